@@ -1,0 +1,19 @@
+//! Telemetry as OTLP bytes.
+//!
+//! A request body *is* the telemetry: it is validated once ([`check`]), carried as a [`Rope`] of reference-counted
+//! buffers, cut only where a batch must be ([`split_off`]), and read through borrowed [`views`]. Nothing here decodes
+//! into owned structs, performs IO or reads a clock.
+#![forbid(unsafe_code)]
+
+mod check;
+mod rope;
+mod signal;
+mod split;
+pub mod text;
+pub mod views;
+pub mod wire;
+
+pub use check::{Fault, MAX_NESTING, Malformed, Summary, check};
+pub use rope::{Part, Rope};
+pub use signal::Signal;
+pub use split::split_off;

@@ -1,0 +1,282 @@
+//! Attribute values as text, as the Go collector's `Value.AsString` writes them.
+//!
+//! Strings as they are, numbers in ECMAScript form, bytes in base64, arrays and maps as JSON. Bytes that are not UTF-8
+//! pass through outside JSON.
+
+use crate::views::AnyValue;
+
+/// Appends the text of `value`.
+pub fn put_value(out: &mut Vec<u8>, value: AnyValue<'_>) {
+    match value {
+        AnyValue::Empty => {}
+        AnyValue::String(v) => out.extend_from_slice(v),
+        AnyValue::Bool(v) => out.extend_from_slice(if v { b"true" } else { b"false" }),
+        AnyValue::Int(v) => out.extend_from_slice(itoa::Buffer::new().format(v).as_bytes()),
+        AnyValue::Double(v) => put_double(out, v),
+        AnyValue::Bytes(v) => put_base64(out, v),
+        AnyValue::Array(_) | AnyValue::Map(_) => {
+            let start = out.len();
+            if put_json(out, value).is_err() {
+                // Go's encoder refuses NaN and infinities, and the whole text is then empty.
+                out.truncate(start);
+            }
+        }
+    }
+}
+
+/// JSON has no NaN and no infinity.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotJson;
+
+/// Appends `value` as JSON: no spaces, map keys sorted, the last of equal keys wins.
+///
+/// # Errors
+/// [`NotJson`] for NaN and infinities anywhere inside; `out` then holds a part.
+pub fn put_json(out: &mut Vec<u8>, value: AnyValue<'_>) -> Result<(), NotJson> {
+    match value {
+        AnyValue::Empty => out.extend_from_slice(b"null"),
+        AnyValue::String(v) => put_json_string(out, v),
+        AnyValue::Bool(_) | AnyValue::Int(_) => put_value(out, value),
+        AnyValue::Double(v) if v.is_finite() => put_double(out, v),
+        AnyValue::Double(_) => return Err(NotJson),
+        // A nil slice, which is what an empty one becomes in Go, is null.
+        AnyValue::Bytes([]) => out.extend_from_slice(b"null"),
+        AnyValue::Bytes(v) => {
+            out.push(b'"');
+            put_base64(out, v);
+            out.push(b'"');
+        }
+        AnyValue::Array(raw) => {
+            out.push(b'[');
+            for (i, element) in AnyValue::array(raw).enumerate() {
+                if i > 0 {
+                    out.push(b',');
+                }
+                put_json(out, element)?;
+            }
+            out.push(b']');
+        }
+        AnyValue::Map(raw) => {
+            let mut entries: Vec<_> = AnyValue::map(raw).map(|kv| (kv.key, kv.value)).collect();
+            // Stable, so that equal keys keep their order and the last of them can be found.
+            entries.sort_by(|a, b| a.0.cmp(b.0));
+            out.push(b'{');
+            let mut first = true;
+            for (i, (key, value)) in entries.iter().enumerate() {
+                if entries.get(i + 1).is_some_and(|next| next.0 == *key) {
+                    continue;
+                }
+                if !first {
+                    out.push(b',');
+                }
+                first = false;
+                put_json_string(out, key);
+                out.push(b':');
+                put_json(out, *value)?;
+            }
+            out.push(b'}');
+        }
+    }
+    Ok(())
+}
+
+/// Appends `v` as a JSON string, without escaping for HTML. Bytes that are not UTF-8 become `\ufffd`.
+pub fn put_json_string(out: &mut Vec<u8>, v: &[u8]) {
+    out.push(b'"');
+    for chunk in v.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '\n' => out.extend_from_slice(b"\\n"),
+                '\r' => out.extend_from_slice(b"\\r"),
+                '\t' => out.extend_from_slice(b"\\t"),
+                '\u{8}' => out.extend_from_slice(b"\\b"),
+                '\u{c}' => out.extend_from_slice(b"\\f"),
+                '\u{2028}' => out.extend_from_slice(b"\\u2028"),
+                '\u{2029}' => out.extend_from_slice(b"\\u2029"),
+                c if c < ' ' => {
+                    out.extend_from_slice(b"\\u00");
+                    put_hex(out, &[c as u8]);
+                }
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        // Go replaces byte by byte.
+        for _ in chunk.invalid() {
+            out.extend_from_slice(b"\\ufffd");
+        }
+    }
+    out.push(b'"');
+}
+
+/// Appends lower-case hexadecimal digits, two a byte.
+pub fn put_hex(out: &mut Vec<u8>, v: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for b in v {
+        out.push(DIGITS[usize::from(b >> 4)]);
+        out.push(DIGITS[usize::from(b & 15)]);
+    }
+}
+
+/// Appends padded standard base64.
+pub fn put_base64(out: &mut Vec<u8>, v: &[u8]) {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for chunk in v.chunks(3) {
+        let byte = |i: usize| chunk.get(i).copied().map_or(0, u32::from);
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for i in 0..4_usize {
+            let digit = ALPHABET[(bits >> (18 - 6 * i) & 63) as usize];
+            out.push(if i <= chunk.len() { digit } else { b'=' });
+        }
+    }
+}
+
+/// Appends a double as ECMAScript writes it: the shortest digits, an exponent below 1e-6 and from 1e21.
+pub fn put_double(out: &mut Vec<u8>, v: f64) {
+    if v.is_nan() {
+        out.extend_from_slice(b"NaN");
+        return;
+    }
+    if v.is_infinite() {
+        out.extend_from_slice(if v > 0.0 { b"Infinity" } else { b"-Infinity" });
+        return;
+    }
+    let decimal = Decimal::of(v);
+    if v.is_sign_negative() {
+        out.push(b'-');
+    }
+    let digits = decimal.digits();
+    let point = decimal.point;
+    let magnitude = v.abs();
+    if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
+        let (first, rest) = digits.split_at(1);
+        out.extend_from_slice(first);
+        if !rest.is_empty() {
+            out.push(b'.');
+            out.extend_from_slice(rest);
+        }
+        let exponent = point - 1;
+        out.extend_from_slice(if exponent < 0 { b"e-" } else { b"e+" });
+        out.extend_from_slice(itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes());
+    } else if point <= 0 {
+        out.extend_from_slice(b"0.");
+        out.extend(std::iter::repeat_n(b'0', point.unsigned_abs() as usize));
+        out.extend_from_slice(digits);
+    } else {
+        let whole = point.unsigned_abs() as usize;
+        if let Some((before, after)) = digits.split_at_checked(whole) {
+            out.extend_from_slice(before);
+            if !after.is_empty() {
+                out.push(b'.');
+                out.extend_from_slice(after);
+            }
+        } else {
+            out.extend_from_slice(digits);
+            out.extend(std::iter::repeat_n(b'0', whole - digits.len()));
+        }
+    }
+}
+
+/// The shortest decimal that reads back as a double: `0.digits * 10^point`, digits without zeros at either end.
+struct Decimal {
+    digits: [u8; 24],
+    len: usize,
+    point: i32,
+}
+
+impl Decimal {
+    fn of(v: f64) -> Self {
+        let mut buffer = ryu::Buffer::new();
+        let text = buffer.format_finite(v.abs());
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+        let mut decimal = Self { digits: [0; 24], len: 0, point: exponent.parse().unwrap_or(0) };
+        let mut seen_point = false;
+        for b in mantissa.bytes() {
+            if b == b'.' {
+                seen_point = true;
+            } else if decimal.len == 0 && b == b'0' {
+                // A zero in front: only those after the point move it.
+                decimal.point -= i32::from(seen_point);
+            } else if let Some(slot) = decimal.digits.get_mut(decimal.len) {
+                *slot = b;
+                decimal.len += 1;
+                decimal.point += i32::from(!seen_point);
+            }
+        }
+        while decimal.len > 0 && decimal.digits[decimal.len - 1] == b'0' {
+            decimal.len -= 1;
+        }
+        if decimal.len == 0 {
+            // Zero, which is written with one digit.
+            decimal.digits[0] = b'0';
+            decimal.len = 1;
+            decimal.point = 1;
+        }
+        decimal
+    }
+
+    fn digits(&self) -> &[u8] {
+        self.digits.get(..self.len).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn double(v: f64) -> String {
+        let mut out = Vec::new();
+        put_double(&mut out, v);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn doubles_are_written_as_ecmascript_writes_them() {
+        for (v, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (1.5, "1.5"),
+            (-2.25, "-2.25"),
+            (100.0, "100"),
+            (1e-6, "0.000001"),
+            (1.5e-6, "0.0000015"),
+            (1e-7, "1e-7"),
+            (1.25e-7, "1.25e-7"),
+            (1e20, "100000000000000000000"),
+            (1e21, "1e+21"),
+            (1.234e22, "1.234e+22"),
+            (123_456_789.125, "123456789.125"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (9_007_199_254_740_993.0, "9007199254740992"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "Infinity"),
+            (f64::NEG_INFINITY, "-Infinity"),
+        ] {
+            assert_eq!(double(v), text);
+        }
+    }
+
+    #[test]
+    fn json_strings_escape_what_go_escapes() {
+        let mut out = Vec::new();
+        put_json_string(&mut out, "a\"\\\n\r\t\u{8}\u{c}\u{1}\u{1f}\u{7f}<>&é\u{2028}\u{2029}".as_bytes());
+        let expected = "\"a\\\"\\\\\\n\\r\\t\\b\\f\\u0001\\u001f\u{7f}<>&é\\u2028\\u2029\"";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let mut out = Vec::new();
+        put_json_string(&mut out, b"\xff\xc3(");
+        assert_eq!(out, b"\"\\ufffd\\ufffd(\"");
+    }
+
+    #[test]
+    fn base64_is_padded() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            let mut out = Vec::new();
+            put_base64(&mut out, bytes.as_bytes());
+            assert_eq!(out, text.as_bytes());
+        }
+    }
+}

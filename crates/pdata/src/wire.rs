@@ -1,0 +1,189 @@
+//! The protobuf wire format, reading and writing.
+//!
+//! The reader is for bytes that [`crate::check`] has passed: it ends early on malformed input instead of reporting it,
+//! and never panics. See <https://protobuf.dev/programming-guides/encoding/>.
+
+/// A field's value as it stands on the wire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Wire<'a> {
+    /// Wire type 0.
+    Varint(u64),
+    /// Wire type 1.
+    Fixed64(u64),
+    /// Wire type 2: bytes, string, message or packed scalars.
+    Len(&'a [u8]),
+    /// Wire type 5.
+    Fixed32(u32),
+}
+
+/// The fields of one message, in wire order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    /// Reads `message` from its first field.
+    #[must_use]
+    pub fn new(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    /// What has not been read yet.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (u32, Wire<'a>);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (tag, rest) = varint(self.rest)?;
+        let number = u32::try_from(tag >> 3).ok()?;
+        let (value, rest) = match tag & 7 {
+            0 => {
+                let (v, rest) = varint(rest)?;
+                (Wire::Varint(v), rest)
+            }
+            1 => {
+                let (v, rest) = rest.split_first_chunk::<8>()?;
+                (Wire::Fixed64(u64::from_le_bytes(*v)), rest)
+            }
+            2 => {
+                let (len, rest) = varint(rest)?;
+                let (v, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
+                (Wire::Len(v), rest)
+            }
+            5 => {
+                let (v, rest) = rest.split_first_chunk::<4>()?;
+                (Wire::Fixed32(u32::from_le_bytes(*v)), rest)
+            }
+            _ => return None,
+        };
+        self.rest = rest;
+        Some((number, value))
+    }
+}
+
+/// Reads a base-128 number of at most ten bytes; `None` when it is cut off or too long.
+#[inline]
+#[must_use]
+pub fn varint(buf: &[u8]) -> Option<(u64, &[u8])> {
+    // Nearly every tag and length is one byte.
+    if let Some((&first, rest)) = buf.split_first()
+        && first < 0x80
+    {
+        return Some((u64::from(first), rest));
+    }
+    long_varint(buf)
+}
+
+fn long_varint(buf: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    for (i, &byte) in buf.iter().enumerate().take(10) {
+        let bits = u64::from(byte & 0x7f);
+        if i == 9 && byte > 1 {
+            return None;
+        }
+        value |= bits << (7 * i);
+        if byte < 0x80 {
+            return Some((value, buf.get(i + 1..)?));
+        }
+    }
+    None
+}
+
+/// Undoes the zigzag coding of `sint32`.
+#[must_use]
+pub fn zigzag32(v: u64) -> i32 {
+    // Only the low 32 bits count: sint32 is decoded from a truncated varint.
+    let v = v as u32;
+    ((v >> 1) as i32) ^ -((v & 1) as i32)
+}
+
+/// Bytes that `v` takes as a varint.
+#[inline]
+#[must_use]
+pub const fn varint_len(v: u64) -> usize {
+    // 9/64 approximates 1/7 well enough for every bit length up to 64.
+    ((64 - (v | 1).leading_zeros() as usize) * 9 + 64) / 64
+}
+
+/// Bytes of a length-delimited field with a one-byte tag (numbers 1 to 15).
+#[inline]
+#[must_use]
+pub const fn len_field(len: usize) -> usize {
+    1 + varint_len(len as u64) + len
+}
+
+/// Appends `v` as a varint.
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, mut v: u64) {
+    while v >= 0x80 {
+        out.push(v as u8 | 0x80);
+        v >>= 7;
+    }
+    out.push(v as u8);
+}
+
+/// Appends the tag and length of a length-delimited field; its content follows.
+#[inline]
+pub fn put_len(out: &mut Vec<u8>, number: u32, len: usize) {
+    put_varint(out, u64::from(number) << 3 | 2);
+    put_varint(out, len as u64);
+}
+
+/// Appends a whole length-delimited field.
+#[inline]
+pub fn put_bytes(out: &mut Vec<u8>, number: u32, content: &[u8]) {
+    put_len(out, number, content.len());
+    out.extend_from_slice(content);
+}
+
+/// Appends a varint field.
+#[inline]
+pub fn put_uint(out: &mut Vec<u8>, number: u32, v: u64) {
+    put_varint(out, u64::from(number) << 3);
+    put_varint(out, v);
+}
+
+/// Appends a `fixed64`, `sfixed64` or `double` field, the value given as its bits.
+#[inline]
+pub fn put_fixed64(out: &mut Vec<u8>, number: u32, bits: u64) {
+    put_varint(out, u64::from(number) << 3 | 1);
+    out.extend_from_slice(&bits.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_varint_takes_as_many_bytes_as_its_length_says() {
+        for shift in 0..64 {
+            for v in [1_u64 << shift, (1_u64 << shift) - 1, (1_u64 << shift) + 1] {
+                let mut out = Vec::new();
+                put_varint(&mut out, v);
+                assert_eq!(out.len(), varint_len(v), "{v}");
+                assert_eq!(varint(&out), Some((v, &[][..])));
+            }
+        }
+        assert_eq!(varint_len(u64::MAX), 10);
+    }
+
+    #[test]
+    fn overlong_and_cut_varints_are_refused() {
+        assert_eq!(varint(&[0xff; 11]), None);
+        assert_eq!(varint(&[0x80, 0x80]), None);
+        assert_eq!(varint(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2]), None);
+    }
+
+    #[test]
+    fn reading_stops_at_malformed_bytes() {
+        assert_eq!(Fields::new(&[0x0a, 5, 1]).count(), 0);
+        assert_eq!(Fields::new(&[0x08, 1, 0x0b]).count(), 1);
+    }
+}
