@@ -1,0 +1,210 @@
+//! Acknowledgement: what became of a payload, told back to who sent it in.
+//!
+//! Every payload travels with an [`Ack`]. A fan-out branches it; who takes custody, delivers or refuses settles it. When
+//! the last branch is settled the outcome goes into a queue, which the graph drains first in each turn, so that no
+//! component is ever entered while it runs. An ack that is dropped unsettled counts as lost.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What became of a payload.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// Delivered, or in the custody of a queue or batch.
+    Delivered,
+    /// Not taken; the same bytes may be taken later.
+    Retry {
+        /// No sooner than this, if the refuser knows.
+        after: Option<Duration>,
+        /// Why it was not taken.
+        why: Error,
+    },
+    /// Not taken, and never will be.
+    Permanent(Error),
+    /// Gone without an answer: a fault of ours, or the end of the process.
+    Lost(Lost),
+}
+
+impl Outcome {
+    /// A refusal that may be repeated.
+    #[must_use]
+    pub fn retry(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::Retry { after: None, why: Error::new(message) }
+    }
+
+    /// A refusal that is final.
+    #[must_use]
+    pub fn permanent(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::Permanent(Error::new(message))
+    }
+
+    /// In a fan-out one branch that took it means success; then what may be repeated goes before what may not.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Delivered => 3,
+            Self::Retry { .. } => 2,
+            Self::Permanent(_) => 1,
+            Self::Lost(_) => 0,
+        }
+    }
+}
+
+/// Why a payload was refused: a text for people and, where a peer gave one, its gRPC code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The gRPC status code of the peer that refused.
+    pub code: Option<u32>,
+    /// For people.
+    pub message: Cow<'static, str>,
+}
+
+impl Error {
+    /// An error of our own, without a peer's code.
+    #[must_use]
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: None, message: message.into() }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// How a payload got lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// A component dropped the ack without settling it.
+    Dropped,
+    /// The collector stopped before it could be delivered.
+    Shutdown,
+}
+
+/// Who is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Receiver index and its request.
+    Receiver(usize, u64),
+    /// Pipeline, processor within it, and its job.
+    Processor(usize, usize, u64),
+    /// Nobody waits.
+    Nobody,
+}
+
+/// Outcomes that have not been told yet.
+#[derive(Debug, Default)]
+pub(crate) struct Settlements {
+    queue: RefCell<VecDeque<(Target, Outcome)>>,
+}
+
+impl Settlements {
+    pub(crate) fn pop(&self) -> Option<(Target, Outcome)> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    fn push(&self, target: Target, outcome: Outcome) {
+        if target != Target::Nobody {
+            self.queue.borrow_mut().push_back((target, outcome));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    target: Target,
+    branches: Cell<u32>,
+    best: RefCell<Option<Outcome>>,
+    queue: Rc<Settlements>,
+}
+
+/// The duty to say what became of a payload.
+#[derive(Debug)]
+#[must_use = "an ack dropped unsettled counts as lost"]
+pub struct Ack(Option<Rc<State>>);
+
+impl Ack {
+    pub(crate) fn new(target: Target, queue: &Rc<Settlements>) -> Self {
+        let state = State { target, branches: Cell::new(1), best: RefCell::new(None), queue: queue.clone() };
+        Self(Some(Rc::new(state)))
+    }
+
+    /// An ack that tells nobody, for tests of single components.
+    pub fn detached() -> Self {
+        Self::new(Target::Nobody, &Rc::default())
+    }
+
+    /// One more duty for the same payload. The sender is told when all are settled.
+    pub fn branch(&self) -> Self {
+        if let Some(state) = &self.0 {
+            state.branches.set(state.branches.get() + 1);
+        }
+        Self(self.0.clone())
+    }
+
+    /// Says what became of the payload.
+    pub fn settle(mut self, outcome: Outcome) {
+        self.conclude(outcome);
+    }
+
+    fn conclude(&mut self, outcome: Outcome) {
+        let Some(state) = self.0.take() else { return };
+        let mut best = state.best.borrow_mut();
+        if best.as_ref().is_none_or(|b| b.rank() < outcome.rank()) {
+            *best = Some(outcome);
+        }
+        state.branches.set(state.branches.get() - 1);
+        if state.branches.get() == 0
+            && let Some(outcome) = best.take()
+        {
+            state.queue.push(state.target, outcome);
+        }
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        self.conclude(Outcome::Lost(Lost::Dropped));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (Ack, Rc<Settlements>) {
+        let queue = Rc::new(Settlements::default());
+        (Ack::new(Target::Receiver(0, 7), &queue), queue)
+    }
+
+    #[test]
+    fn one_branch_that_took_it_means_success() {
+        let (ack, queue) = root();
+        let (a, b) = (ack.branch(), ack.branch());
+        ack.settle(Outcome::permanent("no"));
+        a.settle(Outcome::Delivered);
+        assert_eq!(queue.pop(), None, "one branch is open");
+        b.settle(Outcome::retry("full"));
+        assert_eq!(queue.pop(), Some((Target::Receiver(0, 7), Outcome::Delivered)));
+        assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn a_dropped_ack_is_lost_and_says_so() {
+        let (ack, queue) = root();
+        drop(ack);
+        assert_eq!(queue.pop(), Some((Target::Receiver(0, 7), Outcome::Lost(Lost::Dropped))));
+    }
+
+    #[test]
+    fn what_may_be_repeated_goes_before_what_may_not() {
+        let (ack, queue) = root();
+        let b = ack.branch();
+        ack.settle(Outcome::retry("full"));
+        b.settle(Outcome::permanent("bad"));
+        assert_eq!(queue.pop(), Some((Target::Receiver(0, 7), Outcome::retry("full"))));
+    }
+}

@@ -1,0 +1,545 @@
+//! The graph: who feeds whom, and one turn of it.
+//!
+//! ```text
+//!  receiver --door--> pipeline: processor -> processor -> fan-out --> sending (queue, retry) --> exporter
+//!     ^                                                                  |
+//!     +------------------------- settlements <---------------------------+
+//! ```
+//! The loop that drives it enters through [`Graph::event`] and nothing else; each entry ends when the graph is quiet:
+//! settlements told first, then jobs handed to exporters, until there is nothing left to do.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use otelcore_config::{ComponentId, PipelineId};
+use otelcore_pdata::Signal;
+
+use crate::ack::{Settlements, Target};
+use crate::sending::Sending;
+use crate::{
+    Ack, Budget, Cx, Done, Door, Event, Exporter, Extension, Field, JobId, Logger, Mono, Out, Outcome, Payload,
+    Processor, Receiver, SendingSettings, StartError, Telemetry, TimerId, World,
+};
+
+/// A receiver in a [`GraphBuilder`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReceiverIndex(usize);
+
+/// An exporter in a [`GraphBuilder`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExporterIndex(usize);
+
+/// What was not delivered when the graph closed.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Left {
+    /// Component and items, those with none left out.
+    pub items: Vec<(String, u64)>,
+}
+
+/// The owner under which the graph itself arms timers.
+const GRAPH: u32 = 0;
+
+struct ReceiverSlot {
+    id: ComponentId,
+    owner: u32,
+    receiver: Box<dyn Receiver>,
+}
+
+struct ExtensionSlot {
+    owner: u32,
+    extension: Box<dyn Extension>,
+    log: Logger,
+}
+
+struct ProcessorSlot {
+    id: ComponentId,
+    owner: u32,
+    processor: Box<dyn Processor>,
+}
+
+struct Pipeline {
+    id: PipelineId,
+    signal: Signal,
+    receivers: Vec<usize>,
+    processors: Vec<ProcessorSlot>,
+    exporters: Vec<usize>,
+}
+
+struct ExporterSlot {
+    id: ComponentId,
+    owner: u32,
+    exporter: Box<dyn Exporter>,
+    /// By signal.
+    sendings: [Option<Sending>; 3],
+}
+
+/// Pipelines and exporters: everything behind a receiver's door.
+pub(crate) struct Flow {
+    pub(crate) budget: Arc<Budget>,
+    pipelines: Vec<Pipeline>,
+    exporters: Vec<ExporterSlot>,
+    settlements: Rc<Settlements>,
+}
+
+/// What an owner number stands for.
+#[derive(Clone, Copy)]
+enum Slot {
+    Graph,
+    Receiver(usize),
+    Processor(usize, usize),
+    Exporter(usize),
+    Extension(usize),
+}
+
+/// Puts a graph together.
+pub struct GraphBuilder {
+    graph: Graph,
+}
+
+impl std::fmt::Debug for GraphBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GraphBuilder").finish_non_exhaustive()
+    }
+}
+
+impl GraphBuilder {
+    /// An empty graph. `budget` is what receivers charge bodies to.
+    #[must_use]
+    pub fn new(budget: Arc<Budget>, log: Logger) -> Self {
+        let flow =
+            Flow { budget, pipelines: Vec::new(), exporters: Vec::new(), settlements: Rc::new(Settlements::default()) };
+        Self {
+            graph: Graph {
+                receivers: Vec::new(),
+                extensions: Vec::new(),
+                flow,
+                slots: vec![Slot::Graph],
+                timer: None,
+                phase: Phase::Running,
+                log,
+            },
+        }
+    }
+
+    fn owner(&mut self, slot: Slot) -> u32 {
+        self.graph.slots.push(slot);
+        // A configuration of four billion components does not fit into memory.
+        u32::try_from(self.graph.slots.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    /// Adds an extension. They start in this order, before everything else.
+    pub fn extension(&mut self, extension: Box<dyn Extension>, log: Logger) {
+        let owner = self.owner(Slot::Extension(self.graph.extensions.len()));
+        self.graph.extensions.push(ExtensionSlot { owner, extension, log });
+    }
+
+    /// Adds an exporter that serves `signals`, with a queue of its own for each.
+    pub fn exporter(
+        &mut self,
+        id: ComponentId,
+        exporter: Box<dyn Exporter>,
+        settings: &SendingSettings,
+        signals: &[Signal],
+        telemetry: &Telemetry,
+        log: &Logger,
+    ) -> ExporterIndex {
+        let index = self.graph.flow.exporters.len();
+        let owner = self.owner(Slot::Exporter(index));
+        let sendings = Signal::ALL.map(|signal| {
+            let name = id.to_string();
+            signals.contains(&signal).then(|| Sending::new(settings.clone(), signal, &name, telemetry, log.clone()))
+        });
+        self.graph.flow.exporters.push(ExporterSlot { id, owner, exporter, sendings });
+        ExporterIndex(index)
+    }
+
+    /// Adds a receiver; pipelines name it afterwards.
+    pub fn receiver(&mut self, id: ComponentId, receiver: Box<dyn Receiver>) -> ReceiverIndex {
+        let index = self.graph.receivers.len();
+        let owner = self.owner(Slot::Receiver(index));
+        self.graph.receivers.push(ReceiverSlot { id, owner, receiver });
+        ReceiverIndex(index)
+    }
+
+    /// Adds a pipeline of components added before.
+    pub fn pipeline(
+        &mut self,
+        id: PipelineId,
+        signal: Signal,
+        receivers: &[ReceiverIndex],
+        processors: Vec<(ComponentId, Box<dyn Processor>)>,
+        exporters: &[ExporterIndex],
+    ) {
+        let index = self.graph.flow.pipelines.len();
+        let processors = processors
+            .into_iter()
+            .enumerate()
+            .map(|(i, (id, processor))| ProcessorSlot { id, owner: self.owner(Slot::Processor(index, i)), processor })
+            .collect();
+        self.graph.flow.pipelines.push(Pipeline {
+            id,
+            signal,
+            receivers: receivers.iter().map(|r| r.0).collect(),
+            processors,
+            exporters: exporters.iter().map(|e| e.0).collect(),
+        });
+    }
+
+    /// The graph, not started.
+    #[must_use]
+    pub fn build(self) -> Graph {
+        self.graph
+    }
+}
+
+/// How far a shutdown has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Running,
+    /// Receivers answer what they have begun.
+    ClosingReceivers(Mono),
+    /// Processors hand on what they held back, queues empty.
+    Draining(Mono),
+    Closed,
+}
+
+/// A running collector's components.
+pub struct Graph {
+    receivers: Vec<ReceiverSlot>,
+    extensions: Vec<ExtensionSlot>,
+    flow: Flow,
+    slots: Vec<Slot>,
+    timer: Option<(Mono, TimerId)>,
+    phase: Phase,
+    log: Logger,
+}
+
+impl std::fmt::Debug for Graph {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Graph").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+impl Graph {
+    /// Starts extensions, exporters, processors, and receivers last.
+    ///
+    /// # Errors
+    /// The first component that can't start, in the Go collector's words.
+    pub fn start(&mut self, world: &mut dyn World) -> Result<(), StartError> {
+        if !self.extensions.is_empty() {
+            self.log.info("Starting extensions...", &[]);
+        }
+        for slot in &mut self.extensions {
+            slot.log.info("Extension is starting...", &[]);
+            let started = slot.extension.start(&mut Cx::new(world, slot.owner));
+            started.map_err(|e| StartError(format!("failed to start extensions: {e}")))?;
+            slot.log.info("Extension started.", &[]);
+        }
+        let failed = |id: &ComponentId, kind: &str, e: StartError| {
+            StartError(format!("cannot start pipelines: failed to start \"{id}\" {kind}: {e}"))
+        };
+        for slot in &mut self.flow.exporters {
+            let started = slot.exporter.start(&mut Cx::new(world, slot.owner));
+            started.map_err(|e| failed(&slot.id, "exporter", e))?;
+        }
+        for slot in self.flow.pipelines.iter_mut().flat_map(|p| p.processors.iter_mut()) {
+            let started = slot.processor.start(&mut Cx::new(world, slot.owner));
+            started.map_err(|e| failed(&slot.id, "processor", e))?;
+        }
+        for slot in &mut self.receivers {
+            let started = slot.receiver.open(&mut Cx::new(world, slot.owner));
+            started.map_err(|e| failed(&slot.id, "receiver", e))?;
+        }
+        for slot in &mut self.extensions {
+            slot.extension.ready(&mut Cx::new(world, slot.owner), true);
+        }
+        self.settle(world);
+        Ok(())
+    }
+
+    /// Delivers what happened under a key, and runs until the graph is quiet again.
+    pub fn event(&mut self, world: &mut dyn World, owner: u32, local: u64, event: Event<'_>) {
+        let Some(slot) = self.slots.get(owner as usize).copied() else { return };
+        let mut cx = Cx::new(world, owner);
+        match slot {
+            Slot::Graph => {
+                self.timer = None;
+                let now = cx.now();
+                for sending in self.flow.exporters.iter_mut().flat_map(|e| e.sendings.iter_mut().flatten()) {
+                    sending.handle_timeout(now);
+                }
+            }
+            Slot::Receiver(index) => {
+                let slot = &mut self.receivers[index];
+                slot.receiver.event(&mut cx, local, event, &mut Door { flow: &mut self.flow, receiver: index });
+            }
+            Slot::Processor(pipeline, index) => {
+                let mut out = self.flow.out(pipeline, index);
+                self.flow.pipelines[pipeline].processors[index].processor.event(&mut cx, local, event, &mut out);
+                self.flow.run(&mut cx, pipeline, index + 1, out);
+            }
+            Slot::Exporter(index) => {
+                let mut done = Done::default();
+                self.flow.exporters[index].exporter.event(&mut cx, local, event, &mut done);
+                self.flow.done(&mut cx, index, &mut done);
+            }
+            Slot::Extension(index) => self.extensions[index].extension.event(&mut cx, local, event),
+        }
+        self.settle(world);
+    }
+
+    /// Begins a shutdown that ends by `until`.
+    pub fn close(&mut self, world: &mut dyn World, until: Mono) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.phase = Phase::ClosingReceivers(until);
+        for slot in &mut self.extensions {
+            slot.extension.ready(&mut Cx::new(world, slot.owner), false);
+        }
+        for slot in &mut self.receivers {
+            slot.receiver.close(&mut Cx::new(world, slot.owner), until);
+        }
+        self.settle(world);
+    }
+
+    /// True when the shutdown has come to its end.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Whether any component still holds data, and which: the report of a shutdown.
+    #[must_use]
+    pub fn left(&self) -> Left {
+        let mut left = Left::default();
+        for pipeline in &self.flow.pipelines {
+            for slot in &pipeline.processors {
+                left.add(format!("processor {} of pipeline {}", slot.id, pipeline.id), slot.processor.holds());
+            }
+        }
+        for slot in &self.flow.exporters {
+            let items = slot.sendings.iter().flatten().map(|s| s.holds() + s.lost()).sum();
+            left.add(format!("exporter {}", slot.id), items);
+        }
+        left
+    }
+
+    /// Ends now, whatever is left; tells whoever still waits. Gives what was left.
+    pub fn abandon(&mut self, world: &mut dyn World) -> Left {
+        let left = self.left();
+        for slot in &mut self.flow.exporters {
+            for sending in slot.sendings.iter_mut().flatten() {
+                sending.abandon();
+            }
+            slot.exporter.close(&mut Cx::new(world, slot.owner));
+        }
+        self.tell(world);
+        self.phase = Phase::Closed;
+        left
+    }
+
+    /// Runs until nothing is left to do in this turn.
+    fn settle(&mut self, world: &mut dyn World) {
+        loop {
+            let mut busy = self.tell(world);
+            busy |= self.flow.pump(&mut Cx::new(world, GRAPH));
+            busy |= self.advance(world);
+            if !busy {
+                break;
+            }
+        }
+        let due =
+            self.flow.exporters.iter().flat_map(|e| e.sendings.iter().flatten()).filter_map(Sending::poll_timeout);
+        let due = due.min();
+        if due != self.timer.map(|(at, _)| at) {
+            let mut cx = Cx::new(world, GRAPH);
+            if let Some((_, id)) = self.timer.take() {
+                cx.cancel(id);
+            }
+            self.timer = due.map(|at| (at, cx.arm(0, at)));
+        }
+    }
+
+    /// Tells senders what became of their payloads.
+    fn tell(&mut self, world: &mut dyn World) -> bool {
+        let mut busy = false;
+        while let Some((target, outcome)) = self.flow.settlements.pop() {
+            busy = true;
+            match target {
+                Target::Receiver(index, request) => {
+                    if let Some(slot) = self.receivers.get_mut(index) {
+                        slot.receiver.settled(&mut Cx::new(world, slot.owner), request, outcome);
+                    }
+                }
+                Target::Processor(pipeline, index, job) => {
+                    let mut out = self.flow.out(pipeline, index);
+                    let slot = &mut self.flow.pipelines[pipeline].processors[index];
+                    let mut cx = Cx::new(world, slot.owner);
+                    slot.processor.settled(&mut cx, job, outcome, &mut out);
+                    self.flow.run(&mut cx, pipeline, index + 1, out);
+                }
+                Target::Nobody => {}
+            }
+        }
+        busy
+    }
+
+    /// Takes the next step of a shutdown when the one before is done.
+    fn advance(&mut self, world: &mut dyn World) -> bool {
+        match self.phase {
+            Phase::Running | Phase::Closed => false,
+            Phase::ClosingReceivers(until) => {
+                if !self.receivers.iter().all(|r| r.receiver.is_closed()) {
+                    return false;
+                }
+                self.phase = Phase::Draining(until);
+                self.flow.drain(world);
+                true
+            }
+            Phase::Draining(_) => {
+                let flow = &mut self.flow;
+                let processors = flow.pipelines.iter().flat_map(|p| &p.processors).any(|p| p.processor.holds() > 0);
+                let queues = flow.exporters.iter().flat_map(|e| e.sendings.iter().flatten()).any(|s| s.holds() > 0);
+                if processors || queues {
+                    return false;
+                }
+                for slot in &mut flow.exporters {
+                    slot.exporter.close(&mut Cx::new(world, slot.owner));
+                }
+                self.phase = Phase::Closed;
+                true
+            }
+        }
+    }
+}
+
+impl Left {
+    fn add(&mut self, component: String, items: u64) {
+        if items > 0 {
+            self.items.push((component, items));
+        }
+    }
+
+    /// All items together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.items.iter().map(|(_, n)| n).sum()
+    }
+
+    /// Writes one line for each component that could not deliver.
+    pub fn report(&self, log: &Logger) {
+        for (component, items) in &self.items {
+            let fields = [("component", Field::Str(component)), ("items", Field::Uint(*items))];
+            log.error("Shutdown left data undelivered.", &fields);
+        }
+    }
+}
+
+impl Flow {
+    fn out(&self, pipeline: usize, index: usize) -> Out {
+        Out { payloads: Vec::new(), settle: Some((self.settlements.clone(), pipeline, index)) }
+    }
+
+    /// A payload comes through a receiver's door.
+    pub(crate) fn enter(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload) {
+        let ack = Ack::new(Target::Receiver(receiver, request), &self.settlements);
+        if payload.items() == 0 {
+            // Nothing in it enters a pipeline or counts anywhere, as in the Go collector.
+            ack.settle(Outcome::Delivered);
+            return;
+        }
+        let mut entered = false;
+        for index in 0..self.pipelines.len() {
+            let pipeline = &self.pipelines[index];
+            if pipeline.signal == payload.signal && pipeline.receivers.contains(&receiver) {
+                entered = true;
+                self.pass(cx, index, 0, payload.clone(), ack.branch());
+            }
+        }
+        // The door's own branch, which every pipeline's outcome goes before.
+        let unheard = Outcome::permanent("telemetry type is not supported");
+        ack.settle(if entered { Outcome::Lost(crate::Lost::Dropped) } else { unheard });
+    }
+
+    pub(crate) fn refusal(&self, receiver: usize, signal: Signal) -> Option<Outcome> {
+        // One pipeline that takes the data is enough for success, so all must refuse.
+        let mut refusal = None;
+        for pipeline in self.pipelines.iter().filter(|p| p.signal == signal && p.receivers.contains(&receiver)) {
+            refusal = Some(pipeline.processors.iter().find_map(|p| p.processor.refusal())?);
+        }
+        refusal
+    }
+
+    /// Passes a payload to processor `index` of a pipeline, or to its exporters behind the last.
+    fn pass(&mut self, cx: &mut Cx<'_>, pipeline: usize, index: usize, payload: Payload, ack: Ack) {
+        let mut out = self.out(pipeline, index);
+        if let Some(slot) = self.pipelines[pipeline].processors.get_mut(index) {
+            slot.processor.process(&mut cx.of(slot.owner), payload, ack, &mut out);
+            self.run(cx, pipeline, index + 1, out);
+            return;
+        }
+        for i in 0..self.pipelines[pipeline].exporters.len() {
+            let exporter = self.pipelines[pipeline].exporters[i];
+            let signal = payload.signal as usize;
+            if let Some(sending) = self.exporters[exporter].sendings[signal].as_mut() {
+                sending.offer(payload.clone(), ack.branch());
+            }
+        }
+        // A pipeline has at least one exporter, whose outcome goes before this.
+        ack.settle(Outcome::Lost(crate::Lost::Dropped));
+    }
+
+    fn run(&mut self, cx: &mut Cx<'_>, pipeline: usize, next: usize, out: Out) {
+        for (payload, ack) in out.payloads {
+            self.pass(cx, pipeline, next, payload, ack);
+        }
+    }
+
+    /// Hands jobs to exporters while consumers are free.
+    fn pump(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut busy = false;
+        for index in 0..self.exporters.len() {
+            for signal in Signal::ALL {
+                while let Some((number, payload, by)) = self.exporters[index].sendings[signal as usize]
+                    .as_mut()
+                    .and_then(|sending| sending.poll_job(cx.now()))
+                {
+                    busy = true;
+                    let slot = &mut self.exporters[index];
+                    let mut done = Done::default();
+                    let job = JobId { signal: signal as u8, number };
+                    let mut cx = cx.of(slot.owner);
+                    slot.exporter.send(&mut cx, job, &payload, by, &mut done);
+                    self.done(&mut cx, index, &mut done);
+                }
+            }
+        }
+        busy
+    }
+
+    fn done(&mut self, cx: &mut Cx<'_>, exporter: usize, done: &mut Done) {
+        for (job, outcome) in done.take() {
+            let (now, random) = (cx.now(), cx.rand());
+            if let Some(Some(sending)) = self.exporters[exporter].sendings.get_mut(usize::from(job.signal)) {
+                sending.handle_done(now, job.number, outcome, random);
+            }
+        }
+    }
+
+    /// Processors hand on what they hold, first to last; queues stop resting.
+    fn drain(&mut self, world: &mut dyn World) {
+        for pipeline in 0..self.pipelines.len() {
+            for index in 0..self.pipelines[pipeline].processors.len() {
+                let mut out = self.out(pipeline, index);
+                let slot = &mut self.pipelines[pipeline].processors[index];
+                let mut cx = Cx::new(world, slot.owner);
+                slot.processor.drain(&mut cx, &mut out);
+                self.run(&mut cx, pipeline, index + 1, out);
+            }
+        }
+        for sending in self.exporters.iter_mut().flat_map(|e| e.sendings.iter_mut().flatten()) {
+            sending.drain();
+        }
+    }
+}

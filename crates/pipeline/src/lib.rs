@@ -1,0 +1,34 @@
+//! The core that every component stands on.
+//!
+//! Data walks `receiver -> processors -> (queue, retry) -> exporter`; an [`Ack`] walks back. Components see a [`World`]
+//! and nothing else of the machine: time, sockets, timers, names and randomness come from there, so that the same
+//! graph runs on a real event loop and in a simulated one. Everything is single-threaded and owns its state.
+#![forbid(unsafe_code)]
+
+mod ack;
+mod budget;
+mod component;
+mod graph;
+mod log;
+mod payload;
+mod sending;
+mod telemetry;
+mod time;
+mod world;
+
+pub use ack::{Ack, Error, Lost, Outcome};
+pub use budget::{Budget, Held};
+pub use component::Done;
+pub use component::{
+    About, Build, Component, Cx, Door, Exporter, Extension, Factory, JobId, Kind, Out, Processor, Receiver, Settings,
+    StartError,
+};
+pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};
+pub use log::{Field, Level, LogSink, Logger, NoLog, Record, Scope};
+pub use payload::{Metadata, Payload};
+pub use sending::{QueueSettings, RetrySettings, SendingSettings, Sizer};
+pub use telemetry::{
+    Counter, Detail, Family, FamilyKind, Gauge, Histogram, Labels, ReceiverMetrics, Sample, Telemetry, Value,
+};
+pub use time::{Mono, Wall};
+pub use world::{Endpoint, Event, Key, Listener, MemorySample, PeerAddr, ProcessSample, Stream, TimerId, World};

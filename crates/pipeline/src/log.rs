@@ -1,0 +1,159 @@
+//! The collector's own log, as records for whoever prints them.
+//!
+//! Nothing is formatted here and nothing global is touched: the sink is handed in, so a library stays silent until its
+//! host asks for records.
+
+use std::sync::Arc;
+
+/// How urgent a record is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// For developers.
+    Debug,
+    /// Normal operation.
+    Info,
+    /// Something that a person should look at.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl Level {
+    /// `debug`, `info`, `warn`, `error`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// A value in a record.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Field<'a> {
+    /// Text.
+    Str(&'a str),
+    /// A signed number.
+    Int(i64),
+    /// An unsigned number.
+    Uint(u64),
+    /// A floating-point number; durations are seconds.
+    Float(f64),
+    /// A boolean.
+    Bool(bool),
+}
+
+/// Which component speaks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// `receiver`, `processor`, `exporter`, `extension`; empty for the service itself.
+    pub kind: &'static str,
+    /// Its id as the user wrote it.
+    pub id: String,
+    /// `traces`, `metrics`, `logs`, where it serves one signal.
+    pub signal: &'static str,
+    /// Its pipeline, for processors.
+    pub pipeline: String,
+}
+
+/// One line of log.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// How urgent.
+    pub level: Level,
+    /// What happened.
+    pub message: &'a str,
+    /// Facts about it.
+    pub fields: &'a [(&'a str, Field<'a>)],
+    /// Who says so.
+    pub scope: &'a Scope,
+}
+
+/// Takes records. May be called from any thread.
+pub trait LogSink: Send + Sync {
+    /// Whether records of this level are wanted, so that none is made in vain.
+    fn enabled(&self, level: Level) -> bool;
+    /// Takes one record.
+    fn log(&self, record: &Record<'_>);
+}
+
+/// A sink that wants nothing.
+#[derive(Debug, Default)]
+pub struct NoLog;
+
+impl LogSink for NoLog {
+    fn enabled(&self, _: Level) -> bool {
+        false
+    }
+
+    fn log(&self, _: &Record<'_>) {}
+}
+
+/// A component's pen.
+#[derive(Clone)]
+pub struct Logger {
+    sink: Arc<dyn LogSink>,
+    scope: Arc<Scope>,
+}
+
+impl std::fmt::Debug for Logger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Logger").field(&self.scope).finish()
+    }
+}
+
+impl Logger {
+    /// A logger that speaks for the service itself.
+    #[must_use]
+    pub fn new(sink: Arc<dyn LogSink>) -> Self {
+        Self { sink, scope: Arc::default() }
+    }
+
+    /// The same sink under another scope.
+    #[must_use]
+    pub fn scoped(&self, scope: Scope) -> Self {
+        Self { sink: self.sink.clone(), scope: Arc::new(scope) }
+    }
+
+    /// The scope under which it speaks.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Whether records of this level are wanted.
+    #[must_use]
+    pub fn enabled(&self, level: Level) -> bool {
+        self.sink.enabled(level)
+    }
+
+    /// Writes one record.
+    pub fn log(&self, level: Level, message: &str, fields: &[(&str, Field<'_>)]) {
+        if self.sink.enabled(level) {
+            self.sink.log(&Record { level, message, fields, scope: &self.scope });
+        }
+    }
+
+    /// [`Level::Debug`].
+    pub fn debug(&self, message: &str, fields: &[(&str, Field<'_>)]) {
+        self.log(Level::Debug, message, fields);
+    }
+
+    /// [`Level::Info`].
+    pub fn info(&self, message: &str, fields: &[(&str, Field<'_>)]) {
+        self.log(Level::Info, message, fields);
+    }
+
+    /// [`Level::Warn`].
+    pub fn warn(&self, message: &str, fields: &[(&str, Field<'_>)]) {
+        self.log(Level::Warn, message, fields);
+    }
+
+    /// [`Level::Error`].
+    pub fn error(&self, message: &str, fields: &[(&str, Field<'_>)]) {
+        self.log(Level::Error, message, fields);
+    }
+}

@@ -1,0 +1,563 @@
+//! Queue and retry in front of an exporter: a pure machine, one for each exporter and signal.
+//!
+//! ```text
+//!  offer -> waiting (block_on_overflow) -> queued -> in flight -> gone
+//!                                            ^          |
+//!                                            +- resting <- a retryable outcome
+//! ```
+//! A queue takes custody: the ack is settled when a payload is queued, unless `wait_for_result` is set or the queue is
+//! off. A resting payload keeps its place in the queue's size but holds no consumer, so that a few requests that fail
+//! do not stop the others.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use otelcore_config::{Dur, Section};
+use otelcore_pdata::Signal;
+
+use crate::{Ack, Counter, Detail, Error, Field, Gauge, Logger, Lost, Mono, Outcome, Payload, Telemetry};
+
+/// The unit of `queue_size`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sizer {
+    /// Payloads.
+    Requests,
+    /// Spans, data points, log records.
+    Items,
+    /// OTLP bytes.
+    Bytes,
+}
+
+/// `sending_queue`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QueueSettings {
+    /// Whether there is a queue.
+    pub enabled: bool,
+    /// Payloads in flight at once.
+    pub num_consumers: usize,
+    /// Capacity, in units of `sizer`, payloads in flight and at rest included.
+    pub queue_size: u64,
+    /// Unit of `queue_size`.
+    pub sizer: Sizer,
+    /// Full: wait for room instead of refusing.
+    pub block_on_overflow: bool,
+    /// The sender waits for what became of the payload.
+    pub wait_for_result: bool,
+    /// Capacity in bytes whatever the sizer: 1000 requests of 8192 spans are gigabytes.
+    pub max_bytes: u64,
+}
+
+impl QueueSettings {
+    /// Bytes that a queue holds at most by default.
+    pub const MAX_BYTES: u64 = 256 << 20;
+
+    /// The defaults of an exporter that sends over a network: on, 10 consumers, 1000 requests.
+    #[must_use]
+    pub fn on() -> Self {
+        Self { enabled: true, ..Self::off() }
+    }
+
+    /// The same, but off unless the section is written.
+    #[must_use]
+    pub fn off() -> Self {
+        Self {
+            enabled: false,
+            num_consumers: 10,
+            queue_size: 1000,
+            sizer: Sizer::Requests,
+            block_on_overflow: false,
+            wait_for_result: false,
+            max_bytes: Self::MAX_BYTES,
+        }
+    }
+
+    /// Reads a `sending_queue` section whose presence has been decided: `None` is off.
+    #[must_use]
+    pub fn parse(section: Option<Section<'_>>) -> Self {
+        let defaults = Self::on();
+        let Some(mut s) = section else { return Self::off() };
+        let consumers = s.int::<i64>("num_consumers", 10);
+        let size = s.int::<i64>("queue_size", 1000);
+        let sizer = match s.one_of("sizer", &["requests", "items", "bytes"], "requests") {
+            "items" => Sizer::Items,
+            "bytes" => Sizer::Bytes,
+            _ => Sizer::Requests,
+        };
+        let parsed = Self {
+            num_consumers: usize::try_from(consumers).unwrap_or(0),
+            queue_size: u64::try_from(size).unwrap_or(0),
+            sizer,
+            block_on_overflow: s.bool("block_on_overflow", false),
+            wait_for_result: s.bool("wait_for_result", false),
+            ..defaults
+        };
+        if parsed.num_consumers == 0 {
+            s.error("num_consumers", "`num_consumers` must be positive");
+        }
+        if parsed.queue_size == 0 {
+            s.error("queue_size", "`queue_size` must be positive");
+        }
+        s.unsupported("storage", "a persistent queue is not supported yet; leave `storage` out for a queue in memory");
+        s.unsupported("batch", "batching in the queue is not supported yet; put the `batch` processor in the pipeline");
+        s.finish();
+        parsed
+    }
+}
+
+/// `retry_on_failure`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RetrySettings {
+    /// Whether retryable failures are retried.
+    pub enabled: bool,
+    /// The first pause.
+    pub initial_interval: Duration,
+    /// Each pause is off by up to this share, up or down.
+    pub randomization_factor: f64,
+    /// Growth of the pause.
+    pub multiplier: f64,
+    /// The longest pause.
+    pub max_interval: Duration,
+    /// From the first attempt to giving up; zero is never.
+    pub max_elapsed_time: Duration,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            initial_interval: Duration::from_secs(5),
+            randomization_factor: 0.5,
+            multiplier: 1.5,
+            max_interval: Duration::from_secs(30),
+            max_elapsed_time: Duration::from_mins(5),
+        }
+    }
+}
+
+impl RetrySettings {
+    /// For exporters that have no `retry_on_failure`.
+    #[must_use]
+    pub fn off() -> Self {
+        Self { enabled: false, ..Self::default() }
+    }
+
+    /// Reads a `retry_on_failure` section. The values are checked even when it is disabled.
+    #[must_use]
+    pub fn parse(mut s: Section<'_>) -> Self {
+        let defaults = Self::default();
+        let mut interval = |key: &str, default: Dur| {
+            let nanos = s.duration(key, default);
+            if nanos.is_negative() {
+                s.error(key, format!("'{key}' must be non-negative"));
+            }
+            Duration::from_nanos(nanos.nanos())
+        };
+        let initial_interval = interval("initial_interval", Dur::from_secs(5));
+        let max_interval = interval("max_interval", Dur::from_secs(30));
+        let max_elapsed_time = interval("max_elapsed_time", Dur::from_secs(300));
+        let parsed = Self {
+            enabled: s.bool("enabled", true),
+            initial_interval,
+            randomization_factor: s.float("randomization_factor", defaults.randomization_factor),
+            multiplier: s.float("multiplier", defaults.multiplier),
+            max_interval,
+            max_elapsed_time,
+        };
+        if !(0.0..=1.0).contains(&parsed.randomization_factor) {
+            s.error("randomization_factor", "'randomization_factor' must be within [0, 1]");
+        }
+        if parsed.multiplier.is_nan() || parsed.multiplier < 0.0 {
+            s.error("multiplier", "'multiplier' must be non-negative");
+        }
+        if !parsed.max_elapsed_time.is_zero() {
+            if parsed.max_elapsed_time < parsed.initial_interval {
+                s.error("max_elapsed_time", "'max_elapsed_time' must not be less than 'initial_interval'");
+            } else if parsed.max_elapsed_time < parsed.max_interval {
+                s.error("max_elapsed_time", "'max_elapsed_time' must not be less than 'max_interval'");
+            }
+        }
+        s.finish();
+        parsed
+    }
+}
+
+/// Everything between the graph and an exporter's `send`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SendingSettings {
+    /// `sending_queue`.
+    pub queue: QueueSettings,
+    /// `retry_on_failure`.
+    pub retry: RetrySettings,
+    /// `timeout` of one attempt; zero is none.
+    pub timeout: Duration,
+}
+
+impl SendingSettings {
+    /// For exporters that answer at once: no queue, no retry, no timeout.
+    #[must_use]
+    pub fn direct() -> Self {
+        Self { queue: QueueSettings::off(), retry: RetrySettings::off(), timeout: Duration::ZERO }
+    }
+}
+
+#[derive(Debug)]
+struct Item {
+    payload: Payload,
+    /// Kept when the sender waits for the result.
+    ack: Option<Ack>,
+    /// In units of the sizer.
+    size: u64,
+    /// When the first attempt began.
+    first: Option<Mono>,
+    /// The next pause, before randomization.
+    interval: Duration,
+}
+
+#[derive(Debug)]
+struct Metrics {
+    sent: Counter,
+    send_failed: Counter,
+    enqueue_failed: Counter,
+    queue_size: Gauge,
+    in_flight: Gauge,
+}
+
+impl Metrics {
+    fn new(telemetry: &Telemetry, exporter: &str, signal: Signal, queue: &QueueSettings) -> Self {
+        let own = || vec![("exporter", exporter.to_owned())];
+        let typed = || vec![("exporter", exporter.to_owned()), ("data_type", signal.name().to_owned())];
+        let names = match signal {
+            Signal::Traces => [
+                ("otelcol_exporter_sent_spans", "Number of spans successfully sent to destination. [Alpha]"),
+                (
+                    "otelcol_exporter_send_failed_spans",
+                    "Number of spans in failed attempts to send to destination. [Alpha]",
+                ),
+                (
+                    "otelcol_exporter_enqueue_failed_spans",
+                    "Number of spans failed to be added to the sending queue. [Alpha]",
+                ),
+            ],
+            Signal::Metrics => [
+                (
+                    "otelcol_exporter_sent_metric_points",
+                    "Number of metric points successfully sent to destination. [Alpha]",
+                ),
+                (
+                    "otelcol_exporter_send_failed_metric_points",
+                    "Number of metric points in failed attempts to send to destination. [Alpha]",
+                ),
+                (
+                    "otelcol_exporter_enqueue_failed_metric_points",
+                    "Number of metric points failed to be added to the sending queue. [Alpha]",
+                ),
+            ],
+            Signal::Logs => [
+                ("otelcol_exporter_sent_log_records", "Number of log record successfully sent to destination. [Alpha]"),
+                (
+                    "otelcol_exporter_send_failed_log_records",
+                    "Number of log records in failed attempts to send to destination. [Alpha]",
+                ),
+                (
+                    "otelcol_exporter_enqueue_failed_log_records",
+                    "Number of log records failed to be added to the sending queue. [Alpha]",
+                ),
+            ],
+        };
+        let counter = |(name, help): (&'static str, &'static str)| telemetry.counter(Detail::Basic, name, help, own());
+        let [sent, send_failed, enqueue_failed] = names.map(counter);
+        let (queue_size, in_flight) = if queue.enabled {
+            let capacity = telemetry.gauge(
+                Detail::Basic,
+                "otelcol_exporter_queue_capacity",
+                "Fixed capacity of the retry queue (in batches). [Alpha]",
+                typed(),
+            );
+            capacity.set(queue.queue_size);
+            (
+                telemetry.gauge(
+                    Detail::Basic,
+                    "otelcol_exporter_queue_size",
+                    "Current size of the retry queue (in batches). [Alpha]",
+                    typed(),
+                ),
+                telemetry.gauge(
+                    Detail::Basic,
+                    "otelcol_exporter_in_flight_requests",
+                    "Number of requests that are being sent, pauses between attempts included. [Alpha]",
+                    typed(),
+                ),
+            )
+        } else {
+            (Gauge::default(), Gauge::default())
+        };
+        Self { sent, send_failed, enqueue_failed, queue_size, in_flight }
+    }
+}
+
+/// The machine. Order of calls: any number of [`Sending::offer`], [`Sending::handle_done`] and
+/// [`Sending::handle_timeout`], then [`Sending::poll_job`] until it gives nothing, then sleep until
+/// [`Sending::poll_timeout`].
+#[derive(Debug)]
+pub(crate) struct Sending {
+    settings: SendingSettings,
+    log: Logger,
+    metrics: Metrics,
+    queued: VecDeque<Item>,
+    waiting: VecDeque<(Payload, Ack)>,
+    in_flight: BTreeMap<u64, Item>,
+    resting: BTreeMap<(Mono, u64), Item>,
+    size: u64,
+    bytes: u64,
+    next: u64,
+    draining: bool,
+    /// Items given up since the drain began, for the report.
+    lost: u64,
+}
+
+/// The longest pause between attempts while the collector drains.
+const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+
+impl Sending {
+    pub(crate) fn new(
+        settings: SendingSettings,
+        signal: Signal,
+        exporter: &str,
+        telemetry: &Telemetry,
+        log: Logger,
+    ) -> Self {
+        let metrics = Metrics::new(telemetry, exporter, signal, &settings.queue);
+        Self {
+            settings,
+            log,
+            metrics,
+            queued: VecDeque::new(),
+            waiting: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            size: 0,
+            bytes: 0,
+            next: 0,
+            draining: false,
+            lost: 0,
+        }
+    }
+
+    /// Takes a payload, or refuses it through its ack.
+    pub(crate) fn offer(&mut self, payload: Payload, ack: Ack) {
+        if payload.items() == 0 {
+            ack.settle(Outcome::Delivered);
+            return;
+        }
+        let queue = &self.settings.queue;
+        if !queue.enabled {
+            self.enqueue(payload, Some(ack), 0);
+            return;
+        }
+        let size = self.size_of(&payload);
+        if size > queue.queue_size {
+            self.metrics.enqueue_failed.add(u64::from(payload.items()));
+            ack.settle(Outcome::permanent("element size too large"));
+        } else if self.waiting.is_empty() && self.has_room(size, payload.body.len() as u64) {
+            self.take(payload, ack, size);
+        } else if queue.block_on_overflow {
+            self.waiting.push_back((payload, ack));
+        } else {
+            self.metrics.enqueue_failed.add(u64::from(payload.items()));
+            ack.settle(Outcome::retry("sending queue is full"));
+        }
+    }
+
+    fn size_of(&self, payload: &Payload) -> u64 {
+        match self.settings.queue.sizer {
+            Sizer::Requests => 1,
+            Sizer::Items => u64::from(payload.items()),
+            Sizer::Bytes => payload.body.len() as u64,
+        }
+    }
+
+    fn has_room(&self, size: u64, bytes: u64) -> bool {
+        let queue = &self.settings.queue;
+        // A single payload larger than the byte bound may pass while nothing else is held.
+        self.size + size <= queue.queue_size && (self.bytes == 0 || self.bytes + bytes <= queue.max_bytes)
+    }
+
+    fn take(&mut self, payload: Payload, ack: Ack, size: u64) {
+        let keep = if self.settings.queue.wait_for_result {
+            Some(ack)
+        } else {
+            ack.settle(Outcome::Delivered);
+            None
+        };
+        self.enqueue(payload, keep, size);
+    }
+
+    fn enqueue(&mut self, payload: Payload, ack: Option<Ack>, size: u64) {
+        self.size += size;
+        self.bytes += payload.body.len() as u64;
+        let interval = self.settings.retry.initial_interval;
+        self.queued.push_back(Item { payload, ack, size, first: None, interval });
+        self.show();
+    }
+
+    /// The next payload to send, while a consumer is free.
+    pub(crate) fn poll_job(&mut self, now: Mono) -> Option<(u64, Payload, Mono)> {
+        let queue = &self.settings.queue;
+        if queue.enabled && self.in_flight.len() >= queue.num_consumers {
+            return None;
+        }
+        let mut item = self.queued.pop_front()?;
+        item.first.get_or_insert(now);
+        let by = if self.settings.timeout.is_zero() { Mono::NEVER } else { now + self.settings.timeout };
+        let payload = item.payload.clone();
+        let number = self.next;
+        self.next += 1;
+        self.in_flight.insert(number, item);
+        self.show();
+        Some((number, payload, by))
+    }
+
+    /// Hears what became of a job. `random` is any random number.
+    pub(crate) fn handle_done(&mut self, now: Mono, number: u64, outcome: Outcome, random: u64) {
+        // A job that is not in flight has been given up; its answer comes too late.
+        let Some(item) = self.in_flight.remove(&number) else { return };
+        match outcome {
+            Outcome::Delivered => {
+                self.metrics.sent.add(u64::from(item.payload.items()));
+                self.release(item, Outcome::Delivered);
+            }
+            Outcome::Retry { after, why } => self.retry(now, item, after, why, random),
+            Outcome::Permanent(why) => self.give_up(item, "not retryable error: Permanent error: ", why),
+            Outcome::Lost(_) => self.give_up(item, "", Error::new("the exporter dropped the request")),
+        }
+        self.show();
+    }
+
+    fn retry(&mut self, now: Mono, mut item: Item, after: Option<Duration>, why: Error, random: u64) {
+        let retry = &self.settings.retry;
+        if !retry.enabled {
+            return if item.ack.is_some() { self.refuse(item, after, why) } else { self.give_up(item, "", why) };
+        }
+        // Uniform in [-1, 1] from 53 random bits.
+        let swing = (random >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
+        let mut pause = item.interval.mul_f64((1.0 + retry.randomization_factor * swing).max(0.0));
+        pause = pause.max(after.unwrap_or_default());
+        item.interval = item.interval.mul_f64(retry.multiplier.max(0.0)).min(retry.max_interval);
+        if self.draining {
+            pause = pause.min(DRAIN_PAUSE);
+        }
+        let first = item.first.unwrap_or(now);
+        if !retry.max_elapsed_time.is_zero() && now + pause > first + retry.max_elapsed_time {
+            return self.give_up(item, "no more retries left: ", why);
+        }
+        let message = why.message.as_ref();
+        let fields = [("error", Field::Str(message)), ("interval", Field::Float(pause.as_secs_f64()))];
+        self.log.info("Exporting failed. Will retry the request after interval.", &fields);
+        self.resting.insert((now + pause, self.next), item);
+        self.next += 1;
+    }
+
+    /// Without retry, a sender that waits gets the refusal itself.
+    fn refuse(&mut self, item: Item, after: Option<Duration>, why: Error) {
+        let items = u64::from(item.payload.items());
+        let fields = [("error", Field::Str(&why.message)), ("rejected_items", Field::Uint(items))];
+        self.log.error("Exporting failed. Rejecting data.", &fields);
+        self.metrics.send_failed.add(items);
+        self.release(item, Outcome::Retry { after, why });
+    }
+
+    fn give_up(&mut self, item: Item, prefix: &str, why: Error) {
+        let items = u64::from(item.payload.items());
+        let message = format!("{prefix}{why}");
+        let (text, field) = if item.ack.is_some() {
+            ("Exporting failed. Rejecting data.", "rejected_items")
+        } else {
+            ("Exporting failed. Dropping data.", "dropped_items")
+        };
+        self.log.error(text, &[("error", Field::Str(&message)), (field, Field::Uint(items))]);
+        self.metrics.send_failed.add(items);
+        if self.draining {
+            self.lost += items;
+        }
+        self.release(item, Outcome::Permanent(why));
+    }
+
+    /// Lets an item go: its room is free, its sender is told, and whoever waits for room moves up.
+    fn release(&mut self, item: Item, outcome: Outcome) {
+        self.size -= item.size;
+        self.bytes -= item.payload.body.len() as u64;
+        if let Some(ack) = item.ack {
+            ack.settle(outcome);
+        }
+        while let Some((payload, _)) = self.waiting.front() {
+            let size = self.size_of(payload);
+            if !self.has_room(size, payload.body.len() as u64) {
+                break;
+            }
+            if let Some((payload, ack)) = self.waiting.pop_front() {
+                self.take(payload, ack, size);
+            }
+        }
+        self.show();
+    }
+
+    /// Puts what has rested enough back in front of the queue.
+    pub(crate) fn handle_timeout(&mut self, now: Mono) {
+        while let Some(entry) = self.resting.first_entry()
+            && entry.key().0 <= now
+        {
+            self.queued.push_front(entry.remove());
+        }
+    }
+
+    /// When [`Sending::handle_timeout`] is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Mono> {
+        self.resting.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Shutdown has begun: what rests is tried at once, and pauses are short from now on.
+    pub(crate) fn drain(&mut self) {
+        self.draining = true;
+        for (_, item) in std::mem::take(&mut self.resting) {
+            self.queued.push_back(item);
+        }
+    }
+
+    /// Items that are not delivered yet.
+    pub(crate) fn holds(&self) -> u64 {
+        let queued = self.queued.iter().chain(self.in_flight.values()).chain(self.resting.values());
+        let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
+        queued.map(|item| u64::from(item.payload.items())).sum::<u64>() + waiting.sum::<u64>()
+    }
+
+    /// Items given up for good since the drain began.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// The end: whatever is still held is lost, and whoever waits is told.
+    pub(crate) fn abandon(&mut self) -> u64 {
+        let left = self.holds();
+        let items = std::mem::take(&mut self.queued).into_iter();
+        let items = items.chain(std::mem::take(&mut self.in_flight).into_values());
+        for item in items.chain(std::mem::take(&mut self.resting).into_values()) {
+            self.metrics.send_failed.add(u64::from(item.payload.items()));
+            if let Some(ack) = item.ack {
+                ack.settle(Outcome::Lost(Lost::Shutdown));
+            }
+        }
+        for (_, ack) in self.waiting.drain(..) {
+            ack.settle(Outcome::Lost(Lost::Shutdown));
+        }
+        (self.size, self.bytes) = (0, 0);
+        left
+    }
+
+    fn show(&self) {
+        self.metrics.queue_size.set(self.size);
+        self.metrics.in_flight.set((self.in_flight.len() + self.resting.len()) as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! The schedule of queue and retry under a clock of the test's own.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use otelcore_pdata::{Rope, Signal};
+
+use super::*;
+use crate::ack::{Settlements, Target};
+use crate::{Held, NoLog};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// The middle of the random range: no swing.
+const MIDDLE: u64 = 1 << 63;
+
+struct Scene {
+    sending: Sending,
+    settlements: Rc<Settlements>,
+    telemetry: Telemetry,
+    now: Mono,
+}
+
+impl Scene {
+    fn new(queue: QueueSettings, retry: RetrySettings) -> Self {
+        let settings = SendingSettings { queue, retry, timeout: Duration::from_secs(5) };
+        let telemetry = Telemetry::new(Detail::Normal);
+        let log = Logger::new(Arc::new(NoLog));
+        let sending = Sending::new(settings, Signal::Traces, "jaeger", &telemetry, log);
+        Self { sending, settlements: Rc::default(), telemetry, now: Mono(SECOND) }
+    }
+
+    fn offer(&mut self, request: u64, items: u32) {
+        let body = Rope::new(Bytes::from(vec![0; items as usize * 10]), items);
+        let payload = Payload { signal: Signal::Traces, body, meta: None, held: Held::default() };
+        self.sending.offer(payload, Ack::new(Target::Receiver(0, request), &self.settlements));
+    }
+
+    fn told(&mut self) -> Vec<(u64, Outcome)> {
+        std::iter::from_fn(|| self.settlements.pop())
+            .map(|(target, outcome)| match target {
+                Target::Receiver(0, request) => (request, outcome),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    fn job(&mut self) -> Option<u64> {
+        self.sending.poll_job(self.now).map(|(number, _, _)| number)
+    }
+
+    fn done(&mut self, number: u64, outcome: Outcome) {
+        self.sending.handle_done(self.now, number, outcome, MIDDLE);
+    }
+
+    fn pass(&mut self, seconds: f64) {
+        self.now = Mono(self.now.0 + (seconds * SECOND as f64) as u64);
+        self.sending.handle_timeout(self.now);
+    }
+
+    fn shown(&self, name: &str) -> f64 {
+        let families = self.telemetry.read();
+        match families.iter().find(|f| f.name == name).unwrap().samples[0].value {
+            crate::Value::Number(v) => v,
+            crate::Value::Histogram { .. } => panic!("a histogram"),
+        }
+    }
+}
+
+fn small_queue() -> QueueSettings {
+    QueueSettings { num_consumers: 2, queue_size: 3, ..QueueSettings::on() }
+}
+
+#[test]
+fn a_queue_takes_custody_and_refuses_when_full() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    for request in 0..4 {
+        scene.offer(request, 2);
+    }
+    let full = Outcome::retry("sending queue is full");
+    let delivered = || Outcome::Delivered;
+    assert_eq!(scene.told(), [(0, delivered()), (1, delivered()), (2, delivered()), (3, full)]);
+    assert_eq!((scene.job(), scene.job(), scene.job()), (Some(0), Some(1), None), "two consumers");
+    assert_eq!(scene.shown("otelcol_exporter_queue_size"), 3.0, "what is in flight counts");
+    assert_eq!(scene.shown("otelcol_exporter_enqueue_failed_spans"), 2.0);
+    scene.done(0, Outcome::Delivered);
+    scene.offer(4, 2);
+    assert_eq!(scene.told(), [(4, delivered())]);
+    assert_eq!(scene.shown("otelcol_exporter_sent_spans"), 2.0);
+}
+
+#[test]
+fn pauses_grow_to_their_maximum_until_the_time_is_up() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    scene.offer(0, 1);
+    let mut pauses = Vec::new();
+    loop {
+        let job = scene.job().unwrap();
+        scene.done(job, Outcome::retry("connection refused"));
+        let Some(at) = scene.sending.poll_timeout() else { break };
+        let pause = at.since(scene.now).as_secs_f64();
+        pauses.push((pause * 100.0).round() / 100.0);
+        scene.pass(pause);
+    }
+    assert_eq!(pauses[..6], [5.0, 7.5, 11.25, 16.88, 25.31, 30.0]);
+    assert!(pauses.iter().sum::<f64>() <= 300.0);
+    assert_eq!(scene.shown("otelcol_exporter_send_failed_spans"), 1.0);
+    assert_eq!(scene.sending.holds(), 0);
+}
+
+#[test]
+fn a_resting_request_holds_no_consumer_but_its_place_in_the_queue() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    scene.offer(0, 1);
+    scene.offer(1, 1);
+    for _ in 0..2 {
+        let job = scene.job().unwrap();
+        scene.done(job, Outcome::retry("unavailable"));
+    }
+    scene.offer(2, 1);
+    let third = scene.job().expect("both consumers are free");
+    scene.done(third, Outcome::Delivered);
+    assert_eq!(scene.sending.holds(), 2);
+}
+
+#[test]
+fn a_servers_delay_is_a_lower_bound() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    scene.offer(0, 1);
+    let job = scene.job().unwrap();
+    let why = Error::new("slow down");
+    scene.done(job, Outcome::Retry { after: Some(Duration::from_secs(60)), why });
+    assert_eq!(scene.sending.poll_timeout(), Some(scene.now + Duration::from_secs(60)));
+}
+
+#[test]
+fn a_permanent_refusal_is_dropped_at_once_and_counted() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    scene.offer(0, 5);
+    let job = scene.job().unwrap();
+    scene.done(job, Outcome::permanent("bad request"));
+    assert_eq!(scene.sending.holds(), 0);
+    assert_eq!(scene.shown("otelcol_exporter_send_failed_spans"), 5.0);
+}
+
+#[test]
+fn without_a_queue_the_sender_hears_the_result() {
+    let mut scene = Scene::new(QueueSettings::off(), RetrySettings::off());
+    scene.offer(0, 1);
+    scene.offer(1, 1);
+    assert_eq!(scene.told(), []);
+    let (a, b) = (scene.job().unwrap(), scene.job().unwrap());
+    scene.done(a, Outcome::Delivered);
+    scene.done(b, Outcome::retry("down"));
+    assert_eq!(scene.told(), [(0, Outcome::Delivered), (1, Outcome::retry("down"))]);
+}
+
+#[test]
+fn block_on_overflow_waits_for_room_in_order() {
+    let queue = QueueSettings { queue_size: 1, block_on_overflow: true, ..small_queue() };
+    let mut scene = Scene::new(queue, RetrySettings::default());
+    for request in 0..3 {
+        scene.offer(request, 1);
+    }
+    assert_eq!(scene.told(), [(0, Outcome::Delivered)]);
+    let job = scene.job().unwrap();
+    scene.done(job, Outcome::Delivered);
+    assert_eq!(scene.told(), [(1, Outcome::Delivered)]);
+    assert_eq!(scene.sending.holds(), 2);
+}
+
+#[test]
+fn wait_for_result_tells_after_the_send() {
+    let queue = QueueSettings { wait_for_result: true, ..small_queue() };
+    let mut scene = Scene::new(queue, RetrySettings::default());
+    scene.offer(0, 1);
+    assert_eq!(scene.told(), []);
+    let job = scene.job().unwrap();
+    scene.done(job, Outcome::Delivered);
+    assert_eq!(scene.told(), [(0, Outcome::Delivered)]);
+}
+
+#[test]
+fn a_queue_is_bounded_by_bytes_whatever_its_sizer() {
+    let queue = QueueSettings { queue_size: 100, max_bytes: 100, ..small_queue() };
+    let mut scene = Scene::new(queue, RetrySettings::default());
+    scene.offer(0, 30);
+    scene.offer(1, 1);
+    let told = scene.told();
+    assert_eq!(told[0], (0, Outcome::Delivered), "alone, a large one may pass");
+    assert_eq!(told[1], (1, Outcome::retry("sending queue is full")));
+}
+
+#[test]
+fn items_and_bytes_are_sizes_too() {
+    let queue = QueueSettings { queue_size: 10, sizer: Sizer::Items, ..small_queue() };
+    let mut scene = Scene::new(queue, RetrySettings::default());
+    scene.offer(0, 11);
+    scene.offer(1, 10);
+    let told = scene.told();
+    assert_eq!(told[0], (0, Outcome::permanent("element size too large")));
+    assert_eq!(told[1], (1, Outcome::Delivered));
+}
+
+#[test]
+fn draining_tries_again_soon_and_reports_what_it_gives_up() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    scene.offer(0, 1);
+    let job = scene.job().unwrap();
+    scene.done(job, Outcome::retry("down"));
+    scene.sending.drain();
+    let job = scene.job().expect("what rested is tried at once");
+    scene.done(job, Outcome::retry("down"));
+    let at = scene.sending.poll_timeout().unwrap();
+    assert!(at.since(scene.now) <= DRAIN_PAUSE);
+    scene.pass(1.0);
+    let job = scene.job().unwrap();
+    scene.done(job, Outcome::permanent("bad"));
+    assert_eq!((scene.sending.holds(), scene.sending.lost()), (0, 1));
+}
+
+#[test]
+fn what_is_abandoned_is_told() {
+    let queue = QueueSettings { wait_for_result: true, block_on_overflow: true, ..small_queue() };
+    let mut scene = Scene::new(queue, RetrySettings::default());
+    for request in 0..4 {
+        scene.offer(request, 1);
+    }
+    scene.job();
+    assert_eq!(scene.sending.abandon(), 4);
+    let lost = Outcome::Lost(Lost::Shutdown);
+    assert_eq!(scene.told().into_iter().filter(|(_, o)| *o == lost).count(), 4);
+}

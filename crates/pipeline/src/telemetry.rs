@@ -1,0 +1,383 @@
+//! The collector's own metrics.
+//!
+//! Each series is a few atomics with one writer; any thread may read them. Names and labels are those of the Go
+//! collector. Registration takes a lock; counting never does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use otelcore_pdata::Signal;
+
+use crate::Outcome;
+
+/// How much is measured: `service::telemetry::metrics::level`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Detail {
+    /// Nothing.
+    None,
+    /// What every collector should show.
+    Basic,
+    /// The default.
+    Normal,
+    /// All there is.
+    Detailed,
+}
+
+/// Names and values of one series' labels, sorted by name.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// The kinds of family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FamilyKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by bounds.
+    Histogram,
+}
+
+/// What one series shows now.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Of a counter or gauge.
+    Number(f64),
+    /// Of a histogram.
+    Histogram {
+        /// Upper bounds, ascending, without infinity.
+        bounds: &'static [f64],
+        /// Counts by bucket, not cumulative, one more than there are bounds.
+        counts: Vec<u64>,
+        /// Sum of the observations.
+        sum: f64,
+    },
+}
+
+/// One series at the moment of reading.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its value.
+    pub value: Value,
+}
+
+/// Series of one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// Metric name as scraped, `otelcol_...`.
+    pub name: &'static str,
+    /// For people.
+    pub help: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: FamilyKind,
+    /// The series.
+    pub samples: Vec<Sample>,
+}
+
+#[derive(Debug)]
+enum Cells {
+    Number(Arc<AtomicU64>),
+    /// A double kept as its bits.
+    Float(Arc<AtomicU64>),
+    Histogram(Arc<HistogramCells>),
+}
+
+#[derive(Debug)]
+struct HistogramCells {
+    bounds: &'static [f64],
+    counts: Vec<AtomicU64>,
+    sum: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: &'static str,
+    help: &'static str,
+    kind: FamilyKind,
+    series: Vec<(Labels, Cells)>,
+}
+
+/// The registry. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    level: Detail,
+    entries: Arc<Mutex<Vec<Entry>>>,
+}
+
+impl Telemetry {
+    /// An empty registry that keeps series up to `level`.
+    #[must_use]
+    pub fn new(level: Detail) -> Self {
+        Self { level, entries: Arc::default() }
+    }
+
+    /// How much is measured.
+    #[must_use]
+    pub fn level(&self) -> Detail {
+        self.level
+    }
+
+    /// A counter; asking twice for the same series gives the same one.
+    #[must_use]
+    pub fn counter(&self, at: Detail, name: &'static str, help: &'static str, labels: Labels) -> Counter {
+        match self.register(at, name, help, FamilyKind::Counter, labels, || Cells::Number(Arc::default())) {
+            Cells::Number(cell) => Counter(cell),
+            Cells::Float(_) | Cells::Histogram(_) => Counter::default(),
+        }
+    }
+
+    /// A gauge of whole numbers.
+    #[must_use]
+    pub fn gauge(&self, at: Detail, name: &'static str, help: &'static str, labels: Labels) -> Gauge {
+        match self.register(at, name, help, FamilyKind::Gauge, labels, || Cells::Number(Arc::default())) {
+            Cells::Number(cell) => Gauge(cell),
+            Cells::Float(_) | Cells::Histogram(_) => Gauge::default(),
+        }
+    }
+
+    /// A counter of fractions, seconds for one, which is set rather than added to.
+    #[must_use]
+    pub fn float_counter(&self, at: Detail, name: &'static str, help: &'static str, labels: Labels) -> Gauge {
+        match self.register(at, name, help, FamilyKind::Counter, labels, || Cells::Float(Arc::default())) {
+            Cells::Float(cell) => Gauge(cell),
+            Cells::Number(_) | Cells::Histogram(_) => Gauge::default(),
+        }
+    }
+
+    /// A histogram.
+    #[must_use]
+    pub fn histogram(
+        &self,
+        at: Detail,
+        name: &'static str,
+        help: &'static str,
+        labels: Labels,
+        bounds: &'static [f64],
+    ) -> Histogram {
+        let make = || {
+            let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+            Cells::Histogram(Arc::new(HistogramCells { bounds, counts, sum: AtomicU64::new(0) }))
+        };
+        match self.register(at, name, help, FamilyKind::Histogram, labels, make) {
+            Cells::Histogram(cells) => Histogram(Some(cells)),
+            Cells::Number(_) | Cells::Float(_) => Histogram(None),
+        }
+    }
+
+    fn register(
+        &self,
+        at: Detail,
+        name: &'static str,
+        help: &'static str,
+        kind: FamilyKind,
+        mut labels: Labels,
+        make: impl FnOnce() -> Cells,
+    ) -> Cells {
+        let share = |cells: &Cells| match cells {
+            Cells::Number(c) => Cells::Number(c.clone()),
+            Cells::Float(c) => Cells::Float(c.clone()),
+            Cells::Histogram(c) => Cells::Histogram(c.clone()),
+        };
+        if at > self.level || self.level == Detail::None {
+            return make();
+        }
+        labels.sort_unstable();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = entries.iter().position(|e| e.name == name).unwrap_or_else(|| {
+            entries.push(Entry { name, help, kind, series: Vec::new() });
+            entries.len() - 1
+        });
+        let entry = &mut entries[index];
+        if let Some((_, cells)) = entry.series.iter().find(|(l, _)| *l == labels) {
+            return share(cells);
+        }
+        let cells = make();
+        entry.series.push((labels, share(&cells)));
+        cells
+    }
+
+    /// Every family that has a series, sorted by name, series sorted by labels.
+    #[must_use]
+    pub fn read(&self) -> Vec<Family> {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut families: Vec<_> = entries
+            .iter()
+            .map(|e| {
+                let mut samples: Vec<_> = e
+                    .series
+                    .iter()
+                    .map(|(labels, cells)| Sample { labels: labels.clone(), value: cells.read() })
+                    .collect();
+                samples.sort_by(|a, b| a.labels.cmp(&b.labels));
+                Family { name: e.name, help: e.help, kind: e.kind, samples }
+            })
+            .collect();
+        families.sort_by_key(|f| f.name);
+        families
+    }
+}
+
+impl Cells {
+    fn read(&self) -> Value {
+        match self {
+            Self::Number(c) => Value::Number(c.load(Ordering::Relaxed) as f64),
+            Self::Float(c) => Value::Number(f64::from_bits(c.load(Ordering::Relaxed))),
+            Self::Histogram(h) => Value::Histogram {
+                bounds: h.bounds,
+                counts: h.counts.iter().map(|c| c.load(Ordering::Relaxed)).collect(),
+                sum: f64::from_bits(h.sum.load(Ordering::Relaxed)),
+            },
+        }
+    }
+}
+
+/// Adds to `cell`, which this thread alone writes.
+fn add(cell: &AtomicU64, n: u64) {
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+}
+
+/// A series that only grows.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// Counts `n` more.
+    pub fn add(&self, n: u64) {
+        add(&self.0, n);
+    }
+
+    /// What it stands at.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A series that is set.
+#[derive(Clone, Debug, Default)]
+pub struct Gauge(Arc<AtomicU64>);
+
+impl Gauge {
+    /// Sets a whole number.
+    pub fn set(&self, v: u64) {
+        self.0.store(v, Ordering::Relaxed);
+    }
+
+    /// Sets a fraction; only for series made by [`Telemetry::float_counter`].
+    pub fn set_float(&self, v: f64) {
+        self.0.store(v.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// A series of counts by bounds.
+#[derive(Clone, Debug)]
+pub struct Histogram(Option<Arc<HistogramCells>>);
+
+impl Histogram {
+    /// Counts one observation.
+    pub fn observe(&self, v: f64) {
+        let Some(cells) = &self.0 else { return };
+        let bucket = cells.bounds.partition_point(|b| *b < v);
+        if let Some(count) = cells.counts.get(bucket) {
+            add(count, 1);
+        }
+        let sum = f64::from_bits(cells.sum.load(Ordering::Relaxed)) + v;
+        cells.sum.store(sum.to_bits(), Ordering::Relaxed);
+    }
+}
+
+/// The counters of a receiver, by transport: `grpc`, `http`.
+#[derive(Clone, Debug)]
+pub struct ReceiverMetrics {
+    /// By signal: accepted, refused, failed.
+    counters: [[Counter; 3]; 3],
+}
+
+impl ReceiverMetrics {
+    /// Registers the nine series of `receiver` and `transport` for the given signals.
+    #[must_use]
+    pub fn new(telemetry: &Telemetry, receiver: &str, transport: &str, signals: &[Signal]) -> Self {
+        let names: [[(&str, &str); 3]; 3] = [
+            [
+                ("otelcol_receiver_accepted_spans", "Number of spans successfully pushed into the pipeline. [Alpha]"),
+                (
+                    "otelcol_receiver_refused_spans",
+                    "Number of spans that could not be pushed into the pipeline. [Alpha]",
+                ),
+                (
+                    "otelcol_receiver_failed_spans",
+                    "The number of spans that failed to be processed by the receiver due to internal errors. [Alpha]",
+                ),
+            ],
+            [
+                (
+                    "otelcol_receiver_accepted_metric_points",
+                    "Number of metric points successfully pushed into the pipeline. [Alpha]",
+                ),
+                (
+                    "otelcol_receiver_refused_metric_points",
+                    "Number of metric points that could not be pushed into the pipeline. [Alpha]",
+                ),
+                (
+                    "otelcol_receiver_failed_metric_points",
+                    "The number of metric points that failed to be processed by the receiver due to internal errors. [Alpha]",
+                ),
+            ],
+            [
+                (
+                    "otelcol_receiver_accepted_log_records",
+                    "Number of log records successfully pushed into the pipeline. [Alpha]",
+                ),
+                (
+                    "otelcol_receiver_refused_log_records",
+                    "Number of log records that could not be pushed into the pipeline. [Alpha]",
+                ),
+                (
+                    "otelcol_receiver_failed_log_records",
+                    "The number of log records that failed to be processed by the receiver due to internal errors. [Alpha]",
+                ),
+            ],
+        ];
+        let labels = || vec![("receiver", receiver.to_owned()), ("transport", transport.to_owned())];
+        let counters = Signal::ALL.map(|signal| {
+            let wanted = signals.contains(&signal);
+            names[signal as usize].map(|(name, help)| {
+                if wanted { telemetry.counter(Detail::Basic, name, help, labels()) } else { Counter::default() }
+            })
+        });
+        Self { counters }
+    }
+
+    /// Counts a request's items by what became of them. All downstream errors count as refused, as in the Go collector.
+    pub fn settled(&self, signal: Signal, items: u32, outcome: &Outcome) {
+        let [accepted, refused, _failed] = &self.counters[signal as usize];
+        match outcome {
+            Outcome::Delivered => accepted.add(u64::from(items)),
+            Outcome::Retry { .. } | Outcome::Permanent(_) | Outcome::Lost(_) => refused.add(u64::from(items)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_series_is_one_counter_and_a_higher_level_is_not_shown() {
+        let telemetry = Telemetry::new(Detail::Normal);
+        let labels = || vec![("exporter", "jaeger".to_owned())];
+        telemetry.counter(Detail::Basic, "otelcol_x", "X", labels()).add(2);
+        telemetry.counter(Detail::Basic, "otelcol_x", "X", labels()).add(3);
+        telemetry.counter(Detail::Detailed, "otelcol_y", "Y", labels()).add(3);
+        let h = telemetry.histogram(Detail::Normal, "otelcol_h", "H", vec![], &[1.0, 10.0]);
+        for v in [0.5, 1.0, 7.0, 100.0] {
+            h.observe(v);
+        }
+        let families = telemetry.read();
+        assert_eq!(families.iter().map(|f| f.name).collect::<Vec<_>>(), ["otelcol_h", "otelcol_x"]);
+        assert_eq!(families[1].samples, [Sample { labels: labels(), value: Value::Number(5.0) }]);
+        let expected = Value::Histogram { bounds: &[1.0, 10.0], counts: vec![2, 1, 1], sum: 108.5 };
+        assert_eq!(families[0].samples[0].value, expected);
+    }
+}

@@ -1,0 +1,145 @@
+//! The machine as components see it.
+//!
+//! The real world and the simulated one implement [`World`]; components ask it for sockets, timers, names and time and
+//! are answered by [`Event`]s under the [`Key`] they asked with.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::{Mono, Wall};
+
+/// Who is to be told of an event: the component, and a number that the component chose.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Key {
+    /// Index of the component in its graph.
+    pub owner: u32,
+    /// The component's own number for the socket, timer or look-up.
+    pub local: u64,
+}
+
+/// Names an armed timer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TimerId(pub u64);
+
+/// What happened under a key.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A socket may have become readable or writable, or [`World::again`] was asked for. Read until it would block.
+    Ready,
+    /// A timer is due.
+    Timer,
+    /// A look-up ended: the addresses in the order of preference, or what the resolver said.
+    Resolved(&'a Result<Vec<SocketAddr>, String>),
+}
+
+/// Where to listen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Endpoint {
+    /// A name or address and a port; an empty host is every address of the machine.
+    Tcp {
+        /// Host without brackets.
+        host: String,
+        /// Port; zero lets the system choose.
+        port: u16,
+    },
+    /// A path in the file system.
+    Unix(PathBuf),
+}
+
+/// Where to connect to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PeerAddr {
+    /// An address that a look-up gave.
+    Ip(SocketAddr),
+    /// A path in the file system.
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for PeerAddr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// A connection that never blocks: `WouldBlock` means that an event will come. Writing to a closed one is an error and
+/// never a signal. Dropping closes it.
+pub trait Stream: io::Read + io::Write {
+    /// The other side, for logs and client metadata.
+    fn peer(&self) -> String;
+}
+
+/// A bound socket.
+pub trait Listener {
+    /// The next connection, registered under `key`; `WouldBlock` when there is none.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>>;
+
+    /// The address that it is bound to.
+    fn local(&self) -> String;
+}
+
+/// How much memory the process uses and may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemorySample {
+    /// Resident bytes of the process.
+    pub resident: u64,
+    /// The limit of its cgroup or, without one, the machine's memory.
+    pub total: Option<u64>,
+}
+
+/// What the process has used.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct ProcessSample {
+    /// User and system time in seconds.
+    pub cpu_seconds: f64,
+    /// Resident bytes.
+    pub resident: u64,
+    /// Bytes of the address space.
+    pub virtual_size: u64,
+    /// Since the collector started.
+    pub uptime: Duration,
+}
+
+/// Clock, network, names, memory and randomness. The only door of components to the machine.
+pub trait World {
+    /// The steady clock.
+    fn now(&self) -> Mono;
+    /// The wall clock.
+    fn wall(&self) -> Wall;
+    /// The next random number.
+    fn rand(&mut self) -> u64;
+    /// A fresh look at memory.
+    fn memory(&mut self) -> MemorySample;
+    /// A fresh look at the process.
+    fn process(&mut self) -> ProcessSample;
+    /// Binds a socket. New connections are announced under `key`.
+    ///
+    /// # Errors
+    /// What the system says, a port in use for one.
+    fn listen(&mut self, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>>;
+    /// Begins a connection; whether it came about shows at the first write.
+    ///
+    /// # Errors
+    /// What the system says at once.
+    fn connect(&mut self, key: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>>;
+    /// Looks a host name up; answered by [`Event::Resolved`], never before this returns.
+    fn resolve(&mut self, key: Key, host: &str, port: u16);
+    /// Asks for [`Event::Timer`] at `at`.
+    fn arm(&mut self, key: Key, at: Mono) -> TimerId;
+    /// Takes the request back. A timer that has fired, or never was, is no error.
+    fn cancel(&mut self, id: TimerId);
+    /// Asks for [`Event::Ready`] in the next turn: a read budget is spent and no new edge will come.
+    fn again(&mut self, key: Key);
+    /// Opens `stdout`, `stderr` or a file to append to.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>>;
+}

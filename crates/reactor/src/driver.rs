@@ -1,0 +1,145 @@
+//! The loop.
+//!
+//! One turn: wait; feed sockets, look-ups and timers to the graph, each of which settles its acknowledgements and
+//! drains what its machines want to send before it returns; sleep until the next timer. The host of a library may call
+//! [`Runner::turn`] itself instead of [`Runner::run`].
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mio::Waker;
+use otelcore_pipeline::{Event, Graph, Key, Left, Mono, World};
+
+use crate::Real;
+
+/// Speaks to a running loop from any thread.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Nanoseconds that a shutdown may take; `u64::MAX` while none is asked for.
+    shutdown: Arc<AtomicU64>,
+    waker: Arc<Waker>,
+}
+
+impl Remote {
+    /// Asks the loop to drain and end within `grace`.
+    pub fn shutdown(&self, grace: Duration) {
+        let nanos = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX - 1);
+        self.shutdown.store(nanos, Ordering::Release);
+        // A loop that has ended needs no waking.
+        let _ = self.waker.wake();
+    }
+}
+
+/// Why a loop ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// What was not delivered in time.
+    pub left: Left,
+}
+
+/// A graph in the real world.
+#[derive(Debug)]
+pub struct Runner {
+    world: Real,
+    graph: Graph,
+    remote: Remote,
+    ready: Vec<Key>,
+    until: Mono,
+}
+
+impl Runner {
+    /// Puts a started graph into its loop.
+    #[must_use]
+    pub fn new(world: Real, graph: Graph) -> Self {
+        let remote = Remote { shutdown: Arc::new(AtomicU64::new(u64::MAX)), waker: world.waker.clone() };
+        Self { world, graph, remote, ready: Vec::new(), until: Mono::NEVER }
+    }
+
+    /// A handle for other threads.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        self.remote.clone()
+    }
+
+    /// The graph, for its state between turns.
+    #[must_use]
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The world, for its clock.
+    #[must_use]
+    pub fn world(&self) -> &Real {
+        &self.world
+    }
+
+    /// Begins to drain; the loop ends within `grace`.
+    pub fn close(&mut self, grace: Duration) {
+        if self.until == Mono::NEVER {
+            self.until = self.world.now() + grace;
+            self.graph.close(&mut self.world, self.until);
+        }
+    }
+
+    /// Turns until the graph is closed or its time is up. `signal` is told of each signal and of each turn's end by
+    /// `None`, and may call [`Runner::close`].
+    ///
+    /// # Errors
+    /// When the system can't wait for sockets any more.
+    pub fn run(mut self, mut signal: impl FnMut(&mut Self, Option<i32>)) -> io::Result<Ending> {
+        let mut signals = Vec::new();
+        loop {
+            self.turn(Mono::NEVER, &mut signals)?;
+            for number in signals.drain(..) {
+                signal(&mut self, Some(number));
+            }
+            signal(&mut self, None);
+            if let Some(ending) = self.ending() {
+                return Ok(ending);
+            }
+        }
+    }
+
+    /// How the loop ended, once it has.
+    pub fn ending(&mut self) -> Option<Ending> {
+        if self.graph.is_closed() {
+            return Some(Ending { left: self.graph.left() });
+        }
+        if self.world.now() >= self.until {
+            return Some(Ending { left: self.graph.abandon(&mut self.world) });
+        }
+        None
+    }
+
+    /// One turn, which waits until `until` at most.
+    ///
+    /// # Errors
+    /// When the system can't wait for sockets any more.
+    pub fn turn(&mut self, until: Mono, signals: &mut Vec<i32>) -> io::Result<()> {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.world.wait(until.min(self.until), &mut ready, signals)?;
+        let Self { world, graph, .. } = self;
+        for key in ready.drain(..) {
+            graph.event(world, key.owner, key.local, Event::Ready);
+        }
+        self.ready = ready;
+        while let Some((key, found)) = world.answer() {
+            graph.event(world, key.owner, key.local, Event::Resolved(&found));
+        }
+        let now = world.now();
+        while let Some(key) = world.timers.pop(now) {
+            graph.event(world, key.owner, key.local, Event::Timer);
+        }
+        // Those who asked before now; who asks again meanwhile waits for the next turn.
+        for key in std::mem::take(&mut world.again) {
+            graph.event(world, key.owner, key.local, Event::Ready);
+        }
+        let grace = self.remote.shutdown.load(Ordering::Acquire);
+        if grace != u64::MAX {
+            self.close(Duration::from_nanos(grace));
+        }
+        Ok(())
+    }
+}

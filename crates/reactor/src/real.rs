@@ -1,0 +1,175 @@
+//! The machine itself as a [`World`].
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::hash::BuildHasher;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use mio::{Events, Interest, Poll, Token, Waker};
+use otelcore_pipeline::{
+    Endpoint, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, Stream, TimerId, Wall, World,
+};
+
+use crate::os;
+use crate::resolver::{Answer, Resolver};
+use crate::sockets::{self, FIRST_TOKEN, Sources};
+use crate::timers::Timers;
+
+const WAKER: Token = Token(0);
+
+/// Sockets, timers, names, memory and clocks of this machine. One thread owns it.
+pub struct Real {
+    poll: Poll,
+    events: Events,
+    sources: Rc<Sources>,
+    pub(crate) timers: Timers,
+    pub(crate) again: BTreeSet<Key>,
+    resolver: Resolver,
+    pub(crate) waker: Arc<Waker>,
+    signals: Vec<(i32, mio::net::UnixStream)>,
+    started: Instant,
+    random: u64,
+}
+
+impl std::fmt::Debug for Real {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Real").finish_non_exhaustive()
+    }
+}
+
+impl Real {
+    /// A world with its own descriptor to wait on. Starts no thread.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let sources = Sources::new(poll.registry().try_clone()?);
+        Ok(Self {
+            poll,
+            // Large enough for a busy turn; what does not fit comes in the next one.
+            events: Events::with_capacity(256),
+            sources,
+            timers: Timers::default(),
+            again: BTreeSet::new(),
+            resolver: Resolver::new(waker.clone()),
+            waker,
+            signals: Vec::new(),
+            started: Instant::now(),
+            // The only seed there is without a dependency: std's own hasher keys come from the system.
+            random: std::hash::RandomState::new().hash_one(0x6f74_656c_u64),
+        })
+    }
+
+    /// Has these signals reported by [`Real::wait`]. Only a program that owns the process may ask for this.
+    ///
+    /// # Errors
+    /// When a handler can't be installed.
+    pub fn watch_signals(&mut self, signals: &[i32]) -> io::Result<()> {
+        for &signal in signals.iter().take(FIRST_TOKEN - 1) {
+            let (mut ours, theirs) = mio::net::UnixStream::pair()?;
+            let token = Token(1 + self.signals.len());
+            self.poll.registry().register(&mut ours, token, Interest::READABLE)?;
+            signal_hook::low_level::pipe::register(signal, theirs)?;
+            self.signals.push((signal, ours));
+        }
+        Ok(())
+    }
+
+    /// Waits until something happens, at most until `until`, and appends what did.
+    pub(crate) fn wait(&mut self, until: Mono, ready: &mut Vec<Key>, signals: &mut Vec<i32>) -> io::Result<()> {
+        let now = self.now();
+        let timeout = if !self.again.is_empty() {
+            Some(std::time::Duration::ZERO)
+        } else {
+            let at = self.timers.next().unwrap_or(Mono::NEVER).min(until);
+            (at != Mono::NEVER).then(|| at.since(now))
+        };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        for event in &self.events {
+            let token = event.token();
+            if let Some(key) = self.sources.key(token) {
+                ready.push(key);
+            } else if let Some((signal, pipe)) = token.0.checked_sub(1).and_then(|i| self.signals.get_mut(i)) {
+                let mut bytes = [0; 16];
+                while io::Read::read(pipe, &mut bytes).is_ok_and(|n| n > 0) {
+                    signals.push(*signal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn answer(&mut self) -> Option<Answer> {
+        self.resolver.poll()
+    }
+}
+
+impl World for Real {
+    fn now(&self) -> Mono {
+        // 584 years of nanoseconds fit.
+        Mono(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn wall(&self) -> Wall {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Wall(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn rand(&mut self) -> u64 {
+        // SplitMix64: jitter and shuffles, nothing secret.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn memory(&mut self) -> MemorySample {
+        MemorySample { resident: os::resident().0, total: os::memory_total() }
+    }
+
+    fn process(&mut self) -> ProcessSample {
+        let (resident, virtual_size) = os::resident();
+        ProcessSample { cpu_seconds: os::cpu_seconds(), resident, virtual_size, uptime: self.started.elapsed() }
+    }
+
+    fn listen(&mut self, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
+        sockets::listen(&self.sources, key, at)
+    }
+
+    fn connect(&mut self, key: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>> {
+        sockets::connect(&self.sources, key, to)
+    }
+
+    fn resolve(&mut self, key: Key, host: &str, port: u16) {
+        self.resolver.ask(key, host, port);
+    }
+
+    fn arm(&mut self, key: Key, at: Mono) -> TimerId {
+        self.timers.arm(key, at)
+    }
+
+    fn cancel(&mut self, id: TimerId) {
+        self.timers.cancel(id);
+    }
+
+    fn again(&mut self, key: Key) {
+        self.again.insert(key);
+    }
+
+    fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
+        Ok(match path {
+            "stdout" => Box::new(io::stdout()),
+            "stderr" => Box::new(io::stderr()),
+            path => Box::new(OpenOptions::new().append(true).create(true).open(path)?),
+        })
+    }
+}
