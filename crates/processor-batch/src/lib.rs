@@ -1,0 +1,219 @@
+//! The `batch` processor.
+//!
+//! Payloads are grouped by concatenation: a batch is a rope of the bodies as they arrived. A sender has its answer as
+//! soon as a batch has taken custody, and what is in custody is never dropped because something behind is full: the
+//! batch waits and tries again, and meanwhile refuses at the door.
+#![forbid(unsafe_code)]
+
+mod config;
+mod shard;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use config::{Batch, BatchFactory};
+use otelcore_pipeline::{
+    Ack, Cx, Detail, Event, Field, Gauge, Logger, Metadata, Mono, Out, Outcome, Payload, Processor, Telemetry, TimerId,
+};
+use shard::{Metrics, Shard, Trigger};
+
+/// Batches that may be on their way at once, before the shard waits for answers.
+const MAX_IN_FLIGHT: usize = 16;
+
+/// The pause before a refused batch is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The local key of the timer for refused batches; shards have small numbers.
+const AGAIN: u64 = u64::MAX;
+
+/// A batch that has been handed on and is not settled yet.
+#[derive(Debug)]
+struct Job {
+    shard: usize,
+    payload: Payload,
+    trigger: Trigger,
+}
+
+/// One instance, of one pipeline.
+#[derive(Debug)]
+pub(crate) struct BatchProcessor {
+    settings: Batch,
+    log: Logger,
+    metrics: Metrics,
+    cardinality: Gauge,
+    shards: Vec<Shard>,
+    /// Shard by the values of `metadata_keys`.
+    by_metadata: BTreeMap<Vec<Vec<String>>, usize>,
+    jobs: BTreeMap<u64, Job>,
+    /// Jobs that were refused and wait for another try.
+    refused: BTreeMap<u64, Job>,
+    again: Option<TimerId>,
+    next_job: u64,
+    draining: bool,
+}
+
+impl BatchProcessor {
+    pub(crate) fn new(settings: Batch, processor: &str, telemetry: &Telemetry, log: Logger) -> Self {
+        let cardinality = telemetry.gauge(
+            Detail::Normal,
+            "otelcol_processor_batch_metadata_cardinality",
+            "Number of distinct metadata value combinations being processed [Development]",
+            vec![("processor", processor.to_owned())],
+        );
+        let mut new = Self {
+            settings,
+            log,
+            metrics: Metrics::new(telemetry, processor),
+            cardinality,
+            shards: Vec::new(),
+            by_metadata: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            again: None,
+            next_job: 0,
+            draining: false,
+        };
+        if new.settings.metadata_keys.is_empty() {
+            new.shards.push(Shard::new(None));
+            new.cardinality.set(1);
+        }
+        new
+    }
+
+    /// The shard for a payload's metadata; `None` when there are too many.
+    fn shard_for(&mut self, meta: Option<&Metadata>) -> Option<usize> {
+        if self.settings.metadata_keys.is_empty() {
+            return Some(0);
+        }
+        let value = |key: &String| meta.map_or_else(Vec::new, |m| m.get(key).to_vec());
+        let values: Vec<Vec<String>> = self.settings.metadata_keys.iter().map(value).collect();
+        if let Some(shard) = self.by_metadata.get(&values) {
+            return Some(*shard);
+        }
+        let limit = self.settings.metadata_cardinality_limit as usize;
+        if limit > 0 && self.shards.len() >= limit {
+            return None;
+        }
+        let mut kept = Metadata::default();
+        for (key, values) in self.settings.metadata_keys.iter().zip(&values) {
+            values.iter().for_each(|value| kept.add(key, value));
+        }
+        self.shards.push(Shard::new(Some(Arc::new(kept))));
+        self.by_metadata.insert(values, self.shards.len() - 1);
+        self.cardinality.set(self.shards.len() as u64);
+        Some(self.shards.len() - 1)
+    }
+
+    /// Whether batches go out without waiting for more.
+    fn immediate(&self) -> bool {
+        self.settings.timeout.is_zero() || self.settings.send_batch_size == 0
+    }
+
+    fn is_stuck(&self) -> bool {
+        !self.refused.is_empty() || self.jobs.len() >= MAX_IN_FLIGHT
+    }
+
+    /// Sends what is full enough, while there is room behind.
+    fn emit(&mut self, cx: &mut Cx<'_>, index: usize, mut trigger: Trigger, out: &mut Out) {
+        let enough = if self.immediate() { 1 } else { u64::from(self.settings.send_batch_size) };
+        while !self.is_stuck() {
+            let Some(shard) = self.shards.get_mut(index) else { return };
+            let full = shard.items() >= enough;
+            if shard.items() == 0 || !(full || self.draining || trigger == Trigger::Timeout) {
+                break;
+            }
+            let payload = shard.take(self.settings.send_batch_max_size);
+            let job = self.next_job;
+            self.next_job += 1;
+            out.send(payload.clone(), out.ack(job));
+            self.jobs.insert(job, Job { shard: index, payload, trigger });
+            // A timeout sends one batch; what is left of an overfull shard goes by size.
+            trigger = Trigger::Size;
+        }
+        if let Some(shard) = self.shards.get_mut(index) {
+            shard.arm(cx, index as u64, self.settings.timeout);
+        }
+    }
+}
+
+impl Processor for BatchProcessor {
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out) {
+        let Some(index) = self.shard_for(payload.meta.as_deref()) else {
+            return ack.settle(Outcome::permanent("too many batcher metadata-value combinations"));
+        };
+        let stuck = self.is_stuck();
+        let Some(shard) = self.shards.get_mut(index) else { return };
+        if stuck && shard.items() >= u64::from(self.settings.send_batch_size) {
+            return ack.settle(Outcome::Retry {
+                after: Some(PAUSE),
+                why: otelcore_pipeline::Error::new("sending queue is full"),
+            });
+        }
+        shard.add(payload);
+        ack.settle(Outcome::Delivered);
+        self.emit(cx, index, Trigger::Size, out);
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, out: &mut Out) {
+        if local == AGAIN {
+            self.again = None;
+            for (number, job) in std::mem::take(&mut self.refused) {
+                out.send(job.payload.clone(), out.ack(number));
+                self.jobs.insert(number, job);
+            }
+        } else if let Ok(index) = usize::try_from(local)
+            && let Some(shard) = self.shards.get_mut(index)
+        {
+            shard.fired();
+            self.emit(cx, index, Trigger::Timeout, out);
+        }
+    }
+
+    fn settled(&mut self, cx: &mut Cx<'_>, number: u64, outcome: Outcome, out: &mut Out) {
+        let Some(job) = self.jobs.remove(&number) else { return };
+        match outcome {
+            Outcome::Delivered => {
+                let shard = job.shard;
+                self.metrics.sent(&job.payload, job.trigger);
+                drop(job);
+                self.emit(cx, shard, Trigger::Size, out);
+            }
+            Outcome::Retry { after, .. } => {
+                self.refused.insert(number, job);
+                if self.again.is_none() {
+                    let at: Mono = cx.now() + after.unwrap_or_default().max(PAUSE);
+                    self.again = Some(cx.arm(AGAIN, at));
+                }
+            }
+            Outcome::Permanent(why) => {
+                let fields = [
+                    ("error", Field::Str(&why.message)),
+                    ("dropped_items", Field::Uint(u64::from(job.payload.items()))),
+                ];
+                self.log.warn("Sender failed", &fields);
+                self.emit(cx, job.shard, Trigger::Size, out);
+            }
+            Outcome::Lost(_) => {
+                let fields = [("dropped_items", Field::Uint(u64::from(job.payload.items())))];
+                self.log.warn("Sender failed", &fields);
+            }
+        }
+    }
+
+    fn drain(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
+        self.draining = true;
+        for index in 0..self.shards.len() {
+            self.emit(cx, index, Trigger::Timeout, out);
+        }
+    }
+
+    fn holds(&self) -> u64 {
+        let jobs = self.jobs.values().chain(self.refused.values());
+        let shards = self.shards.iter().map(Shard::items);
+        jobs.map(|job| u64::from(job.payload.items())).sum::<u64>() + shards.sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests;

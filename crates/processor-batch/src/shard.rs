@@ -1,0 +1,144 @@
+//! What one stream of batches has gathered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use otelcore_pdata::{Rope, Signal, split_off};
+use otelcore_pipeline::{Counter, Cx, Detail, Held, Histogram, Metadata, Payload, Telemetry, TimerId};
+
+/// Why a batch went out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Trigger {
+    Size,
+    Timeout,
+}
+
+/// Bodies that wait for more.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    signal: Signal,
+    body: Rope,
+    held: Held,
+    meta: Option<Arc<Metadata>>,
+    timer: Option<TimerId>,
+}
+
+impl Shard {
+    pub(crate) fn new(meta: Option<Arc<Metadata>>) -> Self {
+        Self { signal: Signal::Traces, body: Rope::default(), held: Held::default(), meta, timer: None }
+    }
+
+    pub(crate) fn items(&self) -> u64 {
+        u64::from(self.body.items())
+    }
+
+    pub(crate) fn add(&mut self, payload: Payload) {
+        // A pipeline has one signal, so every payload brings the same.
+        self.signal = payload.signal;
+        self.body.append(payload.body);
+        self.held.merge(payload.held);
+    }
+
+    /// Takes at most `max` items, all of them when it is zero.
+    pub(crate) fn take(&mut self, max: u32) -> Payload {
+        let limit = if max == 0 { u32::MAX } else { max };
+        let body = split_off(self.signal, &mut self.body, limit);
+        // The parts of a cut body share its buffers, so they share its charge.
+        let held = if self.body.is_empty() { std::mem::take(&mut self.held) } else { self.held.clone() };
+        Payload { signal: self.signal, body, meta: self.meta.clone(), held }
+    }
+
+    /// Has the timer run exactly while something waits.
+    pub(crate) fn arm(&mut self, cx: &mut Cx<'_>, local: u64, timeout: Duration) {
+        if self.body.is_empty() {
+            if let Some(id) = self.timer.take() {
+                cx.cancel(id);
+            }
+        } else if self.timer.is_none() && !timeout.is_zero() {
+            let at = cx.now() + timeout;
+            self.timer = Some(cx.arm(local, at));
+        }
+    }
+
+    pub(crate) fn fired(&mut self) {
+        self.timer = None;
+    }
+}
+
+/// The processor's own metrics.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    size: Histogram,
+    bytes: Histogram,
+    by_size: Counter,
+    by_timeout: Counter,
+}
+
+const SIZES: &[f64] = &[
+    10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0, 7000.0, 8000.0,
+    9000.0, 10000.0, 20000.0, 30000.0, 50000.0, 100_000.0,
+];
+
+const BYTES: &[f64] = &[
+    128.0,
+    256.0,
+    512.0,
+    1024.0,
+    2048.0,
+    4096.0,
+    8192.0,
+    16384.0,
+    32768.0,
+    65536.0,
+    131_072.0,
+    262_144.0,
+    524_288.0,
+    1_048_576.0,
+    2_097_152.0,
+    4_194_304.0,
+    8_388_608.0,
+    16_777_216.0,
+];
+
+impl Metrics {
+    pub(crate) fn new(telemetry: &Telemetry, processor: &str) -> Self {
+        let own = || vec![("processor", processor.to_owned())];
+        Self {
+            size: telemetry.histogram(
+                Detail::Normal,
+                "otelcol_processor_batch_batch_send_size",
+                "Number of units in the batch [Development]",
+                own(),
+                SIZES,
+            ),
+            bytes: telemetry.histogram(
+                Detail::Detailed,
+                "otelcol_processor_batch_batch_send_size_bytes",
+                "Number of bytes in batch that was sent [Development]",
+                own(),
+                BYTES,
+            ),
+            by_size: telemetry.counter(
+                Detail::Normal,
+                "otelcol_processor_batch_batch_size_trigger_send",
+                "Number of times the batch was sent due to a size trigger [Development]",
+                own(),
+            ),
+            by_timeout: telemetry.counter(
+                Detail::Normal,
+                "otelcol_processor_batch_timeout_trigger_send",
+                "Number of times the batch was sent due to a timeout trigger [Development]",
+                own(),
+            ),
+        }
+    }
+
+    pub(crate) fn sent(&self, payload: &Payload, trigger: Trigger) {
+        self.size.observe(f64::from(payload.items()));
+        self.bytes.observe(payload.body.len() as f64);
+        match trigger {
+            Trigger::Size => self.by_size.add(1),
+            Trigger::Timeout => self.by_timeout.add(1),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Batching under a clock of the tests' own; a small world that only keeps time.
+
+use std::io;
+
+use bytes::Bytes;
+use otelcore_pdata::{Rope, Signal};
+use otelcore_pipeline::{
+    Budget, Endpoint, Held, Key, Listener, MemorySample, NoLog, PeerAddr, ProcessSample, Stream, Wall, World,
+};
+
+use super::*;
+
+/// A world with nothing but a clock and timers.
+#[derive(Default)]
+struct Clock {
+    now: Mono,
+    timers: Vec<(Mono, TimerId, u64)>,
+    next: u64,
+}
+
+impl World for Clock {
+    fn now(&self) -> Mono {
+        self.now
+    }
+    fn wall(&self) -> Wall {
+        Wall(0)
+    }
+    fn rand(&mut self) -> u64 {
+        0
+    }
+    fn memory(&mut self) -> MemorySample {
+        MemorySample::default()
+    }
+    fn process(&mut self) -> ProcessSample {
+        ProcessSample::default()
+    }
+    fn listen(&mut self, _: Key, _: &Endpoint) -> io::Result<Box<dyn Listener>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn connect(&mut self, _: Key, _: &PeerAddr) -> io::Result<Box<dyn Stream>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn resolve(&mut self, _: Key, _: &str, _: u16) {}
+    fn arm(&mut self, key: Key, at: Mono) -> TimerId {
+        self.next += 1;
+        self.timers.push((at, TimerId(self.next), key.local));
+        TimerId(self.next)
+    }
+    fn cancel(&mut self, id: TimerId) {
+        self.timers.retain(|t| t.1 != id);
+    }
+    fn again(&mut self, _: Key) {}
+    fn output(&mut self, _: &str) -> io::Result<Box<dyn io::Write>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+struct Scene {
+    clock: Clock,
+    processor: BatchProcessor,
+    budget: Arc<Budget>,
+    sent: Vec<(u32, Ack)>,
+}
+
+impl Scene {
+    fn new(settings: Batch) -> Self {
+        let telemetry = Telemetry::new(Detail::Detailed);
+        let processor = BatchProcessor::new(settings, "batch", &telemetry, Logger::new(Arc::new(NoLog)));
+        Self { clock: Clock::default(), processor, budget: Arc::default(), sent: Vec::new() }
+    }
+
+    /// One log record is `0a 06 12 04 12 02 08 00`-like: resource, scope, and records of two bytes.
+    fn body(items: u32) -> Rope {
+        let records = [0x12, 0].repeat(items as usize);
+        let mut scope = Vec::new();
+        otelcore_pdata::wire::put_bytes(&mut scope, 2, &records);
+        let mut body = Vec::new();
+        otelcore_pdata::wire::put_bytes(&mut body, 1, &scope);
+        Rope::new(Bytes::from(body), items)
+    }
+
+    fn give(&mut self, items: u32) {
+        self.give_with(items, None);
+    }
+
+    fn give_with(&mut self, items: u32, meta: Option<Arc<Metadata>>) {
+        let body = Self::body(items);
+        let held = self.budget.hold(body.len() as u64);
+        let payload = Payload { signal: Signal::Logs, body, meta, held };
+        self.enter(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+    }
+
+    fn enter(&mut self, f: impl FnOnce(&mut BatchProcessor, &mut Cx<'_>, &mut Out)) {
+        let mut out = Out::default();
+        f(&mut self.processor, &mut Cx::new(&mut self.clock, 1), &mut out);
+        let sent = out.take();
+        self.sent.extend(sent.into_iter().map(|(payload, ack)| (payload.items(), ack)));
+    }
+
+    /// Lets the clock run, firing timers.
+    fn pass(&mut self, millis: u64) {
+        let end = self.clock.now + Duration::from_millis(millis);
+        loop {
+            self.clock.timers.sort_unstable();
+            let Some(&(at, id, local)) = self.clock.timers.first().filter(|t| t.0 <= end) else { break };
+            self.clock.now = at;
+            self.clock.cancel(id);
+            self.enter(|p, cx, out| p.event(cx, local, Event::Timer, out));
+        }
+        self.clock.now = end;
+    }
+
+    fn settle(&mut self, job: u64, outcome: Outcome) {
+        self.enter(|p, cx, out| p.settled(cx, job, outcome, out));
+    }
+
+    fn sizes(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.sent).into_iter().map(|(items, _)| items).collect()
+    }
+}
+
+#[test]
+fn a_full_batch_goes_at_once_and_a_small_one_after_its_time() {
+    let mut scene = Scene::new(Batch { send_batch_size: 10, ..Batch::default() });
+    scene.give(4);
+    scene.give(5);
+    assert_eq!(scene.sizes(), []);
+    scene.give(3);
+    assert_eq!(scene.sizes(), [12], "everything pending goes");
+    scene.give(2);
+    scene.pass(199);
+    assert_eq!(scene.sizes(), []);
+    scene.pass(1);
+    assert_eq!(scene.sizes(), [2]);
+    scene.pass(1000);
+    assert_eq!(scene.sizes(), [], "nothing waits, so no timer runs");
+}
+
+#[test]
+fn a_maximum_splits_and_the_remainder_waits() {
+    let mut scene = Scene::new(Batch { send_batch_size: 10, send_batch_max_size: 10, ..Batch::default() });
+    scene.give(25);
+    assert_eq!(scene.sizes(), [10, 10]);
+    assert_eq!(scene.processor.holds(), 25, "jobs are held until they are settled");
+    scene.settle(0, Outcome::Delivered);
+    scene.settle(1, Outcome::Delivered);
+    assert_eq!(scene.processor.holds(), 5);
+    scene.pass(200);
+    assert_eq!(scene.sizes(), [5]);
+}
+
+#[test]
+fn without_a_timeout_every_payload_goes_at_once() {
+    let mut scene = Scene::new(Batch { timeout: Duration::ZERO, send_batch_max_size: 8192, ..Batch::default() });
+    scene.give(1);
+    scene.give(2);
+    assert_eq!(scene.sizes(), [1, 2]);
+}
+
+#[test]
+fn a_refused_batch_is_kept_and_tried_again_while_the_door_refuses() {
+    let mut scene = Scene::new(Batch { send_batch_size: 2, ..Batch::default() });
+    scene.give(2);
+    assert_eq!(scene.sizes(), [2]);
+    scene.settle(0, Outcome::retry("sending queue is full"));
+    scene.give(2);
+    scene.give(2);
+    assert_eq!(scene.sizes(), [], "the first of these waits in the shard, the second was refused");
+    assert_eq!(scene.processor.holds(), 4);
+    scene.pass(50);
+    assert_eq!(scene.sizes(), [2], "the same batch again");
+    scene.settle(0, Outcome::Delivered);
+    assert_eq!(scene.sizes(), [2], "and then what waited");
+    scene.settle(1, Outcome::Delivered);
+    assert_eq!((scene.processor.holds(), scene.budget.held()), (0, 0));
+}
+
+#[test]
+fn batches_on_their_way_are_bounded() {
+    let mut scene = Scene::new(Batch { send_batch_size: 1, send_batch_max_size: 1, ..Batch::default() });
+    scene.give(100);
+    assert_eq!(scene.sizes().len(), MAX_IN_FLIGHT);
+    for job in 0..100 {
+        scene.settle(job, Outcome::Delivered);
+    }
+    assert_eq!(scene.sizes().len(), 100 - MAX_IN_FLIGHT);
+    assert_eq!((scene.processor.holds(), scene.budget.held()), (0, 0));
+}
+
+#[test]
+fn senders_with_other_headers_get_batches_of_their_own_up_to_a_limit() {
+    let keys = vec!["tenant".to_owned()];
+    let settings = Batch { send_batch_size: 4, metadata_keys: keys, metadata_cardinality_limit: 2, ..Batch::default() };
+    let mut scene = Scene::new(settings);
+    let of = |tenant: &str| {
+        let mut meta = Metadata::default();
+        meta.add("Tenant", tenant);
+        meta.add("secret", "x");
+        Some(Arc::new(meta))
+    };
+    scene.give_with(2, of("a"));
+    scene.give_with(2, of("b"));
+    scene.give_with(2, of("a"));
+    assert_eq!(scene.sizes(), [4]);
+    scene.give_with(2, of("c"));
+    assert_eq!(scene.processor.holds(), 6, "the third tenant was refused");
+    let kept = scene.processor.shards[0].take(0).meta.unwrap();
+    assert_eq!(kept.get("tenant"), ["a"]);
+    assert!(kept.get("secret").is_empty(), "only the named headers go on");
+}
+
+#[test]
+fn draining_sends_what_waits() {
+    let mut scene = Scene::new(Batch::default());
+    scene.give(3);
+    scene.enter(|p, cx, out| p.drain(cx, out));
+    assert_eq!(scene.sizes(), [3]);
+    scene.settle(0, Outcome::Delivered);
+    assert_eq!(scene.processor.holds(), 0);
+    let _ = Held::default();
+}

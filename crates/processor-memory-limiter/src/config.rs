@@ -1,0 +1,156 @@
+//! The `memory_limiter` section.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use otelcore_config::{ComponentId, Dur, Section};
+use otelcore_pdata::Signal;
+use otelcore_pipeline::{About, Build, Component, Factory, Kind, Settings, StartError};
+
+use crate::{Checker, Limiter, MIN_INTERVAL};
+
+/// How much memory there is for the collector.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// `limit_mib` and `spike_limit_mib`; a spike of zero is a fifth of the limit.
+    Mib {
+        /// Hard limit.
+        hard: u32,
+        /// Distance of the soft limit below it.
+        spike: u32,
+    },
+    /// The same as shares of the cgroup's or the machine's memory.
+    Percentage {
+        /// Hard limit.
+        hard: u32,
+        /// Distance of the soft limit below it.
+        spike: u32,
+    },
+}
+
+/// Settings of a `memory_limiter`. All instances made from one value share their state.
+#[derive(Clone, Debug)]
+pub struct MemoryLimiter {
+    /// How often resident memory is looked at.
+    pub check_interval: Duration,
+    /// The limits.
+    pub limit: Limit,
+    checker: Arc<Checker>,
+}
+
+impl MemoryLimiter {
+    /// A limiter with these limits.
+    #[must_use]
+    pub fn new(check_interval: Duration, limit: Limit) -> Self {
+        Self { check_interval: check_interval.max(MIN_INTERVAL), limit, checker: Checker::new() }
+    }
+}
+
+impl Settings for MemoryLimiter {
+    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+        let name = build.id.to_string();
+        let limiter = Limiter::new(
+            self.clone(),
+            self.checker.clone(),
+            build.budget.clone(),
+            &name,
+            build.signals,
+            build.telemetry,
+            build.log.clone(),
+        );
+        Ok(Component::Processor(Box::new(limiter)))
+    }
+}
+
+/// Makes `memory_limiter` processors.
+#[derive(Debug)]
+pub struct MemoryLimiterFactory;
+
+impl Factory for MemoryLimiterFactory {
+    fn about(&self) -> About {
+        About {
+            kind: Kind::Processor,
+            type_name: "memory_limiter",
+            aliases: &[],
+            signals: &Signal::ALL,
+            stability: "Beta",
+        }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        let check_interval = s.duration("check_interval", Dur::ZERO);
+        let [hard, spike, percent, spike_percent] =
+            ["limit_mib", "spike_limit_mib", "limit_percentage", "spike_limit_percentage"].map(|key| s.int(key, 0_u32));
+        if check_interval <= Dur::ZERO {
+            s.error("check_interval", "'check_interval' must be greater than zero").hint("write `check_interval: 1s`");
+        }
+        collection(&mut s);
+        if s.deprecated("ballast_size_mib", "nothing: a ballast only ever helped Go's garbage collector") {
+            let _ = s.int("ballast_size_mib", 0_u32);
+        }
+        if hard == 0 && percent == 0 {
+            s.error_here("'limit_mib' or 'limit_percentage' must be greater than zero")
+                .hint("write `limit_percentage: 80` and `spike_limit_percentage: 25`");
+        }
+        if percent > 100 || spike_percent > 100 {
+            let key = if percent > 100 { "limit_percentage" } else { "spike_limit_percentage" };
+            let text = "'limit_percentage' and 'spike_limit_percentage' must be greater than zero and less than or equal to hundred";
+            s.error(key, text);
+        }
+        if hard > 0 && hard <= spike {
+            s.error("spike_limit_mib", "'spike_limit_mib' must be smaller than 'limit_mib'");
+        }
+        if percent > 0 && percent <= spike_percent {
+            s.error("spike_limit_percentage", "'spike_limit_percentage' must be smaller than 'limit_percentage'");
+        }
+        s.finish();
+        let limit = if hard > 0 {
+            Limit::Mib { hard, spike }
+        } else {
+            Limit::Percentage { hard: percent, spike: spike_percent }
+        };
+        Some(Box::new(MemoryLimiter::new(Duration::from_nanos(check_interval.nanos()), limit)))
+    }
+}
+
+/// The knobs of Go's garbage collector: checked as the Go collector does, and without effect, which is said.
+fn collection(s: &mut Section<'_>) {
+    let keys = [
+        ("min_gc_interval_when_soft_limited", 10),
+        ("min_gc_interval_when_hard_limited", 0),
+        ("max_gc_interval_when_soft_limited", 30),
+        ("max_gc_interval_when_hard_limited", 30),
+    ];
+    let [min_soft, min_hard, max_soft, max_hard] = keys.map(|(key, seconds)| {
+        let written = s.has(key);
+        let value = s.duration(key, Dur::from_secs(seconds));
+        if written {
+            s.warn(key, format!("'{key}' has no effect: there is no garbage collector to run"));
+        }
+        value
+    });
+    if s.has("garbage_collector") {
+        s.warn("garbage_collector", "'garbage_collector' has no effect: there is no garbage collector to run");
+    }
+    let mut collector = s.section("garbage_collector");
+    let _ = collector.bool("enabled", true);
+    collector.finish();
+    if min_soft < min_hard {
+        s.error(
+            keys[0].0,
+            "'min_gc_interval_when_soft_limited' should be larger than 'min_gc_interval_when_hard_limited'",
+        );
+    }
+    for (key, max, min) in [(keys[2].0, max_soft, min_soft), (keys[3].0, max_hard, min_hard)] {
+        if max.is_negative() {
+            s.error(key, format!("'{key}' must be non-negative"));
+        } else if !max.is_zero() && max < min {
+            let least = key.replacen("max", "min", 1);
+            s.error(key, format!("'{key}' must be greater than or equal to '{least}' (or 0 to disable)"));
+        }
+    }
+    if !max_soft.is_zero() && !max_hard.is_zero() && max_soft < max_hard {
+        let text = "'max_gc_interval_when_soft_limited' should be larger than or equal to 'max_gc_interval_when_hard_limited' (when both are set)";
+        s.error(keys[2].0, text);
+    }
+}

@@ -1,0 +1,242 @@
+//! The `memory_limiter` processor.
+//!
+//! Data is refused from the soft limit on. Two figures are held against it: the bytes that the collector holds, which
+//! are counted exactly and looked at with each payload, and, at each `check_interval`, the process's resident memory
+//! against the hard limit. Resident memory alone refuses nothing while the collector holds nothing: refusing could not
+//! lower it then.
+#![forbid(unsafe_code)]
+
+mod config;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use config::{Limit, MemoryLimiter, MemoryLimiterFactory};
+use otelcore_pdata::Signal;
+use otelcore_pipeline::{
+    Ack, Budget, Counter, Cx, Detail, Error, Event, Field, Logger, Out, Outcome, Payload, Processor, StartError,
+    Telemetry,
+};
+
+const MIB: u64 = 1 << 20;
+
+/// What every instance of one id shares.
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    /// Refuse from this many bytes on; `u64::MAX` until the limits are known.
+    soft: AtomicU64,
+    /// Whether resident memory was above the hard limit at the last check.
+    process_over: AtomicBool,
+    /// Whether the last check refused.
+    refusing: AtomicBool,
+    /// Whether an instance has taken over the checks.
+    taken: AtomicBool,
+}
+
+impl Checker {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { soft: AtomicU64::new(u64::MAX), ..Self::default() })
+    }
+
+    fn refuses(&self, held: u64) -> bool {
+        held >= self.soft.load(Ordering::Relaxed) || held > 0 && self.process_over.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct Metrics {
+    accepted: [Counter; 3],
+    refused: [Counter; 3],
+    incoming: [Counter; 3],
+    outgoing: [Counter; 3],
+}
+
+impl Metrics {
+    fn new(telemetry: &Telemetry, processor: &str, signals: &[Signal]) -> Self {
+        let own = || vec![("processor", processor.to_owned())];
+        let of = |names: [&'static str; 3], help: &'static str, typed: bool| {
+            Signal::ALL.map(|signal| {
+                if !signals.contains(&signal) {
+                    return Counter::default();
+                }
+                let mut labels = own();
+                if typed {
+                    labels.push(("otel_signal", signal.name().to_owned()));
+                }
+                telemetry.counter(Detail::Basic, names[signal as usize], help, labels)
+            })
+        };
+        Self {
+            accepted: of(
+                [
+                    "otelcol_processor_memory_limiter_accepted_spans",
+                    "otelcol_processor_memory_limiter_accepted_metric_points",
+                    "otelcol_processor_memory_limiter_accepted_log_records",
+                ],
+                "Number of items successfully pushed into the next component in the pipeline. [Alpha]",
+                false,
+            ),
+            refused: of(
+                [
+                    "otelcol_processor_memory_limiter_refused_spans",
+                    "otelcol_processor_memory_limiter_refused_metric_points",
+                    "otelcol_processor_memory_limiter_refused_log_records",
+                ],
+                "Number of items that were rejected by the next component in the pipeline. [Alpha]",
+                false,
+            ),
+            incoming: of(
+                ["otelcol_processor_incoming_items"; 3],
+                "Number of items passed to the processor. [Alpha]",
+                true,
+            ),
+            outgoing: of(
+                ["otelcol_processor_outgoing_items"; 3],
+                "Number of items emitted from the processor. [Alpha]",
+                true,
+            ),
+        }
+    }
+}
+
+/// One instance, of one pipeline.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    settings: MemoryLimiter,
+    checker: Arc<Checker>,
+    budget: Arc<Budget>,
+    metrics: Metrics,
+    log: Logger,
+    hard: u64,
+    /// This instance runs the checks for all of its id.
+    checks: bool,
+}
+
+impl Limiter {
+    pub(crate) fn new(
+        settings: MemoryLimiter,
+        checker: Arc<Checker>,
+        budget: Arc<Budget>,
+        processor: &str,
+        signals: &[Signal],
+        telemetry: &Telemetry,
+        log: Logger,
+    ) -> Self {
+        let metrics = Metrics::new(telemetry, processor, signals);
+        Self { settings, checker, budget, metrics, log, hard: u64::MAX, checks: false }
+    }
+
+    fn refused(&self) -> Outcome {
+        let message = Cow::Borrowed("data refused due to high memory usage");
+        // The state can change at the next check, so that is when to come again.
+        Outcome::Retry { after: Some(self.settings.check_interval), why: Error { code: None, message } }
+    }
+
+    fn check(&self, cx: &mut Cx<'_>) {
+        let resident = cx.memory().resident;
+        self.checker.process_over.store(resident >= self.hard, Ordering::Relaxed);
+        let held = self.budget.held();
+        let refuse = self.checker.refuses(held);
+        let was = self.checker.refusing.swap(refuse, Ordering::Relaxed);
+        let fields = [("cur_mem_mib", Field::Uint(held / MIB)), ("resident_mib", Field::Uint(resident / MIB))];
+        if refuse && !was {
+            self.log.warn("Memory usage is above soft limit. Refusing data.", &fields);
+        } else if was && !refuse {
+            self.log.info("Memory usage back within limits. Resuming normal operation.", &fields);
+        }
+    }
+
+    fn arm(&self, cx: &mut Cx<'_>) {
+        let at = cx.now() + self.settings.check_interval;
+        cx.arm(0, at);
+    }
+}
+
+/// Hard limit and distance of the soft limit below it, in bytes; Go's integer arithmetic.
+fn limits(limit: &Limit, total: u64) -> (u64, u64) {
+    let or_fifth = |hard: u64, spike: u64| if spike == 0 { hard / 5 } else { spike };
+    match *limit {
+        Limit::Mib { hard, spike } => {
+            let hard = u64::from(hard) * MIB;
+            (hard, or_fifth(hard, u64::from(spike) * MIB))
+        }
+        Limit::Percentage { hard, spike } => {
+            let part = |percent: u32| total / 100 * u64::from(percent) + total % 100 * u64::from(percent) / 100;
+            (part(hard), or_fifth(part(hard), part(spike)))
+        }
+    }
+}
+
+impl Processor for Limiter {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let total = match self.settings.limit {
+            Limit::Mib { .. } => 0,
+            Limit::Percentage { .. } => cx.memory().total.ok_or_else(|| {
+                StartError("failed to get total memory, use fixed memory settings (limit_mib): no cgroup and no /proc/meminfo says how much there is".to_owned())
+            })?,
+        };
+        let (hard, spike) = limits(&self.settings.limit, total);
+        self.hard = hard;
+        self.checker.soft.store(hard.saturating_sub(spike), Ordering::Relaxed);
+        self.checks = !self.checker.taken.swap(true, Ordering::Relaxed);
+        if self.checks {
+            if let Limit::Percentage { hard, spike } = self.settings.limit {
+                let fields = [
+                    ("total_memory_mib", Field::Uint(total / MIB)),
+                    ("limit_percentage", Field::Uint(u64::from(hard))),
+                    ("spike_limit_percentage", Field::Uint(u64::from(spike))),
+                ];
+                self.log.info("Using percentage memory limiter", &fields);
+            }
+            let fields = [
+                ("limit_mib", Field::Uint(hard / MIB)),
+                ("spike_limit_mib", Field::Uint(spike / MIB)),
+                ("check_interval", Field::Float(self.settings.check_interval.as_secs_f64())),
+            ];
+            self.log.info("Memory limiter configured", &fields);
+            self.check(cx);
+            self.arm(cx);
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, _: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out) {
+        let (signal, items) = (payload.signal as usize, u64::from(payload.items()));
+        self.metrics.incoming[signal].add(items);
+        if self.checker.refuses(self.budget.held()) {
+            self.metrics.refused[signal].add(items);
+            ack.settle(self.refused());
+        } else {
+            self.metrics.accepted[signal].add(items);
+            self.metrics.outgoing[signal].add(items);
+            out.send(payload, ack);
+        }
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, _: &mut Out) {
+        if matches!(event, Event::Timer) && self.checks {
+            self.check(cx);
+            self.arm(cx);
+        }
+    }
+
+    fn refusal(&self) -> Option<Outcome> {
+        self.checker.refuses(self.budget.held()).then(|| self.refused())
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        if self.checks {
+            self.checker.taken.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The interval below which checks would cost more than they tell.
+pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests;
