@@ -1,0 +1,36 @@
+//! The configuration of the collector, as the Go collector reads it.
+//!
+//! [`load`] fetches the sources through the [`Sources`] that the caller hands in, parses YAML with the position of every key
+//! and value, merges, and expands `${..}`. A [`Section`] then takes typed values out of the tree, records every mistake in
+//! [`Diagnostics`] with file, line, column and path, and remembers the effective value of every key for [`print`].
+//!
+//! This crate opens no file, reads no environment variable and knows no component: all of that is handed in.
+#![forbid(unsafe_code)]
+
+mod diag;
+pub mod duration;
+mod expand;
+mod gates;
+mod id;
+mod load;
+mod node;
+pub mod print;
+mod scalar;
+mod section;
+mod suggest;
+mod take;
+mod yaml;
+
+pub use diag::{Diagnostic, Diagnostics, Draft, Kind, Severity};
+pub use duration::Dur;
+pub use gates::{GateInfo, GateProblem, Gates, KNOWN_GATES, Stage};
+pub use id::{ComponentId, IdError, PipelineId, SignalName};
+pub use load::{NoSources, Sources, from_yaml, load};
+pub use node::{Entry, Located, Map, Node, Origin, SourceText, Value};
+pub use print::Effective;
+pub use section::{Flavour, Recorder, Section};
+pub use suggest::nearest;
+pub use take::Integer;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,405 @@
+//! From URIs to one tree: fetch, parse, merge in order, expand.
+//!
+//! Schemes are `file:`, `env:`, `yaml:`, `http:` and `https:`; what they read comes from the [`Sources`] handed in. `::` in
+//! a key of a source opens a nested map. Everything that goes wrong lands in [`Diagnostics`].
+
+use std::sync::Arc;
+
+use crate::diag::{Diagnostics, Kind};
+use crate::expand;
+use crate::gates::Gates;
+use crate::node::{Entry, Map, Node, Origin, SourceText, Value};
+use crate::suggest::nearest;
+use crate::yaml::{self, MAX_DEPTH};
+
+/// Where files, environment variables and pages come from.
+pub trait Sources {
+    /// The bytes of a file, or Go's sentence: `open X: no such file or directory`.
+    fn file(&self, path: &str) -> Result<Vec<u8>, String>;
+
+    /// An environment variable; `None` if it is not set.
+    fn env(&self, name: &str) -> Option<String>;
+
+    /// The body of a page with status 200, or a sentence; `None` if this program cannot fetch pages.
+    fn http(&self, uri: &str) -> Option<Result<Vec<u8>, String>> {
+        let _ = uri;
+        None
+    }
+}
+
+/// No file, no variable.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSources;
+
+impl Sources for NoSources {
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        Err(format!("open {path}: no such file or directory"))
+    }
+    fn env(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// A configuration from a text alone, for tests and embedded defaults.
+pub fn from_yaml(text: &str, d: &Diagnostics) -> Option<Node> {
+    load(&[format!("yaml:{text}")], &[], &NoSources, &Gates::default(), d)
+}
+
+/// Reads all sources, merges them left to right with the `--set` values last, and expands every `${..}`.
+///
+/// `None` if a source could not be read at all. A tree may come back together with errors: then what they are about is
+/// marked, so that the rest can be checked in the same run.
+pub fn load(uris: &[String], sets: &[String], sources: &dyn Sources, gates: &Gates, d: &Diagnostics) -> Option<Node> {
+    if uris.is_empty() {
+        d.error(None, "", "at least one config flag must be provided")
+            .kind(Kind::Source)
+            .hint("write --config=file.yaml");
+        return None;
+    }
+    // All of them first, so that one run tells about every source that cannot be read.
+    let loaded: Vec<Option<Node>> =
+        uris.iter().map(|uri| load_uri(uri, sources, d)).chain(sets.iter().map(|set| load_set(set, d))).collect();
+    let append = gates.enabled("confmap.enableMergeAppendOption");
+    let mut all = loaded.into_iter().collect::<Option<Vec<Node>>>()?.into_iter();
+    let mut tree = all.next()?;
+    for node in all {
+        merge(&mut tree, node, &mut String::new(), append);
+    }
+    expand::expand(&mut tree, sources, d);
+    Some(tree)
+}
+
+/// What one URI or `${..}` stands for.
+pub(crate) struct Retrieved {
+    pub(crate) text: String,
+    /// Its name in diagnostics.
+    pub(crate) name: String,
+    /// Its lines must not be shown.
+    pub(crate) secret: bool,
+    /// The variable that is not set and has no default.
+    pub(crate) unset: Option<String>,
+}
+
+impl Retrieved {
+    pub(crate) fn source(&self) -> Arc<SourceText> {
+        Arc::new(SourceText { name: self.name.as_str().into(), text: self.text.clone(), secret: self.secret })
+    }
+}
+
+/// `[A-Za-z][A-Za-z0-9+.-]+:` and the rest.
+pub(crate) fn split_uri(uri: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = uri.split_once(':')?;
+    let first = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+    let others = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-'));
+    (first && others && scheme.len() >= 2).then_some((scheme, rest))
+}
+
+/// `Ok(None)` if nothing here reads that scheme.
+pub(crate) fn retrieve(scheme: &str, rest: &str, sources: &dyn Sources) -> Result<Option<Retrieved>, String> {
+    let uri = format!("{scheme}:{rest}");
+    let utf8 = |bytes: Vec<u8>| match String::from_utf8(bytes) {
+        Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
+        Err(error) => Err(format!("{uri}: invalid UTF-8 at byte {}", error.utf8_error().valid_up_to())),
+    };
+    let (text, name, secret, unset) = match scheme {
+        "file" => {
+            let path = clean(rest);
+            let bytes = sources.file(&path).map_err(|e| format!("unable to read the file {uri}: {e}"))?;
+            (utf8(bytes)?, path, false, None)
+        }
+        "env" => {
+            let (name, default) = rest.split_once(":-").map_or((rest, None), |(n, d)| (n, Some(d)));
+            if !valid_variable(name) {
+                let rule = "must match regex ^[a-zA-Z_][a-zA-Z0-9_]*$";
+                return Err(format!("environment variable {name:?} has invalid name: {rule}"));
+            }
+            let value = sources.env(name).or_else(|| default.map(str::to_owned));
+            let unset = value.is_none().then(|| name.to_owned());
+            (value.unwrap_or_default(), format!("env:{name}"), true, unset)
+        }
+        "yaml" => (rest.to_owned(), "yaml:".to_owned(), false, None),
+        "http" | "https" => match sources.http(&uri) {
+            None => return Ok(None),
+            Some(body) => (utf8(body?)?, uri.clone(), false, None),
+        },
+        _ => return Ok(None),
+    };
+    Ok(Some(Retrieved { text, name, secret, unset }))
+}
+
+fn valid_variable(name: &str) -> bool {
+    let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    first && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// Go's `filepath.Clean`: `.`, `..` and double slashes are resolved by name alone.
+fn clean(path: &str) -> String {
+    let rooted = path.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if parts.last().is_some_and(|p| *p != "..") => {
+                parts.pop();
+            }
+            ".." if rooted => {}
+            _ => parts.push(part),
+        }
+    }
+    match (rooted, parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
+    }
+}
+
+fn load_uri(uri: &str, sources: &dyn Sources, d: &Diagnostics) -> Option<Node> {
+    let drive = matches!(uri.as_bytes(), [b'A'..=b'z', b':', ..]);
+    let (scheme, rest) = if drive || !uri.contains(':') {
+        ("file", uri)
+    } else if let Some(parts) = split_uri(uri) {
+        parts
+    } else {
+        d.error(None, "", format!("invalid uri: {uri:?}")).kind(Kind::Source);
+        return None;
+    };
+    match retrieve(scheme, rest, sources) {
+        Ok(Some(got)) => {
+            let source = got.source();
+            if let Some(name) = &got.unset {
+                unset_variable(d, None, "", name);
+            }
+            parse_source(&source, &source, &[], d)
+        }
+        Ok(None) => {
+            let help = nearest(scheme, SCHEMES).map(|s| format!("did you mean `{s}:`?"));
+            d.error(None, "", format!("unsupported scheme on URI {uri:?}")).kind(Kind::Source).maybe_hint(help);
+            None
+        }
+        Err(message) => {
+            d.error(None, "", format!("cannot retrieve the configuration: {message}")).kind(Kind::Source);
+            None
+        }
+    }
+}
+
+/// The schemes that the Go collector registers.
+pub(crate) const SCHEMES: [&str; 5] = ["env", "file", "yaml", "http", "https"];
+
+pub(crate) fn unset_variable(d: &Diagnostics, at: Option<&Origin>, path: &str, name: &str) {
+    d.warn(at, path, format!("Configuration references unset environment variable {name:?}"))
+        .kind(Kind::UnsetVariable)
+        .hint(format!("set {name}, or give it a default: ${{env:{name}:-value}}"));
+}
+
+/// `--set a.b.c=value` is the source `yaml:a::b::c: value`; positions are told in the argument as it was typed.
+fn load_set(argument: &str, d: &Diagnostics) -> Option<Node> {
+    let Some((key, value)) = argument.split_once('=') else {
+        let message = format!("invalid argument {argument:?} for \"--set\" flag: missing equal sign");
+        d.error(None, "", message).kind(Kind::Source).hint("write --set key.subkey=value");
+        return None;
+    };
+    let count = |s: &str| u32::try_from(s.chars().count()).unwrap_or(u32::MAX);
+    let mut text = String::new();
+    let mut columns: Vec<u32> = Vec::new();
+    let mut column = count(key).saturating_sub(count(key.trim_start()));
+    for c in key.trim().chars() {
+        column += 1;
+        if c == '.' {
+            text.push_str("::")
+        } else {
+            text.push(c)
+        }
+        columns.extend(std::iter::repeat_n(column, if c == '.' { 2 } else { 1 }));
+    }
+    text.push_str(": ");
+    let value_column = count(key) + 1 + count(value).saturating_sub(count(value.trim_start()));
+    columns.extend([column, value_column]);
+    text.push_str(value.trim());
+    columns.extend((1..=count(value.trim())).map(|i| value_column + i));
+    let typed = SourceText::new(&format!("--set {}", key.trim()), argument);
+    let read = SourceText::new(&typed.name, text);
+    parse_source(&read, &typed, &columns, d)
+}
+
+/// Parses `read`, which must be a map or nothing; places are told in `shown`, by `columns` on the first line.
+fn parse_source(read: &Arc<SourceText>, shown: &Arc<SourceText>, columns: &[u32], d: &Diagnostics) -> Option<Node> {
+    let place = |origin: &Origin| {
+        let mut origin = Origin { text: shown.clone(), ..origin.clone() };
+        if origin.line == 1 && !columns.is_empty() {
+            let index = usize::try_from(origin.column).unwrap_or(usize::MAX).saturating_sub(1);
+            origin.column = columns.get(index).or_else(|| columns.last()).copied().unwrap_or(origin.column);
+        }
+        origin
+    };
+    let go = |ty: &str| format!("retrieved value (type={ty}) cannot be used as a Conf");
+    let not_yaml =
+        |rest: String| format!("{}: assuming string type since contents are not valid YAML: {rest}", go("string"));
+    let parsed = match yaml::parse(read) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            let tabs = error.tab.then(|| "indent with spaces: YAML allows no tabs".to_owned());
+            d.error(&place(&error.origin), "", format!("invalid YAML: {}", error.message))
+                .kind(Kind::InvalidYaml)
+                .maybe_hint(tabs)
+                .note(not_yaml(format!("yaml: line {}: {}", error.origin.line, error.message)));
+            return None;
+        }
+    };
+    for twice in &parsed.duplicates {
+        let message = format!("mapping key {:?} already defined at line {}", &*twice.key, twice.first.line);
+        let note = not_yaml(format!("yaml: unmarshal errors: line {}: {message}", twice.again.line));
+        d.error(&place(&twice.again), "", message)
+            .kind(Kind::DuplicateKey)
+            .related(&place(&twice.first), "first defined here")
+            .note(note);
+    }
+    let mut node = parsed.node;
+    match &node.value {
+        Value::Map(_) => {}
+        Value::Null => node.value = Value::Map(Map::default()),
+        other => {
+            let colon = missing_space(other).map(str::to_owned);
+            d.error(&place(&node.origin), "", go(other.go_type())).kind(Kind::InvalidYaml).maybe_hint(colon);
+            return None;
+        }
+    }
+    if let Err(origin) = unflatten(&mut node, 1) {
+        let message = format!("exceeded max depth of {MAX_DEPTH}");
+        d.error(&place(&origin), "", message).kind(Kind::Limit);
+        return None;
+    }
+    relocate(&mut node, &place);
+    Some(node)
+}
+
+/// `endpoint:0.0.0.0` is one string, which nobody means who wrote it where a map belongs.
+pub(crate) fn missing_space(value: &Value) -> Option<&'static str> {
+    let Value::Str(text) = value else { return None };
+    let (key, rest) = text.split_once(':')?;
+    let looks_like_key = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'/');
+    (looks_like_key && !rest.starts_with(' ')).then_some("write a space after the colon: `key: value`")
+}
+
+fn relocate(node: &mut Node, place: &dyn Fn(&Origin) -> Origin) {
+    node.origin = place(&node.origin);
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(|item| relocate(item, place)),
+        Value::Map(map) => {
+            for entry in map.entries_mut() {
+                entry.key_origin = place(&entry.key_origin);
+                relocate(&mut entry.node, place);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Opens keys such as `a::b` into nested maps. Fails with the place of a key that nests too deep.
+fn unflatten(node: &mut Node, depth: usize) -> Result<(), Origin> {
+    if depth > MAX_DEPTH {
+        return Err(node.origin.clone());
+    }
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().try_for_each(|item| unflatten(item, depth + 1)),
+        Value::Map(map) => {
+            for entry in std::mem::take(map) {
+                let (key, origin) = (entry.key, entry.key_origin);
+                let deeper = key.matches("::").count();
+                if depth + deeper > MAX_DEPTH {
+                    return Err(origin);
+                }
+                let mut inner = entry.node;
+                unflatten(&mut inner, depth + deeper + 1)?;
+                insert_path(map, &key, &origin, inner);
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn insert_path(map: &mut Map, key: &str, origin: &Origin, mut node: Node) {
+    let mut rest = key;
+    while let Some((outer, last)) = rest.rsplit_once("::") {
+        let mut place = origin.clone();
+        let skipped = u32::try_from(outer.chars().count() + 2).unwrap_or(0);
+        (place.column, place.width) =
+            (origin.column.saturating_add(skipped), u32::try_from(last.chars().count()).unwrap_or(1));
+        let mut inner = Map::default();
+        inner.insert(Entry { key: last.into(), key_origin: place, node });
+        node = Node::new(Value::Map(inner), origin.clone());
+        rest = outer;
+    }
+    let mut place = origin.clone();
+    if rest.len() != key.len() {
+        place.width = u32::try_from(rest.chars().count()).unwrap_or(1);
+    }
+    match map.get_mut(rest) {
+        Some(old) => merge(&mut old.node, node, &mut String::new(), false),
+        None => map.insert(Entry { key: rest.into(), key_origin: place, node }),
+    }
+}
+
+/// Lays `over` on `base`: maps join key by key, everything else is replaced, null too.
+///
+/// With `append`, the lists that the gate `confmap.enableMergeAppendOption` names are joined, without repeats.
+pub(crate) fn merge(base: &mut Node, over: Node, path: &mut String, append: bool) {
+    match (&mut base.value, over.value) {
+        (Value::Map(map), Value::Map(new)) => {
+            for entry in new {
+                match map.get_mut(&entry.key) {
+                    Some(old) => {
+                        let length = path.len();
+                        path.push_str("::");
+                        path.push_str(&entry.key);
+                        merge(&mut old.node, entry.node, path, append);
+                        path.truncate(length);
+                    }
+                    None => map.insert(entry),
+                }
+            }
+        }
+        (Value::List(items), Value::List(new)) if append && appends(path) => {
+            for item in new {
+                if !items.iter().any(|old| old.value == item.value) {
+                    items.push(item);
+                }
+            }
+        }
+        (_, value) => *base = Node { value, ..over },
+    }
+}
+
+/// `service::extensions`, `service::**::receivers`, `service::**::exporters`.
+fn appends(path: &str) -> bool {
+    let inside = path.strip_prefix("::service::");
+    inside.is_some_and(|p| p == "extensions" || matches!(p.rsplit("::").next(), Some("receivers" | "exporters")))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn paths_are_cleaned_as_go_does() {
+        let table = [
+            ("a/../b", "b"),
+            ("./x.yaml", "x.yaml"),
+            ("/a//b/./c/..", "/a/b"),
+            ("../x", "../x"),
+            ("/../x", "/x"),
+            ("", "."),
+            ("../../a", "../../a"),
+        ];
+        for (path, want) in table {
+            assert_eq!(super::clean(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_has_two_characters_or_more() {
+        assert_eq!(super::split_uri("file:/x"), Some(("file", "/x")));
+        assert_eq!(super::split_uri("c:/x"), None);
+        assert_eq!(super::split_uri("1a:/x"), None);
+        assert_eq!(super::split_uri("a_b:x"), None);
+    }
+}

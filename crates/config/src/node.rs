@@ -1,0 +1,240 @@
+//! The tree between YAML and the typed configuration: every value and key knows where it was written.
+//!
+//! Holds no rule about configuration; parsing is in `yaml`, merging in `load`, taking out in `section`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The text of one source, kept so that a diagnostic can show the line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SourceText {
+    /// File path, `yaml:`, `env:NAME` or `--set a.b=c`.
+    pub name: Arc<str>,
+    /// The whole text.
+    pub text: String,
+    /// The text must not be shown: environment variables hold passwords.
+    pub secret: bool,
+}
+
+impl SourceText {
+    /// A source whose lines may be shown.
+    pub fn new(name: &str, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), text: text.into(), secret: false })
+    }
+
+    /// The line with this 1-based number, without its line break.
+    pub fn line(&self, number: u32) -> Option<&str> {
+        let index = usize::try_from(number).ok()?.checked_sub(1)?;
+        self.text.lines().nth(index)
+    }
+}
+
+/// Where a key or a value was written.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// File path, `yaml:`, `env:NAME` or `--set a.b=c`.
+    pub source: Arc<str>,
+    /// 1-based.
+    pub line: u32,
+    /// 1-based, in characters.
+    pub column: u32,
+    /// Characters to underline; cut at the end of the line when shown.
+    pub width: u32,
+    /// For showing the line.
+    pub text: Arc<SourceText>,
+}
+
+impl Origin {
+    /// A place of one character.
+    pub fn new(text: &Arc<SourceText>, line: u32, column: u32) -> Self {
+        Self { source: text.name.clone(), line, column, width: 1, text: text.clone() }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.source, self.line, self.column)
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One value of the tree.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What it is.
+    pub value: Value,
+    /// Where it was written; for an expanded value, where the `${..}` stands.
+    pub origin: Origin,
+    /// The text that a whole-value `${..}` stood for, when its parsed value is no string: a string target takes this.
+    pub raw: Option<Arc<str>>,
+    /// A mistake in this value is reported already: take-out treats it as absent and says no more.
+    pub broken: bool,
+}
+
+impl Node {
+    /// A node without raw text.
+    pub const fn new(value: Value, origin: Origin) -> Self {
+        Self { value, origin, raw: None, broken: false }
+    }
+
+    /// The map, if it is one.
+    pub const fn as_map(&self) -> Option<&Map> {
+        match &self.value {
+            Value::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// Follows keys separated by `::` through maps.
+    pub fn at(&self, path: &str) -> Option<&Self> {
+        path.split("::").try_fold(self, |node, key| node.as_map()?.get(key).map(|e| &e.node))
+    }
+}
+
+/// The types that YAML scalars and collections resolve to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// `~`, `null` or nothing at all.
+    Null,
+    /// `true` or `false`; never `yes` or `no`.
+    Bool(bool),
+    /// Within the range of Go's int64 or uint64.
+    Int(i128),
+    /// IEEE double.
+    Float(f64),
+    /// Everything else that is scalar.
+    Str(Arc<str>),
+    /// A sequence.
+    List(Vec<Node>),
+    /// A mapping.
+    Map(Map),
+}
+
+impl Value {
+    /// The name of the type as Go prints it.
+    pub fn go_type(&self) -> &'static str {
+        match self {
+            Self::Null => "nil",
+            Self::Bool(_) => "bool",
+            Self::Int(v) if i64::try_from(*v).is_err() => "uint64",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float64",
+            Self::Str(_) => "string",
+            Self::List(_) => "[]interface {}",
+            Self::Map(_) => "map[string]interface {}",
+        }
+    }
+
+    /// The kind of the type as Go's reflection names it.
+    pub fn go_kind(&self) -> &'static str {
+        match self {
+            Self::List(_) => "slice",
+            Self::Map(_) => "map",
+            other => other.go_type(),
+        }
+    }
+}
+
+/// One key with its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The key as written, without quotes.
+    pub key: Arc<str>,
+    /// Where the key stands.
+    pub key_origin: Origin,
+    /// Its value.
+    pub node: Node,
+}
+
+/// A mapping that keeps the order of the file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Map {
+    entries: Vec<Entry>,
+    index: BTreeMap<Arc<str>, usize>,
+}
+
+impl Map {
+    /// The entry of a key.
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.index.get(key).and_then(|i| self.entries.get(*i))
+    }
+
+    /// The entry of a key, to change its value.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Entry> {
+        self.index.get(key).and_then(|i| self.entries.get_mut(*i))
+    }
+
+    /// Adds an entry at the end, or replaces the one with the same key in its place.
+    pub fn insert(&mut self, entry: Entry) {
+        if let Some(old) = self.get_mut(&entry.key) {
+            *old = entry;
+            return;
+        }
+        self.index.insert(entry.key.clone(), self.entries.len());
+        self.entries.push(entry);
+    }
+
+    /// Entries in the order of the file.
+    pub fn iter(&self) -> std::slice::Iter<'_, Entry> {
+        self.entries.iter()
+    }
+
+    /// Values to change, with their keys, in the order of the file.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &mut Node)> {
+        self.entries.iter_mut().map(|e| (&e.key, &mut e.node))
+    }
+
+    /// Entries to change in place. Changing a key here would hide it; only the crate itself may.
+    pub(crate) fn entries_mut(&mut self) -> std::slice::IterMut<'_, Entry> {
+        self.entries.iter_mut()
+    }
+
+    /// The number of keys.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// No key at all.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl IntoIterator for Map {
+    type Item = Entry;
+    type IntoIter = std::vec::IntoIter<Entry>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.entries.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Map {
+    type Item = &'a Entry;
+    type IntoIter = std::slice::Iter<'a, Entry>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// A typed value together with the place where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+impl<T> Deref for Located<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}

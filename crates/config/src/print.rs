@@ -1,0 +1,259 @@
+//! The effective configuration, as `print-config` shows it: YAML with an indent of four, or JSON.
+//!
+//! Keys are sorted, opaque strings redacted unless asked otherwise, durations Go strings in YAML and nanoseconds in JSON.
+//! Strings are quoted when they would read back as something else.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::duration::Dur;
+use crate::node::{Node, Value};
+use crate::scalar;
+
+/// A value after defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effective {
+    /// An unset optional.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// Any integer.
+    Int(i128),
+    /// Any number.
+    Float(f64),
+    /// Any string.
+    Str(String),
+    /// A string that is redacted.
+    Opaque(String),
+    /// A duration.
+    Dur(Dur),
+    /// A list.
+    List(Vec<Self>),
+    /// A section.
+    Map(BTreeMap<String, Self>),
+}
+
+impl From<&Node> for Effective {
+    fn from(node: &Node) -> Self {
+        match &node.value {
+            Value::Null => Self::Null,
+            Value::Bool(v) => Self::Bool(*v),
+            Value::Int(v) => Self::Int(*v),
+            Value::Float(v) => Self::Float(*v),
+            Value::Str(v) => Self::Str(v.to_string()),
+            Value::List(items) => Self::List(items.iter().map(Self::from).collect()),
+            Value::Map(map) => Self::Map(map.iter().map(|e| (e.key.to_string(), Self::from(&e.node))).collect()),
+        }
+    }
+}
+
+const REDACTED: &str = "[REDACTED]";
+
+/// YAML, ending in a line break.
+pub fn yaml(value: &Effective, redact: bool) -> String {
+    let mut out = String::new();
+    yaml_value(&mut out, value, redact, 0);
+    let text = out.trim_start_matches([' ', '\n']);
+    if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
+}
+
+/// Writes what follows a key or a dash: a space and the scalar, or lines of their own.
+fn yaml_value(out: &mut String, value: &Effective, redact: bool, indent: usize) {
+    match value {
+        Effective::Map(map) if !map.is_empty() => {
+            for (key, inner) in map {
+                yaml_line(out, indent);
+                out.push_str(&yaml_string(key));
+                out.push(':');
+                yaml_value(out, inner, redact, indent + 4);
+            }
+        }
+        Effective::List(items) if !items.is_empty() => {
+            for item in items {
+                yaml_line(out, indent);
+                out.push('-');
+                // yaml.v3 starts a map or list on the line of its dash and goes on two columns in.
+                let mut inner = String::new();
+                yaml_value(&mut inner, item, redact, indent + 2);
+                out.push(' ');
+                out.push_str(inner.trim_start_matches([' ', '\n']));
+            }
+        }
+        Effective::Str(text) if text.contains('\n') && fits_literal(text) => {
+            out.push_str(if text.ends_with('\n') { " |" } else { " |-" });
+            for line in text.lines() {
+                if line.is_empty() {
+                    out.push('\n');
+                } else {
+                    yaml_line(out, indent.max(4));
+                    out.push_str(line);
+                }
+            }
+        }
+        scalar => {
+            out.push(' ');
+            out.push_str(&yaml_scalar(scalar, redact));
+        }
+    }
+}
+
+fn yaml_line(out: &mut String, indent: usize) {
+    out.push('\n');
+    out.extend(std::iter::repeat_n(' ', indent));
+}
+
+fn yaml_scalar(value: &Effective, redact: bool) -> String {
+    match value {
+        Effective::Null => "null".to_owned(),
+        Effective::Bool(v) => v.to_string(),
+        Effective::Int(v) => v.to_string(),
+        Effective::Float(v) if v.is_nan() => ".nan".to_owned(),
+        Effective::Float(v) if v.is_infinite() => if *v > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
+        Effective::Float(v) => go_float(*v, -4, 6),
+        Effective::Opaque(_) if redact => yaml_string(REDACTED),
+        Effective::Str(text) | Effective::Opaque(text) => yaml_string(text),
+        Effective::Dur(v) => v.to_string(),
+        Effective::List(_) => "[]".to_owned(),
+        Effective::Map(_) => "{}".to_owned(),
+    }
+}
+
+fn fits_literal(text: &str) -> bool {
+    let plain = |c: char| {
+        c == '\n' || (!c.is_control() && c < '\u{10000}' && !matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}'))
+    };
+    let edges =
+        !text.starts_with([' ', '\n', '\t']) && !text.ends_with("\n\n") && text.lines().all(|l| !l.ends_with(' '));
+    edges && text.chars().all(plain)
+}
+
+/// Plain where that reads back as the same string, single quotes for what only looks like syntax, else double.
+fn yaml_string(text: &str) -> String {
+    let special =
+        |c: char| c.is_control() || c >= '\u{10000}' || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}');
+    if text.is_empty() || text.chars().any(special) || !matches!(scalar::resolve(text), Value::Str(_)) || mistaken(text)
+    {
+        return double_quoted(text);
+    }
+    let first = text.chars().next().unwrap_or(' ');
+    let second_blank = text.chars().nth(1).is_none_or(char::is_whitespace);
+    let syntax =
+        matches!(first, ',' | '[' | ']' | '{' | '}' | '#' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`')
+            || (matches!(first, '-' | '?' | ':') && second_blank)
+            || text.starts_with("---")
+            || text.starts_with("...")
+            || text.contains(": ")
+            || text.contains(" #")
+            || text.ends_with(':')
+            || text.starts_with(' ')
+            || text.ends_with(' ');
+    if syntax { format!("'{}'", text.replace('\'', "''")) } else { text.to_owned() }
+}
+
+/// Strings that YAML 1.1 readers take for bools, dates, base 60 numbers or merge keys.
+fn mistaken(text: &str) -> bool {
+    let old_bool = matches!(text.to_lowercase().as_str(), "y" | "yes" | "on" | "n" | "no" | "off");
+    let date =
+        text.len() >= 8 && text.bytes().take(4).all(|b| b.is_ascii_digit()) && text.as_bytes().get(4) == Some(&b'-');
+    let base60 =
+        text.contains(':') && text.bytes().all(|b| b.is_ascii_digit() || matches!(b, b':' | b'.' | b'_' | b'+' | b'-'));
+    old_bool || date || base60 || text == "<<"
+}
+
+fn double_quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c >= '\u{10000}' => escape(&mut out, format_args!("\\U{:08X}", u32::from(c))),
+            c if c.is_control() && c < '\u{80}' => escape(&mut out, format_args!("\\x{:02X}", u32::from(c))),
+            c if c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}') => {
+                escape(&mut out, format_args!("\\u{:04X}", u32::from(c)));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn escape(out: &mut String, args: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = out.write_fmt(args);
+}
+
+/// The shortest digits that read back, with an exponent below `low` and from `high` on, as Go's `%g` and JSON print it.
+fn go_float(v: f64, low: i32, high: i32) -> String {
+    let scientific = format!("{v:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    if v != 0.0 && (exponent < low || exponent >= high) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{digits}e{sign}{:02}", exponent.unsigned_abs());
+    }
+    format!("{v}")
+}
+
+/// JSON with an indent of two, ending in a line break.
+pub fn json(value: &Effective, redact: bool) -> String {
+    let mut out = String::new();
+    json_value(&mut out, value, redact, 0);
+    out.push('\n');
+    out
+}
+
+fn json_value(out: &mut String, value: &Effective, redact: bool, indent: usize) {
+    match value {
+        Effective::Map(map) if !map.is_empty() => {
+            let mut lead = "{";
+            for (key, inner) in map {
+                out.push_str(lead);
+                yaml_line(out, indent + 2);
+                json_string(out, key);
+                out.push_str(": ");
+                json_value(out, inner, redact, indent + 2);
+                lead = ",";
+            }
+            yaml_line(out, indent);
+            out.push('}');
+        }
+        Effective::List(items) if !items.is_empty() => {
+            let mut lead = "[";
+            for item in items {
+                out.push_str(lead);
+                yaml_line(out, indent + 2);
+                json_value(out, item, redact, indent + 2);
+                lead = ",";
+            }
+            yaml_line(out, indent);
+            out.push(']');
+        }
+        Effective::Opaque(_) if redact => json_string(out, REDACTED),
+        Effective::Str(text) | Effective::Opaque(text) => json_string(out, text),
+        Effective::Dur(v) => out.push_str(&v.0.to_string()),
+        // JSON has no word for these; null keeps the document readable.
+        Effective::Float(v) if !v.is_finite() => out.push_str("null"),
+        Effective::Float(v) => out.push_str(&go_float(*v, -6, 21)),
+        other => out.push_str(&yaml_scalar(other, redact)),
+    }
+}
+
+fn json_string(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            // Go's encoder escapes what HTML would mind, too.
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => escape(out, format_args!("\\u{:04x}", u32::from(c))),
+            c if c < ' ' => escape(out, format_args!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}

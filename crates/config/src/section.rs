@@ -1,0 +1,594 @@
+//! Typed take-out: a component asks for its keys, and what it did not ask for is a mistake.
+//!
+//! Every getter takes the key, the default, and reports what does not convert at the place of the value; it then goes on
+//! with the default, so that one run finds all mistakes. Every key asked for is recorded with its effective value. Null is
+//! the default for sections, lists and maps, and the zero value for scalars, as in the Go collector.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::str::FromStr;
+
+use crate::diag::{Diagnostics, Draft, Kind};
+use crate::duration::Dur;
+use crate::id::{ComponentId, IdError, PipelineId};
+use crate::node::{Located, Map, Node, Origin, Value};
+use crate::print::Effective;
+use crate::suggest::nearest;
+use crate::take::{self, Integer, Refusal};
+
+/// What an optional section is when its key is absent, as `configoptional` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flavour {
+    /// Off; null leaves it off, a map turns it on.
+    None,
+    /// Off; null and a map turn it on.
+    Default,
+    /// On.
+    Some,
+}
+
+/// The effective values below one section; clones share them, so it can be kept while the section is handed away.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder(Rc<RefCell<BTreeMap<String, Slot>>>);
+
+#[derive(Clone, Debug)]
+enum Slot {
+    Leaf(Effective),
+    Open(Recorder),
+    List(Vec<Recorder>),
+}
+
+impl Recorder {
+    /// The values as they are now.
+    pub fn snapshot(&self) -> Effective {
+        let slots = self.0.borrow();
+        let value = |slot: &Slot| match slot {
+            Slot::Leaf(value) => value.clone(),
+            Slot::Open(inner) => inner.snapshot(),
+            Slot::List(items) => Effective::List(items.iter().map(Self::snapshot).collect()),
+        };
+        Effective::Map(slots.iter().map(|(key, slot)| (key.clone(), value(slot))).collect())
+    }
+
+    fn put(&self, key: &str, slot: Slot) {
+        self.0.borrow_mut().insert(key.to_owned(), slot);
+    }
+}
+
+/// A map of the configuration while a component takes its values out.
+#[must_use = "finish() reports the keys that nobody asked for"]
+#[derive(Debug)]
+pub struct Section<'a> {
+    map: Option<&'a Map>,
+    at: Option<&'a Origin>,
+    path: String,
+    /// How much of `path` stands before the component's own keys.
+    root: usize,
+    asked: BTreeSet<String>,
+    record: Recorder,
+    d: Diagnostics,
+}
+
+impl<'a> Section<'a> {
+    /// The section of one component, or of the whole configuration with an empty path. No node and null are empty sections.
+    pub fn new(node: Option<&'a Node>, path: &str, d: &Diagnostics) -> Self {
+        let mut section = Self::empty(node.map(|n| &n.origin), path.to_owned(), path.len(), d);
+        section.fill(node, path.rsplit("::").next().unwrap_or(path));
+        section
+    }
+
+    fn empty(at: Option<&'a Origin>, path: String, root: usize, d: &Diagnostics) -> Self {
+        Self { map: None, at, path, root, asked: BTreeSet::new(), record: Recorder::default(), d: d.clone() }
+    }
+
+    fn fill(&mut self, node: Option<&'a Node>, name: &str) {
+        match node.filter(|n| !n.broken).map(|n| (n, take::map(n))) {
+            Some((_, Ok(map))) => self.map = map,
+            Some((node, Err(refusal))) => refuse(&self.d, node, &self.path, name, refusal),
+            None => {}
+        }
+    }
+
+    fn child(&self, node: Option<&'a Node>, at: Option<&'a Origin>, key: &str) -> Self {
+        let mut section = Self::empty(at.or(self.at), self.join(key), self.root, &self.d);
+        section.fill(node, key);
+        section
+    }
+
+    // ---- where and what -------------------------------------------------------------------------------------------
+
+    /// `receivers::otlp::protocols::grpc`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Where this section was written, or what it is a default of.
+    pub const fn origin(&self) -> Option<&'a Origin> {
+        self.at
+    }
+
+    /// The list that this section reports to.
+    pub const fn diagnostics(&self) -> &Diagnostics {
+        &self.d
+    }
+
+    /// Whether the key is written, even if as null. Does not take it.
+    pub fn has(&self, key: &str) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// Whether no key is written at all.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_none_or(Map::is_empty)
+    }
+
+    /// The keys that are written, in the order of the file, without taking them.
+    pub fn child_keys(&self) -> Vec<Located<String>> {
+        let entries = self.map.into_iter().flat_map(Map::iter);
+        entries.map(|e| Located { value: e.key.to_string(), origin: e.key_origin.clone() }).collect()
+    }
+
+    /// The effective values of this section, which fill as keys are taken, here and below.
+    pub fn recorder(&self) -> Recorder {
+        self.record.clone()
+    }
+
+    /// The effective values so far.
+    pub fn effective(&self) -> Effective {
+        self.record.snapshot()
+    }
+
+    /// Sets what `print-config` shows for a key.
+    pub fn record(&mut self, key: &str, value: Effective) {
+        self.record.put(key, Slot::Leaf(value));
+    }
+
+    /// Where the value of the key stands; for an absent key, where the section stands.
+    pub fn origin_of(&self, key: &str) -> Option<&'a Origin> {
+        self.peek(key).map(|n| &n.origin).or(self.at)
+    }
+
+    fn join(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}::{key}", self.path) }
+    }
+
+    /// The name that Go prints for this section: dotted below the component, else the whole path.
+    fn shown(&self) -> String {
+        let below = self.path.get(self.root..).unwrap_or("").trim_start_matches("::");
+        match (below.is_empty(), self.path.is_empty()) {
+            (false, _) => below.replace("::", "."),
+            (true, false) => self.path.clone(),
+            (true, true) => "otelcol.configSettings".to_owned(),
+        }
+    }
+
+    fn peek(&self, key: &str) -> Option<&'a Node> {
+        self.map?.get(key).map(|e| &e.node)
+    }
+
+    /// Marks the key as known. `None` if it is absent or reported already.
+    fn take(&mut self, key: &str) -> Option<&'a Node> {
+        self.asked.insert(key.to_owned());
+        self.peek(key).filter(|n| !n.broken)
+    }
+
+    fn refused(&self, node: &Node, key: &str, refusal: Refusal) {
+        refuse(&self.d, node, &self.join(key), key, refusal);
+    }
+
+    fn convert<T>(&mut self, key: &str, convert: impl Fn(&Node) -> Result<T, Refusal>) -> Option<T> {
+        let node = self.take(key)?;
+        convert(node).map_err(|refusal| self.refused(node, key, refusal)).ok()
+    }
+
+    fn scalar<T: Clone>(
+        &mut self,
+        key: &str,
+        default: T,
+        convert: impl Fn(&Node) -> Result<T, Refusal>,
+        effective: impl Fn(T) -> Effective,
+    ) -> T {
+        let value = self.convert(key, convert).unwrap_or(default);
+        self.record(key, effective(value.clone()));
+        value
+    }
+
+    /// For Go's pointers and scalar optionals: null is none.
+    fn optional_scalar<T: Clone>(
+        &mut self,
+        key: &str,
+        convert: impl Fn(&Node) -> Result<T, Refusal>,
+        effective: impl Fn(T) -> Effective,
+    ) -> Option<T> {
+        let null = |n: &Node| n.value == Value::Null && n.raw.as_ref().is_none_or(|r| r.is_empty());
+        let value = if self.take(key).is_some_and(null) { None } else { self.convert(key, convert) };
+        self.record(key, value.clone().map_or(Effective::Null, effective));
+        value
+    }
+
+    // ---- scalars --------------------------------------------------------------------------------------------------
+
+    /// A string. Numbers and bools are refused, unless a whole `${..}` stands there: then its raw text counts.
+    pub fn str(&mut self, key: &str, default: &str) -> String {
+        self.scalar(key, default.to_owned(), take::string, Effective::Str)
+    }
+
+    /// A string that may be unset.
+    pub fn opt_str(&mut self, key: &str) -> Option<String> {
+        self.optional_scalar(key, take::string, Effective::Str)
+    }
+
+    /// A string that `print-config` redacts.
+    pub fn opaque(&mut self, key: &str, default: &str) -> String {
+        self.scalar(key, default.to_owned(), take::string, Effective::Opaque)
+    }
+
+    /// `true` or `false`.
+    pub fn bool(&mut self, key: &str, default: bool) -> bool {
+        self.scalar(key, default, take::boolean, Effective::Bool)
+    }
+
+    /// A bool that may be unset.
+    pub fn opt_bool(&mut self, key: &str) -> Option<bool> {
+        self.optional_scalar(key, take::boolean, Effective::Bool)
+    }
+
+    /// An integer; floats are cut, what is out of range is refused.
+    pub fn int<T: Integer>(&mut self, key: &str, default: T) -> T {
+        self.scalar(key, default, take::integer::<T>, |v| Effective::Int(v.to_i128()))
+    }
+
+    /// An integer that may be unset.
+    pub fn opt_int<T: Integer>(&mut self, key: &str) -> Option<T> {
+        self.optional_scalar(key, take::integer::<T>, |v| Effective::Int(v.to_i128()))
+    }
+
+    /// A number.
+    pub fn float(&mut self, key: &str, default: f64) -> f64 {
+        self.scalar(key, default, take::float, Effective::Float)
+    }
+
+    /// A duration: Go syntax, or an integer of nanoseconds.
+    pub fn duration(&mut self, key: &str, default: Dur) -> Dur {
+        self.scalar(key, default, |n| take::nanos(n).map(Dur), Effective::Dur)
+    }
+
+    /// A duration that may be unset.
+    pub fn opt_duration(&mut self, key: &str) -> Option<Dur> {
+        self.optional_scalar(key, |n| take::nanos(n).map(Dur), Effective::Dur)
+    }
+
+    /// One of some words. Null takes the first of them, which must therefore be the zero value of the enum.
+    pub fn one_of<'k>(&mut self, key: &str, allowed: &[&'k str], default: &'k str) -> &'k str {
+        let mut chosen = default;
+        if let Some(node) = self.take(key) {
+            match take::string(node) {
+                Ok(text) if text.is_empty() => chosen = allowed.first().copied().unwrap_or(default),
+                Ok(text) => match allowed.iter().find(|a| **a == text) {
+                    Some(found) => chosen = found,
+                    None => {
+                        let message = format!("unsupported value {text:?} (valid values: [{}])", allowed.join(" "));
+                        let help = nearest(&text, allowed.iter().copied()).map(|n| format!("did you mean `{n}`?"));
+                        self.refused(node, key, Refusal { kind: Kind::BadValue, message, help });
+                    }
+                },
+                Err(refusal) => self.refused(node, key, refusal),
+            }
+        }
+        self.record(key, Effective::Str(chosen.to_owned()));
+        chosen
+    }
+
+    // ---- lists and maps -------------------------------------------------------------------------------------------
+
+    fn elements<T>(&self, key: &str, items: &[Node], convert: impl Fn(&Node) -> Result<T, Refusal>) -> Vec<Located<T>> {
+        let mut taken = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate().filter(|(_, n)| !n.broken) {
+            match convert(item) {
+                Ok(value) => taken.push(Located { value, origin: item.origin.clone() }),
+                Err(refusal) => self.refused(item, &format!("{key}[{index}]"), refusal),
+            }
+        }
+        taken
+    }
+
+    /// A list of strings; one string is split at its commas. Null keeps the default, `[]` is empty.
+    pub fn str_list(&mut self, key: &str, default: &[&str]) -> Vec<String> {
+        let value = self.take(key).and_then(|node| match &node.value {
+            Value::Str(text) if text.is_empty() => Some(Vec::new()),
+            Value::Str(text) => Some(text.split(',').map(str::to_owned).collect()),
+            _ => match take::list(node) {
+                Ok(items) => items.map(|i| self.elements(key, i, take::string).into_iter().map(|l| l.value).collect()),
+                Err(refusal) => {
+                    self.refused(node, key, refusal);
+                    None
+                }
+            },
+        });
+        let value: Vec<String> = value.unwrap_or_else(|| default.iter().map(|s| (*s).to_owned()).collect());
+        self.record(key, Effective::List(value.iter().cloned().map(Effective::Str).collect()));
+        value
+    }
+
+    /// A list of integers.
+    pub fn int_list<T: Integer>(&mut self, key: &str, default: &[T]) -> Vec<T> {
+        let items = self.convert(key, |n| take::list(n).map(|i| i.map(<[Node]>::to_vec))).flatten();
+        let taken = items.map(|i| self.elements(key, &i, take::integer::<T>).into_iter().map(|l| l.value).collect());
+        let value: Vec<T> = taken.unwrap_or_else(|| default.to_vec());
+        self.record(key, Effective::List(value.iter().map(|v| Effective::Int(v.to_i128())).collect()));
+        value
+    }
+
+    /// A list of numbers, such as bucket bounds.
+    pub fn float_list(&mut self, key: &str, default: &[f64]) -> Vec<f64> {
+        let items = self.convert(key, |n| take::list(n).map(|i| i.map(<[Node]>::to_vec))).flatten();
+        let taken = items.map(|i| self.elements(key, &i, take::float).into_iter().map(|l| l.value).collect());
+        let value: Vec<f64> = taken.unwrap_or_else(|| default.to_vec());
+        self.record(key, Effective::List(value.iter().copied().map(Effective::Float).collect()));
+        value
+    }
+
+    fn pairs(&self, key: &str, map: &Map) -> Vec<(String, String)> {
+        let mut pairs = Vec::with_capacity(map.len());
+        for entry in map.iter().filter(|e| !e.node.broken) {
+            match take::string(&entry.node) {
+                Ok(value) => pairs.push((entry.key.to_string(), value)),
+                Err(refusal) => {
+                    let path = format!("{}::{}", self.join(key), entry.key);
+                    refuse(&self.d, &entry.node, &path, &format!("{key}[{}]", entry.key), refusal);
+                }
+            }
+        }
+        pairs
+    }
+
+    /// A map of strings, in the order of the file.
+    pub fn str_map(&mut self, key: &str) -> Vec<(String, String)> {
+        let map = self.convert(key, |n| take::map(n).map(|m| m.cloned())).flatten();
+        let pairs = map.map(|m| self.pairs(key, &m)).unwrap_or_default();
+        let shown = pairs.iter().map(|(k, v)| (k.clone(), Effective::Str(v.clone()))).collect();
+        self.record(key, Effective::Map(shown));
+        pairs
+    }
+
+    /// Headers: a map, or a list of `{name, value}` without repeats. `print-config` redacts the values.
+    pub fn headers(&mut self, key: &str) -> Vec<(String, String)> {
+        let pairs = match self.take(key) {
+            Some(node) if matches!(node.value, Value::List(_)) => self.header_list(key, node),
+            Some(node) => match take::map(node) {
+                Ok(map) => map.map(|m| self.pairs(key, m)).unwrap_or_default(),
+                Err(refusal) => {
+                    self.refused(node, key, refusal);
+                    Vec::new()
+                }
+            },
+            None => Vec::new(),
+        };
+        let pair = |(name, value): &(String, String)| {
+            let fields = [("name", Effective::Str(name.clone())), ("value", Effective::Opaque(value.clone()))];
+            Effective::Map(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+        };
+        self.record(key, Effective::List(pairs.iter().map(pair).collect()));
+        pairs
+    }
+
+    fn header_list(&self, key: &str, node: &'a Node) -> Vec<(String, String)> {
+        let Value::List(items) = &node.value else { return Vec::new() };
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        let mut repeated = BTreeSet::new();
+        for (index, item) in items.iter().enumerate() {
+            let mut section = self.child(Some(item), Some(&item.origin), &format!("{key}[{index}]"));
+            let (name, value) = (section.str("name", ""), section.str("value", ""));
+            section.finish();
+            if pairs.iter().any(|(n, _)| *n == name) {
+                repeated.insert(name.clone());
+            }
+            pairs.push((name, value));
+        }
+        if !repeated.is_empty() {
+            let names = repeated.into_iter().collect::<Vec<_>>().join(" ");
+            let message = format!("duplicate keys in map-style list: [{names}]");
+            self.d.error(&node.origin, &self.join(key), message).kind(Kind::DuplicateKey);
+        }
+        pairs
+    }
+
+    /// A list of component ids, each with its place. One string is refused, as in the Go collector.
+    pub fn ids(&mut self, key: &str) -> Vec<Located<ComponentId>> {
+        let items = self.convert(key, |n| take::list(n).map(|i| i.map(<[Node]>::to_vec))).flatten().unwrap_or_default();
+        let ids = self.elements(key, &items, |node| {
+            let text = take::string(node)?;
+            text.parse::<ComponentId>().map_err(|e| Refusal { kind: Kind::BadId, message: e.to_string(), help: None })
+        });
+        self.record(key, Effective::List(ids.iter().map(|id| Effective::Str(id.to_string())).collect()));
+        ids
+    }
+
+    // ---- below ----------------------------------------------------------------------------------------------------
+
+    /// The raw node. `print-config` shows it as it is: use [`Section::record`] if it may hold secrets.
+    pub fn node(&mut self, key: &str) -> Option<&'a Node> {
+        let node = self.take(key);
+        self.record(key, node.map_or(Effective::Null, Effective::from));
+        node
+    }
+
+    /// A section below; absent and null are empty.
+    pub fn section(&mut self, key: &str) -> Self {
+        let node = self.take(key);
+        let at = self.map.and_then(|m| m.get(key)).map(|e| &e.key_origin);
+        let section = self.child(node, at, key);
+        self.record.put(key, Slot::Open(section.recorder()));
+        section
+    }
+
+    /// An optional section: `None` if it is off. A map is on unless `enabled: false` stands in it.
+    pub fn optional(&mut self, key: &str, flavour: Flavour) -> Option<Self> {
+        let node = self.take(key);
+        let on = match node.map(|n| &n.value) {
+            None => flavour == Flavour::Some,
+            Some(Value::Null) => flavour != Flavour::None,
+            Some(_) => true,
+        };
+        if !on {
+            self.record(key, Effective::Null);
+            return None;
+        }
+        let mut section = self.section(key);
+        section.asked.insert("enabled".to_owned());
+        if let Some(switch) = section.peek("enabled").filter(|n| !n.broken) {
+            match &switch.value {
+                Value::Bool(true) => {}
+                Value::Bool(false) => {
+                    self.record(key, Effective::Null);
+                    return None;
+                }
+                other => {
+                    let got = match other {
+                        Value::Str(text) => text.to_string(),
+                        Value::Int(v) => v.to_string(),
+                        Value::Null => "<nil>".to_owned(),
+                        _ => "...".to_owned(),
+                    };
+                    let ty = if *other == Value::Null { "<nil>" } else { other.go_type() };
+                    let message =
+                        format!("unexpected type {ty} for 'enabled': got '{got}' value expected 'true' or 'false'");
+                    self.d.error(&switch.origin, &section.join("enabled"), message).kind(Kind::WrongType);
+                }
+            }
+        }
+        Some(section)
+    }
+
+    /// A list of sections.
+    pub fn sections(&mut self, key: &str) -> Vec<Self> {
+        let node = self.take(key);
+        let items = match node.map(|n| (n, take::list(n))) {
+            Some((_, Ok(items))) => items.unwrap_or_default(),
+            Some((node, Err(refusal))) => {
+                self.refused(node, key, refusal);
+                &[]
+            }
+            None => &[],
+        };
+        let numbered = items.iter().enumerate();
+        let list: Vec<Self> =
+            numbered.map(|(i, n)| self.child(Some(n), Some(&n.origin), &format!("{key}[{i}]"))).collect();
+        self.record.put(key, Slot::List(list.iter().map(Self::recorder).collect()));
+        list
+    }
+
+    /// For `receivers:` and its like: every id with its section. Each section's messages start from that section.
+    pub fn components(self) -> Vec<(Located<ComponentId>, Self)> {
+        self.by_id()
+    }
+
+    /// For `service::pipelines`: every id with its section.
+    pub fn pipelines(self) -> Vec<(Located<PipelineId>, Self)> {
+        self.by_id()
+    }
+
+    fn by_id<I: FromStr<Err = IdError> + Ord + Clone + ToString>(self) -> Vec<(Located<I>, Self)> {
+        let mut seen: BTreeMap<I, &Origin> = BTreeMap::new();
+        let mut all = Vec::new();
+        let name = self.path.rsplit("::").next().unwrap_or("");
+        for entry in self.map.into_iter().flatten() {
+            let path = self.join(&entry.key);
+            let id: I = match entry.key.parse() {
+                Ok(id) => id,
+                Err(error) => {
+                    self.d.error(&entry.key_origin, &path, format!("'{name}' {error}")).kind(Kind::BadId);
+                    continue;
+                }
+            };
+            if let Some(first) = seen.get(&id) {
+                let message = format!("duplicate name {:?} after unmarshaling {}", &*entry.key, id.to_string());
+                self.d.error(&entry.key_origin, &path, message).kind(Kind::DuplicateId).related(first, "the same id");
+                continue;
+            }
+            seen.insert(id.clone(), &entry.key_origin);
+            let mut section = Self::empty(Some(&entry.key_origin), path.clone(), path.len(), &self.d);
+            let node = &entry.node;
+            match take::map(node) {
+                _ if node.broken => {}
+                Ok(map) => section.map = map,
+                Err(refusal) => {
+                    let help = refusal.help;
+                    let shown = Refusal { help, ..Refusal::expected("map[string]interface {}", node) };
+                    refuse(&self.d, node, &path, &format!("[{}]", entry.key), shown);
+                }
+            }
+            self.record.put(&id.to_string(), Slot::Open(section.recorder()));
+            all.push((Located { value: id, origin: entry.key_origin.clone() }, section));
+        }
+        all
+    }
+
+    // ---- what a component says itself -----------------------------------------------------------------------------
+
+    /// An error about the value of a key, or about the section if the key is absent.
+    pub fn error(&self, key: &str, message: impl Into<String>) -> Draft<'_> {
+        self.d.error(self.origin_of(key), &self.join(key), message)
+    }
+
+    /// An error about the section.
+    pub fn error_here(&self, message: impl Into<String>) -> Draft<'_> {
+        self.d.error(self.at, &self.path, message)
+    }
+
+    /// A warning about the value of a key, or about the section if the key is absent.
+    pub fn warn(&self, key: &str, message: impl Into<String>) -> Draft<'_> {
+        self.d.warn(self.origin_of(key), &self.join(key), message)
+    }
+
+    /// Warns that a key is an old spelling, if it is written. Does not take it.
+    pub fn deprecated(&self, key: &str, what_to_write: &str) -> bool {
+        let Some(entry) = self.map.and_then(|m| m.get(key)) else { return false };
+        self.d
+            .warn(&entry.key_origin, &self.join(key), format!("'{key}' is deprecated"))
+            .kind(Kind::Deprecated)
+            .hint(format!("write {what_to_write}"));
+        true
+    }
+
+    /// Takes a key of the Go collector that is not built here, and refuses it unless it asks for nothing: null, false, an
+    /// empty list or map, `enabled: false`.
+    pub fn unsupported(&mut self, key: &str, sentence: &str) {
+        let Some(node) = self.take(key) else { return };
+        let nothing = match &node.value {
+            Value::Null | Value::Bool(false) => true,
+            Value::List(items) => items.is_empty(),
+            Value::Map(map) => map.is_empty() || map.get("enabled").is_some_and(|e| e.node.value == Value::Bool(false)),
+            _ => false,
+        };
+        if !nothing {
+            let at = self.map.and_then(|m| m.get(key)).map(|e| &e.key_origin);
+            self.d.error(at, &self.join(key), format!("'{key}' is not supported: {sentence}")).kind(Kind::Unsupported);
+        }
+    }
+
+    /// Reports every key that nobody asked for, at its own place and with the nearest known name.
+    pub fn finish(self) -> Effective {
+        for entry in self.map.into_iter().flatten() {
+            if self.asked.contains(&*entry.key) {
+                continue;
+            }
+            let known = self.asked.iter().map(String::as_str);
+            let help = match nearest(&entry.key, known.clone()) {
+                Some(near) => Some(format!("did you mean `{near}`?")),
+                None if (1..=12).contains(&self.asked.len()) => {
+                    Some(format!("known keys are {}", known.collect::<Vec<_>>().join(", ")))
+                }
+                None => None,
+            };
+            let message = format!("'{}' has invalid keys: {}", self.shown(), entry.key);
+            self.d.error(&entry.key_origin, &self.join(&entry.key), message).kind(Kind::UnknownKey).maybe_hint(help);
+        }
+        self.record.snapshot()
+    }
+}
+
+fn refuse(d: &Diagnostics, node: &Node, path: &str, name: &str, refusal: Refusal) {
+    d.error(&node.origin, path, format!("'{name}' {}", refusal.message)).kind(refusal.kind).maybe_hint(refusal.help);
+}

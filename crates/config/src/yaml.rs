@@ -1,0 +1,332 @@
+//! YAML text to a tree with positions, with the semantics of Go's yaml.v3 on a YAML 1.2 event parser.
+//!
+//! Anchors, aliases and merge keys are resolved here. Depth, size and what aliases may multiply are bounded. Duplicate keys
+//! are all reported, and their values joined so that the rest of the configuration can still be checked. Only the first
+//! document of a stream is read. Holds no knowledge of the collector.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
+
+use crate::load::merge;
+use crate::node::{Entry, Map, Node, Origin, SourceText, Value};
+use crate::scalar;
+
+/// Deeper nesting than this is no configuration.
+pub(crate) const MAX_DEPTH: usize = 100;
+/// Longer sources than this are no configuration.
+pub(crate) const MAX_BYTES: usize = 16 << 20;
+/// How many nodes aliases may add to one document.
+const MAX_ALIASED: usize = 100_000;
+
+/// How many bytes may be read again because of tabs after colons.
+const MAX_REPAIR: usize = 64 << 20;
+
+/// A parsed document.
+pub(crate) struct Parsed {
+    pub(crate) node: Node,
+    /// Keys that stand twice in one map.
+    pub(crate) duplicates: Vec<Duplicate>,
+    /// How many nodes the tree has.
+    pub(crate) weight: usize,
+}
+
+/// A key that stands twice in one map.
+pub(crate) struct Duplicate {
+    pub(crate) key: Arc<str>,
+    pub(crate) first: Origin,
+    pub(crate) again: Origin,
+}
+
+/// Why a text is no YAML.
+pub(crate) struct YamlError {
+    pub(crate) message: String,
+    pub(crate) origin: Origin,
+    /// The place is a line that is indented with a tab.
+    pub(crate) tab: bool,
+    /// A tab between a key and its value, which yaml.v3 allows and the parser does not: its index in characters.
+    repair: Option<usize>,
+}
+
+/// Reads the first document. No document at all is null.
+pub(crate) fn parse(source: &Arc<SourceText>) -> Result<Parsed, YamlError> {
+    let start = Origin::new(source, 1, 1);
+    if source.text.len() > MAX_BYTES {
+        return Err(YamlError {
+            message: format!("the text is larger than {MAX_BYTES} bytes"),
+            origin: start,
+            tab: false,
+            repair: None,
+        });
+    }
+    let mut text = Cow::Borrowed(source.text.as_str());
+    let mut work = MAX_REPAIR;
+    loop {
+        let error = match read(source, &text) {
+            Ok(parsed) => return Ok(parsed),
+            Err(error) => error,
+        };
+        // A space in place of the tab leaves every position as it was.
+        let at = error.repair.and_then(|index| text.char_indices().nth(index)).filter(|(_, c)| *c == '\t');
+        match (at, work.checked_sub(text.len())) {
+            (Some((at, _)), Some(left)) => {
+                text.to_mut().replace_range(at..=at, " ");
+                work = left;
+            }
+            _ => return Err(error),
+        }
+    }
+}
+
+fn read(source: &Arc<SourceText>, text: &str) -> Result<Parsed, YamlError> {
+    let start = Origin::new(source, 1, 1);
+    let mut builder = Builder {
+        parser: Parser::new_from_str(text),
+        source,
+        anchors: BTreeMap::new(),
+        open: BTreeSet::new(),
+        aliased: 0,
+        duplicates: Vec::new(),
+    };
+    loop {
+        match builder.next()? {
+            (Event::StreamEnd, _) => {
+                return Ok(Parsed { node: Node::new(Value::Null, start), duplicates: Vec::new(), weight: 1 });
+            }
+            (Event::DocumentStart(_), _) => {
+                let (event, span) = builder.next()?;
+                let built = builder.node(event, span, 1, None)?;
+                // The document must end here: reading one event more makes the parser say so.
+                builder.next()?;
+                return Ok(Parsed { node: built.node, duplicates: builder.duplicates, weight: built.weight });
+            }
+            _ => {}
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Built {
+    node: Node,
+    weight: usize,
+    height: usize,
+}
+
+struct Builder<'s> {
+    parser: Parser<'s, StrInput<'s>>,
+    source: &'s Arc<SourceText>,
+    anchors: BTreeMap<usize, Built>,
+    /// Anchors whose node is still being read: an alias to one of them contains itself.
+    open: BTreeSet<usize>,
+    aliased: usize,
+    duplicates: Vec<Duplicate>,
+}
+
+impl<'s> Builder<'s> {
+    fn next(&mut self) -> Result<(Event<'s>, Span), YamlError> {
+        match self.parser.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => {
+                let marker = *error.marker();
+                Err(self.error_at(&Span::empty(marker), error.info()))
+            }
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn origin(&self, span: &Span) -> Origin {
+        let number = |v: usize| u32::try_from(v).unwrap_or(u32::MAX);
+        let mut origin =
+            Origin::new(self.source, number(span.start.line().max(1)), number(span.start.col().saturating_add(1)));
+        origin.width = if span.start.line() == span.end.line() {
+            number(span.end.col().saturating_sub(span.start.col()).max(1))
+        } else {
+            u32::MAX
+        };
+        origin
+    }
+
+    fn error_at(&self, span: &Span, message: &str) -> YamlError {
+        let mut origin = self.origin(span);
+        let length = |line: &str| u32::try_from(line.chars().count()).unwrap_or(u32::MAX);
+        // The end of the input is told at the end of the last line that there is.
+        while origin.line > 1 && self.source.line(origin.line).is_none_or(|l| l.trim().is_empty()) {
+            origin.line -= 1;
+            origin.column = self.source.line(origin.line).map_or(1, |l| length(l.trim_end()).saturating_add(1));
+        }
+        // A tab is refused where its scalar began; the line that it indents is the better place.
+        let mut tab = false;
+        if message.contains("tab") {
+            let indent = |number: u32| {
+                let line = self.source.line(number)?;
+                let blank = line.get(..line.len() - line.trim_start().len())?;
+                blank.find('\t').map(|at| (number, length(blank.get(..at).unwrap_or("")).saturating_add(1)))
+            };
+            if let Some(place) = indent(origin.line).or_else(|| indent(origin.line.saturating_add(1))) {
+                (origin.line, origin.column, origin.width, tab) = (place.0, place.1, 1, true);
+            }
+        }
+        let after_colon = message.starts_with("':' must be followed by");
+        let repair = after_colon.then(|| span.start.index().saturating_sub(1));
+        YamlError { message: message.to_owned(), origin, tab, repair }
+    }
+
+    /// `at` is the key, which is the better place for a value that is not there.
+    fn node(&mut self, event: Event<'s>, span: Span, depth: usize, at: Option<&Origin>) -> Result<Built, YamlError> {
+        if depth > MAX_DEPTH {
+            return Err(self.error_at(&span, &format!("exceeded max depth of {MAX_DEPTH}")));
+        }
+        match event {
+            Event::Alias(id) => self.alias(id, &span, depth),
+            Event::Scalar(text, style, anchor, tag) => {
+                let value = self.scalar(&text, style, tag.as_deref(), &span)?;
+                let absent = text.is_empty() && style == ScalarStyle::Plain;
+                let origin = at.filter(|_| absent).cloned().unwrap_or_else(|| self.origin(&span));
+                Ok(self.keep(anchor, Built { node: Node::new(value, origin), weight: 1, height: 0 }))
+            }
+            Event::SequenceStart(anchor, _) => {
+                self.open.insert(anchor);
+                let built = self.sequence(&span, depth)?;
+                Ok(self.keep(anchor, built))
+            }
+            Event::MappingStart(anchor, _) => {
+                self.open.insert(anchor);
+                let built = self.mapping(&span, depth)?;
+                Ok(self.keep(anchor, built))
+            }
+            _ => Err(self.error_at(&span, "did not find expected node content")),
+        }
+    }
+
+    /// Anchor 0 means that there is none.
+    fn keep(&mut self, anchor: usize, built: Built) -> Built {
+        self.open.remove(&anchor);
+        if anchor != 0 {
+            self.anchors.insert(anchor, built.clone());
+        }
+        built
+    }
+
+    fn alias(&mut self, id: usize, span: &Span, depth: usize) -> Result<Built, YamlError> {
+        if self.open.contains(&id) {
+            return Err(self.error_at(span, "anchor value contains itself"));
+        }
+        let Some(built) = self.anchors.get(&id) else {
+            return Err(self.error_at(span, "unknown anchor"));
+        };
+        if depth + built.height > MAX_DEPTH {
+            return Err(self.error_at(span, &format!("exceeded max depth of {MAX_DEPTH}")));
+        }
+        self.aliased = self.aliased.saturating_add(built.weight);
+        if self.aliased > MAX_ALIASED {
+            return Err(self.error_at(span, "document contains excessive aliasing"));
+        }
+        Ok(built.clone())
+    }
+
+    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: &Span) -> Result<Value, YamlError> {
+        match tag {
+            Some(tag) if tag.is_yaml_core_schema() => {
+                scalar::resolve_tagged(&tag.suffix, text).map_err(|message| self.error_at(span, &message))
+            }
+            // The lone `!` of YAML makes a string; other private tags are passed over, as Go does.
+            Some(tag) if tag.suffix.is_empty() => Ok(Value::Str(text.into())),
+            _ if style == ScalarStyle::Plain => Ok(scalar::resolve(text)),
+            _ => Ok(Value::Str(text.into())),
+        }
+    }
+
+    fn sequence(&mut self, span: &Span, depth: usize) -> Result<Built, YamlError> {
+        let (mut items, mut weight, mut height) = (Vec::new(), 1_usize, 0);
+        loop {
+            let (event, at) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                let node = Node::new(Value::List(items), self.origin(span));
+                return Ok(Built { node, weight, height });
+            }
+            let item = self.node(event, at, depth + 1, None)?;
+            weight = weight.saturating_add(item.weight);
+            height = height.max(item.height + 1);
+            items.push(item.node);
+        }
+    }
+
+    fn mapping(&mut self, span: &Span, depth: usize) -> Result<Built, YamlError> {
+        let (mut map, mut merges, mut weight, mut height) = (Map::default(), Vec::new(), 1_usize, 0);
+        let mut first_merge: Option<Origin> = None;
+        loop {
+            let (event, at) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let key_origin = self.origin(&at);
+            let (key, is_merge) = self.key(event, at)?;
+            let (event, at) = self.next()?;
+            let value_span = at;
+            let value = self.node(event, at, depth + 1, Some(&key_origin))?;
+            weight = weight.saturating_add(value.weight);
+            height = height.max(value.height + 1);
+            if is_merge {
+                if let Some(first) = &first_merge {
+                    self.duplicates.push(Duplicate {
+                        key: key.clone(),
+                        first: first.clone(),
+                        again: key_origin.clone(),
+                    });
+                }
+                first_merge.get_or_insert(key_origin);
+                self.collect_merge(value.node, &value_span, &mut merges)?;
+            } else if let Some(old) = map.get_mut(&key) {
+                self.duplicates.push(Duplicate { key, first: old.key_origin.clone(), again: key_origin });
+                merge(&mut old.node, value.node, &mut String::new(), false);
+            } else {
+                map.insert(Entry { key, key_origin, node: value.node });
+            }
+        }
+        // Keys written in the map win over merged ones; of merged maps the earlier wins.
+        for entry in merges.into_iter().flatten() {
+            if map.get(&entry.key).is_none() {
+                map.insert(entry);
+            }
+        }
+        Ok(Built { node: Node::new(Value::Map(map), self.origin(span)), weight, height })
+    }
+
+    /// Keys are text: `1: x` has the key `1`, and `0x10: x` the key `16`.
+    fn key(&mut self, event: Event<'s>, span: Span) -> Result<(Arc<str>, bool), YamlError> {
+        if matches!(event, Event::SequenceStart(..) | Event::MappingStart(..)) {
+            return Err(self.error_at(&span, "invalid map key"));
+        }
+        let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
+        let written: Option<Arc<str>> = match &event {
+            Event::Scalar(text, ..) => Some(text.as_ref().into()),
+            _ => None,
+        };
+        let value = self.node(event, span, MAX_DEPTH, None)?.node.value;
+        let key = match value {
+            Value::Str(text) => text,
+            Value::Int(v) => v.to_string().into(),
+            Value::Bool(v) => v.to_string().into(),
+            Value::Null | Value::Float(_) => written.unwrap_or_else(|| "null".into()),
+            Value::List(_) | Value::Map(_) => return Err(self.error_at(&span, "invalid map key")),
+        };
+        Ok((key, is_merge))
+    }
+
+    fn collect_merge(&self, node: Node, span: &Span, merges: &mut Vec<Map>) -> Result<(), YamlError> {
+        let wrong = || self.error_at(span, "map merge requires map or sequence of maps as the value");
+        match node.value {
+            Value::Map(map) => merges.push(map),
+            Value::List(items) => {
+                for item in items {
+                    let Value::Map(map) = item.value else { return Err(wrong()) };
+                    merges.push(map);
+                }
+            }
+            _ => return Err(wrong()),
+        }
+        Ok(())
+    }
+}
