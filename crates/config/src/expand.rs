@@ -85,13 +85,16 @@ impl Expander<'_> {
     fn text(&mut self, node: &mut Node, mut text: String, path: &mut String, depth: usize, mut rounds: usize) {
         while let Some(range) = find_reference(&text) {
             let reference = text.get(range.clone()).unwrap_or_default().to_owned();
-            let at = place_of(&node.origin, &reference);
             rounds += 1;
             let got = match self.retrieve(&reference, text.len(), rounds) {
                 Ok(got) => got,
-                Err(fault) => return self.fail(node, &at, path, fault),
+                Err(fault) => {
+                    let at = place_of(&node.origin, &reference);
+                    return self.fail(node, &at, path, fault);
+                }
             };
             if let Some(name) = &got.unset {
+                let at = place_of(&node.origin, &reference);
                 let once = (at.source.clone(), at.line, at.column, name.clone());
                 if self.said.insert(once) {
                     unset_variable(self.d, Some(&at), path, name);

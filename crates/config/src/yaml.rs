@@ -22,7 +22,7 @@ pub(crate) const MAX_BYTES: usize = 16 << 20;
 const MAX_ALIASED: usize = 100_000;
 
 /// How many bytes may be read again because of tabs after colons.
-const MAX_REPAIR: usize = 64 << 20;
+const MAX_REPAIR: usize = 16 << 20;
 
 /// A parsed document.
 pub(crate) struct Parsed {
