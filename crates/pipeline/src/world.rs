@@ -71,6 +71,9 @@ impl std::fmt::Display for PeerAddr {
 pub trait Stream: io::Read + io::Write {
     /// The other side, for logs and client metadata.
     fn peer(&self) -> String;
+
+    /// Half-closes for writing, so that the peer reads what was sent and then the end.
+    fn shut_write(&mut self);
 }
 
 /// A bound socket.

@@ -207,6 +207,11 @@ where
     fn peer(&self) -> String {
         self.peer.clone()
     }
+
+    fn shut_write(&mut self) {
+        // A peer that is gone already needs no half-close.
+        let _ = SockRef::from(&self.socket.socket).shutdown(std::net::Shutdown::Write);
+    }
 }
 
 impl<S: Read> Read for Connection<S> {

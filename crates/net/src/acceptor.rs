@@ -1,0 +1,199 @@
+//! A listening socket and its connections.
+//!
+//! The acceptor knows nothing of protocols: it gives each connection a number, says which ones have something to do,
+//! and afterwards keeps the promises of their machines ([`Turn`]): another turn, a timer, a half-close, an end.
+
+use std::io;
+use std::time::Duration;
+
+use otelcore_http::Turn;
+use otelcore_pipeline::{Cx, Endpoint, Event, Listener, Mono, Stream, TimerId};
+use slab::Slab;
+
+/// What the acceptor must be able to ask of a protocol machine.
+pub trait Machine {
+    /// When it must be turned at the latest.
+    fn poll_timeout(&self) -> Option<u64>;
+    /// Takes nothing new and finishes what it has.
+    fn drain(&mut self, now: u64);
+    /// Half-closes the stream below.
+    fn shut_write(&mut self);
+}
+
+impl<P> Machine for otelcore_http::grpc::server::ServerConn<Box<dyn Stream>, P> {
+    fn poll_timeout(&self) -> Option<u64> {
+        Self::poll_timeout(self)
+    }
+
+    fn drain(&mut self, now: u64) {
+        Self::drain(self, now);
+    }
+
+    fn shut_write(&mut self) {
+        self.io_mut().shut_write();
+    }
+}
+
+/// Connections taken in one turn, so that a flood of them does not hold up the others.
+const ACCEPTS: usize = 64;
+
+/// The pause after the system refused a connection, for want of descriptors say.
+const PAUSE: Duration = Duration::from_millis(100);
+
+struct Slot<M> {
+    machine: M,
+    /// Tells this connection from an earlier one in the same slot.
+    serial: u64,
+    timer: Option<(Mono, TimerId)>,
+}
+
+/// A listener and its connections. It uses the component's local keys from `base` on: `base` for the listener,
+/// `base + 1 + slot` for connections.
+pub struct Acceptor<M> {
+    listener: Option<Box<dyn Listener>>,
+    base: u64,
+    slots: Slab<Slot<M>>,
+    next_serial: u64,
+}
+
+impl<M> std::fmt::Debug for Acceptor<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acceptor").field("connections", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+/// Binds a listening socket, for [`Acceptor::new`].
+///
+/// # Errors
+/// What the system says, in Go's form.
+pub fn bind(cx: &mut Cx<'_>, base: u64, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
+    cx.listen(base, at)
+}
+
+impl<M: Machine> Acceptor<M> {
+    /// Takes connections from `listener`, which was bound under `base`.
+    #[must_use]
+    pub fn new(listener: Box<dyn Listener>, base: u64) -> Self {
+        Self { listener: Some(listener), base, slots: Slab::new(), next_serial: 0 }
+    }
+
+    /// The address that it is bound to.
+    #[must_use]
+    pub fn local(&self) -> String {
+        self.listener.as_ref().map_or_else(String::new, |l| l.local())
+    }
+
+    /// Whether a local key is one of this acceptor's, below `end`.
+    #[must_use]
+    pub fn owns(&self, local: u64, end: u64) -> bool {
+        (self.base..end).contains(&local)
+    }
+
+    /// Takes an event under one of its keys, and gives the slots that must be turned now. `make` makes the machine of
+    /// a new connection.
+    pub fn event(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local: u64,
+        event: &Event<'_>,
+        mut make: impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> M,
+    ) -> Vec<usize> {
+        let Some(slot) = local.checked_sub(self.base + 1) else { return self.accept(cx, &mut make) };
+        let Ok(slot) = usize::try_from(slot) else { return Vec::new() };
+        let Some(found) = self.slots.get_mut(slot) else { return Vec::new() };
+        if matches!(event, Event::Timer) {
+            found.timer = None;
+        }
+        vec![slot]
+    }
+
+    fn accept(&mut self, cx: &mut Cx<'_>, make: &mut impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> M) -> Vec<usize> {
+        let mut new = Vec::new();
+        let Some(listener) = &mut self.listener else { return new };
+        for _ in 0..ACCEPTS {
+            let entry = self.slots.vacant_entry();
+            match listener.accept(self.base + 1 + entry.key() as u64) {
+                Ok(stream) => {
+                    new.push(entry.key());
+                    entry.insert(Slot { machine: make(cx, stream), serial: self.next_serial, timer: None });
+                    self.next_serial += 1;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return new,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // The peer left before it was taken; the next one is waiting.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => {
+                    // Out of descriptors or memory: the queue stays, and no new edge will tell of it.
+                    let at = cx.now() + PAUSE;
+                    cx.arm(self.base, at);
+                    return new;
+                }
+            }
+        }
+        cx.again(self.base);
+        new
+    }
+
+    /// A connection's machine and serial number.
+    pub fn get(&mut self, slot: usize) -> Option<(&mut M, u64)> {
+        self.slots.get_mut(slot).map(|s| (&mut s.machine, s.serial))
+    }
+
+    /// The same, if the slot still holds the connection of that serial number.
+    pub fn find(&mut self, slot: usize, serial: u64) -> Option<&mut M> {
+        self.slots.get_mut(slot).filter(|s| s.serial == serial).map(|s| &mut s.machine)
+    }
+
+    /// Does what a machine's turn asks for. The connection may be gone after this.
+    pub fn after(&mut self, cx: &mut Cx<'_>, slot: usize, turn: &Turn) {
+        let local = self.base + 1 + slot as u64;
+        if turn.closed {
+            if let Some(gone) = self.slots.try_remove(slot)
+                && let Some((_, id)) = gone.timer
+            {
+                cx.cancel(id);
+            }
+            return;
+        }
+        let Some(found) = self.slots.get_mut(slot) else { return };
+        if turn.again {
+            cx.again(local);
+        }
+        if turn.shut_write {
+            found.machine.shut_write();
+        }
+        let due = found.machine.poll_timeout().map(Mono);
+        // A timer that is early is harmless and cheaper than a new one with every request.
+        let keep = match (due, &found.timer) {
+            (None, None) => true,
+            (Some(due), Some((at, _))) => *at <= due,
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        if !keep {
+            if let Some((_, id)) = found.timer.take() {
+                cx.cancel(id);
+            }
+            found.timer = due.map(|at| (at, cx.arm(local, at)));
+        }
+    }
+
+    /// Stops listening, and asks every connection to finish. Gives the slots, which must be turned now.
+    pub fn close(&mut self, cx: &mut Cx<'_>) -> Vec<usize> {
+        self.listener = None;
+        let now = cx.now().0;
+        self.slots.iter_mut().for_each(|(_, s)| s.machine.drain(now));
+        self.slots.iter().map(|(slot, _)| slot).collect()
+    }
+
+    /// Open connections.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Stopped listening, and every connection is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.listener.is_none() && self.slots.is_empty()
+    }
+}

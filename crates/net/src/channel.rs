@@ -1,0 +1,522 @@
+//! A gRPC channel: one name, the connections behind it, and the calls that wait for one.
+//!
+//! ```text
+//!  look-up -> connecting -> ready -> (lost, GOAWAY) -> look-up ...
+//!                 |
+//!                 +-> all addresses failed -> pause (1 s, x1.6, at most 120 s, +-20 %) -> look-up ...
+//! ```
+//! `pick_first` keeps one connection and goes through the addresses in order; `round_robin` keeps one to each address
+//! and takes turns. A call waits while a connection is being made; when none can be made it fails UNAVAILABLE, unless
+//! it waits for ready. A call that the peer surely has not seen is sent again without being asked, once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue};
+use otelcore_http::grpc::CallId;
+use otelcore_http::grpc::client::{ClientConfig, ClientConn, Outgoing};
+use otelcore_http::{Bytes, Closed, Coding, Status};
+use otelcore_pipeline::{Cx, Event, Field, Logger, Mono, PeerAddr, Stream, TimerId};
+use smallvec::SmallVec;
+
+use crate::Target;
+use crate::settings::{Balancer, GrpcClient};
+
+/// grpc-go's time for one connection attempt.
+const CONNECT: Duration = Duration::from_secs(20);
+const BACKOFF_BASE: f64 = 1.0;
+const BACKOFF_FACTOR: f64 = 1.6;
+const BACKOFF_MAX: f64 = 120.0;
+const BACKOFF_JITTER: f64 = 0.2;
+
+/// A unary call to make.
+#[derive(Clone, Debug)]
+pub struct NewCall {
+    /// `/package.Service/Method`.
+    pub path: PathAndQuery,
+    /// The request message in parts.
+    pub message: SmallVec<[Bytes; 4]>,
+    /// When to give up.
+    pub by: Mono,
+}
+
+#[derive(Debug)]
+struct Call {
+    token: u64,
+    new: NewCall,
+    /// It has been sent again once.
+    repeated: bool,
+}
+
+type Conn = ClientConn<Box<dyn Stream>>;
+
+enum State {
+    /// Nothing under way; a look-up or the policy will start it.
+    Idle,
+    Connecting(Box<Conn>, Mono),
+    Ready(Box<Conn>),
+    /// Every address failed; wait until then.
+    Pause(Mono),
+}
+
+/// One connection's place: the addresses it may use, and the one it is at.
+struct Place {
+    addresses: Vec<PeerAddr>,
+    at: usize,
+    state: State,
+    failures: u32,
+    /// The address has vanished from the name: no new calls, gone when the last is answered.
+    retired: bool,
+    calls: BTreeMap<CallId, Call>,
+}
+
+/// The channel. It uses the component's local keys from `base` on: `base` for look-ups and its timer, `base + 1 + i`
+/// for connections.
+pub struct Channel {
+    settings: Rc<GrpcClient>,
+    config: Rc<ClientConfig>,
+    log: Logger,
+    base: u64,
+    places: Vec<Place>,
+    resolving: bool,
+    /// A look-up is wanted and must wait until then, so that a name that always fails is not asked all the time.
+    resolve_at: Option<Mono>,
+    turn: usize,
+    waiting: VecDeque<Call>,
+    done: VecDeque<(u64, Result<Bytes, Status>)>,
+    /// Why there is no connection, for the calls that fail for it.
+    last_error: Option<String>,
+    name_failures: u32,
+    timer: Option<(Mono, TimerId)>,
+    closed: bool,
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Channel").field("target", &self.settings.target).finish_non_exhaustive()
+    }
+}
+
+impl Channel {
+    /// A channel that does nothing until [`Channel::start`].
+    #[must_use]
+    pub fn new(settings: Rc<GrpcClient>, log: Logger, base: u64) -> Self {
+        let config = Rc::new(settings.machine());
+        Self {
+            settings,
+            config,
+            log,
+            base,
+            places: Vec::new(),
+            resolving: false,
+            resolve_at: None,
+            turn: 0,
+            waiting: VecDeque::new(),
+            done: VecDeque::new(),
+            last_error: None,
+            name_failures: 0,
+            timer: None,
+            closed: false,
+        }
+    }
+
+    /// Begins to connect.
+    pub fn start(&mut self, cx: &mut Cx<'_>) {
+        self.resolve(cx);
+        self.rearm(cx);
+    }
+
+    /// Begins a call; [`Channel::poll_done`] ends it.
+    pub fn call(&mut self, cx: &mut Cx<'_>, token: u64, new: NewCall) {
+        if self.closed {
+            self.done.push_back((token, Err(Status::unavailable("the channel is closed"))));
+            return;
+        }
+        self.waiting.push_back(Call { token, new, repeated: false });
+        self.place_calls(cx);
+        self.rearm(cx);
+    }
+
+    /// The next call that ended.
+    pub fn poll_done(&mut self) -> Option<(u64, Result<Bytes, Status>)> {
+        self.done.pop_front()
+    }
+
+    /// Takes an event under one of its keys.
+    pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
+        match (local.checked_sub(self.base + 1), event) {
+            (None, Event::Resolved(found)) => self.resolved(cx, found),
+            (None, _) => self.due(cx),
+            (Some(index), _) => {
+                if let Ok(index) = usize::try_from(index) {
+                    self.turn_place(cx, index);
+                }
+            }
+        }
+        self.place_calls(cx);
+        self.rearm(cx);
+    }
+
+    /// Ends every connection. Calls under way end UNAVAILABLE.
+    pub fn close(&mut self, cx: &mut Cx<'_>) {
+        self.closed = true;
+        let now = cx.now().0;
+        for place in &mut self.places {
+            if let State::Connecting(conn, _) | State::Ready(conn) = &mut place.state {
+                conn.close(now);
+                let _ = conn.flush(now);
+            }
+            place.state = State::Idle;
+            for (_, call) in std::mem::take(&mut place.calls) {
+                self.done.push_back((call.token, Err(Status::unavailable("the channel is closed"))));
+            }
+        }
+        for call in self.waiting.drain(..) {
+            self.done.push_back((call.token, Err(Status::unavailable("the channel is closed"))));
+        }
+        if let Some((_, id)) = self.timer.take() {
+            cx.cancel(id);
+        }
+    }
+
+    // ---- names --------------------------------------------------------------------------------------------------
+
+    fn resolve(&mut self, cx: &mut Cx<'_>) {
+        if self.resolving || self.closed {
+            return;
+        }
+        self.resolve_at = None;
+        match &self.settings.target {
+            Target::Host { host, port } => {
+                self.resolving = true;
+                cx.resolve(self.base, host, *port);
+            }
+            Target::Unix(path) => {
+                let addresses = vec![PeerAddr::Unix(path.clone())];
+                self.use_addresses(cx, addresses);
+            }
+        }
+    }
+
+    fn resolved(&mut self, cx: &mut Cx<'_>, found: &Result<Vec<std::net::SocketAddr>, String>) {
+        self.resolving = false;
+        if self.closed {
+            return;
+        }
+        match found {
+            Ok(addresses) => {
+                self.name_failures = 0;
+                self.use_addresses(cx, addresses.iter().copied().map(PeerAddr::Ip).collect());
+            }
+            Err(e) => {
+                self.failed(&format!("name resolver error: produced zero addresses: {e}"));
+                let pause = backoff(cx, self.name_failures);
+                self.name_failures += 1;
+                self.resolve_at = Some(cx.now() + pause);
+                // The addresses that were known before are still worth a try.
+                self.connect_idle(cx);
+                self.fail_waiting();
+            }
+        }
+    }
+
+    fn use_addresses(&mut self, cx: &mut Cx<'_>, addresses: Vec<PeerAddr>) {
+        match self.settings.balancer {
+            Balancer::PickFirst => match self.places.first_mut() {
+                Some(place) => {
+                    // A connection that stands keeps standing; the new list counts from the next attempt on.
+                    place.addresses = addresses;
+                    place.at = 0;
+                }
+                None => self.places.push(Place::new(addresses)),
+            },
+            Balancer::RoundRobin => {
+                for place in &mut self.places {
+                    place.retired = !place.addresses.iter().any(|a| addresses.contains(a));
+                }
+                for address in addresses {
+                    if !self.places.iter().any(|p| p.addresses.contains(&address)) {
+                        let free = self.places.iter_mut().find(|p| p.retired && p.is_free());
+                        let place = Place::new(vec![address]);
+                        match free {
+                            Some(slot) => *slot = place,
+                            None => self.places.push(place),
+                        }
+                    }
+                }
+            }
+        }
+        self.connect_idle(cx);
+    }
+
+    // ---- connections --------------------------------------------------------------------------------------------
+
+    fn connect_idle(&mut self, cx: &mut Cx<'_>) {
+        for index in 0..self.places.len() {
+            if matches!(self.places[index].state, State::Idle) && !self.places[index].retired {
+                self.connect(cx, index);
+            }
+        }
+    }
+
+    /// Tries the addresses of a place from where it is at, until one attempt is under way or all have failed.
+    fn connect(&mut self, cx: &mut Cx<'_>, index: usize) {
+        loop {
+            let place = &mut self.places[index];
+            let Some(address) = place.addresses.get(place.at).cloned() else { break };
+            match cx.connect(self.base + 1 + index as u64, &address) {
+                Ok(stream) => {
+                    let now = cx.now();
+                    let mut conn = Box::new(ClientConn::new(stream, self.config.clone(), now.0));
+                    // Sends the preface, once the system has connected.
+                    let _ = conn.flush(now.0);
+                    self.log.debug("Connecting", &[("address", Field::Str(&address.to_string()))]);
+                    self.places[index].state = State::Connecting(conn, now + CONNECT);
+                    return;
+                }
+                Err(e) => {
+                    place.at += 1;
+                    self.failed(&format!("connection error: desc = \"transport: Error while dialing: {e}\""));
+                }
+            }
+        }
+        let failures = self.places[index].failures;
+        let until = cx.now() + backoff(cx, failures);
+        let place = &mut self.places[index];
+        place.failures += 1;
+        place.at = 0;
+        place.state = State::Pause(until);
+        self.fail_waiting();
+    }
+
+    /// Gives a connection its turn and hears what became of its calls.
+    fn turn_place(&mut self, cx: &mut Cx<'_>, index: usize) {
+        let now = cx.now();
+        let Some(place) = self.places.get_mut(index) else { return };
+        let (State::Connecting(conn, _) | State::Ready(conn)) = &mut place.state else { return };
+        let turn = conn.turn(now.0);
+        if turn.again {
+            cx.again(self.base + 1 + index as u64);
+        }
+        if turn.shut_write {
+            conn.io_mut().shut_write();
+        }
+        self.collect(index);
+        let place = &mut self.places[index];
+        let (ready, going) = match &place.state {
+            State::Connecting(conn, _) => (conn.is_ready(), false),
+            State::Ready(conn) => (false, conn.going_away() && conn.in_flight() == 0),
+            State::Idle | State::Pause(_) => return,
+        };
+        if turn.closed || going {
+            self.lost(cx, index, turn.why);
+        } else if ready && let State::Connecting(conn, _) = std::mem::replace(&mut place.state, State::Idle) {
+            place.state = State::Ready(conn);
+            place.failures = 0;
+            place.at = 0;
+            self.last_error = None;
+            self.log.debug("Connected", &[("endpoint", Field::Str(&self.settings.endpoint))]);
+        }
+    }
+
+    fn collect(&mut self, index: usize) {
+        let place = &mut self.places[index];
+        let (State::Connecting(conn, _) | State::Ready(conn)) = &mut place.state else { return };
+        while let Some(done) = conn.poll_done() {
+            let Some(call) = place.calls.remove(&done.id) else { continue };
+            if !done.sent && done.result.is_err() && !call.repeated {
+                self.waiting.push_front(Call { repeated: true, ..call });
+            } else {
+                self.done.push_back((call.token, done.result));
+            }
+        }
+    }
+
+    /// A connection is over. Before it was ready that is a failed attempt: the next address is tried.
+    fn lost(&mut self, cx: &mut Cx<'_>, index: usize, why: Option<Closed>) {
+        let place = &mut self.places[index];
+        let was = std::mem::replace(&mut place.state, State::Idle);
+        for (_, call) in std::mem::take(&mut place.calls) {
+            self.done.push_back((call.token, Err(Status::unavailable("error reading from server: EOF"))));
+        }
+        if place.retired {
+            return;
+        }
+        match was {
+            State::Connecting(..) => {
+                let address = place.addresses.get(place.at).map(ToString::to_string).unwrap_or_default();
+                place.at += 1;
+                let why = match why {
+                    Some(Closed::Io(std::io::ErrorKind::ConnectionRefused)) => {
+                        format!("dial tcp {address}: connect: connection refused")
+                    }
+                    Some(why) => format!("dial tcp {address}: {why}"),
+                    None => format!("dial tcp {address}: i/o timeout"),
+                };
+                self.failed(&format!("connection error: desc = \"transport: Error while dialing: {why}\""));
+                self.connect(cx, index);
+                // The name may point elsewhere by the time of the next attempt.
+                if matches!(self.places[index].state, State::Pause(_)) {
+                    self.resolve_at = None;
+                }
+            }
+            State::Ready(_) => {
+                place.at = 0;
+                self.log.debug("Connection lost", &[("endpoint", Field::Str(&self.settings.endpoint))]);
+                self.resolve(cx);
+                self.connect_idle(cx);
+            }
+            State::Idle | State::Pause(_) => {}
+        }
+    }
+
+    /// Something is due: a pause over, an attempt too long, a machine's own timeout, a waiting call out of time.
+    fn due(&mut self, cx: &mut Cx<'_>) {
+        self.timer = None;
+        let now = cx.now();
+        if self.resolve_at.is_some_and(|at| at <= now) {
+            self.resolve(cx);
+        }
+        for index in 0..self.places.len() {
+            match &self.places[index].state {
+                State::Pause(until) if *until <= now => {
+                    self.places[index].state = State::Idle;
+                    // Asked afresh: the answer starts the attempt, in this turn where it is known already.
+                    self.resolve(cx);
+                    if !self.resolving {
+                        self.connect_idle(cx);
+                    }
+                }
+                State::Connecting(_, until) if *until <= now => self.lost(cx, index, None),
+                State::Connecting(conn, _) | State::Ready(conn) if conn.poll_timeout().is_some_and(|at| at <= now.0) => {
+                    self.turn_place(cx, index);
+                }
+                _ => {}
+            }
+        }
+        let late = |call: &Call| call.new.by <= now;
+        while let Some(at) = self.waiting.iter().position(late) {
+            if let Some(call) = self.waiting.remove(at) {
+                self.done.push_back((call.token, Err(self.too_late())));
+            }
+        }
+    }
+
+    fn too_late(&self) -> Status {
+        let why = self.last_error.as_deref().map_or_else(String::new, |e| format!("; last error: {e}"));
+        let mut status = Status::deadline_exceeded();
+        status.message = format!("context deadline exceeded while waiting for connections to become ready{why}").into();
+        status
+    }
+
+    // ---- calls --------------------------------------------------------------------------------------------------
+
+    /// Starts waiting calls on ready connections.
+    fn place_calls(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now();
+        while !self.waiting.is_empty() {
+            let count = self.places.len();
+            let usable = (0..count).map(|i| (self.turn + i) % count.max(1)).find(|i| {
+                let place = &self.places[*i];
+                !place.retired && matches!(&place.state, State::Ready(conn) if conn.can_start())
+            });
+            let Some(index) = usable else { break };
+            let Some(call) = self.waiting.pop_front() else { break };
+            self.turn = (index + 1) % count.max(1);
+            let place = &mut self.places[index];
+            let State::Ready(conn) = &mut place.state else { break };
+            let outgoing = Outgoing {
+                path: &call.new.path,
+                metadata: &self.settings.headers,
+                encoding: self.settings.compression.clone(),
+                message: call.new.message.iter().cloned(),
+                deadline: (call.new.by != Mono::NEVER).then_some(call.new.by.0),
+            };
+            match conn.start(now.0, outgoing) {
+                Ok(id) => {
+                    place.calls.insert(id, call);
+                    let turn = conn.flush(now.0);
+                    self.collect(index);
+                    if turn.closed {
+                        self.lost(cx, index, turn.why);
+                    }
+                }
+                Err(otelcore_http::grpc::client::NotReady::Call) => {
+                    self.done.push_back((call.token, Err(Status::internal("the call cannot be encoded"))));
+                }
+                Err(_) => {
+                    self.waiting.push_front(call);
+                    break;
+                }
+            }
+        }
+        self.fail_waiting();
+    }
+
+    /// Without any hope of a connection, calls that do not wait for ready fail now.
+    fn fail_waiting(&mut self) {
+        let hope = self.resolving && self.last_error.is_none()
+            || self.places.iter().any(|p| !matches!(p.state, State::Pause(_) | State::Idle));
+        if hope || self.settings.wait_for_ready {
+            return;
+        }
+        if let Some(why) = &self.last_error {
+            for call in self.waiting.drain(..) {
+                self.done.push_back((call.token, Err(Status::unavailable(why.clone()))));
+            }
+        }
+    }
+
+    fn failed(&mut self, why: &str) {
+        self.log.debug("Connection failed", &[("error", Field::Str(why))]);
+        self.last_error = Some(why.to_owned());
+    }
+
+    /// Keeps one timer at the earliest of all deadlines.
+    fn rearm(&mut self, cx: &mut Cx<'_>) {
+        if self.closed {
+            return;
+        }
+        let places = self.places.iter().filter_map(|p| match &p.state {
+            State::Pause(until) => Some(*until),
+            State::Connecting(conn, until) => Some(conn.poll_timeout().map_or(*until, |at| Mono(at).min(*until))),
+            State::Ready(conn) => conn.poll_timeout().map(Mono),
+            State::Idle => None,
+        });
+        let calls = self.waiting.iter().map(|call| call.new.by).filter(|by| *by != Mono::NEVER);
+        let due = places.chain(calls).chain(self.resolve_at).min();
+        if due != self.timer.map(|(at, _)| at) {
+            if let Some((_, id)) = self.timer.take() {
+                cx.cancel(id);
+            }
+            self.timer = due.map(|at| (at, cx.arm(self.base, at)));
+        }
+    }
+}
+
+impl Place {
+    fn new(addresses: Vec<PeerAddr>) -> Self {
+        Self { addresses, at: 0, state: State::Idle, failures: 0, retired: false, calls: BTreeMap::new() }
+    }
+
+    fn is_free(&self) -> bool {
+        matches!(self.state, State::Idle) && self.calls.is_empty()
+    }
+}
+
+/// The pause after so many failures: grpc's connection backoff.
+fn backoff(cx: &mut Cx<'_>, failures: u32) -> Duration {
+    let base = (BACKOFF_BASE * BACKOFF_FACTOR.powi(i32::try_from(failures.min(64)).unwrap_or(64))).min(BACKOFF_MAX);
+    let swing = (cx.rand() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
+    Duration::from_secs_f64(base * (1.0 + BACKOFF_JITTER * swing))
+}
+
+/// Headers that go with every call, names in lower case.
+pub(crate) type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// The codings of a client's `compression`.
+pub(crate) fn coding(name: &str) -> Coding {
+    if name == "gzip" { Coding::Gzip } else { Coding::Identity }
+}

@@ -1,0 +1,17 @@
+//! What every client and server shares.
+//!
+//! [`Acceptor`] keeps a listening socket and its connections; [`Channel`] is a gRPC client with look-up, balancing and
+//! reconnection; [`PageServer`] answers GET requests from memory. [`settings`] reads the `confighttp` and `configgrpc`
+//! sections of the Go collector. Nothing here opens a socket by itself: they come from the component's world.
+#![forbid(unsafe_code)]
+
+mod acceptor;
+mod channel;
+
+pub mod settings;
+mod target;
+
+pub use acceptor::{Acceptor, Machine, bind};
+pub use channel::{Channel, NewCall};
+
+pub use target::{Target, TargetError, listen_endpoint};

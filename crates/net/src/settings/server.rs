@@ -1,0 +1,245 @@
+//! Settings of gRPC and HTTP servers.
+
+use otelcore_config::{Dur, Flavour, Section};
+use otelcore_http::grpc::KeepaliveServer;
+use otelcore_http::grpc::server::ServerConfig;
+use otelcore_pipeline::Endpoint;
+
+use crate::target::listen_endpoint;
+
+/// A gRPC server, its section read and checked.
+#[derive(Clone, Debug)]
+pub struct GrpcServer {
+    /// As the user wrote it, for logs.
+    pub endpoint: String,
+    /// Where to listen.
+    pub listen: Endpoint,
+    /// Keep request metadata for processors.
+    pub include_metadata: bool,
+    max_recv_message: u32,
+    max_concurrent_streams: Option<u32>,
+    write_buffer: usize,
+    keepalive: KeepaliveServer,
+}
+
+/// The transports of `confignet`. Those that are not streams can't carry a server.
+const TRANSPORTS: [&str; 5] = ["tcp", "tcp4", "tcp6", "unix", "npipe"];
+
+/// Reads `endpoint` and `transport`.
+fn listen(s: &mut Section<'_>, endpoint: &str) -> Option<(String, Endpoint)> {
+    let endpoint = s.str("endpoint", endpoint);
+    let transport = s.str("transport", "tcp");
+    let mut dialer = s.section("dialer");
+    // Accepted, and without meaning for servers, as in the Go collector.
+    let _ = dialer.duration("timeout", Dur::ZERO);
+    dialer.finish();
+    match transport.as_str() {
+        "tcp" | "tcp4" | "tcp6" | "unix" => {}
+        "" => {
+            s.error("transport", "invalid transport type \"\"").hint("write tcp or unix");
+            return None;
+        }
+        other => {
+            let known = otelcore_config::nearest(other, TRANSPORTS).unwrap_or("tcp or unix");
+            s.error("transport", format!("'transport' unsupported transport type \"{other}\"")).hint(format!("write {known}"));
+            return None;
+        }
+    }
+    match listen_endpoint(&endpoint, &transport) {
+        Ok(at) => Some((endpoint, at)),
+        Err(e) => {
+            s.error("endpoint", e.to_string()).hint("write `endpoint: \"host:port\"`");
+            None
+        }
+    }
+}
+
+fn positive(d: Dur) -> Option<u64> {
+    (!d.is_zero() && !d.is_negative()).then(|| d.nanos())
+}
+
+impl GrpcServer {
+    /// Reads a whole `grpc` section. `None` when it can't be used; the section knows why.
+    #[must_use]
+    pub fn parse(mut s: Section<'_>, endpoint: &str) -> Option<Self> {
+        let listen = listen(&mut s, endpoint);
+        let mib = s.int::<isize>("max_recv_msg_size_mib", 0);
+        let max_recv_message = match u32::try_from(mib) {
+            Ok(0) => Some(4 << 20),
+            Ok(mib) if mib < 4096 => Some(mib.saturating_mul(1 << 20)),
+            _ => None,
+        };
+        if max_recv_message.is_none() {
+            s.error("max_recv_msg_size_mib", format!("invalid max_recv_msg_size_mib value, must be between 1 and 4095: {mib}"));
+        }
+        let max_concurrent_streams = s.int::<u32>("max_concurrent_streams", 0);
+        let read_buffer = s.int::<isize>("read_buffer_size", 512 * 1024);
+        let write_buffer = s.int::<isize>("write_buffer_size", 0);
+        for (key, value) in [("read_buffer_size", read_buffer), ("write_buffer_size", write_buffer)] {
+            if value < 0 {
+                s.error(key, format!("invalid {key} value: {value}"));
+            }
+        }
+        let keepalive = s.optional("keepalive", Flavour::Some).map_or_else(off, keepalive);
+        let include_metadata = s.bool("include_metadata", false);
+        super::refuse_server_tls(&mut s);
+        super::refuse_extensions(&mut s);
+        s.finish();
+        let (endpoint, listen) = listen?;
+        Some(Self {
+            endpoint,
+            listen,
+            include_metadata,
+            max_recv_message: max_recv_message?,
+            max_concurrent_streams: (max_concurrent_streams > 0).then_some(max_concurrent_streams),
+            // Larger buffers than this gain nothing, and every connection would hold them.
+            write_buffer: usize::try_from(write_buffer).unwrap_or(0).clamp(8 << 10, 64 << 10),
+            keepalive,
+        })
+    }
+
+    /// The settings of the protocol machine.
+    #[must_use]
+    pub fn machine(&self) -> ServerConfig {
+        ServerConfig {
+            max_concurrent_streams: self.max_concurrent_streams,
+            max_recv_message: self.max_recv_message,
+            write_buffer: self.write_buffer,
+            keepalive: self.keepalive.clone(),
+            keep_metadata: self.include_metadata,
+            ..ServerConfig::default()
+        }
+    }
+}
+
+/// `keepalive: {enabled: false}`: grpc-go's own defaults, which are the same.
+fn off() -> KeepaliveServer {
+    KeepaliveServer::default()
+}
+
+fn keepalive(mut s: Section<'_>) -> KeepaliveServer {
+    let mut settings = KeepaliveServer::default();
+    if let Some(mut p) = s.optional("server_parameters", Flavour::Some) {
+        settings.max_idle = positive(p.duration("max_connection_idle", Dur::ZERO));
+        settings.max_age = positive(p.duration("max_connection_age", Dur::ZERO));
+        settings.max_age_grace = positive(p.duration("max_connection_age_grace", Dur::ZERO));
+        settings.time = positive(p.duration("time", Dur::ZERO)).or(settings.time);
+        settings.timeout = positive(p.duration("timeout", Dur::ZERO)).unwrap_or(settings.timeout);
+        p.finish();
+    }
+    if let Some(mut p) = s.optional("enforcement_policy", Flavour::Some) {
+        settings.min_time = positive(p.duration("min_time", Dur::ZERO)).unwrap_or(settings.min_time);
+        settings.permit_without_stream = p.bool("permit_without_stream", false);
+        p.finish();
+    }
+    s.finish();
+    settings
+}
+
+/// What differs between the HTTP servers.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpServerDefaults {
+    /// `endpoint` when it is not written.
+    pub endpoint: &'static str,
+    /// `read_header_timeout`; zero is none.
+    pub read_header_timeout: Dur,
+    /// `write_timeout`; zero is none.
+    pub write_timeout: Dur,
+    /// `idle_timeout`; zero is none.
+    pub idle_timeout: Dur,
+}
+
+impl HttpServerDefaults {
+    /// The defaults of `confighttp` for pages: an exporter's, an extension's.
+    #[must_use]
+    pub const fn pages(endpoint: &'static str) -> Self {
+        Self {
+            endpoint,
+            read_header_timeout: Dur::from_secs(60),
+            write_timeout: Dur::from_secs(30),
+            idle_timeout: Dur::from_secs(60),
+        }
+    }
+}
+
+/// An HTTP server, its keys read and checked.
+#[derive(Clone, Debug)]
+pub struct HttpServer {
+    /// As the user wrote it, for logs.
+    pub endpoint: String,
+    /// Where to listen.
+    pub listen: Endpoint,
+    /// Bytes of a body, before and after decompression.
+    pub max_request_body_size: u64,
+    /// Keep request headers for processors.
+    pub include_metadata: bool,
+    /// Set on every response.
+    pub response_headers: Vec<(String, String)>,
+    /// Codings taken; the empty one is identity. `None` is the default set.
+    pub compression_algorithms: Option<Vec<String>>,
+    /// Nanoseconds; zero is none, here and below.
+    pub read_timeout: u64,
+    /// From the connection, or the last response, to the end of the head.
+    pub read_header_timeout: u64,
+    /// For a response.
+    pub write_timeout: u64,
+    /// Between requests.
+    pub idle_timeout: u64,
+    /// Whether connections are kept after a response.
+    pub keep_alives_enabled: bool,
+}
+
+/// The default limit of a body: 20 MiB.
+const MAX_BODY: u64 = 20 << 20;
+
+impl HttpServer {
+    /// Takes the server's keys out of a section. `None` when it can't be used; the section knows why.
+    #[must_use]
+    pub fn parse(s: &mut Section<'_>, defaults: &HttpServerDefaults) -> Option<Self> {
+        let listen = listen(s, defaults.endpoint);
+        let body = s.int::<i64>("max_request_body_size", 0);
+        let mut timeout = |key: &str, default: Dur| s.duration(key, default).nanos();
+        let read_timeout = timeout("read_timeout", Dur::ZERO);
+        let read_header_timeout = timeout("read_header_timeout", defaults.read_header_timeout);
+        let write_timeout = timeout("write_timeout", defaults.write_timeout);
+        let mut idle_timeout = timeout("idle_timeout", defaults.idle_timeout);
+        let mut keep_alives_enabled = s.bool("keep_alives_enabled", true);
+        if s.has("keepalive") {
+            // The section that replaces the two keys from collector 0.160 on.
+            match s.optional("keepalive", Flavour::Some) {
+                Some(mut keepalive) => {
+                    idle_timeout = keepalive.duration("idle_timeout", Dur::from_secs(60)).nanos();
+                    keepalive.finish();
+                }
+                None => keep_alives_enabled = false,
+            }
+        }
+        let include_metadata = s.bool("include_metadata", false);
+        let response_headers = s.headers("response_headers");
+        let compression_algorithms =
+            s.has("compression_algorithms").then(|| s.str_list("compression_algorithms", &[]));
+        for name in compression_algorithms.iter().flatten() {
+            if !matches!(name.as_str(), "" | "gzip") {
+                s.error("compression_algorithms", format!("compression \"{name}\" is not supported yet"))
+                    .hint("list \"\" and gzip only");
+            }
+        }
+        s.unsupported("cors", "cross-origin requests are not supported yet; leave `cors` out");
+        super::refuse_server_tls(s);
+        super::refuse_extensions(s);
+        let (endpoint, listen) = listen?;
+        Some(Self {
+            endpoint,
+            listen,
+            max_request_body_size: u64::try_from(body).ok().filter(|b| *b > 0).unwrap_or(MAX_BODY),
+            include_metadata,
+            response_headers,
+            compression_algorithms,
+            read_timeout,
+            read_header_timeout,
+            write_timeout,
+            idle_timeout,
+            keep_alives_enabled,
+        })
+    }
+}

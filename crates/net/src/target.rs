@@ -1,0 +1,133 @@
+//! Endpoints as users write them.
+
+use std::path::PathBuf;
+
+use otelcore_pipeline::Endpoint;
+
+/// Where a client connects to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// A host that is looked up, and a port.
+    Host {
+        /// Name or address, without brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// A path in the file system.
+    Unix(PathBuf),
+}
+
+/// Why an endpoint can't be used; the Go collector's words.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TargetError {
+    /// No port.
+    #[error("address {0}: missing port in address")]
+    MissingPort(String),
+    /// More colons than brackets allow.
+    #[error("address {0}: too many colons in address")]
+    Colons(String),
+    /// A port that is no number up to 65535.
+    #[error("invalid port \"{0}\"")]
+    Port(String),
+    /// `unix://` alone.
+    #[error("unix socket path cannot be empty")]
+    EmptyPath,
+    /// A gRPC resolver that is not there.
+    #[error("unsupported scheme \"{0}\" in endpoint")]
+    Scheme(String),
+}
+
+impl Target {
+    /// Reads the endpoint of a gRPC client: `host:port`, a URL of which only host and port count, or a resolver's URI.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(endpoint: &str) -> Result<Self, TargetError> {
+        let plain = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://")).unwrap_or(endpoint);
+        if let Some(path) = plain.strip_prefix("unix://").or_else(|| plain.strip_prefix("unix:")) {
+            return if path.is_empty() { Err(TargetError::EmptyPath) } else { Ok(Self::Unix(path.into())) };
+        }
+        let address = match plain.split_once("://") {
+            Some(("dns" | "passthrough", rest)) => rest.rsplit('/').next().unwrap_or(rest),
+            Some((scheme, _)) => return Err(TargetError::Scheme(scheme.to_owned())),
+            None => plain.strip_prefix("dns:").unwrap_or(plain).trim_end_matches('/'),
+        };
+        let (host, port) = split(address)?;
+        Ok(Self::Host { host, port })
+    }
+
+    /// `host:port` or the path, for logs and `:authority`.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self {
+            Self::Host { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Host { host, port } => format!("{host}:{port}"),
+            // What grpc-go sends for a socket in the file system.
+            Self::Unix(_) => "localhost".to_owned(),
+        }
+    }
+}
+
+/// Reads the endpoint of a server by its `transport`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn listen_endpoint(endpoint: &str, transport: &str) -> Result<Endpoint, TargetError> {
+    if transport.starts_with("unix") {
+        let path = endpoint.strip_prefix("unix://").unwrap_or(endpoint);
+        return if path.is_empty() { Err(TargetError::EmptyPath) } else { Ok(Endpoint::Unix(path.into())) };
+    }
+    let (host, port) = split(endpoint)?;
+    Ok(Endpoint::Tcp { host, port })
+}
+
+/// Go's `net.SplitHostPort`, with the port as a number. IPv4 in brackets is taken too, as charts write it.
+fn split(address: &str) -> Result<(String, u16), TargetError> {
+    let missing = || TargetError::MissingPort(address.to_owned());
+    let (host, port) = if let Some(rest) = address.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or_else(missing)?;
+        (host, rest.strip_prefix(':').ok_or_else(missing)?)
+    } else {
+        let (host, port) = address.rsplit_once(':').ok_or_else(missing)?;
+        if host.contains(':') {
+            return Err(TargetError::Colons(address.to_owned()));
+        }
+        (host, port)
+    };
+    let port = port.parse().map_err(|_| TargetError::Port(port.to_owned()))?;
+    Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(host: &str, port: u16) -> Result<Target, TargetError> {
+        Ok(Target::Host { host: host.to_owned(), port })
+    }
+
+    #[test]
+    fn endpoints_of_clients() {
+        assert_eq!(Target::parse("jaeger:14250"), host("jaeger", 14250));
+        assert_eq!(Target::parse("http://jaeger:14250"), host("jaeger", 14250));
+        assert_eq!(Target::parse("http://jaeger:14250/"), host("jaeger", 14250));
+        assert_eq!(Target::parse("dns:///jaeger:14250"), host("jaeger", 14250));
+        assert_eq!(Target::parse("passthrough:///[::1]:14250"), host("::1", 14250));
+        assert_eq!(Target::parse("[::1]:1").unwrap().authority(), "[::1]:1");
+        assert_eq!(Target::parse("unix:///run/x"), Ok(Target::Unix("/run/x".into())));
+        assert_eq!(Target::parse("unix://"), Err(TargetError::EmptyPath));
+        assert_eq!(Target::parse("localhost").unwrap_err().to_string(), "address localhost: missing port in address");
+        assert_eq!(Target::parse("a:b").unwrap_err().to_string(), "invalid port \"b\"");
+        assert_eq!(Target::parse("::1:1").unwrap_err().to_string(), "address ::1:1: too many colons in address");
+    }
+
+    #[test]
+    fn endpoints_of_servers() {
+        let tcp = |host: &str, port| Ok(Endpoint::Tcp { host: host.to_owned(), port });
+        assert_eq!(listen_endpoint("0.0.0.0:4317", "tcp"), tcp("0.0.0.0", 4317));
+        assert_eq!(listen_endpoint(":4317", "tcp"), tcp("", 4317));
+        assert_eq!(listen_endpoint("[10.1.2.3]:4317", "tcp"), tcp("10.1.2.3", 4317));
+        assert_eq!(listen_endpoint("/run/otel.sock", "unix"), Ok(Endpoint::Unix("/run/otel.sock".into())));
+    }
+}
