@@ -1,0 +1,245 @@
+//! One call on a client connection, from its request to its status.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use super::ClientConfig;
+use crate::coding::{Coding, InflateError};
+use crate::grpc::message::{Assembly, Rope};
+use crate::grpc::{GRPC_DETAILS, GRPC_ENCODING, GRPC_MESSAGE, GRPC_STATUS, is_grpc_content_type};
+use crate::status::{Code, Status, base64_decode, client_code_from_http, percent_decode};
+
+pub(super) struct Pending {
+    id: u32,
+    send: SendStream<Rope>,
+    wait: Wait,
+    message: Assembly,
+    coding: Coding,
+    deadline: Option<u64>,
+}
+
+enum Wait {
+    Head(ResponseFuture),
+    Body(RecvStream),
+    Over,
+}
+
+/// What reading a call led to.
+pub(super) enum News {
+    Nothing,
+    Done(Result<Bytes, Status>),
+    /// The peer refused the stream without looking at it.
+    Refused(Status),
+    /// The connection went, or said GOAWAY below this stream.
+    Broken,
+}
+
+impl Pending {
+    pub(super) fn new(id: u32, response: ResponseFuture, send: SendStream<Rope>, deadline: Option<u64>) -> Self {
+        Self { id, send, wait: Wait::Head(response), message: Assembly::default(), coding: Coding::Identity, deadline }
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.id
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.deadline
+    }
+
+    /// Stops sending; says nothing when everything was said.
+    pub(super) fn reset(&mut self) {
+        self.send.send_reset(Reason::CANCEL);
+    }
+
+    pub(super) fn read(&mut self, cfg: &ClientConfig) -> News {
+        let cx = &mut Context::from_waker(Waker::noop());
+        loop {
+            match &mut self.wait {
+                Wait::Over => return News::Nothing,
+                Wait::Head(future) => match Pin::new(future).poll(cx) {
+                    Poll::Pending => return News::Nothing,
+                    Poll::Ready(Err(e)) => return broken(&e),
+                    Poll::Ready(Ok(response)) => {
+                        if let Err(status) = self.head(response) {
+                            self.wait = Wait::Over;
+                            return News::Done(Err(status));
+                        }
+                    }
+                },
+                Wait::Body(body) => match body.poll_data(cx) {
+                    Poll::Pending => return News::Nothing,
+                    Poll::Ready(Some(Err(e))) => return broken(&e),
+                    Poll::Ready(Some(Ok(mut chunk))) => {
+                        let _ = body.flow_control().release_capacity(chunk.len());
+                        if let Err(status) = self.data(&mut chunk, cfg) {
+                            return News::Done(Err(status));
+                        }
+                    }
+                    Poll::Ready(None) => {
+                        let trailers = match body.poll_trailers(cx) {
+                            Poll::Pending => return News::Nothing,
+                            Poll::Ready(Err(e)) => return broken(&e),
+                            Poll::Ready(Ok(trailers)) => trailers,
+                        };
+                        return News::Done(match trailers {
+                            None => Err(Status::internal("server closed the stream without sending trailers")),
+                            Some(trailers) => match status_of(&trailers) {
+                                None => Err(Status::new(Code::Unknown, "")),
+                                Some(status) if !status.is_ok() => Err(status),
+                                Some(_) => self.complete(cfg),
+                            },
+                        });
+                    }
+                },
+            }
+        }
+    }
+
+    fn head(&mut self, response: Response<RecvStream>) -> Result<(), Status> {
+        let (parts, body) = response.into_parts();
+        let content_type = parts.headers.get(CONTENT_TYPE);
+        if !is_grpc_content_type(content_type) {
+            return Err(not_grpc(parts.status, content_type));
+        }
+        if let Some(status) = status_of(&parts.headers) {
+            // "Trailers-only". Success without a message is none for a unary call.
+            return Err(if status.is_ok() { no_message() } else { status });
+        }
+        if body.is_end_stream() {
+            let code = client_code_from_http(parts.status.as_u16());
+            return Err(if parts.status == StatusCode::OK {
+                Status::new(Code::Unknown, "")
+            } else {
+                Status::new(code, http_text(parts.status))
+            });
+        }
+        let name = parts.headers.get(&GRPC_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
+        self.coding = Coding::parse(name).map_err(|e| {
+            Status::internal(format!("grpc: Decompressor is not installed for grpc-encoding {:?}", e.0))
+        })?;
+        self.wait = Wait::Body(body);
+        Ok(())
+    }
+
+    fn data(&mut self, chunk: &mut Bytes, cfg: &ClientConfig) -> Result<(), Status> {
+        if let Some(prefix) = self.message.prefix(chunk) {
+            match prefix.flag {
+                0 => {}
+                1 if self.coding.is_identity() => {
+                    return Err(Status::internal("grpc: compressed flag set with identity or empty encoding"));
+                }
+                1 => {}
+                other => return Err(Status::internal(format!("grpc: received unexpected payload format {other}"))),
+            }
+            if prefix.len > cfg.max_recv_message {
+                return Err(Status::resource_exhausted(format!(
+                    "grpc: received message larger than max ({} vs. {})",
+                    prefix.len, cfg.max_recv_message
+                )));
+            }
+        }
+        if !chunk.is_empty() {
+            self.message.body(chunk);
+        }
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        Err(Status::internal(
+            "cardinality violation: expected <EOF> for non server-streaming RPCs, but received another message",
+        ))
+    }
+
+    fn complete(&mut self, cfg: &ClientConfig) -> Result<Bytes, Status> {
+        if self.message.is_empty() {
+            return Err(no_message());
+        }
+        if !self.message.is_complete() {
+            return Err(Status::internal("unexpected EOF"));
+        }
+        let compressed = self.message.is_compressed();
+        let message = self.message.take();
+        if !compressed {
+            return Ok(message);
+        }
+        let limit = u64::from(cfg.max_recv_message);
+        cfg.workspace.decompress(&self.coding, message, limit, |_| Ok::<(), ()>(())).map_err(|e| match e {
+            InflateError::TooLarge(max) => {
+                Status::resource_exhausted(format!("grpc: received message after decompression larger than max {max}"))
+            }
+            other => Status::internal(format!("grpc: failed to decompress the received message: {other}")),
+        })
+    }
+}
+
+fn no_message() -> Status {
+    Status::internal("cardinality violation: received no response message from non-server-streaming RPC")
+}
+
+/// The status that headers or trailers carry, with what its details say.
+fn status_of(headers: &HeaderMap) -> Option<Status> {
+    let raw = headers.get(&GRPC_STATUS)?.as_bytes();
+    let number = std::str::from_utf8(raw).ok().and_then(|t| t.parse::<u32>().ok());
+    let Some(number) = number else {
+        let text = format!("transport: malformed grpc-status: {:?}", String::from_utf8_lossy(raw));
+        return Some(Status::internal(text));
+    };
+    let mut status = Status::new(Code::from_number(i64::from(number)), "");
+    if status.is_ok() {
+        return Some(status);
+    }
+    if let Some(message) = headers.get(&GRPC_MESSAGE) {
+        status.message = percent_decode(message.as_bytes()).into();
+    }
+    let details = headers.get(&GRPC_DETAILS).and_then(|v| base64_decode(v.as_bytes())).map(Bytes::from);
+    // grpc-go trusts details only when their code is that of the header.
+    if let Some(full) = details.and_then(Status::from_proto).filter(|full| full.code == status.code) {
+        status.retry_after = full.retry_after;
+        status.details = full.details;
+    }
+    Some(status)
+}
+
+fn http_text(status: StatusCode) -> String {
+    let reason = status.canonical_reason().unwrap_or_default();
+    format!("unexpected HTTP status code received from server: {} ({reason})", status.as_u16())
+}
+
+fn not_grpc(status: StatusCode, content_type: Option<&HeaderValue>) -> Status {
+    let about = match content_type {
+        None => String::from("malformed header: missing HTTP content-type"),
+        Some(given) => {
+            format!("transport: received unexpected content-type {:?}", String::from_utf8_lossy(given.as_bytes()))
+        }
+    };
+    match status {
+        StatusCode::OK => Status::new(Code::Unknown, about),
+        _ => Status::new(client_code_from_http(status.as_u16()), format!("{}; {about}", http_text(status))),
+    }
+}
+
+/// RST_STREAM codes as grpc-go maps them; everything else means that the connection is at fault.
+fn broken(e: &h2::Error) -> News {
+    let Some(reason) = e.reason().filter(|_| e.is_reset()) else { return News::Broken };
+    let code = match reason {
+        Reason::REFUSED_STREAM => Code::Unavailable,
+        Reason::CANCEL => Code::Canceled,
+        Reason::ENHANCE_YOUR_CALM | Reason::FLOW_CONTROL_ERROR => Code::ResourceExhausted,
+        Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+        _ => Code::Internal,
+    };
+    let text = if e.is_remote() {
+        format!("stream terminated by RST_STREAM with error code: {reason:?}")
+    } else {
+        format!("stream error: {e}")
+    };
+    let status = Status::new(code, text);
+    if reason == Reason::REFUSED_STREAM && e.is_remote() { News::Refused(status) } else { News::Done(Err(status)) }
+}

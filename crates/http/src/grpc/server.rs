@@ -1,0 +1,630 @@
+//! The server's side of a gRPC connection.
+//!
+//! Admission is decided at the five-byte prefix, before the body is read; what a refused client still sends is read
+//! and thrown away, because resetting its stream would count against the connection. Deadlines, keepalive, ages and
+//! the ping policy are kept here. Never calls the application: it takes calls with `poll_call` and answers by id.
+
+mod stream;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::io::{Read, Write};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::PingPong;
+use h2::server::{Builder, Connection, Handshake, SendResponse};
+use http::{HeaderMap, Request, Uri};
+use slab::Slab;
+
+use self::stream::{Refusal, Step, Stream};
+use super::keepalive::{DRAIN_ACK, Due, ServerKeep};
+use super::message::Rope;
+use super::{CallId, ENHANCE_YOUR_CALM, KeepaliveServer, LINGER, NO_ERROR, PROTOCOL_ERROR};
+use crate::coding::{Coding, Workspace};
+use crate::status::Status;
+use crate::wire::{Link, Wire, goaway_frame};
+use crate::{Closed, Turn, earliest};
+
+/// How long a refused client may go on sending a message nobody wants.
+const DISCARD_PATIENCE: u64 = 10_000_000_000;
+/// What h2 may allocate for streams when the configuration does not limit them.
+const STREAM_CAP: u32 = 1 << 16;
+
+/// Who decides about calls.
+pub trait Gate {
+    /// Held by a call from its admission until it is answered or gone: typically a charge on a memory budget.
+    type Permit;
+
+    /// Which method is this? The number comes back in [`CallHead::method`].
+    ///
+    /// # Errors
+    /// The answer for a path that is not served; see [`unknown_service`] and [`unknown_method`].
+    fn route(&mut self, path: &str) -> Result<u32, Status> {
+        Err(unknown_service(path))
+    }
+
+    /// Head and prefix of a call are here, its body is not; `len` is the size on the wire. The head still has all
+    /// metadata, whatever the configuration keeps.
+    ///
+    /// # Errors
+    /// The answer; the body is thrown away and the connection goes on.
+    fn admit(&mut self, call: &CallHead, len: u32) -> Result<Self::Permit, Status>;
+
+    /// A compressed message grows beyond its size on the wire: may it hold `to` bytes?
+    ///
+    /// # Errors
+    /// The answer.
+    fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Status>;
+}
+
+/// grpc-go's answer for a path whose service is not served.
+#[must_use]
+pub fn unknown_service(path: &str) -> Status {
+    match split_path(path) {
+        Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
+        None => Status::unimplemented(format!("malformed method name: {path:?}")),
+    }
+}
+
+/// grpc-go's answer for a path whose service is served but not this method.
+#[must_use]
+pub fn unknown_method(path: &str) -> Status {
+    match split_path(path) {
+        Some((service, method)) => Status::unimplemented(format!("unknown method {method} for service {service}")),
+        None => Status::unimplemented(format!("malformed method name: {path:?}")),
+    }
+}
+
+fn split_path(path: &str) -> Option<(&str, &str)> {
+    path.strip_prefix('/').unwrap_or(path).rsplit_once('/')
+}
+
+/// What is known of a call before its message.
+#[derive(Clone, Debug)]
+pub struct CallHead {
+    /// What [`Gate::route`] said.
+    pub method: u32,
+    /// `:path` and `:authority`.
+    pub uri: Uri,
+    /// Request metadata; empty after admission unless [`ServerConfig::keep_metadata`].
+    pub metadata: HeaderMap,
+    /// `grpc-timeout`.
+    pub timeout: Option<Duration>,
+    /// `grpc-encoding`.
+    pub encoding: Coding,
+}
+
+impl CallHead {
+    /// `/package.Service/Method`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// `:authority`.
+    #[must_use]
+    pub fn authority(&self) -> Option<&str> {
+        self.uri.authority().map(http::uri::Authority::as_str)
+    }
+
+    /// `user-agent`, while metadata is here.
+    #[must_use]
+    pub fn user_agent(&self) -> Option<&str> {
+        self.metadata.get(http::header::USER_AGENT)?.to_str().ok()
+    }
+}
+
+/// A call for the application. It must be answered with `reply_ok` or `reply_err`, unless `poll_cancelled` names it.
+#[derive(Debug)]
+pub struct Call<P> {
+    /// For the answer.
+    pub id: CallId,
+    /// Head and, if kept, metadata.
+    pub head: CallHead,
+    /// The message, decompressed.
+    pub message: Bytes,
+    /// Size of the message as it came.
+    pub wire_len: u32,
+    /// What [`Gate::admit`] gave.
+    pub permit: P,
+    /// When the client stops waiting; the connection answers for you then.
+    pub deadline: Option<u64>,
+}
+
+/// Settings of a gRPC server; nanoseconds and bytes.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Advertised limit of calls at a time. `None` advertises none; 65536 are taken anyway at most.
+    pub max_concurrent_streams: Option<u32>,
+    /// Longest message, before and after decompression. Default 4 MiB.
+    pub max_recv_message: u32,
+    /// Largest header list. Default 16 KiB.
+    pub max_header_list: u32,
+    /// Flow-control window of a call: what a client may send before it is admitted. Default 1 MiB.
+    pub initial_stream_window: u32,
+    /// Flow-control window of the connection: what h2 may hold unseen. Default 1 MiB.
+    pub initial_connection_window: u32,
+    /// Largest frame accepted, 16 KiB to 16 MiB. Default 16 KiB.
+    pub max_frame_size: u32,
+    /// Bytes read in one turn. Default 256 KiB.
+    pub read_budget: usize,
+    /// Output gathered before it is pushed to the stream. Default 32 KiB.
+    pub write_buffer: usize,
+    /// A client that has not finished its preface and SETTINGS, or a header block, by then is closed. Default 120 s.
+    pub handshake_timeout: u64,
+    /// Pings, ages and the ping policy.
+    pub keepalive: KeepaliveServer,
+    /// Keep request metadata with the call.
+    pub keep_metadata: bool,
+    /// Message codings taken besides identity. Default gzip.
+    pub accept: Vec<Coding>,
+    /// Shared by all connections of the thread.
+    pub workspace: Workspace,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            max_concurrent_streams: None,
+            max_recv_message: 4 << 20,
+            max_header_list: 16 << 10,
+            initial_stream_window: 1 << 20,
+            initial_connection_window: 1 << 20,
+            max_frame_size: 16 << 10,
+            read_budget: 256 << 10,
+            write_buffer: 32 << 10,
+            handshake_timeout: 120_000_000_000,
+            keepalive: KeepaliveServer::default(),
+            keep_metadata: false,
+            accept: vec![Coding::Gzip],
+            workspace: Workspace::new(),
+        }
+    }
+}
+
+impl ServerConfig {
+    fn builder(&self) -> Builder {
+        const WINDOW: u32 = (1 << 31) - 1;
+        let mut b = Builder::new();
+        b.initial_window_size(self.initial_stream_window.min(WINDOW))
+            .initial_connection_window_size(self.initial_connection_window.min(WINDOW))
+            .max_frame_size(self.max_frame_size.clamp(1 << 14, (1 << 24) - 1))
+            .max_header_list_size(self.max_header_list)
+            .max_send_buffer_size(1 << 20)
+            // These count for the life of a connection, and none of them costs us more than the frame that causes it:
+            // admission bounds the work behind a call, the read budget bounds the frames.
+            .max_local_error_reset_streams(Some(1 << 20))
+            .max_concurrent_reset_streams(1 << 10)
+            .max_pending_accept_reset_streams(1 << 14)
+            .data_frame_budget(self.read_budget.saturating_mul(32).max(1 << 20));
+        // h2 has one number for what is advertised and what is enforced; "unlimited" is a number nobody reaches.
+        b.max_concurrent_streams(self.max_concurrent_streams.unwrap_or(STREAM_CAP));
+        b
+    }
+}
+
+enum State<T> {
+    Handshake(Handshake<Wire<T>, Rope>),
+    Open(Connection<Wire<T>, Rope>),
+    /// Everything is said; waiting for the peer to leave, until then.
+    Linger(u64),
+    Closed,
+}
+
+/// A gRPC server connection over any non-blocking stream. See the crate's call order.
+pub struct ServerConn<T: Read + Write, P> {
+    h2: State<T>,
+    link: Link<T>,
+    cfg: Rc<ServerConfig>,
+    streams: Slab<Stream<P>>,
+    by_id: BTreeMap<u32, usize>,
+    /// Streams already answered whose input is still coming.
+    discarding: usize,
+    ready: VecDeque<Call<P>>,
+    cancelled: VecDeque<CallId>,
+    touched: Vec<u32>,
+    /// No stream has an earlier deadline; it may be later.
+    next_deadline: Option<u64>,
+    began: u64,
+    block_since: Option<u64>,
+    drain_since: Option<u64>,
+    keep: ServerKeep,
+    pings: Option<PingPong>,
+    why: Option<Closed>,
+}
+
+impl<T: Read + Write, P> ServerConn<T, P> {
+    /// A connection that was just accepted. `seed` spreads its age.
+    pub fn new(io: T, cfg: Rc<ServerConfig>, now: u64, seed: u64) -> Self {
+        let (link, wire) = Link::new(io, cfg.workspace.clone(), true, cfg.write_buffer);
+        Self {
+            h2: State::Handshake(cfg.builder().handshake(wire)),
+            link,
+            keep: ServerKeep::new(&cfg.keepalive, now, seed),
+            cfg,
+            streams: Slab::new(),
+            by_id: BTreeMap::new(),
+            discarding: 0,
+            ready: VecDeque::new(),
+            cancelled: VecDeque::new(),
+            touched: Vec::new(),
+            next_deadline: None,
+            began: now,
+            block_since: None,
+            drain_since: None,
+            pings: None,
+            why: None,
+        }
+    }
+
+    /// Reads up to the budget, writes what can be written, fires what is due.
+    pub fn turn<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, gate: &mut G) -> Turn {
+        self.link.begin(self.cfg.read_budget);
+        if self.is_live() {
+            self.accept_all(now, gate);
+            self.read_touched(now, gate);
+            self.link.stop_reading();
+        } else if matches!(self.h2, State::Linger(_)) {
+            self.link.discard_input(self.cfg.read_budget);
+        }
+        self.settle(now)
+    }
+
+    /// Writes without reading: after replies, when nothing says that there is input.
+    pub fn flush(&mut self, now: u64) -> Turn {
+        self.link.begin(0);
+        self.settle(now)
+    }
+
+    /// The next call for the application.
+    pub fn poll_call(&mut self) -> Option<Call<P>> {
+        self.ready.pop_front()
+    }
+
+    /// A call the application has that needs no answer any more: its client or its time is gone. Until it is taken
+    /// with `poll_call` a call just vanishes.
+    pub fn poll_cancelled(&mut self) -> Option<CallId> {
+        self.cancelled.pop_front()
+    }
+
+    /// Answers a call with a message. Unknown and cancelled ids are ignored.
+    pub fn reply_ok(&mut self, id: CallId, message: Bytes) {
+        if let Some(mut stream) = self.remove_with_app(id) {
+            stream.reply_ok(message, &self.cfg.workspace);
+            self.keep.sent();
+        }
+    }
+
+    /// Answers a call with an error. Unknown and cancelled ids are ignored.
+    pub fn reply_err(&mut self, id: CallId, status: &Status) {
+        if let Some(mut stream) = self.remove_with_app(id) {
+            stream.reply_err(status, None);
+            self.keep.sent();
+        }
+    }
+
+    /// When `turn` must be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        match self.h2 {
+            State::Linger(until) => Some(until),
+            State::Closed => None,
+            _ => {
+                let keep = earliest(self.keep.poll_timeout(), self.next_deadline);
+                let drain = self.drain_since.map(|at| at.saturating_add(DRAIN_ACK));
+                earliest(earliest(keep, self.slow_at()), drain.filter(|_| self.in_flight() == 0))
+            }
+        }
+    }
+
+    /// Says GOAWAY, finishes what is in flight, then closes.
+    pub fn drain(&mut self, now: u64) {
+        match &mut self.h2 {
+            State::Handshake(_) => self.end(now, Closed::Local("drained")),
+            State::Open(conn) if self.drain_since.is_none() => {
+                conn.graceful_shutdown();
+                self.drain_since = Some(now);
+                self.keep.draining();
+            }
+            _ => {}
+        }
+    }
+
+    /// No call is going on.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// Calls that are not answered yet, including those still arriving.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.streams.len() - self.discarding
+    }
+
+    /// Bytes held by messages that are not complete. Walks over the calls in flight.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.streams.iter().map(|(_, s)| s.held()).sum()
+    }
+
+    /// The stream below.
+    pub fn io(&self) -> std::cell::Ref<'_, T> {
+        self.link.io()
+    }
+
+    /// The stream below, for its owner's bookkeeping. Reading or writing it breaks the connection.
+    pub fn io_mut(&self) -> std::cell::RefMut<'_, T> {
+        self.link.io_mut()
+    }
+
+    fn is_live(&self) -> bool {
+        matches!(self.h2, State::Handshake(_) | State::Open(_))
+    }
+
+    fn accept_all<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, gate: &mut G) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        loop {
+            let polled = match &mut self.h2 {
+                State::Handshake(shake) => match Pin::new(shake).poll(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(Ok(mut conn)) => {
+                        self.pings = conn.ping_pong();
+                        self.h2 = State::Open(conn);
+                        continue;
+                    }
+                    Poll::Ready(Err(e)) => {
+                        if self.link.ended().is_none() {
+                            self.link.inject(&goaway_frame(0, PROTOCOL_ERROR, b"bad connection preface"));
+                        }
+                        return self.fail(now, &e);
+                    }
+                },
+                State::Open(conn) => conn.poll_accept(cx),
+                _ => return,
+            };
+            match polled {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok((request, respond)))) => self.open(request, respond, now, gate),
+                Poll::Ready(Some(Err(e))) => return self.fail(now, &e),
+                Poll::Ready(None) => return self.finished(now),
+            }
+        }
+    }
+
+    fn open<G: Gate<Permit = P> + ?Sized>(
+        &mut self,
+        request: Request<h2::RecvStream>,
+        respond: SendResponse<Rope>,
+        now: u64,
+        gate: &mut G,
+    ) {
+        let (mut stream, refusal) = Stream::open(request, respond, now, &self.cfg, gate);
+        if let Some(refusal) = refusal {
+            match &refusal {
+                Refusal::Http(status, text) => stream.reply_http(*status, text),
+                Refusal::Grpc(status) => stream.reply_err(status, None),
+                Refusal::Encoding(status) => stream.reply_err(status, Some(&self.cfg.accept)),
+            }
+            self.keep.sent();
+            if stream.ended() {
+                return;
+            }
+            stream.discard(now.saturating_add(DISCARD_PATIENCE));
+            self.discarding += 1;
+        }
+        self.next_deadline = earliest(self.next_deadline, stream.deadline());
+        let id = stream.id();
+        let slot = self.streams.insert(stream);
+        self.by_id.insert(id, slot);
+        self.read_stream(slot, now, gate);
+    }
+
+    fn read_touched<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, gate: &mut G) {
+        let mut touched = std::mem::take(&mut self.touched);
+        self.link.take_touched(&mut touched);
+        for id in &touched {
+            if let Some(&slot) = self.by_id.get(id) {
+                self.read_stream(slot, now, gate);
+            }
+        }
+        touched.clear();
+        touched.shrink_to(64);
+        self.touched = touched;
+    }
+
+    fn read_stream<G: Gate<Permit = P> + ?Sized>(&mut self, slot: usize, now: u64, gate: &mut G) {
+        let Some(stream) = self.streams.get_mut(slot) else { return };
+        match stream.read(&self.cfg, gate) {
+            Step::Wait => {}
+            Step::Call(call) => self.ready.push_back(*call),
+            Step::Refuse(status) => self.refuse(slot, now, &status),
+            Step::Over => drop(self.remove(slot)),
+            Step::Gone => self.cancel(slot),
+        }
+    }
+
+    /// Answers a call that the application never saw, and throws away what still comes of it.
+    fn refuse(&mut self, slot: usize, now: u64, status: &Status) {
+        let Some(stream) = self.streams.get_mut(slot) else { return };
+        stream.reply_err(status, None);
+        self.keep.sent();
+        if stream.ended() {
+            drop(self.remove(slot));
+        } else {
+            let until = now.saturating_add(DISCARD_PATIENCE);
+            stream.discard(until);
+            self.discarding += 1;
+            self.next_deadline = earliest(self.next_deadline, Some(until));
+        }
+    }
+
+    fn remove(&mut self, slot: usize) -> Option<Stream<P>> {
+        let stream = self.streams.try_remove(slot)?;
+        self.by_id.remove(&stream.id());
+        if stream.is_discarding() {
+            self.discarding -= 1;
+        }
+        Some(stream)
+    }
+
+    fn remove_with_app(&mut self, id: CallId) -> Option<Stream<P>> {
+        let slot = *self.by_id.get(&id.0)?;
+        if self.streams.get(slot)?.is_with_app() { self.remove(slot) } else { None }
+    }
+
+    /// A stream whose client no longer waits.
+    fn cancel(&mut self, slot: usize) {
+        let Some(stream) = self.remove(slot) else { return };
+        if stream.is_with_app() {
+            let id = CallId(stream.id());
+            // A call that is still in our hands needs no telling.
+            match self.ready.iter().position(|call| call.id == id) {
+                Some(at) => drop(self.ready.remove(at)),
+                None => self.cancelled.push_back(id),
+            }
+        }
+    }
+
+    fn fire_deadlines(&mut self, now: u64) {
+        if self.next_deadline.is_none_or(|at| now < at) {
+            return;
+        }
+        let due: Vec<usize> = self
+            .streams
+            .iter()
+            .filter(|(_, s)| s.deadline().is_some_and(|at| now >= at))
+            .map(|(slot, _)| slot)
+            .collect();
+        for slot in due {
+            let Some(stream) = self.streams.get_mut(slot) else { continue };
+            if stream.is_discarding() {
+                stream.reset();
+                drop(self.remove(slot));
+            } else if stream.is_with_app() {
+                stream.reply_err(&Status::deadline_exceeded(), None);
+                self.keep.sent();
+                self.cancel(slot);
+            } else {
+                self.refuse(slot, now, &Status::deadline_exceeded());
+            }
+        }
+        self.next_deadline = self.streams.iter().filter_map(|(_, s)| s.deadline()).min();
+    }
+
+    /// When a peer that is slow to say hello, or to finish its headers, is closed.
+    fn slow_at(&self) -> Option<u64> {
+        let greeting = (!self.link.scan(|s| s.settings)).then_some(self.began);
+        earliest(greeting, self.block_since).map(|at| at.saturating_add(self.cfg.handshake_timeout))
+    }
+
+    fn police(&mut self, now: u64) {
+        let (pings, open_block, last) = self.link.scan(|s| (std::mem::take(&mut s.pings), s.open_block, s.last_stream));
+        let busy = self.in_flight() > 0;
+        self.block_since = if open_block { self.block_since.or(Some(now)) } else { None };
+        self.keep.observe(now, self.link.read_bytes(), busy);
+        if self.keep.pinged(now, pings, busy) {
+            self.link.inject(&goaway_frame(last, ENHANCE_YOUR_CALM, b"too_many_pings"));
+            return self.end(now, Closed::TooManyPings);
+        }
+        if self.slow_at().is_some_and(|at| now >= at) {
+            self.link.inject(&goaway_frame(last, NO_ERROR, b"handshake timeout"));
+            return self.end(now, Closed::Timeout("handshake"));
+        }
+        match self.keep.due(now) {
+            Due::Nothing => {}
+            Due::Ping => self.ping(),
+            Due::Dead => return self.end(now, Closed::Timeout("keepalive ping")),
+            Due::Drain(why) => {
+                self.drain(now);
+                self.why.get_or_insert(Closed::Local(why));
+            }
+            Due::Expired => {
+                self.link.inject(&goaway_frame(last, NO_ERROR, b"max_age"));
+                return self.end(now, Closed::Local("max_age_grace"));
+            }
+        }
+        if self.in_flight() == 0 && self.drain_since.is_some_and(|at| now >= at.saturating_add(DRAIN_ACK)) {
+            self.link.inject(&goaway_frame(last, NO_ERROR, b""));
+            self.end(now, Closed::Local("drained"));
+        }
+    }
+
+    fn ping(&mut self) {
+        let cx = &mut Context::from_waker(Waker::noop());
+        if let Some(pings) = &mut self.pings {
+            let _ = pings.poll_pong(cx); // takes an older answer away, or the next ping is refused
+            let _ = pings.send_ping(h2::Ping::opaque());
+        }
+    }
+
+    /// Fires timers, lets h2 write, and says how things stand.
+    fn settle(&mut self, now: u64) -> Turn {
+        if self.is_live() {
+            self.fire_deadlines(now);
+            self.police(now);
+        }
+        if let State::Open(conn) = &mut self.h2 {
+            match conn.poll_closed(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.finished(now),
+                Poll::Ready(Err(e)) => self.fail(now, &e),
+            }
+        }
+        self.link.finish(self.streams.is_empty());
+        if self.streams.is_empty() && self.streams.capacity() > 16 {
+            self.streams = Slab::new();
+            self.ready.shrink_to(16);
+        }
+        if let Some(ended) = self.link.ended()
+            && (self.is_live() && !matches!(ended, Closed::Peer) || matches!(self.h2, State::Linger(_)))
+        {
+            self.end(now, ended);
+            self.h2 = State::Closed;
+        }
+        if matches!(self.h2, State::Linger(until) if now >= until) {
+            self.h2 = State::Closed;
+        }
+        let over = !self.is_live();
+        Turn {
+            again: !matches!(self.h2, State::Closed) && self.link.again(),
+            shut_write: over && self.link.unsent() == 0,
+            closed: matches!(self.h2, State::Closed),
+            why: self.why.clone().filter(|_| over),
+        }
+    }
+
+    /// h2 is through without an error.
+    fn finished(&mut self, now: u64) {
+        let why = match (self.link.ended(), self.drain_since) {
+            (_, Some(_)) => Closed::Local("drained"),
+            (Some(ended), _) => ended,
+            (None, None) => Closed::Peer,
+        };
+        self.end(now, why);
+    }
+
+    fn fail(&mut self, now: u64, e: &h2::Error) {
+        let why = self.link.ended().unwrap_or_else(|| Closed::Protocol(e.to_string()));
+        self.end(now, why);
+    }
+
+    /// Gives every call up; the stream stays until its output is gone and the peer has left.
+    fn end(&mut self, now: u64, why: Closed) {
+        let slots: Vec<usize> = self.streams.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.cancel(slot);
+        }
+        self.next_deadline = None;
+        self.pings = None;
+        self.why.get_or_insert(why);
+        if self.is_live() {
+            let gone = self.link.ended().is_some();
+            self.h2 = if gone { State::Closed } else { State::Linger(now.saturating_add(LINGER)) };
+        }
+    }
+}

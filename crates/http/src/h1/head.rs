@@ -1,0 +1,338 @@
+//! Request heads in, response heads out.
+//!
+//! A head is parsed once, when its blank line is here, and kept as the bytes it came in. Everything that a proxy in
+//! front might read differently is refused: folded lines, bare line feeds, two lengths, a length beside chunks.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Response;
+
+/// Most header fields of a request.
+const MAX_FIELDS: usize = 128;
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+
+/// Why a head was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadHead {
+    Malformed,
+    TooLarge,
+    Version,
+    NoHost,
+    Length,
+    TransferEncoding,
+    BothLengths,
+    Http2,
+}
+
+impl BadHead {
+    pub(super) fn answer(self) -> (u16, &'static str) {
+        match self {
+            Self::Malformed | Self::Http2 => (400, "400 Bad Request"),
+            Self::TooLarge => (431, "431 Request Header Fields Too Large"),
+            Self::Version => (505, "505 HTTP Version Not Supported: unsupported protocol version"),
+            Self::NoHost => (400, "400 Bad Request: missing required Host header"),
+            Self::Length => (400, "400 Bad Request: invalid Content-Length"),
+            Self::TransferEncoding => (501, "501 Not Implemented: unsupported transfer encoding"),
+            Self::BothLengths => (400, "400 Bad Request: Content-Length beside Transfer-Encoding"),
+        }
+    }
+}
+
+/// Collects a head until its blank line.
+#[derive(Debug)]
+pub(super) struct HeadBuffer {
+    bytes: Vec<u8>,
+    max: usize,
+}
+
+impl HeadBuffer {
+    pub(super) fn new(max: usize) -> Self {
+        Self { bytes: Vec::new(), max }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Takes input up to the end of the head.
+    pub(super) fn feed(&mut self, input: &mut &[u8]) -> Result<Option<RequestHead>, BadHead> {
+        // Empty lines before a request line are forgiven (RFC 9112, 2.2).
+        while self.bytes.is_empty() || self.bytes == b"\r" {
+            match (input.split_first(), self.bytes.is_empty()) {
+                (Some((b'\r', rest)), true) => {
+                    self.bytes.push(b'\r');
+                    *input = rest;
+                }
+                (Some((b'\n', rest)), false) => {
+                    self.bytes.clear();
+                    *input = rest;
+                }
+                (Some(_), true) => break,
+                (Some(_), false) => return Err(BadHead::Malformed),
+                (None, _) => return Ok(None),
+            }
+        }
+        let old = self.bytes.len();
+        let room = (self.max + 1).saturating_sub(old);
+        let now = input.get(..input.len().min(room)).unwrap_or_default();
+        // The end may lie across the border between old and new bytes.
+        let from = old.saturating_sub(3);
+        self.bytes.extend_from_slice(now);
+        let end =
+            self.bytes.get(from..).and_then(|b| b.windows(4).position(|w| w == b"\r\n\r\n")).map(|at| from + at + 4);
+        match end {
+            Some(end) if end <= self.max => {
+                *input = input.get(end - old..).unwrap_or_default();
+                self.bytes.truncate(end);
+                if self.bytes == PREFACE {
+                    return Err(BadHead::Http2);
+                }
+                let head = RequestHead::parse(std::mem::take(&mut self.bytes).into())?;
+                Ok(Some(head))
+            }
+            _ if self.bytes.len() > self.max => Err(BadHead::TooLarge),
+            _ => {
+                *input = &[];
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Request line and header fields.
+#[derive(Clone)]
+pub struct RequestHead {
+    raw: Bytes,
+    method: Range<usize>,
+    target: Range<usize>,
+    path: Range<usize>,
+    query: Option<Range<usize>>,
+    version: u8,
+    fields: SmallVec<[(Range<usize>, Range<usize>); 12]>,
+    length: Option<u64>,
+    chunked: bool,
+}
+
+impl std::fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Values may be secrets.
+        f.debug_struct("RequestHead").field("method", &self.method()).field("target", &self.target()).finish()
+    }
+}
+
+impl RequestHead {
+    /// `GET`, `POST`, ...: case-sensitive.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        self.str(&self.method)
+    }
+
+    /// The request target as it came.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        self.str(&self.target)
+    }
+
+    /// The path of the target, `/` if it has none, not decoded.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        if self.path.is_empty() { "/" } else { self.str(&self.path) }
+    }
+
+    /// What follows `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_ref().map(|q| self.str(q))
+    }
+
+    /// The minor version: 0 or 1.
+    #[must_use]
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// The first header field of that name, in any case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+    }
+
+    /// All header fields in order, names as they came.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.iter().map(|(n, v)| (self.str(n), self.bytes(v)))
+    }
+
+    /// `Content-Length`, if there is one.
+    #[must_use]
+    pub fn content_length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Whether the body comes in chunks.
+    #[must_use]
+    pub fn is_chunked(&self) -> bool {
+        self.chunked
+    }
+
+    pub(super) fn expects_continue(&self) -> bool {
+        self.version == 1 && self.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"))
+    }
+
+    pub(super) fn wants_keep_alive(&self) -> bool {
+        let says = |word: &[u8]| {
+            self.headers()
+                .filter(|(n, _)| n.eq_ignore_ascii_case("connection"))
+                .flat_map(|(_, v)| v.split(|b| *b == b','))
+                .any(|w| w.trim_ascii().eq_ignore_ascii_case(word))
+        };
+        if self.version == 0 { says(b"keep-alive") && !says(b"close") } else { !says(b"close") }
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.raw.get(range.clone()).unwrap_or_default()
+    }
+
+    fn str(&self, range: &Range<usize>) -> &str {
+        std::str::from_utf8(self.bytes(range)).unwrap_or_default()
+    }
+
+    fn parse(raw: Bytes) -> Result<Self, BadHead> {
+        // httparse takes a bare LF for a line end; a proxy in front may not.
+        let bare =
+            raw.iter().zip(std::iter::once(&0).chain(raw.iter())).any(|(b, before)| *b == b'\n' && *before != b'\r');
+        if bare {
+            return Err(BadHead::Malformed);
+        }
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut parsed = httparse::Request::new(&mut fields);
+        match parsed.parse(&raw) {
+            Ok(httparse::Status::Complete(n)) if n == raw.len() => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
+            Err(httparse::Error::Version) => return Err(BadHead::Version),
+            _ => return Err(BadHead::Malformed),
+        }
+        let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+            return Err(BadHead::Malformed);
+        };
+        let range = |part: &[u8]| {
+            let start = (part.as_ptr() as usize).saturating_sub(raw.as_ptr() as usize);
+            start..start + part.len()
+        };
+        let (method, target_range) = (range(method.as_bytes()), range(target.as_bytes()));
+        let (path, query) = split_target(target, target_range.start)?;
+        let fields = parsed.headers.iter().map(|h| (range(h.name.as_bytes()), range(h.value))).collect();
+        let mut head =
+            Self { method, target: target_range, path, query, version, fields, length: None, chunked: false, raw };
+        head.framing()?;
+        Ok(head)
+    }
+
+    /// RFC 9112, 6.1 and 6.3, at their strictest.
+    fn framing(&mut self) -> Result<(), BadHead> {
+        let (mut length, mut codings, mut hosts) = (None, 0, 0);
+        for (name, value) in self.headers() {
+            if name.eq_ignore_ascii_case("content-length") {
+                // Digits alone: no sign, no list, no space. Nineteen digits cannot overflow.
+                let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
+                let n =
+                    value.iter().fold(0, |n: u64, d| n.wrapping_mul(10).wrapping_add(u64::from(d.wrapping_sub(b'0'))));
+                if !digits || length.is_some_and(|l| l != n) {
+                    return Err(BadHead::Length);
+                }
+                length = Some(n);
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                codings += 1;
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(BadHead::TransferEncoding);
+                }
+            } else if name.eq_ignore_ascii_case("host") {
+                hosts += 1;
+            }
+        }
+        if codings > 1 {
+            return Err(BadHead::TransferEncoding);
+        }
+        if codings == 1 && (length.is_some() || self.version == 0) {
+            return Err(BadHead::BothLengths);
+        }
+        if hosts > 1 || hosts == 0 && self.version == 1 {
+            return Err(BadHead::NoHost);
+        }
+        self.length = length;
+        self.chunked = codings == 1;
+        Ok(())
+    }
+}
+
+/// Path and query of a target in origin, absolute or asterisk form (RFC 9112, 3.2).
+fn split_target(target: &str, start: usize) -> Result<(Range<usize>, Option<Range<usize>>), BadHead> {
+    let lower = |n: usize| target.get(..n).map(str::to_ascii_lowercase);
+    let skip = if target.starts_with('/') || target == "*" {
+        0
+    } else if lower(7).as_deref() == Some("http://") || lower(8).as_deref() == Some("https://") {
+        let authority = target.find("//").map_or(0, |at| at + 2);
+        let after = target.get(authority..).unwrap_or_default();
+        authority + after.find(['/', '?']).unwrap_or(after.len())
+    } else {
+        return Err(BadHead::Malformed);
+    };
+    let rest = target.get(skip..).unwrap_or_default();
+    let end = rest.find('?').unwrap_or(rest.len());
+    let begin = start + skip;
+    let query = (end < rest.len()).then(|| begin + end + 1..begin + rest.len());
+    Ok((begin..begin + end, query))
+}
+
+/// Whether answers with this status have a body (RFC 9110, 6.4.1).
+pub(super) fn may_have_body(status: u16) -> bool {
+    !matches!(status, 100..=199 | 204 | 304)
+}
+
+/// Status line and header fields.
+pub(super) fn response_head(response: &Response, close: bool, old: bool) -> Bytes {
+    let mut out = Vec::with_capacity(160);
+    let status = if (200..600).contains(&response.status) { response.status } else { 500 };
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Unknown");
+    let mut number = itoa::Buffer::new();
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(number.format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    if !response.content_type.is_empty() {
+        field(&mut out, "Content-Type", response.content_type);
+    }
+    for (name, value) in &response.headers {
+        let ours = ["content-length", "transfer-encoding", "connection"].iter().any(|o| name.eq_ignore_ascii_case(o));
+        // Whoever fills these from a configuration or a request cannot end the line with them.
+        let valid = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
+        if valid && !ours {
+            field(&mut out, name, value);
+        }
+    }
+    if may_have_body(status) {
+        let length = response.body.iter().map(Bytes::len).sum::<usize>();
+        field(&mut out, "Content-Length", number.format(length));
+    }
+    if close {
+        field(&mut out, "Connection", "close");
+    } else if old {
+        field(&mut out, "Connection", "keep-alive");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.into()
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,716 @@
+//! HTTP/1.0 and 1.1, the server's side (RFC 9112).
+//!
+//! Takes requests in the order they come, answers in that order, bounds how many wait, and refuses every framing that
+//! two parsers could read differently. A [`Door`] decides with the head alone, before the body is read. Never looks
+//! into a body and never decodes a content coding.
+
+mod body;
+mod head;
+
+#[cfg(test)]
+mod tests;
+
+pub use head::RequestHead;
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::rc::Rc;
+
+use bytes::{Buf, Bytes};
+use smallvec::SmallVec;
+
+use self::body::{BodyError, Reading};
+use self::head::{BadHead, HeadBuffer};
+use crate::coding::{SCRATCH, Workspace};
+use crate::{Closed, Turn, earliest};
+
+/// Requests that may wait for their answers on one connection.
+const PIPELINE: usize = 16;
+/// A refused body is read to its end up to this size, as Go does; beyond it the connection is closed.
+const DRAIN: u64 = 256 << 10;
+/// How long a finished connection waits for the peer to leave, as Go does.
+const LINGER: u64 = 500_000_000;
+/// Output beyond this stops the reading of further requests.
+const OUT_HIGH: usize = 1 << 20;
+
+/// Settings of an HTTP/1 server; nanoseconds and bytes, `None` is "never".
+#[derive(Clone, Debug)]
+pub struct H1Config {
+    /// Longest body unless the door says less. Default 20 MiB.
+    pub max_body: u64,
+    /// Longest request line with header fields. Default 64 KiB.
+    pub max_head: usize,
+    /// From the first byte of a request, or the beginning of a connection, to the end of its head.
+    pub read_header_timeout: Option<u64>,
+    /// From there to the end of the body; stands in for the header timeout if that is `None`.
+    pub read_timeout: Option<u64>,
+    /// From the end of the head to the last byte of the answer.
+    pub write_timeout: Option<u64>,
+    /// Between requests; `read_timeout` stands in for it.
+    pub idle_timeout: Option<u64>,
+    /// Whether connections may carry more than one request.
+    pub keep_alive: bool,
+    /// Bytes read in one turn. Default 256 KiB.
+    pub read_budget: usize,
+    /// Shared by all connections of the thread.
+    pub workspace: Workspace,
+}
+
+impl Default for H1Config {
+    fn default() -> Self {
+        Self {
+            max_body: 20 << 20,
+            max_head: 64 << 10,
+            read_header_timeout: None,
+            read_timeout: None,
+            write_timeout: None,
+            idle_timeout: None,
+            keep_alive: true,
+            read_budget: 256 << 10,
+            workspace: Workspace::new(),
+        }
+    }
+}
+
+/// Longest body of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyLimit(pub u64);
+
+/// Who decides about requests.
+pub trait Door {
+    /// Held by a request from its admission until the application has dropped it.
+    type Permit;
+
+    /// The head is here, the body is not. The limit is capped by [`H1Config::max_body`].
+    ///
+    /// # Errors
+    /// The answer; the body is thrown away.
+    fn head(&mut self, head: &RequestHead) -> Result<(Self::Permit, BodyLimit), Response>;
+
+    /// The body is about to take `to` bytes of memory.
+    ///
+    /// # Errors
+    /// The answer; the body is thrown away.
+    fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Response>;
+
+    /// The answer to a body beyond its limit. The connection is closed after it.
+    fn too_large(&mut self, head: &RequestHead) -> Response;
+}
+
+/// One request of one connection; never reused while the connection lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(u64);
+
+/// A request for the application. It must be answered with [`H1Conn::respond`].
+#[derive(Debug)]
+pub struct Request<P> {
+    /// For the answer.
+    pub id: RequestId,
+    /// Request line and header fields.
+    pub head: RequestHead,
+    /// The body without its transfer coding.
+    pub body: Bytes,
+    /// What [`Door::head`] gave.
+    pub permit: P,
+}
+
+/// An answer.
+#[derive(Clone, Debug, Default)]
+pub struct Response {
+    /// 200 to 599.
+    pub status: u16,
+    /// `Content-Type`; none when empty.
+    pub content_type: &'static str,
+    /// More header fields. What is not a valid name or value is left out; framing fields are ours and left out too.
+    pub headers: Vec<(String, String)>,
+    /// The body, in parts.
+    pub body: SmallVec<[Bytes; 2]>,
+    /// Close the connection after it.
+    pub close: bool,
+}
+
+impl Response {
+    /// An answer with a body.
+    pub fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self { status, content_type, headers: Vec::new(), body: smallvec::smallvec![body.into()], close: false }
+    }
+
+    /// A plain text answer.
+    pub fn text(status: u16, body: impl Into<Bytes>) -> Self {
+        Self::new(status, "text/plain; charset=utf-8", body)
+    }
+
+    /// Adds a header field.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Closes the connection after it.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+}
+
+/// What the input is at.
+enum State<P> {
+    /// Between requests, or within a head.
+    Head,
+    /// Within the body of an admitted request.
+    Body(Box<Incoming<P>>),
+    /// Within the body of a request that was refused.
+    Refused(Reading),
+    /// No more requests are read: the last answer closes the connection.
+    Deaf,
+}
+
+struct Incoming<P> {
+    head: RequestHead,
+    reading: Reading,
+    body: Vec<u8>,
+    limit: u64,
+    permit: P,
+}
+
+/// A request's place in the order of answers.
+struct Slot {
+    id: RequestId,
+    answer: Option<Response>,
+    head_only: bool,
+    old: bool,
+    keep: bool,
+    write_by: Option<u64>,
+}
+
+/// An HTTP/1 server connection over any non-blocking stream. See the crate's call order.
+pub struct H1Conn<T, P> {
+    io: T,
+    cfg: Rc<H1Config>,
+    state: State<P>,
+    head: HeadBuffer,
+    slots: VecDeque<Slot>,
+    ready: VecDeque<Request<P>>,
+    next_id: u64,
+    /// Read, but its turn has not come: `stash[at..]`.
+    stash: Vec<u8>,
+    out: VecDeque<Bytes>,
+    out_len: usize,
+    /// An `Expect: 100-continue` waits to be answered.
+    go_on: bool,
+    served_any: bool,
+    draining: bool,
+    eof: bool,
+    /// Since when the current head, body or pause is awaited.
+    since: u64,
+    write_by: Option<u64>,
+    last_said: bool,
+    linger: Option<u64>,
+    closed: bool,
+    why: Option<Closed>,
+}
+
+impl<T: Read + Write, P> H1Conn<T, P> {
+    /// A connection that was just accepted.
+    pub fn new(io: T, cfg: Rc<H1Config>, now: u64) -> Self {
+        Self {
+            io,
+            head: HeadBuffer::new(cfg.max_head),
+            cfg,
+            state: State::Head,
+            slots: VecDeque::new(),
+            ready: VecDeque::new(),
+            next_id: 0,
+            stash: Vec::new(),
+            out: VecDeque::new(),
+            out_len: 0,
+            go_on: false,
+            served_any: false,
+            draining: false,
+            eof: false,
+            since: now,
+            write_by: None,
+            last_said: false,
+            linger: None,
+            closed: false,
+            why: None,
+        }
+    }
+
+    /// Reads up to the budget, writes what can be written, fires what is due.
+    pub fn turn<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> Turn {
+        let mut again = false;
+        if !self.closed {
+            again = self.read(now, door);
+            self.fire(now);
+            self.push(now);
+            // An answer may have made room for what was read before.
+            again |= !self.stash.is_empty() && self.takes_more();
+        }
+        self.report(again)
+    }
+
+    /// Writes without reading: after `respond`, when nothing says that there is input. `again` tells that input which
+    /// was read before can now go on.
+    pub fn flush(&mut self, now: u64) -> Turn {
+        if !self.closed {
+            self.fire(now);
+            self.push(now);
+        }
+        let again = !self.closed && !self.stash.is_empty() && self.takes_more();
+        self.report(again)
+    }
+
+    /// The next request for the application.
+    pub fn poll_request(&mut self) -> Option<Request<P>> {
+        self.ready.pop_front()
+    }
+
+    /// Answers a request. Unknown ids and second answers are ignored.
+    pub fn respond(&mut self, id: RequestId, response: Response) {
+        if let Some(slot) = self.slots.iter_mut().find(|s| s.id == id && s.answer.is_none()) {
+            slot.answer = Some(response);
+        }
+        self.line_up();
+    }
+
+    /// When `turn` must be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        if self.closed {
+            None
+        } else {
+            self.linger.or_else(|| earliest(self.read_by().map(|(at, _)| at), self.write_at()))
+        }
+    }
+
+    /// Takes no further request, answers those that are here, then closes.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        if matches!(self.state, State::Head) && self.head.is_empty() {
+            self.go_deaf();
+            self.why.get_or_insert(Closed::Local("drained"));
+        }
+        self.line_up();
+    }
+
+    /// No request is being read, worked on or answered.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Head | State::Deaf)
+            && self.slots.is_empty()
+            && self.out.is_empty()
+            && self.head.is_empty()
+            && self.stash.is_empty()
+    }
+
+    /// Bytes held by a body that is not complete, and by input whose turn has not come.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let body = match &self.state {
+            State::Body(incoming) => incoming.body.capacity(),
+            _ => 0,
+        };
+        body + self.stash.capacity() + self.head.held()
+    }
+
+    /// The stream below.
+    pub fn io(&self) -> &T {
+        &self.io
+    }
+
+    /// The stream below, for its owner's bookkeeping. Reading or writing it breaks the connection.
+    pub fn io_mut(&mut self) -> &mut T {
+        &mut self.io
+    }
+
+    fn report(&self, again: bool) -> Turn {
+        let over = self.closed || self.linger.is_some();
+        Turn {
+            again: again && !self.closed,
+            shut_write: over && self.out.is_empty(),
+            closed: self.closed,
+            why: self.why.clone().filter(|_| over),
+        }
+    }
+
+    fn takes_more(&self) -> bool {
+        self.linger.is_none()
+            && match self.state {
+                State::Head => self.slots.len() < PIPELINE && self.out_len < OUT_HIGH,
+                State::Body(_) | State::Refused(_) => true,
+                State::Deaf => false,
+            }
+    }
+
+    /// Reads until the stream is dry, the budget spent, or nothing more is wanted. True when there may be more.
+    fn read<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> bool {
+        let mut budget = self.cfg.read_budget;
+        if !self.stash.is_empty() && self.takes_more() {
+            let stash = std::mem::take(&mut self.stash);
+            budget = budget.saturating_sub(stash.len());
+            let rest = self.feed(&stash, now, door);
+            self.stash = rest.to_vec();
+        }
+        // What is read while deaf is thrown away: closing with unread input would reset the connection.
+        let deaf = |s: &Self| s.linger.is_some() || matches!(s.state, State::Deaf);
+        let mut scratch = self.cfg.workspace.take_scratch();
+        let mut more = true;
+        while more && !self.eof && !self.closed && (deaf(self) || self.takes_more() && self.stash.is_empty()) {
+            if budget == 0 {
+                self.cfg.workspace.put_scratch(scratch);
+                return true;
+            }
+            let n = budget.min(SCRATCH);
+            match self.io.read(&mut scratch[..n]) {
+                Ok(0) => self.end_of_input(),
+                Ok(n) => {
+                    budget -= n;
+                    if !deaf(self) {
+                        let got = scratch.get(..n).unwrap_or_default();
+                        let rest = self.feed(got, now, door);
+                        if !matches!(self.state, State::Deaf) {
+                            self.stash.extend_from_slice(rest);
+                        }
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => more = false,
+                Err(e) => self.close(Closed::Io(e.kind())),
+            }
+        }
+        self.cfg.workspace.put_scratch(scratch);
+        false
+    }
+
+    /// Takes input; gives back what has to wait.
+    fn feed<'a, D: Door<Permit = P> + ?Sized>(&mut self, mut input: &'a [u8], now: u64, door: &mut D) -> &'a [u8] {
+        while self.takes_more() {
+            let state = std::mem::replace(&mut self.state, State::Head);
+            match state {
+                State::Head => {
+                    if input.is_empty() {
+                        break;
+                    }
+                    if self.head.is_empty() && self.served_any {
+                        self.since = now; // the pause is over
+                    }
+                    match self.head.feed(&mut input) {
+                        Ok(None) => {
+                            if input.is_empty() {
+                                break;
+                            }
+                        }
+                        Ok(Some(head)) => self.begin(head, now, door),
+                        Err(bad) => self.bad_head(bad, now),
+                    }
+                }
+                State::Body(mut incoming) => {
+                    let step = self.feed_body(&mut incoming, &mut input, door);
+                    match step {
+                        Ok(true) => self.complete(*incoming, now),
+                        Ok(false) => {
+                            self.state = State::Body(incoming);
+                            break;
+                        }
+                        Err(response) => {
+                            let Incoming { reading, .. } = *incoming;
+                            self.refuse_body(response, reading, false, now);
+                        }
+                    }
+                }
+                State::Refused(mut reading) => match reading.skip(&mut input) {
+                    Ok(true) => self.next_request(now),
+                    Ok(false) if reading.skipped() > DRAIN => self.go_deaf(),
+                    Ok(false) => {
+                        self.state = State::Refused(reading);
+                        break;
+                    }
+                    Err(_) => self.go_deaf(),
+                },
+                State::Deaf => {
+                    self.state = State::Deaf;
+                    break;
+                }
+            }
+        }
+        input
+    }
+
+    /// A head is complete: a slot in the order of answers is taken, and the door is asked.
+    fn begin<D: Door<Permit = P> + ?Sized>(&mut self, head: RequestHead, now: u64, door: &mut D) {
+        self.served_any = true;
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        let keep = self.cfg.keep_alive && !self.draining && head.wants_keep_alive();
+        self.slots.push_back(Slot {
+            id,
+            answer: None,
+            head_only: head.method() == "HEAD",
+            old: head.version() == 0,
+            keep,
+            write_by: self.cfg.write_timeout.map(|t| now.saturating_add(t)),
+        });
+        let expects = head.expects_continue();
+        let reading = Reading::new(head.is_chunked(), head.content_length(), self.cfg.max_head);
+        match door.head(&head) {
+            Ok((permit, BodyLimit(limit))) => {
+                let limit = limit.min(self.cfg.max_body);
+                if head.content_length().is_some_and(|n| n > limit) {
+                    let response = door.too_large(&head);
+                    return self.refuse_body(response, reading, true, now);
+                }
+                self.go_on = expects && !reading.is_done();
+                let incoming = Incoming { head, reading, body: Vec::new(), limit, permit };
+                self.state = State::Body(Box::new(incoming));
+            }
+            // A client that waits for permission may never send the body: nothing tells where the next request begins.
+            Err(response) => self.refuse_body(response, reading, expects, now),
+        }
+        self.line_up();
+    }
+
+    fn feed_body<D: Door<Permit = P> + ?Sized>(
+        &mut self,
+        incoming: &mut Incoming<P>,
+        input: &mut &[u8],
+        door: &mut D,
+    ) -> Result<bool, Response> {
+        let Incoming { head, reading, body, limit, permit } = incoming;
+        if !input.is_empty() {
+            self.go_on = false; // it did not wait
+        }
+        let bad = |e: BodyError| Response::text(400, format!("400 Bad Request: {e}")).closing();
+        while let Some(piece) = reading.piece(input).map_err(bad)? {
+            let total = body.len() + piece.len();
+            if total as u64 > *limit {
+                return Err(door.too_large(head).closing());
+            }
+            if total > body.capacity() {
+                // A declared length is known to be within the limit; a chunked body doubles.
+                let to = match head.content_length() {
+                    Some(declared) => crate::room(usize::try_from(declared).unwrap_or(usize::MAX), total),
+                    None => {
+                        total.max(body.capacity().saturating_mul(2)).min(usize::try_from(*limit).unwrap_or(usize::MAX))
+                    }
+                };
+                let to = to.max(total);
+                door.grow(permit, to as u64)?;
+                body.reserve_exact(to - body.len());
+            }
+            body.extend_from_slice(piece);
+        }
+        Ok(reading.is_done())
+    }
+
+    fn complete(&mut self, incoming: Incoming<P>, now: u64) {
+        let Incoming { head, mut body, permit, .. } = incoming;
+        if let Some(slot) = self.slots.back() {
+            let id = slot.id;
+            if body.capacity() - body.len() > body.len() / 4 {
+                body.shrink_to_fit();
+            }
+            self.ready.push_back(Request { id, head, body: body.into(), permit });
+        }
+        self.next_request(now);
+    }
+
+    /// What follows a request that was read to its end.
+    fn next_request(&mut self, now: u64) {
+        self.since = now;
+        if self.draining || self.slots.back().is_some_and(|s| !s.keep) {
+            self.go_deaf();
+        } else {
+            self.state = State::Head;
+        }
+    }
+
+    /// Answers the request whose body is being read, and throws the rest of it away, or closes.
+    fn refuse_body(&mut self, mut response: Response, mut reading: Reading, close: bool, now: u64) {
+        self.go_on = false;
+        let rest = if reading.is_done() { 0 } else { reading.declared_rest().unwrap_or(0) };
+        response.close |= close || rest > DRAIN;
+        let close = response.close;
+        if let Some(slot) = self.slots.back_mut() {
+            slot.answer.get_or_insert(response);
+        }
+        if close {
+            self.go_deaf();
+        } else if reading.is_done() {
+            self.next_request(now);
+        } else {
+            reading.forget();
+            self.state = State::Refused(reading);
+        }
+        self.line_up();
+    }
+
+    fn bad_head(&mut self, bad: BadHead, now: u64) {
+        if matches!(bad, BadHead::Http2) {
+            return self.close(Closed::Http2Preface);
+        }
+        let (status, text) = bad.answer();
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        let write_by = self.cfg.write_timeout.map(|t| now.saturating_add(t));
+        let answer = Some(Response::text(status, text).closing());
+        self.slots.push_back(Slot { id, answer, head_only: false, old: false, keep: false, write_by });
+        self.why.get_or_insert_with(|| Closed::Protocol(text.to_owned()));
+        self.go_deaf();
+        self.line_up();
+    }
+
+    fn go_deaf(&mut self) {
+        self.state = State::Deaf;
+        self.stash = Vec::new();
+    }
+
+    fn end_of_input(&mut self) {
+        self.eof = true;
+        let between = matches!(self.state, State::Head) && self.head.is_empty();
+        // A client may half-close and still read its answers.
+        if self.slots.is_empty() && self.out.is_empty() || !between && !matches!(self.state, State::Deaf) {
+            self.close(Closed::Peer);
+        } else {
+            self.go_deaf();
+            self.why.get_or_insert(Closed::Peer);
+        }
+    }
+
+    /// Turns answers whose turn has come into output.
+    fn line_up(&mut self) {
+        while self.slots.front().is_some_and(|s| s.answer.is_some()) && !self.last_said {
+            let Some(Slot { answer: Some(response), head_only, old, keep, write_by, .. }) = self.slots.pop_front()
+            else {
+                return;
+            };
+            // Whoever still sends the body of this request is cut off after the answer.
+            let unread = self.slots.is_empty() && matches!(self.state, State::Body(_));
+            let close = response.close || !keep || self.draining && self.slots.is_empty() || unread;
+            let head = head::response_head(&response, close, old);
+            self.out_len += head.len();
+            self.out.push_back(head);
+            if !head_only && head::may_have_body(response.status) {
+                for part in response.body.into_iter().filter(|p| !p.is_empty()) {
+                    self.out_len += part.len();
+                    self.out.push_back(part);
+                }
+            }
+            self.write_by = earliest(self.write_by, write_by);
+            if close {
+                self.last_said = true;
+                self.slots.clear();
+                self.ready.clear();
+                self.go_deaf();
+            }
+        }
+        if self.go_on && self.slots.len() == 1 && !self.last_said {
+            self.go_on = false;
+            let interim = Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.out_len += interim.len();
+            self.out.push_back(interim);
+        }
+    }
+
+    fn push(&mut self, now: u64) {
+        self.line_up();
+        while !self.out.is_empty() {
+            let written = {
+                let slices: SmallVec<[IoSlice<'_>; 16]> = self.out.iter().take(64).map(|b| IoSlice::new(b)).collect();
+                self.io.write_vectored(&slices)
+            };
+            match written {
+                Ok(0) => return self.close(Closed::Io(ErrorKind::WriteZero)),
+                Ok(n) => self.sent(n),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) => return self.close(Closed::Io(e.kind())),
+            }
+        }
+        self.write_by = None;
+        let said_all = self.last_said || matches!(self.state, State::Deaf) && self.slots.is_empty();
+        if said_all && self.linger.is_none() {
+            self.linger = Some(now.saturating_add(LINGER));
+            self.why.get_or_insert(Closed::Local("connection: close"));
+        }
+        if self.linger.is_some() && self.eof {
+            self.closed = true;
+        }
+    }
+
+    fn sent(&mut self, mut n: usize) {
+        self.out_len -= n.min(self.out_len);
+        while let Some(front) = self.out.front_mut() {
+            if n < front.len() {
+                front.advance(n);
+                return;
+            }
+            n -= front.len();
+            self.out.pop_front();
+        }
+    }
+
+    /// When the wait for input ends, and how it is called.
+    fn read_by(&self) -> Option<(u64, &'static str)> {
+        let c = &*self.cfg;
+        let (limit, name) = match &self.state {
+            State::Deaf => return None,
+            State::Head if !self.takes_more() => return None,
+            State::Head if self.head.is_empty() && self.served_any => {
+                // The pause begins with the last answer; while one is being worked on there is none.
+                if !self.slots.is_empty() || !self.out.is_empty() {
+                    return None;
+                }
+                (c.idle_timeout.or(c.read_timeout), "idle_timeout")
+            }
+            State::Head => (c.read_header_timeout.or(c.read_timeout), "read_header_timeout"),
+            State::Body(_) | State::Refused(_) => (c.read_timeout, "read_timeout"),
+        };
+        Some((self.since.saturating_add(limit?), name))
+    }
+
+    fn write_at(&self) -> Option<u64> {
+        earliest(self.write_by, self.slots.front().and_then(|s| s.write_by))
+    }
+
+    fn fire(&mut self, now: u64) {
+        if self.linger.is_some_and(|at| now >= at) {
+            return self.close(Closed::Local("linger"));
+        }
+        if self.linger.is_some() {
+            return;
+        }
+        if self.write_at().is_some_and(|at| now >= at) {
+            return self.close(Closed::Timeout("write_timeout"));
+        }
+        if let Some((at, name)) = self.read_by()
+            && now >= at
+        {
+            match std::mem::replace(&mut self.state, State::Deaf) {
+                State::Body(_) => {
+                    self.why.get_or_insert(Closed::Timeout(name));
+                    let late = Response::text(408, "408 Request Timeout").closing();
+                    if let Some(slot) = self.slots.back_mut() {
+                        slot.answer.get_or_insert(late);
+                    }
+                }
+                State::Head if self.slots.is_empty() && self.out.is_empty() => self.close(Closed::Timeout(name)),
+                _ => {
+                    self.why.get_or_insert(Closed::Timeout(name));
+                }
+            }
+        }
+    }
+
+    fn close(&mut self, why: Closed) {
+        self.why.get_or_insert(why);
+        self.closed = true;
+        self.slots.clear();
+        self.ready.clear();
+        self.out.clear();
+        self.out_len = 0;
+        self.go_deaf();
+    }
+}

@@ -1,0 +1,520 @@
+//! The transport under h2: budgets what is read, gathers what is written, and reads along with the frames.
+//!
+//! h2 answers PINGs inside, hides GOAWAY debug data and does not say which streams had news; the [`Scanner`] learns
+//! all three from the frame heads that pass by. Never changes a byte that h2 reads or writes; what is added to the
+//! output stands between two frames.
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::coding::{SCRATCH, Workspace};
+
+/// Longest GOAWAY payload kept: eight bytes of fields and some debug text.
+const GOAWAY_KEPT: usize = 8 + 256;
+/// Output buffers up to this size stay with an idle connection.
+const IDLE_OUT: usize = 1024;
+
+/// Our handle on the transport that h2 owns.
+pub(crate) struct Link<T>(Rc<RefCell<Inner<T>>>);
+
+/// What h2 gets.
+pub(crate) struct Wire<T>(Rc<RefCell<Inner<T>>>);
+
+struct Inner<T> {
+    io: T,
+    workspace: Workspace,
+    scan: Scanner,
+    /// Bytes that may still be read this turn.
+    budget: usize,
+    reading: bool,
+    /// The stream said WouldBlock in this turn; asking again is a wasted system call.
+    dry: bool,
+    /// The budget ended before the stream did.
+    spent: bool,
+    eof: bool,
+    failed: Option<ErrorKind>,
+    /// Read but not yet taken by h2: `ahead[at..end]`.
+    ahead: Vec<u8>,
+    at: usize,
+    end: usize,
+    read_bytes: u64,
+    out: Vec<u8>,
+    out_at: usize,
+    out_limit: usize,
+    /// The stream took no more in this turn.
+    blocked: bool,
+    /// h2 had to wait for room in the output, so it may hold frames that it has not looked at.
+    stalled: bool,
+    shut: bool,
+}
+
+impl<T: Read + Write> Link<T> {
+    /// `server` says whose preface comes in; `out_limit` is how much output is gathered before it is pushed back.
+    pub(crate) fn new(io: T, workspace: Workspace, server: bool, out_limit: usize) -> (Self, Wire<T>) {
+        let inner = Inner {
+            io,
+            workspace,
+            scan: Scanner::new(server),
+            budget: 0,
+            reading: false,
+            dry: false,
+            spent: false,
+            eof: false,
+            failed: None,
+            ahead: Vec::new(),
+            at: 0,
+            end: 0,
+            read_bytes: 0,
+            out: Vec::new(),
+            out_at: 0,
+            out_limit,
+            blocked: false,
+            stalled: false,
+            shut: false,
+        };
+        let shared = Rc::new(RefCell::new(inner));
+        (Self(Rc::clone(&shared)), Wire(shared))
+    }
+
+    /// Opens a turn in which `budget` bytes may be read (zero: only write).
+    pub(crate) fn begin(&self, budget: usize) {
+        let mut w = self.0.borrow_mut();
+        w.budget = budget;
+        w.reading = budget > 0;
+        w.dry = false;
+        w.spent = false;
+        w.blocked = false;
+        w.stalled = false;
+    }
+
+    /// From here on h2 may only write.
+    pub(crate) fn stop_reading(&self) {
+        self.0.borrow_mut().reading = false;
+    }
+
+    /// Closes a turn: pushes the output out and gives buffers back. `idle` says that no call is going on.
+    pub(crate) fn finish(&self, idle: bool) {
+        let mut w = self.0.borrow_mut();
+        w.push_out();
+        if w.at == w.end && !w.ahead.is_empty() {
+            let scratch = std::mem::take(&mut w.ahead);
+            w.workspace.put_scratch(scratch);
+        }
+        if idle && w.out.is_empty() && w.out.capacity() > IDLE_OUT {
+            w.out = Vec::new();
+        }
+    }
+
+    /// More input may be there than this turn was allowed to read.
+    pub(crate) fn again(&self) -> bool {
+        let w = self.0.borrow();
+        w.spent || (w.at < w.end && !w.stalled)
+    }
+
+    /// How the stream ended, if it did.
+    pub(crate) fn ended(&self) -> Option<crate::Closed> {
+        let w = self.0.borrow();
+        match w.failed {
+            Some(kind) => Some(crate::Closed::Io(kind)),
+            None => w.eof.then_some(crate::Closed::Peer),
+        }
+    }
+
+    pub(crate) fn unsent(&self) -> usize {
+        let w = self.0.borrow();
+        w.out.len() - w.out_at
+    }
+
+    /// Bytes read since the connection began: any of them counts as a sign of life.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.0.borrow().read_bytes
+    }
+
+    pub(crate) fn scan<R>(&self, f: impl FnOnce(&mut Scanner) -> R) -> R {
+        f(&mut self.0.borrow_mut().scan)
+    }
+
+    /// Streams that had frames, to be asked for news. They stay on the list while h2 may hold frames unread.
+    pub(crate) fn take_touched(&self, into: &mut Vec<u32>) {
+        let mut w = self.0.borrow_mut();
+        into.clear();
+        if w.stalled {
+            into.extend_from_slice(&w.scan.touched);
+        } else {
+            std::mem::swap(into, &mut w.scan.touched);
+        }
+    }
+
+    /// Adds a frame of our own behind what h2 wrote. Only right while h2 gets all or nothing of each write accepted.
+    pub(crate) fn inject(&self, frame: &[u8]) {
+        self.0.borrow_mut().out.extend_from_slice(frame);
+    }
+
+    /// Reads and throws away, for a connection that only waits for the peer to leave.
+    pub(crate) fn discard_input(&self, budget: usize) {
+        let mut w = self.0.borrow_mut();
+        w.at = w.end;
+        let mut scratch = w.workspace.take_scratch();
+        let mut left = budget;
+        while left > 0 && !w.eof && w.failed.is_none() {
+            let n = left.min(SCRATCH);
+            match w.io.read(&mut scratch[..n]) {
+                Ok(0) => w.eof = true,
+                Ok(n) => left = left.saturating_sub(n),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => w.failed = Some(e.kind()),
+            }
+        }
+        w.spent = left == 0;
+        w.workspace.put_scratch(scratch);
+    }
+
+    pub(crate) fn io(&self) -> Ref<'_, T> {
+        Ref::map(self.0.borrow(), |w| &w.io)
+    }
+
+    pub(crate) fn io_mut(&self) -> RefMut<'_, T> {
+        RefMut::map(self.0.borrow_mut(), |w| &mut w.io)
+    }
+}
+
+impl<T: Read + Write> Inner<T> {
+    /// Writes gathered output until it is gone or the stream takes no more.
+    fn push_out(&mut self) {
+        while self.out_at < self.out.len() && !self.blocked && self.failed.is_none() {
+            match self.io.write(self.out.get(self.out_at..).unwrap_or_default()) {
+                Ok(0) => self.failed = Some(ErrorKind::WriteZero),
+                Ok(n) => self.out_at += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.blocked = true,
+                Err(e) => self.failed = Some(e.kind()),
+            }
+        }
+        if self.out_at >= self.out.len() {
+            self.out.clear();
+            self.out_at = 0;
+        }
+    }
+
+    /// Writes what is gathered and `bufs` in one go; says how many bytes of `bufs` went.
+    fn push_with(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        while !self.blocked {
+            let gathered = self.out.len() - self.out_at;
+            let written = {
+                let mut slices: SmallVec<[IoSlice<'_>; 16]> = SmallVec::new();
+                if gathered > 0 {
+                    slices.push(IoSlice::new(self.out.get(self.out_at..).unwrap_or_default()));
+                }
+                slices.extend(bufs.iter().map(|b| IoSlice::new(b)));
+                self.io.write_vectored(&slices)
+            };
+            match written {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(n) if n < gathered => self.out_at += n,
+                Ok(n) => {
+                    let beyond = n - gathered;
+                    self.out.clear();
+                    self.out_at = 0;
+                    if beyond > 0 {
+                        return Ok(beyond);
+                    }
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.blocked = true,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(0)
+    }
+
+    /// Takes all of `bufs` or nothing, so that the output always ends where a frame ends.
+    fn accept(&mut self, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Some(kind) = self.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
+        let total = bufs.iter().map(|b| b.len()).sum::<usize>();
+        let mut sent = 0;
+        if self.out.len() - self.out_at + total > self.out_limit {
+            sent = match self.push_with(bufs) {
+                Ok(sent) => sent,
+                Err(e) => {
+                    self.failed = Some(e.kind());
+                    return Poll::Ready(Err(e));
+                }
+            };
+            // One write beyond the limit is let in, the next one has to wait.
+            if sent == 0 && self.out.len() - self.out_at >= self.out_limit {
+                self.stalled = true;
+                return Poll::Pending;
+            }
+        }
+        for buf in bufs {
+            let skip = sent.min(buf.len());
+            sent -= skip;
+            self.out.extend_from_slice(buf.get(skip..).unwrap_or_default());
+        }
+        Poll::Ready(Ok(total))
+    }
+
+    fn fill(&mut self) -> Poll<io::Result<bool>> {
+        if self.dry || !self.reading {
+            return Poll::Pending;
+        }
+        if let Some(kind) = self.failed {
+            return Poll::Ready(Err(kind.into()));
+        }
+        if self.eof {
+            return Poll::Ready(Ok(false));
+        }
+        if self.budget == 0 {
+            self.spent = true;
+            return Poll::Pending;
+        }
+        if self.ahead.is_empty() {
+            self.ahead = self.workspace.take_scratch();
+        }
+        let n = self.budget.min(SCRATCH);
+        loop {
+            match self.io.read(&mut self.ahead[..n]) {
+                Ok(0) => {
+                    self.eof = true;
+                    return Poll::Ready(Ok(false));
+                }
+                Ok(n) => {
+                    self.at = 0;
+                    self.end = n;
+                    self.budget = self.budget.saturating_sub(n);
+                    self.read_bytes += n as u64;
+                    return Poll::Ready(Ok(true));
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.dry = true;
+                    return Poll::Pending;
+                }
+                Err(e) => {
+                    self.failed = Some(e.kind());
+                    return Poll::Ready(Err(e));
+                }
+            }
+        }
+    }
+}
+
+impl<T: Read + Write> AsyncRead for Wire<T> {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let w = &mut *self.0.borrow_mut();
+        if !w.reading {
+            return Poll::Pending;
+        }
+        if w.at == w.end {
+            match w.fill() {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(e)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        let n = buf.remaining().min(w.end - w.at);
+        let bytes = w.ahead.get(w.at..w.at + n).unwrap_or_default();
+        w.scan.feed(bytes);
+        buf.put_slice(bytes);
+        w.at += n;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Read + Write> AsyncWrite for Wire<T> {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().accept(&[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, _: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.0.borrow_mut().accept(bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// h2 flushes after every DATA frame; we do it once a turn.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.borrow_mut().shut = true;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A GOAWAY frame as the peer sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GoAway {
+    pub(crate) last: u32,
+    pub(crate) code: u32,
+    pub(crate) debug: Bytes,
+}
+
+/// Reads frame heads (RFC 9113, 4.1) of the input as it passes.
+pub(crate) struct Scanner {
+    preface: usize,
+    head: [u8; 9],
+    have: usize,
+    /// Payload bytes of the current frame still to come.
+    left: usize,
+    inside: bool,
+    touched: Vec<u32>,
+    kept: Vec<u8>,
+    /// PINGs that want an answer, since last asked.
+    pub(crate) pings: u32,
+    /// The peer's SETTINGS arrived: its half of the handshake is done.
+    pub(crate) settings: bool,
+    /// Frames that end in the middle of a header block leave it open.
+    pub(crate) open_block: bool,
+    pub(crate) goaway: Option<GoAway>,
+    /// Highest stream the peer began.
+    pub(crate) last_stream: u32,
+}
+
+impl Scanner {
+    fn new(server: bool) -> Self {
+        Self {
+            preface: if server { 24 } else { 0 },
+            head: [0; 9],
+            have: 0,
+            left: 0,
+            inside: false,
+            touched: Vec::new(),
+            kept: Vec::new(),
+            pings: 0,
+            settings: false,
+            open_block: false,
+            goaway: None,
+            last_stream: 0,
+        }
+    }
+
+    fn feed(&mut self, mut bytes: &[u8]) {
+        let skip = self.preface.min(bytes.len());
+        self.preface -= skip;
+        bytes = bytes.get(skip..).unwrap_or_default();
+        while !bytes.is_empty() {
+            if self.inside {
+                let n = self.left.min(bytes.len());
+                let (now, rest) = bytes.split_at(n);
+                if self.head[3] == 7 && self.kept.len() < GOAWAY_KEPT {
+                    self.kept.extend_from_slice(now.get(..n.min(GOAWAY_KEPT)).unwrap_or_default());
+                }
+                self.left -= n;
+                bytes = rest;
+            } else {
+                let n = (9 - self.have).min(bytes.len());
+                let (now, rest) = bytes.split_at(n);
+                self.head[self.have..self.have + n].copy_from_slice(now);
+                self.have += n;
+                bytes = rest;
+                if self.have < 9 {
+                    return;
+                }
+                let [a, b, c, ..] = self.head;
+                self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+                self.inside = true;
+                self.have = 0;
+            }
+            if self.left == 0 && self.inside {
+                self.inside = false;
+                self.frame_end();
+            }
+        }
+    }
+
+    fn frame_end(&mut self) {
+        let [_, _, _, kind, flags, a, b, c, d] = self.head;
+        let stream = u32::from_be_bytes([a & 0x7f, b, c, d]);
+        match kind {
+            // DATA, HEADERS, RST_STREAM, CONTINUATION
+            0 | 1 | 3 | 9 => {
+                if self.touched.last() != Some(&stream) {
+                    self.touched.push(stream);
+                }
+                if kind == 1 {
+                    self.last_stream = self.last_stream.max(stream);
+                }
+                if kind == 1 || kind == 9 {
+                    self.open_block = flags & 4 == 0;
+                }
+            }
+            4 if flags & 1 == 0 => self.settings = true,
+            6 if flags & 1 == 0 => self.pings = self.pings.saturating_add(1),
+            7 => {
+                if let Some((&[a, b, c, d, e, f, g, h], debug)) = self.kept.split_first_chunk() {
+                    self.goaway = Some(GoAway {
+                        last: u32::from_be_bytes([a & 0x7f, b, c, d]),
+                        code: u32::from_be_bytes([e, f, g, h]),
+                        debug: Bytes::copy_from_slice(debug),
+                    });
+                }
+                self.kept.clear();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The bytes of a GOAWAY frame.
+pub(crate) fn goaway_frame(last: u32, code: u32, debug: &[u8]) -> Vec<u8> {
+    let debug = debug.get(..debug.len().min(256)).unwrap_or_default();
+    let length = (8 + debug.len()) as u32; // at most 264
+    let mut frame = Vec::with_capacity(9 + 8 + debug.len());
+    frame.extend_from_slice(length.to_be_bytes().get(1..).unwrap_or_default());
+    frame.extend_from_slice(&[7, 0, 0, 0, 0, 0]);
+    frame.extend_from_slice(&(last & 0x7fff_ffff).to_be_bytes());
+    frame.extend_from_slice(&code.to_be_bytes());
+    frame.extend_from_slice(debug);
+    frame
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut f = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        f.extend_from_slice(&[kind, flags]);
+        f.extend_from_slice(&stream.to_be_bytes());
+        f.extend_from_slice(payload);
+        f
+    }
+
+    #[test]
+    fn the_scanner_sees_the_same_however_the_bytes_are_cut() {
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(frame(4, 0, 0, &[0; 12]));
+        bytes.extend(frame(4, 1, 0, &[]));
+        bytes.extend(frame(1, 4, 1, &[1, 2, 3]));
+        bytes.extend(frame(0, 0, 1, &[9; 300]));
+        bytes.extend(frame(0, 1, 3, &[]));
+        bytes.extend(frame(6, 0, 0, &[0; 8]));
+        bytes.extend(frame(6, 1, 0, &[0; 8]));
+        bytes.extend(goaway_frame(7, 11, b"too_many_pings"));
+        for step in 1..bytes.len() {
+            let mut scan = Scanner::new(true);
+            for part in bytes.chunks(step) {
+                scan.feed(part);
+            }
+            assert_eq!((&scan.touched[..], scan.pings, scan.settings), (&[1, 3][..], 1, true), "step {step}");
+            assert_eq!((scan.last_stream, scan.open_block), (1, false));
+            let goaway = scan.goaway.unwrap();
+            assert_eq!((goaway.last, goaway.code, &goaway.debug[..]), (7, 11, &b"too_many_pings"[..]));
+        }
+    }
+}
