@@ -117,7 +117,9 @@ pub struct Repeated<'a, V> {
 }
 
 impl<'a, V> Repeated<'a, V> {
-    pub(crate) fn new(raw: &'a [u8], number: u32) -> Self {
+    /// The messages under field `number` of the message `raw`.
+    #[must_use]
+    pub fn new(raw: &'a [u8], number: u32) -> Self {
         Self { fields: Fields::new(raw), number, view: PhantomData }
     }
 }

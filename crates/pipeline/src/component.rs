@@ -7,15 +7,16 @@
 use std::any::Any;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use otelcore_config::{ComponentId, Section};
-use otelcore_pdata::Signal;
+use otelcore_pdata::{Rope, Signal};
 
 use crate::ack::Target;
 use crate::graph::Flow;
 use crate::{
-    Ack, Budget, Endpoint, Event, Key, Listener, Logger, MemorySample, Mono, Outcome, Payload, PeerAddr, ProcessSample,
-    SendingSettings, Stream, Telemetry, TimerId, Wall, World,
+    Ack, Budget, Endpoint, Error, Event, Key, Listener, Logger, MemorySample, Mono, Outcome, Payload, PeerAddr,
+    ProcessSample, SendingSettings, Stream, Telemetry, TimerId, Wall, World,
 };
 
 /// The world as one component sees it: the keys it uses are its own numbers.
@@ -245,21 +246,52 @@ pub struct JobId {
     pub number: u64,
 }
 
+/// What became of a job whose payload went out in pieces.
+#[derive(Clone, Debug, Default)]
+pub struct Fate {
+    /// Items that arrived.
+    pub delivered: u32,
+    /// Items that were refused for good, and why.
+    pub refused: Option<(u32, Error)>,
+    /// The pieces to send again, no sooner than the pause says, and why they failed.
+    pub rest: Option<(Rope, Option<Duration>, Error)>,
+}
+
 /// What became of jobs.
 #[derive(Debug, Default)]
 pub struct Done {
-    pub(crate) jobs: Vec<(JobId, Outcome)>,
+    jobs: Vec<(JobId, Fated)>,
+}
+
+/// The two ways of saying what became of a job.
+#[derive(Debug)]
+pub(crate) enum Fated {
+    Whole(Outcome),
+    Pieces(Fate),
 }
 
 impl Done {
     /// Says what became of a job.
     pub fn push(&mut self, job: JobId, outcome: Outcome) {
-        self.jobs.push((job, outcome));
+        self.jobs.push((job, Fated::Whole(outcome)));
     }
 
-    /// What has been said, for tests of single exporters.
-    pub fn take(&mut self) -> Vec<(JobId, Outcome)> {
+    /// Says what became of the pieces of a job.
+    pub fn pieces(&mut self, job: JobId, fate: Fate) {
+        self.jobs.push((job, Fated::Pieces(fate)));
+    }
+
+    pub(crate) fn drain(&mut self) -> Vec<(JobId, Fated)> {
         std::mem::take(&mut self.jobs)
+    }
+
+    /// What has been said of whole jobs, for tests of single exporters.
+    pub fn take(&mut self) -> Vec<(JobId, Outcome)> {
+        let whole = |(job, fated)| match fated {
+            Fated::Whole(outcome) => Some((job, outcome)),
+            Fated::Pieces(_) => None,
+        };
+        self.drain().into_iter().filter_map(whole).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
 use crate::ack::{Settlements, Target};
+use crate::component::Fated;
 use crate::sending::Sending;
 use crate::{
     Ack, Budget, Cx, Done, Door, Event, Exporter, Extension, Field, JobId, Logger, Mono, Out, Outcome, Payload,
@@ -519,10 +520,14 @@ impl Flow {
     }
 
     fn done(&mut self, cx: &mut Cx<'_>, exporter: usize, done: &mut Done) {
-        for (job, outcome) in done.take() {
+        for (job, fated) in done.drain() {
             let (now, random) = (cx.now(), cx.rand());
-            if let Some(Some(sending)) = self.exporters[exporter].sendings.get_mut(usize::from(job.signal)) {
-                sending.handle_done(now, job.number, outcome, random);
+            let Some(Some(sending)) = self.exporters[exporter].sendings.get_mut(usize::from(job.signal)) else {
+                continue;
+            };
+            match fated {
+                Fated::Whole(outcome) => sending.handle_done(now, job.number, outcome, random),
+                Fated::Pieces(fate) => sending.handle_pieces(now, job.number, fate, random),
             }
         }
     }

@@ -18,10 +18,9 @@ mod world;
 
 pub use ack::{Ack, Error, Lost, Outcome};
 pub use budget::{Budget, Held};
-pub use component::Done;
 pub use component::{
-    About, Build, Component, Cx, Door, Exporter, Extension, Factory, JobId, Kind, Out, Processor, Receiver, Settings,
-    StartError,
+    About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Out, Processor, Receiver,
+    Settings, StartError,
 };
 pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};
 pub use log::{Field, Level, LogSink, Logger, NoLog, Record, Scope};

@@ -15,7 +15,7 @@ use std::time::Duration;
 use otelcore_config::{Dur, Section};
 use otelcore_pdata::Signal;
 
-use crate::{Ack, Counter, Detail, Error, Field, Gauge, Logger, Lost, Mono, Outcome, Payload, Telemetry};
+use crate::{Ack, Counter, Detail, Error, Fate, Field, Gauge, Logger, Lost, Mono, Outcome, Payload, Telemetry};
 
 /// The unit of `queue_size`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -429,6 +429,31 @@ impl Sending {
             Outcome::Retry { after, why } => self.retry(now, item, after, why, random),
             Outcome::Permanent(why) => self.give_up(item, "not retryable error: Permanent error: ", why),
             Outcome::Lost(_) => self.give_up(item, "", Error::new("the exporter dropped the request")),
+        }
+        self.show();
+    }
+
+    /// Hears what became of a job that went out in pieces.
+    pub(crate) fn handle_pieces(&mut self, now: Mono, number: u64, fate: Fate, random: u64) {
+        let Some(mut item) = self.in_flight.remove(&number) else { return };
+        self.metrics.sent.add(u64::from(fate.delivered));
+        if let Some((items, why)) = &fate.refused {
+            let message = format!("not retryable error: Permanent error: {why}");
+            let fields = [("error", Field::Str(&message)), ("dropped_items", Field::Uint(u64::from(*items)))];
+            self.log.error("Exporting failed. Dropping data.", &fields);
+            self.metrics.send_failed.add(u64::from(*items));
+        }
+        match fate.rest {
+            Some((body, after, why)) => {
+                self.bytes = self.bytes - item.payload.body.len() as u64 + body.len() as u64;
+                item.payload.body = body;
+                self.retry(now, item, after, why, random);
+            }
+            None => {
+                let refused = fate.refused.filter(|_| fate.delivered == 0);
+                let outcome = refused.map_or(Outcome::Delivered, |(_, why)| Outcome::Permanent(why));
+                self.release(item, outcome);
+            }
         }
         self.show();
     }

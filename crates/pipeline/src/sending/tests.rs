@@ -232,3 +232,22 @@ fn what_is_abandoned_is_told() {
     let lost = Outcome::Lost(Lost::Shutdown);
     assert_eq!(scene.told().into_iter().filter(|(_, o)| *o == lost).count(), 4);
 }
+
+#[test]
+fn of_a_payload_in_pieces_only_the_failed_ones_are_sent_again() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    scene.offer(0, 10);
+    let job = scene.job().unwrap();
+    let rest = Rope::new(Bytes::from(vec![0; 30]), 3);
+    let why = || Error::new("unavailable");
+    let fate = Fate { delivered: 5, refused: Some((2, Error::new("bad"))), rest: Some((rest, None, why())) };
+    scene.sending.handle_pieces(scene.now, job, fate, MIDDLE);
+    assert_eq!((scene.sending.holds(), scene.sending.bytes), (3, 30));
+    assert_eq!(scene.shown("otelcol_exporter_sent_spans"), 5.0);
+    assert_eq!(scene.shown("otelcol_exporter_send_failed_spans"), 2.0);
+    scene.pass(5.0);
+    let job = scene.job().unwrap();
+    scene.sending.handle_pieces(scene.now, job, Fate { delivered: 3, ..Fate::default() }, MIDDLE);
+    assert_eq!((scene.sending.holds(), scene.sending.bytes), (0, 0));
+    assert_eq!(scene.shown("otelcol_exporter_sent_spans"), 8.0);
+}

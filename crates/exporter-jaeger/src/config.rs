@@ -1,0 +1,65 @@
+//! The `jaeger` section.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use otelcore_config::{ComponentId, Dur, Flavour, Section};
+use otelcore_net::settings::{Balancer, GrpcClient, GrpcClientDefaults};
+use otelcore_pdata::Signal;
+use otelcore_pipeline::{
+    About, Build, Component, Factory, Kind, QueueSettings, RetrySettings, SendingSettings, Settings, StartError,
+};
+
+use crate::exporter::JaegerExporter;
+
+/// Settings of a `jaeger` exporter.
+#[derive(Clone, Debug)]
+pub struct Jaeger {
+    /// Where Jaeger's collector listens, 14250 by default.
+    pub client: GrpcClient,
+    /// Queue, retry, and the timeout of one attempt.
+    pub sending: SendingSettings,
+}
+
+impl Settings for Jaeger {
+    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+        let exporter = JaegerExporter::new(Rc::new(self.client.clone()), build.log.clone());
+        Ok(Component::Exporter(Box::new(exporter), self.sending.clone()))
+    }
+}
+
+/// Makes `jaeger` exporters.
+#[derive(Debug)]
+pub struct JaegerFactory;
+
+const CLIENT: GrpcClientDefaults = GrpcClientDefaults {
+    empty_endpoint: "must have a non-empty \"endpoint\"",
+    compression: "",
+    balancer: Balancer::PickFirst,
+    tls_keys_outside: true,
+};
+
+impl Factory for JaegerFactory {
+    fn about(&self) -> About {
+        About {
+            kind: Kind::Exporter,
+            type_name: "jaeger",
+            aliases: &[],
+            signals: &[Signal::Traces],
+            stability: "Stable",
+        }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        let client = GrpcClient::parse(&mut s, &CLIENT);
+        let timeout = s.duration("timeout", Dur::from_secs(5));
+        if timeout.is_negative() {
+            s.error("timeout", "'timeout' must be non-negative");
+        }
+        let retry = RetrySettings::parse(s.section("retry_on_failure"));
+        let queue = QueueSettings::parse(s.optional("sending_queue", Flavour::Some));
+        s.finish();
+        let timeout = Duration::from_nanos(timeout.nanos());
+        Some(Box::new(Jaeger { client: client?, sending: SendingSettings { queue, retry, timeout } }))
+    }
+}

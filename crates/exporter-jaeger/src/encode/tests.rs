@@ -1,0 +1,160 @@
+//! The mapping, by the bytes that Jaeger's own encoder writes.
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue as Any, InstrumentationScope, KeyValue as Kv, any_value::Value};
+use opentelemetry_proto::tonic::resource::v1::Resource as Res;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans as Rs, ScopeSpans, Span as Sp, span};
+use prost::Message;
+
+use super::*;
+
+fn kv(key: &str, value: Value) -> Kv {
+    Kv { key: key.into(), value: Some(Any { value: Some(value) }), ..Kv::default() }
+}
+
+fn text(key: &str, value: &str) -> Kv {
+    kv(key, Value::StringValue(value.into()))
+}
+
+fn request(resource: Vec<Kv>, spans: Option<Vec<Sp>>) -> Vec<Vec<u8>> {
+    let scope_spans = spans.map(|spans| ScopeSpans { spans, ..ScopeSpans::default() }).into_iter().collect();
+    let resource = Some(Res { attributes: resource, ..Res::default() });
+    let resource_spans = vec![Rs { resource, scope_spans, ..Rs::default() }];
+    requests(&ExportTraceServiceRequest { resource_spans }.encode_to_vec())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut out = Vec::new();
+    otelcore_pdata::text::put_hex(&mut out, bytes);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_resource_without_spans_is_a_process() {
+    let got = request(vec![text("service.name", "svc"), kv("n", Value::IntValue(1))], None);
+    assert_eq!(got.len(), 1);
+    assert_eq!(hex(&got[0]), "0a10120e0a03737663".to_owned() + "12070a016e10022801");
+}
+
+#[test]
+fn an_empty_span_has_its_ids_and_times() {
+    let got = request(vec![text("service.name", "svc")], Some(vec![Sp::default()]));
+    let zeros = |n| "00".repeat(n);
+    let expected = format!("0a290a200a10{}1208{}32003a0012050a03737663", zeros(16), zeros(8));
+    assert_eq!(hex(&got[0]), expected);
+}
+
+#[test]
+fn nothing_at_all_is_no_batch() {
+    assert_eq!(request(vec![], None).len(), 0);
+    assert_eq!(request(vec![], Some(vec![])).len(), 1, "a scope without spans still makes one");
+}
+
+/// What the tests look at of a `KeyValue`: key, type, and the one value.
+fn tags(message: &[u8], number: u32) -> Vec<String> {
+    let of = |raw: &[u8]| {
+        let (mut key, mut kind, mut value) = (String::new(), 0, String::from("-"));
+        for (n, wire) in Fields::new(raw) {
+            match (n, wire) {
+                (1, Wire::Len(v)) => key = String::from_utf8_lossy(v).into_owned(),
+                (2, Wire::Varint(v)) => kind = v,
+                (3, Wire::Len(v)) => value = String::from_utf8_lossy(v).into_owned(),
+                (_, wire) => value = format!("{wire:?}"),
+            }
+        }
+        format!("{key}:{kind}={value}")
+    };
+    let fields = Fields::new(message);
+    fields
+        .filter_map(|(n, wire)| if let (true, Wire::Len(raw)) = (n == number, wire) { Some(of(raw)) } else { None })
+        .collect()
+}
+
+fn only_span(got: &[Vec<u8>]) -> Vec<u8> {
+    let Some((1, Wire::Len(batch))) = Fields::new(&got[0]).next() else { panic!("no batch") };
+    let Some((1, Wire::Len(span))) = Fields::new(batch).next() else { panic!("no span") };
+    span.to_vec()
+}
+
+#[test]
+fn tags_stand_in_their_fixed_order() {
+    let span = Sp {
+        attributes: vec![
+            text("http.status_code", "x"),
+            kv("b", Value::BoolValue(false)),
+            kv("d", Value::DoubleValue(-0.0)),
+            kv("bytes", Value::BytesValue(vec![1])),
+            Kv { key: "none".into(), value: None, ..Kv::default() },
+        ],
+        kind: span::SpanKind::Server as i32,
+        status: Some(opentelemetry_proto::tonic::trace::v1::Status { message: "boom".into(), code: 2 }),
+        trace_state: "a=b".into(),
+        ..Sp::default()
+    };
+    let scope = Some(InstrumentationScope { name: "lib".into(), version: "1".into(), ..Default::default() });
+    let scope_spans = vec![ScopeSpans { scope, spans: vec![span], ..ScopeSpans::default() }];
+    let body = ExportTraceServiceRequest { resource_spans: vec![Rs { scope_spans, ..Rs::default() }] };
+    let span = only_span(&requests(&body.encode_to_vec()));
+    assert_eq!(
+        tags(&span, 8),
+        [
+            "otel.scope.name:0=lib",
+            "otel.scope.version:0=1",
+            "http.response.status_code:0=x",
+            "b:1=-",
+            "d:3=-",
+            "bytes:4=Len([1])",
+            "none:0=-",
+            "span.kind:0=server",
+            "otel.status_code:0=ERROR",
+            "error:1=Varint(1)",
+            "otel.status_description:0=boom",
+            "w3c.tracestate:0=a=b"
+        ]
+    );
+}
+
+#[test]
+fn a_link_to_the_parent_only_changes_the_parents_type() {
+    let trace = vec![7; 16];
+    let link = |span: u8, attributes| span::Link {
+        trace_id: trace.clone(),
+        span_id: vec![span; 8],
+        attributes,
+        ..Default::default()
+    };
+    let with = |links| {
+        let span = Sp { trace_id: trace.clone(), parent_span_id: vec![1; 8], links, ..Sp::default() };
+        let span = only_span(&request(vec![], Some(vec![span])));
+        let references = Fields::new(&span).filter(|(n, _)| *n == 4);
+        references
+            .map(|(_, wire)| {
+                let Wire::Len(raw) = wire else { panic!("no message") };
+                let mut seen = (0, 0);
+                for field in Fields::new(raw) {
+                    match field {
+                        (2, Wire::Len(id)) => seen.0 = id[0],
+                        (3, Wire::Varint(kind)) => seen.1 = kind,
+                        _ => {}
+                    }
+                }
+                seen
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(with(vec![]), [(1, 0)]);
+    assert_eq!(with(vec![link(2, vec![])]), [(1, 0), (2, 1)]);
+    assert_eq!(with(vec![link(1, vec![]), link(2, vec![text("opentracing.ref_type", "child_of")])]), [(1, 1), (2, 0)]);
+}
+
+#[test]
+fn lengths_of_every_width_are_right() {
+    for size in [0, 1, 60, 100, 127, 128, 300, 16_000, 16_383, 16_384, 70_000, 3_000_000] {
+        let span = Sp { name: "x".repeat(size), ..Sp::default() };
+        let got = request(vec![text("service.name", "s")], Some(vec![span.clone(), span]));
+        let Some((1, Wire::Len(batch))) = Fields::new(&got[0]).next() else { panic!("no batch") };
+        let mut fields = Fields::new(batch);
+        let kinds: Vec<_> = fields.by_ref().map(|(n, _)| n).collect();
+        assert_eq!((kinds, fields.rest().len()), (vec![1, 1, 2], 0), "{size}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Attributes to `KeyValue`s.
+
+use otelcore_pdata::text::put_value;
+use otelcore_pdata::views::{AnyValue, KeyValue};
+use otelcore_pdata::wire::{len_field, put_bytes, put_fixed64, put_len, put_uint, varint_len};
+
+/// Whether HTTP status attributes get their present name: in spans and events they do, in resources not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    AsTheyAre,
+    HttpConventions,
+}
+
+const INT64: u64 = 2;
+const BOOL: u64 = 1;
+const FLOAT64: u64 = 3;
+const BINARY: u64 = 4;
+
+/// Appends a `KeyValue` as field `number`.
+#[inline]
+pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32, kv: &KeyValue<'_>, names: Names) {
+    let key = match (names, kv.key) {
+        (Names::HttpConventions, b"http.status_code") => b"http.response.status_code",
+        (_, key) => key,
+    };
+    match kv.value {
+        AnyValue::String(v) => put_string(out, number, key, v),
+        AnyValue::Empty => put_string(out, number, key, b""),
+        AnyValue::Bool(v) => {
+            // v_type, and v_bool unless it is false.
+            let len = key_len(key) + 2 + if v { 2 } else { 0 };
+            put_head(out, number, len, key);
+            put_uint(out, 2, BOOL);
+            if v {
+                put_uint(out, 4, 1);
+            }
+        }
+        AnyValue::Int(v) => {
+            let v = v.cast_unsigned();
+            let len = key_len(key) + 2 + if v == 0 { 0 } else { 1 + varint_len(v) };
+            put_head(out, number, len, key);
+            put_uint(out, 2, INT64);
+            if v != 0 {
+                put_uint(out, 5, v);
+            }
+        }
+        AnyValue::Double(v) => {
+            // Zero of either sign is left out, as Go's encoder compares by value.
+            let len = key_len(key) + 2 + if v == 0.0 { 0 } else { 9 };
+            put_head(out, number, len, key);
+            put_uint(out, 2, FLOAT64);
+            if v != 0.0 {
+                put_fixed64(out, 6, v.to_bits());
+            }
+        }
+        AnyValue::Bytes(v) => {
+            let len = key_len(key) + 2 + if v.is_empty() { 0 } else { len_field(v.len()) };
+            put_head(out, number, len, key);
+            put_uint(out, 2, BINARY);
+            if !v.is_empty() {
+                put_bytes(out, 7, v);
+            }
+        }
+        AnyValue::Array(_) | AnyValue::Map(_) => {
+            let mut text = Vec::new();
+            put_value(&mut text, kv.value);
+            put_string(out, number, key, &text);
+        }
+    }
+}
+
+/// Appends a string tag.
+#[inline]
+pub(crate) fn put_string(out: &mut Vec<u8>, number: u32, key: &[u8], v: &[u8]) {
+    let len = key_len(key) + if v.is_empty() { 0 } else { len_field(v.len()) };
+    put_head(out, number, len, key);
+    if !v.is_empty() {
+        put_bytes(out, 3, v);
+    }
+}
+
+fn key_len(key: &[u8]) -> usize {
+    if key.is_empty() { 0 } else { len_field(key.len()) }
+}
+
+fn put_head(out: &mut Vec<u8>, number: u32, len: usize, key: &[u8]) {
+    put_len(out, number, len);
+    if !key.is_empty() {
+        put_bytes(out, 1, key);
+    }
+}
