@@ -390,7 +390,9 @@ impl Channel {
                     }
                 }
                 State::Connecting(_, until) if *until <= now => self.lost(cx, index, None),
-                State::Connecting(conn, _) | State::Ready(conn) if conn.poll_timeout().is_some_and(|at| at <= now.0) => {
+                State::Connecting(conn, _) | State::Ready(conn)
+                    if conn.poll_timeout().is_some_and(|at| at <= now.0) =>
+                {
                     self.turn_place(cx, index);
                 }
                 _ => {}

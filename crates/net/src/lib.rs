@@ -7,11 +7,13 @@
 
 mod acceptor;
 mod channel;
+mod pages;
 
 pub mod settings;
 mod target;
 
 pub use acceptor::{Acceptor, Machine, bind};
 pub use channel::{Channel, NewCall};
+pub use pages::{Page, PageServer, not_found};
 
 pub use target::{Target, TargetError, listen_endpoint};

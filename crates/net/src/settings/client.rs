@@ -88,7 +88,8 @@ impl GrpcClient {
             s.error("compression", format!("'compression' unsupported compression type \"{compression}\""))
                 .hint("write gzip or none");
         } else if !matches!(compression.as_str(), "gzip" | "none" | "") {
-            s.error("compression", format!("compression \"{compression}\" is not supported yet")).hint("write gzip or none");
+            s.error("compression", format!("compression \"{compression}\" is not supported yet"))
+                .hint("write gzip or none");
         }
         let headers = headers(s);
         let wait_for_ready = s.bool("wait_for_ready", false);
@@ -97,7 +98,8 @@ impl GrpcClient {
             "pick_first" => Balancer::PickFirst,
             "round_robin" => Balancer::RoundRobin,
             other => {
-                s.error("balancer_name", format!("invalid balancer_name: {other}")).hint("write pick_first or round_robin");
+                s.error("balancer_name", format!("invalid balancer_name: {other}"))
+                    .hint("write pick_first or round_robin");
                 defaults.balancer
             }
         };

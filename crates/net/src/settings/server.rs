@@ -3,6 +3,7 @@
 use otelcore_config::{Dur, Flavour, Section};
 use otelcore_http::grpc::KeepaliveServer;
 use otelcore_http::grpc::server::ServerConfig;
+use otelcore_http::h1::H1Config;
 use otelcore_pipeline::Endpoint;
 
 use crate::target::listen_endpoint;
@@ -41,7 +42,8 @@ fn listen(s: &mut Section<'_>, endpoint: &str) -> Option<(String, Endpoint)> {
         }
         other => {
             let known = otelcore_config::nearest(other, TRANSPORTS).unwrap_or("tcp or unix");
-            s.error("transport", format!("'transport' unsupported transport type \"{other}\"")).hint(format!("write {known}"));
+            s.error("transport", format!("'transport' unsupported transport type \"{other}\""))
+                .hint(format!("write {known}"));
             return None;
         }
     }
@@ -70,7 +72,10 @@ impl GrpcServer {
             _ => None,
         };
         if max_recv_message.is_none() {
-            s.error("max_recv_msg_size_mib", format!("invalid max_recv_msg_size_mib value, must be between 1 and 4095: {mib}"));
+            s.error(
+                "max_recv_msg_size_mib",
+                format!("invalid max_recv_msg_size_mib value, must be between 1 and 4095: {mib}"),
+            );
         }
         let max_concurrent_streams = s.int::<u32>("max_concurrent_streams", 0);
         let read_buffer = s.int::<isize>("read_buffer_size", 512 * 1024);
@@ -216,8 +221,7 @@ impl HttpServer {
         }
         let include_metadata = s.bool("include_metadata", false);
         let response_headers = s.headers("response_headers");
-        let compression_algorithms =
-            s.has("compression_algorithms").then(|| s.str_list("compression_algorithms", &[]));
+        let compression_algorithms = s.has("compression_algorithms").then(|| s.str_list("compression_algorithms", &[]));
         for name in compression_algorithms.iter().flatten() {
             if !matches!(name.as_str(), "" | "gzip") {
                 s.error("compression_algorithms", format!("compression \"{name}\" is not supported yet"))
@@ -241,5 +245,20 @@ impl HttpServer {
             idle_timeout,
             keep_alives_enabled,
         })
+    }
+
+    /// The settings of the protocol machine.
+    #[must_use]
+    pub fn machine(&self) -> H1Config {
+        let some = |nanos: u64| (nanos > 0).then_some(nanos);
+        H1Config {
+            max_body: self.max_request_body_size,
+            read_header_timeout: some(self.read_header_timeout),
+            read_timeout: some(self.read_timeout),
+            write_timeout: some(self.write_timeout),
+            idle_timeout: some(self.idle_timeout),
+            keep_alive: self.keep_alives_enabled,
+            ..H1Config::default()
+        }
     }
 }
