@@ -31,6 +31,8 @@ struct Inner<T> {
     io: T,
     workspace: Workspace,
     scan: Scanner,
+    /// Reads along with a server's output.
+    scan_out: Option<Scanner>,
     /// Bytes that may still be read this turn.
     budget: usize,
     reading: bool,
@@ -62,6 +64,7 @@ impl<T: Read + Write> Link<T> {
             io,
             workspace,
             scan: Scanner::new(server),
+            scan_out: server.then(|| Scanner::new(false)),
             budget: 0,
             reading: false,
             dry: false,
@@ -139,6 +142,15 @@ impl<T: Read + Write> Link<T> {
 
     pub(crate) fn scan<R>(&self, f: impl FnOnce(&mut Scanner) -> R) -> R {
         f(&mut self.0.borrow_mut().scan)
+    }
+
+    /// Whether a HEADERS or DATA frame was written since last asked. Servers only.
+    pub(crate) fn take_wrote(&self) -> bool {
+        let mut w = self.0.borrow_mut();
+        let Some(scan) = &mut w.scan_out else { return false };
+        let wrote = !scan.touched.is_empty();
+        scan.touched.clear();
+        wrote
     }
 
     /// Streams that had frames, to be asked for news. They stay on the list while h2 may hold frames unread.
@@ -255,6 +267,10 @@ impl<T: Read + Write> Inner<T> {
                 self.stalled = true;
                 return Poll::Pending;
             }
+        }
+        if let Some(scan) = &mut self.scan_out {
+            bufs.iter().for_each(|buf| scan.feed(buf));
+            scan.touched.truncate(1); // that there was one is all that is asked
         }
         for buf in bufs {
             let skip = sent.min(buf.len());

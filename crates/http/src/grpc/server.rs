@@ -31,8 +31,8 @@ use crate::{Closed, Turn, earliest};
 
 /// How long a refused client may go on sending a message nobody wants.
 const DISCARD_PATIENCE: u64 = 10_000_000_000;
-/// What h2 may allocate for streams when the configuration does not limit them.
-const STREAM_CAP: u32 = 1 << 16;
+/// Advertised and enforced when the configuration sets no limit: with 16 KiB of headers each, 64 MiB a connection.
+const STREAM_CAP: u32 = 1 << 12;
 
 /// Who decides about calls.
 pub trait Gate {
@@ -138,7 +138,7 @@ pub struct Call<P> {
 /// Settings of a gRPC server; nanoseconds and bytes.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Advertised limit of calls at a time. `None` advertises none; 65536 are taken anyway at most.
+    /// Advertised limit of calls at a time. `None` means 4096, which clients wait for rather than fail.
     pub max_concurrent_streams: Option<u32>,
     /// Longest message, before and after decompression. Default 4 MiB.
     pub max_recv_message: u32,
@@ -201,7 +201,7 @@ impl ServerConfig {
             .max_concurrent_reset_streams(1 << 10)
             .max_pending_accept_reset_streams(1 << 14)
             .data_frame_budget(self.read_budget.saturating_mul(32).max(1 << 20));
-        // h2 has one number for what is advertised and what is enforced; "unlimited" is a number nobody reaches.
+        // h2 has one number for what is advertised and what is enforced.
         b.max_concurrent_streams(self.max_concurrent_streams.unwrap_or(STREAM_CAP));
         b
     }
@@ -295,7 +295,6 @@ impl<T: Read + Write, P> ServerConn<T, P> {
     pub fn reply_ok(&mut self, id: CallId, message: Bytes) {
         if let Some(mut stream) = self.remove_with_app(id) {
             stream.reply_ok(message, &self.cfg.workspace);
-            self.keep.sent();
         }
     }
 
@@ -303,7 +302,6 @@ impl<T: Read + Write, P> ServerConn<T, P> {
     pub fn reply_err(&mut self, id: CallId, status: &Status) {
         if let Some(mut stream) = self.remove_with_app(id) {
             stream.reply_err(status, None);
-            self.keep.sent();
         }
     }
 
@@ -410,7 +408,6 @@ impl<T: Read + Write, P> ServerConn<T, P> {
                 Refusal::Grpc(status) => stream.reply_err(status, None),
                 Refusal::Encoding(status) => stream.reply_err(status, Some(&self.cfg.accept)),
             }
-            self.keep.sent();
             if stream.ended() {
                 return;
             }
@@ -452,7 +449,6 @@ impl<T: Read + Write, P> ServerConn<T, P> {
     fn refuse(&mut self, slot: usize, now: u64, status: &Status) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         stream.reply_err(status, None);
-        self.keep.sent();
         if stream.ended() {
             drop(self.remove(slot));
         } else {
@@ -507,7 +503,6 @@ impl<T: Read + Write, P> ServerConn<T, P> {
                 drop(self.remove(slot));
             } else if stream.is_with_app() {
                 stream.reply_err(&Status::deadline_exceeded(), None);
-                self.keep.sent();
                 self.cancel(slot);
             } else {
                 self.refuse(slot, now, &Status::deadline_exceeded());
@@ -527,6 +522,9 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         let busy = self.in_flight() > 0;
         self.block_since = if open_block { self.block_since.or(Some(now)) } else { None };
         self.keep.observe(now, self.link.read_bytes(), busy);
+        if self.link.take_wrote() {
+            self.keep.sent();
+        }
         if self.keep.pinged(now, pings, busy) {
             self.link.inject(&goaway_frame(last, ENHANCE_YOUR_CALM, b"too_many_pings"));
             return self.end(now, Closed::TooManyPings);
