@@ -142,6 +142,11 @@ pub trait Receiver {
     /// A payload that it sent through its door has met its fate.
     fn settled(&mut self, cx: &mut Cx<'_>, request: u64, outcome: Outcome);
 
+    /// The graph is quiet: the time to write what [`Receiver::settled`] has answered, all of it at once.
+    fn flush(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
+
     /// Takes nothing new from now on, and finishes what it has begun by `until`.
     fn close(&mut self, cx: &mut Cx<'_>, until: Mono);
 

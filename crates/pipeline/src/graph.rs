@@ -350,6 +350,13 @@ impl Graph {
                 break;
             }
         }
+        for slot in &mut self.receivers {
+            slot.receiver.flush(&mut Cx::new(world, slot.owner));
+        }
+        // A flush may have closed the last connection that a shutdown waited for.
+        if self.phase != Phase::Running && self.advance(world) {
+            return self.settle(world);
+        }
         let due =
             self.flow.exporters.iter().flat_map(|e| e.sendings.iter().flatten()).filter_map(Sending::poll_timeout);
         let due = due.min();
