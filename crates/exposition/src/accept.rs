@@ -1,0 +1,270 @@
+//! What a scraper asks for, and what it gets.
+//!
+//! The walk through `Accept` is that of prometheus/common, the one through `Accept-Encoding` that of client_golang. A
+//! server lists what it can write in an [`Offer`]; clauses that ask for something else are passed over, and the text
+//! format is the answer when none fits.
+
+/// A page format.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Format {
+    /// Text 0.0.4.
+    #[default]
+    Text,
+    /// OpenMetrics text of version 0.0.1.
+    OpenMetrics0,
+    /// OpenMetrics text of version 1.0.0.
+    OpenMetrics1,
+    /// Length-prefixed `io.prometheus.client.MetricFamily` messages.
+    Protobuf,
+}
+
+/// How names outside `[A-Za-z_:][A-Za-z0-9_:]*` are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Escaping {
+    /// Each bad character is an underscore.
+    #[default]
+    Underscores,
+    /// `.` is `_dot_`, `_` is `__`.
+    Dots,
+    /// `U__` and code points.
+    Values,
+    /// As they are, quoted.
+    AllowUtf8,
+}
+
+impl Escaping {
+    const ALL: [Self; 4] = [Self::Underscores, Self::Dots, Self::Values, Self::AllowUtf8];
+
+    /// The value of the parameter `escaping`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Underscores => "underscores",
+            Self::Dots => "dots",
+            Self::Values => "values",
+            Self::AllowUtf8 => "allow-utf-8",
+        }
+    }
+}
+
+/// What a server can write, besides text with underscores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// Further formats.
+    pub formats: &'static [Format],
+    /// Further escapings.
+    pub escapings: &'static [Escaping],
+}
+
+impl Offer {
+    /// Only text 0.0.4 with underscores: all that is written today.
+    pub const TEXT: Self = Self { formats: &[], escapings: &[] };
+
+    /// Everything there is a name for.
+    pub const ALL: Self = Self {
+        formats: &[Format::OpenMetrics0, Format::OpenMetrics1, Format::Protobuf],
+        escapings: &[Escaping::Dots, Escaping::Values, Escaping::AllowUtf8],
+    };
+}
+
+/// What a page is to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Accept {
+    /// The format.
+    pub format: Format,
+    /// How names are escaped.
+    pub escaping: Escaping,
+}
+
+impl Accept {
+    /// The best of `offer` for a request with this `Accept` header; an absent header is the empty one.
+    #[must_use]
+    pub fn choose(header: &str, offer: Offer) -> Self {
+        let mut clauses: Vec<_> = header.split(',').filter_map(Clause::parse).collect();
+        clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+        let mut chosen = Self::default();
+        for clause in &clauses {
+            // A clause that fits nothing may still set the escaping.
+            let named = clause.param("escaping").and_then(|v| Escaping::ALL.into_iter().find(|e| e.name() == v));
+            if let Some(escaping) = named
+                && (escaping == Escaping::Underscores || offer.escapings.contains(&escaping))
+            {
+                chosen.escaping = escaping;
+            }
+            if let Some(format) = clause.format()
+                && (format == Format::Text || offer.formats.contains(&format))
+            {
+                return Self { format, ..chosen };
+            }
+        }
+        chosen
+    }
+
+    /// The `Content-Type` of the page.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        macro_rules! with_escaping {
+            ($head:literal) => {
+                match self.escaping {
+                    Escaping::Underscores => concat!($head, "; escaping=underscores"),
+                    Escaping::Dots => concat!($head, "; escaping=dots"),
+                    Escaping::Values => concat!($head, "; escaping=values"),
+                    Escaping::AllowUtf8 => concat!($head, "; escaping=allow-utf-8"),
+                }
+            };
+        }
+        match self.format {
+            Format::Text => with_escaping!("text/plain; version=0.0.4; charset=utf-8"),
+            Format::OpenMetrics0 => with_escaping!("application/openmetrics-text; version=0.0.1; charset=utf-8"),
+            Format::OpenMetrics1 => with_escaping!("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+            Format::Protobuf => with_escaping!(
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            ),
+        }
+    }
+}
+
+/// `type/subtype; name=value; q=0.5`.
+struct Clause<'a> {
+    media: (&'a str, &'a str),
+    params: &'a str,
+    quality: f64,
+}
+
+impl<'a> Clause<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let (range, params) = text.split_once(';').unwrap_or((text, ""));
+        let media = match range.split_once('/') {
+            Some((kind, sub)) if !sub.contains('/') => (kind.trim(), sub.trim()),
+            None if range.trim() == "*" => ("*", "*"),
+            _ => return None,
+        };
+        let mut clause = Self { media, params, quality: 1.0 };
+        if let Some(q) = clause.param("q") {
+            clause.quality = q.parse().ok().filter(|q: &f64| !q.is_nan()).unwrap_or(0.0);
+        }
+        Some(clause)
+    }
+
+    /// The last parameter of that name.
+    fn param(&self, name: &str) -> Option<&'a str> {
+        let mut pairs = self.params.split(';').filter_map(|p| p.split_once('='));
+        pairs.rfind(|(n, _)| n.trim() == name).map(|(_, v)| v.trim())
+    }
+
+    fn format(&self) -> Option<Format> {
+        let version = self.param("version").unwrap_or("");
+        match self.media {
+            ("application", "vnd.google.protobuf") => {
+                let fits = self.param("proto") == Some("io.prometheus.client.MetricFamily")
+                    && matches!(self.param("encoding"), Some("delimited" | "text" | "compact-text"));
+                fits.then_some(Format::Protobuf)
+            }
+            ("text", "plain") => matches!(version, "" | "0.0.4").then_some(Format::Text),
+            ("application", "openmetrics-text") => match version {
+                "" | "0.0.1" => Some(Format::OpenMetrics0),
+                "1.0.0" => Some(Format::OpenMetrics1),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// How a page is packed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Encoding {
+    /// Not at all.
+    #[default]
+    Identity,
+    /// gzip.
+    Gzip,
+}
+
+impl Encoding {
+    /// The coding for an `Accept-Encoding` header; an absent header is the empty one. The highest quality wins, and the
+    /// plain page a tie.
+    #[must_use]
+    pub fn choose(header: &str) -> Self {
+        let mut best = (-1.0, Self::Identity);
+        for (name, offer) in [("identity", Self::Identity), ("gzip", Self::Gzip)] {
+            for part in header.split(',') {
+                let (coding, params) = part.split_once(';').unwrap_or((part, ""));
+                let quality = params.split(';').filter_map(|p| p.trim().strip_prefix("q=")).next();
+                let quality = quality.map_or(1.0, |q| q.trim().parse().unwrap_or(0.0));
+                if quality > best.0 && matches!(coding.trim(), c if c == "*" || c == name) {
+                    best = (quality, offer);
+                }
+            }
+        }
+        // Refusing everything is answered in plain.
+        if best.0 == 0.0 { Self::Identity } else { best.1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PROTO: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
+    #[test]
+    fn the_first_clause_that_fits_wins_in_order_of_quality() {
+        use Format::{OpenMetrics0, OpenMetrics1, Protobuf, Text};
+        let prometheus3 = format!(
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+             application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+             text/plain;version=0.0.4;q=0.3,*/*;q=0.2,{PROTO};q=0.7"
+        );
+        let table: &[(&str, Format, Escaping)] = &[
+            ("", Text, Escaping::Underscores),
+            ("*/*", Text, Escaping::Underscores),
+            ("text/*", Text, Escaping::Underscores),
+            ("application/openmetrics-text", OpenMetrics0, Escaping::Underscores),
+            ("application/openmetrics-text; version=1.0.0", OpenMetrics1, Escaping::Underscores),
+            ("application/openmetrics-text; version=2.0.0", Text, Escaping::Underscores),
+            ("text/plain;q=0.5, application/openmetrics-text;q=0.9", OpenMetrics0, Escaping::Underscores),
+            ("text/plain, application/openmetrics-text", Text, Escaping::Underscores),
+            (PROTO, Protobuf, Escaping::Underscores),
+            ("application/vnd.google.protobuf", Text, Escaping::Underscores),
+            ("text/plain; escaping=dots", Text, Escaping::Dots),
+            ("text/plain; escaping=nonsense", Text, Escaping::Underscores),
+            ("image/png;escaping=values;q=1, text/plain;q=0.5", Text, Escaping::Values),
+            ("text/plain;version=1.0.0;escaping=allow-utf-8", Text, Escaping::AllowUtf8),
+            (&prometheus3, Protobuf, Escaping::Underscores),
+        ];
+        for (header, format, escaping) in table {
+            let expected = Accept { format: *format, escaping: *escaping };
+            assert_eq!(Accept::choose(header, Offer::ALL), expected, "{header}");
+            assert_eq!(Accept::choose(header, Offer::TEXT), Accept::default(), "{header}");
+        }
+    }
+
+    #[test]
+    fn the_content_type_says_what_the_page_is() {
+        assert_eq!(Accept::default().content_type(), "text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
+        let accept = Accept::choose("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8", Offer::ALL);
+        assert_eq!(
+            accept.content_type(),
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8"
+        );
+    }
+
+    #[test]
+    fn gzip_must_be_wanted_more_than_the_plain_page() {
+        let table = [
+            ("", Encoding::Identity),
+            ("gzip", Encoding::Gzip),
+            ("deflate, gzip;q=0.8", Encoding::Gzip),
+            ("identity, gzip", Encoding::Identity),
+            ("identity;q=0.5, gzip", Encoding::Gzip),
+            ("*", Encoding::Identity),
+            ("*;q=0.1, gzip;q=0.5", Encoding::Gzip),
+            ("gzip;q=0", Encoding::Identity),
+            ("br, zstd", Encoding::Identity),
+        ];
+        for (header, expected) in table {
+            assert_eq!(Encoding::choose(header), expected, "{header}");
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The text format 0.0.4.
+//!
+//! A page is families in order of their names; a family is HELP, TYPE and samples. The labels of a series come as a
+//! *block*: `a="x",b="y"`, names escaped for the wire and sorted, values escaped, no braces; `le` and `quantile` follow
+//! it. Nothing here sorts or checks; that is the business of whoever keeps the series.
+
+use std::cmp::Ordering;
+
+use crate::put_float;
+
+/// The type of a family.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by bounds, with sum and count.
+    Histogram,
+    /// Quantiles, with sum and count.
+    Summary,
+    /// Not known.
+    Untyped,
+}
+
+impl Kind {
+    /// As in a TYPE line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+            Self::Untyped => "untyped",
+        }
+    }
+
+    /// As client_golang's protobuf names it, for messages.
+    #[must_use]
+    pub fn upper(self) -> &'static str {
+        match self {
+            Self::Counter => "COUNTER",
+            Self::Gauge => "GAUGE",
+            Self::Histogram => "HISTOGRAM",
+            Self::Summary => "SUMMARY",
+            Self::Untyped => "UNTYPED",
+        }
+    }
+}
+
+/// Appends HELP and TYPE. An empty help leaves a space at the end of its line, as in Go.
+pub fn put_family(out: &mut Vec<u8>, name: &[u8], help: &[u8], kind: Kind) {
+    out.extend_from_slice(b"# HELP ");
+    out.extend_from_slice(name);
+    out.push(b' ');
+    put_escaped(out, help, |b| matches!(b, b'\\' | b'\n'));
+    out.extend_from_slice(b"\n# TYPE ");
+    out.extend_from_slice(name);
+    out.push(b' ');
+    out.extend_from_slice(kind.name().as_bytes());
+    out.push(b'\n');
+}
+
+/// Appends a label to a block. The name must already be one that the wire takes.
+pub fn put_label(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    if !block.is_empty() {
+        block.push(b',');
+    }
+    block.extend_from_slice(name);
+    block.extend_from_slice(b"=\"");
+    put_label_value(block, value);
+    block.push(b'"');
+}
+
+/// Appends a label value: backslash, newline and quote are escaped, everything else stands as it is.
+pub fn put_label_value(out: &mut Vec<u8>, value: &[u8]) {
+    put_escaped(out, value, |b| matches!(b, b'\\' | b'\n' | b'"'));
+}
+
+fn put_escaped(out: &mut Vec<u8>, mut text: &[u8], special: impl Fn(u8) -> bool) {
+    while let Some((plain, b, rest)) = text
+        .iter()
+        .position(|b| special(*b))
+        .and_then(|at| Some((text.get(..at)?, *text.get(at)?, text.get(at + 1..)?)))
+    {
+        out.extend_from_slice(plain);
+        out.push(b'\\');
+        out.push(if b == b'\n' { b'n' } else { b });
+        text = rest;
+    }
+    out.extend_from_slice(text);
+}
+
+/// Appends one sample line: `name{block} value timestamp`. The timestamp is in milliseconds. Braces only with labels.
+/// Does not allocate while `out` has room.
+#[inline]
+pub fn put_sample(out: &mut Vec<u8>, name: &[u8], block: &[u8], value: f64, at: Option<i64>) {
+    out.extend_from_slice(name);
+    if !block.is_empty() {
+        out.push(b'{');
+        out.extend_from_slice(block);
+        out.push(b'}');
+    }
+    put_end(out, value, at);
+}
+
+/// Appends one sample line of a histogram or summary: `name` + `suffix`, and last a label such as `le` whose value is a
+/// number.
+pub fn put_sample_with(
+    out: &mut Vec<u8>,
+    (name, suffix): (&[u8], &str),
+    block: &[u8],
+    (label, bound): (&str, f64),
+    value: f64,
+    at: Option<i64>,
+) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(suffix.as_bytes());
+    out.push(b'{');
+    if !block.is_empty() {
+        out.extend_from_slice(block);
+        out.push(b',');
+    }
+    out.extend_from_slice(label.as_bytes());
+    out.extend_from_slice(b"=\"");
+    put_float(out, bound);
+    out.extend_from_slice(b"\"}");
+    put_end(out, value, at);
+}
+
+fn put_end(out: &mut Vec<u8>, value: f64, at: Option<i64>) {
+    out.push(b' ');
+    put_float(out, value);
+    if let Some(at) = at {
+        out.push(b' ');
+        out.extend_from_slice(itoa::Buffer::new().format(at).as_bytes());
+    }
+    out.push(b'\n');
+}
+
+fn put_sum_and_count(out: &mut Vec<u8>, name: &[u8], block: &[u8], sum: f64, count: u64, at: Option<i64>) {
+    for (suffix, value) in [("_sum", sum), ("_count", count as f64)] {
+        out.extend_from_slice(name);
+        put_sample(out, suffix.as_bytes(), block, value, at);
+    }
+}
+
+/// Appends a histogram: `buckets` are upper bounds in ascending order with *cumulative* counts. A bucket of `+Inf` with
+/// the value of `count` follows unless there is one.
+pub fn put_histogram(
+    out: &mut Vec<u8>,
+    name: &[u8],
+    block: &[u8],
+    buckets: impl Iterator<Item = (f64, u64)>,
+    (sum, count): (f64, u64),
+    at: Option<i64>,
+) {
+    let mut last = f64::NEG_INFINITY;
+    for (bound, cumulative) in buckets {
+        put_sample_with(out, (name, "_bucket"), block, ("le", bound), cumulative as f64, at);
+        last = bound;
+    }
+    if last != f64::INFINITY {
+        put_sample_with(out, (name, "_bucket"), block, ("le", f64::INFINITY), count as f64, at);
+    }
+    put_sum_and_count(out, name, block, sum, count, at);
+}
+
+/// Appends a summary: quantiles in ascending order, then sum and count.
+pub fn put_summary(
+    out: &mut Vec<u8>,
+    name: &[u8],
+    block: &[u8],
+    quantiles: impl Iterator<Item = (f64, f64)>,
+    (sum, count): (f64, u64),
+    at: Option<i64>,
+) {
+    for (quantile, value) in quantiles {
+        put_sample_with(out, (name, ""), block, ("quantile", quantile), value, at);
+    }
+    put_sum_and_count(out, name, block, sum, count, at);
+}
+
+/// The order of series in a family, by their blocks: fewer labels first, then value by value as bytes. Names do not
+/// count, as in client_golang; blocks that differ only there are ordered by their bytes.
+#[must_use]
+pub fn compare_blocks((a, a_labels): (&[u8], usize), (b, b_labels): (&[u8], usize)) -> Ordering {
+    let by_values = || {
+        let (mut a, mut b) = (Values(a), Values(b));
+        loop {
+            match (a.next(), b.next()) {
+                (Some(x), Some(y)) => match unescaped(x).cmp(unescaped(y)) {
+                    Ordering::Equal => {}
+                    unequal => return unequal,
+                },
+                (None, None) => return Ordering::Equal,
+                (None, Some(_)) => return Ordering::Less,
+                (Some(_), None) => return Ordering::Greater,
+            }
+        }
+    };
+    a_labels.cmp(&b_labels).then_with(by_values).then_with(|| a.cmp(b))
+}
+
+/// The values of a block, still escaped.
+struct Values<'a>(&'a [u8]);
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let start = self.0.iter().position(|b| *b == b'"')? + 1;
+        let rest = self.0.get(start..)?;
+        let mut end = 0;
+        loop {
+            match rest.get(end)? {
+                b'"' => break,
+                b'\\' => end += 2,
+                _ => end += 1,
+            }
+        }
+        self.0 = rest.get(end + 1..)?;
+        rest.get(..end)
+    }
+}
+
+fn unescaped(value: &[u8]) -> impl Iterator<Item = u8> {
+    let mut bytes = value.iter().copied();
+    std::iter::from_fn(move || match bytes.next()? {
+        b'\\' => Some(match bytes.next()? {
+            b'n' => b'\n',
+            other => other,
+        }),
+        plain => Some(plain),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(f: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        f(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn block(labels: &[(&str, &str)]) -> (Vec<u8>, usize) {
+        let mut out = Vec::new();
+        labels.iter().for_each(|(n, v)| put_label(&mut out, n.as_bytes(), v.as_bytes()));
+        (out, labels.len())
+    }
+
+    #[test]
+    fn help_and_label_values_are_escaped_each_in_its_way() {
+        let got = text(|o| put_family(o, b"g", b"a\\b\n\"c\"", Kind::Gauge));
+        assert_eq!(got, "# HELP g a\\\\b\\n\"c\"\n# TYPE g gauge\n");
+        assert_eq!(text(|o| put_family(o, b"g", b"", Kind::Untyped)), "# HELP g \n# TYPE g untyped\n");
+        let got = text(|o| put_label_value(o, "a\\b\nc\"d\te".as_bytes()));
+        assert_eq!(got, "a\\\\b\\nc\\\"d\te");
+    }
+
+    #[test]
+    fn a_sample_has_braces_only_with_labels_and_a_time_only_when_given() {
+        assert_eq!(text(|o| put_sample(o, b"a", b"", 1.0, None)), "a 1\n");
+        assert_eq!(text(|o| put_sample(o, b"a", b"", 1.0, Some(1_700_000_000_123))), "a 1 1700000000123\n");
+        let (b, _) = block(&[("x", "1"), ("y", "")]);
+        assert_eq!(text(|o| put_sample(o, b"a", &b, -0.5, None)), "a{x=\"1\",y=\"\"} -0.5\n");
+    }
+
+    #[test]
+    fn a_histogram_has_the_bucket_of_infinity_once() {
+        let (b, _) = block(&[("route", "/x")]);
+        let buckets = [(0.005, 1), (0.1, 3), (1.0, 6), (1e6, 10)];
+        let got = text(|o| put_histogram(o, b"h", &b, buckets.into_iter(), (12.5, 1_000_000), None));
+        let expected = "h_bucket{route=\"/x\",le=\"0.005\"} 1\nh_bucket{route=\"/x\",le=\"0.1\"} 3\n\
+            h_bucket{route=\"/x\",le=\"1\"} 6\nh_bucket{route=\"/x\",le=\"1e+06\"} 10\n\
+            h_bucket{route=\"/x\",le=\"+Inf\"} 1e+06\nh_sum{route=\"/x\"} 12.5\nh_count{route=\"/x\"} 1e+06\n";
+        assert_eq!(got, expected);
+        let own = [(1.0, 2), (f64::INFINITY, 7)];
+        let got = text(|o| put_histogram(o, b"h", b"", own.into_iter(), (0.0, 9), None));
+        assert_eq!(got, "h_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 7\nh_sum 0\nh_count 9\n");
+    }
+
+    #[test]
+    fn a_summary_ends_with_sum_and_count() {
+        let got = text(|o| put_summary(o, b"s", b"", [(0.5, 2.0), (0.99, f64::NAN)].into_iter(), (3.0, 4), Some(5)));
+        assert_eq!(got, "s{quantile=\"0.5\"} 2 5\ns{quantile=\"0.99\"} NaN 5\ns_sum 3 5\ns_count 4 5\n");
+    }
+
+    #[test]
+    fn appending_a_sample_stays_in_the_buffer_that_is_there() {
+        let (b, _) = block(&[("http_method", "GET")]);
+        let mut out = Vec::with_capacity(4096);
+        let place = out.as_ptr();
+        for v in 0..50 {
+            put_sample(&mut out, b"http_requests_total", &b, f64::from(v) * 1.1, Some(17));
+        }
+        assert_eq!((out.as_ptr(), out.capacity()), (place, 4096));
+    }
+
+    #[test]
+    fn series_are_ordered_by_number_of_labels_and_then_by_values() {
+        let order = |a: &[(&str, &str)], b: &[(&str, &str)]| {
+            let ((a, an), (b, bn)) = (block(a), block(b));
+            compare_blocks((&a, an), (&b, bn))
+        };
+        assert_eq!(order(&[("z", "9")], &[("a", "1"), ("b", "1")]), Ordering::Less);
+        assert_eq!(order(&[("z", "1")], &[("a", "2")]), Ordering::Less);
+        assert_eq!(order(&[("a", "x\"y")], &[("a", "x#y")]), Ordering::Less);
+        assert_eq!(order(&[("a", "\n")], &[("a", "!")]), Ordering::Less);
+        assert_eq!(order(&[("a", "x"), ("b", "")], &[("a", "x"), ("b", "0")]), Ordering::Less);
+        assert_eq!(order(&[("a", "1")], &[("a", "1")]), Ordering::Equal);
+        assert_eq!(order(&[("a", "1")], &[("b", "1")]), Ordering::Less);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_is_that_of_the_values_themselves(
+            a in proptest::collection::vec("[a\"\\\\\n,=é]{0,4}", 1..4),
+            b in proptest::collection::vec("[a\"\\\\\n,=é]{0,4}", 1..4),
+        ) {
+            let make = |values: &[String]| {
+                let mut out = Vec::new();
+                values.iter().for_each(|v| put_label(&mut out, b"l", v.as_bytes()));
+                out
+            };
+            let (x, y) = (make(&a), make(&b));
+            prop_assert_eq!(compare_blocks((&x, a.len()), (&y, b.len())), a.len().cmp(&b.len()).then(a.cmp(&b)));
+        }
+    }
+}
