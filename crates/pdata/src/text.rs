@@ -110,6 +110,59 @@ pub fn put_json_string(out: &mut Vec<u8>, v: &[u8]) {
     out.push(b'"');
 }
 
+/// A moment as a date and a time of day in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Civil {
+    /// Year of the common era.
+    pub year: i64,
+    /// 1 to 12.
+    pub month: u8,
+    /// 1 to 31.
+    pub day: u8,
+    /// 0 to 23.
+    pub hour: u8,
+    /// 0 to 59.
+    pub minute: u8,
+    /// 0 to 59.
+    pub second: u8,
+    /// 0 to 999 999 999.
+    pub nanos: u32,
+}
+
+impl Civil {
+    /// The date and time of so many nanoseconds since the Unix epoch.
+    #[must_use]
+    pub fn of(unix_nanos: i64) -> Self {
+        let seconds = unix_nanos.div_euclid(1_000_000_000);
+        // The remainders below fit their fields.
+        let nanos = unix_nanos.rem_euclid(1_000_000_000) as u32;
+        let of_day = seconds.rem_euclid(86_400);
+        // Days from 1 March of year 0, so that a leap day is the last of its year; then eras of 400 years.
+        let days = seconds.div_euclid(86_400) + 719_468;
+        let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * day_of_year + 2) / 153;
+        let day = (day_of_year - (153 * march_month + 2) / 5 + 1) as u8;
+        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 } as u8;
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let (hour, minute, second) = ((of_day / 3600) as u8, (of_day / 60 % 60) as u8, (of_day % 60) as u8);
+        Self { year, month, day, hour, minute, second, nanos }
+    }
+}
+
+/// Appends a moment as RFC 3339 in UTC, its fraction without trailing zeros, as Go's JSON does.
+pub fn put_rfc3339(out: &mut Vec<u8>, unix_nanos: u64) {
+    let t = Civil::of(i64::try_from(unix_nanos).unwrap_or(i64::MAX));
+    let text = format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", t.year, t.month, t.day, t.hour, t.minute, t.second);
+    out.extend_from_slice(text.as_bytes());
+    if t.nanos > 0 {
+        let fraction = format!(".{:09}", t.nanos);
+        out.extend_from_slice(fraction.trim_end_matches('0').as_bytes());
+    }
+    out.push(b'Z');
+}
+
 /// Appends lower-case hexadecimal digits, two a byte.
 pub fn put_hex(out: &mut Vec<u8>, v: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -269,6 +322,23 @@ mod tests {
         let mut out = Vec::new();
         put_json_string(&mut out, b"\xff\xc3(");
         assert_eq!(out, b"\"\\ufffd\\ufffd(\"");
+    }
+
+    #[test]
+    fn moments_are_dates() {
+        let text = |nanos| {
+            let mut out = Vec::new();
+            put_rfc3339(&mut out, nanos);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(0), "1970-01-01T00:00:00Z");
+        assert_eq!(text(951_782_400_000_000_000), "2000-02-29T00:00:00Z");
+        assert_eq!(text(1_735_689_599_100_000_000), "2024-12-31T23:59:59.1Z");
+        let before = Civil::of(-1);
+        assert_eq!(
+            (before.year, before.month, before.day, before.second, before.nanos),
+            (1969, 12, 31, 59, 999_999_999)
+        );
     }
 
     #[test]

@@ -1,0 +1,39 @@
+//! `memory_ballast`: once a heap for Go's garbage collector to weigh, today nothing.
+
+use otelcore_config::{ComponentId, Section};
+use otelcore_pipeline::{About, Build, Component, Extension, Factory, Kind, Settings, StartError};
+
+/// Makes extensions that do nothing, and says so.
+#[derive(Debug)]
+pub struct MemoryBallastFactory;
+
+#[derive(Debug)]
+struct Ballast;
+
+impl Extension for Ballast {}
+
+impl Settings for Ballast {
+    fn create(&self, _: &Build<'_>) -> Result<Component, StartError> {
+        Ok(Component::Extension(Box::new(Self)))
+    }
+}
+
+impl Factory for MemoryBallastFactory {
+    fn about(&self) -> About {
+        About {
+            kind: Kind::Extension,
+            type_name: "memory_ballast",
+            aliases: &[],
+            signals: &[],
+            stability: "Deprecated",
+        }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        s.warn("", "'memory_ballast' has no effect: there is no garbage collector to weigh it").hint("leave it out");
+        let _ = s.int::<u64>("size_mib", 0);
+        let _ = s.int::<u64>("size_in_percentage", 0);
+        s.finish();
+        Some(Box::new(Ballast))
+    }
+}
