@@ -324,3 +324,45 @@ fn replies_without_grpc_status_become_what_grpc_says() {
         assert_eq!((got.code, got.message.as_ref()), (code, text));
     }
 }
+
+#[test]
+fn only_calls_that_the_peer_surely_ignored_are_safe_to_send_again() {
+    fn frame(kind: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut f = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        f.extend_from_slice(&[kind, 0]);
+        f.extend_from_slice(&stream.to_be_bytes());
+        f.extend_from_slice(payload);
+        f
+    }
+    let (end, mut peer) = pipe(usize::MAX);
+    let mut client = ClientConn::new(end, Rc::new(client_config()), 0);
+    std::io::Write::write_all(&mut peer, &frame(4, 0, &[])).unwrap();
+    let _ = client.turn(0);
+    let path = PathAndQuery::from_static(EXPORT);
+    let ids: Vec<CallId> = (0..4)
+        .map(|_| {
+            let message = [Bytes::new()];
+            let encoding = Coding::Identity;
+            client.start(0, Outgoing { path: &path, metadata: &[], encoding, message, deadline: None }).unwrap()
+        })
+        .collect();
+    let _ = client.flush(0);
+    let mut ended = |client: &mut ClientConn<End>, bytes: Vec<u8>| {
+        std::io::Write::write_all(&mut peer, &bytes).unwrap();
+        let _ = client.turn(0);
+        std::iter::from_fn(|| client.poll_done())
+            .map(|d| (d.id, d.result.unwrap_err().code, d.sent))
+            .collect::<Vec<_>>()
+    };
+    // Streams 1, 3, 5 and 7. REFUSED_STREAM is a promise, CANCEL is none.
+    assert_eq!(ended(&mut client, frame(3, 1, &7_u32.to_be_bytes())), [(ids[0], Code::Unavailable, false)]);
+    assert_eq!(ended(&mut client, frame(3, 3, &8_u32.to_be_bytes())), [(ids[1], Code::Canceled, true)]);
+    // GOAWAY up to stream 5: the one above was not looked at, the one below goes on.
+    let goaway = [5_u32.to_be_bytes(), 0_u32.to_be_bytes()].concat();
+    assert_eq!(ended(&mut client, frame(7, 0, &goaway)), [(ids[3], Code::Unavailable, false)]);
+    assert!(client.going_away() && client.in_flight() == 1);
+    peer.close();
+    let _ = client.turn(0);
+    let last = client.poll_done().unwrap();
+    assert_eq!((last.id, last.sent), (ids[2], true));
+}
