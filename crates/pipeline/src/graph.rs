@@ -50,6 +50,8 @@ struct ExtensionSlot {
     owner: u32,
     extension: Box<dyn Extension>,
     log: Logger,
+    /// Part of the service itself: not announced, and its errors stand for themselves.
+    own: bool,
 }
 
 struct ProcessorSlot {
@@ -131,7 +133,13 @@ impl GraphBuilder {
     /// Adds an extension. They start in this order, before everything else.
     pub fn extension(&mut self, extension: Box<dyn Extension>, log: Logger) {
         let owner = self.owner(Slot::Extension(self.graph.extensions.len()));
-        self.graph.extensions.push(ExtensionSlot { owner, extension, log });
+        self.graph.extensions.push(ExtensionSlot { owner, extension, log, own: false });
+    }
+
+    /// Adds a part of the service itself, which is driven as an extension is and starts before them.
+    pub fn own(&mut self, extension: Box<dyn Extension>, log: Logger) {
+        let owner = self.owner(Slot::Extension(self.graph.extensions.len()));
+        self.graph.extensions.push(ExtensionSlot { owner, extension, log, own: true });
     }
 
     /// Adds an exporter that serves `signals`, with a queue of its own for each.
@@ -227,10 +235,11 @@ impl Graph {
     /// # Errors
     /// The first component that can't start, in the Go collector's words.
     pub fn start(&mut self, world: &mut dyn World) -> Result<(), StartError> {
-        if !self.extensions.is_empty() {
-            self.log.info("Starting extensions...", &[]);
+        for slot in self.extensions.iter_mut().filter(|slot| slot.own) {
+            slot.extension.start(&mut Cx::new(world, slot.owner))?;
         }
-        for slot in &mut self.extensions {
+        self.log.info("Starting extensions...", &[]);
+        for slot in self.extensions.iter_mut().filter(|slot| !slot.own) {
             slot.log.info("Extension is starting...", &[]);
             let started = slot.extension.start(&mut Cx::new(world, slot.owner));
             started.map_err(|e| StartError(format!("failed to start extensions: {e}")))?;

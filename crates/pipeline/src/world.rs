@@ -104,6 +104,8 @@ pub struct ProcessSample {
     pub cpu_seconds: f64,
     /// Resident bytes.
     pub resident: u64,
+    /// Resident bytes that no file backs: heap and stacks.
+    pub anonymous: u64,
     /// Bytes of the address space.
     pub virtual_size: u64,
     /// Since the collector started.

@@ -12,5 +12,26 @@ mod sockets;
 mod timers;
 
 pub use driver::{Ending, Remote, Runner};
-pub use os::{memory_total, resident};
+pub use os::{Memory, memory_total, output, read_file, uuid, wall_clock};
 pub use real::Real;
+
+/// Signal numbers, for [`Real::watch_signals`].
+pub mod signal {
+    /// Ask for an orderly end.
+    pub const TERM: i32 = libc::SIGTERM;
+    /// Ctrl-C.
+    pub const INT: i32 = libc::SIGINT;
+    /// Read the configuration again.
+    pub const HUP: i32 = libc::SIGHUP;
+
+    /// The name that Go gives a signal.
+    #[must_use]
+    pub fn name(signal: i32) -> &'static str {
+        match signal {
+            TERM => "terminated",
+            INT => "interrupt",
+            HUP => "hangup",
+            _ => "signal",
+        }
+    }
+}

@@ -5,14 +5,28 @@
 use std::fs;
 use std::path::Path;
 
-/// Resident and virtual bytes of this process; zeros where `/proc` is missing.
-#[must_use]
-pub fn resident() -> (u64, u64) {
-    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let mut pages = text.split_whitespace().map(|n| n.parse::<u64>().unwrap_or(0));
-    let (virt, rss) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
-    let page = sysconf(libc::_SC_PAGESIZE, 4096);
-    (rss * page, virt * page)
+/// Bytes of this process; zeros where `/proc` is missing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Memory {
+    /// The address space.
+    pub virtual_size: u64,
+    /// What of it is in memory.
+    pub resident: u64,
+    /// What of that no file backs.
+    pub anonymous: u64,
+}
+
+impl Memory {
+    /// Reads `/proc/self/statm`.
+    #[must_use]
+    pub fn now() -> Self {
+        let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        let page = sysconf(libc::_SC_PAGESIZE, 4096);
+        let mut pages = text.split_whitespace().map(|n| n.parse::<u64>().unwrap_or(0) * page);
+        let mut next = || pages.next().unwrap_or(0);
+        let (virtual_size, resident, shared) = (next(), next(), next());
+        Self { virtual_size, resident, anonymous: resident.saturating_sub(shared) }
+    }
 }
 
 /// User and system time of this process in seconds.
@@ -87,6 +101,54 @@ fn mem_total(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// The wall clock, for whoever has no world: nanoseconds since the Unix epoch.
+#[must_use]
+pub fn wall_clock() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Opens `stdout`, `stderr` or a file to append to; a `file://` URL names a file.
+///
+/// # Errors
+/// What the system says.
+pub fn output(path: &str) -> std::io::Result<Box<dyn std::io::Write + Send>> {
+    Ok(match path {
+        "stdout" => Box::new(std::io::stdout()),
+        "stderr" => Box::new(std::io::stderr()),
+        path => {
+            let path = path.strip_prefix("file://").unwrap_or(path);
+            Box::new(fs::OpenOptions::new().append(true).create(true).open(path)?)
+        }
+    })
+}
+
+/// A file's bytes, or Go's sentence for why not: `open X: no such file or directory`.
+///
+/// # Errors
+/// That sentence.
+pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|e| format!("open {path}: {}", crate::sockets::text(&e)))
+}
+
+/// A random identity in the form of RFC 9562, version 4.
+#[must_use]
+pub fn uuid() -> String {
+    use std::hash::BuildHasher;
+    // Hasher keys come from the system's random source.
+    let word = || std::hash::RandomState::new().hash_one(wall_clock());
+    let (a, b) = (word(), word());
+    let (time, version) = (a >> 16, a & 0xffff);
+    let variant = (b >> 48) & 0x3fff | 0x8000;
+    format!(
+        "{:08x}-{:04x}-{:04x}-{variant:04x}-{:012x}",
+        time >> 16,
+        time & 0xffff,
+        version & 0xfff | 0x4000,
+        b & 0xffff_ffff_ffff
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,7 +191,7 @@ mod tests {
 
     #[test]
     fn this_process_has_memory_and_time() {
-        assert!(resident().0 > 0);
+        assert!(Memory::now().anonymous > 0);
         assert!(cpu_seconds() >= 0.0);
     }
 }

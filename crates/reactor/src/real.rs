@@ -1,12 +1,11 @@
 //! The machine itself as a [`World`].
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
 use std::hash::BuildHasher;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use otelcore_pipeline::{
@@ -119,8 +118,7 @@ impl World for Real {
     }
 
     fn wall(&self) -> Wall {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Wall(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+        Wall(os::wall_clock())
     }
 
     fn rand(&mut self) -> u64 {
@@ -133,12 +131,13 @@ impl World for Real {
     }
 
     fn memory(&mut self) -> MemorySample {
-        MemorySample { resident: os::resident().0, total: os::memory_total() }
+        MemorySample { resident: os::Memory::now().resident, total: os::memory_total() }
     }
 
     fn process(&mut self) -> ProcessSample {
-        let (resident, virtual_size) = os::resident();
-        ProcessSample { cpu_seconds: os::cpu_seconds(), resident, virtual_size, uptime: self.started.elapsed() }
+        let os::Memory { resident, anonymous, virtual_size } = os::Memory::now();
+        let (cpu_seconds, uptime) = (os::cpu_seconds(), self.started.elapsed());
+        ProcessSample { cpu_seconds, resident, anonymous, virtual_size, uptime }
     }
 
     fn listen(&mut self, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
@@ -166,10 +165,6 @@ impl World for Real {
     }
 
     fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
-        Ok(match path {
-            "stdout" => Box::new(io::stdout()),
-            "stderr" => Box::new(io::stderr()),
-            path => Box::new(OpenOptions::new().append(true).create(true).open(path)?),
-        })
+        os::output(path).map(|output| output as Box<dyn io::Write>)
     }
 }

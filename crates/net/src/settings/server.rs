@@ -247,6 +247,24 @@ impl HttpServer {
         })
     }
 
+    /// A server that nobody configured, with the given defaults.
+    #[must_use]
+    pub fn with_defaults(listen: Endpoint, defaults: &HttpServerDefaults) -> Self {
+        Self {
+            endpoint: defaults.endpoint.to_owned(),
+            listen,
+            max_request_body_size: MAX_BODY,
+            include_metadata: false,
+            response_headers: Vec::new(),
+            compression_algorithms: None,
+            read_timeout: 0,
+            read_header_timeout: defaults.read_header_timeout.nanos(),
+            write_timeout: defaults.write_timeout.nanos(),
+            idle_timeout: defaults.idle_timeout.nanos(),
+            keep_alives_enabled: true,
+        }
+    }
+
     /// The settings of the protocol machine.
     #[must_use]
     pub fn machine(&self) -> H1Config {

@@ -1,0 +1,141 @@
+//! The command line: what the binary and the Python package's command run.
+//!
+//! Names, flags, texts and exit codes are those of the Go collector's binary: 0 after a clean stop, 1 after any error.
+
+mod args;
+mod run;
+mod show;
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use otelcore_config::{Diagnostics, Gates, Node, Severity, Sources};
+
+use crate::plan::Plan;
+use crate::registry::Registry;
+use crate::service::Identity;
+use args::{Command, Invocation};
+
+/// The process as a command sees it. The binary hands in the real one.
+pub struct Terminal<'a> {
+    /// Standard output.
+    pub out: &'a mut dyn Write,
+    /// Standard error.
+    pub err: &'a mut dyn Write,
+    /// Whether standard output is a terminal.
+    pub interactive: bool,
+    /// Reads an environment variable.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl std::fmt::Debug for Terminal<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terminal").field("interactive", &self.interactive).finish_non_exhaustive()
+    }
+}
+
+/// Runs a command line, the program's name first. Gives the exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>, registry: Registry, terminal: &mut Terminal<'_>) -> u8 {
+    let mut args = args.into_iter();
+    let program = args.next().unwrap_or_default();
+    let identity = identity(&program.to_string_lossy());
+    let invocation = match args::parse(args) {
+        Ok(invocation) => invocation,
+        Err(message) => return fail(terminal, &message),
+    };
+    match invocation.command {
+        Command::Help => {
+            let _ = terminal.out.write_all(args::help(&identity.command).as_bytes());
+            0
+        }
+        Command::Version => {
+            let _ = writeln!(terminal.out, "{} version {}", identity.command, identity.version);
+            0
+        }
+        Command::Components => show::components(&registry, &identity, terminal),
+        Command::FeatureGate(ref id) => show::feature_gates(id.as_deref(), terminal),
+        Command::Validate => show::validate(&invocation, &registry, terminal),
+        Command::PrintConfig { .. } => show::print_config(&invocation, &registry, terminal),
+        Command::Run => run::run(&invocation, registry, identity, terminal),
+    }
+}
+
+/// The name that the program was started under, where it is one of a collector's.
+fn identity(program: &str) -> Identity {
+    let name = program.rsplit('/').next().unwrap_or_default();
+    let known = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp", "otelcorecol"];
+    let command = known.into_iter().find(|k| *k == name).unwrap_or("otelcore");
+    Identity { command: command.to_owned(), ..Identity::default() }
+}
+
+fn fail(terminal: &mut Terminal<'_>, message: &str) -> u8 {
+    let _ = writeln!(terminal.err, "Error: {message}");
+    1
+}
+
+/// Files and variables of this machine.
+struct Machine<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Sources for Machine<'_> {
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        otelcore_reactor::read_file(path)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        (self.env)(name)
+    }
+}
+
+/// A configuration that has been read, and everything that was said about it.
+struct Loaded {
+    plan: Option<Plan>,
+    diagnostics: Diagnostics,
+}
+
+/// Reads and checks what the command line names.
+fn load(invocation: &Invocation, registry: &Registry, terminal: &Terminal<'_>) -> Loaded {
+    let diagnostics = Diagnostics::new();
+    let gates = gates(invocation, &diagnostics);
+    let root: Option<Node> = if invocation.config.is_empty() && invocation.set.is_empty() {
+        otelcore_config::from_yaml(run::DEFAULT, &diagnostics)
+    } else {
+        let sources = Machine { env: terminal.env };
+        otelcore_config::load(&invocation.config, &invocation.set, &sources, &gates, &diagnostics)
+    };
+    let plan = root.and_then(|root| Plan::parse(&root, registry, &gates, &diagnostics));
+    Loaded { plan, diagnostics }
+}
+
+fn gates(invocation: &Invocation, d: &Diagnostics) -> Gates {
+    let (gates, problems) = Gates::parse(&invocation.feature_gates);
+    for problem in problems {
+        if problem.is_notice() {
+            d.warn(None, "--feature-gates", problem.to_string());
+        } else {
+            d.error(None, "--feature-gates", problem.to_string());
+        }
+    }
+    gates
+}
+
+impl Loaded {
+    /// Writes every mistake, and says how many there are.
+    fn report(&self, terminal: &mut Terminal<'_>, prefix: &str) -> u8 {
+        let items = self.diagnostics.items();
+        let errors = items.iter().filter(|d| d.severity == Severity::Error).count();
+        let text = self.diagnostics.to_text(false);
+        let _ = terminal.err.write_all(text.as_bytes());
+        let first = items.iter().find(|d| d.severity == Severity::Error).map(|d| d.message.clone()).unwrap_or_default();
+        let more = if errors > 1 { format!(" (and {} more, above)", errors - 1) } else { String::new() };
+        fail(terminal, &format!("{prefix}{first}{more}"))
+    }
+
+    /// Writes the warnings.
+    fn warnings(&self, terminal: &mut Terminal<'_>) {
+        if !self.diagnostics.is_empty() {
+            let _ = terminal.err.write_all(self.diagnostics.to_text(false).as_bytes());
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Flags and subcommands.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use lexopt::{Arg, Parser, ValueExt};
+
+use crate::service::GRACE;
+
+/// What to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Command {
+    Run,
+    Help,
+    Version,
+    Components,
+    FeatureGate(Option<String>),
+    Validate,
+    PrintConfig { redact: bool, json: bool, validate: bool },
+}
+
+/// A command line, read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Invocation {
+    pub(super) command: Command,
+    /// `--config`, in order.
+    pub(super) config: Vec<String>,
+    /// `--set`, in order.
+    pub(super) set: Vec<String>,
+    /// `--feature-gates`, in order.
+    pub(super) feature_gates: Vec<String>,
+    /// `--shutdown-timeout`.
+    pub(super) grace: Duration,
+    /// Flags of collectors long gone: name and what to say.
+    pub(super) old_flags: Vec<(&'static str, &'static str)>,
+}
+
+/// Flags that the Go collector has dropped, what they have become here, and whether they have a value.
+const OLD: [(&str, &str, bool); 9] = [
+    ("mem-ballast-size-mib", "has no effect: a ballast only ever helped Go's garbage collector; leave it out", true),
+    ("log-level", "write `service: telemetry: logs: level:`", true),
+    ("log-format", "write `service: telemetry: logs: encoding:`", true),
+    ("log-profile", "has no effect; leave it out", true),
+    ("metrics-level", "write `service: telemetry: metrics: level:`", true),
+    ("metrics-addr", "write `service: telemetry: metrics: readers:`", true),
+    ("add-instance-id", "has no effect: the instance id is always there; leave it out", false),
+    ("new-metrics", "has no effect; leave it out", false),
+    ("legacy-metrics", "has no effect; leave it out", false),
+];
+
+/// Reads a command line without the program's name.
+pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
+    let mut parser = Parser::from_args(args);
+    let mut invocation = Invocation {
+        command: Command::Run,
+        config: Vec::new(),
+        set: Vec::new(),
+        feature_gates: Vec::new(),
+        grace: GRACE,
+        old_flags: Vec::new(),
+    };
+    let (mut redact, mut json, mut validate) = (true, false, true);
+    let mut subcommand: Option<String> = None;
+    let mut positional = Vec::new();
+    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Invocation { command: Command::Help, ..invocation }),
+            Arg::Short('v') | Arg::Long("version") => {
+                return Ok(Invocation { command: Command::Version, ..invocation });
+            }
+            Arg::Long("config") => invocation.config.push(value(&mut parser, "config")?),
+            Arg::Long("set") => {
+                let set = value(&mut parser, "set")?;
+                if !set.contains('=') {
+                    return Err(format!("invalid argument {set:?} for \"--set\" flag: missing equal sign"));
+                }
+                invocation.set.push(set);
+            }
+            Arg::Long("feature-gates") => invocation.feature_gates.push(value(&mut parser, "feature-gates")?),
+            Arg::Long("shutdown-timeout") => {
+                let text = value(&mut parser, "shutdown-timeout")?;
+                let nanos = otelcore_config::duration::parse(&text)
+                    .map_err(|e| format!("invalid argument {text:?} for \"--shutdown-timeout\" flag: {e}"))?;
+                invocation.grace = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+            }
+            Arg::Long("mode") => match value(&mut parser, "mode")?.as_str() {
+                "redacted" => redact = true,
+                "unredacted" => redact = false,
+                other => return Err(format!("invalid mode {other:?}: modes are: redacted, unredacted")),
+            },
+            Arg::Long("format") => match value(&mut parser, "format")?.as_str() {
+                "yaml" => json = false,
+                "json" => json = true,
+                other => return Err(format!("unrecognized print format: {other}")),
+            },
+            Arg::Long("validate") => {
+                validate = parser.optional_value().is_none_or(|v| v != "false" && v != "0");
+            }
+            Arg::Long(name) => {
+                let Some((name, becomes, has_value)) = OLD.iter().find(|(old, ..)| *old == name).copied() else {
+                    return Err(format!("unknown flag: --{name}"));
+                };
+                if has_value {
+                    let given = value(&mut parser, name)?;
+                    invocation.set.extend(old_setting(name, &given));
+                } else {
+                    let _ = parser.optional_value();
+                }
+                invocation.old_flags.push((name, becomes));
+            }
+            Arg::Short(name) => return Err(format!("unknown shorthand flag: {name:?} in -{name}")),
+            Arg::Value(word) if subcommand.is_none() => subcommand = Some(word.string().map_err(|e| e.to_string())?),
+            Arg::Value(word) => positional.push(word.string().map_err(|e| e.to_string())?),
+        }
+    }
+    let none_wanted = |positional: &[String]| match positional.len() {
+        0 => Ok(()),
+        n => Err(format!("accepts 0 arg(s), received {n}")),
+    };
+    invocation.command = match subcommand.as_deref() {
+        None => Command::Run,
+        Some("help") => Command::Help,
+        Some("featuregate") => Command::FeatureGate(positional.pop()),
+        Some(name @ ("components" | "validate" | "print-config" | "print-initial-config")) => {
+            none_wanted(&positional)?;
+            match name {
+                "components" => Command::Components,
+                "validate" => Command::Validate,
+                _ => Command::PrintConfig { redact, json, validate },
+            }
+        }
+        Some(other) => {
+            let known = ["components", "featuregate", "help", "print-config", "validate"];
+            let near =
+                otelcore_config::nearest(other, known).map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
+            return Err(format!("unknown command {other:?}{near}"));
+        }
+    };
+    Ok(invocation)
+}
+
+/// The setting that an old flag has become, as a `--set`.
+fn old_setting(name: &str, value: &str) -> Option<String> {
+    let key = match name {
+        "log-level" => "service.telemetry.logs.level",
+        "log-format" => "service.telemetry.logs.encoding",
+        "metrics-level" => "service.telemetry.metrics.level",
+        "metrics-addr" => "service.telemetry.metrics.address",
+        _ => return None,
+    };
+    Some(format!("{key}={value}"))
+}
+
+fn value(parser: &mut Parser, flag: &str) -> Result<String, String> {
+    let value = parser.value().map_err(|_| format!("flag needs an argument: --{flag}"))?;
+    value.string().map_err(|e| e.to_string())
+}
+
+/// The text of `--help`.
+pub(super) fn help(command: &str) -> String {
+    format!(
+        "A small OpenTelemetry Collector.
+
+Usage:
+  {command} [flags]
+  {command} [command]
+
+Without --config it takes OTLP on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP), shows a summary of what comes, and
+puts metrics on http://127.0.0.1:9464/metrics.
+
+Available Commands:
+  components    Outputs available components in this collector distribution
+  featuregate   Display feature gates information
+  help          Help about any command
+  print-config  Prints the Collector's configuration in the specified mode
+  validate      Validates the config without running the collector
+
+Flags:
+      --config URI               Locations to the config file(s): a path, file:PATH, env:NAME or yaml:TEXT; may be
+                                 given several times, later ones win
+      --feature-gates LIST       Comma-delimited list of feature gate identifiers. Prefix with '-' to disable the
+                                 feature. '+' or no prefix will enable the feature
+  -h, --help                     help for {command}
+      --set KEY=VALUE            Set arbitrary component config property, such as processors.batch.timeout=2s; wins
+                                 over every --config
+      --shutdown-timeout TIME    How long a stop may take to deliver what is held (default 25s)
+  -v, --version                  version for {command}
+
+Flags of print-config:
+      --format string            Output format: yaml (default) or json
+      --mode string              Operating mode: redacted (default), unredacted
+      --validate                 Validate the config before printing (default true)
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Result<Invocation, String> {
+        parse(args.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn the_tutorials_command_line_is_understood() {
+        let got = parsed(&["--config=/conf/otel-collector-config.yaml", "--mem-ballast-size-mib=683"]).unwrap();
+        assert_eq!(got.config, ["/conf/otel-collector-config.yaml"]);
+        assert_eq!(got.old_flags.len(), 1);
+        assert_eq!(got.command, Command::Run);
+    }
+
+    #[test]
+    fn flags_repeat_and_take_their_value_either_way() {
+        let got = parsed(&["--config", "a", "--config=b", "--set", "a.b=c", "--feature-gates=x,-y"]).unwrap();
+        assert_eq!((got.config, got.set), (vec!["a".to_owned(), "b".to_owned()], vec!["a.b=c".to_owned()]));
+        assert_eq!(got.feature_gates, ["x,-y"]);
+        let got = parsed(&["validate", "--config", "a"]).unwrap();
+        assert_eq!((got.command, got.config), (Command::Validate, vec!["a".to_owned()]));
+        assert_eq!(parsed(&["--log-level=DEBUG"]).unwrap().set, ["service.telemetry.logs.level=DEBUG"]);
+    }
+
+    #[test]
+    fn mistakes_are_told_in_cobras_words() {
+        for (args, message) in [
+            (&["--nope"][..], "unknown flag: --nope"),
+            (&["--set", "foo"], "invalid argument \"foo\" for \"--set\" flag: missing equal sign"),
+            (&["--config"], "flag needs an argument: --config"),
+            (&["validate", "x"], "accepts 0 arg(s), received 1"),
+            (&["valdate"], "unknown command \"valdate\" (did you mean \"validate\"?)"),
+            (&["print-config", "--mode=x"], "invalid mode \"x\": modes are: redacted, unredacted"),
+            (&["print-config", "--format=x"], "unrecognized print format: x"),
+        ] {
+            assert_eq!(parsed(args).unwrap_err(), message);
+        }
+    }
+}

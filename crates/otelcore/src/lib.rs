@@ -1,0 +1,21 @@
+//! An OpenTelemetry Collector to run or to embed.
+//!
+//! [`Plan::parse`] reads a configuration of the Go collector with a [`Registry`] of component types; [`Collector`]
+//! builds and starts it; [`commands`] are what the binary and the Python package run. This crate owns the order of
+//! starting and stopping and what it says meanwhile; it moves no data.
+#![forbid(unsafe_code)]
+
+pub mod commands;
+mod nop;
+mod plan;
+mod registry;
+mod service;
+mod summary;
+
+pub use otelcore_config as config;
+pub use otelcore_pdata as pdata;
+pub use otelcore_pipeline as pipeline;
+pub use otelcore_reactor as reactor;
+pub use plan::Plan;
+pub use registry::Registry;
+pub use service::{Collector, GRACE, Identity, RunError};

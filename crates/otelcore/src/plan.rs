@@ -1,0 +1,218 @@
+//! A configuration, read and checked: everything that is needed to build a collector, and nothing opened yet.
+
+mod references;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use otelcore_config::{
+    ComponentId, Diagnostics, Effective, Gates, Kind as Mistake, Node, PipelineId, Section, nearest,
+};
+use otelcore_pdata::Signal;
+use otelcore_pipeline::{Kind, Settings};
+
+use crate::registry::Registry;
+use crate::service::telemetry::TelemetrySettings;
+
+/// Components by id, each with its settings.
+pub(crate) type Configured = BTreeMap<ComponentId, Arc<dyn Settings>>;
+
+/// One pipeline of a [`Plan`]; every name in it is configured.
+#[derive(Clone, Debug)]
+pub(crate) struct PipelinePlan {
+    pub(crate) id: PipelineId,
+    pub(crate) signal: Signal,
+    pub(crate) receivers: Vec<ComponentId>,
+    pub(crate) processors: Vec<ComponentId>,
+    pub(crate) exporters: Vec<ComponentId>,
+}
+
+/// A checked configuration.
+#[derive(Clone)]
+pub struct Plan {
+    pub(crate) receivers: Configured,
+    pub(crate) processors: Configured,
+    pub(crate) exporters: Configured,
+    pub(crate) extensions: Configured,
+    /// `service::extensions`, in its order.
+    pub(crate) started_extensions: Vec<ComponentId>,
+    pub(crate) pipelines: Vec<PipelinePlan>,
+    pub(crate) telemetry: TelemetrySettings,
+    effective: Effective,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plan").field("pipelines", &self.pipelines).finish_non_exhaustive()
+    }
+}
+
+impl Plan {
+    /// Reads a whole configuration. All its mistakes go into `d`; `None` when there is one.
+    #[must_use]
+    pub fn parse(root: &Node, registry: &Registry, gates: &Gates, d: &Diagnostics) -> Option<Self> {
+        let mut s = Section::new(Some(root), "", d);
+        let record = s.recorder();
+        let empty = s.is_empty();
+        let receivers = components(&mut s, Kind::Receiver, registry, d);
+        let processors = components(&mut s, Kind::Processor, registry, d);
+        let exporters = components(&mut s, Kind::Exporter, registry, d);
+        let extensions = components(&mut s, Kind::Extension, registry, d);
+        let connectors = s.section("connectors");
+        for key in connectors.child_keys() {
+            connectors
+                .error(
+                    &key.value,
+                    format!("'connectors' unknown type: \"{}\": connectors are not supported yet", key.value),
+                )
+                .kind(Mistake::Unsupported)
+                .hint("name the components of both pipelines in one, or leave the connector out");
+        }
+        let mut service = s.section("service");
+        let started_extensions = references::extensions(&mut service, &extensions);
+        let pipelines = service.section("pipelines").pipelines();
+        let have_pipelines = !pipelines.is_empty();
+        let names =
+            references::Names { receivers: &receivers, processors: &processors, exporters: &exporters, registry };
+        let pipelines: Vec<_> = pipelines.into_iter().filter_map(|(id, s)| names.pipeline(&id, s)).collect();
+        let telemetry = TelemetrySettings::parse(service.section("telemetry"));
+        service.finish();
+        s.finish();
+        let missing = |message: &str, hint: &str| {
+            d.error(Some(&root.origin), "", message).kind(Mistake::Invalid).hint(hint);
+        };
+        // The Go collector's top-level rules, of which the first that fails is told.
+        if empty {
+            missing("empty configuration file", "start from `otelcore print-config` without --config");
+        } else if receivers.is_empty() && !d.has_errors() {
+            missing("no receiver configuration specified in config", "write `receivers:` with `otlp:` in it");
+        } else if exporters.is_empty() && !d.has_errors() {
+            missing("no exporter configuration specified in config", "write `exporters:` with `debug:` in it");
+        } else if !have_pipelines && !gates.enabled("service.AllowNoPipelines") && !d.has_errors() {
+            missing(
+                "service::pipelines: service must have at least one pipeline",
+                "write `service:` with `pipelines:`",
+            );
+        }
+        if d.has_errors() {
+            return None;
+        }
+        let effective = record.snapshot();
+        let [receivers, processors, exporters, extensions] = [receivers, processors, exporters, extensions].map(usable);
+        Some(Self { receivers, processors, exporters, extensions, started_extensions, pipelines, telemetry, effective })
+    }
+
+    /// Every key with its effective value, for `print-config`.
+    #[must_use]
+    pub fn effective(&self) -> &Effective {
+        &self.effective
+    }
+
+    /// Nothing but logs: for the time before a configuration is read.
+    #[must_use]
+    pub(crate) fn signals_of(&self, kind: Kind, id: &ComponentId) -> Vec<Signal> {
+        let uses = |p: &&PipelinePlan| match kind {
+            Kind::Receiver => p.receivers.contains(id),
+            Kind::Processor => p.processors.contains(id),
+            Kind::Exporter => p.exporters.contains(id),
+            Kind::Extension => false,
+        };
+        let mut signals: Vec<_> = self.pipelines.iter().filter(uses).map(|p| p.signal).collect();
+        signals.sort_unstable();
+        signals.dedup();
+        signals
+    }
+}
+
+/// Components as they were read: those with mistakes are there too, without settings, so that references to them are
+/// not mistakes of their own.
+pub(crate) type Read = BTreeMap<ComponentId, Option<Arc<dyn Settings>>>;
+
+fn usable(read: Read) -> Configured {
+    read.into_iter().filter_map(|(id, settings)| Some((id, settings?))).collect()
+}
+
+/// The section of a kind: `receivers` for [`Kind::Receiver`].
+pub(crate) fn section_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Receiver => "receivers",
+        Kind::Processor => "processors",
+        Kind::Exporter => "exporters",
+        Kind::Extension => "extensions",
+    }
+}
+
+fn components(s: &mut Section<'_>, kind: Kind, registry: &Registry, d: &Diagnostics) -> Read {
+    let name = section_name(kind);
+    let mut read = Read::new();
+    for (id, section) in s.section(name).components() {
+        let ty = id.value.ty.to_string();
+        let settings = match registry.get(kind, &ty) {
+            Some(factory) => {
+                let about = factory.about();
+                if about.type_name != ty {
+                    d.warn(
+                        Some(&id.origin),
+                        section.path(),
+                        format!("\"{ty}\" alias is deprecated; use \"{}\" instead", about.type_name),
+                    )
+                    .kind(Mistake::Deprecated)
+                    .hint(format!("write `{}`", about.type_name));
+                }
+                factory.parse(&id.value, section).map(Arc::from)
+            }
+            None => {
+                unknown(kind, &ty, &id, section, registry, d);
+                None
+            }
+        };
+        read.insert(id.value.clone(), settings);
+    }
+    read
+}
+
+/// Components of the Go distributions that people have in their files and that are not built here yet.
+const NOT_YET: [(Kind, &str); 14] = [
+    (Kind::Receiver, "jaeger"),
+    (Kind::Receiver, "zipkin"),
+    (Kind::Receiver, "prometheus"),
+    (Kind::Receiver, "hostmetrics"),
+    (Kind::Receiver, "filelog"),
+    (Kind::Receiver, "opencensus"),
+    (Kind::Processor, "attributes"),
+    (Kind::Processor, "resource"),
+    (Kind::Processor, "filter"),
+    (Kind::Exporter, "otlp"),
+    (Kind::Exporter, "otlp_grpc"),
+    (Kind::Exporter, "otlphttp"),
+    (Kind::Exporter, "otlp_http"),
+    (Kind::Extension, "zpages"),
+];
+
+fn unknown(
+    kind: Kind,
+    ty: &str,
+    id: &otelcore_config::Located<ComponentId>,
+    section: Section<'_>,
+    registry: &Registry,
+    d: &Diagnostics,
+) {
+    let valid: Vec<_> = registry.of(kind).iter().map(|f| f.about().type_name).collect();
+    let message = format!(
+        "'{}' unknown type: \"{ty}\" for id: \"{}\" (valid values: [{}])",
+        section_name(kind),
+        id.value,
+        valid.join(" ")
+    );
+    let draft = d.error(Some(&id.origin), section.path(), message).kind(Mistake::UnknownComponent);
+    if NOT_YET.contains(&(kind, ty)) {
+        drop(
+            draft.hint(format!(
+                "the {} `{ty}` is not supported yet; leave it out here and in the pipelines",
+                kind.name()
+            )),
+        );
+    } else {
+        drop(draft.maybe_hint(nearest(ty, valid.iter().copied()).map(|near| format!("did you mean `{near}`?"))));
+    }
+}

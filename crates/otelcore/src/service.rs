@@ -1,0 +1,251 @@
+//! A plan becomes a running collector.
+
+pub(crate) mod logs;
+pub(crate) mod page;
+pub(crate) mod telemetry;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use otelcore_config::ComponentId;
+use otelcore_pipeline::{
+    Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, Scope, Settings, StartError, Telemetry,
+};
+use otelcore_reactor::{Ending, Real, Remote, Runner};
+
+use crate::plan::Plan;
+use logs::Lines;
+use page::OwnMetrics;
+
+/// The time that a shutdown may take unless the user says otherwise: five seconds before Kubernetes' default ends.
+pub const GRACE: Duration = Duration::from_secs(25);
+
+/// Who this collector says it is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// `service.name`, and the command in messages: the name that it was started under.
+    pub command: String,
+    /// `service.version`.
+    pub version: String,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self { command: "otelcore".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
+/// A collector that is built and has nothing open yet.
+pub struct Collector {
+    plan: Plan,
+    identity: Identity,
+    resource: Vec<(String, String)>,
+    log: Logger,
+}
+
+impl std::fmt::Debug for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collector").field("plan", &self.plan).finish_non_exhaustive()
+    }
+}
+
+/// Why a collector ended before its time.
+#[derive(Debug)]
+pub enum RunError {
+    /// A component could not start, or be made.
+    Start(StartError),
+    /// The system refused what the loop itself needs.
+    System(io::Error),
+}
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Start(e) => e.fmt(f),
+            Self::System(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+impl From<StartError> for RunError {
+    fn from(e: StartError) -> Self {
+        Self::Start(e)
+    }
+}
+
+impl From<io::Error> for RunError {
+    fn from(e: io::Error) -> Self {
+        Self::System(e)
+    }
+}
+
+impl Collector {
+    /// A collector that logs where its configuration says.
+    ///
+    /// # Errors
+    /// When a log file can't be opened.
+    pub fn new(plan: Plan, identity: Identity) -> Result<Self, RunError> {
+        let resource = resource(&plan, &identity);
+        let settings = plan.telemetry.logs.clone();
+        let mut outputs = Vec::new();
+        for path in &settings.output_paths {
+            let opened = otelcore_reactor::output(path);
+            outputs.push(opened.map_err(|e| StartError(format!("failed to create logger: open {path}: {e}")))?);
+        }
+        let lines = Lines::new(settings, &resource, outputs, otelcore_reactor::wall_clock);
+        Ok(Self { plan, identity, resource, log: Logger::new(Arc::new(lines)) })
+    }
+
+    /// The same, its records handed to `sink`: for a host program.
+    #[must_use]
+    pub fn with_log(plan: Plan, identity: Identity, sink: Arc<dyn LogSink>) -> Self {
+        let resource = resource(&plan, &identity);
+        Self { plan, identity, resource, log: Logger::new(sink) }
+    }
+
+    /// Its pen.
+    #[must_use]
+    pub fn log(&self) -> &Logger {
+        &self.log
+    }
+
+    /// Builds the graph of components. Nothing is opened by this.
+    ///
+    /// # Errors
+    /// What a component's settings ask for and can't be had.
+    pub fn graph(&self) -> Result<Graph, StartError> {
+        let plan = &self.plan;
+        let telemetry = Telemetry::new(plan.telemetry.level);
+        let budget = Arc::new(Budget::default());
+        let mut graph = GraphBuilder::new(budget.clone(), self.log.clone());
+        for settings in &plan.telemetry.metrics {
+            let page = OwnMetrics::new(settings.clone(), telemetry.clone(), self.resource.clone(), budget.clone());
+            graph.own(Box::new(page), self.log.clone());
+        }
+        let maker = Maker { plan, telemetry: &telemetry, budget: &budget, log: &self.log };
+        for id in &plan.started_extensions {
+            if let Some(settings) = plan.extensions.get(id) {
+                let (component, log) = maker.make(Kind::Extension, id, settings, "")?;
+                if let Component::Extension(extension) = component {
+                    graph.extension(extension, log);
+                }
+            }
+        }
+        let mut exporters = BTreeMap::new();
+        for (id, settings) in &plan.exporters {
+            let signals = plan.signals_of(Kind::Exporter, id);
+            if signals.is_empty() {
+                continue;
+            }
+            let (component, log) = maker.make(Kind::Exporter, id, settings, "")?;
+            if let Component::Exporter(exporter, sending) = component {
+                exporters.insert(id, graph.exporter(id.clone(), exporter, &sending, &signals, &telemetry, &log));
+            }
+        }
+        let mut receivers = BTreeMap::new();
+        for (id, settings) in &plan.receivers {
+            if plan.signals_of(Kind::Receiver, id).is_empty() {
+                continue;
+            }
+            let (component, _) = maker.make(Kind::Receiver, id, settings, "")?;
+            if let Component::Receiver(receiver) = component {
+                receivers.insert(id, graph.receiver(id.clone(), receiver));
+            }
+        }
+        for pipeline in &plan.pipelines {
+            let mut processors = Vec::new();
+            for id in &pipeline.processors {
+                let Some(settings) = plan.processors.get(id) else { continue };
+                let (component, _) = maker.make(Kind::Processor, id, settings, &pipeline.id.to_string())?;
+                if let Component::Processor(processor) = component {
+                    processors.push((id.clone(), processor));
+                }
+            }
+            let sources: Vec<_> = pipeline.receivers.iter().filter_map(|id| receivers.get(id).copied()).collect();
+            let sinks: Vec<_> = pipeline.exporters.iter().filter_map(|id| exporters.get(id).copied()).collect();
+            graph.pipeline(pipeline.id.clone(), pipeline.signal, &sources, processors, &sinks);
+        }
+        Ok(graph.build())
+    }
+
+    /// Builds and starts everything in `world`. The loop has not turned yet.
+    ///
+    /// # Errors
+    /// The first component that can't start; what had started is closed.
+    pub fn start(&self, mut world: Real) -> Result<Runner, RunError> {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let fields = [
+            ("Version", otelcore_pipeline::Field::Str(&self.identity.version)),
+            ("NumCPU", otelcore_pipeline::Field::Uint(cpus as u64)),
+        ];
+        self.log.info(&format!("Starting {}...", self.identity.command), &fields);
+        let mut graph = self.graph()?;
+        graph.start(&mut world)?;
+        self.log.info("Everything is ready. Begin running and processing data.", &[]);
+        Ok(Runner::new(world, graph))
+    }
+
+    /// Starts, and runs until `remote` or a signal handled by `signal` asks for the end.
+    ///
+    /// # Errors
+    /// A start that failed, or a system that can't wait for sockets any more.
+    pub fn run(&self, ready: impl FnOnce(Remote)) -> Result<Ending, RunError> {
+        let runner = self.start(Real::new()?)?;
+        ready(runner.remote());
+        Ok(runner.run(|_, _| {})?)
+    }
+}
+
+/// Makes instances.
+struct Maker<'a> {
+    plan: &'a Plan,
+    telemetry: &'a Telemetry,
+    budget: &'a Arc<Budget>,
+    log: &'a Logger,
+}
+
+impl Maker<'_> {
+    fn make(
+        &self,
+        kind: Kind,
+        id: &ComponentId,
+        settings: &Arc<dyn Settings>,
+        pipeline: &str,
+    ) -> Result<(Component, Logger), StartError> {
+        let signals = self.plan.signals_of(kind, id);
+        let signal = match signals.as_slice() {
+            [only] if kind == Kind::Exporter => only.name(),
+            _ => "",
+        };
+        let scope = Scope { kind: kind.name(), id: id.to_string(), signal, pipeline: pipeline.to_owned() };
+        let log = self.log.scoped(scope);
+        let build = Build { id, signals: &signals, telemetry: self.telemetry, log: log.clone(), budget: self.budget };
+        let made = settings.create(&build);
+        made.map(|component| (component, log)).map_err(|e| match kind {
+            Kind::Extension => {
+                StartError(format!("failed to build extensions: failed to create extension \"{id}\": {e}"))
+            }
+            _ => StartError(format!("failed to build pipelines: failed to create \"{id}\" {}: {e}", kind.name())),
+        })
+    }
+}
+
+/// The collector's own resource: three defaults, and what the user says.
+fn resource(plan: &Plan, identity: &Identity) -> Vec<(String, String)> {
+    let mut all = BTreeMap::from([
+        ("service.instance.id".to_owned(), otelcore_reactor::uuid()),
+        ("service.name".to_owned(), identity.command.clone()),
+        ("service.version".to_owned(), identity.version.clone()),
+    ]);
+    for (name, value) in &plan.telemetry.resource {
+        match value {
+            Some(value) => all.insert(name.clone(), value.clone()),
+            None => all.remove(name),
+        };
+    }
+    all.into_iter().collect()
+}

@@ -1,0 +1,139 @@
+//! Our own metrics on a page of their own, `localhost:8888/metrics` by default.
+
+use otelcore_exposition::{Kind, put_family, put_histogram, put_label, put_sample};
+use otelcore_net::settings::{HttpServer, HttpServerDefaults};
+use otelcore_net::{Page, PageServer, not_found};
+use otelcore_pipeline::{
+    Budget, Cx, Detail, Event, Extension, Family, FamilyKind, Gauge, StartError, Telemetry, Value,
+};
+use std::sync::Arc;
+
+use super::telemetry::MetricsPage;
+
+/// The page.
+pub(crate) struct OwnMetrics {
+    settings: MetricsPage,
+    server: PageServer,
+    telemetry: Telemetry,
+    resource: Vec<(String, String)>,
+    process: ProcessMetrics,
+    budget: Arc<Budget>,
+}
+
+/// What is read from the system whenever somebody looks.
+struct ProcessMetrics {
+    uptime: Gauge,
+    cpu: Gauge,
+    rss: Gauge,
+    heap: Gauge,
+    virtual_size: Gauge,
+    held: Gauge,
+}
+
+impl ProcessMetrics {
+    fn new(telemetry: &Telemetry) -> Self {
+        let float = |name, help| telemetry.float_counter(Detail::Basic, name, help, Vec::new());
+        let gauge = |name, help| telemetry.gauge(Detail::Basic, name, help, Vec::new());
+        Self {
+            uptime: float("otelcol_process_uptime", "Uptime of the process [Alpha]"),
+            cpu: float("otelcol_process_cpu_seconds", "Total CPU user and system time in seconds [Alpha]"),
+            rss: gauge("otelcol_process_memory_rss", "Total physical memory (resident set size) [Alpha]"),
+            heap: gauge(
+                "otelcol_process_runtime_heap_alloc_bytes",
+                "Bytes of allocated heap objects: resident memory that no file backs [Alpha]",
+            ),
+            virtual_size: gauge(
+                "otelcol_process_runtime_total_sys_memory_bytes",
+                "Total bytes of memory obtained from the OS [Alpha]",
+            ),
+            held: gauge("otelcore_held_bytes", "Bytes of telemetry that the collector holds, counted exactly"),
+        }
+    }
+}
+
+impl OwnMetrics {
+    pub(crate) fn new(
+        settings: MetricsPage,
+        telemetry: Telemetry,
+        resource: Vec<(String, String)>,
+        budget: Arc<Budget>,
+    ) -> Self {
+        let listen = settings.endpoint();
+        let defaults = HttpServerDefaults::pages("localhost:8888");
+        let server = PageServer::new(&HttpServer::with_defaults(listen, &defaults));
+        let process = ProcessMetrics::new(&telemetry);
+        Self { settings, server, telemetry, resource, process, budget }
+    }
+
+    fn refresh(process: &ProcessMetrics, budget: &Budget, cx: &mut Cx<'_>) {
+        let sample = cx.process();
+        process.uptime.set_float(sample.uptime.as_secs_f64());
+        process.cpu.set_float(sample.cpu_seconds);
+        process.rss.set(sample.resident);
+        process.heap.set(sample.anonymous);
+        process.virtual_size.set(sample.virtual_size);
+        process.held.set(budget.held());
+    }
+}
+
+impl Extension for OwnMetrics {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let MetricsPage { host, port, .. } = &self.settings;
+        self.server.open(cx, 0).map(|_| ()).map_err(|e| {
+            StartError(format!(
+                "failed to create meter provider: binding address {host}:{port} for Prometheus exporter: {e}"
+            ))
+        })
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
+        let Self { server, telemetry, resource, process, settings, budget } = self;
+        server.event(cx, local, &event, |cx, head| {
+            if head.path() != "/metrics" {
+                return not_found();
+            }
+            Self::refresh(process, budget, cx);
+            let body = render(&telemetry.read(), resource, settings.type_suffix);
+            Page::new(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", body)
+        });
+    }
+}
+
+fn render(families: &[Family], resource: &[(String, String)], type_suffix: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(8192);
+    let mut block = Vec::new();
+    for family in families {
+        let kind = match family.kind {
+            FamilyKind::Counter => Kind::Counter,
+            FamilyKind::Gauge => Kind::Gauge,
+            FamilyKind::Histogram => Kind::Histogram,
+        };
+        let suffix = if type_suffix && family.kind == FamilyKind::Counter { "_total" } else { "" };
+        let name = format!("{}{suffix}", family.name);
+        put_family(&mut out, name.as_bytes(), family.help.as_bytes(), kind);
+        for sample in &family.samples {
+            block.clear();
+            for (label, value) in &sample.labels {
+                put_label(&mut block, label.as_bytes(), value.as_bytes());
+            }
+            match &sample.value {
+                Value::Number(v) => put_sample(&mut out, name.as_bytes(), &block, *v, None),
+                Value::Histogram { bounds, counts, sum } => {
+                    let mut seen = 0;
+                    let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
+                        seen += count;
+                        (*bound, seen)
+                    });
+                    put_histogram(&mut out, name.as_bytes(), &block, buckets, (*sum, counts.iter().sum()), None);
+                }
+            }
+        }
+    }
+    put_family(&mut out, b"target_info", b"Target metadata", Kind::Gauge);
+    block.clear();
+    for (key, value) in resource {
+        put_label(&mut block, key.replace(['.', '-'], "_").as_bytes(), value.as_bytes());
+    }
+    put_sample(&mut out, b"target_info", &block, 1.0, None);
+    out
+}

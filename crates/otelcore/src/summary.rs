@@ -1,0 +1,203 @@
+//! The `summary` exporter of the embedded default: what has come in, by service, on the terminal.
+//!
+//! On a terminal the table is redrawn in place every second; elsewhere one line a period says what is new.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::time::Duration;
+
+use otelcore_config::{ComponentId, Section};
+use otelcore_pdata::Signal;
+use otelcore_pdata::views::{AnyValue, Resource, ResourceLogs, ResourceMetrics, ResourceSpans, entries};
+use otelcore_pipeline::{
+    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Mono, Outcome, Payload, SendingSettings,
+    Settings, StartError,
+};
+
+/// Services that are told apart; what comes after them is counted as one.
+const SERVICES: usize = 100;
+
+/// Makes `summary` exporters.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SummaryFactory {
+    /// Whether standard output is a terminal, to redraw on.
+    pub(crate) terminal: bool,
+}
+
+impl Factory for SummaryFactory {
+    fn about(&self) -> About {
+        About { kind: Kind::Exporter, type_name: "summary", aliases: &[], signals: &Signal::ALL, stability: "Alpha" }
+    }
+
+    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn Settings>> {
+        s.finish();
+        Some(Box::new(*self))
+    }
+}
+
+impl Settings for SummaryFactory {
+    fn create(&self, _: &Build<'_>) -> Result<Component, StartError> {
+        let summary = Summary { terminal: self.terminal, ..Summary::default() };
+        Ok(Component::Exporter(Box::new(summary), SendingSettings::direct()))
+    }
+}
+
+/// Items of one service, by signal.
+type Counts = [u64; 3];
+
+#[derive(Default)]
+struct Summary {
+    terminal: bool,
+    output: Option<Box<dyn Write>>,
+    services: BTreeMap<String, Counts>,
+    total: Counts,
+    shown: Counts,
+    /// Lines of the table that stand on the terminal.
+    lines: usize,
+    since: Mono,
+}
+
+impl Summary {
+    fn period(&self) -> Duration {
+        Duration::from_secs(if self.terminal { 1 } else { 10 })
+    }
+
+    fn count(&mut self, service: &[u8], signal: Signal, items: u32) {
+        let mut name = String::from_utf8_lossy(service).into_owned();
+        if !self.services.contains_key(&name) && self.services.len() >= SERVICES {
+            name = "(others)".to_owned();
+        }
+        // Control characters would play with the terminal.
+        name.retain(|c| !c.is_control());
+        self.services.entry(name).or_default()[signal as usize] += u64::from(items);
+        self.total[signal as usize] += u64::from(items);
+    }
+
+    /// The whole table.
+    fn table(&self, elapsed: Duration) -> String {
+        let mut out = String::new();
+        let seconds = elapsed.as_secs_f64().max(0.001);
+        let _ = writeln!(out, "{:<32} {:>12} {:>14} {:>12}", "service", "spans", "metric points", "log records");
+        for (name, [spans, points, records]) in &self.services {
+            let _ = writeln!(out, "{:<32.32} {spans:>12} {points:>14} {records:>12}", name);
+        }
+        let [spans, points, records] = self.total;
+        let _ = writeln!(out, "{:<32} {spans:>12} {points:>14} {records:>12}", "all");
+        let rates = [0, 1, 2].map(|i| (self.total[i] - self.shown[i]) as f64 / seconds);
+        let _ = writeln!(out, "{:<32} {:>12.0} {:>14.0} {:>12.0}", "a second", rates[0], rates[1], rates[2]);
+        out
+    }
+
+    fn line(&self) -> Option<String> {
+        let [spans, points, records] = [0, 1, 2].map(|i| self.total[i] - self.shown[i]);
+        if spans + points + records == 0 {
+            return None;
+        }
+        let services = self.services.len();
+        let [all_spans, all_points, all_records] = self.total;
+        Some(format!(
+            "received {spans} spans, {points} metric points, {records} log records (in all {all_spans}, {all_points}, {all_records}; services: {services})\n"
+        ))
+    }
+
+    fn show(&mut self, now: Mono) {
+        let text = if self.terminal {
+            if self.total == [0; 3] {
+                return;
+            }
+            let table = self.table(now.since(self.since));
+            // Up to the first line of the last table, and clear from there.
+            let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
+            self.lines = table.lines().count();
+            format!("{up}{table}")
+        } else {
+            self.line().unwrap_or_default()
+        };
+        self.shown = self.total;
+        self.since = now;
+        if let Some(output) = &mut self.output {
+            // A reader that has gone misses the summary, nothing else.
+            let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+        }
+    }
+}
+
+fn service<'a>(resource: &Resource<'a>) -> &'a [u8] {
+    match resource.attributes().find(|kv| kv.key == b"service.name").map(|kv| kv.value) {
+        Some(AnyValue::String(name)) if !name.is_empty() => name,
+        _ => b"unknown_service",
+    }
+}
+
+impl Exporter for Summary {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        self.output = Some(cx.output("stdout").map_err(|e| StartError(e.to_string()))?);
+        self.since = cx.now();
+        let at = cx.now() + self.period();
+        cx.arm(0, at);
+        Ok(())
+    }
+
+    fn send(&mut self, _: &mut Cx<'_>, job: JobId, payload: &Payload, _: Mono, done: &mut Done) {
+        match payload.signal {
+            Signal::Traces => entries::<ResourceSpans<'_>>(&payload.body).for_each(|r| {
+                let spans = r.scope_spans().map(|s| s.spans().count()).sum::<usize>();
+                self.count(service(&r.resource), Signal::Traces, u32::try_from(spans).unwrap_or(u32::MAX));
+            }),
+            Signal::Logs => entries::<ResourceLogs<'_>>(&payload.body).for_each(|r| {
+                let records = r.scope_logs().map(|s| s.log_records().count()).sum::<usize>();
+                self.count(service(&r.resource), Signal::Logs, u32::try_from(records).unwrap_or(u32::MAX));
+            }),
+            // Points are counted by the walk; which of several resources they belong to is the first one's name.
+            Signal::Metrics => {
+                let first = entries::<ResourceMetrics<'_>>(&payload.body).next();
+                let name = first.map_or(&b"unknown_service"[..], |r| service(&r.resource));
+                self.count(name, Signal::Metrics, payload.items());
+            }
+        }
+        done.push(job, Outcome::Delivered);
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, _: &mut Done) {
+        if matches!(event, Event::Timer) {
+            let now = cx.now();
+            self.show(now);
+            let at = now + self.period();
+            cx.arm(0, at);
+        }
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now();
+        self.show(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_new_and_nothing_when_nothing_is() {
+        let mut summary = Summary::default();
+        assert_eq!(summary.line(), None);
+        summary.count(b"cart", Signal::Traces, 3);
+        summary.count(b"shop\x1b[2J", Signal::Logs, 1);
+        let line = summary.line().unwrap();
+        assert!(line.starts_with("received 3 spans, 0 metric points, 1 log records"), "{line}");
+        assert!(summary.table(Duration::from_secs(1)).contains("shop[2J"), "control characters are taken out");
+        summary.shown = summary.total;
+        assert_eq!(summary.line(), None);
+    }
+
+    #[test]
+    fn services_are_bounded() {
+        let mut summary = Summary::default();
+        for i in 0..1000 {
+            summary.count(format!("s{i}").as_bytes(), Signal::Traces, 1);
+        }
+        assert_eq!(summary.services.len(), SERVICES + 1);
+        assert_eq!(summary.services["(others)"][0], 900);
+    }
+}
