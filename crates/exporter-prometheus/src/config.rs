@@ -1,0 +1,331 @@
+//! The `prometheus` section.
+
+use std::time::Duration;
+
+use otelcore_config::{ComponentId, Dur, Flavour, Section};
+use otelcore_net::settings::{HttpServer, HttpServerDefaults};
+use otelcore_pdata::Signal;
+use otelcore_pipeline::{About, Build, Component, Factory, Kind, QueueSettings, SendingSettings, Settings, StartError};
+
+use crate::exporter::PrometheusExporter;
+use crate::names::Strategy;
+use crate::report::Report;
+
+/// Settings of a `prometheus` exporter.
+#[derive(Clone, Debug)]
+pub struct Prometheus {
+    /// Where scrapers come to.
+    pub server: HttpServer,
+    /// `sending_queue`, off by default.
+    pub queue: QueueSettings,
+    /// What the page shows.
+    pub page: PageSettings,
+}
+
+/// What the page shows; [`Default`] gives the Go collector's defaults.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PageSettings {
+    /// In front of every name.
+    pub namespace: String,
+    /// On every series but `target_info`.
+    pub const_labels: Vec<(String, String)>,
+    /// Print the times of points.
+    pub send_timestamps: bool,
+    /// A series goes this long after its last point; zero hides everything. Default 5 minutes.
+    pub metric_expiration: Duration,
+    /// Resource attributes that become labels.
+    pub resource_labels: ResourceLabels,
+    /// Leave the labels `otel_scope_*` out.
+    pub without_scope_info: bool,
+    /// How names are made.
+    pub strategy: Strategy,
+}
+
+impl Default for PageSettings {
+    fn default() -> Self {
+        Self {
+            namespace: String::new(),
+            const_labels: Vec::new(),
+            send_timestamps: false,
+            metric_expiration: Duration::from_mins(5),
+            resource_labels: ResourceLabels::default(),
+            without_scope_info: false,
+            strategy: Strategy::default(),
+        }
+    }
+}
+
+/// Resource attributes that are copied onto points, by patterns of `*` and `?`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ResourceLabels {
+    /// Keys to copy.
+    pub included: Vec<String>,
+    /// Keys not to copy after all.
+    pub excluded: Vec<String>,
+}
+
+impl ResourceLabels {
+    /// Nothing is copied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.included.is_empty()
+    }
+
+    /// Whether an attribute is copied.
+    #[must_use]
+    pub fn wants(&self, key: &[u8]) -> bool {
+        let any = |patterns: &[String]| patterns.iter().any(|p| matches(p.as_bytes(), key));
+        any(&self.included) && !any(&self.excluded)
+    }
+}
+
+/// `*` is any text, `?` one character.
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t, mut star) = (0, 0, None);
+    while let Some(&b) = text.get(t) {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(b'?') => {
+                p += 1;
+                t += 1;
+                while text.get(t).is_some_and(|b| b & 0xc0 == 0x80) {
+                    t += 1;
+                }
+            }
+            Some(c) if *c == b => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                // The last star takes one byte more.
+                Some((at, taken)) => {
+                    star = Some((at, taken + 1));
+                    (p, t) = (at + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern.get(p..).unwrap_or_default().iter().all(|b| *b == b'*')
+}
+
+impl Settings for Prometheus {
+    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+        let report = Report::new(build.telemetry, &build.id.to_string(), build.log.clone());
+        let exporter = PrometheusExporter::new(self, report, build.log.clone());
+        let sending = SendingSettings { queue: self.queue.clone(), ..SendingSettings::direct() };
+        Ok(Component::Exporter(Box::new(exporter), sending))
+    }
+}
+
+/// Makes `prometheus` exporters.
+#[derive(Debug)]
+pub struct PrometheusFactory;
+
+impl Factory for PrometheusFactory {
+    fn about(&self) -> About {
+        About {
+            kind: Kind::Exporter,
+            type_name: "prometheus",
+            aliases: &[],
+            signals: &[Signal::Metrics],
+            stability: "Beta",
+        }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        let blank = s.str("endpoint", "").trim().is_empty();
+        if blank {
+            s.error("endpoint", "expecting a non-blank address to run the Prometheus metrics handler")
+                .hint("write `endpoint: \"0.0.0.0:8889\"`");
+        }
+        let server = HttpServer::parse(&mut s, &HttpServerDefaults::pages("localhost:0"));
+        let expiration = s.duration("metric_expiration", Dur::from_secs(300));
+        if expiration.nanos() == 0 {
+            s.warn("metric_expiration", "with a metric_expiration of zero every series is hidden at once")
+                .hint("write a large duration to keep series for good");
+        }
+        let page = PageSettings {
+            namespace: s.str("namespace", ""),
+            const_labels: const_labels(&mut s),
+            send_timestamps: s.bool("send_timestamps", false),
+            metric_expiration: Duration::from_nanos(expiration.nanos()),
+            resource_labels: resource_labels(&mut s),
+            without_scope_info: s.bool("without_scope_info", false),
+            strategy: strategy(&mut s),
+        };
+        if s.bool("enable_open_metrics", false) {
+            s.warn("enable_open_metrics", "OpenMetrics is not supported yet: scrapers get the text format 0.0.4");
+        }
+        let queue = QueueSettings::parse(s.optional("sending_queue", Flavour::None));
+        s.finish();
+        let server = server.filter(|_| !blank)?;
+        Some(Box::new(Prometheus { server, queue, page }))
+    }
+}
+
+fn const_labels(s: &mut Section<'_>) -> Vec<(String, String)> {
+    let labels = s.str_map("const_labels");
+    for (name, _) in &labels {
+        if name.is_empty() || name.starts_with("__") {
+            s.warn("const_labels", format!("{name:?} is not a valid label name: every series will be dropped for it"));
+        }
+    }
+    labels
+}
+
+fn strategy(s: &mut Section<'_>) -> Strategy {
+    let word = s.str("translation_strategy", "");
+    let strategy = Strategy::from_word(&word);
+    if strategy.is_none() {
+        let known = [
+            "UnderscoreEscapingWithSuffixes",
+            "UnderscoreEscapingWithoutSuffixes",
+            "NoUTF8EscapingWithSuffixes",
+            "NoTranslation",
+        ];
+        let help = otelcore_config::nearest(&word, known).map(|near| format!("did you mean `{near}`?"));
+        s.error("translation_strategy", format!("invalid translation_strategy: {word}")).maybe_hint(help);
+    }
+    if s.has("add_metric_suffixes") {
+        let kept = s.bool("add_metric_suffixes", true);
+        if kept {
+            s.deprecated("add_metric_suffixes", "translation_strategy: UnderscoreEscapingWithSuffixes");
+        } else {
+            s.warn("add_metric_suffixes", "'add_metric_suffixes' has no effect any more, as in the Go collector")
+                .hint("write translation_strategy: UnderscoreEscapingWithoutSuffixes");
+        }
+    } else {
+        let _ = s.bool("add_metric_suffixes", true);
+    }
+    strategy.unwrap_or_default()
+}
+
+fn resource_labels(s: &mut Section<'_>) -> ResourceLabels {
+    if s.has("resource_constant_labels") && s.has("resource_to_telemetry_conversion") {
+        s.error(
+            "resource_to_telemetry_conversion",
+            "`resource_to_telemetry_conversion` and `resource_constant_labels` can't be used together",
+        )
+        .hint("keep `resource_constant_labels`");
+    }
+    let mut new = s.section("resource_constant_labels");
+    let mut labels =
+        ResourceLabels { included: new.str_list("included", &[]), excluded: new.str_list("excluded", &[]) };
+    new.finish();
+    let mut old = s.section("resource_to_telemetry_conversion");
+    let enabled = old.bool("enabled", false);
+    let without_service = old.bool("exclude_service_attributes", false);
+    old.finish();
+    if enabled {
+        labels.included = vec!["*".to_owned()];
+        if without_service {
+            let service = ["service.name", "service.namespace", "service.instance.id"];
+            labels.excluded = service.map(str::to_owned).to_vec();
+        }
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use otelcore_config::{Diagnostics, from_yaml};
+
+    use super::*;
+
+    #[test]
+    fn wildcards_match_as_they_do_in_a_shell() {
+        let table = [
+            ("*", "", true),
+            ("host.*", "host.name", true),
+            ("host.*", "hostname", false),
+            ("*.name", "k8s.pod.name", true),
+            ("k8s.*.name", "k8s.pod.name", true),
+            ("k8s.*.name", "k8s.pod.uid", false),
+            ("a?c", "abc", true),
+            ("a?c", "aéc", true),
+            ("a?c", "ac", false),
+            ("a**b", "axxb", true),
+            ("a", "a", true),
+            ("", "a", false),
+        ];
+        for (pattern, key, expected) in table {
+            assert_eq!(matches(pattern.as_bytes(), key.as_bytes()), expected, "{pattern} {key}");
+        }
+    }
+
+    fn parse(yaml: &str) -> (Option<Prometheus>, String) {
+        let d = Diagnostics::new();
+        let node = from_yaml(yaml, &d);
+        let section = Section::new(node.as_ref(), "exporters::prometheus", &d);
+        let parsed = PrometheusFactory.parse(&"prometheus".parse().unwrap(), section);
+        let any: Option<Box<dyn std::any::Any>> = parsed.map(|p| p as _);
+        (any.and_then(|p| p.downcast().ok()).map(|p| *p), d.to_text(false))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_go_collector() {
+        let (parsed, said) = parse("endpoint: 127.0.0.1:8889");
+        let parsed = parsed.unwrap();
+        assert_eq!((parsed.page, parsed.queue.enabled, said.as_str()), (PageSettings::default(), false, ""));
+    }
+
+    #[test]
+    fn a_blank_endpoint_is_an_error_with_its_place() {
+        for yaml in ["namespace: x", "endpoint: ' '"] {
+            let (parsed, said) = parse(yaml);
+            assert!(parsed.is_none());
+            assert!(said.contains("expecting a non-blank address to run the Prometheus metrics handler"), "{said}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let (parsed, said) = parse(
+            "endpoint: :8889\nnamespace: ns\nconst_labels: {a: x, b: y}\nsend_timestamps: true\n\
+             metric_expiration: 180m\nresource_to_telemetry_conversion: {enabled: true, exclude_service_attributes: true}\n\
+             without_scope_info: true\ntranslation_strategy: NoTranslation\nsending_queue: {queue_size: 5}\n",
+        );
+        assert_eq!(said, "");
+        let parsed = parsed.unwrap();
+        assert!(parsed.queue.enabled);
+        let excluded = ["service.name", "service.namespace", "service.instance.id"].map(str::to_owned).to_vec();
+        let expected = PageSettings {
+            namespace: "ns".to_owned(),
+            const_labels: vec![("a".to_owned(), "x".to_owned()), ("b".to_owned(), "y".to_owned())],
+            send_timestamps: true,
+            metric_expiration: Duration::from_hours(3),
+            resource_labels: ResourceLabels { included: vec!["*".to_owned()], excluded },
+            without_scope_info: true,
+            strategy: Strategy::NoTranslation,
+        };
+        assert_eq!(parsed.page, expected);
+    }
+
+    #[test]
+    fn what_has_no_effect_or_is_wrong_is_said() {
+        let table = [
+            ("add_metric_suffixes: false", true, "UnderscoreEscapingWithoutSuffixes"),
+            ("add_metric_suffixes: true", true, "deprecated"),
+            ("enable_open_metrics: true", true, "OpenMetrics is not supported yet"),
+            ("metric_expiration: 0s", true, "every series is hidden"),
+            ("const_labels: {__x: y}", true, "not a valid label name"),
+            ("translation_strategy: Nope", true, "invalid translation_strategy: Nope"),
+            ("resource_constant_labels: {enabled: true}", true, "has invalid keys: enabled"),
+            (
+                "resource_constant_labels: {included: [a]}\nresource_to_telemetry_conversion: {enabled: true}",
+                true,
+                "can't be used together",
+            ),
+            ("tls: {cert_file: x}", true, "TLS is not supported yet"),
+            ("retry_on_failure: {}", true, "invalid keys: retry_on_failure"),
+        ];
+        for (yaml, _, expected) in table {
+            let (_, said) = parse(&format!("endpoint: :8889\n{yaml}\n"));
+            assert!(said.contains(expected), "{yaml}: {said}");
+        }
+    }
+}

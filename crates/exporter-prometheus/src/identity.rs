@@ -1,0 +1,124 @@
+//! What makes a series the same series.
+//!
+//! The identity is a byte string: job and instance, scope, metric type and name, then the point's attributes sorted by
+//! key, values by their text (int 1 equals "1"). It is built in buffers that are kept, so that looking a series up
+//! allocates nothing; the text is also what the labels are made from.
+
+use otelcore_pdata::text::put_value;
+use otelcore_pdata::views::{AnyValue, KeyValue, Repeated, ScopeMetrics};
+use smallvec::SmallVec;
+
+/// Appends a length and the bytes.
+pub(crate) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_with(out, |out| out.extend_from_slice(bytes));
+}
+
+/// Appends what `write` writes, and its length in front. OTLP bodies are far below 4 GiB.
+fn put_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write(out);
+    let len = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
+    if let Some(place) = out.get_mut(at..at + 4) {
+        place.copy_from_slice(&len.to_le_bytes());
+    }
+}
+
+/// Takes one byte string off the front.
+fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (len, rest) = bytes.split_first_chunk::<4>()?;
+    let (taken, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+/// Keys and values of a byte string made by [`put_attributes`].
+#[derive(Clone, Copy)]
+pub(crate) struct Pairs<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((take(&mut self.0)?, take(&mut self.0)?))
+    }
+}
+
+fn put_pair(out: &mut Vec<u8>, key: &[u8], value: AnyValue<'_>) {
+    put(out, key);
+    match value {
+        AnyValue::String(text) => put(out, text),
+        other => put_with(out, |out| put_value(out, other)),
+    }
+}
+
+/// Appends attributes sorted by key, with `over` put over them: its values win and its other keys are added. `over` is
+/// sorted the same way.
+pub(crate) fn put_attributes<'a>(out: &mut Vec<u8>, attributes: Repeated<'a, KeyValue<'a>>, over: &[u8]) {
+    let mut sorted: SmallVec<[KeyValue<'_>; 12]> = attributes.collect();
+    if !sorted.is_sorted_by_key(|kv| kv.key) {
+        sorted.sort_unstable_by_key(|kv| kv.key);
+    }
+    let mut over = Pairs(over).peekable();
+    for kv in &sorted {
+        while let Some((key, value)) = over.next_if(|(key, _)| *key < kv.key) {
+            put(out, key);
+            put(out, value);
+        }
+        if over.peek().is_none_or(|(key, _)| *key != kv.key) {
+            put_pair(out, kv.key, kv.value);
+        }
+    }
+    for (key, value) in over {
+        put(out, key);
+        put(out, value);
+    }
+}
+
+/// What of a series' identity stands before its attributes, read back.
+pub(crate) struct Stem<'a> {
+    pub(crate) job: Option<&'a [u8]>,
+    pub(crate) instance: Option<&'a [u8]>,
+    pub(crate) scope: Scope<'a>,
+}
+
+/// The identity of a scope, read back.
+pub(crate) struct Scope<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) version: &'a [u8],
+    pub(crate) schema_url: &'a [u8],
+    pub(crate) attributes: Pairs<'a>,
+}
+
+/// Appends job and instance. Being absent and being empty are two things.
+pub(crate) fn put_target(out: &mut Vec<u8>, job: Option<&[u8]>, instance: Option<&[u8]>) {
+    for part in [job, instance] {
+        out.push(u8::from(part.is_some()));
+        put(out, part.unwrap_or_default());
+    }
+}
+
+/// Appends the scope.
+pub(crate) fn put_scope(out: &mut Vec<u8>, metrics: &ScopeMetrics<'_>) {
+    let scope = metrics.scope;
+    put(out, scope.name);
+    put(out, scope.version);
+    put(out, metrics.schema_url);
+    put_with(out, |out| put_attributes(out, scope.attributes(), &[]));
+}
+
+impl<'a> Stem<'a> {
+    /// Reads what [`put_target`] and [`put_scope`] wrote.
+    pub(crate) fn read(mut bytes: &'a [u8]) -> Option<Self> {
+        let mut part = || {
+            let (present, rest) = bytes.split_first()?;
+            bytes = rest;
+            let text = take(&mut bytes)?;
+            Some((*present == 1).then_some(text))
+        };
+        let (job, instance) = (part()?, part()?);
+        let mut text = || take(&mut bytes);
+        let (name, version, schema_url, attributes) = (text()?, text()?, text()?, Pairs(text()?));
+        Some(Self { job, instance, scope: Scope { name, version, schema_url, attributes } })
+    }
+}

@@ -1,0 +1,173 @@
+//! Labels: names by rule, sorted, rendered once into a block for the page.
+//!
+//! One bad label costs the series, not only itself, as in the Go collector. `target_info` alone merges labels that come
+//! to one name.
+
+use otelcore_exposition::{put_label, put_underscored};
+
+use crate::config::PageSettings;
+use crate::identity::{Pairs, Stem};
+use crate::report::Reason;
+
+/// The labels of one series as they stand on a page.
+pub(crate) struct Block {
+    pub(crate) bytes: Box<[u8]>,
+    pub(crate) labels: usize,
+}
+
+/// Why a series has no labels: the reason, and a sentence.
+pub(crate) type Fault = (Reason, String);
+
+fn lossy(text: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(text)
+}
+
+/// The label name for an attribute key.
+pub(crate) fn label_name(key: &[u8], keeps_utf8: bool) -> Result<Vec<u8>, Fault> {
+    if key.is_empty() {
+        return Err((Reason::Label, "label name is empty".to_owned()));
+    }
+    let mut name = Vec::with_capacity(key.len() + 4);
+    if keeps_utf8 {
+        name.extend_from_slice(key);
+    } else {
+        if key[0].is_ascii_digit() {
+            name.extend_from_slice(b"key_");
+        }
+        for chunk in key.utf8_chunks() {
+            let clean = |c: char| if c.is_ascii_alphanumeric() { c as u8 } else { b'_' };
+            name.extend(chunk.valid().chars().map(clean));
+            name.extend(chunk.invalid().iter().map(|_| b'_'));
+        }
+    }
+    if name.iter().all(|b| *b == b'_') {
+        let key = lossy(key);
+        return Err((Reason::Label, format!("label name {key:?} comes to underscores only")));
+    }
+    Ok(name)
+}
+
+/// What the client library of the Go collector checks.
+fn check(name: &[u8], value: &[u8]) -> Result<(), Fault> {
+    if name.is_empty() || name.starts_with(b"__") || str::from_utf8(name).is_err() {
+        return Err((Reason::Label, format!("{:?} is not a valid label name", lossy(name))));
+    }
+    if str::from_utf8(value).is_err() {
+        return Err((Reason::Label, format!("label {:?} has a value that is not valid UTF-8", lossy(name))));
+    }
+    Ok(())
+}
+
+/// Sorts by name, before escaping, and renders.
+fn render(mut labels: Vec<(Vec<u8>, &[u8])>, metric: &[u8]) -> Result<Block, Fault> {
+    for (name, value) in &labels {
+        check(name, value)?;
+    }
+    labels.sort();
+    if labels.windows(2).any(|w| w[0].0 == w[1].0) {
+        let message = format!("duplicate label names in constant and variable labels for metric {:?}", lossy(metric));
+        return Err((Reason::DuplicateLabel, message));
+    }
+    let mut bytes = Vec::with_capacity(labels.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
+    let mut wire = Vec::new();
+    for (name, value) in &labels {
+        wire.clear();
+        put_underscored(&mut wire, name);
+        put_label(&mut bytes, &wire, value);
+    }
+    Ok(Block { bytes: bytes.into(), labels: labels.len() })
+}
+
+/// The block of a series: attributes, scope, job, instance, constant labels.
+pub(crate) fn series_block(
+    settings: &PageSettings,
+    stem: &Stem<'_>,
+    attributes: Pairs<'_>,
+    metric: &[u8],
+    is_summary: bool,
+) -> Result<Block, Fault> {
+    let utf8 = settings.strategy.keeps_utf8();
+    let mut labels: Vec<(Vec<u8>, &[u8])> = Vec::with_capacity(16);
+    for (key, value) in attributes {
+        labels.push((label_name(key, utf8)?, value));
+    }
+    if !settings.without_scope_info {
+        let scope = &stem.scope;
+        labels.push((b"otel_scope_name".to_vec(), scope.name));
+        labels.push((b"otel_scope_version".to_vec(), scope.version));
+        labels.push((b"otel_scope_schema_url".to_vec(), scope.schema_url));
+        for (key, value) in scope.attributes.filter(|(k, _)| !matches!(*k, b"name" | b"version" | b"schema_url")) {
+            labels.push((label_name(&[b"otel_scope_", key].concat(), utf8)?, value));
+        }
+    }
+    labels.extend(stem.job.map(|v| (b"job".to_vec(), v)));
+    labels.extend(stem.instance.map(|v| (b"instance".to_vec(), v)));
+    labels.extend(settings.const_labels.iter().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes())));
+    if is_summary && labels.iter().any(|(n, _)| n == b"quantile") {
+        let metric = lossy(metric);
+        let message = format!("collected metric {metric:?} must not have an explicit \"quantile\" label");
+        return Err((Reason::Quantile, message));
+    }
+    render(labels, metric)
+}
+
+/// The block of `target_info`. Attributes that come to one name are joined in their order.
+///
+/// # Errors
+/// [`Reason::Label`] from the rule for names spoils every `target_info` of the page: `Err(Some)`; a label that is only
+/// not allowed spoils its own: `Err(None)`.
+pub(crate) fn target_block<'a>(
+    attributes: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    job: &[u8],
+    instance: &[u8],
+    utf8: bool,
+) -> Result<Block, Option<Fault>> {
+    let mut labels: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for (key, value) in attributes {
+        let name = label_name(key, utf8).map_err(Some)?;
+        match labels.iter_mut().find(|(n, _)| *n == name) {
+            Some((_, joined)) => {
+                joined.push(b';');
+                joined.extend_from_slice(value);
+            }
+            None => labels.push((name, value.to_vec())),
+        }
+    }
+    labels.retain(|(n, _)| n != b"job" && n != b"instance");
+    labels.push((b"job".to_vec(), job.to_vec()));
+    labels.push((b"instance".to_vec(), instance.to_vec()));
+    let labels = labels.iter().map(|(n, v)| (n.clone(), v.as_slice())).collect();
+    render(labels, b"target_info").map_err(|_| None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_names_follow_the_rules() {
+        let name = |key: &str, utf8| label_name(key.as_bytes(), utf8).ok().map(|n| String::from_utf8(n).unwrap());
+        let table = [
+            ("http.method", Some("http_method"), Some("http.method")),
+            ("a..b", Some("a__b"), Some("a..b")),
+            ("a:b", Some("a_b"), Some("a:b")),
+            ("0x", Some("key_0x"), Some("0x")),
+            ("_x", Some("_x"), Some("_x")),
+            ("", None, None),
+            ("é", None, Some("é")),
+            ("...", None, Some("...")),
+            ("__", None, None),
+            ("é1", Some("_1"), Some("é1")),
+            ("__name__", Some("__name__"), Some("__name__")),
+        ];
+        for (key, escaped, kept) in table {
+            assert_eq!(name(key, false).as_deref(), escaped, "{key}");
+            assert_eq!(name(key, true).as_deref(), kept, "{key}");
+        }
+    }
+
+    #[test]
+    fn reserved_names_and_values_that_are_not_utf_8_are_refused() {
+        assert!(check(b"__x", b"").is_err() && check(b"x", b"\xff").is_err() && check(b"_x", b"").is_ok());
+    }
+}

@@ -1,0 +1,31 @@
+//! The `prometheus` exporter.
+//!
+//! Points update *series*, kept by identity; a scrape writes them out. Names and labels are translated once, when a
+//! series is made, and are kept as bytes: a point of a known series costs a hash, a comparison and a store, a scrape
+//! copies name, labels and value. [`Registry`] is all of that without sockets or clock; the exporter adds the page
+//! server, a timer for expiry, and gzip.
+//!
+//! Memory grows with the number of distinct series and resources that arrived within `metric_expiration`, some hundreds
+//! of bytes each; nothing else bounds it, as in the Go collector.
+#![forbid(unsafe_code)]
+
+mod config;
+mod exporter;
+mod families;
+mod identity;
+mod labels;
+mod names;
+#[doc(hidden)]
+pub mod oracle;
+mod reading;
+mod registry;
+mod report;
+mod resources;
+
+pub use config::{PageSettings, Prometheus, PrometheusFactory, ResourceLabels};
+pub use names::{Shape, Strategy, metric_name};
+pub use registry::{GatherError, Registry};
+pub use report::{Reason, Report};
+
+#[cfg(test)]
+mod tests;

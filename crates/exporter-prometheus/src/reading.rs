@@ -1,0 +1,259 @@
+//! What a series stands at, and how the next point changes it.
+//!
+//! The newest point wins; delta points are added where they begin when the stored one ends. The rules, gaps and all, are
+//! those of the Go exporter's accumulator. Times are compared as Go does, as signed nanoseconds.
+
+use otelcore_pdata::views::{HistogramPoint, KeyValue, Number, NumberPoint, Repeated, SummaryPoint, Temporality, View};
+
+use crate::report::Reason;
+
+/// What became of a point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// It changed the series.
+    Taken,
+    /// It did not.
+    Refused(Reason),
+}
+
+/// The state of one series.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) start: i64,
+    pub(crate) time: i64,
+    pub(crate) value: Value,
+}
+
+/// A value by type.
+#[derive(Debug)]
+pub(crate) enum Value {
+    Number(Number),
+    Histogram(Box<HistogramValue>),
+    Summary(Box<SummaryValue>),
+}
+
+/// A histogram as it arrived: bounds in the sender's order.
+#[derive(Debug, Default)]
+pub(crate) struct HistogramValue {
+    pub(crate) count: u64,
+    pub(crate) sum: f64,
+    bounds: Vec<f64>,
+    counts: Vec<u64>,
+    /// Bounds are ascending and distinct, as they should be.
+    ascending: bool,
+}
+
+/// Quantiles in ascending order.
+#[derive(Debug, Default)]
+pub(crate) struct SummaryValue {
+    pub(crate) count: u64,
+    pub(crate) sum: f64,
+    pub(crate) quantiles: Vec<(f64, f64)>,
+}
+
+/// A point of any type that becomes a series.
+pub(crate) trait Point<'a>: View<'a> {
+    /// Bit 0: the series has no value any more.
+    fn flags(&self) -> u32;
+    fn attributes(&self) -> Repeated<'a, KeyValue<'a>>;
+    /// The state after the first point.
+    fn first(&self) -> Reading;
+    /// The state after a further point.
+    fn update(&self, reading: &mut Reading, temporality: Temporality) -> Verdict;
+}
+
+impl<'a> Point<'a> for NumberPoint<'a> {
+    fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
+        self.attributes()
+    }
+
+    fn first(&self) -> Reading {
+        Reading {
+            start: self.start_time_unix_nano.cast_signed(),
+            time: self.time_unix_nano.cast_signed(),
+            value: Value::Number(self.value.0),
+        }
+    }
+
+    fn update(&self, reading: &mut Reading, temporality: Temporality) -> Verdict {
+        let mut new = self.first();
+        if new.time < reading.time {
+            return Verdict::Refused(Reason::Older);
+        }
+        if temporality == Temporality::Delta && new.start == reading.time {
+            new.start = reading.start;
+            if let (Value::Number(old), Value::Number(sum)) = (&reading.value, &mut new.value) {
+                *sum = add(*old, *sum);
+            }
+        }
+        *reading = new;
+        Verdict::Taken
+    }
+}
+
+/// The sum in the type of the new point. A stored value of the other type counts as nothing, as in Go.
+fn add(old: Number, new: Number) -> Number {
+    match (old, new) {
+        (Number::Int(a), Number::Int(b)) => Number::Int(a.wrapping_add(b)),
+        (Number::Double(a), Number::Double(b)) => Number::Double(a + b),
+        (_, new) => new,
+    }
+}
+
+/// The number as a sample.
+pub(crate) fn sample(number: Number) -> f64 {
+    match number {
+        Number::Empty => 0.0,
+        Number::Double(v) => v,
+        Number::Int(v) => v as f64,
+    }
+}
+
+impl<'a> Point<'a> for HistogramPoint<'a> {
+    fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
+        self.attributes()
+    }
+
+    fn first(&self) -> Reading {
+        let mut value = Box::<HistogramValue>::default();
+        value.replace(self);
+        Reading {
+            start: self.start_time_unix_nano.cast_signed(),
+            time: self.time_unix_nano.cast_signed(),
+            value: Value::Histogram(value),
+        }
+    }
+
+    fn update(&self, reading: &mut Reading, temporality: Temporality) -> Verdict {
+        let (start, time) = (self.start_time_unix_nano.cast_signed(), self.time_unix_nano.cast_signed());
+        let Value::Histogram(value) = &mut reading.value else { return Verdict::Refused(Reason::Temporality) };
+        match temporality {
+            Temporality::Unspecified => return Verdict::Refused(Reason::Temporality),
+            Temporality::Cumulative if time < reading.time => return Verdict::Refused(Reason::Older),
+            Temporality::Delta if start < reading.time => return Verdict::Refused(Reason::Misaligned),
+            Temporality::Delta if start == reading.time => {
+                if value.has_bounds_of(self) {
+                    value.add(self);
+                } else if time >= reading.time {
+                    value.replace(self);
+                }
+                reading.time = reading.time.max(time);
+            }
+            // A gap in deltas counts as a restart.
+            Temporality::Delta | Temporality::Cumulative => {
+                value.replace(self);
+                (reading.start, reading.time) = (start, time);
+            }
+        }
+        Verdict::Taken
+    }
+}
+
+impl HistogramValue {
+    /// Within the buffers that are there, when the number of buckets is the same.
+    fn replace(&mut self, point: &HistogramPoint<'_>) {
+        self.count = point.count;
+        self.sum = point.sum.unwrap_or(0.0);
+        self.counts.clear();
+        self.counts.extend(point.bucket_counts());
+        self.bounds.clear();
+        self.bounds.extend(point.explicit_bounds());
+        self.ascending = self.bounds.is_sorted_by(|a, b| a < b) && !self.bounds.iter().any(|b| b.is_nan());
+    }
+
+    fn has_bounds_of(&self, point: &HistogramPoint<'_>) -> bool {
+        self.bounds.iter().copied().eq(point.explicit_bounds())
+    }
+
+    fn add(&mut self, point: &HistogramPoint<'_>) {
+        self.count = self.count.wrapping_add(point.count);
+        self.sum += point.sum.unwrap_or(0.0);
+        let mut len = 0;
+        for (i, more) in point.bucket_counts().enumerate() {
+            len = i + 1;
+            match self.counts.get_mut(i) {
+                Some(count) => *count = count.wrapping_add(more),
+                None => self.counts.push(more),
+            }
+        }
+        self.counts.truncate(len);
+    }
+
+    /// Upper bounds, ascending and distinct, with cumulative counts. A repeated bound has its first count, a missing
+    /// count is zero, and what is not a number is left out.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
+        let mut order: Vec<usize> = Vec::new();
+        if !self.ascending {
+            order = (0..self.bounds.len()).filter(|i| self.bounds.get(*i).is_some_and(|b| !b.is_nan())).collect();
+            let bound = |i: usize| self.bounds.get(i).copied().unwrap_or(0.0);
+            order.sort_by(|a, b| bound(*a).partial_cmp(&bound(*b)).unwrap_or(std::cmp::Ordering::Equal));
+            order.dedup_by(|later, first| bound(*later) == bound(*first));
+        }
+        let len = if self.ascending { self.bounds.len() } else { order.len() };
+        let mut cumulative = 0_u64;
+        (0..len).filter_map(move |at| {
+            let at = order.get(at).copied().unwrap_or(at);
+            cumulative = cumulative.wrapping_add(self.counts.get(at).copied().unwrap_or(0));
+            Some((*self.bounds.get(at)?, cumulative))
+        })
+    }
+}
+
+impl<'a> Point<'a> for SummaryPoint<'a> {
+    fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
+        self.attributes()
+    }
+
+    fn first(&self) -> Reading {
+        let mut value = Box::<SummaryValue>::default();
+        value.replace(self);
+        Reading {
+            start: self.start_time_unix_nano.cast_signed(),
+            time: self.time_unix_nano.cast_signed(),
+            value: Value::Summary(value),
+        }
+    }
+
+    fn update(&self, reading: &mut Reading, _: Temporality) -> Verdict {
+        let time = self.time_unix_nano.cast_signed();
+        if time < reading.time {
+            return Verdict::Refused(Reason::Older);
+        }
+        if let Value::Summary(value) = &mut reading.value {
+            value.replace(self);
+            (reading.start, reading.time) = (self.start_time_unix_nano.cast_signed(), time);
+        }
+        Verdict::Taken
+    }
+}
+
+impl SummaryValue {
+    fn replace(&mut self, point: &SummaryPoint<'_>) {
+        (self.count, self.sum) = (point.count, point.sum);
+        self.quantiles.clear();
+        self.quantiles.extend(point.quantile_values().map(|q| (q.quantile, q.value)));
+        if !self.quantiles.is_sorted_by(|a, b| a.0 < b.0) {
+            // Stable, so that the last of equal quantiles is the last that arrived.
+            self.quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
+            self.quantiles.dedup_by(|later, kept| {
+                let same = later.0 == kept.0 || (later.0.is_nan() && kept.0.is_nan());
+                if same {
+                    kept.1 = later.1;
+                }
+                same
+            });
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a scrape does not show, said once and counted.
+//!
+//! The Go collector logs such things at every scrape; here each reason is logged once for each metric name, and every
+//! point that comes to nothing adds to `otelcol_exporter_prometheus_dropped_points`.
+
+use std::collections::BTreeSet;
+
+use otelcore_pipeline::{Counter, Detail, Level, Logger, Telemetry};
+
+/// Why points are not shown.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reason {
+    /// Exponential histograms are not built yet.
+    ExponentialHistogram,
+    /// Neither delta nor cumulative.
+    Temporality,
+    /// A delta sum that may fall.
+    DeltaUpDown,
+    /// A delta histogram that does not follow the one before.
+    Misaligned,
+    /// Older than what is there.
+    Older,
+    /// The metric has no Prometheus name.
+    Name,
+    /// A label has no Prometheus name, a reserved one, or a value that is not UTF-8.
+    Label,
+    /// Two labels of one name.
+    DuplicateLabel,
+    /// A summary with a label `quantile`.
+    Quantile,
+    /// Another type has the name.
+    TypeConflict,
+    /// Another series has the same name and labels.
+    DuplicateSeries,
+    /// The name is that of another family's `_count`, `_sum` or `_bucket`, or of `target_info`.
+    NameCollision,
+}
+
+impl Reason {
+    const COUNT: usize = Self::NameCollision as usize + 1;
+
+    /// As in the metric's label.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ExponentialHistogram => "exponential_histogram",
+            Self::Temporality => "temporality",
+            Self::DeltaUpDown => "delta_non_monotonic",
+            Self::Misaligned => "misaligned_delta",
+            Self::Older => "older",
+            Self::Name => "metric_name",
+            Self::Label => "label",
+            Self::DuplicateLabel => "duplicate_label",
+            Self::Quantile => "quantile_label",
+            Self::TypeConflict => "type_conflict",
+            Self::DuplicateSeries => "duplicate_series",
+            Self::NameCollision => "name_collision",
+        }
+    }
+}
+
+/// Names remembered for each reason, so that a flood of names fills neither memory nor log.
+const NAMES: usize = 256;
+
+/// Counts and says what is not shown.
+#[derive(Debug)]
+pub struct Report {
+    telemetry: Telemetry,
+    exporter: String,
+    log: Option<Logger>,
+    counters: [Option<Counter>; Reason::COUNT],
+    said: [BTreeSet<Box<[u8]>>; Reason::COUNT],
+    counts: [u64; Reason::COUNT],
+}
+
+impl Report {
+    /// A report for the exporter of that id.
+    #[must_use]
+    pub fn new(telemetry: &Telemetry, exporter: &str, log: Logger) -> Self {
+        Self { telemetry: telemetry.clone(), exporter: exporter.to_owned(), log: Some(log), ..Self::silent() }
+    }
+
+    /// A report that only counts.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self {
+            telemetry: Telemetry::new(Detail::None),
+            exporter: String::new(),
+            log: None,
+            counters: Default::default(),
+            said: Default::default(),
+            counts: [0; Reason::COUNT],
+        }
+    }
+
+    /// Points that came to nothing for this reason.
+    #[must_use]
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.counts[reason as usize]
+    }
+
+    /// Counts points.
+    pub(crate) fn count(&mut self, reason: Reason, points: u64) {
+        if points == 0 {
+            return;
+        }
+        self.counts[reason as usize] += points;
+        let (telemetry, exporter) = (&self.telemetry, &self.exporter);
+        let counter = self.counters[reason as usize].get_or_insert_with(|| {
+            telemetry.counter(
+                Detail::Basic,
+                "otelcol_exporter_prometheus_dropped_points",
+                "Number of data points that are not shown to scrapers [Development]",
+                vec![("exporter", exporter.clone()), ("reason", reason.name().to_owned())],
+            )
+        });
+        counter.add(points);
+    }
+
+    /// Logs the reason for a metric, the first time.
+    pub(crate) fn say(&mut self, reason: Reason, level: Level, metric: &[u8], message: impl FnOnce() -> String) {
+        let said = &mut self.said[reason as usize];
+        if said.len() >= NAMES || said.contains(metric) {
+            return;
+        }
+        said.insert(metric.into());
+        if let Some(log) = &self.log {
+            log.log(level, &message(), &[]);
+            if said.len() == NAMES {
+                log.warn(&format!("{NAMES} metrics have this problem; further ones are only counted"), &[]);
+            }
+        }
+    }
+}

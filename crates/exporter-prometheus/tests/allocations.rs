@@ -1,0 +1,122 @@
+//! Points of known series allocate nothing.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric,
+    number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use otelcore_exporter_prometheus::{PageSettings, Registry, Report};
+use otelcore_exposition::Accept;
+use otelcore_pdata::Rope;
+use otelcore_pipeline::Mono;
+use prost::Message;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: everything is handed to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn attribute(key: &str, value: any_value::Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+/// A hundred points with two labels: gauges, counters, delta sums and histograms.
+fn body(round: u64) -> Rope {
+    let list = |i: u64| {
+        let mut list = vec![
+            attribute("http.method", any_value::Value::StringValue("GET".into())),
+            attribute("http.status_code", any_value::Value::IntValue(200 + i.cast_signed())),
+        ];
+        if round % 2 == 1 {
+            list.reverse();
+        }
+        list
+    };
+    let point = |i: u64| NumberDataPoint {
+        attributes: list(i),
+        start_time_unix_nano: round,
+        time_unix_nano: round + 1,
+        value: Some(number_data_point::Value::AsDouble(i as f64)),
+        ..NumberDataPoint::default()
+    };
+    let bars = |i: u64| HistogramDataPoint {
+        attributes: list(i),
+        time_unix_nano: round + 1,
+        count: 3,
+        sum: Some(1.0),
+        bucket_counts: vec![1, 1, 1],
+        explicit_bounds: vec![1.0, 2.0],
+        ..HistogramDataPoint::default()
+    };
+    let sum = |temporality| {
+        let data_points = (0..25).map(point).collect();
+        metric::Data::Sum(Sum { data_points, aggregation_temporality: temporality, is_monotonic: true })
+    };
+    let histogram = Histogram { data_points: (0..25).map(bars).collect(), aggregation_temporality: 2 };
+    let data = [
+        metric::Data::Gauge(Gauge { data_points: (0..25).map(point).collect() }),
+        sum(1),
+        sum(2),
+        metric::Data::Histogram(histogram),
+    ];
+    let metrics = data.into_iter().enumerate().map(|(i, data)| Metric {
+        name: format!("requests.{i}"),
+        description: "Requests".to_owned(),
+        unit: "ms".to_owned(),
+        data: Some(data),
+        ..Metric::default()
+    });
+    let scope = Some(InstrumentationScope { name: "lib".to_owned(), ..InstrumentationScope::default() });
+    let scope_metrics = vec![ScopeMetrics { scope, metrics: metrics.collect(), ..ScopeMetrics::default() }];
+    let attributes = ["service.name", "service.instance.id", "host.name"]
+        .map(|k| attribute(k, any_value::Value::StringValue("x".into())));
+    let resource = Some(Resource { attributes: attributes.to_vec(), ..Resource::default() });
+    let request = ExportMetricsServiceRequest {
+        resource_metrics: vec![ResourceMetrics { resource, scope_metrics, ..ResourceMetrics::default() }],
+    };
+    Rope::new(Bytes::from(request.encode_to_vec()), 100)
+}
+
+#[test]
+fn a_point_of_a_known_series_allocates_nothing_and_a_page_hardly_anything() {
+    let mut registry = Registry::new(&PageSettings::default(), 1, Report::silent());
+    let bodies: Vec<Rope> = (0..20).map(body).collect();
+    for body in &bodies[..2] {
+        registry.push_body(body, Mono(0));
+    }
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for body in &bodies[2..] {
+        registry.push_body(body, Mono(0));
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    assert_eq!(registry.len(), 100);
+
+    let first = registry.render(Mono(0), &Accept::default()).unwrap();
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let second = registry.render(Mono(0), &Accept::default()).unwrap();
+    assert!(ALLOCATIONS.load(Ordering::Relaxed) - before < 16);
+    assert_eq!(first, second);
+    assert!(first.len() > 10_000);
+}
