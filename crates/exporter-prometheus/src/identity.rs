@@ -52,15 +52,37 @@ fn put_pair(out: &mut Vec<u8>, key: &[u8], value: AnyValue<'_>) {
     }
 }
 
-/// Appends attributes sorted by key, with `over` put over them: its values win and its other keys are added. `over` is
-/// sorted the same way.
-pub(crate) fn put_attributes<'a>(out: &mut Vec<u8>, attributes: Repeated<'a, KeyValue<'a>>, over: &[u8]) {
-    let mut sorted: SmallVec<[KeyValue<'_>; 12]> = attributes.collect();
+/// The attributes of one point, on the stack.
+pub(crate) type Sorted<'a> = SmallVec<[KeyValue<'a>; 12]>;
+
+/// Reads attributes and sorts them by key.
+#[inline]
+pub(crate) fn sort<'a>(sorted: &mut Sorted<'a>, attributes: Repeated<'a, KeyValue<'a>>) {
+    sorted.clear();
+    sorted.extend(attributes);
     if !sorted.is_sorted_by_key(|kv| kv.key) {
         sorted.sort_unstable_by_key(|kv| kv.key);
     }
+}
+
+/// Whether `stored` was made from the same attributes. A cheap test: other values than strings don't pass it.
+#[inline]
+pub(crate) fn is_same(stored: &[u8], sorted: &[KeyValue<'_>]) -> bool {
+    let mut pairs = Pairs(stored);
+    for kv in sorted {
+        match (pairs.next(), kv.value) {
+            (Some((key, value)), AnyValue::String(text)) if key == kv.key && value == text => {}
+            _ => return false,
+        }
+    }
+    pairs.0.is_empty()
+}
+
+/// Appends sorted attributes with `over` put over them: its values win and its other keys are added. `over` is sorted
+/// the same way.
+pub(crate) fn put_attributes(out: &mut Vec<u8>, sorted: &[KeyValue<'_>], over: &[u8]) {
     let mut over = Pairs(over).peekable();
-    for kv in &sorted {
+    for kv in sorted {
         while let Some((key, value)) = over.next_if(|(key, _)| *key < kv.key) {
             put(out, key);
             put(out, value);
@@ -104,7 +126,9 @@ pub(crate) fn put_scope(out: &mut Vec<u8>, metrics: &ScopeMetrics<'_>) {
     put(out, scope.name);
     put(out, scope.version);
     put(out, metrics.schema_url);
-    put_with(out, |out| put_attributes(out, scope.attributes(), &[]));
+    let mut sorted = Sorted::new();
+    sort(&mut sorted, scope.attributes());
+    put_with(out, |out| put_attributes(out, &sorted, &[]));
 }
 
 impl<'a> Stem<'a> {

@@ -17,12 +17,15 @@ use slab::Slab;
 
 use crate::config::PageSettings;
 use crate::families::{Families, Family};
-use crate::identity::{Pairs, Stem, put_attributes, put_scope, put_target};
+use crate::identity::{Pairs, Sorted, Stem, is_same, put_attributes, put_scope, put_target, sort};
 use crate::labels::{label_name, series_block};
 use crate::names::{Shape, metric_name};
 use crate::reading::{Point, Reading, Value, Verdict, sample};
 use crate::report::{Reason, Report};
 use crate::resources::Resources;
+
+/// No series, no stream.
+const NONE: usize = usize::MAX;
 
 pub(crate) const TARGET_HELP: &[u8] = b"Target metadata";
 
@@ -49,6 +52,8 @@ pub(crate) struct Series {
     attributes: Box<[u8]>,
     pub(crate) block: Box<[u8]>,
     pub(crate) labels: usize,
+    /// The series whose point came after this one's last time.
+    next: usize,
     reading: Reading,
 }
 
@@ -87,6 +92,9 @@ struct Stream {
     help: Rc<[u8]>,
     family: Option<usize>,
     series: u64,
+    /// The series whose point came first, and the stream that came next, last time.
+    first: usize,
+    next: usize,
 }
 
 /// Buffers that are kept.
@@ -94,6 +102,8 @@ struct Stream {
 struct Scratch {
     stem: Vec<u8>,
     attributes: Vec<u8>,
+    /// The stream of the metric before, in the same scope.
+    before: Option<usize>,
 }
 
 /// A metric while its points are read.
@@ -105,7 +115,6 @@ struct Source<'a> {
     temporality: Temporality,
     resource: usize,
     now: Mono,
-    hash: u64,
     stream: Option<usize>,
 }
 
@@ -218,6 +227,7 @@ impl Registry {
     fn push_scope(&mut self, metrics: &ScopeMetrics<'_>, resource: usize, now: Mono, scratch: &mut Scratch) {
         put_scope(&mut scratch.stem, metrics);
         let scope = scratch.stem.len();
+        scratch.before = None;
         for metric in metrics.metrics() {
             scratch.stem.truncate(scope);
             self.push_metric(&metric, resource, now, scratch);
@@ -233,7 +243,6 @@ impl Registry {
             temporality: Temporality::Cumulative,
             resource,
             now,
-            hash: 0,
             stream: None,
         };
         match metric.data {
@@ -294,30 +303,76 @@ impl Registry {
     ) {
         scratch.stem.push(type_byte(source.shape));
         scratch.stem.extend_from_slice(source.name);
-        source.hash = self.hash(0, &scratch.stem);
-        let (streams, stem) = (&self.streams, scratch.stem.as_slice());
-        let same = |id: &usize| streams.get(*id).is_some_and(|s| *s.stem == *stem);
-        source.stream = self.stream_index.find(source.hash, same).copied();
-        if let Some(id) = source.stream {
-            self.follow(id, &source);
-        }
+        self.find_stream(&mut source, scratch);
+        let mut sorted = Sorted::new();
+        let mut before: Option<usize> = None;
         for point in points {
-            scratch.attributes.clear();
+            sort(&mut sorted, point.attributes());
+            // Senders keep their points in order, so the series after the last one is nearly always the one.
+            let guess = match (before, source.stream) {
+                (Some(slot), _) => self.series.get(slot).map_or(NONE, |s| s.next),
+                (None, Some(stream)) => self.streams.get(stream).map_or(NONE, |s| s.first),
+                (None, None) => NONE,
+            };
             let over = self.resources.get(source.resource).map_or(&[][..], |r| &r.copied);
-            put_attributes(&mut scratch.attributes, point.attributes(), over);
-            let found = source.stream.and_then(|stream| self.find(stream, &scratch.attributes));
+            let fits = |s: &Series| Some(s.stream) == source.stream && is_same(&s.attributes, &sorted);
+            let found = if over.is_empty() && self.series.get(guess).is_some_and(fits) {
+                Some(guess)
+            } else {
+                scratch.attributes.clear();
+                put_attributes(&mut scratch.attributes, &sorted, over);
+                source.stream.and_then(|stream| self.find(stream, &scratch.attributes))
+            };
             match found {
                 // No recorded value: the source says that the series has ended.
                 Some(slot) if point.flags() & 1 != 0 => {
                     self.remove(slot);
                     // The stream goes with its last series.
-                    source.stream =
-                        source.stream.filter(|id| self.streams.get(*id).is_some_and(|s| *s.stem == *scratch.stem));
+                    let stays = |id: &usize| self.streams.get(*id).is_some_and(|s| *s.stem == *scratch.stem);
+                    source.stream = source.stream.filter(stays);
                 }
                 None if point.flags() & 1 != 0 => {}
-                Some(slot) => self.update(slot, &source, &point),
-                None => self.add(&mut source, point.first(), scratch),
+                Some(slot) => {
+                    self.update(slot, &source, &point);
+                    if slot != guess {
+                        self.expect(before, &source, slot);
+                    }
+                    before = Some(slot);
+                }
+                None => {
+                    let slot = self.add(&mut source, point.first(), scratch);
+                    self.expect(before, &source, slot);
+                    before = Some(slot);
+                }
             }
+        }
+        scratch.before = source.stream;
+    }
+
+    /// Remembers which series came after `before`, or first.
+    fn expect(&mut self, before: Option<usize>, source: &Source<'_>, slot: usize) {
+        if let Some(series) = before.and_then(|slot| self.series.get_mut(slot)) {
+            series.next = slot;
+        } else if let Some(stream) = source.stream.and_then(|id| self.streams.get_mut(id)) {
+            stream.first = slot;
+        }
+    }
+
+    /// The stream of the stem, if it is known.
+    fn find_stream(&mut self, source: &mut Source<'_>, scratch: &Scratch) {
+        let same = |id: usize| self.streams.get(id).is_some_and(|s| *s.stem == *scratch.stem);
+        let guess = scratch.before.and_then(|id| self.streams.get(id)).map_or(NONE, |s| s.next);
+        source.stream = if same(guess) {
+            Some(guess)
+        } else {
+            let found = self.stream_index.find(self.hash(0, &scratch.stem), |id| same(*id)).copied();
+            if let (Some(found), Some(before)) = (found, scratch.before.and_then(|id| self.streams.get_mut(id))) {
+                before.next = found;
+            }
+            found
+        };
+        if let Some(id) = source.stream {
+            self.follow(id, source);
         }
     }
 
@@ -376,8 +431,8 @@ impl Registry {
         }
     }
 
-    /// A series of an identity that is not known.
-    fn add(&mut self, source: &mut Source<'_>, reading: Reading, scratch: &Scratch) {
+    /// A series of an identity that is not known. Gives its slot.
+    fn add(&mut self, source: &mut Source<'_>, reading: Reading, scratch: &Scratch) -> usize {
         let stream = match source.stream {
             Some(stream) => stream,
             None => *source.stream.insert(self.add_stream(source, &scratch.stem)),
@@ -412,6 +467,7 @@ impl Registry {
             attributes: scratch.attributes.as_slice().into(),
             block,
             labels,
+            next: NONE,
             reading,
         });
         self.next += 1;
@@ -427,20 +483,24 @@ impl Registry {
         if let Some(reason) = self.series.get(slot).and_then(|s| s.fault) {
             self.report.count(reason, 1);
         }
+        slot
     }
 
     fn add_stream(&mut self, source: &Source<'_>, stem: &[u8]) -> usize {
+        let hash = self.hash(0, stem);
         let id = self.streams.insert(Stream {
-            hash: source.hash,
+            hash,
             stem: stem.into(),
             shape: source.shape,
             unit: source.unit.into(),
             help: source.help.into(),
             family: None,
             series: 0,
+            first: NONE,
+            next: NONE,
         });
         let streams = &self.streams;
-        self.stream_index.insert_unique(source.hash, id, |id| streams.get(*id).map_or(0, |s| s.hash));
+        self.stream_index.insert_unique(hash, id, |id| streams.get(*id).map_or(0, |s| s.hash));
         self.name(id, source);
         id
     }

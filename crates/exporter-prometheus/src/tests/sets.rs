@@ -216,6 +216,28 @@ fn no_recorded_value_removes_every_series_that_has_ended() {
 }
 
 #[test]
+fn points_are_found_in_any_order_and_after_their_stream_began_anew() {
+    let mut scene = Scene::plain();
+    let g = |name: &str, keys: &[&str]| {
+        gauge(name, "", keys.iter().enumerate().map(|(i, k)| point(1, i as f64, &[("k", k)])).collect())
+    };
+    for keys in [["1", "2", "3"], ["1", "2", "3"], ["3", "1", "2"], ["2", "2", "1"]] {
+        scene.metrics(0, vec![g("a", &keys), g("b", &keys)]);
+        assert_eq!(scene.0.len(), 6, "{keys:?}");
+    }
+    let expected = ["a{k=\"1\"} 2", "a{k=\"2\"} 1", "a{k=\"3\"} 0", "b{k=\"1\"} 2", "b{k=\"2\"} 1", "b{k=\"3\"} 0"];
+    assert_eq!(scene.samples(0), expected);
+    // All of b ends and one series begins, under the same stem, twice over.
+    let ended = ["1", "2", "3"].map(|k| stale(point(2, 0.0, &[("k", k)])));
+    let anew = || gauge("b", "", ended.iter().cloned().chain([point(2, 9.0, &[("k", "4")])]).collect());
+    for _ in 0..3 {
+        scene.metrics(0, vec![g("a", &["1"]), anew()]);
+        assert_eq!(scene.0.len(), 4);
+    }
+    assert_eq!(scene.samples(0).last().map(String::as_str), Some("b{k=\"4\"} 9"));
+}
+
+#[test]
 fn a_series_moves_when_its_unit_or_kind_changes() {
     let mut scene = Scene::plain();
     scene.metrics(0, vec![gauge("g", "s", vec![point(1, 1.0, &[])])]);
