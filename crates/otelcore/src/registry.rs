@@ -23,10 +23,10 @@ impl Default for Registry {
         new.add(crate::nop::NopReceiverFactory);
         new.add(otelcore_processor_batch::BatchFactory);
         new.add(otelcore_processor_memory_limiter::MemoryLimiterFactory);
-        //D new.add(otelcore_exporter_debug::DebugFactory);
-        //D new.add(otelcore_exporter_debug::LoggingFactory);
+        new.add(otelcore_exporter_debug::DebugFactory);
+        new.add(otelcore_exporter_debug::LoggingFactory);
         new.add(otelcore_exporter_jaeger::JaegerFactory);
-        //P new.add(otelcore_exporter_prometheus::PrometheusFactory);
+        new.add(otelcore_exporter_prometheus::PrometheusFactory);
         new.add(crate::nop::NopExporterFactory);
         new.add(otelcore_extensions::HealthCheckFactory);
         new.add(otelcore_extensions::MemoryBallastFactory);
