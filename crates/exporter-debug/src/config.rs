@@ -1,0 +1,192 @@
+//! The `debug` section, and the `logging` section with its old keys.
+
+use otelcore_config::{ComponentId, Effective, Flavour, Kind as Mistake, Section, Value, nearest};
+use otelcore_pdata::Signal;
+use otelcore_pipeline::{About, Build, Component, Factory, Kind, QueueSettings, SendingSettings, Settings, StartError};
+
+use crate::exporter::DebugExporter;
+
+/// How much is shown of a payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Verbosity {
+    /// One line that counts.
+    #[default]
+    Basic,
+    /// And a line for each span, data point or log record.
+    Normal,
+    /// And every field.
+    Detailed,
+}
+
+impl Verbosity {
+    /// `basic`, `normal`, `detailed`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::Normal => "normal",
+            Self::Detailed => "detailed",
+        }
+    }
+}
+
+/// Settings of a `debug` or `logging` exporter.
+#[derive(Clone, Debug)]
+pub struct Debug {
+    /// How much is shown.
+    pub verbosity: Verbosity,
+    /// How many equal messages a second are shown first.
+    pub sampling_initial: i64,
+    /// And then every so many; 1 is all, 0 none.
+    pub sampling_thereafter: i64,
+    /// Where it is shown: `None` is the collector's own log, else `stdout`, `stderr` and paths of files.
+    pub output_paths: Option<Vec<String>>,
+    /// Queue; there is no retry and no timeout.
+    pub sending: SendingSettings,
+}
+
+impl Settings for Debug {
+    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+        Ok(Component::Exporter(Box::new(DebugExporter::new(self, &build.log)), self.sending.clone()))
+    }
+}
+
+/// What a section that says nothing asks for.
+struct Defaults {
+    verbosity: Verbosity,
+    sampling_thereafter: i64,
+}
+
+fn parse(s: &mut Section<'_>, defaults: &Defaults) -> Debug {
+    let verbosity = verbosity(s, defaults.verbosity);
+    let sampling_initial = s.int("sampling_initial", 2);
+    let sampling_thereafter = s.int("sampling_thereafter", defaults.sampling_thereafter);
+    let internal = s.bool("use_internal_logger", true);
+    let output_paths = output_paths(s, internal);
+    let queue = QueueSettings::parse(s.optional("sending_queue", Flavour::Default));
+    let sending = SendingSettings { queue, ..SendingSettings::direct() };
+    Debug { verbosity, sampling_initial, sampling_thereafter, output_paths, sending }
+}
+
+/// Null is `basic`, the zero value of Go's level.
+fn verbosity(s: &mut Section<'_>, default: Verbosity) -> Verbosity {
+    let absent = !s.has("verbosity");
+    let written = s.opt_str("verbosity").map(|word| word.to_lowercase());
+    let level = match written.as_deref() {
+        None if absent => default,
+        None | Some("basic") => Verbosity::Basic,
+        Some("normal") => Verbosity::Normal,
+        Some("detailed") => Verbosity::Detailed,
+        Some("none") => {
+            s.error("verbosity", "verbosity level \"None\" is not supported")
+                .kind(Mistake::BadValue)
+                .hint("`basic` shows least; leave the exporter out of the pipeline to see nothing");
+            default
+        }
+        Some(other) => {
+            let near = nearest(other, ["basic", "normal", "detailed"]).map(|word| format!("did you mean `{word}`?"));
+            s.error("verbosity", format!("'verbosity' unknown metrics level {other:?}"))
+                .kind(Mistake::BadValue)
+                .maybe_hint(near.or_else(|| Some("known levels are basic, normal, detailed".to_owned())));
+            default
+        }
+    };
+    s.record("verbosity", Effective::Str(level.name().to_owned()));
+    level
+}
+
+/// `None` for the collector's own log.
+fn output_paths(s: &mut Section<'_>, internal: bool) -> Option<Vec<String>> {
+    let written = s.node("output_paths").is_some_and(|node| node.value != Value::Null);
+    let paths = s.str_list("output_paths", &["stdout"]);
+    match (internal, written) {
+        (true, true) => {
+            s.error("output_paths", "output_paths is not supported when use_internal_logger is true")
+                .hint("write `use_internal_logger: false`, or leave `output_paths` out");
+            None
+        }
+        (true, false) => {
+            // The default belongs to the other way of showing; written here, it would be refused.
+            s.record("output_paths", Effective::Null);
+            None
+        }
+        (false, _) => {
+            if paths.is_empty() {
+                s.error("output_paths", "output_paths must not be empty when use_internal_logger is false");
+            }
+            Some(paths)
+        }
+    }
+}
+
+/// Makes `debug` exporters.
+#[derive(Debug)]
+pub struct DebugFactory;
+
+impl Factory for DebugFactory {
+    fn about(&self) -> About {
+        About { kind: Kind::Exporter, type_name: "debug", aliases: &[], signals: &Signal::ALL, stability: "Alpha" }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        let settings = parse(&mut s, &Defaults { verbosity: Verbosity::Basic, sampling_thereafter: 1 });
+        s.finish();
+        Some(Box::new(settings))
+    }
+}
+
+/// Makes `debug` exporters out of `logging` sections. The Go collector removed `logging` in 0.111; the defaults are those
+/// of its last version.
+#[derive(Debug)]
+pub struct LoggingFactory;
+
+impl Factory for LoggingFactory {
+    fn about(&self) -> About {
+        About {
+            kind: Kind::Exporter,
+            type_name: "logging",
+            aliases: &[],
+            signals: &Signal::ALL,
+            stability: "Deprecated",
+        }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        let verbosity = loglevel(&mut s);
+        let settings = parse(&mut s, &Defaults { verbosity, sampling_thereafter: 500 });
+        s.diagnostics()
+            .warn(s.origin(), s.path(), "the logging exporter has been deprecated, use the debug exporter instead")
+            .kind(Mistake::Deprecated)
+            .hint(format!(
+                "write `debug:` (with `verbosity: {}` and `sampling_thereafter: {}` to see the same)",
+                settings.verbosity.name(),
+                settings.sampling_thereafter
+            ));
+        s.finish();
+        Some(Box::new(settings))
+    }
+}
+
+/// The verbosity that the old `loglevel` stands for; that of `info` if it is not written.
+fn loglevel(s: &mut Section<'_>) -> Verbosity {
+    let written = s.opt_str("loglevel");
+    // What it says is recorded under `verbosity`; both together would be refused.
+    s.record("loglevel", Effective::Null);
+    let Some(word) = written else { return Verbosity::Normal };
+    let level = match word.to_ascii_lowercase().as_str() {
+        "debug" => Verbosity::Detailed,
+        "info" | "" => Verbosity::Normal,
+        "warn" | "error" | "dpanic" | "panic" | "fatal" => Verbosity::Basic,
+        _ => {
+            s.error("loglevel", format!("'loglevel' unrecognized level: {word:?}"))
+                .kind(Mistake::BadValue)
+                .hint("write `verbosity: basic`, `normal` or `detailed` instead of `loglevel`");
+            return Verbosity::Normal;
+        }
+    };
+    s.deprecated("loglevel", &format!("`verbosity: {}`", level.name()));
+    if s.has("verbosity") {
+        s.error("loglevel", "'loglevel' and 'verbosity' are incompatible. Use only 'verbosity' instead");
+    }
+    level
+}

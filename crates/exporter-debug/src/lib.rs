@@ -1,0 +1,43 @@
+//! The `debug` exporter, and `logging`, its old spelling.
+//!
+//! Each payload becomes a line that counts what is in it and, if asked for, a dump: a line for each span, point or record
+//! (`normal`), or every field (`detailed`), in the words of the Go collector. Both go through the collector's own log or
+//! straight to `stdout`, `stderr` or a file. Nothing is kept, and nothing is ever refused: whatever could not be shown
+//! counts as delivered.
+#![forbid(unsafe_code)]
+
+mod config;
+mod detailed;
+mod exporter;
+mod normal;
+mod sampler;
+mod text;
+
+pub use config::{Debug, DebugFactory, LoggingFactory, Verbosity};
+
+/// The dumps of a whole body, for comparison with those of the Go collector.
+#[doc(hidden)]
+pub mod oracle {
+    use otelcore_pdata::{Rope, Signal};
+
+    use crate::text::Text;
+
+    /// What `verbosity: normal` shows of a checked body.
+    #[must_use]
+    pub fn normal(signal: Signal, body: &Rope) -> Vec<u8> {
+        let mut text = Text::default();
+        crate::normal::write(&mut text, signal, body);
+        text.finish().to_vec()
+    }
+
+    /// What `verbosity: detailed` shows of a checked body.
+    #[must_use]
+    pub fn detailed(signal: Signal, body: &Rope) -> Vec<u8> {
+        let mut text = Text::default();
+        crate::detailed::write(&mut text, signal, body);
+        text.finish().to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests;

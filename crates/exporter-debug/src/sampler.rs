@@ -1,0 +1,97 @@
+//! How often the same message is written: the first few of each second, then every so many.
+//!
+//! As zap's sampler has it: messages are counted by a hash of their text in a table of fixed size, and a count starts
+//! anew a second after its first message. Nothing is summed up about what was left out.
+
+use std::time::Duration;
+
+use otelcore_pipeline::Mono;
+
+const TICK: Duration = Duration::from_secs(1);
+const COUNTERS: usize = 4096;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counter {
+    reset_at: Mono,
+    count: u64,
+}
+
+/// Decides which messages are written.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    first: u64,
+    thereafter: u64,
+    /// Made when the first message is counted.
+    counters: Vec<Counter>,
+}
+
+impl Sampler {
+    /// As zap converts its settings: a negative `first` is every message, a negative `thereafter` is none.
+    pub(crate) fn new(first: i64, thereafter: i64) -> Self {
+        Self { first: first.cast_unsigned(), thereafter: thereafter.cast_unsigned(), counters: Vec::new() }
+    }
+
+    /// True if no message at all will be written, so that none need be made.
+    pub(crate) fn is_mute(&self) -> bool {
+        self.first == 0 && self.thereafter == 0
+    }
+
+    /// Whether this message is written.
+    pub(crate) fn admits(&mut self, now: Mono, message: &[u8]) -> bool {
+        if self.thereafter == 1 {
+            return true;
+        }
+        self.counters.resize(COUNTERS, Counter::default());
+        let slot = usize::try_from(fnv32a(message)).unwrap_or(0) % COUNTERS;
+        let Some(counter) = self.counters.get_mut(slot) else { return true };
+        if counter.reset_at > now {
+            counter.count = counter.count.saturating_add(1);
+        } else {
+            *counter = Counter { reset_at: now + TICK, count: 1 };
+        }
+        // A `thereafter` of zero writes none beyond the first.
+        counter.count <= self.first || (counter.count - self.first).checked_rem(self.thereafter) == Some(0)
+    }
+}
+
+/// FNV-1a, 32 bits wide.
+fn fnv32a(text: &[u8]) -> u32 {
+    text.iter().fold(2_166_136_261, |hash, b| (hash ^ u32::from(*b)).wrapping_mul(16_777_619))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn written(sampler: &mut Sampler, now: u64, message: &str, times: usize) -> Vec<usize> {
+        (1..=times).filter(|_| sampler.admits(Mono(now), message.as_bytes())).collect()
+    }
+
+    #[test]
+    fn the_first_two_of_a_second_are_written_and_then_every_third() {
+        let mut sampler = Sampler::new(2, 3);
+        assert_eq!(written(&mut sampler, 5, "Traces", 9), [1, 2, 5, 8]);
+        assert_eq!(written(&mut sampler, 5, "Logs", 3), [1, 2], "another message has a count of its own");
+        assert_eq!(written(&mut sampler, 4 + SECOND, "Traces", 2), [2], "the eleventh, still in the same second");
+        assert_eq!(written(&mut sampler, 5 + SECOND, "Traces", 4), [1, 2], "a new second");
+    }
+
+    #[test]
+    fn thereafter_one_writes_everything_and_zero_nothing_more() {
+        assert_eq!(written(&mut Sampler::new(2, 1), 0, "x", 4), [1, 2, 3, 4]);
+        assert_eq!(written(&mut Sampler::new(0, 1), 0, "x", 2), [1, 2]);
+        assert_eq!(written(&mut Sampler::new(2, 0), 0, "x", 5), [1, 2]);
+        assert_eq!(written(&mut Sampler::new(-1, 0), 0, "x", 5), [1, 2, 3, 4, 5]);
+        assert_eq!(written(&mut Sampler::new(1, -5), 0, "x", 5), [1]);
+        assert!(Sampler::new(0, 0).is_mute());
+        assert!(!Sampler::new(1, 0).is_mute());
+    }
+
+    #[test]
+    fn the_hash_is_fnv_1a() {
+        assert_eq!(fnv32a(b""), 0x811c_9dc5);
+        assert_eq!(fnv32a(b"foobar"), 0xbf9c_f968);
+    }
+}

@@ -1,0 +1,236 @@
+//! Telemetry that shows every line that a dump can have.
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::{
+    logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest,
+};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList, any_value::Value,
+};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{
+    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, Metric,
+    NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint, exemplar,
+    exponential_histogram_data_point::Buckets, metric::Data, number_data_point, summary_data_point::ValueAtQuantile,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{
+    ResourceSpans, ScopeSpans, Span, Status,
+    span::{Event, Link},
+};
+use otelcore_pdata::{Rope, Signal};
+use prost::Message;
+
+const START: u64 = 1_544_712_660_000_000_000;
+const TIME: u64 = 1_581_452_773_000_000_123;
+const TRACE_ID: [u8; 16] = [0x5b, 0x8e, 0xff, 0xf7, 0x98, 3, 0x81, 3, 0xd2, 0x69, 0xb6, 0x33, 0x81, 0x3f, 0xc6, 0x0c];
+const SPAN_ID: [u8; 8] = [0xee, 0xe1, 0x9b, 0x7e, 0xc3, 0xc1, 0xb1, 0x74];
+
+fn rope(signal: Signal, message: &impl Message) -> Rope {
+    let bytes = Bytes::from(message.encode_to_vec());
+    let summary = otelcore_pdata::check(signal, &bytes).expect("test telemetry is well formed");
+    Rope::new(bytes, summary.items)
+}
+
+fn any(value: Value) -> AnyValue {
+    AnyValue { value: Some(value) }
+}
+
+fn text(v: &str) -> Value {
+    Value::StringValue(v.to_owned())
+}
+
+fn kv(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(any(value)), ..KeyValue::default() }
+}
+
+fn kvs(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
+    pairs.iter().map(|(k, v)| kv(k, text(v))).collect()
+}
+
+/// An attribute of each type.
+fn every_value() -> Vec<KeyValue> {
+    let inner = vec![kv("b", Value::DoubleValue(1.0)), kv("a", text("<&>"))];
+    let list = vec![any(Value::IntValue(1)), AnyValue { value: None }, any(Value::BoolValue(false))];
+    vec![
+        kv("string", text("x")),
+        kv("bool", Value::BoolValue(true)),
+        kv("int", Value::IntValue(-7)),
+        kv("double", Value::DoubleValue(1e21)),
+        kv("infinite", Value::DoubleValue(f64::NEG_INFINITY)),
+        kv("bytes", Value::BytesValue(vec![0, 255, 7])),
+        kv("map", Value::KvlistValue(KeyValueList { values: inner })),
+        kv("slice", Value::ArrayValue(ArrayValue { values: list })),
+        KeyValue { key: "empty".to_owned(), value: None, ..KeyValue::default() },
+    ]
+}
+
+fn resource() -> Resource {
+    let entity = EntityRef {
+        schema_url: "https://entity".to_owned(),
+        r#type: "service".to_owned(),
+        id_keys: vec!["service.name".to_owned()],
+        description_keys: vec!["service.version".to_owned()],
+    };
+    let attributes = kvs(&[("service.name", "shop"), ("service.version", "2")]);
+    Resource { attributes, entity_refs: vec![entity], ..Resource::default() }
+}
+
+fn scope() -> InstrumentationScope {
+    let attributes = kvs(&[("k", "v")]);
+    InstrumentationScope { name: "lib".to_owned(), version: "1.2".to_owned(), attributes, ..Default::default() }
+}
+
+/// A full span, and an empty one in a second scope.
+pub(super) fn traces() -> Rope {
+    let event = Event {
+        time_unix_nano: TIME,
+        name: "e".to_owned(),
+        attributes: kvs(&[("k", "v")]),
+        dropped_attributes_count: 2,
+    };
+    let link = Link {
+        trace_id: TRACE_ID.to_vec(),
+        span_id: SPAN_ID.to_vec(),
+        trace_state: "a=b".to_owned(),
+        attributes: kvs(&[("k", "v")]),
+        dropped_attributes_count: 4,
+        flags: 1,
+    };
+    let span = Span {
+        trace_id: TRACE_ID.to_vec(),
+        span_id: SPAN_ID.to_vec(),
+        parent_span_id: vec![0; 8],
+        trace_state: "x=1".to_owned(),
+        name: "GET /".to_owned(),
+        kind: 2,
+        start_time_unix_nano: START,
+        end_time_unix_nano: START + 1_500_000_000,
+        attributes: every_value(),
+        dropped_attributes_count: 1,
+        events: vec![event, Event::default()],
+        dropped_events_count: 2,
+        links: vec![link, Link::default()],
+        dropped_links_count: 3,
+        status: Some(Status { message: "m".to_owned(), code: 2 }),
+        ..Span::default()
+    };
+    let odd = Span { kind: 9, status: Some(Status { code: 9, ..Status::default() }), ..Span::default() };
+    let full = ScopeSpans { scope: Some(scope()), spans: vec![span], schema_url: "https://scope".to_owned() };
+    let bare = ScopeSpans { spans: vec![Span::default(), odd], ..ScopeSpans::default() };
+    let first = ResourceSpans {
+        resource: Some(resource()),
+        scope_spans: vec![full, bare],
+        schema_url: "https://resource".to_owned(),
+    };
+    let request = ExportTraceServiceRequest { resource_spans: vec![first, ResourceSpans::default()] };
+    rope(Signal::Traces, &request)
+}
+
+/// A full log record, and an empty one.
+pub(super) fn logs() -> Rope {
+    let record = LogRecord {
+        time_unix_nano: TIME,
+        observed_time_unix_nano: START,
+        severity_number: 9,
+        severity_text: "INFO".to_owned(),
+        body: Some(any(text("it works"))),
+        attributes: kvs(&[("a", "1"), ("b", "2")]),
+        flags: 1,
+        trace_id: TRACE_ID.to_vec(),
+        span_id: SPAN_ID.to_vec(),
+        event_name: "started".to_owned(),
+        ..LogRecord::default()
+    };
+    let odd = LogRecord { severity_number: 99, ..LogRecord::default() };
+    let logs = ScopeLogs { scope: Some(scope()), log_records: vec![record, odd], ..ScopeLogs::default() };
+    let entry = ResourceLogs { resource: Some(resource()), scope_logs: vec![logs], ..ResourceLogs::default() };
+    rope(Signal::Logs, &ExportLogsServiceRequest { resource_logs: vec![entry] })
+}
+
+fn number(value: Option<number_data_point::Value>) -> NumberDataPoint {
+    let example = Exemplar {
+        filtered_attributes: kvs(&[("f", "g")]),
+        time_unix_nano: TIME,
+        span_id: SPAN_ID.to_vec(),
+        trace_id: TRACE_ID.to_vec(),
+        value: Some(exemplar::Value::AsDouble(0.5)),
+    };
+    NumberDataPoint {
+        attributes: kvs(&[("k", "v"), ("k2", "v2")]),
+        start_time_unix_nano: START,
+        time_unix_nano: TIME,
+        exemplars: vec![example, Exemplar { value: Some(exemplar::Value::AsInt(3)), ..Exemplar::default() }],
+        value,
+        ..NumberDataPoint::default()
+    }
+}
+
+fn metric(name: &str, data: Option<Data>) -> Metric {
+    Metric { name: name.to_owned(), data, ..Metric::default() }
+}
+
+/// A metric of each kind.
+pub(super) fn metrics() -> Rope {
+    let double = NumberDataPoint { value: Some(number_data_point::Value::AsDouble(2.5e6)), ..Default::default() };
+    let gauge = Gauge { data_points: vec![number(Some(number_data_point::Value::AsInt(5))), double] };
+    let sum = Sum { data_points: vec![NumberDataPoint::default()], aggregation_temporality: 2, is_monotonic: true };
+    let histogram = HistogramDataPoint {
+        time_unix_nano: TIME,
+        count: 5,
+        sum: Some(1.5),
+        min: Some(0.0),
+        max: Some(3.0),
+        explicit_bounds: vec![0.0, 5.0],
+        bucket_counts: vec![0, 4, 1],
+        ..HistogramDataPoint::default()
+    };
+    let bare = HistogramDataPoint::default();
+    let exponential = ExponentialHistogramDataPoint {
+        count: 7,
+        sum: Some(1e-7),
+        zero_count: 1,
+        negative: Some(Buckets { offset: 0, bucket_counts: vec![1, 3] }),
+        positive: Some(Buckets { offset: 1, bucket_counts: vec![2] }),
+        ..ExponentialHistogramDataPoint::default()
+    };
+    let summary = SummaryDataPoint {
+        count: 1,
+        sum: 15.0,
+        quantile_values: vec![ValueAtQuantile { quantile: 0.5, value: 3.0 }],
+        ..SummaryDataPoint::default()
+    };
+    let described = Metric {
+        description: "what it is".to_owned(),
+        unit: "1".to_owned(),
+        metadata: kvs(&[("source", "test")]),
+        ..metric("gauge", Some(Data::Gauge(gauge)))
+    };
+    let histogram = Histogram { data_points: vec![histogram, bare], aggregation_temporality: 1 };
+    let exponential = ExponentialHistogram { data_points: vec![exponential], aggregation_temporality: 0 };
+    let metrics = vec![
+        described,
+        metric("sum", Some(Data::Sum(sum))),
+        metric("hist", Some(Data::Histogram(histogram))),
+        metric("exphist", Some(Data::ExponentialHistogram(exponential))),
+        metric("summary", Some(Data::Summary(Summary { data_points: vec![summary] }))),
+        metric("nothing", None),
+    ];
+    let group = ScopeMetrics { metrics, ..ScopeMetrics::default() };
+    let entry = ResourceMetrics { scope_metrics: vec![group], ..ResourceMetrics::default() };
+    rope(Signal::Metrics, &ExportMetricsServiceRequest { resource_metrics: vec![entry] })
+}
+
+/// One log record with this body.
+pub(super) fn line(body: &[u8]) -> Rope {
+    let record = LogRecord { body: Some(any(Value::StringValue("????".to_owned()))), ..LogRecord::default() };
+    let entry = ResourceLogs {
+        scope_logs: vec![ScopeLogs { log_records: vec![record], ..ScopeLogs::default() }],
+        ..ResourceLogs::default()
+    };
+    let mut bytes = ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec();
+    // A string of protobuf's Rust is UTF-8; one of the wire need not be.
+    let at = bytes.windows(4).position(|w| w == b"????").expect("the body stands there");
+    bytes[at..at + 4].copy_from_slice(body);
+    Rope::new(bytes.into(), 1)
+}

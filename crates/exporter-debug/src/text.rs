@@ -1,0 +1,318 @@
+//! A buffer that speaks the formats of Go: `%d`, `%f` and `%v`, `time.Time`, ids, attribute values.
+//!
+//! It takes bytes as they came, UTF-8 or not, and stops growing at [`LIMIT`]: a body of a few megabytes can hold
+//! millions of points or buckets, each of which is a hundred times as long in words.
+
+use std::fmt;
+use std::io::Write as _;
+
+use otelcore_pdata::text::{Civil, put_double, put_hex, put_value};
+use otelcore_pdata::views::{AnyValue, Buckets};
+
+/// Bytes after which a dump is cut off. A batch of 8192 ordinary spans takes a fifth of it.
+pub(crate) const LIMIT: usize = 64 << 20;
+
+/// What a buffer may keep between dumps.
+const KEPT: usize = 1 << 20;
+
+/// A dump in the making. Every method appends and returns the buffer, so that a line reads as one.
+#[derive(Debug)]
+pub(crate) struct Text {
+    out: Vec<u8>,
+    limit: usize,
+    cut: bool,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self::with_limit(LIMIT)
+    }
+}
+
+impl Text {
+    pub(crate) fn with_limit(limit: usize) -> Self {
+        Self { out: Vec::new(), limit, cut: false }
+    }
+
+    /// Empties the buffer for the next dump.
+    pub(crate) fn clear(&mut self) {
+        self.out.clear();
+        self.out.shrink_to(KEPT);
+        self.cut = false;
+    }
+
+    /// The dump: whole lines, and a last one that says so if some are missing.
+    pub(crate) fn finish(&mut self) -> &[u8] {
+        if self.cut {
+            let end = self.out.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+            self.out.truncate(end);
+            let limit = self.limit;
+            self.write(format_args!("(cut off: the dump is longer than {limit} bytes)\n"));
+            self.cut = false;
+        }
+        &self.out
+    }
+
+    /// Where there is still room. One value may go beyond the limit, by no more than its own length.
+    fn room(&mut self) -> Option<&mut Vec<u8>> {
+        self.cut |= self.out.len() >= self.limit;
+        (!self.cut).then_some(&mut self.out)
+    }
+
+    fn write(&mut self, args: fmt::Arguments<'_>) {
+        // Writing to a Vec cannot fail.
+        let _ = self.out.write_fmt(args);
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn put(&mut self, v: impl AsRef<[u8]>) -> &mut Self {
+        if let Some(out) = self.room() {
+            out.extend_from_slice(v.as_ref());
+        }
+        self
+    }
+
+    /// Ends a line.
+    pub(crate) fn end(&mut self) {
+        self.put("\n");
+    }
+
+    /// An integer, or whatever else Rust and Go show alike.
+    pub(crate) fn show(&mut self, v: impl fmt::Display) -> &mut Self {
+        if self.room().is_some() {
+            self.write(format_args!("{v}"));
+        }
+        self
+    }
+
+    /// Lower-case hexadecimal; an id of zeros is no id.
+    pub(crate) fn id(&mut self, v: &[u8]) -> &mut Self {
+        if v.iter().any(|b| *b != 0)
+            && let Some(out) = self.room()
+        {
+            put_hex(out, v);
+        }
+        self
+    }
+
+    /// The text of a value, as Go's `Value.AsString`.
+    pub(crate) fn value(&mut self, v: AnyValue<'_>) -> &mut Self {
+        if let Some(out) = self.room() {
+            put_value(out, v);
+        }
+        self
+    }
+
+    /// `%f`: six digits after the point, never an exponent.
+    pub(crate) fn fixed(&mut self, v: f64) -> &mut Self {
+        match special(v) {
+            Some(word) => self.put(word),
+            None => self.show(format_args!("{v:.6}")),
+        }
+    }
+
+    /// `%v`: the shortest digits, with an exponent below 1e-4 and from 1e6.
+    pub(crate) fn general(&mut self, v: f64) -> &mut Self {
+        if let Some(word) = special(v) {
+            return self.put(word);
+        }
+        let Some(out) = self.room() else { return self };
+        let start = out.len();
+        put_double(out, v);
+        if v != 0.0 && !(1e-4..1e6).contains(&v.abs()) {
+            // ECMAScript has the same digits, but turns to an exponent only below 1e-6 and from 1e21.
+            let written = out.split_off(start);
+            put_scientific(out, &written);
+        }
+        self
+    }
+
+    /// A moment in UTC as Go's `time.Time.String`, its fraction without trailing zeros. Go reads the number as signed,
+    /// so the upper half of the range lies before 1970.
+    pub(crate) fn time(&mut self, unix_nanos: u64) -> &mut Self {
+        if self.room().is_none() {
+            return self;
+        }
+        let t = Civil::of(unix_nanos.cast_signed());
+        self.write(format_args!(
+            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+            t.year, t.month, t.day, t.hour, t.minute, t.second
+        ));
+        if t.nanos > 0 {
+            self.write(format_args!(".{:09}", t.nanos));
+            while self.out.last() == Some(&b'0') {
+                self.out.pop();
+            }
+        }
+        self.put(" +0000 UTC")
+    }
+}
+
+fn special(v: f64) -> Option<&'static str> {
+    if v.is_nan() {
+        Some("NaN")
+    } else if v.is_infinite() {
+        Some(if v > 0.0 { "+Inf" } else { "-Inf" })
+    } else {
+        None
+    }
+}
+
+/// Rewrites a decimal number, with or without exponent, as `d.ddde+XX`: a sign and at least two digits of exponent.
+fn put_scientific(out: &mut Vec<u8>, number: &[u8]) {
+    let magnitude = number.strip_prefix(b"-").unwrap_or(number);
+    if magnitude.len() < number.len() {
+        out.push(b'-');
+    }
+    let mut parts = magnitude.split(|b| *b == b'e');
+    let (mantissa, exponent) = (parts.next().unwrap_or_default(), parts.next().unwrap_or(b"0"));
+    let exponent = std::str::from_utf8(exponent).ok().and_then(|e| e.parse::<i64>().ok()).unwrap_or(0);
+    let point = mantissa.iter().position(|b| *b == b'.').unwrap_or(mantissa.len());
+    let digits: Vec<u8> = mantissa.iter().copied().filter(|b| *b != b'.').collect();
+    // Zeros at either end are not digits of the number; each in front moves the point.
+    let zeros = digits.iter().take_while(|b| **b == b'0').count();
+    let end = digits.iter().rposition(|b| *b != b'0').map_or(0, |last| last + 1);
+    for (i, digit) in digits.iter().enumerate().take(end).skip(zeros) {
+        if i == zeros + 1 {
+            out.push(b'.');
+        }
+        out.push(*digit);
+    }
+    // A double's digits and zeros are a few hundred at most.
+    let exponent = exponent + point as i64 - zeros as i64 - 1;
+    let sign = if exponent < 0 { '-' } else { '+' };
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "e{sign}{:02}", exponent.unsigned_abs());
+}
+
+/// The bounds of exponential buckets at one scale: the bucket `index` reaches from `base^index` to `base^(index+1)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Natural logarithm of the base.
+    factor: f64,
+}
+
+impl Bounds {
+    /// Base `2^(2^-scale)`.
+    pub(crate) fn of(scale: i32) -> Self {
+        // ln 2 * 2^-scale in two exact steps, since 2^-scale alone can overflow where the product does not.
+        let exponent = i64::from(scale).saturating_neg().clamp(-2040, 2040);
+        let half = exponent / 2;
+        Self { factor: std::f64::consts::LN_2 * power_of_two(half) * power_of_two(exponent - half) }
+    }
+
+    /// The lower bound of a bucket, which is the upper bound of the one before.
+    pub(crate) fn lower(self, index: f64) -> f64 {
+        let exponent = index * self.factor;
+        // 2^1024 has no double. Rounded, its logarithm is a little too small, and `exp` would give the largest double.
+        if exponent >= 1024.0 * std::f64::consts::LN_2 { f64::INFINITY } else { exponent.exp() }
+    }
+}
+
+/// The counts of consecutive buckets, each with its index. Collected, since the negative ones are shown backwards.
+pub(crate) fn buckets(buckets: &Buckets<'_>) -> Vec<(f64, u64)> {
+    let indexes = std::iter::successors(Some(f64::from(buckets.offset.0)), |index| Some(index + 1.0));
+    indexes.zip(buckets.bucket_counts()).collect()
+}
+
+/// `2^n` for an `n` between -1022 and 1023.
+fn power_of_two(n: i64) -> f64 {
+    f64::from_bits(((1023 + n) << 52).cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Text) -> &mut Text) -> String {
+        let mut text = Text::default();
+        write(&mut text);
+        String::from_utf8(text.finish().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn doubles_are_written_as_go_prints_percent_v() {
+        for (v, expected) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (5.0, "5"),
+            (-1.5, "-1.5"),
+            (123_456.0, "123456"),
+            (0.0001, "0.0001"),
+            (0.000_099, "9.9e-05"),
+            (1e-7, "1e-07"),
+            (999_999.5, "999999.5"),
+            (1e6, "1e+06"),
+            (12_345_678.5, "1.23456785e+07"),
+            (-1_500_000_000.0, "-1.5e+09"),
+            (0.000_012_5, "1.25e-05"),
+            // Two shortest forms are equally near: the even one.
+            (683613.0 / 65536.0, "10.431106567382812"),
+            (1_078_858_106_828_419.0 + 0.25, "1.0788581068284192e+15"),
+            (1e21, "1e+21"),
+            (5e-324, "5e-324"),
+            (-1.25e100, "-1.25e+100"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(text(|t| t.general(v)), expected);
+        }
+    }
+
+    #[test]
+    fn doubles_are_written_as_go_prints_percent_f() {
+        for (v, expected) in [
+            (0.0, "0.000000"),
+            (-0.0, "-0.000000"),
+            (1.0, "1.000000"),
+            (-2.5, "-2.500000"),
+            (Bounds::of(1).lower(1.0), "1.414214"),
+            // Halfway between two last digits: to the even one.
+            (1.0 / 128.0, "0.007812"),
+            (3.0 / 128.0, "0.023438"),
+            (1e22, "10000000000000000000000.000000"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(text(|t| t.fixed(v)), expected);
+        }
+    }
+
+    #[test]
+    fn times_are_written_as_go_prints_them_in_utc() {
+        for (nanos, expected) in [
+            (0, "1970-01-01 00:00:00 +0000 UTC"),
+            (1_581_452_773_000_000_123, "2020-02-11 20:26:13.000000123 +0000 UTC"),
+            (1_581_452_773_120_000_000, "2020-02-11 20:26:13.12 +0000 UTC"),
+            (u64::MAX, "1969-12-31 23:59:59.999999999 +0000 UTC"),
+            (1 << 63, "1677-09-21 00:12:43.145224192 +0000 UTC"),
+        ] {
+            assert_eq!(text(|t| t.time(nanos)), expected);
+        }
+    }
+
+    #[test]
+    fn a_scale_that_a_peer_made_up_still_gives_bounds() {
+        assert_eq!(Bounds::of(0).lower(1.0), 2.0);
+        assert_eq!(Bounds::of(-1).lower(1.0), 4.0);
+        assert_eq!(Bounds::of(0).lower(1024.0), f64::INFINITY);
+        assert_eq!(Bounds::of(1024).lower(1.0), 1.0);
+        assert_eq!(Bounds::of(-1024).lower(0.0), 1.0, "2^1024 overflows, ln 2 times that does not");
+        assert_eq!(Bounds::of(i32::MAX).lower(1.0), 1.0);
+        assert_eq!(Bounds::of(i32::MIN).lower(1.0), f64::INFINITY);
+    }
+
+    #[test]
+    fn a_dump_beyond_the_limit_ends_after_a_whole_line_and_says_so() {
+        let mut text = Text::with_limit(10);
+        for word in ["first\n", "second\n", "third\n", "fourth\n"] {
+            text.put(word);
+        }
+        assert_eq!(text.finish(), b"first\nsecond\n(cut off: the dump is longer than 10 bytes)\n");
+        text.clear();
+        text.put("next").end();
+        assert_eq!(text.finish(), b"next\n");
+    }
+}
