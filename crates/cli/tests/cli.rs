@@ -1,0 +1,279 @@
+//! The binary as a person meets it: what it says, and how it ends.
+
+mod support;
+
+use std::net::TcpListener;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use support::*;
+
+fn run(args: &[&str]) -> Output {
+    Command::new(otelcore()).args(args).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A configuration that listens on free ports, with the given rest of the service.
+fn config(name: &str, rest: &str) -> (std::path::PathBuf, u16, u16) {
+    let (grpc, http) = (free_port(), free_port());
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{grpc}\"}}, http: {{endpoint: \"127.0.0.1:{http}\"}}}}}}}}\n{rest}"
+    );
+    let path = folder(name).join("config.yaml");
+    std::fs::write(&path, text).unwrap();
+    (path, grpc, http)
+}
+
+#[test]
+fn version_help_components_and_gates_answer() {
+    let version = run(&["--version"]);
+    assert!(version.status.success());
+    assert_eq!(said(&version), format!("otelcore version {}\n", env!("CARGO_PKG_VERSION")));
+    let components = said(&run(&["components"]));
+    for name in ["otlp", "nop", "batch", "memory_limiter", "jaeger", "prometheus", "debug", "logging", "health_check"] {
+        assert!(components.contains(&format!("- name: {name}\n")), "{name} in {components}");
+    }
+    assert!(said(&run(&["--help"])).contains("--config URI"));
+    assert!(said(&run(&["featuregate"])).contains("service.profilesSupport"));
+    let unknown = run(&["--nope"]);
+    assert_eq!((unknown.status.code(), said(&unknown)), (Some(1), "Error: unknown flag: --nope\n".to_owned()));
+}
+
+#[test]
+fn every_mistake_of_a_file_is_told_at_once_and_at_its_place() {
+    let path = folder("mistakes").join("config.yaml");
+    let text = "\
+receivers:
+  otlp:
+    protocols:
+      grpc:
+        endpont: 0.0.0.0:4317
+processors:
+  batch:
+    timeout: 5x
+    send_batch_size: many
+  batsch:
+exporters:
+  jaeger:
+    endpoint: jaeger:14250
+  prometheus:
+    endpoint: \"0.0.0.0:9092\"
+connectors:
+  forward:
+service:
+  extensions: [health_check]
+  pipelines:
+    traces:
+      receivers: [otlp]
+      processors: [batch]
+      exporters: [jager, prometheus]
+";
+    std::fs::write(&path, text).unwrap();
+    let name = path.display();
+    let output = run(&["validate", &format!("--config={name}")]);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for (sentence, place) in [
+        ("'protocols.grpc' has invalid keys: endpont", "5:9"),
+        ("'timeout' time: unknown unit", "8:14"),
+        ("'send_batch_size' expected type 'uint32', got unconvertible type 'string'", "9:22"),
+        ("'processors' unknown type: \"batsch\" for id: \"batsch\"", "10:3"),
+        ("without `insecure: true` this exporter means TLS", "12:3"),
+        ("connectors are not supported yet", "17:"),
+        ("service::extensions: references extension \"health_check\" which is not configured", "19:16"),
+        ("service::pipelines::traces: references exporter \"jager\" which is not configured", "24:19"),
+        ("failed to create \"prometheus\" exporter for data type \"traces\": telemetry type is not supported", "24:26"),
+    ] {
+        assert!(said.contains(sentence), "{sentence}\nin\n{said}");
+        assert!(said.contains(&format!("{name}:{place}")), "{place} for {sentence}\nin\n{said}");
+    }
+    for help in ["did you mean `endpoint`?", "did you mean `batch`?", "did you mean `jaeger`?"] {
+        assert!(said.contains(help), "{help}\nin\n{said}");
+    }
+}
+
+#[test]
+fn sources_merge_and_set_wins() {
+    let path = folder("merge").join("config.yaml");
+    let text = "receivers: {nop: }\nexporters: {nop: }\nprocessors: {batch: {timeout: 1s}}\nservice: {pipelines: {traces: {receivers: [nop], processors: [batch], exporters: [nop]}}}\n";
+    std::fs::write(&path, text).unwrap();
+    let output = Command::new(otelcore())
+        .args(["print-config", "--config", &format!("file:{}", path.display()), "--config=env:MORE"])
+        .args(["--config", "yaml:processors::batch::send_batch_max_size: 9000", "--set=processors.batch.timeout=2s"])
+        .env("MORE", "processors:\n  batch:\n    send_batch_size: ${env:SIZE}\n")
+        .env("SIZE", "77")
+        .output()
+        .unwrap();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    for line in ["send_batch_size: 77", "send_batch_max_size: 9000", "timeout: 2s", "metadata_cardinality_limit: 1000"]
+    {
+        assert!(said.contains(line), "{line}\nin\n{said}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told_before_anything_runs() {
+    let (path, grpc, _) = config(
+        "port",
+        "exporters: {nop: }\nservice: {telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [otlp], exporters: [nop]}}}\n",
+    );
+    let taken = TcpListener::bind(("127.0.0.1", grpc)).unwrap();
+    let output = run(&[&format!("--config={}", path.display())]);
+    drop(taken);
+    let sentence = format!(
+        "Error: cannot start pipelines: failed to start \"otlp\" receiver: listen tcp 127.0.0.1:{grpc}: bind: address already in use"
+    );
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains(&sentence), "{}", said(&output));
+}
+
+/// One span: resource, scope and a span with a name.
+const SPAN: &[u8] = b"\x0a\x09\x12\x07\x12\x05\x2a\x03abc";
+
+#[test]
+fn http_answers_as_the_reference_has_it() {
+    let rest = "exporters: {nop: }\nservice: {telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [otlp], exporters: [nop]}}}\n";
+    let (path, _, http_port) = config("http", rest);
+    let mut collector = Process::start(
+        Command::new(otelcore()).arg(format!("--config={}", path.display())),
+        &folder("http-log").join("log"),
+    );
+    let address = format!("127.0.0.1:{http_port}");
+    wait_for(&address, &mut collector);
+    let post = |path: &str, headers: &str, body: &[u8]| {
+        http(&address, &format!("POST {path} HTTP/1.0\r\nHost: x{headers}"), body)
+    };
+    let protobuf = "\r\nContent-Type: application/x-protobuf";
+    assert_eq!(post("/v1/traces", protobuf, SPAN), (200, "\u{a}\0".to_owned()));
+    assert_eq!(post("/v1/metrics", protobuf, b"").0, 404, "no pipeline of that signal uses the receiver");
+    assert_eq!(get(&address, "/v1/traces"), (405, "405 method not allowed, supported: [POST]".to_owned()));
+    assert_eq!(post("/v1/traces", "\r\nContent-Type: text/x", SPAN).0, 415);
+    let (status, body) = post("/v1/traces", "\r\nContent-Type: application/json", b"{}");
+    assert!(status == 415 && body.contains("application/json is not supported yet"), "{status} {body}");
+    let (status, body) = post("/v1/traces", &format!("{protobuf}\r\nContent-Encoding: br"), SPAN);
+    assert!(status == 400 && body.contains("unsupported Content-Encoding: br"), "{status} {body}");
+    let (status, body) = post("/v1/traces", protobuf, b"\x0a\x7f");
+    assert!(status == 400 && body.contains("unexpected EOF"), "{status} {body}");
+    collector.signal("INT");
+    assert_eq!(collector.end(Duration::from_secs(10)), 0);
+}
+
+#[test]
+fn own_metrics_count_what_came_and_what_went() {
+    let port = free_port();
+    let rest = format!(
+        "exporters: {{nop: }}\nprocessors: {{batch: {{timeout: 10ms}}}}\nservice: {{telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {port}}}}}}}}}]}}}}, pipelines: {{traces: {{receivers: [otlp], processors: [batch], exporters: [nop]}}}}}}\n"
+    );
+    let (path, _, http_port) = config("own", &rest);
+    let mut collector = Process::start(
+        Command::new(otelcore()).arg(format!("--config={}", path.display())),
+        &folder("own-log").join("log"),
+    );
+    let address = format!("127.0.0.1:{http_port}");
+    wait_for(&address, &mut collector);
+    for _ in 0..3 {
+        http(&address, "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf", SPAN);
+    }
+    let page = until("three spans sent", || {
+        let (_, page) = get(&format!("127.0.0.1:{port}"), "/metrics");
+        page.contains("otelcol_exporter_sent_spans{exporter=\"nop\"} 3\n").then_some(page)
+    });
+    assert!(page.contains("otelcol_receiver_accepted_spans{receiver=\"otlp\",transport=\"http\"} 3\n"), "{page}");
+    for name in [
+        "otelcol_process_uptime",
+        "otelcol_process_memory_rss",
+        "otelcol_processor_batch_batch_send_size_bucket",
+        "target_info",
+    ] {
+        assert!(page.contains(name), "{name} in {page}");
+    }
+}
+
+#[test]
+fn sigterm_delivers_what_a_batch_holds_back() {
+    let dir = folder("drain");
+    let out = dir.join("spans.txt");
+    let rest = format!(
+        "exporters: {{debug: {{use_internal_logger: false, output_paths: [{}]}}}}\nprocessors: {{batch: {{timeout: 1h}}}}\nservice: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], processors: [batch], exporters: [debug]}}}}}}\n",
+        out.display()
+    );
+    let (path, _, http_port) = config("drain-config", &rest);
+    let mut collector =
+        Process::start(Command::new(otelcore()).arg(format!("--config={}", path.display())), &dir.join("log"));
+    let address = format!("127.0.0.1:{http_port}");
+    wait_for(&address, &mut collector);
+    for _ in 0..5 {
+        http(&address, "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf", SPAN);
+    }
+    assert!(!std::fs::read_to_string(&out).unwrap_or_default().contains("Traces"), "the batch waits an hour");
+    collector.signal("TERM");
+    assert_eq!(collector.end(Duration::from_secs(10)), 0, "{}", collector.said());
+    let shown = std::fs::read_to_string(&out).unwrap();
+    assert!(shown.contains("\"spans\": 5"), "{shown}");
+}
+
+#[test]
+fn what_can_not_be_delivered_in_time_is_reported() {
+    let rest = format!(
+        "exporters: {{jaeger: {{endpoint: \"127.0.0.1:{}\", tls: {{insecure: true}}}}}}\nservice: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [jaeger]}}}}}}\n",
+        free_port()
+    );
+    let (path, _, http_port) = config("left", &rest);
+    let config = format!("--config={}", path.display());
+    let mut collector = Process::start(
+        Command::new(otelcore()).args([&config, "--shutdown-timeout=300ms"]),
+        &folder("left-log").join("log"),
+    );
+    let address = format!("127.0.0.1:{http_port}");
+    wait_for(&address, &mut collector);
+    http(&address, "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf", SPAN);
+    let asked = Instant::now();
+    collector.signal("TERM");
+    assert_eq!(collector.end(Duration::from_secs(10)), 0);
+    assert!(asked.elapsed() < Duration::from_secs(5), "the bound was 300 ms");
+    let said = collector.said();
+    assert!(said.contains("Shutdown left data undelivered.") && said.contains("\"undelivered_items\": 1"), "{said}");
+}
+
+#[test]
+fn a_bad_new_configuration_does_not_end_the_running_one() {
+    let rest = "exporters: {nop: }\nservice: {telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [otlp], exporters: [nop]}}}\n";
+    let (path, _, http_port) = config("reload", rest);
+    let mut collector = Process::start(
+        Command::new(otelcore()).arg(format!("--config={}", path.display())),
+        &folder("reload-log").join("log"),
+    );
+    let address = format!("127.0.0.1:{http_port}");
+    wait_for(&address, &mut collector);
+    let good = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, "receivers: [").unwrap();
+    collector.signal("HUP");
+    until("the refusal", || collector.said().contains("the running one goes on").then(String::new));
+    let post = "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf";
+    assert_eq!(http(&address, post, SPAN).0, 200);
+    let other = free_port();
+    std::fs::write(&path, good.replace(&http_port.to_string(), &other.to_string())).unwrap();
+    collector.signal("HUP");
+    let address = format!("127.0.0.1:{other}");
+    wait_for(&address, &mut collector);
+    assert_eq!(http(&address, post, SPAN).0, 200);
+    collector.signal("TERM");
+    assert_eq!(collector.end(Duration::from_secs(10)), 0, "{}", collector.said());
+}
+
+#[test]
+fn the_tutorials_custom_resource_runs() {
+    let (manifest, is_seed) = seed("simplest.cr.yaml", "simplest.yaml");
+    let mut text = std::fs::read_to_string(manifest).unwrap();
+    if is_seed {
+        text = block_scalar(&text, "config");
+    }
+    let path = folder("resource").join("config.yaml");
+    std::fs::write(&path, text).unwrap();
+    let output = run(&["validate", &format!("--config={}", path.display())]);
+    assert_eq!((output.status.code(), said(&output)), (Some(0), String::new()));
+}

@@ -1,0 +1,188 @@
+//! The tutorial's scene with its real parts: Jaeger, Prometheus, the Go client, and the collector with the tutorial's
+//! own configuration and command line.
+//!
+//! As root it plays in a network namespace of its own, where 192.168.0.152, port 30080 and the name of Jaeger's service
+//! mean what they mean in the tutorial's cluster. Elsewhere those three are substituted.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use support::*;
+
+/// Set for the test that has been started again inside a namespace.
+const INSIDE: &str = "OTELCORE_SCENE_INSIDE";
+const JAEGER: &str = "jaeger-collector.istio-system.svc.cluster.local";
+
+#[test]
+fn spans_reach_jaeger_and_series_reach_prometheus() {
+    if std::env::var_os(INSIDE).is_some() {
+        enter_cluster();
+        return play(&Place { client: "192.168.0.152:30080", substituted: false });
+    }
+    let unshare = ["--net", "--mount", "--pid", "--fork", "--kill-child"];
+    let can = Command::new("unshare").args(unshare).arg("true").output().is_ok_and(|o| o.status.success());
+    if !can {
+        eprintln!("no namespaces here: address, port and name are substituted");
+        return play(&Place { client: "127.0.0.1:4317", substituted: true });
+    }
+    let status = Command::new("unshare")
+        .args(unshare)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "spans_reach_jaeger_and_series_reach_prometheus", "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "the scene failed inside its namespace: {status}");
+}
+
+struct Place {
+    client: &'static str,
+    substituted: bool,
+}
+
+fn sh(command: &str) {
+    let done = Command::new("sh").args(["-ec", command]).status().unwrap();
+    assert!(done.success(), "{command}: {done}");
+}
+
+/// Gives the node's address, the node port and the service's name their meaning.
+fn enter_cluster() {
+    sh("ip link set lo up && ip addr add 192.168.0.152/32 dev lo");
+    let hosts = folder("scene-hosts").join("hosts");
+    std::fs::write(&hosts, format!("127.0.0.1 localhost {JAEGER}\n")).unwrap();
+    sh(&format!("mount --bind {} /etc/hosts", hosts.display()));
+    // A NodePort service: what comes to 30080 goes to the pod's 4317.
+    let node_port = TcpListener::bind("192.168.0.152:30080").unwrap();
+    thread::spawn(move || {
+        for client in node_port.incoming().flatten() {
+            if let Ok(pod) = TcpStream::connect("127.0.0.1:4317") {
+                relay(client.try_clone().unwrap(), pod.try_clone().unwrap());
+                relay(pod, client);
+            }
+        }
+    });
+}
+
+fn relay(mut from: TcpStream, mut to: TcpStream) {
+    thread::spawn(move || {
+        let mut buffer = [0; 16 << 10];
+        while let Ok(n) = from.read(&mut buffer)
+            && n > 0
+            && to.write_all(&buffer[..n]).is_ok()
+        {}
+        let _ = to.shutdown(Shutdown::Write);
+    });
+}
+
+fn play(place: &Place) {
+    let tools = ["jaeger-all-in-one", "telemetrygen", "prometheus", "example-client"].map(tool);
+    let [Some(jaeger), Some(telemetrygen), Some(prometheus), Some(example)] = tools else { return };
+    let dir = folder("scene");
+
+    let jaeger_log = dir.join("jaeger.log");
+    // Its own OTLP ports are off: in the cluster they are another pod's.
+    let mut jaeger = Process::start(
+        Command::new(jaeger).arg("--collector.otlp.enabled=false").env("SPAN_STORAGE_TYPE", "memory"),
+        &jaeger_log,
+    );
+    wait_for("127.0.0.1:14250", &mut jaeger);
+    wait_for("127.0.0.1:16686", &mut jaeger);
+
+    let scrape = "global: {scrape_interval: 1s}\nscrape_configs:\n  - job_name: otel-collector\n    static_configs: [{targets: [\"127.0.0.1:9092\"]}]\n";
+    std::fs::write(dir.join("prometheus.yml"), scrape).unwrap();
+    let mut prometheus = Process::start(
+        Command::new(prometheus)
+            .arg(format!("--config.file={}", dir.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", dir.join("prometheus").display()))
+            .arg("--web.listen-address=127.0.0.1:9090"),
+        &dir.join("prometheus.log"),
+    );
+
+    let mut collector = collector(&dir, place);
+    wait_for("127.0.0.1:4317", &mut collector);
+    let (status, health) = get("127.0.0.1:13133", "/");
+    assert_eq!(status, 200, "{health}");
+
+    // The client: the tutorial's own file where it is at hand and its address means something.
+    let client = if place.substituted { None } else { tool("tutorial-client") };
+    let client = client.unwrap_or(example);
+    if place.substituted {
+        eprintln!("skipped: the Go client dials {}, which needs a namespace", "192.168.0.152:30080");
+    } else {
+        let mut client = Process::start(&mut Command::new(client), &dir.join("client.log"));
+        assert_eq!(client.end(Duration::from_secs(60)), 0, "{}", client.said());
+    }
+    let mut points = Process::start(
+        Command::new(telemetrygen).args(["metrics", "--otlp-insecure", "--otlp-endpoint", place.client]).args([
+            "--metrics",
+            "5",
+            "--otlp-metric-name",
+            "scene",
+        ]),
+        &dir.join("telemetrygen.log"),
+    );
+    assert_eq!(points.end(Duration::from_secs(60)), 0, "{}", points.said());
+
+    if !place.substituted {
+        let spans = until("eleven spans in Jaeger", || {
+            let (_, answer) = get("127.0.0.1:16686", "/api/traces?service=test-service");
+            (answer.matches("\"spanID\"").count() >= 21).then_some(answer)
+        });
+        for name in ["CollectorExporter-Example", "Sample-0", "Sample-9", "chocolate", "CHILD_OF", "test-tracer"] {
+            assert!(spans.contains(name), "{name} is missing in {spans}");
+        }
+        // Eleven spans, ten of them with a reference to the parent.
+        assert_eq!(spans.matches("\"operationName\"").count(), 11, "{spans}");
+        assert_eq!(spans.matches("\"refType\":\"CHILD_OF\"").count(), 10, "{spans}");
+    }
+    wait_for("127.0.0.1:9090", &mut prometheus);
+    until("a series in Prometheus", || {
+        let (_, answer) = get("127.0.0.1:9090", "/api/v1/query?query=default_scene");
+        answer.contains("\"__name__\":\"default_scene\"").then_some(answer)
+    });
+    let (_, page) = get("127.0.0.1:9092", "/metrics");
+    assert!(page.contains("# TYPE default_scene gauge"), "{page}");
+
+    collector.signal("TERM");
+    assert_eq!(collector.end(Duration::from_secs(30)), 0, "{}", collector.said());
+    let said = collector.said();
+    for sentence in [
+        "--mem-ballast-size-mib is deprecated",
+        "'insecure' is deprecated",
+        "the logging exporter has been deprecated, use the debug exporter instead",
+        "Everything is ready. Begin running and processing data.",
+        "Shutdown complete.",
+    ] {
+        assert_eq!(said.matches(sentence).count(), 1, "{sentence} once in\n{said}");
+    }
+}
+
+/// The collector with the ConfigMap's configuration, under the Deployment's command line.
+fn collector(dir: &Path, place: &Place) -> Process {
+    let (manifest, is_seed) = seed("otel-collector.yaml", "otel-collector-config.yaml");
+    let mut config = std::fs::read_to_string(manifest).unwrap();
+    if is_seed {
+        config = block_scalar(&config, "otel-collector-config");
+    }
+    if place.substituted {
+        config = config.replace(JAEGER, "127.0.0.1");
+    }
+    let path = dir.join("otel-collector-config.yaml");
+    std::fs::write(&path, config).unwrap();
+    // Started under the name that the manifest gives.
+    let command = dir.join("otelcol");
+    std::os::unix::fs::symlink(otelcore(), &command).unwrap();
+    Process::start(
+        Command::new(&command)
+            .arg(format!("--config={}", path.display()))
+            .arg("--mem-ballast-size-mib=683")
+            .env("GOGC", "80"),
+        &dir.join("collector.log"),
+    )
+}

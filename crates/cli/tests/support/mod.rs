@@ -1,0 +1,149 @@
+//! Processes, ports and pages for the tests of the binary. Every process started here ends with its test.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The collector under test.
+pub fn otelcore() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_otelcore"))
+}
+
+/// The project's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+/// A real peer built by scripts/tools. Where it is missing, CI fails and other machines skip the test and say so.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let built = root().join("tests/tools/bin").join(name);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::iter::once(built).chain(std::env::split_paths(&path).map(|dir| dir.join(name)));
+    let found = found.into_iter().find(|p| p.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{name} is missing; run scripts/tools");
+        eprintln!("skipped: {name} is missing; run scripts/tools");
+    }
+    found
+}
+
+/// A file of the user's tutorial where it lies beside the project, or our counterpart.
+pub fn seed(name: &str, counterpart: &str) -> (PathBuf, bool) {
+    let seed = root().join("../shared/seed").join(name);
+    if seed.is_file() { (seed, true) } else { (root().join("examples/tutorial").join(counterpart), false) }
+}
+
+/// The text of a block scalar `key: |` of a manifest, as a ConfigMap's mount or the operator shows it.
+pub fn block_scalar(manifest: &str, key: &str) -> String {
+    let mut lines = manifest.lines();
+    let head = lines.by_ref().find(|l| l.trim_start().starts_with(&format!("{key}: |"))).expect("the key is there");
+    let outer = head.len() - head.trim_start().len();
+    let body: Vec<&str> = lines.take_while(|l| l.trim().is_empty() || l.len() - l.trim_start().len() > outer).collect();
+    let inner = body.iter().find(|l| !l.trim().is_empty()).map_or(0, |l| l.len() - l.trim_start().len());
+    body.iter().map(|l| l.get(inner..).unwrap_or("")).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// A process that is killed when its test ends, its output in a file.
+pub struct Process {
+    pub child: Child,
+    pub log: PathBuf,
+}
+
+impl Process {
+    pub fn start(command: &mut Command, log: &Path) -> Self {
+        let file = std::fs::File::create(log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self { child, log: log.to_owned() }
+    }
+
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end; the exit code.
+    pub fn end(&mut self, within: Duration) -> i32 {
+        let until = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < until, "still running after {within:?}:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that is free now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until something listens.
+pub fn wait_for(address: &str, process: &mut Process) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while TcpStream::connect(address).is_err() {
+        if let Some(status) = process.child.try_wait().unwrap() {
+            panic!("ended with {status} before it listened on {address}:\n{}", process.said());
+        }
+        assert!(Instant::now() < until, "nothing listens on {address}:\n{}", process.said());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sends one HTTP/1.0 request; status and body.
+pub fn http(address: &str, request: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    write!(stream, "{request}\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    (status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned())
+}
+
+/// GETs a page.
+pub fn get(address: &str, path: &str) -> (u16, String) {
+    http(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}"), b"")
+}
+
+/// Asks until the answer has what is looked for, half a minute at most.
+pub fn until(what: &str, mut ask: impl FnMut() -> Option<String>) -> String {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A folder of the test's own, emptied first.
+pub fn folder(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
