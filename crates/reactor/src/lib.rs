@@ -2,18 +2,21 @@
 //!
 //! [`Real`] is the machine: sockets on one `mio::Poll`, timers, names, files and the clock. [`run()`] is the loop that
 //! drives a [`Graph`](otelcore_pipeline::Graph) in it. Everything else in the workspace sees only the
-//! [`World`](otelcore_pipeline::World).
+//! [`World`](otelcore_pipeline::World). [`Sim`] is a network of graphs with no machine at all: a clock that jumps, queues
+//! for connections, faults on command, and every choice from a seed.
 
 mod driver;
 mod os;
 mod real;
 mod resolver;
+mod sim;
 mod sockets;
 mod timers;
 
 pub use driver::{Ending, Remote, Runner};
 pub use os::{Memory, memory_total, output, read_file, uuid, wall_clock};
 pub use real::Real;
+pub use sim::{NodeId, Sim};
 
 /// Signal numbers, for [`Real::watch_signals`].
 pub mod signal {
