@@ -1,0 +1,413 @@
+//! The reading of OTLP against prost: the check, every view, and the cutting and joining of batches, on generated
+//! messages with every field, in every order, with unknown fields between.
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test")]
+
+#[path = "oracle/generate.rs"]
+mod generate;
+#[path = "oracle/rebuild.rs"]
+mod rebuild;
+#[path = "oracle/rewrite.rs"]
+mod rewrite;
+
+use bytes::Bytes;
+use generate::Choices;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_uint};
+use otelcore_pdata::{Fault, MAX_NESTING, Part, Rope, Signal, check, split_off};
+use proptest::prelude::*;
+use prost::Message;
+
+/// A message of any signal.
+#[derive(Clone, Debug)]
+enum Body {
+    Traces(ExportTraceServiceRequest),
+    Metrics(ExportMetricsServiceRequest),
+    Logs(ExportLogsServiceRequest),
+}
+
+impl Body {
+    fn generate(signal: Signal, c: &mut Choices<'_>) -> Self {
+        match signal {
+            Signal::Traces => Self::Traces(generate::traces(c)),
+            Signal::Metrics => Self::Metrics(generate::metrics(c)),
+            Signal::Logs => Self::Logs(generate::logs(c)),
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Traces(m) => m.encode_to_vec(),
+            Self::Metrics(m) => m.encode_to_vec(),
+            Self::Logs(m) => m.encode_to_vec(),
+        }
+    }
+
+    fn decode(signal: Signal, body: &[u8]) -> Result<Self, prost::DecodeError> {
+        Ok(match signal {
+            Signal::Traces => Self::Traces(ExportTraceServiceRequest::decode(body)?),
+            Signal::Metrics => Self::Metrics(ExportMetricsServiceRequest::decode(body)?),
+            Signal::Logs => Self::Logs(ExportLogsServiceRequest::decode(body)?),
+        })
+    }
+
+    /// From the views.
+    fn rebuild(signal: Signal, body: &Rope) -> Self {
+        match signal {
+            Signal::Traces => Self::Traces(rebuild::traces(body)),
+            Signal::Metrics => Self::Metrics(rebuild::metrics(body)),
+            Signal::Logs => Self::Logs(rebuild::logs(body)),
+        }
+    }
+
+    /// As text: NaN equals NaN there, and zeros of different sign differ.
+    fn text(&self) -> String {
+        format!("{self:#?}")
+    }
+
+    fn resources(&self) -> usize {
+        match self {
+            Self::Traces(m) => m.resource_spans.len(),
+            Self::Metrics(m) => m.resource_metrics.len(),
+            Self::Logs(m) => m.resource_logs.len(),
+        }
+    }
+
+    /// Each item with all that it stands in.
+    fn items(&self) -> Vec<String> {
+        let mut items = Vec::new();
+        match self {
+            Self::Traces(m) => {
+                for r in &m.resource_spans {
+                    for s in &r.scope_spans {
+                        let around = format!("{:?} {} {:?} {}", r.resource, r.schema_url, s.scope, s.schema_url);
+                        items.extend(s.spans.iter().map(|i| format!("{around} {i:?}")));
+                    }
+                }
+            }
+            Self::Logs(m) => {
+                for r in &m.resource_logs {
+                    for s in &r.scope_logs {
+                        let around = format!("{:?} {} {:?} {}", r.resource, r.schema_url, s.scope, s.schema_url);
+                        items.extend(s.log_records.iter().map(|i| format!("{around} {i:?}")));
+                    }
+                }
+            }
+            Self::Metrics(m) => {
+                for r in &m.resource_metrics {
+                    for s in &r.scope_metrics {
+                        for metric in &s.metrics {
+                            let mut wrapper = metric.clone();
+                            let points = take_points(&mut wrapper.data);
+                            let around = format!("{:?} {} {:?} {}", r.resource, r.schema_url, s.scope, s.schema_url);
+                            items.extend(points.iter().map(|i| format!("{around} {wrapper:?} {i}")));
+                        }
+                    }
+                }
+            }
+        }
+        items
+    }
+}
+
+fn take_points(data: &mut Option<Data>) -> Vec<String> {
+    fn take<T: std::fmt::Debug>(points: &mut Vec<T>) -> Vec<String> {
+        points.drain(..).map(|p| format!("{p:?}")).collect()
+    }
+    match data {
+        None => Vec::new(),
+        Some(Data::Gauge(d)) => take(&mut d.data_points),
+        Some(Data::Sum(d)) => take(&mut d.data_points),
+        Some(Data::Histogram(d)) => take(&mut d.data_points),
+        Some(Data::ExponentialHistogram(d)) => take(&mut d.data_points),
+        Some(Data::Summary(d)) => take(&mut d.data_points),
+    }
+}
+
+/// Each item's bytes, with the bytes of all other fields of what it stands in, known or not.
+fn raw_items(signal: Signal, body: &[u8]) -> Vec<Vec<u8>> {
+    fn walk(path: &[&[u32]], message: &[u8], around: &[u8], items: &mut Vec<Vec<u8>>) {
+        let Some((children, below)) = path.split_first() else {
+            return items.push([around, b"|", message].concat());
+        };
+        let (mut around, mut inner) = (around.to_vec(), Vec::new());
+        let mut fields = Fields::new(message);
+        loop {
+            let start = message.len() - fields.rest().len();
+            let Some((number, wire)) = fields.next() else { break };
+            match wire {
+                Wire::Len(child) if children.contains(&number) => inner.push((number, child)),
+                _ => around.extend_from_slice(&message[start..message.len() - fields.rest().len()]),
+            }
+        }
+        for (number, child) in inner {
+            let around = [around.as_slice(), format!("|{number}|").as_bytes()].concat();
+            walk(below, child, &around, items);
+        }
+    }
+    let path: &[&[u32]] = match signal {
+        Signal::Metrics => &[&[2], &[2], &[5, 7, 9, 10, 11], &[1]],
+        Signal::Traces | Signal::Logs => &[&[2], &[2]],
+    };
+    let mut items = Vec::new();
+    // Unknown fields beside the entries belong to no item.
+    for (number, wire) in Fields::new(body) {
+        if let (1, Wire::Len(entry)) = (number, wire) {
+            walk(path, entry, &[], &mut items);
+        }
+    }
+    items
+}
+
+fn signals() -> impl Strategy<Value = Signal> {
+    prop::sample::select(Signal::ALL.to_vec())
+}
+
+fn entropy() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 0..1500)
+}
+
+/// A message and the bytes of a rewritten form of it.
+fn body(signal: Signal, message: &[u8], order: &[u8]) -> (Body, Vec<u8>) {
+    let message = Body::generate(signal, &mut Choices(message));
+    let bytes = rewrite::rewrite(signal, &message.encode(), &mut Choices(order));
+    (message, bytes)
+}
+
+fn rope_of(signal: Signal, parts: &[Vec<u8>]) -> Rope {
+    let mut rope = Rope::default();
+    for part in parts {
+        let items = check(signal, part).unwrap().items;
+        rope.push(Part { bytes: Bytes::copy_from_slice(part), items });
+    }
+    rope
+}
+
+/// What the check says agrees with what prost says, but for what is known and wanted.
+fn assert_same_verdict(signal: Signal, bytes: &[u8]) {
+    match (check(signal, bytes), Body::decode(signal, bytes)) {
+        (Ok(_), Err(e)) => {
+            // Strings are not looked into here, nor the fields that only profiles have.
+            let said = e.to_string();
+            let known = ["UTF-8", "recursion limit", "strindex", "StringValueStrindex"];
+            assert!(known.iter().any(|k| said.contains(k)), "prost alone refuses: {said}");
+        }
+        (Err(e), Ok(_)) => {
+            let known = matches!(
+                e.why,
+                Fault::TraceIdLength | Fault::SpanIdLength | Fault::Nesting | Fault::WireType { found: 3 | 4, .. }
+            );
+            assert!(known, "the check alone refuses: {e}");
+        }
+        (Ok(found), Ok(message)) => {
+            assert_eq!(found.items as usize, message.items().len());
+            assert_eq!(found.resources as usize, message.resources());
+        }
+        (Err(e), Err(_)) => assert!(e.offset <= bytes.len(), "{e:?}"),
+    }
+    // Whatever passes can be walked; the same must hold of whatever does not, as far as it goes.
+    let mut rope = Rope::default();
+    rope.push(Part { bytes: Bytes::copy_from_slice(bytes), items: 0 });
+    let _ = Body::rebuild(signal, &rope);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_view_shows_what_prost_decodes(signal in signals(), message in entropy(), order in entropy()) {
+        let (message, bytes) = body(signal, &message, &order);
+        let found = check(signal, &bytes).unwrap();
+        let decoded = Body::decode(signal, &bytes).unwrap();
+        prop_assert_eq!(decoded.encode(), message.encode(), "the rewritten bytes mean the same");
+        prop_assert_eq!(found.items as usize, decoded.items().len());
+        prop_assert_eq!(found.resources as usize, decoded.resources());
+        let rebuilt = Body::rebuild(signal, &rope_of(signal, &[bytes]));
+        prop_assert_eq!(rebuilt.text(), decoded.text());
+    }
+
+    #[test]
+    fn a_cut_off_body_is_refused_where_prost_refuses_it(
+        signal in signals(),
+        message in entropy(),
+        order in entropy(),
+        at in any::<prop::sample::Index>(),
+    ) {
+        let (_, bytes) = body(signal, &message, &order);
+        assert_same_verdict(signal, &bytes[..at.index(bytes.len() + 1)]);
+    }
+
+    #[test]
+    fn a_damaged_body_is_refused_where_prost_refuses_it(
+        signal in signals(),
+        message in entropy(),
+        order in entropy(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..4_u8), 1..6),
+    ) {
+        let (_, mut bytes) = body(signal, &message, &order);
+        for (at, byte, how) in damage {
+            let at = at.index(bytes.len() + 1);
+            match how {
+                0 => bytes.insert(at, byte),
+                1 if at < bytes.len() => drop(bytes.remove(at)),
+                2 if at < bytes.len() => bytes[at] ^= 1 << (byte % 8),
+                _ if at < bytes.len() => bytes[at] = byte,
+                _ => {}
+            }
+            assert_same_verdict(signal, &bytes);
+        }
+    }
+
+    #[test]
+    fn any_bytes_at_all_are_checked_and_walked(signal in signals(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        assert_same_verdict(signal, &bytes);
+        // The same bytes inside an entry get further.
+        let mut wrapped = Vec::new();
+        put_bytes(&mut wrapped, 2, &bytes);
+        let mut entry = Vec::new();
+        put_bytes(&mut entry, 1, &wrapped);
+        assert_same_verdict(signal, &entry);
+    }
+
+    #[test]
+    fn a_split_keeps_every_item_with_all_around_it(
+        signal in signals(),
+        messages in prop::collection::vec((entropy(), entropy()), 1..4),
+        max in 0..40_u32,
+    ) {
+        let parts: Vec<_> = messages.iter().map(|(message, order)| body(signal, message, order).1).collect();
+        let whole = rope_of(signal, &parts);
+        let expected = Body::decode(signal, &whole.to_bytes()).unwrap().items();
+        let mut right = whole.clone();
+        let left = split_off(signal, &mut right, max);
+        prop_assert_eq!(left.items(), max.min(whole.items()));
+        prop_assert_eq!(left.items() + right.items(), whole.items());
+
+        let (mut items, mut raw) = (Vec::new(), Vec::new());
+        for half in [&left, &right] {
+            prop_assert_eq!(half.len(), half.to_bytes().len());
+            for part in half.parts() {
+                prop_assert_eq!(check(signal, &part.bytes).unwrap().items, part.items);
+            }
+            let bytes = half.to_bytes();
+            prop_assert_eq!(check(signal, &bytes).unwrap().items, half.items());
+            items.extend(Body::decode(signal, &bytes).unwrap().items());
+            raw.extend(raw_items(signal, &bytes));
+        }
+        prop_assert_eq!(items, expected);
+        prop_assert_eq!(raw, raw_items(signal, &whole.to_bytes()), "unknown fields go with every item");
+    }
+
+    #[test]
+    fn a_body_cut_into_pieces_of_one_size_comes_back_whole(
+        signal in signals(),
+        message in entropy(),
+        order in entropy(),
+        max in 1..5_u32,
+    ) {
+        let (_, bytes) = body(signal, &message, &order);
+        let mut rest = rope_of(signal, std::slice::from_ref(&bytes));
+        let (n, mut raw, mut pieces) = (rest.items(), Vec::new(), 0);
+        while rest.items() > 0 {
+            let piece = split_off(signal, &mut rest, max);
+            raw.extend(raw_items(signal, &piece.to_bytes()));
+            pieces += 1;
+        }
+        prop_assert_eq!(pieces, n.div_ceil(max));
+        prop_assert_eq!(raw, raw_items(signal, &bytes));
+    }
+
+    #[test]
+    fn joined_ropes_are_the_bodies_one_after_another(
+        signal in signals(),
+        messages in prop::collection::vec((entropy(), entropy()), 0..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let parts: Vec<_> = messages.iter().map(|(message, order)| body(signal, message, order).1).collect();
+        let (first, second) = parts.split_at(cut.index(parts.len() + 1));
+        let mut joined = rope_of(signal, first);
+        joined.append(rope_of(signal, second));
+        let bytes = parts.concat();
+        prop_assert_eq!(&joined.to_bytes()[..], &bytes[..]);
+        prop_assert_eq!(joined.len(), bytes.len());
+        prop_assert_eq!(joined.items(), check(signal, &bytes).unwrap().items);
+        let decoded = Body::decode(signal, &bytes).unwrap();
+        prop_assert_eq!(Body::rebuild(signal, &joined).text(), decoded.text());
+    }
+}
+
+/// `n` values, each the only element of the one around it.
+fn nested(n: u8) -> Vec<u8> {
+    let mut value = Vec::new();
+    for _ in 1..n {
+        let (mut array, mut outer) = (Vec::new(), Vec::new());
+        put_bytes(&mut array, 1, &value);
+        put_bytes(&mut outer, 5, &array);
+        value = outer;
+    }
+    value
+}
+
+/// `content` inside a field for each number, the last innermost.
+fn inside(numbers: &[u32], content: Vec<u8>) -> Vec<u8> {
+    numbers.iter().rev().fold(content, |content, number| {
+        let mut out = Vec::new();
+        put_bytes(&mut out, *number, &content);
+        out
+    })
+}
+
+#[test]
+fn attributes_nest_a_hundred_deep_and_no_deeper() {
+    let places: [(Signal, &[u32]); 5] = [
+        (Signal::Traces, &[1, 1, 1, 2]),
+        (Signal::Traces, &[1, 2, 2, 9, 2]),
+        (Signal::Logs, &[1, 2, 1, 3, 2]),
+        (Signal::Metrics, &[1, 2, 2, 12, 2]),
+        (Signal::Metrics, &[1, 2, 2, 5, 1, 5, 7, 2]),
+    ];
+    for (signal, place) in places {
+        check(signal, &inside(place, nested(MAX_NESTING))).unwrap();
+        let refused = check(signal, &inside(place, nested(MAX_NESTING + 1))).unwrap_err();
+        assert_eq!(refused.why, Fault::Nesting, "{signal} {place:?}");
+    }
+    // The body of a log record is the outermost value and not inside any.
+    check(Signal::Logs, &inside(&[1, 2, 2, 5], nested(MAX_NESTING + 1))).unwrap();
+    let refused = check(Signal::Logs, &inside(&[1, 2, 2, 5], nested(MAX_NESTING + 2))).unwrap_err();
+    assert_eq!(refused.why, Fault::Nesting);
+}
+
+#[test]
+fn an_unknown_temporality_is_none() {
+    for number in [3, 200, u64::MAX] {
+        let mut sum = Vec::new();
+        put_uint(&mut sum, 2, number);
+        let bytes = inside(&[1, 2, 2, 7], sum);
+        let Body::Metrics(message) = Body::rebuild(Signal::Metrics, &rope_of(Signal::Metrics, &[bytes])) else {
+            panic!("metrics are metrics");
+        };
+        let Some(Data::Sum(sum)) = &message.resource_metrics[0].scope_metrics[0].metrics[0].data else {
+            panic!("a sum is a sum");
+        };
+        assert_eq!(sum.aggregation_temporality, 0);
+    }
+}
+
+#[test]
+fn ids_have_their_length_or_are_not_there() {
+    let places: [(Signal, &[u32], usize); 5] = [
+        (Signal::Traces, &[1, 2, 2, 1], 16),
+        (Signal::Traces, &[1, 2, 2, 4], 8),
+        (Signal::Traces, &[1, 2, 2, 13, 2], 8),
+        (Signal::Logs, &[1, 2, 2, 9], 16),
+        (Signal::Metrics, &[1, 2, 2, 7, 1, 5, 4], 8),
+    ];
+    for (signal, place, len) in places {
+        for size in 0..20 {
+            let verdict = check(signal, &inside(place, vec![7; size]));
+            assert_eq!(verdict.is_ok(), size == 0 || size == len, "{signal} {place:?} of {size} bytes");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Messages with every field of OTLP, made from random bytes: proptest makes and shrinks the bytes. Struct literals
+//! name every field, so that a field which a later version adds does not compile until it is here.
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, EntityRef, InstrumentationScope, KeyValue, KeyValueList,
+};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
+use opentelemetry_proto::tonic::metrics::v1::{
+    Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge, Histogram, HistogramDataPoint, Metric,
+    NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryDataPoint, exemplar, number_data_point,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+
+/// Choices read from random bytes; zeros, the smallest ones, when these have run out.
+pub struct Choices<'a>(pub &'a [u8]);
+
+impl Choices<'_> {
+    pub fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        *first
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        usize::from(self.byte()) % n
+    }
+
+    fn coin(&mut self) -> bool {
+        self.byte() & 1 == 1
+    }
+
+    /// Numbers of all lengths.
+    pub fn u64(&mut self) -> u64 {
+        match self.below(5) {
+            0 => 0,
+            1 => u64::from(self.byte()),
+            2 => 1_700_000_000_000_000_000 + u64::from(self.byte()),
+            3 => u64::MAX - u64::from(self.byte()),
+            _ => u64::from_le_bytes(std::array::from_fn(|_| self.byte())),
+        }
+    }
+
+    fn u32(&mut self) -> u32 {
+        self.u64() as u32
+    }
+
+    fn i32(&mut self) -> i32 {
+        self.u32().cast_signed()
+    }
+
+    fn f64(&mut self) -> f64 {
+        match self.below(6) {
+            0 => 0.0,
+            1 => f64::NAN,
+            2 => f64::NEG_INFINITY,
+            3 => -0.0,
+            4 => f64::from(self.byte()) / 8.0,
+            _ => f64::from_bits(self.u64()),
+        }
+    }
+
+    fn text(&mut self) -> String {
+        const WORDS: [&str; 6] = ["", "a", "http.route", "größe", "世界\u{0}", "\u{10ffff}"];
+        let mut text = WORDS[self.below(WORDS.len())].to_owned();
+        if self.below(16) == 15 {
+            text.push_str(&"x".repeat(usize::from(self.byte()) * 70));
+        }
+        text
+    }
+
+    fn bytes(&mut self) -> Vec<u8> {
+        let n = self.below(20);
+        (0..n).map(|_| self.byte()).collect()
+    }
+
+    fn id(&mut self, len: usize) -> Vec<u8> {
+        if self.coin() { (0..len).map(|_| self.byte()).collect() } else { Vec::new() }
+    }
+
+    /// Few elements, mostly.
+    fn many<T>(&mut self, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        let n = if self.0.is_empty() { 0 } else { self.below(4) };
+        (0..n).map(|_| one(self)).collect()
+    }
+
+    fn maybe<T>(&mut self, one: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.coin().then(|| one(self))
+    }
+}
+
+/// A value; the two fields that only profiles have, indices into their string table, are left empty everywhere.
+fn value(c: &mut Choices<'_>) -> AnyValue {
+    let value = match c.below(8) {
+        0 => None,
+        1 => Some(Value::StringValue(c.text())),
+        2 => Some(Value::BoolValue(c.coin())),
+        3 => Some(Value::IntValue(c.u64().cast_signed())),
+        4 => Some(Value::DoubleValue(c.f64())),
+        5 => Some(Value::ArrayValue(ArrayValue { values: c.many(value) })),
+        6 => Some(Value::KvlistValue(KeyValueList { values: c.many(key_value) })),
+        _ => Some(Value::BytesValue(c.bytes())),
+    };
+    AnyValue { value }
+}
+
+fn key_value(c: &mut Choices<'_>) -> KeyValue {
+    KeyValue { key: c.text(), value: c.maybe(value), key_strindex: 0 }
+}
+
+fn resource(c: &mut Choices<'_>) -> Resource {
+    Resource { attributes: c.many(key_value), dropped_attributes_count: c.u32(), entity_refs: c.many(entity_ref) }
+}
+
+fn entity_ref(c: &mut Choices<'_>) -> EntityRef {
+    EntityRef {
+        schema_url: c.text(),
+        r#type: c.text(),
+        id_keys: c.many(Choices::text),
+        description_keys: c.many(Choices::text),
+    }
+}
+
+fn scope(c: &mut Choices<'_>) -> InstrumentationScope {
+    InstrumentationScope {
+        name: c.text(),
+        version: c.text(),
+        attributes: c.many(key_value),
+        dropped_attributes_count: c.u32(),
+    }
+}
+
+pub fn traces(c: &mut Choices<'_>) -> ExportTraceServiceRequest {
+    let spans = |c: &mut Choices<'_>| ScopeSpans { scope: c.maybe(scope), spans: c.many(span), schema_url: c.text() };
+    let resource = |c: &mut Choices<'_>| ResourceSpans {
+        resource: c.maybe(resource),
+        scope_spans: c.many(spans),
+        schema_url: c.text(),
+    };
+    ExportTraceServiceRequest { resource_spans: c.many(resource) }
+}
+
+fn span(c: &mut Choices<'_>) -> Span {
+    Span {
+        trace_id: c.id(16),
+        span_id: c.id(8),
+        trace_state: c.text(),
+        parent_span_id: c.id(8),
+        flags: c.u32(),
+        name: c.text(),
+        kind: c.i32(),
+        start_time_unix_nano: c.u64(),
+        end_time_unix_nano: c.u64(),
+        attributes: c.many(key_value),
+        dropped_attributes_count: c.u32(),
+        events: c.many(|c| Event {
+            time_unix_nano: c.u64(),
+            name: c.text(),
+            attributes: c.many(key_value),
+            dropped_attributes_count: c.u32(),
+        }),
+        dropped_events_count: c.u32(),
+        links: c.many(|c| Link {
+            trace_id: c.id(16),
+            span_id: c.id(8),
+            trace_state: c.text(),
+            attributes: c.many(key_value),
+            dropped_attributes_count: c.u32(),
+            flags: c.u32(),
+        }),
+        dropped_links_count: c.u32(),
+        status: c.maybe(|c| Status { message: c.text(), code: c.i32() }),
+    }
+}
+
+pub fn metrics(c: &mut Choices<'_>) -> ExportMetricsServiceRequest {
+    let metrics =
+        |c: &mut Choices<'_>| ScopeMetrics { scope: c.maybe(scope), metrics: c.many(metric), schema_url: c.text() };
+    let resource = |c: &mut Choices<'_>| ResourceMetrics {
+        resource: c.maybe(resource),
+        scope_metrics: c.many(metrics),
+        schema_url: c.text(),
+    };
+    ExportMetricsServiceRequest { resource_metrics: c.many(resource) }
+}
+
+fn metric(c: &mut Choices<'_>) -> Metric {
+    let temporality = c.below(3) as i32;
+    let data = match c.below(6) {
+        0 => None,
+        1 => Some(Data::Gauge(Gauge { data_points: c.many(number_point) })),
+        2 => Some(Data::Sum(Sum {
+            data_points: c.many(number_point),
+            aggregation_temporality: temporality,
+            is_monotonic: c.coin(),
+        })),
+        3 => Some(Data::Histogram(Histogram {
+            data_points: c.many(histogram_point),
+            aggregation_temporality: temporality,
+        })),
+        4 => Some(Data::ExponentialHistogram(ExponentialHistogram {
+            data_points: c.many(exponential_point),
+            aggregation_temporality: temporality,
+        })),
+        _ => Some(Data::Summary(Summary { data_points: c.many(summary_point) })),
+    };
+    Metric { name: c.text(), description: c.text(), unit: c.text(), metadata: c.many(key_value), data }
+}
+
+fn number_point(c: &mut Choices<'_>) -> NumberDataPoint {
+    NumberDataPoint {
+        attributes: c.many(key_value),
+        start_time_unix_nano: c.u64(),
+        time_unix_nano: c.u64(),
+        exemplars: c.many(exemplar),
+        flags: c.u32(),
+        value: c.maybe(|c| match c.coin() {
+            true => number_data_point::Value::AsDouble(c.f64()),
+            false => number_data_point::Value::AsInt(c.u64().cast_signed()),
+        }),
+    }
+}
+
+fn exemplar(c: &mut Choices<'_>) -> Exemplar {
+    Exemplar {
+        filtered_attributes: c.many(key_value),
+        time_unix_nano: c.u64(),
+        span_id: c.id(8),
+        trace_id: c.id(16),
+        value: c.maybe(|c| match c.coin() {
+            true => exemplar::Value::AsDouble(c.f64()),
+            false => exemplar::Value::AsInt(c.u64().cast_signed()),
+        }),
+    }
+}
+
+fn histogram_point(c: &mut Choices<'_>) -> HistogramDataPoint {
+    HistogramDataPoint {
+        attributes: c.many(key_value),
+        start_time_unix_nano: c.u64(),
+        time_unix_nano: c.u64(),
+        count: c.u64(),
+        sum: c.maybe(Choices::f64),
+        bucket_counts: c.many(Choices::u64),
+        explicit_bounds: c.many(Choices::f64),
+        exemplars: c.many(exemplar),
+        flags: c.u32(),
+        min: c.maybe(Choices::f64),
+        max: c.maybe(Choices::f64),
+    }
+}
+
+fn exponential_point(c: &mut Choices<'_>) -> ExponentialHistogramDataPoint {
+    let buckets = |c: &mut Choices<'_>| Buckets { offset: c.i32(), bucket_counts: c.many(Choices::u64) };
+    ExponentialHistogramDataPoint {
+        attributes: c.many(key_value),
+        start_time_unix_nano: c.u64(),
+        time_unix_nano: c.u64(),
+        count: c.u64(),
+        sum: c.maybe(Choices::f64),
+        scale: c.i32(),
+        zero_count: c.u64(),
+        positive: c.maybe(buckets),
+        negative: c.maybe(buckets),
+        flags: c.u32(),
+        exemplars: c.many(exemplar),
+        min: c.maybe(Choices::f64),
+        max: c.maybe(Choices::f64),
+        zero_threshold: c.f64(),
+    }
+}
+
+fn summary_point(c: &mut Choices<'_>) -> SummaryDataPoint {
+    SummaryDataPoint {
+        attributes: c.many(key_value),
+        start_time_unix_nano: c.u64(),
+        time_unix_nano: c.u64(),
+        count: c.u64(),
+        sum: c.f64(),
+        quantile_values: c.many(|c| ValueAtQuantile { quantile: c.f64(), value: c.f64() }),
+        flags: c.u32(),
+    }
+}
+
+pub fn logs(c: &mut Choices<'_>) -> ExportLogsServiceRequest {
+    let logs =
+        |c: &mut Choices<'_>| ScopeLogs { scope: c.maybe(scope), log_records: c.many(record), schema_url: c.text() };
+    let resource = |c: &mut Choices<'_>| ResourceLogs {
+        resource: c.maybe(resource),
+        scope_logs: c.many(logs),
+        schema_url: c.text(),
+    };
+    ExportLogsServiceRequest { resource_logs: c.many(resource) }
+}
+
+fn record(c: &mut Choices<'_>) -> LogRecord {
+    LogRecord {
+        time_unix_nano: c.u64(),
+        observed_time_unix_nano: c.u64(),
+        severity_number: c.i32(),
+        severity_text: c.text(),
+        body: c.maybe(value),
+        attributes: c.many(key_value),
+        dropped_attributes_count: c.u32(),
+        flags: c.u32(),
+        trace_id: c.id(16),
+        span_id: c.id(8),
+        event_name: c.text(),
+    }
+}
