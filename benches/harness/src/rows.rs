@@ -74,9 +74,9 @@ fn rows() -> Vec<Row> {
     };
     let nop = |name: &'static str, binary| Player { name, binary, config: config("  nop: \n", "traces", "", "nop") };
     vec![
-        traces("jaeger-100", 100, 4000, 4, 2_000_000, "a tenth of the CPU, peak under 40 MB"),
-        traces("jaeger-512", 512, 1000, 4, 8_000_000, ""),
-        traces("jaeger-10", 10, 10_000, 4, 300_000, ""),
+        traces("jaeger-100", 100, 8000, 4, 0, "a tenth of the CPU, peak under 40 MB"),
+        traces("jaeger-512", 512, 2000, 4, 0, ""),
+        traces("jaeger-10", 10, 40_000, 4, 0, ""),
         Row {
             name: "prometheus-100",
             what: "OTLP -> Prometheus, known series",

@@ -12,6 +12,7 @@
 mod span;
 mod value;
 
+use bytes::Bytes;
 use otelcore_pdata::views::{AnyValue, KeyValue, Resource, ResourceSpans, View};
 use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_len, varint_len};
 use otelcore_pdata::{Part, Rope};
@@ -21,7 +22,7 @@ use value::{Names, put_tag};
 #[derive(Debug)]
 pub struct Batch {
     /// The request message.
-    pub request: Vec<u8>,
+    pub request: Bytes,
     /// The OTLP entry that it was made from, to send it again.
     pub entry: Rope,
 }
@@ -53,16 +54,18 @@ pub fn batches(body: &Rope) -> Vec<Batch> {
 }
 
 /// The request for one resource, and the number of its spans.
-fn batch(resource: &ResourceSpans<'_>, size: usize) -> (Vec<u8>, u32) {
+fn batch(resource: &ResourceSpans<'_>, size: usize) -> (Bytes, u32) {
     // Jaeger's form is a little longer than OTLP's: kinds and statuses become tags.
     let mut out = Vec::with_capacity(HEAD + size + size / 4 + 256);
     out.resize(HEAD, 0);
     let mut items = 0;
     for scope in resource.scope_spans() {
         let prefix = span::scope_tags(&scope.scope);
-        for span in scope.spans() {
-            items += 1;
-            span::put(&mut out, &span, &prefix);
+        for (number, wire) in Fields::new(scope.raw) {
+            if let (2, Wire::Len(raw)) = (number, wire) {
+                items += 1;
+                span::put(&mut out, raw, &prefix);
+            }
         }
     }
     put_process(&mut out, &resource.resource);
@@ -74,8 +77,7 @@ fn batch(resource: &ResourceSpans<'_>, size: usize) -> (Vec<u8>, u32) {
     if let Some(room) = out.get_mut(start..HEAD) {
         room.copy_from_slice(&head);
     }
-    out.drain(..start);
-    (out, items)
+    (Bytes::from(out).slice(start..), items)
 }
 
 /// Batch.process: the service's name and the resource's other attributes.
@@ -129,7 +131,7 @@ fn open(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>)) {
 pub fn requests(body: &[u8]) -> Vec<Vec<u8>> {
     let mut rope = Rope::default();
     rope.push(Part { bytes: body.to_vec().into(), items: 0 });
-    batches(&rope).into_iter().map(|b| b.request).collect()
+    batches(&rope).into_iter().map(|b| b.request.to_vec()).collect()
 }
 
 #[cfg(test)]

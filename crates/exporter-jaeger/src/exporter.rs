@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use otelcore_http::{Bytes, Code, Status};
+use otelcore_http::{Code, Status};
 use otelcore_net::settings::GrpcClient;
 use otelcore_net::{Channel, NewCall};
 use otelcore_pdata::Rope;
@@ -129,7 +129,7 @@ impl Exporter for JaegerExporter {
         });
         for Batch { request, entry } in batches {
             let token = self.calls.insert(Call { job, entry });
-            let message = std::iter::once(Bytes::from(request)).collect();
+            let message = std::iter::once(request).collect();
             self.channel.call(cx, token as u64, NewCall { path: self.path.clone(), message, by });
         }
         self.collect(done);

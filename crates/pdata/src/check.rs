@@ -327,6 +327,14 @@ impl Walk {
     ) -> Result<(), Malformed> {
         match kind {
             Bytes | Unknown => Ok(()),
+            // Nearly every attribute is a key and a string, which are right as soon as their lengths are.
+            Msg(inner) if std::ptr::eq(inner, &raw const KEY_VALUE) && wire::plain_attribute(content).is_some() => {
+                if depth >= MAX_NESTING {
+                    Err(self.fault(message, content, Fault::Nesting))
+                } else {
+                    Ok(())
+                }
+            }
             Msg(inner) => self.message(inner, content, depth),
             Nested(_) if depth >= MAX_NESTING => Err(self.fault(message, content, Fault::Nesting)),
             Nested(inner) => self.message(inner, content, depth + 1),

@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_uint};
+use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_fixed64, put_uint, put_varint};
 use otelcore_pdata::{Fault, MAX_NESTING, Part, Rope, Signal, check, split_off};
 use proptest::prelude::*;
 use prost::Message;
@@ -377,6 +377,63 @@ fn attributes_nest_a_hundred_deep_and_no_deeper() {
     check(Signal::Logs, &inside(&[1, 2, 2, 5], nested(MAX_NESTING + 1))).unwrap();
     let refused = check(Signal::Logs, &inside(&[1, 2, 2, 5], nested(MAX_NESTING + 2))).unwrap_err();
     assert_eq!(refused.why, Fault::Nesting);
+}
+
+#[test]
+fn every_field_has_the_wire_type_that_prost_gives_it() {
+    let places: [(Signal, &[u32]); 29] = [
+        (Signal::Traces, &[]),
+        (Signal::Traces, &[1]),
+        (Signal::Traces, &[1, 1]),
+        (Signal::Traces, &[1, 1, 3]),
+        (Signal::Traces, &[1, 2]),
+        (Signal::Traces, &[1, 2, 1]),
+        (Signal::Traces, &[1, 2, 2]),
+        (Signal::Traces, &[1, 2, 2, 9]),
+        (Signal::Traces, &[1, 2, 2, 11]),
+        (Signal::Traces, &[1, 2, 2, 13]),
+        (Signal::Traces, &[1, 2, 2, 15]),
+        (Signal::Metrics, &[]),
+        (Signal::Metrics, &[1]),
+        (Signal::Metrics, &[1, 2]),
+        (Signal::Metrics, &[1, 2, 2]),
+        (Signal::Metrics, &[1, 2, 2, 5]),
+        (Signal::Metrics, &[1, 2, 2, 5, 1]),
+        (Signal::Metrics, &[1, 2, 2, 7]),
+        (Signal::Metrics, &[1, 2, 2, 7, 1, 5]),
+        (Signal::Metrics, &[1, 2, 2, 9]),
+        (Signal::Metrics, &[1, 2, 2, 9, 1]),
+        (Signal::Metrics, &[1, 2, 2, 10]),
+        (Signal::Metrics, &[1, 2, 2, 10, 1]),
+        (Signal::Metrics, &[1, 2, 2, 10, 1, 8]),
+        (Signal::Metrics, &[1, 2, 2, 11, 1]),
+        (Signal::Metrics, &[1, 2, 2, 11, 1, 6]),
+        (Signal::Logs, &[1]),
+        (Signal::Logs, &[1, 2]),
+        (Signal::Logs, &[1, 2, 2]),
+    ];
+    // The messages inside values, through the attributes of a resource.
+    let values: [&[u32]; 4] = [&[1, 1, 1], &[1, 1, 1, 2], &[1, 1, 1, 2, 5], &[1, 1, 1, 2, 6]];
+    for (signal, place) in places.into_iter().chain(values.map(|v| (Signal::Logs, v))) {
+        for number in 1..20 {
+            // Field 3 of an attribute and 8 of a value are for profiles; the check lets them be anything.
+            if matches!((place, number), ([1, 1, 1], 3) | ([1, 1, 1, 2], 8)) {
+                continue;
+            }
+            let mut forms = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+            put_uint(&mut forms[0], number, 1);
+            put_fixed64(&mut forms[1], number, 1);
+            put_bytes(&mut forms[2], number, &[]);
+            put_varint(&mut forms[3], u64::from(number) << 3 | 5);
+            forms[3].extend_from_slice(&[0; 4]);
+            for form in forms {
+                let bytes = inside(place, form);
+                let (ours, prosts) = (check(signal, &bytes), Body::decode(signal, &bytes));
+                assert_eq!(ours.is_ok(), prosts.is_ok(), "{signal} {place:?} field {number}: {ours:?}, {prosts:?}");
+                assert_same_verdict(signal, &bytes);
+            }
+        }
+    }
 }
 
 #[test]

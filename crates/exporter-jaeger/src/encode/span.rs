@@ -1,10 +1,11 @@
 //! One span.
 
-use otelcore_pdata::views::{AnyValue, Event, Link, Scope, Span};
-use otelcore_pdata::wire::{put_bytes, put_len, put_uint, varint_len};
+use otelcore_pdata::views::{AnyValue, Event, Link, Scope, Span, Status, View};
+use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_len, put_uint, varint_len};
+use smallvec::SmallVec;
 
 use super::open;
-use super::value::{Names, put_string, put_tag};
+use super::value::{Names, put_attribute, put_string, put_tag};
 
 const TAGS: u32 = 8;
 const FOLLOWS_FROM: u64 = 1;
@@ -22,15 +23,49 @@ pub(super) fn scope_tags(scope: &Scope<'_>) -> Vec<u8> {
     tags
 }
 
-/// Appends Batch.spans: one span.
-pub(super) fn put(out: &mut Vec<u8>, span: &Span<'_>, scope_tags: &[u8]) {
+/// A span's repeated fields, gathered in the same pass as its scalars.
+#[derive(Default)]
+struct Repeats<'a> {
+    attributes: SmallVec<[&'a [u8]; 32]>,
+    events: SmallVec<[&'a [u8]; 8]>,
+    links: SmallVec<[&'a [u8]; 8]>,
+}
+
+/// Reads a span in one pass. The view alone would have to look for attributes, events and links again.
+fn read<'a>(raw: &'a [u8]) -> (Span<'a>, Repeats<'a>) {
+    let (mut span, mut repeats) = (Span { raw, ..Span::default() }, Repeats::default());
+    for (number, wire) in Fields::new(raw) {
+        match (number, wire) {
+            (9, Wire::Len(v)) => repeats.attributes.push(v),
+            (1, Wire::Len(v)) => span.trace_id = v,
+            (2, Wire::Len(v)) => span.span_id = v,
+            (3, Wire::Len(v)) => span.trace_state = v,
+            (4, Wire::Len(v)) => span.parent_span_id = v,
+            (5, Wire::Len(v)) => span.name = v,
+            // The low 32 bits, as for every enum.
+            (6, Wire::Varint(v)) => span.kind = v as i32,
+            (7, Wire::Fixed64(v)) => span.start_time_unix_nano = v,
+            (8, Wire::Fixed64(v)) => span.end_time_unix_nano = v,
+            (11, Wire::Len(v)) => repeats.events.push(v),
+            (13, Wire::Len(v)) => repeats.links.push(v),
+            (15, Wire::Len(v)) => span.status = Status::parse(v),
+            (16, Wire::Fixed32(v)) => span.flags = v,
+            _ => {}
+        }
+    }
+    (span, repeats)
+}
+
+/// Appends Batch.spans: one span, given by its bytes.
+pub(super) fn put(out: &mut Vec<u8>, raw: &[u8], scope_tags: &[u8]) {
+    let (span, repeats) = read(raw);
     open(out, 1, |out| {
         put_id::<16>(out, 1, span.trace_id);
         put_id::<8>(out, 2, span.span_id);
         if !span.name.is_empty() {
             put_bytes(out, 3, span.name);
         }
-        put_references(out, span);
+        put_references(out, &span, &repeats.links);
         // Only the W3C sampled bit has a counterpart.
         if span.flags & 1 == 1 {
             put_uint(out, 5, 1);
@@ -39,27 +74,29 @@ pub(super) fn put(out: &mut Vec<u8>, span: &Span<'_>, scope_tags: &[u8]) {
         put_time(out, 6, start);
         put_duration(out, 7, end.saturating_sub(start));
         out.extend_from_slice(scope_tags);
-        put_tags(out, span);
-        for event in span.events() {
-            put_log(out, &event);
+        for tag in &repeats.attributes {
+            put_attribute(out, TAGS, tag, Names::HttpConventions);
+        }
+        put_tags(out, &span);
+        for event in &repeats.events {
+            put_log(out, &Event::parse(event));
         }
     });
 }
 
+/// The tags that are made from a span's other fields.
 fn put_tags(out: &mut Vec<u8>, span: &Span<'_>) {
-    for tag in span.attributes() {
-        put_tag(out, TAGS, &tag, Names::HttpConventions);
-    }
+    // KeyValue{key: "span.kind", v_str}, as a whole.
     let kind: &[u8] = match span.kind {
-        1 => b"internal",
-        2 => b"server",
-        3 => b"client",
-        4 => b"producer",
-        5 => b"consumer",
+        1 => b"\x0a\x09span.kind\x1a\x08internal",
+        2 => b"\x0a\x09span.kind\x1a\x06server",
+        3 => b"\x0a\x09span.kind\x1a\x06client",
+        4 => b"\x0a\x09span.kind\x1a\x08producer",
+        5 => b"\x0a\x09span.kind\x1a\x08consumer",
         _ => b"",
     };
     if !kind.is_empty() {
-        put_string(out, TAGS, b"span.kind", kind);
+        put_bytes(out, TAGS, kind);
     }
     match span.status.code {
         1 => put_string(out, TAGS, b"otel.status_code", b"OK"),
@@ -85,15 +122,16 @@ fn put_id<const N: usize>(out: &mut Vec<u8>, number: u32, id: &[u8]) {
 }
 
 /// The parent first, then the links. A link to the parent is not added: it changes the parent's type.
-fn put_references(out: &mut Vec<u8>, span: &Span<'_>) {
+fn put_references(out: &mut Vec<u8>, span: &Span<'_>, links: &[&[u8]]) {
     let has_parent = span.parent_span_id.iter().any(|b| *b != 0);
     let is_parent =
         |link: &Link<'_>| has_parent && same_id(link.trace_id, span.trace_id) && link.span_id == span.parent_span_id;
+    let links = || links.iter().map(|raw| Link::parse(raw));
     if has_parent {
-        let kind = span.links().filter(&is_parent).last().map_or(CHILD_OF, |link| reference_type(&link));
+        let kind = links().filter(&is_parent).last().map_or(CHILD_OF, |link| reference_type(&link));
         put_reference(out, span.trace_id, span.parent_span_id, kind);
     }
-    for link in span.links().filter(|link| !is_parent(link)) {
+    for link in links().filter(|link| !is_parent(link)) {
         put_reference(out, link.trace_id, link.span_id, reference_type(&link));
     }
 }

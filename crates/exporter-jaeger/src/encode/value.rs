@@ -1,8 +1,8 @@
 //! Attributes to `KeyValue`s.
 
 use otelcore_pdata::text::put_value;
-use otelcore_pdata::views::{AnyValue, KeyValue};
-use otelcore_pdata::wire::{len_field, put_bytes, put_fixed64, put_len, put_uint, varint_len};
+use otelcore_pdata::views::{AnyValue, KeyValue, View};
+use otelcore_pdata::wire::{len_field, plain_attribute, put_bytes, put_fixed64, put_len, put_uint, varint_len};
 
 /// Whether HTTP status attributes get their present name: in spans and events they do, in resources not.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,8 +16,24 @@ const BOOL: u64 = 1;
 const FLOAT64: u64 = 3;
 const BINARY: u64 = 4;
 
-/// Appends a `KeyValue` as field `number`.
+/// Appends an attribute, given by its bytes, as a `KeyValue` in field `number`.
 #[inline]
+pub(crate) fn put_attribute(out: &mut Vec<u8>, number: u32, raw: &[u8], names: Names) {
+    // The commonest shape: key and string are copied with their tags and lengths. A name that might change is not.
+    if let Some((key_end, string)) = plain_attribute(raw)
+        && let Some(key) = raw.get(..key_end)
+        && (names == Names::AsTheyAre || !key.get(2..).is_some_and(|k| k.starts_with(b"http.")))
+    {
+        put_len(out, number, key.len() + 1 + string.len());
+        out.extend_from_slice(key);
+        out.push(0x1a);
+        out.extend_from_slice(string);
+    } else {
+        put_tag(out, number, &KeyValue::parse(raw), names);
+    }
+}
+
+/// Appends a `KeyValue` as field `number`.
 pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32, kv: &KeyValue<'_>, names: Names) {
     let key = match (names, kv.key) {
         (Names::HttpConventions, b"http.status_code") => b"http.response.status_code",

@@ -34,7 +34,7 @@ impl Choices<'_> {
         usize::from(self.byte()) % n
     }
 
-    fn coin(&mut self) -> bool {
+    pub fn coin(&mut self) -> bool {
         self.byte() & 1 == 1
     }
 
@@ -49,15 +49,15 @@ impl Choices<'_> {
         }
     }
 
-    fn u32(&mut self) -> u32 {
+    pub fn u32(&mut self) -> u32 {
         self.u64() as u32
     }
 
-    fn i32(&mut self) -> i32 {
+    pub fn i32(&mut self) -> i32 {
         self.u32().cast_signed()
     }
 
-    fn f64(&mut self) -> f64 {
+    pub fn f64(&mut self) -> f64 {
         match self.below(6) {
             0 => 0.0,
             1 => f64::NAN,
@@ -68,7 +68,7 @@ impl Choices<'_> {
         }
     }
 
-    fn text(&mut self) -> String {
+    pub fn text(&mut self) -> String {
         const WORDS: [&str; 6] = ["", "a", "http.route", "größe", "世界\u{0}", "\u{10ffff}"];
         let mut text = WORDS[self.below(WORDS.len())].to_owned();
         if self.below(16) == 15 {
@@ -77,28 +77,28 @@ impl Choices<'_> {
         text
     }
 
-    fn bytes(&mut self) -> Vec<u8> {
+    pub fn bytes(&mut self) -> Vec<u8> {
         let n = self.below(20);
         (0..n).map(|_| self.byte()).collect()
     }
 
-    fn id(&mut self, len: usize) -> Vec<u8> {
+    pub fn id(&mut self, len: usize) -> Vec<u8> {
         if self.coin() { (0..len).map(|_| self.byte()).collect() } else { Vec::new() }
     }
 
     /// Few elements, mostly.
-    fn many<T>(&mut self, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
+    pub fn many<T>(&mut self, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
         let n = if self.0.is_empty() { 0 } else { self.below(4) };
         (0..n).map(|_| one(self)).collect()
     }
 
-    fn maybe<T>(&mut self, one: impl FnOnce(&mut Self) -> T) -> Option<T> {
+    pub fn maybe<T>(&mut self, one: impl FnOnce(&mut Self) -> T) -> Option<T> {
         self.coin().then(|| one(self))
     }
 }
 
 /// A value; the two fields that only profiles have, indices into their string table, are left empty everywhere.
-fn value(c: &mut Choices<'_>) -> AnyValue {
+pub fn value(c: &mut Choices<'_>) -> AnyValue {
     let value = match c.below(8) {
         0 => None,
         1 => Some(Value::StringValue(c.text())),
@@ -112,7 +112,7 @@ fn value(c: &mut Choices<'_>) -> AnyValue {
     AnyValue { value }
 }
 
-fn key_value(c: &mut Choices<'_>) -> KeyValue {
+pub fn key_value(c: &mut Choices<'_>) -> KeyValue {
     KeyValue { key: c.text(), value: c.maybe(value), key_strindex: 0 }
 }
 
