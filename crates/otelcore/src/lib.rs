@@ -19,3 +19,8 @@ pub use otelcore_reactor as reactor;
 pub use plan::Plan;
 pub use registry::Registry;
 pub use service::{Collector, GRACE, Identity, RunError};
+
+/// The README's Rust is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct ReadmeExamples;

@@ -1,0 +1,51 @@
+//! What the README says, run.
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use support::*;
+
+#[test]
+fn without_a_configuration_it_says_where_to_send_and_where_to_look() {
+    let mut collector = Process::start(&mut Command::new(otelcore()), &folder("default").join("log"));
+    wait_for("127.0.0.1:4318", &mut collector);
+    wait_for("127.0.0.1:4317", &mut collector);
+    // One span of the service "cart".
+    let span = b"\x0a\x2b\x0a\x18\x0a\x16\x0a\x0cservice.name\x12\x06\x0a\x04cart\x12\x0f\x12\x0d\x2a\x0bGET /basket";
+    let (status, answer) =
+        http("127.0.0.1:4318", "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf", span);
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(get("127.0.0.1:9464", "/metrics").0, 200);
+    collector.signal("INT");
+    assert_eq!(collector.end(Duration::from_secs(10)), 0);
+    let said = collector.said();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines.len() >= 4, "{said}");
+    assert!(lines[0].contains("127.0.0.1:4317") && lines[0].contains("127.0.0.1:4318"), "{said}");
+    assert!(lines[1].contains("http://127.0.0.1:9464/metrics"), "{said}");
+    assert!(lines[3].starts_with("received 1 spans"), "{said}");
+}
+
+#[test]
+fn the_readmes_commands_and_files_are_there() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    for file in [
+        "scripts/test",
+        "ARCHITECTURE.md",
+        "DIFFERENCES.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "benches/README.md",
+    ] {
+        assert!(readme.contains(file), "{file} is not named");
+        assert!(root().join(file).is_file(), "{file} is not there");
+    }
+    for line in readme.lines().filter(|l| l.starts_with("otelcore ")) {
+        let args: Vec<&str> = line.split(' ').skip(1).filter(|a| *a != "validate").collect();
+        let output = Command::new(otelcore()).arg("validate").args(&args).current_dir(root()).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

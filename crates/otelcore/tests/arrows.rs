@@ -1,0 +1,96 @@
+//! The arrows between crates, held over `cargo metadata`: who may depend on whom.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// Every crate of the workspace, and what of it a crate may depend on. Tests may depend on anything.
+const MAY: &[(&str, &[&str])] = &[
+    ("pdata", &[]),
+    ("config", &[]),
+    ("http", &[]),
+    ("exposition", &[]),
+    ("pipeline", &["pdata", "config"]),
+    ("net", &["pipeline", "http", "config"]),
+    ("reactor", &["pipeline"]),
+    ("processor-batch", &["pipeline", "pdata", "config"]),
+    ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
+    ("receiver-otlp", COMPONENT),
+    ("exporter-jaeger", COMPONENT),
+    ("exporter-prometheus", COMPONENT),
+    ("exporter-debug", COMPONENT),
+    ("extensions", COMPONENT),
+    ("cli", &["otelcore"]),
+];
+
+const COMPONENT: &[&str] = &["net", "pipeline", "http", "exposition", "pdata", "config"];
+
+/// Normal dependencies by package, ours without the prefix.
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--workspace",
+            "--edges",
+            "normal",
+            "--depth",
+            "1",
+            "--prefix",
+            "depth",
+            "--format",
+            "{p}",
+            "--offline",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut current = String::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines().filter(|l| !l.is_empty()) {
+        let (depth, rest) = line.split_at(1);
+        let name = rest.split(' ').next().unwrap_or_default();
+        if depth == "0" {
+            current = name.to_owned();
+            found.entry(current.clone()).or_default();
+        } else {
+            found.entry(current.clone()).or_default().push(name.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn every_arrow_is_one_that_the_map_has() {
+    let found = dependencies();
+    for (name, may) in MAY {
+        let package = format!("otelcore-{name}");
+        let of = found.get(&package).unwrap_or_else(|| panic!("{package} is not in the workspace"));
+        for dependency in of.iter().filter(|d| d.starts_with("otelcore")) {
+            let short = dependency.strip_prefix("otelcore-").unwrap_or(dependency);
+            assert!(may.contains(&short), "{package} must not depend on {dependency}");
+        }
+    }
+    let known = |package: &str| {
+        let short = package.strip_prefix("otelcore-").unwrap_or(package);
+        MAY.iter().any(|(name, _)| *name == short) || ["otelcore", "bench"].contains(&short)
+    };
+    for package in found.keys() {
+        assert!(known(package), "{package} has no row in the map");
+    }
+}
+
+#[test]
+fn no_async_runtime_is_linked() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "-p", "otelcore-cli", "--edges", "normal,features", "--prefix", "none", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    assert!(tree.contains("h2 v0.4"), "{tree}");
+    for forbidden in
+        ["tokio feature \"rt\"", "tokio feature \"rt-multi-thread\"", "hyper v", "tonic v", "async-std v", "smol v"]
+    {
+        assert!(!tree.contains(forbidden), "{forbidden} is linked");
+    }
+}
