@@ -167,9 +167,9 @@ fn put_fixed32(out: &mut Vec<u8>, number: u32, v: u32) {
     out.extend_from_slice(&v.to_le_bytes());
 }
 
-/// Now and then a field that no message has.
+/// Now and then a field that no message has (nor had: the Go collector still reads an old 1000).
 fn unknown(out: &mut Vec<u8>, c: &mut Choices<'_>) {
-    let number = [17, 31, 1000, (1 << 29) - 1][c.below(4)];
+    let number = [17, 31, 1001, (1 << 29) - 1][c.below(4)];
     match c.below(8) {
         0 => put_uint(out, number, c.u64()),
         1 => put_fixed64(out, number, c.u64()),
