@@ -73,7 +73,8 @@ const KEYS: [&str; 16] = [
      one.hundred.and.twenty.eight.bytes",
 ];
 
-const WORDS: [&str; 8] = ["", "child_of", "follows_from", "GET", "200", "svc", STAND_IN, "\u{2028}<&>\"\\\u{7f}\u{8}\n"];
+const WORDS: [&str; 8] =
+    ["", "child_of", "follows_from", "GET", "200", "svc", STAND_IN, "\u{2028}<&>\"\\\u{7f}\u{8}\n"];
 
 fn pick<'a>(c: &mut Choices<'_>, from: &[&'a str]) -> &'a str {
     from[c.below(from.len())]

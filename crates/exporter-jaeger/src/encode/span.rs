@@ -128,7 +128,7 @@ fn put_references(out: &mut Vec<u8>, span: &Span<'_>, links: &[&[u8]]) {
         |link: &Link<'_>| has_parent && same_id(link.trace_id, span.trace_id) && link.span_id == span.parent_span_id;
     let links = || links.iter().map(|raw| Link::parse(raw));
     if has_parent {
-        let kind = links().filter(&is_parent).last().map_or(CHILD_OF, |link| reference_type(&link));
+        let kind = links().rev().find(&is_parent).map_or(CHILD_OF, |link| reference_type(&link));
         put_reference(out, span.trace_id, span.parent_span_id, kind);
     }
     for link in links().filter(|link| !is_parent(link)) {
