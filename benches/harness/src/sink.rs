@@ -70,7 +70,7 @@ impl Extension for Sink {
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
         if local == REPORT {
             // A short write shows an older count, which the next one mends.
-            let _ = write!(self.report, "{:020}\n", self.spans);
+            let _ = writeln!(self.report, "{:020}", self.spans);
             let at = cx.now() + Duration::from_millis(20);
             cx.arm(REPORT, at);
             return;

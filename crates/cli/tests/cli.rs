@@ -1,4 +1,5 @@
 //! The binary as a person meets it: what it says, and how it ends.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
 

@@ -51,6 +51,10 @@ impl Factory for JaegerFactory {
     }
 
     fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        s.diagnostics()
+            .warn(s.origin(), s.path(), "the jaeger exporter has been removed from the Go collector; it is kept here")
+            .kind(otelcore_config::Kind::Deprecated)
+            .hint("nothing has to change; a configuration for both sends OTLP to Jaeger's port 4317 with `otlp_grpc`");
         let client = GrpcClient::parse(&mut s, &CLIENT);
         let timeout = s.duration("timeout", Dur::from_secs(5));
         if timeout.is_negative() {

@@ -30,7 +30,10 @@ impl Factory for MemoryBallastFactory {
     }
 
     fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
-        s.warn("", "'memory_ballast' has no effect: there is no garbage collector to weigh it").hint("leave it out");
+        s.diagnostics()
+            .warn(s.origin(), s.path(), "'memory_ballast' has no effect: there is no garbage collector to weigh it")
+            .kind(otelcore_config::Kind::Deprecated)
+            .hint("leave it out");
         let _ = s.int::<u64>("size_mib", 0);
         let _ = s.int::<u64>("size_in_percentage", 0);
         s.finish();
