@@ -40,6 +40,10 @@ pub struct Left {
 /// The owner under which the graph itself arms timers.
 const GRAPH: u32 = 0;
 
+/// The graph's own keys: an attempt is due, and receivers have had their time.
+const ATTEMPT: u64 = 0;
+const RECEIVERS: u64 = 1;
+
 struct ReceiverSlot {
     id: ComponentId,
     owner: u32,
@@ -272,6 +276,11 @@ impl Graph {
         let Some(slot) = self.slots.get(owner as usize).copied() else { return };
         let mut cx = Cx::new(world, owner);
         match slot {
+            Slot::Graph if local == RECEIVERS => {
+                if let Phase::ClosingReceivers(until) = self.phase {
+                    self.drain(world, until);
+                }
+            }
             Slot::Graph => {
                 self.timer = None;
                 let now = cx.now();
@@ -307,9 +316,13 @@ impl Graph {
         for slot in &mut self.extensions {
             slot.extension.ready(&mut Cx::new(world, slot.owner), false);
         }
+        // A client that falls silent must not use up the time in which what is held could be delivered.
+        let now = world.now();
+        let receivers = now + until.since(now) / 2;
         for slot in &mut self.receivers {
-            slot.receiver.close(&mut Cx::new(world, slot.owner), until);
+            slot.receiver.close(&mut Cx::new(world, slot.owner), receivers);
         }
+        Cx::new(world, GRAPH).arm(RECEIVERS, receivers);
         self.settle(world);
     }
 
@@ -317,6 +330,12 @@ impl Graph {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
+    }
+
+    /// The count of bytes that the graph holds.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.flow.budget
     }
 
     /// Whether any component still holds data, and which: the report of a shutdown.
@@ -374,8 +393,14 @@ impl Graph {
             if let Some((_, id)) = self.timer.take() {
                 cx.cancel(id);
             }
-            self.timer = due.map(|at| (at, cx.arm(0, at)));
+            self.timer = due.map(|at| (at, cx.arm(ATTEMPT, at)));
         }
+    }
+
+    /// Receivers are closed, or have had their time: what they still bring passes through without a rest.
+    fn drain(&mut self, world: &mut dyn World, until: Mono) {
+        self.phase = Phase::Draining(until);
+        self.flow.drain(world);
     }
 
     /// Tells senders what became of their payloads.
@@ -410,8 +435,7 @@ impl Graph {
                 if !self.receivers.iter().all(|r| r.receiver.is_closed()) {
                     return false;
                 }
-                self.phase = Phase::Draining(until);
-                self.flow.drain(world);
+                self.drain(world, until);
                 true
             }
             Phase::Draining(_) => {

@@ -442,6 +442,9 @@ impl Sending {
             let fields = [("error", Field::Str(&message)), ("dropped_items", Field::Uint(u64::from(*items)))];
             self.log.error("Exporting failed. Dropping data.", &fields);
             self.metrics.send_failed.add(u64::from(*items));
+            if self.draining {
+                self.lost += u64::from(*items);
+            }
         }
         match fate.rest {
             Some((body, after, why)) => {

@@ -251,3 +251,14 @@ fn of_a_payload_in_pieces_only_the_failed_ones_are_sent_again() {
     assert_eq!((scene.sending.holds(), scene.sending.bytes), (0, 0));
     assert_eq!(scene.shown("otelcol_exporter_sent_spans"), 8.0);
 }
+
+#[test]
+fn pieces_that_are_refused_for_good_while_draining_are_reported_as_lost() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    scene.offer(0, 5);
+    let job = scene.job().unwrap();
+    scene.sending.drain();
+    let fate = Fate { delivered: 2, refused: Some((3, Error::new("no such tenant"))), rest: None };
+    scene.sending.handle_pieces(scene.now, job, fate, MIDDLE);
+    assert_eq!((scene.sending.holds(), scene.sending.lost()), (0, 3));
+}
