@@ -20,6 +20,7 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusexporter"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/exportertest"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"gopkg.in/yaml.v3"
@@ -79,26 +80,13 @@ func run(config string, in io.Reader, out io.Writer) error {
 }
 
 func page(config string, requests []pmetricotlp.ExportRequest) ([]byte, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	section := map[string]any{}
-	if err := yaml.Unmarshal([]byte(config), &section); err != nil {
-		return nil, err
-	}
-	section["endpoint"] = address
-	factory := prometheusexporter.NewFactory()
-	settings := factory.CreateDefaultConfig()
-	if err := confmap.NewFromStringMap(section).Unmarshal(settings); err != nil {
-		return nil, err
-	}
 	ctx := context.Background()
-	exporter, err := factory.CreateMetrics(ctx, exportertest.NewNopSettings(factory.Type()), settings)
-	if err != nil {
-		return nil, err
+	exporter, address, err := start(ctx, config)
+	// Another process may take the port first.
+	for attempt := 1; err != nil && attempt < 5; attempt++ {
+		exporter, address, err = start(ctx, config)
 	}
-	if err := exporter.Start(ctx, componenttest.NewNopHost()); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	for _, request := range requests {
@@ -106,7 +94,7 @@ func page(config string, requests []pmetricotlp.ExportRequest) ([]byte, error) {
 			return nil, err
 		}
 	}
-	// A transport of its own: a connection that is kept would hold up the shutdown.
+	// A connection that is kept would hold up the shutdown.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 	answer, err := client.Get("http://" + address + "/metrics")
 	if err != nil {
@@ -120,12 +108,28 @@ func page(config string, requests []pmetricotlp.ExportRequest) ([]byte, error) {
 	return page, exporter.Shutdown(ctx)
 }
 
-// freeAddress finds a port that is free now; the exporter does not tell which it took.
-func freeAddress() (string, error) {
+// start makes an exporter of its own on a port that was free just now; the exporter does not tell which it takes.
+func start(ctx context.Context, config string) (exporter.Metrics, string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", err
+		return nil, "", err
 	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
+	address := listener.Addr().String()
+	listener.Close()
+
+	section := map[string]any{}
+	if err := yaml.Unmarshal([]byte(config), &section); err != nil {
+		return nil, "", err
+	}
+	section["endpoint"] = address
+	factory := prometheusexporter.NewFactory()
+	settings := factory.CreateDefaultConfig()
+	if err := confmap.NewFromStringMap(section).Unmarshal(settings); err != nil {
+		return nil, "", err
+	}
+	exporter, err := factory.CreateMetrics(ctx, exportertest.NewNopSettings(factory.Type()), settings)
+	if err != nil {
+		return nil, "", err
+	}
+	return exporter, address, exporter.Start(ctx, componenttest.NewNopHost())
 }

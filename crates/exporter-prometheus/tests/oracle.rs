@@ -1,0 +1,506 @@
+//! Whole pages against those of the Go collector's exporter, for telemetry from fixed seeds.
+//!
+//! What the Go exporter leaves to chance is avoided: every metric has a name of its own, every series a label of its
+//! own, every resource an instance of its own. Not here either: exponential histograms, which are not built yet; a
+//! series' end among other points of its metric, where 0.155 forgets the others; bounds and quantiles that are no number.
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs, unreachable_pub, dead_code, reason = "a test")]
+
+#[path = "../../pdata/tests/oracle/generate.rs"]
+mod generate;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use generate::Choices;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value as Number;
+use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
+use opentelemetry_proto::tonic::metrics::v1::{
+    Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, Summary,
+    SummaryDataPoint,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use otelcore_exporter_prometheus::oracle::page_of;
+use otelcore_exporter_prometheus::{PageSettings, ResourceLabels, Strategy};
+use prost::Message;
+
+const CASES: u64 = 120;
+
+/// A real peer built by scripts/tools. Where it is missing, CI fails and other machines skip the test and say so.
+fn tool(name: &str) -> Option<PathBuf> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin").join(name);
+    if !built.is_file() {
+        assert!(std::env::var_os("CI").is_none(), "{name} is missing; run scripts/tools");
+        eprintln!("skipped: {name} is missing; run scripts/tools");
+        return None;
+    }
+    Some(built)
+}
+
+/// Random bytes of a seed, by SplitMix64.
+fn entropy(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+/// Stands for bytes of the same number that are not UTF-8, which a Rust string can't have.
+const STAND_IN: &str = "not-utf8";
+const NOT_UTF8: &[u8; 8] = b"a\xff\xc3(\xe2\x82\xed\xa0";
+
+fn pick<'a>(c: &mut Choices<'_>, from: &[&'a str]) -> &'a str {
+    from[c.below(from.len())]
+}
+
+const BEFORE: [&str; 12] = ["", "", "http.", "_", "__", "1", "世界", "total.", "ratio_", "a b-", ":", "seconds."];
+const AFTER: [&str; 14] = [
+    "",
+    "",
+    ".total",
+    "_total",
+    "_ratio",
+    ".bytes",
+    "_seconds",
+    "__x",
+    "_",
+    "..",
+    ".é",
+    "bytestotal",
+    ":rate",
+    ".per_second",
+];
+const UNITS: [&str; 20] = [
+    "", "", "1", "s", "ms", "By", "KiBy", "%", "{req}", "{x}/s", "By/s", "m/m", "a/b/c", "foo_", "°C", "1/s", "s/",
+    "/s", " By ", "TiBy",
+];
+const HELP: [&str; 5] = ["", "Total", "with \\ and \"quotes\"\nand a line", "größe", "two  spaces "];
+const KEYS: [&str; 16] = [
+    "a",
+    "a.b",
+    "a_b",
+    "a..b",
+    "1x",
+    "_x",
+    "é",
+    "größe",
+    "http.method",
+    "le",
+    "quantile",
+    "zone",
+    "job",
+    "",
+    "__x",
+    "otel.scope.name",
+];
+const WORDS: [&str; 8] = ["", "x", "GET", "with \\ and \"quotes\"\n", "größe", "\u{0}\u{7f}", "0", STAND_IN];
+
+/// Attributes of distinct keys. Those that make a series vanish are rare enough for most to stay.
+fn attributes(c: &mut Choices<'_>, keys: &[&str]) -> Vec<KeyValue> {
+    let mut seen = BTreeSet::new();
+    let mut all = Vec::new();
+    for _ in 0..c.below(4) {
+        let common = if c.below(3) > 0 { keys.len().min(9) } else { keys.len() };
+        let key = pick(c, &keys[..common]);
+        let value = match c.below(4) {
+            0 => generate::value(c),
+            1 => AnyValue { value: Some(Value::StringValue(pick(c, &WORDS).to_owned())) },
+            _ => AnyValue { value: Some(Value::StringValue(pick(c, &WORDS[..6]).to_owned())) },
+        };
+        if seen.insert(key) {
+            all.push(KeyValue { key: key.to_owned(), value: Some(value), key_strindex: 0 });
+        }
+    }
+    all
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    let value = Some(AnyValue { value: Some(Value::StringValue(value.to_owned())) });
+    KeyValue { key: key.to_owned(), value, key_strindex: 0 }
+}
+
+fn resource(c: &mut Choices<'_>, number: usize) -> Resource {
+    const KEYS: [&str; 12] =
+        ["host.name", "a", "a.b", "a_b", "zone", "k8s.pod.name", "région", "1st", "job", "instance", "__reserved", "é"];
+    // A key that is no label at all takes every target_info away; a resource in eight may have one.
+    let keys = if c.below(8) == 0 { &KEYS[8..] } else { &KEYS[..8] };
+    let mut attributes = attributes(c, keys);
+    if c.below(4) > 0 {
+        attributes.push(text("service.name", pick(c, &["svc", "shop", ""])));
+    }
+    if c.coin() {
+        attributes.push(text("service.namespace", pick(c, &["ns", ""])));
+    }
+    if c.below(4) > 0 {
+        attributes.insert(0, text("service.instance.id", &format!("i{number}")));
+    }
+    Resource { attributes, dropped_attributes_count: 0, entity_refs: vec![] }
+}
+
+fn scope(c: &mut Choices<'_>, number: usize) -> (InstrumentationScope, String) {
+    let scope = InstrumentationScope {
+        name: format!("{}{number}", pick(c, &["", "lib", "größe"])),
+        version: pick(c, &["", "1.2"]).to_owned(),
+        attributes: attributes(
+            c,
+            &["a", "a.b", "name", "version", "schema_url", "b", "c", "d", "e", "é", "schema.url"],
+        ),
+        dropped_attributes_count: 0,
+    };
+    (scope, pick(c, &["", "https://example.com/schema"]).to_owned())
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Gauge,
+    Sum,
+    Histogram,
+    Summary,
+}
+
+/// A metric with its series, as far as they stay the same over the bodies of a case.
+struct Plan {
+    metric: Metric,
+    kind: Kind,
+    temporality: i32,
+    monotonic: bool,
+    resource: usize,
+    scope: usize,
+    series: Vec<Vec<KeyValue>>,
+    bounds: Vec<f64>,
+    /// Where each series ended last.
+    ends: Vec<u64>,
+}
+
+fn plan(c: &mut Choices<'_>, number: usize, series: &mut usize) -> Plan {
+    let kind = [Kind::Gauge, Kind::Sum, Kind::Sum, Kind::Histogram, Kind::Summary][c.below(5)];
+    // The number in the middle keeps the names apart, whatever becomes of the rest.
+    let name = format!("{}m{number}z{}", pick(c, &BEFORE), pick(c, &AFTER));
+    let count = 1 + c.below(3);
+    let bounds = match c.below(6) {
+        0 => vec![],
+        1 => vec![1.0, 0.5, 1.0, 10.0],
+        2 => vec![0.0, f64::INFINITY],
+        3 => vec![f64::NEG_INFINITY, -1e-7, 1e6, 123_456.789],
+        _ => vec![0.005, 0.1, 1.0, 10.0],
+    };
+    let series = (0..count).map(|_| {
+        *series += 1;
+        let mut all = attributes(c, &KEYS);
+        all.push(text("series", &series.to_string()));
+        all
+    });
+    let series: Vec<_> = series.collect();
+    Plan {
+        metric: Metric {
+            name,
+            description: pick(c, &HELP).to_owned(),
+            unit: pick(c, &UNITS).to_owned(),
+            metadata: vec![],
+            data: None,
+        },
+        kind,
+        temporality: if c.below(8) == 0 { 0 } else { 1 + c.below(2) as i32 },
+        monotonic: c.below(4) > 0,
+        resource: c.below(4),
+        scope: c.below(3),
+        ends: vec![BASE; series.len()],
+        series,
+        bounds,
+    }
+}
+
+const BASE: u64 = 1_700_000_000_123_456_789;
+const STEP: u64 = 10_000_000_000;
+
+/// When a point begins and ends: after the last one, with a gap, over it, before it, or at no time at all.
+fn times(c: &mut Choices<'_>, last: &mut u64) -> (u64, u64) {
+    let (start, end) = match c.below(10) {
+        0 => (*last + STEP / 2, *last + STEP),
+        1 => (*last - STEP / 2, *last + STEP),
+        2 => (*last - 2 * STEP, *last - STEP),
+        3 => (*last - STEP, *last),
+        4 => (0, 0),
+        _ => (*last, *last + STEP),
+    };
+    *last = (*last).max(end);
+    (start, end)
+}
+
+fn double(c: &mut Choices<'_>) -> f64 {
+    const VALUES: [f64; 16] = [
+        0.0,
+        -0.0,
+        1.0,
+        0.5,
+        100_000.0,
+        999_999.999_9,
+        1e6,
+        1_234_567.0,
+        1e21,
+        1e-4,
+        9.9e-5,
+        1e-7,
+        5e-324,
+        f64::INFINITY,
+        f64::NEG_INFINITY,
+        f64::NAN,
+    ];
+    if c.coin() { VALUES[c.below(VALUES.len())] } else { c.f64() }
+}
+
+impl Plan {
+    /// The metric with a new point for each of its series.
+    fn next(&mut self, c: &mut Choices<'_>) -> Metric {
+        let mut metric = self.metric.clone();
+        let alone = self.series.len() == 1;
+        let (mut numbers, mut histograms, mut summaries) = (vec![], vec![], vec![]);
+        for (attributes, last) in self.series.iter().zip(&mut self.ends) {
+            let (start, end) = times(c, last);
+            let flags = u32::from(alone && c.below(12) == 0);
+            let attributes = attributes.clone();
+            match self.kind {
+                Kind::Gauge | Kind::Sum => {
+                    let value = match c.below(8) {
+                        0 => None,
+                        1..=3 => Some(Number::AsDouble(double(c))),
+                        4 => Some(Number::AsInt(c.u64().cast_signed())),
+                        _ => Some(Number::AsInt(i64::from(c.byte()))),
+                    };
+                    numbers.push(NumberDataPoint {
+                        attributes,
+                        start_time_unix_nano: start,
+                        time_unix_nano: end,
+                        exemplars: vec![],
+                        flags,
+                        value,
+                    });
+                }
+                Kind::Histogram => {
+                    let mut bounds = self.bounds.clone();
+                    if c.below(8) == 0 {
+                        bounds.iter_mut().for_each(|b| *b += 1.0);
+                    }
+                    histograms.push(HistogramDataPoint {
+                        attributes,
+                        start_time_unix_nano: start,
+                        time_unix_nano: end,
+                        count: u64::from(c.byte()) * 3,
+                        sum: c.maybe(double),
+                        bucket_counts: (0..=bounds.len()).map(|_| u64::from(c.byte())).collect(),
+                        explicit_bounds: bounds,
+                        exemplars: vec![],
+                        flags,
+                        min: c.maybe(double),
+                        max: c.maybe(double),
+                    });
+                }
+                Kind::Summary => {
+                    const QUANTILES: [f64; 6] = [0.99, 0.5, 0.0, 1.0, 0.5, 1e-7];
+                    let quantile = |c: &mut Choices<'_>| ValueAtQuantile {
+                        quantile: QUANTILES[c.below(QUANTILES.len())],
+                        value: double(c),
+                    };
+                    summaries.push(SummaryDataPoint {
+                        attributes,
+                        start_time_unix_nano: start,
+                        time_unix_nano: end,
+                        count: u64::from(c.byte()),
+                        sum: double(c),
+                        quantile_values: c.many(quantile),
+                        flags,
+                    });
+                }
+            }
+        }
+        metric.data = Some(match self.kind {
+            Kind::Gauge => Data::Gauge(Gauge { data_points: numbers }),
+            Kind::Sum => Data::Sum(Sum {
+                data_points: numbers,
+                aggregation_temporality: self.temporality,
+                is_monotonic: self.monotonic,
+            }),
+            Kind::Histogram => {
+                Data::Histogram(Histogram { data_points: histograms, aggregation_temporality: self.temporality })
+            }
+            Kind::Summary => Data::Summary(Summary { data_points: summaries }),
+        });
+        metric
+    }
+}
+
+/// The bodies of a seed.
+fn bodies(seed: u64) -> Vec<Vec<u8>> {
+    let content = entropy(seed, 20_000);
+    let mut c = Choices(&content);
+    let resources: Vec<_> = (0..4).map(|n| resource(&mut c, n)).collect();
+    let scopes: Vec<_> = (0..3).map(|n| scope(&mut c, n)).collect();
+    let mut series = 0;
+    let mut plans: Vec<_> = (0..12).map(|n| plan(&mut c, n, &mut series)).collect();
+    let mut bodies = Vec::new();
+    for _ in 0..1 + c.below(5) {
+        let mut resource_metrics: Vec<_> = resources
+            .iter()
+            .map(|r| ResourceMetrics {
+                resource: Some(r.clone()),
+                scope_metrics: scopes
+                    .iter()
+                    .map(|(scope, schema_url)| ScopeMetrics {
+                        scope: Some(scope.clone()),
+                        metrics: vec![],
+                        schema_url: schema_url.clone(),
+                    })
+                    .collect(),
+                schema_url: String::new(),
+            })
+            .collect();
+        // A metric of no trouble, so that there is always a page.
+        let plain = NumberDataPoint { value: Some(Number::AsInt(1)), time_unix_nano: 1, ..NumberDataPoint::default() };
+        resource_metrics.push(ResourceMetrics {
+            scope_metrics: vec![ScopeMetrics {
+                metrics: vec![Metric {
+                    name: "plain".to_owned(),
+                    data: Some(Data::Gauge(Gauge { data_points: vec![plain] })),
+                    ..Metric::default()
+                }],
+                ..ScopeMetrics::default()
+            }],
+            ..ResourceMetrics::default()
+        });
+        for plan in &mut plans {
+            if c.below(5) > 0 {
+                let metric = plan.next(&mut c);
+                resource_metrics[plan.resource].scope_metrics[plan.scope].metrics.push(metric);
+            }
+        }
+        let mut bytes = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
+        while let Some(at) = bytes.windows(8).position(|w| w == STAND_IN.as_bytes()) {
+            bytes[at..at + 8].copy_from_slice(NOT_UTF8);
+        }
+        bodies.push(bytes);
+    }
+    bodies
+}
+
+/// Takes a little-endian u32 off the front.
+fn number(bytes: &mut &[u8]) -> u32 {
+    let (first, rest) = bytes.split_first_chunk().expect("the oracle's output has a number here");
+    *bytes = rest;
+    u32::from_le_bytes(*first)
+}
+
+/// The Go exporter's page for each case.
+fn ask(oracle: &Path, config: &str, cases: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
+    let mut command = Command::new(oracle);
+    let mut child = command.arg(config).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let number = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
+            for bodies in cases {
+                stdin.write_all(&number(bodies.len())).unwrap();
+                for body in bodies {
+                    stdin.write_all(&number(body.len())).unwrap();
+                    stdin.write_all(body).unwrap();
+                }
+            }
+        });
+        child.wait_with_output().unwrap()
+    });
+    assert!(output.status.success(), "{config}");
+    let mut rest = output.stdout.as_slice();
+    let pages = cases.iter().map(|_| {
+        let len = number(&mut rest) as usize;
+        let (page, after) = rest.split_at(len);
+        rest = after;
+        page.to_vec()
+    });
+    pages.collect()
+}
+
+/// The same configuration for both.
+fn configurations() -> Vec<(&'static str, PageSettings)> {
+    let everything = ResourceLabels { included: vec!["*".to_owned()], excluded: vec![] };
+    let service = ["service.name", "service.namespace", "service.instance.id"];
+    let no_service = ResourceLabels { excluded: service.map(str::to_owned).to_vec(), ..everything.clone() };
+    let settings = PageSettings::default;
+    vec![
+        ("{}", settings()),
+        (
+            "{namespace: test-space, const_labels: {zone: a, B: 'x\"y'}, send_timestamps: true}",
+            PageSettings {
+                namespace: "test-space".to_owned(),
+                const_labels: vec![("zone".to_owned(), "a".to_owned()), ("B".to_owned(), "x\"y".to_owned())],
+                send_timestamps: true,
+                ..settings()
+            },
+        ),
+        (
+            "{resource_to_telemetry_conversion: {enabled: true}, without_scope_info: true}",
+            PageSettings { resource_labels: everything, without_scope_info: true, ..settings() },
+        ),
+        (
+            "{translation_strategy: UnderscoreEscapingWithoutSuffixes, namespace: _n__}",
+            PageSettings {
+                strategy: Strategy::UnderscoreEscapingWithoutSuffixes,
+                namespace: "_n__".to_owned(),
+                ..settings()
+            },
+        ),
+        (
+            "{translation_strategy: NoUTF8EscapingWithSuffixes, namespace: 1ns, send_timestamps: true}",
+            PageSettings {
+                strategy: Strategy::NoUtf8EscapingWithSuffixes,
+                namespace: "1ns".to_owned(),
+                send_timestamps: true,
+                ..settings()
+            },
+        ),
+        (
+            "{translation_strategy: NoTranslation, \
+             resource_to_telemetry_conversion: {enabled: true, exclude_service_attributes: true}}",
+            PageSettings { strategy: Strategy::NoTranslation, resource_labels: no_service, ..settings() },
+        ),
+    ]
+}
+
+#[test]
+fn pages_are_those_of_the_go_exporter_to_the_byte() {
+    let Some(oracle) = tool("prometheus-oracle") else { return };
+    let cases: Vec<_> = (0..CASES).map(bodies).collect();
+    for (config, settings) in configurations() {
+        let mut lines = 0;
+        for (seed, (bodies, expected)) in cases.iter().zip(ask(&oracle, config, &cases)).enumerate() {
+            let bodies: Vec<_> = bodies.iter().map(Vec::as_slice).collect();
+            let page = page_of(&settings, &bodies);
+            if page != expected {
+                let (ours, theirs) = (String::from_utf8_lossy(&page), String::from_utf8_lossy(&expected));
+                let (a, b): (BTreeSet<_>, BTreeSet<_>) = (ours.lines().collect(), theirs.lines().collect());
+                let only = |x: &BTreeSet<&str>, y: &BTreeSet<&str>| {
+                    x.difference(y).take(12).copied().collect::<Vec<_>>().join("\n")
+                };
+                panic!(
+                    "seed {seed} of {config}; only here:\n{}\n\nonly there:\n{}\n\n(in another order: {})",
+                    only(&a, &b),
+                    only(&b, &a),
+                    a == b
+                );
+            }
+            lines += expected.split(|b| *b == b'\n').count();
+        }
+        // The seeds are worth their while.
+        assert!(lines > 5000, "{lines} lines of {config}");
+    }
+}
