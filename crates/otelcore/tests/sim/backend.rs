@@ -1,0 +1,201 @@
+//! A Jaeger collector that does as it is told and counts the spans that it took.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use otelcore_http::grpc::CallId;
+use otelcore_http::grpc::server::{CallHead, Gate, ServerConfig, ServerConn, unknown_service};
+use otelcore_http::{Bytes, Status};
+use otelcore_net::Acceptor;
+use otelcore_pipeline::{
+    Budget, Cx, Door, Endpoint, Event, Graph, GraphBuilder, Logger, Mono, NoLog, Outcome, Receiver, StartError, Stream,
+};
+use prost::Message;
+
+#[derive(Clone, PartialEq, Message)]
+struct PostSpansRequest {
+    #[prost(message, optional, tag = "1")]
+    batch: Option<Batch>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Batch {
+    #[prost(message, repeated, tag = "1")]
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Span {
+    #[prost(bytes = "vec", tag = "2")]
+    span_id: Vec<u8>,
+}
+
+/// How a request is answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) after: Duration,
+    pub(crate) refusal: Option<Status>,
+}
+
+impl Answer {
+    pub(crate) fn refuse(status: Status) -> Self {
+        Self { after: Duration::ZERO, refusal: Some(status) }
+    }
+}
+
+/// One PostSpans request.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    pub(crate) at: Mono,
+    pub(crate) ids: Vec<u64>,
+    pub(crate) accepted: bool,
+}
+
+/// What a backend is told and what it saw; outlives its process.
+#[derive(Debug, Default)]
+pub(crate) struct Jaeger {
+    /// For the next requests.
+    pub(crate) next: VecDeque<Answer>,
+    /// For all others.
+    pub(crate) usual: Answer,
+    pub(crate) posts: Vec<Post>,
+}
+
+impl Jaeger {
+    pub(crate) fn delivered(&self) -> BTreeSet<u64> {
+        self.posts.iter().filter(|p| p.accepted).flat_map(|p| p.ids.iter().copied()).collect()
+    }
+}
+
+pub(crate) type Told = Rc<RefCell<Jaeger>>;
+
+type Conn = ServerConn<Box<dyn Stream>, ()>;
+
+struct Backend {
+    told: Told,
+    acceptor: Option<Acceptor<Conn>>,
+    config: Rc<ServerConfig>,
+    late: BTreeMap<u64, (usize, u64, CallId, Option<Status>)>,
+    next: u64,
+}
+
+const TIMER: u64 = 1 << 50;
+
+/// A graph that listens on 14250 as `told` says.
+pub(crate) fn backend(told: &Told) -> Graph {
+    let receiver = Backend {
+        told: told.clone(),
+        acceptor: None,
+        config: Rc::new(ServerConfig::default()),
+        late: BTreeMap::new(),
+        next: TIMER,
+    };
+    let mut builder = GraphBuilder::new(Arc::new(Budget::default()), Logger::new(Arc::new(NoLog)));
+    builder.receiver("jaeger".parse().unwrap(), Box::new(receiver));
+    builder.build()
+}
+
+struct Open;
+
+impl Gate for Open {
+    type Permit = ();
+
+    fn route(&mut self, path: &str) -> Result<u32, Status> {
+        if path == "/jaeger.api_v2.CollectorService/PostSpans" { Ok(0) } else { Err(unknown_service(path)) }
+    }
+
+    fn admit(&mut self, _: &CallHead, _: u32) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+impl Backend {
+    fn take(&mut self, cx: &mut Cx<'_>, slot: usize, serial: u64, id: CallId, message: Bytes) {
+        let mut told = self.told.borrow_mut();
+        let usual = told.usual.clone();
+        let Answer { after, refusal } = told.next.pop_front().unwrap_or(usual);
+        let spans = PostSpansRequest::decode(message).unwrap().batch.unwrap_or_default().spans;
+        let ids = spans.iter().map(|s| u64::from_be_bytes(s.span_id.as_slice().try_into().unwrap())).collect();
+        told.posts.push(Post { at: cx.now(), ids, accepted: refusal.is_none() });
+        drop(told);
+        if after.is_zero() {
+            self.answer(slot, serial, id, refusal);
+        } else {
+            self.late.insert(self.next, (slot, serial, id, refusal));
+            cx.arm(self.next, cx.now() + after);
+            self.next += 1;
+        }
+    }
+
+    fn answer(&mut self, slot: usize, serial: u64, id: CallId, refusal: Option<Status>) {
+        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.find(slot, serial)) else { return };
+        match refusal {
+            None => conn.reply_ok(id, Bytes::new()),
+            Some(status) => conn.reply_err(id, &status),
+        }
+    }
+
+    fn flush(&mut self, cx: &mut Cx<'_>, slot: usize) {
+        let Some(acceptor) = &mut self.acceptor else { return };
+        let Some((conn, _)) = acceptor.get(slot) else { return };
+        let turn = conn.flush(cx.now().0);
+        acceptor.after(cx, slot, &turn);
+    }
+}
+
+impl Receiver for Backend {
+    fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let listener = cx.listen(0, &Endpoint::Tcp { host: String::new(), port: 14250 });
+        self.acceptor = Some(Acceptor::new(listener.map_err(|e| StartError(e.to_string()))?, 0));
+        Ok(())
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut Door<'_>) {
+        if let Some((slot, serial, id, refusal)) = self.late.remove(&local) {
+            self.answer(slot, serial, id, refusal);
+            return self.flush(cx, slot);
+        }
+        let Some(acceptor) = &mut self.acceptor else { return };
+        let config = &self.config;
+        let make = |cx: &mut Cx<'_>, stream| ServerConn::new(stream, config.clone(), cx.now().0, cx.rand());
+        for slot in acceptor.event(cx, local, &event, make) {
+            let Some(acceptor) = &mut self.acceptor else { return };
+            let Some((conn, serial)) = acceptor.get(slot) else { continue };
+            let turn = conn.turn(cx.now().0, &mut Open);
+            let calls: Vec<_> = std::iter::from_fn(|| conn.poll_call()).collect();
+            while conn.poll_cancelled().is_some() {}
+            acceptor.after(cx, slot, &turn);
+            for call in calls {
+                self.take(cx, slot, serial, call.id, call.message);
+            }
+            self.flush(cx, slot);
+        }
+    }
+
+    fn settled(&mut self, _: &mut Cx<'_>, _: u64, _: Outcome) {}
+
+    fn close(&mut self, cx: &mut Cx<'_>, _: Mono) {
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.close(cx);
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        true
+    }
+}
+
+impl Jaeger {
+    /// Takes everything from now on.
+    pub(crate) fn peace(&mut self) {
+        self.next.clear();
+        self.usual = Answer::default();
+    }
+}

@@ -1,0 +1,13 @@
+//! Stories of a whole collector in the simulated world.
+//!
+//! A collector is built from YAML as the binary builds it; its clients and backends are small graphs of their own. Each
+//! story is told from several seeds, and a failure names its seed.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a story that can't go on has failed")]
+
+mod backend;
+mod client;
+mod delivery;
+mod scene;
+mod shutdown;
+mod soak;
+mod timing;
