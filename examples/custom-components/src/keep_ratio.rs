@@ -1,0 +1,73 @@
+//! The `keep_ratio` processor: lets a share of all payloads through, drawn at random.
+//!
+//! A processor either passes a payload on together with its ack, or settles the ack. Randomness comes from the context,
+//! so that a simulated run repeats.
+
+use otelcore::config::{ComponentId, Section};
+use otelcore::pdata::Signal;
+use otelcore::pipeline::{
+    About, Ack, Build, Component, Counter, Cx, Detail, Factory, Kind, Out, Outcome, Payload, Processor, Settings,
+    StartError,
+};
+
+/// The section of a `keep_ratio`.
+#[derive(Clone, Debug)]
+pub struct KeepRatioSettings {
+    ratio: f64,
+}
+
+/// Makes `keep_ratio` processors.
+#[derive(Debug)]
+pub struct KeepRatioFactory;
+
+impl Factory for KeepRatioFactory {
+    fn about(&self) -> About {
+        About {
+            kind: Kind::Processor,
+            type_name: "keep_ratio",
+            aliases: &[],
+            signals: &Signal::ALL,
+            stability: "Development",
+        }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        let ratio = s.float("ratio", 1.0);
+        if !(0.0..=1.0).contains(&ratio) {
+            s.error("ratio", "'ratio' must be within [0, 1]");
+        }
+        s.finish();
+        Some(Box::new(KeepRatioSettings { ratio }))
+    }
+}
+
+impl Settings for KeepRatioSettings {
+    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+        let dropped = build.telemetry.counter(
+            Detail::Basic,
+            "otelcol_processor_keep_ratio_dropped_items",
+            "Number of items that were not kept.",
+            vec![("processor", build.id.to_string())],
+        );
+        Ok(Component::Processor(Box::new(KeepRatio { ratio: self.ratio, dropped })))
+    }
+}
+
+struct KeepRatio {
+    ratio: f64,
+    dropped: Counter,
+}
+
+impl Processor for KeepRatio {
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out) {
+        // Uniform in [0, 1) from 53 random bits.
+        let draw = (cx.rand() >> 11) as f64 / (1_u64 << 53) as f64;
+        if draw < self.ratio {
+            out.send(payload, ack);
+        } else {
+            // Dropped on purpose: the sender is not to send it again.
+            self.dropped.add(u64::from(payload.items()));
+            ack.settle(Outcome::Delivered);
+        }
+    }
+}

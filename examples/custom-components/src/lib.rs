@@ -1,0 +1,34 @@
+//! Three components of one's own, made of what `otelcore` exports and nothing else.
+//!
+//! Each file is one component: its settings, its factory, and the state that lives on the loop. [`registry`] adds them
+//! to the built-in ones, after which a configuration can name them like any other.
+#![forbid(unsafe_code)]
+
+pub mod count_to_stdout;
+pub mod keep_ratio;
+pub mod ticker;
+
+use otelcore::config::{Diagnostics, Gates, from_yaml};
+use otelcore::{Plan, Registry};
+
+/// The built-in components and ours.
+#[must_use]
+pub fn registry() -> Registry {
+    let mut registry = Registry::default();
+    registry.add(ticker::TickerFactory);
+    registry.add(keep_ratio::KeepRatioFactory);
+    registry.add(count_to_stdout::CountFactory);
+    registry
+}
+
+/// Reads a configuration that may name our components.
+///
+/// # Errors
+/// Everything that is wrong with it, with line and column.
+pub fn plan(yaml: &str) -> Result<Plan, String> {
+    let diagnostics = Diagnostics::new();
+    let (gates, _) = Gates::parse::<&str>(&[]);
+    from_yaml(yaml, &diagnostics)
+        .and_then(|root| Plan::parse(&root, &registry(), &gates, &diagnostics))
+        .ok_or_else(|| diagnostics.to_text(false))
+}

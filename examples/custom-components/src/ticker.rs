@@ -1,0 +1,123 @@
+//! The `ticker` receiver: one log record each interval.
+//!
+//! A receiver asks its context for what it needs (here a timer), and sends payloads through its door. What became of
+//! each comes back through `settled`.
+
+use std::time::Duration;
+
+use otelcore::config::{ComponentId, Dur, Section};
+use otelcore::pdata::wire::{put_bytes, put_fixed64};
+use otelcore::pdata::{Rope, Signal};
+use otelcore::pipeline::{
+    About, Build, Component, Cx, Door, Event, Factory, Field, Kind, Logger, Mono, Outcome, Payload, Receiver, Settings,
+    StartError, TimerId,
+};
+
+/// The section of a `ticker`.
+#[derive(Clone, Debug)]
+pub struct TickerSettings {
+    interval: Duration,
+    text: String,
+}
+
+/// Makes `ticker` receivers.
+#[derive(Debug)]
+pub struct TickerFactory;
+
+impl Factory for TickerFactory {
+    fn about(&self) -> About {
+        About {
+            kind: Kind::Receiver,
+            type_name: "ticker",
+            aliases: &[],
+            signals: &[Signal::Logs],
+            stability: "Development",
+        }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        let interval = s.duration("interval", Dur::from_secs(1));
+        if interval <= Dur::ZERO {
+            s.error("interval", "'interval' must be greater than zero").hint("write `interval: 1s`");
+        }
+        let text = s.str("text", "tick");
+        // Whatever has not been read is a mistake of the user's, and reported as such.
+        s.finish();
+        Some(Box::new(TickerSettings { interval: Duration::from_nanos(interval.nanos()), text }))
+    }
+}
+
+impl Settings for TickerSettings {
+    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+        let ticker = Ticker { settings: self.clone(), log: build.log.clone(), timer: None, ticks: 0, under_way: 0 };
+        Ok(Component::Receiver(Box::new(ticker)))
+    }
+}
+
+struct Ticker {
+    settings: TickerSettings,
+    log: Logger,
+    timer: Option<TimerId>,
+    ticks: u64,
+    /// Sent, and not settled yet.
+    under_way: u64,
+}
+
+impl Ticker {
+    fn arm(&mut self, cx: &mut Cx<'_>) {
+        let at = cx.now() + self.settings.interval;
+        self.timer = Some(cx.arm(0, at));
+    }
+
+    /// An `ExportLogsServiceRequest` with one record, written from the inside out.
+    fn body(&self, now: u64) -> Vec<u8> {
+        let wrap = |number: u32, content: &[u8]| {
+            let mut out = Vec::new();
+            put_bytes(&mut out, number, content);
+            out
+        };
+        let mut record = Vec::new();
+        put_fixed64(&mut record, 1, now); // time_unix_nano
+        put_bytes(&mut record, 5, &wrap(1, self.settings.text.as_bytes())); // body: AnyValue.string_value
+        // LogsRequest.resource_logs = 1, ResourceLogs.scope_logs = 2, ScopeLogs.log_records = 2.
+        wrap(1, &wrap(2, &wrap(2, &record)))
+    }
+}
+
+impl Receiver for Ticker {
+    fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        self.arm(cx);
+        Ok(())
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, door: &mut Door<'_>) {
+        if !matches!(event, Event::Timer) {
+            return;
+        }
+        let body = self.body(cx.wall().0);
+        // The bytes count against the memory limiter for as long as anybody holds them.
+        let held = door.budget().hold(body.len() as u64);
+        let payload = Payload { signal: Signal::Logs, body: Rope::new(body.into(), 1), meta: None, held };
+        self.under_way += 1;
+        door.send(cx, self.ticks, payload);
+        self.ticks += 1;
+        self.arm(cx);
+    }
+
+    fn settled(&mut self, _: &mut Cx<'_>, tick: u64, outcome: Outcome) {
+        self.under_way -= 1;
+        if outcome != Outcome::Delivered {
+            self.log.warn("A tick was refused.", &[("tick", Field::Uint(tick))]);
+        }
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>, _: Mono) {
+        if let Some(timer) = self.timer.take() {
+            cx.cancel(timer);
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.under_way == 0
+    }
+}
