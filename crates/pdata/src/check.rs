@@ -13,6 +13,8 @@ pub struct Summary {
     pub items: u32,
     /// `Resource*` entries.
     pub resources: u32,
+    /// Whether there is a field 1000: the scopes of OTLP before 0.15, see [`crate::admit`].
+    pub legacy: bool,
 }
 
 /// Why a body is not OTLP. The sender is at fault.
@@ -80,9 +82,9 @@ pub fn check(signal: Signal, body: &[u8]) -> Result<Summary, Malformed> {
         Signal::Metrics => &METRICS,
         Signal::Logs => &LOGS,
     };
-    let mut walk = Walk { base: body.as_ptr() as usize, items: 0, resources: 0 };
+    let mut walk = Walk { base: body.as_ptr() as usize, items: 0, resources: 0, legacy: false };
     walk.message(root, body, 0)?;
-    Ok(Summary { items: walk.items, resources: walk.resources })
+    Ok(Summary { items: walk.items, resources: walk.resources, legacy: walk.legacy })
 }
 
 /// What a field must look like.
@@ -269,7 +271,11 @@ struct Walk {
     base: usize,
     items: u32,
     resources: u32,
+    legacy: bool,
 }
+
+/// The field number of scopes before OTLP 0.15, when they were called instrumentation libraries.
+pub(crate) const LEGACY_SCOPES: u32 = 1000;
 
 impl Walk {
     fn message(&mut self, message: &'static Message, buf: &[u8], depth: u8) -> Result<(), Malformed> {
@@ -326,7 +332,11 @@ impl Walk {
         depth: u8,
     ) -> Result<(), Malformed> {
         match kind {
-            Bytes | Unknown => Ok(()),
+            Bytes => Ok(()),
+            Unknown => {
+                self.legacy |= field == LEGACY_SCOPES;
+                Ok(())
+            }
             // Nearly every attribute is a key and a string, which are right as soon as their lengths are.
             Msg(inner) if std::ptr::eq(inner, &raw const KEY_VALUE) && wire::plain_attribute(content).is_some() => {
                 if depth >= MAX_NESTING {

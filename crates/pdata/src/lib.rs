@@ -5,6 +5,7 @@
 //! into owned structs, performs IO or reads a clock.
 #![forbid(unsafe_code)]
 
+mod admit;
 mod check;
 mod rope;
 mod signal;
@@ -13,6 +14,7 @@ pub mod text;
 pub mod views;
 pub mod wire;
 
+pub use admit::admit;
 pub use check::{Fault, MAX_NESTING, Malformed, Summary, check};
 pub use rope::{Part, Rope};
 pub use signal::Signal;

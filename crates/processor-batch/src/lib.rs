@@ -197,6 +197,7 @@ impl Processor for BatchProcessor {
             Outcome::Lost(_) => {
                 let fields = [("dropped_items", Field::Uint(u64::from(job.payload.items())))];
                 self.log.warn("Sender failed", &fields);
+                self.emit(cx, job.shard, Trigger::Size, out);
             }
         }
     }

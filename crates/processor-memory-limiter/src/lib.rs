@@ -40,8 +40,11 @@ impl Checker {
         Arc::new(Self { soft: AtomicU64::new(u64::MAX), ..Self::default() })
     }
 
-    fn refuses(&self, held: u64) -> bool {
-        held >= self.soft.load(Ordering::Relaxed) || held > 0 && self.process_over.load(Ordering::Relaxed)
+    /// Whether a payload must be refused while `held` bytes are held, `own` of them its own. It counts against the soft
+    /// limit itself, but is not what keeps resident memory up: that is what was held before it came.
+    fn refuses(&self, held: u64, own: u64) -> bool {
+        let others = held.saturating_sub(own) > 0;
+        held >= self.soft.load(Ordering::Relaxed) || others && self.process_over.load(Ordering::Relaxed)
     }
 }
 
@@ -138,7 +141,7 @@ impl Limiter {
         let resident = cx.memory().resident;
         self.checker.process_over.store(resident >= self.hard, Ordering::Relaxed);
         let held = self.budget.held();
-        let refuse = self.checker.refuses(held);
+        let refuse = self.checker.refuses(held, 0);
         let was = self.checker.refusing.swap(refuse, Ordering::Relaxed);
         let fields = [("cur_mem_mib", Field::Uint(held / MIB)), ("resident_mib", Field::Uint(resident / MIB))];
         if refuse && !was {
@@ -205,7 +208,7 @@ impl Processor for Limiter {
     fn process(&mut self, _: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out) {
         let (signal, items) = (payload.signal as usize, u64::from(payload.items()));
         self.metrics.incoming[signal].add(items);
-        if self.checker.refuses(self.budget.held()) {
+        if self.checker.refuses(self.budget.held(), payload.body.len() as u64) {
             self.metrics.refused[signal].add(items);
             ack.settle(self.refused());
         } else {
@@ -223,7 +226,7 @@ impl Processor for Limiter {
     }
 
     fn refusal(&self) -> Option<Outcome> {
-        self.checker.refuses(self.budget.held()).then(|| self.refused())
+        self.checker.refuses(self.budget.held(), 0).then(|| self.refused())
     }
 }
 

@@ -16,13 +16,14 @@ fn the_soft_limit_is_a_fifth_below_the_hard_one_unless_said() {
 #[test]
 fn held_bytes_count_at_once_and_resident_memory_only_while_something_is_held() {
     let checker = Checker::new();
-    assert!(!checker.refuses(u64::MAX - 1), "before the start nothing is refused");
+    assert!(!checker.refuses(u64::MAX - 1, 0), "before the start nothing is refused");
     checker.soft.store(80, Ordering::Relaxed);
-    assert!(!checker.refuses(79));
-    assert!(checker.refuses(80));
+    assert!(!checker.refuses(79, 10));
+    assert!(checker.refuses(80, 10), "its own bytes count against the soft limit");
     checker.process_over.store(true, Ordering::Relaxed);
-    assert!(checker.refuses(1));
-    assert!(!checker.refuses(0));
+    assert!(checker.refuses(11, 10));
+    assert!(!checker.refuses(10, 10), "a lone payload is not what keeps resident memory up");
+    assert!(!checker.refuses(0, 0));
 }
 
 fn parse(yaml: &str) -> Vec<String> {

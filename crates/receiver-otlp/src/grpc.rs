@@ -9,7 +9,7 @@ use otelcore_http::grpc::server::{Call, CallHead, Gate, ServerConfig, ServerConn
 use otelcore_http::{Bytes, Status};
 use otelcore_net::settings::GrpcServer;
 use otelcore_net::{Acceptor, bind};
-use otelcore_pdata::{Rope, Signal, check};
+use otelcore_pdata::{Signal, admit};
 use otelcore_pipeline::{Cx, Door, Endpoint, Event, Held, Metadata, Outcome, Payload, Stream};
 
 use crate::receiver::{Caller, Requests};
@@ -162,11 +162,10 @@ fn take(
     caller: impl FnOnce(CallId) -> Caller,
 ) -> Result<(), Status> {
     let signal = signal(&call.head).ok_or_else(|| unknown_service(call.head.path()))?;
-    let found = check(signal, &call.message)
-        .map_err(|e| Status::internal(format!("grpc: error unmarshalling request: {e}")))?;
+    let body =
+        admit(signal, call.message).map_err(|e| Status::internal(format!("grpc: error unmarshalling request: {e}")))?;
     let meta = (!call.head.metadata.is_empty()).then(|| Arc::new(metadata(&call.head)));
-    let request = requests.add(caller(call.id), signal, found.items);
-    let body = Rope::new(call.message, found.items);
+    let request = requests.add(caller(call.id), signal, body.items());
     door.send(cx, request, Payload { signal, body, meta, held: call.permit });
     Ok(())
 }

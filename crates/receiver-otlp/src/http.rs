@@ -9,7 +9,7 @@ use otelcore_http::h1::{self, BodyLimit, H1Config, H1Conn, Request, RequestHead,
 use otelcore_http::status::http_code;
 use otelcore_http::{Bytes, Coding, Status};
 use otelcore_net::{Acceptor, bind, not_found};
-use otelcore_pdata::{Rope, Signal, check};
+use otelcore_pdata::{Signal, admit};
 use otelcore_pipeline::{Cx, Door, Endpoint, Event, Held, Metadata, Outcome, Payload, Stream};
 
 use crate::config::OtlpHttp;
@@ -263,10 +263,10 @@ fn payload(config: &H1Config, request: &mut Request<Permit>, limit: u64, keep: b
         InflateError::TooLarge(_) => too_large(),
         other => Status::invalid_argument(other.to_string()),
     })?;
-    let found = check(*signal, &body).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let body = admit(*signal, body).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let meta = keep.then(|| Arc::new(metadata(&request.head)));
     let held = std::mem::take(held);
-    Ok(Payload { signal: *signal, body: Rope::new(body, found.items), meta, held })
+    Ok(Payload { signal: *signal, body, meta, held })
 }
 
 fn metadata(head: &RequestHead) -> Metadata {
