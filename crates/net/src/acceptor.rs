@@ -16,6 +16,8 @@ pub trait Machine {
     fn poll_timeout(&self) -> Option<u64>;
     /// Takes nothing new and finishes what it has.
     fn drain(&mut self, now: u64);
+    /// Writes what it has to say, without reading.
+    fn flush(&mut self, now: u64) -> Turn;
     /// Half-closes the stream below.
     fn shut_write(&mut self);
 }
@@ -27,6 +29,10 @@ impl<P> Machine for otelcore_http::grpc::server::ServerConn<Box<dyn Stream>, P> 
 
     fn drain(&mut self, now: u64) {
         Self::drain(self, now);
+    }
+
+    fn flush(&mut self, now: u64) -> Turn {
+        Self::flush(self, now)
     }
 
     fn shut_write(&mut self) {
@@ -54,6 +60,8 @@ pub struct Acceptor<M> {
     base: u64,
     slots: Slab<Slot<M>>,
     next_serial: u64,
+    /// Connections that have answers to write.
+    dirty: Vec<usize>,
 }
 
 impl<M> std::fmt::Debug for Acceptor<M> {
@@ -74,7 +82,7 @@ impl<M: Machine> Acceptor<M> {
     /// Takes connections from `listener`, which was bound under `base`.
     #[must_use]
     pub fn new(listener: Box<dyn Listener>, base: u64) -> Self {
-        Self { listener: Some(listener), base, slots: Slab::new(), next_serial: 0 }
+        Self { listener: Some(listener), base, slots: Slab::new(), next_serial: 0, dirty: Vec::new() }
     }
 
     /// The address that it is bound to.
@@ -139,9 +147,27 @@ impl<M: Machine> Acceptor<M> {
         self.slots.get_mut(slot).map(|s| (&mut s.machine, s.serial))
     }
 
-    /// The same, if the slot still holds the connection of that serial number.
-    pub fn find(&mut self, slot: usize, serial: u64) -> Option<&mut M> {
-        self.slots.get_mut(slot).filter(|s| s.serial == serial).map(|s| &mut s.machine)
+    /// The machine that an answer goes to, if the slot still holds the connection of that serial number; what it is
+    /// given is written by the next [`Acceptor::flush`].
+    pub fn answer(&mut self, slot: usize, serial: u64) -> Option<&mut M> {
+        let found = self.slots.get_mut(slot).filter(|s| s.serial == serial)?;
+        self.dirty.push(slot);
+        Some(&mut found.machine)
+    }
+
+    /// Writes the answers that have been given, in one go for each connection.
+    pub fn flush(&mut self, cx: &mut Cx<'_>) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        for slot in dirty.drain(..) {
+            if let Some(found) = self.slots.get_mut(slot) {
+                let turn = found.machine.flush(cx.now().0);
+                self.after(cx, slot, &turn);
+            }
+        }
+        // The room is kept for the next time.
+        self.dirty = dirty;
     }
 
     /// Does what a machine's turn asks for. The connection may be gone after this.
@@ -177,12 +203,13 @@ impl<M: Machine> Acceptor<M> {
         }
     }
 
-    /// Stops listening, and asks every connection to finish. Gives the slots, which must be turned now.
-    pub fn close(&mut self, cx: &mut Cx<'_>) -> Vec<usize> {
+    /// Stops listening, and has every connection finish.
+    pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.listener = None;
         let now = cx.now().0;
         self.slots.iter_mut().for_each(|(_, s)| s.machine.drain(now));
-        self.slots.iter().map(|(slot, _)| slot).collect()
+        self.dirty.extend(self.slots.iter().map(|(slot, _)| slot));
+        self.flush(cx);
     }
 
     /// Open connections.

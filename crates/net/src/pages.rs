@@ -3,6 +3,7 @@
 use std::io;
 use std::rc::Rc;
 
+use otelcore_http::Turn;
 use otelcore_http::h1::{BodyLimit, Door, H1Config, H1Conn, RequestHead, Response};
 use otelcore_pipeline::{Cx, Endpoint, Event, Stream};
 
@@ -19,6 +20,10 @@ impl<P> Machine for H1Conn<Box<dyn Stream>, P> {
 
     fn drain(&mut self, _: u64) {
         Self::drain(self);
+    }
+
+    fn flush(&mut self, now: u64) -> Turn {
+        Self::flush(self, now)
     }
 
     fn shut_write(&mut self) {
@@ -97,32 +102,25 @@ impl PageServer {
         let make = |cx: &mut Cx<'_>, stream| H1Conn::new(stream, config.clone(), cx.now().0);
         for slot in acceptor.event(cx, local, event, make) {
             let now = cx.now().0;
-            let Some((conn, _)) = acceptor.get(slot) else { continue };
-            let mut turn = conn.turn(now, &mut NoBodies);
-            let mut answered = false;
-            while let Some(request) = conn.poll_request() {
+            let Some((conn, serial)) = acceptor.get(slot) else { continue };
+            let turn = conn.turn(now, &mut NoBodies);
+            let requests: Vec<_> = std::iter::from_fn(|| conn.poll_request()).collect();
+            acceptor.after(cx, slot, &turn);
+            for request in requests {
                 let mut page = answer(cx, &request.head);
                 page.headers.extend(self.headers.iter().cloned());
-                conn.respond(request.id, page);
-                answered = true;
+                if let Some(conn) = acceptor.answer(slot, serial) {
+                    conn.respond(request.id, page);
+                }
             }
-            if answered {
-                let more = turn.again;
-                turn = conn.flush(now);
-                turn.again |= more;
-            }
-            acceptor.after(cx, slot, &turn);
         }
+        acceptor.flush(cx);
     }
 
     /// Stops listening; what is being answered still is.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
-        let Some(acceptor) = &mut self.acceptor else { return };
-        for slot in acceptor.close(cx) {
-            if let Some((conn, _)) = acceptor.get(slot) {
-                let turn = conn.flush(cx.now().0);
-                acceptor.after(cx, slot, &turn);
-            }
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.close(cx);
         }
     }
 }

@@ -30,8 +30,6 @@ pub(crate) struct GrpcSide {
     config: Rc<ServerConfig>,
     signals: Vec<Signal>,
     acceptor: Option<Acceptor<Conn>>,
-    /// Connections that have answers to write.
-    dirty: Vec<usize>,
 }
 
 /// Decides about calls by their path, and about bodies by what the limiter says.
@@ -79,7 +77,6 @@ impl GrpcSide {
             config: Rc::new(settings.machine()),
             signals: signals.to_vec(),
             acceptor: None,
-            dirty: Vec::new(),
         }
     }
 
@@ -105,47 +102,43 @@ impl GrpcSide {
             let now = cx.now().0;
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
             let turn = conn.turn(now, &mut Admission { door, signals: &self.signals });
+            let mut refused = Vec::new();
             while let Some(call) = conn.poll_call() {
                 let id = call.id;
-                if let Err(refused) = take(cx, door, requests, call, |call| Caller::Grpc(slot, serial, call)) {
-                    conn.reply_err(id, &refused);
-                    self.dirty.push(slot);
+                if let Err(status) = take(cx, door, requests, call, |call| Caller::Grpc(slot, serial, call)) {
+                    refused.push((id, status));
                 }
             }
             // A call that needs no answer any more is still settled; the answer is dropped then.
             while conn.poll_cancelled().is_some() {}
             acceptor.after(cx, slot, &turn);
+            for (id, status) in refused {
+                if let Some(conn) = acceptor.answer(slot, serial) {
+                    conn.reply_err(id, &status);
+                }
+            }
         }
     }
 
     pub(crate) fn answer(&mut self, slot: usize, serial: u64, call: CallId, outcome: Outcome) {
         // The connection may be gone, and another one in its place.
-        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.find(slot, serial)) else { return };
+        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.answer(slot, serial)) else { return };
         match status(outcome) {
             None => conn.reply_ok(call, Bytes::from_static(SUCCESS)),
             Some(refused) => conn.reply_err(call, &refused),
         }
-        self.dirty.push(slot);
     }
 
     pub(crate) fn flush(&mut self, cx: &mut Cx<'_>) {
-        let Some(acceptor) = &mut self.acceptor else { return };
-        // One write for all the answers of a connection.
-        self.dirty.sort_unstable();
-        self.dirty.dedup();
-        for slot in self.dirty.drain(..) {
-            if let Some((conn, _)) = acceptor.get(slot) {
-                let turn = conn.flush(cx.now().0);
-                acceptor.after(cx, slot, &turn);
-            }
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.flush(cx);
         }
     }
 
     pub(crate) fn close(&mut self, cx: &mut Cx<'_>) {
         if let Some(acceptor) = &mut self.acceptor {
-            self.dirty.extend(acceptor.close(cx));
+            acceptor.close(cx);
         }
-        self.flush(cx);
     }
 
     pub(crate) fn is_closed(&self) -> bool {

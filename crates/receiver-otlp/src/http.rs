@@ -36,8 +36,6 @@ pub(crate) struct HttpSide {
     base: u64,
     include_metadata: bool,
     acceptor: Option<Acceptor<Conn>>,
-    /// Connections that have answers to write.
-    dirty: Vec<usize>,
 }
 
 /// What decides about a request by its head.
@@ -166,7 +164,6 @@ impl HttpSide {
             base,
             include_metadata: server.include_metadata,
             acceptor: None,
-            dirty: Vec::new(),
         }
     }
 
@@ -192,6 +189,7 @@ impl HttpSide {
             let now = cx.now().0;
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
             let turn = conn.turn(now, &mut Admission { door, rules: &self.rules });
+            let mut refused = Vec::new();
             while let Some(mut request) = conn.poll_request() {
                 let id = request.id;
                 match payload(config, &mut request, self.rules.max_body, self.include_metadata) {
@@ -200,18 +198,20 @@ impl HttpSide {
                         let number = requests.add(caller, payload.signal, payload.items());
                         door.send(cx, number, payload);
                     }
-                    Err(refused) => {
-                        conn.respond(id, self.rules.finish(error(&request.head, &refused)));
-                        self.dirty.push(slot);
-                    }
+                    Err(status) => refused.push((id, error(&request.head, &status))),
                 }
             }
             acceptor.after(cx, slot, &turn);
+            for (id, response) in refused {
+                if let Some(conn) = acceptor.answer(slot, serial) {
+                    conn.respond(id, self.rules.finish(response));
+                }
+            }
         }
     }
 
     pub(crate) fn answer(&mut self, slot: usize, serial: u64, request: RequestId, outcome: Outcome) {
-        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.find(slot, serial)) else { return };
+        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.answer(slot, serial)) else { return };
         let response = match status(outcome) {
             None => Response::new(200, PROTOBUF, Bytes::from_static(SUCCESS)),
             Some(refused) => {
@@ -224,26 +224,18 @@ impl HttpSide {
             }
         };
         conn.respond(request, self.rules.finish(response));
-        self.dirty.push(slot);
     }
 
     pub(crate) fn flush(&mut self, cx: &mut Cx<'_>) {
-        let Some(acceptor) = &mut self.acceptor else { return };
-        self.dirty.sort_unstable();
-        self.dirty.dedup();
-        for slot in self.dirty.drain(..) {
-            if let Some((conn, _)) = acceptor.get(slot) {
-                let turn = conn.flush(cx.now().0);
-                acceptor.after(cx, slot, &turn);
-            }
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.flush(cx);
         }
     }
 
     pub(crate) fn close(&mut self, cx: &mut Cx<'_>) {
         if let Some(acceptor) = &mut self.acceptor {
-            self.dirty.extend(acceptor.close(cx));
+            acceptor.close(cx);
         }
-        self.flush(cx);
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -135,18 +135,17 @@ impl Backend {
     }
 
     fn answer(&mut self, slot: usize, serial: u64, id: CallId, refusal: Option<Status>) {
-        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.find(slot, serial)) else { return };
+        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.answer(slot, serial)) else { return };
         match refusal {
             None => conn.reply_ok(id, Bytes::new()),
             Some(status) => conn.reply_err(id, &status),
         }
     }
 
-    fn flush(&mut self, cx: &mut Cx<'_>, slot: usize) {
-        let Some(acceptor) = &mut self.acceptor else { return };
-        let Some((conn, _)) = acceptor.get(slot) else { return };
-        let turn = conn.flush(cx.now().0);
-        acceptor.after(cx, slot, &turn);
+    fn write(&mut self, cx: &mut Cx<'_>) {
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.flush(cx);
+        }
     }
 }
 
@@ -160,7 +159,7 @@ impl Receiver for Backend {
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut Door<'_>) {
         if let Some((slot, serial, id, refusal)) = self.late.remove(&local) {
             self.answer(slot, serial, id, refusal);
-            return self.flush(cx, slot);
+            return self.write(cx);
         }
         let Some(acceptor) = &mut self.acceptor else { return };
         let config = &self.config;
@@ -175,7 +174,7 @@ impl Receiver for Backend {
             for call in calls {
                 self.take(cx, slot, serial, call.id, call.message);
             }
-            self.flush(cx, slot);
+            self.write(cx);
         }
     }
 
