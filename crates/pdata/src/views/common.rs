@@ -1,6 +1,7 @@
 //! `common.proto` and `resource.proto`.
 
 use super::{Fields, Merge, Repeated, Take, View, Wire, view};
+use crate::wire::plain_attribute;
 
 view! {
     /// Who produced the telemetry.
@@ -38,13 +39,35 @@ view! {
     }
 }
 
-view! {
-    /// An attribute.
-    KeyValue<'a> {
-        /// Its key, usually UTF-8.
-        1 key: &'a [u8],
-        /// Its value.
-        2 value: AnyValue<'a>,
+/// An attribute.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct KeyValue<'a> {
+    /// The message's own bytes.
+    pub raw: &'a [u8],
+    /// Its key, usually UTF-8.
+    pub key: &'a [u8],
+    /// Its value.
+    pub value: AnyValue<'a>,
+}
+
+impl<'a> View<'a> for KeyValue<'a> {
+    // By hand, because nearly every attribute has one shape, which can be read without a loop.
+    #[inline]
+    fn parse(raw: &'a [u8]) -> Self {
+        if let Some((key_end, string)) = plain_attribute(raw)
+            && let (Some(key), Some(string)) = (raw.get(2..key_end), string.get(1..))
+        {
+            return Self { raw, key, value: AnyValue::String(string) };
+        }
+        let mut view = Self { raw, ..Self::default() };
+        for (number, wire) in Fields::new(raw) {
+            match (number, wire) {
+                (1, Wire::Len(key)) => view.key = key,
+                (2, Wire::Len(value)) => view.value = AnyValue::parse(value),
+                _ => {}
+            }
+        }
+        view
     }
 }
 
