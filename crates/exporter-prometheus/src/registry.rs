@@ -335,13 +335,13 @@ impl Registry {
                 Some(slot) => {
                     self.update(slot, &source, &point);
                     if slot != guess {
-                        self.expect(before, &source, slot);
+                        self.foresee(before, &source, slot);
                     }
                     before = Some(slot);
                 }
                 None => {
                     let slot = self.add(&mut source, point.first(), scratch);
-                    self.expect(before, &source, slot);
+                    self.foresee(before, &source, slot);
                     before = Some(slot);
                 }
             }
@@ -350,7 +350,7 @@ impl Registry {
     }
 
     /// Remembers which series came after `before`, or first.
-    fn expect(&mut self, before: Option<usize>, source: &Source<'_>, slot: usize) {
+    fn foresee(&mut self, before: Option<usize>, source: &Source<'_>, slot: usize) {
         if let Some(series) = before.and_then(|slot| self.series.get_mut(slot)) {
             series.next = slot;
         } else if let Some(stream) = source.stream.and_then(|id| self.streams.get_mut(id)) {
