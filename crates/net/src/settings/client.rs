@@ -56,6 +56,8 @@ pub struct GrpcClient {
     pub authority: Authority,
     /// `user-agent`.
     pub user_agent: HeaderValue,
+    /// Bytes read in one turn.
+    pub read_buffer_size: usize,
     /// Bytes gathered before they are written.
     pub write_buffer_size: usize,
 }
@@ -105,7 +107,7 @@ impl GrpcClient {
         };
         let authority = s.str("authority", "");
         let agent = s.str("user_agent", "");
-        let _ = s.int::<isize>("read_buffer_size", 0);
+        let read_buffer = s.int::<isize>("read_buffer_size", 0);
         let write_buffer = s.int::<isize>("write_buffer_size", 512 * 1024);
         let keepalive = s.optional("keepalive", Flavour::None).map(keepalive);
         super::refuse_extensions(s);
@@ -128,6 +130,8 @@ impl GrpcClient {
             keepalive,
             authority,
             user_agent,
+            // Zero is Go's default size, below which nothing gets faster.
+            read_buffer_size: usize::try_from(read_buffer).unwrap_or(0).clamp(32 << 10, 512 << 10),
             // Larger writes than this gain nothing, and every connection would hold them.
             write_buffer_size: usize::try_from(write_buffer).unwrap_or(0).clamp(16 << 10, 64 << 10),
         })
@@ -137,6 +141,7 @@ impl GrpcClient {
     pub(crate) fn machine(&self) -> ClientConfig {
         ClientConfig {
             keepalive: self.keepalive.clone(),
+            read_budget: self.read_buffer_size,
             write_buffer: self.write_buffer_size,
             ..ClientConfig::new(Scheme::HTTP, self.authority.clone(), self.user_agent.clone())
         }

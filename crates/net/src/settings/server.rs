@@ -19,6 +19,7 @@ pub struct GrpcServer {
     pub include_metadata: bool,
     max_recv_message: u32,
     max_concurrent_streams: Option<u32>,
+    read_budget: usize,
     write_buffer: usize,
     keepalive: KeepaliveServer,
 }
@@ -97,6 +98,8 @@ impl GrpcServer {
             include_metadata,
             max_recv_message: max_recv_message?,
             max_concurrent_streams: (max_concurrent_streams > 0).then_some(max_concurrent_streams),
+            // What a connection reads before the others have their turn.
+            read_budget: usize::try_from(read_buffer).unwrap_or(0).clamp(16 << 10, 512 << 10),
             // Larger buffers than this gain nothing, and every connection would hold them.
             write_buffer: usize::try_from(write_buffer).unwrap_or(0).clamp(8 << 10, 64 << 10),
             keepalive,
@@ -109,6 +112,7 @@ impl GrpcServer {
         ServerConfig {
             max_concurrent_streams: self.max_concurrent_streams,
             max_recv_message: self.max_recv_message,
+            read_budget: self.read_budget,
             write_buffer: self.write_buffer,
             keepalive: self.keepalive.clone(),
             keep_metadata: self.include_metadata,

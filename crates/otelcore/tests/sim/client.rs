@@ -124,6 +124,7 @@ pub(crate) fn client(to: &str, load: &Load) -> (Graph, Rc<RefCell<Heard>>) {
         keepalive: None,
         authority: Authority::from_static("collector:4317"),
         user_agent: HeaderValue::from_static("story"),
+        read_buffer_size: 64 << 10,
         write_buffer_size: 32 << 10,
     };
     let heard = Rc::new(RefCell::new(Heard::default()));
