@@ -91,12 +91,6 @@ impl<M: Machine> Acceptor<M> {
         self.listener.as_ref().map_or_else(String::new, |l| l.local())
     }
 
-    /// Whether a local key is one of this acceptor's, below `end`.
-    #[must_use]
-    pub fn owns(&self, local: u64, end: u64) -> bool {
-        (self.base..end).contains(&local)
-    }
-
     /// Takes an event under one of its keys, and gives the slots that must be turned now. `make` makes the machine of
     /// a new connection.
     pub fn event(
@@ -210,12 +204,6 @@ impl<M: Machine> Acceptor<M> {
         self.slots.iter_mut().for_each(|(_, s)| s.machine.drain(now));
         self.dirty.extend(self.slots.iter().map(|(slot, _)| slot));
         self.flush(cx);
-    }
-
-    /// Open connections.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.slots.len()
     }
 
     /// Stopped listening, and every connection is gone.

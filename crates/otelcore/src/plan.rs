@@ -108,7 +108,7 @@ impl Plan {
         &self.effective
     }
 
-    /// Nothing but logs: for the time before a configuration is read.
+    /// The signals of the pipelines that use a component, sorted.
     #[must_use]
     pub(crate) fn signals_of(&self, kind: Kind, id: &ComponentId) -> Vec<Signal> {
         let uses = |p: &&PipelinePlan| match kind {

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::check::LEGACY_SCOPES;
-use crate::wire::{Fields, Wire, put_bytes, put_len};
+use crate::wire::{Fields, Wire, put_bytes, raw_fields};
 use crate::{Malformed, Rope, Signal, check};
 
 /// Checks a received body and makes a rope of it.
@@ -26,30 +26,22 @@ pub fn admit(signal: Signal, body: Bytes) -> Result<Rope, Malformed> {
 /// Renumbers the old scopes of every entry that has no present ones.
 fn upgrade(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len());
-    each_field(body, |raw, number, wire| match wire {
-        Wire::Len(entry) if number == 1 && !Fields::new(entry).any(|(number, _)| number == 2) => {
-            let mut renewed = Vec::with_capacity(entry.len());
-            each_field(entry, |raw, number, wire| match wire {
-                Wire::Len(scope) if number == LEGACY_SCOPES => put_bytes(&mut renewed, 2, scope),
-                _ => renewed.extend_from_slice(raw),
-            });
-            put_len(&mut out, 1, renewed.len());
-            out.extend_from_slice(&renewed);
+    for (raw, number, wire) in raw_fields(body) {
+        match wire {
+            Wire::Len(entry) if number == 1 && !Fields::new(entry).any(|(number, _)| number == 2) => {
+                let mut renewed = Vec::with_capacity(entry.len());
+                for (raw, number, wire) in raw_fields(entry) {
+                    match wire {
+                        Wire::Len(scope) if number == LEGACY_SCOPES => put_bytes(&mut renewed, 2, scope),
+                        _ => renewed.extend_from_slice(raw),
+                    }
+                }
+                put_bytes(&mut out, 1, &renewed);
+            }
+            _ => out.extend_from_slice(raw),
         }
-        _ => out.extend_from_slice(raw),
-    });
-    out
-}
-
-/// Gives each field of a checked message, with its own bytes.
-fn each_field<'a>(message: &'a [u8], mut f: impl FnMut(&'a [u8], u32, Wire<'a>)) {
-    let mut fields = Fields::new(message);
-    loop {
-        let start = message.len() - fields.rest().len();
-        let Some((number, wire)) = fields.next() else { return };
-        let end = message.len() - fields.rest().len();
-        f(message.get(start..end).unwrap_or_default(), number, wire);
     }
+    out
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::rope::Part;
-use crate::wire::{Fields, Wire, put_bytes, put_len};
+use crate::wire::{Fields, Wire, put_bytes, put_len, raw_fields};
 use crate::{Rope, Signal};
 
 /// Takes the first `max` items off `rope`; what is left stays in it. All of it when it has no more than `max`.
@@ -114,13 +114,8 @@ fn wrap(number: u32, content: &[u8]) -> Bytes {
 fn cut(level: &Level, message: &[u8], mut room: u32) -> (Vec<u8>, Vec<u8>) {
     let mut left = Vec::with_capacity(message.len());
     let mut right = Vec::with_capacity(message.len());
-    let mut fields = Fields::new(message);
     let mut full = false;
-    loop {
-        let start = message.len() - fields.rest().len();
-        let Some((number, value)) = fields.next() else { break };
-        let end = message.len() - fields.rest().len();
-        let raw = message.get(start..end).unwrap_or_default();
+    for (raw, number, value) in raw_fields(message) {
         let child = match value {
             Wire::Len(child) if level.children.contains(&number) => child,
             _ => {

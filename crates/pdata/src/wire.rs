@@ -69,6 +69,17 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
+/// The fields of a message, each with its own bytes, tag included: to copy it as it stands.
+pub fn raw_fields(message: &[u8]) -> impl Iterator<Item = (&[u8], u32, Wire<'_>)> {
+    let mut fields = Fields::new(message);
+    std::iter::from_fn(move || {
+        let before = fields.rest();
+        let (number, wire) = fields.next()?;
+        let raw = before.get(..before.len() - fields.rest().len())?;
+        Some((raw, number, wire))
+    })
+}
+
 /// Reads a base-128 number of at most ten bytes; `None` when it is cut off or too long.
 #[inline]
 #[must_use]

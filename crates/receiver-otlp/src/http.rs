@@ -133,19 +133,25 @@ fn content_type(head: &RequestHead) -> Option<&'static str> {
 
 /// An error in the form of the request: `google.rpc.Status` in protobuf, or in JSON where it is not protobuf.
 fn error(head: &RequestHead, status: &Status) -> Response {
-    let code = http_code(status);
-    let mut response = if content_type(head) == Some(PROTOBUF) {
-        Response::new(code, PROTOBUF, status.to_proto())
-    } else {
-        let mut body = format!("{{\"code\":{},\"message\":", status.code.number()).into_bytes();
-        otelcore_pdata::text::put_json_string(&mut body, status.message.as_bytes());
-        body.push(b'}');
-        Response::new(code, JSON, body)
-    };
-    if let (429 | 503, Some(after)) = (code, status.retry_after) {
-        response = response.header("Retry-After", after.as_secs().to_string());
+    if content_type(head) == Some(PROTOBUF) {
+        return protobuf_error(status);
     }
-    response
+    let mut body = format!("{{\"code\":{},\"message\":", status.code.number()).into_bytes();
+    otelcore_pdata::text::put_json_string(&mut body, status.message.as_bytes());
+    body.push(b'}');
+    with_retry_after(Response::new(http_code(status), JSON, body), status)
+}
+
+fn protobuf_error(status: &Status) -> Response {
+    with_retry_after(Response::new(http_code(status), PROTOBUF, status.to_proto()), status)
+}
+
+/// Says when to come again, where the status knows and HTTP has a place for it.
+fn with_retry_after(response: Response, status: &Status) -> Response {
+    match (response.status, status.retry_after) {
+        (429 | 503, Some(after)) => response.header("Retry-After", after.as_secs().to_string()),
+        _ => response,
+    }
 }
 
 impl HttpSide {
@@ -214,14 +220,7 @@ impl HttpSide {
         let Some(conn) = self.acceptor.as_mut().and_then(|a| a.answer(slot, serial)) else { return };
         let response = match status(outcome) {
             None => Response::new(200, PROTOBUF, Bytes::from_static(SUCCESS)),
-            Some(refused) => {
-                let code = http_code(&refused);
-                let response = Response::new(code, PROTOBUF, refused.to_proto());
-                match (code, refused.retry_after) {
-                    (429 | 503, Some(after)) => response.header("Retry-After", after.as_secs().to_string()),
-                    _ => response,
-                }
-            }
+            Some(refused) => protobuf_error(&refused),
         };
         conn.respond(request, self.rules.finish(response));
     }
