@@ -1,4 +1,5 @@
-//! Two ends of a byte pipe in memory, for tests. A cap makes writes partial and then blocks them.
+//! Two ends of a byte pipe in memory, for tests. A cap makes writes partial and then blocks them; a corked way holds
+//! what it took until a flush succeeds, as a TLS stream holds its records.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -12,6 +13,16 @@ struct Way {
     closed: bool,
     writes: usize,
     written: usize,
+    corked: bool,
+    held: VecDeque<u8>,
+    flush_fails: Option<ErrorKind>,
+}
+
+impl Way {
+    fn pour(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.bytes.extend(held);
+    }
 }
 
 /// One end.
@@ -40,6 +51,16 @@ impl End {
     /// No more bytes come from this end.
     pub(crate) fn close(&self) {
         self.output.borrow_mut().closed = true;
+    }
+
+    /// What this end writes stays here while corked.
+    pub(crate) fn cork(&self, corked: bool) {
+        self.output.borrow_mut().corked = corked;
+    }
+
+    /// Every flush of this end fails from here on.
+    pub(crate) fn break_flush(&self, kind: ErrorKind) {
+        self.output.borrow_mut().flush_fails = Some(kind);
     }
 
     /// Bytes that the other end has not read.
@@ -88,17 +109,26 @@ impl Write for End {
         }
         let mut sent = 0;
         for buf in bufs {
-            let n = buf.len().min(way.cap.saturating_sub(way.bytes.len()));
-            way.bytes.extend(&buf[..n]);
+            let n = buf.len().min(way.cap.saturating_sub(way.bytes.len() + way.held.len()));
+            way.held.extend(&buf[..n]);
             sent += n;
         }
         way.writes += 1;
         way.written += sent;
+        if !way.corked {
+            way.pour();
+        }
         let wanted: usize = bufs.iter().map(|b| b.len()).sum();
         if sent == 0 && wanted > 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(sent) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        let mut way = self.output.borrow_mut();
+        match way.flush_fails {
+            Some(kind) => return Err(kind.into()),
+            None if way.corked && !way.held.is_empty() => return Err(ErrorKind::WouldBlock.into()),
+            None => way.pour(),
+        }
         Ok(())
     }
 }

@@ -52,6 +52,8 @@ struct Inner<T> {
     out_limit: usize,
     /// The stream took no more in this turn.
     blocked: bool,
+    /// The stream took everything but still holds some of it: records that a TLS stream could not write.
+    unflushed: bool,
     /// h2 had to wait for room in the output, so it may hold frames that it has not looked at.
     stalled: bool,
     shut: bool,
@@ -79,6 +81,7 @@ impl<T: Read + Write> Link<T> {
             out_at: 0,
             out_limit,
             blocked: false,
+            unflushed: false,
             stalled: false,
             shut: false,
         };
@@ -106,6 +109,7 @@ impl<T: Read + Write> Link<T> {
     pub(crate) fn finish(&self, idle: bool) {
         let mut w = self.0.borrow_mut();
         w.push_out();
+        w.flush();
         if w.at == w.end && !w.ahead.is_empty() {
             let scratch = std::mem::take(&mut w.ahead);
             w.workspace.put_scratch(scratch);
@@ -130,9 +134,10 @@ impl<T: Read + Write> Link<T> {
         }
     }
 
-    pub(crate) fn unsent(&self) -> usize {
+    /// Everything that was to be said has left, down through the stream.
+    pub(crate) fn all_sent(&self) -> bool {
         let w = self.0.borrow();
-        w.out.len() - w.out_at
+        w.out_at >= w.out.len() && !w.unflushed
     }
 
     /// Bytes read since the connection began: any of them counts as a sign of life.
@@ -214,6 +219,24 @@ impl<T: Read + Write> Inner<T> {
             self.out.clear();
             self.out_at = 0;
         }
+    }
+
+    /// Asks the stream to let go of what it holds, once it has everything.
+    fn flush(&mut self) {
+        if !self.out.is_empty() || self.failed.is_some() {
+            return;
+        }
+        self.unflushed = loop {
+            match self.io.flush() {
+                Ok(()) => break false,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break true,
+                Err(e) => {
+                    self.failed = Some(e.kind());
+                    break false;
+                }
+            }
+        };
     }
 
     /// Writes what is gathered and `bufs` in one go; says how many bytes of `bufs` went.
@@ -361,7 +384,7 @@ impl<T: Read + Write> AsyncWrite for Wire<T> {
         true
     }
 
-    /// h2 flushes after every DATA frame; we do it once a turn.
+    /// h2 flushes after every DATA frame; we do it once a turn, in [`Link::finish`].
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

@@ -500,7 +500,7 @@ impl<T: Read + Write> ClientConn<T> {
         let over = !matches!(self.h2, State::Open(..));
         Turn {
             again: !matches!(self.h2, State::Closed) && self.link.again(),
-            shut_write: over && self.link.unsent() == 0,
+            shut_write: over && self.link.all_sent(),
             closed: matches!(self.h2, State::Closed),
             why: self.why.clone().filter(|_| over),
         }

@@ -590,7 +590,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         let over = !self.is_live();
         Turn {
             again: !matches!(self.h2, State::Closed) && self.link.again(),
-            shut_write: over && self.link.unsent() == 0,
+            shut_write: over && self.link.all_sent(),
             closed: matches!(self.h2, State::Closed),
             why: self.why.clone().filter(|_| over),
         }

@@ -734,3 +734,37 @@ fn small_calls_are_written_together() {
     p.run();
     assert_eq!(p.done.len(), 20);
 }
+
+#[test]
+fn a_goaway_that_a_flush_could_not_push_out_is_not_said_yet() {
+    let mut p = Pair::ready();
+    p.server.io().cork(true);
+    p.start(vec![noise(10, 1)]);
+    p.run();
+    let call = p.calls.pop().unwrap();
+    p.server.reply_ok(call.id, call.message);
+    p.server.drain(p.now);
+    p.run();
+    assert!(p.done.is_empty() && !p.server_turn.shut_write);
+    p.server.io().cork(false);
+    p.turn_server();
+    p.run();
+    assert_eq!(p.one_done().unwrap().len(), 10);
+    let mut p = Pair::ready();
+    p.client.io().cork(true);
+    p.client.close(p.now);
+    p.turn_client();
+    assert!(!p.client_turn.shut_write, "the GOAWAY is still below");
+    p.client.io().cork(false);
+    p.turn_client();
+    assert!(p.client_turn.shut_write);
+}
+
+#[test]
+fn a_flush_that_fails_ends_the_connection() {
+    let mut p = Pair::ready();
+    p.server.io().break_flush(std::io::ErrorKind::ConnectionReset);
+    p.turn_server();
+    assert!(p.server_turn.closed);
+    assert_eq!(p.server_turn.why, Some(Closed::Io(std::io::ErrorKind::ConnectionReset)));
+}

@@ -198,6 +198,8 @@ pub struct H1Conn<T, P> {
     stash: Vec<u8>,
     out: VecDeque<Bytes>,
     out_len: usize,
+    /// The stream took everything but still holds some of it: records that a TLS stream could not write.
+    unflushed: bool,
     /// An `Expect: 100-continue` waits to be answered.
     go_on: bool,
     served_any: bool,
@@ -226,6 +228,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             stash: Vec::new(),
             out: VecDeque::new(),
             out_len: 0,
+            unflushed: false,
             go_on: false,
             served_any: false,
             draining: false,
@@ -301,7 +304,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head | State::Deaf)
             && self.slots.is_empty()
-            && self.out.is_empty()
+            && self.all_sent()
             && self.head.is_empty()
             && self.stash.is_empty()
     }
@@ -330,10 +333,14 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         let over = self.closed || self.linger.is_some();
         Turn {
             again: again && !self.closed,
-            shut_write: over && self.out.is_empty(),
+            shut_write: over && self.all_sent(),
             closed: self.closed,
             why: self.why.clone().filter(|_| over),
         }
+    }
+
+    fn all_sent(&self) -> bool {
+        self.out.is_empty() && !self.unflushed
     }
 
     fn takes_more(&self) -> bool {
@@ -571,7 +578,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.eof = true;
         let between = matches!(self.state, State::Head) && self.head.is_empty();
         // A client may half-close and still read its answers.
-        if self.slots.is_empty() && self.out.is_empty() || !between && !matches!(self.state, State::Deaf) {
+        if self.slots.is_empty() && self.all_sent() || !between && !matches!(self.state, State::Deaf) {
             self.close(Closed::Peer);
         } else {
             self.go_deaf();
@@ -629,6 +636,18 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                 Err(e) => return self.close(Closed::Io(e.kind())),
             }
         }
+        loop {
+            match self.io.flush() {
+                Ok(()) => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.unflushed = true;
+                    return;
+                }
+                Err(e) => return self.close(Closed::Io(e.kind())),
+            }
+        }
+        self.unflushed = false;
         self.write_by = None;
         let said_all = self.last_said || matches!(self.state, State::Deaf) && self.slots.is_empty();
         if said_all && self.linger.is_none() {
@@ -660,7 +679,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             State::Head if !self.takes_more() => return None,
             State::Head if self.head.is_empty() && self.served_any => {
                 // The pause begins with the last answer; while one is being worked on there is none.
-                if !self.slots.is_empty() || !self.out.is_empty() {
+                if !self.slots.is_empty() || !self.all_sent() {
                     return None;
                 }
                 (c.idle_timeout.or(c.read_timeout), "idle_timeout")
@@ -696,7 +715,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                         slot.answer.get_or_insert(late);
                     }
                 }
-                State::Head if self.slots.is_empty() && self.out.is_empty() => self.close(Closed::Timeout(name)),
+                State::Head if self.slots.is_empty() && self.all_sent() => self.close(Closed::Timeout(name)),
                 _ => {
                     self.why.get_or_insert(Closed::Timeout(name));
                 }
@@ -711,6 +730,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.ready.clear();
         self.out.clear();
         self.out_len = 0;
+        self.unflushed = false;
         self.go_deaf();
     }
 }

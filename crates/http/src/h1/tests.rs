@@ -562,6 +562,37 @@ fn a_stream_cut_anywhere_means_the_same() {
     assert_eq!(outcome(all.iter().map(|b| vec![*b])), want, "byte by byte");
 }
 
+#[test]
+fn an_answer_that_a_flush_could_not_push_out_is_not_said_yet() {
+    let cfg = H1Config { write_timeout: Some(5 * SEC), idle_timeout: Some(SEC), ..H1Config::default() };
+    let mut r = Rig::new(cfg);
+    r.conn.io().cork(true);
+    r.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    assert_eq!((r.said().as_str(), r.last.shut_write, r.conn.is_idle()), ("", false, false));
+    assert_eq!(r.conn.poll_timeout(), Some(6 * SEC), "the write timeout goes on");
+    r.peer.close();
+    r.turn();
+    assert!(!r.last.shut_write && !r.last.closed, "a client that half-closed still waits");
+    r.conn.io().cork(false);
+    r.turn();
+    assert_eq!(r.statuses(), [200]);
+    assert!(r.last.shut_write && r.last.closed);
+}
+
+#[test]
+fn a_flush_that_blocks_for_too_long_or_fails_ends_the_connection() {
+    let mut r = Rig::new(H1Config { write_timeout: Some(5 * SEC), ..H1Config::default() });
+    r.conn.io().cork(true);
+    r.send(post("/", "x"));
+    r.now += 5 * SEC;
+    r.turn();
+    assert_eq!((r.last.closed, r.last.why.clone()), (true, Some(Closed::Timeout("write_timeout"))));
+    let mut r = rig();
+    r.conn.io().break_flush(ErrorKind::ConnectionReset);
+    r.send(post("/", "x"));
+    assert_eq!((r.last.closed, r.last.why.clone()), (true, Some(Closed::Io(ErrorKind::ConnectionReset))));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
