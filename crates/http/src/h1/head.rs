@@ -1,4 +1,4 @@
-//! Request heads in, response heads out.
+//! Heads of requests and answers.
 //!
 //! A head is parsed once, when its blank line is here, and kept as the bytes it came in. Everything that a proxy in
 //! front might read differently is refused: folded lines, bare line feeds, two lengths, a length beside chunks.
@@ -16,7 +16,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// Why a head was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BadHead {
+pub(crate) enum BadHead {
     Malformed,
     TooLarge,
     Version,
@@ -28,7 +28,7 @@ pub(super) enum BadHead {
 }
 
 impl BadHead {
-    pub(super) fn answer(self) -> (u16, &'static str) {
+    pub(crate) fn answer(self) -> (u16, &'static str) {
         match self {
             Self::Malformed | Self::Http2 => (400, "400 Bad Request"),
             Self::TooLarge => (431, "431 Request Header Fields Too Large"),
@@ -79,6 +79,12 @@ impl HeadBuffer {
                 (None, _) => return Ok(None),
             }
         }
+        let Some(head) = self.collect(input)? else { return Ok(None) };
+        if head == PREFACE { Err(BadHead::Http2) } else { RequestHead::parse(head).map(Some) }
+    }
+
+    /// Takes input up to and with the first blank line.
+    pub(super) fn collect(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, BadHead> {
         let old = self.bytes.len();
         let room = (self.max + 1).saturating_sub(old);
         let now = input.get(..input.len().min(room)).unwrap_or_default();
@@ -91,11 +97,7 @@ impl HeadBuffer {
             Some(end) if end <= self.max => {
                 *input = input.get(end - old..).unwrap_or_default();
                 self.bytes.truncate(end);
-                if self.bytes == PREFACE {
-                    return Err(BadHead::Http2);
-                }
-                let head = RequestHead::parse(std::mem::take(&mut self.bytes).into())?;
-                Ok(Some(head))
+                Ok(Some(std::mem::take(&mut self.bytes).into()))
             }
             _ if self.bytes.len() > self.max => Err(BadHead::TooLarge),
             _ => {
@@ -104,18 +106,98 @@ impl HeadBuffer {
             }
         }
     }
+
+    /// What is here of a head that is not complete.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The bytes of a head and where its fields lie in them.
+#[derive(Clone, Default)]
+struct Fields {
+    raw: Bytes,
+    at: SmallVec<[(Range<usize>, Range<usize>); 12]>,
+}
+
+impl Fields {
+    fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.at.iter().map(|(n, v)| (self.str(n), self.bytes(v)))
+    }
+
+    fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+    }
+
+    /// Whether the connection is kept after this message.
+    fn keep_alive(&self, version: u8) -> bool {
+        let says = |word: &[u8]| {
+            self.iter()
+                .filter(|(n, _)| n.eq_ignore_ascii_case("connection"))
+                .flat_map(|(_, v)| v.split(|b| *b == b','))
+                .any(|w| w.trim_ascii().eq_ignore_ascii_case(word))
+        };
+        if version == 0 { says(b"keep-alive") && !says(b"close") } else { !says(b"close") }
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.raw.get(range.clone()).unwrap_or_default()
+    }
+
+    fn str(&self, range: &Range<usize>) -> &str {
+        std::str::from_utf8(self.bytes(range)).unwrap_or_default()
+    }
+
+    /// Declared length and whether the body is chunked: RFC 9112, 6.1 and 6.3, at their strictest.
+    fn framing(&self, version: u8) -> Result<(Option<u64>, bool), BadHead> {
+        let (mut length, mut codings) = (None, 0);
+        for (name, value) in self.iter() {
+            if name.eq_ignore_ascii_case("content-length") {
+                // Digits alone: no sign, no list, no space. Nineteen digits cannot overflow.
+                let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
+                let n =
+                    value.iter().fold(0, |n: u64, d| n.wrapping_mul(10).wrapping_add(u64::from(d.wrapping_sub(b'0'))));
+                if !digits || length.is_some_and(|l| l != n) {
+                    return Err(BadHead::Length);
+                }
+                length = Some(n);
+            } else if name.eq_ignore_ascii_case("transfer-encoding") {
+                codings += 1;
+                if !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(BadHead::TransferEncoding);
+                }
+            }
+        }
+        if codings > 1 {
+            return Err(BadHead::TransferEncoding);
+        }
+        if codings == 1 && (length.is_some() || version == 0) {
+            return Err(BadHead::BothLengths);
+        }
+        Ok((length, codings == 1))
+    }
+}
+
+/// Where in `raw` a part of it lies.
+fn range_in(raw: &[u8], part: &[u8]) -> Range<usize> {
+    let start = (part.as_ptr() as usize).saturating_sub(raw.as_ptr() as usize);
+    start..start + part.len()
+}
+
+/// httparse takes a bare LF for a line end; another parser on the way may not.
+fn has_bare_lf(raw: &[u8]) -> bool {
+    raw.iter().zip(std::iter::once(&0).chain(raw.iter())).any(|(b, before)| *b == b'\n' && *before != b'\r')
 }
 
 /// Request line and header fields.
 #[derive(Clone)]
 pub struct RequestHead {
-    raw: Bytes,
+    fields: Fields,
     method: Range<usize>,
     target: Range<usize>,
     path: Range<usize>,
     query: Option<Range<usize>>,
     version: u8,
-    fields: SmallVec<[(Range<usize>, Range<usize>); 12]>,
     length: Option<u64>,
     chunked: bool,
 }
@@ -131,28 +213,28 @@ impl RequestHead {
     /// `GET`, `POST`, ...: case-sensitive.
     #[must_use]
     pub fn method(&self) -> &str {
-        self.str(&self.method)
+        self.fields.str(&self.method)
     }
 
     /// The request target as it came.
     #[must_use]
     pub fn target(&self) -> &str {
-        self.str(&self.target)
+        self.fields.str(&self.target)
     }
 
     /// The path of the target, `/` if it has none, not decoded.
     #[must_use]
     pub fn path(&self) -> &str {
-        if self.path.is_empty() { "/" } else { self.str(&self.path) }
+        if self.path.is_empty() { "/" } else { self.fields.str(&self.path) }
     }
 
     /// What follows `?`.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        self.query.as_ref().map(|q| self.str(q))
+        self.query.as_ref().map(|q| self.fields.str(q))
     }
 
-    /// The minor version: 0 or 1.
+    /// The minor version, 0 or 1, of HTTP/1; 2 for HTTP/2.
     #[must_use]
     pub fn version(&self) -> u8 {
         self.version
@@ -161,12 +243,12 @@ impl RequestHead {
     /// The first header field of that name, in any case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+        self.fields.get(name)
     }
 
     /// All header fields in order, names as they came.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.fields.iter().map(|(n, v)| (self.str(n), self.bytes(v)))
+        self.fields.iter()
     }
 
     /// `Content-Length`, if there is one.
@@ -175,39 +257,22 @@ impl RequestHead {
         self.length
     }
 
-    /// Whether the body comes in chunks.
+    /// Whether the body comes in chunks; never under HTTP/2, which has frames for that.
     #[must_use]
     pub fn is_chunked(&self) -> bool {
         self.chunked
     }
 
-    pub(super) fn expects_continue(&self) -> bool {
-        self.version == 1 && self.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"))
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.version != 0 && self.get("expect").is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"))
     }
 
     pub(super) fn wants_keep_alive(&self) -> bool {
-        let says = |word: &[u8]| {
-            self.headers()
-                .filter(|(n, _)| n.eq_ignore_ascii_case("connection"))
-                .flat_map(|(_, v)| v.split(|b| *b == b','))
-                .any(|w| w.trim_ascii().eq_ignore_ascii_case(word))
-        };
-        if self.version == 0 { says(b"keep-alive") && !says(b"close") } else { !says(b"close") }
-    }
-
-    fn bytes(&self, range: &Range<usize>) -> &[u8] {
-        self.raw.get(range.clone()).unwrap_or_default()
-    }
-
-    fn str(&self, range: &Range<usize>) -> &str {
-        std::str::from_utf8(self.bytes(range)).unwrap_or_default()
+        self.fields.keep_alive(self.version)
     }
 
     fn parse(raw: Bytes) -> Result<Self, BadHead> {
-        // httparse takes a bare LF for a line end; a proxy in front may not.
-        let bare =
-            raw.iter().zip(std::iter::once(&0).chain(raw.iter())).any(|(b, before)| *b == b'\n' && *before != b'\r');
-        if bare {
+        if has_bare_lf(&raw) {
             return Err(BadHead::Malformed);
         }
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
@@ -221,53 +286,48 @@ impl RequestHead {
         let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
             return Err(BadHead::Malformed);
         };
-        let range = |part: &[u8]| {
-            let start = (part.as_ptr() as usize).saturating_sub(raw.as_ptr() as usize);
-            start..start + part.len()
-        };
-        let (method, target_range) = (range(method.as_bytes()), range(target.as_bytes()));
+        let (method, target_range) = (range_in(&raw, method.as_bytes()), range_in(&raw, target.as_bytes()));
         let (path, query) = split_target(target, target_range.start)?;
-        let fields = parsed.headers.iter().map(|h| (range(h.name.as_bytes()), range(h.value))).collect();
-        let mut head =
-            Self { method, target: target_range, path, query, version, fields, length: None, chunked: false, raw };
-        head.framing()?;
-        Ok(head)
-    }
-
-    /// RFC 9112, 6.1 and 6.3, at their strictest.
-    fn framing(&mut self) -> Result<(), BadHead> {
-        let (mut length, mut codings, mut hosts) = (None, 0, 0);
-        for (name, value) in self.headers() {
-            if name.eq_ignore_ascii_case("content-length") {
-                // Digits alone: no sign, no list, no space. Nineteen digits cannot overflow.
-                let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
-                let n =
-                    value.iter().fold(0, |n: u64, d| n.wrapping_mul(10).wrapping_add(u64::from(d.wrapping_sub(b'0'))));
-                if !digits || length.is_some_and(|l| l != n) {
-                    return Err(BadHead::Length);
-                }
-                length = Some(n);
-            } else if name.eq_ignore_ascii_case("transfer-encoding") {
-                codings += 1;
-                if !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(BadHead::TransferEncoding);
-                }
-            } else if name.eq_ignore_ascii_case("host") {
-                hosts += 1;
-            }
-        }
-        if codings > 1 {
-            return Err(BadHead::TransferEncoding);
-        }
-        if codings == 1 && (length.is_some() || self.version == 0) {
-            return Err(BadHead::BothLengths);
-        }
-        if hosts > 1 || hosts == 0 && self.version == 1 {
+        let at = parsed.headers.iter().map(|h| (range_in(&raw, h.name.as_bytes()), range_in(&raw, h.value))).collect();
+        let fields = Fields { raw: raw.clone(), at };
+        let (length, chunked) = fields.framing(version)?;
+        let hosts = fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case("host")).count();
+        if hosts > 1 || hosts == 0 && version == 1 {
             return Err(BadHead::NoHost);
         }
-        self.length = length;
-        self.chunked = codings == 1;
-        Ok(())
+        Ok(Self { fields, method, target: target_range, path, query, version, length, chunked })
+    }
+
+    /// The head of an HTTP/2 request. `:authority` becomes the `host` field.
+    pub(crate) fn from_parts(parts: &http::request::Parts) -> Result<Self, BadHead> {
+        let (mut raw, mut at) = (Vec::with_capacity(512), SmallVec::new());
+        let mut put = |bytes: &[u8]| {
+            let start = raw.len();
+            raw.extend_from_slice(bytes);
+            start..raw.len()
+        };
+        let method = put(parts.method.as_str().as_bytes());
+        let authority = parts.uri.authority().map_or("", |a| a.as_str());
+        let path_and_query = parts.uri.path_and_query().map_or("", |p| p.as_str());
+        let target = if path_and_query.is_empty() { authority } else { path_and_query };
+        let target_range = put(target.as_bytes());
+        let (path, query) = split_target(target, target_range.start)?;
+        if !authority.is_empty() {
+            at.push((put(b"host"), put(authority.as_bytes())));
+        }
+        for (name, value) in &parts.headers {
+            if name == http::header::HOST && !authority.is_empty() {
+                // RFC 9113, 8.3.1: the two must not name different things.
+                if !value.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
+                    return Err(BadHead::Malformed);
+                }
+                continue;
+            }
+            at.push((put(name.as_str().as_bytes()), put(value.as_bytes())));
+        }
+        let fields = Fields { raw: raw.into(), at };
+        let (length, chunked) = fields.framing(2)?;
+        Ok(Self { fields, method, target: target_range, path, query, version: 2, length, chunked })
     }
 }
 
@@ -290,8 +350,68 @@ fn split_target(target: &str, start: usize) -> Result<(Range<usize>, Option<Rang
     Ok((begin..begin + end, query))
 }
 
+/// Status line and header fields of an answer that we got.
+#[derive(Clone, Default)]
+pub struct ReplyHead {
+    fields: Fields,
+    pub(super) status: u16,
+    version: u8,
+    pub(super) length: Option<u64>,
+    pub(super) chunked: bool,
+}
+
+impl std::fmt::Debug for ReplyHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Values may be secrets.
+        f.debug_list().entries(self.headers().map(|(name, _)| name)).finish()
+    }
+}
+
+impl ReplyHead {
+    /// The first header field of that name, in any case.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.fields.get(name)
+    }
+
+    /// All header fields in order, names as they came.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.fields.iter()
+    }
+
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.fields.keep_alive(self.version)
+    }
+
+    /// `tunnel`: a 2xx turns the connection into a tunnel, and what the head says of a body means nothing (RFC 9110, 9.3.6).
+    pub(super) fn parse(raw: Bytes, tunnel: bool) -> Result<Self, BadHead> {
+        // httparse forgives empty lines, which only requests may have before them.
+        if has_bare_lf(&raw) || !raw.starts_with(b"HTTP/1.") {
+            return Err(BadHead::Malformed);
+        }
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut parsed = httparse::Response::new(&mut fields);
+        match parsed.parse(&raw) {
+            Ok(httparse::Status::Complete(n)) if n == raw.len() => {}
+            Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
+            Err(httparse::Error::Version) => return Err(BadHead::Version),
+            _ => return Err(BadHead::Malformed),
+        }
+        let (Some(status @ 100..), Some(version)) = (parsed.code, parsed.version) else {
+            return Err(BadHead::Malformed);
+        };
+        let at = parsed.headers.iter().map(|h| (range_in(&raw, h.name.as_bytes()), range_in(&raw, h.value))).collect();
+        let fields = Fields { raw: raw.clone(), at };
+        let (length, chunked) = match status {
+            200..300 if tunnel => (None, false),
+            _ => fields.framing(version)?,
+        };
+        Ok(Self { fields, status, version, length, chunked })
+    }
+}
+
 /// Whether answers with this status have a body (RFC 9110, 6.4.1).
-pub(super) fn may_have_body(status: u16) -> bool {
+pub(crate) fn may_have_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
 }
 
@@ -330,7 +450,7 @@ pub(super) fn response_head(response: &Response, close: bool, old: bool) -> Byte
     out.into()
 }
 
-fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());

@@ -1,16 +1,17 @@
-//! HTTP/1.0 and 1.1, the server's side (RFC 9112).
+//! HTTP/1.0 and 1.1 (RFC 9112): here the server's side, in [`client`] the other.
 //!
 //! Takes requests in the order they come, answers in that order, bounds how many wait, and refuses every framing that
 //! two parsers could read differently. A [`Door`] decides with the head alone, before the body is read. Never looks
 //! into a body and never decodes a content coding.
 
 mod body;
+pub mod client;
 mod head;
 
 #[cfg(test)]
 mod tests;
 
-pub use head::RequestHead;
+pub use head::{ReplyHead, RequestHead};
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice, Read, Write};
