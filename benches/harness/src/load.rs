@@ -75,7 +75,7 @@ impl Load {
 
 impl Extension for Load {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        self.channel.start(cx);
+        self.channel.start(cx)?;
         if self.pace > 0 {
             let at = cx.now() + Duration::from_nanos(self.pace);
             cx.arm(PACE, at);
@@ -126,7 +126,7 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let log = Logger::new(Arc::new(NoLog));
     let tally = Rc::new(Tally::default());
     let load = Load {
-        channel: Channel::new(Rc::new(client), log.clone(), 0),
+        channel: Channel::new(Rc::new(client), None, log.clone(), 0),
         path: PathAndQuery::from_static(path),
         bodies: bodies.into_iter().map(Bytes::from).collect(),
         left: requests,

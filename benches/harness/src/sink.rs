@@ -77,7 +77,7 @@ impl Extension for Sink {
         }
         let Some(acceptor) = &mut self.acceptor else { return };
         let config = &self.config;
-        let make = |cx: &mut Cx<'_>, stream| ServerConn::new(stream, config.clone(), cx.now().0, 0);
+        let make = |cx: &mut Cx<'_>, stream| Some(ServerConn::new(stream, config.clone(), cx.now().0, 0));
         for slot in acceptor.event(cx, local, &event, make) {
             let now = cx.now().0;
             let Some((conn, _)) = acceptor.get(slot) else { continue };

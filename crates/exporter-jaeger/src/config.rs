@@ -23,7 +23,7 @@ pub struct Jaeger {
 
 impl Settings for Jaeger {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        let exporter = JaegerExporter::new(Rc::new(self.client.clone()), build.log.clone());
+        let exporter = JaegerExporter::new(Rc::new(self.client.clone()), build)?;
         Ok(Component::Exporter(Box::new(exporter), self.sending.clone()))
     }
 }

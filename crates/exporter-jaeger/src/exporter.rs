@@ -8,7 +8,7 @@ use otelcore_http::{Code, Status};
 use otelcore_net::settings::GrpcClient;
 use otelcore_net::{Channel, NewCall};
 use otelcore_pdata::Rope;
-use otelcore_pipeline::{Cx, Done, Error, Event, Exporter, Fate, JobId, Logger, Mono, Payload, StartError};
+use otelcore_pipeline::{Build, Cx, Done, Error, Event, Exporter, Fate, JobId, Mono, Payload, StartError};
 use slab::Slab;
 
 use crate::encode::{self, Batch};
@@ -43,9 +43,11 @@ pub(crate) struct JaegerExporter {
 }
 
 impl JaegerExporter {
-    pub(crate) fn new(client: Rc<GrpcClient>, log: Logger) -> Self {
+    pub(crate) fn new(client: Rc<GrpcClient>, build: &Build<'_>) -> Result<Self, StartError> {
         let path = PathAndQuery::from_static(PATH);
-        Self { channel: Channel::new(client, log, 0), jobs: Slab::new(), calls: Slab::new(), path }
+        let auth = client.auth.as_ref().map(|id| build.auth.client(id)).transpose()?;
+        let channel = Channel::new(client, auth, build.log.clone(), 0);
+        Ok(Self { channel, jobs: Slab::new(), calls: Slab::new(), path })
     }
 
     fn collect(&mut self, done: &mut Done) {
@@ -108,8 +110,7 @@ fn is_retryable(code: Code) -> bool {
 
 impl Exporter for JaegerExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        self.channel.start(cx);
-        Ok(())
+        self.channel.start(cx)
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, id: JobId, payload: &Payload, by: Mono, done: &mut Done) {

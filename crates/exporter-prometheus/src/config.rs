@@ -115,7 +115,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
 impl Settings for Prometheus {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
         let report = Report::new(build.telemetry, &build.id.to_string(), build.log.clone());
-        let exporter = PrometheusExporter::new(self, report, build.log.clone());
+        let exporter = PrometheusExporter::new(self, report, build)?;
         let sending = SendingSettings { queue: self.queue.clone(), ..SendingSettings::direct() };
         Ok(Component::Exporter(Box::new(exporter), sending))
     }

@@ -9,7 +9,7 @@ use otelcore_exposition::{Accept, Encoding, Offer};
 use otelcore_http::coding::Deflater;
 use otelcore_http::h1::RequestHead;
 use otelcore_net::{Page, PageServer, not_found};
-use otelcore_pipeline::{Cx, Done, Event, Exporter, Field, JobId, Logger, Mono, Outcome, Payload, StartError};
+use otelcore_pipeline::{Build, Cx, Done, Event, Exporter, Field, JobId, Logger, Mono, Outcome, Payload, StartError};
 
 use crate::config::{PageSettings, Prometheus};
 use crate::registry::Registry;
@@ -37,15 +37,16 @@ pub(crate) struct PrometheusExporter {
 }
 
 impl PrometheusExporter {
-    pub(crate) fn new(settings: &Prometheus, report: Report, log: Logger) -> Self {
-        Self {
+    pub(crate) fn new(settings: &Prometheus, report: Report, build: &Build<'_>) -> Result<Self, StartError> {
+        let log = build.log.clone();
+        Ok(Self {
             page: settings.page.clone(),
-            server: PageServer::new(&settings.server),
+            server: PageServer::new(&settings.server, settings.server.authenticator(build.auth)?, log.clone()),
             report: Some(report),
             registry: None,
             deflater: Deflater::new(),
             log,
-        }
+        })
     }
 
     fn arm(&self, cx: &mut Cx<'_>) {
@@ -82,7 +83,7 @@ fn answer(registry: &mut Registry, deflater: &mut Deflater, now: Mono, head: &Re
 
 impl Exporter for PrometheusExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let address = self.server.open(cx, SERVER).map_err(|e| StartError(e.to_string()))?;
+        let address = self.server.open(cx, SERVER).map_err(StartError)?;
         let seed = cx.rand();
         let report = self.report.take().unwrap_or_else(Report::silent);
         self.registry = Some(Registry::new(&self.page, seed, report));

@@ -21,7 +21,7 @@ pub struct HealthCheck {
 
 impl Settings for HealthCheck {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        let pages = PageServer::new(&self.server);
+        let pages = PageServer::new(&self.server, None, build.log.clone());
         let extension = Health { settings: self.clone(), pages, log: build.log.clone(), since: None };
         Ok(Component::Extension(Box::new(extension)))
     }
@@ -52,6 +52,11 @@ impl Factory for HealthCheckFactory {
 impl HealthCheckFactory {
     fn rest(mut s: Section<'_>, port: Option<u16>) -> Option<Box<dyn Settings>> {
         let server = HttpServer::parse(&mut s, &HttpServerDefaults::pages("localhost:13133"));
+        for key in ["auth", "cors"] {
+            if s.has(key) {
+                s.warn(key, format!("'{key}' has no effect: the page is for probes, and the same in the Go collector"));
+            }
+        }
         let path = s.str("path", "/");
         if !path.starts_with('/') {
             s.error("path", "path must start with /");
@@ -92,7 +97,7 @@ struct Health {
 impl Extension for Health {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let failed =
-            |e: std::io::Error| StartError(format!("failed to bind to address {}: {e}", self.settings.server.endpoint));
+            |e: String| StartError(format!("failed to bind to address {}: {e}", self.settings.server.endpoint));
         self.pages.open(cx, 0).map(|_| ()).map_err(failed)
     }
 

@@ -92,13 +92,13 @@ impl<M: Machine> Acceptor<M> {
     }
 
     /// Takes an event under one of its keys, and gives the slots that must be turned now. `make` makes the machine of
-    /// a new connection.
+    /// a new connection, or drops it.
     pub fn event(
         &mut self,
         cx: &mut Cx<'_>,
         local: u64,
         event: &Event<'_>,
-        mut make: impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> M,
+        mut make: impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> Option<M>,
     ) -> Vec<usize> {
         let Some(slot) = local.checked_sub(self.base + 1) else { return self.accept(cx, &mut make) };
         let Ok(slot) = usize::try_from(slot) else { return Vec::new() };
@@ -109,15 +109,20 @@ impl<M: Machine> Acceptor<M> {
         vec![slot]
     }
 
-    fn accept(&mut self, cx: &mut Cx<'_>, make: &mut impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> M) -> Vec<usize> {
+    fn accept(
+        &mut self,
+        cx: &mut Cx<'_>,
+        make: &mut impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> Option<M>,
+    ) -> Vec<usize> {
         let mut new = Vec::new();
         let Some(listener) = &mut self.listener else { return new };
         for _ in 0..ACCEPTS {
             let entry = self.slots.vacant_entry();
             match listener.accept(self.base + 1 + entry.key() as u64) {
                 Ok(stream) => {
+                    let Some(machine) = make(cx, stream) else { continue };
                     new.push(entry.key());
-                    entry.insert(Slot { machine: make(cx, stream), serial: self.next_serial, timer: None });
+                    entry.insert(Slot { machine, serial: self.next_serial, timer: None });
                     self.next_serial += 1;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return new,

@@ -9,6 +9,7 @@
 //! and takes turns. A call waits while a connection is being made; when none can be made it fails UNAVAILABLE, unless
 //! it waits for ready. A call that the peer surely has not seen is sent again without being asked, once.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,12 +18,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 use otelcore_http::grpc::CallId;
 use otelcore_http::grpc::client::{ClientConfig, ClientConn, Outgoing};
-use otelcore_http::{Bytes, Closed, Coding, Status};
-use otelcore_pipeline::{Cx, Event, Field, Logger, Mono, PeerAddr, Stream, TimerId};
+use otelcore_http::{Bytes, Closed, Code, Status};
+use otelcore_pipeline::{ClientAuth, Cx, Event, Field, Logger, Mono, PeerAddr, StartError, Stream, TimerId};
 use smallvec::SmallVec;
 
 use crate::Target;
-use crate::settings::{Balancer, GrpcClient};
+use crate::settings::{Balancer, GrpcClient, Headers};
+use crate::tls::ClientTls;
 
 /// grpc-go's time for one connection attempt.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -79,6 +81,8 @@ pub struct Channel {
     config: Rc<ClientConfig>,
     log: Logger,
     base: u64,
+    tls: Option<ClientTls>,
+    auth: Option<Rc<dyn ClientAuth>>,
     places: Vec<Place>,
     resolving: bool,
     /// A look-up is wanted and must wait until then, so that a name that always fails is not asked all the time.
@@ -102,13 +106,15 @@ impl std::fmt::Debug for Channel {
 impl Channel {
     /// A channel that does nothing until [`Channel::start`].
     #[must_use]
-    pub fn new(settings: Rc<GrpcClient>, log: Logger, base: u64) -> Self {
+    pub fn new(settings: Rc<GrpcClient>, auth: Option<Rc<dyn ClientAuth>>, log: Logger, base: u64) -> Self {
         let config = Rc::new(settings.machine());
         Self {
             settings,
             config,
             log,
             base,
+            tls: None,
+            auth,
             places: Vec::new(),
             resolving: false,
             resolve_at: None,
@@ -122,10 +128,22 @@ impl Channel {
         }
     }
 
-    /// Begins to connect.
-    pub fn start(&mut self, cx: &mut Cx<'_>) {
+    /// Loads certificates and begins to connect.
+    ///
+    /// # Errors
+    /// Certificates that can't be used, or secrets that would go out in plaintext.
+    pub fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        if let Some(tls) = &self.settings.tls {
+            self.tls = Some(ClientTls::load(cx, tls, &[b"h2"], self.log.clone()).map_err(StartError)?);
+        } else if self.auth.is_some() {
+            return Err(StartError(
+                "grpc: the credentials require transport level security: `auth` needs `tls`, without `insecure: true`"
+                    .to_owned(),
+            ));
+        }
         self.resolve(cx);
         self.rearm(cx);
+        Ok(())
     }
 
     /// Begins a call; [`Channel::poll_done`] ends it.
@@ -264,9 +282,9 @@ impl Channel {
     /// Tries the addresses of a place from where it is at, until one attempt is under way or all have failed.
     fn connect(&mut self, cx: &mut Cx<'_>, index: usize) {
         loop {
-            let place = &mut self.places[index];
+            let place = &self.places[index];
             let Some(address) = place.addresses.get(place.at).cloned() else { break };
-            match cx.connect(self.base + 1 + index as u64, &address) {
+            match self.dial(cx, index, &address) {
                 Ok(stream) => {
                     let now = cx.now();
                     let mut conn = Box::new(ClientConn::new(stream, self.config.clone(), now.0));
@@ -277,7 +295,7 @@ impl Channel {
                     return;
                 }
                 Err(e) => {
-                    place.at += 1;
+                    self.places[index].at += 1;
                     self.failed(&format!("connection error: desc = \"transport: Error while dialing: {e}\""));
                 }
             }
@@ -289,6 +307,15 @@ impl Channel {
         place.at = 0;
         place.state = State::Pause(until);
         self.fail_waiting();
+    }
+
+    fn dial(&mut self, cx: &mut Cx<'_>, index: usize, address: &PeerAddr) -> Result<Box<dyn Stream>, String> {
+        let stream = cx.connect(self.base + 1 + index as u64, address).map_err(|e| e.to_string())?;
+        match &mut self.tls {
+            None => Ok(stream),
+            // A name that `authority` gives is the one that the certificate must have, as in grpc-go.
+            Some(tls) => Ok(Box::new(tls.connect(cx, stream, host(&self.settings.authority))?)),
+        }
     }
 
     /// Gives a connection its turn and hears what became of its calls.
@@ -345,17 +372,20 @@ impl Channel {
             return;
         }
         match was {
-            State::Connecting(..) => {
+            State::Connecting(conn, _) => {
                 let address = place.addresses.get(place.at).map(ToString::to_string).unwrap_or_default();
                 place.at += 1;
-                let why = match why {
-                    Some(Closed::Io(std::io::ErrorKind::ConnectionRefused)) => {
-                        format!("dial tcp {address}: connect: connection refused")
+                let trouble = conn.io().trouble();
+                let dialing = |why: String| format!("Error while dialing: dial tcp {address}: {why}");
+                let why = match (trouble, why) {
+                    (Some(trouble), _) => format!("authentication handshake failed: {trouble}"),
+                    (None, Some(Closed::Io(std::io::ErrorKind::ConnectionRefused))) => {
+                        dialing("connect: connection refused".to_owned())
                     }
-                    Some(why) => format!("dial tcp {address}: {why}"),
-                    None => format!("dial tcp {address}: i/o timeout"),
+                    (None, Some(why)) => dialing(why.to_string()),
+                    (None, None) => dialing("i/o timeout".to_owned()),
                 };
-                self.failed(&format!("connection error: desc = \"transport: Error while dialing: {why}\""));
+                self.failed(&format!("connection error: desc = \"transport: {why}\""));
                 self.connect(cx, index);
                 // The name may point elsewhere by the time of the next attempt.
                 if matches!(self.places[index].state, State::Pause(_)) {
@@ -429,9 +459,19 @@ impl Channel {
             self.turn = (index + 1) % count.max(1);
             let place = &mut self.places[index];
             let State::Ready(conn) = &mut place.state else { break };
+            let mut metadata = Cow::Borrowed(&self.settings.headers[..]);
+            if let Some(auth) = &self.auth {
+                match credentials(auth.headers(cx)) {
+                    Ok(more) => metadata.to_mut().extend(more),
+                    Err(why) => {
+                        self.done.push_back((call.token, Err(Status::new(Code::Unauthenticated, why))));
+                        continue;
+                    }
+                }
+            }
             let outgoing = Outgoing {
                 path: &call.new.path,
-                metadata: &self.settings.headers,
+                metadata: &metadata,
                 encoding: self.settings.compression.clone(),
                 message: call.new.message.iter().cloned(),
                 deadline: (call.new.by != Mono::NEVER).then_some(call.new.by.0),
@@ -515,10 +555,22 @@ fn backoff(cx: &mut Cx<'_>, failures: u32) -> Duration {
     Duration::from_secs_f64(base * (1.0 + BACKOFF_JITTER * swing))
 }
 
-/// Headers that go with every call, names in lower case.
-pub(crate) type Headers = Vec<(HeaderName, HeaderValue)>;
+/// The name in an authority, an address of version 6 without its brackets.
+fn host(authority: &http::uri::Authority) -> &str {
+    authority.host().trim_start_matches('[').trim_end_matches(']')
+}
 
-/// The codings of a client's `compression`.
-pub(crate) fn coding(name: &str) -> Coding {
-    if name == "gzip" { Coding::Gzip } else { Coding::Identity }
+/// What an authenticator says, as metadata.
+fn credentials(said: Result<Vec<(String, String)>, String>) -> Result<Headers, String> {
+    let field = |(name, value): (String, String)| {
+        let name = HeaderName::try_from(name).ok()?;
+        let mut value = HeaderValue::try_from(value).ok()?;
+        value.set_sensitive(true);
+        Some((name, value))
+    };
+    said?
+        .into_iter()
+        .map(field)
+        .collect::<Option<_>>()
+        .ok_or_else(|| "the authenticator's credentials have characters that a header can't have".to_owned())
 }

@@ -7,13 +7,17 @@
 
 mod acceptor;
 mod channel;
+mod cors;
+mod http_server;
 mod pages;
 
 pub mod settings;
 mod target;
+pub mod tls;
 
 pub use acceptor::{Acceptor, Machine, bind};
 pub use channel::{Channel, NewCall};
-pub use pages::{Page, PageServer, not_found};
+pub use http_server::{HttpConn, HttpListener};
+pub use pages::{Page, PageServer, authenticate, not_found};
 
 pub use target::{Target, TargetError, listen_endpoint};

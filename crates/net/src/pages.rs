@@ -1,35 +1,16 @@
 //! An HTTP/1.1 server of pages from memory: an exporter's metrics, a health check, our own metrics.
 
-use std::io;
+use std::borrow::Cow;
 use std::rc::Rc;
 
-use otelcore_http::Turn;
-use otelcore_http::h1::{BodyLimit, Door, H1Config, H1Conn, RequestHead, Response};
-use otelcore_pipeline::{Cx, Endpoint, Event, Stream};
+use otelcore_http::h1::{BodyLimit, Door, RequestHead, Response};
+use otelcore_pipeline::{Cx, Event, Logger, ServerAuth};
 
-use crate::settings::HttpServer;
-use crate::{Acceptor, Machine, bind};
+use crate::HttpListener;
+use crate::settings::{Cors, HttpServer};
 
 /// A page: an HTTP response.
 pub type Page = Response;
-
-impl<P> Machine for H1Conn<Box<dyn Stream>, P> {
-    fn poll_timeout(&self) -> Option<u64> {
-        Self::poll_timeout(self)
-    }
-
-    fn drain(&mut self, _: u64) {
-        Self::drain(self);
-    }
-
-    fn flush(&mut self, now: u64) -> Turn {
-        Self::flush(self, now)
-    }
-
-    fn shut_write(&mut self) {
-        self.io_mut().shut_write();
-    }
-}
 
 /// Bodies mean nothing to a page; small ones are read and dropped.
 struct NoBodies;
@@ -54,39 +35,38 @@ impl Door for NoBodies {
 
 /// The server. It uses the component's local keys from its base on.
 pub struct PageServer {
-    listen: Endpoint,
-    config: Rc<H1Config>,
+    listener: HttpListener<()>,
     headers: Vec<(String, String)>,
-    acceptor: Option<Acceptor<H1Conn<Box<dyn Stream>, ()>>>,
+    cors: Option<Cors>,
+    auth: Option<Rc<dyn ServerAuth>>,
+    auth_params: Vec<String>,
 }
 
 impl std::fmt::Debug for PageServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PageServer").field("listen", &self.listen).finish_non_exhaustive()
+        f.debug_struct("PageServer").field("listener", &self.listener).finish_non_exhaustive()
     }
 }
 
 impl PageServer {
-    /// A server that is not listening yet.
+    /// A server that is not listening yet. `auth` is what [`HttpServer::authenticator`] found.
     #[must_use]
-    pub fn new(settings: &HttpServer) -> Self {
+    pub fn new(settings: &HttpServer, auth: Option<Rc<dyn ServerAuth>>, log: Logger) -> Self {
         Self {
-            listen: settings.listen.clone(),
-            config: Rc::new(settings.machine()),
+            listener: HttpListener::new(settings, log),
             headers: settings.response_headers.clone(),
-            acceptor: None,
+            cors: settings.cors.clone(),
+            auth,
+            auth_params: settings.auth.as_ref().map(|a| a.request_params.clone()).unwrap_or_default(),
         }
     }
 
     /// Binds the socket under `base`, and gives the address that it is bound to.
     ///
     /// # Errors
-    /// What the system says, in Go's form.
-    pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> io::Result<String> {
-        let acceptor = Acceptor::new(bind(cx, base, &self.listen)?, base);
-        let local = acceptor.local();
-        self.acceptor = Some(acceptor);
-        Ok(local)
+    /// What the certificates lack, or what the system says, in Go's form.
+    pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
+        self.listener.open(cx, base)
     }
 
     /// Takes an event under one of its keys; `answer` makes the page for a request.
@@ -97,32 +77,81 @@ impl PageServer {
         event: &Event<'_>,
         mut answer: impl FnMut(&mut Cx<'_>, &RequestHead) -> Page,
     ) {
-        let Some(acceptor) = &mut self.acceptor else { return };
-        let config = &self.config;
-        let make = |cx: &mut Cx<'_>, stream| H1Conn::new(stream, config.clone(), cx.now().0);
-        for slot in acceptor.event(cx, local, event, make) {
+        for slot in self.listener.event(cx, local, event) {
             let now = cx.now().0;
-            let Some((conn, serial)) = acceptor.get(slot) else { continue };
+            let Some((conn, serial)) = self.listener.get(slot) else { continue };
             let turn = conn.turn(now, &mut NoBodies);
             let requests: Vec<_> = std::iter::from_fn(|| conn.poll_request()).collect();
-            acceptor.after(cx, slot, &turn);
+            self.listener.after(cx, slot, &turn);
             for request in requests {
-                let mut page = answer(cx, &request.head);
+                let mut page = match self.before(cx, &request.head) {
+                    Some(page) => page,
+                    None => answer(cx, &request.head),
+                };
                 page.headers.extend(self.headers.iter().cloned());
-                if let Some(conn) = acceptor.answer(slot, serial) {
+                if let Some(cors) = self.cors.as_ref().filter(|_| page.status != 204) {
+                    page.headers.extend(cors.answer(&request.head));
+                }
+                if let Some(conn) = self.listener.answer(slot, serial) {
                     conn.respond(request.id, page);
                 }
             }
         }
-        acceptor.flush(cx);
+        self.listener.flush(cx);
+    }
+
+    /// What is answered in place of the page: a preflight, or a client without credentials.
+    fn before(&self, cx: &mut Cx<'_>, head: &RequestHead) -> Option<Page> {
+        if let Some(preflight) = self.cors.as_ref().and_then(|cors| cors.preflight(head)) {
+            return Some(preflight);
+        }
+        let refused = authenticate(self.auth.as_deref()?, &self.auth_params, cx, head).err()?;
+        Some(Response::text(401, refused + "\n").header("X-Content-Type-Options", "nosniff"))
     }
 
     /// Stops listening; what is being answered still is.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
-        if let Some(acceptor) = &mut self.acceptor {
-            acceptor.close(cx);
+        self.listener.close(cx);
+    }
+}
+
+/// Asks an authenticator about an HTTP request. Query parameters that are named in `params` go before header fields of
+/// the same name.
+///
+/// # Errors
+/// What the client is told.
+pub fn authenticate(
+    auth: &dyn ServerAuth,
+    params: &[String],
+    cx: &mut Cx<'_>,
+    head: &RequestHead,
+) -> Result<(), String> {
+    let query = |name: &str| {
+        let wanted = params.iter().find(|param| param.eq_ignore_ascii_case(name))?;
+        let pairs = head.query()?.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(key, _)| key == wanted).map(|(_, value)| Cow::Owned(unescape(value))).next()
+    };
+    auth.authenticate(cx, &|name| query(name).or_else(|| head.get(name).map(Cow::Borrowed)))
+}
+
+/// A value of a query as it was before it was escaped. What is no escape stays as it is.
+fn unescape(value: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&b, after)) = rest.split_first() {
+        rest = after;
+        let digit =
+            |at: usize| after.get(at).and_then(|d| char::from(*d).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+        match (b, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(high << 4 | low);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            (b'+', ..) => out.push(b' '),
+            _ => out.push(b),
         }
     }
+    out
 }
 
 /// Go's answer to a path that nobody serves.

@@ -1,36 +1,56 @@
 //! The network sections that components share: `configgrpc` and `confighttp` of the Go collector.
 //!
-//! What is not built yet (TLS, authentication, cross-origin requests, further codings) is refused by name here, once,
-//! so that no component can ignore it. A client without `insecure` means TLS: it must not turn into plaintext.
+//! What is not built (middlewares) is refused by name here, once, so that no component can ignore it. A client without
+//! `insecure` means TLS: it must not turn into plaintext.
 
 mod client;
+mod http_client;
 mod server;
 
 pub use client::{Balancer, GrpcClient, GrpcClientDefaults};
-pub use server::{GrpcServer, HttpServer, HttpServerDefaults};
+pub use http_client::{Compression, HttpClient, HttpClientDefaults};
+pub use server::{Cors, GrpcServer, HttpAuth, HttpServer, HttpServerDefaults};
 
-use otelcore_config::{Flavour, Section};
+use http::{HeaderName, HeaderValue};
+use otelcore_config::{ComponentId, Flavour, Section};
 
-/// Why TLS is refused, in one sentence for servers and clients.
-const NO_TLS: &str = "TLS is not supported yet";
-
-/// Refuses what every server has and we have not: `auth`, `middlewares`.
-fn refuse_extensions(s: &mut Section<'_>) {
-    s.unsupported("auth", "authentication is not supported yet; leave `auth` out");
+/// Refuses what every server and client has and we have not.
+fn refuse_middlewares(s: &mut Section<'_>) {
     s.unsupported("middlewares", "middlewares are not supported yet; leave `middlewares` out");
 }
 
-/// Refuses a server's `tls` section when it is on. A null one stays off, as in the Go collector.
-fn refuse_server_tls(s: &mut Section<'_>) {
-    if s.optional("tls", Flavour::None).is_some_and(|mut tls| {
-        // Its keys are not looked at: the section itself is the mistake.
-        for key in tls.child_keys() {
-            let _ = tls.node(&key.value);
+/// Reads `auth::authenticator` and hands over the section for more.
+fn auth<'a>(s: &mut Section<'a>) -> Option<(Option<ComponentId>, Section<'a>)> {
+    let mut auth = s.optional("auth", Flavour::None)?;
+    let name = auth.str("authenticator", "");
+    let id = match name.parse::<ComponentId>() {
+        Ok(id) => Some(id),
+        Err(e) => {
+            auth.error("authenticator", format!("'authenticator' {e}"))
+                .hint("write the id of an extension such as `bearertokenauth`");
+            None
         }
-        let _ = tls.finish();
-        true
-    }) {
-        s.error("tls", format!("{NO_TLS}: this server would listen in plaintext"))
-            .hint("leave `tls` out, or put a proxy that ends TLS in front");
+    };
+    Some((id, auth))
+}
+
+/// Headers that go with every request, names in lower case.
+pub type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// `headers`, with what HTTP can't carry refused.
+fn headers(s: &mut Section<'_>) -> Headers {
+    let mut headers = Headers::new();
+    for (name, value) in s.headers("headers") {
+        let parsed = HeaderName::try_from(name.to_ascii_lowercase()).ok().zip(HeaderValue::from_str(&value).ok());
+        match parsed {
+            Some((name, mut value)) => {
+                value.set_sensitive(true);
+                headers.push((name, value));
+            }
+            None => {
+                s.error("headers", format!("header \"{name}\" has characters that a header can't have"));
+            }
+        }
     }
+    headers
 }

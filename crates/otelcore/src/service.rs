@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use otelcore_config::ComponentId;
 use otelcore_pipeline::{
-    Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, Scope, Settings, StartError, Telemetry,
+    Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, Scope, Settings, StartError, Telemetry,
 };
 use otelcore_reactor::{Ending, Real, Remote, Runner};
 
@@ -123,14 +123,22 @@ impl Collector {
         let budget = Arc::new(Budget::default());
         let mut graph = GraphBuilder::new(budget.clone(), self.log.clone());
         for settings in &plan.telemetry.metrics {
-            let page = OwnMetrics::new(settings.clone(), telemetry.clone(), self.resource.clone(), budget.clone());
+            let page = OwnMetrics::new(
+                settings.clone(),
+                telemetry.clone(),
+                self.resource.clone(),
+                budget.clone(),
+                self.log.clone(),
+            );
             graph.own(Box::new(page), self.log.clone());
         }
-        let maker = Maker { plan, telemetry: &telemetry, budget: &budget, log: &self.log };
+        let mut maker =
+            Maker { plan, telemetry: &telemetry, budget: &budget, log: &self.log, auth: Authenticators::default() };
         for id in &plan.started_extensions {
             if let Some(settings) = plan.extensions.get(id) {
                 let (component, log) = maker.make(Kind::Extension, id, settings, "")?;
                 if let Component::Extension(extension) = component {
+                    maker.auth.add(id, &*extension);
                     graph.extension(extension, log);
                 }
             }
@@ -206,6 +214,7 @@ struct Maker<'a> {
     telemetry: &'a Telemetry,
     budget: &'a Arc<Budget>,
     log: &'a Logger,
+    auth: Authenticators,
 }
 
 impl Maker<'_> {
@@ -223,7 +232,14 @@ impl Maker<'_> {
         };
         let scope = Scope { kind: kind.name(), id: id.to_string(), signal, pipeline: pipeline.to_owned() };
         let log = self.log.scoped(scope);
-        let build = Build { id, signals: &signals, telemetry: self.telemetry, log: log.clone(), budget: self.budget };
+        let build = Build {
+            id,
+            signals: &signals,
+            telemetry: self.telemetry,
+            log: log.clone(),
+            budget: self.budget,
+            auth: &self.auth,
+        };
         let made = settings.create(&build);
         made.map(|component| (component, log)).map_err(|e| match kind {
             Kind::Extension => {

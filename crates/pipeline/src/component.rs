@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use otelcore_pdata::{Rope, Signal};
 use crate::ack::Target;
 use crate::graph::Flow;
 use crate::{
-    Ack, Budget, Endpoint, Error, Event, Key, Listener, Logger, MemorySample, Mono, Outcome, Payload, PeerAddr,
-    ProcessSample, SendingSettings, Stream, Telemetry, TimerId, Wall, World,
+    Ack, Authenticators, Budget, ClientAuth, Endpoint, Error, Event, Key, Listener, Logger, MemorySample, Mono,
+    Outcome, Payload, PeerAddr, ProcessSample, SendingSettings, ServerAuth, Stream, Telemetry, TimerId, Wall, World,
 };
 
 /// The world as one component sees it: the keys it uses are its own numbers.
@@ -120,6 +121,20 @@ impl<'w> Cx<'w> {
     /// What the system says.
     pub fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
         self.world.output(path)
+    }
+
+    /// See [`World::read`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        self.world.read(path)
+    }
+
+    /// See [`World::env`].
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<String> {
+        self.world.env(name)
     }
 }
 
@@ -240,6 +255,16 @@ pub trait Extension {
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
         let _ = (cx, local, event);
     }
+
+    /// What it offers to servers that name it in `auth`.
+    fn server_auth(&self) -> Option<Rc<dyn ServerAuth>> {
+        None
+    }
+
+    /// What it offers to clients that name it in `auth`.
+    fn client_auth(&self) -> Option<Rc<dyn ClientAuth>> {
+        None
+    }
 }
 
 /// Names one attempt to send.
@@ -304,7 +329,7 @@ impl Done {
 #[derive(Debug, Default)]
 pub struct Out {
     pub(crate) payloads: Vec<(Payload, Ack)>,
-    pub(crate) settle: Option<(std::rc::Rc<crate::ack::Settlements>, usize, usize)>,
+    pub(crate) settle: Option<(Rc<crate::ack::Settlements>, usize, usize)>,
 }
 
 impl Out {
@@ -430,6 +455,8 @@ pub struct Build<'a> {
     pub log: Logger,
     /// The count of held bytes.
     pub budget: &'a Arc<Budget>,
+    /// What `auth` sections may name.
+    pub auth: &'a Authenticators,
 }
 
 /// An instance.

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod ack;
+mod auth;
 mod budget;
 mod component;
 mod graph;
@@ -17,6 +18,7 @@ mod time;
 mod world;
 
 pub use ack::{Ack, Error, Lost, Outcome};
+pub use auth::{Authenticators, ClientAuth, ServerAuth};
 pub use budget::{Budget, Held};
 pub use component::{
     About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Out, Processor, Receiver,

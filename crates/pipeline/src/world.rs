@@ -74,6 +74,11 @@ pub trait Stream: io::Read + io::Write {
 
     /// Half-closes for writing, so that the peer reads what was sent and then the end.
     fn shut_write(&mut self);
+
+    /// What a layer of its own (TLS, a proxy) found wrong, in words that an [`io::ErrorKind`] does not have.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A bound socket.
@@ -147,4 +152,16 @@ pub trait World {
     /// # Errors
     /// What the system says.
     fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>>;
+    /// Reads a small file whole: certificates, tokens. A world without files has none.
+    ///
+    /// # Errors
+    /// What the system says, in Go's form.
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("open {path}: no such file or directory")))
+    }
+    /// A variable of the process's environment, for what the Go collector reads there: proxies.
+    fn env(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
 }

@@ -167,4 +167,12 @@ impl World for Real {
     fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
         os::output(path).map(|output| output as Box<dyn io::Write>)
     }
+
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        os::read_file(path).map_err(io::Error::other)
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
 }

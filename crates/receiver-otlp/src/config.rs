@@ -27,7 +27,7 @@ pub struct OtlpHttp {
 
 impl Settings for Otlp {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        Ok(Component::Receiver(Box::new(OtlpReceiver::new(self, build))))
+        Ok(Component::Receiver(Box::new(OtlpReceiver::new(self, build)?)))
     }
 }
 
@@ -140,11 +140,33 @@ mod tests {
 
     #[test]
     fn what_is_not_built_yet_is_refused_by_name() {
-        let found = parse(
-            "protocols: {grpc: {tls: {cert_file: x}, auth: {authenticator: a}}, http: {cors: {allowed_origins: [a]}}}",
-        );
-        assert_eq!(found.len(), 3, "{found:?}");
+        let found = parse("protocols: {grpc: {middlewares: [{id: a}]}, http: {middlewares: [{id: a}]}}");
+        assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.iter().all(|m| m.contains("not supported yet")), "{found:?}");
+    }
+
+    #[test]
+    fn half_a_certificate_is_refused_and_so_is_what_rustls_does_not_have() {
+        let found = parse(
+            "protocols:
+  grpc: {tls: {cert_file: x}}
+  http: {tls: {cert_file: x, key_file: y, min_version: '1.0', cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], curve_preferences: [P521]}}
+",
+        );
+        assert_eq!(
+            found,
+            [
+                "TLS configuration must include both certificate and key (CertFile/CertPem and KeyFile/KeyPem)",
+                "TLS 1.0 is not supported: RFC 8996 forbids it",
+                "invalid TLS cipher suite: \"TLS_RSA_WITH_AES_128_CBC_SHA\"",
+                "invalid curve type: P521",
+            ]
+        );
+        assert_eq!(
+            parse("protocols: {grpc: {tls: {}}}"),
+            ["TLS configuration must include both certificate and key for server connections"]
+        );
+        assert_eq!(parse("protocols: {grpc: {tls: }}"), Vec::<String>::new());
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! OTLP over gRPC: the three Export methods.
 
-use std::io;
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use otelcore_http::grpc::CallId;
 use otelcore_http::grpc::server::{Call, CallHead, Gate, ServerConfig, ServerConn, unknown_method, unknown_service};
-use otelcore_http::{Bytes, Status};
+use otelcore_http::{Bytes, Code, Status};
 use otelcore_net::settings::GrpcServer;
+use otelcore_net::tls::{ServerTls, TlsServer};
 use otelcore_net::{Acceptor, bind};
 use otelcore_pdata::{Signal, admit};
-use otelcore_pipeline::{Cx, Door, Endpoint, Event, Held, Metadata, Outcome, Payload, Stream};
+use otelcore_pipeline::{
+    Build, Cx, Door, Endpoint, Event, Held, Logger, Metadata, Outcome, Payload, ServerAuth, StartError, Stream,
+};
 
 use crate::receiver::{Caller, Requests};
 use crate::{SUCCESS, status};
@@ -29,16 +32,22 @@ pub(crate) struct GrpcSide {
     listen: Endpoint,
     config: Rc<ServerConfig>,
     signals: Vec<Signal>,
+    tls_settings: Option<TlsServer>,
+    tls: Option<ServerTls>,
+    auth: Option<Rc<dyn ServerAuth>>,
+    log: Logger,
     acceptor: Option<Acceptor<Conn>>,
 }
 
 /// Decides about calls by their path, and about bodies by what the limiter says.
-struct Admission<'a, 'd> {
+struct Admission<'a, 'd, 'w> {
     door: &'a Door<'d>,
     signals: &'a [Signal],
+    auth: Option<&'a dyn ServerAuth>,
+    cx: &'a mut Cx<'w>,
 }
 
-impl Gate for Admission<'_, '_> {
+impl Gate for Admission<'_, '_, '_> {
     type Permit = Held;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
@@ -53,6 +62,10 @@ impl Gate for Admission<'_, '_> {
     }
 
     fn admit(&mut self, call: &CallHead, len: u32) -> Result<Held, Status> {
+        if let Some(auth) = self.auth {
+            let header = |name: &str| call.metadata.get(name).map(|v| Cow::Borrowed(v.as_bytes()));
+            auth.authenticate(self.cx, &header).map_err(|why| Status::new(Code::Unauthenticated, why))?;
+        }
         let refusal = signal(call).and_then(|signal| self.door.refusal(signal));
         match refusal.and_then(status) {
             Some(refused) => Err(refused),
@@ -71,17 +84,24 @@ fn signal(head: &CallHead) -> Option<Signal> {
 }
 
 impl GrpcSide {
-    pub(crate) fn new(settings: &GrpcServer, signals: &[Signal]) -> Self {
-        Self {
+    pub(crate) fn new(settings: &GrpcServer, build: &Build<'_>) -> Result<Self, StartError> {
+        Ok(Self {
             listen: settings.listen.clone(),
             config: Rc::new(settings.machine()),
-            signals: signals.to_vec(),
+            signals: build.signals.to_vec(),
+            tls_settings: settings.tls.clone(),
+            tls: None,
+            auth: settings.auth.as_ref().map(|id| build.auth.server(id)).transpose()?,
+            log: build.log.clone(),
             acceptor: None,
-        }
+        })
     }
 
-    pub(crate) fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> io::Result<String> {
-        let acceptor = Acceptor::new(bind(cx, base, &self.listen)?, base);
+    pub(crate) fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
+        if let Some(settings) = &self.tls_settings {
+            self.tls = Some(ServerTls::load(cx, settings, &[b"h2"], self.log.clone())?);
+        }
+        let acceptor = Acceptor::new(bind(cx, base, &self.listen).map_err(|e| e.to_string())?, base);
         let local = acceptor.local();
         self.acceptor = Some(acceptor);
         Ok(local)
@@ -96,12 +116,18 @@ impl GrpcSide {
         requests: &mut Requests,
     ) {
         let Some(acceptor) = &mut self.acceptor else { return };
-        let config = &self.config;
-        let make = |cx: &mut Cx<'_>, stream| ServerConn::new(stream, config.clone(), cx.now().0, cx.rand());
+        let (config, tls) = (&self.config, &mut self.tls);
+        let make = |cx: &mut Cx<'_>, stream: Box<dyn Stream>| {
+            let stream = match tls {
+                None => stream,
+                Some(tls) => Box::new(tls.accept(cx, stream)?),
+            };
+            Some(ServerConn::new(stream, config.clone(), cx.now().0, cx.rand()))
+        };
         for slot in acceptor.event(cx, local, event, make) {
             let now = cx.now().0;
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
-            let turn = conn.turn(now, &mut Admission { door, signals: &self.signals });
+            let turn = conn.turn(now, &mut Admission { door, signals: &self.signals, auth: self.auth.as_deref(), cx });
             let mut refused = Vec::new();
             while let Some(call) = conn.poll_call() {
                 let id = call.id;

@@ -1,16 +1,17 @@
-//! OTLP over HTTP/1.1: one path a signal, protobuf bodies.
+//! OTLP over HTTP: one path a signal, bodies in protobuf or JSON. Plaintext is HTTP/1.1; under TLS clients may choose
+//! HTTP/2.
 
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use otelcore_http::coding::InflateError;
-use otelcore_http::h1::{self, BodyLimit, H1Config, H1Conn, Request, RequestHead, RequestId, Response};
+use otelcore_http::h1::{self, BodyLimit, H1Config, Request, RequestHead, RequestId, Response};
 use otelcore_http::status::http_code;
-use otelcore_http::{Bytes, Coding, Status};
-use otelcore_net::{Acceptor, bind, not_found};
-use otelcore_pdata::{Signal, admit};
-use otelcore_pipeline::{Cx, Door, Endpoint, Event, Held, Metadata, Outcome, Payload, Stream};
+use otelcore_http::{Bytes, Code, Coding, Status};
+use otelcore_net::settings::{Cors, HttpServer};
+use otelcore_net::{HttpListener, authenticate, not_found};
+use otelcore_pdata::{Signal, admit, json};
+use otelcore_pipeline::{Build, Cx, Door, Event, Held, Metadata, Outcome, Payload, ServerAuth, StartError};
 
 use crate::config::OtlpHttp;
 use crate::receiver::{Caller, Requests};
@@ -18,24 +19,32 @@ use crate::{SUCCESS, status};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
-
-type Conn = H1Conn<Box<dyn Stream>, Permit>;
+/// The response message of an export in JSON, as the Go collector writes it.
+const SUCCESS_JSON: &[u8] = b"{\"partialSuccess\":{}}";
 
 /// What the head of a request has shown.
 pub(crate) struct Permit {
     signal: Signal,
     coding: Coding,
+    form: Form,
     held: Held,
+}
+
+/// What the answer to a request looks like, whenever it comes.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    /// [`PROTOBUF`] or [`JSON`].
+    content_type: &'static str,
+    /// For the page of another origin that has sent the request.
+    cors: Option<Rc<[(String, String)]>>,
 }
 
 /// The HTTP server of a receiver.
 pub(crate) struct HttpSide {
-    listen: Endpoint,
-    config: Rc<H1Config>,
+    listener: HttpListener<Permit>,
     rules: Rules,
     base: u64,
     include_metadata: bool,
-    acceptor: Option<Acceptor<Conn>>,
 }
 
 /// What decides about a request by its head.
@@ -47,18 +56,28 @@ struct Rules {
     max_body: u64,
     /// Set on every response.
     headers: Vec<(String, String)>,
+    cors: Option<Cors>,
+    auth: Option<Rc<dyn ServerAuth>>,
+    auth_params: Vec<String>,
 }
 
-struct Admission<'a, 'd> {
+struct Admission<'a, 'd, 'w> {
     door: &'a Door<'d>,
     rules: &'a Rules,
+    cx: &'a mut Cx<'w>,
 }
 
-impl h1::Door for Admission<'_, '_> {
+impl h1::Door for Admission<'_, '_, '_> {
     type Permit = Permit;
 
     fn head(&mut self, head: &RequestHead) -> Result<(Permit, BodyLimit), Response> {
-        self.rules.admit(head, self.door).map_err(|refused| self.rules.finish(refused))
+        if let Some(preflight) = self.rules.cors.as_ref().and_then(|cors| cors.preflight(head)) {
+            return Err(self.rules.finish(preflight, None));
+        }
+        let form = self.rules.form(head);
+        self.rules
+            .admit(head, &form, self.door, self.cx)
+            .map_err(|refused| self.rules.finish(refused, form.cors.as_ref()))
     }
 
     fn grow(&mut self, permit: &mut Permit, to: u64) -> Result<(), Response> {
@@ -67,7 +86,8 @@ impl h1::Door for Admission<'_, '_> {
     }
 
     fn too_large(&mut self, head: &RequestHead) -> Response {
-        self.rules.finish(error(head, &too_large()))
+        let form = self.rules.form(head);
+        self.rules.finish(error(&form, &too_large()), form.cors.as_ref())
     }
 }
 
@@ -75,32 +95,55 @@ fn too_large() -> Status {
     Status::invalid_argument("http: request body too large")
 }
 
+fn plain(status: u16, text: &'static str) -> Response {
+    Response::new(status, "text/plain", Bytes::from_static(text.as_bytes()))
+}
+
 impl Rules {
-    /// The checks in the Go collector's order: path, coding, method, type, and then the limiter.
-    fn admit(&self, head: &RequestHead, door: &Door<'_>) -> Result<(Permit, BodyLimit), Response> {
+    fn new(settings: &OtlpHttp, build: &Build<'_>) -> Result<Self, StartError> {
+        let server: &HttpServer = &settings.server;
+        let auth = server.auth.as_ref();
+        Ok(Self {
+            paths: build.signals.iter().map(|s| (settings.paths[*s as usize].clone(), *s)).collect(),
+            codings: server.compression_algorithms.clone(),
+            max_body: server.max_request_body_size,
+            headers: server.response_headers.clone(),
+            cors: server.cors.clone(),
+            auth: server.authenticator(build.auth)?,
+            auth_params: auth.map(|a| a.request_params.clone()).unwrap_or_default(),
+        })
+    }
+
+    /// The checks in the Go collector's order: credentials, path, coding, method, type, and then the limiter.
+    fn admit(
+        &self,
+        head: &RequestHead,
+        form: &Form,
+        door: &Door<'_>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(Permit, BodyLimit), Response> {
+        if let Some(auth) = &self.auth {
+            authenticate(&**auth, &self.auth_params, cx, head)
+                .map_err(|why| error(form, &Status::new(Code::Unauthenticated, why)))?;
+        }
         let Some((_, signal)) = self.paths.iter().find(|(path, _)| path == head.path()) else {
             return Err(not_found());
         };
-        let coding = self.coding(head).map_err(|e| error(head, &Status::invalid_argument(e)))?;
+        let coding = self.coding(head).map_err(|e| error(form, &Status::invalid_argument(e)))?;
         if head.method() != "POST" {
-            let text = "405 method not allowed, supported: [POST]";
-            return Err(Response::new(405, "text/plain", Bytes::from_static(text.as_bytes())));
+            return Err(plain(405, "405 method not allowed, supported: [POST]").header("Allow", "POST"));
         }
-        match content_type(head) {
-            Some(PROTOBUF) => {}
-            Some(JSON) => {
-                let text = "415 unsupported media type, supported: [application/x-protobuf]; application/json is not supported yet";
-                return Err(Response::new(415, "text/plain", Bytes::from_static(text.as_bytes())));
-            }
-            _ => {
-                let text = "415 unsupported media type, supported: [application/json, application/x-protobuf]";
-                return Err(Response::new(415, "text/plain", Bytes::from_static(text.as_bytes())));
-            }
+        if content_type(head).is_none() {
+            return Err(plain(
+                415,
+                "415 unsupported media type, supported: [application/json, application/x-protobuf]",
+            ));
         }
         if let Some(refused) = door.refusal(*signal).and_then(status) {
-            return Err(error(head, &refused));
+            return Err(error(form, &refused));
         }
-        Ok((Permit { signal: *signal, coding, held: door.budget().hold(0) }, BodyLimit(self.max_body)))
+        let permit = Permit { signal: *signal, coding, form: form.clone(), held: door.budget().hold(0) };
+        Ok((permit, BodyLimit(self.max_body)))
     }
 
     fn coding(&self, head: &RequestHead) -> Result<Coding, String> {
@@ -112,14 +155,18 @@ impl Rules {
         if self.codings.as_ref().is_some_and(|codings| !codings.iter().any(|c| c.as_bytes() == name)) {
             return Err(unsupported());
         }
-        match name {
-            b"identity" => Ok(Coding::Identity),
-            _ => Coding::parse(name).map_err(|_| unsupported()),
-        }
+        Coding::parse(name).map_err(|_| unsupported())
     }
 
-    fn finish(&self, mut response: Response) -> Response {
+    fn form(&self, head: &RequestHead) -> Form {
+        // What is not protobuf is told in JSON, as the Go collector does where the type is missing.
+        let content_type = content_type(head).unwrap_or(JSON);
+        Form { content_type, cors: self.cors.as_ref().map(|cors| cors.answer(head).into()) }
+    }
+
+    fn finish(&self, mut response: Response, cors: Option<&Rc<[(String, String)]>>) -> Response {
         response.headers.extend(self.headers.iter().cloned());
+        response.headers.extend(cors.into_iter().flat_map(|fields| fields.iter().cloned()));
         response
     }
 }
@@ -131,23 +178,18 @@ fn content_type(head: &RequestHead) -> Option<&'static str> {
     [PROTOBUF, JSON].into_iter().find(|known| value.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// An error in the form of the request: `google.rpc.Status` in protobuf, or in JSON where it is not protobuf.
-fn error(head: &RequestHead, status: &Status) -> Response {
-    if content_type(head) == Some(PROTOBUF) {
-        return protobuf_error(status);
-    }
-    let mut body = format!("{{\"code\":{},\"message\":", status.code.number()).into_bytes();
-    otelcore_pdata::text::put_json_string(&mut body, status.message.as_bytes());
-    body.push(b'}');
-    with_retry_after(Response::new(http_code(status), JSON, body), status)
-}
-
-fn protobuf_error(status: &Status) -> Response {
-    with_retry_after(Response::new(http_code(status), PROTOBUF, status.to_proto()), status)
-}
-
-/// Says when to come again, where the status knows and HTTP has a place for it.
-fn with_retry_after(response: Response, status: &Status) -> Response {
+/// An error in the form of the request: `google.rpc.Status` in protobuf or JSON.
+fn error(form: &Form, status: &Status) -> Response {
+    let body = if form.content_type == PROTOBUF {
+        status.to_proto()
+    } else {
+        let mut body = format!("{{\"code\":{},\"message\":", status.code.number()).into_bytes();
+        otelcore_pdata::text::put_json_string(&mut body, status.message.as_bytes());
+        body.push(b'}');
+        body.into()
+    };
+    let response = Response::new(http_code(status), form.content_type, body);
+    // Says when to come again, where the status knows and HTTP has a place for it.
     match (response.status, status.retry_after) {
         (429 | 503, Some(after)) => response.header("Retry-After", after.as_secs().to_string()),
         _ => response,
@@ -155,29 +197,17 @@ fn with_retry_after(response: Response, status: &Status) -> Response {
 }
 
 impl HttpSide {
-    pub(crate) fn new(settings: &OtlpHttp, signals: &[Signal], base: u64) -> Self {
-        let server = &settings.server;
-        let paths = signals.iter().map(|s| (settings.paths[*s as usize].clone(), *s)).collect();
-        Self {
-            listen: server.listen.clone(),
-            config: Rc::new(server.machine()),
-            rules: Rules {
-                paths,
-                codings: server.compression_algorithms.clone(),
-                max_body: server.max_request_body_size,
-                headers: server.response_headers.clone(),
-            },
+    pub(crate) fn new(settings: &OtlpHttp, build: &Build<'_>, base: u64) -> Result<Self, StartError> {
+        Ok(Self {
+            listener: HttpListener::new(&settings.server, build.log.clone()),
+            rules: Rules::new(settings, build)?,
             base,
-            include_metadata: server.include_metadata,
-            acceptor: None,
-        }
+            include_metadata: settings.server.include_metadata,
+        })
     }
 
-    pub(crate) fn open(&mut self, cx: &mut Cx<'_>) -> io::Result<String> {
-        let acceptor = Acceptor::new(bind(cx, self.base, &self.listen)?, self.base);
-        let local = acceptor.local();
-        self.acceptor = Some(acceptor);
-        Ok(local)
+    pub(crate) fn open(&mut self, cx: &mut Cx<'_>) -> Result<String, String> {
+        self.listener.open(cx, self.base)
     }
 
     pub(crate) fn event(
@@ -188,72 +218,75 @@ impl HttpSide {
         door: &mut Door<'_>,
         requests: &mut Requests,
     ) {
-        let Some(acceptor) = &mut self.acceptor else { return };
-        let config = &self.config;
-        let make = |cx: &mut Cx<'_>, stream| H1Conn::new(stream, config.clone(), cx.now().0);
-        for slot in acceptor.event(cx, local, event, make) {
+        let config = self.listener.config().clone();
+        for slot in self.listener.event(cx, local, event) {
             let now = cx.now().0;
-            let Some((conn, serial)) = acceptor.get(slot) else { continue };
-            let turn = conn.turn(now, &mut Admission { door, rules: &self.rules });
+            let Some((conn, serial)) = self.listener.get(slot) else { continue };
+            let turn = conn.turn(now, &mut Admission { door, rules: &self.rules, cx });
             let mut refused = Vec::new();
             while let Some(mut request) = conn.poll_request() {
                 let id = request.id;
-                match payload(config, &mut request, self.rules.max_body, self.include_metadata) {
+                match payload(&config, &mut request, self.rules.max_body, self.include_metadata) {
                     Ok(payload) => {
-                        let caller = Caller::Http(slot, serial, id);
+                        let caller = Caller::Http(slot, serial, id, request.permit.form);
                         let number = requests.add(caller, payload.signal, payload.items());
                         door.send(cx, number, payload);
                     }
-                    Err(status) => refused.push((id, error(&request.head, &status))),
+                    Err(status) => refused.push((id, request.permit.form, status)),
                 }
             }
-            acceptor.after(cx, slot, &turn);
-            for (id, response) in refused {
-                if let Some(conn) = acceptor.answer(slot, serial) {
-                    conn.respond(id, self.rules.finish(response));
+            self.listener.after(cx, slot, &turn);
+            for (id, form, status) in refused {
+                let response = self.rules.finish(error(&form, &status), form.cors.as_ref());
+                if let Some(conn) = self.listener.answer(slot, serial) {
+                    conn.respond(id, response);
                 }
             }
         }
     }
 
-    pub(crate) fn answer(&mut self, slot: usize, serial: u64, request: RequestId, outcome: Outcome) {
-        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.answer(slot, serial)) else { return };
+    pub(crate) fn answer(&mut self, slot: usize, serial: u64, request: RequestId, form: &Form, outcome: Outcome) {
+        let Some(conn) = self.listener.answer(slot, serial) else { return };
         let response = match status(outcome) {
+            None if form.content_type == JSON => Response::new(200, JSON, Bytes::from_static(SUCCESS_JSON)),
             None => Response::new(200, PROTOBUF, Bytes::from_static(SUCCESS)),
-            Some(refused) => protobuf_error(&refused),
+            Some(refused) => error(form, &refused),
         };
-        conn.respond(request, self.rules.finish(response));
+        conn.respond(request, self.rules.finish(response, form.cors.as_ref()));
     }
 
     pub(crate) fn flush(&mut self, cx: &mut Cx<'_>) {
-        if let Some(acceptor) = &mut self.acceptor {
-            acceptor.flush(cx);
-        }
+        self.listener.flush(cx);
     }
 
     pub(crate) fn close(&mut self, cx: &mut Cx<'_>) {
-        if let Some(acceptor) = &mut self.acceptor {
-            acceptor.close(cx);
-        }
+        self.listener.close(cx);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.acceptor.as_ref().is_none_or(Acceptor::is_closed)
+        self.listener.is_closed()
     }
 }
 
-/// Inflates and walks a request's body.
+/// Inflates a request's body, makes protobuf of JSON, and walks it.
 fn payload(config: &H1Config, request: &mut Request<Permit>, limit: u64, keep: bool) -> Result<Payload, Status> {
     let body = std::mem::take(&mut request.body);
-    let Permit { signal, coding, held } = &mut request.permit;
+    let Permit { signal, coding, form, held } = &mut request.permit;
     let grow = |to| {
         held.grow(to);
         Ok::<(), std::convert::Infallible>(())
     };
-    let body = config.workspace.decompress(coding, body, limit, grow).map_err(|e| match e {
+    let mut body = config.workspace.decompress(coding, body, limit, grow).map_err(|e| match e {
         InflateError::TooLarge(_) => too_large(),
         other => Status::invalid_argument(other.to_string()),
     })?;
+    if form.content_type == JSON {
+        let mut out = Vec::new();
+        json::decode(*signal, &body, &mut out).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        out.shrink_to_fit();
+        body = out.into();
+        held.grow(body.len() as u64);
+    }
     let body = admit(*signal, body).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let meta = keep.then(|| Arc::new(metadata(&request.head)));
     let held = std::mem::take(held);

@@ -1,7 +1,5 @@
 //! The receiver: which connection an outcome belongs to.
 
-use std::io;
-
 use otelcore_http::grpc::CallId;
 use otelcore_http::h1::RequestId;
 use otelcore_pdata::Signal;
@@ -10,18 +8,18 @@ use slab::Slab;
 
 use crate::config::Otlp;
 use crate::grpc::GrpcSide;
-use crate::http::HttpSide;
+use crate::http::{Form, HttpSide};
 
 /// Local keys from here on are the HTTP server's; below, the gRPC server's.
 const HTTP_BASE: u64 = 1 << 40;
 
 /// Whom to answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// A gRPC connection: slot and serial number, and the call on it.
     Grpc(usize, u64, CallId),
-    /// An HTTP connection, and the request on it.
-    Http(usize, u64, RequestId),
+    /// An HTTP connection, the request on it, and the form of its answer.
+    Http(usize, u64, RequestId, Form),
 }
 
 /// A request in the pipeline.
@@ -52,29 +50,28 @@ pub(crate) struct OtlpReceiver {
 }
 
 impl OtlpReceiver {
-    pub(crate) fn new(settings: &Otlp, build: &Build<'_>) -> Self {
+    pub(crate) fn new(settings: &Otlp, build: &Build<'_>) -> Result<Self, StartError> {
         let name = build.id.to_string();
         let metrics = |transport| ReceiverMetrics::new(build.telemetry, &name, transport, build.signals);
-        Self {
-            grpc: settings.grpc.as_ref().map(|s| GrpcSide::new(s, build.signals)),
-            http: settings.http.as_ref().map(|s| HttpSide::new(s, build.signals, HTTP_BASE)),
+        Ok(Self {
+            grpc: settings.grpc.as_ref().map(|s| GrpcSide::new(s, build)).transpose()?,
+            http: settings.http.as_ref().map(|s| HttpSide::new(s, build, HTTP_BASE)).transpose()?,
             requests: Requests::default(),
             grpc_metrics: metrics("grpc"),
             http_metrics: metrics("http"),
             log: build.log.clone(),
-        }
+        })
     }
 }
 
 impl Receiver for OtlpReceiver {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let failed = |e: io::Error| StartError(e.to_string());
         if let Some(side) = &mut self.grpc {
-            let local = side.open(cx, 0).map_err(failed)?;
+            let local = side.open(cx, 0).map_err(StartError)?;
             self.log.info("Starting GRPC server", &[("endpoint", Field::Str(&local))]);
         }
         if let Some(side) = &mut self.http {
-            let local = side.open(cx).map_err(failed)?;
+            let local = side.open(cx).map_err(StartError)?;
             self.log.info("Starting HTTP server", &[("endpoint", Field::Str(&local))]);
         }
         Ok(())
@@ -99,10 +96,10 @@ impl Receiver for OtlpReceiver {
                     side.answer(slot, serial, call, outcome);
                 }
             }
-            Caller::Http(slot, serial, request) => {
+            Caller::Http(slot, serial, request, form) => {
                 self.http_metrics.settled(pending.signal, pending.items, &outcome);
                 if let Some(side) = &mut self.http {
-                    side.answer(slot, serial, request, outcome);
+                    side.answer(slot, serial, request, &form, outcome);
                 }
             }
         }

@@ -131,6 +131,7 @@ impl House {
             telemetry: &Telemetry::new(Detail::Normal),
             log: Logger::new(pages.clone()).scoped(scope),
             budget: &Arc::<Budget>::default(),
+            auth: &otelcore_pipeline::Authenticators::default(),
         };
         let Ok(Component::Exporter(exporter, _)) = settings.create(&build) else { panic!("no exporter") };
         let files = ["stdout", "stderr"].map(|path| (path.to_owned(), Vec::new()));

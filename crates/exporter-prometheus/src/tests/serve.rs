@@ -135,6 +135,7 @@ impl House {
             telemetry: &telemetry,
             log: Logger::new(Arc::new(NoLog)),
             budget: &Arc::<Budget>::default(),
+            auth: &otelcore_pipeline::Authenticators::default(),
         };
         let made = settings.unwrap_or_else(|| panic!("{}", d.to_text(false))).create(&build);
         let Ok(Component::Exporter(exporter, sending)) = made else { panic!("no exporter") };

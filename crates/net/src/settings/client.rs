@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use http::{HeaderName, HeaderValue};
-use otelcore_config::{Dur, Flavour, Section};
+use otelcore_config::{ComponentId, Dur, Flavour, Section};
 use otelcore_http::Coding;
 use otelcore_http::grpc::KeepaliveClient;
 use otelcore_http::grpc::client::ClientConfig;
 
-use super::NO_TLS;
+use super::Headers;
 use crate::Target;
-use crate::channel::{Headers, coding};
+use crate::tls::{ClientSection, TlsClient};
 
 /// How a channel spreads calls over the addresses of its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +42,10 @@ pub struct GrpcClient {
     pub endpoint: String,
     /// Where to connect to.
     pub target: Target,
+    /// TLS, unless the connection is plaintext.
+    pub tls: Option<TlsClient>,
+    /// The extension that says who is sending.
+    pub auth: Option<ComponentId>,
     /// Coding of requests.
     pub compression: Coding,
     /// Headers of every call.
@@ -62,15 +66,9 @@ pub struct GrpcClient {
     pub write_buffer_size: usize,
 }
 
-/// The old TLS keys beside `endpoint`, and whether they are strings.
-const OLD_TLS_KEYS: [(&str, bool); 6] = [
-    ("insecure", false),
-    ("insecure_skip_verify", false),
-    ("ca_file", true),
-    ("cert_file", true),
-    ("key_file", true),
-    ("server_name_override", true),
-];
+/// The TLS keys that may stand beside `endpoint`.
+const OLD_TLS_KEYS: [&str; 6] =
+    ["insecure", "insecure_skip_verify", "ca_file", "cert_file", "key_file", "server_name_override"];
 
 impl GrpcClient {
     /// Takes the client's keys out of an exporter's section. `None` when it can't be used; the section knows why.
@@ -83,17 +81,9 @@ impl GrpcClient {
         } else {
             Target::parse(&endpoint).map_err(|e| s.error("endpoint", e.to_string())).ok()
         };
-        let plain = plaintext(s, &endpoint, defaults);
-        let known = ["gzip", "snappy", "zstd", "none", "", "deflate", "zlib", "lz4", "x-snappy-framed"];
-        let compression = s.str("compression", defaults.compression);
-        if !known.contains(&compression.as_str()) {
-            s.error("compression", format!("'compression' unsupported compression type \"{compression}\""))
-                .hint("write gzip or none");
-        } else if !matches!(compression.as_str(), "gzip" | "none" | "") {
-            s.error("compression", format!("compression \"{compression}\" is not supported yet"))
-                .hint("write gzip or none");
-        }
-        let headers = headers(s);
+        let tls = tls(s, &endpoint, defaults);
+        let compression = compression(s, defaults);
+        let headers = super::headers(s);
         let wait_for_ready = s.bool("wait_for_ready", false);
         let balancer = match s.str("balancer_name", name(defaults.balancer)).as_str() {
             "" => defaults.balancer,
@@ -110,8 +100,12 @@ impl GrpcClient {
         let read_buffer = s.int::<isize>("read_buffer_size", 0);
         let write_buffer = s.int::<isize>("write_buffer_size", 512 * 1024);
         let keepalive = s.optional("keepalive", Flavour::None).map(keepalive);
-        super::refuse_extensions(s);
-        let target = target.filter(|_| plain)?;
+        let auth = super::auth(s).and_then(|(id, auth)| {
+            auth.finish();
+            id
+        });
+        super::refuse_middlewares(s);
+        let target = target?;
         let authority = if authority.is_empty() { target.authority() } else { authority };
         let authority = Authority::try_from(authority.as_str())
             .map_err(|e| s.error("authority", format!("invalid authority \"{authority}\": {e}")))
@@ -123,7 +117,9 @@ impl GrpcClient {
         Some(Self {
             endpoint,
             target,
-            compression: coding(&compression),
+            tls,
+            auth,
+            compression,
             headers,
             wait_for_ready,
             balancer,
@@ -139,11 +135,12 @@ impl GrpcClient {
 
     /// The settings of the protocol machine.
     pub(crate) fn machine(&self) -> ClientConfig {
+        let scheme = if self.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         ClientConfig {
             keepalive: self.keepalive.clone(),
             read_budget: self.read_buffer_size,
             write_buffer: self.write_buffer_size,
-            ..ClientConfig::new(Scheme::HTTP, self.authority.clone(), self.user_agent.clone())
+            ..ClientConfig::new(scheme, self.authority.clone(), self.user_agent.clone())
         }
     }
 }
@@ -155,58 +152,40 @@ fn name(balancer: Balancer) -> &'static str {
     }
 }
 
-/// Whether the section asks for plaintext. Anything else is an error that says so.
-fn plaintext(s: &mut Section<'_>, endpoint: &str, defaults: &GrpcClientDefaults) -> bool {
-    let mut insecure = false;
-    let mut other_keys = Vec::new();
+/// The client's TLS: `None` for plaintext, which must be asked for.
+fn tls(s: &mut Section<'_>, endpoint: &str, defaults: &GrpcClientDefaults) -> Option<TlsClient> {
+    let mut section = ClientSection::parse(s.section("tls"));
     if defaults.tls_keys_outside {
-        for (key, text) in OLD_TLS_KEYS {
+        for key in OLD_TLS_KEYS {
             if s.deprecated(key, &format!("`tls:` with `{key}:` in it")) {
-                if text {
-                    other_keys.extend(s.opt_str(key).map(|_| key.to_owned()));
-                } else if s.bool(key, false) {
-                    insecure |= key == "insecure";
-                }
+                section.take_old(s, key);
             }
         }
     }
-    let mut tls = s.section("tls");
-    insecure |= tls.bool("insecure", false);
-    // Verification settings change nothing in plaintext; certificates and authorities mean TLS whatever `insecure` says.
-    let _ = tls.bool("insecure_skip_verify", false);
-    let _ = tls.str("server_name_override", "");
-    for key in tls.child_keys() {
-        if !["insecure", "insecure_skip_verify", "server_name_override"].contains(&key.value.as_str()) {
-            let _ = tls.node(&key.value);
-            other_keys.push(key.value.clone());
-        }
-    }
-    let _ = tls.finish();
-    let secure_url = endpoint.starts_with("https://");
-    if insecure && other_keys.iter().all(|k| !k.starts_with("ca_")) && !secure_url {
-        return true;
-    }
-    s.error("tls", format!("{NO_TLS}, and without `insecure: true` this exporter means TLS"))
-        .hint("write `tls:` with `insecure: true` in it to send in plaintext");
-    false
+    // `https://` means TLS whatever `insecure` says; `http://` says nothing.
+    let plaintext = section.insecure && !endpoint.starts_with("https://");
+    (!plaintext).then_some(section.tls)
 }
 
-/// `headers`, with what HTTP can't carry refused.
-fn headers(s: &mut Section<'_>) -> Headers {
-    let mut headers = Headers::new();
-    for (name, value) in s.headers("headers") {
-        let parsed = HeaderName::try_from(name.to_ascii_lowercase()).ok().zip(HeaderValue::from_str(&value).ok());
-        match parsed {
-            Some((name, mut value)) => {
-                value.set_sensitive(true);
-                headers.push((name, value));
-            }
-            None => {
-                s.error("headers", format!("header \"{name}\" has characters that a header can't have"));
-            }
+/// `compression`. What other clients of the Go collector know and gRPC does not is an error here, not at the start.
+fn compression(s: &mut Section<'_>, defaults: &GrpcClientDefaults) -> Coding {
+    let name = s.str("compression", defaults.compression);
+    match name.as_str() {
+        "" | "none" => Coding::Identity,
+        "gzip" => Coding::Gzip,
+        "snappy" => Coding::SnappyFramed,
+        "zstd" => Coding::Zstd,
+        "deflate" | "zlib" | "lz4" | "x-snappy-framed" => {
+            s.error("compression", format!("unsupported compression type \"{name}\""))
+                .hint("gRPC knows gzip, snappy, zstd and none");
+            Coding::Identity
+        }
+        _ => {
+            s.error("compression", format!("'compression' unsupported compression type \"{name}\""))
+                .hint("write gzip, snappy, zstd or none");
+            Coding::Identity
         }
     }
-    headers
 }
 
 /// grpc-go raises shorter ping intervals to this.

@@ -1,12 +1,15 @@
 //! Settings of gRPC and HTTP servers.
 
-use otelcore_config::{Dur, Flavour, Section};
+use std::rc::Rc;
+
+use otelcore_config::{ComponentId, Dur, Flavour, Section};
 use otelcore_http::grpc::KeepaliveServer;
 use otelcore_http::grpc::server::ServerConfig;
 use otelcore_http::h1::H1Config;
-use otelcore_pipeline::Endpoint;
+use otelcore_pipeline::{Authenticators, Endpoint, ServerAuth, StartError};
 
 use crate::target::listen_endpoint;
+use crate::tls::TlsServer;
 
 /// A gRPC server, its section read and checked.
 #[derive(Clone, Debug)]
@@ -17,6 +20,10 @@ pub struct GrpcServer {
     pub listen: Endpoint,
     /// Keep request metadata for processors.
     pub include_metadata: bool,
+    /// TLS, where it is on.
+    pub tls: Option<TlsServer>,
+    /// The extension that decides who may send.
+    pub auth: Option<ComponentId>,
     max_recv_message: u32,
     max_concurrent_streams: Option<u32>,
     read_budget: usize,
@@ -88,14 +95,20 @@ impl GrpcServer {
         }
         let keepalive = s.optional("keepalive", Flavour::Some).map_or_else(off, keepalive);
         let include_metadata = s.bool("include_metadata", false);
-        super::refuse_server_tls(&mut s);
-        super::refuse_extensions(&mut s);
+        let tls = TlsServer::parse(&mut s);
+        let auth = super::auth(&mut s).and_then(|(id, auth)| {
+            auth.finish();
+            id
+        });
+        super::refuse_middlewares(&mut s);
         s.finish();
         let (endpoint, listen) = listen?;
         Some(Self {
             endpoint,
             listen,
             include_metadata,
+            tls,
+            auth,
             max_recv_message: max_recv_message?,
             max_concurrent_streams: (max_concurrent_streams > 0).then_some(max_concurrent_streams),
             // What a connection reads before the others have their turn.
@@ -184,6 +197,12 @@ pub struct HttpServer {
     pub include_metadata: bool,
     /// Set on every response.
     pub response_headers: Vec<(String, String)>,
+    /// TLS, where it is on.
+    pub tls: Option<TlsServer>,
+    /// Who may send.
+    pub auth: Option<HttpAuth>,
+    /// Pages of other origins that may send.
+    pub cors: Option<Cors>,
     /// Codings taken; the empty one is identity. `None` is the default set.
     pub compression_algorithms: Option<Vec<String>>,
     /// Nanoseconds; zero is none, here and below.
@@ -197,6 +216,51 @@ pub struct HttpServer {
     /// Whether connections are kept after a response.
     pub keep_alives_enabled: bool,
 }
+
+/// `auth` of an HTTP server.
+#[derive(Clone, Debug)]
+pub struct HttpAuth {
+    /// The extension that decides.
+    pub authenticator: ComponentId,
+    /// Query parameters that stand for header fields of the same name, and go before them.
+    pub request_params: Vec<String>,
+}
+
+/// `cors` of an HTTP server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cors {
+    /// Origins, each with at most one `*`; never empty.
+    pub allowed_origins: Vec<String>,
+    /// Header fields that a page may send beside the simple ones; `*` is any.
+    pub allowed_headers: Vec<String>,
+    /// Header fields of answers that a page may read.
+    pub exposed_headers: Vec<String>,
+    /// Seconds that a preflight's answer may be kept; zero says nothing.
+    pub max_age: u64,
+}
+
+impl Cors {
+    fn parse(mut s: Section<'_>) -> Option<Self> {
+        let allowed_origins = s.str_list("allowed_origins", &[]);
+        let allowed_headers = s.str_list("allowed_headers", &[]);
+        let exposed_headers = s.str_list("exposed_headers", &[]);
+        let max_age = s.int::<i64>("max_age", 0);
+        if allowed_origins.is_empty() && !allowed_headers.is_empty() {
+            s.warn(
+                "allowed_headers",
+                "The CORS configuration specifies allowed headers but no allowed origins, and is therefore ignored.",
+            )
+            .hint("write `allowed_origins:` too");
+        }
+        s.finish();
+        // A negative age is Go's way of saying that nothing may be kept.
+        let max_age = u64::try_from(max_age).unwrap_or(0);
+        (!allowed_origins.is_empty()).then_some(Self { allowed_origins, allowed_headers, exposed_headers, max_age })
+    }
+}
+
+/// The names that `compression_algorithms` knows; the empty one is a body without a coding.
+const ALGORITHMS: [&str; 8] = ["", "gzip", "zstd", "zlib", "snappy", "deflate", "lz4", "x-snappy-framed"];
 
 /// The default limit of a body: 20 MiB.
 const MAX_BODY: u64 = 20 << 20;
@@ -227,14 +291,19 @@ impl HttpServer {
         let response_headers = s.headers("response_headers");
         let compression_algorithms = s.has("compression_algorithms").then(|| s.str_list("compression_algorithms", &[]));
         for name in compression_algorithms.iter().flatten() {
-            if !matches!(name.as_str(), "" | "gzip") {
-                s.error("compression_algorithms", format!("compression \"{name}\" is not supported yet"))
-                    .hint("list \"\" and gzip only");
+            if !ALGORITHMS.contains(&name.as_str()) {
+                s.error("compression_algorithms", format!("unsupported compression type {name:?}"))
+                    .hint(format!("what works is {:?}", ALGORITHMS));
             }
         }
-        s.unsupported("cors", "cross-origin requests are not supported yet; leave `cors` out");
-        super::refuse_server_tls(s);
-        super::refuse_extensions(s);
+        let cors = s.optional("cors", Flavour::None).and_then(Cors::parse);
+        let tls = TlsServer::parse(s);
+        let auth = super::auth(s).and_then(|(id, mut auth)| {
+            let request_params = auth.str_list("request_params", &[]);
+            auth.finish();
+            id.map(|authenticator| HttpAuth { authenticator, request_params })
+        });
+        super::refuse_middlewares(s);
         let (endpoint, listen) = listen?;
         Some(Self {
             endpoint,
@@ -242,6 +311,9 @@ impl HttpServer {
             max_request_body_size: u64::try_from(body).ok().filter(|b| *b > 0).unwrap_or(MAX_BODY),
             include_metadata,
             response_headers,
+            tls,
+            auth,
+            cors,
             compression_algorithms,
             read_timeout,
             read_header_timeout,
@@ -249,6 +321,14 @@ impl HttpServer {
             idle_timeout,
             keep_alives_enabled,
         })
+    }
+
+    /// The authenticator that `auth` names, if it names one.
+    ///
+    /// # Errors
+    /// Where there is none of that name.
+    pub fn authenticator(&self, all: &Authenticators) -> Result<Option<Rc<dyn ServerAuth>>, StartError> {
+        self.auth.as_ref().map(|auth| all.server(&auth.authenticator)).transpose()
     }
 
     /// A server that nobody configured, with the given defaults.
@@ -260,6 +340,9 @@ impl HttpServer {
             max_request_body_size: MAX_BODY,
             include_metadata: false,
             response_headers: Vec::new(),
+            tls: None,
+            auth: None,
+            cors: None,
             compression_algorithms: None,
             read_timeout: 0,
             read_header_timeout: defaults.read_header_timeout.nanos(),

@@ -4,7 +4,7 @@ use otelcore_exposition::{Kind, put_family, put_histogram, put_label, put_sample
 use otelcore_net::settings::{HttpServer, HttpServerDefaults};
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pipeline::{
-    Budget, Cx, Detail, Event, Extension, Family, FamilyKind, Gauge, StartError, Telemetry, Value,
+    Budget, Cx, Detail, Event, Extension, Family, FamilyKind, Gauge, Logger, StartError, Telemetry, Value,
 };
 use std::sync::Arc;
 
@@ -57,10 +57,11 @@ impl OwnMetrics {
         telemetry: Telemetry,
         resource: Vec<(String, String)>,
         budget: Arc<Budget>,
+        log: Logger,
     ) -> Self {
         let listen = settings.endpoint();
         let defaults = HttpServerDefaults::pages("localhost:8888");
-        let server = PageServer::new(&HttpServer::with_defaults(listen, &defaults));
+        let server = PageServer::new(&HttpServer::with_defaults(listen, &defaults), None, log);
         let process = ProcessMetrics::new(&telemetry);
         Self { settings, server, telemetry, resource, process, budget }
     }

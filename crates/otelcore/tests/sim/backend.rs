@@ -163,7 +163,7 @@ impl Receiver for Backend {
         }
         let Some(acceptor) = &mut self.acceptor else { return };
         let config = &self.config;
-        let make = |cx: &mut Cx<'_>, stream| ServerConn::new(stream, config.clone(), cx.now().0, cx.rand());
+        let make = |cx: &mut Cx<'_>, stream| Some(ServerConn::new(stream, config.clone(), cx.now().0, cx.rand()));
         for slot in acceptor.event(cx, local, &event, make) {
             let Some(acceptor) = &mut self.acceptor else { return };
             let Some((conn, serial)) = acceptor.get(slot) else { continue };

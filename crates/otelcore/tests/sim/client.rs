@@ -117,6 +117,8 @@ pub(crate) fn client(to: &str, load: &Load) -> (Graph, Rc<RefCell<Heard>>) {
     let settings = GrpcClient {
         endpoint: format!("{to}:4317"),
         target: Target::Host { host: to.to_owned(), port: 4317 },
+        tls: None,
+        auth: None,
         compression: Coding::Identity,
         headers: Vec::new(),
         wait_for_ready: false,
@@ -131,7 +133,7 @@ pub(crate) fn client(to: &str, load: &Load) -> (Graph, Rc<RefCell<Heard>>) {
     let log = Logger::new(Arc::new(NoLog));
     let receiver = Client {
         load: load.clone(),
-        channel: Channel::new(Rc::new(settings), log.clone(), 0),
+        channel: Channel::new(Rc::new(settings), None, log.clone(), 0),
         planned: (0..load.requests).collect(),
         later: BTreeMap::new(),
         heard: heard.clone(),
@@ -191,7 +193,7 @@ impl Client {
 impl Receiver for Client {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         self.started = cx.now();
-        self.channel.start(cx);
+        self.channel.start(cx)?;
         self.due(cx);
         Ok(())
     }

@@ -1,0 +1,100 @@
+//! Cross-origin requests (the Fetch standard's CORS protocol), for pages in a browser that send telemetry.
+//!
+//! Answers preflights and names the headers that an answer needs. Credentials are always allowed, as in the Go
+//! collector.
+
+use otelcore_http::h1::{RequestHead, Response};
+
+use crate::settings::Cors;
+
+/// What may be asked for when `allowed_headers` is empty.
+const DEFAULT_HEADERS: [&str; 3] = ["accept", "content-type", "x-requested-with"];
+
+fn field<'h>(head: &'h RequestHead, name: &str) -> Option<&'h str> {
+    head.get(name).and_then(|v| std::str::from_utf8(v).ok()).map(str::trim)
+}
+
+impl Cors {
+    /// The answer to a preflight, if the request is one.
+    #[must_use]
+    pub fn preflight(&self, head: &RequestHead) -> Option<Response> {
+        let method = field(head, "access-control-request-method").filter(|_| head.method() == "OPTIONS")?;
+        let response = Response::new(204, "", "")
+            .header("Vary", "Origin, Access-Control-Request-Method, Access-Control-Request-Headers");
+        let Some(origin) = field(head, "origin").and_then(|origin| self.allowed(origin)) else { return Some(response) };
+        if !method.eq_ignore_ascii_case("POST") {
+            return Some(response);
+        }
+        let asked = field(head, "access-control-request-headers").unwrap_or_default();
+        if !asked.split(',').map(str::trim).filter(|name| !name.is_empty()).all(|name| self.takes(name)) {
+            return Some(response);
+        }
+        let mut response = response
+            .header("Access-Control-Allow-Origin", origin)
+            .header("Access-Control-Allow-Methods", method)
+            .header("Access-Control-Allow-Credentials", "true");
+        if !asked.is_empty() {
+            response = response.header("Access-Control-Allow-Headers", asked);
+        }
+        if self.max_age > 0 {
+            response = response.header("Access-Control-Max-Age", self.max_age.to_string());
+        }
+        Some(response)
+    }
+
+    /// What the answer to a request must say, so that the page that sent it may read it.
+    #[must_use]
+    pub fn answer(&self, head: &RequestHead) -> Vec<(String, String)> {
+        let mut fields = vec![("Vary".to_owned(), "Origin".to_owned())];
+        if let Some(origin) = field(head, "origin").and_then(|origin| self.allowed(origin)) {
+            fields.push(("Access-Control-Allow-Origin".to_owned(), origin.to_owned()));
+            if !self.exposed_headers.is_empty() {
+                fields.push(("Access-Control-Expose-Headers".to_owned(), self.exposed_headers.join(", ")));
+            }
+            fields.push(("Access-Control-Allow-Credentials".to_owned(), "true".to_owned()));
+        }
+        fields
+    }
+
+    /// What an allowed origin is told: itself, or `*` where every origin is allowed.
+    fn allowed<'o>(&self, origin: &'o str) -> Option<&'o str> {
+        if self.allowed_origins.iter().any(|pattern| pattern == "*") {
+            return Some("*");
+        }
+        self.allowed_origins.iter().any(|pattern| matches(pattern, origin)).then_some(origin)
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        if self.allowed_headers.is_empty() {
+            return DEFAULT_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(name));
+        }
+        self.allowed_headers.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(name))
+            || name.eq_ignore_ascii_case("origin")
+    }
+}
+
+/// Whether an origin matches a pattern with at most one `*`, in any case.
+fn matches(pattern: &str, origin: &str) -> bool {
+    let (pattern, origin) = (pattern.to_ascii_lowercase(), origin.to_ascii_lowercase());
+    match pattern.split_once('*') {
+        None => pattern == origin,
+        Some((before, after)) => {
+            origin.len() >= before.len() + after.len() && origin.starts_with(before) && origin.ends_with(after)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_in_a_pattern_stands_for_anything() {
+        assert!(matches("https://*.example.com", "https://a.example.com"));
+        assert!(matches("https://*.example.com", "HTTPS://A.b.example.com"));
+        assert!(!matches("https://*.example.com", "https://example.com"));
+        assert!(!matches("http://a*a", "http://a"));
+        assert!(matches("http://localhost:3000", "http://localhost:3000"));
+        assert!(!matches("http://localhost:3000", "http://localhost:30000"));
+    }
+}

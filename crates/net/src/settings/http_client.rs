@@ -1,0 +1,163 @@
+//! Settings of HTTP clients: `confighttp.ClientConfig`.
+
+use std::time::Duration;
+
+use otelcore_config::{ComponentId, Dur, Flavour, Section};
+use otelcore_http::Coding;
+
+use super::Headers;
+use crate::tls::{ClientSection, TlsClient};
+
+/// What differs between the components that have an HTTP client.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpClientDefaults {
+    /// `compression` when it is not written.
+    pub compression: &'static str,
+    /// `timeout` when it is not written.
+    pub timeout: Dur,
+}
+
+/// How requests are compressed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Compression {
+    /// The coding.
+    pub coding: Coding,
+    /// `compression_params::level`; `None` is the library's own.
+    pub level: Option<i32>,
+}
+
+/// An HTTP client, its keys read and checked. Endpoints belong to the component.
+#[derive(Clone, Debug)]
+pub struct HttpClient {
+    /// Certificates, for URLs with `https`.
+    pub tls: TlsClient,
+    /// A whole exchange; zero is none.
+    pub timeout: Duration,
+    /// Coding of requests.
+    pub compression: Compression,
+    /// Sent with every request, in place of what we would say; `host` sets the request's host.
+    pub headers: Headers,
+    /// The proxy for every request; empty leaves it to the environment.
+    pub proxy_url: String,
+    /// The extension that says who is sending.
+    pub auth: Option<ComponentId>,
+    /// Connections that are kept without a request, in all.
+    pub max_idle_conns: usize,
+    /// The same for each host.
+    pub max_idle_conns_per_host: usize,
+    /// Connections to each host; zero is no limit.
+    pub max_conns_per_host: usize,
+    /// How long a connection is kept without a request; zero is for ever.
+    pub idle_conn_timeout: Duration,
+    /// A connection for each request.
+    pub disable_keep_alives: bool,
+    /// Keep the cookies that servers set, and send them.
+    pub cookies: bool,
+    /// Bytes read in one turn.
+    pub read_buffer_size: usize,
+    /// Bytes gathered before they are written.
+    pub write_buffer_size: usize,
+}
+
+/// Go's `http.DefaultMaxIdleConnsPerHost`.
+const IDLE_PER_HOST: usize = 2;
+
+impl HttpClient {
+    /// Takes the client's keys out of a component's section. Mistakes go into the section's diagnostics.
+    pub fn parse(s: &mut Section<'_>, defaults: &HttpClientDefaults) -> Self {
+        let tls = ClientSection::parse(s.section("tls")).tls;
+        let timeout = s.duration("timeout", defaults.timeout);
+        if timeout.is_negative() {
+            s.error("timeout", "'timeout' must be non-negative");
+        }
+        let compression = compression(s, defaults);
+        let headers = super::headers(s);
+        let proxy_url = s.str("proxy_url", "");
+        let mut max_idle_conns = s.int::<usize>("max_idle_conns", 100);
+        let mut per_host = s.int::<usize>("max_idle_conns_per_host", 0);
+        let max_conns_per_host = s.int::<usize>("max_conns_per_host", 0);
+        let mut idle = s.duration("idle_conn_timeout", Dur::from_secs(90));
+        let mut disable_keep_alives = s.bool("disable_keep_alives", false);
+        if s.has("keepalive") {
+            // The section that takes the place of four keys from collector 0.162 on.
+            match s.optional("keepalive", Flavour::Some) {
+                Some(mut keepalive) => {
+                    max_idle_conns = keepalive.int::<usize>("max_idle_conns", max_idle_conns);
+                    per_host = keepalive.int::<usize>("max_idle_conns_per_host", per_host);
+                    idle = keepalive.duration("idle_conn_timeout", idle);
+                    keepalive.finish();
+                }
+                None => disable_keep_alives = true,
+            }
+        }
+        // Requests go out over HTTP/1.1, so that its limits of HTTP/2 have nothing to limit.
+        for key in ["http2_read_idle_timeout", "http2_ping_timeout"] {
+            if !s.duration(key, Dur::ZERO).is_zero() {
+                s.warn(key, format!("'{key}' has no effect: requests are sent over HTTP/1.1")).hint("leave it out");
+            }
+        }
+        let _ = s.bool("force_attempt_http2", true);
+        let cookies = match s.optional("cookies", Flavour::None) {
+            Some(cookies) => {
+                cookies.finish();
+                true
+            }
+            None => false,
+        };
+        let read_buffer = s.int::<isize>("read_buffer_size", 0);
+        let write_buffer = s.int::<isize>("write_buffer_size", 512 * 1024);
+        let auth = super::auth(s).and_then(|(id, auth)| {
+            auth.finish();
+            id
+        });
+        super::refuse_middlewares(s);
+        Self {
+            tls,
+            timeout: Duration::from_nanos(timeout.nanos()),
+            compression,
+            headers,
+            proxy_url,
+            auth,
+            max_idle_conns: if max_idle_conns == 0 { usize::MAX } else { max_idle_conns },
+            max_idle_conns_per_host: if per_host == 0 { IDLE_PER_HOST } else { per_host },
+            max_conns_per_host,
+            idle_conn_timeout: Duration::from_nanos(idle.nanos()),
+            disable_keep_alives,
+            cookies,
+            read_buffer_size: usize::try_from(read_buffer).unwrap_or(0).clamp(32 << 10, 512 << 10),
+            write_buffer_size: usize::try_from(write_buffer).unwrap_or(0).clamp(16 << 10, 512 << 10),
+        }
+    }
+}
+
+/// `compression` and `compression_params`.
+fn compression(s: &mut Section<'_>, defaults: &HttpClientDefaults) -> Compression {
+    let name = s.str("compression", defaults.compression);
+    let coding = match name.as_str() {
+        "" | "none" => Coding::Identity,
+        "gzip" => Coding::Gzip,
+        "zlib" => Coding::Zlib,
+        "deflate" => Coding::Deflate,
+        "snappy" => Coding::Snappy,
+        "x-snappy-framed" => Coding::SnappyFramed,
+        "zstd" => Coding::Zstd,
+        "lz4" => Coding::Lz4,
+        _ => {
+            s.error("compression", format!("'compression' unsupported compression type \"{name}\""))
+                .hint("write gzip, zlib, deflate, snappy, x-snappy-framed, zstd, lz4 or none");
+            Coding::Identity
+        }
+    };
+    let mut params = s.section("compression_params");
+    let level = params.int::<i32>("level", 0);
+    let allowed = match coding {
+        Coding::Gzip | Coding::Zlib | Coding::Deflate => (-2..=9).contains(&level),
+        Coding::Zstd => true,
+        _ => level == 0,
+    };
+    if !allowed {
+        params.error("level", format!("unsupported parameters {{Level:{level}}} for compression type \"{name}\""));
+    }
+    params.finish();
+    Compression { coding, level: (level != 0).then_some(level) }
+}

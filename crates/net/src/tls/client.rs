@@ -1,0 +1,143 @@
+//! TLS of a client.
+
+use std::sync::Arc;
+
+use otelcore_pipeline::{Cx, Field, Logger, Mono, Stream};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
+
+use super::material::{self, Texts};
+use super::settings::TlsClient;
+use super::stream::TlsStream;
+
+/// A client's authorities and certificate, loaded.
+pub struct ClientTls {
+    settings: TlsClient,
+    alpn: Vec<Vec<u8>>,
+    texts: Texts,
+    config: Arc<ClientConfig>,
+    checked: Mono,
+    log: Logger,
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientTls").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl ClientTls {
+    /// Reads authorities, certificate and key. `alpn` are the protocols that are offered, the best first.
+    ///
+    /// # Errors
+    /// What can't be read or used, in a sentence.
+    pub fn load(cx: &mut Cx<'_>, settings: &TlsClient, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
+        let alpn: Vec<Vec<u8>> = alpn.iter().map(|p| p.to_vec()).collect();
+        let texts = Texts::read(cx, &settings.common, None)?;
+        let config = build(settings, &texts, &alpn)?;
+        Ok(Self { settings: settings.clone(), alpn, texts, config, checked: cx.now(), log })
+    }
+
+    /// Puts TLS on a connection to `host`, which is also the name that the certificate must have, unless
+    /// `server_name_override` says otherwise.
+    ///
+    /// # Errors
+    /// A name that is none.
+    pub fn connect(&mut self, cx: &mut Cx<'_>, io: Box<dyn Stream>, host: &str) -> Result<TlsStream, String> {
+        self.refresh(cx);
+        let name = self.settings.server_name.as_deref().unwrap_or(host);
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("tls: {name:?} can't be the name in a certificate; set server_name_override"))?;
+        let tls = ClientConnection::new(self.config.clone(), name).map_err(|e| format!("tls: {e}"))?;
+        Ok(TlsStream::new(io, tls.into()))
+    }
+
+    /// Reads the files again when it is time. Files that can't be used leave the old ones in place.
+    fn refresh(&mut self, cx: &mut Cx<'_>) {
+        let every = self.settings.common.reload_interval;
+        let now = cx.now();
+        if every == 0 || now.0.saturating_sub(self.checked.0) < every {
+            return;
+        }
+        self.checked = now;
+        let read = Texts::read(cx, &self.settings.common, None).and_then(|texts| {
+            if texts == self.texts {
+                return Ok(None);
+            }
+            build(&self.settings, &texts, &self.alpn).map(|config| Some((texts, config)))
+        });
+        match read {
+            Ok(None) => {}
+            Ok(Some((texts, config))) => {
+                (self.texts, self.config) = (texts, config);
+                self.log.info("TLS certificates were loaded again", &[]);
+            }
+            Err(why) => {
+                self.log.warn("Cannot load TLS certificates again; the old ones stay", &[("error", Field::Str(&why))])
+            }
+        }
+    }
+}
+
+fn build(settings: &TlsClient, texts: &Texts, alpn: &[Vec<u8>]) -> Result<Arc<ClientConfig>, String> {
+    let failed = |e: String| format!("failed to load TLS config: {e}");
+    let common = &settings.common;
+    let provider = Arc::new(common.provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&common.versions())
+        .map_err(|e| failed(e.to_string()))?;
+    let builder = if settings.skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+    } else {
+        builder.with_root_certificates(material::roots(common, texts)?)
+    };
+    let mut config = match texts.identity(common)? {
+        Some(identity) => builder
+            .with_client_auth_cert(identity.chain, identity.key)
+            .map_err(|e| failed(format!("failed to load TLS cert and key: {e}")))?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = alpn.to_vec();
+    Ok(Arc::new(config))
+}
+
+/// `insecure_skip_verify`: any certificate will do, as long as its owner signs with it.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

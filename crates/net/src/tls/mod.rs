@@ -1,0 +1,19 @@
+//! TLS for every server and client: sections (`configtls`), certificates and their reload, and the stream.
+//!
+//! A [`TlsStream`] stands between a socket and a protocol machine and looks like the socket, so no machine knows of
+//! TLS. Files are read through the world when a server opens or a client starts, never while a configuration is
+//! checked, as in the Go collector.
+
+mod client;
+mod material;
+mod server;
+mod settings;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::ClientTls;
+pub use server::ServerTls;
+pub use settings::{ClientSection, TlsClient, TlsServer};
+pub use stream::TlsStream;

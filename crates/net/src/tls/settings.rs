@@ -1,0 +1,255 @@
+//! The `tls` sections of servers and clients. What rustls does not have is an error that lists what works.
+
+use otelcore_config::{Dur, Flavour, Section};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{CipherSuite, NamedGroup, SupportedCipherSuite, SupportedProtocolVersion, version};
+
+/// Where a certificate, key or authority comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Pem {
+    /// A path, read when it is needed.
+    File(String),
+    /// Written in the configuration.
+    Inline(String),
+}
+
+impl std::fmt::Debug for Pem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Inline(_) => f.write_str("Inline"),
+        }
+    }
+}
+
+/// The keys that servers and clients share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Common {
+    pub(crate) ca: Option<Pem>,
+    pub(crate) system_roots: bool,
+    pub(crate) cert: Option<Pem>,
+    pub(crate) key: Option<Pem>,
+    /// Lowest and highest version, as indices into [`VERSIONS`].
+    pub(crate) min: usize,
+    pub(crate) max: usize,
+    /// Suites of TLS 1.2; empty means all.
+    pub(crate) suites: Vec<CipherSuite>,
+    /// Groups; empty means all.
+    pub(crate) groups: Vec<NamedGroup>,
+    /// Nanoseconds after which files are looked at again; zero is never.
+    pub(crate) reload_interval: u64,
+}
+
+/// A server's `tls` section.
+#[derive(Clone, Debug)]
+pub struct TlsServer {
+    pub(crate) common: Common,
+    pub(crate) client_ca: Option<Pem>,
+    /// Read the clients' authority again when its file changes.
+    pub(crate) client_ca_reload: bool,
+}
+
+/// A client's `tls` section, for a connection that is TLS.
+#[derive(Clone, Debug)]
+pub struct TlsClient {
+    pub(crate) common: Common,
+    pub(crate) skip_verify: bool,
+    pub(crate) server_name: Option<String>,
+}
+
+/// What a client's `tls` section asks for.
+#[derive(Clone, Debug)]
+pub struct ClientSection {
+    /// The settings, if the connection is to be TLS.
+    pub tls: TlsClient,
+    /// `insecure: true`, without an authority that would overrule it.
+    pub insecure: bool,
+}
+
+/// Versions by index, with the names of the Go collector.
+pub(crate) const VERSIONS: [(&str, &SupportedProtocolVersion); 2] =
+    [("1.2", &version::TLS12), ("1.3", &version::TLS13)];
+
+/// Suites of TLS 1.2 by the names of the Go collector. Those of 1.3 are always on, as in Go.
+const SUITES: [(&str, CipherSuite); 8] = [
+    ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
+    ("TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
+    ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+    ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+    ("TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
+    ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+    // Go's older names of the two.
+    ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305", CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+    ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305", CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+];
+/// Names that Go takes and that change nothing.
+const SUITES_13: [&str; 3] = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
+
+/// Groups by the names of the Go collector.
+const GROUPS: [(&str, NamedGroup); 3] =
+    [("X25519", NamedGroup::X25519), ("P256", NamedGroup::secp256r1), ("P384", NamedGroup::secp384r1)];
+
+impl TlsServer {
+    /// Reads a server's `tls` key: `None` without one, or with a null one, as in the Go collector. Mistakes go into the
+    /// section's diagnostics.
+    pub fn parse(s: &mut Section<'_>) -> Option<Self> {
+        let mut tls = s.optional("tls", Flavour::None)?;
+        let common = Common::parse(&mut tls);
+        let client_ca = tls.opt_str("client_ca_file").filter(|p| !p.is_empty()).map(Pem::File);
+        let client_ca_reload = tls.bool("client_ca_file_reload", false);
+        if common.cert.is_none() && common.key.is_none() {
+            tls.error_here("TLS configuration must include both certificate and key for server connections")
+                .hint("write `cert_file:` and `key_file:`, or leave `tls` out to serve in plaintext");
+        }
+        tls.finish();
+        Some(Self { common, client_ca, client_ca_reload })
+    }
+}
+
+impl ClientSection {
+    /// Reads a client's `tls` section. Mistakes go into its diagnostics.
+    pub fn parse(mut tls: Section<'_>) -> Self {
+        let common = Common::parse(&mut tls);
+        let insecure = tls.bool("insecure", false);
+        let skip_verify = tls.bool("insecure_skip_verify", false);
+        let server_name = tls.str("server_name_override", "");
+        tls.finish();
+        let insecure = insecure && common.ca.is_none();
+        let server_name = Some(server_name).filter(|n| !n.is_empty());
+        Self { tls: TlsClient { common, skip_verify, server_name }, insecure }
+    }
+}
+
+impl ClientSection {
+    /// Takes an old spelling: a key of this section beside `endpoint`.
+    pub(crate) fn take_old(&mut self, s: &mut Section<'_>, key: &str) {
+        let file = |s: &mut Section<'_>| s.opt_str(key).filter(|p| !p.is_empty()).map(Pem::File);
+        let common = &mut self.tls.common;
+        match key {
+            "insecure" => self.insecure |= s.bool(key, false) && common.ca.is_none(),
+            "insecure_skip_verify" => self.tls.skip_verify |= s.bool(key, false),
+            "ca_file" => common.ca = common.ca.take().or_else(|| file(s)),
+            "cert_file" => common.cert = common.cert.take().or_else(|| file(s)),
+            "key_file" => common.key = common.key.take().or_else(|| file(s)),
+            _ => {
+                let name = s.opt_str(key).filter(|n| !n.is_empty());
+                self.tls.server_name = self.tls.server_name.take().or(name);
+            }
+        }
+        self.insecure &= common.ca.is_none();
+    }
+}
+
+/// One of a path and a text.
+fn pem(s: &mut Section<'_>, file: &str, inline: &str, both: &str) -> Option<Pem> {
+    let path = s.opt_str(file).filter(|p| !p.is_empty());
+    let text = Some(s.opaque(inline, "")).filter(|t| !t.is_empty());
+    match (path, text) {
+        (Some(_), Some(_)) => {
+            s.error(inline, both);
+            None
+        }
+        (Some(path), None) => Some(Pem::File(path)),
+        (None, text) => text.map(Pem::Inline),
+    }
+}
+
+impl Common {
+    fn parse(s: &mut Section<'_>) -> Self {
+        let ca = pem(s, "ca_file", "ca_pem", "provide either a CA file or the PEM-encoded string, but not both");
+        let cert = pem(s, "cert_file", "cert_pem", "provide either certificate file or PEM, but not both");
+        let key = pem(s, "key_file", "key_pem", "provide either key file or PEM, but not both");
+        let twice = (s.has("cert_file") && s.has("cert_pem")) || (s.has("key_file") && s.has("key_pem"));
+        if cert.is_some() != key.is_some() && !twice {
+            s.error_here(
+                "TLS configuration must include both certificate and key (CertFile/CertPem and KeyFile/KeyPem)",
+            )
+            .hint(if cert.is_some() { "write `key_file:` too" } else { "write `cert_file:` too" });
+        }
+        let system_roots = s.bool("include_system_ca_certs_pool", false);
+        let min = tls_version(s, "min_version", 0);
+        let max = tls_version(s, "max_version", VERSIONS.len() - 1);
+        if min > max {
+            s.error("min_version", "invalid TLS configuration: min_version cannot be greater than max_version");
+        }
+        if s.bool("include_insecure_cipher_suites", false) {
+            s.warn("include_insecure_cipher_suites", "there are no insecure cipher suites to include")
+                .hint("leave it out");
+        }
+        let suites = suites(s);
+        let groups = groups(s);
+        let reload_interval = s.duration("reload_interval", Dur::ZERO);
+        if reload_interval.is_negative() {
+            s.error("reload_interval", "'reload_interval' must be non-negative");
+        }
+        s.unsupported("tpm", "keys in a TPM can't be used; write `key_file` or `key_pem`");
+        let reload_interval = reload_interval.nanos();
+        Self { ca, system_roots, cert, key, min, max, suites, groups, reload_interval }
+    }
+
+    /// The algorithms that it allows.
+    pub(crate) fn provider(&self) -> CryptoProvider {
+        let mut provider = rustls::crypto::ring::default_provider();
+        if !self.suites.is_empty() {
+            provider.cipher_suites.retain(|suite| {
+                matches!(suite, SupportedCipherSuite::Tls13(_)) || self.suites.contains(&suite.suite())
+            });
+        }
+        if !self.groups.is_empty() {
+            let all = std::mem::take(&mut provider.kx_groups);
+            let named = |group: &NamedGroup| all.iter().copied().find(|g: &&dyn SupportedKxGroup| g.name() == *group);
+            provider.kx_groups = self.groups.iter().filter_map(named).collect();
+        }
+        provider
+    }
+
+    pub(crate) fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
+        VERSIONS.iter().skip(self.min).take(self.max + 1 - self.min.min(self.max)).map(|(_, v)| *v).collect()
+    }
+}
+
+fn tls_version(s: &mut Section<'_>, key: &str, default: usize) -> usize {
+    let written = s.str(key, "");
+    match VERSIONS.iter().position(|(name, _)| *name == written) {
+        Some(at) => at,
+        None if written.is_empty() => default,
+        None if matches!(written.as_str(), "1.0" | "1.1") => {
+            s.error(key, format!("TLS {written} is not supported: RFC 8996 forbids it"))
+                .hint("write \"1.2\" or \"1.3\"");
+            default
+        }
+        None => {
+            s.error(key, format!("invalid TLS {key}: unsupported TLS version: \"{written}\""))
+                .hint("write \"1.2\" or \"1.3\"");
+            default
+        }
+    }
+}
+
+fn suites(s: &mut Section<'_>) -> Vec<CipherSuite> {
+    let mut found = Vec::new();
+    for name in s.str_list("cipher_suites", &[]) {
+        if let Some((_, suite)) = SUITES.iter().find(|(known, _)| *known == name) {
+            found.push(*suite);
+        } else if !SUITES_13.contains(&name.as_str()) {
+            let known: Vec<_> = SUITES.iter().take(6).map(|(name, _)| *name).collect();
+            s.error("cipher_suites", format!("invalid TLS cipher suite: \"{name}\""))
+                .hint(format!("what works is {}", known.join(", ")));
+        }
+    }
+    found
+}
+
+fn groups(s: &mut Section<'_>) -> Vec<NamedGroup> {
+    let mut found = Vec::new();
+    for name in s.str_list("curve_preferences", &[]) {
+        match GROUPS.iter().find(|(known, _)| *known == name) {
+            Some((_, group)) => found.push(*group),
+            None => {
+                s.error("curve_preferences", format!("invalid curve type: {name}"))
+                    .hint("what works is X25519, P256 and P384");
+            }
+        }
+    }
+    found
+}

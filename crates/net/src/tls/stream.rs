@@ -1,0 +1,178 @@
+//! A TLS connection that looks like the socket below it.
+//!
+//! It never blocks and never runs ahead: while ciphertext waits for the socket no more plaintext is taken, and `flush`
+//! says `WouldBlock` as long as some waits. Whoever uses it calls `read` or `flush` after each readiness event; that is
+//! what drives the handshake too.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+
+use otelcore_pipeline::Stream;
+use rustls::Connection;
+
+/// Plaintext and ciphertext that may wait in rustls.
+const BUFFER: usize = 128 << 10;
+
+/// TLS over a connection.
+pub struct TlsStream {
+    io: Box<dyn Stream>,
+    tls: Box<Connection>,
+    /// Half-close the connection below once the last word is out.
+    shut: Shut,
+    trouble: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shut {
+    Open,
+    Wanted,
+    Done,
+}
+
+impl std::fmt::Debug for TlsStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsStream").field("peer", &self.io.peer()).finish_non_exhaustive()
+    }
+}
+
+impl TlsStream {
+    pub(super) fn new(io: Box<dyn Stream>, mut tls: Connection) -> Self {
+        tls.set_buffer_limit(Some(BUFFER));
+        Self { io, tls: Box::new(tls), shut: Shut::Open, trouble: None }
+    }
+
+    /// Goes on with the handshake. True when it is done.
+    ///
+    /// # Errors
+    /// What the peer or the network did, with [`Stream::trouble`] in words.
+    pub fn handshake(&mut self) -> io::Result<bool> {
+        match self.push() {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
+            _ => {}
+        }
+        while self.tls.is_handshaking() {
+            if !self.pull()? {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(true)
+    }
+
+    /// The protocol that both sides chose, once the handshake is done.
+    #[must_use]
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.tls.alpn_protocol()
+    }
+
+    /// Writes ciphertext until there is none, or the socket takes no more.
+    fn push(&mut self) -> io::Result<()> {
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut self.io) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if self.shut == Shut::Wanted {
+            self.shut = Shut::Done;
+            self.io.shut_write();
+        }
+        Ok(())
+    }
+
+    /// Reads one piece of ciphertext. False at the end of the stream.
+    fn pull(&mut self) -> io::Result<bool> {
+        let n = loop {
+            match self.tls.read_tls(&mut self.io) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                other => break other?,
+            }
+        };
+        let processed = self.tls.process_new_packets();
+        // Handshake messages and alerts go out at once; what the socket does not take goes with the next turn.
+        let pushed = self.push();
+        if let Err(e) = processed {
+            let text = format!("tls: {e}");
+            self.trouble.get_or_insert_with(|| text.clone());
+            return Err(io::Error::new(ErrorKind::InvalidData, text));
+        }
+        match pushed {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
+            _ => Ok(n > 0),
+        }
+    }
+
+    /// Takes plaintext with `put`, unless ciphertext still waits.
+    fn put(&mut self, put: impl FnOnce(&mut Connection) -> io::Result<usize>) -> io::Result<usize> {
+        self.push()?;
+        let n = put(&mut self.tls)?;
+        if n == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        match self.push() {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
+            _ => Ok(n),
+        }
+    }
+}
+
+impl Read for TlsStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self.push() {
+            Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
+            _ => {}
+        }
+        loop {
+            match self.tls.reader().read(buf) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                // A peer that leaves without a word: what it sent must show by itself whether it is whole.
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof && !self.tls.is_handshaking() => return Ok(0),
+                other => return other,
+            }
+            if !self.pull()? && self.tls.is_handshaking() {
+                self.trouble
+                    .get_or_insert_with(|| "tls: the peer closed the connection during the handshake".to_owned());
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+impl Write for TlsStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        self.put(|tls| tls.writer().write(buf))
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if bufs.iter().all(|b| b.is_empty()) {
+            return Ok(0);
+        }
+        self.put(|tls| tls.writer().write_vectored(bufs))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.push()
+    }
+}
+
+impl Stream for TlsStream {
+    fn peer(&self) -> String {
+        self.io.peer()
+    }
+
+    fn shut_write(&mut self) {
+        if self.shut == Shut::Open {
+            self.shut = Shut::Wanted;
+            self.tls.send_close_notify();
+            // What fails here fails again, with somebody to hear it, at the next read.
+            let _ = self.push();
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone().or_else(|| self.io.trouble())
+    }
+}

@@ -1,0 +1,83 @@
+//! Authentication: what extensions offer to servers and clients.
+//!
+//! A server asks with the header fields of a request, before it reads the body; a client asks for the fields to send
+//! along. Never knows gRPC from HTTP, and never puts a secret into a message.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use otelcore_config::ComponentId;
+
+use crate::{Cx, Extension, StartError};
+
+/// Decides who may send.
+pub trait ServerAuth {
+    /// `header` gives the first value of a request's header field, by its name in lower case.
+    ///
+    /// # Errors
+    /// What the client is told: UNAUTHENTICATED, or 401.
+    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Result<(), String>;
+}
+
+/// Says who is sending.
+pub trait ClientAuth {
+    /// The header fields of the next request, names in lower case.
+    ///
+    /// # Errors
+    /// Why there are none now.
+    fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String>;
+}
+
+#[derive(Clone, Default)]
+struct Offer {
+    server: Option<Rc<dyn ServerAuth>>,
+    client: Option<Rc<dyn ClientAuth>>,
+}
+
+/// The authenticators of a collector, by the ids of their extensions.
+#[derive(Clone, Default)]
+pub struct Authenticators(BTreeMap<ComponentId, Offer>);
+
+impl std::fmt::Debug for Authenticators {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Authenticators {
+    /// Takes in what an extension offers; one that is no authenticator counts too, for the message.
+    pub fn add(&mut self, id: &ComponentId, extension: &dyn Extension) {
+        self.0.insert(id.clone(), Offer { server: extension.server_auth(), client: extension.client_auth() });
+    }
+
+    /// The authenticator that a server's `auth` names.
+    ///
+    /// # Errors
+    /// Where there is none, in the Go collector's words.
+    pub fn server(&self, id: &ComponentId) -> Result<Rc<dyn ServerAuth>, StartError> {
+        self.find(id)?.server.clone().ok_or_else(|| wrong(id, "server"))
+    }
+
+    /// The authenticator that a client's `auth` names.
+    ///
+    /// # Errors
+    /// Where there is none, in the Go collector's words.
+    pub fn client(&self, id: &ComponentId) -> Result<Rc<dyn ClientAuth>, StartError> {
+        self.find(id)?.client.clone().ok_or_else(|| wrong(id, "client"))
+    }
+
+    fn find(&self, id: &ComponentId) -> Result<&Offer, StartError> {
+        self.0.get(id).ok_or_else(|| {
+            StartError(format!(
+                "failed to resolve authenticator \"{id}\": authenticator not found; configure it under `extensions:` and name it in `service::extensions`"
+            ))
+        })
+    }
+}
+
+fn wrong(id: &ComponentId, side: &str) -> StartError {
+    StartError(format!(
+        "failed to resolve authenticator \"{id}\": requested authenticator is not a {side} authenticator"
+    ))
+}
