@@ -279,13 +279,35 @@ fn gzip_goes_both_ways_and_the_permit_grows_with_the_message() {
 }
 
 #[test]
-fn a_compressed_message_is_bounded_while_it_is_inflated() {
+fn zstd_and_snappy_go_both_ways_and_others_are_not_installed() {
     let mut p = Pair::ready();
-    p.start_with(Coding::Gzip, vec![Bytes::from(vec![0; 5 << 20])], &[], None);
+    let plain = Bytes::from("span ".repeat(20_000));
+    for coding in [Coding::Zstd, Coding::Snappy] {
+        p.start_with(coding.clone(), vec![plain.slice(..500), plain.slice(500..)], &[], None);
+        p.run();
+        assert_eq!((&p.calls[0].message, &p.calls[0].head.encoding), (&plain, &coding));
+        let framed = crate::Workspace::new().compress(&coding.in_grpc(), [&plain[..500], &plain[500..]]);
+        assert_eq!(p.calls[0].wire_len as usize, framed.len(), "what gRPC calls {}", coding.name());
+        p.echo();
+        assert_eq!(p.one_done().unwrap(), plain);
+    }
+    p.start_with(Coding::Lz4, vec![plain], &[], None);
     p.run();
     let status = p.one_error();
-    assert_eq!(status.code, Code::ResourceExhausted);
-    assert_eq!(status.message, "grpc: received message after decompression larger than max 4194304");
+    assert_eq!(status.code, Code::Unimplemented);
+    assert_eq!(status.message, "grpc: Decompressor is not installed for grpc-encoding \"lz4\"");
+}
+
+#[test]
+fn a_compressed_message_is_bounded_while_it_is_inflated() {
+    let mut p = Pair::ready();
+    for coding in [Coding::Gzip, Coding::Zstd, Coding::Snappy] {
+        p.start_with(coding, vec![Bytes::from(vec![0; 5 << 20])], &[], None);
+        p.run();
+        let status = p.one_error();
+        assert_eq!(status.code, Code::ResourceExhausted);
+        assert_eq!(status.message, "grpc: received message after decompression larger than max 4194304");
+    }
     p.gate.budget = Some(100_000);
     p.start_with(Coding::Gzip, vec![Bytes::from(vec![0; 1 << 20])], &[], None);
     p.run();

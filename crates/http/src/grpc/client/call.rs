@@ -171,7 +171,7 @@ impl Pending {
         }
         let limit = u64::from(cfg.max_recv_message);
         cfg.workspace.decompress(&self.coding, message, limit, |_| Ok::<(), ()>(())).map_err(|e| match e {
-            InflateError::TooLarge(max) => {
+            InflateError::TooLarge(max) | InflateError::BlockTooLarge(max) => {
                 Status::resource_exhausted(format!("grpc: received message after decompression larger than max {max}"))
             }
             other => Status::internal(format!("grpc: failed to decompress the received message: {other}")),

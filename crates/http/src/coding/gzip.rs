@@ -1,0 +1,337 @@
+//! Gzip (RFC 1952), in and out: the wrapping is read and written here, the deflate stream by zlib-rs.
+//!
+//! The checksum is taken over the finished output in one go, by the fastest implementation there is; the sizes of
+//! wrappings never count for more than the body can hold. Zlib's wrapping is in `zlib`, over the same states.
+
+use std::fmt;
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status as Progress};
+
+use super::{InflateError, fit, make_room};
+
+/// The level that Go's `compress/flate` has under this number, in zlib's numbers.
+pub(super) fn level(level: Option<i32>) -> u32 {
+    match level {
+        None | Some(-1 | 0) => Deflater::DEFAULT_LEVEL,
+        Some(n) => u32::try_from(n).unwrap_or(1).min(9),
+    }
+}
+
+/// Reusable inflate state (about 48 KiB once used).
+pub struct Inflater {
+    raw: Option<Decompress>,
+}
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inflater").field("warm", &self.raw.is_some()).finish()
+    }
+}
+
+impl Inflater {
+    /// An empty state; memory is taken at first use.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { raw: None }
+    }
+
+    /// Inflates a whole gzip body of one or more members into `out`, which ends at most `limit` bytes long. Before
+    /// `out` grows, `grow` is asked whether that many bytes may be held.
+    ///
+    /// # Errors
+    /// See [`InflateError`]; `out` then holds a part of the body.
+    pub fn gunzip<E>(
+        &mut self,
+        body: &[u8],
+        limit: u64,
+        out: &mut Vec<u8>,
+        mut grow: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<(), InflateError<E>> {
+        let mut rest = body;
+        loop {
+            rest = gzip_header(rest)?;
+            rest = self.member(body.len(), rest, limit, out, &mut grow)?;
+            // Go's reader goes on with the next member if there is one, and calls anything else a bad header.
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn member<'a, E>(
+        &mut self,
+        whole: usize,
+        input: &'a [u8],
+        limit: u64,
+        out: &mut Vec<u8>,
+        grow: &mut impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<&'a [u8], InflateError<E>> {
+        let start = out.len();
+        // The trailer's promise, bounded by what such an input usually becomes.
+        let promised = input.last_chunk().map_or(0, |tail| u32::from_le_bytes(*tail));
+        let promised = usize::try_from(promised).unwrap_or(0).min(input.len().saturating_mul(16));
+        let rest = self.stream(false, whole, input, promised, limit, out, grow)?;
+        let Some((trailer, after)) = rest.split_at_checked(8) else { return Err(InflateError::UnexpectedEof) };
+        let made = out.get(start..).unwrap_or_default();
+        let mut want = [0; 8];
+        want[..4].copy_from_slice(&crc32fast::hash(made).to_le_bytes());
+        want[4..].copy_from_slice(&(made.len() as u32).to_le_bytes()); // RFC 1952: the length modulo 2^32
+        if trailer == want { Ok(after) } else { Err(InflateError::Checksum) }
+    }
+
+    /// Inflates one deflate stream, bare or in a zlib wrapping, and returns what follows it.
+    #[expect(clippy::too_many_arguments, reason = "private, and each of them is looked at in the loop")]
+    pub(super) fn stream<'a, E>(
+        &mut self,
+        zlib: bool,
+        whole: usize,
+        input: &'a [u8],
+        promised: usize,
+        limit: u64,
+        out: &mut Vec<u8>,
+        grow: &mut impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<&'a [u8], InflateError<E>> {
+        let raw = self.raw.get_or_insert_with(|| Decompress::new(zlib));
+        raw.reset(zlib);
+        let mut rest = input;
+        loop {
+            let want = if out.is_empty() { promised } else { out.len().saturating_mul(2) };
+            if out.len() == out.capacity() && !make_room(out, want, limit, grow)? {
+                // Full to the limit: the stream may still end here, but not produce another byte.
+                let mut probe = [0];
+                let (before_in, before_out) = (raw.total_in(), raw.total_out());
+                let progress = raw
+                    .decompress(rest, &mut probe, FlushDecompress::None)
+                    .map_err(|e| broken(&e, whole - rest.len()))?;
+                if raw.total_out() > before_out {
+                    return Err(InflateError::TooLarge(limit));
+                }
+                let read = usize::try_from(raw.total_in() - before_in).unwrap_or(usize::MAX);
+                rest = rest.get(read..).unwrap_or_default();
+                match progress {
+                    Progress::StreamEnd => return Ok(rest),
+                    _ if read == 0 => return Err(InflateError::UnexpectedEof),
+                    _ => continue,
+                }
+            }
+            let (before_in, before_out) = (raw.total_in(), out.len());
+            let progress =
+                raw.decompress_vec(rest, out, FlushDecompress::None).map_err(|e| broken(&e, whole - rest.len()))?;
+            let read = usize::try_from(raw.total_in() - before_in).unwrap_or(usize::MAX);
+            rest = rest.get(read..).unwrap_or_default();
+            if progress == Progress::StreamEnd {
+                return Ok(rest);
+            }
+            if read == 0 && out.len() == before_out && out.len() < out.capacity() {
+                return Err(InflateError::UnexpectedEof);
+            }
+        }
+    }
+}
+
+/// The text is zlib's own for a wrong Adler-32, the only one of its errors that is not about the deflate stream.
+fn broken<E>(error: &flate2::DecompressError, offset: usize) -> InflateError<E> {
+    match error.message() {
+        Some("incorrect data check") => InflateError::Broken("zlib", "invalid checksum"),
+        _ => InflateError::Corrupt(offset as u64),
+    }
+}
+
+/// Skips a member's header (RFC 1952, 2.3).
+fn gzip_header<E>(input: &[u8]) -> Result<&[u8], InflateError<E>> {
+    let eof = InflateError::UnexpectedEof;
+    let Some((head, mut rest)) = input.split_at_checked(10) else {
+        // Fewer than ten bytes that are no prefix of a header are no gzip at all.
+        let magic = [0x1f, 0x8b, 8];
+        return Err(if input.iter().zip(magic).all(|(a, b)| *a == b) { eof } else { InflateError::Header });
+    };
+    let &[0x1f, 0x8b, 8, flags, ..] = head else { return Err(InflateError::Header) };
+    if flags & 4 != 0 {
+        let Some((&[a, b], after)) = rest.split_first_chunk() else { return Err(eof) };
+        let Some((_, after)) = after.split_at_checked(usize::from(u16::from_le_bytes([a, b]))) else {
+            return Err(eof);
+        };
+        rest = after;
+    }
+    for flag in [8, 16] {
+        if flags & flag != 0 {
+            let Some(end) = rest.iter().position(|b| *b == 0) else { return Err(eof) };
+            rest = rest.get(end + 1..).unwrap_or_default();
+        }
+    }
+    if flags & 2 != 0 {
+        let Some((given, after)) = rest.split_first_chunk::<2>() else { return Err(eof) };
+        let crc = crc32fast::hash(input.get(..input.len() - rest.len()).unwrap_or_default());
+        if (crc & 0xffff) as u16 != u16::from_le_bytes(*given) {
+            return Err(InflateError::Header);
+        }
+        rest = after;
+    }
+    Ok(rest)
+}
+
+/// Reusable deflate state (about 270 KiB once used, for each of gzip and zlib).
+#[derive(Default)]
+pub struct Deflater {
+    bare: Option<(u32, Compress)>,
+    pub(super) wrapped: Option<(u32, Compress)>,
+}
+
+impl fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deflater").field("warm", &(self.bare.is_some() || self.wrapped.is_some())).finish()
+    }
+}
+
+impl Deflater {
+    /// The level Go's `gzip.DefaultCompression` stands for.
+    pub const DEFAULT_LEVEL: u32 = 6;
+
+    /// An empty state; memory is taken at first use.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Compresses the parts of a rope, in order, into one gzip member. `level` is 0 to 9.
+    pub fn gzip<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>, level: u32) -> Bytes {
+        let raw = ready(&mut self.bare, level, false);
+        let mut out = Vec::with_capacity(4096);
+        out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+        let mut crc = crc32fast::Hasher::new();
+        let mut length = 0_u32; // RFC 1952: modulo 2^32
+        for part in parts {
+            crc.update(part);
+            length = length.wrapping_add(part.len() as u32);
+            deflate(raw, part, &mut out, FlushCompress::None);
+        }
+        deflate(raw, &[], &mut out, FlushCompress::Finish);
+        out.extend_from_slice(&crc.finalize().to_le_bytes());
+        out.extend_from_slice(&length.to_le_bytes());
+        fit(out)
+    }
+}
+
+/// A state at this level, at the beginning of a stream.
+pub(super) fn ready(slot: &mut Option<(u32, Compress)>, level: u32, zlib: bool) -> &mut Compress {
+    let level = level.min(9);
+    if slot.as_ref().is_some_and(|(l, _)| *l != level) {
+        *slot = None;
+    }
+    let (_, raw) = slot.get_or_insert_with(|| (level, Compress::new(Compression::new(level), zlib)));
+    raw.reset();
+    raw
+}
+
+pub(super) fn deflate(raw: &mut Compress, mut part: &[u8], out: &mut Vec<u8>, flush: FlushCompress) {
+    let finishing = matches!(flush, FlushCompress::Finish);
+    while finishing || !part.is_empty() {
+        out.reserve(4096.max(out.len() / 2));
+        let before = raw.total_in();
+        let progress = raw.compress_vec(part, out, flush);
+        let read = usize::try_from(raw.total_in() - before).unwrap_or(usize::MAX);
+        part = part.get(read..).unwrap_or_default();
+        if !matches!(progress, Ok(Progress::Ok | Progress::BufError)) {
+            break; // the end of the stream; deflate itself cannot fail
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    fn gunzip(body: &[u8], limit: u64) -> Result<Vec<u8>, InflateError<Infallible>> {
+        let mut out = Vec::new();
+        Inflater::new().gunzip(body, limit, &mut out, |_| Ok(()))?;
+        Ok(out)
+    }
+
+    fn noise(n: usize) -> Vec<u8> {
+        (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 & 0x3f).collect()
+    }
+
+    #[test]
+    fn what_is_deflated_in_parts_inflates_to_the_whole() {
+        let mut deflater = Deflater::new();
+        for n in [0, 1, 255, 4096, 300_000] {
+            let plain = noise(n);
+            let parts = plain.chunks(1000.max(n / 7));
+            for level in [1, 6, 9] {
+                let packed = deflater.gzip(parts.clone(), level);
+                assert_eq!(gunzip(&packed, n as u64).unwrap(), plain, "{n} bytes at level {level}");
+            }
+        }
+    }
+
+    #[test]
+    fn members_in_a_row_are_one_body() {
+        let mut d = Deflater::new();
+        let both = [d.gzip([&b"hello "[..]], 6), d.gzip([&b"world"[..]], 6)].concat();
+        assert_eq!(gunzip(&both, 100).unwrap(), b"hello world");
+        let tail = [&both[..], b"junk"].concat();
+        assert_eq!(gunzip(&tail, 100), Err(InflateError::Header));
+    }
+
+    #[test]
+    fn a_bomb_is_refused_at_the_limit_and_before_room_is_made() {
+        let bomb = Deflater::new().gzip(std::iter::repeat_n(&[0_u8; 1 << 16][..], 1024), 9);
+        let mut out = Vec::new();
+        let mut asked = 0;
+        let refused = Inflater::new().gunzip(&bomb, 1 << 20, &mut out, |to| {
+            asked = to;
+            Ok::<_, Infallible>(())
+        });
+        assert_eq!(refused, Err(InflateError::TooLarge(1 << 20)));
+        assert!(asked <= 1 << 20 && out.capacity() <= 1 << 20, "asked {asked}, holds {}", out.capacity());
+        let mut out = Vec::new();
+        let refused = Inflater::new().gunzip(&bomb, 1 << 30, &mut out, |to| if to > 5000 { Err(()) } else { Ok(()) });
+        assert_eq!(refused, Err(InflateError::Refused(())));
+        assert!(out.capacity() <= 5000);
+    }
+
+    #[test]
+    fn exactly_the_limit_is_allowed_and_one_more_is_not() {
+        let packed = Deflater::new().gzip([&[7_u8; 5000][..]], 6);
+        assert!(gunzip(&packed, 5000).is_ok());
+        assert_eq!(gunzip(&packed, 4999), Err(InflateError::TooLarge(4999)));
+    }
+
+    #[test]
+    fn broken_bodies_are_named_as_go_names_them() {
+        let packed = Deflater::new().gzip([&noise(3000)[..]], 6).to_vec();
+        assert_eq!(gunzip(b"not gzip at all", 100).unwrap_err().to_string(), "gzip: invalid header");
+        assert_eq!(gunzip(b"", 100).unwrap_err().to_string(), "unexpected EOF");
+        for cut in 0..packed.len() {
+            assert_eq!(gunzip(&packed[..cut], 10_000), Err(InflateError::UnexpectedEof), "cut at {cut}");
+        }
+        let mut wrong = packed.clone();
+        let at = wrong.len() - 6;
+        wrong[at] ^= 1;
+        assert_eq!(gunzip(&wrong, 10_000).unwrap_err().to_string(), "gzip: invalid checksum");
+        let mut wrong = packed;
+        wrong[10] = 0x07; // a reserved block type
+        assert!(matches!(gunzip(&wrong, 10_000), Err(InflateError::Corrupt(_))));
+    }
+
+    #[test]
+    fn optional_header_fields_are_skipped_and_their_checksum_holds() {
+        let plain = Deflater::new().gzip([&b"x"[..]], 6).to_vec();
+        let mut head = vec![0x1f, 0x8b, 8, 4 | 8 | 16 | 2, 0, 0, 0, 0, 0, 255, 3, 0, 1, 2, 3];
+        head.extend_from_slice(b"name\0comment\0");
+        head.extend_from_slice(&(crc32fast::hash(&head) as u16).to_le_bytes());
+        let packed = [&head[..], &plain[10..]].concat();
+        assert_eq!(gunzip(&packed, 10).unwrap(), b"x");
+        let mut wrong = packed;
+        wrong[12] ^= 1;
+        assert_eq!(gunzip(&wrong, 10), Err(InflateError::Header));
+    }
+}

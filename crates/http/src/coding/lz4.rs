@@ -1,0 +1,250 @@
+//! LZ4's frame format around the blocks of `lz4_flex`.
+//!
+//! The frames are read here, because a reader that trusts their headers makes room for the longest block there may be
+//! and takes a cut between two blocks for the end. A first look at the lengths of the sequences gives the length of
+//! the content: the limit is checked and room made once, before anything is decoded. Checksums and the content size
+//! are checked; frames follow one another, skippable ones are skipped. Dictionaries and legacy frames are refused.
+
+use std::hash::Hasher;
+
+use lz4_flex::block::{
+    CompressTable, compress_into_with_table, decompress_into, decompress_into_with_dict, get_maximum_output_size,
+};
+use twox_hash::XxHash32;
+
+use super::{InflateError, blocks, make_room_for};
+
+const MAGIC: u32 = 0x184d_2204;
+/// How far back a sequence can reach.
+const WINDOW: usize = 64 << 10;
+/// Set in a block's length when it is stored as it is.
+const STORED: u32 = 1 << 31;
+
+fn broken<E>(what: &'static str) -> InflateError<E> {
+    InflateError::Broken("lz4", what)
+}
+
+const SHORT: &str = "invalid source or destination buffer too short";
+const DESCRIPTOR: &str = "invalid or unsupported frame descriptor";
+
+/// What a frame consists of.
+enum Part<'a> {
+    Begin,
+    Block {
+        data: &'a [u8],
+        stored: bool,
+        /// May refer to blocks before it.
+        linked: bool,
+        /// Length of the content.
+        len: usize,
+        checksum: Option<u32>,
+    },
+    End {
+        size: Option<u64>,
+        checksum: Option<u32>,
+    },
+}
+
+pub(super) fn decompress<E>(
+    body: &[u8],
+    limit: u64,
+    out: &mut Vec<u8>,
+    grow: &mut impl FnMut(u64) -> Result<(), E>,
+) -> Result<(), InflateError<E>> {
+    let mut total = 0;
+    each_part(body, |part| {
+        if let Part::Block { len, .. } = part {
+            total += len as u64;
+        }
+        if total > limit { Err(InflateError::TooLarge(limit)) } else { Ok(()) }
+    })?;
+    make_room_for(out, total, grow)?;
+    let mut begin = 0;
+    each_part(body, |part| {
+        let at = out.len();
+        match part {
+            Part::Begin => begin = at,
+            Part::Block { data, checksum, .. } if checksum.is_some_and(|sum| sum != XxHash32::oneshot(0, data)) => {
+                return Err(broken("invalid block checksum"));
+            }
+            Part::Block { data, stored: true, .. } => out.extend_from_slice(data),
+            Part::Block { data, linked, len, .. } => {
+                out.resize(at + len, 0);
+                let (before, room) = out.split_at_mut(at);
+                let before = before.get(begin.max(at.saturating_sub(WINDOW))..).unwrap_or_default();
+                let made =
+                    if linked { decompress_into_with_dict(data, room, before) } else { decompress_into(data, room) };
+                if !made.is_ok_and(|made| made == len) {
+                    return Err(broken(SHORT));
+                }
+            }
+            Part::End { size, checksum } => {
+                let frame = out.get(begin..).unwrap_or_default();
+                if size.is_some_and(|size| size != frame.len() as u64) {
+                    return Err(broken("content size mismatch"));
+                }
+                if checksum.is_some_and(|sum| sum != XxHash32::oneshot(0, frame)) {
+                    return Err(broken("invalid frame checksum"));
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Bytes taken from the front; each is EOF when they run out.
+struct Input<'a>(&'a [u8]);
+
+impl<'a> Input<'a> {
+    fn take<E>(&mut self, n: usize) -> Result<&'a [u8], InflateError<E>> {
+        let (head, tail) = self.0.split_at_checked(n).ok_or(InflateError::UnexpectedEof)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize, E>(&mut self) -> Result<[u8; N], InflateError<E>> {
+        let (head, tail) = self.0.split_first_chunk().ok_or(InflateError::UnexpectedEof)?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn u32<E>(&mut self) -> Result<u32, InflateError<E>> {
+        self.array().map(u32::from_le_bytes)
+    }
+}
+
+fn each_part<'a, E>(
+    body: &'a [u8],
+    mut each: impl FnMut(Part<'a>) -> Result<(), InflateError<E>>,
+) -> Result<(), InflateError<E>> {
+    let mut input = Input(body);
+    while !input.0.is_empty() {
+        match input.u32()? {
+            MAGIC => each_block(&mut input, &mut each)?,
+            0x184d_2a50..=0x184d_2a5f => {
+                let len = input.u32()?;
+                input.take(usize::try_from(len).unwrap_or(usize::MAX))?;
+            }
+            _ => return Err(broken("bad magic number")),
+        }
+    }
+    Ok(())
+}
+
+fn each_block<'a, E>(
+    input: &mut Input<'a>,
+    each: &mut impl FnMut(Part<'a>) -> Result<(), InflateError<E>>,
+) -> Result<(), InflateError<E>> {
+    let whole = input.0;
+    let [flags, sizes] = input.array()?;
+    // Version 1, no reserved bits, no dictionary.
+    if flags & 0b1100_0011 != 0b0100_0000 || sizes & 0b1000_1111 != 0 {
+        return Err(broken(DESCRIPTOR));
+    }
+    let max: u32 = match sizes >> 4 {
+        4 => 64 << 10,
+        5 => 256 << 10,
+        6 => 1 << 20,
+        7 => 4 << 20,
+        _ => return Err(broken(DESCRIPTOR)),
+    };
+    let size = if flags & 8 != 0 { Some(u64::from_le_bytes(input.array()?)) } else { None };
+    let described = whole.get(..whole.len() - input.0.len()).unwrap_or_default();
+    let [check] = input.array()?;
+    if XxHash32::oneshot(0, described).to_le_bytes()[1] != check {
+        return Err(broken("invalid header checksum"));
+    }
+    each(Part::Begin)?;
+    let linked = flags & 0x20 == 0;
+    loop {
+        let head = input.u32()?;
+        if head == 0 {
+            break;
+        }
+        let (stored, packed) = (head & STORED != 0, head & !STORED);
+        if packed > max {
+            return Err(broken(SHORT));
+        }
+        let data = input.take(usize::try_from(packed).unwrap_or(usize::MAX))?;
+        let checksum = if flags & 0x10 != 0 { Some(input.u32()?) } else { None };
+        let len = if stored { Some(data.len()) } else { block_len(data) };
+        let len = len.filter(|len| *len as u64 <= u64::from(max)).ok_or_else(|| broken(SHORT))?;
+        each(Part::Block { data, stored, linked, len, checksum })?;
+    }
+    let checksum = if flags & 4 != 0 { Some(input.u32()?) } else { None };
+    each(Part::End { size, checksum })
+}
+
+/// The length of a block's content: the lengths of its sequences, without looking at what is in them.
+fn block_len(block: &[u8]) -> Option<usize> {
+    let mut rest = block;
+    let mut total = 0_usize;
+    loop {
+        let (token, after) = rest.split_first()?;
+        rest = after;
+        let literals = length(usize::from(token >> 4), &mut rest)?;
+        (_, rest) = rest.split_at_checked(literals)?;
+        total += literals;
+        // The last sequence has literals only.
+        if rest.is_empty() {
+            return Some(total);
+        }
+        (_, rest) = rest.split_at_checked(2)?;
+        total += length(usize::from(token & 15), &mut rest)? + 4;
+    }
+}
+
+/// A length of 15 goes on in bytes, up to one that is not 255.
+fn length(first: usize, rest: &mut &[u8]) -> Option<usize> {
+    let mut n = first;
+    let mut more = first == 15;
+    while more {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        n += usize::from(*byte);
+        more = *byte == 255;
+    }
+    Some(n)
+}
+
+/// A reusable table, and what lies across the parts of a rope.
+#[derive(Default)]
+pub(super) struct Lz4 {
+    table: Option<CompressTable>,
+    joint: Vec<u8>,
+}
+
+impl Lz4 {
+    /// One frame of independent blocks with a checksum over all, as Go's writer makes by default.
+    pub(super) fn compress(&mut self, parts: &[&[u8]]) -> Vec<u8> {
+        let total: usize = parts.iter().map(|p| p.len()).sum();
+        let (code, size) = if total <= 64 << 10 { (4 << 4, 64 << 10) } else { (5 << 4, 256 << 10) };
+        let mut out = Vec::with_capacity(total / 4 + get_maximum_output_size(size.min(total)) + 32);
+        out.extend_from_slice(&MAGIC.to_le_bytes());
+        let descriptor = [0b0110_0100, code];
+        out.extend_from_slice(&descriptor);
+        out.push(XxHash32::oneshot(0, &descriptor).to_le_bytes()[1]);
+        let table = self.table.get_or_insert_with(CompressTable::large);
+        let mut checksum = XxHash32::with_seed(0);
+        blocks(parts, size, &mut self.joint, |block| {
+            checksum.write(block);
+            let head = out.len();
+            let data = head + 4;
+            out.resize(data + get_maximum_output_size(block.len()), 0);
+            let made = compress_into_with_table(block, out.get_mut(data..).unwrap_or_default(), table);
+            let made = made.ok().filter(|made| *made < block.len());
+            out.truncate(data + made.unwrap_or(0));
+            if made.is_none() {
+                out.extend_from_slice(block);
+            }
+            let flag = if made.is_none() { STORED } else { 0 };
+            let len = (out.len() - data) as u32 | flag;
+            if let Some(head) = out.get_mut(head..data) {
+                head.copy_from_slice(&len.to_le_bytes());
+            }
+        });
+        out.extend_from_slice(&0_u32.to_le_bytes());
+        out.extend_from_slice(&checksum.finish_32().to_le_bytes());
+        out
+    }
+}

@@ -1,0 +1,312 @@
+//! Content codings: names, formats in and out, and the workspace that connections of one thread share.
+//!
+//! A limit is enforced while decoding, before room is made, so a small body can never become a large allocation:
+//! where a format says how long its content is, no more than the body can hold is believed. States of the codecs are
+//! kept from body to body. Never reads from a peer and never decides which coding to use.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+mod gzip;
+mod lz4;
+mod snappy;
+#[cfg(test)]
+mod tests;
+mod zlib;
+mod zstd;
+
+pub use gzip::{Deflater, Inflater};
+
+/// Size of the read buffer that all connections of a thread share.
+pub(crate) const SCRATCH: usize = 64 << 10;
+
+/// A message or content coding.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Coding {
+    /// As it is.
+    #[default]
+    Identity,
+    /// RFC 1952.
+    Gzip,
+    /// RFC 8878.
+    Zstd,
+    /// Snappy's block format. Bodies in the framed one are understood too, as collectors once wrote them under this
+    /// name. gRPC means the framed one: see [`Coding::in_grpc`].
+    Snappy,
+    /// Snappy's framing format.
+    SnappyFramed,
+    /// RFC 1950.
+    Zlib,
+    /// The same as zlib: HTTP's `deflate` is deflate in a zlib wrapping (RFC 9110, 8.4.1.2).
+    Deflate,
+    /// LZ4's frame format.
+    Lz4,
+}
+
+/// A coding that is not implemented; holds its name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unsupported Content-Encoding: {0}")]
+pub struct Unsupported(pub String);
+
+impl Coding {
+    /// Every coding, in the order of its declaration.
+    pub const ALL: [Self; 8] = [
+        Self::Identity,
+        Self::Gzip,
+        Self::Zstd,
+        Self::Snappy,
+        Self::SnappyFramed,
+        Self::Zlib,
+        Self::Deflate,
+        Self::Lz4,
+    ];
+
+    /// Reads a name as in `grpc-encoding` or `Content-Encoding`. Case-sensitive, as the Go collector is. Empty is identity.
+    ///
+    /// # Errors
+    /// The name, when this coding is not implemented.
+    pub fn parse(name: &[u8]) -> Result<Self, Unsupported> {
+        match name {
+            b"" | b"identity" => Ok(Self::Identity),
+            b"gzip" => Ok(Self::Gzip),
+            b"zstd" => Ok(Self::Zstd),
+            b"snappy" => Ok(Self::Snappy),
+            b"x-snappy-framed" => Ok(Self::SnappyFramed),
+            b"zlib" => Ok(Self::Zlib),
+            b"deflate" => Ok(Self::Deflate),
+            b"lz4" => Ok(Self::Lz4),
+            other => Err(Unsupported(String::from_utf8_lossy(other).into_owned())),
+        }
+    }
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Snappy => "snappy",
+            Self::SnappyFramed => "x-snappy-framed",
+            Self::Zlib => "zlib",
+            Self::Deflate => "deflate",
+            Self::Lz4 => "lz4",
+        }
+    }
+
+    /// What to write into a gRPC message whose `grpc-encoding` has this coding's name: there, `snappy` is the framed
+    /// format and peers read nothing else.
+    #[must_use]
+    pub fn in_grpc(&self) -> Self {
+        match self {
+            Self::Snappy => Self::SnappyFramed,
+            other => other.clone(),
+        }
+    }
+
+    /// Whether this coding changes nothing.
+    #[must_use]
+    pub fn is_identity(&self) -> bool {
+        *self == Self::Identity
+    }
+}
+
+/// Why a body could not be decoded. The texts are those of Go's libraries, with the coding's name before them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InflateError<E> {
+    /// The peer sent more than it may; the limit.
+    #[error("decompressed body larger than {0} bytes")]
+    TooLarge(u64),
+    /// The peer's snappy block says that it holds more than it may; the limit.
+    #[error("snappy: decoded size exceeds max request body size")]
+    BlockTooLarge(u64),
+    /// The peer's body ends in the middle.
+    #[error("unexpected EOF")]
+    UnexpectedEof,
+    /// The peer's body does not begin with a gzip header.
+    #[error("gzip: invalid header")]
+    Header,
+    /// The peer's body does not match its checksum or length.
+    #[error("gzip: invalid checksum")]
+    Checksum,
+    /// The peer's body is not a deflate stream; the offset of the trouble.
+    #[error("flate: corrupt input before offset {0}")]
+    Corrupt(u64),
+    /// The peer's body is not what another coding makes; its name and what is wrong.
+    #[error("{0}: {1}")]
+    Broken(&'static str, &'static str),
+    /// We refused to hold that much.
+    #[error("refused")]
+    Refused(E),
+}
+
+/// What all connections of one thread share so that none of them has to own it: codec states and a read buffer.
+/// Cloning makes another handle.
+#[derive(Clone, Default)]
+pub struct Workspace(Rc<RefCell<Shared>>);
+
+#[derive(Default)]
+struct Shared {
+    inflater: Inflater,
+    deflater: Deflater,
+    zstd: zstd::Zstd,
+    snappy: snappy::Snappy,
+    lz4: lz4::Lz4,
+    scratch: Vec<u8>,
+}
+
+impl fmt::Debug for Workspace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Workspace")
+    }
+}
+
+impl Workspace {
+    /// A fresh workspace.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Compresses the parts of a rope at the default level.
+    #[must_use]
+    pub fn compress<'a>(&self, coding: &Coding, parts: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
+        self.compress_level(coding, None, parts)
+    }
+
+    /// Compresses the parts of a rope. The result pins at most a quarter more than its length.
+    ///
+    /// Levels have Go's meaning; none, and 0 (not set, in the collector's settings), is the default of each coding:
+    /// - gzip, zlib, deflate: -1 is 6; 1 to 9 as they are; -2, Go's "Huffman only", is 1, the fastest there is here;
+    /// - zstd: below 3 is libzstd's 1, 3 to 5 its 3 (the default), 6 to 9 its 7, from 10 on its 11: what Go's encoder
+    ///   calls fastest, default, better and best;
+    /// - snappy and lz4 have none.
+    #[must_use]
+    pub fn compress_level<'a>(
+        &self,
+        coding: &Coding,
+        level: Option<i32>,
+        parts: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Bytes {
+        let parts: SmallVec<[&[u8]; 16]> = parts.into_iter().collect();
+        let shared = &mut *self.0.borrow_mut();
+        let packed = match coding {
+            Coding::Identity => parts.concat(),
+            Coding::Gzip => return shared.deflater.gzip(parts, gzip::level(level)),
+            Coding::Zlib | Coding::Deflate => shared.deflater.zlib(&parts, gzip::level(level)),
+            Coding::Zstd => shared.zstd.compress(zstd::level(level), &parts),
+            Coding::Snappy => shared.snappy.block(&parts),
+            Coding::SnappyFramed => shared.snappy.framed(&parts),
+            Coding::Lz4 => shared.lz4.compress(&parts),
+        };
+        fit(packed)
+    }
+
+    /// Decodes a whole body. The result is as large as its content, or a quarter larger. Before more than that is
+    /// held, `grow` is asked for the whole of it; never for more than `limit`.
+    ///
+    /// # Errors
+    /// See [`InflateError`].
+    pub fn decompress<E>(
+        &self,
+        coding: &Coding,
+        body: Bytes,
+        limit: u64,
+        mut grow: impl FnMut(u64) -> Result<(), E>,
+    ) -> Result<Bytes, InflateError<E>> {
+        let mut out = Vec::new();
+        let shared = &mut *self.0.borrow_mut();
+        match coding {
+            Coding::Identity if body.len() as u64 > limit => return Err(InflateError::TooLarge(limit)),
+            Coding::Identity => return Ok(body),
+            Coding::Gzip => shared.inflater.gunzip(&body, limit, &mut out, grow)?,
+            Coding::Zlib | Coding::Deflate => shared.inflater.unzlib(&body, limit, &mut out, &mut grow)?,
+            Coding::Zstd => shared.zstd.decompress(&body, limit, &mut out, &mut grow)?,
+            Coding::Snappy if snappy::is_framed(&body) => snappy::unframe(&body, limit, &mut out, &mut grow)?,
+            Coding::Snappy => snappy::unblock(&body, limit, &mut out, &mut grow)?,
+            Coding::SnappyFramed => snappy::unframe(&body, limit, &mut out, &mut grow)?,
+            Coding::Lz4 => lz4::decompress(&body, limit, &mut out, &mut grow)?,
+        }
+        Ok(fit(out))
+    }
+
+    /// Takes the read buffer for a turn; always `SCRATCH` bytes long.
+    pub(crate) fn take_scratch(&self) -> Vec<u8> {
+        let taken = std::mem::take(&mut self.0.borrow_mut().scratch);
+        if taken.len() == SCRATCH { taken } else { vec![0; SCRATCH] }
+    }
+
+    /// Gives the read buffer back.
+    pub(crate) fn put_scratch(&self, scratch: Vec<u8>) {
+        self.0.borrow_mut().scratch = scratch;
+    }
+}
+
+/// What is queued is accounted by length: do not pin twice that.
+fn fit(mut out: Vec<u8>) -> Bytes {
+    if out.capacity() - out.len() > out.len() / 4 {
+        out.shrink_to_fit();
+    }
+    out.into()
+}
+
+/// Makes room for `want` bytes in all, or as many as the limit allows. `false`: it allows no more.
+fn make_room<E>(
+    out: &mut Vec<u8>,
+    want: usize,
+    limit: u64,
+    grow: &mut impl FnMut(u64) -> Result<(), E>,
+) -> Result<bool, InflateError<E>> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if out.len() >= limit {
+        return Ok(false);
+    }
+    let want = want.max(256).max(out.len() + 1).min(limit);
+    if want > out.capacity() {
+        grow(want as u64).map_err(InflateError::Refused)?;
+        out.reserve_exact(want - out.len());
+    }
+    Ok(true)
+}
+
+/// Makes room for exactly `total` bytes, known before anything is decoded.
+fn make_room_for<E>(
+    out: &mut Vec<u8>,
+    total: u64,
+    grow: &mut impl FnMut(u64) -> Result<(), E>,
+) -> Result<(), InflateError<E>> {
+    grow(total).map_err(InflateError::Refused)?;
+    out.reserve_exact(usize::try_from(total).unwrap_or(usize::MAX).saturating_sub(out.len()));
+    Ok(())
+}
+
+/// Hands the parts of a rope to `each` in blocks of `size`, the last one shorter. Only blocks that lie across parts
+/// are put together in `joint`.
+fn blocks(parts: &[&[u8]], size: usize, joint: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
+    joint.clear();
+    for (i, part) in parts.iter().enumerate() {
+        let last = i + 1 == parts.len();
+        let mut part = *part;
+        while !part.is_empty() {
+            let (head, tail) = part.split_at((size - joint.len()).min(part.len()));
+            part = tail;
+            if joint.is_empty() && (head.len() == size || last) {
+                each(head);
+                continue;
+            }
+            joint.extend_from_slice(head);
+            if joint.len() == size {
+                each(joint);
+                joint.clear();
+            }
+        }
+    }
+    if !joint.is_empty() {
+        each(joint);
+        joint.clear();
+    }
+}

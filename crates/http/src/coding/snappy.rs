@@ -1,0 +1,172 @@
+//! Snappy, both formats: the block (a varint length and one run of elements) and the framed stream of chunks of at
+//! most 64 KiB, each with a CRC-32C.
+//!
+//! Both say how long their content is before it is decoded, so the limit is checked and room made once. Elements make
+//! at most 64 bytes of 3: a length that the block cannot hold is refused before room is made. A framed stream has no
+//! end mark: one that is cut between two chunks is whole.
+
+use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
+
+use super::{InflateError, blocks, make_room_for};
+
+const STREAM: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
+/// Longest content of a chunk.
+const CHUNK: usize = 64 << 10;
+
+/// Whether a body is in the framed format.
+pub(super) fn is_framed(body: &[u8]) -> bool {
+    body.starts_with(STREAM)
+}
+
+fn corrupt<E>() -> InflateError<E> {
+    InflateError::Broken("snappy", "corrupt input")
+}
+
+/// The length of a block's content, if the block can hold that.
+fn block_len(block: &[u8]) -> Option<usize> {
+    let len = if block.is_empty() { None } else { decompress_len(block).ok() };
+    len.filter(|len| len / 22 <= block.len())
+}
+
+pub(super) fn unblock<E>(
+    body: &[u8],
+    limit: u64,
+    out: &mut Vec<u8>,
+    grow: &mut impl FnMut(u64) -> Result<(), E>,
+) -> Result<(), InflateError<E>> {
+    if decompress_len(body).is_ok_and(|len| len as u64 > limit) {
+        return Err(InflateError::BlockTooLarge(limit));
+    }
+    let len = block_len(body).ok_or_else(corrupt)?;
+    make_room_for(out, len as u64, grow)?;
+    out.resize(len, 0);
+    Decoder::new().decompress(body, out).map_err(|_| corrupt())?;
+    Ok(())
+}
+
+/// A chunk with content.
+struct Chunk<'a> {
+    crc: u32,
+    stored: bool,
+    data: &'a [u8],
+    /// Length of the content.
+    len: usize,
+}
+
+pub(super) fn unframe<E>(
+    body: &[u8],
+    limit: u64,
+    out: &mut Vec<u8>,
+    grow: &mut impl FnMut(u64) -> Result<(), E>,
+) -> Result<(), InflateError<E>> {
+    let mut total = 0;
+    each_chunk(body, |chunk| {
+        total += chunk.len as u64;
+        if total > limit { Err(InflateError::TooLarge(limit)) } else { Ok(()) }
+    })?;
+    make_room_for(out, total, grow)?;
+    each_chunk(body, |chunk| {
+        let start = out.len();
+        if chunk.stored {
+            out.extend_from_slice(chunk.data);
+        } else {
+            out.resize(start + chunk.len, 0);
+            let made = out.get_mut(start..).unwrap_or_default();
+            Decoder::new().decompress(chunk.data, made).map_err(|_| corrupt())?;
+        }
+        if masked_crc(out.get(start..).unwrap_or_default()) == chunk.crc { Ok(()) } else { Err(corrupt()) }
+    })
+}
+
+fn each_chunk<'a, E>(
+    body: &'a [u8],
+    mut each: impl FnMut(Chunk<'a>) -> Result<(), InflateError<E>>,
+) -> Result<(), InflateError<E>> {
+    let mut rest = body;
+    let mut first = true;
+    while !rest.is_empty() {
+        let Some((&[kind, a, b, c], after)) = rest.split_first_chunk() else { return Err(InflateError::UnexpectedEof) };
+        if first && kind != 0xff {
+            return Err(corrupt());
+        }
+        first = false;
+        let len = usize::try_from(u32::from_le_bytes([a, b, c, 0])).unwrap_or(usize::MAX);
+        let Some((chunk, after)) = after.split_at_checked(len) else { return Err(InflateError::UnexpectedEof) };
+        rest = after;
+        match kind {
+            0 | 1 => {
+                let (crc, data) = chunk.split_first_chunk().ok_or_else(corrupt)?;
+                let stored = kind == 1;
+                let len = if stored { Some(data.len()) } else { block_len(data) };
+                let len = len.filter(|len| *len <= CHUNK).ok_or_else(corrupt)?;
+                each(Chunk { crc: u32::from_le_bytes(*crc), stored, data, len })?;
+            }
+            0xff if STREAM.ends_with(chunk) && chunk.len() == 6 => {}
+            0xff => return Err(corrupt()),
+            2..=0x7f => return Err(InflateError::Broken("snappy", "unsupported input")),
+            _ => {} // may be skipped, says the format
+        }
+    }
+    Ok(())
+}
+
+fn masked_crc(data: &[u8]) -> u32 {
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// Reusable tables, and what lies across the parts of a rope.
+#[derive(Default)]
+pub(super) struct Snappy {
+    encoder: Option<Encoder>,
+    joint: Vec<u8>,
+}
+
+impl Snappy {
+    /// One block of all parts. It says its length in 32 bits: callers have nothing near that.
+    pub(super) fn block(&mut self, parts: &[&[u8]]) -> Vec<u8> {
+        let whole;
+        let input = match parts {
+            [one] => one,
+            many => {
+                whole = many.concat();
+                &whole[..]
+            }
+        };
+        let mut out = Vec::new();
+        compress(self.encoder.get_or_insert_with(Encoder::new), input, &mut out);
+        out
+    }
+
+    /// A framed stream.
+    pub(super) fn framed(&mut self, parts: &[&[u8]]) -> Vec<u8> {
+        let total: usize = parts.iter().map(|p| p.len()).sum();
+        let mut out = Vec::with_capacity(total / 4 + max_compress_len(CHUNK.min(total)) + 32);
+        out.extend_from_slice(STREAM);
+        let encoder = self.encoder.get_or_insert_with(Encoder::new);
+        blocks(parts, CHUNK, &mut self.joint, |block| {
+            let head = out.len();
+            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&masked_crc(block).to_le_bytes());
+            let data = out.len();
+            compress(encoder, block, &mut out);
+            // As Go does: what shrinks by less than an eighth is not worth decoding.
+            let stored = out.len() - data >= block.len() - block.len() / 8;
+            if stored {
+                out.truncate(data);
+                out.extend_from_slice(block);
+            }
+            let [a, b, c, _] = ((out.len() - head - 4) as u32).to_le_bytes();
+            if let Some(head) = out.get_mut(head..head + 4) {
+                head.copy_from_slice(&[u8::from(stored), a, b, c]);
+            }
+        });
+        out
+    }
+}
+
+fn compress(encoder: &mut Encoder, input: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + max_compress_len(input.len()), 0);
+    let made = encoder.compress(input, out.get_mut(start..).unwrap_or_default()).unwrap_or(0);
+    out.truncate(start + made);
+}
