@@ -9,8 +9,10 @@
 #![forbid(unsafe_code)]
 
 pub mod coding;
+mod engine;
 pub mod grpc;
 pub mod h1;
+pub mod h2;
 pub mod status;
 mod wire;
 

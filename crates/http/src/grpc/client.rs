@@ -26,9 +26,10 @@ use super::keepalive::{ClientKeep, Due};
 use super::message::Rope;
 use super::{
     APPLICATION_GRPC, COMPRESS_FROM, CallId, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, GRPC_TIMEOUT, KeepaliveClient,
-    LINGER, format_timeout,
+    format_timeout,
 };
 use crate::coding::{Coding, Workspace};
+use crate::engine::{LINGER, NO_ERROR};
 use crate::status::Status;
 use crate::wire::{Link, Wire};
 use crate::{Closed, Turn, earliest};
@@ -260,7 +261,7 @@ impl<T: Read + Write> ClientConn<T> {
         let mut parts: SmallVec<[Bytes; 4]> = call.message.into_iter().collect();
         let compress = !call.encoding.is_identity() && parts.iter().map(Bytes::len).sum::<usize>() >= COMPRESS_FROM;
         if compress {
-            let packed = self.cfg.workspace.compress(&call.encoding.in_grpc(), parts.iter().map(|p| &p[..]));
+            let packed = self.cfg.workspace.compress(&call.encoding, parts.iter().map(|p| &p[..]));
             parts = smallvec::smallvec![packed];
         }
         let rope = Rope::new(compress, parts).ok_or(NotReady::Call)?;
@@ -315,7 +316,7 @@ impl<T: Read + Write> ClientConn<T> {
         if let State::Open(conn, _) = &mut self.h2 {
             let _ = Pin::new(conn).poll(&mut Context::from_waker(Waker::noop()));
             // h2's client has no GOAWAY of its own accord while handles exist.
-            self.link.inject(&crate::wire::goaway_frame(0, super::NO_ERROR, b""));
+            self.link.inject(&crate::wire::goaway_frame(0, NO_ERROR, b""));
         }
         self.end(now, Closed::Local("closed"));
     }
@@ -347,7 +348,7 @@ impl<T: Read + Write> ClientConn<T> {
         if !encoding.is_identity() {
             headers.insert(GRPC_ENCODING, HeaderValue::from_static(encoding.name()));
         }
-        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("gzip,zstd,snappy"));
+        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         for (name, value) in metadata {
             headers.append(name.clone(), value.clone());
         }

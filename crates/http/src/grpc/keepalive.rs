@@ -9,8 +9,6 @@ const SECOND: u64 = 1_000_000_000;
 const DORMANT_PING: u64 = 2 * 3600 * SECOND;
 /// grpc-go `maxPingStrikes`.
 const MAX_STRIKES: u8 = 2;
-/// How long a drained client may take to acknowledge before we stop waiting (grpc-go waits as long).
-pub(crate) const DRAIN_ACK: u64 = 5 * SECOND;
 
 /// `keepalive` of a gRPC server: `server_parameters` and `enforcement_policy`.
 #[derive(Clone, Debug)]

@@ -115,28 +115,37 @@ enum Parts {
     Many(VecDeque<Bytes>),
 }
 
+impl Parts {
+    fn of(parts: impl IntoIterator<Item = Bytes>) -> Self {
+        let mut parts = parts.into_iter().filter(|p| !p.is_empty());
+        match (parts.next(), parts.next()) {
+            (None, _) => Self::None,
+            (Some(one), None) => Self::One(one),
+            (Some(one), Some(two)) => Self::Many([one, two].into_iter().chain(parts).collect()),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(part) => part.len(),
+            Self::Many(parts) => parts.iter().map(Bytes::len).sum(),
+        }
+    }
+}
+
 impl Rope {
     /// `None` when the message is longer than a prefix can say.
     pub(crate) fn new(compressed: bool, parts: SmallVec<[Bytes; 4]>) -> Option<Self> {
         let total = parts.iter().map(Bytes::len).sum::<usize>();
         let [a, b, c, d] = u32::try_from(total).ok()?.to_be_bytes();
-        let mut parts = parts.into_iter().filter(|p| !p.is_empty());
-        let parts = match (parts.next(), parts.next()) {
-            (None, _) => Parts::None,
-            (Some(one), None) => Parts::One(one),
-            (Some(one), Some(two)) => Parts::Many([one, two].into_iter().chain(parts).collect()),
-        };
-        Some(Self { prefix: [u8::from(compressed), a, b, c, d], at: 0, parts, left: total })
+        Some(Self { prefix: [u8::from(compressed), a, b, c, d], at: 0, parts: Parts::of(parts), left: total })
     }
 
     /// A body without a prefix, for answers that are not gRPC.
-    pub(crate) fn plain(body: Bytes) -> Self {
-        Self {
-            prefix: [0; 5],
-            at: 5,
-            left: body.len(),
-            parts: if body.is_empty() { Parts::None } else { Parts::One(body) },
-        }
+    pub(crate) fn plain(parts: impl IntoIterator<Item = Bytes>) -> Self {
+        let parts = Parts::of(parts);
+        Self { prefix: [0; 5], at: 5, left: parts.len(), parts }
     }
 
     fn prefix(&self) -> &[u8] {

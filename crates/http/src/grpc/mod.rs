@@ -12,6 +12,7 @@ pub mod server;
 mod tests;
 
 pub use keepalive::{KeepaliveClient, KeepaliveServer};
+pub(crate) use message::Rope;
 
 use std::time::Duration;
 
@@ -31,12 +32,8 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// RFC 9113, 7.
-const NO_ERROR: u32 = 0;
-const PROTOCOL_ERROR: u32 = 1;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// How long a finished connection waits for the peer to leave before it is closed hard.
-const LINGER: u64 = 1_000_000_000;
 /// Messages below this size are not worth compressing.
 const COMPRESS_FROM: usize = 1024;
 

@@ -7,26 +7,22 @@
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
 use std::io::{Read, Write};
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::PingPong;
-use h2::server::{Builder, Connection, Handshake, SendResponse};
+use h2::server::SendResponse;
 use http::{HeaderMap, Request, Uri};
 use slab::Slab;
 
 use self::stream::{Refusal, Step, Stream};
-use super::keepalive::{DRAIN_ACK, Due, ServerKeep};
+use super::keepalive::{Due, ServerKeep};
 use super::message::Rope;
-use super::{CallId, ENHANCE_YOUR_CALM, KeepaliveServer, LINGER, NO_ERROR, PROTOCOL_ERROR};
+use super::{CallId, ENHANCE_YOUR_CALM, KeepaliveServer};
 use crate::coding::{Coding, Workspace};
+use crate::engine::{Engine, Limits, NO_ERROR};
 use crate::status::Status;
-use crate::wire::{Link, Wire, goaway_frame};
 use crate::{Closed, Turn, earliest};
 
 /// How long a refused client may go on sending a message nobody wants.
@@ -160,7 +156,7 @@ pub struct ServerConfig {
     pub keepalive: KeepaliveServer,
     /// Keep request metadata with the call.
     pub keep_metadata: bool,
-    /// Message codings taken besides identity. Default gzip, zstd and snappy.
+    /// Message codings taken besides identity. Default gzip.
     pub accept: Vec<Coding>,
     /// Shared by all connections of the thread.
     pub workspace: Workspace,
@@ -180,45 +176,28 @@ impl Default for ServerConfig {
             handshake_timeout: 120_000_000_000,
             keepalive: KeepaliveServer::default(),
             keep_metadata: false,
-            accept: vec![Coding::Gzip, Coding::Zstd, Coding::Snappy],
+            accept: vec![Coding::Gzip],
             workspace: Workspace::new(),
         }
     }
 }
 
 impl ServerConfig {
-    fn builder(&self) -> Builder {
-        const WINDOW: u32 = (1 << 31) - 1;
-        let mut b = Builder::new();
-        b.initial_window_size(self.initial_stream_window.min(WINDOW))
-            .initial_connection_window_size(self.initial_connection_window.min(WINDOW))
-            .max_frame_size(self.max_frame_size.clamp(1 << 14, (1 << 24) - 1))
-            .max_header_list_size(self.max_header_list)
-            .max_send_buffer_size(1 << 20)
-            // These count for the life of a connection, and none of them costs us more than the frame that causes it:
-            // admission bounds the work behind a call, the read budget bounds the frames.
-            .max_local_error_reset_streams(Some(1 << 20))
-            .max_concurrent_reset_streams(1 << 10)
-            .max_pending_accept_reset_streams(1 << 14)
-            .data_frame_budget(self.read_budget.saturating_mul(32).max(1 << 20));
-        // h2 has one number for what is advertised and what is enforced.
-        b.max_concurrent_streams(self.max_concurrent_streams.unwrap_or(STREAM_CAP));
-        b
+    fn limits(&self) -> Limits {
+        Limits {
+            streams: self.max_concurrent_streams.unwrap_or(STREAM_CAP),
+            header_list: self.max_header_list,
+            stream_window: self.initial_stream_window,
+            connection_window: self.initial_connection_window,
+            frame: self.max_frame_size,
+            read_budget: self.read_budget,
+        }
     }
-}
-
-enum State<T> {
-    Handshake(Handshake<Wire<T>, Rope>),
-    Open(Connection<Wire<T>, Rope>),
-    /// Everything is said; waiting for the peer to leave, until then.
-    Linger(u64),
-    Closed,
 }
 
 /// A gRPC server connection over any non-blocking stream. See the crate's call order.
 pub struct ServerConn<T: Read + Write, P> {
-    h2: State<T>,
-    link: Link<T>,
+    engine: Engine<T, Rope>,
     cfg: Rc<ServerConfig>,
     streams: Slab<Stream<P>>,
     by_id: BTreeMap<u32, usize>,
@@ -226,24 +205,16 @@ pub struct ServerConn<T: Read + Write, P> {
     discarding: usize,
     ready: VecDeque<Call<P>>,
     cancelled: VecDeque<CallId>,
-    touched: Vec<u32>,
     /// No stream has an earlier deadline; it may be later.
     next_deadline: Option<u64>,
-    began: u64,
-    block_since: Option<u64>,
-    drain_since: Option<u64>,
     keep: ServerKeep,
-    pings: Option<PingPong>,
-    why: Option<Closed>,
 }
 
 impl<T: Read + Write, P> ServerConn<T, P> {
     /// A connection that was just accepted. `seed` spreads its age.
     pub fn new(io: T, cfg: Rc<ServerConfig>, now: u64, seed: u64) -> Self {
-        let (link, wire) = Link::new(io, cfg.workspace.clone(), true, cfg.write_buffer);
         Self {
-            h2: State::Handshake(cfg.builder().handshake(wire)),
-            link,
+            engine: Engine::new(io, cfg.workspace.clone(), &cfg.limits(), cfg.write_buffer, now),
             keep: ServerKeep::new(&cfg.keepalive, now, seed),
             cfg,
             streams: Slab::new(),
@@ -251,32 +222,31 @@ impl<T: Read + Write, P> ServerConn<T, P> {
             discarding: 0,
             ready: VecDeque::new(),
             cancelled: VecDeque::new(),
-            touched: Vec::new(),
             next_deadline: None,
-            began: now,
-            block_since: None,
-            drain_since: None,
-            pings: None,
-            why: None,
         }
     }
 
     /// Reads up to the budget, writes what can be written, fires what is due.
     pub fn turn<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, gate: &mut G) -> Turn {
-        self.link.begin(self.cfg.read_budget);
-        if self.is_live() {
-            self.accept_all(now, gate);
-            self.read_touched(now, gate);
-            self.link.stop_reading();
-        } else if matches!(self.h2, State::Linger(_)) {
-            self.link.discard_input(self.cfg.read_budget);
+        if self.engine.begin() {
+            while let Some((request, respond)) = self.engine.accept(now) {
+                self.open(request, respond, now, gate);
+            }
+            let touched = self.engine.take_touched();
+            for id in &touched {
+                if let Some(&slot) = self.by_id.get(id) {
+                    self.read_stream(slot, now, gate);
+                }
+            }
+            self.engine.put_touched(touched);
+            self.engine.link.stop_reading();
         }
         self.settle(now)
     }
 
     /// Writes without reading: after replies, when nothing says that there is input.
     pub fn flush(&mut self, now: u64) -> Turn {
-        self.link.begin(0);
+        self.engine.link.begin(0);
         self.settle(now)
     }
 
@@ -308,27 +278,18 @@ impl<T: Read + Write, P> ServerConn<T, P> {
     /// When `turn` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        match self.h2 {
-            State::Linger(until) => Some(until),
-            State::Closed => None,
-            _ => {
-                let keep = earliest(self.keep.poll_timeout(), self.next_deadline);
-                let drain = self.drain_since.map(|at| at.saturating_add(DRAIN_ACK));
-                earliest(earliest(keep, self.slow_at()), drain.filter(|_| self.in_flight() == 0))
-            }
+        if let Some(over) = self.engine.over_at() {
+            return over;
         }
+        let keep = earliest(self.keep.poll_timeout(), self.next_deadline);
+        let drained = self.engine.drained_at().filter(|_| self.in_flight() == 0);
+        earliest(earliest(keep, self.slow_at()), drained)
     }
 
     /// Says GOAWAY, finishes what is in flight, then closes.
     pub fn drain(&mut self, now: u64) {
-        match &mut self.h2 {
-            State::Handshake(_) => self.end(now, Closed::Local("drained")),
-            State::Open(conn) if self.drain_since.is_none() => {
-                conn.graceful_shutdown();
-                self.drain_since = Some(now);
-                self.keep.draining();
-            }
-            _ => {}
+        if self.engine.drain(now) {
+            self.keep.draining();
         }
     }
 
@@ -352,46 +313,12 @@ impl<T: Read + Write, P> ServerConn<T, P> {
 
     /// The stream below.
     pub fn io(&self) -> std::cell::Ref<'_, T> {
-        self.link.io()
+        self.engine.link.io()
     }
 
     /// The stream below, for its owner's bookkeeping. Reading or writing it breaks the connection.
     pub fn io_mut(&self) -> std::cell::RefMut<'_, T> {
-        self.link.io_mut()
-    }
-
-    fn is_live(&self) -> bool {
-        matches!(self.h2, State::Handshake(_) | State::Open(_))
-    }
-
-    fn accept_all<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, gate: &mut G) {
-        let cx = &mut Context::from_waker(Waker::noop());
-        loop {
-            let polled = match &mut self.h2 {
-                State::Handshake(shake) => match Pin::new(shake).poll(cx) {
-                    Poll::Pending => return,
-                    Poll::Ready(Ok(mut conn)) => {
-                        self.pings = conn.ping_pong();
-                        self.h2 = State::Open(conn);
-                        continue;
-                    }
-                    Poll::Ready(Err(e)) => {
-                        if self.link.ended().is_none() {
-                            self.link.inject(&goaway_frame(0, PROTOCOL_ERROR, b"bad connection preface"));
-                        }
-                        return self.fail(now, &e);
-                    }
-                },
-                State::Open(conn) => conn.poll_accept(cx),
-                _ => return,
-            };
-            match polled {
-                Poll::Pending => return,
-                Poll::Ready(Some(Ok((request, respond)))) => self.open(request, respond, now, gate),
-                Poll::Ready(Some(Err(e))) => return self.fail(now, &e),
-                Poll::Ready(None) => return self.finished(now),
-            }
-        }
+        self.engine.link.io_mut()
     }
 
     fn open<G: Gate<Permit = P> + ?Sized>(
@@ -419,19 +346,6 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         let slot = self.streams.insert(stream);
         self.by_id.insert(id, slot);
         self.read_stream(slot, now, gate);
-    }
-
-    fn read_touched<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, gate: &mut G) {
-        let mut touched = std::mem::take(&mut self.touched);
-        self.link.take_touched(&mut touched);
-        for id in &touched {
-            if let Some(&slot) = self.by_id.get(id) {
-                self.read_stream(slot, now, gate);
-            }
-        }
-        touched.clear();
-        touched.shrink_to(64);
-        self.touched = touched;
     }
 
     fn read_stream<G: Gate<Permit = P> + ?Sized>(&mut self, slot: usize, now: u64, gate: &mut G) {
@@ -513,116 +427,65 @@ impl<T: Read + Write, P> ServerConn<T, P> {
 
     /// When a peer that is slow to say hello, or to finish its headers, is closed.
     fn slow_at(&self) -> Option<u64> {
-        let greeting = (!self.link.scan(|s| s.settings)).then_some(self.began);
-        earliest(greeting, self.block_since).map(|at| at.saturating_add(self.cfg.handshake_timeout))
+        self.engine.slow_since().map(|at| at.saturating_add(self.cfg.handshake_timeout))
     }
 
     fn police(&mut self, now: u64) {
-        let (pings, open_block, last) = self.link.scan(|s| (std::mem::take(&mut s.pings), s.open_block, s.last_stream));
         let busy = self.in_flight() > 0;
-        self.block_since = if open_block { self.block_since.or(Some(now)) } else { None };
-        self.keep.observe(now, self.link.read_bytes(), busy);
-        if self.link.take_wrote() {
+        let pings = self.engine.observe(now);
+        self.keep.observe(now, self.engine.link.read_bytes(), busy);
+        if self.engine.link.take_wrote() {
             self.keep.sent();
         }
         if self.keep.pinged(now, pings, busy) {
-            self.link.inject(&goaway_frame(last, ENHANCE_YOUR_CALM, b"too_many_pings"));
-            return self.end(now, Closed::TooManyPings);
+            return self.engine.goaway(now, ENHANCE_YOUR_CALM, b"too_many_pings", Closed::TooManyPings);
         }
         if self.slow_at().is_some_and(|at| now >= at) {
-            self.link.inject(&goaway_frame(last, NO_ERROR, b"handshake timeout"));
-            return self.end(now, Closed::Timeout("handshake"));
+            return self.engine.goaway(now, NO_ERROR, b"handshake timeout", Closed::Timeout("handshake"));
         }
         match self.keep.due(now) {
             Due::Nothing => {}
-            Due::Ping => self.ping(),
-            Due::Dead => return self.end(now, Closed::Timeout("keepalive ping")),
+            Due::Ping => self.engine.ping(),
+            Due::Dead => return self.engine.end(now, Closed::Timeout("keepalive ping")),
             Due::Drain(why) => {
                 self.drain(now);
-                self.why.get_or_insert(Closed::Local(why));
+                self.engine.because(Closed::Local(why));
             }
             Due::Expired => {
-                self.link.inject(&goaway_frame(last, NO_ERROR, b"max_age"));
-                return self.end(now, Closed::Local("max_age_grace"));
+                return self.engine.goaway(now, NO_ERROR, b"max_age", Closed::Local("max_age_grace"));
             }
         }
-        if self.in_flight() == 0 && self.drain_since.is_some_and(|at| now >= at.saturating_add(DRAIN_ACK)) {
-            self.link.inject(&goaway_frame(last, NO_ERROR, b""));
-            self.end(now, Closed::Local("drained"));
-        }
-    }
-
-    fn ping(&mut self) {
-        let cx = &mut Context::from_waker(Waker::noop());
-        if let Some(pings) = &mut self.pings {
-            let _ = pings.poll_pong(cx); // takes an older answer away, or the next ping is refused
-            let _ = pings.send_ping(h2::Ping::opaque());
+        if self.in_flight() == 0 && self.engine.drained_at().is_some_and(|at| now >= at) {
+            self.engine.goaway(now, NO_ERROR, b"", Closed::Local("drained"));
         }
     }
 
     /// Fires timers, lets h2 write, and says how things stand.
     fn settle(&mut self, now: u64) -> Turn {
-        if self.is_live() {
+        if self.engine.is_live() {
             self.fire_deadlines(now);
             self.police(now);
         }
-        if let State::Open(conn) = &mut self.h2 {
-            match conn.poll_closed(&mut Context::from_waker(Waker::noop())) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => self.finished(now),
-                Poll::Ready(Err(e)) => self.fail(now, &e),
-            }
-        }
-        self.link.finish(self.streams.is_empty());
+        self.engine.write(now);
+        self.give_up_if_over();
+        let turn = self.engine.finish(now, self.streams.is_empty());
+        self.give_up_if_over();
         if self.streams.is_empty() && self.streams.capacity() > 16 {
             self.streams = Slab::new();
             self.ready.shrink_to(16);
         }
-        if let Some(ended) = self.link.ended()
-            && (self.is_live() && !matches!(ended, Closed::Peer) || matches!(self.h2, State::Linger(_)))
-        {
-            self.end(now, ended);
-            self.h2 = State::Closed;
-        }
-        if matches!(self.h2, State::Linger(until) if now >= until) {
-            self.h2 = State::Closed;
-        }
-        let over = !self.is_live();
-        Turn {
-            again: !matches!(self.h2, State::Closed) && self.link.again(),
-            shut_write: over && self.link.all_sent(),
-            closed: matches!(self.h2, State::Closed),
-            why: self.why.clone().filter(|_| over),
-        }
+        turn
     }
 
-    /// h2 is through without an error.
-    fn finished(&mut self, now: u64) {
-        let why = match (self.link.ended(), self.drain_since) {
-            (_, Some(_)) => Closed::Local("drained"),
-            (Some(ended), _) => ended,
-            (None, None) => Closed::Peer,
-        };
-        self.end(now, why);
-    }
-
-    fn fail(&mut self, now: u64, e: &h2::Error) {
-        let why = self.link.ended().unwrap_or_else(|| Closed::Protocol(e.to_string()));
-        self.end(now, why);
-    }
-
-    /// Gives every call up; the stream stays until its output is gone and the peer has left.
-    fn end(&mut self, now: u64, why: Closed) {
+    /// Gives every call up once the connection is over.
+    fn give_up_if_over(&mut self) {
+        if self.engine.is_live() {
+            return;
+        }
         let slots: Vec<usize> = self.streams.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.cancel(slot);
         }
         self.next_deadline = None;
-        self.pings = None;
-        self.why.get_or_insert(why);
-        if self.is_live() {
-            let gone = self.link.ended().is_some();
-            self.h2 = if gone { State::Closed } else { State::Linger(now.saturating_add(LINGER)) };
-        }
     }
 }

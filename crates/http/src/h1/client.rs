@@ -317,7 +317,7 @@ impl<T: Read + Write> ClientConn<T> {
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) => self.fail(Closed::Io(self.broken.unwrap_or(e.kind()))),
+                Err(e) => self.fail(Closed::Io(self.broken.unwrap_or_else(|| e.kind()))),
             }
         }
         self.cfg.workspace.put_scratch(scratch);

@@ -11,6 +11,7 @@ mod head;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use head::may_have_body;
 pub use head::{ReplyHead, RequestHead};
 
 use std::collections::VecDeque;
@@ -100,7 +101,7 @@ pub trait Door {
 
 /// One request of one connection; never reused while the connection lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(u64);
+pub struct RequestId(pub(crate) u64);
 
 /// A request for the application. It must be answered with [`H1Conn::respond`].
 #[derive(Debug)]
@@ -161,19 +162,58 @@ enum State<P> {
     /// Between requests, or within a head.
     Head,
     /// Within the body of an admitted request.
-    Body(Box<Incoming<P>>),
+    Body(Box<Incoming<P>>, Reading),
     /// Within the body of a request that was refused.
     Refused(Reading),
     /// No more requests are read: the last answer closes the connection.
     Deaf,
 }
 
-struct Incoming<P> {
-    head: RequestHead,
-    reading: Reading,
+/// A request whose body is being read.
+pub(crate) struct Incoming<P> {
+    pub(crate) head: RequestHead,
     body: Vec<u8>,
     limit: u64,
     permit: P,
+}
+
+impl<P> Incoming<P> {
+    pub(crate) fn new(head: RequestHead, limit: u64, permit: P) -> Self {
+        Self { head, body: Vec::new(), limit, permit }
+    }
+
+    /// Takes a piece of the body, for which the door makes room first.
+    pub(crate) fn take<D: Door<Permit = P> + ?Sized>(&mut self, piece: &[u8], door: &mut D) -> Result<(), Response> {
+        let Self { head, body, limit, permit } = self;
+        let total = body.len() + piece.len();
+        if total as u64 > *limit {
+            return Err(door.too_large(head).closing());
+        }
+        if total > body.capacity() {
+            // A declared length is known to be within the limit; a body without one doubles.
+            let to = match head.content_length() {
+                Some(declared) => crate::room(usize::try_from(declared).unwrap_or(usize::MAX), total),
+                None => total.max(body.capacity().saturating_mul(2)).min(usize::try_from(*limit).unwrap_or(usize::MAX)),
+            };
+            let to = to.max(total);
+            door.grow(permit, to as u64)?;
+            body.reserve_exact(to - body.len());
+        }
+        body.extend_from_slice(piece);
+        Ok(())
+    }
+
+    pub(crate) fn held(&self) -> usize {
+        self.body.capacity()
+    }
+
+    pub(crate) fn complete(self, id: RequestId) -> Request<P> {
+        let Self { head, mut body, permit, .. } = self;
+        if body.capacity() - body.len() > body.len() / 4 {
+            body.shrink_to_fit();
+        }
+        Request { id, head, body: body.into(), permit }
+    }
 }
 
 /// A request's place in the order of answers.
@@ -314,7 +354,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
     #[must_use]
     pub fn held(&self) -> usize {
         let body = match &self.state {
-            State::Body(incoming) => incoming.body.capacity(),
+            State::Body(incoming, _) => incoming.held(),
             _ => 0,
         };
         body + self.stash.capacity() + self.head.held()
@@ -348,7 +388,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.linger.is_none()
             && match self.state {
                 State::Head => self.slots.len() < PIPELINE && self.out_len < OUT_HIGH,
-                State::Body(_) | State::Refused(_) => true,
+                State::Body(..) | State::Refused(_) => true,
                 State::Deaf => false,
             }
     }
@@ -415,18 +455,15 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                         Err(bad) => self.bad_head(bad, now),
                     }
                 }
-                State::Body(mut incoming) => {
-                    let step = self.feed_body(&mut incoming, &mut input, door);
+                State::Body(mut incoming, mut reading) => {
+                    let step = self.feed_body(&mut incoming, &mut reading, &mut input, door);
                     match step {
                         Ok(true) => self.complete(*incoming, now),
                         Ok(false) => {
-                            self.state = State::Body(incoming);
+                            self.state = State::Body(incoming, reading);
                             break;
                         }
-                        Err(response) => {
-                            let Incoming { reading, .. } = *incoming;
-                            self.refuse_body(response, reading, false, now);
-                        }
+                        Err(response) => self.refuse_body(response, reading, false, now),
                     }
                 }
                 State::Refused(mut reading) => match reading.skip(&mut input) {
@@ -471,8 +508,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                     return self.refuse_body(response, reading, true, now);
                 }
                 self.go_on = expects && !reading.is_done();
-                let incoming = Incoming { head, reading, body: Vec::new(), limit, permit };
-                self.state = State::Body(Box::new(incoming));
+                self.state = State::Body(Box::new(Incoming::new(head, limit, permit)), reading);
             }
             // A client that waits for permission may never send the body: nothing tells where the next request begins.
             Err(response) => self.refuse_body(response, reading, expects, now),
@@ -483,44 +519,23 @@ impl<T: Read + Write, P> H1Conn<T, P> {
     fn feed_body<D: Door<Permit = P> + ?Sized>(
         &mut self,
         incoming: &mut Incoming<P>,
+        reading: &mut Reading,
         input: &mut &[u8],
         door: &mut D,
     ) -> Result<bool, Response> {
-        let Incoming { head, reading, body, limit, permit } = incoming;
         if !input.is_empty() {
             self.go_on = false; // it did not wait
         }
         let bad = |e: BodyError| Response::text(400, format!("400 Bad Request: {e}")).closing();
         while let Some(piece) = reading.piece(input).map_err(bad)? {
-            let total = body.len() + piece.len();
-            if total as u64 > *limit {
-                return Err(door.too_large(head).closing());
-            }
-            if total > body.capacity() {
-                // A declared length is known to be within the limit; a chunked body doubles.
-                let to = match head.content_length() {
-                    Some(declared) => crate::room(usize::try_from(declared).unwrap_or(usize::MAX), total),
-                    None => {
-                        total.max(body.capacity().saturating_mul(2)).min(usize::try_from(*limit).unwrap_or(usize::MAX))
-                    }
-                };
-                let to = to.max(total);
-                door.grow(permit, to as u64)?;
-                body.reserve_exact(to - body.len());
-            }
-            body.extend_from_slice(piece);
+            incoming.take(piece, door)?;
         }
         Ok(reading.is_done())
     }
 
     fn complete(&mut self, incoming: Incoming<P>, now: u64) {
-        let Incoming { head, mut body, permit, .. } = incoming;
         if let Some(slot) = self.slots.back() {
-            let id = slot.id;
-            if body.capacity() - body.len() > body.len() / 4 {
-                body.shrink_to_fit();
-            }
-            self.ready.push_back(Request { id, head, body: body.into(), permit });
+            self.ready.push_back(incoming.complete(slot.id));
         }
         self.next_request(now);
     }
@@ -595,12 +610,12 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                 return;
             };
             // Whoever still sends the body of this request is cut off after the answer.
-            let unread = self.slots.is_empty() && matches!(self.state, State::Body(_));
+            let unread = self.slots.is_empty() && matches!(self.state, State::Body(..));
             let close = response.close || !keep || self.draining && self.slots.is_empty() || unread;
             let head = head::response_head(&response, close, old);
             self.out_len += head.len();
             self.out.push_back(head);
-            if !head_only && head::may_have_body(response.status) {
+            if !head_only && may_have_body(response.status) {
                 for part in response.body.into_iter().filter(|p| !p.is_empty()) {
                     self.out_len += part.len();
                     self.out.push_back(part);
@@ -686,7 +701,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                 (c.idle_timeout.or(c.read_timeout), "idle_timeout")
             }
             State::Head => (c.read_header_timeout.or(c.read_timeout), "read_header_timeout"),
-            State::Body(_) | State::Refused(_) => (c.read_timeout, "read_timeout"),
+            State::Body(..) | State::Refused(_) => (c.read_timeout, "read_timeout"),
         };
         Some((self.since.saturating_add(limit?), name))
     }
@@ -709,7 +724,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             && now >= at
         {
             match std::mem::replace(&mut self.state, State::Deaf) {
-                State::Body(_) => {
+                State::Body(..) => {
                     self.why.get_or_insert(Closed::Timeout(name));
                     let late = Response::text(408, "408 Request Timeout").closing();
                     if let Some(slot) = self.slots.back_mut() {

@@ -126,7 +126,7 @@ fn garbage_and_other_protocols_get_a_goaway_and_a_close() {
         let mut raw = Raw::silent(ServerConfig::default());
         raw.bytes(hello);
         raw.turn();
-        assert_eq!(raw.goaway().0, PROTOCOL_ERROR);
+        assert_eq!(raw.goaway().0, crate::engine::PROTOCOL_ERROR);
         assert!(raw.last.shut_write && !raw.last.closed && matches!(raw.last.why, Some(Closed::Protocol(_))));
         raw.peer.close();
         raw.turn();
@@ -169,25 +169,6 @@ fn a_header_list_over_the_limit_fails_its_call_alone() {
     raw.data(3, &[0, 0, 0, 0, 0], true);
     raw.turn();
     assert!(raw.server.poll_call().is_some());
-}
-
-#[test]
-fn snappy_is_taken_in_both_formats_and_answered_in_the_framed_one() {
-    let mut raw = Raw::new(ServerConfig::default());
-    let plain = b"span ".repeat(1000);
-    for (stream, written) in [(1, Coding::Snappy), (3, Coding::SnappyFramed)] {
-        let message = crate::Workspace::new().compress(&written, [&plain[..]]);
-        let prefix = [&[1][..], &(message.len() as u32).to_be_bytes()].concat();
-        raw.headers(stream, &[POST_GRPC, &[("grpc-encoding", "snappy")]].concat(), false);
-        raw.data(stream, &[&prefix[..], &message].concat(), true);
-        raw.turn();
-        let call = raw.server.poll_call().unwrap();
-        assert_eq!(call.message, plain);
-        raw.server.reply_ok(call.id, call.message);
-        raw.turn();
-        let data = raw.frames().into_iter().find(|f| f.kind == 0 && f.stream == stream).unwrap().payload;
-        assert_eq!((data[0], &data[5..15]), (1, &b"\xff\x06\x00\x00sNaPpY"[..]));
-    }
 }
 
 #[test]

@@ -1,0 +1,333 @@
+//! HTTP semantics over HTTP/2 (RFC 9113), the server's side, with the face of [`crate::h1::H1Conn`].
+//!
+//! The same [`Door`] decides with the head alone, and the same limits and timeouts hold. What a refused client still
+//! sends is thrown away up to a bound, then its stream is reset with NO_ERROR. Answers may go out in any order. Never
+//! looks into a body and never decodes a content coding.
+
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{Read, Write};
+use std::rc::Rc;
+
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use slab::Slab;
+
+use self::stream::{Answer, Step, Stream};
+use crate::engine::{Engine, Limits, NO_ERROR};
+use crate::h1::{Door, H1Config, Request, RequestId, Response};
+use crate::{Closed, Turn, earliest};
+
+/// As many as Go's server takes.
+const STREAMS: u32 = 250;
+/// Largest header list.
+const HEADER_LIST: u32 = 64 << 10;
+/// Flow-control windows of a stream and of the connection: what h2 may hold unseen.
+const WINDOW: u32 = 1 << 20;
+/// Output gathered before it is pushed to the stream.
+const WRITE_BUFFER: usize = 32 << 10;
+/// A client that has not finished its preface and SETTINGS by then is closed, as in Go.
+const GREETING: u64 = 10_000_000_000;
+
+/// An HTTP/2 server connection over any non-blocking stream. See the crate's call order.
+pub struct ServerConn<T: Read + Write, P> {
+    engine: Engine<T, Answer>,
+    cfg: Rc<H1Config>,
+    streams: Slab<Stream<P>>,
+    by_id: BTreeMap<u32, usize>,
+    ready: VecDeque<Request<P>>,
+    /// Streams that were answered, until the answer is out and the input at its end.
+    answered: Vec<u32>,
+    /// No stream has an earlier deadline; it may be later.
+    next_deadline: Option<u64>,
+    /// When the answers that h2 let go must have left.
+    write_by: Option<u64>,
+    wants_drain: bool,
+    served_any: bool,
+    /// Since when the first request is awaited, or the next.
+    since: u64,
+}
+
+impl<T: Read + Write, P> ServerConn<T, P> {
+    /// A connection that was just accepted, and on which HTTP/2 was agreed.
+    pub fn new(io: T, cfg: Rc<H1Config>, now: u64) -> Self {
+        let limits = Limits {
+            streams: STREAMS,
+            header_list: HEADER_LIST,
+            stream_window: WINDOW,
+            connection_window: WINDOW,
+            frame: 16 << 10,
+            read_budget: cfg.read_budget,
+        };
+        Self {
+            engine: Engine::new(io, cfg.workspace.clone(), &limits, WRITE_BUFFER, now),
+            cfg,
+            streams: Slab::new(),
+            by_id: BTreeMap::new(),
+            ready: VecDeque::new(),
+            answered: Vec::new(),
+            next_deadline: None,
+            write_by: None,
+            wants_drain: false,
+            served_any: false,
+            since: now,
+        }
+    }
+
+    /// Reads up to the budget, writes what can be written, fires what is due.
+    pub fn turn<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> Turn {
+        if self.engine.begin() {
+            self.heed_drain(now);
+            while let Some((request, respond)) = self.engine.accept(now) {
+                self.open(request, respond, now, door);
+            }
+            let touched = self.engine.take_touched();
+            for id in &touched {
+                self.read_stream(*id, now, door);
+            }
+            self.engine.put_touched(touched);
+            self.engine.link.stop_reading();
+        }
+        self.settle(now)
+    }
+
+    /// Writes without reading: after `respond`, when nothing says that there is input.
+    pub fn flush(&mut self, now: u64) -> Turn {
+        self.engine.link.begin(0);
+        self.settle(now)
+    }
+
+    /// The next request for the application.
+    pub fn poll_request(&mut self) -> Option<Request<P>> {
+        self.ready.pop_front()
+    }
+
+    /// Answers a request. Unknown ids, those whose client has left, and second answers are ignored.
+    pub fn respond(&mut self, id: RequestId, response: Response) {
+        let Ok(id) = u32::try_from(id.0) else { return };
+        let Some(stream) = self.by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { return };
+        if stream.is_with_app() {
+            self.wants_drain |= response.close;
+            stream.answer(response);
+            self.answered.push(id);
+        }
+    }
+
+    /// When `turn` must be called at the latest.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        if let Some(over) = self.engine.over_at() {
+            return over;
+        }
+        let streams = earliest(self.next_deadline, self.write_by);
+        let waits = earliest(self.slow_at(), self.pause_at().map(|(at, _)| at));
+        let drained = self.engine.drained_at().filter(|_| !self.is_busy());
+        earliest(earliest(streams, waits), drained)
+    }
+
+    /// Says GOAWAY with the next `turn` or `flush`, answers the requests that are here, then closes.
+    pub fn drain(&mut self) {
+        self.wants_drain = true;
+    }
+
+    /// No request is being read, worked on or answered.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.streams.is_empty() && self.engine.link.all_sent()
+    }
+
+    /// Bytes held by bodies that are not complete. Walks over the requests in flight.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.streams.iter().map(|(_, s)| s.held()).sum()
+    }
+
+    /// The stream below.
+    pub fn io(&self) -> std::cell::Ref<'_, T> {
+        self.engine.link.io()
+    }
+
+    /// The stream below, for its owner's bookkeeping. Reading or writing it breaks the connection.
+    pub fn io_mut(&self) -> std::cell::RefMut<'_, T> {
+        self.engine.link.io_mut()
+    }
+
+    fn open<D: Door<Permit = P> + ?Sized>(
+        &mut self,
+        request: http::Request<RecvStream>,
+        respond: SendResponse<Answer>,
+        now: u64,
+        door: &mut D,
+    ) {
+        self.served_any = true;
+        self.wants_drain |= !self.cfg.keep_alive;
+        let stream = Stream::open(request, respond, now, &self.cfg, door);
+        let id = stream.id();
+        if stream.is_answered() {
+            self.answered.push(id);
+        }
+        self.next_deadline = earliest(self.next_deadline, stream.deadline());
+        let slot = self.streams.insert(stream);
+        self.by_id.insert(id, slot);
+        self.read_stream(id, now, door);
+        if let Some(stream) = self.streams.get_mut(slot) {
+            stream.go_on();
+        }
+    }
+
+    fn read_stream<D: Door<Permit = P> + ?Sized>(&mut self, id: u32, now: u64, door: &mut D) {
+        let Some(stream) = self.by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { return };
+        match stream.read(door) {
+            Step::Wait => {}
+            Step::Request(request) => self.ready.push_back(*request),
+            Step::Refuse(response) => {
+                stream.refuse(response, now);
+                self.next_deadline = earliest(self.next_deadline, stream.deadline());
+                self.answered.push(id);
+                // What came with the refused part is read too; a refused stream is not refused again.
+                self.read_stream(id, now, door);
+            }
+            Step::Gone => drop(self.remove(id)),
+        }
+    }
+
+    /// Forgets a stream. If h2 still has an answer of ours it sends that, and then NO_ERROR if there is unread input.
+    fn remove(&mut self, id: u32) -> Option<Stream<P>> {
+        let stream = self.streams.try_remove(self.by_id.remove(&id)?)?;
+        if stream.is_with_app() {
+            self.ready.retain(|r| r.id.0 != u64::from(id));
+        }
+        Some(stream)
+    }
+
+    /// Something is not answered yet, or its answer is not out of h2.
+    fn is_busy(&self) -> bool {
+        self.streams.iter().any(|(_, s)| !s.is_out())
+    }
+
+    fn heed_drain(&mut self, now: u64) {
+        if self.wants_drain {
+            self.engine.drain(now);
+        }
+    }
+
+    fn fire_deadlines(&mut self, now: u64) {
+        if self.next_deadline.is_none_or(|at| now < at) {
+            return;
+        }
+        let due = |s: &Stream<P>| s.deadline().is_some_and(|at| now >= at);
+        let due: Vec<u32> = self.streams.iter().filter(|(_, s)| due(s)).map(|(_, s)| s.id()).collect();
+        for id in due {
+            let Some(stream) = self.by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { continue };
+            if stream.is_late_reading(now) {
+                stream.refuse(Response::text(408, "408 Request Timeout"), now);
+                self.answered.push(id);
+            } else if let Some(mut stream) = self.remove(id)
+                && !stream.is_out()
+            {
+                stream.reset(Reason::INTERNAL_ERROR); // as Go does
+            }
+        }
+        self.next_deadline = self.streams.iter().filter_map(|(_, s)| s.deadline()).min();
+    }
+
+    /// When a peer that is slow to say hello, or to finish its headers, is closed.
+    fn slow_at(&self) -> Option<u64> {
+        let limit = self.cfg.read_header_timeout.or(self.cfg.read_timeout);
+        self.engine.slow_since().map(|at| at.saturating_add(limit.map_or(GREETING, |l| l.min(GREETING))))
+    }
+
+    /// When the wait for a request ends, and how it is called.
+    fn pause_at(&self) -> Option<(u64, &'static str)> {
+        let c = &*self.cfg;
+        if !self.is_idle() || self.engine.is_draining() {
+            return None;
+        }
+        let (limit, name) = match self.served_any {
+            true => (c.idle_timeout.or(c.read_timeout), "idle_timeout"),
+            false => (c.read_header_timeout.or(c.read_timeout), "read_header_timeout"),
+        };
+        Some((self.since.saturating_add(limit?), name))
+    }
+
+    fn police(&mut self, now: u64) {
+        self.engine.observe(now);
+        if self.slow_at().is_some_and(|at| now >= at) {
+            return self.engine.goaway(now, NO_ERROR, b"handshake timeout", Closed::Timeout("handshake"));
+        }
+        if self.write_by.is_some_and(|at| now >= at) {
+            return self.engine.goaway(now, NO_ERROR, b"write timeout", Closed::Timeout("write_timeout"));
+        }
+        match self.pause_at() {
+            Some((at, name)) if now >= at && self.served_any => {
+                self.engine.because(Closed::Timeout(name));
+                self.engine.drain(now);
+            }
+            Some((at, name)) if now >= at => self.engine.goaway(now, NO_ERROR, name.as_bytes(), Closed::Timeout(name)),
+            _ => {}
+        }
+        if self.engine.drained_at().is_some_and(|at| now >= at) && !self.is_busy() {
+            self.engine.goaway(now, NO_ERROR, b"", Closed::Local("drained"));
+        }
+    }
+
+    /// Fires timers, lets h2 write, and says how things stand.
+    fn settle(&mut self, now: u64) -> Turn {
+        if self.engine.is_live() {
+            self.heed_drain(now);
+            self.fire_deadlines(now);
+            self.police(now);
+        }
+        self.engine.write(now);
+        self.forget_answered();
+        if !self.engine.is_live() {
+            self.give_up();
+        }
+        let was_busy = !self.streams.is_empty() || !self.engine.link.all_sent();
+        let turn = self.engine.finish(now, self.streams.is_empty());
+        if !self.engine.is_live() {
+            self.give_up();
+        }
+        if self.engine.link.all_sent() {
+            self.write_by = None;
+        }
+        if was_busy || !self.is_idle() {
+            self.since = if self.served_any { now } else { self.since };
+        }
+        if self.streams.is_empty() && self.streams.capacity() > 16 {
+            self.streams = Slab::new();
+            self.ready.shrink_to(16);
+        }
+        turn
+    }
+
+    /// Lets go of the streams that have nothing more to say or to hear.
+    fn forget_answered(&mut self) {
+        let mut answered = std::mem::take(&mut self.answered);
+        answered.retain(|id| {
+            let Some(stream) = self.by_id.get(id).and_then(|slot| self.streams.get_mut(*slot)) else { return false };
+            if stream.is_out() {
+                self.write_by = earliest(self.write_by, stream.take_write_by());
+            }
+            let over = stream.is_out() && stream.has_ended();
+            if over {
+                drop(self.remove(*id));
+            }
+            !over
+        });
+        self.answered = answered;
+    }
+
+    fn give_up(&mut self) {
+        self.streams.clear();
+        self.by_id.clear();
+        self.ready.clear();
+        self.answered.clear();
+        self.next_deadline = None;
+        self.write_by = None;
+    }
+}
