@@ -261,7 +261,7 @@ impl<T: Read + Write> ClientConn<T> {
         let mut parts: SmallVec<[Bytes; 4]> = call.message.into_iter().collect();
         let compress = !call.encoding.is_identity() && parts.iter().map(Bytes::len).sum::<usize>() >= COMPRESS_FROM;
         if compress {
-            let packed = self.cfg.workspace.compress(&call.encoding, parts.iter().map(|p| &p[..]));
+            let packed = self.cfg.workspace.compress(&call.encoding.in_grpc(), parts.iter().map(|p| &p[..]));
             parts = smallvec::smallvec![packed];
         }
         let rope = Rope::new(compress, parts).ok_or(NotReady::Call)?;
@@ -348,7 +348,7 @@ impl<T: Read + Write> ClientConn<T> {
         if !encoding.is_identity() {
             headers.insert(GRPC_ENCODING, HeaderValue::from_static(encoding.name()));
         }
-        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("gzip,zstd,snappy"));
         for (name, value) in metadata {
             headers.append(name.clone(), value.clone());
         }

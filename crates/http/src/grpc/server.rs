@@ -156,7 +156,7 @@ pub struct ServerConfig {
     pub keepalive: KeepaliveServer,
     /// Keep request metadata with the call.
     pub keep_metadata: bool,
-    /// Message codings taken besides identity. Default gzip.
+    /// Message codings taken besides identity. Default gzip, zstd and snappy.
     pub accept: Vec<Coding>,
     /// Shared by all connections of the thread.
     pub workspace: Workspace,
@@ -176,7 +176,7 @@ impl Default for ServerConfig {
             handshake_timeout: 120_000_000_000,
             keepalive: KeepaliveServer::default(),
             keep_metadata: false,
-            accept: vec![Coding::Gzip],
+            accept: vec![Coding::Gzip, Coding::Zstd, Coding::Snappy],
             workspace: Workspace::new(),
         }
     }

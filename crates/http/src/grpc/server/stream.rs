@@ -204,7 +204,7 @@ impl<P> Stream<P> {
 
     pub(super) fn reply_ok(&mut self, message: Bytes, workspace: &Workspace) {
         let compress = !self.coding.is_identity() && message.len() >= COMPRESS_FROM;
-        let message = if compress { workspace.compress(&self.coding, [&message[..]]) } else { message };
+        let message = if compress { workspace.compress(&self.coding.in_grpc(), [&message[..]]) } else { message };
         let Some(rope) = Rope::new(compress, smallvec![message]) else {
             return self.reply_err(&Status::internal("reply longer than 4 GiB"), None);
         };
@@ -315,7 +315,7 @@ impl<P> Receiving<P> {
             let grow = |to| gate.grow(&mut permit, to);
             message = cfg.workspace.decompress(&self.head.encoding, message, limit, grow).map_err(|e| match e {
                 InflateError::Refused(status) => status,
-                InflateError::TooLarge(max) => Status::resource_exhausted(format!(
+                InflateError::TooLarge(max) | InflateError::BlockTooLarge(max) => Status::resource_exhausted(format!(
                     "grpc: received message after decompression larger than max {max}"
                 )),
                 other => Status::internal(format!("grpc: failed to decompress the received message: {other}")),

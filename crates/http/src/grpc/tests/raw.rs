@@ -172,6 +172,25 @@ fn a_header_list_over_the_limit_fails_its_call_alone() {
 }
 
 #[test]
+fn snappy_is_taken_in_both_formats_and_answered_in_the_framed_one() {
+    let mut raw = Raw::new(ServerConfig::default());
+    let plain = b"span ".repeat(1000);
+    for (stream, written) in [(1, Coding::Snappy), (3, Coding::SnappyFramed)] {
+        let message = crate::Workspace::new().compress(&written, [&plain[..]]);
+        let prefix = [&[1][..], &(message.len() as u32).to_be_bytes()].concat();
+        raw.headers(stream, &[POST_GRPC, &[("grpc-encoding", "snappy")]].concat(), false);
+        raw.data(stream, &[&prefix[..], &message].concat(), true);
+        raw.turn();
+        let call = raw.server.poll_call().unwrap();
+        assert_eq!(call.message, plain);
+        raw.server.reply_ok(call.id, call.message);
+        raw.turn();
+        let data = raw.frames().into_iter().find(|f| f.kind == 0 && f.stream == stream).unwrap().payload;
+        assert_eq!((data[0], &data[5..15]), (1, &b"\xff\x06\x00\x00sNaPpY"[..]));
+    }
+}
+
+#[test]
 fn those_who_do_not_speak_grpc_get_an_http_answer_with_a_body() {
     let mut raw = Raw::new(ServerConfig::default());
     let get = &[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
