@@ -1,12 +1,14 @@
 //! Telemetry as OTLP bytes.
 //!
 //! A request body *is* the telemetry: it is validated once ([`check`]), carried as a [`Rope`] of reference-counted
-//! buffers, cut only where a batch must be ([`split_off`]), and read through borrowed [`views`]. Nothing here decodes
-//! into owned structs, performs IO or reads a clock.
+//! buffers, cut only where a batch must be ([`split_off`]), and read through borrowed [`views`]. [`json`] is its other
+//! spelling. Nothing here decodes into owned structs, performs IO or reads a clock.
 #![forbid(unsafe_code)]
 
 mod admit;
 mod check;
+pub mod json;
+pub mod response;
 mod rope;
 mod signal;
 mod split;

@@ -1,0 +1,488 @@
+//! From OTLP/JSON to OTLP protobuf.
+//!
+//! One walk over the text and the tables of [`super::schema`], writing as it goes. A message's length is not known before
+//! its end: one byte is kept for it, and a longer length pushes the content aside, which costs less than the reading of
+//! it by far. Fields come out in the order in which they stand in the text; zeros that mean absence are left out.
+//!
+//! The output is at most four times as long as the input: `0,` in `bucketCounts` becomes eight bytes.
+
+use super::read::{Outcome, Reader};
+use super::schema::{ANY_VALUE, Field, Kind, Rule, Schema, request};
+use super::{JsonError, Problem};
+use crate::wire::{put_varint, varint_len};
+use crate::{MAX_NESTING, Signal};
+
+/// Appends to `out` the protobuf of `body`, an `Export*ServiceRequest` in JSON: at most four times its bytes.
+///
+/// What stands behind the outermost object is not looked at, as in the Go collector.
+///
+/// # Errors
+/// The first fault, with its place; `out` is then what it was.
+pub fn decode(signal: Signal, body: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
+    // Names and hexadecimal digits make up most of a body.
+    out.reserve(body.len() / 2);
+    message(request(signal), body, out)
+}
+
+/// The same for any message.
+pub(super) fn message(schema: &'static Schema, body: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
+    let before = out.len();
+    let mut decoder = Decoder { text: Reader::new(body), out };
+    let outcome = match decoder.text.null() {
+        Ok(false) => decoder.object(schema, 0, false),
+        Ok(true) => Ok(()),
+        Err(failure) => Err(failure),
+    };
+    outcome.map_err(|failure| {
+        out.truncate(before);
+        failure.into_error()
+    })
+}
+
+struct Decoder<'t, 'o> {
+    text: Reader<'t>,
+    out: &'o mut Vec<u8>,
+}
+
+/// What is known of a message while it is read.
+#[derive(Default)]
+struct Frame {
+    /// One bit for each field that may have been written, by its index: only then is a zero worth writing.
+    written: u32,
+    /// The bytes of the alternative that stands at present, or of the `AnyValue`. No message has both.
+    alternative: Option<(usize, usize)>,
+    /// The index of the field that the next one most likely is.
+    next: usize,
+}
+
+/// How many fields ahead a key is looked for before its name is read: senders leave out few and keep the order.
+const AHEAD: usize = 4;
+
+const LEN: u64 = 2;
+
+impl Decoder<'_, '_> {
+    /// An object, from its bracket; `again` if it goes into a message that has been written already.
+    fn object(&mut self, schema: &'static Schema, depth: u8, again: bool) -> Outcome<()> {
+        if !self.text.take(b'{') {
+            return Err(self.text.expected("an object"));
+        }
+        if self.text.take(b'}') {
+            return Ok(());
+        }
+        let mut frame = Frame { written: if again { u32::MAX } else { 0 }, ..Frame::default() };
+        loop {
+            match self.key(schema, frame.next)? {
+                Some((index, field)) => {
+                    frame.next = index + 1;
+                    self.field(field, 1 << index, &mut frame, depth).map_err(|failure| failure.in_field(field.name))?;
+                }
+                None => self.text.skip()?,
+            }
+            if !self.text.another(b'}', "',' or '}'")? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A key and its colon; `None` is a name that the message does not have.
+    #[inline]
+    fn key(&mut self, schema: &'static Schema, next: usize) -> Outcome<Option<(usize, &'static Field)>> {
+        if self.text.peek() != Some(b'"') {
+            return Err(self.text.expected("a field name"));
+        }
+        for (index, field) in schema.fields.iter().enumerate().skip(next).take(AHEAD) {
+            if self.text.take_key(field.tail.as_bytes()) {
+                return Ok(Some((index, field)));
+            }
+        }
+        let index = schema.find(self.text.string()?);
+        self.text.colon()?;
+        Ok(index.and_then(|index| Some((index, schema.fields.get(index)?))))
+    }
+
+    #[inline]
+    fn field(&mut self, field: &'static Field, bit: u32, frame: &mut Frame, depth: u8) -> Outcome<()> {
+        let start = self.out.len();
+        match field.rule {
+            Rule::Many => return self.array(field, depth),
+            Rule::Plain => {
+                let again = frame.written & bit != 0;
+                if let Kind::Message(inner) | Kind::Nested(inner) = field.kind {
+                    if self.text.null()? {
+                        return Ok(());
+                    }
+                    self.value(field, depth, again)?;
+                    if std::ptr::eq(inner, &raw const ANY_VALUE) {
+                        self.replace_value(frame, start);
+                    }
+                } else if !self.value(field, depth, again)? && !again {
+                    self.out.truncate(start);
+                    return Ok(());
+                }
+            }
+            Rule::Optional => {
+                self.value(field, depth, false)?;
+            }
+            Rule::Oneof => {
+                self.value(field, depth, false)?;
+                self.replace(frame, start);
+            }
+        }
+        frame.written |= bit;
+        Ok(())
+    }
+
+    /// What was written from `start` on takes the place of the alternative so far: the last one stands alone, as in Go.
+    /// Left there, protobuf would merge a message with an earlier one of its number.
+    #[inline]
+    fn replace(&mut self, frame: &mut Frame, start: usize) {
+        let mut range = (start, self.out.len());
+        if let Some((from, to)) = frame.alternative {
+            self.out.drain(from..to);
+            range = (range.0 - (to - from), range.1 - (to - from));
+        }
+        frame.alternative = Some(range);
+    }
+
+    /// The same for an `AnyValue`, in which there is nothing but alternatives; an empty one replaces none.
+    #[inline]
+    fn replace_value(&mut self, frame: &mut Frame, start: usize) {
+        // A tag and a length of zero.
+        if frame.alternative.is_some() && self.out.len() == start + 2 {
+            self.out.truncate(start);
+        } else {
+            self.replace(frame, start);
+        }
+    }
+
+    fn array(&mut self, field: &'static Field, depth: u8) -> Outcome<()> {
+        if self.text.null()? {
+            return Ok(());
+        }
+        if !self.text.take(b'[') {
+            return Err(self.text.expected("an array"));
+        }
+        if self.text.take(b']') {
+            return Ok(());
+        }
+        let packed = match field.kind {
+            Kind::Fixed64 | Kind::Double | Kind::Uint64 => Some(self.open(field.number)),
+            _ => None,
+        };
+        let mut index = 0_usize;
+        loop {
+            let element = match field.kind {
+                Kind::Fixed64 => self.unsigned(u64::MAX, UINT64).map(|v| self.out.extend_from_slice(&v.to_le_bytes())),
+                Kind::Uint64 => self.unsigned(u64::MAX, UINT64).map(|v| put_varint(self.out, v)),
+                Kind::Double => self.double().map(|v| self.out.extend_from_slice(&v.to_le_bytes())),
+                _ => self.value(field, depth, false).map(drop),
+            };
+            element.map_err(|failure| failure.at_index(index))?;
+            if !self.text.another(b']', "',' or ']'")? {
+                break;
+            }
+            index += 1;
+        }
+        if let Some(start) = packed {
+            self.close(start);
+        }
+        Ok(())
+    }
+
+    /// Writes a field, its tag and its value; false is the zero of its type. `again` is for [`Self::object`].
+    fn value(&mut self, field: &'static Field, depth: u8, again: bool) -> Outcome<bool> {
+        let number = field.number;
+        Ok(match field.kind {
+            Kind::Message(inner) => self.message(number, inner, depth, again)?,
+            Kind::Nested(_) if depth >= MAX_NESTING => {
+                return Err(self.text.fail(self.text.pos(), Problem::Nesting));
+            }
+            Kind::Nested(inner) => self.message(number, inner, depth + 1, again)?,
+            Kind::Str => {
+                let text: &[u8] = if self.text.null()? { b"" } else { self.text.string()? };
+                put_varint(self.out, u64::from(number) << 3 | LEN);
+                put_varint(self.out, text.len() as u64);
+                self.out.extend_from_slice(text);
+                !text.is_empty()
+            }
+            Kind::Bytes => self.bytes(number)?,
+            Kind::TraceId => self.id(number, 16)?,
+            Kind::SpanId => self.id(number, 8)?,
+            Kind::Bool => {
+                let v = self.text.boolean()?;
+                self.varint(number, u64::from(v))
+            }
+            Kind::Int32 => {
+                let v = self.signed(i32::MIN.into(), i32::MAX.into(), "an int32")?;
+                self.varint(number, v.cast_unsigned())
+            }
+            Kind::Sint32 => {
+                let v = self.signed(i32::MIN.into(), i32::MAX.into(), "an int32")?;
+                // Zigzag: the sign goes into the lowest bit.
+                self.varint(number, (v << 1 ^ v >> 63).cast_unsigned())
+            }
+            Kind::Enum(names) => {
+                let v = self.enumeration(names)?;
+                self.varint(number, v.cast_unsigned())
+            }
+            Kind::Uint32 => {
+                let v = self.unsigned(u32::MAX.into(), "a uint32")?;
+                self.varint(number, v)
+            }
+            Kind::Fixed32 => {
+                let v = self.unsigned(u32::MAX.into(), "a uint32")?;
+                put_varint(self.out, u64::from(number) << 3 | 5);
+                // The bound above is that of the type.
+                self.out.extend_from_slice(&(v as u32).to_le_bytes());
+                v != 0
+            }
+            Kind::Int64 => {
+                let v = self.signed(i64::MIN, i64::MAX, INT64)?;
+                self.varint(number, v.cast_unsigned())
+            }
+            Kind::Sfixed64 => {
+                let v = self.signed(i64::MIN, i64::MAX, INT64)?;
+                self.fixed64(number, v.cast_unsigned())
+            }
+            Kind::Uint64 => {
+                let v = self.unsigned(u64::MAX, UINT64)?;
+                self.varint(number, v)
+            }
+            Kind::Fixed64 => {
+                let v = self.unsigned(u64::MAX, UINT64)?;
+                self.fixed64(number, v)
+            }
+            Kind::Double => {
+                let v = self.double()?;
+                self.fixed64(number, v.to_bits());
+                v != 0.0
+            }
+        })
+    }
+
+    #[inline]
+    fn varint(&mut self, number: u32, v: u64) -> bool {
+        put_varint(self.out, u64::from(number) << 3);
+        put_varint(self.out, v);
+        v != 0
+    }
+
+    #[inline]
+    fn fixed64(&mut self, number: u32, bits: u64) -> bool {
+        put_varint(self.out, u64::from(number) << 3 | 1);
+        self.out.extend_from_slice(&bits.to_le_bytes());
+        bits != 0
+    }
+
+    /// A message as a field; `null` is an empty one. A message is never zero: one that is there is written.
+    fn message(&mut self, number: u32, schema: &'static Schema, depth: u8, again: bool) -> Outcome<bool> {
+        let start = self.open(number);
+        if !self.text.null()? {
+            self.object(schema, depth, again)?;
+        }
+        self.close(start);
+        Ok(true)
+    }
+
+    /// The tag of a delimited field and a byte for its length; gives the position of the content.
+    #[inline]
+    fn open(&mut self, number: u32) -> usize {
+        put_varint(self.out, u64::from(number) << 3 | LEN);
+        self.out.push(0);
+        self.out.len()
+    }
+
+    /// Writes the length of the content from `start` in front of it, making room if one byte is not enough.
+    #[inline]
+    fn close(&mut self, start: usize) {
+        let end = self.out.len();
+        let len = (end - start) as u64;
+        if len >= 0x80 {
+            let more = varint_len(len) - 1;
+            self.out.resize(end + more, 0);
+            self.out.copy_within(start..end, start + more);
+        }
+        let mut rest = len;
+        let mut at = start - 1;
+        while let Some(byte) = self.out.get_mut(at) {
+            if rest < 0x80 {
+                *byte = rest as u8;
+                break;
+            }
+            *byte = rest as u8 | 0x80;
+            rest >>= 7;
+            at += 1;
+        }
+    }
+
+    fn id(&mut self, number: u32, len: usize) -> Outcome<bool> {
+        self.text.peek();
+        let at = self.text.pos();
+        let digits = self.text.string()?;
+        if !matches!(digits.len(), n if n == 0 || n == 2 * len) {
+            let found = digits.len();
+            return Err(self.text.fail(at, Problem::IdLength { wanted: 2 * len, found }));
+        }
+        put_varint(self.out, u64::from(number) << 3 | LEN);
+        self.out.push(digits.len() as u8 / 2);
+        let mut valid = true;
+        for pair in digits.chunks_exact(2) {
+            let (high, low) = (hex(pair.first()), hex(pair.get(1)));
+            // A digit is below 16, and what is none has all bits.
+            valid &= (high | low) < 16;
+            self.out.push(high << 4 | low & 15);
+        }
+        let present = !digits.is_empty();
+        if valid { Ok(present) } else { Err(self.text.fail(at, Problem::IdDigit)) }
+    }
+
+    fn bytes(&mut self, number: u32) -> Outcome<bool> {
+        self.text.peek();
+        let at = self.text.pos();
+        let digits = self.text.string()?;
+        put_varint(self.out, u64::from(number) << 3 | LEN);
+        let start = self.out.len() + 1;
+        self.out.push(0);
+        if !put_unbase64(self.out, digits) {
+            return Err(self.text.fail(at, Problem::Base64));
+        }
+        self.close(start);
+        Ok(self.out.len() > start)
+    }
+
+    fn enumeration(&mut self, names: &[&str]) -> Outcome<i64> {
+        if self.text.peek() != Some(b'"') {
+            return self.signed(i32::MIN.into(), i32::MAX.into(), "an int32");
+        }
+        let at = self.text.pos();
+        let name = self.text.string()?;
+        match names.iter().position(|n| n.as_bytes() == name) {
+            Some(v) => Ok(v as i64),
+            None => Err(self.text.fail(at, Problem::Enum)),
+        }
+    }
+
+    /// A number, or a string of digits, up to `max`.
+    #[inline]
+    fn unsigned(&mut self, max: u64, kind: &'static str) -> Outcome<u64> {
+        let (at, digits) = self.integer()?;
+        match magnitude(digits).filter(|v| *v <= max) {
+            Some(v) => Ok(v),
+            None => Err(self.text.fail(at, Problem::Number(kind))),
+        }
+    }
+
+    /// A number, or a string of digits with or without a sign.
+    #[inline]
+    fn signed(&mut self, min: i64, max: i64, kind: &'static str) -> Outcome<i64> {
+        let (at, digits) = self.integer()?;
+        let v = match digits {
+            [b'-', digits @ ..] => magnitude(digits).and_then(|v| 0_i64.checked_sub_unsigned(v)),
+            [b'+', digits @ ..] | digits => magnitude(digits).and_then(|v| i64::try_from(v).ok()),
+        };
+        match v.filter(|v| (min..=max).contains(v)) {
+            Some(v) => Ok(v),
+            None => Err(self.text.fail(at, Problem::Number(kind))),
+        }
+    }
+
+    /// The place and the text of a number or of what a string holds.
+    #[inline]
+    fn integer(&mut self) -> Outcome<(usize, &[u8])> {
+        let quoted = self.text.peek() == Some(b'"');
+        let at = self.text.pos();
+        Ok((at, if quoted { self.text.string()? } else { self.text.number()? }))
+    }
+
+    fn double(&mut self) -> Outcome<f64> {
+        let (at, text) = self.integer()?;
+        match real(text) {
+            Some(v) => Ok(v),
+            None => Err(self.text.fail(at, Problem::Number("a double"))),
+        }
+    }
+}
+
+const INT64: &str = "an int64";
+const UINT64: &str = "a uint64";
+
+/// Decimal digits, at least one, and nothing else.
+#[inline]
+fn magnitude(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    let mut value = 0_u64;
+    let (plain, rest) = digits.split_at(digits.len().min(19));
+    for b in plain {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        // Nineteen digits fit.
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    for b in rest {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u64::from(digit))?;
+    }
+    Some(value)
+}
+
+/// A double, written as in JSON or as one of the words for what JSON has no number for. Too large ones are refused.
+fn real(text: &[u8]) -> Option<f64> {
+    let unsigned = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
+    if !unsigned.first()?.is_ascii_alphabetic() {
+        return std::str::from_utf8(text).ok()?.parse().ok().filter(|v: &f64| v.is_finite());
+    }
+    // Go reads these words in any case, and a NaN without a sign only.
+    let infinite = ["infinity", "inf"].iter().any(|word| unsigned.eq_ignore_ascii_case(word.as_bytes()));
+    if infinite {
+        Some(if text.starts_with(b"-") { f64::NEG_INFINITY } else { f64::INFINITY })
+    } else if text.eq_ignore_ascii_case(b"nan") {
+        Some(f64::NAN)
+    } else {
+        None
+    }
+}
+
+/// The value of a hexadecimal digit; all bits set for anything else.
+#[inline]
+fn hex(digit: Option<&u8>) -> u8 {
+    match digit {
+        Some(b @ b'0'..=b'9') => b - b'0',
+        Some(b @ b'a'..=b'f') => b - b'a' + 10,
+        Some(b @ b'A'..=b'F') => b - b'A' + 10,
+        _ => u8::MAX,
+    }
+}
+
+/// Appends what padded standard base64 stands for; false if it is something else.
+fn put_unbase64(out: &mut Vec<u8>, digits: &[u8]) -> bool {
+    if !digits.len().is_multiple_of(4) {
+        return false;
+    }
+    let end = digits.iter().rev().take(2).take_while(|b| **b == b'=').count();
+    let (body, _) = digits.split_at(digits.len() - end);
+    for chunk in body.chunks(4) {
+        let mut bits = 0_u32;
+        for i in 0..4 {
+            let six = match chunk.get(i) {
+                Some(b @ b'A'..=b'Z') => b - b'A',
+                Some(b @ b'a'..=b'z') => b - b'a' + 26,
+                Some(b @ b'0'..=b'9') => b - b'0' + 52,
+                Some(b'+') => 62,
+                Some(b'/') => 63,
+                Some(_) => return false,
+                None => 0,
+            };
+            bits = bits << 6 | u32::from(six);
+        }
+        let [_, bytes @ ..] = bits.to_be_bytes();
+        out.extend_from_slice(bytes.get(..chunk.len() - 1).unwrap_or_default());
+    }
+    true
+}

@@ -1,0 +1,116 @@
+//! OTLP/JSON: from a body to protobuf and back, in one pass each and without a tree in between.
+//!
+//! [`decode`] reads what the Go collector's receiver reads and gives OTLP bytes that [`crate::check`] passes; [`encode`]
+//! writes what the Go collector's `otlp_http` exporter writes with `encoding: json`. Nothing here allocates for a span, a
+//! point or a label. The mapping is that of <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>: ids in
+//! hexadecimal, enums as numbers, lowerCamelCase names.
+//!
+//! Where a JSON text is read in another way than in Go is noted beside the tests of odd documents.
+
+mod decode;
+mod encode;
+mod read;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+pub use decode::decode;
+pub use encode::encode;
+
+use crate::response::{self, PartialSuccess, Status};
+use crate::{MAX_NESTING, Signal};
+
+/// Why a body is not OTLP/JSON. The sender is at fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JsonError {
+    /// Where in the document, such as `resourceSpans[0].scopeSpans[0].spans[3].traceId`; empty for the whole of it.
+    pub path: String,
+    /// Byte offset into the body.
+    pub offset: usize,
+    /// The fault.
+    pub what: Problem,
+}
+
+/// The kinds of fault in [`JsonError`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Problem {
+    /// Another byte than the grammar or the field's type allows; `None` is the end of the body.
+    Expected {
+        /// What could have stood there.
+        wanted: &'static str,
+        /// What stands there.
+        found: Option<u8>,
+    },
+    /// An id of another length.
+    IdLength {
+        /// Digits of such an id.
+        wanted: usize,
+        /// Digits there are.
+        found: usize,
+    },
+    /// An id with something else than hexadecimal digits.
+    IdDigit,
+    /// A number outside its type, or a string that is no such number.
+    Number(&'static str),
+    /// A string that is no value of the enum.
+    Enum,
+    /// Not padded standard base64.
+    Base64,
+    /// A control character that is not escaped.
+    Control(u8),
+    /// A backslash before something that JSON does not define.
+    Escape,
+    /// Values nested more than [`MAX_NESTING`] deep.
+    Nesting,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Expected { wanted, found: None } => write!(f, "expected {wanted}, found the end of the body"),
+            Self::Expected { wanted, found: Some(byte) } => {
+                write!(f, "expected {wanted}, found '{}'", byte.escape_ascii())
+            }
+            Self::IdLength { wanted, found } => write!(f, "expected {wanted} hexadecimal digits, found {found}"),
+            Self::IdDigit => f.write_str("expected hexadecimal digits"),
+            Self::Number(kind) => write!(f, "not {kind}"),
+            Self::Enum => f.write_str("unknown name of an enum value"),
+            Self::Base64 => f.write_str("not padded standard base64"),
+            Self::Control(byte) => write!(f, "control character 0x{byte:02x} in a string"),
+            Self::Escape => f.write_str("invalid escape in a string"),
+            Self::Nesting => write!(f, "values nested more than {MAX_NESTING} deep"),
+        }
+    }
+}
+
+impl std::fmt::Display for JsonError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{} (at byte {})", self.what, self.offset)
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+/// Reads an `Export*ServiceResponse`; its absent fields are zero and empty.
+///
+/// # Errors
+/// The first fault, with its place.
+pub fn partial_success(signal: Signal, body: &[u8]) -> Result<PartialSuccess, JsonError> {
+    let mut bytes = Vec::new();
+    decode::message(schema::response(signal), body, &mut bytes)?;
+    // What was written a moment ago is well-formed.
+    Ok(response::partial_success(&bytes).unwrap_or_default())
+}
+
+/// Reads a `google.rpc.Status`, the body of an OTLP/HTTP error; its details are left out.
+///
+/// # Errors
+/// The first fault, with its place.
+pub fn status(body: &[u8]) -> Result<Status, JsonError> {
+    let mut bytes = Vec::new();
+    decode::message(&schema::RPC_STATUS, body, &mut bytes)?;
+    Ok(response::status(&bytes).unwrap_or_default())
+}

@@ -1,0 +1,405 @@
+//! The messages of OTLP as tables: both names of each field, its number and its type, in the order in which the Go
+//! collector writes them. The reader and the writer walk these; nothing else knows a field.
+//! Field numbers: opentelemetry-proto v1. The numbers of `key_strindex` and `string_value_strindex`, which profiles
+//! brought into `common.proto`, are there because Go's codec reads and writes them.
+
+use crate::Signal;
+use crate::check::LEGACY_SCOPES;
+
+/// What a value is, in JSON and on the wire.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    Str,
+    /// Base64 in JSON.
+    Bytes,
+    /// 16 bytes, hexadecimal in JSON.
+    TraceId,
+    /// 8 bytes, hexadecimal in JSON.
+    SpanId,
+    Bool,
+    /// `int32` as a varint.
+    Int32,
+    /// `sint32`: zigzag.
+    Sint32,
+    /// `uint32` as a varint.
+    Uint32,
+    /// `fixed32`.
+    Fixed32,
+    /// `int64` as a varint.
+    Int64,
+    /// `sfixed64`.
+    Sfixed64,
+    /// `uint64` as a varint.
+    Uint64,
+    /// `fixed64`.
+    Fixed64,
+    Double,
+    /// The names of the values 0, 1, 2 and so on.
+    Enum(&'static [&'static str]),
+    Message(&'static Schema),
+    /// A value inside a value, which counts as a nesting.
+    Nested(&'static Schema),
+}
+
+/// How often a field stands in its message, and when it is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Once; left out where zero, unless it is a message.
+    Plain,
+    /// Once; zero is not absence.
+    Optional,
+    /// One of the alternatives of its message, of which the last one stands; zero is not absence. No message has two
+    /// sets of alternatives.
+    Oneof,
+    /// Repeated: appended, packed where it is a number.
+    Many,
+}
+
+pub(super) struct Field {
+    pub number: u32,
+    /// `name":`, what follows the opening quote of a key.
+    pub tail: &'static str,
+    pub name: &'static str,
+    /// The name in the protobuf definition, which is read too.
+    pub snake: &'static str,
+    pub kind: Kind,
+    pub rule: Rule,
+}
+
+/// The most fields of any message, and one more than their highest number but the old scopes'.
+pub(super) const FIELDS: usize = 17;
+
+pub(super) struct Schema {
+    pub fields: &'static [Field],
+    /// Index into `fields` by number; [`NONE`] where there is no such field.
+    indices: [u8; FIELDS],
+}
+
+const NONE: u8 = u8::MAX;
+
+impl Schema {
+    const fn new(fields: &'static [Field]) -> Self {
+        let mut indices = [NONE; FIELDS];
+        let mut i = 0;
+        while i < fields.len() {
+            let number = fields[i].number as usize;
+            if number < FIELDS {
+                indices[number] = i as u8;
+            }
+            i += 1;
+        }
+        Self { fields, indices }
+    }
+
+    /// The index of the field of this number. The old scopes have none: admission has renumbered them.
+    #[inline]
+    pub(super) fn index(&self, number: u32) -> Option<usize> {
+        self.indices.get(number as usize).copied().filter(|i| *i != NONE).map(usize::from)
+    }
+
+    /// The index of the field of this name.
+    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
+        self.fields.iter().position(|f| f.name.as_bytes() == name || f.snake.as_bytes() == name)
+    }
+}
+
+macro_rules! field {
+    ($number:expr, $name:literal, $snake:literal, $kind:expr, $rule:expr) => {
+        Field { number: $number, tail: concat!($name, "\":"), name: $name, snake: $snake, kind: $kind, rule: $rule }
+    };
+    ($number:expr, $name:literal, $kind:expr, $rule:expr) => {
+        field!($number, $name, $name, $kind, $rule)
+    };
+}
+
+use Kind::{
+    Bool, Bytes, Double, Enum, Fixed32, Fixed64, Int32, Int64, Message, Nested, Sfixed64, Sint32, SpanId, Str, TraceId,
+    Uint32, Uint64,
+};
+use Rule::{Many, Oneof, Optional, Plain};
+
+/// The schema of a signal's export request.
+pub(super) fn request(signal: Signal) -> &'static Schema {
+    match signal {
+        Signal::Traces => &TRACES,
+        Signal::Metrics => &METRICS,
+        Signal::Logs => &LOGS,
+    }
+}
+
+/// The schema of a signal's export response.
+pub(super) fn response(signal: Signal) -> &'static Schema {
+    match signal {
+        Signal::Traces => &TRACES_RESPONSE,
+        Signal::Metrics => &METRICS_RESPONSE,
+        Signal::Logs => &LOGS_RESPONSE,
+    }
+}
+
+static TRACES: Schema = Schema::new(&[field!(1, "resourceSpans", "resource_spans", Message(&RESOURCE_SPANS), Many)]);
+static RESOURCE_SPANS: Schema = Schema::new(&[
+    field!(1, "resource", Message(&RESOURCE), Plain),
+    field!(2, "scopeSpans", "scope_spans", Message(&SCOPE_SPANS), Many),
+    field!(3, "schemaUrl", "schema_url", Str, Plain),
+    field!(LEGACY_SCOPES, "deprecatedScopeSpans", "deprecated_scope_spans", Message(&SCOPE_SPANS), Many),
+]);
+static SCOPE_SPANS: Schema = Schema::new(&[
+    field!(1, "scope", Message(&SCOPE), Plain),
+    field!(2, "spans", Message(&SPAN), Many),
+    field!(3, "schemaUrl", "schema_url", Str, Plain),
+]);
+static SPAN: Schema = Schema::new(&[
+    field!(1, "traceId", "trace_id", TraceId, Plain),
+    field!(2, "spanId", "span_id", SpanId, Plain),
+    field!(3, "traceState", "trace_state", Str, Plain),
+    field!(4, "parentSpanId", "parent_span_id", SpanId, Plain),
+    field!(16, "flags", Fixed32, Plain),
+    field!(5, "name", Str, Plain),
+    field!(6, "kind", Enum(&SPAN_KIND), Plain),
+    field!(7, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
+    field!(8, "endTimeUnixNano", "end_time_unix_nano", Fixed64, Plain),
+    field!(9, "attributes", Message(&KEY_VALUE), Many),
+    field!(10, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
+    field!(11, "events", Message(&EVENT), Many),
+    field!(12, "droppedEventsCount", "dropped_events_count", Uint32, Plain),
+    field!(13, "links", Message(&LINK), Many),
+    field!(14, "droppedLinksCount", "dropped_links_count", Uint32, Plain),
+    field!(15, "status", Message(&STATUS), Plain),
+]);
+static EVENT: Schema = Schema::new(&[
+    field!(1, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
+    field!(2, "name", Str, Plain),
+    field!(3, "attributes", Message(&KEY_VALUE), Many),
+    field!(4, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
+]);
+static LINK: Schema = Schema::new(&[
+    field!(1, "traceId", "trace_id", TraceId, Plain),
+    field!(2, "spanId", "span_id", SpanId, Plain),
+    field!(3, "traceState", "trace_state", Str, Plain),
+    field!(4, "attributes", Message(&KEY_VALUE), Many),
+    field!(5, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
+    field!(6, "flags", Fixed32, Plain),
+]);
+static STATUS: Schema = Schema::new(&[field!(2, "message", Str, Plain), field!(3, "code", Enum(&STATUS_CODE), Plain)]);
+
+static METRICS: Schema =
+    Schema::new(&[field!(1, "resourceMetrics", "resource_metrics", Message(&RESOURCE_METRICS), Many)]);
+static RESOURCE_METRICS: Schema = Schema::new(&[
+    field!(1, "resource", Message(&RESOURCE), Plain),
+    field!(2, "scopeMetrics", "scope_metrics", Message(&SCOPE_METRICS), Many),
+    field!(3, "schemaUrl", "schema_url", Str, Plain),
+    field!(LEGACY_SCOPES, "deprecatedScopeMetrics", "deprecated_scope_metrics", Message(&SCOPE_METRICS), Many),
+]);
+static SCOPE_METRICS: Schema = Schema::new(&[
+    field!(1, "scope", Message(&SCOPE), Plain),
+    field!(2, "metrics", Message(&METRIC), Many),
+    field!(3, "schemaUrl", "schema_url", Str, Plain),
+]);
+static METRIC: Schema = Schema::new(&[
+    field!(1, "name", Str, Plain),
+    field!(2, "description", Str, Plain),
+    field!(3, "unit", Str, Plain),
+    field!(5, "gauge", Message(&GAUGE), Oneof),
+    field!(7, "sum", Message(&SUM), Oneof),
+    field!(9, "histogram", Message(&HISTOGRAM), Oneof),
+    field!(10, "exponentialHistogram", "exponential_histogram", Message(&EXPONENTIAL_HISTOGRAM), Oneof),
+    field!(11, "summary", Message(&SUMMARY), Oneof),
+    field!(12, "metadata", Message(&KEY_VALUE), Many),
+]);
+static GAUGE: Schema = Schema::new(&[field!(1, "dataPoints", "data_points", Message(&NUMBER_POINT), Many)]);
+static SUM: Schema = Schema::new(&[
+    field!(1, "dataPoints", "data_points", Message(&NUMBER_POINT), Many),
+    field!(2, "aggregationTemporality", "aggregation_temporality", Enum(&TEMPORALITY), Plain),
+    field!(3, "isMonotonic", "is_monotonic", Bool, Plain),
+]);
+static HISTOGRAM: Schema = Schema::new(&[
+    field!(1, "dataPoints", "data_points", Message(&HISTOGRAM_POINT), Many),
+    field!(2, "aggregationTemporality", "aggregation_temporality", Enum(&TEMPORALITY), Plain),
+]);
+static EXPONENTIAL_HISTOGRAM: Schema = Schema::new(&[
+    field!(1, "dataPoints", "data_points", Message(&EXPONENTIAL_POINT), Many),
+    field!(2, "aggregationTemporality", "aggregation_temporality", Enum(&TEMPORALITY), Plain),
+]);
+static SUMMARY: Schema = Schema::new(&[field!(1, "dataPoints", "data_points", Message(&SUMMARY_POINT), Many)]);
+static NUMBER_POINT: Schema = Schema::new(&[
+    field!(7, "attributes", Message(&KEY_VALUE), Many),
+    field!(2, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
+    field!(3, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
+    field!(4, "asDouble", "as_double", Double, Oneof),
+    field!(6, "asInt", "as_int", Sfixed64, Oneof),
+    field!(5, "exemplars", Message(&EXEMPLAR), Many),
+    field!(8, "flags", Uint32, Plain),
+]);
+static HISTOGRAM_POINT: Schema = Schema::new(&[
+    field!(9, "attributes", Message(&KEY_VALUE), Many),
+    field!(2, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
+    field!(3, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
+    field!(4, "count", Fixed64, Plain),
+    field!(5, "sum", Double, Optional),
+    field!(6, "bucketCounts", "bucket_counts", Fixed64, Many),
+    field!(7, "explicitBounds", "explicit_bounds", Double, Many),
+    field!(8, "exemplars", Message(&EXEMPLAR), Many),
+    field!(10, "flags", Uint32, Plain),
+    field!(11, "min", Double, Optional),
+    field!(12, "max", Double, Optional),
+]);
+static EXPONENTIAL_POINT: Schema = Schema::new(&[
+    field!(1, "attributes", Message(&KEY_VALUE), Many),
+    field!(2, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
+    field!(3, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
+    field!(4, "count", Fixed64, Plain),
+    field!(5, "sum", Double, Optional),
+    field!(6, "scale", Sint32, Plain),
+    field!(7, "zeroCount", "zero_count", Fixed64, Plain),
+    field!(8, "positive", Message(&BUCKETS), Plain),
+    field!(9, "negative", Message(&BUCKETS), Plain),
+    field!(10, "flags", Uint32, Plain),
+    field!(11, "exemplars", Message(&EXEMPLAR), Many),
+    field!(12, "min", Double, Optional),
+    field!(13, "max", Double, Optional),
+    field!(14, "zeroThreshold", "zero_threshold", Double, Plain),
+]);
+static BUCKETS: Schema =
+    Schema::new(&[field!(1, "offset", Sint32, Plain), field!(2, "bucketCounts", "bucket_counts", Uint64, Many)]);
+static SUMMARY_POINT: Schema = Schema::new(&[
+    field!(7, "attributes", Message(&KEY_VALUE), Many),
+    field!(2, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
+    field!(3, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
+    field!(4, "count", Fixed64, Plain),
+    field!(5, "sum", Double, Plain),
+    field!(6, "quantileValues", "quantile_values", Message(&VALUE_AT_QUANTILE), Many),
+    field!(8, "flags", Uint32, Plain),
+]);
+static VALUE_AT_QUANTILE: Schema =
+    Schema::new(&[field!(1, "quantile", Double, Plain), field!(2, "value", Double, Plain)]);
+static EXEMPLAR: Schema = Schema::new(&[
+    field!(7, "filteredAttributes", "filtered_attributes", Message(&KEY_VALUE), Many),
+    field!(2, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
+    field!(3, "asDouble", "as_double", Double, Oneof),
+    field!(6, "asInt", "as_int", Sfixed64, Oneof),
+    field!(5, "traceId", "trace_id", TraceId, Plain),
+    field!(4, "spanId", "span_id", SpanId, Plain),
+]);
+
+static LOGS: Schema = Schema::new(&[field!(1, "resourceLogs", "resource_logs", Message(&RESOURCE_LOGS), Many)]);
+static RESOURCE_LOGS: Schema = Schema::new(&[
+    field!(1, "resource", Message(&RESOURCE), Plain),
+    field!(2, "scopeLogs", "scope_logs", Message(&SCOPE_LOGS), Many),
+    field!(3, "schemaUrl", "schema_url", Str, Plain),
+    field!(LEGACY_SCOPES, "deprecatedScopeLogs", "deprecated_scope_logs", Message(&SCOPE_LOGS), Many),
+]);
+static SCOPE_LOGS: Schema = Schema::new(&[
+    field!(1, "scope", Message(&SCOPE), Plain),
+    field!(2, "logRecords", "log_records", Message(&LOG_RECORD), Many),
+    field!(3, "schemaUrl", "schema_url", Str, Plain),
+]);
+static LOG_RECORD: Schema = Schema::new(&[
+    field!(1, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
+    field!(11, "observedTimeUnixNano", "observed_time_unix_nano", Fixed64, Plain),
+    field!(2, "severityNumber", "severity_number", Enum(&SEVERITY), Plain),
+    field!(3, "severityText", "severity_text", Str, Plain),
+    field!(5, "body", Message(&ANY_VALUE), Plain),
+    field!(6, "attributes", Message(&KEY_VALUE), Many),
+    field!(7, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
+    field!(8, "flags", Fixed32, Plain),
+    field!(9, "traceId", "trace_id", TraceId, Plain),
+    field!(10, "spanId", "span_id", SpanId, Plain),
+    field!(12, "eventName", "event_name", Str, Plain),
+]);
+
+static RESOURCE: Schema = Schema::new(&[
+    field!(1, "attributes", Message(&KEY_VALUE), Many),
+    field!(2, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
+    field!(3, "entityRefs", "entity_refs", Message(&ENTITY_REF), Many),
+]);
+static ENTITY_REF: Schema = Schema::new(&[
+    field!(1, "schemaUrl", "schema_url", Str, Plain),
+    field!(2, "type", Str, Plain),
+    field!(3, "idKeys", "id_keys", Str, Many),
+    field!(4, "descriptionKeys", "description_keys", Str, Many),
+]);
+static SCOPE: Schema = Schema::new(&[
+    field!(1, "name", Str, Plain),
+    field!(2, "version", Str, Plain),
+    field!(3, "attributes", Message(&KEY_VALUE), Many),
+    field!(4, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
+]);
+pub(super) static KEY_VALUE: Schema = Schema::new(&[
+    field!(1, "key", Str, Plain),
+    field!(2, "value", Nested(&ANY_VALUE), Plain),
+    field!(3, "keyStrindex", "key_strindex", Int32, Plain),
+]);
+pub(super) static ANY_VALUE: Schema = Schema::new(&[
+    field!(1, "stringValue", "string_value", Str, Oneof),
+    field!(2, "boolValue", "bool_value", Bool, Oneof),
+    field!(3, "intValue", "int_value", Int64, Oneof),
+    field!(4, "doubleValue", "double_value", Double, Oneof),
+    field!(5, "arrayValue", "array_value", Message(&ARRAY_VALUE), Oneof),
+    field!(6, "kvlistValue", "kvlist_value", Message(&KEY_VALUE_LIST), Oneof),
+    field!(7, "bytesValue", "bytes_value", Bytes, Oneof),
+    field!(8, "stringValueStrindex", "string_value_strindex", Int32, Oneof),
+]);
+static ARRAY_VALUE: Schema = Schema::new(&[field!(1, "values", Nested(&ANY_VALUE), Many)]);
+static KEY_VALUE_LIST: Schema = Schema::new(&[field!(1, "values", Message(&KEY_VALUE), Many)]);
+
+static TRACES_RESPONSE: Schema =
+    Schema::new(&[field!(1, "partialSuccess", "partial_success", Message(&REJECTED_SPANS), Plain)]);
+static METRICS_RESPONSE: Schema =
+    Schema::new(&[field!(1, "partialSuccess", "partial_success", Message(&REJECTED_POINTS), Plain)]);
+static LOGS_RESPONSE: Schema =
+    Schema::new(&[field!(1, "partialSuccess", "partial_success", Message(&REJECTED_RECORDS), Plain)]);
+static REJECTED_SPANS: Schema = Schema::new(&[
+    field!(1, "rejectedSpans", "rejected_spans", Int64, Plain),
+    field!(2, "errorMessage", "error_message", Str, Plain),
+]);
+static REJECTED_POINTS: Schema = Schema::new(&[
+    field!(1, "rejectedDataPoints", "rejected_data_points", Int64, Plain),
+    field!(2, "errorMessage", "error_message", Str, Plain),
+]);
+static REJECTED_RECORDS: Schema = Schema::new(&[
+    field!(1, "rejectedLogRecords", "rejected_log_records", Int64, Plain),
+    field!(2, "errorMessage", "error_message", Str, Plain),
+]);
+
+/// `google.rpc.Status` without its details.
+pub(super) static RPC_STATUS: Schema =
+    Schema::new(&[field!(1, "code", Int32, Plain), field!(2, "message", Str, Plain)]);
+
+static SPAN_KIND: [&str; 6] = [
+    "SPAN_KIND_UNSPECIFIED",
+    "SPAN_KIND_INTERNAL",
+    "SPAN_KIND_SERVER",
+    "SPAN_KIND_CLIENT",
+    "SPAN_KIND_PRODUCER",
+    "SPAN_KIND_CONSUMER",
+];
+static STATUS_CODE: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
+static TEMPORALITY: [&str; 3] =
+    ["AGGREGATION_TEMPORALITY_UNSPECIFIED", "AGGREGATION_TEMPORALITY_DELTA", "AGGREGATION_TEMPORALITY_CUMULATIVE"];
+static SEVERITY: [&str; 25] = [
+    "SEVERITY_NUMBER_UNSPECIFIED",
+    "SEVERITY_NUMBER_TRACE",
+    "SEVERITY_NUMBER_TRACE2",
+    "SEVERITY_NUMBER_TRACE3",
+    "SEVERITY_NUMBER_TRACE4",
+    "SEVERITY_NUMBER_DEBUG",
+    "SEVERITY_NUMBER_DEBUG2",
+    "SEVERITY_NUMBER_DEBUG3",
+    "SEVERITY_NUMBER_DEBUG4",
+    "SEVERITY_NUMBER_INFO",
+    "SEVERITY_NUMBER_INFO2",
+    "SEVERITY_NUMBER_INFO3",
+    "SEVERITY_NUMBER_INFO4",
+    "SEVERITY_NUMBER_WARN",
+    "SEVERITY_NUMBER_WARN2",
+    "SEVERITY_NUMBER_WARN3",
+    "SEVERITY_NUMBER_WARN4",
+    "SEVERITY_NUMBER_ERROR",
+    "SEVERITY_NUMBER_ERROR2",
+    "SEVERITY_NUMBER_ERROR3",
+    "SEVERITY_NUMBER_ERROR4",
+    "SEVERITY_NUMBER_FATAL",
+    "SEVERITY_NUMBER_FATAL2",
+    "SEVERITY_NUMBER_FATAL3",
+    "SEVERITY_NUMBER_FATAL4",
+];

@@ -1,0 +1,268 @@
+//! What the tests against other codecs do not show: the words of errors, bounds, merging, the answers of servers.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{Part, Rope, check};
+
+fn read(signal: Signal, text: &str) -> Result<Vec<u8>, JsonError> {
+    let mut out = Vec::new();
+    decode(signal, text.as_bytes(), &mut out).map(|()| out)
+}
+
+/// A document through protobuf and back.
+fn again(signal: Signal, text: &str) -> String {
+    let bytes = Bytes::from(read(signal, text).unwrap());
+    let mut rope = Rope::default();
+    rope.push(Part { items: check(signal, &bytes).unwrap().items, bytes });
+    let mut out = Vec::new();
+    encode(signal, &rope, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+const TRACES: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"my \"service\" \u00e9"}}],"droppedAttributesCount":1,"entityRefs":[{"schemaUrl":"u","type":"service","idKeys":["service.name"],"descriptionKeys":["a","b"]}]},"scopeSpans":[{"scope":{"name":"n","version":"1","attributes":[{"key":"k","value":{"boolValue":true}}],"droppedAttributesCount":2},"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","traceState":"a=b","parentSpanId":"eee19b7ec3c1b173","flags":257,"name":"I'm a server span","kind":2,"startTimeUnixNano":"1544712660000000000","endTimeUnixNano":"1544712661000000000","attributes":[{"key":"list","value":{"arrayValue":{"values":[{"intValue":"-5"},{"doubleValue":1.5e-07},{"bytesValue":"AQID"},{}]}}},{"key":"map","value":{"kvlistValue":{"values":[{"key":"in","value":{"doubleValue":"NaN"}}]}}}],"droppedAttributesCount":1,"events":[{"timeUnixNano":"1544712660500000000","name":"e","attributes":[{"key":"x","value":{"intValue":"0"}}],"droppedAttributesCount":3}],"droppedEventsCount":2,"links":[{"traceId":"5b8efff798038103d269b633813fc60d","spanId":"eee19b7ec3c1b175","traceState":"c=d","attributes":[{"key":"y","value":{"stringValue":""}}],"droppedAttributesCount":4,"flags":1}],"droppedLinksCount":5,"status":{"message":"no","code":2}},{"name":"second","status":{}}],"schemaUrl":"s"}],"schemaUrl":"r"}]}"#;
+
+const METRICS: &str = r#"{"resourceMetrics":[{"resource":{},"scopeMetrics":[{"scope":{},"metrics":[{"name":"g","description":"d","unit":"1","gauge":{"dataPoints":[{"attributes":[{"key":"a","value":{"stringValue":"b"}}],"startTimeUnixNano":"1","timeUnixNano":"2","asDouble":0,"exemplars":[{"filteredAttributes":[{"key":"f","value":{}}],"timeUnixNano":"3","asInt":"-1","traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174"}],"flags":1},{"asInt":"9007199254740993"}]},"metadata":[{"key":"m","value":{"stringValue":"v"}}]},{"name":"s","sum":{"dataPoints":[{"timeUnixNano":"2","asInt":"0"}],"aggregationTemporality":2,"isMonotonic":true}},{"name":"h","histogram":{"dataPoints":[{"timeUnixNano":"2","count":"6","sum":0,"bucketCounts":["1","2","3"],"explicitBounds":[0,1.5],"min":-1,"max":"Infinity"}],"aggregationTemporality":1}},{"name":"e","exponentialHistogram":{"dataPoints":[{"count":"3","sum":2,"scale":-1,"zeroCount":"1","positive":{"offset":-3,"bucketCounts":["1","0"]},"negative":{"bucketCounts":["18446744073709551615"]},"flags":1,"min":1,"max":2,"zeroThreshold":0.25}],"aggregationTemporality":2}},{"name":"q","summary":{"dataPoints":[{"count":"1","sum":2.5,"quantileValues":[{"quantile":0.5,"value":1}],"flags":1}]}}],"schemaUrl":"u"}]}]}"#;
+
+const LOGS: &str = r#"{"resourceLogs":[{"resource":{},"scopeLogs":[{"scope":{},"logRecords":[{"timeUnixNano":"1","observedTimeUnixNano":"2","severityNumber":9,"severityText":"INFO","body":{"stringValue":"a\tb\u0001"},"attributes":[{"key":"a","value":{"intValue":"9223372036854775807"}}],"droppedAttributesCount":1,"flags":1,"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","eventName":"e"},{"body":{}}]}],"schemaUrl":"r"}]}"#;
+
+const RICH: [(Signal, &str); 3] = [(Signal::Traces, TRACES), (Signal::Metrics, METRICS), (Signal::Logs, LOGS)];
+
+#[test]
+fn every_field_comes_back_as_it_went() {
+    for (signal, text) in RICH {
+        assert_eq!(again(signal, text), text.replace("\\u00e9", "é"));
+    }
+}
+
+#[test]
+fn a_document_cut_off_anywhere_is_an_error_with_its_place() {
+    for (signal, text) in RICH {
+        for end in 0..text.len() {
+            let mut out = Vec::new();
+            let error = decode(signal, &text.as_bytes()[..end], &mut out).unwrap_err();
+            assert!(error.offset <= end && out.is_empty(), "{error}");
+        }
+    }
+}
+
+#[test]
+fn an_error_names_the_place_and_the_fault() {
+    let spans = |span: &str| format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{}},{{}},{{"spans":[{{{span}}}]}}]}}]}}"#);
+    for (text, said) in [
+        (
+            spans(r#""traceId":"5b8efff798038103d269b633813fc60""#),
+            "resourceSpans[0].scopeSpans[2].spans[0].traceId: expected 32 hexadecimal digits, found 31 (at byte 60)",
+        ),
+        (
+            spans(r#""parent_span_id":"eee19b7ec3c1b17x""#),
+            "resourceSpans[0].scopeSpans[2].spans[0].parentSpanId: expected hexadecimal digits (at byte 67)",
+        ),
+        (
+            spans(r#""kind":"SERVER""#),
+            "resourceSpans[0].scopeSpans[2].spans[0].kind: unknown name of an enum value (at byte 57)",
+        ),
+        (spans(r#""kind": 2147483648"#), "resourceSpans[0].scopeSpans[2].spans[0].kind: not an int32 (at byte 58)"),
+        (
+            spans(r#""attributes":[{},{"key":"a","value":{"boolValue":null}}]"#),
+            "resourceSpans[0].scopeSpans[2].spans[0].attributes[1].value.boolValue: expected true or false, found 'n' (at \
+             byte 99)",
+        ),
+        (
+            spans("\"name\":\"a\nb\""),
+            "resourceSpans[0].scopeSpans[2].spans[0].name: control character 0x0a in a string (at byte 59)",
+        ),
+        ("[]".to_owned(), "expected an object, found '[' (at byte 0)"),
+        (String::new(), "expected an object, found the end of the body (at byte 0)"),
+        (r#"{"x":{"y":[1,}}"#.to_owned(), "expected a value, found '}' (at byte 13)"),
+    ] {
+        assert_eq!(read(Signal::Traces, &text).unwrap_err().to_string(), said);
+    }
+    let text = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"histogram":{"dataPoints":[{"bucketCounts":["1","x"]}]}}]}]}]}"#;
+    let error = read(Signal::Metrics, text).unwrap_err();
+    assert_eq!(error.path, "resourceMetrics[0].scopeMetrics[0].metrics[0].histogram.dataPoints[0].bucketCounts[1]");
+    assert_eq!(error.what, Problem::Number("a uint64"));
+}
+
+/// A log whose body is so many arrays inside each other.
+fn arrays(depth: usize) -> String {
+    let (open, close) = (r#"{"arrayValue":{"values":["#.repeat(depth), "]}}".repeat(depth));
+    format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{open}{{}}{close}}}]}}]}}]}}"#)
+}
+
+/// A log with so many maps inside each other, in the attributes.
+fn maps(depth: usize) -> String {
+    let open = r#"{"key":"k","value":{"kvlistValue":{"values":["#.repeat(depth);
+    let close = "]}}}".repeat(depth);
+    format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"attributes":[{open}{close}]}}]}}]}}]}}"#)
+}
+
+#[test]
+fn values_nest_as_deep_as_the_check_allows_and_no_deeper() {
+    let most = usize::from(MAX_NESTING);
+    for nest in [arrays, maps] {
+        let bytes = read(Signal::Logs, &nest(most)).unwrap();
+        check(Signal::Logs, &bytes).unwrap();
+        again(Signal::Logs, &nest(most));
+        for depth in [most + 1, 10_000] {
+            let error = read(Signal::Logs, &nest(depth)).unwrap_err();
+            assert_eq!(error.what, Problem::Nesting);
+            assert!(error.path.starts_with("resourceLogs[0].scopeLogs[0].logRecords[0]."));
+        }
+    }
+    assert_eq!(read(Signal::Logs, &arrays(most + 1)).unwrap_err().what.to_string(), "values nested more than 100 deep");
+}
+
+#[test]
+fn what_is_skipped_nests_as_deep_and_no_deeper() {
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        let unknown = |depth: usize| format!(r#"{{"x":{}{},"y":1}}"#, open.repeat(depth) + "0", close.repeat(depth));
+        assert_eq!(read(Signal::Traces, &unknown(usize::from(MAX_NESTING))), Ok(Vec::new()));
+        for depth in [usize::from(MAX_NESTING) + 1, 100_000] {
+            assert_eq!(read(Signal::Traces, &unknown(depth)).unwrap_err().what, Problem::Nesting);
+        }
+    }
+    for crossed in [r#"{"x":[{"a":1]}}"#, r#"{"x":{"a":[1}]}"#] {
+        assert!(read(Signal::Traces, crossed).is_err(), "{crossed}");
+    }
+}
+
+#[test]
+fn numbers_of_any_length_are_read_or_refused() {
+    let double = |number: &str| {
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{{"doubleValue":{number}}}}}]}}]}}]}}"#)
+    };
+    let digits = "9".repeat(100_000);
+    assert!(read(Signal::Logs, &double(&digits)).is_err());
+    assert!(read(Signal::Logs, &double(&format!("0.{digits}"))).is_ok());
+    assert!(read(Signal::Logs, &double(&format!("1e-{digits}"))).is_ok());
+    assert!(read(Signal::Logs, &double(&format!("1e{digits}"))).is_err());
+    let int = double(&digits).replace("doubleValue", "intValue");
+    assert_eq!(read(Signal::Logs, &int).unwrap_err().what, Problem::Number("an int64"));
+}
+
+#[test]
+fn a_message_that_stands_twice_is_merged_and_an_alternative_is_replaced() {
+    let text = r#"{"resourceMetrics":[{"resource":{"attributes":[{"key":"a"}],"droppedAttributesCount":1},"scopeMetrics":[{"metrics":[
+        {"gauge":{"dataPoints":[{"asInt":"1"}]},"name":"n","gauge":{"dataPoints":[{"asInt":"2"}]}},
+        {"gauge":{"dataPoints":[{"asInt":"1"}]},"sum":{"isMonotonic":true},"unit":"u","sum":null}
+        ]}],"resource":{"attributes":[{"key":"b"}],"droppedAttributesCount":0}}]}"#;
+    let merged = r#"{"resourceMetrics":[{"resource":{"attributes":[{"key":"a","value":{}},{"key":"b","value":{}}]},"scopeMetrics":[{"scope":{},"metrics":[{"name":"n","gauge":{"dataPoints":[{"asInt":"2"}]}},{"unit":"u","sum":{}}]}]}]}"#;
+    assert_eq!(again(Signal::Metrics, text), merged);
+    assert_eq!(check(Signal::Metrics, &read(Signal::Metrics, text).unwrap()).unwrap().items, 1);
+}
+
+#[test]
+fn pieces_of_a_message_are_written_as_one() {
+    use crate::wire::{put_bytes, put_uint};
+    let mut entry = Vec::new();
+    // Scopes in front of the resource, which comes in two pieces.
+    put_bytes(&mut entry, 2, b"");
+    put_bytes(&mut entry, 1, b"\x0a\x03\x0a\x01a\x10\x01");
+    put_bytes(&mut entry, 1, b"\x0a\x03\x0a\x01b\x10\x02");
+    put_uint(&mut entry, 99, 1);
+    let mut body = Vec::new();
+    put_bytes(&mut body, 1, &entry);
+    let mut rope = Rope::default();
+    rope.push(Part { bytes: body.into(), items: 0 });
+    let mut out = Vec::new();
+    encode(Signal::Logs, &rope, &mut out);
+    let whole = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"a","value":{}},{"key":"b","value":{}}],"droppedAttributesCount":2},"scopeLogs":[{"scope":{}}]}]}"#;
+    assert_eq!(String::from_utf8(out).unwrap(), whole);
+}
+
+#[test]
+fn nothing_is_an_empty_object() {
+    for signal in Signal::ALL {
+        let mut out = b"x".to_vec();
+        encode(signal, &Rope::default(), &mut out);
+        assert_eq!(out, b"x{}");
+        assert_eq!(read(signal, "{}"), Ok(Vec::new()));
+    }
+}
+
+#[test]
+fn old_scopes_are_checked_and_left_to_admission() {
+    let old = |span: &str| format!(r#"{{"resourceSpans":[{{"deprecatedScopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
+    let bytes = read(Signal::Traces, &old(r#"{"name":"n"}"#)).unwrap();
+    assert!(check(Signal::Traces, &bytes).unwrap().legacy);
+    assert_eq!(crate::admit(Signal::Traces, bytes.into()).unwrap().items(), 1);
+    assert!(read(Signal::Traces, &old(r#"{"traceId":"00"}"#)).is_err());
+}
+
+#[test]
+fn the_shortest_elements_grow_fourfold_and_no_more() {
+    for text in [
+        format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"histogram":{{"dataPoints":[{{"bucketCounts":[0{}]}}]}}}}]}}]}}]}}"#,
+            ",0".repeat(10_000)
+        ),
+        format!(r#"{{"resourceMetrics":[{}{{}}]}}"#, "{},".repeat(10_000)),
+        format!(r#"{{"resourceMetrics":[{{"deprecatedScopeMetrics":[{}{{}}]}}]}}"#, "{},".repeat(10_000)),
+    ] {
+        let bytes = read(Signal::Metrics, &text).unwrap();
+        assert!(bytes.len() <= 4 * text.len(), "{} from {}", bytes.len(), text.len());
+    }
+}
+
+#[test]
+fn the_answers_of_servers_are_read() {
+    let names = [
+        (Signal::Traces, "rejectedSpans"),
+        (Signal::Metrics, "rejectedDataPoints"),
+        (Signal::Logs, "rejectedLogRecords"),
+    ];
+    for (signal, name) in names {
+        for rejected in ["\"3\"", "3"] {
+            let text = format!(r#"{{"x":[],"partialSuccess":{{"{name}":{rejected},"errorMessage":"old","y":{{}}}}}}"#);
+            let expected = PartialSuccess { rejected: 3, message: "old".to_owned() };
+            assert_eq!(partial_success(signal, text.as_bytes()), Ok(expected));
+        }
+        for full in ["{}", r#"{"partialSuccess":{}}"#, r#"{"partial_success":null}"#] {
+            assert_eq!(partial_success(signal, full.as_bytes()), Ok(PartialSuccess::default()));
+        }
+    }
+    let error = partial_success(Signal::Traces, br#"{"partialSuccess":{"rejectedSpans":"x"}}"#).unwrap_err();
+    assert_eq!(error.to_string(), "partialSuccess.rejectedSpans: not an int64 (at byte 35)");
+    let text = br#"{"code":14, "message":"busy","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo"}]}"#;
+    assert_eq!(status(text), Ok(Status { code: 14, message: "busy".to_owned() }));
+    assert!(status(b"<html>").is_err());
+}
+
+/// Run with `cargo test --release -p otelcore-pdata speed -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn speed_of_both_directions_on_a_hundred_spans() {
+    let span = r#"{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","parentSpanId":"eee19b7ec3c1b173","flags":257,"name":"GET /api/v1/users","kind":2,"startTimeUnixNano":"1544712660000000000","endTimeUnixNano":"1544712661000000000","attributes":[{"key":"http.request.method","value":{"stringValue":"GET"}},{"key":"http.route","value":{"stringValue":"/api/v1/users/{id}"}},{"key":"http.response.status_code","value":{"intValue":"200"}},{"key":"server.address","value":{"stringValue":"users.example.com"}},{"key":"user_agent.original","value":{"stringValue":"Mozilla/5.0 (X11; Linux x86_64)"}}],"events":[{"timeUnixNano":"1544712660500000000","name":"cache miss","attributes":[{"key":"attempt","value":{"intValue":"1"}}]}],"status":{}}"#;
+    let text = format!(
+        r#"{{"resourceSpans":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"users"}}}}]}},"scopeSpans":[{{"scope":{{"name":"http"}},"spans":[{}]}}]}}]}}"#,
+        vec![span; 100].join(",")
+    );
+    let (mut bytes, mut back) = (Vec::new(), Vec::new());
+    let rounds = 4_000_u32;
+    #[allow(clippy::disallowed_methods, reason = "a measurement")]
+    let measured = |what: &str, len: usize, work: &mut dyn FnMut()| {
+        for _ in 0..rounds / 10 {
+            work();
+        }
+        let start = std::time::Instant::now();
+        for _ in 0..rounds {
+            work();
+        }
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{what}: {:.0} MB/s", f64::from(rounds) * len as f64 / seconds / 1e6);
+    };
+    measured("decode (JSON bytes)", text.len(), &mut || {
+        bytes.clear();
+        decode(Signal::Traces, text.as_bytes(), &mut bytes).unwrap();
+    });
+    let mut rope = Rope::default();
+    rope.push(Part { items: 100, bytes: Bytes::from(read(Signal::Traces, &text).unwrap()) });
+    println!("{} bytes of JSON, {} of protobuf", text.len(), rope.len());
+    measured("encode (JSON bytes)", text.len(), &mut || {
+        back.clear();
+        encode(Signal::Traces, &rope, &mut back);
+    });
+    assert_eq!(text.as_bytes(), back);
+}
