@@ -1,4 +1,4 @@
-//! The wire of an OpenTelemetry collector: gRPC over HTTP/2, HTTP/1.1 and content codings, as machines.
+//! The wire of an OpenTelemetry collector: gRPC, HTTP/2, HTTP/1.1 and content codings, as machines.
 //!
 //! Bytes go in and come out through a non-blocking `Read + Write`; time is a number of nanoseconds that the caller
 //! hands in; what a peer sent is taken out with `poll_*`. Nothing here opens a socket, reads a clock, starts a thread

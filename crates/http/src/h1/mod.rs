@@ -35,12 +35,12 @@ const LINGER: u64 = 500_000_000;
 /// Output beyond this stops the reading of further requests.
 const OUT_HIGH: usize = 1 << 20;
 
-/// Settings of an HTTP/1 server; nanoseconds and bytes, `None` is "never".
+/// Settings of an HTTP server, the same for both versions; nanoseconds and bytes, `None` is "never".
 #[derive(Clone, Debug)]
 pub struct H1Config {
     /// Longest body unless the door says less. Default 20 MiB.
     pub max_body: u64,
-    /// Longest request line with header fields. Default 64 KiB.
+    /// Longest request line with header fields. Default 64 KiB, which HTTP/2 has as a fixed limit.
     pub max_head: usize,
     /// From the first byte of a request, or the beginning of a connection, to the end of its head.
     pub read_header_timeout: Option<u64>,

@@ -244,7 +244,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
     /// When the wait for a request ends, and how it is called.
     fn pause_at(&self) -> Option<(u64, &'static str)> {
         let c = &*self.cfg;
-        if !self.is_idle() || self.engine.is_draining() {
+        if !self.streams.is_empty() || self.engine.is_draining() {
             return None;
         }
         let (limit, name) = match self.served_any {
@@ -283,20 +283,19 @@ impl<T: Read + Write, P> ServerConn<T, P> {
             self.police(now);
         }
         self.engine.write(now);
+        if !self.streams.is_empty() {
+            self.since = now; // the pause begins with the end of the last stream
+        }
         self.forget_answered();
         if !self.engine.is_live() {
             self.give_up();
         }
-        let was_busy = !self.streams.is_empty() || !self.engine.link.all_sent();
         let turn = self.engine.finish(now, self.streams.is_empty());
         if !self.engine.is_live() {
             self.give_up();
         }
         if self.engine.link.all_sent() {
             self.write_by = None;
-        }
-        if was_busy || !self.is_idle() {
-            self.since = if self.served_any { now } else { self.since };
         }
         if self.streams.is_empty() && self.streams.capacity() > 16 {
             self.streams = Slab::new();

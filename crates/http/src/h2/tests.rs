@@ -505,6 +505,16 @@ fn silent_connections_are_closed_and_idle_ones_drained() {
     assert!(!r.last.shut_write);
     r.pass(SEC);
     assert_eq!((r.last.shut_write, r.last.why.clone()), (true, Some(Closed::Timeout("idle_timeout"))));
+    // One that reads nothing is no busier for it.
+    let cfg = H1Config { read_header_timeout: Some(3 * SEC), ..H1Config::default() };
+    let mut r = Rig::with(cfg, Porter::default());
+    r.server.io().cork(true);
+    let mut pings = r.client.as_mut().unwrap().ping_pong().unwrap();
+    pings.send_ping(h2::Ping::opaque()).unwrap();
+    r.run();
+    assert!(!r.server.is_idle(), "the PONG waits");
+    r.pass(3 * SEC);
+    assert_eq!(r.last.why, Some(Closed::Timeout("read_header_timeout")));
     // A peer that never says hello.
     let (_peer, end) = pipe(usize::MAX);
     let mut server: ServerConn<End, Rc<()>> = ServerConn::new(end, Rc::new(H1Config::default()), SEC);
