@@ -88,7 +88,7 @@ impl Job {
 
     fn fate(self) -> Fate {
         let rest = self.failed.map(|(after, why)| (self.rest, after, why));
-        Fate { delivered: self.delivered, refused: self.refused, rest }
+        Fate { delivered: self.delivered, rejected: 0, refused: self.refused, rest }
     }
 }
 

@@ -320,7 +320,7 @@ mod tests {
                 true,
                 "can't be used together",
             ),
-            ("tls: {cert_file: x}", true, "TLS is not supported yet"),
+            ("tls: {cert_file: x}", true, "must include both certificate and key"),
             ("retry_on_failure: {}", true, "invalid keys: retry_on_failure"),
         ];
         for (yaml, _, expected) in table {

@@ -172,7 +172,7 @@ fn components(s: &mut Section<'_>, kind: Kind, registry: &Registry, d: &Diagnost
 }
 
 /// Components of the Go distributions that people have in their files and that are not built here yet.
-const NOT_YET: [(Kind, &str); 14] = [
+const NOT_YET: [(Kind, &str); 10] = [
     (Kind::Receiver, "jaeger"),
     (Kind::Receiver, "zipkin"),
     (Kind::Receiver, "prometheus"),
@@ -182,10 +182,6 @@ const NOT_YET: [(Kind, &str); 14] = [
     (Kind::Processor, "attributes"),
     (Kind::Processor, "resource"),
     (Kind::Processor, "filter"),
-    (Kind::Exporter, "otlp"),
-    (Kind::Exporter, "otlp_grpc"),
-    (Kind::Exporter, "otlphttp"),
-    (Kind::Exporter, "otlp_http"),
     (Kind::Extension, "zpages"),
 ];
 

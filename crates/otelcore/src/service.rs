@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use otelcore_config::ComponentId;
 use otelcore_pipeline::{
-    Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, Scope, Settings, StartError, Telemetry,
+    Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, Scope, Settings, StartError,
+    Telemetry,
 };
 use otelcore_reactor::{Ending, Real, Remote, Runner};
 

@@ -18,6 +18,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("exporter-jaeger", COMPONENT),
     ("exporter-prometheus", COMPONENT),
     ("exporter-debug", COMPONENT),
+    ("exporter-otlp", COMPONENT),
     ("extensions", COMPONENT),
     ("cli", &["otelcore"]),
 ];

@@ -281,6 +281,8 @@ pub struct JobId {
 pub struct Fate {
     /// Items that arrived.
     pub delivered: u32,
+    /// Items that the peer dropped of a request that it took, which the exporter has told in the log.
+    pub rejected: u32,
     /// Items that were refused for good, and why.
     pub refused: Option<(u32, Error)>,
     /// The pieces to send again, no sooner than the pause says, and why they failed.

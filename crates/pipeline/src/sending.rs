@@ -437,6 +437,10 @@ impl Sending {
     pub(crate) fn handle_pieces(&mut self, now: Mono, number: u64, fate: Fate, random: u64) {
         let Some(mut item) = self.in_flight.remove(&number) else { return };
         self.metrics.sent.add(u64::from(fate.delivered));
+        self.metrics.send_failed.add(u64::from(fate.rejected));
+        if self.draining {
+            self.lost += u64::from(fate.rejected);
+        }
         if let Some((items, why)) = &fate.refused {
             let message = format!("not retryable error: Permanent error: {why}");
             let fields = [("error", Field::Str(&message)), ("dropped_items", Field::Uint(u64::from(*items)))];

@@ -240,7 +240,8 @@ fn of_a_payload_in_pieces_only_the_failed_ones_are_sent_again() {
     let job = scene.job().unwrap();
     let rest = Rope::new(Bytes::from(vec![0; 30]), 3);
     let why = || Error::new("unavailable");
-    let fate = Fate { delivered: 5, refused: Some((2, Error::new("bad"))), rest: Some((rest, None, why())) };
+    let fate =
+        Fate { delivered: 5, rejected: 0, refused: Some((2, Error::new("bad"))), rest: Some((rest, None, why())) };
     scene.sending.handle_pieces(scene.now, job, fate, MIDDLE);
     assert_eq!((scene.sending.holds(), scene.sending.bytes), (3, 30));
     assert_eq!(scene.shown("otelcol_exporter_sent_spans"), 5.0);
@@ -258,7 +259,7 @@ fn pieces_that_are_refused_for_good_while_draining_are_reported_as_lost() {
     scene.offer(0, 5);
     let job = scene.job().unwrap();
     scene.sending.drain();
-    let fate = Fate { delivered: 2, refused: Some((3, Error::new("no such tenant"))), rest: None };
+    let fate = Fate { delivered: 2, rejected: 0, refused: Some((3, Error::new("no such tenant"))), rest: None };
     scene.sending.handle_pieces(scene.now, job, fate, MIDDLE);
     assert_eq!((scene.sending.holds(), scene.sending.lost()), (0, 3));
 }
