@@ -1,1 +1,349 @@
+//! Both ends in one thread over a pipe that takes a few bytes at a time.
 
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use otelcore_config::{Diagnostics, Section, from_yaml};
+use otelcore_pipeline::{
+    Cx, Endpoint, Key, Listener, Logger, MemorySample, Mono, NoLog, PeerAddr, ProcessSample, Stream, TimerId, Wall,
+    World,
+};
+
+use super::*;
+
+/// A world of files and a clock.
+#[derive(Default)]
+struct Files {
+    files: BTreeMap<String, Vec<u8>>,
+    now: u64,
+    reads: usize,
+}
+
+impl World for Files {
+    fn now(&self) -> Mono {
+        Mono(self.now)
+    }
+    fn wall(&self) -> Wall {
+        Wall(0)
+    }
+    fn rand(&mut self) -> u64 {
+        4
+    }
+    fn memory(&mut self) -> MemorySample {
+        MemorySample::default()
+    }
+    fn process(&mut self) -> ProcessSample {
+        ProcessSample::default()
+    }
+    fn listen(&mut self, _: Key, _: &Endpoint) -> io::Result<Box<dyn Listener>> {
+        Err(ErrorKind::Unsupported.into())
+    }
+    fn connect(&mut self, _: Key, _: &PeerAddr) -> io::Result<Box<dyn Stream>> {
+        Err(ErrorKind::Unsupported.into())
+    }
+    fn resolve(&mut self, _: Key, _: &str, _: u16) {}
+    fn arm(&mut self, _: Key, _: Mono) -> TimerId {
+        TimerId(0)
+    }
+    fn cancel(&mut self, _: TimerId) {}
+    fn again(&mut self, _: Key) {}
+    fn output(&mut self, _: &str) -> io::Result<Box<dyn Write>> {
+        Err(ErrorKind::Unsupported.into())
+    }
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        self.reads += 1;
+        let missing = || io::Error::other(format!("open {path}: no such file or directory"));
+        self.files.get(path).cloned().ok_or_else(missing)
+    }
+}
+
+#[derive(Default)]
+struct Way {
+    bytes: VecDeque<u8>,
+    shut: bool,
+}
+
+/// One end of a pipe that holds `room` bytes.
+struct End {
+    incoming: Rc<RefCell<Way>>,
+    outgoing: Rc<RefCell<Way>>,
+    room: usize,
+}
+
+fn pipe(room: usize) -> (End, End) {
+    let (a, b) = (Rc::<RefCell<Way>>::default(), Rc::<RefCell<Way>>::default());
+    (End { incoming: a.clone(), outgoing: b.clone(), room }, End { incoming: b, outgoing: a, room })
+}
+
+impl Read for End {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let mut way = self.incoming.borrow_mut();
+        if way.bytes.is_empty() {
+            return if way.shut { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        }
+        way.bytes.read(buf)
+    }
+}
+
+impl Write for End {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let mut way = self.outgoing.borrow_mut();
+        let n = (self.room - way.bytes.len()).min(buf.len());
+        if n == 0 {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        way.bytes.extend(&buf[..n]);
+        Ok(n)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for End {
+    fn peer(&self) -> String {
+        "pipe".to_owned()
+    }
+    fn shut_write(&mut self) {
+        self.outgoing.borrow_mut().shut = true;
+    }
+}
+
+/// An authority, and certificates from it.
+struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Self(rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Certificate and key for a name.
+    fn issue(&self, name: &str) -> (Vec<u8>, Vec<u8>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let cert = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+        (cert.pem().into_bytes(), key.serialize_pem().into_bytes())
+    }
+}
+
+/// Files of a server called `gateway` and of a client, both of one authority; and one that nobody knows.
+fn files() -> (Files, Authority) {
+    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+    let mut world = Files::default();
+    for (name, (cert, key)) in
+        [("server", ours.issue("gateway")), ("client", ours.issue("agent")), ("stranger", other.issue("agent"))]
+    {
+        world.files.insert(format!("{name}.pem"), cert);
+        world.files.insert(format!("{name}.key"), key);
+    }
+    world.files.insert("ca.pem".to_owned(), ours.0.pem().into_bytes());
+    world.files.insert("other.pem".to_owned(), other.0.pem().into_bytes());
+    (world, ours)
+}
+
+const SERVER: &str = "cert_file: server.pem, key_file: server.key";
+
+fn log() -> Logger {
+    Logger::new(Arc::new(NoLog))
+}
+
+fn server(world: &mut Files, yaml: &str) -> Result<ServerTls, String> {
+    let d = Diagnostics::new();
+    let node = from_yaml(&format!("tls: {{{yaml}}}"), &d).unwrap();
+    let mut s = Section::new(Some(&node), "server", &d);
+    let settings = TlsServer::parse(&mut s).ok_or_else(|| d.to_text(false))?;
+    assert!(!d.has_errors(), "{}", d.to_text(false));
+    ServerTls::load(&mut Cx::new(world, 0), &settings, &[b"h2", b"http/1.1"], log())
+}
+
+fn client(world: &mut Files, yaml: &str, alpn: &[&[u8]]) -> Result<ClientTls, String> {
+    let d = Diagnostics::new();
+    let node = from_yaml(&format!("{{{yaml}}}"), &d).unwrap();
+    let settings = ClientSection::parse(Section::new(Some(&node), "client", &d));
+    assert!(!d.has_errors(), "{}", d.to_text(false));
+    ClientTls::load(&mut Cx::new(world, 0), &settings.tls, alpn, log())
+}
+
+/// Carries a question and an answer between the two, each longer than the pipe. What went wrong otherwise, in the
+/// client's words and the server's.
+fn converse(mut client: TlsStream, mut server: TlsStream) -> Result<(TlsStream, TlsStream), [String; 2]> {
+    let question: Vec<u8> = (0..200_000_u32).map(|i| i as u8).collect();
+    let answer: Vec<u8> = question.iter().rev().copied().collect();
+    let (mut asked, mut heard, mut answered, mut got) = (0, Vec::new(), 0, Vec::new());
+    let mut buf = vec![0; 5000];
+    for _ in 0..20_000 {
+        let mut failed = false;
+        let mut quiet = |result: io::Result<usize>| match result {
+            Ok(n) => n,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
+            Err(_) => {
+                failed = true;
+                0
+            }
+        };
+        if asked < question.len() {
+            asked += quiet(client.write(&question[asked..]));
+        }
+        let n = quiet(server.read(&mut buf));
+        heard.extend_from_slice(&buf[..n]);
+        if heard.len() == question.len() && answered < answer.len() {
+            answered += quiet(server.write(&answer[answered..]));
+        }
+        let n = quiet(client.read(&mut buf));
+        got.extend_from_slice(&buf[..n]);
+        quiet(server.flush().map(|()| 0));
+        if failed {
+            // What the one has found wrong the other hears as an alert.
+            let _ = (client.read(&mut buf), server.read(&mut buf), client.read(&mut buf));
+            return Err([client.trouble().unwrap_or_default(), server.trouble().unwrap_or_default()]);
+        }
+        if got.len() == answer.len() {
+            assert!(heard == question && got == answer);
+            return Ok((client, server));
+        }
+    }
+    panic!("nothing moves: asked {asked}, heard {}, answered {answered}, got {}", heard.len(), got.len());
+}
+
+fn meet(
+    world: &mut Files,
+    client: &mut ClientTls,
+    server: &mut ServerTls,
+) -> Result<(TlsStream, TlsStream), [String; 2]> {
+    let (ours, theirs) = pipe(700);
+    let cx = &mut Cx::new(world, 0);
+    let client = client.connect(cx, Box::new(ours), "gateway").unwrap();
+    let server = server.accept(cx, Box::new(theirs)).unwrap();
+    converse(client, server)
+}
+
+#[test]
+fn a_question_and_an_answer_pass_through_a_narrow_pipe() {
+    let (mut world, _) = files();
+    for versions in ["", ", max_version: '1.2'", ", min_version: '1.3'"] {
+        let mut server = server(&mut world, &format!("{SERVER}{versions}")).unwrap();
+        let mut client = client(&mut world, "ca_file: ca.pem", &[b"h2"]).unwrap();
+        let (client, mut server) = meet(&mut world, &mut client, &mut server).unwrap();
+        assert_eq!((client.alpn(), server.alpn()), (Some(&b"h2"[..]), Some(&b"h2"[..])));
+        assert!(server.handshake().unwrap());
+    }
+}
+
+#[test]
+fn after_the_last_word_the_other_side_reads_the_end() {
+    let (mut world, _) = files();
+    let mut server = server(&mut world, SERVER).unwrap();
+    let mut client = client(&mut world, "ca_file: ca.pem", &[]).unwrap();
+    let (mut client, mut server) = meet(&mut world, &mut client, &mut server).unwrap();
+    server.shut_write();
+    let mut buf = [0; 10];
+    assert_eq!(client.read(&mut buf).unwrap(), 0);
+    client.write_all(b"still here").unwrap();
+    assert_eq!(server.read(&mut buf).unwrap(), 10);
+    // A peer that leaves without a word is at its end, too: the protocols above know what is missing.
+    drop(client);
+    server.flush().unwrap();
+}
+
+#[test]
+fn who_is_not_known_is_told_so() {
+    let (mut world, _) = files();
+    let mut plain = server(&mut world, SERVER).unwrap();
+    let mut refused = |world: &mut Files, yaml: &str| {
+        let mut client = client(world, yaml, &[]).unwrap();
+        meet(world, &mut client, &mut plain).map(drop).unwrap_err()
+    };
+    let [said, _] = refused(&mut world, "ca_file: other.pem");
+    assert!(said.contains("UnknownIssuer"), "{said}");
+    let [said, _] = refused(&mut world, "ca_file: ca.pem, server_name_override: elsewhere");
+    assert!(said.contains("not valid for name"), "{said}");
+    for fine in [
+        "insecure_skip_verify: true",
+        "ca_file: ca.pem, insecure: true",
+        "ca_file: ca.pem, server_name_override: gateway",
+    ] {
+        let mut client = client(&mut world, fine, &[]).unwrap();
+        assert!(meet(&mut world, &mut client, &mut plain).is_ok(), "{fine}");
+    }
+}
+
+#[test]
+fn a_server_that_wants_certificates_takes_those_of_its_authority_only() {
+    let (mut world, _) = files();
+    let mut server = server(&mut world, &format!("{SERVER}, client_ca_file: ca.pem")).unwrap();
+    for (who, welcome) in [("client", true), ("stranger", false), ("", false)] {
+        let own = if who.is_empty() { String::new() } else { format!(", cert_file: {who}.pem, key_file: {who}.key") };
+        let mut client = client(&mut world, &format!("ca_file: ca.pem{own}"), &[]).unwrap();
+        let met = meet(&mut world, &mut client, &mut server);
+        assert_eq!(met.is_ok(), welcome, "{who}");
+    }
+}
+
+#[test]
+fn algorithms_that_are_chosen_are_the_only_ones() {
+    let (mut world, _) = files();
+    let with = |client: &str, server: &str| {
+        let (mut world, _) = files();
+        let mut server = self::server(&mut world, &format!("{SERVER}, {server}")).unwrap();
+        let mut client = self::client(&mut world, &format!("ca_file: ca.pem, {client}"), &[]).unwrap();
+        meet(&mut world, &mut client, &mut server).is_ok()
+    };
+    let (aes, chacha) = ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256");
+    let only = |suite: &str| format!("max_version: '1.2', cipher_suites: [{suite}]");
+    assert!(with(&only(aes), &only(aes)));
+    assert!(!with(&only(aes), &only(chacha)));
+    assert!(with("curve_preferences: [P384]", "curve_preferences: [P384, X25519]"));
+    assert!(!with("curve_preferences: [P384]", "curve_preferences: [X25519]"));
+    assert!(!with("max_version: '1.2'", "min_version: '1.3'"));
+    let _ = &mut world;
+}
+
+#[test]
+fn certificates_that_change_are_used_from_the_next_connection_on() {
+    let (mut world, ours) = files();
+    let mut server = server(&mut world, &format!("{SERVER}, reload_interval: 10s")).unwrap();
+    let mut client = client(&mut world, "ca_file: ca.pem, server_name_override: new-name", &[]).unwrap();
+    assert!(meet(&mut world, &mut client, &mut server).is_err());
+    let (cert, key) = ours.issue("new-name");
+    world.files.insert("server.pem".to_owned(), cert);
+    world.now = 9_000_000_000;
+    assert!(meet(&mut world, &mut client, &mut server).is_err(), "too early");
+    // Half of the pair is no pair: the old one stays until both are there.
+    world.now = 11_000_000_000;
+    assert!(meet(&mut world, &mut client, &mut server).is_err());
+    world.files.insert("server.key".to_owned(), key);
+    world.now = 22_000_000_000;
+    assert!(meet(&mut world, &mut client, &mut server).is_ok());
+    world.files.clear();
+    world.now = 44_000_000_000;
+    assert!(meet(&mut world, &mut client, &mut server).is_ok(), "files that are gone leave the last ones in place");
+    let reads = world.reads;
+    assert!(meet(&mut world, &mut client, &mut server).is_ok());
+    assert_eq!(world.reads, reads, "nothing is read between two intervals");
+}
+
+#[test]
+fn what_cannot_be_loaded_is_named() {
+    let (mut world, _) = files();
+    world.files.insert("empty.pem".to_owned(), Vec::new());
+    let mut says = |yaml: &str| server(&mut world, yaml).unwrap_err();
+    assert_eq!(
+        says("cert_file: /x, key_file: server.key"),
+        "failed to load TLS config: failed to load TLS cert and key: open /x: no such file or directory"
+    );
+    for (yaml, part) in [
+        ("cert_file: server.pem, key_file: client.key", "failed to load TLS cert and key"),
+        ("cert_file: empty.pem, key_file: server.key", "empty.pem: no certificate in it"),
+        ("cert_file: server.pem, key_file: empty.pem", "empty.pem: no private key in it"),
+        ("cert_file: server.pem, key_file: server.key, client_ca_file: empty.pem", "failed to parse cert empty.pem"),
+        ("cert_pem: nonsense, key_file: server.key", "the PEM in the configuration"),
+    ] {
+        let said = says(yaml);
+        assert!(said.contains(part), "{yaml}: {said}");
+    }
+}
