@@ -356,6 +356,10 @@ pub const DIFFERENT: &[((Signal, &str), &str, bool, &str)] = &[
     (SPAN, r#""":{"a":1},"name":"n""#, true, "jsoniter takes an empty name for the end of the object"),
     (WHOLE, "}", false, "jsoniter takes a closing bracket for an object"),
     (WHOLE, ",\"resourceSpans\":[]}", false, "jsoniter takes a comma for the start of an object"),
+    (WHOLE, "{\"resourceSpans\":[]{\"x\":1}", false, "jsoniter takes an opening brace for the comma between fields"),
+    (WHOLE, "{\"resourceSpans\":[]null", false, "jsoniter takes a null for the end of an object or an array"),
+    (WHOLE, "{\"unknown\":-01}", false, "jsoniter sees no zero in front behind a minus"),
+    (SPAN, r#""attributes":]"#, false, "jsoniter takes a closing bracket for an array"),
     (WHOLE, "{\"unknown\":1e999}", true, "jsoniter does not pass over numbers that no double holds"),
     (WHOLE, "{\"unknown\":0.1e400}", true, "jsoniter reads some numbers that it skips as 32-bit floats"),
 ];
