@@ -29,6 +29,8 @@ impl Default for Registry {
         new.add(otelcore_exporter_jaeger::JaegerFactory);
         new.add(otelcore_exporter_prometheus::PrometheusFactory);
         new.add(crate::nop::NopExporterFactory);
+        new.add(otelcore_extensions::BasicAuthFactory);
+        new.add(otelcore_extensions::BearerTokenAuthFactory);
         new.add(otelcore_extensions::HealthCheckFactory);
         new.add(otelcore_extensions::MemoryBallastFactory);
         new

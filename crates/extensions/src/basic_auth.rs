@@ -1,0 +1,301 @@
+//! The `basicauth` extension: user names and passwords (RFC 7617), checked by servers or sent by clients.
+//!
+//! One extension serves one side: `htpasswd` makes it an authenticator of servers, `client_auth` one of clients. No
+//! password and no hash is ever put into a message.
+
+mod htpasswd;
+mod users;
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use otelcore_config::{ComponentId, Section};
+use otelcore_pipeline::{
+    About, Build, ClientAuth, Component, Cx, Extension, Factory, Field, Kind, Logger, Mono, ServerAuth, Settings,
+    StartError,
+};
+
+use self::users::{Checked, Users};
+use crate::Secret;
+use crate::watched::Watched;
+
+/// Padding is asked for and stray bits at the end are let pass, as Go decodes.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
+/// Settings of a `basicauth`.
+#[derive(Clone, Debug)]
+pub enum BasicAuth {
+    /// Servers check who sends.
+    Server(Htpasswd),
+    /// Clients say who sends.
+    Client(ClientCredentials),
+}
+
+/// Where the users of a server are written; at least one of the two is not empty.
+#[derive(Clone, Debug)]
+pub struct Htpasswd {
+    /// A file, read at the start.
+    pub file: String,
+    /// Lines that go before those of the file.
+    pub inline: Secret,
+}
+
+/// Who a client is.
+#[derive(Clone, Debug)]
+pub struct ClientCredentials {
+    /// The user, without a colon.
+    pub username: Source,
+    /// The password.
+    pub password: Source,
+}
+
+/// A text, or the file that has it.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// As it was written.
+    Text(Secret),
+    /// A path; the file may change at any time.
+    File(String),
+}
+
+/// Makes `basicauth` extensions.
+#[derive(Debug)]
+pub struct BasicAuthFactory;
+
+/// How often the log says that credentials are refused unchecked.
+const WARN_EVERY: Duration = Duration::from_secs(60);
+
+const NO_SOURCE: &str = "no credential source provided";
+
+impl Factory for BasicAuthFactory {
+    fn about(&self) -> About {
+        About { kind: Kind::Extension, type_name: "basicauth", aliases: &[], signals: &[], stability: "Beta" }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        let (mut server, mut client) = (s.section("htpasswd"), s.section("client_auth"));
+        let sides = (!server.is_empty(), !client.is_empty());
+        let htpasswd = Htpasswd { file: server.str("file", ""), inline: Secret::take(&mut server, "inline") };
+        server.finish();
+        client.unsupported(
+            "aws_secrets_manager",
+            "credentials from AWS Secrets Manager are not built; mount the secret and name `username_file` and `password_file`",
+        );
+        let elsewhere = client.has("aws_secrets_manager");
+        let credentials = ClientCredentials {
+            username: Source::take(client.str("username", "").into(), client.str("username_file", "")),
+            password: Source::take(Secret::take(&mut client, "password"), client.str("password_file", "")),
+        };
+        client.finish();
+        let settings = match sides {
+            (true, true) => {
+                s.error_here("only one of `htpasswd` or `client_auth` can be specified");
+                None
+            }
+            (true, false) if !htpasswd.file.is_empty() || !htpasswd.inline.is_empty() => {
+                Some(BasicAuth::Server(htpasswd))
+            }
+            (false, true) if !credentials.username.is_empty() || !credentials.password.is_empty() => {
+                Some(BasicAuth::Client(credentials))
+            }
+            _ => {
+                if !elsewhere {
+                    s.error_here(NO_SOURCE).hint("write `htpasswd` for servers, `client_auth` for clients");
+                }
+                None
+            }
+        };
+        s.finish();
+        settings.map(|settings| Box::new(settings) as Box<dyn Settings>)
+    }
+}
+
+impl Source {
+    fn take(text: Secret, file: String) -> Self {
+        if file.is_empty() { Self::Text(text) } else { Self::File(file) }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) if text.is_empty())
+    }
+}
+
+impl Settings for BasicAuth {
+    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+        let log = build.log.clone();
+        Ok(Component::Extension(match self {
+            Self::Server(htpasswd) => Box::new(Serving {
+                htpasswd: htpasswd.clone(),
+                auth: Rc::new(Server { users: RefCell::default(), warned: Cell::new(None), log }),
+            }),
+            Self::Client(credentials) => Box::new(Asking(Rc::new(Client {
+                username: Current::new(&credentials.username, log.clone(), username),
+                password: Current::new(&credentials.password, log, filled),
+            }))),
+        }))
+    }
+}
+
+// ---- servers --------------------------------------------------------------------------------------------------------
+
+struct Serving {
+    htpasswd: Htpasswd,
+    auth: Rc<Server>,
+}
+
+struct Server {
+    users: RefCell<Users>,
+    /// When the log was told that credentials are refused unchecked.
+    warned: Cell<Option<Mono>>,
+    log: Logger,
+}
+
+impl Extension for Serving {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let mut users = Users::new(std::array::from_fn(|_| cx.rand()));
+        if !self.htpasswd.file.is_empty() {
+            let text = cx.read(&self.htpasswd.file).map_err(|e| StartError(format!("open htpasswd file: {e}")))?;
+            self.add(&mut users, &text, "file");
+        }
+        // Last, so that it goes before the file.
+        self.add(&mut users, self.htpasswd.inline.expose().as_bytes(), "inline");
+        if users.is_empty() {
+            self.auth.log.warn("htpasswd has no users: everyone is refused", &[]);
+        }
+        self.auth.users.replace(users);
+        Ok(())
+    }
+
+    fn server_auth(&self) -> Option<Rc<dyn ServerAuth>> {
+        Some(self.auth.clone())
+    }
+}
+
+impl Serving {
+    fn add(&self, users: &mut Users, text: &[u8], source: &str) {
+        let log = &self.auth.log;
+        for (number, line) in (1..).zip(text.split(|b| *b == b'\n')) {
+            let at = [("source", Field::Str(source)), ("line", Field::Uint(number))];
+            match htpasswd::line(line) {
+                Ok(None) => {}
+                Ok(Some((user, hash))) => {
+                    if hash.is_heavy() {
+                        log.warn("the hash of a user takes long to check, and all data waits for that", &at);
+                    }
+                    users.add(user, hash);
+                }
+                Err(why) => log.warn("a line of htpasswd was left out", &[at[0], at[1], ("error", Field::Str(why))]),
+            }
+        }
+    }
+}
+
+impl ServerAuth for Server {
+    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Result<(), String> {
+        let value = header("authorization").filter(|value| !value.is_empty()).ok_or("no basic auth provided")?;
+        let encoded = match value.split_at_checked(6) {
+            Some((scheme, encoded)) if scheme.eq_ignore_ascii_case(b"Basic ") => encoded,
+            _ => return Err("invalid authorization scheme prefix".to_owned()),
+        };
+        let credentials = BASE64.decode(encoded).map_err(|_| "invalid authorization format")?;
+        let (user, password) = htpasswd::cut(&credentials).ok_or("invalid authorization format")?;
+        let checked = self.users.borrow_mut().check(cx.now(), user, password);
+        if checked == Checked::Unchecked {
+            self.warn(cx.now());
+        }
+        if checked == Checked::Right { Ok(()) } else { Err("invalid credentials".to_owned()) }
+    }
+}
+
+impl Server {
+    /// Says that credentials are refused unchecked, from time to time.
+    fn warn(&self, now: Mono) {
+        if self.warned.get().is_none_or(|last| now.since(last) >= WARN_EVERY) {
+            self.warned.set(Some(now));
+            self.log.warn("too many wrong passwords: for now, credentials that were not seen before are refused", &[]);
+        }
+    }
+}
+
+// ---- clients --------------------------------------------------------------------------------------------------------
+
+struct Asking(Rc<Client>);
+
+struct Client {
+    username: Current,
+    password: Current,
+}
+
+/// A source as it is now.
+enum Current {
+    Text(Secret),
+    File(String, Watched<Secret>),
+}
+
+/// What a credentials file has in it.
+fn filled(text: &str) -> Result<Secret, String> {
+    let text = text.trim();
+    if text.is_empty() { Err("credentials file is empty".to_owned()) } else { Ok(Secret::from(text.to_owned())) }
+}
+
+fn username(text: &str) -> Result<Secret, String> {
+    filled(text).and_then(|name| no_colon(&name).map(|()| name))
+}
+
+/// The colon ends the user name, so that it can't have one (RFC 7617).
+fn no_colon(name: &Secret) -> Result<(), String> {
+    if name.expose().contains(':') { Err("invalid authorization format".to_owned()) } else { Ok(()) }
+}
+
+impl Current {
+    fn new(source: &Source, log: Logger, parse: fn(&str) -> Result<Secret, String>) -> Self {
+        match source {
+            Source::Text(text) => Self::Text(text.clone()),
+            Source::File(path) => Self::File(path.clone(), Watched::new(path, "refresh credentials", log, parse)),
+        }
+    }
+
+    fn open(&self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        match self {
+            Self::Text(_) => Ok(()),
+            Self::File(path, file) => {
+                file.open(cx).map_err(|e| StartError(format!("failed to read credentials file {path:?}: {e}")))
+            }
+        }
+    }
+
+    fn get(&self, cx: &mut Cx<'_>) -> Result<Secret, String> {
+        match self {
+            Self::Text(text) => Ok(text.clone()),
+            Self::File(_, file) => file.get(cx).map(|value| (*value).clone()).ok_or_else(|| NO_SOURCE.to_owned()),
+        }
+    }
+}
+
+impl Extension for Asking {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        if let Current::Text(name) = &self.0.username {
+            no_colon(name).map_err(StartError)?;
+        }
+        self.0.username.open(cx)?;
+        self.0.password.open(cx)
+    }
+
+    fn client_auth(&self) -> Option<Rc<dyn ClientAuth>> {
+        Some(self.0.clone())
+    }
+}
+
+impl ClientAuth for Client {
+    fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
+        let (name, password) = (self.username.get(cx)?, self.password.get(cx)?);
+        let encoded = BASE64.encode(format!("{}:{}", name.expose(), password.expose()));
+        Ok(vec![("authorization".to_owned(), format!("Basic {encoded}"))])
+    }
+}

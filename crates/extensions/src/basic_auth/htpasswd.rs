@@ -1,0 +1,180 @@
+//! Lines of htpasswd, and whether a password is the one that was hashed.
+//!
+//! The forms are those of Apache's htpasswd and of mkpasswd: bcrypt, MD5 (`$apr1$`, `$1$`), SHA-1 (`{SHA}`, `{SSHA}`),
+//! SHA-256 and SHA-512 of crypt (`$5$`, `$6$`), and plain text. Knows no users beyond a line, no time and no limits.
+
+use base64::Engine;
+use md5::Md5;
+use sha_crypt::{PasswordVerifier, ShaCrypt};
+use sha1::{Digest, Sha1};
+use subtle::ConstantTimeEq;
+
+use super::BASE64;
+
+/// Above this cost a check of bcrypt takes a good part of a second.
+const HEAVY_COST: u32 = 12;
+/// The same for the rounds of SHA-crypt, 5000 by default.
+const HEAVY_ROUNDS: u32 = 200_000;
+
+/// A password as a line has it.
+pub(super) struct Hash(Form);
+
+enum Form {
+    Bcrypt { text: String, cost: u32 },
+    ShaCrypt { text: String, rounds: u32 },
+    Md5 { magic: &'static [u8], salt: Vec<u8>, sum: Vec<u8> },
+    Sha1 { sum: [u8; 20], salt: Vec<u8> },
+    Plain(Vec<u8>),
+}
+
+/// User and hash of a line; `None` is an empty line or a comment.
+///
+/// # Errors
+/// What is wrong, without the line.
+pub(super) fn line(line: &[u8]) -> Result<Option<(&[u8], Hash)>, &'static str> {
+    let line = line.trim_ascii();
+    if line.is_empty() || line.starts_with(b"#") {
+        return Ok(None);
+    }
+    let (user, encoded) = cut(line).ok_or("malformed line, no colon")?;
+    Ok(Some((user, Hash::parse(encoded)?)))
+}
+
+/// What is before and after the first colon.
+pub(super) fn cut(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = text.iter().position(|b| *b == b':')?;
+    Some((text.get(..colon)?, text.get(colon + 1..)?))
+}
+
+impl Hash {
+    fn parse(encoded: &[u8]) -> Result<Self, &'static str> {
+        let text = std::str::from_utf8(encoded).unwrap_or_default();
+        let form = if let Some(rest) = text.strip_prefix("$apr1$") {
+            md5_line(b"$apr1$", rest)
+        } else if let Some(rest) = text.strip_prefix("$1$") {
+            md5_line(b"$1$", rest)
+        } else if text.starts_with("$5$") || text.starts_with("$6$") {
+            sha_crypt_line(text)
+        } else if ["$2a$", "$2b$", "$2x$", "$2y$"].iter().any(|id| text.starts_with(id)) {
+            let parts: Option<bcrypt::HashParts> = text.parse().ok();
+            parts.map(|p| Form::Bcrypt { text: text.to_owned(), cost: p.get_cost() }).ok_or("malformed bcrypt password")
+        } else if let Some(sum) = text.strip_prefix("{SHA}") {
+            sha1_line(sum).filter(|(_, salt)| salt.is_empty()).map(sha1_form).ok_or("malformed SHA password")
+        } else if let Some(sum) = text.strip_prefix("{SSHA}") {
+            sha1_line(sum).map(sha1_form).ok_or("malformed SSHA password")
+        } else if is_hash(text) {
+            // As plain text it would make a password of the hash itself.
+            Err("a hash of this kind is not supported; write one with `htpasswd -B`")
+        } else {
+            Ok(Form::Plain(encoded.to_owned()))
+        };
+        form.map(Self)
+    }
+
+    /// Whether a check is meant to take long.
+    pub(super) fn is_slow(&self) -> bool {
+        !matches!(self.0, Form::Sha1 { .. } | Form::Plain(_))
+    }
+
+    /// Whether it takes so long that a person should know.
+    pub(super) fn is_heavy(&self) -> bool {
+        match &self.0 {
+            Form::Bcrypt { cost, .. } => *cost > HEAVY_COST,
+            Form::ShaCrypt { rounds, .. } => *rounds > HEAVY_ROUNDS,
+            _ => false,
+        }
+    }
+
+    /// Whether this is the password. Takes its time.
+    pub(super) fn verify(&self, password: &[u8]) -> bool {
+        match &self.0 {
+            // Like every bcrypt it sees 72 bytes and no more.
+            Form::Bcrypt { text, .. } => bcrypt::verify(password, text).unwrap_or(false),
+            Form::ShaCrypt { text, .. } => ShaCrypt::default().verify_password(password, text.as_str()).is_ok(),
+            Form::Md5 { magic, salt, sum } => md5_crypt(magic, salt, password).ct_eq(sum).into(),
+            Form::Sha1 { sum, salt } => {
+                let digest: [u8; 20] = Sha1::new().chain_update(password).chain_update(salt).finalize().into();
+                digest.ct_eq(sum).into()
+            }
+            Form::Plain(text) => text.ct_eq(password).into(),
+        }
+    }
+}
+
+/// Whether it looks like `$id$..` or `{ID}..`.
+fn is_hash(text: &str) -> bool {
+    let named =
+        |id: &str| !id.is_empty() && id.len() <= 16 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let id = |open, close| text.strip_prefix(open).and_then(|rest| rest.split_once(close)).map(|(id, _)| id);
+    id('$', '$').or_else(|| id('{', '}')).is_some_and(named)
+}
+
+/// `salt$sum` of the MD5 forms.
+fn md5_line(magic: &'static [u8], rest: &str) -> Result<Form, &'static str> {
+    match rest.split_once('$') {
+        Some((salt, sum)) if sum.len() == 22 => {
+            // More than eight bytes of salt have never counted.
+            let salt = salt.bytes().take(8).collect();
+            Ok(Form::Md5 { magic, salt, sum: sum.as_bytes().to_owned() })
+        }
+        _ => Err("malformed MD5 password"),
+    }
+}
+
+/// `$6$rounds=N$salt$sum`, without `rounds` 5000.
+fn sha_crypt_line(text: &str) -> Result<Form, &'static str> {
+    let malformed = "malformed crypt-SHA password";
+    let (id, rest) = text.split_at_checked(3).ok_or(malformed)?;
+    let (rounds, rest) = match rest.strip_prefix("rounds=").and_then(|rest| rest.split_once('$')) {
+        Some((rounds, rest)) => (rounds.parse().map_err(|_| malformed)?, rest),
+        None => (5000, rest),
+    };
+    let length = if id == "$5$" { 43 } else { 86 };
+    let sum = rest.split_once('$').map(|(_, sum)| sum).filter(|sum| sum.len() == length);
+    sum.map(|_| Form::ShaCrypt { text: text.to_owned(), rounds }).ok_or(malformed)
+}
+
+/// A sum of SHA-1 and the salt behind it.
+fn sha1_line(encoded: &str) -> Option<([u8; 20], Vec<u8>)> {
+    let bytes = BASE64.decode(encoded).ok()?;
+    let (sum, salt) = bytes.split_first_chunk::<20>()?;
+    Some((*sum, salt.to_owned()))
+}
+
+fn sha1_form((sum, salt): ([u8; 20], Vec<u8>)) -> Form {
+    Form::Sha1 { sum, salt }
+}
+
+/// The MD5 of crypt(3) with Apache's or the first magic: a start that mixes password and salt, then 1000 rounds whose
+/// order of parts depends on the round's number.
+fn md5_crypt(magic: &[u8], salt: &[u8], password: &[u8]) -> Vec<u8> {
+    let sum = |parts: &[&[u8]]| -> [u8; 16] {
+        parts.iter().fold(Md5::new(), |md5, part| md5.chain_update(part)).finalize().into()
+    };
+    let inner = sum(&[password, salt, password]);
+    let mut start = [password, magic, salt].concat();
+    start.extend(inner.iter().cycle().take(password.len()));
+    let mut bits = password.len();
+    while bits > 0 {
+        start.push(if bits & 1 == 1 { 0 } else { password.first().copied().unwrap_or(0) });
+        bits >>= 1;
+    }
+    let mut last = sum(&[&start]);
+    for round in 0..1000_u32 {
+        let (first, end): (&[u8], &[u8]) = if round & 1 == 1 { (password, &last) } else { (&last, password) };
+        let salt = if round % 3 == 0 { &[] } else { salt };
+        let middle = if round % 7 == 0 { &[] } else { password };
+        last = sum(&[first, salt, middle, end]);
+    }
+    let d = |i: usize| u32::from(last[i]);
+    let triples =
+        [(0, 6, 12), (1, 7, 13), (2, 8, 14), (3, 9, 15), (4, 10, 5)].map(|(a, b, c)| d(a) << 16 | d(b) << 8 | d(c));
+    let mut text = Vec::with_capacity(22);
+    for (bits, digits) in triples.into_iter().map(|bits| (bits, 4)).chain([(d(11), 2)]) {
+        text.extend((0..digits).map(|digit| DIGITS[(bits >> (6 * digit) & 63) as usize]));
+    }
+    text
+}
+
+/// The digits of crypt(3), the low one of a number first.
+const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -1,0 +1,165 @@
+//! The `bearertokenauth` extension: a fixed token in a header, checked by servers and sent by clients.
+//!
+//! The tokens are written in the configuration or stand in a file, one a line, that may change at any time. Servers
+//! accept each of them, clients send the first. No token is ever put into a message.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use otelcore_config::{ComponentId, Effective, Section};
+use otelcore_pipeline::{
+    About, Build, ClientAuth, Component, Cx, Extension, Factory, Kind, ServerAuth, Settings, StartError,
+};
+
+use crate::Secret;
+use crate::watched::Watched;
+
+/// Settings of a `bearertokenauth`.
+#[derive(Clone, Debug)]
+pub struct BearerTokenAuth {
+    /// What stands before the token and a space; empty is the bare token.
+    pub scheme: String,
+    /// The header, as the user wrote it.
+    pub header: String,
+    /// The accepted tokens, the one to send first. None is empty.
+    pub tokens: Vec<Secret>,
+    /// Where the tokens are read from in place of `tokens`; empty is nowhere.
+    pub filename: String,
+}
+
+/// Makes `bearertokenauth` extensions.
+#[derive(Debug)]
+pub struct BearerTokenAuthFactory;
+
+impl Factory for BearerTokenAuthFactory {
+    fn about(&self) -> About {
+        About { kind: Kind::Extension, type_name: "bearertokenauth", aliases: &[], signals: &[], stability: "Beta" }
+    }
+
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+        let scheme = s.str("scheme", "Bearer");
+        let header = s.str("header", "Authorization");
+        if !is_header_name(&header) {
+            s.error("header", "'header' is no name that a header can have");
+        }
+        let token = Secret::take(&mut s, "token");
+        let many: Vec<Secret> = s.str_list("tokens", &[]).into_iter().map(Secret::from).collect();
+        // Taken as strings, but shown as secrets.
+        let shown = many.iter().map(|t| Effective::Opaque(t.expose().to_owned())).collect();
+        s.record("tokens", Effective::List(shown));
+        if many.iter().any(Secret::is_empty) {
+            s.error("tokens", "an empty token in `tokens` would let in whoever sends none");
+        }
+        let filename = s.str("filename", "");
+        match (token.is_empty(), many.is_empty(), filename.is_empty()) {
+            (true, true, true) => drop(s.error_here("no bearer token provided")),
+            (false, false, _) => drop(s.error("tokens", "either tokens or token should be provided, not both")),
+            (true, true, false) | (_, _, true) => {}
+            (_, _, false) => {
+                drop(s.warn("filename", "a filename is specified. Configured token(s) is ignored!"));
+            }
+        }
+        s.unsupported("retry_on_failure", "the token file must be there at the start; leave `retry_on_failure` out");
+        s.finish();
+        let tokens = if token.is_empty() { many } else { vec![token] };
+        Some(Box::new(BearerTokenAuth { scheme, header, tokens, filename }))
+    }
+}
+
+/// Whether RFC 9110 has it as a token.
+fn is_header_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(allowed)
+}
+
+impl Settings for BearerTokenAuth {
+    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+        let tokens = if self.filename.is_empty() {
+            Tokens::Fixed(Rc::new(self.tokens.clone()))
+        } else {
+            Tokens::File(Watched::new(&self.filename, "refresh token", build.log.clone(), lines))
+        };
+        let (scheme, header) = (self.scheme.clone(), self.header.clone());
+        let auth = Rc::new(Bearer { scheme, lower: header.to_ascii_lowercase(), header, tokens });
+        Ok(Component::Extension(Box::new(Bearing(auth))))
+    }
+}
+
+/// The tokens of a file. Empty lines are none: the last line often is one, and it would be a token that anyone knows.
+fn lines(text: &str) -> Result<Vec<Secret>, String> {
+    let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty());
+    let tokens: Vec<_> = lines.map(|line| Secret::from(line.to_owned())).collect();
+    if tokens.is_empty() { Err("there is no token in the file".to_owned()) } else { Ok(tokens) }
+}
+
+enum Tokens {
+    Fixed(Rc<Vec<Secret>>),
+    File(Watched<Vec<Secret>>),
+}
+
+struct Bearer {
+    scheme: String,
+    header: String,
+    /// The header's name as it is looked up and sent.
+    lower: String,
+    tokens: Tokens,
+}
+
+struct Bearing(Rc<Bearer>);
+
+impl Extension for Bearing {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        match &self.0.tokens {
+            Tokens::Fixed(_) => Ok(()),
+            Tokens::File(file) => file.open(cx).map_err(StartError),
+        }
+    }
+
+    fn server_auth(&self) -> Option<Rc<dyn ServerAuth>> {
+        Some(self.0.clone())
+    }
+
+    fn client_auth(&self) -> Option<Rc<dyn ClientAuth>> {
+        Some(self.0.clone())
+    }
+}
+
+impl Bearer {
+    fn tokens(&self, cx: &mut Cx<'_>) -> Rc<Vec<Secret>> {
+        match &self.tokens {
+            Tokens::Fixed(tokens) => tokens.clone(),
+            Tokens::File(file) => file.get(cx).unwrap_or_default(),
+        }
+    }
+
+    /// What follows the scheme and a space.
+    fn bare<'v>(&self, value: &'v [u8]) -> Option<&'v [u8]> {
+        if self.scheme.is_empty() {
+            return Some(value);
+        }
+        value.strip_prefix(self.scheme.as_bytes())?.strip_prefix(b" ")
+    }
+}
+
+impl ServerAuth for Bearer {
+    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Result<(), String> {
+        let Some(value) = header(&self.lower).filter(|value| !value.is_empty()) else {
+            return Err(format!("missing or empty authorization header: {}", self.header));
+        };
+        let tokens = self.tokens(cx);
+        // Each is compared, so that the time does not tell which one came close.
+        let known = self.bare(&value).is_some_and(|bare| tokens.iter().fold(false, |any, t| any | t.matches(bare)));
+        // The Go collector goes on with what was sent. A secret with a typing error is still nearly a secret, and
+        // answers end up in logs.
+        if known { Ok(()) } else { Err("scheme or token does not match".to_owned()) }
+    }
+}
+
+impl ClientAuth for Bearer {
+    fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
+        let tokens = self.tokens(cx);
+        let Some(token) = tokens.first().map(Secret::expose) else { return Err("no bearer token provided".to_owned()) };
+        let value = if self.scheme.is_empty() { token.to_owned() } else { format!("{} {token}", self.scheme) };
+        Ok(vec![(self.lower.clone(), value)])
+    }
+}
