@@ -27,7 +27,7 @@ pub use component::{
 pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};
 pub use log::{Field, Level, LogSink, Logger, NoLog, Record, Scope};
 pub use payload::{Metadata, Payload};
-pub use sending::{QueueSettings, RetrySettings, SendingSettings, Sizer};
+pub use sending::{BatchSettings, QueueSettings, RetrySettings, SendingSettings, Sizer};
 pub use telemetry::{
     Counter, Detail, Family, FamilyKind, Gauge, Histogram, Labels, ReceiverMetrics, Sample, Telemetry, Value,
 };

@@ -9,12 +9,16 @@
 //! off. A resting payload keeps its place in the queue's size but holds no consumer, so that a few requests that fail
 //! do not stop the others.
 
+mod batch;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use otelcore_config::{Dur, Section};
+use otelcore_config::{Dur, Flavour, Section};
 use otelcore_pdata::Signal;
 
+pub use self::batch::BatchSettings;
+use self::batch::{Batcher, Waiter, Waiters};
 use crate::{Ack, Counter, Detail, Error, Fate, Field, Gauge, Logger, Lost, Mono, Outcome, Payload, Telemetry};
 
 /// The unit of `queue_size`.
@@ -45,6 +49,8 @@ pub struct QueueSettings {
     pub wait_for_result: bool,
     /// Capacity in bytes whatever the sizer: 1000 requests of 8192 spans are gigabytes.
     pub max_bytes: u64,
+    /// Group payloads before they are sent.
+    pub batch: Option<BatchSettings>,
 }
 
 impl QueueSettings {
@@ -68,6 +74,7 @@ impl QueueSettings {
             block_on_overflow: false,
             wait_for_result: false,
             max_bytes: Self::MAX_BYTES,
+            batch: None,
         }
     }
 
@@ -78,12 +85,13 @@ impl QueueSettings {
         let Some(mut s) = section else { return Self::off() };
         let consumers = s.int::<i64>("num_consumers", 10);
         let size = s.int::<i64>("queue_size", 1000);
+        let sizer_written = s.has("sizer");
         let sizer = match s.one_of("sizer", &["requests", "items", "bytes"], "requests") {
             "items" => Sizer::Items,
             "bytes" => Sizer::Bytes,
             _ => Sizer::Requests,
         };
-        let parsed = Self {
+        let mut parsed = Self {
             num_consumers: usize::try_from(consumers).unwrap_or(0),
             queue_size: u64::try_from(size).unwrap_or(0),
             sizer,
@@ -98,7 +106,9 @@ impl QueueSettings {
             s.error("queue_size", "`queue_size` must be positive");
         }
         s.unsupported("storage", "a persistent queue is not supported yet; leave `storage` out for a queue in memory");
-        s.unsupported("batch", "batching in the queue is not supported yet; put the `batch` processor in the pipeline");
+        parsed.batch = s
+            .optional("batch", Flavour::Default)
+            .map(|batch| BatchSettings::parse(batch, (parsed.sizer, parsed.queue_size, sizer_written)));
         s.finish();
         parsed
     }
@@ -204,13 +214,17 @@ impl SendingSettings {
 struct Item {
     payload: Payload,
     /// Kept when the sender waits for the result.
-    ack: Option<Ack>,
-    /// In units of the sizer.
+    waiters: Waiters,
+    /// Its place in the queue, in units of the sizer.
     size: u64,
+    /// Its place in the queue, in bytes.
+    bytes: u64,
     /// When the first attempt began.
     first: Option<Mono>,
     /// The next pause, before randomization.
     interval: Duration,
+    /// It has been grouped and goes out as it is.
+    grouped: bool,
 }
 
 #[derive(Debug)]
@@ -307,6 +321,7 @@ pub(crate) struct Sending {
     waiting: VecDeque<(Payload, Ack)>,
     in_flight: BTreeMap<u64, Item>,
     resting: BTreeMap<(Mono, u64), Item>,
+    batcher: Option<Batcher>,
     size: u64,
     bytes: u64,
     next: u64,
@@ -327,7 +342,9 @@ impl Sending {
         log: Logger,
     ) -> Self {
         let metrics = Metrics::new(telemetry, exporter, signal, &settings.queue);
+        let batcher = settings.queue.batch.clone().filter(|_| settings.queue.enabled).map(Batcher::new);
         Self {
+            batcher,
             settings,
             log,
             metrics,
@@ -394,19 +411,29 @@ impl Sending {
 
     fn enqueue(&mut self, payload: Payload, ack: Option<Ack>, size: u64) {
         self.size += size;
-        self.bytes += payload.body.len() as u64;
+        let bytes = payload.body.len() as u64;
+        self.bytes += bytes;
         let interval = self.settings.retry.initial_interval;
-        self.queued.push_back(Item { payload, ack, size, first: None, interval });
+        let waiters = ack.map(Waiter::new).into_iter().collect();
+        self.queued.push_back(Item { payload, waiters, size, bytes, first: None, interval, grouped: false });
         self.show();
     }
 
     /// The next payload to send, while a consumer is free.
     pub(crate) fn poll_job(&mut self, now: Mono) -> Option<(u64, Payload, Mono)> {
+        if let Some(batcher) = &mut self.batcher {
+            while self.queued.front().is_some_and(|item| !item.grouped)
+                && let Some(item) = self.queued.pop_front()
+            {
+                batcher.add(now, item);
+            }
+            batcher.handle_timeout(now, self.draining);
+        }
         let queue = &self.settings.queue;
         if queue.enabled && self.in_flight.len() >= queue.num_consumers {
             return None;
         }
-        let mut item = self.queued.pop_front()?;
+        let mut item = self.queued.pop_front().or_else(|| self.batcher.as_mut()?.poll_ready())?;
         item.first.get_or_insert(now);
         let by = if self.settings.timeout.is_zero() { Mono::NEVER } else { now + self.settings.timeout };
         let payload = item.payload.clone();
@@ -452,7 +479,10 @@ impl Sending {
         }
         match fate.rest {
             Some((body, after, why)) => {
-                self.bytes = self.bytes - item.payload.body.len() as u64 + body.len() as u64;
+                // Of what shares its place with pieces that went before, nothing can be given back yet.
+                let less = item.bytes.saturating_sub(body.len() as u64);
+                item.bytes -= less;
+                self.bytes -= less;
                 item.payload.body = body;
                 self.retry(now, item, after, why, random);
             }
@@ -468,7 +498,7 @@ impl Sending {
     fn retry(&mut self, now: Mono, mut item: Item, after: Option<Duration>, why: Error, random: u64) {
         let retry = &self.settings.retry;
         if !retry.enabled {
-            return if item.ack.is_some() { self.refuse(item, after, why) } else { self.give_up(item, "", why) };
+            return if !item.waiters.is_empty() { self.refuse(item, after, why) } else { self.give_up(item, "", why) };
         }
         // Uniform in [-1, 1] from 53 random bits.
         let swing = (random >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
@@ -501,7 +531,7 @@ impl Sending {
     fn give_up(&mut self, item: Item, prefix: &str, why: Error) {
         let items = u64::from(item.payload.items());
         let message = format!("{prefix}{why}");
-        let (text, field) = if item.ack.is_some() {
+        let (text, field) = if !item.waiters.is_empty() {
             ("Exporting failed. Rejecting data.", "rejected_items")
         } else {
             ("Exporting failed. Dropping data.", "dropped_items")
@@ -517,10 +547,8 @@ impl Sending {
     /// Lets an item go: its room is free, its sender is told, and whoever waits for room moves up.
     fn release(&mut self, item: Item, outcome: Outcome) {
         self.size -= item.size;
-        self.bytes -= item.payload.body.len() as u64;
-        if let Some(ack) = item.ack {
-            ack.settle(outcome);
-        }
+        self.bytes -= item.bytes;
+        item.waiters.into_iter().for_each(|waiter| waiter.settle(&outcome));
         while let Some((payload, _)) = self.waiting.front() {
             let size = self.size_of(payload);
             if !self.has_room(size, payload.body.len() as u64) {
@@ -540,11 +568,15 @@ impl Sending {
         {
             self.queued.push_front(entry.remove());
         }
+        if let Some(batcher) = &mut self.batcher {
+            batcher.handle_timeout(now, self.draining);
+        }
     }
 
     /// When [`Sending::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Mono> {
-        self.resting.first_key_value().map(|((at, _), _)| *at)
+        let rested = self.resting.first_key_value().map(|((at, _), _)| *at);
+        rested.into_iter().chain(self.batcher.as_ref().and_then(Batcher::poll_timeout)).min()
     }
 
     /// Shutdown has begun: what rests is tried at once, and pauses are short from now on.
@@ -558,6 +590,7 @@ impl Sending {
     /// Items that are not delivered yet.
     pub(crate) fn holds(&self) -> u64 {
         let queued = self.queued.iter().chain(self.in_flight.values()).chain(self.resting.values());
+        let queued = queued.chain(self.batcher.iter().flat_map(Batcher::items));
         let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
         queued.map(|item| u64::from(item.payload.items())).sum::<u64>() + waiting.sum::<u64>()
     }
@@ -572,11 +605,10 @@ impl Sending {
         let left = self.holds();
         let items = std::mem::take(&mut self.queued).into_iter();
         let items = items.chain(std::mem::take(&mut self.in_flight).into_values());
-        for item in items.chain(std::mem::take(&mut self.resting).into_values()) {
+        let items = items.chain(std::mem::take(&mut self.resting).into_values());
+        for item in items.chain(self.batcher.iter_mut().flat_map(Batcher::take)) {
             self.metrics.send_failed.add(u64::from(item.payload.items()));
-            if let Some(ack) = item.ack {
-                ack.settle(Outcome::Lost(Lost::Shutdown));
-            }
+            item.waiters.into_iter().for_each(|waiter| waiter.settle(&Outcome::Lost(Lost::Shutdown)));
         }
         for (_, ack) in self.waiting.drain(..) {
             ack.settle(Outcome::Lost(Lost::Shutdown));

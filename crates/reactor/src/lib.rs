@@ -14,7 +14,7 @@ mod sockets;
 mod timers;
 
 pub use driver::{Ending, Remote, Runner};
-pub use os::{Memory, memory_total, output, read_file, uuid, wall_clock};
+pub use os::{Memory, memory_total, output, raise_file_limit, read_file, uuid, wall_clock};
 pub use real::Real;
 pub use sim::{NodeId, Sim};
 

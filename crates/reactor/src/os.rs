@@ -44,6 +44,19 @@ fn sysconf(name: libc::c_int, otherwise: u64) -> u64 {
     u64::try_from(value).ok().filter(|v| *v > 0).unwrap_or(otherwise)
 }
 
+/// Raises the soft limit of open files to the hard one, as Go's runtime does: a connection is a descriptor. Only for a
+/// program that owns the process. What the system refuses stays as it is.
+pub fn raise_file_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls get a pointer to a limit that lives until they return.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
 /// The memory that the process may use: the limit of its cgroup, v2 or v1, or else the machine's memory.
 #[must_use]
 pub fn memory_total() -> Option<u64> {

@@ -30,6 +30,7 @@ pub(super) fn run(
     identity: Identity,
     terminal: &mut Terminal<'_>,
 ) -> u8 {
+    otelcore_reactor::raise_file_limit();
     registry.add(SummaryFactory { terminal: terminal.interactive });
     let mut loaded = load(invocation, &registry, terminal);
     let default = invocation.config.is_empty() && invocation.set.is_empty();

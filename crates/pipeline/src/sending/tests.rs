@@ -263,3 +263,142 @@ fn pieces_that_are_refused_for_good_while_draining_are_reported_as_lost() {
     scene.sending.handle_pieces(scene.now, job, fate, MIDDLE);
     assert_eq!((scene.sending.holds(), scene.sending.lost()), (0, 3));
 }
+
+fn grouping(min_size: u64, max_size: u64) -> QueueSettings {
+    let batch = BatchSettings {
+        flush_timeout: Duration::from_millis(200),
+        min_size,
+        max_size,
+        sizer: Sizer::Items,
+        metadata_keys: Vec::new(),
+    };
+    QueueSettings { batch: Some(batch), ..QueueSettings::on() }
+}
+
+/// A body of so many spans, which can be cut.
+fn spans(count: u32) -> Rope {
+    let span = [0x12, 2, 0x30, 1];
+    let scope: Vec<u8> =
+        [0x12, 4 * count as u8].into_iter().chain(std::iter::repeat_n(span, count as usize).flatten()).collect();
+    let body: Vec<u8> = [0x0a, scope.len() as u8].into_iter().chain(scope).collect();
+    let items = otelcore_pdata::check(Signal::Traces, &body).unwrap().items;
+    assert_eq!(items, count);
+    Rope::new(Bytes::from(body), items)
+}
+
+impl Scene {
+    fn offer_spans(&mut self, request: u64, count: u32, tenant: Option<&str>) {
+        let meta = tenant.map(|tenant| {
+            let mut meta = crate::Metadata::default();
+            meta.add("tenant", tenant);
+            Arc::new(meta)
+        });
+        let payload = Payload { signal: Signal::Traces, body: spans(count), meta, held: Held::default() };
+        self.sending.offer(payload, Ack::new(Target::Receiver(0, request), &self.settlements));
+    }
+
+    fn sizes(&mut self) -> Vec<(u64, u32)> {
+        std::iter::from_fn(|| self.sending.poll_job(self.now)).map(|(number, p, _)| (number, p.items())).collect()
+    }
+}
+
+#[test]
+fn a_queue_that_groups_sends_what_is_large_enough_or_old_enough() {
+    let mut scene = Scene::new(grouping(10, 0), RetrySettings::default());
+    scene.offer_spans(1, 4, None);
+    scene.offer_spans(2, 4, None);
+    assert_eq!(scene.sizes(), []);
+    assert_eq!(scene.sending.poll_timeout(), Some(scene.now + Duration::from_millis(200)));
+    scene.offer_spans(3, 4, None);
+    assert_eq!(scene.sizes(), [(0, 12)]);
+    scene.offer_spans(4, 1, None);
+    assert_eq!(scene.sizes(), []);
+    scene.pass(0.2);
+    assert_eq!(scene.sizes(), [(1, 1)]);
+    assert_eq!(scene.sending.holds(), 13);
+    assert_eq!(scene.shown("otelcol_exporter_queue_size"), 4.0);
+    scene.done(0, Outcome::Delivered);
+    scene.done(1, Outcome::Delivered);
+    assert_eq!((scene.sending.holds(), scene.shown("otelcol_exporter_queue_size")), (0, 0.0));
+}
+
+#[test]
+fn a_group_is_cut_and_what_is_too_small_stays() {
+    let mut scene = Scene::new(grouping(3, 5), RetrySettings::default());
+    scene.offer_spans(1, 12, None);
+    assert_eq!(scene.sizes(), [(0, 5), (1, 5)]);
+    assert_eq!(scene.sending.holds(), 12, "two wait for more");
+    // A piece that is tried again is not grouped a second time.
+    scene.done(0, Outcome::retry("busy"));
+    scene.pass(6.0);
+    assert_eq!(scene.sizes(), [(3, 5), (4, 2)]);
+    for number in [1, 3, 4] {
+        scene.done(number, Outcome::Delivered);
+    }
+    assert_eq!((scene.sending.holds(), scene.shown("otelcol_exporter_queue_size")), (0, 0.0));
+}
+
+#[test]
+fn whoever_waits_for_a_result_hears_the_worst_of_the_pieces() {
+    let queue = QueueSettings { wait_for_result: true, ..grouping(5, 5) };
+    let mut scene = Scene::new(queue, RetrySettings::off());
+    scene.offer_spans(1, 2, None);
+    scene.offer_spans(2, 8, None);
+    assert_eq!(scene.sizes(), [(0, 5), (1, 5)]);
+    scene.done(0, Outcome::Delivered);
+    assert_eq!(scene.told(), []);
+    scene.done(1, Outcome::permanent("bad"));
+    let bad = || Outcome::permanent("bad");
+    assert_eq!(scene.told(), [(1, bad()), (2, bad())], "which spans were whose is not known any more");
+}
+
+#[test]
+fn metadata_keeps_groups_apart_and_a_drain_sends_them_all() {
+    let mut queue = grouping(4, 0);
+    queue.batch.as_mut().unwrap().metadata_keys = vec!["tenant".to_owned()];
+    let mut scene = Scene::new(queue, RetrySettings::default());
+    for (request, tenant) in ["a", "b", "a", "c"].into_iter().enumerate() {
+        scene.offer_spans(request as u64, 2, Some(tenant));
+    }
+    assert_eq!(scene.sizes(), [(0, 4)]);
+    scene.sending.drain();
+    assert_eq!(scene.sizes(), [(1, 2), (2, 2)]);
+    assert_eq!(scene.sending.poll_timeout(), None);
+}
+
+#[test]
+fn what_a_group_holds_is_lost_at_the_end_and_said_to_be() {
+    let queue = QueueSettings { wait_for_result: true, ..grouping(100, 0) };
+    let mut scene = Scene::new(queue, RetrySettings::default());
+    scene.offer_spans(1, 2, None);
+    assert_eq!(scene.sizes(), []);
+    assert_eq!(scene.sending.abandon(), 2);
+    assert_eq!(scene.told(), [(1, Outcome::Lost(Lost::Shutdown))]);
+}
+
+#[test]
+fn the_section_is_read_as_the_go_collector_reads_it() {
+    let parse = |yaml: &str| {
+        let d = otelcore_config::Diagnostics::new();
+        let node = otelcore_config::from_yaml(yaml, &d).unwrap();
+        let parsed = QueueSettings::parse(Some(Section::new(Some(&node), "sending_queue", &d)));
+        (parsed.batch, d.items().into_iter().map(|i| i.message).collect::<Vec<_>>())
+    };
+    let (batch, said) = parse("batch: ");
+    assert_eq!((batch.map(|b| (b.min_size, b.sizer)), said.len()), (Some((8192, Sizer::Items)), 0));
+    assert_eq!(parse("{}").0, None);
+    assert_eq!(parse("batch: {enabled: false}").0, None);
+    let (batch, _) = parse("{sizer: bytes, queue_size: 1000000, batch: {min_size: 5}}");
+    assert_eq!(batch.unwrap().sizer, Sizer::Bytes);
+    for (yaml, message) in [
+        (
+            "{sizer: requests, batch: {min_size: 1}}",
+            "`batch` supports only `items` or `bytes` sizer, found \"requests\"",
+        ),
+        ("batch: {max_size: 5}", "`max_size` (5) must be greater or equal to `min_size` (8192)"),
+        ("batch: {flush_timeout: 0s}", "`flush_timeout` must be positive"),
+        ("{sizer: items, batch: {min_size: 5000}}", "`min_size` must be less than or equal to `queue_size`"),
+    ] {
+        assert_eq!(parse(yaml).1, [message], "{yaml}");
+    }
+}
