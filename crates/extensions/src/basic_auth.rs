@@ -14,7 +14,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use otelcore_config::{ComponentId, Section};
+use otelcore_config::{ComponentId, Effective, Section};
 use otelcore_pipeline::{
     About, Build, ClientAuth, Component, Cx, Extension, Factory, Field, Kind, Logger, Mono, ServerAuth, Settings,
     StartError,
@@ -93,6 +93,10 @@ impl Factory for BasicAuthFactory {
             password: Source::take(Secret::take(&mut client, "password"), client.str("password_file", "")),
         };
         client.finish();
+        // Shown the way it is written, so that what print-config shows can be read again.
+        for (key, _) in [("htpasswd", sides.0), ("client_auth", sides.1)].into_iter().filter(|(_, written)| !written) {
+            s.record(key, Effective::Null);
+        }
         let settings = match sides {
             (true, true) => {
                 s.error_here("only one of `htpasswd` or `client_auth` can be specified");

@@ -21,7 +21,7 @@ use super::htpasswd::Hash;
 
 /// How many wrong credentials are remembered.
 pub(super) const REMEMBERED: usize = 64;
-/// How often wrong credentials are checked in the long run: with bcrypt of cost 10 about an eighth of the loop's time.
+/// How often wrong credentials are checked in the long run: with bcrypt of cost 10 about a seventh of the loop's time.
 pub(super) const WRONG_EVERY: Duration = Duration::from_millis(500);
 /// How many of them may come at once.
 pub(super) const WRONG_BURST: u32 = 4;

@@ -228,6 +228,9 @@ fn passwords_show_themselves_nowhere() {
         let parsed = parse(&Basic, yaml);
         let shown = otelcore_config::print::yaml(&parsed.effective, true);
         assert!(shown.contains("[REDACTED]") && !shown.contains("hidden"), "{shown}");
+        let other = if yaml.starts_with("htpasswd") { "client_auth: null" } else { "htpasswd: null" };
+        assert!(shown.contains(other), "{shown}");
+        assert!(parse(&Basic, &shown).said.is_empty(), "what is shown can be read again");
         let any: Box<dyn std::any::Any> = parsed.settings.unwrap();
         let debug = format!("{:?}", any.downcast::<crate::BasicAuth>().unwrap());
         assert!(debug.contains("[REDACTED]") && !debug.contains("hidden"), "{debug}");
