@@ -7,5 +7,7 @@
 
 mod answer;
 mod grpc;
+mod http;
 
 pub use grpc::{OtlpGrpc, OtlpGrpcFactory};
+pub use http::{Encoding, OtlpHttp, OtlpHttpFactory};

@@ -26,6 +26,7 @@ impl Default for Registry {
         new.add(otelcore_exporter_debug::DebugFactory);
         new.add(otelcore_exporter_debug::LoggingFactory);
         new.add(otelcore_exporter_otlp::OtlpGrpcFactory);
+        new.add(otelcore_exporter_otlp::OtlpHttpFactory);
         new.add(otelcore_exporter_jaeger::JaegerFactory);
         new.add(otelcore_exporter_prometheus::PrometheusFactory);
         new.add(crate::nop::NopExporterFactory);
