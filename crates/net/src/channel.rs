@@ -23,6 +23,8 @@ use otelcore_pipeline::{ClientAuth, Cx, Event, Field, Logger, Mono, PeerAddr, St
 use smallvec::SmallVec;
 
 use crate::Target;
+use crate::http_client::proxy_tls;
+use crate::proxy::{Proxies, Proxy, Tunnel};
 use crate::settings::{Balancer, GrpcClient, Headers};
 use crate::tls::ClientTls;
 
@@ -82,6 +84,10 @@ pub struct Channel {
     log: Logger,
     base: u64,
     tls: Option<ClientTls>,
+    proxies: Proxies,
+    /// The proxy that every connection goes through.
+    proxy: Option<Rc<Proxy>>,
+    proxy_tls: Option<ClientTls>,
     auth: Option<Rc<dyn ClientAuth>>,
     places: Vec<Place>,
     resolving: bool,
@@ -114,6 +120,9 @@ impl Channel {
             log,
             base,
             tls: None,
+            proxies: Proxies::default(),
+            proxy: None,
+            proxy_tls: None,
             auth,
             places: Vec::new(),
             resolving: false,
@@ -131,7 +140,7 @@ impl Channel {
     /// Loads certificates and begins to connect.
     ///
     /// # Errors
-    /// Certificates that can't be used, or secrets that would go out in plaintext.
+    /// Certificates or a proxy that can't be used, or secrets that would go out in plaintext.
     pub fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         if let Some(tls) = &self.settings.tls {
             self.tls = Some(ClientTls::load(cx, tls, &[b"h2"], self.log.clone()).map_err(StartError)?);
@@ -141,9 +150,29 @@ impl Channel {
                     .to_owned(),
             ));
         }
+        if !self.proxies.are_fixed() {
+            self.proxies = Proxies::from_env(|name| cx.env(name));
+        }
+        self.find_proxy(cx).map_err(StartError)?;
         self.resolve(cx);
         self.rearm(cx);
         Ok(())
+    }
+
+    /// As grpc-go: HTTPS_PROXY and NO_PROXY count, for targets in plaintext too.
+    fn find_proxy(&mut self, cx: &mut Cx<'_>) -> Result<(), String> {
+        let Target::Host { host, port } = &self.settings.target else { return Ok(()) };
+        self.proxy = self.proxies.find(true, host, *port)?.cloned();
+        match (&self.proxy, &self.settings.tls) {
+            (Some(proxy), Some(tls)) if proxy.is_https() => {
+                proxy_tls(&mut self.proxy_tls, cx, tls, &self.log).map(drop)
+            }
+            (Some(proxy), None) if proxy.is_https() => {
+                Err("a proxy with https needs `tls` without `insecure: true`: its certificates count for the proxy too"
+                    .to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Begins a call; [`Channel::poll_done`] ends it.
@@ -209,7 +238,10 @@ impl Channel {
         match &self.settings.target {
             Target::Host { host, port } => {
                 self.resolving = true;
-                cx.resolve(self.base, host, *port);
+                match &self.proxy {
+                    Some(proxy) => cx.resolve(self.base, proxy.host(), proxy.port()),
+                    None => cx.resolve(self.base, host, *port),
+                }
             }
             Target::Unix(path) => {
                 let addresses = vec![PeerAddr::Unix(path.clone())];
@@ -310,7 +342,13 @@ impl Channel {
     }
 
     fn dial(&mut self, cx: &mut Cx<'_>, index: usize, address: &PeerAddr) -> Result<Box<dyn Stream>, String> {
-        let stream = cx.connect(self.base + 1 + index as u64, address).map_err(|e| e.to_string())?;
+        let mut stream = cx.connect(self.base + 1 + index as u64, address).map_err(|e| e.to_string())?;
+        if let (Some(proxy), Target::Host { host, port }) = (&self.proxy, &self.settings.target) {
+            if let Some(tls) = &mut self.proxy_tls {
+                stream = Box::new(tls.connect(cx, stream, proxy.host())?);
+            }
+            stream = Box::new(Tunnel::new(stream, proxy, host, *port));
+        }
         match &mut self.tls {
             None => Ok(stream),
             // A name that `authority` gives is the one that the certificate must have, as in grpc-go.
@@ -378,6 +416,7 @@ impl Channel {
                 let trouble = conn.io().trouble();
                 let dialing = |why: String| format!("Error while dialing: dial tcp {address}: {why}");
                 let why = match (trouble, why) {
+                    (Some(trouble), _) if trouble.starts_with("proxy: ") => format!("Error while dialing: {trouble}"),
                     (Some(trouble), _) => format!("authentication handshake failed: {trouble}"),
                     (None, Some(Closed::Io(std::io::ErrorKind::ConnectionRefused))) => {
                         dialing("connect: connection refused".to_owned())
@@ -574,3 +613,6 @@ fn credentials(said: Result<Vec<(String, String)>, String>) -> Result<Headers, S
         .collect::<Option<_>>()
         .ok_or_else(|| "the authenticator's credentials have characters that a header can't have".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

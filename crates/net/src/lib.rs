@@ -8,8 +8,10 @@
 mod acceptor;
 mod channel;
 mod cors;
+mod http_client;
 mod http_server;
 mod pages;
+mod proxy;
 
 pub mod settings;
 mod target;
@@ -17,7 +19,9 @@ pub mod tls;
 
 pub use acceptor::{Acceptor, Machine, bind};
 pub use channel::{Channel, NewCall};
+pub use http_client::{CallError, Fault, HttpChannel, NewRequest, Response, Url, UrlError};
 pub use http_server::{HttpConn, HttpListener};
 pub use pages::{Page, PageServer, authenticate, not_found};
+pub use proxy::{Proxies, Proxy, Tunnel};
 
 pub use target::{Target, TargetError, listen_endpoint};

@@ -1,0 +1,761 @@
+//! An HTTP/1.1 client: one request at a time on each connection, connections that are kept between requests.
+//!
+//! ```text
+//!  request -> idle connection, newest first ------------------------------+-> exchange -> idle -> (too old, closed)
+//!     |                                                                    |
+//!     +-> (waits below max_conns_per_host) -> look-up -> address by address -> TLS, tunnel
+//! ```
+//! A request that failed on a connection that had served before, without a byte of an answer, is sent once more on a
+//! fresh one. Redirects that keep a POST a POST are followed. Everything is bounded: answers, idle connections,
+//! cookies; requests by their callers.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use otelcore_http::Closed;
+use otelcore_http::h1::client::{ClientConfig, ClientConn, Failure, NotReady, Reply};
+use otelcore_pipeline::{ClientAuth, Cx, Event, Field, Logger, Mono, PeerAddr, StartError, Stream, TimerId};
+use slab::Slab;
+
+use crate::proxy::{Proxies, Proxy, Tunnel};
+use crate::settings::HttpClient;
+use crate::tls::{ClientTls, TlsClient};
+
+mod cookies;
+mod request;
+mod url;
+mod wire;
+
+use cookies::Jar;
+use request::Call;
+pub use request::{CallError, Fault, NewRequest, Response};
+pub use url::{Url, UrlError};
+use wire::{Socket, Wire};
+
+/// How we call ourselves.
+pub(crate) const USER_AGENT: &str = concat!("otelcore/", env!("CARGO_PKG_VERSION"));
+
+/// Go's `Dialer.Timeout` in its default transport, for all addresses of a name together.
+const DIAL: Duration = Duration::from_secs(30);
+/// What an address gets of it at least.
+const DIAL_LEAST: Duration = Duration::from_secs(2);
+/// Go's `TLSHandshakeTimeout`.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Go's time for a proxy's answer to CONNECT, with TLS behind it.
+const TUNNEL: Duration = Duration::from_secs(60);
+
+/// Where connections go: those of one site are interchangeable.
+struct Site {
+    https: bool,
+    host: String,
+    port: u16,
+    proxy: Option<Rc<Proxy>>,
+    /// Connections, those that are being made among them.
+    open: usize,
+    waiting: VecDeque<Call>,
+    resolving: bool,
+    /// What the look-up gave, while it is being used.
+    addresses: Option<Rc<[SocketAddr]>>,
+}
+
+/// Addresses that are being tried.
+struct Dial {
+    addresses: Rc<[SocketAddr]>,
+    at: usize,
+    /// When the last of them must have answered.
+    end: Mono,
+    /// The first failure, which is the one that is told, as in Go.
+    first: Option<String>,
+}
+
+enum Phase {
+    Dial(Dial),
+    /// Connected; TLS or a proxy is still in the way.
+    Shake,
+    Up,
+}
+
+struct Conn {
+    site: usize,
+    peer: SocketAddr,
+    machine: Box<ClientConn<Wire>>,
+    connected: Rc<Cell<bool>>,
+    phase: Phase,
+    /// When the phase must be over, or an idle connection ends.
+    limit: Mono,
+    /// `None` while it is idle.
+    call: Option<Call>,
+}
+
+/// A request that got no connection.
+type Ended = (u64, CallError);
+
+/// Why there is no connection.
+enum NoWire {
+    /// This address did not do; another may.
+    Address(String),
+    /// None will.
+    Never(String),
+}
+
+/// The client. It uses the component's local keys from `base` on: `base` for its timer, odd numbers above it for
+/// connections, even ones for look-ups.
+pub struct HttpChannel {
+    settings: Rc<HttpClient>,
+    config: Rc<ClientConfig>,
+    log: Logger,
+    base: u64,
+    auth: Option<Rc<dyn ClientAuth>>,
+    tls: Option<ClientTls>,
+    /// For connections to proxies.
+    proxy_tls: Option<ClientTls>,
+    proxies: Proxies,
+    jar: Option<Jar>,
+    sites: Slab<Site>,
+    conns: Slab<Conn>,
+    /// Connections without a request, the one that was used last at the end.
+    idle: VecDeque<usize>,
+    /// Sites to look at before the turn is over.
+    pending: Vec<usize>,
+    done: VecDeque<(u64, Result<Response, CallError>)>,
+    timer: Option<(Mono, TimerId)>,
+    closed: bool,
+}
+
+impl std::fmt::Debug for HttpChannel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (open, idle) = (self.conns.len(), self.idle.len());
+        f.debug_struct("HttpChannel").field("open", &open).field("idle", &idle).finish_non_exhaustive()
+    }
+}
+
+impl HttpChannel {
+    /// A client that makes no request before [`HttpChannel::start`].
+    #[must_use]
+    pub fn new(settings: Rc<HttpClient>, auth: Option<Rc<dyn ClientAuth>>, log: Logger, base: u64) -> Self {
+        let config = Rc::new(ClientConfig { read_budget: settings.read_buffer_size, ..ClientConfig::default() });
+        let jar = settings.cookies.then(Jar::default);
+        Self {
+            settings,
+            config,
+            log,
+            base,
+            auth,
+            tls: None,
+            proxy_tls: None,
+            proxies: Proxies::default(),
+            jar,
+            sites: Slab::new(),
+            conns: Slab::new(),
+            idle: VecDeque::new(),
+            pending: Vec::new(),
+            done: VecDeque::new(),
+            timer: None,
+            closed: false,
+        }
+    }
+
+    /// Finds the proxies, and loads certificates if one of the URLs that will be asked for needs them.
+    ///
+    /// # Errors
+    /// Certificates or a proxy that can't be used.
+    pub fn start(&mut self, cx: &mut Cx<'_>, urls: &[&Url]) -> Result<(), StartError> {
+        self.proxies = match self.settings.proxy_url.as_str() {
+            "" => Proxies::from_env(|name| cx.env(name)),
+            url => Proxies::fixed(Proxy::parse(url).map_err(|e| StartError(format!("proxy_url: {e}")))?),
+        };
+        for url in urls {
+            let proxy = self.proxies.find(url.is_https(), url.host(), url.port()).map_err(StartError)?;
+            if proxy.is_some_and(|p| p.is_https()) {
+                proxy_tls(&mut self.proxy_tls, cx, &self.settings.tls, &self.log).map_err(StartError)?;
+            }
+            if url.is_https() {
+                site_tls(&mut self.tls, cx, &self.settings.tls, &self.log).map_err(StartError)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a request; [`HttpChannel::poll_done`] ends it.
+    pub fn call(&mut self, cx: &mut Cx<'_>, token: u64, new: NewRequest) {
+        let call = Call::new(token, new);
+        if self.closed {
+            let error = call.error(Fault::Closed, "the client is closed");
+            return self.done.push_back((token, Err(error)));
+        }
+        self.enqueue(cx, call);
+        self.settle(cx);
+    }
+
+    /// The next request that ended.
+    pub fn poll_done(&mut self) -> Option<(u64, Result<Response, CallError>)> {
+        self.done.pop_front()
+    }
+
+    /// Takes an event under one of its keys.
+    pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
+        let Some(number) = local.checked_sub(self.base).and_then(|n| usize::try_from(n).ok()) else { return };
+        match (number, event) {
+            (0, _) => self.due(cx),
+            (_, Event::Resolved(found)) => self.resolved(cx, (number - 1) / 2, found),
+            _ => self.turn(cx, (number - 1) / 2),
+        }
+        self.settle(cx);
+    }
+
+    /// Ends every connection. Requests under way fail.
+    pub fn close(&mut self, cx: &mut Cx<'_>) {
+        self.closed = true;
+        let conns = std::mem::take(&mut self.conns).into_iter().filter_map(|(_, mut conn)| {
+            conn.machine.io_mut().part();
+            conn.call.take()
+        });
+        let waiting = self.sites.iter_mut().flat_map(|(_, site)| std::mem::take(&mut site.waiting));
+        for call in conns.chain(waiting) {
+            let error = call.error(Fault::Closed, "the client is closed");
+            self.done.push_back((call.token, Err(error)));
+        }
+        self.sites.clear();
+        self.idle.clear();
+        self.pending.clear();
+        if let Some((_, id)) = self.timer.take() {
+            cx.cancel(id);
+        }
+    }
+
+    // ---- requests -----------------------------------------------------------------------------------------------
+
+    /// Writes a request's head and puts it where it waits for a connection.
+    fn enqueue(&mut self, cx: &mut Cx<'_>, mut call: Call) {
+        let url = call.new.url.clone();
+        let proxy = match self.proxies.find(url.is_https(), url.host(), url.port()) {
+            Ok(proxy) => proxy.cloned(),
+            Err(why) => return self.fail(call, Fault::Request, why),
+        };
+        let credentials = match &self.auth {
+            Some(auth) if call.wants_credentials() => match auth.headers(cx) {
+                Ok(credentials) => credentials,
+                Err(why) => return self.fail(call, Fault::Request, why),
+            },
+            _ => Vec::new(),
+        };
+        let cookies = self.jar.as_mut().and_then(|jar| jar.get(cx.wall(), &url));
+        let takes_requests = proxy.as_deref().filter(|_| !url.is_https());
+        if let Err(why) = call.prepare(&self.settings, cookies, credentials, takes_requests) {
+            return self.fail(call, Fault::Request, why);
+        }
+        let here = |(_, s): &(usize, &mut Site)| {
+            s.https == url.is_https() && s.host == url.host() && s.port == url.port() && s.proxy == proxy
+        };
+        let number = match self.sites.iter_mut().find(here) {
+            Some((number, site)) => {
+                site.waiting.push_back(call);
+                number
+            }
+            None => self.sites.insert(Site {
+                https: url.is_https(),
+                host: url.host().to_owned(),
+                port: url.port(),
+                proxy,
+                open: 0,
+                waiting: VecDeque::from([call]),
+                resolving: false,
+                addresses: None,
+            }),
+        };
+        self.pending.push(number);
+    }
+
+    fn fail(&mut self, call: Call, fault: Fault, why: impl Into<String>) {
+        let error = call.error(fault, why);
+        self.log.debug("Request failed", &[("error", Field::Str(&error.to_string()))]);
+        self.done.push_back((call.token, Err(error)));
+    }
+
+    fn answered(&mut self, cx: &mut Cx<'_>, mut call: Call, reply: Reply) {
+        if let Some(jar) = &mut self.jar {
+            for (_, field) in reply.head.headers().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")) {
+                jar.set(cx.wall(), &call.new.url, field);
+            }
+        }
+        match call.redirect(reply.status, reply.head.get("location")) {
+            None => {
+                let Reply { status, head, body, .. } = reply;
+                self.done.push_back((call.token, Ok(Response { status, body, head })));
+            }
+            Some(Ok(())) => self.enqueue(cx, call),
+            Some(Err(error)) => self.done.push_back((call.token, Err(error))),
+        }
+    }
+
+    // ---- sites --------------------------------------------------------------------------------------------------
+
+    /// Brings waiting requests and connections together, until nothing moves.
+    fn settle(&mut self, cx: &mut Cx<'_>) {
+        while let Some(number) = self.pending.pop() {
+            self.serve(cx, number);
+        }
+        self.rearm(cx);
+    }
+
+    fn serve(&mut self, cx: &mut Cx<'_>, number: usize) {
+        let most = match self.settings.max_conns_per_host {
+            0 => usize::MAX,
+            most => most,
+        };
+        loop {
+            let Some(site) = self.sites.get_mut(number) else { return };
+            let Some(first) = site.waiting.front() else { break };
+            let idle = self.idle.iter().rposition(|i| self.conns.get(*i).is_some_and(|c| c.site == number));
+            let idle = idle.and_then(|at| self.idle.get(at)).copied();
+            match idle {
+                Some(index) if !first.repeated => {
+                    self.idle.retain(|i| *i != index);
+                    if let Some(call) = site.waiting.pop_front() {
+                        self.begin(cx, index, call);
+                    }
+                    continue;
+                }
+                // Makes room for the fresh one.
+                Some(index) if site.open >= most => {
+                    self.remove(index);
+                    continue;
+                }
+                None if site.open >= most => break,
+                _ => {}
+            }
+            match site.addresses.clone() {
+                Some(addresses) => {
+                    if let Some(call) = site.waiting.pop_front() {
+                        self.dial(cx, number, call, addresses);
+                    }
+                }
+                None if site.resolving => break,
+                None => {
+                    site.resolving = true;
+                    let (host, port) = match &site.proxy {
+                        Some(proxy) => (proxy.host(), proxy.port()),
+                        None => (site.host.as_str(), site.port),
+                    };
+                    cx.resolve(self.base + 2 + 2 * number as u64, host, port);
+                    break;
+                }
+            }
+        }
+        let over = |site: &Site| site.open == 0 && site.waiting.is_empty() && !site.resolving;
+        if self.sites.get(number).is_some_and(over) {
+            self.sites.remove(number);
+        }
+    }
+
+    fn resolved(&mut self, cx: &mut Cx<'_>, number: usize, found: &Result<Vec<SocketAddr>, String>) {
+        let Some(site) = self.sites.get_mut(number) else { return };
+        site.resolving = false;
+        let why = match found {
+            Ok(addresses) if !addresses.is_empty() => {
+                site.addresses = Some(addresses.as_slice().into());
+                self.serve(cx, number);
+                if let Some(site) = self.sites.get_mut(number) {
+                    site.addresses = None;
+                }
+                return;
+            }
+            Ok(_) => format!("lookup {}: no such host", site.host),
+            Err(why) => why.clone(),
+        };
+        let through = if site.proxy.is_some() { "proxyconnect tcp: " } else { "" };
+        let why = format!("{through}dial tcp: {why}");
+        for call in std::mem::take(&mut site.waiting) {
+            self.fail(call, Fault::Network, why.as_str());
+        }
+        self.pending.push(number);
+    }
+
+    // ---- connections --------------------------------------------------------------------------------------------
+
+    fn key(&self, index: usize) -> u64 {
+        self.base + 1 + 2 * index as u64
+    }
+
+    /// Begins a request on a connection that has served before.
+    fn begin(&mut self, cx: &mut Cx<'_>, index: usize, call: Call) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        match conn.machine.start(cx.now().0, call.outgoing()) {
+            Ok(()) => {
+                conn.limit = Mono::NEVER;
+                conn.call = Some(call);
+                self.turn(cx, index);
+            }
+            Err(why @ NotReady::Request(_)) => {
+                self.done.push_back((call.token, Err(call.refused(why))));
+                self.rest(cx, index);
+            }
+            Err(_) => {
+                if let Some(site) = self.sites.get_mut(conn.site) {
+                    site.waiting.push_front(call);
+                }
+                self.remove(index);
+            }
+        }
+    }
+
+    /// Begins a request on a connection that is to be made.
+    fn dial(&mut self, cx: &mut Cx<'_>, number: usize, call: Call, addresses: Rc<[SocketAddr]>) {
+        let end = (cx.now() + DIAL).min(call.new.by);
+        let dial = Dial { addresses, at: 0, end, first: None };
+        let index = self.conns.vacant_key();
+        match self.attempt(cx, index, number, dial, call) {
+            Ok(conn) => {
+                self.conns.insert(conn);
+                if let Some(site) = self.sites.get_mut(number) {
+                    site.open += 1;
+                }
+            }
+            Err((token, error)) => self.done.push_back((token, Err(error))),
+        }
+    }
+
+    /// Tries addresses until a connection is under way.
+    fn attempt(
+        &mut self,
+        cx: &mut Cx<'_>,
+        index: usize,
+        number: usize,
+        mut dial: Dial,
+        call: Call,
+    ) -> Result<Conn, Ended> {
+        let now = cx.now();
+        let failed = |call: &Call, why: String| Err((call.token, call.error(Fault::Network, why)));
+        while let Some(peer) = dial.addresses.get(dial.at).copied() {
+            let (wire, connected) = match self.wire(cx, index, number, peer) {
+                Ok(wire) => wire,
+                Err(NoWire::Never(why)) => return failed(&call, why),
+                Err(NoWire::Address(why)) => {
+                    dial.first.get_or_insert(why);
+                    dial.at += 1;
+                    continue;
+                }
+            };
+            let mut machine = Box::new(ClientConn::new(wire, self.config.clone(), now.0));
+            if let Err(why) = machine.start(now.0, call.outgoing()) {
+                return Err((call.token, call.refused(why)));
+            }
+            let turn = machine.flush(now.0);
+            if turn.again || turn.closed {
+                cx.again(self.key(index));
+            }
+            // Each address gets its part of the time that is left.
+            let left = dial.end.since(now);
+            let parts = u32::try_from(dial.addresses.len() - dial.at).unwrap_or(u32::MAX);
+            let limit = now + (left / parts).max(DIAL_LEAST).min(left);
+            let phase = Phase::Dial(dial);
+            return Ok(Conn { site: number, peer, machine, connected, phase, limit, call: Some(call) });
+        }
+        failed(&call, dial.first.unwrap_or_else(|| "dial tcp: i/o timeout".to_owned()))
+    }
+
+    /// Begins a connection, with all that stands between the socket and the request.
+    fn wire(
+        &mut self,
+        cx: &mut Cx<'_>,
+        index: usize,
+        number: usize,
+        peer: SocketAddr,
+    ) -> Result<(Wire, Rc<Cell<bool>>), NoWire> {
+        let key = self.key(index);
+        let Some(site) = self.sites.get(number) else { return Err(NoWire::Never("no site".to_owned())) };
+        let io = cx.connect(key, &PeerAddr::Ip(peer)).map_err(|e| NoWire::Address(through(site, &e.to_string())))?;
+        let (socket, connected) = Socket::new(io);
+        let settings = &self.settings.tls;
+        let wire = match &site.proxy {
+            None if !site.https => Wire::Plain(Box::new(socket)),
+            None => {
+                let tls = site_tls(&mut self.tls, cx, settings, &self.log).map_err(NoWire::Never)?;
+                Wire::tls(tls.connect(cx, Box::new(socket), &site.host).map_err(NoWire::Never)?)
+            }
+            Some(proxy) => {
+                let near = if proxy.is_https() {
+                    let tls = proxy_tls(&mut self.proxy_tls, cx, settings, &self.log).map_err(NoWire::Never)?;
+                    Wire::tls(tls.connect(cx, Box::new(socket), proxy.host()).map_err(NoWire::Never)?)
+                } else {
+                    Wire::Plain(Box::new(socket))
+                };
+                if site.https {
+                    let near: Box<dyn Stream> = match near {
+                        Wire::Plain(io) => io,
+                        Wire::Tls(tls, _) => tls,
+                    };
+                    let tunnel = Tunnel::new(near, proxy, &site.host, site.port);
+                    let tls = site_tls(&mut self.tls, cx, settings, &self.log).map_err(NoWire::Never)?;
+                    Wire::tls(tls.connect(cx, Box::new(tunnel), &site.host).map_err(NoWire::Never)?)
+                } else {
+                    near
+                }
+            }
+        };
+        Ok((wire, connected))
+    }
+
+    /// Gives a connection its turn.
+    fn turn(&mut self, cx: &mut Cx<'_>, index: usize) {
+        let now = cx.now();
+        let key = self.key(index);
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        let turn = conn.machine.turn(now.0);
+        if turn.again {
+            cx.again(key);
+        }
+        let tunnelled = self.sites.get(conn.site).is_some_and(|s| s.proxy.is_some() && s.https);
+        conn.progress(now, tunnelled);
+        match conn.machine.poll_done() {
+            Some(Ok(reply)) => {
+                let call = conn.call.take();
+                if turn.closed || self.settings.disable_keep_alives {
+                    self.remove(index);
+                } else {
+                    self.rest(cx, index);
+                }
+                if let Some(call) = call {
+                    self.answered(cx, call, reply);
+                }
+            }
+            Some(Err(failure)) => self.broken(cx, index, &failure),
+            None if turn.closed => self.remove(index),
+            None => {}
+        }
+    }
+
+    /// A request on this connection has failed, and the connection with it.
+    fn broken(&mut self, cx: &mut Cx<'_>, index: usize, failure: &Failure) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        let Some(mut call) = conn.call.take() else { return self.remove(index) };
+        if matches!(failure.why, Closed::Timeout(_)) {
+            self.remove(index);
+            return self.done.push_back((call.token, Err(call.late())));
+        }
+        let peer = conn.peer;
+        // A peer that takes the connection and ends it at once has been reached.
+        let reached = failure.why == Closed::Peer;
+        match &conn.phase {
+            Phase::Dial(_) if !reached => {
+                let why = format!("dial tcp {peer}: {}", dial_text(&failure.why));
+                conn.call = Some(call);
+                self.next_address(cx, index, &why);
+            }
+            Phase::Up | Phase::Dial(_) if failure.may_repeat() && !call.repeated => {
+                call.repeated = true;
+                if let Some(site) = self.sites.get_mut(conn.site) {
+                    site.waiting.push_front(call);
+                }
+                self.remove(index);
+            }
+            _ => {
+                let why = conn.machine.io().trouble().unwrap_or_else(|| exchange_text(&failure.why, peer));
+                self.remove(index);
+                self.fail(call, Fault::Network, why);
+            }
+        }
+    }
+
+    /// An address could not be reached.
+    fn next_address(&mut self, cx: &mut Cx<'_>, index: usize, why: &str) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        let number = conn.site;
+        let phase = std::mem::replace(&mut conn.phase, Phase::Up);
+        let (Phase::Dial(mut dial), Some(call), Some(site)) = (phase, conn.call.take(), self.sites.get(number)) else {
+            return self.remove(index);
+        };
+        self.log.debug("Connection failed", &[("error", Field::Str(why))]);
+        dial.first.get_or_insert_with(|| through(site, why));
+        dial.at += 1;
+        match self.attempt(cx, index, number, dial, call) {
+            Ok(next) => {
+                if let Some(conn) = self.conns.get_mut(index) {
+                    *conn = next;
+                }
+            }
+            Err((token, error)) => {
+                self.done.push_back((token, Err(error)));
+                self.remove(index);
+            }
+        }
+    }
+
+    /// Keeps a connection for the next request, if it may be kept.
+    fn rest(&mut self, cx: &mut Cx<'_>, index: usize) {
+        let Some(number) = self.conns.get(index).map(|c| c.site) else { return };
+        let wanted = self.sites.get(number).is_some_and(|s| !s.waiting.is_empty());
+        let of_site = |i: &&usize| self.conns.get(**i).is_some_and(|c| c.site == number);
+        if !wanted && self.idle.iter().filter(of_site).count() >= self.settings.max_idle_conns_per_host {
+            return self.remove(index);
+        }
+        if let Some(conn) = self.conns.get_mut(index) {
+            let keep = self.settings.idle_conn_timeout;
+            conn.limit = if keep.is_zero() { Mono::NEVER } else { cx.now() + keep };
+        }
+        self.idle.push_back(index);
+        self.pending.push(number);
+        if self.idle.len() > self.settings.max_idle_conns
+            && let Some(oldest) = self.idle.front().copied()
+        {
+            self.remove(oldest);
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        self.idle.retain(|i| *i != index);
+        let Some(mut conn) = self.conns.try_remove(index) else { return };
+        conn.machine.io_mut().part();
+        if let Some(site) = self.sites.get_mut(conn.site) {
+            site.open -= 1;
+        }
+        self.pending.push(conn.site);
+    }
+
+    // ---- time ---------------------------------------------------------------------------------------------------
+
+    fn due(&mut self, cx: &mut Cx<'_>) {
+        self.timer = None;
+        let now = cx.now();
+        let late = |c: &Conn| c.due().is_some_and(|at| at <= now);
+        let indices: Vec<usize> = self.conns.iter().filter(|(_, c)| late(c)).map(|(index, _)| index).collect();
+        for index in indices {
+            self.expire(cx, index);
+        }
+        let mut late = Vec::new();
+        for (number, site) in &mut self.sites {
+            while let Some(at) = site.waiting.iter().position(|call| call.new.by <= now) {
+                late.extend(site.waiting.remove(at));
+            }
+            self.pending.push(number);
+        }
+        self.done.extend(late.into_iter().map(|call| (call.token, Err(call.late()))));
+    }
+
+    /// Something of a connection is due.
+    fn expire(&mut self, cx: &mut Cx<'_>, index: usize) {
+        let now = cx.now();
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        if conn.machine.poll_timeout().is_some_and(|at| at <= now.0) {
+            return self.turn(cx, index);
+        }
+        match &conn.phase {
+            Phase::Dial(_) => {
+                let why = format!("dial tcp {}: i/o timeout", conn.peer);
+                self.next_address(cx, index, &why);
+            }
+            phase => {
+                let shaking = matches!(phase, Phase::Shake);
+                let call = conn.call.take();
+                self.remove(index);
+                if let Some(call) = call.filter(|_| shaking) {
+                    self.fail(call, Fault::Network, "net/http: TLS handshake timeout");
+                }
+            }
+        }
+    }
+
+    /// Keeps one timer at the earliest of all deadlines.
+    fn rearm(&mut self, cx: &mut Cx<'_>) {
+        if self.closed {
+            return;
+        }
+        let conns = self.conns.iter().filter_map(|(_, conn)| conn.due());
+        let calls = self.sites.iter().flat_map(|(_, site)| &site.waiting).map(|call| call.new.by);
+        let due = conns.chain(calls.filter(|by| *by != Mono::NEVER)).min();
+        if due != self.timer.map(|(at, _)| at) {
+            if let Some((_, id)) = self.timer.take() {
+                cx.cancel(id);
+            }
+            self.timer = due.map(|at| (at, cx.arm(self.base, at)));
+        }
+    }
+}
+
+impl Conn {
+    /// Notes how far the connection has come.
+    fn progress(&mut self, now: Mono, tunnelled: bool) {
+        if matches!(self.phase, Phase::Dial(_)) && self.connected.get() {
+            self.phase = Phase::Shake;
+            self.limit = now + if tunnelled { TUNNEL } else { HANDSHAKE };
+        }
+        if matches!(self.phase, Phase::Shake) && self.machine.io().is_up() {
+            self.phase = Phase::Up;
+            self.limit = Mono::NEVER;
+        }
+    }
+
+    fn due(&self) -> Option<Mono> {
+        let due = self.machine.poll_timeout().map_or(self.limit, |at| Mono(at).min(self.limit));
+        (due != Mono::NEVER).then_some(due)
+    }
+}
+
+/// The TLS of requests, loaded when it is needed first.
+fn site_tls<'t>(
+    slot: &'t mut Option<ClientTls>,
+    cx: &mut Cx<'_>,
+    settings: &TlsClient,
+    log: &Logger,
+) -> Result<&'t mut ClientTls, String> {
+    match slot {
+        Some(tls) => Ok(tls),
+        None => Ok(slot.insert(ClientTls::load(cx, settings, &[b"http/1.1"], log.clone())?)),
+    }
+}
+
+/// The same for proxies: the same authorities and certificate, as in Go, and the proxy's own name.
+pub(crate) fn proxy_tls<'t>(
+    slot: &'t mut Option<ClientTls>,
+    cx: &mut Cx<'_>,
+    settings: &TlsClient,
+    log: &Logger,
+) -> Result<&'t mut ClientTls, String> {
+    site_tls(slot, cx, &TlsClient { server_name: None, ..settings.clone() }, log)
+}
+
+fn through(site: &Site, why: &str) -> String {
+    if site.proxy.is_some() { format!("proxyconnect tcp: {why}") } else { why.to_owned() }
+}
+
+/// What Go says of a connection that did not come about.
+fn dial_text(why: &Closed) -> String {
+    match why {
+        Closed::Io(kind) => format!("connect: {}", system_text(*kind)),
+        other => other.to_string(),
+    }
+}
+
+/// What Go says of a connection that broke.
+fn exchange_text(why: &Closed, peer: SocketAddr) -> String {
+    use std::io::ErrorKind::{BrokenPipe, UnexpectedEof};
+    match why {
+        Closed::Peer | Closed::Io(UnexpectedEof) => "EOF".to_owned(),
+        Closed::Io(BrokenPipe) => format!("write tcp {peer}: write: broken pipe"),
+        Closed::Io(kind) => format!("read tcp {peer}: read: {}", system_text(*kind)),
+        Closed::Protocol(what) => format!("net/http: HTTP/1.x transport connection broken: {what}"),
+        other => other.to_string(),
+    }
+}
+
+/// The C library's words, as Go repeats them.
+fn system_text(kind: std::io::ErrorKind) -> String {
+    use std::io::ErrorKind::{
+        ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+    };
+    match kind {
+        ConnectionRefused => "connection refused".to_owned(),
+        ConnectionReset => "connection reset by peer".to_owned(),
+        ConnectionAborted => "software caused connection abort".to_owned(),
+        HostUnreachable => "no route to host".to_owned(),
+        NetworkUnreachable => "network is unreachable".to_owned(),
+        TimedOut => "connection timed out".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,341 @@
+//! URLs of requests: parsed once, kept in the pieces that a request needs.
+//!
+//! Takes what Go's `net/url` takes of `http` and `https`, escapes what a request line cannot carry, and never shows a
+//! password.
+
+use std::fmt::Write as _;
+
+/// An `http` or `https` URL.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url {
+    https: bool,
+    host: String,
+    port: u16,
+    authority: String,
+    target: String,
+    /// `user:password`, as Basic authentication sends it.
+    user: Option<(String, Option<String>)>,
+}
+
+/// Why a URL can't be used; Go's words where Go has some.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum UrlError {
+    /// Neither `http` nor `https`.
+    #[error("unsupported protocol scheme \"{0}\"")]
+    Scheme(String),
+    /// Nothing between `//` and the path.
+    #[error("http: no Host in request URL")]
+    NoHost,
+    /// Brackets, spaces or the like where the host should be.
+    #[error("invalid character in host name \"{0}\"")]
+    Host(String),
+    /// No number up to 65535.
+    #[error("invalid port \"{0}\" after host")]
+    Port(String),
+    /// ASCII control characters.
+    #[error("net/url: invalid control character in URL")]
+    Control,
+    /// `%` without two digits, in the part with user and password.
+    #[error("net/url: invalid userinfo")]
+    User,
+}
+
+impl std::fmt::Debug for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Url({self})")
+    }
+}
+
+/// As Go's errors show it: whole, with the password starred out.
+impl std::fmt::Display for Url {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.scheme())?;
+        f.write_str("://")?;
+        if let Some((user, password)) = &self.user {
+            f.write_str(user)?;
+            f.write_str(if password.is_some() { ":***@" } else { "@" })?;
+        }
+        f.write_str(&self.authority)?;
+        // Whether the path was empty or `/` is the same request.
+        f.write_str(if self.target == "/" { "" } else { &self.target })
+    }
+}
+
+impl Url {
+    /// Reads an absolute URL. A fragment is left out.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        if text.bytes().any(|b| b.is_ascii_control()) {
+            return Err(UrlError::Control);
+        }
+        let text = text.split('#').next().unwrap_or_default();
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| {
+            let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+            UrlError::Scheme(scheme.to_owned())
+        })?;
+        let https = match scheme.to_ascii_lowercase().as_str() {
+            "http" => false,
+            "https" => true,
+            other => return Err(UrlError::Scheme(other.to_owned())),
+        };
+        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let (user, authority) = match authority.rsplit_once('@') {
+            Some((user, rest)) => (Some(userinfo(user)?), rest),
+            None => (None, authority),
+        };
+        let (host, port) = host_port(authority, if https { 443 } else { 80 })?;
+        let authority = authority.strip_suffix(':').unwrap_or(authority).to_owned();
+        Ok(Self { https, host, port, authority, target: escaped(target), user })
+    }
+
+    /// The URL that a `Location` field means, which may be relative to this one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn join(&self, location: &str) -> Result<Self, UrlError> {
+        if location.bytes().any(|b| b.is_ascii_control()) {
+            return Err(UrlError::Control);
+        }
+        let scheme = location.split(['/', '?', '#']).next().unwrap_or_default().contains(':');
+        if scheme {
+            return Self::parse(location);
+        }
+        if location.starts_with("//") {
+            return Self::parse(&format!("{}:{location}", self.scheme()));
+        }
+        let location = location.split('#').next().unwrap_or_default();
+        let path = self.path();
+        let target = match location.bytes().next() {
+            None => self.target.clone(),
+            Some(b'?') => format!("{path}{location}"),
+            first => {
+                let (relative, query) = location.split_at(location.find('?').unwrap_or(location.len()));
+                let base = if first == Some(b'/') { "" } else { &path[..path.rfind('/').map_or(0, |at| at + 1)] };
+                format!("{}{query}", without_dots(&format!("{base}{relative}")))
+            }
+        };
+        Ok(Self { target: escaped(&target), ..self.clone() })
+    }
+
+    /// `http` or `https`.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
+    /// TLS is needed.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.https
+    }
+
+    /// Name or address in lower case, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// As written, or the scheme's.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Host and port as they were written: what `Host` says.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Path and query.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The path alone.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// The value of `Authorization` that user and password stand for.
+    #[must_use]
+    pub fn basic(&self) -> Option<String> {
+        let (user, password) = self.user.as_ref()?;
+        let plain = format!("{user}:{}", password.as_deref().unwrap_or_default());
+        Some(format!("Basic {}", base64(plain.as_bytes())))
+    }
+}
+
+fn host_port(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
+    let bad = || UrlError::Host(authority.to_owned());
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or_else(bad)?;
+        if host.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err(bad());
+        }
+        match rest.strip_prefix(':') {
+            Some(port) => (host, port),
+            None if rest.is_empty() => (host, ""),
+            None => return Err(bad()),
+        }
+    } else {
+        authority.split_once(':').unwrap_or((authority, ""))
+    };
+    if host.is_empty() {
+        return Err(UrlError::NoHost);
+    }
+    if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&b)) {
+        return Err(bad());
+    }
+    let port = match port {
+        "" => default,
+        port if port.bytes().all(|b| b.is_ascii_digit()) => {
+            port.parse().map_err(|_| UrlError::Port(format!(":{port}")))?
+        }
+        port => return Err(UrlError::Port(format!(":{port}"))),
+    };
+    Ok((host.to_ascii_lowercase(), port))
+}
+
+fn userinfo(text: &str) -> Result<(String, Option<String>), UrlError> {
+    let plain = |text: &str| unescaped(text).ok_or(UrlError::User);
+    match text.split_once(':') {
+        Some((user, password)) => Ok((plain(user)?, Some(plain(password)?))),
+        None => Ok((plain(text)?, None)),
+    }
+}
+
+/// Percent-decoding (RFC 3986, 2.1).
+fn unescaped(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(b) = bytes.next() {
+        if b == b'%' {
+            let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
+            out.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
+        } else {
+            out.push(b);
+        }
+    }
+    String::from_utf8(out).ok()
+}
+
+/// Path and query with everything escaped that would break a request line.
+fn escaped(target: &str) -> String {
+    let mut out = String::with_capacity(target.len() + 1);
+    if !target.starts_with('/') {
+        out.push('/');
+    }
+    for b in target.bytes() {
+        if b.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&b) {
+            out.push(char::from(b));
+        } else {
+            let _ = write!(out, "%{b:02X}");
+        }
+    }
+    out
+}
+
+/// RFC 3986, 5.2.4.
+fn without_dots(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    for part in path.split('/').skip(1) {
+        match part {
+            "." => {}
+            ".." => drop(parts.pop()),
+            other => parts.push(other),
+        }
+    }
+    if matches!(last, "." | "..") {
+        parts.push("");
+    }
+    format!("/{}", parts.join("/"))
+}
+
+/// Padded standard base64 (RFC 4648, 4).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
+        let group = at(0) << 16 | at(1) << 8 | at(2);
+        for i in 0..4 {
+            let digit = DIGITS.get((group >> (18 - 6 * i)) as usize & 63).copied().unwrap_or(b'=');
+            out.push(if i > chunk.len() { '=' } else { char::from(digit) });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_url_falls_into_its_pieces() {
+        let u = url("HTTPS://Collector.example:4318/v1/traces?a=b#c");
+        assert_eq!((u.scheme(), u.host(), u.port()), ("https", "collector.example", 4318));
+        assert_eq!((u.authority(), u.target(), u.path()), ("Collector.example:4318", "/v1/traces?a=b", "/v1/traces"));
+        assert_eq!((url("http://h").port(), url("https://h:").port()), (80, 443));
+        assert_eq!((url("http://h?x").target(), url("http://h:/").authority()), ("/?x", "h"));
+        let six = url("http://[::1]:80/");
+        assert_eq!((six.host(), six.authority()), ("::1", "[::1]:80"));
+        assert_eq!(url("http://h/a b\u{e9}").target(), "/a%20b%C3%A9");
+    }
+
+    #[test]
+    fn what_is_no_url_is_named() {
+        for (text, why) in [
+            ("h:4318", "unsupported protocol scheme \"h\""),
+            ("ftp://h", "unsupported protocol scheme \"ftp\""),
+            ("http://", "http: no Host in request URL"),
+            ("http://:80/", "http: no Host in request URL"),
+            ("http://h:x/", "invalid port \":x\" after host"),
+            ("http://h:70000/", "invalid port \":70000\" after host"),
+            ("http://a b/", "invalid character in host name \"a b\""),
+            ("http://[::1/", "invalid character in host name \"[::1\""),
+            ("http://h/\r\nX: y", "net/url: invalid control character in URL"),
+            ("http://%zz@h/", "net/url: invalid userinfo"),
+        ] {
+            assert_eq!(Url::parse(text).unwrap_err().to_string(), why, "{text}");
+        }
+    }
+
+    #[test]
+    fn user_and_password_become_basic_authentication_and_are_not_shown() {
+        let u = url("http://Aladdin:open%20sesame@h/x");
+        assert_eq!(u.basic().unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(u.to_string(), "http://Aladdin:***@h/x");
+        assert_eq!(url("http://ab@h").basic().unwrap(), "Basic YWI6");
+        assert_eq!(url("http://abc@h").basic().unwrap(), "Basic YWJjOg==");
+        assert_eq!(url("http://h").basic(), None);
+    }
+
+    #[test]
+    fn locations_are_taken_relative_to_the_request() {
+        let base = url("http://u:p@h:1/a/b/c?q");
+        for (location, then) in [
+            ("https://x/y", "https://x/y"),
+            ("//x/y", "http://x/y"),
+            ("/y?z#f", "http://u:***@h:1/y?z"),
+            ("d", "http://u:***@h:1/a/b/d"),
+            ("../d/", "http://u:***@h:1/a/d/"),
+            ("../../../..", "http://u:***@h:1"),
+            ("./x/./y", "http://u:***@h:1/a/b/x/y"),
+            ("?n", "http://u:***@h:1/a/b/c?n"),
+            ("", "http://u:***@h:1/a/b/c?q"),
+        ] {
+            assert_eq!(base.join(location).unwrap().to_string(), then, "{location}");
+        }
+        assert!(base.join("mailto:x").is_err());
+    }
+}

@@ -1,0 +1,365 @@
+//! Proxies: which request goes through one, and the tunnel through it.
+//!
+//! The environment is read as Go's `http.ProxyFromEnvironment` does. A [`Tunnel`] asks the proxy with CONNECT before it
+//! lets a byte through, so that TLS and gRPC stand on it without knowing of it.
+
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use otelcore_pipeline::Stream;
+
+use crate::Url;
+use crate::http_client::USER_AGENT;
+
+/// A proxy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proxy {
+    url: Url,
+}
+
+/// Which proxy a request uses, if any.
+#[derive(Clone, Debug, Default)]
+pub struct Proxies {
+    http: Option<Result<Rc<Proxy>, String>>,
+    https: Option<Result<Rc<Proxy>, String>>,
+    /// What goes past the proxies; none where a proxy was configured for everything.
+    except: Vec<Except>,
+    /// Configured, not from the environment: no exceptions, not even for this machine.
+    fixed: bool,
+}
+
+/// An entry of `NO_PROXY`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Except {
+    All,
+    Network(IpAddr, u8),
+    Address(IpAddr, Option<String>),
+    /// What ends in it (it begins with a dot), and whether the name without the dot counts too.
+    Domain(String, bool, Option<String>),
+}
+
+impl Proxy {
+    /// Reads a proxy's URL; without a scheme it is `http`.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that its protocol is not supported.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let url = match scheme.as_deref() {
+            None => Url::parse(&format!("http://{text}")),
+            Some("http" | "https") => Url::parse(text),
+            Some(other) => {
+                return Err(format!(
+                    "proxies with \"{other}\" are not supported: the scheme of a proxy is http or https"
+                ));
+            }
+        };
+        // The text may hold a password, so it is not repeated.
+        url.map(|url| Self { url }).map_err(|e| format!("invalid proxy address: {e}"))
+    }
+
+    /// The connection to the proxy itself is TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.url.is_https()
+    }
+
+    /// Name or address, without brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.url.host()
+    }
+
+    /// Port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.url.port()
+    }
+
+    /// The value of `Proxy-Authorization`, from user and password in the URL.
+    #[must_use]
+    pub fn authorization(&self) -> Option<String> {
+        self.url.basic()
+    }
+}
+
+impl Proxies {
+    /// One proxy for every request.
+    #[must_use]
+    pub fn fixed(proxy: Proxy) -> Self {
+        let proxy = Some(Ok(Rc::new(proxy)));
+        Self { http: proxy.clone(), https: proxy, except: Vec::new(), fixed: true }
+    }
+
+    /// What the environment says: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` or their names in lower case.
+    #[must_use]
+    pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Self {
+        let any = |names: [&'static str; 2]| {
+            names.into_iter().find_map(|name| Some((name, env(name).filter(|value| !value.is_empty())?)))
+        };
+        let proxy = |names| {
+            let (name, value) = any(names)?;
+            Some(Proxy::parse(value.trim()).map(Rc::new).map_err(|e| format!("{name}: {e}")))
+        };
+        // In a CGI process a request's `Proxy` header would be in HTTP_PROXY.
+        let cgi = env("REQUEST_METHOD").is_some_and(|method| !method.is_empty());
+        let http = if cgi { None } else { proxy(["HTTP_PROXY", "http_proxy"]) };
+        let no = any(["NO_PROXY", "no_proxy"]).map_or_else(String::new, |(_, value)| value);
+        let except = no.split(',').filter_map(Except::parse).collect();
+        Self { http, https: proxy(["HTTPS_PROXY", "https_proxy"]), except, fixed: false }
+    }
+
+    /// Whether one proxy serves every request.
+    #[must_use]
+    pub fn are_fixed(&self) -> bool {
+        self.fixed
+    }
+
+    /// The proxy for a request to this place.
+    ///
+    /// # Errors
+    /// The proxy that it would be can't be used, with the name of the variable that says so.
+    pub fn find(&self, https: bool, host: &str, port: u16) -> Result<Option<&Rc<Proxy>>, String> {
+        let Some(proxy) = (if https { &self.https } else { &self.http }) else { return Ok(None) };
+        let host = host.to_ascii_lowercase();
+        let ip = host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+        let here = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
+        let port = port.to_string();
+        if !self.fixed && (here || self.except.iter().any(|e| e.fits(&host, ip, &port))) {
+            return Ok(None);
+        }
+        proxy.as_ref().map(Some).map_err(Clone::clone)
+    }
+}
+
+impl Except {
+    fn parse(entry: &str) -> Option<Self> {
+        let entry = entry.trim().to_ascii_lowercase();
+        if entry == "*" {
+            return Some(Self::All);
+        }
+        if let Some((ip, bits)) = entry.split_once('/')
+            && let (Ok(ip), Ok(bits)) = (ip.parse::<IpAddr>(), bits.parse::<u8>())
+            && bits <= if ip.is_ipv4() { 32 } else { 128 }
+        {
+            return Some(Self::Network(ip, bits));
+        }
+        let (host, port) = match entry.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((host, rest)) => (host, rest.strip_prefix(':')),
+            None => match entry.split_once(':') {
+                Some((host, port)) if !port.contains(':') => (host, Some(port)),
+                _ => (entry.as_str(), None),
+            },
+        };
+        let port = port.filter(|p| !p.is_empty()).map(str::to_owned);
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Some(Self::Address(ip.to_canonical(), port));
+        }
+        let host = if host.starts_with("*.") { host.get(1..)? } else { host };
+        match host.strip_prefix('.') {
+            Some("") => None,
+            Some(_) => Some(Self::Domain(host.to_owned(), false, port)),
+            None if host.is_empty() => None,
+            None => Some(Self::Domain(format!(".{host}"), true, port)),
+        }
+    }
+
+    fn fits(&self, host: &str, ip: Option<IpAddr>, port: &str) -> bool {
+        let port_fits = |of: &Option<String>| of.as_deref().is_none_or(|of| of == port);
+        match self {
+            Self::All => true,
+            Self::Network(net, bits) => ip.is_some_and(|ip| in_network(ip, *net, *bits)),
+            Self::Address(of, p) => ip == Some(*of) && port_fits(p),
+            Self::Domain(of, itself, p) => {
+                (host.ends_with(of.as_str()) || *itself && of.strip_prefix('.') == Some(host)) && port_fits(p)
+            }
+        }
+    }
+}
+
+fn in_network(ip: IpAddr, net: IpAddr, bits: u8) -> bool {
+    let differ = match (ip, net) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) << 96,
+        (IpAddr::V6(a), IpAddr::V6(b)) => a.to_bits() ^ b.to_bits(),
+        _ => return false,
+    };
+    differ.leading_zeros() >= u32::from(bits)
+}
+
+/// Longest answer to CONNECT, as much as Go reads of an answer's head by default is far more.
+const MAX_HEAD: usize = 64 << 10;
+
+/// A connection through a proxy.
+pub struct Tunnel {
+    io: Box<dyn Stream>,
+    /// `host:port`, for messages.
+    to: String,
+    state: State,
+    /// A write has found the tunnel not open, and will be tried again.
+    wanted: bool,
+    trouble: Option<String>,
+}
+
+enum State {
+    /// The rest of the question, from there on.
+    Asking(Vec<u8>, usize),
+    /// What is here of the answer.
+    Waiting(Vec<u8>),
+    /// What came behind the answer and was not read yet.
+    Open(Vec<u8>),
+    Broken(ErrorKind),
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnel").field("to", &self.to).finish_non_exhaustive()
+    }
+}
+
+impl Tunnel {
+    /// A tunnel to `host:port` over a connection to `proxy`.
+    #[must_use]
+    pub fn new(io: Box<dyn Stream>, proxy: &Proxy, host: &str, port: u16) -> Self {
+        let to = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let mut ask = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\nUser-Agent: {}\r\n", USER_AGENT);
+        if let Some(credentials) = proxy.authorization() {
+            ask.push_str(&format!("Proxy-Authorization: {credentials}\r\n"));
+        }
+        ask.push_str("\r\n");
+        Self { io, to, state: State::Asking(ask.into_bytes(), 0), wanted: false, trouble: None }
+    }
+
+    fn broken(&mut self, kind: ErrorKind, why: Option<String>) -> io::Error {
+        self.state = State::Broken(kind);
+        if let Some(why) = why {
+            self.trouble.get_or_insert_with(|| format!("proxy: CONNECT {}: {why}", self.to));
+        }
+        kind.into()
+    }
+
+    /// Goes on until the tunnel is open.
+    fn open(&mut self) -> io::Result<()> {
+        loop {
+            let step = match &mut self.state {
+                State::Open(_) => return Ok(()),
+                State::Broken(kind) => return Err((*kind).into()),
+                State::Asking(ask, at) => match self.io.write(ask.get(*at..).unwrap_or_default()) {
+                    Ok(0) => Err(ErrorKind::WriteZero.into()),
+                    Ok(n) => {
+                        *at += n;
+                        if *at >= ask.len() {
+                            self.state = State::Waiting(Vec::new());
+                        }
+                        Ok(())
+                    }
+                    Err(e) => Err(e),
+                },
+                State::Waiting(_) => self.answer(),
+            };
+            match step {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Err(e),
+                // The words of a refusal are there already; those of the layers below say more than ours.
+                Err(e) => return Err(self.broken(e.kind(), None)),
+                Ok(()) => {}
+            }
+        }
+    }
+
+    /// Reads a piece of the answer.
+    fn answer(&mut self) -> io::Result<()> {
+        match self.io.flush() {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            flushed => flushed?,
+        }
+        let mut piece = [0; 2048];
+        let n = self.io.read(&mut piece)?;
+        let State::Waiting(head) = &mut self.state else { return Ok(()) };
+        if n == 0 {
+            return Err(self.broken(ErrorKind::UnexpectedEof, Some("EOF".to_owned())));
+        }
+        head.extend_from_slice(piece.get(..n).unwrap_or_default());
+        while let Some(end) = head.windows(4).position(|w| w == b"\r\n\r\n") {
+            let line = head.split(|b| *b == b'\r').next().unwrap_or_default();
+            let line = String::from_utf8_lossy(line).into_owned();
+            let status = line.strip_prefix("HTTP/1.").and_then(|l| l.get(2..));
+            let code = status.and_then(|s| s.get(..3)).and_then(|c| c.parse::<u16>().ok());
+            let rest = head.split_off(end + 4);
+            match (code, status) {
+                (Some(100..200), _) => *head = rest,
+                (Some(200..300), _) => {
+                    self.state = State::Open(rest);
+                    return Ok(());
+                }
+                (Some(_), Some(status)) => {
+                    let why = status.chars().filter(|c| !c.is_control()).take(200).collect();
+                    return Err(self.broken(ErrorKind::ConnectionRefused, Some(why)));
+                }
+                _ => return Err(self.broken(ErrorKind::InvalidData, Some("malformed HTTP response".to_owned()))),
+            }
+        }
+        if head.len() > MAX_HEAD {
+            return Err(self.broken(ErrorKind::InvalidData, Some("the answer is too long".to_owned())));
+        }
+        Ok(())
+    }
+
+    /// For a write: the stream to write to, once there is one.
+    fn through(&mut self) -> io::Result<&mut (dyn Stream + 'static)> {
+        let opened = self.open();
+        self.wanted = matches!(&opened, Err(e) if e.kind() == ErrorKind::WouldBlock);
+        opened.map(|()| &mut *self.io)
+    }
+}
+
+impl Read for Tunnel {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        // The answer is left to the write that waits for it: read here, no event would call that write again.
+        if self.wanted && matches!(self.state, State::Asking(..) | State::Waiting(_)) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.open()?;
+        if let State::Open(rest) = &mut self.state
+            && !rest.is_empty()
+        {
+            let n = rest.len().min(buf.len());
+            for (to, from) in buf.iter_mut().zip(rest.drain(..n)) {
+                *to = from;
+            }
+            return Ok(n);
+        }
+        self.io.read(buf)
+    }
+}
+
+impl Write for Tunnel {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.through()?.write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.through()?.write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.through()?.flush()
+    }
+}
+
+impl Stream for Tunnel {
+    fn peer(&self) -> String {
+        self.io.peer()
+    }
+
+    fn shut_write(&mut self) {
+        self.io.shut_write();
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.trouble.clone().or_else(|| self.io.trouble())
+    }
+}
+
+#[cfg(test)]
+mod tests;
