@@ -1,21 +1,38 @@
 //! The benches: our release binary and its peers under the same requests, one after another, pinned.
 //!
-//! `otelcore-bench [ROW ...]` plays every row, or the rows named; `load` and `sink` are the processes that it starts for
-//! itself on the other core. CPU is user and system time of the collector's process from /proc, from before the load to
-//! after the last item has arrived; peaks are VmHWM. Nothing here judges: the figures and their ratios are printed.
+//! `otelcore-bench [--repeat N] [--quick] [--only PLAYER] [ROW ...]` plays every row, or the rows named; the other
+//! commands are the processes that it starts for itself. CPU is user and system time of the collector's process, from
+//! before the load to after the last item has arrived; peaks are VmHWM. Nothing here judges: the figures and their
+//! ratios are printed.
 
+mod alone;
+mod connections;
+mod host;
+mod http_load;
 mod load;
+mod measure;
+mod play;
+mod players;
+mod relay;
 mod rows;
 mod sink;
+mod table;
 mod telemetry;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
     let done = match args.first().map(String::as_str) {
-        Some("load") => load::main(args.get(1..).unwrap_or_default()),
-        Some("sink") => sink::main(args.get(1..).unwrap_or_default()),
+        Some("load") => load::main(rest),
+        Some("http-load") => http_load::main(rest),
+        Some("sink") => sink::main(rest),
+        Some("relay") => relay::main(rest),
+        Some("alone") => alone::main(rest),
+        Some("idle") => connections::idle(rest),
+        Some("active") => connections::active(rest),
+        Some("collector") => return collector(&args),
         _ => rows::main(&args),
     };
     match done {
@@ -27,12 +44,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Pins this process to one core.
-pub(crate) fn pin(core: usize) {
-    // SAFETY: a zeroed cpu_set_t is an empty set, CPU_SET writes inside it, and the call only reads it.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(core, &mut set);
-        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
-    }
+/// The collector as this build has it, where no release binary is wanted: the smoke test.
+fn collector(args: &[String]) -> ExitCode {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let env = |name: &str| std::env::var(name).ok();
+    let mut terminal = otelcore::commands::Terminal { interactive: false, out: &mut out, err: &mut err, env: &env };
+    let args = args.iter().map(std::ffi::OsString::from);
+    ExitCode::from(otelcore::commands::main(args, otelcore::Registry::default(), &mut terminal))
 }

@@ -1,265 +1,220 @@
-//! The rows: which collectors play which load, and what is measured.
+//! The rows: which load is played, by whom, and against which bar.
 
-use std::fmt::Write as _;
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use crate::players::{self, Player, Ports};
+use crate::{play, table};
 
-/// A collector under one row's configuration.
-struct Player {
-    name: &'static str,
-    /// Path from the environment variable, or the default.
-    binary: PathBuf,
-    config: String,
+/// What OTLP is carried by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wire {
+    Grpc,
+    Http,
+}
+
+impl Wire {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// A way through a collector, in and out.
+#[derive(Clone, Copy)]
+pub(crate) struct Forward {
+    pub(crate) wire: Wire,
+    pub(crate) coding: &'static str,
+    pub(crate) batch: bool,
+}
+
+/// What is sent.
+#[derive(Clone, Copy)]
+pub(crate) enum Load {
+    /// Requests as fast as they are answered, four of them in flight.
+    Requests { wire: Wire, coding: &'static str, signal: &'static str, items: u32, requests: u64, sink: Option<Wire> },
+    /// Connections that exchange SETTINGS and then say nothing.
+    Idle { connections: u64 },
+    /// Connections with a small request in flight each, beside one with large requests.
+    Active { connections: u64, millis: u64, large_items: u32 },
 }
 
 /// One load, and who plays it; the first is ours.
-struct Row {
-    name: &'static str,
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
     what: &'static str,
-    signal: &'static str,
-    items: u32,
-    requests: u64,
-    window: u32,
-    /// Nanoseconds between requests; zero is as fast as possible.
-    pace: u64,
-    sink: bool,
-    players: Vec<Player>,
-    bar: &'static str,
+    pub(crate) load: Load,
+    pub(crate) players: Vec<Player>,
+    pub(crate) bar: &'static str,
 }
 
-const OTLP: u16 = 24317;
-const SINK: u16 = 24250;
-const PAGE: u16 = 24092;
-
-fn binary(variable: &str, default: &str) -> PathBuf {
-    std::env::var_os(variable).map_or_else(|| PathBuf::from(default), PathBuf::from)
+fn jaeger(ports: Ports, name: &'static str, items: u32, requests: u64, bar: &'static str) -> Row {
+    let (coding, sink) = ("none", Some(Wire::Grpc));
+    let load = Load::Requests { wire: Wire::Grpc, coding, signal: "traces", items, requests, sink };
+    Row { name, what: "OTLP -> batch -> Jaeger", load, players: players::jaeger(ports), bar }
 }
 
-fn ours() -> PathBuf {
-    binary("OTELCORE", "target/release/otelcore")
+fn to_nowhere(name: &'static str, signal: &'static str, players: Vec<Player>, bar: &'static str) -> Row {
+    let what = if signal == "metrics" { "OTLP -> Prometheus, known series" } else { "OTLP -> nop" };
+    let load = Load::Requests { wire: Wire::Grpc, coding: "none", signal, items: 100, requests: 10_000, sink: None };
+    Row { name, what, load, players, bar }
 }
 
-fn go(version: &str) -> PathBuf {
-    let variable = format!("OTELCOL_{}", version.replace('.', "_"));
-    binary(&variable, &format!("benches/collectors/bin/otelcol-{version}"))
-}
-
-fn config(exporter: &str, signal: &str, processors: &str, name: &str) -> String {
-    let section = if processors.is_empty() { "" } else { "processors: {batch: }\n" };
-    format!(
-        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{OTLP}\"}}}}}}}}\n{section}exporters:\n{exporter}service:\n  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}\n  pipelines: {{{signal}: {{receivers: [otlp], processors: [{processors}], exporters: [{name}]}}}}\n"
-    )
-}
-
-fn rows() -> Vec<Row> {
-    let jaeger = format!("  jaeger: {{endpoint: \"127.0.0.1:{SINK}\", tls: {{insecure: true}}}}\n");
-    let prometheus = format!("  prometheus: {{endpoint: \"127.0.0.1:{PAGE}\"}}\n");
-    let traces = |name, items, requests, window, pace, bar| Row {
-        name,
-        what: "OTLP -> batch -> Jaeger",
-        signal: "traces",
-        items,
-        requests,
-        window,
-        pace,
-        sink: true,
-        players: vec![
-            Player { name: "otelcore", binary: ours(), config: config(&jaeger, "traces", "batch", "jaeger") },
-            Player { name: "Go 0.85", binary: go("0.85"), config: config(&jaeger, "traces", "batch", "jaeger") },
-        ],
-        bar,
+fn forward(ports: Ports, name: &'static str, wire: Wire, coding: &'static str, batch: bool, bar: &'static str) -> Row {
+    let requests = match coding {
+        "none" => 10_000,
+        "zstd" => 6000,
+        _ => 3000,
     };
-    let nop = |name: &'static str, binary| Player { name, binary, config: config("  nop: \n", "traces", "", "nop") };
+    let load = Load::Requests { wire, coding, signal: "traces", items: 100, requests, sink: Some(wire) };
+    let players = players::forward(ports, &Forward { wire, coding, batch });
+    let what = if batch { "OTLP -> batch -> OTLP" } else { "OTLP -> OTLP" };
+    Row { name, what, load, players, bar }
+}
+
+fn alone(name: &'static str, what: &'static str, requests: u64, players: Vec<Player>) -> Row {
+    let (wire, coding) = (Wire::Grpc, "none");
+    let load = Load::Requests { wire, coding, signal: "traces", items: 100, requests, sink: None };
+    Row { name, what, load, players, bar: "" }
+}
+
+fn rows(ports: Ports) -> Vec<Row> {
+    use Wire::{Grpc, Http};
+    let jaeger = |name, items, requests, bar| jaeger(ports, name, items, requests, bar);
+    let forward = |name, wire, coding, batch, bar| forward(ports, name, wire, coding, batch, bar);
+    let both = vec![players::alone("check", "walk"), players::alone("prost", "prost")];
     vec![
-        traces("jaeger-100", 100, 8000, 4, 0, "a tenth of the CPU, peak under 40 MB"),
-        traces("jaeger-512", 512, 2000, 4, 0, ""),
-        traces("jaeger-10", 10, 40_000, 4, 0, ""),
+        jaeger("jaeger-100", 100, 8000, "a tenth of the CPU, peak under 40 MB"),
+        jaeger("jaeger-512", 512, 2000, ""),
+        jaeger("jaeger-10", 10, 40_000, ""),
+        to_nowhere("prometheus-100", "metrics", players::prometheus(ports), "a sixth of the CPU"),
+        to_nowhere("nop-100", "traces", players::nop(ports), ""),
+        forward("forward-grpc-none", Grpc, "none", false, ""),
+        forward("forward-grpc-none-batch", Grpc, "none", true, "2.2 times the relay, a tenth of Go's CPU"),
+        forward("forward-grpc-gzip", Grpc, "gzip", false, "1.15 times the calls alone, no more bytes than Go"),
+        forward("forward-grpc-zstd", Grpc, "zstd", false, ""),
+        forward("forward-http-none", Http, "none", false, "no more than over gRPC"),
+        forward("forward-http-none-batch", Http, "none", true, "no more than over gRPC"),
+        forward("forward-http-gzip", Http, "gzip", false, "1.15 times the calls alone, no more bytes than Go"),
+        forward("forward-http-zstd", Http, "zstd", false, ""),
+        alone("walk", "the validating walk beside decoding", 50_000, both),
+        alone("coding-gzip", "one inflate and one deflate", 3000, vec![players::alone("flate2", "gzip")]),
+        alone("coding-zstd", "one inflate and one deflate", 6000, vec![players::alone("zstd", "zstd")]),
         Row {
-            name: "prometheus-100",
-            what: "OTLP -> Prometheus, known series",
-            signal: "metrics",
-            items: 100,
-            requests: 10_000,
-            window: 4,
-            pace: 0,
-            sink: false,
-            players: vec![
-                Player { name: "otelcore", binary: ours(), config: config(&prometheus, "metrics", "", "prometheus") },
-                Player {
-                    name: "Go 0.155",
-                    binary: go("0.155"),
-                    config: config(&prometheus, "metrics", "", "prometheus"),
-                },
-            ],
-            bar: "a sixth of the CPU",
+            name: "idle-connections",
+            what: "idle gRPC connections",
+            load: Load::Idle { connections: 10_000 },
+            players: players::nop(ports),
+            bar: "",
         },
         Row {
-            name: "nop-100",
-            what: "OTLP -> nop",
-            signal: "traces",
-            items: 100,
-            requests: 10_000,
-            window: 4,
-            pace: 0,
-            sink: false,
-            players: vec![nop("otelcore", ours()), nop("Go 0.155", go("0.155"))],
+            name: "active-connections",
+            what: "busy gRPC connections beside one with 4 MB requests",
+            load: Load::Active { connections: 1000, millis: 10_000, large_items: 6000 },
+            players: players::nop(ports),
             bar: "",
         },
     ]
 }
 
-/// What one player did.
-struct Score {
-    cpu_per_million: f64,
-    peak: f64,
-    idle: f64,
-    listening: Duration,
-    lost: u64,
-}
-
-/// Ends its process when it goes.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+impl Load {
+    /// The same at the size of a smoke test.
+    fn quick(self) -> Self {
+        match self {
+            Self::Requests { requests, wire, coding, signal, items, sink } => {
+                let requests = (requests / 100).max(20);
+                Self::Requests { requests, wire, coding, signal, items, sink }
+            }
+            Self::Idle { .. } => Self::Idle { connections: 50 },
+            Self::Active { .. } => Self::Active { connections: 20, millis: 500, large_items: 1000 },
+        }
     }
 }
 
-pub(crate) fn main(named: &[String]) -> Result<(), String> {
+/// How the rows are played.
+pub(crate) struct How {
+    pub(crate) ports: Ports,
+    /// Rounds of every row, each of them with every player; the median counts.
+    repeat: usize,
+    pub(crate) quick: bool,
+    /// This build's own collector plays for the release binary.
+    pub(crate) own: bool,
+    /// Players; empty is all.
+    only: Vec<String>,
+    rows: Vec<String>,
+}
+
+impl How {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let (ports, only, rows) = (Ports::from(24317), Vec::new(), Vec::new());
+        let mut how = Self { ports, repeat: 1, quick: false, own: false, only, rows };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
+            match arg.as_str() {
+                "--repeat" => how.repeat = value()?.parse().map_err(|e| format!("--repeat: {e}"))?,
+                "--only" => how.only.push(value()?.clone()),
+                "--port" => how.ports = Ports::from(value()?.parse().map_err(|e| format!("--port: {e}"))?),
+                "--quick" => how.quick = true,
+                "--own" => how.own = true,
+                flag if flag.starts_with('-') => {
+                    return Err(format!(
+                        "no flag {flag}: --repeat N, --only PLAYER, --port N, --quick, --own, ROW ..."
+                    ));
+                }
+                _ => how.rows.push(arg.clone()),
+            }
+        }
+        Ok(how)
+    }
+}
+
+/// `[--repeat N] [--only PLAYER] [--port N] [--quick] [--own] [ROW ...]`
+pub(crate) fn main(args: &[String]) -> Result<(), String> {
+    let how = How::parse(args)?;
+    crate::measure::many_descriptors();
+    let all = rows(how.ports);
+    if let Some(name) = how.rows.iter().find(|name| all.iter().all(|row| row.name != name.as_str())) {
+        let names: Vec<&str> = all.iter().map(|row| row.name).collect();
+        return Err(format!("no row {name}; there are {}", names.join(", ")));
+    }
     let dir = std::env::temp_dir().join(format!("otelcore-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
-    let mut out = String::from(
-        "| row | collector | CPU s per M items | ratio | peak MB | idle MB | listening ms | lost |\n|---|---|---|---|---|---|---|---|\n",
-    );
-    for row in rows().into_iter().filter(|r| named.is_empty() || named.iter().any(|n| n == r.name)) {
-        eprintln!("{}: {} ({} items x {} requests)", row.name, row.what, row.items, row.requests);
-        let mut first = None;
-        for player in &row.players {
-            if !player.binary.is_file() {
-                eprintln!("  {} is missing: {}", player.name, player.binary.display());
-                continue;
+    let mut tables = table::Tables::default();
+    let mut failed = 0;
+    for mut row in all {
+        if !(how.rows.is_empty() || how.rows.iter().any(|name| name == row.name)) {
+            continue;
+        }
+        if how.quick {
+            row.load = row.load.quick();
+        }
+        eprintln!("{}: {}", row.name, row.what);
+        let mut scores: Vec<Vec<Vec<f64>>> = row.players.iter().map(|_| Vec::new()).collect();
+        // Players take turns, so that a change of the machine's mood meets all of them.
+        for round in 0..how.repeat {
+            for (player, scores) in row.players.iter().zip(&mut scores) {
+                if !(how.only.is_empty() || how.only.iter().any(|name| name == player.name)) {
+                    continue;
+                }
+                let binary = player.runs.binary(how.own);
+                if !binary.is_file() {
+                    if round == 0 {
+                        eprintln!("  {} is missing: {}", player.name, binary.display());
+                    }
+                    continue;
+                }
+                match play::play(&row, player, &how, &dir) {
+                    Ok(score) => scores.push(score),
+                    Err(e) => {
+                        failed += 1;
+                        eprintln!("  {}: {e}", player.name);
+                    }
+                }
             }
-            let score = play(&row, player, &dir)?;
-            let ratio = first.map_or(1.0, |ours: f64| score.cpu_per_million / ours);
-            first.get_or_insert(score.cpu_per_million);
-            let _ = writeln!(
-                out,
-                "| {} | {} | {:.3} | {ratio:.1} | {:.1} | {:.1} | {:.1} | {} |",
-                row.name,
-                player.name,
-                score.cpu_per_million,
-                score.peak,
-                score.idle,
-                score.listening.as_secs_f64() * 1000.0,
-                score.lost
-            );
         }
-        if !row.bar.is_empty() {
-            let _ = writeln!(out, "| | bar: {} | | | | | | |", row.bar);
-        }
+        tables.add(&row, &scores);
     }
     let _ = std::fs::remove_dir_all(&dir);
-    println!("{out}");
-    Ok(())
-}
-
-fn play(row: &Row, player: &Player, dir: &Path) -> Result<Score, String> {
-    let me = std::env::current_exe().map_err(|e| e.to_string())?;
-    let report = dir.join("sink");
-    let _sink = if row.sink {
-        let mut sink = Command::new(&me);
-        sink.args(["sink", &SINK.to_string()]).arg(&report);
-        let sink = Running(sink.spawn().map_err(|e| e.to_string())?);
-        connect(SINK)?;
-        Some(sink)
-    } else {
-        None
-    };
-    let path = dir.join("config.yaml");
-    std::fs::write(&path, &player.config).map_err(|e| e.to_string())?;
-    let log = std::fs::File::create(dir.join("log")).map_err(|e| e.to_string())?;
-    let began = Instant::now();
-    let mut command = Command::new("taskset");
-    command.args(["-c", "0"]).arg(&player.binary).arg(format!("--config={}", path.display()));
-    command.env("GOMAXPROCS", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    let collector = Running(command.spawn().map_err(|e| e.to_string())?);
-    connect(OTLP)?;
-    let listening = began.elapsed();
-    sleep(Duration::from_millis(500));
-    let pid = collector.0.id();
-    let idle = status(pid, "VmRSS")?;
-    // One part first, so that maps are grown, series known and connections made.
-    let send = |requests: u64| -> Result<u64, String> {
-        let output = Command::new(&me)
-            .args(["load", &format!("127.0.0.1:{OTLP}"), row.signal])
-            .args([row.items.to_string(), requests.to_string(), row.window.to_string(), row.pace.to_string()])
-            .output()
-            .map_err(|e| e.to_string())?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let ok = text.split_whitespace().next().and_then(|n| n.parse().ok());
-        ok.ok_or_else(|| format!("the load said {text:?} {}", String::from_utf8_lossy(&output.stderr)))
-    };
-    let arrived = |wanted: u64| {
-        let until = Instant::now() + Duration::from_secs(20);
-        loop {
-            let seen = if row.sink { count(&report) } else { wanted };
-            if seen >= wanted || Instant::now() > until {
-                return seen;
-            }
-            sleep(Duration::from_millis(20));
-        }
-    };
-    let items = u64::from(row.items);
-    let warm = send(row.requests / 10)? * items;
-    arrived(warm);
-    let before = cpu(pid)?;
-    let sent = send(row.requests)? * items;
-    let seen = arrived(warm + sent);
-    let cpu_seconds = cpu(pid)? - before;
-    let peak = status(pid, "VmHWM")?;
-    Ok(Score {
-        cpu_per_million: cpu_seconds / sent as f64 * 1e6,
-        peak,
-        idle,
-        listening,
-        lost: (warm + sent).saturating_sub(seen) + (row.requests * items - sent),
-    })
-}
-
-fn connect(port: u16) -> Result<(), String> {
-    let until = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if Instant::now() > until {
-            return Err(format!("nothing listens on {port}"));
-        }
-        sleep(Duration::from_micros(200));
-    }
-    Ok(())
-}
-
-/// The last count that the sink has written.
-fn count(report: &Path) -> u64 {
-    let text = std::fs::read_to_string(report).unwrap_or_default();
-    text.lines().rev().find(|l| l.len() == 20).and_then(|l| l.parse().ok()).unwrap_or(0)
-}
-
-/// User and system time of a process in seconds.
-fn cpu(pid: u32) -> Result<f64, String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).map_err(|e| e.to_string())?;
-    let after = text.rsplit_once(')').map_or("", |(_, after)| after);
-    let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
-    Ok(ticks as f64 / 100.0)
-}
-
-/// A figure of /proc/PID/status, in megabytes.
-fn status(pid: u32, key: &str) -> Result<f64, String> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| e.to_string())?;
-    let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap_or("");
-    let kb: f64 = line.trim_matches([':', ' ', '\t']).trim_end_matches("kB").trim().parse().unwrap_or(0.0);
-    Ok(kb / 1024.0)
+    println!("{}", tables.finish());
+    if failed > 0 { Err(format!("{failed} failed")) } else { Ok(()) }
 }

@@ -1,22 +1,61 @@
-//! The sink: takes any gRPC call, answers with an empty message, and counts what came.
+//! The sink: takes any gRPC call or any HTTP request, answers with an empty message, and counts what came.
 //!
-//! It counts calls and message bytes; spans are counted for `PostSpans` and for OTLP traces, by their fields.
+//! It counts spans, after decompression, for `PostSpans` and for OTLP traces, by their fields; and every byte that its
+//! sockets gave.
 
-use std::io::Write;
+use std::cell::Cell;
+use std::io::{Read, Write};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use otelcore::pipeline::{Budget, Cx, Endpoint, Event, Extension, GraphBuilder, Logger, NoLog, StartError, Stream};
-use otelcore::reactor::{Real, Runner};
-use otelcore_http::Status;
+use otelcore::pipeline::{Cx, Endpoint, Event, Extension, StartError, Stream};
 use otelcore_http::grpc::server::{CallHead, Gate, ServerConfig, ServerConn};
-use otelcore_net::{Acceptor, bind};
+use otelcore_http::h1::{BodyLimit, Door, H1Config, H1Conn, RequestHead, Response};
+use otelcore_http::{Coding, Status, Turn, Workspace};
+use otelcore_net::{Acceptor, Machine, bind};
 use otelcore_pdata::wire::{Fields, Wire};
 
-type Conn = ServerConn<Box<dyn Stream>, ()>;
+use crate::{host, measure};
 
+const LIMIT: u32 = 64 << 20;
+
+/// A stream that counts what is read from it.
+struct Counted(Box<dyn Stream>, Rc<Cell<u64>>);
+
+impl Read for Counted {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.0.read(to)?;
+        self.1.set(self.1.get() + n as u64);
+        Ok(n)
+    }
+}
+
+impl Write for Counted {
+    fn write(&mut self, from: &[u8]) -> std::io::Result<usize> {
+        self.0.write(from)
+    }
+
+    fn write_vectored(&mut self, from: &[std::io::IoSlice<'_>]) -> std::io::Result<usize> {
+        self.0.write_vectored(from)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Stream for Counted {
+    fn peer(&self) -> String {
+        self.0.peer()
+    }
+
+    fn shut_write(&mut self) {
+        self.0.shut_write();
+    }
+}
+
+/// Lets everything in.
 struct All;
 
 impl Gate for All {
@@ -35,17 +74,97 @@ impl Gate for All {
     }
 }
 
-struct Sink {
-    port: u16,
-    config: Rc<ServerConfig>,
-    acceptor: Option<Acceptor<Conn>>,
-    spans: u64,
-    /// Where the count is written, for the harness to read.
-    report: std::fs::File,
+impl Door for All {
+    type Permit = ();
+
+    fn head(&mut self, _: &RequestHead) -> Result<((), BodyLimit), Response> {
+        Ok(((), BodyLimit(u64::from(LIMIT))))
+    }
+
+    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Response> {
+        Ok(())
+    }
+
+    fn too_large(&mut self, _: &RequestHead) -> Response {
+        Response::text(413, "too large")
+    }
 }
 
-/// The timer that writes the count.
-const REPORT: u64 = u64::MAX;
+/// A connection of either kind.
+enum Conn {
+    Grpc(Box<ServerConn<Box<dyn Stream>, ()>>),
+    Http(Box<H1Conn<Box<dyn Stream>, ()>>),
+}
+
+impl Machine for Conn {
+    fn poll_timeout(&self) -> Option<u64> {
+        match self {
+            Self::Grpc(conn) => conn.poll_timeout(),
+            Self::Http(conn) => conn.poll_timeout(),
+        }
+    }
+
+    fn drain(&mut self, now: u64) {
+        match self {
+            Self::Grpc(conn) => conn.drain(now),
+            Self::Http(conn) => conn.drain(),
+        }
+    }
+
+    fn flush(&mut self, now: u64) -> Turn {
+        match self {
+            Self::Grpc(conn) => conn.flush(now),
+            Self::Http(conn) => conn.flush(now),
+        }
+    }
+
+    fn shut_write(&mut self) {
+        match self {
+            Self::Grpc(conn) => conn.io_mut().shut_write(),
+            Self::Http(conn) => conn.io_mut().shut_write(),
+        }
+    }
+}
+
+impl Conn {
+    /// Takes what is there, answers it, and gives the spans that came.
+    fn serve(&mut self, now: u64, workspace: &Workspace) -> (u64, Turn) {
+        let mut spans = 0;
+        let turn = match self {
+            Self::Grpc(conn) => {
+                let turn = conn.turn(now, &mut All);
+                while let Some(call) = conn.poll_call() {
+                    let path: &[u32] = if call.head.method == 1 { &[1, 1] } else { &[1, 2, 2] };
+                    spans += count(&call.message, path);
+                    conn.reply_ok(call.id, Bytes::new());
+                }
+                turn
+            }
+            Self::Http(conn) => {
+                let turn = conn.turn(now, &mut All);
+                while let Some(request) = conn.poll_request() {
+                    let response = match plain(&request.head, request.body, workspace) {
+                        Some(body) => {
+                            spans += count(&body, &[1, 2, 2]);
+                            Response::new(200, "application/x-protobuf", Bytes::new())
+                        }
+                        None => Response::text(400, "not understood"),
+                    };
+                    conn.respond(request.id, response);
+                }
+                turn
+            }
+        };
+        let mut after = self.flush(now);
+        after.again |= turn.again;
+        (spans, after)
+    }
+}
+
+fn plain(head: &RequestHead, body: Bytes, workspace: &Workspace) -> Option<Bytes> {
+    let coding = Coding::parse(head.get("content-encoding").unwrap_or_default()).ok()?;
+    workspace.decompress(&coding, body, u64::from(LIMIT), |_| Ok::<(), ()>(())).ok()
+}
 
 /// Spans in a message: the repeated fields along the path of numbers, the last of which is counted.
 fn count(message: &[u8], path: &[u32]) -> u64 {
@@ -56,6 +175,21 @@ fn count(message: &[u8], path: &[u32]) -> u64 {
     };
     Fields::new(message).map(inner).sum()
 }
+
+struct Sink {
+    http: bool,
+    port: u16,
+    grpc_config: Rc<ServerConfig>,
+    http_config: Rc<H1Config>,
+    acceptor: Option<Acceptor<Conn>>,
+    spans: u64,
+    bytes: Rc<Cell<u64>>,
+    /// Where the counts are written, for the harness to read.
+    report: std::fs::File,
+}
+
+/// The timer that writes the counts.
+const REPORT: u64 = u64::MAX;
 
 impl Extension for Sink {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
@@ -70,48 +204,42 @@ impl Extension for Sink {
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
         if local == REPORT {
             // A short write shows an older count, which the next one mends.
-            let _ = writeln!(self.report, "{:020}", self.spans);
+            let _ = writeln!(self.report, "{:020} {:020}", self.spans, self.bytes.get());
             let at = cx.now() + Duration::from_millis(20);
             cx.arm(REPORT, at);
             return;
         }
-        let Some(acceptor) = &mut self.acceptor else { return };
-        let config = &self.config;
-        let make = |cx: &mut Cx<'_>, stream| Some(ServerConn::new(stream, config.clone(), cx.now().0, 0));
+        let Self { acceptor: Some(acceptor), http, bytes, grpc_config, http_config, .. } = self else { return };
+        let make = |cx: &mut Cx<'_>, stream| {
+            let (now, stream) = (cx.now().0, Box::new(Counted(stream, bytes.clone())));
+            Some(if *http {
+                Conn::Http(Box::new(H1Conn::new(stream, http_config.clone(), now)))
+            } else {
+                Conn::Grpc(Box::new(ServerConn::new(stream, grpc_config.clone(), now, 0)))
+            })
+        };
         for slot in acceptor.event(cx, local, &event, make) {
-            let now = cx.now().0;
             let Some((conn, _)) = acceptor.get(slot) else { continue };
-            let mut turn = conn.turn(now, &mut All);
-            while let Some(call) = conn.poll_call() {
-                let path: &[u32] = if call.head.method == 1 { &[1, 1] } else { &[1, 2, 2] };
-                self.spans += count(&call.message, path);
-                conn.reply_ok(call.id, Bytes::new());
-            }
-            let again = turn.again;
-            turn = conn.flush(now);
-            turn.again |= again;
+            let (spans, turn) = conn.serve(cx.now().0, &http_config.workspace);
+            self.spans += spans;
             acceptor.after(cx, slot, &turn);
         }
     }
 }
 
-/// `sink PORT REPORT_FILE`
+/// `sink grpc|http PORT REPORT_FILE`
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
-    let [port, report] = args else { return Err("sink: two arguments".to_owned()) };
-    crate::pin(1);
-    let log = Logger::new(Arc::new(NoLog));
+    let [wire, port, report] = args else { return Err("sink: three arguments".to_owned()) };
+    measure::pin(1);
     let sink = Sink {
+        http: wire == "http",
         port: port.parse().map_err(|e| format!("{port}: {e}"))?,
-        config: Rc::new(ServerConfig { max_recv_message: 64 << 20, ..ServerConfig::default() }),
+        grpc_config: Rc::new(ServerConfig { max_recv_message: LIMIT, ..ServerConfig::default() }),
+        http_config: Rc::new(H1Config { max_body: u64::from(LIMIT), ..H1Config::default() }),
         acceptor: None,
         spans: 0,
+        bytes: Rc::default(),
         report: std::fs::File::create(report).map_err(|e| e.to_string())?,
     };
-    let mut graph = GraphBuilder::new(Arc::new(Budget::default()), log.clone());
-    graph.own(Box::new(sink), log);
-    let mut graph = graph.build();
-    let mut world = Real::new().map_err(|e| e.to_string())?;
-    graph.start(&mut world).map_err(|e| e.to_string())?;
-    Runner::new(world, graph).run(|_, _| {}).map_err(|e| e.to_string())?;
-    Ok(())
+    host::run(Box::new(sink), || false)
 }

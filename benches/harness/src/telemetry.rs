@@ -1,5 +1,6 @@
 //! The requests that the load sends.
 
+use otelcore_http::Coding;
 use otelcore_pdata::wire::{put_bytes, put_fixed64, put_uint};
 
 fn attribute(out: &mut Vec<u8>, number: u32, key: &str, value: &str) {
@@ -19,32 +20,89 @@ fn resource() -> Vec<u8> {
     resource
 }
 
-/// One resource with `spans` spans of ten attributes, about 650 bytes each.
-pub(crate) fn traces(spans: u32) -> Vec<u8> {
-    let keys = [
-        ("http.request.method", "GET"),
-        ("url.path", "/api/v1/products/0PUK6V6EV0/recommendations"),
-        ("url.scheme", "https"),
-        ("server.address", "frontend.shop.svc.cluster.local"),
-        ("client.address", "10.42.17.203"),
-        ("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
-        ("network.protocol.version", "1.1"),
-        ("http.route", "/api/v1/products/{id}/recommendations"),
-        ("app.user.tier", "gold"),
-        ("app.session.id", "3f1c54e2-09a7-4a6b-8f0e-5d1f7f2e8c11"),
-    ];
+/// Several bodies of the same kind, so that no coding learns one by heart.
+pub(crate) fn bodies(signal: &str, items: u32) -> Vec<Vec<u8>> {
+    match signal {
+        "traces" => (0..16).map(|round| traces(items, round)).collect(),
+        _ => (0..64).map(|round| metrics(items, round)).collect(),
+    }
+}
+
+/// The coding of a row; `none` is identity.
+pub(crate) fn coding(name: &str) -> Result<Coding, String> {
+    let name = if name == "none" { "identity" } else { name };
+    Coding::parse(name.as_bytes()).map_err(|e| e.to_string())
+}
+
+/// SplitMix64: ids and durations that a coding cannot guess.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[(self.next() % from.len() as u64) as usize]
+    }
+}
+
+const METHODS: [&str; 4] = ["GET", "GET", "POST", "PUT"];
+const ROUTES: [&str; 5] = [
+    "/api/v1/products/{id}/recommendations",
+    "/api/v1/products/{id}/reviews/latest",
+    "/api/v1/carts/{id}/items/quantities",
+    "/api/v1/checkout/{id}/shipping/quotes",
+    "/api/v1/customers/{id}/orders/recents",
+];
+const AGENTS: [&str; 3] = [
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
+    "Mozilla/5.0 (Windows NT 10.0; Win64) Gecko/2010010",
+    "python-requests/2.32.3 (linux; cpython 3.12.4) url",
+];
+const TIERS: [&str; 3] = ["gold", "free", "plus"];
+
+/// One resource with `spans` spans of ten attributes, about 650 bytes each. Ids, durations, addresses and sessions
+/// differ from span to span, the rest as it does in a shop's telemetry.
+pub(crate) fn traces(spans: u32, round: u64) -> Vec<u8> {
+    let mut random = Random(round);
     let mut scope = Vec::new();
     put_bytes(&mut scope, 1, b"\x0a\x0bshop.tracer\x12\x051.0.0");
+    let (mut trace, mut parent) = ([0; 16], 0);
     for i in 0..u64::from(spans) {
+        // Traces of eight spans, each the child of the one before.
+        if i % 8 == 0 {
+            trace[..8].copy_from_slice(&random.next().to_be_bytes());
+            trace[8..].copy_from_slice(&random.next().to_be_bytes());
+            parent = random.next();
+        }
+        let id = random.next();
+        let (method, route) = (random.pick(&METHODS), random.pick(&ROUTES));
+        let start = 1_700_000_000_000_000_000 + (round * 1000 + i) * 1_000_000 + random.next() % 1_000_000;
+        let (product, session) = (random.next(), random.next());
         let mut span = Vec::new();
-        put_bytes(&mut span, 1, &[&i.to_be_bytes()[..], &[7; 8]].concat());
-        put_bytes(&mut span, 2, &(i + 1).to_be_bytes());
-        put_bytes(&mut span, 4, &[9; 8]);
-        put_bytes(&mut span, 5, b"GET /api/v1/products/{id}/recommendations");
+        put_bytes(&mut span, 1, &trace);
+        put_bytes(&mut span, 2, &id.to_be_bytes());
+        put_bytes(&mut span, 4, &std::mem::replace(&mut parent, id).to_be_bytes());
+        put_bytes(&mut span, 5, format!("{method} {route}").as_bytes());
         put_uint(&mut span, 6, 2);
-        put_fixed64(&mut span, 7, 1_700_000_000_000_000_000 + i * 1000);
-        put_fixed64(&mut span, 8, 1_700_000_000_012_345_678 + i * 1000);
-        for (key, value) in keys {
+        put_fixed64(&mut span, 7, start);
+        put_fixed64(&mut span, 8, start + 1_000_000 + random.next() % 20_000_000);
+        for (key, value) in [
+            ("http.request.method", method),
+            ("url.path", &route.replace("{id}", &format!("{:010X}", product >> 24))),
+            ("url.scheme", "https"),
+            ("server.address", "frontend.shop.svc.cluster.local"),
+            ("client.address", &format!("10.42.{}.{}", product % 256, session % 256)),
+            ("user_agent.original", random.pick(&AGENTS)),
+            ("network.protocol.version", "1.1"),
+            ("http.route", route),
+            ("app.user.tier", random.pick(&TIERS)),
+            ("app.session.id", &format!("{session:016x}-{:016x}", random.next())),
+        ] {
             attribute(&mut span, 9, key, value);
         }
         put_bytes(&mut span, 15, b"\x18\x01");
@@ -54,7 +112,7 @@ pub(crate) fn traces(spans: u32) -> Vec<u8> {
 }
 
 /// One resource with one sum of `points` points, two labels each: the same series in every request.
-pub(crate) fn metrics(points: u32, round: u64) -> Vec<u8> {
+fn metrics(points: u32, round: u64) -> Vec<u8> {
     let mut sum = Vec::new();
     for i in 0..points {
         let mut point = Vec::new();

@@ -1,0 +1,98 @@
+//! Calls alone, over the load's bodies: the floors of rows whose cost is not the network's.
+//!
+//! `gzip` and `zstd` are one inflate and one deflate of each body by the bare libraries with kept states and kept
+//! buffers; `walk` is the validating walk, `prost` the same bodies decoded into structs.
+
+use std::hint::black_box;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use otelcore_pdata::{Signal, check};
+use prost::Message;
+use zstd_safe::{CCtx, DCtx};
+
+use crate::measure::{cpu, pin};
+use crate::telemetry;
+
+/// What a coding's default level is: zlib's 6, libzstd's 3.
+const GZIP: u32 = 6;
+const ZSTD: i32 = 3;
+
+/// `alone gzip|zstd|walk|prost ITEMS ROUNDS`: prints CPU seconds and the bytes that would be sent.
+pub(crate) fn main(args: &[String]) -> Result<(), String> {
+    let [what, items, rounds] = args else { return Err("alone: three arguments".to_owned()) };
+    pin(0);
+    let items: u32 = items.parse().map_err(|e| format!("{items}: {e}"))?;
+    let rounds: u64 = rounds.parse().map_err(|e| format!("{rounds}: {e}"))?;
+    let bodies = telemetry::bodies("traces", items);
+    let mut call: Box<dyn FnMut(usize) -> Result<usize, String>> = match what.as_str() {
+        "gzip" => gzip(bodies)?,
+        "zstd" => zstd(bodies)?,
+        "walk" => Box::new(move |i| {
+            let body = black_box(&bodies[i % bodies.len()]);
+            let found = check(Signal::Traces, body).map_err(|e| e.to_string())?;
+            if found.items == items { Ok(body.len()) } else { Err("miscounted".to_owned()) }
+        }),
+        "prost" => Box::new(move |i| {
+            let body = black_box(&bodies[i % bodies.len()]);
+            black_box(ExportTraceServiceRequest::decode(&body[..]).map_err(|e| e.to_string())?);
+            Ok(body.len())
+        }),
+        other => return Err(format!("alone: no {other}")),
+    };
+    for i in 0..8 {
+        call(i)?;
+    }
+    let before = cpu(0)?;
+    let mut bytes = 0;
+    for i in 0..rounds {
+        bytes += call(i as usize)?;
+    }
+    println!("{} {bytes}", cpu(0)? - before);
+    Ok(())
+}
+
+type Call = Box<dyn FnMut(usize) -> Result<usize, String>>;
+
+fn deflate(state: &mut Compress, body: &[u8], out: &mut [u8]) -> Result<usize, String> {
+    state.reset();
+    state.compress(body, out, FlushCompress::Finish).map_err(|e| e.to_string())?;
+    if state.total_in() == body.len() as u64 { Ok(state.total_out() as usize) } else { Err("no room".to_owned()) }
+}
+
+fn gzip(bodies: Vec<Vec<u8>>) -> Result<Call, String> {
+    let mut writer = Compress::new(Compression::new(GZIP), false);
+    let mut reader = Decompress::new(false);
+    let most = bodies.iter().map(Vec::len).max().unwrap_or(0);
+    let mut packed = vec![0; most + 1024];
+    let mut plain = vec![0; most];
+    let mut inputs = Vec::new();
+    for body in &bodies {
+        let n = deflate(&mut writer, body, &mut packed)?;
+        inputs.push(packed[..n].to_vec());
+    }
+    Ok(Box::new(move |i| {
+        let input = &inputs[i % inputs.len()];
+        reader.reset(false);
+        reader.decompress(input, &mut plain, FlushDecompress::Finish).map_err(|e| e.to_string())?;
+        let n = reader.total_out() as usize;
+        deflate(&mut writer, &plain[..n], &mut packed)
+    }))
+}
+
+fn zstd(bodies: Vec<Vec<u8>>) -> Result<Call, String> {
+    let fault = |code| zstd_safe::get_error_name(code).to_owned();
+    let (mut writer, mut reader) = (CCtx::create(), DCtx::create());
+    let most = bodies.iter().map(Vec::len).max().unwrap_or(0);
+    let mut packed = vec![0; zstd_safe::compress_bound(most)];
+    let mut plain = vec![0; most];
+    let mut inputs = Vec::new();
+    for body in &bodies {
+        let n = writer.compress(&mut packed[..], body, ZSTD).map_err(fault)?;
+        inputs.push(packed[..n].to_vec());
+    }
+    Ok(Box::new(move |i| {
+        let n = reader.decompress(&mut plain[..], &inputs[i % inputs.len()]).map_err(fault)?;
+        writer.compress(&mut packed[..], &plain[..n], ZSTD).map_err(fault)
+    }))
+}

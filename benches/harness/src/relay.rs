@@ -1,0 +1,105 @@
+//! The floor: a relay that reads and writes the same bytes on one thread, and knows nothing of them.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+const BUFFER: usize = 64 << 10;
+
+/// One direction: what was read and is not written yet.
+struct Way {
+    buffer: Box<[u8]>,
+    from: usize,
+    to: usize,
+    ended: bool,
+}
+
+impl Way {
+    fn new() -> Self {
+        Self { buffer: vec![0; BUFFER].into_boxed_slice(), from: 0, to: 0, ended: false }
+    }
+
+    /// Moves bytes until one side blocks.
+    fn pump(&mut self, source: &mut TcpStream, sink: &mut TcpStream) -> std::io::Result<()> {
+        loop {
+            while self.from < self.to {
+                match sink.write(&self.buffer[self.from..self.to]) {
+                    Ok(n) => self.from += n,
+                    Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                    Err(e) if e.kind() == ErrorKind::WouldBlock || e.kind() == ErrorKind::NotConnected => return Ok(()),
+                    Err(e) => return Err(e),
+                }
+            }
+            if self.ended {
+                return Ok(());
+            }
+            match source.read(&mut self.buffer) {
+                Ok(0) => {
+                    self.ended = true;
+                    let _ = sink.shutdown(Shutdown::Write);
+                }
+                Ok(n) => (self.from, self.to) = (0, n),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+struct Pair {
+    client: TcpStream,
+    server: TcpStream,
+    up: Way,
+    down: Way,
+}
+
+impl Pair {
+    /// Whether the pair is over.
+    fn turn(&mut self) -> bool {
+        let failed = self.up.pump(&mut self.client, &mut self.server).is_err()
+            || self.down.pump(&mut self.server, &mut self.client).is_err();
+        failed || (self.up.ended && self.down.ended)
+    }
+}
+
+fn run(at: SocketAddr, to: SocketAddr) -> std::io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut listener = TcpListener::bind(at)?;
+    poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
+    let mut pairs: Vec<Option<Pair>> = Vec::new();
+    let mut events = Events::with_capacity(256);
+    loop {
+        match poll.poll(&mut events, None) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            other => other?,
+        }
+        for event in &events {
+            if event.token() == Token(0) {
+                while let Ok((mut client, _)) = listener.accept() {
+                    let mut server = TcpStream::connect(to)?;
+                    let both = Interest::READABLE | Interest::WRITABLE;
+                    let token = Token(pairs.len() + 1);
+                    poll.registry().register(&mut client, token, both)?;
+                    poll.registry().register(&mut server, token, both)?;
+                    client.set_nodelay(true)?;
+                    server.set_nodelay(true)?;
+                    pairs.push(Some(Pair { client, server, up: Way::new(), down: Way::new() }));
+                }
+            } else if let Some(place) = pairs.get_mut(event.token().0 - 1)
+                && place.as_mut().is_some_and(Pair::turn)
+            {
+                *place = None;
+            }
+        }
+    }
+}
+
+/// `relay PORT SINK_PORT`
+pub(crate) fn main(args: &[String]) -> Result<(), String> {
+    let [at, to] = args else { return Err("relay: two arguments".to_owned()) };
+    let local = |port: &String| format!("127.0.0.1:{port}").parse().map_err(|e| format!("{port}: {e}"));
+    run(local(at)?, local(to)?).map_err(|e| e.to_string())
+}

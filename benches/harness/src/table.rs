@@ -1,0 +1,93 @@
+//! Medians, ratios, and the tables that show them.
+
+use std::fmt::Write as _;
+
+use crate::rows::{Load, Row};
+
+/// One figure of a score, in the order in which `play` gives them; the first is what ratios are taken of.
+struct Column {
+    title: &'static str,
+    digits: usize,
+    /// The worst round counts, not the median.
+    worst: bool,
+}
+
+const fn column(title: &'static str, digits: usize) -> Column {
+    Column { title, digits, worst: false }
+}
+
+const REQUESTS: [Column; 6] = [
+    column("CPU s per M items", 3),
+    column("bytes out per item", 1),
+    column("peak MB", 1),
+    column("idle MB", 1),
+    column("listening ms", 1),
+    Column { title: "lost", digits: 0, worst: true },
+];
+const IDLE: [Column; 3] = [column("KB per connection", 1), column("MB before", 1), column("MB with them", 1)];
+const ACTIVE: [Column; 6] = [
+    column("p99 ms", 1),
+    column("p50 ms", 1),
+    column("longest ms", 1),
+    column("small per s", 0),
+    column("large per s", 1),
+    Column { title: "failed", digits: 0, worst: true },
+];
+
+/// One table for each kind of row.
+#[derive(Default)]
+pub(crate) struct Tables([String; 3]);
+
+impl Tables {
+    /// Adds a row with the rounds of each of its players.
+    pub(crate) fn add(&mut self, row: &Row, rounds: &[Vec<Vec<f64>>]) {
+        let (table, columns): (_, &[Column]) = match row.load {
+            Load::Requests { .. } => (0, &REQUESTS),
+            Load::Idle { .. } => (1, &IDLE),
+            Load::Active { .. } => (2, &ACTIVE),
+        };
+        let out = &mut self.0[table];
+        if out.is_empty() {
+            let titles: Vec<&str> = columns.iter().skip(1).map(|c| c.title).collect();
+            let _ = writeln!(
+                out,
+                "| row | player | {} | to ours | to the floor | {} |",
+                columns[0].title,
+                titles.join(" | ")
+            );
+            let _ = writeln!(out, "|{}", "---|".repeat(columns.len() + 4));
+        }
+        let first = |rounds: &Vec<Vec<f64>>| median(rounds.iter().filter_map(|score| score.first().copied()), false);
+        let ours = rounds.first().map_or(f64::NAN, first);
+        let floor = row.players.iter().zip(rounds).find(|(player, _)| player.floor);
+        let floor = floor.map_or(f64::NAN, |(_, rounds)| first(rounds));
+        for (player, rounds) in row.players.iter().zip(rounds).filter(|(_, rounds)| !rounds.is_empty()) {
+            let figure = |i: usize, c: &Column| {
+                shown(median(rounds.iter().filter_map(|score| score.get(i).copied()), c.worst), c.digits)
+            };
+            let rest: Vec<String> = columns.iter().enumerate().skip(1).map(|(i, c)| figure(i, c)).collect();
+            let (main, share) = (figure(0, &columns[0]), first(rounds));
+            let (to_ours, to_floor) = (shown(share / ours, 2), shown(share / floor, 2));
+            let rest = rest.join(" | ");
+            let _ = writeln!(out, "| {} | {} | {main} | {to_ours} | {to_floor} | {rest} |", row.name, player.name);
+        }
+        if !row.bar.is_empty() {
+            let _ = writeln!(out, "| | bar: {} |{}", row.bar, " |".repeat(columns.len() + 2));
+        }
+    }
+
+    pub(crate) fn finish(self) -> String {
+        self.0.into_iter().filter(|table| !table.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn shown(figure: f64, digits: usize) -> String {
+    if figure.is_finite() { format!("{figure:.digits$}") } else { String::new() }
+}
+
+fn median(figures: impl Iterator<Item = f64>, worst: bool) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    let at = if worst { figures.len().saturating_sub(1) } else { figures.len().saturating_sub(1) / 2 };
+    figures.get(at).copied().unwrap_or(f64::NAN)
+}

@@ -1,0 +1,47 @@
+//! The harness plays rows, finds nothing lost, and says so in a table; so it cannot rot unseen.
+
+use std::process::Command;
+
+fn play(rows: &[&str]) -> String {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_otelcore-bench"));
+    // Ports of its own, below those that the system gives to clients.
+    bench.args(["--port", &(20_000 + std::process::id() % 4000).to_string()]);
+    bench.args(["--quick", "--own", "--only", "otelcore", "--only", "relay", "--only", "calls alone"]).args(rows);
+    let output = bench.output().expect("the harness starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout).expect("a table is text")
+}
+
+/// The cells of a player's line in a table.
+fn line<'a>(table: &'a str, row: &str, player: &str) -> Vec<&'a str> {
+    let mut lines = table.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    let found = lines.find(|cells| cells.get(1) == Some(&row) && cells.get(2) == Some(&player));
+    assert!(found.is_some(), "no {player} in {row}: {table}");
+    found.unwrap_or_default()
+}
+
+#[test]
+fn every_kind_of_row_is_played_against_this_builds_own_collector() {
+    let table = play(&["forward-grpc-none", "forward-grpc-gzip", "idle-connections", "active-connections"]);
+    for (row, player) in
+        [("forward-grpc-none", "otelcore"), ("forward-grpc-none", "relay"), ("forward-grpc-gzip", "otelcore")]
+    {
+        let cells = line(&table, row, player);
+        assert!(cells[3].parse::<f64>().is_ok_and(|cpu| cpu > 0.0), "{player} took no time in {row}: {table}");
+        assert_eq!(cells[10], "0", "{player} lost something in {row}: {table}");
+    }
+    let plain: f64 = line(&table, "forward-grpc-none", "otelcore")[6].parse().expect("bytes an item");
+    let packed: f64 = line(&table, "forward-grpc-gzip", "otelcore")[6].parse().expect("bytes an item");
+    assert!(packed * 3.0 < plain, "gzip made {packed} of {plain}");
+    line(&table, "forward-grpc-gzip", "calls alone");
+    line(&table, "idle-connections", "otelcore");
+    assert_eq!(line(&table, "active-connections", "otelcore")[10], "0", "{table}");
+}
+
+#[test]
+fn a_row_that_is_not_there_is_an_error_with_the_names_of_those_that_are() {
+    let output = Command::new(env!("CARGO_BIN_EXE_otelcore-bench")).arg("forward-pigeon").output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("forward-grpc-none"), "{said}");
+}
