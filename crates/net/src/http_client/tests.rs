@@ -466,6 +466,15 @@ fn a_server_that_closes_after_each_answer_is_asked_on_new_connections() {
 fn a_request_that_met_a_closing_connection_is_repeated_once() {
     let (told, heard) = story("", vec![ok("1"), Answer::Drop], &[(0, H), (100, H)]);
     assert_eq!((fine(&heard), told.borrow().accepted, told.borrow().seen.len()), (2, 2, 3));
+    // Another idle one will not do: it may have met the same fate.
+    let (told, heard) = story("", vec![ok("1"), ok("2"), Answer::Drop], &[(0, H), (0, H), (5000, H)]);
+    assert_eq!((fine(&heard), told.borrow().accepted), (3, 3));
+    let (told, heard) = story(
+        "max_conns_per_host: 2",
+        vec![ok("1"), ok("2"), Answer::Drop, Answer::Drop],
+        &[(0, H), (0, H), (5000, H)],
+    );
+    assert_eq!((fine(&heard), told.borrow().accepted), (2, 3));
     // On a fresh connection it is the server's answer, so to speak.
     let (told, heard) = story("", vec![Answer::Drop], &[(0, H)]);
     assert_eq!(error(&heard), "Post \"http://h/v1/traces\": EOF");
@@ -708,6 +717,21 @@ fn a_proxy_gets_plain_requests_whole() {
     let seen = told.borrow().seen[0].1.clone();
     assert!(seen.starts_with("POST http://far:4318/v1/traces?q HTTP/1.1\r\nHost: far:4318\r\n"), "{seen}");
     assert!(seen.contains("\r\nProxy-Authorization: Basic dTpw\r\n"), "{seen}");
+}
+
+#[test]
+fn a_proxy_may_want_tls_itself() {
+    let mut sim = Sim::new(5);
+    let (tls, ca) = certificate("proxy");
+    let (graph, told) = secure_server(3128, Some(tls));
+    sim.node("proxy", graph).unwrap();
+    // The name that a server's certificate must have is not the proxy's.
+    let yaml = format!("proxy_url: 'https://proxy:3128', tls: {{ca_pem: {ca}, server_name_override: far}}");
+    let (graph, heard) = client(&yaml, &[(0, "http://far/x"), (100, "http://far/x")]);
+    sim.node("client", graph).unwrap();
+    sim.run_for(Duration::from_secs(60));
+    assert_eq!((fine(&heard), told.borrow().accepted), (2, 1), "{heard:?}");
+    assert!(told.borrow().seen[0].1.starts_with("POST http://far/x HTTP/1.1\r\nHost: far\r\n"));
 }
 
 #[test]
