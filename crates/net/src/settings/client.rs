@@ -173,7 +173,7 @@ fn compression(s: &mut Section<'_>, defaults: &GrpcClientDefaults) -> Coding {
     match name.as_str() {
         "" | "none" => Coding::Identity,
         "gzip" => Coding::Gzip,
-        "snappy" => Coding::SnappyFramed,
+        "snappy" => Coding::Snappy,
         "zstd" => Coding::Zstd,
         "deflate" | "zlib" | "lz4" | "x-snappy-framed" => {
             s.error("compression", format!("unsupported compression type \"{name}\""))

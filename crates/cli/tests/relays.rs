@@ -1,0 +1,147 @@
+//! Agent and gateway, ours and the Go collector's, on either side: every signal through every coding arrives whole.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use support::*;
+
+/// A way from the agent to the gateway: an exporter's id and its settings.
+fn ways(grpc: u16, http: u16) -> Vec<(String, String)> {
+    let over_grpc = ["none", "gzip", "zstd", "snappy"].map(|coding| {
+        let settings = format!("{{endpoint: '127.0.0.1:{grpc}', tls: {{insecure: true}}, compression: {coding}}}");
+        (format!("otlp_grpc/{coding}"), settings)
+    });
+    let codings = ["none", "gzip", "zlib", "deflate", "snappy", "x-snappy-framed", "zstd", "lz4"];
+    let over_http = codings.map(|coding| {
+        let settings = format!("{{endpoint: 'http://127.0.0.1:{http}', compression: {coding}}}");
+        (format!("otlp_http/{coding}"), settings)
+    });
+    let json = ["none", "gzip"].map(|coding| {
+        let settings = format!("{{endpoint: 'http://127.0.0.1:{http}', encoding: json, compression: {coding}}}");
+        (format!("otlp_http/json-{coding}"), settings)
+    });
+    over_grpc.into_iter().chain(over_http).chain(json).collect()
+}
+
+/// The old names of the Go collector are those that every version knows.
+fn agent(ways: &[(String, String)], port: u16) -> String {
+    let mut text =
+        format!("receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\nexporters:\n");
+    for (id, settings) in ways {
+        let _ = writeln!(text, "  {id}: {settings}");
+    }
+    text.push_str("service:\n  telemetry: {metrics: {level: none}}\n  pipelines:\n");
+    let ids = ways.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ");
+    for signal in ["traces", "metrics", "logs"] {
+        let _ = writeln!(text, "    {signal}: {{receivers: [otlp], exporters: [{ids}]}}");
+    }
+    text
+}
+
+fn gateway(grpc: u16, http: u16, out: &Path) -> String {
+    format!(
+        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{grpc}'}}, http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}
+exporters: {{debug: {{verbosity: detailed, use_internal_logger: false, output_paths: ['{}']}}}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    traces: {{receivers: [otlp], exporters: [debug]}}
+    metrics: {{receivers: [otlp], exporters: [debug]}}
+    logs: {{receivers: [otlp], exporters: [debug]}}
+",
+        out.display()
+    )
+}
+
+const TRACES: &str = r#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"größer"}}]},
+"scopeSpans":[{"scope":{"name":"s","version":"1"},"spans":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174",
+"parentSpanId":"eee19b7ec3c1b173","name":"I'm a span","kind":2,"startTimeUnixNano":"1544712660000000000","endTimeUnixNano":"1544712661000000000",
+"attributes":[{"key":"d","value":{"doubleValue":1.5}},{"key":"l","value":{"arrayValue":{"values":[{"intValue":"-7"},{"boolValue":true}]}}}],
+"events":[{"timeUnixNano":"1544712660500000000","name":"e"}],"links":[{"traceId":"5b8efff798038103d269b633813fc60d","spanId":"eee19b7ec3c1b175"}],
+"status":{"code":2,"message":"no"}}]}]}]}"#;
+const METRICS: &str = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
+{"name":"sum","unit":"By","sum":{"aggregationTemporality":2,"isMonotonic":true,"dataPoints":[{"asInt":"5","timeUnixNano":"1544712660300000000","startTimeUnixNano":"1544712660000000000"}]}},
+{"name":"gauge","gauge":{"dataPoints":[{"asDouble":-0.25,"timeUnixNano":"1544712660300000000"}]}},
+{"name":"histogram","histogram":{"aggregationTemporality":1,"dataPoints":[{"count":"3","sum":6,"bucketCounts":["1","2"],"explicitBounds":[2],"min":1,"max":3,"timeUnixNano":"1544712660300000000"}]}},
+{"name":"exp","exponentialHistogram":{"aggregationTemporality":2,"dataPoints":[{"count":"3","sum":6,"scale":1,"zeroCount":"1","positive":{"offset":1,"bucketCounts":["0","2"]},"timeUnixNano":"1544712660300000000"}]}},
+{"name":"summary","summary":{"dataPoints":[{"count":"2","sum":3,"quantileValues":[{"quantile":0.5,"value":1}],"timeUnixNano":"1544712660300000000"}]}}
+]}]}]}"#;
+const LOGS: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1544712660300000000","observedTimeUnixNano":"1544712660300000000",
+"severityNumber":10,"severityText":"Information","traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","eventName":"e",
+"body":{"kvlistValue":{"values":[{"key":"k","value":{"bytesValue":"AAEC"}}]}},"attributes":[{"key":"a","value":{"stringValue":"b"}}]}]}]}]}"#;
+
+/// Plays one pair; what the gateway has shown, each dump with how often it came.
+fn play(name: &str, first: &Path, second: &Path) -> BTreeMap<String, usize> {
+    let dir = folder(&format!("relays-{name}"));
+    let [entry, grpc, http_port] = [free_port(), free_port(), free_port()];
+    let (out, ways) = (dir.join("out"), ways(grpc, http_port));
+    std::fs::write(dir.join("gateway.yaml"), gateway(grpc, http_port, &out)).unwrap();
+    std::fs::write(dir.join("agent.yaml"), agent(&ways, entry)).unwrap();
+    let start = |binary: &Path, role: &str| {
+        let config = format!("--config={}", dir.join(role).with_extension("yaml").display());
+        Process::start(Command::new(binary).arg(config), &dir.join(role).with_extension("log"))
+    };
+    let mut second = start(second, "gateway");
+    wait_for(&format!("127.0.0.1:{http_port}"), &mut second);
+    let mut first = start(first, "agent");
+    let address = format!("127.0.0.1:{entry}");
+    wait_for(&address, &mut first);
+    for (path, body) in [("traces", TRACES), ("metrics", METRICS), ("logs", LOGS)] {
+        let head = format!("POST /v1/{path} HTTP/1.0\r\nHost: x\r\nContent-Type: application/json");
+        let (status, said) = http(&address, &head, body.as_bytes());
+        assert_eq!(status, 200, "{said}");
+    }
+    let said = |first: &Process, second: &Process| format!("{}\n{}", first.said(), second.said());
+    let wanted = ways.len();
+    until(&format!("{name}: {wanted} of each\n{}", said(&first, &second)), || {
+        let text = std::fs::read_to_string(&out).unwrap_or_default();
+        let arrived = ["Span #0", "LogRecord #0", "Name: summary"].map(|mark| text.matches(mark).count());
+        arrived.iter().all(|n| *n >= wanted).then_some(String::new())
+    });
+    for process in [&mut first, &mut second] {
+        process.signal("TERM");
+        assert_eq!(process.end(Duration::from_secs(30)), 0, "{}", process.said());
+    }
+    assert!(!first.said().contains("Dropping data"), "{}", first.said());
+    // The dumps of one signal must all be the same. Their summary lines are written apart, and other dumps may come
+    // in between.
+    let text = std::fs::read_to_string(&out).unwrap();
+    let summary = |line: &&str| !["Traces\t", "Metrics\t", "Logs\t"].iter().any(|s| line.starts_with(s));
+    let text = text.lines().filter(summary).collect::<Vec<_>>().join("\n");
+    let mut dumps = BTreeMap::new();
+    for dump in text.split("\n\n").map(str::trim).filter(|dump| !dump.is_empty()) {
+        *dumps.entry(dump.to_owned()).or_default() += 1;
+    }
+    dumps
+}
+
+fn whole(name: &str, dumps: &BTreeMap<String, usize>) {
+    let wanted = ways(0, 0).len();
+    for (dump, count) in dumps {
+        assert_eq!(*count, wanted, "{name}: one way has changed something:\n{dump}");
+    }
+    assert_eq!(dumps.len(), 3, "{name}: {dumps:#?}");
+}
+
+#[test]
+fn every_signal_arrives_whole_through_every_coding() {
+    let ours = otelcore();
+    let through_ours = play("ours-ours", &ours, &ours);
+    whole("ours to ours", &through_ours);
+    let Some(go): Option<PathBuf> = tool("otelcol-0.155") else { return };
+    // What the Go collector shows behind ours is what ours shows behind ours; the same with it in front, and on both
+    // sides as the measure.
+    let through_go = play("ours-go", &ours, &go);
+    whole("ours to Go", &through_go);
+    whole("Go to ours", &play("go-ours", &go, &ours));
+    let measure = play("go-go", &go, &go);
+    whole("Go to Go", &measure);
+    assert_eq!(through_go, measure, "the Go collector sees a difference between ours and itself in front of it");
+    assert_eq!(through_ours, measure, "ours shows something else than the Go collector");
+}
