@@ -221,7 +221,7 @@ impl<'a> Section<'a> {
 
     /// A string that `print-config` redacts.
     pub fn opaque(&mut self, key: &str, default: &str) -> String {
-        self.scalar(key, default.to_owned(), take::string, Effective::Opaque)
+        self.scalar(key, default.to_owned(), take::secret, Effective::Opaque)
     }
 
     /// `true` or `false`.

@@ -64,6 +64,11 @@ integers! {
     i8, "int8", false; i16, "int16", false; i32, "int32", false; i64, "int64", false; isize, "int", false;
 }
 
+/// A string that may be a secret: no advice repeats it.
+pub(crate) fn secret(node: &Node) -> Result<String, Refusal> {
+    string(node).map_err(|refusal| Refusal { help: Some("quote it".to_owned()), ..refusal })
+}
+
 pub(crate) fn string(node: &Node) -> Result<String, Refusal> {
     match (&node.value, &node.raw) {
         (Value::Str(text), _) | (_, Some(text)) => Ok(text.to_string()),

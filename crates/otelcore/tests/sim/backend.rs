@@ -1,4 +1,4 @@
-//! A Jaeger collector that does as it is told and counts the spans that it took.
+//! A Jaeger collector, or another OTLP collector, that does as it is told and counts the spans that it took.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelcore_http::grpc::CallId;
-use otelcore_http::grpc::server::{CallHead, Gate, ServerConfig, ServerConn, unknown_service};
+use otelcore_http::grpc::server::{Call, CallHead, Gate, ServerConfig, ServerConn, unknown_service};
 use otelcore_http::{Bytes, Status};
 use otelcore_net::Acceptor;
 use otelcore_pipeline::{
@@ -38,11 +39,13 @@ struct Span {
 pub(crate) struct Answer {
     pub(crate) after: Duration,
     pub(crate) refusal: Option<Status>,
+    /// The reply where there is no refusal.
+    pub(crate) reply: Bytes,
 }
 
 impl Answer {
     pub(crate) fn refuse(status: Status) -> Self {
-        Self { after: Duration::ZERO, refusal: Some(status) }
+        Self { refusal: Some(status), ..Self::default() }
     }
 }
 
@@ -78,7 +81,7 @@ struct Backend {
     told: Told,
     acceptor: Option<Acceptor<Conn>>,
     config: Rc<ServerConfig>,
-    late: BTreeMap<u64, (usize, u64, CallId, Option<Status>)>,
+    late: BTreeMap<u64, (usize, u64, CallId, Result<Bytes, Status>)>,
     next: u64,
 }
 
@@ -104,7 +107,11 @@ impl Gate for Open {
     type Permit = ();
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
-        if path == "/jaeger.api_v2.CollectorService/PostSpans" { Ok(0) } else { Err(unknown_service(path)) }
+        match path {
+            "/jaeger.api_v2.CollectorService/PostSpans" => Ok(0),
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Ok(1),
+            _ => Err(unknown_service(path)),
+        }
     }
 
     fn admit(&mut self, _: &CallHead, _: u32) -> Result<(), Status> {
@@ -117,28 +124,37 @@ impl Gate for Open {
 }
 
 impl Backend {
-    fn take(&mut self, cx: &mut Cx<'_>, slot: usize, serial: u64, id: CallId, message: Bytes) {
+    fn take(&mut self, cx: &mut Cx<'_>, slot: usize, serial: u64, call: Call<()>) {
+        let id = call.id;
         let mut told = self.told.borrow_mut();
         let usual = told.usual.clone();
-        let Answer { after, refusal } = told.next.pop_front().unwrap_or(usual);
-        let spans = PostSpansRequest::decode(message).unwrap().batch.unwrap_or_default().spans;
-        let ids = spans.iter().map(|s| u64::from_be_bytes(s.span_id.as_slice().try_into().unwrap())).collect();
+        let Answer { after, refusal, reply } = told.next.pop_front().unwrap_or(usual);
+        let ids: Vec<Vec<u8>> = if call.head.method == 0 {
+            let spans = PostSpansRequest::decode(call.message).unwrap().batch.unwrap_or_default().spans;
+            spans.into_iter().map(|s| s.span_id).collect()
+        } else {
+            let request = ExportTraceServiceRequest::decode(call.message).unwrap();
+            let scopes = request.resource_spans.into_iter().flat_map(|r| r.scope_spans);
+            scopes.flat_map(|s| s.spans).map(|s| s.span_id).collect()
+        };
+        let ids = ids.iter().map(|id| u64::from_be_bytes(id.as_slice().try_into().unwrap())).collect();
         told.posts.push(Post { at: cx.now(), ids, accepted: refusal.is_none() });
         drop(told);
+        let answer = refusal.map_or(Ok(reply), Err);
         if after.is_zero() {
-            self.answer(slot, serial, id, refusal);
+            self.answer(slot, serial, id, answer);
         } else {
-            self.late.insert(self.next, (slot, serial, id, refusal));
+            self.late.insert(self.next, (slot, serial, id, answer));
             cx.arm(self.next, cx.now() + after);
             self.next += 1;
         }
     }
 
-    fn answer(&mut self, slot: usize, serial: u64, id: CallId, refusal: Option<Status>) {
+    fn answer(&mut self, slot: usize, serial: u64, id: CallId, answer: Result<Bytes, Status>) {
         let Some(conn) = self.acceptor.as_mut().and_then(|a| a.answer(slot, serial)) else { return };
-        match refusal {
-            None => conn.reply_ok(id, Bytes::new()),
-            Some(status) => conn.reply_err(id, &status),
+        match answer {
+            Ok(reply) => conn.reply_ok(id, reply),
+            Err(status) => conn.reply_err(id, &status),
         }
     }
 
@@ -157,8 +173,8 @@ impl Receiver for Backend {
     }
 
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut Door<'_>) {
-        if let Some((slot, serial, id, refusal)) = self.late.remove(&local) {
-            self.answer(slot, serial, id, refusal);
+        if let Some((slot, serial, id, answer)) = self.late.remove(&local) {
+            self.answer(slot, serial, id, answer);
             return self.write(cx);
         }
         let Some(acceptor) = &mut self.acceptor else { return };
@@ -172,7 +188,7 @@ impl Receiver for Backend {
             while conn.poll_cancelled().is_some() {}
             acceptor.after(cx, slot, &turn);
             for call in calls {
-                self.take(cx, slot, serial, call.id, call.message);
+                self.take(cx, slot, serial, call);
             }
             self.write(cx);
         }

@@ -148,7 +148,7 @@ fn a_slow_backend_delays_and_a_timeout_sends_again() {
     for seed in seeds() {
         let mut scene = Scene::new(seed, "", &jaeger("timeout: 2s"));
         // The first answer comes too late: the backend has the spans, and gets them again.
-        scene.told.borrow_mut().next = [Answer { after: 3 * SEC, refusal: None }].into();
+        scene.told.borrow_mut().next = [Answer { after: 3 * SEC, ..Answer::default() }].into();
         let load = Load { spans: 4, ..Load::default() };
         scene.client(load.clone());
         scene.sim.run_for(30 * SEC);

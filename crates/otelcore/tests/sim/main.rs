@@ -7,6 +7,7 @@
 mod backend;
 mod client;
 mod delivery;
+mod forwarding;
 mod scene;
 mod shutdown;
 mod soak;

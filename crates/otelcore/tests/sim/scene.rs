@@ -47,6 +47,11 @@ impl LogSink for Lines {
 }
 
 impl Lines {
+    /// Lines that have all of these words.
+    pub(crate) fn with(&self, words: &[&str]) -> usize {
+        self.0.lock().unwrap().iter().filter(|(line, _)| words.iter().all(|word| line.contains(word))).count()
+    }
+
     /// Lines that say that items were dropped, and how many.
     pub(crate) fn drops(&self) -> Vec<(String, u64)> {
         self.0.lock().unwrap().iter().filter(|(_, n)| *n > 0).cloned().collect()
@@ -76,6 +81,13 @@ pub(crate) const JAEGER: &str = "  jaeger:\n    endpoint: jaeger:14250\n    tls:
 /// A `jaeger` exporter with further keys, each at the depth of `endpoint`.
 pub(crate) fn jaeger(more: &str) -> String {
     more.lines().fold(JAEGER.to_owned(), |all, line| format!("{all}\n    {}", line.trim_start()))
+}
+
+pub(crate) const OTLP: &str = "  otlp_grpc:\n    endpoint: jaeger:14250\n    tls: {insecure: true}";
+
+/// An `otlp_grpc` exporter with further keys, each at the depth of `endpoint`.
+pub(crate) fn otlp(more: &str) -> String {
+    more.lines().fold(OTLP.to_owned(), |all, line| format!("{all}\n    {}", line.trim_start()))
 }
 
 pub(crate) fn collector(yaml: &str) -> (Graph, Arc<Lines>) {

@@ -34,7 +34,7 @@ fn fault(scene: &mut Scene) {
         7 => scene.sim.set_link(collector, jaeger, ms(draw >> 16 & 0xff), ms(256 + (draw >> 24 & 0xff))),
         8 => {
             let after = ms(draw >> 32 & 0x1fff);
-            scene.told.borrow_mut().usual = Answer { after, refusal: None };
+            scene.told.borrow_mut().usual = Answer { after, ..Answer::default() };
         }
         _ => {
             let refusals = [Status::unavailable("busy"), Status::resource_exhausted("full").with_retry_after(SEC)];
