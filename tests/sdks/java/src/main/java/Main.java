@@ -70,7 +70,7 @@ public final class Main {
 
   public static void main(String[] args) {
     // The exporters log what fails; here that ends the program with an error.
-    java.util.logging.Logger.getLogger("").addHandler(new Handler() {
+    java.util.logging.Logger.getLogger("io.opentelemetry").addHandler(new Handler() {
       @Override
       public void publish(LogRecord record) {
         if (record.getLevel().intValue() >= Level.WARNING.intValue()) {
@@ -93,7 +93,9 @@ public final class Main {
         unix == null ? null : new MultiThreadIoEventLoopGroup(1, EpollIoHandler.newFactory());
     ManagedChannel channel = unix == null ? null
         : NettyChannelBuilder.forAddress(new DomainSocketAddress(unix)).channelType(EpollDomainSocketChannel.class)
-            .eventLoopGroup(group).usePlaintext().build();
+            .eventLoopGroup(group).usePlaintext()
+            // It would be the path, which is no authority.
+            .overrideAuthority("localhost").build();
 
     OpenTelemetrySdk sdk = AutoConfiguredOpenTelemetrySdk.builder()
         .disableShutdownHook()

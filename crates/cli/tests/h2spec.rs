@@ -1,0 +1,71 @@
+//! The conformance cases of h2spec (RFC 9113 and 7541), all of them and its strict ones, against every port that speaks
+//! HTTP/2: gRPC in plaintext and under TLS, and OTLP/HTTP where TLS's ALPN chooses h2.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
+
+#[path = "support/pki.rs"]
+mod pki;
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use pki::Pki;
+use support::*;
+
+/// Cases of h2spec 2.2.1 with its strict one; fewer have not all run.
+const CASES: u32 = 146;
+
+/// Runs h2spec; its exit code and output.
+fn h2spec(tool: &Path, log: &Path, port: u16, more: &[&str]) -> (i32, String) {
+    let mut command = Command::new(tool);
+    // A GET of this path gets a few bytes: OTLP/HTTP refuses the method, gRPC the content type.
+    command.args(["--port", &port.to_string(), "--path", "/v1/traces", "--timeout", "5"]).args(more);
+    let mut process = Process::start(&mut command, log);
+    let code = process.end(Duration::from_secs(120));
+    (code, process.said())
+}
+
+/// The numbers of `146 tests, 146 passed, 0 skipped, 0 failed`.
+fn summary(output: &str) -> Vec<u32> {
+    let line = output.lines().rev().find(|l| l.contains(" tests, ")).unwrap_or_else(|| panic!("no summary:\n{output}"));
+    line.split(", ").filter_map(|part| part.split(' ').next()?.parse().ok()).collect()
+}
+
+#[test]
+fn every_case_of_h2spec_passes_on_every_port() {
+    let Some(tool) = tool("h2spec") else { return };
+    let dir = folder("h2spec");
+    let pki = Pki::new(&dir);
+    let [grpc, http, grpc_tls, http_tls] = std::array::from_fn(|_| free_port());
+    let tls = pki.server(false);
+    let text = format!(
+        "receivers:
+  otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{grpc}\"}}, http: {{endpoint: \"127.0.0.1:{http}\"}}}}}}
+  otlp/tls: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{grpc_tls}\", tls: {tls}}}, http: {{endpoint: \"127.0.0.1:{http_tls}\", tls: {tls}}}}}}}
+exporters: {{nop: }}
+service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp, otlp/tls], exporters: [nop]}}}}}}
+"
+    );
+    let path = dir.join("config.yaml");
+    std::fs::write(&path, text).unwrap();
+    let mut collector =
+        Process::start(Command::new(otelcore()).arg(format!("--config={}", path.display())), &dir.join("log"));
+    for port in [grpc, http, grpc_tls, http_tls] {
+        wait_for(&format!("127.0.0.1:{port}"), &mut collector);
+    }
+    let secure = ["--strict", "--tls", "--insecure"];
+    for (what, port, arguments) in [
+        ("gRPC in plaintext", grpc, &secure[..1]),
+        ("gRPC under TLS", grpc_tls, &secure[..]),
+        ("OTLP/HTTP under TLS", http_tls, &secure[..]),
+    ] {
+        let (code, output) = h2spec(&tool, &dir.join("h2spec.log"), port, arguments);
+        assert_eq!((code, summary(&output)), (0, vec![CASES, CASES, 0, 0]), "{what}:\n{output}");
+    }
+    // A port that speaks HTTP/1.1 alone shows that h2spec can fail.
+    let (code, output) = h2spec(&tool, &dir.join("h2spec.log"), http, &["generic/1"]);
+    assert!(code != 0 && summary(&output)[3] > 0, "HTTP/1.1 passes for HTTP/2:\n{output}");
+    collector.signal("TERM");
+    assert_eq!(collector.end(Duration::from_secs(10)), 0, "{}", collector.said());
+}

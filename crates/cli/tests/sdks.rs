@@ -1,0 +1,293 @@
+//! Programs with the real SDKs of four languages, each with its stock exporter, against the binary: what they say they
+//! have sent is what comes out of the collector, field by field.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
+
+#[path = "support/pki.rs"]
+mod pki;
+#[path = "support/sink.rs"]
+mod sink;
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pki::Pki;
+use serde_json::Value;
+use sink::Sink;
+use support::*;
+
+/// How a run reaches the collector.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Way {
+    Plain,
+    Tls,
+    /// TLS in which the client shows a certificate too.
+    Mutual,
+    Unix,
+}
+
+/// A language's program.
+struct Program {
+    language: &'static str,
+    command: Vec<PathBuf>,
+    /// Protocols of the SDK beside `grpc` and `http/protobuf`.
+    more: &'static [&'static str],
+    unix: bool,
+}
+
+/// What is missing makes CI fail, and other machines skip the test and say so.
+fn missing(language: &str, what: &Path) {
+    assert!(std::env::var_os("CI").is_none(), "{} is missing; run scripts/tools", what.display());
+    eprintln!("skipped: the {language} SDK: {} is missing; run scripts/tools", what.display());
+}
+
+fn program(language: &'static str) -> Option<Program> {
+    let sdks = root().join("tests/sdks");
+    let (command, more, unix): (Vec<PathBuf>, &'static [&'static str], bool) = match language {
+        "go" => (vec![tool("go-sdk")?], &[], true),
+        "python" => (vec![sdks.join("python/.venv/bin/python"), sdks.join("python/main.py")], &[], true),
+        "node" => {
+            let modules = sdks.join("node/node_modules/.package-lock.json");
+            if !modules.is_file() {
+                missing(language, &modules);
+                return None;
+            }
+            (vec![tool("node")?, sdks.join("node/main.js")], &["http/json"], false)
+        }
+        _ => {
+            let java = tool("java")?;
+            let classes = sdks.join("java/target/.done");
+            if !classes.is_file() {
+                missing(language, &classes);
+                return None;
+            }
+            let path = format!("{0}/classes:{0}/dependency/*", sdks.join("java/target").display());
+            let quick = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-cp", &path, "Main"];
+            let mut command = vec![java];
+            command.extend(quick.map(PathBuf::from));
+            (command, &[], true)
+        }
+    };
+    if let Some(gone) = command.first().filter(|c| !c.is_file()) {
+        missing(language, gone);
+        return None;
+    }
+    Some(Program { language, command, more, unix })
+}
+
+impl Program {
+    /// Runs it to its end; the lines that it has printed.
+    fn run(&self, dir: &Path, settings: &[(&str, String)]) -> Vec<Value> {
+        let (first, rest) = self.command.split_first().unwrap();
+        let (out, err) = (dir.join("sent.jsonl"), dir.join("sdk.log"));
+        let mut command = Command::new(first);
+        command.args(rest).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", dir).env("LANG", "C.UTF-8").env("OTEL_LOG_LEVEL", "warn");
+        command.envs(settings.iter().map(|(k, v)| (k, v.as_str())));
+        command.stdout(std::fs::File::create(&out).unwrap()).stderr(std::fs::File::create(&err).unwrap());
+        let mut child = Process { child: command.spawn().unwrap(), log: err };
+        let code = child.end(Duration::from_secs(60));
+        assert_eq!(code, 0, "{} with {settings:?}:\n{}", self.language, child.said());
+        let lines = std::fs::read_to_string(&out).unwrap();
+        lines.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("{e}: {l}"))).collect()
+    }
+}
+
+/// Waits until as much has come as was sent, and a moment longer for what should not come.
+fn arrivals(sink: &Sink, count: usize, collector: &mut Process) -> Vec<Value> {
+    let end = Instant::now() + Duration::from_secs(20);
+    let mut came = sink.take();
+    while came.len() < count && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(collector.child.try_wait().unwrap().is_none(), "the collector ended:\n{}", collector.said());
+        came.extend(sink.take());
+    }
+    came
+}
+
+/// Every kind of thing that a program must have sent, lest a comparison of nothing with nothing passes.
+fn is_rich(sent: &[Value]) {
+    let count = |signal: &str| sent.iter().filter(|v| v["signal"] == signal).count();
+    let [spans, points, logs] = ["span", "metric", "log"].map(count);
+    assert!(spans >= 10 && points >= 8 && logs >= 6, "{spans} spans, {points} points, {logs} logs");
+    for kind in 1..=5 {
+        assert!(sent.iter().any(|v| v["signal"] == "span" && v["kind"] == kind), "no span of kind {kind}");
+    }
+    for code in 0..=2 {
+        assert!(sent.iter().any(|v| v["status"]["code"] == code), "no span with status {code}");
+    }
+    for kind in ["sum", "gauge", "histogram", "exponential"] {
+        assert!(sent.iter().any(|v| v["kind"] == kind), "no {kind}");
+    }
+    assert!(sent.iter().any(|v| v["links"].as_array().is_some_and(|l| !l.is_empty())), "no link");
+}
+
+/// The program against a server that is no collector: whatever differs here is the program's or the comparison's fault.
+fn directly(program: &Program, dir: &Path) {
+    let sink = Sink::start();
+    let settings = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", sink.port)),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
+    ];
+    let sent = program.run(dir, &settings);
+    is_rich(&sent);
+    sink::compare("without a collector", &sent, &sink.take());
+}
+
+struct Ports {
+    plain: [u16; 2],
+    tls: [u16; 2],
+    mutual: [u16; 2],
+    unix: PathBuf,
+}
+
+/// Where a run finds the collector: the environment of the stock exporters.
+fn settings(pki: &Pki, ports: &Ports, protocol: &str, way: Way, gzip: bool) -> Vec<(&'static str, String)> {
+    let port = |[grpc, http]: [u16; 2]| if protocol == "grpc" { grpc } else { http };
+    let file = |name: &str| pki.path(name).display().to_string();
+    let endpoint = match way {
+        Way::Plain => format!("http://127.0.0.1:{}", port(ports.plain)),
+        Way::Tls => format!("https://localhost:{}", port(ports.tls)),
+        Way::Mutual => format!("https://localhost:{}", port(ports.mutual)),
+        Way::Unix => format!("unix:{}", ports.unix.display()),
+    };
+    let mut settings = vec![("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.to_owned())];
+    match way {
+        Way::Unix => settings.push(("SDK_UNIX", ports.unix.display().to_string())),
+        _ => settings.push(("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)),
+    }
+    if gzip {
+        settings.push(("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip".to_owned()));
+    }
+    if matches!(way, Way::Tls | Way::Mutual) {
+        settings.push(("OTEL_EXPORTER_OTLP_CERTIFICATE", file("ca.pem")));
+    }
+    if way == Way::Mutual {
+        settings.push(("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", file("client.pem")));
+        settings.push(("OTEL_EXPORTER_OTLP_CLIENT_KEY", file("client.key")));
+    }
+    settings
+}
+
+/// A collector that passes on everything as it came.
+fn collector(dir: &Path, pki: &Pki, sink: &Sink) -> (Process, Ports) {
+    let pair = || [free_port(), free_port()];
+    let ports = Ports { plain: pair(), tls: pair(), mutual: pair(), unix: socket(dir) };
+    let receiver = |name: &str, [grpc, http]: [u16; 2], tls: &str| {
+        format!(
+            "  otlp/{name}: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{grpc}\"{tls}}}, http: {{endpoint: \"127.0.0.1:{http}\"{tls}}}}}}}\n"
+        )
+    };
+    let tls = |mutual| format!(", tls: {}", pki.server(mutual));
+    let text = format!(
+        "receivers:\n{}{}{}  otlp/unix: {{protocols: {{grpc: {{endpoint: {}, transport: unix}}}}}}
+exporters:
+  otlp_http: {{endpoint: \"http://127.0.0.1:{}\", compression: none, encoding: proto}}
+service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines:
+    traces: {{receivers: [otlp/plain, otlp/tls, otlp/mutual, otlp/unix], exporters: [otlp_http]}}
+    metrics: {{receivers: [otlp/plain, otlp/tls, otlp/mutual, otlp/unix], exporters: [otlp_http]}}
+    logs: {{receivers: [otlp/plain, otlp/tls, otlp/mutual, otlp/unix], exporters: [otlp_http]}}
+",
+        receiver("plain", ports.plain, ""),
+        receiver("tls", ports.tls, &tls(false)),
+        receiver("mutual", ports.mutual, &tls(true)),
+        ports.unix.display(),
+        sink.port,
+    );
+    let path = dir.join("config.yaml");
+    std::fs::write(&path, text).unwrap();
+    let mut process =
+        Process::start(Command::new(otelcore()).arg(format!("--config={}", path.display())), &dir.join("log"));
+    wait_for(&format!("127.0.0.1:{}", ports.plain[0]), &mut process);
+    until("the start", || process.said().contains("Everything is ready").then(String::new));
+    (process, ports)
+}
+
+/// The socket's path: short, as sockets' paths have to be.
+fn socket(dir: &Path) -> PathBuf {
+    let name = dir.file_name().unwrap().to_string_lossy();
+    let path = std::env::temp_dir().join(format!("otelcore-{}-{name}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}
+
+/// All ways of one language, one after the other, through one collector.
+fn everything_arrives(language: &'static str) {
+    let Some(program) = program(language) else { return };
+    let dir = folder(&format!("sdk-{language}"));
+    directly(&program, &dir);
+    let pki = Pki::new(&dir);
+    let sink = Sink::start();
+    let (mut collector, ports) = collector(&dir, &pki, &sink);
+    let mut runs = Vec::new();
+    for protocol in ["grpc", "http/protobuf"].iter().chain(program.more) {
+        for way in [Way::Plain, Way::Tls] {
+            runs.extend([(*protocol, way, false), (*protocol, way, true)]);
+        }
+        runs.push((protocol, Way::Mutual, false));
+    }
+    if program.unix {
+        runs.push(("grpc", Way::Unix, false));
+    }
+    for (protocol, way, gzip) in runs {
+        let what = format!("{language}, {protocol}, {way:?}, gzip {gzip}");
+        let started = Instant::now();
+        let sent = program.run(&dir, &settings(&pki, &ports, protocol, way, gzip));
+        is_rich(&sent);
+        let came = arrivals(&sink, sent.len(), &mut collector);
+        sink::compare(&what, &sent, &came);
+        eprintln!("{what}: {} items in {:?}", sent.len(), started.elapsed());
+    }
+    collector.signal("TERM");
+    assert_eq!(collector.end(Duration::from_secs(20)), 0, "{}", collector.said());
+    assert!(sink.take().is_empty(), "something came twice");
+    assert!(!ports.unix.exists(), "the socket's file stays behind");
+}
+
+#[test]
+fn what_the_go_sdk_sends_arrives_as_it_was() {
+    everything_arrives("go");
+}
+
+#[test]
+fn what_the_python_sdk_sends_arrives_as_it_was() {
+    everything_arrives("python");
+}
+
+#[test]
+fn what_the_node_sdk_sends_arrives_as_it_was() {
+    everything_arrives("node");
+}
+
+#[test]
+fn what_the_java_sdk_sends_arrives_as_it_was() {
+    everything_arrives("java");
+}
+
+#[test]
+fn the_comparison_sees_every_difference() {
+    use serde_json::json;
+    let sent =
+        json!({"name": "a", "attributes": {"n": {"d": "1e-7"}, "l": {"a": [{"i": "1"}, {"s": "x"}]}}, "time": "5"});
+    let same = json!({"name": "a", "attributes": {"n": {"d": "0.0000001"}, "l": {"a": [{"i": "1"}, {"s": "x"}]}}, "time": "5", "more": 1});
+    assert_eq!(sink::difference(&sent, &same), None);
+    for (pointer, value) in [
+        ("/name", json!("b")),
+        ("/time", json!("6")),
+        ("/attributes/n", json!({"d": "1.1e-7"})),
+        ("/attributes/n", json!({"i": "1"})),
+        ("/attributes/l/a", json!([{"i": "1"}])),
+        ("/attributes/l/a/1", json!({"s": "y"})),
+        ("/attributes/l/a/0", json!({"i": "2"})),
+    ] {
+        let mut other = same.clone();
+        *other.pointer_mut(pointer).unwrap() = value;
+        assert!(sink::difference(&sent, &other).is_some(), "{pointer}");
+    }
+    let mut more = same.clone();
+    more["attributes"]["new"] = json!({"b": true});
+    assert!(sink::difference(&sent, &more).is_some(), "an attribute that nobody sent");
+}
