@@ -135,7 +135,9 @@ pub(crate) fn forward(ports: Ports, f: &Forward) -> Vec<Player> {
     let exporter = format!("{{endpoint: \"{endpoint}\", tls: {{insecure: true}}, compression: {coding}}}");
     let mut players = pair(config(ports, wire, &exporter, name, "traces", if batch { "batch" } else { "" }), "0.155");
     if coding != "zstd" {
-        players.push(Player { name: "rotel", runs: Runs::Rotel(rotel(ports, f)), floor: false });
+        // 0.0.1a15 sends gzip whatever it is told.
+        let name = if coding == "none" { "rotel, gzip out" } else { "rotel" };
+        players.push(Player { name, runs: Runs::Rotel(rotel(ports, f)), floor: false });
     }
     players.push(match coding {
         "none" => Player { name: "relay", runs: Runs::Relay, floor: true },

@@ -138,7 +138,7 @@ pub(crate) struct How {
     pub(crate) quick: bool,
     /// This build's own collector plays for the release binary.
     pub(crate) own: bool,
-    /// Players; empty is all.
+    /// Players, by what their names begin with; empty is all.
     only: Vec<String>,
     rows: Vec<String>,
 }
@@ -193,7 +193,7 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
         // Players take turns, so that a change of the machine's mood meets all of them.
         for round in 0..how.repeat {
             for (player, scores) in row.players.iter().zip(&mut scores) {
-                if !(how.only.is_empty() || how.only.iter().any(|name| name == player.name)) {
+                if !(how.only.is_empty() || how.only.iter().any(|name| player.name.starts_with(name.as_str()))) {
                     continue;
                 }
                 let binary = player.runs.binary(how.own);

@@ -65,7 +65,7 @@ const AGENTS: [&str; 3] = [
 ];
 const TIERS: [&str; 3] = ["gold", "free", "plus"];
 
-/// One resource with `spans` spans of ten attributes, about 650 bytes each. Ids, durations, addresses and sessions
+/// One resource with `spans` spans of ten attributes, about 550 bytes each. Ids, durations, addresses and sessions
 /// differ from span to span, the rest as it does in a shop's telemetry.
 pub(crate) fn traces(spans: u32, round: u64) -> Vec<u8> {
     let mut random = Random(round);

@@ -23,10 +23,9 @@ fn line<'a>(table: &'a str, row: &str, player: &str) -> Vec<&'a str> {
 
 #[test]
 fn every_kind_of_row_is_played_against_this_builds_own_collector() {
-    let table = play(&["forward-grpc-none", "forward-grpc-gzip", "idle-connections", "active-connections"]);
-    for (row, player) in
-        [("forward-grpc-none", "otelcore"), ("forward-grpc-none", "relay"), ("forward-grpc-gzip", "otelcore")]
-    {
+    let forward = ["forward-grpc-none", "forward-grpc-gzip", "forward-http-none-batch"];
+    let table = play(&[&forward[..], &["idle-connections", "active-connections"]].concat());
+    for (row, player) in forward.map(|row| (row, "otelcore")).into_iter().chain([("forward-grpc-none", "relay")]) {
         let cells = line(&table, row, player);
         assert!(cells[3].parse::<f64>().is_ok_and(|cpu| cpu > 0.0), "{player} took no time in {row}: {table}");
         assert_eq!(cells[10], "0", "{player} lost something in {row}: {table}");
