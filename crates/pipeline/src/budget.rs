@@ -8,10 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
+/// How many spans of time are told apart. A [`Budget::mark`] that finds the next one taken shares the present one.
+const SPANS: usize = 16;
+
 /// A shared count of held bytes.
 #[derive(Debug, Default)]
 pub struct Budget {
     held: AtomicU64,
+    /// Counts up with each mark; charges remember it.
+    span: AtomicU64,
+    /// Charges that live, by the span that they were made in, modulo [`SPANS`].
+    live: [AtomicU64; SPANS],
 }
 
 impl Budget {
@@ -19,6 +26,30 @@ impl Budget {
     #[must_use]
     pub fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// Remembers the present: [`Budget::is_past`] tells when everything that is held now is gone.
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        let span = self.span.load(Ordering::SeqCst);
+        if self.slot(span + 1).load(Ordering::SeqCst) == 0 {
+            // Whoever is faster has marked the same moment.
+            let _ = self.span.compare_exchange(span, span + 1, Ordering::SeqCst, Ordering::SeqCst);
+        }
+        span
+    }
+
+    /// Whether nothing lives any more that was charged before the mark.
+    #[must_use]
+    pub fn is_past(&self, mark: u64) -> bool {
+        // Spans further back than there are slots must have ended, or the present one could not have begun.
+        let first = self.span.load(Ordering::SeqCst).saturating_sub(SPANS as u64 - 1);
+        (first..=mark).all(|span| self.slot(span).load(Ordering::SeqCst) == 0)
+    }
+
+    fn slot(&self, span: u64) -> &AtomicU64 {
+        // The remainder is below the length of the array.
+        &self.live[(span % SPANS as u64) as usize]
     }
 
     /// Charges `bytes` until the returned value is dropped.
@@ -54,24 +85,49 @@ impl Held {
 struct Charge {
     budget: Arc<Budget>,
     bytes: u64,
+    span: u64,
 }
 
 impl Charge {
     fn new(budget: Arc<Budget>, bytes: u64) -> Self {
         budget.held.fetch_add(bytes, Ordering::Relaxed);
-        Self { budget, bytes }
+        let span = budget.span.load(Ordering::SeqCst);
+        budget.slot(span).fetch_add(1, Ordering::SeqCst);
+        Self { budget, bytes, span }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.slot(self.span).fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mark_is_past_when_everything_older_is_gone() {
+        let budget = Arc::new(Budget::default());
+        let old = budget.hold(1);
+        let first = budget.mark();
+        let new = budget.hold(1);
+        assert!(!budget.is_past(first));
+        drop(old);
+        assert!(budget.is_past(first), "what came after the mark does not count");
+        let second = budget.mark();
+        assert!(!budget.is_past(second));
+        // More marks than there are slots, while one charge lives on.
+        let last = (0..40).map(|_| budget.mark()).last().unwrap();
+        assert!(!budget.is_past(last) && !budget.is_past(second));
+        let newest = budget.hold(1);
+        drop(new);
+        assert!(budget.is_past(second));
+        drop(newest);
+        assert!(budget.is_past(budget.mark()));
+    }
 
     #[test]
     fn bytes_count_until_the_last_holder_drops_them() {

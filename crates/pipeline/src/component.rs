@@ -16,7 +16,7 @@ use otelcore_pdata::{Rope, Signal};
 use crate::ack::Target;
 use crate::graph::Flow;
 use crate::{
-    Ack, Authenticators, Budget, ClientAuth, Endpoint, Error, Event, Key, Listener, Logger, MemorySample, Mono,
+    Ack, Authenticators, Bell, Budget, ClientAuth, Endpoint, Error, Event, Key, Listener, Logger, MemorySample, Mono,
     Outcome, Payload, PeerAddr, ProcessSample, SendingSettings, ServerAuth, Stream, Telemetry, TimerId, Wall, World,
 };
 
@@ -115,6 +115,13 @@ impl<'w> Cx<'w> {
         self.world.again(key);
     }
 
+    /// See [`World::bell`].
+    #[must_use]
+    pub fn bell(&mut self, local: u64) -> Arc<dyn Bell> {
+        let key = self.key(local);
+        self.world.bell(key)
+    }
+
     /// See [`World::output`].
     ///
     /// # Errors
@@ -167,6 +174,11 @@ pub trait Receiver {
 
     /// True when, after [`Receiver::close`], every request is answered.
     fn is_closed(&self) -> bool;
+
+    /// Items that it has taken custody of and not handed on, for the report at shutdown.
+    fn holds(&self) -> u64 {
+        0
+    }
 }
 
 /// Changes, groups or refuses telemetry on its way.
@@ -196,6 +208,11 @@ pub trait Processor {
     /// The refusal that a payload would meet now, so that a receiver can refuse before it reads the body.
     fn refusal(&self) -> Option<Outcome> {
         None
+    }
+
+    /// Hands on whatever it holds back, and goes on holding back what comes next.
+    fn flush(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
+        let _ = (cx, out);
     }
 
     /// Hands on whatever it holds back; receivers are closed.

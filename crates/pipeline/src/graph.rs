@@ -307,6 +307,12 @@ impl Graph {
         self.settle(world);
     }
 
+    /// Has processors and queues hand on what they hold back for more, or for a pause between attempts.
+    pub fn flush(&mut self, world: &mut dyn World) {
+        self.flow.hand_on(world, false);
+        self.settle(world);
+    }
+
     /// Begins a shutdown that ends by `until`.
     pub fn close(&mut self, world: &mut dyn World, until: Mono) {
         if self.phase != Phase::Running {
@@ -342,6 +348,9 @@ impl Graph {
     #[must_use]
     pub fn left(&self) -> Left {
         let mut left = Left::default();
+        for slot in &self.receivers {
+            left.add(format!("receiver {}", slot.id), slot.receiver.holds());
+        }
         for pipeline in &self.flow.pipelines {
             for slot in &pipeline.processors {
                 left.add(format!("processor {} of pipeline {}", slot.id, pipeline.id), slot.processor.holds());
@@ -400,7 +409,7 @@ impl Graph {
     /// Receivers are closed, or have had their time: what they still bring passes through without a rest.
     fn drain(&mut self, world: &mut dyn World, until: Mono) {
         self.phase = Phase::Draining(until);
-        self.flow.drain(world);
+        self.flow.hand_on(world, true);
     }
 
     /// Tells senders what became of their payloads.
@@ -572,19 +581,23 @@ impl Flow {
         }
     }
 
-    /// Processors hand on what they hold, first to last; queues stop resting.
-    fn drain(&mut self, world: &mut dyn World) {
+    /// Processors hand on what they hold, first to last; queues stop resting. For good, if it is the `last` time.
+    fn hand_on(&mut self, world: &mut dyn World, last: bool) {
         for pipeline in 0..self.pipelines.len() {
             for index in 0..self.pipelines[pipeline].processors.len() {
                 let mut out = self.out(pipeline, index);
                 let slot = &mut self.pipelines[pipeline].processors[index];
                 let mut cx = Cx::new(world, slot.owner);
-                slot.processor.drain(&mut cx, &mut out);
+                if last {
+                    slot.processor.drain(&mut cx, &mut out);
+                } else {
+                    slot.processor.flush(&mut cx, &mut out);
+                }
                 self.run(&mut cx, pipeline, index + 1, out);
             }
         }
         for sending in self.exporters.iter_mut().flat_map(|e| e.sendings.iter_mut().flatten()) {
-            sending.drain();
+            sending.hand_on(last);
         }
     }
 }

@@ -579,9 +579,18 @@ impl Sending {
         rested.into_iter().chain(self.batcher.as_ref().and_then(Batcher::poll_timeout)).min()
     }
 
-    /// Shutdown has begun: what rests is tried at once, and pauses are short from now on.
-    pub(crate) fn drain(&mut self) {
-        self.draining = true;
+    /// What rests is tried at once, and groups go out as they are. With `last`, shutdown has begun: pauses are short and
+    /// nothing waits for more from now on.
+    pub(crate) fn hand_on(&mut self, last: bool) {
+        self.draining |= last;
+        if let Some(batcher) = &mut self.batcher {
+            while self.queued.front().is_some_and(|item| !item.grouped)
+                && let Some(item) = self.queued.pop_front()
+            {
+                batcher.add(Mono::default(), item);
+            }
+            batcher.handle_timeout(Mono::default(), true);
+        }
         for (_, item) in std::mem::take(&mut self.resting) {
             self.queued.push_back(item);
         }

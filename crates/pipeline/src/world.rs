@@ -6,6 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{Mono, Wall};
@@ -117,6 +118,19 @@ pub struct ProcessSample {
     pub uptime: Duration,
 }
 
+/// Rung by any thread to have a component look at what it shares with that thread.
+pub trait Bell: Send + Sync {
+    /// Has [`Event::Ready`] delivered soon; once, however often it is rung before that.
+    fn ring(&self);
+}
+
+/// The bell of a world that has no other threads.
+struct Mute;
+
+impl Bell for Mute {
+    fn ring(&self) {}
+}
+
 /// Clock, network, names, memory and randomness. The only door of components to the machine.
 pub trait World {
     /// The steady clock.
@@ -145,6 +159,11 @@ pub trait World {
     fn arm(&mut self, key: Key, at: Mono) -> TimerId;
     /// Takes the request back. A timer that has fired, or never was, is no error.
     fn cancel(&mut self, id: TimerId);
+    /// A bell that other threads ring: [`Event::Ready`] follows under `key`. A world without other threads has a mute one.
+    fn bell(&mut self, key: Key) -> Arc<dyn Bell> {
+        let _ = key;
+        Arc::new(Mute)
+    }
     /// Asks for [`Event::Ready`] in the next turn: a read budget is spent and no new edge will come.
     fn again(&mut self, key: Key);
     /// Opens `stdout`, `stderr` or a file to append to.

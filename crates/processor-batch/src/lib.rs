@@ -202,6 +202,12 @@ impl Processor for BatchProcessor {
         }
     }
 
+    fn flush(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
+        for index in 0..self.shards.len() {
+            self.emit(cx, index, Trigger::Timeout, out);
+        }
+    }
+
     fn drain(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
         self.draining = true;
         for index in 0..self.shards.len() {

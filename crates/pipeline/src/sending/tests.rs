@@ -209,7 +209,7 @@ fn draining_tries_again_soon_and_reports_what_it_gives_up() {
     scene.offer(0, 1);
     let job = scene.job().unwrap();
     scene.done(job, Outcome::retry("down"));
-    scene.sending.drain();
+    scene.sending.hand_on(true);
     let job = scene.job().expect("what rested is tried at once");
     scene.done(job, Outcome::retry("down"));
     let at = scene.sending.poll_timeout().unwrap();
@@ -258,7 +258,7 @@ fn pieces_that_are_refused_for_good_while_draining_are_reported_as_lost() {
     let mut scene = Scene::new(small_queue(), RetrySettings::default());
     scene.offer(0, 5);
     let job = scene.job().unwrap();
-    scene.sending.drain();
+    scene.sending.hand_on(true);
     let fate = Fate { delivered: 2, rejected: 0, refused: Some((3, Error::new("no such tenant"))), rest: None };
     scene.sending.handle_pieces(scene.now, job, fate, MIDDLE);
     assert_eq!((scene.sending.holds(), scene.sending.lost()), (0, 3));
@@ -361,7 +361,7 @@ fn metadata_keeps_groups_apart_and_a_drain_sends_them_all() {
         scene.offer_spans(request as u64, 2, Some(tenant));
     }
     assert_eq!(scene.sizes(), [(0, 4)]);
-    scene.sending.drain();
+    scene.sending.hand_on(true);
     assert_eq!(scene.sizes(), [(1, 2), (2, 2)]);
     assert_eq!(scene.sending.poll_timeout(), None);
 }
