@@ -6,13 +6,16 @@
 #![forbid(unsafe_code)]
 
 pub mod commands;
+mod embed;
 mod nop;
 mod plan;
 mod registry;
 mod service;
 mod summary;
 
+pub use embed::{Driven, EmbedError, Embedded, Options, State};
 pub use otelcore_config as config;
+pub use otelcore_inproc as inproc;
 pub use otelcore_pdata as pdata;
 pub use otelcore_pipeline as pipeline;
 pub use otelcore_reactor as reactor;

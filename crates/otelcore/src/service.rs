@@ -44,6 +44,8 @@ pub struct Collector {
     identity: Identity,
     resource: Vec<(String, String)>,
     log: Logger,
+    telemetry: Telemetry,
+    budget: Arc<Budget>,
 }
 
 impl std::fmt::Debug for Collector {
@@ -98,14 +100,31 @@ impl Collector {
             outputs.push(opened.map_err(|e| StartError(format!("failed to create logger: open {path}: {e}")))?);
         }
         let lines = Lines::new(settings, &resource, outputs, otelcore_reactor::wall_clock);
-        Ok(Self { plan, identity, resource, log: Logger::new(Arc::new(lines)) })
+        Ok(Self::with(plan, identity, resource, Logger::new(Arc::new(lines))))
+    }
+
+    fn with(plan: Plan, identity: Identity, resource: Vec<(String, String)>, log: Logger) -> Self {
+        let telemetry = Telemetry::new(plan.telemetry.level);
+        Self { plan, identity, resource, log, telemetry, budget: Arc::default() }
     }
 
     /// The same, its records handed to `sink`: for a host program.
     #[must_use]
     pub fn with_log(plan: Plan, identity: Identity, sink: Arc<dyn LogSink>) -> Self {
         let resource = resource(&plan, &identity);
-        Self { plan, identity, resource, log: Logger::new(sink) }
+        Self::with(plan, identity, resource, Logger::new(sink))
+    }
+
+    /// The count of bytes that it holds.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Its own metrics as a Prometheus page.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<u8> {
+        page::render(&self.telemetry.read(), &self.resource, false)
     }
 
     /// Its pen.
@@ -120,8 +139,7 @@ impl Collector {
     /// What a component's settings ask for and can't be had.
     pub fn graph(&self) -> Result<Graph, StartError> {
         let plan = &self.plan;
-        let telemetry = Telemetry::new(plan.telemetry.level);
-        let budget = Arc::new(Budget::default());
+        let (telemetry, budget) = (&self.telemetry, &self.budget);
         let mut graph = GraphBuilder::new(budget.clone(), self.log.clone());
         for settings in &plan.telemetry.metrics {
             let page = OwnMetrics::new(
@@ -133,8 +151,7 @@ impl Collector {
             );
             graph.own(Box::new(page), self.log.clone());
         }
-        let mut maker =
-            Maker { plan, telemetry: &telemetry, budget: &budget, log: &self.log, auth: Authenticators::default() };
+        let mut maker = Maker { plan, telemetry, budget, log: &self.log, auth: Authenticators::default() };
         for id in &plan.started_extensions {
             if let Some(settings) = plan.extensions.get(id) {
                 let (component, log) = maker.make(Kind::Extension, id, settings, "")?;
@@ -152,7 +169,7 @@ impl Collector {
             }
             let (component, log) = maker.make(Kind::Exporter, id, settings, "")?;
             if let Component::Exporter(exporter, sending) = component {
-                exporters.insert(id, graph.exporter(id.clone(), exporter, &sending, &signals, &telemetry, &log));
+                exporters.insert(id, graph.exporter(id.clone(), exporter, &sending, &signals, telemetry, &log));
             }
         }
         let mut receivers = BTreeMap::new();

@@ -20,6 +20,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("exporter-debug", COMPONENT),
     ("exporter-otlp", COMPONENT),
     ("extensions", COMPONENT),
+    ("inproc", COMPONENT),
     ("cli", &["otelcore"]),
 ];
 

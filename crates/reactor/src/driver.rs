@@ -19,6 +19,8 @@ use crate::Real;
 pub struct Remote {
     /// Nanoseconds that a shutdown may take; `u64::MAX` while none is asked for.
     shutdown: Arc<AtomicU64>,
+    /// How many flushes have been asked for.
+    flushes: Arc<AtomicU64>,
     waker: Arc<Waker>,
 }
 
@@ -28,6 +30,12 @@ impl Remote {
         let nanos = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX - 1);
         self.shutdown.store(nanos, Ordering::Release);
         // A loop that has ended needs no waking.
+        let _ = self.waker.wake();
+    }
+
+    /// Asks the loop to hand on what is held back for more.
+    pub fn flush(&self) {
+        self.flushes.fetch_add(1, Ordering::AcqRel);
         let _ = self.waker.wake();
     }
 }
@@ -47,14 +55,19 @@ pub struct Runner {
     remote: Remote,
     ready: Vec<Key>,
     until: Mono,
+    flushed: u64,
 }
 
 impl Runner {
     /// Puts a started graph into its loop.
     #[must_use]
     pub fn new(world: Real, graph: Graph) -> Self {
-        let remote = Remote { shutdown: Arc::new(AtomicU64::new(u64::MAX)), waker: world.waker.clone() };
-        Self { world, graph, remote, ready: Vec::new(), until: Mono::NEVER }
+        let remote = Remote {
+            shutdown: Arc::new(AtomicU64::new(u64::MAX)),
+            flushes: Arc::default(),
+            waker: world.waker.clone(),
+        };
+        Self { world, graph, remote, ready: Vec::new(), until: Mono::NEVER, flushed: 0 }
     }
 
     /// A handle for other threads.
@@ -73,6 +86,19 @@ impl Runner {
     #[must_use]
     pub fn world(&self) -> &Real {
         &self.world
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn now(&self) -> Mono {
+        self.world.now()
+    }
+
+    /// When the next turn is due though nothing happens.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        let until = (self.until != Mono::NEVER).then_some(self.until);
+        self.world.deadline().into_iter().chain(until).min()
     }
 
     /// Begins to drain; the loop ends within `grace`.
@@ -125,6 +151,9 @@ impl Runner {
             graph.event(world, key.owner, key.local, Event::Ready);
         }
         self.ready = ready;
+        for key in world.bells.take() {
+            graph.event(world, key.owner, key.local, Event::Ready);
+        }
         while let Some((key, found)) = world.answer() {
             graph.event(world, key.owner, key.local, Event::Resolved(&found));
         }
@@ -135,6 +164,11 @@ impl Runner {
         // Those who asked before now; who asks again meanwhile waits for the next turn.
         for key in std::mem::take(&mut world.again) {
             graph.event(world, key.owner, key.local, Event::Ready);
+        }
+        let flushes = self.remote.flushes.load(Ordering::Acquire);
+        if flushes != self.flushed {
+            self.flushed = flushes;
+            self.graph.flush(&mut self.world);
         }
         let grace = self.remote.shutdown.load(Ordering::Acquire);
         if grace != u64::MAX {

@@ -5,6 +5,7 @@
 //! [`World`](otelcore_pipeline::World). [`Sim`] is a network of graphs with no machine at all: a clock that jumps, queues
 //! for connections, faults on command, and every choice from a seed.
 
+mod bells;
 mod driver;
 mod os;
 mod real;
@@ -14,7 +15,7 @@ mod sockets;
 mod timers;
 
 pub use driver::{Ending, Remote, Runner};
-pub use os::{Memory, memory_total, output, raise_file_limit, read_file, uuid, wall_clock};
+pub use os::{Memory, env, memory_total, output, raise_file_limit, read_file, uuid, wall_clock};
 pub use real::Real;
 pub use sim::{NodeId, Sim};
 

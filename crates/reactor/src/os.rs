@@ -44,6 +44,12 @@ fn sysconf(name: libc::c_int, otherwise: u64) -> u64 {
     u64::try_from(value).ok().filter(|v| *v > 0).unwrap_or(otherwise)
 }
 
+/// A variable of the process's environment.
+#[must_use]
+pub fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// Raises the soft limit of open files to the hard one, as Go's runtime does: a connection is a descriptor. Only for a
 /// program that owns the process. What the system refuses stays as it is.
 pub fn raise_file_limit() {

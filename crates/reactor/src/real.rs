@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use otelcore_pipeline::{
-    Endpoint, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, Stream, TimerId, Wall, World,
+    Bell, Endpoint, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, Stream, TimerId, Wall, World,
 };
 
+use crate::bells::Bells;
 use crate::os;
 use crate::resolver::{Answer, Resolver};
 use crate::sockets::{self, FIRST_TOKEN, Sources};
@@ -28,6 +30,7 @@ pub struct Real {
     pub(crate) again: BTreeSet<Key>,
     resolver: Resolver,
     pub(crate) waker: Arc<Waker>,
+    pub(crate) bells: Arc<Bells>,
     signals: Vec<(i32, mio::net::UnixStream)>,
     started: Instant,
     random: u64,
@@ -56,6 +59,7 @@ impl Real {
             timers: Timers::default(),
             again: BTreeSet::new(),
             resolver: Resolver::new(waker.clone()),
+            bells: Bells::new(waker.clone()),
             waker,
             signals: Vec::new(),
             started: Instant::now(),
@@ -104,6 +108,18 @@ impl Real {
             }
         }
         Ok(())
+    }
+
+    /// The descriptor that becomes readable when something has happened. It belongs to this world.
+    #[must_use]
+    pub fn descriptor(&self) -> std::os::fd::RawFd {
+        self.poll.as_raw_fd()
+    }
+
+    /// When the next turn is due though nothing happens: at once while a read budget is spent.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        if self.again.is_empty() { self.timers.next() } else { Some(Mono::default()) }
     }
 
     pub(crate) fn answer(&mut self) -> Option<Answer> {
@@ -160,6 +176,10 @@ impl World for Real {
         self.timers.cancel(id);
     }
 
+    fn bell(&mut self, key: Key) -> Arc<dyn Bell> {
+        self.bells.hang(key)
+    }
+
     fn again(&mut self, key: Key) {
         self.again.insert(key);
     }
@@ -173,6 +193,6 @@ impl World for Real {
     }
 
     fn env(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        os::env(name)
     }
 }

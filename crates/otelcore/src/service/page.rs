@@ -100,7 +100,7 @@ impl Extension for OwnMetrics {
     }
 }
 
-fn render(families: &[Family], resource: &[(String, String)], type_suffix: bool) -> Vec<u8> {
+pub(crate) fn render(families: &[Family], resource: &[(String, String)], type_suffix: bool) -> Vec<u8> {
     let mut out = Vec::with_capacity(8192);
     let mut block = Vec::new();
     for family in families {

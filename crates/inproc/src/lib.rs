@@ -1,0 +1,88 @@
+//! `inproc`: the receiver and the exporter through which a host program is a pipeline's source or sink.
+//!
+//! ```text
+//!  any thread                       the loop
+//!  Input::submit --> queue, bell --> receiver --> pipelines --> exporter --> queue --> Output::next
+//!                                                                  ^                       |
+//!                                                                  +---- bell, outcome <---+ Batch::finish
+//! ```
+//! A [`Hub`] knows the inputs and outputs that a configuration names. Its two ends meet in queues behind a lock that is
+//! held for a push or a take, never across a walk, a copy or a callback. What [`Input::submit`] has taken is in custody:
+//! it is delivered, or reported as lost.
+#![forbid(unsafe_code)]
+
+mod exporter;
+mod input;
+mod output;
+mod receiver;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use otelcore_config::ComponentId;
+
+pub use exporter::InprocExporterFactory;
+pub use input::{Input, Refused};
+pub use output::{Batch, Finish, NoBatch, Output};
+pub use receiver::InprocReceiverFactory;
+
+/// Everything that is shared here stays whole between two statements, so a lock whose holder panicked is fine.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Default)]
+struct Ends {
+    inputs: BTreeMap<ComponentId, Arc<input::Shared>>,
+    outputs: BTreeMap<ComponentId, Arc<output::Shared>>,
+}
+
+/// The inputs and outputs of one collector, by the ids of their components. Clones share them.
+#[derive(Clone, Default)]
+pub struct Hub(Arc<Mutex<Ends>>);
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ends = lock(&self.0);
+        f.debug_struct("Hub")
+            .field("inputs", &ends.inputs.keys())
+            .field("outputs", &ends.outputs.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hub {
+    /// A hub that knows nothing until a configuration is read with its factories.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The input of the `inproc` receiver of that id.
+    #[must_use]
+    pub fn input(&self, id: &ComponentId) -> Option<Input> {
+        lock(&self.0).inputs.get(id).cloned().map(Input::new)
+    }
+
+    /// The output of the `inproc` exporter of that id.
+    #[must_use]
+    pub fn output(&self, id: &ComponentId) -> Option<Output> {
+        lock(&self.0).outputs.get(id).cloned().map(Output::new)
+    }
+
+    /// Names of all inputs and outputs, for messages.
+    #[must_use]
+    pub fn names(&self) -> (Vec<String>, Vec<String>) {
+        let ends = lock(&self.0);
+        (ends.inputs.keys().map(ToString::to_string).collect(), ends.outputs.keys().map(ToString::to_string).collect())
+    }
+
+    fn make_input(&self, id: &ComponentId) -> Arc<input::Shared> {
+        lock(&self.0).inputs.entry(id.clone()).or_default().clone()
+    }
+
+    fn make_output(&self, id: &ComponentId) -> Arc<output::Shared> {
+        lock(&self.0).outputs.entry(id.clone()).or_default().clone()
+    }
+}
+

@@ -1,0 +1,192 @@
+//! The host's end of an exporter.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use otelcore_pdata::Signal;
+use otelcore_pipeline::{Bell, JobId};
+
+use crate::lock;
+
+/// A host's function for batches.
+pub(crate) type Callback = Box<dyn FnMut(Signal, &[u8]) -> Finish + Send>;
+
+/// What both ends of an output share.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) queue: Mutex<Queue>,
+    /// Told of each new batch, of a wake, and of the end.
+    pub(crate) news: Condvar,
+    /// Apart from the queue: it is called under this lock, and may use the output meanwhile.
+    pub(crate) callback: Mutex<Option<Callback>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) bell: Option<Arc<dyn Bell>>,
+    pub(crate) closed: bool,
+    pub(crate) batches: VecDeque<(JobId, Signal, Bytes)>,
+    /// What the host has said of batches since the loop last looked.
+    pub(crate) finished: BTreeMap<JobId, Finish>,
+    /// Waiters that are to return empty-handed.
+    wakes: u64,
+    waiting: u64,
+}
+
+/// What a host says of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Finish {
+    /// It is done with.
+    Delivered,
+    /// Not now: the queue gives it again, no sooner than the pause says.
+    Retry(Option<Duration>),
+    /// Never: it is dropped, and reported with this reason.
+    Permanent(String),
+}
+
+/// Why there is no batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NoBatch {
+    /// None came in time.
+    Timeout,
+    /// [`Output::wake`] was called.
+    Woken,
+    /// The collector has stopped, and every batch was taken.
+    Closed,
+}
+
+impl std::fmt::Display for NoBatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Timeout => "no batch came in time",
+            Self::Woken => "the wait was cancelled",
+            Self::Closed => "the collector is closed",
+        })
+    }
+}
+
+impl std::error::Error for NoBatch {}
+
+/// Where a host program takes telemetry out. Any thread may use it; clones are the same output, and share its batches.
+#[derive(Clone)]
+pub struct Output(Arc<Shared>);
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Output").field("batches", &lock(&self.0.queue).batches.len()).finish_non_exhaustive()
+    }
+}
+
+impl Output {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// The next batch, waiting for it until `timeout` has passed; without one, for as long as it takes.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn next(&self, timeout: Option<Duration>) -> Result<Batch, NoBatch> {
+        // A wait that is longer than clocks go is one without an end.
+        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut queue = lock(&self.0.queue);
+        loop {
+            if let Some((job, signal, data)) = queue.batches.pop_front() {
+                return Ok(Batch { shared: self.0.clone(), job, signal, data, finished: false });
+            }
+            if queue.closed {
+                return Err(NoBatch::Closed);
+            }
+            if queue.wakes > 0 {
+                queue.wakes -= 1;
+                return Err(NoBatch::Woken);
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) || timeout == Some(Duration::ZERO) {
+                return Err(NoBatch::Timeout);
+            }
+            queue.waiting += 1;
+            queue = match left {
+                Some(left) => {
+                    let waited = self.0.news.wait_timeout(queue, left);
+                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+                }
+                None => self.0.news.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner),
+            };
+            queue.waiting -= 1;
+        }
+    }
+
+    /// Has everyone who waits in [`Output::next`] return; where nobody does, the next one who would.
+    pub fn wake(&self) {
+        let mut queue = lock(&self.0.queue);
+        queue.wakes = queue.waiting.max(1);
+        self.0.news.notify_all();
+    }
+
+    /// Has batches handed to `callback` in the collector's thread, one after another, instead of [`Output::next`].
+    /// It must not wait for the collector. `false` when it comes too late: the collector has been started.
+    pub fn set_callback(&self, callback: impl FnMut(Signal, &[u8]) -> Finish + Send + 'static) -> bool {
+        if lock(&self.0.queue).bell.is_some() {
+            return false;
+        }
+        *lock(&self.0.callback) = Some(Box::new(callback));
+        true
+    }
+}
+
+/// Telemetry on its way out: an `Export*ServiceRequest` in protobuf. One that is dropped unfinished is given again.
+pub struct Batch {
+    shared: Arc<Shared>,
+    job: JobId,
+    signal: Signal,
+    data: Bytes,
+    finished: bool,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("signal", &self.signal).field("bytes", &self.data.len()).finish_non_exhaustive()
+    }
+}
+
+impl Batch {
+    /// What it carries.
+    #[must_use]
+    pub fn signal(&self) -> Signal {
+        self.signal
+    }
+
+    /// The request message.
+    #[must_use]
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// Says what became of it.
+    pub fn finish(mut self, finish: Finish) {
+        self.tell(finish);
+    }
+
+    fn tell(&mut self, finish: Finish) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let mut queue = lock(&self.shared.queue);
+        queue.finished.insert(self.job, finish);
+        let bell = queue.bell.clone();
+        drop(queue);
+        if let Some(bell) = bell {
+            bell.ring();
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.tell(Finish::Retry(None));
+    }
+}

@@ -1,0 +1,580 @@
+//! A collector inside a host program: the handle that every language's door stands on.
+//!
+//! [`Embedded::new`] reads and checks a configuration and opens nothing. It then runs in one of two ways: on a thread of
+//! its own ([`Embedded::start`]), or in the host's own loop ([`Embedded::drive`], a descriptor to wait for, a deadline,
+//! and [`Driven::turn`]). No signal handler, no global logger, no thread before `start`. A panic of the loop is never
+//! survived as something that looks healthy: the state is then [`State::Failed`].
+
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+use otelcore_config::{Diagnostics, Gates, Severity, Sources};
+use otelcore_inproc::{Hub, InprocExporterFactory, InprocReceiverFactory, Input, Output};
+use otelcore_pipeline::{Field, Left, LogSink, Logger, NoLog, StartError};
+use otelcore_reactor::{Ending, Real, Remote, Runner};
+
+use crate::plan::Plan;
+use crate::registry::Registry;
+use crate::service::{Collector, Identity, RunError};
+
+/// Where a collector is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum State {
+    /// Checked, and nothing open.
+    Created,
+    /// Opening what the configuration names.
+    Starting,
+    /// Listening, and taking what is submitted.
+    Running,
+    /// Draining.
+    Stopping,
+    /// At its end, in an orderly way.
+    Stopped,
+    /// At its end, by a failed start or a fault of ours.
+    Failed,
+}
+
+impl State {
+    const ALL: [Self; 6] = [Self::Created, Self::Starting, Self::Running, Self::Stopping, Self::Stopped, Self::Failed];
+
+    /// `created`, `running` and so on.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Why something could not be done.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum EmbedError {
+    /// The configuration has mistakes: the text has all of them, each with its place.
+    Config(String),
+    /// A component could not start.
+    Start(String),
+    /// The system refused what the loop needs.
+    Io(std::io::Error),
+    /// Not in this state.
+    State(State),
+    /// Not in time. At a shutdown, what was left.
+    Timeout(Left),
+    /// The loop's own thread would wait for itself.
+    Reentrant,
+    /// The loop has panicked.
+    Failed(String),
+}
+
+impl std::fmt::Display for EmbedError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Config(text) | Self::Start(text) => f.write_str(text.trim_end()),
+            Self::Io(e) => e.fmt(f),
+            Self::State(state) => write!(f, "the collector is {}", state.name()),
+            Self::Timeout(left) if left.total() > 0 => {
+                write!(f, "{} items were not delivered in time:", left.total())?;
+                left.items.iter().try_for_each(|(component, items)| write!(f, " {items} in {component};"))
+            }
+            Self::Timeout(_) => f.write_str("not everything was delivered in time"),
+            Self::Reentrant => f.write_str("the collector's own thread can't wait for the collector"),
+            Self::Failed(why) => write!(f, "the collector has failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for EmbedError {}
+
+impl From<RunError> for EmbedError {
+    fn from(e: RunError) -> Self {
+        match e {
+            RunError::Start(e) => Self::Start(e.to_string()),
+            RunError::System(e) => Self::Io(e),
+        }
+    }
+}
+
+/// What a host program decides about its collector.
+pub struct Options {
+    /// Where its log goes. Nowhere by default.
+    pub log: Arc<dyn LogSink>,
+    /// Who it says it is.
+    pub identity: Identity,
+    /// The component types. `inproc` is added to them.
+    pub registry: Registry,
+    /// What `${env:NAME}` means; the process's environment by default.
+    pub env: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    /// How messages call the configuration.
+    pub name: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            log: Arc::new(NoLog),
+            identity: Identity::default(),
+            registry: Registry::default(),
+            env: Box::new(otelcore_reactor::env),
+            name: "config.yaml".to_owned(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The configuration's text under its name; other files from the disk.
+struct Given<'a> {
+    yaml: &'a str,
+    options: &'a Options,
+}
+
+impl Sources for Given<'_> {
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        if path == self.options.name { Ok(self.yaml.as_bytes().to_vec()) } else { otelcore_reactor::read_file(path) }
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        (self.options.env)(name)
+    }
+}
+
+/// What the handle and the loop share.
+struct Shared {
+    state: AtomicU8,
+    inner: Mutex<Inner>,
+    /// Told of every change of state.
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    remote: Option<Remote>,
+    ending: Option<Left>,
+    failure: Option<String>,
+    /// The thread that turns the loop.
+    thread: Option<ThreadId>,
+}
+
+impl Shared {
+    fn state(&self) -> State {
+        // The number was written by `become_`.
+        State::ALL.get(usize::from(self.state.load(Ordering::Acquire))).copied().unwrap_or(State::Failed)
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn become_(&self, state: State, change: impl FnOnce(&mut Inner)) {
+        let mut inner = self.inner();
+        change(&mut inner);
+        self.state.store(state as u8, Ordering::Release);
+        drop(inner);
+        self.news.notify_all();
+    }
+
+    fn fail(&self, why: String) {
+        self.become_(State::Failed, |inner| {
+            inner.remote = None;
+            inner.failure = Some(why);
+        });
+    }
+
+    fn end(&self, ending: Ending) {
+        self.become_(State::Stopped, |inner| {
+            inner.remote = None;
+            inner.ending = Some(ending.left);
+        });
+    }
+
+    /// Waits until `done` says so, `until` at most. `false` when the time is over.
+    fn wait(&self, until: Option<Instant>, mut done: impl FnMut(&Inner, State) -> bool) -> bool {
+        let mut inner = self.inner();
+        loop {
+            if done(&inner, self.state()) {
+                return true;
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+            inner = match left {
+                Some(left) => self.news.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.news.wait(inner).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+/// A collector in a host program. Every method may be called from any thread.
+pub struct Embedded {
+    collector: Arc<Collector>,
+    hub: Hub,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+impl Embedded {
+    /// Reads and checks a configuration of the Go collector. Nothing is opened.
+    ///
+    /// # Errors
+    /// Every mistake in it, with its place.
+    pub fn new(yaml: &str, options: Options) -> Result<Self, EmbedError> {
+        let hub = Hub::new();
+        let mut registry = options.registry.clone();
+        registry.add(InprocReceiverFactory::new(&hub));
+        registry.add(InprocExporterFactory::new(&hub));
+        let diagnostics = Diagnostics::new();
+        let (gates, _) = Gates::parse::<&str>(&[]);
+        let uri = format!("file:{}", options.name);
+        let given = Given { yaml, options: &options };
+        let plan = otelcore_config::load(&[uri], &[], &given, &gates, &diagnostics)
+            .and_then(|root| Plan::parse(&root, &registry, &gates, &diagnostics));
+        let plan = plan.ok_or_else(|| EmbedError::Config(diagnostics.to_text(false)))?;
+        let collector = Collector::with_log(plan, options.identity, options.log);
+        for item in diagnostics.items().into_iter().filter(|item| item.severity != Severity::Error) {
+            collector.log().warn(&item.message, &[("key", Field::Str(&item.path))]);
+        }
+        Ok(Self {
+            collector: Arc::new(collector),
+            hub,
+            shared: Arc::new(Shared {
+                state: AtomicU8::new(State::Created as u8),
+                inner: Mutex::default(),
+                news: Condvar::new(),
+            }),
+            thread: Mutex::default(),
+        })
+    }
+
+    /// Where it is in its life.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.shared.state()
+    }
+
+    /// The input of an `inproc` receiver, by its id.
+    #[must_use]
+    pub fn input(&self, id: &str) -> Option<Input> {
+        self.hub.input(&id.parse().ok()?)
+    }
+
+    /// The output of an `inproc` exporter, by its id.
+    #[must_use]
+    pub fn output(&self, id: &str) -> Option<Output> {
+        self.hub.output(&id.parse().ok()?)
+    }
+
+    /// The ids of all inputs, and of all outputs.
+    #[must_use]
+    pub fn ends(&self) -> (Vec<String>, Vec<String>) {
+        self.hub.names()
+    }
+
+    /// Its pen.
+    #[must_use]
+    pub fn log(&self) -> &Logger {
+        self.collector.log()
+    }
+
+    fn begin(&self) -> Result<(), EmbedError> {
+        let (from, to) = (State::Created as u8, State::Starting as u8);
+        let begun = self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        begun.map(drop).map_err(|_| EmbedError::State(self.state()))
+    }
+
+    /// Starts it on a thread of its own, and returns when everything listens.
+    ///
+    /// # Errors
+    /// What keeps it from starting, a port in use for one.
+    pub fn start(&self) -> Result<(), EmbedError> {
+        self.begin()?;
+        let (collector, shared) = (self.collector.clone(), self.shared.clone());
+        let spawned = std::thread::Builder::new().name("otelcore".to_owned()).spawn(move || live(&collector, &shared));
+        match spawned {
+            Ok(thread) => *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
+            Err(e) => {
+                self.shared.fail(e.to_string());
+                return Err(EmbedError::Io(e));
+            }
+        }
+        self.shared.wait(None, |_, state| state > State::Starting);
+        if self.state() == State::Failed {
+            let why = self.shared.inner().failure.clone().unwrap_or_default();
+            return Err(EmbedError::Start(why));
+        }
+        Ok(())
+    }
+
+    /// Starts it in the host's own loop: the caller's thread has to turn it from now on.
+    ///
+    /// # Errors
+    /// What keeps it from starting, a port in use for one.
+    pub fn drive(&self) -> Result<Driven, EmbedError> {
+        self.begin()?;
+        let started = Real::new().map_err(RunError::from).and_then(|world| self.collector.start(world));
+        match started {
+            Ok(runner) => {
+                self.shared.become_(State::Running, |inner| {
+                    inner.remote = Some(runner.remote());
+                    inner.thread = Some(std::thread::current().id());
+                });
+                Ok(Driven { runner: Some(runner), shared: self.shared.clone(), here: PhantomData })
+            }
+            Err(e) => {
+                self.shared.fail(e.to_string());
+                Err(e.into())
+            }
+        }
+    }
+
+    fn remote(&self) -> Result<Remote, EmbedError> {
+        let inner = self.shared.inner();
+        match (&inner.remote, &inner.failure) {
+            (Some(remote), _) => Ok(remote.clone()),
+            (None, Some(why)) => Err(EmbedError::Failed(why.clone())),
+            (None, None) => Err(EmbedError::State(self.state())),
+        }
+    }
+
+    fn is_own_thread(&self) -> bool {
+        self.shared.inner().thread == Some(std::thread::current().id())
+    }
+
+    /// Has everything handed on that is held back for more; [`Embedded::is_flushed`] tells when all that was accepted
+    /// before this call is delivered, or reported as lost.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn begin_flush(&self) -> Result<u64, EmbedError> {
+        let remote = self.remote()?;
+        let mark = self.collector.budget().mark();
+        remote.flush();
+        Ok(mark)
+    }
+
+    /// Whether a flush has come to its end.
+    #[must_use]
+    pub fn is_flushed(&self, mark: u64) -> bool {
+        self.collector.budget().is_past(mark)
+    }
+
+    /// Waits until all that was accepted before this call is delivered, or reported as lost.
+    ///
+    /// # Errors
+    /// When it does not run, when the time is over, or in the collector's own thread.
+    pub fn flush(&self, timeout: Duration) -> Result<(), EmbedError> {
+        if self.is_own_thread() {
+            return Err(EmbedError::Reentrant);
+        }
+        /// How often it is looked again: what comes out of one batch may be held back in the next.
+        const LOOK: Duration = Duration::from_millis(2);
+        let until = Instant::now().checked_add(timeout);
+        let mark = self.begin_flush()?;
+        while !self.is_flushed(mark) {
+            let now = Instant::now();
+            if until.is_some_and(|until| now >= until) {
+                return Err(EmbedError::Timeout(Left::default()));
+            }
+            if self.shared.wait(Some(now + LOOK), |_, state| state >= State::Stopped) {
+                break;
+            }
+            // It may end between two looks.
+            if let Ok(remote) = self.remote() {
+                remote.flush();
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks it to take nothing new, to deliver what it holds, and to end within `grace`. Returns at once.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn begin_shutdown(&self, grace: Duration) -> Result<(), EmbedError> {
+        let remote = self.remote()?;
+        let (from, to) = (State::Running as u8, State::Stopping as u8);
+        let _ = self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        remote.shutdown(grace);
+        Ok(())
+    }
+
+    /// Takes nothing new, delivers what it holds, and ends. One that has never been started, or has ended before, is
+    /// no error.
+    ///
+    /// # Errors
+    /// What was not delivered in time; a loop that has failed; or in the collector's own thread.
+    pub fn shutdown(&self, grace: Duration) -> Result<(), EmbedError> {
+        if self.is_own_thread() {
+            return Err(EmbedError::Reentrant);
+        }
+        let (from, to) = (State::Created as u8, State::Stopped as u8);
+        if self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return Ok(());
+        }
+        let asked = self.begin_shutdown(grace);
+        if matches!(asked, Err(EmbedError::Failed(_))) {
+            return asked;
+        }
+        self.shared.wait(None, |_, state| state >= State::Stopped);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // What a panic of it says has been kept.
+            let _ = thread.join();
+        }
+        let inner = self.shared.inner();
+        match (&inner.failure, &inner.ending) {
+            (Some(why), _) => Err(EmbedError::Failed(why.clone())),
+            (None, Some(left)) if left.total() > 0 => Err(EmbedError::Timeout(left.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Its own metrics as a Prometheus page.
+    #[must_use]
+    pub fn metrics(&self) -> Vec<u8> {
+        self.collector.metrics()
+    }
+
+    /// `{"state":"running"}`, with an `"error"` where it has failed.
+    #[must_use]
+    pub fn health(&self) -> String {
+        let mut out = format!("{{\"state\":\"{}\"", self.state().name()).into_bytes();
+        if let Some(why) = &self.shared.inner().failure {
+            out.extend_from_slice(b",\"error\":");
+            otelcore_pdata::text::put_json_string(&mut out, why.as_bytes());
+        }
+        out.extend_from_slice(b",\"held_bytes\":");
+        out.extend_from_slice(self.collector.budget().held().to_string().as_bytes());
+        out.push(b'}');
+        String::from_utf8(out).unwrap_or_default()
+    }
+}
+
+impl Drop for Embedded {
+    /// Whoever wants to know what is lost shuts it down before.
+    fn drop(&mut self) {
+        if !self.is_own_thread() && self.thread.lock().is_ok_and(|thread| thread.is_some()) {
+            let _ = self.shutdown(Duration::ZERO);
+        }
+    }
+}
+
+/// The life of a collector on its own thread.
+fn live(collector: &Collector, shared: &Shared) {
+    let lived = catch_unwind(AssertUnwindSafe(|| -> Result<Ending, RunError> {
+        let runner = collector.start(Real::new()?)?;
+        shared.become_(State::Running, |inner| {
+            inner.remote = Some(runner.remote());
+            inner.thread = Some(std::thread::current().id());
+        });
+        let ending = runner.run(|_, _| {})?;
+        ending.left.report(collector.log());
+        Ok(ending)
+    }));
+    match lived {
+        Ok(Ok(ending)) => shared.end(ending),
+        Ok(Err(e)) => shared.fail(e.to_string()),
+        Err(panic) => shared.fail(panic_text(&*panic)),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
+}
+
+/// A collector in the host's own loop. It stays in the thread that made it.
+pub struct Driven {
+    runner: Option<Runner>,
+    shared: Arc<Shared>,
+    here: PhantomData<*const ()>,
+}
+
+impl std::fmt::Debug for Driven {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driven").field("state", &self.shared.state()).finish_non_exhaustive()
+    }
+}
+
+impl Driven {
+    /// The descriptor to wait for: readable means that a turn has something to do. `None` at the end.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<std::os::fd::RawFd> {
+        self.runner.as_ref().map(|runner| runner.world().descriptor())
+    }
+
+    /// How long the next turn may wait though the descriptor stays quiet; `None` is for ever.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        let runner = self.runner.as_ref()?;
+        runner.deadline().map(|at| at.since(runner.now()))
+    }
+
+    /// Does what there is to do, without waiting. `false` when the collector has come to its end.
+    ///
+    /// # Errors
+    /// When the system can't wait for sockets any more, or a fault of ours; the collector is then at its end.
+    pub fn turn(&mut self) -> Result<bool, EmbedError> {
+        let Some(runner) = &mut self.runner else { return Ok(false) };
+        let turned = catch_unwind(AssertUnwindSafe(|| {
+            let now = runner.now();
+            runner.turn(now, &mut Vec::new())?;
+            Ok::<_, std::io::Error>(runner.ending())
+        }));
+        match turned {
+            Ok(Ok(None)) => return Ok(true),
+            Ok(Ok(Some(ending))) => {
+                self.runner = None;
+                self.shared.end(ending);
+                Ok(false)
+            }
+            Ok(Err(e)) => {
+                self.runner = None;
+                self.shared.fail(e.to_string());
+                Err(EmbedError::Io(e))
+            }
+            Err(panic) => {
+                let why = panic_text(&*panic);
+                // What a panic has left behind is not touched again: not even to be dropped.
+                std::mem::forget(self.runner.take());
+                self.shared.fail(why.clone());
+                Err(EmbedError::Failed(why))
+            }
+        }
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if self.runner.take().is_some() {
+            self.shared.fail("the loop was dropped before its end".to_owned());
+        }
+    }
+}
+
+impl From<StartError> for EmbedError {
+    fn from(e: StartError) -> Self {
+        Self::Start(e.to_string())
+    }
+}

@@ -1,0 +1,194 @@
+//! A collector inside a host program: its thread or the host's loop, inputs and outputs, flush and shutdown.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a story that can't go on has failed"
+)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use otelcore::inproc::{Finish, NoBatch, Refused};
+use otelcore::pdata::{Signal, check};
+use otelcore::{EmbedError, Embedded, Options, State};
+
+const THROUGH: &str = "
+receivers: {inproc/app: }
+processors: {batch: {timeout: 10s}}
+exporters: {inproc/out: }
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines: {traces: {receivers: [inproc/app], processors: [batch], exporters: [inproc/out]}}
+";
+
+/// A request of `n` spans.
+fn spans(n: u8) -> Vec<u8> {
+    let scope: Vec<u8> = [0x12, 4 * n].into_iter().chain((0..n).flat_map(|_| [0x12, 2, 0x30, 1])).collect();
+    [0x0a, 4 * n + 2].into_iter().chain(scope).collect()
+}
+
+fn embedded(yaml: &str) -> Embedded {
+    Embedded::new(yaml, Options::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn items(body: &[u8]) -> u32 {
+    check(Signal::Traces, body).unwrap().items
+}
+
+#[test]
+fn what_is_submitted_comes_out_and_a_flush_does_not_wait_for_the_batch() {
+    let collector = embedded(THROUGH);
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    assert_eq!(input.submit(Signal::Traces, &spans(3)), Err(Refused::NotStarted));
+    assert_eq!(collector.state(), State::Created);
+    collector.start().unwrap();
+    assert_eq!(collector.state(), State::Running);
+    input.submit(Signal::Traces, &spans(3)).unwrap();
+    input.submit(Signal::Traces, &spans(4)).unwrap();
+    assert_eq!(input.submit(Signal::Logs, b""), Err(Refused::Signal(Signal::Logs)));
+    assert!(matches!(input.submit(Signal::Traces, b"\x0a\xff"), Err(Refused::Invalid(_))));
+    assert_eq!(output.next(Some(Duration::from_millis(50))).unwrap_err(), NoBatch::Timeout);
+    // The batch would wait for ten seconds; the flush ends when the host has finished it.
+    let taker = thread::spawn(move || {
+        let batch = output.next(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(items(batch.data()), 7);
+        thread::sleep(Duration::from_millis(30));
+        batch.finish(Finish::Delivered);
+        output
+    });
+    let begun = Instant::now();
+    collector.flush(Duration::from_secs(8)).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(30) && begun.elapsed() < Duration::from_secs(5));
+    let output = taker.join().unwrap();
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+    assert_eq!(collector.state(), State::Stopped);
+    assert_eq!(output.next(None).unwrap_err(), NoBatch::Closed);
+    assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(Refused::Closed));
+    assert!(matches!(collector.start(), Err(EmbedError::State(State::Stopped))));
+    assert!(collector.shutdown(Duration::ZERO).is_ok(), "an end that has come is no error");
+}
+
+#[test]
+fn a_batch_that_is_not_wanted_now_comes_again_and_one_that_is_dropped_too() {
+    let yaml = THROUGH
+        .replace("inproc/out: }", "inproc/out: {retry_on_failure: {initial_interval: 10ms}}}")
+        .replace("10s", "1ms");
+    let collector = embedded(&yaml);
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    collector.start().unwrap();
+    input.submit(Signal::Traces, &spans(5)).unwrap();
+    let next = || output.next(Some(Duration::from_secs(10))).unwrap();
+    next().finish(Finish::Retry(Some(Duration::from_millis(20))));
+    drop(next());
+    next().finish(Finish::Delivered);
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+}
+
+#[test]
+fn what_nobody_takes_is_reported_by_the_shutdown() {
+    let collector = embedded(THROUGH);
+    collector.start().unwrap();
+    collector.input("inproc/app").unwrap().submit(Signal::Traces, &spans(6)).unwrap();
+    match collector.shutdown(Duration::from_millis(200)) {
+        Err(EmbedError::Timeout(left)) => {
+            assert_eq!(left.items, [("exporter inproc/out".to_owned(), 6)]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_callback_runs_in_the_loop_and_must_not_wait_for_it() {
+    let collector = Arc::new(embedded(&THROUGH.replace("10s", "1ms")));
+    let (seen, inside) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(String::new())));
+    let output = collector.output("inproc/out").unwrap();
+    let (handle, count, said) = (collector.clone(), seen.clone(), inside.clone());
+    let set = output.set_callback(move |_, body| {
+        count.fetch_add(items(body) as usize, Ordering::SeqCst);
+        *said.lock().unwrap() = handle.flush(Duration::from_secs(1)).unwrap_err().to_string();
+        Finish::Delivered
+    });
+    assert!(set);
+    collector.start().unwrap();
+    assert!(!output.set_callback(|_, _| Finish::Delivered), "too late");
+    let input = collector.input("inproc/app").unwrap();
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let input = input.clone();
+            thread::spawn(move || (0..250).for_each(|_| input.submit(Signal::Traces, &spans(2)).unwrap()))
+        })
+        .collect();
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    collector.flush(Duration::from_secs(10)).unwrap();
+    assert_eq!(seen.load(Ordering::SeqCst), 2000);
+    assert_eq!(*inside.lock().unwrap(), "the collector's own thread can't wait for the collector");
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+}
+
+#[test]
+fn a_host_with_a_loop_of_its_own_turns_the_collector() {
+    let collector = embedded(&THROUGH.replace("10s", "20ms"));
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    let mut driven = collector.drive().unwrap();
+    assert!(driven.descriptor().is_some());
+    assert!(matches!(collector.flush(Duration::from_secs(1)), Err(EmbedError::Reentrant)));
+    input.submit(Signal::Traces, &spans(2)).unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    let batch = loop {
+        assert!(driven.turn().unwrap() && Instant::now() < until);
+        match output.next(Some(Duration::ZERO)) {
+            Ok(batch) => break batch,
+            Err(NoBatch::Timeout) => thread::sleep(driven.deadline().unwrap_or_default().min(Duration::from_millis(5))),
+            Err(e) => panic!("{e}"),
+        }
+    };
+    let mark = collector.begin_flush().unwrap();
+    assert!(!collector.is_flushed(mark));
+    batch.finish(Finish::Delivered);
+    while !collector.is_flushed(mark) {
+        assert!(driven.turn().unwrap() && Instant::now() < until);
+    }
+    collector.begin_shutdown(Duration::from_secs(1)).unwrap();
+    while driven.turn().unwrap() {
+        assert!(Instant::now() < until);
+    }
+    assert_eq!(collector.state(), State::Stopped);
+    assert_eq!(driven.descriptor(), None);
+}
+
+#[test]
+fn mistakes_are_told_with_their_places_and_an_overfull_input_says_so() {
+    let wrong = Embedded::new("receivers: {inproc: {max_queue: 1}}\n", Options::default()).unwrap_err().to_string();
+    assert!(wrong.contains("config.yaml:1:22") && wrong.contains("max_queue_bytes"), "{wrong}");
+    let collector = embedded(
+        &THROUGH
+            .replace("inproc/app: }", "inproc/app: {max_queue_bytes: 100}}")
+            .replace("processors: {batch: {timeout: 10s}}", "")
+            .replace("processors: [batch], ", "")
+            .replace("inproc/out: }", "inproc/out: {sending_queue: {queue_size: 1}}}"),
+    );
+    collector.start().unwrap();
+    let input = collector.input("inproc/app").unwrap();
+    let until = Instant::now() + Duration::from_secs(10);
+    let mut taken = 0;
+    let refused = loop {
+        match input.submit(Signal::Traces, &spans(9)) {
+            Ok(()) => taken += 9,
+            Err(refused) => break refused,
+        }
+        assert!(Instant::now() < until);
+    };
+    assert!(matches!(refused, Refused::Overloaded(_)), "{refused}");
+    // Nothing that was taken is lost when there is room again.
+    let output = collector.output("inproc/out").unwrap();
+    let mut came = 0;
+    while came < taken {
+        let batch = output.next(Some(Duration::from_secs(10))).unwrap();
+        came += items(batch.data());
+        batch.finish(Finish::Delivered);
+    }
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+}

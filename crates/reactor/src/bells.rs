@@ -1,0 +1,58 @@
+//! Bells: the one door through which other threads reach components.
+//!
+//! A ring puts the bell on a list and wakes the loop; the loop takes the list and delivers one event for each. Rings
+//! before that are one.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mio::Waker;
+use otelcore_pipeline::{Bell, Key};
+
+/// The bells that have been rung.
+#[derive(Debug)]
+pub(crate) struct Bells {
+    rung: Mutex<Vec<Arc<Hung>>>,
+    waker: Arc<Waker>,
+}
+
+#[derive(Debug)]
+struct Hung {
+    key: Key,
+    rung: AtomicBool,
+    bells: Arc<Bells>,
+}
+
+struct Handle(Arc<Hung>);
+
+impl Bell for Handle {
+    fn ring(&self) {
+        if self.0.rung.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let bells = &self.0.bells;
+        bells.rung.lock().unwrap_or_else(PoisonError::into_inner).push(self.0.clone());
+        // A loop that has ended hears nothing any more.
+        let _ = bells.waker.wake();
+    }
+}
+
+impl Bells {
+    pub(crate) fn new(waker: Arc<Waker>) -> Arc<Self> {
+        Arc::new(Self { rung: Mutex::default(), waker })
+    }
+
+    pub(crate) fn hang(self: &Arc<Self>, key: Key) -> Arc<dyn Bell> {
+        Arc::new(Handle(Arc::new(Hung { key, rung: AtomicBool::new(false), bells: self.clone() })))
+    }
+
+    /// The keys of the bells that have been rung. Who rings from now on is heard in the next turn.
+    pub(crate) fn take(&self) -> Vec<Key> {
+        let rung = std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner));
+        let heard = |hung: Arc<Hung>| {
+            hung.rung.store(false, Ordering::Release);
+            hung.key
+        };
+        rung.into_iter().map(heard).collect()
+    }
+}
