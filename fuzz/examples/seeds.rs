@@ -1,0 +1,326 @@
+//! Writes the seeds of every target into the folder given: bodies that the generators of the tests make, documents that
+//! the tests hold, what our own clients and servers say to each other, and configurations of the repository.
+#![allow(dead_code, reason = "parts of the tests of other crates")]
+
+#[path = "../../crates/pdata/tests/oracle/generate.rs"]
+mod generate;
+#[path = "../../crates/pdata/tests/json/odd.rs"]
+mod odd;
+#[path = "../../crates/http/src/pipe.rs"]
+mod pipe;
+#[path = "../../crates/pdata/tests/oracle/rewrite.rs"]
+mod rewrite;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use generate::Choices;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use otelcore_http::grpc::client::{ClientConfig, ClientConn, Outgoing};
+use otelcore_http::grpc::server::{CallHead, Gate, ServerConfig, ServerConn};
+use otelcore_http::{Code, Coding, HeaderValue, Status, Workspace};
+use otelcore_pdata::{Rope, Signal, check, json};
+use pipe::pipe;
+use prost::Message;
+
+fn main() {
+    let out = PathBuf::from(std::env::args().nth(1).expect("a folder"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    bodies(&out);
+    codings(&out);
+    documents(&out);
+    configurations(&out, &root);
+    responses(&out);
+    http1(&out);
+    connections(&out);
+    scripts(&out);
+}
+
+fn put(out: &Path, target: &str, name: &str, bytes: &[u8]) {
+    let folder = out.join(target);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(name), bytes).unwrap();
+}
+
+/// Random bytes of a seed, by SplitMix64.
+fn entropy(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn body(signal: Signal, seed: u64) -> Vec<u8> {
+    let entropy = entropy(seed, 40 + seed as usize * 12);
+    let c = &mut Choices(&entropy);
+    match signal {
+        Signal::Traces => generate::traces(c).encode_to_vec(),
+        Signal::Metrics => generate::metrics(c).encode_to_vec(),
+        Signal::Logs => generate::logs(c).encode_to_vec(),
+    }
+}
+
+/// OTLP, in any order of fields, and the same as JSON. The first byte is the signal.
+fn bodies(out: &Path) {
+    for signal in Signal::ALL {
+        for seed in 1..140 {
+            let plain = body(signal, seed);
+            if plain.len() > 6000 || plain.is_empty() {
+                continue;
+            }
+            let name = format!("{signal}-{seed}");
+            let bytes = rewrite::rewrite(signal, &plain, &mut Choices(&entropy(seed + 500, 300)));
+            put(out, "otlp", &name, &[&[signal as u8], &bytes[..]].concat());
+            let items = check(signal, &plain).unwrap().items;
+            let mut text = vec![signal as u8];
+            json::encode(signal, &Rope::new(plain.into(), items), &mut text);
+            put(out, "json", &name, &text);
+        }
+    }
+}
+
+fn codings(out: &Path) {
+    let workspace = Workspace::new();
+    for coding in Coding::ALL.iter().filter(|c| !c.is_identity()) {
+        let target = match coding {
+            Coding::SnappyFramed => "decompress_snappy_framed".to_owned(),
+            other => format!("decompress_{}", other.name()),
+        };
+        let contents = [
+            Vec::new(),
+            b"a".to_vec(),
+            b"otelcore keeps bytes where they arrived. ".repeat(3),
+            body(Signal::Traces, 20),
+            body(Signal::Metrics, 30),
+            body(Signal::Logs, 25),
+            entropy(7, 600),
+            vec![0; 40_000],
+            b"otelcore ".repeat(9_000),
+        ];
+        for (n, content) in contents.iter().enumerate() {
+            for level in [1, 4, 9, 12] {
+                let packed = workspace.compress_level(coding, Some(level), [&content[..]]);
+                put(out, &target, &format!("{n}-{level}"), &packed);
+            }
+        }
+    }
+    // The two formats of one name.
+    let framed = workspace.compress(&Coding::SnappyFramed, [&b"two formats of one name"[..]]);
+    put(out, "decompress_snappy", "framed", &framed);
+}
+
+fn documents(out: &Path) {
+    for (n, ((signal, frame), odd)) in odd::ALIKE.iter().enumerate() {
+        for (m, odd) in odd.iter().enumerate() {
+            let text = frame.replace('#', odd);
+            put(out, "json", &format!("odd-{n}-{m}"), &[&[*signal as u8], text.as_bytes()].concat());
+        }
+    }
+}
+
+fn configurations(out: &Path, root: &Path) {
+    for folder in ["examples/tutorial", "examples/custom-components", "benches/collectors"] {
+        for entry in std::fs::read_dir(root.join(folder)).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|e| e == "yaml") {
+                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                put(out, "config", &name, &std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    let small = [
+        "a: ${env:A}\nb: ${env:B}\nc: ${env:C}\nd: ${env:D}\ne: $$x${env:N:-def}\n",
+        "a: &x {b: 1}\nc: *x\n<<: *x\n",
+        "- a\n- [1, 2.5, 0x1f, 1e9, ~, true, \"\\u00e9\", 'it''s']\n",
+        "k: |\n  two\n  lines\nf: >-\n  folded\n  text\n? complex\n: value\n",
+        "d: 1h30m5.5s\nsize: 10MiB\nempty:\nlist: []\nmap: {}\n",
+        "---\na: !!str 1\n...\n",
+    ];
+    for (n, text) in small.iter().enumerate() {
+        put(out, "config", &format!("small-{n}"), text.as_bytes());
+    }
+}
+
+fn responses(out: &Path) {
+    let json = [
+        r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"too old"}}"#,
+        r#"{"partialSuccess":{"rejectedDataPoints":1}}"#,
+        r#"{"partialSuccess":{"rejectedLogRecords":-1,"errorMessage":"\u00e9"}}"#,
+        r#"{"code":14,"message":"full","details":[{"@type":"x","y":[1]}]}"#,
+    ];
+    for (n, text) in json.iter().enumerate() {
+        put(out, "response", &format!("json-{n}"), text.as_bytes());
+    }
+    put(out, "response", "partial", b"\x0a\x0b\x08\x03\x12\x07too old");
+    let statuses = [
+        Status::unavailable("data refused due to high memory usage"),
+        Status::resource_exhausted("100% w\u{f6}rk\n").with_retry_after(std::time::Duration::from_millis(1250)),
+        Status::new(Code::Internal, ""),
+    ];
+    for (n, status) in statuses.iter().enumerate() {
+        put(out, "response", &format!("status-{n}"), &status.to_proto());
+    }
+}
+
+fn http1(out: &Path) {
+    let requests = [
+        "GET /metrics?a=b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /v1/traces HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Type: application/json\r\n\r\nhello",
+        "POST /v1/traces HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n0\r\nT: x\r\n\r\n",
+        "POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /no HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2001\r\n\r\nhello",
+        "HEAD / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+        "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "GET / HTTP/1.1\nHost: a\n\n",
+        "GET / HTTP/3.0\r\n\r\n",
+    ];
+    for (n, text) in requests.iter().enumerate() {
+        for how in [0, 3, 42] {
+            put(out, "http1_server", &format!("{n}-{how}"), &[&[how], text.as_bytes()].concat());
+        }
+    }
+    put(out, "http1_server", "pipelined", &[&[1], requests[0].repeat(20).as_bytes()].concat());
+    let answers = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n",
+        "HTTP/1.0 200 OK\r\n\r\nuntil the end",
+        "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2000\r\n\r\n",
+        "SSH-2.0-OpenSSH\r\n",
+    ];
+    for (n, text) in answers.iter().enumerate() {
+        for how in [0, 2, 24, 29] {
+            put(out, "http1_client", &format!("{n}-{how}"), &[&[how], text.as_bytes()].concat());
+        }
+    }
+}
+
+struct Open;
+
+impl Gate for Open {
+    type Permit = ();
+
+    fn route(&mut self, _: &str) -> Result<u32, Status> {
+        Ok(0)
+    }
+
+    fn admit(&mut self, _: &CallHead, _: u32) -> Result<(), Status> {
+        Ok(())
+    }
+
+    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// What a client and a server of ours say to each other.
+fn connections(out: &Path) {
+    for (n, coding) in [Coding::Identity, Coding::Gzip, Coding::Zstd, Coding::Snappy].into_iter().enumerate() {
+        let (mut to_client, client_end) = pipe(usize::MAX);
+        let (mut to_server, server_end) = pipe(usize::MAX);
+        let cfg = ClientConfig::new(Scheme::HTTP, Authority::from_static("c:4317"), HeaderValue::from_static("seed"));
+        let mut client = ClientConn::new(client_end, Rc::new(cfg), 1);
+        let mut server: ServerConn<_, ()> = ServerConn::new(server_end, Rc::new(ServerConfig::default()), 1, 1);
+        let (mut asked, mut answered, mut script) = (Vec::new(), Vec::new(), vec![1]);
+        let mut exchange = |client: &mut ClientConn<_>, script: &mut Vec<u8>| {
+            for _ in 0..4 {
+                let _ = client.turn(1);
+                let bytes = to_client.drain();
+                to_server.write_all(&bytes).unwrap();
+                asked.extend(bytes);
+                let _ = server.turn(1, &mut Open);
+                while let Some(call) = server.poll_call() {
+                    match call.message.len() % 2 {
+                        0 => server.reply_ok(call.id, Bytes::from(vec![1; call.message.len()])),
+                        _ => server.reply_err(
+                            call.id,
+                            &Status::unavailable("full").with_retry_after(std::time::Duration::from_secs(1)),
+                        ),
+                    }
+                }
+                let _ = server.flush(1);
+                let bytes = to_server.drain();
+                to_client.write_all(&bytes).unwrap();
+                for part in bytes.chunks(200) {
+                    script.extend_from_slice(&[0, part.len() as u8]);
+                    script.extend_from_slice(part);
+                }
+                answered.extend(bytes);
+            }
+        };
+        exchange(&mut client, &mut script);
+        for seed in 10..13 {
+            let call = Outgoing {
+                path: &PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
+                metadata: &[],
+                encoding: coding.clone(),
+                message: [Bytes::from(body(Signal::Traces, seed * 2))],
+                deadline: Some(5_000_000_001),
+            };
+            client.start(1, call).unwrap();
+            script.extend_from_slice(&[8, (n as u8) << 3 | 4]);
+            exchange(&mut client, &mut script);
+        }
+        put(out, "grpc_client", &format!("recorded-{n}"), &script);
+        for how in [0, 3, 5] {
+            put(out, "grpc_server", &format!("recorded-{n}-{how}"), &[&[how], &asked[..]].concat());
+        }
+        let mut wrapped = vec![1];
+        for part in asked.chunks(200) {
+            wrapped.extend_from_slice(&[0, part.len() as u8]);
+            wrapped.extend_from_slice(part);
+        }
+        for target in ["grpc_server_frames", "http2_server"] {
+            put(out, target, &format!("recorded-{n}"), &wrapped);
+        }
+    }
+}
+
+/// Scripts by hand: see `src/frames.rs` for the letters.
+fn scripts(out: &Path) {
+    let headers = |flags: u8, stream: u8, list: u8| vec![2, flags, stream, list];
+    let message = |stream: u8, how: u8, text: &[u8]| [&[4, 1, stream, how, text.len() as u8], text].concat();
+    let data = |flags: u8, stream: u8, text: &[u8]| [&[6, flags, stream, text.len() as u8], text].concat();
+    for target in ["grpc_server_frames", "http2_server"] {
+        let mut all = vec![0];
+        for (n, stream) in (1..20_u8).step_by(2).enumerate() {
+            let list = n as u8;
+            let call = [headers(0, stream, list), message(stream, list & 3, b"\x0a\x00"), vec![8, 8, 9]].concat();
+            all.extend_from_slice(&call);
+            put(out, target, &format!("call-{n}"), &[&[0], &call[..]].concat());
+            let field = [&[2, 0x40, stream, 0, list][..], &data(1, stream, b"hello"), &[8, 8, 9]].concat();
+            put(out, target, &format!("field-{n}"), &[&[0], &field[..]].concat());
+            let cut = [headers(0, stream, list), data(0, stream, b"\0\0\0\0\x09hel"), vec![13, stream, list]].concat();
+            put(out, target, &format!("cut-{n}"), &[&[24], &cut[..]].concat());
+        }
+        put(out, target, "calls", &all);
+        let control = [12, 0, 12, 1, 10, 0, 3, 4, 0, 0, 9, 11, 0, 9, 4, 7, 31, 15, 0, 7, 31, 7, 31];
+        put(out, target, "control", &[&[0][..], &headers(0, 1, 0), &control].concat());
+        let bomb = [&[0][..], &headers(0, 1, 1), &[4, 1, 1, 0x11, 200], &[0; 200], &[255]].concat();
+        put(out, target, "bomb", &bomb);
+    }
+    for list in 0..11 {
+        let answer = [headers(0, 1, list), message(1, list & 3, b"ok"), headers(1, 1, 1), vec![9]].concat();
+        put(out, "grpc_client", &format!("answer-{list}"), &[&[4], &answer[..]].concat());
+        let only = [headers(1, 1, list), vec![8, 7, 14, 1, 0, 3, b'b', b'y', b'e']].concat();
+        put(out, "grpc_client", &format!("only-{list}"), &[&[12], &only[..]].concat());
+        let field = [&[2, 0x41, 1, 3, list][..], &[7, 14]].concat();
+        put(out, "grpc_client", &format!("field-{list}"), &[&[6], &field[..]].concat());
+    }
+}

@@ -1,0 +1,57 @@
+//! A configuration. Holds: it is read or refused with a sentence; what was read prints, and the print is read as the
+//! same.
+
+use otelcore_config::{Diagnostics, Dur, Effective, Gates, Section, Sources, from_yaml, load, print};
+
+/// A file of any bytes, and a few variables that refer to others and to themselves.
+struct World<'a>(&'a [u8]);
+
+impl Sources for World<'_> {
+    fn file(&self, _: &str) -> Result<Vec<u8>, String> {
+        Ok(self.0.to_vec())
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        match name {
+            "A" => Some("1".to_owned()),
+            "B" => Some("x: ${env:A}".to_owned()),
+            "C" => Some("${env:C}".to_owned()),
+            "D" => Some("[a, {b: c}]".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+pub fn run(data: &[u8]) {
+    let d = Diagnostics::new();
+    let node = load(&["file:c.yaml".to_owned()], &[], &World(data), &Gates::default(), &d);
+    assert!(node.is_some() || d.has_errors(), "neither read nor refused");
+    assert_eq!(d.to_text(true).is_empty(), d.is_empty());
+    let Some(node) = node else { return };
+    let refused = d.has_errors();
+
+    let effective = Effective::from(&node);
+    let printed = print::yaml(&effective, false);
+    let json = print::json(&effective, false);
+    // A dollar sign means something to the reader.
+    if !refused && !printed.contains('$') {
+        let d = Diagnostics::new();
+        let back = from_yaml(&printed, &d);
+        let back = back.unwrap_or_else(|| panic!("the print is not read: {printed}\n{}", d.to_text(false)));
+        assert_eq!(print::yaml(&Effective::from(&back), false), printed);
+        assert!(!json.is_empty());
+    }
+
+    // As components read it: whatever is there, some value comes out.
+    let d = Diagnostics::new();
+    let mut section = Section::new(Some(&node), "", &d);
+    for key in section.child_keys() {
+        let key = key.value.as_str();
+        section.str(key, "");
+        section.headers(key);
+        section.str_list(key, &[]);
+        section.duration(key, Dur::ZERO);
+    }
+    print::yaml(&section.finish(), true);
+    let _ = d.to_text(false);
+}

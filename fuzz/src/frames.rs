@@ -1,0 +1,177 @@
+//! HTTP/2 in the hands of the fuzzer: an input read as a list of frames and events, so that it gets past the preface,
+//! HPACK and the five-byte prefix of a message; and the frames of an answer, taken apart.
+
+use bytes::Bytes;
+use otelcore_http::{Coding, Workspace};
+
+use crate::input::Input;
+
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const MS: u64 = 1_000_000;
+
+/// What happens next.
+pub enum Op {
+    /// The peer sends these bytes; whether it waits for an answer before it goes on.
+    Send(Vec<u8>, bool),
+    /// So much time goes by.
+    Time(u64),
+    /// The application does something.
+    App(u8),
+    /// The peer reads all that was said to it.
+    Read,
+    /// We drain, or close, the connection.
+    Drain,
+    /// The peer sends nothing more.
+    Close,
+}
+
+/// Header lists that a peer of one kind sends, and single fields to add.
+pub struct Phrases {
+    pub lists: &'static [&'static [(&'static str, &'static str)]],
+    pub fields: &'static [(&'static str, &'static str)],
+}
+
+/// The next event of a script.
+pub fn next(input: &mut Input<'_>, phrases: &Phrases, workspace: &Workspace) -> Option<Op> {
+    if input.is_empty() {
+        return None;
+    }
+    let op = input.byte();
+    let wait = op & 0x80 == 0;
+    let stream = |input: &mut Input<'_>| u32::from(input.byte() & 0x1f);
+    Some(match op & 0x0f {
+        0 => Op::Send(input.bytes().to_vec(), wait),
+        1 => {
+            let (kind, flags, id) = (input.byte(), input.byte(), stream(input));
+            Op::Send(frame(kind, flags, id, input.bytes()), wait)
+        }
+        2 | 3 => {
+            let (flags, id) = (input.byte(), stream(input));
+            let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
+            fields.extend(input.one(phrases.lists).iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+            for _ in 0..flags >> 6 {
+                let own = input.byte();
+                match phrases.fields.get(usize::from(own)) {
+                    Some((name, value)) => fields.push((name.as_bytes(), value.as_bytes())),
+                    None => fields.push((input.bytes(), input.bytes())),
+                }
+            }
+            // END_STREAM and END_HEADERS; the latter is rarely missing.
+            let flags = flags & 1 | if flags & 0x38 == 0x38 { 0 } else { 4 };
+            Op::Send(frame(1, flags, id, &hpack(&fields, op & 0x10 != 0)), wait)
+        }
+        4 | 5 => {
+            let (flags, id, how) = (input.byte(), stream(input), input.byte());
+            let message = message(input, how, workspace);
+            Op::Send(frame(0, flags & 1, id, &message), wait)
+        }
+        6 => {
+            let (flags, id) = (input.byte(), stream(input));
+            Op::Send(frame(0, flags & 1, id, input.bytes()), wait)
+        }
+        7 => Op::Time(MS << input.below(32)),
+        8 => Op::App(input.byte()),
+        9 => Op::Read,
+        10 => {
+            let (flags, mut settings) = (input.byte() & 1, Vec::new());
+            if flags == 0 {
+                for _ in 0..input.below(4) {
+                    settings.extend_from_slice(&[0, input.byte() % 9]);
+                    settings.extend_from_slice(&[0, input.byte(), input.byte(), input.byte()]);
+                }
+            }
+            Op::Send(frame(4, flags, 0, &settings), wait)
+        }
+        11 => {
+            let (id, more) = (stream(input), u32::from(input.byte()) << input.below(24));
+            Op::Send(frame(8, 0, id, &more.to_be_bytes()), wait)
+        }
+        12 => Op::Send(frame(6, input.byte() & 1, 0, &[7; 8]), wait),
+        13 => {
+            let (id, code) = (stream(input), u32::from(input.byte() % 15));
+            Op::Send(frame(3, 0, id, &code.to_be_bytes()), wait)
+        }
+        14 => {
+            let (last, code) = (stream(input), u32::from(input.byte() % 15));
+            let mut payload = [last.to_be_bytes(), code.to_be_bytes()].concat();
+            payload.extend_from_slice(input.bytes());
+            Op::Send(frame(7, 0, 0, &payload), wait)
+        }
+        _ => match input.below(8) {
+            0 => Op::Drain,
+            1 => Op::Close,
+            _ => Op::Send(frame(9, 4, stream(input), input.bytes()), wait),
+        },
+    })
+}
+
+/// A gRPC message, mostly a whole one.
+fn message(input: &mut Input<'_>, how: u8, workspace: &Workspace) -> Vec<u8> {
+    const CODINGS: [Coding; 4] = [Coding::Identity, Coding::Gzip, Coding::Zstd, Coding::SnappyFramed];
+    let mut body = Bytes::copy_from_slice(input.bytes());
+    if how & 0x10 != 0 {
+        body = body.repeat(usize::from(input.byte())).into(); // large once it is decompressed
+    }
+    let packed = workspace.compress(&CODINGS[usize::from(how) & 3], [&body[..]]);
+    let flag = match how & 0xc {
+        0 => u8::from(how & 3 != 0),
+        4 => 1,
+        8 => 0,
+        _ => input.byte(),
+    };
+    let declared = match how >> 6 {
+        3 => u32::from(input.byte()) << input.below(24),
+        _ => u32::try_from(packed.len()).unwrap_or(u32::MAX),
+    };
+    let mut message = vec![flag];
+    message.extend_from_slice(&declared.to_be_bytes());
+    // A frame is no longer than what peers take without having said more.
+    message.extend_from_slice(&packed[..packed.len().min(16000)]);
+    message
+}
+
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes()[1..].to_vec();
+    frame.extend_from_slice(&[kind, flags]);
+    frame.extend_from_slice(&stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// Literal header fields without Huffman coding (RFC 7541, 6.2), entered into the table or not.
+pub fn hpack(fields: &[(&[u8], &[u8])], index: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in fields {
+        out.push(if index { 0x40 } else { 0 });
+        for text in [name, value] {
+            match u8::try_from(text.len()) {
+                Ok(short @ 0..127) => out.push(short),
+                _ => {
+                    let mut rest = text.len() - 127;
+                    out.push(127);
+                    while rest >= 128 {
+                        out.push((rest & 127) as u8 | 128);
+                        rest >>= 7;
+                    }
+                    out.push(rest as u8);
+                }
+            }
+            out.extend_from_slice(text);
+        }
+    }
+    out
+}
+
+/// Asserts that this is a sequence of frames that an endpoint may send; `whole`: down to its last byte.
+pub fn assert_frames(mut said: &[u8], whole: bool) {
+    while let [a, b, c, kind, _, s0, s1, s2, s3, rest @ ..] = said {
+        assert!(matches!(kind, 0 | 1 | 3 | 4 | 6..=9), "a frame of kind {kind}");
+        assert!(s0 & 0x80 == 0, "the reserved bit of {:?}", [s0, s1, s2, s3]);
+        let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        match rest.get(len..) {
+            Some(rest) => said = rest,
+            None => break,
+        }
+    }
+    assert!(said.is_empty() || !whole, "the last frame lacks its end");
+}

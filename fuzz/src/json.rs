@@ -1,0 +1,54 @@
+//! OTLP/JSON. Holds: what is taken passes the check, is at most four times as long as its text, and is written the same
+//! once it was read back; what is refused leaves nothing behind. Bytes that are no UTF-8 are carried, and written as
+//! escapes of the replacement character: what is read back from that is written as the character itself.
+
+use bytes::Bytes;
+use otelcore_pdata::{Rope, Signal, check, json};
+
+use crate::otlp;
+
+/// Reads, with all that must hold of that.
+pub fn decode(signal: Signal, text: &[u8]) -> Option<Rope> {
+    let mut out = b"before".to_vec();
+    let outcome = json::decode(signal, text, &mut out);
+    let bytes = out.split_off(6);
+    assert_eq!(out, b"before");
+    assert!(bytes.len() <= 4 * text.len(), "{} bytes from {}", bytes.len(), text.len());
+    match outcome {
+        Ok(()) => {
+            let found = check(signal, &bytes).expect("what was written is OTLP");
+            Some(Rope::new(Bytes::from(bytes), found.items))
+        }
+        Err(error) => {
+            assert!(bytes.is_empty(), "nothing is left of a refused body");
+            assert!(error.offset <= text.len() && !error.to_string().is_empty());
+            None
+        }
+    }
+}
+
+/// Writes.
+pub fn encode(signal: Signal, body: &Rope) -> Vec<u8> {
+    let mut out = Vec::new();
+    json::encode(signal, body, &mut out);
+    out
+}
+
+/// The first byte chooses the signal; the others are the text.
+pub fn run(data: &[u8]) {
+    let Some((signal, text)) = data.split_first() else { return };
+    let signal = Signal::ALL[usize::from(*signal) % 3];
+    let Some(body) = decode(signal, text) else { return };
+    let once = encode(signal, &body);
+    let again = decode(signal, &once).expect("what was written is read");
+    if !otlp::has_data_twice(signal, &body) {
+        assert_eq!(again.items(), body.items());
+    }
+    let twice = encode(signal, &again);
+    if std::str::from_utf8(text).is_ok() {
+        assert_eq!(String::from_utf8_lossy(&once), String::from_utf8_lossy(&twice));
+    } else {
+        let thrice = encode(signal, &decode(signal, &twice).expect("what was written is read"));
+        assert_eq!(String::from_utf8_lossy(&twice), String::from_utf8_lossy(&thrice));
+    }
+}

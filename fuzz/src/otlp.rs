@@ -1,0 +1,196 @@
+//! OTLP bytes. Holds: the check and prost agree but for what is known and wanted; what passes can be walked, counted,
+//! cut, written as JSON, as text and as Jaeger's batches, with every item in it.
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use otelcore_pdata::views::{self, View};
+use otelcore_pdata::wire::{Fields, Wire};
+use otelcore_pdata::{Fault, Part, Rope, Signal, admit, check, split_off};
+use prost::Message;
+
+use crate::json;
+
+#[path = "../../crates/pdata/tests/oracle/rebuild.rs"]
+mod rebuild;
+
+/// Entries and items as prost counts them.
+fn prost_counts(signal: Signal, body: &[u8]) -> Result<(usize, usize), prost::DecodeError> {
+    Ok(match signal {
+        Signal::Traces => counts_of_traces(&ExportTraceServiceRequest::decode(body)?),
+        Signal::Metrics => counts_of_metrics(&ExportMetricsServiceRequest::decode(body)?),
+        Signal::Logs => counts_of_logs(&ExportLogsServiceRequest::decode(body)?),
+    })
+}
+
+/// The same through the views, which are walked to their full depth.
+fn view_counts(signal: Signal, body: &Rope) -> (usize, usize) {
+    match signal {
+        Signal::Traces => counts_of_traces(&rebuild::traces(body)),
+        Signal::Metrics => counts_of_metrics(&rebuild::metrics(body)),
+        Signal::Logs => counts_of_logs(&rebuild::logs(body)),
+    }
+}
+
+fn counts_of_traces(m: &ExportTraceServiceRequest) -> (usize, usize) {
+    let scopes = m.resource_spans.iter().flat_map(|r| &r.scope_spans);
+    (m.resource_spans.len(), scopes.map(|s| s.spans.len()).sum())
+}
+
+fn counts_of_logs(m: &ExportLogsServiceRequest) -> (usize, usize) {
+    let scopes = m.resource_logs.iter().flat_map(|r| &r.scope_logs);
+    (m.resource_logs.len(), scopes.map(|s| s.log_records.len()).sum())
+}
+
+fn counts_of_metrics(m: &ExportMetricsServiceRequest) -> (usize, usize) {
+    let metrics = m.resource_metrics.iter().flat_map(|r| &r.scope_metrics).flat_map(|s| &s.metrics);
+    let points = metrics.map(|metric| match &metric.data {
+        None => 0,
+        Some(Data::Gauge(d)) => d.data_points.len(),
+        Some(Data::Sum(d)) => d.data_points.len(),
+        Some(Data::Histogram(d)) => d.data_points.len(),
+        Some(Data::ExponentialHistogram(d)) => d.data_points.len(),
+        Some(Data::Summary(d)) => d.data_points.len(),
+    });
+    (m.resource_metrics.len(), points.sum())
+}
+
+/// A metric that has its data twice: the check counts all points, the readers see the last data alone.
+pub fn has_data_twice(signal: Signal, body: &Rope) -> bool {
+    signal == Signal::Metrics
+        && views::entries::<views::ResourceMetrics<'_>>(body).any(|r| {
+            r.scope_metrics().flat_map(|s| s.metrics()).any(|m| {
+                let data = |(number, _): &(u32, Wire<'_>)| matches!(number, 5 | 7 | 9 | 10 | 11);
+                Fields::new(views::Metric::parse(m.raw).raw).filter(data).count() > 1
+            })
+        })
+}
+
+/// Each item's bytes, with the bytes of all other fields of what it stands in, as a digest.
+fn items(signal: Signal, body: &Rope) -> Vec<Vec<u8>> {
+    fn walk(path: &[&[u32]], message: &[u8], around: &[u8], items: &mut Vec<Vec<u8>>) {
+        let Some((children, below)) = path.split_first() else {
+            let (a, b) = (crate::input::digest(around), crate::input::digest(message));
+            return items.push([a.to_le_bytes(), b.to_le_bytes()].concat());
+        };
+        let (mut around, mut inner) = (around.to_vec(), Vec::new());
+        let mut fields = Fields::new(message);
+        loop {
+            let start = message.len() - fields.rest().len();
+            let Some((number, wire)) = fields.next() else { break };
+            match wire {
+                Wire::Len(child) if children.contains(&number) => inner.push((number, child)),
+                _ => around.extend_from_slice(&message[start..message.len() - fields.rest().len()]),
+            }
+        }
+        for (number, child) in inner {
+            walk(below, child, &[&around, &number.to_le_bytes()[..]].concat(), items);
+        }
+    }
+    let path: &[&[u32]] = match signal {
+        Signal::Metrics => &[&[2], &[2], &[5, 7, 9, 10, 11], &[1]],
+        Signal::Traces | Signal::Logs => &[&[2], &[2]],
+    };
+    let mut items = Vec::new();
+    for part in body.parts() {
+        for (number, wire) in Fields::new(&part.bytes) {
+            if let (1, Wire::Len(entry)) = (number, wire) {
+                walk(path, entry, &[], &mut items);
+            }
+        }
+    }
+    items
+}
+
+/// Cuts off `max` items at a time.
+fn split(signal: Signal, body: &Rope, max: u32) {
+    let expected = items(signal, body);
+    let (mut rest, mut found, mut pieces) = (body.clone(), Vec::new(), 0);
+    while rest.items() > 0 && pieces < 20 {
+        let before = rest.items();
+        let piece = split_off(signal, &mut rest, max);
+        assert_eq!(piece.items(), max.min(before));
+        assert_eq!(piece.items() + rest.items(), before);
+        for part in piece.parts() {
+            assert_eq!(check(signal, &part.bytes).expect("a piece is OTLP").items, part.items);
+        }
+        found.extend(items(signal, &piece));
+        pieces += 1;
+    }
+    for part in rest.parts() {
+        assert_eq!(check(signal, &part.bytes).expect("the rest is OTLP").items, part.items);
+    }
+    found.extend(items(signal, &rest));
+    assert_eq!(found, expected, "every item, with all around it, in order; {max} at a time");
+}
+
+/// The first byte chooses the signal; the others are the body.
+pub fn run(data: &[u8]) {
+    let Some((signal, bytes)) = data.split_first() else { return };
+    let signal = Signal::ALL[usize::from(*signal) % 3];
+    let body = Bytes::copy_from_slice(bytes);
+    let mut whole = Rope::default();
+    whole.push(Part { bytes: body.clone(), items: 0 });
+    let verdict = check(signal, bytes);
+    match (verdict, prost_counts(signal, bytes)) {
+        (Ok(_), Err(e)) => {
+            // Strings are not looked into here, nor the fields that only profiles have.
+            let said = e.to_string();
+            let known = ["UTF-8", "recursion limit", "strindex", "StringValueStrindex"];
+            assert!(known.iter().any(|k| said.contains(k)), "prost alone refuses: {said}");
+        }
+        (Err(e), Ok(_)) => {
+            let known = matches!(
+                e.why,
+                Fault::TraceIdLength | Fault::SpanIdLength | Fault::Nesting | Fault::WireType { found: 3 | 4, .. }
+            );
+            assert!(known, "the check alone refuses: {e}");
+        }
+        (Ok(found), Ok((resources, items))) => {
+            assert_eq!(found.resources as usize, resources);
+            if !has_data_twice(signal, &whole) {
+                assert_eq!(found.items as usize, items);
+            }
+        }
+        (Err(e), Err(_)) => assert!(e.offset <= bytes.len(), "{e:?}"),
+    }
+    let Ok(found) = verdict else {
+        // What does not pass is never walked; still it does no harm, as far as the stack goes.
+        if bytes.len() < 1000 {
+            view_counts(signal, &whole);
+        }
+        return;
+    };
+    let Ok(rope) = admit(signal, body) else {
+        assert!(found.legacy, "the check passes what is not admitted");
+        return;
+    };
+    assert!(found.legacy || rope.items() == found.items);
+    let twice = has_data_twice(signal, &rope);
+    let (_, seen) = view_counts(signal, &rope);
+    if !twice {
+        assert_eq!(seen, rope.items() as usize, "the views show every item");
+    }
+    let n = rope.items();
+    for max in [1, 2, 3, n / 2, n.saturating_sub(1), n, n.saturating_add(1)] {
+        if max > 0 {
+            split(signal, &rope, max);
+        }
+    }
+    let text = json::encode(signal, &rope);
+    let back = json::decode(signal, &text).expect("what was written is read");
+    if !twice {
+        assert_eq!(back.items(), n, "JSON has every item");
+    }
+    let _ = otelcore_exporter_debug::oracle::normal(signal, &rope);
+    let _ = otelcore_exporter_debug::oracle::detailed(signal, &rope);
+    if signal == Signal::Traces {
+        let batches = otelcore_exporter_jaeger::encode::batches(&rope);
+        assert_eq!(batches.iter().map(|b| b.entry.items()).sum::<u32>(), n, "Jaeger gets every span");
+        for batch in &batches {
+            assert_eq!(check(signal, &batch.entry.to_bytes()).expect("an entry is a body").items, batch.entry.items());
+        }
+    }
+}
