@@ -1,0 +1,86 @@
+//! The configurations of `examples/agent-gateway`, run: TLS, a token, a coding, and what a wrong token meets.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
+
+#[path = "support/pki.rs"]
+mod pki;
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use support::*;
+
+/// An example with the addresses and paths of this test.
+fn example(dir: &Path, name: &str, changes: &[(&str, String)]) -> String {
+    let path = root().join("examples/agent-gateway").join(name);
+    let mut text = std::fs::read_to_string(path).unwrap();
+    for (what, with) in changes {
+        assert!(text.contains(what), "{name} has no {what}");
+        text = text.replace(what, with);
+    }
+    let changed = dir.join(name);
+    std::fs::write(&changed, text).unwrap();
+    format!("--config={}", changed.display())
+}
+
+/// Two collectors on one machine can't both have the page of their own metrics.
+const QUIET: &str = "--set=service.telemetry.metrics.level=none";
+
+const POINT: &str = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"orders","gauge":{"dataPoints":[{"asInt":"7"}]}}]}]}]}"#;
+
+#[test]
+fn an_agent_passes_on_over_tls_with_the_right_token_and_no_other() {
+    let dir = folder("agent-gateway");
+    let pki = pki::Pki::new(&dir);
+    pki.issue("tls", "localhost");
+    for (from, to) in [("tls.pem", "tls.crt"), ("ca.pem", "ca.crt")] {
+        std::fs::copy(pki.path(from), dir.join(to)).unwrap();
+    }
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let [otlp, grpc, http_port, health, agent_health, page] = std::array::from_fn(|_| free_port());
+    let files = ("/etc/otelcore/tls", dir.display().to_string());
+    let gateway = example(
+        &dir,
+        "gateway.yaml",
+        &[files.clone(), ("0.0.0.0:4317", at(otlp)), ("0.0.0.0:13133", at(health)), ("0.0.0.0:8889", at(page))],
+    );
+    let mut gateway = Process::start(
+        Command::new(otelcore()).args([&gateway, QUIET]).env("GATEWAY_TOKEN", "s3cret").env("JAEGER", "127.0.0.1:1"),
+        &dir.join("gateway.log"),
+    );
+    wait_for(&at(health), &mut gateway);
+    let agent = example(
+        &dir,
+        "agent.yaml",
+        &[files, ("0.0.0.0:4317", at(grpc)), ("0.0.0.0:4318", at(http_port)), ("0.0.0.0:13133", at(agent_health))],
+    );
+    for (token, welcome) in [("wrong", false), ("s3cret", true)] {
+        let mut agent = Process::start(
+            Command::new(otelcore())
+                .args([&agent, QUIET])
+                .env("GATEWAY_TOKEN", token)
+                .env("GATEWAY", format!("localhost:{otlp}")),
+            &dir.join(format!("agent-{token}.log")),
+        );
+        wait_for(&at(http_port), &mut agent);
+        let head = "POST /v1/metrics HTTP/1.0\r\nHost: x\r\nContent-Type: application/json";
+        assert_eq!(http(&at(http_port), head, POINT.as_bytes()).0, 200);
+        if welcome {
+            until("the point behind the gateway", || {
+                let (_, text) = get(&at(page), "/metrics");
+                (text.contains("orders{") && text.contains(" 7")).then_some(text)
+            });
+        } else {
+            until("what the gateway says of the token", || {
+                agent.said().contains("code = Unauthenticated desc = scheme or token does not match").then(String::new)
+            });
+            assert!(!get(&at(page), "/metrics").1.contains("orders"));
+        }
+        agent.signal("TERM");
+        assert_eq!(agent.end(Duration::from_secs(30)), 0, "{}", agent.said());
+        assert!(!agent.said().contains("s3cret") && !gateway.said().contains("wrong"), "a token is in a log");
+    }
+    gateway.signal("TERM");
+    assert_eq!(gateway.end(Duration::from_secs(30)), 0, "{}", gateway.said());
+}
