@@ -1,0 +1,94 @@
+//! The example, run beside a real Jaeger where scripts/tools has built one.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn get(address: &str, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+fn until(what: &str, mut ask: impl FnMut() -> Option<String>) -> String {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn free() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn spans_reach_jaeger_points_the_page_and_records_the_output() {
+    let jaeger = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin/jaeger-all-in-one");
+    if !jaeger.is_file() {
+        assert!(std::env::var_os("CI").is_none(), "Jaeger is missing; run scripts/tools");
+        eprintln!("skipped: Jaeger is missing; run scripts/tools");
+        return;
+    }
+    let [grpc, query, admin, page] = std::array::from_fn(|_| free());
+    let _jaeger = Ends(
+        Command::new(jaeger)
+            .args(["--collector.otlp.enabled=false", "--processor.jaeger-compact.server-host-port=127.0.0.1:0"])
+            .args(["--processor.jaeger-binary.server-host-port=127.0.0.1:0"])
+            .args(["--processor.zipkin-compact.server-host-port=127.0.0.1:0", "--http-server.host-port=127.0.0.1:0"])
+            .args([
+                format!("--collector.grpc-server.host-port=127.0.0.1:{grpc}"),
+                "--collector.http-server.host-port=127.0.0.1:0".to_owned(),
+            ])
+            .args([
+                format!("--query.http-server.host-port=127.0.0.1:{query}"),
+                "--query.grpc-server.host-port=127.0.0.1:0".to_owned(),
+            ])
+            .arg(format!("--admin.http.host-port=127.0.0.1:{admin}"))
+            .env("SPAN_STORAGE_TYPE", "memory")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    until("Jaeger", || TcpStream::connect(("127.0.0.1", grpc)).ok().map(|_| String::new()));
+    let mut app = Ends(
+        Command::new(env!("CARGO_BIN_EXE_embedded-rust"))
+            .env("JAEGER", format!("127.0.0.1:{grpc}"))
+            .env("PAGE", format!("127.0.0.1:{page}"))
+            .env("STAY", "3")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
+    let page = format!("127.0.0.1:{page}");
+    until("the page", || get(&page, "/metrics").filter(|text| text.contains("orders_total{") && text.contains("} 10")));
+    let query = format!("127.0.0.1:{query}");
+    let traces = until("ten spans in Jaeger", || {
+        let text = get(&query, "/api/traces?service=embedded-rust&limit=100")?;
+        (text.matches("\"operationName\"").count() == 10).then_some(text)
+    });
+    assert!(traces.contains("order-9") && traces.contains("order.number"), "{traces}");
+    let mut said = String::new();
+    app.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(app.0.wait().unwrap().success(), "{said}");
+    assert_eq!(said.matches(" is taken").count(), 10, "{said}");
+    assert!(said.ends_with("delivered\n"), "{said}");
+}
