@@ -85,4 +85,3 @@ impl Hub {
         lock(&self.0).outputs.entry(id.clone()).or_default().clone()
     }
 }
-

@@ -89,6 +89,7 @@ impl Output {
     ///
     /// # Errors
     /// Why there is none.
+    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn next(&self, timeout: Option<Duration>) -> Result<Batch, NoBatch> {
         // A wait that is longer than clocks go is one without an end.
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

@@ -104,6 +104,9 @@ impl From<RunError> for EmbedError {
     }
 }
 
+/// What `${env:NAME}` means.
+pub type Environment = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What a host program decides about its collector.
 pub struct Options {
     /// Where its log goes. Nowhere by default.
@@ -113,7 +116,7 @@ pub struct Options {
     /// The component types. `inproc` is added to them.
     pub registry: Registry,
     /// What `${env:NAME}` means; the process's environment by default.
-    pub env: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub env: Environment,
     /// How messages call the configuration.
     pub name: String,
 }
@@ -202,6 +205,7 @@ impl Shared {
     }
 
     /// Waits until `done` says so, `until` at most. `false` when the time is over.
+    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     fn wait(&self, until: Option<Instant>, mut done: impl FnMut(&Inner, State) -> bool) -> bool {
         let mut inner = self.inner();
         loop {
@@ -383,6 +387,7 @@ impl Embedded {
     ///
     /// # Errors
     /// When it does not run, when the time is over, or in the collector's own thread.
+    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn flush(&self, timeout: Duration) -> Result<(), EmbedError> {
         if self.is_own_thread() {
             return Err(EmbedError::Reentrant);
@@ -543,7 +548,7 @@ impl Driven {
             Ok::<_, std::io::Error>(runner.ending())
         }));
         match turned {
-            Ok(Ok(None)) => return Ok(true),
+            Ok(Ok(None)) => Ok(true),
             Ok(Ok(Some(ending))) => {
                 self.runner = None;
                 self.shared.end(ending);

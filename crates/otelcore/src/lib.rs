@@ -13,7 +13,7 @@ mod registry;
 mod service;
 mod summary;
 
-pub use embed::{Driven, EmbedError, Embedded, Options, State};
+pub use embed::{Driven, EmbedError, Embedded, Environment, Options, State};
 pub use otelcore_config as config;
 pub use otelcore_inproc as inproc;
 pub use otelcore_pdata as pdata;
