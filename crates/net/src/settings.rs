@@ -37,12 +37,29 @@ fn auth<'a>(s: &mut Section<'a>) -> Option<(Option<ComponentId>, Section<'a>)> {
 /// Headers that go with every request, names in lower case.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
+/// Header fields that the protocols set themselves: nobody else can, without breaking a connection.
+const RESERVED: [&str; 9] = [
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
 /// `headers`, with what HTTP can't carry refused.
 fn headers(s: &mut Section<'_>) -> Headers {
     let mut headers = Headers::new();
     for (name, value) in s.headers("headers") {
         let parsed = HeaderName::try_from(name.to_ascii_lowercase()).ok().zip(HeaderValue::from_str(&value).ok());
         match parsed {
+            Some((name, _)) if RESERVED.contains(&name.as_str()) => {
+                s.error("headers", format!("header \"{name}\" belongs to the protocol and can't be set"))
+                    .hint("leave it out");
+            }
             Some((name, mut value)) => {
                 value.set_sensitive(true);
                 headers.push((name, value));
@@ -53,4 +70,44 @@ fn headers(s: &mut Section<'_>) -> Headers {
         }
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use otelcore_config::{Diagnostics, Dur, from_yaml};
+
+    use super::*;
+
+    #[test]
+    fn headers_that_would_break_a_connection_are_refused() {
+        let said = |yaml: &str, grpc: bool| {
+            let d = Diagnostics::new();
+            let node = from_yaml(yaml, &d).unwrap();
+            let mut s = Section::new(Some(&node), "client", &d);
+            if grpc {
+                let defaults = GrpcClientDefaults {
+                    empty_endpoint: "",
+                    compression: "",
+                    balancer: Balancer::PickFirst,
+                    tls_keys_outside: false,
+                };
+                let _ = GrpcClient::parse(&mut s, &defaults);
+            } else {
+                let _ = HttpClient::parse(&mut s, &HttpClientDefaults { compression: "", timeout: Dur::ZERO });
+            }
+            let _ = s.finish();
+            d.items().into_iter().map(|item| item.message).collect::<Vec<_>>()
+        };
+        let endpoint = "endpoint: 'h:1'\n";
+        for grpc in [true, false] {
+            let endpoint = if grpc { endpoint } else { "" };
+            let yaml = format!("{endpoint}headers: {{Content-Length: '5', X-Tenant: a}}");
+            assert_eq!(said(&yaml, grpc), ["header \"content-length\" belongs to the protocol and can't be set"]);
+            let yaml = format!("{endpoint}headers: {{'a b': x}}");
+            assert_eq!(said(&yaml, grpc), ["header \"a b\" has characters that a header can't have"]);
+        }
+        let yaml = format!("{endpoint}headers: {{grpc-timeout: 1S}}");
+        assert_eq!(said(&yaml, true), ["header \"grpc-timeout\" has no effect: it belongs to gRPC"]);
+        assert_eq!(said("headers: {host: other, user-agent: me}", false), Vec::<String>::new());
+    }
 }

@@ -83,7 +83,17 @@ impl GrpcClient {
         };
         let tls = tls(s, &endpoint, defaults);
         let compression = compression(s, defaults);
-        let headers = super::headers(s);
+        let mut headers = super::headers(s);
+        // As in grpc-go, what is gRPC's own is left to gRPC; `host` is `authority` here.
+        headers.retain(|(name, _)| {
+            let own =
+                name.as_str().starts_with("grpc-") || matches!(name.as_str(), "content-type" | "host" | "user-agent");
+            if own {
+                s.warn("headers", format!("header \"{name}\" has no effect: it belongs to gRPC"))
+                    .hint("`authority` and `user_agent` have keys of their own");
+            }
+            !own
+        });
         let wait_for_ready = s.bool("wait_for_ready", false);
         let balancer = match s.str("balancer_name", name(defaults.balancer)).as_str() {
             "" => defaults.balancer,
