@@ -179,7 +179,8 @@ fn http1(out: &Path) {
         "POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "POST /no HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhello",
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2001\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60001\r\n\r\nhello",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\nhello",
         "HEAD / HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET / HTTP/1.0\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET / HTTP/1.1\r\n\r\n",
         "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET http://a/b HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -314,6 +315,11 @@ fn scripts(out: &Path) {
         put(out, target, "control", &[&[0][..], &headers(0, 1, 0), &control].concat());
         let bomb = [&[0][..], &headers(0, 1, 1), &[4, 1, 1, 0x11, 200], &[0; 200], &[255]].concat();
         put(out, target, "bomb", &bomb);
+        // Lengths that are declared and never come.
+        let little = [&[0][..], &headers(0, 1, 0), &data(0, 1, b"\0\0\0\xea\x60hel"), &[9]].concat();
+        put(out, target, "declared-by-a-prefix", &little);
+        let little = [&[0, 2, 0x40, 1, 0, 11][..], &data(0, 1, b"hello"), &[9]].concat();
+        put(out, target, "declared-by-a-field", &little);
     }
     for list in 0..11 {
         let answer = [headers(0, 1, list), message(1, list & 3, b"ok"), headers(1, 1, 1), vec![9]].concat();

@@ -15,7 +15,7 @@ use crate::input::{Input, digest};
 use crate::pipe::pipe;
 
 const SEC: u64 = 1_000_000_000;
-const LIMIT: u64 = 2000;
+const LIMIT: u64 = 60_000;
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
 struct Porter;

@@ -43,6 +43,7 @@ static PHRASES: Phrases = Phrases {
         ("te", "trailers"),
         PATH,
         (":status", "200"),
+        ("content-length", "60000"),
     ],
 };
 
