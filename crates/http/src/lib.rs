@@ -8,6 +8,7 @@
 //! empty, then `reply`/`respond`/`start`, then `flush` (or `turn`), and arm a timer for `poll_timeout`.
 #![forbid(unsafe_code)]
 
+mod authority;
 pub mod coding;
 mod engine;
 pub mod grpc;

@@ -1,8 +1,9 @@
 //! The transport under h2: budgets what is read, gathers what is written, and reads along with the frames.
 //!
 //! h2 answers PINGs inside, hides GOAWAY debug data and does not say which streams had news; the [`Scanner`] learns
-//! all three from the frame heads that pass by. Never changes a byte that h2 reads or writes; what is added to the
-//! output stands between two frames.
+//! all three from the frame heads that pass by. Changes no byte that h2 writes, what is added to the output stands
+//! between two frames; and of the bytes that h2 reads only those of an `:authority` for which h2 would refuse the
+//! request where gRPC takes it ([`Authority`]).
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::authority::{Authority, CONTINUATION, HEADERS, Place};
 use crate::coding::{SCRATCH, Workspace};
 
 /// Longest GOAWAY payload kept: eight bytes of fields and some debug text.
@@ -31,6 +33,8 @@ struct Inner<T> {
     io: T,
     workspace: Workspace,
     scan: Scanner,
+    /// Servers only: clients are sent no authorities.
+    authority: Option<Authority>,
     /// Reads along with a server's output.
     scan_out: Option<Scanner>,
     /// Bytes that may still be read this turn.
@@ -66,6 +70,7 @@ impl<T: Read + Write> Link<T> {
             io,
             workspace,
             scan: Scanner::new(server),
+            authority: server.then(Authority::new),
             scan_out: server.then(|| Scanner::new(false)),
             budget: 0,
             reading: false,
@@ -363,8 +368,11 @@ impl<T: Read + Write> AsyncRead for Wire<T> {
             }
         }
         let n = buf.remaining().min(w.end - w.at);
-        let bytes = w.ahead.get(w.at..w.at + n).unwrap_or_default();
-        w.scan.feed(bytes);
+        let bytes = w.ahead.get_mut(w.at..w.at + n).unwrap_or_default();
+        match &mut w.authority {
+            Some(authority) => w.scan.feed_with(bytes, authority),
+            None => w.scan.feed(bytes),
+        }
         buf.put_slice(bytes);
         w.at += n;
         Poll::Ready(Ok(()))
@@ -408,6 +416,8 @@ pub(crate) struct Scanner {
     preface: usize,
     head: [u8; 9],
     have: usize,
+    /// Length of the current frame's payload.
+    length: usize,
     /// Payload bytes of the current frame still to come.
     left: usize,
     inside: bool,
@@ -430,6 +440,7 @@ impl Scanner {
             preface: if server { 24 } else { 0 },
             head: [0; 9],
             have: 0,
+            length: 0,
             left: 0,
             inside: false,
             touched: Vec::new(),
@@ -443,37 +454,60 @@ impl Scanner {
     }
 
     fn feed(&mut self, mut bytes: &[u8]) {
-        let skip = self.preface.min(bytes.len());
-        self.preface -= skip;
-        bytes = bytes.get(skip..).unwrap_or_default();
         while !bytes.is_empty() {
-            if self.inside {
-                let n = self.left.min(bytes.len());
-                let (now, rest) = bytes.split_at(n);
-                if self.head[3] == 7 && self.kept.len() < GOAWAY_KEPT {
-                    self.kept.extend_from_slice(now.get(..n.min(GOAWAY_KEPT)).unwrap_or_default());
-                }
-                self.left -= n;
-                bytes = rest;
-            } else {
-                let n = (9 - self.have).min(bytes.len());
-                let (now, rest) = bytes.split_at(n);
-                self.head[self.have..self.have + n].copy_from_slice(now);
-                self.have += n;
-                bytes = rest;
-                if self.have < 9 {
-                    return;
-                }
-                let [a, b, c, ..] = self.head;
-                self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                self.inside = true;
-                self.have = 0;
+            let (n, _) = self.pass(bytes);
+            bytes = bytes.get(n..).unwrap_or_default();
+        }
+    }
+
+    /// As `feed`, and shows `authority` the header blocks.
+    fn feed_with(&mut self, mut bytes: &mut [u8], authority: &mut Authority) {
+        while !bytes.is_empty() {
+            let (n, place) = self.pass(bytes);
+            let (now, rest) = bytes.split_at_mut(n);
+            if let Some(place) = place {
+                authority.pass(place, now);
             }
-            if self.left == 0 && self.inside {
+            bytes = rest;
+        }
+    }
+
+    /// Takes some of `bytes`, at most to the end of a frame's head or payload: how many, and where they stand if they
+    /// are payload of a frame with a header block.
+    fn pass(&mut self, bytes: &[u8]) -> (usize, Option<Place>) {
+        if self.preface > 0 {
+            let n = self.preface.min(bytes.len());
+            self.preface -= n;
+            return (n, None);
+        }
+        if self.inside {
+            let [.., kind, flags, _, _, _, _] = self.head;
+            let n = self.left.min(bytes.len());
+            if kind == 7 && self.kept.len() < GOAWAY_KEPT {
+                self.kept.extend_from_slice(bytes.get(..n.min(GOAWAY_KEPT)).unwrap_or_default());
+            }
+            let place = Place { kind, flags, at: self.length - self.left, length: self.length };
+            self.left -= n;
+            if self.left == 0 {
                 self.inside = false;
                 self.frame_end();
             }
+            return (n, matches!(kind, HEADERS | CONTINUATION).then_some(place));
         }
+        let n = (9 - self.have).min(bytes.len());
+        self.head[self.have..self.have + n].copy_from_slice(&bytes[..n]);
+        self.have += n;
+        if self.have == 9 {
+            self.have = 0;
+            let [a, b, c, ..] = self.head;
+            self.length = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            self.left = self.length;
+            self.inside = self.left > 0;
+            if !self.inside {
+                self.frame_end();
+            }
+        }
+        (n, None)
     }
 
     fn frame_end(&mut self) {

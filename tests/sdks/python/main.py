@@ -44,9 +44,7 @@ def exporters():
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 
         unix = os.environ.get("SDK_UNIX")
-        # The authority would be the escaped path, which the collector's HTTP/2 engine takes for malformed.
-        options = (("grpc.default_authority", "localhost"),)
-        where = {"endpoint": f"unix:{unix}", "insecure": True, "channel_options": options} if unix else {}
+        where = {"endpoint": f"unix:{unix}", "insecure": True} if unix else {}
         return OTLPSpanExporter(**where), OTLPMetricExporter(**where), OTLPLogExporter(**where)
     if protocol != "http/protobuf":
         sys.exit(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}")

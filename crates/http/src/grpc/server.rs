@@ -101,7 +101,7 @@ impl CallHead {
         self.uri.path()
     }
 
-    /// `:authority`.
+    /// `:authority`. Where it came as the path of a unix socket, `-` stands in it for what an authority cannot have.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {
         self.uri.authority().map(http::uri::Authority::as_str)

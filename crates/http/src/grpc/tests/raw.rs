@@ -154,6 +154,20 @@ fn a_slow_preface_and_an_unfinished_header_block_are_timed_out() {
 }
 
 #[test]
+fn a_call_over_a_unix_socket_may_have_its_path_for_an_authority() {
+    let mut raw = Raw::new(ServerConfig::default());
+    for (stream, authority, shown) in
+        [(1, "tmp%2Fotel.sock", "tmp-2Fotel.sock"), (3, "/tmp/otel.sock", "-tmp-otel.sock"), (5, "a:4317", "a:4317")]
+    {
+        let fields = POST_GRPC.iter().map(|f| if f.0 == ":authority" { (f.0, authority) } else { *f });
+        raw.headers(stream, &fields.collect::<Vec<_>>(), false);
+        raw.data(stream, &[0, 0, 0, 0, 0], true);
+        raw.turn();
+        assert_eq!(raw.server.poll_call().unwrap().head.authority(), Some(shown));
+    }
+}
+
+#[test]
 fn a_header_list_over_the_limit_fails_its_call_alone() {
     let mut raw = Raw::new(ServerConfig::default());
     let value = "v".repeat(100);

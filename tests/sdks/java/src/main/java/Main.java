@@ -93,9 +93,7 @@ public final class Main {
         unix == null ? null : new MultiThreadIoEventLoopGroup(1, EpollIoHandler.newFactory());
     ManagedChannel channel = unix == null ? null
         : NettyChannelBuilder.forAddress(new DomainSocketAddress(unix)).channelType(EpollDomainSocketChannel.class)
-            .eventLoopGroup(group).usePlaintext()
-            // It would be the path, which is no authority.
-            .overrideAuthority("localhost").build();
+            .eventLoopGroup(group).usePlaintext().build();
 
     OpenTelemetrySdk sdk = AutoConfiguredOpenTelemetrySdk.builder()
         .disableShutdownHook()

@@ -1,0 +1,314 @@
+//! Header blocks written by hand, before and after.
+
+use std::future::Future;
+use std::io::Write;
+use std::ops::Range;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::Workspace;
+use crate::pipe::pipe;
+use crate::wire::Link;
+
+/// An integer behind the bits of a first byte (RFC 7541, 5.1).
+fn integer(out: &mut Vec<u8>, bits: u8, mask: u8, mut n: usize) {
+    if n < usize::from(mask) {
+        return out.push(bits | n as u8);
+    }
+    out.push(bits | mask);
+    n -= usize::from(mask);
+    while n >= 0x80 {
+        out.push(n as u8 | 0x80);
+        n >>= 7;
+    }
+    out.push(n as u8);
+}
+
+fn string(out: &mut Vec<u8>, huffman: bool, bytes: &[u8]) -> Range<usize> {
+    integer(out, if huffman { 0x80 } else { 0 }, 0x7f, bytes.len());
+    out.extend_from_slice(bytes);
+    out.len() - bytes.len()..out.len()
+}
+
+/// A way to write a literal: with, without and never indexed.
+const SORTS: [(u8, u8); 3] = [(0x40, 0x3f), (0, 0x0f), (0x10, 0x0f)];
+
+/// What a block is made of.
+#[derive(Clone, Debug)]
+enum Field {
+    Indexed(usize),
+    TableSize(usize),
+    /// An index, or a name and whether it claims to be Huffman-coded; then the same of the value.
+    Literal(usize, Result<usize, (Vec<u8>, bool)>, (Vec<u8>, bool)),
+}
+
+impl Field {
+    /// Where the value is, if it's an authority's to look at.
+    fn write(&self, out: &mut Vec<u8>) -> Option<Range<usize>> {
+        match self {
+            Self::Indexed(n) => integer(out, 0x80, 0x7f, *n),
+            Self::TableSize(n) => integer(out, 0x20, 0x1f, *n),
+            Self::Literal(sort, name, (value, huffman)) => {
+                let (bits, mask) = SORTS[*sort];
+                let known = match name {
+                    Ok(index) => {
+                        integer(out, bits, mask, *index);
+                        *index == 1
+                    }
+                    Err((name, huffman)) => {
+                        out.push(bits);
+                        string(out, *huffman, name);
+                        name == b":authority" && !huffman
+                    }
+                };
+                let at = string(out, *huffman, value);
+                return (known && !huffman).then_some(at);
+            }
+        }
+        None
+    }
+}
+
+/// HEADERS and CONTINUATION frames of a block: where it is cut, and what padding and priority stand beside it.
+fn frames(block: &[u8], cut: usize, padding: Option<u8>, priority: bool, stream: u32) -> (Vec<u8>, Vec<usize>) {
+    let (first, second) = block.split_at(cut.min(block.len()));
+    let (mut out, mut places) = (Vec::new(), Vec::new());
+    let mut frame = |kind: u8, flags: u8, before: &[u8], part: &[u8], after: &[u8]| {
+        let length = before.len() + part.len() + after.len();
+        out.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
+        out.extend_from_slice(&[kind, flags]);
+        out.extend_from_slice(&stream.to_be_bytes());
+        out.extend_from_slice(before);
+        places.extend(out.len()..out.len() + part.len());
+        out.extend_from_slice(part);
+        out.extend_from_slice(after);
+    };
+    let mut before: Vec<u8> = padding.into_iter().collect();
+    before.extend(priority.then_some([0, 0, 0, 0, 7]).into_iter().flatten());
+    let flags = padding.map_or(0, |_| PADDED) | if priority { PRIORITY } else { 0 };
+    let end = if second.is_empty() { 4 } else { 0 };
+    frame(HEADERS, 1 | flags | end, &before, first, &vec![0; usize::from(padding.unwrap_or(0))]);
+    if !second.is_empty() {
+        frame(CONTINUATION, 4, &[], second, &[]);
+    }
+    (out, places)
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// What comes through the wire of a server, when it comes in pieces of these lengths.
+fn through(bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
+    let (mut peer, end) = pipe(usize::MAX);
+    let (link, wire) = Link::new(end, Workspace::new(), true, 1 << 16);
+    let (mut wire, cx) = (pin!(wire), &mut Context::from_waker(Waker::noop()));
+    let (mut rest, mut cuts, mut out) = (bytes, cuts.iter().cycle(), Vec::new());
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+        peer.write_all(now).unwrap();
+        rest = later;
+        link.begin(1 << 20);
+        let mut room = [0; 1000];
+        loop {
+            let mut buf = tokio::io::ReadBuf::new(&mut room);
+            if tokio::io::AsyncRead::poll_read(wire.as_mut(), cx, &mut buf).is_pending() {
+                break;
+            }
+            out.extend_from_slice(buf.filled());
+        }
+    }
+    out
+}
+
+/// What h2's server makes of requests that come in pieces of these lengths: their authorities and their `x-last`.
+fn accepted(bytes: &[u8], cuts: &[usize]) -> Vec<(String, String)> {
+    let (mut peer, end) = pipe(usize::MAX);
+    let (link, wire) = Link::new(end, Workspace::new(), true, 1 << 16);
+    let cx = &mut Context::from_waker(Waker::noop());
+    let mut shake = pin!(h2::server::handshake(wire));
+    let (mut rest, mut cuts, mut conn, mut out) = (bytes, cuts.iter().cycle(), None, Vec::new());
+    while !rest.is_empty() {
+        let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+        peer.write_all(now).unwrap();
+        rest = later;
+        link.begin(1 << 20);
+        if conn.is_none() {
+            match shake.as_mut().poll(cx) {
+                Poll::Ready(ready) => conn = Some(ready.unwrap()),
+                Poll::Pending => continue,
+            }
+        }
+        while let Some(Poll::Ready(Some(request))) = conn.as_mut().map(|c| c.poll_accept(cx)) {
+            let request = request.unwrap().0;
+            let last = request.headers().get("x-last").unwrap().to_str().unwrap().to_owned();
+            out.push((request.uri().authority().unwrap().to_string(), last));
+        }
+    }
+    out
+}
+
+fn literal(name: &str, value: &str) -> Field {
+    Field::Literal(0, Err((name.into(), false)), (value.into(), false))
+}
+
+/// Two requests with the same authority: written out, and then as an index into the table.
+fn calls(authority: &Field, cut: usize, padding: Option<u8>, priority: bool) -> Vec<u8> {
+    let mut bytes = PREFACE.to_vec();
+    let before = [Field::TableSize(4096), Field::Indexed(3), Field::Indexed(6), literal(":path", "/a/b%20/c")];
+    let mut block = Vec::new();
+    for field in before.iter().chain([authority, &literal("x-last", "/one%20")]) {
+        field.write(&mut block);
+    }
+    bytes.extend(frames(&block, cut, padding, priority, 1).0);
+    let mut block = Vec::new();
+    // The newest is 62: the path again, before it `x-last`, before that it. What isn't indexed is written out again.
+    let again = if matches!(authority, Field::Literal(0, ..)) { &Field::Indexed(64) } else { authority };
+    for field in before.iter().chain([again, &literal("x-last", "/two%20")]) {
+        field.write(&mut block);
+    }
+    bytes.extend(frames(&block, cut, padding, priority, 3).0);
+    bytes
+}
+
+#[test]
+fn the_paths_of_sockets_that_clients_send_are_taken_for_authorities() {
+    for (sent, taken) in [
+        ("tmp%2Fcap.sock", "tmp-2Fcap.sock"),
+        ("/tmp/cap.sock", "-tmp-cap.sock"),
+        ("tmp%2Fa%20long%20dir+x_%C3%BC.sock", "tmp-2Fa-20long-20dir-x_-C3-BC.sock"),
+        ("/run/[a]:b:c@d e/\u{fc}?#.sock", "-run--a--b-c-d-e-----.sock"),
+        ("%00abstract", "-00abstract"),
+        // Right as they are.
+        ("localhost:4317", "localhost:4317"),
+        ("[fe80::1%25eth0]:4317", "[fe80::1%25eth0]:4317"),
+        ("otel_collector.ns~x:1", "otel_collector.ns~x:1"),
+    ] {
+        for name in [Ok(1), Err((b":authority".to_vec(), false))] {
+            for sort in 0..3 {
+                let authority = Field::Literal(sort, name.clone(), (sent.into(), false));
+                let bytes = calls(&authority, usize::MAX, None, false);
+                let want = ["/one%20", "/two%20"].map(|last| (taken.to_owned(), last.to_owned()));
+                assert_eq!(accepted(&bytes, &[usize::MAX]), want, "{sent}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_no_field_may_have_stays_for_h2_to_refuse() {
+    for value in ["a\0b", "/a\r\nb", "/a\x7f"] {
+        let mut block = Vec::new();
+        let at = Field::Literal(0, Ok(1), (value.into(), false)).write(&mut block).unwrap();
+        Authority::new().pass(Place { kind: HEADERS, flags: 4, length: block.len(), at: 0 }, &mut block);
+        assert_eq!(block[at], *value.replace('/', "-").as_bytes());
+    }
+}
+
+fn field() -> impl Strategy<Value = Field> {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..300);
+    let path = || proptest::string::string_regex("[a-z0-9./%:_@+ -]{0,200}").unwrap().prop_map(String::into_bytes);
+    let name = prop_oneof![
+        3 => Just(Ok(1)),
+        2 => (2_usize..200).prop_map(Ok),
+        3 => any::<bool>().prop_map(|h| Err((b":authority".to_vec(), h))),
+        1 => Just(Err((b":authoritx".to_vec(), false))),
+        1 => Just(Err((b":authorit".to_vec(), false))),
+        2 => (bytes(), any::<bool>()).prop_map(Err),
+    ];
+    prop_oneof![
+        1 => (1_usize..400).prop_map(Field::Indexed),
+        1 => (0_usize..70_000).prop_map(Field::TableSize),
+        4 => (0_usize..3, name, prop_oneof![bytes(), path()], prop::bool::weighted(0.2))
+            .prop_map(|(sort, name, value, huffman)| Field::Literal(sort, name, (value, huffman))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn of_any_block_cut_anywhere_only_authorities_change_and_to_the_same(
+        blocks in prop::collection::vec((
+            prop::collection::vec(field(), 0..8), 0..900_usize, prop::option::of(any::<u8>()), any::<bool>(),
+        ), 1..4),
+        cuts in prop::collection::vec(1..80_usize, 1..12),
+    ) {
+        let (mut bytes, mut want) = (PREFACE.to_vec(), PREFACE.to_vec());
+        let mut changeable = Vec::new();
+        for (fields, cut, padding, priority) in &blocks {
+            let (mut block, mut spans) = (Vec::new(), Vec::new());
+            for field in fields {
+                spans.extend(field.write(&mut block));
+            }
+            let (frames, places) = frames(&block, *cut, *padding, *priority, 1);
+            let base = bytes.len();
+            bytes.extend_from_slice(&frames);
+            // DATA is nobody's header block, whatever is in it.
+            bytes.extend_from_slice(b"\0\0\x07\0\0\0\0\0\x01A\x05/a/b/");
+            changeable.extend(spans.into_iter().map(|s| places[s].iter().map(|p| base + p).collect::<Vec<_>>()));
+        }
+        want.clone_from(&bytes);
+        for value in changeable {
+            let text: Vec<u8> = value.iter().map(|at| bytes[*at]).collect();
+            for (at, byte) in value.iter().zip(corrected(&text)) {
+                want[*at] = byte;
+            }
+        }
+        prop_assert_eq!(through(&bytes, &[usize::MAX]), &want[..]);
+        prop_assert_eq!(through(&bytes, &cuts), &want[..]);
+        prop_assert_eq!(through(&bytes, &[1]), want);
+    }
+
+    #[test]
+    fn paths_for_authorities_are_accepted_however_they_are_cut(
+        path in "[a-zA-Z0-9._/-]{0,10}/[a-zA-Z0-9./%:_@+?#=\\[\\] -]{0,200}",
+        named in any::<bool>(),
+        sort in 0_usize..3,
+        cut in 0..500_usize,
+        padding in prop::option::of(any::<u8>()),
+        priority in any::<bool>(),
+        cuts in prop::collection::vec(1..80_usize, 1..12),
+    ) {
+        let name = if named { Err((b":authority".to_vec(), false)) } else { Ok(1) };
+        let bytes = calls(&Field::Literal(sort, name, (path.clone().into(), false)), cut, padding, priority);
+        let taken = path.replace(|c: char| !c.is_ascii_alphanumeric() && !"-._~".contains(c), "-");
+        let want = ["/one%20", "/two%20"].map(|last| (taken.clone(), last.to_owned()));
+        prop_assert_eq!(accepted(&bytes, &cuts), want);
+    }
+
+    #[test]
+    fn junk_keeps_its_length_and_does_no_harm(
+        frames in prop::collection::vec((any::<bool>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..200)), 1..8),
+        cuts in prop::collection::vec(1..40_usize, 1..12),
+    ) {
+        let mut bytes = PREFACE.to_vec();
+        for (first, flags, payload) in frames {
+            bytes.extend_from_slice(&(payload.len() as u32).to_be_bytes()[1..]);
+            bytes.extend_from_slice(&[if first { HEADERS } else { CONTINUATION }, flags, 0, 0, 0, 1]);
+            bytes.extend_from_slice(&payload);
+        }
+        let whole = through(&bytes, &[usize::MAX]);
+        prop_assert_eq!(whole.len(), bytes.len());
+        prop_assert!(whole.iter().zip(&bytes).all(|(now, was)| now == was || *now == b'-'));
+        prop_assert_eq!(through(&bytes, &cuts), whole);
+    }
+}
+
+/// What becomes of an authority, told another way: by the first byte that makes a path of it.
+fn corrected(text: &[u8]) -> Vec<u8> {
+    let control = |b: u8| b < 0x20 || b == 0x7f;
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let end = |find: &[u8]| text.iter().position(|b| find.contains(b)).unwrap_or(text.len());
+    let begin = text.iter().position(|b| !control(*b)).unwrap_or(text.len());
+    let address = if text.get(begin) == Some(&b'[') { begin..end(b"]") } else { begin..begin };
+    let fits = |at: usize, b: u8| match b {
+        b'%' => address.contains(&at),
+        b'[' | b']' | b'@' => at == begin || !address.contains(&at),
+        b => control(b) || unreserved(b) || b"!$&'()*+,;=:".contains(&b),
+    };
+    let path = text.iter().enumerate().position(|(at, b)| !fits(at, *b)).unwrap_or(text.len());
+    let keeps = |at: usize, b: u8| at < path || control(b) || unreserved(b);
+    text.iter().enumerate().map(|(at, b)| if keeps(at, *b) { *b } else { b'-' }).collect()
+}
