@@ -74,7 +74,9 @@ impl HeadBuffer {
                     self.bytes.clear();
                     *input = rest;
                 }
-                (Some(_), true) => break,
+                (Some((first, _)), true) if is_token(*first) => break,
+                // TLS, or something else that may never have a blank line to wait for.
+                (Some(_), true) => return Err(BadHead::Malformed),
                 (Some(_), false) => return Err(BadHead::Malformed),
                 (None, _) => return Ok(None),
             }
@@ -182,6 +184,11 @@ impl Fields {
 fn range_in(raw: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(raw.as_ptr() as usize);
     start..start + part.len()
+}
+
+/// RFC 9110, 5.6.2; methods are made of these.
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 /// httparse takes a bare LF for a line end; another parser on the way may not.

@@ -239,6 +239,27 @@ fn what_two_parsers_could_read_differently_is_refused() {
 }
 
 #[test]
+fn what_cannot_begin_a_method_is_refused_without_waiting_for_a_head_to_end() {
+    for text in ["\x16\x03\x01\x02\0\x01", "\r\n\r\n\x16", " GET", "\n", "\0", "{", "\u{f6}"] {
+        let mut r = rig();
+        let said = r.send(text).said();
+        assert!(
+            said.starts_with("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"),
+            "{text:?}"
+        );
+        assert!(
+            said.contains("Connection: close\r\n") && said.ends_with("\r\n\r\n400 Bad Request"),
+            "{text:?}: {said}"
+        );
+        assert!(r.last.shut_write && !r.last.closed);
+    }
+    let mut r = rig();
+    for piece in ["\r", "\n", "!", "#~"] {
+        assert_eq!(r.send(piece).said(), "", "a token may still become a method");
+    }
+}
+
+#[test]
 fn an_oversized_head_is_431_and_a_head_of_the_limit_is_not() {
     let cfg = || H1Config { max_head: 1000, ..H1Config::default() };
     let frame = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();
