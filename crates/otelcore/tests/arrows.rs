@@ -22,6 +22,7 @@ const MAY: &[(&str, &[&str])] = &[
     ("extensions", COMPONENT),
     ("inproc", COMPONENT),
     ("cli", &["otelcore"]),
+    ("capi", &["otelcore"]),
 ];
 
 const COMPONENT: &[&str] = &["net", "pipeline", "http", "exposition", "pdata", "config"];

@@ -1,0 +1,139 @@
+//! The border: what every exported function passes through.
+//!
+//! No panic crosses it, nothing is touched in a forked child, and a thread knows whether it is inside a callback of the
+//! host. It knows nothing of collectors.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::Status;
+use crate::error::{Error, Fault, report};
+
+/// This process is a child of one that had a collector.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// How many callbacks of the host this thread is in.
+    static CALLBACKS: Cell<u32> = const { Cell::new(0) };
+}
+
+extern "C" fn in_child() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// From now on a forked child knows that it is one.
+pub(crate) fn watch_forks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handler only stores to an atomic, which a child of a process with threads may do, and it stays
+        // mapped: the shared library is linked with `nodelete`.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+/// Whether nothing of ours may be touched any more.
+pub(crate) fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// Runs the body of an exported function.
+pub(crate) fn cross(err: *mut *mut Error, body: impl FnOnce() -> Result<(), Fault>) -> Status {
+    if is_forked() {
+        return report(err, Fault::forked());
+    }
+    match guarded(body) {
+        Ok(Ok(())) => crate::OTELCORE_OK,
+        Ok(Err(fault)) | Err(fault) => report(err, fault),
+    }
+}
+
+/// The same for a function that has no status: `otherwise` is what a child and a panic get.
+pub(crate) fn cross_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    if is_forked() {
+        return otherwise;
+    }
+    guarded(body).unwrap_or(otherwise)
+}
+
+fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        // What it carries may panic when it is dropped.
+        std::mem::forget(panic);
+        Fault::new(crate::OTELCORE_PANIC, format!("a fault in libotelcore: {}", text.as_deref().unwrap_or("a panic")))
+    })
+}
+
+/// While it lives, this thread is inside a callback of the host.
+pub(crate) struct InCallback(());
+
+impl InCallback {
+    pub(crate) fn enter() -> Self {
+        CALLBACKS.set(CALLBACKS.get() + 1);
+        Self(())
+    }
+
+    /// Whether this thread is in a callback, so that it must not wait for the collector.
+    pub(crate) fn is_here() -> bool {
+        CALLBACKS.get() > 0
+    }
+
+    /// An error where this thread is in a callback.
+    pub(crate) fn refuse() -> Result<(), Fault> {
+        if Self::is_here() {
+            return Err(Fault::new(crate::OTELCORE_REENTRANT, "not from inside a callback"));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for InCallback {
+    fn drop(&mut self) {
+        CALLBACKS.set(CALLBACKS.get() - 1);
+    }
+}
+
+/// Bytes that C handed in. NULL is fine for none.
+///
+/// # Safety
+/// `data` is NULL or has `len` bytes that nobody writes to during `'a`.
+pub(crate) unsafe fn bytes<'a>(data: *const u8, len: usize) -> Result<&'a [u8], Fault> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if data.is_null() {
+        return Err(Fault::argument("the bytes are NULL though their length is not 0"));
+    }
+    if isize::try_from(len).is_err() {
+        return Err(Fault::argument("the length is more than an object can have"));
+    }
+    // SAFETY: not NULL and not longer than an object may be; the rest is the caller's promise.
+    Ok(unsafe { std::slice::from_raw_parts(data, len) })
+}
+
+/// A NUL-terminated UTF-8 text that C handed in.
+///
+/// # Safety
+/// `text` is NULL or ends with a NUL, and nobody writes to it during `'a`.
+pub(crate) unsafe fn text<'a>(text: *const std::ffi::c_char, what: &'static str) -> Result<&'a str, Fault> {
+    if text.is_null() {
+        return Err(Fault::new(crate::OTELCORE_INVALID_ARGUMENT, format!("{what} is NULL")));
+    }
+    // SAFETY: not NULL; the rest is the caller's promise.
+    let text = unsafe { std::ffi::CStr::from_ptr(text) };
+    text.to_str().map_err(|_| Fault::new(crate::OTELCORE_INVALID_ARGUMENT, format!("{what} is not UTF-8")))
+}
+
+/// Writes an out-parameter.
+///
+/// # Safety
+/// `out` is NULL or may be written to.
+pub(crate) unsafe fn put<T>(out: *mut T, value: T) {
+    if !out.is_null() {
+        // SAFETY: not NULL; the rest is the caller's promise.
+        unsafe { out.write(value) };
+    }
+}

@@ -1,0 +1,180 @@
+//! Errors as C sees them: an object with a code, a text, and whether another try makes sense.
+
+use std::borrow::Cow;
+use std::ffi::{CString, c_char};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use otelcore::EmbedError;
+use otelcore::inproc::{NoBatch, Refused};
+
+use crate::border::{cross_or, is_forked, put};
+use crate::table::{Miss, Table};
+use crate::{
+    OTELCORE_CANCELLED, OTELCORE_CLOSED, OTELCORE_FORKED, OTELCORE_INVALID_ARGUMENT, OTELCORE_INVALID_CONFIG,
+    OTELCORE_INVALID_DATA, OTELCORE_INVALID_STATE, OTELCORE_IO, OTELCORE_NOT_FOUND, OTELCORE_OVERLOADED,
+    OTELCORE_PANIC, OTELCORE_REENTRANT, OTELCORE_TIMEOUT, OTELCORE_UNAVAILABLE, Status,
+};
+
+/// Why a call failed. Whoever asked for one frees it.
+pub struct Error(());
+
+pub(crate) struct Object {
+    code: Status,
+    message: CString,
+    retry_after: Option<Duration>,
+}
+
+static ERRORS: Table<Error, Object> = Table::new(5);
+
+/// The error of a forked child, where no table may be touched. Its address is that of a byte, so it is no handle.
+static FORKED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+const FORKED_TEXT: &std::ffi::CStr =
+    c"this process was forked from one that uses libotelcore; exec, or create it after the fork";
+
+fn forked() -> *mut Error {
+    std::ptr::from_ref(&FORKED).cast_mut().cast()
+}
+
+/// Why a body of an exported function gives up.
+pub(crate) struct Fault {
+    code: Status,
+    message: Cow<'static, str>,
+    retry_after: Option<Duration>,
+}
+
+impl Fault {
+    pub(crate) fn new(code: Status, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), retry_after: None }
+    }
+
+    pub(crate) fn argument(message: &'static str) -> Self {
+        Self::new(OTELCORE_INVALID_ARGUMENT, message)
+    }
+
+    pub(crate) fn state(message: &'static str) -> Self {
+        Self::new(OTELCORE_INVALID_STATE, message)
+    }
+
+    pub(crate) fn forked() -> Self {
+        Self::new(OTELCORE_FORKED, "")
+    }
+
+    pub(crate) fn miss(what: &'static str, miss: Miss) -> Self {
+        match miss {
+            Miss::Null => Self::new(OTELCORE_INVALID_ARGUMENT, format!("the {what} is NULL")),
+            Miss::Foreign => Self::new(OTELCORE_INVALID_ARGUMENT, format!("this is no {what}")),
+            Miss::Freed => Self::new(OTELCORE_CLOSED, format!("the {what} was freed")),
+        }
+    }
+}
+
+impl From<EmbedError> for Fault {
+    fn from(e: EmbedError) -> Self {
+        let code = match &e {
+            EmbedError::Config(_) => OTELCORE_INVALID_CONFIG,
+            EmbedError::Start(_) | EmbedError::Io(_) => OTELCORE_IO,
+            EmbedError::State(otelcore::State::Stopping | otelcore::State::Stopped) => OTELCORE_CLOSED,
+            EmbedError::State(_) => OTELCORE_INVALID_STATE,
+            EmbedError::Timeout(_) => OTELCORE_TIMEOUT,
+            EmbedError::Reentrant => OTELCORE_REENTRANT,
+            _ => OTELCORE_PANIC,
+        };
+        Self::new(code, e.to_string())
+    }
+}
+
+impl From<Refused> for Fault {
+    fn from(e: Refused) -> Self {
+        let code = match e {
+            Refused::NotStarted => OTELCORE_INVALID_STATE,
+            Refused::Closed => OTELCORE_CLOSED,
+            Refused::Signal(_) => OTELCORE_NOT_FOUND,
+            Refused::Overloaded(after) => {
+                let message = "the collector holds as much as it may; try again later".into();
+                return Self { code: OTELCORE_OVERLOADED, message, retry_after: Some(after) };
+            }
+            _ => OTELCORE_INVALID_DATA,
+        };
+        Self::new(code, e.to_string())
+    }
+}
+
+impl From<NoBatch> for Fault {
+    fn from(e: NoBatch) -> Self {
+        match e {
+            NoBatch::Timeout => Self::new(OTELCORE_TIMEOUT, "no batch came in time"),
+            NoBatch::Woken => Self::new(OTELCORE_CANCELLED, "the wait was cancelled"),
+            _ => Self::new(OTELCORE_CLOSED, "the collector is closed"),
+        }
+    }
+}
+
+/// Whether the same call may succeed later.
+pub(crate) fn is_retryable(code: Status) -> bool {
+    matches!(code, OTELCORE_OVERLOADED | OTELCORE_TIMEOUT | OTELCORE_UNAVAILABLE)
+}
+
+/// Hands a fault out.
+pub(crate) fn report(err: *mut *mut Error, fault: Fault) -> Status {
+    let code = fault.code;
+    if err.is_null() {
+        return code;
+    }
+    let error = if code == OTELCORE_FORKED {
+        forked()
+    } else {
+        let mut message = fault.message.into_owned().into_bytes();
+        message.retain(|byte| *byte != 0);
+        ERRORS.insert(Object {
+            code,
+            message: CString::new(message).unwrap_or_default(),
+            retry_after: fault.retry_after,
+        })
+    };
+    // SAFETY: not NULL, and the header asks for a place to write to.
+    unsafe { put(err, error) };
+    code
+}
+
+fn look<T>(error: *const Error, in_child: T, none: T, found: impl FnOnce(&Object) -> T) -> T {
+    if is_forked() || error == forked().cast_const() {
+        // So that the byte has an address of its own.
+        FORKED.load(Ordering::Relaxed);
+        return in_child;
+    }
+    ERRORS.get(error).map_or(none, |object| found(&object))
+}
+
+/// The code of an error; OTELCORE_INVALID_ARGUMENT where it is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_error_code(error: *const Error) -> Status {
+    look(error, OTELCORE_FORKED, OTELCORE_INVALID_ARGUMENT, |object| object.code)
+}
+
+/// What went wrong, for people: UTF-8, with all mistakes and their places where a configuration has some. The text stays
+/// until the error is freed. Never NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_error_message(error: *const Error) -> *const c_char {
+    // The table keeps the object, and with it the text, until the error is freed.
+    look(error, FORKED_TEXT.as_ptr(), c"this is no error".as_ptr(), |object| object.message.as_ptr())
+}
+
+/// Whether the same call may succeed later.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_error_is_retryable(error: *const Error) -> bool {
+    look(error, false, false, |object| is_retryable(object.code))
+}
+
+/// After how many milliseconds another try makes sense; 0 where nothing is known.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_error_retry_after_ms(error: *const Error) -> u64 {
+    let millis = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    look(error, 0, 0, |object| object.retry_after.map_or(0, millis))
+}
+
+/// Frees an error. NULL is fine.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_error_free(error: *mut Error) {
+    cross_or((), || drop(ERRORS.remove(error)));
+}

@@ -1,0 +1,197 @@
+//! `libotelcore`: the collector for C, and for everything that speaks C.
+//!
+//! `include/otelcore.h` is made of this crate (a test holds them together), so what stands here on a public item is what
+//! a C programmer reads. A handle is a number in the form of a pointer ([`table`]); every function goes through one
+//! border ([`border`]), which no panic passes and behind which nothing happens in a forked child. There is no logic of a
+//! collector here.
+
+// The functions take pointers of every kind, and `border` and `table` answer for them: NULL, foreign and freed ones are
+// errors. What remains is the host's promise in the header, which an `unsafe fn` would not make any clearer to C.
+#![allow(clippy::not_unsafe_ptr_arg_deref, reason = "the callers are C")]
+
+mod border;
+pub mod collector;
+pub mod data;
+pub mod error;
+mod log;
+pub mod observe;
+mod table;
+
+use std::ffi::{c_char, c_void};
+
+/// What a call says of itself. Values are added, never changed.
+pub type Status = i32;
+
+/// It is done.
+pub const OTELCORE_OK: Status = 0;
+/// An argument is NULL, foreign, or out of its range.
+pub const OTELCORE_INVALID_ARGUMENT: Status = 1;
+/// The configuration has mistakes; the message has all of them, with their places.
+pub const OTELCORE_INVALID_CONFIG: Status = 2;
+/// The bytes are no request of this signal. The same bytes never will be.
+pub const OTELCORE_INVALID_DATA: Status = 3;
+/// The configuration names nothing of this id, or no pipeline for this signal.
+pub const OTELCORE_NOT_FOUND: Status = 4;
+/// Not in this state of the collector, or not on this thread.
+pub const OTELCORE_INVALID_STATE: Status = 5;
+/// There is too much already. Later the same call may succeed.
+pub const OTELCORE_OVERLOADED: Status = 6;
+/// The time was over. For a shutdown: the message says what was not delivered.
+pub const OTELCORE_TIMEOUT: Status = 7;
+/// The collector has stopped, or the handle was freed.
+pub const OTELCORE_CLOSED: Status = 8;
+/// The system refused something: a port that is in use, for one.
+pub const OTELCORE_IO: Status = 9;
+/// Not now. A callback answers this to be given its batch again.
+pub const OTELCORE_UNAVAILABLE: Status = 10;
+/// Not from inside a callback: it would wait for itself.
+pub const OTELCORE_REENTRANT: Status = 11;
+/// This process is the child of a fork. Nothing was touched.
+pub const OTELCORE_FORKED: Status = 12;
+/// A fault in the library. Nothing is known of the collector's state; free it.
+pub const OTELCORE_PANIC: Status = 13;
+/// otelcore_output_wake() ended the wait.
+pub const OTELCORE_CANCELLED: Status = 14;
+
+/// A kind of telemetry.
+pub type Signal = i32;
+
+/// Spans: an `ExportTraceServiceRequest`.
+pub const OTELCORE_TRACES: Signal = 0;
+/// Metrics: an `ExportMetricsServiceRequest`.
+pub const OTELCORE_METRICS: Signal = 1;
+/// Log records: an `ExportLogsServiceRequest`.
+pub const OTELCORE_LOGS: Signal = 2;
+
+/// Where a collector is in its life.
+pub type State = i32;
+
+/// No collector, or a forked child.
+pub const OTELCORE_STATE_NONE: State = -1;
+/// Checked, and nothing open.
+pub const OTELCORE_STATE_CREATED: State = 0;
+/// Opening what the configuration names.
+pub const OTELCORE_STATE_STARTING: State = 1;
+/// Listening, and taking what is submitted.
+pub const OTELCORE_STATE_RUNNING: State = 2;
+/// Draining.
+pub const OTELCORE_STATE_STOPPING: State = 3;
+/// At its end, in an orderly way.
+pub const OTELCORE_STATE_STOPPED: State = 4;
+/// At its end, by a failed start or a fault.
+pub const OTELCORE_STATE_FAILED: State = 5;
+
+/// How urgent a record of the collector's own log is.
+pub type LogLevel = i32;
+
+/// For developers.
+pub const OTELCORE_LOG_DEBUG: LogLevel = 0;
+/// Normal operation.
+pub const OTELCORE_LOG_INFO: LogLevel = 1;
+/// Something that a person should look at.
+pub const OTELCORE_LOG_WARN: LogLevel = 2;
+/// Something failed.
+pub const OTELCORE_LOG_ERROR: LogLevel = 3;
+
+/// A form of the collector's own metrics.
+pub type Format = i32;
+
+/// A page in Prometheus' text format.
+pub const OTELCORE_FORMAT_PROMETHEUS: Format = 0;
+
+/// The ABI of this header. A library that says another number must not be used with it; the name for the loader
+/// (`libotelcore.so.0`) sees to that.
+pub const OTELCORE_ABI_VERSION: u32 = 0;
+
+/// Takes a record of the log. The texts are the callee's until it returns: who speaks ("exporter inproc/out"; empty for
+/// the collector itself), what happened, and facts about it as a JSON object. Any thread may call it, and calls may
+/// overlap.
+pub type LogFn = Option<
+    unsafe extern "C" fn(
+        user: *mut c_void,
+        level: LogLevel,
+        component: *const c_char,
+        message: *const c_char,
+        fields_json: *const c_char,
+    ),
+>;
+
+/// Takes a batch on its way out: an `Export*ServiceRequest` in protobuf, the callee's until it returns. It answers
+/// OTELCORE_OK when the batch is done with; OTELCORE_UNAVAILABLE, OTELCORE_OVERLOADED or OTELCORE_TIMEOUT to be given it
+/// again after a pause; anything else to have it dropped, and reported. Calls of one output never overlap. It must
+/// neither wait for the collector nor leave by an exception or longjmp.
+pub type ExportFn =
+    Option<unsafe extern "C" fn(user: *mut c_void, signal: Signal, otlp: *const u8, len: usize) -> Status>;
+
+/// Frees a callback's `user`: called once, after the last call of that callback.
+pub type FreeFn = Option<unsafe extern "C" fn(user: *mut c_void)>;
+
+/// The version of the library that is loaded: "0.1.0".
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_version() -> *const c_char {
+    const TEXT: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
+    TEXT.as_ptr().cast()
+}
+
+/// The ABI of the library that is loaded, to be compared with OTELCORE_ABI_VERSION.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_abi_version() -> u32 {
+    OTELCORE_ABI_VERSION
+}
+
+/// A panic inside the border, for the tests.
+#[cfg(feature = "test-panic")]
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore__test_panic(err: *mut *mut error::Error) -> Status {
+    #[expect(clippy::panic, reason = "that is what is tested")]
+    border::cross(err, || panic!("on request"))
+}
+
+/// What a callback of the host is called with.
+#[derive(Clone, Copy)]
+pub(crate) struct User(pub(crate) *mut c_void);
+
+// SAFETY: the header says that a callback, and what frees its `user`, may be called from any thread.
+unsafe impl Send for User {}
+// SAFETY: as above.
+unsafe impl Sync for User {}
+
+/// A callback's `user`, which is freed with it.
+pub(crate) struct Owned {
+    user: User,
+    free: FreeFn,
+    /// Nobody may call any more; or the host has kept it.
+    over: std::sync::atomic::AtomicBool,
+}
+
+impl Owned {
+    pub(crate) fn new(user: *mut c_void, free: FreeFn) -> Self {
+        Self { user: User(user), free, over: std::sync::atomic::AtomicBool::new(false) }
+    }
+
+    pub(crate) fn user(&self) -> *mut c_void {
+        self.user.0
+    }
+
+    /// It stays the host's.
+    pub(crate) fn keep(&self) {
+        self.over.store(true, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Frees it, once. Nobody may be in the callback, or call it again.
+    pub(crate) fn free(&self) {
+        if !self.over.swap(true, std::sync::atomic::Ordering::AcqRel)
+            && let Some(free) = self.free
+        {
+            let _inside = border::InCallback::enter();
+            // SAFETY: the host gave both for this, and `over` says that it is the first time.
+            unsafe { free(self.user.0) };
+        }
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.free();
+    }
+}

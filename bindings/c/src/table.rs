@@ -1,0 +1,129 @@
+//! Handles: a slot and its generation in a pointer that is never followed.
+//!
+//! A C program may hand in anything: NULL, a pointer of its own, a handle that was freed, a handle of another kind. Each
+//! is told from a good one here, without touching what it points at. The top byte says that it is ours and of which
+//! kind (no address of a user's program has it), then come 24 bits of slot and 32 of generation.
+
+use std::marker::PhantomData;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("handles need pointers of 64 bits");
+
+/// The top byte of kind 0.
+const OURS: usize = 0xe0;
+const SLOT_BITS: u32 = 24;
+const GENERATION_BITS: u32 = 32;
+
+/// Why a handle is of no use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Miss {
+    /// It is NULL.
+    Null,
+    /// It was never a handle of this kind.
+    Foreign,
+    /// It was freed.
+    Freed,
+}
+
+struct Slot<T> {
+    generation: u32,
+    value: Option<Arc<T>>,
+}
+
+struct Slots<T> {
+    slots: Vec<Slot<T>>,
+    free: Vec<usize>,
+}
+
+/// All handles of one kind: `H` is the C type, `T` what stands behind it.
+pub(crate) struct Table<H, T> {
+    kind: usize,
+    slots: RwLock<Slots<T>>,
+    c_type: PhantomData<fn(*mut H)>,
+}
+
+impl<H, T> Table<H, T> {
+    /// An empty table. No two kinds may have one number, which is below 16.
+    pub(crate) const fn new(kind: usize) -> Self {
+        Self {
+            kind: OURS + kind,
+            slots: RwLock::new(Slots { slots: Vec::new(), free: Vec::new() }),
+            c_type: PhantomData,
+        }
+    }
+
+    // Everything stays whole between two statements, so a holder that panicked is fine.
+    fn read(&self) -> RwLockReadGuard<'_, Slots<T>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Slots<T>> {
+        self.slots.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A new handle; NULL when there are as many as there can be.
+    pub(crate) fn insert(&self, value: T) -> *mut H {
+        let value = Arc::new(value);
+        let mut table = self.write();
+        let slot = match table.free.pop() {
+            Some(slot) => slot,
+            None if table.slots.len() < 1 << SLOT_BITS => {
+                table.slots.push(Slot { generation: 0, value: None });
+                table.slots.len() - 1
+            }
+            None => return std::ptr::null_mut(),
+        };
+        let Some(entry) = table.slots.get_mut(slot) else { return std::ptr::null_mut() };
+        entry.generation += 1;
+        entry.value = Some(value);
+        let generation = entry.generation as usize;
+        let address = self.kind << (SLOT_BITS + GENERATION_BITS) | slot << GENERATION_BITS | generation;
+        std::ptr::without_provenance_mut(address)
+    }
+
+    fn parse(&self, handle: *const H) -> Result<(usize, u32), Miss> {
+        let address = handle.addr();
+        if address == 0 {
+            return Err(Miss::Null);
+        }
+        if address >> (SLOT_BITS + GENERATION_BITS) != self.kind {
+            return Err(Miss::Foreign);
+        }
+        let slot = (address >> GENERATION_BITS) & ((1 << SLOT_BITS) - 1);
+        u32::try_from(address & ((1 << GENERATION_BITS) - 1))
+            .map(|generation| (slot, generation))
+            .or(Err(Miss::Foreign))
+    }
+
+    /// What stands behind a handle.
+    pub(crate) fn get(&self, handle: *const H) -> Result<Arc<T>, Miss> {
+        let (slot, generation) = self.parse(handle)?;
+        let table = self.read();
+        let entry = table.slots.get(slot).ok_or(Miss::Foreign)?;
+        if generation == 0 || generation > entry.generation {
+            return Err(Miss::Foreign);
+        }
+        let value = entry.value.as_ref().filter(|_| entry.generation == generation);
+        value.cloned().ok_or(Miss::Freed)
+    }
+
+    /// Ends a handle, and gives what stood behind it.
+    pub(crate) fn remove(&self, handle: *const H) -> Result<Arc<T>, Miss> {
+        let (slot, generation) = self.parse(handle)?;
+        let mut table = self.write();
+        let entry = table.slots.get_mut(slot).ok_or(Miss::Foreign)?;
+        if generation == 0 || generation > entry.generation {
+            return Err(Miss::Foreign);
+        }
+        if generation < entry.generation {
+            return Err(Miss::Freed);
+        }
+        let value = entry.value.take().ok_or(Miss::Freed)?;
+        // A slot whose generations are used up is not used again.
+        if generation < u32::MAX {
+            table.free.push(slot);
+        }
+        Ok(value)
+    }
+}
