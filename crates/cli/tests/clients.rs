@@ -456,14 +456,22 @@ fn tls_in_its_versions_and_protocols_arrives_and_strangers_do_not() {
     let answer = scene.curl(&["--http2", "--cacert", &ca, &url]);
     assert_eq!((answer.status, answer.version.as_str()), (405, "2"), "{answer:?}");
     assert_eq!(answer.body, b"405 method not allowed, supported: [POST]");
-    // TLS 1.1, an unknown authority, and plaintext on a TLS port.
+    // TLS 1.1, and an unknown authority.
     for (flags, url) in [
         (&["--cacert", &ca, "--tlsv1.0", "--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0"][..], url.as_str()),
         (&[], &url),
-        (&[], &format!("http://localhost:{}/v1/traces", scene.http_tls)),
     ] {
         let answer = scene.curl(&[&base[..], flags, &[url]].concat());
         assert!(answer.exit != 0 && answer.status == 0, "{flags:?} {url}: {answer:?}");
+    }
+    // Plaintext on a TLS port, with a short body and with one that is still on its way when it's refused.
+    let plain = format!("http://localhost:{}/v1/traces", scene.http_tls);
+    let long = format!("@{}", scene.written("long", &vec![0; 1 << 18]));
+    for data in [&data, &long] {
+        let answer = scene.curl(&["--data-binary", data, "-H", PROTOBUF, "-H", "Expect:", &plain]);
+        assert_eq!((answer.exit, answer.status, answer.version.as_str()), (0, 400, "1"), "{answer:?}");
+        assert_eq!(answer.head, "HTTP/1.0 400 Bad Request\r\n\r\n");
+        assert_eq!(answer.body, b"Client sent an HTTP request to an HTTPS server.\n");
     }
     // TLS on a plaintext port is refused at once, in plaintext, which to curl is a failed handshake and no timeout.
     let wrong = format!("https://localhost:{}/v1/traces", scene.http);

@@ -15,6 +15,8 @@ use crate::{Acceptor, Machine, bind};
 
 /// How long a TLS handshake may take where the settings say nothing: grpc-go's connection timeout.
 const HANDSHAKE: u64 = 120_000_000_000;
+/// What Go's net/http answers to HTTP on a TLS port.
+const NOT_TLS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// A connection of an HTTP server.
 pub struct HttpConn<P>(Speaks<P>);
@@ -78,7 +80,13 @@ impl<P> HttpConn<P> {
             Ok(_) => Speaks::Http1(Box::new(H1Conn::new(Box::new(hello.tls), hello.config, now))),
             Err(e) if e.kind() == ErrorKind::WouldBlock && now < hello.until => Speaks::Hello(hello),
             Err(e) if e.kind() == ErrorKind::WouldBlock => Speaks::Over(Closed::Timeout("TLS handshake")),
-            Err(e) => Speaks::Over(Closed::Io(e.kind())),
+            Err(e) => match hello.tls.into_plain_http() {
+                Some(io) => {
+                    let why = Closed::Protocol("client sent an HTTP request to an HTTPS server".to_owned());
+                    Speaks::Http1(Box::new(H1Conn::refusing(io, hello.config, now, NOT_TLS, why)))
+                }
+                None => Speaks::Over(Closed::Io(e.kind())),
+            },
         };
     }
 

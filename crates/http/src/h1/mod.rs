@@ -283,6 +283,18 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
+    /// A connection of which nothing is taken: it says this, whatever comes, and closes as after any last answer.
+    pub fn refusing(io: T, cfg: Rc<H1Config>, now: u64, words: &'static [u8], why: Closed) -> Self {
+        let mut conn = Self::new(io, cfg, now);
+        conn.out_len = words.len();
+        conn.out.push_back(Bytes::from_static(words));
+        conn.write_by = conn.cfg.write_timeout.map(|t| now.saturating_add(t));
+        conn.last_said = true;
+        conn.why = Some(why);
+        conn.go_deaf();
+        conn
+    }
+
     /// Reads up to the budget, writes what can be written, fires what is due.
     pub fn turn<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> Turn {
         let mut again = false;

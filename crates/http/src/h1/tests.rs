@@ -260,6 +260,21 @@ fn what_cannot_begin_a_method_is_refused_without_waiting_for_a_head_to_end() {
 }
 
 #[test]
+fn a_connection_that_only_refuses_says_so_and_takes_nothing() {
+    let (peer, end) = pipe(usize::MAX);
+    let why = Closed::Protocol("wrong door".to_owned());
+    let mut r = rig();
+    r.conn =
+        H1Conn::refusing(end, Rc::new(H1Config::default()), SEC, b"HTTP/1.0 400 Bad Request\r\n\r\nno\n", why.clone());
+    r.peer = peer;
+    assert_eq!(r.turn().said(), "HTTP/1.0 400 Bad Request\r\n\r\nno\n");
+    assert_eq!(r.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").said(), "");
+    assert!(r.seen.is_empty() && r.last.shut_write && !r.last.closed && r.last.why == Some(why));
+    r.now = r.conn.poll_timeout().unwrap();
+    assert!(r.turn().last.closed, "it waits for the peer to leave, but not for ever");
+}
+
+#[test]
 fn an_oversized_head_is_431_and_a_head_of_the_limit_is_not() {
     let cfg = || H1Config { max_head: 1000, ..H1Config::default() };
     let frame = "GET / HTTP/1.1\r\nHost: a\r\nX: \r\n\r\n".len();

@@ -19,6 +19,38 @@ pub struct TlsStream {
     /// Half-close the connection below once the last word is out.
     shut: Shut,
     trouble: Option<String>,
+    hello: Hello,
+}
+
+/// The first bytes that came, as long as a TLS record's head.
+#[derive(Default)]
+struct Hello {
+    bytes: [u8; 5],
+    have: usize,
+}
+
+impl Hello {
+    fn note(&mut self, bytes: &[u8]) {
+        let rest = self.bytes.get_mut(self.have..).unwrap_or_default();
+        rest.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        self.have += rest.len().min(bytes.len());
+    }
+
+    /// The beginnings that Go's net/http looks for.
+    fn is_http(&self) -> bool {
+        matches!(&self.bytes, b"GET /" | b"HEAD " | b"POST " | b"PUT /" | b"OPTIO")
+    }
+}
+
+/// Shows the beginning of what is read.
+struct Noting<'a>(&'a mut dyn Stream, &'a mut Hello);
+
+impl Read for Noting<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.0.read(buf)?;
+        self.1.note(buf.get(..n).unwrap_or_default());
+        Ok(n)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +69,7 @@ impl std::fmt::Debug for TlsStream {
 impl TlsStream {
     pub(super) fn new(io: Box<dyn Stream>, mut tls: Connection) -> Self {
         tls.set_buffer_limit(Some(BUFFER));
-        Self { io, tls: Box::new(tls), shut: Shut::Open, trouble: None }
+        Self { io, tls: Box::new(tls), shut: Shut::Open, trouble: None, hello: Hello::default() }
     }
 
     /// Goes on with the handshake. True when it is done.
@@ -63,6 +95,11 @@ impl TlsStream {
         self.tls.alpn_protocol()
     }
 
+    /// The connection below, if the handshake failed because the peer speaks HTTP without TLS. Nothing was written to it.
+    pub(crate) fn into_plain_http(self) -> Option<Box<dyn Stream>> {
+        (self.tls.is_handshaking() && self.hello.is_http()).then_some(self.io)
+    }
+
     /// Writes ciphertext until there is none, or the socket takes no more.
     fn push(&mut self) -> io::Result<()> {
         while self.tls.wants_write() {
@@ -83,12 +120,18 @@ impl TlsStream {
     /// Reads one piece of ciphertext. False at the end of the stream.
     fn pull(&mut self) -> io::Result<bool> {
         let n = loop {
-            match self.tls.read_tls(&mut self.io) {
+            match self.tls.read_tls(&mut Noting(&mut *self.io, &mut self.hello)) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 other => break other?,
             }
         };
         let processed = self.tls.process_new_packets();
+        if processed.is_err() && self.tls.is_handshaking() && self.hello.is_http() {
+            // No alert: it would stand before the answer in a language that the peer understands.
+            let text = "tls: first record does not look like a TLS handshake";
+            self.trouble.get_or_insert_with(|| text.to_owned());
+            return Err(io::Error::new(ErrorKind::InvalidData, text));
+        }
         // Handshake messages and alerts go out at once; what the socket does not take goes with the next turn.
         let pushed = self.push();
         if let Err(e) = processed {

@@ -273,6 +273,31 @@ fn who_is_not_known_is_told_so() {
 }
 
 #[test]
+fn whoever_speaks_http_without_tls_is_known_for_an_answer_and_gets_no_alert() {
+    let (mut world, _) = files();
+    let mut server = server(&mut world, SERVER).unwrap();
+    for (begin, http) in [
+        ("GET / HTTP/1.1\r\n", true),
+        ("HEAD / HTTP/1.1\r\n", true),
+        ("POST /v1/traces HTTP/1.1\r\n", true),
+        ("PUT /", true),
+        ("OPTIONS * HTTP/1.1\r\n", true),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false),
+        ("BREW / HTTP/1.1\r\n", false),
+    ] {
+        let (mut peer, end) = pipe(700);
+        let mut stream = server.accept(&mut Cx::new(&mut world, 0), Box::new(end)).unwrap();
+        assert_eq!(stream.handshake().unwrap_err().kind(), ErrorKind::WouldBlock);
+        peer.write_all(begin.as_bytes()).unwrap();
+        assert_eq!(stream.handshake().unwrap_err().kind(), ErrorKind::InvalidData, "{begin:?}");
+        assert_eq!(peer.read(&mut [0; 50]).is_err(), http, "only strangers are sent an alert: {begin:?}");
+        let told = stream.trouble().unwrap();
+        assert_eq!(told == "tls: first record does not look like a TLS handshake", http, "{told}");
+        assert_eq!(stream.into_plain_http().is_some(), http, "{begin:?}");
+    }
+}
+
+#[test]
 fn a_server_that_wants_certificates_takes_those_of_its_authority_only() {
     let (mut world, _) = files();
     let mut server = server(&mut world, &format!("{SERVER}, client_ca_file: ca.pem")).unwrap();
