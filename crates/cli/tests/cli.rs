@@ -59,7 +59,7 @@ processors:
   batsch:
 exporters:
   jaeger:
-    endpoint: jaeger:14250
+    {endpoint: \"jaeger:14250\", tls: {min_version: \"1.0\"}}
   prometheus:
     endpoint: \"0.0.0.0:9092\"
 connectors:
@@ -82,7 +82,7 @@ service:
         ("'timeout' time: unknown unit", "8:14"),
         ("'send_batch_size' expected type 'uint32', got unconvertible type 'string'", "9:22"),
         ("'processors' unknown type: \"batsch\" for id: \"batsch\"", "10:3"),
-        ("without `insecure: true` this exporter means TLS", "12:3"),
+        ("TLS 1.0 is not supported", "13:"),
         ("connectors are not supported yet", "17:"),
         ("service::extensions: references extension \"health_check\" which is not configured", "19:16"),
         ("service::pipelines::traces: references exporter \"jager\" which is not configured", "24:19"),
@@ -153,8 +153,10 @@ fn http_answers_as_the_reference_has_it() {
     assert_eq!(post("/v1/metrics", protobuf, b"").0, 404, "no pipeline of that signal uses the receiver");
     assert_eq!(get(&address, "/v1/traces"), (405, "405 method not allowed, supported: [POST]".to_owned()));
     assert_eq!(post("/v1/traces", "\r\nContent-Type: text/x", SPAN).0, 415);
-    let (status, body) = post("/v1/traces", "\r\nContent-Type: application/json", b"{}");
-    assert!(status == 415 && body.contains("application/json is not supported yet"), "{status} {body}");
+    let json = "\r\nContent-Type: application/json; charset=utf-8";
+    assert_eq!(post("/v1/traces", json, b"{}"), (200, "{\"partialSuccess\":{}}".to_owned()));
+    let (status, body) = post("/v1/traces", json, b"{\"resourceSpans\":7}");
+    assert!(status == 400 && body.starts_with("{\"code\":3,\"message\":\"resourceSpans: "), "{status} {body}");
     let (status, body) = post("/v1/traces", &format!("{protobuf}\r\nContent-Encoding: br"), SPAN);
     assert!(status == 400 && body.contains("unsupported Content-Encoding: br"), "{status} {body}");
     let (status, body) = post("/v1/traces", protobuf, b"\x0a\x7f");
