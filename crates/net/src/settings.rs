@@ -50,14 +50,14 @@ const RESERVED: [&str; 9] = [
     "upgrade",
 ];
 
-/// `headers`, with what HTTP can't carry refused.
+/// `headers`, with what HTTP can't carry refused, and what is not the user's left out.
 fn headers(s: &mut Section<'_>) -> Headers {
     let mut headers = Headers::new();
     for (name, value) in s.headers("headers") {
         let parsed = HeaderName::try_from(name.to_ascii_lowercase()).ok().zip(HeaderValue::from_str(&value).ok());
         match parsed {
             Some((name, _)) if RESERVED.contains(&name.as_str()) => {
-                s.error("headers", format!("header \"{name}\" belongs to the protocol and can't be set"))
+                s.warn("headers", format!("header \"{name}\" has no effect: it belongs to the protocol"))
                     .hint("leave it out");
             }
             Some((name, mut value)) => {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers_that_would_break_a_connection_are_refused() {
+    fn headers_that_would_break_a_connection_are_left_out() {
         let said = |yaml: &str, grpc: bool| {
             let d = Diagnostics::new();
             let node = from_yaml(yaml, &d).unwrap();
@@ -102,7 +102,7 @@ mod tests {
         for grpc in [true, false] {
             let endpoint = if grpc { endpoint } else { "" };
             let yaml = format!("{endpoint}headers: {{Content-Length: '5', X-Tenant: a}}");
-            assert_eq!(said(&yaml, grpc), ["header \"content-length\" belongs to the protocol and can't be set"]);
+            assert_eq!(said(&yaml, grpc), ["header \"content-length\" has no effect: it belongs to the protocol"]);
             let yaml = format!("{endpoint}headers: {{'a b': x}}");
             assert_eq!(said(&yaml, grpc), ["header \"a b\" has characters that a header can't have"]);
         }
