@@ -1,0 +1,38 @@
+"""An OpenTelemetry Collector inside a Python program.
+
+`Collector` runs one from its usual configuration; `otelcore.sdk` has exporters for the OpenTelemetry SDK, `otelcore.aio`
+the collector in asyncio's loop.
+"""
+
+from ._collector import Collector
+from ._config import Config
+from ._errors import (
+    ClosedError,
+    ConfigError,
+    DeadlineError,
+    ForkedError,
+    InvalidDataError,
+    OtelcoreError,
+    OverloadedError,
+    StartError,
+    StateError,
+)
+from ._otelcore import Batch, Input, Output, __version__
+
+__all__ = [
+    "Batch",
+    "ClosedError",
+    "Collector",
+    "Config",
+    "ConfigError",
+    "DeadlineError",
+    "ForkedError",
+    "Input",
+    "InvalidDataError",
+    "OtelcoreError",
+    "Output",
+    "OverloadedError",
+    "StartError",
+    "StateError",
+    "__version__",
+]

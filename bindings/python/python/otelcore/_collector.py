@@ -1,0 +1,180 @@
+"""The collector, on a thread of its own."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from . import _config, _otelcore
+from ._config import Config
+from ._errors import OtelcoreError, StateError
+from ._log import Drain, Log, logger_of
+from ._otelcore import Input, Output
+
+EXIT_TIMEOUT = 5.0
+"""Seconds that all collectors together have at the interpreter's end."""
+
+
+class Collector:
+    """An OpenTelemetry Collector in this process. Every method may be called from any thread.
+
+    `config` is a path, YAML text (a string with a colon or a line break), or a mapping; it is checked here, and nothing is
+    opened before `start()`. `log` is a logger or its name, `otelcore` by default; `False` is silence.
+
+    Raises `ConfigError` with every mistake.
+    """
+
+    def __init__(self, config: Config, *, log: Log = None) -> None:
+        self._yaml, self._name = _config.read(config)
+        self._logger = logger_of(log)
+        self._make()
+
+    def _make(self) -> None:
+        self._drain = Drain(self._logger) if self._logger is not None else None
+        self._engine = _otelcore.Engine(self._yaml, self._name, self._drain.queue if self._drain else None)
+
+    def start(self) -> Collector:
+        """Starts it, and returns when everything listens.
+
+        In a forked child this makes a new collector from the parent's configuration; inputs and outputs have to be asked
+        for again.
+
+        Raises `StartError`, or `StateError` where it has been started before.
+        """
+        if self._engine.state() == "forked":
+            self._make()
+        if self._drain is not None and self._engine.state() == "created":
+            self._drain.start()
+        _running.add(self)
+        _end_with_this_process()
+        try:
+            self._engine.start()
+        except StateError:
+            raise
+        except BaseException:
+            self._ended()
+            raise
+        return self
+
+    def flush(self, timeout: float | None = 30.0) -> None:
+        """Waits until all that was accepted before this call is delivered, or reported as lost.
+
+        Raises `DeadlineError` when the time is over.
+        """
+        self._engine.flush(timeout)
+
+    def shutdown(self, timeout: float | None = 30.0) -> None:
+        """Takes nothing new, delivers what it holds, and ends. A second time is no error.
+
+        Raises `DeadlineError` when not everything was delivered in time; its `left` says what.
+        """
+        if self._engine.state() == "forked":
+            return
+        try:
+            self._engine.shutdown(timeout)
+        finally:
+            if self.state in ("stopped", "failed"):
+                self._ended()
+
+    def _ended(self) -> None:
+        _running.discard(self)
+        if self._drain is not None:
+            self._drain.close()
+
+    @property
+    def state(self) -> str:
+        """`created`, `starting`, `running`, `stopping`, `stopped`, `failed`; `forked` in a forked child."""
+        return self._engine.state()
+
+    def health(self) -> dict[str, Any]:
+        """The state under `state`, the reason of a failure under `error`, and what is held under `held_bytes`."""
+        health: dict[str, Any] = json.loads(self._engine.health())
+        return health
+
+    def metrics(self) -> str:
+        """The collector's own metrics, as a Prometheus page."""
+        return self._engine.metrics()
+
+    def input(self, name: str = "inproc") -> Input:
+        """Where telemetry goes in: an `inproc` receiver, by its id in the configuration."""
+        return self._engine.input(name)
+
+    def output(self, name: str = "inproc") -> Output:
+        """Where telemetry comes out: an `inproc` exporter, by its id in the configuration."""
+        return self._engine.output(name)
+
+    def __enter__(self) -> Collector:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.shutdown()
+        except OtelcoreError:
+            # What ends the block comes first.
+            if error is None:
+                raise
+
+    def __repr__(self) -> str:
+        return f"<otelcore.Collector {self._name}, {self.state}>"
+
+
+_running: set[Collector] = set()
+"""What is to be ended with the process. Strong: a running collector that nobody holds any more still delivers."""
+
+_finalizer: tuple[int, Any] | None = None
+
+
+def _forked() -> None:
+    """In a child: it has its parent's collectors no more. No lock is taken here, and nothing is logged."""
+    # Not cleared: that would drop what must be left alone.
+    global _running
+    _inherited.append(_running)
+    _running = set()
+    _otelcore.forked()
+
+
+_inherited: list[set[Collector]] = []
+
+
+def _end_with_this_process() -> None:
+    """A child of `multiprocessing` ends without `atexit` in older Pythons, but with the finalizers of its own."""
+    global _finalizer
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None or (_finalizer and _finalizer[0] == os.getpid()):
+        return
+    from multiprocessing.util import Finalize
+
+    _finalizer = (os.getpid(), Finalize(None, _end, exitpriority=-100))
+
+
+def _end() -> None:
+    """Ends every collector, in bounded time, and then everyone's waits."""
+    deadline = time.monotonic() + EXIT_TIMEOUT
+    running = list(_running)
+    for collector in running:
+        try:
+            collector._engine.begin_shutdown(EXIT_TIMEOUT)
+        except OtelcoreError:
+            pass
+    for collector in running:
+        try:
+            collector.shutdown(max(0.0, deadline - time.monotonic()))
+        except OtelcoreError:
+            # The collector's log has said what was lost.
+            pass
+
+
+def _at_exit() -> None:
+    _end()
+    _otelcore.exiting()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_forked)

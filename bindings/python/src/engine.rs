@@ -1,0 +1,207 @@
+//! The collector's handle, on a thread of its own or in the host's loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use otelcore::inproc;
+use otelcore::pipeline::{LogSink, NoLog};
+use otelcore::{EmbedError, Embedded, Options, State};
+use pyo3::prelude::*;
+use send_wrapper::SendWrapper;
+
+use crate::ends::{Input, Output};
+use crate::errors::{self, Class, of_embedded};
+use crate::log::LogQueue;
+use crate::process::{Own, duration, outside, wait_until};
+
+/// As long as it takes: three years.
+const EVER: Duration = Duration::from_secs(100_000_000);
+
+/// A collector that has been read and checked.
+#[pyclass(frozen, module = "otelcore._otelcore")]
+pub(crate) struct Engine {
+    embedded: Own<Embedded>,
+    /// It is in the host's loop, where nothing may wait for it.
+    driven: AtomicBool,
+}
+
+impl Engine {
+    fn named<T>(&self, id: &str, found: Option<T>, kind: &str, ids: &[String]) -> PyResult<T> {
+        found.ok_or_else(|| {
+            let there = if ids.is_empty() {
+                format!("the configuration names no {kind} `inproc`")
+            } else {
+                format!("there are: {}", ids.join(", "))
+            };
+            errors::new(Class::Config, &format!("no pipeline has the {kind} `{id}`; {there}"))
+        })
+    }
+
+    fn may_wait(&self) -> PyResult<()> {
+        if self.driven.load(Ordering::Relaxed) {
+            return Err(errors::new(Class::State, "a collector in the program's own loop can't be waited for"));
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(py: Python<'_>, yaml: &str, name: &str, log: Option<&LogQueue>) -> PyResult<Self> {
+        let log: Arc<dyn LogSink> = match log {
+            Some(queue) => queue.sink()?,
+            None => Arc::new(NoLog),
+        };
+        let options = Options { log, name: name.to_owned(), ..Options::default() };
+        let embedded = outside(py, || Embedded::new(yaml, options)).map_err(|e| of_embedded(py, &e))?;
+        Ok(Self { embedded: Own::new(embedded), driven: AtomicBool::new(false) })
+    }
+
+    /// Starts it on a thread of its own, and returns when everything listens.
+    fn start(&self, py: Python<'_>) -> PyResult<()> {
+        let embedded = self.embedded.get()?;
+        outside(py, || embedded.start()).map_err(|e| of_embedded(py, &e))
+    }
+
+    /// Starts it in the loop of the calling thread.
+    fn drive(&self, py: Python<'_>) -> PyResult<Driven> {
+        let driven = self.embedded.get()?.drive().map_err(|e| of_embedded(py, &e))?;
+        self.driven.store(true, Ordering::Relaxed);
+        Ok(Driven { inner: Some(SendWrapper::new(Own::new(driven))) })
+    }
+
+    /// Where it is in its life.
+    fn state(&self) -> &'static str {
+        self.embedded.get().map_or("forked", |embedded| embedded.state().name())
+    }
+
+    /// Has everything handed on; gives the mark for `is_flushed`.
+    fn begin_flush(&self, py: Python<'_>) -> PyResult<u64> {
+        self.embedded.get()?.begin_flush().map_err(|e| of_embedded(py, &e))
+    }
+
+    /// Whether a flush has come to its end.
+    fn is_flushed(&self, mark: u64) -> PyResult<bool> {
+        let embedded = self.embedded.get()?;
+        Ok(embedded.is_flushed(mark) || embedded.state() >= State::Stopped)
+    }
+
+    /// Waits until all that was accepted before is delivered, or reported as lost.
+    fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        self.may_wait()?;
+        let embedded = self.embedded.get()?;
+        let until = duration(timeout)?.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mark = embedded.begin_flush().map_err(|e| of_embedded(py, &e))?;
+        let flushed = wait_until(py, until, || {
+            let done = embedded.is_flushed(mark) || embedded.state() >= State::Stopped;
+            // What comes out of one batch may be held back in the next.
+            if !done {
+                let _ = embedded.begin_flush();
+            }
+            done
+        })?;
+        if flushed { Ok(()) } else { Err(of_embedded(py, &EmbedError::Timeout(Default::default()))) }
+    }
+
+    /// Asks it to deliver what it holds and to end within `grace` seconds.
+    fn begin_shutdown(&self, py: Python<'_>, grace: Option<f64>) -> PyResult<()> {
+        let grace = duration(grace)?.unwrap_or(EVER).min(EVER);
+        self.embedded.get()?.begin_shutdown(grace).map_err(|e| of_embedded(py, &e))
+    }
+
+    /// Delivers what it holds, and ends.
+    fn shutdown(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
+        self.may_wait()?;
+        let embedded = self.embedded.get()?;
+        let grace = duration(timeout)?.unwrap_or(EVER).min(EVER);
+        // The wait is ours, for it must notice Ctrl-C; then only the thread's end is left to wait for.
+        if embedded.begin_shutdown(grace).is_ok() {
+            wait_until(py, None, || embedded.state() >= State::Stopped)?;
+        }
+        outside(py, || embedded.shutdown(grace)).map_err(|e| of_embedded(py, &e))
+    }
+
+    /// How one in the host's loop has ended: an error where something was lost.
+    fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        let embedded = self.embedded.get()?;
+        if matches!(embedded.state(), State::Created | State::Stopped | State::Failed) {
+            // Asked from another thread, for this one might have to wait for itself.
+            let told = std::thread::scope(|s| s.spawn(|| embedded.shutdown(Duration::ZERO)).join());
+            told.unwrap_or(Ok(())).map_err(|e| of_embedded(py, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Its own metrics as a Prometheus page.
+    fn metrics(&self, py: Python<'_>) -> PyResult<String> {
+        let embedded = self.embedded.get()?;
+        Ok(String::from_utf8_lossy(&outside(py, || embedded.metrics())).into_owned())
+    }
+
+    /// Its health, in JSON.
+    fn health(&self) -> PyResult<String> {
+        Ok(self.embedded.get()?.health())
+    }
+
+    /// An input, by the id of its `inproc` receiver.
+    fn input(&self, id: &str) -> PyResult<Input> {
+        let embedded = self.embedded.get()?;
+        let found: Option<inproc::Input> = embedded.input(id);
+        Ok(Input::new(id, self.named(id, found, "receiver", &embedded.ends().0)?))
+    }
+
+    /// An output, by the id of its `inproc` exporter.
+    fn output(&self, id: &str) -> PyResult<Output> {
+        let embedded = self.embedded.get()?;
+        let found: Option<inproc::Output> = embedded.output(id);
+        Ok(Output::new(id, self.named(id, found, "exporter", &embedded.ends().1)?))
+    }
+}
+
+/// A collector in the host's own loop. It stays in the thread that made it.
+#[pyclass(module = "otelcore._otelcore")]
+pub(crate) struct Driven {
+    inner: Option<SendWrapper<Own<otelcore::Driven>>>,
+}
+
+impl Driven {
+    fn here(&mut self) -> PyResult<&mut SendWrapper<Own<otelcore::Driven>>> {
+        match &mut self.inner {
+            Some(inner) if inner.valid() => Ok(inner),
+            _ => Err(errors::new(Class::State, "the loop belongs to another thread")),
+        }
+    }
+}
+
+#[pymethods]
+impl Driven {
+    /// The descriptor to wait for; `None` at the end.
+    fn fileno(&mut self) -> PyResult<Option<i32>> {
+        Ok(self.here()?.get()?.descriptor())
+    }
+
+    /// How many seconds the next turn may wait though the descriptor stays quiet; `None` is for ever.
+    fn deadline(&mut self) -> PyResult<Option<f64>> {
+        Ok(self.here()?.get()?.deadline().map(|left| left.as_secs_f64()))
+    }
+
+    /// Does what there is to do, without waiting. `False` when the collector has come to its end.
+    fn turn(&mut self, py: Python<'_>) -> PyResult<bool> {
+        let inner = self.here()?;
+        inner.get()?;
+        // Out of the GIL, not out of the thread: that is what the wrapper is for.
+        let turned = outside(py, || inner.get_mut().map(otelcore::Driven::turn));
+        turned?.map_err(|e| of_embedded(py, &e))
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        // The cycle collector may run in any thread.
+        if let Some(inner) = self.inner.take_if(|inner| !inner.valid()) {
+            std::mem::forget(inner);
+        }
+    }
+}

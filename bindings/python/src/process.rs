@@ -1,0 +1,164 @@
+//! What a process does to the handles in it: it forks, and it ends.
+
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+
+use crate::errors::{self, Class};
+
+/// A value of the process that made it. In a forked child it can't be reached, and is never dropped: the child shares
+/// the parent's sockets and epoll, and a lock may be held for ever by a thread that the child does not have.
+pub(crate) struct Own<T> {
+    value: Option<T>,
+    pid: u32,
+}
+
+impl<T> Own<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { value: Some(value), pid: std::process::id() }
+    }
+
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.pid != std::process::id()
+    }
+
+    pub(crate) fn get(&self) -> PyResult<&T> {
+        match &self.value {
+            Some(value) if !self.is_inherited() => Ok(value),
+            _ => Err(inherited()),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self) -> PyResult<&mut T> {
+        let is_inherited = self.is_inherited();
+        match &mut self.value {
+            Some(value) if !is_inherited => Ok(value),
+            _ => Err(inherited()),
+        }
+    }
+
+    pub(crate) fn take(mut self) -> PyResult<T> {
+        if self.is_inherited() { Err(inherited()) } else { self.value.take().ok_or_else(inherited) }
+    }
+}
+
+impl<T> Drop for Own<T> {
+    fn drop(&mut self) {
+        if self.is_inherited() {
+            mem::forget(self.value.take());
+        }
+    }
+}
+
+fn inherited() -> PyErr {
+    errors::new(
+        Class::Forked,
+        "this collector runs in the parent process, not in this forked child; start() it here, or make it after the fork",
+    )
+}
+
+/// The interpreter is about to end: nobody may be without the GIL any more, because whoever wants it back later would
+/// have its thread taken away under Rust's feet.
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// Calls that have given the GIL away.
+static OUTSIDE: AtomicUsize = AtomicUsize::new(0);
+
+struct Outside;
+
+impl Outside {
+    fn enter() -> Self {
+        OUTSIDE.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        // Less than none there can be after a fork only.
+        let _ = OUTSIDE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+    }
+}
+
+/// Runs `f` without the GIL; while the interpreter ends, with it.
+pub(crate) fn outside<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+    let _guard = Outside::enter();
+    if is_exiting() { f() } else { py.detach(f) }
+}
+
+pub(crate) fn is_exiting() -> bool {
+    EXITING.load(Ordering::SeqCst)
+}
+
+/// How long one wait without the GIL is.
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
+
+/// Waits in slices until `look` has something, `until` at most. Ctrl-C ends it with its exception, and so does the
+/// interpreter's end, with `None`.
+pub(crate) fn wait<T: Send>(
+    py: Python<'_>,
+    until: Option<Instant>,
+    look: impl Fn(Duration) -> Option<T> + Sync,
+) -> PyResult<Option<T>> {
+    loop {
+        let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
+        let slice = if is_exiting() { Duration::ZERO } else { left };
+        if let Some(found) = outside(py, || look(slice)) {
+            return Ok(Some(found));
+        }
+        py.check_signals()?;
+        if left.is_zero() || is_exiting() {
+            return Ok(None);
+        }
+    }
+}
+
+/// The same for what can only be looked at again and again.
+pub(crate) fn wait_until(py: Python<'_>, until: Option<Instant>, done: impl Fn() -> bool + Sync) -> PyResult<bool> {
+    /// How often it is looked.
+    const LOOK: Duration = Duration::from_millis(2);
+    let come = wait(py, until, |slice| {
+        let end = Instant::now() + slice;
+        loop {
+            if done() {
+                return Some(());
+            }
+            if Instant::now() >= end {
+                return None;
+            }
+            sleep(LOOK);
+        }
+    })?;
+    Ok(come.is_some())
+}
+
+/// Tells that the interpreter ends: from now on nothing waits. Returns when nobody is without the GIL, or in a second.
+#[pyfunction]
+pub(crate) fn exiting(py: Python<'_>) {
+    EXITING.store(true, Ordering::SeqCst);
+    py.detach(|| {
+        let end = Instant::now() + Duration::from_secs(1);
+        while OUTSIDE.load(Ordering::SeqCst) > 0 && Instant::now() < end {
+            sleep(Duration::from_millis(2));
+        }
+    });
+}
+
+/// Tells a child that it has been forked: the parent's other threads are not in it.
+#[pyfunction]
+pub(crate) fn forked() {
+    OUTSIDE.store(0, Ordering::SeqCst);
+}
+
+/// A duration in seconds as Python has it; `None` is as long as it takes.
+pub(crate) fn duration(seconds: Option<f64>) -> PyResult<Option<Duration>> {
+    seconds
+        .map(|s| {
+            Duration::try_from_secs_f64(s)
+                .map_err(|_| pyo3::exceptions::PyValueError::new_err(format!("{s} is no time to wait, in seconds")))
+        })
+        .transpose()
+}
