@@ -1,0 +1,422 @@
+package otelcore
+
+// #include <stdlib.h>
+// #include "shim.h"
+// #cgo noescape og_new
+// #cgo nocallback og_new
+// #cgo noescape og_input
+// #cgo nocallback og_input
+// #cgo noescape og_output
+// #cgo nocallback og_output
+// #cgo nocallback og_start
+// #cgo nocallback og_begin_flush
+// #cgo nocallback og_is_flushed
+// #cgo nocallback og_begin_shutdown
+// #cgo nocallback og_shutdown
+// #cgo nocallback og_state
+// #cgo nocallback og_free
+// #cgo nocallback og_health
+// #cgo nocallback og_metrics
+// #cgo nocallback og_buffer_data
+// #cgo nocallback og_buffer_free
+import "C"
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// A State says where a collector is in its life.
+type State int32
+
+// The states, in the order of a life.
+const (
+	Created  State = C.OTELCORE_STATE_CREATED  // checked, and nothing open
+	Starting State = C.OTELCORE_STATE_STARTING // opening what the configuration names
+	Running  State = C.OTELCORE_STATE_RUNNING  // listening, and taking what is submitted
+	Stopping State = C.OTELCORE_STATE_STOPPING // draining
+	Stopped  State = C.OTELCORE_STATE_STOPPED  // at its end, in an orderly way
+	Failed   State = C.OTELCORE_STATE_FAILED   // at its end, by a failed start or a fault
+	// Gone is the state of a collector that was closed.
+	Gone State = C.OTELCORE_STATE_NONE
+)
+
+// String is "created", "running" and so on.
+func (s State) String() string {
+	names := [...]string{"created", "starting", "running", "stopping", "stopped", "failed"}
+	if s < 0 || int(s) >= len(names) {
+		return "closed"
+	}
+	return names[s]
+}
+
+// Version is that of the library.
+func Version() string { return C.GoString(C.otelcore_version()) }
+
+// A Config is what a collector is made of.
+type Config struct {
+	// YAML is the configuration, as the Go collector takes it; ${env:NAME} is the process's environment.
+	YAML string
+	// Name is what messages call the configuration; empty is "config.yaml".
+	Name string
+	// Log gets the collector's own log, from the levels on that it is enabled for. It is called in a goroutine of its
+	// own; what comes faster than it takes is dropped, and counted by a record that says so. Nil is for none.
+	Log *slog.Logger
+}
+
+// A Collector is a collector in this process. [Collector.Close] it at its end. One that was started and not shut down
+// stays alive though nothing refers to it.
+type Collector struct {
+	handle C.uintptr_t
+	log    *logPipe
+	closed atomic.Bool
+	// Held, by whoever could send, while the state is being changed.
+	life    chan struct{}
+	cleanup runtime.Cleanup
+
+	mu      sync.Mutex
+	inputs  map[string]*Input
+	outputs map[string]*Output
+}
+
+// Collectors that were started and have not ended.
+var running sync.Map
+
+// New reads and checks a configuration. Nothing is opened.
+func New(config Config) (*Collector, error) {
+	if abi := C.otelcore_abi_version(); abi != C.OTELCORE_ABI_VERSION {
+		return nil, &Error{Code: InvalidState, Message: "libotelcore has another ABI than its header"}
+	}
+	name, err := cText(config.Name, "the configuration's name")
+	if err != nil {
+		return nil, err
+	}
+	if config.Name == "" {
+		name = nil
+	}
+	pipe, err := newLogPipe(config.Log)
+	if err != nil {
+		return nil, err
+	}
+	var sink *C.og_sink
+	var level C.otelcore_log_level
+	if pipe != nil {
+		sink, level = pipe.sink, pipe.level
+	}
+	yaml := unsafe.StringData(config.YAML)
+	r := C.og_new((*C.char)(unsafe.Pointer(yaml)), C.size_t(len(config.YAML)), name, level, sink)
+	runtime.KeepAlive(config.YAML)
+	runtime.KeepAlive(name)
+	if err := failure(r); err != nil {
+		return nil, err
+	}
+	c := &Collector{
+		handle:  r.value,
+		log:     pipe,
+		life:    make(chan struct{}, 1),
+		inputs:  map[string]*Input{},
+		outputs: map[string]*Output{},
+	}
+	// Freeing joins a thread, which is not for the goroutine that runs all cleanups.
+	c.cleanup = runtime.AddCleanup(c, func(handle C.uintptr_t) { go C.og_free(handle) }, c.handle)
+	return c, nil
+}
+
+// cText is a text that ends with a NUL, in memory of Go's.
+func cText(text, what string) (*C.char, error) {
+	if strings.IndexByte(text, 0) >= 0 {
+		return nil, &Error{Code: InvalidArgument, Message: what + " has a NUL in it"}
+	}
+	return (*C.char)(unsafe.Pointer(unsafe.SliceData(append([]byte(text), 0)))), nil
+}
+
+// enter waits until nobody else changes the state.
+func (c *Collector) enter(ctx context.Context) error {
+	if c.life == nil {
+		return &Error{Code: InvalidArgument, Message: "the collector was not made by New"}
+	}
+	select {
+	case c.life <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case c.life <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// leave lets the next one in, and lets go of a collector that has ended.
+func (c *Collector) leave() {
+	if state := c.State(); state < Starting || state > Stopping {
+		running.Delete(c)
+	}
+	<-c.life
+}
+
+// State says where it is in its life.
+func (c *Collector) State() State {
+	state := State(C.og_state(c.handle))
+	runtime.KeepAlive(c)
+	return state
+}
+
+// Start starts it, and returns when everything listens. A start whose context ends meanwhile ends the collector.
+func (c *Collector) Start(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	running.Store(c, nil)
+	started := make(chan error, 1)
+	go func() { started <- failure(C.og_start(c.handle)) }()
+	select {
+	case err := <-started:
+		c.leave()
+		return err
+	case <-ctx.Done():
+		go func() {
+			if <-started == nil {
+				_ = failure(C.og_shutdown(c.handle, 0))
+			}
+			c.leave()
+		}()
+		return ctx.Err()
+	}
+}
+
+// A pause between two looks: short first, so that what is quick is quick.
+type pause struct{ next time.Duration }
+
+const (
+	shortest = 50 * time.Microsecond
+	longest  = 5 * time.Millisecond
+)
+
+// wait is false when the context is done.
+func (p *pause) wait(ctx context.Context) bool {
+	p.next = min(max(2*p.next, shortest), longest)
+	timer := time.NewTimer(p.next)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// ended is the error of a wait that its context has ended.
+func ended(ctx context.Context, message string) error {
+	if ctx.Err() == context.DeadlineExceeded {
+		return &Error{Code: Timeout, Message: message, Retryable: true, cause: ctx.Err()}
+	}
+	return ctx.Err()
+}
+
+// Flush waits until all that was accepted before this call is delivered, or reported as lost.
+func (c *Collector) Flush(ctx context.Context) error {
+	defer runtime.KeepAlive(c)
+	begun := C.og_begin_flush(c.handle)
+	if err := failure(begun); err != nil {
+		return err
+	}
+	mark := C.uint64_t(begun.value)
+	for p := (pause{}); !bool(C.og_is_flushed(c.handle, mark)); {
+		if !p.wait(ctx) {
+			return ended(ctx, "not everything was delivered in time")
+		}
+		// What comes out of one batch may be held back in the next. It may also end between two looks.
+		again := failure(C.og_begin_flush(c.handle))
+		if state := c.State(); state == Failed || state == Gone {
+			return again
+		} else if state == Stopped {
+			return nil
+		}
+	}
+	return nil
+}
+
+const (
+	// How long a shutdown may take whose context can end, but does not say when.
+	untold = 30 * time.Second
+	// How much later than its time the collector may end before nobody waits any more.
+	slack = time.Second
+)
+
+// grace is how long a shutdown may take, in milliseconds; -1 is however long it takes.
+func grace(ctx context.Context) C.int64_t {
+	if at, ok := ctx.Deadline(); ok {
+		return C.int64_t(max(time.Until(at), 0).Milliseconds())
+	}
+	if ctx.Err() != nil {
+		return 0
+	}
+	if ctx.Done() == nil {
+		return -1
+	}
+	return C.int64_t(untold.Milliseconds())
+}
+
+// Shutdown takes nothing new, delivers what it holds, and ends, by the context's deadline (within 30 seconds where it has
+// none and may be cancelled). [ErrTimeout] says what was not delivered; the collector has ended all the same. One that
+// was never started, or has ended before, is no error. Where the context is cancelled, Shutdown returns early, and the
+// collector ends without it.
+func (c *Collector) Shutdown(ctx context.Context) error {
+	if err := c.enter(ctx); err != nil {
+		return err
+	}
+	defer c.leave()
+	if failure(C.og_begin_shutdown(c.handle, grace(ctx))) == nil && !c.drained(ctx) {
+		return ctx.Err()
+	}
+	err := failure(C.og_shutdown(c.handle, 0))
+	if told, ok := err.(*Error); ok && told.Code == Timeout {
+		told.cause = ctx.Err()
+	}
+	return err
+}
+
+// drained waits for the end. It is false where the context was cancelled and the end does not come at once.
+func (c *Collector) drained(ctx context.Context) bool {
+	for p := (pause{}); c.State() < Stopped && c.State() != Gone; {
+		if p.wait(ctx) {
+			continue
+		}
+		// Its own deadline is no other than the context's; a cancelled one wants the end now.
+		_ = failure(C.og_begin_shutdown(c.handle, 0))
+		atOnce, cancel := context.WithTimeout(context.Background(), slack)
+		defer cancel()
+		for p := (pause{}); c.State() < Stopped && c.State() != Gone; {
+			if !p.wait(atOnce) || ctx.Err() == context.Canceled && p.next == longest {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Close ends it, and frees what it has. What it still holds is lost; [Collector.Shutdown] before delivers it. A second
+// Close does nothing. The logger has had every record when it returns, if it takes them within a second.
+func (c *Collector) Close() error {
+	if c.life == nil || c.closed.Swap(true) {
+		return nil
+	}
+	c.cleanup.Stop()
+	C.og_free(c.handle)
+	running.Delete(c)
+	// They hold descriptors of the collector's.
+	c.mu.Lock()
+	for _, input := range c.inputs {
+		input.cleanup.Stop()
+		C.og_input_free(input.handle)
+	}
+	for _, output := range c.outputs {
+		output.cleanup.Stop()
+		C.og_output_free(output.handle)
+	}
+	c.mu.Unlock()
+	if c.log != nil {
+		select {
+		case <-c.log.done:
+		case <-time.After(slack):
+		}
+	}
+	return nil
+}
+
+// A Health says how a collector is.
+type Health struct {
+	// State is its name.
+	State string `json:"state"`
+	// Error is why it has failed.
+	Error string `json:"error,omitempty"`
+	// HeldBytes is how much it has taken and not yet delivered.
+	HeldBytes uint64 `json:"held_bytes"`
+}
+
+// Health says how it is.
+func (c *Collector) Health() (Health, error) {
+	var health Health
+	document, err := c.read(func(handle C.uintptr_t) C.og_result { return C.og_health(handle) })
+	if err == nil {
+		err = json.Unmarshal(document, &health)
+	}
+	return health, err
+}
+
+// Metrics are its own metrics, as a page in Prometheus' text format.
+func (c *Collector) Metrics() ([]byte, error) {
+	return c.read(func(handle C.uintptr_t) C.og_result { return C.og_metrics(handle) })
+}
+
+func (c *Collector) read(call func(C.uintptr_t) C.og_result) ([]byte, error) {
+	defer runtime.KeepAlive(c)
+	r := call(c.handle)
+	if err := failure(r); err != nil {
+		return nil, err
+	}
+	bytes := copied(C.og_buffer_data(r.value))
+	C.og_buffer_free(r.value)
+	return bytes, nil
+}
+
+// copied is what C lends, as Go's own.
+func copied(lent C.og_bytes) []byte {
+	return append([]byte{}, unsafe.Slice((*byte)(lent.data), int(lent.len))...)
+}
+
+// Input is the input of the inproc receiver of this id, "inproc/app" for one; the same id gives the same input.
+func (c *Collector) Input(id string) (*Input, error) {
+	name, err := cText(id, "the id")
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if input, ok := c.inputs[id]; ok && !c.closed.Load() {
+		return input, nil
+	}
+	r := C.og_input(c.handle, name)
+	runtime.KeepAlive(name)
+	if err := failure(r); err != nil {
+		return nil, err
+	}
+	input := &Input{handle: r.value, collector: c}
+	input.cleanup = runtime.AddCleanup(input, func(handle C.uintptr_t) { C.og_input_free(handle) }, r.value)
+	c.inputs[id] = input
+	return input, nil
+}
+
+// Output is the output of the inproc exporter of this id, "inproc/app" for one; the same id gives the same output.
+func (c *Collector) Output(id string) (*Output, error) {
+	name, err := cText(id, "the id")
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if output, ok := c.outputs[id]; ok && !c.closed.Load() {
+		return output, nil
+	}
+	r := C.og_output(c.handle, name)
+	runtime.KeepAlive(name)
+	if err := failure(r); err != nil {
+		return nil, err
+	}
+	output := &Output{handle: r.value, collector: c, turn: make(chan struct{}, 1)}
+	output.cleanup = runtime.AddCleanup(output, func(handle C.uintptr_t) { C.og_output_free(handle) }, r.value)
+	c.outputs[id] = output
+	return output, nil
+}

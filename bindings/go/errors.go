@@ -1,0 +1,123 @@
+package otelcore
+
+// #include "shim.h"
+// #cgo noescape og_error_read
+// #cgo nocallback og_error_read
+// #cgo nocallback og_error_free
+import "C"
+
+import (
+	"fmt"
+	"time"
+)
+
+// A Code says what kind of error it is.
+type Code int32
+
+// The codes of the library.
+const (
+	InvalidArgument Code = C.OTELCORE_INVALID_ARGUMENT
+	InvalidConfig   Code = C.OTELCORE_INVALID_CONFIG
+	InvalidData     Code = C.OTELCORE_INVALID_DATA
+	NotFound        Code = C.OTELCORE_NOT_FOUND
+	InvalidState    Code = C.OTELCORE_INVALID_STATE
+	Overloaded      Code = C.OTELCORE_OVERLOADED
+	Timeout         Code = C.OTELCORE_TIMEOUT
+	Closed          Code = C.OTELCORE_CLOSED
+	IO              Code = C.OTELCORE_IO
+	Unavailable     Code = C.OTELCORE_UNAVAILABLE
+	Forked          Code = C.OTELCORE_FORKED
+	Panic           Code = C.OTELCORE_PANIC
+)
+
+var codes = map[Code]string{
+	InvalidArgument: "invalid argument",
+	InvalidConfig:   "invalid configuration",
+	InvalidData:     "invalid data",
+	NotFound:        "not found",
+	InvalidState:    "not in this state",
+	Overloaded:      "overloaded",
+	Timeout:         "not in time",
+	Closed:          "closed",
+	IO:              "refused by the system",
+	Unavailable:     "unavailable",
+	Forked:          "a forked child",
+	Panic:           "a fault in libotelcore",
+}
+
+// String says it in words.
+func (c Code) String() string {
+	if text, ok := codes[c]; ok {
+		return text
+	}
+	return fmt.Sprintf("code %d", int32(c))
+}
+
+// Errors to compare with, by [errors.Is].
+var (
+	// ErrInvalidArgument: an argument is out of its range.
+	ErrInvalidArgument error = &Error{Code: InvalidArgument}
+	// ErrInvalidConfig: the configuration has mistakes; the message has all of them, each with its place.
+	ErrInvalidConfig error = &Error{Code: InvalidConfig}
+	// ErrInvalidData: the bytes are no request of this signal, and never will be.
+	ErrInvalidData error = &Error{Code: InvalidData}
+	// ErrNotFound: the configuration uses nothing of this id, or has no pipeline for this signal.
+	ErrNotFound error = &Error{Code: NotFound}
+	// ErrInvalidState: not in this state of the collector, before its start for one.
+	ErrInvalidState error = &Error{Code: InvalidState}
+	// ErrOverloaded: there is too much already; later the same call may succeed.
+	ErrOverloaded error = &Error{Code: Overloaded}
+	// ErrTimeout: the time was over. Of a shutdown the message says what was not delivered.
+	ErrTimeout error = &Error{Code: Timeout}
+	// ErrClosed: the collector has stopped, or what was used has been closed.
+	ErrClosed error = &Error{Code: Closed}
+	// ErrIO: the system refused something, a port that is in use for one.
+	ErrIO error = &Error{Code: IO}
+	// ErrPanic: a fault in the library. Close the collector.
+	ErrPanic error = &Error{Code: Panic}
+)
+
+// An Error says why a call failed.
+type Error struct {
+	Code    Code
+	Message string
+	// Retryable: the same call may succeed later.
+	Retryable bool
+	// RetryAfter is when another try makes sense; 0 where nothing is known.
+	RetryAfter time.Duration
+
+	cause error
+}
+
+// Error is the code in words and the message.
+func (e *Error) Error() string {
+	if e.Message == "" {
+		return "otelcore: " + e.Code.String()
+	}
+	return "otelcore: " + e.Message
+}
+
+// Is holds for the sentinel of the same code.
+func (e *Error) Is(target error) bool {
+	other, ok := target.(*Error)
+	return ok && other.Message == "" && other.Code == e.Code
+}
+
+// Unwrap is the context's error where it was a context that ended the call.
+func (e *Error) Unwrap() error { return e.cause }
+
+// failure makes an error of a result, and frees what it was told by.
+func failure(r C.og_result) error {
+	if r.status == C.OTELCORE_OK {
+		return nil
+	}
+	told := C.og_error_read(r.error)
+	err := &Error{
+		Code:       Code(r.status),
+		Message:    C.GoString(told.message),
+		Retryable:  bool(told.retryable),
+		RetryAfter: time.Duration(told.retry_after_ms) * time.Millisecond,
+	}
+	C.og_error_free(r.error)
+	return err
+}

@@ -1,0 +1,3 @@
+module github.com/otelcore/otelcore/bindings/go
+
+go 1.26

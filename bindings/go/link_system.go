@@ -1,0 +1,6 @@
+//go:build otelcore_system
+
+package otelcore
+
+// #cgo pkg-config: otelcore
+import "C"

@@ -1,0 +1,131 @@
+// What stands between cgo and otelcore.h: handles are numbers in Go (they point at nothing, so the garbage collector
+// must not take them for pointers), and results come back in one value, so that nothing of Go's escapes into C.
+#ifndef OTELCORE_GO_SHIM_H
+#define OTELCORE_GO_SHIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "otelcore.h"
+
+// A status, what the call gave, and the error where it failed.
+typedef struct {
+  otelcore_status status;
+  uintptr_t value;
+  uintptr_t error;
+} og_result;
+
+typedef struct {
+  const char *message;
+  uint64_t retry_after_ms;
+  bool retryable;
+} og_error;
+
+// In log.c: where a collector's records become messages in the socket `fd`, which is closed after the last one. Only then
+// may og_sink_end() be called; it says how many were dropped that no record has told of.
+typedef struct og_sink og_sink;
+og_sink *og_sink_new(int fd);
+uint64_t og_sink_end(og_sink *to);
+
+// `log` may be NULL.
+og_result og_new(const char *yaml, size_t yaml_len, const char *name, otelcore_log_level level, og_sink *log);
+
+#define OG_CALL(type, call)                                                                                            \
+  type *out = NULL;                                                                                                    \
+  otelcore_error *err = NULL;                                                                                          \
+  otelcore_status status = (call);                                                                                     \
+  return (og_result){status, (uintptr_t)out, (uintptr_t)err}
+
+static inline og_result og_start(uintptr_t c) { OG_CALL(void, otelcore_collector_start((otelcore_collector *)c, &err)); }
+
+static inline og_result og_begin_flush(uintptr_t c) {
+  uint64_t mark = 0;
+  otelcore_error *err = NULL;
+  otelcore_status status = otelcore_collector_begin_flush((otelcore_collector *)c, &mark, &err);
+  return (og_result){status, (uintptr_t)mark, (uintptr_t)err};
+}
+
+static inline bool og_is_flushed(uintptr_t c, uint64_t mark) {
+  return otelcore_collector_is_flushed((const otelcore_collector *)c, mark);
+}
+
+static inline og_result og_begin_shutdown(uintptr_t c, int64_t ms) {
+  OG_CALL(void, otelcore_collector_begin_shutdown((otelcore_collector *)c, ms, &err));
+}
+
+static inline og_result og_shutdown(uintptr_t c, int64_t ms) {
+  OG_CALL(void, otelcore_collector_shutdown((otelcore_collector *)c, ms, &err));
+}
+
+static inline otelcore_state og_state(uintptr_t c) { return otelcore_collector_state((const otelcore_collector *)c); }
+
+static inline void og_free(uintptr_t c) { otelcore_collector_free((otelcore_collector *)c); }
+
+static inline og_result og_health(uintptr_t c) {
+  OG_CALL(otelcore_buffer, otelcore_collector_health((const otelcore_collector *)c, &out, &err));
+}
+
+static inline og_result og_metrics(uintptr_t c) {
+  OG_CALL(otelcore_buffer, otelcore_collector_metrics((const otelcore_collector *)c, OTELCORE_FORMAT_PROMETHEUS, &out, &err));
+}
+
+static inline og_result og_input(uintptr_t c, const char *id) {
+  OG_CALL(otelcore_input, otelcore_collector_input((const otelcore_collector *)c, id, &out, &err));
+}
+
+static inline og_result og_output(uintptr_t c, const char *id) {
+  OG_CALL(otelcore_output, otelcore_collector_output((const otelcore_collector *)c, id, &out, &err));
+}
+
+static inline og_result og_submit(uintptr_t in, otelcore_signal signal, const uint8_t *otlp, size_t len) {
+  OG_CALL(void, otelcore_input_submit((const otelcore_input *)in, signal, otlp, len, &err));
+}
+
+static inline void og_input_free(uintptr_t in) { otelcore_input_free((otelcore_input *)in); }
+
+static inline og_result og_next(uintptr_t output, int64_t ms) {
+  OG_CALL(otelcore_batch, otelcore_output_next((const otelcore_output *)output, ms, &out, &err));
+}
+
+static inline og_result og_wake(uintptr_t output) { OG_CALL(void, otelcore_output_wake((const otelcore_output *)output, &err)); }
+
+static inline void og_output_free(uintptr_t output) { otelcore_output_free((otelcore_output *)output); }
+
+static inline otelcore_signal og_batch_signal(uintptr_t b) { return otelcore_batch_signal((const otelcore_batch *)b); }
+
+typedef struct {
+  const uint8_t *data;
+  size_t len;
+} og_bytes;
+
+static inline og_bytes og_batch_data(uintptr_t b) {
+  og_bytes bytes = {NULL, 0};
+  bytes.data = otelcore_batch_data((const otelcore_batch *)b, &bytes.len);
+  return bytes;
+}
+
+static inline og_result og_batch_finish(uintptr_t b, otelcore_status status_) {
+  OG_CALL(void, otelcore_batch_finish((otelcore_batch *)b, status_, &err));
+}
+
+static inline og_result og_batch_retry_after(uintptr_t b, uint64_t ms) {
+  OG_CALL(void, otelcore_batch_retry_after((otelcore_batch *)b, ms, &err));
+}
+
+static inline og_bytes og_buffer_data(uintptr_t b) {
+  og_bytes bytes = {NULL, 0};
+  bytes.data = otelcore_buffer_data((const otelcore_buffer *)b, &bytes.len);
+  return bytes;
+}
+
+static inline void og_buffer_free(uintptr_t b) { otelcore_buffer_free((otelcore_buffer *)b); }
+
+static inline og_error og_error_read(uintptr_t e) {
+  const otelcore_error *err = (const otelcore_error *)e;
+  return (og_error){otelcore_error_message(err), otelcore_error_retry_after_ms(err), otelcore_error_is_retryable(err)};
+}
+
+static inline void og_error_free(uintptr_t e) { otelcore_error_free((otelcore_error *)e); }
+
+#endif
