@@ -20,14 +20,17 @@ from otelcore.sdk import CollectorMetricExporter, CollectorSpanExporter
 
 CONFIG = Path(__file__).with_name("app.yaml")
 
+tracer = trace.get_tracer("shop")
+handled = metrics.get_meter("shop").create_counter("orders")
+
 
 def handle(order: int) -> None:
     """What the program is for."""
-    with trace.get_tracer("shop").start_as_current_span("order", attributes={"order.id": order}) as span:
-        with trace.get_tracer("shop").start_as_current_span("charge"):
+    with tracer.start_as_current_span("order", attributes={"order.id": order}) as span:
+        with tracer.start_as_current_span("charge"):
             time.sleep(random.uniform(0.001, 0.005))
         span.set_attribute("order.items", random.randint(1, 5))
-    metrics.get_meter("shop").create_counter("orders").add(1)
+    handled.add(1)
 
 
 def main() -> None:

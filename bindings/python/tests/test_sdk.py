@@ -14,9 +14,14 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExportResult
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.metrics import Counter, MeterProvider
-from opentelemetry.sdk.metrics.export import AggregationTemporality, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from otelcore import Batch, Collector, Output
@@ -110,8 +115,9 @@ def test_an_exporter_says_when_it_could_not(caplog: pytest.LogCaptureFixture) ->
         assert "there are: inproc" in caplog.text
         exporter.shutdown()
         assert exporter.export([a_span()]) is SpanExportResult.FAILURE
-    late = CollectorLogRecordExporter(collector)
-    assert late.export([]) is LogRecordExportResult.FAILURE
+    late = CollectorMetricExporter(collector)
+    assert late.export(MetricsData(resource_metrics=[])) is MetricExportResult.FAILURE
+    assert "is closed" in caplog.text
 
 
 def test_while_the_input_is_full_the_exporter_waits_in_vain_or_not() -> None:
@@ -143,14 +149,16 @@ def test_an_exporter_with_a_configuration_has_a_collector_of_its_own() -> None:
 
 
 def test_where_nothing_is_configured_it_goes_where_the_sdk_would_send_it() -> None:
-    assert _default({})["exporters"] == {"otlp": {"endpoint": "http://localhost:4317"}}
+    assert _default({})["exporters"] == {
+        "otlp_grpc": {"endpoint": "http://localhost:4317", "tls": {"insecure": True}}
+    }
     env = {
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "https://gateway:4318",
         "OTEL_EXPORTER_OTLP_HEADERS": "Authorization=Basic%20eA==,x-tenant=a",
     }
     assert _default(env)["exporters"] == {
-        "otlphttp": {"endpoint": "https://gateway:4318", "headers": {"authorization": "Basic eA==", "x-tenant": "a"}}
+        "otlp_http": {"endpoint": "https://gateway:4318", "headers": {"authorization": "Basic eA==", "x-tenant": "a"}}
     }
     Collector(_default({}), log=False)
     Collector(_default(env), log=False)
@@ -168,6 +176,7 @@ def test_the_environment_variables_of_the_sdk_find_the_exporters(unused_port: in
         with trace.get_tracer("t").start_as_current_span("found"):
             metrics.get_meter("m").create_counter("orders").add(1)
             logging.getLogger("l").warning("said")
+            logging.getLogger("otelcore").warning("of the collector itself")
         from otelcore._collector import _running
         assert len(_running) <= 1, _running
     """)
@@ -189,6 +198,7 @@ def test_the_environment_variables_of_the_sdk_find_the_exporters(unused_port: in
             batch.ack()
             seen[batch.signal] = batch.data
         assert span_names(seen["traces"]) == ["found"]
+        assert b"said" in seen["logs"] and b"of the collector" not in seen["logs"], "its own log does not feed itself"
 
         # The same with a configuration of the user's.
         mine = tmp_path / "mine.yaml"

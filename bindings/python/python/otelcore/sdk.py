@@ -37,7 +37,7 @@ try:
 except ImportError as _missing:
     raise ImportError(f"otelcore.sdk needs the OpenTelemetry SDK ({_missing}): pip install 'otelcore[sdk]'") from _missing
 
-from ._collector import Collector
+from ._collector import EXIT_TIMEOUT, Collector
 from ._config import Config
 from ._errors import ClosedError, OtelcoreError, OverloadedError
 from ._otelcore import Input
@@ -185,7 +185,7 @@ class CollectorSpanExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Takes nothing more. A collector that the exporter has made delivers what it holds, and ends."""
-        self._sender.close(30.0)
+        self._sender.close(EXIT_TIMEOUT)
 
 
 class CollectorMetricExporter(MetricExporter):
@@ -213,7 +213,7 @@ class CollectorMetricExporter(MetricExporter):
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
         """Takes nothing more. A collector that the exporter has made delivers what it holds, and ends."""
-        self._sender.close(timeout_millis / 1000)
+        self._sender.close(min(timeout_millis / 1000, EXIT_TIMEOUT))
 
 
 class CollectorLogRecordExporter(LogRecordExporter):
@@ -225,7 +225,11 @@ class CollectorLogRecordExporter(LogRecordExporter):
         self._sender = _Sender(collector, input, timeout)
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        sent = self._sender.send("submit_logs", encode_logs(batch))
+        # What the collector says of a log that it can't deliver must not come to it as more of the same.
+        records = [record for record in batch if not _is_ours(record)]
+        if not records:
+            return LogRecordExportResult.SUCCESS
+        sent = self._sender.send("submit_logs", encode_logs(records))
         return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -234,7 +238,15 @@ class CollectorLogRecordExporter(LogRecordExporter):
 
     def shutdown(self) -> None:
         """Takes nothing more. A collector that the exporter has made delivers what it holds, and ends."""
-        self._sender.close(30.0)
+        self._sender.close(EXIT_TIMEOUT)
+
+
+def _is_ours(record: ReadableLogRecord) -> bool:
+    """Whether `logging` has it from a collector in this process, or from this package."""
+    scope = record.instrumentation_scope
+    if scope is not None and (scope.name == "otelcore" or scope.name.startswith("otelcore.")):
+        return True
+    return "otelcore" in (record.log_record.attributes or ())
 
 
 def _from_environment() -> Collector:
@@ -245,10 +257,13 @@ def _from_environment() -> Collector:
 def _default(env: Mapping[str, str]) -> dict[str, Any]:
     """OTLP to where the SDK's own exporters would send it, by the same variables."""
     grpc = env.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").strip() == "grpc"
-    exporter = "otlp" if grpc else "otlphttp"
-    settings: dict[str, Any] = {
-        "endpoint": env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or f"http://localhost:{4317 if grpc else 4318}",
-    }
+    exporter = "otlp_grpc" if grpc else "otlp_http"
+    endpoint = env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or f"http://localhost:{4317 if grpc else 4318}"
+    settings: dict[str, Any] = {"endpoint": endpoint}
+    insecure = env.get("OTEL_EXPORTER_OTLP_INSECURE", "").strip().lower() == "true"
+    if grpc and (endpoint.startswith("http://") or (insecure and not endpoint.startswith("https://"))):
+        # For the collector's gRPC the scheme says nothing.
+        settings["tls"] = {"insecure": True}
     pairs = [pair.partition("=") for pair in env.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",") if "=" in pair]
     if pairs:
         settings["headers"] = {unquote(key).strip().lower(): unquote(value).strip() for key, _, value in pairs}
