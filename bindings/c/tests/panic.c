@@ -1,0 +1,15 @@
+/* A panic ends in a status, not in the host. Needs the library with the feature `test-panic`. */
+#include "story.h"
+
+otelcore_status otelcore__test_panic(otelcore_error **err);
+
+int main(void) {
+    CHECK(otelcore__test_panic(NULL) == OTELCORE_PANIC);
+    FAILS(OTELCORE_PANIC, "on request", otelcore__test_panic(&err));
+    /* And everything else goes on. */
+    otelcore_collector *c = through("1ms", "", NULL);
+    OK(otelcore_collector_start(c, &err));
+    OK(otelcore_collector_shutdown(c, 1000, &err));
+    otelcore_collector_free(c);
+    return 0;
+}
