@@ -308,7 +308,11 @@ impl Walk {
                     let cut = usize::try_from(len).ok().and_then(|len| after.split_at_checked(len));
                     let (content, after) = cut.ok_or_else(|| fault(Fault::UnexpectedEof))?;
                     self.delimited(message, number, kind, content, depth)?;
-                    after
+                    match kind {
+                        // Attributes come in a row, each like the one before.
+                        Msg(inner) if std::ptr::eq(inner, &raw const KEY_VALUE) => plain_attributes(at, after),
+                        _ => after,
+                    }
                 }
                 5 => {
                     if !matches!(kind, Fixed32 | Unknown) {
@@ -377,6 +381,20 @@ impl Walk {
     fn fault(&self, message: &'static Message, at: &[u8], why: Fault) -> Malformed {
         Malformed { offset: (at.as_ptr() as usize).wrapping_sub(self.base), message: message.name, why }
     }
+}
+
+/// Skips attributes in their commonest shape behind one that has just been checked; `before` begins with its tag.
+#[inline]
+fn plain_attributes<'a>(before: &[u8], mut rest: &'a [u8]) -> &'a [u8] {
+    let Some(tag) = before.first().filter(|tag| **tag < 0x80) else { return rest };
+    while let [next, len @ 1..0x80, after @ ..] = rest
+        && next == tag
+        && let Some((content, after)) = after.split_at_checked(usize::from(*len))
+        && wire::plain_attribute(content).is_some()
+    {
+        rest = after;
+    }
+    rest
 }
 
 /// A varint is unreadable because it is cut off or because it is too long.
