@@ -1,0 +1,103 @@
+package otelsdk
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	otelcore "github.com/otelcore/otelcore/bindings/go"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// How long an upload waits before another try where the collector does not say.
+const again = 100 * time.Millisecond
+
+type traceClient struct {
+	input *otelcore.Input
+
+	mu      sync.Mutex
+	stopped bool
+	// Uploads that are under way.
+	uploads sync.WaitGroup
+	// Ended when Stop no longer waits for them.
+	over context.Context
+	end  context.CancelFunc
+}
+
+// NewTraceClient is a client for [otlptrace.New] that puts spans into an input. An upload that finds the collector full
+// tries again until its context ends; the SDK's span processors bound it. The input stays the caller's.
+func NewTraceClient(input *otelcore.Input) otlptrace.Client {
+	over, end := context.WithCancel(context.Background())
+	return &traceClient{input: input, over: over, end: end}
+}
+
+var errStopped = errors.New("the trace client is stopped")
+
+// Start has nothing to open.
+func (c *traceClient) Start(ctx context.Context) error { return ctx.Err() }
+
+// Stop takes no more, and waits for the uploads under way as long as its context goes.
+func (c *traceClient) Stop(ctx context.Context) error {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	defer c.end()
+	done := make(chan struct{})
+	go func() {
+		c.uploads.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		c.end()
+		<-done
+		return ctx.Err()
+	}
+}
+
+func (c *traceClient) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.stopped {
+		c.uploads.Add(1)
+	}
+	return !c.stopped
+}
+
+// UploadTraces hands spans over. It may be called concurrently.
+func (c *traceClient) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
+	if !c.begin() {
+		return errStopped
+	}
+	defer c.uploads.Done()
+	if len(spans) == 0 {
+		return nil
+	}
+	// In bytes it is an ExportTraceServiceRequest, whose package would bring gRPC along.
+	request, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
+	if err != nil {
+		return err
+	}
+	for {
+		err := c.input.Submit(ctx, otelcore.Traces, request)
+		var told *otelcore.Error
+		if !errors.As(err, &told) || !told.Retryable {
+			return err
+		}
+		pause := time.NewTimer(max(told.RetryAfter, again))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return errors.Join(ctx.Err(), err)
+		case <-c.over.Done():
+			pause.Stop()
+			return errors.Join(errStopped, err)
+		}
+	}
+}
