@@ -46,8 +46,13 @@ class Drain:
 
     def start(self) -> None:
         """Drains on a thread from now on."""
-        self._thread = threading.Thread(target=self._run, name="otelcore-log", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="otelcore-log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # An interpreter that is ending gives no more threads; `close` hands on what there is.
+            return
+        self._thread = thread
 
     def _run(self) -> None:
         descriptor = self.queue.fileno()
