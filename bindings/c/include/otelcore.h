@@ -416,9 +416,10 @@ otelcore_status otelcore_collector_begin_shutdown(struct otelcore_collector *col
 otelcore_state otelcore_collector_state(const struct otelcore_collector *collector);
 
 /**
- * Frees a collector; one that still runs is ended at once, and what it holds is lost. NULL is fine. Its inputs, outputs
- * and batches stay good, and answer OTELCORE_CLOSED. One that is driven is freed on the thread that drives it: from
- * another, and from inside a callback, its memory stays.
+ * Frees a collector; one that still runs is ended at once, and what it holds is lost. NULL is fine. Callbacks may be
+ * called until this returns. Its inputs, outputs and batches stay good, and answer OTELCORE_CLOSED. From inside a
+ * callback the collector ends by itself, and its memory is freed in a later call of this or otelcore_collector_new().
+ * One that is driven is freed on the thread that drives it: from another, what its loop holds stays.
  */
 void otelcore_collector_free(struct otelcore_collector *collector);
 

@@ -37,6 +37,17 @@ pub(crate) struct Hosted {
 
 pub(crate) static COLLECTORS: Table<Collector, Hosted> = Table::new(0);
 
+/// Freed where nobody could wait for their end. Whoever comes next and may wait clears away those that have ended.
+static LEFT_BEHIND: Mutex<Vec<Arc<Hosted>>> = Mutex::new(Vec::new());
+
+fn clear_away() {
+    if !InCallback::is_here() {
+        let has_ended = |hosted: &mut Arc<Hosted>| hosted.embedded.state() >= State::Stopped;
+        let ended: Vec<_> = lock(&LEFT_BEHIND).extract_if(.., has_ended).collect();
+        ended.into_iter().for_each(Hosted::free);
+    }
+}
+
 /// Everything that is locked here stays whole between two statements, so a lock whose holder panicked is fine.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -270,9 +281,9 @@ impl Hosted {
 
     fn free(self: Arc<Self>) {
         if InCallback::is_here() {
-            // Nobody can wait for the end here, so it comes by itself, and the memory stays.
+            // Nobody can wait for the end here, so it comes by itself.
             let _ = self.embedded.begin_shutdown(Duration::ZERO);
-            std::mem::forget(self);
+            lock(&LEFT_BEHIND).push(self);
             return;
         }
         let elsewhere = self.drive.get().is_some_and(|drive| !drive.is_here());
@@ -367,6 +378,7 @@ pub extern "C" fn otelcore_collector_new(
             }
         }
         watch_forks();
+        clear_away();
         let embedded = Embedded::new(yaml, options).inspect_err(|_| {
             if let Some(user) = &log_user {
                 user.keep();
@@ -500,12 +512,14 @@ pub extern "C" fn otelcore_collector_state(collector: *const Collector) -> crate
     })
 }
 
-/// Frees a collector; one that still runs is ended at once, and what it holds is lost. NULL is fine. Its inputs, outputs
-/// and batches stay good, and answer OTELCORE_CLOSED. One that is driven is freed on the thread that drives it: from
-/// another, and from inside a callback, its memory stays.
+/// Frees a collector; one that still runs is ended at once, and what it holds is lost. NULL is fine. Callbacks may be
+/// called until this returns. Its inputs, outputs and batches stay good, and answer OTELCORE_CLOSED. From inside a
+/// callback the collector ends by itself, and its memory is freed in a later call of this or otelcore_collector_new().
+/// One that is driven is freed on the thread that drives it: from another, what its loop holds stays.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_free(collector: *mut Collector) {
     cross_or((), || {
+        clear_away();
         if let Ok(hosted) = COLLECTORS.remove(collector) {
             hosted.free();
         }

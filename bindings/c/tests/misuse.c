@@ -187,7 +187,7 @@ static otelcore_status frees(void *user, otelcore_signal signal, const uint8_t *
 static void freed_in_its_own_callback_it_ends_by_itself(void) {
     inside = through("1ms", "", NULL);
     otelcore_output *out = output_of(inside);
-    OK(otelcore_output_set_callback(out, frees, NULL, NULL, &err));
+    OK(otelcore_output_set_callback(out, frees, NULL, on_free, &err));
     OK(otelcore_collector_start(inside, &err));
     otelcore_input *in = input_of(inside);
     OK(submit(in, 2, &err));
@@ -197,6 +197,9 @@ static void freed_in_its_own_callback_it_ends_by_itself(void) {
     }
     otelcore_input_free(in);
     otelcore_output_free(out);
+    sleep_ms(50);
+    otelcore_collector_free(NULL); /* clears away what has ended meanwhile */
+    CHECK(freed == 2);
 }
 
 static void in_log(void *user, otelcore_log_level level, const char *component, const char *message,
