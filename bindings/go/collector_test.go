@@ -462,6 +462,39 @@ func TestAnOverfullInputSaysSoAndWhen(t *testing.T) {
 	must(t, collector.Shutdown(within(t, 5*time.Second)))
 }
 
+func TestASubmitAllocatesNothingInGo(t *testing.T) {
+	collector, input, _ := started(t, direct)
+	ctx, body := t.Context(), spans(0)
+	if n := testing.AllocsPerRun(100, func() {
+		if err := input.Submit(ctx, otelcore.Traces, body); err != nil {
+			t.Error(err)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	must(t, collector.Shutdown(within(t, 5*time.Second)))
+}
+
+func BenchmarkSubmit(b *testing.B) {
+	_, input, output := started(b, direct)
+	go func() {
+		for {
+			batch, err := output.Next(context.Background())
+			if err != nil {
+				return
+			}
+			_ = batch.Ack()
+		}
+	}()
+	body := spans(30)
+	b.ReportAllocs()
+	for b.Loop() {
+		for errors.Is(input.Submit(b.Context(), otelcore.Traces, body), otelcore.ErrOverloaded) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
 // lines is where a logger of a test writes to.
 type lines struct {
 	mu   sync.Mutex
