@@ -265,7 +265,7 @@ def test_the_interpreters_end_is_bounded_and_says_what_was_lost(unused_port: int
 
 def test_threads_that_wait_put_in_or_take_out_do_not_hold_up_the_end() -> None:
     program = """
-        import otelcore, threading, time
+        import os, sys, otelcore, threading, time
         from scene import spans, THROUGH
         collector = otelcore.Collector(THROUGH.replace("10s", "1ms")).start()
         never = otelcore.Collector(THROUGH)
@@ -280,8 +280,12 @@ def test_threads_that_wait_put_in_or_take_out_do_not_hold_up_the_end() -> None:
                 for batch in output: batch.ack()
         for target in (put, put, take, take, lambda: list(never.output("inproc/out"))):
             threading.Thread(target=target, daemon=True).start()
+        class Slow:
+            def __del__(self, sleep=time.sleep, write=os.write):
+                sleep(0.4)  # while the interpreter goes down, whoever wants the GIL has its thread taken away
+                write(1, b"the end\\n")
+        sys.slow = Slow()
         time.sleep(0.3)
-        print("the end")
     """
     for _ in range(3):
         said, seconds = run(program, PYTHONPATH=str(Path(__file__).parent))
