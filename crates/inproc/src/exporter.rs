@@ -122,10 +122,6 @@ impl Exporter for End {
     }
 
     fn close(&mut self, _: &mut Cx<'_>) {
-        let mut queue = lock(&self.shared.queue);
-        queue.closed = true;
-        // The queue in front of this exporter has reported them.
-        queue.batches.clear();
-        self.shared.news.notify_all();
+        self.shared.close();
     }
 }

@@ -19,6 +19,15 @@ pub(crate) struct Shared {
     pub(crate) refusing: [AtomicBool; 3],
 }
 
+impl Shared {
+    pub(crate) fn close(&self) -> u64 {
+        let mut queue = lock(&self.queue);
+        queue.open = None;
+        queue.closed = true;
+        queue.payloads.drain(..).map(|payload| u64::from(payload.items())).sum()
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Queue {
     pub(crate) open: Option<Open>,

@@ -77,6 +77,14 @@ impl Hub {
         (ends.inputs.keys().map(ToString::to_string).collect(), ends.outputs.keys().map(ToString::to_string).collect())
     }
 
+    /// Closes every end, for a loop that has failed: nothing is taken any more, and nobody waits. Items that inputs had
+    /// taken and not handed on.
+    pub fn close(&self) -> u64 {
+        let ends = lock(&self.0);
+        ends.outputs.values().for_each(|output| output.close());
+        ends.inputs.values().map(|input| input.close()).sum()
+    }
+
     fn make_input(&self, id: &ComponentId) -> Arc<input::Shared> {
         lock(&self.0).inputs.entry(id.clone()).or_default().clone()
     }

@@ -23,6 +23,16 @@ pub(crate) struct Shared {
     pub(crate) callback: Mutex<Option<Callback>>,
 }
 
+impl Shared {
+    pub(crate) fn close(&self) {
+        let mut queue = lock(&self.queue);
+        queue.closed = true;
+        // The queue in front of the exporter has them, and reports them.
+        queue.batches.clear();
+        self.news.notify_all();
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Queue {
     pub(crate) bell: Option<Arc<dyn Bell>>,

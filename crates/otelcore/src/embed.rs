@@ -161,6 +161,8 @@ struct Shared {
     inner: Mutex<Inner>,
     /// Told of every change of state.
     news: Condvar,
+    hub: Hub,
+    log: Logger,
 }
 
 #[derive(Default)]
@@ -191,8 +193,15 @@ impl Shared {
     }
 
     fn fail(&self, why: String) {
+        // Nobody is left to hand on what inputs would take.
+        let lost = self.hub.close();
+        if lost > 0 {
+            let fields = [("error", Field::Str(&why)), ("dropped_items", Field::Uint(lost))];
+            self.log.error("The collector has failed; what was submitted is lost.", &fields);
+        }
         self.become_(State::Failed, |inner| {
             inner.remote = None;
+            inner.thread = None;
             inner.failure = Some(why);
         });
     }
@@ -200,6 +209,7 @@ impl Shared {
     fn end(&self, ending: Ending) {
         self.become_(State::Stopped, |inner| {
             inner.remote = None;
+            inner.thread = None;
             inner.ending = Some(ending.left);
         });
     }
@@ -259,13 +269,16 @@ impl Embedded {
         for item in diagnostics.items().into_iter().filter(|item| item.severity != Severity::Error) {
             collector.log().warn(&item.message, &[("key", Field::Str(&item.path))]);
         }
+        let log = collector.log().clone();
         Ok(Self {
             collector: Arc::new(collector),
-            hub,
+            hub: hub.clone(),
             shared: Arc::new(Shared {
                 state: AtomicU8::new(State::Created as u8),
                 inner: Mutex::default(),
                 news: Condvar::new(),
+                hub: hub.clone(),
+                log,
             }),
             thread: Mutex::default(),
         })
@@ -429,6 +442,7 @@ impl Embedded {
     ///
     /// # Errors
     /// What was not delivered in time; a loop that has failed; or in the collector's own thread.
+    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn shutdown(&self, grace: Duration) -> Result<(), EmbedError> {
         if self.is_own_thread() {
             return Err(EmbedError::Reentrant);
@@ -437,11 +451,17 @@ impl Embedded {
         if self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             return Ok(());
         }
+        // One that is just starting is shut down when it has.
+        self.shared.wait(None, |_, state| state > State::Starting);
         let asked = self.begin_shutdown(grace);
         if matches!(asked, Err(EmbedError::Failed(_))) {
             return asked;
         }
-        self.shared.wait(None, |_, state| state >= State::Stopped);
+        // The loop keeps its time; a host that does not turn it, or hangs in a callback, must not hang this thread too.
+        let until = Instant::now().checked_add(grace.saturating_add(Duration::from_secs(1)));
+        if !self.shared.wait(until, |_, state| state >= State::Stopped) {
+            return Err(EmbedError::Timeout(Left::default()));
+        }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // What a panic of it says has been kept.
@@ -487,6 +507,7 @@ impl Drop for Embedded {
 
 /// The life of a collector on its own thread.
 fn live(collector: &Collector, shared: &Shared) {
+    otelcore_reactor::block_signals();
     let lived = catch_unwind(AssertUnwindSafe(|| -> Result<Ending, RunError> {
         let runner = collector.start(Real::new()?)?;
         shared.become_(State::Running, |inner| {

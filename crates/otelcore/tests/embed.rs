@@ -192,3 +192,23 @@ fn mistakes_are_told_with_their_places_and_an_overfull_input_says_so() {
     }
     collector.shutdown(Duration::from_secs(5)).unwrap();
 }
+
+#[test]
+fn a_host_that_stops_turning_hangs_nobody_and_one_that_drops_the_loop_closes_the_ends() {
+    let collector = Arc::new(embedded(THROUGH));
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    let driven = collector.drive().unwrap();
+    input.submit(Signal::Traces, &spans(2)).unwrap();
+    let other = collector.clone();
+    let waiting = thread::spawn(move || other.shutdown(Duration::from_millis(100)));
+    assert!(matches!(waiting.join().unwrap(), Err(EmbedError::Timeout(_))));
+    let taker = thread::spawn({
+        let output = output.clone();
+        move || output.next(None).map(drop)
+    });
+    drop(driven);
+    assert_eq!(taker.join().unwrap(), Err(NoBatch::Closed));
+    assert_eq!(input.submit(Signal::Traces, &spans(2)), Err(Refused::Closed));
+    assert_eq!(collector.state(), State::Failed);
+    assert!(collector.shutdown(Duration::ZERO).unwrap_err().to_string().contains("dropped before its end"));
+}

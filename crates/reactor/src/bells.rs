@@ -12,7 +12,8 @@ use otelcore_pipeline::{Bell, Key};
 /// The bells that have been rung.
 #[derive(Debug)]
 pub(crate) struct Bells {
-    rung: Mutex<Vec<Arc<Hung>>>,
+    /// `None` once the loop has ended: nobody will come for what is rung then, and a list would keep itself alive.
+    rung: Mutex<Option<Vec<Arc<Hung>>>>,
     waker: Arc<Waker>,
 }
 
@@ -31,15 +32,23 @@ impl Bell for Handle {
             return;
         }
         let bells = &self.0.bells;
-        bells.rung.lock().unwrap_or_else(PoisonError::into_inner).push(self.0.clone());
-        // A loop that has ended hears nothing any more.
+        let mut rung = bells.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(list) = &mut *rung else { return };
+        list.push(self.0.clone());
+        drop(rung);
+        // A loop that ends just now hears nothing any more.
         let _ = bells.waker.wake();
     }
 }
 
 impl Bells {
     pub(crate) fn new(waker: Arc<Waker>) -> Arc<Self> {
-        Arc::new(Self { rung: Mutex::default(), waker })
+        Arc::new(Self { rung: Mutex::new(Some(Vec::new())), waker })
+    }
+
+    /// The loop has ended.
+    pub(crate) fn close(&self) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(crate) fn hang(self: &Arc<Self>, key: Key) -> Arc<dyn Bell> {
@@ -48,11 +57,11 @@ impl Bells {
 
     /// The keys of the bells that have been rung. Who rings from now on is heard in the next turn.
     pub(crate) fn take(&self) -> Vec<Key> {
-        let rung = std::mem::take(&mut *self.rung.lock().unwrap_or_else(PoisonError::into_inner));
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(std::mem::take);
         let heard = |hung: Arc<Hung>| {
             hung.rung.store(false, Ordering::Release);
             hung.key
         };
-        rung.into_iter().map(heard).collect()
+        rung.into_iter().flatten().map(heard).collect()
     }
 }

@@ -50,6 +50,16 @@ pub fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Keeps the host's signals away from the calling thread: they are for threads of the host's own.
+pub fn block_signals() {
+    // SAFETY: a zeroed sigset_t is memory that sigfillset may write, and pthread_sigmask only reads it.
+    unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+    }
+}
+
 /// Raises the soft limit of open files to the hard one, as Go's runtime does: a connection is a descriptor. Only for a
 /// program that owns the process. What the system refuses stays as it is.
 pub fn raise_file_limit() {

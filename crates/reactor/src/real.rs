@@ -127,6 +127,12 @@ impl Real {
     }
 }
 
+impl Drop for Real {
+    fn drop(&mut self) {
+        self.bells.close();
+    }
+}
+
 impl World for Real {
     fn now(&self) -> Mono {
         // 584 years of nanoseconds fit.

@@ -62,6 +62,7 @@ impl Resolver {
         let (asked, questions) = channel::<(Key, String, u16)>();
         let (answer, waker) = (self.answer.clone(), self.waker.clone());
         let work = move || {
+            crate::os::block_signals();
             for (key, host, port) in questions {
                 let found = look_up(&host, port);
                 if answer.send((key, found)).is_err() {
