@@ -101,12 +101,14 @@ impl Runner {
         self.world.deadline().into_iter().chain(until).min()
     }
 
-    /// Begins to drain; the loop ends within `grace`.
+    /// Begins to drain; the loop ends within `grace`. A later call may shorten that.
     pub fn close(&mut self, grace: Duration) {
+        let until = self.world.now() + grace;
         if self.until == Mono::NEVER {
-            self.until = self.world.now() + grace;
-            self.graph.close(&mut self.world, self.until);
+            self.until = until;
+            self.graph.close(&mut self.world, until);
         }
+        self.until = self.until.min(until);
     }
 
     /// Turns until the graph is closed or its time is up. `signal` is told of each signal and of each turn's end by

@@ -50,12 +50,17 @@ pub fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Keeps the host's signals away from the calling thread: they are for threads of the host's own.
+/// Keeps the host's signals away from the calling thread: they are for threads of the host's own. A fault of the thread
+/// itself still ends the process.
 pub fn block_signals() {
+    let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
     // SAFETY: a zeroed sigset_t is memory that sigfillset may write, and pthread_sigmask only reads it.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         libc::sigfillset(&raw mut all);
+        for fault in faults {
+            libc::sigdelset(&raw mut all, fault);
+        }
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
     }
 }
