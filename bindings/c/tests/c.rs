@@ -231,3 +231,87 @@ fn the_examples_do_what_they_say() {
     let driven = String::from_utf8(example("epoll", "").stdout).unwrap();
     assert!(driven.contains("took 50 spans") && driven.contains("stopped"), "{driven}");
 }
+
+/// Ends its process when it goes.
+struct Ends(std::process::Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Asks until there is an answer, half a minute at most.
+fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    for _ in 0..600 {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("never came: {what}");
+}
+
+#[test]
+fn an_application_in_c_reaches_a_real_jaeger() {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    let jaeger = here("../../tests/tools/bin/jaeger-all-in-one");
+    if !jaeger.is_file() {
+        assert!(std::env::var_os("CI").is_none(), "Jaeger is missing; run scripts/tools");
+        eprintln!("skipped: Jaeger is missing; run scripts/tools");
+        return;
+    }
+    let (built, out) = (built(), scratch("jaeger"));
+    std::fs::create_dir_all(&out).unwrap();
+    let program = out.join("embed");
+    compile(&here("../../examples/c/embed.c"), &program, &built.prefix.join("lib"));
+    let [otlp, query, admin, page] = std::array::from_fn(|_| free_port());
+    let elsewhere = [
+        "processor.jaeger-compact.server-host-port",
+        "processor.jaeger-binary.server-host-port",
+        "processor.zipkin-compact.server-host-port",
+        "http-server.host-port",
+        "collector.http-server.host-port",
+        "collector.grpc-server.host-port",
+        "collector.otlp.http.host-port",
+        "query.grpc-server.host-port",
+    ];
+    let _jaeger = Ends(
+        Command::new(jaeger)
+            .args(elsewhere.map(|flag| format!("--{flag}=127.0.0.1:0")))
+            .arg(format!("--collector.otlp.grpc.host-port=127.0.0.1:{otlp}"))
+            .arg(format!("--query.http-server.host-port=127.0.0.1:{query}"))
+            .arg(format!("--admin.http.host-port=127.0.0.1:{admin}"))
+            .env("SPAN_STORAGE_TYPE", "memory")
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    until("Jaeger", || TcpStream::connect(("127.0.0.1", otlp)).ok());
+    let config = std::fs::read_to_string(here("../../examples/c/collector.yaml")).unwrap();
+    let config = config.replace("localhost:4317", &format!("127.0.0.1:{otlp}"));
+    std::fs::write(out.join("collector.yaml"), config.replace("localhost:9464", &format!("127.0.0.1:{page}"))).unwrap();
+    let said = text(
+        Command::new("timeout")
+            .arg("60")
+            .arg(&program)
+            .arg(out.join("collector.yaml"))
+            .env("LD_LIBRARY_PATH", built.prefix.join("lib")),
+    );
+    assert!(said.contains("100 spans and 1 metric submitted") && said.contains("stopped"), "{said}");
+    until("a hundred spans in Jaeger", || {
+        let mut stream = TcpStream::connect(("127.0.0.1", query)).ok()?;
+        let request = "GET /api/traces?service=shop&limit=1000 HTTP/1.0\r\nHost: jaeger\r\n\r\n";
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        (answer.matches("\"operationName\"").count() == 100).then_some(())
+    });
+}
