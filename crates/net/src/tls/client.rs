@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use otelcore_pipeline::{Cx, Field, Logger, Mono, Stream};
+use otelcore_pipeline::{Cx, Logger, Stream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
-use super::material::{self, Texts};
+use super::material::{self, Texts, Watch};
 use super::settings::TlsClient;
 use super::stream::TlsStream;
 
@@ -16,9 +16,8 @@ use super::stream::TlsStream;
 pub struct ClientTls {
     settings: TlsClient,
     alpn: Vec<Vec<u8>>,
-    texts: Texts,
+    watch: Watch,
     config: Arc<ClientConfig>,
-    checked: Mono,
     log: Logger,
 }
 
@@ -37,7 +36,7 @@ impl ClientTls {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|p| p.to_vec()).collect();
         let texts = Texts::read(cx, &settings.common, None)?;
         let config = build(settings, &texts, &alpn)?;
-        Ok(Self { settings: settings.clone(), alpn, texts, config, checked: cx.now(), log })
+        Ok(Self { settings: settings.clone(), alpn, watch: Watch::new(texts, cx.now()), config, log })
     }
 
     /// Puts TLS on a connection to `host`, which is also the name that the certificate must have, unless
@@ -54,30 +53,13 @@ impl ClientTls {
         Ok(TlsStream::new(io, tls.into()))
     }
 
-    /// Reads the files again when it is time. Files that can't be used leave the old ones in place.
+    /// Reads the files again when it is time.
     fn refresh(&mut self, cx: &mut Cx<'_>) {
-        let every = self.settings.common.reload_interval;
-        let now = cx.now();
-        if every == 0 || now.0.saturating_sub(self.checked.0) < every {
-            return;
-        }
-        self.checked = now;
-        let read = Texts::read(cx, &self.settings.common, None).and_then(|texts| {
-            if texts == self.texts {
-                return Ok(None);
-            }
-            build(&self.settings, &texts, &self.alpn).map(|config| Some((texts, config)))
-        });
-        match read {
-            Ok(None) => {}
-            Ok(Some((texts, config))) => {
-                (self.texts, self.config) = (texts, config);
-                self.log.info("TLS certificates were loaded again", &[]);
-            }
-            Err(why) => {
-                self.log.warn("Cannot load TLS certificates again; the old ones stay", &[("error", Field::Str(&why))])
-            }
-        }
+        let Self { settings, alpn, watch, log, .. } = self;
+        let read = |cx: &mut Cx<'_>, _: &Texts| Texts::read(cx, &settings.common, None);
+        let every = settings.common.reload_interval;
+        let config = watch.look(cx, every, log, read, |texts| build(settings, texts, alpn));
+        self.config = config.unwrap_or_else(|| self.config.clone());
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use otelcore_pipeline::Cx;
+use otelcore_pipeline::{Cx, Field, Logger, Mono};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -71,6 +71,50 @@ impl Texts {
             bad(common.key.as_ref(), &why)
         })?;
         Ok(Some(Identity { chain, key }))
+    }
+}
+
+/// The texts in use, and when they were last compared with the files.
+pub(super) struct Watch {
+    texts: Texts,
+    checked: Mono,
+}
+
+impl Watch {
+    pub(super) fn new(texts: Texts, now: Mono) -> Self {
+        Self { texts, checked: now }
+    }
+
+    /// What `build` makes of files that have changed, looked at every so many nanoseconds; zero is never. Files that can't
+    /// be used leave the old ones in place, which is logged.
+    pub(super) fn look<C>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        every: u64,
+        log: &Logger,
+        read: impl FnOnce(&mut Cx<'_>, &Texts) -> Result<Texts, String>,
+        build: impl FnOnce(&Texts) -> Result<C, String>,
+    ) -> Option<C> {
+        let now = cx.now();
+        if every == 0 || now.0.saturating_sub(self.checked.0) < every {
+            return None;
+        }
+        self.checked = now;
+        let texts = read(cx, &self.texts);
+        if texts.as_ref().is_ok_and(|texts| *texts == self.texts) {
+            return None;
+        }
+        match texts.and_then(|texts| build(&texts).map(|config| (texts, config))) {
+            Ok((texts, config)) => {
+                self.texts = texts;
+                log.info("TLS certificates were loaded again", &[]);
+                Some(config)
+            }
+            Err(why) => {
+                log.warn("Cannot load TLS certificates again; the old ones stay", &[("error", Field::Str(&why))]);
+                None
+            }
+        }
     }
 }
 

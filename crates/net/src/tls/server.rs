@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use otelcore_pipeline::{Cx, Field, Logger, Mono, Stream};
+use otelcore_pipeline::{Cx, Logger, Stream};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 
-use super::material::{self, Texts};
+use super::material::{self, Texts, Watch};
 use super::settings::TlsServer;
 use super::stream::TlsStream;
 
@@ -17,9 +17,8 @@ const CA_CHECK: u64 = 1_000_000_000;
 pub struct ServerTls {
     settings: TlsServer,
     alpn: Vec<Vec<u8>>,
-    texts: Texts,
+    watch: Watch,
     config: Arc<ServerConfig>,
-    checked: Mono,
     log: Logger,
 }
 
@@ -38,7 +37,7 @@ impl ServerTls {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|p| p.to_vec()).collect();
         let texts = Texts::read(cx, &settings.common, settings.client_ca.as_ref())?;
         let config = build(settings, &texts, &alpn)?;
-        Ok(Self { settings: settings.clone(), alpn, texts, config, checked: cx.now(), log })
+        Ok(Self { settings: settings.clone(), alpn, watch: Watch::new(texts, cx.now()), config, log })
     }
 
     /// Puts TLS on a connection that was just accepted. `None` when rustls refuses, which it does only for settings
@@ -49,39 +48,23 @@ impl ServerTls {
         Some(TlsStream::new(io, tls.into()))
     }
 
-    /// Reads the files again when it is time. Files that can't be used leave the old ones in place.
+    /// Reads the files again when it is time.
     fn refresh(&mut self, cx: &mut Cx<'_>) {
-        let common = &self.settings.common;
-        let every = match common.reload_interval {
-            0 if self.settings.client_ca_reload => CA_CHECK,
-            0 => return,
-            interval if self.settings.client_ca_reload => interval.min(CA_CHECK),
+        let Self { settings, alpn, watch, log, .. } = self;
+        let every = match settings.common.reload_interval {
+            0 if settings.client_ca_reload => CA_CHECK,
+            interval if settings.client_ca_reload => interval.min(CA_CHECK),
             interval => interval,
         };
-        let now = cx.now();
-        if now.0.saturating_sub(self.checked.0) < every {
-            return;
-        }
-        self.checked = now;
-        let read = Texts::read(cx, common, self.settings.client_ca.as_ref()).and_then(|mut texts| {
-            if !self.settings.client_ca_reload {
-                texts.client_ca = self.texts.client_ca.clone();
+        let read = |cx: &mut Cx<'_>, before: &Texts| {
+            let mut texts = Texts::read(cx, &settings.common, settings.client_ca.as_ref())?;
+            if !settings.client_ca_reload {
+                texts.client_ca = before.client_ca.clone();
             }
-            if texts == self.texts {
-                return Ok(None);
-            }
-            build(&self.settings, &texts, &self.alpn).map(|config| Some((texts, config)))
-        });
-        match read {
-            Ok(None) => {}
-            Ok(Some((texts, config))) => {
-                (self.texts, self.config) = (texts, config);
-                self.log.info("TLS certificates were loaded again", &[]);
-            }
-            Err(why) => {
-                self.log.warn("Cannot load TLS certificates again; the old ones stay", &[("error", Field::Str(&why))])
-            }
-        }
+            Ok(texts)
+        };
+        let config = watch.look(cx, every, log, read, |texts| build(settings, texts, alpn));
+        self.config = config.unwrap_or_else(|| self.config.clone());
     }
 }
 
