@@ -2,7 +2,6 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_void};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -144,39 +143,10 @@ const LOOK: Duration = Duration::from_millis(2);
 /// host does not turn it.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// While it lives, threads that are started take no signals: handlers run on threads of the host.
-struct Unsignalled(Option<libc::sigset_t>);
-
-impl Unsignalled {
-    fn here() -> Self {
-        let (mut all, mut before) = (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
-        // SAFETY: `all` is filled by sigfillset before anyone reads it, `before` by a pthread_sigmask that succeeds.
-        unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            // What a thread does to itself it hears of.
-            for signal in [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT] {
-                libc::sigdelset(all.as_mut_ptr(), signal);
-            }
-            let set = libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-            Self((set == 0).then(|| before.assume_init()))
-        }
-    }
-}
-
-impl Drop for Unsignalled {
-    fn drop(&mut self) {
-        if let Some(before) = &self.0 {
-            // SAFETY: the mask that this thread had.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, std::ptr::null_mut()) };
-        }
-    }
-}
-
 impl Hosted {
     fn start(&self) -> Result<(), Fault> {
         InCallback::refuse()?;
         let _life = lock(&self.life);
-        let _unsignalled = Unsignalled::here();
         let started = self.embedded.start();
         self.started(started)
     }
@@ -191,7 +161,6 @@ impl Hosted {
     fn drive_start(&self) -> Result<(), Fault> {
         InCallback::refuse()?;
         let _life = lock(&self.life);
-        let _unsignalled = Unsignalled::here();
         let driven = self.embedded.drive();
         let driven = self.started(driven)?;
         // SAFETY: the loop keeps it open at least as long as `driven` lives.

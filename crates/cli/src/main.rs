@@ -9,11 +9,7 @@ use otelcore::commands::{Terminal, main as command};
 
 fn main() -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-    let mut terminal = Terminal {
-        interactive: out.is_terminal(),
-        out: &mut out,
-        err: &mut err,
-        env: &|name| std::env::var(name).ok(),
-    };
+    let mut terminal =
+        Terminal { interactive: out.is_terminal(), out: &mut out, err: &mut err, env: &otelcore::reactor::env };
     ExitCode::from(command(std::env::args_os(), Registry::default(), &mut terminal))
 }

@@ -1,14 +1,11 @@
 //! The `jaeger` section.
 
 use std::rc::Rc;
-use std::time::Duration;
 
-use otelcore_config::{ComponentId, Dur, Flavour, Section};
+use otelcore_config::{ComponentId, Dur, Section};
 use otelcore_net::settings::{Balancer, GrpcClient, GrpcClientDefaults};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{
-    About, Build, Component, Factory, Kind, QueueSettings, RetrySettings, SendingSettings, Settings, StartError,
-};
+use otelcore_pipeline::{About, Build, Component, Factory, Kind, SendingSettings, Settings, StartError};
 
 use crate::exporter::JaegerExporter;
 
@@ -56,14 +53,8 @@ impl Factory for JaegerFactory {
             .kind(otelcore_config::Kind::Deprecated)
             .hint("nothing has to change; a configuration for both sends OTLP to Jaeger's port 4317 with `otlp_grpc`");
         let client = GrpcClient::parse(&mut s, &CLIENT);
-        let timeout = s.duration("timeout", Dur::from_secs(5));
-        if timeout.is_negative() {
-            s.error("timeout", "'timeout' must be non-negative");
-        }
-        let retry = RetrySettings::parse(s.section("retry_on_failure"));
-        let queue = QueueSettings::parse(s.optional("sending_queue", Flavour::Some));
+        let sending = SendingSettings::parse(&mut s, Dur::from_secs(5));
         s.finish();
-        let timeout = Duration::from_nanos(timeout.nanos());
-        Some(Box::new(Jaeger { client: client?, sending: SendingSettings { queue, retry, timeout } }))
+        Some(Box::new(Jaeger { client: client?, sending }))
     }
 }

@@ -1,16 +1,15 @@
 //! `otlp_grpc`: one payload, one Export call.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use otelcore_config::{ComponentId, Dur, Flavour, Section};
+use otelcore_config::{ComponentId, Dur, Section};
 use otelcore_net::settings::{Balancer, GrpcClient, GrpcClientDefaults};
 use otelcore_net::{Channel, NewCall};
 use otelcore_pdata::{Signal, response};
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Logger, Mono, Payload, QueueSettings,
-    RetrySettings, SendingSettings, Settings, StartError,
+    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Logger, Mono, Payload, SendingSettings,
+    Settings, StartError,
 };
 use slab::Slab;
 
@@ -56,15 +55,9 @@ impl Factory for OtlpGrpcFactory {
 
     fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
         let client = GrpcClient::parse(&mut s, &CLIENT);
-        let timeout = s.duration("timeout", Dur::from_secs(5));
-        if timeout.is_negative() {
-            s.error("timeout", "'timeout' must be non-negative");
-        }
-        let retry = RetrySettings::parse(s.section("retry_on_failure"));
-        let queue = QueueSettings::parse(s.optional("sending_queue", Flavour::Some));
+        let sending = SendingSettings::parse(&mut s, Dur::from_secs(5));
         s.finish();
-        let timeout = Duration::from_nanos(timeout.nanos());
-        Some(Box::new(OtlpGrpc { client: client?, sending: SendingSettings { queue, retry, timeout } }))
+        Some(Box::new(OtlpGrpc { client: client?, sending }))
     }
 }
 

@@ -321,6 +321,13 @@ pub fn percent_encode(message: &str) -> Cow<'_, str> {
 /// Decodes a `grpc-message`; what is not a valid escape stays as it is, bad UTF-8 is replaced.
 #[must_use]
 pub fn percent_decode(raw: &[u8]) -> String {
+    let out = unescape(raw);
+    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+/// Percent-decoding (RFC 3986, 2.1); what is not a valid escape stays as it is.
+#[must_use]
+pub fn unescape(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
     while let Some((&b, tail)) = rest.split_first() {
@@ -335,7 +342,7 @@ pub fn percent_decode(raw: &[u8]) -> String {
             rest = tail;
         }
     }
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    out
 }
 
 /// Base64 of a `-bin` header, standard alphabet, without padding as grpc-go sends it.

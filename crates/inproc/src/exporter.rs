@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use otelcore_config::{ComponentId, Dur, Flavour, Section};
+use otelcore_config::{ComponentId, Dur, Section};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Mono, Outcome, Payload, QueueSettings,
-    RetrySettings, SendingSettings, Settings, StartError,
+    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Mono, Outcome, Payload, SendingSettings,
+    Settings, StartError,
 };
 
 use crate::output::{Finish, Shared};
@@ -42,15 +41,8 @@ impl Factory for InprocExporterFactory {
 
     fn parse(&self, id: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
         // A host that is slow is not dead: without a timeout of the user's it has all the time.
-        let timeout = s.duration("timeout", Dur::ZERO);
-        if timeout.is_negative() {
-            s.error("timeout", "'timeout' must be non-negative");
-        }
-        let retry = RetrySettings::parse(s.section("retry_on_failure"));
-        let queue = QueueSettings::parse(s.optional("sending_queue", Flavour::Some));
+        let sending = SendingSettings::parse(&mut s, Dur::ZERO);
         s.finish();
-        let timeout = Duration::from_nanos(timeout.nanos());
-        let sending = SendingSettings { queue, retry, timeout };
         Some(Box::new(InprocExporter { shared: self.0.make_output(id), sending }))
     }
 }

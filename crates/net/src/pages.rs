@@ -136,22 +136,7 @@ pub fn authenticate(
 
 /// A value of a query as it was before it was escaped. What is no escape stays as it is.
 fn unescape(value: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
-    while let Some((&b, after)) = rest.split_first() {
-        rest = after;
-        let digit =
-            |at: usize| after.get(at).and_then(|d| char::from(*d).to_digit(16)).and_then(|d| u8::try_from(d).ok());
-        match (b, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push(high << 4 | low);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            (b'+', ..) => out.push(b' '),
-            _ => out.push(b),
-        }
-    }
-    out
+    otelcore_http::status::unescape(value.replace('+', " ").as_bytes())
 }
 
 /// Go's answer to a path that nobody serves.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use otelcore_config::{Diagnostics, Gates, Severity, Sources};
 use otelcore_inproc::{Hub, InprocExporterFactory, InprocReceiverFactory, Input, Output};
 use otelcore_pipeline::{Field, Left, LogSink, Logger, NoLog, StartError};
-use otelcore_reactor::{Ending, Real, Remote, Runner};
+use otelcore_reactor::{Ending, Real, Remote, Runner, Unsignalled};
 
 use crate::plan::Plan;
 use crate::registry::Registry;
@@ -327,7 +327,9 @@ impl Embedded {
     pub fn start(&self) -> Result<(), EmbedError> {
         self.begin()?;
         let (collector, shared) = (self.collector.clone(), self.shared.clone());
+        let unsignalled = Unsignalled::here();
         let spawned = std::thread::Builder::new().name("otelcore".to_owned()).spawn(move || live(&collector, &shared));
+        drop(unsignalled);
         match spawned {
             Ok(thread) => *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
             Err(e) => {
@@ -507,7 +509,6 @@ impl Drop for Embedded {
 
 /// The life of a collector on its own thread.
 fn live(collector: &Collector, shared: &Shared) {
-    otelcore_reactor::block_signals();
     let lived = catch_unwind(AssertUnwindSafe(|| -> Result<Ending, RunError> {
         let runner = collector.start(Real::new()?)?;
         shared.become_(State::Running, |inner| {

@@ -203,6 +203,18 @@ pub struct SendingSettings {
 }
 
 impl SendingSettings {
+    /// Takes `timeout`, `retry_on_failure` and `sending_queue` out of an exporter's section.
+    #[must_use]
+    pub fn parse(s: &mut Section<'_>, timeout: Dur) -> Self {
+        let timeout = s.duration("timeout", timeout);
+        if timeout.is_negative() {
+            s.error("timeout", "'timeout' must be non-negative");
+        }
+        let retry = RetrySettings::parse(s.section("retry_on_failure"));
+        let queue = QueueSettings::parse(s.optional("sending_queue", Flavour::Some));
+        Self { queue, retry, timeout: Duration::from_nanos(timeout.nanos()) }
+    }
+
     /// For exporters that answer at once: no queue, no retry, no timeout.
     #[must_use]
     pub fn direct() -> Self {

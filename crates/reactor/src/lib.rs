@@ -15,7 +15,7 @@ mod sockets;
 mod timers;
 
 pub use driver::{Ending, Remote, Runner};
-pub use os::{Memory, block_signals, env, memory_total, output, raise_file_limit, read_file, uuid, wall_clock};
+pub use os::{Memory, Unsignalled, env, memory_total, output, raise_file_limit, read_file, uuid, wall_clock};
 pub use real::Real;
 pub use sim::{NodeId, Sim};
 

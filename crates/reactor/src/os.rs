@@ -50,18 +50,36 @@ pub fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Keeps the host's signals away from the calling thread: they are for threads of the host's own. A fault of the thread
-/// itself still ends the process.
-pub fn block_signals() {
-    let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
-    // SAFETY: a zeroed sigset_t is memory that sigfillset may write, and pthread_sigmask only reads it.
-    unsafe {
-        let mut all: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        for fault in faults {
-            libc::sigdelset(&raw mut all, fault);
+/// While it lives, threads that are started take no signals: a host's handlers run on threads of the host's own. A fault
+/// of a thread itself still ends the process.
+#[derive(Debug)]
+pub struct Unsignalled(Option<libc::sigset_t>);
+
+impl Unsignalled {
+    /// Masks the calling thread, whose mask new threads inherit, until it is dropped in the same thread.
+    #[must_use]
+    pub fn here() -> Self {
+        let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
+        // SAFETY: zeroed sets are memory that sigfillset and pthread_sigmask may write; `before` is kept only when the
+        // call has written it.
+        unsafe {
+            let (mut all, mut before) = (std::mem::zeroed::<libc::sigset_t>(), std::mem::zeroed::<libc::sigset_t>());
+            libc::sigfillset(&raw mut all);
+            for fault in faults {
+                libc::sigdelset(&raw mut all, fault);
+            }
+            let set = libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self((set == 0).then_some(before))
         }
-        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, std::ptr::null_mut());
+    }
+}
+
+impl Drop for Unsignalled {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // SAFETY: the mask that this thread had.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const *before, std::ptr::null_mut()) };
+        }
     }
 }
 

@@ -62,7 +62,6 @@ impl Resolver {
         let (asked, questions) = channel::<(Key, String, u16)>();
         let (answer, waker) = (self.answer.clone(), self.waker.clone());
         let work = move || {
-            crate::os::block_signals();
             for (key, host, port) in questions {
                 let found = look_up(&host, port);
                 if answer.send((key, found)).is_err() {
@@ -71,6 +70,7 @@ impl Resolver {
                 let _ = waker.wake();
             }
         };
+        let _unsignalled = crate::os::Unsignalled::here();
         thread::Builder::new().name("otelcore-names".to_owned()).stack_size(256 << 10).spawn(work)?;
         self.asked = Some(asked.clone());
         Ok(asked)

@@ -259,15 +259,9 @@ fn without_dots(path: &str) -> String {
 
 /// Padded standard base64 (RFC 4648, 4).
 fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let group = at(0) << 16 | at(1) << 8 | at(2);
-        for i in 0..4 {
-            let digit = DIGITS.get((group >> (18 - 6 * i)) as usize & 63).copied().unwrap_or(b'=');
-            out.push(if i > chunk.len() { '=' } else { char::from(digit) });
-        }
+    let mut out = otelcore_http::status::base64_encode(bytes);
+    while !out.len().is_multiple_of(4) {
+        out.push('=');
     }
     out
 }
