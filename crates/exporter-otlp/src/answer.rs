@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use otelcore_http::{Code, Status};
+use otelcore_http::{Code, Status, date};
 use otelcore_pdata::Signal;
 use otelcore_pdata::response::PartialSuccess;
 use otelcore_pipeline::{Error, Fate, Field, Logger, Outcome};
@@ -53,29 +53,8 @@ pub(crate) fn retry_after(value: &[u8], wall: u64) -> Option<Duration> {
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds.min(u64::from(u32::MAX))));
     }
-    let at = http_date(text)?;
+    let at = date::strict(text)?;
     Some(Duration::from_secs(at.saturating_sub(wall / 1_000_000_000)))
-}
-
-/// Seconds since 1970 of a date such as `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that servers may send (RFC 9110,
-/// 5.6.7).
-fn http_date(text: &str) -> Option<u64> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let mut words = text.split_once(", ")?.1.split(' ');
-    let day: u64 = words.next()?.parse().ok().filter(|d| (1..=31).contains(d))?;
-    let month = words.next()?;
-    let month = MONTHS.iter().position(|m| *m == month)? as u64 + 1;
-    let year: u64 = words.next()?.parse().ok().filter(|y| (1970..10_000).contains(y))?;
-    let mut clock = words.next()?.split(':').map(|n| n.parse::<u64>().ok());
-    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
-    if words.next() != Some("GMT") || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    // Days from the civil calendar, years beginning in March.
-    let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let (era, of_era) = (y / 400, y % 400);
-    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + (153 * m + 2) / 5 + day - 1;
-    Some(days.checked_sub(719_468)? * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 mod authority;
 pub mod coding;
+pub mod date;
 mod engine;
 pub mod grpc;
 pub mod h1;

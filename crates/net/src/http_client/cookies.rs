@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use otelcore_http::date;
 use otelcore_pipeline::Wall;
 
 use super::Url;
@@ -102,7 +103,7 @@ fn parse(now: Wall, url: &Url, field: &str) -> Option<(Cookie, bool)> {
             "path" if value.starts_with('/') && value.len() <= LONGEST => cookie.path = value.to_owned(),
             "secure" => cookie.secure = true,
             "max-age" => max_age = value.parse::<i64>().ok(),
-            "expires" => expires = http_date(value),
+            "expires" => expires = date::loose(value).map(|at| Wall(at.saturating_mul(1_000_000_000))),
             _ => {}
         }
     }
@@ -133,30 +134,6 @@ fn default_path(path: &str) -> &str {
         None | Some(0) => "/",
         Some(at) => path.get(..at).unwrap_or("/"),
     }
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, also with dashes. Dates before 1970 are 1970.
-fn http_date(text: &str) -> Option<Wall> {
-    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
-    let (_, rest) = text.split_once(',')?;
-    let mut parts = rest.split([' ', '-']).filter(|p| !p.is_empty());
-    let day: u64 = parts.next()?.parse().ok()?;
-    let month = parts.next()?.to_ascii_lowercase();
-    let month = u64::try_from(MONTHS.iter().position(|m| *m == month)?).ok()? + 1;
-    let year: u64 = match parts.next()?.parse().ok()? {
-        short @ 0..70 => short + 2000,
-        short @ 70..100 => short + 1900,
-        year => year,
-    };
-    let mut clock = parts.next()?.split(':').map(|n| n.parse::<u64>().ok().filter(|n| *n < 61));
-    let (h, m, s) = (clock.next()??, clock.next()??, clock.next()??);
-    if !(1..=31).contains(&day) || year > 9999 || h > 23 {
-        return None;
-    }
-    // Days since 1970, with years that begin in March so that the leap day is the last.
-    let (y, m0) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
-    let days = (365 * y + y / 4 - y / 100 + y / 400 + (153 * m0 + 2) / 5 + day - 1).saturating_sub(719_468);
-    Some(Wall((days * 86_400 + h * 3600 + m * 60 + s).saturating_mul(1_000_000_000)))
 }
 
 #[cfg(test)]
@@ -218,15 +195,5 @@ mod tests {
             jar.set(NOW, &url("https://h/"), format!("c{i}=1").as_bytes());
         }
         assert_eq!(jar.0.len(), MOST);
-    }
-
-    #[test]
-    fn dates_are_read() {
-        let seconds = |text: &str| http_date(text).map(|w| w.0 / 1_000_000_000);
-        assert_eq!(seconds("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(seconds("Sunday, 06-Nov-94 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(seconds("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
-        assert_eq!(seconds("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
-        assert_eq!(seconds("tomorrow"), None);
     }
 }
