@@ -139,10 +139,6 @@ impl Drop for Drive {
 /// How often a waiter looks again.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// How much later than its deadline a loop may end before whoever waits for it gives up: a callback holds it, or the
-/// host does not turn it.
-const SLACK: Duration = Duration::from_secs(1);
-
 impl Hosted {
     fn start(&self) -> Result<(), Fault> {
         InCallback::refuse()?;
@@ -213,31 +209,21 @@ impl Hosted {
         if self.unstarted.load(Ordering::Acquire) {
             return Ok(());
         }
-        let begun = Instant::now();
-        if self.embedded.begin_shutdown(grace).is_ok() {
-            let until = begun + grace + SLACK;
-            match self.own_drive() {
-                Some(drive) => {
-                    drive.turn_until(until, || false)?;
-                }
-                None => {
-                    while self.embedded.state() < State::Stopped && Instant::now() < until {
-                        std::thread::sleep(LOOK);
-                    }
-                }
-            }
-            if self.embedded.state() < State::Stopped {
-                let why = match self.drive.get() {
+        if let Some(drive) = self.own_drive()
+            && self.embedded.begin_shutdown(grace).is_ok()
+        {
+            // The loop keeps its time.
+            drive.turn_until(Instant::now() + LONGEST, || false)?;
+        }
+        match self.embedded.shutdown(grace) {
+            Err(EmbedError::Timeout(_)) if self.embedded.state() < State::Stopped => Err(Fault::new(
+                OTELCORE_TIMEOUT,
+                match self.drive.get() {
                     Some(_) => "the host did not turn the collector to its end",
                     None => "the collector did not end in time: a callback holds it",
-                };
-                return Err(Fault::new(OTELCORE_TIMEOUT, why));
-            }
-        }
-        // It has ended: this only says how.
-        match self.embedded.shutdown(Duration::ZERO) {
-            Err(EmbedError::Reentrant) | Ok(()) => Ok(()),
-            Err(e) => Err(e.into()),
+                },
+            )),
+            ended => Ok(ended?),
         }
     }
 
@@ -255,16 +241,11 @@ impl Hosted {
             lock(&LEFT_BEHIND).push(self);
             return;
         }
-        let elsewhere = self.drive.get().is_some_and(|drive| !drive.is_here());
-        if !elsewhere || self.embedded.state() >= State::Stopped {
-            // What was not delivered is told by a shutdown before, to whoever wants to know.
-            let _ = self.shutdown(Duration::ZERO);
+        if self.drive.get().is_some_and(|drive| !drive.is_here()) {
+            self.embedded.abandon("it was freed on a thread that does not drive it");
         }
-        for name in self.embedded.ends().1 {
-            if let Some(output) = self.embedded.output(&name) {
-                output.wake();
-            }
-        }
+        // What was not delivered is told by a shutdown before, to whoever wants to know.
+        let _ = self.shutdown(Duration::ZERO);
         if let Some(user) = self.log_user.clone() {
             // The last one: dropping may still log.
             drop(self);

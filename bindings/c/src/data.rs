@@ -2,10 +2,10 @@
 
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use otelcore::inproc::{Finish, NoBatch, Refused};
-use otelcore::{State, inproc, pdata};
+use otelcore::inproc::{Finish, NoBatch};
+use otelcore::{inproc, pdata};
 
 use crate::border::{InCallback, bytes, cross, cross_or, put, text};
 use crate::collector::{Collector, Hosted, hosted, lock, time};
@@ -27,11 +27,6 @@ pub struct Output(());
 /// Telemetry on its way out, which waits for otelcore_batch_finish().
 pub struct Batch(());
 
-struct Entry {
-    input: inproc::Input,
-    collector: Weak<Hosted>,
-}
-
 struct Exit {
     output: inproc::Output,
     name: String,
@@ -45,7 +40,7 @@ struct Held {
     batch: Mutex<Option<inproc::Batch>>,
 }
 
-static INPUTS: Table<Input, Entry> = Table::new(1);
+static INPUTS: Table<Input, inproc::Input> = Table::new(1);
 static OUTPUTS: Table<Output, Exit> = Table::new(2);
 static BATCHES: Table<Batch, Held> = Table::new(3);
 
@@ -71,11 +66,6 @@ fn number(signal: pdata::Signal) -> Signal {
     }
 }
 
-/// Whether a collector will never do anything again.
-fn is_over(collector: &Weak<Hosted>) -> bool {
-    collector.upgrade().is_none_or(|hosted| hosted.embedded.state() >= State::Stopped)
-}
-
 fn not_found(kind: &str, name: &str, others: &[String]) -> Fault {
     let others = if others.is_empty() { "it has none".to_owned() } else { format!("it has {}", others.join(", ")) };
     Fault::new(OTELCORE_NOT_FOUND, format!("the configuration uses no {kind} {name:?}; {others}"))
@@ -98,7 +88,7 @@ pub extern "C" fn otelcore_collector_input(
         let id = unsafe { text(id, "the id")? };
         let input = hosted.embedded.input(id);
         let input = input.ok_or_else(|| not_found("inproc receiver", id, &hosted.embedded.ends().0))?;
-        let handle = INPUTS.insert(Entry { input, collector: Arc::downgrade(&hosted) });
+        let handle = INPUTS.insert(input);
         // SAFETY: not NULL, and the header asks for a place to write to.
         unsafe { put(out, handle) };
         Ok(())
@@ -116,14 +106,10 @@ pub extern "C" fn otelcore_input_submit(
     err: *mut *mut Error,
 ) -> Status {
     cross(err, || {
-        let entry = INPUTS.get(input).map_err(|miss| Fault::miss("input", miss))?;
+        let input = INPUTS.get(input).map_err(|miss| Fault::miss("input", miss))?;
         // SAFETY: the header says that there are `len` bytes.
         let body = unsafe { bytes(otlp, len)? };
-        entry.input.submit(parse(signal)?, body).map_err(|refused| match refused {
-            // Of a collector that was freed before its start, or has failed, the input does not know.
-            Refused::NotStarted | Refused::Overloaded(_) if is_over(&entry.collector) => Refused::Closed.into(),
-            refused => refused.into(),
-        })
+        Ok(input.submit(parse(signal)?, body)?)
     })
 }
 
@@ -207,9 +193,6 @@ fn finish(status: Status, who: &str) -> Finish {
     }
 }
 
-/// How long a wait for a batch may go without a look at the collector.
-const LOOK: Duration = Duration::from_millis(200);
-
 fn next(exit: &Exit, timeout: Duration) -> Result<inproc::Batch, Fault> {
     if !timeout.is_zero() {
         InCallback::refuse()?;
@@ -217,17 +200,7 @@ fn next(exit: &Exit, timeout: Duration) -> Result<inproc::Batch, Fault> {
     if exit.collector.upgrade().is_some_and(|hosted| lock(&hosted.outlets).iter().any(|(name, _)| *name == exit.name)) {
         return Err(Fault::state("the output has a callback"));
     }
-    let until = Instant::now() + timeout;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        match exit.output.next(Some(left.min(LOOK))) {
-            Ok(batch) => return Ok(batch),
-            // Of a collector that was freed before its start, or has failed, the output does not know.
-            Err(_) if is_over(&exit.collector) => return Err(NoBatch::Closed.into()),
-            Err(NoBatch::Timeout) if left > LOOK => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
+    Ok(exit.output.next(Some(timeout))?)
 }
 
 /// The next batch, waiting for it until `timeout_ms` have passed: 0 does not wait, negative is however long it takes.

@@ -119,6 +119,10 @@ pub struct Options {
     pub env: Environment,
     /// How messages call the configuration.
     pub name: String,
+    /// Own metrics are on `localhost:8888` where the configuration names no reader, as they are of the program. Off by
+    /// default: a library opens no port that nobody asked for, and two collectors of one process would meet there.
+    /// [`Embedded::metrics`] has them either way.
+    pub default_metrics_page: bool,
 }
 
 impl Default for Options {
@@ -129,6 +133,7 @@ impl Default for Options {
             registry: Registry::default(),
             env: Box::new(otelcore_reactor::env),
             name: "config.yaml".to_owned(),
+            default_metrics_page: false,
         }
     }
 }
@@ -264,7 +269,10 @@ impl Embedded {
         let given = Given { yaml, options: &options };
         let plan = otelcore_config::load(&[uri], &[], &given, &gates, &diagnostics)
             .and_then(|root| Plan::parse(&root, &registry, &gates, &diagnostics));
-        let plan = plan.ok_or_else(|| EmbedError::Config(diagnostics.to_text(false)))?;
+        let mut plan = plan.ok_or_else(|| EmbedError::Config(diagnostics.to_text(false)))?;
+        if !(options.default_metrics_page || plan.telemetry.page_is_named) {
+            plan.telemetry.metrics.clear();
+        }
         let collector = Collector::with_log(plan, options.identity, options.log);
         for item in diagnostics.items().into_iter().filter(|item| item.severity != Severity::Error) {
             collector.log().warn(&item.message, &[("key", Field::Str(&item.path))]);
@@ -451,6 +459,7 @@ impl Embedded {
         }
         let (from, to) = (State::Created as u8, State::Stopped as u8);
         if self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.hub.close();
             return Ok(());
         }
         // One that is just starting is shut down when it has.
@@ -477,7 +486,16 @@ impl Embedded {
         }
     }
 
-    /// Its own metrics as a Prometheus page.
+    /// Gives up a loop in the host's thread that will not be turned again: its ends close, nobody waits for it any more,
+    /// and what it holds is lost.
+    pub fn abandon(&self, why: &str) {
+        if matches!(self.state(), State::Running | State::Stopping) {
+            self.shared.fail(why.to_owned());
+        }
+    }
+
+    /// Its own metrics as a Prometheus page, up to `service::telemetry::metrics::level`, whether a port serves them or
+    /// not.
     #[must_use]
     pub fn metrics(&self) -> Vec<u8> {
         self.collector.metrics()
@@ -501,7 +519,8 @@ impl Embedded {
 impl Drop for Embedded {
     /// Whoever wants to know what is lost shuts it down before.
     fn drop(&mut self) {
-        if !self.is_own_thread() && self.thread.lock().is_ok_and(|thread| thread.is_some()) {
+        let threaded = self.thread.lock().is_ok_and(|thread| thread.is_some());
+        if !self.is_own_thread() && (threaded || self.state() == State::Created) {
             let _ = self.shutdown(Duration::ZERO);
         }
     }

@@ -6,19 +6,19 @@ pub(crate) mod telemetry;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use otelcore_config::ComponentId;
 use otelcore_pipeline::{
-    Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, Scope, Settings, StartError,
-    Telemetry,
+    Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, ProcessSample, Scope,
+    Settings, StartError, Telemetry, World,
 };
 use otelcore_reactor::{Ending, Real, Remote, Runner};
 
 use crate::plan::Plan;
 use logs::Lines;
-use page::OwnMetrics;
+use page::{OwnMetrics, ProcessMetrics};
 
 /// The time that a shutdown may take unless the user says otherwise: five seconds before Kubernetes' default ends.
 pub const GRACE: Duration = Duration::from_secs(25);
@@ -45,7 +45,9 @@ pub struct Collector {
     resource: Vec<(String, String)>,
     log: Logger,
     telemetry: Telemetry,
+    process: ProcessMetrics,
     budget: Arc<Budget>,
+    started: OnceLock<Instant>,
 }
 
 impl std::fmt::Debug for Collector {
@@ -105,7 +107,9 @@ impl Collector {
 
     fn with(plan: Plan, identity: Identity, resource: Vec<(String, String)>, log: Logger) -> Self {
         let telemetry = Telemetry::new(plan.telemetry.level);
-        Self { plan, identity, resource, log, telemetry, budget: Arc::default() }
+        let process = ProcessMetrics::new(&telemetry);
+        let (budget, started) = (Arc::default(), OnceLock::new());
+        Self { plan, identity, resource, log, telemetry, process, budget, started }
     }
 
     /// The same, its records handed to `sink`: for a host program.
@@ -121,9 +125,15 @@ impl Collector {
         &self.budget
     }
 
-    /// Its own metrics as a Prometheus page.
+    /// Its own metrics as a Prometheus page, up to the configured level, whether a port serves them or not. Any thread
+    /// may ask.
     #[must_use]
     pub fn metrics(&self) -> Vec<u8> {
+        // A world is what looks at the system; the loop's own may be at work in another thread.
+        if let Ok(mut world) = Real::new() {
+            let uptime = self.started.get().map(Instant::elapsed).unwrap_or_default();
+            self.process.refresh(&ProcessSample { uptime, ..world.process() }, &self.budget);
+        }
         page::render(&self.telemetry.read(), &self.resource, false)
     }
 
@@ -145,6 +155,7 @@ impl Collector {
             let page = OwnMetrics::new(
                 settings.clone(),
                 telemetry.clone(),
+                self.process.clone(),
                 self.resource.clone(),
                 budget.clone(),
                 self.log.clone(),
@@ -202,7 +213,9 @@ impl Collector {
     ///
     /// # Errors
     /// The first component that can't start; what had started is closed.
+    #[expect(clippy::disallowed_methods, reason = "the loop's start, from which any thread may count")]
     pub fn start(&self, mut world: Real) -> Result<Runner, RunError> {
+        let _ = self.started.set(Instant::now());
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let fields = [
             ("Version", otelcore_pipeline::Field::Str(&self.identity.version)),

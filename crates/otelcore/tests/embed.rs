@@ -212,3 +212,76 @@ fn a_host_that_stops_turning_hangs_nobody_and_one_that_drops_the_loop_closes_the
     assert_eq!(collector.state(), State::Failed);
     assert!(collector.shutdown(Duration::ZERO).unwrap_err().to_string().contains("dropped before its end"));
 }
+
+#[test]
+fn whoever_waits_for_a_collector_that_is_given_up_is_told() {
+    // Never started, then shut down, or dropped.
+    for shut_down in [true, false] {
+        let collector = embedded(THROUGH);
+        let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+        let waiter = thread::spawn(move || output.next(None).map(drop));
+        if shut_down {
+            collector.shutdown(Duration::ZERO).unwrap();
+        } else {
+            drop(collector);
+        }
+        assert_eq!(waiter.join().unwrap(), Err(NoBatch::Closed));
+        assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(Refused::Closed));
+    }
+    // In a loop that its thread will not turn again.
+    let collector = embedded(THROUGH);
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    let driven = collector.drive().unwrap();
+    let waiter = thread::spawn(move || output.next(None).map(drop));
+    let collector = thread::spawn(move || {
+        collector.abandon("nobody turns it");
+        collector
+    });
+    let collector = collector.join().unwrap();
+    assert_eq!(waiter.join().unwrap(), Err(NoBatch::Closed));
+    assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(Refused::Closed));
+    assert!(collector.shutdown(Duration::ZERO).unwrap_err().to_string().contains("nobody turns it"));
+    drop(driven);
+}
+
+#[test]
+fn own_metrics_are_there_without_a_port() {
+    // Whoever has the port: it is taken, here or elsewhere.
+    let _taken = std::net::TcpListener::bind(("localhost", 8888));
+    let quiet = THROUGH.replace("  telemetry: {metrics: {level: none}}\n", "");
+    let two = [embedded(&quiet), embedded(&quiet)];
+    for (collector, n) in two.iter().zip(1..) {
+        collector.start().unwrap();
+        collector.input("inproc/app").unwrap().submit(Signal::Traces, &spans(n)).unwrap();
+        let output = collector.output("inproc/out").unwrap();
+        let taker =
+            thread::spawn(move || output.next(Some(Duration::from_secs(10))).unwrap().finish(Finish::Delivered));
+        collector.flush(Duration::from_secs(10)).unwrap();
+        taker.join().unwrap();
+    }
+    let value = |page: &str, name: &str| -> f64 {
+        let mut lines = page.lines().filter(|line| line.starts_with(name));
+        let line = lines.next().unwrap_or_else(|| panic!("no {name} in {page}"));
+        line.rsplit_once(' ').unwrap().1.parse().unwrap()
+    };
+    for (collector, n) in two.iter().zip(1_u8..) {
+        let page = String::from_utf8(collector.metrics()).unwrap();
+        assert_eq!(value(&page, "otelcol_receiver_accepted_spans{"), f64::from(n));
+        assert_eq!(value(&page, "otelcol_exporter_sent_spans{"), f64::from(n));
+        for name in ["otelcol_process_uptime", "otelcol_process_memory_rss", "otelcol_process_cpu_seconds"] {
+            assert!(value(&page, name) >= 0.0 && page.contains("target_info"));
+        }
+        assert!(value(&page, "otelcol_process_uptime") > 0.0 && value(&page, "otelcol_process_memory_rss") > 1e5);
+        collector.shutdown(Duration::from_secs(5)).unwrap();
+    }
+    let none = embedded(THROUGH);
+    assert!(!String::from_utf8(none.metrics()).unwrap().contains("otelcol_"), "the level is none");
+
+    // The program's own page, and one that is named, are opened.
+    let options = || Options { default_metrics_page: true, ..Options::default() };
+    let program = Embedded::new(&quiet, options()).unwrap();
+    assert!(program.start().unwrap_err().to_string().contains("localhost:8888"));
+    let named = "  telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {port: 8888}}}}]}}\n";
+    let named = embedded(&THROUGH.replace("  telemetry: {metrics: {level: none}}\n", named));
+    assert!(named.start().unwrap_err().to_string().contains("localhost:8888"));
+}

@@ -1,10 +1,12 @@
-//! Our own metrics on a page of their own, `localhost:8888/metrics` by default.
+//! Our own metrics: what is read from the system whenever somebody looks, the text, and the page that serves it,
+//! `localhost:8888/metrics` by default.
 
 use otelcore_exposition::{Kind, put_family, put_histogram, put_label, put_sample};
 use otelcore_net::settings::{HttpServer, HttpServerDefaults};
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pipeline::{
-    Budget, Cx, Detail, Event, Extension, Family, FamilyKind, Gauge, Logger, StartError, Telemetry, Value,
+    Budget, Cx, Detail, Event, Extension, Family, FamilyKind, Gauge, Logger, ProcessSample, StartError, Telemetry,
+    Value,
 };
 use std::sync::Arc;
 
@@ -20,8 +22,9 @@ pub(crate) struct OwnMetrics {
     budget: Arc<Budget>,
 }
 
-/// What is read from the system whenever somebody looks.
-struct ProcessMetrics {
+/// What is read from the system whenever somebody looks. Clones show the same series.
+#[derive(Clone)]
+pub(crate) struct ProcessMetrics {
     uptime: Gauge,
     cpu: Gauge,
     rss: Gauge,
@@ -31,7 +34,7 @@ struct ProcessMetrics {
 }
 
 impl ProcessMetrics {
-    fn new(telemetry: &Telemetry) -> Self {
+    pub(crate) fn new(telemetry: &Telemetry) -> Self {
         let float = |name, help| telemetry.float_counter(Detail::Basic, name, help, Vec::new());
         let gauge = |name, help| telemetry.gauge(Detail::Basic, name, help, Vec::new());
         Self {
@@ -49,12 +52,22 @@ impl ProcessMetrics {
             held: gauge("otelcore_held_bytes", "Bytes of telemetry that the collector holds, counted exactly"),
         }
     }
+
+    pub(crate) fn refresh(&self, sample: &ProcessSample, budget: &Budget) {
+        self.uptime.set_float(sample.uptime.as_secs_f64());
+        self.cpu.set_float(sample.cpu_seconds);
+        self.rss.set(sample.resident);
+        self.heap.set(sample.anonymous);
+        self.virtual_size.set(sample.virtual_size);
+        self.held.set(budget.held());
+    }
 }
 
 impl OwnMetrics {
     pub(crate) fn new(
         settings: MetricsPage,
         telemetry: Telemetry,
+        process: ProcessMetrics,
         resource: Vec<(String, String)>,
         budget: Arc<Budget>,
         log: Logger,
@@ -62,18 +75,7 @@ impl OwnMetrics {
         let listen = settings.endpoint();
         let defaults = HttpServerDefaults::pages("localhost:8888");
         let server = PageServer::new(&HttpServer::with_defaults(listen, &defaults), None, log);
-        let process = ProcessMetrics::new(&telemetry);
         Self { settings, server, telemetry, resource, process, budget }
-    }
-
-    fn refresh(process: &ProcessMetrics, budget: &Budget, cx: &mut Cx<'_>) {
-        let sample = cx.process();
-        process.uptime.set_float(sample.uptime.as_secs_f64());
-        process.cpu.set_float(sample.cpu_seconds);
-        process.rss.set(sample.resident);
-        process.heap.set(sample.anonymous);
-        process.virtual_size.set(sample.virtual_size);
-        process.held.set(budget.held());
     }
 }
 
@@ -93,7 +95,7 @@ impl Extension for OwnMetrics {
             if head.path() != "/metrics" {
                 return not_found();
             }
-            Self::refresh(process, budget, cx);
+            process.refresh(&cx.process(), budget);
             let body = render(&telemetry.read(), resource, settings.type_suffix);
             Page::new(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", body)
         });

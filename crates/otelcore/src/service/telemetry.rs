@@ -12,6 +12,8 @@ pub(crate) struct TelemetrySettings {
     pub(crate) level: Detail,
     /// Where the metrics page listens; none when there is no page.
     pub(crate) metrics: Vec<MetricsPage>,
+    /// The configuration names such a page, or an `address`: it is not the default one.
+    pub(crate) page_is_named: bool,
     /// What the user says of the collector's own resource; null removes a default.
     pub(crate) resource: Vec<(String, Option<String>)>,
 }
@@ -34,7 +36,9 @@ impl MetricsPage {
 impl TelemetrySettings {
     pub(crate) fn parse(mut s: Section<'_>) -> Self {
         let logs = LogSettings::parse(s.section("logs"));
-        let (level, metrics) = metrics(s.section("metrics"));
+        let section = s.section("metrics");
+        let page_is_named = section.has("readers") || section.has("address");
+        let (level, metrics) = metrics(section);
         let mut traces = s.section("traces");
         let _ = traces.str("level", "basic");
         for name in traces.str_list("propagators", &[]) {
@@ -46,7 +50,7 @@ impl TelemetrySettings {
         traces.finish();
         let resource = resource(s.section("resource"));
         s.finish();
-        Self { logs, level, metrics, resource }
+        Self { logs, level, metrics, page_is_named, resource }
     }
 }
 
