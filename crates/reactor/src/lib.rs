@@ -7,6 +7,7 @@
 
 mod bells;
 mod driver;
+mod limits;
 mod os;
 mod real;
 mod resolver;
@@ -15,7 +16,8 @@ mod sockets;
 mod timers;
 
 pub use driver::{Ending, Remote, Runner};
-pub use os::{Memory, Unsignalled, env, memory_total, output, raise_file_limit, read_file, uuid, wall_clock};
+pub use limits::{cgroup_limit, go_memory_limit, memory_total};
+pub use os::{Memory, Unsignalled, env, output, raise_file_limit, read_file, uuid, wall_clock};
 pub use real::Real;
 pub use sim::{NodeId, Sim};
 

@@ -1,9 +1,6 @@
-//! What Linux says of the process and its memory: `/proc` and cgroups.
-//!
-//! Every parser takes the text, so that other machines' files can be tested here.
+//! What Linux says of the process: memory and time from `/proc`, its environment, its files, its clock.
 
 use std::fs;
-use std::path::Path;
 
 /// Bytes of this process; zeros where `/proc` is missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,63 +93,6 @@ pub fn raise_file_limit() {
     }
 }
 
-/// The memory that the process may use: the limit of its cgroup, v2 or v1, or else the machine's memory.
-#[must_use]
-pub fn memory_total() -> Option<u64> {
-    total(&|path| fs::read_to_string(path).ok())
-}
-
-/// The same over any set of files.
-fn total(read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
-    let mounts = read(Path::new("/proc/self/mountinfo")).unwrap_or_default();
-    let machine = || mem_total(&read(Path::new("/proc/meminfo"))?);
-    if mounts.lines().any(|line| mount(line).is_some_and(|m| m.kind == "cgroup2" && m.point == "/sys/fs/cgroup")) {
-        // A container sees its own cgroup as the root of the mount.
-        let limit = read(Path::new("/sys/fs/cgroup/memory.max")).and_then(|text| text.trim().parse().ok());
-        return limit.or_else(machine);
-    }
-    v1_limit(&mounts, read).or_else(machine)
-}
-
-/// What cgroup v1 shows when there is no limit: the largest page-aligned signed number.
-const V1_UNLIMITED: u64 = 9_223_372_036_854_771_712;
-
-fn v1_limit(mounts: &str, read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
-    let memory = |m: &Mount<'_>| m.kind == "cgroup" && m.options.split(',').any(|o| o == "memory");
-    let mount = mounts.lines().filter_map(mount).find(memory)?;
-    let groups = read(Path::new("/proc/self/cgroup"))?;
-    let path = groups.lines().find_map(|line| {
-        let mut parts = line.splitn(3, ':').skip(1);
-        let controllers = parts.next()?;
-        controllers.split(',').any(|c| c == "memory").then(|| parts.next())?
-    })?;
-    // The mount may show only a part of the hierarchy: its root is cut off the process's path.
-    let inside = path.strip_prefix(mount.root).unwrap_or("").trim_start_matches('/');
-    let file = Path::new(mount.point).join(inside).join("memory.limit_in_bytes");
-    let limit = read(&file)?.trim().parse().ok()?;
-    (limit < V1_UNLIMITED).then_some(limit)
-}
-
-struct Mount<'a> {
-    root: &'a str,
-    point: &'a str,
-    kind: &'a str,
-    options: &'a str,
-}
-
-/// A line of mountinfo: `id parent major:minor root point options... - type source superoptions` (proc(5)).
-fn mount(line: &str) -> Option<Mount<'_>> {
-    let (left, right) = line.split_once(" - ")?;
-    let mut left = left.split(' ').skip(3);
-    let mut right = right.split(' ');
-    Some(Mount { root: left.next()?, point: left.next()?, kind: right.next()?, options: right.nth(1)? })
-}
-
-fn mem_total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
 /// The wall clock, for whoever has no world: nanoseconds since the Unix epoch.
 #[must_use]
 pub fn wall_clock() -> u64 {
@@ -204,42 +144,6 @@ pub fn uuid() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const MEMINFO: &str = "MemTotal:       16000 kB\nMemFree:  1 kB\n";
-    const V2: &str = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
-    const V1: &str = "36 32 0:33 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
-
-    fn seen(files: &[(&str, &str)]) -> Option<u64> {
-        total(&|path| files.iter().find(|(p, _)| Path::new(p) == path).map(|(_, text)| (*text).to_owned()))
-    }
-
-    #[test]
-    fn a_cgroup_v2_limit_goes_before_the_machine() {
-        let machine = [("/proc/self/mountinfo", V2), ("/proc/meminfo", MEMINFO)];
-        assert_eq!(seen(&machine), Some(16000 * 1024));
-        let with = |max| [machine[0], machine[1], ("/sys/fs/cgroup/memory.max", max)];
-        assert_eq!(seen(&with("2147483648\n")), Some(2 << 30));
-        assert_eq!(seen(&with("max\n")), Some(16000 * 1024));
-    }
-
-    #[test]
-    fn a_cgroup_v1_limit_is_found_through_the_mount() {
-        let files = |limit| {
-            [
-                ("/proc/self/mountinfo", V1),
-                ("/proc/meminfo", MEMINFO),
-                ("/proc/self/cgroup", "5:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n"),
-                ("/sys/fs/cgroup/memory/memory.limit_in_bytes", limit),
-            ]
-        };
-        assert_eq!(seen(&files("1048576\n")), Some(1 << 20));
-        assert_eq!(seen(&files("9223372036854771712\n")), Some(16000 * 1024));
-    }
-
-    #[test]
-    fn without_proc_nothing_is_known() {
-        assert_eq!(seen(&[]), None);
-    }
 
     #[test]
     fn this_process_has_memory_and_time() {

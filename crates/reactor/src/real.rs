@@ -14,6 +14,7 @@ use otelcore_pipeline::{
 };
 
 use crate::bells::Bells;
+use crate::limits;
 use crate::os;
 use crate::resolver::{Answer, Resolver};
 use crate::sockets::{self, FIRST_TOKEN, Sources};
@@ -34,6 +35,7 @@ pub struct Real {
     signals: Vec<(i32, mio::net::UnixStream)>,
     started: Instant,
     random: u64,
+    memory_hint: Option<u64>,
 }
 
 impl std::fmt::Debug for Real {
@@ -65,7 +67,14 @@ impl Real {
             started: Instant::now(),
             // The only seed there is without a dependency: std's own hasher keys come from the system.
             random: std::hash::RandomState::new().hash_one(0x6f74_656c_u64),
+            memory_hint: None,
         })
+    }
+
+    /// The memory in bytes that whoever started the process would have it use, where no cgroup sets a limit: what the
+    /// variable `GOMEMLIMIT` says. Only the binary asks for it; a host's variables are the host's.
+    pub fn hint_memory(&mut self, bytes: Option<u64>) {
+        self.memory_hint = bytes;
     }
 
     /// Has these signals reported by [`Real::wait`]. Only a program that owns the process may ask for this.
@@ -153,7 +162,7 @@ impl World for Real {
     }
 
     fn memory(&mut self) -> MemorySample {
-        MemorySample { resident: os::Memory::now().resident, total: os::memory_total() }
+        MemorySample { resident: os::Memory::now().resident, total: limits::memory_total(self.memory_hint) }
     }
 
     fn process(&mut self) -> ProcessSample {

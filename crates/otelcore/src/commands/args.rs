@@ -50,7 +50,7 @@ const OLD: [(&str, &str, bool); 9] = [
 
 /// Reads a command line without the program's name.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
-    let mut parser = Parser::from_args(args);
+    let mut parser = Parser::from_args(two_dashes(args));
     let mut invocation = Invocation {
         command: Command::Run,
         config: Vec::new(),
@@ -139,6 +139,35 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
     Ok(invocation)
 }
 
+/// Flags that have no value of their own behind them.
+const ALONE: [&str; 3] = ["help", "version", "validate"];
+/// Flags that have one.
+const VALUED: [&str; 6] = ["config", "set", "feature-gates", "shutdown-timeout", "mode", "format"];
+
+/// Gives long flags with one dash their second one: collectors before 0.36 read them with Go's own `flag`, and manifests
+/// still have `-config=FILE`. What stands behind a flag is a value and stays as it is.
+fn two_dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let (mut is_value, mut ended) = (false, false);
+    args.into_iter().map(move |arg| {
+        let text = arg.to_str().unwrap_or_default();
+        if ended || std::mem::take(&mut is_value) {
+            return arg;
+        }
+        ended = text == "--";
+        let (dashed, name) = match (text.strip_prefix("--"), text.strip_prefix('-')) {
+            (Some(name), _) => (true, name),
+            (None, Some(name)) => (false, name),
+            (None, None) => return arg,
+        };
+        let (name, inline) = name.split_once('=').map_or((name, false), |(name, _)| (name, true));
+        let old = OLD.iter().find(|(old, ..)| *old == name);
+        let valued = VALUED.contains(&name) || old.is_some_and(|(.., has_value)| *has_value);
+        is_value = valued && !inline;
+        let known = valued || old.is_some() || ALONE.contains(&name);
+        if known && !dashed { OsString::from(format!("-{text}")) } else { arg }
+    })
+}
+
 /// The setting that an old flag has become, as a `--set`.
 fn old_setting(name: &str, value: &str) -> Option<String> {
     let key = match name {
@@ -165,7 +194,8 @@ Usage:
   {command} [flags]
   {command} [command]
 
-Without --config it takes OTLP on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP), shows a summary of what comes, and
+Started as otelcol, otelcol-contrib, otelcol-k8s or otelcol-otlp, it reads /etc/NAME/config.yaml if that file is there.
+Otherwise, without --config, it takes OTLP on 127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP), shows a summary of what comes, and
 puts metrics on http://127.0.0.1:9464/metrics.
 
 Available Commands:
@@ -218,6 +248,22 @@ mod tests {
         let got = parsed(&["validate", "--config", "a"]).unwrap();
         assert_eq!((got.command, got.config), (Command::Validate, vec!["a".to_owned()]));
         assert_eq!(parsed(&["--log-level=DEBUG"]).unwrap().set, ["service.telemetry.logs.level=DEBUG"]);
+    }
+
+    #[test]
+    fn a_single_dash_does_as_well_but_a_value_stays_a_value() {
+        let got =
+            parsed(&["-config=a", "-config", "b", "-set", "-config=c", "-feature-gates=", "-new-metrics"]).unwrap();
+        assert_eq!((got.config, got.set), (vec!["a".to_owned(), "b".to_owned()], vec!["-config=c".to_owned()]));
+        assert_eq!((got.feature_gates, got.old_flags.len()), (vec![String::new()], 1));
+        assert_eq!(parsed(&["-mem-ballast-size-mib", "683"]).unwrap().old_flags.len(), 1);
+        assert_eq!(parsed(&["-version"]).unwrap().command, Command::Version);
+        assert_eq!(parsed(&["-v"]).unwrap().command, Command::Version);
+        assert_eq!(parsed(&["print-config", "-mode=unredacted"]).unwrap().command, {
+            Command::PrintConfig { redact: false, json: false, validate: true }
+        });
+        assert_eq!(parsed(&["-confg=a"]).unwrap_err(), "unknown shorthand flag: 'c' in -c");
+        assert_eq!(parsed(&["--", "-config=a"]).unwrap_err(), "unknown command \"-config=a\"");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) fn run(
     terminal: &mut Terminal<'_>,
 ) -> u8 {
     otelcore_reactor::raise_file_limit();
+    let invocation = &of_the_name(invocation, &identity.command, &|path| otelcore_reactor::read_file(path).is_ok());
+    let memory = MemoryHint::read(terminal.env);
     registry.add(SummaryFactory { terminal: terminal.interactive });
     let mut loaded = load(invocation, &registry, terminal);
     let default = invocation.config.is_empty() && invocation.set.is_empty();
@@ -43,7 +45,8 @@ pub(super) fn run(
             Err(e) => return fail(terminal, &e.to_string()),
         };
         say_warnings(&loaded, invocation, collector.log());
-        match one_life(&collector, invocation, &registry, terminal, default) {
+        memory.say(collector.log());
+        match one_life(&collector, invocation, &registry, terminal, default, memory.bytes) {
             Ok(Why::Stop) => return 0,
             Ok(Why::Reload(plan)) => loaded.plan = Some(*plan),
             Err(e) => {
@@ -56,6 +59,55 @@ pub(super) fn run(
     }
 }
 
+/// Names that the Go collector has an image under, whose default argument is `/etc/NAME/config.yaml`.
+const IMAGES: [&str; 4] = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp"];
+
+/// A manifest that names only the command, as it may with the images of the Go collector, leaves their default argument
+/// out: under one of their names, its file is read if it is there.
+fn of_the_name(invocation: &Invocation, name: &str, is_there: &dyn Fn(&str) -> bool) -> Invocation {
+    let mut invocation = invocation.clone();
+    let path = format!("/etc/{name}/config.yaml");
+    if invocation.config.is_empty() && IMAGES.contains(&name) && is_there(&path) {
+        invocation.config.push(path);
+    }
+    invocation
+}
+
+/// `GOMEMLIMIT`, which the operator and the chart set to (most of) the container's limit. There is no garbage collector to
+/// tune: it is the memory that percentages count from where the limit itself can't be read. (`GOMAXPROCS` caps threads;
+/// there is one loop, which obeys any.)
+#[derive(Default)]
+struct MemoryHint {
+    bytes: Option<u64>,
+    wrong: Option<String>,
+}
+
+impl MemoryHint {
+    fn read(env: &dyn Fn(&str) -> Option<String>) -> Self {
+        match otelcore_reactor::go_memory_limit(&env("GOMEMLIMIT").unwrap_or_default()) {
+            Ok(Some(0)) => Self { bytes: None, wrong: Some("GOMEMLIMIT is 0, which leaves no memory".to_owned()) },
+            Ok(bytes) => Self { bytes, wrong: None },
+            Err(wrong) => Self { bytes: None, wrong: Some(wrong) },
+        }
+    }
+
+    fn say(&self, log: &Logger) {
+        if let Some(wrong) = &self.wrong {
+            log.warn("GOMEMLIMIT is not used", &[("error", Field::Str(wrong))]);
+        }
+        let Some(bytes) = self.bytes else { return };
+        let mut fields = vec![("GOMEMLIMIT", Field::Uint(bytes))];
+        let said = match otelcore_reactor::cgroup_limit() {
+            Some(limit) => {
+                fields.push(("memory_limit", Field::Uint(limit)));
+                "GOMEMLIMIT is a hint: the container's memory limit goes before it"
+            }
+            None => "GOMEMLIMIT is the memory that percentages count from, as no cgroup sets a limit",
+        };
+        log.info(said, &fields);
+    }
+}
+
 /// From the start to the end, or to the next configuration.
 fn one_life(
     collector: &Collector,
@@ -63,8 +115,10 @@ fn one_life(
     registry: &Registry,
     terminal: &mut Terminal<'_>,
     default: bool,
+    memory: Option<u64>,
 ) -> Result<Why, RunError> {
     let mut world = Real::new()?;
+    world.hint_memory(memory);
     world.watch_signals(&[signal::TERM, signal::INT, signal::HUP])?;
     let runner = collector.start(world)?;
     if default {
@@ -135,5 +189,36 @@ fn say_warnings(loaded: &Loaded, invocation: &Invocation, log: &Logger) {
             fields.push(("help", Field::Str(help)));
         }
         log.warn(&item.message, &fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_under(name: &str, args: &[&str], there: bool) -> Vec<String> {
+        let invocation = super::super::args::parse(args.iter().map(std::ffi::OsString::from)).unwrap();
+        of_the_name(&invocation, name, &|_| there).config
+    }
+
+    #[test]
+    fn an_images_name_reads_its_images_file_if_it_is_there() {
+        for name in IMAGES {
+            assert_eq!(read_under(name, &[], true), [format!("/etc/{name}/config.yaml")]);
+            assert_eq!(read_under(name, &["--set=a.b=c"], true).len(), 1);
+            assert_eq!(read_under(name, &["--config=x"], true), ["x"]);
+            assert!(read_under(name, &[], false).is_empty());
+        }
+        assert!(read_under("otelcore", &[], true).is_empty(), "has a default of its own");
+    }
+
+    #[test]
+    fn a_malformed_gomemlimit_is_a_warning_and_no_limit() {
+        let read = |text: &str| MemoryHint::read(&|name| (name == "GOMEMLIMIT").then(|| text.to_owned()));
+        assert_eq!(read("204MiB").bytes, Some(204 << 20));
+        for wrong in ["204MB", "0"] {
+            assert!(read(wrong).bytes.is_none() && read(wrong).wrong.is_some(), "{wrong}");
+        }
+        assert!(MemoryHint::read(&|_| None).wrong.is_none());
     }
 }

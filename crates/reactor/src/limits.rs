@@ -1,0 +1,205 @@
+//! How much memory the process may use: the limits of its cgroups, the machine's memory, and the hint in `GOMEMLIMIT`.
+//!
+//! Every parser takes the text, so that other machines' files can be tested here. Nothing here reads the environment: in
+//! a library's host that variable is the host's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The memory that the process may use, in bytes: the lowest limit of its cgroups, v2 or v1. Where there is none, the
+/// machine's memory, or less where `hint` says so.
+#[must_use]
+pub fn memory_total(hint: Option<u64>) -> Option<u64> {
+    total(&|path| fs::read_to_string(path).ok(), hint)
+}
+
+/// The lowest limit of the process's cgroups, where one is below the machine's memory.
+#[must_use]
+pub fn cgroup_limit() -> Option<u64> {
+    limit(&|path| fs::read_to_string(path).ok())
+}
+
+/// Reads `GOMEMLIMIT` as Go's runtime does: bytes, with `B`, `KiB`, `MiB`, `GiB` or `TiB` behind them if need be. `None`
+/// where there is no limit: empty, `off`, the largest number.
+///
+/// # Errors
+/// What Go's runtime would end the process with.
+pub fn go_memory_limit(text: &str) -> Result<Option<u64>, String> {
+    if text.is_empty() || text == "off" {
+        return Ok(None);
+    }
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("B", 0)];
+    let (digits, shift) =
+        units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
+    let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let number = if whole { digits.parse::<i64>().ok() } else { None };
+    match number.and_then(|n| n.checked_mul(1 << shift)).and_then(|n| u64::try_from(n).ok()) {
+        Some(bytes) => Ok((bytes < i64::MAX.unsigned_abs()).then_some(bytes)),
+        None => Err(format!("malformed GOMEMLIMIT {text:?}: write bytes, or a number with B, KiB, MiB, GiB or TiB")),
+    }
+}
+
+/// The same over any set of files.
+fn total(read: &Read<'_>, hint: Option<u64>) -> Option<u64> {
+    limit(read).or_else(|| match (mem_total(read), hint) {
+        (Some(machine), Some(hint)) => Some(machine.min(hint)),
+        (machine, hint) => machine.or(hint),
+    })
+}
+
+type Read<'a> = dyn Fn(&Path) -> Option<String> + 'a;
+
+/// Above this a number is not a limit but a kernel's way to say that there is none (v1: the largest number of whole
+/// pages, which depends on the size of a page).
+const UNLIMITED: u64 = 1 << 62;
+
+fn limit(read: &Read<'_>) -> Option<u64> {
+    let mounts = read(Path::new("/proc/self/mountinfo"))?;
+    let v1 = |m: &Mount<'_>| m.kind == "cgroup" && m.options.split(',').any(|o| o == "memory");
+    let v2 = |m: &Mount<'_>| m.kind == "cgroup2";
+    // Where both are mounted, the memory controller belongs to v1 if v1 shows it.
+    let (mount, file, controller) = match mounts.lines().filter_map(mount).find(v1) {
+        Some(mount) => (mount, "memory.limit_in_bytes", "memory"),
+        None => (mounts.lines().filter_map(mount).find(v2)?, "memory.max", ""),
+    };
+    let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    // Each group up to what the mount shows can be the one that sets the limit.
+    let lowest = inside(&groups, controller, mount.root)
+        .ancestors()
+        .filter_map(|group| read(&Path::new(mount.point).join(group).join(file))?.trim().parse::<u64>().ok())
+        .min()
+        .filter(|limit| *limit < UNLIMITED)?;
+    mem_total(read).is_none_or(|machine| lowest < machine).then_some(lowest)
+}
+
+/// Where in the mount the process's group is: a line `number:controllers:path` of cgroup(7), without the part of the
+/// hierarchy that the mount does not show. A container most often sees its own group as the mount's root.
+fn inside(groups: &str, controller: &str, root: &str) -> PathBuf {
+    let path = groups.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        parts.next()?.split(',').any(|c| c == controller).then(|| parts.next())?
+    });
+    let inside = path.and_then(|path| Path::new(path).strip_prefix(root).ok()).unwrap_or(Path::new(""));
+    if inside.components().any(|c| c == std::path::Component::ParentDir) { PathBuf::new() } else { inside.to_owned() }
+}
+
+struct Mount<'a> {
+    root: &'a str,
+    point: &'a str,
+    kind: &'a str,
+    options: &'a str,
+}
+
+/// A line of mountinfo: `id parent major:minor root point options... - type source superoptions` (proc(5)).
+fn mount(line: &str) -> Option<Mount<'_>> {
+    let (left, right) = line.split_once(" - ")?;
+    let mut left = left.split(' ').skip(3);
+    let mut right = right.split(' ');
+    Some(Mount { root: left.next()?, point: left.next()?, kind: right.next()?, options: right.nth(1)? })
+}
+
+fn mem_total(read: &Read<'_>) -> Option<u64> {
+    let meminfo = read(Path::new("/proc/meminfo"))?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMINFO: (&str, &str) = ("/proc/meminfo", "MemTotal:       16000000 kB\nMemFree:  1 kB\n");
+    const MACHINE: u64 = 16_000_000 * 1024;
+    const V2: (&str, &str) =
+        ("/proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n");
+    const V1: (&str, &str) = (
+        "/proc/self/mountinfo",
+        "36 32 0:33 /kubepods/pod1 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n\
+         37 32 0:34 / /sys/fs/cgroup/unified ro - cgroup2 cgroup2 rw\n",
+    );
+
+    fn seen(files: &[(&str, &str)], hint: Option<u64>) -> Option<u64> {
+        let read = |path: &Path| files.iter().find(|(p, _)| Path::new(p) == path).map(|(_, text)| (*text).to_owned());
+        total(&read, hint)
+    }
+
+    #[test]
+    fn a_containers_limit_goes_before_the_machine_and_the_hint() {
+        assert_eq!(seen(&[V2, MEMINFO], None), Some(MACHINE));
+        let with = |max| [V2, MEMINFO, ("/sys/fs/cgroup/memory.max", max)];
+        for hint in [None, Some(1 << 20), Some(8 << 30)] {
+            assert_eq!(seen(&with("2147483648\n"), hint), Some(2 << 30));
+        }
+        assert_eq!(seen(&with("max\n"), None), Some(MACHINE));
+        assert_eq!(seen(&with("17179869184000\n"), None), Some(MACHINE), "a limit above the machine is none");
+    }
+
+    #[test]
+    fn the_hint_counts_where_no_limit_can_be_read() {
+        let without = [V2, MEMINFO, ("/sys/fs/cgroup/memory.max", "max\n")];
+        assert_eq!(seen(&without, Some(1 << 30)), Some(1 << 30));
+        assert_eq!(seen(&without, Some(1 << 40)), Some(MACHINE), "never more than there is");
+        assert_eq!(seen(&[], Some(1 << 30)), Some(1 << 30));
+        assert_eq!(seen(&[], None), None);
+    }
+
+    #[test]
+    fn the_lowest_limit_of_the_groups_around_the_process_is_found_in_v2() {
+        let files = [
+            V2,
+            MEMINFO,
+            ("/proc/self/cgroup", "0::/kubepods/pod1/c1\n"),
+            ("/sys/fs/cgroup/kubepods/pod1/c1/memory.max", "max\n"),
+            ("/sys/fs/cgroup/kubepods/pod1/memory.max", "1048576\n"),
+            ("/sys/fs/cgroup/kubepods/memory.max", "2097152\n"),
+        ];
+        assert_eq!(seen(&files, None), Some(1 << 20));
+    }
+
+    #[test]
+    fn a_path_outside_of_the_mount_is_the_mounts_root() {
+        for path in ["0::/../other\n", "0::/\n", ""] {
+            let files = [V2, MEMINFO, ("/proc/self/cgroup", path), ("/sys/fs/cgroup/memory.max", "1048576\n")];
+            assert_eq!(seen(&files, None), Some(1 << 20), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_cgroup_v1_limit_is_found_through_the_mount() {
+        let files = |path, limit| {
+            [
+                V1,
+                MEMINFO,
+                ("/proc/self/cgroup", path),
+                ("/sys/fs/cgroup/memory/c1/memory.limit_in_bytes", limit),
+                ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+            ]
+        };
+        let inside = "5:cpu,cpuacct:/kubepods/pod1/c1\n4:memory:/kubepods/pod1/c1\n0::/x\n";
+        assert_eq!(seen(&files(inside, "1048576\n"), None), Some(1 << 20));
+        assert_eq!(seen(&files(inside, "9223372036854771712\n"), None), Some(MACHINE));
+        assert_eq!(seen(&files("4:memory:/kubepods/pod11/c1\n", "1048576\n"), None), Some(MACHINE), "not our prefix");
+    }
+
+    #[test]
+    fn gomemlimit_is_read_as_go_does() {
+        for (text, bytes) in [
+            ("134217728", Some(128 << 20)),
+            ("204MiB", Some(204 << 20)),
+            ("1GiB", Some(1 << 30)),
+            ("3KiB", Some(3072)),
+            ("1TiB", Some(1 << 40)),
+            ("100B", Some(100)),
+            ("0", Some(0)),
+            ("off", None),
+            ("", None),
+            ("9223372036854775807", None),
+        ] {
+            assert_eq!(go_memory_limit(text), Ok(bytes), "{text}");
+        }
+        for text in ["204MB", "-1", "+1", "1.5GiB", "MiB", " 1", "1 MiB", "9223372036854775808", "9000000TiB", "Off"] {
+            let told = go_memory_limit(text).unwrap_err();
+            assert!(told.contains(&format!("{text:?}")), "{told}");
+        }
+    }
+}
