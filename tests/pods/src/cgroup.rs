@@ -1,0 +1,93 @@
+//! Memory limits by cgroup, version 1 or 2, where groups can be written; elsewhere it says so once and enforces nothing.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+/// Set to what tells one running test from another.
+pub(crate) const OUTSIDE: &str = "OTELCORE_PODS_OUTSIDE";
+
+/// A group with a limit. It is removed with this value.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) path: PathBuf,
+    /// Where a container looks for it below `/sys/fs/cgroup`.
+    pub(crate) inside: &'static str,
+}
+
+impl Group {
+    /// `None` where groups can't be written.
+    pub(crate) fn new(name: &str, limit: Option<u64>) -> Option<Self> {
+        let made = Self::make(name, limit);
+        if made.is_none() {
+            static SAID: Once = Once::new();
+            SAID.call_once(|| eprintln!("memory limits are not enforced: no cgroup can be made here"));
+        }
+        made
+    }
+
+    fn make(name: &str, limit: Option<u64>) -> Option<Self> {
+        let (parent, file, inside) = parent()?;
+        let parent = parent.join(family());
+        for dir in [&parent, &parent.join(name)] {
+            match fs::create_dir(dir) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(_) => return None,
+            }
+        }
+        // In version 2 a group hands its controllers down by name.
+        let _ = fs::write(parent.join("cgroup.subtree_control"), "+memory");
+        let path = parent.join(name);
+        let group = Self { path, inside };
+        if let Some(limit) = limit {
+            fs::write(group.path.join(file), limit.to_string()).ok()?;
+        }
+        Some(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A group empties a moment after its last process has gone.
+        for _ in 0..50 {
+            if fs::remove_dir(&self.path).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+    }
+}
+
+/// All groups of one test have one above them, named after the process outside.
+fn family() -> String {
+    format!("otelcore-pods-{}", std::env::var(OUTSIDE).unwrap_or_default())
+}
+
+/// Removes what a test that has ended left, from outside.
+pub(crate) fn sweep(outside: &str) {
+    let Some((parent, ..)) = parent() else { return };
+    let family = parent.join(format!("otelcore-pods-{outside}"));
+    for left in fs::read_dir(&family).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(left.path());
+    }
+    let _ = fs::remove_dir(family);
+}
+
+fn parent() -> Option<(PathBuf, &'static str, &'static str)> {
+    let root = Path::new("/sys/fs/cgroup");
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let of = |controller: &str| {
+        let line = own.lines().find(|l| l.split(':').nth(1).is_some_and(|c| c.split(',').any(|c| c == controller)))?;
+        line.splitn(3, ':').nth(2).map(|p| p.trim_start_matches('/').to_owned())
+    };
+    if root.join("memory/memory.limit_in_bytes").exists() {
+        let base = root.join("memory");
+        let nested = base.join(of("memory").unwrap_or_default());
+        return Some((if nested.is_dir() { nested } else { base }, "memory.limit_in_bytes", "memory"));
+    }
+    // Version 2: only a group without processes of its own may have children with controllers, and the root is one.
+    let controllers = fs::read_to_string(root.join("cgroup.subtree_control")).ok()?;
+    controllers.split_whitespace().any(|c| c == "memory").then(|| (root.to_owned(), "memory.max", ""))
+}

@@ -1,0 +1,116 @@
+//! The cluster's name server: A records of services and pods over UDP and TCP, from a look-up that is handed in.
+//! It knows no other record type, forwards nothing, and answers names that it does not know with NXDOMAIN.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a name stands for; `None` is NXDOMAIN, an empty list a name without addresses.
+pub(crate) type Lookup = Arc<dyn Fn(&str) -> Option<Vec<Ipv4Addr>> + Send + Sync>;
+
+/// Serves on port 53 of an address until the process ends.
+pub(crate) fn serve(address: Ipv4Addr, lookup: &Lookup) {
+    let udp = UdpSocket::bind((address, 53)).unwrap();
+    let tcp = TcpListener::bind((address, 53)).unwrap();
+    let of_udp = lookup.clone();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1500];
+        while let Ok((n, from)) = udp.recv_from(&mut buffer) {
+            if let Some(answer) = answer(&buffer[..n], &of_udp, 512) {
+                let _ = udp.send_to(&answer, from);
+            }
+        }
+    });
+    let of_tcp = lookup.clone();
+    std::thread::spawn(move || {
+        for stream in tcp.incoming().flatten() {
+            let lookup = of_tcp.clone();
+            std::thread::spawn(move || drop(over_tcp(stream, &lookup)));
+        }
+    });
+}
+
+fn over_tcp(mut stream: TcpStream, lookup: &Lookup) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    loop {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length)?;
+        let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut query)?;
+        let answer = answer(&query, lookup, 65_535).ok_or(io::ErrorKind::InvalidData)?;
+        stream.write_all(&u16::try_from(answer.len()).unwrap_or(u16::MAX).to_be_bytes())?;
+        stream.write_all(&answer)?;
+    }
+}
+
+/// RFC 1035, section 4: the header, the question again, and an A record for each address.
+fn answer(query: &[u8], lookup: &Lookup, limit: usize) -> Option<Vec<u8>> {
+    let mut name = String::new();
+    let mut at = 12;
+    loop {
+        let length = usize::from(*query.get(at)?);
+        at += 1;
+        if length == 0 {
+            break;
+        }
+        let label = std::str::from_utf8(query.get(at..at + length)?).ok()?;
+        name.push_str(&label.to_ascii_lowercase());
+        name.push('.');
+        at += length;
+    }
+    let kind = u16::from_be_bytes(query.get(at..at + 2)?.try_into().ok()?);
+    let question = query.get(12..at + 4)?;
+    let found = lookup(name.trim_end_matches('.'));
+    let addresses = if kind == 1 { found.clone().unwrap_or_default() } else { Vec::new() };
+    let truncated = 12 + question.len() + addresses.len() * 16 > limit;
+    let addresses = if truncated { Vec::new() } else { addresses };
+    let mut out = query.get(..2)?.to_vec();
+    // A response with authority, recursion available.
+    out.push(0x84 | (query.get(2)? & 1) | if truncated { 2 } else { 0 });
+    out.push(0x80 | if found.is_none() { 3 } else { 0 });
+    out.extend([0, 1]);
+    out.extend(u16::try_from(addresses.len()).ok()?.to_be_bytes());
+    out.extend([0; 4]);
+    out.extend(question);
+    for address in addresses {
+        // The name by pointer, type A, class IN, five seconds, four bytes.
+        out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
+        out.extend(address.octets());
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_names_have_addresses_and_others_do_not_exist() {
+        let lookup: Lookup = Arc::new(|name| match name {
+            "gateway.default.svc.cluster.local" => Some(vec![Ipv4Addr::new(10, 0, 0, 1)]),
+            "many" => Some(vec![Ipv4Addr::LOCALHOST; 60]),
+            _ => None,
+        });
+        let query = |name: &str, kind: u8| {
+            let mut query = vec![7, 8, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            for label in name.split('.') {
+                query.push(u8::try_from(label.len()).unwrap());
+                query.extend(label.bytes());
+            }
+            query.extend([0, 0, kind, 0, 1]);
+            query
+        };
+        let asked = query("Gateway.default.svc.cluster.local", 1);
+        let got = answer(&asked, &lookup, 512).unwrap();
+        assert_eq!(got[..8], [7, 8, 0x85, 0x80, 0, 1, 0, 1]);
+        assert_eq!(got[got.len() - 4..], [10, 0, 0, 1]);
+        assert_eq!(
+            answer(&query("gateway.default.svc.cluster.local", 28), &lookup, 512).unwrap()[3..8],
+            [0x80, 0, 1, 0, 0]
+        );
+        assert_eq!(answer(&query("gateway", 1), &lookup, 512).unwrap()[3], 0x83);
+        assert_eq!(answer(&query("many", 1), &lookup, 512).unwrap()[2], 0x87, "truncated");
+        assert!(answer(&asked[..20], &lookup, 512).is_none());
+    }
+}

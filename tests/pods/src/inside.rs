@@ -1,0 +1,66 @@
+//! The way into namespaces of one's own, and what a test finds on the machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cgroup;
+
+/// Set for the test that has been started again inside its namespaces.
+const INSIDE: &str = "OTELCORE_PODS_INSIDE";
+const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// Runs `play` in a network, mount and pid namespace of its own, by starting the test of that name again. What it
+/// starts ends with it. Where there are no namespaces the test is skipped with a line that says so, except in CI.
+///
+/// `prepare` runs before, outside: it makes what needs the machine (a build), and is handed on to `play`.
+pub fn inside(test: &str, prepare: impl FnOnce() -> PathBuf, play: impl FnOnce(PathBuf)) {
+    if let Some(prepared) = std::env::var_os(INSIDE) {
+        return play(PathBuf::from(prepared));
+    }
+    let can = Command::new("unshare").args(UNSHARE).arg("true").output().is_ok_and(|o| o.status.success());
+    let lacking = ["ip", "nsenter", "capsh", "setpriv"].iter().find(|t| on_path(t).is_none());
+    if !can || lacking.is_some() {
+        assert!(std::env::var_os("CI").is_none(), "no namespaces here, or {lacking:?} is missing");
+        eprintln!("skipped: {test} needs root, namespaces, iproute2 and capsh");
+        return;
+    }
+    let status = Command::new("unshare")
+        .args(UNSHARE)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture", "--include-ignored"])
+        .env(INSIDE, prepare())
+        .env(cgroup::OUTSIDE, format!("{}-{test}", std::process::id()))
+        .status()
+        .unwrap();
+    cgroup::sweep(&format!("{}-{test}", std::process::id()));
+    assert!(status.success(), "{test} failed inside its namespaces: {status}");
+}
+
+/// The project's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())
+}
+
+/// A real peer built by scripts/tools. Where it is missing, CI fails and other machines skip what needs it.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let built = root().join("tests/tools/bin").join(name);
+    let found = if built.is_file() { Some(built) } else { on_path(name) };
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "{name} is missing; run scripts/tools");
+        eprintln!("skipped: {name} is missing; run scripts/tools");
+    }
+    found
+}
+
+/// A folder that is empty when it is handed out.
+pub fn free(within: &str, name: &str) -> PathBuf {
+    let path = Path::new(within).join(name);
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}

@@ -1,0 +1,143 @@
+//! The network of a cluster: nodes are network namespaces on a bridge, pods are network namespaces on their node's bridge.
+//! It hands out addresses and runs nothing in them.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+/// The machine that the tests run on, as the nodes see it; also where ClusterIPs lead.
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
+/// The address of the name server.
+pub(crate) const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+
+/// The addresses of one cluster.
+#[derive(Debug)]
+pub(crate) struct Network {
+    pub(crate) nodes: Vec<Node>,
+    next_pod: AtomicU32,
+    next_service: AtomicU8,
+}
+
+/// A node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) address: Ipv4Addr,
+    subnet: u8,
+    next: AtomicU8,
+}
+
+/// Where a pod lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// The name of the network namespace.
+    pub(crate) namespace: String,
+    pub(crate) address: Ipv4Addr,
+}
+
+impl Network {
+    /// Bridges, nodes and routes, in the namespace of the caller.
+    pub(crate) fn new(count: u8) -> Self {
+        sh("mkdir -p /run/netns && mount -t tmpfs none /run/netns && echo 1 > /proc/sys/net/ipv4/ip_forward");
+        let nodes: Vec<Node> = (0..count)
+            .map(|n| Node {
+                name: format!("node-{n}"),
+                address: Ipv4Addr::new(172, 30, 0, 10 + n),
+                subnet: n + 1,
+                next: AtomicU8::new(2),
+            })
+            .collect();
+        let mut script = format!(
+            "link set lo up\naddr add {DNS}/32 dev lo\nlink add lan type bridge\naddr add {OUTSIDE}/24 dev lan\nlink set lan up\n"
+        );
+        for node in &nodes {
+            let Node { name, address, subnet, .. } = node;
+            let _ = write!(
+                script,
+                "netns add {name}\nlink add n{subnet} type veth peer name eth0 netns {name}\n\
+                 link set n{subnet} master lan up\nroute add 10.244.{subnet}.0/24 via {address}\n"
+            );
+        }
+        // A route needs its device up, which the far end's batch does.
+        let (links, routes): (Vec<&str>, Vec<&str>) = script.lines().partition(|l| !l.starts_with("route"));
+        ip(None, &links.join("\n"));
+        for node in &nodes {
+            let Node { name, address, subnet, .. } = node;
+            let mut script = format!(
+                "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nlink add cni0 type bridge\n\
+                 addr add 10.244.{subnet}.1/24 dev cni0\nlink set cni0 up\nroute add default via {OUTSIDE}\n"
+            );
+            for other in nodes.iter().filter(|o| o.subnet != *subnet) {
+                let _ = writeln!(script, "route add 10.244.{}.0/24 via {}", other.subnet, other.address);
+            }
+            ip(Some(name), &script);
+            sh(&format!("nsenter --net=/run/netns/{name} sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'"));
+        }
+        ip(None, &routes.join("\n"));
+        Self { nodes, next_pod: AtomicU32::new(1), next_service: AtomicU8::new(20) }
+    }
+
+    /// A place for a pod: the node's own where it asks for the host's network.
+    pub(crate) fn place(&self, node: usize, host_network: bool) -> Place {
+        let node = &self.nodes[node];
+        if host_network {
+            return Place { namespace: node.name.clone(), address: node.address };
+        }
+        let number = self.next_pod.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("pod-{number}");
+        let host = node.next.fetch_add(1, Ordering::Relaxed);
+        let address = Ipv4Addr::new(10, 244, node.subnet, host);
+        ip(None, &format!("netns add {namespace}\n"));
+        ip(
+            Some(&node.name),
+            &format!(
+                "link add v{number} type veth peer name eth0 netns {namespace}\nlink set v{number} master cni0 up\n"
+            ),
+        );
+        let subnet = node.subnet;
+        ip(
+            Some(&namespace),
+            &format!(
+                "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via 10.244.{subnet}.1\n"
+            ),
+        );
+        Place { namespace, address }
+    }
+
+    /// An address for a service, which leads to the caller's namespace.
+    pub(crate) fn cluster_ip(&self) -> Ipv4Addr {
+        let address = Ipv4Addr::new(10, 96, 0, self.next_service.fetch_add(1, Ordering::Relaxed));
+        ip(None, &format!("addr add {address}/32 dev lo\n"));
+        address
+    }
+
+    /// The node that an address belongs to.
+    pub(crate) fn node_of(&self, address: Ipv4Addr) -> Option<usize> {
+        self.nodes.iter().position(|n| n.address == address || (address.octets()[..3] == [10, 244, n.subnet]))
+    }
+}
+
+/// Gives a pod's place up.
+pub(crate) fn leave(place: &Place) {
+    if place.namespace.starts_with("pod-") {
+        let _ = Command::new("ip").args(["netns", "del", &place.namespace]).status();
+    }
+}
+
+fn ip(namespace: Option<&str>, script: &str) {
+    let mut command = Command::new("ip");
+    if let Some(namespace) = namespace {
+        command.args(["-n", namespace]);
+    }
+    let mut child = command.args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let done = child.wait().unwrap();
+    assert!(done.success(), "ip {namespace:?}: {done}\n{script}");
+}
+
+fn sh(script: &str) {
+    let done = Command::new("sh").args(["-ec", script]).status().unwrap();
+    assert!(done.success(), "{script}: {done}");
+}

@@ -1,0 +1,84 @@
+//! What the pod tests share: the image's tree, a cluster of it, manifests, and reading the collector's own page.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use otelcore_pods::load::until;
+use otelcore_pods::{Cluster, Image, Pod, Setup, http};
+
+/// How long anything that works may take here: the machines of CI are small and busy.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// The root tree of the image: made by the script that makes the image's, once, or found where OTELCORE_IMAGE says.
+pub fn image() -> PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    let make = || {
+        if let Some(made) = std::env::var_os("OTELCORE_IMAGE") {
+            return PathBuf::from(made);
+        }
+        let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
+        let script = otelcore_pods::root().join("scripts/image");
+        let done = Command::new(script).arg("--dev").arg(&tree).status().unwrap();
+        assert!(done.success(), "scripts/image: {done}");
+        tree
+    };
+    MADE.get_or_init(make).clone()
+}
+
+/// A cluster whose images are all ours, but for those of programs of this machine.
+pub fn cluster(test: &str, nodes: u8, tree: PathBuf) -> Cluster {
+    let image = Image {
+        root: Some(tree),
+        entrypoint: vec!["/otelcol".to_owned()],
+        cmd: vec!["--config=/etc/otelcol/config.yaml".to_owned()],
+        user: (10001, 10001),
+    };
+    let pods = env!("CARGO_BIN_EXE_pods");
+    // An application that does nothing until it is told to go.
+    let waits = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"].map(str::to_owned).to_vec();
+    let application = Image { entrypoint: waits, ..Image::host() };
+    Cluster::start(Setup {
+        nodes,
+        dir: otelcore_pods::free(env!("CARGO_TARGET_TMPDIR"), test),
+        helper: PathBuf::from(pods),
+        image,
+        images: vec![("application".to_owned(), application), ("machine".to_owned(), Image::host())],
+    })
+}
+
+/// A manifest of `vectors/`.
+pub fn vector(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name)).unwrap()
+}
+
+/// A file that the real charts or the real Operator have written, where it lies beside the project.
+pub fn rendered(name: &str) -> Option<String> {
+    let found = std::fs::read_to_string(otelcore_pods::root().join("../shared/reference/k8s").join(name)).ok();
+    if found.is_none() {
+        eprintln!("skipped: {name} does not lie beside the project");
+    }
+    found
+}
+
+/// The sum of a metric's samples on the collector's own page, over those with a label.
+pub fn metric(page: SocketAddr, name: &str, label: &str) -> Option<f64> {
+    let (status, text) = http::get(page, "/metrics").ok()?;
+    assert_eq!(status, 200, "{text}");
+    let of = |line: &str| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = rest.rsplit_once(' ')?;
+        ((labels.is_empty() || labels.starts_with('{')) && labels.contains(label)).then(|| value.parse::<f64>().ok())?
+    };
+    let found: Vec<f64> = text.lines().filter_map(of).collect();
+    (!found.is_empty()).then(|| found.iter().sum())
+}
+
+/// Waits until a metric has a value.
+pub fn metric_is(pod: &Pod, name: &str, label: &str, wanted: f64) {
+    let what = format!("{name}{{{label}}} of {} is {wanted}", pod.name());
+    until(&what, SOON, || metric(pod.at(8888), name, label).filter(|v| (v - wanted).abs() < 0.5));
+}
