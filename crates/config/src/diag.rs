@@ -55,6 +55,8 @@ pub enum Kind {
     Deprecated,
     /// A rule of a component or of the service.
     Invalid,
+    /// The configuration and the manifests around it do not fit.
+    Deployment,
 }
 
 /// One mistake.

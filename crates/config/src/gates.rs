@@ -63,6 +63,22 @@ pub const KNOWN_GATES: &[GateInfo] = &[
     gate("telemetry.newPipelineTelemetry", Stage::Alpha, "Metrics of every hop of a pipeline"),
 ];
 
+/// Gates of collectors long gone that manifests and operators still name, sorted.
+const RETIRED: [&str; 12] = [
+    "component.UseLocalHostAsDefaultHost",
+    "configgrpc.PreserveHost",
+    "confmap.expandEnabled",
+    "confmap.strictlyTypedInput",
+    "confmap.unifyEnvVarExpansion",
+    "exporter.usePushTimeout",
+    "otelcol.printInitialConfig",
+    "pkg.translator.prometheus.NormalizeName",
+    "service.noopTracerProvider",
+    "telemetry.UseLocalHostAsDefaultMetricsAddress",
+    "telemetry.disableHighCardinalityMetrics",
+    "telemetry.useOtelForInternalMetrics",
+];
+
 /// What is wrong with, or worth saying about, one element of `--feature-gates`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GateProblem {
@@ -89,12 +105,15 @@ pub enum GateProblem {
     /// A notice: naming the gate is no longer needed.
     #[error("Feature gate {0:?} is deprecated and already disabled.")]
     DeprecatedDisabled(String),
+    /// A notice: collectors before this one knew the gate, and what it chose has long been decided.
+    #[error("feature gate {0:?} is gone and has no effect")]
+    Retired(String),
 }
 
 impl GateProblem {
     /// A notice, which the Go collector prints before it goes on.
     pub const fn is_notice(&self) -> bool {
-        matches!(self, Self::StableEnabled(_) | Self::DeprecatedDisabled(_))
+        matches!(self, Self::StableEnabled(_) | Self::DeprecatedDisabled(_) | Self::Retired(_))
     }
 }
 
@@ -139,6 +158,9 @@ impl Gates {
     /// Turns one gate on or off.
     pub fn set(&mut self, id: &str, on: bool) -> Result<(), GateProblem> {
         let Some(gate) = self.known.iter().find(|g| g.id == id) else {
+            if RETIRED.contains(&id) {
+                return Err(GateProblem::Retired(id.to_owned()));
+            }
             return Err(GateProblem::Unknown { id: id.to_owned(), valid: self.known.iter().map(|g| g.id).collect() });
         };
         match (gate.stage, on) {
@@ -210,5 +232,13 @@ mod tests {
     #[test]
     fn the_known_gates_are_sorted() {
         assert!(KNOWN_GATES.is_sorted_by_key(|g| g.id));
+        assert!(RETIRED.is_sorted());
+    }
+
+    #[test]
+    fn gates_of_old_manifests_are_taken_with_a_notice() {
+        let (_, problems) = Gates::parse(&["-component.UseLocalHostAsDefaultHost,-confmap.unifyEnvVarExpansion"]);
+        assert_eq!(problems.len(), 2);
+        assert!(problems.iter().all(GateProblem::is_notice), "{problems:?}");
     }
 }

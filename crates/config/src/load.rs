@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::diag::{Diagnostics, Kind};
 use crate::expand;
 use crate::gates::Gates;
+use crate::nested::Nested;
 use crate::node::{Entry, Map, Node, Origin, SourceText, Value};
 use crate::suggest::nearest;
 use crate::yaml::{self, MAX_DEPTH};
@@ -25,6 +26,54 @@ pub trait Sources {
         let _ = uri;
         None
     }
+
+    /// What a URI stands for that is part of something already read, such as a file that a ConfigMap mounts. `None`, the
+    /// default, for one that is to be read.
+    fn embedded(&self, scheme: &str, rest: &str) -> Option<Embedded> {
+        let _ = (scheme, rest);
+        None
+    }
+}
+
+/// A source that is part of another one, and keeps its places.
+#[derive(Clone, Debug)]
+pub enum Embedded {
+    /// YAML inside a string.
+    Text(Nested),
+    /// A tree that is read already.
+    Tree(Node),
+}
+
+impl Embedded {
+    /// Where it was written.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        match self {
+            Self::Text(text) => text.origin(),
+            Self::Tree(node) => &node.origin,
+        }
+    }
+
+    /// The tree; every mistake goes into `d`.
+    #[must_use]
+    pub fn parse(&self, d: &Diagnostics) -> Option<Node> {
+        match self {
+            Self::Text(nested) => parse_source(nested.text(), &|origin| nested.place(origin), d),
+            Self::Tree(node) => open_source(node.clone(), &Origin::clone, d),
+        }
+    }
+}
+
+/// Every document of a text, such as a file of manifests, up to the first that is no YAML; mistakes go into `d`.
+pub fn documents(source: &Arc<SourceText>, d: &Diagnostics) -> Vec<Node> {
+    let (documents, error) = yaml::parse_all(source);
+    for twice in documents.iter().flat_map(|parsed| &parsed.duplicates) {
+        duplicate(twice, &Origin::clone, d);
+    }
+    if let Some(error) = error {
+        invalid(&error, &Origin::clone, d);
+    }
+    documents.into_iter().map(|parsed| parsed.node).collect()
 }
 
 /// No file, no variable.
@@ -163,13 +212,16 @@ fn load_uri(uri: &str, sources: &dyn Sources, d: &Diagnostics) -> Option<Node> {
         d.error(None, "", format!("invalid uri: {uri:?}")).kind(Kind::Source);
         return None;
     };
+    if let Some(embedded) = sources.embedded(scheme, rest) {
+        return embedded.parse(d);
+    }
     match retrieve(scheme, rest, sources) {
         Ok(Some(got)) => {
             let source = got.source();
             if let Some(name) = &got.unset {
                 unset_variable(d, None, "", name);
             }
-            parse_source(&source, &source, &[], d)
+            parse_source(&source, &Origin::clone, d)
         }
         Ok(None) => {
             let help = nearest(scheme, SCHEMES).map(|s| format!("did you mean `{s}:`?"));
@@ -219,48 +271,64 @@ fn load_set(argument: &str, d: &Diagnostics) -> Option<Node> {
     columns.extend((1..=count(value.trim())).map(|i| value_column + i));
     let typed = SourceText::new(&format!("--set {}", key.trim()), argument);
     let read = SourceText::new(&typed.name, text);
-    parse_source(&read, &typed, &columns, d)
-}
-
-/// Parses `read`, which must be a map or nothing; places are told in `shown`, by `columns` on the first line.
-fn parse_source(read: &Arc<SourceText>, shown: &Arc<SourceText>, columns: &[u32], d: &Diagnostics) -> Option<Node> {
     let place = |origin: &Origin| {
-        let mut origin = Origin { text: shown.clone(), ..origin.clone() };
-        if origin.line == 1 && !columns.is_empty() {
+        let mut origin = Origin { text: typed.clone(), ..origin.clone() };
+        if origin.line == 1 {
             let index = usize::try_from(origin.column).unwrap_or(usize::MAX).saturating_sub(1);
             origin.column = columns.get(index).or_else(|| columns.last()).copied().unwrap_or(origin.column);
         }
         origin
     };
-    let go = |ty: &str| format!("retrieved value (type={ty}) cannot be used as a Conf");
-    let not_yaml =
-        |rest: String| format!("{}: assuming string type since contents are not valid YAML: {rest}", go("string"));
+    parse_source(&read, &place, d)
+}
+
+/// What the Go collector says of a source that is no map.
+fn no_conf(ty: &str) -> String {
+    format!("retrieved value (type={ty}) cannot be used as a Conf")
+}
+
+fn not_yaml(rest: &str) -> String {
+    format!("{}: assuming string type since contents are not valid YAML: {rest}", no_conf("string"))
+}
+
+fn invalid(error: &yaml::YamlError, place: &dyn Fn(&Origin) -> Origin, d: &Diagnostics) {
+    let tabs = error.tab.then(|| "indent with spaces: YAML allows no tabs".to_owned());
+    d.error(&place(&error.origin), "", format!("invalid YAML: {}", error.message))
+        .kind(Kind::InvalidYaml)
+        .maybe_hint(tabs)
+        .note(not_yaml(&format!("yaml: line {}: {}", error.origin.line, error.message)));
+}
+
+fn duplicate(twice: &yaml::Duplicate, place: &dyn Fn(&Origin) -> Origin, d: &Diagnostics) {
+    let (first, again) = (place(&twice.first), place(&twice.again));
+    let already = |line: u32| format!("mapping key {:?} already defined at line {line}", &*twice.key);
+    let note = not_yaml(&format!("yaml: unmarshal errors: line {}: {}", twice.again.line, already(twice.first.line)));
+    d.error(&again, "", already(first.line)).kind(Kind::DuplicateKey).related(&first, "first defined here").note(note);
+}
+
+/// Parses `read`, which must be a map or nothing; `place` tells where its places are shown.
+fn parse_source(read: &Arc<SourceText>, place: &dyn Fn(&Origin) -> Origin, d: &Diagnostics) -> Option<Node> {
     let parsed = match yaml::parse(read) {
         Ok(parsed) => parsed,
         Err(error) => {
-            let tabs = error.tab.then(|| "indent with spaces: YAML allows no tabs".to_owned());
-            d.error(&place(&error.origin), "", format!("invalid YAML: {}", error.message))
-                .kind(Kind::InvalidYaml)
-                .maybe_hint(tabs)
-                .note(not_yaml(format!("yaml: line {}: {}", error.origin.line, error.message)));
+            invalid(&error, place, d);
             return None;
         }
     };
     for twice in &parsed.duplicates {
-        let message = format!("mapping key {:?} already defined at line {}", &*twice.key, twice.first.line);
-        let note = not_yaml(format!("yaml: unmarshal errors: line {}: {message}", twice.again.line));
-        d.error(&place(&twice.again), "", message)
-            .kind(Kind::DuplicateKey)
-            .related(&place(&twice.first), "first defined here")
-            .note(note);
+        duplicate(twice, place, d);
     }
-    let mut node = parsed.node;
+    open_source(parsed.node, place, d)
+}
+
+/// Makes a configuration of a tree: a map with the keys that hold `::` opened, its places told by `place`.
+fn open_source(mut node: Node, place: &dyn Fn(&Origin) -> Origin, d: &Diagnostics) -> Option<Node> {
     match &node.value {
         Value::Map(_) => {}
         Value::Null => node.value = Value::Map(Map::default()),
         other => {
             let colon = missing_space(other).map(str::to_owned);
-            d.error(&place(&node.origin), "", go(other.go_type())).kind(Kind::InvalidYaml).maybe_hint(colon);
+            d.error(&place(&node.origin), "", no_conf(other.go_type())).kind(Kind::InvalidYaml).maybe_hint(colon);
             return None;
         }
     }
@@ -269,7 +337,7 @@ fn parse_source(read: &Arc<SourceText>, shown: &Arc<SourceText>, columns: &[u32]
         d.error(&place(&origin), "", message).kind(Kind::Limit);
         return None;
     }
-    relocate(&mut node, &place);
+    relocate(&mut node, place);
     Some(node)
 }
 

@@ -96,6 +96,34 @@ impl Node {
     pub fn at(&self, path: &str) -> Option<&Self> {
         path.split("::").try_fold(self, |node, key| node.as_map()?.get(key).map(|e| &e.node))
     }
+
+    /// The text of a string.
+    pub fn as_str(&self) -> Option<&str> {
+        match &self.value {
+            Value::Str(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The items of a sequence; nothing of anything else.
+    pub fn items(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// Where the deepest part of a path stands that is written; a value that is a map or null is told by its key.
+    pub fn nearest_origin(&self, path: &str) -> &Origin {
+        let (mut node, mut origin) = (self, &self.origin);
+        for key in path.split("::") {
+            let Some(entry) = node.as_map().and_then(|map| map.get(key)) else { break };
+            let leaf = !matches!(entry.node.value, Value::Map(_) | Value::List(_) | Value::Null);
+            origin = if leaf { &entry.node.origin } else { &entry.key_origin };
+            node = &entry.node;
+        }
+        origin
+    }
 }
 
 /// The types that YAML scalars and collections resolve to.

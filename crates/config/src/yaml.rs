@@ -1,8 +1,8 @@
 //! YAML text to a tree with positions, with the semantics of Go's yaml.v3 on a YAML 1.2 event parser.
 //!
 //! Anchors, aliases and merge keys are resolved here. Depth, size and what aliases may multiply are bounded. Duplicate keys
-//! are all reported, and their values joined so that the rest of the configuration can still be checked. Only the first
-//! document of a stream is read. Holds no knowledge of the collector.
+//! are all reported, and their values joined so that the rest of the configuration can still be checked. A configuration is
+//! the first document of a stream; manifests are all of them. Holds no knowledge of the collector.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,24 +50,36 @@ pub(crate) struct YamlError {
     repair: Option<usize>,
 }
 
+/// Documents beyond this number are no manifests.
+const MAX_DOCUMENTS: usize = 10_000;
+
 /// Reads the first document. No document at all is null.
 pub(crate) fn parse(source: &Arc<SourceText>) -> Result<Parsed, YamlError> {
+    let nothing =
+        || Parsed { node: Node::new(Value::Null, Origin::new(source, 1, 1)), duplicates: Vec::new(), weight: 1 };
+    let (mut documents, error) = repaired(source, 1);
+    match error {
+        Some(error) => Err(error),
+        None => Ok(documents.pop().unwrap_or_else(nothing)),
+    }
+}
+
+/// Reads every document up to the first mistake.
+pub(crate) fn parse_all(source: &Arc<SourceText>) -> (Vec<Parsed>, Option<YamlError>) {
+    repaired(source, MAX_DOCUMENTS)
+}
+
+fn repaired(source: &Arc<SourceText>, most: usize) -> (Vec<Parsed>, Option<YamlError>) {
     let start = Origin::new(source, 1, 1);
     if source.text.len() > MAX_BYTES {
-        return Err(YamlError {
-            message: format!("the text is larger than {MAX_BYTES} bytes"),
-            origin: start,
-            tab: false,
-            repair: None,
-        });
+        let message = format!("the text is larger than {MAX_BYTES} bytes");
+        return (Vec::new(), Some(YamlError { message, origin: start, tab: false, repair: None }));
     }
     let mut text = Cow::Borrowed(source.text.as_str());
     let mut work = MAX_REPAIR;
     loop {
-        let error = match read(source, &text) {
-            Ok(parsed) => return Ok(parsed),
-            Err(error) => error,
-        };
+        let (documents, error) = read(source, &text, most);
+        let Some(error) = error else { return (documents, None) };
         // A space in place of the tab leaves every position as it was.
         let at = error.repair.and_then(|index| text.char_indices().nth(index)).filter(|(_, c)| *c == '\t');
         match (at, work.checked_sub(text.len())) {
@@ -75,13 +87,13 @@ pub(crate) fn parse(source: &Arc<SourceText>) -> Result<Parsed, YamlError> {
                 text.to_mut().replace_range(at..=at, " ");
                 work = left;
             }
-            _ => return Err(error),
+            _ => return (documents, Some(error)),
         }
     }
 }
 
-fn read(source: &Arc<SourceText>, text: &str) -> Result<Parsed, YamlError> {
-    let start = Origin::new(source, 1, 1);
+fn read(source: &Arc<SourceText>, text: &str, most: usize) -> (Vec<Parsed>, Option<YamlError>) {
+    let mut documents = Vec::new();
     let mut builder = Builder {
         parser: Parser::new_from_str(text),
         source,
@@ -91,18 +103,13 @@ fn read(source: &Arc<SourceText>, text: &str) -> Result<Parsed, YamlError> {
         duplicates: Vec::new(),
     };
     loop {
-        match builder.next()? {
-            (Event::StreamEnd, _) => {
-                return Ok(Parsed { node: Node::new(Value::Null, start), duplicates: Vec::new(), weight: 1 });
-            }
-            (Event::DocumentStart(_), _) => {
-                let (event, span) = builder.next()?;
-                let built = builder.node(event, span, 1, None)?;
-                // The document must end here: reading one event more makes the parser say so.
-                builder.next()?;
-                return Ok(Parsed { node: built.node, duplicates: builder.duplicates, weight: built.weight });
-            }
-            _ => {}
+        match builder.document() {
+            Ok(Some(parsed)) => documents.push(parsed),
+            Ok(None) => return (documents, None),
+            Err(error) => return (documents, Some(error)),
+        }
+        if documents.len() == most {
+            return (documents, None);
         }
     }
 }
@@ -125,6 +132,25 @@ struct Builder<'s> {
 }
 
 impl<'s> Builder<'s> {
+    /// The next document; `None` at the end of the stream.
+    fn document(&mut self) -> Result<Option<Parsed>, YamlError> {
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(None),
+                (Event::DocumentStart(_), _) => {
+                    (self.anchors, self.open) = (BTreeMap::new(), BTreeSet::new());
+                    let (event, span) = self.next()?;
+                    let built = self.node(event, span, 1, None)?;
+                    // The document must end here: reading one event more makes the parser say so.
+                    self.next()?;
+                    let duplicates = std::mem::take(&mut self.duplicates);
+                    return Ok(Some(Parsed { node: built.node, duplicates, weight: built.weight }));
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn next(&mut self) -> Result<(Event<'s>, Span), YamlError> {
         match self.parser.next_event() {
             Some(Ok(event)) => Ok(event),

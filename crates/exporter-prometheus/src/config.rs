@@ -5,7 +5,9 @@ use std::time::Duration;
 use otelcore_config::{ComponentId, Dur, Flavour, Section};
 use otelcore_net::settings::{HttpServer, HttpServerDefaults};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{About, Build, Component, Factory, Kind, QueueSettings, SendingSettings, Settings, StartError};
+use otelcore_pipeline::{
+    About, Build, Component, Factory, Kind, Listens, QueueSettings, SendingSettings, Serves, Settings, StartError,
+};
 
 use crate::exporter::PrometheusExporter;
 use crate::names::Strategy;
@@ -118,6 +120,11 @@ impl Settings for Prometheus {
         let exporter = PrometheusExporter::new(self, report, build)?;
         let sending = SendingSettings { queue: self.queue.clone(), ..SendingSettings::direct() };
         Ok(Component::Exporter(Box::new(exporter), sending))
+    }
+
+    fn listens(&self) -> Vec<Listens> {
+        let at = self.server.listen.clone();
+        vec![Listens { at, key: "endpoint", serves: Serves::Metrics, path: "/metrics".to_owned() }]
     }
 }
 

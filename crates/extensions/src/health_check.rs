@@ -5,7 +5,8 @@ use otelcore_net::settings::{HttpServer, HttpServerDefaults};
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pdata::text::{put_json_string, put_rfc3339};
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Event, Extension, Factory, Field, Kind, Logger, Mono, Settings, StartError, Wall,
+    About, Build, Component, Cx, Event, Extension, Factory, Field, Kind, Listens, Logger, Mono, Serves, Settings,
+    StartError, Wall,
 };
 
 /// Settings of a `health_check`.
@@ -24,6 +25,11 @@ impl Settings for HealthCheck {
         let pages = PageServer::new(&self.server, None, build.log.clone());
         let extension = Health { settings: self.clone(), pages, log: build.log.clone(), since: None };
         Ok(Component::Extension(Box::new(extension)))
+    }
+
+    fn listens(&self) -> Vec<Listens> {
+        let (at, path) = (self.server.listen.clone(), self.path.clone());
+        vec![Listens { at, key: "endpoint", serves: Serves::Health, path }]
     }
 }
 

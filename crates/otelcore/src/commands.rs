@@ -3,9 +3,12 @@
 //! Names, flags, texts and exit codes are those of the Go collector's binary: 0 after a clean stop, 1 after any error.
 
 mod args;
+mod manifests;
 mod run;
 mod show;
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
 
@@ -76,11 +79,30 @@ fn fail(terminal: &mut Terminal<'_>, message: &str) -> u8 {
 /// Files and variables of this machine.
 struct Machine<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
+    /// Each file is read once: what a file holds decides how it is read, and a pipe can't be read again.
+    files: RefCell<BTreeMap<String, Result<Vec<u8>, String>>>,
+}
+
+impl<'a> Machine<'a> {
+    fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { env, files: RefCell::default() }
+    }
+
+    /// The YAML files of a folder, sorted. `None` for what is no folder.
+    fn folder(&self, path: &str) -> Option<Vec<String>> {
+        let entries = std::fs::read_dir(path).ok()?;
+        let is_yaml = |name: &String| [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(is_yaml).collect();
+        names.sort();
+        Some(names.into_iter().map(|name| format!("{}/{name}", path.trim_end_matches('/'))).collect())
+    }
 }
 
 impl Sources for Machine<'_> {
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-        otelcore_reactor::read_file(path)
+        let mut files = self.files.borrow_mut();
+        files.entry(path.to_owned()).or_insert_with(|| otelcore_reactor::read_file(path)).clone()
     }
 
     fn env(&self, name: &str) -> Option<String> {
@@ -96,20 +118,26 @@ struct Loaded {
 
 /// Reads and checks what the command line names.
 fn load(invocation: &Invocation, registry: &Registry, terminal: &Terminal<'_>) -> Loaded {
+    load_from(&Machine::new(terminal.env), invocation, registry)
+}
+
+fn load_from(machine: &Machine<'_>, invocation: &Invocation, registry: &Registry) -> Loaded {
     let diagnostics = Diagnostics::new();
-    let gates = gates(invocation, &diagnostics);
-    let root: Option<Node> = if invocation.config.is_empty() && invocation.set.is_empty() {
-        otelcore_config::from_yaml(run::DEFAULT, &diagnostics)
+    let gates = gates(&invocation.feature_gates, &diagnostics);
+    let read: Option<(Node, Gates)> = if invocation.config.is_empty() && invocation.set.is_empty() {
+        otelcore_config::from_yaml(run::DEFAULT, &diagnostics).map(|root| (root, gates))
+    } else if let Some(manifests) = manifests::read(&invocation.config, machine, &diagnostics) {
+        manifests.load(invocation, machine, &diagnostics)
     } else {
-        let sources = Machine { env: terminal.env };
-        otelcore_config::load(&invocation.config, &invocation.set, &sources, &gates, &diagnostics)
+        let root = otelcore_config::load(&invocation.config, &invocation.set, machine, &gates, &diagnostics);
+        root.map(|root| (root, gates))
     };
-    let plan = root.and_then(|root| Plan::parse(&root, registry, &gates, &diagnostics));
+    let plan = read.and_then(|(root, gates)| Plan::parse(&root, registry, &gates, &diagnostics));
     Loaded { plan, diagnostics }
 }
 
-fn gates(invocation: &Invocation, d: &Diagnostics) -> Gates {
-    let (gates, problems) = Gates::parse(&invocation.feature_gates);
+fn gates(flags: &[String], d: &Diagnostics) -> Gates {
+    let (gates, problems) = Gates::parse(flags);
     for problem in problems {
         if problem.is_notice() {
             d.warn(None, "--feature-gates", problem.to_string());

@@ -1,5 +1,7 @@
 //! A configuration, read and checked: everything that is needed to build a collector, and nothing opened yet.
 
+mod facts;
+mod not_yet;
 mod references;
 
 use std::collections::BTreeMap;
@@ -54,26 +56,34 @@ impl Plan {
         let mut s = Section::new(Some(root), "", d);
         let record = s.recorder();
         let empty = s.is_empty();
-        let receivers = components(&mut s, Kind::Receiver, registry, d);
-        let processors = components(&mut s, Kind::Processor, registry, d);
-        let exporters = components(&mut s, Kind::Exporter, registry, d);
-        let extensions = components(&mut s, Kind::Extension, registry, d);
+        let receivers = components(&mut s, root, Kind::Receiver, registry, d);
+        let processors = components(&mut s, root, Kind::Processor, registry, d);
+        let exporters = components(&mut s, root, Kind::Exporter, registry, d);
+        let extensions = components(&mut s, root, Kind::Extension, registry, d);
         let connectors = s.section("connectors");
+        let connected: Vec<ComponentId> =
+            connectors.child_keys().iter().filter_map(|key| key.value.parse().ok()).collect();
         for key in connectors.child_keys() {
+            let inside = key.value.parse().map_or_else(|_| String::new(), |id| not_yet::connects(root, &id).sentence());
             connectors
                 .error(
                     &key.value,
                     format!("'connectors' unknown type: \"{}\": connectors are not supported yet", key.value),
                 )
                 .kind(Mistake::Unsupported)
-                .hint("name the components of both pipelines in one, or leave the connector out");
+                .hint(format!("name the components of both pipelines in one, or leave the connector out here{inside}"));
         }
         let mut service = s.section("service");
         let started_extensions = references::extensions(&mut service, &extensions);
         let pipelines = service.section("pipelines").pipelines();
         let have_pipelines = !pipelines.is_empty();
-        let names =
-            references::Names { receivers: &receivers, processors: &processors, exporters: &exporters, registry };
+        let names = references::Names {
+            receivers: &receivers,
+            processors: &processors,
+            exporters: &exporters,
+            connected: &connected,
+            registry,
+        };
         let pipelines: Vec<_> = pipelines.into_iter().filter_map(|(id, s)| names.pipeline(&id, s)).collect();
         let telemetry = TelemetrySettings::parse(service.section("telemetry"));
         service.finish();
@@ -142,7 +152,7 @@ pub(crate) fn section_name(kind: Kind) -> &'static str {
     }
 }
 
-fn components(s: &mut Section<'_>, kind: Kind, registry: &Registry, d: &Diagnostics) -> Read {
+fn components(s: &mut Section<'_>, root: &Node, kind: Kind, registry: &Registry, d: &Diagnostics) -> Read {
     let name = section_name(kind);
     let mut read = Read::new();
     for (id, section) in s.section(name).components() {
@@ -162,7 +172,7 @@ fn components(s: &mut Section<'_>, kind: Kind, registry: &Registry, d: &Diagnost
                 factory.parse(&id.value, section).map(Arc::from)
             }
             None => {
-                unknown(kind, &ty, &id, section, registry, d);
+                unknown(kind, root, &id, section, registry, d);
                 None
             }
         };
@@ -171,28 +181,15 @@ fn components(s: &mut Section<'_>, kind: Kind, registry: &Registry, d: &Diagnost
     read
 }
 
-/// Components of the Go distributions that people have in their files and that are not built here yet.
-const NOT_YET: [(Kind, &str); 10] = [
-    (Kind::Receiver, "jaeger"),
-    (Kind::Receiver, "zipkin"),
-    (Kind::Receiver, "prometheus"),
-    (Kind::Receiver, "hostmetrics"),
-    (Kind::Receiver, "filelog"),
-    (Kind::Receiver, "opencensus"),
-    (Kind::Processor, "attributes"),
-    (Kind::Processor, "resource"),
-    (Kind::Processor, "filter"),
-    (Kind::Extension, "zpages"),
-];
-
 fn unknown(
     kind: Kind,
-    ty: &str,
+    root: &Node,
     id: &otelcore_config::Located<ComponentId>,
     section: Section<'_>,
     registry: &Registry,
     d: &Diagnostics,
 ) {
+    let ty = &id.value.ty.to_string();
     let valid: Vec<_> = registry.of(kind).iter().map(|f| f.about().type_name).collect();
     let message = format!(
         "'{}' unknown type: \"{ty}\" for id: \"{}\" (valid values: [{}])",
@@ -201,13 +198,14 @@ fn unknown(
         valid.join(" ")
     );
     let draft = d.error(Some(&id.origin), section.path(), message).kind(Mistake::UnknownComponent);
-    if NOT_YET.contains(&(kind, ty)) {
-        drop(
-            draft.hint(format!(
-                "the {} `{ty}` is not supported yet; leave it out here and in the pipelines",
-                kind.name()
-            )),
-        );
+    if not_yet::is(kind, ty) {
+        let uses = not_yet::uses(root, kind, &id.value);
+        let (kind, inside) = (kind.name(), uses.sentence());
+        let draft = draft.hint(format!("the {kind} `{ty}` is not supported yet; leave it out here{inside}"));
+        match &uses.first {
+            Some(place) => drop(draft.related(place, "named here")),
+            None => drop(draft),
+        }
     } else {
         drop(draft.maybe_hint(nearest(ty, valid.iter().copied()).map(|near| format!("did you mean `{near}`?"))));
     }

@@ -7,6 +7,7 @@ use std::process::Command;
 const MAY: &[(&str, &[&str])] = &[
     ("pdata", &[]),
     ("config", &[]),
+    ("kubernetes", &["config"]),
     ("http", &[]),
     ("exposition", &[]),
     ("pipeline", &["pdata", "config"]),

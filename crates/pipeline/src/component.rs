@@ -459,6 +459,39 @@ pub trait Settings: Send + Sync + Any {
     /// # Errors
     /// What the settings ask for and can't be had.
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError>;
+
+    /// The sockets that an instance opens, for those who compare them with what is around the collector.
+    fn listens(&self) -> Vec<Listens> {
+        Vec::new()
+    }
+}
+
+/// A socket that a component opens.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listens {
+    /// Where.
+    pub at: Endpoint,
+    /// The key of the address below the component, such as `protocols::grpc::endpoint`.
+    pub key: &'static str,
+    /// What answers there.
+    pub serves: Serves,
+    /// The one path that is answered; empty for any or none.
+    pub path: String,
+}
+
+/// What answers at a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Serves {
+    /// Telemetry comes in over gRPC.
+    Grpc,
+    /// Telemetry comes in over HTTP.
+    Http,
+    /// The page that probes ask.
+    Health,
+    /// A Prometheus page.
+    Metrics,
+    /// Something else.
+    Other,
 }
 
 /// What an instance is made with.

@@ -21,8 +21,8 @@ pub use ack::{Ack, Error, Lost, Outcome};
 pub use auth::{Authenticators, ClientAuth, ServerAuth};
 pub use budget::{Budget, Held};
 pub use component::{
-    About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Out, Processor, Receiver,
-    Settings, StartError,
+    About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Listens, Out, Processor,
+    Receiver, Serves, Settings, StartError,
 };
 pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};
 pub use log::{Field, Level, LogSink, Logger, NoLog, Record, Scope};

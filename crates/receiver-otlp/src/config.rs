@@ -3,7 +3,7 @@
 use otelcore_config::{ComponentId, Dur, Flavour, Section};
 use otelcore_net::settings::{GrpcServer, HttpServer, HttpServerDefaults};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{About, Build, Component, Factory, Kind, Settings, StartError};
+use otelcore_pipeline::{About, Build, Component, Factory, Kind, Listens, Serves, Settings, StartError};
 
 use crate::receiver::OtlpReceiver;
 
@@ -28,6 +28,13 @@ pub struct OtlpHttp {
 impl Settings for Otlp {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
         Ok(Component::Receiver(Box::new(OtlpReceiver::new(self, build)?)))
+    }
+
+    fn listens(&self) -> Vec<Listens> {
+        let path = String::new;
+        let grpc = self.grpc.iter().map(|s| (&s.listen, "protocols::grpc::endpoint", Serves::Grpc));
+        let http = self.http.iter().map(|h| (&h.server.listen, "protocols::http::endpoint", Serves::Http));
+        grpc.chain(http).map(|(at, key, serves)| Listens { at: at.clone(), key, serves, path: path() }).collect()
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use otelcore_config::{Gates, print};
-use otelcore_pipeline::Kind;
+use otelcore_config::{Diagnostics, Gates, print};
+use otelcore_pipeline::{Kind, StartError};
 
 use super::args::{Command, Invocation};
-use super::{Terminal, fail, load};
+use super::{Machine, Terminal, fail, load, load_from, manifests};
+use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::service::{Collector, Identity};
 
@@ -15,14 +16,24 @@ pub(super) fn validate(invocation: &Invocation, registry: &Registry, terminal: &
     if invocation.config.is_empty() {
         return fail(terminal, "at least one config flag must be provided");
     }
-    let loaded = load(invocation, registry, terminal);
+    let read = Diagnostics::new();
+    let machine = Machine::new(terminal.env);
+    if let Some(manifests) = manifests::read(&invocation.config, &machine, &read) {
+        return manifests.validate(invocation, registry, &read, terminal);
+    }
+    let loaded = load_from(&machine, invocation, registry);
     let Some(plan) = &loaded.plan else { return loaded.report(terminal, "") };
     loaded.warnings(terminal);
-    let built = Collector::with_log(plan.clone(), Identity::default(), std::sync::Arc::new(otelcore_pipeline::NoLog));
-    match built.graph() {
-        Ok(_) => 0,
+    match build(plan) {
+        Ok(()) => 0,
         Err(e) => fail(terminal, &e.to_string()),
     }
+}
+
+/// Builds what a plan describes, and opens nothing.
+pub(super) fn build(plan: &Plan) -> Result<(), StartError> {
+    let log = std::sync::Arc::new(otelcore_pipeline::NoLog);
+    Collector::with_log(plan.clone(), Identity::default(), log).graph().map(|_| ())
 }
 
 /// The configuration with every default filled in.

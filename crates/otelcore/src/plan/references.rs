@@ -14,6 +14,8 @@ pub(super) struct Names<'a> {
     pub(super) receivers: &'a Read,
     pub(super) processors: &'a Read,
     pub(super) exporters: &'a Read,
+    /// Connectors, which are mistakes where they are configured, and not again where they are named.
+    pub(super) connected: &'a [ComponentId],
     pub(super) registry: &'a Registry,
 }
 
@@ -86,6 +88,9 @@ impl Names<'_> {
         let mut seen = BTreeSet::new();
         let ids = s.ids(super::section_name(kind));
         for id in &ids {
+            if !configured.contains_key(&id.value) && kind != Kind::Processor && self.connected.contains(&id.value) {
+                continue;
+            }
             if !configured.contains_key(&id.value) {
                 let (name, what) = (&id.value, kind.name());
                 let message =

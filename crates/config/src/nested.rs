@@ -1,0 +1,119 @@
+//! A text inside another one, such as a configuration inside a ConfigMap: its places are those of the text around it.
+//!
+//! Owns the way from a place in the inner text to the line of the outer file: exact through block scalars (`|`), the place
+//! of the scalar itself through quoted and folded ones, whose lines are not those of the file. Reads nothing.
+
+use std::sync::Arc;
+
+use crate::node::{Node, Origin, SourceText, Value};
+
+/// A string of one source that is a source of its own.
+#[derive(Clone, Debug)]
+pub struct Nested {
+    text: Arc<SourceText>,
+    at: Origin,
+    /// How the lines of a block scalar lie in the outer text: lines above its first, and its indentation in characters.
+    block: Option<(u32, u32)>,
+}
+
+impl Nested {
+    /// The text of a string. `None` for anything else.
+    #[must_use]
+    pub fn of(node: &Node) -> Option<Self> {
+        let Value::Str(text) = &node.value else { return None };
+        let source =
+            SourceText { name: node.origin.source.clone(), text: text.to_string(), secret: node.origin.text.secret };
+        Some(Self { text: Arc::new(source), at: node.origin.clone(), block: block(&node.origin, text) })
+    }
+
+    /// The same text, whose lines are never shown: it holds passwords.
+    #[must_use]
+    pub fn secret(mut self) -> Self {
+        let hide =
+            |text: &SourceText| Arc::new(SourceText { name: text.name.clone(), text: text.text.clone(), secret: true });
+        self.text = hide(&self.text);
+        self.at.text = hide(&self.at.text);
+        self
+    }
+
+    /// The inner text.
+    #[must_use]
+    pub const fn text(&self) -> &Arc<SourceText> {
+        &self.text
+    }
+
+    /// Where the string stands.
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.at
+    }
+
+    /// A place of the inner text in the outer one.
+    #[must_use]
+    pub fn place(&self, inner: &Origin) -> Origin {
+        match self.block {
+            Some((above, indent)) => Origin {
+                source: self.at.source.clone(),
+                text: self.at.text.clone(),
+                line: inner.line.saturating_add(above),
+                column: inner.column.saturating_add(indent),
+                width: inner.width,
+            },
+            None => self.at.clone(),
+        }
+    }
+}
+
+/// Whether a scalar that begins at `at` is a literal block that reads as `text`, and how its lines lie: each line of the
+/// text must be one of the outer text, all indented alike.
+fn block(at: &Origin, text: &str) -> Option<(u32, u32)> {
+    let from = usize::try_from(at.line).ok()?.checked_sub(1)?;
+    let skipped = text.lines().take_while(|line| line.trim().is_empty()).count();
+    let first = text.lines().nth(skipped)?;
+    // The place of a block is its header or its first line, whichever the parser told, and blank lines may follow.
+    let mut near = at.text.text.lines().enumerate().skip(from).take(skipped.saturating_add(2));
+    let (index, indent) = near.find_map(|(index, line)| {
+        let indent = line.strip_suffix(first)?;
+        indent.bytes().all(|b| b == b' ').then_some((index, indent))
+    })?;
+    let above = index.checked_sub(skipped)?;
+    let mut outer = at.text.text.lines().skip(above);
+    let same = text.lines().all(|inner| {
+        let Some(line) = outer.next() else { return false };
+        line.strip_prefix(indent) == Some(inner) || (line.trim().is_empty() && inner.is_empty())
+    });
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    same.then(|| (number(above), number(indent.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Diagnostics, documents};
+
+    /// Where the `x` of the inner text is told to be.
+    fn told(outer: &str) -> (u32, u32) {
+        let d = Diagnostics::new();
+        let nodes = documents(&SourceText::new("m.yaml", outer), &d);
+        let nested = Nested::of(nodes[0].at("data::c").unwrap()).unwrap();
+        let inner = crate::yaml::parse(nested.text()).ok().unwrap().node;
+        let place = nested.place(&inner.at("a::x").unwrap().origin);
+        (place.line, place.column)
+    }
+
+    #[test]
+    fn places_go_through_literal_blocks_whatever_their_indentation() {
+        assert_eq!(told("data:\n  c: |\n    a:\n      x: 1\n"), (4, 10));
+        assert_eq!(told("data:\n  c: |-\n   # first\n\n   a:\n     x: 1\n  d: 2\n"), (6, 9));
+        assert_eq!(told("data:\n  c: |\n\n\n    a:\n\n      x: 1"), (7, 10));
+        assert_eq!(told("data:\n  c: |2\n      a:\n        x: 1\n"), (4, 12));
+        assert_eq!(told("data:\r\n  c: |\r\n    a:\r\n      x: 1\r\n"), (4, 10));
+    }
+
+    #[test]
+    fn other_scalars_are_told_as_a_whole() {
+        assert_eq!(told("data:\n  c: \"a:\\n  x: 1\\n\"\n"), (2, 6));
+        assert_eq!(told("data: {c: 'a: {x: 1}'}"), (1, 11));
+        assert_eq!(told("data:\n  c: >\n    a: {b: 1,\n    x: 1}\n"), (3, 5));
+    }
+}

@@ -1,0 +1,138 @@
+//! Objects of manifests, from one or more files, and how to find one of them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use otelcore_config::{Diagnostics, Map, Node, SourceText, documents};
+
+use crate::collector::{self, Collector};
+
+/// One object.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// `Deployment`.
+    pub kind: String,
+    /// `metadata.name`; empty for generated ones.
+    pub name: String,
+    /// `metadata.namespace`, where it is written.
+    pub namespace: Option<String>,
+    /// The whole object.
+    pub node: Node,
+}
+
+impl Object {
+    /// `Deployment otel-collector`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{} {}", self.kind, self.name)
+    }
+
+    /// What is not written may be any namespace: it is chosen when the file is applied.
+    pub(crate) fn together(&self, other: &Self) -> bool {
+        match (&self.namespace, &other.namespace) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        }
+    }
+}
+
+/// The objects of all files.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    objects: Vec<Object>,
+}
+
+/// Lists inside lists are no manifests.
+const MAX_LISTS: usize = 8;
+
+impl Cluster {
+    /// Whether a text is Kubernetes manifests: its first document that is not empty has `apiVersion` and `kind`.
+    #[must_use]
+    pub fn recognises(source: &Arc<SourceText>) -> bool {
+        // A configuration is not read twice for nothing.
+        if !source.text.contains("apiVersion") || !source.text.contains("kind") {
+            return false;
+        }
+        let documents = documents(source, &Diagnostics::new());
+        let first = documents.iter().find(|node| node.as_map().is_some_and(|map| !map.is_empty()));
+        first.is_some_and(|node| string(node, "apiVersion").is_some() && string(node, "kind").is_some())
+    }
+
+    /// Adds the objects of a file. What is no YAML goes into `d`; documents that are no objects are passed over.
+    pub fn add(&mut self, source: &Arc<SourceText>, d: &Diagnostics) {
+        for node in documents(source, d) {
+            self.add_node(node, MAX_LISTS);
+        }
+    }
+
+    fn add_node(&mut self, node: Node, deeper: usize) {
+        let Some(kind) = string(&node, "kind").map(str::to_owned) else { return };
+        if kind.ends_with("List") && node.at("items").is_some() {
+            if deeper > 0 {
+                node.at("items").into_iter().flat_map(Node::items).for_each(|n| self.add_node(n.clone(), deeper - 1));
+            }
+            return;
+        }
+        let name = string(&node, "metadata::name").or_else(|| string(&node, "metadata::generateName"));
+        let name = name.unwrap_or_default().to_owned();
+        let namespace = string(&node, "metadata::namespace").map(str::to_owned);
+        self.objects.push(Object { kind, name, namespace, node });
+    }
+
+    /// No object at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty()
+    }
+
+    /// All of them, in the order of the files.
+    pub fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.objects.iter()
+    }
+
+    /// Those of a kind.
+    pub(crate) fn of_kind<'c>(&'c self, kind: &'c str) -> impl Iterator<Item = &'c Object> {
+        self.objects.iter().filter(move |o| o.kind == kind)
+    }
+
+    /// The one of a kind with a name, in the namespace of `beside`.
+    pub(crate) fn find<'c>(&'c self, kind: &'c str, name: &str, beside: Option<&Object>) -> Option<&'c Object> {
+        self.of_kind(kind).find(|o| o.name == name && beside.is_none_or(|b| b.together(o)))
+    }
+
+    /// Everything in the files that runs a collector, and configurations in ConfigMaps that nothing in the files runs.
+    #[must_use]
+    pub fn collectors(&self) -> Vec<Collector<'_>> {
+        let mut found: Vec<Collector<'_>> = self.objects.iter().flat_map(|o| collector::of(self, o)).collect();
+        let used: BTreeSet<_> = found.iter().flat_map(Collector::config_origins).collect();
+        let loose: Vec<_> = self.of_kind("ConfigMap").flat_map(|o| collector::loose(self, o, &used)).collect();
+        found.extend(loose);
+        found
+    }
+}
+
+/// The string at a path of keys separated by `::`.
+pub(crate) fn string<'n>(node: &'n Node, path: &str) -> Option<&'n str> {
+    node.at(path).and_then(Node::as_str)
+}
+
+/// The map at a path.
+pub(crate) fn map<'n>(node: &'n Node, path: &str) -> Option<&'n Map> {
+    node.at(path).and_then(Node::as_map)
+}
+
+/// The items of the list at a path.
+pub(crate) fn list<'n>(node: &'n Node, path: &str) -> &'n [Node] {
+    node.at(path).map(Node::items).unwrap_or_default()
+}
+
+/// The item of a list of maps with this `name`.
+pub(crate) fn named<'n>(items: &'n [Node], name: &str) -> Option<&'n Node> {
+    items.iter().find(|item| string(item, "name") == Some(name))
+}
+
+/// A whole number, also one that a tool has written as a string or a float.
+pub(crate) fn number(node: Option<&Node>) -> Option<u64> {
+    let text = crate::quantity::text(node?)?;
+    text.parse().ok()
+}

@@ -1,0 +1,307 @@
+//! Which containers run a collector, and with which command line.
+//!
+//! A container is one when its program or image says so, or when the file that its `--config` names reads as a collector's
+//! configuration. Reading the command line any further is up to the caller, who has the parser.
+
+use std::collections::BTreeSet;
+
+use otelcore_config::{Diagnostic, Diagnostics, Embedded, Nested, Node, Origin};
+
+use crate::cluster::{Cluster, Object, list, map, string};
+use crate::environment::{self, Around, Variable, Variables};
+use crate::operator;
+use crate::quantity;
+use crate::volumes::{Found, Mounts};
+
+/// One word of a command line.
+#[derive(Clone, Debug)]
+pub struct Word {
+    /// After the kubelet's `$(VAR)`.
+    pub text: String,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+/// A collector of the manifests.
+#[derive(Clone, Debug)]
+pub struct Collector<'c> {
+    pub(crate) cluster: &'c Cluster,
+    pub(crate) owner: &'c Object,
+    /// `None` for a configuration that nothing in the files runs.
+    pub(crate) pod: Option<Pod<'c>>,
+    pub(crate) variables: Variables<'c>,
+    /// The configuration that needs no mount: an operator's resource, or a ConfigMap alone.
+    pub(crate) own: Option<Embedded>,
+    args: Vec<Word>,
+    title: String,
+}
+
+/// The pod that a collector runs in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pod<'c> {
+    pub(crate) spec: &'c Node,
+    pub(crate) container: &'c Node,
+    pub(crate) labels: Option<&'c Node>,
+    pub(crate) annotations: Option<&'c Node>,
+    /// An OpenTelemetryCollector, of which the operator makes the pod.
+    pub(crate) operated: bool,
+}
+
+/// Where the operator puts the configuration; also the name of one that no container reads.
+const OWN: &str = "/conf/collector.yaml";
+
+/// What the images of the Go collector read without arguments.
+const DEFAULTS: [&str; 3] =
+    ["/etc/otelcol/config.yaml", "/etc/otelcol-contrib/config.yaml", "/etc/otelcore/config.yaml"];
+
+/// The collectors of one object.
+pub(crate) fn of<'c>(cluster: &'c Cluster, owner: &'c Object) -> Vec<Collector<'c>> {
+    let template = match owner.kind.as_str() {
+        "OpenTelemetryCollector" => return operated(cluster, owner).into_iter().collect(),
+        "Pod" => Some(&owner.node),
+        "CronJob" => owner.node.at("spec::jobTemplate::spec::template"),
+        "Deployment" | "DaemonSet" | "StatefulSet" | "ReplicaSet" | "ReplicationController" | "Job" => {
+            owner.node.at("spec::template")
+        }
+        _ => None,
+    };
+    let Some((template, spec)) = template.and_then(|t| Some((t, t.at("spec")?))) else { return Vec::new() };
+    let containers = list(spec, "containers").iter().chain(list(spec, "initContainers"));
+    containers.filter_map(|container| of_container(cluster, owner, template, spec, container)).collect()
+}
+
+fn of_container<'c>(
+    cluster: &'c Cluster,
+    owner: &'c Object,
+    template: &'c Node,
+    spec: &'c Node,
+    container: &'c Node,
+) -> Option<Collector<'c>> {
+    let metadata = template.at("metadata");
+    let variables = environment::of(Around { cluster, owner, metadata, spec, container });
+    let name = string(container, "name").unwrap_or_default();
+    let label = |what| metadata.and_then(|m| m.at(what));
+    let (labels, annotations) = (label("labels"), label("annotations"));
+    let pod = Pod { spec, container, labels, annotations, operated: false };
+    let mut words = words(container, &variables);
+    let program = container.at("command").map(|_| words.remove_program());
+    let mut collector = Collector {
+        cluster,
+        owner,
+        pod: Some(pod),
+        variables,
+        own: None,
+        args: words.0,
+        title: format!("{}, container {name}", owner.title()),
+    };
+    let named = match &program {
+        Some(program) => says_collector(program.as_deref().unwrap_or_default()),
+        None => says_collector(image(container)),
+    };
+    if collector.args.is_empty() && named {
+        let found = DEFAULTS.iter().find(|path| matches!(collector.find(path), Some(Found::Text(_))))?;
+        collector.args.push(Word { text: format!("--config={found}"), origin: container.origin.clone() });
+    }
+    let uris: Vec<String> = collector.uris().into_iter().map(|w| w.text).collect();
+    let reads_one = || uris.iter().any(|uri| collector.embedded(uri).is_some_and(|e| is_configuration(&e)));
+    (!uris.is_empty() && (named || reads_one())).then_some(collector)
+}
+
+/// The last part of the image's path, without tag and digest.
+fn image(container: &Node) -> &str {
+    let image = string(container, "image").unwrap_or_default();
+    let last = image.rsplit('/').next().unwrap_or_default();
+    last.split(['@', ':']).next().unwrap_or_default()
+}
+
+fn says_collector(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or_default();
+    ["otelcol", "otelcore", "otelcontribcol", "opentelemetry-collector", "otel-collector"]
+        .iter()
+        .any(|n| name.contains(n))
+}
+
+/// The command line of a container.
+struct Words(Vec<Word>);
+
+fn words(container: &Node, variables: &Variables<'_>) -> Words {
+    let all = list(container, "command").iter().chain(list(container, "args"));
+    let word = |node: &Node| {
+        let text = environment::expand(&quantity::text(node)?, variables);
+        Some(Word { text, origin: node.origin.clone() })
+    };
+    Words(all.filter_map(word).collect())
+}
+
+impl Words {
+    fn remove_program(&mut self) -> Option<String> {
+        (!self.0.is_empty()).then(|| self.0.remove(0).text)
+    }
+}
+
+/// What reads as a collector's configuration and nothing else.
+fn is_configuration(embedded: &Embedded) -> bool {
+    let Some(root) = embedded.parse(&Diagnostics::new()) else { return false };
+    let has = |key: &str| root.at(key).is_some();
+    has("service::pipelines") && (has("receivers") || has("exporters"))
+}
+
+/// The configurations in a ConfigMap that nothing reads.
+pub(crate) fn loose<'c>(cluster: &'c Cluster, owner: &'c Object, used: &BTreeSet<Place>) -> Vec<Collector<'c>> {
+    let data = map(&owner.node, "data").into_iter().flatten();
+    data.filter(|entry| !used.contains(&place(&entry.node.origin)))
+        .filter_map(|entry| Nested::of(&entry.node).map(|nested| (entry, Embedded::Text(nested))))
+        .filter(|(_, embedded)| is_configuration(embedded))
+        .map(|(entry, embedded)| Collector {
+            cluster,
+            owner,
+            pod: None,
+            variables: Variables::new(),
+            args: vec![Word { text: format!("--config={OWN}"), origin: entry.key_origin.clone() }],
+            own: Some(embedded),
+            title: format!("{}, key {}", owner.title(), entry.key),
+        })
+        .collect()
+}
+
+/// The collector that the operator makes of a resource.
+fn operated<'c>(cluster: &'c Cluster, owner: &'c Object) -> Option<Collector<'c>> {
+    let spec = owner.node.at("spec")?;
+    let written = spec.at("config")?;
+    let embedded = match Nested::of(written) {
+        Some(nested) => Embedded::Text(nested),
+        None => Embedded::Tree(written.clone()),
+    };
+    // What is no YAML stays as it is, for the error.
+    let own = match embedded.parse(&Diagnostics::new()) {
+        Some(mut root) => {
+            operator::default(&mut root);
+            Embedded::Tree(root)
+        }
+        None => embedded,
+    };
+    let mut args = vec![Word { text: format!("--config={OWN}"), origin: written.origin.clone() }];
+    for entry in map(spec, "args").into_iter().flatten().filter(|e| &*e.key != "config") {
+        let value = quantity::text(&entry.node).unwrap_or_default();
+        args.push(Word { text: format!("--{}={value}", entry.key), origin: entry.node.origin.clone() });
+    }
+    let metadata = None;
+    let mut variables = environment::of(Around { cluster, owner, metadata, spec, container: spec });
+    // What the operator sets itself, unless the user has.
+    for (name, value) in [("POD_NAME", owner.name.as_str()), ("K8S_NODE_NAME", "node")] {
+        let value = Some(value.to_owned());
+        variables.entry(name.to_owned()).or_insert_with(|| Variable { value, node: None, origin: &spec.origin });
+    }
+    let pod = Pod { spec, container: spec, labels: None, annotations: spec.at("podAnnotations"), operated: true };
+    let title = owner.title();
+    Some(Collector { cluster, owner, pod: Some(pod), variables, own: Some(own), args, title })
+}
+
+/// The variables that a line of a configuration refers to.
+fn references(line: &str) -> impl Iterator<Item = &str> {
+    let names = line.split("${").skip(1).filter_map(|rest| rest.split(['}', '$', '{']).next());
+    names.map(|inside| inside.strip_prefix("env:").unwrap_or(inside).split(':').next().unwrap_or_default())
+}
+
+/// A place that can be compared.
+pub(crate) type Place = (String, u32, u32);
+
+pub(crate) fn place(origin: &Origin) -> Place {
+    (origin.source.to_string(), origin.line, origin.column)
+}
+
+impl<'c> Collector<'c> {
+    /// `Deployment otel-collector, container otel-collector`.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// The object that it is made of.
+    #[must_use]
+    pub const fn owner(&self) -> &'c Object {
+        self.owner
+    }
+
+    /// The command line, without the program.
+    #[must_use]
+    pub fn args(&self) -> &[Word] {
+        &self.args
+    }
+
+    /// Whether a name after `#` means this one: the object's name, `Kind/name`, or the ConfigMap's that it reads.
+    #[must_use]
+    pub fn answers_to(&self, name: &str) -> bool {
+        let (kind, name) = name.split_once('/').map_or((None, name), |(kind, name)| (Some(kind), name));
+        let container = self.pod.and_then(|p| string(p.container, "name"));
+        let owner = kind.is_none_or(|k| k.eq_ignore_ascii_case(&self.owner.kind));
+        owner && (self.owner.name == name || (kind.is_none() && container == Some(name)))
+    }
+
+    /// The sources that `--config` names, each where it is written.
+    #[must_use]
+    pub fn uris(&self) -> Vec<Word> {
+        let mut found = Vec::new();
+        let mut words = self.args.iter();
+        while let Some(word) = words.next() {
+            let flag = word.text.trim_start_matches('-');
+            if flag.len() == word.text.len() {
+                continue;
+            }
+            if let Some(value) = flag.strip_prefix("config=") {
+                found.push(Word { text: value.to_owned(), origin: word.origin.clone() });
+            } else if flag == "config" {
+                found.extend(words.next().cloned());
+            }
+        }
+        found
+    }
+
+    /// What the container sees at a path; `None` for a configuration alone.
+    pub(crate) fn find(&self, path: &str) -> Option<Found<'c>> {
+        if let Some(own) = self.own.as_ref().filter(|_| path == OWN) {
+            return Some(Found::Text(own.clone()));
+        }
+        Some(self.mounts()?.find(path))
+    }
+
+    pub(crate) fn mounts(&self) -> Option<Mounts<'c>> {
+        let Pod { spec, container, .. } = self.pod?;
+        Some(Mounts { cluster: self.cluster, owner: self.owner, spec, container })
+    }
+
+    /// The text of the manifests that a `--config` names, if it is one.
+    pub(crate) fn embedded(&self, uri: &str) -> Option<Embedded> {
+        match uri.split_once(':') {
+            Some(("env", name)) => Nested::of(self.variables.get(name)?.node?).map(Embedded::Text),
+            Some(("file", path)) => self.embedded(path),
+            Some(_) => None,
+            None => match self.find(uri)? {
+                Found::Text(embedded) => Some(embedded),
+                _ => None,
+            },
+        }
+    }
+
+    /// A mistake of the configuration with the place of the variable that its line holds. `None` where the value of that
+    /// variable is among `unknown`: then it is no mistake that these files show.
+    #[must_use]
+    pub fn explain(&self, mut item: Diagnostic, unknown: &BTreeSet<String>) -> Option<Diagnostic> {
+        let line = item.origin.as_ref().and_then(|o| o.text.line(o.line)).unwrap_or_default();
+        let names: Vec<String> = references(line).map(str::to_owned).collect();
+        if names.iter().any(|name| unknown.contains(name)) {
+            return None;
+        }
+        let set = names.iter().find_map(|name| Some((self.variables.get(name)?.origin.clone(), name)));
+        if let (Some((origin, name)), None) = (set, &item.related) {
+            item.related = Some((origin, format!("the value of {name}")));
+        }
+        Some(item)
+    }
+
+    /// The places of the strings that it is configured by.
+    pub(crate) fn config_origins(&self) -> Vec<Place> {
+        let uris = self.uris();
+        uris.iter().filter_map(|uri| self.embedded(&uri.text)).map(|e| place(e.origin())).collect()
+    }
+}

@@ -1,0 +1,145 @@
+//! The variables of a container, as the kubelet makes them: literals with `$(VAR)`, the downward API, ConfigMaps.
+//!
+//! What only a running cluster knows gets a stand-in of the right kind; what a Secret holds stays unknown.
+
+use std::collections::BTreeMap;
+
+use otelcore_config::{Node, Origin};
+
+use crate::cluster::{Cluster, Object, list, map, string};
+use crate::inside::{NODE_IP, POD_IP};
+use crate::quantity;
+
+/// One variable.
+#[derive(Clone, Debug)]
+pub(crate) struct Variable<'c> {
+    /// `None` where only the cluster knows.
+    pub(crate) value: Option<String>,
+    /// The string that it is, where nothing in it was replaced.
+    pub(crate) node: Option<&'c Node>,
+    /// Where it is set.
+    pub(crate) origin: &'c Origin,
+}
+
+pub(crate) type Variables<'c> = BTreeMap<String, Variable<'c>>;
+
+/// The pod and container that variables are of.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'c> {
+    pub(crate) cluster: &'c Cluster,
+    pub(crate) owner: &'c Object,
+    /// Labels and annotations of the pod.
+    pub(crate) metadata: Option<&'c Node>,
+    pub(crate) spec: &'c Node,
+    pub(crate) container: &'c Node,
+}
+
+/// All variables of a container; `env` wins over `envFrom`.
+pub(crate) fn of<'c>(around: Around<'c>) -> Variables<'c> {
+    let mut all = Variables::new();
+    for from in list(around.container, "envFrom") {
+        let prefix = string(from, "prefix").unwrap_or_default();
+        let Some(name) = string(from, "configMapRef::name") else { continue };
+        let Some(object) = around.cluster.find("ConfigMap", name, Some(around.owner)) else { continue };
+        for entry in map(&object.node, "data").into_iter().flatten() {
+            let value = quantity::text(&entry.node);
+            let variable = Variable { value, node: Some(&entry.node), origin: &entry.node.origin };
+            all.insert(format!("{prefix}{}", entry.key), variable);
+        }
+    }
+    for entry in list(around.container, "env") {
+        let Some(name) = string(entry, "name") else { continue };
+        let written = entry.at("value");
+        let variable = if let Some(from) = entry.at("valueFrom") {
+            Variable { origin: &entry.origin, ..value_from(around, from, &entry.origin) }
+        } else {
+            let text = written.and_then(quantity::text).unwrap_or_default();
+            let value = expand(&text, &all);
+            let same = value == text;
+            Variable {
+                value: Some(value),
+
+                node: written.filter(|n| same && n.as_str().is_some()),
+                origin: written.map_or(&entry.origin, |n| &n.origin),
+            }
+        };
+        all.insert(name.to_owned(), variable);
+    }
+    all
+}
+
+fn value_from<'c>(around: Around<'c>, from: &'c Node, origin: &'c Origin) -> Variable<'c> {
+    let plain = |value: Option<String>| Variable { value, node: None, origin };
+    if let Some(path) = string(from, "fieldRef::fieldPath") {
+        return plain(field(around, path));
+    }
+    if let Some(resource) = string(from, "resourceFieldRef::resource") {
+        let divisor =
+            from.at("resourceFieldRef::divisor").and_then(quantity::parse).filter(|d| *d > 0.0).unwrap_or(1.0);
+        return plain(Some(amount(around.container, resource, divisor)));
+    }
+    if let (Some(name), Some(key)) = (string(from, "configMapKeyRef::name"), string(from, "configMapKeyRef::key")) {
+        let object = around.cluster.find("ConfigMap", name, Some(around.owner));
+        let node = object.and_then(|o| map(&o.node, "data")).and_then(|data| data.get(key)).map(|entry| &entry.node);
+        return Variable { value: node.and_then(quantity::text), node, origin };
+    }
+    plain(None)
+}
+
+/// A field of the downward API.
+fn field(around: Around<'_>, path: &str) -> Option<String> {
+    let owner = around.owner;
+    if let Some(rest) = path.strip_prefix("metadata.") {
+        for what in ["labels", "annotations"] {
+            let key = rest.strip_prefix(what).and_then(|r| r.strip_prefix("['")).and_then(|r| r.strip_suffix("']"));
+            if let Some(key) = key {
+                let node = around.metadata.and_then(|m| map(m, what)).and_then(|m| m.get(key));
+                return Some(node.and_then(|e| quantity::text(&e.node)).unwrap_or_default());
+            }
+        }
+    }
+    let text = match path {
+        "metadata.name" => owner.name.as_str(),
+        "metadata.namespace" => owner.namespace.as_deref().unwrap_or("default"),
+        "metadata.uid" => "00000000-0000-4000-8000-000000000000",
+        "spec.nodeName" => "node",
+        "spec.serviceAccountName" => string(around.spec, "serviceAccountName").unwrap_or("default"),
+        "status.podIP" | "status.podIPs" => POD_IP,
+        "status.hostIP" | "status.hostIPs" => NODE_IP,
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// `limits.memory` in units of `divisor`, rounded up. Without a limit it is the node's: a stand-in of 4 GiB and 2 cores.
+fn amount(container: &Node, resource: &str, divisor: f64) -> String {
+    let path = format!("resources::{}", resource.replacen('.', "::", 1));
+    let node = if resource.ends_with("memory") { 4_294_967_296.0 } else { 2.0 };
+    let value = container.at(&path).and_then(quantity::parse).unwrap_or(node);
+    format!("{:.0}", (value / divisor).ceil())
+}
+
+/// `$(VAR)` of variables before it, and `$$` for a dollar, once, as the kubelet does it.
+pub(crate) fn expand(text: &str, known: &Variables<'_>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        let reference = after.strip_prefix('(').and_then(|r| r.split_once(')'));
+        if let Some(more) = after.strip_prefix('$') {
+            out.push('$');
+            rest = more;
+        } else if let Some((name, more)) = reference {
+            match known.get(name).and_then(|v| v.value.as_deref()) {
+                Some(value) => out.push_str(value),
+                None => out.push_str(&format!("$({name})")),
+            }
+            rest = more;
+        } else {
+            out.push('$');
+            rest = after;
+        }
+    }
+    out.push_str(rest);
+    out
+}

@@ -1,0 +1,96 @@
+//! What a checked configuration does, as far as its surroundings matter. Filled in by whoever knows the components.
+
+use otelcore_config::Origin;
+
+/// Everything that the checks compare the manifests with.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Sockets that will be opened.
+    pub listens: Vec<Listen>,
+    /// The memory limiters that run.
+    pub limiters: Vec<Limiter>,
+    /// How long a stop may take, in nanoseconds.
+    pub shutdown: u64,
+    /// The longest timeout of one attempt to send, in nanoseconds, with the exporter's id.
+    pub attempt: Option<(u64, String)>,
+    /// Files that the configuration reads.
+    pub reads: Vec<NamedFile>,
+    /// Files that the configuration writes.
+    pub writes: Vec<NamedFile>,
+}
+
+/// A socket.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Who opens it: ``the receiver `otlp` (gRPC)``.
+    pub what: String,
+    /// Host as written, without brackets; empty for every address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Datagrams instead of connections.
+    pub udp: bool,
+    /// What answers there.
+    pub serves: Serves,
+    /// The one path that is answered; empty for any or none.
+    pub path: String,
+    /// Where the address is written, or would be.
+    pub origin: Origin,
+    /// Its path in the configuration.
+    pub key: String,
+}
+
+/// What answers at a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Serves {
+    /// Telemetry comes in over gRPC.
+    Grpc,
+    /// Telemetry comes in over HTTP.
+    Http,
+    /// The page that probes ask.
+    Health,
+    /// A Prometheus page of telemetry.
+    Metrics,
+    /// The Prometheus page of the collector's own metrics.
+    OwnMetrics,
+    /// Something else.
+    Other,
+}
+
+/// A memory limiter.
+#[derive(Clone, Debug)]
+pub struct Limiter {
+    /// `limit_mib`; `None` for a share of what there is.
+    pub mib: Option<u64>,
+    /// `limit_percentage`; zero with `limit_mib`.
+    pub percentage: u64,
+    /// Where the limit is written.
+    pub origin: Origin,
+    /// Its path in the configuration.
+    pub key: String,
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Debug)]
+pub struct NamedFile {
+    /// As written.
+    pub path: String,
+    /// Where it is written.
+    pub origin: Origin,
+    /// Its path in the configuration.
+    pub key: String,
+}
+
+impl Listen {
+    /// Only the pod itself reaches it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host == "::1" || self.host.starts_with("127.")
+    }
+
+    /// A page that Prometheus can scrape.
+    #[must_use]
+    pub const fn is_metrics(&self) -> bool {
+        matches!(self.serves, Serves::Metrics | Serves::OwnMetrics)
+    }
+}

@@ -1,0 +1,99 @@
+//! What the collector's container sees, as [`Sources`]: for a check with stand-ins for what only the cluster knows, for a
+//! run on this machine with the machine's own variables and files behind what the manifests have.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use otelcore_config::{Embedded, Nested, Sources};
+
+use crate::collector::Collector;
+use crate::volumes::Found;
+
+/// Stands for the pod's own address in a check: every address of the pod, as far as the manifests can tell (RFC 5737).
+pub const POD_IP: &str = "192.0.2.1";
+/// Stands for the address of the node in a check.
+pub const NODE_IP: &str = "192.0.2.2";
+
+/// The container of a collector.
+pub struct Inside<'a> {
+    collector: &'a Collector<'a>,
+    machine: Option<&'a dyn Sources>,
+    unknown: RefCell<BTreeSet<String>>,
+}
+
+impl std::fmt::Debug for Inside<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inside").field("unknown", &self.unknown).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Inside<'a> {
+    /// For a check: nothing but the manifests is looked at.
+    #[must_use]
+    pub fn check(collector: &'a Collector<'a>) -> Self {
+        Self { collector, machine: None, unknown: RefCell::default() }
+    }
+
+    /// For a run on this machine: its variables win over the manifests', its files are there where nothing is mounted, and
+    /// the pod's address is 127.0.0.1, so that nothing is open to the network that was meant for a pod.
+    #[must_use]
+    pub fn local(collector: &'a Collector<'a>, machine: &'a dyn Sources) -> Self {
+        Self { collector, machine: Some(machine), unknown: RefCell::default() }
+    }
+
+    /// Variables that the configuration asked for, and whose value only the cluster knows.
+    #[must_use]
+    pub fn unknown(&self) -> BTreeSet<String> {
+        self.unknown.borrow().clone()
+    }
+}
+
+impl Sources for Inside<'_> {
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        match (self.collector.find(path), self.machine) {
+            (Some(Found::Text(Embedded::Text(text))), _) => Ok(text.text().text.clone().into_bytes()),
+            (_, Some(machine)) => machine.file(path),
+            (Some(Found::Outside { .. }), None) => Ok(b"0".to_vec()),
+            _ => Err(format!("open {path}: no such file or directory")),
+        }
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
+        if let Some(set) = self.machine.and_then(|machine| machine.env(name)) {
+            return Some(set);
+        }
+        let variable = self.collector.variables.get(name)?;
+        match (&variable.value, self.machine) {
+            (Some(value), Some(_)) => Some(value.replace(POD_IP, "127.0.0.1").replace(NODE_IP, "127.0.0.1")),
+            (Some(value), None) => Some(value.clone()),
+            (None, Some(_)) => None,
+            (None, None) => {
+                self.unknown.borrow_mut().insert(name.to_owned());
+                Some(stand_in(name).to_owned())
+            }
+        }
+    }
+
+    fn embedded(&self, scheme: &str, rest: &str) -> Option<Embedded> {
+        match scheme {
+            "file" => match self.collector.find(rest)? {
+                Found::Text(text) => Some(text),
+                _ => None,
+            },
+            "env" => Nested::of(self.collector.variables.get(rest)?.node?).map(Embedded::Text),
+            _ => None,
+        }
+    }
+}
+
+/// A value that most fields take: a number is also a duration, a size and, as it stands, a string.
+fn stand_in(name: &str) -> &'static str {
+    let name = name.to_ascii_uppercase();
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    match () {
+        () if has(&["URL", "URI"]) => "https://unknown.invalid",
+        () if has(&["ENDPOINT", "ADDR"]) => "unknown.invalid:443",
+        () if has(&["HOST"]) => "unknown.invalid",
+        () => "0",
+    }
+}

@@ -1,0 +1,25 @@
+//! Kubernetes manifests as the surroundings of a collector.
+//!
+//! A [`Cluster`] holds the objects of one or more files. [`Cluster::collectors`] finds the containers that run a collector,
+//! each with its command line; [`Inside`] is what such a container sees (variables, mounted files) as [`Sources`]; and
+//! [`Collector::check`] compares what the configuration does ([`Facts`]) with what the manifests say around it.
+//!
+//! This crate opens no file, knows no component and talks to no cluster: what is not in the files is not known to be wrong.
+//!
+//! [`Sources`]: otelcore_config::Sources
+#![forbid(unsafe_code)]
+
+mod checks;
+mod cluster;
+mod collector;
+mod environment;
+mod facts;
+mod inside;
+mod operator;
+mod quantity;
+mod volumes;
+
+pub use cluster::{Cluster, Object};
+pub use collector::{Collector, Word};
+pub use facts::{Facts, Limiter, Listen, NamedFile, Serves};
+pub use inside::{Inside, NODE_IP, POD_IP};

@@ -1,0 +1,242 @@
+//! `--config=k8s:PATH[#NAME]`, and files that turn out to be Kubernetes manifests: one of their collectors to run here, or
+//! all of them to check against what is around them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use otelcore_config::{Diagnostic, Diagnostics, Gates, Kind, Node, Severity, SourceText, Sources};
+use otelcore_kubernetes::{Cluster, Collector, Inside};
+
+use super::args::{self, Command, Invocation};
+use super::{Machine, Terminal, fail, gates};
+use crate::plan::Plan;
+use crate::registry::Registry;
+
+/// The scheme that says it.
+const SCHEME: &str = "k8s:";
+
+/// The manifests of a command line.
+pub(super) struct Manifests {
+    cluster: Cluster,
+    /// Names behind `#`.
+    picks: Vec<String>,
+    /// What the command line calls them.
+    names: Vec<String>,
+    /// Sources that are no manifests: they are laid over the collector's own.
+    others: Vec<String>,
+    /// Nobody said `k8s:`.
+    guessed: bool,
+}
+
+/// `None` when there is no manifest among the sources.
+pub(super) fn read(uris: &[String], machine: &Machine<'_>, d: &Diagnostics) -> Option<Manifests> {
+    let (cluster, guessed) = (Cluster::default(), true);
+    let mut found = Manifests { cluster, picks: Vec::new(), names: Vec::new(), others: Vec::new(), guessed };
+    for uri in uris {
+        if let Some(rest) = uri.strip_prefix(SCHEME) {
+            let (path, pick) = rest.rsplit_once('#').map_or((rest, None), |(path, pick)| (path, Some(pick)));
+            found.guessed = false;
+            found.picks.extend(pick.map(str::to_owned));
+            found.names.push(path.to_owned());
+            found.add(path, machine, d);
+        } else if let Some(source) = manifest(uri, machine) {
+            found.names.push(source.name.to_string());
+            found.cluster.add(&source, d);
+        } else {
+            found.others.push(uri.clone());
+        }
+    }
+    (!found.names.is_empty()).then_some(found)
+}
+
+/// The text of a file whose content is Kubernetes objects.
+fn manifest(uri: &str, machine: &Machine<'_>) -> Option<std::sync::Arc<SourceText>> {
+    let path = match uri.split_once(':') {
+        None => uri,
+        Some(("file", path)) => path,
+        Some(_) => return None,
+    };
+    let text = String::from_utf8(machine.file(path).ok()?).ok()?;
+    let source = SourceText::new(path, text);
+    Cluster::recognises(&source).then_some(source)
+}
+
+impl Manifests {
+    fn add(&mut self, path: &str, machine: &Machine<'_>, d: &Diagnostics) {
+        let error = |message: String| {
+            d.error(None, "", format!("cannot retrieve the configuration: {message}")).kind(Kind::Source);
+        };
+        let files = match machine.folder(path) {
+            Some(files) => files,
+            None => vec![path.to_owned()],
+        };
+        if files.is_empty() {
+            error(format!("{path} has no *.yaml"));
+        }
+        for file in files {
+            match machine.file(&file).map(String::from_utf8) {
+                Ok(Ok(text)) => self.cluster.add(&SourceText::new(&file, text), d),
+                Ok(Err(e)) => error(format!("{file}: invalid UTF-8 at byte {}", e.utf8_error().valid_up_to())),
+                Err(e) => error(format!("unable to read the file {SCHEME}{file}: {e}")),
+            }
+        }
+    }
+
+    /// The collectors that are meant. Says so when there is none.
+    fn collectors(&self, d: &Diagnostics) -> Vec<Collector<'_>> {
+        let all = self.cluster.collectors();
+        let names = || all.iter().map(Collector::title).collect::<Vec<_>>().join("; ");
+        let title = self.names.join(", ");
+        if all.is_empty() && !d.has_errors() {
+            d.error(None, "", format!("{title}: no collector and no configuration of one is in these manifests"))
+                .kind(Kind::Source)
+                .hint("a ConfigMap, an OpenTelemetryCollector, or a workload whose container has --config=FILE");
+        }
+        let meant = |c: &&Collector<'_>| self.picks.is_empty() || self.picks.iter().any(|pick| c.answers_to(pick));
+        let picked: Vec<_> = all.iter().filter(meant).cloned().collect();
+        if picked.is_empty() && !all.is_empty() {
+            d.error(None, "", format!("{title}: no collector is called {}", self.picks.join(", ")))
+                .kind(Kind::Source)
+                .hint(format!("there is {}", names()));
+        }
+        picked
+    }
+
+    /// The configuration of the one collector that is meant, to run or to show on this machine.
+    pub(super) fn load(&self, outer: &Invocation, machine: &Machine<'_>, d: &Diagnostics) -> Option<(Node, Gates)> {
+        let mut collectors = self.collectors(d);
+        let collector = collectors.pop()?;
+        if !collectors.is_empty() {
+            let names: Vec<_> = collectors.iter().chain([&collector]).map(Collector::title).collect();
+            let name = self.names.first().cloned().unwrap_or_default();
+            d.error(None, "", format!("{name} has {} collectors: {}", names.len(), names.join("; ")))
+                .kind(Kind::Source)
+                .hint(format!("name one of them: --config={SCHEME}{name}#{}", collector.owner().name));
+            return None;
+        }
+        if self.guessed {
+            let name = self.names.first().cloned().unwrap_or_default();
+            d.warn(
+                None,
+                "",
+                format!("{name} holds Kubernetes objects: this is the configuration of {}", collector.title()),
+            )
+            .kind(Kind::Source)
+            .hint(format!("write --config={SCHEME}{name} to say so"));
+        }
+        let inner = command_line(&collector, d)?;
+        // A source that is not here may still be a file of this machine.
+        let missing = Diagnostics::new();
+        if !collector.check_sources(&missing) && missing.has_errors() {
+            missing.items().into_iter().for_each(|item| d.push(item));
+            return None;
+        }
+        let flags: Vec<String> = inner.feature_gates.iter().chain(&outer.feature_gates).cloned().collect();
+        let gates = gates(&flags, &Diagnostics::new());
+        let inside = Inside::local(&collector, machine);
+        let (uris, sets) = self.sources(&inner, outer);
+        let root = otelcore_config::load(&uris, &sets, &inside, &gates, d)?;
+        Some((root, gates))
+    }
+
+    fn sources(&self, inner: &Invocation, outer: &Invocation) -> (Vec<String>, Vec<String>) {
+        let join = |a: &[String], b: &[String]| a.iter().chain(b).cloned().collect();
+        (join(&inner.config, &self.others), join(&inner.set, &outer.set))
+    }
+
+    /// Every collector that is meant, its configuration and what is around it. Silent when all is well.
+    pub(super) fn validate(
+        &self,
+        outer: &Invocation,
+        registry: &Registry,
+        read: &Diagnostics,
+        terminal: &mut Terminal<'_>,
+    ) -> u8 {
+        let found = Diagnostics::new();
+        let mut seen: Vec<Diagnostic> = Vec::new();
+        let mut tell = |items: Vec<Diagnostic>| {
+            // Two workloads may read one ConfigMap.
+            for item in items {
+                if !seen.contains(&item) {
+                    seen.push(item.clone());
+                    found.push(item);
+                }
+            }
+        };
+        let collectors = self.collectors(read);
+        tell(read.items());
+        for collector in &collectors {
+            tell(self.check(collector, outer, registry));
+        }
+        super::Loaded { plan: None, diagnostics: found.clone() }.verdict(terminal)
+    }
+
+    fn check(&self, collector: &Collector<'_>, outer: &Invocation, registry: &Registry) -> Vec<Diagnostic> {
+        let d = Diagnostics::new();
+        collector.check_manifests(&d);
+        let Some(inner) = command_line(collector, &d) else { return d.items() };
+        if !collector.check_sources(&d) {
+            return d.items();
+        }
+        let inside = Inside::check(collector);
+        // Apart from the rest: a plan is made where there is no error in its own list.
+        let own = Diagnostics::new();
+        let flags: Vec<String> = inner.feature_gates.iter().chain(&outer.feature_gates).cloned().collect();
+        let gates = gates(&flags, &own);
+        let (uris, sets) = self.sources(&inner, outer);
+        let root = otelcore_config::load(&uris, &sets, &inside, &gates, &own);
+        let plan = root.as_ref().and_then(|root| Some((Plan::parse(root, registry, &gates, &own)?, root)));
+        if let Some((plan, root)) = plan {
+            collector.check(&plan.facts(root, inner.grace), &own);
+            if inside.unknown().is_empty()
+                && let Err(e) = super::show::build(&plan)
+            {
+                own.error(None, "", e.to_string());
+            }
+        }
+        let unknown: BTreeSet<String> = inside.unknown();
+        d.items().into_iter().chain(own.items().into_iter().filter_map(|i| collector.explain(i, &unknown))).collect()
+    }
+}
+
+/// The container's command line, read as this program reads its own. `None` when it would not start.
+fn command_line(collector: &Collector<'_>, d: &Diagnostics) -> Option<Invocation> {
+    let words = collector.args();
+    let at = |name: &str| {
+        let word = words.iter().find(|w| w.text.trim_start_matches('-').split('=').next() == Some(name));
+        word.or_else(|| words.first()).map(|w| &w.origin)
+    };
+    match args::parse(words.iter().map(|w| OsString::from(&w.text))) {
+        Ok(inner) => {
+            for (flag, becomes) in &inner.old_flags {
+                d.warn(at(flag), "", format!("flag --{flag} is deprecated: {becomes}")).kind(Kind::Deprecated);
+            }
+            Some(inner).filter(|i| i.command == Command::Run)
+        }
+        Err(message) => {
+            // cobra's sentences end in the flag, or hold it in quotes.
+            let named = |word: &&otelcore_kubernetes::Word| {
+                let flag = word.text.split('=').next().unwrap_or_default();
+                flag.len() > 1 && (message.ends_with(flag) || message.contains(&format!("\"{flag}\"")))
+            };
+            let word = words.iter().find(named).or_else(|| words.first());
+            d.error(word.map(|w| &w.origin), "", message)
+                .kind(Kind::Deployment)
+                .hint("`otelcore --help` lists the flags");
+            None
+        }
+    }
+}
+
+impl super::Loaded {
+    /// Writes what was found; 1 when one of it is an error.
+    fn verdict(&self, terminal: &mut Terminal<'_>) -> u8 {
+        let errors = self.diagnostics.items().iter().filter(|d| d.severity == Severity::Error).count();
+        self.warnings(terminal);
+        match errors {
+            0 => 0,
+            1 => fail(terminal, "1 mistake, above"),
+            n => fail(terminal, &format!("{n} mistakes, above")),
+        }
+    }
+}
