@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -91,6 +91,8 @@ impl Cluster {
         let order = |kind: &str| match kind {
             "ConfigMap" | "Secret" => 0,
             "Service" => 1,
+            // An autoscaler is heeded when its workload is there.
+            "HorizontalPodAutoscaler" => 3,
             _ => 2,
         };
         let mut sorted: Vec<&Value> = all.iter().collect();
@@ -112,6 +114,10 @@ impl Cluster {
                     self.scale(&key);
                 }
                 "Pod" => drop(self.add_pod(object, name, "", 0)),
+                // One whose target is a custom resource has nothing to scale here.
+                "HorizontalPodAutoscaler" if text(object, "spec.scaleTargetRef.apiVersion") == "apps/v1" => {
+                    self.scale_at_least(object);
+                }
                 _ => passed_over.push(format!("{kind}/{name}")),
             }
         }
@@ -142,6 +148,17 @@ impl Cluster {
                 self.add_pod_in(template, &object, &format!("{name}-{}", self.unique()), key, n % nodes);
             }
         }
+    }
+
+    /// An autoscaler keeps its least number of pods here, and never more.
+    fn scale_at_least(&self, object: &Value) {
+        let target = at(object, "spec.scaleTargetRef");
+        let key = format!("{}/{}/{}", text(target, "kind"), namespace(object), text(target, "name"));
+        let mut workload = self.workload(&key);
+        let least = number(object, "spec.minReplicas", 1).max(number(&workload, "spec.replicas", 1));
+        workload["spec"]["replicas"] = least.into();
+        self.0.state.lock().unwrap().workloads.insert(key.clone(), workload);
+        self.scale(&key);
     }
 
     fn unique(&self) -> String {
@@ -196,18 +213,23 @@ impl Cluster {
         pod.mounts = self.mounts(&pod, &containers);
         let pod = Arc::new(pod);
         for (host_port, target) in containers.iter().flat_map(Container::host_ports) {
-            let helper = Command::new("nsenter")
-                .arg(format!("--net=/run/netns/{}", at_node.name))
-                .arg(&self.0.setup.helper)
-                .args(["relay", &format!("0.0.0.0:{host_port}"), &pod.at(target).to_string()])
-                .stdin(Stdio::null())
-                .spawn()
-                .unwrap();
+            let helper = self.relay_on(&at_node.name, host_port, pod.at(target));
             pod.helpers.lock().unwrap().push(helper);
         }
         self.0.state.lock().unwrap().pods.push(pod.clone());
         pod.start();
         pod
+    }
+
+    /// A port of a node that leads elsewhere.
+    fn relay_on(&self, node: &str, port: u16, target: SocketAddr) -> Child {
+        Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{node}"))
+            .arg(&self.0.setup.helper)
+            .args(["relay", &format!("0.0.0.0:{port}"), &target.to_string()])
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap()
     }
 
     fn image(&self, name: &str) -> Image {
@@ -300,6 +322,13 @@ impl Cluster {
         let Some(address) = address else { return };
         for entry in list(object, "spec.ports").iter().filter(|p| text(p, "protocol") != "UDP") {
             let listener = TcpListener::bind((address, port(at(entry, "port")).unwrap())).unwrap();
+            if let Some(node_port) = entry.get("nodePort").and_then(port) {
+                let target = listener.local_addr().unwrap();
+                for node in &self.0.network.nodes {
+                    // It ends with the namespace.
+                    drop(self.relay_on(&node.name, node_port, target));
+                }
+            }
             let (cluster, service, entry) = (self.clone(), service.clone(), entry.clone());
             let turn = AtomicUsize::new(0);
             thread::spawn(move || {
@@ -418,15 +447,17 @@ impl Cluster {
         SocketAddr::new(IpAddr::V4(self.0.network.nodes[node].address), port)
     }
 
-    /// `kubectl rollout restart`: one pod after the other. A Deployment's new pod is ready before an old one goes; a
-    /// DaemonSet's and a StatefulSet's old one goes first. The exit codes of what went.
+    /// `kubectl rollout restart`: one pod after the other. A Deployment's new pod is ready before an old one goes, as is
+    /// that of a DaemonSet with `maxSurge`; otherwise the old one goes first. The exit codes of what went.
     pub fn restart(&self, workload: &str) -> Vec<Vec<i32>> {
         let mut exits = Vec::new();
         let object = self.workload(workload);
         let mut old = self.pods(workload);
         old.reverse();
+        let surge = at(&object, "spec.updateStrategy.rollingUpdate.maxSurge");
+        let surges = workload.starts_with("DaemonSet/") && !surge.is_null() && surge.as_u64() != Some(0);
         for pod in old {
-            if workload.starts_with("Deployment/") {
+            if workload.starts_with("Deployment/") || surges {
                 let name = format!("{}-{}", text(&object, "metadata.name"), self.unique());
                 let new = self.add_pod_in(at(&object, "spec.template"), &object, &name, workload, pod.node);
                 Self::is_ready_within(&new, Duration::from_secs(30));

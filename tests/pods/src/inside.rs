@@ -12,8 +12,9 @@ const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child
 /// Runs `play` in a network, mount and pid namespace of its own, by starting the test of that name again. What it
 /// starts ends with it. Where there are no namespaces the test is skipped with a line that says so, except in CI.
 ///
-/// `prepare` runs before, outside: it makes what needs the machine (a build), and is handed on to `play`.
-pub fn inside(test: &str, prepare: impl FnOnce() -> PathBuf, play: impl FnOnce(PathBuf)) {
+/// `prepare` runs before, outside: it makes what needs the machine (a build), which is handed on to `play`, or says why
+/// it can't.
+pub fn inside(test: &str, prepare: impl FnOnce() -> Option<PathBuf>, play: impl FnOnce(PathBuf)) {
     if let Some(prepared) = std::env::var_os(INSIDE) {
         return play(PathBuf::from(prepared));
     }
@@ -24,11 +25,12 @@ pub fn inside(test: &str, prepare: impl FnOnce() -> PathBuf, play: impl FnOnce(P
         eprintln!("skipped: {test} needs root, namespaces, iproute2 and capsh");
         return;
     }
+    let Some(prepared) = prepare() else { return };
     let status = Command::new("unshare")
         .args(UNSHARE)
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture", "--include-ignored"])
-        .env(INSIDE, prepare())
+        .env(INSIDE, prepared)
         .env(cgroup::OUTSIDE, format!("{}-{test}", std::process::id()))
         .status()
         .unwrap();

@@ -1,5 +1,7 @@
 //! Manifests: YAML documents as JSON trees, and ways into them. It knows no kind of object.
 
+use std::path::Path;
+
 use otelcore_config::{Diagnostics, Node, Value as Yaml, from_yaml};
 use serde_json::{Map, Number, Value};
 
@@ -42,6 +44,79 @@ fn json(node: &Node) -> Value {
         Yaml::List(items) => items.iter().map(json).collect(),
         Yaml::Map(map) => Value::Object(map.iter().map(|e| (e.key.to_string(), json(&e.node))).collect::<Map<_, _>>()),
     }
+}
+
+/// The documents of a folder's `kustomization.yaml`: its resources, in files and other folders, moved to its `namespace`
+/// and changed by its JSON `patches`. `images` is passed over; anything else of kustomize is refused.
+///
+/// # Panics
+/// Where a file is missing, or asks for more.
+pub fn kustomization(folder: &Path) -> Vec<Value> {
+    let file = folder.join("kustomization.yaml");
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let own = yaml(&read(&file));
+    for key in own.as_object().unwrap().keys() {
+        let known = ["apiVersion", "kind", "resources", "images", "namespace", "patches"].contains(&key.as_str());
+        assert!(known, "{}: {key} is not read here", file.display());
+    }
+    let of = |resource: &Value| {
+        let path = folder.join(resource.as_str().unwrap_or_default());
+        if path.is_dir() { kustomization(&path) } else { documents(&read(&path)) }
+    };
+    let mut all: Vec<Value> = list(&own, "resources").iter().flat_map(of).collect();
+    if let Some(namespace) = own.get("namespace") {
+        all.iter_mut()
+            .filter(|d| text(d, "kind") != "Namespace")
+            .for_each(|d| d["metadata"]["namespace"] = namespace.clone());
+    }
+    for entry in list(&own, "patches") {
+        let (kind, name) = (text(entry, "target.kind"), text(entry, "target.name"));
+        let mut targets = all.iter_mut().filter(|d| text(d, "kind") == kind && text(d, "metadata.name") == name);
+        let target = targets.next().unwrap_or_else(|| panic!("{}: there is no {kind} {name}", file.display()));
+        let source = text(entry, "path");
+        let changes =
+            if source.is_empty() { yaml_list(text(entry, "patch")) } else { yaml_list(&read(&folder.join(source))) };
+        changes.iter().for_each(|change| patch(target, change));
+    }
+    all
+}
+
+/// A document that is a list: the reader of configurations wants a map.
+fn yaml_list(text: &str) -> Vec<Value> {
+    let inner: String = text.lines().map(|line| format!("  {line}\n")).collect();
+    list(&yaml(&format!("list:\n{inner}")), "list").to_vec()
+}
+
+/// One change of RFC 6902: `add`, `replace` or `remove`.
+fn patch(target: &mut Value, change: &Value) {
+    let (path, value) = (text(change, "path"), at(change, "value").clone());
+    let (parent, key) = path.rsplit_once('/').unwrap_or_else(|| panic!("{change}"));
+    let key = key.replace("~1", "/").replace("~0", "~");
+    let parent = target.pointer_mut(parent).unwrap_or_else(|| panic!("nothing is at {path}"));
+    match (text(change, "op"), parent) {
+        ("add" | "replace", Value::Object(map)) => drop(map.insert(key, value)),
+        ("remove", Value::Object(map)) => assert!(map.remove(&key).is_some(), "nothing is at {path}"),
+        ("add", Value::Array(items)) => items.insert(key.parse().unwrap_or(items.len()), value),
+        ("replace", Value::Array(items)) => items[key.parse::<usize>().unwrap()] = value,
+        ("remove", Value::Array(items)) => drop(items.remove(key.parse().unwrap())),
+        _ => panic!("a patch that is not read here: {change}"),
+    }
+}
+
+/// The components of a collector's configuration: section, id, and the line of the id.
+///
+/// # Panics
+/// Where the text is not YAML.
+pub fn components(configuration: &str) -> Vec<(String, String, u32)> {
+    let said = Diagnostics::new();
+    let node = from_yaml(&configuration.replace('$', "$$"), &said).unwrap();
+    let mut found = Vec::new();
+    for section in ["receivers", "processors", "exporters", "connectors", "extensions"] {
+        if let Some(map) = node.at(section).and_then(Node::as_map) {
+            found.extend(map.iter().map(|e| (section.to_owned(), e.key.to_string(), e.key_origin.line)));
+        }
+    }
+    found
 }
 
 /// Follows a path such as `spec.template.spec`; `Null` where it ends.
@@ -103,6 +178,14 @@ mod tests {
         assert_eq!(text(&docs[0], "b"), "$$literal $${env:NO} $(Y)");
         assert_eq!(docs.len(), 2);
         assert_eq!(docs[1].to_string(), r#"{"c":[1,1.5,"x"]}"#);
+    }
+
+    #[test]
+    fn a_patch_changes_what_it_points_to_and_nothing_else() {
+        let mut target = yaml("{a: {b: [1, 2], 'c/d': 3}, e: 4}");
+        let changes = "- {op: add, path: /a/b/1, value: 9}\n- {op: remove, path: /e}\n- {op: replace, path: /a/c~1d, value: {}}\n";
+        yaml_list(changes).iter().for_each(|change| patch(&mut target, change));
+        assert_eq!(target, yaml("{a: {b: [1, 9, 2], 'c/d': {}}}"));
     }
 
     #[test]

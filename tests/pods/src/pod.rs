@@ -143,6 +143,12 @@ impl Pod {
         self.containers.iter().map(|c| c.name.as_str()).collect()
     }
 
+    /// What the machine says of a container's first process (`/proc/PID/status`), while it runs.
+    pub fn process(&self, container: &str) -> Option<String> {
+        let pid = self.states()[self.index(container)].running.as_ref()?.pid()?;
+        std::fs::read_to_string(format!("/proc/{pid}/status")).ok()
+    }
+
     /// Sends a signal to a container's first process.
     pub fn signal(&self, container: &str, name: &str) {
         let index = self.index(container);

@@ -64,6 +64,9 @@ fn the_operators_gateway_takes_flags_floats_and_brackets_and_an_agent_finds_it()
             assert_eq!(http::get(pod.at(13133), "/").unwrap().0, 200);
             TcpStream::connect(pod.at(4317)).unwrap();
             TcpStream::connect(pod.at(14317)).unwrap();
+            for gate in ["component.UseLocalHostAsDefaultHost", "confmap.unifyEnvVarExpansion"] {
+                assert!(pod.all_said().contains(gate), "nothing is said of {gate}:\n{}", pod.all_said());
+            }
         }
         // Each node's agent is at the node's own address, and passes on to the service of the gateway.
         let agents = cluster.pods("DaemonSet/default/agent-collector");
