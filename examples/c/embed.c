@@ -1,6 +1,8 @@
 /* A collector inside a program, on a thread of its own: what the program submits goes where the configuration says.
  *
- *     embed collector.yaml
+ *     embed collector.yaml [stay]
+ *
+ * With `stay` it runs until its input ends, so that Prometheus finds the page.
  */
 #include "otlp.h"
 #include <otelcore.h>
@@ -61,6 +63,10 @@ int main(int argc, char **argv) {
 
     /* All of it is delivered when this returns, or reported. */
     if (otelcore_collector_flush(collector, 10000, &err)) fail("flush", err);
+    if (argc > 2) {
+        fflush(stdout);
+        while (getchar() != EOF) {}
+    }
     /* Says what was left, if anything was. */
     if (otelcore_collector_shutdown(collector, 10000, &err)) fail("shutdown", err);
     printf("stopped\n");

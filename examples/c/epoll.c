@@ -13,7 +13,6 @@ static const char yaml[] =
     "processors: {batch: {timeout: 50ms}}\n"
     "exporters: {inproc/out: }\n"
     "service:\n"
-    "  telemetry: {metrics: {level: none}}\n"
     "  pipelines: {traces: {receivers: [inproc/app], processors: [batch], exporters: [inproc/out]}}\n";
 
 static void fail(const char *what, otelcore_error *err) {

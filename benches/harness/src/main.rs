@@ -1,11 +1,12 @@
 //! The benches: our release binary and its peers under the same requests, one after another, pinned.
 //!
-//! `otelcore-bench [--repeat N] [--quick] [--only PLAYER] [ROW ...]` plays every row, or the rows named; the other
+//! `otelcore-bench [--repeat N] [--quick] [--only PLAYER|ROW] [ROW ...]` plays every row, or the rows named; the other
 //! commands are the processes that it starts for itself. CPU is user and system time of the collector's process, from
 //! before the load to after the last item has arrived; peaks are VmHWM. Nothing here judges: the figures and their
 //! ratios are printed.
 
 mod alone;
+mod apps;
 mod connections;
 mod host;
 mod http_load;

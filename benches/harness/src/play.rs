@@ -7,12 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::apps;
 use crate::measure::{cpu, status};
 use crate::players::{Player, Runs};
 use crate::rows::{How, Load, Row, Wire};
 
 /// Ends its process when it goes.
-struct Running(Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -26,18 +27,18 @@ pub(crate) fn play(row: &Row, player: &Player, how: &How, dir: &Path) -> Result<
     if let (Runs::Alone(_), Load::Requests { items, requests, .. }) = (&player.runs, row.load) {
         return alone(player, how, items, requests, dir);
     }
+    match (&player.runs, row.load) {
+        (Runs::App(_, way), Load::App { spans, rate }) => return apps::app(player, way, how, (spans, rate), dir),
+        (Runs::Submit(_), Load::Submit { items, requests }) => return apps::submit(player, how, items, requests, dir),
+        _ => {}
+    }
     let report = dir.join("sink");
     let _sink = match row.load {
         Load::Requests { sink: Some(wire), .. } => Some(sink(wire, how.ports.sink, &report)?),
         _ => None,
     };
     let began = Instant::now();
-    let mut collector = Running(player.runs.command(how.own, how.ports, dir)?.spawn().map_err(|e| e.to_string())?);
-    listens(&mut collector, how.ports.otlp).map_err(|e| {
-        let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(3).collect();
-        format!("{e}: {}", tail.into_iter().rev().collect::<Vec<_>>().join("; "))
-    })?;
+    let collector = start(&player.runs, how, dir)?;
     let listening = began.elapsed();
     sleep(Duration::from_millis(if how.quick { 50 } else { 500 }));
     let (pid, endpoint) = (collector.0.id(), format!("127.0.0.1:{}", how.ports.otlp));
@@ -51,7 +52,22 @@ pub(crate) fn play(row: &Row, player: &Player, how: &How, dir: &Path) -> Result<
             let [p50, p99, longest, small, large, failed] = figures[..] else { return Err(format!("active: {said}")) };
             Ok(vec![p99, p50, longest, small, large, failed])
         }
+        Load::App { .. } | Load::Submit { .. } => Err("no application plays".to_owned()),
     }
+}
+
+/// The end of what a process has said in its log.
+pub(crate) fn tail(dir: &Path) -> String {
+    let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+    let tail: Vec<&str> = log.lines().rev().take(3).collect();
+    tail.into_iter().rev().collect::<Vec<_>>().join("; ")
+}
+
+/// A collector that listens.
+pub(crate) fn start(runs: &Runs, how: &How, dir: &Path) -> Result<Running, String> {
+    let mut collector = Running(runs.command(how.own, how.ports, dir)?.spawn().map_err(|e| e.to_string())?);
+    listens(&mut collector, how.ports.otlp).map_err(|e| format!("{e}: {}", tail(dir)))?;
+    Ok(collector)
 }
 
 fn me() -> Result<Command, String> {
@@ -68,7 +84,7 @@ fn own(command: &str, endpoint: &str, args: &[String]) -> Result<String, String>
     }
 }
 
-fn sink(wire: Wire, port: u16, report: &Path) -> Result<Running, String> {
+pub(crate) fn sink(wire: Wire, port: u16, report: &Path) -> Result<Running, String> {
     let mut command = me()?;
     command.args(["sink", wire.name(), &port.to_string()]).arg(report);
     let mut sink = Running(command.spawn().map_err(|e| e.to_string())?);
@@ -97,20 +113,7 @@ fn requests(load: Load, endpoint: &str, report: &Path, pid: u32, listening: Dura
         let ok = said.split_whitespace().next().and_then(|n| n.parse::<u64>().ok());
         ok.map(|n| n * u64::from(items)).ok_or_else(|| format!("{command}: {said}"))
     };
-    // What the sink has seen, once that is all of it, or nothing new has come for five seconds.
-    let arrived = |wanted: u64| {
-        let (mut last, mut since) = (0, Instant::now());
-        loop {
-            let (seen, bytes) = if sink.is_some() { counts(report) } else { (wanted, 0) };
-            if seen > last {
-                (last, since) = (seen, Instant::now());
-            }
-            if seen >= wanted || since.elapsed() > Duration::from_secs(5) {
-                return (seen, bytes);
-            }
-            sleep(Duration::from_millis(5));
-        }
-    };
+    let arrived = |wanted: u64| if sink.is_some() { arrived(report, wanted) } else { (wanted, 0) };
     // One part first, so that maps are grown, series known and connections made.
     let warm = send((requests / 10).max(1))?;
     let (warm_seen, warm_bytes) = arrived(warm);
@@ -159,6 +162,21 @@ fn listens(process: &mut Running, port: u16) -> Result<(), String> {
         sleep(Duration::from_micros(200));
     }
     Ok(())
+}
+
+/// What the sink has seen, spans and bytes, once that is all of it, or nothing new has come for five seconds.
+pub(crate) fn arrived(report: &Path, wanted: u64) -> (u64, u64) {
+    let (mut last, mut since) = (0, Instant::now());
+    loop {
+        let (seen, bytes) = counts(report);
+        if seen > last {
+            (last, since) = (seen, Instant::now());
+        }
+        if seen >= wanted || since.elapsed() > Duration::from_secs(5) {
+            return (seen, bytes);
+        }
+        sleep(Duration::from_millis(5));
+    }
 }
 
 /// The last counts that the sink has written: spans and bytes.

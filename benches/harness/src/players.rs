@@ -44,6 +44,33 @@ pub(crate) enum Runs {
     Relay,
     /// Calls of a library alone, by the name that `alone` knows.
     Alone(&'static str),
+    /// An application with an SDK, and where its spans go.
+    App(App, Way),
+    /// The program in C, by how its collector runs.
+    Submit(&'static str),
+}
+
+/// The language of an application.
+#[derive(Clone, Copy)]
+pub(crate) enum App {
+    Go,
+    Python,
+}
+
+/// Where the spans of an application go.
+pub(crate) enum Way {
+    /// Nowhere, by an exporter that does nothing (`none`), or that encodes them (`encode`).
+    Nowhere(&'static str),
+    /// Over gRPC to a collector beside it.
+    Beside(Box<Runs>),
+    /// To the collector in it, of this configuration.
+    Inside(String),
+}
+
+/// Where `benches/apps/build` puts applications: beside the folder of this binary.
+fn app(name: &str) -> PathBuf {
+    let built = || me().ancestors().nth(2).unwrap_or_else(|| Path::new("target")).join("bench-apps");
+    named("OTELCORE_BENCH_APPS", built).join(name)
 }
 
 fn named(variable: &str, default: impl FnOnce() -> PathBuf) -> PathBuf {
@@ -65,6 +92,28 @@ impl Runs {
                 named(&format!("OTELCOL_{}", version.replace('.', "_")), || built(format!("otelcol-{version}")))
             }
             Self::Rotel(_) => named("ROTEL", || built("rotel-agent".to_owned())),
+            Self::App(App::Go, _) => app("app-go"),
+            Self::App(App::Python, _) => app("python/bin/python"),
+            Self::Submit(_) => app("c-submit"),
+        }
+    }
+
+    /// What of it is not there.
+    pub(crate) fn missing(&self, own: bool) -> Option<PathBuf> {
+        let beside = match self {
+            Self::App(_, Way::Beside(collector)) => collector.missing(own),
+            _ => None,
+        };
+        beside.or_else(|| Some(self.binary(own)).filter(|binary| !binary.is_file()))
+    }
+
+    /// How to have what is missing, where a script of ours makes it.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::App(App::Go, _) => "; run benches/apps/build go (and scripts/tools for the Go collector)",
+            Self::App(App::Python, _) => "; run benches/apps/build python (and scripts/tools for the Go collector)",
+            Self::Submit(_) => "; run benches/apps/build c",
+            _ => "",
         }
     }
 
@@ -84,6 +133,21 @@ impl Runs {
             Self::Rotel(args) => drop(command.args(args)),
             Self::Relay => drop(command.args(["relay", &ports.otlp.to_string(), &ports.sink.to_string()])),
             Self::Alone(what) => drop(command.args(["alone", what])),
+            Self::App(app, way) => {
+                if matches!(app, App::Python) {
+                    command.arg("benches/apps/python/app.py");
+                }
+                match way {
+                    Way::Nowhere(how) => drop(command.args([how, "-"])),
+                    Way::Beside(_) => drop(command.arg("grpc").arg(format!("127.0.0.1:{}", ports.otlp))),
+                    Way::Inside(config) => {
+                        let path = dir.join("inside.yaml");
+                        std::fs::write(&path, config).map_err(|e| e.to_string())?;
+                        command.arg("inproc").arg(path);
+                    }
+                }
+            }
+            Self::Submit(way) => drop(command.arg(way)),
         }
         let log = std::fs::File::create(dir.join("log")).map_err(|e| e.to_string())?;
         command.env("GOMAXPROCS", "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
@@ -166,6 +230,29 @@ fn rotel(ports: Ports, f: &Forward) -> Vec<String> {
         args.push("--disable-batching".to_owned());
     }
     args
+}
+
+/// An application beside each collector, and with ours in it; the floor is the SDK with an exporter that does nothing.
+pub(crate) fn apps(ports: Ports, app: App) -> Vec<Player> {
+    let exporter = format!("{{endpoint: \"127.0.0.1:{}\", tls: {{insecure: true}}, compression: none}}", ports.sink);
+    let beside = config(ports, Wire::Grpc, &exporter, "otlp_grpc", "traces", "batch");
+    let inside = format!(
+        "receivers: {{inproc/app: }}\nprocessors: {{batch: }}\nexporters:\n  otlp_grpc: {exporter}\nservice:\n  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}\n  pipelines: {{traces: {{receivers: [inproc/app], processors: [batch], exporters: [otlp_grpc]}}}}\n"
+    );
+    let player = |name, way, floor| Player { name, runs: Runs::App(app, way), floor };
+    vec![
+        player("otelcore, in process", Way::Inside(inside), false),
+        player("otelcore, beside", Way::Beside(Box::new(Runs::Ours(beside.clone()))), false),
+        player("Go 0.155, beside", Way::Beside(Box::new(Runs::Go("0.155", beside))), false),
+        player("SDK and encoding", Way::Nowhere("encode"), false),
+        player("SDK alone", Way::Nowhere("none"), true),
+    ]
+}
+
+/// The program in C with the collector on a thread of its own, and in the program's loop.
+pub(crate) fn submit() -> Vec<Player> {
+    let player = |name, way| Player { name, runs: Runs::Submit(way), floor: false };
+    vec![player("otelcore, its thread", "thread"), player("otelcore, driven", "driven")]
 }
 
 /// A library alone.

@@ -36,6 +36,10 @@ pub(crate) enum Load {
     Idle { connections: u64 },
     /// Connections with a small request in flight each, beside one with large requests.
     Active { connections: u64, millis: u64, large_items: u32 },
+    /// An application with an SDK makes spans at a steady rate, so many a second, and exports them to a collector.
+    App { spans: u64, rate: u64 },
+    /// A program in C submits requests to the collector in it, and has them from its callback.
+    Submit { items: u32, requests: u64 },
 }
 
 /// One load, and who plays it; the first is ours.
@@ -77,6 +81,17 @@ fn alone(name: &'static str, what: &'static str, requests: u64, players: Vec<Pla
     Row { name, what, load, players, bar: "" }
 }
 
+fn app(ports: Ports, name: &'static str, spans: u64, rate: u64, app: players::App) -> Row {
+    let what = "SDK -> OTLP over gRPC, or in process -> batch -> OTLP";
+    let bar = "an added cost far under that of a collector beside";
+    Row { name, what, load: Load::App { spans, rate }, players: players::apps(ports, app), bar }
+}
+
+fn submit(name: &'static str, items: u32, requests: u64) -> Row {
+    let (what, load) = ("submit in C -> inproc -> callback", Load::Submit { items, requests });
+    Row { name, what, load, players: players::submit(), bar: "" }
+}
+
 fn rows(ports: Ports) -> Vec<Row> {
     use Wire::{Grpc, Http};
     let jaeger = |name, items, requests, bar| jaeger(ports, name, items, requests, bar);
@@ -113,6 +128,11 @@ fn rows(ports: Ports) -> Vec<Row> {
             players: players::nop(ports),
             bar: "",
         },
+        app(ports, "app-go", 400_000, 20_000, players::App::Go),
+        app(ports, "app-python", 80_000, 4000, players::App::Python),
+        submit("c-submit-1", 1, 1_000_000),
+        submit("c-submit-100", 100, 200_000),
+        submit("c-submit-1000", 1000, 20_000),
     ]
 }
 
@@ -126,6 +146,8 @@ impl Load {
             }
             Self::Idle { .. } => Self::Idle { connections: 50 },
             Self::Active { .. } => Self::Active { connections: 20, millis: 500, large_items: 1000 },
+            Self::App { rate, .. } => Self::App { spans: 4096, rate },
+            Self::Submit { items, requests } => Self::Submit { items, requests: (requests / 100).max(32) },
         }
     }
 }
@@ -138,7 +160,7 @@ pub(crate) struct How {
     pub(crate) quick: bool,
     /// This build's own collector plays for the release binary.
     pub(crate) own: bool,
-    /// Players, by what their names begin with; empty is all.
+    /// Players or rows, by what their names begin with; empty is all.
     only: Vec<String>,
     rows: Vec<String>,
 }
@@ -158,7 +180,7 @@ impl How {
                 "--own" => how.own = true,
                 flag if flag.starts_with('-') => {
                     return Err(format!(
-                        "no flag {flag}: --repeat N, --only PLAYER, --port N, --quick, --own, ROW ..."
+                        "no flag {flag}: --repeat N, --only PLAYER or ROW, --port N, --quick, --own, ROW ..."
                     ));
                 }
                 _ => how.rows.push(arg.clone()),
@@ -168,7 +190,7 @@ impl How {
     }
 }
 
-/// `[--repeat N] [--only PLAYER] [--port N] [--quick] [--own] [ROW ...]`
+/// `[--repeat N] [--only PLAYER|ROW] [--port N] [--quick] [--own] [ROW ...]`
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let how = How::parse(args)?;
     crate::measure::many_descriptors();
@@ -185,6 +207,13 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
         if !(how.rows.is_empty() || how.rows.iter().any(|name| name == row.name)) {
             continue;
         }
+        let only = |name: &str| how.only.is_empty() || how.only.iter().any(|begin| name.starts_with(begin.as_str()));
+        if !only(row.name) {
+            row.players.retain(|player| only(player.name));
+        }
+        if row.players.is_empty() {
+            continue;
+        }
         if how.quick {
             row.load = row.load.quick();
         }
@@ -193,13 +222,9 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
         // Players take turns, so that a change of the machine's mood meets all of them.
         for round in 0..how.repeat {
             for (player, scores) in row.players.iter().zip(&mut scores) {
-                if !(how.only.is_empty() || how.only.iter().any(|name| player.name.starts_with(name.as_str()))) {
-                    continue;
-                }
-                let binary = player.runs.binary(how.own);
-                if !binary.is_file() {
+                if let Some(binary) = player.runs.missing(how.own) {
                     if round == 0 {
-                        eprintln!("  {} is missing: {}", player.name, binary.display());
+                        eprintln!("  {} is missing: {}{}", player.name, binary.display(), player.runs.hint());
                     }
                     continue;
                 }

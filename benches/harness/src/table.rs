@@ -12,6 +12,9 @@ struct Column {
     worst: bool,
 }
 
+/// Of an application: what it takes beyond the floor, and how that compares.
+const ADDED: &str = "added to the floor";
+
 const fn column(title: &'static str, digits: usize) -> Column {
     Column { title, digits, worst: false }
 }
@@ -34,9 +37,21 @@ const ACTIVE: [Column; 6] = [
     Column { title: "failed", digits: 0, worst: true },
 ];
 
+const APP: [Column; 7] = [
+    column("CPU s per M items", 3),
+    column("export mean ms", 3),
+    column("p50 ms", 3),
+    column("p99 ms", 3),
+    column("peak MB", 1),
+    Column { title: "failed", digits: 0, worst: true },
+    Column { title: "lost", digits: 0, worst: true },
+];
+const SUBMIT: [Column; 3] =
+    [column("CPU s per M items", 4), column("items per s", 0), column("allocations per call", 2)];
+
 /// One table for each kind of row.
 #[derive(Default)]
-pub(crate) struct Tables([String; 3]);
+pub(crate) struct Tables([String; 5]);
 
 impl Tables {
     /// Adds a row with the rounds of each of its players.
@@ -45,17 +60,20 @@ impl Tables {
             Load::Requests { .. } => (0, &REQUESTS),
             Load::Idle { .. } => (1, &IDLE),
             Load::Active { .. } => (2, &ACTIVE),
+            Load::App { .. } => (3, &APP),
+            Load::Submit { .. } => (4, &SUBMIT),
         };
-        let out = &mut self.0[table];
+        let (out, added) = (&mut self.0[table], matches!(row.load, Load::App { .. }));
         if out.is_empty() {
             let titles: Vec<&str> = columns.iter().skip(1).map(|c| c.title).collect();
             let _ = writeln!(
                 out,
-                "| row | player | {} | to ours | to the floor | {} |",
+                "| row | player | {} | to ours | to the floor | {}{} |",
                 columns[0].title,
+                if added { format!("{ADDED} | added to ours | ") } else { String::new() },
                 titles.join(" | ")
             );
-            let _ = writeln!(out, "|{}", "---|".repeat(columns.len() + 4));
+            let _ = writeln!(out, "|{}", "---|".repeat(columns.len() + if added { 6 } else { 4 }));
         }
         let first = |rounds: &Vec<Vec<f64>>| median(rounds.iter().filter_map(|score| score.first().copied()), false);
         let ours = rounds.first().map_or(f64::NAN, first);
@@ -68,11 +86,15 @@ impl Tables {
             let rest: Vec<String> = columns.iter().enumerate().skip(1).map(|(i, c)| figure(i, c)).collect();
             let (main, share) = (figure(0, &columns[0]), first(rounds));
             let (to_ours, to_floor) = (shown(share / ours, 2), shown(share / floor, 2));
-            let rest = rest.join(" | ");
+            let mut rest = rest.join(" | ");
+            if added {
+                let (more, least) = (share - floor, ours - floor);
+                rest = format!("{} | {} | {rest}", shown(more, columns[0].digits), shown(more / least, 2));
+            }
             let _ = writeln!(out, "| {} | {} | {main} | {to_ours} | {to_floor} | {rest} |", row.name, player.name);
         }
         if !row.bar.is_empty() {
-            let _ = writeln!(out, "| | bar: {} |{}", row.bar, " |".repeat(columns.len() + 2));
+            let _ = writeln!(out, "| | bar: {} |{}", row.bar, " |".repeat(columns.len() + if added { 4 } else { 2 }));
         }
     }
 

@@ -23,6 +23,9 @@
  * Fork. In a child of a process that has made a collector every function answers OTELCORE_FORKED and touches nothing:
  * no connection of the parent's is disturbed. Create a collector after the fork, or exec.
  *
+ * Ports. Only those that the configuration names are opened: own metrics are in otelcore_collector_metrics(), and on a
+ * port where it has a `pull` reader.
+ *
  * Guests. The library installs no signal handlers and takes no signals; a write to a closed socket raises no SIGPIPE. It
  * starts threads in otelcore_collector_start() only (and one for names when a configuration needs them), and prints
  * nothing.
@@ -548,7 +551,8 @@ otelcore_status otelcore_collector_health(const struct otelcore_collector *colle
                                           struct otelcore_error **err);
 
 /**
- * The collector's own metrics, as OTELCORE_FORMAT_PROMETHEUS.
+ * The collector's own metrics up to the configured level, as OTELCORE_FORMAT_PROMETHEUS, whether a port serves them or
+ * not.
  */
 otelcore_status otelcore_collector_metrics(const struct otelcore_collector *collector,
                                            otelcore_format format,

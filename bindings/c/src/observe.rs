@@ -33,7 +33,8 @@ pub extern "C" fn otelcore_collector_health(
     cross(err, || hand_out(hosted(collector)?.embedded.health().into_bytes(), out))
 }
 
-/// The collector's own metrics, as OTELCORE_FORMAT_PROMETHEUS.
+/// The collector's own metrics up to the configured level, as OTELCORE_FORMAT_PROMETHEUS, whether a port serves them or
+/// not.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_metrics(
     collector: *const Collector,

@@ -246,6 +246,16 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// What an HTTP server of this machine answers.
+fn get(port: u16, path: &str) -> Option<String> {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
 /// Asks until there is an answer, half a minute at most.
 fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     for _ in 0..600 {
@@ -258,20 +268,25 @@ fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 #[test]
-fn an_application_in_c_reaches_a_real_jaeger() {
-    use std::io::{Read, Write};
+fn an_application_in_c_reaches_a_real_jaeger_and_a_real_prometheus() {
     use std::net::TcpStream;
+    use std::process::Stdio;
     let jaeger = here("../../tests/tools/bin/jaeger-all-in-one");
     if !jaeger.is_file() {
         assert!(std::env::var_os("CI").is_none(), "Jaeger is missing; run scripts/tools");
         eprintln!("skipped: Jaeger is missing; run scripts/tools");
         return;
     }
+    if Command::new("prometheus").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "Prometheus is missing; run scripts/tools");
+        eprintln!("skipped: Prometheus is missing; run scripts/tools");
+        return;
+    }
     let (built, out) = (built(), scratch("jaeger"));
     std::fs::create_dir_all(&out).unwrap();
     let program = out.join("embed");
     compile(&here("../../examples/c/embed.c"), &program, &built.prefix.join("lib"));
-    let [otlp, query, admin, page] = std::array::from_fn(|_| free_port());
+    let [otlp, query, admin, page, prometheus] = std::array::from_fn(|_| free_port());
     let elsewhere = [
         "processor.jaeger-compact.server-host-port",
         "processor.jaeger-binary.server-host-port",
@@ -289,8 +304,8 @@ fn an_application_in_c_reaches_a_real_jaeger() {
             .arg(format!("--query.http-server.host-port=127.0.0.1:{query}"))
             .arg(format!("--admin.http.host-port=127.0.0.1:{admin}"))
             .env("SPAN_STORAGE_TYPE", "memory")
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap(),
     );
@@ -298,20 +313,45 @@ fn an_application_in_c_reaches_a_real_jaeger() {
     let config = std::fs::read_to_string(here("../../examples/c/collector.yaml")).unwrap();
     let config = config.replace("localhost:4317", &format!("127.0.0.1:{otlp}"));
     std::fs::write(out.join("collector.yaml"), config.replace("localhost:9464", &format!("127.0.0.1:{page}"))).unwrap();
-    let said = text(
+    let scrape = format!(
+        "global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: shop, static_configs: [{{targets: [\"127.0.0.1:{page}\"]}}]}}]\n"
+    );
+    std::fs::write(out.join("prometheus.yml"), scrape).unwrap();
+    let data = out.join("prometheus");
+    let _ = std::fs::remove_dir_all(&data);
+    let _prometheus = Ends(
+        Command::new("prometheus")
+            .arg(format!("--config.file={}", out.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", data.display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{prometheus}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    let mut application = Ends(
         Command::new("timeout")
             .arg("60")
             .arg(&program)
             .arg(out.join("collector.yaml"))
-            .env("LD_LIBRARY_PATH", built.prefix.join("lib")),
+            .arg("stay")
+            .env("LD_LIBRARY_PATH", built.prefix.join("lib"))
+            .stdin(Stdio::piped())
+            .stdout(std::fs::File::create(out.join("said")).unwrap())
+            .spawn()
+            .unwrap(),
     );
-    assert!(said.contains("100 spans and 1 metric submitted") && said.contains("stopped"), "{said}");
     until("a hundred spans in Jaeger", || {
-        let mut stream = TcpStream::connect(("127.0.0.1", query)).ok()?;
-        let request = "GET /api/traces?service=shop&limit=1000 HTTP/1.0\r\nHost: jaeger\r\n\r\n";
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
+        let answer = get(query, "/api/traces?service=shop&limit=1000")?;
         (answer.matches("\"operationName\"").count() == 100).then_some(())
     });
+    until("the counter in Prometheus", || {
+        let answer = get(prometheus, "/api/v1/query?query=orders_total")?;
+        (answer.contains("\"job\":\"shop\"") && answer.contains("\"100\"]")).then_some(())
+    });
+    // The end of its input is its own end.
+    drop(application.0.stdin.take());
+    assert!(application.0.wait().unwrap().success());
+    let said = std::fs::read_to_string(out.join("said")).unwrap();
+    assert!(said.contains("100 spans and 1 metric submitted") && said.contains("stopped"), "{said}");
 }

@@ -99,7 +99,6 @@ static inline otelcore_collector *through(const char *timeout, const char *setti
              "processors: {batch: {timeout: %s}}\n"
              "exporters: {inproc/out: {%s}}\n"
              "service:\n"
-             "  telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: 0}}}}]}}\n"
              "  pipelines: {traces: {receivers: [inproc/app], processors: [batch], exporters: [inproc/out]}}\n",
              timeout, settings);
     OK(otelcore_collector_new(yaml, strlen(yaml), options, &collector, &err));
