@@ -26,6 +26,18 @@ impl Nested {
         Some(Self { text: Arc::new(source), at: node.origin.clone(), block: block(&node.origin, text) })
     }
 
+    /// The same place with another text, such as one in which something was replaced. Its lines are those of the outer text
+    /// as long as there are as many of them.
+    #[must_use]
+    pub fn replaced(mut self, text: &str) -> Self {
+        if text.lines().count() != self.text.text.lines().count() {
+            self.block = None;
+        }
+        let (name, secret) = (self.text.name.clone(), self.text.secret);
+        self.text = Arc::new(SourceText { name, text: text.to_owned(), secret });
+        self
+    }
+
     /// The same text, whose lines are never shown: it holds passwords.
     #[must_use]
     pub fn secret(mut self) -> Self {

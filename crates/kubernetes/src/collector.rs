@@ -273,7 +273,10 @@ impl<'c> Collector<'c> {
     /// The text of the manifests that a `--config` names, if it is one.
     pub(crate) fn embedded(&self, uri: &str) -> Option<Embedded> {
         match uri.split_once(':') {
-            Some(("env", name)) => Nested::of(self.variables.get(name)?.node?).map(Embedded::Text),
+            Some(("env", name)) => {
+                let variable = self.variables.get(name)?;
+                variable.nested(variable.value.as_deref()?).map(Embedded::Text)
+            }
             Some(("file", path)) => self.embedded(path),
             Some(_) => None,
             None => match self.find(uri)? {

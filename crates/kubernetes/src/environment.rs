@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use otelcore_config::{Node, Origin};
+use otelcore_config::{Nested, Node, Origin};
 
 use crate::cluster::{Cluster, Object, list, map, string};
 use crate::inside::{NODE_IP, POD_IP};
@@ -15,13 +15,21 @@ use crate::quantity;
 pub(crate) struct Variable<'c> {
     /// `None` where only the cluster knows.
     pub(crate) value: Option<String>,
-    /// The string that it is, where nothing in it was replaced.
+    /// The string that it is made of.
     pub(crate) node: Option<&'c Node>,
     /// Where it is set.
     pub(crate) origin: &'c Origin,
 }
 
 pub(crate) type Variables<'c> = BTreeMap<String, Variable<'c>>;
+
+impl Variable<'_> {
+    /// Its value as a text of the manifest.
+    pub(crate) fn nested(&self, value: &str) -> Option<Nested> {
+        let nested = Nested::of(self.node?)?;
+        Some(if nested.text().text == value { nested } else { nested.replaced(value) })
+    }
+}
 
 /// The pod and container that variables are of.
 #[derive(Clone, Copy)]
@@ -54,12 +62,9 @@ pub(crate) fn of<'c>(around: Around<'c>) -> Variables<'c> {
             Variable { origin: &entry.origin, ..value_from(around, from, &entry.origin) }
         } else {
             let text = written.and_then(quantity::text).unwrap_or_default();
-            let value = expand(&text, &all);
-            let same = value == text;
             Variable {
-                value: Some(value),
-
-                node: written.filter(|n| same && n.as_str().is_some()),
+                value: Some(expand(&text, &all)),
+                node: written.filter(|n| n.as_str().is_some()),
                 origin: written.map_or(&entry.origin, |n| &n.origin),
             }
         };

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use otelcore_config::{Embedded, Nested, Sources};
+use otelcore_config::{Embedded, Sources};
 
 use crate::collector::Collector;
 use crate::volumes::Found;
@@ -62,6 +62,11 @@ impl Sources for Inside<'_> {
         if let Some(set) = self.machine.and_then(|machine| machine.env(name)) {
             return Some(set);
         }
+        if self.collector.pod.is_none() && self.machine.is_none() {
+            // Nothing in the files says what there is where this configuration runs.
+            self.unknown.borrow_mut().insert(name.to_owned());
+            return Some(stand_in(name).to_owned());
+        }
         let variable = self.collector.variables.get(name)?;
         match (&variable.value, self.machine) {
             (Some(value), Some(_)) => Some(value.replace(POD_IP, "127.0.0.1").replace(NODE_IP, "127.0.0.1")),
@@ -80,7 +85,11 @@ impl Sources for Inside<'_> {
                 Found::Text(text) => Some(text),
                 _ => None,
             },
-            "env" => Nested::of(self.collector.variables.get(rest)?.node?).map(Embedded::Text),
+            // A variable of the machine that has its name has no place in the manifests.
+            "env" if self.machine.is_none_or(|machine| machine.env(rest).is_none()) => {
+                let value = self.env(rest)?;
+                self.collector.variables.get(rest)?.nested(&value).map(Embedded::Text)
+            }
             _ => None,
         }
     }

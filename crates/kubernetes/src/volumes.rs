@@ -23,8 +23,8 @@ pub(crate) enum Found<'c> {
         /// Where the keys are chosen.
         at: &'c Origin,
     },
-    /// The mount names a volume that the pod does not have.
-    NoVolume,
+    /// The mount or its volume names what is not there, which is told where it is named.
+    Told,
     /// Nothing is mounted there.
     Nothing,
 }
@@ -76,7 +76,7 @@ impl<'c> Mounts<'c> {
             if self.is_claimed(name) {
                 return Found::Outside { absent: None };
             }
-            return Found::NoVolume;
+            return Found::Told;
         };
         let sources: Vec<&Node> = match volume.at("projected") {
             Some(projected) => list(projected, "sources").iter().collect(),
@@ -86,8 +86,9 @@ impl<'c> Mounts<'c> {
         // Of several sources one is enough, and what is not known may hold it.
         let rank = |f: &Found<'_>| match f {
             Found::Text(_) => 0,
-            Found::Outside { .. } => 1,
-            _ => 2,
+            Found::Told => 1,
+            Found::Outside { .. } => 2,
+            _ => 3,
         };
         found.into_iter().min_by_key(rank).unwrap_or(Found::Outside { absent: None })
     }
@@ -113,7 +114,7 @@ impl<'c> Mounts<'c> {
                 let key = string(item, "key").unwrap_or_default();
                 // An item whose key is not there is told where the volume is.
                 return match value(object, key, &name.origin) {
-                    Found::Missing { .. } => Found::Outside { absent: None },
+                    Found::Missing { .. } => Found::Told,
                     found => found,
                 };
             }

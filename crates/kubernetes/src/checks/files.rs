@@ -38,7 +38,7 @@ fn source(collector: &Collector<'_>, uri: &Word, d: &Diagnostics) -> bool {
     let unchecked = |why: String| format!("{why}; the configuration is not checked");
     match collector.find(path) {
         None | Some(Found::Text(_)) => true,
-        Some(Found::NoVolume) => false,
+        Some(Found::Told) => false,
         Some(Found::Outside { absent: Some((kind, name, at)) }) => {
             let names = collector.cluster.of_kind(kind).map(|o| o.name.as_str());
             let near = nearest(&name, names).map(|n| format!("did you mean `{n}`?"));

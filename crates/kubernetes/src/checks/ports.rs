@@ -147,6 +147,8 @@ impl<'a> Check<'a> {
         let hint = request.hint.to_ascii_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| hint.contains(word));
         let wanted: &[Serves] = match () {
+            // Other protocols have ports of the same kind.
+            () if says(&["jaeger", "zipkin", "loki", "thrift", "skywalking"]) => &[],
             () if says(&["metric", "prom", "scrape"]) => &[Serves::Metrics, Serves::OwnMetrics],
             () if says(&["health", "probe", "13133"]) => &[Serves::Health],
             () if says(&["grpc"]) => &[Serves::Grpc],

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use otelcore_config::{Diagnostic, Diagnostics, Gates, Kind, Node, Severity, SourceText, Sources};
-use otelcore_kubernetes::{Cluster, Collector, Inside};
+use otelcore_kubernetes::{Cluster, Collector, Inside, Word};
 
 use super::args::{self, Command, Invocation};
 use super::{Machine, Terminal, fail, gates};
@@ -152,23 +152,25 @@ impl Manifests {
         read: &Diagnostics,
         terminal: &mut Terminal<'_>,
     ) -> u8 {
-        let found = Diagnostics::new();
-        let mut seen: Vec<Diagnostic> = Vec::new();
-        let mut tell = |items: Vec<Diagnostic>| {
-            // Two workloads may read one ConfigMap.
-            for item in items {
-                if !seen.contains(&item) {
-                    seen.push(item.clone());
-                    found.push(item);
-                }
-            }
-        };
+        let mut found: Vec<Diagnostic> = Vec::new();
         let collectors = self.collectors(read);
-        tell(read.items());
-        for collector in &collectors {
-            tell(self.check(collector, outer, registry));
+        let items = collectors.iter().flat_map(|collector| self.check(collector, outer, registry));
+        for item in read.items().into_iter().chain(items) {
+            // Two workloads may read one ConfigMap.
+            if !found.contains(&item) {
+                found.push(item);
+            }
         }
-        super::Loaded { plan: None, diagnostics: found.clone() }.verdict(terminal)
+        found.sort_by_key(|item| item.origin.as_ref().map(|o| (o.source.clone(), o.line, o.column)));
+        let errors = found.iter().filter(|item| item.severity == Severity::Error).count();
+        let diagnostics = Diagnostics::new();
+        found.into_iter().for_each(|item| diagnostics.push(item));
+        super::Loaded { plan: None, diagnostics }.warnings(terminal);
+        match errors {
+            0 => 0,
+            1 => fail(terminal, "1 mistake, above"),
+            n => fail(terminal, &format!("{n} mistakes, above")),
+        }
     }
 
     fn check(&self, collector: &Collector<'_>, outer: &Invocation, registry: &Registry) -> Vec<Diagnostic> {
@@ -182,7 +184,11 @@ impl Manifests {
         // Apart from the rest: a plan is made where there is no error in its own list.
         let own = Diagnostics::new();
         let flags: Vec<String> = inner.feature_gates.iter().chain(&outer.feature_gates).cloned().collect();
-        let gates = gates(&flags, &own);
+        let said = Diagnostics::new();
+        let gates = gates(&flags, &said);
+        for item in said.items() {
+            own.push(Diagnostic { origin: word(collector, "feature-gates").map(|w| w.origin.clone()), ..item });
+        }
         let (uris, sets) = self.sources(&inner, outer);
         let root = otelcore_config::load(&uris, &sets, &inside, &gates, &own);
         let plan = root.as_ref().and_then(|root| Some((Plan::parse(root, registry, &gates, &own)?, root)));
@@ -199,23 +205,27 @@ impl Manifests {
     }
 }
 
+/// The word of a flag, or the first.
+fn word<'c>(collector: &'c Collector<'_>, flag: &str) -> Option<&'c Word> {
+    let words = collector.args();
+    let is = |w: &&Word| w.text.trim_start_matches('-').split('=').next() == Some(flag);
+    words.iter().find(is).or_else(|| words.first())
+}
+
 /// The container's command line, read as this program reads its own. `None` when it would not start.
 fn command_line(collector: &Collector<'_>, d: &Diagnostics) -> Option<Invocation> {
     let words = collector.args();
-    let at = |name: &str| {
-        let word = words.iter().find(|w| w.text.trim_start_matches('-').split('=').next() == Some(name));
-        word.or_else(|| words.first()).map(|w| &w.origin)
-    };
     match args::parse(words.iter().map(|w| OsString::from(&w.text))) {
         Ok(inner) => {
             for (flag, becomes) in &inner.old_flags {
-                d.warn(at(flag), "", format!("flag --{flag} is deprecated: {becomes}")).kind(Kind::Deprecated);
+                d.warn(word(collector, flag).map(|w| &w.origin), "", format!("flag --{flag} is deprecated: {becomes}"))
+                    .kind(Kind::Deprecated);
             }
             Some(inner).filter(|i| i.command == Command::Run)
         }
         Err(message) => {
             // cobra's sentences end in the flag, or hold it in quotes.
-            let named = |word: &&otelcore_kubernetes::Word| {
+            let named = |word: &&Word| {
                 let flag = word.text.split('=').next().unwrap_or_default();
                 flag.len() > 1 && (message.ends_with(flag) || message.contains(&format!("\"{flag}\"")))
             };
@@ -224,19 +234,6 @@ fn command_line(collector: &Collector<'_>, d: &Diagnostics) -> Option<Invocation
                 .kind(Kind::Deployment)
                 .hint("`otelcore --help` lists the flags");
             None
-        }
-    }
-}
-
-impl super::Loaded {
-    /// Writes what was found; 1 when one of it is an error.
-    fn verdict(&self, terminal: &mut Terminal<'_>) -> u8 {
-        let errors = self.diagnostics.items().iter().filter(|d| d.severity == Severity::Error).count();
-        self.warnings(terminal);
-        match errors {
-            0 => 0,
-            1 => fail(terminal, "1 mistake, above"),
-            n => fail(terminal, &format!("{n} mistakes, above")),
         }
     }
 }

@@ -1,0 +1,513 @@
+//! `validate` on Kubernetes manifests: one change to a file in which everything fits, and what is said of it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use otelcore::Registry;
+use otelcore::commands::{Terminal, main as command};
+
+const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kubernetes/tests/vectors");
+
+fn run(args: &[&str], env: &dyn Fn(&str) -> Option<String>) -> (u8, String, String) {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut terminal = Terminal { out: &mut out, err: &mut err, interactive: false, env };
+    let args = ["otelcore"].iter().chain(args).map(OsString::from);
+    let code = command(args, Registry::default(), &mut terminal);
+    (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+}
+
+fn validate(paths: &[&Path]) -> (u8, String) {
+    let configs: Vec<String> = paths.iter().map(|p| format!("--config=k8s:{}", p.display())).collect();
+    let args: Vec<&str> = ["validate"].into_iter().chain(configs.iter().map(String::as_str)).collect();
+    let (code, _, said) = run(&args, &|_| None);
+    (code, said)
+}
+
+fn vector(name: &str) -> String {
+    std::fs::read_to_string(format!("{VECTORS}/{name}")).unwrap()
+}
+
+/// A file of its own for each test.
+fn scratch(name: &str, text: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("manifests");
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// Each finding as `error: message` with the text of the line that it points at.
+fn findings(said: &str, text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut lines = said.lines().peekable();
+    while let Some(line) = lines.next() {
+        if !line.starts_with("error: ") && !line.starts_with("warning: ") {
+            continue;
+        }
+        let place = lines.peek().and_then(|l| l.trim_start().strip_prefix("--> ")).unwrap_or_default();
+        let number = place.split(' ').next().unwrap_or_default().rsplit(':').nth(1);
+        let at = number.and_then(|n| n.parse::<usize>().ok()).and_then(|n| text.lines().nth(n - 1));
+        found.push((line.to_owned(), at.unwrap_or_default().trim().to_owned()));
+    }
+    found
+}
+
+/// Changes the good manifests and expects exactly these findings: the beginning of each, and a piece of its line.
+#[track_caller]
+fn story(name: &str, changes: &[(&str, &str)], expected: &[(&str, &str)]) -> String {
+    let mut text = vector("good.yaml");
+    for (from, to) in changes {
+        assert!(text.contains(from), "{from} is not in the good manifests");
+        text = text.replacen(from, to, 1);
+    }
+    let (code, said) = validate(&[&scratch(&format!("{name}.yaml"), &text)]);
+    let found = findings(&said, &text);
+    assert_eq!(found.len(), expected.len(), "{said}");
+    for ((message, line), (wanted, piece)) in found.iter().zip(expected) {
+        assert!(message.starts_with(wanted), "{wanted}\nin\n{said}");
+        assert!(line.contains(piece), "{piece} is not in {line:?}\nin\n{said}");
+    }
+    let errors = expected.iter().any(|(message, _)| message.starts_with("error"));
+    assert_eq!(code, u8::from(errors), "{said}");
+    said
+}
+
+#[test]
+fn manifests_in_which_everything_fits_are_answered_with_silence() {
+    let (code, said) = validate(&[Path::new(&format!("{VECTORS}/good.yaml"))]);
+    assert_eq!((code, said.as_str()), (0, ""));
+}
+
+#[test]
+fn a_service_port_that_nothing_listens_on_is_told_with_what_does() {
+    let said = story(
+        "service",
+        &[("port: 8889}", "port: 8889, targetPort: 9092}"), ("{port: 8889, protocol", "{port: 9092, protocol")],
+        &[("error: Service gateway, port 8889 (metrics): nothing listens on 9092", "targetPort: 9092")],
+    );
+    assert!(said.contains("the exporter `prometheus` listens on 8889: write `targetPort: 8889` here"), "{said}");
+}
+
+#[test]
+fn a_service_names_a_port_that_the_container_has_not() {
+    let said = story(
+        "named",
+        &[("targetPort: otlp}", "targetPort: oltp}")],
+        &[("error: Service gateway: no container of the pod has a port named \"oltp\"", "targetPort: oltp")],
+    );
+    assert!(said.contains("did you mean `otlp`?"), "{said}");
+}
+
+#[test]
+fn a_service_that_sends_datagrams_to_a_stream() {
+    story(
+        "udp",
+        &[("targetPort: 4318}", "targetPort: 4318, protocol: UDP}")],
+        &[("error: Service gateway, port 80 (otlp-http): the receiver `otlp` (HTTP) listens there with TCP", "UDP")],
+    );
+}
+
+#[test]
+fn a_service_whose_selector_misses_by_one_label() {
+    let said = story(
+        "selector",
+        &[("selector: {app: gateway, tier: telemetry}", "selector: {app: gateway, tier: telemetri}")],
+        &[("warning: Service gateway leads to no pod of these files", "telemetri")],
+    );
+    assert!(said.contains("has `tier: telemetry`"), "{said}");
+}
+
+#[test]
+fn a_container_port_without_a_listener_is_a_warning_and_on_the_node_an_error() {
+    let change = "{name: metrics, containerPort: 8889}\n            - {name: more, containerPort: 9999";
+    let row = |to: &str| [("{name: metrics, containerPort: 8889}", format!("{change}{to}}}"))];
+    let [(from, to)] = &row("");
+    story("container", &[(from, to)], &[("warning: container port 9999: nothing listens on 9999", "9999")]);
+    let [(from, to)] = &row(", hostPort: 9999");
+    story("node", &[(from, to)], &[("error: container port 9999: nothing listens on 9999", "9999")]);
+}
+
+#[test]
+fn a_scrape_annotation_on_a_port_without_a_page() {
+    let said = story(
+        "scrape",
+        &[("prometheus.io/port: \"8889\"", "prometheus.io/port: \"9090\"")],
+        &[("error: annotation prometheus.io/port: \"9090\": nothing listens on 9090", "9090")],
+    );
+    assert!(said.contains("write `prometheus.io/port: \"8889\"` here"), "{said}");
+    story(
+        "scrape-otlp",
+        &[("prometheus.io/port: \"8889\"", "prometheus.io/port: \"4318\"")],
+        &[(
+            "error: annotation prometheus.io/port: \"4318\": the receiver `otlp` (HTTP) listens there, which is no",
+            "4318",
+        )],
+    );
+    story(
+        "scrape-path",
+        &[("prometheus.io/path: /metrics", "prometheus.io/path: /stats")],
+        &[("error: annotation prometheus.io/path: the exporter `prometheus` has its page at /metrics", "/stats")],
+    );
+}
+
+#[test]
+fn a_receiver_on_localhost_is_told_where_its_endpoint_is_written_or_would_be() {
+    let said = story(
+        "localhost",
+        &[("grpc: {endpoint: \"${env:MY_POD_IP}:4317\"}", "grpc:")],
+        &[("error: the receiver `otlp` (gRPC) listens on localhost:4317", "grpc:")],
+    );
+    assert!(said.contains("Service gateway, port 4317 (otlp-grpc)"), "{said}");
+    assert!(said.contains("write `endpoint: \"0.0.0.0:4317\"`"), "{said}");
+    // Through a variable, and with nobody who asks for it.
+    let said = story(
+        "variable",
+        &[
+            ("{fieldRef: {fieldPath: status.podIP}}}", "{configMapKeyRef: {name: gateway, key: host}}}"),
+            ("data:\n", "data:\n  host: 127.0.0.1\n"),
+        ],
+        &[
+            ("error: the receiver `otlp` (gRPC) listens on 127.0.0.1:4317", "grpc:"),
+            ("error: the receiver `otlp` (HTTP) listens on 127.0.0.1:4318", "http:"),
+        ],
+    );
+    assert!(said.contains("Service gateway"), "{said}");
+}
+
+#[test]
+fn beside_an_application_localhost_is_where_it_sends_to() {
+    let sidecar = "      containers:\n        - {name: app, image: app, ports: [{containerPort: 8080}]}\n";
+    story(
+        "sidecar",
+        &[
+            ("      containers:\n", sidecar),
+            ("http: {endpoint: \"[${env:MY_POD_IP}]:4318\"}", "http: {endpoint: \"localhost:4318\"}"),
+            ("    - {name: otlp-http, port: 80, targetPort: 4318}\n", ""),
+            ("requests: {cpu: 200m}, ", ""),
+        ],
+        &[("error: an autoscaler by cpu utilization, and a container that requests no cpu", "Utilization")],
+    );
+}
+
+#[test]
+fn a_probe_without_its_extension_on_another_path_or_on_localhost() {
+    let said = story(
+        "probe",
+        &[("extensions: [health_check]", "extensions: []")],
+        &[
+            ("error: livenessProbe: nothing listens on 13133", "livenessProbe"),
+            ("error: readinessProbe: nothing listens on 13133", "readinessProbe"),
+        ],
+    );
+    assert!(said.contains("`extensions: [health_check]` under `service:`"), "{said}");
+    story(
+        "probe-path",
+        &[("{endpoint: \"0.0.0.0:13133\"}", "{endpoint: \"0.0.0.0:13133\", path: /ready}")],
+        &[("error: livenessProbe: the extension `health_check` answers on /ready alone, not on /", "livenessProbe")],
+    );
+    story(
+        "probe-localhost",
+        &[("health_check: {endpoint: \"0.0.0.0:13133\"}", "health_check:")],
+        &[("error: the extension `health_check` listens on localhost:13133", "health_check:")],
+    );
+    story(
+        "probe-grpc",
+        &[("livenessProbe: {httpGet: {path: /, port: 13133}}", "livenessProbe: {grpc: {port: 4317}}")],
+        &[("error: livenessProbe: the receiver `otlp` (gRPC) does not answer gRPC health checks", "livenessProbe")],
+    );
+    story(
+        "probe-name",
+        &[("livenessProbe: {httpGet: {path: /, port: 13133}}", "livenessProbe: {httpGet: {path: /, port: health}}")],
+        &[("error: livenessProbe: the container has no port named \"health\"", "livenessProbe")],
+    );
+}
+
+#[test]
+fn a_memory_limit_below_what_the_limiter_needs() {
+    let said = story(
+        "memory",
+        &[("memory: 512Mi", "memory: 256Mi")],
+        &[("error: limit_mib: 400 of a container that may have 256 MiB", "limit_mib")],
+    );
+    assert!(said.contains("write `limit_mib: 204`, or a memory limit of 500Mi"), "{said}");
+    story("near", &[("memory: 512Mi", "memory: 410Mi")], &[("warning: limit_mib: 400", "limit_mib")]);
+    story("milli", &[("memory: 512Mi", "memory: 512m")], &[("error: a memory limit of 512m is 0.512 bytes", "512m")]);
+}
+
+#[test]
+fn a_grace_period_shorter_than_the_drain() {
+    let said = story(
+        "grace",
+        &[("terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 20")],
+        &[("warning: a grace period of 20 s (preStop takes 5 of them): a stop may take 25 s", "20")],
+    );
+    assert!(said.contains("write `terminationGracePeriodSeconds: 35`, or `--shutdown-timeout=13s`"), "{said}");
+    story(
+        "grace-attempt",
+        &[("terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 8")],
+        &[("error: a grace period of 8 s (preStop takes 5 of them) is shorter than one attempt of the exporter", "8")],
+    );
+    story(
+        "grace-flag",
+        &[
+            ("terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 20"),
+            ("timeout=1s\"", "timeout=1s\", --shutdown-timeout=10s"),
+        ],
+        &[],
+    );
+}
+
+#[test]
+fn mounts_that_are_missing() {
+    let said = story(
+        "mount",
+        &[("mountPath: /conf}", "mountPath: /config}")],
+        &[("error: open /conf/collector.yaml: no such file or directory: no volume is mounted there", "args")],
+    );
+    assert!(said.contains("mounted are /config, /tls"), "{said}");
+    let said = story(
+        "key",
+        &[(
+            "configMap: {name: gateway}}",
+            "configMap: {name: gateway, items: [{key: collector.yml, path: collector.yaml}]}}",
+        )],
+        &[("error: ConfigMap gateway has no key \"collector.yml\"", "items")],
+    );
+    assert!(said.contains("did you mean `collector.yaml`?"), "{said}");
+    story(
+        "file",
+        &[("--config=/conf/collector.yaml", "--config=/conf/relay.yaml")],
+        &[("error: /conf/relay.yaml: ConfigMap gateway puts no such file there", "args")],
+    );
+    let said = story(
+        "volume",
+        &[("{name: conf, configMap", "{name: conff, configMap")],
+        &[("error: volumeMounts: the pod has no volume named \"conf\"", "mountPath: /conf")],
+    );
+    assert!(said.contains("did you mean `conff`?"), "{said}");
+    let said = story(
+        "object",
+        &[("configMap: {name: gateway}", "configMap: {name: gatewey}")],
+        &[("warning: ConfigMap gatewey is not in these files; the configuration is not checked", "gatewey")],
+    );
+    assert!(said.contains("did you mean `gateway`?"), "{said}");
+    story(
+        "tls",
+        &[("            - {name: tls, mountPath: /tls, readOnly: true}\n", "")],
+        &[("error: open /tls/ca.crt: no such file or directory", "ca_file")],
+    );
+}
+
+#[test]
+fn the_command_line_is_read_as_the_collector_reads_it() {
+    story(
+        "flag",
+        &[("\"--set=processors.batch.timeout=1s\"", "\n            \"--confg=x\"")],
+        &[("error: unknown flag: --confg", "--confg=x")],
+    );
+    story(
+        "old",
+        &[("\"--set=processors.batch.timeout=1s\"", "\n            \"--mem-ballast-size-mib=64\"")],
+        &[("warning: flag --mem-ballast-size-mib is deprecated", "--mem-ballast")],
+    );
+    story("set", &[("timeout=1s", "timeout=1x")], &[("error: 'timeout' time: unknown unit", "")]);
+}
+
+#[test]
+fn an_autoscaler_by_cpu_needs_a_request() {
+    story(
+        "autoscaler",
+        &[("requests: {cpu: 200m}, ", "")],
+        &[("error: an autoscaler by cpu utilization, and a container that requests no cpu", "Utilization")],
+    );
+}
+
+#[test]
+fn a_network_policy_that_keeps_everybody_out() {
+    story(
+        "policy",
+        &[("{port: 4317}, {port: 4318}", "{port: 4318}")],
+        &[(
+            "warning: Service gateway, port 4317 (otlp-grpc): NetworkPolicy gateway lets nothing in to port 4317",
+            "otlp-grpc",
+        )],
+    );
+}
+
+#[test]
+fn what_the_api_server_would_refuse() {
+    story(
+        "string",
+        &[("prometheus.io/port: \"8889\"", "prometheus.io/port: 8889")],
+        &[("error: prometheus.io/port must be a string", "8889")],
+    );
+    story(
+        "labels",
+        &[("matchLabels: {app: gateway}", "matchLabels: {app: gatewai}")],
+        &[("error: Deployment gateway: its selector does not select its own pods", "gatewai")],
+    );
+    let app = "      containers:\n        - {name: app, image: app, ports: [{containerPort: 4317}], resources: {requests: {cpu: 1}}}\n";
+    story(
+        "twice",
+        &[("      containers:\n", app)],
+        &[("error: two containers of the pod have port 4317", "containerPort: 4317}], resources")],
+    );
+}
+
+#[test]
+fn two_sockets_of_one_collector_on_one_port() {
+    story(
+        "clash",
+        &[
+            ("endpoint: \"0.0.0.0:8889\"", "endpoint: \"0.0.0.0:8888\""),
+            ("port: 8889}", "port: 8889, targetPort: 8888}"),
+            ("prometheus.io/port: \"8889\"", "prometheus.io/port: \"8888\""),
+            ("containerPort: 8889", "containerPort: 8888"),
+            ("{port: 8889, protocol", "{port: 8888, protocol"),
+        ],
+        &[(
+            "error: the exporter `prometheus` and the page of the collector's own metrics both listen on port 8888",
+            "readers",
+        )],
+    );
+}
+
+#[test]
+fn mistakes_of_the_configuration_are_told_at_their_line_of_the_manifest() {
+    let said = story(
+        "nested",
+        &[("      batch:\n", "      batch: {timeot: 1s}\n")],
+        &[("error: 'processors::batch' has invalid keys: timeot", "batch: {timeot: 1s}")],
+    );
+    assert!(said.contains("did you mean `timeout`?"), "{said}");
+    // What only a Secret knows is no mistake.
+    story("secret", &[("check_interval: 1s", "check_interval: \"${env:TOKEN}\"")], &[]);
+    let said = story(
+        "value",
+        &[
+            ("check_interval: 1s", "check_interval: \"${env:EVERY}\""),
+            ("          env:\n", "          env:\n            - {name: EVERY, value: 5x}\n"),
+        ],
+        &[
+            ("error: 'check_interval' time: unknown unit", "EVERY"),
+            ("error: 'check_interval' must be greater", "EVERY"),
+        ],
+    );
+    assert!(said.contains("the value of EVERY"), "{said}");
+}
+
+/// The vectors with what is said of them beside them. `UPDATE_VECTORS=1` writes it anew, to be read before it is kept.
+#[test]
+fn the_vectors_are_answered_as_it_is_written_beside_them() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(VECTORS).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "yaml") {
+            continue;
+        }
+        let (_, said) = validate(&[&path]);
+        let said = said.replace(&format!("{VECTORS}/"), "");
+        let expected = path.with_extension("txt");
+        if std::env::var_os("UPDATE_VECTORS").is_some() {
+            std::fs::write(&expected, &said).unwrap();
+        }
+        assert_eq!(said, std::fs::read_to_string(&expected).unwrap_or_default(), "{}", path.display());
+        seen += 1;
+    }
+    assert!(seen >= 5, "{seen}");
+}
+
+#[test]
+fn the_same_file_runs_here_and_says_which_object_it_took() {
+    let good = format!("{VECTORS}/good.yaml");
+    let vars = |name: &str| (name == "TOKEN").then(|| "secret".to_owned());
+    let (code, out, err) =
+        run(&["print-config", &format!("--config={good}"), "--set=processors.batch.timeout=7s"], &vars);
+    assert_eq!(code, 0, "{err}");
+    // The pod's address is this machine's loopback, and the command line's own words win.
+    assert!(out.contains("endpoint: \"127.0.0.1:4317\"") && out.contains("timeout: 7s"), "{out}");
+    assert!(err.contains("this is the configuration of Deployment gateway, container collector"), "{err}");
+    let (code, _, err) = run(&["print-config", &format!("--config=k8s:{good}")], &vars);
+    assert_eq!((code, err.as_str()), (0, ""));
+}
+
+#[test]
+fn one_of_several_collectors_is_named_behind_the_path() {
+    let path = format!("k8s:{VECTORS}/resource.yaml");
+    let (code, _, err) = run(&["print-config", &format!("--config={path}")], &|_| None);
+    assert_eq!(code, 1);
+    assert!(err.contains("has 2 collectors: OpenTelemetryCollector simplest; OpenTelemetryCollector gateway"), "{err}");
+    assert!(err.contains("#gateway"), "{err}");
+    let (code, out, err) = run(&["print-config", &format!("--config={path}#simplest")], &|_| None);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("endpoint: \"0.0.0.0:4317\"") && out.contains("host: 0.0.0.0"), "{out}");
+    let (_, _, err) = run(&["print-config", &format!("--config={path}#nobody")], &|_| None);
+    assert!(err.contains("no collector is called nobody"), "{err}");
+}
+
+#[test]
+fn several_files_and_folders_are_one_cluster() {
+    let text = vector("good.yaml");
+    let (map, rest) = text.split_once("---\n").unwrap();
+    let (map, rest) = (scratch("split-map.yaml", map), scratch("split-rest.yaml", rest));
+    assert_eq!(validate(&[&map, &rest]), (0, String::new()));
+    let (code, said) = validate(&[&rest]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("warning: ConfigMap gateway is not in these files"), "{said}");
+    let folder = map.with_file_name("folder");
+    std::fs::create_dir_all(&folder).unwrap();
+    for file in [&map, &rest] {
+        std::fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(validate(&[&folder]), (0, String::new()));
+}
+
+#[test]
+fn an_ordinary_configuration_is_read_as_ever() {
+    let text = "receivers: {nop: }\nexporters: {nop: }\nservice: {pipelines: {traces: {receivers: [nop], exporters: [nop]}}}\n";
+    let path = scratch("ordinary.yaml", text);
+    let (code, _, err) = run(&["validate", &format!("--config={}", path.display())], &|_| None);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let (code, _, err) = run(&["validate", &format!("--config=k8s:{}", path.display())], &|_| None);
+    assert_eq!(code, 1);
+    assert!(err.contains("no collector and no configuration of one"), "{err}");
+}
+
+/// What the Operator and the chart render, where it lies beside the repository: nothing but components that are not built
+/// in, and what is truly so, may be said of it.
+#[test]
+fn what_operator_and_chart_render_has_no_false_findings() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/k8s");
+    for folder in ["helm", "kube-stack", "operator/rendered", "operator/cr"] {
+        let Ok(entries) = std::fs::read_dir(root.join(folder)) else { continue };
+        for path in entries.map(|e| e.unwrap().path()) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            if !text.contains("kind:") || path.extension().is_none_or(|e| e != "yaml") {
+                continue;
+            }
+            let (_, said) = validate(&[&path]);
+            for (message, line) in findings(&said, &text) {
+                let known = [
+                    "unknown type: ",
+                    "no collector and no configuration of one",
+                    "alias is deprecated",
+                    "is gone and has no effect",
+                    // The operator drops a connector that is null, and the CR asks for one.
+                    "\"spanmetrics\" which is not configured",
+                    "connectors are not supported yet",
+                    "a persistent queue is not supported yet",
+                    // MY_POD_IP is the chart's and not the operator's.
+                    "unset environment variable \"MY_POD_IP\"",
+                    // The kubelet has made `${env:NO}` of `$${env:NO}`.
+                    "unset environment variable \"NO\"",
+                    "container port 8888 stands twice",
+                    "with an `otlp` exporter",
+                    "traces of its own",
+                    "can be scraped but not pushed yet",
+                ];
+                assert!(known.iter().any(|k| message.contains(k)), "{}: {message}\n{line}", path.display());
+            }
+        }
+    }
+}
