@@ -19,7 +19,7 @@ pub fn inside(test: &str, prepare: impl FnOnce() -> Option<PathBuf>, play: impl 
         return play(PathBuf::from(prepared));
     }
     let can = Command::new("unshare").args(UNSHARE).arg("true").output().is_ok_and(|o| o.status.success());
-    let lacking = ["ip", "nsenter", "capsh", "setpriv"].iter().find(|t| on_path(t).is_none());
+    let lacking = ["ip", "nsenter", "capsh"].iter().find(|t| on_path(t).is_none());
     if !can || lacking.is_some() {
         assert!(std::env::var_os("CI").is_none(), "no namespaces here, or {lacking:?} is missing");
         eprintln!("skipped: {test} needs root, namespaces, iproute2 and capsh");

@@ -4,9 +4,10 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use otelcore_pods::load::{self, SPANS, in_jaeger, until};
 use otelcore_pods::{Cluster, Pod, http, inside, manifest, tool};
@@ -88,14 +89,14 @@ fn counted(app: &Pod) -> (u64, u64) {
 fn all_arrived(cluster: &Cluster, service: &str, first: u64, requests: u64) -> usize {
     let query = cluster.pod("jaeger").at(16686);
     let ids = first * SPANS + 1..(first + requests) * SPANS + 1;
-    let seen = until(&format!("{} spans of {service} in Jaeger", requests * SPANS), SOON, || {
-        let seen = in_jaeger(query, service)?;
-        let lost = ids.clone().filter(|id| !seen.contains_key(id)).count();
-        if lost > 0 {
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        (lost == 0).then_some(seen)
-    });
+    let lost = |seen: &BTreeMap<u64, u32>| ids.clone().filter(|id| !seen.contains_key(id)).count();
+    let ends = Instant::now() + SOON;
+    let mut seen = BTreeMap::new();
+    while lost(&seen) > 0 && Instant::now() < ends {
+        std::thread::sleep(Duration::from_millis(300));
+        seen = in_jaeger(query, service).unwrap_or_default();
+    }
+    assert_eq!(lost(&seen), 0, "of {} spans of {service} that were acknowledged these are lost", requests * SPANS);
     assert_eq!(seen.keys().filter(|id| !ids.contains(id)).count(), 0, "spans that nobody acknowledged");
     seen.values().filter(|times| **times > 1).count()
 }

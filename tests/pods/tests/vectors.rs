@@ -185,3 +185,72 @@ fn the_charts_statefulset_serves() {
         leaves_well(pod);
     });
 }
+
+#[test]
+fn what_older_operators_brought_along_still_serves() {
+    inside("what_older_operators_brought_along_still_serves", image, |tree| {
+        let cluster = applied("old", 1, &["operator-old-spellings.yaml"], tree);
+        let pod = cluster.pods("Deployment/default/old-collector")[0].clone();
+        assert_eq!(load::post(pod.at(4318), "traces", &load::request("shop", 1)), 200, "{}", pod.all_said());
+        metric_is(&pod, "otelcol_exporter_sent_spans", "logging", 10.0);
+        let (_, page) = http::get(pod.at(8888), "/metrics").unwrap();
+        assert!(page.contains("k8s_node_name=\"123\""), "a name that looks like a number stays one: {page}");
+        let said = pod.all_said();
+        for old in ["logging", "otlphttp", "memory_ballast", "address", "component.UseLocalHostAsDefaultHost"] {
+            let told = said.lines().any(|l| l.contains(old) && (l.contains("warn") || l.contains("deprecated")));
+            assert!(told, "nothing is said of {old}:\n{said}");
+        }
+        leaves_well(&pod);
+    });
+}
+
+#[test]
+fn arguments_in_every_spelling_and_under_every_name_start() {
+    inside("arguments_in_every_spelling_and_under_every_name_start", image, |tree| {
+        let cluster = cluster("spellings", 1, tree);
+        let chart = vector("chart-deployment.yaml");
+        let args = "          args:\n            - --config=/conf/relay.yaml\n";
+        assert!(chart.contains(args));
+        let spellings = [
+            "args: [--config, /conf/relay.yaml]",
+            "args: [-config=/conf/relay.yaml]",
+            "args: ['--config=file:/conf/relay.yaml', --feature-gates=]",
+            "args: [--config=/conf/relay.yaml, '--set=processors::batch::timeout=1e+08', --set=service.telemetry.logs.level=debug]",
+            "command: [/otelcol-k8s]\n          args: [--config=/conf/relay.yaml]",
+            "command: [/otelcol-contrib, --config=/conf/relay.yaml]",
+            "command: [/otelcol-otlp, --config, /conf/relay.yaml]",
+            "command: [/otelcore]\n          args: ['--config=$(DOLLAR)/relay.yaml']",
+        ];
+        for (n, spelling) in spellings.iter().enumerate() {
+            let mut one = chart.replace(args, &format!("          {spelling}\n"));
+            one = one.replace("my-otelcol-opentelemetry-collector", &format!("spelling-{n}"));
+            one = one.replace(
+                "            - name: MY_POD_IP",
+                "            - name: DOLLAR\n              value: /conf\n            - name: MY_POD_IP",
+            );
+            cluster.apply(&one);
+        }
+        cluster.ready(SOON);
+        let pods = cluster.pods("");
+        assert_eq!(pods.len(), spellings.len());
+        for pod in &pods {
+            assert_eq!(load::post(pod.at(4318), "traces", &load::request("shop", 1)), 200, "{}", pod.all_said());
+        }
+        pods.iter().for_each(|pod| leaves_well(pod));
+    });
+}
+
+#[test]
+fn the_images_own_configuration_serves_where_a_pod_names_none() {
+    inside("the_images_own_configuration_serves_where_a_pod_names_none", image, |tree| {
+        let cluster = cluster("bare", 1, tree);
+        cluster.apply(
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec:\n  securityContext: {runAsNonRoot: true, runAsUser: 10001}\n  containers:\n  - name: c\n    image: ours\n    \
+             securityContext: {readOnlyRootFilesystem: true}\n    readinessProbe: {httpGet: {port: 13133}}\n",
+        );
+        cluster.ready(SOON);
+        let pod = cluster.pod("bare");
+        passes_spans(&pod);
+        leaves_well(&pod);
+    });
+}
