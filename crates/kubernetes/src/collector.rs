@@ -295,7 +295,12 @@ impl<'c> Collector<'c> {
         if names.iter().any(|name| unknown.contains(name)) {
             return None;
         }
-        let set = names.iter().find_map(|name| Some((self.variables.get(name)?.origin.clone(), name)));
+        let span = item.origin.as_ref().map(|o| {
+            let number = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+            line.chars().skip(number(o.column).saturating_sub(1)).take(number(o.width)).collect::<String>()
+        });
+        let inside: Vec<String> = references(span.as_deref().unwrap_or_default()).map(str::to_owned).collect();
+        let set = inside.iter().find_map(|name| Some((self.variables.get(name)?.origin.clone(), name)));
         if let (Some((origin, name)), None) = (set, &item.related) {
             item.related = Some((origin, format!("the value of {name}")));
         }

@@ -18,6 +18,7 @@ pub const NODE_IP: &str = "192.0.2.2";
 pub struct Inside<'a> {
     collector: &'a Collector<'a>,
     machine: Option<&'a dyn Sources>,
+    guess: Option<&'static str>,
     unknown: RefCell<BTreeSet<String>>,
 }
 
@@ -31,14 +32,25 @@ impl<'a> Inside<'a> {
     /// For a check: nothing but the manifests is looked at.
     #[must_use]
     pub fn check(collector: &'a Collector<'a>) -> Self {
-        Self { collector, machine: None, unknown: RefCell::default() }
+        Self { collector, machine: None, guess: None, unknown: RefCell::default() }
     }
+
+    /// What stands for every unknown value instead of what its name suggests: of [`Inside::GUESSES`] one may be of the kind
+    /// that a field wants.
+    #[must_use]
+    pub fn guessing(mut self, guess: &'static str) -> Self {
+        self.guess = Some(guess);
+        self
+    }
+
+    /// A number, an address, a URL.
+    pub const GUESSES: [&'static str; 3] = ["0", "unknown.invalid:443", "https://unknown.invalid"];
 
     /// For a run on this machine: its variables win over the manifests', its files are there where nothing is mounted, and
     /// the pod's address is 127.0.0.1, so that nothing is open to the network that was meant for a pod.
     #[must_use]
     pub fn local(collector: &'a Collector<'a>, machine: &'a dyn Sources) -> Self {
-        Self { collector, machine: Some(machine), unknown: RefCell::default() }
+        Self { collector, machine: Some(machine), guess: None, unknown: RefCell::default() }
     }
 
     /// Variables that the configuration asked for, and whose value only the cluster knows.
@@ -65,7 +77,7 @@ impl Sources for Inside<'_> {
         if self.collector.pod.is_none() && self.machine.is_none() {
             // Nothing in the files says what there is where this configuration runs.
             self.unknown.borrow_mut().insert(name.to_owned());
-            return Some(stand_in(name).to_owned());
+            return Some(self.guess.unwrap_or_else(|| stand_in(name)).to_owned());
         }
         let variable = self.collector.variables.get(name)?;
         match (&variable.value, self.machine) {
@@ -74,7 +86,7 @@ impl Sources for Inside<'_> {
             (None, Some(_)) => None,
             (None, None) => {
                 self.unknown.borrow_mut().insert(name.to_owned());
-                Some(stand_in(name).to_owned())
+                Some(self.guess.unwrap_or_else(|| stand_in(name)).to_owned())
             }
         }
     }

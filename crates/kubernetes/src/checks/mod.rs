@@ -63,6 +63,7 @@ impl Collector<'_> {
         ports::scrapes(&check, &mut asked);
         ports::probes(&check, &mut asked);
         ports::loopback(&check, &asked);
+        ports::foreign(&check);
         ports::unexposed(&check, &asked);
         ports::policies(&check, &asked);
         resources::memory(&check);

@@ -5,6 +5,7 @@ use otelcore_config::{Node, Origin};
 use super::Check;
 use crate::cluster::{Object, list, map, named, number, string};
 use crate::facts::{Facts, Listen, Serves};
+use crate::inside::NODE_IP;
 use crate::quantity;
 
 /// Who asks for a port of the collector that is there.
@@ -509,6 +510,23 @@ pub(super) fn loopback(check: &Check<'_>, asked: &Asked) {
             let note = "the pod has no other container that could send to it";
             check.error(origin, key, message).hint(help).note(note);
         }
+    }
+}
+
+/// Sockets on an address that is not the pod's: a Service's name, or the node's address.
+pub(super) fn foreign(check: &Check<'_>) {
+    let host_network = check.pod.spec.at("hostNetwork").and_then(quantity::text).is_some_and(|t| t == "true");
+    for listen in &check.facts.listens {
+        let Listen { what, host, port, origin, key, .. } = listen;
+        let name = host.split('.').next().unwrap_or_default();
+        let service = !name.is_empty() && check.collector.cluster.of_kind("Service").any(|s| s.name == name);
+        let whose = match () {
+            () if service || host.contains(".svc") => format!("the address of the Service {name}"),
+            () if host == NODE_IP && !host_network => "the address of the node".to_owned(),
+            () => continue,
+        };
+        let message = format!("{what} listens on {whose}, which the pod does not have");
+        check.error(origin, key, message).hint(format!("write {}", address(listen, *port)));
     }
 }
 

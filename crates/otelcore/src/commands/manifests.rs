@@ -1,7 +1,6 @@
 //! `--config=k8s:PATH[#NAME]`, and files that turn out to be Kubernetes manifests: one of their collectors to run here, or
 //! all of them to check against what is around them.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use otelcore_config::{Diagnostic, Diagnostics, Gates, Kind, Node, Severity, SourceText, Sources};
@@ -180,28 +179,47 @@ impl Manifests {
         if !collector.check_sources(&d) {
             return d.items();
         }
-        let inside = Inside::check(collector);
-        // Apart from the rest: a plan is made where there is no error in its own list.
-        let own = Diagnostics::new();
+        let guesses = Inside::GUESSES.into_iter().map(|guess| Inside::check(collector).guessing(guess));
+        let mut tries = std::iter::once(Inside::check(collector)).chain(guesses).map(|inside| {
+            let (own, usable) = self.check_inside(collector, &inside, &inner, outer, registry);
+            let unknown = inside.unknown();
+            let told: Vec<_> = own.items().into_iter().filter_map(|item| collector.explain(item, &unknown)).collect();
+            (told, usable || unknown.is_empty())
+        });
+        let first = tries.next();
+        let usable = first.as_ref().is_some_and(|(_, usable)| *usable);
+        let better = if usable { None } else { tries.find(|(_, usable)| *usable) };
+        let told = better.or(first).map(|(told, _)| told).unwrap_or_default();
+        d.items().into_iter().chain(told).collect()
+    }
+
+    /// One reading of the configuration, with what is said of it, and whether it can be used.
+    fn check_inside(
+        &self,
+        collector: &Collector<'_>,
+        inside: &Inside<'_>,
+        inner: &Invocation,
+        outer: &Invocation,
+        registry: &Registry,
+    ) -> (Diagnostics, bool) {
+        // A plan is made where there is no error in its own list.
+        let (own, said) = (Diagnostics::new(), Diagnostics::new());
         let flags: Vec<String> = inner.feature_gates.iter().chain(&outer.feature_gates).cloned().collect();
-        let said = Diagnostics::new();
         let gates = gates(&flags, &said);
         for item in said.items() {
             own.push(Diagnostic { origin: word(collector, "feature-gates").map(|w| w.origin.clone()), ..item });
         }
-        let (uris, sets) = self.sources(&inner, outer);
-        let root = otelcore_config::load(&uris, &sets, &inside, &gates, &own);
+        let (uris, sets) = self.sources(inner, outer);
+        let root = otelcore_config::load(&uris, &sets, inside, &gates, &own);
         let plan = root.as_ref().and_then(|root| Some((Plan::parse(root, registry, &gates, &own)?, root)));
-        if let Some((plan, root)) = plan {
-            collector.check(&plan.facts(root, inner.grace), &own);
-            if inside.unknown().is_empty()
-                && let Err(e) = super::show::build(&plan)
-            {
-                own.error(None, "", e.to_string());
-            }
+        let Some((plan, root)) = plan else { return (own, false) };
+        collector.check(&plan.facts(root, inner.grace), &own);
+        if inside.unknown().is_empty()
+            && let Err(e) = super::show::build(&plan)
+        {
+            own.error(None, "", e.to_string());
         }
-        let unknown: BTreeSet<String> = inside.unknown();
-        d.items().into_iter().chain(own.items().into_iter().filter_map(|i| collector.explain(i, &unknown))).collect()
+        (own, true)
     }
 }
 

@@ -157,9 +157,11 @@ fn resource(mut s: Section<'_>) -> Vec<(String, Option<String>)> {
         if listed {
             s.error(name, "resource::attributes cannot be used together with legacy inline attributes");
         }
-        let value = match s.node(name).map(|node| &node.value) {
-            Some(Value::Str(text)) => Some(text.to_string()),
-            Some(Value::Null) | None => None,
+        let value = match s.node(name).map(|node| (&node.value, &node.raw)) {
+            Some((Value::Str(text), _)) => Some(text.to_string()),
+            // A node that is called `123` comes out of its variable as a number.
+            Some((_, Some(raw))) => Some(raw.to_string()),
+            Some((Value::Null, None)) | None => None,
             Some(_) => {
                 s.error(name, format!("legacy resource attribute \"{name}\" must be string or null"));
                 None
