@@ -22,19 +22,6 @@ fn deploy(folder: &str) -> Vec<Value> {
     manifest::kustomization(&otelcore_pods::root().join("deploy/kustomize").join(folder))
 }
 
-/// A Jaeger in the cluster, under the service that the manifests name.
-fn jaeger(cluster: &Cluster, namespace: &str) -> bool {
-    let Some(program) = tool("jaeger-all-in-one") else { return false };
-    cluster.apply(&format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: jaeger-collector, namespace: {namespace}}}\nspec: {{selector: {{app: jaeger}}, ports: [{{port: 14250}}]}}\n---\n\
-         apiVersion: v1\nkind: Pod\nmetadata: {{name: jaeger, namespace: {namespace}, labels: {{app: jaeger}}}}\nspec:\n  containers:\n  - name: jaeger\n    image: machine\n    \
-         command: [{}, --collector.otlp.enabled=false]\n    env: [{{name: SPAN_STORAGE_TYPE, value: memory}}]\n    \
-         readinessProbe: {{tcpSocket: {{port: 14250}}, periodSeconds: 1}}\n    startupProbe: {{httpGet: {{port: 16686, path: /}}, periodSeconds: 1, failureThreshold: 300}}\n",
-        program.display()
-    ));
-    true
-}
-
 /// A Prometheus that finds the gateways by their headless service.
 fn prometheus(cluster: &Cluster) -> Option<Arc<Pod>> {
     let program = tool("prometheus")?;
@@ -236,6 +223,42 @@ fn an_agent_at_its_nodes_port_may_be_away_for_a_while() {
         eprintln!(
             "{acknowledged} requests acknowledged, none lost, {twice} spans more than once, {refused} tries refused"
         );
+    });
+}
+
+#[test]
+fn what_the_chart_makes_of_our_values_delivers() {
+    inside("what_the_chart_makes_of_our_values_delivers", image, |tree| {
+        let cluster = cluster("values", 2, tree);
+        if !jaeger(&cluster, "observability") {
+            return;
+        }
+        // The chart's agents pass on to the gateway of the plain manifests.
+        cluster.apply_all(&deploy("gateway"));
+        for mode in ["daemonset", "deployment", "statefulset"] {
+            let file = otelcore_pods::root().join("tests/deploy/chart").join(format!("{mode}.yaml"));
+            cluster.apply(&std::fs::read_to_string(file).unwrap());
+        }
+        cluster.ready(Duration::from_secs(60));
+        let mut sent = 0;
+        let charts: Vec<_> =
+            cluster.workloads().into_iter().filter(|w| w.contains("opentelemetry-collector")).collect();
+        assert_eq!(charts.len(), 3, "{charts:?}");
+        for pod in charts.iter().flat_map(|workload| cluster.pods(workload)) {
+            let status = load::post(pod.at(4318), "traces", &load::request("values", sent));
+            assert_eq!(status, 200, "{}", pod.last_words());
+            sent += 1;
+        }
+        // Agents are at the ports of their nodes as well.
+        for node in 0..2 {
+            assert_eq!(load::post(cluster.node_at(node, 4318), "traces", &load::request("values", sent)), 200);
+            sent += 1;
+        }
+        assert!(sent >= 6, "{sent}");
+        assert_eq!(all_arrived(&cluster, "values", 0, sent), 0);
+        for pod in charts.iter().flat_map(|workload| cluster.pods(workload)) {
+            assert!(pod.exits("opentelemetry-collector").is_empty(), "restarted: {}", pod.last_words());
+        }
     });
 }
 

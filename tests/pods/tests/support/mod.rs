@@ -66,6 +66,19 @@ pub fn rendered(name: &str) -> Option<String> {
     found
 }
 
+/// A Jaeger in the cluster, under the service that the manifests name; false where there is none to run.
+pub fn jaeger(cluster: &Cluster, namespace: &str) -> bool {
+    let Some(program) = tool("jaeger-all-in-one") else { return false };
+    cluster.apply(&format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: jaeger-collector, namespace: {namespace}}}\nspec: {{selector: {{app: jaeger}}, ports: [{{port: 14250}}]}}\n---\n\
+         apiVersion: v1\nkind: Pod\nmetadata: {{name: jaeger, namespace: {namespace}, labels: {{app: jaeger}}}}\nspec:\n  containers:\n  - name: jaeger\n    image: machine\n    \
+         command: [{}, --collector.otlp.enabled=false]\n    env: [{{name: SPAN_STORAGE_TYPE, value: memory}}]\n    \
+         readinessProbe: {{tcpSocket: {{port: 14250}}, periodSeconds: 1}}\n    startupProbe: {{httpGet: {{port: 16686, path: /}}, periodSeconds: 1, failureThreshold: 300}}\n",
+        program.display()
+    ));
+    true
+}
+
 /// The sum of a metric's samples on the collector's own page, over those with a label.
 pub fn metric(page: SocketAddr, name: &str, label: &str) -> Option<f64> {
     let (status, text) = http::get(page, "/metrics").ok()?;
