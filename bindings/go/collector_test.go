@@ -17,7 +17,7 @@ import (
 )
 
 func TestALifeFromNewToClose(t *testing.T) {
-	collector := made(t, otelcore.Config{YAML: strings.Replace(through, "level: none", "readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: 0}}}}]", 1)})
+	collector := made(t, otelcore.Config{YAML: strings.Replace(through, "  telemetry: {metrics: {level: none}}\n", "", 1)})
 	if state := collector.State(); state != otelcore.Created {
 		t.Fatal(state)
 	}

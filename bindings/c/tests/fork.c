@@ -73,7 +73,7 @@ static void in_a_load(void) {
         int status = 0;
         CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
     }
-    done = 1;
+    __atomic_store_n(&done, 1, __ATOMIC_SEQ_CST);
     for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     OK(otelcore_collector_flush(c, 20000, &err));
     CHECK(submitted > 0 && seen == submitted);

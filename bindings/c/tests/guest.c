@@ -18,7 +18,7 @@ static void *slams(void *arg) {
         char first[1];
         (void)!read(peer, first, 1);
         struct linger now = {1, 0};
-        if (closed % 2) setsockopt(peer, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        if (__atomic_load_n(&closed, __ATOMIC_SEQ_CST) % 2) setsockopt(peer, SOL_SOCKET, SO_LINGER, &now, sizeof now);
         close(peer);
         __atomic_add_fetch(&closed, 1, __ATOMIC_SEQ_CST);
     }
@@ -46,7 +46,7 @@ static void a_peer_that_closes_kills_nobody(const char *exporter, int times) {
     OK(otelcore_collector_new(yaml, strlen(yaml), NULL, &c, &err));
     OK(otelcore_collector_start(c, &err));
     otelcore_input *in = input_of(c);
-    closed = 0;
+    __atomic_store_n(&closed, 0, __ATOMIC_SEQ_CST);
     for (int i = 0; __atomic_load_n(&closed, __ATOMIC_SEQ_CST) < times; i++) {
         CHECK(i < 20000);
         (void)submit(in, 30, NULL);

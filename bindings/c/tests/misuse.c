@@ -145,7 +145,7 @@ static otelcore_status waits(void *user, otelcore_signal signal, const uint8_t *
     uint64_t mark = 0;
     OK(otelcore_collector_begin_flush(inside, &mark, &err));
     OK(otelcore_output_wake(out, &err));
-    if (calls++ == 0) {
+    if (__atomic_fetch_add(&calls, 1, __ATOMIC_SEQ_CST) == 0) {
         otelcore_input *in = input_of(inside);
         OK(submit(in, 1, &err)); /* what does not wait is fine */
         otelcore_input_free(in);
