@@ -8,6 +8,7 @@
 mod bells;
 mod driver;
 mod limits;
+mod names;
 mod os;
 mod real;
 mod resolver;

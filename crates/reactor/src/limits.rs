@@ -79,7 +79,7 @@ fn inside(groups: &str, controller: &str, root: &str) -> PathBuf {
         let mut parts = line.splitn(3, ':').skip(1);
         parts.next()?.split(',').any(|c| c == controller).then(|| parts.next())?
     });
-    let inside = path.and_then(|path| Path::new(path).strip_prefix(root).ok()).unwrap_or(Path::new(""));
+    let inside = path.and_then(|path| Path::new(path).strip_prefix(root).ok()).unwrap_or_else(|| Path::new(""));
     if inside.components().any(|c| c == std::path::Component::ParentDir) { PathBuf::new() } else { inside.to_owned() }
 }
 

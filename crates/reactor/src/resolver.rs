@@ -1,50 +1,66 @@
-//! Name look-ups on a thread of their own.
+//! Name look-ups on threads of their own.
 //!
-//! `getaddrinfo` blocks, so it runs on one helper thread, which is started by the first look-up, answers through a
-//! channel, and ends when its world is dropped.
+//! `getaddrinfo` blocks, for ten seconds where a server is silent, so it runs on helper threads: one is started by the
+//! first look-up, and up to [`MOST`] while others wait, so that a name that nobody answers for does not hold up the rest.
+//! They answer through a channel, and end when their world is dropped.
 
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use mio::Waker;
 use otelcore_pipeline::Key;
 
+use crate::names::look_up;
+
 /// A look-up's key and answer.
 pub(crate) type Answer = (Key, Result<Vec<SocketAddr>, String>);
+type Question = (Key, String, u16);
+
+/// How many look-ups may be under way at once.
+const MOST: usize = 4;
 
 #[derive(Debug)]
 pub(crate) struct Resolver {
-    asked: Option<Sender<(Key, String, u16)>>,
+    ask: Sender<Question>,
+    questions: Arc<Mutex<Receiver<Question>>>,
     answers: Receiver<Answer>,
     answer: Sender<Answer>,
     waker: Arc<Waker>,
+    threads: usize,
+    /// Look-ups without an answer.
+    open: Arc<AtomicUsize>,
 }
 
 impl Resolver {
     pub(crate) fn new(waker: Arc<Waker>) -> Self {
+        let (ask, questions) = channel();
         let (answer, answers) = channel();
-        Self { asked: None, answers, answer, waker }
+        let questions = Arc::new(Mutex::new(questions));
+        Self { ask, questions, answers, answer, waker, threads: 0, open: Arc::default() }
     }
 
-    /// Asks for the addresses of `host`. Literal addresses are answered without the thread.
+    /// Asks for the addresses of `host`. Literal addresses are answered without a thread.
     pub(crate) fn ask(&mut self, key: Key, host: &str, port: u16) {
         if let Ok(ip) = host.parse() {
-            self.tell((key, Ok(vec![SocketAddr::new(ip, port)])));
-            return;
+            return self.tell((key, Ok(vec![SocketAddr::new(ip, port)])));
         }
-        let asked = match &self.asked {
-            Some(asked) => asked.clone(),
-            None => match self.spawn() {
-                Ok(asked) => asked,
-                Err(e) => return self.tell((key, Err(format!("lookup {host}: {e}")))),
-            },
-        };
-        if asked.send((key, host.to_owned(), port)).is_err() {
-            self.asked = None;
-            self.tell((key, Err(format!("lookup {host}: the resolver thread has ended"))));
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        if open > self.threads && self.threads < MOST {
+            match self.spawn() {
+                Ok(()) => self.threads += 1,
+                Err(e) if self.threads == 0 => {
+                    self.open.fetch_sub(1, Ordering::Relaxed);
+                    return self.tell((key, Err(format!("lookup {host}: {e}"))));
+                }
+                // The ones that are there will come to it.
+                Err(_) => {}
+            }
         }
+        // The receiving end is ours as well, so it is there.
+        let _ = self.ask.send((key, host.to_owned(), port));
     }
 
     /// The next answer.
@@ -58,12 +74,14 @@ impl Resolver {
         let _ = self.waker.wake();
     }
 
-    fn spawn(&mut self) -> std::io::Result<Sender<(Key, String, u16)>> {
-        let (asked, questions) = channel::<(Key, String, u16)>();
+    fn spawn(&self) -> std::io::Result<()> {
+        let (questions, open) = (self.questions.clone(), self.open.clone());
         let (answer, waker) = (self.answer.clone(), self.waker.clone());
+        let next = move || questions.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let work = move || {
-            for (key, host, port) in questions {
+            while let Ok((key, host, port)) = next() {
                 let found = look_up(&host, port);
+                open.fetch_sub(1, Ordering::Relaxed);
                 if answer.send((key, found)).is_err() {
                     return;
                 }
@@ -71,19 +89,6 @@ impl Resolver {
             }
         };
         let _unsignalled = crate::os::Unsignalled::here();
-        thread::Builder::new().name("otelcore-names".to_owned()).stack_size(256 << 10).spawn(work)?;
-        self.asked = Some(asked.clone());
-        Ok(asked)
-    }
-}
-
-fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    match (host, port).to_socket_addrs() {
-        Ok(found) => {
-            let mut addresses: Vec<_> = found.collect();
-            addresses.dedup();
-            if addresses.is_empty() { Err(format!("lookup {host}: no such host")) } else { Ok(addresses) }
-        }
-        Err(e) => Err(format!("lookup {host}: {}", crate::sockets::text(&e))),
+        thread::Builder::new().name("otelcore-names".to_owned()).stack_size(256 << 10).spawn(work).map(|_| ())
     }
 }

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// The collector under test.
@@ -44,6 +45,26 @@ pub fn block_scalar(manifest: &str, key: &str) -> String {
     let body: Vec<&str> = lines.take_while(|l| l.trim().is_empty() || l.len() - l.trim_start().len() > outer).collect();
     let inner = body.iter().find(|l| !l.trim().is_empty()).map_or(0, |l| l.len() - l.trim_start().len());
     body.iter().map(|l| l.get(inner..).unwrap_or("")).collect::<Vec<_>>().join("\n") + "\n"
+}
+
+/// The root tree of the image, as scripts/image makes it: what `OTELCORE_IMAGE` names, or a dev build. `None` where this
+/// machine has no compiler for it, which is said.
+pub fn image() -> Option<PathBuf> {
+    if let Some(tree) = std::env::var_os("OTELCORE_IMAGE") {
+        return Some(tree.into());
+    }
+    if tool("musl-gcc").is_none() || !Path::new("/etc/ssl/certs/ca-certificates.crt").is_file() {
+        eprintln!("skipped: musl-gcc or ca-certificates are missing; run scripts/tools");
+        return None;
+    }
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    let tree = MADE.get_or_init(|| {
+        let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
+        let made = Command::new(root().join("scripts/image")).arg("--dev").arg(&tree).output().unwrap();
+        assert!(made.status.success(), "scripts/image: {}", String::from_utf8_lossy(&made.stderr));
+        tree
+    });
+    Some(tree.clone())
 }
 
 /// A process that is killed when its test ends, its output in a file.

@@ -1,0 +1,96 @@
+//! A name server for tests: UDP and TCP, 512 bytes over UDP, one name that it never answers for.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+pub(crate) struct Server {
+    asked: Arc<Mutex<String>>,
+}
+
+impl Server {
+    /// Serves the names until the process ends. What it does not know does not exist.
+    pub(crate) fn start(at: &str, names: &[(&str, &[IpAddr])], silent: &'static str) -> Self {
+        let names: BTreeMap<String, Vec<IpAddr>> =
+            names.iter().map(|(name, addresses)| ((*name).to_owned(), addresses.to_vec())).collect();
+        let names = Arc::new(names);
+        let asked = Arc::<Mutex<String>>::default();
+        let (udp, tcp) = (UdpSocket::bind(at).unwrap(), TcpListener::bind(at).unwrap());
+        let (zone, log) = (names.clone(), asked.clone());
+        thread::spawn(move || {
+            let mut question = [0; 512];
+            while let Ok((length, from)) = udp.recv_from(&mut question) {
+                if let Some(mut answer) = answer(&question[..length], &zone, silent, &log, "UDP") {
+                    if answer.len() > 512 {
+                        // Truncated: no answers, and the bit that says so.
+                        answer.truncate(length);
+                        answer[2] |= 2;
+                        answer[6..8].fill(0);
+                    }
+                    udp.send_to(&answer, from).unwrap();
+                }
+            }
+        });
+        let log = asked.clone();
+        thread::spawn(move || {
+            for stream in tcp.incoming() {
+                let mut stream = stream.unwrap();
+                let mut length = [0; 2];
+                while stream.read_exact(&mut length).is_ok() {
+                    let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+                    stream.read_exact(&mut question).unwrap();
+                    let Some(answer) = answer(&question, &names, silent, &log, "TCP") else { break };
+                    let length = u16::try_from(answer.len()).unwrap().to_be_bytes();
+                    stream.write_all(&[&length[..], &answer].concat()).unwrap();
+                }
+            }
+        });
+        Self { asked }
+    }
+
+    /// A line for each question: transport, name, type.
+    pub(crate) fn asked(&self) -> String {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn answer(
+    question: &[u8],
+    names: &BTreeMap<String, Vec<IpAddr>>,
+    silent: &str,
+    asked: &Mutex<String>,
+    transport: &str,
+) -> Option<Vec<u8>> {
+    let mut at = 12;
+    let mut labels = Vec::new();
+    while question[at] != 0 {
+        let end = at + 1 + usize::from(question[at]);
+        labels.push(String::from_utf8_lossy(&question[at + 1..end]).to_lowercase());
+        at = end;
+    }
+    let name = labels.join(".");
+    let kind = u16::from_be_bytes([question[at + 1], question[at + 2]]);
+    let end = at + 5;
+    asked.lock().unwrap().push_str(&format!("{transport} {name} {kind}\n"));
+    if name == silent {
+        return None;
+    }
+    let known = names.get(&name);
+    let data = |ip: &IpAddr| match (ip, kind) {
+        (IpAddr::V4(ip), 1) => Some(ip.octets().to_vec()),
+        (IpAddr::V6(ip), 28) => Some(ip.octets().to_vec()),
+        _ => None,
+    };
+    let records: Vec<Vec<u8>> = known.into_iter().flatten().filter_map(data).collect();
+    let count = u16::try_from(records.len()).unwrap().to_be_bytes();
+    // A response, authoritative, recursion wanted and had; NXDOMAIN for what is not known.
+    let code = if known.is_some() { 0x80 } else { 0x83 };
+    let mut answer = [&question[..2], &[0x85, code, 0, 1], &count, &[0; 4], &question[12..end]].concat();
+    for data in records {
+        let length = u16::try_from(data.len()).unwrap().to_be_bytes();
+        answer.extend([&[0xc0, 12][..], &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 5], &length, &data].concat());
+    }
+    Some(answer)
+}

@@ -1,0 +1,130 @@
+//! The image's tree as a container engine shows it to its first process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::support::{Process, folder, image};
+
+/// Set for the test that has been started again inside its namespaces, to the image's tree.
+const INSIDE: &str = "OTELCORE_IMAGE_INSIDE";
+
+/// Inside namespaces of the test's own (network, mounts, processes): the image's tree. Outside: starts the test again
+/// inside, and there is nothing more to do. Where this is not possible it says so.
+pub(crate) fn namespaces(test: &str) -> Option<PathBuf> {
+    if let Some(tree) = std::env::var_os(INSIDE) {
+        sh("ip link set lo up");
+        return Some(tree.into());
+    }
+    let unshare = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    let can = Command::new("unshare").args(unshare).arg("true").output().is_ok_and(|o| o.status.success());
+    if !can || super::tool("ip").is_none() || super::tool("chroot").is_none() {
+        eprintln!("skipped: no namespaces here (this needs root, unshare, ip and chroot)");
+        return None;
+    }
+    let tree = image()?;
+    let mut inside = Command::new("unshare");
+    inside.args(unshare).arg(std::env::current_exe().unwrap()).args(["--exact", test, "--nocapture"]);
+    let status = inside.env(INSIDE, tree).status().unwrap();
+    assert!(status.success(), "failed inside its namespaces: {status}");
+    None
+}
+
+fn sh(script: &str) {
+    let done = Command::new("sh").args(["-ec", script]).stdin(Stdio::null()).status().unwrap();
+    assert!(done.success(), "{script}: {done}");
+}
+
+/// A root tree: the image's, with what a container engine adds to it, and read-only.
+pub(crate) struct Pod {
+    pub(crate) root: PathBuf,
+    log: PathBuf,
+}
+
+impl Pod {
+    pub(crate) fn new(tree: &Path, resolv_conf: &str, hosts: &str) -> Self {
+        // Tests run side by side, each with process numbers of its own that are alike: its thread's name is the test's.
+        let dir = folder(&format!("pod-{}", std::thread::current().name().unwrap_or("of no test")));
+        let (root, log) = (dir.join("root"), dir.join("log"));
+        std::fs::create_dir(&root).unwrap();
+        let (r, tree) = (root.display(), tree.display());
+        sh(&format!("mount -t tmpfs none {r}; cp -a {tree}/. {r}/; mkdir {r}/proc {r}/dev; touch {r}/dev/null"));
+        std::fs::write(root.join("etc/resolv.conf"), resolv_conf).unwrap();
+        std::fs::write(root.join("etc/hosts"), hosts).unwrap();
+        sh(&format!("mount --bind /dev/null {r}/dev/null; mount -o remount,ro {r}"));
+        Self { root, log }
+    }
+
+    /// Starts one of the image's commands as PID 1, with this environment and no other.
+    pub(crate) fn start(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Running {
+        let mut command = Command::new("unshare");
+        let (root, mounted) = (self.root.display().to_string(), self.root.join("proc").display().to_string());
+        // The shell mounts the new namespace's own /proc and is then replaced by the collector.
+        let script = "mount -t proc proc \"$1\"; root=$2; shift 2; exec setpriv --no-new-privs chroot --userspec=10001:10001 --groups= \"$root\" \"$@\"";
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script, "sh", &mounted, &root]);
+        command.arg(format!("/{name}")).args(args).env_clear();
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.envs(env.iter().copied());
+        Running { process: Process::start(&mut command, &self.log) }
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.root).status();
+    }
+}
+
+/// A collector in its pod.
+pub(crate) struct Running {
+    process: Process,
+}
+
+impl Running {
+    /// The collector's number as the test sees it.
+    fn pid(&self) -> String {
+        let parent = self.process.child.id();
+        std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap().trim().to_owned()
+    }
+
+    pub(crate) fn status(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap()
+    }
+
+    pub(crate) fn said(&self) -> String {
+        self.process.said()
+    }
+
+    /// Fails if it has ended.
+    pub(crate) fn alive(&mut self) {
+        let ended = self.process.child.try_wait().unwrap();
+        assert!(ended.is_none(), "ended with {ended:?}:\n{}", self.said());
+    }
+
+    pub(crate) fn says(&mut self, text: &str) {
+        self.says_while(text, || {});
+    }
+
+    /// Waits until the log has the text, and does something meanwhile.
+    pub(crate) fn says_while(&mut self, text: &str, mut meanwhile: impl FnMut()) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !self.said().contains(text) {
+            self.alive();
+            assert!(Instant::now() < end, "never said {text:?}:\n{}", self.said());
+            meanwhile();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGTERM, to PID 1 of the pod: it does nothing unless there is a handler.
+    pub(crate) fn terminate(&self) {
+        let pid = self.pid();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    pub(crate) fn ends_with(&mut self, code: i32) -> String {
+        let ended = self.process.end(Duration::from_secs(40));
+        assert_eq!(ended, code, "{}", self.said());
+        self.said()
+    }
+}

@@ -1,0 +1,197 @@
+//! One name look-up, as the C library does it: `/etc/hosts`, `/etc/resolv.conf` with its search list, UDP and TCP. It
+//! blocks. With musl, what its `getaddrinfo` leaves out is asked for once more.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// The addresses of a host, each once, in the order in which to try them.
+pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
+    let mut found: Vec<SocketAddr> = match (host, port).to_socket_addrs() {
+        Ok(found) => found.collect(),
+        Err(e) => return Err(format!("lookup {host}: {}", why(&crate::sockets::text(&e)))),
+    };
+    found.dedup();
+    #[cfg(target_env = "musl")]
+    if found.len() >= musl::MOST {
+        found = musl::whole(host, port, found);
+    }
+    if found.is_empty() { Err(format!("lookup {host}: no such host")) } else { Ok(found) }
+}
+
+/// The C libraries have a text of their own each; this is Go's where it has one.
+fn why(text: &str) -> &str {
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(text);
+    match text {
+        "Name or service not known"
+        | "No address associated with hostname"
+        | "Name does not resolve"
+        | "Name has no usable address" => "no such host",
+        "Temporary failure in name resolution" | "Try again" => "temporary failure in name resolution",
+        other => other,
+    }
+}
+
+/// Type A of RFC 1035.
+#[cfg(any(test, target_env = "musl"))]
+const A: u16 = 1;
+/// Type AAAA of RFC 3596.
+#[cfg(any(test, target_env = "musl"))]
+const AAAA: u16 = 28;
+
+/// The addresses of the wanted type in a DNS answer (RFC 1035, section 4.1), as far as it can be read.
+#[cfg(any(test, target_env = "musl"))]
+fn addresses(answer: &[u8], wanted: u16) -> Vec<std::net::IpAddr> {
+    let mut rest = Cursor(answer);
+    let mut read = || -> Option<Vec<std::net::IpAddr>> {
+        rest.take(4)?;
+        let (questions, answers) = (rest.u16()?, rest.u16()?);
+        rest.take(4)?;
+        for _ in 0..questions {
+            rest.name()?;
+            rest.take(4)?;
+        }
+        let mut found = Vec::new();
+        for _ in 0..answers {
+            // What was read before the end of a cut answer counts.
+            let Some((kind, data)) = rest.record() else { break };
+            if kind == wanted {
+                let v4 = <[u8; 4]>::try_from(data).map(std::net::IpAddr::from);
+                found.extend(v4.or_else(|_| <[u8; 16]>::try_from(data).map(std::net::IpAddr::from)));
+            }
+        }
+        Some(found)
+    };
+    read().unwrap_or_default()
+}
+
+#[cfg(any(test, target_env = "musl"))]
+struct Cursor<'a>(&'a [u8]);
+
+#[cfg(any(test, target_env = "musl"))]
+impl<'a> Cursor<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take(2)?.try_into().ok().map(u16::from_be_bytes)
+    }
+
+    /// Passes a name: labels up to an empty one, or to a pointer that stands for the rest.
+    fn name(&mut self) -> Option<()> {
+        loop {
+            let length = *self.take(1)?.first()?;
+            match length {
+                0 => return Some(()),
+                1..64 => self.take(usize::from(length))?,
+                _ => return self.take(1).map(|_| ()),
+            };
+        }
+    }
+
+    /// A record's type and data.
+    fn record(&mut self) -> Option<(u16, &'a [u8])> {
+        self.name()?;
+        let kind = self.u16()?;
+        self.take(6)?;
+        let length = self.u16()?;
+        Some((kind, self.take(usize::from(length))?))
+    }
+}
+
+/// musl's `getaddrinfo` gives up to 48 addresses and drops the rest in silence: of a headless service with a hundred pods
+/// it would be another half with each look-up.
+#[cfg(target_env = "musl")]
+mod musl {
+    use std::ffi::{CStr, CString, c_char, c_int, c_uchar};
+    use std::net::{IpAddr, SocketAddr};
+
+    use super::{A, AAAA, addresses};
+
+    /// MAXADDRS of musl's lookup.h.
+    pub(super) const MOST: usize = 48;
+    const CLASS_IN: c_int = 1;
+    /// A DNS message over TCP.
+    const MESSAGE: usize = 65_535;
+
+    unsafe extern "C" {
+        fn res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_uchar, length: c_int) -> c_int;
+    }
+
+    /// All addresses of the name that the search list led to; the ones already found where that fails.
+    pub(super) fn whole(host: &str, port: u16, found: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let Some(name) = canonical(host) else { return found };
+        let v6_first = found.first().is_some_and(SocketAddr::is_ipv6);
+        let kinds = if v6_first { [AAAA, A] } else { [A, AAAA] };
+        let all: Vec<IpAddr> = kinds.into_iter().flat_map(|kind| query(&name, kind)).collect();
+        if all.len() < found.len() { found } else { all.into_iter().map(|ip| SocketAddr::new(ip, port)).collect() }
+    }
+
+    fn query(name: &CStr, kind: u16) -> Vec<IpAddr> {
+        let mut answer = vec![0; MESSAGE];
+        let room = c_int::try_from(answer.len()).unwrap_or(0);
+        // SAFETY: the name ends with a zero, and `room` bytes may be written at `answer`.
+        let length = unsafe { res_query(name.as_ptr(), CLASS_IN, c_int::from(kind), answer.as_mut_ptr(), room) };
+        // A longer length than the room says what the whole would have needed.
+        let length = usize::try_from(length).unwrap_or(0).min(answer.len());
+        answer.get(..length).map(|answer| addresses(answer, kind)).unwrap_or_default()
+    }
+
+    /// The name in full, with the part of the search list that it was found under.
+    fn canonical(host: &str) -> Option<CString> {
+        let host = CString::new(host).ok()?;
+        // SAFETY: addrinfo is plain data, for which zeros are its defaults; the list that getaddrinfo makes is read before
+        // it is freed, and freed once.
+        unsafe {
+            let mut hints: libc::addrinfo = std::mem::zeroed();
+            hints.ai_flags = libc::AI_CANONNAME;
+            hints.ai_socktype = libc::SOCK_STREAM;
+            let mut list = std::ptr::null_mut();
+            if libc::getaddrinfo(host.as_ptr(), std::ptr::null(), &raw const hints, &raw mut list) != 0 {
+                return None;
+            }
+            let name = list.as_ref().map(|first| first.ai_canonname).filter(|name| !name.is_null());
+            let name = name.map(|name| CStr::from_ptr(name).to_owned());
+            libc::freeaddrinfo(list);
+            name
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer to `a.b` with an alias before its address, names as pointers.
+    const ANSWER: &[u8] = b"\x00\x01\x81\x80\x00\x01\x00\x03\x00\x00\x00\x00\x01a\x01b\x00\x00\x01\x00\x01\
+        \xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x1e\x00\x04\x01c\xc0\x0e\
+        \xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x1e\x00\x04\x0a\x00\x00\x07\
+        \x01c\xc0\x0e\x00\x1c\x00\x01\x00\x00\x00\x1e\x00\x10\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01";
+
+    #[test]
+    fn the_addresses_of_an_answer_are_read_past_aliases() {
+        assert_eq!(addresses(ANSWER, A), ["10.0.0.7".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(addresses(ANSWER, AAAA), ["fd00::1".parse::<std::net::IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn a_cut_answer_gives_what_is_whole_in_it() {
+        for end in 0..ANSWER.len() {
+            assert!(addresses(&ANSWER[..end], AAAA).is_empty(), "{end}");
+        }
+        assert_eq!(addresses(&ANSWER[..ANSWER.len() - 1], A).len(), 1);
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_is_told_in_gos_words() {
+        for (text, told) in [
+            ("failed to lookup address information: Name or service not known", "no such host"),
+            ("failed to lookup address information: Name does not resolve", "no such host"),
+            ("failed to lookup address information: Try again", "temporary failure in name resolution"),
+            ("something else", "something else"),
+        ] {
+            assert_eq!(why(text), told);
+        }
+    }
+}
