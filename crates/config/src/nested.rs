@@ -123,6 +123,32 @@ mod tests {
     }
 
     #[test]
+    fn every_document_before_a_mistake_is_read_and_the_mistake_is_told() {
+        let d = Diagnostics::new();
+        let text = "# nothing\n---\na: &x 1\nb: *x\n---\n---\na: 2\na: 3\n---\nc: [\n";
+        let nodes = documents(&SourceText::new("m.yaml", text), &d);
+        let told: Vec<String> = d.items().iter().map(ToString::to_string).collect();
+        assert_eq!(nodes.len(), 3, "{nodes:?}");
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("m.yaml:8:1: mapping key \"a\" already defined at line 7"), "{told:?}");
+        assert!(told[1].contains("invalid YAML"), "{told:?}");
+        // An anchor is known in its own document only.
+        let d = Diagnostics::new();
+        assert_eq!(documents(&SourceText::new("m.yaml", "a: &x 1\n---\nb: *x\n"), &d).len(), 1);
+        assert!(d.has_errors());
+    }
+
+    #[test]
+    fn a_text_in_which_something_was_replaced_keeps_its_lines() {
+        let d = Diagnostics::new();
+        let nodes = documents(&SourceText::new("m.yaml", "c: |\n  a: $$\n  b: 1\n"), &d);
+        let nested = Nested::of(nodes[0].at("c").unwrap()).unwrap();
+        let place = |nested: &Nested| nested.place(&Origin::new(nested.text(), 2, 4)).line;
+        assert_eq!(place(&nested.clone().replaced("a: $\nb: 1\n")), 3);
+        assert_eq!(place(&nested.replaced("a: $\n")), 2);
+    }
+
+    #[test]
     fn other_scalars_are_told_as_a_whole() {
         assert_eq!(told("data:\n  c: \"a:\\n  x: 1\\n\"\n"), (2, 6));
         assert_eq!(told("data: {c: 'a: {x: 1}'}"), (1, 11));

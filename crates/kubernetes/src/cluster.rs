@@ -79,6 +79,10 @@ impl Cluster {
         self.objects.push(Object { kind, name, namespace, node });
     }
 
+    pub(crate) fn add_object(&mut self, kind: &str, name: &str, node: Node) {
+        self.objects.push(Object { kind: kind.to_owned(), name: name.to_owned(), namespace: None, node });
+    }
+
     /// No object at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -114,7 +114,8 @@ fn image(container: &Node) -> &str {
     last.split(['@', ':']).next().unwrap_or_default()
 }
 
-fn says_collector(name: &str) -> bool {
+/// Whether the name of a program or an image is one of a collector's.
+pub(crate) fn says_collector(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or_default();
     ["otelcol", "otelcore", "otelcontribcol", "opentelemetry-collector", "otel-collector"]
         .iter()

@@ -91,7 +91,8 @@ impl<'a> Machine<'a> {
     /// The YAML files of a folder, sorted. `None` for what is no folder.
     fn folder(&self, path: &str) -> Option<Vec<String>> {
         let entries = std::fs::read_dir(path).ok()?;
-        let is_yaml = |name: &String| [".yaml", ".yml"].iter().any(|end| name.ends_with(end));
+        let is_yaml =
+            |name: &String| [".yaml", ".yml"].iter().any(|end| name.ends_with(end)) || name == "Kustomization";
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
         let mut names: Vec<String> = names.filter(is_yaml).collect();
         names.sort();

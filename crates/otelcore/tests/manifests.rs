@@ -356,6 +356,29 @@ fn what_the_api_server_would_refuse() {
 }
 
 #[test]
+fn programs_that_the_image_has_not() {
+    let hook = "lifecycle: {preStop: {exec: {command: [sleep, \"5\"]}}}";
+    let said = story(
+        "hook",
+        &[("lifecycle: {preStop: {sleep: {seconds: 5}}}", hook)],
+        &[("warning: preStop: the images of collectors have no \"sleep\"", "sleep")],
+    );
+    assert!(said.contains("`preStop: {sleep: {seconds: 5}}`"), "{said}");
+}
+
+#[test]
+fn files_that_the_collector_can_not_write() {
+    let logs = ("      telemetry:\n", "      telemetry:\n        logs: {output_paths: [/var/log/own.log]}\n");
+    story(
+        "write",
+        &[logs],
+        &[("warning: /var/log/own.log is in the image, where the collector may not write", "logs")],
+    );
+    let read_only = ("          env:\n", "          securityContext: {readOnlyRootFilesystem: true}\n          env:\n");
+    story("read-only", &[logs, read_only], &[("error: open /var/log/own.log: read-only file system", "logs")]);
+}
+
+#[test]
 fn two_sockets_of_one_collector_on_one_port() {
     story(
         "clash",
@@ -464,6 +487,37 @@ fn several_files_and_folders_are_one_cluster() {
 }
 
 #[test]
+fn a_kustomization_brings_its_files_and_the_maps_that_are_made_of_them() {
+    let text = vector("good.yaml");
+    let (map, rest) = text.split_once("---\n").unwrap();
+    // The configuration alone, out of its block.
+    let body = map.split_once("collector.yaml: |\n").unwrap().1;
+    let config: String = body.lines().map(|l| format!("{}\n", l.strip_prefix("    ").unwrap_or(l))).collect();
+    let base = scratch("x", "").with_file_name("kustomize").join("base");
+    let overlay = base.with_file_name("overlay");
+    for folder in [&base, &overlay] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let made = "resources: [gateway.yaml]\nconfigMapGenerator: [{name: gateway, files: [collector.yaml=config.txt]}]\n";
+    std::fs::write(base.join("kustomization.yaml"), made).unwrap();
+    std::fs::write(base.join("gateway.yaml"), rest).unwrap();
+    std::fs::write(base.join("config.txt"), &config).unwrap();
+    std::fs::write(overlay.join("kustomization.yaml"), "namePrefix: a-\nresources: [../base]\n").unwrap();
+    assert_eq!(validate(&[&base]), (0, String::new()));
+    let (code, said) = validate(&[&overlay]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("warning: `namePrefix` is not applied here"), "{said}");
+    // A mistake is told in the file that the map is made of.
+    let wrong = config.replace("limit_mib: 400", "limit_mob: 400");
+    std::fs::write(base.join("config.txt"), &wrong).unwrap();
+    let (code, said) = validate(&[&base]);
+    let line = wrong.lines().position(|l| l.contains("limit_mob")).unwrap() + 1;
+    assert_eq!(code, 1);
+    assert!(said.contains("has invalid keys: limit_mob"), "{said}");
+    assert!(said.contains(&format!("config.txt:{line}:")), "{said}");
+}
+
+#[test]
 fn an_ordinary_configuration_is_read_as_ever() {
     let text = "receivers: {nop: }\nexporters: {nop: }\nservice: {pipelines: {traces: {receivers: [nop], exporters: [nop]}}}\n";
     let path = scratch("ordinary.yaml", text);
@@ -472,6 +526,30 @@ fn an_ordinary_configuration_is_read_as_ever() {
     let (code, _, err) = run(&["validate", &format!("--config=k8s:{}", path.display())], &|_| None);
     assert_eq!(code, 1);
     assert!(err.contains("no collector and no configuration of one"), "{err}");
+}
+
+/// The tutorial's own file, where it lies beside the repository: the true findings and no other, each at its line.
+#[test]
+fn the_tutorials_own_file_has_exactly_its_own_mistakes() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/seed/otel-collector.yaml");
+    let Ok(text) = std::fs::read_to_string(&path) else { return };
+    let (code, said) = validate(&[&path]);
+    let found: Vec<_> =
+        findings(&said, &text).into_iter().map(|(message, line)| format!("{message} @ {line}")).collect();
+    let expected = [
+        ("warning: the jaeger exporter has been removed", "@ jaeger:"),
+        ("warning: 'insecure' is deprecated", "@ insecure: true"),
+        ("warning: the logging exporter has been deprecated", "@ logging:"),
+        ("error: Service otel-collector, port 8889 (metrics): nothing listens on 8889", "@ targetPort: 8889"),
+        ("error: annotation prometheus.io/port: \"8889\": nothing listens", "@ prometheus.io/port: \"8889\""),
+        ("warning: flag --mem-ballast-size-mib is deprecated", "@ - \"--mem-ballast-size-mib=683\""),
+        ("warning: container port 8889: nothing listens on 8889", "@ - containerPort: 8889"),
+    ];
+    assert_eq!((found.len(), code), (expected.len(), 1), "{said}");
+    for (found, (message, line)) in found.iter().zip(expected) {
+        assert!(found.starts_with(message) && found.ends_with(line), "{found}");
+    }
+    assert!(said.contains("the exporter `prometheus` listens on 9092: write `targetPort: 9092` here"), "{said}");
 }
 
 /// What the Operator and the chart render, where it lies beside the repository: nothing but components that are not built

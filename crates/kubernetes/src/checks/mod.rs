@@ -49,6 +49,7 @@ impl Collector<'_> {
         pods::selector(&check);
         pods::two_on_one_port(&check);
         pods::host_ports(&check);
+        pods::commands(&check);
         resources::autoscaler(&check);
     }
 

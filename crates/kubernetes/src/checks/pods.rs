@@ -6,6 +6,7 @@ use otelcore_config::{Node, Value};
 
 use super::Check;
 use crate::cluster::{list, map, number, string};
+use crate::collector::says_collector;
 use crate::quantity;
 
 /// A workload whose selector does not select its own pods, and texts that are no strings: both are refused when applied.
@@ -67,4 +68,24 @@ pub(super) fn host_ports(check: &Check<'_>) {
     let Some(port) = port.filter(|_| owner.kind == "DaemonSet" && !none) else { return };
     let message = "maxSurge and hostPort: the new pod waits for the port of the old one".to_owned();
     check.error(&surge.origin, "", message).related(&port.origin, "the port of the node").hint("write `maxSurge: 0`");
+}
+
+/// Commands of probes and hooks: the images of collectors hold the collector and nothing else, no shell and no `sleep`.
+pub(super) fn commands(check: &Check<'_>) {
+    let container = check.pod.container;
+    for way in ["livenessProbe::exec", "readinessProbe::exec", "startupProbe::exec", "lifecycle::preStop::exec"] {
+        let Some(program) = container.at(&format!("{way}::command")).and_then(|c| c.items().first()) else { continue };
+        let name = quantity::text(program).unwrap_or_default();
+        if says_collector(&name) {
+            continue;
+        }
+        let help = if way.starts_with("lifecycle") {
+            "write `preStop: {sleep: {seconds: 5}}`, which needs no program (Kubernetes 1.30)"
+        } else {
+            "write `httpGet: {path: /, port: 13133}` and the extension `health_check`"
+        };
+        let what = way.trim_end_matches("::exec").rsplit("::").next().unwrap_or(way);
+        let message = format!("{what}: the images of collectors have no {name:?}");
+        check.warn(&program.origin, "", message).hint(help);
+    }
 }

@@ -2,9 +2,10 @@
 //! all of them to check against what is around them.
 
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use otelcore_config::{Diagnostic, Diagnostics, Gates, Kind, Node, Severity, SourceText, Sources};
-use otelcore_kubernetes::{Cluster, Collector, Inside, Word};
+use otelcore_kubernetes::{Cluster, Collector, Inside, KUSTOMIZATIONS, Kustomization, Word};
 
 use super::args::{self, Command, Invocation};
 use super::{Machine, Terminal, fail, gates};
@@ -37,7 +38,7 @@ pub(super) fn read(uris: &[String], machine: &Machine<'_>, d: &Diagnostics) -> O
             found.guessed = false;
             found.picks.extend(pick.map(str::to_owned));
             found.names.push(path.to_owned());
-            found.add(path, machine, d);
+            found.add(path, MAX_NESTED, machine, d);
         } else if let Some(source) = manifest(uri, machine) {
             found.names.push(source.name.to_string());
             found.cluster.add(&source, d);
@@ -48,8 +49,25 @@ pub(super) fn read(uris: &[String], machine: &Machine<'_>, d: &Diagnostics) -> O
     (!found.names.is_empty()).then_some(found)
 }
 
+/// Kustomizations inside kustomizations.
+const MAX_NESTED: usize = 8;
+
+fn unreadable(message: String, d: &Diagnostics) {
+    d.error(None, "", format!("cannot retrieve the configuration: {message}")).kind(Kind::Source);
+}
+
+/// The text of a file; what keeps it from being read goes into `d`.
+fn text(file: &str, machine: &Machine<'_>, d: &Diagnostics) -> Option<Arc<SourceText>> {
+    match machine.file(file).map(String::from_utf8) {
+        Ok(Ok(text)) => return Some(SourceText::new(file, text)),
+        Ok(Err(e)) => unreadable(format!("{file}: invalid UTF-8 at byte {}", e.utf8_error().valid_up_to()), d),
+        Err(e) => unreadable(format!("unable to read the file {SCHEME}{file}: {e}"), d),
+    }
+    None
+}
+
 /// The text of a file whose content is Kubernetes objects.
-fn manifest(uri: &str, machine: &Machine<'_>) -> Option<std::sync::Arc<SourceText>> {
+fn manifest(uri: &str, machine: &Machine<'_>) -> Option<Arc<SourceText>> {
     let path = match uri.split_once(':') {
         None => uri,
         Some(("file", path)) => path,
@@ -61,23 +79,48 @@ fn manifest(uri: &str, machine: &Machine<'_>) -> Option<std::sync::Arc<SourceTex
 }
 
 impl Manifests {
-    fn add(&mut self, path: &str, machine: &Machine<'_>, d: &Diagnostics) {
-        let error = |message: String| {
-            d.error(None, "", format!("cannot retrieve the configuration: {message}")).kind(Kind::Source);
+    /// Adds a file, a folder of files, or a folder with a kustomization.
+    fn add(&mut self, path: &str, deeper: usize, machine: &Machine<'_>, d: &Diagnostics) {
+        let Some(files) = machine.folder(path) else {
+            text(path, machine, d).iter().for_each(|source| self.cluster.add(source, d));
+            return;
         };
-        let files = match machine.folder(path) {
-            Some(files) => files,
-            None => vec![path.to_owned()],
-        };
+        let is_kustomization = |file: &&String| KUSTOMIZATIONS.iter().any(|name| file.ends_with(&format!("/{name}")));
+        if let Some(file) = files.iter().find(is_kustomization) {
+            return self.kustomize(path, file, deeper, machine, d);
+        }
         if files.is_empty() {
-            error(format!("{path} has no *.yaml"));
+            unreadable(format!("{path} has no *.yaml"), d);
         }
         for file in files {
-            match machine.file(&file).map(String::from_utf8) {
-                Ok(Ok(text)) => self.cluster.add(&SourceText::new(&file, text), d),
-                Ok(Err(e)) => error(format!("{file}: invalid UTF-8 at byte {}", e.utf8_error().valid_up_to())),
-                Err(e) => error(format!("unable to read the file {SCHEME}{file}: {e}")),
+            text(&file, machine, d).iter().for_each(|source| self.cluster.add(source, d));
+        }
+    }
+
+    fn kustomize(&mut self, folder: &str, file: &str, deeper: usize, machine: &Machine<'_>, d: &Diagnostics) {
+        let Some(source) = text(file, machine, d) else { return };
+        let kustomization = Kustomization::read(&source, d);
+        for (key, origin) in &kustomization.ignored {
+            d.warn(
+                origin,
+                "",
+                format!("`{key}` is not applied here: the objects are checked as they are in their files"),
+            )
+            .kind(Kind::Deployment)
+            .hint("pipe the whole through: kustomize build | otelcore validate --config=k8s:/dev/stdin");
+        }
+        let inside = |name: &str| if name.starts_with('/') { name.to_owned() } else { format!("{folder}/{name}") };
+        for resource in &kustomization.resources {
+            match deeper.checked_sub(1) {
+                // What lies elsewhere is fetched by kustomize alone.
+                Some(_) if resource.contains("://") || resource.starts_with("github.com/") => {}
+                Some(deeper) => self.add(&inside(resource), deeper, machine, d),
+                None => unreadable(format!("{file}: kustomizations nest too deep"), d),
             }
+        }
+        for map in &kustomization.maps {
+            let read = |(key, path): &(String, String)| Some((key.clone(), text(&inside(path), machine, d)?));
+            self.cluster.add_generated(map, map.files.iter().filter_map(read).collect());
         }
     }
 

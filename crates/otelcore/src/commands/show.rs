@@ -79,7 +79,7 @@ pub(super) fn components(registry: &Registry, identity: &Identity, terminal: &mu
             out.push_str("connectors: []\n");
         }
     }
-    out.push_str("providers:\n    - scheme: env\n    - scheme: file\n    - scheme: yaml\n");
+    out.push_str("providers:\n    - scheme: env\n    - scheme: file\n    - scheme: k8s\n    - scheme: yaml\n");
     let _ = terminal.out.write_all(out.as_bytes());
     0
 }

@@ -1,0 +1,92 @@
+//! A kustomization: which files belong together, and the ConfigMaps that are made of files.
+//!
+//! Only what brings objects in is read. What changes them afterwards is named in [`Kustomization::ignored`], so that nobody
+//! takes the check of a base for that of its overlay. Reads no file: names come out, texts go in.
+
+use std::sync::Arc;
+
+use otelcore_config::{Diagnostics, Entry, Map, Node, Origin, SourceText, Value, documents};
+
+use crate::cluster::{Cluster, list, string};
+
+/// What a kustomization brings in.
+#[derive(Clone, Debug, Default)]
+pub struct Kustomization {
+    /// Files and folders, as written.
+    pub resources: Vec<String>,
+    /// `configMapGenerator`.
+    pub maps: Vec<GeneratedMap>,
+    /// Keys that change objects and are not applied here, with their places.
+    pub ignored: Vec<(String, Origin)>,
+}
+
+/// A ConfigMap that is made of files. Its name is used as written: the hash behind it stands in every reference as well.
+#[derive(Clone, Debug)]
+pub struct GeneratedMap {
+    /// Its name.
+    pub name: String,
+    /// Key and path of each file.
+    pub files: Vec<(String, String)>,
+    /// Keys with values.
+    pub literals: Vec<(String, Node)>,
+    /// Where it is written.
+    pub origin: Origin,
+}
+
+/// Names that kustomize looks for in a folder.
+pub const FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+
+const CHANGES: [&str; 7] =
+    ["patches", "patchesStrategicMerge", "patchesJson6902", "replacements", "namePrefix", "nameSuffix", "vars"];
+
+impl Kustomization {
+    /// Reads one; what is no YAML goes into `d`.
+    #[must_use]
+    pub fn read(source: &Arc<SourceText>, d: &Diagnostics) -> Self {
+        let documents = documents(source, d);
+        let Some(root) = documents.first() else { return Self::default() };
+        let texts = |key: &str| list(root, key).iter().filter_map(Node::as_str).map(str::to_owned);
+        let ignored = root.as_map().into_iter().flatten().filter(|entry| CHANGES.contains(&&*entry.key));
+        Self {
+            resources: texts("resources").chain(texts("bases")).chain(texts("components")).collect(),
+            maps: list(root, "configMapGenerator").iter().filter_map(generated).collect(),
+            ignored: ignored.map(|entry| (entry.key.to_string(), entry.key_origin.clone())).collect(),
+        }
+    }
+}
+
+fn generated(node: &Node) -> Option<GeneratedMap> {
+    let name = string(node, "name")?.to_owned();
+    let file = |text: &str| match text.split_once('=') {
+        Some((key, path)) => (key.to_owned(), path.to_owned()),
+        None => (text.rsplit('/').next().unwrap_or(text).to_owned(), text.to_owned()),
+    };
+    let literal = |node: &Node| {
+        let (key, value) = node.as_str()?.split_once('=')?;
+        Some((key.to_owned(), Node::new(Value::Str(value.into()), node.origin.clone())))
+    };
+    Some(GeneratedMap {
+        name,
+        files: list(node, "files").iter().filter_map(Node::as_str).map(file).collect(),
+        literals: list(node, "literals").iter().filter_map(literal).collect(),
+        origin: node.origin.clone(),
+    })
+}
+
+impl Cluster {
+    /// Adds a generated ConfigMap; `texts` are those of its files, by key. Places in them are those of the files.
+    pub fn add_generated(&mut self, map: &GeneratedMap, texts: Vec<(String, Arc<SourceText>)>) {
+        let files = texts.into_iter().map(|(key, source)| {
+            let origin = Origin::new(&source, 1, 1);
+            (key, Node::new(Value::Str(source.text.as_str().into()), origin))
+        });
+        let mut data = Map::default();
+        for (key, node) in files.chain(map.literals.iter().cloned()) {
+            data.insert(Entry { key: key.into(), key_origin: node.origin.clone(), node });
+        }
+        let mut root = Map::default();
+        let (key_origin, node) = (map.origin.clone(), Node::new(Value::Map(data), map.origin.clone()));
+        root.insert(Entry { key: "data".into(), key_origin, node });
+        self.add_object("ConfigMap", &map.name, Node::new(Value::Map(root), map.origin.clone()));
+    }
+}
