@@ -44,3 +44,16 @@ fn a_row_that_is_not_there_is_an_error_with_the_names_of_those_that_are() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("forward-grpc-none"), "{said}");
 }
+
+#[test]
+fn programs_that_are_not_built_are_left_out_and_said_how_to_build() {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_otelcore-bench"));
+    bench.args(["--quick", "--own", "--only", "app-", "--only", "c-submit"]).env("OTELCORE_BENCH_APPS", "nowhere");
+    let output = bench.output().expect("the harness starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    for name in ["go", "python", "c"] {
+        assert!(said.contains(&format!("benches/apps/build {name}")), "{name}: {said}");
+    }
+    assert!(!said.contains("forward-"), "no other row is played: {said}");
+}
