@@ -51,7 +51,18 @@ def definitions():
 
 def own_definition(kind, versions):
     plural = kind.lower() + "s"
-    spec = json.loads((ROOT / f"tests/deploy/crd/{kind.lower()}.json").read_text())["properties"]["spec"]
+    schema = json.loads((ROOT / f"tests/deploy/crd/{kind.lower()}.json").read_text())
+
+    def of_version(version):
+        spec = structural(schema["properties"]["spec"], schema)
+        for rule in schema.get("allOf", []):
+            wanted = rule["if"]["properties"].get("apiVersion")
+            if wanted:
+                side = rule["then" if wanted["const"].endswith(f"/{version}") else "else"]
+                own = side["properties"]["spec"]["properties"]
+                spec["properties"] |= {k: structural(v, schema) for k, v in own.items() if v is not False}
+        return {"type": "object", "properties": {"spec": spec}}
+
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -63,7 +74,7 @@ def own_definition(kind, versions):
             "versions": [
                 {
                     "name": v, "served": True, "storage": v == versions[-1],
-                    "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": structural(spec)}}},
+                    "schema": {"openAPIV3Schema": of_version(v)},
                 }
                 for v in versions
             ],
@@ -71,24 +82,27 @@ def own_definition(kind, versions):
     }
 
 
-def structural(schema):
-    """A JSON schema in the form that the API server takes: no false, true or const; what is closed is so by pruning."""
+def structural(schema, root):
+    """A JSON schema in the form that the API server takes: no reference, false, true or const; what is closed is so by pruning."""
     if schema is True:
         return {"x-kubernetes-preserve-unknown-fields": True}
-    kept = {k: v for k, v in schema.items() if k in ("type", "enum", "required", "minimum", "pattern")}
+    if "$ref" in schema:
+        return structural(root["$defs"][schema["$ref"].rsplit("/", 1)[1]], root)
+    out = {k: v for k, v in schema.items() if k in ("type", "enum", "required", "minimum", "pattern")}
     if "properties" in schema:
-        kept["properties"] = {k: structural(v) for k, v in schema["properties"].items()}
+        out["properties"] = {k: structural(v, root) for k, v in schema["properties"].items()}
     elif isinstance(schema.get("additionalProperties"), dict):
-        kept["additionalProperties"] = structural(schema["additionalProperties"])
+        out["additionalProperties"] = structural(schema["additionalProperties"], root)
     elif schema.get("type") == "object":
-        kept["x-kubernetes-preserve-unknown-fields"] = True
+        out["x-kubernetes-preserve-unknown-fields"] = True
     if "items" in schema:
-        kept["items"] = structural(schema["items"])
-    if "enum" in kept:
-        kept.setdefault("type", "string")
-    if schema.get("type") == "array" and kept.get("items", {}).get("required") and "properties" not in kept["items"]:
-        kept["items"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    return kept
+        out["items"] = structural(schema["items"], root)
+        # Whatever has required fields only is otherwise open.
+        if "required" in out["items"] and "properties" not in out["items"]:
+            out["items"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    if "enum" in out:
+        out.setdefault("type", "string")
+    return out
 
 
 def kept(said, stored):

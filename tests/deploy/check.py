@@ -103,60 +103,12 @@ def promised(pod):
                 yield f"{c['name']}: no {probe}"
 
 
-def listeners(tree):
-    """The ports that a configuration listens on, with their hosts."""
-    out = {}
-
-    def add(body, default):
-        endpoint = (body or {}).get("endpoint", default)
-        host, port = endpoint.rsplit(":", 1)
-        out[int(port)] = host or "0.0.0.0"
-
-    for id_, body in tree["receivers"].items():
-        if id_.split("/")[0] == "otlp":
-            for protocol, settings in body["protocols"].items():
-                add(settings, {"grpc": "localhost:4317", "http": "localhost:4318"}[protocol])
-    for id_, body in tree["exporters"].items():
-        if id_.split("/")[0] == "prometheus":
-            add(body, "localhost:8889")
-    for id_ in tree["service"].get("extensions", []):
-        if id_.split("/")[0] == "health_check":
-            add((tree.get("extensions") or {}).get(id_), "localhost:13133")
-    readers = tree["service"].get("telemetry", {}).get("metrics", {}).get("readers", [])
-    for reader in readers:
-        page = reader["pull"]["exporter"]["prometheus"]
-        out[page["port"]] = page["host"]
-    return out
-
-
-def ports(pod, container, config):
-    """Ports that nobody listens on or reaches. The operator's own defaulting is not repeated here, so not for its pods."""
-    named = {p.get("name"): p["containerPort"] for p in container.get("ports", [])}
-    heard = listeners(config.tree)
-    for label, port in named.items():
-        if port not in heard:
-            yield f"container port {label} {port}: nothing listens there"
-        elif heard[port] in ("localhost", "127.0.0.1"):
-            yield f"container port {label} {port}: listens on {heard[port]} only"
-    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if probe in container:
-            port = container[probe]["httpGet"]["port"]
-            if heard.get(named.get(port, port)) in (None, "localhost", "127.0.0.1"):
-                yield f"{probe}: nothing that the kubelet reaches on {port}"
-
-
-def scraped(pod):
-    """The scrape annotation names a page that is there."""
-    wanted = pod.annotations.get("prometheus.io/port")
-    pages = {"metrics", "prometheus", "prom"}
-    if wanted and not any(
-        str(p["containerPort"]) == wanted and p.get("name") in pages for c in pod.containers() for p in c.get("ports", [])
-    ):
-        yield f"prometheus.io/port {wanted}: no page there"
-
-
 def selected(labels, selector):
-    return all(labels.get(k) == v for k, v in (selector or {}).items())
+    """Whether a label selector takes these labels; of expressions, those that ask whether a label is there."""
+    there = {"Exists": True, "DoesNotExist": False}
+    return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items()) and all(
+        (e["key"] in labels) == there[e["operator"]] for e in selector.get("matchExpressions", [])
+    )
 
 
 def links(docs, where):
@@ -172,13 +124,13 @@ def links(docs, where):
     for doc in docs:
         at, spec = f"{where} {manifests.name(doc)}", doc.get("spec", {})
         if doc["kind"] == "Service":
-            found = [p for p in templates if selected(p.labels, spec["selector"])]
+            found = [p for p in templates if selected(p.labels, {"matchLabels": spec["selector"]})]
             for port in spec["ports"]:
                 target = port.get("targetPort", port["port"])
                 if target not in names(found) | numbers(found):
                     yield f"{at}: port {port.get('name')}: no pod of it has {target}"
         elif doc["kind"] == "NetworkPolicy":
-            found = [p for p in templates if selected(p.labels, spec["podSelector"]["matchLabels"])]
+            found = [p for p in templates if selected(p.labels, spec["podSelector"])]
             for rule in spec.get("ingress", []):
                 for port in rule["ports"]:
                     if port["port"] not in names(found) | numbers(found):
@@ -188,7 +140,7 @@ def links(docs, where):
             if not any(d["kind"] in ("Deployment", "StatefulSet") and d["metadata"]["name"] == target for d in docs):
                 yield f"{at}: no workload {target}"
         elif doc["kind"] in ("Deployment", "DaemonSet", "StatefulSet"):
-            if not selected(spec["template"]["metadata"]["labels"], spec["selector"]["matchLabels"]):
+            if not selected(spec["template"]["metadata"]["labels"], spec["selector"]):
                 yield f"{at}: selects other pods than its own"
             if doc["kind"] == "DaemonSet" and spec.get("updateStrategy", {}).get("rollingUpdate", {}).get("maxSurge"):
                 if any("hostPort" in p for c in spec["template"]["spec"]["containers"] for p in c.get("ports", [])):
@@ -196,20 +148,20 @@ def links(docs, where):
 
 
 def monitored(monitors, docs):
-    """Monitors that find no port of the kustomizations' pods and Services."""
+    """Monitors that find no port of any pod or Service."""
     templates = list(manifests.pods(docs, ""))
     for doc in monitors:
         spec = doc.get("spec", {})
-        labels = spec.get("selector", {}).get("matchLabels")
+        wanted = spec.get("selector")
         for end in spec.get("podMetricsEndpoints", []):
             if not any(
-                selected(pod.labels, labels) and end["port"] == p.get("name")
+                selected(pod.labels, wanted) and end["port"] == p.get("name")
                 for pod in templates for c in pod.containers() for p in c.get("ports", [])
             ):
                 yield f"{manifests.name(doc)}: no pod has a port {end['port']}"
         for end in spec.get("endpoints", []):
             if not any(
-                d["kind"] == "Service" and selected(d["metadata"]["labels"], labels)
+                d["kind"] == "Service" and selected(d["metadata"]["labels"], wanted)
                 and end["port"] == p.get("name") for d in docs for p in d.get("spec", {}).get("ports", [])
             ):
                 yield f"{manifests.name(doc)}: no Service has a port {end['port']}"
@@ -219,57 +171,37 @@ def version():
     return re.search(r'^version = "(.+)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
 
 
-def validate(config):
-    """What the collector itself says of a configuration. That `jaeger` is gone elsewhere is no news here."""
+def validate(docs):
+    """What the collector itself says: its configurations, and whether ports, probes, mounts and memory fit them."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        file.write(config.text)
+        yaml.safe_dump_all(docs, file, sort_keys=False)
         file.flush()
-        return judge([f"--config={file.name}"], config.env)
+        run = subprocess.run(
+            [os.environ["OTELCORE_BIN"], "validate", f"--config=k8s:{file.name}"],
+            env={}, capture_output=True, text=True, timeout=30, check=False,
+        )
+    lines = [x.replace(file.name, "") for x in run.stderr.splitlines()]
+    # That `jaeger` is gone elsewhere is no news here.
+    said = [
+        f"{x} {where.strip()}" if where.lstrip().startswith("-->") else x
+        for x, where in zip(lines, [*lines[1:], ""], strict=False)
+        if x.startswith(("warning:", "error:")) and "removed from the Go collector" not in x
+    ]
+    return said or ([] if run.returncode == 0 else lines[-1:] or [f"exit code {run.returncode}"])
 
 
-def judge(args, env):
-    run = subprocess.run(
-        [os.environ["OTELCORE_BIN"], "validate", *args], env=env, capture_output=True, text=True, timeout=30, check=False,
-    )
-    lines = run.stderr.splitlines()
-    said = [x for x in lines if x.startswith(("warning:", "error:")) and "removed from the Go collector" not in x]
-    if run.returncode != 0 and not said:
-        said = lines[-1:] or [f"exit code {run.returncode}"]
-    return said
-
-
-def reads_manifests():
-    """Whether this collector takes Kubernetes manifests themselves."""
-    if "OTELCORE_BIN" not in os.environ:
-        return False
-    run = subprocess.run(
-        [os.environ["OTELCORE_BIN"], "validate", f"--config=k8s:{DEPLOY}/kustomize/gateway/gateway.yaml"],
-        env={}, capture_output=True, text=True, timeout=30, check=False,
-    )
-    return not re.search(r"scheme|no such file|not supported", run.stderr, re.I)
-
-
-def documents(docs, where, with_binary=True):
+def documents(docs, where):
     """Everything that can be wrong with a set of documents that belong together."""
     for doc in docs:
         yield from (f"{where} {manifests.name(doc)}: {x}" for x in shape(doc))
-    for pod in manifests.pods(docs, where):
-        # Those with hostPorts have a namespace of their own.
-        yield from (f"{pod.where}: {x}" for x in (*restricted(pod), *promised(pod), *scraped(pod)))
+    pods = list(manifests.pods(docs, where))
+    for pod in pods:
+        yield from (f"{pod.where}: {x}" for x in (*restricted(pod), *promised(pod)))
         if pod.made_by_operator:
             yield from (f"{pod.where}: {x}" for x in operators_pod(pod))
-        else:
-            for container in pod.collectors():
-                text, why = manifests.mounted(pod, container, docs)
-                if why is None:
-                    config = manifests.Config(pod.where, text)
-                    yield from (f"{pod.where}: {x}" for x in ports(pod, container, config))
     yield from links(docs, where)
-    found, broken = manifests.configs(docs, where)
-    yield from broken
-    if with_binary:
-        for config in found:
-            yield from (f"{config.where}: {x}" for x in validate(config))
+    if any(pod.collectors() for pod in pods):
+        yield from (f"{where}: {x}" for x in validate(docs))
 
 
 def build(folder):
@@ -321,8 +253,6 @@ def values():
         yield from (
             f"helm/values-{mode}.yaml: `{k}` is not what chart/{mode}.yaml has" for k, v in pairs.items() if given[k] != v
         )
-        if mode == "daemonset" and any("hostPort" in p for p in container["ports"]) != (given["mode"] == "daemonset"):
-            yield f"helm/values-{mode}.yaml: hostPorts"
     operator = yaml.safe_load((DEPLOY / "helm/values-operator.yaml").read_text())
     image = operator["manager"]["collectorImage"]
     if (image["repository"], image["tag"]) != (manifests.COLLECTOR, version()):
@@ -351,10 +281,12 @@ def described():
 
 def everything():
     yield from described()
+    together = []
     for path in manifests.files():
         if "kustomize" not in path.parts:
-            yield from documents(manifests.load(path), str(path.relative_to(DEPLOY)))
-    together = []
+            docs = manifests.load(path)
+            yield from documents(docs, str(path.relative_to(DEPLOY)))
+            together += docs
     for path in sorted(DEPLOY.rglob("kustomization.yaml")):
         folder = path.parent
         where = str(folder.relative_to(DEPLOY))
@@ -370,11 +302,6 @@ def everything():
     monitors = [d for p in (DEPLOY / "monitoring").glob("*.yaml") for d in manifests.load(p)]
     yield from monitored([d for d in monitors if d["kind"].endswith("Monitor")], together)
     yield from values()
-    if reads_manifests():
-        for path in manifests.files():
-            if any(manifests.configs(manifests.load(path), "")):
-                short = path.relative_to(DEPLOY)
-                yield from (f"{short}: {x}" for x in judge([f"--config=k8s:{path}"], {}))
 
 
 def main():

@@ -1,17 +1,14 @@
-"""Reads the manifests of deploy/: documents, the pods in them (those that the operator would make included), and the
-collector configurations in those. It judges nothing; check.py and apply.py do."""
+"""Reads the manifests of deploy/: documents, and the pods in them, those that the operator would make included. It judges
+nothing; check.py and apply.py do."""
 
 import pathlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 COLLECTOR = "ghcr.io/otelcore/otelcore"
-
-# What the downward API says, where a configuration is looked at outside a pod.
-DOWNWARD = {"status.podIP": "10.0.0.1", "status.hostIP": "10.0.0.2"}
 
 
 @dataclass
@@ -32,19 +29,6 @@ class Pod:
 
     def collectors(self):
         return [c for c in self.containers() if c["image"].startswith(COLLECTOR)]
-
-
-@dataclass
-class Config:
-    """A collector's configuration and the environment that it would be read in."""
-
-    where: str
-    text: str
-    env: dict = field(default_factory=dict)
-
-    @property
-    def tree(self):
-        return yaml.safe_load(self.text)
 
 
 def files():
@@ -116,6 +100,15 @@ def of_collector(doc):
     return pod
 
 
+def operators_labels(doc):
+    if doc["spec"].get("mode") == "sidecar":
+        return {"sidecar.opentelemetry.io/injected": f"{doc['metadata'].get('namespace')}.{doc['metadata']['name']}"}
+    return {
+        "app.kubernetes.io/managed-by": "opentelemetry-operator",
+        "app.kubernetes.io/component": "opentelemetry-collector",
+    }
+
+
 def pods(docs, where):
     for doc in docs:
         at = f"{where} {name(doc)}"
@@ -125,59 +118,4 @@ def pods(docs, where):
             meta = template["metadata"]
             yield Pod(at, namespace, meta.get("labels", {}), meta.get("annotations", {}), template["spec"])
         elif doc["kind"] == "OpenTelemetryCollector":
-            yield Pod(at, namespace, {}, doc["spec"].get("podAnnotations", {}), of_collector(doc), True)
-
-
-def environment(container):
-    out = {}
-    for entry in container.get("env", []):
-        if "value" in entry:
-            out[entry["name"]] = entry["value"].replace("$$", "$")
-        else:
-            path = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath", "")
-            out[entry["name"]] = DOWNWARD.get(path, "stand-in")
-    return out
-
-
-def mounted(pod, container, docs):
-    """The text behind the container's --config, through mount, volume and ConfigMap; a sentence where the chain breaks."""
-    line = container.get("command", [])[1:] + container.get("args", [])
-    path = next((a.removeprefix("--config=") for a in line if a.startswith("--config=")), None)
-    if path is None:
-        return None, "has no --config"
-    folder, file = path.rsplit("/", 1)
-    mount = next((m for m in container.get("volumeMounts", []) if m["mountPath"] == folder), None)
-    if mount is None:
-        return None, f"nothing is mounted at {folder}"
-    volume = next((v for v in pod.spec.get("volumes", []) if v["name"] == mount["name"]), None)
-    if volume is None or "configMap" not in volume:
-        return None, f"no ConfigMap behind the mount {mount['name']}"
-    wanted = volume["configMap"]["name"]
-    data = next((d["data"] for d in docs if d["kind"] == "ConfigMap" and d["metadata"]["name"] == wanted), None)
-    if data is None:
-        return None, f"no ConfigMap {wanted}"
-    items = volume["configMap"].get("items")
-    key = file if items is None else next((i["key"] for i in items if i["path"] == file), None)
-    if key not in data:
-        return None, f"ConfigMap {wanted} has no {file}"
-    return data[key], None
-
-
-def configs(docs, where):
-    """Every configuration in the documents, and what keeps one from being found."""
-    found, broken = [], []
-    for doc in docs:
-        if doc["kind"] == "OpenTelemetryCollector":
-            config = doc["spec"]["config"]
-            text = config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False)
-            found.append(Config(f"{where} {name(doc)}", text, environment(doc["spec"])))
-    for pod in pods(docs, where):
-        if pod.made_by_operator:
-            continue
-        for container in pod.collectors():
-            text, why = mounted(pod, container, docs)
-            if why:
-                broken.append(f"{pod.where}: {container['name']}: {why}")
-            else:
-                found.append(Config(pod.where, text, environment(container)))
-    return found, broken
+            yield Pod(at, namespace, operators_labels(doc), doc["spec"].get("podAnnotations", {}), of_collector(doc), True)
