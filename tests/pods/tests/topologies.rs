@@ -48,7 +48,7 @@ fn scratch() -> PathBuf {
 /// An application that sends for some seconds and then waits to be told to go; what it prints at the end is counted.
 fn sends(to: &str, service: &str, first: u64, seconds: u64) -> Value {
     let script = format!(
-        "{} send {to} {service} {first} {seconds} 5; trap 'exit 0' TERM; while :; do sleep 0.05; done",
+        "trap 'exit 0' TERM; {} send {to} {service} {first} {seconds} 5; while :; do sleep 0.05; done",
         env!("CARGO_BIN_EXE_pods")
     );
     serde_json::json!({"name": "app", "image": "machine", "command": ["sh", "-c", script]})
