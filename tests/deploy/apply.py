@@ -83,7 +83,8 @@ def own_definition(kind, versions):
 
 
 def structural(schema, root):
-    """A JSON schema in the form that the API server takes: no reference, false, true or const; what is closed is so by pruning."""
+    """A JSON schema in the form that the API server takes, without references, booleans and constants; it is strict validation
+    that closes an object there."""
     if schema is True:
         return {"x-kubernetes-preserve-unknown-fields": True}
     if "$ref" in schema:
@@ -162,13 +163,11 @@ def play(docs, where):
     return wrong
 
 
-def break_at(doc, path, value, remove=None):
+def break_at(doc, path, value):
     out = copy.deepcopy(doc)
     at = out
     for step in path[:-1]:
         at = at[step]
-    if remove:
-        at.pop(remove)
     at[path[-1]] = value
     return out
 
@@ -184,14 +183,19 @@ def controls():
     monitor = one("monitoring/pod-monitor.yaml", "PodMonitor")
     policy = one("kustomize/gateway/network-policy.yaml", "NetworkPolicy")
     template = ("spec", "template", "spec")
-    yield "a misspelt field of a pod", break_at(deployment, (*template, "terminationGracePeriodSecond"), 45), "terminationGracePeriodSecond"
-    yield "a probe with a wrong type", break_at(deployment, (*template, "containers", 0, "livenessProbe", "httpGet"), []), "httpGet"
-    yield "a policy for a protocol that is none", break_at(policy, ("spec", "ingress", 0, "ports", 0, "protocol"), "HTTP"), "protocol"
-    yield "a misspelt field of a collector", break_at(resource, ("spec", "upgradeStrateg"), "none"), "upgradeStrateg"
-    yield "a mode that is none", break_at(resource, ("spec", "mode"), "daemon"), "mode"
-    yield "a v1beta1 configuration as a text", break_at(resource, ("spec", "config"), "receivers: {}"), "config"
-    yield "a v1alpha1 configuration as an object", break_at(alpha, ("spec", "config"), {"receivers": {}}), "config"
-    yield "a misspelt field of a monitor", break_at(monitor, ("spec", "podMetricsEndpoint"), []), "podMetricsEndpoint"
+    probe = (*template, "containers", 0, "livenessProbe", "httpGet")
+    protocol = ("spec", "ingress", 0, "ports", 0, "protocol")
+    for what, doc, path, value in (
+        ("a misspelt field of a pod", deployment, (*template, "terminationGracePeriodSecond"), 45),
+        ("a probe with a wrong type", deployment, probe, []),
+        ("a policy for a protocol that is none", policy, protocol, "HTTP"),
+        ("a misspelt field of a collector", resource, ("spec", "upgradeStrateg"), "none"),
+        ("a mode that is none", resource, ("spec", "mode"), "daemon"),
+        ("a v1beta1 configuration as a text", resource, ("spec", "config"), "receivers: {}"),
+        ("a v1alpha1 configuration as an object", alpha, ("spec", "config"), {"receivers": {}}),
+        ("a misspelt field of a monitor", monitor, ("spec", "podMetricsEndpoint"), []),
+    ):
+        yield what, break_at(doc, path, value), path[-1]
 
 
 def refused():
@@ -280,7 +284,11 @@ def main():
         rows += charts(os.environ["OTEL_CHARTS"])
 
     bad = 0
-    print(f"kube-apiserver {KUBE}; OpenTelemetry's resource definitions: {whose}.\n")
+    chart = ""
+    if os.environ.get("OTEL_CHARTS"):
+        about = yaml.safe_load((pathlib.Path(os.environ["OTEL_CHARTS"]) / "charts/opentelemetry-collector/Chart.yaml").read_text())
+        chart = f" Chart {about['name']} {about['version']}."
+    print(f"kube-apiserver {KUBE}. OpenTelemetry's resource definitions: {whose}.{chart}\n")
     print("| what | objects | taken |\n|---|---|---|")
     for what, count, wrong in rows:
         bad += bool(wrong)
