@@ -267,6 +267,52 @@ fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     panic!("never came: {what}");
 }
 
+/// A real Jaeger with its spans in memory; what it does not need for this listens anywhere.
+fn start_jaeger(jaeger: &Path, otlp: u16, query: u16, admin: u16) -> Ends {
+    let elsewhere = [
+        "processor.jaeger-compact.server-host-port",
+        "processor.jaeger-binary.server-host-port",
+        "processor.zipkin-compact.server-host-port",
+        "http-server.host-port",
+        "collector.http-server.host-port",
+        "collector.grpc-server.host-port",
+        "collector.otlp.http.host-port",
+        "query.grpc-server.host-port",
+    ];
+    Ends(
+        Command::new(jaeger)
+            .args(elsewhere.map(|flag| format!("--{flag}=127.0.0.1:0")))
+            .arg(format!("--collector.otlp.grpc.host-port=127.0.0.1:{otlp}"))
+            .arg(format!("--query.http-server.host-port=127.0.0.1:{query}"))
+            .arg(format!("--admin.http.host-port=127.0.0.1:{admin}"))
+            .env("SPAN_STORAGE_TYPE", "memory")
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap(),
+    )
+}
+
+/// A real Prometheus that scrapes a page of this machine.
+fn start_prometheus(out: &Path, page: u16, port: u16) -> Ends {
+    let scrape = format!(
+        "global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: shop, static_configs: [{{targets: [\"127.0.0.1:{page}\"]}}]}}]\n"
+    );
+    std::fs::write(out.join("prometheus.yml"), scrape).unwrap();
+    let data = out.join("prometheus");
+    let _ = std::fs::remove_dir_all(&data);
+    Ends(
+        Command::new("prometheus")
+            .arg(format!("--config.file={}", out.join("prometheus.yml").display()))
+            .arg(format!("--storage.tsdb.path={}", data.display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap(),
+    )
+}
+
 #[test]
 fn an_application_in_c_reaches_a_real_jaeger_and_a_real_prometheus() {
     use std::net::TcpStream;
@@ -287,48 +333,12 @@ fn an_application_in_c_reaches_a_real_jaeger_and_a_real_prometheus() {
     let program = out.join("embed");
     compile(&here("../../examples/c/embed.c"), &program, &built.prefix.join("lib"));
     let [otlp, query, admin, page, prometheus] = std::array::from_fn(|_| free_port());
-    let elsewhere = [
-        "processor.jaeger-compact.server-host-port",
-        "processor.jaeger-binary.server-host-port",
-        "processor.zipkin-compact.server-host-port",
-        "http-server.host-port",
-        "collector.http-server.host-port",
-        "collector.grpc-server.host-port",
-        "collector.otlp.http.host-port",
-        "query.grpc-server.host-port",
-    ];
-    let _jaeger = Ends(
-        Command::new(jaeger)
-            .args(elsewhere.map(|flag| format!("--{flag}=127.0.0.1:0")))
-            .arg(format!("--collector.otlp.grpc.host-port=127.0.0.1:{otlp}"))
-            .arg(format!("--query.http-server.host-port=127.0.0.1:{query}"))
-            .arg(format!("--admin.http.host-port=127.0.0.1:{admin}"))
-            .env("SPAN_STORAGE_TYPE", "memory")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
+    let _jaeger = start_jaeger(&jaeger, otlp, query, admin);
     until("Jaeger", || TcpStream::connect(("127.0.0.1", otlp)).ok());
     let config = std::fs::read_to_string(here("../../examples/c/collector.yaml")).unwrap();
     let config = config.replace("localhost:4317", &format!("127.0.0.1:{otlp}"));
     std::fs::write(out.join("collector.yaml"), config.replace("localhost:9464", &format!("127.0.0.1:{page}"))).unwrap();
-    let scrape = format!(
-        "global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: shop, static_configs: [{{targets: [\"127.0.0.1:{page}\"]}}]}}]\n"
-    );
-    std::fs::write(out.join("prometheus.yml"), scrape).unwrap();
-    let data = out.join("prometheus");
-    let _ = std::fs::remove_dir_all(&data);
-    let _prometheus = Ends(
-        Command::new("prometheus")
-            .arg(format!("--config.file={}", out.join("prometheus.yml").display()))
-            .arg(format!("--storage.tsdb.path={}", data.display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{prometheus}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
+    let _prometheus = start_prometheus(&out, page, prometheus);
     let mut application = Ends(
         Command::new("timeout")
             .arg("60")
