@@ -76,7 +76,7 @@ fn every_arrow_is_one_that_the_map_has() {
     }
     let known = |package: &str| {
         let short = package.strip_prefix("otelcore-").unwrap_or(package);
-        MAY.iter().any(|(name, _)| *name == short) || ["otelcore", "bench"].contains(&short)
+        MAY.iter().any(|(name, _)| *name == short) || ["otelcore", "bench", "pods"].contains(&short)
     };
     for package in found.keys() {
         assert!(known(package), "{package} has no row in the map");
