@@ -20,7 +20,6 @@ receivers: {inproc: }
 processors: {batch: {timeout: 100ms}}
 exporters: {inproc: }
 service:
-  telemetry: {metrics: {level: none}}
   pipelines:
     traces: {receivers: [inproc], processors: [batch], exporters: [inproc]}
 """

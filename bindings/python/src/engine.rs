@@ -127,9 +127,8 @@ impl Engine {
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         let embedded = self.embedded.get()?;
         if matches!(embedded.state(), State::Created | State::Stopped | State::Failed) {
-            // Asked from another thread, for this one might have to wait for itself.
-            let told = std::thread::scope(|s| s.spawn(|| embedded.shutdown(Duration::ZERO)).join());
-            told.unwrap_or(Ok(())).map_err(|e| of_embedded(py, &e))?;
+            // It has ended, so that nobody waits.
+            embedded.shutdown(Duration::ZERO).map_err(|e| of_embedded(py, &e))?;
         }
         Ok(())
     }

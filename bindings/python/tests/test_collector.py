@@ -14,9 +14,8 @@ from otelcore import Collector
 from scene import THROUGH, span_count, spans, wait_for
 
 
-def test_what_is_submitted_comes_out_and_a_flush_waits_for_the_host(unused_port: int) -> None:
-    reader = f"readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {unused_port}}}}}}}}}]"
-    with Collector(THROUGH.replace("level: none", reader)) as collector:
+def test_what_is_submitted_comes_out_and_a_flush_waits_for_the_host() -> None:
+    with Collector(THROUGH.replace("  telemetry: {metrics: {level: none}}\n", "")) as collector:
         assert collector.state == "running"
         output = collector.output("inproc/out")
         seen: list[int] = []

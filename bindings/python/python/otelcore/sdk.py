@@ -272,11 +272,7 @@ def _default(env: Mapping[str, str]) -> dict[str, Any]:
         "receivers": {"inproc": None},
         "processors": {"batch": None},
         "exporters": {exporter: settings},
-        "service": {
-            # No port: several processes of one program must not quarrel about it.
-            "telemetry": {"metrics": {"level": "none"}},
-            "pipelines": {signal: pipeline for signal in ("traces", "metrics", "logs")},
-        },
+        "service": {"pipelines": {signal: pipeline for signal in ("traces", "metrics", "logs")}},
     }
 
 
