@@ -102,6 +102,19 @@ fn what_nobody_takes_is_reported_by_the_shutdown() {
 }
 
 #[test]
+fn what_was_refused_for_good_before_a_shutdown_is_not_left_by_it() {
+    let yaml = THROUGH.replace("processors: [batch], ", "");
+    for _ in 0..300 {
+        let collector = embedded(&yaml);
+        let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+        collector.start().unwrap();
+        input.submit(Signal::Traces, &spans(1)).unwrap();
+        output.next(Some(Duration::from_secs(10))).unwrap().finish(Finish::Permanent("not this one".into()));
+        collector.shutdown(Duration::from_secs(5)).unwrap();
+    }
+}
+
+#[test]
 fn a_callback_runs_in_the_loop_and_must_not_wait_for_it() {
     let collector = Arc::new(embedded(&THROUGH.replace("10s", "1ms")));
     let (seen, inside) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(String::new())));

@@ -148,6 +148,9 @@ impl Runner {
     pub fn turn(&mut self, until: Mono, signals: &mut Vec<i32>) -> io::Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
         self.world.wait(until.min(self.until), &mut ready, signals)?;
+        // Looked at before the bells and obeyed after them: what was rung before somebody asked is heard before it.
+        let flushes = self.remote.flushes.load(Ordering::Acquire);
+        let grace = self.remote.shutdown.load(Ordering::Acquire);
         let Self { world, graph, .. } = self;
         for key in ready.drain(..) {
             graph.event(world, key.owner, key.local, Event::Ready);
@@ -167,12 +170,10 @@ impl Runner {
         for key in std::mem::take(&mut world.again) {
             graph.event(world, key.owner, key.local, Event::Ready);
         }
-        let flushes = self.remote.flushes.load(Ordering::Acquire);
         if flushes != self.flushed {
             self.flushed = flushes;
             self.graph.flush(&mut self.world);
         }
-        let grace = self.remote.shutdown.load(Ordering::Acquire);
         if grace != u64::MAX {
             self.close(Duration::from_nanos(grace));
         }
