@@ -32,6 +32,7 @@ fn main() {
     codings(&out);
     documents(&out);
     configurations(&out, &root);
+    manifests(&out, &root);
     responses(&out);
     http1(&out);
     connections(&out);
@@ -147,6 +148,22 @@ fn configurations(out: &Path, root: &Path) {
     ];
     for (n, text) in small.iter().enumerate() {
         put(out, "config", &format!("small-{n}"), text.as_bytes());
+    }
+}
+
+fn manifests(out: &Path, root: &Path) {
+    let mut folders = vec![root.join("deploy"), root.join("crates/kubernetes/tests/vectors")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "yaml") {
+                let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+                let within = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                put(out, "manifests", &format!("{within}-{stem}"), &std::fs::read(&path).unwrap());
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod http1;
 mod http2_server;
 pub mod input;
 mod json;
+mod manifests;
 mod otlp;
 #[allow(dead_code, reason = "shared with the tests of the crate that it belongs to")]
 #[path = "../../crates/http/src/pipe.rs"]
@@ -29,7 +30,7 @@ pub const MAX_INPUT: usize = 1 << 16;
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("grpc_server", grpc_server::raw),
     ("grpc_server_frames", grpc_server::script),
     ("grpc_client", grpc_client::script),
@@ -46,6 +47,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("decompress_zstd", |data| coding::run(&Coding::Zstd, data)),
     ("decompress_lz4", |data| coding::run(&Coding::Lz4, data)),
     ("config", config::run),
+    ("manifests", manifests::run),
     ("response", response::run),
 ];
 
