@@ -73,6 +73,12 @@ fn app(name: &str) -> PathBuf {
     named("OTELCORE_BENCH_APPS", built).join(name)
 }
 
+/// The binary of the image, as `scripts/image` builds it into the same target directory.
+fn shipped() -> PathBuf {
+    let target = me().ancestors().nth(2).unwrap_or_else(|| Path::new("target")).to_owned();
+    target.join(format!("{}-unknown-linux-musl/release/otelcore", std::env::consts::ARCH))
+}
+
 fn named(variable: &str, default: impl FnOnce() -> PathBuf) -> PathBuf {
     std::env::var_os(variable).map_or_else(default, PathBuf::from)
 }
@@ -86,7 +92,7 @@ impl Runs {
     pub(crate) fn binary(&self, own: bool) -> PathBuf {
         let built = |name: String| Path::new("benches/collectors/bin").join(name);
         match self {
-            Self::Ours(_) if !own => named("OTELCORE", || me().with_file_name("otelcore")),
+            Self::Ours(_) if !own => named("OTELCORE", shipped),
             Self::Ours(_) | Self::Relay | Self::Alone(_) => me(),
             Self::Go(version, _) => {
                 named(&format!("OTELCOL_{}", version.replace('.', "_")), || built(format!("otelcol-{version}")))
@@ -113,6 +119,7 @@ impl Runs {
             Self::App(App::Go, _) => "; run benches/apps/build go (and scripts/tools for the Go collector)",
             Self::App(App::Python, _) => "; run benches/apps/build python (and scripts/tools for the Go collector)",
             Self::Submit(_) => "; run benches/apps/build c",
+            Self::Ours(_) => "; run scripts/image DIR",
             _ => "",
         }
     }

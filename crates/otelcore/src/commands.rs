@@ -11,12 +11,13 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write;
+use std::time::Duration;
 
 use otelcore_config::{Diagnostics, Gates, Node, Severity, Sources};
 
 use crate::plan::Plan;
 use crate::registry::Registry;
-use crate::service::Identity;
+use crate::service::{GRACE, Identity};
 use args::{Command, Invocation};
 
 /// The process as a command sees it. The binary hands in the real one.
@@ -43,7 +44,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, registry: Registry, termin
     let program = args.next().unwrap_or_default();
     let identity = identity(&program.to_string_lossy());
     let invocation = match args::parse(args) {
-        Ok(invocation) => invocation,
+        Ok(invocation) => of_the_name(invocation, &identity.command, &|path| otelcore_reactor::read_file(path).is_ok()),
         Err(message) => return fail(terminal, &message),
     };
     match invocation.command {
@@ -71,6 +72,19 @@ fn identity(program: &str) -> Identity {
     Identity { command: command.to_owned(), ..Identity::default() }
 }
 
+/// Names that the Go collector has an image under, whose default argument is `/etc/NAME/config.yaml`.
+const IMAGES: [&str; 4] = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp"];
+
+/// A manifest that names only the command, as it may with the images of the Go collector, leaves their default argument
+/// out: under one of their names, its file is read if it is there.
+fn of_the_name(mut invocation: Invocation, name: &str, is_there: &dyn Fn(&str) -> bool) -> Invocation {
+    let path = format!("/etc/{name}/config.yaml");
+    if invocation.config.is_empty() && IMAGES.contains(&name) && is_there(&path) {
+        invocation.config.push(path);
+    }
+    invocation
+}
+
 fn fail(terminal: &mut Terminal<'_>, message: &str) -> u8 {
     let _ = writeln!(terminal.err, "Error: {message}");
     1
@@ -90,11 +104,9 @@ impl<'a> Machine<'a> {
 
     /// The YAML files of a folder, sorted. `None` for what is no folder.
     fn folder(&self, path: &str) -> Option<Vec<String>> {
-        let entries = std::fs::read_dir(path).ok()?;
         let is_yaml =
             |name: &String| [".yaml", ".yml"].iter().any(|end| name.ends_with(end)) || name == "Kustomization";
-        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        let mut names: Vec<String> = names.filter(is_yaml).collect();
+        let mut names: Vec<String> = otelcore_reactor::read_folder(path)?.into_iter().filter(is_yaml).collect();
         names.sort();
         Some(names.into_iter().map(|name| format!("{}/{name}", path.trim_end_matches('/'))).collect())
     }
@@ -114,6 +126,8 @@ impl Sources for Machine<'_> {
 /// A configuration that has been read, and everything that was said about it.
 struct Loaded {
     plan: Option<Plan>,
+    /// How long a stop may take to deliver what is held.
+    grace: Duration,
     diagnostics: Diagnostics,
 }
 
@@ -125,16 +139,20 @@ fn load(invocation: &Invocation, registry: &Registry, terminal: &Terminal<'_>) -
 fn load_from(machine: &Machine<'_>, invocation: &Invocation, registry: &Registry) -> Loaded {
     let diagnostics = Diagnostics::new();
     let gates = gates(&invocation.feature_gates, &diagnostics);
+    let mut grace = invocation.grace;
     let read: Option<(Node, Gates)> = if invocation.config.is_empty() && invocation.set.is_empty() {
         otelcore_config::from_yaml(run::DEFAULT, &diagnostics).map(|root| (root, gates))
     } else if let Some(manifests) = manifests::read(&invocation.config, machine, &diagnostics) {
-        manifests.load(invocation, machine, &diagnostics)
+        manifests.load(invocation, machine, &diagnostics).map(|(root, gates, inner)| {
+            grace = grace.or(inner);
+            (root, gates)
+        })
     } else {
         let root = otelcore_config::load(&invocation.config, &invocation.set, machine, &gates, &diagnostics);
         root.map(|root| (root, gates))
     };
     let plan = read.and_then(|(root, gates)| Plan::parse(&root, registry, &gates, &diagnostics));
-    Loaded { plan, diagnostics }
+    Loaded { plan, grace: grace.unwrap_or(GRACE), diagnostics }
 }
 
 fn gates(flags: &[String], d: &Diagnostics) -> Gates {
@@ -166,5 +184,26 @@ impl Loaded {
         if !self.diagnostics.is_empty() {
             let _ = terminal.err.write_all(self.diagnostics.to_text(false).as_bytes());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_under(name: &str, args: &[&str], there: bool) -> Vec<String> {
+        let invocation = args::parse(args.iter().map(OsString::from)).unwrap();
+        of_the_name(invocation, name, &|_| there).config
+    }
+
+    #[test]
+    fn an_images_name_reads_its_images_file_if_it_is_there() {
+        for name in IMAGES {
+            assert_eq!(read_under(name, &[], true), [format!("/etc/{name}/config.yaml")]);
+            assert_eq!(read_under(name, &["--set=a.b=c"], true).len(), 1);
+            assert_eq!(read_under(name, &["--config=x"], true), ["x"]);
+            assert!(read_under(name, &[], false).is_empty());
+        }
+        assert!(read_under("otelcore", &[], true).is_empty(), "has a default of its own");
     }
 }

@@ -123,6 +123,12 @@ pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|e| format!("open {path}: {}", crate::sockets::text(&e)))
 }
 
+/// The names in a folder, in no order. `None` for what is no folder, or can't be read.
+pub fn read_folder(path: &str) -> Option<Vec<String>> {
+    let entries = fs::read_dir(path).ok()?;
+    Some(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+}
+
 /// A random identity in the form of RFC 9562, version 4.
 #[must_use]
 pub fn uuid() -> String {

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-use crate::service::GRACE;
-
 /// What to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Command {
@@ -29,8 +27,8 @@ pub(super) struct Invocation {
     pub(super) set: Vec<String>,
     /// `--feature-gates`, in order.
     pub(super) feature_gates: Vec<String>,
-    /// `--shutdown-timeout`.
-    pub(super) grace: Duration,
+    /// `--shutdown-timeout`, where somebody says.
+    pub(super) grace: Option<Duration>,
     /// Flags of collectors long gone: name and what to say.
     pub(super) old_flags: Vec<(&'static str, &'static str)>,
 }
@@ -56,7 +54,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         config: Vec::new(),
         set: Vec::new(),
         feature_gates: Vec::new(),
-        grace: GRACE,
+        grace: None,
         old_flags: Vec::new(),
     };
     let (mut redact, mut json, mut validate) = (true, false, true);
@@ -81,7 +79,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
                 let text = value(&mut parser, "shutdown-timeout")?;
                 let nanos = otelcore_config::duration::parse(&text)
                     .map_err(|e| format!("invalid argument {text:?} for \"--shutdown-timeout\" flag: {e}"))?;
-                invocation.grace = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+                invocation.grace = Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)));
             }
             Arg::Long("mode") => match value(&mut parser, "mode")?.as_str() {
                 "redacted" => redact = true,
@@ -207,7 +205,8 @@ Available Commands:
 
 Flags:
       --config URI               Locations to the config file(s): a path, file:PATH, env:NAME or yaml:TEXT; may be
-                                 given several times, later ones win
+                                 given several times, later ones win. k8s:PATH[#NAME] takes the configuration out of
+                                 Kubernetes manifests: a file, a folder or a kustomization
       --feature-gates LIST       Comma-delimited list of feature gate identifiers. Prefix with '-' to disable the
                                  feature. '+' or no prefix will enable the feature
   -h, --help                     help for {command}

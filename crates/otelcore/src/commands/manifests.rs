@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use otelcore_config::{Diagnostic, Diagnostics, Gates, Kind, Node, Severity, SourceText, Sources};
 use otelcore_kubernetes::{Cluster, Collector, Inside, KUSTOMIZATIONS, Kustomization, Word};
@@ -11,6 +12,7 @@ use super::args::{self, Command, Invocation};
 use super::{Machine, Terminal, fail, gates};
 use crate::plan::Plan;
 use crate::registry::Registry;
+use crate::service::GRACE;
 
 /// The scheme that says it.
 const SCHEME: &str = "k8s:";
@@ -144,8 +146,14 @@ impl Manifests {
         picked
     }
 
-    /// The configuration of the one collector that is meant, to run or to show on this machine.
-    pub(super) fn load(&self, outer: &Invocation, machine: &Machine<'_>, d: &Diagnostics) -> Option<(Node, Gates)> {
+    /// The configuration of the one collector that is meant, to run or to show on this machine, with what its command line
+    /// says of gates and of the time that a stop may take.
+    pub(super) fn load(
+        &self,
+        outer: &Invocation,
+        machine: &Machine<'_>,
+        d: &Diagnostics,
+    ) -> Option<(Node, Gates, Option<Duration>)> {
         let mut collectors = self.collectors(d);
         let collector = collectors.pop()?;
         if !collectors.is_empty() {
@@ -178,7 +186,7 @@ impl Manifests {
         let inside = Inside::local(&collector, machine);
         let (uris, sets) = self.sources(&inner, outer);
         let root = otelcore_config::load(&uris, &sets, &inside, &gates, d)?;
-        Some((root, gates))
+        Some((root, gates, inner.grace))
     }
 
     fn sources(&self, inner: &Invocation, outer: &Invocation) -> (Vec<String>, Vec<String>) {
@@ -207,7 +215,7 @@ impl Manifests {
         let errors = found.iter().filter(|item| item.severity == Severity::Error).count();
         let diagnostics = Diagnostics::new();
         found.into_iter().for_each(|item| diagnostics.push(item));
-        super::Loaded { plan: None, diagnostics }.warnings(terminal);
+        super::Loaded { plan: None, grace: GRACE, diagnostics }.warnings(terminal);
         match errors {
             0 => 0,
             1 => fail(terminal, "1 mistake, above"),
@@ -256,7 +264,7 @@ impl Manifests {
         let root = otelcore_config::load(&uris, &sets, inside, &gates, &own);
         let plan = root.as_ref().and_then(|root| Some((Plan::parse(root, registry, &gates, &own)?, root)));
         let Some((plan, root)) = plan else { return (own, false) };
-        collector.check(&plan.facts(root, inner.grace), &own);
+        collector.check(&plan.facts(root, inner.grace.unwrap_or(GRACE)), &own);
         if inside.unknown().is_empty()
             && let Err(e) = super::show::build(&plan)
         {

@@ -9,7 +9,6 @@ use otelcore_reactor::{Ending, Real, Runner, signal};
 
 use super::args::Invocation;
 use super::{Loaded, Terminal, fail, load};
-use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::service::{Collector, Identity, RunError};
 use crate::summary::SummaryFactory;
@@ -20,7 +19,7 @@ pub(super) const DEFAULT: &str = include_str!("../default.yaml");
 /// Why the loop ended.
 enum Why {
     Stop,
-    Reload(Box<Plan>),
+    Reload(Box<Loaded>),
 }
 
 /// Runs until a signal asks for the end.
@@ -31,11 +30,9 @@ pub(super) fn run(
     terminal: &mut Terminal<'_>,
 ) -> u8 {
     otelcore_reactor::raise_file_limit();
-    let invocation = &of_the_name(invocation, &identity.command, &|path| otelcore_reactor::read_file(path).is_ok());
     let memory = MemoryHint::read(terminal.env);
     registry.add(SummaryFactory { terminal: terminal.interactive });
     let mut loaded = load(invocation, &registry, terminal);
-    let default = invocation.config.is_empty() && invocation.set.is_empty();
     loop {
         let Some(plan) = loaded.plan.take() else {
             return loaded.report(terminal, "invalid configuration: ");
@@ -46,9 +43,9 @@ pub(super) fn run(
         };
         say_warnings(&loaded, invocation, collector.log());
         memory.say(collector.log());
-        match one_life(&collector, invocation, &registry, terminal, default, memory.bytes) {
+        match one_life(&collector, invocation, &registry, terminal, loaded.grace, memory.bytes) {
             Ok(Why::Stop) => return 0,
-            Ok(Why::Reload(plan)) => loaded.plan = Some(*plan),
+            Ok(Why::Reload(next)) => loaded = *next,
             Err(e) => {
                 collector
                     .log()
@@ -57,20 +54,6 @@ pub(super) fn run(
             }
         }
     }
-}
-
-/// Names that the Go collector has an image under, whose default argument is `/etc/NAME/config.yaml`.
-const IMAGES: [&str; 4] = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp"];
-
-/// A manifest that names only the command, as it may with the images of the Go collector, leaves their default argument
-/// out: under one of their names, its file is read if it is there.
-fn of_the_name(invocation: &Invocation, name: &str, is_there: &dyn Fn(&str) -> bool) -> Invocation {
-    let mut invocation = invocation.clone();
-    let path = format!("/etc/{name}/config.yaml");
-    if invocation.config.is_empty() && IMAGES.contains(&name) && is_there(&path) {
-        invocation.config.push(path);
-    }
-    invocation
 }
 
 /// `GOMEMLIMIT`, which the operator and the chart set to (most of) the container's limit. There is no garbage collector to
@@ -114,14 +97,14 @@ fn one_life(
     invocation: &Invocation,
     registry: &Registry,
     terminal: &mut Terminal<'_>,
-    default: bool,
+    grace: Duration,
     memory: Option<u64>,
 ) -> Result<Why, RunError> {
     let mut world = Real::new()?;
     world.hint_memory(memory);
     world.watch_signals(&[signal::TERM, signal::INT, signal::HUP])?;
     let runner = collector.start(world)?;
-    if default {
+    if invocation.config.is_empty() && invocation.set.is_empty() {
         welcome(terminal)?;
     }
     let mut why = Why::Stop;
@@ -130,23 +113,20 @@ fn one_life(
         Some(signal::HUP) => {
             log.warn("Config updated, restart service", &[]);
             let next = load(invocation, registry, terminal);
-            match next.plan {
-                Some(plan) => {
-                    why = Why::Reload(Box::new(plan));
-                    stop(runner, log, invocation.grace);
-                }
-                None => {
-                    let text = next.diagnostics.to_text(false);
-                    log.error(
-                        "The new configuration is not valid; the running one goes on.",
-                        &[("error", Field::Str(&text))],
-                    );
-                }
+            if next.plan.is_some() {
+                why = Why::Reload(Box::new(next));
+                stop(runner, log, grace);
+            } else {
+                let text = next.diagnostics.to_text(false);
+                log.error(
+                    "The new configuration is not valid; the running one goes on.",
+                    &[("error", Field::Str(&text))],
+                );
             }
         }
         Some(number) => {
             log.info("Received signal from OS", &[("signal", Field::Str(signal::name(number)))]);
-            stop(runner, log, invocation.grace);
+            stop(runner, log, grace);
         }
         None => {}
     })?;
@@ -195,22 +175,6 @@ fn say_warnings(loaded: &Loaded, invocation: &Invocation, log: &Logger) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn read_under(name: &str, args: &[&str], there: bool) -> Vec<String> {
-        let invocation = super::super::args::parse(args.iter().map(std::ffi::OsString::from)).unwrap();
-        of_the_name(&invocation, name, &|_| there).config
-    }
-
-    #[test]
-    fn an_images_name_reads_its_images_file_if_it_is_there() {
-        for name in IMAGES {
-            assert_eq!(read_under(name, &[], true), [format!("/etc/{name}/config.yaml")]);
-            assert_eq!(read_under(name, &["--set=a.b=c"], true).len(), 1);
-            assert_eq!(read_under(name, &["--config=x"], true), ["x"]);
-            assert!(read_under(name, &[], false).is_empty());
-        }
-        assert!(read_under("otelcore", &[], true).is_empty(), "has a default of its own");
-    }
 
     #[test]
     fn a_malformed_gomemlimit_is_a_warning_and_no_limit() {
