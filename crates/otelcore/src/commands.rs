@@ -206,4 +206,31 @@ mod tests {
         }
         assert!(read_under("otelcore", &[], true).is_empty(), "has a default of its own");
     }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test's own file")]
+    fn a_containers_own_time_for_a_stop_holds_where_its_manifest_runs_here() {
+        let path = std::env::temp_dir().join(format!("otelcore-grace-{}.yaml", otelcore_reactor::uuid()));
+        let manifest = "
+apiVersion: v1
+kind: Pod
+metadata: {name: app}
+spec:
+  containers:
+    - name: otelcore
+      image: otelcore
+      args: ['--config=yaml:{receivers: {nop: }, exporters: {nop: }, service: {pipelines: {traces: {receivers: [nop], exporters: [nop]}}}}', --shutdown-timeout=7s]
+";
+        std::fs::write(&path, manifest).unwrap();
+        let source = format!("--config=k8s:{}", path.display());
+        let grace = |args: &[&str]| {
+            let invocation = args::parse([&source[..]].iter().chain(args).map(OsString::from)).unwrap();
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let terminal = Terminal { out: &mut out, err: &mut err, interactive: false, env: &|_| None };
+            load(&invocation, &Registry::default(), &terminal).grace
+        };
+        assert_eq!(grace(&[]), Duration::from_secs(7));
+        assert_eq!(grace(&["--shutdown-timeout=3s"]), Duration::from_secs(3), "who runs it has the last word");
+        std::fs::remove_file(&path).unwrap();
+    }
 }
