@@ -50,3 +50,31 @@ fn the_readmes_commands_and_files_are_there() {
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
+
+#[test]
+fn what_the_readme_shows_of_a_manifest_is_what_is_said_of_it() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let shown = readme.split("```text\n").find(|block| block.starts_with("error: Service")).unwrap();
+    let shown = shown.split("```").next().unwrap();
+    let dir = folder("readme-manifest");
+    let manifest = root().join("crates/kubernetes/tests/vectors/tutorial.yaml");
+    std::fs::copy(manifest, dir.join("otel-collector.yaml")).unwrap();
+    let validate = ["validate", "--config=k8s:otel-collector.yaml"];
+    let output = Command::new(otelcore()).args(validate).current_dir(dir).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(shown), "{shown}\nis not in\n{said}");
+}
+
+#[test]
+fn folders_that_the_readme_names_are_there() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    for link in links.filter(|link| !link.contains("://")) {
+        assert!(root().join(link).exists(), "{link} is not there");
+    }
+    let applied = readme.lines().filter_map(|line| line.strip_prefix("kubectl apply -k "));
+    for folder in applied {
+        assert!(root().join(folder).join("kustomization.yaml").is_file(), "{folder}");
+    }
+}

@@ -50,9 +50,14 @@ pub(crate) struct Pod<'c> {
 /// Where the operator puts the configuration; also the name of one that no container reads.
 const OWN: &str = "/conf/collector.yaml";
 
-/// What the images of the Go collector read without arguments.
-const DEFAULTS: [&str; 3] =
-    ["/etc/otelcol/config.yaml", "/etc/otelcol-contrib/config.yaml", "/etc/otelcore/config.yaml"];
+/// What images of collectors read without arguments.
+const DEFAULTS: [&str; 5] = [
+    "/etc/otelcol/config.yaml",
+    "/etc/otelcol-contrib/config.yaml",
+    "/etc/otelcol-k8s/config.yaml",
+    "/etc/otelcol-otlp/config.yaml",
+    "/etc/otelcore/config.yaml",
+];
 
 /// The collectors of one object.
 pub(crate) fn of<'c>(cluster: &'c Cluster, owner: &'c Object) -> Vec<Collector<'c>> {

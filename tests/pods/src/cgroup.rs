@@ -48,6 +48,11 @@ impl Group {
     }
 }
 
+/// Whether memory limits are enforced here: a group can be made and written.
+pub fn enforces_memory() -> bool {
+    Group::make("looks", Some(1 << 30)).is_some()
+}
+
 impl Drop for Group {
     fn drop(&mut self) {
         // A group empties a moment after its last process has gone.

@@ -24,6 +24,7 @@ mod pod;
 pub mod relay;
 mod spec;
 
+pub use cgroup::enforces_memory;
 pub use cluster::{Cluster, Setup};
 pub use inside::{free, inside, root, tool};
 pub use pod::Pod;

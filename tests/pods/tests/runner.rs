@@ -87,13 +87,13 @@ fn limits_and_grace_have_their_consequences() {
             ),
         ));
         let greedy = cluster.pod("greedy");
-        if std::path::Path::new("/sys/fs/cgroup/memory/memory.limit_in_bytes").exists() {
+        if otelcore_pods::enforces_memory() {
             until("it is killed and starts again", SOON, || (greedy.exits("c").len() > 1).then_some(()));
             assert!(greedy.exits("c").iter().all(|code| *code == 137), "{:?}", greedy.exits("c"));
         } else {
-            eprintln!("skipped: no cgroup of version 1 for the memory limit");
+            eprintln!("skipped: no memory group can be made here");
         }
-        for (name, code, least, most) in [("stubborn", 137, 1.0, 3.0), ("polite", 3, 1.0, 2.5)] {
+        for (name, code, least, most) in [("stubborn", 137, 1.0, 10.0), ("polite", 3, 1.0, 4.5)] {
             let pod = cluster.pod(name);
             until("it has set its trap", SOON, || pod.said("c").contains("trapped").then_some(()));
             let begun = Instant::now();

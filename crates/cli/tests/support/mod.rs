@@ -48,7 +48,7 @@ pub fn block_scalar(manifest: &str, key: &str) -> String {
 }
 
 /// The root tree of the image, as scripts/image makes it: what `OTELCORE_IMAGE` names, or a dev build. `None` where this
-/// machine has no compiler for it, which is said.
+/// machine has no compiler or no standard library for it, which is said.
 pub fn image() -> Option<PathBuf> {
     if let Some(tree) = std::env::var_os("OTELCORE_IMAGE") {
         return Some(tree.into());
@@ -57,14 +57,19 @@ pub fn image() -> Option<PathBuf> {
         eprintln!("skipped: musl-gcc or ca-certificates are missing; run scripts/tools");
         return None;
     }
-    static MADE: OnceLock<PathBuf> = OnceLock::new();
-    let tree = MADE.get_or_init(|| {
+    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let make = || {
         let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
         let made = Command::new(root().join("scripts/image")).arg("--dev").arg(&tree).output().unwrap();
-        assert!(made.status.success(), "scripts/image: {}", String::from_utf8_lossy(&made.stderr));
-        tree
-    });
-    Some(tree.clone())
+        let said = String::from_utf8_lossy(&made.stderr);
+        if made.status.code() == Some(3) {
+            eprintln!("skipped: {said}");
+            return None;
+        }
+        assert!(made.status.success(), "scripts/image: {said}");
+        Some(tree)
+    };
+    MADE.get_or_init(make).clone()
 }
 
 /// A process that is killed when its test ends, its output in a file.
