@@ -7,7 +7,15 @@ use std::net::{SocketAddr, ToSocketAddrs};
 pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     let mut found: Vec<SocketAddr> = match (host, port).to_socket_addrs() {
         Ok(found) => found.collect(),
-        Err(e) => return Err(format!("lookup {host}: {}", why(&crate::sockets::text(&e)))),
+        Err(e) => {
+            let text = crate::sockets::text(&e);
+            // A server that fails may fail for a part of the question alone.
+            let found = if why(&text) == AGAIN { in_parts(host, port) } else { Vec::new() };
+            if found.is_empty() {
+                return Err(format!("lookup {host}: {}", why(&text)));
+            }
+            found
+        }
     };
     found.dedup();
     #[cfg(target_env = "musl")]
@@ -15,6 +23,18 @@ pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> 
         found = musl::whole(host, port, found);
     }
     if found.is_empty() { Err(format!("lookup {host}: no such host")) } else { Ok(found) }
+}
+
+/// Go's text for a server that fails or is silent.
+const AGAIN: &str = "temporary failure in name resolution";
+
+#[cfg(target_env = "musl")]
+use musl::in_parts;
+
+/// The other C libraries take what they get.
+#[cfg(not(target_env = "musl"))]
+fn in_parts(_: &str, _: u16) -> Vec<SocketAddr> {
+    Vec::new()
 }
 
 /// The C libraries have a text of their own each; this is Go's where it has one.
@@ -25,7 +45,7 @@ fn why(text: &str) -> &str {
         | "No address associated with hostname"
         | "Name does not resolve"
         | "Name has no usable address" => "no such host",
-        "Temporary failure in name resolution" | "Try again" => "temporary failure in name resolution",
+        "Temporary failure in name resolution" | "Try again" => AGAIN,
         other => other,
     }
 }
@@ -140,22 +160,65 @@ mod musl {
 
     /// The name in full, with the part of the search list that it was found under.
     fn canonical(host: &str) -> Option<CString> {
+        // SAFETY: the name, if there is one, ends with a zero and lives as long as the list.
+        let name = |first: &libc::addrinfo| unsafe {
+            (!first.ai_canonname.is_null()).then(|| CStr::from_ptr(first.ai_canonname).to_owned())
+        };
+        ask(host, libc::AI_CANONNAME, libc::AF_UNSPEC, name)?
+    }
+
+    /// The addresses of version 4, or those of the name as it stands, without the search list. musl asks for both families
+    /// in all domains, and gives up where a server fails for one of them: some do for AAAA. It is slow to give up (5 s).
+    pub(super) fn in_parts(host: &str, port: u16) -> Vec<SocketAddr> {
+        let full = format!("{host}.");
+        let tries = [(host, libc::AF_INET), (&full, libc::AF_UNSPEC)];
+        let found =
+            tries.into_iter().filter_map(|(name, family)| ask(name, 0, family, ips)).find(|ips| !ips.is_empty());
+        found.unwrap_or_default().into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
+    }
+
+    /// What `getaddrinfo` finds, as `read` makes it of the list's first entry.
+    fn ask<T>(host: &str, flags: c_int, family: c_int, read: impl FnOnce(&libc::addrinfo) -> T) -> Option<T> {
         let host = CString::new(host).ok()?;
         // SAFETY: addrinfo is plain data, for which zeros are its defaults; the list that getaddrinfo makes is read before
         // it is freed, and freed once.
         unsafe {
             let mut hints: libc::addrinfo = std::mem::zeroed();
-            hints.ai_flags = libc::AI_CANONNAME;
+            hints.ai_flags = flags;
+            hints.ai_family = family;
             hints.ai_socktype = libc::SOCK_STREAM;
             let mut list = std::ptr::null_mut();
             if libc::getaddrinfo(host.as_ptr(), std::ptr::null(), &raw const hints, &raw mut list) != 0 {
                 return None;
             }
-            let name = list.as_ref().map(|first| first.ai_canonname).filter(|name| !name.is_null());
-            let name = name.map(|name| CStr::from_ptr(name).to_owned());
+            let made = list.as_ref().map(read);
             libc::freeaddrinfo(list);
-            name
+            made
         }
+    }
+
+    /// The addresses of a list.
+    fn ips(first: &libc::addrinfo) -> Vec<IpAddr> {
+        let mut found = Vec::new();
+        let mut next = Some(first);
+        while let Some(info) = next {
+            match info.ai_family {
+                libc::AF_INET => {
+                    // SAFETY: the family says of what type the address is, and it lives as long as the list.
+                    let address = unsafe { info.ai_addr.cast::<libc::sockaddr_in>().read_unaligned() };
+                    found.push(IpAddr::from(address.sin_addr.s_addr.to_ne_bytes()));
+                }
+                libc::AF_INET6 => {
+                    // SAFETY: as above.
+                    let address = unsafe { info.ai_addr.cast::<libc::sockaddr_in6>().read_unaligned() };
+                    found.push(IpAddr::from(address.sin6_addr.s6_addr));
+                }
+                _ => {}
+            }
+            // SAFETY: the end of the list is NULL.
+            next = unsafe { info.ai_next.as_ref() };
+        }
+        found
     }
 }
 

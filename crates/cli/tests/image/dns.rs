@@ -1,4 +1,5 @@
-//! A name server for tests: UDP and TCP, 512 bytes over UDP, one name that it never answers for.
+//! A name server for tests: UDP and TCP, 512 bytes over UDP, one name that it never answers for. Of names that begin with
+//! `v4only.` it fails to say AAAA, and of those that begin with `outside.` anything inside the cluster.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -86,7 +87,13 @@ fn answer(
     let records: Vec<Vec<u8>> = known.into_iter().flatten().filter_map(data).collect();
     let count = u16::try_from(records.len()).unwrap().to_be_bytes();
     // A response, authoritative, recursion wanted and had; NXDOMAIN for what is not known.
-    let code = if known.is_some() { 0x80 } else { 0x83 };
+    let fails =
+        name.starts_with("v4only.") && kind == 28 || name.starts_with("outside.") && name.ends_with(".cluster.local");
+    let code = match known {
+        _ if fails => 0x82,
+        Some(_) => 0x80,
+        None => 0x83,
+    };
     let mut answer = [&question[..2], &[0x85, code, 0, 1], &count, &[0; 4], &question[12..end]].concat();
     for data in records {
         let length = u16::try_from(data.len()).unwrap().to_be_bytes();
