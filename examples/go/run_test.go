@@ -1,4 +1,4 @@
-// Package examples runs the examples beside a real Jaeger, where scripts/tools has built one.
+// Package examples runs the examples beside a real Jaeger and a real Prometheus, where scripts/tools has brought them.
 package examples
 
 import (
@@ -84,6 +84,29 @@ func jaeger(t *testing.T) (collector, query string) {
 	return collector, query
 }
 
+// prometheus is a running one that scrapes a page: where it is asked.
+func prometheus(t *testing.T, page string) (address string) {
+	t.Helper()
+	if _, err := exec.LookPath("prometheus"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("Prometheus is missing; run scripts/tools")
+		}
+		t.Skip("Prometheus is missing; run scripts/tools")
+	}
+	dir, address := t.TempDir(), free(t)
+	config := filepath.Join(dir, "prometheus.yml")
+	text := "global: {scrape_interval: 200ms}\nscrape_configs: [{job_name: app, static_configs: [{targets: [%q]}]}]\n"
+	must(t, os.WriteFile(config, fmt.Appendf(nil, text, page), 0o600))
+	command := exec.Command("prometheus", "--config.file="+config, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address)
+	must(t, command.Start())
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	})
+	return address
+}
+
 // built is an example's program, with the race detector.
 func built(t *testing.T, name string) string {
 	t.Helper()
@@ -138,6 +161,10 @@ func TestThreeSignalsGoWhereTheConfigurationSaysAndAnInterruptLosesNone(t *testi
 	until(t, "the page", func() bool {
 		text := get("http://" + page + "/metrics")
 		return strings.Contains(text, "orders_total{") && strings.Contains(text, "} 10")
+	})
+	scraper := prometheus(t, page)
+	until(t, "the counter in Prometheus", func() bool {
+		return strings.Contains(get("http://"+scraper+"/api/v1/query?query=orders_total"), `"10"]`)
 	})
 	must(t, command.Process.Signal(syscall.SIGINT))
 	if err := command.Wait(); err != nil {

@@ -1,10 +1,11 @@
-"""The examples, with a real Jaeger."""
+"""The examples, with a real Jaeger and a real Prometheus."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
+import shutil
 import subprocess
 import sys
 import time
@@ -80,6 +81,36 @@ def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
         process.wait(20)
 
 
+@pytest.fixture
+def prometheus(unused_port: int, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """What a Prometheus that scrapes ``unused_port`` answers to a query."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is missing: scripts/tools installs it")
+    target = f'{{targets: ["127.0.0.1:{unused_port}"]}}'
+    scrape = f"global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: app, static_configs: [{target}]}}]\n"
+    (tmp_path / "prometheus.yml").write_text(scrape)
+    (port,) = ports(1)
+    options = [
+        f"--config.file={tmp_path / 'prometheus.yml'}",
+        f"--storage.tsdb.path={tmp_path / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    process = subprocess.Popen(["prometheus", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def ask(query: str) -> str:
+        url = f"http://127.0.0.1:{port}/api/v1/query?query={urllib.parse.quote(query)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                text: str = answer.read().decode()
+                return text
+        except OSError:
+            return ""
+
+    yield ask
+    process.kill()
+    process.wait(20)
+
+
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -103,12 +134,15 @@ def start() -> Iterator[Start]:
             pass
 
 
-def test_the_app_is_seen_in_jaeger_and_on_the_page_for_prometheus(jaeger: Jaeger, unused_port: int, start: Start) -> None:
+def test_the_app_is_seen_in_jaeger_and_in_prometheus(
+    jaeger: Jaeger, prometheus: Callable[[str], str], unused_port: int, start: Start
+) -> None:
     page = f"127.0.0.1:{unused_port}"
     app = start("app.py", "100 orders", JAEGER_ENDPOINT=jaeger.endpoint, PROMETHEUS_ENDPOINT=page)
     with urllib.request.urlopen(f"http://{page}/metrics", timeout=10) as answer:
         (orders,) = [line for line in answer.read().decode().splitlines() if line.startswith("orders_total{")]
     assert 'job="shop"' in orders and orders.endswith("} 100")
+    wait_for(lambda: '"100"]' in prometheus("orders_total"), 30)
     assert app.stdin is not None
     app.stdin.write("\n")
     app.stdin.flush()

@@ -1,4 +1,4 @@
-//! The example, run beside a real Jaeger where scripts/tools has built one.
+//! The example, run beside a real Jaeger and a real Prometheus where scripts/tools has brought them.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 use std::io::{Read, Write};
@@ -39,6 +39,27 @@ fn free() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// A real Prometheus that scrapes a page.
+fn prometheus(page: u16, port: u16) -> Ends {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("prometheus");
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).unwrap();
+    let config = dir.join("prometheus.yml");
+    let text =
+        "global: {scrape_interval: 200ms}\nscrape_configs: [{job_name: app, static_configs: [{targets: [PAGE]}]}]\n";
+    std::fs::write(&config, text.replace("PAGE", &format!("\"127.0.0.1:{page}\""))).unwrap();
+    Ends(
+        Command::new("prometheus")
+            .arg(format!("--config.file={}", config.display()))
+            .arg(format!("--storage.tsdb.path={}", dir.join("data").display()))
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    )
+}
+
 #[test]
 fn spans_reach_jaeger_points_the_page_and_records_the_output() {
     let jaeger = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin/jaeger-all-in-one");
@@ -47,7 +68,15 @@ fn spans_reach_jaeger_points_the_page_and_records_the_output() {
         eprintln!("skipped: Jaeger is missing; run scripts/tools");
         return;
     }
-    let [grpc, query, admin, page] = std::array::from_fn(|_| free());
+    if Command::new("prometheus").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "Prometheus is missing; run scripts/tools");
+        eprintln!("skipped: Prometheus is missing; run scripts/tools");
+        return;
+    }
+    let [grpc, query, admin, page, scraper] = std::array::from_fn(|_| free());
+    let _prometheus = prometheus(page, scraper);
+    let scraper = format!("127.0.0.1:{scraper}");
+    until("Prometheus", || get(&scraper, "/-/ready").filter(|text| text.contains(" 200 ")));
     let _jaeger = Ends(
         Command::new(jaeger)
             .args(["--collector.otlp.enabled=false", "--processor.jaeger-compact.server-host-port=127.0.0.1:0"])
@@ -73,13 +102,16 @@ fn spans_reach_jaeger_points_the_page_and_records_the_output() {
         Command::new(env!("CARGO_BIN_EXE_embedded-rust"))
             .env("JAEGER", format!("127.0.0.1:{grpc}"))
             .env("PAGE", format!("127.0.0.1:{page}"))
-            .env("STAY", "3")
+            .env("STAY", "5")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap(),
     );
     let page = format!("127.0.0.1:{page}");
     until("the page", || get(&page, "/metrics").filter(|text| text.contains("orders_total{") && text.contains("} 10")));
+    until("the counter in Prometheus", || {
+        get(&scraper, "/api/v1/query?query=orders_total").filter(|text| text.contains("\"10\"]"))
+    });
     let query = format!("127.0.0.1:{query}");
     let traces = until("ten spans in Jaeger", || {
         let text = get(&query, "/api/traces?service=embedded-rust&limit=100")?;
