@@ -76,7 +76,8 @@ fn spans_reach_jaeger_points_the_page_and_records_the_output() {
     let [grpc, query, admin, page, scraper] = std::array::from_fn(|_| free());
     let _prometheus = prometheus(page, scraper);
     let scraper = format!("127.0.0.1:{scraper}");
-    until("Prometheus", || get(&scraper, "/-/ready").filter(|text| text.contains(" 200 ")));
+    // It is ready some seconds before it looks for its targets; then it says that this one is not up.
+    until("a look at the page", || get(&scraper, "/api/v1/query?query=up").filter(|text| text.contains("\"0\"]")));
     let _jaeger = Ends(
         Command::new(jaeger)
             .args(["--collector.otlp.enabled=false", "--processor.jaeger-compact.server-host-port=127.0.0.1:0"])
