@@ -62,13 +62,13 @@ pub struct Sent {
 /// Sends requests number `first`, `first + 1` ... for a while, `pause` apart, each again until it is acknowledged.
 ///
 /// # Panics
-/// Where one request is not acknowledged within half a minute.
+/// Where one request is not acknowledged within a minute and a half.
 pub fn send(to: &str, service: &str, first: u64, lasting: Duration, pause: Duration) -> Sent {
     let ends = Instant::now() + lasting;
     let mut sent = Sent::default();
     while Instant::now() < ends {
         let body = request(service, first + sent.acknowledged);
-        let gives_up = Instant::now() + Duration::from_secs(30);
+        let gives_up = Instant::now() + Duration::from_secs(90);
         loop {
             // Looked up each time: a service may have moved.
             let address = to.to_socket_addrs().ok().and_then(|mut all| all.next());

@@ -63,7 +63,7 @@ fn application(name: &str, node: &str, container: &Value) -> Value {
 
 /// The requests that an application had acknowledged, and the tries that were not.
 fn counted(app: &Pod) -> (u64, u64) {
-    let said = until("the application has counted", Duration::from_secs(60), || {
+    let said = until("the application has counted", Duration::from_secs(150), || {
         let said = app.said("app");
         assert!(app.exits("app").is_empty() && !said.contains("panicked"), "{}", app.last_words());
         said.lines().find(|l| l.starts_with("acknowledged ")).map(str::to_owned)
