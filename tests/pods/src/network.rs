@@ -49,8 +49,10 @@ impl Network {
                 next: AtomicU8::new(2),
             })
             .collect();
+        // A bridge without an address of its own takes the lowest of its ports', so that every new pod may change it, and
+        // neighbours who knew the old one wait for half a minute.
         let mut script = format!(
-            "link set lo up\naddr add {DNS}/32 dev lo\nlink add lan type bridge\naddr add {OUTSIDE}/24 dev lan\nlink set lan up\n"
+            "link set lo up\naddr add {DNS}/32 dev lo\nlink add lan address 02:00:00:00:01:00 type bridge\naddr add {OUTSIDE}/24 dev lan\nlink set lan up\n"
         );
         for node in &nodes {
             let Node { name, address, subnet, .. } = node;
@@ -66,7 +68,7 @@ impl Network {
         for node in &nodes {
             let Node { name, address, subnet, .. } = node;
             let mut script = format!(
-                "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nlink add cni0 type bridge\n\
+                "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nlink add cni0 address 02:00:00:00:02:00 type bridge\n\
                  addr add 10.244.{subnet}.1/24 dev cni0\nlink set cni0 up\nroute add default via {OUTSIDE}\n"
             );
             for other in nodes.iter().filter(|o| o.subnet != *subnet) {
