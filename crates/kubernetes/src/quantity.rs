@@ -13,6 +13,11 @@ pub(crate) fn text(node: &Node) -> Option<String> {
     }
 }
 
+/// `true`, also one that a tool has written as a string.
+pub(crate) fn is_true(node: Option<&Node>) -> bool {
+    node.and_then(text).is_some_and(|t| t == "true")
+}
+
 /// The value in units: bytes for memory, cores for CPU. `None` for what is no quantity.
 pub(crate) fn parse(node: &Node) -> Option<f64> {
     let text = text(node)?;

@@ -67,8 +67,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, registry: Registry, termin
 /// The name that the program was started under, where it is one of a collector's.
 fn identity(program: &str) -> Identity {
     let name = program.rsplit('/').next().unwrap_or_default();
-    let known = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp", "otelcorecol"];
-    let command = known.into_iter().find(|k| *k == name).unwrap_or("otelcore");
+    let command = IMAGES.into_iter().chain(["otelcorecol"]).find(|k| *k == name).unwrap_or("otelcore");
     Identity { command: command.to_owned(), ..Identity::default() }
 }
 

@@ -242,7 +242,6 @@ impl Shared {
 /// A collector in a host program. Every method may be called from any thread.
 pub struct Embedded {
     collector: Arc<Collector>,
-    hub: Hub,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -280,12 +279,11 @@ impl Embedded {
         let log = collector.log().clone();
         Ok(Self {
             collector: Arc::new(collector),
-            hub: hub.clone(),
             shared: Arc::new(Shared {
                 state: AtomicU8::new(State::Created as u8),
                 inner: Mutex::default(),
                 news: Condvar::new(),
-                hub: hub.clone(),
+                hub,
                 log,
             }),
             thread: Mutex::default(),
@@ -301,19 +299,19 @@ impl Embedded {
     /// The input of an `inproc` receiver, by its id.
     #[must_use]
     pub fn input(&self, id: &str) -> Option<Input> {
-        self.hub.input(&id.parse().ok()?)
+        self.shared.hub.input(&id.parse().ok()?)
     }
 
     /// The output of an `inproc` exporter, by its id.
     #[must_use]
     pub fn output(&self, id: &str) -> Option<Output> {
-        self.hub.output(&id.parse().ok()?)
+        self.shared.hub.output(&id.parse().ok()?)
     }
 
     /// The ids of all inputs, and of all outputs.
     #[must_use]
     pub fn ends(&self) -> (Vec<String>, Vec<String>) {
-        self.hub.names()
+        self.shared.hub.names()
     }
 
     /// Its pen.
@@ -459,7 +457,7 @@ impl Embedded {
         }
         let (from, to) = (State::Created as u8, State::Stopped as u8);
         if self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.hub.close();
+            self.shared.hub.close();
             return Ok(());
         }
         // One that is just starting is shut down when it has.

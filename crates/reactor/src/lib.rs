@@ -18,7 +18,9 @@ mod timers;
 
 pub use driver::{Ending, Remote, Runner};
 pub use limits::{cgroup_limit, go_memory_limit, memory_total};
-pub use os::{Memory, Unsignalled, env, output, raise_file_limit, read_file, read_folder, uuid, wall_clock};
+pub use os::{
+    Memory, Unsignalled, env, output, process_sample, raise_file_limit, read_file, read_folder, uuid, wall_clock,
+};
 pub use real::Real;
 pub use sim::{NodeId, Sim};
 

@@ -1,6 +1,9 @@
 //! What Linux says of the process: memory and time from `/proc`, its environment, its files, its clock.
 
 use std::fs;
+use std::time::Duration;
+
+use otelcore_pipeline::ProcessSample;
 
 /// Bytes of this process; zeros where `/proc` is missing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,6 +36,13 @@ pub(crate) fn cpu_seconds() -> f64 {
     let after = text.rsplit_once(')').map_or("", |(_, after)| after);
     let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
     ticks as f64 / sysconf(libc::_SC_CLK_TCK, 100) as f64
+}
+
+/// What own metrics say of this process, which runs a collector since `uptime`. Any thread may ask.
+#[must_use]
+pub fn process_sample(uptime: Duration) -> ProcessSample {
+    let Memory { resident, anonymous, virtual_size } = Memory::now();
+    ProcessSample { cpu_seconds: cpu_seconds(), resident, anonymous, virtual_size, uptime }
 }
 
 fn sysconf(name: libc::c_int, otherwise: u64) -> u64 {

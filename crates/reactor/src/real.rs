@@ -166,9 +166,7 @@ impl World for Real {
     }
 
     fn process(&mut self) -> ProcessSample {
-        let os::Memory { resident, anonymous, virtual_size } = os::Memory::now();
-        let (cpu_seconds, uptime) = (os::cpu_seconds(), self.started.elapsed());
-        ProcessSample { cpu_seconds, resident, anonymous, virtual_size, uptime }
+        os::process_sample(self.started.elapsed())
     }
 
     fn listen(&mut self, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>> {

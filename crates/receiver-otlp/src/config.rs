@@ -31,10 +31,9 @@ impl Settings for Otlp {
     }
 
     fn listens(&self) -> Vec<Listens> {
-        let path = String::new;
         let grpc = self.grpc.iter().map(|s| (&s.listen, "protocols::grpc::endpoint", Serves::Grpc));
         let http = self.http.iter().map(|h| (&h.server.listen, "protocols::http::endpoint", Serves::Http));
-        grpc.chain(http).map(|(at, key, serves)| Listens { at: at.clone(), key, serves, path: path() }).collect()
+        grpc.chain(http).map(|(at, key, serves)| Listens { at: at.clone(), key, serves, path: String::new() }).collect()
     }
 }
 

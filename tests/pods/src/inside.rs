@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::cgroup;
 
@@ -59,6 +60,29 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         eprintln!("skipped: {name} is missing; run scripts/tools");
     }
     found
+}
+
+/// The root tree of the image, as scripts/image makes it: what `OTELCORE_IMAGE` names, or a dev build in `within`, made
+/// once. Without the compiler for it CI fails and other machines skip the test and say so; where its standard library can't
+/// be had all skip it.
+pub fn image(within: &str) -> Option<PathBuf> {
+    if let Some(made) = std::env::var_os("OTELCORE_IMAGE") {
+        return Some(made.into());
+    }
+    tool("musl-gcc")?;
+    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let make = || {
+        let tree = Path::new(within).join("image");
+        let made = Command::new(root().join("scripts/image")).arg("--dev").arg(&tree).output().unwrap();
+        let said = String::from_utf8_lossy(&made.stderr);
+        if made.status.code() == Some(3) {
+            eprintln!("skipped: {said}");
+            return None;
+        }
+        assert!(made.status.success(), "scripts/image: {said}");
+        Some(tree)
+    };
+    MADE.get_or_init(make).clone()
 }
 
 /// A folder that is empty when it is handed out.

@@ -26,6 +26,6 @@ mod spec;
 
 pub use cgroup::enforces_memory;
 pub use cluster::{Cluster, Setup};
-pub use inside::{free, inside, root, tool};
+pub use inside::{free, image, inside, root, tool};
 pub use pod::Pod;
 pub use spec::{Image, expand, quantity};

@@ -1,34 +1,17 @@
 //! Processes, ports and pages for the tests of the binary. Every process started here ends with its test.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part of it")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+pub use otelcore_pods::{root, tool};
 
 /// The collector under test.
 pub fn otelcore() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_otelcore"))
-}
-
-/// The project's root.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
-}
-
-/// A real peer built by scripts/tools. Where it is missing, CI fails and other machines skip the test and say so.
-pub fn tool(name: &str) -> Option<PathBuf> {
-    let built = root().join("tests/tools/bin").join(name);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::iter::once(built).chain(std::env::split_paths(&path).map(|dir| dir.join(name)));
-    let found = found.into_iter().find(|p| p.is_file());
-    if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{name} is missing; run scripts/tools");
-        eprintln!("skipped: {name} is missing; run scripts/tools");
-    }
-    found
 }
 
 /// A file of the user's tutorial where it lies beside the project, or our counterpart.
@@ -47,29 +30,9 @@ pub fn block_scalar(manifest: &str, key: &str) -> String {
     body.iter().map(|l| l.get(inner..).unwrap_or("")).collect::<Vec<_>>().join("\n") + "\n"
 }
 
-/// The root tree of the image, as scripts/image makes it: what `OTELCORE_IMAGE` names, or a dev build. `None` where this
-/// machine has no compiler or no standard library for it, which is said.
+/// The root tree of the image.
 pub fn image() -> Option<PathBuf> {
-    if let Some(tree) = std::env::var_os("OTELCORE_IMAGE") {
-        return Some(tree.into());
-    }
-    if tool("musl-gcc").is_none() || !Path::new("/etc/ssl/certs/ca-certificates.crt").is_file() {
-        eprintln!("skipped: musl-gcc or ca-certificates are missing; run scripts/tools");
-        return None;
-    }
-    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let make = || {
-        let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
-        let made = Command::new(root().join("scripts/image")).arg("--dev").arg(&tree).output().unwrap();
-        let said = String::from_utf8_lossy(&made.stderr);
-        if made.status.code() == Some(3) {
-            eprintln!("skipped: {said}");
-            return None;
-        }
-        assert!(made.status.success(), "scripts/image: {said}");
-        Some(tree)
-    };
-    MADE.get_or_init(make).clone()
+    otelcore_pods::image(env!("CARGO_TARGET_TMPDIR"))
 }
 
 /// A process that is killed when its test ends, its output in a file.

@@ -135,7 +135,7 @@ fn similar(check: &Check<'_>, kind: &str, name: &Node) {
 }
 
 fn key_of(check: &Check<'_>, kind: &str, name: &Node, key: &Node, section: &Node) {
-    let optional = section.at("optional").and_then(quantity::text).is_some_and(|t| t == "true");
+    let optional = quantity::is_true(section.at("optional"));
     let (Some(object), Some(text)) = (name.as_str(), key.as_str()) else { return };
     let Some(object) = check.collector.cluster.find(kind, object, Some(check.collector.owner)) else { return };
     let maps = ["data", "binaryData", "stringData"].map(|m| map(&object.node, m));
@@ -175,8 +175,7 @@ pub(super) fn named(check: &Check<'_>) {
             _ => {}
         }
     }
-    let read_only = check.pod.container.at("securityContext::readOnlyRootFilesystem").and_then(quantity::text);
-    let read_only = read_only.is_some_and(|t| t == "true");
+    let read_only = quantity::is_true(check.pod.container.at("securityContext::readOnlyRootFilesystem"));
     for file in check.facts.writes.iter().filter(absolute) {
         let NamedFile { path, origin, key } = file;
         let Some((mount, _)) = mounts.mount(path) else {
@@ -190,7 +189,7 @@ pub(super) fn named(check: &Check<'_>) {
             }
             continue;
         };
-        if mount.at("readOnly").and_then(quantity::text).is_some_and(|t| t == "true") {
+        if quantity::is_true(mount.at("readOnly")) {
             let message = format!("open {path}: read-only file system");
             check.error(origin, key, message).related(&mount.origin, "mounted `readOnly: true`");
         }

@@ -335,7 +335,7 @@ pub(super) fn scrapes(check: &Check<'_>, asked: &mut Asked) {
     for annotations in check.pod.annotations.into_iter().chain(services) {
         let get =
             |key: &str| annotations.as_map().and_then(|m| m.get(&format!("prometheus.io/{key}"))).map(|e| &e.node);
-        let on = get("scrape").and_then(quantity::text).is_some_and(|t| t == "true");
+        let on = quantity::is_true(get("scrape"));
         if let Some(node) = get("port").filter(|_| on) {
             scrape(check, asked, node, get("path"));
         }
@@ -387,8 +387,8 @@ fn scrape(check: &Check<'_>, asked: &mut Asked, port: &Node, path: Option<&Node>
 fn operators_annotation(check: &Check<'_>, asked: &mut Asked) {
     let spec = check.pod.spec;
     let told = check.pod.annotations.and_then(Node::as_map).is_some_and(|m| m.get("prometheus.io/port").is_some());
-    let off = spec.at("observability::metrics::disablePrometheusAnnotations").and_then(quantity::text);
-    if !check.pod.operated || told || off.is_some_and(|t| t == "true") {
+    let off = quantity::is_true(spec.at("observability::metrics::disablePrometheusAnnotations"));
+    if !check.pod.operated || told || off {
         return;
     }
     if let Some(page) = check.facts.listens.iter().find(|l| l.is_metrics() && l.port == 8888) {
@@ -481,7 +481,7 @@ fn probe(check: &Check<'_>, asked: &mut Asked, name: &str, way: &str, target: &N
 
 /// Sockets on localhost that somebody outside of the pod asks for, and receivers that only localhost reaches.
 pub(super) fn loopback(check: &Check<'_>, asked: &Asked) {
-    let host_network = check.pod.spec.at("hostNetwork").and_then(quantity::text).is_some_and(|t| t == "true");
+    let host_network = quantity::is_true(check.pod.spec.at("hostNetwork"));
     for listen in check.facts.listens.iter().filter(|l| l.is_loopback()) {
         let ask = asked.of(listen).find(|ask| ask.firm || (check.alone() && !host_network));
         let Listen { what, host, port, origin, key, .. } = listen;
@@ -515,7 +515,7 @@ pub(super) fn loopback(check: &Check<'_>, asked: &Asked) {
 
 /// Sockets on an address that is not the pod's: a Service's name, or the node's address.
 pub(super) fn foreign(check: &Check<'_>) {
-    let host_network = check.pod.spec.at("hostNetwork").and_then(quantity::text).is_some_and(|t| t == "true");
+    let host_network = quantity::is_true(check.pod.spec.at("hostNetwork"));
     for listen in &check.facts.listens {
         let Listen { what, host, port, origin, key, .. } = listen;
         let name = host.split('.').next().unwrap_or_default();

@@ -181,8 +181,7 @@ impl Manifests {
             missing.items().into_iter().for_each(|item| d.push(item));
             return None;
         }
-        let flags: Vec<String> = inner.feature_gates.iter().chain(&outer.feature_gates).cloned().collect();
-        let gates = gates(&flags, &Diagnostics::new());
+        let gates = gates(&both(&inner.feature_gates, &outer.feature_gates), &Diagnostics::new());
         let inside = Inside::local(&collector, machine);
         let (uris, sets) = self.sources(&inner, outer);
         let root = otelcore_config::load(&uris, &sets, &inside, &gates, d)?;
@@ -190,8 +189,7 @@ impl Manifests {
     }
 
     fn sources(&self, inner: &Invocation, outer: &Invocation) -> (Vec<String>, Vec<String>) {
-        let join = |a: &[String], b: &[String]| a.iter().chain(b).cloned().collect();
-        (join(&inner.config, &self.others), join(&inner.set, &outer.set))
+        (both(&inner.config, &self.others), both(&inner.set, &outer.set))
     }
 
     /// Every collector that is meant, its configuration and what is around it. Silent when all is well.
@@ -255,8 +253,7 @@ impl Manifests {
     ) -> (Diagnostics, bool) {
         // A plan is made where there is no error in its own list.
         let (own, said) = (Diagnostics::new(), Diagnostics::new());
-        let flags: Vec<String> = inner.feature_gates.iter().chain(&outer.feature_gates).cloned().collect();
-        let gates = gates(&flags, &said);
+        let gates = gates(&both(&inner.feature_gates, &outer.feature_gates), &said);
         for item in said.items() {
             own.push(Diagnostic { origin: word(collector, "feature-gates").map(|w| w.origin.clone()), ..item });
         }
@@ -272,6 +269,11 @@ impl Manifests {
         }
         (own, true)
     }
+}
+
+/// What the container's command line says, and behind it what this one does.
+fn both(inner: &[String], outer: &[String]) -> Vec<String> {
+    inner.iter().chain(outer).cloned().collect()
 }
 
 /// The word of a flag, or the first.

@@ -3,8 +3,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use otelcore_pods::load::until;
@@ -13,26 +11,9 @@ use otelcore_pods::{Cluster, Image, Pod, Setup, http, tool};
 /// How long anything that works may take here: the machines of CI are small and busy.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// The root tree of the image: made by the script that makes the image's, once, or found where OTELCORE_IMAGE says.
-/// Without musl's compiler CI fails, and other machines skip the test and say so; without its standard library all skip it.
+/// The root tree of the image.
 pub fn image() -> Option<PathBuf> {
-    static MADE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let make = || {
-        if let Some(made) = std::env::var_os("OTELCORE_IMAGE") {
-            return Some(PathBuf::from(made));
-        }
-        tool("musl-gcc")?;
-        let tree = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image");
-        let script = otelcore_pods::root().join("scripts/image");
-        let done = Command::new(script).arg("--dev").arg(&tree).status().unwrap();
-        if done.code() == Some(3) {
-            eprintln!("skipped: this machine has no standard library for the image's target");
-            return None;
-        }
-        assert!(done.success(), "scripts/image: {done}");
-        Some(tree)
-    };
-    MADE.get_or_init(make).clone()
+    otelcore_pods::image(env!("CARGO_TARGET_TMPDIR"))
 }
 
 /// A cluster whose images are all ours, but for those of programs of this machine.
