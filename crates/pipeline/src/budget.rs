@@ -1,7 +1,10 @@
-//! The count of bytes that the collector holds.
+//! The count of bytes that the collector holds and keeps.
 //!
-//! Every body is charged when its buffer is made and discharged when its last holder drops it, so the count is exact by
-//! construction. The memory limiter reads it.
+//! *Held* are the bodies on their way: each is charged when its buffer is made and discharged when its last holder drops
+//! it, so the count is exact by construction. *Kept* is what components remember beyond the payload that brought it
+//! (series, traces, tables): the component charges it, as near to the allocated size as it can tell. A flush
+//! ([`Budget::mark`]) waits for what is held and never for what is kept. The memory limiter reads both, and sets the limit
+//! above which components make no new state ([`Budget::has_room`]); known state is updated all the same.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,13 +22,77 @@ pub struct Budget {
     span: AtomicU64,
     /// Charges that live, by the span that they were made in, modulo [`SPANS`].
     live: [AtomicU64; SPANS],
+    kept: AtomicU64,
+    /// How far below `u64::MAX` the lowest limit is that was set; zero without a limit.
+    below_max: AtomicU64,
+    /// How many limiters see resident memory above their hard limit.
+    pressed: AtomicU64,
 }
+
+/// The part of the limit that kept state may take. The remainder stays free for data on its way, so that known state
+/// can be updated when no new state is made any more.
+const KEPT_SHARE: (u64, u64) = (3, 4);
 
 impl Budget {
     /// Bytes held now.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of kept state.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Charges `bytes` of kept state until the returned value is dropped.
+    #[must_use]
+    pub fn keep(self: &Arc<Self>, bytes: u64) -> Kept {
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+        Kept { budget: self.clone(), bytes }
+    }
+
+    /// Limits held and kept bytes together. The lowest limit of all calls is the one that counts.
+    pub fn set_limit(&self, bytes: u64) {
+        self.below_max.fetch_max(u64::MAX - bytes, Ordering::Relaxed);
+    }
+
+    /// The lowest limit that was set, in bytes; `u64::MAX` without one.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        u64::MAX - self.below_max.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that kept state may take at most. The difference to [`Budget::limit`] is always left to what is held.
+    #[must_use]
+    pub fn kept_limit(&self) -> u64 {
+        let limit = self.limit();
+        if limit == u64::MAX { limit } else { limit / KEPT_SHARE.1 * KEPT_SHARE.0 }
+    }
+
+    /// One more (`true`) or one less limiter sees resident memory above its hard limit.
+    pub fn press(&self, over: bool) {
+        if over {
+            self.pressed.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let less = |n: u64| Some(n.saturating_sub(1));
+            let _ = self.pressed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
+    }
+
+    /// Whether new state may be kept: the limit is not reached, neither by what is kept nor together with what is held,
+    /// and resident memory is below the hard limit. Always true without a memory limiter.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let limit = self.limit();
+        if limit == u64::MAX {
+            return true;
+        }
+        let kept = self.kept();
+        kept < self.kept_limit()
+            && self.held().saturating_add(kept) < limit
+            && self.pressed.load(Ordering::Relaxed) == 0
     }
 
     /// Remembers the present: [`Budget::is_past`] tells when everything that is held now is gone.
@@ -78,6 +145,59 @@ impl Held {
             charge.budget.held.fetch_add(more, Ordering::Relaxed);
             charge.bytes += more;
         }
+    }
+}
+
+/// A charge of kept state on a [`Budget`]. The owner of the state changes it as the state grows and shrinks.
+#[derive(Debug)]
+pub struct Kept {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Kept {
+    /// Bytes charged.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Charges `bytes` instead of what was charged.
+    pub fn set(&mut self, bytes: u64) {
+        if bytes >= self.bytes {
+            self.budget.kept.fetch_add(bytes - self.bytes, Ordering::Relaxed);
+        } else {
+            self.budget.kept.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+        }
+        self.bytes = bytes;
+    }
+
+    /// Charges `bytes` more.
+    pub fn grow(&mut self, bytes: u64) {
+        self.set(self.bytes.saturating_add(bytes));
+    }
+
+    /// Charges `bytes` less, zero at least.
+    pub fn shrink(&mut self, bytes: u64) {
+        self.set(self.bytes.saturating_sub(bytes));
+    }
+
+    /// See [`Budget::has_room`].
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.budget.has_room()
+    }
+
+    /// What it is charged on.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -142,5 +262,46 @@ mod tests {
         assert_eq!(budget.held(), 115, "the batch shares the first body");
         drop(batch);
         assert_eq!(budget.held(), 0);
+    }
+    #[test]
+    fn kept_state_counts_apart_and_no_mark_waits_for_it() {
+        let budget = Arc::new(Budget::default());
+        let mut series = budget.keep(100);
+        assert_eq!((budget.kept(), budget.held()), (100, 0));
+        assert!(budget.is_past(budget.mark()), "a flush does not wait for what is kept");
+        series.grow(50);
+        series.shrink(20);
+        let other = budget.keep(7);
+        assert_eq!((series.bytes(), budget.kept()), (130, 137));
+        series.shrink(1000);
+        assert_eq!(budget.kept(), 7);
+        series.set(9);
+        drop((series, other));
+        assert_eq!(budget.kept(), 0);
+    }
+
+    #[test]
+    fn new_state_has_room_below_the_lowest_limit_only() {
+        let budget = Arc::new(Budget::default());
+        let mut kept = budget.keep(u64::MAX / 2);
+        assert!(budget.has_room(), "without a limit there is always room");
+        assert_eq!((budget.limit(), budget.kept_limit()), (u64::MAX, u64::MAX));
+        budget.set_limit(400);
+        budget.set_limit(4000);
+        assert_eq!((budget.limit(), budget.kept_limit()), (400, 300));
+        assert!(!budget.has_room());
+        kept.set(299);
+        assert!(budget.has_room());
+        let held = budget.hold(101);
+        assert!(!budget.has_room(), "held and kept bytes count together");
+        drop(held);
+        kept.set(300);
+        assert!(!budget.has_room(), "a quarter is left for what is held");
+        kept.set(0);
+        budget.press(true);
+        assert!(!budget.has_room(), "resident memory is above the hard limit");
+        budget.press(false);
+        budget.press(false);
+        assert!(budget.has_room());
     }
 }

@@ -19,7 +19,7 @@ mod world;
 
 pub use ack::{Ack, Error, Lost, Outcome};
 pub use auth::{Authenticators, ClientAuth, ServerAuth};
-pub use budget::{Budget, Held};
+pub use budget::{Budget, Held, Kept};
 pub use component::{
     About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Listens, Out, Processor,
     Receiver, Serves, Settings, StartError,

@@ -1,9 +1,13 @@
 //! The `memory_limiter` processor.
 //!
-//! Data is refused from the soft limit on. Two figures are held against it: the bytes that the collector holds, which
-//! are counted exactly and looked at with each payload, and, at each `check_interval`, the process's resident memory
-//! against the hard limit. Resident memory alone refuses nothing while the collector holds nothing: refusing could not
-//! lower it then.
+//! Data is refused from the soft limit on. Two figures are held against it: the bytes that the collector holds and
+//! keeps ([`Budget`]), which are looked at with each payload, and, at each `check_interval`, the process's resident
+//! memory against the hard limit. Resident memory alone refuses nothing while the collector holds nothing: refusing could
+//! not lower it then.
+//!
+//! What components keep (series of an exporter, say) takes from the room that data on its way has, but never all of it:
+//! from [`Budget::kept_limit`] on, or while resident memory is above the hard limit, components make no new state, and
+//! data that only updates what is known still passes.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -40,11 +44,24 @@ impl Checker {
         Arc::new(Self { soft: AtomicU64::new(u64::MAX), ..Self::default() })
     }
 
-    /// Whether a payload must be refused while `held` bytes are held, `own` of them its own. It counts against the soft
-    /// limit itself, but is not what keeps resident memory up: that is what was held before it came.
-    fn refuses(&self, held: u64, own: u64) -> bool {
-        let others = held.saturating_sub(own) > 0;
-        held >= self.soft.load(Ordering::Relaxed) || others && self.process_over.load(Ordering::Relaxed)
+    /// Whether a payload must be refused while `held` bytes are held, `own` of them its own, and `kept` are kept. It
+    /// counts against the soft limit itself, but is not what keeps resident memory up: that is what was held before it
+    /// came, or what is kept. Kept state does not go when data is refused, so a part of the limit stays free for data
+    /// whatever is kept: a quarter of the soft limit, an eighth while resident memory is above the hard one.
+    fn refuses(&self, (held, kept): (u64, u64), own: u64) -> bool {
+        let soft = self.soft.load(Ordering::Relaxed);
+        if held >= soft.saturating_sub(kept).max(soft / 4) {
+            return true;
+        }
+        let others = held.saturating_sub(own);
+        self.process_over.load(Ordering::Relaxed) && others > kept.min(soft / 8)
+    }
+
+    /// Takes note of a sample of resident memory.
+    fn sampled(&self, over: bool, budget: &Budget) {
+        if self.process_over.swap(over, Ordering::Relaxed) != over {
+            budget.press(over);
+        }
     }
 }
 
@@ -137,13 +154,21 @@ impl Limiter {
         Outcome::Retry { after: Some(self.settings.check_interval), why: Error { code: None, message } }
     }
 
+    fn refuses(&self, own: u64) -> bool {
+        self.checker.refuses((self.budget.held(), self.budget.kept()), own)
+    }
+
     fn check(&self, cx: &mut Cx<'_>) {
         let resident = cx.memory().resident;
-        self.checker.process_over.store(resident >= self.hard, Ordering::Relaxed);
-        let held = self.budget.held();
-        let refuse = self.checker.refuses(held, 0);
+        self.checker.sampled(resident >= self.hard, &self.budget);
+        let (held, kept) = (self.budget.held(), self.budget.kept());
+        let refuse = self.checker.refuses((held, kept), 0);
         let was = self.checker.refusing.swap(refuse, Ordering::Relaxed);
-        let fields = [("cur_mem_mib", Field::Uint(held / MIB)), ("resident_mib", Field::Uint(resident / MIB))];
+        let fields = [
+            ("cur_mem_mib", Field::Uint(held.saturating_add(kept) / MIB)),
+            ("kept_mib", Field::Uint(kept / MIB)),
+            ("resident_mib", Field::Uint(resident / MIB)),
+        ];
         if refuse && !was {
             self.log.warn("Memory usage is above soft limit. Refusing data.", &fields);
         } else if was && !refuse {
@@ -182,7 +207,9 @@ impl Processor for Limiter {
         };
         let (hard, spike) = limits(&self.settings.limit, total);
         self.hard = hard;
-        self.checker.soft.store(hard.saturating_sub(spike), Ordering::Relaxed);
+        let soft = hard.saturating_sub(spike);
+        self.checker.soft.store(soft, Ordering::Relaxed);
+        self.budget.set_limit(soft);
         self.checks = !self.checker.taken.swap(true, Ordering::Relaxed);
         if self.checks {
             if let Limit::Percentage { hard, spike } = self.settings.limit {
@@ -208,7 +235,7 @@ impl Processor for Limiter {
     fn process(&mut self, _: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out) {
         let (signal, items) = (payload.signal as usize, u64::from(payload.items()));
         self.metrics.incoming[signal].add(items);
-        if self.checker.refuses(self.budget.held(), payload.body.len() as u64) {
+        if self.refuses(payload.body.len() as u64) {
             self.metrics.refused[signal].add(items);
             ack.settle(self.refused());
         } else {
@@ -226,13 +253,14 @@ impl Processor for Limiter {
     }
 
     fn refusal(&self) -> Option<Outcome> {
-        self.checker.refuses(self.budget.held(), 0).then(|| self.refused())
+        self.refuses(0).then(|| self.refused())
     }
 }
 
 impl Drop for Limiter {
     fn drop(&mut self) {
         if self.checks {
+            self.checker.sampled(false, &self.budget);
             self.checker.taken.store(false, Ordering::Relaxed);
         }
     }

@@ -31,6 +31,7 @@ pub(crate) struct ProcessMetrics {
     heap: Gauge,
     virtual_size: Gauge,
     held: Gauge,
+    kept: Gauge,
 }
 
 impl ProcessMetrics {
@@ -50,6 +51,7 @@ impl ProcessMetrics {
                 "Total bytes of memory obtained from the OS [Alpha]",
             ),
             held: gauge("otelcore_held_bytes", "Bytes of telemetry that the collector holds, counted exactly"),
+            kept: gauge("otelcore_kept_bytes", "Bytes of state that components keep, such as series"),
         }
     }
 
@@ -60,6 +62,7 @@ impl ProcessMetrics {
         self.heap.set(sample.anonymous);
         self.virtual_size.set(sample.virtual_size);
         self.held.set(budget.held());
+        self.kept.set(budget.kept());
     }
 }
 
