@@ -16,8 +16,9 @@ use otelcore_pdata::{Rope, Signal};
 use crate::ack::Target;
 use crate::graph::Flow;
 use crate::{
-    Ack, Authenticators, Bell, Budget, ClientAuth, Endpoint, Error, Event, Key, Listener, Logger, MemorySample, Mono,
-    Outcome, Payload, PeerAddr, ProcessSample, SendingSettings, ServerAuth, Stream, Telemetry, TimerId, Wall, World,
+    Ack, Authenticators, Bell, Budget, ClientAuth, Endpoint, Error, Event, JobResult, Key, Listener, Logger,
+    MemorySample, Mono, Outcome, Payload, PeerAddr, ProcessSample, SendingSettings, ServerAuth, Stream, Telemetry,
+    TimerId, Wall, World,
 };
 
 /// The world as one component sees it: the keys it uses are its own numbers.
@@ -120,6 +121,19 @@ impl<'w> Cx<'w> {
     pub fn bell(&mut self, local: u64) -> Arc<dyn Bell> {
         let key = self.key(local);
         self.world.bell(key)
+    }
+
+    /// Runs `compute` on a helper thread. [`Event::Ready`] follows under `local` when it has ended; the result is then
+    /// there, unless it has panicked.
+    pub fn run_job<T: Send + 'static>(
+        &mut self,
+        local: u64,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> JobResult<T> {
+        let key = self.key(local);
+        let (job, result) = JobResult::new(compute);
+        self.world.run_job(key, job);
+        result
     }
 
     /// See [`World::output`].

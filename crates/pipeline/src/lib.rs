@@ -32,4 +32,6 @@ pub use telemetry::{
     Counter, Detail, Family, FamilyKind, Gauge, Histogram, Labels, ReceiverMetrics, Sample, Telemetry, Value,
 };
 pub use time::{Mono, Wall};
-pub use world::{Bell, Endpoint, Event, Key, Listener, MemorySample, PeerAddr, ProcessSample, Stream, TimerId, World};
+pub use world::{
+    Bell, Endpoint, Event, Job, JobResult, Key, Listener, MemorySample, PeerAddr, ProcessSample, Stream, TimerId, World,
+};

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::{Mono, Wall};
@@ -27,7 +27,8 @@ pub struct TimerId(pub u64);
 /// What happened under a key.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A socket may have become readable or writable, or [`World::again`] was asked for. Read until it would block.
+    /// A socket may have become readable or writable, [`World::again`] was asked for, or a job has ended. Read until it
+    /// would block.
     Ready,
     /// A timer is due.
     Timer,
@@ -131,6 +132,32 @@ impl Bell for Mute {
     fn ring(&self) {}
 }
 
+/// A computation that takes longer than a turn of the loop may: it goes to a helper thread.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// What a job computes, once it has ended. See [`crate::Cx::run_job`].
+#[derive(Debug)]
+pub struct JobResult<T>(Arc<Mutex<Option<T>>>);
+
+impl<T: Send + 'static> JobResult<T> {
+    /// A job that runs `compute`, and the place of its result.
+    pub(crate) fn new(compute: impl FnOnce() -> T + Send + 'static) -> (Job, Self) {
+        let place = Arc::new(Mutex::new(None));
+        let result = Self(place.clone());
+        let job = move || {
+            let value = compute();
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        };
+        (Box::new(job), result)
+    }
+
+    /// The result. `None` before the job has ended, and when it has panicked.
+    #[must_use]
+    pub fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 /// Clock, network, names, memory and randomness. The only door of components to the machine.
 pub trait World {
     /// The steady clock.
@@ -163,6 +190,12 @@ pub trait World {
     fn bell(&mut self, key: Key) -> Arc<dyn Bell> {
         let _ = key;
         Arc::new(Mute)
+    }
+    /// Runs `job` on a helper thread; [`Event::Ready`] follows under `key` when it has ended, by a panic too, and never
+    /// before this returns. A world without other threads runs it at once.
+    fn run_job(&mut self, key: Key, job: Job) {
+        job();
+        self.again(key);
     }
     /// Asks for [`Event::Ready`] in the next turn: a read budget is spent and no new edge will come.
     fn again(&mut self, key: Key);

@@ -7,6 +7,7 @@
 
 mod bells;
 mod driver;
+mod jobs;
 mod limits;
 mod names;
 mod os;

@@ -10,10 +10,11 @@ use std::time::Instant;
 
 use mio::{Events, Interest, Poll, Token, Waker};
 use otelcore_pipeline::{
-    Bell, Endpoint, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, Stream, TimerId, Wall, World,
+    Bell, Endpoint, Job, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, Stream, TimerId, Wall, World,
 };
 
 use crate::bells::Bells;
+use crate::jobs::Jobs;
 use crate::limits;
 use crate::os;
 use crate::resolver::{Answer, Resolver};
@@ -30,6 +31,7 @@ pub struct Real {
     pub(crate) timers: Timers,
     pub(crate) again: BTreeSet<Key>,
     resolver: Resolver,
+    jobs: Jobs,
     pub(crate) waker: Arc<Waker>,
     pub(crate) bells: Arc<Bells>,
     signals: Vec<(i32, mio::net::UnixStream)>,
@@ -61,6 +63,7 @@ impl Real {
             timers: Timers::default(),
             again: BTreeSet::new(),
             resolver: Resolver::new(waker.clone()),
+            jobs: Jobs::new(),
             bells: Bells::new(waker.clone()),
             waker,
             signals: Vec::new(),
@@ -191,6 +194,10 @@ impl World for Real {
 
     fn bell(&mut self, key: Key) -> Arc<dyn Bell> {
         self.bells.hang(key)
+    }
+
+    fn run_job(&mut self, key: Key, job: Job) {
+        self.jobs.run(job, self.bells.hang(key));
     }
 
     fn again(&mut self, key: Key) {
