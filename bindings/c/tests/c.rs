@@ -37,7 +37,7 @@ fn within(program: impl AsRef<OsStr>) -> Command {
 struct Built {
     /// Where it is installed.
     prefix: PathBuf,
-    /// The folder of the library that panics on request.
+    /// Where the library is installed that panics on request.
     panics: PathBuf,
 }
 
@@ -46,16 +46,11 @@ fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let (prefix, panics) = (scratch("prefix"), scratch("panics"));
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-        std::fs::create_dir_all(&panics).unwrap();
-        done(within(env!("CARGO")).args(["build", "-p", "otelcore-capi", "--features", "test-panic"]));
-        for name in ["libotelcore.so", "libotelcore.so.0"] {
-            let _ = std::fs::remove_file(panics.join(name));
+        // The one without features is built last: it is what the target folder has afterwards.
+        for (prefix, features) in [(&panics, "FEATURES=test-panic"), (&prefix, "FEATURES=")] {
+            let _ = std::fs::remove_dir_all(prefix);
+            done(within(here("../../scripts/install-c")).arg(prefix).args(["PROFILE=dev", features]));
         }
-        std::fs::copy(target.join("debug/libotelcore.so"), panics.join("libotelcore.so.0")).unwrap();
-        std::os::unix::fs::symlink("libotelcore.so.0", panics.join("libotelcore.so")).unwrap();
-        let _ = std::fs::remove_dir_all(&prefix);
-        done(within(here("../../scripts/install-c")).arg(&prefix).arg("PROFILE=dev"));
         Built { prefix, panics }
     })
 }
@@ -119,9 +114,35 @@ fn a_program_in_cpp_embeds() {
 #[test]
 fn a_panic_ends_in_a_status() {
     let program = scratch("panic");
-    compile(&here("tests/panic.c"), &program, &built().panics);
+    compile(&here("tests/panic.c"), &program, &built().panics.join("lib"));
     let output = run(&program);
     assert!(String::from_utf8_lossy(&output.stderr).contains("on request"), "the panic was not provoked");
+}
+
+/// A static library in Rust that has nothing to do with ours.
+fn other_archive() -> PathBuf {
+    let archive = scratch("libother.a");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let mut command = within(rustc);
+    done(command.args(["--edition=2024", "--crate-type=staticlib", "-o"]).arg(&archive).arg(here("tests/other.rs")));
+    archive
+}
+
+#[test]
+fn two_rust_archives_in_either_order_link_and_panic_apart() {
+    let (ours, other) = (built().panics.join("lib/libotelcore.a"), other_archive());
+    for (pie, name) in [("-pie", "beside-pie"), ("-no-pie", "beside-no-pie")] {
+        for (order, archives) in [("ours-first", [&ours, &other]), ("ours-last", [&other, &ours])] {
+            let program = scratch(&format!("{name}-{order}"));
+            let mut command = Command::new("gcc");
+            command.args([pie, if pie == "-pie" { "-fPIE" } else { "-fno-pie" }, "-std=gnu11", "-pthread", "-I"]);
+            command.arg(here("include")).arg(here("tests/beside.c")).args(archives).arg("-o").arg(&program);
+            // What `rustc --print native-static-libs` says of the target.
+            done(command.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]));
+            let said = String::from_utf8_lossy(&run(&program).stderr).into_owned();
+            assert!(said.contains("of the other archive") && said.contains("on request"), "{pie} {order}: {said}");
+        }
+    }
 }
 
 /// The names of functions in the header.

@@ -1,0 +1,18 @@
+//! Another Rust archive in the same program: it has a copy of std of its own, and its panics.
+
+use std::panic::catch_unwind;
+
+/// Panics, catches it, and answers 42.
+#[unsafe(no_mangle)]
+pub extern "C" fn other_panics() -> i32 {
+    match catch_unwind(|| assert!(!std::hint::black_box(true), "of the other archive")) {
+        Ok(()) => 0,
+        Err(_) => 42,
+    }
+}
+
+/// Starts a program, so that what std asks of newer C libraries is linked.
+#[unsafe(no_mangle)]
+pub extern "C" fn other_starts_a_program() -> bool {
+    std::process::Command::new("true").status().is_ok_and(|status| status.success())
+}
