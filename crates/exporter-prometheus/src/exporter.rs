@@ -3,13 +3,16 @@
 //! A payload is delivered as soon as it has been read; nothing waits. Series that expire go at the next scrape, or with
 //! a timer when nobody scrapes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_exposition::{Accept, Encoding, Offer};
 use otelcore_http::coding::Deflater;
 use otelcore_http::h1::RequestHead;
 use otelcore_net::{Page, PageServer, not_found};
-use otelcore_pipeline::{Build, Cx, Done, Event, Exporter, Field, JobId, Logger, Mono, Outcome, Payload, StartError};
+use otelcore_pipeline::{
+    Budget, Build, Cx, Done, Error, Event, Exporter, Fate, Field, JobId, Logger, Mono, Outcome, Payload, StartError,
+};
 
 use crate::config::{PageSettings, Prometheus};
 use crate::registry::Registry;
@@ -34,6 +37,9 @@ pub(crate) struct PrometheusExporter {
     registry: Option<Registry>,
     deflater: Deflater,
     log: Logger,
+    budget: Arc<Budget>,
+    /// New series were refused by the last payload that had any.
+    refusing: bool,
 }
 
 impl PrometheusExporter {
@@ -46,6 +52,8 @@ impl PrometheusExporter {
             registry: None,
             deflater: Deflater::new(),
             log,
+            budget: build.budget.clone(),
+            refusing: false,
         })
     }
 
@@ -54,6 +62,30 @@ impl PrometheusExporter {
         cx.arm(SWEEP, at);
     }
 }
+
+impl PrometheusExporter {
+    /// Says what became of a payload of which `refused` points found no room. Points of known series always do.
+    fn settle(&mut self, job: JobId, items: u32, refused: u64, done: &mut Done) {
+        if refused == 0 {
+            self.refusing &= !self.budget.has_room();
+            return done.push(job, Outcome::Delivered);
+        }
+        if !std::mem::replace(&mut self.refusing, true) {
+            let fields = [("kept_mib", Field::Uint(self.budget.kept() >> 20))];
+            self.log
+                .warn("Memory usage is above the limit. Refusing new series; known ones are still updated.", &fields);
+        }
+        let refused = u32::try_from(refused).unwrap_or(u32::MAX);
+        match items.saturating_sub(refused) {
+            // Series expire, so that there may be room later.
+            0 => done.push(job, Outcome::Retry { after: None, why: Error::new(REFUSED) }),
+            delivered => done.pieces(job, Fate { delivered, rejected: refused, ..Fate::default() }),
+        }
+    }
+}
+
+/// The text of the memory limiter's refusals.
+const REFUSED: &str = "data refused due to high memory usage";
 
 /// All values of a header, as one list.
 fn list(head: &RequestHead, name: &str) -> String {
@@ -86,17 +118,17 @@ impl Exporter for PrometheusExporter {
         let address = self.server.open(cx, SERVER).map_err(StartError)?;
         let seed = cx.rand();
         let report = self.report.take().unwrap_or_else(Report::silent);
-        self.registry = Some(Registry::new(&self.page, seed, report));
+        self.registry = Some(Registry::new(&self.page, seed, report).charged_to(&self.budget));
         self.arm(cx);
         self.log.info("Serving Prometheus metrics", &[("endpoint", Field::Str(&address))]);
         Ok(())
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, _: Mono, done: &mut Done) {
-        if let Some(registry) = &mut self.registry {
-            registry.push(payload, cx.now());
-        }
-        done.push(job, Outcome::Delivered);
+        let Some(registry) = &mut self.registry else { return done.push(job, Outcome::Delivered) };
+        registry.push(payload, cx.now());
+        let refused = registry.take_refused();
+        self.settle(job, payload.items(), refused, done);
     }
 
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut Done) {

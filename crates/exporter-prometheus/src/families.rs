@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 
 use otelcore_exposition::{Kind, compare_blocks, put_family, put_underscored};
-use otelcore_pipeline::{Level, Mono};
+use otelcore_pipeline::{Kept, Level, Mono};
 use slab::Slab;
 
-use crate::registry::{Series, TARGET_HELP};
+use crate::registry::{Series, TARGET_HELP, allocated};
 use crate::report::{Reason, Report};
 
 /// One name on the page.
@@ -59,6 +59,13 @@ pub(crate) struct Families {
 }
 
 impl Family {
+    /// Bytes charged for it; the series pay for their places.
+    fn cost(&self) -> u64 {
+        // The name stands in the map too; HELP and TYPE are at most twice as long as what they are made of.
+        let texts = [2 * self.name.len(), self.wire.len(), self.help.len(), 2 * (self.help.len() + self.name.len())];
+        (size_of::<Self>() + 6 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
+    }
+
     fn render_header(&mut self) {
         self.header.clear();
         put_family(&mut self.header, &self.wire, &self.help, self.kind);
@@ -85,7 +92,7 @@ impl Families {
     }
 
     /// A stream takes this name. Type and help count if the name is new.
-    pub(crate) fn enter(&mut self, name: &[u8], kind: Kind, help: &[u8], now: Mono) -> usize {
+    pub(crate) fn enter(&mut self, name: &[u8], kind: Kind, help: &[u8], now: Mono, kept: &mut Kept) -> usize {
         let id = self.by_name.get(name).copied().unwrap_or_else(|| {
             let mut wire = Vec::with_capacity(name.len());
             put_underscored(&mut wire, name);
@@ -105,6 +112,7 @@ impl Families {
                 hidden: false,
             };
             family.render_header();
+            kept.grow(family.cost());
             self.next += 1;
             let id = self.slab.insert(family);
             self.by_name.insert(name.into(), id);
@@ -155,16 +163,19 @@ impl Families {
         &mut self,
         series: &mut Slab<Series>,
         (now, expiration): (Mono, u64),
-        targets: Option<&[u8]>,
-        changed: bool,
+        (targets, changed): (Option<&[u8]>, bool),
         report: &mut Report,
+        kept: &mut Kept,
     ) {
         self.dirty |= changed;
         let mut gone = Vec::new();
         for (id, family) in &mut self.slab {
             let forgotten = !family.is_shown() && now.0.saturating_sub(family.seen.0) > expiration;
             if family.dirty || forgotten && family.live > 0 {
+                let cost = family.cost();
                 family.regroup(id, series, (now, expiration), self.timed, report);
+                kept.grow(family.cost());
+                kept.shrink(cost);
                 self.dirty = true;
             }
             if !family.is_shown() && family.streams == 0 && now.0.saturating_sub(family.seen.0) > expiration {
@@ -173,6 +184,7 @@ impl Families {
         }
         for id in gone {
             if let Some(family) = self.slab.try_remove(id) {
+                kept.shrink(family.cost());
                 self.by_name.remove(&family.name);
             }
         }

@@ -6,7 +6,8 @@
 //! server, a timer for expiry, and gzip.
 //!
 //! Memory grows with the number of distinct series and resources that arrived within `metric_expiration`, some hundreds
-//! of bytes each; nothing else bounds it, as in the Go collector.
+//! of bytes each. All of it is charged to the budget as kept state. Above the limit of a `memory_limiter` new series are
+//! refused and known ones are still updated; without one nothing bounds them, as in the Go collector.
 #![forbid(unsafe_code)]
 
 mod config;

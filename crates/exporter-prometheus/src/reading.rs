@@ -51,11 +51,29 @@ pub(crate) struct SummaryValue {
     pub(crate) quantiles: Vec<(f64, f64)>,
 }
 
+impl Reading {
+    /// Bytes charged for what a number does not have: buckets and quantiles.
+    pub(crate) fn cost(&self) -> u64 {
+        match &self.value {
+            Value::Number(_) => 0,
+            Value::Histogram(h) => {
+                let cells = h.bounds.capacity() + h.counts.capacity();
+                (size_of::<HistogramValue>() + 8 * cells) as u64
+            }
+            Value::Summary(s) => (size_of::<SummaryValue>() + 16 * s.quantiles.capacity()) as u64,
+        }
+    }
+}
+
 /// A point of any type that becomes a series.
 pub(crate) trait Point<'a>: View<'a> {
     /// Bit 0: the series has no value any more.
     fn flags(&self) -> u32;
     fn attributes(&self) -> Repeated<'a, KeyValue<'a>>;
+    /// What [`Reading::cost`] comes to after this point, at least. Walks over buckets.
+    fn cost(&self) -> u64 {
+        0
+    }
     /// The state after the first point.
     fn first(&self) -> Reading;
     /// The state after a further point.
@@ -120,6 +138,11 @@ impl<'a> Point<'a> for HistogramPoint<'a> {
 
     fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
         self.attributes()
+    }
+
+    fn cost(&self) -> u64 {
+        let cells = self.bucket_counts().count() + self.explicit_bounds().count();
+        (size_of::<HistogramValue>() + 8 * cells) as u64
     }
 
     fn first(&self) -> Reading {
@@ -214,6 +237,10 @@ impl<'a> Point<'a> for SummaryPoint<'a> {
 
     fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
         self.attributes()
+    }
+
+    fn cost(&self) -> u64 {
+        (size_of::<SummaryValue>() + 16 * self.quantile_values().count()) as u64
     }
 
     fn first(&self) -> Reading {

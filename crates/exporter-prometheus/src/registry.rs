@@ -12,7 +12,9 @@ use hashbrown::HashTable;
 use otelcore_exposition::{Accept, Kind, compare_blocks, put_histogram, put_sample, put_summary};
 use otelcore_pdata::views::{Data, Metric, Repeated, ResourceMetrics, ScopeMetrics, Temporality, entries};
 use otelcore_pdata::{Rope, Signal};
-use otelcore_pipeline::{Level, Mono, Payload};
+use std::sync::Arc;
+
+use otelcore_pipeline::{Budget, Kept, Level, Mono, Payload};
 use slab::Slab;
 
 use crate::config::PageSettings;
@@ -58,6 +60,12 @@ pub(crate) struct Series {
 }
 
 impl Series {
+    /// Bytes charged for it, but for its reading: itself, its places in the index, in its family and on the page.
+    fn cost(&self) -> u64 {
+        let places = 4 * size_of::<usize>() + size_of::<(usize, u64)>() + size_of::<crate::families::Shown>();
+        (size_of::<Self>() + places) as u64 + allocated(self.attributes.len()) + allocated(self.block.len())
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         kind(self.shape)
     }
@@ -95,6 +103,14 @@ struct Stream {
     /// The series whose point came first, and the stream that came next, last time.
     first: usize,
     next: usize,
+}
+
+impl Stream {
+    /// Bytes charged for it.
+    fn cost(&self) -> u64 {
+        let texts = [self.stem.len(), self.unit.len(), self.help.len()];
+        (size_of::<Self>() + 4 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
+    }
 }
 
 /// Buffers that are kept.
@@ -135,6 +151,18 @@ pub struct Registry {
     next: u64,
     /// Bytes of the last page.
     page: usize,
+    /// The charge for everything that is kept here.
+    kept: Kept,
+    /// Points of new series that found no room since [`Registry::take_refused`].
+    refused: u64,
+}
+
+/// What an allocation costs beyond its bytes.
+const ALLOCATION: u64 = 16;
+
+/// Bytes that a separate allocation of `len` bytes takes.
+pub(crate) fn allocated(len: usize) -> u64 {
+    if len == 0 { 0 } else { len as u64 + ALLOCATION }
 }
 
 impl std::fmt::Debug for Registry {
@@ -177,7 +205,27 @@ impl Registry {
             scratch: Scratch::default(),
             next: 0,
             page: 0,
+            kept: Arc::<Budget>::default().keep(0),
+            refused: 0,
         }
+    }
+
+    /// Charges what it keeps to `budget`. From [`Budget::has_room`] on, points of series that are not known are refused.
+    #[must_use]
+    pub fn charged_to(mut self, budget: &Arc<Budget>) -> Self {
+        self.kept = budget.keep(self.kept.bytes());
+        self
+    }
+
+    /// Bytes charged for what is kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept.bytes()
+    }
+
+    /// Points that were refused for want of memory since the last call.
+    pub fn take_refused(&mut self) -> u64 {
+        std::mem::take(&mut self.refused)
     }
 
     /// Takes a payload of metrics that arrived at `now`; others are ignored.
@@ -191,7 +239,7 @@ impl Registry {
     pub fn push_body(&mut self, body: &Rope, now: Mono) {
         let mut scratch = std::mem::take(&mut self.scratch);
         for metrics in entries::<ResourceMetrics<'_>>(body) {
-            let resource = self.resources.pin(metrics.resource.raw, &self.settings);
+            let resource = self.resources.pin(metrics.resource.raw, &self.settings, &mut self.kept);
             scratch.stem.clear();
             if let Some(found) = self.resources.get(resource) {
                 put_target(&mut scratch.stem, found.job.as_deref(), found.instance.as_deref());
@@ -201,7 +249,7 @@ impl Registry {
                 scratch.stem.truncate(target);
                 self.push_scope(&scope, resource, now, &mut scratch);
             }
-            self.resources.unpin(resource);
+            self.resources.unpin(resource, &mut self.kept);
         }
         self.scratch = scratch;
     }
@@ -332,6 +380,10 @@ impl Registry {
                     source.stream = source.stream.filter(stays);
                 }
                 None if point.flags() & 1 != 0 => {}
+                None if !self.kept.has_room() => {
+                    self.refused += 1;
+                    self.report.count(Reason::Memory, 1);
+                }
                 Some(slot) => {
                     self.update(slot, &source, &point);
                     if slot != guess {
@@ -391,9 +443,20 @@ impl Registry {
 
     fn update<'a>(&mut self, slot: usize, source: &Source<'_>, point: &impl Point<'a>) {
         let Some(series) = self.series.get_mut(slot) else { return };
+        let before = series.reading.cost();
+        // Only a point with more buckets than before takes more room.
+        if before > 0 && !self.kept.has_room() && point.cost() > before {
+            self.refused += 1;
+            return self.report.count(Reason::Memory, 1);
+        }
         if let Verdict::Refused(reason) = point.update(&mut series.reading, source.temporality) {
             self.report.count(reason, 1);
             return self.say_dropped(reason, source.name);
+        }
+        let after = series.reading.cost();
+        if before != after {
+            self.kept.grow(after);
+            self.kept.shrink(before);
         }
         series.arrived = source.now;
         if let Some(reason) = series.fault {
@@ -402,7 +465,7 @@ impl Registry {
         if series.resource != source.resource {
             let before = std::mem::replace(&mut series.resource, source.resource);
             self.resources.enter(source.resource);
-            self.resources.leave(before);
+            self.resources.leave(before, &mut self.kept);
         }
         let Some(stream) = self.streams.get(series.stream) else { return };
         let moves = series.family != stream.family || series.shape != stream.shape;
@@ -471,6 +534,9 @@ impl Registry {
             reading,
         });
         self.next += 1;
+        if let Some(series) = self.series.get(slot) {
+            self.kept.grow(series.cost() + series.reading.cost());
+        }
         let series = &self.series;
         self.index.insert_unique(hash, slot, |slot| series.get(*slot).map_or(0, |s| s.hash));
         if let Some(stream) = self.streams.get_mut(stream) {
@@ -499,6 +565,7 @@ impl Registry {
             first: NONE,
             next: NONE,
         });
+        self.kept.grow(self.streams.get(id).map_or(0, Stream::cost));
         let streams = &self.streams;
         self.stream_index.insert_unique(hash, id, |id| streams.get(*id).map_or(0, |s| s.hash));
         self.name(id, source);
@@ -508,12 +575,22 @@ impl Registry {
     /// Takes over unit, kind and description of the newest metric. A series follows when it takes a point.
     fn follow(&mut self, id: usize, source: &Source<'_>) {
         let Some(stream) = self.streams.get_mut(id) else { return };
-        if *stream.help != *source.help {
+        let renamed = stream.shape != source.shape || *stream.unit != *source.unit;
+        let described = *stream.help != *source.help;
+        if !renamed && !described {
+            return;
+        }
+        let cost = stream.cost();
+        if described {
             stream.help = source.help.into();
         }
-        if stream.shape != source.shape || *stream.unit != *source.unit {
+        if renamed {
             stream.shape = source.shape;
             stream.unit = source.unit.into();
+        }
+        self.kept.grow(stream.cost());
+        self.kept.shrink(cost);
+        if renamed {
             let before = stream.family;
             self.name(id, source);
             if let Some(before) = before {
@@ -526,7 +603,7 @@ impl Registry {
     fn name(&mut self, id: usize, source: &Source<'_>) {
         let PageSettings { strategy, namespace, .. } = &self.settings;
         let family = match metric_name(*strategy, namespace, source.name, source.unit, source.shape) {
-            Ok(name) => Some(self.families.enter(&name, kind(source.shape), source.help, source.now)),
+            Ok(name) => Some(self.families.enter(&name, kind(source.shape), source.help, source.now, &mut self.kept)),
             Err(why) => {
                 self.report.say(Reason::Name, Level::Error, source.name, || {
                     let name = String::from_utf8_lossy(source.name);
@@ -542,17 +619,19 @@ impl Registry {
 
     fn remove(&mut self, slot: usize) {
         let Some(series) = self.series.try_remove(slot) else { return };
+        self.kept.shrink(series.cost() + series.reading.cost());
         if let Ok(entry) = self.index.find_entry(series.hash, |at| *at == slot) {
             entry.remove();
         }
         if let Some(family) = series.family {
             self.families.detach(family);
         }
-        self.resources.leave(series.resource);
+        self.resources.leave(series.resource, &mut self.kept);
         let Some(stream) = self.streams.get_mut(series.stream) else { return };
         stream.series = stream.series.saturating_sub(1);
         if stream.series == 0 {
             let stream = self.streams.remove(series.stream);
+            self.kept.shrink(stream.cost());
             if let Ok(entry) = self.stream_index.find_entry(stream.hash, |at| *at == series.stream) {
                 entry.remove();
             }
@@ -572,7 +651,7 @@ impl Registry {
         let changed = self.resources.refresh(&self.settings, &mut self.report);
         let targets = (!self.resources.targets().is_empty()).then_some(&*self.target_name);
         let times = (now, self.expiration);
-        self.families.refresh(&mut self.series, times, targets, changed, &mut self.report);
+        self.families.refresh(&mut self.series, times, (targets, changed), &mut self.report, &mut self.kept);
     }
 
     /// The page at `now`, in the format that was agreed on. Today that is always text.

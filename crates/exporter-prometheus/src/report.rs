@@ -4,6 +4,9 @@
 //! point that comes to nothing adds to `otelcol_exporter_prometheus_dropped_points`.
 
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
 
 use otelcore_pipeline::{Counter, Detail, Level, Logger, Telemetry};
 
@@ -34,10 +37,12 @@ pub enum Reason {
     DuplicateSeries,
     /// The name is that of another family's `_count`, `_sum` or `_bucket`, or of `target_info`.
     NameCollision,
+    /// A new series, or more buckets of a known one, above the memory limit.
+    Memory,
 }
 
 impl Reason {
-    const COUNT: usize = Self::NameCollision as usize + 1;
+    const COUNT: usize = Self::Memory as usize + 1;
 
     /// As in the metric's label.
     #[must_use]
@@ -55,12 +60,16 @@ impl Reason {
             Self::TypeConflict => "type_conflict",
             Self::DuplicateSeries => "duplicate_series",
             Self::NameCollision => "name_collision",
+            Self::Memory => "memory",
         }
     }
 }
 
 /// Names remembered for each reason, so that a flood of names fills neither memory nor log.
 const NAMES: usize = 256;
+
+/// Longest line of the log: names and labels in it are the sender's.
+const MESSAGE: usize = 4096;
 
 /// Counts and says what is not shown.
 #[derive(Debug)]
@@ -69,7 +78,8 @@ pub struct Report {
     exporter: String,
     log: Option<Logger>,
     counters: [Option<Counter>; Reason::COUNT],
-    said: [BTreeSet<Box<[u8]>>; Reason::COUNT],
+    /// Hashes of the names: a name may be megabytes long, and one that is taken for another is only not logged.
+    said: [BTreeSet<u64>; Reason::COUNT],
     counts: [u64; Reason::COUNT],
 }
 
@@ -120,12 +130,16 @@ impl Report {
     /// Logs the reason for a metric, the first time.
     pub(crate) fn say(&mut self, reason: Reason, level: Level, metric: &[u8], message: impl FnOnce() -> String) {
         let said = &mut self.said[reason as usize];
-        if said.len() >= NAMES || said.contains(metric) {
+        if said.len() >= NAMES || !said.insert(FixedState::with_seed(0).hash_one(metric)) {
             return;
         }
-        said.insert(metric.into());
         if let Some(log) = &self.log {
-            log.log(level, &message(), &[]);
+            let mut message = message();
+            if message.len() > MESSAGE {
+                message.truncate(message.floor_char_boundary(MESSAGE));
+                message.push_str("...");
+            }
+            log.log(level, &message, &[]);
             if said.len() == NAMES {
                 log.warn(&format!("{NAMES} metrics have this problem; further ones are only counted"), &[]);
             }

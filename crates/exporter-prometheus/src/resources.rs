@@ -11,12 +11,13 @@ use hashbrown::HashTable;
 use otelcore_exposition::compare_blocks;
 use otelcore_pdata::text::put_value;
 use otelcore_pdata::views::{Resource as View, View as _};
-use otelcore_pipeline::Level;
+use otelcore_pipeline::{Kept, Level};
 use slab::Slab;
 
 use crate::config::PageSettings;
 use crate::identity::put;
 use crate::labels::{Block, target_block};
+use crate::registry::allocated;
 use crate::report::{Reason, Report};
 
 /// A resource that has series, or is being read.
@@ -55,7 +56,7 @@ impl Resources {
     }
 
     /// Finds or adds a resource by its bytes, and keeps it until [`Resources::unpin`].
-    pub(crate) fn pin(&mut self, raw: &[u8], settings: &PageSettings) -> usize {
+    pub(crate) fn pin(&mut self, raw: &[u8], settings: &PageSettings, kept: &mut Kept) -> usize {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(raw);
         let hash = hasher.finish();
@@ -64,6 +65,7 @@ impl Resources {
         let id = found.unwrap_or_else(|| {
             let resource = Resource::read(raw, hash, self.next, settings);
             self.next += 1;
+            kept.grow(resource.cost());
             let id = self.slab.insert(resource);
             let slab = &self.slab;
             self.index.insert_unique(hash, id, |id| slab.get(*id).map_or(0, |r| r.hash));
@@ -75,10 +77,10 @@ impl Resources {
         id
     }
 
-    pub(crate) fn unpin(&mut self, id: usize) {
+    pub(crate) fn unpin(&mut self, id: usize, kept: &mut Kept) {
         if let Some(resource) = self.slab.get_mut(id) {
             resource.pinned = false;
-            self.drop_unused(id);
+            self.drop_unused(id, kept);
         }
     }
 
@@ -91,16 +93,17 @@ impl Resources {
     }
 
     /// A series has gone, or comes from another one.
-    pub(crate) fn leave(&mut self, id: usize) {
+    pub(crate) fn leave(&mut self, id: usize, kept: &mut Kept) {
         if let Some(resource) = self.slab.get_mut(id) {
             resource.series = resource.series.saturating_sub(1);
             self.dirty |= resource.series == 0;
-            self.drop_unused(id);
+            self.drop_unused(id, kept);
         }
     }
 
-    fn drop_unused(&mut self, id: usize) {
+    fn drop_unused(&mut self, id: usize, kept: &mut Kept) {
         let Some(unused) = self.slab.get(id).filter(|r| r.series == 0 && !r.pinned) else { return };
+        kept.shrink(unused.cost());
         if let Ok(entry) = self.index.find_entry(unused.hash, |at| *at == id) {
             entry.remove();
         }
@@ -155,6 +158,13 @@ impl Resources {
 }
 
 impl Resource {
+    /// Bytes charged for it. A block of `target_info` may be made of all its attributes, in about as many bytes.
+    fn cost(&self) -> u64 {
+        let len = |text: &Option<Box<[u8]>>| text.as_deref().map_or(0, <[u8]>::len);
+        let texts = [2 * self.raw.len(), len(&self.job), len(&self.instance), self.copied.len()];
+        (size_of::<Self>() + 4 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
+    }
+
     fn read(raw: &[u8], hash: u64, seq: u64, settings: &PageSettings) -> Self {
         let view = View::parse(raw);
         let text = |wanted: &[u8]| {

@@ -2,6 +2,7 @@
 
 mod accumulate;
 mod build;
+mod memory;
 mod names_and_labels;
 mod properties;
 mod serve;

@@ -115,10 +115,13 @@ impl World for Small {
     }
 }
 
+const JOB: JobId = JobId { signal: 1, number: 9 };
+
 struct House {
     world: Small,
     exporter: Box<dyn Exporter>,
     telemetry: Telemetry,
+    budget: Arc<Budget>,
 }
 
 impl House {
@@ -129,18 +132,19 @@ impl House {
         let id = "prometheus/a".parse().unwrap();
         let settings = PrometheusFactory.parse(&id, Section::new(node.as_ref(), "exporters::prometheus/a", &d));
         let telemetry = Telemetry::new(Detail::Normal);
+        let budget = Arc::<Budget>::default();
         let build = Build {
             id: &id,
             signals: &[Signal::Metrics],
             telemetry: &telemetry,
             log: Logger::new(Arc::new(NoLog)),
-            budget: &Arc::<Budget>::default(),
+            budget: &budget,
             auth: &otelcore_pipeline::Authenticators::default(),
         };
         let made = settings.unwrap_or_else(|| panic!("{}", d.to_text(false))).create(&build);
         let Ok(Component::Exporter(exporter, sending)) = made else { panic!("no exporter") };
         assert!(!sending.queue.enabled && !sending.retry.enabled);
-        Self { world: Small::default(), exporter, telemetry }
+        Self { world: Small::default(), exporter, telemetry, budget }
     }
 
     fn started() -> Self {
@@ -156,12 +160,16 @@ impl House {
     }
 
     fn send(&mut self, metrics: Vec<Metric>) {
+        let told = self.push(metrics);
+        assert!(matches!(told.as_slice(), [(j, Outcome::Delivered)] if *j == JOB), "{told:?}");
+    }
+
+    fn push(&mut self, metrics: Vec<Metric>) -> Vec<(JobId, Outcome)> {
         let body = rope(vec![resource(&[], vec![scope("", "", metrics)])]);
         let payload = Payload { signal: Signal::Metrics, body, meta: None, held: Held::default() };
         let mut done = Done::default();
-        let job = JobId { signal: 1, number: 9 };
-        self.exporter.send(&mut Cx::new(&mut self.world, 0), job, &payload, Mono::NEVER, &mut done);
-        assert!(matches!(done.take().as_slice(), [(j, Outcome::Delivered)] if *j == job));
+        self.exporter.send(&mut Cx::new(&mut self.world, 0), JOB, &payload, Mono::NEVER, &mut done);
+        done.take()
     }
 
     fn get(&mut self, path: &str, headers: &str) -> (String, Vec<u8>) {
@@ -246,4 +254,17 @@ fn a_port_in_use_is_said_in_the_words_of_go() {
     house.world.taken = true;
     let error = house.exporter.start(&mut Cx::new(&mut house.world, 0)).unwrap_err();
     assert_eq!(error.to_string(), "listen tcp 127.0.0.1:8889: bind: address already in use");
+}
+
+#[test]
+fn a_payload_above_the_memory_limit_is_refused_as_far_as_it_is_new() {
+    let mut house = House::started();
+    house.push(vec![gauge("known", "", vec![point(1, 1.0, &[])])]);
+    house.budget.set_limit(100);
+    let refused = house.push(vec![gauge("new", "", vec![point(1, 1.0, &[])])]);
+    let [(_, Outcome::Retry { after: None, why })] = refused.as_slice() else { panic!("{refused:?}") };
+    assert_eq!(why.message, "data refused due to high memory usage");
+    let updated = house.push(vec![gauge("known", "", vec![point(2, 7.0, &[])])]);
+    assert!(matches!(updated.as_slice(), [(_, Outcome::Delivered)]));
+    assert!(house.get("/metrics", "").1.ends_with(b"known 7\n"));
 }
