@@ -117,7 +117,7 @@ impl Outlet {
                     log.info(summary.title, fields.get(..summary.len).unwrap_or_default());
                 }
             }
-            Self::Files { open, log, .. } => write(open, log, &[summary.line().as_bytes()]),
+            Self::Files { open, log, .. } => write(open, log, summary.line().as_bytes()),
         }
     }
 
@@ -129,15 +129,16 @@ impl Outlet {
                 }
             }
             // Files get the bytes as they came, and the end of the message after the end of its last line.
-            Self::Files { open, log, .. } => write(open, log, &[dump, b"\n"]),
+            // One record, which an output takes or drops as a whole.
+            Self::Files { open, log, .. } => write(open, log, &[dump, b"\n"].concat()),
         }
     }
 }
 
 /// Writes to every file. One that fails is tried again with the next payload and logged once.
-fn write(files: &mut [File], log: &Logger, pieces: &[&[u8]]) {
+fn write(files: &mut [File], log: &Logger, record: &[u8]) {
     for file in files {
-        let written = pieces.iter().try_for_each(|piece| file.to.write_all(piece)).and_then(|()| file.to.flush());
+        let written = file.to.write_all(record);
         if let Err(error) = &written
             && !file.failing
         {

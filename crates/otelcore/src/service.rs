@@ -14,7 +14,7 @@ use otelcore_pipeline::{
     Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, Scope, Settings, StartError,
     Telemetry,
 };
-use otelcore_reactor::{Ending, Real, Remote, Runner};
+use otelcore_reactor::{Ending, Outputs, Real, Remote, Runner};
 
 use crate::plan::Plan;
 use logs::Lines;
@@ -48,6 +48,7 @@ pub struct Collector {
     process: ProcessMetrics,
     budget: Arc<Budget>,
     started: OnceLock<Instant>,
+    outputs: Outputs,
 }
 
 impl std::fmt::Debug for Collector {
@@ -96,33 +97,41 @@ impl Collector {
     pub fn new(plan: Plan, identity: Identity) -> Result<Self, RunError> {
         let resource = resource(&plan, &identity);
         let settings = plan.telemetry.logs.clone();
-        let mut outputs = Vec::new();
+        let outputs = Outputs::new();
+        let mut opened: Vec<Box<dyn io::Write + Send>> = Vec::new();
         for path in &settings.output_paths {
-            let opened = otelcore_reactor::output(path);
-            outputs.push(opened.map_err(|e| StartError(format!("failed to create logger: open {path}: {e}")))?);
+            let output = outputs.open(path);
+            let output = output.map_err(|e| StartError(format!("failed to create logger: open {path}: {e}")))?;
+            opened.push(Box::new(output));
         }
-        let lines = Lines::new(settings, &resource, outputs, otelcore_reactor::wall_clock);
-        Ok(Self::with(plan, identity, resource, Logger::new(Arc::new(lines))))
+        let lines = Lines::new(settings, &resource, opened, otelcore_reactor::wall_clock);
+        Ok(Self::with(plan, identity, resource, Logger::new(Arc::new(lines)), outputs))
     }
 
-    fn with(plan: Plan, identity: Identity, resource: Vec<(String, String)>, log: Logger) -> Self {
+    fn with(plan: Plan, identity: Identity, resource: Vec<(String, String)>, log: Logger, outputs: Outputs) -> Self {
         let telemetry = Telemetry::new(plan.telemetry.level);
-        let process = ProcessMetrics::new(&telemetry);
+        let process = ProcessMetrics::new(&telemetry, outputs.clone());
         let (budget, started) = (Arc::default(), OnceLock::new());
-        Self { plan, identity, resource, log, telemetry, process, budget, started }
+        Self { plan, identity, resource, log, telemetry, process, budget, started, outputs }
     }
 
     /// The same, its records handed to `sink`: for a host program.
     #[must_use]
     pub fn with_log(plan: Plan, identity: Identity, sink: Arc<dyn LogSink>) -> Self {
         let resource = resource(&plan, &identity);
-        Self::with(plan, identity, resource, Logger::new(sink))
+        Self::with(plan, identity, resource, Logger::new(sink), Outputs::new())
     }
 
     /// The count of bytes that it holds.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// Where it writes: its log, what components print. See [`Outputs::finish`].
+    #[must_use]
+    pub fn outputs(&self) -> &Outputs {
+        &self.outputs
     }
 
     /// Its own metrics as a Prometheus page, up to the configured level, whether a port serves them or not. Any thread
@@ -219,6 +228,7 @@ impl Collector {
             ("NumCPU", otelcore_pipeline::Field::Uint(cpus as u64)),
         ];
         self.log.info(&format!("Starting {}...", self.identity.command), &fields);
+        world.set_outputs(&self.outputs);
         let mut graph = self.graph()?;
         graph.start(&mut world)?;
         self.log.info("Everything is ready. Begin running and processing data.", &[]);

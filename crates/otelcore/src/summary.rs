@@ -117,8 +117,10 @@ impl Summary {
         self.shown = self.total;
         self.since = now;
         if let Some(output) = &mut self.output {
-            // A reader that has gone misses the summary, nothing else.
-            let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+            // A reader that has gone, or is slow, misses the summary, nothing else.
+            if output.write_all(text.as_bytes()).is_err() {
+                self.lines = 0;
+            }
         }
     }
 }

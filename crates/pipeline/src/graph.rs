@@ -338,6 +338,12 @@ impl Graph {
         self.phase == Phase::Closed
     }
 
+    /// The log of the service itself.
+    #[must_use]
+    pub fn log(&self) -> &Logger {
+        &self.log
+    }
+
     /// The count of bytes that the graph holds.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {

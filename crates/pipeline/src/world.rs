@@ -199,7 +199,9 @@ pub trait World {
     }
     /// Asks for [`Event::Ready`] in the next turn: a read budget is spent and no new edge will come.
     fn again(&mut self, key: Key);
-    /// Opens `stdout`, `stderr` or a file to append to.
+    /// Opens `stdout`, `stderr` or a file to append to. Writing never blocks: each `write` is one record, which is taken
+    /// whole and written later in the order of the calls. [`io::ErrorKind::WouldBlock`] says that its reader is too slow
+    /// and that the record is dropped and counted; another error is that of an earlier record.
     ///
     /// # Errors
     /// What the system says.

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mio::Waker;
-use otelcore_pipeline::{Event, Graph, Key, Left, Mono, World};
+use otelcore_pipeline::{Event, Field, Graph, Key, Left, Mono, World};
 
 use crate::Real;
+use crate::output::FINISH;
 
 /// Speaks to a running loop from any thread.
 #[derive(Clone, Debug)]
@@ -132,13 +133,16 @@ impl Runner {
 
     /// How the loop ended, once it has.
     pub fn ending(&mut self) -> Option<Ending> {
-        if self.graph.is_closed() {
-            return Some(Ending { left: self.graph.left() });
-        }
-        if self.world.now() >= self.until {
-            return Some(Ending { left: self.graph.abandon(&mut self.world) });
-        }
-        None
+        let left = if self.graph.is_closed() {
+            self.graph.left()
+        } else if self.world.now() >= self.until {
+            self.graph.abandon(&mut self.world)
+        } else {
+            return None;
+        };
+        // What a reader does not take in time is lost; who ended the loop does not wait for it.
+        let _ = self.world.outputs.finish(FINISH);
+        Some(Ending { left })
     }
 
     /// One turn, which waits until `until` at most.
@@ -161,6 +165,14 @@ impl Runner {
         }
         while let Some((key, found)) = world.answer() {
             graph.event(world, key.owner, key.local, Event::Resolved(&found));
+        }
+        for (path, dropped) in world.outputs.reports() {
+            let fields = [
+                ("output", Field::Str(&path)),
+                ("dropped_records", Field::Uint(dropped.records)),
+                ("dropped_bytes", Field::Uint(dropped.bytes)),
+            ];
+            graph.log().warn("Output was dropped: its reader was too slow, or it could not be written.", &fields);
         }
         let now = world.now();
         while let Some(key) = world.timers.pop(now) {

@@ -11,6 +11,7 @@ mod jobs;
 mod limits;
 mod names;
 mod os;
+mod output;
 mod real;
 mod resolver;
 mod sim;
@@ -19,9 +20,8 @@ mod timers;
 
 pub use driver::{Ending, Remote, Runner};
 pub use limits::{cgroup_limit, go_memory_limit, memory_total};
-pub use os::{
-    Memory, Unsignalled, env, output, process_sample, raise_file_limit, read_file, read_folder, uuid, wall_clock,
-};
+pub use os::{Memory, Unsignalled, env, process_sample, raise_file_limit, read_file, read_folder, uuid, wall_clock};
+pub use output::{Dropped, FINISH, Output, Outputs, QUEUE_BYTES};
 pub use real::Real;
 pub use sim::{NodeId, Sim};
 

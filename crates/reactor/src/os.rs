@@ -110,21 +110,6 @@ pub fn wall_clock() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Opens `stdout`, `stderr` or a file to append to; a `file://` URL names a file.
-///
-/// # Errors
-/// What the system says.
-pub fn output(path: &str) -> std::io::Result<Box<dyn std::io::Write + Send>> {
-    Ok(match path {
-        "stdout" => Box::new(std::io::stdout()),
-        "stderr" => Box::new(std::io::stderr()),
-        path => {
-            let path = path.strip_prefix("file://").unwrap_or(path);
-            Box::new(fs::OpenOptions::new().append(true).create(true).open(path)?)
-        }
-    })
-}
-
 /// A file's bytes, or Go's sentence for why not: `open X: no such file or directory`.
 ///
 /// # Errors

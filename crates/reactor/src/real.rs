@@ -17,6 +17,7 @@ use crate::bells::Bells;
 use crate::jobs::Jobs;
 use crate::limits;
 use crate::os;
+use crate::output::Outputs;
 use crate::resolver::{Answer, Resolver};
 use crate::sockets::{self, FIRST_TOKEN, Sources};
 use crate::timers::Timers;
@@ -38,6 +39,7 @@ pub struct Real {
     started: Instant,
     random: u64,
     memory_hint: Option<u64>,
+    pub(crate) outputs: Outputs,
 }
 
 impl std::fmt::Debug for Real {
@@ -71,6 +73,7 @@ impl Real {
             // The only seed there is without a dependency: std's own hasher keys come from the system.
             random: std::hash::RandomState::new().hash_one(0x6f74_656c_u64),
             memory_hint: None,
+            outputs: Outputs::new(),
         })
     }
 
@@ -78,6 +81,13 @@ impl Real {
     /// variable `GOMEMLIMIT` says. Only the binary asks for it; a host's variables are the host's.
     pub fn hint_memory(&mut self, bytes: Option<u64>) {
         self.memory_hint = bytes;
+    }
+
+    /// Shares outputs with whoever else writes to them, so that the order of records is kept, and has the loop report what
+    /// they drop.
+    pub fn set_outputs(&mut self, outputs: &Outputs) {
+        outputs.set_waker(Some(self.waker.clone()));
+        self.outputs = outputs.clone();
     }
 
     /// Has these signals reported by [`Real::wait`]. Only a program that owns the process may ask for this.
@@ -142,6 +152,7 @@ impl Real {
 impl Drop for Real {
     fn drop(&mut self) {
         self.bells.close();
+        self.outputs.set_waker(None);
     }
 }
 
@@ -205,7 +216,7 @@ impl World for Real {
     }
 
     fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
-        os::output(path).map(|output| output as Box<dyn io::Write>)
+        self.outputs.open(path).map(|output| Box::new(output) as Box<dyn io::Write>)
     }
 
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {

@@ -35,6 +35,22 @@ pub fn image() -> Option<PathBuf> {
     otelcore_pods::image(env!("CARGO_TARGET_TMPDIR"))
 }
 
+/// One span of this name, under one resource.
+pub fn span(name: &str) -> Vec<u8> {
+    let field = |tag: u8, value: &[u8]| {
+        let mut out = vec![tag];
+        let mut length = value.len();
+        while length > 0x7f {
+            out.push(u8::try_from(length & 0x7f).unwrap() | 0x80);
+            length >>= 7;
+        }
+        out.push(u8::try_from(length).unwrap());
+        out.extend_from_slice(value);
+        out
+    };
+    field(0x0a, &field(0x12, &field(0x12, &field(0x2a, name.as_bytes()))))
+}
+
 /// A process that is killed when its test ends, its output in a file.
 pub struct Process {
     pub child: Child,
@@ -51,6 +67,14 @@ impl Process {
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
         Self { child, log: log.to_owned() }
+    }
+
+    /// One whose output goes into two pipes that nobody reads as long as the test keeps them.
+    pub fn start_unread(command: &mut Command) -> (Self, std::process::ChildStdout, std::process::ChildStderr) {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        (Self { child, log: PathBuf::new() }, out, err)
     }
 
     pub fn said(&self) -> String {

@@ -1,11 +1,11 @@
 //! Running: start, signals, reload, the end.
 
-use std::io;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use otelcore_config::Severity;
 use otelcore_pipeline::{Field, Logger};
-use otelcore_reactor::{Ending, Real, Runner, signal};
+use otelcore_reactor::{Ending, FINISH, Outputs, Real, Runner, signal};
 
 use super::args::Invocation;
 use super::{Loaded, Terminal, fail, load};
@@ -44,16 +44,29 @@ pub(super) fn run(
         say_warnings(&loaded, invocation, collector.log());
         memory.say(collector.log());
         match one_life(&collector, invocation, &registry, terminal, loaded.grace, memory.bytes) {
-            Ok(Why::Stop) => return 0,
+            Ok(Why::Stop) => {
+                // Nobody waits for a reader that does not come.
+                let _ = collector.outputs().finish(FINISH);
+                return 0;
+            }
             Ok(Why::Reload(next)) => loaded = *next,
             Err(e) => {
                 collector
                     .log()
                     .error("error found during service initialization", &[("error", Field::Str(&e.to_string()))]);
-                return fail(terminal, &e.to_string());
+                return fail_after(collector.outputs(), &e.to_string());
             }
         }
     }
+}
+
+/// As [`fail`], after the log's last lines and without waiting for a reader.
+fn fail_after(outputs: &Outputs, message: &str) -> u8 {
+    if let Ok(mut err) = outputs.open("stderr") {
+        let _ = err.write_all(format!("Error: {message}\n").as_bytes());
+    }
+    let _ = outputs.finish(FINISH);
+    1
 }
 
 /// `GOMEMLIMIT`, which the operator and the chart set to (most of) the container's limit. There is no garbage collector to
@@ -105,7 +118,7 @@ fn one_life(
     world.watch_signals(&[signal::TERM, signal::INT, signal::HUP])?;
     let runner = collector.start(world)?;
     if invocation.config.is_empty() && invocation.set.is_empty() {
-        welcome(terminal)?;
+        welcome(collector.outputs())?;
     }
     let mut why = Why::Stop;
     let log = collector.log();
@@ -146,12 +159,11 @@ fn finish(ending: &Ending, log: &Logger) {
 }
 
 /// Three lines: where to send, where to look.
-fn welcome(terminal: &mut Terminal<'_>) -> io::Result<()> {
+fn welcome(outputs: &Outputs) -> io::Result<()> {
     let lines = "Send OTLP to 127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318 (HTTP): the defaults of every OpenTelemetry SDK.\n\
          Look at http://127.0.0.1:9464/metrics for metrics; a summary of everything follows here.\n\
          Stop with Ctrl-C. For a collector of your own: --config=FILE, and --help.\n";
-    terminal.out.write_all(lines.as_bytes())?;
-    terminal.out.flush()
+    outputs.open("stdout")?.write_all(lines.as_bytes())
 }
 
 /// Old spellings, and whatever else was noticed, once, each with its place.

@@ -171,8 +171,8 @@ impl LogSink for Lines {
             fields.console(&mut state.line, now)
         }
         for output in &mut state.outputs {
-            // A log that can't be written has nobody to tell.
-            let _ = output.write_all(&state.line).and_then(|()| output.flush());
+            // What the output does not take is counted there, and reported when it can be written again.
+            let _ = output.write_all(&state.line);
         }
     }
 }

@@ -10,6 +10,8 @@ use otelcore_pipeline::{
 };
 use std::sync::Arc;
 
+use otelcore_reactor::Outputs;
+
 use super::telemetry::MetricsPage;
 
 /// The page.
@@ -32,10 +34,12 @@ pub(crate) struct ProcessMetrics {
     virtual_size: Gauge,
     held: Gauge,
     kept: Gauge,
+    dropped: Gauge,
+    outputs: Outputs,
 }
 
 impl ProcessMetrics {
-    pub(crate) fn new(telemetry: &Telemetry) -> Self {
+    pub(crate) fn new(telemetry: &Telemetry, outputs: Outputs) -> Self {
         let float = |name, help| telemetry.float_counter(Detail::Basic, name, help, Vec::new());
         let gauge = |name, help| telemetry.gauge(Detail::Basic, name, help, Vec::new());
         Self {
@@ -52,6 +56,11 @@ impl ProcessMetrics {
             ),
             held: gauge("otelcore_held_bytes", "Bytes of telemetry that the collector holds, counted exactly"),
             kept: gauge("otelcore_kept_bytes", "Bytes of state that components keep, such as series"),
+            dropped: float(
+                "otelcore_output_dropped_records",
+                "Records for stdout, stderr and files that were dropped: the reader was too slow, or writing failed",
+            ),
+            outputs,
         }
     }
 
@@ -63,6 +72,7 @@ impl ProcessMetrics {
         self.virtual_size.set(sample.virtual_size);
         self.held.set(budget.held());
         self.kept.set(budget.kept());
+        self.dropped.set_float(self.outputs.dropped_records() as f64);
     }
 }
 

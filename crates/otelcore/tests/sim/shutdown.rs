@@ -98,3 +98,19 @@ fn a_refusal_that_may_pass_is_tried_again_within_the_grace() {
         assert!(scene.missing().is_empty(), "seed {seed}");
     }
 }
+
+#[test]
+fn output_without_room_delays_no_request_and_no_end() {
+    for seed in seeds() {
+        let debug = "  debug: {verbosity: detailed, use_internal_logger: false}";
+        let mut scene = Scene::new(seed, BATCH, &format!("{}\n{debug}", jaeger("")));
+        scene.sim.set_output_room(scene.collector, "stdout", Some(2000));
+        scene.client(busy(1));
+        scene.sim.run_for(3 * SEC);
+        assert!(scene.sim.output(scene.collector, "stdout").len() <= 2000, "seed {seed}");
+        scene.sim.close(scene.collector, 25 * SEC);
+        scene.sim.run_for(3 * SEC);
+        assert_eq!(scene.sim.left(scene.collector).unwrap().total(), 0, "seed {seed}");
+        assert!(scene.acknowledged().len() > 1000 && scene.missing().is_empty(), "seed {seed}");
+    }
+}

@@ -259,6 +259,16 @@ impl Sim {
         self.net.borrow_mut().hosts[node.0].memory = memory;
     }
 
+    /// How many bytes a node's output takes from now on before it drops records, as a queue does whose reader is slow.
+    /// `None` is a reader that is never slow.
+    pub fn set_output_room(&mut self, node: NodeId, path: &str, bytes: Option<usize>) {
+        let room = &mut self.net.borrow_mut().hosts[node.0].room;
+        match bytes {
+            Some(bytes) => room.insert(path.to_owned(), bytes),
+            None => room.remove(path),
+        };
+    }
+
     /// What a node has written to a file or a standard stream.
     #[must_use]
     pub fn output(&self, node: NodeId, path: &str) -> Vec<u8> {

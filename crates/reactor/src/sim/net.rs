@@ -138,6 +138,8 @@ pub(crate) struct Host {
     pub(crate) answers: VecDeque<(Key, Found)>,
     pub(crate) memory: MemorySample,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// Bytes that an output still takes, where its reader is slow.
+    pub(crate) room: BTreeMap<String, usize>,
     next_port: u16,
 }
 
@@ -199,6 +201,7 @@ impl Net {
             answers: VecDeque::new(),
             memory: MemorySample { resident: 30 << 20, total: Some(1 << 30) },
             files: BTreeMap::new(),
+            room: BTreeMap::new(),
             next_port: 49_152,
         });
         number

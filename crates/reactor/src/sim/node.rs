@@ -191,6 +191,10 @@ struct Page {
 impl Write for Page {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let mut net = self.net.borrow_mut();
+        if let Some(room) = net.hosts[self.node].room.get_mut(&self.path) {
+            let Some(left) = room.checked_sub(buf.len()) else { return Err(io::ErrorKind::WouldBlock.into()) };
+            *room = left;
+        }
         net.hosts[self.node].files.entry(self.path.clone()).or_default().extend_from_slice(buf);
         Ok(buf.len())
     }

@@ -1,0 +1,662 @@
+//! Output to `stdout`, `stderr` and files, by one thread for each of them: who writes never waits for who reads.
+//!
+//! Owns a queue of at most [`QUEUE_BYTES`] for each target, and what was dropped because it was full. Keeps the order of
+//! records and never cuts one that it drops; a single record that is longer than the queue is taken while the queue is
+//! empty. Starts no thread before the first record, sets no flag on a standard stream (other processes share it), and
+//! does nothing at all in a forked child, where its threads and whoever holds its locks are missing.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+
+use crate::os::Unsignalled;
+
+/// Bytes that wait for one target at most.
+pub const QUEUE_BYTES: usize = 4 << 20;
+
+/// How long the end of a collector waits for readers.
+pub const FINISH: Duration = Duration::from_secs(1);
+
+/// What a pipe takes without blocking when it says that it is writable (`PIPE_BUF`).
+const PIPE_BYTES: usize = 4096;
+
+/// What is written to a regular file at once.
+const FILE_BYTES: usize = 1 << 20;
+
+/// How often a thread whose reader is slow looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Least time between two reports of one target.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Time after which drops are reported though the queue has not become shorter.
+const REPORT_LATEST: Duration = Duration::from_secs(30);
+
+/// Records that a target did not take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Dropped {
+    /// How many.
+    pub records: u64,
+    /// Their length together.
+    pub bytes: u64,
+}
+
+/// The outputs of one collector. Clones are the same. What is queued when the last one goes is still written, for
+/// [`FINISH`] at most.
+#[derive(Clone, Debug)]
+pub struct Outputs(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    pid: u32,
+    targets: Mutex<BTreeMap<String, Weak<Target>>>,
+    /// Files stay as long as somebody may write to them; the standard streams as long as this does.
+    standard: Mutex<Vec<Arc<Target>>>,
+    reports: Arc<Reports>,
+}
+
+/// What the threads leave for the loop.
+#[derive(Debug, Default)]
+struct Reports {
+    /// Somebody has dropped and can be reported.
+    due: AtomicBool,
+    dropped_records: AtomicU64,
+    waker: Mutex<Option<Arc<Waker>>>,
+}
+
+#[derive(Debug)]
+enum Sink {
+    /// 1 or 2, which are the process's and never closed here.
+    Standard(RawFd),
+    File(File),
+}
+
+#[derive(Debug)]
+struct Target {
+    path: String,
+    pid: u32,
+    sink: Sink,
+    capacity: usize,
+    state: Mutex<State>,
+    /// Notified when there is something for the thread, or for who waits for the end.
+    changed: Condvar,
+    reports: Arc<Reports>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whole records that the thread has not taken yet.
+    waiting: Vec<u8>,
+    /// Bytes that the thread has taken and not written yet.
+    writing: usize,
+    writers: usize,
+    has_thread: bool,
+    /// The thread waits for records.
+    is_idle: bool,
+    /// Nobody will write any more: when that became known.
+    closed: Option<Instant>,
+    /// The last write failed with this.
+    failure: Option<(io::ErrorKind, String)>,
+    unreported: Dropped,
+    /// When `unreported` was last taken, or began to grow.
+    reported: Option<Instant>,
+    report_is_due: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn clock() -> Instant {
+    Instant::now()
+}
+
+impl Default for Outputs {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Outputs {
+    /// No output yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Shared {
+            pid: std::process::id(),
+            targets: Mutex::default(),
+            standard: Mutex::default(),
+            reports: Arc::default(),
+        }))
+    }
+
+    /// Opens `stdout`, `stderr` or a file to append to; a `file://` URL names a file. A path that is open already is the
+    /// same queue, so that what several components write keeps its order.
+    ///
+    /// Each `write` is one record: it is taken whole, or [`io::ErrorKind::WouldBlock`] says that the queue is full and
+    /// that the record is dropped and counted. Another error is that of the last write to the target.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(&self, path: &str) -> io::Result<Output> {
+        self.open_with(path, QUEUE_BYTES)
+    }
+
+    fn open_with(&self, path: &str, capacity: usize) -> io::Result<Output> {
+        if self.0.is_forked() {
+            return Err(forked());
+        }
+        let mut targets = lock(&self.0.targets);
+        targets.retain(|_, target| target.strong_count() > 0);
+        if let Some(target) = targets.get(path).and_then(Weak::upgrade) {
+            let mut state = lock(&target.state);
+            // One that its last writer has closed only writes what is left.
+            if state.closed.is_none() {
+                state.writers += 1;
+                drop(state);
+                return Ok(Output { target, _outputs: self.clone() });
+            }
+        }
+        let sink = match path {
+            "stdout" => Sink::Standard(libc::STDOUT_FILENO),
+            "stderr" => Sink::Standard(libc::STDERR_FILENO),
+            path => {
+                let path = path.strip_prefix("file://").unwrap_or(path);
+                // Opening a named pipe that nobody reads would block otherwise.
+                let open = OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+                Sink::File(open)
+            }
+        };
+        let target = Arc::new(Target {
+            path: path.to_owned(),
+            pid: self.0.pid,
+            sink,
+            capacity,
+            state: Mutex::new(State { writers: 1, ..State::default() }),
+            changed: Condvar::new(),
+            reports: self.0.reports.clone(),
+        });
+        if matches!(target.sink, Sink::Standard(_)) {
+            lock(&self.0.standard).push(target.clone());
+        }
+        targets.insert(path.to_owned(), Arc::downgrade(&target));
+        Ok(Output { target, _outputs: self.clone() })
+    }
+
+    /// Waits until everything is written, `within` at most. False when the time is up, or something was dropped for an
+    /// error.
+    #[must_use = "what is left is lost when the process ends"]
+    pub fn finish(&self, within: Duration) -> bool {
+        if self.0.is_forked() {
+            return false;
+        }
+        let until = clock() + within;
+        let targets: Vec<_> = lock(&self.0.targets).values().filter_map(Weak::upgrade).collect();
+        // Each is waited for, whatever became of another.
+        targets.iter().filter(|target| !target.finish(until)).count() == 0
+    }
+
+    /// Records that were dropped so far. Any thread may ask.
+    #[must_use]
+    pub fn dropped_records(&self) -> u64 {
+        self.0.reports.dropped_records.load(Ordering::Relaxed)
+    }
+
+    /// What has been dropped since the last report, by target, where it can be written again.
+    pub(crate) fn reports(&self) -> Vec<(String, Dropped)> {
+        if !self.0.reports.due.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        let targets: Vec<_> = lock(&self.0.targets).values().filter_map(Weak::upgrade).collect();
+        targets.iter().filter_map(|target| target.report()).collect()
+    }
+
+    /// Has the loop woken when there is something to report.
+    pub(crate) fn set_waker(&self, waker: Option<Arc<Waker>>) {
+        if !self.0.is_forked() {
+            *lock(&self.0.reports.waker) = waker;
+        }
+    }
+}
+
+impl Shared {
+    fn is_forked(&self) -> bool {
+        std::process::id() != self.pid
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
+        let targets = self.targets.get_mut().unwrap_or_else(PoisonError::into_inner);
+        targets.values().filter_map(Weak::upgrade).for_each(|target| target.close());
+    }
+}
+
+fn forked() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "a forked child has no output of its parent's collector")
+}
+
+/// Writes to one target. Never blocks.
+#[derive(Debug)]
+pub struct Output {
+    target: Arc<Target>,
+    /// Outputs live as long as somebody may write.
+    _outputs: Outputs,
+}
+
+impl io::Write for Output {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        Target::push(&self.target, record).map(|()| record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if std::process::id() != self.target.pid {
+            return;
+        }
+        let mut state = lock(&self.target.state);
+        state.writers = state.writers.saturating_sub(1);
+        let is_last = state.writers == 0 && matches!(self.target.sink, Sink::File(_));
+        drop(state);
+        if is_last {
+            self.target.close();
+        }
+    }
+}
+
+impl Target {
+    fn push(self: &Arc<Self>, record: &[u8]) -> io::Result<()> {
+        if std::process::id() != self.pid {
+            return Err(forked());
+        }
+        if record.is_empty() {
+            return Ok(());
+        }
+        let mut state = lock(&self.state);
+        let held = state.waiting.len() + state.writing;
+        let fits = held == 0 || held.saturating_add(record.len()) <= self.capacity;
+        if !(fits && self.has_thread(&mut state)) {
+            self.count_dropped(&mut state, 1, record.len());
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{} takes no more", self.path)));
+        }
+        state.waiting.extend_from_slice(record);
+        let failure = state.failure.clone();
+        if std::mem::take(&mut state.is_idle) {
+            drop(state);
+            self.changed.notify_all();
+        }
+        failure.map_or(Ok(()), |(kind, text)| Err(io::Error::new(kind, text)))
+    }
+
+    /// Starts the thread with the first record. One that the system refuses is tried again with the next record.
+    fn has_thread(self: &Arc<Self>, state: &mut State) -> bool {
+        if !state.has_thread {
+            let target = self.clone();
+            // Without signals: the host's handlers stay on its own threads, and a pipe that is closed gives an error.
+            let unsignalled = Unsignalled::here();
+            let thread = std::thread::Builder::new().name("otelcore-output".to_owned()).stack_size(128 << 10);
+            state.has_thread = thread.spawn(move || target.run()).is_ok();
+            drop(unsignalled);
+        }
+        state.has_thread
+    }
+
+    fn count_dropped(&self, state: &mut State, records: u64, bytes: usize) {
+        state.unreported.records += records;
+        state.unreported.bytes += bytes as u64;
+        state.reported.get_or_insert_with(clock);
+        self.reports.dropped_records.fetch_add(records, Ordering::Relaxed);
+    }
+
+    fn close(&self) {
+        lock(&self.state).closed.get_or_insert_with(clock);
+        self.changed.notify_all();
+    }
+
+    fn finish(&self, until: Instant) -> bool {
+        let mut state = lock(&self.state);
+        while !state.waiting.is_empty() || state.writing > 0 {
+            let left = until.saturating_duration_since(clock());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.failure.is_none()
+    }
+
+    fn report(&self) -> Option<(String, Dropped)> {
+        let mut state = lock(&self.state);
+        if !std::mem::take(&mut state.report_is_due) {
+            return None;
+        }
+        state.reported = None;
+        Some((self.path.clone(), std::mem::take(&mut state.unreported)))
+    }
+
+    /// The thread: takes all that waits, writes it, and takes again.
+    fn run(&self) {
+        let mut taken = Vec::new();
+        while self.take(&mut taken) {
+            let limit = if is_regular(self.fd()) { FILE_BYTES } else { PIPE_BYTES };
+            let mut rest = taken.as_slice();
+            while !rest.is_empty() {
+                let Some(written) = self.write(chunk(rest, limit)) else { return };
+                let (done, failure) = match written {
+                    Ok(done) => (done, None),
+                    // Not to be kept: the next records may fare better, and the queue must not grow.
+                    Err(e) => (rest.len(), Some((e.kind(), crate::sockets::text(&e)))),
+                };
+                let is_lost = failure.is_some();
+                let lost = rest;
+                rest = rest.get(done..).unwrap_or_default();
+                let mut state = lock(&self.state);
+                state.writing = rest.len();
+                state.failure = failure;
+                if is_lost {
+                    let records = lost.iter().filter(|byte| **byte == b'\n').count().max(1);
+                    self.count_dropped(&mut state, records as u64, lost.len());
+                } else {
+                    self.make_report_due(&mut state);
+                }
+            }
+            self.changed.notify_all();
+            taken.clear();
+            // One large record does not keep its memory.
+            taken.shrink_to(FILE_BYTES);
+        }
+    }
+
+    /// Waits for records. False when there are none and there will be none.
+    fn take(&self, taken: &mut Vec<u8>) -> bool {
+        let mut state = lock(&self.state);
+        while state.waiting.is_empty() {
+            if state.closed.is_some() {
+                return false;
+            }
+            state.is_idle = true;
+            let reports_later = state.reported.is_some() && !state.report_is_due && state.failure.is_none();
+            state = if reports_later {
+                let waited = self.changed.wait_timeout(state, REPORT_EVERY);
+                let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                self.make_report_due(&mut state);
+                state
+            } else {
+                self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
+        }
+        state.is_idle = false;
+        std::mem::swap(&mut state.waiting, taken);
+        state.writing = taken.len();
+        true
+    }
+
+    /// Writes a part of `bytes` as soon as the target takes it. `None` when the time after the end is up.
+    fn write(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        loop {
+            if !is_writable(self.fd(), LOOK) {
+                let closed = lock(&self.state).closed;
+                if closed.is_some_and(|since| clock().saturating_duration_since(since) >= FINISH) {
+                    return None;
+                }
+                continue;
+            }
+            // SAFETY: the pointer and the length are those of a slice that lives until the call returns.
+            let written = unsafe { libc::write(self.fd(), bytes.as_ptr().cast(), bytes.len()) };
+            return Some(match usize::try_from(written) {
+                Ok(written) => Ok(written.min(bytes.len())),
+                Err(_) => match io::Error::last_os_error() {
+                    e if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => continue,
+                    // A process without standard streams: std discards too.
+                    e if e.raw_os_error() == Some(libc::EBADF) => Ok(bytes.len()),
+                    e => Err(e),
+                },
+            });
+        }
+    }
+
+    fn make_report_due(&self, state: &mut State) {
+        let Some(since) = state.reported.filter(|_| !state.report_is_due) else { return };
+        let age = clock().saturating_duration_since(since);
+        let is_short = state.waiting.len() + state.writing <= self.capacity / 2;
+        if is_short && age >= REPORT_EVERY || age >= REPORT_LATEST {
+            state.report_is_due = true;
+            self.reports.due.store(true, Ordering::Release);
+            if let Some(waker) = &*lock(&self.reports.waker) {
+                // A loop that has ended reports nothing any more.
+                let _ = waker.wake();
+            }
+        }
+    }
+
+    fn fd(&self) -> RawFd {
+        match &self.sink {
+            Sink::Standard(fd) => *fd,
+            Sink::File(file) => file.as_raw_fd(),
+        }
+    }
+}
+
+/// The first part of `bytes`, `limit` at most: whole lines where one ends in it, as other processes may write to the
+/// same pipe between two parts.
+fn chunk(bytes: &[u8], limit: usize) -> &[u8] {
+    let Some(first) = bytes.get(..limit) else { return bytes };
+    let end = first.iter().rposition(|byte| *byte == b'\n').map_or(limit, |at| at + 1);
+    first.get(..end).unwrap_or(first)
+}
+
+fn is_regular(fd: RawFd) -> bool {
+    // SAFETY: a zeroed stat is memory that fstat may write, and is read only when the call has written it.
+    unsafe {
+        let mut stat = std::mem::zeroed::<libc::stat>();
+        libc::fstat(fd, &raw mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFREG
+    }
+}
+
+/// Waits until a write would not block, `within` at most. An error is for the write to find.
+fn is_writable(fd: RawFd, within: Duration) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
+    let millis = libc::c_int::try_from(within.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: one descriptor, which lives until the call returns.
+    unsafe { libc::poll(&raw mut poll, 1, millis) > 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::io::{Read, Write};
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// A named pipe, whose end for reading does not block.
+    fn pipe(name: &str) -> (PathBuf, File) {
+        let path = std::env::temp_dir().join(format!("otelcore-output-{name}-{}", crate::os::uuid()));
+        let text = CString::new(path.display().to_string()).unwrap();
+        // SAFETY: the text ends in a zero and lives until the call returns.
+        assert_eq!(unsafe { libc::mkfifo(text.as_ptr(), 0o600) }, 0);
+        let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+        (path, reader)
+    }
+
+    fn text(path: &Path) -> String {
+        path.display().to_string()
+    }
+
+    /// What comes until nothing comes for a while.
+    fn drain(reader: &mut File) -> String {
+        let mut all = Vec::new();
+        let mut quiet = 0;
+        while quiet < 100 {
+            match reader.read_to_end(&mut all) {
+                Ok(0) | Err(_) => quiet += 1,
+                Ok(_) => quiet = 0,
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    #[test]
+    fn output_without_a_reader_drops_whole_records_and_blocks_nobody() {
+        let (path, mut reader) = pipe("unread");
+        let outputs = Outputs::new();
+        let mut output = outputs.open_with(&text(&path), 64 << 10).unwrap();
+        let mut taken = Vec::new();
+        for n in 0..2000 {
+            let record = format!("{n:0200}\n");
+            match output.write_all(record.as_bytes()) {
+                Ok(()) => taken.push(n),
+                Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        assert!(!outputs.finish(Duration::from_millis(10)), "nobody reads");
+        let dropped = outputs.dropped_records();
+        assert_eq!(dropped + taken.len() as u64, 2000);
+        assert!(dropped > 1000, "{dropped}: the queue and the pipe hold less than 400 KB");
+        let read: Vec<usize> = drain(&mut reader).lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(read, taken, "in order, each whole");
+        assert!(outputs.finish(Duration::from_secs(5)));
+        // Once there is room again, it is reported, once.
+        let until = clock() + Duration::from_secs(10);
+        let reports = loop {
+            let reports = outputs.reports();
+            if !reports.is_empty() {
+                break reports;
+            }
+            assert!(clock() < until, "never reported");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        assert_eq!(reports, [(text(&path), Dropped { records: dropped, bytes: dropped * 201 })]);
+        output.write_all(b"after\n").unwrap();
+        assert_eq!(drain(&mut reader), "after\n");
+        assert_eq!(outputs.reports(), []);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn output_of_two_writers_keeps_their_order() {
+        let path = std::env::temp_dir().join(format!("otelcore-output-order-{}", crate::os::uuid()));
+        let outputs = Outputs::new();
+        let mut writers = [outputs.open(&text(&path)).unwrap(), outputs.open(&text(&path)).unwrap()];
+        for n in 0..1000 {
+            writers[n % 2].write_all(format!("{n}\n").as_bytes()).unwrap();
+        }
+        assert!(outputs.finish(Duration::from_secs(10)));
+        let expected: String = (0..1000).map(|n| format!("{n}\n")).collect();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), expected);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn output_record_longer_than_the_queue_is_taken_while_it_is_empty() {
+        let path = std::env::temp_dir().join(format!("otelcore-output-long-{}", crate::os::uuid()));
+        let outputs = Outputs::new();
+        let mut output = outputs.open_with(&text(&path), 10).unwrap();
+        output.write_all(&[b'x'; 1000]).unwrap();
+        assert!(outputs.finish(Duration::from_secs(10)));
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 1000);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn output_that_fails_is_counted_and_tells_the_next_writer() {
+        let outputs = Outputs::new();
+        let mut output = outputs.open("/dev/full").unwrap();
+        output.write_all(b"one\ntwo\n").unwrap();
+        assert!(!outputs.finish(Duration::from_secs(10)));
+        let e = output.write_all(b"three\n").unwrap_err();
+        assert_eq!((e.kind(), e.to_string()), (io::ErrorKind::StorageFull, "no space left on device".to_owned()));
+        assert!(!outputs.finish(Duration::from_secs(10)));
+        assert_eq!(outputs.dropped_records(), 3);
+        assert_eq!(outputs.reports(), [], "it can't be written yet");
+    }
+
+    #[test]
+    fn output_whose_reader_has_gone_is_an_error_and_no_signal() {
+        let (path, reader) = pipe("gone");
+        let outputs = Outputs::new();
+        let mut output = outputs.open(&text(&path)).unwrap();
+        drop(reader);
+        output.write_all(b"one\n").unwrap();
+        assert!(!outputs.finish(Duration::from_secs(10)));
+        assert_eq!(output.write_all(b"two\n").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn output_thread_ends_with_the_last_writer_though_nobody_reads() {
+        let (path, reader) = pipe("end");
+        let outputs = Outputs::new();
+        let mut output = outputs.open(&text(&path)).unwrap();
+        output.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        let target = Arc::downgrade(&output.target);
+        drop((output, outputs));
+        let until = clock() + Duration::from_secs(10);
+        while target.strong_count() > 0 {
+            assert!(clock() < until, "the thread goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        drop(reader);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn output_of_a_pipe_that_nobody_has_opened_is_an_error() {
+        let (path, reader) = pipe("nobody");
+        drop(reader);
+        assert!(Outputs::new().open(&text(&path)).is_err());
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn output_in_a_forked_child_waits_for_no_lock() {
+        let path = std::env::temp_dir().join(format!("otelcore-output-fork-{}", crate::os::uuid()));
+        let outputs = Outputs::new();
+        let mut output = outputs.open(&text(&path)).unwrap();
+        output.write_all(b"parent\n").unwrap();
+        assert!(outputs.finish(Duration::from_secs(10)));
+        let target = output.target.clone();
+        let held = lock(&target.state);
+        // SAFETY: the child calls nothing that another thread of the parent may have locked (which is what is tested),
+        // and leaves by _exit; the alarm ends it when it waits all the same.
+        let status = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                libc::alarm(10);
+                let refused = output.write(b"child\n").is_err() && !outputs.finish(Duration::from_secs(60));
+                outputs.set_waker(None);
+                drop((output, outputs));
+                libc::_exit(if refused { 7 } else { 8 });
+            }
+            let mut status = 0;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            status
+        };
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status:#x}");
+        drop(held);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "parent\n");
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_part_of_many_lines_ends_where_a_line_ends() {
+        assert_eq!(chunk(b"ab\ncd\nef", 4), b"ab\n");
+        assert_eq!(chunk(b"abcdef", 4), b"abcd");
+        assert_eq!(chunk(b"ab", 4), b"ab");
+    }
+}
