@@ -357,7 +357,7 @@ impl Embedded {
     /// What keeps it from starting, a port in use for one.
     pub fn drive(&self) -> Result<Driven, EmbedError> {
         self.begin()?;
-        let started = Real::new().map_err(RunError::from).and_then(|world| self.collector.start(world));
+        let started = Real::in_host().map_err(RunError::from).and_then(|world| self.collector.start(world));
         match started {
             Ok(runner) => {
                 self.shared.become_(State::Running, |inner| {
@@ -527,7 +527,7 @@ impl Drop for Embedded {
 /// The life of a collector on its own thread.
 fn live(collector: &Collector, shared: &Shared) {
     let lived = catch_unwind(AssertUnwindSafe(|| -> Result<Ending, RunError> {
-        let runner = collector.start(Real::new()?)?;
+        let runner = collector.start(Real::in_host()?)?;
         shared.become_(State::Running, |inner| {
             inner.remote = Some(runner.remote());
             inner.thread = Some(std::thread::current().id());

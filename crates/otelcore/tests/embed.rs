@@ -89,6 +89,44 @@ fn a_batch_that_is_not_wanted_now_comes_again_and_one_that_is_dropped_too() {
 }
 
 #[test]
+fn memory_limiter_in_a_large_host_counts_what_the_collector_holds() {
+    let yaml = THROUGH
+        .replace(
+            "{batch: {timeout: 10s}}",
+            "{memory_limiter: {check_interval: 10ms, limit_mib: 2, spike_limit_mib: 1}}",
+        )
+        .replace("[batch]", "[memory_limiter]");
+    // Far more than the limit, and touched, so that it is resident.
+    let hosts_own = std::hint::black_box(vec![1_u8; 64 << 20]);
+    let collector = embedded(&yaml);
+    let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
+    collector.start().unwrap();
+    for _ in 0..200 {
+        input.submit(Signal::Traces, &spans(30)).unwrap();
+        thread::sleep(Duration::from_micros(200));
+    }
+    assert!(collector.state() == State::Running && hosts_own.len() > 2 << 20);
+    // What nobody takes is held, and refused from the soft limit on.
+    let named = [&[0x0a, 0xfe, 0xff, 0x03, 0x1a, 0xfa, 0xff, 0x03][..], &vec![b'a'; 65_530]].concat();
+    let body = [named, spans(1)].concat();
+    let refused = (0..10_000).find_map(|sent| {
+        thread::sleep(Duration::from_millis(1));
+        input.submit(Signal::Traces, &body).err().map(|why| (sent, why))
+    });
+    let (sent, why) = refused.unwrap();
+    assert!(matches!(why, Refused::Overloaded(_)) && (8..64).contains(&sent), "{why:?} after {sent} of 64 KiB");
+    assert!(collector.health().contains("\"held_bytes\":1"), "{}", collector.health());
+    // Taken, it is accepted again.
+    let taker = thread::spawn(move || while output.next(None).map(|batch| batch.finish(Finish::Delivered)).is_ok() {});
+    assert!((0..1000).any(|_| {
+        thread::sleep(Duration::from_millis(5));
+        input.submit(Signal::Traces, &spans(1)).is_ok()
+    }));
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+    taker.join().unwrap();
+}
+
+#[test]
 fn what_nobody_takes_is_reported_by_the_shutdown() {
     let collector = embedded(THROUGH);
     collector.start().unwrap();

@@ -98,7 +98,8 @@ pub trait Listener {
 /// How much memory the process uses and may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MemorySample {
-    /// Resident bytes of the process.
+    /// Resident bytes of the process; zero where they say nothing of the collector: it is a part of a host program, or
+    /// `/proc` is missing.
     pub resident: u64,
     /// The limit of its cgroup or, without one, the machine's memory.
     pub total: Option<u64>,

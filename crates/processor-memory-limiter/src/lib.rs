@@ -3,7 +3,8 @@
 //! Data is refused from the soft limit on. Two figures are held against it: the bytes that the collector holds and
 //! keeps ([`Budget`]), which are looked at with each payload, and, at each `check_interval`, the process's resident
 //! memory against the hard limit. Resident memory alone refuses nothing while the collector holds nothing: refusing could
-//! not lower it then.
+//! not lower it then. Inside a host program it is not looked at, since most of it is the host's: there the limits hold
+//! for what the collector holds and keeps, `limit_percentage` as a part of the cgroup's or the machine's memory.
 //!
 //! What components keep (series of an exporter, say) takes from the room that data on its way has, but never all of it:
 //! from [`Budget::kept_limit`] on, or while resident memory is above the hard limit, components make no new state, and
@@ -164,15 +165,17 @@ impl Limiter {
         let (held, kept) = (self.budget.held(), self.budget.kept());
         let refuse = self.checker.refuses((held, kept), 0);
         let was = self.checker.refusing.swap(refuse, Ordering::Relaxed);
-        let fields = [
+        let all = [
             ("cur_mem_mib", Field::Uint(held.saturating_add(kept) / MIB)),
             ("kept_mib", Field::Uint(kept / MIB)),
             ("resident_mib", Field::Uint(resident / MIB)),
         ];
+        // Zero is unknown.
+        let fields = if resident > 0 { all.as_slice() } else { &all[..2] };
         if refuse && !was {
-            self.log.warn("Memory usage is above soft limit. Refusing data.", &fields);
+            self.log.warn("Memory usage is above soft limit. Refusing data.", fields);
         } else if was && !refuse {
-            self.log.info("Memory usage back within limits. Resuming normal operation.", &fields);
+            self.log.info("Memory usage back within limits. Resuming normal operation.", fields);
         }
     }
 

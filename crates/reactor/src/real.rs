@@ -40,6 +40,8 @@ pub struct Real {
     random: u64,
     memory_hint: Option<u64>,
     pub(crate) outputs: Outputs,
+    /// The process is the collector's own, so that its resident memory is too.
+    owns_process: bool,
 }
 
 impl std::fmt::Debug for Real {
@@ -74,7 +76,18 @@ impl Real {
             random: std::hash::RandomState::new().hash_one(0x6f74_656c_u64),
             memory_hint: None,
             outputs: Outputs::new(),
+            owns_process: true,
         })
+    }
+
+    /// A world in a host program: most of the process's resident memory is the host's, so samples of it say nothing.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left.
+    pub fn in_host() -> io::Result<Self> {
+        let mut world = Self::new()?;
+        world.owns_process = false;
+        Ok(world)
     }
 
     /// The memory in bytes that whoever started the process would have it use, where no cgroup sets a limit: what the
@@ -176,7 +189,8 @@ impl World for Real {
     }
 
     fn memory(&mut self) -> MemorySample {
-        MemorySample { resident: os::Memory::now().resident, total: limits::memory_total(self.memory_hint) }
+        let resident = if self.owns_process { os::Memory::now().resident } else { 0 };
+        MemorySample { resident, total: limits::memory_total(self.memory_hint) }
     }
 
     fn process(&mut self) -> ProcessSample {
