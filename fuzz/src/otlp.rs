@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use otelcore_pdata::views::{self, View};
 use otelcore_pdata::wire::{Fields, Wire};
-use otelcore_pdata::{Fault, Part, Rope, Signal, admit, check, split_off};
+use otelcore_pdata::{Fault, Part, PieceLimit, Rope, Signal, Splitter, Work, admit, check, split_off};
 use prost::Message;
 
 use crate::json;
@@ -126,6 +126,29 @@ fn split(signal: Signal, body: &Rope, max: u32) {
     assert_eq!(found, expected, "every item, with all around it, in order; {max} at a time");
 }
 
+/// Cuts the body twice over into pieces within a limit, in steps of a small budget.
+fn split_in_steps(signal: Signal, body: &Rope, limit: PieceLimit) {
+    let mut expected = items(signal, body);
+    expected.extend(expected.clone());
+    let mut splitter = Splitter::new(signal);
+    splitter.push(body.clone());
+    splitter.push(body.clone());
+    let (mut found, mut steps) = (Vec::new(), 0);
+    while !splitter.is_empty() {
+        steps += 1;
+        assert!(steps < 100 * (body.len() + 10), "each step gets further");
+        let Some(piece) = splitter.take(limit, &mut Work::new(500)) else { continue };
+        assert!(piece.items() <= limit.items);
+        assert!(piece.items() <= 1 || piece.len() <= limit.bytes);
+        for part in piece.parts() {
+            assert_eq!(check(signal, &part.bytes).expect("a piece is OTLP").items, part.items);
+        }
+        found.extend(items(signal, &piece));
+    }
+    assert_eq!((splitter.items(), splitter.len()), (0, 0));
+    assert_eq!(found, expected, "every item, with all around it, in order; {limit:?}");
+}
+
 /// The first byte chooses the signal; the others are the body.
 pub fn run(data: &[u8]) {
     let Some((signal, bytes)) = data.split_first() else { return };
@@ -177,6 +200,12 @@ pub fn run(data: &[u8]) {
     for max in [1, 2, 3, n / 2, n.saturating_sub(1), n, n.saturating_add(1)] {
         if max > 0 {
             split(signal, &rope, max);
+        }
+    }
+    // Bodies within the free repetition of wrappers, so that limits are exact.
+    if rope.len() < 2000 {
+        for limit in [PieceLimit::items(1), PieceLimit::bytes(64), PieceLimit { items: 3, bytes: 200 }] {
+            split_in_steps(signal, &rope, limit);
         }
     }
     let text = json::encode(signal, &rope);

@@ -1,7 +1,7 @@
 //! Telemetry as OTLP bytes.
 //!
 //! A request body *is* the telemetry: it is validated once ([`check`]), carried as a [`Rope`] of reference-counted
-//! buffers, cut only where a batch must be ([`split_off`]), and read through borrowed [`views`]. [`json`] is its other
+//! buffers, cut only where a batch must be ([`Splitter`]), and read through borrowed [`views`]. [`json`] is its other
 //! spelling. Nothing here decodes into owned structs, performs IO or reads a clock.
 #![forbid(unsafe_code)]
 
@@ -15,9 +15,11 @@ mod split;
 pub mod text;
 pub mod views;
 pub mod wire;
+mod work;
 
 pub use admit::admit;
 pub use check::{Fault, MAX_NESTING, Malformed, Summary, check};
 pub use rope::{Part, Rope};
 pub use signal::Signal;
-pub use split::split_off;
+pub use split::{PieceLimit, Splitter, split_off};
+pub use work::Work;

@@ -1,38 +1,291 @@
-//! Cutting a body at an item count.
+//! Cutting bodies into pieces of a number of items, of bytes, or both.
 //!
-//! Whole entries are sliced, not copied. Only the one entry that does not fit is cut, at its resource, scope, metric
-//! and item boundaries, each wrapper's other fields re-emitted in both halves. Every item, and every byte that is not
-//! an item, is in the result; wrappers may be there twice.
+//! Parts and entries that fit are shared, not copied. An entry that does not fit is cut at its resource, scope, metric and
+//! item boundaries: its items are copied once, and the fields around them are in every piece. Every item, and every
+//! byte that is not an item, is in the pieces; wrappers may be there several times. In an entry that was cut, the
+//! fields of a wrapper that are not children stand in front of the children; they keep their relative order.
+//!
+//! The work is linear in the bytes and pieces, and is done in steps of a budget ([`Work`]). A step exceeds its budget by
+//! no more than a count of [`COUNT_FIELDS`] fields and the tags of one item.
+
+use std::collections::VecDeque;
+use std::ops::Range;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::rope::Part;
-use crate::wire::{Fields, Wire, put_bytes, put_len, raw_fields};
-use crate::{Rope, Signal};
+use crate::wire::{Fields, Wire, put_len, varint_len};
+use crate::{Rope, Signal, Work};
 
 /// Takes the first `max` items off `rope`; what is left stays in it. All of it when it has no more than `max`.
+///
+/// For a single cut. Whoever makes several pieces of a body keeps a [`Splitter`].
 #[must_use]
 pub fn split_off(signal: Signal, rope: &mut Rope, max: u32) -> Rope {
     if rope.items() <= max {
         return std::mem::take(rope);
     }
-    let mut taken = Rope::default();
-    let mut rest = Rope::default();
-    for part in rope.take_parts() {
-        let room = max - taken.items();
-        if room == 0 {
-            rest.push(part);
-        } else if part.items <= room {
-            taken.push(part);
-        } else {
-            cut_part(signal, &part, room, &mut taken, &mut rest);
-        }
+    if max == 0 {
+        return Rope::default();
     }
-    *rope = rest;
+    let mut splitter = Splitter::new(signal);
+    splitter.push(std::mem::take(rope));
+    let mut work = Work::unlimited();
+    // A budget that is never spent gives a piece at each call.
+    let taken = splitter.take(PieceLimit::items(max), &mut work).unwrap_or_default();
+    *rope = splitter.take(PieceLimit::NONE, &mut work).unwrap_or_default();
     taken
 }
 
+/// The largest piece wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PieceLimit {
+    /// Spans, data points or log records. Zero counts as one.
+    pub items: u32,
+    /// Bytes of the whole piece. A piece with a single item may be longer.
+    pub bytes: usize,
+}
+
+impl PieceLimit {
+    /// No limit: the piece is everything.
+    pub const NONE: Self = Self { items: u32::MAX, bytes: usize::MAX };
+
+    /// A limit of items alone.
+    #[must_use]
+    pub fn items(items: u32) -> Self {
+        Self { items, ..Self::NONE }
+    }
+
+    /// A limit of bytes alone.
+    #[must_use]
+    pub fn bytes(bytes: usize) -> Self {
+        Self { bytes, ..Self::NONE }
+    }
+}
+
+/// Fields that are read at most to find out whether an entry fits as a whole. A longer one is cut.
+const COUNT_FIELDS: u32 = 1 << 16;
+
+/// How many bytes of repeated wrappers one part may cause: so many times its length, and [`REPEAT_FREE`]. A resource of
+/// 2 MB with a million spans, in pieces of a hundred, would be repeated ten thousand times.
+const REPEAT_FACTOR: usize = 16;
+
+/// See [`REPEAT_FACTOR`].
+const REPEAT_FREE: usize = 1 << 20;
+
+/// Units of work for a part that is taken whole, and for a piece.
+const PART_UNITS: u64 = 20;
+
+/// Units of work for each piece beyond its content.
+const PIECE_UNITS: u64 = 400;
+
+/// Ranges of items shorter than this that are not adjacent are gathered in a buffer, so that a piece of many small
+/// ranges does not need a list that is longer than they are.
+const SMALL_RANGE: usize = 4096;
+
+/// Cuts what is pushed into pieces, in order.
+///
+/// `max` is exact, but for one case: when the fields around the items would have to be repeated too often (more than 16
+/// times the part's length and 1 MiB), pieces get larger, until a piece has as many bytes of items as of what is around
+/// them.
+#[derive(Debug)]
+pub struct Splitter {
+    signal: Signal,
+    parts: VecDeque<Part>,
+    /// Items and bytes of `parts`.
+    parts_items: u64,
+    parts_len: usize,
+    open: Option<OpenPart>,
+    piece: Piece,
+    /// The piece is complete but for what has to be written.
+    ending: bool,
+    items: u64,
+    len: usize,
+    pushed_parts: u64,
+    taken_parts: u64,
+    copied: usize,
+}
+
+impl Splitter {
+    /// For bodies of this signal.
+    #[must_use]
+    pub fn new(signal: Signal) -> Self {
+        Self {
+            signal,
+            parts: VecDeque::new(),
+            parts_items: 0,
+            parts_len: 0,
+            open: None,
+            piece: Piece::default(),
+            ending: false,
+            items: 0,
+            len: 0,
+            pushed_parts: 0,
+            taken_parts: 0,
+            copied: 0,
+        }
+    }
+
+    /// Adds a body at the end.
+    pub fn push(&mut self, mut rope: Rope) {
+        for part in rope.take_parts() {
+            self.items = self.items.saturating_add(u64::from(part.items));
+            self.parts_items = self.parts_items.saturating_add(u64::from(part.items));
+            self.len += part.bytes.len();
+            self.parts_len += part.bytes.len();
+            self.pushed_parts += 1;
+            self.parts.push_back(part);
+        }
+    }
+
+    /// Items that no piece has been given with, those of a piece in the making included.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        self.items
+    }
+
+    /// Bytes of the bodies that were pushed, less those of the pieces given.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty() && self.open.is_none() && self.piece.body.is_empty()
+    }
+
+    /// Parts pushed since the splitter was made.
+    #[must_use]
+    pub fn pushed_parts(&self) -> u64 {
+        self.pushed_parts
+    }
+
+    /// Parts of which nothing is left. Counted as [`Splitter::pushed_parts`] counts: a piece comes from the parts from
+    /// this number, read before it is begun, to [`Splitter::begun_parts`], read when it has been given.
+    #[must_use]
+    pub fn taken_parts(&self) -> u64 {
+        self.taken_parts
+    }
+
+    /// Parts that have been begun or taken whole.
+    #[must_use]
+    pub fn begun_parts(&self) -> u64 {
+        self.taken_parts + u64::from(self.open.is_some())
+    }
+
+    /// Bytes of the last piece that were copied and are not shared with what was pushed.
+    #[must_use]
+    pub fn copied(&self) -> usize {
+        self.copied
+    }
+
+    /// The next piece; an empty one when nothing is left. `None`: the work of this step is spent. Call again with a new
+    /// budget, and with the same limit.
+    ///
+    /// When no items are left behind a piece, what else is left goes with it, unless its bytes do not fit.
+    pub fn take(&mut self, limit: PieceLimit, work: &mut Work) -> Option<Rope> {
+        let limit = PieceLimit { items: limit.items.max(1), ..limit };
+        loop {
+            if work.is_spent() {
+                return None;
+            }
+            if let Some(open) = &mut self.open
+                && open.buffer.is_complete
+            {
+                if open.buffer.write(&open.part.bytes, work) {
+                    open.buffer.finish(&mut self.piece);
+                }
+                continue;
+            }
+            if self.ending {
+                break;
+            }
+            let step = match &mut self.open {
+                None => self.next_part(limit, work),
+                Some(open) if open.frames.is_empty() => open.read_body(&mut self.piece, limit, work),
+                Some(open) => open.read_entry(&mut self.piece, limit, work),
+            };
+            match step {
+                Step::Continue => {}
+                Step::PartEnd => {
+                    self.open = None;
+                    self.taken_parts += 1;
+                }
+                Step::PieceEnd => {
+                    self.ending = true;
+                    if let Some(open) = &mut self.open {
+                        open.complete_buffer();
+                    }
+                }
+            }
+        }
+        work.charge(PIECE_UNITS);
+        self.ending = false;
+        let piece = std::mem::take(&mut self.piece);
+        self.copied = piece.copied;
+        self.items = self.parts_items + self.open.as_ref().map_or(0, |open| u64::from(open.items_left()));
+        self.len = self.parts_len + self.open.as_ref().map_or(0, OpenPart::left);
+        Some(piece.body)
+    }
+
+    /// Takes the next part whole, or opens it to be cut.
+    fn next_part(&mut self, limit: PieceLimit, work: &mut Work) -> Step {
+        let Some(part) = self.parts.front() else { return Step::PieceEnd };
+        let room = self.piece.room(limit);
+        if room == 0 && self.parts_items > 0 {
+            return Step::PieceEnd;
+        }
+        let fits = self.piece.body.len().saturating_add(part.bytes.len()) <= limit.bytes;
+        let whole = if fits { part.items <= room } else { part.items <= 1 };
+        if whole && !fits && !self.piece.body.is_empty() {
+            return Step::PieceEnd;
+        }
+        let Some(part) = self.parts.pop_front() else { return Step::PieceEnd };
+        work.charge(PART_UNITS);
+        self.parts_items = self.parts_items.saturating_sub(u64::from(part.items));
+        self.parts_len -= part.bytes.len();
+        if whole {
+            self.taken_parts += 1;
+            self.piece.items += part.items;
+            self.piece.body.push(part);
+        } else {
+            self.open = Some(OpenPart::new(self.signal, part));
+        }
+        Step::Continue
+    }
+}
+
+/// What to do after one of the functions that read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Continue,
+    PartEnd,
+    PieceEnd,
+}
+
+/// The piece in the making.
+#[derive(Debug, Default)]
+struct Piece {
+    body: Rope,
+    /// Items of `body`, and those recorded in the buffer of the open part.
+    items: u32,
+    /// Bytes recorded in that buffer since the piece was begun: of the children that were copied, and of all around them.
+    item_bytes: usize,
+    wrapper_bytes: usize,
+    copied: usize,
+}
+
+impl Piece {
+    fn room(&self, limit: PieceLimit) -> u32 {
+        limit.items.saturating_sub(self.items)
+    }
+}
+
 /// One level of nesting: which fields are its children, and what those are.
+#[derive(Debug)]
 struct Level {
     /// Field numbers of the children.
     children: &'static [u32],
@@ -40,106 +293,480 @@ struct Level {
     below: Option<&'static Self>,
 }
 
-static BODY: Level = Level { children: &[1], below: Some(&RESOURCE) };
 static RESOURCE: Level = Level { children: &[2], below: Some(&SCOPE) };
 static SCOPE: Level = Level { children: &[2], below: None };
 
-static METRIC_BODY: Level = Level { children: &[1], below: Some(&METRIC_RESOURCE) };
 static METRIC_RESOURCE: Level = Level { children: &[2], below: Some(&METRIC_SCOPE) };
 static METRIC_SCOPE: Level = Level { children: &[2], below: Some(&METRIC) };
 static METRIC: Level = Level { children: &[5, 7, 9, 10, 11], below: Some(&POINTS) };
 static POINTS: Level = Level { children: &[1], below: None };
 
-fn body_level(signal: Signal) -> &'static Level {
-    match signal {
-        Signal::Metrics => &METRIC_BODY,
-        Signal::Traces | Signal::Logs => &BODY,
-    }
-}
+/// The field number of entries in a body.
+const ENTRY: u32 = 1;
 
-fn count(level: &Level, message: &[u8]) -> u32 {
+/// The items in a message; `None` when there are more than `room`, or more fields than `fields` says.
+fn count(level: &Level, message: &[u8], room: u32, fields: &mut u32) -> Option<u32> {
     let mut items = 0_u32;
     for (number, value) in Fields::new(message) {
+        *fields = fields.checked_sub(1)?;
         if let Wire::Len(child) = value
             && level.children.contains(&number)
         {
-            items = items.saturating_add(level.below.map_or(1, |below| count(below, child)));
+            items += match level.below {
+                Some(below) => count(below, child, room - items, fields)?,
+                None if items < room => 1,
+                None => return None,
+            };
         }
     }
+    Some(items)
+}
+
+fn count_ahead(level: &Level, message: &[u8], room: u32, work: &mut Work) -> Option<u32> {
+    let mut fields = COUNT_FIELDS;
+    let items = count(level, message, room, &mut fields);
+    work.charge(u64::from(COUNT_FIELDS - fields) * Work::FIELD);
     items
 }
 
-/// Cuts a body that has more than `room` items; `room` is not zero.
-fn cut_part(signal: Signal, part: &Part, room: u32, taken: &mut Rope, rest: &mut Rope) {
-    let level = body_level(signal);
-    let whole = &part.bytes;
-    let mut fields = Fields::new(whole);
-    let mut items = 0;
-    loop {
-        let start = whole.len() - fields.rest().len();
-        let Some((number, value)) = fields.next() else { break };
-        let end = whole.len() - fields.rest().len();
-        let (Wire::Len(entry), Some(below)) = (value, level.below) else { continue };
-        if !level.children.contains(&number) {
-            continue;
+/// Bytes of a length-delimited field with content of this length.
+fn field_len(number: u32, content: usize) -> usize {
+    varint_len(u64::from(number) << 3) + varint_len(content as u64) + content
+}
+
+/// A part that is being cut.
+#[derive(Debug)]
+struct OpenPart {
+    part: Part,
+    entry: &'static Level,
+    /// The body's next unread field.
+    at: usize,
+    /// Whole entries that have been taken and are not in the piece yet: from here to `at`, with so many items.
+    slice: usize,
+    slice_items: u32,
+    /// Items that have been taken.
+    given: u32,
+    /// The entry that is being cut, and the messages in it down to the one that is read.
+    frames: SmallVec<[Frame; 4]>,
+    /// Bytes of wrappers that were repeated.
+    repeated: usize,
+    buffer: Buffer,
+}
+
+/// A message that is being cut.
+#[derive(Debug)]
+struct Frame {
+    level: &'static Level,
+    /// The field that it is, in the message around it.
+    number: u32,
+    /// The next unread field, and the end of the message, as positions in the part.
+    at: usize,
+    end: usize,
+    /// The next field that the scan for `wrapper` reads.
+    scan: usize,
+    /// The fields that are no children: complete when the scan has come to the end.
+    wrapper: Wrapper,
+    /// Whether the wrapper has been in a piece.
+    is_given: bool,
+    /// Where in the buffer it is opened, while it is open there.
+    open: Option<usize>,
+    /// Bytes of its content in the buffer, less those of a child that is open.
+    content: usize,
+}
+
+/// Ranges of a part, joined.
+#[derive(Debug)]
+enum Wrapper {
+    Range(Range<usize>),
+    Joined(Vec<u8>),
+    Complete(Bytes),
+}
+
+impl OpenPart {
+    fn new(signal: Signal, part: Part) -> Self {
+        Self {
+            part,
+            entry: if signal == Signal::Metrics { &METRIC_RESOURCE } else { &RESOURCE },
+            at: 0,
+            slice: 0,
+            slice_items: 0,
+            given: 0,
+            frames: SmallVec::new(),
+            repeated: 0,
+            buffer: Buffer::default(),
         }
-        let here = count(below, entry);
-        if items + here <= room {
-            items += here;
-            continue;
-        }
-        taken.push(Part { bytes: whole.slice(..start), items });
-        let keep = room - items;
-        if keep == 0 {
-            rest.push(Part { bytes: whole.slice(start..), items: part.items - items });
-            return;
-        }
-        let (left, right) = cut(below, entry, keep);
-        taken.push(Part { bytes: wrap(number, &left), items: keep });
-        rest.push(Part { bytes: wrap(number, &right), items: here - keep });
-        rest.push(Part { bytes: whole.slice(end..), items: part.items - items - here });
-        return;
     }
-    // The count of the walk and of this function agree, so the loop has returned.
-    rest.push(part.clone());
-}
 
-fn wrap(number: u32, content: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(content.len() + 12);
-    put_bytes(&mut out, number, content);
-    out.into()
-}
+    /// Bytes that have not been read.
+    fn left(&self) -> usize {
+        let inner = self.frames.iter().map(|frame| frame.end - frame.at).sum::<usize>();
+        self.part.bytes.len() - self.at + inner
+    }
 
-/// Cuts `message` so that the first half has `room` items. Fields that are not children go into both halves.
-fn cut(level: &Level, message: &[u8], mut room: u32) -> (Vec<u8>, Vec<u8>) {
-    let mut left = Vec::with_capacity(message.len());
-    let mut right = Vec::with_capacity(message.len());
-    let mut full = false;
-    for (raw, number, value) in raw_fields(message) {
-        let child = match value {
-            Wire::Len(child) if level.children.contains(&number) => child,
-            _ => {
-                left.extend_from_slice(raw);
-                right.extend_from_slice(raw);
+    fn items_left(&self) -> u32 {
+        self.part.items.saturating_sub(self.given)
+    }
+
+    /// Moves whole entries into the piece.
+    fn push_slice(&mut self, piece: &mut Piece) {
+        let items = std::mem::take(&mut self.slice_items);
+        piece.body.push(Part { bytes: self.part.bytes.slice(self.slice..self.at), items });
+        self.slice = self.at;
+    }
+
+    /// Takes whole entries, to the first that does not fit, which is entered.
+    fn read_body(&mut self, piece: &mut Piece, limit: PieceLimit, work: &mut Work) -> Step {
+        let bytes = self.part.bytes.clone();
+        let fits = |piece: &Piece, slice: usize, end: usize| {
+            piece.body.len().saturating_add(end.saturating_sub(slice)) <= limit.bytes
+        };
+        let end = bytes.len();
+        if self.items_left() <= piece.room(limit) && fits(piece, self.slice, end) {
+            let items = self.items_left();
+            self.at = end;
+            self.slice_items += items;
+            self.given = self.given.saturating_add(items);
+            piece.items = piece.items.saturating_add(items);
+            self.push_slice(piece);
+            return Step::PartEnd;
+        }
+        let mut fields = Fields::new(bytes.get(self.at..).unwrap_or_default());
+        while !work.is_spent() {
+            work.charge(Work::FIELD);
+            let Some((number, value)) = fields.next() else {
+                // The end. Of bytes that the check has not passed the rest goes along.
+                self.at = bytes.len();
+                self.push_slice(piece);
+                return Step::PartEnd;
+            };
+            let end = bytes.len() - fields.rest().len();
+            let entry = if let Wire::Len(entry) = value
+                && number == ENTRY
+            {
+                entry
+            } else {
+                &[]
+            };
+            let room = piece.room(limit);
+            let items = count_ahead(self.entry, entry, room, work);
+            let fits = fits(piece, self.slice, end);
+            let is_first = piece.body.is_empty() && self.slice == self.at;
+            match items {
+                Some(items) if fits || items <= 1 && is_first => {
+                    self.at = end;
+                    self.slice_items += items;
+                    self.given = self.given.saturating_add(items);
+                    piece.items = piece.items.saturating_add(items);
+                }
+                _ => {
+                    self.push_slice(piece);
+                    if room == 0 || items.is_some_and(|items| items <= 1) {
+                        return Step::PieceEnd;
+                    }
+                    self.at = end;
+                    self.slice = end;
+                    self.enter(self.entry, number, end - entry.len()..end);
+                    return Step::Continue;
+                }
+            }
+        }
+        Step::Continue
+    }
+
+    fn enter(&mut self, level: &'static Level, number: u32, content: Range<usize>) {
+        let Range { start, end } = content;
+        let wrapper = Wrapper::Range(start..start);
+        let frame =
+            Frame { level, number, at: start, end, scan: start, wrapper, is_given: false, open: None, content: 0 };
+        self.frames.push(frame);
+    }
+
+    /// Goes on in the innermost message of the entry that is being cut.
+    fn read_entry(&mut self, piece: &mut Piece, limit: PieceLimit, work: &mut Work) -> Step {
+        let bytes = self.part.bytes.clone();
+        let Some(frame) = self.frames.last_mut() else { return Step::Continue };
+        if !frame.scan(&bytes, work) {
+            return Step::Continue;
+        }
+        let (level, end) = (frame.level, frame.end);
+        let mut fields = Fields::new(bytes.get(frame.at..end).unwrap_or_default());
+        while !work.is_spent() {
+            work.charge(Work::FIELD);
+            let start = end - fields.rest().len();
+            let Some((number, value)) = fields.next() else { return self.leave(piece, limit, work) };
+            let next = end - fields.rest().len();
+            let child = match value {
+                Wire::Len(child) if level.children.contains(&number) => child,
+                _ => {
+                    self.set_position(next);
+                    continue;
+                }
+            };
+            let room = piece.room(limit);
+            // Beyond what may be repeated a piece is worth its wrappers.
+            let is_forced = self.repeated
+                > self.part.bytes.len().saturating_mul(REPEAT_FACTOR).saturating_add(REPEAT_FREE)
+                && piece.item_bytes < piece.wrapper_bytes;
+            let items = match level.below {
+                Some(below) => count_ahead(below, child, room, work),
+                None if room > 0 || is_forced => Some(1),
+                None => None,
+            };
+            if items.is_none() && room == 0 && !is_forced {
+                return Step::PieceEnd;
+            }
+            let raw = start..next;
+            let fits = items.is_some() && self.fits(piece, limit, raw.len());
+            let Some(items) = items.filter(|items| fits || *items <= 1) else {
+                if let Some(below) = level.below {
+                    self.set_position(next);
+                    self.enter(below, number, next - child.len()..next);
+                }
+                return Step::Continue;
+            };
+            if !fits && !is_forced && !self.is_first(piece) {
+                return Step::PieceEnd;
+            }
+            self.set_position(next);
+            self.open_frames(piece, work);
+            self.buffer.record(&bytes, raw.clone(), work);
+            self.buffer.items += items;
+            self.given = self.given.saturating_add(items);
+            piece.items = piece.items.saturating_add(items);
+            piece.item_bytes += raw.len();
+            if let Some(frame) = self.frames.last_mut() {
+                frame.content += raw.len();
+            }
+        }
+        Step::Continue
+    }
+
+    fn set_position(&mut self, at: usize) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.at = at;
+        }
+    }
+
+    fn is_first(&self, piece: &Piece) -> bool {
+        piece.body.is_empty() && self.buffer.segments.is_empty()
+    }
+
+    /// Whether so many more bytes in the innermost message leave the piece within its limit.
+    fn fits(&self, piece: &Piece, limit: PieceLimit, more: usize) -> bool {
+        if limit.bytes == usize::MAX {
+            return true;
+        }
+        let mut inner = more;
+        for frame in self.frames.iter().rev() {
+            let opening = if frame.open.is_none() { frame.wrapper.len() } else { 0 };
+            inner = field_len(frame.number, frame.content + opening + inner);
+        }
+        piece.body.len().saturating_add(inner) <= limit.bytes
+    }
+
+    /// Opens every message in the buffer, from the entry to the innermost.
+    fn open_frames(&mut self, piece: &mut Piece, work: &mut Work) {
+        for frame in &mut self.frames {
+            if frame.open.is_some() {
                 continue;
             }
-        };
-        let here = level.below.map_or(1, |below| count(below, child));
-        if full || room == 0 && here > 0 {
-            full = true;
-            right.extend_from_slice(raw);
-        } else if here <= room {
-            room -= here;
-            left.extend_from_slice(raw);
-        } else if let Some(below) = level.below {
-            let (l, r) = cut(below, child, room);
-            put_len(&mut left, number, l.len());
-            left.extend_from_slice(&l);
-            put_len(&mut right, number, r.len());
-            right.extend_from_slice(&r);
-            room = 0;
-            full = true;
+            work.charge(Work::FIELD);
+            frame.open = Some(self.buffer.segments.len());
+            self.buffer.segments.push(Segment::Open { number: frame.number, len: 0 });
+            if let Wrapper::Complete(wrapper) = &frame.wrapper
+                && !wrapper.is_empty()
+            {
+                self.buffer.segments.push(Segment::Bytes(wrapper.clone()));
+            }
+            frame.content = frame.wrapper.len();
+            let bytes = field_len(frame.number, frame.content);
+            piece.wrapper_bytes += bytes;
+            if std::mem::replace(&mut frame.is_given, true) {
+                self.repeated += bytes;
+            }
         }
     }
-    (left, right)
+
+    /// The innermost message has been read.
+    fn leave(&mut self, piece: &mut Piece, limit: PieceLimit, work: &mut Work) -> Step {
+        let Some(frame) = self.frames.last() else { return Step::Continue };
+        if !frame.is_given {
+            // No child was taken by itself, and nothing has its wrapper yet.
+            if !self.is_first(piece) && !self.fits(piece, limit, 0) {
+                return Step::PieceEnd;
+            }
+            self.open_frames(piece, work);
+        }
+        let Some(frame) = self.frames.pop() else { return Step::Continue };
+        self.buffer.close(&frame, self.frames.last_mut());
+        if self.frames.is_empty() {
+            self.buffer.is_complete = !self.buffer.segments.is_empty();
+        }
+        Step::Continue
+    }
+
+    /// The piece ends here: closes what is open in the buffer. The next piece opens it again.
+    fn complete_buffer(&mut self) {
+        let mut frames = self.frames.as_mut_slice();
+        while let Some((frame, outer)) = frames.split_last_mut() {
+            self.buffer.close(frame, outer.last_mut());
+            frame.open = None;
+            frame.content = 0;
+            frames = outer;
+        }
+        self.buffer.is_complete = !self.buffer.segments.is_empty();
+    }
+}
+
+impl Frame {
+    /// Finds the fields that are no children; true when that is done.
+    fn scan(&mut self, part: &Bytes, work: &mut Work) -> bool {
+        if matches!(self.wrapper, Wrapper::Complete(_)) {
+            return true;
+        }
+        let mut fields = Fields::new(part.get(self.scan..self.end).unwrap_or_default());
+        while !work.is_spent() {
+            work.charge(Work::FIELD);
+            let start = self.end - fields.rest().len();
+            let Some((number, value)) = fields.next() else {
+                let wrapper = std::mem::replace(&mut self.wrapper, Wrapper::Range(0..0));
+                self.wrapper = Wrapper::Complete(match wrapper {
+                    Wrapper::Range(range) => part.slice(range),
+                    Wrapper::Joined(bytes) => bytes.into(),
+                    Wrapper::Complete(bytes) => bytes,
+                });
+                return true;
+            };
+            self.scan = self.end - fields.rest().len();
+            if matches!(value, Wire::Len(_)) && self.level.children.contains(&number) {
+                continue;
+            }
+            let range = start..self.scan;
+            match &mut self.wrapper {
+                Wrapper::Range(first) if first.start == first.end => *first = range,
+                Wrapper::Range(first) if first.end == range.start => first.end = range.end,
+                Wrapper::Range(first) => {
+                    work.charge((first.len() + range.len()) as u64);
+                    let ranges = [part.get(first.clone()), part.get(range)];
+                    self.wrapper = Wrapper::Joined(ranges.map(Option::unwrap_or_default).concat());
+                }
+                Wrapper::Joined(bytes) => {
+                    work.charge(range.len() as u64);
+                    bytes.extend_from_slice(part.get(range).unwrap_or_default());
+                }
+                Wrapper::Complete(_) => {}
+            }
+        }
+        false
+    }
+}
+
+impl Wrapper {
+    fn len(&self) -> usize {
+        match self {
+            Self::Range(range) => range.len(),
+            Self::Joined(bytes) => bytes.len(),
+            Self::Complete(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// What a piece has of the entry that is being cut: recorded first, so that every length is known, then written.
+#[derive(Debug, Default)]
+struct Buffer {
+    segments: Vec<Segment>,
+    items: u32,
+    /// Bytes of all segments, once it is complete.
+    len: usize,
+    /// Everything is closed, and it is being written.
+    is_complete: bool,
+    out: Vec<u8>,
+    /// The segment that is written next, and how much of it has been.
+    next: usize,
+    within: usize,
+}
+
+#[derive(Debug)]
+enum Segment {
+    /// Tag and length of a message.
+    Open { number: u32, len: usize },
+    /// A range of the part.
+    Range(Range<usize>),
+    /// Small ranges of the part, copied.
+    Small(Vec<u8>),
+    /// A wrapper.
+    Bytes(Bytes),
+}
+
+impl Buffer {
+    /// Records a child that is copied as it is.
+    fn record(&mut self, part: &Bytes, range: Range<usize>, work: &mut Work) {
+        let is_small = range.len() < SMALL_RANGE;
+        match self.segments.last_mut() {
+            Some(Segment::Range(last)) if last.end == range.start => last.end = range.end,
+            Some(Segment::Range(last)) if is_small && last.len() < SMALL_RANGE => {
+                work.charge((last.len() + range.len()) as u64);
+                let ranges = [part.get(last.clone()), part.get(range)];
+                let joined = ranges.map(Option::unwrap_or_default).concat();
+                self.segments.pop();
+                self.segments.push(Segment::Small(joined));
+            }
+            Some(Segment::Small(bytes)) if is_small => {
+                work.charge(range.len() as u64);
+                bytes.extend_from_slice(part.get(range).unwrap_or_default());
+            }
+            _ => self.segments.push(Segment::Range(range)),
+        }
+    }
+
+    /// Closes a message, if it is open.
+    fn close(&mut self, frame: &Frame, outer: Option<&mut Frame>) {
+        let Some(segment) = frame.open.and_then(|index| self.segments.get_mut(index)) else { return };
+        *segment = Segment::Open { number: frame.number, len: frame.content };
+        let len = field_len(frame.number, frame.content);
+        match outer {
+            Some(outer) => outer.content += len,
+            None => self.len = len,
+        }
+    }
+
+    /// Writes the segments; true when all are written.
+    fn write(&mut self, part: &Bytes, work: &mut Work) -> bool {
+        self.out.reserve_exact(self.len.saturating_sub(self.out.len()));
+        while let Some(segment) = self.segments.get(self.next) {
+            if work.is_spent() {
+                return false;
+            }
+            let bytes = match segment {
+                Segment::Open { number, len } => {
+                    work.charge(Work::FIELD);
+                    put_len(&mut self.out, *number, *len);
+                    self.next += 1;
+                    continue;
+                }
+                Segment::Range(range) => part.get(range.clone()).unwrap_or_default(),
+                Segment::Small(bytes) => bytes,
+                Segment::Bytes(bytes) => bytes,
+            };
+            let left = bytes.get(self.within..).unwrap_or_default();
+            let (now, later) = left.split_at(left.len().min(usize::try_from(work.left()).unwrap_or(usize::MAX)));
+            work.charge(now.len() as u64);
+            self.out.extend_from_slice(now);
+            self.within += now.len();
+            if later.is_empty() {
+                self.next += 1;
+                self.within = 0;
+            }
+        }
+        true
+    }
+
+    /// Moves what was written into the piece.
+    fn finish(&mut self, piece: &mut Piece) {
+        piece.copied += self.out.len();
+        let bytes = std::mem::take(&mut self.out).into();
+        piece.body.push(Part { bytes, items: self.items });
+        self.segments.clear();
+        *self = Self { segments: std::mem::take(&mut self.segments), ..Self::default() };
+    }
 }

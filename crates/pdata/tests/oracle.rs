@@ -16,7 +16,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_fixed64, put_uint, put_varint};
-use otelcore_pdata::{Fault, MAX_NESTING, Part, Rope, Signal, check, split_off};
+use otelcore_pdata::{Fault, MAX_NESTING, Part, PieceLimit, Rope, Signal, Splitter, Work, check, split_off};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -317,6 +317,59 @@ proptest! {
         }
         prop_assert_eq!(pieces, n.div_ceil(max));
         prop_assert_eq!(raw, raw_items(signal, &bytes));
+    }
+
+    #[test]
+    fn pieces_of_a_splitter_have_every_item_with_all_around_it(
+        signal in signals(),
+        messages in prop::collection::vec((entropy(), entropy()), 1..4),
+        max in 1..12_u32,
+        bytes in prop::option::of(10..3000_usize),
+        budget in 1..2000_u64,
+    ) {
+        let parts: Vec<_> = messages.iter().map(|(message, order)| body(signal, message, order).1).collect();
+        let whole = rope_of(signal, &parts);
+        let bytes = bytes.unwrap_or(usize::MAX);
+        let mut splitter = Splitter::new(signal);
+        // Some of it comes while it is being cut.
+        let (first, later) = parts.split_at(parts.len().div_ceil(2));
+        splitter.push(rope_of(signal, first));
+        let mut later = Some(rope_of(signal, later));
+        let (mut items, mut raw, mut pieces) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let before = splitter.items();
+            let piece = loop {
+                prop_assert_eq!(splitter.items(), before, "a piece in the making is still held");
+                match splitter.take(PieceLimit { items: max, bytes }, &mut Work::new(budget)) {
+                    Some(piece) => break piece,
+                    None => prop_assert!(!splitter.is_empty()),
+                }
+            };
+            prop_assert!(splitter.copied() <= piece.len());
+            prop_assert_eq!(splitter.items() + u64::from(piece.items()), before);
+            prop_assert!(piece.items() <= max);
+            prop_assert!(piece.items() <= 1 || piece.len() <= bytes, "{} of {} bytes", piece.len(), bytes);
+            pieces += u32::from(piece.items() > 0);
+            for part in piece.parts() {
+                prop_assert_eq!(check(signal, &part.bytes).unwrap().items, part.items);
+            }
+            let joined = piece.to_bytes();
+            items.extend(Body::decode(signal, &joined).unwrap().items());
+            raw.extend(raw_items(signal, &joined));
+            if splitter.is_empty() {
+                let Some(later) = later.take() else { break };
+                splitter.push(later);
+            } else if let Some(later) = later.take() {
+                splitter.push(later);
+            }
+        }
+        prop_assert_eq!((splitter.items(), splitter.len()), (0, 0));
+        prop_assert_eq!(splitter.taken_parts(), splitter.pushed_parts());
+        if bytes == usize::MAX {
+            prop_assert!(pieces <= whole.items().div_ceil(max) + 1, "one more where the rest came late");
+        }
+        prop_assert_eq!(items, Body::decode(signal, &whole.to_bytes()).unwrap().items());
+        prop_assert_eq!(raw, raw_items(signal, &whole.to_bytes()), "unknown fields go with every item");
     }
 
     #[test]
