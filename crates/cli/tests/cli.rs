@@ -280,3 +280,65 @@ fn the_tutorials_custom_resource_runs() {
     let output = run(&["validate", &format!("--config={}", path.display())]);
     assert_eq!((output.status.code(), said(&output)), (Some(0), String::new()));
 }
+
+#[test]
+fn descriptors_used_up_are_logged_with_the_limit_and_connections_wait() {
+    let own = free_port();
+    let rest = format!(
+        "exporters: {{nop: }}\nservice: {{telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {own}}}}}}}}}]}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}}}}}\n"
+    );
+    let (path, _, http_port) = config("descriptors", &rest);
+    let script = format!("ulimit -n 40; exec {} --config={}", otelcore().display(), path.display());
+    let mut collector =
+        Process::start(Command::new("sh").args(["-c", &script]), &folder("descriptors-log").join("log"));
+    let address = format!("127.0.0.1:{http_port}");
+    wait_for(&address, &mut collector);
+    let idle: Vec<_> = (0..60).map(|_| std::net::TcpStream::connect(&address).unwrap()).collect();
+    let said = until("the line", || {
+        let said = collector.said();
+        said.contains("Connections can't be accepted").then_some(said)
+    });
+    assert!(said.contains("accept4: too many open files; the limit of this process is 40: raise it"), "{said}");
+    drop(idle);
+    let post = "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf";
+    assert_eq!(http(&address, post, SPAN).0, 200);
+    until("the end", || collector.said().contains("Connections are accepted again.").then(String::new));
+    let (_, page) = get(&format!("127.0.0.1:{own}"), "/metrics");
+    let failures = page.lines().find_map(|line| line.strip_prefix("otelcore_accept_failures ")).unwrap();
+    assert!(failures.parse::<u64>().unwrap() > 0, "{failures}");
+    assert_eq!(collector.said().matches("Connections can't be accepted").count(), 1);
+}
+
+#[test]
+fn unix_socket_of_a_killed_collector_is_replaced_by_the_next() {
+    let dir = folder("unix-left");
+    let (path, socket) = (dir.join("config.yaml"), dir.join("otlp.sock"));
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{grpc: {{transport: unix, endpoint: \"{}\"}}}}}}}}\nexporters: {{nop: }}\nservice: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}}}}}\n",
+        socket.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    let start = |log: &str| {
+        let mut collector =
+            Process::start(Command::new(otelcore()).arg(format!("--config={}", path.display())), &dir.join(log));
+        until("the start", || {
+            let said = collector.said();
+            assert!(collector.child.try_wait().unwrap().is_none(), "{said}");
+            said.contains("Everything is ready").then(String::new)
+        });
+        collector
+    };
+    let first = start("first");
+    first.signal("KILL");
+    drop(first);
+    assert!(socket.exists());
+    let mut second = start("second");
+    std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    // While it lives nobody else gets its socket.
+    let output = run(&[&format!("--config={}", path.display())]);
+    assert!(said(&output).contains("bind: address already in use"), "{}", said(&output));
+    std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    second.signal("TERM");
+    assert_eq!(second.end(Duration::from_secs(10)), 0);
+    assert!(!socket.exists());
+}

@@ -47,7 +47,12 @@ impl PrometheusExporter {
         let log = build.log.clone();
         Ok(Self {
             page: settings.page.clone(),
-            server: PageServer::new(&settings.server, settings.server.authenticator(build.auth)?, log.clone()),
+            server: PageServer::new(
+                &settings.server,
+                settings.server.authenticator(build.auth)?,
+                log.clone(),
+                build.telemetry,
+            ),
             report: Some(report),
             registry: None,
             deflater: Deflater::new(),

@@ -22,7 +22,7 @@ pub struct HealthCheck {
 
 impl Settings for HealthCheck {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        let pages = PageServer::new(&self.server, None, build.log.clone());
+        let pages = PageServer::new(&self.server, None, build.log.clone(), build.telemetry);
         let extension = Health { settings: self.clone(), pages, log: build.log.clone(), since: None };
         Ok(Component::Extension(Box::new(extension)))
     }

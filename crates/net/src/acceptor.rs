@@ -7,7 +7,10 @@ use std::io;
 use std::time::Duration;
 
 use otelcore_http::Turn;
-use otelcore_pipeline::{Cx, Endpoint, Event, Listener, Mono, Stream, TimerId};
+use otelcore_pipeline::{
+    Counter, Cx, Detail, Endpoint, Episode, EpisodeReport, Event, Field, Listener, Logger, Mono, Stream, Telemetry,
+    TimerId,
+};
 use slab::Slab;
 
 /// What the acceptor must be able to ask of a protocol machine.
@@ -46,6 +49,43 @@ const ACCEPTS: usize = 64;
 /// The pause after the system refused a connection, for want of descriptors say.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Says that connections can't be taken, and counts it.
+#[derive(Clone, Debug)]
+pub struct AcceptReport {
+    log: Logger,
+    failures: Counter,
+    episode: Episode,
+}
+
+impl AcceptReport {
+    /// Logs as the component whose log it is.
+    #[must_use]
+    pub fn new(log: Logger, telemetry: &Telemetry) -> Self {
+        let help = "Attempts to take a connection that failed, for want of descriptors for one";
+        let failures = telemetry.counter(Detail::Basic, "otelcore_accept_failures", help, Vec::new());
+        Self { log, failures, episode: Episode::default() }
+    }
+
+    fn failed(&mut self, now: Mono, error: &io::Error) {
+        self.failures.add(1);
+        if let Some(EpisodeReport::Begins { count }) = self.episode.observe(now, true, 1) {
+            let error = error.to_string();
+            let fields = [("error", Field::Str(&error)), ("failures", Field::Uint(count))];
+            self.log.error("Connections can't be accepted; they wait, and it is tried again.", &fields);
+        }
+    }
+
+    fn succeeded(&mut self, now: Mono) {
+        if !self.episode.is_active() {
+            return;
+        }
+        if let Some(EpisodeReport::Ends { lasted, count }) = self.episode.observe(now, false, 0) {
+            let fields = [("seconds", Field::Float(lasted.as_secs_f64())), ("failures", Field::Uint(count))];
+            self.log.info("Connections are accepted again.", &fields);
+        }
+    }
+}
+
 struct Slot<M> {
     machine: M,
     /// Tells this connection from an earlier one in the same slot.
@@ -62,6 +102,7 @@ pub struct Acceptor<M> {
     next_serial: u64,
     /// Connections that have answers to write.
     dirty: Vec<usize>,
+    report: Option<AcceptReport>,
 }
 
 impl<M> std::fmt::Debug for Acceptor<M> {
@@ -82,7 +123,14 @@ impl<M: Machine> Acceptor<M> {
     /// Takes connections from `listener`, which was bound under `base`.
     #[must_use]
     pub fn new(listener: Box<dyn Listener>, base: u64) -> Self {
-        Self { listener: Some(listener), base, slots: Slab::new(), next_serial: 0, dirty: Vec::new() }
+        Self { listener: Some(listener), base, slots: Slab::new(), next_serial: 0, dirty: Vec::new(), report: None }
+    }
+
+    /// Has it said and counted when connections can't be taken.
+    #[must_use]
+    pub fn reporting(mut self, report: AcceptReport) -> Self {
+        self.report = Some(report);
+        self
     }
 
     /// The address that it is bound to.
@@ -125,11 +173,19 @@ impl<M: Machine> Acceptor<M> {
                     entry.insert(Slot { machine, serial: self.next_serial, timer: None });
                     self.next_serial += 1;
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return new,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    if let Some(report) = &mut self.report {
+                        report.succeeded(cx.now());
+                    }
+                    return new;
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // The peer left before it was taken; the next one is waiting.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => {
+                Err(e) => {
+                    if let Some(report) = &mut self.report {
+                        report.failed(cx.now(), &e);
+                    }
                     // Out of descriptors or memory: the queue stays, and no new edge will tell of it.
                     let at = cx.now() + PAUSE;
                     cx.arm(self.base, at);

@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use otelcore_http::h1::{Door, H1Config, H1Conn, Request, RequestId, Response};
 use otelcore_http::{Closed, Turn, h2};
-use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Stream};
+use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Stream, Telemetry};
 
 use crate::settings::HttpServer;
 use crate::tls::{ServerTls, TlsServer, TlsStream};
-use crate::{Acceptor, Machine, bind};
+use crate::{AcceptReport, Acceptor, Machine, bind};
 
 /// How long a TLS handshake may take where the settings say nothing: grpc-go's connection timeout.
 const HANDSHAKE: u64 = 120_000_000_000;
@@ -158,6 +158,7 @@ pub struct HttpListener<P> {
     tls_settings: Option<TlsServer>,
     tls: Option<ServerTls>,
     log: Logger,
+    report: AcceptReport,
     acceptor: Option<Acceptor<HttpConn<P>>>,
 }
 
@@ -170,12 +171,13 @@ impl<P> std::fmt::Debug for HttpListener<P> {
 impl<P> HttpListener<P> {
     /// A server that is not listening yet.
     #[must_use]
-    pub fn new(settings: &HttpServer, log: Logger) -> Self {
+    pub fn new(settings: &HttpServer, log: Logger, telemetry: &Telemetry) -> Self {
         Self {
             listen: settings.listen.clone(),
             config: Rc::new(settings.machine()),
             tls_settings: settings.tls.clone(),
             tls: None,
+            report: AcceptReport::new(log.clone(), telemetry),
             log,
             acceptor: None,
         }
@@ -189,7 +191,8 @@ impl<P> HttpListener<P> {
         if let Some(settings) = &self.tls_settings {
             self.tls = Some(ServerTls::load(cx, settings, &[b"h2", b"http/1.1"], self.log.clone())?);
         }
-        let acceptor = Acceptor::new(bind(cx, base, &self.listen).map_err(|e| e.to_string())?, base);
+        let listener = bind(cx, base, &self.listen).map_err(|e| e.to_string())?;
+        let acceptor = Acceptor::new(listener, base).reporting(self.report.clone());
         let local = acceptor.local();
         self.acceptor = Some(acceptor);
         Ok(local)

@@ -17,7 +17,7 @@ pub mod settings;
 mod target;
 pub mod tls;
 
-pub use acceptor::{Acceptor, Machine, bind};
+pub use acceptor::{AcceptReport, Acceptor, Machine, bind};
 pub use channel::{Channel, NewCall};
 pub use http_client::{CallError, Fault, HttpChannel, NewRequest, Response, Url, UrlError};
 pub use http_server::{HttpConn, HttpListener};

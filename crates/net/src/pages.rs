@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use otelcore_http::h1::{BodyLimit, Door, RequestHead, Response};
-use otelcore_pipeline::{Cx, Event, Logger, ServerAuth};
+use otelcore_pipeline::{Cx, Event, Logger, ServerAuth, Telemetry};
 
 use crate::HttpListener;
 use crate::settings::{Cors, HttpServer};
@@ -51,9 +51,9 @@ impl std::fmt::Debug for PageServer {
 impl PageServer {
     /// A server that is not listening yet. `auth` is what [`HttpServer::authenticator`] found.
     #[must_use]
-    pub fn new(settings: &HttpServer, auth: Option<Rc<dyn ServerAuth>>, log: Logger) -> Self {
+    pub fn new(settings: &HttpServer, auth: Option<Rc<dyn ServerAuth>>, log: Logger, telemetry: &Telemetry) -> Self {
         Self {
-            listener: HttpListener::new(settings, log),
+            listener: HttpListener::new(settings, log, telemetry),
             headers: settings.response_headers.clone(),
             cors: settings.cors.clone(),
             auth,

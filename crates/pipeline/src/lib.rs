@@ -9,6 +9,7 @@ mod ack;
 mod auth;
 mod budget;
 mod component;
+mod episode;
 mod graph;
 mod log;
 mod payload;
@@ -24,6 +25,7 @@ pub use component::{
     About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Listens, Out, Processor,
     Receiver, Serves, Settings, StartError,
 };
+pub use episode::{Episode, EpisodeReport};
 pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};
 pub use log::{Field, Level, LogSink, Logger, NoLog, Record, Scope};
 pub use payload::{Metadata, Payload};

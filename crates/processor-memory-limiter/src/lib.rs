@@ -21,8 +21,8 @@ use std::time::Duration;
 pub use config::{Limit, MemoryLimiter, MemoryLimiterFactory};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Ack, Budget, Counter, Cx, Detail, Error, Event, Field, Logger, Out, Outcome, Payload, Processor, StartError,
-    Telemetry,
+    Ack, Budget, Counter, Cx, Detail, Episode, EpisodeReport, Error, Event, Field, Logger, Out, Outcome, Payload,
+    Processor, StartError, Telemetry,
 };
 
 const MIB: u64 = 1 << 20;
@@ -34,8 +34,8 @@ pub(crate) struct Checker {
     soft: AtomicU64,
     /// Whether resident memory was above the hard limit at the last check.
     process_over: AtomicBool,
-    /// Whether the last check refused.
-    refusing: AtomicBool,
+    /// Requests refused since the last check.
+    refusals: AtomicU64,
     /// Whether an instance has taken over the checks.
     taken: AtomicBool,
 }
@@ -133,6 +133,8 @@ pub(crate) struct Limiter {
     hard: u64,
     /// This instance runs the checks for all of its id.
     checks: bool,
+    /// What this instance has logged of refusing.
+    episode: Episode,
 }
 
 impl Limiter {
@@ -146,10 +148,11 @@ impl Limiter {
         log: Logger,
     ) -> Self {
         let metrics = Metrics::new(telemetry, processor, signals);
-        Self { settings, checker, budget, metrics, log, hard: u64::MAX, checks: false }
+        Self { settings, checker, budget, metrics, log, hard: u64::MAX, checks: false, episode: Episode::default() }
     }
 
     fn refused(&self) -> Outcome {
+        self.checker.refusals.fetch_add(1, Ordering::Relaxed);
         let message = Cow::Borrowed("data refused due to high memory usage");
         // The state can change at the next check, so that is when to come again.
         Outcome::Retry { after: Some(self.settings.check_interval), why: Error { code: None, message } }
@@ -159,23 +162,32 @@ impl Limiter {
         self.checker.refuses((self.budget.held(), self.budget.kept()), own)
     }
 
-    fn check(&self, cx: &mut Cx<'_>) {
+    fn check(&mut self, cx: &mut Cx<'_>) {
         let resident = cx.memory().resident;
         self.checker.sampled(resident >= self.hard, &self.budget);
         let (held, kept) = (self.budget.held(), self.budget.kept());
-        let refuse = self.checker.refuses((held, kept), 0);
-        let was = self.checker.refusing.swap(refuse, Ordering::Relaxed);
-        let all = [
+        // What was refused between two checks counts, though there may be room again.
+        let refusals = self.checker.refusals.swap(0, Ordering::Relaxed);
+        let refuses = refusals > 0 || self.checker.refuses((held, kept), 0);
+        let Some(report) = self.episode.observe(cx.now(), refuses, refusals) else { return };
+        let (EpisodeReport::Begins { count } | EpisodeReport::Ends { count, .. }) = report;
+        let mut fields = vec![
             ("cur_mem_mib", Field::Uint(held.saturating_add(kept) / MIB)),
             ("kept_mib", Field::Uint(kept / MIB)),
-            ("resident_mib", Field::Uint(resident / MIB)),
+            ("refused_requests", Field::Uint(count)),
         ];
         // Zero is unknown.
-        let fields = if resident > 0 { all.as_slice() } else { &all[..2] };
-        if refuse && !was {
-            self.log.warn("Memory usage is above soft limit. Refusing data.", fields);
-        } else if was && !refuse {
-            self.log.info("Memory usage back within limits. Resuming normal operation.", fields);
+        if resident > 0 {
+            fields.push(("resident_mib", Field::Uint(resident / MIB)));
+        }
+        match report {
+            EpisodeReport::Begins { .. } => {
+                self.log.warn("Memory usage is above soft limit. Refusing data.", &fields);
+            }
+            EpisodeReport::Ends { lasted, .. } => {
+                fields.push(("seconds", Field::Float(lasted.as_secs_f64())));
+                self.log.info("Memory usage back within limits. Resuming normal operation.", &fields);
+            }
         }
     }
 

@@ -103,6 +103,14 @@ pub fn raise_file_limit() {
     }
 }
 
+/// How many files this process may have open.
+pub(crate) fn file_limit() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call gets a pointer to a limit that lives until it returns.
+    let read = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 };
+    read.then_some(limit.rlim_cur)
+}
+
 /// The wall clock, for whoever has no world: nanoseconds since the Unix epoch.
 #[must_use]
 pub fn wall_clock() -> u64 {

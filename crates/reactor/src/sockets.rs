@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use otelcore_pipeline::{Endpoint, Key, Listener, PeerAddr, Stream};
 use slab::Slab;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 /// Which key each token stands for. Tokens below [`FIRST_TOKEN`] are the loop's own.
 #[derive(Debug)]
@@ -90,17 +91,20 @@ pub(crate) fn listen(sources: &Rc<Sources>, key: Key, at: &Endpoint) -> io::Resu
         }
         Endpoint::Unix(path) => {
             let failed = |e: io::Error| go_error("listen", "unix", &path.display(), "bind: ", &e);
-            let socket = mio::net::UnixListener::bind(path).map_err(failed)?;
+            let socket = bind_unix(path).map_err(failed)?;
+            let file = identity(path);
+            let socket = mio::net::UnixListener::from_std(socket.into());
             let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
-            Ok(Box::new(UnixDoor { socket, owner: key.owner, path: path.clone() }))
+            let pid = std::process::id();
+            Ok(Box::new(UnixDoor { socket, owner: key.owner, path: path.clone(), file, pid }))
         }
     }
 }
 
 fn bind(host: &str, port: u16) -> io::Result<(mio::net::TcpListener, SocketAddr)> {
     let try_bind = |addr: SocketAddr| {
-        mio::net::TcpListener::bind(addr)
-            .map(|socket| (socket, addr))
+        bind_tcp(addr)
+            .map(|socket| (mio::net::TcpListener::from_std(socket.into()), addr))
             .map_err(|e| go_error("listen", "tcp", &addr, "bind: ", &e))
     };
     if host.is_empty() {
@@ -119,6 +123,93 @@ fn bind(host: &str, port: u16) -> io::Result<(mio::net::TcpListener, SocketAddr)
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("listen tcp: lookup {host}: no such host")));
     };
     try_bind(*addr)
+}
+
+fn bind_tcp(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    // As Go does: a listener that is restarted does not wait for old connections to end, and the wildcard of IPv6 takes
+    // both families whatever the system's default is.
+    socket.set_reuse_address(true)?;
+    if addr.is_ipv6() && addr.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&addr.into())?;
+    socket.listen(backlog())?;
+    Ok(socket)
+}
+
+/// Binds a Unix socket. A socket file that nobody listens on, which a killed process leaves, is replaced; any other file,
+/// and a socket that answers, stays.
+fn bind_unix(path: &Path) -> io::Result<Socket> {
+    let bind = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        socket.listen(backlog())?;
+        Ok(socket)
+    };
+    match bind() {
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && remove_left_over(path)? => bind(),
+        bound => bound,
+    }
+}
+
+/// Removes a socket file that nobody listens on. It is moved aside before it is looked at again: another process that
+/// replaces it at the same moment loses nothing.
+fn remove_left_over(path: &Path) -> io::Result<bool> {
+    if !is_left_over(path) {
+        return Ok(false);
+    }
+    let aside = path.with_file_name(format!(".{}.old", std::process::id()));
+    // What is in the way, or a folder that can't be written, leaves the first error standing.
+    if aside.symlink_metadata().is_ok() || std::fs::rename(path, &aside).is_err() {
+        return Ok(false);
+    }
+    if is_left_over(&aside) {
+        std::fs::remove_file(&aside)?;
+        return Ok(true);
+    }
+    // Another process listens on it by now: hard links are not overwritten, so that what is there meanwhile stays.
+    let _ = std::fs::hard_link(&aside, path);
+    std::fs::remove_file(&aside)?;
+    Ok(false)
+}
+
+/// A socket file whose system says that nobody listens on it. A symbolic link is no socket.
+fn is_left_over(path: &Path) -> bool {
+    let is_socket = path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
+    let refused = || -> io::Result<()> {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    is_socket && refused().is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+/// Device and number of a file.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// How many connections may wait to be accepted: as many as the system allows, which is what Go asks for. 65,535 is the
+/// most that every kernel takes.
+fn backlog() -> i32 {
+    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    text.trim().parse().map_or(libc::SOMAXCONN, |most: u64| i32::from(u16::try_from(most).unwrap_or(u16::MAX).max(1)))
+}
+
+/// An error of accept(2) in Go's form. Where descriptors are used up, it says how many there may be.
+fn accept_error(network: &str, at: &dyn std::fmt::Display, e: io::Error) -> io::Error {
+    use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
+    if matches!(e.kind(), WouldBlock | Interrupted | ConnectionAborted) {
+        return e;
+    }
+    let text = go_error("accept", network, at, "accept4: ", &e);
+    match (e.raw_os_error(), crate::os::file_limit()) {
+        (Some(libc::EMFILE), Some(limit)) => io::Error::other(format!(
+            "{text}; the limit of this process is {limit}: raise it (ulimit -n, LimitNOFILE=, the container's ulimits)"
+        )),
+        (Some(libc::ENFILE), _) => io::Error::other(format!("{text}; the limit of the system is fs.file-max")),
+        _ => text,
+    }
 }
 
 pub(crate) fn connect(sources: &Rc<Sources>, key: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>> {
@@ -156,7 +247,7 @@ struct TcpDoor {
 
 impl Listener for TcpDoor {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>> {
-        let (socket, peer) = self.socket.socket.accept()?;
+        let (socket, peer) = self.socket.socket.accept().map_err(|e| accept_error("tcp", &self.local, e))?;
         tune(&socket);
         let key = Key { owner: self.owner, local };
         let socket = Registered::new(socket, key, Interest::READABLE | Interest::WRITABLE, &self.socket.sources)?;
@@ -173,11 +264,15 @@ struct UnixDoor {
     socket: Registered<mio::net::UnixListener>,
     owner: u32,
     path: PathBuf,
+    /// The file that was bound, to tell it from one that has replaced it.
+    file: Option<(u64, u64)>,
+    pid: u32,
 }
 
 impl Listener for UnixDoor {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>> {
-        let (socket, _) = self.socket.socket.accept()?;
+        let accepted = self.socket.socket.accept();
+        let (socket, _) = accepted.map_err(|e| accept_error("unix", &self.path.display(), e))?;
         let key = Key { owner: self.owner, local };
         let socket = Registered::new(socket, key, Interest::READABLE | Interest::WRITABLE, &self.socket.sources)?;
         Ok(Box::new(Connection { socket, peer: String::new() }))
@@ -190,8 +285,10 @@ impl Listener for UnixDoor {
 
 impl Drop for UnixDoor {
     fn drop(&mut self) {
-        // As Go's listener does; a path that is already gone is what we want.
-        let _ = std::fs::remove_file(&self.path);
+        // As Go's listener does. A forked child, and who has been replaced, leave the file to the one that listens.
+        if self.pid == std::process::id() && self.file.is_some() && identity(&self.path) == self.file {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -233,5 +330,131 @@ impl<S: std::os::fd::AsFd> Write for Connection<S> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_types, reason = "peers of a test")]
+mod tests {
+    use std::net::TcpStream;
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    use super::*;
+
+    const KEY: Key = Key { owner: 0, local: 0 };
+
+    fn sources() -> (mio::Poll, Rc<Sources>) {
+        let poll = mio::Poll::new().unwrap();
+        let sources = Sources::new(poll.registry().try_clone().unwrap());
+        (poll, sources)
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("otelcore-{name}-{}", crate::os::uuid()));
+        std::fs::create_dir(&path).unwrap();
+        path
+    }
+
+    /// A socket file whose process was killed.
+    fn leave_behind(path: &Path) {
+        // std's listener does not remove its file.
+        drop(UnixListener::bind(path).unwrap());
+        assert!(path.symlink_metadata().unwrap().file_type().is_socket());
+    }
+
+    #[test]
+    fn unix_socket_left_behind_is_replaced() {
+        let (_poll, sources) = sources();
+        let folder = folder("left");
+        let path = folder.join("otlp.sock");
+        leave_behind(&path);
+        let mut listener = listen(&sources, KEY, &Endpoint::Unix(path.clone())).unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        listener.accept(1).unwrap();
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
+        drop(listener);
+        assert!(!path.exists());
+        std::fs::remove_dir(folder).unwrap();
+    }
+
+    #[test]
+    fn unix_path_in_use_or_no_socket_stays() {
+        let (_poll, sources) = sources();
+        let folder = folder("stays");
+        let in_use = |path: &Path| {
+            let before = identity(path).unwrap();
+            let refused = listen(&sources, KEY, &Endpoint::Unix(path.to_owned())).err().unwrap();
+            assert_eq!(refused.kind(), io::ErrorKind::AddrInUse, "{}", path.display());
+            assert_eq!(identity(path).unwrap(), before, "{}", path.display());
+        };
+        let live = folder.join("live.sock");
+        let listener = UnixListener::bind(&live).unwrap();
+        in_use(&live);
+        // One that is too busy to take connections listens all the same.
+        let mut waiting = Vec::new();
+        while let Ok(client) = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None) {
+            if client.connect(&SockAddr::unix(&live).unwrap()).is_err() {
+                break;
+            }
+            waiting.push(client);
+        }
+        in_use(&live);
+        drop(listener);
+        let datagrams = folder.join("datagrams.sock");
+        let _datagrams = UnixDatagram::bind(&datagrams).unwrap();
+        in_use(&datagrams);
+        let file = folder.join("file.sock");
+        std::fs::write(&file, "data").unwrap();
+        in_use(&file);
+        let link = folder.join("link.sock");
+        leave_behind(&folder.join("target.sock"));
+        std::os::unix::fs::symlink(folder.join("target.sock"), &link).unwrap();
+        in_use(&link);
+        assert!(folder.join("target.sock").exists());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn unix_listener_that_was_replaced_leaves_the_file() {
+        let (_poll, sources) = sources();
+        let folder = folder("replaced");
+        let path = folder.join("otlp.sock");
+        let listener = listen(&sources, KEY, &Endpoint::Unix(path.clone())).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let other = UnixListener::bind(&path).unwrap();
+        drop(listener);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(other);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn tcp_connections_that_wait_are_more_than_128() {
+        let (_poll, sources) = sources();
+        let listener = listen(&sources, KEY, &Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 0 }).unwrap();
+        let addr: SocketAddr = listener.local().parse().unwrap();
+        let most = usize::try_from(backlog()).unwrap().min(400);
+        let clients: Vec<TcpStream> = (0..most)
+            .map(|n| {
+                TcpStream::connect_timeout(&addr, Duration::from_millis(900)).unwrap_or_else(|e| panic!("{n}: {e}"))
+            })
+            .collect();
+        assert_eq!(clients.len(), most);
+    }
+
+    #[test]
+    fn backlog_is_what_the_system_allows() {
+        let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        assert_eq!(backlog(), text.trim().parse::<i32>().unwrap().min(65_535));
+    }
+
+    #[test]
+    fn accept_error_says_the_limit_of_descriptors() {
+        let text = accept_error("tcp", &"127.0.0.1:4317", io::Error::from_raw_os_error(libc::EMFILE)).to_string();
+        let limit = crate::os::file_limit().unwrap();
+        assert!(text.starts_with("accept tcp 127.0.0.1:4317: accept4: too many open files; the limit"), "{text}");
+        assert!(text.contains(&format!(" {limit}: raise it")), "{text}");
+        let kind = accept_error("tcp", &"x", io::ErrorKind::WouldBlock.into()).kind();
+        assert_eq!(kind, io::ErrorKind::WouldBlock);
     }
 }

@@ -9,7 +9,7 @@ use otelcore_http::grpc::server::{Call, CallHead, Gate, ServerConfig, ServerConn
 use otelcore_http::{Bytes, Code, Status};
 use otelcore_net::settings::GrpcServer;
 use otelcore_net::tls::{ServerTls, TlsServer};
-use otelcore_net::{Acceptor, bind};
+use otelcore_net::{AcceptReport, Acceptor, bind};
 use otelcore_pdata::{Signal, admit};
 use otelcore_pipeline::{
     Build, Cx, Door, Endpoint, Event, Held, Logger, Metadata, Outcome, Payload, ServerAuth, StartError, Stream,
@@ -36,6 +36,7 @@ pub(crate) struct GrpcSide {
     tls: Option<ServerTls>,
     auth: Option<Rc<dyn ServerAuth>>,
     log: Logger,
+    report: AcceptReport,
     acceptor: Option<Acceptor<Conn>>,
 }
 
@@ -93,6 +94,7 @@ impl GrpcSide {
             tls: None,
             auth: settings.auth.as_ref().map(|id| build.auth.server(id)).transpose()?,
             log: build.log.clone(),
+            report: AcceptReport::new(build.log.clone(), build.telemetry),
             acceptor: None,
         })
     }
@@ -101,7 +103,8 @@ impl GrpcSide {
         if let Some(settings) = &self.tls_settings {
             self.tls = Some(ServerTls::load(cx, settings, &[b"h2"], self.log.clone())?);
         }
-        let acceptor = Acceptor::new(bind(cx, base, &self.listen).map_err(|e| e.to_string())?, base);
+        let listener = bind(cx, base, &self.listen).map_err(|e| e.to_string())?;
+        let acceptor = Acceptor::new(listener, base).reporting(self.report.clone());
         let local = acceptor.local();
         self.acceptor = Some(acceptor);
         Ok(local)

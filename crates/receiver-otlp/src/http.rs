@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use otelcore_http::coding::InflateError;
 use otelcore_http::h1::{self, BodyLimit, H1Config, Request, RequestHead, RequestId, Response};
@@ -191,15 +192,20 @@ fn error(form: &Form, status: &Status) -> Response {
     let response = Response::new(http_code(status), form.content_type, body);
     // Says when to come again, where the status knows and HTTP has a place for it.
     match (response.status, status.retry_after) {
-        (429 | 503, Some(after)) => response.header("Retry-After", after.as_secs().to_string()),
+        (429 | 503, Some(after)) => response.header("Retry-After", whole_seconds(after).to_string()),
         _ => response,
     }
+}
+
+/// Rounded up, one at least: zero would have every client come again at once.
+fn whole_seconds(after: Duration) -> u64 {
+    (after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1)
 }
 
 impl HttpSide {
     pub(crate) fn new(settings: &OtlpHttp, build: &Build<'_>, base: u64) -> Result<Self, StartError> {
         Ok(Self {
-            listener: HttpListener::new(&settings.server, build.log.clone()),
+            listener: HttpListener::new(&settings.server, build.log.clone(), build.telemetry),
             rules: Rules::new(settings, build)?,
             base,
             include_metadata: settings.server.include_metadata,
@@ -301,4 +307,25 @@ fn metadata(head: &RequestHead) -> Metadata {
         }
     }
     meta
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_rounded_up_and_never_zero() {
+        for (millis, seconds) in [(0, 1), (1, 1), (50, 1), (999, 1), (1000, 1), (1001, 2), (30_000, 30)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds, "{millis} ms");
+        }
+        let refused = |millis| {
+            let why = otelcore_pipeline::Error { code: None, message: "sending queue is full".into() };
+            status(Outcome::Retry { after: Some(Duration::from_millis(millis)), why }).unwrap()
+        };
+        assert_eq!(refused(0).retry_after, Some(Duration::from_millis(1)));
+        let form = Form { content_type: PROTOBUF, cors: None };
+        let response = error(&form, &refused(50));
+        let field = response.headers.iter().find(|(name, _)| name == "Retry-After");
+        assert_eq!((response.status, field.map(|(_, value)| value.as_str())), (503, Some("1")));
+    }
 }

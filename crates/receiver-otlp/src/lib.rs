@@ -12,11 +12,16 @@ mod receiver;
 
 pub use config::{Otlp, OtlpFactory, OtlpHttp};
 
+use std::time::Duration;
+
 use otelcore_http::{Code, Status};
 use otelcore_pipeline::{Error, Outcome};
 
 /// The response message of every Export method: an empty partial_success, always written, as the Go collector does.
 const SUCCESS: &[u8] = &[0x0a, 0x00];
+
+/// The shortest pause that a client is asked for.
+const LEAST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The status that tells a client of an outcome; none for success.
 ///
@@ -32,7 +37,8 @@ fn status(outcome: Outcome) -> Option<Status> {
         Outcome::Retry { after, why } => {
             let status = with(why, Code::Unavailable);
             Some(match after {
-                Some(after) => status.with_retry_after(after),
+                // A RetryInfo of zero would have every client come again at once.
+                Some(after) => status.with_retry_after(after.max(LEAST_PAUSE)),
                 None => status,
             })
         }

@@ -87,7 +87,7 @@ impl OwnMetrics {
     ) -> Self {
         let listen = settings.endpoint();
         let defaults = HttpServerDefaults::pages("localhost:8888");
-        let server = PageServer::new(&HttpServer::with_defaults(listen, &defaults), None, log);
+        let server = PageServer::new(&HttpServer::with_defaults(listen, &defaults), None, log, &telemetry);
         Self { settings, server, telemetry, resource, process, budget }
     }
 }

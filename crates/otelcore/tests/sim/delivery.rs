@@ -72,6 +72,8 @@ fn above_the_soft_limit_clients_are_told_to_come_again_and_nothing_is_lost() {
             assert_eq!((status.code, status.retry_after), (Code::Unavailable, Some(SEC)), "seed {seed}");
             assert_eq!(status.message, "data refused due to high memory usage", "seed {seed}");
         }
+        // The log says that it refuses, and not with each request.
+        assert_eq!(scene.lines.with(&["Memory usage is above soft limit. Refusing data."]), 1, "seed {seed}");
         // Refused bodies were charged while they were read: what stays may be one of them below the limit.
         assert!((900 << 10..2 << 20).contains(&scene.held_bytes()), "seed {seed}: {}", scene.held_bytes());
         assert_ne!(scene.acknowledged(), load.all(), "seed {seed}");
@@ -157,5 +159,23 @@ fn a_slow_backend_delays_and_a_timeout_sends_again() {
         let pause = told.posts[1].at.since(told.posts[0].at);
         assert!(pause >= 4 * SEC && pause <= 10 * SEC, "seed {seed}: {pause:?}");
         assert_eq!(told.delivered(), load.all(), "seed {seed}");
+    }
+}
+
+#[test]
+fn accept_failure_is_logged_once_and_connections_are_taken_afterwards() {
+    for seed in seeds().take(5) {
+        let mut scene = Scene::new(seed, "", &jaeger(""));
+        let error = "accept tcp 0.0.0.0:4317: accept4: too many open files";
+        scene.sim.set_accept_failure(scene.collector, Some(error));
+        let load = Load { requests: 10, spans: 1, again: true, ..Load::default() };
+        scene.client(load.clone());
+        scene.sim.run_for(9 * SEC);
+        assert_eq!(scene.lines.with(&["Connections can't be accepted", error]), 1, "seed {seed}");
+        assert!(scene.acknowledged().is_empty(), "seed {seed}");
+        scene.sim.set_accept_failure(scene.collector, None);
+        scene.sim.run_for(60 * SEC);
+        assert_eq!(scene.delivered(), load.all(), "seed {seed}");
+        assert_eq!(scene.lines.with(&["Connections can't be accepted"]), 1, "seed {seed}");
     }
 }

@@ -259,6 +259,11 @@ impl Sim {
         self.net.borrow_mut().hosts[node.0].memory = memory;
     }
 
+    /// Has a node fail to take connections, for want of descriptors say, until `None` ends it. They wait meanwhile.
+    pub fn set_accept_failure(&mut self, node: NodeId, text: Option<&str>) {
+        self.net.borrow_mut().hosts[node.0].accept_fails = text.map(str::to_owned);
+    }
+
     /// How many bytes a node's output takes from now on before it drops records, as a queue does whose reader is slow.
     /// `None` is a reader that is never slow.
     pub fn set_output_room(&mut self, node: NodeId, path: &str, bytes: Option<usize>) {

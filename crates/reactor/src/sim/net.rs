@@ -138,6 +138,8 @@ pub(crate) struct Host {
     pub(crate) answers: VecDeque<(Key, Found)>,
     pub(crate) memory: MemorySample,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// What accepting a connection fails with.
+    pub(crate) accept_fails: Option<String>,
     /// Bytes that an output still takes, where its reader is slow.
     pub(crate) room: BTreeMap<String, usize>,
     next_port: u16,
@@ -202,6 +204,7 @@ impl Net {
             memory: MemorySample { resident: 30 << 20, total: Some(1 << 30) },
             files: BTreeMap::new(),
             room: BTreeMap::new(),
+            accept_fails: None,
             next_port: 49_152,
         });
         number

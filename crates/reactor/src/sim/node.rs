@@ -122,6 +122,9 @@ struct SimListener {
 
 impl Listener for SimListener {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>> {
+        if let Some(text) = &self.net.borrow().hosts[self.node].accept_fails {
+            return Err(io::Error::other(text.clone()));
+        }
         let (number, peer) = self.net.borrow_mut().accept(self.node, &self.port, local)?;
         Ok(Box::new(SimStream { net: self.net.clone(), number, side: 1, peer }))
     }
