@@ -5,7 +5,7 @@ use std::rc::Rc;
 use otelcore_config::{ComponentId, Dur, Section};
 use otelcore_net::settings::{Balancer, GrpcClient, GrpcClientDefaults};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{About, Build, Component, Factory, Kind, SendingSettings, Settings, StartError};
+use otelcore_pipeline::{About, Build, Component, Factory, Kind, ReadFile, SendingSettings, Settings, StartError};
 
 use crate::exporter::JaegerExporter;
 
@@ -22,6 +22,10 @@ impl Settings for Jaeger {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
         let exporter = JaegerExporter::new(Rc::new(self.client.clone()), build)?;
         Ok(Component::Exporter(Box::new(exporter), self.sending.clone()))
+    }
+
+    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        self.client.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read))
     }
 }
 

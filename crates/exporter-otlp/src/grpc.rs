@@ -8,8 +8,8 @@ use otelcore_net::settings::{Balancer, GrpcClient, GrpcClientDefaults};
 use otelcore_net::{Channel, NewCall};
 use otelcore_pdata::{Signal, response};
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Logger, Mono, Payload, SendingSettings,
-    Settings, StartError,
+    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Logger, Mono, Payload, ReadFile,
+    SendingSettings, Settings, StartError,
 };
 use slab::Slab;
 
@@ -72,6 +72,10 @@ impl Settings for OtlpGrpc {
             log: build.log.clone(),
         };
         Ok(Component::Exporter(Box::new(exporter), self.sending.clone()))
+    }
+
+    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        self.client.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read))
     }
 }
 

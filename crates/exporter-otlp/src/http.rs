@@ -10,7 +10,7 @@ use otelcore_net::{CallError, Fault, HttpChannel, NewRequest, Response, Url};
 use otelcore_pdata::{Signal, json, response};
 use otelcore_pipeline::{
     About, Build, Component, Cx, Done, Error, Event, Exporter, Factory, Field, JobId, Kind, Logger, Mono, Outcome,
-    Payload, QueueSettings, RetrySettings, SendingSettings, Settings, StartError,
+    Payload, QueueSettings, ReadFile, RetrySettings, SendingSettings, Settings, StartError,
 };
 use slab::Slab;
 use smallvec::{SmallVec, smallvec};
@@ -132,6 +132,10 @@ impl Settings for OtlpHttp {
             log: build.log.clone(),
         };
         Ok(Component::Exporter(Box::new(exporter), self.sending.clone()))
+    }
+
+    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        self.client.tls.check_files(read)
     }
 }
 

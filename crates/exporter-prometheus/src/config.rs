@@ -6,7 +6,8 @@ use otelcore_config::{ComponentId, Dur, Flavour, Section};
 use otelcore_net::settings::{HttpServer, HttpServerDefaults};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    About, Build, Component, Factory, Kind, Listens, QueueSettings, SendingSettings, Serves, Settings, StartError,
+    About, Build, Component, Factory, Kind, Listens, QueueSettings, ReadFile, SendingSettings, Serves, Settings,
+    StartError,
 };
 
 use crate::exporter::PrometheusExporter;
@@ -120,6 +121,10 @@ impl Settings for Prometheus {
         let exporter = PrometheusExporter::new(self, report, build)?;
         let sending = SendingSettings { queue: self.queue.clone(), ..SendingSettings::direct() };
         Ok(Component::Exporter(Box::new(exporter), sending))
+    }
+
+    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        self.server.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read))
     }
 
     fn listens(&self) -> Vec<Listens> {

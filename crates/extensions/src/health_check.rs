@@ -5,8 +5,8 @@ use otelcore_net::settings::{HttpServer, HttpServerDefaults};
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pdata::text::{put_json_string, put_rfc3339};
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Event, Extension, Factory, Field, Kind, Listens, Logger, Mono, Serves, Settings,
-    StartError, Wall,
+    About, Build, Component, Cx, Event, Extension, Factory, Field, Kind, Listens, Logger, Mono, ReadFile, Serves,
+    Settings, StartError, Wall,
 };
 
 /// Settings of a `health_check`.
@@ -25,6 +25,10 @@ impl Settings for HealthCheck {
         let pages = PageServer::new(&self.server, None, build.log.clone(), build.telemetry);
         let extension = Health { settings: self.clone(), pages, log: build.log.clone(), since: None };
         Ok(Component::Extension(Box::new(extension)))
+    }
+
+    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        self.server.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read))
     }
 
     fn listens(&self) -> Vec<Listens> {

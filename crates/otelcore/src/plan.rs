@@ -11,7 +11,7 @@ use otelcore_config::{
     ComponentId, Diagnostics, Effective, Gates, Kind as Mistake, Node, PipelineId, Section, nearest,
 };
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Kind, Settings};
+use otelcore_pipeline::{Kind, ReadFile, Settings};
 
 use crate::registry::Registry;
 use crate::service::telemetry::TelemetrySettings;
@@ -110,6 +110,22 @@ impl Plan {
         let effective = record.snapshot();
         let [receivers, processors, exporters, extensions] = [receivers, processors, exporters, extensions].map(usable);
         Some(Self { receivers, processors, exporters, extensions, started_extensions, pipelines, telemetry, effective })
+    }
+
+    /// Checks the files that components name, as far as `read` gives them. Every mistake, with its component.
+    #[must_use]
+    pub(crate) fn check_files(&self, read: ReadFile<'_>) -> Vec<String> {
+        let kinds = [
+            (Kind::Receiver, &self.receivers),
+            (Kind::Processor, &self.processors),
+            (Kind::Exporter, &self.exporters),
+            (Kind::Extension, &self.extensions),
+        ];
+        let all = kinds.into_iter().flat_map(|(kind, all)| all.iter().map(move |(id, settings)| (kind, id, settings)));
+        all.filter_map(|(kind, id, settings)| {
+            settings.check_files(read).err().map(|why| format!("\"{id}\" {}: {why}", kind.name()))
+        })
+        .collect()
     }
 
     /// Every key with its effective value, for `print-config`.

@@ -474,11 +474,23 @@ pub trait Settings: Send + Sync + Any {
     /// What the settings ask for and can't be had.
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError>;
 
+    /// Checks the files that it names, as far as `read` gives them, without opening anything else.
+    ///
+    /// # Errors
+    /// What an instance would refuse to start with.
+    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        let _ = read;
+        Ok(())
+    }
+
     /// The sockets that an instance opens, for those who compare them with what is around the collector.
     fn listens(&self) -> Vec<Listens> {
         Vec::new()
     }
 }
+
+/// Gives the bytes of a file by its path; `None` where it is not to be had here.
+pub type ReadFile<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// A socket that a component opens.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -23,7 +23,7 @@ pub use auth::{Authenticators, ClientAuth, ServerAuth};
 pub use budget::{Budget, Held, Kept};
 pub use component::{
     About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Listens, Out, Processor,
-    Receiver, Serves, Settings, StartError,
+    ReadFile, Receiver, Serves, Settings, StartError,
 };
 pub use episode::{Episode, EpisodeReport};
 pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};

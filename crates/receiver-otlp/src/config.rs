@@ -3,7 +3,7 @@
 use otelcore_config::{ComponentId, Dur, Flavour, Section};
 use otelcore_net::settings::{GrpcServer, HttpServer, HttpServerDefaults};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{About, Build, Component, Factory, Kind, Listens, Serves, Settings, StartError};
+use otelcore_pipeline::{About, Build, Component, Factory, Kind, Listens, ReadFile, Serves, Settings, StartError};
 
 use crate::receiver::OtlpReceiver;
 
@@ -28,6 +28,12 @@ pub struct OtlpHttp {
 impl Settings for Otlp {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
         Ok(Component::Receiver(Box::new(OtlpReceiver::new(self, build)?)))
+    }
+
+    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        let grpc = self.grpc.iter().filter_map(|grpc| grpc.tls.as_ref());
+        let http = self.http.iter().filter_map(|http| http.server.tls.as_ref());
+        grpc.chain(http).try_for_each(|tls| tls.check_files(read))
     }
 
     fn listens(&self) -> Vec<Listens> {

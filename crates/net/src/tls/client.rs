@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use otelcore_pipeline::{Cx, Logger, Stream};
+use otelcore_pipeline::{Cx, Logger, ReadFile, Stream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
-use super::material::{self, Texts, Watch};
+use super::material::{Authorities, Texts, Watch};
 use super::settings::TlsClient;
 use super::stream::TlsStream;
+use super::verify::Servers;
 
 /// A client's authorities and certificate, loaded.
 pub struct ClientTls {
@@ -63,6 +64,17 @@ impl ClientTls {
     }
 }
 
+impl TlsClient {
+    /// Checks what its files hold, where all of them are at hand.
+    ///
+    /// # Errors
+    /// As [`ClientTls::load`].
+    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        let texts = Texts::at_hand(read, &self.common, None);
+        texts.map_or(Ok(()), |texts| build(self, &texts, &[]).map(drop))
+    }
+}
+
 fn build(settings: &TlsClient, texts: &Texts, alpn: &[Vec<u8>]) -> Result<Arc<ClientConfig>, String> {
     let failed = |e: String| format!("failed to load TLS config: {e}");
     let common = &settings.common;
@@ -70,11 +82,12 @@ fn build(settings: &TlsClient, texts: &Texts, alpn: &[Vec<u8>]) -> Result<Arc<Cl
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&common.versions())
         .map_err(|e| failed(e.to_string()))?;
-    let builder = if settings.skip_verify {
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+    let verifier: Arc<dyn ServerCertVerifier> = if settings.skip_verify {
+        Arc::new(AnyCertificate(provider))
     } else {
-        builder.with_root_certificates(material::roots(common, texts)?)
+        Arc::new(Servers::new(Authorities::of_client(common, texts)?, provider).map_err(failed)?)
     };
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let mut config = match texts.identity(common)? {
         Some(identity) => builder
             .with_client_auth_cert(identity.chain, identity.key)

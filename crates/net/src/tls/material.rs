@@ -1,13 +1,12 @@
 //! Certificates, keys and authorities as rustls wants them.
 
-use std::io;
-
-use otelcore_pipeline::{Cx, Field, Logger, Mono};
+use otelcore_pipeline::{Cx, Field, Logger, Mono, ReadFile};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::settings::{Common, Pem};
+use super::x509::Facts;
 
 /// What was read, to see whether it has changed.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -19,9 +18,9 @@ pub(super) struct Texts {
 }
 
 impl Pem {
-    fn read(&self, cx: &mut Cx<'_>) -> io::Result<Vec<u8>> {
+    fn read<E>(&self, read: &mut dyn FnMut(&str) -> Result<Vec<u8>, E>) -> Result<Vec<u8>, E> {
         match self {
-            Self::File(path) => cx.read(path),
+            Self::File(path) => read(path),
             Self::Inline(text) => Ok(text.clone().into_bytes()),
         }
     }
@@ -39,8 +38,11 @@ impl Texts {
     /// Reads everything that the settings name. The messages are the Go collector's.
     pub(super) fn read(cx: &mut Cx<'_>, common: &Common, client_ca: Option<&Pem>) -> Result<Self, String> {
         let mut read = |pem: Option<&Pem>, what: &str| {
-            pem.map(|pem| pem.read(cx).map_err(|e| format!("failed to load TLS config: failed to load {what}: {e}")))
-                .transpose()
+            pem.map(|pem| {
+                pem.read(&mut |path| cx.read(path))
+                    .map_err(|e| format!("failed to load TLS config: failed to load {what}: {e}"))
+            })
+            .transpose()
         };
         Ok(Self {
             ca: read(common.ca.as_ref(), "CA CertPool File: failed to load cert")?,
@@ -48,6 +50,13 @@ impl Texts {
             key: read(common.key.as_ref(), "TLS cert and key")?,
             client_ca: read(client_ca, "client CA CertPool: failed to load cert")?,
         })
+    }
+
+    /// The same from files that may not be there; `None` where one is not.
+    pub(super) fn at_hand(read: ReadFile<'_>, common: &Common, client_ca: Option<&Pem>) -> Option<Self> {
+        let read = |pem: Option<&Pem>| pem.map(|pem| pem.read(&mut |path| read(path).ok_or(()))).transpose();
+        let (ca, cert, key) = (read(common.ca.as_ref()), read(common.cert.as_ref()), read(common.key.as_ref()));
+        Some(Self { ca: ca.ok()?, cert: cert.ok()?, key: key.ok()?, client_ca: read(client_ca).ok()? })
     }
 
     /// The certificate chain and its key, where there are any.
@@ -70,6 +79,10 @@ impl Texts {
             };
             bad(common.key.as_ref(), &why)
         })?;
+        let unusable = chain.first().and_then(|leaf| Facts::read(leaf)?.unusable_key(true));
+        if let Some(why) = unusable {
+            return Err(bad(common.cert.as_ref(), &why));
+        }
         Ok(Some(Identity { chain, key }))
     }
 }
@@ -128,32 +141,76 @@ fn text(e: &pem::Error) -> String {
     format!("no PEM that can be read: {e}")
 }
 
-/// The authorities in a PEM text.
-pub(super) fn authorities(into: &mut RootCertStore, text: &[u8], pem: &Pem) -> Result<(), String> {
-    let failed = |why: String| format!("failed to load TLS config: failed to parse cert {}: {why}", pem.name());
-    let certs: Vec<_> =
-        CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|e| failed(e.to_string()))?;
-    let (added, ignored) = into.add_parsable_certificates(certs);
-    if added == 0 {
-        return Err(failed(if ignored == 0 {
-            "no certificate in it".to_owned()
-        } else {
-            format!("none of its {ignored} certificates can be used as an authority")
-        }));
-    }
-    Ok(())
+/// Whom a side trusts.
+pub(super) struct Authorities {
+    /// What may have signed the peer's certificate.
+    pub(super) roots: RootCertStore,
+    /// What the peer's certificate may be itself.
+    pub(super) pinned: Vec<CertificateDer<'static>>,
 }
 
-/// The authorities that a client trusts: those it names, and the system's where it names none or wants both.
-pub(super) fn roots(common: &Common, texts: &Texts) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    if let (Some(pem), Some(text)) = (&common.ca, &texts.ca) {
-        authorities(&mut roots, text, pem)?;
+impl Authorities {
+    fn new() -> Self {
+        Self { roots: RootCertStore::empty(), pinned: Vec::new() }
     }
-    if common.ca.is_none() || common.system_roots {
-        // A machine without authorities is no error: a handshake will say what is missing.
-        let found = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(found.certs);
+
+    /// Adds the certificates of a PEM text.
+    fn add_pem(&mut self, text: &[u8], pem: &Pem) -> Result<(), String> {
+        let failed = |why: String| format!("failed to load TLS config: failed to parse cert {}: {why}", pem.name());
+        let certs: Vec<_> =
+            CertificateDer::pem_slice_iter(text).collect::<Result<_, _>>().map_err(|e| failed(e.to_string()))?;
+        let count = certs.len();
+        let mut unusable = None;
+        let before = self.pinned.len();
+        for cert in certs {
+            match Facts::read(&cert).map(|facts| (facts.unusable_key(false), facts.is_authority)) {
+                None => {}
+                Some((Some(why), _)) => unusable = Some(why),
+                Some((None, is_authority)) => {
+                    // What is no authority signs nothing, though it stands among them.
+                    if is_authority {
+                        self.roots.add_parsable_certificates([cert.clone()]);
+                    }
+                    self.pinned.push(cert);
+                }
+            }
+        }
+        match (count, unusable) {
+            _ if self.pinned.len() > before => Ok(()),
+            (0, _) => Err(failed("no certificate in it".to_owned())),
+            (1, Some(why)) => Err(failed(why)),
+            (_, Some(why)) => Err(failed(format!("none of its {count} certificates can be used: {why}"))),
+            (_, None) => Err(failed(format!("none of its {count} certificates can be used as an authority"))),
+        }
     }
-    Ok(roots)
+
+    /// The authorities that a client trusts: those it names, and the system's where it names none or wants both.
+    pub(super) fn of_client(common: &Common, texts: &Texts) -> Result<Self, String> {
+        let mut authorities = Self::new();
+        if let (Some(pem), Some(text)) = (&common.ca, &texts.ca) {
+            authorities.add_pem(text, pem)?;
+        }
+        if common.ca.is_none() || common.system_roots {
+            // A machine without authorities is no error: a handshake will say what is missing.
+            for cert in rustls_native_certs::load_native_certs().certs {
+                let Some(facts) = Facts::read(&cert) else { continue };
+                // Without names it is no server's own; most authorities have none, and are not kept twice.
+                let (is_authority, has_names) = (facts.is_authority, facts.has_names);
+                if has_names {
+                    authorities.pinned.push(cert.clone());
+                }
+                if is_authority {
+                    authorities.roots.add_parsable_certificates([cert]);
+                }
+            }
+        }
+        Ok(authorities)
+    }
+
+    /// Those of `client_ca_file`.
+    pub(super) fn of_clients(text: &[u8], pem: &Pem) -> Result<Self, String> {
+        let mut authorities = Self::new();
+        authorities.add_pem(text, pem)?;
+        Ok(authorities)
+    }
 }

@@ -9,6 +9,8 @@ mod material;
 mod server;
 mod settings;
 mod stream;
+mod verify;
+mod x509;
 
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use otelcore_pipeline::{Cx, Logger, Stream};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use otelcore_pipeline::{Cx, Logger, ReadFile, Stream};
+use rustls::{ServerConfig, ServerConnection};
 
-use super::material::{self, Texts, Watch};
+use super::material::{Authorities, Texts, Watch};
 use super::settings::TlsServer;
 use super::stream::TlsStream;
+use super::verify::Clients;
 
 /// A changed authority of clients is looked for at most this often.
 const CA_CHECK: u64 = 1_000_000_000;
@@ -68,6 +68,17 @@ impl ServerTls {
     }
 }
 
+impl TlsServer {
+    /// Checks what its files hold, where all of them are at hand.
+    ///
+    /// # Errors
+    /// As [`ServerTls::load`].
+    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        let texts = Texts::at_hand(read, &self.common, self.client_ca.as_ref());
+        texts.map_or(Ok(()), |texts| build(self, &texts, &[]).map(drop))
+    }
+}
+
 fn build(settings: &TlsServer, texts: &Texts, alpn: &[Vec<u8>]) -> Result<Arc<ServerConfig>, String> {
     let failed = |e: String| format!("failed to load TLS config: {e}");
     let common = &settings.common;
@@ -77,12 +88,8 @@ fn build(settings: &TlsServer, texts: &Texts, alpn: &[Vec<u8>]) -> Result<Arc<Se
         .map_err(|e| failed(e.to_string()))?;
     let builder = match (&settings.client_ca, &texts.client_ca) {
         (Some(pem), Some(text)) => {
-            let mut roots = RootCertStore::empty();
-            material::authorities(&mut roots, text, pem)?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|e| failed(e.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            let clients = Clients::new(Authorities::of_clients(text, pem)?, provider).map_err(failed)?;
+            builder.with_client_cert_verifier(Arc::new(clients))
         }
         _ => builder.with_no_client_auth(),
     };

@@ -372,3 +372,182 @@ fn what_cannot_be_loaded_is_named() {
         assert!(said.contains(part), "{yaml}: {said}");
     }
 }
+
+/// A certificate's parameters, with names as a server's has them.
+fn params(name: &str) -> rcgen::CertificateParams {
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params
+}
+
+fn put(world: &mut Files, name: &str, cert: &rcgen::Certificate, key: &rcgen::KeyPair) {
+    world.files.insert(format!("{name}.pem"), cert.pem().into_bytes());
+    world.files.insert(format!("{name}.key"), key.serialize_pem().into_bytes());
+}
+
+/// A self-signed pair of files.
+fn self_signed(world: &mut Files, name: &str, params: &rcgen::CertificateParams) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    put(world, name, &params.self_signed(&key).unwrap(), &key);
+}
+
+/// Pairs of files for a name: `leaf` self-signed, `ca` the same as an authority, `signed` of an authority that nobody
+/// knows, `expired`, `future`, `purpose` for the other side only, `same` with the names of `leaf` and another key.
+fn pinned(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> Files {
+    let mut world = Files::default();
+    self_signed(&mut world, "leaf", &params(name));
+    self_signed(&mut world, "same", &params(name));
+    let mut ca = params(name);
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    self_signed(&mut world, "ca", &ca);
+    let (cert, key) = Authority::new("nobody").issue(name);
+    world.files.insert("signed.pem".to_owned(), cert);
+    world.files.insert("signed.key".to_owned(), key);
+    let mut expired = params(name);
+    expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    self_signed(&mut world, "expired", &expired);
+    let mut future = params(name);
+    future.not_before = rcgen::date_time_ymd(3000, 1, 1);
+    self_signed(&mut world, "future", &future);
+    let mut purpose = params(name);
+    purpose.extended_key_usages = vec![other_side];
+    self_signed(&mut world, "purpose", &purpose);
+    world
+}
+
+/// What a client that has this in `ca_file` says to a server with that certificate.
+fn trusts(world: &mut Files, ca: &str, server: &str, more: &str) -> Result<(), String> {
+    let mut result = Ok(());
+    for version in ["max_version: '1.2'", "min_version: '1.3'"] {
+        let mut server =
+            self::server(world, &format!("cert_file: {server}.pem, key_file: {server}.key, {version}")).unwrap();
+        let mut client = client(world, &format!("ca_file: {ca}.pem{more}"), &[]).unwrap();
+        result = meet(world, &mut client, &mut server).map(drop).map_err(|[said, _]| said);
+    }
+    result
+}
+
+#[test]
+fn server_certificate_in_ca_file_itself_is_trusted() {
+    let mut world = pinned("gateway", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    for name in ["leaf", "ca", "signed"] {
+        assert_eq!(trusts(&mut world, name, name, ""), Ok(()), "{name}");
+    }
+    // Among others, too.
+    let bundle: Vec<u8> =
+        ["same", "signed", "leaf"].iter().flat_map(|n| world.files[&format!("{n}.pem")].clone()).collect();
+    world.files.insert("bundle.pem".to_owned(), bundle);
+    for name in ["leaf", "signed"] {
+        assert_eq!(trusts(&mut world, "bundle", name, ""), Ok(()), "{name}");
+    }
+}
+
+#[test]
+fn server_certificate_in_ca_file_is_refused_for_its_name_dates_or_purpose() {
+    let mut world = pinned("gateway", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    for name in ["leaf", "ca", "signed"] {
+        let said = trusts(&mut world, name, name, ", server_name_override: elsewhere").unwrap_err();
+        assert!(said.contains("not valid for name") && said.contains("elsewhere"), "{name}: {said}");
+    }
+    for (name, part) in [("expired", "expired"), ("future", "notvalidyet"), ("purpose", "purpose")] {
+        let said = trusts(&mut world, name, name, "").unwrap_err();
+        assert!(said.to_lowercase().contains(part), "{name}: {said}");
+    }
+}
+
+#[test]
+fn server_certificate_that_only_resembles_the_one_in_ca_file_is_refused() {
+    let mut world = pinned("gateway", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    for (ca, server) in [("leaf", "same"), ("same", "leaf"), ("leaf", "ca"), ("ca", "leaf"), ("leaf", "signed")] {
+        assert!(trusts(&mut world, ca, server, "").is_err(), "{ca} for {server}");
+    }
+}
+
+#[test]
+fn certificate_in_ca_file_that_is_no_authority_signs_nothing() {
+    let mut world = Files::default();
+    // Its key would have signed a certificate for another machine.
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = rcgen::CertifiedIssuer::self_signed(params("one"), key).unwrap();
+    world.files.insert("one.pem".to_owned(), leaf.pem().into_bytes());
+    let key = rcgen::KeyPair::generate().unwrap();
+    put(&mut world, "two", &params("gateway").signed_by(&key, &leaf).unwrap(), &key);
+    let said = trusts(&mut world, "one", "two", "").unwrap_err();
+    assert!(said.contains("UnknownIssuer"), "{said}");
+}
+
+#[test]
+fn chain_through_an_intermediate_is_trusted_by_its_root_only() {
+    let mut world = Files::default();
+    let root = Authority::new("root");
+    let mut middle = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    middle.distinguished_name.push(rcgen::DnType::CommonName, "middle");
+    middle.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let middle = rcgen::CertifiedIssuer::signed_by(middle, rcgen::KeyPair::generate().unwrap(), &root.0).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let leaf = params("gateway").signed_by(&key, &middle).unwrap();
+    put(&mut world, "leaf", &leaf, &key);
+    world.files.insert("leaf.pem".to_owned(), format!("{}{}", leaf.pem(), middle.pem()).into_bytes());
+    world.files.insert("root.pem".to_owned(), root.0.pem().into_bytes());
+    world.files.insert("other.pem".to_owned(), Authority::new("root").0.pem().into_bytes());
+    assert_eq!(trusts(&mut world, "root", "leaf", ""), Ok(()));
+    assert!(trusts(&mut world, "other", "leaf", "").is_err());
+}
+
+#[test]
+fn client_certificate_in_client_ca_file_itself_is_trusted() {
+    let mut world = pinned("agent", rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    let (servers, _) = files();
+    world.files.extend(servers.files.into_iter().map(|(name, text)| (format!("server-{name}"), text)));
+    let mut welcomes = |clients: &str, own: &str| {
+        let server = "cert_file: server-server.pem, key_file: server-server.key";
+        let own = if own.is_empty() { String::new() } else { format!(", cert_file: {own}.pem, key_file: {own}.key") };
+        ["max_version: '1.2'", "min_version: '1.3'"].map(|version| {
+            let yaml = format!("{server}, client_ca_file: {clients}.pem, {version}");
+            let mut server = self::server(&mut world, &yaml).unwrap();
+            let mut client = client(&mut world, &format!("ca_file: server-ca.pem{own}"), &[]).unwrap();
+            meet(&mut world, &mut client, &mut server).is_ok()
+        })
+    };
+    for name in ["leaf", "ca", "signed"] {
+        assert_eq!(welcomes(name, name), [true; 2], "{name}");
+        assert_eq!(welcomes(name, ""), [false; 2], "{name}: none is shown");
+    }
+    for (clients, own) in [
+        ("leaf", "same"),
+        ("leaf", "signed"),
+        ("ca", "leaf"),
+        ("expired", "expired"),
+        ("future", "future"),
+        ("purpose", "purpose"),
+    ] {
+        assert_eq!(welcomes(clients, own), [false; 2], "{clients} for {own}");
+    }
+}
+
+/// Certificates that ring can't use, as openssl made them.
+const RSA_1024: &str = include_str!("testdata/rsa1024.pem");
+const RSA_1024_KEY: &str = include_str!("testdata/rsa1024.key");
+const P_521: &str = include_str!("testdata/p521.pem");
+const P_521_KEY: &str = include_str!("testdata/p521.key");
+
+#[test]
+fn keys_that_can_not_be_used_are_named_with_what_can() {
+    let (mut world, _) = files();
+    for (name, text) in [("rsa.pem", RSA_1024), ("rsa.key", RSA_1024_KEY), ("ec.pem", P_521), ("ec.key", P_521_KEY)] {
+        world.files.insert(name.to_owned(), text.as_bytes().to_vec());
+    }
+    let rsa = "rsa.pem: an RSA key of 1024 bits can't be used; those of 2048 to 4096 bits can";
+    let ec = "ec.pem: an ECDSA key on P-521 can't be used; those on P-256 and P-384 can";
+    for (name, part) in [("rsa", rsa), ("ec", ec)] {
+        let own = format!("cert_file: {name}.pem, key_file: {name}.key");
+        for said in [server(&mut world, &own).unwrap_err(), client(&mut world, &own, &[]).unwrap_err()] {
+            assert!(said.contains(part), "{said}");
+        }
+        let part = part.replace("4096", "8192");
+        let said = client(&mut world, &format!("ca_file: {name}.pem"), &[]).unwrap_err();
+        assert!(said.contains(&part), "{said}");
+        let said = server(&mut world, &format!("{SERVER}, client_ca_file: {name}.pem")).unwrap_err();
+        assert!(said.contains(&part), "{said}");
+    }
+}

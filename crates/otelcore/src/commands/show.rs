@@ -24,10 +24,12 @@ pub(super) fn validate(invocation: &Invocation, registry: &Registry, terminal: &
     let loaded = load_from(&machine, invocation, registry);
     let Some(plan) = &loaded.plan else { return loaded.report(terminal, "") };
     loaded.warnings(terminal);
-    match build(plan) {
-        Ok(()) => 0,
-        Err(e) => fail(terminal, &e.to_string()),
+    if let Err(e) = build(plan) {
+        return fail(terminal, &e.to_string());
     }
+    // A file that is not here is where the collector runs.
+    let wrong = plan.check_files(&|path| otelcore_reactor::read_file(path).ok());
+    wrong.iter().map(|why| fail(terminal, why)).max().unwrap_or(0)
 }
 
 /// Builds what a plan describes, and opens nothing.

@@ -1,0 +1,111 @@
+//! Certificates as people have them: self-signed ones that stand themselves in the files of authorities.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use support::*;
+
+const POST: &str = "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf";
+
+/// As `openssl req -x509` makes them, which are authorities; `name.pem` and `name.key`.
+fn self_signed(dir: &Path, name: &str) {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(dir.join(format!("{name}.pem")), params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+}
+
+fn start(dir: &Path, name: &str, yaml: &str) -> Process {
+    let path = dir.join(format!("{name}.yaml"));
+    std::fs::write(&path, yaml).unwrap();
+    let log = dir.join(format!("{name}.log"));
+    Process::start(Command::new(otelcore()).arg(format!("--config={}", path.display())), &log)
+}
+
+#[test]
+fn self_signed_certificates_in_ca_files_work_on_both_sides_and_protocols() {
+    let dir = folder("self-signed");
+    self_signed(&dir, "server");
+    self_signed(&dir, "client");
+    let at = |file: &str| dir.join(file).display().to_string();
+    let (grpc, http_port) = (free_port(), free_port());
+    let tls = format!(
+        "{{cert_file: {}, key_file: {}, client_ca_file: {}}}",
+        at("server.pem"),
+        at("server.key"),
+        at("client.pem")
+    );
+    let out = dir.join("spans.txt");
+    let mut gateway = start(
+        &dir,
+        "gateway",
+        &format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{grpc}\", tls: {tls}}}, http: {{endpoint: \"127.0.0.1:{http_port}\", tls: {tls}}}}}}}}}\n\
+             exporters: {{debug: {{use_internal_logger: false, output_paths: [{}]}}}}\n\
+             service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [debug]}}}}}}\n",
+            out.display()
+        ),
+    );
+    wait_for(&format!("127.0.0.1:{http_port}"), &mut gateway);
+    let port = free_port();
+    let tls =
+        format!("{{ca_file: {}, cert_file: {}, key_file: {}}}", at("server.pem"), at("client.pem"), at("client.key"));
+    let mut agent = start(
+        &dir,
+        "agent",
+        &format!(
+            "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"127.0.0.1:{port}\"}}}}}}}}\n\
+             exporters: {{otlp_grpc: {{endpoint: \"localhost:{grpc}\", tls: {tls}}}, otlp_http: {{endpoint: \"https://localhost:{http_port}\", tls: {tls}}}}}\n\
+             service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [otlp_grpc, otlp_http]}}}}}}\n"
+        ),
+    );
+    let address = format!("127.0.0.1:{port}");
+    wait_for(&address, &mut agent);
+    assert_eq!(http(&address, POST, &span("here")).0, 200);
+    until("both copies", || {
+        let shown = std::fs::read_to_string(&out).unwrap_or_default();
+        (shown.matches("\"spans\": 1").count() == 2).then_some(shown)
+    });
+    for mut process in [agent, gateway] {
+        process.signal("TERM");
+        assert_eq!(process.end(Duration::from_secs(10)), 0, "{}", process.said());
+    }
+}
+
+#[test]
+fn key_that_can_not_be_used_is_an_error_of_validate_and_a_file_that_is_elsewhere_is_not() {
+    let dir = folder("unusable-key");
+    let data = root().join("crates/net/src/tls/testdata");
+    let path = dir.join("config.yaml");
+    let validate = |tls: &str| {
+        let text = format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{tls: {tls}}}}}}}}}\nexporters: {{nop: }}\nservice: {{pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}}}}}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let output = Command::new(otelcore()).args(["validate", &format!("--config={}", path.display())]).output();
+        let output = output.unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let pair = |name: &str| {
+        let at = |end: &str| data.join(format!("{name}.{end}")).display().to_string();
+        format!("{{cert_file: {}, key_file: {}}}", at("pem"), at("key"))
+    };
+    for (name, part) in [
+        ("rsa1024", "rsa1024.pem: an RSA key of 1024 bits can't be used; those of 2048 to 4096 bits can"),
+        ("p521", "p521.pem: an ECDSA key on P-521 can't be used; those on P-256 and P-384 can"),
+    ] {
+        let (code, said) = validate(&pair(name));
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.starts_with("Error: \"otlp\" receiver: failed to load TLS config:") && said.contains(part),
+            "{said}"
+        );
+    }
+    assert_eq!(validate("{cert_file: /elsewhere/tls.crt, key_file: /elsewhere/tls.key}").0, Some(0));
+}
