@@ -23,7 +23,7 @@ pub use limits::{cgroup_limit, go_memory_limit, memory_total};
 pub use os::{Memory, Unsignalled, env, process_sample, raise_file_limit, read_file, read_folder, uuid, wall_clock};
 pub use output::{Dropped, FINISH, Output, Outputs, QUEUE_BYTES};
 pub use real::Real;
-pub use sim::{NodeId, Sim};
+pub use sim::{NodeId, Sim, Work};
 
 /// Signal numbers, for [`Real::watch_signals`].
 pub mod signal {

@@ -26,8 +26,20 @@ const SPIN: u32 = 1_000_000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct NodeId(usize);
 
+/// What a node has computed, in the units of its meter. See [`Sim::set_meter`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Work {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Units in all turns and jobs.
+    pub total: u64,
+    /// Units in the longest turn. Jobs run beside the loop and are not in it.
+    pub longest_turn: u64,
+}
+
 struct Node {
     world: NodeWorld,
+    work: Work,
     graph: Option<Graph>,
     /// When a shutdown that has begun must end.
     until: Mono,
@@ -39,6 +51,8 @@ pub struct Sim {
     net: Rc<RefCell<Net>>,
     nodes: Vec<Node>,
     trace: u64,
+    /// A count that only grows while this thread computes.
+    meter: fn() -> u64,
 }
 
 impl std::fmt::Debug for Sim {
@@ -51,7 +65,7 @@ impl Sim {
     /// An empty world at time zero, every choice of which follows from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { net: Rc::new(RefCell::new(Net::new(seed))), nodes: Vec::new(), trace: 0 }
+        Self { net: Rc::new(RefCell::new(Net::new(seed))), nodes: Vec::new(), trace: 0, meter: || 0 }
     }
 
     /// The simulated clock.
@@ -64,6 +78,16 @@ impl Sim {
     #[must_use]
     pub fn trace(&self) -> u64 {
         self.trace
+    }
+
+    /// Counts what nodes compute from now on: `meter` is read before and after each turn.
+    pub fn set_meter(&mut self, meter: fn() -> u64) {
+        self.meter = meter;
+    }
+
+    /// What a node has computed since the last call.
+    pub fn take_work(&mut self, node: NodeId) -> Work {
+        std::mem::take(&mut self.nodes[node.0].work)
     }
 
     /// The next random number of this run, for faults that a test draws.
@@ -80,7 +104,7 @@ impl Sim {
     pub fn node(&mut self, name: &str, graph: Graph) -> Result<NodeId, StartError> {
         let number = self.net.borrow_mut().add_host(name);
         let world = NodeWorld::new(self.net.clone(), number);
-        self.nodes.push(Node { world, graph: None, until: Mono::NEVER, left: None });
+        self.nodes.push(Node { world, work: Work::default(), graph: None, until: Mono::NEVER, left: None });
         self.restart(NodeId(number), graph)?;
         Ok(NodeId(number))
     }
@@ -184,6 +208,9 @@ impl Sim {
         let Some(graph) = node.graph.as_mut() else { return };
         let world = &mut node.world;
         let trace = &mut self.trace;
+        let before_jobs = (self.meter)();
+        world.run_jobs(world.now());
+        let before_turn = (self.meter)();
         let mut tell = |world: &mut NodeWorld, key: Key, event: Event<'_>| {
             let kind = match event {
                 Event::Ready => 1,
@@ -208,6 +235,10 @@ impl Sim {
         for key in std::mem::take(&mut world.again) {
             tell(world, key, Event::Ready);
         }
+        let after = (self.meter)();
+        node.work.turns += 1;
+        node.work.total += after - before_jobs;
+        node.work.longest_turn = node.work.longest_turn.max(after - before_turn);
         node.end(now);
     }
 
@@ -284,12 +315,12 @@ impl Sim {
 impl Node {
     fn is_busy(&self, now: Mono) -> bool {
         self.graph.is_some()
-            && (self.world.is_ready() || self.world.timers.next().is_some_and(|at| at <= now) || self.until <= now)
+            && (self.world.is_ready() || self.world.next().is_some_and(|at| at <= now) || self.until <= now)
     }
 
     fn next(&self) -> Option<Mono> {
         self.graph.as_ref()?;
-        let due = self.world.timers.next().unwrap_or(Mono::NEVER).min(self.until);
+        let due = self.world.next().unwrap_or(Mono::NEVER).min(self.until);
         (due != Mono::NEVER).then_some(due)
     }
 

@@ -216,7 +216,7 @@ impl Net {
         self.queue.first_key_value().map(|((at, ..), _)| *at)
     }
 
-    fn delay(&mut self, a: usize, b: usize) -> Duration {
+    pub(crate) fn delay(&mut self, a: usize, b: usize) -> Duration {
         let (least, most) = self.links.get(&pair(a, b)).copied().unwrap_or(self.latency);
         let span = most.saturating_sub(least).as_nanos();
         let span = u64::try_from(span).unwrap_or(u64::MAX).saturating_add(1);
@@ -420,9 +420,11 @@ impl Net {
         // Now and then fewer bytes than there are, as a system may give.
         let room = if chop { cut.max(1).min(buf.len()) } else { buf.len() };
         let count = room.min(own.inbox.len());
-        for (slot, byte) in buf.iter_mut().zip(own.inbox.drain(..count)) {
-            *slot = byte;
-        }
+        let (front, back) = own.inbox.as_slices();
+        let split = front.len().min(count);
+        buf[..split].copy_from_slice(&front[..split]);
+        buf[split..count].copy_from_slice(&back[..count - split]);
+        own.inbox.drain(..count);
         if std::mem::take(&mut other.starved) {
             let (a, b) = (own.node, other.node);
             let at = self.now + self.delay(a, b);

@@ -6,7 +6,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
 use otelcore_pipeline::{
-    Endpoint, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, Stream, TimerId, Wall, World,
+    Endpoint, Job, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, Stream, TimerId, Wall, World,
 };
 
 use super::net::{Found, Net, Port};
@@ -20,18 +20,22 @@ pub(crate) struct NodeWorld {
     number: usize,
     pub(crate) timers: Timers,
     pub(crate) again: BTreeSet<Key>,
+    /// Jobs that have not been run, and when each has ended.
+    jobs: Vec<(Mono, Key, Job)>,
     started: Mono,
 }
 
 impl NodeWorld {
     pub(crate) fn new(net: Rc<RefCell<Net>>, number: usize) -> Self {
-        Self { net, number, timers: Timers::default(), again: BTreeSet::new(), started: Mono::default() }
+        let (timers, again) = (Timers::default(), BTreeSet::new());
+        Self { net, number, timers, again, jobs: Vec::new(), started: Mono::default() }
     }
 
     /// Everything that was asked for by a process that is gone.
     pub(crate) fn forget(&mut self) {
         self.timers = Timers::default();
         self.again.clear();
+        self.jobs.clear();
         let mut net = self.net.borrow_mut();
         self.started = net.now;
         net.forget(self.number);
@@ -41,6 +45,20 @@ impl NodeWorld {
         let net = self.net.borrow();
         let host = &net.hosts[self.number];
         !self.again.is_empty() || !host.ready.is_empty() || !host.answers.is_empty()
+    }
+
+    /// When the first timer is due or the first job has ended.
+    pub(crate) fn next(&self) -> Option<Mono> {
+        self.timers.next().into_iter().chain(self.jobs.iter().map(|(at, ..)| *at)).min()
+    }
+
+    /// Runs the jobs that have ended by now; their components get [`otelcore_pipeline::Event::Ready`] in this turn.
+    pub(crate) fn run_jobs(&mut self, now: Mono) {
+        while let Some(at) = self.jobs.iter().position(|(at, ..)| *at <= now) {
+            let (_, key, job) = self.jobs.remove(at);
+            job();
+            self.again.insert(key);
+        }
     }
 
     /// The keys that are ready, in an order that the seed draws.
@@ -106,6 +124,12 @@ impl World for NodeWorld {
 
     fn again(&mut self, key: Key) {
         self.again.insert(key);
+    }
+
+    fn run_job(&mut self, key: Key, job: Job) {
+        let mut net = self.net.borrow_mut();
+        let at = net.now + net.delay(self.number, self.number);
+        self.jobs.push((at, key, job));
     }
 
     fn output(&mut self, path: &str) -> io::Result<Box<dyn Write>> {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_pipeline::{
-    Budget, Cx, Door, Endpoint, Event, Graph, GraphBuilder, Listener, Logger, Mono, NoLog, Outcome, PeerAddr, Receiver,
-    StartError, Stream,
+    Budget, Cx, Door, Endpoint, Event, Graph, GraphBuilder, JobResult, Listener, Logger, Mono, NoLog, Outcome,
+    PeerAddr, Receiver, StartError, Stream,
 };
 
 use super::*;
@@ -245,4 +245,61 @@ fn a_port_is_taken_while_its_holder_lives_and_a_shutdown_ends_though_a_caller_do
     assert!(sim.left(node).is_none() && sim.graph(node).is_some());
     sim.run_for(Duration::from_secs(1));
     assert!(sim.left(node).is_some() && sim.graph(node).is_none());
+}
+
+thread_local! {
+    static UNITS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+fn compute(units: u64) {
+    UNITS.set(UNITS.get() + units);
+}
+
+/// Computes 3 units in a turn and 100 in a job, and says when the job has ended.
+struct Computer {
+    result: Option<JobResult<u64>>,
+    seen: Seen,
+}
+
+impl Receiver for Computer {
+    fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        cx.arm(1, Mono::default() + MS);
+        Ok(())
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, _: &mut Door<'_>) {
+        if matches!(event, Event::Timer) {
+            compute(3);
+            let job = || {
+                compute(100);
+                7
+            };
+            self.result = Some(cx.run_job(2, job));
+        } else if let Some(result) = self.result.as_ref().and_then(JobResult::take) {
+            compute(1);
+            self.seen.borrow_mut().push((cx.now(), result.to_string()));
+        }
+    }
+
+    fn settled(&mut self, _: &mut Cx<'_>, _: u64, _: Outcome) {}
+    fn close(&mut self, _: &mut Cx<'_>, _: Mono) {}
+
+    fn is_closed(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn job_runs_later_and_counts_in_no_turn() {
+    let mut sim = Sim::new(1);
+    sim.set_meter(|| UNITS.get());
+    sim.set_latency(MS, MS);
+    let seen = Seen::default();
+    let node = sim.node("computer", graph(Computer { result: None, seen: seen.clone() })).unwrap();
+    sim.run_for(MS);
+    assert!(seen.borrow().is_empty(), "the job has not ended in the turn that began it");
+    sim.run_for(10 * MS);
+    assert_eq!(*seen.borrow(), [(Mono::default() + 2 * MS, "7".to_owned())]);
+    assert_eq!(sim.take_work(node), Work { turns: 2, total: 104, longest_turn: 3 });
+    assert_eq!(sim.take_work(node), Work::default());
 }
