@@ -238,7 +238,7 @@ impl Gate for Open {
         Ok(0)
     }
 
-    fn admit(&mut self, _: &CallHead, _: u32) -> Result<(), Status> {
+    fn open(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
         Ok(())
     }
 

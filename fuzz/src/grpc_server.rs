@@ -83,9 +83,13 @@ impl Gate for Open {
         if path.starts_with("/unknown") { Err(unknown_service(path)) } else { Ok(1) }
     }
 
-    fn admit(&mut self, _: &CallHead, len: u32) -> Result<Permit, Status> {
-        assert!(len <= LIMIT, "asked to admit {len} bytes");
+    fn open(&mut self, _: &CallHead, _: usize) -> Result<Permit, Status> {
         Ok(Permit::new(&self.0))
+    }
+
+    fn admit(&mut self, _: &mut Permit, _: &CallHead, len: u32) -> Result<(), Status> {
+        assert!(len <= LIMIT, "asked to admit {len} bytes");
+        Ok(())
     }
 
     fn grow(&mut self, _: &mut Permit, to: u64) -> Result<(), Status> {

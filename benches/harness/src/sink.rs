@@ -65,7 +65,7 @@ impl Gate for All {
         Ok(u32::from(path.contains("PostSpans")))
     }
 
-    fn admit(&mut self, _: &CallHead, _: u32) -> Result<(), Status> {
+    fn open(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
         Ok(())
     }
 

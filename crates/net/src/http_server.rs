@@ -90,6 +90,15 @@ impl<P> HttpConn<P> {
         };
     }
 
+    /// Refuses the requests whose body is being read and whose permit `matches`.
+    pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, answer: impl Fn(&P) -> Response) {
+        match &mut self.0 {
+            Speaks::Http1(conn) => conn.refuse_reading(now, matches, answer),
+            Speaks::Http2(conn) => conn.refuse_reading(now, matches, answer),
+            Speaks::Hello(_) | Speaks::Over(_) => {}
+        }
+    }
+
     /// The next request for the application.
     pub fn poll_request(&mut self) -> Option<Request<P>> {
         match &mut self.0 {

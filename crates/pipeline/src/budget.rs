@@ -25,6 +25,8 @@ pub struct Budget {
     kept: AtomicU64,
     /// How far below `u64::MAX` the lowest limit is that was set; zero without a limit.
     below_max: AtomicU64,
+    /// The same for the hard limit.
+    hard_below_max: AtomicU64,
     /// How many limiters see resident memory above their hard limit.
     pressed: AtomicU64,
 }
@@ -62,6 +64,22 @@ impl Budget {
     #[must_use]
     pub fn limit(&self) -> u64 {
         u64::MAX - self.below_max.load(Ordering::Relaxed)
+    }
+
+    /// Limits the memory of bodies that are being read ([`Held::try_grow`]): they were admitted below the limit of
+    /// [`Budget::set_limit`] and may grow up to this one. The lowest limit of all calls is the one that counts.
+    pub fn set_hard_limit(&self, bytes: u64) {
+        self.hard_below_max.fetch_max(u64::MAX - bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that may be held: the hard limit less what is kept, but a quarter of it at least, since refusing data does
+    /// not lower what is kept. `u64::MAX` without a limit.
+    #[must_use]
+    pub fn held_limit(&self) -> u64 {
+        match u64::MAX - self.hard_below_max.load(Ordering::Relaxed) {
+            u64::MAX => u64::MAX,
+            hard => hard.saturating_sub(self.kept()).max(hard / 4),
+        }
     }
 
     /// Bytes that kept state may take at most. The difference to [`Budget::limit`] is always left to what is held.
@@ -138,6 +156,33 @@ impl Held {
         self.0.extend(other.0);
     }
 
+    /// What the first charge is on; `None` without any charge.
+    #[must_use]
+    pub fn budget(&self) -> Option<&Arc<Budget>> {
+        self.0.first().map(|charge| &charge.budget)
+    }
+
+    /// Bytes of the first charge, which [`Held::grow`] raises.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.0.first().map_or(0, |charge| charge.bytes)
+    }
+
+    /// Raises the charge to `bytes` like [`Held::grow`], unless more would then be held than [`Budget::held_limit`].
+    ///
+    /// # Errors
+    /// When there is no room; the charge is then as it was.
+    pub fn try_grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
+        if let Some(charge) = self.0.first() {
+            let more = bytes.saturating_sub(charge.bytes);
+            if more > 0 && charge.budget.held().saturating_add(more) > charge.budget.held_limit() {
+                return Err(NoRoom);
+            }
+        }
+        self.grow(bytes);
+        Ok(())
+    }
+
     /// Raises the charge to `bytes`, while nobody shares it. It never sinks.
     pub fn grow(&mut self, bytes: u64) {
         if let Some(charge) = self.0.first_mut().and_then(Arc::get_mut) {
@@ -147,6 +192,11 @@ impl Held {
         }
     }
 }
+
+/// More would be held than the memory limit allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("data refused due to high memory usage")]
+pub struct NoRoom;
 
 /// A charge of kept state on a [`Budget`]. The owner of the state changes it as the state grows and shrinks.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ mod world;
 
 pub use ack::{Ack, Error, Lost, Outcome};
 pub use auth::{Authenticators, ClientAuth, ServerAuth};
-pub use budget::{Budget, Held, Kept};
+pub use budget::{Budget, Held, Kept, NoRoom};
 pub use component::{
     About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Listens, Out, Processor,
     ReadFile, Receiver, Serves, Settings, StartError,

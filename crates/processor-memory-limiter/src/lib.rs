@@ -225,6 +225,7 @@ impl Processor for Limiter {
         let soft = hard.saturating_sub(spike);
         self.checker.soft.store(soft, Ordering::Relaxed);
         self.budget.set_limit(soft);
+        self.budget.set_hard_limit(hard);
         self.checks = !self.checker.taken.swap(true, Ordering::Relaxed);
         if self.checks {
             if let Limit::Percentage { hard, spike } = self.settings.limit {

@@ -3,6 +3,10 @@
 //! One turn: wait; feed sockets, look-ups and timers to the graph, each of which settles its acknowledgements and
 //! drains what its machines want to send before it returns; sleep until the next timer. The host of a library may call
 //! [`Runner::turn`] itself instead of [`Runner::run`].
+//!
+//! No component takes longer than some milliseconds over one event; what takes longer goes on in the next turn. Sockets,
+//! timers and those who asked for another turn have [`SHARE`] each of a turn, and what has not had its event by then is
+//! first in the next one, so that a turn stays short however many connections are busy.
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +18,9 @@ use otelcore_pipeline::{Event, Field, Graph, Key, Left, Mono, World};
 
 use crate::Real;
 use crate::output::FINISH;
+
+/// How much of a turn sockets, timers and those who asked for another turn may take, each of the three.
+const SHARE: Duration = Duration::from_millis(4);
 
 /// Speaks to a running loop from any thread.
 #[derive(Clone, Debug)]
@@ -54,6 +61,7 @@ pub struct Runner {
     world: Real,
     graph: Graph,
     remote: Remote,
+    /// Sockets that are ready, and whatever had no time left in the turn before.
     ready: Vec<Key>,
     until: Mono,
     flushed: u64,
@@ -98,6 +106,9 @@ impl Runner {
     /// When the next turn is due though nothing happens.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
+        if !self.ready.is_empty() {
+            return Some(Mono::default());
+        }
         let until = (self.until != Mono::NEVER).then_some(self.until);
         self.world.deadline().into_iter().chain(until).min()
     }
@@ -156,10 +167,16 @@ impl Runner {
         let flushes = self.remote.flushes.load(Ordering::Acquire);
         let grace = self.remote.shutdown.load(Ordering::Acquire);
         let Self { world, graph, .. } = self;
-        for key in ready.drain(..) {
+        let mut taken = 0;
+        let begun = world.now();
+        for key in &ready {
             graph.event(world, key.owner, key.local, Event::Ready);
+            taken += 1;
+            if world.now().since(begun) >= SHARE {
+                break;
+            }
         }
-        self.ready = ready;
+        ready.drain(..taken);
         for key in world.bells.take() {
             graph.event(world, key.owner, key.local, Event::Ready);
         }
@@ -174,14 +191,24 @@ impl Runner {
             ];
             graph.log().warn("Output was dropped: its reader was too slow, or it could not be written.", &fields);
         }
-        let now = world.now();
-        while let Some(key) = world.timers.pop(now) {
+        let begun = world.now();
+        while let Some(key) = world.timers.pop(begun) {
             graph.event(world, key.owner, key.local, Event::Timer);
+            if world.now().since(begun) >= SHARE {
+                break;
+            }
         }
         // Those who asked before now; who asks again meanwhile waits for the next turn.
-        for key in std::mem::take(&mut world.again) {
+        let begun = world.now();
+        let mut again = std::mem::take(&mut world.again).into_iter();
+        for key in again.by_ref() {
             graph.event(world, key.owner, key.local, Event::Ready);
+            if world.now().since(begun) >= SHARE {
+                break;
+            }
         }
+        ready.extend(again);
+        self.ready = ready;
         if flushes != self.flushed {
             self.flushed = flushes;
             self.graph.flush(&mut self.world);

@@ -118,10 +118,10 @@ impl Real {
         Ok(())
     }
 
-    /// Waits until something happens, at most until `until`, and appends what did.
+    /// Waits until something happens, at most until `until`, and appends what did. Does not wait while something is ready.
     pub(crate) fn wait(&mut self, until: Mono, ready: &mut Vec<Key>, signals: &mut Vec<i32>) -> io::Result<()> {
         let now = self.now();
-        let timeout = if !self.again.is_empty() {
+        let timeout = if !self.again.is_empty() || !ready.is_empty() {
             Some(std::time::Duration::ZERO)
         } else {
             let at = self.timers.next().unwrap_or(Mono::NEVER).min(until);

@@ -10,15 +10,15 @@ use otelcore_http::{Bytes, Code, Status};
 use otelcore_net::settings::GrpcServer;
 use otelcore_net::tls::{ServerTls, TlsServer};
 use otelcore_net::{AcceptReport, Acceptor, bind};
-use otelcore_pdata::{Signal, admit};
-use otelcore_pipeline::{
-    Build, Cx, Door, Endpoint, Event, Held, Logger, Metadata, Outcome, Payload, ServerAuth, StartError, Stream,
-};
+use otelcore_pdata::Signal;
+use otelcore_pipeline::{Build, Cx, Door, Endpoint, Event, Logger, Metadata, NoRoom, ServerAuth, StartError, Stream};
 
+use crate::bodies::{Bodies, BodyCharge, Connection};
+use crate::decode::{Body, INLINE_DECOMPRESS, Protocol, no_room_status};
 use crate::receiver::{Caller, Requests};
 use crate::{SUCCESS, status};
 
-type Conn = ServerConn<Box<dyn Stream>, Held>;
+type Conn = ServerConn<Box<dyn Stream>, BodyCharge>;
 
 /// Service names, by `Signal as usize`.
 const SERVICES: [&str; 3] = [
@@ -38,18 +38,21 @@ pub(crate) struct GrpcSide {
     log: Logger,
     report: AcceptReport,
     acceptor: Option<Acceptor<Conn>>,
+    bodies: Bodies,
 }
 
 /// Decides about calls by their path, and about bodies by what the limiter says.
 struct Admission<'a, 'd, 'w> {
     door: &'a Door<'d>,
+    bodies: &'a Bodies,
+    connection: Connection,
     signals: &'a [Signal],
     auth: Option<&'a dyn ServerAuth>,
     cx: &'a mut Cx<'w>,
 }
 
 impl Gate for Admission<'_, '_, '_> {
-    type Permit = Held;
+    type Permit = BodyCharge;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
         let (service, method) = path.strip_prefix('/').unwrap_or(path).rsplit_once('/').unwrap_or((path, ""));
@@ -62,21 +65,22 @@ impl Gate for Admission<'_, '_, '_> {
         }
     }
 
-    fn admit(&mut self, call: &CallHead, len: u32) -> Result<Held, Status> {
+    fn open(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<BodyCharge, Status> {
         if let Some(auth) = self.auth {
             let header = |name: &str| call.metadata.get(name).map(|v| Cow::Borrowed(v.as_bytes()));
             auth.authenticate(self.cx, &header).map_err(|why| Status::new(Code::Unauthenticated, why))?;
         }
-        let refusal = signal(call).and_then(|signal| self.door.refusal(signal));
-        match refusal.and_then(status) {
-            Some(refused) => Err(refused),
-            None => Ok(self.door.budget().hold(u64::from(len))),
-        }
+        // In memory a header field takes about twice its length.
+        self.bodies.open(self.door.budget(), self.connection, 2 * metadata_bytes).map_err(no_room_status)
     }
 
-    fn grow(&mut self, permit: &mut Held, to: u64) -> Result<(), Status> {
-        permit.grow(to);
-        Ok(())
+    fn admit(&mut self, _: &mut BodyCharge, call: &CallHead, _: u32) -> Result<(), Status> {
+        let refusal = signal(call).and_then(|signal| self.door.refusal(signal));
+        refusal.and_then(status).map_or(Ok(()), Err)
+    }
+
+    fn grow(&mut self, permit: &mut BodyCharge, to: u64) -> Result<(), Status> {
+        permit.grow(to).map_err(no_room_status)
     }
 }
 
@@ -88,7 +92,7 @@ impl GrpcSide {
     pub(crate) fn new(settings: &GrpcServer, build: &Build<'_>) -> Result<Self, StartError> {
         Ok(Self {
             listen: settings.listen.clone(),
-            config: Rc::new(settings.machine()),
+            config: Rc::new(ServerConfig { inline_decompress: INLINE_DECOMPRESS as u32, ..settings.machine() }),
             signals: build.signals.to_vec(),
             tls_settings: settings.tls.clone(),
             tls: None,
@@ -96,6 +100,7 @@ impl GrpcSide {
             log: build.log.clone(),
             report: AcceptReport::new(build.log.clone(), build.telemetry),
             acceptor: None,
+            bodies: Bodies::default(),
         })
     }
 
@@ -130,31 +135,48 @@ impl GrpcSide {
         for slot in acceptor.event(cx, local, event, make) {
             let now = cx.now().0;
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
-            let turn = conn.turn(now, &mut Admission { door, signals: &self.signals, auth: self.auth.as_deref(), cx });
-            let mut refused = Vec::new();
+            let connection = Connection { slot, serial };
+            let mut admission = Admission {
+                door,
+                bodies: &self.bodies,
+                connection,
+                signals: &self.signals,
+                auth: self.auth.as_deref(),
+                cx,
+            };
+            let turn = conn.turn(now, &mut admission);
+            let limit = u64::from(self.config.max_recv_message);
             while let Some(call) = conn.poll_call() {
-                let id = call.id;
-                if let Err(status) = take(cx, door, requests, call, |call| Caller::Grpc(slot, serial, call)) {
-                    refused.push((id, status));
-                }
+                // Calls of other methods were refused with their head.
+                let Some(signal) = signal(&call.head) else { continue };
+                let meta = (!call.head.metadata.is_empty()).then(|| Arc::new(metadata(&call.head)));
+                let caller = Caller::Grpc(connection, call.id);
+                requests.take(cx, door, &self.config.workspace, (caller, meta), body(signal, call, limit));
             }
             // A call that needs no answer any more is still settled; the answer is dropped then.
             while conn.poll_cancelled().is_some() {}
             acceptor.after(cx, slot, &turn);
-            for (id, status) in refused {
-                if let Some(conn) = acceptor.answer(slot, serial) {
-                    conn.reply_err(id, &status);
-                }
+        }
+        self.refuse_for_others(cx);
+    }
+
+    /// Refuses the bodies that make room for others.
+    fn refuse_for_others(&mut self, cx: &mut Cx<'_>) {
+        let Some(acceptor) = &mut self.acceptor else { return };
+        for (connection, number) in self.bodies.take_refused() {
+            if let Some(conn) = acceptor.answer(connection.slot, connection.serial) {
+                conn.refuse_reading(cx.now().0, |body| body.number() == number, &no_room_status(NoRoom));
             }
         }
     }
 
-    pub(crate) fn answer(&mut self, slot: usize, serial: u64, call: CallId, outcome: Outcome) {
+    pub(crate) fn answer(&mut self, connection: Connection, call: CallId, answer: Result<(), Status>) {
         // The connection may be gone, and another one in its place.
-        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.answer(slot, serial)) else { return };
-        match status(outcome) {
-            None => conn.reply_ok(call, Bytes::from_static(SUCCESS)),
-            Some(refused) => conn.reply_err(call, &refused),
+        let conn = self.acceptor.as_mut().and_then(|a| a.answer(connection.slot, connection.serial));
+        match (conn, answer) {
+            (None, _) => {}
+            (Some(conn), Ok(())) => conn.reply_ok(call, Bytes::from_static(SUCCESS)),
+            (Some(conn), Err(refused)) => conn.reply_err(call, &refused),
         }
     }
 
@@ -175,21 +197,10 @@ impl GrpcSide {
     }
 }
 
-/// Walks a call's message and sends it into the pipeline.
-fn take(
-    cx: &mut Cx<'_>,
-    door: &mut Door<'_>,
-    requests: &mut Requests,
-    call: Call<Held>,
-    caller: impl FnOnce(CallId) -> Caller,
-) -> Result<(), Status> {
-    let signal = signal(&call.head).ok_or_else(|| unknown_service(call.head.path()))?;
-    let body =
-        admit(signal, call.message).map_err(|e| Status::internal(format!("grpc: error unmarshalling request: {e}")))?;
-    let meta = (!call.head.metadata.is_empty()).then(|| Arc::new(metadata(&call.head)));
-    let request = requests.add(caller(call.id), signal, body.items());
-    door.send(cx, request, Payload { signal, body, meta, held: call.permit });
-    Ok(())
+/// The message of a call, which has arrived.
+fn body(signal: Signal, call: Call<BodyCharge>, limit: u64) -> Body {
+    let held = call.permit.complete();
+    Body { signal, bytes: call.message, coding: call.coding, is_json: false, limit, held, protocol: Protocol::Grpc }
 }
 
 fn metadata(head: &CallHead) -> Metadata {

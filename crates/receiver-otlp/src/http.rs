@@ -5,16 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_http::coding::InflateError;
-use otelcore_http::h1::{self, BodyLimit, H1Config, Request, RequestHead, RequestId, Response};
+use otelcore_http::h1::{self, BodyLimit, Request, RequestHead, RequestId, Response};
 use otelcore_http::status::http_code;
 use otelcore_http::{Bytes, Code, Coding, Status};
 use otelcore_net::settings::{Cors, HttpServer};
 use otelcore_net::{HttpListener, authenticate, not_found};
-use otelcore_pdata::{Signal, admit, json};
-use otelcore_pipeline::{Build, Cx, Door, Event, Held, Metadata, Outcome, Payload, ServerAuth, StartError};
+use otelcore_pdata::Signal;
+use otelcore_pipeline::{Build, Cx, Door, Event, Metadata, NoRoom, ServerAuth, StartError};
 
+use crate::bodies::{Bodies, BodyCharge, Connection};
 use crate::config::OtlpHttp;
+use crate::decode::{Body, Protocol, no_room_status, too_large};
 use crate::receiver::{Caller, Requests};
 use crate::{SUCCESS, status};
 
@@ -28,7 +29,7 @@ pub(crate) struct Permit {
     signal: Signal,
     coding: Coding,
     form: Form,
-    held: Held,
+    charge: BodyCharge,
 }
 
 /// What the answer to a request looks like, whenever it comes.
@@ -46,6 +47,7 @@ pub(crate) struct HttpSide {
     rules: Rules,
     base: u64,
     include_metadata: bool,
+    bodies: Bodies,
 }
 
 /// What decides about a request by its head.
@@ -64,6 +66,8 @@ struct Rules {
 
 struct Admission<'a, 'd, 'w> {
     door: &'a Door<'d>,
+    bodies: &'a Bodies,
+    connection: Connection,
     rules: &'a Rules,
     cx: &'a mut Cx<'w>,
 }
@@ -76,24 +80,27 @@ impl h1::Door for Admission<'_, '_, '_> {
             return Err(self.rules.finish(preflight, None));
         }
         let form = self.rules.form(head);
-        self.rules
-            .admit(head, &form, self.door, self.cx)
-            .map_err(|refused| self.rules.finish(refused, form.cors.as_ref()))
+        self.admit(head, &form).map_err(|refused| self.rules.finish(refused, form.cors.as_ref()))
     }
 
     fn grow(&mut self, permit: &mut Permit, to: u64) -> Result<(), Response> {
-        permit.held.grow(to);
-        Ok(())
+        permit.charge.grow(to).map_err(|no_room| self.rules.refuse(&permit.form, &no_room_status(no_room)))
     }
 
     fn too_large(&mut self, head: &RequestHead) -> Response {
         let form = self.rules.form(head);
-        self.rules.finish(error(&form, &too_large()), form.cors.as_ref())
+        self.rules.refuse(&form, &too_large())
     }
 }
 
-fn too_large() -> Status {
-    Status::invalid_argument("http: request body too large")
+impl Admission<'_, '_, '_> {
+    /// What the rules say, and then the charge for the request.
+    fn admit(&mut self, head: &RequestHead, form: &Form) -> Result<(Permit, BodyLimit), Response> {
+        let (signal, coding) = self.rules.admit(head, form, self.door, self.cx)?;
+        let charge = self.bodies.open(self.door.budget(), self.connection, head.size());
+        let charge = charge.map_err(|no_room| error(form, &no_room_status(no_room)))?;
+        Ok((Permit { signal, coding, form: form.clone(), charge }, BodyLimit(self.rules.max_body)))
+    }
 }
 
 fn plain(status: u16, text: &'static str) -> Response {
@@ -122,7 +129,7 @@ impl Rules {
         form: &Form,
         door: &Door<'_>,
         cx: &mut Cx<'_>,
-    ) -> Result<(Permit, BodyLimit), Response> {
+    ) -> Result<(Signal, Coding), Response> {
         if let Some(auth) = &self.auth {
             authenticate(&**auth, &self.auth_params, cx, head)
                 .map_err(|why| error(form, &Status::new(Code::Unauthenticated, why)))?;
@@ -143,8 +150,7 @@ impl Rules {
         if let Some(refused) = door.refusal(*signal).and_then(status) {
             return Err(error(form, &refused));
         }
-        let permit = Permit { signal: *signal, coding, form: form.clone(), held: door.budget().hold(0) };
-        Ok((permit, BodyLimit(self.max_body)))
+        Ok((*signal, coding))
     }
 
     fn coding(&self, head: &RequestHead) -> Result<Coding, String> {
@@ -163,6 +169,11 @@ impl Rules {
         // What is not protobuf is told in JSON, as the Go collector does where the type is missing.
         let content_type = content_type(head).unwrap_or(JSON);
         Form { content_type, cors: self.cors.as_ref().map(|cors| cors.answer(head).into()) }
+    }
+
+    /// The whole answer to a request that is refused.
+    fn refuse(&self, form: &Form, status: &Status) -> Response {
+        self.finish(error(form, status), form.cors.as_ref())
     }
 
     fn finish(&self, mut response: Response, cors: Option<&Rc<[(String, String)]>>) -> Response {
@@ -209,6 +220,7 @@ impl HttpSide {
             rules: Rules::new(settings, build)?,
             base,
             include_metadata: settings.server.include_metadata,
+            bodies: Bodies::default(),
         })
     }
 
@@ -228,35 +240,41 @@ impl HttpSide {
         for slot in self.listener.event(cx, local, event) {
             let now = cx.now().0;
             let Some((conn, serial)) = self.listener.get(slot) else { continue };
-            let turn = conn.turn(now, &mut Admission { door, rules: &self.rules, cx });
-            let mut refused = Vec::new();
-            while let Some(mut request) = conn.poll_request() {
-                let id = request.id;
-                match payload(&config, &mut request, self.rules.max_body, self.include_metadata) {
-                    Ok(payload) => {
-                        let caller = Caller::Http(slot, serial, id, request.permit.form);
-                        let number = requests.add(caller, payload.signal, payload.items());
-                        door.send(cx, number, payload);
-                    }
-                    Err(status) => refused.push((id, request.permit.form, status)),
-                }
+            let connection = Connection { slot, serial };
+            let bodies = &self.bodies;
+            let turn = conn.turn(now, &mut Admission { door, bodies, connection, rules: &self.rules, cx });
+            while let Some(request) = conn.poll_request() {
+                let meta = self.include_metadata.then(|| Arc::new(metadata(&request.head)));
+                let caller = Caller::Http(connection, request.id, request.permit.form.clone());
+                requests.take(cx, door, &config.workspace, (caller, meta), body(request, self.rules.max_body));
             }
             self.listener.after(cx, slot, &turn);
-            for (id, form, status) in refused {
-                let response = self.rules.finish(error(&form, &status), form.cors.as_ref());
-                if let Some(conn) = self.listener.answer(slot, serial) {
-                    conn.respond(id, response);
-                }
+        }
+        self.refuse_for_others(cx);
+    }
+
+    /// Refuses the bodies that make room for others.
+    fn refuse_for_others(&mut self, cx: &mut Cx<'_>) {
+        for (connection, number) in self.bodies.take_refused() {
+            if let Some(conn) = self.listener.answer(connection.slot, connection.serial) {
+                let answer = |permit: &Permit| self.rules.refuse(&permit.form, &no_room_status(NoRoom));
+                conn.refuse_reading(cx.now().0, |permit| permit.charge.number() == number, answer);
             }
         }
     }
 
-    pub(crate) fn answer(&mut self, slot: usize, serial: u64, request: RequestId, form: &Form, outcome: Outcome) {
-        let Some(conn) = self.listener.answer(slot, serial) else { return };
-        let response = match status(outcome) {
-            None if form.content_type == JSON => Response::new(200, JSON, Bytes::from_static(SUCCESS_JSON)),
-            None => Response::new(200, PROTOBUF, Bytes::from_static(SUCCESS)),
-            Some(refused) => error(form, &refused),
+    pub(crate) fn answer(
+        &mut self,
+        connection: Connection,
+        request: RequestId,
+        form: &Form,
+        answer: Result<(), Status>,
+    ) {
+        let Some(conn) = self.listener.answer(connection.slot, connection.serial) else { return };
+        let response = match answer {
+            Ok(()) if form.content_type == JSON => Response::new(200, JSON, Bytes::from_static(SUCCESS_JSON)),
+            Ok(()) => Response::new(200, PROTOBUF, Bytes::from_static(SUCCESS)),
+            Err(refused) => error(form, &refused),
         };
         conn.respond(request, self.rules.finish(response, form.cors.as_ref()));
     }
@@ -274,29 +292,11 @@ impl HttpSide {
     }
 }
 
-/// Inflates a request's body, makes protobuf of JSON, and walks it.
-fn payload(config: &H1Config, request: &mut Request<Permit>, limit: u64, keep: bool) -> Result<Payload, Status> {
-    let body = std::mem::take(&mut request.body);
-    let Permit { signal, coding, form, held } = &mut request.permit;
-    let grow = |to| {
-        held.grow(to);
-        Ok::<(), std::convert::Infallible>(())
-    };
-    let mut body = config.workspace.decompress(coding, body, limit, grow).map_err(|e| match e {
-        InflateError::TooLarge(_) => too_large(),
-        other => Status::invalid_argument(other.to_string()),
-    })?;
-    if form.content_type == JSON {
-        let mut out = Vec::new();
-        json::decode(*signal, &body, &mut out).map_err(|e| Status::invalid_argument(e.to_string()))?;
-        out.shrink_to_fit();
-        body = out.into();
-        held.grow(body.len() as u64);
-    }
-    let body = admit(*signal, body).map_err(|e| Status::invalid_argument(e.to_string()))?;
-    let meta = keep.then(|| Arc::new(metadata(&request.head)));
-    let held = std::mem::take(held);
-    Ok(Payload { signal: *signal, body, meta, held })
+/// The body of a request, which has arrived.
+fn body(request: Request<Permit>, limit: u64) -> Body {
+    let Permit { signal, coding, form, charge } = request.permit;
+    let is_json = form.content_type == JSON;
+    Body { signal, bytes: request.body, coding, is_json, limit, held: charge.complete(), protocol: Protocol::Http }
 }
 
 fn metadata(head: &RequestHead) -> Metadata {
@@ -320,7 +320,7 @@ mod tests {
         }
         let refused = |millis| {
             let why = otelcore_pipeline::Error { code: None, message: "sending queue is full".into() };
-            status(Outcome::Retry { after: Some(Duration::from_millis(millis)), why }).unwrap()
+            status(otelcore_pipeline::Outcome::Retry { after: Some(Duration::from_millis(millis)), why }).unwrap()
         };
         assert_eq!(refused(0).retry_after, Some(Duration::from_millis(1)));
         let form = Form { content_type: PROTOBUF, cors: None };

@@ -1,11 +1,13 @@
 //! The `otlp` receiver.
 //!
-//! Bodies are admitted by their head and length, read once into a buffer that is charged to the budget, walked once,
-//! and sent on as they are. A client has its answer when its data is delivered or in custody. JSON, TLS and codings
-//! other than gzip are answered with an error that says so.
+//! Bodies are admitted by their head and length, read once into a buffer that is charged to the budget as it grows,
+//! checked once, and sent on as they are. A client has its answer when its data is delivered or in custody. What takes
+//! long to decode is decoded on a helper thread, so that no other connection waits for it.
 #![forbid(unsafe_code)]
 
+mod bodies;
 mod config;
+mod decode;
 mod grpc;
 mod http;
 mod receiver;

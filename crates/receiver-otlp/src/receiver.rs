@@ -1,42 +1,107 @@
-//! The receiver: which connection an outcome belongs to.
+//! The receiver: which connection an outcome belongs to, and the requests that are being decoded.
+
+use std::sync::Arc;
 
 use otelcore_http::grpc::CallId;
 use otelcore_http::h1::RequestId;
+use otelcore_http::{Status, Workspace};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Build, Cx, Door, Event, Field, Logger, Mono, Outcome, Receiver, ReceiverMetrics, StartError};
+use otelcore_pipeline::{
+    Build, Cx, Door, Event, Field, JobResult, Logger, Metadata, Mono, Outcome, Payload, Receiver, ReceiverMetrics,
+    StartError,
+};
 use slab::Slab;
 
+use crate::bodies::Connection;
 use crate::config::Otlp;
+use crate::decode::{Body, Decoded};
 use crate::grpc::GrpcSide;
 use crate::http::{Form, HttpSide};
+use crate::status;
 
 /// Local keys from here on are the HTTP server's; below, the gRPC server's.
 const HTTP_BASE: u64 = 1 << 40;
+/// Local keys from here on are those of decoding jobs.
+const JOBS_BASE: u64 = 1 << 50;
 
 /// Whom to answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
-    /// A gRPC connection: slot and serial number, and the call on it.
-    Grpc(usize, u64, CallId),
+    /// A gRPC connection, and the call on it.
+    Grpc(Connection, CallId),
     /// An HTTP connection, the request on it, and the form of its answer.
-    Http(usize, u64, RequestId, Form),
+    Http(Connection, RequestId, Form),
 }
 
-/// A request in the pipeline.
+/// A request that is not answered yet.
 #[derive(Debug)]
 struct Pending {
     caller: Caller,
     signal: Signal,
+    /// Zero until the request is decoded.
     items: u32,
+    state: State,
 }
 
-/// The requests that are in the pipeline, by the number under which they were sent.
+#[derive(Debug)]
+enum State {
+    /// A job decodes it.
+    Decoding { result: JobResult<Decoded>, meta: Option<Arc<Metadata>> },
+    /// It is in the pipeline.
+    Sent,
+}
+
+/// The requests that are not answered yet, by the number under which they are sent.
 #[derive(Debug, Default)]
-pub(crate) struct Requests(Slab<Pending>);
+pub(crate) struct Requests {
+    pending: Slab<Pending>,
+    /// Requests that could not be decoded.
+    refused: Vec<(Caller, Status)>,
+}
 
 impl Requests {
-    pub(crate) fn add(&mut self, caller: Caller, signal: Signal, items: u32) -> u64 {
-        self.0.insert(Pending { caller, signal, items }) as u64
+    /// Takes a request whose body is here: decodes it, at once or by a job, and sends it into the pipelines.
+    pub(crate) fn take(
+        &mut self,
+        cx: &mut Cx<'_>,
+        door: &mut Door<'_>,
+        workspace: &Workspace,
+        (caller, meta): (Caller, Option<Arc<Metadata>>),
+        body: Body,
+    ) {
+        let signal = body.signal;
+        match body.decode_short(workspace) {
+            Ok(Ok((body, held))) => {
+                let items = body.items();
+                let number = self.pending.insert(Pending { caller, signal, items, state: State::Sent }) as u64;
+                door.send(cx, number, Payload { signal, body, meta, held });
+            }
+            Ok(Err(refused)) => self.refused.push((caller, refused)),
+            Err(body) => {
+                let entry = self.pending.vacant_entry();
+                let result = cx.run_job(JOBS_BASE + entry.key() as u64, || body.decode());
+                entry.insert(Pending { caller, signal, items: 0, state: State::Decoding { result, meta } });
+            }
+        }
+    }
+
+    /// The job of a request has ended.
+    fn job_ended(&mut self, cx: &mut Cx<'_>, door: &mut Door<'_>, number: u64) {
+        let Ok(key) = usize::try_from(number) else { return };
+        let Some(pending) = self.pending.get_mut(key) else { return };
+        let State::Decoding { result, meta } = std::mem::replace(&mut pending.state, State::Sent) else { return };
+        match result.take() {
+            Some(Ok((body, held))) => {
+                pending.items = body.items();
+                let signal = pending.signal;
+                door.send(cx, number, Payload { signal, body, meta, held });
+            }
+            failed => {
+                let fault = || Status::internal("the request could not be decoded: the decoder failed");
+                let refused = failed.and_then(Result::err).unwrap_or_else(fault);
+                self.refused.push((self.pending.remove(key).caller, refused));
+            }
+        }
     }
 }
 
@@ -62,6 +127,21 @@ impl OtlpReceiver {
             log: build.log.clone(),
         })
     }
+
+    fn answer(&mut self, caller: Caller, answer: Result<(), Status>) {
+        match caller {
+            Caller::Grpc(connection, call) => {
+                if let Some(side) = &mut self.grpc {
+                    side.answer(connection, call, answer);
+                }
+            }
+            Caller::Http(connection, request, form) => {
+                if let Some(side) = &mut self.http {
+                    side.answer(connection, request, &form, answer);
+                }
+            }
+        }
+    }
 }
 
 impl Receiver for OtlpReceiver {
@@ -78,31 +158,29 @@ impl Receiver for OtlpReceiver {
     }
 
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, door: &mut Door<'_>) {
-        if local >= HTTP_BASE {
+        if let Some(number) = local.checked_sub(JOBS_BASE) {
+            self.requests.job_ended(cx, door, number);
+        } else if local >= HTTP_BASE {
             if let Some(side) = &mut self.http {
                 side.event(cx, local, &event, door, &mut self.requests);
             }
         } else if let Some(side) = &mut self.grpc {
             side.event(cx, local, &event, door, &mut self.requests);
         }
+        for (caller, refused) in std::mem::take(&mut self.requests.refused) {
+            self.answer(caller, Err(refused));
+        }
     }
 
     fn settled(&mut self, _: &mut Cx<'_>, request: u64, outcome: Outcome) {
-        let Some(pending) = usize::try_from(request).ok().and_then(|r| self.requests.0.try_remove(r)) else { return };
-        match pending.caller {
-            Caller::Grpc(slot, serial, call) => {
-                self.grpc_metrics.settled(pending.signal, pending.items, &outcome);
-                if let Some(side) = &mut self.grpc {
-                    side.answer(slot, serial, call, outcome);
-                }
-            }
-            Caller::Http(slot, serial, request, form) => {
-                self.http_metrics.settled(pending.signal, pending.items, &outcome);
-                if let Some(side) = &mut self.http {
-                    side.answer(slot, serial, request, &form, outcome);
-                }
-            }
-        }
+        let pending = usize::try_from(request).ok().and_then(|r| self.requests.pending.try_remove(r));
+        let Some(pending) = pending else { return };
+        let metrics = match &pending.caller {
+            Caller::Grpc(..) => &self.grpc_metrics,
+            Caller::Http(..) => &self.http_metrics,
+        };
+        metrics.settled(pending.signal, pending.items, &outcome);
+        self.answer(pending.caller, status(outcome).map_or(Ok(()), Err));
     }
 
     fn flush(&mut self, cx: &mut Cx<'_>) {

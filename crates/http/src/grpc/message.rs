@@ -74,6 +74,19 @@ impl Assembly {
         chunk.advance(n);
     }
 
+    /// Memory that the message takes once `chunk` more bytes of it have been taken.
+    pub(crate) fn held_with(&self, chunk: usize) -> usize {
+        let got = self.received();
+        let total = got + chunk.min(self.len - got);
+        if got == 0 && total == self.len && total >= SLICE_FROM {
+            total
+        } else if self.buf.capacity() < total {
+            room(self.len, total)
+        } else {
+            self.held()
+        }
+    }
+
     fn received(&self) -> usize {
         self.whole.as_ref().map_or(self.buf.len(), Bytes::len)
     }

@@ -1,8 +1,10 @@
 //! The server's side of a gRPC connection.
 //!
-//! Admission is decided at the five-byte prefix, before the body is read; what a refused client still sends is read
-//! and thrown away, because resetting its stream would count against the connection. Deadlines, keepalive, ages and
-//! the ping policy are kept here. Never calls the application: it takes calls with `poll_call` and answers by id.
+//! A call is admitted in three steps: by its head ([`Gate::open`]), by the length in the five-byte prefix
+//! ([`Gate::admit`]), and with each growth of the buffer that its message is read into ([`Gate::grow`]). What a refused
+//! client still sends is read and thrown away, because resetting its stream would count against the connection.
+//! Deadlines, keepalive, ages and the ping policy are kept here. Never calls the application: it takes calls with
+//! `poll_call` and answers by id.
 
 mod stream;
 
@@ -16,6 +18,7 @@ use h2::server::SendResponse;
 use http::{HeaderMap, Request, Uri};
 use slab::Slab;
 
+pub use self::stream::decompress_status;
 use self::stream::{Refusal, Step, Stream};
 use super::keepalive::{Due, ServerKeep};
 use super::message::Rope;
@@ -27,12 +30,13 @@ use crate::{Closed, Turn, earliest};
 
 /// How long a refused client may go on sending a message nobody wants.
 const DISCARD_PATIENCE: u64 = 10_000_000_000;
-/// Advertised and enforced when the configuration sets no limit: with 16 KiB of headers each, 64 MiB a connection.
-const STREAM_CAP: u32 = 1 << 12;
+/// Advertised and enforced when the configuration sets no limit. h2 decodes the header lists of one read before any of
+/// them can be refused: with 16 KiB each, 8 MiB.
+const STREAM_CAP: u32 = 1 << 9;
 
 /// Who decides about calls.
 pub trait Gate {
-    /// Held by a call from its admission until it is answered or gone: typically a charge on a memory budget.
+    /// Held by a call from its head until it is answered or gone: typically a charge on a memory budget.
     type Permit;
 
     /// Which method is this? The number comes back in [`CallHead::method`].
@@ -43,17 +47,27 @@ pub trait Gate {
         Err(unknown_service(path))
     }
 
-    /// Head and prefix of a call are here, its body is not; `len` is the size on the wire. The head still has all
-    /// metadata, whatever the configuration keeps.
+    /// The head of a call is here. It still has all metadata, whatever the configuration keeps, of `metadata_bytes`
+    /// together.
     ///
     /// # Errors
-    /// The answer; the body is thrown away and the connection goes on.
-    fn admit(&mut self, call: &CallHead, len: u32) -> Result<Self::Permit, Status>;
+    /// The answer; the message is thrown away and the connection goes on.
+    fn open(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<Self::Permit, Status>;
 
-    /// A compressed message grows beyond its size on the wire: may it hold `to` bytes?
+    /// The prefix of a call's message is here; `len` is the size on the wire. A peer may claim any length, so that
+    /// nothing should be charged for it yet.
     ///
     /// # Errors
-    /// The answer.
+    /// The answer; the message is thrown away and the connection goes on.
+    fn admit(&mut self, permit: &mut Self::Permit, call: &CallHead, len: u32) -> Result<(), Status> {
+        let _ = (permit, call, len);
+        Ok(())
+    }
+
+    /// The message is about to take `to` bytes of memory: as it arrives, and again when it is decompressed here.
+    ///
+    /// # Errors
+    /// The answer; the message is thrown away and the connection goes on.
     fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Status>;
 }
 
@@ -75,6 +89,11 @@ pub fn unknown_method(path: &str) -> Status {
     }
 }
 
+/// A client that may try again: its network failed it, or it was the wrong kind of client.
+fn stalled(timeout: u64) -> Status {
+    Status::unavailable(format!("nothing of the message arrived for {} s", timeout / 1_000_000_000))
+}
+
 fn split_path(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix('/').unwrap_or(path).rsplit_once('/')
 }
@@ -86,7 +105,7 @@ pub struct CallHead {
     pub method: u32,
     /// `:path` and `:authority`.
     pub uri: Uri,
-    /// Request metadata; empty after admission unless [`ServerConfig::keep_metadata`].
+    /// Request metadata; empty after [`Gate::open`] unless [`ServerConfig::keep_metadata`].
     pub metadata: HeaderMap,
     /// `grpc-timeout`.
     pub timeout: Option<Duration>,
@@ -121,11 +140,14 @@ pub struct Call<P> {
     pub id: CallId,
     /// Head and, if kept, metadata.
     pub head: CallHead,
-    /// The message, decompressed.
+    /// The message, in the coding that `coding` says.
     pub message: Bytes,
+    /// How the message is still compressed: identity, unless its content is longer than
+    /// [`ServerConfig::inline_decompress`].
+    pub coding: Coding,
     /// Size of the message as it came.
     pub wire_len: u32,
-    /// What [`Gate::admit`] gave.
+    /// What [`Gate::open`] gave.
     pub permit: P,
     /// When the client stops waiting; the connection answers for you then.
     pub deadline: Option<u64>,
@@ -134,10 +156,15 @@ pub struct Call<P> {
 /// Settings of a gRPC server; nanoseconds and bytes.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Advertised limit of calls at a time. `None` means 4096, which clients wait for rather than fail.
+    /// Advertised limit of calls at a time. `None` means 512, which clients wait for rather than fail.
     pub max_concurrent_streams: Option<u32>,
     /// Longest message, before and after decompression. Default 4 MiB.
     pub max_recv_message: u32,
+    /// A message whose content is longer is handed out compressed, so that the application can decompress it where that
+    /// holds up nobody. Default: no such limit.
+    pub inline_decompress: u32,
+    /// A call of whose message nothing arrives for so long is refused. Default 60 s.
+    pub message_timeout: u64,
     /// Largest header list. Default 16 KiB.
     pub max_header_list: u32,
     /// Flow-control window of a call: what a client may send before it is admitted. Default 1 MiB.
@@ -167,6 +194,8 @@ impl Default for ServerConfig {
         Self {
             max_concurrent_streams: None,
             max_recv_message: 4 << 20,
+            inline_decompress: u32::MAX,
+            message_timeout: 60_000_000_000,
             max_header_list: 16 << 10,
             initial_stream_window: 1 << 20,
             initial_connection_window: 1 << 20,
@@ -261,6 +290,15 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         self.cancelled.pop_front()
     }
 
+    /// Refuses the calls whose message is still being read and whose permit `matches`. Walks over the calls in flight.
+    pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, status: &Status) {
+        let reading = |(slot, stream): (usize, &Stream<P>)| stream.reading().is_some_and(&matches).then_some(slot);
+        let slots: Vec<usize> = self.streams.iter().filter_map(reading).collect();
+        for slot in slots {
+            self.refuse(slot, now, status);
+        }
+    }
+
     /// Answers a call with a message. Unknown and cancelled ids are ignored.
     pub fn reply_ok(&mut self, id: CallId, message: Bytes) {
         if let Some(mut stream) = self.remove_with_app(id) {
@@ -350,7 +388,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
 
     fn read_stream<G: Gate<Permit = P> + ?Sized>(&mut self, slot: usize, now: u64, gate: &mut G) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        match stream.read(&self.cfg, gate) {
+        match stream.read(now, &self.cfg, gate) {
             Step::Wait => {}
             Step::Call(call) => self.ready.push_back(*call),
             Step::Refuse(status) => self.refuse(slot, now, &status),
@@ -418,6 +456,8 @@ impl<T: Read + Write, P> ServerConn<T, P> {
             } else if stream.is_with_app() {
                 stream.reply_err(&Status::deadline_exceeded(), None);
                 self.cancel(slot);
+            } else if stream.is_stalled(now) {
+                self.refuse(slot, now, &stalled(self.cfg.message_timeout));
             } else {
                 self.refuse(slot, now, &Status::deadline_exceeded());
             }

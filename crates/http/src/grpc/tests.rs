@@ -42,13 +42,18 @@ impl Gate for Bouncer {
         }
     }
 
-    fn admit(&mut self, call: &CallHead, len: u32) -> Result<u64, Status> {
+    fn open(&mut self, call: &CallHead, _: usize) -> Result<u64, Status> {
         self.seen.push(call.clone());
+        Ok(0)
+    }
+
+    fn admit(&mut self, permit: &mut u64, _: &CallHead, len: u32) -> Result<(), Status> {
         match &self.refuse {
             Some(status) => Err(status.clone()),
             None => {
                 self.admitted += 1;
-                Ok(u64::from(len))
+                *permit = u64::from(len);
+                Ok(())
             }
         }
     }
@@ -789,4 +794,29 @@ fn a_flush_that_fails_ends_the_connection() {
     p.turn_server();
     assert!(p.server_turn.closed);
     assert_eq!(p.server_turn.why, Some(Closed::Io(std::io::ErrorKind::ConnectionReset)));
+}
+
+#[test]
+fn compressed_message_longer_than_the_inline_limit_is_handed_out_as_it_came() {
+    let server = ServerConfig { inline_decompress: 50_000, ..ServerConfig::default() };
+    let mut p = Pair::with(server, client_config(), usize::MAX);
+    p.run();
+    let long = Bytes::from("span ".repeat(20_000));
+    for coding in [Coding::Gzip, Coding::Zstd, Coding::Snappy] {
+        p.start_with(coding.clone(), vec![long.clone()], &[], None);
+        p.run();
+        let call = p.calls.pop().unwrap();
+        assert_eq!((&call.coding, call.message.len()), (&coding, call.wire_len as usize));
+        let content =
+            crate::Workspace::new().decompress(&coding.in_grpc(), call.message, 1 << 20, |_| Ok::<_, ()>(())).unwrap();
+        assert_eq!(content, long);
+        p.server.reply_ok(call.id, Bytes::new());
+        p.run();
+        p.one_done().unwrap();
+        p.start_with(coding, vec![long.slice(..40_000)], &[], None);
+        p.run();
+        assert_eq!((&p.calls[0].coding, p.calls[0].message.len()), (&Coding::Identity, 40_000));
+        p.echo();
+        p.one_done().unwrap();
+    }
 }

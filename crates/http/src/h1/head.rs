@@ -241,6 +241,12 @@ impl RequestHead {
         self.query.as_ref().map(|q| self.fields.str(q))
     }
 
+    /// Bytes of memory that it takes, about.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.fields.raw.len() + self.fields.at.len() * size_of::<(Range<usize>, Range<usize>)>()
+    }
+
     /// The minor version, 0 or 1, of HTTP/1; 2 for HTTP/2.
     #[must_use]
     pub fn version(&self) -> u8 {

@@ -46,6 +46,8 @@ pub struct H1Config {
     pub read_header_timeout: Option<u64>,
     /// From there to the end of the body; stands in for the header timeout if that is `None`.
     pub read_timeout: Option<u64>,
+    /// A body of which nothing arrives for so long is refused, whatever `read_timeout` says. Default 60 s.
+    pub body_timeout: u64,
     /// From the end of the head to the last byte of the answer.
     pub write_timeout: Option<u64>,
     /// Between requests; `read_timeout` stands in for it.
@@ -65,6 +67,7 @@ impl Default for H1Config {
             max_head: 64 << 10,
             read_header_timeout: None,
             read_timeout: None,
+            body_timeout: 60_000_000_000,
             write_timeout: None,
             idle_timeout: None,
             keep_alive: true,
@@ -207,6 +210,10 @@ impl<P> Incoming<P> {
         self.body.capacity()
     }
 
+    pub(crate) fn permit(&self) -> &P {
+        &self.permit
+    }
+
     pub(crate) fn complete(self, id: RequestId) -> Request<P> {
         let Self { head, mut body, permit, .. } = self;
         if body.capacity() - body.len() > body.len() / 4 {
@@ -248,6 +255,8 @@ pub struct H1Conn<T, P> {
     eof: bool,
     /// Since when the current head, body or pause is awaited.
     since: u64,
+    /// When something of the current body arrived last.
+    body_since: u64,
     write_by: Option<u64>,
     last_said: bool,
     linger: Option<u64>,
@@ -275,6 +284,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             draining: false,
             eof: false,
             since: now,
+            body_since: now,
             write_by: None,
             last_said: false,
             linger: None,
@@ -330,6 +340,18 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             slot.answer = Some(response);
         }
         self.line_up();
+    }
+
+    /// Refuses the request whose body is being read, if its permit `matches`. `answer` is called in that case only.
+    pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, answer: impl FnOnce(&P) -> Response) {
+        match std::mem::replace(&mut self.state, State::Head) {
+            State::Body(incoming, reading) if matches(incoming.permit()) => {
+                let response = answer(incoming.permit());
+                drop(incoming);
+                self.refuse_body(response, reading, false, now);
+            }
+            other => self.state = other,
+        }
     }
 
     /// When `turn` must be called at the latest.
@@ -468,6 +490,9 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                     }
                 }
                 State::Body(mut incoming, mut reading) => {
+                    if !input.is_empty() {
+                        self.body_since = now;
+                    }
                     let step = self.feed_body(&mut incoming, &mut reading, &mut input, door);
                     match step {
                         Ok(true) => self.complete(*incoming, now),
@@ -499,6 +524,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
     /// A head is complete: a slot in the order of answers is taken, and the door is asked.
     fn begin<D: Door<Permit = P> + ?Sized>(&mut self, head: RequestHead, now: u64, door: &mut D) {
         self.served_any = true;
+        self.body_since = now;
         let id = RequestId(self.next_id);
         self.next_id += 1;
         let keep = self.cfg.keep_alive && !self.draining && head.wants_keep_alive();
@@ -713,7 +739,11 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                 (c.idle_timeout.or(c.read_timeout), "idle_timeout")
             }
             State::Head => (c.read_header_timeout.or(c.read_timeout), "read_header_timeout"),
-            State::Body(..) | State::Refused(_) => (c.read_timeout, "read_timeout"),
+            State::Body(..) | State::Refused(_) => {
+                let stalled = (self.body_since.saturating_add(c.body_timeout), "body_timeout");
+                let late = c.read_timeout.map(|limit| (self.since.saturating_add(limit), "read_timeout"));
+                return Some(late.filter(|late| late.0 <= stalled.0).unwrap_or(stalled));
+            }
         };
         Some((self.since.saturating_add(limit?), name))
     }

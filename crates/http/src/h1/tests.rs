@@ -660,3 +660,33 @@ proptest! {
         prop_assert!(r.last.closed);
     }
 }
+
+#[test]
+fn body_that_stops_arriving_is_answered_with_408() {
+    let mut r = rig();
+    r.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc");
+    r.now += 59 * SEC;
+    r.send("d");
+    r.now += 59 * SEC;
+    r.turn();
+    assert!(r.said().is_empty(), "it makes progress");
+    r.now += SEC;
+    r.turn();
+    assert_eq!(r.statuses(), [408]);
+}
+
+#[test]
+fn refuse_reading_answers_the_request_whose_body_is_read() {
+    let mut r = rig();
+    r.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc");
+    r.conn.refuse_reading(r.now, |()| false, |()| Response::text(503, "no room"));
+    r.turn();
+    assert!(r.said().is_empty());
+    r.conn.refuse_reading(r.now, |()| true, |()| Response::text(503, "no room"));
+    r.turn();
+    assert_eq!((r.statuses(), r.conn.held()), (vec![503], 0));
+    // The remainder is thrown away, and the next request is served.
+    r.send("x".repeat(97)).send(post("/next", "hello"));
+    assert_eq!(r.statuses(), [200]);
+    assert_eq!(r.seen, ["POST /next hello"]);
+}

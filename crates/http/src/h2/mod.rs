@@ -117,6 +117,17 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
+    /// Refuses the requests whose body is being read and whose permit `matches`. Walks over the requests in flight.
+    pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, answer: impl Fn(&P) -> Response) {
+        for (_, stream) in &mut self.streams {
+            if let Some(response) = stream.reading().filter(|permit| matches(permit)).map(&answer) {
+                stream.refuse(response, now);
+                self.next_deadline = earliest(self.next_deadline, stream.deadline());
+                self.answered.push(stream.id());
+            }
+        }
+    }
+
     /// When `turn` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
@@ -181,7 +192,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
 
     fn read_stream<D: Door<Permit = P> + ?Sized>(&mut self, id: u32, now: u64, door: &mut D) {
         let Some(stream) = self.by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { return };
-        match stream.read(door) {
+        match stream.read(now, &self.cfg, door) {
             Step::Wait => {}
             Step::Request(request) => self.ready.push_back(*request),
             Step::Refuse(response) => {

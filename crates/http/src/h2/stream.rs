@@ -56,6 +56,8 @@ pub(super) struct Stream<P> {
     /// The client has sent everything.
     ended: bool,
     read_by: Option<u64>,
+    /// When more of the body must have arrived.
+    body_by: u64,
     write_by: Option<u64>,
     /// Ours; the other one is with the answer while h2 has it.
     alive: Rc<()>,
@@ -97,6 +99,7 @@ impl<P> Stream<P> {
             head_only: parts.method == http::Method::HEAD,
             go_on: false,
             read_by: after(cfg.read_timeout),
+            body_by: now.saturating_add(cfg.body_timeout),
             write_by: after(cfg.write_timeout),
             alive: Rc::new(()),
         };
@@ -111,7 +114,7 @@ impl<P> Stream<P> {
     }
 
     /// Takes everything that came for this request.
-    pub(super) fn read<D: Door<Permit = P> + ?Sized>(&mut self, door: &mut D) -> Step<P> {
+    pub(super) fn read<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, cfg: &H1Config, door: &mut D) -> Step<P> {
         let cx = &mut Context::from_waker(Waker::noop());
         loop {
             match self.body.poll_data(cx) {
@@ -123,6 +126,9 @@ impl<P> Stream<P> {
                     let _ = self.body.flow_control().release_capacity(chunk.len());
                     match &mut self.phase {
                         Phase::Body(incoming) => {
+                            if !chunk.is_empty() {
+                                self.body_by = now.saturating_add(cfg.body_timeout);
+                            }
                             if let Err(response) = incoming.take(&chunk, door) {
                                 return Step::Refuse(response);
                             }
@@ -230,12 +236,29 @@ impl<P> Stream<P> {
     }
 
     pub(super) fn is_late_reading(&self, now: u64) -> bool {
-        matches!(self.phase, Phase::Body(_)) && self.read_by.is_some_and(|at| now >= at)
+        matches!(self.phase, Phase::Body(_)) && self.reads_until().is_some_and(|at| now >= at)
     }
 
     /// When something must have happened: the end of the input, or of the answer.
     pub(super) fn deadline(&self) -> Option<u64> {
-        earliest(self.read_by.filter(|_| !self.ended), self.write_by.filter(|_| !self.is_out()))
+        earliest(self.reads_until(), self.write_by.filter(|_| !self.is_out()))
+    }
+
+    /// When the input must have ended, or more of it must be here.
+    fn reads_until(&self) -> Option<u64> {
+        match &self.phase {
+            _ if self.ended => None,
+            Phase::Body(_) => earliest(self.read_by, Some(self.body_by)),
+            Phase::WithApp | Phase::Answered(_) => self.read_by,
+        }
+    }
+
+    /// The permit of a request whose body is being read.
+    pub(super) fn reading(&self) -> Option<&P> {
+        match &self.phase {
+            Phase::Body(incoming) => Some(incoming.permit()),
+            Phase::WithApp | Phase::Answered(_) => None,
+        }
     }
 
     /// The limit for the last byte of the answer, once.

@@ -553,3 +553,15 @@ fn bytes_that_are_not_http_2_end_the_connection() {
     let turn = server.turn(2 * SEC, &mut Porter::default());
     assert!(turn.closed);
 }
+
+#[test]
+fn body_that_stops_arriving_is_answered_with_408() {
+    let mut rig = Rig::new();
+    let request = Rig::request(Method::POST, "/");
+    let at = rig.ask_with(request, false);
+    rig.run();
+    rig.pass(59 * SEC);
+    assert_eq!(rig.answer(at).0, 0);
+    rig.pass(2 * SEC);
+    assert_eq!(rig.answer(at).0, 408);
+}

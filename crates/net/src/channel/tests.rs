@@ -26,7 +26,7 @@ impl Gate for Open {
     fn route(&mut self, _: &str) -> Result<u32, Status> {
         Ok(0)
     }
-    fn admit(&mut self, _: &CallHead, _: u32) -> Result<(), Status> {
+    fn open(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
         Ok(())
     }
     fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Status> {

@@ -114,7 +114,7 @@ impl Gate for Open {
         }
     }
 
-    fn admit(&mut self, _: &CallHead, _: u32) -> Result<(), Status> {
+    fn open(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
         Ok(())
     }
 

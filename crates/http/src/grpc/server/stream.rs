@@ -18,6 +18,7 @@ use smallvec::smallvec;
 
 use super::{Call, CallHead, Gate, ServerConfig};
 use crate::coding::{Coding, InflateError, Workspace};
+use crate::earliest;
 use crate::grpc::message::{Assembly, Prefix, Rope};
 use crate::grpc::{
     APPLICATION_GRPC, COMPRESS_FROM, CallId, GRPC_ACCEPT_ENCODING, GRPC_DETAILS, GRPC_ENCODING, GRPC_MESSAGE,
@@ -35,6 +36,8 @@ pub(super) struct Stream<P> {
     phase: Phase<P>,
     coding: Coding,
     deadline: Option<u64>,
+    /// When more of the message must have arrived.
+    message_by: u64,
     /// The client has sent everything.
     ended: bool,
 }
@@ -49,7 +52,8 @@ enum Phase<P> {
 struct Receiving<P> {
     head: CallHead,
     message: Assembly,
-    permit: Option<P>,
+    permit: P,
+    admitted: bool,
     wire_len: u32,
 }
 
@@ -90,12 +94,13 @@ impl<P> Stream<P> {
             phase: Phase::WithApp,
             coding: Coding::Identity,
             deadline: None,
+            message_by: now.saturating_add(cfg.message_timeout),
         };
         match head(parts, cfg, gate) {
-            Ok(head) => {
+            Ok((head, permit)) => {
                 stream.coding = head.encoding.clone();
                 stream.deadline = head.timeout.map(|t| now.saturating_add(nanos(t)));
-                let receiving = Receiving { head, message: Assembly::default(), permit: None, wire_len: 0 };
+                let receiving = Receiving { head, message: Assembly::default(), permit, admitted: false, wire_len: 0 };
                 stream.phase = Phase::Receiving(Box::new(receiving));
                 (stream, None)
             }
@@ -104,7 +109,7 @@ impl<P> Stream<P> {
     }
 
     /// Takes everything that came for this call.
-    pub(super) fn read<G: Gate<Permit = P> + ?Sized>(&mut self, cfg: &ServerConfig, gate: &mut G) -> Step<P> {
+    pub(super) fn read<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, cfg: &ServerConfig, gate: &mut G) -> Step<P> {
         let cx = &mut Context::from_waker(Waker::noop());
         loop {
             match self.body.poll_data(cx) {
@@ -115,6 +120,9 @@ impl<P> Stream<P> {
                     let _ = self.body.flow_control().release_capacity(chunk.len());
                     match &mut self.phase {
                         Phase::Receiving(r) => {
+                            if !chunk.is_empty() {
+                                self.message_by = now.saturating_add(cfg.message_timeout);
+                            }
                             if let Err(status) = r.take(&mut chunk, cfg, gate) {
                                 return Step::Refuse(status);
                             }
@@ -150,9 +158,10 @@ impl<P> Stream<P> {
                 Step::Over
             }
             Phase::Receiving(r) => match r.complete(cfg, gate) {
-                Ok((head, message, wire_len, permit)) => {
+                Ok(taken) => {
                     let (id, deadline) = (CallId(self.id), self.deadline);
-                    Step::Call(Box::new(Call { id, head, message, wire_len, permit, deadline }))
+                    let Taken { head, message, coding, wire_len, permit } = taken;
+                    Step::Call(Box::new(Call { id, head, message, coding, wire_len, permit, deadline }))
                 }
                 Err(status) => Step::Refuse(status),
             },
@@ -164,7 +173,23 @@ impl<P> Stream<P> {
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.deadline
+        match &self.phase {
+            Phase::Receiving(_) => earliest(self.deadline, Some(self.message_by)),
+            Phase::WithApp | Phase::Discarding(_) => self.deadline,
+        }
+    }
+
+    /// The message stopped arriving.
+    pub(super) fn is_stalled(&self, now: u64) -> bool {
+        now >= self.message_by && self.deadline.is_none_or(|at| now < at)
+    }
+
+    /// The permit of a call whose message is being read.
+    pub(super) fn reading(&self) -> Option<&P> {
+        match &self.phase {
+            Phase::Receiving(r) => Some(&r.permit),
+            Phase::WithApp | Phase::Discarding(_) => None,
+        }
     }
 
     pub(super) fn ended(&self) -> bool {
@@ -279,12 +304,14 @@ impl<P> Receiving<P> {
     ) -> Result<(), Status> {
         if let Some(prefix) = self.message.prefix(chunk) {
             self.wire_len = prefix.len;
-            self.permit = Some(admit(&self.head, prefix, cfg, gate)?);
-            if !cfg.keep_metadata {
-                self.head.metadata = HeaderMap::new();
-            }
+            admit(&mut self.permit, &self.head, prefix, cfg, gate)?;
+            self.admitted = true;
         }
-        if self.permit.is_some() {
+        if self.admitted {
+            let to = self.message.held_with(chunk.len());
+            if to > self.message.held() {
+                gate.grow(&mut self.permit, to as u64)?;
+            }
             self.message.body(chunk);
             if !chunk.is_empty() {
                 return Err(Status::internal(
@@ -295,42 +322,85 @@ impl<P> Receiving<P> {
         Ok(())
     }
 
-    fn complete<G: Gate<Permit = P> + ?Sized>(
-        mut self,
-        cfg: &ServerConfig,
-        gate: &mut G,
-    ) -> Result<(CallHead, Bytes, u32, P), Status> {
+    fn complete<G: Gate<Permit = P> + ?Sized>(mut self, cfg: &ServerConfig, gate: &mut G) -> Result<Taken<P>, Status> {
         if self.message.is_empty() {
             return Err(Status::internal(
                 "cardinality violation: received no request message from non-client-streaming RPC",
             ));
         }
-        let Some(mut permit) = self.permit.take().filter(|_| self.message.is_complete()) else {
+        if !self.message.is_complete() {
             return Err(Status::internal("unexpected EOF"));
-        };
-        let compressed = self.message.is_compressed();
-        let mut message = self.message.take();
-        if compressed {
-            let limit = u64::from(cfg.max_recv_message);
-            let grow = |to| gate.grow(&mut permit, to);
-            message = cfg.workspace.decompress(&self.head.encoding, message, limit, grow).map_err(|e| match e {
-                InflateError::Refused(status) => status,
-                InflateError::TooLarge(max) | InflateError::BlockTooLarge(max) => Status::resource_exhausted(format!(
-                    "grpc: received message after decompression larger than max {max}"
-                )),
-                other => Status::internal(format!("grpc: failed to decompress the received message: {other}")),
-            })?;
         }
-        Ok((self.head, message, self.wire_len, permit))
+        let compressed = self.message.is_compressed();
+        let mut taken = Taken {
+            message: self.message.take(),
+            coding: Coding::Identity,
+            head: self.head,
+            wire_len: self.wire_len,
+            permit: self.permit,
+        };
+        if compressed {
+            taken.decompress(cfg, gate)?;
+        }
+        Ok(taken)
+    }
+}
+
+/// What becomes a [`Call`].
+struct Taken<P> {
+    head: CallHead,
+    message: Bytes,
+    coding: Coding,
+    wire_len: u32,
+    permit: P,
+}
+
+impl<P> Taken<P> {
+    /// Decompresses a message, unless that takes too long for here.
+    fn decompress<G: Gate<Permit = P> + ?Sized>(&mut self, cfg: &ServerConfig, gate: &mut G) -> Result<(), Status> {
+        let limit = cfg.max_recv_message.min(cfg.inline_decompress);
+        let packed = self.message.clone();
+        let short = packed.len() <= limit as usize;
+        let content = match short {
+            true => {
+                let grow = |to| gate.grow(&mut self.permit, to);
+                cfg.workspace.decompress(&self.head.encoding, packed, u64::from(limit), grow)
+            }
+            false => Err(InflateError::TooLarge(u64::from(limit))),
+        };
+        match content {
+            Ok(content) => self.message = content,
+            Err(InflateError::TooLarge(_) | InflateError::BlockTooLarge(_)) if limit < cfg.max_recv_message => {
+                self.coding = self.head.encoding.clone();
+            }
+            Err(InflateError::Refused(status)) => return Err(status),
+            Err(e) => return Err(decompress_status(&e)),
+        }
+        Ok(())
+    }
+}
+
+/// grpc-go's answer to a message that can't be decompressed. A refusal of ours has a status of its own.
+#[must_use]
+pub fn decompress_status<E>(e: &InflateError<E>) -> Status
+where
+    InflateError<E>: std::fmt::Display,
+{
+    match e {
+        InflateError::TooLarge(max) | InflateError::BlockTooLarge(max) => {
+            Status::resource_exhausted(format!("grpc: received message after decompression larger than max {max}"))
+        }
+        other => Status::internal(format!("grpc: failed to decompress the received message: {other}")),
     }
 }
 
 fn admit<G: Gate + ?Sized>(
+    permit: &mut G::Permit,
     head: &CallHead,
     prefix: Prefix,
     cfg: &ServerConfig,
     gate: &mut G,
-) -> Result<G::Permit, Status> {
+) -> Result<(), Status> {
     match prefix.flag {
         0 => {}
         1 if head.encoding.is_identity() => {
@@ -345,10 +415,14 @@ fn admit<G: Gate + ?Sized>(
             prefix.len, cfg.max_recv_message
         )));
     }
-    gate.admit(head, prefix.len)
+    gate.admit(permit, head, prefix.len)
 }
 
-fn head<G: Gate + ?Sized>(parts: http::request::Parts, cfg: &ServerConfig, gate: &mut G) -> Result<CallHead, Refusal> {
+fn head<G: Gate + ?Sized>(
+    parts: http::request::Parts,
+    cfg: &ServerConfig,
+    gate: &mut G,
+) -> Result<(CallHead, G::Permit), Refusal> {
     if parts.method != Method::POST {
         let text = format!("Received a HEADERS frame with :method {:?} which should be POST\n", parts.method.as_str());
         let text = if parts.method == Method::HEAD { String::new() } else { text };
@@ -380,7 +454,13 @@ fn head<G: Gate + ?Sized>(parts: http::request::Parts, cfg: &ServerConfig, gate:
             return Err(Refusal::Encoding(Status::unimplemented(text)));
         }
     };
-    Ok(CallHead { method, uri: parts.uri, metadata: parts.headers, timeout, encoding })
+    let mut head = CallHead { method, uri: parts.uri, metadata: parts.headers, timeout, encoding };
+    let bytes = head.metadata.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let permit = gate.open(&head, bytes).map_err(Refusal::Grpc)?;
+    if !cfg.keep_metadata {
+        head.metadata = HeaderMap::new();
+    }
+    Ok((head, permit))
 }
 
 fn nanos(d: Duration) -> u64 {

@@ -399,3 +399,63 @@ fn only_calls_that_the_peer_surely_ignored_are_safe_to_send_again() {
     let last = client.poll_done().unwrap();
     assert_eq!((last.id, last.sent), (ids[2], true));
 }
+
+/// The prefix of a message of 4 MiB, and the first bytes of it.
+const CLAIM: &[u8] = &[0, 0, 0x40, 0, 0, 1, 2, 3];
+
+#[test]
+fn claimed_length_takes_no_memory_before_the_message_arrives() {
+    let mut raw = Raw::new(ServerConfig::default());
+    for stream in [1, 3, 5] {
+        raw.headers(stream, POST_GRPC, false);
+        raw.data(stream, CLAIM, false);
+    }
+    raw.turn();
+    assert!(raw.gate.grown.iter().all(|to| *to <= 64), "{:?}", raw.gate.grown);
+    assert!(raw.server.held() <= 3 * 64);
+    raw.data(1, &[0; 16_000], false);
+    raw.turn();
+    assert!(raw.gate.grown.last().is_some_and(|to| (16_003..=4 * 16_003).contains(to)), "{:?}", raw.gate.grown);
+}
+
+#[test]
+fn message_that_stops_arriving_is_refused_and_others_go_on() {
+    let mut raw = Raw::new(ServerConfig::default());
+    raw.headers(1, POST_GRPC, false);
+    raw.data(1, CLAIM, false);
+    raw.headers(3, POST_GRPC, false);
+    raw.data(3, CLAIM, false);
+    raw.turn();
+    raw.now += 40 * SEC;
+    raw.data(3, &[4, 5, 6], false);
+    raw.turn();
+    assert_eq!(raw.server.in_flight(), 2);
+    raw.now += 20 * SEC;
+    raw.turn();
+    assert_eq!(raw.server.in_flight(), 1, "a minute without a byte");
+    assert!(raw.frames().iter().any(|f| f.kind == 1 && f.stream == 1), "it is told");
+    raw.now += 40 * SEC;
+    raw.turn();
+    assert_eq!(raw.server.in_flight(), 0, "progress puts the end off, and no more");
+}
+
+#[test]
+fn refuse_reading_ends_matching_messages_alone() {
+    let mut raw = Raw::new(ServerConfig::default());
+    for stream in [1, 3] {
+        raw.headers(stream, POST_GRPC, false);
+        raw.data(stream, CLAIM, false);
+        raw.turn();
+    }
+    raw.data(3, &[0; 100], false);
+    raw.turn();
+    let smallest = *raw.gate.grown.first().unwrap();
+    raw.server.refuse_reading(raw.now, |to| *to == smallest, &Status::unavailable("no room"));
+    raw.turn();
+    assert_eq!(raw.server.in_flight(), 1);
+    assert!(raw.frames().iter().any(|f| f.kind == 1 && f.stream == 1 && !f.payload.is_empty()));
+    // What still comes of the refused message is thrown away; the connection goes on.
+    raw.data(1, &[0; 1000], true);
+    raw.turn();
+    assert!(!raw.last.closed);
+}

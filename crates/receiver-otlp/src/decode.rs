@@ -1,0 +1,138 @@
+//! From the body of a request to a checked rope: decompression, JSON, the check.
+//!
+//! A body that takes long is decoded by a job on a helper thread, everything else at once ([`Body::is_long`]). Never
+//! knows who sent it.
+
+use otelcore_http::coding::InflateError;
+use otelcore_http::grpc::server::decompress_status;
+use otelcore_http::{Bytes, Coding, Status, Workspace};
+use otelcore_pdata::{Rope, Signal, admit, json};
+use otelcore_pipeline::{Held, NoRoom};
+
+use crate::bodies;
+
+/// A compressed body whose content is longer is decompressed by a job. One MiB takes about a millisecond.
+pub(crate) const INLINE_DECOMPRESS: u64 = 512 << 10;
+/// A longer protobuf body is checked by a job: at its worst, fields of two bytes, one MiB takes three milliseconds.
+const INLINE_CHECK: usize = 512 << 10;
+/// A longer JSON body is decoded by a job.
+const INLINE_JSON: usize = 128 << 10;
+
+thread_local! {
+    /// The codec states of a helper thread.
+    static WORKSPACE: Workspace = Workspace::new();
+}
+
+/// Which protocol's words and codes an error has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protocol {
+    Grpc,
+    Http,
+}
+
+/// A whole body as it came.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) signal: Signal,
+    pub(crate) bytes: Bytes,
+    pub(crate) coding: Coding,
+    pub(crate) is_json: bool,
+    /// Bytes of the content at most.
+    pub(crate) limit: u64,
+    pub(crate) held: Held,
+    pub(crate) protocol: Protocol,
+}
+
+/// What became of a body.
+pub(crate) type Decoded = Result<(Rope, Held), Status>;
+
+impl Body {
+    /// Decodes the body unless that takes longer than a part of a turn may; gives it back then.
+    pub(crate) fn decode_short(mut self, workspace: &Workspace) -> Result<Decoded, Self> {
+        if self.is_long() {
+            return Err(self);
+        }
+        if !self.coding.is_identity() {
+            match self.decompress(workspace, self.limit.min(INLINE_DECOMPRESS)) {
+                Ok(()) => {}
+                Err(InflateError::TooLarge(_) | InflateError::BlockTooLarge(_)) if self.limit > INLINE_DECOMPRESS => {
+                    return Err(self);
+                }
+                Err(e) => return Ok(Err(self.decompress_error(&e))),
+            }
+            if self.is_long() {
+                return Err(self);
+            }
+        }
+        Ok(self.read())
+    }
+
+    /// Decodes the body, however long that takes, on a helper thread.
+    pub(crate) fn decode(mut self) -> Decoded {
+        if !self.coding.is_identity()
+            && let Err(e) = WORKSPACE.with(|workspace| self.decompress(workspace, self.limit))
+        {
+            return Err(self.decompress_error(&e));
+        }
+        self.read()
+    }
+
+    fn is_long(&self) -> bool {
+        let inline = match (self.coding.is_identity(), self.is_json) {
+            // Nobody knows the content's length yet; compressed, it is seldom longer than the content.
+            (false, _) => INLINE_DECOMPRESS as usize,
+            (true, true) => INLINE_JSON,
+            (true, false) => INLINE_CHECK,
+        };
+        self.bytes.len() > inline
+    }
+
+    fn decompress(&mut self, workspace: &Workspace, limit: u64) -> Result<(), InflateError<NoRoom>> {
+        let (before, held) = (self.bytes.len() as u64, &mut self.held);
+        // Both forms are there until the content is complete.
+        let grow = |to: u64| held.try_grow(before.saturating_add(to));
+        self.bytes = workspace.decompress(&self.coding, self.bytes.clone(), limit, grow)?;
+        self.coding = Coding::Identity;
+        Ok(())
+    }
+
+    fn decompress_error(&self, e: &InflateError<NoRoom>) -> Status {
+        match (e, self.protocol) {
+            (InflateError::Refused(no_room), _) => no_room_status(*no_room),
+            (e, Protocol::Grpc) => decompress_status(e),
+            (InflateError::TooLarge(_), Protocol::Http) => too_large(),
+            (e, Protocol::Http) => Status::invalid_argument(e.to_string()),
+        }
+    }
+
+    /// The body is in no coding any more.
+    fn read(self) -> Decoded {
+        let Self { signal, mut bytes, is_json, mut held, protocol, .. } = self;
+        if is_json {
+            let mut out = Vec::new();
+            // Before there is any output: no value is longer in protobuf than as text, but for numbers, which commas
+            // part and which take at most eight bytes.
+            let numbers = bytes.iter().filter(|b| **b == b',').count() as u64 + 1;
+            held.try_grow(2 * bytes.len() as u64 + 8 * numbers).map_err(no_room_status)?;
+            json::decode(signal, &bytes, &mut out).map_err(|e| Status::invalid_argument(e.to_string()))?;
+            out.shrink_to_fit();
+            bytes = out.into();
+            held.try_grow(bytes.len() as u64).map_err(no_room_status)?;
+        }
+        let body = admit(signal, bytes).map_err(|e| match protocol {
+            Protocol::Grpc => Status::internal(format!("grpc: error unmarshalling request: {e}")),
+            Protocol::Http => Status::invalid_argument(e.to_string()),
+        })?;
+        Ok((body, held))
+    }
+}
+
+/// The answer to a body for which there is no room.
+pub(crate) fn no_room_status(no_room: NoRoom) -> Status {
+    crate::status(bodies::refusal(no_room)).unwrap_or_else(|| Status::unavailable(no_room.to_string()))
+}
+
+/// The answer to an HTTP body beyond its limit.
+pub(crate) fn too_large() -> Status {
+    Status::invalid_argument("http: request body too large")
+}
