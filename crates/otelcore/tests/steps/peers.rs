@@ -43,7 +43,7 @@ impl Gate for All {
         Ok(0)
     }
 
-    fn admit(&mut self, _: &CallHead, _: u32) -> Result<(), Status> {
+    fn open(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
         Ok(())
     }
 
