@@ -3,7 +3,7 @@
 //! One bad label costs the series, not only itself, as in the Go collector. `target_info` alone merges labels that come
 //! to one name.
 
-use otelcore_exposition::{put_label, put_underscored};
+use otelcore_exposition::{LabelNameError, put_label, put_underscored};
 
 use crate::config::PageSettings;
 use crate::identity::{Pairs, Stem};
@@ -24,27 +24,13 @@ fn lossy(text: &[u8]) -> std::borrow::Cow<'_, str> {
 
 /// The label name for an attribute key.
 pub(crate) fn label_name(key: &[u8], keeps_utf8: bool) -> Result<Vec<u8>, Fault> {
-    if key.is_empty() {
-        return Err((Reason::Label, "label name is empty".to_owned()));
-    }
-    let mut name = Vec::with_capacity(key.len() + 4);
-    if keeps_utf8 {
-        name.extend_from_slice(key);
-    } else {
-        if key[0].is_ascii_digit() {
-            name.extend_from_slice(b"key_");
-        }
-        for chunk in key.utf8_chunks() {
-            let clean = |c: char| if c.is_ascii_alphanumeric() { c as u8 } else { b'_' };
-            name.extend(chunk.valid().chars().map(clean));
-            name.extend(chunk.invalid().iter().map(|_| b'_'));
-        }
-    }
-    if name.iter().all(|b| *b == b'_') {
-        let key = lossy(key);
-        return Err((Reason::Label, format!("label name {key:?} comes to underscores only")));
-    }
-    Ok(name)
+    otelcore_exposition::label_name(key, keeps_utf8).map_err(|why| {
+        let why = match why {
+            LabelNameError::Empty => "label name is empty".to_owned(),
+            LabelNameError::Underscores => format!("label name {:?} comes to underscores only", lossy(key)),
+        };
+        (Reason::Label, why)
+    })
 }
 
 /// What the client library of the Go collector checks.

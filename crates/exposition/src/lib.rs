@@ -14,7 +14,7 @@ mod number;
 mod text;
 
 pub use accept::{Accept, Encoding, Escaping, Format, Offer};
-pub use name::{is_legacy, put_underscored};
+pub use name::{LabelNameError, is_legacy, label_name, put_underscored};
 pub use number::put_float;
 pub use text::{
     Kind, compare_blocks, put_family, put_histogram, put_label, put_label_value, put_sample, put_sample_with,

@@ -1,13 +1,14 @@
 //! Our own metrics: what is read from the system whenever somebody looks, the text, and the page that serves it,
 //! `localhost:8888/metrics` by default.
 
-use otelcore_exposition::{Kind, put_family, put_histogram, put_label, put_sample};
+use otelcore_exposition::{Kind, label_name, put_family, put_histogram, put_label, put_sample};
 use otelcore_net::settings::{HttpServer, HttpServerDefaults};
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pipeline::{
     Budget, Cx, Detail, Event, Extension, Family, FamilyKind, Gauge, Logger, ProcessSample, StartError, Telemetry,
     Value,
 };
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use otelcore_reactor::Outputs;
@@ -146,10 +147,48 @@ pub(crate) fn render(families: &[Family], resource: &[(String, String)], type_su
         }
     }
     put_family(&mut out, b"target_info", b"Target metadata", Kind::Gauge);
-    block.clear();
-    for (key, value) in resource {
-        put_label(&mut block, key.replace(['.', '-'], "_").as_bytes(), value.as_bytes());
-    }
-    put_sample(&mut out, b"target_info", &block, 1.0, None);
+    put_sample(&mut out, b"target_info", &target_block(resource), 1.0, None);
     out
+}
+
+/// The labels of `target_info`. Keys that come to one name are joined in their order, as the Go collector does; a key of
+/// which no name is left is left out.
+fn target_block(resource: &[(String, String)]) -> Vec<u8> {
+    let mut labels: BTreeMap<Vec<u8>, String> = BTreeMap::new();
+    for (key, value) in resource {
+        let Ok(name) = label_name(key.as_bytes(), false) else { continue };
+        match labels.get_mut(&name) {
+            Some(joined) => joined.extend([";", value]),
+            None => drop(labels.insert(name, value.clone())),
+        }
+    }
+    let mut block = Vec::new();
+    for (name, value) in &labels {
+        put_label(&mut block, name, value.as_bytes());
+    }
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resource_keys_of_any_form_make_labels_that_prometheus_reads() {
+        let pair = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        let keys = [
+            ("service.name", "otelcore"),
+            ("app.kubernetes.io/name", "a\"b"),
+            ("app.kubernetes.io-name", "c"),
+            ("1st", "x"),
+            ("team:é {x}", "y"),
+            ("é", "left out"),
+            ("", "left out"),
+        ];
+        let page = String::from_utf8(render(&[], &keys.map(pair), false)).unwrap();
+        let line = page.lines().last().unwrap();
+        let expected = "target_info{app_kubernetes_io_name=\"a\\\"b;c\",key_1st=\"x\",service_name=\"otelcore\",\
+            team____x_=\"y\"} 1";
+        assert_eq!(line, expected);
+    }
 }
