@@ -1,8 +1,9 @@
 //! The exporter: payloads into the registry, pages out of it over HTTP.
 //!
-//! A payload is delivered as soon as it has been read; nothing waits. Series that expire go at the next scrape, or with
-//! a timer when nobody scrapes.
+//! A payload is delivered as soon as it has been read, which takes several turns of the loop where it is large; payloads
+//! are read one after another. Series that expire go at the next scrape, or with a timer when nobody scrapes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +11,23 @@ use otelcore_exposition::{Accept, Encoding, Offer};
 use otelcore_http::coding::Deflater;
 use otelcore_http::h1::RequestHead;
 use otelcore_net::{Page, PageServer, not_found};
+use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Budget, Build, Cx, Done, Error, Event, Exporter, Fate, Field, JobId, Logger, Mono, Outcome, Payload, StartError,
+    Budget, Build, Cx, Done, Error, Event, Exporter, Fate, Field, Held, JobId, Logger, Mono, Outcome, Payload,
+    StartError,
 };
 
 use crate::config::{PageSettings, Prometheus};
+use crate::intake::Intake;
 use crate::registry::Registry;
 use crate::report::Report;
+use crate::work::Work;
 
 /// The local key of the timer; the page server has the keys above.
 const SWEEP: u64 = 0;
 const SERVER: u64 = 1;
+/// The key under which reading goes on.
+const INTAKE: u64 = u64::MAX;
 
 /// A sweep visits every series: not more often than this.
 const MIN_SWEEP: Duration = Duration::from_secs(1);
@@ -40,6 +47,21 @@ pub(crate) struct PrometheusExporter {
     budget: Arc<Budget>,
     /// New series were refused by the last payload that had any.
     refusing: bool,
+    /// Payloads that are being read, or wait for it.
+    jobs: VecDeque<Job>,
+    /// What is left of the work of this turn.
+    work: Work,
+}
+
+/// A payload to be read.
+struct Job {
+    id: JobId,
+    items: u32,
+    intake: Intake,
+    /// Points that found no room so far.
+    refused: u64,
+    /// The charge for the body.
+    _held: Held,
 }
 
 impl PrometheusExporter {
@@ -59,6 +81,8 @@ impl PrometheusExporter {
             log,
             budget: build.budget.clone(),
             refusing: false,
+            jobs: VecDeque::new(),
+            work: Work::step(),
         })
     }
 
@@ -69,23 +93,37 @@ impl PrometheusExporter {
 }
 
 impl PrometheusExporter {
-    /// Says what became of a payload of which `refused` points found no room. Points of known series always do.
-    fn settle(&mut self, job: JobId, items: u32, refused: u64, done: &mut Done) {
-        if refused == 0 {
-            self.refusing &= !self.budget.has_room();
-            return done.push(job, Outcome::Delivered);
+    /// Reads payloads, in their order, as far as the work of this turn goes.
+    fn read(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
+        let Some(registry) = &mut self.registry else { return };
+        while let Some(job) = self.jobs.front_mut() {
+            let ended = registry.take_step(&mut job.intake, cx.now(), &mut self.work);
+            job.refused += registry.take_refused();
+            if !ended {
+                return cx.again(INTAKE);
+            }
+            if let Some(job) = self.jobs.pop_front() {
+                settle(&self.budget, &self.log, &mut self.refusing, &job, done);
+            }
         }
-        if !std::mem::replace(&mut self.refusing, true) {
-            let fields = [("kept_mib", Field::Uint(self.budget.kept() >> 20))];
-            self.log
-                .warn("Memory usage is above the limit. Refusing new series; known ones are still updated.", &fields);
-        }
-        let refused = u32::try_from(refused).unwrap_or(u32::MAX);
-        match items.saturating_sub(refused) {
-            // Series expire, so that there may be room later.
-            0 => done.push(job, Outcome::Retry { after: None, why: Error::new(REFUSED) }),
-            delivered => done.pieces(job, Fate { delivered, rejected: refused, ..Fate::default() }),
-        }
+    }
+}
+
+/// Says what became of a payload. Points of known series always find room.
+fn settle(budget: &Budget, log: &Logger, refusing: &mut bool, job: &Job, done: &mut Done) {
+    if job.refused == 0 {
+        *refusing &= !budget.has_room();
+        return done.push(job.id, Outcome::Delivered);
+    }
+    if !std::mem::replace(refusing, true) {
+        let fields = [("kept_mib", Field::Uint(budget.kept() >> 20))];
+        log.warn("Memory usage is above the limit. Refusing new series; known ones are still updated.", &fields);
+    }
+    let refused = u32::try_from(job.refused).unwrap_or(u32::MAX);
+    match job.items.saturating_sub(refused) {
+        // Series expire, so that there may be room later.
+        0 => done.push(job.id, Outcome::Retry { after: None, why: Error::new(REFUSED) }),
+        delivered => done.pieces(job.id, Fate { delivered, rejected: refused, ..Fate::default() }),
     }
 }
 
@@ -130,17 +168,26 @@ impl Exporter for PrometheusExporter {
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, _: Mono, done: &mut Done) {
-        let Some(registry) = &mut self.registry else { return done.push(job, Outcome::Delivered) };
-        registry.push(payload, cx.now());
-        let refused = registry.take_refused();
-        self.settle(job, payload.items(), refused, done);
+        if payload.signal != Signal::Metrics {
+            return done.push(job, Outcome::Delivered);
+        }
+        let (intake, held) = (Intake::new(payload.body.clone()), payload.held.clone());
+        self.jobs.push_back(Job { id: job, items: payload.items(), intake, refused: 0, _held: held });
+        if self.jobs.len() == 1 {
+            self.read(cx, done);
+        }
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut Done) {
+    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, done: &mut Done) {
         let Some(registry) = &mut self.registry else { return };
-        if local == SWEEP {
-            registry.expire(cx.now());
-            return self.arm(cx);
+        match local {
+            SWEEP if registry.expire_step(cx.now(), &mut Work::step()) => return self.arm(cx),
+            SWEEP => return cx.again(SWEEP),
+            INTAKE => {
+                self.work = Work::step();
+                return self.read(cx, done);
+            }
+            _ => {}
         }
         let deflater = &mut self.deflater;
         self.server.event(cx, local, &event, |cx, head| answer(registry, deflater, cx.now(), head));

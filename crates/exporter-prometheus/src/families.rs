@@ -2,48 +2,77 @@
 //!
 //! The first type and help of a name are remembered for as long as the name is shown, and for `metric_expiration`
 //! longer; series of another type wait unseen. Where the Go collector leaves the choice to chance, the first comer wins.
-//! Sorting happens only when the set of series has changed.
+//!
+//! Everything is kept in order as it changes, so that no step sorts or visits all of it. What a change means for other
+//! names (collisions) is put on a list, which [`Families::settle`] works off in steps.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::rc::Rc;
 
 use otelcore_exposition::{Kind, compare_blocks, put_family, put_underscored};
 use otelcore_pipeline::{Kept, Level, Mono};
-use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::registry::{Series, TARGET_HELP, allocated};
 use crate::report::{Reason, Report};
+use crate::slots::Slots;
+use crate::work::Work;
+
+/// The place of a series in its family: by labels, then by age.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) block: Rc<[u8]>,
+    pub(crate) labels: u32,
+    pub(crate) seq: u64,
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        compare_blocks((&self.block, self.labels as usize), (&other.block, other.labels as usize))
+            .then(self.seq.cmp(&other.seq))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Bytes of a [`Place`] in a tree, with its share of the nodes. The block is charged by its series.
+pub(crate) const PLACE: usize = 2 * (size_of::<Place>() + size_of::<usize>());
+
+/// Series of one type in a family.
+struct Group {
+    kind: Kind,
+    /// Of the first series.
+    help: Rc<[u8]>,
+    /// Number of the first series.
+    since: u64,
+    members: BTreeMap<Place, usize>,
+}
 
 /// One name on the page.
 pub(crate) struct Family {
-    name: Box<[u8]>,
+    pub(crate) name: Rc<[u8]>,
     /// The name as the page escapes it.
-    pub(crate) wire: Box<[u8]>,
+    pub(crate) wire: Rc<[u8]>,
     pub(crate) kind: Kind,
-    help: Box<[u8]>,
+    help: Rc<[u8]>,
     /// HELP and TYPE.
-    pub(crate) header: Vec<u8>,
-    seq: u64,
+    pub(crate) header: Rc<[u8]>,
+    pub(crate) seq: u64,
     /// When it was shown last.
     seen: Mono,
     /// Streams that have this name.
     streams: u64,
-    /// Series that are attached.
-    live: usize,
-    /// Attached series by slot and number, and some that have left since.
-    members: Vec<(usize, u64)>,
-    /// Series to show, in order.
-    pub(crate) order: Vec<Shown>,
-    dirty: bool,
+    groups: SmallVec<[Group; 1]>,
     /// Collides with the lines of another family.
     pub(crate) hidden: bool,
-}
-
-/// A series in its family.
-#[derive(Clone, Copy)]
-pub(crate) struct Shown {
-    pub(crate) slot: usize,
-    /// Has the same labels as the one before.
-    pub(crate) twin: bool,
+    /// The type under which it had a place on the page when it was looked at last.
+    stands: Option<Kind>,
 }
 
 /// All families.
@@ -51,28 +80,78 @@ pub(crate) struct Shown {
 pub(crate) struct Families {
     /// Equal labels at different times are no repetition, as the times are on the page.
     timed: bool,
-    slab: Slab<Family>,
-    by_name: BTreeMap<Box<[u8]>, usize>,
-    /// Which names are shown may have changed.
-    dirty: bool,
+    slots: Slots<Family>,
+    by_name: BTreeMap<Rc<[u8]>, usize>,
+    /// Families without anything to show, by the time that they were shown last.
+    idle: BTreeSet<(Mono, usize)>,
+    /// Families to be looked at for collisions, oldest first.
+    changed: BTreeSet<(u64, usize)>,
     next: u64,
 }
 
+/// A series that joins or leaves a family.
+pub(crate) struct Member<'a> {
+    pub(crate) slot: usize,
+    pub(crate) place: Place,
+    pub(crate) kind: Kind,
+    pub(crate) help: &'a Rc<[u8]>,
+}
+
 impl Family {
+    fn new(name: &[u8], kind: Kind, help: &[u8], seq: u64, now: Mono) -> Self {
+        let mut wire = Vec::with_capacity(name.len());
+        put_underscored(&mut wire, name);
+        let mut family = Self {
+            name: name.into(),
+            wire: wire.into(),
+            kind,
+            help: help.into(),
+            header: Rc::default(),
+            seq,
+            seen: now,
+            streams: 0,
+            groups: SmallVec::new(),
+            hidden: false,
+            stands: None,
+        };
+        family.render_header();
+        family
+    }
+
     /// Bytes charged for it; the series pay for their places.
     fn cost(&self) -> u64 {
-        // The name stands in the map too; HELP and TYPE are at most twice as long as what they are made of.
-        let texts = [2 * self.name.len(), self.wire.len(), self.help.len(), 2 * (self.help.len() + self.name.len())];
-        (size_of::<Self>() + 6 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
+        let texts = [self.name.len(), self.wire.len(), self.help.len(), self.header.len()];
+        // Its places in the map of names and in the two lists.
+        (size_of::<Self>() + 12 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
     }
 
     fn render_header(&mut self) {
-        self.header.clear();
-        put_family(&mut self.header, &self.wire, &self.help, self.kind);
+        let mut header = Vec::with_capacity(self.help.len() + 2 * self.wire.len() + 32);
+        put_family(&mut header, &self.wire, &self.help, self.kind);
+        self.header = header.into();
     }
 
-    fn is_shown(&self) -> bool {
-        !self.order.is_empty()
+    /// The series of its type, in order.
+    pub(crate) fn members(&self) -> Option<&BTreeMap<Place, usize>> {
+        self.groups.iter().find(|g| g.kind == self.kind).map(|g| &g.members)
+    }
+
+    pub(crate) fn is_shown(&self) -> bool {
+        self.members().is_some_and(|m| !m.is_empty())
+    }
+
+    /// What keeps a series of this type from being shown here. `twin`: an older one has the same labels.
+    #[inline]
+    pub(crate) fn fault(&self, kind: Kind, twin: bool) -> Option<Reason> {
+        if kind != self.kind {
+            Some(Reason::TypeConflict)
+        } else if twin {
+            Some(Reason::DuplicateSeries)
+        } else if self.hidden {
+            Some(Reason::NameCollision)
+        } else {
+            None
+        }
     }
 }
 
@@ -82,43 +161,34 @@ impl Families {
         Self { timed, ..Self::default() }
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: usize) -> Option<&Family> {
-        self.slab.get(id)
+        self.slots.get(id)
     }
 
-    /// In order of their names.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Family)> {
-        self.by_name.iter().filter_map(|(name, id)| Some((&**name, self.slab.get(*id)?)))
+    pub(crate) fn named(&self, name: &[u8]) -> Option<&Family> {
+        self.slots.get(*self.by_name.get(name)?)
+    }
+
+    /// The family whose name follows, and its number.
+    pub(crate) fn after(&self, name: Option<&[u8]>) -> Option<(usize, &Family)> {
+        let from = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let (_, id) = self.by_name.range::<[u8], _>((from, Bound::Unbounded)).next()?;
+        Some((*id, self.slots.get(*id)?))
     }
 
     /// A stream takes this name. Type and help count if the name is new.
     pub(crate) fn enter(&mut self, name: &[u8], kind: Kind, help: &[u8], now: Mono, kept: &mut Kept) -> usize {
         let id = self.by_name.get(name).copied().unwrap_or_else(|| {
-            let mut wire = Vec::with_capacity(name.len());
-            put_underscored(&mut wire, name);
-            let mut family = Family {
-                name: name.into(),
-                wire: wire.into(),
-                kind,
-                help: help.into(),
-                header: Vec::new(),
-                seq: self.next,
-                seen: now,
-                streams: 0,
-                live: 0,
-                members: Vec::new(),
-                order: Vec::new(),
-                dirty: false,
-                hidden: false,
-            };
-            family.render_header();
+            let family = Family::new(name, kind, help, self.next, now);
             kept.grow(family.cost());
             self.next += 1;
-            let id = self.slab.insert(family);
-            self.by_name.insert(name.into(), id);
+            let name = family.name.clone();
+            let id = self.slots.insert(family);
+            self.by_name.insert(name, id);
             id
         });
-        if let Some(family) = self.slab.get_mut(id) {
+        if let Some(family) = self.slots.get_mut(id) {
             family.streams += 1;
         }
         id
@@ -126,217 +196,222 @@ impl Families {
 
     /// A stream gives the name up.
     pub(crate) fn leave(&mut self, id: usize) {
-        if let Some(family) = self.slab.get_mut(id) {
+        if let Some(family) = self.slots.get_mut(id) {
             family.streams = family.streams.saturating_sub(1);
+            if !family.is_shown() {
+                self.idle.insert((family.seen, id));
+            }
         }
     }
 
-    /// A series joins; the answer is what keeps it from being shown, as far as can be told now.
-    pub(crate) fn attach(
+    /// A series joins. Among series of equal labels the oldest is shown.
+    pub(crate) fn attach(&mut self, id: usize, member: Member<'_>, series: &mut Slots<Series>, report: &mut Report) {
+        let Member { slot, place, kind, help } = member;
+        let Some(family) = self.slots.get_mut(id) else { return };
+        let (was_shown, seq) = (family.is_shown(), place.seq);
+        if !family.groups.iter().any(|g| g.kind == kind) {
+            family.groups.push(Group { kind, help: help.clone(), since: seq, members: BTreeMap::new() });
+        }
+        let Some(group) = family.groups.iter_mut().find(|g| g.kind == kind) else { return };
+        let older = group.members.range(..&place).next_back();
+        let twin = older.is_some_and(|(p, _)| p.block == place.block);
+        let younger = group.members.range(&place..).next();
+        let displaced = younger.filter(|(p, _)| !twin && p.block == place.block).map(|(_, slot)| *slot);
+        if let Some(s) = series.get_mut(slot) {
+            s.twin = twin;
+        }
+        if let Some(s) = displaced.and_then(|slot| series.get_mut(slot)) {
+            s.twin = true;
+        }
+        if twin && kind == family.kind && !self.timed {
+            report.say(Reason::DuplicateSeries, Level::Error, &family.name, || {
+                let (name, block) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&place.block));
+                format!(
+                    "error gathering metrics: collected metric {name:?} {{ {block} }} was collected before with the \
+                     same name and label values"
+                )
+            });
+        }
+        group.members.insert(place, slot);
+        if kind == family.kind {
+            if !was_shown {
+                self.idle.remove(&(family.seen, id));
+                self.changed.insert((family.seq, id));
+            }
+            return;
+        }
+        if !was_shown {
+            self.idle.insert((family.seen, id));
+        }
+        let (existing, dropped) = (family.kind.upper(), kind.upper());
+        report.say(Reason::TypeConflict, Level::Warn, &family.name, || {
+            let name = String::from_utf8_lossy(&family.name);
+            format!(
+                "instrument type conflict, using existing type definition. instrument: {name}, existing: {existing}, \
+                 dropped: {dropped}"
+            )
+        });
+    }
+
+    /// A series has gone or changes its name.
+    pub(crate) fn detach(&mut self, id: usize, place: &Place, kind: Kind, series: &mut Slots<Series>) {
+        let Some(family) = self.slots.get_mut(id) else { return };
+        let Some(at) = family.groups.iter().position(|g| g.kind == kind) else { return };
+        let Some(group) = family.groups.get_mut(at) else { return };
+        if group.members.remove(place).is_none() {
+            return;
+        }
+        let first = group.members.range(..place).next_back().is_none_or(|(p, _)| p.block != place.block);
+        let heir = group.members.range(place..).next().filter(|(p, _)| first && p.block == place.block);
+        if let Some(s) = heir.and_then(|(_, slot)| series.get_mut(*slot)) {
+            s.twin = false;
+        }
+        if group.members.is_empty() {
+            family.groups.swap_remove(at);
+            if kind == family.kind {
+                self.idle.insert((family.seen, id));
+                self.changed.insert((family.seq, id));
+            }
+        }
+    }
+
+    /// The set of target_info has become empty, or is no longer.
+    pub(crate) fn targets_changed(&mut self, name: &[u8]) {
+        if let Some(id) = self.by_name.get(name)
+            && let Some(family) = self.slots.get(*id)
+        {
+            self.changed.insert((family.seq, *id));
+        }
+    }
+
+    /// A scrape shows the family.
+    pub(crate) fn seen(&mut self, id: usize, now: Mono) {
+        if let Some(family) = self.slots.get_mut(id) {
+            family.seen = family.seen.max(now);
+        }
+    }
+
+    /// Forgets names that have not been shown for `expiration`, or gives them to those that wait. Then works off what
+    /// changes mean for other names. `targets` is the name of `target_info` when there are any. False when work is left.
+    pub(crate) fn settle(
         &mut self,
-        id: usize,
-        slot: usize,
-        series: &Slab<Series>,
-        (seq, kind): (u64, Kind),
-    ) -> Option<Reason> {
-        let family = self.slab.get_mut(id)?;
-        family.members.push((slot, seq));
-        family.live += 1;
-        family.dirty = true;
-        // Members that have left are otherwise cleared away at the next scrape, which may never come.
-        if family.members.len() > 2 * family.live + 64 {
-            family.clear_away(id, series);
-        }
-        (kind != family.kind).then_some(Reason::TypeConflict)
-    }
-
-    /// A series has gone or changed its name.
-    pub(crate) fn detach(&mut self, id: usize) {
-        if let Some(family) = self.slab.get_mut(id) {
-            family.live = family.live.saturating_sub(1);
-            family.dirty = true;
-        }
-    }
-
-    /// Brings groups and order up to date. `targets` is the name of `target_info` when there are any.
-    pub(crate) fn refresh(
-        &mut self,
-        series: &mut Slab<Series>,
         (now, expiration): (Mono, u64),
-        (targets, changed): (Option<&[u8]>, bool),
+        targets: Option<&[u8]>,
         report: &mut Report,
         kept: &mut Kept,
-    ) {
-        self.dirty |= changed;
-        let mut gone = Vec::new();
-        for (id, family) in &mut self.slab {
-            let forgotten = !family.is_shown() && now.0.saturating_sub(family.seen.0) > expiration;
-            if family.dirty || forgotten && family.live > 0 {
-                let cost = family.cost();
-                family.regroup(id, series, (now, expiration), self.timed, report);
-                kept.grow(family.cost());
-                kept.shrink(cost);
-                self.dirty = true;
+        work: &mut Work,
+    ) -> bool {
+        while let Some((seen, id)) =
+            self.idle.first().copied().filter(|(at, _)| now.0.saturating_sub(at.0) > expiration)
+        {
+            if work.is_spent() {
+                return false;
             }
-            if !family.is_shown() && family.streams == 0 && now.0.saturating_sub(family.seen.0) > expiration {
-                gone.push(id);
-            }
+            work.spend(1000);
+            self.idle.remove(&(seen, id));
+            self.forget(id, now, kept);
         }
-        for id in gone {
-            if let Some(family) = self.slab.try_remove(id) {
-                kept.shrink(family.cost());
-                self.by_name.remove(&family.name);
+        while let Some((seq, id)) = self.changed.first().copied() {
+            if work.is_spent() {
+                return false;
             }
+            self.changed.remove(&(seq, id));
+            self.look_at(id, targets, report, work);
         }
-        if std::mem::take(&mut self.dirty) {
-            self.hide_collisions(series, targets, report);
+        true
+    }
+
+    fn forget(&mut self, id: usize, now: Mono, kept: &mut Kept) {
+        let Some(family) = self.slots.get_mut(id) else { return };
+        if family.is_shown() {
+            return;
+        }
+        if let Some(heir) = family.groups.iter().min_by_key(|g| g.since) {
+            // The name is free: the first of those that waited has it now.
+            let cost = family.cost();
+            (family.kind, family.help) = (heir.kind, heir.help.clone());
+            family.seen = now;
+            family.render_header();
+            kept.grow(family.cost());
+            kept.shrink(cost);
+            self.changed.insert((family.seq, id));
+        } else if family.streams == 0
+            && let Some(family) = self.slots.remove(id)
+        {
+            kept.shrink(family.cost());
+            self.by_name.remove(&family.name);
+            self.changed.remove(&(family.seq, id));
+            if family.stands.is_some() {
+                self.younger_changed(&family.name, family.seq);
+            }
         }
     }
 
-    /// Marks every family that a scrape shows.
-    pub(crate) fn seen(&mut self, now: Mono) {
-        for (_, family) in &mut self.slab {
-            if family.is_shown() {
-                family.seen = now;
-            }
+    /// Names that differ only in what histograms and summaries add can't stand on one page; the first comer stays. What
+    /// follows for younger families is put on the list.
+    fn look_at(&mut self, id: usize, targets: Option<&[u8]>, report: &mut Report, work: &mut Work) {
+        let Some(family) = self.slots.get(id) else { return };
+        let name = family.name.clone();
+        work.spend(500 + 4 * name.len() as u64);
+        let other = if !family.is_shown() {
+            None
+        } else if targets == Some(&*name) && !(family.kind == Kind::Gauge && &*family.help == TARGET_HELP) {
+            Some(name.to_vec())
+        } else {
+            self.collision(family)
+        };
+        let seq = family.seq;
+        let stands = (family.is_shown() && other.is_none()).then_some(family.kind);
+        if let Some(other) = &other {
+            report.say(Reason::NameCollision, Level::Error, &name, || {
+                let (name, other) = (String::from_utf8_lossy(&name), String::from_utf8_lossy(other));
+                format!(
+                    "error gathering metrics: collected metric named {name:?} collides with previously collected \
+                     metric named {other:?}"
+                )
+            });
         }
+        let Some(family) = self.slots.get_mut(id) else { return };
+        family.hidden = other.is_some();
+        if std::mem::replace(&mut family.stands, stands) == stands {
+            return;
+        }
+        self.younger_changed(&name, seq);
     }
 
-    /// Names that differ only in what histograms and summaries add can't stand on one page; the first comer stays.
-    fn hide_collisions(&mut self, series: &mut Slab<Series>, targets: Option<&[u8]>, report: &mut Report) {
-        let mut ids: Vec<(u64, usize)> =
-            self.slab.iter().filter(|(_, f)| f.is_shown()).map(|(id, f)| (f.seq, id)).collect();
-        ids.sort_unstable();
-        // `false` until its turn has come and it stands on the page.
-        let mut stands: BTreeMap<&[u8], Kind> = BTreeMap::new();
-        let mut hidden: Vec<(usize, Option<Vec<u8>>)> = Vec::with_capacity(ids.len());
-        for (_, id) in ids {
-            let Some(family) = self.slab.get(id) else { continue };
-            let name = &*family.name;
-            let target = targets == Some(name) && !(family.kind == Kind::Gauge && &*family.help == TARGET_HELP);
-            let other = if target { Some(name.to_vec()) } else { collision(name, family.kind, &stands) };
-            if other.is_none() {
-                stands.insert(name, family.kind);
-            }
-            hidden.push((id, other));
-        }
-        for (id, other) in hidden {
-            let Some(family) = self.slab.get_mut(id) else { continue };
-            let was = std::mem::replace(&mut family.hidden, other.is_some());
-            if let Some(other) = other {
-                report.say(Reason::NameCollision, Level::Error, &family.name, || {
-                    let (name, other) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&other));
-                    format!(
-                        "error gathering metrics: collected metric named {name:?} collides with previously collected \
-                         metric named {other:?}"
-                    )
-                });
-            }
-            if was != family.hidden {
-                for shown in &family.order {
-                    if let Some(s) = series.get_mut(shown.slot).filter(|_| !shown.twin) {
-                        s.fault = family.hidden.then_some(Reason::NameCollision);
-                    }
+    /// Has the younger families looked at whose names this one's could collide with.
+    fn younger_changed(&mut self, name: &[u8], seq: u64) {
+        for suffix in [&b"_count"[..], b"_sum", b"_bucket"] {
+            let stem = name.strip_suffix(suffix).and_then(|stem| self.by_name.get(stem));
+            let added = self.by_name.get([name, suffix].concat().as_slice());
+            for id in [stem, added].into_iter().flatten() {
+                if let Some(younger) = self.slots.get(*id).filter(|f| f.seq > seq) {
+                    self.changed.insert((younger.seq, *id));
                 }
             }
         }
     }
-}
 
-/// The family that already has lines of this one's name, by client_golang's rule.
-fn collision(name: &[u8], kind: Kind, stands: &BTreeMap<&[u8], Kind>) -> Option<Vec<u8>> {
-    for (suffix, summaries) in [(&b"_count"[..], true), (b"_sum", true), (b"_bucket", false)] {
-        if let Some(stem) = name.strip_suffix(suffix) {
-            match stands.get(stem) {
-                Some(Kind::Histogram) => return Some(stem.to_vec()),
-                Some(Kind::Summary) if summaries => return Some(stem.to_vec()),
-                _ => {}
+    /// The older family that already has lines of this one's name, by client_golang's rule.
+    fn collision(&self, family: &Family) -> Option<Vec<u8>> {
+        let stands = |name: &[u8]| {
+            let other = self.named(name)?;
+            other.stands.filter(|_| other.seq < family.seq)
+        };
+        for (suffix, summaries) in [(&b"_count"[..], true), (b"_sum", true), (b"_bucket", false)] {
+            if let Some(stem) = family.name.strip_suffix(suffix) {
+                match stands(stem) {
+                    Some(Kind::Histogram) => return Some(stem.to_vec()),
+                    Some(Kind::Summary) if summaries => return Some(stem.to_vec()),
+                    _ => {}
+                }
+            }
+            let adds = family.kind == Kind::Histogram || (family.kind == Kind::Summary && summaries);
+            let added = [&*family.name, suffix].concat();
+            if adds && stands(&added).is_some() {
+                return Some(added);
             }
         }
-        let adds = kind == Kind::Histogram || (kind == Kind::Summary && summaries);
-        let added = [name, suffix].concat();
-        if adds && stands.contains_key(added.as_slice()) {
-            return Some(added);
-        }
-    }
-    None
-}
-
-impl Family {
-    fn clear_away(&mut self, id: usize, series: &Slab<Series>) {
-        self.members.retain(|(slot, seq)| series.get(*slot).is_some_and(|s| s.seq == *seq && s.family == Some(id)));
-        // A series that left and came back stands here twice.
-        self.members.sort_unstable_by_key(|(slot, seq)| (*seq, *slot));
-        self.members.dedup();
-    }
-
-    fn of_kind(&self, series: &Slab<Series>) -> Vec<(usize, u64)> {
-        let same = |m: &&(usize, u64)| series.get(m.0).is_some_and(|s| s.kind() == self.kind);
-        self.members.iter().filter(same).copied().collect()
-    }
-
-    fn regroup(
-        &mut self,
-        id: usize,
-        series: &mut Slab<Series>,
-        (now, expiration): (Mono, u64),
-        timed: bool,
-        report: &mut Report,
-    ) {
-        self.dirty = false;
-        self.clear_away(id, series);
-        let known = now.0.saturating_sub(self.seen.0) <= expiration;
-        let mut order = self.of_kind(series);
-        if order.is_empty()
-            && !known
-            && let Some(heir) = self.members.first().and_then(|(slot, _)| series.get(*slot))
-        {
-            // The name is free: the first of those that waited has it now.
-            (self.kind, self.help) = (heir.kind(), (*heir.help).into());
-            self.seen = now;
-            self.render_header();
-            order = self.of_kind(series);
-        }
-        let compare = |a: &Series, b: &Series| compare_blocks((&a.block, a.labels), (&b.block, b.labels));
-        order.sort_by(|a, b| match (series.get(a.0), series.get(b.0)) {
-            (Some(x), Some(y)) => compare(x, y).then(a.1.cmp(&b.1)),
-            _ => a.1.cmp(&b.1),
-        });
-        self.order.clear();
-        for (slot, _) in &order {
-            let twin = match (self.order.last(), series.get(*slot)) {
-                (Some(last), Some(s)) => series.get(last.slot).is_some_and(|l| l.block == s.block),
-                _ => false,
-            };
-            self.order.push(Shown { slot: *slot, twin });
-        }
-        // Hidden families mark their series anew.
-        self.hidden = false;
-        for (slot, _) in &self.members {
-            let Some(s) = series.get_mut(*slot) else { continue };
-            s.fault = (s.kind() != self.kind).then_some(Reason::TypeConflict);
-            if s.fault.is_some() {
-                let (name, existing, dropped) = (&self.name, self.kind.upper(), s.kind().upper());
-                report.say(Reason::TypeConflict, Level::Warn, name, || {
-                    format!(
-                        "instrument type conflict, using existing type definition. instrument: {}, existing: \
-                         {existing}, dropped: {dropped}",
-                        String::from_utf8_lossy(name)
-                    )
-                });
-            }
-        }
-        for shown in self.order.iter().filter(|s| s.twin && !timed) {
-            let Some(s) = series.get_mut(shown.slot) else { continue };
-            s.fault = Some(Reason::DuplicateSeries);
-            report.say(Reason::DuplicateSeries, Level::Error, &self.name, || {
-                format!(
-                    "error gathering metrics: collected metric {:?} {{ {} }} was collected before with the same name \
-                     and label values",
-                    String::from_utf8_lossy(&self.name),
-                    String::from_utf8_lossy(&s.block)
-                )
-            });
-        }
+        None
     }
 }

@@ -55,14 +55,38 @@ fn put_pair(out: &mut Vec<u8>, key: &[u8], value: AnyValue<'_>) {
 /// The attributes of one point, on the stack.
 pub(crate) type Sorted<'a> = SmallVec<[KeyValue<'a>; 12]>;
 
+/// Attributes that labels are made of, at most. Beyond it a series is not shown: whatever is done with one point is done
+/// in one step.
+pub const MAX_LABELS: usize = 4096;
+/// Their bytes together, as they came.
+pub const MAX_LABEL_BYTES: usize = 1 << 20;
+/// Bytes of an array or a map that becomes a label.
+pub const MAX_NESTED_BYTES: usize = 64 << 10;
+
+/// More or larger attributes than labels are made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TooLarge;
+
 /// Reads attributes and sorts them by key.
 #[inline]
-pub(crate) fn sort<'a>(sorted: &mut Sorted<'a>, attributes: Repeated<'a, KeyValue<'a>>) {
+pub(crate) fn sort<'a>(sorted: &mut Sorted<'a>, attributes: Repeated<'a, KeyValue<'a>>) -> Result<(), TooLarge> {
     sorted.clear();
-    sorted.extend(attributes);
+    let mut bytes = 0;
+    for kv in attributes {
+        bytes += kv.raw.len();
+        let nested = match kv.value {
+            AnyValue::Array(raw) | AnyValue::Map(raw) => raw.len(),
+            _ => 0,
+        };
+        if sorted.len() == MAX_LABELS || bytes > MAX_LABEL_BYTES || nested > MAX_NESTED_BYTES {
+            return Err(TooLarge);
+        }
+        sorted.push(kv);
+    }
     if !sorted.is_sorted_by_key(|kv| kv.key) {
         sorted.sort_unstable_by_key(|kv| kv.key);
     }
+    Ok(())
 }
 
 /// Whether `stored` was made from the same attributes. A cheap test: other values than strings don't pass it.
@@ -121,14 +145,18 @@ pub(crate) fn put_target(out: &mut Vec<u8>, job: Option<&[u8]>, instance: Option
 }
 
 /// Appends the scope.
-pub(crate) fn put_scope(out: &mut Vec<u8>, metrics: &ScopeMetrics<'_>) {
+pub(crate) fn put_scope(out: &mut Vec<u8>, metrics: &ScopeMetrics<'_>) -> Result<(), TooLarge> {
     let scope = metrics.scope;
+    let mut sorted = Sorted::new();
+    sort(&mut sorted, scope.attributes())?;
+    if [scope.name, scope.version, metrics.schema_url].iter().any(|text| text.len() > MAX_LABEL_BYTES) {
+        return Err(TooLarge);
+    }
     put(out, scope.name);
     put(out, scope.version);
     put(out, metrics.schema_url);
-    let mut sorted = Sorted::new();
-    sort(&mut sorted, scope.attributes());
     put_with(out, |out| put_attributes(out, &sorted, &[]));
+    Ok(())
 }
 
 impl<'a> Stem<'a> {

@@ -3,6 +3,9 @@
 //! One bad label costs the series, not only itself, as in the Go collector. `target_info` alone merges labels that come
 //! to one name.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use otelcore_exposition::{LabelNameError, put_label, put_underscored};
 
 use crate::config::PageSettings;
@@ -11,8 +14,8 @@ use crate::report::Reason;
 
 /// The labels of one series as they stand on a page.
 pub(crate) struct Block {
-    pub(crate) bytes: Box<[u8]>,
-    pub(crate) labels: usize,
+    pub(crate) bytes: Rc<[u8]>,
+    pub(crate) labels: u32,
 }
 
 /// Why a series has no labels: the reason, and a sentence.
@@ -61,7 +64,7 @@ fn render(mut labels: Vec<(Vec<u8>, &[u8])>, metric: &[u8]) -> Result<Block, Fau
         put_underscored(&mut wire, name);
         put_label(&mut bytes, &wire, value);
     }
-    Ok(Block { bytes: bytes.into(), labels: labels.len() })
+    Ok(Block { bytes: bytes.into(), labels: u32::try_from(labels.len()).unwrap_or(u32::MAX) })
 }
 
 /// The block of a series: attributes, scope, job, instance, constant labels.
@@ -108,20 +111,19 @@ pub(crate) fn target_block<'a>(
     instance: &[u8],
     utf8: bool,
 ) -> Result<Block, Option<Fault>> {
-    let mut labels: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    let mut labels: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
     for (key, value) in attributes {
         let name = label_name(key, utf8).map_err(Some)?;
-        match labels.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, joined)) => {
+        match labels.get_mut(&name) {
+            Some(joined) => {
                 joined.push(b';');
                 joined.extend_from_slice(value);
             }
-            None => labels.push((name, value.to_vec())),
+            None => drop(labels.insert(name, value.to_vec())),
         }
     }
-    labels.retain(|(n, _)| n != b"job" && n != b"instance");
-    labels.push((b"job".to_vec(), job.to_vec()));
-    labels.push((b"instance".to_vec(), instance.to_vec()));
+    labels.insert(b"job".to_vec(), job.to_vec());
+    labels.insert(b"instance".to_vec(), instance.to_vec());
     let labels = labels.iter().map(|(n, v)| (n.clone(), v.as_slice())).collect();
     render(labels, b"target_info").map_err(|_| None)
 }

@@ -14,19 +14,28 @@ mod config;
 mod exporter;
 mod families;
 mod identity;
+mod intake;
 mod labels;
 mod names;
 #[doc(hidden)]
 pub mod oracle;
+mod page;
 mod reading;
 mod registry;
 mod report;
 mod resources;
+mod slots;
+mod work;
 
 pub use config::{PageSettings, Prometheus, PrometheusFactory, ResourceLabels};
-pub use names::{Shape, Strategy, metric_name};
+pub use identity::{MAX_LABEL_BYTES, MAX_LABELS, MAX_NESTED_BYTES};
+pub use intake::Intake;
+pub use names::{MAX_NAME, Shape, Strategy, metric_name};
+pub use page::{MAX_PAGE, PIECE, Progress, RenderError, Rendering};
+pub use reading::MAX_BUCKETS;
 pub use registry::{GatherError, Registry};
 pub use report::{Reason, Report};
+pub use work::Work;
 
 #[cfg(test)]
 mod tests;

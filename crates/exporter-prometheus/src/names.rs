@@ -37,6 +37,9 @@ impl Strategy {
     }
 }
 
+/// Bytes of a metric's name or unit, at most: a name is made in one step.
+pub const MAX_NAME: usize = 64 << 10;
+
 /// What a metric is, as far as names and types go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {

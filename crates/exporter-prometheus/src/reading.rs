@@ -51,6 +51,17 @@ pub(crate) struct SummaryValue {
     pub(crate) quantiles: Vec<(f64, f64)>,
 }
 
+impl Value {
+    /// Lines on a page, at most.
+    pub(crate) fn lines(&self) -> usize {
+        match self {
+            Self::Number(_) => 1,
+            Self::Histogram(h) => h.bounds.len() + 3,
+            Self::Summary(s) => s.quantiles.len() + 2,
+        }
+    }
+}
+
 impl Reading {
     /// Bytes charged for what a number does not have: buckets and quantiles.
     pub(crate) fn cost(&self) -> u64 {
@@ -65,11 +76,20 @@ impl Reading {
     }
 }
 
+/// Buckets or quantiles of one point, at most: one point is read, sorted and kept in one step.
+pub const MAX_BUCKETS: usize = 1 << 16;
+
 /// A point of any type that becomes a series.
 pub(crate) trait Point<'a>: View<'a> {
+    /// The message's own bytes.
+    fn raw(&self) -> &'a [u8];
     /// Bit 0: the series has no value any more.
     fn flags(&self) -> u32;
     fn attributes(&self) -> Repeated<'a, KeyValue<'a>>;
+    /// Buckets or quantiles that it has, counted up to [`MAX_BUCKETS`] and one.
+    fn buckets(&self) -> usize {
+        0
+    }
     /// What [`Reading::cost`] comes to after this point, at least. Walks over buckets.
     fn cost(&self) -> u64 {
         0
@@ -81,6 +101,10 @@ pub(crate) trait Point<'a>: View<'a> {
 }
 
 impl<'a> Point<'a> for NumberPoint<'a> {
+    fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
     fn flags(&self) -> u32 {
         self.flags
     }
@@ -132,12 +156,20 @@ pub(crate) fn sample(number: Number) -> f64 {
 }
 
 impl<'a> Point<'a> for HistogramPoint<'a> {
+    fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
     fn flags(&self) -> u32 {
         self.flags
     }
 
     fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
         self.attributes()
+    }
+
+    fn buckets(&self) -> usize {
+        self.bucket_counts().take(MAX_BUCKETS + 1).count().max(self.explicit_bounds().take(MAX_BUCKETS + 1).count())
     }
 
     fn cost(&self) -> u64 {
@@ -231,12 +263,20 @@ impl HistogramValue {
 }
 
 impl<'a> Point<'a> for SummaryPoint<'a> {
+    fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+
     fn flags(&self) -> u32 {
         self.flags
     }
 
     fn attributes(&self) -> Repeated<'a, KeyValue<'a>> {
         self.attributes()
+    }
+
+    fn buckets(&self) -> usize {
+        self.quantile_values().take(MAX_BUCKETS + 1).count()
     }
 
     fn cost(&self) -> u64 {

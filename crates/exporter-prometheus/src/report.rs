@@ -37,6 +37,8 @@ pub enum Reason {
     DuplicateSeries,
     /// The name is that of another family's `_count`, `_sum` or `_bucket`, or of `target_info`.
     NameCollision,
+    /// More attributes or buckets, or longer ones, than one series can have.
+    TooLarge,
     /// A new series, or more buckets of a known one, above the memory limit.
     Memory,
 }
@@ -60,6 +62,7 @@ impl Reason {
             Self::TypeConflict => "type_conflict",
             Self::DuplicateSeries => "duplicate_series",
             Self::NameCollision => "name_collision",
+            Self::TooLarge => "too_large",
             Self::Memory => "memory",
         }
     }

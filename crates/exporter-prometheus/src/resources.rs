@@ -3,181 +3,247 @@
 //! A resource is known by its bytes, so that one that has been seen costs a hash. It goes with its last series. For each
 //! job and instance the resource that came first and still lives is the one that `target_info` shows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Bound;
+use std::rc::Rc;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use otelcore_exposition::compare_blocks;
 use otelcore_pdata::text::put_value;
 use otelcore_pdata::views::{Resource as View, View as _};
 use otelcore_pipeline::{Kept, Level};
-use slab::Slab;
 
 use crate::config::PageSettings;
-use crate::identity::put;
-use crate::labels::{Block, target_block};
+use crate::families::{PLACE, Place};
+use crate::identity::{Sorted, put, sort};
+use crate::labels::target_block;
 use crate::registry::allocated;
 use crate::report::{Reason, Report};
+use crate::slots::{Index, Slots};
 
 /// A resource that has series, or is being read.
 pub(crate) struct Resource {
     raw: Box<[u8]>,
     hash: u64,
     seq: u64,
-    pub(crate) job: Option<Box<[u8]>>,
-    pub(crate) instance: Option<Box<[u8]>>,
+    pub(crate) job: Option<Rc<[u8]>>,
+    pub(crate) instance: Option<Rc<[u8]>>,
     /// Attributes that go onto its points, sorted, as identity bytes.
     pub(crate) copied: Box<[u8]>,
+    /// More or larger attributes than labels can be made of.
+    pub(crate) too_large: bool,
     series: u64,
     pinned: bool,
+    target: Target,
 }
+
+/// What a resource has to do with `target_info`.
+enum Target {
+    /// Another resource of its job and instance is shown, or none.
+    None,
+    /// Its labels stand there.
+    Shown(Place),
+    /// It is its turn, but it has an attribute that is no label.
+    Left,
+    /// As before, in a way that spoils all of `target_info`.
+    Spoils,
+}
+
+/// Job and instance, both with a text.
+type JobInstance = (Rc<[u8]>, Rc<[u8]>);
 
 /// All of them.
 pub(crate) struct Resources {
-    slab: Slab<Resource>,
-    index: HashTable<usize>,
+    slots: Slots<Resource>,
+    pub(crate) index: Index,
     hasher: FixedState,
     next: u64,
-    /// The set changed since the targets were made.
-    pub(crate) dirty: bool,
-    targets: Vec<Block>,
+    /// Live resources of each job and instance, oldest first.
+    by_target: BTreeMap<JobInstance, BTreeSet<(u64, usize)>>,
+    shown: BTreeSet<Place>,
+    spoiling: usize,
 }
 
 const SERVICE: [&[u8]; 3] = [b"service.name", b"service.namespace", b"service.instance.id"];
 
 impl Resources {
     pub(crate) fn new(hasher: FixedState) -> Self {
-        Self { slab: Slab::new(), index: HashTable::new(), hasher, next: 0, dirty: false, targets: Vec::new() }
+        Self {
+            slots: Slots::default(),
+            index: Index::default(),
+            hasher,
+            next: 0,
+            by_target: BTreeMap::new(),
+            shown: BTreeSet::new(),
+            spoiling: 0,
+        }
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: usize) -> Option<&Resource> {
-        self.slab.get(id)
+        self.slots.get(id)
     }
 
-    /// Finds or adds a resource by its bytes, and keeps it until [`Resources::unpin`].
-    pub(crate) fn pin(&mut self, raw: &[u8], settings: &PageSettings, kept: &mut Kept) -> usize {
+    /// Finds or adds a resource by its bytes, and keeps it until [`Resources::unpin`]. True when it is new.
+    pub(crate) fn pin(&mut self, raw: &[u8], settings: &PageSettings, kept: &mut Kept) -> (usize, bool) {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(raw);
         let hash = hasher.finish();
-        let slab = &self.slab;
-        let found = self.index.find(hash, |id| slab.get(*id).is_some_and(|r| *r.raw == *raw)).copied();
+        let slots = &self.slots;
+        let found = self.index.find(hash, |id| slots.get(*id).is_some_and(|r| *r.raw == *raw));
         let id = found.unwrap_or_else(|| {
             let resource = Resource::read(raw, hash, self.next, settings);
             self.next += 1;
             kept.grow(resource.cost());
-            let id = self.slab.insert(resource);
-            let slab = &self.slab;
-            self.index.insert_unique(hash, id, |id| slab.get(*id).map_or(0, |r| r.hash));
+            let id = self.slots.insert(resource);
+            let slots = &self.slots;
+            self.index.insert(hash, id, |id| slots.get(id).map_or(0, |r| r.hash));
             id
         });
-        if let Some(resource) = self.slab.get_mut(id) {
+        if let Some(resource) = self.slots.get_mut(id) {
             resource.pinned = true;
         }
-        id
+        (id, found.is_none())
     }
 
     pub(crate) fn unpin(&mut self, id: usize, kept: &mut Kept) {
-        if let Some(resource) = self.slab.get_mut(id) {
+        if let Some(resource) = self.slots.get_mut(id) {
             resource.pinned = false;
             self.drop_unused(id, kept);
         }
     }
 
     /// A series comes from this resource from now on.
-    pub(crate) fn enter(&mut self, id: usize) {
-        if let Some(resource) = self.slab.get_mut(id) {
-            self.dirty |= resource.series == 0;
-            resource.series += 1;
+    pub(crate) fn enter(&mut self, id: usize, settings: &PageSettings, report: &mut Report) {
+        let Some(resource) = self.slots.get_mut(id) else { return };
+        resource.series += 1;
+        if resource.series > 1 {
+            return;
+        }
+        let (Some(job), Some(instance)) = (resource.job.clone(), resource.instance.clone()) else { return };
+        if job.is_empty() || instance.is_empty() {
+            return;
+        }
+        let seq = resource.seq;
+        let live = self.by_target.entry((job, instance)).or_default();
+        let first = live.first().copied();
+        live.insert((seq, id));
+        match first {
+            Some((older, _)) if older < seq => {}
+            first => {
+                if let Some((_, displaced)) = first {
+                    self.hide(displaced);
+                }
+                self.show(id, settings, report);
+            }
         }
     }
 
     /// A series has gone, or comes from another one.
-    pub(crate) fn leave(&mut self, id: usize, kept: &mut Kept) {
-        if let Some(resource) = self.slab.get_mut(id) {
-            resource.series = resource.series.saturating_sub(1);
-            self.dirty |= resource.series == 0;
-            self.drop_unused(id, kept);
+    pub(crate) fn leave(&mut self, id: usize, settings: &PageSettings, report: &mut Report, kept: &mut Kept) {
+        let Some(resource) = self.slots.get_mut(id) else { return };
+        resource.series = resource.series.saturating_sub(1);
+        if resource.series > 0 {
+            return;
         }
-    }
-
-    fn drop_unused(&mut self, id: usize, kept: &mut Kept) {
-        let Some(unused) = self.slab.get(id).filter(|r| r.series == 0 && !r.pinned) else { return };
-        kept.shrink(unused.cost());
-        if let Ok(entry) = self.index.find_entry(unused.hash, |at| *at == id) {
-            entry.remove();
-        }
-        self.slab.remove(id);
-    }
-
-    /// The blocks of `target_info`, in order.
-    pub(crate) fn targets(&self) -> &[Block] {
-        &self.targets
-    }
-
-    /// Makes the blocks anew if the set has changed, and says whether it had.
-    pub(crate) fn refresh(&mut self, settings: &PageSettings, report: &mut Report) -> bool {
-        if !std::mem::take(&mut self.dirty) {
-            return false;
-        }
-        self.targets.clear();
-        let mut live: Vec<&Resource> = self.slab.iter().map(|(_, r)| r).filter(|r| r.series > 0).collect();
-        live.sort_unstable_by_key(|r| r.seq);
-        let mut seen = BTreeSet::new();
-        for resource in live {
-            let (Some(job), Some(instance)) = (resource.job.as_deref(), resource.instance.as_deref()) else { continue };
-            if job.is_empty() || instance.is_empty() || !seen.insert((job, instance)) {
-                continue;
+        if let (Some(job), Some(instance)) = (resource.job.clone(), resource.instance.clone()) {
+            let (key, seq) = ((job, instance), resource.seq);
+            let live = self.by_target.get_mut(&key);
+            let was_first = live.as_ref().is_some_and(|l| l.first() == Some(&(seq, id)));
+            let next = live.and_then(|live| {
+                live.remove(&(seq, id));
+                live.first().copied()
+            });
+            if next.is_none() {
+                self.by_target.remove(&key);
             }
-            let mut attributes: Vec<(&[u8], Vec<u8>)> = Vec::new();
-            for kv in View::parse(&resource.raw).attributes().filter(|kv| !SERVICE.contains(&kv.key)) {
-                let mut value = Vec::new();
-                put_value(&mut value, kv.value);
-                attributes.push((kv.key, value));
-            }
-            let attributes = attributes.iter().map(|(k, v)| (*k, v.as_slice()));
-            match target_block(attributes, job, instance, settings.strategy.keeps_utf8()) {
-                Ok(block) => self.targets.push(block),
-                Err(None) => report.say(Reason::Label, Level::Error, b"target_info", || {
-                    "failed to convert metric target_info: a resource attribute is no valid label".to_owned()
-                }),
-                Err(Some((_, why))) => {
-                    // As in the Go collector, where it ends the making of all of them.
-                    self.targets.clear();
-                    report.say(Reason::Label, Level::Error, b"target_info", || {
-                        format!("failed to create target info metrics: {why}")
-                    });
-                    return true;
+            if was_first {
+                self.hide(id);
+                if let Some((_, heir)) = next {
+                    self.show(heir, settings, report);
                 }
             }
         }
-        self.targets.sort_by(|a, b| compare_blocks((&a.bytes, a.labels), (&b.bytes, b.labels)));
-        self.targets.dedup_by(|a, b| a.bytes == b.bytes);
-        true
+        self.drop_unused(id, kept);
+    }
+
+    fn drop_unused(&mut self, id: usize, kept: &mut Kept) {
+        let Some(unused) = self.slots.get(id).filter(|r| r.series == 0 && !r.pinned) else { return };
+        kept.shrink(unused.cost());
+        self.index.remove(unused.hash, id);
+        self.slots.remove(id);
+    }
+
+    fn hide(&mut self, id: usize) {
+        let Some(resource) = self.slots.get_mut(id) else { return };
+        match std::mem::replace(&mut resource.target, Target::None) {
+            Target::Shown(place) => drop(self.shown.remove(&place)),
+            Target::Spoils => self.spoiling -= 1,
+            Target::None | Target::Left => {}
+        }
+    }
+
+    fn show(&mut self, id: usize, settings: &PageSettings, report: &mut Report) {
+        let Some(resource) = self.slots.get_mut(id) else { return };
+        resource.target = resource.make_target(settings, report);
+        match &resource.target {
+            Target::Shown(place) => drop(self.shown.insert(place.clone())),
+            Target::Spoils => self.spoiling += 1,
+            Target::None | Target::Left => {}
+        }
+    }
+
+    /// Whether a page has `target_info`.
+    pub(crate) fn has_targets(&self) -> bool {
+        self.spoiling == 0 && !self.shown.is_empty()
+    }
+
+    /// The labels of the next line of `target_info`.
+    pub(crate) fn target_after(&self, place: Option<&Place>) -> Option<&Place> {
+        let from = place.map_or(Bound::Unbounded, Bound::Excluded);
+        if self.has_targets() { self.shown.range((from, Bound::Unbounded)).next() } else { None }
     }
 }
 
 impl Resource {
     /// Bytes charged for it. A block of `target_info` may be made of all its attributes, in about as many bytes.
     fn cost(&self) -> u64 {
-        let len = |text: &Option<Box<[u8]>>| text.as_deref().map_or(0, <[u8]>::len);
+        let len = |text: &Option<Rc<[u8]>>| text.as_deref().map_or(0, <[u8]>::len);
         let texts = [2 * self.raw.len(), len(&self.job), len(&self.instance), self.copied.len()];
-        (size_of::<Self>() + 4 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
+        let places = 2 * PLACE + size_of::<[usize; 8]>();
+        (size_of::<Self>() + places) as u64 + texts.into_iter().map(allocated).sum::<u64>()
     }
 
     fn read(raw: &[u8], hash: u64, seq: u64, settings: &PageSettings) -> Self {
         let view = View::parse(raw);
+        let mut sorted = Sorted::new();
+        let too_large = sort(&mut sorted, view.attributes()).is_err();
+        let mut resource = Self {
+            raw: raw.into(),
+            hash,
+            seq,
+            job: None,
+            instance: None,
+            copied: Box::default(),
+            too_large,
+            series: 0,
+            pinned: false,
+            target: Target::None,
+        };
+        if too_large {
+            return resource;
+        }
         let text = |wanted: &[u8]| {
             let kv = view.attributes().find(|kv| kv.key == wanted)?;
             let mut text = Vec::new();
             put_value(&mut text, kv.value);
             Some(text)
         };
-        let job = text(b"service.name").map(|name| match text(b"service.namespace") {
-            Some(namespace) => [namespace, name].join(&b'/').into_boxed_slice(),
-            None => name.into_boxed_slice(),
+        resource.job = text(b"service.name").map(|name| match text(b"service.namespace") {
+            Some(namespace) => [namespace, name].join(&b'/').into(),
+            None => name.into(),
         });
-        let instance = text(b"service.instance.id").map(Vec::into_boxed_slice);
+        resource.instance = text(b"service.instance.id").map(Into::into);
         let mut copied = Vec::new();
         if !settings.resource_labels.is_empty() {
             let mut wanted: Vec<_> = view.attributes().filter(|kv| settings.resource_labels.wants(kv.key)).collect();
@@ -192,6 +258,34 @@ impl Resource {
                 }
             }
         }
-        Self { raw: raw.into(), hash, seq, job, instance, copied: copied.into(), series: 0, pinned: false }
+        resource.copied = copied.into();
+        resource
+    }
+
+    fn make_target(&self, settings: &PageSettings, report: &mut Report) -> Target {
+        let (Some(job), Some(instance)) = (self.job.as_deref(), self.instance.as_deref()) else { return Target::None };
+        let mut attributes: Vec<(&[u8], Vec<u8>)> = Vec::new();
+        for kv in View::parse(&self.raw).attributes().filter(|kv| !SERVICE.contains(&kv.key)) {
+            let mut value = Vec::new();
+            put_value(&mut value, kv.value);
+            attributes.push((kv.key, value));
+        }
+        let attributes = attributes.iter().map(|(k, v)| (*k, v.as_slice()));
+        match target_block(attributes, job, instance, settings.strategy.keeps_utf8()) {
+            Ok(block) => Target::Shown(Place { block: block.bytes, labels: block.labels, seq: self.seq }),
+            Err(None) => {
+                report.say(Reason::Label, Level::Error, b"target_info", || {
+                    "failed to convert metric target_info: a resource attribute is no valid label".to_owned()
+                });
+                Target::Left
+            }
+            Err(Some((_, why))) => {
+                // As in the Go collector, where it ends the making of all of them.
+                report.say(Reason::Label, Level::Error, b"target_info", || {
+                    format!("failed to create target info metrics: {why}")
+                });
+                Target::Spoils
+            }
+        }
     }
 }

@@ -122,6 +122,12 @@ impl<'a, V> Repeated<'a, V> {
     pub fn new(raw: &'a [u8], number: u32) -> Self {
         Self { fields: Fields::new(raw), number, view: PhantomData }
     }
+
+    /// The bytes that have not been walked yet; a walk over them goes on where this one is.
+    #[must_use]
+    pub fn rest(&self) -> &'a [u8] {
+        self.fields.rest()
+    }
 }
 
 impl<'a, V: View<'a>> Iterator for Repeated<'a, V> {

@@ -115,7 +115,7 @@ fn of_series_with_equal_labels_the_first_is_served() {
     scene.push(0, vec![of("first", 1.0), of("second", 2.0)]);
     assert_eq!(scene.samples(0), ["g 1"]);
     scene.push(1, vec![of("second", 3.0)]);
-    assert_eq!((scene.samples(1), scene.dropped(Reason::DuplicateSeries)), (vec!["g 1".to_owned()], 1));
+    assert_eq!((scene.samples(1), scene.dropped(Reason::DuplicateSeries)), (vec!["g 1".to_owned()], 2));
     // When the first expires the second is there at once.
     assert_eq!(scene.samples(301), ["g 3"]);
     assert_eq!(scene.0.len(), 1);

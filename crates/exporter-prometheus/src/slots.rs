@@ -1,0 +1,169 @@
+//! Values by number, and where they are by hash, without a step that grows with what is there.
+//!
+//! A vector that grows is copied, a hash table that grows is filled anew, all at once. With a million series that takes
+//! longer than a turn of the loop may, so both are cut into parts that grow on their own. Knows nothing of series.
+
+use hashbrown::HashTable;
+use slab::Slab;
+
+/// Values in one part.
+const PART: usize = 1 << 12;
+
+/// A slab in parts. Numbers are used again.
+pub(crate) struct Slots<T> {
+    parts: Vec<Slab<T>>,
+    /// Parts with room; the last one is filled first.
+    open: Vec<usize>,
+    len: usize,
+}
+
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { parts: Vec::new(), open: Vec::new(), len: 0 }
+    }
+}
+
+impl<T> Slots<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: usize) -> Option<&T> {
+        self.parts.get(id / PART)?.get(id % PART)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: usize) -> Option<&mut T> {
+        self.parts.get_mut(id / PART)?.get_mut(id % PART)
+    }
+
+    pub(crate) fn insert(&mut self, value: T) -> usize {
+        let part = self.open.last().copied().unwrap_or_else(|| {
+            self.parts.push(Slab::new());
+            self.open.push(self.parts.len() - 1);
+            self.parts.len() - 1
+        });
+        let Some(slab) = self.parts.get_mut(part) else { return usize::MAX };
+        let at = slab.insert(value);
+        if slab.len() == PART {
+            self.open.pop();
+        }
+        self.len += 1;
+        part * PART + at
+    }
+
+    pub(crate) fn remove(&mut self, id: usize) -> Option<T> {
+        let part = id / PART;
+        let slab = self.parts.get_mut(part)?;
+        let was_full = slab.len() == PART;
+        let value = slab.try_remove(id % PART)?;
+        self.len -= 1;
+        if slab.is_empty() {
+            // Its memory goes back; the part stays where it is.
+            *slab = Slab::new();
+        }
+        if was_full {
+            self.open.push(part);
+        }
+        Some(value)
+    }
+
+    /// How many parts there are.
+    pub(crate) fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Numbers and values of one part.
+    pub(crate) fn part(&self, part: usize) -> impl Iterator<Item = (usize, &T)> {
+        self.parts.get(part).into_iter().flat_map(|slab| slab.iter()).map(move |(at, value)| (part * PART + at, value))
+    }
+}
+
+/// Tables in an index.
+const TABLES: usize = 256;
+
+/// Numbers by hash, in tables of which each grows on its own.
+pub(crate) struct Index {
+    tables: Vec<HashTable<usize>>,
+    /// How many numbers were put into larger tables, for the account of work.
+    moved: u64,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self { tables: (0..TABLES).map(|_| HashTable::new()).collect(), moved: 0 }
+    }
+}
+
+impl Index {
+    /// hashbrown itself uses the lowest and the highest bits.
+    fn table(hash: u64) -> usize {
+        (hash >> 32) as usize % TABLES
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, same: impl FnMut(&usize) -> bool) -> Option<usize> {
+        self.tables.get(Self::table(hash))?.find(hash, same).copied()
+    }
+
+    pub(crate) fn insert(&mut self, hash: u64, id: usize, hash_of: impl Fn(usize) -> u64) {
+        let Some(table) = self.tables.get_mut(Self::table(hash)) else { return };
+        if table.len() == table.capacity() {
+            self.moved += table.len() as u64;
+        }
+        table.insert_unique(hash, id, |id| hash_of(*id));
+    }
+
+    pub(crate) fn remove(&mut self, hash: u64, id: usize) {
+        let Some(table) = self.tables.get_mut(Self::table(hash)) else { return };
+        if let Ok(entry) = table.find_entry(hash, |at| *at == id) {
+            entry.remove();
+        }
+        if table.is_empty() {
+            *table = HashTable::new();
+        }
+    }
+
+    /// How many numbers were moved since the last call.
+    pub(crate) fn take_moved(&mut self) -> u64 {
+        std::mem::take(&mut self.moved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_insert_and_remove_numbers_are_used_again() {
+        let mut slots = Slots::default();
+        let ids: Vec<usize> = (0..3 * PART).map(|i| slots.insert(i)).collect();
+        assert_eq!((slots.len(), slots.parts()), (3 * PART, 3));
+        assert!(ids.iter().enumerate().all(|(i, id)| slots.get(*id) == Some(&i)));
+        for id in &ids[PART..2 * PART] {
+            assert!(slots.remove(*id).is_some() && slots.remove(*id).is_none() && slots.get(*id).is_none());
+        }
+        assert_eq!(slots.part(1).count(), 0);
+        for i in 0..PART {
+            slots.insert(i);
+        }
+        assert_eq!((slots.len(), slots.parts()), (3 * PART, 3), "no part is added while one has room");
+        assert_eq!((0..3).map(|p| slots.part(p).count()).sum::<usize>(), 3 * PART);
+    }
+
+    #[test]
+    fn index_growth_one_insertion_moves_a_small_part() {
+        let mut index = Index::default();
+        let hash = |id: usize| (id as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut most = 0;
+        for id in 0..200_000 {
+            index.insert(hash(id), id, hash);
+            most = most.max(index.take_moved());
+        }
+        assert!(most < 2000, "{most}");
+        assert!((0..200_000).all(|id| index.find(hash(id), |at| *at == id) == Some(id)));
+        (0..200_000).for_each(|id| index.remove(hash(id), id));
+        assert_eq!(index.find(hash(7), |_| true), None);
+    }
+}
