@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_exposition::{Accept, Encoding, Offer};
-use otelcore_http::coding::Deflater;
+use otelcore_http::coding::GzipStream;
 use otelcore_http::h1::RequestHead;
-use otelcore_net::{Page, PageServer, not_found};
+use otelcore_net::{Answer, Next, Page, PageServer, Pages, not_found};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Budget, Build, Cx, Done, Error, Event, Exporter, Fate, Field, Held, JobId, Logger, Mono, Outcome, Payload,
+    Budget, Build, Cx, Done, Error, Event, Exporter, Fate, Field, Held, JobId, Kept, Logger, Mono, Outcome, Payload,
     StartError,
 };
 
 use crate::config::{PageSettings, Prometheus};
 use crate::intake::Intake;
+use crate::page::{Progress, RenderError, Rendering};
 use crate::registry::Registry;
 use crate::report::Report;
 use crate::work::Work;
@@ -38,11 +39,10 @@ const GZIP_LEVEL: u32 = 1;
 /// The `prometheus` exporter.
 pub(crate) struct PrometheusExporter {
     page: PageSettings,
-    server: PageServer,
+    server: PageServer<Body>,
     /// Waits here for the seed, which only a world can give.
     report: Option<Report>,
     registry: Option<Registry>,
-    deflater: Deflater,
     log: Logger,
     budget: Arc<Budget>,
     /// New series were refused by the last payload that had any.
@@ -77,7 +77,6 @@ impl PrometheusExporter {
             ),
             report: Some(report),
             registry: None,
-            deflater: Deflater::new(),
             log,
             budget: build.budget.clone(),
             refusing: false,
@@ -136,22 +135,86 @@ fn list(head: &RequestHead, name: &str) -> String {
     values.map(|(_, v)| String::from_utf8_lossy(v)).collect::<Vec<_>>().join(",")
 }
 
-/// The page for a request.
-fn answer(registry: &mut Registry, deflater: &mut Deflater, now: Mono, head: &RequestHead) -> Page {
-    if head.path() != "/metrics" {
-        return not_found();
+/// A page that is being made for a scraper.
+pub(crate) struct Body {
+    rendering: Rendering,
+    content_type: &'static str,
+    gzip: Option<GzipStream>,
+    /// The page is compressed.
+    packed: bool,
+    begun: bool,
+    /// The charge for the compressor.
+    _kept: Kept,
+}
+
+/// Pages of the registry.
+struct Scrapes<'a> {
+    registry: &'a mut Registry,
+    budget: &'a Arc<Budget>,
+    log: &'a Logger,
+}
+
+impl Pages for Scrapes<'_> {
+    type Body = Body;
+
+    fn answer(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> Answer<Body> {
+        if head.path() != "/metrics" {
+            return Answer::Page(not_found());
+        }
+        let accept = head.get("accept").map(String::from_utf8_lossy).unwrap_or_default();
+        let accept = Accept::choose(&accept, Offer::TEXT);
+        let gzip = match Encoding::choose(&list(head, "accept-encoding")) {
+            Encoding::Identity => None,
+            Encoding::Gzip => Some(GzipStream::new(GZIP_LEVEL)),
+        };
+        let kept = self.budget.keep(if gzip.is_some() { GzipStream::MEMORY } else { 0 });
+        let rendering = Rendering::new(cx.now(), self.budget);
+        Answer::Body(Body {
+            rendering,
+            content_type: accept.content_type(),
+            packed: gzip.is_some(),
+            gzip,
+            begun: false,
+            _kept: kept,
+        })
     }
-    let accept = head.get("accept").map(String::from_utf8_lossy).unwrap_or_default();
-    let accept = Accept::choose(&accept, Offer::TEXT);
-    let body = match registry.render(now, &accept) {
-        Ok(body) => body,
-        Err(e) => return Page::text(500, e.to_string()).header("X-Content-Type-Options", "nosniff"),
-    };
-    match Encoding::choose(&list(head, "accept-encoding")) {
-        Encoding::Identity => Page::new(200, accept.content_type(), body),
-        Encoding::Gzip => {
-            let packed = deflater.gzip([body.as_slice()], GZIP_LEVEL);
-            Page::new(200, accept.content_type(), packed).header("Content-Encoding", "gzip")
+
+    fn next(&mut self, _: &mut Cx<'_>, body: &mut Body) -> Next {
+        let mut piece = Vec::new();
+        let progress = match self.registry.render_step(&mut body.rendering, &mut piece, &mut Work::step()) {
+            Ok(progress) => progress,
+            Err(RenderError::Gather(e)) => {
+                return Next::Page(Page::text(500, e.to_string()).header("X-Content-Type-Options", "nosniff"));
+            }
+            Err(e) => {
+                self.log.error("error gathering metrics", &[("error", Field::Str(&e.to_string()))]);
+                return Next::Cut;
+            }
+        };
+        let complete = progress == Progress::Complete;
+        if let Some(gzip) = &mut body.gzip {
+            let plain = std::mem::take(&mut piece);
+            if !plain.is_empty() {
+                gzip.push(&plain, &mut piece);
+            }
+        }
+        if complete && let Some(gzip) = body.gzip.take() {
+            gzip.finish(&mut piece);
+        }
+        let (content_type, packed) = (body.content_type, body.packed);
+        let page = |piece: Vec<u8>| {
+            let page = Page::new(200, content_type, piece);
+            if packed { page.header("Content-Encoding", "gzip") } else { page }
+        };
+        match (body.begun, complete) {
+            (false, true) => Next::Page(page(piece)),
+            (true, true) => Next::End(piece.into()),
+            (_, false) if piece.is_empty() => Next::Later,
+            (false, false) => {
+                body.begun = true;
+                Next::Begin(page(piece))
+            }
+            (true, false) => Next::Piece(piece.into()),
         }
     }
 }
@@ -189,8 +252,8 @@ impl Exporter for PrometheusExporter {
             }
             _ => {}
         }
-        let deflater = &mut self.deflater;
-        self.server.event(cx, local, &event, |cx, head| answer(registry, deflater, cx.now(), head));
+        let mut scrapes = Scrapes { registry, budget: &self.budget, log: &self.log };
+        self.server.event_with(cx, local, &event, &mut scrapes);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {

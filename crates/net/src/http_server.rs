@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 
 use otelcore_http::h1::{Door, H1Config, H1Conn, Request, RequestId, Response};
-use otelcore_http::{Closed, Turn, h2};
+use otelcore_http::{Bytes, Closed, Turn, h2};
 use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Stream, Telemetry};
 
 use crate::settings::HttpServer;
@@ -113,6 +113,72 @@ impl<P> HttpConn<P> {
         match &mut self.0 {
             Speaks::Http1(conn) => conn.respond(id, response),
             Speaks::Http2(conn) => conn.respond(id, response),
+            Speaks::Hello(_) | Speaks::Over(_) => {}
+        }
+    }
+
+    /// Answers a request with a head; the body follows in pieces. False when there is to be no body.
+    pub fn respond_streaming(&mut self, id: RequestId, response: Response) -> bool {
+        match &mut self.0 {
+            Speaks::Http1(conn) => conn.respond_streaming(id, response),
+            Speaks::Http2(conn) => conn.respond_streaming(id, response),
+            Speaks::Hello(_) | Speaks::Over(_) => false,
+        }
+    }
+
+    /// Whether a streamed answer to this request could begin now: on HTTP/1 answers have an order.
+    #[must_use]
+    pub fn is_turn(&self, id: RequestId) -> bool {
+        match &self.0 {
+            Speaks::Http1(conn) => conn.is_turn(id),
+            Speaks::Http2(_) => true,
+            Speaks::Hello(_) | Speaks::Over(_) => false,
+        }
+    }
+
+    /// Whether the next piece of a streamed answer is wanted.
+    #[must_use]
+    pub fn wants(&self, id: RequestId) -> bool {
+        match &self.0 {
+            Speaks::Http1(conn) => conn.wants(id),
+            Speaks::Http2(conn) => conn.wants(id),
+            Speaks::Hello(_) | Speaks::Over(_) => false,
+        }
+    }
+
+    /// Whether an answer waits for pieces, now or when its turn comes.
+    #[must_use]
+    pub fn is_streaming(&self, id: RequestId) -> bool {
+        match &self.0 {
+            Speaks::Http1(conn) => conn.is_streaming(id),
+            Speaks::Http2(conn) => conn.is_streaming(id),
+            Speaks::Hello(_) | Speaks::Over(_) => false,
+        }
+    }
+
+    /// The next piece of a streamed answer.
+    pub fn give(&mut self, now: u64, id: RequestId, piece: Bytes) {
+        match &mut self.0 {
+            Speaks::Http1(conn) => conn.give(now, id, piece),
+            Speaks::Http2(conn) => conn.give(now, id, piece),
+            Speaks::Hello(_) | Speaks::Over(_) => {}
+        }
+    }
+
+    /// A streamed answer is complete.
+    pub fn finish(&mut self, now: u64, id: RequestId) {
+        match &mut self.0 {
+            Speaks::Http1(conn) => conn.finish(id, now),
+            Speaks::Http2(conn) => conn.finish(id, now),
+            Speaks::Hello(_) | Speaks::Over(_) => {}
+        }
+    }
+
+    /// A streamed answer can't be completed, and its client is to see that.
+    pub fn abandon(&mut self, id: RequestId) {
+        match &mut self.0 {
+            Speaks::Http1(conn) => conn.abandon(id),
+            Speaks::Http2(conn) => conn.abandon(id),
             Speaks::Hello(_) | Speaks::Over(_) => {}
         }
     }

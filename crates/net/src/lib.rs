@@ -21,7 +21,7 @@ pub use acceptor::{AcceptReport, Acceptor, Machine, bind};
 pub use channel::{Channel, NewCall};
 pub use http_client::{CallError, Fault, HttpChannel, NewRequest, Response, Url, UrlError};
 pub use http_server::{HttpConn, HttpListener};
-pub use pages::{Page, PageServer, authenticate, not_found};
+pub use pages::{Answer, MAX_OPEN, Next, Page, PageServer, Pages, authenticate, not_found};
 pub use proxy::{Proxies, Proxy, Tunnel};
 
 pub use target::{Target, TargetError, listen_endpoint};

@@ -1,9 +1,14 @@
-//! An HTTP/1.1 server of pages from memory: an exporter's metrics, a health check, our own metrics.
+//! An HTTP server of pages from memory: an exporter's metrics, a health check, our own metrics.
+//!
+//! A page may be made piece by piece, as its client reads. How many are made at a time is bounded, and so is what is made in
+//! a turn of the loop.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use otelcore_http::h1::{BodyLimit, Door, RequestHead, Response};
+use otelcore_http::Bytes;
+use otelcore_http::h1::{BodyLimit, Door, RequestHead, RequestId, Response};
 use otelcore_pipeline::{Cx, Event, Logger, ServerAuth, Telemetry};
 
 use crate::HttpListener;
@@ -33,22 +38,112 @@ impl Door for NoBodies {
     }
 }
 
+/// Answers that are being made at a time. Each holds one piece; the other requests of a flood are refused.
+pub const MAX_OPEN: usize = 64;
+
+/// Pieces made in one turn of the loop, for all connections together: each may take some milliseconds.
+const PIECES: u32 = 2;
+
+/// What is to be done about a request.
+#[derive(Debug)]
+pub enum Answer<B> {
+    /// The page is here.
+    Page(Page),
+    /// It is made piece by piece, with [`Pages::next`].
+    Body(B),
+}
+
+/// What came next of a page that is made piece by piece.
+#[derive(Debug)]
+pub enum Next {
+    /// In place of the first piece: all of it.
+    Page(Page),
+    /// The head, whose body is the first piece.
+    Begin(Page),
+    /// A further piece, not empty.
+    Piece(Bytes),
+    /// The last piece, which may be empty.
+    End(Bytes),
+    /// Nothing yet; the work goes on in the next turn.
+    Later,
+    /// It can't be completed: the client is cut off.
+    Cut,
+}
+
+/// Makes pages.
+pub trait Pages {
+    /// A page in the making.
+    type Body;
+
+    /// The answer to a request.
+    fn answer(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> Answer<Self::Body>;
+
+    /// Goes on with a page. Called when the client has taken everything before, so that nothing piles up.
+    fn next(&mut self, cx: &mut Cx<'_>, body: &mut Self::Body) -> Next;
+}
+
+/// Pages that are made at once.
+struct Whole<F>(F);
+
+impl<F: FnMut(&mut Cx<'_>, &RequestHead) -> Page> Pages for Whole<F> {
+    type Body = ();
+
+    fn answer(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> Answer<()> {
+        Answer::Page((self.0)(cx, head))
+    }
+
+    fn next(&mut self, _: &mut Cx<'_>, (): &mut ()) -> Next {
+        Next::Cut
+    }
+}
+
+/// An answer that is being made.
+struct Open<B> {
+    slot: usize,
+    serial: u64,
+    id: RequestId,
+    /// Header fields for this client.
+    headers: Vec<(String, String)>,
+    body: B,
+    /// Its head is out.
+    begun: bool,
+}
+
 /// The server. It uses the component's local keys from its base on.
-pub struct PageServer {
+pub struct PageServer<B = ()> {
     listener: HttpListener<()>,
     headers: Vec<(String, String)>,
     cors: Option<Cors>,
     auth: Option<Rc<dyn ServerAuth>>,
     auth_params: Vec<String>,
+    base: u64,
+    open: VecDeque<Open<B>>,
+    /// Pieces that may still be made in this turn.
+    pieces: u32,
+    /// Another turn has been asked for.
+    asked: bool,
 }
 
-impl std::fmt::Debug for PageServer {
+impl<B> std::fmt::Debug for PageServer<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PageServer").field("listener", &self.listener).finish_non_exhaustive()
     }
 }
 
 impl PageServer {
+    /// Takes an event under one of its keys; `answer` makes the page for a request.
+    pub fn event(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local: u64,
+        event: &Event<'_>,
+        answer: impl FnMut(&mut Cx<'_>, &RequestHead) -> Page,
+    ) {
+        self.event_with(cx, local, event, &mut Whole(answer));
+    }
+}
+
+impl<B> PageServer<B> {
     /// A server that is not listening yet. `auth` is what [`HttpServer::authenticator`] found.
     #[must_use]
     pub fn new(settings: &HttpServer, auth: Option<Rc<dyn ServerAuth>>, log: Logger, telemetry: &Telemetry) -> Self {
@@ -58,6 +153,10 @@ impl PageServer {
             cors: settings.cors.clone(),
             auth,
             auth_params: settings.auth.as_ref().map(|a| a.request_params.clone()).unwrap_or_default(),
+            base: 0,
+            open: VecDeque::new(),
+            pieces: PIECES,
+            asked: false,
         }
     }
 
@@ -66,17 +165,15 @@ impl PageServer {
     /// # Errors
     /// What the certificates lack, or what the system says, in Go's form.
     pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
+        self.base = base;
         self.listener.open(cx, base)
     }
 
-    /// Takes an event under one of its keys; `answer` makes the page for a request.
-    pub fn event(
-        &mut self,
-        cx: &mut Cx<'_>,
-        local: u64,
-        event: &Event<'_>,
-        mut answer: impl FnMut(&mut Cx<'_>, &RequestHead) -> Page,
-    ) {
+    /// Takes an event under one of its keys, and goes on with the pages that are being made.
+    pub fn event_with<P: Pages<Body = B>>(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>, pages: &mut P) {
+        if local == self.base {
+            (self.pieces, self.asked) = (PIECES, false);
+        }
         for slot in self.listener.event(cx, local, event) {
             let now = cx.now().0;
             let Some((conn, serial)) = self.listener.get(slot) else { continue };
@@ -84,20 +181,109 @@ impl PageServer {
             let requests: Vec<_> = std::iter::from_fn(|| conn.poll_request()).collect();
             self.listener.after(cx, slot, &turn);
             for request in requests {
-                let mut page = match self.before(cx, &request.head) {
-                    Some(page) => page,
-                    None => answer(cx, &request.head),
+                let answer = match self.before(cx, &request.head) {
+                    Some(page) => Answer::Page(page),
+                    None if self.open.len() >= MAX_OPEN => Answer::Page(busy()),
+                    None => pages.answer(cx, &request.head),
                 };
-                page.headers.extend(self.headers.iter().cloned());
-                if let Some(cors) = self.cors.as_ref().filter(|_| page.status != 204) {
-                    page.headers.extend(cors.answer(&request.head));
+                let mut headers = self.headers.clone();
+                let preflight = matches!(&answer, Answer::Page(page) if page.status == 204);
+                if let Some(cors) = self.cors.as_ref().filter(|_| !preflight) {
+                    headers.extend(cors.answer(&request.head));
                 }
-                if let Some(conn) = self.listener.answer(slot, serial) {
-                    conn.respond(request.id, page);
+                match answer {
+                    Answer::Page(mut page) => {
+                        page.headers.append(&mut headers);
+                        if let Some(conn) = self.listener.answer(slot, serial) {
+                            conn.respond(request.id, page);
+                        }
+                    }
+                    Answer::Body(body) => {
+                        self.open.push_back(Open { slot, serial, id: request.id, headers, body, begun: false });
+                    }
                 }
             }
         }
         self.listener.flush(cx);
+        self.make(cx, pages);
+    }
+
+    /// Makes pieces for the clients that want them, each in its turn.
+    fn make<P: Pages<Body = B>>(&mut self, cx: &mut Cx<'_>, pages: &mut P) {
+        // Those that were looked at in vain since the last piece.
+        let mut idle = 0;
+        while idle < self.open.len() {
+            let Some(mut open) = self.open.pop_front() else { return };
+            let Some((conn, _)) = self.listener.get(open.slot).filter(|(_, serial)| *serial == open.serial) else {
+                continue;
+            };
+            let lost = open.begun && !conn.is_streaming(open.id);
+            let ready = if open.begun { conn.wants(open.id) } else { conn.is_turn(open.id) };
+            if lost {
+                continue;
+            }
+            if !ready {
+                self.open.push_back(open);
+                idle += 1;
+                continue;
+            }
+            if self.pieces == 0 {
+                self.open.push_front(open);
+                if !std::mem::replace(&mut self.asked, true) {
+                    cx.again(self.base);
+                }
+                return;
+            }
+            self.pieces -= 1;
+            idle = 0;
+            let next = pages.next(cx, &mut open.body);
+            if matches!(next, Next::Later) {
+                self.pieces = 0;
+            }
+            if self.hand_over(cx, &mut open, next) {
+                self.open.push_back(open);
+            }
+            self.listener.flush(cx);
+        }
+    }
+
+    /// Gives its connection what was made. True when there is more to come.
+    fn hand_over(&mut self, cx: &mut Cx<'_>, open: &mut Open<B>, next: Next) -> bool {
+        let (id, now) = (open.id, cx.now().0);
+        let Some(conn) = self.listener.answer(open.slot, open.serial) else { return false };
+        match next {
+            Next::Page(mut page) if !open.begun => {
+                page.headers.append(&mut open.headers);
+                conn.respond(id, page);
+                false
+            }
+            Next::Begin(mut page) if !open.begun => {
+                page.headers.append(&mut open.headers);
+                let first = std::mem::take(&mut page.body);
+                open.begun = true;
+                let streams = conn.respond_streaming(id, page);
+                first.into_iter().filter(|_| streams).for_each(|piece| conn.give(now, id, piece));
+                streams
+            }
+            Next::Piece(piece) => {
+                conn.give(now, id, piece);
+                true
+            }
+            Next::End(piece) => {
+                conn.give(now, id, piece);
+                conn.finish(now, id);
+                false
+            }
+            Next::Later => true,
+            Next::Cut if !open.begun => {
+                conn.respond(id, Response::text(500, "the page could not be made\n"));
+                false
+            }
+            Next::Cut | Next::Page(_) | Next::Begin(_) => {
+                conn.abandon(id);
+                false
+            }
+        }
     }
 
     /// What is answered in place of the page: a preflight, or a client without credentials.
@@ -137,6 +323,12 @@ pub fn authenticate(
 /// A value of a query as it was before it was escaped. What is no escape stays as it is.
 fn unescape(value: &str) -> Vec<u8> {
     otelcore_http::status::unescape(value.replace('+', " ").as_bytes())
+}
+
+/// What client_golang answers when too many ask at once.
+fn busy() -> Page {
+    let text = format!("Limit of concurrent requests reached ({MAX_OPEN}), try again later.\n");
+    Response::text(503, text).header("X-Content-Type-Options", "nosniff")
 }
 
 /// Go's answer to a path that nobody serves.

@@ -20,6 +20,8 @@ use crate::PrometheusFactory;
 struct Wire {
     said: Vec<u8>,
     told: Vec<u8>,
+    /// Bytes that are taken before the client has read them; zero is any number.
+    room: usize,
 }
 
 struct Pipe(Rc<RefCell<Wire>>);
@@ -39,8 +41,14 @@ impl Read for Pipe {
 
 impl Write for Pipe {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().told.extend_from_slice(buf);
-        Ok(buf.len())
+        let wire = &mut *self.0.borrow_mut();
+        let room = if wire.room == 0 { usize::MAX } else { wire.room - wire.told.len().min(wire.room) };
+        if room == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let n = buf.len().min(room);
+        wire.told.extend_from_slice(&buf[..n]);
+        Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -56,11 +64,11 @@ impl Stream for Pipe {
     fn shut_write(&mut self) {}
 }
 
-struct Door(Option<Rc<RefCell<Wire>>>);
+struct Door(Vec<Rc<RefCell<Wire>>>);
 
 impl Listener for Door {
     fn accept(&mut self, _: u64) -> io::Result<Box<dyn Stream>> {
-        let wire = self.0.take().ok_or(io::ErrorKind::WouldBlock)?;
+        let wire = self.0.pop().ok_or(io::ErrorKind::WouldBlock)?;
         Ok(Box::new(Pipe(wire)))
     }
 
@@ -75,6 +83,10 @@ struct Small {
     wire: Rc<RefCell<Wire>>,
     timers: Vec<(Mono, u64)>,
     taken: bool,
+    /// Keys of the next turn.
+    again: Vec<u64>,
+    /// Connections beside the first.
+    others: Vec<Rc<RefCell<Wire>>>,
 }
 
 impl World for Small {
@@ -98,7 +110,7 @@ impl World for Small {
         if self.taken {
             return Err(io::Error::other("listen tcp 127.0.0.1:8889: bind: address already in use"));
         }
-        Ok(Box::new(Door(Some(self.wire.clone()))))
+        Ok(Box::new(Door(self.others.iter().chain([&self.wire]).cloned().collect())))
     }
     fn connect(&mut self, _: Key, _: &PeerAddr) -> io::Result<Box<dyn Stream>> {
         Err(io::ErrorKind::Unsupported.into())
@@ -109,7 +121,11 @@ impl World for Small {
         TimerId(self.timers.len() as u64)
     }
     fn cancel(&mut self, _: TimerId) {}
-    fn again(&mut self, _: Key) {}
+    fn again(&mut self, key: Key) {
+        if !self.again.contains(&key.local) {
+            self.again.push(key.local);
+        }
+    }
     fn output(&mut self, _: &str) -> io::Result<Box<dyn Write>> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -148,27 +164,51 @@ impl House {
     }
 
     fn started() -> Self {
+        Self::with(Vec::new())
+    }
+
+    fn with(others: Vec<Rc<RefCell<Wire>>>) -> Self {
         let mut house = Self::new();
+        house.world.others = others;
         house.exporter.start(&mut Cx::new(&mut house.world, 0)).unwrap();
         // The only connection comes at once.
         house.event(1, Event::Ready);
         house
     }
 
-    fn event(&mut self, local: u64, event: Event<'_>) {
-        self.exporter.event(&mut Cx::new(&mut self.world, 0), local, event, &mut Done::default());
+    fn event(&mut self, local: u64, event: Event<'_>) -> Vec<(JobId, Outcome)> {
+        let mut done = Done::default();
+        self.exporter.event(&mut Cx::new(&mut self.world, 0), local, event, &mut done);
+        done.take()
+    }
+
+    /// Turns until nothing asks for another; gives the number of turns and what became of jobs.
+    fn run(&mut self) -> (usize, Vec<(JobId, Outcome)>) {
+        let (mut turns, mut told) = (0, Vec::new());
+        while !self.world.again.is_empty() {
+            turns += 1;
+            for local in std::mem::take(&mut self.world.again) {
+                told.extend(self.event(local, Event::Ready));
+            }
+        }
+        (turns, told)
     }
 
     fn send(&mut self, metrics: Vec<Metric>) {
-        let told = self.push(metrics);
+        let mut told = self.push(metrics);
+        told.extend(self.run().1);
         assert!(matches!(told.as_slice(), [(j, Outcome::Delivered)] if *j == JOB), "{told:?}");
     }
 
     fn push(&mut self, metrics: Vec<Metric>) -> Vec<(JobId, Outcome)> {
+        self.push_as(JOB, metrics)
+    }
+
+    fn push_as(&mut self, job: JobId, metrics: Vec<Metric>) -> Vec<(JobId, Outcome)> {
         let body = rope(vec![resource(&[], vec![scope("", "", metrics)])]);
         let payload = Payload { signal: Signal::Metrics, body, meta: None, held: Held::default() };
         let mut done = Done::default();
-        self.exporter.send(&mut Cx::new(&mut self.world, 0), JOB, &payload, Mono::NEVER, &mut done);
+        self.exporter.send(&mut Cx::new(&mut self.world, 0), job, &payload, Mono::NEVER, &mut done);
         done.take()
     }
 
@@ -176,6 +216,7 @@ impl House {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
         self.world.wire.borrow_mut().said.extend_from_slice(request.as_bytes());
         self.event(2, Event::Ready);
+        self.run();
         let told = std::mem::take(&mut self.world.wire.borrow_mut().told);
         let end = told.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
         (String::from_utf8(told[..end].to_vec()).unwrap().to_ascii_lowercase(), told[end..].to_vec())
@@ -267,4 +308,98 @@ fn a_payload_above_the_memory_limit_is_refused_as_far_as_it_is_new() {
     let updated = house.push(vec![gauge("known", "", vec![point(2, 7.0, &[])])]);
     assert!(matches!(updated.as_slice(), [(_, Outcome::Delivered)]));
     assert!(house.get("/metrics", "").1.ends_with(b"known 7\n"));
+}
+
+/// So many metrics that reading them takes several turns, and their page several pieces.
+fn many() -> Vec<Metric> {
+    (0..8_000).map(|i| gauge(&format!("metric.{i:05}"), "", vec![point(1, 1.0, &[("a", "some text")])])).collect()
+}
+
+fn numbered(number: u64) -> JobId {
+    JobId { signal: 1, number }
+}
+
+#[test]
+fn payloads_that_are_large_are_read_in_several_turns_and_in_order() {
+    let mut house = House::started();
+    let mut told = house.push_as(numbered(1), many());
+    told.extend(house.push_as(numbered(2), vec![gauge("last", "", vec![point(1, 2.0, &[])])]));
+    assert!(told.is_empty(), "the first turn was not enough");
+    let (turns, told) = house.run();
+    let [(first, Outcome::Delivered), (second, Outcome::Delivered)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((*first, *second), (numbered(1), numbered(2)));
+    assert!(turns > 5, "{turns}");
+    let page = unchunk(&house.get("/metrics", "").1).0;
+    assert!(page.starts_with(b"# HELP last \n# TYPE last gauge\nlast 2\n"));
+}
+
+/// The content of a chunked body, and how many chunks there were.
+fn unchunk(mut body: &[u8]) -> (Vec<u8>, usize) {
+    let (mut out, mut chunks) = (Vec::new(), 0);
+    loop {
+        let end = body.windows(2).position(|w| w == b"\r\n").unwrap();
+        let len = usize::from_str_radix(std::str::from_utf8(&body[..end]).unwrap(), 16).unwrap();
+        assert!(len <= crate::PIECE + 100, "{len}");
+        out.extend_from_slice(&body[end + 2..end + 2 + len]);
+        body = &body[end + 4 + len..];
+        if len == 0 {
+            assert!(body.is_empty());
+            return (out, chunks);
+        }
+        chunks += 1;
+    }
+}
+
+#[test]
+fn page_that_is_large_comes_in_chunks_plain_and_packed() {
+    let mut house = House::started();
+    house.send(many());
+    let kept = house.budget.kept();
+    let (head, body) = house.get("/metrics", "");
+    assert!(head.contains("transfer-encoding: chunked\r\n") && head.contains("x-own: 1\r\n"), "{head}");
+    let (page, chunks) = unchunk(&body);
+    assert!(chunks > 5 && page.len() > 1 << 19, "{chunks} {}", page.len());
+    assert_eq!(page.split(|b| *b == b'\n').filter(|line| line.starts_with(b"metric_")).count(), 8_000);
+    let (head, body) = house.get("/metrics", "Accept-Encoding: gzip\r\n");
+    assert!(head.contains("content-encoding: gzip\r\n"), "{head}");
+    let mut out = Vec::new();
+    let packed = unchunk(&body).0;
+    otelcore_http::coding::Inflater::new().gunzip(&packed, 1 << 24, &mut out, |_| Ok::<(), ()>(())).unwrap();
+    assert!(out == page && packed.len() < page.len() / 4);
+    assert_eq!(house.budget.kept(), kept, "what pages held is given back");
+}
+
+#[test]
+fn scrapers_that_do_not_read_hold_a_piece_each_and_the_rest_is_refused() {
+    let wire = || Rc::new(RefCell::new(Wire { room: 1000, ..Wire::default() }));
+    let others: Vec<_> = (0..otelcore_net::MAX_OPEN).map(|_| wire()).collect();
+    let mut house = House::with(others.clone());
+    // The listener takes 64 connections in a turn.
+    house.run();
+    house.send(many());
+    let series = house.budget.kept();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    others.iter().for_each(|other| other.borrow_mut().said.extend_from_slice(request));
+    // The first connection has the first slot; the others came after it.
+    for local in 3..3 + others.len() as u64 {
+        house.event(local, Event::Ready);
+        house.run();
+    }
+    assert!(others.iter().all(|o| o.borrow().told.len() == 1000), "each has the beginning of a page");
+    let held = house.budget.kept() - series;
+    assert!(held <= (otelcore_net::MAX_OPEN * 3 * crate::PIECE) as u64, "{held}");
+    let (head, body) = house.get("/metrics", "");
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    assert_eq!(body, b"Limit of concurrent requests reached (64), try again later.\n");
+    // One of them reads, and goes on from where it was; then there is room for another.
+    let mut page = Vec::new();
+    others[5].borrow_mut().room = 0;
+    for local in 3..3 + others.len() as u64 {
+        house.event(local, Event::Ready);
+        house.run();
+    }
+    page.append(&mut others[5].borrow_mut().told);
+    let end = page.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(unchunk(&page[end..]).0.split(|b| *b == b'\n').filter(|l| l.starts_with(b"metric_")).count(), 8_000);
+    assert!(house.get("/metrics", "").0.starts_with("http/1.1 200"));
 }

@@ -204,7 +204,7 @@ impl Deflater {
     pub fn gzip<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>, level: u32) -> Bytes {
         let raw = ready(&mut self.bare, level, false);
         let mut out = Vec::with_capacity(4096);
-        out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255]);
+        out.extend_from_slice(&HEADER);
         let mut crc = crc32fast::Hasher::new();
         let mut length = 0_u32; // RFC 1952: modulo 2^32
         for part in parts {
@@ -218,6 +218,57 @@ impl Deflater {
         fit(out)
     }
 }
+
+/// One gzip member that is made piece by piece (about 270 KiB while it lives).
+pub struct GzipStream {
+    raw: Compress,
+    crc: crc32fast::Hasher,
+    length: u32,
+    begun: bool,
+}
+
+impl fmt::Debug for GzipStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GzipStream").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl GzipStream {
+    /// Bytes of memory that one takes.
+    pub const MEMORY: u64 = 280 << 10;
+
+    /// A member without content. `level` is 0 to 9.
+    #[must_use]
+    pub fn new(level: u32) -> Self {
+        let raw = Compress::new(Compression::new(level.min(9)), false);
+        Self { raw, crc: crc32fast::Hasher::new(), length: 0, begun: false }
+    }
+
+    /// Appends to `out` what is ready of the content so far, `part` included. The compressor keeps some of it back.
+    pub fn push(&mut self, part: &[u8], out: &mut Vec<u8>) {
+        self.begin(out);
+        self.crc.update(part);
+        self.length = self.length.wrapping_add(part.len() as u32); // RFC 1952: modulo 2^32
+        deflate(&mut self.raw, part, out, FlushCompress::None);
+    }
+
+    /// Appends the rest and the trailer.
+    pub fn finish(mut self, out: &mut Vec<u8>) {
+        self.begin(out);
+        deflate(&mut self.raw, &[], out, FlushCompress::Finish);
+        out.extend_from_slice(&self.crc.finalize().to_le_bytes());
+        out.extend_from_slice(&self.length.to_le_bytes());
+    }
+
+    fn begin(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.begun, true) {
+            out.extend_from_slice(&HEADER);
+        }
+    }
+}
+
+/// Deflate, no fields, no time, an unknown system.
+const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 /// A state at this level, at the beginning of a stream.
 pub(super) fn ready(slot: &mut Option<(u32, Compress)>, level: u32, zlib: bool) -> &mut Compress {
@@ -269,6 +320,17 @@ mod tests {
                 let packed = deflater.gzip(parts.clone(), level);
                 assert_eq!(gunzip(&packed, n as u64).unwrap(), plain, "{n} bytes at level {level}");
             }
+        }
+    }
+
+    #[test]
+    fn gzip_stream_pieces_of_any_size_inflate_to_the_whole() {
+        for (n, piece) in [(0, 1), (1, 1), (300_000, 65_536), (300_000, 1000)] {
+            let plain = noise(n);
+            let (mut stream, mut packed) = (GzipStream::new(1), Vec::new());
+            plain.chunks(piece).for_each(|part| stream.push(part, &mut packed));
+            stream.finish(&mut packed);
+            assert_eq!(gunzip(&packed, n as u64).unwrap(), plain, "{n} bytes in pieces of {piece}");
         }
     }
 

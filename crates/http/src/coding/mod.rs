@@ -19,7 +19,7 @@ mod tests;
 mod zlib;
 mod zstd;
 
-pub use gzip::{Deflater, Inflater};
+pub use gzip::{Deflater, GzipStream, Inflater};
 
 /// Size of the read buffer that all connections of a thread share.
 pub(crate) const SCRATCH: usize = 64 << 10;

@@ -428,8 +428,8 @@ pub(crate) fn may_have_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
 }
 
-/// Status line and header fields.
-pub(super) fn response_head(response: &Response, close: bool, old: bool) -> Bytes {
+/// Status line and header fields. `streams`: the body follows in chunks, or until the connection ends before HTTP/1.1.
+pub(super) fn response_head(response: &Response, close: bool, old: bool, streams: bool) -> Bytes {
     let mut out = Vec::with_capacity(160);
     let status = if (200..600).contains(&response.status) { response.status } else { 500 };
     let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Unknown");
@@ -450,7 +450,11 @@ pub(super) fn response_head(response: &Response, close: bool, old: bool) -> Byte
             field(&mut out, name, value);
         }
     }
-    if may_have_body(status) {
+    if streams {
+        if !old {
+            field(&mut out, "Transfer-Encoding", "chunked");
+        }
+    } else if may_have_body(status) {
         let length = response.body.iter().map(Bytes::len).sum::<usize>();
         field(&mut out, "Content-Length", number.format(length));
     }

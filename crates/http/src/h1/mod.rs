@@ -32,8 +32,11 @@ const PIPELINE: usize = 16;
 const DRAIN: u64 = 256 << 10;
 /// How long a finished connection waits for the peer to leave, as Go does.
 const LINGER: u64 = 500_000_000;
-/// Output beyond this stops the reading of further requests.
-const OUT_HIGH: usize = 1 << 20;
+/// Output beyond this stops the reading of further requests: what a client asks for and does not read.
+const OUT_HIGH: usize = 64 << 10;
+
+/// How long a piece of a streamed answer may wait for its client to read it.
+pub(crate) const STALL: u64 = 30_000_000_000;
 
 /// Settings of an HTTP server, the same for both versions; nanoseconds and bytes, `None` is "never".
 #[derive(Clone, Debug)]
@@ -231,6 +234,16 @@ struct Slot {
     old: bool,
     keep: bool,
     write_by: Option<u64>,
+    /// The body follows in pieces.
+    streams: bool,
+}
+
+/// An answer whose body follows in pieces; its head is out.
+struct Streaming {
+    id: RequestId,
+    chunked: bool,
+    close: bool,
+    write_by: Option<u64>,
 }
 
 /// An HTTP/1 server connection over any non-blocking stream. See the crate's call order.
@@ -258,6 +271,7 @@ pub struct H1Conn<T, P> {
     /// When something of the current body arrived last.
     body_since: u64,
     write_by: Option<u64>,
+    streaming: Option<Streaming>,
     last_said: bool,
     linger: Option<u64>,
     closed: bool,
@@ -286,6 +300,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             since: now,
             body_since: now,
             write_by: None,
+            streaming: None,
             last_said: false,
             linger: None,
             closed: false,
@@ -354,6 +369,72 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
+    /// Answers a request with a head, and with a body that follows in pieces ([`H1Conn::give`]). False when there is to be
+    /// no body: for HEAD, unknown ids and second answers.
+    pub fn respond_streaming(&mut self, id: RequestId, response: Response) -> bool {
+        let mut streams = false;
+        if let Some(slot) = self.slots.iter_mut().find(|s| s.id == id && s.answer.is_none()) {
+            streams = !slot.head_only && may_have_body(response.status);
+            (slot.answer, slot.streams) = (Some(response), true);
+        }
+        self.line_up();
+        streams
+    }
+
+    /// Whether the next piece of this answer is wanted: everything before it has been written.
+    #[must_use]
+    pub fn wants(&self, id: RequestId) -> bool {
+        self.streaming.as_ref().is_some_and(|s| s.id == id) && self.all_sent()
+    }
+
+    /// Whether this answer waits for pieces, now or when its turn comes.
+    #[must_use]
+    pub fn is_streaming(&self, id: RequestId) -> bool {
+        self.streaming.as_ref().is_some_and(|s| s.id == id) || self.slots.iter().any(|s| s.id == id && s.streams)
+    }
+
+    /// Whether this request is the next to be answered.
+    #[must_use]
+    pub fn is_turn(&self, id: RequestId) -> bool {
+        self.streaming.is_none() && self.slots.front().is_some_and(|s| s.id == id)
+    }
+
+    /// The next piece of an answer, when [`H1Conn::wants`] says so.
+    pub fn give(&mut self, now: u64, id: RequestId, piece: Bytes) {
+        let Some(streaming) = self.streaming.as_ref().filter(|s| s.id == id && !piece.is_empty()) else { return };
+        let size = if streaming.chunked { format!("{:x}\r\n", piece.len()) } else { String::new() };
+        let end = if streaming.chunked { Bytes::from_static(b"\r\n") } else { Bytes::new() };
+        for part in [Bytes::from(size), piece, end].into_iter().filter(|part| !part.is_empty()) {
+            self.out_len += part.len();
+            self.out.push_back(part);
+        }
+        self.write_by = earliest(self.write_by, Some(now.saturating_add(STALL)));
+    }
+
+    /// The answer is complete.
+    pub fn finish(&mut self, id: RequestId, now: u64) {
+        let Some(streaming) = self.streaming.take_if(|s| s.id == id) else { return };
+        if streaming.chunked {
+            let end = Bytes::from_static(b"0\r\n\r\n");
+            self.out_len += end.len();
+            self.out.push_back(end);
+        }
+        let stall = Some(now.saturating_add(STALL));
+        self.write_by = earliest(earliest(self.write_by, streaming.write_by), stall);
+        if streaming.close {
+            self.say_last();
+        }
+        self.line_up();
+    }
+
+    /// The answer can't be completed: the connection ends, so that the client sees that there is less than there should
+    /// be.
+    pub fn abandon(&mut self, id: RequestId) {
+        if self.is_streaming(id) {
+            self.close(Closed::Local("answer cut off"));
+        }
+    }
+
     /// When `turn` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
@@ -379,6 +460,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head | State::Deaf)
             && self.slots.is_empty()
+            && self.streaming.is_none()
             && self.all_sent()
             && self.head.is_empty()
             && self.stash.is_empty()
@@ -535,6 +617,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             old: head.version() == 0,
             keep,
             write_by: self.cfg.write_timeout.map(|t| now.saturating_add(t)),
+            streams: false,
         });
         let expects = head.expects_continue();
         let reading = Reading::new(head.is_chunked(), head.content_length(), self.cfg.max_head);
@@ -617,7 +700,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.next_id += 1;
         let write_by = self.cfg.write_timeout.map(|t| now.saturating_add(t));
         let answer = Some(Response::text(status, text).closing());
-        self.slots.push_back(Slot { id, answer, head_only: false, old: false, keep: false, write_by });
+        self.slots.push_back(Slot { id, answer, head_only: false, old: false, keep: false, write_by, streams: false });
         self.why.get_or_insert_with(|| Closed::Protocol(text.to_owned()));
         self.go_deaf();
         self.line_up();
@@ -632,7 +715,8 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.eof = true;
         let between = matches!(self.state, State::Head) && self.head.is_empty();
         // A client may half-close and still read its answers.
-        if self.slots.is_empty() && self.all_sent() || !between && !matches!(self.state, State::Deaf) {
+        let answered = self.slots.is_empty() && self.streaming.is_none();
+        if answered && self.all_sent() || !between && !matches!(self.state, State::Deaf) {
             self.close(Closed::Peer);
         } else {
             self.go_deaf();
@@ -642,17 +726,25 @@ impl<T: Read + Write, P> H1Conn<T, P> {
 
     /// Turns answers whose turn has come into output.
     fn line_up(&mut self) {
-        while self.slots.front().is_some_and(|s| s.answer.is_some()) && !self.last_said {
-            let Some(Slot { answer: Some(response), head_only, old, keep, write_by, .. }) = self.slots.pop_front()
+        while self.slots.front().is_some_and(|s| s.answer.is_some()) && !self.last_said && self.streaming.is_none() {
+            let Some(Slot { id, answer: Some(response), head_only, old, keep, write_by, streams }) =
+                self.slots.pop_front()
             else {
                 return;
             };
             // Whoever still sends the body of this request is cut off after the answer.
             let unread = self.slots.is_empty() && matches!(self.state, State::Body(..));
-            let close = response.close || !keep || self.draining && self.slots.is_empty() || unread;
-            let head = head::response_head(&response, close, old);
+            let streams = streams && !head_only && may_have_body(response.status);
+            // Before HTTP/1.1 the end of the connection is the end of a body without a length.
+            let until_close = streams && old;
+            let close = response.close || !keep || self.draining && self.slots.is_empty() || unread || until_close;
+            let head = head::response_head(&response, close, old, streams);
             self.out_len += head.len();
             self.out.push_back(head);
+            if streams {
+                self.streaming = Some(Streaming { id, chunked: !old, close, write_by });
+                break;
+            }
             if !head_only && may_have_body(response.status) {
                 for part in response.body.into_iter().filter(|p| !p.is_empty()) {
                     self.out_len += part.len();
@@ -661,10 +753,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             }
             self.write_by = earliest(self.write_by, write_by);
             if close {
-                self.last_said = true;
-                self.slots.clear();
-                self.ready.clear();
-                self.go_deaf();
+                self.say_last();
             }
         }
         if self.go_on && self.slots.len() == 1 && !self.last_said {
@@ -673,6 +762,14 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             self.out_len += interim.len();
             self.out.push_back(interim);
         }
+    }
+
+    /// Nothing is said after this answer.
+    fn say_last(&mut self) {
+        self.last_said = true;
+        self.slots.clear();
+        self.ready.clear();
+        self.go_deaf();
     }
 
     fn push(&mut self, now: u64) {
@@ -703,6 +800,9 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
         self.unflushed = false;
         self.write_by = None;
+        if self.streaming.is_some() {
+            return;
+        }
         let said_all = self.last_said || matches!(self.state, State::Deaf) && self.slots.is_empty();
         if said_all && self.linger.is_none() {
             self.linger = Some(now.saturating_add(LINGER));
@@ -733,7 +833,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             State::Head if !self.takes_more() => return None,
             State::Head if self.head.is_empty() && self.served_any => {
                 // The pause begins with the last answer; while one is being worked on there is none.
-                if !self.slots.is_empty() || !self.all_sent() {
+                if !self.slots.is_empty() || self.streaming.is_some() || !self.all_sent() {
                     return None;
                 }
                 (c.idle_timeout.or(c.read_timeout), "idle_timeout")
@@ -749,7 +849,8 @@ impl<T: Read + Write, P> H1Conn<T, P> {
     }
 
     fn write_at(&self) -> Option<u64> {
-        earliest(self.write_by, self.slots.front().and_then(|s| s.write_by))
+        let streaming = self.streaming.as_ref().and_then(|s| s.write_by);
+        earliest(earliest(self.write_by, streaming), self.slots.front().and_then(|s| s.write_by))
     }
 
     fn fire(&mut self, now: u64) {
@@ -784,6 +885,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
     fn close(&mut self, why: Closed) {
         self.why.get_or_insert(why);
         self.closed = true;
+        self.streaming = None;
         self.slots.clear();
         self.ready.clear();
         self.out.clear();

@@ -690,3 +690,85 @@ fn refuse_reading_answers_the_request_whose_body_is_read() {
     assert_eq!(r.statuses(), [200]);
     assert_eq!(r.seen, ["POST /next hello"]);
 }
+
+#[test]
+fn streamed_answer_each_piece_is_wanted_when_the_one_before_is_written() {
+    let mut r = rig();
+    r.hold = true;
+    r.send("GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (a, b) = (r.waiting[0], r.waiting[1]);
+    assert!(r.conn.is_turn(a) && !r.conn.is_turn(b));
+    assert!(r.conn.respond_streaming(a, Response::text(200, "")));
+    r.conn.respond(b, Response::text(200, "b"));
+    assert!(!r.conn.wants(a), "its head is not written yet");
+    r.turn();
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!((r.said().as_str(), r.conn.wants(a), r.conn.wants(b)), (head, true, false));
+    r.conn.io().cork(true);
+    r.conn.give(r.now, a, "x".repeat(18).into());
+    r.turn();
+    assert!(!r.conn.wants(a) && r.conn.is_streaming(a) && !r.conn.is_idle());
+    r.conn.io().cork(false);
+    r.turn();
+    assert!(r.conn.wants(a));
+    r.conn.finish(a, r.now);
+    r.turn();
+    let said = r.said();
+    assert!(said.starts_with("12\r\nxxxxxxxxxxxxxxxxxx\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n"), "{said}");
+    assert!(said.ends_with("Content-Length: 1\r\n\r\nb") && r.conn.is_idle());
+}
+
+#[test]
+fn streamed_answer_before_http_1_1_ends_with_the_connection_and_head_has_none() {
+    let mut r = rig();
+    r.hold = true;
+    r.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let id = r.waiting[0];
+    assert!(r.conn.respond_streaming(id, Response::new(200, "", "")));
+    r.turn();
+    r.conn.give(r.now, id, "abc".into());
+    r.turn();
+    r.conn.finish(id, r.now);
+    r.turn();
+    assert_eq!(r.said(), "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc");
+    assert!(r.last.shut_write);
+
+    let mut r = rig();
+    r.hold = true;
+    r.send("HEAD / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(!r.conn.respond_streaming(r.waiting[0], Response::new(200, "", "")));
+    r.turn();
+    assert!(r.said().starts_with("HTTP/1.1 200 OK\r\n") && r.conn.is_idle());
+}
+
+#[test]
+fn streamed_answer_that_nobody_reads_or_that_is_cut_off_ends_the_connection() {
+    for cfg in [H1Config::default(), H1Config { write_timeout: Some(5 * SEC), ..H1Config::default() }] {
+        let limit = cfg.write_timeout.unwrap_or(STALL);
+        let mut r = Rig::new(cfg);
+        r.hold = true;
+        r.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let id = r.waiting[0];
+        r.conn.respond_streaming(id, Response::new(200, "", ""));
+        r.turn();
+        r.conn.io().cork(true);
+        r.conn.give(r.now, id, "abc".into());
+        r.turn();
+        assert_eq!(r.conn.poll_timeout(), Some(r.now + limit));
+        r.now += limit;
+        r.turn();
+        assert_eq!(r.last.why, Some(Closed::Timeout("write_timeout")));
+        assert!(r.last.closed && !r.conn.is_streaming(id));
+    }
+    let mut r = rig();
+    r.hold = true;
+    r.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let id = r.waiting[0];
+    r.conn.respond_streaming(id, Response::new(200, "", ""));
+    r.turn();
+    r.conn.give(r.now, id, "abc".into());
+    r.turn();
+    r.conn.abandon(id);
+    r.turn();
+    assert!(r.last.closed && !r.said().contains("0\r\n\r\n"));
+}

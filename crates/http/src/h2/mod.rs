@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use slab::Slab;
@@ -126,6 +127,63 @@ impl<T: Read + Write, P> ServerConn<T, P> {
                 self.answered.push(stream.id());
             }
         }
+    }
+
+    /// Answers a request with a head, and with a body that follows in pieces ([`ServerConn::give`]). False when there is to
+    /// be no body: for HEAD, unknown ids and second answers.
+    pub fn respond_streaming(&mut self, id: RequestId, response: Response) -> bool {
+        let Some(stream) = self.stream(id).filter(|s| s.is_with_app()) else { return false };
+        let (close, streams) = (response.close, stream.begin(response));
+        self.wants_drain |= close;
+        self.answered.extend(u32::try_from(id.0));
+        streams
+    }
+
+    /// Whether the next piece of this answer is wanted: h2 has let go of the one before.
+    #[must_use]
+    pub fn wants(&self, id: RequestId) -> bool {
+        self.find(id).is_some_and(|slot| self.streams.get(slot).is_some_and(Stream::wants))
+    }
+
+    /// Whether this answer waits for pieces.
+    #[must_use]
+    pub fn is_streaming(&self, id: RequestId) -> bool {
+        self.find(id).is_some_and(|slot| self.streams.get(slot).is_some_and(Stream::is_streaming))
+    }
+
+    /// The next piece of an answer, when [`ServerConn::wants`] says so.
+    pub fn give(&mut self, now: u64, id: RequestId, piece: Bytes) {
+        if let Some(stream) = self.stream(id).filter(|_| !piece.is_empty()) {
+            stream.give(now, piece);
+            let deadline = stream.deadline();
+            self.next_deadline = earliest(self.next_deadline, deadline);
+        }
+    }
+
+    /// The answer is complete.
+    pub fn finish(&mut self, id: RequestId, now: u64) {
+        if let Some(stream) = self.stream(id) {
+            stream.give(now, Bytes::new());
+        }
+    }
+
+    /// The answer can't be completed: its stream is reset, so that the client sees that there is less than there should be.
+    pub fn abandon(&mut self, id: RequestId) {
+        if self.is_streaming(id)
+            && let Ok(id) = u32::try_from(id.0)
+            && let Some(mut stream) = self.remove(id)
+        {
+            stream.reset(Reason::INTERNAL_ERROR);
+        }
+    }
+
+    fn find(&self, id: RequestId) -> Option<usize> {
+        self.by_id.get(&u32::try_from(id.0).ok()?).copied()
+    }
+
+    fn stream(&mut self, id: RequestId) -> Option<&mut Stream<P>> {
+        let slot = self.find(id)?;
+        self.streams.get_mut(slot)
     }
 
     /// When `turn` must be called at the latest.

@@ -3,15 +3,15 @@
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::earliest;
 use crate::grpc::Rope;
-use crate::h1::{BodyLimit, Door, H1Config, Incoming, Request, RequestHead, RequestId, Response, may_have_body};
+use crate::h1::{BodyLimit, Door, H1Config, Incoming, Request, RequestHead, RequestId, Response, STALL, may_have_body};
 
 /// What a refused client may still send before its stream is reset, as in HTTP/1.
 const DISCARD: u64 = 256 << 10;
@@ -61,6 +61,10 @@ pub(super) struct Stream<P> {
     write_by: Option<u64>,
     /// Ours; the other one is with the answer while h2 has it.
     alive: Rc<()>,
+    /// The body of the answer follows in pieces.
+    streaming: Option<SendStream<Answer>>,
+    /// When the last piece must have left.
+    stall_by: Option<u64>,
 }
 
 enum Phase<P> {
@@ -102,6 +106,8 @@ impl<P> Stream<P> {
             body_by: now.saturating_add(cfg.body_timeout),
             write_by: after(cfg.write_timeout),
             alive: Rc::new(()),
+            streaming: None,
+            stall_by: None,
         };
         match admit(&parts, cfg, door) {
             Ok(incoming) => {
@@ -177,6 +183,16 @@ impl<P> Stream<P> {
 
     // An answer that h2 refuses is one for a stream that is gone: its reset is reported on its own.
     pub(super) fn answer(&mut self, response: Response) {
+        self.respond(response, false);
+    }
+
+    /// Answers with a head; the body follows with [`Stream::give`]. False when there is to be none.
+    pub(super) fn begin(&mut self, response: Response) -> bool {
+        self.respond(response, true);
+        self.is_streaming()
+    }
+
+    fn respond(&mut self, response: Response, streams: bool) {
         self.go_on = false;
         self.phase = Phase::Answered(DISCARD);
         let status = StatusCode::from_u16(response.status).ok().filter(|s| (200..600).contains(&s.as_u16()));
@@ -194,18 +210,22 @@ impl<P> Stream<P> {
                 headers.append(name, value);
             }
         }
-        let length = response.body.iter().map(bytes::Bytes::len).sum::<usize>();
+        let length = response.body.iter().map(Bytes::len).sum::<usize>();
         let bodied = may_have_body(status.as_u16());
-        if bodied {
+        if bodied && !streams {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let bodied = bodied && !self.head_only && length > 0;
+        let bodied = bodied && !self.head_only && (length > 0 || streams);
         let mut head = http::Response::new(());
         *head.status_mut() = status;
         *head.headers_mut() = headers;
         if let Ok(mut send) = self.respond.send_response(head, !bodied)
             && bodied
         {
+            if streams {
+                self.streaming = Some(send);
+                return;
+            }
             let _ = send.send_data(Answer { rope: Rope::plain(response.body), _alive: Rc::clone(&self.alive) }, true);
         }
     }
@@ -228,7 +248,35 @@ impl<P> Stream<P> {
 
     /// Answered, and h2 has let go of the answer.
     pub(super) fn is_out(&self) -> bool {
-        self.is_answered() && Rc::strong_count(&self.alive) == 1
+        self.is_answered() && self.streaming.is_none() && self.has_left()
+    }
+
+    /// h2 has let go of everything that it was given.
+    fn has_left(&self) -> bool {
+        Rc::strong_count(&self.alive) == 1
+    }
+
+    /// Whether the body of the answer follows in pieces.
+    pub(super) fn is_streaming(&self) -> bool {
+        self.streaming.is_some()
+    }
+
+    /// Whether the next piece is wanted.
+    pub(super) fn wants(&self) -> bool {
+        self.is_streaming() && self.has_left()
+    }
+
+    /// The next piece; an empty one ends the answer.
+    pub(super) fn give(&mut self, now: u64, piece: Bytes) {
+        let last = piece.is_empty();
+        let answer = Answer { rope: Rope::plain([piece]), _alive: Rc::clone(&self.alive) };
+        if let Some(send) = &mut self.streaming {
+            let _ = send.send_data(answer, last);
+            self.stall_by = Some(now.saturating_add(STALL));
+        }
+        if last {
+            self.streaming = None;
+        }
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -241,7 +289,8 @@ impl<P> Stream<P> {
 
     /// When something must have happened: the end of the input, or of the answer.
     pub(super) fn deadline(&self) -> Option<u64> {
-        earliest(self.reads_until(), self.write_by.filter(|_| !self.is_out()))
+        let writing = earliest(self.write_by.filter(|_| !self.is_out()), self.stall_by.filter(|_| !self.has_left()));
+        earliest(self.reads_until(), writing)
     }
 
     /// When the input must have ended, or more of it must be here.

@@ -565,3 +565,68 @@ fn body_that_stops_arriving_is_answered_with_408() {
     rig.pass(2 * SEC);
     assert_eq!(rig.answer(at).0, 408);
 }
+
+#[test]
+fn streamed_answer_each_piece_is_wanted_when_h2_has_let_go_of_the_one_before() {
+    let mut r = Rig::new();
+    let at = r.get(Method::GET, "/");
+    let id = r.requests.remove(0).id;
+    assert!(r.server.respond_streaming(id, Response::text(200, "")));
+    let piece = 64 << 10;
+    let mut given = 0;
+    while given < 40 * piece {
+        let _ = r.server.flush(r.now);
+        r.run();
+        assert!(r.server.wants(id) && r.server.is_streaming(id) && !r.server.is_idle());
+        r.server.give(r.now, id, vec![b'x'; piece].into());
+        assert!(!r.server.wants(id));
+        given += piece;
+    }
+    r.run();
+    r.server.finish(id, r.now);
+    r.run();
+    assert_eq!((r.asked[at].status, r.asked[at].got.len(), r.asked[at].ended), (Some(200), given, true));
+    assert!(r.server.is_idle() && r.asked[at].headers.get("content-length").is_none());
+
+    let at = r.get(Method::HEAD, "/");
+    let id = r.requests.remove(0).id;
+    assert!(!r.server.respond_streaming(id, Response::text(200, "")));
+    let _ = r.server.flush(r.now);
+    r.run();
+    assert_eq!(r.asked[at].status, Some(200));
+    assert!(r.server.is_idle());
+}
+
+#[test]
+fn streamed_answer_that_is_cut_off_or_not_read_is_reset() {
+    let mut r = Rig::new();
+    let at = r.get(Method::GET, "/");
+    let id = r.requests.remove(0).id;
+    r.server.respond_streaming(id, Response::text(200, ""));
+    r.server.give(r.now, id, "abc".into());
+    let _ = r.server.flush(r.now);
+    r.run();
+    r.server.abandon(id);
+    let _ = r.server.flush(r.now);
+    r.run();
+    assert_eq!((r.asked[at].error, r.asked[at].ended), (Some(Reason::INTERNAL_ERROR), false));
+    assert!(r.server.is_idle());
+
+    let at = r.get(Method::GET, "/");
+    let id = r.requests.remove(0).id;
+    r.server.respond_streaming(id, Response::text(200, ""));
+    // The client's window fills.
+    for _ in 0..100 {
+        if r.server.wants(id) {
+            r.server.give(r.now, id, vec![0; 64 << 10].into());
+        }
+        let _ = r.server.turn(r.now, &mut r.door);
+        r.client_turn();
+        if let Some(body) = r.asked[at].body.take() {
+            std::mem::forget(body);
+        }
+    }
+    assert!(!r.server.wants(id) && r.server.is_streaming(id));
+    r.pass(31 * SEC);
+    assert!(r.server.is_idle());
+}
