@@ -6,8 +6,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mio::Waker;
 use otelcore_pipeline::{Bell, Key};
+
+use crate::waker::Waker;
 
 /// The bells that have been rung.
 #[derive(Debug)]

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mio::Waker;
 use otelcore_pipeline::{Event, Field, Graph, Key, Left, Mono, World};
 
 use crate::Real;
 use crate::output::FINISH;
+use crate::waker::Waker;
 
 /// How much of a turn sockets, timers and those who asked for another turn may take, each of the three.
 const SHARE: Duration = Duration::from_millis(4);

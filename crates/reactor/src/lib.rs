@@ -7,6 +7,7 @@
 
 mod bells;
 mod driver;
+mod forks;
 mod jobs;
 mod limits;
 mod names;
@@ -17,8 +18,10 @@ mod resolver;
 mod sim;
 mod sockets;
 mod timers;
+mod waker;
 
 pub use driver::{Ending, Remote, Runner};
+pub use forks::{Tracked, fork_depth, watch_forks};
 pub use limits::{cgroup_limit, go_memory_limit, memory_total};
 pub use os::{Memory, Unsignalled, env, process_sample, raise_file_limit, read_file, read_folder, uuid, wall_clock};
 pub use output::{Dropped, FINISH, Output, Outputs, QUEUE_BYTES};

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use mio::Waker;
-
+use crate::forks::Tracked;
 use crate::os::Unsignalled;
+use crate::waker::Waker;
 
 /// Bytes that wait for one target at most.
 pub const QUEUE_BYTES: usize = 4 << 20;
@@ -75,7 +75,7 @@ struct Reports {
 enum Sink {
     /// 1 or 2, which are the process's and never closed here.
     Standard(RawFd),
-    File(File),
+    File(Tracked<File>),
 }
 
 #[derive(Debug)]
@@ -169,7 +169,9 @@ impl Outputs {
             path => {
                 let path = path.strip_prefix("file://").unwrap_or(path);
                 // Opening a named pipe that nobody reads would block otherwise.
-                let open = OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+                let mut options = OpenOptions::new();
+                options.append(true).create(true).custom_flags(libc::O_NONBLOCK);
+                let open = Tracked::open(|| options.open(path))?;
                 Sink::File(open)
             }
         };

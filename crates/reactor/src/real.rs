@@ -8,12 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use otelcore_pipeline::{
     Bell, Endpoint, Job, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, Stream, TimerId, Wall, World,
 };
 
 use crate::bells::Bells;
+use crate::forks::Tracked;
 use crate::jobs::Jobs;
 use crate::limits;
 use crate::os;
@@ -21,12 +22,13 @@ use crate::output::Outputs;
 use crate::resolver::{Answer, Resolver};
 use crate::sockets::{self, FIRST_TOKEN, Sources};
 use crate::timers::Timers;
+use crate::waker::Waker;
 
 const WAKER: Token = Token(0);
 
 /// Sockets, timers, names, memory and clocks of this machine. One thread owns it.
 pub struct Real {
-    poll: Poll,
+    poll: Tracked<Poll>,
     events: Events,
     sources: Rc<Sources>,
     pub(crate) timers: Timers,
@@ -56,9 +58,9 @@ impl Real {
     /// # Errors
     /// When the system has no descriptor left.
     pub fn new() -> io::Result<Self> {
-        let poll = Poll::new()?;
+        let poll = Tracked::open(Poll::new)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let sources = Sources::new(poll.registry().try_clone()?);
+        let sources = Sources::new(Tracked::open(|| poll.registry().try_clone())?);
         Ok(Self {
             poll,
             // Large enough for a busy turn; what does not fit comes in the next one.
@@ -120,6 +122,9 @@ impl Real {
 
     /// Waits until something happens, at most until `until`, and appends what did. Does not wait while something is ready.
     pub(crate) fn wait(&mut self, until: Mono, ready: &mut Vec<Key>, signals: &mut Vec<i32>) -> io::Result<()> {
+        if self.poll.is_inherited() {
+            return Err(io::Error::other("a forked child has no loop of its parent's"));
+        }
         let now = self.now();
         let timeout = if !self.again.is_empty() || !ready.is_empty() {
             Some(std::time::Duration::ZERO)

@@ -10,10 +10,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use mio::Waker;
 use otelcore_pipeline::Key;
 
 use crate::names::look_up;
+use crate::waker::Waker;
 
 /// A look-up's key and answer.
 pub(crate) type Answer = (Key, Result<Vec<SocketAddr>, String>);

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -17,10 +18,12 @@ use otelcore_pipeline::{Endpoint, Key, Listener, PeerAddr, Stream};
 use slab::Slab;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::forks::Tracked;
+
 /// Which key each token stands for. Tokens below [`FIRST_TOKEN`] are the loop's own.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    registry: Registry,
+    registry: Tracked<Registry>,
     keys: RefCell<Slab<Key>>,
 }
 
@@ -28,7 +31,7 @@ pub(crate) struct Sources {
 pub(crate) const FIRST_TOKEN: usize = 16;
 
 impl Sources {
-    pub(crate) fn new(registry: Registry) -> Rc<Self> {
+    pub(crate) fn new(registry: Tracked<Registry>) -> Rc<Self> {
         Rc::new(Self { registry, keys: RefCell::default() })
     }
 
@@ -50,20 +53,20 @@ impl Sources {
 
 /// A socket that is registered as long as it lives. Closing the descriptor ends the registration by itself.
 #[derive(Debug)]
-struct Registered<S> {
-    socket: S,
+struct Registered<S: AsRawFd> {
+    socket: Tracked<S>,
     slot: usize,
     sources: Rc<Sources>,
 }
 
-impl<S: Source> Registered<S> {
-    fn new(mut socket: S, key: Key, interest: Interest, sources: &Rc<Sources>) -> io::Result<Self> {
-        let slot = sources.add(&mut socket, key, interest)?;
+impl<S: Source + AsRawFd> Registered<S> {
+    fn new(mut socket: Tracked<S>, key: Key, interest: Interest, sources: &Rc<Sources>) -> io::Result<Self> {
+        let slot = sources.add(&mut *socket, key, interest)?;
         Ok(Self { socket, slot, sources: sources.clone() })
     }
 }
 
-impl<S> Drop for Registered<S> {
+impl<S: AsRawFd> Drop for Registered<S> {
     fn drop(&mut self) {
         self.sources.keys.borrow_mut().try_remove(self.slot);
     }
@@ -91,9 +94,9 @@ pub(crate) fn listen(sources: &Rc<Sources>, key: Key, at: &Endpoint) -> io::Resu
         }
         Endpoint::Unix(path) => {
             let failed = |e: io::Error| go_error("listen", "unix", &path.display(), "bind: ", &e);
-            let socket = bind_unix(path).map_err(failed)?;
+            let socket = Tracked::open(|| bind_unix(path).map(|socket| mio::net::UnixListener::from_std(socket.into())));
+            let socket = socket.map_err(failed)?;
             let file = identity(path);
-            let socket = mio::net::UnixListener::from_std(socket.into());
             let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
             let pid = std::process::id();
             Ok(Box::new(UnixDoor { socket, owner: key.owner, path: path.clone(), file, pid }))
@@ -101,10 +104,10 @@ pub(crate) fn listen(sources: &Rc<Sources>, key: Key, at: &Endpoint) -> io::Resu
     }
 }
 
-fn bind(host: &str, port: u16) -> io::Result<(mio::net::TcpListener, SocketAddr)> {
+fn bind(host: &str, port: u16) -> io::Result<(Tracked<mio::net::TcpListener>, SocketAddr)> {
     let try_bind = |addr: SocketAddr| {
-        bind_tcp(addr)
-            .map(|socket| (mio::net::TcpListener::from_std(socket.into()), addr))
+        Tracked::open(|| bind_tcp(addr).map(|socket| mio::net::TcpListener::from_std(socket.into())))
+            .map(|socket| (socket, addr))
             .map_err(|e| go_error("listen", "tcp", &addr, "bind: ", &e))
     };
     if host.is_empty() {
@@ -217,14 +220,14 @@ pub(crate) fn connect(sources: &Rc<Sources>, key: Key, to: &PeerAddr) -> io::Res
     match to {
         PeerAddr::Ip(addr) => {
             let failed = |e: io::Error| go_error("dial", "tcp", addr, "connect: ", &e);
-            let socket = mio::net::TcpStream::connect(*addr).map_err(failed)?;
+            let socket = Tracked::open(|| mio::net::TcpStream::connect(*addr)).map_err(failed)?;
             tune(&socket);
             let socket = Registered::new(socket, key, both, sources)?;
             Ok(Box::new(Connection { socket, peer: addr.to_string() }))
         }
         PeerAddr::Unix(path) => {
             let failed = |e: io::Error| go_error("dial", "unix", &path.display(), "connect: ", &e);
-            let socket = mio::net::UnixStream::connect(path).map_err(failed)?;
+            let socket = Tracked::open(|| mio::net::UnixStream::connect(path)).map_err(failed)?;
             let socket = Registered::new(socket, key, both, sources)?;
             Ok(Box::new(Connection { socket, peer: path.display().to_string() }))
         }
@@ -247,11 +250,13 @@ struct TcpDoor {
 
 impl Listener for TcpDoor {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>> {
-        let (socket, peer) = self.socket.socket.accept().map_err(|e| accept_error("tcp", &self.local, e))?;
+        let mut from = None;
+        let accept = || self.socket.socket.accept().map(|(socket, peer)| (from.replace(peer), socket).1);
+        let socket = Tracked::open(accept).map_err(|e| accept_error("tcp", &self.local, e))?;
         tune(&socket);
         let key = Key { owner: self.owner, local };
         let socket = Registered::new(socket, key, Interest::READABLE | Interest::WRITABLE, &self.socket.sources)?;
-        Ok(Box::new(Connection { socket, peer: peer.to_string() }))
+        Ok(Box::new(Connection { socket, peer: from.map(|peer| peer.to_string()).unwrap_or_default() }))
     }
 
     fn local(&self) -> String {
@@ -271,8 +276,8 @@ struct UnixDoor {
 
 impl Listener for UnixDoor {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>> {
-        let accepted = self.socket.socket.accept();
-        let (socket, _) = accepted.map_err(|e| accept_error("unix", &self.path.display(), e))?;
+        let accepted = Tracked::open(|| self.socket.socket.accept().map(|(socket, _)| socket));
+        let socket = accepted.map_err(|e| accept_error("unix", &self.path.display(), e))?;
         let key = Key { owner: self.owner, local };
         let socket = Registered::new(socket, key, Interest::READABLE | Interest::WRITABLE, &self.socket.sources)?;
         Ok(Box::new(Connection { socket, peer: String::new() }))
@@ -292,14 +297,14 @@ impl Drop for UnixDoor {
     }
 }
 
-struct Connection<S> {
+struct Connection<S: AsRawFd> {
     socket: Registered<S>,
     peer: String,
 }
 
 impl<S> Stream for Connection<S>
 where
-    S: Read + std::os::fd::AsFd,
+    S: Read + AsFd + AsRawFd,
 {
     fn peer(&self) -> String {
         self.peer.clone()
@@ -307,25 +312,25 @@ where
 
     fn shut_write(&mut self) {
         // A peer that is gone already needs no half-close.
-        let _ = SockRef::from(&self.socket.socket).shutdown(std::net::Shutdown::Write);
+        let _ = SockRef::from(&*self.socket.socket).shutdown(std::net::Shutdown::Write);
     }
 }
 
-impl<S: Read> Read for Connection<S> {
+impl<S: Read + AsRawFd> Read for Connection<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.socket.read(buf)
     }
 }
 
-impl<S: std::os::fd::AsFd> Write for Connection<S> {
+impl<S: AsFd + AsRawFd> Write for Connection<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        SockRef::from(&self.socket.socket).send_with_flags(buf, libc::MSG_NOSIGNAL)
+        SockRef::from(&*self.socket.socket).send_with_flags(buf, libc::MSG_NOSIGNAL)
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         // The system takes at most IOV_MAX slices; the caller sees a short write and comes again.
         let bufs = bufs.get(..1024).unwrap_or(bufs);
-        SockRef::from(&self.socket.socket).send_vectored_with_flags(bufs, libc::MSG_NOSIGNAL)
+        SockRef::from(&*self.socket.socket).send_vectored_with_flags(bufs, libc::MSG_NOSIGNAL)
     }
 
     fn flush(&mut self) -> io::Result<()> {

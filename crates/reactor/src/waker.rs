@@ -1,0 +1,58 @@
+//! Wakes a loop from other threads: an eventfd in its poll. Like mio's, but a forked child closes its descriptor and never
+//! writes to the number.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use crate::forks::Tracked;
+
+#[derive(Debug)]
+pub(crate) struct Waker(Tracked<OwnedFd>);
+
+impl Waker {
+    /// `token` becomes readable with each [`Waker::wake`].
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+        let event = Tracked::open(|| {
+            // SAFETY: the call takes two numbers; the descriptor is new, and nobody else's.
+            unsafe {
+                match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
+                    fd if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd)),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            }
+        })?;
+        registry.register(&mut SourceFd(&event.as_raw_fd()), token, Interest::READABLE)?;
+        Ok(Self(event))
+    }
+
+    /// # Errors
+    /// What the system says. In a forked child there is nothing to wake, and nothing happens.
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        if self.0.is_inherited() {
+            return Ok(());
+        }
+        let one = 1_u64.to_ne_bytes();
+        loop {
+            // SAFETY: eight bytes that live until the call returns, as an eventfd takes them.
+            let written = unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+            if written >= 0 {
+                return Ok(());
+            }
+            match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                // The counter is at its end; each write is an edge, so it may begin anew.
+                e if e.kind() == io::ErrorKind::WouldBlock => self.reset(),
+                e => return Err(e),
+            }
+        }
+    }
+
+    fn reset(&self) {
+        let mut counter = [0_u8; 8];
+        // SAFETY: eight bytes that may be written until the call returns. Another thread may have been first.
+        let _ = unsafe { libc::read(self.0.as_raw_fd(), counter.as_mut_ptr().cast(), counter.len()) };
+    }
+}
