@@ -20,14 +20,17 @@
  * not wait: submit, state, wake, begin_flush, begin_shutdown. What waits answers OTELCORE_REENTRANT. They must not leave
  * by an exception or longjmp.
  *
- * Fork. In a child of a process that has made a collector every function answers OTELCORE_FORKED and touches nothing:
- * no connection of the parent's is disturbed. Create a collector after the fork, or exec.
+ * Fork. A forked child does not have its parent's collectors: their sockets are closed in it, by a handler that the
+ * library gives to pthread_atfork() with the first collector, and no connection or port of the parent's is disturbed. A
+ * function that is handed something of the parent's answers OTELCORE_FORKED and touches nothing. The child makes, uses and
+ * frees collectors of its own as any process does; one that listens on the parent's ports has to wait until the parent is
+ * done with them. A child that was made inside a callback must not return from it: its thread ends there.
  *
  * Ports. Only those that the configuration names are opened: own metrics are in otelcore_collector_metrics(), and on a
  * port where it has a `pull` reader.
  *
  * Guests. The library installs no signal handlers and takes no signals; a write to a closed socket raises no SIGPIPE. It
- * starts threads in otelcore_collector_start() only (and one for names when a configuration needs them), and prints
+ * starts threads in otelcore_collector_start() only (and helpers when there is something for them to do), and prints
  * nothing.
  */
 
@@ -227,7 +230,7 @@ typedef int32_t otelcore_format;
 #define OTELCORE_REENTRANT 11
 
 /**
- * This process is the child of a fork. Nothing was touched.
+ * What was handed in belongs to the parent process, and this one is a forked child of it. Nothing was touched.
  */
 #define OTELCORE_FORKED 12
 
@@ -257,7 +260,7 @@ typedef int32_t otelcore_format;
 #define OTELCORE_LOGS 2
 
 /**
- * No collector, or a forked child.
+ * No collector, or the parent's in a forked child.
  */
 #define OTELCORE_STATE_NONE -1
 

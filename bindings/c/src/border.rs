@@ -1,60 +1,51 @@
 //! The border: what every exported function passes through.
 //!
-//! No panic crosses it, nothing is touched in a forked child, and a thread knows whether it is inside a callback of the
+//! No panic crosses it, a forked child has tables of its own, and a thread knows whether it is inside a callback of the
 //! host. It knows nothing of collectors.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::Status;
 use crate::error::{Error, Fault, report};
-
-/// This process is a child of one that had a collector.
-static FORKED: AtomicBool = AtomicBool::new(false);
+use crate::per_process::depth;
 
 thread_local! {
     /// How many callbacks of the host this thread is in.
     static CALLBACKS: Cell<u32> = const { Cell::new(0) };
 }
 
-extern "C" fn in_child() {
-    FORKED.store(true, Ordering::Relaxed);
-}
-
-/// From now on a forked child knows that it is one.
-pub(crate) fn watch_forks() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the handler only stores to an atomic, which a child of a process with threads may do, and it stays
-        // mapped: the shared library is linked with `nodelete`.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
-}
-
-/// Whether nothing of ours may be touched any more.
-pub(crate) fn is_forked() -> bool {
-    FORKED.load(Ordering::Relaxed)
-}
+/// The deepest child that may have collectors: the depth is a part of each handle.
+const DEEPEST: u32 = 0xff;
 
 /// Runs the body of an exported function.
 pub(crate) fn cross(err: *mut *mut Error, body: impl FnOnce() -> Result<(), Fault>) -> Status {
-    if is_forked() {
+    let before = depth();
+    if before > DEEPEST {
         return report(err, Fault::forked());
     }
     match guarded(body) {
+        // A callback has forked, and has returned in the child.
+        _ if before != depth() => report(err, Fault::forked()),
         Ok(Ok(())) => crate::OTELCORE_OK,
         Ok(Err(fault)) | Err(fault) => report(err, fault),
     }
 }
 
-/// The same for a function that has no status: `otherwise` is what a child and a panic get.
+/// The same for a function that has no status: `otherwise` is what a panic gets.
 pub(crate) fn cross_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    if is_forked() {
+    if depth() > DEEPEST {
         return otherwise;
     }
     guarded(body).unwrap_or(otherwise)
+}
+
+/// Ends the way back from a callback that was called at `before` and has returned in a forked child: the frames behind it
+/// are the parent's, and would go on with its sockets.
+pub(crate) fn stop_in_child(before: u32) {
+    if before != depth() {
+        std::panic::resume_unwind(Box::new("a callback has forked, and has returned in the child"));
+    }
 }
 
 fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, Fault> {

@@ -9,12 +9,14 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use otelcore::pipeline::Left;
+use otelcore::reactor::{Tracked, watch_forks};
 use otelcore::{Driven, EmbedError, Embedded, Options, State};
 
-use crate::border::{InCallback, bytes, cross, cross_or, put, text, watch_forks};
+use crate::border::{InCallback, bytes, cross, cross_or, put, text};
 use crate::data::Outlet;
 use crate::error::{Error, Fault};
 use crate::log::Sink;
+use crate::per_process::PerProcess;
 use crate::table::Table;
 use crate::{FreeFn, LogFn, LogLevel, OTELCORE_INVALID_CONFIG, OTELCORE_STATE_NONE, OTELCORE_TIMEOUT, Owned, Status};
 
@@ -37,12 +39,12 @@ pub(crate) struct Hosted {
 pub(crate) static COLLECTORS: Table<Collector, Hosted> = Table::new(0);
 
 /// Freed where nobody could wait for their end. Whoever comes next and may wait clears away those that have ended.
-static LEFT_BEHIND: Mutex<Vec<Arc<Hosted>>> = Mutex::new(Vec::new());
+static LEFT_BEHIND: PerProcess<Mutex<Vec<Arc<Hosted>>>> = PerProcess::new();
 
 fn clear_away() {
     if !InCallback::is_here() {
         let has_ended = |hosted: &mut Arc<Hosted>| hosted.embedded.state() >= State::Stopped;
-        let ended: Vec<_> = lock(&LEFT_BEHIND).extract_if(.., has_ended).collect();
+        let ended: Vec<_> = lock(LEFT_BEHIND.get()).extract_if(.., has_ended).collect();
         ended.into_iter().for_each(Hosted::free);
     }
 }
@@ -68,7 +70,7 @@ pub(crate) fn time(ms: i64) -> Duration {
 struct Drive {
     thread: ThreadId,
     /// Of our own, so that it stays good until the host has let go of it.
-    descriptor: OwnedFd,
+    descriptor: Tracked<OwnedFd>,
     /// Someone is in `driven`.
     busy: AtomicBool,
     driven: UnsafeCell<Option<Driven>>,
@@ -162,7 +164,7 @@ impl Hosted {
         // SAFETY: the loop keeps it open at least as long as `driven` lives.
         let descriptor = driven.descriptor().map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
         let descriptor = descriptor.ok_or_else(|| Fault::state("the collector is not driven"))?;
-        let descriptor = descriptor.try_clone_to_owned().map_err(EmbedError::Io)?;
+        let descriptor = Tracked::open(|| descriptor.try_clone_to_owned()).map_err(EmbedError::Io)?;
         let drive = Drive {
             thread: std::thread::current().id(),
             descriptor,
@@ -238,7 +240,7 @@ impl Hosted {
         if InCallback::is_here() {
             // Nobody can wait for the end here, so it comes by itself.
             let _ = self.embedded.begin_shutdown(Duration::ZERO);
-            lock(&LEFT_BEHIND).push(self);
+            lock(LEFT_BEHIND.get()).push(self);
             return;
         }
         if self.drive.get().is_some_and(|drive| !drive.is_here()) {

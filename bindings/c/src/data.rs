@@ -7,9 +7,10 @@ use std::time::Duration;
 use otelcore::inproc::{Finish, NoBatch};
 use otelcore::{inproc, pdata};
 
-use crate::border::{InCallback, bytes, cross, cross_or, put, text};
+use crate::border::{InCallback, bytes, cross, cross_or, put, stop_in_child, text};
 use crate::collector::{Collector, Hosted, hosted, lock, time};
 use crate::error::{Error, Fault};
+use crate::per_process::depth;
 use crate::table::Table;
 use crate::{
     ExportFn, FreeFn, OTELCORE_LOGS, OTELCORE_METRICS, OTELCORE_NOT_FOUND, OTELCORE_OK, OTELCORE_OVERLOADED,
@@ -170,10 +171,11 @@ pub extern "C" fn otelcore_output_set_callback(
         let outlet = Arc::new(Outlet { user: Owned::new(user, free_user) });
         let own = outlet.clone();
         let set = exit.output.set_callback(move |signal, body| {
-            let _inside = InCallback::enter();
+            let (before, _inside) = (depth(), InCallback::enter());
             // SAFETY: the host's own function, with its own `user`, which is freed when the loop has ended; the bytes
             // live until it returns.
             let status = unsafe { call(own.user.user(), number(signal), body.as_ptr(), body.len()) };
+            stop_in_child(before);
             finish(status, "the callback")
         });
         if !set {

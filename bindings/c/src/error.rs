@@ -8,7 +8,7 @@ use std::time::Duration;
 use otelcore::EmbedError;
 use otelcore::inproc::{NoBatch, Refused};
 
-use crate::border::{cross_or, is_forked, put};
+use crate::border::{cross_or, put};
 use crate::table::{Miss, Table};
 use crate::{
     OTELCORE_CANCELLED, OTELCORE_CLOSED, OTELCORE_FORKED, OTELCORE_INVALID_ARGUMENT, OTELCORE_INVALID_CONFIG,
@@ -27,10 +27,11 @@ pub(crate) struct Object {
 
 static ERRORS: Table<Error, Object> = Table::new(5);
 
-/// The error of a forked child, where no table may be touched. Its address is that of a byte, so it is no handle.
+/// The error of what a forked child has inherited; errors of the parent's read the same there. Its address is that of a
+/// byte, so it is no handle, and it needs no memory.
 static FORKED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 const FORKED_TEXT: &std::ffi::CStr =
-    c"this process was forked from one that uses libotelcore; exec, or create it after the fork";
+    c"this is of the parent process, and this process is a forked child of it: make a collector here, or exec";
 
 fn forked() -> *mut Error {
     std::ptr::from_ref(&FORKED).cast_mut().cast()
@@ -65,6 +66,7 @@ impl Fault {
             Miss::Null => Self::new(OTELCORE_INVALID_ARGUMENT, format!("the {what} is NULL")),
             Miss::Foreign => Self::new(OTELCORE_INVALID_ARGUMENT, format!("this is no {what}")),
             Miss::Freed => Self::new(OTELCORE_CLOSED, format!("the {what} was freed")),
+            Miss::Inherited => Self::forked(),
         }
     }
 }
@@ -78,6 +80,7 @@ impl From<EmbedError> for Fault {
             EmbedError::State(_) => OTELCORE_INVALID_STATE,
             EmbedError::Timeout(_) => OTELCORE_TIMEOUT,
             EmbedError::Reentrant => OTELCORE_REENTRANT,
+            EmbedError::Forked => return Self::forked(),
             _ => OTELCORE_PANIC,
         };
         Self::new(code, e.to_string())
@@ -90,6 +93,7 @@ impl From<Refused> for Fault {
             Refused::NotStarted => OTELCORE_INVALID_STATE,
             Refused::Closed => OTELCORE_CLOSED,
             Refused::Signal(_) => OTELCORE_NOT_FOUND,
+            Refused::Forked => return Self::forked(),
             Refused::Overloaded(after) => {
                 let message = "the collector holds as much as it may; try again later".into();
                 return Self { code: OTELCORE_OVERLOADED, message, retry_after: Some(after) };
@@ -104,6 +108,7 @@ impl From<NoBatch> for Fault {
     fn from(e: NoBatch) -> Self {
         match e {
             NoBatch::Timeout => Self::new(OTELCORE_TIMEOUT, "no batch came in time"),
+            NoBatch::Forked => Self::forked(),
             NoBatch::Woken => Self::new(OTELCORE_CANCELLED, "the wait was cancelled"),
             _ => Self::new(OTELCORE_CLOSED, "the collector is closed"),
         }
@@ -138,12 +143,16 @@ pub(crate) fn report(err: *mut *mut Error, fault: Fault) -> Status {
 }
 
 fn look<T>(error: *const Error, in_child: T, none: T, found: impl FnOnce(&Object) -> T) -> T {
-    if is_forked() || error == forked().cast_const() {
+    if error == forked().cast_const() {
         // So that the byte has an address of its own.
         FORKED.load(Ordering::Relaxed);
         return in_child;
     }
-    ERRORS.get(error).map_or(none, |object| found(&object))
+    match ERRORS.get(error) {
+        Ok(object) => found(&object),
+        Err(Miss::Inherited) => in_child,
+        Err(_) => none,
+    }
 }
 
 /// The code of an error; OTELCORE_INVALID_ARGUMENT where it is none.

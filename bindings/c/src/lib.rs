@@ -2,8 +2,7 @@
 //!
 //! `include/otelcore.h` is made of this crate (a test holds them together), so what stands here on a public item is what
 //! a C programmer reads. A handle is a number in the form of a pointer ([`table`]); every function goes through one
-//! border ([`border`]), which no panic passes and behind which nothing happens in a forked child. There is no logic of a
-//! collector here.
+//! border ([`border`]), which no panic passes. A forked child has tables of its own. There is no logic of a collector here.
 
 // The functions take pointers of every kind, and `border` and `table` answer for them: NULL, foreign and freed ones are
 // errors. What remains is the host's promise in the header, which an `unsafe fn` would not make any clearer to C.
@@ -15,6 +14,7 @@ pub mod data;
 pub mod error;
 mod log;
 pub mod observe;
+mod per_process;
 mod table;
 
 use std::ffi::{c_char, c_void};
@@ -46,7 +46,7 @@ pub const OTELCORE_IO: Status = 9;
 pub const OTELCORE_UNAVAILABLE: Status = 10;
 /// Not from inside a callback: it would wait for itself.
 pub const OTELCORE_REENTRANT: Status = 11;
-/// This process is the child of a fork. Nothing was touched.
+/// What was handed in belongs to the parent process, and this one is a forked child of it. Nothing was touched.
 pub const OTELCORE_FORKED: Status = 12;
 /// A fault in the library. Nothing is known of the collector's state; free it.
 pub const OTELCORE_PANIC: Status = 13;
@@ -66,7 +66,7 @@ pub const OTELCORE_LOGS: Signal = 2;
 /// Where a collector is in its life.
 pub type State = i32;
 
-/// No collector, or a forked child.
+/// No collector, or the parent's in a forked child.
 pub const OTELCORE_STATE_NONE: State = -1;
 /// Checked, and nothing open.
 pub const OTELCORE_STATE_CREATED: State = 0;

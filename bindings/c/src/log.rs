@@ -6,11 +6,14 @@ use std::sync::Arc;
 use otelcore::pdata::text::put_json_string;
 use otelcore::pipeline::{Field, Level, LogSink, Record};
 
-use crate::border::InCallback;
+use crate::border::{InCallback, stop_in_child};
+use crate::per_process::depth;
 use crate::{FreeFn, LogFn, LogLevel, Owned};
 
 /// The sink of one collector.
 pub(crate) struct Sink {
+    /// The process that it belongs to.
+    depth: u32,
     level: LogLevel,
     call: unsafe extern "C" fn(*mut c_void, LogLevel, *const c_char, *const c_char, *const c_char),
     pub(crate) user: Arc<Owned>,
@@ -19,7 +22,7 @@ pub(crate) struct Sink {
 impl Sink {
     /// `None` where the host wants no log.
     pub(crate) fn new(level: LogLevel, call: LogFn, user: *mut c_void, free: FreeFn) -> Option<Self> {
-        call.map(|call| Self { level, call, user: Arc::new(Owned::new(user, free)) })
+        call.map(|call| Self { depth: depth(), level, call, user: Arc::new(Owned::new(user, free)) })
     }
 }
 
@@ -56,7 +59,7 @@ impl LogSink for Sink {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if crate::border::is_forked() {
+        if self.depth != depth() {
             return;
         }
         let scope = record.scope;
@@ -75,5 +78,6 @@ impl LogSink for Sink {
                 fields.as_ptr(),
             );
         }
+        stop_in_child(self.depth);
     }
 }

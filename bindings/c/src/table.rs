@@ -2,18 +2,23 @@
 //!
 //! A C program may hand in anything: NULL, a pointer of its own, a handle that was freed, a handle of another kind. Each
 //! is told from a good one here, without touching what it points at. The top byte says that it is ours and of which
-//! kind (no address of a user's program has it), then come 24 bits of slot and 32 of generation.
+//! kind (no address of a user's program has it), then come 8 bits of the process (how many forks deep it is), 24 of slot
+//! and 24 of generation. A forked child has tables of its own, and knows its parent's handles from its own.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::per_process::{PerProcess, depth};
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("handles need pointers of 64 bits");
 
 /// The top byte of kind 0.
 const OURS: usize = 0xe0;
+const DEPTH_BITS: u32 = 8;
 const SLOT_BITS: u32 = 24;
-const GENERATION_BITS: u32 = 32;
+const GENERATION_BITS: u32 = 24;
+const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
 
 /// Why a handle is of no use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +29,8 @@ pub(crate) enum Miss {
     Foreign,
     /// It was freed.
     Freed,
+    /// It is the parent's, and this is a forked child.
+    Inherited,
 }
 
 struct Slot<T> {
@@ -36,30 +43,32 @@ struct Slots<T> {
     free: Vec<usize>,
 }
 
+impl<T> Default for Slots<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: Vec::new() }
+    }
+}
+
 /// All handles of one kind: `H` is the C type, `T` what stands behind it.
-pub(crate) struct Table<H, T> {
+pub(crate) struct Table<H, T: 'static> {
     kind: usize,
-    slots: RwLock<Slots<T>>,
+    slots: PerProcess<RwLock<Slots<T>>>,
     c_type: PhantomData<fn(*mut H)>,
 }
 
-impl<H, T> Table<H, T> {
+impl<H, T: Send + Sync> Table<H, T> {
     /// An empty table. No two kinds may have one number, which is below 16.
     pub(crate) const fn new(kind: usize) -> Self {
-        Self {
-            kind: OURS + kind,
-            slots: RwLock::new(Slots { slots: Vec::new(), free: Vec::new() }),
-            c_type: PhantomData,
-        }
+        Self { kind: OURS + kind, slots: PerProcess::new(), c_type: PhantomData }
     }
 
     // Everything stays whole between two statements, so a holder that panicked is fine.
     fn read(&self) -> RwLockReadGuard<'_, Slots<T>> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+        self.slots.get().read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Slots<T>> {
-        self.slots.write().unwrap_or_else(PoisonError::into_inner)
+        self.slots.get().write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new handle; NULL when there are as many as there can be.
@@ -78,7 +87,8 @@ impl<H, T> Table<H, T> {
         entry.generation += 1;
         entry.value = Some(value);
         let generation = entry.generation as usize;
-        let address = self.kind << (SLOT_BITS + GENERATION_BITS) | slot << GENERATION_BITS | generation;
+        let kind = self.kind << DEPTH_BITS | depth() as usize;
+        let address = kind << (SLOT_BITS + GENERATION_BITS) | slot << GENERATION_BITS | generation;
         std::ptr::without_provenance_mut(address)
     }
 
@@ -87,8 +97,14 @@ impl<H, T> Table<H, T> {
         if address == 0 {
             return Err(Miss::Null);
         }
-        if address >> (SLOT_BITS + GENERATION_BITS) != self.kind {
+        let kind = address >> (SLOT_BITS + GENERATION_BITS);
+        if kind >> DEPTH_BITS != self.kind {
             return Err(Miss::Foreign);
+        }
+        match kind & ((1 << DEPTH_BITS) - 1) {
+            made if made < depth() as usize => return Err(Miss::Inherited),
+            made if made > depth() as usize => return Err(Miss::Foreign),
+            _ => {}
         }
         let slot = (address >> GENERATION_BITS) & ((1 << SLOT_BITS) - 1);
         u32::try_from(address & ((1 << GENERATION_BITS) - 1))
@@ -121,7 +137,7 @@ impl<H, T> Table<H, T> {
         }
         let value = entry.value.take().ok_or(Miss::Freed)?;
         // A slot whose generations are used up is not used again.
-        if generation < u32::MAX {
+        if generation < LAST_GENERATION {
             table.free.push(slot);
         }
         Ok(value)

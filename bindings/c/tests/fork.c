@@ -1,7 +1,14 @@
-/* A fork in the middle of a load: the child hears FORKED and disturbs nothing, the parent loses nothing. */
+/* A fork in the middle of a load: the child hears FORKED for what it inherits, has collectors of its own, and disturbs
+ * nothing; the parent loses nothing, and its ports and connections are its own. */
 #include "story.h"
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 enum { THREADS = 4, CHILDREN = 12, SPANS = 2 };
@@ -35,8 +42,28 @@ static void *loads(void *arg) {
     return NULL;
 }
 
+/* A collector of this process's own, from its input to its output. */
+static void has_its_own(void) {
+    otelcore_collector *own = through("1ms", "", NULL);
+    OK(otelcore_collector_start(own, &err));
+    otelcore_input *own_in = input_of(own);
+    otelcore_output *own_out = output_of(own);
+    otelcore_batch *batch = NULL;
+    size_t len = 0;
+    OK(submit(own_in, 5, &err));
+    OK(otelcore_output_next(own_out, 10000, &batch, &err));
+    const uint8_t *data = otelcore_batch_data(batch, &len);
+    CHECK(spans_in(data, len) == 5);
+    OK(otelcore_batch_finish(batch, OTELCORE_OK, &err));
+    OK(otelcore_collector_flush(own, 10000, &err));
+    FAILS(OTELCORE_NOT_FOUND, "inproc/none", otelcore_collector_input(own, "inproc/none", &own_in, &err));
+    OK(otelcore_collector_shutdown(own, 5000, &err));
+    otelcore_collector_free(own);
+    otelcore_input_free(own_in);
+    otelcore_output_free(own_out);
+}
+
 static void child(void) {
-    otelcore_collector *other = NULL;
     otelcore_batch *batch = NULL;
     otelcore_buffer *buffer = NULL;
     alarm(20); /* one that hangs has failed */
@@ -47,12 +74,23 @@ static void child(void) {
     FAILS(OTELCORE_FORKED, "forked", otelcore_collector_drive_turn(c, NULL, &err));
     FAILS(OTELCORE_FORKED, "forked", otelcore_collector_health(c, &buffer, &err));
     FAILS(OTELCORE_FORKED, "forked", otelcore_output_next(out, 1000, &batch, &err));
-    FAILS(OTELCORE_FORKED, "forked", otelcore_collector_new("", 0, NULL, &other, &err));
+    has_its_own();
     CHECK(otelcore_collector_state(c) == OTELCORE_STATE_NONE);
     CHECK(submit(in, 1, NULL) == OTELCORE_FORKED);
     otelcore_collector_free(c);
     otelcore_input_free(in);
     otelcore_output_free(out);
+    /* As many handles of its own as it has inherited: none of the parent's is one of them. */
+    otelcore_collector *own = through("1ms", "", NULL);
+    otelcore_input *own_in = input_of(own);
+    CHECK(own != c && own_in != in);
+    otelcore_collector_free(c);
+    otelcore_input_free(in);
+    FAILS(OTELCORE_FORKED, "forked", submit(in, 1, &err));
+    OK(otelcore_collector_start(own, &err));
+    OK(submit(own_in, 1, &err));
+    otelcore_collector_free(own);
+    otelcore_input_free(own_in);
     CHECK(freed == 0);
     exit(0); /* with everything that an orderly exit runs */
 }
@@ -110,6 +148,142 @@ static void while_driving(void) {
     CHECK(freed == 1);
 }
 
+static size_t descriptors(void) {
+    DIR *all = opendir("/proc/self/fd");
+    size_t count = 0;
+    while (readdir(all) != NULL) count++;
+    closedir(all);
+    return count;
+}
+
+static int connected(int port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connect(peer, (struct sockaddr *)&address, sizeof address) == 0) return peer;
+    CHECK(errno == ECONNREFUSED);
+    close(peer);
+    return -1;
+}
+
+static int free_port(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof address;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    CHECK(bind(listener, (struct sockaddr *)&address, size) == 0);
+    CHECK(getsockname(listener, (struct sockaddr *)&address, &size) == 0);
+    close(listener);
+    return ntohs(address.sin_port);
+}
+
+static otelcore_collector *listens(int port) {
+    char yaml[512];
+    otelcore_collector *collector = NULL;
+    snprintf(yaml, sizeof yaml,
+             "receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:%d'}}}}\n"
+             "exporters: {inproc/out: }\n"
+             "service:\n"
+             "  telemetry: {metrics: {level: none}}\n"
+             "  pipelines: {traces: {receivers: [otlp], exporters: [inproc/out]}}\n",
+             port);
+    OK(otelcore_collector_new(yaml, strlen(yaml), NULL, &collector, &err));
+    return collector;
+}
+
+/* A child that lives on keeps neither the port nor a connection of its parent's collector, be it threaded or driven. */
+static void a_child_keeps_no_socket(bool drives) {
+    size_t before = descriptors();
+    int port = free_port(), ends[2];
+    otelcore_collector *server = listens(port);
+    if (drives) OK(otelcore_collector_drive_start(server, &err)); else OK(otelcore_collector_start(server, &err));
+    int peer = connected(port);
+    CHECK(peer >= 0 && pipe(ends) == 0);
+    sleep_ms(50);
+    if (drives) OK(otelcore_collector_drive_turn(server, NULL, &err));
+    pid_t pid = fork();
+    if (pid == 0) {
+        char end;
+        alarm(60);
+        close(ends[1]);
+        /* What it has beside what was there before is the client's socket and the pipe's end. */
+        CHECK(descriptors() == before + 2);
+        (void)!read(ends[0], &end, 1); /* until the parent is done */
+        _exit(0);
+    }
+    close(ends[0]);
+    OK(otelcore_collector_shutdown(server, 5000, &err));
+    otelcore_collector_free(server);
+    /* The client sees the end of its connection, ... */
+    struct pollfd quiet = {.fd = peer, .events = POLLIN};
+    char byte;
+    CHECK(poll(&quiet, 1, 10000) == 1 && read(peer, &byte, 1) == 0);
+    close(peer);
+    /* ... nobody takes another, ... */
+    CHECK(connected(port) < 0);
+    /* ... and the port can be had again. */
+    server = listens(port);
+    OK(otelcore_collector_start(server, &err));
+    otelcore_collector_free(server);
+    CHECK(waitpid(pid, NULL, WNOHANG) == 0);
+    close(ends[1]);
+    int status = 0;
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(descriptors() == before);
+}
+
+/* Workers of workers: each has a collector of its own, and none of its parents'. */
+static void generations(int left) {
+    otelcore_collector *own = through("1ms", "", NULL);
+    otelcore_input *own_in = input_of(own);
+    OK(otelcore_collector_start(own, &err));
+    OK(submit(own_in, 1, &err));
+    if (left > 0) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            alarm(20);
+            FAILS(OTELCORE_FORKED, "forked", submit(own_in, 1, &err));
+            has_its_own();
+            generations(left - 1);
+            exit(0);
+        }
+        int status = 0;
+        CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    OK(submit(own_in, 1, &err));
+    otelcore_collector_free(own);
+    otelcore_input_free(own_in);
+}
+
+/* A child that was made in a callback, and returns from it, ends instead of going on with its parent's loop. */
+static otelcore_status forks(void *user, otelcore_signal signal, const uint8_t *otlp, size_t len) {
+    (void)signal, (void)otlp, (void)len;
+    pid_t pid = fork();
+    if (pid == 0) {
+        alarm(20);
+        return OTELCORE_OK;
+    }
+    *(pid_t *)user = pid;
+    return OTELCORE_OK;
+}
+
+static void in_a_callback(void) {
+    pid_t pid = 0;
+    c = through("1ms", "", NULL);
+    in = input_of(c);
+    out = output_of(c);
+    OK(otelcore_output_set_callback(out, forks, &pid, NULL, &err));
+    OK(otelcore_collector_start(c, &err));
+    OK(submit(in, 1, &err));
+    OK(otelcore_collector_flush(c, 10000, &err));
+    int status = 0;
+    CHECK(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    OK(submit(in, 1, &err));
+    OK(otelcore_collector_shutdown(c, 5000, &err));
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status));
+    otelcore_collector_free(c);
+    otelcore_input_free(in);
+    otelcore_output_free(out);
+}
+
 /* Where nothing was made before the fork, the child is as good as any process. */
 static void a_child_of_nothing_has_one_of_its_own(void) {
     pid_t pid = fork();
@@ -128,5 +302,9 @@ int main(void) {
     a_child_of_nothing_has_one_of_its_own();
     in_a_load();
     while_driving();
+    a_child_keeps_no_socket(false);
+    a_child_keeps_no_socket(true);
+    generations(3);
+    in_a_callback();
     return 0;
 }

@@ -1,6 +1,8 @@
 //! Handles by themselves: the same file that the library is made of, so that Miri can look at it too.
 #![allow(clippy::unwrap_used, reason = "a story that can't go on has failed")]
 
+#[path = "../src/per_process.rs"]
+mod per_process;
 #[path = "../src/table.rs"]
 mod table;
 

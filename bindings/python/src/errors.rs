@@ -53,6 +53,7 @@ pub(crate) fn of_embedded(py: Python<'_>, error: &EmbedError) -> PyErr {
         EmbedError::Start(_) | EmbedError::Io(_) => Class::Start,
         EmbedError::State(State::Stopping | State::Stopped | State::Failed) => Class::Closed,
         EmbedError::State(_) | EmbedError::Reentrant => Class::State,
+        EmbedError::Forked => Class::Forked,
         EmbedError::Timeout(left) => return with(py, Class::Deadline, (text, left.items.clone())),
         _ => Class::Otelcore,
     };
@@ -66,6 +67,7 @@ pub(crate) fn of_refused(py: Python<'_>, refused: &Refused) -> PyErr {
         Refused::NotStarted => Class::State,
         Refused::Closed => Class::Closed,
         Refused::Signal(_) => Class::Config,
+        Refused::Forked => Class::Forked,
         Refused::Invalid(_) => Class::InvalidData,
         Refused::Overloaded(pause) => return with(py, Class::Overloaded, (text, pause.as_secs_f64())),
         _ => Class::Otelcore,

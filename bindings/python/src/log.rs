@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use otelcore::pipeline::{Field, Level, LogSink, Record};
+use otelcore::reactor::Tracked;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -36,8 +37,8 @@ struct Queue {
     /// One byte is in the pipe.
     signalled: bool,
     closed: bool,
-    reader: PipeReader,
-    writer: PipeWriter,
+    reader: Tracked<PipeReader>,
+    writer: Tracked<PipeWriter>,
 }
 
 impl Queue {
@@ -119,6 +120,7 @@ impl LogQueue {
     #[new]
     fn new(level: u8) -> PyResult<Self> {
         let (reader, writer) = pipe()?;
+        let (reader, writer) = (Tracked::new(reader), Tracked::new(writer));
         let queue = Queue { lines: VecDeque::new(), lost: 0, signalled: false, closed: false, reader, writer };
         Ok(Self(Own::new(Arc::new(Sink { queue: Mutex::new(queue), wanted: AtomicU8::new(level) }))))
     }

@@ -135,6 +135,71 @@ def test_a_forked_child_finds_its_collectors_dead_and_can_have_them_anew(sink: S
     assert sorted(sink.seen) == ["after", "before", "child"]
 
 
+def listening_at(port: int) -> str:
+    return THROUGH.replace(
+        "inproc/app: }", f"inproc/app: , otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}"
+    ).replace("[inproc/app]", "[inproc/app, otlp]")
+
+
+@pytest.mark.parametrize("way", ["os.fork", "multiprocessing"])
+def test_forked_child_that_lives_on_keeps_no_socket_of_the_parent(unused_port: int, way: str) -> None:
+    collector = Collector(listening_at(unused_port), log=False).start()
+    peer = socket.create_connection(("127.0.0.1", unused_port), 5)
+    time.sleep(0.1)  # it is accepted
+    heard, says = os.pipe()
+    ready, tells = os.pipe()
+
+    def child() -> None:
+        os.close(says)
+        sockets = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
+        # The client's own end is the only one, and no epoll or eventfd is there.
+        mine = f"socket:[{os.fstat(peer.fileno()).st_ino}]"
+        assert [s for s in sockets if s == mine] == [mine]
+        assert not [s for s in sockets if s.startswith("anon_inode")], sockets
+        with Collector(THROUGH, log=False) as own:
+            own.input("inproc/app").submit_traces(spans(1))
+            batch = own.output("inproc/out").next(20)
+            assert batch is not None
+            batch.ack()
+        os.write(tells, b"!")
+        os.read(heard, 1)
+
+    if way == "os.fork":
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                child()
+                code = 0
+            finally:
+                os._exit(code)
+    else:
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        assert process.pid is not None
+        pid = process.pid
+    try:
+        os.close(tells)
+        assert os.read(ready, 1) == b"!", "the child has a collector of its own"
+        collector.shutdown(10)
+        peer.settimeout(10)
+        assert peer.recv(1) == b"", "the connection ends with the parent's collector"
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", unused_port), 5)
+        with Collector(listening_at(unused_port), log=False) as again:
+            assert again.state == "running"
+    finally:
+        os.close(says)
+        if way == "os.fork":
+            assert os.waitpid(pid, 0)[1] == 0
+        else:
+            process.join(20)
+            assert process.exitcode == 0
+        for fd in (heard, ready):
+            os.close(fd)
+        peer.close()
+
+
 def test_a_child_that_drops_what_it_has_inherited_does_not_hurt_the_parent(sink: Sink) -> None:
     import gc
 

@@ -9,11 +9,12 @@ use bytes::Bytes;
 use otelcore_pdata::{Signal, admit};
 use otelcore_pipeline::{Bell, Budget, Payload};
 
-use crate::lock;
+use crate::{Process, lock};
 
 /// What both ends of an input share.
 #[derive(Default)]
 pub(crate) struct Shared {
+    process: Process,
     pub(crate) queue: Mutex<Queue>,
     /// By signal: a limiter refuses, as far as the loop knows.
     pub(crate) refusing: [AtomicBool; 3],
@@ -61,6 +62,8 @@ pub enum Refused {
     Invalid(String),
     /// There is too much already; the same bytes may be taken later.
     Overloaded(Duration),
+    /// This process is a forked child of the one that the collector runs in.
+    Forked,
 }
 
 impl std::fmt::Display for Refused {
@@ -71,6 +74,7 @@ impl std::fmt::Display for Refused {
             Self::Signal(signal) => write!(f, "no pipeline takes {signal} from this input; name it under `receivers`"),
             Self::Invalid(why) => f.write_str(why),
             Self::Overloaded(_) => f.write_str("the collector holds as much as it may; try again later"),
+            Self::Forked => f.write_str("the collector runs in the parent of this process, not in this forked child"),
         }
     }
 }
@@ -87,7 +91,11 @@ pub struct Input(Arc<Shared>);
 
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Input").field("queued_bytes", &lock(&self.0.queue).bytes).finish_non_exhaustive()
+        let mut out = f.debug_struct("Input");
+        if !self.0.process.is_forked() {
+            out.field("queued_bytes", &lock(&self.0.queue).bytes);
+        }
+        out.finish_non_exhaustive()
     }
 }
 
@@ -127,6 +135,9 @@ impl Input {
     }
 
     fn check(&self, signal: Signal, len: usize) -> Result<Arc<Budget>, Refused> {
+        if self.0.process.is_forked() {
+            return Err(Refused::Forked);
+        }
         let queue = lock(&self.0.queue);
         let open = match &queue.open {
             Some(open) => open,

@@ -26,6 +26,23 @@ pub use input::{Input, Refused};
 pub use output::{Batch, Finish, NoBatch, Output};
 pub use receiver::InprocReceiverFactory;
 
+/// The process in which a value was made. In a forked child of it no lock may be waited for, since its holder may be a
+/// thread that the child does not have.
+#[derive(Debug)]
+pub(crate) struct Process(u32);
+
+impl Default for Process {
+    fn default() -> Self {
+        Self(std::process::id())
+    }
+}
+
+impl Process {
+    pub(crate) fn is_forked(&self) -> bool {
+        self.0 != std::process::id()
+    }
+}
+
 /// Everything that is shared here stays whole between two statements, so a lock whose holder panicked is fine.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{Bell, JobId};
 
-use crate::lock;
+use crate::{Process, lock};
 
 /// A host's function for batches.
 pub(crate) type Callback = Box<dyn FnMut(Signal, &[u8]) -> Finish + Send>;
@@ -16,6 +16,7 @@ pub(crate) type Callback = Box<dyn FnMut(Signal, &[u8]) -> Finish + Send>;
 /// What both ends of an output share.
 #[derive(Default)]
 pub(crate) struct Shared {
+    process: Process,
     pub(crate) queue: Mutex<Queue>,
     /// Told of each new batch, of a wake, and of the end.
     pub(crate) news: Condvar,
@@ -66,6 +67,8 @@ pub enum NoBatch {
     Woken,
     /// The collector has stopped, and every batch was taken.
     Closed,
+    /// This process is a forked child of the one that the collector runs in.
+    Forked,
 }
 
 impl std::fmt::Display for NoBatch {
@@ -74,6 +77,7 @@ impl std::fmt::Display for NoBatch {
             Self::Timeout => "no batch came in time",
             Self::Woken => "the wait was cancelled",
             Self::Closed => "the collector is closed",
+            Self::Forked => "the collector runs in the parent of this process, not in this forked child",
         })
     }
 }
@@ -86,7 +90,11 @@ pub struct Output(Arc<Shared>);
 
 impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Output").field("batches", &lock(&self.0.queue).batches.len()).finish_non_exhaustive()
+        let mut out = f.debug_struct("Output");
+        if !self.0.process.is_forked() {
+            out.field("batches", &lock(&self.0.queue).batches.len());
+        }
+        out.finish_non_exhaustive()
     }
 }
 
@@ -101,6 +109,9 @@ impl Output {
     /// Why there is none.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn next(&self, timeout: Option<Duration>) -> Result<Batch, NoBatch> {
+        if self.0.process.is_forked() {
+            return Err(NoBatch::Forked);
+        }
         // A wait that is longer than clocks go is one without an end.
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut queue = lock(&self.0.queue);
@@ -133,6 +144,9 @@ impl Output {
 
     /// Has everyone who waits in [`Output::next`] return; where nobody does, the next one who would.
     pub fn wake(&self) {
+        if self.0.process.is_forked() {
+            return;
+        }
         let mut queue = lock(&self.0.queue);
         queue.wakes = queue.waiting.max(1);
         self.0.news.notify_all();
@@ -141,7 +155,7 @@ impl Output {
     /// Has batches handed to `callback` in the collector's thread, one after another, instead of [`Output::next`].
     /// It must not wait for the collector. `false` when it comes too late: the collector has been started.
     pub fn set_callback(&self, callback: impl FnMut(Signal, &[u8]) -> Finish + Send + 'static) -> bool {
-        if lock(&self.0.queue).bell.is_some() {
+        if self.0.process.is_forked() || lock(&self.0.queue).bell.is_some() {
             return false;
         }
         *lock(&self.0.callback) = Some(Box::new(callback));
@@ -183,7 +197,7 @@ impl Batch {
     }
 
     fn tell(&mut self, finish: Finish) {
-        if std::mem::replace(&mut self.finished, true) {
+        if std::mem::replace(&mut self.finished, true) || self.shared.process.is_forked() {
             return;
         }
         let mut queue = lock(&self.shared.queue);

@@ -74,6 +74,8 @@ pub enum EmbedError {
     Reentrant,
     /// The loop has panicked.
     Failed(String),
+    /// This process is a forked child of the one that the collector runs in.
+    Forked,
 }
 
 impl std::fmt::Display for EmbedError {
@@ -89,6 +91,7 @@ impl std::fmt::Display for EmbedError {
             Self::Timeout(_) => f.write_str("not everything was delivered in time"),
             Self::Reentrant => f.write_str("the collector's own thread can't wait for the collector"),
             Self::Failed(why) => write!(f, "the collector has failed: {why}"),
+            Self::Forked => f.write_str("the collector runs in the parent of this process, not in this forked child"),
         }
     }
 }
@@ -240,10 +243,14 @@ impl Shared {
 }
 
 /// A collector in a host program. Every method may be called from any thread.
+///
+/// In a forked child its sockets are closed, and it is of no use: calls answer [`EmbedError::Forked`], and dropping it
+/// leaves everything as it is. The child may make collectors of its own.
 pub struct Embedded {
     collector: Arc<Collector>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    depth: u32,
 }
 
 impl std::fmt::Debug for Embedded {
@@ -287,31 +294,43 @@ impl Embedded {
                 log,
             }),
             thread: Mutex::default(),
+            depth: otelcore_reactor::fork_depth(),
         })
     }
 
-    /// Where it is in its life.
+    /// The process that it runs in is a parent of this one: no lock of it may be waited for, and nothing dropped.
+    fn is_inherited(&self) -> bool {
+        self.depth != otelcore_reactor::fork_depth()
+    }
+
+    fn check_process(&self) -> Result<(), EmbedError> {
+        if self.is_inherited() { Err(EmbedError::Forked) } else { Ok(()) }
+    }
+
+    /// Where it is in its life; in a forked child [`State::Failed`].
     #[must_use]
     pub fn state(&self) -> State {
-        self.shared.state()
+        if self.is_inherited() { State::Failed } else { self.shared.state() }
     }
 
     /// The input of an `inproc` receiver, by its id.
     #[must_use]
     pub fn input(&self, id: &str) -> Option<Input> {
+        self.check_process().ok()?;
         self.shared.hub.input(&id.parse().ok()?)
     }
 
     /// The output of an `inproc` exporter, by its id.
     #[must_use]
     pub fn output(&self, id: &str) -> Option<Output> {
+        self.check_process().ok()?;
         self.shared.hub.output(&id.parse().ok()?)
     }
 
     /// The ids of all inputs, and of all outputs.
     #[must_use]
     pub fn ends(&self) -> (Vec<String>, Vec<String>) {
-        self.shared.hub.names()
+        if self.is_inherited() { Default::default() } else { self.shared.hub.names() }
     }
 
     /// Its pen.
@@ -321,6 +340,7 @@ impl Embedded {
     }
 
     fn begin(&self) -> Result<(), EmbedError> {
+        self.check_process()?;
         let (from, to) = (State::Created as u8, State::Starting as u8);
         let begun = self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
         begun.map(drop).map_err(|_| EmbedError::State(self.state()))
@@ -364,7 +384,7 @@ impl Embedded {
                     inner.remote = Some(runner.remote());
                     inner.thread = Some(std::thread::current().id());
                 });
-                Ok(Driven { runner: Some(runner), shared: self.shared.clone(), here: PhantomData })
+                Ok(Driven { runner: Some(runner), shared: self.shared.clone(), depth: self.depth, here: PhantomData })
             }
             Err(e) => {
                 self.shared.fail(e.to_string());
@@ -374,6 +394,7 @@ impl Embedded {
     }
 
     fn remote(&self) -> Result<Remote, EmbedError> {
+        self.check_process()?;
         let inner = self.shared.inner();
         match (&inner.remote, &inner.failure) {
             (Some(remote), _) => Ok(remote.clone()),
@@ -410,6 +431,7 @@ impl Embedded {
     /// When it does not run, when the time is over, or in the collector's own thread.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn flush(&self, timeout: Duration) -> Result<(), EmbedError> {
+        self.check_process()?;
         if self.is_own_thread() {
             return Err(EmbedError::Reentrant);
         }
@@ -452,6 +474,7 @@ impl Embedded {
     /// What was not delivered in time; a loop that has failed; or in the collector's own thread.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn shutdown(&self, grace: Duration) -> Result<(), EmbedError> {
+        self.check_process()?;
         if self.is_own_thread() {
             return Err(EmbedError::Reentrant);
         }
@@ -487,6 +510,7 @@ impl Embedded {
     /// Gives up a loop in the host's thread that will not be turned again: its ends close, nobody waits for it any more,
     /// and what it holds is lost.
     pub fn abandon(&self, why: &str) {
+        // In a forked child it is failed anyway.
         if matches!(self.state(), State::Running | State::Stopping) {
             self.shared.fail(why.to_owned());
         }
@@ -496,12 +520,15 @@ impl Embedded {
     /// not.
     #[must_use]
     pub fn metrics(&self) -> Vec<u8> {
-        self.collector.metrics()
+        if self.is_inherited() { Vec::new() } else { self.collector.metrics() }
     }
 
     /// `{"state":"running"}`, with an `"error"` where it has failed.
     #[must_use]
     pub fn health(&self) -> String {
+        if self.is_inherited() {
+            return format!("{{\"state\":\"failed\",\"error\":\"{}\",\"held_bytes\":0}}", EmbedError::Forked);
+        }
         let mut out = format!("{{\"state\":\"{}\"", self.state().name()).into_bytes();
         if let Some(why) = &self.shared.inner().failure {
             out.extend_from_slice(b",\"error\":");
@@ -517,6 +544,12 @@ impl Embedded {
 impl Drop for Embedded {
     /// Whoever wants to know what is lost shuts it down before.
     fn drop(&mut self) {
+        if self.is_inherited() {
+            // Each keeps what it owns for as long as the child lives.
+            std::mem::forget((self.collector.clone(), self.shared.clone()));
+            std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            return;
+        }
         let threaded = self.thread.lock().is_ok_and(|thread| thread.is_some());
         if !self.is_own_thread() && (threaded || self.state() == State::Created) {
             let _ = self.shutdown(Duration::ZERO);
@@ -526,6 +559,7 @@ impl Drop for Embedded {
 
 /// The life of a collector on its own thread.
 fn live(collector: &Collector, shared: &Shared) {
+    let depth = otelcore_reactor::fork_depth();
     let lived = catch_unwind(AssertUnwindSafe(|| -> Result<Ending, RunError> {
         let runner = collector.start(Real::in_host()?)?;
         shared.become_(State::Running, |inner| {
@@ -536,6 +570,10 @@ fn live(collector: &Collector, shared: &Shared) {
         ending.left.report(collector.log());
         Ok(ending)
     }));
+    if depth != otelcore_reactor::fork_depth() {
+        // A callback of the host has forked in this thread, and has returned in the child: its last thread ends here.
+        return;
+    }
     match lived {
         Ok(Ok(ending)) => shared.end(ending),
         Ok(Err(e)) => shared.fail(e.to_string()),
@@ -552,6 +590,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 pub struct Driven {
     runner: Option<Runner>,
     shared: Arc<Shared>,
+    depth: u32,
     here: PhantomData<*const ()>,
 }
 
@@ -562,16 +601,20 @@ impl std::fmt::Debug for Driven {
 }
 
 impl Driven {
+    fn is_inherited(&self) -> bool {
+        self.depth != otelcore_reactor::fork_depth()
+    }
+
     /// The descriptor to wait for: readable means that a turn has something to do. `None` at the end.
     #[must_use]
     pub fn descriptor(&self) -> Option<std::os::fd::RawFd> {
-        self.runner.as_ref().map(|runner| runner.world().descriptor())
+        self.runner.as_ref().filter(|_| !self.is_inherited()).map(|runner| runner.world().descriptor())
     }
 
     /// How long the next turn may wait though the descriptor stays quiet; `None` is for ever.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        let runner = self.runner.as_ref()?;
+        let runner = self.runner.as_ref().filter(|_| !self.is_inherited())?;
         runner.deadline().map(|at| at.since(runner.now()))
     }
 
@@ -580,12 +623,19 @@ impl Driven {
     /// # Errors
     /// When the system can't wait for sockets any more, or a fault of ours; the collector is then at its end.
     pub fn turn(&mut self) -> Result<bool, EmbedError> {
+        if self.is_inherited() {
+            return Err(EmbedError::Forked);
+        }
         let Some(runner) = &mut self.runner else { return Ok(false) };
         let turned = catch_unwind(AssertUnwindSafe(|| {
             let now = runner.now();
             runner.turn(now, &mut Vec::new())?;
             Ok::<_, std::io::Error>(runner.ending())
         }));
+        if self.is_inherited() {
+            // A callback of the host has forked, and has returned in the child.
+            return Err(EmbedError::Forked);
+        }
         match turned {
             Ok(Ok(None)) => Ok(true),
             Ok(Ok(Some(ending))) => {
@@ -611,6 +661,10 @@ impl Driven {
 
 impl Drop for Driven {
     fn drop(&mut self) {
+        if self.is_inherited() {
+            std::mem::forget((self.runner.take(), self.shared.clone()));
+            return;
+        }
         if self.runner.take().is_some() {
             self.shared.fail("the loop was dropped before its end".to_owned());
         }

@@ -179,6 +179,13 @@ impl<T: AsRawFd> Tracked<T> {
         Ok(Self { value: ManuallyDrop::new(value), depth: fork_depth() })
     }
 
+    /// Notes one that is open already. A fork between the two leaves it open in the child.
+    pub fn new(value: T) -> Self {
+        watch_forks();
+        OPEN.add(value.as_raw_fd());
+        Self { value: ManuallyDrop::new(value), depth: fork_depth() }
+    }
+
     /// It belongs to a parent of this process.
     #[must_use]
     pub fn is_inherited(&self) -> bool {

@@ -94,7 +94,8 @@ pub(crate) fn listen(sources: &Rc<Sources>, key: Key, at: &Endpoint) -> io::Resu
         }
         Endpoint::Unix(path) => {
             let failed = |e: io::Error| go_error("listen", "unix", &path.display(), "bind: ", &e);
-            let socket = Tracked::open(|| bind_unix(path).map(|socket| mio::net::UnixListener::from_std(socket.into())));
+            let socket =
+                Tracked::open(|| bind_unix(path).map(|socket| mio::net::UnixListener::from_std(socket.into())));
             let socket = socket.map_err(failed)?;
             let file = identity(path);
             let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
@@ -350,7 +351,7 @@ mod tests {
 
     fn sources() -> (mio::Poll, Rc<Sources>) {
         let poll = mio::Poll::new().unwrap();
-        let sources = Sources::new(poll.registry().try_clone().unwrap());
+        let sources = Sources::new(Tracked::new(poll.registry().try_clone().unwrap()));
         (poll, sources)
     }
 
