@@ -80,6 +80,9 @@ const PART_UNITS: u64 = 20;
 /// Units of work for each piece beyond its content.
 const PIECE_UNITS: u64 = 400;
 
+/// Places for parts that stay allocated when nothing is left.
+const SPARE: usize = 256;
+
 /// Ranges of items shorter than this that are not adjacent are gathered in a buffer, so that a piece of many small
 /// ranges does not need a list that is longer than they are.
 const SMALL_RANGE: usize = 4096;
@@ -223,6 +226,9 @@ impl Splitter {
             }
         }
         work.charge(PIECE_UNITS);
+        if self.parts.is_empty() && self.parts.capacity() > SPARE {
+            self.parts = VecDeque::new();
+        }
         self.ending = false;
         let piece = std::mem::take(&mut self.piece);
         self.copied = piece.copied;

@@ -191,6 +191,26 @@ impl Held {
             charge.bytes += more;
         }
     }
+
+    /// Charges `bytes` in addition, beside the first charge: for a copy of what that one stands for.
+    pub fn charge_copy(&mut self, bytes: u64) {
+        if bytes > 0
+            && let Some(first) = self.0.first()
+        {
+            let copy = first.beside(bytes, Self::default());
+            self.0.push(copy);
+        }
+    }
+
+    /// Makes one charge of many, so that a clone costs the same however many there are.
+    pub fn bundle(&mut self) {
+        if self.0.len() > 1
+            && let Some(first) = self.0.first().cloned()
+        {
+            let all = std::mem::take(self);
+            self.0.push(first.beside(0, all));
+        }
+    }
 }
 
 /// More would be held than the memory limit allows.
@@ -256,6 +276,8 @@ struct Charge {
     budget: Arc<Budget>,
     bytes: u64,
     span: u64,
+    /// Charges that live as long as this one, see [`Held::bundle`].
+    _with: Held,
 }
 
 impl Charge {
@@ -263,7 +285,14 @@ impl Charge {
         budget.held.fetch_add(bytes, Ordering::Relaxed);
         let span = budget.span.load(Ordering::SeqCst);
         budget.slot(span).fetch_add(1, Ordering::SeqCst);
-        Self { budget, bytes, span }
+        Self { budget, bytes, span, _with: Held::default() }
+    }
+
+    /// A charge that counts for marks as this one does, which must live.
+    fn beside(&self, bytes: u64, with: Held) -> Arc<Self> {
+        self.budget.held.fetch_add(bytes, Ordering::Relaxed);
+        self.budget.slot(self.span).fetch_add(1, Ordering::SeqCst);
+        Arc::new(Self { budget: self.budget.clone(), bytes, span: self.span, _with: with })
     }
 }
 
@@ -313,6 +342,32 @@ mod tests {
         drop(batch);
         assert_eq!(budget.held(), 0);
     }
+
+    #[test]
+    fn held_bundle_of_many_charges_is_one_that_releases_all() {
+        let budget = Arc::new(Budget::default());
+        let mut all = Held::default();
+        (0..1000).for_each(|_| all.merge(budget.hold(3)));
+        all.charge_copy(50);
+        all.bundle();
+        assert_eq!((all.0.len(), budget.held()), (1, 3050));
+        let mark = budget.mark();
+        let clone = all.clone();
+        let mut nested = budget.hold(1);
+        nested.merge(all);
+        nested.bundle();
+        drop(nested);
+        assert_eq!(budget.held(), 3050, "a clone shares the charges");
+        assert!(!budget.is_past(mark));
+        drop(clone);
+        assert_eq!(budget.held(), 0);
+        assert!(budget.is_past(mark));
+        let mut none = Held::default();
+        none.charge_copy(5);
+        none.bundle();
+        assert_eq!(none.0.len(), 0);
+    }
+
     #[test]
     fn kept_state_counts_apart_and_no_mark_waits_for_it() {
         let budget = Arc::new(Budget::default());

@@ -13,6 +13,7 @@ mod episode;
 mod graph;
 mod log;
 mod payload;
+mod pieces;
 mod sending;
 mod telemetry;
 mod time;
@@ -29,6 +30,7 @@ pub use episode::{Episode, EpisodeReport};
 pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};
 pub use log::{Field, Level, LogSink, Logger, NoLog, Record, Scope};
 pub use payload::{Metadata, Payload};
+pub use pieces::PayloadSplitter;
 pub use sending::{BatchSettings, QueueSettings, RetrySettings, SendingSettings, Sizer};
 pub use telemetry::{
     Counter, Detail, Family, FamilyKind, Gauge, Histogram, Labels, ReceiverMetrics, Sample, Telemetry, Value,

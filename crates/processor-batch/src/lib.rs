@@ -8,11 +8,12 @@
 mod config;
 mod shard;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::{Batch, BatchFactory};
+use otelcore_pdata::Work;
 use otelcore_pipeline::{
     Ack, Cx, Detail, Event, Field, Gauge, Logger, Metadata, Mono, Out, Outcome, Payload, Processor, Telemetry, TimerId,
 };
@@ -27,10 +28,18 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The local key of the timer for refused batches; shards have small numbers.
 const AGAIN: u64 = u64::MAX;
 
+/// The local key under which the processor asks for the next turn.
+const CONTINUE: u64 = u64::MAX - 1;
+
+/// Batches that go out in one turn at most: what stands behind may settle each at once, and ask for the next.
+const TURN_BATCHES: u32 = 64;
+
+/// Units of work for each item of a batch, for what stands behind and may work on it in the same turn.
+const ITEM_UNITS: u64 = 100;
+
 /// A batch that has been handed on and is not settled yet.
 #[derive(Debug)]
 struct Job {
-    shard: usize,
     payload: Payload,
     trigger: Trigger,
 }
@@ -51,6 +60,13 @@ pub(crate) struct BatchProcessor {
     again: Option<TimerId>,
     next_job: u64,
     draining: bool,
+    /// Shards that may have a batch to send, in turn.
+    queue: VecDeque<usize>,
+    /// What may still be done in this turn: work, and batches. The next turn is asked for when one of them is used up,
+    /// and fills both again.
+    work: Work,
+    batches: u32,
+    is_continued: bool,
 }
 
 impl BatchProcessor {
@@ -73,6 +89,10 @@ impl BatchProcessor {
             again: None,
             next_job: 0,
             draining: false,
+            queue: VecDeque::new(),
+            work: Work::step(),
+            batches: TURN_BATCHES,
+            is_continued: false,
         };
         if new.settings.metadata_keys.is_empty() {
             new.shards.push(Shard::new(None));
@@ -114,26 +134,67 @@ impl BatchProcessor {
         !self.refused.is_empty() || self.jobs.len() >= MAX_IN_FLIGHT
     }
 
-    /// Sends what is full enough, while there is room behind.
-    fn emit(&mut self, cx: &mut Cx<'_>, index: usize, mut trigger: Trigger, out: &mut Out) {
-        let enough = if self.immediate() { 1 } else { u64::from(self.settings.send_batch_size) };
-        while !self.is_stuck() {
-            let Some(shard) = self.shards.get_mut(index) else { return };
-            let full = shard.items() >= enough;
-            if shard.items() == 0 || !(full || self.draining || trigger == Trigger::Timeout) {
-                break;
-            }
-            let payload = shard.take(self.settings.send_batch_max_size);
-            let job = self.next_job;
-            self.next_job += 1;
-            out.send(payload.clone(), out.ack(job));
-            self.jobs.insert(job, Job { shard: index, payload, trigger });
-            // A timeout sends one batch; what is left of an overfull shard goes by size.
-            trigger = Trigger::Size;
+    /// Sends what is full enough of a shard, and of those that wait for their turn, while there is room behind.
+    fn emit(&mut self, cx: &mut Cx<'_>, index: usize, trigger: Trigger, out: &mut Out) {
+        let Some(shard) = self.shards.get_mut(index) else { return };
+        if trigger == Trigger::Timeout {
+            shard.trigger = trigger;
         }
+        if !std::mem::replace(&mut shard.is_queued, true) {
+            self.queue.push_back(index);
+        }
+        self.send_queued(cx, out);
         if let Some(shard) = self.shards.get_mut(index) {
             shard.arm(cx, index as u64, self.settings.timeout);
         }
+    }
+
+    /// Sends a batch of each shard in turn, until none has one, or there is no room behind, or enough for this turn.
+    fn send_queued(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
+        while !self.is_stuck()
+            && let Some(index) = self.queue.front().copied()
+        {
+            if !self.has_batch(index) {
+                self.queue.pop_front();
+                if let Some(shard) = self.shards.get_mut(index) {
+                    shard.is_queued = false;
+                    shard.trigger = Trigger::Size;
+                    shard.arm(cx, index as u64, self.settings.timeout);
+                }
+                continue;
+            }
+            if self.batches == 0 || !self.send_batch(index, out) {
+                if !std::mem::replace(&mut self.is_continued, true) {
+                    cx.again(CONTINUE);
+                }
+                return;
+            }
+            self.batches -= 1;
+            self.queue.rotate_left(1);
+        }
+    }
+
+    fn has_batch(&self, index: usize) -> bool {
+        let enough = if self.immediate() { 1 } else { u64::from(self.settings.send_batch_size) };
+        self.shards.get(index).is_some_and(|shard| {
+            let due = self.draining || shard.trigger == Trigger::Timeout;
+            shard.items() >= if due { 1 } else { enough }
+        })
+    }
+
+    /// False: the work of this turn is spent.
+    fn send_batch(&mut self, index: usize, out: &mut Out) -> bool {
+        let max = self.settings.send_batch_max_size;
+        let Some(shard) = self.shards.get_mut(index) else { return true };
+        let Some(payload) = shard.take(max, &mut self.work) else { return false };
+        self.work.charge(u64::from(payload.items()) * ITEM_UNITS);
+        // A timeout sends one batch; what is left of an overfull shard goes by size.
+        let trigger = std::mem::replace(&mut shard.trigger, Trigger::Size);
+        let job = self.next_job;
+        self.next_job += 1;
+        out.send(payload.clone(), out.ack(job));
+        self.jobs.insert(job, Job { payload, trigger });
+        true
     }
 }
 
@@ -162,6 +223,11 @@ impl Processor for BatchProcessor {
                 out.send(job.payload.clone(), out.ack(number));
                 self.jobs.insert(number, job);
             }
+        } else if local == CONTINUE {
+            self.work = Work::step();
+            self.batches = TURN_BATCHES;
+            self.is_continued = false;
+            self.send_queued(cx, out);
         } else if let Ok(index) = usize::try_from(local)
             && let Some(shard) = self.shards.get_mut(index)
         {
@@ -174,10 +240,8 @@ impl Processor for BatchProcessor {
         let Some(job) = self.jobs.remove(&number) else { return };
         match outcome {
             Outcome::Delivered => {
-                let shard = job.shard;
                 self.metrics.sent(&job.payload, job.trigger);
                 drop(job);
-                self.emit(cx, shard, Trigger::Size, out);
             }
             Outcome::Retry { after, .. } => {
                 self.refused.insert(number, job);
@@ -192,14 +256,13 @@ impl Processor for BatchProcessor {
                     ("dropped_items", Field::Uint(u64::from(job.payload.items()))),
                 ];
                 self.log.warn("Sender failed", &fields);
-                self.emit(cx, job.shard, Trigger::Size, out);
             }
             Outcome::Lost(_) => {
                 let fields = [("dropped_items", Field::Uint(u64::from(job.payload.items())))];
                 self.log.warn("Sender failed", &fields);
-                self.emit(cx, job.shard, Trigger::Size, out);
             }
         }
+        self.send_queued(cx, out);
     }
 
     fn flush(&mut self, cx: &mut Cx<'_>, out: &mut Out) {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_pdata::{Rope, Signal, split_off};
-use otelcore_pipeline::{Counter, Cx, Detail, Held, Histogram, Metadata, Payload, Telemetry, TimerId};
+use otelcore_pdata::{PieceLimit, Signal, Work};
+use otelcore_pipeline::{Counter, Cx, Detail, Histogram, Metadata, Payload, PayloadSplitter, Telemetry, TimerId};
 
 /// Why a batch went out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,40 +17,41 @@ pub(crate) enum Trigger {
 #[derive(Debug)]
 pub(crate) struct Shard {
     signal: Signal,
-    body: Rope,
-    held: Held,
+    body: Option<PayloadSplitter>,
     meta: Option<Arc<Metadata>>,
     timer: Option<TimerId>,
+    /// What the next batch goes out for.
+    pub(crate) trigger: Trigger,
+    /// It has a place in the processor's order of shards that may send.
+    pub(crate) is_queued: bool,
 }
 
 impl Shard {
     pub(crate) fn new(meta: Option<Arc<Metadata>>) -> Self {
-        Self { signal: Signal::Traces, body: Rope::default(), held: Held::default(), meta, timer: None }
+        Self { signal: Signal::Traces, body: None, meta, timer: None, trigger: Trigger::Size, is_queued: false }
     }
 
     pub(crate) fn items(&self) -> u64 {
-        u64::from(self.body.items())
+        self.body.as_ref().map_or(0, PayloadSplitter::items)
     }
 
     pub(crate) fn add(&mut self, payload: Payload) {
         // A pipeline has one signal, so every payload brings the same.
         self.signal = payload.signal;
-        self.body.append(payload.body);
-        self.held.merge(payload.held);
+        let body = self.body.get_or_insert_with(|| PayloadSplitter::new(payload.signal));
+        body.push(payload.body, payload.held, ());
     }
 
-    /// Takes at most `max` items, all of them when it is zero.
-    pub(crate) fn take(&mut self, max: u32) -> Payload {
-        let limit = if max == 0 { u32::MAX } else { max };
-        let body = split_off(self.signal, &mut self.body, limit);
-        // The parts of a cut body share its buffers, so they share its charge.
-        let held = if self.body.is_empty() { std::mem::take(&mut self.held) } else { self.held.clone() };
-        Payload { signal: self.signal, body, meta: self.meta.clone(), held }
+    /// Takes at most `max` items, all of them when it is zero. `None`: the work of this turn is spent.
+    pub(crate) fn take(&mut self, max: u32, work: &mut Work) -> Option<Payload> {
+        let limit = if max == 0 { PieceLimit::NONE } else { PieceLimit::items(max) };
+        let (body, held) = self.body.as_mut()?.take(limit, work, |(), _| {})?;
+        Some(Payload { signal: self.signal, body, meta: self.meta.clone(), held })
     }
 
     /// Has the timer run exactly while something waits.
     pub(crate) fn arm(&mut self, cx: &mut Cx<'_>, local: u64, timeout: Duration) {
-        if self.body.is_empty() {
+        if self.items() == 0 {
             if let Some(id) = self.timer.take() {
                 cx.cancel(id);
             }

@@ -1,5 +1,6 @@
 //! Batching under a clock of the tests' own; a small world that only keeps time.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ struct Clock {
     now: Mono,
     timers: Vec<(Mono, TimerId, u64)>,
     next: u64,
+    again: BTreeSet<u64>,
 }
 
 impl World for Clock {
@@ -49,7 +51,9 @@ impl World for Clock {
     fn cancel(&mut self, id: TimerId) {
         self.timers.retain(|t| t.1 != id);
     }
-    fn again(&mut self, _: Key) {}
+    fn again(&mut self, key: Key) {
+        self.again.insert(key.local);
+    }
     fn output(&mut self, _: &str) -> io::Result<Box<dyn io::Write>> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -88,6 +92,35 @@ impl Scene {
         let held = self.budget.hold(body.len() as u64);
         let payload = Payload { signal: Signal::Logs, body, meta, held };
         self.enter(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+        self.turns();
+    }
+
+    /// Has the turns that were asked for.
+    fn turns(&mut self) {
+        while self.turn() {}
+    }
+
+    /// One of them, if there is one.
+    fn turn(&mut self) -> bool {
+        let keys = std::mem::take(&mut self.clock.again);
+        for local in &keys {
+            self.enter(|p, cx, out| p.event(cx, *local, Event::Ready, out));
+        }
+        !keys.is_empty()
+    }
+
+    /// Settles what was sent and what that sends, in the same turn; gives the sizes of the batches.
+    fn deliver(&mut self, next_job: &mut u64) -> Vec<u32> {
+        let mut sizes = Vec::new();
+        while !self.sent.is_empty() {
+            for size in self.sizes() {
+                sizes.push(size);
+                let job = *next_job;
+                *next_job += 1;
+                self.enter(|p, cx, out| p.settled(cx, job, Outcome::Delivered, out));
+            }
+        }
+        sizes
     }
 
     fn enter(&mut self, f: impl FnOnce(&mut BatchProcessor, &mut Cx<'_>, &mut Out)) {
@@ -112,6 +145,7 @@ impl Scene {
 
     fn settle(&mut self, job: u64, outcome: Outcome) {
         self.enter(|p, cx, out| p.settled(cx, job, outcome, out));
+        self.turns();
     }
 
     fn sizes(&mut self) -> Vec<u32> {
@@ -204,7 +238,7 @@ fn senders_with_other_headers_get_batches_of_their_own_up_to_a_limit() {
     assert_eq!(scene.sizes(), [4]);
     scene.give_with(2, of("c"));
     assert_eq!(scene.processor.holds(), 6, "the third tenant was refused");
-    let kept = scene.processor.shards[0].take(0).meta.unwrap();
+    let kept = scene.processor.shards[0].take(0, &mut Work::step()).unwrap().meta.unwrap();
     assert_eq!(kept.get("tenant"), ["a"]);
     assert!(kept.get("secret").is_empty(), "only the named headers go on");
 }
@@ -218,4 +252,128 @@ fn draining_sends_what_waits() {
     scene.settle(0, Outcome::Delivered);
     assert_eq!(scene.processor.holds(), 0);
     let _ = Held::default();
+}
+
+#[test]
+fn two_million_empty_spans_are_cut_over_many_turns_and_none_is_lost() {
+    const ITEMS: u32 = 2_000_000;
+    let mut scene = Scene::new(Batch { send_batch_size: 100, send_batch_max_size: 100, ..Batch::default() });
+    let body = Scene::body(ITEMS);
+    assert!(body.len() < 4 << 20);
+    let held = scene.budget.hold(body.len() as u64);
+    let payload = Payload { signal: Signal::Logs, body, meta: None, held };
+    scene.enter(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+    let (mut job, mut items, mut turns) = (0, 0, 0);
+    loop {
+        let sizes = scene.deliver(&mut job);
+        assert!(sizes.len() <= TURN_BATCHES as usize, "{} batches in a turn", sizes.len());
+        let done = scene.processor.work.done();
+        assert!(done <= Work::STEP + 200 * ITEM_UNITS, "{done} units of work in a turn");
+        items += sizes.iter().sum::<u32>();
+        assert!(sizes.iter().all(|size| *size == 100));
+        assert_eq!(scene.processor.holds(), u64::from(ITEMS - items), "what is being cut is held");
+        turns += 1;
+        if !scene.turn() {
+            break;
+        }
+    }
+    assert_eq!(items, ITEMS);
+    assert!((312..700).contains(&turns), "{turns} turns");
+    assert_eq!(scene.budget.held(), 0);
+    assert!(scene.clock.timers.is_empty());
+}
+
+#[test]
+fn draining_goes_on_over_turns_until_nothing_is_left() {
+    let mut scene = Scene::new(Batch { send_batch_size: 1000, send_batch_max_size: 1000, ..Batch::default() });
+    // While the batches on their way are not settled, the rest waits.
+    (0..20).for_each(|_| scene.give(7777));
+    let held = scene.processor.holds();
+    scene.enter(|p, cx, out| p.drain(cx, out));
+    let (mut job, mut items) = (0, 0_u64);
+    loop {
+        items += scene.deliver(&mut job).iter().map(|n| u64::from(*n)).sum::<u64>();
+        if !scene.turn() {
+            break;
+        }
+    }
+    assert_eq!(items, held);
+    assert_eq!((scene.processor.holds(), scene.budget.held()), (0, 0));
+}
+
+#[test]
+fn a_batch_holds_the_charges_of_the_bodies_it_came_from() {
+    let mut scene = Scene::new(Batch { send_batch_size: 1000, send_batch_max_size: 1000, ..Batch::default() });
+    (0..9).for_each(|_| scene.give(110));
+    assert_eq!(scene.sizes(), []);
+    let one = scene.budget.held() / 9;
+    scene.give(110);
+    assert_eq!(scene.sizes(), [1000], "a hundred items wait");
+    let copied = scene.budget.held() - 10 * one;
+    assert!(copied < one / 2, "the part of the last body that was copied is charged, too: {copied} bytes");
+    scene.settle(0, Outcome::Delivered);
+    assert_eq!(scene.budget.held(), one, "the last body is held by what waits");
+    scene.pass(200);
+    assert_eq!(scene.sizes(), [100]);
+    scene.settle(1, Outcome::Delivered);
+    assert_eq!(scene.budget.held(), 0);
+}
+
+#[test]
+fn pieces_of_a_body_from_many_payloads_share_its_charges_in_constant_time() {
+    let mut scene = Scene::new(Batch { send_batch_size: 10, send_batch_max_size: 10, ..Batch::default() });
+    let mut held = Held::default();
+    let mut body = Rope::default();
+    for _ in 0..20_000 {
+        body.append(Scene::body(1));
+        held.merge(scene.budget.hold(1));
+    }
+    let payload = Payload { signal: Signal::Logs, body, meta: None, held };
+    scene.enter(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+    let (mut job, mut items) = (0, 0);
+    loop {
+        items += scene.deliver(&mut job).iter().sum::<u32>();
+        if !scene.turn() {
+            break;
+        }
+    }
+    assert_eq!((items, scene.budget.held()), (20_000, 0));
+}
+
+#[test]
+fn senders_of_one_batch_do_not_wait_for_one_of_many() {
+    let keys = vec!["tenant".to_owned()];
+    let settings = Batch { send_batch_size: 10, send_batch_max_size: 10, metadata_keys: keys, ..Batch::default() };
+    let mut scene = Scene::new(settings);
+    let of = |tenant: &str| {
+        let mut meta = Metadata::default();
+        meta.add("tenant", tenant);
+        Some(Arc::new(meta))
+    };
+    scene.give_with(10_000, of("a"));
+    assert_eq!(scene.sizes().len(), MAX_IN_FLIGHT);
+    scene.give_with(9, of("b"));
+    scene.pass(200);
+    assert_eq!(scene.sizes(), [], "its time has come while there was no room");
+    scene.settle(0, Outcome::Delivered);
+    scene.settle(1, Outcome::Delivered);
+    scene.settle(2, Outcome::Delivered);
+    assert_eq!(scene.sizes(), [10, 9, 10], "it is sent in its turn");
+}
+
+#[test]
+fn without_a_timeout_what_waited_for_room_is_sent_when_there_is_some() {
+    let keys = vec!["tenant".to_owned()];
+    let settings = Batch { timeout: Duration::ZERO, send_batch_size: 100, metadata_keys: keys, ..Batch::default() };
+    let mut scene = Scene::new(settings);
+    let of = |tenant: &str| {
+        let mut meta = Metadata::default();
+        meta.add("tenant", tenant);
+        Some(Arc::new(meta))
+    };
+    (0..MAX_IN_FLIGHT).for_each(|_| scene.give_with(1, of("a")));
+    scene.give_with(5, of("b"));
+    assert_eq!(scene.sizes().len(), MAX_IN_FLIGHT);
+    scene.settle(0, Outcome::Delivered);
+    assert_eq!(scene.sizes(), [5], "though its sender sends no more");
 }

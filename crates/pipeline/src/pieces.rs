@@ -1,0 +1,101 @@
+//! Payloads that are gathered and cut: each piece has the charges of the bodies that it came from, and of no others.
+//!
+//! What is pushed stays charged while any piece of it is held, since pieces share its buffer; bytes that a cut had to
+//! copy are charged in addition.
+
+use std::collections::VecDeque;
+
+use otelcore_pdata::{PieceLimit, Rope, Signal, Splitter, Work};
+
+use crate::Held;
+
+/// Places that stay allocated when nothing is left.
+const SPARE: usize = 256;
+
+/// A [`Splitter`] of payloads, with something of type `T` for each.
+#[derive(Debug)]
+pub struct PayloadSplitter<T = ()> {
+    body: Splitter,
+    sources: VecDeque<Source<T>>,
+    /// The first part of the first source, counted as the splitter counts.
+    first_part: u64,
+}
+
+#[derive(Debug)]
+struct Source<T> {
+    /// How many parts the splitter had been given after this payload.
+    end: u64,
+    held: Held,
+    with: T,
+}
+
+impl<T> PayloadSplitter<T> {
+    /// For bodies of this signal.
+    #[must_use]
+    pub fn new(signal: Signal) -> Self {
+        Self { body: Splitter::new(signal), sources: VecDeque::new(), first_part: 0 }
+    }
+
+    /// Adds a body at the end.
+    pub fn push(&mut self, body: Rope, mut held: Held, with: T) {
+        held.bundle();
+        self.body.push(body);
+        self.sources.push_back(Source { end: self.body.pushed_parts(), held, with });
+    }
+
+    /// Items that no piece has been given with.
+    #[must_use]
+    pub fn items(&self) -> u64 {
+        self.body.items()
+    }
+
+    /// Bytes that no piece has been given with.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// True when nothing is left.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// The next piece and its charges; see [`Splitter::take`]. `from` gets what was pushed with each payload that the
+    /// piece came from, and whether nothing of the payload is left.
+    pub fn take(
+        &mut self,
+        limit: PieceLimit,
+        work: &mut Work,
+        mut from: impl FnMut(&mut T, bool),
+    ) -> Option<(Rope, Held)> {
+        let body = self.body.take(limit, work)?;
+        let (taken, begun) = (self.body.taken_parts(), self.body.begun_parts());
+        let mut held = Held::default();
+        while let Some(source) = self.sources.front_mut() {
+            let is_last = source.end <= taken;
+            if !is_last && self.first_part >= begun {
+                break;
+            }
+            from(&mut source.with, is_last);
+            if !is_last {
+                held.merge(source.held.clone());
+                break;
+            }
+            held.merge(std::mem::take(&mut source.held));
+            self.first_part = source.end;
+            self.sources.pop_front();
+        }
+        if self.sources.is_empty() && self.sources.capacity() > SPARE {
+            self.sources = VecDeque::new();
+        }
+        held.charge_copy(self.body.copied() as u64);
+        held.bundle();
+        Some((body, held))
+    }
+
+    /// What was pushed with the payloads that are not taken.
+    pub fn into_rest(self) -> impl Iterator<Item = T> {
+        self.sources.into_iter().map(|source| source.with)
+    }
+}
