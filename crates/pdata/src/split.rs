@@ -99,7 +99,7 @@ pub struct Splitter {
     /// Items and bytes of `parts`.
     parts_items: u64,
     parts_len: usize,
-    open: Option<OpenPart>,
+    open: Option<Box<OpenPart>>,
     piece: Piece,
     /// The piece is complete but for what has to be written.
     ending: bool,
@@ -233,7 +233,7 @@ impl Splitter {
         let piece = std::mem::take(&mut self.piece);
         self.copied = piece.copied;
         self.items = self.parts_items + self.open.as_ref().map_or(0, |open| u64::from(open.items_left()));
-        self.len = self.parts_len + self.open.as_ref().map_or(0, OpenPart::left);
+        self.len = self.parts_len + self.open.as_ref().map_or(0, |open| open.left());
         Some(piece.body)
     }
 
@@ -258,7 +258,7 @@ impl Splitter {
             self.piece.items += part.items;
             self.piece.body.push(part);
         } else {
-            self.open = Some(OpenPart::new(self.signal, part));
+            self.open = Some(Box::new(OpenPart::new(self.signal, part)));
         }
         Step::Continue
     }

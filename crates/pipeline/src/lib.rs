@@ -10,10 +10,10 @@ mod auth;
 mod budget;
 mod component;
 mod episode;
+mod gather;
 mod graph;
 mod log;
 mod payload;
-mod pieces;
 mod sending;
 mod telemetry;
 mod time;
@@ -27,10 +27,10 @@ pub use component::{
     ReadFile, Receiver, Serves, Settings, StartError,
 };
 pub use episode::{Episode, EpisodeReport};
+pub use gather::PayloadSplitter;
 pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};
 pub use log::{Field, Level, LogSink, Logger, NoLog, Record, Scope};
 pub use payload::{Metadata, Payload};
-pub use pieces::PayloadSplitter;
 pub use sending::{BatchSettings, QueueSettings, RetrySettings, SendingSettings, Sizer};
 pub use telemetry::{
     Counter, Detail, Family, FamilyKind, Gauge, Histogram, Labels, ReceiverMetrics, Sample, Telemetry, Value,

@@ -445,7 +445,7 @@ impl Sending {
         if queue.enabled && self.in_flight.len() >= queue.num_consumers {
             return None;
         }
-        let mut item = self.queued.pop_front().or_else(|| self.batcher.as_mut()?.poll_ready())?;
+        let mut item = self.queued.pop_front().or_else(|| self.batcher.as_mut()?.poll_ready(now))?;
         item.first.get_or_insert(now);
         let by = if self.settings.timeout.is_zero() { Mono::NEVER } else { now + self.settings.timeout };
         let payload = item.payload.clone();
@@ -581,6 +581,7 @@ impl Sending {
             self.queued.push_front(entry.remove());
         }
         if let Some(batcher) = &mut self.batcher {
+            batcher.begin_turn();
             batcher.handle_timeout(now, self.draining);
         }
     }
@@ -611,9 +612,9 @@ impl Sending {
     /// Items that are not delivered yet.
     pub(crate) fn holds(&self) -> u64 {
         let queued = self.queued.iter().chain(self.in_flight.values()).chain(self.resting.values());
-        let queued = queued.chain(self.batcher.iter().flat_map(Batcher::items));
         let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
-        queued.map(|item| u64::from(item.payload.items())).sum::<u64>() + waiting.sum::<u64>()
+        let grouped = self.batcher.as_ref().map_or(0, Batcher::holds);
+        queued.map(|item| u64::from(item.payload.items())).sum::<u64>() + waiting.sum::<u64>() + grouped
     }
 
     /// Items given up for good since the drain began.
@@ -627,9 +628,10 @@ impl Sending {
         let items = std::mem::take(&mut self.queued).into_iter();
         let items = items.chain(std::mem::take(&mut self.in_flight).into_values());
         let items = items.chain(std::mem::take(&mut self.resting).into_values());
-        for item in items.chain(self.batcher.iter_mut().flat_map(Batcher::take)) {
-            self.metrics.send_failed.add(u64::from(item.payload.items()));
-            item.waiters.into_iter().for_each(|waiter| waiter.settle(&Outcome::Lost(Lost::Shutdown)));
+        let items = items.map(|item| (u64::from(item.payload.items()), item.waiters));
+        for (items, waiters) in items.chain(self.batcher.iter_mut().flat_map(Batcher::abandon)) {
+            self.metrics.send_failed.add(items);
+            waiters.into_iter().for_each(|waiter| waiter.settle(&Outcome::Lost(Lost::Shutdown)));
         }
         for (_, ack) in self.waiting.drain(..) {
             ack.settle(Outcome::Lost(Lost::Shutdown));

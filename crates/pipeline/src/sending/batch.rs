@@ -1,20 +1,21 @@
 //! `sending_queue::batch`: payloads of the queue are grouped before they are sent.
 //!
-//! Grouping is concatenation of ropes; what is longer than `max_size` is cut. Everything here has been accepted by the
-//! queue and still counts in its size. Whoever waits for a result hears the worst of what became of its pieces.
+//! Grouping is concatenation of ropes; what is longer than `max_size` is cut, piece by piece as consumers ask for it.
+//! Everything here has been accepted by the queue and still counts in its size, until the last piece of it is gone. A
+//! sender that waits for a result gets the worst outcome of the pieces that its payload is in.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_config::{Dur, Section};
-use otelcore_pdata::split_off;
+use otelcore_pdata::{PieceLimit, Signal, Work};
 use smallvec::SmallVec;
 
 use super::{Item, Sizer};
-use crate::{Ack, Lost, Metadata, Mono, Outcome, Payload};
+use crate::{Ack, Lost, Metadata, Mono, Outcome, Payload, PayloadSplitter};
 
 /// `sending_queue::batch`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -125,92 +126,219 @@ impl Drop for Waiting {
 /// Waiters of one item: none, one, or those of all that were grouped.
 pub(super) type Waiters = SmallVec<[Waiter; 1]>;
 
+/// What an item had in the queue beside its payload.
+#[derive(Debug)]
+struct Origin {
+    waiters: Waiters,
+    size: u64,
+    bytes: u64,
+}
+
+/// Values of the metadata keys.
+type Values = Rc<Vec<Vec<String>>>;
+
 #[derive(Debug)]
 struct Group {
-    item: Item,
+    signal: Signal,
+    body: PayloadSplitter<Origin>,
+    meta: Option<Arc<Metadata>>,
+    interval: Duration,
     since: Mono,
+    /// All of it goes, however little that is.
+    is_due: bool,
+    /// It has a place among those that are ready.
+    is_ready: bool,
 }
+
+/// What goes out next.
+#[derive(Debug)]
+enum Ready {
+    /// A group from which pieces are cut, while it may grow.
+    Cut(Values),
+    /// A group without a limit, which goes as it is.
+    Whole(Box<Group>),
+}
+
+/// Pieces that are cut in one turn at most: exporters may settle each at once, and ask for the next.
+const TURN_PIECES: u32 = 64;
 
 /// Groups that wait for more, and those that go out next.
 #[derive(Debug)]
 pub(super) struct Batcher {
     settings: BatchSettings,
-    groups: BTreeMap<Vec<Vec<String>>, Group>,
-    ready: VecDeque<Item>,
+    groups: BTreeMap<Values, Group>,
+    /// The groups that are not due, by age.
+    by_age: BTreeSet<(Mono, Values)>,
+    ready: VecDeque<Ready>,
+    /// What may still be done before the next [`Batcher::begin_turn`].
+    work: Work,
+    pieces: u32,
+    /// When that was used up.
+    spent: Option<Mono>,
 }
 
 impl Batcher {
     pub(super) fn new(settings: BatchSettings) -> Self {
-        Self { settings, groups: BTreeMap::new(), ready: VecDeque::new() }
+        Self {
+            settings,
+            groups: BTreeMap::new(),
+            by_age: BTreeSet::new(),
+            ready: VecDeque::new(),
+            work: Work::step(),
+            pieces: TURN_PIECES,
+            spent: None,
+        }
     }
 
     /// Puts an item of the queue into its group.
-    pub(super) fn add(&mut self, now: Mono, mut item: Item) {
+    pub(super) fn add(&mut self, now: Mono, item: Item) {
         let keys = &self.settings.metadata_keys;
-        let meta = item.payload.meta.take();
+        let Payload { signal, body, meta, held } = item.payload;
         let values: Vec<Vec<String>> =
             keys.iter().map(|key| meta.as_ref().map_or_else(Vec::new, |m| m.get(key).to_vec())).collect();
-        item.payload.meta = (!keys.is_empty()).then(|| Arc::new(kept(keys, &values)));
-        let group = match self.groups.get_mut(&values) {
-            Some(group) => {
-                group.item.payload.body.append(item.payload.body);
-                group.item.payload.held.merge(item.payload.held);
-                group.item.waiters.extend(item.waiters);
-                group.item.size += item.size;
-                group
+        let values = Rc::new(values);
+        let group = self.groups.entry(values.clone()).or_insert_with(|| {
+            self.by_age.insert((now, values.clone()));
+            Group {
+                signal,
+                body: PayloadSplitter::new(signal),
+                meta: (!keys.is_empty()).then(|| Arc::new(kept(keys, &values))),
+                interval: item.interval,
+                since: now,
+                is_due: false,
+                is_ready: false,
             }
-            None => self.groups.entry(values.clone()).or_insert(Group { item, since: now }),
-        };
-        if size(&self.settings, &group.item.payload) >= self.settings.min_size {
-            self.flush(&values, false);
+        });
+        group.body.push(body, held, Origin { waiters: item.waiters, size: item.size, bytes: item.bytes });
+        if size(&self.settings, group) >= self.settings.min_size {
+            self.make_ready(values);
         }
     }
 
-    /// Sends a group on its way: all of it, or so much of it that less than `min_size` stays.
-    fn flush(&mut self, values: &Vec<Vec<String>>, whole: bool) {
-        let Some(Group { mut item, since }) = self.groups.remove(values) else { return };
-        let settings = &self.settings;
-        loop {
-            let left = size(settings, &item.payload);
-            if settings.max_size == 0 || left <= settings.max_size {
-                break;
+    /// Gives a group a place among those that go out.
+    fn make_ready(&mut self, values: Values) {
+        if self.settings.max_size == 0 {
+            // Without a limit a group must not grow while consumers are busy.
+            if let Some(group) = self.groups.remove(&values) {
+                self.by_age.remove(&(group.since, values));
+                self.ready.push_back(Ready::Whole(Box::new(group)));
             }
-            let Some(piece) = cut(settings, &mut item, left) else { break };
-            self.ready.push_back(piece);
-        }
-        if whole || size(settings, &item.payload) >= settings.min_size {
-            item.grouped = true;
-            self.ready.push_back(item);
-        } else {
-            self.groups.insert(values.clone(), Group { item, since });
+        } else if let Some(group) = self.groups.get_mut(&values)
+            && !std::mem::replace(&mut group.is_ready, true)
+        {
+            self.ready.push_back(Ready::Cut(values));
         }
     }
 
     /// Sends on what has waited long enough, or everything.
     pub(super) fn handle_timeout(&mut self, now: Mono, all: bool) {
         let timeout = self.settings.flush_timeout;
-        let due = |group: &Group| all || group.since + timeout <= now;
-        let values: Vec<_> = self.groups.iter().filter(|(_, g)| due(g)).map(|(v, _)| v.clone()).collect();
-        values.iter().for_each(|values| self.flush(values, true));
+        while let Some((since, _)) = self.by_age.first()
+            && (all || *since + timeout <= now)
+            && let Some((_, values)) = self.by_age.pop_first()
+        {
+            if let Some(group) = self.groups.get_mut(&values) {
+                group.is_due = true;
+            }
+            self.make_ready(values);
+        }
     }
 
+    /// A new turn of the loop: there may be work again.
+    pub(super) fn begin_turn(&mut self) {
+        (self.work, self.pieces, self.spent) = (Work::step(), TURN_PIECES, None);
+    }
+
+    /// When a group is due, or at once if the next turn is to go on.
     pub(super) fn poll_timeout(&self) -> Option<Mono> {
-        self.groups.values().map(|group| group.since + self.settings.flush_timeout).min()
+        let due = self.by_age.first().map(|(since, _)| *since + self.settings.flush_timeout);
+        self.spent.into_iter().chain(due).min()
     }
 
-    pub(super) fn poll_ready(&mut self) -> Option<Item> {
-        self.ready.pop_front()
+    /// The next group or piece. `None`: there is none, or enough has been done in this turn.
+    pub(super) fn poll_ready(&mut self, now: Mono) -> Option<Item> {
+        loop {
+            let first = self.ready.front_mut()?;
+            if self.pieces == 0 {
+                self.spent = Some(now);
+                return None;
+            }
+            let (group, limit) = match first {
+                Ready::Whole(group) => (&mut **group, PieceLimit::NONE),
+                Ready::Cut(values) => match self.groups.get_mut(values) {
+                    Some(group) if group.is_due || size(&self.settings, group) >= self.settings.min_size => {
+                        (group, limit(&self.settings))
+                    }
+                    group => {
+                        // What is left waits for more.
+                        group.into_iter().for_each(|group| group.is_ready = false);
+                        self.ready.pop_front();
+                        continue;
+                    }
+                },
+            };
+            let Some(piece) = group.take(limit, &mut self.work) else {
+                self.spent = Some(now);
+                return None;
+            };
+            self.pieces -= 1;
+            if group.body.is_empty() {
+                self.remove_first();
+            }
+            return Some(piece);
+        }
     }
 
-    /// Everything that waits.
-    pub(super) fn items(&self) -> impl Iterator<Item = &Item> {
-        self.groups.values().map(|group| &group.item).chain(&self.ready)
+    /// The first of those that go out has nothing left.
+    fn remove_first(&mut self) {
+        if let Some(Ready::Cut(values)) = self.ready.pop_front()
+            && let Some(group) = self.groups.remove(&values)
+        {
+            self.by_age.remove(&(group.since, values));
+        }
     }
 
-    /// Takes everything out.
-    pub(super) fn take(&mut self) -> impl Iterator<Item = Item> {
-        let groups = std::mem::take(&mut self.groups).into_values().map(|group| group.item);
-        groups.chain(std::mem::take(&mut self.ready))
+    fn all(&self) -> impl Iterator<Item = &Group> {
+        let whole = self.ready.iter().filter_map(|ready| match ready {
+            Ready::Whole(group) => Some(&**group),
+            Ready::Cut(_) => None,
+        });
+        self.groups.values().chain(whole)
+    }
+
+    /// Items of everything that waits.
+    pub(super) fn holds(&self) -> u64 {
+        self.all().map(|group| group.body.items()).sum()
+    }
+
+    /// Gives everything up: the items of each group, and who waits for them.
+    pub(super) fn abandon(&mut self) -> impl Iterator<Item = (u64, Waiters)> {
+        self.by_age.clear();
+        let ready = std::mem::take(&mut self.ready).into_iter();
+        let whole = ready.filter_map(|ready| match ready {
+            Ready::Whole(group) => Some(*group),
+            Ready::Cut(_) => None,
+        });
+        let groups = std::mem::take(&mut self.groups).into_values().chain(whole);
+        groups.map(|group| (group.body.items(), group.body.into_rest().flat_map(|origin| origin.waiters).collect()))
+    }
+}
+
+impl Group {
+    /// A piece. Its place in the queue is that of the items of which it is the end.
+    fn take(&mut self, limit: PieceLimit, work: &mut Work) -> Option<Item> {
+        let (mut waiters, mut size, mut bytes) = (Waiters::new(), 0, 0);
+        let (body, held) = self.body.take(limit, work, |origin, is_last| {
+            if is_last {
+                waiters.extend(std::mem::take(&mut origin.waiters));
+                size += origin.size;
+                bytes += origin.bytes;
+            } else {
+                waiters.extend(origin.waiters.iter().cloned());
+            }
+        })?;
+        let payload = Payload { signal: self.signal, body, meta: self.meta.clone(), held };
+        Some(Item { payload, waiters, size, bytes, first: None, interval: self.interval, grouped: true })
     }
 }
 
@@ -222,34 +350,17 @@ fn kept(keys: &[String], values: &[Vec<String>]) -> Metadata {
     kept
 }
 
-fn size(settings: &BatchSettings, payload: &Payload) -> u64 {
+fn size(settings: &BatchSettings, group: &Group) -> u64 {
     match settings.sizer {
-        Sizer::Bytes => payload.body.len() as u64,
-        Sizer::Items | Sizer::Requests => u64::from(payload.items()),
+        Sizer::Bytes => group.body.len() as u64,
+        Sizer::Items | Sizer::Requests => group.body.items(),
     }
 }
 
-/// Takes about `max_size` off an item that is `left` large. A single span that is larger goes out as it is.
-fn cut(settings: &BatchSettings, item: &mut Item, left: u64) -> Option<Item> {
-    let items = u64::from(item.payload.items());
-    let wanted = match settings.sizer {
-        Sizer::Bytes => (items.saturating_mul(settings.max_size) / left.max(1)).max(1),
-        Sizer::Items | Sizer::Requests => settings.max_size,
-    };
-    if wanted >= items {
-        return None;
+/// The largest piece, where `max_size` is set. A single span that is larger goes out as it is.
+fn limit(settings: &BatchSettings) -> PieceLimit {
+    match settings.sizer {
+        Sizer::Bytes => PieceLimit::bytes(usize::try_from(settings.max_size).unwrap_or(usize::MAX)),
+        Sizer::Items | Sizer::Requests => PieceLimit::items(u32::try_from(settings.max_size).unwrap_or(u32::MAX)),
     }
-    let body = split_off(item.payload.signal, &mut item.payload.body, u32::try_from(wanted).unwrap_or(u32::MAX));
-    // The pieces share the buffers, and so the charge; their place in the queue goes with the last of them.
-    let payload =
-        Payload { signal: item.payload.signal, body, meta: item.payload.meta.clone(), held: item.payload.held.clone() };
-    Some(Item {
-        payload,
-        waiters: item.waiters.clone(),
-        size: 0,
-        bytes: 0,
-        first: None,
-        interval: item.interval,
-        grouped: true,
-    })
 }

@@ -339,17 +339,16 @@ fn a_group_is_cut_and_what_is_too_small_stays() {
 }
 
 #[test]
-fn whoever_waits_for_a_result_hears_the_worst_of_the_pieces() {
+fn waiting_sender_gets_the_worst_outcome_of_the_pieces_its_payload_is_in() {
     let queue = QueueSettings { wait_for_result: true, ..grouping(5, 5) };
     let mut scene = Scene::new(queue, RetrySettings::off());
     scene.offer_spans(1, 2, None);
     scene.offer_spans(2, 8, None);
     assert_eq!(scene.sizes(), [(0, 5), (1, 5)]);
     scene.done(0, Outcome::Delivered);
-    assert_eq!(scene.told(), []);
+    assert_eq!(scene.told(), [(1, Outcome::Delivered)], "the other payload is in both pieces");
     scene.done(1, Outcome::permanent("bad"));
-    let bad = || Outcome::permanent("bad");
-    assert_eq!(scene.told(), [(1, bad()), (2, bad())], "which spans were whose is not known any more");
+    assert_eq!(scene.told(), [(2, Outcome::permanent("bad"))]);
 }
 
 #[test]
@@ -374,6 +373,90 @@ fn what_a_group_holds_is_lost_at_the_end_and_said_to_be() {
     assert_eq!(scene.sizes(), []);
     assert_eq!(scene.sending.abandon(), 2);
     assert_eq!(scene.told(), [(1, Outcome::Lost(Lost::Shutdown))]);
+}
+
+#[test]
+fn room_of_grouped_payloads_is_given_back_with_the_last_piece() {
+    for max in [0, 10, 15] {
+        let mut scene = Scene::new(QueueSettings { max_bytes: 100, ..grouping(10, max) }, RetrySettings::off());
+        for round in 0..50 {
+            for request in 0..4 {
+                scene.offer_spans(round * 4 + request, 5, None);
+                assert_eq!(scene.told(), [(round * 4 + request, Outcome::Delivered)], "there is room, max {max}");
+            }
+            scene.sending.handle_timeout(scene.now);
+            scene.sending.hand_on(false);
+            for (number, _) in scene.sizes() {
+                scene.done(number, Outcome::Delivered);
+            }
+            assert_eq!((scene.sending.holds(), scene.sending.bytes, scene.sending.size), (0, 0, 0));
+        }
+    }
+}
+
+#[test]
+fn group_is_cut_within_the_bytes_and_its_sender_waits_for_all() {
+    let mut queue = QueueSettings { wait_for_result: true, ..grouping(50, 50) };
+    queue.batch.as_mut().unwrap().sizer = Sizer::Bytes;
+    let mut scene = Scene::new(queue, RetrySettings::off());
+    scene.offer_spans(1, 30, None);
+    let jobs: Vec<_> = std::iter::from_fn(|| scene.sending.poll_job(scene.now)).collect();
+    assert_eq!(jobs.len(), 2, "what is less than the minimum waits");
+    assert!(jobs.iter().all(|(_, payload, _)| payload.body.len() <= 50 && payload.items() == 11));
+    jobs.iter().for_each(|(number, ..)| scene.done(*number, Outcome::Delivered));
+    assert_eq!((scene.told(), scene.sending.holds()), (vec![], 8));
+    scene.pass(0.2);
+    assert_eq!(scene.sizes(), [(2, 8)]);
+    scene.done(2, Outcome::Delivered);
+    assert_eq!(scene.told(), [(1, Outcome::Delivered)]);
+}
+
+#[test]
+fn large_group_is_cut_over_turns_while_consumers_are_free() {
+    const ITEMS: u32 = 300_000;
+    let mut scene = Scene::new(grouping(10, 10), RetrySettings::off());
+    let mut body = Vec::new();
+    let scope = [0x12, 0].repeat(ITEMS as usize);
+    let mut entry = Vec::new();
+    otelcore_pdata::wire::put_bytes(&mut entry, 2, &scope);
+    otelcore_pdata::wire::put_bytes(&mut body, 1, &entry);
+    let body = Rope::new(Bytes::from(body), ITEMS);
+    let payload = Payload { signal: Signal::Traces, body, meta: None, held: Held::default() };
+    scene.sending.offer(payload, Ack::detached());
+    let (mut turns, mut items) = (0, 0);
+    loop {
+        let mut pieces = 0;
+        // An exporter that is done at once.
+        while let Some((number, payload, _)) = scene.sending.poll_job(scene.now) {
+            pieces += 1;
+            items += payload.items();
+            scene.done(number, Outcome::Delivered);
+        }
+        assert!(pieces <= 64, "{pieces} pieces in a turn");
+        assert_eq!(scene.sending.holds(), u64::from(ITEMS - items));
+        turns += 1;
+        if scene.sending.holds() == 0 {
+            break;
+        }
+        assert_eq!(scene.sending.poll_timeout(), Some(scene.now), "the next turn goes on");
+        scene.sending.handle_timeout(scene.now);
+    }
+    assert_eq!((items, scene.sending.poll_timeout()), (ITEMS, None));
+    assert!((ITEMS / 640..ITEMS / 600).contains(&turns), "{turns} turns");
+}
+
+#[test]
+fn group_without_a_limit_does_not_grow_while_consumers_are_busy() {
+    let queue = QueueSettings { num_consumers: 1, ..grouping(10, 0) };
+    let mut scene = Scene::new(queue, RetrySettings::off());
+    for request in 0..8 {
+        scene.offer_spans(request, 5, None);
+        scene.sending.poll_job(scene.now);
+    }
+    for number in 0..3 {
+        scene.done(number, Outcome::Delivered);
+        assert_eq!(scene.sizes(), [(number + 1, 10)]);
+    }
 }
 
 #[test]
