@@ -85,6 +85,10 @@ proptest! {
         prop_assert_eq!(String::from_utf8_lossy(&text), String::from_utf8_lossy(&plain), "order is nothing");
         let bytes = decode(signal, &text).unwrap();
         prop_assert_eq!(normal::text(signal, &bytes), normal::text(signal, &parts.concat()));
+        // Where much text is left, lengths are written in another way.
+        let long = [text, vec![b' '; 1 << 17]].concat();
+        let bytes = decode(signal, &long).unwrap();
+        prop_assert_eq!(normal::text(signal, &bytes), normal::text(signal, &parts.concat()));
     }
 
     #[test]

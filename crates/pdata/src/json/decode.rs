@@ -1,13 +1,16 @@
 //! From OTLP/JSON to OTLP protobuf.
 //!
 //! One walk over the text and the tables of [`super::schema`], writing as it goes. A message's length is not known before
-//! its end: one byte is kept for it, and a longer length pushes the content aside, which costs less than the reading of
-//! it by far. Fields come out in the order in which they stand in the text; zeros that mean absence are left out.
+//! its end: one byte is kept for it, and a longer length moves the content, which costs less than the reading of it by
+//! far. That holds for small content and few levels only, so where much text is left, five bytes are kept for the length
+//! of everything that may be long or lies deep (see [`Decoder::open`]), and large content stays where it is, behind a
+//! length of five bytes: padded with zeros, as protobuf allows. Fields come out in the order in which they stand in the
+//! text; zeros that mean absence are left out.
 //!
 //! The output is at most four times as long as the input: `0,` in `bucketCounts` becomes eight bytes.
 
 use super::read::{Outcome, Reader};
-use super::schema::{ANY_VALUE, Field, Kind, Rule, Schema, request};
+use super::schema::{ANY_VALUE, Field, KEY_VALUE, Kind, Rule, Schema, request};
 use super::{JsonError, Problem};
 use crate::wire::{put_varint, varint_len};
 use crate::{MAX_NESTING, Signal};
@@ -27,22 +30,47 @@ pub fn decode(signal: Signal, body: &[u8], out: &mut Vec<u8>) -> Result<(), Json
 /// The same for any message.
 pub(super) fn message(schema: &'static Schema, body: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
     let before = out.len();
-    let mut decoder = Decoder { text: Reader::new(body), out };
-    let outcome = match decoder.text.null() {
-        Ok(false) => decoder.object(schema, 0, false),
-        Ok(true) => Ok(()),
-        Err(failure) => Err(failure),
-    };
-    outcome.map_err(|failure| {
+    let mut decoder = Decoder { text: Reader::new(body), out, moved: 0 };
+    decoder.document(schema).map_err(|failure| {
         out.truncate(before);
         failure.into_error()
     })
 }
 
+/// How many bytes are moved within the output for a body.
+#[cfg(test)]
+pub(super) fn moved_bytes(signal: Signal, body: &[u8]) -> usize {
+    let mut decoder = Decoder { text: Reader::new(body), out: &mut Vec::new(), moved: 0 };
+    let _ = decoder.document(request(signal));
+    decoder.moved
+}
+
 struct Decoder<'t, 'o> {
     text: Reader<'t>,
     out: &'o mut Vec<u8>,
+    /// Bytes that were written and then moved.
+    moved: usize,
 }
+
+/// A delimited field whose length is not known yet.
+#[derive(Clone, Copy)]
+struct Open {
+    /// Where the content begins.
+    start: usize,
+    /// Bytes in front of it that are kept for its length.
+    width: usize,
+    /// Content of so many bytes is not moved to make the length shorter.
+    keep: usize,
+}
+
+/// So much text must be left for a length to get [`WIDE`] bytes: without it there is little to move.
+const WIDE_TEXT: usize = 1 << 16;
+
+/// Bytes of a length that is wide enough for every body.
+const WIDE: usize = 5;
+
+/// From this depth of values on there may be many levels around the same content.
+const DEEP: u8 = 2;
 
 /// What is known of a message while it is read.
 #[derive(Default)]
@@ -61,6 +89,10 @@ const AHEAD: usize = 4;
 const LEN: u64 = 2;
 
 impl Decoder<'_, '_> {
+    fn document(&mut self, schema: &'static Schema) -> Outcome<()> {
+        if self.text.null()? { Ok(()) } else { self.object(schema, 0, false) }
+    }
+
     /// An object, from its bracket; `again` if it goes into a message that has been written already.
     fn object(&mut self, schema: &'static Schema, depth: u8, again: bool) -> Outcome<()> {
         if !self.text.take(b'{') {
@@ -102,7 +134,6 @@ impl Decoder<'_, '_> {
 
     #[inline]
     fn field(&mut self, field: &'static Field, bit: u32, frame: &mut Frame, depth: u8) -> Outcome<()> {
-        let start = self.out.len();
         match field.rule {
             Rule::Many => return self.array(field, depth),
             Rule::Plain => {
@@ -111,47 +142,82 @@ impl Decoder<'_, '_> {
                     if self.text.null()? {
                         return Ok(());
                     }
-                    self.value(field, depth, again)?;
                     if std::ptr::eq(inner, &raw const ANY_VALUE) {
-                        self.replace_value(frame, start);
+                        self.any_value(field, frame, depth)?;
+                    } else {
+                        self.value(field, depth, again)?;
                     }
-                } else if !self.value(field, depth, again)? && !again {
-                    self.out.truncate(start);
-                    return Ok(());
+                } else {
+                    let start = self.out.len();
+                    if !self.value(field, depth, again)? && !again {
+                        self.out.truncate(start);
+                        return Ok(());
+                    }
                 }
             }
             Rule::Optional => {
                 self.value(field, depth, false)?;
             }
             Rule::Oneof => {
+                self.remove(frame);
+                let start = self.out.len();
                 self.value(field, depth, false)?;
-                self.replace(frame, start);
+                frame.alternative = Some((start, self.out.len()));
             }
         }
         frame.written |= bit;
         Ok(())
     }
 
-    /// What was written from `start` on takes the place of the alternative so far: the last one stands alone, as in Go.
-    /// Left there, protobuf would merge a message with an earlier one of its number.
+    /// Takes away the alternative so far, before the one that takes its place: the last one stands alone, as in Go. Left
+    /// there, protobuf would merge a message with an earlier one of its number. Nothing of the new one has been written,
+    /// so that only what stands between the two is moved, and only once.
     #[inline]
-    fn replace(&mut self, frame: &mut Frame, start: usize) {
-        let mut range = (start, self.out.len());
-        if let Some((from, to)) = frame.alternative {
+    fn remove(&mut self, frame: &mut Frame) {
+        if let Some((from, to)) = frame.alternative.take() {
+            self.moved += self.out.len() - to;
             self.out.drain(from..to);
-            range = (range.0 - (to - from), range.1 - (to - from));
         }
-        frame.alternative = Some(range);
     }
 
-    /// The same for an `AnyValue`, in which there is nothing but alternatives; an empty one replaces none.
-    #[inline]
-    fn replace_value(&mut self, frame: &mut Frame, start: usize) {
-        // A tag and a length of zero.
-        if frame.alternative.is_some() && self.out.len() == start + 2 {
-            self.out.truncate(start);
+    /// An `AnyValue` that stands once in its message: the last one takes the place of those before, unless it is empty.
+    fn any_value(&mut self, field: &'static Field, frame: &mut Frame, depth: u8) -> Outcome<()> {
+        let replaces = frame.alternative.is_none() || self.has_field(&ANY_VALUE);
+        if replaces {
+            self.remove(frame);
+        }
+        let start = self.out.len();
+        self.value(field, depth, false)?;
+        if replaces {
+            frame.alternative = Some((start, self.out.len()));
         } else {
-            self.replace(frame, start);
+            self.out.truncate(start);
+        }
+        Ok(())
+    }
+
+    /// Whether the object that comes next has a field of `schema`. Reads no further than to the first.
+    #[cold]
+    fn has_field(&mut self, schema: &'static Schema) -> bool {
+        let start = self.text.pos();
+        // A fault is found again by who reads it.
+        let found = self.find_field(schema).unwrap_or(true);
+        self.text.set_pos(start);
+        found
+    }
+
+    fn find_field(&mut self, schema: &'static Schema) -> Outcome<bool> {
+        if !self.text.take(b'{') || self.text.take(b'}') {
+            return Ok(false);
+        }
+        loop {
+            if self.key(schema, 0)?.is_some() {
+                return Ok(true);
+            }
+            self.text.skip()?;
+            if !self.text.another(b'}', "',' or '}'")? {
+                return Ok(false);
+            }
         }
     }
 
@@ -166,7 +232,7 @@ impl Decoder<'_, '_> {
             return Ok(());
         }
         let packed = match field.kind {
-            Kind::Fixed64 | Kind::Double | Kind::Uint64 => Some(self.open(field.number)),
+            Kind::Fixed64 | Kind::Double | Kind::Uint64 => Some(self.open(field.number, depth, true)),
             _ => None,
         };
         let mut index = 0_usize;
@@ -183,8 +249,8 @@ impl Decoder<'_, '_> {
             }
             index += 1;
         }
-        if let Some(start) = packed {
-            self.close(start);
+        if let Some(open) = packed {
+            self.close(open);
         }
         Ok(())
     }
@@ -276,42 +342,62 @@ impl Decoder<'_, '_> {
 
     /// A message as a field; `null` is an empty one. A message is never zero: one that is there is written.
     fn message(&mut self, number: u32, schema: &'static Schema, depth: u8, again: bool) -> Outcome<bool> {
-        let start = self.open(number);
+        let is_attribute = std::ptr::eq(schema, &raw const KEY_VALUE) || std::ptr::eq(schema, &raw const ANY_VALUE);
+        let open = self.open(number, depth, !is_attribute);
         if !self.text.null()? {
             self.object(schema, depth, again)?;
         }
-        self.close(start);
+        self.close(open);
         Ok(true)
     }
 
-    /// The tag of a delimited field and a byte for its length; gives the position of the content.
+    /// The tag of a delimited field and room for its length. One byte is kept for attributes and where little text is
+    /// left, five bytes for what may be long and for values inside values, whose content would otherwise be moved at each
+    /// of a hundred levels.
     #[inline]
-    fn open(&mut self, number: u32) -> usize {
+    fn open(&mut self, number: u32, depth: u8, may_be_long: bool) -> Open {
         put_varint(self.out, u64::from(number) << 3 | LEN);
-        self.out.push(0);
-        self.out.len()
+        let is_deep = depth >= DEEP;
+        let (width, keep) = if (is_deep || may_be_long) && self.text.left() > WIDE_TEXT {
+            (WIDE, if is_deep { 0x80 } else { WIDE_TEXT })
+        } else {
+            (1, usize::MAX)
+        };
+        self.out.extend_from_slice(&[0; WIDE][..width]);
+        Open { start: self.out.len(), width, keep }
     }
 
-    /// Writes the length of the content from `start` in front of it, making room if one byte is not enough.
+    /// Writes the length of the content in front of it, moving the content if the room is not what the length takes.
     #[inline]
-    fn close(&mut self, start: usize) {
+    fn close(&mut self, open: Open) {
+        let Open { start, width, keep } = open;
         let end = self.out.len();
-        let len = (end - start) as u64;
-        if len >= 0x80 {
-            let more = varint_len(len) - 1;
-            self.out.resize(end + more, 0);
-            self.out.copy_within(start..end, start + more);
-        }
-        let mut rest = len;
-        let mut at = start - 1;
-        while let Some(byte) = self.out.get_mut(at) {
-            if rest < 0x80 {
-                *byte = rest as u8;
-                break;
+        let len = end - start;
+        let needed = varint_len(len as u64);
+        let width = if width > needed && len >= keep {
+            width
+        } else {
+            if needed > width {
+                let more = needed - width;
+                self.out.resize(end + more, 0);
+                self.out.copy_within(start..end, start + more);
+                self.moved += len;
+            } else if needed < width {
+                let less = width - needed;
+                self.out.copy_within(start..end, start - less);
+                self.out.truncate(end - less);
+                self.moved += len;
             }
+            needed
+        };
+        let mut rest = len;
+        // The room begins where it was kept, whatever its width is now.
+        for byte in self.out.iter_mut().skip(start - open.width).take(width) {
             *byte = rest as u8 | 0x80;
             rest >>= 7;
-            at += 1;
+        }
+        if let Some(last) = self.out.get_mut(start - open.width + width - 1) {
+            *last &= 0x7f;
         }
     }
 
@@ -341,13 +427,13 @@ impl Decoder<'_, '_> {
         let at = self.text.pos();
         let digits = self.text.string()?;
         put_varint(self.out, u64::from(number) << 3 | LEN);
-        let start = self.out.len() + 1;
-        self.out.push(0);
+        let padding = digits.iter().rev().take(2).take_while(|b| **b == b'=').count();
+        let len = (digits.len() / 4 * 3).saturating_sub(padding);
+        put_varint(self.out, len as u64);
         if !put_unbase64(self.out, digits) {
             return Err(self.text.fail(at, Problem::Base64));
         }
-        self.close(start);
-        Ok(self.out.len() > start)
+        Ok(len > 0)
     }
 
     fn enumeration(&mut self, names: &[&str]) -> Outcome<i64> {

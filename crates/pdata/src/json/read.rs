@@ -75,6 +75,17 @@ impl<'a> Reader<'a> {
         self.pos
     }
 
+    /// Reads on from another position.
+    pub(super) fn set_pos(&mut self, pos: usize) {
+        self.pos = pos;
+    }
+
+    /// Bytes that have not been read.
+    #[inline]
+    pub(super) fn left(&self) -> usize {
+        self.text.len().saturating_sub(self.pos)
+    }
+
     #[inline]
     fn rest(&self) -> &'a [u8] {
         self.text.get(self.pos..).unwrap_or_default()

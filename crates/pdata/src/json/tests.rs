@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::decode::moved_bytes;
 use super::*;
 use crate::{Part, Rope, check};
 
@@ -265,4 +266,92 @@ fn speed_of_both_directions_on_a_hundred_spans() {
         encode(Signal::Traces, &rope, &mut back);
     });
     assert_eq!(text.as_bytes(), back);
+}
+
+/// A document of a span with one attribute of this value.
+fn with_value(value: &str) -> String {
+    let attribute = format!(r#"{{"key":"k","value":{value}}}"#);
+    format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"attributes":[{attribute}]}}]}}]}}]}}"#)
+}
+
+/// `value` inside so many others, each with `before` in front of what is inside.
+fn deep(levels: usize, before: [&str; 2], value: &str) -> String {
+    (0..levels).fold(value.to_owned(), |inner, level| match level % 2 {
+        0 => format!(r#"{{{}"arrayValue":{{"values":[{inner}]}}}}"#, before[0]),
+        _ => format!(r#"{{{}"kvlistValue":{{"values":[{{{}"value":{inner}}}]}}}}"#, before[0], before[1]),
+    })
+}
+
+#[test]
+fn moved_bytes_of_every_shape_are_in_proportion_to_the_text() {
+    type Make = fn(&str, usize) -> String;
+    let text = |n: usize| format!(r#"{{"stringValue":"{}"}}"#, "x".repeat(n));
+    // Alternatives and values that are replaced: an earlier one in front at each level.
+    let earlier = [r#""intValue":"1","arrayValue":{"values":[{"boolValue":true}]},"#, r#""value":{"intValue":"2"},"#];
+    let unknown = [r#""other":[1,2,{"a":"b"}],"#, r#""value":{"intValue":"2"},"value":{"other":{}},"#];
+    let documents: [(&str, Make); 6] = [
+        ("one large value", |value, _| with_value(value)),
+        ("many spans", |_, n| {
+            let span = r#"{"name":"a name of a span","attributes":[{"key":"k","value":{"stringValue":"value"}}]}"#;
+            let spans = vec![span; n / span.len()].join(",");
+            format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{spans}]}}]}}]}}"#)
+        }),
+        ("many small values", |_, n| {
+            with_value(&format!(r#"{{"arrayValue":{{"values":[{}]}}}}"#, vec![r#"{"intValue":1}"#; n / 15].join(",")))
+        }),
+        ("many alternatives, each large", |value, _| {
+            let inner = value.trim_matches(['{', '}']);
+            let pieces = vec![inner; 20].join(",");
+            with_value(&format!("{{{pieces}}}"))
+        }),
+        ("many packed counts", |_, n| {
+            let counts = vec!["0"; n / 2].join(",");
+            let point = format!(r#"{{"bucketCounts":[{counts}]}}"#);
+            let metric = format!(r#"{{"histogram":{{"dataPoints":[{point}]}}}}"#);
+            format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{metric}]}}]}}]}}"#)
+        }),
+        ("one large string of bytes", |_, n| with_value(&format!(r#"{{"bytesValue":"{}"}}"#, "AAAA".repeat(n / 4)))),
+    ];
+    for n in [1 << 17, 1 << 20] {
+        let mut all: Vec<(String, String)> =
+            documents.iter().map(|(name, make)| ((*name).to_owned(), make(&text(n), n))).collect();
+        for levels in [3, 30, 98] {
+            for (kind, before) in [("plain", ["", ""]), ("earlier ones", earlier), ("unknown fields", unknown)] {
+                all.push((format!("{levels} levels, {kind}, large"), with_value(&deep(levels, before, &text(n)))));
+                let one = deep(levels, before, &text(1000));
+                let many = vec![one.as_str(); n / one.len() + 1].join(",");
+                let values = with_value(&format!(r#"{{"arrayValue":{{"values":[{many}]}}}}"#));
+                all.push((format!("{levels} levels, {kind}, many"), values));
+            }
+        }
+        for (name, document) in all {
+            let signal = if name.contains("packed") { Signal::Metrics } else { Signal::Traces };
+            let moved = moved_bytes(signal, document.as_bytes());
+            let bound = 8 * document.len() + (4 << 20);
+            assert!(moved <= bound, "{name}: {moved} bytes moved for {} of text", document.len());
+            let bytes = read(signal, &document).unwrap();
+            check(signal, &bytes).unwrap();
+        }
+    }
+}
+
+#[test]
+fn values_and_alternatives_that_are_replaced_leave_the_last() {
+    for (value, kept) in [
+        (r#"{"intValue":1,"stringValue":"a","intValue":2}"#, r#"{"intValue":"2"}"#),
+        (r#"{"arrayValue":{"values":[{}]},"kvlistValue":null}"#, r#"{"kvlistValue":{}}"#),
+        (r#"{"stringValue":"a"},"value":{}"#, r#"{"stringValue":"a"}"#),
+        (r#"{"stringValue":"a"},"value":{"other":{"stringValue":1}}"#, r#"{"stringValue":"a"}"#),
+        (r#"{"stringValue":"a"},"value":null"#, r#"{"stringValue":"a"}"#),
+        (r#"{"stringValue":"a"},"key":"k","value":{"x":1,"boolValue":false}"#, r#"{"boolValue":false}"#),
+        (r#"{"stringValue":"a"},"value":{},"value":{"intValue":3},"value":{}"#, r#"{"intValue":"3"}"#),
+    ] {
+        for padding in ["", &" ".repeat(1 << 17)] {
+            let text = format!("{}{padding}", with_value(value));
+            let expected = again(Signal::Traces, &with_value(kept));
+            assert_eq!(again(Signal::Traces, &text), expected, "{value}");
+        }
+    }
+    let fault = with_value(r#"{"stringValue":"a"},"value":{"other":tru}"#);
+    assert!(read(Signal::Traces, &fault).unwrap_err().path.ends_with("attributes[0].value"));
 }
