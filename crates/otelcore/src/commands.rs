@@ -131,8 +131,8 @@ struct Loaded {
 }
 
 /// Reads and checks what the command line names.
-fn load(invocation: &Invocation, registry: &Registry, terminal: &Terminal<'_>) -> Loaded {
-    load_from(&Machine::new(terminal.env), invocation, registry)
+fn load(invocation: &Invocation, registry: &Registry, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
+    load_from(&Machine::new(env), invocation, registry)
 }
 
 fn load_from(machine: &Machine<'_>, invocation: &Invocation, registry: &Registry) -> Loaded {
@@ -224,9 +224,7 @@ spec:
         let source = format!("--config=k8s:{}", path.display());
         let grace = |args: &[&str]| {
             let invocation = args::parse([&source[..]].iter().chain(args).map(OsString::from)).unwrap();
-            let (mut out, mut err) = (Vec::new(), Vec::new());
-            let terminal = Terminal { out: &mut out, err: &mut err, interactive: false, env: &|_| None };
-            load(&invocation, &Registry::default(), &terminal).grace
+            load(&invocation, &Registry::default(), &|_| None).grace
         };
         assert_eq!(grace(&[]), Duration::from_secs(7));
         assert_eq!(grace(&["--shutdown-timeout=3s"]), Duration::from_secs(3), "who runs it has the last word");

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use otelcore_config::ComponentId;
 use otelcore_pipeline::{
-    Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, Scope, Settings, StartError,
-    Telemetry,
+    Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, NoLog, Scope, Settings,
+    StartError, Telemetry,
 };
 use otelcore_reactor::{Ending, Outputs, Real, Remote, Runner};
 
@@ -213,6 +213,14 @@ impl Collector {
             graph.pipeline(pipeline.id.clone(), pipeline.signal, &sources, processors, &sinks);
         }
         Ok(graph.build())
+    }
+
+    /// The same graph apart from this collector, whose start is tried and says nothing.
+    ///
+    /// # Errors
+    /// As [`Collector::graph`].
+    pub fn trial(&self) -> Result<Graph, StartError> {
+        Self::with_log(self.plan.clone(), self.identity.clone(), Arc::new(NoLog)).graph()
     }
 
     /// Builds and starts everything in `world`. The loop has not turned yet.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use otelcore_pipeline::{Event, Field, Graph, Key, Left, Mono, World};
+use otelcore_pipeline::{Event, Field, Graph, Key, Left, Mono, StartError, World};
 
 use crate::Real;
 use crate::output::FINISH;
@@ -95,6 +95,15 @@ impl Runner {
     #[must_use]
     pub fn world(&self) -> &Real {
         &self.world
+    }
+
+    /// Whether another graph could start once this one has ended, as far as that can be tried while it runs: files are
+    /// read, and addresses that this graph does not use are bound for a moment.
+    ///
+    /// # Errors
+    /// The first component that could not start.
+    pub fn try_start(&mut self, graph: Graph) -> Result<(), StartError> {
+        self.world.try_start(graph)
     }
 
     /// The clock.

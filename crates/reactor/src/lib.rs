@@ -15,9 +15,11 @@ mod os;
 mod output;
 mod real;
 mod resolver;
+mod signals;
 mod sim;
 mod sockets;
 mod timers;
+mod trial;
 mod waker;
 
 pub use driver::{Ending, Remote, Runner};
@@ -26,9 +28,10 @@ pub use limits::{cgroup_limit, go_memory_limit, memory_total};
 pub use os::{Memory, Unsignalled, env, process_sample, raise_file_limit, read_file, read_folder, uuid, wall_clock};
 pub use output::{Dropped, FINISH, Output, Outputs, QUEUE_BYTES};
 pub use real::Real;
+pub use signals::Signals;
 pub use sim::{NodeId, Sim, Work};
 
-/// Signal numbers, for [`Real::watch_signals`].
+/// Signal numbers, for [`Signals::catch`].
 pub mod signal {
     /// Ask for an orderly end.
     pub const TERM: i32 = libc::SIGTERM;

@@ -8,9 +8,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use otelcore_pipeline::{
-    Bell, Endpoint, Job, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, Stream, TimerId, Wall, World,
+    Bell, Endpoint, Graph, Job, Key, Listener, MemorySample, Mono, PeerAddr, ProcessSample, StartError, Stream,
+    TimerId, Wall, World,
 };
 
 use crate::bells::Bells;
@@ -20,8 +22,10 @@ use crate::limits;
 use crate::os;
 use crate::output::Outputs;
 use crate::resolver::{Answer, Resolver};
-use crate::sockets::{self, FIRST_TOKEN, Sources};
+use crate::signals::Signals;
+use crate::sockets::{self, Sources};
 use crate::timers::Timers;
+use crate::trial::Trial;
 use crate::waker::Waker;
 
 const WAKER: Token = Token(0);
@@ -37,7 +41,7 @@ pub struct Real {
     jobs: Jobs,
     pub(crate) waker: Arc<Waker>,
     pub(crate) bells: Arc<Bells>,
-    signals: Vec<(i32, mio::net::UnixStream)>,
+    signals: Option<Rc<Signals>>,
     started: Instant,
     random: u64,
     memory_hint: Option<u64>,
@@ -72,7 +76,7 @@ impl Real {
             jobs: Jobs::new(),
             bells: Bells::new(waker.clone()),
             waker,
-            signals: Vec::new(),
+            signals: None,
             started: Instant::now(),
             // The only seed there is without a dependency: std's own hasher keys come from the system.
             random: std::hash::RandomState::new().hash_one(0x6f74_656c_u64),
@@ -110,14 +114,42 @@ impl Real {
     /// # Errors
     /// When a handler can't be installed.
     pub fn watch_signals(&mut self, signals: &[i32]) -> io::Result<()> {
-        for &signal in signals.iter().take(FIRST_TOKEN - 1) {
-            let (mut ours, theirs) = mio::net::UnixStream::pair()?;
-            let token = Token(1 + self.signals.len());
-            self.poll.registry().register(&mut ours, token, Interest::READABLE)?;
-            signal_hook::low_level::pipe::register(signal, theirs)?;
-            self.signals.push((signal, ours));
+        self.set_signals(&Rc::new(Signals::catch(signals)?))
+    }
+
+    /// The same for signals that are caught already: none is lost between one world and the next.
+    ///
+    /// # Errors
+    /// When the system has no room for another source of events.
+    pub fn set_signals(&mut self, signals: &Rc<Signals>) -> io::Result<()> {
+        for (index, fd) in signals.descriptors().enumerate() {
+            self.poll.registry().register(&mut SourceFd(&fd), Token(1 + index), Interest::READABLE)?;
         }
+        self.signals = Some(signals.clone());
         Ok(())
+    }
+
+    /// Waits for signals alone, `until` at most.
+    ///
+    /// # Errors
+    /// When the system can't wait any more.
+    pub fn wait_for_signals(&mut self, until: Mono) -> io::Result<Vec<i32>> {
+        let mut signals = Vec::new();
+        while signals.is_empty() && self.now() < until {
+            self.wait(until, &mut Vec::new(), &mut signals)?;
+        }
+        Ok(signals)
+    }
+
+    /// Whether a graph could start once the one that runs here has ended, as far as that can be tried beside it: its
+    /// files are read and its addresses are free, or in use by the one that runs.
+    ///
+    /// # Errors
+    /// The first component that could not start.
+    pub(crate) fn try_start(&mut self, graph: Graph) -> Result<(), StartError> {
+        let sources = self.sources.clone();
+        let probe = |at: &Endpoint| sockets::probe(&sources, at);
+        Trial { world: self, probe: &probe, bound: Vec::new() }.start(graph)
     }
 
     /// Waits until something happens, at most until `until`, and appends what did. Does not wait while something is ready.
@@ -140,11 +172,8 @@ impl Real {
             let token = event.token();
             if let Some(key) = self.sources.key(token) {
                 ready.push(key);
-            } else if let Some((signal, pipe)) = token.0.checked_sub(1).and_then(|i| self.signals.get_mut(i)) {
-                let mut bytes = [0; 16];
-                while io::Read::read(pipe, &mut bytes).is_ok_and(|n| n > 0) {
-                    signals.push(*signal);
-                }
+            } else if let (Some(index), Some(caught)) = (token.0.checked_sub(1), &self.signals) {
+                caught.take(index, signals);
             }
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! end the process. Dropping closes; it never calls shutdown(2), which in a forked child would hurt the parent.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd};
@@ -25,6 +26,15 @@ use crate::forks::Tracked;
 pub(crate) struct Sources {
     registry: Tracked<Registry>,
     keys: RefCell<Slab<Key>>,
+    /// Where sockets listen, by slot.
+    listening: RefCell<BTreeMap<usize, Listening>>,
+}
+
+/// Where a socket listens.
+#[derive(Debug)]
+enum Listening {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
 }
 
 /// Tokens below this one belong to the loop: its waker and its signals.
@@ -32,7 +42,7 @@ pub(crate) const FIRST_TOKEN: usize = 16;
 
 impl Sources {
     pub(crate) fn new(registry: Tracked<Registry>) -> Rc<Self> {
-        Rc::new(Self { registry, keys: RefCell::default() })
+        Rc::new(Self { registry, keys: RefCell::default(), listening: RefCell::default() })
     }
 
     pub(crate) fn key(&self, token: Token) -> Option<Key> {
@@ -69,6 +79,7 @@ impl<S: Source + AsRawFd> Registered<S> {
 impl<S: AsRawFd> Drop for Registered<S> {
     fn drop(&mut self) {
         self.sources.keys.borrow_mut().try_remove(self.slot);
+        self.sources.listening.borrow_mut().remove(&self.slot);
     }
 }
 
@@ -90,6 +101,7 @@ pub(crate) fn listen(sources: &Rc<Sources>, key: Key, at: &Endpoint) -> io::Resu
             let (socket, addr) = bind(host, *port)?;
             let local = socket.local_addr().unwrap_or(addr);
             let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
+            sources.listening.borrow_mut().insert(socket.slot, Listening::Tcp(local));
             Ok(Box::new(TcpDoor { socket, owner: key.owner, local }))
         }
         Endpoint::Unix(path) => {
@@ -99,8 +111,49 @@ pub(crate) fn listen(sources: &Rc<Sources>, key: Key, at: &Endpoint) -> io::Resu
             let socket = socket.map_err(failed)?;
             let file = identity(path);
             let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
+            sources.listening.borrow_mut().insert(socket.slot, Listening::Unix(path.clone()));
             let pid = std::process::id();
             Ok(Box::new(UnixDoor { socket, owner: key.owner, path: path.clone(), file, pid }))
+        }
+    }
+}
+
+/// Whether an address could be bound once the sockets that listen now are closed. Nothing listens for it, so that no
+/// client is turned away. A host that has to be looked up is not tried: that could take long.
+pub(crate) fn probe(sources: &Sources, at: &Endpoint) -> io::Result<()> {
+    let listening = sources.listening.borrow();
+    match at {
+        Endpoint::Tcp { host, port } => {
+            let host = if host == "localhost" { "127.0.0.1" } else { host.as_str() };
+            let ip: Option<std::net::IpAddr> =
+                if host.is_empty() { Some(Ipv6Addr::UNSPECIFIED.into()) } else { host.parse().ok() };
+            let Some(ip) = ip.filter(|_| *port != 0) else { return Ok(()) };
+            let is_ours = |ours: &Listening| {
+                matches!(ours, Listening::Tcp(addr) if addr.port() == *port
+                    && (addr.ip() == ip || addr.ip().is_unspecified() || ip.is_unspecified()))
+            };
+            if listening.values().any(is_ours) {
+                return Ok(());
+            }
+            let bound = bind_only(SocketAddr::new(ip, *port)).map(drop);
+            match bound {
+                // Without IPv6 every address of the machine is those of IPv4.
+                Err(e) if host.is_empty() && e.kind() != io::ErrorKind::AddrInUse => {
+                    let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port));
+                    bind_only(addr).map(drop).map_err(|e| go_error("listen", "tcp", &addr, "bind: ", &e))
+                }
+                bound => bound.map_err(|e| go_error("listen", "tcp", &SocketAddr::new(ip, *port), "bind: ", &e)),
+            }
+        }
+        Endpoint::Unix(path) => {
+            let is_ours = |ours: &Listening| matches!(ours, Listening::Unix(found) if found == path);
+            if listening.values().any(is_ours) || is_left_over(path) {
+                return Ok(());
+            }
+            let bound = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)
+                .and_then(|socket| socket.bind(&SockAddr::unix(path)?).map(|()| socket));
+            let _socket = bound.map_err(|e| go_error("listen", "unix", &path.display(), "bind: ", &e))?;
+            std::fs::remove_file(path)
         }
     }
 }
@@ -130,6 +183,12 @@ fn bind(host: &str, port: u16) -> io::Result<(Tracked<mio::net::TcpListener>, So
 }
 
 fn bind_tcp(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = bind_only(addr)?;
+    socket.listen(backlog())?;
+    Ok(socket)
+}
+
+fn bind_only(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     // As Go does: a listener that is restarted does not wait for old connections to end, and the wildcard of IPv6 takes
     // both families whatever the system's default is.
@@ -138,7 +197,6 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<Socket> {
         socket.set_only_v6(false)?;
     }
     socket.bind(&addr.into())?;
-    socket.listen(backlog())?;
     Ok(socket)
 }
 

@@ -1,11 +1,12 @@
 //! Running: start, signals, reload, the end.
 
 use std::io::{self, Write};
+use std::rc::Rc;
 use std::time::Duration;
 
 use otelcore_config::Severity;
-use otelcore_pipeline::{Field, Logger};
-use otelcore_reactor::{Ending, FINISH, Outputs, Real, Runner, signal};
+use otelcore_pipeline::{Field, Logger, World};
+use otelcore_reactor::{Ending, FINISH, Outputs, Real, Runner, Signals, signal};
 
 use super::args::Invocation;
 use super::{Loaded, Terminal, fail, load};
@@ -16,10 +17,30 @@ use crate::summary::SummaryFactory;
 /// What runs without `--config`.
 pub(super) const DEFAULT: &str = include_str!("../default.yaml");
 
+/// How often, and how far apart, a configuration that ran before is tried again when it can't start any more.
+const ATTEMPTS: u32 = 30;
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Why the loop ended.
 enum Why {
     Stop,
-    Reload(Box<Loaded>),
+    Reload(Box<Ready>),
+}
+
+/// A configuration that has been read, and can probably start.
+struct Ready {
+    collector: Collector,
+    loaded: Loaded,
+}
+
+/// What stays the same from one configuration to the next.
+struct Process<'a> {
+    invocation: &'a Invocation,
+    registry: &'a Registry,
+    identity: Identity,
+    memory: MemoryHint,
+    signals: Rc<Signals>,
+    env: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// Runs until a signal asks for the end.
@@ -32,31 +53,174 @@ pub(super) fn run(
     otelcore_reactor::raise_file_limit();
     let memory = MemoryHint::read(terminal.env);
     registry.add(SummaryFactory { terminal: terminal.interactive });
-    let mut loaded = load(invocation, &registry, terminal);
-    loop {
-        let Some(plan) = loaded.plan.take() else {
-            return loaded.report(terminal, "invalid configuration: ");
-        };
-        let collector = match Collector::new(plan, identity.clone()) {
-            Ok(collector) => collector,
-            Err(e) => return fail(terminal, &e.to_string()),
-        };
-        say_warnings(&loaded, invocation, collector.log());
-        memory.say(collector.log());
-        match one_life(&collector, invocation, &registry, terminal, loaded.grace, memory.bytes) {
-            Ok(Why::Stop) => {
-                // Nobody waits for a reader that does not come.
-                let _ = collector.outputs().finish(FINISH);
-                return 0;
-            }
-            Ok(Why::Reload(next)) => loaded = *next,
-            Err(e) => {
-                collector
-                    .log()
-                    .error("error found during service initialization", &[("error", Field::Str(&e.to_string()))]);
-                return fail_after(collector.outputs(), &e.to_string());
+    let mut loaded = load(invocation, &registry, terminal.env);
+    let Some(plan) = loaded.plan.take() else {
+        return loaded.report(terminal, "invalid configuration: ");
+    };
+    let collector = match Collector::new(plan, identity.clone()) {
+        Ok(collector) => collector,
+        Err(e) => return fail(terminal, &e.to_string()),
+    };
+    let signals = match Signals::catch(&[signal::TERM, signal::INT, signal::HUP]) {
+        Ok(signals) => Rc::new(signals),
+        Err(e) => return fail(terminal, &e.to_string()),
+    };
+    let process = Process { invocation, registry: &registry, identity, memory, signals, env: terminal.env };
+    let ready = Ready { collector, loaded };
+    process.introduce(&ready);
+    let outputs = ready.collector.outputs().clone();
+    let started = process.start(&ready.collector).and_then(|runner| {
+        if invocation.config.is_empty() && invocation.set.is_empty() {
+            welcome(&outputs)?;
+        }
+        Ok(runner)
+    });
+    match started {
+        Ok(runner) => process.live(ready, runner),
+        Err(e) => failed(&ready.collector, &e),
+    }
+}
+
+/// The end after an error of ours or of a start.
+fn failed(collector: &Collector, e: &RunError) -> u8 {
+    let text = e.to_string();
+    collector.log().error("error found during service initialization", &[("error", Field::Str(&text))]);
+    fail_after(collector.outputs(), &text)
+}
+
+impl Process<'_> {
+    /// What is to be said of a configuration before it starts.
+    fn introduce(&self, ready: &Ready) {
+        say_warnings(&ready.loaded, self.invocation, ready.collector.log());
+        self.memory.say(ready.collector.log());
+    }
+
+    fn start(&self, collector: &Collector) -> Result<Runner, RunError> {
+        let mut world = Real::new()?;
+        world.hint_memory(self.memory.bytes);
+        world.set_signals(&self.signals)?;
+        collector.start(world)
+    }
+
+    /// Runs one configuration after another, to the end.
+    fn live(&self, mut ready: Ready, mut runner: Runner) -> u8 {
+        loop {
+            let next = match self.turn(&ready, runner) {
+                Ok(Why::Stop) => {
+                    // Nobody waits for a reader that does not come.
+                    let _ = ready.collector.outputs().finish(FINISH);
+                    return 0;
+                }
+                Ok(Why::Reload(next)) => *next,
+                Err(e) => return failed(&ready.collector, &e),
+            };
+            self.introduce(&next);
+            match self.start(&next.collector) {
+                Ok(started) => (ready, runner) = (next, started),
+                Err(e) => {
+                    let text = e.to_string();
+                    ready.collector.log().error(
+                        "The new configuration can't start; the one before it is started again.",
+                        &[("error", Field::Str(&text))],
+                    );
+                    match self.start_again(ready) {
+                        Ok(started) => (ready, runner) = started,
+                        Err(code) => return code,
+                    }
+                }
             }
         }
+    }
+
+    /// Runs one configuration, until the end or until the next one is ready.
+    fn turn(&self, ready: &Ready, runner: Runner) -> Result<Why, RunError> {
+        let (log, grace) = (ready.collector.log(), ready.loaded.grace);
+        let (mut why, mut is_stopping) = (Why::Stop, false);
+        let ending = runner.run(|runner, number| match number {
+            Some(signal::HUP) if is_stopping => {}
+            Some(signal::HUP) => {
+                if let Some(next) = self.prepare(runner, log) {
+                    why = Why::Reload(Box::new(next));
+                    stop(runner, log, grace);
+                }
+            }
+            Some(number) => {
+                log.info("Received signal from OS", &[("signal", Field::Str(signal::name(number)))]);
+                // A stop goes before a reload that has begun.
+                (why, is_stopping) = (Why::Stop, true);
+                stop(runner, log, grace);
+            }
+            None => {}
+        })?;
+        finish(&ending, log);
+        Ok(why)
+    }
+
+    /// Reads the configuration again, and tries what can be tried of it while the one before runs. `None`, with a line of
+    /// log, where it could not start.
+    fn prepare(&self, runner: &mut Runner, log: &Logger) -> Option<Ready> {
+        log.warn("Config updated, restart service", &[]);
+        let ready = self.read(log)?;
+        let tried = ready.collector.trial().and_then(|graph| runner.try_start(graph));
+        if let Err(e) = tried {
+            let text = e.to_string();
+            log.error("The new configuration can't start; the running one goes on.", &[("error", Field::Str(&text))]);
+            return None;
+        }
+        Some(ready)
+    }
+
+    /// Reads the configuration again. `None`, with a line of log, for one that is not valid.
+    fn read(&self, log: &Logger) -> Option<Ready> {
+        let mut loaded = load(self.invocation, self.registry, self.env);
+        let refused = match loaded.plan.take() {
+            Some(plan) => match Collector::new(plan, self.identity.clone()) {
+                Ok(collector) => return Some(Ready { collector, loaded }),
+                Err(e) => e.to_string(),
+            },
+            None => loaded.diagnostics.to_text(false),
+        };
+        log.error("The new configuration is not valid; the running one goes on.", &[("error", Field::Str(&refused))]);
+        None
+    }
+
+    /// Starts a configuration that ran before, for a bounded time. A signal ends the attempts, or has the configuration
+    /// read again. The exit code, where nothing can start.
+    fn start_again(&self, mut ready: Ready) -> Result<(Ready, Runner), u8> {
+        let mut attempt = 0;
+        loop {
+            let e = match self.start(&ready.collector) {
+                Ok(runner) => return Ok((ready, runner)),
+                Err(e) => e,
+            };
+            attempt += 1;
+            if attempt >= ATTEMPTS {
+                return Err(failed(&ready.collector, &e));
+            }
+            let text = e.to_string();
+            let fields = [("error", Field::Str(&text)), ("attempts_left", Field::Uint((ATTEMPTS - attempt).into()))];
+            let log = ready.collector.log();
+            log.error("The configuration that ran before can't start either; it is tried again.", &fields);
+            let signals = self.pause().map_err(|e| failed(&ready.collector, &e.into()))?;
+            if signals.iter().any(|number| *number != signal::HUP) {
+                let _ = ready.collector.outputs().finish(FINISH);
+                return Err(0);
+            }
+            if !signals.is_empty()
+                && let Some(next) = self.read(log)
+            {
+                self.introduce(&next);
+                ready = next;
+            }
+        }
+    }
+
+    /// Waits before the next attempt; gives the signals that came.
+    fn pause(&self) -> io::Result<Vec<i32>> {
+        let mut world = Real::new()?;
+        world.set_signals(&self.signals)?;
+        let until = world.now() + PAUSE;
+        world.wait_for_signals(until)
     }
 }
 
@@ -102,49 +266,6 @@ impl MemoryHint {
         };
         log.info(said, &fields);
     }
-}
-
-/// From the start to the end, or to the next configuration.
-fn one_life(
-    collector: &Collector,
-    invocation: &Invocation,
-    registry: &Registry,
-    terminal: &mut Terminal<'_>,
-    grace: Duration,
-    memory: Option<u64>,
-) -> Result<Why, RunError> {
-    let mut world = Real::new()?;
-    world.hint_memory(memory);
-    world.watch_signals(&[signal::TERM, signal::INT, signal::HUP])?;
-    let runner = collector.start(world)?;
-    if invocation.config.is_empty() && invocation.set.is_empty() {
-        welcome(collector.outputs())?;
-    }
-    let mut why = Why::Stop;
-    let log = collector.log();
-    let ending = runner.run(|runner, number| match number {
-        Some(signal::HUP) => {
-            log.warn("Config updated, restart service", &[]);
-            let next = load(invocation, registry, terminal);
-            if next.plan.is_some() {
-                why = Why::Reload(Box::new(next));
-                stop(runner, log, grace);
-            } else {
-                let text = next.diagnostics.to_text(false);
-                log.error(
-                    "The new configuration is not valid; the running one goes on.",
-                    &[("error", Field::Str(&text))],
-                );
-            }
-        }
-        Some(number) => {
-            log.info("Received signal from OS", &[("signal", Field::Str(signal::name(number)))]);
-            stop(runner, log, grace);
-        }
-        None => {}
-    })?;
-    finish(&ending, log);
-    Ok(why)
 }
 
 fn stop(runner: &mut Runner, log: &Logger, grace: Duration) {

@@ -41,7 +41,7 @@ pub(super) fn build(plan: &Plan) -> Result<(), StartError> {
 /// The configuration with every default filled in.
 pub(super) fn print_config(invocation: &Invocation, registry: &Registry, terminal: &mut Terminal<'_>) -> u8 {
     let Command::PrintConfig { redact, json, validate } = invocation.command else { return 1 };
-    let loaded = load(invocation, registry, terminal);
+    let loaded = load(invocation, registry, terminal.env);
     let Some(plan) = &loaded.plan else {
         return loaded.report(terminal, if validate { "invalid configuration: " } else { "" });
     };

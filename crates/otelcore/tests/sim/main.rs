@@ -2,12 +2,18 @@
 //!
 //! A collector is built from YAML as the binary builds it; its clients and backends are small graphs of their own. Each
 //! story is told from several seeds, and a failure names its seed.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a story that can't go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a story that can't go on has failed"
+)]
 
 mod backend;
 mod client;
 mod delivery;
 mod forwarding;
+mod reload;
 mod scene;
 mod shutdown;
 mod soak;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use otelcore_pipeline::{Event, Graph, Key, Left, MemorySample, Mono, StartError, World};
 
+use crate::trial::Trial;
 use net::Net;
 use node::NodeWorld;
 
@@ -132,6 +133,15 @@ impl Sim {
         }
         node.graph = Some(graph);
         Ok(())
+    }
+
+    /// Whether another graph could start on a node that runs, as far as that can be tried beside it.
+    ///
+    /// # Errors
+    /// The first component that could not start.
+    pub fn try_start(&mut self, node: NodeId, graph: Graph) -> Result<(), StartError> {
+        let world = &mut self.nodes[node.0].world;
+        Trial { world, probe: &|_| Ok(()), bound: Vec::new() }.start(graph)
     }
 
     /// Begins an orderly shutdown, which goes on while the simulation runs and ends within `grace`; [`Sim::left`] says

@@ -1,0 +1,192 @@
+//! SIGHUP with configurations that can't start: the collector that runs goes on, or comes back.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rcgen::{CertificateParams, KeyPair};
+use support::*;
+
+const POST: &str = "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf";
+
+/// A collector whose OTLP over HTTP is on a port of its own, and its configuration file.
+struct Running {
+    process: Process,
+    path: PathBuf,
+    address: String,
+}
+
+/// A configuration with these protocols and exporters.
+fn text(protocols: &str, exporters: &str) -> String {
+    let names: Vec<&str> = exporters.split(": {").next().into_iter().collect();
+    format!(
+        "receivers: {{otlp: {{protocols: {{{protocols}}}}}}}\nexporters: {{{exporters}}}\n\
+         service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: {names:?}}}}}}}\n"
+    )
+}
+
+impl Running {
+    fn start(name: &str, more: &str, exporters: &str, args: &[&str]) -> Self {
+        let dir = folder(name);
+        let path = dir.join("config.yaml");
+        let address = format!("127.0.0.1:{}", free_port());
+        std::fs::write(&path, text(&format!("http: {{endpoint: \"{address}\"}}{more}"), exporters)).unwrap();
+        let mut command = Command::new(otelcore());
+        let config = format!("--config={}", path.display());
+        let mut process = Process::start(command.arg(config).args(args), &dir.join("log"));
+        wait_for(&address, &mut process);
+        Self { process, path, address }
+    }
+
+    /// Replaces the configuration, and waits for a line that has all of these words.
+    fn reload(&self, text: &str, words: &[&str]) -> String {
+        std::fs::write(&self.path, text).unwrap();
+        self.process.signal("HUP");
+        until(&format!("{words:?}"), || {
+            let said = self.process.said();
+            said.lines().find(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned)
+        })
+    }
+
+    fn serves(&mut self) {
+        // A connection that the collector before has taken may still be reset.
+        until("an answer", || {
+            wait_for(&self.address, &mut self.process);
+            let answer = std::panic::catch_unwind(|| http(&self.address, POST, &span("here")));
+            answer.is_ok_and(|(status, _)| status == 200).then(String::new)
+        });
+    }
+}
+
+#[test]
+fn reload_that_can_not_start_leaves_the_running_collector_alone() {
+    let mut running = Running::start("reload-trial", "", "nop: {}", &[]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let address = running.address.clone();
+    let http = format!("http: {{endpoint: \"{address}\"}}");
+    let refused = "The new configuration can't start; the running one goes on.";
+    let missing = "open /nowhere/file: no such file or directory";
+    for (protocols, exporters, why) in [
+        (
+            format!("{http}, grpc: {{endpoint: \"127.0.0.1:{port}\"}}"),
+            "nop: {}",
+            format!("listen tcp 127.0.0.1:{port}: bind: address already in use"),
+        ),
+        (
+            format!(
+                "{http}, grpc: {{endpoint: \"127.0.0.1:0\", tls: {{cert_file: /nowhere/file, key_file: /nowhere/file}}}}"
+            ),
+            "nop: {}",
+            missing.to_owned(),
+        ),
+        (http.clone(), "otlp_grpc: {endpoint: \"localhost:1\", tls: {ca_file: /nowhere/file}}", missing.to_owned()),
+        (
+            http.clone(),
+            "debug: {use_internal_logger: false, output_paths: [/nowhere/file]}",
+            "couldn't open sink".to_owned(),
+        ),
+        (
+            format!("{http}, grpc: {{transport: unix, endpoint: /nowhere/socket}}"),
+            "nop: {}",
+            "listen unix /nowhere/socket: bind: no such file or directory".to_owned(),
+        ),
+    ] {
+        running.reload(&text(&protocols, exporters), &[refused, &why]);
+        running.serves();
+    }
+    let said = running.process.said();
+    assert!(!said.contains("Starting shutdown..."), "{said}");
+    // One that can start takes over, on an address that was in use by the one before.
+    running.reload(&text(&http, "nop: {}"), &["Starting shutdown..."]);
+    running.serves();
+    running.process.signal("TERM");
+    assert_eq!(running.process.end(Duration::from_secs(10)), 0, "{}", running.process.said());
+}
+
+/// Protocols that pass the trial and fail at the start: the same address under two names.
+fn twice() -> String {
+    let port = free_port();
+    format!("grpc: {{endpoint: \"localhost:{port}\"}}, http: {{endpoint: \"127.0.0.1:{port}\"}}")
+}
+
+const AGAIN: &str = "The new configuration can't start; the one before it is started again.";
+
+#[test]
+fn reload_that_fails_at_the_start_brings_the_one_before_back() {
+    let mut running = Running::start("reload-back", "", "nop: {}", &[]);
+    for _ in 0..2 {
+        let text = text(&twice(), "nop: {}");
+        let port = text.split("localhost:").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        running.reload(&text, &[AGAIN, &format!("127.0.0.1:{port}: bind: address already in use")]);
+        running.serves();
+    }
+    running.process.signal("TERM");
+    assert_eq!(running.process.end(Duration::from_secs(10)), 0, "{}", running.process.said());
+}
+
+/// A collector with a certificate that can be taken away.
+fn with_certificate(name: &str) -> (Running, PathBuf, String) {
+    let dir = folder(&format!("{name}-certificate"));
+    let key = KeyPair::generate().unwrap();
+    let cert = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    let (cert_file, key_file) = (dir.join("tls.crt"), dir.join("tls.key"));
+    std::fs::write(&cert_file, &cert).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let more = format!(
+        ", grpc: {{endpoint: \"127.0.0.1:{}\", tls: {{cert_file: {}, key_file: {}}}}}",
+        free_port(),
+        cert_file.display(),
+        key_file.display()
+    );
+    (Running::start(name, &more, "nop: {}", &[]), cert_file, cert)
+}
+
+const TRIED: &str = "The configuration that ran before can't start either; it is tried again.";
+
+#[test]
+fn reload_that_leaves_nothing_to_start_is_tried_again() {
+    let (mut running, cert_file, cert) = with_certificate("reload-tried");
+    std::fs::remove_file(&cert_file).unwrap();
+    running.reload(&text(&twice(), "nop: {}"), &[TRIED, "no such file or directory", "\"attempts_left\": 29"]);
+    std::fs::write(&cert_file, cert).unwrap();
+    running.serves();
+    // The file that can't start is still there; one that can is taken while it is tried again.
+    std::fs::remove_file(&cert_file).unwrap();
+    let before = running.process.said().matches(TRIED).count();
+    running.process.signal("HUP");
+    until("the second time", || (running.process.said().matches(TRIED).count() > before).then(String::new));
+    let http = format!("http: {{endpoint: \"{}\"}}", running.address);
+    std::fs::write(&running.path, text(&http, "nop: {}")).unwrap();
+    running.process.signal("HUP");
+    running.serves();
+    running.process.signal("TERM");
+    assert_eq!(running.process.end(Duration::from_secs(10)), 0, "{}", running.process.said());
+}
+
+#[test]
+fn stop_while_nothing_can_start_ends_at_once() {
+    let (mut running, cert_file, _) = with_certificate("reload-stopped");
+    std::fs::remove_file(cert_file).unwrap();
+    running.reload(&text(&twice(), "nop: {}"), &[TRIED]);
+    running.process.signal("TERM");
+    assert_eq!(running.process.end(Duration::from_secs(5)), 0, "{}", running.process.said());
+}
+
+#[test]
+fn stop_during_a_reload_goes_before_it() {
+    let jaeger = format!("jaeger: {{endpoint: \"127.0.0.1:{}\", tls: {{insecure: true}}}}", free_port());
+    let mut running = Running::start("reload-stop", "", &jaeger, &["--shutdown-timeout=2s"]);
+    running.serves();
+    let config = std::fs::read_to_string(&running.path).unwrap();
+    running.reload(&config, &["Starting shutdown..."]);
+    let asked = Instant::now();
+    running.process.signal("TERM");
+    assert_eq!(running.process.end(Duration::from_secs(10)), 0, "{}", running.process.said());
+    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    assert_eq!(running.process.said().matches("Everything is ready").count(), 1, "{}", running.process.said());
+}
