@@ -44,7 +44,7 @@ pub(crate) fn app(
     dir: &Path,
 ) -> Result<Vec<f64>, String> {
     let report = dir.join("sink");
-    let _sink = sink(Wire::Grpc, how.ports.sink, &report)?;
+    let _sink = sink(Wire::Grpc, how.ports.sink, &report, &[])?;
     let beside = match way {
         Way::Beside(collector) => Some(start(collector, how, dir)?),
         Way::Nowhere(_) | Way::Inside(_) => None,

@@ -1,7 +1,7 @@
 //! The benches: our release binary and its peers under the same requests, one after another, pinned.
 //!
-//! `otelcore-bench [--repeat N] [--quick] [--only PLAYER|ROW] [ROW ...]` plays every row, or the rows named; the other
-//! commands are the processes that it starts for itself. CPU is user and system time of the collector's process, from
+//! `otelcore-bench [--repeat N] [--quick] [--only PLAYER|ROW] [ROW ...]` plays every row, or the rows named; `--stall` and
+//! `--overload` measure what one worst-case request does and what too many requests do (see `stall` and `overload`). The other commands are the processes that it starts for itself. CPU is user and system time of the collector's process, from
 //! before the load to after the last item has arrived; peaks are VmHWM. Nothing here judges: the figures and their
 //! ratios are printed.
 
@@ -12,13 +12,16 @@ mod host;
 mod http_load;
 mod load;
 mod measure;
+mod overload;
 mod play;
 mod players;
 mod relay;
 mod rows;
 mod sink;
+mod stall;
 mod table;
 mod telemetry;
+mod worst;
 
 use std::process::ExitCode;
 
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Some("sink") => sink::main(rest),
         Some("relay") => relay::main(rest),
         Some("alone") => alone::main(rest),
+        Some("crowd") => overload::crowd(rest),
         Some("idle") => connections::idle(rest),
         Some("active") => connections::active(rest),
         Some("collector") => return collector(&args),

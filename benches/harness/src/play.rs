@@ -34,7 +34,7 @@ pub(crate) fn play(row: &Row, player: &Player, how: &How, dir: &Path) -> Result<
     }
     let report = dir.join("sink");
     let _sink = match row.load {
-        Load::Requests { sink: Some(wire), .. } => Some(sink(wire, how.ports.sink, &report)?),
+        Load::Requests { sink: Some(wire), .. } => Some(sink(wire, how.ports.sink, &report, &[])?),
         _ => None,
     };
     let began = Instant::now();
@@ -84,9 +84,10 @@ fn own(command: &str, endpoint: &str, args: &[String]) -> Result<String, String>
     }
 }
 
-pub(crate) fn sink(wire: Wire, port: u16, report: &Path) -> Result<Running, String> {
+/// A sink, and how slow it is (see `sink`): as fast as it can by default.
+pub(crate) fn sink(wire: Wire, port: u16, report: &Path, pace: &[String]) -> Result<Running, String> {
     let mut command = me()?;
-    command.args(["sink", wire.name(), &port.to_string()]).arg(report);
+    command.args(["sink", wire.name(), &port.to_string()]).arg(report).args(pace);
     let mut sink = Running(command.spawn().map_err(|e| e.to_string())?);
     listens(&mut sink, port)?;
     Ok(sink)
@@ -150,7 +151,7 @@ fn idle(pid: u32, endpoint: &str, connections: u64) -> Result<Vec<f64>, String> 
     Ok(vec![(with - before) * 1024.0 / connections as f64, before, with])
 }
 
-fn listens(process: &mut Running, port: u16) -> Result<(), String> {
+pub(crate) fn listens(process: &mut Running, port: u16) -> Result<(), String> {
     let until = Instant::now() + Duration::from_secs(20);
     while TcpStream::connect(("127.0.0.1", port)).is_err() {
         if let Ok(Some(status)) = process.0.try_wait() {
@@ -180,7 +181,7 @@ pub(crate) fn arrived(report: &Path, wanted: u64) -> (u64, u64) {
 }
 
 /// The last counts that the sink has written: spans and bytes.
-fn counts(report: &Path) -> (u64, u64) {
+pub(crate) fn counts(report: &Path) -> (u64, u64) {
     let text = std::fs::read_to_string(report).unwrap_or_default();
     let last = text.lines().rev().find(|line| line.len() == 41).and_then(|line| line.split_once(' '));
     last.and_then(|(spans, bytes)| Some((spans.parse().ok()?, bytes.parse().ok()?))).unwrap_or_default()

@@ -79,6 +79,11 @@ fn shipped() -> PathBuf {
     target.join(format!("{}-unknown-linux-musl/release/otelcore", std::env::consts::ARCH))
 }
 
+/// Our collector: the image's binary, or with `own` this one.
+pub(crate) fn ours(own: bool) -> PathBuf {
+    if own { me() } else { named("OTELCORE", shipped) }
+}
+
 fn named(variable: &str, default: impl FnOnce() -> PathBuf) -> PathBuf {
     std::env::var_os(variable).map_or_else(default, PathBuf::from)
 }
@@ -90,10 +95,13 @@ fn me() -> PathBuf {
 impl Runs {
     /// The binary, which may be missing.
     pub(crate) fn binary(&self, own: bool) -> PathBuf {
-        let built = |name: String| Path::new("benches/collectors/bin").join(name);
+        let built = |name: String| {
+            let places = ["benches/collectors/bin", "tests/tools/bin"].map(|place| Path::new(place).join(&name));
+            places.iter().find(|binary| binary.is_file()).unwrap_or(&places[0]).clone()
+        };
         match self {
-            Self::Ours(_) if !own => named("OTELCORE", shipped),
-            Self::Ours(_) | Self::Relay | Self::Alone(_) => me(),
+            Self::Ours(_) => ours(own),
+            Self::Relay | Self::Alone(_) => me(),
             Self::Go(version, _) => {
                 named(&format!("OTELCOL_{}", version.replace('.', "_")), || built(format!("otelcol-{version}")))
             }
@@ -120,6 +128,7 @@ impl Runs {
             Self::App(App::Python, _) => "; run benches/apps/build python (and scripts/tools for the Go collector)",
             Self::Submit(_) => "; run benches/apps/build c",
             Self::Ours(_) => "; run scripts/image DIR",
+            Self::Go("0.155", _) => "; run scripts/tools",
             _ => "",
         }
     }
@@ -136,6 +145,10 @@ impl Runs {
                 let path = dir.join("config.yaml");
                 std::fs::write(&path, config).map_err(|e| e.to_string())?;
                 command.arg(format!("--config={}", path.display()));
+                if matches!(self, Self::Ours(_)) {
+                    // Below the patience of the overload bench.
+                    command.arg("--shutdown-timeout=8s");
+                }
             }
             Self::Rotel(args) => drop(command.args(args)),
             Self::Relay => drop(command.args(["relay", &ports.otlp.to_string(), &ports.sink.to_string()])),

@@ -163,12 +163,28 @@ pub(crate) struct How {
     /// Players or rows, by what their names begin with; empty is all.
     only: Vec<String>,
     rows: Vec<String>,
+    mode: Mode,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Rows,
+    Stall,
+    Overload,
 }
 
 impl How {
+    /// Whether a row of the stall meter or a cell of the overload bench is wanted, played by `player`.
+    pub(crate) fn wants(&self, name: &str, player: &str) -> bool {
+        let only = |begin: &String| name.starts_with(begin.as_str()) || player.starts_with(begin.as_str());
+        (self.only.is_empty() || self.only.iter().any(only))
+            && (self.rows.is_empty() || self.rows.iter().any(|row| row == name))
+    }
+
     fn parse(args: &[String]) -> Result<Self, String> {
         let (ports, only, rows) = (Ports::from(24317), Vec::new(), Vec::new());
-        let mut how = Self { ports, repeat: 1, quick: false, own: false, only, rows };
+        let mut how = Self { ports, repeat: 1, quick: false, own: false, only, rows, mode: Mode::Rows };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} wants a value"));
@@ -178,9 +194,11 @@ impl How {
                 "--port" => how.ports = Ports::from(value()?.parse().map_err(|e| format!("--port: {e}"))?),
                 "--quick" => how.quick = true,
                 "--own" => how.own = true,
+                "--stall" => how.mode = Mode::Stall,
+                "--overload" => how.mode = Mode::Overload,
                 flag if flag.starts_with('-') => {
                     return Err(format!(
-                        "no flag {flag}: --repeat N, --only PLAYER or ROW, --port N, --quick, --own, ROW ..."
+                        "no flag {flag}: --stall, --overload, --repeat N, --only PLAYER or ROW, --port N, --quick, --own, ROW ..."
                     ));
                 }
                 _ => how.rows.push(arg.clone()),
@@ -190,10 +208,21 @@ impl How {
     }
 }
 
-/// `[--repeat N] [--only PLAYER|ROW] [--port N] [--quick] [--own] [ROW ...]`
+/// `[--stall | --overload] [--repeat N] [--only PLAYER|ROW] [--port N] [--quick] [--own] [ROW ...]`
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let how = How::parse(args)?;
     crate::measure::many_descriptors();
+    if how.mode == Mode::Rows {
+        return play_rows(&how);
+    }
+    let dir = std::env::temp_dir().join(format!("otelcore-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
+    let done = if how.mode == Mode::Stall { crate::stall::main(&how, &dir) } else { crate::overload::main(&how, &dir) };
+    let _ = std::fs::remove_dir_all(&dir);
+    done
+}
+
+fn play_rows(how: &How) -> Result<(), String> {
     let all = rows(how.ports);
     if let Some(name) = how.rows.iter().find(|name| all.iter().all(|row| row.name != name.as_str())) {
         let names: Vec<&str> = all.iter().map(|row| row.name).collect();
@@ -228,7 +257,7 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
                     }
                     continue;
                 }
-                match play::play(&row, player, &how, &dir) {
+                match play::play(&row, player, how, &dir) {
                     Ok(score) => scores.push(score),
                     Err(e) => {
                         failed += 1;

@@ -1,17 +1,19 @@
 //! The sink: takes any gRPC call or any HTTP request, answers with an empty message, and counts what came.
 //!
 //! It counts spans, after decompression, for `PostSpans` and for OTLP traces, by their fields; and every byte that its
-//! sockets gave.
+//! sockets gave. It answers at once, or with a pace, no sooner than that many spans a second allow, or never.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use otelcore::pipeline::{Cx, Endpoint, Event, Extension, StartError, Stream};
+use otelcore::pipeline::{Cx, Endpoint, Event, Extension, Mono, StartError, Stream};
+use otelcore_http::grpc::CallId;
 use otelcore_http::grpc::server::{CallHead, Gate, ServerConfig, ServerConn};
-use otelcore_http::h1::{BodyLimit, Door, H1Config, H1Conn, RequestHead, Response};
+use otelcore_http::h1::{BodyLimit, Door, H1Config, H1Conn, RequestHead, RequestId, Response};
 use otelcore_http::{Coding, Status, Turn, Workspace};
 use otelcore_net::{Acceptor, Machine, bind};
 use otelcore_pdata::wire::{Fields, Wire};
@@ -126,38 +128,46 @@ impl Machine for Conn {
     }
 }
 
+/// A request that waits for its answer.
+enum Asked {
+    Call(CallId),
+    Request(RequestId, bool),
+}
+
 impl Conn {
-    /// Takes what is there, answers it, and gives the spans that came.
-    fn serve(&mut self, now: u64, workspace: &Workspace) -> (u64, Turn) {
-        let mut spans = 0;
-        let turn = match self {
+    /// Takes what is there: the requests and the spans of each.
+    fn take(&mut self, now: u64, workspace: &Workspace, requests: &mut Vec<(Asked, u64)>) -> Turn {
+        match self {
             Self::Grpc(conn) => {
                 let turn = conn.turn(now, &mut All);
                 while let Some(call) = conn.poll_call() {
                     let path: &[u32] = if call.head.method == 1 { &[1, 1] } else { &[1, 2, 2] };
-                    spans += count(&call.message, path);
-                    conn.reply_ok(call.id, Bytes::new());
+                    requests.push((Asked::Call(call.id), count(&call.message, path)));
                 }
+                while conn.poll_cancelled().is_some() {}
                 turn
             }
             Self::Http(conn) => {
                 let turn = conn.turn(now, &mut All);
                 while let Some(request) = conn.poll_request() {
-                    let response = match plain(&request.head, request.body, workspace) {
-                        Some(body) => {
-                            spans += count(&body, &[1, 2, 2]);
-                            Response::new(200, "application/x-protobuf", Bytes::new())
-                        }
-                        None => Response::text(400, "not understood"),
-                    };
-                    conn.respond(request.id, response);
+                    let body = plain(&request.head, request.body, workspace);
+                    let spans = body.as_ref().map_or(0, |body| count(body, &[1, 2, 2]));
+                    requests.push((Asked::Request(request.id, body.is_some()), spans));
                 }
                 turn
             }
-        };
-        let mut after = self.flush(now);
-        after.again |= turn.again;
-        (spans, after)
+        }
+    }
+
+    fn answer(&mut self, asked: &Asked) {
+        match (self, asked) {
+            (Self::Grpc(conn), Asked::Call(id)) => conn.reply_ok(*id, Bytes::new()),
+            (Self::Http(conn), Asked::Request(id, true)) => {
+                conn.respond(*id, Response::new(200, "application/x-protobuf", Bytes::new()));
+            }
+            (Self::Http(conn), Asked::Request(id, false)) => conn.respond(*id, Response::text(400, "not understood")),
+            _ => {}
+        }
     }
 }
 
@@ -184,12 +194,47 @@ struct Sink {
     acceptor: Option<Acceptor<Conn>>,
     spans: u64,
     bytes: Rc<Cell<u64>>,
+    pace: Pace,
+    /// When the last request so far will have been worked off.
+    free: Mono,
+    /// Answers to come, in the order of their times.
+    late: VecDeque<(Mono, usize, u64, Asked, u64)>,
     /// Where the counts are written, for the harness to read.
     report: std::fs::File,
 }
 
+/// When a request is answered.
+#[derive(Clone, Copy)]
+enum Pace {
+    Now,
+    /// So many spans a second.
+    Spans(u64),
+    Never,
+}
+
 /// The timer that writes the counts.
 const REPORT: u64 = u64::MAX;
+/// The timer of the next answer.
+const ANSWER: u64 = u64::MAX - 1;
+
+impl Sink {
+    /// Answers what is due. Its spans count from now on.
+    fn due(&mut self, cx: &mut Cx<'_>) {
+        let Some(acceptor) = &mut self.acceptor else { return };
+        while let Some((at, ..)) = self.late.front() {
+            if *at > cx.now() {
+                cx.arm(ANSWER, *at);
+                break;
+            }
+            let Some((_, slot, serial, asked, spans)) = self.late.pop_front() else { break };
+            if let Some(conn) = acceptor.answer(slot, serial) {
+                conn.answer(&asked);
+                self.spans += spans;
+            }
+        }
+        acceptor.flush(cx);
+    }
+}
 
 impl Extension for Sink {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
@@ -209,6 +254,9 @@ impl Extension for Sink {
             cx.arm(REPORT, at);
             return;
         }
+        if local == ANSWER {
+            return self.due(cx);
+        }
         let Self { acceptor: Some(acceptor), http, bytes, grpc_config, http_config, .. } = self else { return };
         let make = |cx: &mut Cx<'_>, stream| {
             let (now, stream) = (cx.now().0, Box::new(Counted(stream, bytes.clone())));
@@ -218,18 +266,43 @@ impl Extension for Sink {
                 Conn::Grpc(Box::new(ServerConn::new(stream, grpc_config.clone(), now, 0)))
             })
         };
+        let mut requests = Vec::new();
         for slot in acceptor.event(cx, local, &event, make) {
-            let Some((conn, _)) = acceptor.get(slot) else { continue };
-            let (spans, turn) = conn.serve(cx.now().0, &http_config.workspace);
-            self.spans += spans;
-            acceptor.after(cx, slot, &turn);
+            let Some((conn, serial)) = acceptor.get(slot) else { continue };
+            let now = cx.now();
+            let turn = conn.take(now.0, &http_config.workspace, &mut requests);
+            for (asked, spans) in requests.drain(..) {
+                match self.pace {
+                    Pace::Now => {
+                        conn.answer(&asked);
+                        self.spans += spans;
+                    }
+                    Pace::Spans(rate) => {
+                        let took = Duration::from_nanos(spans * 1_000_000_000 / rate.max(1));
+                        self.free = self.free.max(now) + took;
+                        if self.late.is_empty() {
+                            cx.arm(ANSWER, self.free);
+                        }
+                        self.late.push_back((self.free, slot, serial, asked, spans));
+                    }
+                    Pace::Never => {}
+                }
+            }
+            let mut after = conn.flush(now.0);
+            after.again |= turn.again;
+            acceptor.after(cx, slot, &after);
         }
     }
 }
 
-/// `sink grpc|http PORT REPORT_FILE`
+/// `sink grpc|http PORT REPORT_FILE [SPANS_A_SECOND|never]`
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
-    let [wire, port, report] = args else { return Err("sink: three arguments".to_owned()) };
+    let [wire, port, report, pace @ ..] = args else { return Err("sink: three arguments".to_owned()) };
+    let pace = match pace {
+        [] => Pace::Now,
+        [never] if never == "never" => Pace::Never,
+        [rate, ..] => Pace::Spans(rate.parse().map_err(|e| format!("{rate}: {e}"))?),
+    };
     measure::pin(1);
     let sink = Sink {
         http: wire == "http",
@@ -239,6 +312,9 @@ pub(crate) fn main(args: &[String]) -> Result<(), String> {
         acceptor: None,
         spans: 0,
         bytes: Rc::default(),
+        pace,
+        free: Mono::default(),
+        late: VecDeque::new(),
         report: std::fs::File::create(report).map_err(|e| e.to_string())?,
     };
     host::run(Box::new(sink), || false)

@@ -57,3 +57,31 @@ fn programs_that_are_not_built_are_left_out_and_said_how_to_build() {
     }
     assert!(!said.contains("forward-"), "no other row is played: {said}");
 }
+
+/// Measures on ports from `first` on, which no other test uses.
+fn measure(first: u32, args: &[&str]) -> String {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_otelcore-bench"));
+    bench.args(["--quick", "--own", "--port"]).arg((first + std::process::id() % 300 * 10).to_string()).args(args);
+    let output = bench.output().expect("the harness starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout).expect("a table is text")
+}
+
+#[test]
+fn stall_meter_measures_the_slowest_shape_of_a_row() {
+    let table = measure(24_000, &["--stall", "prometheus"]);
+    let cells = line(&table, "prometheus", "metrics");
+    assert!(cells[6].parse::<f64>().is_ok_and(|wait| wait > 0.0), "nobody waited: {table}");
+    assert!(cells[10].starts_with("200; page 200"), "{table}");
+}
+
+#[test]
+fn overload_bench_accounts_for_every_accepted_span() {
+    let table = measure(27_000, &["--overload", "grpc-healthy-1", "http-dead-1", "--only", "otelcore"]);
+    for cell in ["grpc-healthy-1", "http-dead-1"] {
+        let cells = line(&table, cell, "otelcore");
+        assert!(cells[4].parse::<u64>().is_ok_and(|accepted| accepted > 0), "nothing was accepted: {table}");
+        assert_eq!(cells[9], "0", "{table}");
+    }
+}
