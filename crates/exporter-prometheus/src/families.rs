@@ -7,6 +7,7 @@
 //! names (collisions) is put on a list, which [`Families::settle`] works off in steps.
 
 use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::rc::Rc;
@@ -20,18 +21,63 @@ use crate::report::{Reason, Report};
 use crate::slots::Slots;
 use crate::work::Work;
 
-/// The place of a series in its family: by labels, then by age.
+/// The place of a series in its family: its labels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
     pub(crate) block: Rc<[u8]>,
     pub(crate) labels: u32,
-    pub(crate) seq: u64,
+}
+
+/// The series of one place. Of several, the oldest comes first; they differ in what is no label.
+#[derive(Debug)]
+pub(crate) struct Twins {
+    first: (u64, usize),
+    /// The younger ones, by number.
+    others: BTreeMap<u64, usize>,
+}
+
+impl Twins {
+    /// The slot of the oldest.
+    pub(crate) fn first(&self) -> usize {
+        self.first.1
+    }
+
+    /// The slots of all.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        [self.first.1].into_iter().chain(self.others.values().copied())
+    }
+
+    pub(crate) fn are_several(&self) -> bool {
+        !self.others.is_empty()
+    }
+
+    /// Adds a series. Gives the slot that is a younger one now.
+    fn add(&mut self, seq: u64, slot: usize) -> usize {
+        let new = (seq, slot);
+        let (first, younger) = if seq < self.first.0 { (new, self.first) } else { (self.first, new) };
+        self.first = first;
+        self.others.insert(younger.0, younger.1);
+        younger.1
+    }
+
+    /// Takes a series away. Gives the slot that is the oldest now, if that changed; `Err` when it was the only one.
+    fn remove(&mut self, seq: u64) -> Result<Option<usize>, ()> {
+        let is_first = self.first.0 == seq;
+        if is_first && self.others.is_empty() {
+            return Err(());
+        }
+        let heir = if is_first { self.others.pop_first() } else { None };
+        self.others.remove(&seq);
+        self.first = heir.unwrap_or(self.first);
+        Ok(heir.map(|(_, slot)| slot))
+    }
 }
 
 impl Ord for Place {
     fn cmp(&self, other: &Self) -> Ordering {
+        #[cfg(test)]
+        COMPARED.with(|n| n.set(n.get() + self.block.len().min(other.block.len()) as u64 + 50));
         compare_blocks((&self.block, self.labels as usize), (&other.block, other.labels as usize))
-            .then(self.seq.cmp(&other.seq))
     }
 }
 
@@ -41,8 +87,12 @@ impl PartialOrd for Place {
     }
 }
 
+// Work of comparing places so far.
+#[cfg(test)]
+thread_local!(pub(crate) static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+
 /// Bytes of a [`Place`] in a tree, with its share of the nodes. The block is charged by its series.
-pub(crate) const PLACE: usize = 2 * (size_of::<Place>() + size_of::<usize>());
+pub(crate) const PLACE: usize = 2 * (size_of::<Place>() + size_of::<Twins>());
 
 /// Series of one type in a family.
 struct Group {
@@ -51,7 +101,7 @@ struct Group {
     help: Rc<[u8]>,
     /// Number of the first series.
     since: u64,
-    members: BTreeMap<Place, usize>,
+    members: BTreeMap<Place, Twins>,
 }
 
 /// One name on the page.
@@ -92,6 +142,7 @@ pub(crate) struct Families {
 /// A series that joins or leaves a family.
 pub(crate) struct Member<'a> {
     pub(crate) slot: usize,
+    pub(crate) seq: u64,
     pub(crate) place: Place,
     pub(crate) kind: Kind,
     pub(crate) help: &'a Rc<[u8]>,
@@ -132,7 +183,7 @@ impl Family {
     }
 
     /// The series of its type, in order.
-    pub(crate) fn members(&self) -> Option<&BTreeMap<Place, usize>> {
+    pub(crate) fn members(&self) -> Option<&BTreeMap<Place, Twins>> {
         self.groups.iter().find(|g| g.kind == self.kind).map(|g| &g.members)
     }
 
@@ -153,6 +204,13 @@ impl Family {
             None
         }
     }
+}
+
+/// Work of finding a place among so many. Each comparison goes somewhere else in memory, and reads both blocks if they
+/// are alike.
+fn search(members: usize, block: usize) -> u64 {
+    let depth = u64::from(usize::BITS - members.leading_zeros());
+    depth * (150 + block as u64 / 4)
 }
 
 impl Families {
@@ -205,34 +263,43 @@ impl Families {
     }
 
     /// A series joins. Among series of equal labels the oldest is shown.
-    pub(crate) fn attach(&mut self, id: usize, member: Member<'_>, series: &mut Slots<Series>, report: &mut Report) {
-        let Member { slot, place, kind, help } = member;
+    pub(crate) fn attach(
+        &mut self,
+        id: usize,
+        member: Member<'_>,
+        series: &mut Slots<Series>,
+        report: &mut Report,
+        work: &mut Work,
+    ) {
+        let Member { slot, seq, place, kind, help } = member;
         let Some(family) = self.slots.get_mut(id) else { return };
-        let (was_shown, seq) = (family.is_shown(), place.seq);
+        let was_shown = family.is_shown();
         if !family.groups.iter().any(|g| g.kind == kind) {
             family.groups.push(Group { kind, help: help.clone(), since: seq, members: BTreeMap::new() });
         }
         let Some(group) = family.groups.iter_mut().find(|g| g.kind == kind) else { return };
-        let older = group.members.range(..&place).next_back();
-        let twin = older.is_some_and(|(p, _)| p.block == place.block);
-        let younger = group.members.range(&place..).next();
-        let displaced = younger.filter(|(p, _)| !twin && p.block == place.block).map(|(_, slot)| *slot);
-        if let Some(s) = series.get_mut(slot) {
-            s.twin = twin;
-        }
-        if let Some(s) = displaced.and_then(|slot| series.get_mut(slot)) {
+        work.spend(search(group.members.len(), place.block.len()));
+        let block = place.block.clone();
+        let younger = match group.members.entry(place) {
+            Entry::Vacant(entry) => {
+                entry.insert(Twins { first: (seq, slot), others: BTreeMap::new() });
+                None
+            }
+            Entry::Occupied(mut entry) => Some(entry.get_mut().add(seq, slot)),
+        };
+        let twin = younger.is_some();
+        if let Some(s) = younger.and_then(|slot| series.get_mut(slot)) {
             s.twin = true;
         }
         if twin && kind == family.kind && !self.timed {
             report.say(Reason::DuplicateSeries, Level::Error, &family.name, || {
-                let (name, block) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&place.block));
+                let (name, block) = (String::from_utf8_lossy(&family.name), String::from_utf8_lossy(&block));
                 format!(
                     "error gathering metrics: collected metric {name:?} {{ {block} }} was collected before with the \
                      same name and label values"
                 )
             });
         }
-        group.members.insert(place, slot);
         if kind == family.kind {
             if !was_shown {
                 self.idle.remove(&(family.seen, id));
@@ -254,17 +321,22 @@ impl Families {
     }
 
     /// A series has gone or changes its name.
-    pub(crate) fn detach(&mut self, id: usize, place: &Place, kind: Kind, series: &mut Slots<Series>) {
+    pub(crate) fn detach(&mut self, id: usize, member: Member<'_>, series: &mut Slots<Series>, work: &mut Work) {
+        let Member { seq, place, kind, .. } = member;
         let Some(family) = self.slots.get_mut(id) else { return };
         let Some(at) = family.groups.iter().position(|g| g.kind == kind) else { return };
         let Some(group) = family.groups.get_mut(at) else { return };
-        if group.members.remove(place).is_none() {
-            return;
-        }
-        let first = group.members.range(..place).next_back().is_none_or(|(p, _)| p.block != place.block);
-        let heir = group.members.range(place..).next().filter(|(p, _)| first && p.block == place.block);
-        if let Some(s) = heir.and_then(|(_, slot)| series.get_mut(*slot)) {
-            s.twin = false;
+        work.spend(search(group.members.len(), place.block.len()));
+        let Entry::Occupied(mut twins) = group.members.entry(place) else { return };
+        match twins.get_mut().remove(seq) {
+            Err(()) => drop(twins.remove()),
+            Ok(None) => return,
+            Ok(Some(heir)) => {
+                if let Some(s) = series.get_mut(heir) {
+                    s.twin = false;
+                }
+                return;
+            }
         }
         if group.members.is_empty() {
             family.groups.swap_remove(at);

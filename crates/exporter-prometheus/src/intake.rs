@@ -376,8 +376,7 @@ impl<'a> Reader<'a> {
         match found {
             // No recorded value: the source says that the series has ended.
             Some(slot) if point.flags() & 1 != 0 => {
-                work.spend(1000);
-                registry.remove(slot);
+                registry.remove(slot, work);
                 // The stream goes with its last series.
                 let stays = |id: &usize| registry.streams.get(*id).is_some_and(|s| *s.stem == *self.stem);
                 source.stream = source.stream.filter(stays);
@@ -390,7 +389,7 @@ impl<'a> Reader<'a> {
                 before
             }
             Some(slot) => {
-                registry.update(slot, source, point);
+                registry.update(slot, source, point, work);
                 if slot != guess {
                     registry.foresee(before, source, slot);
                 }

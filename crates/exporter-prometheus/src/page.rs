@@ -241,16 +241,11 @@ impl InFamily {
     }
 }
 
-/// The first of the series of a family that follow a place, one for each set of labels.
+/// The series of a family that follows a place.
 fn series_after<'a>(family: &'a Family, place: Option<&Place>) -> Option<(&'a Place, usize)> {
     let from = place.map_or(Bound::Unbounded, Bound::Excluded);
-    let (place, slot) = family.members()?.range((from, Bound::Unbounded)).next()?;
-    Some((place, *slot))
-}
-
-/// Behind all series with the labels of this one.
-fn behind(place: &Place) -> Place {
-    Place { seq: u64::MAX, ..place.clone() }
+    let (place, twins) = family.members()?.range((from, Bound::Unbounded)).next()?;
+    Some((place, twins.first()))
 }
 
 impl Registry {
@@ -305,8 +300,7 @@ impl Registry {
                 if work.is_spent() {
                     break;
                 }
-                work.spend(3000);
-                self.remove(slot);
+                self.remove(slot, work);
                 removed += 1;
             }
             if removed == all
@@ -421,41 +415,30 @@ impl Registry {
             page.stage = Stage::Names(Some(family.name));
             return;
         };
-        let after =
-            |place: Option<&Place>| members.range((place.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
-        let mut rest = after(place.as_ref()).peekable();
-        // Where the next step goes on: behind a series, or behind all with its labels.
-        let (mut last, mut jumped) = (None, place);
+        let from = place.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = members.range((from, Bound::Unbounded));
+        let mut last = None;
         while out.len() < SMALL && !work.is_spent() && page.is_free() {
-            let Some((at, slot)) = rest.next() else {
+            let Some((at, twins)) = rest.next() else {
                 page.stage = Stage::Names(Some(family.name));
                 return;
             };
             work.spend(60);
-            if rest.peek().is_some_and(|(next, _)| next.block == at.block) {
-                let end = behind(at);
-                let twins = members.range(at..&end).filter_map(|(_, slot)| self.series.get(*slot));
-                if self.settings.send_timestamps {
-                    let mut twins: Vec<(Option<i64>, &Series)> =
-                        twins.take(TWINS).map(|s| (self.timestamp(s), s)).collect();
-                    twins.sort_by_key(|(time, _)| *time);
-                    twins.dedup_by_key(|(time, _)| *time);
-                    twins
-                        .iter()
-                        .for_each(|(_, s)| page.cut(&family.wire, &s.block, &s.reading.value, self.timestamp(s)));
-                } else if let Some(series) = { twins }.next() {
-                    self.render_series(page, out, &family.wire, series);
+            last = Some(at);
+            if twins.are_several() && self.settings.send_timestamps {
+                let twins = twins.iter().take(TWINS).filter_map(|slot| self.series.get(slot));
+                let mut twins: Vec<(Option<i64>, &Series)> = twins.map(|s| (self.timestamp(s), s)).collect();
+                twins.sort_by_key(|(time, _)| *time);
+                twins.dedup_by_key(|(time, _)| *time);
+                for (time, series) in twins {
+                    page.cut(&family.wire, &series.block, &series.reading.value, time);
                 }
-                rest = after(Some(&end)).peekable();
-                (last, jumped) = (None, Some(end));
-                continue;
-            }
-            if let Some(series) = self.series.get(*slot) {
+            } else if let Some(series) = self.series.get(twins.first()) {
                 self.render_series(page, out, &family.wire, series);
             }
-            last = Some(at);
         }
-        page.stage = Stage::Family(family, last.cloned().or(jumped));
+        let last = last.cloned();
+        page.stage = Stage::Family(family, last.or(place));
     }
 
     /// Writes lines of `target_info`, in order with the series of a metric that has the same name.
@@ -479,12 +462,12 @@ impl Registry {
                 } else {
                     page.cut(&wire.into(), &target.block, &Value::Number(Number::Int(1)), None);
                 }
-                behind(target)
+                target.clone()
             } else if let Some((wire, (place, slot))) = series {
                 if let Some(series) = self.series.get(slot) {
                     self.render_series(page, out, wire, series);
                 }
-                behind(place)
+                place.clone()
             } else {
                 page.stage = Stage::Names(targets.then);
                 return;

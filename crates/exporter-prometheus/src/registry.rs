@@ -72,7 +72,7 @@ impl Series {
     }
 
     fn place(&self) -> Place {
-        Place { block: self.block.clone(), labels: self.labels, seq: self.seq }
+        Place { block: self.block.clone(), labels: self.labels }
     }
 }
 
@@ -318,7 +318,7 @@ impl Registry {
         self.index.find(self.hash(stream, attributes), same)
     }
 
-    pub(crate) fn update<'a>(&mut self, slot: usize, source: &Source<'_>, point: &impl Point<'a>) {
+    pub(crate) fn update<'a>(&mut self, slot: usize, source: &Source<'_>, point: &impl Point<'a>, work: &mut Work) {
         let Some(series) = self.series.get_mut(slot) else { return };
         let before = series.reading.cost();
         // Only a point with more buckets than before takes more room.
@@ -348,8 +348,8 @@ impl Registry {
         let Some(stream) = self.streams.get(id) else { return };
         let moves = family != stream.family || shape != stream.shape;
         if moves && !matches!(fault, Some(Reason::Label | Reason::DuplicateLabel | Reason::Quantile)) {
-            self.detach(slot);
-            self.attach(slot);
+            self.detach(slot, work);
+            self.attach(slot, work);
         }
     }
 
@@ -382,16 +382,17 @@ impl Registry {
         }
     }
 
-    fn detach(&mut self, slot: usize) {
+    fn detach(&mut self, slot: usize, work: &mut Work) {
         let Some(series) = self.series.get_mut(slot) else { return };
         if let Some(family) = series.family.take() {
-            let (place, kind) = (series.place(), series.kind());
-            self.families.detach(family, &place, kind, &mut self.series);
+            let (seq, place, kind) = (series.seq, series.place(), series.kind());
+            let member = Member { slot, seq, place, kind, help: &Rc::default() };
+            self.families.detach(family, member, &mut self.series, work);
         }
     }
 
     /// Puts a series into the family of its stream.
-    fn attach(&mut self, slot: usize) {
+    fn attach(&mut self, slot: usize, work: &mut Work) {
         let Some(series) = self.series.get_mut(slot) else { return };
         let Some(stream) = self.streams.get(series.stream) else { return };
         series.shape = stream.shape;
@@ -399,8 +400,9 @@ impl Registry {
         series.fault = if stream.family.is_none() { Some(Reason::Name) } else { None };
         series.twin = false;
         if let Some(family) = stream.family {
-            let member = Member { slot, place: series.place(), kind: series.kind(), help: &stream.help };
-            self.families.attach(family, member, &mut self.series, &mut self.report);
+            let (seq, place, kind) = (series.seq, series.place(), series.kind());
+            let member = Member { slot, seq, place, kind, help: &stream.help };
+            self.families.attach(family, member, &mut self.series, &mut self.report, work);
         }
     }
 
@@ -466,7 +468,7 @@ impl Registry {
         }
         self.enter_resource(source.resource);
         if fault.is_none() {
-            self.attach(slot);
+            self.attach(slot, work);
         }
         if let Some(reason) = self.fault(slot) {
             self.report.count(reason, 1);
@@ -541,8 +543,9 @@ impl Registry {
         }
     }
 
-    pub(crate) fn remove(&mut self, slot: usize) {
-        self.detach(slot);
+    pub(crate) fn remove(&mut self, slot: usize, work: &mut Work) {
+        work.spend(2000);
+        self.detach(slot, work);
         let Some(series) = self.series.remove(slot) else { return };
         self.kept.shrink(series.cost() + series.reading.cost());
         self.index.remove(series.hash, slot);

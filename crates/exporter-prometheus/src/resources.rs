@@ -272,7 +272,7 @@ impl Resource {
         }
         let attributes = attributes.iter().map(|(k, v)| (*k, v.as_slice()));
         match target_block(attributes, job, instance, settings.strategy.keeps_utf8()) {
-            Ok(block) => Target::Shown(Place { block: block.bytes, labels: block.labels, seq: self.seq }),
+            Ok(block) => Target::Shown(Place { block: block.bytes, labels: block.labels }),
             Err(None) => {
                 report.say(Reason::Label, Level::Error, b"target_info", || {
                     "failed to convert metric target_info: a resource attribute is no valid label".to_owned()

@@ -7,6 +7,7 @@ mod names_and_labels;
 mod properties;
 mod serve;
 mod sets;
+mod steps;
 
 use std::time::Duration;
 

@@ -206,8 +206,11 @@ pub fn compare_blocks((a, a_labels): (&[u8], usize), (b, b_labels): (&[u8], usiz
 /// Escaped values as what they stand for. Equal beginnings are passed over at the speed of a comparison of memory, so that
 /// long labels that differ late cost little.
 fn compare_values(x: &[u8], y: &[u8]) -> Ordering {
-    const STRIDE: usize = 64;
-    let same = x.chunks_exact(STRIDE).zip(y.chunks_exact(STRIDE)).take_while(|(a, b)| a == b).count() * STRIDE;
+    let equal = |from: usize, stride: usize| {
+        let (x, y) = (x.get(from..).unwrap_or_default(), y.get(from..).unwrap_or_default());
+        from + x.chunks_exact(stride).zip(y.chunks_exact(stride)).take_while(|(a, b)| a == b).count() * stride
+    };
+    let same = equal(equal(0, 4096), 64);
     // An escape may begin in what is the same: one backslash after an even number of them.
     let before = x.get(..same).unwrap_or_default();
     let slashes = before.iter().rev().take_while(|b| **b == b'\\').count();

@@ -1,0 +1,220 @@
+//! How much is done for worst cases: in one step never more than the work of a step and one item, in all no more than
+//! n log n. Work is counted by the machines and by the comparisons of labels, never timed.
+
+use std::sync::Arc;
+
+use otelcore_pdata::Rope;
+use otelcore_pipeline::Budget;
+
+use super::*;
+use crate::families::COMPARED;
+use crate::work::STEP;
+use crate::{Intake, MAX_BUCKETS, MAX_LABEL_BYTES, MAX_LABELS, PIECE, Progress, Rendering, Work};
+
+fn compared() -> u64 {
+    COMPARED.with(std::cell::Cell::get)
+}
+
+/// What was done for one input.
+#[derive(Debug, Default)]
+struct Done {
+    work: u64,
+    /// The largest step.
+    step: u64,
+}
+
+impl Done {
+    fn step(&mut self, f: impl FnOnce(&mut Work) -> bool) -> bool {
+        let (mut work, before) = (Work::step(), compared());
+        let ended = f(&mut work);
+        self.work += work.done() + compared() - before;
+        self.step = self.step.max(work.done());
+        ended
+    }
+}
+
+/// Reads a body, makes a page and removes everything: the work of each.
+fn play(body: &Rope) -> [Done; 3] {
+    let mut registry = Registry::new(&PageSettings::default(), 3, Report::silent());
+    let [mut read, mut page, mut expired] = [Done::default(), Done::default(), Done::default()];
+    let mut intake = Intake::new(body.clone());
+    while !read.step(|work| registry.take_step(&mut intake, at(1), work)) {}
+    let budget = Arc::new(Budget::default());
+    let mut rendering = Rendering::new(at(1), &budget);
+    loop {
+        let mut piece = Vec::new();
+        if page.step(|work| registry.render_step(&mut rendering, &mut piece, work).unwrap() == Progress::Complete) {
+            break;
+        }
+        assert!(piece.len() <= PIECE, "{}", piece.len());
+        assert!(budget.kept() < (3 * PIECE + 40 * MAX_BUCKETS) as u64, "{}", budget.kept());
+    }
+    while !expired.step(|work| registry.expire_step(at(1000), work)) {}
+    assert!(registry.is_empty());
+    [read, page, expired]
+}
+
+fn body_of(metrics: Vec<Metric>) -> Rope {
+    rope(vec![resource(&[("service.name", "s"), ("service.instance.id", "i")], vec![scope("lib", "1", metrics)])])
+}
+
+fn labels(i: usize, count: usize) -> Vec<(String, String)> {
+    (0..count).map(|k| (format!("k{k}"), format!("{}", (i * 7919 + k) % 100_003))).collect()
+}
+
+fn point_of(list: &[(String, String)]) -> opentelemetry_proto::tonic::metrics::v1::NumberDataPoint {
+    let list: Vec<_> = list.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    point(1, 1.0, &list)
+}
+
+type Case = (&'static str, usize, fn(usize) -> Rope);
+
+/// Worst cases, each with a size to begin with.
+const CASES: [Case; 12] = [
+    ("many new metrics", 2000, |n| {
+        body_of((0..n).map(|i| gauge(&format!("{i:x}"), "", vec![point(1, 1.0, &[])])).collect())
+    }),
+    ("series in no order", 2000, |n| {
+        body_of(vec![gauge("m", "", (0..n).map(|i| point_of(&labels(i * 7919 % n, 3))).collect())])
+    }),
+    ("the same labels in every scope", 2000, |n| {
+        let scopes = (0..n).map(|i| scope(&format!("s{i}"), "", vec![gauge("m", "", vec![point(1, 1.0, &[])])]));
+        rope(vec![resource(&[], scopes.collect())])
+    }),
+    ("one type after another", 2000, |n| {
+        let kinds = |i: usize| match i % 3 {
+            0 => gauge("m", "", vec![point_of(&labels(i, 1))]),
+            1 => sum("m", "", CUMULATIVE, false, vec![point_of(&labels(i, 1))]),
+            _ => histogram("m", CUMULATIVE, vec![buckets((0, 1), &[1.0], &[1, 1], 1.0)]),
+        };
+        body_of((0..n).map(kinds).collect())
+    }),
+    ("names that collide", 500, |n| {
+        // Each histogram takes the name of the next.
+        let name = |i: usize| format!("h{}", "_sum".repeat(i % 8)) + if i < 8 { "" } else { "_x" };
+        let metrics = (0..n).map(|i| {
+            histogram(&format!("{}.{}", name(i), i / 8), CUMULATIVE, vec![buckets((0, 1), &[1.0], &[1, 1], 1.0)])
+        });
+        body_of(metrics.collect())
+    }),
+    ("resources", 1000, |n| {
+        let of = |i: usize| {
+            let id = format!("{}", i / 2);
+            resource(
+                &[("service.name", "s"), ("service.instance.id", &id), ("n", &i.to_string())],
+                vec![scope("", "", vec![gauge("m", "", vec![point_of(&labels(i, 1))])])],
+            )
+        };
+        rope((0..n).map(of).collect())
+    }),
+    ("labels that differ at their end", 8, |n| {
+        let long = "x".repeat(100_000);
+        body_of(vec![gauge("m", "", (0..n).map(|i| point(1, 1.0, &[("k", &format!("{long}{i}"))])).collect())])
+    }),
+    ("one long label", 50_000, |n| body_of(vec![gauge("m", "", vec![point(1, 1.0, &[("k", &"\"".repeat(n))])])])),
+    ("many labels", 500, |n| body_of(vec![gauge("m", "", vec![point_of(&labels(1, n))])])),
+    ("buckets with a long label", 200, |n| {
+        let bounds: Vec<f64> = (0..n).map(|i| i as f64).collect();
+        let mut h = buckets((0, 1), &bounds, &[1, 2, 3], 1.0);
+        h.attributes = attributes(&[("k", &"x".repeat(10_000))]);
+        body_of(vec![histogram("h", CUMULATIVE, vec![h])])
+    }),
+    ("buckets in no order", 2000, |n| {
+        let bounds: Vec<f64> = (0..n).map(|i| (i * 7919 % n) as f64).collect();
+        body_of(vec![histogram("h", CUMULATIVE, vec![buckets((0, 1), &bounds, &[1, 2, 3], 1.0)])])
+    }),
+    ("empty metrics and scopes", 5000, |n| {
+        let empty = || metric_without_data("m");
+        rope((0..n / 100).map(|_| resource(&[], vec![scope("", "", (0..100).map(|_| empty()).collect())])).collect())
+    }),
+];
+
+fn metric_without_data(name: &str) -> Metric {
+    Metric { name: name.to_owned(), ..Metric::default() }
+}
+
+#[test]
+fn worst_cases_grow_no_faster_than_n_log_n_and_no_step_exceeds_its_work() {
+    const TIMES: usize = 8;
+    for (case, n, make) in CASES {
+        let (small, large) = (play(&make(n)), play(&make(TIMES * n)));
+        for (what, (small, large)) in ["read", "page", "expire"].iter().zip(small.iter().zip(&large)) {
+            // One item more than the step: a point of the largest size.
+            assert!(large.step <= 3 * STEP, "{case}: a step of {what} did {}", large.step);
+            // Trees grow in steps, hence the two fifths; small amounts are noise.
+            let logarithm = ((TIMES * n) as f64).log2() / (n as f64).log2();
+            let most = small.work as f64 * TIMES as f64 * logarithm * 1.4 + 200_000.0;
+            assert!(large.work as f64 <= most, "{case}: {what} grew from {} to {}", small.work, large.work);
+        }
+    }
+}
+
+#[test]
+fn points_beyond_the_sizes_of_one_series_are_refused_by_name() {
+    let mut scene = Scene::plain();
+    let many: Vec<_> = labels(1, MAX_LABELS + 1);
+    let long = "x".repeat(MAX_LABEL_BYTES);
+    let bounds: Vec<f64> = (0..=MAX_BUCKETS).map(|i| i as f64).collect();
+    scene.metrics(
+        0,
+        vec![
+            gauge("many", "", vec![point_of(&many)]),
+            gauge("long", "", vec![point(1, 1.0, &[("k", &long)])]),
+            histogram("buckets", CUMULATIVE, vec![buckets((0, 1), &bounds, &[1], 1.0)]),
+            gauge(&"n".repeat(crate::MAX_NAME + 1), "", vec![point(1, 1.0, &[])]),
+            gauge(
+                "fits",
+                "",
+                vec![point_of(&many[..MAX_LABELS]), point(1, 1.0, &[("k", &long[..MAX_LABEL_BYTES - 100])])],
+            ),
+        ],
+    );
+    assert_eq!((scene.dropped(Reason::TooLarge), scene.0.len()), (4, 2));
+    // A resource of that kind costs its points, and nothing else.
+    scene.push(
+        0,
+        vec![
+            resource(&[("service.name", &long)], vec![scope("", "", vec![gauge("a", "", vec![point(1, 1.0, &[])])])]),
+            resource(&[], vec![scope("", "", vec![gauge("b", "", vec![point(1, 1.0, &[])])])]),
+        ],
+    );
+    assert_eq!((scene.dropped(Reason::TooLarge), scene.0.len()), (5, 3));
+}
+
+#[test]
+fn page_that_is_made_while_points_arrive_has_no_series_twice() {
+    let mut registry =
+        Registry::new(&PageSettings { without_scope_info: true, ..PageSettings::default() }, 3, Report::silent());
+    let of = |n: std::ops::Range<usize>| {
+        body_of(vec![
+            gauge(
+                "a",
+                "",
+                n.clone().map(|i| point_of(&[("k".to_owned(), format!("{:05}", i * 7919 % 100_000))])).collect(),
+            ),
+            gauge("b", "", n.map(|i| point_of(&[("k".to_owned(), format!("{i:05}"))])).collect()),
+        ])
+    };
+    registry.push_body(&of(0..3000), at(1));
+    let budget = Arc::new(Budget::default());
+    let (mut rendering, mut page, mut from) = (Rendering::new(at(1), &budget), Vec::new(), 3000);
+    loop {
+        let mut piece = Vec::new();
+        let progress = registry.render_step(&mut rendering, &mut piece, &mut Work::step()).unwrap();
+        page.append(&mut piece);
+        if progress == Progress::Complete {
+            break;
+        }
+        registry.push_body(&of(from..from + 50), at(2));
+        from += 50;
+    }
+    let page = String::from_utf8(page).unwrap();
+    let mut lines: Vec<&str> = page.lines().map(|l| l.rsplit_once(' ').map_or(l, |(series, _)| series)).collect();
+    assert!(lines.len() > 6000 && from > 3100);
+    lines.sort_unstable();
+    let all = lines.len();
+    lines.dedup();
+    assert_eq!(lines.len(), all, "HELP, TYPE and every series stand there once");
+    drop(rendering);
+    assert_eq!(budget.kept(), 0);
+}
