@@ -99,6 +99,23 @@ impl<P> HttpConn<P> {
         }
     }
 
+    /// Bytes of input that no door has admitted yet.
+    #[must_use]
+    pub fn unadmitted(&self) -> usize {
+        match &self.0 {
+            Speaks::Http1(conn) => conn.unadmitted(),
+            // h2 has a limit for the one header block that may be incomplete.
+            Speaks::Http2(_) | Speaks::Hello(_) | Speaks::Over(_) => 0,
+        }
+    }
+
+    /// Refuses the request whose head is being read, where requests come one after another.
+    pub fn refuse_head(&mut self, now: u64, response: Response) {
+        if let Speaks::Http1(conn) = &mut self.0 {
+            conn.refuse_head(now, response);
+        }
+    }
+
     /// The next request for the application.
     pub fn poll_request(&mut self) -> Option<Request<P>> {
         match &mut self.0 {

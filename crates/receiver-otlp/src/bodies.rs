@@ -1,8 +1,10 @@
 //! The bodies that are being read: what they are charged, and which one is given up when memory is short.
 //!
 //! A body is charged for the memory that it takes while it arrives, never for the length that its sender claims. When a
-//! body would grow beyond the memory limit, the one of which least has arrived is refused, so that those that are
-//! nearly complete come to their end. Never touches a connection: it names the bodies to refuse, and the servers do it.
+//! body would grow beyond the hard memory limit, the one of which least has arrived is refused, so that those that are
+//! nearly complete come to their end. Above the soft limit, which refuses whole requests, bodies together take half of
+//! the hard limit at most, so that bodies that are begun and never ended leave room for others. Never touches a
+//! connection: it names the bodies to refuse, and the receiver does it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,9 +16,18 @@ use otelcore_pipeline::{Budget, Held, NoRoom, Outcome};
 /// What a request takes beside its header fields and its body: its stream, and its place in tables.
 const REQUEST: u64 = 512;
 
-/// A connection, and the receiver's server that it belongs to.
+/// The servers of a receiver.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Server {
+    Grpc,
+    Http,
+}
+
+/// One connection of a server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Connection {
+    /// Whose it is.
+    pub(crate) server: Server,
     /// Slot of the acceptor.
     pub(crate) slot: usize,
     /// Serial number of the connection in that slot.
@@ -31,12 +42,14 @@ struct Table {
     next: u64,
     /// The bodies that are not to be refused yet, by charged bytes and number.
     by_size: BTreeMap<(u64, u64), Connection>,
+    /// Bytes of all bodies in `by_size`.
+    total: u64,
     refused: Vec<Refused>,
     /// Bytes of the bodies in `refused`, which are still charged.
     releasing: u64,
 }
 
-/// The bodies of one server.
+/// The bodies of one receiver.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bodies(Rc<RefCell<Table>>);
 
@@ -44,7 +57,7 @@ pub(crate) struct Bodies(Rc<RefCell<Table>>);
 #[derive(Debug)]
 pub(crate) struct BodyCharge {
     held: Held,
-    /// Never used again while its server lives.
+    /// Never used again while its receiver lives.
     number: u64,
     bytes: u64,
     bodies: Bodies,
@@ -62,6 +75,7 @@ impl Bodies {
         // Without a limit no body is ever refused for another.
         if budget.held_limit() != u64::MAX {
             table.by_size.insert((bytes, number), connection);
+            table.total += bytes;
         }
         Ok(BodyCharge { held, number, bytes, bodies: self.clone() })
     }
@@ -89,13 +103,20 @@ impl BodyCharge {
         }
         let mut table = self.bodies.0.borrow_mut();
         if let Some(budget) = self.held.budget() {
-            while budget.held().saturating_add(more).saturating_sub(table.releasing) > budget.held_limit() {
-                table.refuse_smallest(self.number)?;
+            let hard = budget.held_limit();
+            loop {
+                let held = budget.held().saturating_add(more).saturating_sub(table.releasing);
+                let crowded = held > budget.limit() && table.by_size.len() > 1 && table.total + more > hard / 2;
+                if held <= hard && !crowded {
+                    break;
+                }
+                table.refuse_smallest(self.number, self.bytes)?;
             }
         }
         self.held.grow(bytes);
         if let Some(connection) = table.by_size.remove(&(self.bytes, self.number)) {
             table.by_size.insert((bytes, self.number), connection);
+            table.total += more;
         }
         self.bytes = bytes;
         Ok(())
@@ -109,17 +130,23 @@ impl BodyCharge {
 
 impl Drop for BodyCharge {
     fn drop(&mut self) {
-        self.bodies.0.borrow_mut().by_size.remove(&(self.bytes, self.number));
+        let mut table = self.bodies.0.borrow_mut();
+        if table.by_size.remove(&(self.bytes, self.number)).is_some() {
+            table.total -= self.bytes;
+        }
     }
 }
 
 impl Table {
-    /// Names the body to refuse of which least has arrived, unless that is the one that asks.
-    fn refuse_smallest(&mut self, asks: u64) -> Result<(), NoRoom> {
-        let smallest = self.by_size.first_entry().filter(|entry| entry.key().1 != asks).ok_or(NoRoom)?;
-        let ((bytes, number), connection) = smallest.remove_entry();
-        self.refused.push((connection, number));
-        self.releasing += bytes;
+    /// Names the body to refuse of which least has arrived, unless that is the one that asks, of `bytes`.
+    fn refuse_smallest(&mut self, asks: u64, bytes: u64) -> Result<(), NoRoom> {
+        let mut others = self.by_size.iter().filter(|((_, number), _)| *number != asks);
+        let (key, connection) = others.next().filter(|(key, _)| key.0 <= bytes).ok_or(NoRoom)?;
+        let (key, connection) = (*key, *connection);
+        self.by_size.remove(&key);
+        self.refused.push((connection, key.1));
+        self.releasing += key.0;
+        self.total -= key.0;
         Ok(())
     }
 }
@@ -143,7 +170,7 @@ mod tests {
     }
 
     fn connection(slot: usize) -> Connection {
-        Connection { slot, serial: 7 }
+        Connection { server: Server::Http, slot, serial: 7 }
     }
 
     #[test]
@@ -176,6 +203,26 @@ mod tests {
         // The smallest of all is refused itself.
         assert_eq!(all[2].grow(5 * MIB), Err(NoRoom));
         assert!(bodies.take_refused().is_empty());
+    }
+
+    #[test]
+    fn bodies_above_the_soft_limit_take_half_of_the_hard_one() {
+        let (budget, bodies) = limited(64 * MIB);
+        budget.set_limit(50 * MIB);
+        let mut all: Vec<_> = (0..4).map(|slot| bodies.open(&budget, connection(slot), 0).unwrap()).collect();
+        for body in &mut all {
+            body.grow(12 * MIB).unwrap();
+        }
+        assert!(bodies.take_refused().is_empty(), "below the soft limit nobody is refused");
+        all[0].grow(15 * MIB).unwrap();
+        let refused: Vec<u64> = bodies.take_refused().iter().map(|(_, number)| *number).collect();
+        assert_eq!(refused, [all[1].number()], "below the soft limit again");
+        all.retain(|body| !refused.contains(&body.number()));
+        assert!(budget.held() <= 50 * MIB);
+        // A single body may take all.
+        all.truncate(1);
+        all[0].grow(60 * MIB).unwrap();
+        assert_eq!(all[0].grow(65 * MIB), Err(NoRoom));
     }
 
     #[test]

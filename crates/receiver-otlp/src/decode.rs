@@ -110,10 +110,10 @@ impl Body {
         let Self { signal, mut bytes, is_json, mut held, protocol, .. } = self;
         if is_json {
             let mut out = Vec::new();
-            // Before there is any output: no value is longer in protobuf than as text, but for numbers, which commas
-            // part and which take at most eight bytes.
-            let numbers = bytes.iter().filter(|b| **b == b',').count() as u64 + 1;
-            held.try_grow(2 * bytes.len() as u64 + 8 * numbers).map_err(no_room_status)?;
+            // Before there is any output: text and protobuf, which is no longer but for the numbers of an array. Those
+            // take at most eight bytes.
+            let numbers = bytes.windows(2).filter(|pair| pair[0] == b',' && pair[1].is_ascii_digit()).count() as u64;
+            held.try_grow(2 * bytes.len() as u64 + 6 * numbers).map_err(no_room_status)?;
             json::decode(signal, &bytes, &mut out).map_err(|e| Status::invalid_argument(e.to_string()))?;
             out.shrink_to_fit();
             bytes = out.into();

@@ -13,7 +13,7 @@ use otelcore_net::{AcceptReport, Acceptor, bind};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{Build, Cx, Door, Endpoint, Event, Logger, Metadata, NoRoom, ServerAuth, StartError, Stream};
 
-use crate::bodies::{Bodies, BodyCharge, Connection};
+use crate::bodies::{Bodies, BodyCharge, Connection, Server};
 use crate::decode::{Body, INLINE_DECOMPRESS, Protocol, no_room_status};
 use crate::receiver::{Caller, Requests};
 use crate::{SUCCESS, status};
@@ -89,7 +89,7 @@ fn signal(head: &CallHead) -> Option<Signal> {
 }
 
 impl GrpcSide {
-    pub(crate) fn new(settings: &GrpcServer, build: &Build<'_>) -> Result<Self, StartError> {
+    pub(crate) fn new(settings: &GrpcServer, build: &Build<'_>, bodies: Bodies) -> Result<Self, StartError> {
         Ok(Self {
             listen: settings.listen.clone(),
             config: Rc::new(ServerConfig { inline_decompress: INLINE_DECOMPRESS as u32, ..settings.machine() }),
@@ -100,7 +100,7 @@ impl GrpcSide {
             log: build.log.clone(),
             report: AcceptReport::new(build.log.clone(), build.telemetry),
             acceptor: None,
-            bodies: Bodies::default(),
+            bodies,
         })
     }
 
@@ -135,7 +135,7 @@ impl GrpcSide {
         for slot in acceptor.event(cx, local, event, make) {
             let now = cx.now().0;
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
-            let connection = Connection { slot, serial };
+            let connection = Connection { server: Server::Grpc, slot, serial };
             let mut admission = Admission {
                 door,
                 bodies: &self.bodies,
@@ -157,16 +157,13 @@ impl GrpcSide {
             while conn.poll_cancelled().is_some() {}
             acceptor.after(cx, slot, &turn);
         }
-        self.refuse_for_others(cx);
     }
 
-    /// Refuses the bodies that make room for others.
-    fn refuse_for_others(&mut self, cx: &mut Cx<'_>) {
-        let Some(acceptor) = &mut self.acceptor else { return };
-        for (connection, number) in self.bodies.take_refused() {
-            if let Some(conn) = acceptor.answer(connection.slot, connection.serial) {
-                conn.refuse_reading(cx.now().0, |body| body.number() == number, &no_room_status(NoRoom));
-            }
+    /// Refuses a body that makes room for others.
+    pub(crate) fn refuse_reading(&mut self, cx: &mut Cx<'_>, connection: Connection, number: u64) {
+        let conn = self.acceptor.as_mut().and_then(|a| a.answer(connection.slot, connection.serial));
+        if let Some(conn) = conn {
+            conn.refuse_reading(cx.now().0, |body| body.number() == number, &no_room_status(NoRoom));
         }
     }
 

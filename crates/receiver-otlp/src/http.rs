@@ -1,6 +1,7 @@
 //! OTLP over HTTP: one path a signal, bodies in protobuf or JSON. Plaintext is HTTP/1.1; under TLS clients may choose
 //! HTTP/2.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +12,9 @@ use otelcore_http::{Bytes, Code, Coding, Status};
 use otelcore_net::settings::{Cors, HttpServer};
 use otelcore_net::{HttpListener, authenticate, not_found};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Build, Cx, Door, Event, Metadata, NoRoom, ServerAuth, StartError};
+use otelcore_pipeline::{Budget, Build, Cx, Door, Event, Held, Metadata, NoRoom, ServerAuth, StartError};
 
-use crate::bodies::{Bodies, BodyCharge, Connection};
+use crate::bodies::{Bodies, BodyCharge, Connection, Server};
 use crate::config::OtlpHttp;
 use crate::decode::{Body, Protocol, no_room_status, too_large};
 use crate::receiver::{Caller, Requests};
@@ -48,7 +49,12 @@ pub(crate) struct HttpSide {
     base: u64,
     include_metadata: bool,
     bodies: Bodies,
+    /// Charges for input that is not admitted yet, by slot, where it is worth a charge.
+    unadmitted: BTreeMap<usize, Held>,
 }
+
+/// Input of a connection that is not worth a charge.
+const UNCHARGED: usize = 4 << 10;
 
 /// What decides about a request by its head.
 struct Rules {
@@ -214,13 +220,14 @@ fn whole_seconds(after: Duration) -> u64 {
 }
 
 impl HttpSide {
-    pub(crate) fn new(settings: &OtlpHttp, build: &Build<'_>, base: u64) -> Result<Self, StartError> {
+    pub(crate) fn new(settings: &OtlpHttp, build: &Build<'_>, base: u64, bodies: Bodies) -> Result<Self, StartError> {
         Ok(Self {
             listener: HttpListener::new(&settings.server, build.log.clone(), build.telemetry),
             rules: Rules::new(settings, build)?,
             base,
             include_metadata: settings.server.include_metadata,
-            bodies: Bodies::default(),
+            bodies,
+            unadmitted: BTreeMap::new(),
         })
     }
 
@@ -240,7 +247,7 @@ impl HttpSide {
         for slot in self.listener.event(cx, local, event) {
             let now = cx.now().0;
             let Some((conn, serial)) = self.listener.get(slot) else { continue };
-            let connection = Connection { slot, serial };
+            let connection = Connection { server: Server::Http, slot, serial };
             let bodies = &self.bodies;
             let turn = conn.turn(now, &mut Admission { door, bodies, connection, rules: &self.rules, cx });
             while let Some(request) = conn.poll_request() {
@@ -249,17 +256,32 @@ impl HttpSide {
                 requests.take(cx, door, &config.workspace, (caller, meta), body(request, self.rules.max_body));
             }
             self.listener.after(cx, slot, &turn);
+            self.charge_unadmitted(cx, slot, door.budget());
         }
-        self.refuse_for_others(cx);
     }
 
-    /// Refuses the bodies that make room for others.
-    fn refuse_for_others(&mut self, cx: &mut Cx<'_>) {
-        for (connection, number) in self.bodies.take_refused() {
-            if let Some(conn) = self.listener.answer(connection.slot, connection.serial) {
-                let answer = |permit: &Permit| self.rules.refuse(&permit.form, &no_room_status(NoRoom));
-                conn.refuse_reading(cx.now().0, |permit| permit.charge.number() == number, answer);
-            }
+    /// Charges what a connection holds of requests that no rule has seen yet; refuses it where there is no room.
+    fn charge_unadmitted(&mut self, cx: &mut Cx<'_>, slot: usize, budget: &Arc<Budget>) {
+        let bytes = self.listener.get(slot).map_or(0, |(conn, _)| conn.unadmitted());
+        if bytes <= UNCHARGED {
+            self.unadmitted.remove(&slot);
+            return;
+        }
+        let held = self.unadmitted.entry(slot).or_insert_with(|| budget.hold(0));
+        if held.try_grow(bytes as u64).is_err()
+            && let Some((conn, serial)) = self.listener.get(slot)
+        {
+            conn.refuse_head(cx.now().0, plain(503, "data refused due to high memory usage"));
+            self.listener.answer(slot, serial);
+            self.unadmitted.remove(&slot);
+        }
+    }
+
+    /// Refuses a body that makes room for others.
+    pub(crate) fn refuse_reading(&mut self, cx: &mut Cx<'_>, connection: Connection, number: u64) {
+        if let Some(conn) = self.listener.answer(connection.slot, connection.serial) {
+            let answer = |permit: &Permit| self.rules.refuse(&permit.form, &no_room_status(NoRoom));
+            conn.refuse_reading(cx.now().0, |permit| permit.charge.number() == number, answer);
         }
     }
 

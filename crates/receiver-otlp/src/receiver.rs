@@ -12,7 +12,7 @@ use otelcore_pipeline::{
 };
 use slab::Slab;
 
-use crate::bodies::Connection;
+use crate::bodies::{Bodies, Connection, Server};
 use crate::config::Otlp;
 use crate::decode::{Body, Decoded};
 use crate::grpc::GrpcSide;
@@ -109,6 +109,7 @@ pub(crate) struct OtlpReceiver {
     grpc: Option<GrpcSide>,
     http: Option<HttpSide>,
     requests: Requests,
+    bodies: Bodies,
     grpc_metrics: ReceiverMetrics,
     http_metrics: ReceiverMetrics,
     log: Logger,
@@ -118,9 +119,13 @@ impl OtlpReceiver {
     pub(crate) fn new(settings: &Otlp, build: &Build<'_>) -> Result<Self, StartError> {
         let name = build.id.to_string();
         let metrics = |transport| ReceiverMetrics::new(build.telemetry, &name, transport, build.signals);
+        let bodies = Bodies::default();
+        let grpc = settings.grpc.as_ref().map(|s| GrpcSide::new(s, build, bodies.clone()));
+        let http = settings.http.as_ref().map(|s| HttpSide::new(s, build, HTTP_BASE, bodies.clone()));
         Ok(Self {
-            grpc: settings.grpc.as_ref().map(|s| GrpcSide::new(s, build)).transpose()?,
-            http: settings.http.as_ref().map(|s| HttpSide::new(s, build, HTTP_BASE)).transpose()?,
+            grpc: grpc.transpose()?,
+            http: http.transpose()?,
+            bodies,
             requests: Requests::default(),
             grpc_metrics: metrics("grpc"),
             http_metrics: metrics("http"),
@@ -169,6 +174,13 @@ impl Receiver for OtlpReceiver {
         }
         for (caller, refused) in std::mem::take(&mut self.requests.refused) {
             self.answer(caller, Err(refused));
+        }
+        for (connection, number) in self.bodies.take_refused() {
+            match (connection.server, &mut self.grpc, &mut self.http) {
+                (Server::Grpc, Some(side), _) => side.refuse_reading(cx, connection, number),
+                (Server::Http, _, Some(side)) => side.refuse_reading(cx, connection, number),
+                _ => {}
+            }
         }
     }
 

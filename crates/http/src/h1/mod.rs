@@ -435,6 +435,20 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
+    /// Bytes of input that no door has admitted: a head that is not complete, and what waits behind a request.
+    #[must_use]
+    pub fn unadmitted(&self) -> usize {
+        self.head.held() + self.stash.capacity()
+    }
+
+    /// Refuses the request whose head is being read: `response` is its answer, and the connection closes.
+    pub fn refuse_head(&mut self, now: u64, response: Response) {
+        if matches!(self.state, State::Head) && !self.head.is_empty() {
+            self.head = HeadBuffer::new(self.cfg.max_head);
+            self.answer_head(response, now);
+        }
+    }
+
     /// When `turn` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
@@ -696,12 +710,17 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             return self.close(Closed::Http2Preface);
         }
         let (status, text) = bad.answer();
+        self.why.get_or_insert_with(|| Closed::Protocol(text.to_owned()));
+        self.answer_head(Response::text(status, text), now);
+    }
+
+    /// Answers a request that has no whole head, and reads no further one.
+    fn answer_head(&mut self, response: Response, now: u64) {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         let write_by = self.cfg.write_timeout.map(|t| now.saturating_add(t));
-        let answer = Some(Response::text(status, text).closing());
+        let answer = Some(response.closing());
         self.slots.push_back(Slot { id, answer, head_only: false, old: false, keep: false, write_by, streams: false });
-        self.why.get_or_insert_with(|| Closed::Protocol(text.to_owned()));
         self.go_deaf();
         self.line_up();
     }

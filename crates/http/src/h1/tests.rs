@@ -772,3 +772,20 @@ fn streamed_answer_that_nobody_reads_or_that_is_cut_off_ends_the_connection() {
     r.turn();
     assert!(r.last.closed && !r.said().contains("0\r\n\r\n"));
 }
+
+#[test]
+fn refuse_head_answers_an_unfinished_head_and_closes() {
+    let mut r = rig();
+    r.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(10_000)));
+    assert!(r.conn.unadmitted() >= 10_000);
+    r.conn.refuse_head(r.now, Response::text(503, "no room"));
+    r.turn();
+    assert_eq!(r.statuses(), [503]);
+    assert!(r.last.shut_write && r.conn.unadmitted() == 0);
+    // Between requests there is nothing to refuse.
+    let mut r = rig();
+    r.send(post("/", "x"));
+    r.conn.refuse_head(r.now, Response::text(503, "no room"));
+    r.send(post("/", "x"));
+    assert_eq!(r.statuses(), [200, 200]);
+}
