@@ -1,12 +1,27 @@
 //! Mistakes with their place: collected, never thrown, and rendered with the line they are about.
 //!
 //! A [`Diagnostics`] is a shared handle: clones push into the same list, so that every [`crate::Section`] can hold one.
-//! Nothing here decides what is a mistake.
+//! What is kept, what is shown and what is spent on suggestions is bounded; what is beyond is counted. Nothing here decides
+//! what is a mistake.
 
+use std::cell::RefCell;
 use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::node::Origin;
+use crate::suggest;
+
+/// How many errors, and how many warnings, a list keeps. More are counted.
+const KEPT: usize = 1000;
+
+/// How many errors, and how many warnings, are shown.
+pub const SHOWN: usize = 100;
+
+/// A text of a diagnostic ends here: keys and values can be as long as a file.
+const MAX_TEXT: usize = 4096;
+
+/// Steps that all suggestions of one list may take together.
+const SUGGESTION_STEPS: u64 = 4_000_000;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,7 +110,21 @@ impl fmt::Display for Diagnostic {
 /// The list of mistakes. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
-    items: Arc<Mutex<Vec<Diagnostic>>>,
+    list: Arc<Mutex<List>>,
+}
+
+#[derive(Debug)]
+struct List {
+    items: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+    suggestion_steps: u64,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self { items: Vec::new(), errors: 0, warnings: 0, suggestion_steps: SUGGESTION_STEPS }
+    }
 }
 
 impl Diagnostics {
@@ -104,14 +133,37 @@ impl Diagnostics {
         Self::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Diagnostic>> {
+    fn lock(&self) -> MutexGuard<'_, List> {
         // A panic elsewhere leaves the list whole: every change is one push.
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a finished diagnostic.
-    pub fn push(&self, item: Diagnostic) {
-        self.lock().push(item);
+    /// Adds a finished diagnostic. Beyond the first thousand of its severity it is only counted.
+    pub fn push(&self, mut item: Diagnostic) {
+        let mut list = self.lock();
+        let count = if item.severity == Severity::Error { &mut list.errors } else { &mut list.warnings };
+        *count = count.saturating_add(1);
+        if *count <= KEPT {
+            item.shorten();
+            list.items.push(item);
+        }
+    }
+
+    /// Whether another one of this severity would be kept, so that it is worth finding its place and words.
+    pub fn keeps(&self, severity: Severity) -> bool {
+        let list = self.lock();
+        let count = if severity == Severity::Error { list.errors } else { list.warnings };
+        count < KEPT
+    }
+
+    /// The candidate that `name` most likely meant, as [`crate::nearest`] finds it. All suggestions of one list share a
+    /// budget; when it is spent there are none any more.
+    pub fn nearest<T: AsRef<str>>(&self, name: &str, candidates: impl IntoIterator<Item = T>) -> Option<T> {
+        let mut left = self.lock().suggestion_steps;
+        let found =
+            if left > 0 && self.keeps(Severity::Error) { suggest::within(name, candidates, &mut left) } else { None };
+        self.lock().suggestion_steps = left;
+        found
     }
 
     /// Adds an error; what the returned draft is told before it drops goes with it.
@@ -141,27 +193,54 @@ impl Diagnostics {
             help: None,
             note: None,
         };
-        Draft { list: self, item: Some(item) }
+        Draft { target: Target::List(self), item: Some(item) }
+    }
+
+    /// A draft that waits with a key, until it is known what the key is.
+    pub(crate) fn later<'d>(
+        &'d self,
+        severity: Severity,
+        origin: Option<&Origin>,
+        path: &str,
+        message: String,
+        waiting: &'d RefCell<Vec<(Arc<str>, Diagnostic)>>,
+        key: Arc<str>,
+    ) -> Draft<'d> {
+        let mut draft = self.draft(severity, Kind::Invalid, origin, path, message);
+        draft.target = Target::Waiting(waiting, key);
+        draft
+    }
+
+    /// A draft that goes nowhere: what it would say follows from a mistake that is told already.
+    pub(crate) const fn silent(&self) -> Draft<'_> {
+        Draft { target: Target::List(self), item: None }
     }
 
     /// Whether any of them is an error.
     pub fn has_errors(&self) -> bool {
-        self.lock().iter().any(|i| i.severity == Severity::Error)
+        self.count(Severity::Error) > 0
     }
 
-    /// How many there are.
+    /// How many there are of a severity, kept or not.
+    pub fn count(&self, severity: Severity) -> usize {
+        let list = self.lock();
+        if severity == Severity::Error { list.errors } else { list.warnings }
+    }
+
+    /// How many there are, kept or not.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        let list = self.lock();
+        list.errors.saturating_add(list.warnings)
     }
 
     /// None at all.
     pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.len() == 0
     }
 
-    /// All of them: by source, line and column; those without a place last.
+    /// Those that are kept: by source, line and column; those without a place last.
     pub fn items(&self) -> Vec<Diagnostic> {
-        let mut items = self.lock().clone();
+        let mut items = self.lock().items.clone();
         items.sort_by(|a, b| {
             let place = |i: &Diagnostic| i.origin.as_ref().map(|o| (o.source.clone(), o.line, o.column));
             let (a, b) = (place(a), place(b));
@@ -170,15 +249,36 @@ impl Diagnostics {
         items
     }
 
-    /// Writes all of them, each with its line.
+    /// The first [`SHOWN`] errors and warnings of [`Diagnostics::items`], and a line about the others.
+    pub fn shown(&self) -> (Vec<Diagnostic>, Option<String>) {
+        let (mut errors, mut warnings) = (0_usize, 0_usize);
+        let mut items = self.items();
+        items.retain(|item| {
+            let count = if item.severity == Severity::Error { &mut errors } else { &mut warnings };
+            *count += 1;
+            *count <= SHOWN
+        });
+        let more = [(Severity::Error, "error"), (Severity::Warning, "warning")].map(|(severity, word)| {
+            let more = self.count(severity).saturating_sub(SHOWN);
+            (more > 0).then(|| format!("{more} more {word}{}", if more == 1 { "" } else { "s" }))
+        });
+        let more: Vec<String> = more.into_iter().flatten().collect();
+        (items, (!more.is_empty()).then(|| format!("and {}", more.join(" and "))))
+    }
+
+    /// Writes the first of them, each with its line, and how many there are besides.
     pub fn render(&self, w: &mut dyn Write, color: bool) -> fmt::Result {
-        for (index, item) in self.items().iter().enumerate() {
+        let (items, more) = self.shown();
+        for (index, item) in items.iter().enumerate() {
             if index > 0 {
                 writeln!(w)?;
             }
             item.render(w, color)?;
         }
-        Ok(())
+        match more {
+            Some(more) => writeln!(w, "\n{more}"),
+            None => Ok(()),
+        }
     }
 
     /// [`Diagnostics::render`] into a string.
@@ -193,8 +293,14 @@ impl Diagnostics {
 /// A diagnostic that joins the list when this drops.
 #[derive(Debug)]
 pub struct Draft<'d> {
-    list: &'d Diagnostics,
+    target: Target<'d>,
     item: Option<Diagnostic>,
+}
+
+#[derive(Debug)]
+enum Target<'d> {
+    List(&'d Diagnostics),
+    Waiting(&'d RefCell<Vec<(Arc<str>, Diagnostic)>>, Arc<str>),
 }
 
 impl Draft<'_> {
@@ -233,8 +339,10 @@ impl Draft<'_> {
 
 impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        if let Some(item) = self.item.take() {
-            self.list.push(item);
+        let Some(item) = self.item.take() else { return };
+        match &self.target {
+            Target::List(list) => list.push(item),
+            Target::Waiting(waiting, key) => waiting.borrow_mut().push((key.clone(), item)),
         }
     }
 }
@@ -262,6 +370,19 @@ impl Paint {
 }
 
 impl Diagnostic {
+    fn shorten(&mut self) {
+        let texts = [Some(&mut self.path), Some(&mut self.message), self.help.as_mut(), self.note.as_mut()];
+        for text in texts.into_iter().flatten().filter(|text| text.len() > MAX_TEXT) {
+            let mut end = MAX_TEXT;
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text.truncate(end);
+            text.push('\u{2026}');
+            text.shrink_to_fit();
+        }
+    }
+
     /// Writes the message, the place, the line with the mistake underlined, and the help.
     pub fn render(&self, w: &mut dyn Write, color: bool) -> fmt::Result {
         let paint = Paint::new(self.severity, color);
@@ -307,8 +428,9 @@ fn place(w: &mut dyn Write, paint: &Paint, gutter: usize, arrow: &str, origin: &
     if path.is_empty() { writeln!(w) } else { writeln!(w, "  ({})", Visible(path)) }
 }
 
-/// Longer lines are not worth a terminal; what is cut away is always right of the mistake or left of it in full.
-const SHOWN: usize = 160;
+/// Characters of a line. Longer lines are not worth a terminal; what is cut away is always right of the mistake or left of
+/// it in full.
+const WIDTH: usize = 160;
 
 fn excerpt(
     w: &mut dyn Write,
@@ -322,12 +444,12 @@ fn excerpt(
     if origin.text.secret {
         return Ok(());
     }
-    let Some(line) = origin.text.line(origin.line) else { return Ok(()) };
     let column = usize::try_from(origin.column).unwrap_or(usize::MAX).saturating_sub(1);
-    let skip = if column + 40 > SHOWN { column.saturating_sub(40) } else { 0 };
-    let shown: String = line.chars().skip(skip).take(SHOWN).map(visible).collect();
-    let lead: String =
-        line.chars().skip(skip).take(column - skip).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+    let skip = if column.saturating_add(40) > WIDTH { column.saturating_sub(40) } else { 0 };
+    let from = u32::try_from(skip).unwrap_or(u32::MAX).saturating_add(1);
+    let Some(line) = origin.text.after(origin.line, from, WIDTH * 4) else { return Ok(()) };
+    let shown: String = line.chars().take(WIDTH).map(visible).collect();
+    let lead: String = line.chars().take(column - skip).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
     let room = shown.trim_end().chars().count().saturating_sub(column - skip);
     let width = usize::try_from(origin.width).unwrap_or(usize::MAX).clamp(1, room.max(1));
     let underline: String = std::iter::repeat_n(mark, width).collect();

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::diag::{Diagnostics, Kind};
-use crate::load::{Retrieved, SCHEMES, Sources, retrieve, split_uri, unset_variable};
+use crate::diag::{Diagnostics, Kind, Severity};
+use crate::load::{Retrieved, SCHEMES, Sources, retrieve, split_uri, unset_variable, valid_variable};
 use crate::node::{Node, Origin, Value};
+use crate::steps;
 use crate::suggest::nearest;
 use crate::yaml::{self, MAX_DEPTH};
 
@@ -18,6 +19,8 @@ use crate::yaml::{self, MAX_DEPTH};
 const MAX_ROUNDS: usize = 1000;
 /// What all references of a configuration may read and write together.
 const MAX_WORK: usize = 64 << 20;
+/// What a reference counts besides its bytes: it is looked up and parsed.
+const EACH: usize = 256;
 const TOO_MANY: &str = "too many recursive expansions";
 
 /// Expands every string of the tree, then turns `$$` into `$`.
@@ -89,11 +92,12 @@ impl Expander<'_> {
             let got = match self.retrieve(&reference, text.len(), rounds) {
                 Ok(got) => got,
                 Err(fault) => {
-                    let at = place_of(&node.origin, &reference);
+                    let known = self.d.keeps(Severity::Error);
+                    let at = if known { place_of(&node.origin, &reference) } else { node.origin.clone() };
                     return self.fail(node, &at, path, fault);
                 }
             };
-            if let Some(name) = &got.unset {
+            if let Some(name) = got.unset.as_ref().filter(|_| self.d.keeps(Severity::Warning)) {
                 let at = place_of(&node.origin, &reference);
                 let once = (at.source.clone(), at.line, at.column, name.clone());
                 if self.said.insert(once) {
@@ -139,8 +143,11 @@ impl Expander<'_> {
         if rounds > MAX_ROUNDS || self.work == 0 {
             return Err(Fault::too_many());
         }
-        let fault = |message: String, help| Fault { message, help, kind: Kind::Expansion };
         let inner = reference.strip_prefix("${").and_then(|r| r.strip_suffix('}')).unwrap_or(reference);
+        let fault = |message: String, help: Option<String>| {
+            let help = shell_default(inner).or(help);
+            Fault { message, help, kind: Kind::Expansion }
+        };
         let uri = if inner.contains(':') { inner.to_owned() } else { format!("env:{inner}") };
         let Some((scheme, rest)) = split_uri(&uri) else {
             return Err(fault(format!("invalid uri: {uri:?}"), None));
@@ -152,16 +159,14 @@ impl Expander<'_> {
             Ok(Some(got)) => got,
             Ok(None) => {
                 let message = format!("scheme {scheme:?} is not supported for uri {uri:?}");
-                let help = if rest.starts_with('-') {
-                    Some(format!("write ${{env:{uri}}}: a default needs the scheme `env:`"))
-                } else {
-                    nearest(scheme, SCHEMES).map(|s| format!("did you mean `${{{s}:{rest}}}`?"))
-                };
+                let help = nearest(scheme, SCHEMES).map(|s| format!("did you mean `${{{s}:{rest}}}`?"));
                 return Err(fault(message, help));
             }
             Err(message) => return Err(fault(message, None)),
         };
-        self.work = self.work.saturating_sub(length.saturating_add(got.text.len()).saturating_add(64));
+        let work = length.saturating_add(got.text.len()).saturating_add(EACH);
+        steps::add(work);
+        self.work = self.work.saturating_sub(work);
         Ok(got)
     }
 
@@ -176,8 +181,30 @@ impl Expander<'_> {
     }
 }
 
+/// What to write for a default in the way of a shell: `${VAR:-value}`, whatever the variable is called, and its relatives.
+fn shell_default(inner: &str) -> Option<String> {
+    // A variable can be called `env`.
+    let plain = inner.strip_prefix("env:").filter(|rest| !rest.starts_with('-')).unwrap_or(inner);
+    let end = plain.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(plain.len());
+    let (name, rest) = plain.split_at_checked(end).filter(|(name, _)| valid_variable(name))?;
+    let (operator, value) = match rest.strip_prefix(':') {
+        Some(after) => (":", after),
+        None => ("", rest),
+    };
+    let (sign, value) = value.split_at_checked(1)?;
+    match (operator, sign) {
+        (":", "-") if plain.len() == inner.len() => {
+            Some(format!("write ${{env:{inner}}}: a default needs the scheme `env:`"))
+        }
+        ("", "-") | (":", "=") => Some(format!("write ${{env:{name}:-{value}}}: a default follows `:-`")),
+        (":" | "", "?" | "+") => Some("a reference knows no operator but `:-`, for a default".to_owned()),
+        _ => None,
+    }
+}
+
 /// The first closing brace and the last `${` before it, unless an odd number of `$` escapes it.
 fn find_reference(text: &str) -> Option<Range<usize>> {
+    steps::add(text.len());
     let mut from = 0;
     loop {
         let close = from + text.get(from..)?.find('}')?;
@@ -192,13 +219,15 @@ fn find_reference(text: &str) -> Option<Range<usize>> {
     }
 }
 
+/// How far into a scalar its references are looked for.
+const NEAR: usize = 4096;
+
 /// Where in its line the reference stands, if it stands there as it is.
 fn place_of(origin: &Origin, reference: &str) -> Origin {
     let mut place = origin.clone();
-    let skip = usize::try_from(origin.column).unwrap_or(usize::MAX).saturating_sub(1);
-    let Some(line) = origin.text.line(origin.line) else { return place };
-    let Some((start, _)) = line.char_indices().nth(skip) else { return place };
-    let tail = line.get(start..).unwrap_or("");
+    let Some(tail) = origin.text.after(origin.line, origin.column, NEAR.saturating_add(reference.len())) else {
+        return place;
+    };
     if let Some(at) = tail.find(reference) {
         let count = |s: &str| u32::try_from(s.chars().count()).unwrap_or(u32::MAX);
         place.column = origin.column.saturating_add(count(tail.get(..at).unwrap_or("")));

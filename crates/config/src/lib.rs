@@ -18,19 +18,20 @@ mod node;
 pub mod print;
 mod scalar;
 mod section;
+pub mod steps;
 mod suggest;
 mod take;
 mod yaml;
 
-pub use diag::{Diagnostic, Diagnostics, Draft, Kind, Severity};
+pub use diag::{Diagnostic, Diagnostics, Draft, Kind, SHOWN, Severity};
 pub use duration::Dur;
 pub use gates::{GateInfo, GateProblem, Gates, KNOWN_GATES, Stage};
 pub use id::{ComponentId, IdError, PipelineId, SignalName};
-pub use load::{Embedded, NoSources, Sources, documents, from_yaml, load};
+pub use load::{Embedded, NoSources, Sources, documents, from_yaml, load, text_of};
 pub use nested::Nested;
 pub use node::{Entry, Located, Map, Node, Origin, SourceText, Value};
 pub use print::Effective;
-pub use section::{Flavour, Recorder, Section};
+pub use section::{Flavour, Header, Recorder, Section};
 pub use suggest::nearest;
 pub use take::Integer;
 

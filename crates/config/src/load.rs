@@ -3,6 +3,7 @@
 //! Schemes are `file:`, `env:`, `yaml:`, `http:` and `https:`; what they read comes from the [`Sources`] handed in. `::` in
 //! a key of a source opens a nested map. Everything that goes wrong lands in [`Diagnostics`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::diag::{Diagnostics, Kind};
@@ -10,6 +11,7 @@ use crate::expand;
 use crate::gates::Gates;
 use crate::nested::Nested;
 use crate::node::{Entry, Map, Node, Origin, SourceText, Value};
+use crate::steps;
 use crate::suggest::nearest;
 use crate::yaml::{self, MAX_DEPTH};
 
@@ -131,7 +133,7 @@ pub(crate) struct Retrieved {
 
 impl Retrieved {
     pub(crate) fn source(&self) -> Arc<SourceText> {
-        Arc::new(SourceText { name: self.name.as_str().into(), text: self.text.clone(), secret: self.secret })
+        Arc::new(SourceText::with(self.name.as_str().into(), self.text.as_str().into(), self.secret))
     }
 }
 
@@ -146,15 +148,12 @@ pub(crate) fn split_uri(uri: &str) -> Option<(&str, &str)> {
 /// `Ok(None)` if nothing here reads that scheme.
 pub(crate) fn retrieve(scheme: &str, rest: &str, sources: &dyn Sources) -> Result<Option<Retrieved>, String> {
     let uri = format!("{scheme}:{rest}");
-    let utf8 = |bytes: Vec<u8>| match String::from_utf8(bytes) {
-        Ok(text) => Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)),
-        Err(error) => Err(format!("{uri}: invalid UTF-8 at byte {}", error.utf8_error().valid_up_to())),
-    };
+    let decoded = |bytes: Vec<u8>| text_of(bytes).map_err(|why| format!("{uri}: {why}"));
     let (text, name, secret, unset) = match scheme {
         "file" => {
             let path = clean(rest);
             let bytes = sources.file(&path).map_err(|e| format!("unable to read the file {uri}: {e}"))?;
-            (utf8(bytes)?, path, false, None)
+            (decoded(bytes)?, path, false, None)
         }
         "env" => {
             let (name, default) = rest.split_once(":-").map_or((rest, None), |(n, d)| (n, Some(d)));
@@ -169,14 +168,47 @@ pub(crate) fn retrieve(scheme: &str, rest: &str, sources: &dyn Sources) -> Resul
         "yaml" => (rest.to_owned(), "yaml:".to_owned(), false, None),
         "http" | "https" => match sources.http(&uri) {
             None => return Ok(None),
-            Some(body) => (utf8(body?)?, uri.clone(), false, None),
+            Some(body) => (decoded(body?)?, uri.clone(), false, None),
         },
         _ => return Ok(None),
     };
     Ok(Some(Retrieved { text, name, secret, unset }))
 }
 
-fn valid_variable(name: &str) -> bool {
+/// The text of a file: UTF-8, or UTF-16 that begins with a byte order mark, as yaml.v3 reads it.
+///
+/// # Errors
+/// Which byte is neither.
+pub fn text_of(bytes: Vec<u8>) -> Result<String, String> {
+    let (body, big_endian) = match bytes.as_slice() {
+        [0xff, 0xfe, body @ ..] => (body, false),
+        [0xfe, 0xff, body @ ..] => (body, true),
+        // Without a mark every other byte of ASCII is null.
+        [0, b' '..=b'~', 0, b' '..=b'~', ..] | [b' '..=b'~', 0, b' '..=b'~', 0, ..] => {
+            return Err("UTF-16 without a byte order mark; save it as UTF-8".to_owned());
+        }
+        _ => {
+            let text = String::from_utf8(bytes)
+                .map_err(|error| format!("invalid UTF-8 at byte {}", error.utf8_error().valid_up_to()))?;
+            return Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text));
+        }
+    };
+    let (units, odd) = body.as_chunks::<2>();
+    if !odd.is_empty() {
+        return Err(format!("incomplete UTF-16 at byte {}", bytes.len() - 1));
+    }
+    let units = units.iter().map(|unit| if big_endian { u16::from_be_bytes(*unit) } else { u16::from_le_bytes(*unit) });
+    let mut at = 2;
+    char::decode_utf16(units)
+        .map(|c| {
+            let place = at;
+            at += c.as_ref().map_or(2, |c| c.len_utf16() * 2);
+            c.map_err(|_| format!("invalid UTF-16 at byte {place}"))
+        })
+        .collect()
+}
+
+pub(crate) fn valid_variable(name: &str) -> bool {
     let first = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
     first && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
@@ -389,11 +421,13 @@ fn unflatten(node: &mut Node, depth: usize) -> Result<(), Origin> {
 
 fn insert_path(map: &mut Map, key: &str, origin: &Origin, mut node: Node) {
     let mut rest = key;
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let mut end = origin.column.saturating_add(number(key.chars().count()));
     while let Some((outer, last)) = rest.rsplit_once("::") {
         let mut place = origin.clone();
-        let skipped = u32::try_from(outer.chars().count() + 2).unwrap_or(0);
-        (place.column, place.width) =
-            (origin.column.saturating_add(skipped), u32::try_from(last.chars().count()).unwrap_or(1));
+        place.width = number(last.chars().count());
+        place.column = end.saturating_sub(place.width);
+        end = place.column.saturating_sub(2);
         let mut inner = Map::default();
         inner.insert(Entry { key: last.into(), key_origin: place, node });
         node = Node::new(Value::Map(inner), origin.clone());
@@ -416,6 +450,7 @@ pub(crate) fn merge(base: &mut Node, over: Node, path: &mut String, append: bool
     match (&mut base.value, over.value) {
         (Value::Map(map), Value::Map(new)) => {
             for entry in new {
+                steps::add(1);
                 match map.get_mut(&entry.key) {
                     Some(old) => {
                         let length = path.len();
@@ -429,11 +464,13 @@ pub(crate) fn merge(base: &mut Node, over: Node, path: &mut String, append: bool
             }
         }
         (Value::List(items), Value::List(new)) if append && appends(path) => {
-            for item in new {
-                if !items.iter().any(|old| old.value == item.value) {
-                    items.push(item);
-                }
-            }
+            let name = |item: &Node| match &item.value {
+                Value::Str(text) => Some(text.clone()),
+                _ => None,
+            };
+            let mut there: BTreeSet<Arc<str>> = items.iter().filter_map(name).collect();
+            // What is no name is refused later, once for each.
+            items.extend(new.into_iter().filter(|item| name(item).is_none_or(|name| there.insert(name))));
         }
         (_, value) => *base = Node { value, ..over },
     }
@@ -460,6 +497,31 @@ mod tests {
         ];
         for (path, want) in table {
             assert_eq!(super::clean(path), want, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_utf_8_or_utf_16_with_its_mark() {
+        let text = "a: \u{e9}\u{1f600}\n";
+        let utf16 = |mark: u16, bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            std::iter::once(mark).chain(text.encode_utf16()).flat_map(bytes).collect()
+        };
+        for bytes in [
+            text.as_bytes().to_vec(),
+            format!("\u{feff}{text}").into_bytes(),
+            utf16(0xfeff, u16::to_le_bytes),
+            utf16(0xfeff, u16::to_be_bytes),
+        ] {
+            assert_eq!(super::text_of(bytes).as_deref(), Ok(text));
+        }
+        for (bytes, why) in [
+            (&b"a: \xff"[..], "invalid UTF-8 at byte 3"),
+            (b"a\0:\0 \0b\0", "UTF-16 without a byte order mark; save it as UTF-8"),
+            (b"\0a\0:\0 \0b", "UTF-16 without a byte order mark; save it as UTF-8"),
+            (b"\xff\xfea\0\0\xd8b\0", "invalid UTF-16 at byte 4"),
+            (b"\xff\xfea\0:", "incomplete UTF-16 at byte 4"),
+        ] {
+            assert_eq!(super::text_of(bytes.to_vec()), Err(why.to_owned()));
         }
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::node::{Node, Origin, SourceText, Value};
+use crate::steps;
 
 /// A string of one source that is a source of its own.
 #[derive(Clone, Debug)]
@@ -21,8 +22,7 @@ impl Nested {
     #[must_use]
     pub fn of(node: &Node) -> Option<Self> {
         let Value::Str(text) = &node.value else { return None };
-        let source =
-            SourceText { name: node.origin.source.clone(), text: text.to_string(), secret: node.origin.text.secret };
+        let source = SourceText::with(node.origin.source.clone(), text.clone(), node.origin.text.secret);
         Some(Self { text: Arc::new(source), at: node.origin.clone(), block: block(&node.origin, text) })
     }
 
@@ -34,17 +34,15 @@ impl Nested {
             self.block = None;
         }
         let (name, secret) = (self.text.name.clone(), self.text.secret);
-        self.text = Arc::new(SourceText { name, text: text.to_owned(), secret });
+        self.text = Arc::new(SourceText::with(name, text.into(), secret));
         self
     }
 
     /// The same text, whose lines are never shown: it holds passwords.
     #[must_use]
     pub fn secret(mut self) -> Self {
-        let hide =
-            |text: &SourceText| Arc::new(SourceText { name: text.name.clone(), text: text.text.clone(), secret: true });
-        self.text = hide(&self.text);
-        self.at.text = hide(&self.at.text);
+        self.text = self.text.hidden();
+        self.at.text = self.at.text.hidden();
         self
     }
 
@@ -79,23 +77,21 @@ impl Nested {
 /// Whether a scalar that begins at `at` is a literal block that reads as `text`, and how its lines lie: each line of the
 /// text must be one of the outer text, all indented alike.
 fn block(at: &Origin, text: &str) -> Option<(u32, u32)> {
-    let from = usize::try_from(at.line).ok()?.checked_sub(1)?;
     let skipped = text.lines().take_while(|line| line.trim().is_empty()).count();
     let first = text.lines().nth(skipped)?;
     // The place of a block is its header or its first line, whichever the parser told, and blank lines may follow.
-    let mut near = at.text.text.lines().enumerate().skip(from).take(skipped.saturating_add(2));
-    let (index, indent) = near.find_map(|(index, line)| {
-        let indent = line.strip_suffix(first)?;
-        indent.bytes().all(|b| b == b' ').then_some((index, indent))
-    })?;
-    let above = index.checked_sub(skipped)?;
-    let mut outer = at.text.text.lines().skip(above);
+    let near = at.text.from_line(at.line)?.lines().zip(at.line..).take(skipped.saturating_add(2));
+    let (number, indent) = near
+        .filter_map(|(line, number)| Some((number, line.strip_suffix(first)?)))
+        .find(|(_, indent)| indent.bytes().all(|b| b == b' '))?;
+    let first_line = number.checked_sub(u32::try_from(skipped).ok()?).filter(|line| *line > 0)?;
+    let mut outer = at.text.from_line(first_line)?.lines();
     let same = text.lines().all(|inner| {
         let Some(line) = outer.next() else { return false };
         line.strip_prefix(indent) == Some(inner) || (line.trim().is_empty() && inner.is_empty())
     });
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    same.then(|| (number(above), number(indent.len())))
+    steps::add(text.len());
+    same.then(|| (first_line - 1, u32::try_from(indent.len()).unwrap_or(u32::MAX)))
 }
 
 #[cfg(test)]

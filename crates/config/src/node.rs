@@ -5,30 +5,118 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use crate::steps;
 
 /// The text of one source, kept so that a diagnostic can show the line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SourceText {
     /// File path, `yaml:`, `env:NAME` or `--set a.b=c`.
     pub name: Arc<str>,
     /// The whole text.
-    pub text: String,
+    pub text: Arc<str>,
     /// The text must not be shown: environment variables hold passwords.
     pub secret: bool,
+    /// Made when a place is first looked up.
+    marks: OnceLock<Vec<Mark>>,
 }
+
+impl PartialEq for SourceText {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.text, self.secret) == (&other.name, &other.text, other.secret)
+    }
+}
+
+impl Eq for SourceText {}
+
+/// A place of the text: one at its start, and one about every [`BETWEEN_MARKS`] bytes.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    byte: usize,
+    /// 1-based.
+    line: u32,
+    /// Characters of the line before this place.
+    column: u32,
+}
+
+const BETWEEN_MARKS: usize = 1024;
 
 impl SourceText {
     /// A source whose lines may be shown.
-    pub fn new(name: &str, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into(), secret: false })
+    pub fn new(name: &str, text: impl Into<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self::with(name.into(), text.into(), false))
+    }
+
+    pub(crate) const fn with(name: Arc<str>, text: Arc<str>, secret: bool) -> Self {
+        Self { name, text, secret, marks: OnceLock::new() }
+    }
+
+    /// The same text with its lines hidden.
+    pub(crate) fn hidden(&self) -> Arc<Self> {
+        Arc::new(Self::with(self.name.clone(), self.text.clone(), true))
     }
 
     /// The line with this 1-based number, without its line break.
     pub fn line(&self, number: u32) -> Option<&str> {
-        let index = usize::try_from(number).ok()?.checked_sub(1)?;
-        self.text.lines().nth(index)
+        self.from_line(number)?.lines().next()
     }
+
+    /// The text from the start of a line to the end of the source. `None` where there is no such line.
+    pub fn from_line(&self, number: u32) -> Option<&str> {
+        let rest = self.text.get(self.byte_of(number, 0)?..)?;
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    /// What follows a place in its line, at most `most` bytes of it.
+    pub fn after(&self, line: u32, column: u32, most: usize) -> Option<&str> {
+        let rest = self.text.get(self.byte_of(line, column.saturating_sub(1))?..)?;
+        let mut end = most.min(rest.len());
+        while !rest.is_char_boundary(end) {
+            end -= 1;
+        }
+        let rest = rest.get(..end)?;
+        steps::add(rest.len());
+        let end = rest.find('\n').unwrap_or(rest.len());
+        rest.get(..end).map(|line| line.trim_end_matches('\r'))
+    }
+
+    /// Where the character stands that has `column` others before it in its line; the end of a line that has fewer.
+    fn byte_of(&self, line: u32, column: u32) -> Option<usize> {
+        if line == 0 {
+            return None;
+        }
+        let marks = self.marks.get_or_init(|| marks(&self.text));
+        let before = marks.partition_point(|mark| (mark.line, mark.column) <= (line, column));
+        let mark = *marks.get(before.checked_sub(1)?)?;
+        let (mut at, mut left) = ((mark.line, mark.column), mark.byte);
+        for c in self.text.get(mark.byte..)?.chars() {
+            if at >= (line, column) || (at.0 == line && c == '\n') {
+                return Some(left);
+            }
+            steps::add(1);
+            left += c.len_utf8();
+            at = if c == '\n' { (at.0.saturating_add(1), 0) } else { (at.0, at.1.saturating_add(1)) };
+        }
+        (at.0 == line).then_some(left)
+    }
+}
+
+fn marks(text: &str) -> Vec<Mark> {
+    steps::add(text.len());
+    let (mut marks, mut next) = (Vec::with_capacity(text.len() / BETWEEN_MARKS + 1), 0);
+    let (mut line, mut column) = (1_u32, 0_u32);
+    for (byte, c) in text.char_indices() {
+        if byte >= next {
+            marks.push(Mark { byte, line, column });
+            next = byte.saturating_add(BETWEEN_MARKS);
+        }
+        (line, column) = if c == '\n' { (line.saturating_add(1), 0) } else { (line, column.saturating_add(1)) };
+    }
+    if marks.is_empty() {
+        marks.push(Mark { byte: 0, line: 1, column: 0 });
+    }
+    marks
 }
 
 /// Where a key or a value was written.
@@ -84,6 +172,17 @@ impl Node {
         Self { value, origin, raw: None, broken: false }
     }
 
+    /// A scalar as its source has it, such as `0123` for 83. `None` for what is hidden, stands in quotes or over several
+    /// lines, or is not that scalar alone.
+    pub fn written(&self) -> Option<&str> {
+        let Origin { line, column, width, text, .. } = &self.origin;
+        let width = usize::try_from(*width).ok().filter(|w| *w <= 256 && !text.secret)?;
+        let rest = text.after(*line, *column, width * 4)?;
+        let end = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
+        let written = rest.get(..end)?.trim();
+        (crate::scalar::resolve(written) == self.value).then_some(written)
+    }
+
     /// The map, if it is one.
     pub const fn as_map(&self) -> Option<&Map> {
         match &self.value {
@@ -94,6 +193,7 @@ impl Node {
 
     /// Follows keys separated by `::` through maps.
     pub fn at(&self, path: &str) -> Option<&Self> {
+        steps::add(1);
         path.split("::").try_fold(self, |node, key| node.as_map()?.get(key).map(|e| &e.node))
     }
 

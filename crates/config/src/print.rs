@@ -52,31 +52,45 @@ const REDACTED: &str = "[REDACTED]";
 /// YAML, ending in a line break.
 pub fn yaml(value: &Effective, redact: bool) -> String {
     let mut out = String::new();
-    yaml_value(&mut out, value, redact, 0);
-    let text = out.trim_start_matches([' ', '\n']);
+    yaml_value(&mut out, value, redact, 0, true);
+    // A scalar follows a space.
+    let text = out.trim_start_matches(' ');
     if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
 }
 
-/// Writes what follows a key or a dash: a space and the scalar, or lines of their own.
-fn yaml_value(out: &mut String, value: &Effective, redact: bool, indent: usize) {
+/// Writes what follows a key or a dash: a space and the scalar, or lines of their own. `here`: a map or list begins on the
+/// line that is there.
+fn yaml_value(out: &mut String, value: &Effective, redact: bool, indent: usize, here: bool) {
+    crate::steps::add(1);
     match value {
         Effective::Map(map) if !map.is_empty() => {
+            let mut here = here;
             for (key, inner) in map {
-                yaml_line(out, indent);
+                if !std::mem::take(&mut here) {
+                    yaml_line(out, indent);
+                }
                 out.push_str(&yaml_string(key));
                 out.push(':');
-                yaml_value(out, inner, redact, indent + 4);
+                yaml_value(out, inner, redact, indent + 4, false);
             }
         }
         Effective::List(items) if !items.is_empty() => {
+            let mut here = here;
             for item in items {
-                yaml_line(out, indent);
+                if !std::mem::take(&mut here) {
+                    yaml_line(out, indent);
+                }
                 out.push('-');
                 // yaml.v3 starts a map or list on the line of its dash and goes on two columns in.
-                let mut inner = String::new();
-                yaml_value(&mut inner, item, redact, indent + 2);
-                out.push(' ');
-                out.push_str(inner.trim_start_matches([' ', '\n']));
+                let nested = match item {
+                    Effective::Map(map) => !map.is_empty(),
+                    Effective::List(items) => !items.is_empty(),
+                    _ => false,
+                };
+                if nested {
+                    out.push(' ');
+                }
+                yaml_value(out, item, redact, indent + 2, true);
             }
         }
         Effective::Str(text) if text.contains('\n') && fits_literal(text) => {

@@ -3,19 +3,24 @@
 //! Every getter takes the key, the default, and reports what does not convert at the place of the value; it then goes on
 //! with the default, so that one run finds all mistakes. Every key asked for is recorded with its effective value. Null is
 //! the default for sections, lists and maps, and the zero value for scalars, as in the Go collector.
+//!
+//! One mistake is one message: what a component says of a key whose value was refused already, or whose name is misspelt,
+//! is left out.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::diag::{Diagnostics, Draft, Kind};
 use crate::duration::Dur;
 use crate::id::{ComponentId, IdError, PipelineId};
 use crate::node::{Located, Map, Node, Origin, Value};
 use crate::print::Effective;
-use crate::suggest::nearest;
+use crate::suggest::{nearest, within};
 use crate::take::{self, Integer, Refusal};
+use crate::{Diagnostic, Severity, steps};
 
 /// What an optional section is when its key is absent, as `configoptional` has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +72,63 @@ pub struct Section<'a> {
     root: usize,
     asked: BTreeSet<String>,
     record: Recorder,
+    refused: Rc<Refused>,
+    /// Mistakes that are none if a key turns out to be unknown, because then it is a misspelling of what is missing.
+    waiting: RefCell<Vec<(Arc<str>, Diagnostic)>>,
+    /// Nothing uses the component: what the Go collector finds when it starts one is a warning.
+    unused: bool,
     d: Diagnostics,
+}
+
+/// The keys of a section with mistakes in their values that are told already.
+#[derive(Debug, Default)]
+struct Refused {
+    /// `endpoint`, `headers::name`: the value itself.
+    values: RefCell<BTreeSet<String>>,
+    /// `headers`: something in it.
+    around: RefCell<BTreeSet<String>>,
+    /// The section around, and the key of this one in it.
+    parent: Option<(Rc<Self>, String)>,
+}
+
+impl Refused {
+    fn add(&self, key: &str) {
+        self.values.borrow_mut().insert(key.to_owned());
+        self.add_around(key);
+    }
+
+    fn add_around(&self, key: &str) {
+        self.around.borrow_mut().insert(first_part(key).to_owned());
+        if let Some((parent, key)) = &self.parent {
+            parent.add_around(key);
+        }
+    }
+
+    fn has(&self, key: &str) -> bool {
+        let (first, values) = (first_part(key), self.values.borrow());
+        values.contains(first) || values.contains(key) || (first == key && self.around.borrow().contains(key))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.around.borrow().is_empty()
+    }
+}
+
+/// `headers` of `headers[0]::value`.
+fn first_part(key: &str) -> &str {
+    let key = key.split("::").next().unwrap_or(key);
+    key.split('[').next().unwrap_or(key)
+}
+
+/// A header of [`Section::headers`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// As written.
+    pub name: String,
+    /// Without the line breaks at its end, which a value out of a file or variable often has.
+    pub value: String,
+    /// The key of the value, for [`Section::error`] and [`Section::warn`].
+    pub key: String,
 }
 
 impl<'a> Section<'a> {
@@ -79,19 +140,38 @@ impl<'a> Section<'a> {
     }
 
     fn empty(at: Option<&'a Origin>, path: String, root: usize, d: &Diagnostics) -> Self {
-        Self { map: None, at, path, root, asked: BTreeSet::new(), record: Recorder::default(), d: d.clone() }
+        Self {
+            map: None,
+            at,
+            path,
+            root,
+            asked: BTreeSet::new(),
+            record: Recorder::default(),
+            refused: Rc::default(),
+            waiting: RefCell::default(),
+            unused: false,
+            d: d.clone(),
+        }
     }
 
     fn fill(&mut self, node: Option<&'a Node>, name: &str) {
         match node.filter(|n| !n.broken).map(|n| (n, take::map(n))) {
             Some((_, Ok(map))) => self.map = map,
-            Some((node, Err(refusal))) => refuse(&self.d, node, &self.path, name, refusal),
+            Some((node, Err(refusal))) => {
+                if let Some((parent, key)) = &self.refused.parent {
+                    parent.add(key);
+                }
+                refuse(&self.d, node, &self.path, name, refusal);
+            }
             None => {}
         }
     }
 
     fn child(&self, node: Option<&'a Node>, at: Option<&'a Origin>, key: &str) -> Self {
         let mut section = Self::empty(at.or(self.at), self.join(key), self.root, &self.d);
+        section.refused =
+            Rc::new(Refused { parent: Some((self.refused.clone(), key.to_owned())), ..Refused::default() });
+        section.unused = self.unused;
         section.fill(node, key);
         section
     }
@@ -144,9 +224,28 @@ impl<'a> Section<'a> {
         self.record.put(key, Slot::Leaf(value));
     }
 
-    /// Where the value of the key stands; for an absent key, where the section stands.
+    /// Where the value of the key stands; for an absent key, where the section stands. A key such as `headers::name` or
+    /// `headers[0]::value` leads further down.
     pub fn origin_of(&self, key: &str) -> Option<&'a Origin> {
-        self.peek(key).map(|n| &n.origin).or(self.at)
+        self.peek(key).or_else(|| self.below(key)).map(|n| &n.origin).or(self.at)
+    }
+
+    fn below(&self, key: &str) -> Option<&'a Node> {
+        let mut parts = key.split("::");
+        let of = |map: &'a Map, part: &str| -> Option<&'a Node> {
+            if let Some(entry) = map.get(part) {
+                return Some(&entry.node);
+            }
+            let (list, index) = part.strip_suffix(']')?.rsplit_once('[')?;
+            map.get(list)?.node.items().get(index.parse::<usize>().ok()?)
+        };
+        let first = of(self.map?, parts.next()?)?;
+        parts.try_fold(first, |node, part| of(node.as_map()?, part))
+    }
+
+    /// Says that no pipeline uses the component, and that the service does not start it: see [`Section::start_error`].
+    pub const fn set_unused(&mut self) {
+        self.unused = true;
     }
 
     fn join(&self, key: &str) -> String {
@@ -170,10 +269,15 @@ impl<'a> Section<'a> {
     /// Marks the key as known. `None` if it is absent or reported already.
     fn take(&mut self, key: &str) -> Option<&'a Node> {
         self.asked.insert(key.to_owned());
-        self.peek(key).filter(|n| !n.broken)
+        let node = self.peek(key)?;
+        if node.broken {
+            self.refused.add(key);
+        }
+        (!node.broken).then_some(node)
     }
 
     fn refused(&self, node: &Node, key: &str, refusal: Refusal) {
+        self.refused.add(key);
         refuse(&self.d, node, &self.join(key), key, refusal);
     }
 
@@ -284,7 +388,11 @@ impl<'a> Section<'a> {
 
     fn elements<T>(&self, key: &str, items: &[Node], convert: impl Fn(&Node) -> Result<T, Refusal>) -> Vec<Located<T>> {
         let mut taken = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate().filter(|(_, n)| !n.broken) {
+        for (index, item) in items.iter().enumerate() {
+            if item.broken {
+                self.refused.add(&format!("{key}[{index}]"));
+                continue;
+            }
             match convert(item) {
                 Ok(value) => taken.push(Located { value, origin: item.origin.clone() }),
                 Err(refusal) => self.refused(item, &format!("{key}[{index}]"), refusal),
@@ -331,10 +439,15 @@ impl<'a> Section<'a> {
 
     fn pairs(&self, key: &str, map: &Map) -> Vec<(String, String)> {
         let mut pairs = Vec::with_capacity(map.len());
-        for entry in map.iter().filter(|e| !e.node.broken) {
+        for entry in map.iter() {
+            if entry.node.broken {
+                self.refused.add(&format!("{key}::{}", entry.key));
+                continue;
+            }
             match take::string(&entry.node) {
                 Ok(value) => pairs.push((entry.key.to_string(), value)),
                 Err(refusal) => {
+                    self.refused.add(&format!("{key}::{}", entry.key));
                     let path = format!("{}::{}", self.join(key), entry.key);
                     refuse(&self.d, &entry.node, &path, &format!("{key}[{}]", entry.key), refusal);
                 }
@@ -353,11 +466,18 @@ impl<'a> Section<'a> {
     }
 
     /// Headers: a map, or a list of `{name, value}` without repeats. `print-config` redacts the values.
-    pub fn headers(&mut self, key: &str) -> Vec<(String, String)> {
-        let pairs = match self.take(key) {
+    pub fn headers(&mut self, key: &str) -> Vec<Header> {
+        let mut headers = match self.take(key) {
             Some(node) if matches!(node.value, Value::List(_)) => self.header_list(key, node),
             Some(node) => match take::map(node) {
-                Ok(map) => map.map(|m| self.pairs(key, m)).unwrap_or_default(),
+                Ok(map) => {
+                    let pairs = map.map(|m| self.pairs(key, m)).unwrap_or_default();
+                    let header = |(name, value): (String, String)| {
+                        let key = format!("{key}::{name}");
+                        Header { name, value, key }
+                    };
+                    pairs.into_iter().map(header).collect()
+                }
                 Err(refusal) => {
                     self.refused(node, key, refusal);
                     Vec::new()
@@ -365,33 +485,42 @@ impl<'a> Section<'a> {
             },
             None => Vec::new(),
         };
-        let pair = |(name, value): &(String, String)| {
+        for Header { value, .. } in &mut headers {
+            value.truncate(value.trim_end_matches(['\r', '\n']).len());
+        }
+        let pair = |Header { name, value, .. }: &Header| {
             let fields = [("name", Effective::Str(name.clone())), ("value", Effective::Opaque(value.clone()))];
             Effective::Map(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
         };
-        self.record(key, Effective::List(pairs.iter().map(pair).collect()));
-        pairs
+        self.record(key, Effective::List(headers.iter().map(pair).collect()));
+        headers
     }
 
-    fn header_list(&self, key: &str, node: &'a Node) -> Vec<(String, String)> {
-        let Value::List(items) = &node.value else { return Vec::new() };
-        let mut pairs: Vec<(String, String)> = Vec::new();
-        let mut repeated = BTreeSet::new();
-        for (index, item) in items.iter().enumerate() {
-            let mut section = self.child(Some(item), Some(&item.origin), &format!("{key}[{index}]"));
+    fn header_list(&self, key: &str, node: &'a Node) -> Vec<Header> {
+        let mut headers: Vec<Header> = Vec::new();
+        let (mut seen, mut repeated) = (BTreeSet::new(), BTreeSet::new());
+        for (index, item) in node.items().iter().enumerate() {
+            let at = format!("{key}[{index}]");
+            let before = self.d.count(Severity::Error);
+            let mut section = self.child(Some(item), Some(&item.origin), &at);
             let (name, value) = (section.str("name", ""), section.str("value", ""));
+            let whole = !item.broken && section.refused.is_empty();
             section.finish();
-            if pairs.iter().any(|(n, _)| *n == name) {
+            if !whole || self.d.count(Severity::Error) > before {
+                self.refused.add(&at);
+                continue;
+            }
+            if !seen.insert(name.clone()) {
                 repeated.insert(name.clone());
             }
-            pairs.push((name, value));
+            headers.push(Header { name, value, key: format!("{at}::value") });
         }
         if !repeated.is_empty() {
             let names = repeated.into_iter().collect::<Vec<_>>().join(" ");
             let message = format!("duplicate keys in map-style list: [{names}]");
             self.d.error(&node.origin, &self.join(key), message).kind(Kind::DuplicateKey);
         }
-        pairs
+        headers
     }
 
     /// A list of component ids, each with its place. One string is refused, as in the Go collector.
@@ -508,6 +637,7 @@ impl<'a> Section<'a> {
                 continue;
             }
             seen.insert(id.clone(), &entry.key_origin);
+            steps::add(1);
             let mut section = Self::empty(Some(&entry.key_origin), path.clone(), path.len(), &self.d);
             let node = &entry.node;
             match take::map(node) {
@@ -527,14 +657,44 @@ impl<'a> Section<'a> {
 
     // ---- what a component says itself -----------------------------------------------------------------------------
 
-    /// An error about the value of a key, or about the section if the key is absent.
+    /// An error about the value of a key, or about the section if the key is absent. Left out where it follows from a
+    /// mistake that is told: the value was refused, or the key is misspelt.
     pub fn error(&self, key: &str, message: impl Into<String>) -> Draft<'_> {
-        self.d.error(self.origin_of(key), &self.join(key), message)
+        self.said(Severity::Error, self.origin_of(key), &self.join(key), &[key], message.into())
     }
 
-    /// An error about the section.
-    pub fn error_here(&self, message: impl Into<String>) -> Draft<'_> {
-        self.d.error(self.at, &self.path, message)
+    /// An error about the section, which is about these keys. Left out where it follows from a mistake in one of them.
+    pub fn error_of(&self, keys: &[&str], message: impl Into<String>) -> Draft<'_> {
+        self.said(Severity::Error, self.at, &self.path, keys, message.into())
+    }
+
+    /// As [`Section::error`], of something that the Go collector finds when it starts the component, and not when it reads
+    /// the configuration: a warning where nothing uses the component.
+    pub fn start_error(&self, key: &str, message: impl Into<String>) -> Draft<'_> {
+        let severity = if self.unused { Severity::Warning } else { Severity::Error };
+        self.said(severity, self.origin_of(key), &self.join(key), &[key], message.into())
+    }
+
+    /// Says that enough is told of a key: what follows about it is left out.
+    pub fn set_told(&self, key: &str) {
+        self.refused.add(key);
+    }
+
+    fn said(&self, severity: Severity, at: Option<&Origin>, path: &str, keys: &[&str], message: String) -> Draft<'_> {
+        if keys.iter().any(|key| self.refused.has(key)) {
+            return self.d.silent();
+        }
+        let entries = || self.map.into_iter().flatten().map(|entry| &entry.key);
+        let unknown = || entries().filter(|key| !self.asked.contains(&***key));
+        let absent = keys.iter().filter(|key| self.map.is_none_or(|map| map.get(first_part(key)).is_none()));
+        // The list's own budget is for what is shown.
+        let mut steps = 100_000;
+        let misspelt = absent.filter_map(|key| within(key, unknown(), &mut steps)).next().cloned();
+        match misspelt {
+            Some(key) => self.d.later(severity, at, path, message, &self.waiting, key),
+            None if severity == Severity::Error => self.d.error(at, path, message),
+            None => self.d.warn(at, path, message),
+        }
     }
 
     /// A warning about the value of a key, or about the section if the key is absent.
@@ -571,11 +731,12 @@ impl<'a> Section<'a> {
     /// Reports every key that nobody asked for, at its own place and with the nearest known name.
     pub fn finish(self) -> Effective {
         for entry in self.map.into_iter().flatten() {
+            steps::add(1);
             if self.asked.contains(&*entry.key) {
                 continue;
             }
             let known = self.asked.iter().map(String::as_str);
-            let help = match nearest(&entry.key, known.clone()) {
+            let help = match self.d.nearest(&entry.key, known.clone()) {
                 Some(near) => Some(format!("did you mean `{near}`?")),
                 None if (1..=12).contains(&self.asked.len()) => {
                     Some(format!("known keys are {}", known.collect::<Vec<_>>().join(", ")))
@@ -586,6 +747,16 @@ impl<'a> Section<'a> {
             self.d.error(&entry.key_origin, &self.join(&entry.key), message).kind(Kind::UnknownKey).maybe_hint(help);
         }
         self.record.snapshot()
+    }
+}
+
+impl Drop for Section<'_> {
+    fn drop(&mut self) {
+        for (key, item) in self.waiting.take() {
+            if self.asked.contains(&*key) {
+                self.d.push(item);
+            }
+        }
     }
 }
 

@@ -76,9 +76,10 @@ pub(crate) fn string(node: &Node) -> Result<String, Refusal> {
         (value, None) => {
             let refusal = Refusal::expected("string", node);
             Err(match value {
-                Value::Int(v) => refusal.helped(format!("quote it: \"{v}\"")),
-                Value::Bool(v) => refusal.helped(format!("quote it: \"{v}\"")),
-                Value::Float(_) => refusal.helped("quote it"),
+                Value::Int(_) | Value::Bool(_) | Value::Float(_) => match node.written() {
+                    Some(text) => refusal.helped(format!("quote it: \"{text}\"")),
+                    None => refusal.helped("quote it"),
+                },
                 _ => refusal,
             })
         }
@@ -114,11 +115,10 @@ pub(crate) fn integer<T: Integer>(node: &Node) -> Result<T, Refusal> {
         Value::Null => (0, "0".to_owned()),
         Value::Str(text) => {
             let refusal = Refusal::expected(T::GO, node);
-            let number = text.trim().parse::<i64>().is_ok();
-            return Err(if number {
-                refusal.helped(format!("write {}, without quotes", text.trim()))
-            } else {
-                refusal
+            // Without quotes `0123` would be octal.
+            return Err(match text.trim().parse::<i64>() {
+                Ok(number) => refusal.helped(format!("write {number}, without quotes")),
+                Err(_) => refusal,
             });
         }
         _ => return Err(Refusal::expected(T::GO, node)),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 
 mod anything;
+mod growth;
 
 #[derive(Default)]
 struct World {
@@ -519,7 +520,8 @@ fn words_headers_and_maps_say_what_is_wrong_with_them() {
     assert_eq!(taken("", word), (String::new(), Vec::new()));
     assert_eq!(taken("zst", word).1, ["'v' unsupported value \"zst\" (valid values: [ gzip zstd])"]);
 
-    let headers = |s: &mut Section<'_>| s.headers("v").into_iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
+    let headers =
+        |s: &mut Section<'_>| s.headers("v").into_iter().map(|h| format!("{}={}", h.name, h.value)).collect::<Vec<_>>();
     assert_eq!(taken("{b: x, a: y}", headers).0, ["b=x", "a=y"]);
     assert_eq!(taken("[{name: b, value: x}, {name: a}]", headers).0, ["b=x", "a="]);
     assert_eq!(taken("[{name: b, value: x}, {name: b}]", headers).1, ["duplicate keys in map-style list: [b]"]);
@@ -605,7 +607,7 @@ fn old_and_unbuilt_options_are_told_where_they_stand() {
         s.unsupported(key, "it is not built yet");
     }
     let _ = s.error("a", "must be 2").hint("write 2");
-    let _ = s.error_here("wrong");
+    let _ = s.error_of(&["e"], "wrong");
     let _ = s.finish();
     let told: Vec<_> = d.items().iter().map(|i| format!("{:?} {i}", i.kind)).collect();
     assert_eq!(
@@ -815,4 +817,35 @@ exp:
     assert!(json.contains("\"timeout\": 300000000000,") && json.contains("\"value\": \"tok\""), "{json}");
     assert!(json.starts_with("{\n  \"exp\": {\n    \"empty\": \"\","), "{json}");
     assert!(json.contains("\"ratio\": 10000000,"), "{json}");
+}
+
+#[test]
+fn control_characters_are_refused_as_in_yaml_v3_unless_escaped() {
+    for text in ["a: b\u{7}c", "a: 'x\u{0}'", "a: \u{7f}", "a: \u{9f}", "# \u{1b}[31m", "a: \u{ffff}"] {
+        let d = Diagnostics::new();
+        assert!(from_yaml(text, &d).is_none(), "{text:?}");
+        let told = d.to_text(false);
+        assert!(told.contains("control characters are not allowed") && !told.contains('\u{1b}'), "{told}");
+    }
+    let d = Diagnostics::new();
+    from_yaml("a: 1\nb: \u{e9}x\u{7}\n", &d);
+    assert_eq!(d.items()[0].origin.as_ref().map(|o| (o.line, o.column)), Some((2, 6)));
+    assert_eq!(shape(&tree("a: \"x\\ay\\e\"\nb: c\td", &World::default())), r#"{"a":"x\u0007y\u001b","b":"c\td"}"#);
+    // A variable is text where it is no YAML.
+    let world = vars(&[("BELL", "a\u{7}b")]);
+    assert_eq!(expanded("${env:BELL}", &world).0, Value::Str("a\u{7}b".into()));
+}
+
+#[test]
+fn lists_of_diagnostics_are_bounded_in_number_and_length() {
+    let d = Diagnostics::new();
+    for i in 0..3000 {
+        d.error(None, &"p".repeat(10_000), format!("{i} {}", "\u{e9}".repeat(10_000)));
+        d.warn(None, "", "w");
+    }
+    assert_eq!((d.count(Severity::Error), d.count(Severity::Warning), d.items().len()), (3000, 3000, 2000));
+    assert!(!d.keeps(Severity::Error) && d.has_errors());
+    assert!(d.items().iter().all(|item| item.message.len() < 5000 && item.path.len() < 5000));
+    let told = d.to_text(false);
+    assert!(told.ends_with("\nand 2900 more errors and 2900 more warnings\n"), "{}", &told[told.len() - 100..]);
 }

@@ -12,14 +12,18 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
 use crate::load::merge;
 use crate::node::{Entry, Map, Node, Origin, SourceText, Value};
-use crate::scalar;
+use crate::{scalar, steps};
 
 /// Deeper nesting than this is no configuration.
 pub(crate) const MAX_DEPTH: usize = 100;
 /// Longer sources than this are no configuration.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
+/// More values than this are no configuration. Each takes a few hundred bytes of memory, whatever it takes of the text.
+const MAX_NODES: usize = 1_000_000;
 /// How many nodes aliases may add to one document.
 const MAX_ALIASED: usize = 100_000;
+/// How many nodes anchors may keep for the aliases to come. An anchor inside an anchor is kept in both.
+const MAX_ANCHORED: usize = 1_000_000;
 
 /// How many bytes may be read again because of tabs after colons.
 const MAX_REPAIR: usize = 16 << 20;
@@ -50,6 +54,8 @@ pub(crate) struct YamlError {
     repair: Option<usize>,
 }
 
+const EXCESSIVE: &str = "document contains excessive aliasing";
+
 /// Documents beyond this number are no manifests.
 const MAX_DOCUMENTS: usize = 10_000;
 
@@ -75,7 +81,18 @@ fn repaired(source: &Arc<SourceText>, most: usize) -> (Vec<Parsed>, Option<YamlE
         let message = format!("the text is larger than {MAX_BYTES} bytes");
         return (Vec::new(), Some(YamlError { message, origin: start, tab: false, repair: None }));
     }
-    let mut text = Cow::Borrowed(source.text.as_str());
+    steps::add(source.text.len());
+    if let Some((at, _)) = source.text.char_indices().find(|(_, c)| !allowed(*c)) {
+        let before = source.text.get(..at).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let breaks = before.bytes().filter(|b| *b == b'\n').count();
+        let origin =
+            Origin::new(source, number(breaks).saturating_add(1), number(line.chars().count()).saturating_add(1));
+        let message = "control characters are not allowed".to_owned();
+        return (Vec::new(), Some(YamlError { message, origin, tab: false, repair: None }));
+    }
+    let mut text = Cow::Borrowed(&*source.text);
     let mut work = MAX_REPAIR;
     loop {
         let (documents, error) = read(source, &text, most);
@@ -92,6 +109,11 @@ fn repaired(source: &Arc<SourceText>, most: usize) -> (Vec<Parsed>, Option<YamlE
     }
 }
 
+/// The characters that yaml.v3 reads: no control characters but tab and line breaks. In double quotes there are escapes.
+const fn allowed(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
+}
+
 fn read(source: &Arc<SourceText>, text: &str, most: usize) -> (Vec<Parsed>, Option<YamlError>) {
     let mut documents = Vec::new();
     let mut builder = Builder {
@@ -100,6 +122,8 @@ fn read(source: &Arc<SourceText>, text: &str, most: usize) -> (Vec<Parsed>, Opti
         anchors: BTreeMap::new(),
         open: BTreeSet::new(),
         aliased: 0,
+        anchored: 0,
+        nodes: 0,
         duplicates: Vec::new(),
     };
     loop {
@@ -128,6 +152,9 @@ struct Builder<'s> {
     /// Anchors whose node is still being read: an alias to one of them contains itself.
     open: BTreeSet<usize>,
     aliased: usize,
+    anchored: usize,
+    /// Of all documents.
+    nodes: usize,
     duplicates: Vec<Duplicate>,
 }
 
@@ -138,7 +165,7 @@ impl<'s> Builder<'s> {
             match self.next()? {
                 (Event::StreamEnd, _) => return Ok(None),
                 (Event::DocumentStart(_), _) => {
-                    (self.anchors, self.open) = (BTreeMap::new(), BTreeSet::new());
+                    (self.anchors, self.open, self.anchored) = (BTreeMap::new(), BTreeSet::new(), 0);
                     let (event, span) = self.next()?;
                     let built = self.node(event, span, 1, None)?;
                     // The document must end here: reading one event more makes the parser say so.
@@ -178,9 +205,13 @@ impl<'s> Builder<'s> {
         let mut origin = self.origin(span);
         let length = |line: &str| u32::try_from(line.chars().count()).unwrap_or(u32::MAX);
         // The end of the input is told at the end of the last line that there is.
-        while origin.line > 1 && self.source.line(origin.line).is_none_or(|l| l.trim().is_empty()) {
-            origin.line -= 1;
-            origin.column = self.source.line(origin.line).map_or(1, |l| length(l.trim_end()).saturating_add(1));
+        if self.source.line(origin.line).is_none_or(|l| l.trim().is_empty()) {
+            let rest = self.source.from_line(origin.line).unwrap_or_default();
+            let before = self.source.text.get(..self.source.text.len() - rest.len()).unwrap_or_default().trim_end();
+            steps::add(before.len());
+            let last = before.rsplit('\n').next().unwrap_or_default();
+            let breaks = u32::try_from(before.bytes().filter(|b| *b == b'\n').count()).unwrap_or(u32::MAX);
+            (origin.line, origin.column) = (breaks.saturating_add(1), length(last).saturating_add(1));
         }
         // A tab is refused where its scalar began; the line that it indents is the better place.
         let mut tab = false;
@@ -204,35 +235,45 @@ impl<'s> Builder<'s> {
         if depth > MAX_DEPTH {
             return Err(self.error_at(&span, &format!("exceeded max depth of {MAX_DEPTH}")));
         }
+        steps::add(1);
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            return Err(self.error_at(&span, &format!("the text has more than {MAX_NODES} values")));
+        }
         match event {
             Event::Alias(id) => self.alias(id, &span, depth),
             Event::Scalar(text, style, anchor, tag) => {
                 let value = self.scalar(&text, style, tag.as_deref(), &span)?;
                 let absent = text.is_empty() && style == ScalarStyle::Plain;
                 let origin = at.filter(|_| absent).cloned().unwrap_or_else(|| self.origin(&span));
-                Ok(self.keep(anchor, Built { node: Node::new(value, origin), weight: 1, height: 0 }))
+                self.keep(anchor, &span, Built { node: Node::new(value, origin), weight: 1, height: 0 })
             }
             Event::SequenceStart(anchor, _) => {
                 self.open.insert(anchor);
                 let built = self.sequence(&span, depth)?;
-                Ok(self.keep(anchor, built))
+                self.keep(anchor, &span, built)
             }
             Event::MappingStart(anchor, _) => {
                 self.open.insert(anchor);
                 let built = self.mapping(&span, depth)?;
-                Ok(self.keep(anchor, built))
+                self.keep(anchor, &span, built)
             }
             _ => Err(self.error_at(&span, "did not find expected node content")),
         }
     }
 
     /// Anchor 0 means that there is none.
-    fn keep(&mut self, anchor: usize, built: Built) -> Built {
+    fn keep(&mut self, anchor: usize, span: &Span, built: Built) -> Result<Built, YamlError> {
         self.open.remove(&anchor);
         if anchor != 0 {
+            self.anchored = self.anchored.saturating_add(built.weight);
+            if self.anchored > MAX_ANCHORED {
+                return Err(self.error_at(span, EXCESSIVE));
+            }
+            steps::add(built.weight);
             self.anchors.insert(anchor, built.clone());
         }
-        built
+        Ok(built)
     }
 
     fn alias(&mut self, id: usize, span: &Span, depth: usize) -> Result<Built, YamlError> {
@@ -247,8 +288,9 @@ impl<'s> Builder<'s> {
         }
         self.aliased = self.aliased.saturating_add(built.weight);
         if self.aliased > MAX_ALIASED {
-            return Err(self.error_at(span, "document contains excessive aliasing"));
+            return Err(self.error_at(span, EXCESSIVE));
         }
+        steps::add(built.weight);
         Ok(built.clone())
     }
 

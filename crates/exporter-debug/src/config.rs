@@ -169,24 +169,26 @@ impl Factory for LoggingFactory {
 
 /// The verbosity that the old `loglevel` stands for; that of `info` if it is not written.
 fn loglevel(s: &mut Section<'_>) -> Verbosity {
-    let written = s.opt_str("loglevel");
+    // Both spellings are in public files; the collector has only ever known the first.
+    let key = if s.has("loglevel") || !s.has("logLevel") { "loglevel" } else { "logLevel" };
+    let written = s.opt_str(key);
     // What it says is recorded under `verbosity`; both together would be refused.
-    s.record("loglevel", Effective::Null);
+    s.record(key, Effective::Null);
     let Some(word) = written else { return Verbosity::Normal };
     let level = match word.to_ascii_lowercase().as_str() {
         "debug" => Verbosity::Detailed,
         "info" | "" => Verbosity::Normal,
         "warn" | "error" | "dpanic" | "panic" | "fatal" => Verbosity::Basic,
         _ => {
-            s.error("loglevel", format!("'loglevel' unrecognized level: {word:?}"))
+            s.error(key, format!("'{key}' unrecognized level: {word:?}"))
                 .kind(Mistake::BadValue)
                 .hint("write `verbosity: basic`, `normal` or `detailed` instead of `loglevel`");
             return Verbosity::Normal;
         }
     };
-    s.deprecated("loglevel", &format!("`verbosity: {}`", level.name()));
+    s.deprecated(key, &format!("`verbosity: {}`", level.name()));
     if s.has("verbosity") {
-        s.error("loglevel", "'loglevel' and 'verbosity' are incompatible. Use only 'verbosity' instead");
+        s.error(key, format!("'{key}' and 'verbosity' are incompatible. Use only 'verbosity' instead"));
     }
     level
 }

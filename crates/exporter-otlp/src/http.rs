@@ -94,7 +94,8 @@ fn urls(s: &mut Section<'_>) -> [Option<Url>; 3] {
     let parse = |key: &str, text: &str| {
         let parsed = Url::parse(text);
         if let Err(e) = &parsed {
-            s.error(key, format!("{key} must be a valid URL: {e}")).hint("write `http://host:4318` or `https://...`");
+            s.start_error(key, format!("{key} must be a valid URL: {e}"))
+                .hint("write `http://host:4318` or `https://...`");
         }
         parsed.ok()
     };

@@ -151,8 +151,9 @@ impl Factory for PrometheusFactory {
     fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
         let blank = s.str("endpoint", "").trim().is_empty();
         if blank {
-            s.error("endpoint", "expecting a non-blank address to run the Prometheus metrics handler")
+            s.start_error("endpoint", "expecting a non-blank address to run the Prometheus metrics handler")
                 .hint("write `endpoint: \"0.0.0.0:8889\"`");
+            s.set_told("endpoint");
         }
         let server = HttpServer::parse(&mut s, &HttpServerDefaults::pages("localhost:0"));
         let expiration = s.duration("metric_expiration", Dur::from_secs(300));

@@ -89,9 +89,16 @@ impl Factory for BasicAuthFactory {
         );
         let elsewhere = client.has("aws_secrets_manager");
         let credentials = ClientCredentials {
-            username: Source::take(client.str("username", "").into(), client.str("username_file", "")),
+            username: Source::take(Secret::trimmed(client.str("username", "")), client.str("username_file", "")),
             password: Source::take(Secret::take(&mut client, "password"), client.str("password_file", "")),
         };
+        if let Source::Text(name) = &credentials.username
+            && no_colon(name).is_err()
+        {
+            client
+                .start_error("username", "invalid authorization format")
+                .hint("a user name has no colon, which would end it (RFC 7617)");
+        }
         client.finish();
         // Shown the way it is written, so that what print-config shows can be read again.
         for (key, _) in [("htpasswd", sides.0), ("client_auth", sides.1)].into_iter().filter(|(_, written)| !written) {
@@ -99,7 +106,7 @@ impl Factory for BasicAuthFactory {
         }
         let settings = match sides {
             (true, true) => {
-                s.error_here("only one of `htpasswd` or `client_auth` can be specified");
+                s.error_of(&[], "only one of `htpasswd` or `client_auth` can be specified");
                 None
             }
             (true, false) if !htpasswd.file.is_empty() || !htpasswd.inline.is_empty() => {
@@ -110,7 +117,8 @@ impl Factory for BasicAuthFactory {
             }
             _ => {
                 if !elsewhere {
-                    s.error_here(NO_SOURCE).hint("write `htpasswd` for servers, `client_auth` for clients");
+                    s.error_of(&["htpasswd", "client_auth"], NO_SOURCE)
+                        .hint("write `htpasswd` for servers, `client_auth` for clients");
                 }
                 None
             }

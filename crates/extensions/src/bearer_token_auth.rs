@@ -27,6 +27,8 @@ pub struct BearerTokenAuth {
     pub filename: String,
 }
 
+const ONE_LINE: &str = "a line break or a control character is inside of it; a token is one line";
+
 /// Makes `bearertokenauth` extensions.
 #[derive(Debug)]
 pub struct BearerTokenAuthFactory;
@@ -40,10 +42,20 @@ impl Factory for BearerTokenAuthFactory {
         let scheme = s.str("scheme", "Bearer");
         let header = s.str("header", "Authorization");
         if !is_header_name(&header) {
-            s.error("header", "'header' is no name that a header can have");
+            s.start_error("header", "'header' is no name that a header can have");
+        }
+        if scheme.bytes().any(|b| !(b' '..=b'~').contains(&b)) {
+            s.start_error("scheme", "'scheme' has characters that a header can't have");
         }
         let token = Secret::take(&mut s, "token");
-        let many: Vec<Secret> = s.str_list("tokens", &[]).into_iter().map(Secret::from).collect();
+        let many: Vec<Secret> = s.str_list("tokens", &[]).into_iter().map(Secret::trimmed).collect();
+        if !token.fits_header() {
+            s.start_error("token", "'token' has characters that a header can't have").hint(ONE_LINE);
+        }
+        if let Some(index) = many.iter().position(|token| !token.fits_header()) {
+            s.start_error(&format!("tokens[{index}]"), "'tokens' has characters that a header can't have")
+                .hint(ONE_LINE);
+        }
         // Taken as strings, but shown as secrets.
         let shown = many.iter().map(|t| Effective::Opaque(t.expose().to_owned())).collect();
         s.record("tokens", Effective::List(shown));
@@ -52,7 +64,7 @@ impl Factory for BearerTokenAuthFactory {
         }
         let filename = s.str("filename", "");
         match (token.is_empty(), many.is_empty(), filename.is_empty()) {
-            (true, true, true) => drop(s.error_here("no bearer token provided")),
+            (true, true, true) => drop(s.error_of(&["token", "tokens", "filename"], "no bearer token provided")),
             (false, false, _) => drop(s.error("tokens", "either tokens or token should be provided, not both")),
             (true, true, false) | (_, _, true) => {}
             (_, _, false) => {
@@ -89,6 +101,9 @@ impl Settings for BearerTokenAuth {
 fn lines(text: &str) -> Result<Vec<Secret>, String> {
     let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty());
     let tokens: Vec<_> = lines.map(|line| Secret::from(line.to_owned())).collect();
+    if tokens.iter().any(|token| !token.fits_header()) {
+        return Err("a token in the file has characters that a header can't have".to_owned());
+    }
     if tokens.is_empty() { Err("there is no token in the file".to_owned()) } else { Ok(tokens) }
 }
 

@@ -20,9 +20,21 @@ impl From<String> for Secret {
 }
 
 impl Secret {
-    /// Takes a key that `print-config` redacts; absent is empty.
+    /// Takes a key that `print-config` redacts; absent is empty. Line breaks at its end are left out: a value out of a file
+    /// or a variable often has one, and no token or password ends in one.
     pub(crate) fn take(s: &mut Section<'_>, key: &str) -> Self {
-        Self(s.opaque(key, ""))
+        Self::trimmed(s.opaque(key, ""))
+    }
+
+    /// Without the line breaks at the end.
+    pub(crate) fn trimmed(mut text: String) -> Self {
+        text.truncate(text.trim_end_matches(['\r', '\n']).len());
+        Self(text)
+    }
+
+    /// Whether a header field can carry it (RFC 9110, 5.5): no control characters inside.
+    pub(crate) fn fits_header(&self) -> bool {
+        self.0.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f))
     }
 
     /// The text itself.

@@ -1,9 +1,12 @@
 //! Objects of manifests, from one or more files, and how to find one of them.
+//!
+//! Looking through them is counted, and ends at a limit: what is checked against what grows with the product of both.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use otelcore_config::{Diagnostics, Map, Node, SourceText, documents};
+use otelcore_config::{Diagnostics, Map, Node, SourceText, documents, steps};
 
 use crate::collector::{self, Collector};
 
@@ -40,7 +43,15 @@ impl Object {
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     objects: Vec<Object>,
+    /// Their places, by kind.
+    kinds: BTreeMap<String, Vec<usize>>,
+    /// The same, by kind and name.
+    names: BTreeMap<(String, String), Vec<usize>>,
+    work: Cell<u64>,
 }
+
+/// Steps that all look-ups and checks of one cluster may take together.
+const MAX_WORK: u64 = 200_000_000;
 
 /// Lists inside lists are no manifests.
 const MAX_LISTS: usize = 8;
@@ -76,11 +87,31 @@ impl Cluster {
         let name = string(&node, "metadata::name").or_else(|| string(&node, "metadata::generateName"));
         let name = name.unwrap_or_default().to_owned();
         let namespace = string(&node, "metadata::namespace").map(str::to_owned);
-        self.objects.push(Object { kind, name, namespace, node });
+        self.push(Object { kind, name, namespace, node });
+    }
+
+    fn push(&mut self, object: Object) {
+        let at = self.objects.len();
+        self.kinds.entry(object.kind.clone()).or_default().push(at);
+        self.names.entry((object.kind.clone(), object.name.clone())).or_default().push(at);
+        self.objects.push(object);
+    }
+
+    /// Counts steps. `false` when there have been too many: then nothing more is found, and what was found is not all.
+    pub(crate) fn spend(&self, count: usize) -> bool {
+        steps::add(count);
+        self.work.set(self.work.get().saturating_add(u64::try_from(count).unwrap_or(u64::MAX)));
+        !self.exhausted()
+    }
+
+    /// Whether the limit of work is reached. What is said of a collector after that is not to be relied on.
+    #[must_use]
+    pub fn exhausted(&self) -> bool {
+        self.work.get() > MAX_WORK
     }
 
     pub(crate) fn add_object(&mut self, kind: &str, name: &str, node: Node) {
-        self.objects.push(Object { kind: kind.to_owned(), name: name.to_owned(), namespace: None, node });
+        self.push(Object { kind: kind.to_owned(), name: name.to_owned(), namespace: None, node });
     }
 
     /// No object at all.
@@ -96,18 +127,22 @@ impl Cluster {
 
     /// Those of a kind.
     pub(crate) fn of_kind<'c>(&'c self, kind: &'c str) -> impl Iterator<Item = &'c Object> {
-        self.objects.iter().filter(move |o| o.kind == kind)
+        let found = self.kinds.get(kind).into_iter().flatten().take_while(|_| self.spend(1));
+        found.filter_map(|at| self.objects.get(*at))
     }
 
     /// The one of a kind with a name, in the namespace of `beside`.
     pub(crate) fn find<'c>(&'c self, kind: &'c str, name: &str, beside: Option<&Object>) -> Option<&'c Object> {
-        self.of_kind(kind).find(|o| o.name == name && beside.is_none_or(|b| b.together(o)))
+        let found = self.names.get(&(kind.to_owned(), name.to_owned())).into_iter().flatten();
+        let mut found = found.take_while(|_| self.spend(1)).filter_map(|at| self.objects.get(*at));
+        found.find(|o| beside.is_none_or(|b| b.together(o)))
     }
 
     /// Everything in the files that runs a collector, and configurations in ConfigMaps that nothing in the files runs.
     #[must_use]
     pub fn collectors(&self) -> Vec<Collector<'_>> {
-        let mut found: Vec<Collector<'_>> = self.objects.iter().flat_map(|o| collector::of(self, o)).collect();
+        let objects = self.objects.iter().take_while(|_| self.spend(1));
+        let mut found: Vec<Collector<'_>> = objects.flat_map(|o| collector::of(self, o)).collect();
         let used: BTreeSet<_> = found.iter().flat_map(Collector::config_origins).collect();
         let loose: Vec<_> = self.of_kind("ConfigMap").flat_map(|o| collector::loose(self, o, &used)).collect();
         found.extend(loose);
@@ -139,4 +174,20 @@ pub(crate) fn named<'n>(items: &'n [Node], name: &str) -> Option<&'n Node> {
 pub(crate) fn number(node: Option<&Node>) -> Option<u64> {
     let text = crate::quantity::text(node?)?;
     text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_found_beyond_the_limit_of_work() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {b: c}\n";
+        let mut cluster = Cluster::default();
+        cluster.add(&SourceText::new("a.yaml", text), &Diagnostics::new());
+        assert!(cluster.find("ConfigMap", "a", None).is_some() && cluster.of_kind("ConfigMap").next().is_some());
+        assert!(!cluster.spend(usize::MAX) && cluster.exhausted());
+        assert!(cluster.find("ConfigMap", "a", None).is_none() && cluster.of_kind("ConfigMap").next().is_none());
+        assert!(cluster.collectors().is_empty());
+    }
 }

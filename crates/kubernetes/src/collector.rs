@@ -133,7 +133,7 @@ struct Words(Vec<Word>);
 fn words(container: &Node, variables: &Variables<'_>) -> Words {
     let all = list(container, "command").iter().chain(list(container, "args"));
     let word = |node: &Node| {
-        let text = environment::expand(&quantity::text(node)?, variables);
+        let text = environment::expand(&quantity::text(node)?, variables, environment::MAX_VARIABLE)?;
         Some(Word { text, origin: node.origin.clone() })
     };
     Words(all.filter_map(word).collect())
@@ -208,6 +208,9 @@ fn references(line: &str) -> impl Iterator<Item = &str> {
     let names = line.split("${").skip(1).filter_map(|rest| rest.split(['}', '$', '{']).next());
     names.map(|inside| inside.strip_prefix("env:").unwrap_or(inside).split(':').next().unwrap_or_default())
 }
+
+/// How much of a line is looked through for references.
+const NEAR: usize = 64 << 10;
 
 /// A place that can be compared.
 pub(crate) type Place = (String, u32, u32);
@@ -296,7 +299,7 @@ impl<'c> Collector<'c> {
     /// variable is among `unknown`: then it is no mistake that these files show.
     #[must_use]
     pub fn explain(&self, mut item: Diagnostic, unknown: &BTreeSet<String>) -> Option<Diagnostic> {
-        let line = item.origin.as_ref().and_then(|o| o.text.line(o.line)).unwrap_or_default();
+        let line = item.origin.as_ref().and_then(|o| o.text.after(o.line, 1, NEAR)).unwrap_or_default();
         let names: Vec<String> = references(line).map(str::to_owned).collect();
         if names.iter().any(|name| unknown.contains(name)) {
             return None;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use otelcore_config::{Nested, Node, Origin};
+use otelcore_config::{Nested, Node, Origin, steps};
 
 use crate::cluster::{Cluster, Object, list, map, string};
 use crate::inside::{NODE_IP, POD_IP};
@@ -27,7 +27,7 @@ impl Variable<'_> {
     /// Its value as a text of the manifest.
     pub(crate) fn nested(&self, value: &str) -> Option<Nested> {
         let nested = Nested::of(self.node?)?;
-        Some(if nested.text().text == value { nested } else { nested.replaced(value) })
+        Some(if *nested.text().text == *value { nested } else { nested.replaced(value) })
     }
 }
 
@@ -50,11 +50,15 @@ pub(crate) fn of<'c>(around: Around<'c>) -> Variables<'c> {
         let Some(name) = string(from, "configMapRef::name") else { continue };
         let Some(object) = around.cluster.find("ConfigMap", name, Some(around.owner)) else { continue };
         for entry in map(&object.node, "data").into_iter().flatten() {
+            if !around.cluster.spend(1) {
+                break;
+            }
             let value = quantity::text(&entry.node);
             let variable = Variable { value, node: Some(&entry.node), origin: &entry.node.origin };
             all.insert(format!("{prefix}{}", entry.key), variable);
         }
     }
+    let mut room = MAX_VARIABLES;
     for entry in list(around.container, "env") {
         let Some(name) = string(entry, "name") else { continue };
         let written = entry.at("value");
@@ -62,8 +66,10 @@ pub(crate) fn of<'c>(around: Around<'c>) -> Variables<'c> {
             Variable { origin: &entry.origin, ..value_from(around, from, &entry.origin) }
         } else {
             let text = written.and_then(quantity::text).unwrap_or_default();
+            let value = expand(&text, &all, room.min(MAX_VARIABLE));
+            room -= value.as_ref().map_or(0, String::len);
             Variable {
-                value: Some(expand(&text, &all)),
+                value,
                 node: written.filter(|n| n.as_str().is_some()),
                 origin: written.map_or(&entry.origin, |n| &n.origin),
             }
@@ -124,13 +130,25 @@ fn amount(container: &Node, resource: &str, divisor: f64) -> String {
     format!("{:.0}", (value / divisor).ceil())
 }
 
-/// `$(VAR)` of variables before it, and `$$` for a dollar, once, as the kubelet does it.
-pub(crate) fn expand(text: &str, known: &Variables<'_>) -> String {
-    let mut out = String::with_capacity(text.len());
+/// The longest variable that Linux hands to a process, and all of them together (execve(2)). References to references
+/// could make a text of any length.
+pub(crate) const MAX_VARIABLE: usize = 128 << 10;
+const MAX_VARIABLES: usize = 2 << 20;
+
+/// `$(VAR)` of variables before it, and `$$` for a dollar, once, as the kubelet does it. `None` where more than `most` bytes
+/// come out.
+pub(crate) fn expand(text: &str, known: &Variables<'_>, most: usize) -> Option<String> {
+    steps::add(text.len());
+    let mut out = String::with_capacity(text.len().min(most));
     let mut rest = text;
+    let closed = text.rfind(')').unwrap_or(0);
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
-        let reference = after.strip_prefix('(').and_then(|r| r.split_once(')'));
+        if out.len() > most {
+            return None;
+        }
+        let open = text.len() - after.len() < closed;
+        let reference = after.strip_prefix('(').filter(|_| open).and_then(|r| r.split_once(')'));
         if let Some(more) = after.strip_prefix('$') {
             out.push('$');
             rest = more;
@@ -146,5 +164,5 @@ pub(crate) fn expand(text: &str, known: &Variables<'_>) -> String {
         }
     }
     out.push_str(rest);
-    out
+    (out.len() <= most).then_some(out)
 }

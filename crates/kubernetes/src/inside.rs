@@ -63,7 +63,7 @@ impl<'a> Inside<'a> {
 impl Sources for Inside<'_> {
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
         match (self.collector.find(path), self.machine) {
-            (Some(Found::Text(Embedded::Text(text))), _) => Ok(text.text().text.clone().into_bytes()),
+            (Some(Found::Text(Embedded::Text(text))), _) => Ok(text.text().text.as_bytes().to_vec()),
             (_, Some(machine)) => machine.file(path),
             (Some(Found::Outside { .. }), None) => Ok(b"0".to_vec()),
             _ => Err(format!("open {path}: no such file or directory")),

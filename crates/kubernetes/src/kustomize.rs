@@ -78,7 +78,7 @@ impl Cluster {
     pub fn add_generated(&mut self, map: &GeneratedMap, texts: Vec<(String, Arc<SourceText>)>) {
         let files = texts.into_iter().map(|(key, source)| {
             let origin = Origin::new(&source, 1, 1);
-            (key, Node::new(Value::Str(source.text.as_str().into()), origin))
+            (key, Node::new(Value::Str(source.text.clone()), origin))
         });
         let mut data = Map::default();
         for (key, node) in files.chain(map.literals.iter().cloned()) {

@@ -29,6 +29,9 @@ pub(crate) enum Found<'c> {
     Nothing,
 }
 
+/// How many names a message lists.
+pub(crate) const MOST_NAMES: usize = 20;
+
 /// Where to look.
 #[derive(Clone, Copy)]
 pub(crate) struct Mounts<'c> {
@@ -47,7 +50,7 @@ pub(crate) fn below<'p>(path: &'p str, folder: &str) -> Option<&'p str> {
 impl<'c> Mounts<'c> {
     /// The mount that covers a path, the deepest of them.
     pub(crate) fn mount(self, path: &str) -> Option<(&'c Node, String)> {
-        let all = list(self.container, "volumeMounts").iter();
+        let all = list(self.container, "volumeMounts").iter().take_while(|_| self.cluster.spend(1));
         let covering = all.filter_map(|m| Some((m, string(m, "mountPath")?, below(path, string(m, "mountPath")?)?)));
         let (mount, _, rest) = covering.max_by_key(|(_, at, _)| at.trim_end_matches('/').len())?;
         let inner = match string(mount, "subPath").map(|s| s.trim_matches('/')) {
@@ -59,14 +62,15 @@ impl<'c> Mounts<'c> {
     }
 
     pub(crate) fn volume(self, name: &str) -> Option<&'c Node> {
-        named(list(self.spec, "volumes"), name)
+        let volumes = list(self.spec, "volumes");
+        if self.cluster.spend(volumes.len()) { named(volumes, name) } else { None }
     }
 
     /// Whether a StatefulSet makes the volume.
     pub(crate) fn is_claimed(self, name: &str) -> bool {
         let path = if self.owner.kind == "StatefulSet" { "spec::volumeClaimTemplates" } else { "volumeClaimTemplates" };
-        let templates = [list(&self.owner.node, path), list(self.spec, "volumeClaimTemplates")].concat();
-        templates.iter().any(|t| string(t, "metadata::name") == Some(name))
+        let templates = list(&self.owner.node, path).iter().chain(list(self.spec, "volumeClaimTemplates"));
+        templates.take_while(|_| self.cluster.spend(1)).any(|t| string(t, "metadata::name") == Some(name))
     }
 
     pub(crate) fn find(self, path: &str) -> Found<'c> {
@@ -82,7 +86,8 @@ impl<'c> Mounts<'c> {
             Some(projected) => list(projected, "sources").iter().collect(),
             None => vec![volume],
         };
-        let found: Vec<Found<'c>> = sources.iter().map(|s| self.source(s, &inner)).collect();
+        let sources = sources.iter().take_while(|_| self.cluster.spend(1));
+        let found: Vec<Found<'c>> = sources.map(|s| self.source(s, &inner)).collect();
         // Of several sources one is enough, and what is not known may hold it.
         let rank = |f: &Found<'_>| match f {
             Found::Text(_) => 0,
@@ -109,27 +114,31 @@ impl<'c> Mounts<'c> {
             return Found::Outside { absent };
         };
         let items = list(section, "items");
+        if !self.cluster.spend(items.len()) {
+            return Found::Told;
+        }
         let key = match items.iter().find(|i| string(i, "path").is_some_and(|p| p.trim_matches('/') == path)) {
             Some(item) => {
                 let key = string(item, "key").unwrap_or_default();
                 // An item whose key is not there is told where the volume is.
-                return match value(object, key, &name.origin) {
+                return match value(self.cluster, object, key, &name.origin) {
                     Found::Missing { .. } => Found::Told,
                     found => found,
                 };
             }
             None if !items.is_empty() => {
-                let names = items.iter().filter_map(|i| string(i, "path")).map(str::to_owned).collect();
+                let names =
+                    items.iter().filter_map(|i| string(i, "path")).take(MOST_NAMES).map(str::to_owned).collect();
                 return Found::Missing { names, title: object.title(), at: &items.first().unwrap_or(section).origin };
             }
             None => path,
         };
-        value(object, key, &name.origin)
+        value(self.cluster, object, key, &name.origin)
     }
 }
 
 /// A key of a ConfigMap or Secret.
-fn value<'c>(object: &'c Object, key: &str, at: &'c Origin) -> Found<'c> {
+fn value<'c>(cluster: &Cluster, object: &'c Object, key: &str, at: &'c Origin) -> Found<'c> {
     let hidden = if object.kind == "Secret" { "data" } else { "binaryData" };
     if map(&object.node, hidden).is_some_and(|data| data.get(key).is_some()) {
         return Found::Outside { absent: None };
@@ -137,9 +146,11 @@ fn value<'c>(object: &'c Object, key: &str, at: &'c Origin) -> Found<'c> {
     let shown = if object.kind == "Secret" { "stringData" } else { "data" };
     let data = map(&object.node, shown);
     if let Some(nested) = data.and_then(|d| d.get(key)).and_then(|entry| Nested::of(&entry.node)) {
+        // The text is looked at, and read by whoever asked.
+        cluster.spend(nested.text().text.len());
         let secret = object.kind == "Secret";
         return Found::Text(Embedded::Text(if secret { nested.secret() } else { nested }));
     }
-    let names = data.into_iter().flatten().map(|entry| entry.key.to_string()).collect();
+    let names = data.into_iter().flatten().take(MOST_NAMES).map(|entry| entry.key.to_string()).collect();
     Found::Missing { names, title: object.title(), at }
 }

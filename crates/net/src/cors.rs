@@ -1,7 +1,7 @@
 //! Cross-origin requests (the Fetch standard's CORS protocol), for pages in a browser that send telemetry.
 //!
-//! Answers preflights and names the headers that an answer needs. Credentials are always allowed, as in the Go
-//! collector.
+//! Answers preflights and names the headers that an answer needs. Credentials are allowed to the origins that are named,
+//! as in the Go collector; not to `*`, which the standard does not let go together.
 
 use otelcore_http::h1::{RequestHead, Response};
 
@@ -29,10 +29,9 @@ impl Cors {
         if !asked.split(',').map(str::trim).filter(|name| !name.is_empty()).all(|name| self.takes(name)) {
             return Some(response);
         }
-        let mut response = response
-            .header("Access-Control-Allow-Origin", origin)
-            .header("Access-Control-Allow-Methods", method)
-            .header("Access-Control-Allow-Credentials", "true");
+        let granted = granted(origin).into_iter().flatten();
+        let mut response = granted.fold(response, |response, (name, value)| response.header(name, value));
+        response = response.header("Access-Control-Allow-Methods", method);
         if !asked.is_empty() {
             response = response.header("Access-Control-Allow-Headers", asked);
         }
@@ -47,11 +46,11 @@ impl Cors {
     pub fn answer(&self, head: &RequestHead) -> Vec<(String, String)> {
         let mut fields = vec![("Vary".to_owned(), "Origin".to_owned())];
         if let Some(origin) = field(head, "origin").and_then(|origin| self.allowed(origin)) {
-            fields.push(("Access-Control-Allow-Origin".to_owned(), origin.to_owned()));
+            let granted = granted(origin).into_iter().flatten();
+            fields.extend(granted.map(|(name, value)| (name.to_owned(), value.to_owned())));
             if !self.exposed_headers.is_empty() {
                 fields.push(("Access-Control-Expose-Headers".to_owned(), self.exposed_headers.join(", ")));
             }
-            fields.push(("Access-Control-Allow-Credentials".to_owned(), "true".to_owned()));
         }
         fields
     }
@@ -73,6 +72,12 @@ impl Cors {
     }
 }
 
+/// What an allowed origin is granted. `*` and credentials together are an answer that no page may read (Fetch, 3.2.5).
+fn granted(origin: &str) -> [Option<(&'static str, &str)>; 2] {
+    let credentials = (origin != "*").then_some(("Access-Control-Allow-Credentials", "true"));
+    [Some(("Access-Control-Allow-Origin", origin)), credentials]
+}
+
 /// Whether an origin matches a pattern with at most one `*`, in any case.
 fn matches(pattern: &str, origin: &str) -> bool {
     let (pattern, origin) = (pattern.to_ascii_lowercase(), origin.to_ascii_lowercase());
@@ -87,6 +92,13 @@ fn matches(pattern: &str, origin: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_granted_to_named_origins_and_not_to_every_origin() {
+        assert_eq!(granted("*"), [Some(("Access-Control-Allow-Origin", "*")), None]);
+        let named = [("Access-Control-Allow-Origin", "https://a"), ("Access-Control-Allow-Credentials", "true")];
+        assert_eq!(granted("https://a"), named.map(Some));
+    }
 
     #[test]
     fn a_star_in_a_pattern_stands_for_anything() {

@@ -10,6 +10,7 @@ mod channel;
 mod cors;
 mod http_client;
 mod http_server;
+mod idn;
 mod pages;
 mod proxy;
 
@@ -21,6 +22,7 @@ pub use acceptor::{AcceptReport, Acceptor, Machine, bind};
 pub use channel::{Channel, NewCall};
 pub use http_client::{CallError, Fault, HttpChannel, NewRequest, Response, Url, UrlError};
 pub use http_server::{HttpConn, HttpListener};
+pub use idn::NotAscii;
 pub use pages::{Answer, MAX_OPEN, Next, Page, PageServer, Pages, authenticate, not_found};
 pub use proxy::{Proxies, Proxy, Tunnel};
 

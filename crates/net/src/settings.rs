@@ -12,7 +12,7 @@ pub use http_client::{Compression, HttpClient, HttpClientDefaults};
 pub use server::{Cors, GrpcServer, HttpAuth, HttpServer, HttpServerDefaults};
 
 use http::{HeaderName, HeaderValue};
-use otelcore_config::{ComponentId, Flavour, Section};
+use otelcore_config::{ComponentId, Flavour, Header, Section};
 
 /// Refuses what every server and client has and we have not.
 fn refuse_middlewares(s: &mut Section<'_>) {
@@ -53,23 +53,48 @@ const RESERVED: [&str; 9] = [
 /// `headers`, with what HTTP can't carry refused, and what is not the user's left out.
 fn headers(s: &mut Section<'_>) -> Headers {
     let mut headers = Headers::new();
-    for (name, value) in s.headers("headers") {
-        let parsed = HeaderName::try_from(name.to_ascii_lowercase()).ok().zip(HeaderValue::from_str(&value).ok());
-        match parsed {
+    for header in s.headers("headers") {
+        match parsed(s, &header) {
             Some((name, _)) if RESERVED.contains(&name.as_str()) => {
-                s.warn("headers", format!("header \"{name}\" has no effect: it belongs to the protocol"))
+                s.warn(&header.key, format!("header \"{name}\" has no effect: it belongs to the protocol"))
                     .hint("leave it out");
             }
             Some((name, mut value)) => {
                 value.set_sensitive(true);
                 headers.push((name, value));
             }
-            None => {
-                s.error("headers", format!("header \"{name}\" has characters that a header can't have"));
-            }
+            None => {}
         }
     }
     headers
+}
+
+/// A header as HTTP has it; what HTTP can't carry is told.
+fn parsed(s: &Section<'_>, header: &Header) -> Option<(HeaderName, HeaderValue)> {
+    let Header { name, value, key } = header;
+    let field = HeaderName::try_from(name.to_ascii_lowercase()).ok();
+    let value = HeaderValue::from_str(value).ok();
+    if field.is_none() || value.is_none() {
+        let part = if field.is_none() { "name" } else { "value" };
+        let hint = match name.is_empty() {
+            true => "it has no name".to_owned(),
+            false => format!("its {part} holds a line break, a control character or one that is not ASCII"),
+        };
+        s.start_error(key, format!("header \"{name}\" has characters that a header can't have")).hint(hint);
+    }
+    field.zip(value)
+}
+
+/// `response_headers`: set on every response, and as bound to HTTP as those of requests.
+fn response_headers(s: &mut Section<'_>) -> Vec<(String, String)> {
+    let headers = s.headers("response_headers");
+    headers.into_iter().filter(|header| parsed(s, header).is_some()).map(|h| (h.name, h.value)).collect()
+}
+
+/// A text for one header field, without the line breaks at its end.
+fn header_text(s: &mut Section<'_>, key: &str) -> String {
+    let text = s.str(key, "");
+    text.trim_end_matches(['\r', '\n']).to_owned()
 }
 
 #[cfg(test)]
@@ -105,6 +130,11 @@ mod tests {
             assert_eq!(said(&yaml, grpc), ["header \"content-length\" has no effect: it belongs to the protocol"]);
             let yaml = format!("{endpoint}headers: {{'a b': x}}");
             assert_eq!(said(&yaml, grpc), ["header \"a b\" has characters that a header can't have"]);
+            let yaml = format!("{endpoint}headers: [{{name: a, value: ''}}, x, {{nam: y}}]");
+            assert_eq!(
+                said(&yaml, grpc),
+                ["'headers[1]' expected a map or struct, got \"string\"", "'headers[2]' has invalid keys: nam"]
+            );
         }
         let yaml = format!("{endpoint}headers: {{grpc-timeout: 1S}}");
         assert_eq!(said(&yaml, true), ["header \"grpc-timeout\" has no effect: it belongs to gRPC"]);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use otelcore_pipeline::Endpoint;
 
+use crate::idn::{NotAscii, ascii_host};
+
 /// Where a client connects to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
@@ -33,6 +35,9 @@ pub enum TargetError {
     /// `unix://` alone.
     #[error("unix socket path cannot be empty")]
     EmptyPath,
+    /// A name with characters beyond ASCII that has no one ASCII form.
+    #[error("host \"{0}\" is not ASCII: {1}")]
+    NotAscii(String, NotAscii),
     /// A gRPC resolver that is not there.
     #[error("unsupported scheme \"{0}\" in endpoint")]
     Scheme(String),
@@ -44,7 +49,7 @@ impl Target {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(endpoint: &str) -> Result<Self, TargetError> {
-        let plain = endpoint.strip_prefix("http://").or_else(|| endpoint.strip_prefix("https://")).unwrap_or(endpoint);
+        let plain = scheme(endpoint).map_or(endpoint, |(_, rest)| rest);
         if let Some(path) = plain.strip_prefix("unix://").or_else(|| plain.strip_prefix("unix:")) {
             return if path.is_empty() { Err(TargetError::EmptyPath) } else { Ok(Self::Unix(path.into())) };
         }
@@ -54,6 +59,12 @@ impl Target {
             None => plain.strip_prefix("dns:").unwrap_or(plain).trim_end_matches('/'),
         };
         let (host, port) = split(address)?;
+        // In a URL the sign before a zone is escaped (RFC 6874).
+        let host = match host.split_once("%25") {
+            Some((address, zone)) if address.contains(':') && !zone.is_empty() => format!("{address}%{zone}"),
+            _ => host,
+        };
+        let host = ascii_host(&host).map_err(|ascii| TargetError::NotAscii(host.clone(), ascii))?;
         Ok(Self::Host { host, port })
     }
 
@@ -61,11 +72,31 @@ impl Target {
     #[must_use]
     pub fn authority(&self) -> String {
         match self {
-            Self::Host { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Self::Host { host, port } if host.contains(':') => format!("[{}]:{port}", without_zone(host)),
             Self::Host { host, port } => format!("{host}:{port}"),
             // What grpc-go sends for a socket in the file system.
             Self::Unix(_) => "localhost".to_owned(),
         }
+    }
+}
+
+/// The scheme that an endpoint may begin with in any case, and whether it means TLS; and the rest.
+fn scheme(endpoint: &str) -> Option<(bool, &str)> {
+    let (scheme, rest) = endpoint.split_once("://")?;
+    let is = |name| scheme.eq_ignore_ascii_case(name);
+    (is("http") || is("https")).then(|| (is("https"), rest))
+}
+
+/// Whether an endpoint asks for TLS by its scheme.
+pub(crate) fn is_https(endpoint: &str) -> bool {
+    scheme(endpoint).is_some_and(|(https, _)| https)
+}
+
+/// An IPv6 address without the zone, which means something to this machine alone: not to a certificate, nor to the peer.
+pub(crate) fn without_zone(host: &str) -> &str {
+    match host.split_once('%') {
+        Some((address, _)) if address.contains(':') => address,
+        _ => host,
     }
 }
 
@@ -120,6 +151,24 @@ mod tests {
         assert_eq!(Target::parse("localhost").unwrap_err().to_string(), "address localhost: missing port in address");
         assert_eq!(Target::parse("a:b").unwrap_err().to_string(), "invalid port \"b\"");
         assert_eq!(Target::parse("::1:1").unwrap_err().to_string(), "address ::1:1: too many colons in address");
+    }
+
+    #[test]
+    fn an_http_scheme_counts_in_any_case() {
+        assert_eq!(Target::parse("HTTPS://jaeger:14250"), host("jaeger", 14250));
+        assert_eq!(Target::parse("Http://jaeger:14250/"), host("jaeger", 14250));
+        assert!(is_https("HTTPS://jaeger:14250") && !is_https("HTTP://a:1") && !is_https("https:1"));
+    }
+
+    #[test]
+    fn a_zone_leads_to_the_address_and_is_told_to_nobody_else() {
+        for written in ["[fe80::1%25eth0]:4317", "[fe80::1%eth0]:4317", "http://[fe80::1%25eth0]:4317"] {
+            assert_eq!(Target::parse(written), host("fe80::1%eth0", 4317), "{written}");
+            assert_eq!(Target::parse(written).unwrap().authority(), "[fe80::1]:4317");
+        }
+        assert_eq!(without_zone("a%b"), "a%b");
+        let listen = listen_endpoint("[fe80::1%eth0]:4317", "tcp");
+        assert_eq!(listen, Ok(Endpoint::Tcp { host: "fe80::1%eth0".to_owned(), port: 4317 }));
     }
 
     #[test]

@@ -89,6 +89,9 @@ fn fail(terminal: &mut Terminal<'_>, message: &str) -> u8 {
     1
 }
 
+/// What all files of one command line may have together.
+const MAX_FILES: usize = 64 << 20;
+
 /// Files and variables of this machine.
 struct Machine<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
@@ -114,7 +117,16 @@ impl<'a> Machine<'a> {
 impl Sources for Machine<'_> {
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
         let mut files = self.files.borrow_mut();
-        files.entry(path.to_owned()).or_insert_with(|| otelcore_reactor::read_file(path)).clone()
+        if let Some(read) = files.get(path) {
+            return read.clone();
+        }
+        let held: usize = files.values().flatten().map(Vec::len).sum();
+        let read = otelcore_reactor::read_file(path).and_then(|bytes| match held.saturating_add(bytes.len()) {
+            all if all > MAX_FILES => Err(format!("read {path}: with it all files together are larger than 64 MiB")),
+            _ => Ok(bytes),
+        });
+        files.insert(path.to_owned(), read.clone());
+        read
     }
 
     fn env(&self, name: &str) -> Option<String> {
@@ -170,7 +182,7 @@ impl Loaded {
     /// Writes every mistake, and says how many there are.
     fn report(&self, terminal: &mut Terminal<'_>, prefix: &str) -> u8 {
         let items = self.diagnostics.items();
-        let errors = items.iter().filter(|d| d.severity == Severity::Error).count();
+        let errors = self.diagnostics.count(Severity::Error);
         let text = self.diagnostics.to_text(false);
         let _ = terminal.err.write_all(text.as_bytes());
         let first = items.iter().find(|d| d.severity == Severity::Error).map(|d| d.message.clone()).unwrap_or_default();

@@ -4,15 +4,14 @@ mod facts;
 mod not_yet;
 mod references;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use otelcore_config::{
-    ComponentId, Diagnostics, Effective, Gates, Kind as Mistake, Node, PipelineId, Section, nearest,
-};
+use otelcore_config::{ComponentId, Diagnostics, Effective, Gates, Kind as Mistake, Node, PipelineId, Section, steps};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{Kind, ReadFile, Settings};
 
+use self::not_yet::{Named, Uses};
 use crate::registry::Registry;
 use crate::service::telemetry::TelemetrySettings;
 
@@ -39,6 +38,7 @@ pub struct Plan {
     /// `service::extensions`, in its order.
     pub(crate) started_extensions: Vec<ComponentId>,
     pub(crate) pipelines: Vec<PipelinePlan>,
+    signals: BTreeMap<(&'static str, ComponentId), Vec<Signal>>,
     pub(crate) telemetry: TelemetrySettings,
     effective: Effective,
 }
@@ -56,22 +56,16 @@ impl Plan {
         let mut s = Section::new(Some(root), "", d);
         let record = s.recorder();
         let empty = s.is_empty();
-        let receivers = components(&mut s, root, Kind::Receiver, registry, d);
-        let processors = components(&mut s, root, Kind::Processor, registry, d);
-        let exporters = components(&mut s, root, Kind::Exporter, registry, d);
-        let extensions = components(&mut s, root, Kind::Extension, registry, d);
+        let named = Named::of(root);
+        let receivers = components(&mut s, &named, Kind::Receiver, registry, d);
+        let processors = components(&mut s, &named, Kind::Processor, registry, d);
+        let exporters = components(&mut s, &named, Kind::Exporter, registry, d);
+        let extensions = components(&mut s, &named, Kind::Extension, registry, d);
         let connectors = s.section("connectors");
-        let connected: Vec<ComponentId> =
+        let connected: BTreeSet<ComponentId> =
             connectors.child_keys().iter().filter_map(|key| key.value.parse().ok()).collect();
         for key in connectors.child_keys() {
-            let inside = key.value.parse().map_or_else(|_| String::new(), |id| not_yet::connects(root, &id).sentence());
-            connectors
-                .error(
-                    &key.value,
-                    format!("'connectors' unknown type: \"{}\": connectors are not supported yet", key.value),
-                )
-                .kind(Mistake::Unsupported)
-                .hint(format!("name the components of both pipelines in one, or leave the connector out here{inside}"));
+            unknown_connector(&connectors, &named, &key.value, d);
         }
         let mut service = s.section("service");
         let started_extensions = references::extensions(&mut service, &extensions);
@@ -85,6 +79,7 @@ impl Plan {
             registry,
         };
         let pipelines: Vec<_> = pipelines.into_iter().filter_map(|(id, s)| names.pipeline(&id, s)).collect();
+        let signals = signals(&pipelines);
         let telemetry = TelemetrySettings::parse(service.section("telemetry"));
         service.finish();
         s.finish();
@@ -109,7 +104,17 @@ impl Plan {
         }
         let effective = record.snapshot();
         let [receivers, processors, exporters, extensions] = [receivers, processors, exporters, extensions].map(usable);
-        Some(Self { receivers, processors, exporters, extensions, started_extensions, pipelines, telemetry, effective })
+        Some(Self {
+            receivers,
+            processors,
+            exporters,
+            extensions,
+            started_extensions,
+            pipelines,
+            signals,
+            telemetry,
+            effective,
+        })
     }
 
     /// Checks the files that components name, as far as `read` gives them. Every mistake, with its component.
@@ -137,17 +142,29 @@ impl Plan {
     /// The signals of the pipelines that use a component, sorted.
     #[must_use]
     pub(crate) fn signals_of(&self, kind: Kind, id: &ComponentId) -> Vec<Signal> {
-        let uses = |p: &&PipelinePlan| match kind {
-            Kind::Receiver => p.receivers.contains(id),
-            Kind::Processor => p.processors.contains(id),
-            Kind::Exporter => p.exporters.contains(id),
-            Kind::Extension => false,
-        };
-        let mut signals: Vec<_> = self.pipelines.iter().filter(uses).map(|p| p.signal).collect();
-        signals.sort_unstable();
-        signals.dedup();
-        signals
+        self.signals.get(&(section_name(kind), id.clone())).cloned().unwrap_or_default()
     }
+}
+
+/// The signals of the pipelines that use each component, sorted.
+fn signals(pipelines: &[PipelinePlan]) -> BTreeMap<(&'static str, ComponentId), Vec<Signal>> {
+    let mut all: BTreeMap<_, Vec<Signal>> = BTreeMap::new();
+    for pipeline in pipelines {
+        let lists = [
+            (Kind::Receiver, &pipeline.receivers),
+            (Kind::Processor, &pipeline.processors),
+            (Kind::Exporter, &pipeline.exporters),
+        ];
+        for (kind, id) in lists.into_iter().flat_map(|(kind, ids)| ids.iter().map(move |id| (kind, id))) {
+            steps::add(1);
+            let signals = all.entry((section_name(kind), id.clone())).or_default();
+            if !signals.contains(&pipeline.signal) {
+                signals.push(pipeline.signal);
+                signals.sort_unstable();
+            }
+        }
+    }
+    all
 }
 
 /// Components as they were read: those with mistakes are there too, without settings, so that references to them are
@@ -168,10 +185,13 @@ pub(crate) fn section_name(kind: Kind) -> &'static str {
     }
 }
 
-fn components(s: &mut Section<'_>, root: &Node, kind: Kind, registry: &Registry, d: &Diagnostics) -> Read {
+fn components(s: &mut Section<'_>, named: &Named, kind: Kind, registry: &Registry, d: &Diagnostics) -> Read {
     let name = section_name(kind);
     let mut read = Read::new();
-    for (id, section) in s.section(name).components() {
+    for (id, mut section) in s.section(name).components() {
+        if named.uses(kind, &id.value).is_none() {
+            section.set_unused();
+        }
         let ty = id.value.ty.to_string();
         let settings = match registry.get(kind, &ty) {
             Some(factory) => {
@@ -188,7 +208,7 @@ fn components(s: &mut Section<'_>, root: &Node, kind: Kind, registry: &Registry,
                 factory.parse(&id.value, section).map(Arc::from)
             }
             None => {
-                unknown(kind, root, &id, section, registry, d);
+                unknown(kind, named, &id, section, registry, d);
                 None
             }
         };
@@ -199,7 +219,7 @@ fn components(s: &mut Section<'_>, root: &Node, kind: Kind, registry: &Registry,
 
 fn unknown(
     kind: Kind,
-    root: &Node,
+    named: &Named,
     id: &otelcore_config::Located<ComponentId>,
     section: Section<'_>,
     registry: &Registry,
@@ -215,14 +235,28 @@ fn unknown(
     );
     let draft = d.error(Some(&id.origin), section.path(), message).kind(Mistake::UnknownComponent);
     if not_yet::is(kind, ty) {
-        let uses = not_yet::uses(root, kind, &id.value);
-        let (kind, inside) = (kind.name(), uses.sentence());
+        let uses = named.uses(kind, &id.value);
+        let (kind, inside) = (kind.name(), uses.map(Uses::sentence).unwrap_or_default());
         let draft = draft.hint(format!("the {kind} `{ty}` is not supported yet; leave it out here{inside}"));
-        match &uses.first {
+        match uses.and_then(|uses| uses.first.as_ref()) {
             Some(place) => drop(draft.related(place, "named here")),
             None => drop(draft),
         }
     } else {
-        drop(draft.maybe_hint(nearest(ty, valid.iter().copied()).map(|near| format!("did you mean `{near}`?"))));
+        drop(draft.maybe_hint(d.nearest(ty, valid.iter().copied()).map(|near| format!("did you mean `{near}`?"))));
     }
+}
+
+/// No connector is built in: says whether it is one that the Go collector has.
+fn unknown_connector(connectors: &Section<'_>, named: &Named, key: &str, d: &Diagnostics) {
+    let ty = key.split('/').next().unwrap_or(key).trim();
+    let id = key.parse::<ComponentId>().ok();
+    let inside = id.and_then(|id| named.connects(&id)).map(Uses::sentence).unwrap_or_default();
+    let leave = format!("name the components of both pipelines in one, or leave the connector out here{inside}");
+    let near = if not_yet::is_connector(ty) { None } else { d.nearest(ty, not_yet::connectors()) };
+    let hint = near.map_or(leave, |near| format!("did you mean `{near}`, which is not supported yet?"));
+    connectors
+        .error(key, format!("'connectors' unknown type: \"{key}\": connectors are not supported yet"))
+        .kind(Mistake::Unsupported)
+        .hint(hint);
 }

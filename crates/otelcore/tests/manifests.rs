@@ -412,10 +412,7 @@ fn mistakes_of_the_configuration_are_told_at_their_line_of_the_manifest() {
             ("check_interval: 1s", "check_interval: \"${env:EVERY}\""),
             ("          env:\n", "          env:\n            - {name: EVERY, value: 5x}\n"),
         ],
-        &[
-            ("error: 'check_interval' time: unknown unit", "EVERY"),
-            ("error: 'check_interval' must be greater", "EVERY"),
-        ],
+        &[("error: 'check_interval' time: unknown unit", "EVERY")],
     );
     assert!(said.contains("the value of EVERY"), "{said}");
 }

@@ -89,8 +89,11 @@ impl Factory for MemoryLimiterFactory {
             let _ = s.int("ballast_size_mib", 0_u32);
         }
         if hard == 0 && percent == 0 {
-            s.error_here("'limit_mib' or 'limit_percentage' must be greater than zero")
-                .hint("write `limit_percentage: 80` and `spike_limit_percentage: 25`");
+            s.error_of(
+                &["limit_mib", "limit_percentage"],
+                "'limit_mib' or 'limit_percentage' must be greater than zero",
+            )
+            .hint("write `limit_percentage: 80` and `spike_limit_percentage: 25`");
         }
         if percent > 100 || spike_percent > 100 {
             let key = if percent > 100 { "limit_percentage" } else { "spike_limit_percentage" };

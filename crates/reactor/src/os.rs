@@ -1,6 +1,7 @@
 //! What Linux says of the process: memory and time from `/proc`, its environment, its files, its clock.
 
 use std::fs;
+use std::io::Read;
 use std::time::Duration;
 
 use otelcore_pipeline::ProcessSample;
@@ -118,12 +119,34 @@ pub fn wall_clock() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A file's bytes, or Go's sentence for why not: `open X: no such file or directory`.
+/// The largest file that is read: a configuration, manifests, certificates, credentials.
+const MAX_FILE: usize = 16 << 20;
+
+/// The bytes of a file, a pipe or a device up to its end, or Go's sentence for why not: `open X: no such file or directory`.
+/// Waits for a pipe until its other end is closed.
 ///
 /// # Errors
-/// That sentence.
+/// That sentence, or that there are more than 16 MiB.
 pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|e| format!("open {path}: {}", crate::sockets::text(&e)))
+    read_up_to(path, MAX_FILE)
+}
+
+fn read_up_to(path: &str, most: usize) -> Result<Vec<u8>, String> {
+    let failed = |verb: &str, e: &std::io::Error| format!("{verb} {path}: {}", crate::sockets::text(e));
+    let file = fs::File::open(path).map_err(|e| failed("open", &e))?;
+    let mut bytes = Vec::new();
+    let one_more = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    // A folder opens, and says what it is when it is read.
+    file.take(one_more).read_to_end(&mut bytes).map_err(|e| failed("read", &e))?;
+    if bytes.len() > most {
+        return Err(format!("read {path}: larger than {} MiB, the limit of one file", most >> 20));
+    }
+    Ok(bytes)
+}
+
+/// Whether a path leads to something that can be read once: a pipe, a socket, a terminal.
+pub(crate) fn is_read_once(path: &str) -> bool {
+    fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
 }
 
 /// The names in a folder, in no order. `None` for what is no folder, or can't be read.
@@ -153,6 +176,40 @@ pub fn uuid() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_and_devices_above_the_limit_are_refused_with_their_name_and_the_limit() {
+        let refused = read_file("/dev/zero").unwrap_err();
+        assert_eq!(refused, "read /dev/zero: larger than 16 MiB, the limit of one file");
+        let path = std::env::temp_dir().join(format!("otelcore-limit-{}", uuid()));
+        let name = path.to_string_lossy().into_owned();
+        fs::write(&path, vec![b'x'; 3 << 20]).unwrap();
+        assert_eq!(read_up_to(&name, 3 << 20).map(|b| b.len()), Ok(3 << 20));
+        let refused = read_up_to(&name, (3 << 20) - 1).unwrap_err();
+        assert_eq!(refused, format!("read {name}: larger than 2 MiB, the limit of one file"));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(read_file(&name).unwrap_err(), format!("open {name}: no such file or directory"));
+        assert!(read_file("/").unwrap_err().starts_with("read /: is a directory"));
+    }
+
+    #[test]
+    fn a_pipe_is_read_to_its_end() {
+        let path = std::env::temp_dir().join(format!("otelcore-pipe-{}", uuid()));
+        let name = std::ffi::CString::new(path.to_string_lossy().as_bytes()).unwrap();
+        // SAFETY: the name is a string that lives until the call returns.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let writer = path.clone();
+        let writer = std::thread::spawn(move || {
+            use std::io::Write;
+            let mut pipe = fs::OpenOptions::new().write(true).open(writer).unwrap();
+            pipe.write_all(b"receivers:\n").unwrap();
+            pipe.write_all(b"  nop:\n").unwrap();
+        });
+        assert!(is_read_once(&path.to_string_lossy()));
+        assert_eq!(read_file(&path.to_string_lossy()).unwrap(), b"receivers:\n  nop:\n");
+        writer.join().unwrap();
+        fs::remove_file(&path).unwrap();
+    }
 
     #[test]
     fn this_process_has_memory_and_time() {

@@ -1,6 +1,6 @@
 //! The machine itself as a [`World`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -37,6 +37,8 @@ pub struct Real {
     sources: Rc<Sources>,
     pub(crate) timers: Timers,
     pub(crate) again: BTreeSet<Key>,
+    /// Paths that were read: with their bytes where these can be had once, such as those of a pipe.
+    files: BTreeMap<String, Option<Vec<u8>>>,
     resolver: Resolver,
     jobs: Jobs,
     pub(crate) waker: Arc<Waker>,
@@ -72,6 +74,7 @@ impl Real {
             sources,
             timers: Timers::default(),
             again: BTreeSet::new(),
+            files: BTreeMap::new(),
             resolver: Resolver::new(waker.clone()),
             jobs: Jobs::new(),
             bells: Bells::new(waker.clone()),
@@ -268,7 +271,17 @@ impl World for Real {
     }
 
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
-        os::read_file(path).map_err(io::Error::other)
+        let before = self.files.get(path);
+        if let Some(Some(bytes)) = before {
+            return Ok(bytes.clone());
+        }
+        let once = os::is_read_once(path);
+        if once && before.is_some() {
+            return Err(io::Error::other(format!("open {path}: it has become a pipe, which the loop can't wait for")));
+        }
+        let bytes = os::read_file(path).map_err(io::Error::other)?;
+        self.files.insert(path.to_owned(), once.then(|| bytes.clone()));
+        Ok(bytes)
     }
 
     fn env(&self, name: &str) -> Option<String> {

@@ -37,6 +37,12 @@ pub(super) fn line(line: &[u8]) -> Result<Option<(&[u8], Hash)>, &'static str> {
         return Ok(None);
     }
     let (user, encoded) = cut(line).ok_or("malformed line, no colon")?;
+    if user.is_empty() {
+        return Err("malformed line, no user");
+    }
+    if encoded.is_empty() {
+        return Err("no hash: an empty password would let anyone in");
+    }
     Ok(Some((user, Hash::parse(encoded)?)))
 }
 

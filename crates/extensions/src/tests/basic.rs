@@ -133,6 +133,16 @@ fn lines_that_are_no_use_are_told_without_what_they_say() {
 }
 
 #[test]
+fn lines_without_a_user_or_a_hash_let_nobody_in() {
+    let mut server = inline("empty:\n:password\n:\nblank: \nsha:{SHA}\nmd5:$apr1$\n");
+    let said = server.said();
+    assert!(said.iter().filter(|line| line.contains("a line of htpasswd was left out")).count() == 6, "{said:?}");
+    for credentials in ["empty:", ":password", ":", "blank:", "blank: ", "sha:", "md5:", "sha:{SHA}"] {
+        assert_eq!(server.authorize(&basic(credentials)), err(WRONG), "{credentials}");
+    }
+}
+
+#[test]
 fn a_flood_of_wrong_passwords_is_refused_unchecked_and_spares_who_is_in() {
     let mut house = inline(&format!("{BCRYPT}\nother{}", BCRYPT.strip_prefix("user").unwrap()));
     assert_eq!(house.authorize(&basic("user:pässword 1")), Ok(()));

@@ -1,13 +1,13 @@
 //! Files that the command line and the configuration name, and the volumes that should hold them.
 
-use otelcore_config::{Diagnostics, Kind, Node, Origin, nearest};
+use otelcore_config::{Diagnostics, Kind, Node, Origin};
 
 use super::Check;
-use crate::cluster::{Object, list, map, string};
+use crate::cluster::{list, map, string};
 use crate::collector::{Collector, Word};
 use crate::facts::NamedFile;
 use crate::quantity;
-use crate::volumes::{Found, Mounts, below};
+use crate::volumes::{Found, MOST_NAMES, Mounts, below};
 
 /// Each `--config`. `false` when one can't be read here.
 pub(super) fn sources(collector: &Collector<'_>, d: &Diagnostics) -> bool {
@@ -41,7 +41,7 @@ fn source(collector: &Collector<'_>, uri: &Word, d: &Diagnostics) -> bool {
         Some(Found::Told) => false,
         Some(Found::Outside { absent: Some((kind, name, at)) }) => {
             let names = collector.cluster.of_kind(kind).map(|o| o.name.as_str());
-            let near = nearest(&name, names).map(|n| format!("did you mean `{n}`?"));
+            let near = d.nearest(&name, names).map(|n| format!("did you mean `{n}`?"));
             warn(at, unchecked(format!("{kind} {name} is not in these files"))).maybe_hint(near);
             false
         }
@@ -51,7 +51,7 @@ fn source(collector: &Collector<'_>, uri: &Word, d: &Diagnostics) -> bool {
         }
         Some(Found::Missing { names, title, at }) => {
             let file = path.rsplit('/').next().unwrap_or(path);
-            let near = nearest(file, names.iter().map(String::as_str));
+            let near = d.nearest(file, names.iter().map(String::as_str));
             let help = match (near, names.as_slice()) {
                 (Some(near), _) => format!("did you mean `{near}`?"),
                 (None, []) => "the volume is empty".to_owned(),
@@ -66,7 +66,7 @@ fn source(collector: &Collector<'_>, uri: &Word, d: &Diagnostics) -> bool {
         }
         Some(Found::Nothing) => {
             let mounts = collector.pod.map(|p| list(p.container, "volumeMounts")).unwrap_or_default();
-            let paths: Vec<_> = mounts.iter().filter_map(|m| string(m, "mountPath")).collect();
+            let paths: Vec<_> = mounts.iter().filter_map(|m| string(m, "mountPath")).take(MOST_NAMES).collect();
             let help = match paths.as_slice() {
                 [] => "write `volumeMounts:` with the volume that holds it".to_owned(),
                 paths => format!("mounted are {}", paths.join(", ")),
@@ -83,7 +83,7 @@ pub(super) fn volumes(check: &Check<'_>) {
     for name in list(check.pod.container, "volumeMounts").iter().filter_map(|m| m.at("name")) {
         let text = name.as_str().unwrap_or_default();
         if mounts.volume(text).is_none() && !mounts.is_claimed(text) {
-            let near = nearest(text, list(check.pod.spec, "volumes").iter().filter_map(|v| string(v, "name")));
+            let near = check.d.nearest(text, list(check.pod.spec, "volumes").iter().filter_map(|v| string(v, "name")));
             let help =
                 near.map_or_else(|| format!("add `- name: {text}` to `volumes:`"), |n| format!("did you mean `{n}`?"));
             check.error(&name.origin, "", format!("volumeMounts: the pod has no volume named {text:?}")).hint(help);
@@ -121,13 +121,13 @@ fn items(check: &Check<'_>, mounts: Mounts<'_>, source: &Node) {
 /// An object that is not in the files, where one has almost the name.
 fn similar(check: &Check<'_>, kind: &str, name: &Node) {
     let text = name.as_str().unwrap_or_default();
-    let objects: Vec<&Object> = check.collector.cluster.of_kind(kind).collect();
+    let objects = check.collector.cluster.of_kind(kind);
     // The source of the configuration is told by itself.
     let told = check.collector.uris().iter().any(|uri| {
         let path = uri.text.strip_prefix("file:").unwrap_or(&uri.text);
         matches!(check.collector.find(path), Some(Found::Outside { absent: Some((_, absent, _)) }) if absent == text)
     });
-    if let Some(near) = nearest(text, objects.iter().map(|o| o.name.as_str())).filter(|_| !told) {
+    if let Some(near) = check.d.nearest(text, objects.map(|o| o.name.as_str())).filter(|_| !told) {
         check
             .warn(&name.origin, "", format!("{kind} {text} is not in these files"))
             .hint(format!("did you mean `{near}`?"));
@@ -138,12 +138,12 @@ fn key_of(check: &Check<'_>, kind: &str, name: &Node, key: &Node, section: &Node
     let optional = quantity::is_true(section.at("optional"));
     let (Some(object), Some(text)) = (name.as_str(), key.as_str()) else { return };
     let Some(object) = check.collector.cluster.find(kind, object, Some(check.collector.owner)) else { return };
-    let maps = ["data", "binaryData", "stringData"].map(|m| map(&object.node, m));
-    let keys: Vec<&str> = maps.into_iter().flatten().flatten().map(|e| &*e.key).collect();
-    if !optional && !keys.contains(&text) {
-        let help = match nearest(text, keys.iter().copied()) {
+    let maps = || ["data", "binaryData", "stringData"].into_iter().filter_map(|m| map(&object.node, m));
+    if !optional && !maps().any(|m| m.get(text).is_some()) {
+        let keys = || maps().flatten().take_while(|_| check.spend(1)).map(|e| &*e.key);
+        let help = match check.d.nearest(text, keys()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it has {}", keys.join(", ")),
+            None => format!("it has {}", keys().take(MOST_NAMES).collect::<Vec<_>>().join(", ")),
         };
         check.error(&key.origin, "", format!("{} has no key {text:?}", object.title())).hint(help);
     }

@@ -23,6 +23,11 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
+    /// Counts steps; `false` when there have been too many.
+    fn spend(&self, count: usize) -> bool {
+        self.collector.cluster.spend(count)
+    }
+
     fn error(&self, at: &Origin, path: &str, message: String) -> Draft<'a> {
         self.d.error(at, path, message).kind(Kind::Deployment)
     }
@@ -55,7 +60,7 @@ impl Collector<'_> {
 
     /// Whether what the configuration does fits what the manifests say.
     pub fn check(&self, facts: &Facts, d: &Diagnostics) {
-        ports::twice(facts, d);
+        ports::twice(facts, self.cluster, d);
         let Some(pod) = self.pod else { return };
         let check = Check { collector: self, pod, facts, d };
         let mut asked = ports::Asked::default();

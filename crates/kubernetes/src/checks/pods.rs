@@ -31,7 +31,8 @@ pub(super) fn selector(check: &Check<'_>) {
     let values = env.filter_map(|e| Some((string(e, "name")?, e.at("value")?)));
     for (name, node) in texts.chain(values) {
         if matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_)) {
-            let text = quantity::text(node).unwrap_or_default();
+            // As it is written: `0123` is read as 83.
+            let text = node.written().map(str::to_owned).or_else(|| quantity::text(node)).unwrap_or_default();
             check.error(&node.origin, "", format!("{name} must be a string")).hint(format!("quote it: `\"{text}\"`"));
         }
     }

@@ -1,16 +1,23 @@
 //! Ports that somebody asks for, and sockets that nobody can reach.
 
+use std::collections::BTreeMap;
+
 use otelcore_config::{Node, Origin};
 
 use super::Check;
-use crate::cluster::{Object, list, map, named, number, string};
+use crate::cluster::{Cluster, Object, list, map, named, number, string};
 use crate::facts::{Facts, Listen, Serves};
 use crate::inside::NODE_IP;
 use crate::quantity;
+use crate::volumes::MOST_NAMES;
 
 /// Who asks for a port of the collector that is there.
 #[derive(Debug, Default)]
-pub(super) struct Asked(Vec<Ask>);
+pub(super) struct Asked {
+    all: Vec<Ask>,
+    /// Places in `all`, by port and whether it is UDP.
+    ports: BTreeMap<(u16, bool), Vec<usize>>,
+}
 
 #[derive(Debug)]
 struct Ask {
@@ -24,8 +31,14 @@ struct Ask {
 }
 
 impl Asked {
-    fn of<'s>(&'s self, listen: &'s Listen) -> impl Iterator<Item = &'s Ask> {
-        self.0.iter().filter(|ask| ask.port == listen.port && ask.udp == listen.udp)
+    fn add(&mut self, ask: Ask) {
+        self.ports.entry((ask.port, ask.udp)).or_default().push(self.all.len());
+        self.all.push(ask);
+    }
+
+    fn of<'s>(&'s self, check: &'s Check<'_>, listen: &Listen) -> impl Iterator<Item = &'s Ask> {
+        let places = self.ports.get(&(listen.port, listen.udp)).into_iter().flatten();
+        places.take_while(|_| check.spend(1)).filter_map(|at| self.all.get(*at))
     }
 }
 
@@ -45,6 +58,12 @@ struct Request<'a> {
 }
 
 impl<'a> Check<'a> {
+    /// The sockets of the collector, which end when there has been too much to look at.
+    fn listens(&self) -> impl Iterator<Item = &'a Listen> + Clone + use<'_, 'a> {
+        let listens: &'a [Listen] = &self.facts.listens;
+        listens.iter().take_while(|_| self.spend(1))
+    }
+
     fn containers(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
         let lasting = |c: &&Node| string(c, "restartPolicy") == Some("Always");
         let spec = self.pod.spec;
@@ -64,8 +83,11 @@ impl<'a> Check<'a> {
 
     /// Whether another container has, or may have, the port.
     fn elsewhere(&self, port: u16) -> bool {
-        let has = |c: &Node| list(c, "ports").iter().any(|p| number(p.at("containerPort")) == Some(port.into()));
-        self.others().any(has)
+        let has = |c: &Node| {
+            let mut ports = list(c, "ports").iter().take_while(|_| self.spend(1));
+            ports.any(|p| number(p.at("containerPort")) == Some(port.into()))
+        };
+        self.others().take_while(|_| self.spend(1)).any(has)
     }
 
     /// The number of a port that is told by number or by name. `Err` with a name that no container has.
@@ -74,7 +96,11 @@ impl<'a> Check<'a> {
         if let Ok(number) = text.parse::<u16>() {
             return Ok(Some(number));
         }
-        let of = |c: &Node| named(list(c, "ports"), &text).and_then(|p| number(p.at("containerPort")));
+        let of = |c: &Node| {
+            let ports = list(c, "ports");
+            let port = if self.spend(ports.len()) { named(ports, &text) } else { None };
+            port.and_then(|p| number(p.at("containerPort")))
+        };
         match of(self.pod.container).or_else(|| self.others().find_map(of)) {
             Some(number) => Ok(u16::try_from(number).ok()),
             // The operator names the ports of its container by itself.
@@ -89,7 +115,7 @@ impl<'a> Check<'a> {
         let same = |key: &str, node: &Node| {
             labels.and_then(|l| l.get(key)).is_some_and(|e| quantity::text(&e.node) == quantity::text(node))
         };
-        selector.as_map().is_some_and(|map| map.iter().all(|e| same(&e.key, &e.node)))
+        selector.as_map().is_some_and(|map| map.iter().all(|e| self.spend(1) && same(&e.key, &e.node)))
     }
 
     /// The Services that lead to the pod.
@@ -108,7 +134,8 @@ impl<'a> Check<'a> {
             let target = p.at("targetPort").or_else(|| p.at("port"));
             target.and_then(|n| self.number(n).ok().flatten()) == Some(port)
         };
-        let services = self.services().flat_map(|s| list(&s.node, "spec::ports")).filter(leads);
+        let ports = self.services().flat_map(|s| list(&s.node, "spec::ports")).take_while(|_| self.spend(1));
+        let services = ports.filter(leads);
         let mut names: Vec<&str> = services.filter_map(|p| string(p, "name")).collect();
         let scraped = self.pod.annotations.and_then(Node::as_map).and_then(|m| m.get("prometheus.io/port"));
         if scraped.and_then(|e| quantity::text(&e.node)) == Some(port.to_string()) {
@@ -120,10 +147,10 @@ impl<'a> Check<'a> {
     /// Notes a request, or tells that nothing is there.
     fn ask(&self, asked: &mut Asked, request: Request<'_>) {
         let Request { port, udp, who, origin, .. } = &request;
-        let mut there = self.facts.listens.iter().filter(|l| l.port == *port);
+        let mut there = self.listens().filter(|l| l.port == *port);
         if there.clone().any(|l| l.udp == *udp) {
             let Request { port, udp, who, origin, firm, service, .. } = request;
-            asked.0.push(Ask { port, udp, who, origin: origin.clone(), firm, service });
+            asked.add(Ask { port, udp, who, origin: origin.clone(), firm, service });
             return;
         }
         if self.elsewhere(*port) {
@@ -158,7 +185,7 @@ impl<'a> Check<'a> {
             () => &[],
         };
         let port = request.port;
-        let found = wanted.iter().find_map(|s| self.facts.listens.iter().find(|l| l.serves == *s));
+        let found = wanted.iter().find_map(|s| self.listens().find(|l| l.serves == *s));
         match found {
             Some(listen) => {
                 let Listen { what, port: at, origin, .. } = listen;
@@ -171,10 +198,10 @@ impl<'a> Check<'a> {
                 format!("write `{endpoint}` under `extensions:` and `extensions: [health_check]` under `service:`")
             }
             None => {
-                let mut ports: Vec<_> = self.facts.listens.iter().map(|l| l.port).collect();
+                let mut ports: Vec<_> = self.listens().map(|l| l.port).collect();
                 ports.sort_unstable();
                 ports.dedup();
-                let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+                let ports: Vec<_> = ports.iter().take(MOST_NAMES).map(u16::to_string).collect();
                 format!(
                     "leave the port out, or configure what should listen there; the collector listens on {}",
                     ports.join(", ")
@@ -197,22 +224,23 @@ fn is_udp(port: &Node) -> bool {
 }
 
 /// Two sockets on one port.
-pub(super) fn twice(facts: &Facts, d: &otelcore_config::Diagnostics) {
+pub(super) fn twice(facts: &Facts, cluster: &Cluster, d: &otelcore_config::Diagnostics) {
     let wild = |l: &Listen| matches!(l.host.as_str(), "" | "0.0.0.0" | "::");
-    for (index, second) in facts.listens.iter().enumerate() {
+    let mut before: BTreeMap<(u16, bool), Vec<&Listen>> = BTreeMap::new();
+    for second in facts.listens.iter().filter(|l| l.port != 0) {
         let clash = |first: &&Listen| {
             let same = first.host == second.host || (first.is_loopback() && second.is_loopback());
-            first.port == second.port
-                && first.port != 0
-                && first.udp == second.udp
-                && (same || wild(first) || wild(second))
+            same || wild(first) || wild(second)
         };
-        let Some(first) = facts.listens.get(..index).unwrap_or_default().iter().find(clash) else { continue };
-        let message = format!("{} and {} both listen on port {}", first.what, second.what, second.port);
-        d.error(&second.origin, &second.key, message)
-            .kind(otelcore_config::Kind::Deployment)
-            .related(&first.origin, "the first of them")
-            .hint("give one of them another port");
+        let others = before.entry((second.port, second.udp)).or_default();
+        if let Some(first) = others.iter().copied().take_while(|_| cluster.spend(1)).find(clash) {
+            let message = format!("{} and {} both listen on port {}", first.what, second.what, second.port);
+            d.error(&second.origin, &second.key, message)
+                .kind(otelcore_config::Kind::Deployment)
+                .related(&first.origin, "the first of them")
+                .hint("give one of them another port");
+        }
+        others.push(second);
     }
 }
 
@@ -239,7 +267,7 @@ fn service_port(check: &Check<'_>, asked: &mut Asked, port: &Node, title: &str) 
         Ok(None) => return,
         Err(name) => {
             let names = check.containers().flat_map(|c| list(c, "ports")).filter_map(|p| string(p, "name"));
-            let near = otelcore_config::nearest(&name, names);
+            let near = check.d.nearest(&name, names);
             let message = format!("{title}: no container of the pod has a port named {name:?}");
             let hint = near.map_or_else(|| "write the number".to_owned(), |n| format!("did you mean `{n}`?"));
             check.error(&node.origin, "", message).hint(hint);
@@ -276,7 +304,7 @@ fn strangers(check: &Check<'_>) {
         let mine = list(&service.node, "spec::ports").iter().any(|port| {
             let target = port.at("targetPort").or_else(|| port.at("port"));
             let number = target.and_then(|n| check.number(n).ok().flatten());
-            number.is_some_and(|n| check.facts.listens.iter().any(|l| l.port == n))
+            number.is_some_and(|n| check.listens().any(|l| l.port == n))
         });
         let [wrong] = wrong.as_slice() else { continue };
         if mine && map.len() > 1 && !leads_somewhere(check, service, selector) {
@@ -296,7 +324,8 @@ fn strangers(check: &Check<'_>) {
 }
 
 fn leads_somewhere(check: &Check<'_>, service: &Object, selector: &Node) -> bool {
-    check.collector.cluster.objects().filter(|o| o.together(service)).any(|object| {
+    let objects = check.collector.cluster.objects().take_while(|_| check.spend(1));
+    objects.filter(|o| o.together(service)).any(|object| {
         let labels = object.node.at("spec::template::metadata::labels");
         let labels = if object.kind == "Pod" { object.node.at("metadata::labels") } else { labels };
         let labels = labels.and_then(Node::as_map);
@@ -349,11 +378,11 @@ fn scrape(check: &Check<'_>, asked: &mut Asked, port: &Node, path: Option<&Node>
         return;
     }
     let who = format!("annotation prometheus.io/port: \"{number}\"");
-    let pages = || check.facts.listens.iter().filter(|l| l.is_metrics());
-    match (pages().find(|l| l.port == number), check.facts.listens.iter().find(|l| l.port == number)) {
+    let pages = || check.listens().filter(|l| l.is_metrics());
+    match (pages().find(|l| l.port == number), check.listens().find(|l| l.port == number)) {
         (Some(page), _) => {
             let ask = Ask { port: number, udp: false, who, origin: port.origin.clone(), firm: true, service: false };
-            asked.0.push(ask);
+            asked.add(ask);
             let told = path.and_then(Node::as_str).unwrap_or("/metrics");
             if told != page.path {
                 let at = path.unwrap_or(port);
@@ -393,7 +422,7 @@ fn operators_annotation(check: &Check<'_>, asked: &mut Asked) {
     }
     if let Some(page) = check.facts.listens.iter().find(|l| l.is_metrics() && l.port == 8888) {
         let who = "the operator's annotation prometheus.io/port: \"8888\"".to_owned();
-        asked.0.push(Ask { port: 8888, udp: false, who, origin: page.origin.clone(), firm: true, service: false });
+        asked.add(Ask { port: 8888, udp: false, who, origin: page.origin.clone(), firm: true, service: false });
     } else if let Some(page) = check.facts.listens.iter().find(|l| l.is_metrics()) {
         let message = "the operator annotates the pod with prometheus.io/port: \"8888\", where nothing listens";
         check
@@ -423,7 +452,7 @@ fn operators_probes(check: &Check<'_>, asked: &mut Asked) {
     if let Some(health) = check.facts.listens.iter().find(|l| l.serves == Serves::Health) {
         let (port, origin) = (health.port, health.origin.clone());
         let who = "the probes that the operator makes".to_owned();
-        asked.0.push(Ask { port, udp: false, who, origin, firm: true, service: false });
+        asked.add(Ask { port, udp: false, who, origin, firm: true, service: false });
     }
 }
 
@@ -483,7 +512,7 @@ fn probe(check: &Check<'_>, asked: &mut Asked, name: &str, way: &str, target: &N
 pub(super) fn loopback(check: &Check<'_>, asked: &Asked) {
     let host_network = quantity::is_true(check.pod.spec.at("hostNetwork"));
     for listen in check.facts.listens.iter().filter(|l| l.is_loopback()) {
-        let ask = asked.of(listen).find(|ask| ask.firm || (check.alone() && !host_network));
+        let ask = asked.of(check, listen).find(|ask| ask.firm || (check.alone() && !host_network));
         let Listen { what, host, port, origin, key, .. } = listen;
         let message = format!("{what} listens on {host}:{port}, which nothing outside of the pod reaches");
         let help = match listen.serves {
@@ -534,7 +563,7 @@ pub(super) fn foreign(check: &Check<'_>) {
 pub(super) fn unexposed(check: &Check<'_>, asked: &Asked) {
     let Some(service) = check.services().next() else { return };
     for listen in check.facts.listens.iter().filter(|l| matches!(l.serves, Serves::Grpc | Serves::Http)) {
-        if !listen.is_loopback() && listen.port != 0 && asked.of(listen).next().is_none() {
+        if !listen.is_loopback() && listen.port != 0 && asked.of(check, listen).next().is_none() {
             let message =
                 format!("{} listens on {}, which no Service and no container port has", listen.what, listen.port);
             let ports = service.node.nearest_origin("spec::ports");
@@ -563,9 +592,10 @@ pub(super) fn policies(check: &Check<'_>, asked: &Asked) {
     let lets_in = |ask: &Ask| {
         rules
             .iter()
+            .take_while(|_| check.spend(1))
             .any(|rule| list(rule, "ports").is_empty() || list(rule, "ports").iter().any(|p| allows(check, p, ask)))
     };
-    for ask in asked.0.iter().filter(|ask| ask.service && !lets_in(ask)) {
+    for ask in asked.all.iter().filter(|ask| ask.service && !lets_in(ask)) {
         let ports =
             map(&first.node, "spec").and_then(|s| s.get("ingress")).map_or(&first.node.origin, |e| &e.key_origin);
         let transport = if ask.udp { "UDP" } else { "TCP" };
@@ -578,7 +608,7 @@ pub(super) fn policies(check: &Check<'_>, asked: &Asked) {
 }
 
 fn allows(check: &Check<'_>, rule: &Node, ask: &Ask) -> bool {
-    if is_udp(rule) != ask.udp {
+    if !check.spend(1) || is_udp(rule) != ask.udp {
         return false;
     }
     let Some(node) = rule.at("port") else { return true };

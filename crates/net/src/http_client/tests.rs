@@ -744,9 +744,24 @@ fn a_proxy_that_is_not_there_says_that_it_is_the_proxy() {
     sim.run_for(Duration::from_secs(60));
     let why = "proxyconnect tcp: dial tcp 10.0.0.1:3128: connect: connection refused";
     assert_eq!(error(&heard), format!("Post \"http://h/v1/traces\": {why}"));
-    let (graph, _) = client("proxy_url: 'socks5://proxy:1'", &[(0, H)]);
-    let refused = sim.node("other", graph).unwrap_err();
-    assert!(refused.0.contains("proxy_url: proxies with \"socks5\" are not supported"), "{refused}");
+}
+
+#[test]
+fn proxy_url_with_an_unknown_scheme_is_a_mistake_of_the_configuration() {
+    let d = Diagnostics::new();
+    let node = from_yaml("proxy_url: 'socks5://proxy:1'", &d).unwrap();
+    for unused in [false, true] {
+        let d = Diagnostics::new();
+        let mut s = Section::new(Some(&node), "client", &d);
+        if unused {
+            s.set_unused();
+        }
+        let defaults = HttpClientDefaults { compression: "none", timeout: otelcore_config::Dur::ZERO };
+        let _ = HttpClient::parse(&mut s, &defaults);
+        let _ = s.finish();
+        assert_eq!((d.has_errors(), d.len()), (!unused, 1));
+        assert!(d.to_text(false).contains("proxies with \"socks5\" are not supported"), "{}", d.to_text(false));
+    }
 }
 
 #[test]

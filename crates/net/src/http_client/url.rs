@@ -5,6 +5,9 @@
 
 use std::fmt::Write as _;
 
+use crate::idn::{NotAscii, ascii_host};
+use crate::target::without_zone;
+
 /// An `http` or `https` URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Url {
@@ -29,6 +32,9 @@ pub enum UrlError {
     /// Brackets, spaces or the like where the host should be.
     #[error("invalid character in host name \"{0}\"")]
     Host(String),
+    /// A name beyond ASCII that has no one ASCII form.
+    #[error("host \"{0}\" is not ASCII: {1}")]
+    NotAscii(String, NotAscii),
     /// No number up to 65535.
     #[error("invalid port \"{0}\" after host")]
     Port(String),
@@ -85,8 +91,17 @@ impl Url {
             Some((user, rest)) => (Some(userinfo(user)?), rest),
             None => (None, authority),
         };
-        let (host, port) = host_port(authority, if https { 443 } else { 80 })?;
-        let authority = authority.strip_suffix(':').unwrap_or(authority).to_owned();
+        let default = if https { 443 } else { 80 };
+        let (host, port) = host_port(authority, default)?;
+        let written = authority.strip_suffix(':').unwrap_or(authority);
+        let authority = if !written.is_ascii() || host.contains('%') {
+            // Neither a zone nor a name beyond ASCII goes over the wire.
+            let bare = without_zone(&host);
+            let host = if bare.contains(':') { format!("[{bare}]") } else { bare.to_owned() };
+            if port == default { host } else { format!("{host}:{port}") }
+        } else {
+            written.to_owned()
+        };
         Ok(Self { https, host, port, authority, target: escaped(target), user })
     }
 
@@ -174,7 +189,10 @@ fn host_port(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
     let bad = || UrlError::Host(authority.to_owned());
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or_else(bad)?;
-        if host.parse::<std::net::Ipv6Addr>().is_err() {
+        let (address, zone) = host.split_once("%25").map_or((host, None), |(address, zone)| (address, Some(zone)));
+        let named =
+            |zone: &str| !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+        if address.parse::<std::net::Ipv6Addr>().is_err() || !zone.is_none_or(named) {
             return Err(bad());
         }
         match rest.strip_prefix(':') {
@@ -188,7 +206,11 @@ fn host_port(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
     if host.is_empty() {
         return Err(UrlError::NoHost);
     }
-    if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&b)) {
+    let host = match host.split_once("%25").filter(|(address, _)| address.contains(':')) {
+        Some((address, zone)) => format!("{}%{zone}", address.to_ascii_lowercase()),
+        None => ascii_host(host).map_err(|why| UrlError::NotAscii(host.to_owned(), why))?.to_ascii_lowercase(),
+    };
+    if !without_zone(&host).bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&b)) {
         return Err(bad());
     }
     let port = match port {
@@ -198,7 +220,7 @@ fn host_port(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
         }
         port => return Err(UrlError::Port(format!(":{port}"))),
     };
-    Ok((host.to_ascii_lowercase(), port))
+    Ok((host, port))
 }
 
 fn userinfo(text: &str) -> Result<(String, Option<String>), UrlError> {
@@ -284,6 +306,22 @@ mod tests {
         let six = url("http://[::1]:80/");
         assert_eq!((six.host(), six.authority()), ("::1", "[::1]:80"));
         assert_eq!(url("http://h/a b\u{e9}").target(), "/a%20b%C3%A9");
+    }
+
+    #[test]
+    fn a_zone_and_a_name_beyond_ascii_are_looked_up_and_not_sent_as_written() {
+        let zone = url("http://[FE80::1%25eth0]:4318/x");
+        assert_eq!((zone.host(), zone.authority()), ("fe80::1%eth0", "[fe80::1]:4318"));
+        assert_eq!(url("http://[fe80::1%25eth0]/").authority(), "[fe80::1]");
+        let name = url("https://B\u{fc}cher.example:4318/");
+        assert_eq!((name.host(), name.authority()), ("xn--bcher-kva.example", "xn--bcher-kva.example:4318"));
+        for (text, why) in [
+            ("http://[fe80::1%eth0]:1/", "invalid character in host name \"[fe80::1%eth0]:1\""),
+            ("http://[fe80::1%25]:1/", "invalid character in host name \"[fe80::1%25]:1\""),
+            ("http://a%25b/", "invalid character in host name \"a%25b\""),
+        ] {
+            assert_eq!(Url::parse(text).unwrap_err().to_string(), why);
+        }
     }
 
     #[test]

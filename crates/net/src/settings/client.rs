@@ -105,8 +105,8 @@ impl GrpcClient {
                 defaults.balancer
             }
         };
-        let authority = s.str("authority", "");
-        let agent = s.str("user_agent", "");
+        let authority = super::header_text(s, "authority");
+        let agent = super::header_text(s, "user_agent");
         let read_buffer = s.int::<isize>("read_buffer_size", 0);
         let write_buffer = s.int::<isize>("write_buffer_size", 512 * 1024);
         let keepalive = s.optional("keepalive", Flavour::None).map(keepalive);
@@ -118,11 +118,11 @@ impl GrpcClient {
         let target = target?;
         let authority = if authority.is_empty() { target.authority() } else { authority };
         let authority = Authority::try_from(authority.as_str())
-            .map_err(|e| s.error("authority", format!("invalid authority \"{authority}\": {e}")))
+            .map_err(|e| s.start_error("authority", format!("invalid authority \"{authority}\": {e}")))
             .ok()?;
         let agent = if agent.is_empty() { concat!("otelcore/", env!("CARGO_PKG_VERSION")) } else { &agent };
         let user_agent = HeaderValue::from_str(agent)
-            .map_err(|_| s.error("user_agent", "user_agent has characters that a header can't have"))
+            .map_err(|_| s.start_error("user_agent", "user_agent has characters that a header can't have"))
             .ok()?;
         Some(Self {
             endpoint,
@@ -166,15 +166,20 @@ fn name(balancer: Balancer) -> &'static str {
 fn tls(s: &mut Section<'_>, endpoint: &str, defaults: &GrpcClientDefaults) -> Option<TlsClient> {
     let mut section = ClientSection::parse(s.section("tls"));
     if defaults.tls_keys_outside {
-        for key in OLD_TLS_KEYS {
-            if s.deprecated(key, &format!("`tls:` with `{key}:` in it")) {
-                section.take_old(s, key);
-            }
-        }
+        old_tls_keys(s, &mut section);
     }
     // `https://` means TLS whatever `insecure` says; `http://` says nothing.
-    let plaintext = section.insecure && !endpoint.starts_with("https://");
+    let plaintext = section.insecure && !crate::target::is_https(endpoint);
     (!plaintext).then_some(section.tls)
+}
+
+/// Takes the TLS keys that stand beside `endpoint`.
+pub(super) fn old_tls_keys(s: &mut Section<'_>, section: &mut ClientSection) {
+    for key in OLD_TLS_KEYS {
+        if s.deprecated(key, &format!("`tls:` with `{key}:` in it")) {
+            section.take_old(s, key);
+        }
+    }
 }
 
 /// `compression`. What other clients of the Go collector know and gRPC does not is an error here, not at the start.
@@ -186,7 +191,7 @@ fn compression(s: &mut Section<'_>, defaults: &GrpcClientDefaults) -> Coding {
         "snappy" => Coding::Snappy,
         "zstd" => Coding::Zstd,
         "deflate" | "zlib" | "lz4" | "x-snappy-framed" => {
-            s.error("compression", format!("unsupported compression type \"{name}\""))
+            s.start_error("compression", format!("unsupported compression type \"{name}\""))
                 .hint("gRPC knows gzip, snappy, zstd and none");
             Coding::Identity
         }

@@ -6,6 +6,7 @@ use otelcore_config::{ComponentId, Dur, Flavour, Section};
 use otelcore_http::Coding;
 
 use super::Headers;
+use crate::Proxy;
 use crate::tls::{ClientSection, TlsClient};
 
 /// What differs between the components that have an HTTP client.
@@ -65,14 +66,19 @@ const IDLE_PER_HOST: usize = 2;
 impl HttpClient {
     /// Takes the client's keys out of a component's section. Mistakes go into the section's diagnostics.
     pub fn parse(s: &mut Section<'_>, defaults: &HttpClientDefaults) -> Self {
-        let tls = ClientSection::parse(s.section("tls")).tls;
+        let mut tls = ClientSection::parse(s.section("tls"));
+        super::client::old_tls_keys(s, &mut tls);
+        let tls = tls.tls;
         let timeout = s.duration("timeout", defaults.timeout);
         if timeout.is_negative() {
             s.error("timeout", "'timeout' must be non-negative");
         }
         let compression = compression(s, defaults);
         let headers = super::headers(s);
-        let proxy_url = s.str("proxy_url", "");
+        let proxy_url = super::header_text(s, "proxy_url");
+        if let Err(e) = (!proxy_url.is_empty()).then(|| Proxy::parse(&proxy_url)).transpose() {
+            s.start_error("proxy_url", e);
+        }
         let mut max_idle_conns = s.int::<usize>("max_idle_conns", 100);
         let mut per_host = s.int::<usize>("max_idle_conns_per_host", 0);
         let max_conns_per_host = s.int::<usize>("max_conns_per_host", 0);

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use http::HeaderValue;
 use otelcore_config::{ComponentId, Dur, Flavour, Section};
 use otelcore_http::grpc::KeepaliveServer;
 use otelcore_http::grpc::server::ServerConfig;
@@ -58,7 +59,7 @@ fn listen(s: &mut Section<'_>, endpoint: &str) -> Option<(String, Endpoint)> {
     match listen_endpoint(&endpoint, &transport) {
         Ok(at) => Some((endpoint, at)),
         Err(e) => {
-            s.error("endpoint", e.to_string()).hint("write `endpoint: \"host:port\"`");
+            s.start_error("endpoint", e.to_string()).hint("write `endpoint: \"host:port\"`");
             None
         }
     }
@@ -252,10 +253,34 @@ impl Cors {
             )
             .hint("write `allowed_origins:` too");
         }
+        if HeaderValue::from_str(&exposed_headers.join(", ")).is_err() {
+            s.start_error("exposed_headers", "'exposed_headers' has characters that a header can't have");
+        }
         s.finish();
         // A negative age is Go's way of saying that nothing may be kept.
         let max_age = u64::try_from(max_age).unwrap_or(0);
         (!allowed_origins.is_empty()).then_some(Self { allowed_origins, allowed_headers, exposed_headers, max_age })
+    }
+}
+
+/// The keys that stood beside `endpoint` before collector 0.43.
+fn old_cors(s: &mut Section<'_>, cors: Option<Cors>) -> Option<Cors> {
+    let mut list = |old: &str, new: &str| {
+        let written = s.deprecated(old, &format!("`cors:` with `{new}:` in it"));
+        if written { s.str_list(old, &[]) } else { Vec::new() }
+    };
+    let origins = list("cors_allowed_origins", "allowed_origins");
+    let headers = list("cors_allowed_headers", "allowed_headers");
+    match cors {
+        Some(mut cors) => {
+            cors.allowed_origins.extend(origins);
+            cors.allowed_headers.extend(headers);
+            Some(cors)
+        }
+        None if origins.is_empty() => None,
+        None => {
+            Some(Cors { allowed_origins: origins, allowed_headers: headers, exposed_headers: Vec::new(), max_age: 0 })
+        }
     }
 }
 
@@ -288,7 +313,7 @@ impl HttpServer {
             }
         }
         let include_metadata = s.bool("include_metadata", false);
-        let response_headers = s.headers("response_headers");
+        let response_headers = super::response_headers(s);
         let compression_algorithms = s.has("compression_algorithms").then(|| s.str_list("compression_algorithms", &[]));
         for name in compression_algorithms.iter().flatten() {
             if !ALGORITHMS.contains(&name.as_str()) {
@@ -297,6 +322,7 @@ impl HttpServer {
             }
         }
         let cors = s.optional("cors", Flavour::None).and_then(Cors::parse);
+        let cors = old_cors(s, cors);
         let tls = TlsServer::parse(s);
         let auth = super::auth(s).and_then(|(id, mut auth)| {
             let request_params = auth.str_list("request_params", &[]);

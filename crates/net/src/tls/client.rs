@@ -12,6 +12,7 @@ use super::material::{Authorities, Texts, Watch};
 use super::settings::TlsClient;
 use super::stream::TlsStream;
 use super::verify::Servers;
+use crate::target::without_zone;
 
 /// A client's authorities and certificate, loaded.
 pub struct ClientTls {
@@ -47,7 +48,7 @@ impl ClientTls {
     /// A name that is none.
     pub fn connect(&mut self, cx: &mut Cx<'_>, io: Box<dyn Stream>, host: &str) -> Result<TlsStream, String> {
         self.refresh(cx);
-        let name = self.settings.server_name.as_deref().unwrap_or(host);
+        let name = self.settings.server_name.as_deref().unwrap_or_else(|| without_zone(host));
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("tls: {name:?} can't be the name in a certificate; set server_name_override"))?;
         let tls = ClientConnection::new(self.config.clone(), name).map_err(|e| format!("tls: {e}"))?;

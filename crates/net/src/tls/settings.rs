@@ -82,6 +82,9 @@ const SUITES: [(&str, CipherSuite); 8] = [
     ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305", CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
     ("TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305", CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
 ];
+/// Where a certificate and its key can be written.
+const MATERIAL: [&str; 4] = ["cert_file", "cert_pem", "key_file", "key_pem"];
+
 /// Names that Go takes and that change nothing.
 const SUITES_13: [&str; 3] = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
 
@@ -93,12 +96,14 @@ impl TlsServer {
     /// Reads a server's `tls` key: `None` without one, or with a null one, as in the Go collector. Mistakes go into the
     /// section's diagnostics.
     pub fn parse(s: &mut Section<'_>) -> Option<Self> {
-        let mut tls = s.optional("tls", Flavour::None)?;
+        // The key's name before collector 0.36.
+        let old = !s.has("tls") && s.deprecated("tls_settings", "`tls:`");
+        let mut tls = s.optional(if old { "tls_settings" } else { "tls" }, Flavour::None)?;
         let common = Common::parse(&mut tls);
         let client_ca = tls.opt_str("client_ca_file").filter(|p| !p.is_empty()).map(Pem::File);
         let client_ca_reload = tls.bool("client_ca_file_reload", false);
         if common.cert.is_none() && common.key.is_none() {
-            tls.error_here("TLS configuration must include both certificate and key for server connections")
+            tls.error_of(&MATERIAL, "TLS configuration must include both certificate and key for server connections")
                 .hint("write `cert_file:` and `key_file:`, or leave `tls` out to serve in plaintext");
         }
         tls.finish();
@@ -161,7 +166,8 @@ impl Common {
         let key = pem(s, "key_file", "key_pem", "provide either key file or PEM, but not both");
         let twice = (s.has("cert_file") && s.has("cert_pem")) || (s.has("key_file") && s.has("key_pem"));
         if cert.is_some() != key.is_some() && !twice {
-            s.error_here(
+            s.error_of(
+                &MATERIAL,
                 "TLS configuration must include both certificate and key (CertFile/CertPem and KeyFile/KeyPem)",
             )
             .hint(if cert.is_some() { "write `key_file:` too" } else { "write `cert_file:` too" });
@@ -233,7 +239,7 @@ fn suites(s: &mut Section<'_>) -> Vec<CipherSuite> {
             found.push(*suite);
         } else if !SUITES_13.contains(&name.as_str()) {
             let known: Vec<_> = SUITES.iter().take(6).map(|(name, _)| *name).collect();
-            s.error("cipher_suites", format!("invalid TLS cipher suite: \"{name}\""))
+            s.start_error("cipher_suites", format!("invalid TLS cipher suite: \"{name}\""))
                 .hint(format!("what works is {}", known.join(", ")));
         }
     }
@@ -246,7 +252,7 @@ fn groups(s: &mut Section<'_>) -> Vec<NamedGroup> {
         match GROUPS.iter().find(|(known, _)| *known == name) {
             Some((_, group)) => found.push(*group),
             None => {
-                s.error("curve_preferences", format!("invalid curve type: {name}"))
+                s.start_error("curve_preferences", format!("invalid curve type: {name}"))
                     .hint("what works is X25519, P256 and P384");
             }
         }

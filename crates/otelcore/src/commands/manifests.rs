@@ -1,6 +1,7 @@
 //! `--config=k8s:PATH[#NAME]`, and files that turn out to be Kubernetes manifests: one of their collectors to run here, or
 //! all of them to check against what is around them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +29,14 @@ pub(super) struct Manifests {
     others: Vec<String>,
     /// Nobody said `k8s:`.
     guessed: bool,
+    /// Files and folders so far.
+    looked: usize,
 }
 
 /// `None` when there is no manifest among the sources.
 pub(super) fn read(uris: &[String], machine: &Machine<'_>, d: &Diagnostics) -> Option<Manifests> {
     let (cluster, guessed) = (Cluster::default(), true);
-    let mut found = Manifests { cluster, picks: Vec::new(), names: Vec::new(), others: Vec::new(), guessed };
+    let mut found = Manifests { cluster, picks: Vec::new(), names: Vec::new(), others: Vec::new(), guessed, looked: 0 };
     for uri in uris {
         if let Some(rest) = uri.strip_prefix(SCHEME) {
             let (path, pick) = rest.rsplit_once('#').map_or((rest, None), |(path, pick)| (path, Some(pick)));
@@ -51,6 +54,12 @@ pub(super) fn read(uris: &[String], machine: &Machine<'_>, d: &Diagnostics) -> O
     (!found.names.is_empty()).then_some(found)
 }
 
+/// Mistakes that are kept to be shown: more than a [`Diagnostics`] keeps.
+const MOST_KEPT: usize = 4000;
+
+/// Files and folders that are looked at: a kustomization can name itself in many ways.
+const MOST_FILES: usize = 10_000;
+
 /// Kustomizations inside kustomizations.
 const MAX_NESTED: usize = 8;
 
@@ -60,9 +69,9 @@ fn unreadable(message: String, d: &Diagnostics) {
 
 /// The text of a file; what keeps it from being read goes into `d`.
 fn text(file: &str, machine: &Machine<'_>, d: &Diagnostics) -> Option<Arc<SourceText>> {
-    match machine.file(file).map(String::from_utf8) {
+    match machine.file(file).map(otelcore_config::text_of) {
         Ok(Ok(text)) => return Some(SourceText::new(file, text)),
-        Ok(Err(e)) => unreadable(format!("{file}: invalid UTF-8 at byte {}", e.utf8_error().valid_up_to()), d),
+        Ok(Err(why)) => unreadable(format!("{file}: {why}"), d),
         Err(e) => unreadable(format!("unable to read the file {SCHEME}{file}: {e}"), d),
     }
     None
@@ -75,7 +84,7 @@ fn manifest(uri: &str, machine: &Machine<'_>) -> Option<Arc<SourceText>> {
         Some(("file", path)) => path,
         Some(_) => return None,
     };
-    let text = String::from_utf8(machine.file(path).ok()?).ok()?;
+    let text = otelcore_config::text_of(machine.file(path).ok()?).ok()?;
     let source = SourceText::new(path, text);
     Cluster::recognises(&source).then_some(source)
 }
@@ -83,6 +92,13 @@ fn manifest(uri: &str, machine: &Machine<'_>) -> Option<Arc<SourceText>> {
 impl Manifests {
     /// Adds a file, a folder of files, or a folder with a kustomization.
     fn add(&mut self, path: &str, deeper: usize, machine: &Machine<'_>, d: &Diagnostics) {
+        self.looked += 1;
+        if self.looked >= MOST_FILES {
+            if self.looked == MOST_FILES {
+                unreadable(format!("{path}: these are more than {MOST_FILES} files and folders"), d);
+            }
+            return;
+        }
         let Some(files) = machine.folder(path) else {
             text(path, machine, d).iter().for_each(|source| self.cluster.add(source, d));
             return;
@@ -95,6 +111,10 @@ impl Manifests {
             unreadable(format!("{path} has no *.yaml"), d);
         }
         for file in files {
+            self.looked += 1;
+            if self.looked > MOST_FILES {
+                break;
+            }
             text(&file, machine, d).iter().for_each(|source| self.cluster.add(source, d));
         }
     }
@@ -155,6 +175,11 @@ impl Manifests {
         d: &Diagnostics,
     ) -> Option<(Node, Gates, Option<Duration>)> {
         let mut collectors = self.collectors(d);
+        if self.cluster.exhausted() {
+            let message = "the manifests are too large to look through";
+            d.error(None, "", message).kind(Kind::Limit).hint("name a file with fewer objects");
+            return None;
+        }
         let collector = collectors.pop()?;
         if !collectors.is_empty() {
             let names: Vec<_> = collectors.iter().chain([&collector]).map(Collector::title).collect();
@@ -201,11 +226,31 @@ impl Manifests {
         terminal: &mut Terminal<'_>,
     ) -> u8 {
         let mut found: Vec<Diagnostic> = Vec::new();
+        let mut seen = BTreeSet::new();
         let collectors = self.collectors(read);
-        let items = collectors.iter().flat_map(|collector| self.check(collector, outer, registry));
+        let mut checked = 0;
+        let items = collectors.iter().map_while(|collector| {
+            let items = self.check(collector, outer, registry);
+            // What was looked for after the limit was not found.
+            let whole = !self.cluster.exhausted();
+            checked += usize::from(whole);
+            whole.then_some(items)
+        });
+        let items: Vec<Diagnostic> = items.flatten().collect();
+        if self.cluster.exhausted() {
+            read.error(
+                None,
+                "",
+                format!("the manifests are too large to check: {checked} of their collectors were checked"),
+            )
+            .kind(Kind::Limit)
+            .hint("check them in parts");
+        }
         for item in read.items().into_iter().chain(items) {
             // Two workloads may read one ConfigMap.
-            if !found.contains(&item) {
+            let place = item.origin.as_ref().map(|o| (o.source.clone(), o.line, o.column));
+            let key = (place, item.path.clone(), item.message.clone(), item.help.clone());
+            if found.len() < MOST_KEPT && seen.insert(key) {
                 found.push(item);
             }
         }

@@ -292,7 +292,8 @@ fn say_warnings(loaded: &Loaded, invocation: &Invocation, log: &Logger) {
     for (flag, becomes) in &invocation.old_flags {
         log.warn(&format!("flag --{flag} is deprecated: {becomes}"), &[("at", Field::Str("command line"))]);
     }
-    for item in loaded.diagnostics.items() {
+    let (items, more) = loaded.diagnostics.shown();
+    for item in items {
         if item.severity == Severity::Error {
             continue;
         }
@@ -302,6 +303,9 @@ fn say_warnings(loaded: &Loaded, invocation: &Invocation, log: &Logger) {
             fields.push(("help", Field::Str(help)));
         }
         log.warn(&item.message, &fields);
+    }
+    if let Some(more) = more {
+        log.warn(&more, &[("at", Field::Str("configuration"))]);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a plan does to its surroundings, for the checks against Kubernetes manifests.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use otelcore_config::{ComponentId, Effective, Node};
@@ -36,8 +37,9 @@ impl Plan {
     }
 
     fn running(&self, kind: Kind) -> impl Iterator<Item = &ComponentId> {
+        let started: BTreeSet<&ComponentId> = self.started_extensions.iter().collect();
         let runs = move |id: &&ComponentId| match kind {
-            Kind::Extension => self.started_extensions.contains(id),
+            Kind::Extension => started.contains(id),
             _ => !self.signals_of(kind, id).is_empty(),
         };
         self.configured(kind).keys().filter(runs)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use otelcore_config::{ComponentId, Kind as Mistake, Located, PipelineId, Section, SignalName, nearest};
+use otelcore_config::{ComponentId, Kind as Mistake, Located, PipelineId, Section, SignalName};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::Kind;
 
@@ -15,18 +15,19 @@ pub(super) struct Names<'a> {
     pub(super) processors: &'a Read,
     pub(super) exporters: &'a Read,
     /// Connectors, which are mistakes where they are configured, and not again where they are named.
-    pub(super) connected: &'a [ComponentId],
+    pub(super) connected: &'a BTreeSet<ComponentId>,
     pub(super) registry: &'a Registry,
 }
 
 /// `service::extensions`.
 pub(super) fn extensions(service: &mut Section<'_>, configured: &Read) -> Vec<ComponentId> {
     let mut started: Vec<ComponentId> = Vec::new();
+    let mut seen = BTreeSet::new();
     for id in service.ids("extensions") {
         if !configured.contains_key(&id.value) {
             let message = format!("service::extensions: references extension \"{}\" which is not configured", id.value);
             undefined(service, &id, message, configured);
-        } else if !started.contains(&id.value) {
+        } else if seen.insert(id.value.clone()) {
             started.push(id.value.clone());
         }
     }
@@ -34,8 +35,8 @@ pub(super) fn extensions(service: &mut Section<'_>, configured: &Read) -> Vec<Co
 }
 
 fn undefined(s: &Section<'_>, id: &Located<ComponentId>, message: String, configured: &Read) {
-    let names: Vec<String> = configured.keys().map(ToString::to_string).collect();
-    let near = nearest(&id.value.to_string(), names.iter().map(String::as_str)).map(|n| format!("did you mean `{n}`?"));
+    let names = configured.keys().map(ToString::to_string);
+    let near = s.diagnostics().nearest(&id.value.to_string(), names).map(|n| format!("did you mean `{n}`?"));
     s.diagnostics().error(Some(&id.origin), s.path(), message).kind(Mistake::UndefinedReference).maybe_hint(near);
 }
 
@@ -59,7 +60,7 @@ impl Names<'_> {
         for (kind, ids) in [(Kind::Receiver, &receivers), (Kind::Exporter, &exporters)] {
             if ids.is_empty() {
                 let message = format!("service::pipelines::{}: must have at least one {}", id.value, kind.name());
-                s.error_here(message).kind(Mistake::Invalid);
+                s.error_of(&[super::section_name(kind)], message).kind(Mistake::Invalid);
             }
         }
         s.finish();

@@ -40,7 +40,8 @@ impl TelemetrySettings {
         let page_is_named = section.has("readers") || section.has("address");
         let (level, metrics) = metrics(section);
         let mut traces = s.section("traces");
-        let _ = traces.str("level", "basic");
+        // None of ours: only whether it is a level counts.
+        let _ = metrics_level(&mut traces, "basic");
         for name in traces.str_list("propagators", &[]) {
             if !matches!(name.as_str(), "tracecontext" | "b3") {
                 traces.error("propagators", format!("unsupported trace propagator: {name}"));
@@ -54,20 +55,26 @@ impl TelemetrySettings {
     }
 }
 
-fn metrics(mut s: Section<'_>) -> (Detail, Vec<MetricsPage>) {
-    let written = s.str("level", "normal");
-    let level = match written.to_ascii_lowercase().as_str() {
+/// `level` of metrics and traces. Null is the zero value, which is basic; an empty text is no level.
+fn metrics_level(s: &mut Section<'_>, default: &str) -> Detail {
+    let empty = s.node("level").is_some_and(|node| node.as_str() == Some(""));
+    let written = s.str("level", default);
+    match written.to_ascii_lowercase().as_str() {
         "none" => Detail::None,
-        // Null is the zero value, which is basic.
-        "basic" | "" => Detail::Basic,
         "normal" => Detail::Normal,
         "detailed" => Detail::Detailed,
-        other => {
-            s.error("level", format!("'level' unknown metrics level \"{other}\""))
+        "basic" => Detail::Basic,
+        "" if !empty => Detail::Basic,
+        _ => {
+            s.error("level", format!("'level' unknown metrics level {written:?}"))
                 .hint("write none, basic, normal or detailed");
             Detail::Normal
         }
-    };
+    }
+}
+
+fn metrics(mut s: Section<'_>) -> (Detail, Vec<MetricsPage>) {
+    let level = metrics_level(&mut s, "normal");
     let default = MetricsPage { host: "localhost".to_owned(), port: 8888, type_suffix: false };
     let mut pages = if s.has("readers") { Vec::new() } else { vec![default] };
     if s.deprecated("address", "`readers:` with `- pull: {exporter: {prometheus: {host: ..., port: ...}}}`") {
@@ -119,7 +126,7 @@ fn pull(mut s: Section<'_>) -> Option<MetricsPage> {
     });
     if page.is_none() {
         exporter
-            .error_here("must specify one exporter")
+            .error_of(&["prometheus"], "must specify one exporter")
             .kind(Kind::Invalid)
             .hint("write `prometheus: {host: localhost, port: 8888}`");
     }

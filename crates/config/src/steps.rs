@@ -1,0 +1,32 @@
+//! A count of steps, so that a test can say how work grows with a configuration without a clock.
+//!
+//! Counts per thread, in builds with debug assertions only; in others [`add`] is empty. Whatever walks over bytes, nodes,
+//! names or objects adds what it looked at. Limits nothing.
+
+#[cfg(debug_assertions)]
+use std::cell::Cell;
+
+#[cfg(debug_assertions)]
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts bytes, nodes or names that were looked at.
+#[inline]
+pub fn add(count: usize) {
+    #[cfg(debug_assertions)]
+    COUNT.with(|c| c.set(c.get().saturating_add(count as u64)));
+    #[cfg(not(debug_assertions))]
+    let _ = count;
+}
+
+/// The steps that `work` takes on this thread; zero in builds without debug assertions.
+pub fn of<T>(work: impl FnOnce() -> T) -> (u64, T) {
+    #[cfg(debug_assertions)]
+    let before = COUNT.with(Cell::get);
+    let done = work();
+    #[cfg(debug_assertions)]
+    return (COUNT.with(Cell::get).saturating_sub(before), done);
+    #[cfg(not(debug_assertions))]
+    (0, done)
+}
