@@ -8,9 +8,13 @@
 //! `pick_first` keeps one connection and goes through the addresses in order; `round_robin` keeps one to each address
 //! and takes turns. A call waits while a connection is being made; when none can be made it fails UNAVAILABLE, unless
 //! it waits for ready. A call that the peer surely has not seen is sent again without being asked, once.
+//!
+//! Any number of calls may wait: each costs time that grows with the logarithm of their number. In one turn of the loop
+//! a channel begins no more than [`CALLS_A_TURN`] calls and compresses no more than [`COMPRESS_A_TURN`] bytes; it asks
+//! for another turn when there is more to do. Messages above [`COMPRESS_HERE`] are compressed on a helper thread.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,13 +22,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue};
 use otelcore_http::grpc::CallId;
 use otelcore_http::grpc::client::{ClientConfig, ClientConn, Outgoing};
-use otelcore_http::{Bytes, Closed, Code, Status};
-use otelcore_pipeline::{ClientAuth, Cx, Event, Field, Logger, Mono, PeerAddr, StartError, Stream, TimerId};
+use otelcore_http::{Bytes, Closed, Code, Status, Workspace};
+use otelcore_pipeline::{ClientAuth, Cx, Event, Field, JobResult, Logger, Mono, PeerAddr, StartError, Stream, TimerId};
 use smallvec::SmallVec;
 
 use crate::Target;
 use crate::http_client::proxy_tls;
 use crate::proxy::{Proxies, Proxy, Tunnel};
+use crate::schedule::{Schedule, WaitList};
 use crate::settings::{Balancer, GrpcClient, Headers};
 use crate::tls::ClientTls;
 
@@ -34,6 +39,13 @@ const BACKOFF_BASE: f64 = 1.0;
 const BACKOFF_FACTOR: f64 = 1.6;
 const BACKOFF_MAX: f64 = 120.0;
 const BACKOFF_JITTER: f64 = 0.2;
+
+/// Calls begun in one turn.
+const CALLS_A_TURN: usize = 128;
+/// Bytes compressed in one turn, about 5 ms of gzip.
+const COMPRESS_A_TURN: usize = 256 << 10;
+/// Messages up to this size are compressed by the connection when their call begins.
+const COMPRESS_HERE: usize = 64 << 10;
 
 /// A unary call to make.
 #[derive(Clone, Debug)]
@@ -52,6 +64,17 @@ struct Call {
     new: NewCall,
     /// It has been sent again once.
     repeated: bool,
+    message: Message,
+}
+
+/// How far a call's message is from what goes out.
+#[derive(Debug)]
+enum Message {
+    /// Compressed by the connection, if at all.
+    AsItIs,
+    /// On a helper thread.
+    Compressing(JobResult<Bytes>),
+    Compressed,
 }
 
 type Conn = ClientConn<Box<dyn Stream>>;
@@ -74,6 +97,8 @@ struct Place {
     /// The address has vanished from the name: no new calls, gone when the last is answered.
     retired: bool,
     calls: BTreeMap<CallId, Call>,
+    /// Whether it is among the channel's hopeful ones.
+    hopeful: bool,
 }
 
 /// The channel. It uses the component's local keys from `base` on: `base` for look-ups and its timer, `base + 1 + i`
@@ -94,7 +119,18 @@ pub struct Channel {
     /// A look-up is wanted and must wait until then, so that a name that always fails is not asked all the time.
     resolve_at: Option<Mono>,
     turn: usize,
-    waiting: VecDeque<Call>,
+    /// Places that are ready and may take a call.
+    usable: BTreeSet<usize>,
+    /// How many places are connecting or ready.
+    hopeful: usize,
+    /// When each place wants its turn.
+    due: Schedule<usize>,
+    waiting: WaitList<Call>,
+    /// What may still be begun, and compressed, before the next turn.
+    calls_left: usize,
+    compress_left: usize,
+    /// Another turn has been asked for.
+    asked_again: bool,
     done: VecDeque<(u64, Result<Bytes, Status>)>,
     /// Why there is no connection, for the calls that fail for it.
     last_error: Option<String>,
@@ -128,7 +164,13 @@ impl Channel {
             resolving: false,
             resolve_at: None,
             turn: 0,
-            waiting: VecDeque::new(),
+            usable: BTreeSet::new(),
+            hopeful: 0,
+            due: Schedule::default(),
+            waiting: WaitList::default(),
+            calls_left: CALLS_A_TURN,
+            compress_left: COMPRESS_A_TURN,
+            asked_again: false,
             done: VecDeque::new(),
             last_error: None,
             name_failures: 0,
@@ -181,9 +223,18 @@ impl Channel {
             self.done.push_back((token, Err(Status::unavailable("the channel is closed"))));
             return;
         }
-        self.waiting.push_back(Call { token, new, repeated: false });
+        self.waiting.push_back(new.by, Call { token, new, repeated: false, message: Message::AsItIs });
         self.place_calls(cx);
         self.rearm(cx);
+    }
+
+    /// What a call would fail with now, where there is no hope of a connection: no work need be done for one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Status> {
+        if self.closed {
+            return Some(Status::unavailable("the channel is closed"));
+        }
+        self.hopeless().map(|why| Status::unavailable(why.to_owned()))
     }
 
     /// The next call that ended.
@@ -195,7 +246,12 @@ impl Channel {
     pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
         match (local.checked_sub(self.base + 1), event) {
             (None, Event::Resolved(found)) => self.resolved(cx, found),
-            (None, _) => self.due(cx),
+            (None, Event::Ready) => {
+                self.asked_again = false;
+                self.calls_left = CALLS_A_TURN;
+                self.compress_left = COMPRESS_A_TURN;
+            }
+            (None, Event::Timer) => self.due(cx),
             (Some(index), _) => {
                 if let Ok(index) = usize::try_from(index) {
                     self.turn_place(cx, index);
@@ -220,9 +276,11 @@ impl Channel {
                 self.done.push_back((call.token, Err(Status::unavailable("the channel is closed"))));
             }
         }
-        for call in self.waiting.drain(..) {
+        while let Some(call) = self.waiting.pop_front() {
             self.done.push_back((call.token, Err(Status::unavailable("the channel is closed"))));
         }
+        (self.hopeful, self.usable) = (0, BTreeSet::new());
+        self.due.clear();
         if let Some((_, id)) = self.timer.take() {
             cx.cancel(id);
         }
@@ -267,7 +325,7 @@ impl Channel {
                 self.resolve_at = Some(cx.now() + pause);
                 // The addresses that were known before are still worth a try.
                 self.connect_idle(cx);
-                self.fail_waiting();
+                self.fail_waiting(cx);
             }
         }
     }
@@ -283,19 +341,28 @@ impl Channel {
                 None => self.places.push(Place::new(addresses)),
             },
             Balancer::RoundRobin => {
-                for place in &mut self.places {
-                    place.retired = !place.addresses.iter().any(|a| addresses.contains(a));
-                }
-                for address in addresses {
-                    if !self.places.iter().any(|p| p.addresses.contains(&address)) {
-                        let free = self.places.iter_mut().find(|p| p.retired && p.is_free());
-                        let place = Place::new(vec![address]);
-                        match free {
-                            Some(slot) => *slot = place,
-                            None => self.places.push(place),
-                        }
+                let wanted: BTreeSet<String> = addresses.iter().map(ToString::to_string).collect();
+                let mut known = BTreeSet::new();
+                let mut free = Vec::new();
+                for (index, place) in self.places.iter_mut().enumerate() {
+                    let before = known.len();
+                    known.extend(place.addresses.iter().map(ToString::to_string).filter(|a| wanted.contains(a)));
+                    place.retired = known.len() == before;
+                    if place.retired && place.is_free() {
+                        free.push(index);
                     }
                 }
+                for address in addresses {
+                    if !known.insert(address.to_string()) {
+                        continue;
+                    }
+                    let place = Place::new(vec![address]);
+                    match free.pop() {
+                        Some(index) => self.places[index] = place,
+                        None => self.places.push(place),
+                    }
+                }
+                (0..self.places.len()).for_each(|index| self.note(index));
             }
         }
         self.connect_idle(cx);
@@ -313,6 +380,12 @@ impl Channel {
 
     /// Tries the addresses of a place from where it is at, until one attempt is under way or all have failed.
     fn connect(&mut self, cx: &mut Cx<'_>, index: usize) {
+        self.attempt(cx, index);
+        self.note(index);
+        self.fail_waiting(cx);
+    }
+
+    fn attempt(&mut self, cx: &mut Cx<'_>, index: usize) {
         loop {
             let place = &self.places[index];
             let Some(address) = place.addresses.get(place.at).cloned() else { break };
@@ -338,7 +411,28 @@ impl Channel {
         place.failures += 1;
         place.at = 0;
         place.state = State::Pause(until);
-        self.fail_waiting();
+    }
+
+    /// Keeps what the channel knows of a place: whether it may take a call, and when it wants its turn.
+    fn note(&mut self, index: usize) {
+        let Some(place) = self.places.get_mut(index) else { return };
+        let hopeful = matches!(place.state, State::Connecting(..) | State::Ready(_));
+        if hopeful != place.hopeful {
+            place.hopeful = hopeful;
+            self.hopeful = if hopeful { self.hopeful + 1 } else { self.hopeful - 1 };
+        }
+        let due = match &place.state {
+            State::Pause(until) => Some(*until),
+            State::Connecting(conn, until) => Some(conn.poll_timeout().map_or(*until, |at| Mono(at).min(*until))),
+            State::Ready(conn) => conn.poll_timeout().map(Mono),
+            State::Idle => None,
+        };
+        if !place.retired && matches!(&place.state, State::Ready(conn) if conn.can_start()) {
+            self.usable.insert(index);
+        } else {
+            self.usable.remove(&index);
+        }
+        self.due.set(index, due);
     }
 
     fn dial(&mut self, cx: &mut Cx<'_>, index: usize, address: &PeerAddr) -> Result<Box<dyn Stream>, String> {
@@ -358,6 +452,11 @@ impl Channel {
 
     /// Gives a connection its turn and hears what became of its calls.
     fn turn_place(&mut self, cx: &mut Cx<'_>, index: usize) {
+        self.run_place(cx, index);
+        self.note(index);
+    }
+
+    fn run_place(&mut self, cx: &mut Cx<'_>, index: usize) {
         let now = cx.now();
         let Some(place) = self.places.get_mut(index) else { return };
         let (State::Connecting(conn, _) | State::Ready(conn)) = &mut place.state else { return };
@@ -392,7 +491,7 @@ impl Channel {
         while let Some(done) = conn.poll_done() {
             let Some(call) = place.calls.remove(&done.id) else { continue };
             if !done.sent && done.result.is_err() && !call.repeated {
-                self.waiting.push_front(Call { repeated: true, ..call });
+                self.waiting.push_front(call.new.by, Call { repeated: true, ..call });
             } else {
                 self.done.push_back((call.token, done.result));
             }
@@ -401,6 +500,11 @@ impl Channel {
 
     /// A connection is over. Before it was ready that is a failed attempt: the next address is tried.
     fn lost(&mut self, cx: &mut Cx<'_>, index: usize, why: Option<Closed>) {
+        self.replace(cx, index, why);
+        self.note(index);
+    }
+
+    fn replace(&mut self, cx: &mut Cx<'_>, index: usize, why: Option<Closed>) {
         let place = &mut self.places[index];
         let was = std::mem::replace(&mut place.state, State::Idle);
         for (_, call) in std::mem::take(&mut place.calls) {
@@ -448,10 +552,12 @@ impl Channel {
         if self.resolve_at.is_some_and(|at| at <= now) {
             self.resolve(cx);
         }
-        for index in 0..self.places.len() {
-            match &self.places[index].state {
+        while let Some(index) = self.due.pop_due(now) {
+            let Some(place) = self.places.get_mut(index) else { continue };
+            match &place.state {
                 State::Pause(until) if *until <= now => {
-                    self.places[index].state = State::Idle;
+                    place.state = State::Idle;
+                    self.note(index);
                     // Asked afresh: the answer starts the attempt, in this turn where it is known already.
                     self.resolve(cx);
                     if !self.resolving {
@@ -459,19 +565,18 @@ impl Channel {
                     }
                 }
                 State::Connecting(_, until) if *until <= now => self.lost(cx, index, None),
-                State::Connecting(conn, _) | State::Ready(conn)
-                    if conn.poll_timeout().is_some_and(|at| at <= now.0) =>
-                {
-                    self.turn_place(cx, index);
-                }
-                _ => {}
+                State::Connecting(..) | State::Ready(_) => self.turn_place(cx, index),
+                State::Pause(_) | State::Idle => self.note(index),
+            }
+            // It has had its turn; what is still due then waits for the next one.
+            if self.due.is_due(index, now) {
+                self.due.set(index, Some(now + Duration::from_nanos(1)));
             }
         }
-        let late = |call: &Call| call.new.by <= now;
-        while let Some(at) = self.waiting.iter().position(late) {
-            if let Some(call) = self.waiting.remove(at) {
-                self.done.push_back((call.token, Err(self.too_late())));
-            }
+        // The timer stays due while there are more.
+        for _ in 0..CALLS_A_TURN {
+            let Some(call) = self.waiting.pop_due(now) else { break };
+            self.done.push_back((call.token, Err(self.too_late())));
         }
     }
 
@@ -484,70 +589,136 @@ impl Channel {
 
     // ---- calls --------------------------------------------------------------------------------------------------
 
-    /// Starts waiting calls on ready connections.
+    /// Starts waiting calls on ready connections, as many as the turn allows.
     fn place_calls(&mut self, cx: &mut Cx<'_>) {
-        let now = cx.now();
-        while !self.waiting.is_empty() {
-            let count = self.places.len();
-            let usable = (0..count).map(|i| (self.turn + i) % count.max(1)).find(|i| {
-                let place = &self.places[*i];
-                !place.retired && matches!(&place.state, State::Ready(conn) if conn.can_start())
-            });
-            let Some(index) = usable else { break };
-            let Some(call) = self.waiting.pop_front() else { break };
-            self.turn = (index + 1) % count.max(1);
-            let place = &mut self.places[index];
-            let State::Ready(conn) = &mut place.state else { break };
-            let mut metadata = Cow::Borrowed(&self.settings.headers[..]);
-            if let Some(auth) = &self.auth {
-                match credentials(auth.headers(cx)) {
-                    Ok(more) => metadata.to_mut().extend(more),
-                    Err(why) => {
-                        self.done.push_back((call.token, Err(Status::new(Code::Unauthenticated, why))));
-                        continue;
-                    }
-                }
+        while !self.waiting.is_empty() && !self.usable.is_empty() {
+            if !self.prepare_first(cx) {
+                break;
             }
-            let outgoing = Outgoing {
-                path: &call.new.path,
-                metadata: &metadata,
-                encoding: self.settings.compression.clone(),
-                message: call.new.message.iter().cloned(),
-                deadline: (call.new.by != Mono::NEVER).then_some(call.new.by.0),
-            };
-            match conn.start(now.0, outgoing) {
-                Ok(id) => {
-                    place.calls.insert(id, call);
-                    let turn = conn.flush(now.0);
-                    self.collect(index);
-                    if turn.closed {
-                        self.lost(cx, index, turn.why);
-                    }
-                }
-                Err(otelcore_http::grpc::client::NotReady::Call) => {
-                    self.done.push_back((call.token, Err(Status::internal("the call cannot be encoded"))));
-                }
-                Err(_) => {
-                    self.waiting.push_front(call);
-                    break;
-                }
+            // The next one in turn, or the first of all.
+            let next = self.usable.range(self.turn..).next().or_else(|| self.usable.first()).copied();
+            let Some(index) = next else { break };
+            self.turn = index + 1;
+            if self.start_first(cx, index) {
+                self.note(index);
+            } else {
+                // It said that it could; until its next event it can't.
+                self.usable.remove(&index);
             }
         }
-        self.fail_waiting();
+        self.fail_waiting(cx);
     }
 
-    /// Without any hope of a connection, calls that do not wait for ready fail now.
-    fn fail_waiting(&mut self) {
-        let hope = self.resolving && self.last_error.is_none()
-            || self.places.iter().any(|p| !matches!(p.state, State::Pause(_) | State::Idle));
-        if hope || self.settings.wait_for_ready {
-            return;
+    fn ask_again(&mut self, cx: &mut Cx<'_>) {
+        if !self.asked_again {
+            self.asked_again = true;
+            cx.again(self.base);
         }
-        if let Some(why) = &self.last_error {
-            for call in self.waiting.drain(..) {
-                self.done.push_back((call.token, Err(Status::unavailable(why.clone()))));
+    }
+
+    /// Compresses the first waiting call's message, if it is long. `false` when that, or more calls, take another turn.
+    fn prepare_first(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.calls_left == 0 {
+            self.ask_again(cx);
+            return false;
+        }
+        let coding = &self.settings.compression;
+        let Some(call) = self.waiting.front_mut() else { return true };
+        match &call.message {
+            Message::Compressed => true,
+            Message::AsItIs if coding.is_identity() => true,
+            Message::AsItIs => {
+                let length = call.new.message.iter().map(Bytes::len).sum::<usize>();
+                // Parts cost something however short they are.
+                let work = length.saturating_add(call.new.message.len().saturating_mul(64));
+                if work > COMPRESS_HERE {
+                    let (coding, parts) = (coding.in_grpc(), std::mem::take(&mut call.new.message));
+                    let compress = move || Workspace::new().compress(&coding, parts.iter().map(|part| &part[..]));
+                    call.message = Message::Compressing(cx.run_job(self.base, compress));
+                    return false;
+                }
+                if self.compress_left == 0 {
+                    self.ask_again(cx);
+                    return false;
+                }
+                self.compress_left = self.compress_left.saturating_sub(work);
+                true
+            }
+            // Its end is an event.
+            Message::Compressing(result) => match result.take() {
+                Some(made) => {
+                    call.new.message = std::iter::once(made).collect();
+                    call.message = Message::Compressed;
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
+    /// Starts the first waiting call at a place. `false` when the place takes none.
+    fn start_first(&mut self, cx: &mut Cx<'_>, index: usize) -> bool {
+        let now = cx.now();
+        let Some(Place { state: State::Ready(conn), calls, .. }) = self.places.get_mut(index) else { return false };
+        let Some(call) = self.waiting.pop_front() else { return true };
+        let mut metadata = Cow::Borrowed(&self.settings.headers[..]);
+        if let Some(auth) = &self.auth {
+            match credentials(auth.headers(cx)) {
+                Ok(more) => metadata.to_mut().extend(more),
+                Err(why) => {
+                    self.done.push_back((call.token, Err(Status::new(Code::Unauthenticated, why))));
+                    return true;
+                }
             }
         }
+        let outgoing = Outgoing {
+            path: &call.new.path,
+            metadata: &metadata,
+            encoding: self.settings.compression.clone(),
+            compressed: matches!(call.message, Message::Compressed),
+            message: call.new.message.iter().cloned(),
+            deadline: (call.new.by != Mono::NEVER).then_some(call.new.by.0),
+        };
+        self.calls_left = self.calls_left.saturating_sub(1);
+        match conn.start(now.0, outgoing) {
+            Ok(id) => {
+                calls.insert(id, call);
+                let turn = conn.flush(now.0);
+                self.collect(index);
+                if turn.closed {
+                    self.lost(cx, index, turn.why);
+                }
+                true
+            }
+            Err(otelcore_http::grpc::client::NotReady::Call) => {
+                self.done.push_back((call.token, Err(Status::internal("the call cannot be encoded"))));
+                true
+            }
+            Err(_) => {
+                self.waiting.push_front(call.new.by, call);
+                false
+            }
+        }
+    }
+
+    /// Why there is no hope of a connection, for calls that do not wait for one.
+    fn hopeless(&self) -> Option<&str> {
+        let hope = self.resolving && self.last_error.is_none() || self.hopeful > 0;
+        self.last_error.as_deref().filter(|_| !hope && !self.settings.wait_for_ready)
+    }
+
+    /// Without any hope of a connection, calls that do not wait for ready fail now, as many as the turn allows.
+    fn fail_waiting(&mut self, cx: &mut Cx<'_>) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let Some(why) = self.hopeless().map(str::to_owned) else { return };
+        while self.calls_left > 0 {
+            let Some(call) = self.waiting.pop_front() else { return };
+            self.calls_left -= 1;
+            self.done.push_back((call.token, Err(Status::unavailable(why.clone()))));
+        }
+        self.ask_again(cx);
     }
 
     fn failed(&mut self, why: &str) {
@@ -560,14 +731,8 @@ impl Channel {
         if self.closed {
             return;
         }
-        let places = self.places.iter().filter_map(|p| match &p.state {
-            State::Pause(until) => Some(*until),
-            State::Connecting(conn, until) => Some(conn.poll_timeout().map_or(*until, |at| Mono(at).min(*until))),
-            State::Ready(conn) => conn.poll_timeout().map(Mono),
-            State::Idle => None,
-        });
-        let calls = self.waiting.iter().map(|call| call.new.by).filter(|by| *by != Mono::NEVER);
-        let due = places.chain(calls).chain(self.resolve_at).min();
+        let calls = self.waiting.first_due().filter(|by| *by != Mono::NEVER);
+        let due = self.due.first().into_iter().chain(calls).chain(self.resolve_at).min();
         if due != self.timer.map(|(at, _)| at) {
             if let Some((_, id)) = self.timer.take() {
                 cx.cancel(id);
@@ -579,7 +744,15 @@ impl Channel {
 
 impl Place {
     fn new(addresses: Vec<PeerAddr>) -> Self {
-        Self { addresses, at: 0, state: State::Idle, failures: 0, retired: false, calls: BTreeMap::new() }
+        Self {
+            addresses,
+            at: 0,
+            state: State::Idle,
+            failures: 0,
+            retired: false,
+            calls: BTreeMap::new(),
+            hopeful: false,
+        }
     }
 
     fn is_free(&self) -> bool {

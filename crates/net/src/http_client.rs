@@ -7,10 +7,11 @@
 //! ```
 //! A request that failed on a connection that had served before, without a byte of an answer, is sent once more on a
 //! fresh one. Redirects that keep a POST a POST are followed. Everything is bounded: answers, idle connections,
-//! cookies; requests by their callers.
+//! cookies; requests by their callers. What a request or an event costs grows with the logarithm of what is open and
+//! waits, and one turn of the loop begins or fails no more than [`BEGUN_A_TURN`] requests.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use otelcore_pipeline::{ClientAuth, Cx, Event, Field, Logger, Mono, PeerAddr, St
 use slab::Slab;
 
 use crate::proxy::{Proxies, Proxy, Tunnel};
+use crate::schedule::{Schedule, WaitList};
 use crate::settings::HttpClient;
 use crate::tls::{ClientTls, TlsClient};
 
@@ -47,6 +49,12 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Go's time for a proxy's answer to CONNECT, with TLS behind it.
 const TUNNEL: Duration = Duration::from_secs(60);
 
+/// Requests that are begun or failed in one turn: a connection and its TLS handshake cost up to 100 us.
+const BEGUN_A_TURN: usize = 64;
+
+/// Scheme, host and port: what a site is known by. They decide which proxy it is behind.
+type SiteName = (bool, String, u16);
+
 /// Where connections go: those of one site are interchangeable.
 struct Site {
     https: bool,
@@ -55,8 +63,12 @@ struct Site {
     proxy: Option<Rc<Proxy>>,
     /// Connections, those that are being made among them.
     open: usize,
-    waiting: VecDeque<Call>,
+    waiting: WaitList<Call>,
+    /// Connections without a request, by when they were used last.
+    idle: BTreeSet<(u64, usize)>,
     resolving: bool,
+    /// Why the last look-up failed, while there are requests to be told.
+    failure: Option<String>,
     /// What the look-up gave, while it is being used.
     addresses: Option<Rc<[SocketAddr]>>,
 }
@@ -88,6 +100,16 @@ struct Conn {
     limit: Mono,
     /// `None` while it is idle.
     call: Option<Call>,
+    /// Its place among the idle ones.
+    idle: Option<u64>,
+}
+
+/// What has a deadline.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Timed {
+    Conn(usize),
+    /// A request that waits there.
+    Site(usize),
 }
 
 /// A request that got no connection.
@@ -115,9 +137,18 @@ pub struct HttpChannel {
     proxies: Proxies,
     jar: Option<Jar>,
     sites: Slab<Site>,
+    by_name: BTreeMap<SiteName, usize>,
     conns: Slab<Conn>,
-    /// Connections without a request, the one that was used last at the end.
-    idle: VecDeque<usize>,
+    /// Connections without a request, by when they were used last.
+    idle: BTreeMap<u64, usize>,
+    next_idle: u64,
+    due: Schedule<Timed>,
+    /// What may still be begun before the next turn.
+    begun_left: usize,
+    /// Another turn has been asked for.
+    asked_again: bool,
+    /// Sites that wait for that turn.
+    postponed: BTreeSet<usize>,
     /// Sites to look at before the turn is over.
     pending: Vec<usize>,
     done: VecDeque<(u64, Result<Response, CallError>)>,
@@ -149,8 +180,14 @@ impl HttpChannel {
             proxies: Proxies::default(),
             jar,
             sites: Slab::new(),
+            by_name: BTreeMap::new(),
             conns: Slab::new(),
-            idle: VecDeque::new(),
+            idle: BTreeMap::new(),
+            next_idle: 0,
+            due: Schedule::default(),
+            begun_left: BEGUN_A_TURN,
+            asked_again: false,
+            postponed: BTreeSet::new(),
             pending: Vec::new(),
             done: VecDeque::new(),
             timer: None,
@@ -199,7 +236,12 @@ impl HttpChannel {
     pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
         let Some(number) = local.checked_sub(self.base).and_then(|n| usize::try_from(n).ok()) else { return };
         match (number, event) {
-            (0, _) => self.due(cx),
+            (0, Event::Ready) => {
+                self.asked_again = false;
+                self.begun_left = BEGUN_A_TURN;
+                self.pending.extend(std::mem::take(&mut self.postponed));
+            }
+            (0, _) => self.fire(cx),
             (_, Event::Resolved(found)) => self.resolved(cx, (number - 1) / 2, found),
             _ => self.turn(cx, (number - 1) / 2),
         }
@@ -213,14 +255,18 @@ impl HttpChannel {
             conn.machine.io_mut().part();
             conn.call.take()
         });
-        let waiting = self.sites.iter_mut().flat_map(|(_, site)| std::mem::take(&mut site.waiting));
+        let sites = self.sites.iter_mut();
+        let waiting = sites.flat_map(|(_, site)| std::iter::from_fn(|| site.waiting.pop_front()));
         for call in conns.chain(waiting) {
             let error = call.error(Fault::Closed, "the client is closed");
             self.done.push_back((call.token, Err(error)));
         }
         self.sites.clear();
+        self.by_name.clear();
         self.idle.clear();
+        self.due.clear();
         self.pending.clear();
+        self.postponed.clear();
         if let Some((_, id)) = self.timer.take() {
             cx.cancel(id);
         }
@@ -247,25 +293,29 @@ impl HttpChannel {
         if let Err(why) = call.prepare(&self.settings, cookies, credentials, takes_requests) {
             return self.fail(call, Fault::Request, why);
         }
-        let here = |(_, s): &(usize, &mut Site)| {
-            s.https == url.is_https() && s.host == url.host() && s.port == url.port() && s.proxy == proxy
-        };
-        let number = match self.sites.iter_mut().find(here) {
-            Some((number, site)) => {
-                site.waiting.push_back(call);
+        let name = (url.is_https(), url.host().to_owned(), url.port());
+        let number = match self.by_name.get(&name) {
+            Some(number) => *number,
+            None => {
+                let number = self.sites.insert(Site {
+                    https: url.is_https(),
+                    host: url.host().to_owned(),
+                    port: url.port(),
+                    proxy,
+                    open: 0,
+                    waiting: WaitList::default(),
+                    idle: BTreeSet::new(),
+                    resolving: false,
+                    failure: None,
+                    addresses: None,
+                });
+                self.by_name.insert(name, number);
                 number
             }
-            None => self.sites.insert(Site {
-                https: url.is_https(),
-                host: url.host().to_owned(),
-                port: url.port(),
-                proxy,
-                open: 0,
-                waiting: VecDeque::from([call]),
-                resolving: false,
-                addresses: None,
-            }),
         };
+        if let Some(site) = self.sites.get_mut(number) {
+            site.waiting.push_back(call.new.by, call);
+        }
         self.pending.push(number);
     }
 
@@ -302,19 +352,52 @@ impl HttpChannel {
     }
 
     fn serve(&mut self, cx: &mut Cx<'_>, number: usize) {
+        let postponed = self.serve_some(cx, number);
+        let Some(site) = self.sites.get_mut(number) else { return };
+        if postponed {
+            self.postponed.insert(number);
+            if !self.asked_again {
+                self.asked_again = true;
+                cx.again(self.base);
+            }
+        } else {
+            // A later request asks for the name again.
+            (site.addresses, site.failure) = (None, None);
+        }
+        self.due.set(Timed::Site(number), site.waiting.first_due());
+        if site.open == 0 && site.waiting.is_empty() && !site.resolving && !postponed {
+            let site = self.sites.remove(number);
+            self.by_name.remove(&(site.https, site.host, site.port));
+        }
+    }
+
+    /// Begins requests of a site while there are connections for them. True when the turn allows no more of them.
+    fn serve_some(&mut self, cx: &mut Cx<'_>, number: usize) -> bool {
         let most = match self.settings.max_conns_per_host {
             0 => usize::MAX,
             most => most,
         };
         loop {
-            let Some(site) = self.sites.get_mut(number) else { return };
-            let Some(first) = site.waiting.front() else { break };
-            let idle = self.idle.iter().rposition(|i| self.conns.get(*i).is_some_and(|c| c.site == number));
-            let idle = idle.and_then(|at| self.idle.get(at)).copied();
+            let Some(site) = self.sites.get_mut(number) else { return false };
+            let Some(first) = site.waiting.front() else { return false };
+            let repeated = first.repeated;
+            if self.begun_left == 0 {
+                return true;
+            }
+            if let Some(why) = site.failure.clone() {
+                self.begun_left -= 1;
+                if let Some(call) = site.waiting.pop_front() {
+                    self.fail(call, Fault::Network, why);
+                }
+                continue;
+            }
+            let idle = site.idle.last().map(|(_, index)| *index);
             match idle {
-                Some(index) if !first.repeated => {
-                    self.idle.retain(|i| *i != index);
-                    if let Some(call) = site.waiting.pop_front() {
+                Some(index) if !repeated => {
+                    self.begun_left -= 1;
+                    let call = site.waiting.pop_front();
+                    self.wake(index);
+                    if let Some(call) = call {
                         self.begin(cx, index, call);
                     }
                     continue;
@@ -324,16 +407,17 @@ impl HttpChannel {
                     self.remove(index);
                     continue;
                 }
-                None if site.open >= most => break,
+                None if site.open >= most => return false,
                 _ => {}
             }
             match site.addresses.clone() {
                 Some(addresses) => {
+                    self.begun_left -= 1;
                     if let Some(call) = site.waiting.pop_front() {
                         self.dial(cx, number, call, addresses);
                     }
                 }
-                None if site.resolving => break,
+                None if site.resolving => return false,
                 None => {
                     site.resolving = true;
                     let (host, port) = match &site.proxy {
@@ -341,13 +425,9 @@ impl HttpChannel {
                         None => (site.host.as_str(), site.port),
                     };
                     cx.resolve(self.base + 2 + 2 * number as u64, host, port);
-                    break;
+                    return false;
                 }
             }
-        }
-        let over = |site: &Site| site.open == 0 && site.waiting.is_empty() && !site.resolving;
-        if self.sites.get(number).is_some_and(over) {
-            self.sites.remove(number);
         }
     }
 
@@ -357,21 +437,14 @@ impl HttpChannel {
         let why = match found {
             Ok(addresses) if !addresses.is_empty() => {
                 site.addresses = Some(addresses.as_slice().into());
-                self.serve(cx, number);
-                if let Some(site) = self.sites.get_mut(number) {
-                    site.addresses = None;
-                }
-                return;
+                return self.serve(cx, number);
             }
             Ok(_) => format!("lookup {}: no such host", site.host),
             Err(why) => why.clone(),
         };
         let through = if site.proxy.is_some() { "proxyconnect tcp: " } else { "" };
-        let why = format!("{through}dial tcp: {why}");
-        for call in std::mem::take(&mut site.waiting) {
-            self.fail(call, Fault::Network, why.as_str());
-        }
-        self.pending.push(number);
+        site.failure = Some(format!("{through}dial tcp: {why}"));
+        self.serve(cx, number);
     }
 
     // ---- connections --------------------------------------------------------------------------------------------
@@ -388,6 +461,7 @@ impl HttpChannel {
                 conn.limit = Mono::NEVER;
                 conn.call = Some(call);
                 self.turn(cx, index);
+                self.note(index);
             }
             Err(why @ NotReady::Request(_)) => {
                 self.done.push_back((call.token, Err(call.refused(why))));
@@ -395,11 +469,16 @@ impl HttpChannel {
             }
             Err(_) => {
                 if let Some(site) = self.sites.get_mut(conn.site) {
-                    site.waiting.push_front(call);
+                    site.waiting.push_front(call.new.by, call);
                 }
                 self.remove(index);
             }
         }
+    }
+
+    /// Keeps when a connection wants its turn.
+    fn note(&mut self, index: usize) {
+        self.due.set(Timed::Conn(index), self.conns.get(index).and_then(Conn::due));
     }
 
     /// Begins a request on a connection that is to be made.
@@ -410,6 +489,7 @@ impl HttpChannel {
         match self.attempt(cx, index, number, dial, call) {
             Ok(conn) => {
                 self.conns.insert(conn);
+                self.note(index);
                 if let Some(site) = self.sites.get_mut(number) {
                     site.open += 1;
                 }
@@ -452,7 +532,7 @@ impl HttpChannel {
             let parts = u32::try_from(dial.addresses.len() - dial.at).unwrap_or(u32::MAX);
             let limit = now + (left / parts).max(DIAL_LEAST).min(left);
             let phase = Phase::Dial(dial);
-            return Ok(Conn { site: number, peer, machine, connected, phase, limit, call: Some(call) });
+            return Ok(Conn { site: number, peer, machine, connected, phase, limit, call: Some(call), idle: None });
         }
         failed(&call, dial.first.unwrap_or_else(|| "dial tcp: i/o timeout".to_owned()))
     }
@@ -501,6 +581,11 @@ impl HttpChannel {
 
     /// Gives a connection its turn.
     fn turn(&mut self, cx: &mut Cx<'_>, index: usize) {
+        self.run(cx, index);
+        self.note(index);
+    }
+
+    fn run(&mut self, cx: &mut Cx<'_>, index: usize) {
         let now = cx.now();
         let key = self.key(index);
         let Some(conn) = self.conns.get_mut(index) else { return };
@@ -548,7 +633,7 @@ impl HttpChannel {
             Phase::Up | Phase::Dial(_) if failure.may_repeat() && !call.repeated => {
                 call.repeated = true;
                 if let Some(site) = self.sites.get_mut(conn.site) {
-                    site.waiting.push_front(call);
+                    site.waiting.push_front(call.new.by, call);
                 }
                 self.remove(index);
             }
@@ -576,6 +661,7 @@ impl HttpChannel {
                 if let Some(conn) = self.conns.get_mut(index) {
                     *conn = next;
                 }
+                self.note(index);
             }
             Err((token, error)) => {
                 self.done.push_back((token, Err(error)));
@@ -587,26 +673,41 @@ impl HttpChannel {
     /// Keeps a connection for the next request, if it may be kept.
     fn rest(&mut self, cx: &mut Cx<'_>, index: usize) {
         let Some(number) = self.conns.get(index).map(|c| c.site) else { return };
-        let wanted = self.sites.get(number).is_some_and(|s| !s.waiting.is_empty());
-        let of_site = |i: &&usize| self.conns.get(**i).is_some_and(|c| c.site == number);
-        if !wanted && self.idle.iter().filter(of_site).count() >= self.settings.max_idle_conns_per_host {
+        let Some(site) = self.sites.get_mut(number) else { return self.remove(index) };
+        if site.waiting.is_empty() && site.idle.len() >= self.settings.max_idle_conns_per_host {
             return self.remove(index);
         }
+        let place = self.next_idle;
+        self.next_idle += 1;
         if let Some(conn) = self.conns.get_mut(index) {
             let keep = self.settings.idle_conn_timeout;
             conn.limit = if keep.is_zero() { Mono::NEVER } else { cx.now() + keep };
+            conn.idle = Some(place);
+            site.idle.insert((place, index));
+            self.idle.insert(place, index);
         }
-        self.idle.push_back(index);
+        self.note(index);
         self.pending.push(number);
         if self.idle.len() > self.settings.max_idle_conns
-            && let Some(oldest) = self.idle.front().copied()
+            && let Some(oldest) = self.idle.first_key_value().map(|(_, index)| *index)
         {
             self.remove(oldest);
         }
     }
 
+    /// Takes a connection out of the idle ones.
+    fn wake(&mut self, index: usize) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        let Some(place) = conn.idle.take() else { return };
+        self.idle.remove(&place);
+        if let Some(site) = self.sites.get_mut(conn.site) {
+            site.idle.remove(&(place, index));
+        }
+    }
+
     fn remove(&mut self, index: usize) {
-        self.idle.retain(|i| *i != index);
+        self.wake(index);
+        self.due.set(Timed::Conn(index), None);
         let Some(mut conn) = self.conns.try_remove(index) else { return };
         conn.machine.io_mut().part();
         if let Some(site) = self.sites.get_mut(conn.site) {
@@ -617,22 +718,33 @@ impl HttpChannel {
 
     // ---- time ---------------------------------------------------------------------------------------------------
 
-    fn due(&mut self, cx: &mut Cx<'_>) {
+    /// Some deadlines are over. The timer stays due while there are more than a turn allows.
+    fn fire(&mut self, cx: &mut Cx<'_>) {
         self.timer = None;
         let now = cx.now();
-        let late = |c: &Conn| c.due().is_some_and(|at| at <= now);
-        let indices: Vec<usize> = self.conns.iter().filter(|(_, c)| late(c)).map(|(index, _)| index).collect();
-        for index in indices {
-            self.expire(cx, index);
-        }
-        let mut late = Vec::new();
-        for (number, site) in &mut self.sites {
-            while let Some(at) = site.waiting.iter().position(|call| call.new.by <= now) {
-                late.extend(site.waiting.remove(at));
+        for _ in 0..BEGUN_A_TURN {
+            let Some(timed) = self.due.pop_due(now) else { break };
+            match timed {
+                Timed::Conn(index) => {
+                    self.expire(cx, index);
+                    self.note(index);
+                }
+                Timed::Site(number) => {
+                    let late = self.sites.get_mut(number).and_then(|site| site.waiting.pop_due(now));
+                    if let Some(call) = late {
+                        self.done.push_back((call.token, Err(call.late())));
+                    }
+                    let next = self.sites.get(number).and_then(|site| site.waiting.first_due());
+                    self.due.set(timed, next);
+                    self.pending.push(number);
+                    continue;
+                }
             }
-            self.pending.push(number);
+            // It has had its turn; what is still due then waits for the next one.
+            if self.due.is_due(timed, now) {
+                self.due.set(timed, Some(now + Duration::from_nanos(1)));
+            }
         }
-        self.done.extend(late.into_iter().map(|call| (call.token, Err(call.late()))));
     }
 
     /// Something of a connection is due.
@@ -663,9 +775,7 @@ impl HttpChannel {
         if self.closed {
             return;
         }
-        let conns = self.conns.iter().filter_map(|(_, conn)| conn.due());
-        let calls = self.sites.iter().flat_map(|(_, site)| &site.waiting).map(|call| call.new.by);
-        let due = conns.chain(calls.filter(|by| *by != Mono::NEVER)).min();
+        let due = self.due.first();
         if due != self.timer.map(|(at, _)| at) {
             if let Some((_, id)) = self.timer.take() {
                 cx.cancel(id);

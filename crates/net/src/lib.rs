@@ -13,6 +13,8 @@ mod http_server;
 mod idn;
 mod pages;
 mod proxy;
+mod refusals;
+mod schedule;
 
 pub mod settings;
 mod target;
@@ -25,5 +27,6 @@ pub use http_server::{HttpConn, HttpListener};
 pub use idn::NotAscii;
 pub use pages::{Answer, MAX_OPEN, Next, Page, PageServer, Pages, authenticate, not_found};
 pub use proxy::{Proxies, Proxy, Tunnel};
+pub use refusals::{may_be_for_content, says_invalid_text, says_too_large};
 
 pub use target::{Target, TargetError, listen_endpoint};

@@ -5,7 +5,7 @@
 
 mod call;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::io::{Read, Write};
 use std::pin::Pin;
@@ -108,6 +108,8 @@ pub struct Outgoing<'a, M> {
     pub metadata: &'a [(HeaderName, HeaderValue)],
     /// How to compress the message.
     pub encoding: Coding,
+    /// The message has been compressed so already.
+    pub compressed: bool,
     /// The parts of the message, in order.
     pub message: M,
     /// When to give up.
@@ -139,6 +141,10 @@ pub struct Done {
     pub sent: bool,
 }
 
+/// Calls under way on one connection. A peer need not set a limit, and what its frames cause can cost a step for each
+/// call.
+const MAX_CALLS: usize = 1024;
+
 enum State<T> {
     Open(Box<Connection<Wire<T>, Rope>>, SendRequest<Rope>),
     Linger(u64),
@@ -154,8 +160,8 @@ pub struct ClientConn<T: Read + Write> {
     by_id: BTreeMap<u32, usize>,
     done: VecDeque<Done>,
     touched: Vec<u32>,
-    /// No call has an earlier deadline; it may be later.
-    next_deadline: Option<u64>,
+    /// Of the calls that have a deadline, by stream.
+    deadlines: BTreeSet<(u64, u32)>,
     keep: ClientKeep,
     pings: Option<PingPong>,
     /// The last stream the peer promised to handle, once it said GOAWAY.
@@ -185,7 +191,7 @@ impl<T: Read + Write> ClientConn<T> {
             by_id: BTreeMap::new(),
             done: VecDeque::new(),
             touched: Vec::new(),
-            next_deadline: None,
+            deadlines: BTreeSet::new(),
             pings,
             last_stream: None,
             why: None,
@@ -223,11 +229,11 @@ impl<T: Read + Write> ClientConn<T> {
         self.is_ready() && self.capacity() > 0
     }
 
-    /// How many more calls the peer takes now.
+    /// How many more calls may start now: as many as the peer takes, 1024 at most.
     #[must_use]
     pub fn capacity(&self) -> usize {
         match &self.h2 {
-            State::Open(_, send) => send.current_max_send_streams().saturating_sub(self.calls.len()),
+            State::Open(_, send) => send.current_max_send_streams().min(MAX_CALLS).saturating_sub(self.calls.len()),
             _ => 0,
         }
     }
@@ -259,8 +265,9 @@ impl<T: Read + Write> ClientConn<T> {
             return Err(NotReady::Streams);
         }
         let mut parts: SmallVec<[Bytes; 4]> = call.message.into_iter().collect();
-        let compress = !call.encoding.is_identity() && parts.iter().map(Bytes::len).sum::<usize>() >= COMPRESS_FROM;
-        if compress {
+        let length = parts.iter().map(Bytes::len).sum::<usize>();
+        let compress = call.compressed || !call.encoding.is_identity() && length >= COMPRESS_FROM;
+        if compress && !call.compressed {
             let packed = self.cfg.workspace.compress(&call.encoding.in_grpc(), parts.iter().map(|p| &p[..]));
             parts = smallvec::smallvec![packed];
         }
@@ -280,7 +287,7 @@ impl<T: Read + Write> ClientConn<T> {
         let _ = body.send_data(rope, true);
         let slot = self.calls.insert(Pending::new(id, response, body, call.deadline));
         self.by_id.insert(id, slot);
-        self.next_deadline = earliest(self.next_deadline, call.deadline);
+        self.deadlines.extend(call.deadline.map(|at| (at, id)));
         Ok(CallId(id))
     }
 
@@ -289,6 +296,7 @@ impl<T: Read + Write> ClientConn<T> {
         if let Some(slot) = self.by_id.remove(&id.0)
             && let Some(mut call) = self.calls.try_remove(slot)
         {
+            self.forget_deadline(&call);
             call.reset();
         }
     }
@@ -304,7 +312,7 @@ impl<T: Read + Write> ClientConn<T> {
         match self.h2 {
             State::Linger(until) => Some(until),
             State::Closed => None,
-            State::Open(..) => earliest(self.next_deadline, self.keep.poll_timeout()),
+            State::Open(..) => earliest(self.deadlines.first().map(|(at, _)| *at), self.keep.poll_timeout()),
         }
     }
 
@@ -451,20 +459,26 @@ impl<T: Read + Write> ClientConn<T> {
     fn finish(&mut self, slot: usize, result: Result<Bytes, Status>, sent: bool) {
         let Some(mut call) = self.calls.try_remove(slot) else { return };
         self.by_id.remove(&call.id());
+        self.forget_deadline(&call);
         call.reset(); // no frame unless something of the request is still unsent
         self.done.push_back(Done { id: CallId(call.id()), result, sent });
     }
 
+    fn forget_deadline(&mut self, call: &Pending) {
+        if let Some(at) = call.deadline() {
+            self.deadlines.remove(&(at, call.id()));
+        }
+    }
+
     fn fire_deadlines(&mut self, now: u64) {
-        if self.next_deadline.is_none_or(|at| now < at) {
-            return;
+        while let Some((at, id)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.remove(&(at, id));
+            if let Some(slot) = self.by_id.get(&id).copied() {
+                self.finish(slot, Err(Status::deadline_exceeded()), true);
+            }
         }
-        let due: Vec<usize> =
-            self.calls.iter().filter(|(_, c)| c.deadline().is_some_and(|at| now >= at)).map(|(slot, _)| slot).collect();
-        for slot in due {
-            self.finish(slot, Err(Status::deadline_exceeded()), true);
-        }
-        self.next_deadline = self.calls.iter().filter_map(|(_, c)| c.deadline()).min();
     }
 
     fn settle(&mut self, now: u64) -> Turn {
@@ -515,7 +529,7 @@ impl<T: Read + Write> ClientConn<T> {
             let status = self.lost();
             self.finish(slot, Err(status), !above);
         }
-        self.next_deadline = None;
+        self.deadlines.clear();
         self.pings = None;
         if matches!(self.h2, State::Open(..)) {
             let gone = self.link.ended().is_some() || matches!(self.why, Some(Closed::Timeout(_)));

@@ -174,7 +174,9 @@ impl Pair {
     ) -> CallId {
         let path = PathAndQuery::from_static(EXPORT);
         let deadline = within.map(|w| self.now + w);
-        self.client.start(self.now, Outgoing { path: &path, metadata, encoding, message: parts, deadline }).unwrap()
+        self.client
+            .start(self.now, Outgoing { path: &path, metadata, encoding, compressed: false, message: parts, deadline })
+            .unwrap()
     }
 
     fn start(&mut self, parts: Vec<Bytes>) -> CallId {
@@ -184,7 +186,14 @@ impl Pair {
     fn start_at(&mut self, path: &'static str) -> CallId {
         let path = PathAndQuery::from_static(path);
         let message = [Bytes::from_static(b"x")];
-        let call = Outgoing { path: &path, metadata: &[], encoding: Coding::Identity, message, deadline: None };
+        let call = Outgoing {
+            path: &path,
+            metadata: &[],
+            encoding: Coding::Identity,
+            compressed: false,
+            message,
+            deadline: None,
+        };
         self.client.start(self.now, call).unwrap()
     }
 
@@ -517,8 +526,14 @@ fn a_drain_finishes_what_is_in_flight_and_lets_nothing_new_in() {
     p.run();
     assert!(p.client.going_away() && !p.client.can_start() && !p.server_turn.closed);
     let path = PathAndQuery::from_static(EXPORT);
-    let call =
-        Outgoing { path: &path, metadata: &[], encoding: Coding::Identity, message: [Bytes::new()], deadline: None };
+    let call = Outgoing {
+        path: &path,
+        metadata: &[],
+        encoding: Coding::Identity,
+        compressed: false,
+        message: [Bytes::new()],
+        deadline: None,
+    };
     assert_eq!(p.client.start(p.now, call), Err(NotReady::Connection));
     p.echo();
     assert!(p.one_done().is_ok());

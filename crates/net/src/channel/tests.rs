@@ -66,6 +66,109 @@ impl Receiver for Echo {
     }
 }
 
+/// What a caller of very many calls saw: results, and the most that came in one event.
+#[derive(Default)]
+struct Tally {
+    delivered: usize,
+    failed: usize,
+    most: usize,
+    events: usize,
+}
+
+/// Makes very many calls at once.
+struct Crowd {
+    channel: Channel,
+    count: u64,
+    by: Duration,
+    tally: Rc<RefCell<Tally>>,
+}
+
+impl Crowd {
+    fn collect(&mut self) {
+        let mut tally = self.tally.borrow_mut();
+        let mut here = 0;
+        while let Some((_, result)) = self.channel.poll_done() {
+            here += 1;
+            match result {
+                Ok(_) => tally.delivered += 1,
+                Err(_) => tally.failed += 1,
+            }
+        }
+        tally.events += 1;
+        tally.most = tally.most.max(here);
+    }
+}
+
+impl Receiver for Crowd {
+    fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        self.channel.start(cx)?;
+        for token in 0..self.count {
+            let message = std::iter::once(Bytes::from_static(b"hello")).collect();
+            let new = NewCall { path: PathAndQuery::from_static("/x/Y"), message, by: cx.now() + self.by };
+            self.channel.call(cx, token, new);
+        }
+        self.collect();
+        Ok(())
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut Door<'_>) {
+        self.channel.event(cx, local, &event);
+        self.collect();
+    }
+
+    fn settled(&mut self, _: &mut Cx<'_>, _: u64, _: Outcome) {}
+    fn close(&mut self, _: &mut Cx<'_>, _: Mono) {}
+
+    fn is_closed(&self) -> bool {
+        true
+    }
+}
+
+/// Makes so many calls to a peer that answers, or to one that takes connections and never says a word, or to nobody.
+fn crowd(count: u64, peer: &str, by: Duration) -> Rc<RefCell<Tally>> {
+    let mut sim = Sim::new(7);
+    sim.node("far", graph(Echo { acceptor: None, config: Rc::new(ServerConfig::default()) })).unwrap();
+    let d = Diagnostics::new();
+    let node = from_yaml(&format!("{{endpoint: '{peer}', tls: {{insecure: true}}}}"), &d).unwrap();
+    let defaults = GrpcClientDefaults {
+        empty_endpoint: "",
+        compression: "none",
+        balancer: Balancer::RoundRobin,
+        tls_keys_outside: false,
+    };
+    let settings = GrpcClient::parse(&mut Section::new(Some(&node), "client", &d), &defaults).unwrap();
+    let channel = Channel::new(Rc::new(settings), None, log(), 0);
+    let tally = Rc::new(RefCell::new(Tally::default()));
+    sim.node("client", graph(Crowd { channel, count, by, tally: tally.clone() })).unwrap();
+    sim.run_for(Duration::from_secs(60));
+    tally
+}
+
+#[test]
+fn very_many_calls_are_begun_over_many_turns_and_all_end() {
+    let tally = crowd(20_000, "far:4317", Duration::from_secs(50));
+    let tally = tally.borrow();
+    assert_eq!((tally.delivered, tally.failed), (20_000, 0));
+    assert!(tally.most <= 4096, "{} ended in one event", tally.most);
+}
+
+#[test]
+fn very_many_calls_without_a_peer_fail_a_few_in_each_turn() {
+    let tally = crowd(5000, "far:1", Duration::from_secs(50));
+    let tally = tally.borrow();
+    assert_eq!((tally.delivered, tally.failed), (0, 5000));
+    assert!(tally.most <= 2 * CALLS_A_TURN, "{} ended in one event", tally.most);
+}
+
+#[test]
+fn very_many_calls_that_wait_for_a_name_end_at_their_deadline_a_few_in_each_turn() {
+    // A name that the world knows of no node for, and no time to hear that.
+    let tally = crowd(5000, "far:4317", Duration::ZERO);
+    let tally = tally.borrow();
+    assert_eq!(tally.delivered + tally.failed, 5000);
+    assert!(tally.most <= 2 * CALLS_A_TURN, "{} ended in one event", tally.most);
+}
+
 type Heard = Rc<RefCell<Vec<Result<Bytes, Status>>>>;
 
 /// Makes one call at the start.

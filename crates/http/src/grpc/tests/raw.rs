@@ -340,6 +340,7 @@ fn replies_without_grpc_status_become_what_grpc_says() {
             path: &path,
             metadata: &[],
             encoding: Coding::Identity,
+            compressed: false,
             message: [Bytes::new()],
             deadline: None,
         };
@@ -376,7 +377,9 @@ fn only_calls_that_the_peer_surely_ignored_are_safe_to_send_again() {
         .map(|_| {
             let message = [Bytes::new()];
             let encoding = Coding::Identity;
-            client.start(0, Outgoing { path: &path, metadata: &[], encoding, message, deadline: None }).unwrap()
+            client
+                .start(0, Outgoing { path: &path, metadata: &[], encoding, compressed: false, message, deadline: None })
+                .unwrap()
         })
         .collect();
     let _ = client.flush(0);
