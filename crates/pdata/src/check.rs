@@ -77,24 +77,29 @@ pub const MAX_NESTING: u8 = 100;
 /// # Errors
 /// The first fault, with its position.
 pub fn check(signal: Signal, body: &[u8]) -> Result<Summary, Malformed> {
-    let root = match signal {
+    let mut walk = Walk { base: body.as_ptr() as usize, items: 0, resources: 0, legacy: false };
+    walk.message(root(signal), body, 0)?;
+    Ok(Summary { items: walk.items, resources: walk.resources, legacy: walk.legacy })
+}
+
+/// The request message of a signal.
+pub(crate) fn root(signal: Signal) -> &'static Message {
+    match signal {
         Signal::Traces => &TRACES,
         Signal::Metrics => &METRICS,
         Signal::Logs => &LOGS,
-    };
-    let mut walk = Walk { base: body.as_ptr() as usize, items: 0, resources: 0, legacy: false };
-    walk.message(root, body, 0)?;
-    Ok(Summary { items: walk.items, resources: walk.resources, legacy: walk.legacy })
+    }
 }
 
 /// What a field must look like.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(crate) enum Kind {
     /// Not defined here: any wire type but groups.
     Unknown,
     Varint,
     Fixed64,
     Fixed32,
+    /// Text, but for `AnyValue.bytes_value`.
     Bytes,
     TraceId,
     SpanId,
@@ -111,10 +116,10 @@ enum Kind {
     Nested(&'static Message),
 }
 
-struct Message {
+pub(crate) struct Message {
     name: &'static str,
     /// Indexed by field number.
-    fields: &'static [Kind],
+    pub(crate) fields: &'static [Kind],
 }
 
 use Kind::{Bytes, Entry, Fixed32, Fixed64, Fixed64s, Item, Message as Msg, Nested, SpanId, TraceId, Unknown, Varint};
@@ -259,7 +264,7 @@ static ENTITY_REF: Message = Message { name: "EntityRef", fields: &[Unknown, Byt
 static SCOPE: Message =
     Message { name: "InstrumentationScope", fields: &[Unknown, Bytes, Bytes, Msg(&KEY_VALUE), Varint] };
 static KEY_VALUE: Message = Message { name: "KeyValue", fields: &[Unknown, Bytes, Nested(&ANY_VALUE)] };
-static ANY_VALUE: Message = Message {
+pub(crate) static ANY_VALUE: Message = Message {
     name: "AnyValue",
     fields: &[Unknown, Bytes, Varint, Varint, Fixed64, Msg(&ARRAY_VALUE), Msg(&KEY_VALUE_LIST), Bytes],
 };
