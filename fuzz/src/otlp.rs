@@ -216,10 +216,10 @@ pub fn run(data: &[u8]) {
     let _ = otelcore_exporter_debug::oracle::normal(signal, &rope);
     let _ = otelcore_exporter_debug::oracle::detailed(signal, &rope);
     if signal == Signal::Traces {
-        let batches = otelcore_exporter_jaeger::encode::batches(&rope);
-        assert_eq!(batches.iter().map(|b| b.entry.items()).sum::<u32>(), n, "Jaeger gets every span");
-        for batch in &batches {
-            assert_eq!(check(signal, &batch.entry.to_bytes()).expect("an entry is a body").items, batch.entry.items());
+        let requests = otelcore_exporter_jaeger::encode::messages(&rope);
+        assert_eq!(requests.iter().map(|r| r.body.items()).sum::<u32>(), n, "Jaeger gets every span");
+        for request in &requests {
+            assert_eq!(check(signal, &request.body.to_bytes()).expect("an entry is a body").items, request.body.items());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! OTLP spans to `PostSpansRequest` bytes.
 //!
-//! One pass over the spans, one buffer for each resource. Keys and strings are copied with their tags and lengths;
+//! One pass over the spans, one buffer for each request. Keys and strings are copied with their tags and lengths;
 //! nothing is decoded into structs. Field presence and order are those of Jaeger's Go encoder, so requests are
 //! byte-identical to its. The mapping is that of the Go translator of collector 0.165.
 //!
@@ -13,71 +13,181 @@ mod span;
 mod value;
 
 use bytes::Bytes;
-use otelcore_pdata::views::{AnyValue, KeyValue, Resource, ResourceSpans, View};
+use otelcore_pdata::views::{AnyValue, KeyValue, Resource, ResourceSpans, ScopeSpans, View};
 use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_len, varint_len};
-use otelcore_pdata::{Part, Rope};
+use otelcore_pdata::{Part, PieceLimit, Rope, Signal, Splitter, Work};
+use otelcore_pipeline::{Bounds, Encode, Encoded, Message, Piece};
 use value::{Names, put_tag};
-
-/// One `PostSpans` call.
-#[derive(Debug)]
-pub struct Batch {
-    /// The request message.
-    pub request: Bytes,
-    /// The OTLP entry that it was made from, to send it again.
-    pub entry: Rope,
-}
 
 /// Room in front of a request for its two headers: two tags and two lengths.
 const HEAD: usize = 12;
+/// The longest request, whatever the peer takes: the tags of a scope are written with each of its spans, so that the
+/// requests for a body can be much longer than the body. A single span may be longer.
+const LONGEST: usize = 32 << 20;
 
-/// The batches of a body, one for each `ResourceSpans` that has anything to say.
-#[must_use]
-pub fn batches(body: &Rope) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    for part in body.parts() {
+/// Cuts of one entry in a row. A splitter makes pieces larger than they were asked for when what is around the spans
+/// would be repeated more often than this, and a request must have the spans that are kept for it and no others.
+const MOST_CUTS: u32 = 15;
+
+/// Makes requests of `ResourceSpans`: one of each that has anything to say, or several where one would be too long.
+#[derive(Clone, Copy, Debug)]
+pub struct Requests;
+
+impl Encode for Requests {
+    type Message = Bytes;
+
+    fn encode(&self, _: Signal, piece: Piece, bounds: Bounds) -> Encoded<Bytes> {
+        let max_items = piece.max_items();
+        let limit = bounds.message.min(LONGEST);
+        let mut made = Made { messages: Vec::new(), bytes: 0, bounds };
+        let mut body = piece.body;
+        let mut parts = body.take_parts().into_iter();
+        for part in parts.by_ref() {
+            let rest = made.part(&part, limit, max_items);
+            if !rest.is_empty() {
+                body.append(rest);
+                break;
+            }
+        }
+        parts.for_each(|part| body.push(part));
+        let rest = (!body.is_empty()).then_some(Piece { body, ..Piece::default() });
+        Encoded { messages: made.messages, rest }
+    }
+}
+
+/// Requests that are made.
+struct Made {
+    messages: Vec<Message<Bytes>>,
+    bytes: usize,
+    bounds: Bounds,
+}
+
+impl Made {
+    fn is_full(&self) -> bool {
+        self.messages.len() >= self.bounds.messages || self.bytes >= self.bounds.bytes
+    }
+
+    /// Makes the requests for a part of a rope; what there is no room for is returned.
+    fn part(&mut self, part: &Part, limit: usize, max_items: u32) -> Rope {
         let mut fields = Fields::new(&part.bytes);
+        let mut items_left = part.items;
         loop {
             let start = part.bytes.len() - fields.rest().len();
-            let Some((number, wire)) = fields.next() else { break };
+            let Some((number, wire)) = fields.next() else { return Rope::default() };
             let (1, Wire::Len(raw)) = (number, wire) else { continue };
             let end = part.bytes.len() - fields.rest().len();
+            if self.is_full() {
+                return Rope::new(part.bytes.slice(start..), items_left);
+            }
             let resource = ResourceSpans::parse(raw);
             let no_attributes = resource.resource.attributes().next().is_none();
             if no_attributes && resource.scope_spans().next().is_none() {
                 continue;
             }
-            let (request, items) = batch(&resource, raw.len());
-            batches.push(Batch { request, entry: Rope::new(part.bytes.slice(start..end), items) });
-        }
-    }
-    batches
-}
-
-/// The request for one resource, and the number of its spans.
-fn batch(resource: &ResourceSpans<'_>, size: usize) -> (Bytes, u32) {
-    // Jaeger's form is a little longer than OTLP's: kinds and statuses become tags.
-    let mut out = Vec::with_capacity(HEAD + size + size / 4 + 256);
-    out.resize(HEAD, 0);
-    let mut items = 0;
-    for scope in resource.scope_spans() {
-        let prefix = span::scope_tags(&scope.scope);
-        for (number, wire) in Fields::new(scope.raw) {
-            if let (2, Wire::Len(raw)) = (number, wire) {
-                items += 1;
-                span::put(&mut out, raw, &prefix);
+            let items = count(&resource);
+            items_left = items_left.saturating_sub(items);
+            let entry = Rope::new(part.bytes.slice(start..end), items);
+            let mut rest = self.resource(&resource, raw.len(), entry, limit, max_items);
+            if !rest.is_empty() {
+                rest.push(Part { bytes: part.bytes.slice(end..), items: items_left });
+                return rest;
             }
         }
     }
-    put_process(&mut out, &resource.resource);
-    // Now that the lengths are known: PostSpansRequest.batch and the batch's own bytes behind it.
-    let batch = out.len() - HEAD;
-    let start = HEAD - 1 - varint_len(batch as u64);
-    let mut head = Vec::with_capacity(HEAD);
-    put_len(&mut head, 1, batch);
-    if let Some(room) = out.get_mut(start..HEAD) {
-        room.copy_from_slice(&head);
+
+    /// Makes the requests for one resource; what there is no room for is returned.
+    fn resource(
+        &mut self,
+        resource: &ResourceSpans<'_>,
+        size: usize,
+        entry: Rope,
+        limit: usize,
+        max_items: u32,
+    ) -> Rope {
+        let mut entry = Cut::Whole(entry);
+        let mut process = Vec::new();
+        put_process(&mut process, &resource.resource);
+        // Jaeger's form is a little longer than OTLP's: kinds and statuses become tags.
+        let mut out = Vec::with_capacity((HEAD + size + size / 4 + 256).min(limit.saturating_add(HEAD)));
+        out.resize(HEAD, 0);
+        let (mut items, mut cuts) = (0, 0);
+        for scope in resource.scope_spans() {
+            let prefix = span::scope_tags(&scope.scope);
+            for (number, wire) in Fields::new(scope.raw) {
+                let (2, Wire::Len(raw)) = (number, wire) else { continue };
+                let before = out.len();
+                span::put(&mut out, raw, &prefix);
+                if items > 0 && (items >= max_items || out.len() + process.len() > limit) {
+                    let last = out.split_off(before);
+                    let body = entry.take(items);
+                    self.push(out, &process, body);
+                    cuts += 1;
+                    if self.is_full() || cuts >= MOST_CUTS {
+                        return entry.rest();
+                    }
+                    out = Vec::with_capacity(last.len() + HEAD);
+                    out.resize(HEAD, 0);
+                    out.extend_from_slice(&last);
+                    items = 0;
+                }
+                items += 1;
+            }
+        }
+        self.push(out, &process, entry.rest());
+        Rope::default()
     }
-    (Bytes::from(out).slice(start..), items)
+
+    /// Puts the headers in front of the spans of a request, and the process behind them.
+    fn push(&mut self, mut out: Vec<u8>, process: &[u8], body: Rope) {
+        out.extend_from_slice(process);
+        // Now that the lengths are known: PostSpansRequest.batch and the batch's own bytes behind it.
+        let batch = out.len() - HEAD;
+        let start = HEAD - 1 - varint_len(batch as u64);
+        let mut head = Vec::with_capacity(HEAD);
+        put_len(&mut head, 1, batch);
+        if let Some(room) = out.get_mut(start..HEAD) {
+            room.copy_from_slice(&head);
+        }
+        let content = Bytes::from(out).slice(start..);
+        self.bytes += content.len();
+        self.messages.push(Message { bytes: content.len(), content, body });
+    }
+}
+
+/// An entry, cut only if it must be.
+enum Cut {
+    Whole(Rope),
+    Pieces(Box<Splitter>),
+}
+
+impl Cut {
+    fn take(&mut self, items: u32) -> Rope {
+        if let Self::Whole(entry) = self {
+            let mut splitter = Splitter::new(Signal::Traces);
+            splitter.push(std::mem::take(entry));
+            *self = Self::Pieces(Box::new(splitter));
+        }
+        self.next(PieceLimit::items(items))
+    }
+
+    fn rest(mut self) -> Rope {
+        self.next(PieceLimit::NONE)
+    }
+
+    fn next(&mut self, limit: PieceLimit) -> Rope {
+        match self {
+            Self::Whole(entry) => std::mem::take(entry),
+            // A budget that is never spent gives a piece at each call.
+            Self::Pieces(splitter) => splitter.take(limit, &mut Work::unlimited()).unwrap_or_default(),
+        }
+    }
+}
+
+/// The spans of a resource.
+fn count(resource: &ResourceSpans<'_>) -> u32 {
+    let is_span = |(number, wire): &(u32, Wire<'_>)| matches!((number, wire), (2, Wire::Len(_)));
+    let spans = |scope: ScopeSpans<'_>| Fields::new(scope.raw).filter(is_span).count();
+    u32::try_from(resource.scope_spans().map(spans).sum::<usize>()).unwrap_or(u32::MAX)
 }
 
 /// Batch.process: the service's name and the resource's other attributes.
@@ -125,13 +235,21 @@ fn open(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
+/// All requests for a body.
+#[doc(hidden)]
+#[must_use]
+pub fn messages(body: &Rope) -> Vec<Message<Bytes>> {
+    let bounds = Bounds { message: usize::MAX, messages: usize::MAX, bytes: usize::MAX };
+    Requests.encode(Signal::Traces, Piece { body: body.clone(), ..Piece::default() }, bounds).messages
+}
+
 /// The requests for a body, for comparison with other encoders.
 #[doc(hidden)]
 #[must_use]
 pub fn requests(body: &[u8]) -> Vec<Vec<u8>> {
     let mut rope = Rope::default();
     rope.push(Part { bytes: body.to_vec().into(), items: 0 });
-    batches(&rope).into_iter().map(|b| b.request.to_vec()).collect()
+    messages(&rope).into_iter().map(|message| message.content.to_vec()).collect()
 }
 
 #[cfg(test)]

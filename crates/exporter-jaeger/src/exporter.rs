@@ -1,44 +1,23 @@
-//! One payload, one job; one `ResourceSpans`, one call.
+//! One payload, one job; one `ResourceSpans`, one call or more.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use otelcore_http::{Code, Status};
 use otelcore_net::settings::GrpcClient;
-use otelcore_net::{Channel, NewCall};
-use otelcore_pdata::Rope;
-use otelcore_pipeline::{Build, Cx, Done, Error, Event, Exporter, Fate, JobId, Mono, Payload, StartError};
-use slab::Slab;
+use otelcore_net::{Channel, NewCall, may_be_for_content, says_invalid_text, says_too_large};
+use otelcore_pipeline::{
+    Build, CallResult, Cx, Delivery, Done, Error, Event, Exporter, JobId, Mono, Outcome, Payload, StartError,
+};
 
-use crate::encode::{self, Batch};
+use crate::encode::Requests;
 
 const PATH: &str = "/jaeger.api_v2.CollectorService/PostSpans";
-
-/// A payload whose calls are under way.
-#[derive(Debug)]
-struct Job {
-    id: JobId,
-    calls: usize,
-    delivered: u32,
-    refused: Option<(u32, Error)>,
-    rest: Rope,
-    failed: Option<(Option<Duration>, Error)>,
-}
-
-/// A call under way.
-#[derive(Debug)]
-struct Call {
-    job: usize,
-    /// The entry that it carries, for another try.
-    entry: Rope,
-}
 
 #[derive(Debug)]
 pub(crate) struct JaegerExporter {
     channel: Channel,
-    jobs: Slab<Job>,
-    calls: Slab<Call>,
+    delivery: Delivery<Requests>,
     path: PathAndQuery,
 }
 
@@ -47,48 +26,39 @@ impl JaegerExporter {
         let path = PathAndQuery::from_static(PATH);
         let auth = client.auth.as_ref().map(|id| build.auth.client(id)).transpose()?;
         let channel = Channel::new(client, auth, build.log.clone(), 0);
-        Ok(Self { channel, jobs: Slab::new(), calls: Slab::new(), path })
+        let delivery = Delivery::new(Requests, &build.id.to_string(), build.telemetry, build.log.clone());
+        Ok(Self { channel, delivery, path })
     }
 
-    fn collect(&mut self, done: &mut Done) {
-        while let Some((token, result)) = self.channel.poll_done() {
-            let Some(call) = usize::try_from(token).ok().and_then(|t| self.calls.try_remove(t)) else { continue };
-            let Some(job) = self.jobs.get_mut(call.job) else { continue };
-            job.calls -= 1;
-            job.hear(call.entry, result.err());
-            if job.calls == 0 {
-                let job = self.jobs.remove(call.job);
-                done.pieces(job.id, job.fate());
+    /// Makes the calls that are to be made and hears what became of others, until there are neither.
+    fn advance(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
+        loop {
+            if let Some(call) = self.delivery.poll_call(cx.now()) {
+                let message = std::iter::once(call.content).collect();
+                self.channel.call(cx, call.token, NewCall { path: self.path.clone(), message, by: call.by });
+            } else if let Some((token, result)) = self.channel.poll_done() {
+                let result = result.map_or_else(failure, |_| CallResult::Delivered { rejected: 0 });
+                self.delivery.handle_result(cx, token, result, done);
+            } else {
+                return;
             }
         }
     }
 }
 
-impl Job {
-    fn hear(&mut self, entry: Rope, failure: Option<Status>) {
-        let Some(status) = failure else {
-            self.delivered += entry.items();
-            return;
-        };
-        let message = format!(
-            "failed to push trace data via Jaeger exporter: rpc error: code = {} desc = {}",
-            status.code.name(),
-            status.message
-        );
-        let why = Error { code: Some(u32::from(status.code.number())), message: message.into() };
-        if is_retryable(status.code) {
-            self.rest.append(entry);
-            let (after, _) = self.failed.get_or_insert((status.retry_after, why));
-            *after = (*after).max(status.retry_after);
-        } else {
-            let (items, _) = self.refused.get_or_insert((0, why));
-            *items += entry.items();
-        }
-    }
-
-    fn fate(self) -> Fate {
-        let rest = self.failed.map(|(after, why)| (self.rest, after, why));
-        Fate { delivered: self.delivered, rejected: 0, refused: self.refused, rest }
+fn failure(status: Status) -> CallResult {
+    let message = format!(
+        "failed to push trace data via Jaeger exporter: rpc error: code = {} desc = {}",
+        status.code.name(),
+        status.message
+    );
+    let why = Error { code: Some(u32::from(status.code.number())), message: message.into() };
+    if let Some(limit) = says_too_large(&status.message) {
+        CallResult::TooLarge { limit, why }
+    } else if is_retryable(status.code) && !says_invalid_text(&status.message) {
+        CallResult::Retry { after: status.retry_after, why }
+    } else {
+        CallResult::Refused { why, for_text: may_be_for_content(status.code) }
     }
 }
 
@@ -114,31 +84,21 @@ impl Exporter for JaegerExporter {
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, id: JobId, payload: &Payload, by: Mono, done: &mut Done) {
-        let batches = encode::batches(&payload.body);
-        if batches.is_empty() {
-            // Resources without attributes and without scopes: nothing that Jaeger could take.
-            done.pieces(id, Fate { delivered: payload.items(), ..Fate::default() });
-            return;
+        if let Some(status) = self.channel.refusal()
+            && let CallResult::Retry { after, why } = failure(status)
+        {
+            // No work for a peer that can't be reached.
+            return done.push(id, Outcome::Retry { after, why });
         }
-        let job = self.jobs.insert(Job {
-            id,
-            calls: batches.len(),
-            delivered: 0,
-            refused: None,
-            rest: Rope::default(),
-            failed: None,
-        });
-        for Batch { request, entry } in batches {
-            let token = self.calls.insert(Call { job, entry });
-            let message = std::iter::once(request).collect();
-            self.channel.call(cx, token as u64, NewCall { path: self.path.clone(), message, by });
-        }
-        self.collect(done);
+        self.delivery.send(cx, id, payload, by, done);
+        self.advance(cx, done);
     }
 
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, done: &mut Done) {
-        self.channel.event(cx, local, &event);
-        self.collect(done);
+        if !self.delivery.event(cx, local, done) {
+            self.channel.event(cx, local, &event);
+        }
+        self.advance(cx, done);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {

@@ -3,15 +3,22 @@
 use std::time::Duration;
 
 use otelcore_http::{Code, Status, date};
+use otelcore_net::{may_be_for_content, says_invalid_text, says_too_large};
 use otelcore_pdata::Signal;
 use otelcore_pdata::response::PartialSuccess;
-use otelcore_pipeline::{Error, Fate, Field, Logger, Outcome};
+use otelcore_pipeline::{CallResult, Error, Field, Logger};
 
-/// What became of a payload whose call ended with `status`.
-pub(crate) fn outcome(status: Status) -> Outcome {
+/// What the end of a call with `status` means.
+pub(crate) fn failure(status: Status) -> CallResult {
     let text = format!("rpc error: code = {} desc = {}", status.code.name(), status.message);
     let why = Error { code: Some(u32::from(status.code.number())), message: text.into() };
-    if is_retryable(&status) { Outcome::Retry { after: status.retry_after, why } } else { Outcome::Permanent(why) }
+    if let Some(limit) = says_too_large(&status.message) {
+        CallResult::TooLarge { limit, why }
+    } else if is_retryable(&status) && !says_invalid_text(&status.message) {
+        CallResult::Retry { after: status.retry_after, why }
+    } else {
+        CallResult::Refused { why, for_text: may_be_for_content(status.code) }
+    }
 }
 
 /// RESOURCE_EXHAUSTED may be retried only where the peer says when.
@@ -28,10 +35,10 @@ fn is_retryable(status: &Status) -> bool {
     }
 }
 
-/// What became of `items` that the peer took, except for those that it says it has dropped.
-pub(crate) fn taken(signal: Signal, items: u32, said: &PartialSuccess, log: &Logger) -> Fate {
+/// What it means that the peer took `items`, except for those that it says it has dropped.
+pub(crate) fn taken(signal: Signal, items: u32, said: &PartialSuccess, log: &Logger) -> CallResult {
     if said.rejected == 0 && said.message.is_empty() {
-        return Fate { delivered: items, ..Fate::default() };
+        return CallResult::Delivered { rejected: 0 };
     }
     let dropped = match signal {
         Signal::Traces => "dropped_spans",
@@ -43,8 +50,7 @@ pub(crate) fn taken(signal: Signal, items: u32, said: &PartialSuccess, log: &Log
         &[("message", Field::Str(&said.message)), (dropped, Field::Int(said.rejected))],
     );
     // A peer that drops more than it was sent, or less than nothing, is believed as far as that can be.
-    let rejected = u32::try_from(said.rejected.max(0)).unwrap_or(u32::MAX).min(items);
-    Fate { delivered: items - rejected, rejected, ..Fate::default() }
+    CallResult::Delivered { rejected: u32::try_from(said.rejected.max(0)).unwrap_or(u32::MAX).min(items) }
 }
 
 /// `Retry-After`: whole seconds. Dates are read against `wall` nanoseconds since 1970.
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_may_be_retried_is_what_the_specification_says() {
-        let retryable = |status: Status| matches!(outcome(status), Outcome::Retry { .. });
+        let retryable = |status: Status| matches!(failure(status), CallResult::Retry { .. });
         for number in 1..17 {
             let code = Code::from_number(number);
             let expected = matches!(number, 1 | 4 | 10 | 11 | 14 | 15);
@@ -82,13 +88,17 @@ mod tests {
         }
         let busy = || Status::new(Code::ResourceExhausted, "busy");
         assert!(retryable(busy().with_retry_after(Duration::ZERO)));
-        let said = outcome(busy());
-        assert_eq!(
-            said,
-            Outcome::Permanent(Error {
-                code: Some(8),
-                message: "rpc error: code = ResourceExhausted desc = busy".into()
-            })
-        );
+        let CallResult::Refused { why, .. } = failure(busy()) else { panic!() };
+        assert_eq!((why.code, &*why.message), (Some(8), "rpc error: code = ResourceExhausted desc = busy"));
+    }
+
+    #[test]
+    fn refusals_for_size_and_for_text_are_neither_retried_nor_final() {
+        let large = Status::new(Code::ResourceExhausted, "grpc: received message larger than max (9 vs. 8)");
+        assert!(matches!(failure(large), CallResult::TooLarge { limit: Some(8), .. }));
+        let text = Status::new(Code::Unavailable, "string field contains invalid UTF-8");
+        assert!(matches!(failure(text), CallResult::Refused { for_text: true, .. }));
+        let who = Status::new(Code::Unauthenticated, "no");
+        assert!(matches!(failure(who), CallResult::Refused { for_text: false, .. }));
     }
 }

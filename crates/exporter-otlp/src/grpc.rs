@@ -4,14 +4,15 @@ use std::rc::Rc;
 
 use http::uri::PathAndQuery;
 use otelcore_config::{ComponentId, Dur, Section};
+use otelcore_http::Bytes;
 use otelcore_net::settings::{Balancer, GrpcClient, GrpcClientDefaults};
 use otelcore_net::{Channel, NewCall};
 use otelcore_pdata::{Signal, response};
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Logger, Mono, Payload, ReadFile,
-    SendingSettings, Settings, StartError,
+    About, Bounds, Build, CallResult, Component, Cx, Delivery, Done, Encode, Encoded, Event, Exporter, Factory, JobId,
+    Kind, Logger, Message, Mono, Outcome, Payload, Piece, ReadFile, SendingSettings, Settings, StartError,
 };
-use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::answer;
 
@@ -67,7 +68,7 @@ impl Settings for OtlpGrpc {
         let auth = client.auth.as_ref().map(|id| build.auth.client(id)).transpose()?;
         let exporter = GrpcExporter {
             channel: Channel::new(client, auth, build.log.clone(), 0),
-            calls: Slab::new(),
+            delivery: Delivery::new(Bodies, &build.id.to_string(), build.telemetry, build.log.clone()),
             paths: METHODS.map(PathAndQuery::from_static),
             log: build.log.clone(),
         };
@@ -79,33 +80,56 @@ impl Settings for OtlpGrpc {
     }
 }
 
-/// A call under way.
-#[derive(Debug)]
-struct Call {
-    job: JobId,
-    signal: Signal,
-    items: u32,
+/// Messages are bodies as they are, cut where they are too long.
+#[derive(Clone, Copy, Debug)]
+struct Bodies;
+
+impl Encode for Bodies {
+    type Message = SmallVec<[Bytes; 4]>;
+
+    fn encode(&self, signal: Signal, piece: Piece, bounds: Bounds) -> Encoded<Self::Message> {
+        let (bodies, rest) = piece.cut(signal, bounds.message, bounds.messages);
+        let message = |body: otelcore_pdata::Rope| {
+            let content = body.parts().iter().map(|part| part.bytes.clone()).collect();
+            Message { content, bytes: body.len(), body }
+        };
+        Encoded { messages: bodies.into_iter().map(message).collect(), rest }
+    }
+
+    fn work(&self, piece: &Piece, limit: usize) -> usize {
+        let parts = piece.body.parts().len().saturating_mul(64);
+        if piece.is_within(limit) { parts } else { parts.saturating_add(piece.body.len()) }
+    }
 }
 
 #[derive(Debug)]
 struct GrpcExporter {
     channel: Channel,
-    calls: Slab<Call>,
+    delivery: Delivery<Bodies>,
     paths: [PathAndQuery; 3],
     log: Logger,
 }
 
 impl GrpcExporter {
-    fn collect(&mut self, done: &mut Done) {
-        while let Some((token, result)) = self.channel.poll_done() {
-            let Some(call) = usize::try_from(token).ok().and_then(|t| self.calls.try_remove(t)) else { continue };
-            match result {
-                Err(status) => done.push(call.job, answer::outcome(status)),
-                Ok(reply) => {
-                    // A reply that can't be read has come after the peer took the data: nothing to send again.
-                    let said = response::partial_success(&reply).unwrap_or_default();
-                    done.pieces(call.job, answer::taken(call.signal, call.items, &said, &self.log));
-                }
+    /// Makes the calls that are to be made and hears what became of others, until there are neither.
+    fn advance(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
+        loop {
+            if let Some(call) = self.delivery.poll_call(cx.now()) {
+                let path = self.paths[call.signal as usize].clone();
+                self.channel.call(cx, call.token, NewCall { path, message: call.content, by: call.by });
+            } else if let Some((token, result)) = self.channel.poll_done() {
+                let Some((signal, items)) = self.delivery.call(token) else { continue };
+                let result = match result {
+                    Err(status) => answer::failure(status),
+                    Ok(reply) => {
+                        // A reply that can't be read has come after the peer took the data: nothing to send again.
+                        let said = response::partial_success(&reply).unwrap_or_default();
+                        answer::taken(signal, items, &said, &self.log)
+                    }
+                };
+                self.delivery.handle_result(cx, token, result, done);
+            } else {
+                return;
             }
         }
     }
@@ -117,16 +141,21 @@ impl Exporter for GrpcExporter {
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, by: Mono, done: &mut Done) {
-        let token = self.calls.insert(Call { job, signal: payload.signal, items: payload.items() });
-        let message = payload.body.parts().iter().map(|part| part.bytes.clone()).collect();
-        let path = self.paths[payload.signal as usize].clone();
-        self.channel.call(cx, token as u64, NewCall { path, message, by });
-        self.collect(done);
+        if let Some(status) = self.channel.refusal()
+            && let CallResult::Retry { after, why } = answer::failure(status)
+        {
+            // No work for a peer that can't be reached.
+            return done.push(job, Outcome::Retry { after, why });
+        }
+        self.delivery.send(cx, job, payload, by, done);
+        self.advance(cx, done);
     }
 
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, done: &mut Done) {
-        self.channel.event(cx, local, &event);
-        self.collect(done);
+        if !self.delivery.event(cx, local, done) {
+            self.channel.event(cx, local, &event);
+        }
+        self.advance(cx, done);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {

@@ -4,15 +4,15 @@ use std::rc::Rc;
 
 use otelcore_config::{ComponentId, Dur, Flavour, Section};
 use otelcore_http::status::code_from_http;
-use otelcore_http::{Bytes, Status, Workspace};
+use otelcore_http::{Bytes, Coding, Status, Workspace};
 use otelcore_net::settings::{HttpClient, HttpClientDefaults};
-use otelcore_net::{CallError, Fault, HttpChannel, NewRequest, Response, Url};
-use otelcore_pdata::{Signal, json, response};
+use otelcore_net::{CallError, Fault, HttpChannel, NewRequest, Response, Url, says_invalid_text, says_too_large};
+use otelcore_pdata::{Rope, Signal, json, response};
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Done, Error, Event, Exporter, Factory, Field, JobId, Kind, Logger, Mono, Outcome,
-    Payload, QueueSettings, ReadFile, RetrySettings, SendingSettings, Settings, StartError,
+    About, Bounds, Build, CallResult, Component, Cx, Delivery, Done, Encode, Encoded, Error, Event, Exporter, Factory,
+    Field, JobId, Kind, Logger, Message, Mono, Outcome, Payload, Piece, QueueSettings, ReadFile, RetrySettings,
+    SendingSettings, Settings, StartError,
 };
-use slab::Slab;
 use smallvec::{SmallVec, smallvec};
 
 use crate::answer;
@@ -123,13 +123,14 @@ impl Settings for OtlpHttp {
         }
         let client = Rc::new(self.client.clone());
         let auth = client.auth.as_ref().map(|id| build.auth.client(id)).transpose()?;
+        let compression = &client.compression;
+        let bodies = Bodies { encoding: self.encoding, coding: compression.coding.clone(), level: compression.level };
         let exporter = HttpExporter {
-            channel: HttpChannel::new(client.clone(), auth, build.log.clone(), 0),
-            client,
+            channel: HttpChannel::new(client, auth, build.log.clone(), 0),
             urls: self.urls.clone().map(|url| url.map(Rc::new)),
-            encoding: self.encoding,
-            workspace: Workspace::new(),
-            calls: Slab::new(),
+            delivery: Delivery::new(bodies.clone(), &build.id.to_string(), build.telemetry, build.log.clone()),
+            bodies,
+            strange: None,
             log: build.log.clone(),
         };
         Ok(Component::Exporter(Box::new(exporter), self.sending.clone()))
@@ -140,71 +141,150 @@ impl Settings for OtlpHttp {
     }
 }
 
-/// A request under way.
-#[derive(Debug)]
-struct Call {
-    job: JobId,
-    signal: Signal,
-    items: u32,
-    url: Rc<Url>,
+/// How the bodies of requests are made: the rope as it is, or written anew, or compressed.
+#[derive(Clone, Debug)]
+struct Bodies {
+    encoding: Encoding,
+    coding: Coding,
+    level: Option<i32>,
+}
+
+impl Bodies {
+    fn is_plain(&self) -> bool {
+        self.encoding == Encoding::Proto && self.coding.is_identity()
+    }
+
+    fn content(&self, workspace: &Workspace, signal: Signal, body: &Rope) -> SmallVec<[Bytes; 4]> {
+        match self.encoding {
+            Encoding::Proto if self.coding.is_identity() => {
+                body.parts().iter().map(|part| part.bytes.clone()).collect()
+            }
+            Encoding::Proto => {
+                let parts = body.parts().iter().map(|part| &part.bytes[..]);
+                smallvec![workspace.compress_level(&self.coding, self.level, parts)]
+            }
+            Encoding::Json => {
+                let mut text = Vec::new();
+                json::encode(signal, body, &mut text);
+                if self.coding.is_identity() {
+                    return smallvec![text.into()];
+                }
+                smallvec![workspace.compress_level(&self.coding, self.level, [&text[..]])]
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// Codec states of the loop and of each helper thread.
+    static WORKSPACE: Workspace = Workspace::new();
+}
+
+impl Encode for Bodies {
+    type Message = SmallVec<[Bytes; 4]>;
+
+    fn encode(&self, signal: Signal, piece: Piece, bounds: Bounds) -> Encoded<Self::Message> {
+        let count = (bounds.bytes / bounds.message.max(1)).clamp(1, bounds.messages);
+        let (bodies, rest) = piece.cut(signal, bounds.message, count);
+        let message = |body: Rope| {
+            let content = WORKSPACE.with(|workspace| self.content(workspace, signal, &body));
+            Message { content, bytes: body.len(), body }
+        };
+        Encoded { messages: bodies.into_iter().map(message).collect(), rest }
+    }
+
+    fn work(&self, piece: &Piece, limit: usize) -> usize {
+        let parts = piece.body.parts().len().saturating_mul(64);
+        match self.is_plain() {
+            true if piece.is_within(limit) => parts,
+            true => parts.saturating_add(piece.body.len()),
+            // Compression and JSON are slow.
+            false => parts.saturating_add(piece.body.len()).saturating_mul(8),
+        }
+    }
 }
 
 struct HttpExporter {
     channel: HttpChannel,
-    client: Rc<HttpClient>,
     urls: [Option<Rc<Url>>; 3],
-    encoding: Encoding,
-    workspace: Workspace,
-    calls: Slab<Call>,
+    bodies: Bodies,
+    delivery: Delivery<Bodies>,
+    /// When a strange answer was last mentioned.
+    strange: Option<Mono>,
     log: Logger,
 }
 
 impl HttpExporter {
-    /// The request's body: the rope as it is, or written anew, or compressed.
-    fn body(&self, payload: &Payload) -> SmallVec<[Bytes; 4]> {
-        let compression = &self.client.compression;
-        let compress = |parts: &mut dyn Iterator<Item = &[u8]>| {
-            smallvec![self.workspace.compress_level(&compression.coding, compression.level, parts)]
-        };
-        match self.encoding {
-            Encoding::Proto if compression.coding.is_identity() => {
-                payload.body.parts().iter().map(|part| part.bytes.clone()).collect()
-            }
-            Encoding::Proto => compress(&mut payload.body.parts().iter().map(|part| &part.bytes[..])),
-            Encoding::Json => {
-                let mut text = Vec::new();
-                json::encode(payload.signal, &payload.body, &mut text);
-                if compression.coding.is_identity() {
-                    return smallvec![text.into()];
-                }
-                compress(&mut std::iter::once(&text[..]))
+    /// Makes the requests that are to be made and hears what became of others, until there are neither.
+    fn advance(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
+        loop {
+            if let Some(call) = self.delivery.poll_call(cx.now()) {
+                // Jobs without a URL are refused before.
+                let Some(url) = self.urls[call.signal as usize].clone() else { continue };
+                let coding = &self.bodies.coding;
+                let request = NewRequest {
+                    url,
+                    content_type: if self.bodies.encoding == Encoding::Json { JSON } else { PROTOBUF },
+                    content_encoding: (!coding.is_identity()).then(|| coding.name()),
+                    body: call.content,
+                    by: call.by,
+                };
+                self.channel.call(cx, call.token, request);
+            } else if let Some((token, result)) = self.channel.poll_done() {
+                let Some((signal, items)) = self.delivery.call(token) else { continue };
+                let result = match (result, &self.urls[signal as usize]) {
+                    (Err(e), _) => unanswered(&e),
+                    (Ok(answer), Some(url)) if (200..300).contains(&answer.status) => {
+                        let url = url.clone();
+                        self.succeeded(cx.now(), signal, items, &url, &answer)
+                    }
+                    (Ok(answer), Some(url)) => refused(url, &answer, cx.wall().0),
+                    (Ok(_), None) => continue,
+                };
+                self.delivery.handle_result(cx, token, result, done);
+            } else {
+                return;
             }
         }
     }
 
-    fn collect(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
-        while let Some((token, result)) = self.channel.poll_done() {
-            let Some(call) = usize::try_from(token).ok().and_then(|t| self.calls.try_remove(t)) else { continue };
-            match result {
-                Err(e) => done.push(call.job, unanswered(&e)),
-                Ok(answer) if (200..300).contains(&answer.status) => {
-                    let said = self.taken(call.signal, &answer);
-                    done.pieces(call.job, answer::taken(call.signal, call.items, &said, &self.log));
-                }
-                Ok(answer) => done.push(call.job, refused(&call.url, &answer, cx.wall().0)),
-            }
+    /// What a 2xx means. A page is none of a server that takes telemetry.
+    fn succeeded(&mut self, now: Mono, signal: Signal, items: u32, url: &Url, answer: &Response) -> CallResult {
+        let kind = media_type(answer);
+        let is = answer_kind(kind, &answer.body);
+        if is == AnswerKind::Page {
+            let text = format!(
+                "error exporting items, request to {url} responded with HTTP Status Code {} and a page ({}), not with an \
+                 answer to telemetry: is the URL right? It begins with {:?}",
+                answer.status,
+                String::from_utf8_lossy(kind),
+                beginning(&answer.body)
+            );
+            return CallResult::Retry { after: None, why: Error::new(text) };
         }
+        if is == AnswerKind::Other && self.strange.is_none_or(|at| now.since(at) >= WARN_EVERY) {
+            self.strange = Some(now);
+            let (url, kind, begins) = (url.to_string(), String::from_utf8_lossy(kind), beginning(&answer.body));
+            let fields = [
+                ("url", Field::Str(&url)),
+                ("status", Field::Uint(u64::from(answer.status))),
+                ("content_type", Field::Str(&kind)),
+                ("body", Field::Str(&begins)),
+            ];
+            self.log.warn("The peer's answer is not OTLP; the data counts as delivered. Is the URL right?", &fields);
+        }
+        answer::taken(signal, items, &self.taken(signal, answer), &self.log)
     }
 
     /// What the peer says beside that it took the data. An answer that can't be read takes nothing of that back.
     fn taken(&self, signal: Signal, answer: &Response) -> response::PartialSuccess {
-        let said = match answer.header("content-type") {
-            Some(kind) if kind == PROTOBUF.as_bytes() => {
+        let kind = media_type(answer);
+        let said = match kind {
+            _ if answer.body.is_empty() => return response::PartialSuccess::default(),
+            b"application/x-protobuf" | b"application/protobuf" => {
                 response::partial_success(&answer.body).map_err(|e| e.to_string())
             }
-            Some(kind) if kind == JSON.as_bytes() => {
-                json::partial_success(signal, &answer.body).map_err(|e| e.to_string())
-            }
+            b"application/json" => json::partial_success(signal, &answer.body).map_err(|e| e.to_string()),
             _ => return response::PartialSuccess::default(),
         };
         said.unwrap_or_else(|e| {
@@ -214,17 +294,55 @@ impl HttpExporter {
     }
 }
 
-/// What became of a request that had no answer.
-fn unanswered(e: &CallError) -> Outcome {
-    let text = format!("failed to make an HTTP request: {e}");
-    match e.fault {
-        Fault::Network | Fault::Timeout | Fault::Closed => Outcome::retry(text),
-        Fault::Request => Outcome::permanent(text),
+/// Between two warnings of a strange answer.
+const WARN_EVERY: std::time::Duration = std::time::Duration::from_mins(1);
+
+/// The type of an answer's body, without parameters.
+fn media_type(answer: &Response) -> &[u8] {
+    let whole = answer.header("content-type").unwrap_or_default();
+    whole.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
+}
+
+/// What the body of a 2xx is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AnswerKind {
+    /// Empty, protobuf or JSON.
+    Otlp,
+    /// For people: from a proxy, a login, or another server.
+    Page,
+    Other,
+}
+
+fn answer_kind(kind: &[u8], body: &[u8]) -> AnswerKind {
+    let is_one_of = |kinds: &[&str]| kinds.iter().any(|known| kind.eq_ignore_ascii_case(known.as_bytes()));
+    let begins = body.trim_ascii_start();
+    let begins_with = |mark: &&str| begins.get(..mark.len()).is_some_and(|b| b.eq_ignore_ascii_case(mark.as_bytes()));
+    if begins.is_empty() || is_one_of(&[PROTOBUF, "application/protobuf", JSON]) {
+        AnswerKind::Otlp
+    } else if is_one_of(&["text/html", "application/xhtml+xml"]) || ["<!doctype html", "<html"].iter().any(begins_with)
+    {
+        AnswerKind::Page
+    } else {
+        AnswerKind::Other
     }
 }
 
-/// What became of a request that was answered with another status than success.
-fn refused(url: &Url, answer: &Response, wall: u64) -> Outcome {
+/// The first characters of a body, for a log line.
+fn beginning(body: &[u8]) -> String {
+    String::from_utf8_lossy(body.get(..body.len().min(80)).unwrap_or_default()).into_owned()
+}
+
+/// What it means that a request had no answer.
+fn unanswered(e: &CallError) -> CallResult {
+    let why = Error::new(format!("failed to make an HTTP request: {e}"));
+    match e.fault {
+        Fault::Network | Fault::Timeout | Fault::Closed => CallResult::Retry { after: None, why },
+        Fault::Request => CallResult::Refused { why, for_text: false },
+    }
+}
+
+/// What it means that a request was answered with another status than success.
+fn refused(url: &Url, answer: &Response, wall: u64) -> CallResult {
     let said = if answer.header("content-type") == Some(JSON.as_bytes()) {
         json::status(&answer.body).ok()
     } else {
@@ -234,15 +352,21 @@ fn refused(url: &Url, answer: &Response, wall: u64) -> Outcome {
     if let Some(said) = said.filter(|s| !s.message.is_empty()) {
         text.push_str(&format!(", Message={}, Details=[]", said.message));
     }
+    let words = format!(
+        "{text} {}",
+        String::from_utf8_lossy(answer.body.get(..answer.body.len().min(1024)).unwrap_or_default())
+    );
     let status = Status::new(code_from_http(answer.status), text);
     let text = format!("rpc error: code = {} desc = {}", status.code.name(), status.message);
     let why = Error { code: Some(u32::from(status.code.number())), message: text.into() };
-    match answer.status {
-        429 | 502..=504 => {
+    match (answer.status, says_too_large(&words)) {
+        (413, limit) => CallResult::TooLarge { limit: limit.flatten(), why },
+        (400..600, Some(limit)) => CallResult::TooLarge { limit, why },
+        (429 | 502..=504, None) if !says_invalid_text(&words) => {
             let after = answer.header("retry-after").filter(|_| matches!(answer.status, 429 | 503));
-            Outcome::Retry { after: after.and_then(|value| answer::retry_after(value, wall)), why }
+            CallResult::Retry { after: after.and_then(|value| answer::retry_after(value, wall)), why }
         }
-        _ => Outcome::Permanent(why),
+        (status, _) => CallResult::Refused { why, for_text: !matches!(status, 401 | 403..=405) },
     }
 }
 
@@ -253,25 +377,18 @@ impl Exporter for HttpExporter {
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, by: Mono, done: &mut Done) {
-        let Some(url) = self.urls[payload.signal as usize].clone() else {
+        if self.urls[payload.signal as usize].is_none() {
             return done.push(job, Outcome::permanent("no endpoint for this signal"));
-        };
-        let coding = &self.client.compression.coding;
-        let request = NewRequest {
-            url: url.clone(),
-            content_type: if self.encoding == Encoding::Json { JSON } else { PROTOBUF },
-            content_encoding: (!coding.is_identity()).then(|| coding.name()),
-            body: self.body(payload),
-            by,
-        };
-        let token = self.calls.insert(Call { job, signal: payload.signal, items: payload.items(), url });
-        self.channel.call(cx, token as u64, request);
-        self.collect(cx, done);
+        }
+        self.delivery.send(cx, job, payload, by, done);
+        self.advance(cx, done);
     }
 
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, done: &mut Done) {
-        self.channel.event(cx, local, &event);
-        self.collect(cx, done);
+        if !self.delivery.event(cx, local, done) {
+            self.channel.event(cx, local, &event);
+        }
+        self.advance(cx, done);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {
@@ -290,6 +407,25 @@ mod tests {
         let parsed = OtlpHttpFactory.parse(&"otlp_http".parse().unwrap(), section);
         let parsed = parsed.and_then(|s| (s as Box<dyn std::any::Any>).downcast::<OtlpHttp>().ok().map(|b| *b));
         (parsed, d.items().into_iter().map(|item| item.message).collect())
+    }
+
+    #[test]
+    fn answer_with_a_page_is_no_success_and_other_bodies_are() {
+        for (kind, body, expected) in [
+            ("application/x-protobuf", "\n\u{0}", AnswerKind::Otlp),
+            ("application/json", "{}", AnswerKind::Otlp),
+            ("text/html", "", AnswerKind::Otlp),
+            ("", "  ", AnswerKind::Otlp),
+            ("text/html", "hello", AnswerKind::Page),
+            ("Text/HTML", "<p>", AnswerKind::Page),
+            ("text/plain", "\r\n<!DOCTYPE html><html>", AnswerKind::Page),
+            ("", "<HTML><head>", AnswerKind::Page),
+            ("text/plain", "ok", AnswerKind::Other),
+            ("", "ok", AnswerKind::Other),
+            ("application/xml", "<ok/>", AnswerKind::Other),
+        ] {
+            assert_eq!(answer_kind(kind.as_bytes(), body.as_bytes()), expected, "{kind} {body}");
+        }
     }
 
     #[test]

@@ -43,6 +43,10 @@ const GRAPH: u32 = 0;
 /// The graph's own keys: an attempt is due, and receivers have had their time.
 const ATTEMPT: u64 = 0;
 const RECEIVERS: u64 = 1;
+const MORE_JOBS: u64 = 2;
+
+/// Jobs that one exporter is handed in one turn of the loop.
+const JOBS_A_TURN: u32 = 128;
 
 struct ReceiverSlot {
     id: ComponentId,
@@ -78,6 +82,8 @@ struct ExporterSlot {
     exporter: Box<dyn Exporter>,
     /// By signal.
     sendings: [Option<Sending>; 3],
+    /// Jobs that it may still be handed in this turn.
+    jobs_left: u32,
 }
 
 /// Pipelines and exporters: everything behind a receiver's door.
@@ -162,7 +168,7 @@ impl GraphBuilder {
             let name = id.to_string();
             signals.contains(&signal).then(|| Sending::new(settings.clone(), signal, &name, telemetry, log.clone()))
         });
-        self.graph.flow.exporters.push(ExporterSlot { id, owner, exporter, sendings });
+        self.graph.flow.exporters.push(ExporterSlot { id, owner, exporter, sendings, jobs_left: JOBS_A_TURN });
         ExporterIndex(index)
     }
 
@@ -281,6 +287,9 @@ impl Graph {
                     self.drain(world, until);
                 }
             }
+            Slot::Graph if local == MORE_JOBS => {
+                self.flow.exporters.iter_mut().for_each(|slot| slot.jobs_left = JOBS_A_TURN);
+            }
             Slot::Graph => {
                 self.timer = None;
                 let now = cx.now();
@@ -309,7 +318,7 @@ impl Graph {
 
     /// Has processors and queues hand on what they hold back for more, or for a pause between attempts.
     pub fn flush(&mut self, world: &mut dyn World) {
-        self.flow.hand_on(world, false);
+        self.flow.hand_on(world, None);
         self.settle(world);
     }
 
@@ -415,7 +424,7 @@ impl Graph {
     /// Receivers are closed, or have had their time: what they still bring passes through without a rest.
     fn drain(&mut self, world: &mut dyn World, until: Mono) {
         self.phase = Phase::Draining(until);
-        self.flow.hand_on(world, true);
+        self.flow.hand_on(world, Some(until));
     }
 
     /// Tells senders what became of their payloads.
@@ -552,17 +561,22 @@ impl Flow {
         }
     }
 
-    /// Hands jobs to exporters while consumers are free.
+    /// Hands jobs to exporters while consumers are free and the turn allows.
     fn pump(&mut self, cx: &mut Cx<'_>) -> bool {
         let mut busy = false;
         for index in 0..self.exporters.len() {
             for signal in Signal::ALL {
-                while let Some((number, payload, by)) = self.exporters[index].sendings[signal as usize]
-                    .as_mut()
-                    .and_then(|sending| sending.poll_job(cx.now()))
-                {
-                    busy = true;
+                loop {
                     let slot = &mut self.exporters[index];
+                    let Some(sending) = slot.sendings[signal as usize].as_mut() else { break };
+                    if slot.jobs_left == 0 {
+                        // Whether there is one more shows then.
+                        cx.of(GRAPH).again(MORE_JOBS);
+                        break;
+                    }
+                    let Some((number, payload, by)) = sending.poll_job(cx.now()) else { break };
+                    slot.jobs_left -= 1;
+                    busy = true;
                     let mut done = Done::default();
                     let job = JobId { signal: signal as u8, number };
                     let mut cx = cx.of(slot.owner);
@@ -587,14 +601,15 @@ impl Flow {
         }
     }
 
-    /// Processors hand on what they hold, first to last; queues stop resting. For good, if it is the `last` time.
-    fn hand_on(&mut self, world: &mut dyn World, last: bool) {
+    /// Processors hand on what they hold, first to last; queues cut rests short. `until` is the deadline of a shutdown:
+    /// then nothing waits for more from now on.
+    fn hand_on(&mut self, world: &mut dyn World, until: Option<Mono>) {
         for pipeline in 0..self.pipelines.len() {
             for index in 0..self.pipelines[pipeline].processors.len() {
                 let mut out = self.out(pipeline, index);
                 let slot = &mut self.pipelines[pipeline].processors[index];
                 let mut cx = Cx::new(world, slot.owner);
-                if last {
+                if until.is_some() {
                     slot.processor.drain(&mut cx, &mut out);
                 } else {
                     slot.processor.flush(&mut cx, &mut out);
@@ -602,8 +617,12 @@ impl Flow {
                 self.run(&mut cx, pipeline, index + 1, out);
             }
         }
+        let now = world.now();
         for sending in self.exporters.iter_mut().flat_map(|e| e.sendings.iter_mut().flatten()) {
-            sending.hand_on(last);
+            match until {
+                Some(until) => sending.drain(now, until),
+                None => sending.flush(now),
+            }
         }
     }
 }

@@ -9,12 +9,15 @@ mod ack;
 mod auth;
 mod budget;
 mod component;
+mod delivery;
 mod episode;
 mod gather;
 mod graph;
 mod log;
 mod payload;
+mod pieces;
 mod sending;
+mod size_limit;
 mod telemetry;
 mod time;
 mod world;
@@ -26,11 +29,13 @@ pub use component::{
     About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Listens, Out, Processor,
     ReadFile, Receiver, Serves, Settings, StartError,
 };
+pub use delivery::{Bounds, CallResult, Delivery, Encode, Encoded, Message, NextCall};
 pub use episode::{Episode, EpisodeReport};
 pub use gather::PayloadSplitter;
 pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};
 pub use log::{Field, Level, LogSink, Logger, NoLog, Record, Scope};
 pub use payload::{Metadata, Payload};
+pub use pieces::Piece;
 pub use sending::{BatchSettings, QueueSettings, RetrySettings, SendingSettings, Sizer};
 pub use telemetry::{
     Counter, Detail, Family, FamilyKind, Gauge, Histogram, Labels, ReceiverMetrics, Sample, Telemetry, Value,

@@ -7,11 +7,15 @@
 //! ```
 //! A queue takes custody: the ack is settled when a payload is queued, unless `wait_for_result` is set or the queue is
 //! off. A resting payload keeps its place in the queue's size but holds no consumer, so that a few requests that fail
-//! do not stop the others.
+//! do not stop the others. A flush cuts each payload's rest short once, and a shutdown makes it short, but never shorter
+//! than the peer asked for.
+//!
+//! Every call takes time that grows with the logarithm of what is held; what many payloads cause at once (the end of
+//! their rests) is done in several steps, [`MOVED_AT_ONCE`] in each.
 
 mod batch;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use otelcore_config::{Dur, Flavour, Section};
@@ -237,6 +241,37 @@ struct Item {
     interval: Duration,
     /// It has been grouped and goes out as it is.
     grouped: bool,
+    /// The peer asked not to be tried again before.
+    not_before: Mono,
+    /// A flush has cut a rest of it short.
+    cut: bool,
+    /// The attempt under way began before its rest was over, so that the next rest need not be longer.
+    early: bool,
+}
+
+impl Drain {
+    /// When an attempt that may come `at` the earliest comes: so, or shortly before a deadline that is earlier.
+    fn bound(self, now: Mono, at: Mono) -> Mono {
+        if now < self.last_attempt { at.min(self.last_attempt) } else { at }
+    }
+}
+
+impl Item {
+    /// One without a place in the queue.
+    fn new(payload: Payload, waiters: Waiters, interval: Duration) -> Self {
+        Self {
+            payload,
+            waiters,
+            size: 0,
+            bytes: 0,
+            first: None,
+            interval,
+            grouped: false,
+            not_before: Mono::default(),
+            cut: false,
+            early: false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -333,17 +368,34 @@ pub(crate) struct Sending {
     waiting: VecDeque<(Payload, Ack)>,
     in_flight: BTreeMap<u64, Item>,
     resting: BTreeMap<(Mono, u64), Item>,
+    /// Those of `resting` that a flush may still cut short.
+    uncut: BTreeSet<(Mono, u64)>,
+    /// Those that a flush is about to cut short.
+    cutting: BTreeSet<(Mono, u64)>,
     batcher: Option<Batcher>,
     size: u64,
     bytes: u64,
+    /// Items in `queued`, `in_flight`, `resting` and `batcher`.
+    items: u64,
+    /// Items in `waiting`.
+    waiting_items: u64,
     next: u64,
-    draining: bool,
+    draining: Option<Drain>,
     /// Items given up since the drain began, for the report.
     lost: u64,
 }
 
-/// The longest pause between attempts while the collector drains.
+/// The longest pause between attempts while the collector drains, unless the peer asks for more.
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Payloads whose rests end in one step.
+const MOVED_AT_ONCE: usize = 2048;
+
+/// A shutdown.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// A rest that would last beyond the deadline ends here instead, shortly before it.
+    last_attempt: Mono,
+}
 
 impl Sending {
     pub(crate) fn new(
@@ -364,10 +416,14 @@ impl Sending {
             waiting: VecDeque::new(),
             in_flight: BTreeMap::new(),
             resting: BTreeMap::new(),
+            uncut: BTreeSet::new(),
+            cutting: BTreeSet::new(),
             size: 0,
             bytes: 0,
+            items: 0,
+            waiting_items: 0,
             next: 0,
-            draining: false,
+            draining: None,
             lost: 0,
         }
     }
@@ -390,6 +446,7 @@ impl Sending {
         } else if self.waiting.is_empty() && self.has_room(size, payload.body.len() as u64) {
             self.take(payload, ack, size);
         } else if queue.block_on_overflow {
+            self.waiting_items += u64::from(payload.items());
             self.waiting.push_back((payload, ack));
         } else {
             self.metrics.enqueue_failed.add(u64::from(payload.items()));
@@ -425,9 +482,10 @@ impl Sending {
         self.size += size;
         let bytes = payload.body.len() as u64;
         self.bytes += bytes;
+        self.items += u64::from(payload.items());
         let interval = self.settings.retry.initial_interval;
         let waiters = ack.map(Waiter::new).into_iter().collect();
-        self.queued.push_back(Item { payload, waiters, size, bytes, first: None, interval, grouped: false });
+        self.queued.push_back(Item { size, bytes, ..Item::new(payload, waiters, interval) });
         self.show();
     }
 
@@ -439,7 +497,7 @@ impl Sending {
             {
                 batcher.add(now, item);
             }
-            batcher.handle_timeout(now, self.draining);
+            batcher.handle_timeout(now, self.draining.is_some());
         }
         let queue = &self.settings.queue;
         if queue.enabled && self.in_flight.len() >= queue.num_consumers {
@@ -477,7 +535,7 @@ impl Sending {
         let Some(mut item) = self.in_flight.remove(&number) else { return };
         self.metrics.sent.add(u64::from(fate.delivered));
         self.metrics.send_failed.add(u64::from(fate.rejected));
-        if self.draining {
+        if self.draining.is_some() {
             self.lost += u64::from(fate.rejected);
         }
         if let Some((items, why)) = &fate.refused {
@@ -485,7 +543,7 @@ impl Sending {
             let fields = [("error", Field::Str(&message)), ("dropped_items", Field::Uint(u64::from(*items)))];
             self.log.error("Exporting failed. Dropping data.", &fields);
             self.metrics.send_failed.add(u64::from(*items));
-            if self.draining {
+            if self.draining.is_some() {
                 self.lost += u64::from(*items);
             }
         }
@@ -495,6 +553,8 @@ impl Sending {
                 let less = item.bytes.saturating_sub(body.len() as u64);
                 item.bytes -= less;
                 self.bytes -= less;
+                self.items = self.items.saturating_sub(u64::from(item.payload.items()));
+                self.items += u64::from(body.items());
                 item.payload.body = body;
                 self.retry(now, item, after, why, random);
             }
@@ -515,11 +575,14 @@ impl Sending {
         // Uniform in [-1, 1] from 53 random bits.
         let swing = (random >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
         let mut pause = item.interval.mul_f64((1.0 + retry.randomization_factor * swing).max(0.0));
-        pause = pause.max(after.unwrap_or_default());
-        item.interval = item.interval.mul_f64(retry.multiplier.max(0.0)).min(retry.max_interval);
-        if self.draining {
+        if !std::mem::take(&mut item.early) {
+            item.interval = item.interval.mul_f64(retry.multiplier.max(0.0)).min(retry.max_interval);
+        }
+        if self.draining.is_some() {
             pause = pause.min(DRAIN_PAUSE);
         }
+        item.not_before = now + after.unwrap_or_default();
+        pause = pause.max(after.unwrap_or_default());
         let first = item.first.unwrap_or(now);
         if !retry.max_elapsed_time.is_zero() && now + pause > first + retry.max_elapsed_time {
             return self.give_up(item, "no more retries left: ", why);
@@ -527,8 +590,17 @@ impl Sending {
         let message = why.message.as_ref();
         let fields = [("error", Field::Str(message)), ("interval", Field::Float(pause.as_secs_f64()))];
         self.log.info("Exporting failed. Will retry the request after interval.", &fields);
-        self.resting.insert((now + pause, self.next), item);
+        let at = self.draining.map_or(now + pause, |drain| drain.bound(now, now + pause));
+        self.rest(at, item);
+    }
+
+    fn rest(&mut self, at: Mono, item: Item) {
+        let key = (at, self.next);
         self.next += 1;
+        if !item.cut {
+            self.uncut.insert(key);
+        }
+        self.resting.insert(key, item);
     }
 
     /// Without retry, a sender that waits gets the refusal itself.
@@ -550,7 +622,7 @@ impl Sending {
         };
         self.log.error(text, &[("error", Field::Str(&message)), (field, Field::Uint(items))]);
         self.metrics.send_failed.add(items);
-        if self.draining {
+        if self.draining.is_some() {
             self.lost += items;
         }
         self.release(item, Outcome::Permanent(why));
@@ -560,6 +632,7 @@ impl Sending {
     fn release(&mut self, item: Item, outcome: Outcome) {
         self.size -= item.size;
         self.bytes -= item.bytes;
+        self.items = self.items.saturating_sub(u64::from(item.payload.items()));
         item.waiters.into_iter().for_each(|waiter| waiter.settle(&outcome));
         while let Some((payload, _)) = self.waiting.front() {
             let size = self.size_of(payload);
@@ -567,54 +640,96 @@ impl Sending {
                 break;
             }
             if let Some((payload, ack)) = self.waiting.pop_front() {
+                self.waiting_items = self.waiting_items.saturating_sub(u64::from(payload.items()));
                 self.take(payload, ack, size);
             }
         }
         self.show();
     }
 
-    /// Puts what has rested enough back in front of the queue.
+    /// Puts what has rested enough back in front of the queue. With many of them it is due again at once.
     pub(crate) fn handle_timeout(&mut self, now: Mono) {
-        while let Some(entry) = self.resting.first_entry()
-            && entry.key().0 <= now
-        {
-            self.queued.push_front(entry.remove());
+        self.cut_rests(now);
+        for _ in 0..MOVED_AT_ONCE {
+            let Some(entry) = self.resting.first_entry().filter(|entry| entry.key().0 <= now) else { break };
+            let (key, item) = entry.remove_entry();
+            self.uncut.remove(&key);
+            self.cutting.remove(&key);
+            self.queued.push_front(item);
         }
         if let Some(batcher) = &mut self.batcher {
             batcher.begin_turn();
-            batcher.handle_timeout(now, self.draining);
+            batcher.handle_timeout(now, self.draining.is_some());
         }
     }
 
     /// When [`Sending::handle_timeout`] is due.
     pub(crate) fn poll_timeout(&self) -> Option<Mono> {
+        if !self.cutting.is_empty() {
+            return Some(Mono::default());
+        }
         let rested = self.resting.first_key_value().map(|((at, _), _)| *at);
         rested.into_iter().chain(self.batcher.as_ref().and_then(Batcher::poll_timeout)).min()
     }
 
-    /// What rests is tried at once, and groups go out as they are. With `last`, shutdown has begun: pauses are short and
-    /// nothing waits for more from now on.
-    pub(crate) fn hand_on(&mut self, last: bool) {
-        self.draining |= last;
-        if let Some(batcher) = &mut self.batcher {
-            while self.queued.front().is_some_and(|item| !item.grouped)
-                && let Some(item) = self.queued.pop_front()
-            {
-                batcher.add(Mono::default(), item);
-            }
-            batcher.handle_timeout(Mono::default(), true);
+    /// Groups go out as they are. What rests is tried at once, if the peer has not asked for a pause and no flush has cut
+    /// a rest of it before: a host may flush as often as it likes.
+    pub(crate) fn flush(&mut self, now: Mono) {
+        self.release_groups(now);
+        if self.cutting.is_empty() {
+            std::mem::swap(&mut self.cutting, &mut self.uncut);
+        } else {
+            self.cutting.extend(std::mem::take(&mut self.uncut));
         }
-        for (_, item) in std::mem::take(&mut self.resting) {
-            self.queued.push_back(item);
+        self.cut_rests(now);
+    }
+
+    /// A shutdown that ends at `until` has begun: rests are short, and nothing waits for more from now on.
+    pub(crate) fn drain(&mut self, now: Mono, until: Mono) {
+        let margin = (until.since(now) / 4).min(Duration::from_secs(1));
+        let drain = Drain { last_attempt: until - margin };
+        self.draining = Some(drain);
+        self.release_groups(now);
+        self.uncut.clear();
+        self.cutting.clear();
+        for (_, mut item) in std::mem::take(&mut self.resting) {
+            item.early = true;
+            let at = drain.bound(now, item.not_before);
+            if at <= now {
+                self.queued.push_back(item);
+            } else {
+                self.rest(at, item);
+            }
+        }
+    }
+
+    fn release_groups(&mut self, now: Mono) {
+        let Some(batcher) = &mut self.batcher else { return };
+        while self.queued.front().is_some_and(|item| !item.grouped)
+            && let Some(item) = self.queued.pop_front()
+        {
+            batcher.add(now, item);
+        }
+        batcher.handle_timeout(now, true);
+    }
+
+    /// Takes some steps of a flush.
+    fn cut_rests(&mut self, now: Mono) {
+        for _ in 0..MOVED_AT_ONCE {
+            let Some(key) = self.cutting.pop_first() else { return };
+            let Some(mut item) = self.resting.remove(&key) else { continue };
+            (item.cut, item.early) = (true, true);
+            if item.not_before <= now {
+                self.queued.push_back(item);
+            } else {
+                self.resting.insert((item.not_before.min(key.0), key.1), item);
+            }
         }
     }
 
     /// Items that are not delivered yet.
     pub(crate) fn holds(&self) -> u64 {
-        let queued = self.queued.iter().chain(self.in_flight.values()).chain(self.resting.values());
-        let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
-        let grouped = self.batcher.as_ref().map_or(0, Batcher::holds);
-        queued.map(|item| u64::from(item.payload.items())).sum::<u64>() + waiting.sum::<u64>() + grouped
+        self.items + self.waiting_items
     }
 
     /// Items given up for good since the drain began.
@@ -636,7 +751,9 @@ impl Sending {
         for (_, ack) in self.waiting.drain(..) {
             ack.settle(Outcome::Lost(Lost::Shutdown));
         }
-        (self.size, self.bytes) = (0, 0);
+        self.uncut.clear();
+        self.cutting.clear();
+        (self.size, self.bytes, self.items, self.waiting_items) = (0, 0, 0, 0);
         left
     }
 

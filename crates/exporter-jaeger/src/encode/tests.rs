@@ -158,3 +158,146 @@ fn lengths_of_every_width_are_right() {
         assert_eq!((kinds, fields.rest().len()), (vec![1, 1, 2], 0), "{size}");
     }
 }
+
+fn encode(body: &Rope, bounds: Bounds) -> (Vec<otelcore_pipeline::Message<Bytes>>, Option<Piece>) {
+    let encoded = Requests.encode(Signal::Traces, Piece { body: body.clone(), ..Piece::default() }, bounds);
+    (encoded.messages, encoded.rest)
+}
+
+fn encode_all(body: &Rope, bounds: Bounds) -> Vec<otelcore_pipeline::Message<Bytes>> {
+    let (mut all, mut left) = (Vec::new(), Some(body.clone()));
+    while let Some(body) = left.take() {
+        let (messages, rest) = encode(&body, bounds);
+        all.extend(messages);
+        left = rest.map(|rest| rest.body);
+    }
+    all
+}
+
+fn checked(body: Vec<u8>) -> Rope {
+    let items = otelcore_pdata::check(Signal::Traces, &body).unwrap().items;
+    Rope::new(body.into(), items)
+}
+
+/// The operation names of a request's spans, and whether it has the process.
+fn names(request: &[u8]) -> (Vec<String>, bool) {
+    let Some((1, Wire::Len(batch))) = Fields::new(request).next() else { panic!("no batch") };
+    let (mut names, mut process) = (Vec::new(), false);
+    for (number, wire) in Fields::new(batch) {
+        match (number, wire) {
+            (1, Wire::Len(span)) => {
+                let name = Fields::new(span).find_map(|(n, wire)| match (n, wire) {
+                    (3, Wire::Len(name)) => Some(String::from_utf8_lossy(name).into_owned()),
+                    _ => None,
+                });
+                names.push(name.unwrap_or_default());
+            }
+            (2, _) => process = true,
+            _ => {}
+        }
+    }
+    (names, process)
+}
+
+fn three_resources() -> Rope {
+    let span = |i: usize| Sp { name: format!("span {i:04}"), ..Sp::default() };
+    let resource_spans = (0..3).map(|r| Rs {
+        resource: Some(Res { attributes: vec![text("service.name", "svc")], ..Res::default() }),
+        scope_spans: (0..2)
+            .map(|s| ScopeSpans {
+                spans: (0..50).map(|i| span(r * 100 + s * 50 + i)).collect(),
+                ..ScopeSpans::default()
+            })
+            .collect(),
+        ..Rs::default()
+    });
+    checked(ExportTraceServiceRequest { resource_spans: resource_spans.collect() }.encode_to_vec())
+}
+
+#[test]
+fn resource_above_the_limit_becomes_several_requests_that_have_each_span_once() {
+    let body = three_resources();
+    for limit in [1, 100, 1000, 3000, 100_000] {
+        let bounds = Bounds { message: limit, messages: usize::MAX, bytes: usize::MAX };
+        let messages = encode_all(&body, bounds);
+        let mut all = Vec::new();
+        for message in &messages {
+            let (names, process) = names(&message.content);
+            assert!(process && message.bytes == message.content.len());
+            assert!(message.bytes <= limit || names.len() == 1, "{} bytes, limit {limit}", message.bytes);
+            assert_eq!(message.body.items() as usize, names.len());
+            // What is kept to be sent again makes the same request.
+            let again = encode(&message.body, Bounds { message: usize::MAX, ..bounds }).0;
+            assert_eq!((again.len(), &again[0].content), (1, &message.content));
+            all.extend(names);
+        }
+        assert_eq!(all, (0..300).map(|i| format!("span {i:04}")).collect::<Vec<_>>(), "limit {limit}");
+        assert!(limit != 100_000 || messages.len() == 3);
+    }
+}
+
+#[test]
+fn body_of_more_requests_than_fit_is_encoded_in_several_steps() {
+    let body = three_resources();
+    for bounds in [
+        Bounds { message: 500, messages: 3, bytes: usize::MAX },
+        Bounds { message: 500, messages: usize::MAX, bytes: 1400 },
+        Bounds { message: usize::MAX, messages: 1, bytes: usize::MAX },
+    ] {
+        let (mut left, mut all, mut steps) = (Some(body.clone()), Vec::new(), 0);
+        while let Some(body) = left.take() {
+            let (messages, rest) = encode(&body, bounds);
+            assert!(!messages.is_empty() && messages.len() <= bounds.messages);
+            all.extend(messages.iter().flat_map(|message| names(&message.content).0));
+            left = rest.map(|rest| rest.body);
+            assert_eq!(left.as_ref().map_or(0, Rope::items) as usize, 300 - all.len());
+            steps += 1;
+        }
+        assert!(steps > 2);
+        assert_eq!(all, (0..300).map(|i| format!("span {i:04}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn body_of_very_many_tiny_resources_makes_no_more_requests_than_are_asked_for() {
+    // One empty span in each: six bytes.
+    let body = checked([0x0a, 4, 0x12, 2, 0x12, 0].repeat(80_000));
+    let bounds = Bounds { message: usize::MAX, messages: 100, bytes: usize::MAX };
+    let (messages, rest) = encode(&body, bounds);
+    assert_eq!((messages.len(), rest.unwrap().body.items()), (100, 79_900));
+}
+
+#[test]
+fn scope_that_is_written_with_each_span_makes_no_request_above_the_limit() {
+    let scope = InstrumentationScope { name: "n".repeat(10_000), ..InstrumentationScope::default() };
+    let scope_spans =
+        vec![ScopeSpans { scope: Some(scope), spans: vec![Sp::default(); 1000], ..ScopeSpans::default() }];
+    let body = checked(
+        ExportTraceServiceRequest { resource_spans: vec![Rs { scope_spans, ..Rs::default() }] }.encode_to_vec(),
+    );
+    let bounds = Bounds { message: 1 << 20, messages: 100, bytes: 3 << 20 };
+    let (messages, rest) = encode(&body, bounds);
+    assert!(messages.len() <= 4 && messages.iter().all(|message| message.bytes <= 1 << 20));
+    assert!(rest.is_some());
+    // However often the scope is repeated, a request has the spans that are kept for it.
+    let messages = encode_all(&body, Bounds { message: 40_000, ..bounds });
+    assert!(messages.iter().all(|message| message.body.items() as usize == names(&message.content).0.len()));
+    assert_eq!(messages.iter().map(|message| message.body.items()).sum::<u32>(), 1000);
+}
+
+#[test]
+fn payload_refused_for_its_size_is_encoded_in_halves() {
+    let piece = Piece { body: three_resources(), too_large: true, repaired: false };
+    let one = checked(request_body(&["a", "b", "c"]));
+    let bounds = Bounds { message: usize::MAX, messages: 100, bytes: usize::MAX };
+    let encoded = Requests.encode(Signal::Traces, Piece { body: one, ..piece.clone() }, bounds);
+    assert_eq!(encoded.messages.iter().map(|m| m.body.items()).collect::<Vec<_>>(), [1, 1, 1]);
+    let encoded = Requests.encode(Signal::Traces, piece, bounds);
+    assert_eq!(encoded.messages.iter().map(|m| m.body.items()).collect::<Vec<_>>(), [100, 100, 100]);
+}
+
+fn request_body(names: &[&str]) -> Vec<u8> {
+    let spans = names.iter().map(|name| Sp { name: (*name).to_owned(), ..Sp::default() }).collect();
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    ExportTraceServiceRequest { resource_spans: vec![Rs { scope_spans, ..Rs::default() }] }.encode_to_vec()
+}

@@ -65,6 +65,8 @@ pub(crate) struct Jaeger {
     /// For all others.
     pub(crate) usual: Answer,
     pub(crate) posts: Vec<Post>,
+    /// The longest message that it takes from its next start on; 4 MiB by default.
+    pub(crate) max_message: Option<u32>,
 }
 
 impl Jaeger {
@@ -92,7 +94,10 @@ pub(crate) fn backend(told: &Told) -> Graph {
     let receiver = Backend {
         told: told.clone(),
         acceptor: None,
-        config: Rc::new(ServerConfig::default()),
+        config: Rc::new(ServerConfig {
+            max_recv_message: told.borrow().max_message.unwrap_or(4 << 20),
+            ..ServerConfig::default()
+        }),
         late: BTreeMap::new(),
         next: TIMER,
     };

@@ -13,6 +13,7 @@ mod backend;
 mod client;
 mod delivery;
 mod forwarding;
+mod limits;
 mod reload;
 mod scene;
 mod shutdown;

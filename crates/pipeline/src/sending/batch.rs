@@ -298,19 +298,6 @@ impl Batcher {
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Group> {
-        let whole = self.ready.iter().filter_map(|ready| match ready {
-            Ready::Whole(group) => Some(&**group),
-            Ready::Cut(_) => None,
-        });
-        self.groups.values().chain(whole)
-    }
-
-    /// Items of everything that waits.
-    pub(super) fn holds(&self) -> u64 {
-        self.all().map(|group| group.body.items()).sum()
-    }
-
     /// Gives everything up: the items of each group, and who waits for them.
     pub(super) fn abandon(&mut self) -> impl Iterator<Item = (u64, Waiters)> {
         self.by_age.clear();
@@ -338,7 +325,7 @@ impl Group {
             }
         })?;
         let payload = Payload { signal: self.signal, body, meta: self.meta.clone(), held };
-        Some(Item { payload, waiters, size, bytes, first: None, interval: self.interval, grouped: true })
+        Some(Item { size, bytes, grouped: true, ..Item::new(payload, waiters, self.interval) })
     }
 }
 

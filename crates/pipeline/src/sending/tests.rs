@@ -59,6 +59,11 @@ impl Scene {
         self.sending.handle_timeout(self.now);
     }
 
+    fn drain(&mut self, seconds: f64) {
+        let until = self.now + Duration::from_secs_f64(seconds);
+        self.sending.drain(self.now, until);
+    }
+
     fn shown(&self, name: &str) -> f64 {
         let families = self.telemetry.read();
         match families.iter().find(|f| f.name == name).unwrap().samples[0].value {
@@ -209,7 +214,7 @@ fn draining_tries_again_soon_and_reports_what_it_gives_up() {
     scene.offer(0, 1);
     let job = scene.job().unwrap();
     scene.done(job, Outcome::retry("down"));
-    scene.sending.hand_on(true);
+    scene.drain(25.0);
     let job = scene.job().expect("what rested is tried at once");
     scene.done(job, Outcome::retry("down"));
     let at = scene.sending.poll_timeout().unwrap();
@@ -258,10 +263,144 @@ fn pieces_that_are_refused_for_good_while_draining_are_reported_as_lost() {
     let mut scene = Scene::new(small_queue(), RetrySettings::default());
     scene.offer(0, 5);
     let job = scene.job().unwrap();
-    scene.sending.hand_on(true);
+    scene.drain(25.0);
     let fate = Fate { delivered: 2, rejected: 0, refused: Some((3, Error::new("no such tenant"))), rest: None };
     scene.sending.handle_pieces(scene.now, job, fate, MIDDLE);
     assert_eq!((scene.sending.holds(), scene.sending.lost()), (0, 3));
+}
+
+fn slow_down(seconds: u64) -> Outcome {
+    Outcome::Retry { after: Some(Duration::from_secs(seconds)), why: Error::new("slow down") }
+}
+
+#[test]
+fn flush_of_resting_requests_cuts_each_rest_once() {
+    let queue = QueueSettings { num_consumers: 10, queue_size: 100, ..QueueSettings::on() };
+    let mut scene = Scene::new(queue, RetrySettings::default());
+    for request in 0..5 {
+        scene.offer(request, 1);
+    }
+    let mut attempts = 0;
+    // A host that flushes every 2 ms for 3 seconds.
+    for _ in 0..1500 {
+        while let Some(job) = scene.job() {
+            attempts += 1;
+            scene.done(job, Outcome::retry("down"));
+        }
+        scene.sending.flush(scene.now);
+        scene.pass(0.002);
+    }
+    assert_eq!(attempts, 10, "one attempt each, and one each that a flush brought forward");
+    let at = scene.sending.poll_timeout().unwrap();
+    let pause = at.since(scene.now).as_secs_f64();
+    assert!((4.0..5.0).contains(&pause), "seven and a half seconds from the second attempt on: {pause}");
+    assert_eq!(scene.sending.holds(), 5);
+}
+
+#[test]
+fn flush_of_an_early_attempt_that_fails_leaves_the_backoff_as_it_was() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    scene.offer(0, 1);
+    let job = scene.job().unwrap();
+    scene.done(job, Outcome::retry("down"));
+    scene.sending.flush(scene.now);
+    let job = scene.job().expect("its rest is cut short");
+    scene.done(job, Outcome::retry("down"));
+    assert_eq!(scene.sending.poll_timeout(), Some(scene.now + Duration::from_millis(7500)));
+    scene.sending.flush(scene.now);
+    assert_eq!(scene.job(), None, "a second flush leaves it at rest");
+    scene.pass(7.5);
+    let job = scene.job().unwrap();
+    scene.done(job, Outcome::retry("down"));
+    assert_eq!(scene.sending.poll_timeout(), Some(scene.now + Duration::from_millis(7500)));
+}
+
+#[test]
+fn flush_with_a_pause_that_the_peer_asked_for_waits_for_its_end() {
+    let mut scene =
+        Scene::new(small_queue(), RetrySettings { max_elapsed_time: Duration::ZERO, ..RetrySettings::default() });
+    scene.offer(0, 1);
+    let job = scene.job().unwrap();
+    scene.done(job, slow_down(30));
+    scene.pass(10.0);
+    scene.sending.flush(scene.now);
+    assert_eq!(scene.job(), None);
+    assert_eq!(scene.sending.poll_timeout(), Some(scene.now + Duration::from_secs(20)));
+    // Asked for two seconds, it would rest five.
+    scene.pass(20.0);
+    let job = scene.job().unwrap();
+    scene.done(job, slow_down(2));
+    scene.offer(1, 1);
+    let job = scene.job().unwrap();
+    scene.done(job, slow_down(2));
+    scene.sending.flush(scene.now);
+    assert_eq!(scene.sending.poll_timeout(), Some(scene.now + Duration::from_secs(2)));
+}
+
+#[test]
+fn flush_of_very_many_resting_requests_takes_several_steps() {
+    let queue = QueueSettings { num_consumers: 100_000, queue_size: 100_000, ..QueueSettings::on() };
+    let mut scene = Scene::new(queue, RetrySettings::default());
+    for request in 0..10_000 {
+        scene.offer(request, 1);
+        let job = scene.job().unwrap();
+        scene.done(job, Outcome::retry("down"));
+    }
+    scene.sending.flush(scene.now);
+    let mut steps = 1;
+    while scene.sending.poll_timeout() == Some(Mono::default()) {
+        steps += 1;
+        scene.sending.handle_timeout(scene.now);
+    }
+    assert_eq!((steps, scene.sending.queued.len()), (10_000_usize.div_ceil(MOVED_AT_ONCE), 10_000));
+    assert_eq!(scene.sending.holds(), 10_000);
+}
+
+#[test]
+fn drain_with_a_pause_that_the_peer_asked_for_keeps_it() {
+    let mut scene = Scene::new(small_queue(), RetrySettings::default());
+    scene.offer(0, 1);
+    scene.offer(1, 1);
+    for after in [3, 60] {
+        let job = scene.job().unwrap();
+        scene.done(job, slow_down(after));
+    }
+    scene.drain(20.0);
+    let began = scene.now;
+    assert_eq!(scene.job(), None);
+    assert_eq!(scene.sending.poll_timeout(), Some(began + Duration::from_secs(3)));
+    scene.pass(3.0);
+    let job = scene.job().unwrap();
+    scene.done(job, slow_down(4));
+    assert_eq!(scene.sending.poll_timeout(), Some(began + Duration::from_secs(7)));
+    scene.pass(4.0);
+    let job = scene.job().unwrap();
+    scene.done(job, Outcome::Delivered);
+    // The deadline comes before the end of the other's pause, so it has a last attempt in time.
+    assert_eq!(scene.sending.poll_timeout(), Some(began + Duration::from_secs(19)));
+    scene.pass(12.0);
+    let job = scene.job().unwrap();
+    scene.done(job, slow_down(60));
+    assert!(scene.sending.poll_timeout().unwrap() > began + Duration::from_secs(20), "one last attempt is enough");
+}
+
+#[test]
+fn queue_that_groups_gives_back_all_the_bytes_it_took() {
+    let mut scene = Scene::new(grouping(10, 4), RetrySettings::default());
+    for request in 0..6 {
+        scene.offer_spans(request, 5, None);
+    }
+    let mut delivered = 0;
+    while let Some((number, payload, _)) = scene.sending.poll_job(scene.now) {
+        delivered += payload.items();
+        scene.done(number, Outcome::Delivered);
+    }
+    scene.drain(1.0);
+    while let Some((number, payload, _)) = scene.sending.poll_job(scene.now) {
+        delivered += payload.items();
+        scene.done(number, Outcome::Delivered);
+    }
+    assert_eq!((delivered, scene.sending.bytes, scene.sending.size, scene.sending.holds()), (30, 0, 0, 0));
 }
 
 fn grouping(min_size: u64, max_size: u64) -> QueueSettings {
@@ -360,7 +499,7 @@ fn metadata_keeps_groups_apart_and_a_drain_sends_them_all() {
         scene.offer_spans(request as u64, 2, Some(tenant));
     }
     assert_eq!(scene.sizes(), [(0, 4)]);
-    scene.sending.hand_on(true);
+    scene.drain(25.0);
     assert_eq!(scene.sizes(), [(1, 2), (2, 2)]);
     assert_eq!(scene.sending.poll_timeout(), None);
 }
@@ -385,7 +524,7 @@ fn room_of_grouped_payloads_is_given_back_with_the_last_piece() {
                 assert_eq!(scene.told(), [(round * 4 + request, Outcome::Delivered)], "there is room, max {max}");
             }
             scene.sending.handle_timeout(scene.now);
-            scene.sending.hand_on(false);
+            scene.sending.flush(scene.now);
             for (number, _) in scene.sizes() {
                 scene.done(number, Outcome::Delivered);
             }

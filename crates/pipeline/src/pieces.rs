@@ -1,0 +1,251 @@
+//! A payload that goes out in pieces: what is left to send, what is under way, and what became of the rest.
+//!
+//! After the first failure that may be tried again no more pieces are begun: they are left for the next attempt. Never
+//! sends anything and never reads a message of a peer.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use otelcore_pdata::{PieceLimit, Rope, Signal, Splitter, Work};
+
+use crate::{Done, Error, Fate, JobId, Outcome};
+
+/// A part of a payload's items, as a body of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Piece {
+    /// OTLP.
+    pub body: Rope,
+    /// Its text has been made UTF-8.
+    pub repaired: bool,
+    /// A peer has refused it for its size: it goes out in smaller pieces, whatever the limit is believed to be.
+    pub too_large: bool,
+}
+
+impl Piece {
+    /// How many items of it may go into one message.
+    #[must_use]
+    pub fn max_items(&self) -> u32 {
+        if self.too_large { (self.body.items() / 2).max(1) } else { u32::MAX }
+    }
+
+    /// It can go out as it is.
+    #[must_use]
+    pub fn is_within(&self, limit: usize) -> bool {
+        self.body.len() <= limit && self.body.items() <= self.max_items()
+    }
+
+    /// Cuts it into bodies of at most `limit` bytes, and of no more items than it allows; a single item may be longer.
+    /// No more than `count` of them; the rest is left.
+    #[must_use]
+    pub fn cut(mut self, signal: Signal, limit: usize, count: usize) -> (Vec<Rope>, Option<Self>) {
+        let max_items = self.max_items();
+        if self.is_within(limit) {
+            return (vec![self.body], None);
+        }
+        let mut splitter = Splitter::new(signal);
+        splitter.push(std::mem::take(&mut self.body));
+        let bounds = PieceLimit { items: max_items, bytes: limit };
+        // A budget that is never spent gives a piece at each call.
+        let mut work = Work::unlimited();
+        let mut bodies = Vec::new();
+        while bodies.len() < count && !splitter.is_empty() {
+            bodies.extend(splitter.take(bounds, &mut work));
+        }
+        self.body = splitter.take(PieceLimit::NONE, &mut work).unwrap_or_default();
+        let rest = (!self.body.is_empty()).then_some(Self { too_large: false, ..self });
+        (bodies, rest)
+    }
+}
+
+/// The pieces of one job.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    todo: VecDeque<Piece>,
+    under_way: usize,
+    delivered: u32,
+    rejected: u32,
+    refused: Option<(u32, Error)>,
+    rest: Rope,
+    failed: Option<(Option<Duration>, Error)>,
+}
+
+impl Pieces {
+    /// A payload of which nothing has been sent.
+    pub(crate) fn new(body: Rope) -> Self {
+        let first = Piece { body, ..Piece::default() };
+        Self { todo: VecDeque::from([first]), ..Self::default() }
+    }
+
+    /// Takes the next piece as it is. It is under way until something is said of it.
+    pub(crate) fn take(&mut self) -> Option<Piece> {
+        if self.is_stopped() {
+            return None;
+        }
+        let piece = self.todo.pop_front()?;
+        self.under_way += 1;
+        Some(piece)
+    }
+
+    /// What was taken turned into `count` messages, each of which is under way, and a rest that is not.
+    pub(crate) fn became(&mut self, count: usize, rest: Option<Piece>) {
+        self.under_way = (self.under_way + count).saturating_sub(1);
+        self.todo.extend(rest);
+    }
+
+    /// Puts a piece that is under way back, to be taken again before what is left.
+    pub(crate) fn put_back(&mut self, piece: Piece) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.todo.push_front(piece);
+    }
+
+    /// The peer took a piece, but for some items of it that it dropped.
+    pub(crate) fn delivered(&mut self, items: u32, rejected: u32) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.add_delivered(items.saturating_sub(rejected));
+        self.rejected = self.rejected.saturating_add(rejected);
+    }
+
+    /// Items that nothing has to be sent for.
+    pub(crate) fn add_delivered(&mut self, items: u32) {
+        self.delivered = self.delivered.saturating_add(items);
+    }
+
+    /// A piece is refused for good.
+    pub(crate) fn refused(&mut self, items: u32, why: Error) {
+        self.under_way = self.under_way.saturating_sub(1);
+        let (all, _) = self.refused.get_or_insert((0, why));
+        *all = all.saturating_add(items);
+    }
+
+    /// A piece is to be sent again, no sooner than after a pause. No more are begun.
+    pub(crate) fn failed(&mut self, body: Rope, after: Option<Duration>, why: Error) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.rest.append(body);
+        let (longest, _) = self.failed.get_or_insert((after, why));
+        *longest = (*longest).max(after);
+    }
+
+    /// No more pieces are begun.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Nothing is under way, and nothing will be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.under_way == 0 && (self.todo.is_empty() || self.is_stopped())
+    }
+
+    /// Says what became of all of it.
+    pub(crate) fn conclude(mut self, job: JobId, done: &mut Done) {
+        let untouched = self.delivered == 0 && self.rejected == 0;
+        match (self.failed, self.refused) {
+            // The payload itself is tried again.
+            (Some((after, why)), None) if untouched => done.push(job, Outcome::Retry { after, why }),
+            (None, Some((_, why))) if untouched => done.push(job, Outcome::Permanent(why)),
+            (failed, refused) => {
+                let rest = failed.map(|(after, why)| {
+                    self.todo.drain(..).for_each(|piece| self.rest.append(piece.body));
+                    (self.rest, after, why)
+                });
+                done.pieces(job, Fate { delivered: self.delivered, rejected: self.rejected, refused, rest });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use otelcore_pdata::wire::put_bytes;
+
+    use super::*;
+
+    /// A body of one resource whose spans have names of these lengths.
+    pub(crate) fn body(names: &[usize]) -> Rope {
+        let mut scope = Vec::new();
+        for len in names {
+            let mut span = Vec::new();
+            put_bytes(&mut span, 5, &vec![b'n'; *len]);
+            put_bytes(&mut scope, 2, &span);
+        }
+        let (mut resource, mut body) = (Vec::new(), Vec::new());
+        put_bytes(&mut resource, 2, &scope);
+        put_bytes(&mut body, 1, &resource);
+        let items = otelcore_pdata::check(Signal::Traces, &body).unwrap().items;
+        Rope::new(body.into(), items)
+    }
+
+    fn job() -> (JobId, Done) {
+        (JobId { signal: 0, number: 7 }, Done::default())
+    }
+
+    fn piece(body: Rope) -> Piece {
+        Piece { body, ..Piece::default() }
+    }
+
+    /// Everything that a piece is cut into, `count` at a time.
+    fn all(first: Piece, limit: usize, count: usize) -> Vec<Rope> {
+        let (mut all, mut next) = (Vec::new(), Some(first));
+        while let Some(piece) = next {
+            let (bodies, rest) = piece.cut(Signal::Traces, limit, count);
+            assert!(!bodies.is_empty() && bodies.len() <= count);
+            all.extend(bodies);
+            next = rest;
+        }
+        all
+    }
+
+    #[test]
+    fn piece_above_the_limit_is_cut_into_bodies_within_it() {
+        let mut names = vec![100; 50];
+        names.extend([3000, 10, 10, 2000, 2000]);
+        let mut rope = body(&names);
+        rope.append(body(&[5; 30]));
+        (0..40).for_each(|_| rope.append(body(&[7])));
+        for count in [1, 3, 100] {
+            let bodies = all(piece(rope.clone()), 1000, count);
+            assert!(bodies.iter().all(|body| body.len() <= 1000 || body.items() == 1));
+            assert_eq!(bodies.iter().filter(|body| body.len() > 1000).count(), 3);
+            assert_eq!(bodies.iter().map(Rope::items).sum::<u32>(), 55 + 30 + 40);
+            assert!(bodies.len() < 45, "{}", bodies.len());
+        }
+        assert_eq!(all(piece(rope.clone()), rope.len(), 1).len(), 1);
+    }
+
+    #[test]
+    fn piece_that_was_refused_for_its_size_is_cut_whatever_the_limit() {
+        for names in [vec![10; 64], vec![10; 2], vec![10; 3]] {
+            let refused = Piece { too_large: true, ..piece(body(&names)) };
+            let bodies = all(refused, usize::MAX, 100);
+            assert!(bodies.iter().all(|body| body.items() as usize <= names.len() / 2), "{}", names.len());
+            assert_eq!(bodies.iter().map(Rope::items).sum::<u32>() as usize, names.len());
+        }
+        let single = Piece { too_large: true, ..piece(body(&[10])) };
+        assert_eq!(all(single, 5, 1).len(), 1);
+    }
+
+    #[test]
+    fn pieces_after_a_failure_are_left_for_the_next_attempt() {
+        let mut pieces = Pieces::new(body(&[10; 30]));
+        let (bodies, rest) = pieces.take().unwrap().cut(Signal::Traces, 100, 2);
+        pieces.became(bodies.len(), rest);
+        pieces.delivered(bodies[0].items(), 1);
+        pieces.failed(bodies[1].clone(), Some(Duration::from_secs(3)), Error::new("busy"));
+        assert!(pieces.take().is_none() && pieces.is_over());
+        let (id, mut done) = job();
+        pieces.conclude(id, &mut done);
+        let crate::component::Fated::Pieces(fate) = done.drain().remove(0).1 else { panic!() };
+        let (rest, after, _) = fate.rest.unwrap();
+        assert_eq!((fate.delivered + 1, fate.rejected), (bodies[0].items(), 1));
+        assert_eq!((rest.items(), after), (30 - bodies[0].items(), Some(Duration::from_secs(3))));
+    }
+
+    #[test]
+    fn payload_that_fails_whole_is_one_outcome() {
+        let mut pieces = Pieces::new(body(&[10; 3]));
+        let piece = pieces.take().unwrap();
+        pieces.failed(piece.body, None, Error::new("down"));
+        let (id, mut done) = job();
+        pieces.conclude(id, &mut done);
+        assert_eq!(done.take(), [(id, Outcome::retry("down"))]);
+    }
+}
