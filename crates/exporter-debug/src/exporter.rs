@@ -1,14 +1,20 @@
 //! Shows payloads: counts them, makes the dump if it will be seen, and writes both.
+//!
+//! Of a payload of more than some hundred items the dump is made on a helper thread, since it may take a second and more.
+//! Payloads are shown one after another, in their order; what waits is charged as long as it waits.
 
+use std::collections::VecDeque;
 use std::io::Write;
 
 use otelcore_pdata::views::{ResourceLogs, ResourceMetrics, ResourceSpans, entries};
 use otelcore_pdata::wire::{Fields, Wire};
 use otelcore_pdata::{Rope, Signal};
-use otelcore_pipeline::{Cx, Done, Exporter, Field, JobId, Level, Logger, Mono, Outcome, Payload, Scope, StartError};
+use otelcore_pipeline::{
+    Cx, Done, Event, Exporter, Field, JobId, JobResult, Level, Logger, Mono, Outcome, Payload, Scope, StartError,
+};
 
 use crate::config::{Debug, Verbosity};
-use crate::sampler::Sampler;
+use crate::sampler::{Sampler, fnv32a};
 use crate::text::Text;
 use crate::{detailed, normal};
 
@@ -21,6 +27,42 @@ pub(crate) struct DebugExporter {
     samplers: [Sampler; 3],
     /// The dump in the making; kept for its memory.
     dump: Text,
+    /// Payloads to be shown, the first of which is on a helper thread.
+    waiting: VecDeque<(JobId, Payload)>,
+    /// What comes of the first.
+    making: Option<JobResult<Shown>>,
+}
+
+/// The key of the job.
+const MAKING: u64 = 0;
+/// Payloads of more items or bytes go to a helper thread.
+const LARGE_ITEMS: u32 = 500;
+const LARGE_BYTES: usize = 64 << 10;
+
+/// What there is to be written of a payload.
+#[derive(Debug)]
+struct Shown {
+    summary: Summary,
+    dump: Option<Dump>,
+}
+
+#[derive(Debug)]
+struct Dump {
+    text: Vec<u8>,
+    hash: u32,
+}
+
+impl Shown {
+    fn make(payload: &Payload, verbosity: Verbosity, text: &mut Text) -> Self {
+        let summary = Summary::of(payload);
+        match verbosity {
+            Verbosity::Basic => return Self { summary, dump: None },
+            Verbosity::Normal => normal::write(text, payload.signal, &payload.body),
+            Verbosity::Detailed => detailed::write(text, payload.signal, &payload.body),
+        }
+        let text = text.take();
+        Self { summary, dump: Some(Dump { hash: fnv32a(&text), text }) }
+    }
 }
 
 /// Where the text goes.
@@ -52,29 +94,42 @@ impl DebugExporter {
             Some(paths) => Outlet::Files { paths: paths.clone(), open: Vec::new(), log: log.clone() },
         };
         let sampler = |_| Sampler::new(settings.sampling_initial, settings.sampling_thereafter);
-        Self { verbosity: settings.verbosity, outlet, samplers: Signal::ALL.map(sampler), dump: Text::default() }
+        Self {
+            verbosity: settings.verbosity,
+            outlet,
+            samplers: Signal::ALL.map(sampler),
+            dump: Text::default(),
+            waiting: VecDeque::new(),
+            making: None,
+        }
     }
 
-    fn show(&mut self, now: Mono, payload: &Payload) {
-        let Some(sampler) = self.samplers.get_mut(payload.signal as usize) else { return };
-        if sampler.is_mute() || !self.outlet.wants(payload.signal) {
-            return;
-        }
-        let summary = Summary::of(payload);
-        if sampler.admits(now, summary.title.as_bytes()) {
-            self.outlet.summary(payload.signal, &summary);
-        }
-        match self.verbosity {
-            Verbosity::Basic => return,
-            Verbosity::Normal => normal::write(&mut self.dump, payload.signal, &payload.body),
-            Verbosity::Detailed => detailed::write(&mut self.dump, payload.signal, &payload.body),
+    /// Whether anything of this signal will be seen.
+    fn is_seen(&self, signal: Signal) -> bool {
+        let sampler = self.samplers.get(signal as usize);
+        sampler.is_some_and(|sampler| !sampler.is_mute()) && self.outlet.wants(signal)
+    }
+
+    fn show(&mut self, now: Mono, signal: Signal, shown: Shown) {
+        let Some(sampler) = self.samplers.get_mut(signal as usize) else { return };
+        if sampler.admits_hash(now, fnv32a(shown.summary.title.as_bytes())) {
+            self.outlet.summary(signal, &shown.summary);
         }
         // A dump is a message like any other, so only its text can tell whether it has been written before.
-        let dump = self.dump.finish();
-        if sampler.admits(now, dump) {
-            self.outlet.dump(payload.signal, dump);
+        if let Some(dump) = shown.dump
+            && sampler.admits_hash(now, dump.hash)
+        {
+            self.dump.put_back(self.outlet.dump(signal, dump.text));
         }
-        self.dump.clear();
+    }
+
+    /// Has the next payload made ready.
+    fn make(&mut self, cx: &mut Cx<'_>) {
+        if let Some((_, payload)) = self.waiting.front() {
+            let (payload, verbosity) = (payload.clone(), self.verbosity);
+            let make = move || Shown::make(&payload, verbosity, &mut Text::default());
+            self.making = Some(cx.run_job(MAKING, make));
+        }
     }
 }
 
@@ -89,8 +144,33 @@ impl Exporter for DebugExporter {
     }
 
     fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, _: Mono, done: &mut Done) {
-        self.show(cx.now(), payload);
+        if !self.is_seen(payload.signal) {
+            return done.push(job, Outcome::Delivered);
+        }
+        let large = payload.items() > LARGE_ITEMS || payload.body.len() > LARGE_BYTES;
+        if large || !self.waiting.is_empty() {
+            self.waiting.push_back((job, payload.clone()));
+            if self.waiting.len() == 1 {
+                self.make(cx);
+            }
+            return;
+        }
+        let shown = Shown::make(payload, self.verbosity, &mut self.dump);
+        self.show(cx.now(), payload.signal, shown);
         done.push(job, Outcome::Delivered);
+    }
+
+    fn event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, done: &mut Done) {
+        if local != MAKING || self.making.is_none() {
+            return;
+        }
+        let shown = self.making.take().and_then(|result| result.take());
+        let Some((job, payload)) = self.waiting.pop_front() else { return };
+        if let Some(shown) = shown {
+            self.show(cx.now(), payload.signal, shown);
+        }
+        done.push(job, Outcome::Delivered);
+        self.make(cx);
     }
 
     fn close(&mut self, _: &mut Cx<'_>) {
@@ -121,17 +201,22 @@ impl Outlet {
         }
     }
 
-    fn dump(&mut self, signal: Signal, dump: &[u8]) {
+    /// Writes a dump, and gives its room back.
+    fn dump(&mut self, signal: Signal, mut dump: Vec<u8>) -> Vec<u8> {
         match self {
             Self::Log(loggers) => {
                 if let Some(log) = loggers.get(signal as usize) {
-                    log.info(&String::from_utf8_lossy(dump), &[]);
+                    log.info(&String::from_utf8_lossy(&dump), &[]);
                 }
             }
             // Files get the bytes as they came, and the end of the message after the end of its last line.
             // One record, which an output takes or drops as a whole.
-            Self::Files { open, log, .. } => write(open, log, &[dump, b"\n"].concat()),
+            Self::Files { open, log, .. } => {
+                dump.push(b'\n');
+                write(open, log, &dump);
+            }
         }
+        dump
     }
 }
 

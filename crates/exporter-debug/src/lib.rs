@@ -27,7 +27,7 @@ pub mod oracle {
     pub fn normal(signal: Signal, body: &Rope) -> Vec<u8> {
         let mut text = Text::default();
         crate::normal::write(&mut text, signal, body);
-        text.finish().to_vec()
+        text.take()
     }
 
     /// What `verbosity: detailed` shows of a checked body.
@@ -35,7 +35,7 @@ pub mod oracle {
     pub fn detailed(signal: Signal, body: &Rope) -> Vec<u8> {
         let mut text = Text::default();
         crate::detailed::write(&mut text, signal, body);
-        text.finish().to_vec()
+        text.take()
     }
 }
 

@@ -37,12 +37,18 @@ impl Sampler {
     }
 
     /// Whether this message is written.
+    #[cfg(test)]
     pub(crate) fn admits(&mut self, now: Mono, message: &[u8]) -> bool {
+        self.admits_hash(now, fnv32a(message))
+    }
+
+    /// The same for a message with this [`fnv32a`].
+    pub(crate) fn admits_hash(&mut self, now: Mono, hash: u32) -> bool {
         if self.thereafter == 1 {
             return true;
         }
         self.counters.resize(COUNTERS, Counter::default());
-        let slot = usize::try_from(fnv32a(message)).unwrap_or(0) % COUNTERS;
+        let slot = usize::try_from(hash).unwrap_or(0) % COUNTERS;
         let Some(counter) = self.counters.get_mut(slot) else { return true };
         if counter.reset_at > now {
             counter.count = counter.count.saturating_add(1);
@@ -55,7 +61,7 @@ impl Sampler {
 }
 
 /// FNV-1a, 32 bits wide.
-fn fnv32a(text: &[u8]) -> u32 {
+pub(crate) fn fnv32a(text: &[u8]) -> u32 {
     text.iter().fold(2_166_136_261, |hash, b| (hash ^ u32::from(*b)).wrapping_mul(16_777_619))
 }
 

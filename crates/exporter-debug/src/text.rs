@@ -9,8 +9,9 @@ use std::io::Write as _;
 use otelcore_pdata::text::{Civil, put_double, put_hex, put_value};
 use otelcore_pdata::views::{AnyValue, Buckets};
 
-/// Bytes after which a dump is cut off. A batch of 8192 ordinary spans takes a fifth of it.
-pub(crate) const LIMIT: usize = 64 << 20;
+/// Bytes after which a dump is cut off. A batch of 8192 ordinary spans takes four fifths of it; writing it takes the loop
+/// some milliseconds.
+pub(crate) const LIMIT: usize = 16 << 20;
 
 /// What a buffer may keep between dumps.
 const KEPT: usize = 1 << 20;
@@ -34,15 +35,8 @@ impl Text {
         Self { out: Vec::new(), limit, cut: false }
     }
 
-    /// Empties the buffer for the next dump.
-    pub(crate) fn clear(&mut self) {
-        self.out.clear();
-        self.out.shrink_to(KEPT);
-        self.cut = false;
-    }
-
-    /// The dump: whole lines, and a last one that says so if some are missing.
-    pub(crate) fn finish(&mut self) -> &[u8] {
+    /// The dump: whole lines, and a last one that says so if some are missing. The buffer is empty afterwards.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         if self.cut {
             let end = self.out.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
             self.out.truncate(end);
@@ -50,7 +44,14 @@ impl Text {
             self.write(format_args!("(cut off: the dump is longer than {limit} bytes)\n"));
             self.cut = false;
         }
-        &self.out
+        std::mem::take(&mut self.out)
+    }
+
+    /// Gives a buffer back whose dump has been written.
+    pub(crate) fn put_back(&mut self, mut out: Vec<u8>) {
+        out.clear();
+        out.shrink_to(KEPT);
+        self.out = out;
     }
 
     /// Where there is still room. One value may go beyond the limit, by no more than its own length.
@@ -227,7 +228,7 @@ mod tests {
     fn text(write: impl FnOnce(&mut Text) -> &mut Text) -> String {
         let mut text = Text::default();
         write(&mut text);
-        String::from_utf8(text.finish().to_vec()).unwrap()
+        String::from_utf8(text.take()).unwrap()
     }
 
     #[test]
@@ -310,9 +311,8 @@ mod tests {
         for word in ["first\n", "second\n", "third\n", "fourth\n"] {
             text.put(word);
         }
-        assert_eq!(text.finish(), b"first\nsecond\n(cut off: the dump is longer than 10 bytes)\n");
-        text.clear();
+        assert_eq!(&text.take(), b"first\nsecond\n(cut off: the dump is longer than 10 bytes)\n");
         text.put("next").end();
-        assert_eq!(text.finish(), b"next\n");
+        assert_eq!(&text.take(), b"next\n");
     }
 }

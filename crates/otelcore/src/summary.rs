@@ -10,6 +10,7 @@ use std::time::Duration;
 use otelcore_config::{ComponentId, Section};
 use otelcore_pdata::Signal;
 use otelcore_pdata::views::{AnyValue, Resource, ResourceLogs, ResourceMetrics, ResourceSpans, entries};
+use otelcore_pdata::wire::{Fields, Wire};
 use otelcore_pipeline::{
     About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Mono, Outcome, Payload, SendingSettings,
     Settings, StartError,
@@ -17,6 +18,15 @@ use otelcore_pipeline::{
 
 /// Services that are told apart; what comes after them is counted as one.
 const SERVICES: usize = 100;
+/// Characters of a service's name.
+const NAME: usize = 64;
+/// Resources of a payload, bytes before the last of them, and items of each that are looked at; what is beyond is counted as
+/// others, so that no payload takes long.
+const RESOURCES: usize = 5000;
+const BYTES: usize = 1 << 20;
+const ITEMS: usize = 1 << 20;
+/// The service of what is not told apart.
+const OTHERS: &[u8] = b"(others)";
 
 /// Makes `summary` exporters.
 #[derive(Clone, Copy, Debug)]
@@ -64,14 +74,31 @@ impl Summary {
     }
 
     fn count(&mut self, service: &[u8], signal: Signal, items: u32) {
-        let mut name = String::from_utf8_lossy(service).into_owned();
-        if !self.services.contains_key(&name) && self.services.len() >= SERVICES {
-            name = "(others)".to_owned();
-        }
+        let shown = service.get(..4 * NAME).unwrap_or(service);
         // Control characters would play with the terminal.
-        name.retain(|c| !c.is_control());
+        let mut name: String = String::from_utf8_lossy(shown).chars().filter(|c| !c.is_control()).take(NAME).collect();
+        if !self.services.contains_key(&name) && self.services.len() >= SERVICES {
+            name = String::from_utf8_lossy(OTHERS).into_owned();
+        }
         self.services.entry(name).or_default()[signal as usize] += u64::from(items);
         self.total[signal as usize] += u64::from(items);
+    }
+
+    /// Counts the items of each resource, as far as it is looked at.
+    fn count_each<'a>(&mut self, payload: &Payload, entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
+        let (mut rest, mut bytes) = (payload.items(), 0);
+        for (raw, service) in entries.take(RESOURCES) {
+            if bytes > BYTES {
+                break;
+            }
+            bytes += raw.len();
+            let items = items(raw).min(rest);
+            rest -= items;
+            self.count(service, payload.signal, items);
+        }
+        if rest > 0 {
+            self.count(OTHERS, payload.signal, rest);
+        }
     }
 
     /// The whole table.
@@ -125,6 +152,12 @@ impl Summary {
     }
 }
 
+/// Spans or log records of a resource's entry, without reading them: the scopes and what is in them are field 2 of both.
+fn items(entry: &[u8]) -> u32 {
+    let second = |raw| Fields::new(raw).filter_map(|f| if let (2, Wire::Len(raw)) = f { Some(raw) } else { None });
+    u32::try_from(second(entry).flat_map(second).take(ITEMS).count()).unwrap_or(u32::MAX)
+}
+
 fn service<'a>(resource: &Resource<'a>) -> &'a [u8] {
     match resource.attributes().find(|kv| kv.key == b"service.name").map(|kv| kv.value) {
         Some(AnyValue::String(name)) if !name.is_empty() => name,
@@ -143,14 +176,14 @@ impl Exporter for Summary {
 
     fn send(&mut self, _: &mut Cx<'_>, job: JobId, payload: &Payload, _: Mono, done: &mut Done) {
         match payload.signal {
-            Signal::Traces => entries::<ResourceSpans<'_>>(&payload.body).for_each(|r| {
-                let spans = r.scope_spans().map(|s| s.spans().count()).sum::<usize>();
-                self.count(service(&r.resource), Signal::Traces, u32::try_from(spans).unwrap_or(u32::MAX));
-            }),
-            Signal::Logs => entries::<ResourceLogs<'_>>(&payload.body).for_each(|r| {
-                let records = r.scope_logs().map(|s| s.log_records().count()).sum::<usize>();
-                self.count(service(&r.resource), Signal::Logs, u32::try_from(records).unwrap_or(u32::MAX));
-            }),
+            Signal::Traces => {
+                let entries = entries::<ResourceSpans<'_>>(&payload.body);
+                self.count_each(payload, entries.map(|r| (r.raw, service(&r.resource))));
+            }
+            Signal::Logs => {
+                let entries = entries::<ResourceLogs<'_>>(&payload.body);
+                self.count_each(payload, entries.map(|r| (r.raw, service(&r.resource))));
+            }
             // Points are counted by the walk; which of several resources they belong to is the first one's name.
             Signal::Metrics => {
                 let first = entries::<ResourceMetrics<'_>>(&payload.body).next();

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    Budget, Build, Component, Cx, Detail, Done, Endpoint, Exporter, Factory, Field, Held, JobId, Key, Level, Listener,
-    LogSink, Logger, MemorySample, Mono, Outcome, Payload, PeerAddr, ProcessSample, Record, Scope, StartError, Stream,
-    Telemetry, TimerId, Wall, World,
+    Budget, Build, Component, Cx, Detail, Done, Endpoint, Event, Exporter, Factory, Field, Held, JobId, Key, Level,
+    Listener, LogSink, Logger, MemorySample, Mono, Outcome, Payload, PeerAddr, ProcessSample, Record, Scope,
+    StartError, Stream, Telemetry, TimerId, Wall, World,
 };
 
 use super::telemetry;
@@ -25,6 +25,7 @@ struct Small {
     now: Mono,
     files: Files,
     full: Rc<RefCell<bool>>,
+    again: Vec<u64>,
 }
 
 struct Appender {
@@ -74,7 +75,9 @@ impl World for Small {
         TimerId(0)
     }
     fn cancel(&mut self, _: TimerId) {}
-    fn again(&mut self, _: Key) {}
+    fn again(&mut self, key: Key) {
+        self.again.push(key.local);
+    }
     fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
         if !self.files.borrow().contains_key(path) {
             return Err(io::Error::other(format!("open {path}: permission denied")));
@@ -136,7 +139,7 @@ impl House {
         let Ok(Component::Exporter(exporter, _)) = settings.create(&build) else { panic!("no exporter") };
         let files = ["stdout", "stderr"].map(|path| (path.to_owned(), Vec::new()));
         let files = Rc::new(RefCell::new(BTreeMap::from(files)));
-        Self { world: Small { now: Mono(1), files, full: Rc::default() }, exporter, pages, jobs: 0 }
+        Self { world: Small { now: Mono(1), files, full: Rc::default(), again: Vec::new() }, exporter, pages, jobs: 0 }
     }
 
     fn started(yaml: &str) -> Self {
@@ -150,13 +153,28 @@ impl House {
     }
 
     fn send(&mut self, signal: Signal, body: Rope) {
+        let mut done = self.offer(signal, body);
+        done.extend(self.run());
+        let id = JobId { signal: signal as u8, number: self.jobs };
+        assert!(matches!(done.as_slice(), [(job, Outcome::Delivered)] if *job == id), "{done:?}");
+    }
+
+    fn offer(&mut self, signal: Signal, body: Rope) -> Vec<(JobId, Outcome)> {
         self.jobs += 1;
         let id = JobId { signal: signal as u8, number: self.jobs };
         let payload = Payload { signal, body, meta: None, held: Held::default() };
         let mut done = Done::default();
         self.exporter.send(&mut Cx::new(&mut self.world, 0), id, &payload, Mono::NEVER, &mut done);
-        let done = done.take();
-        assert!(matches!(done.as_slice(), [(job, Outcome::Delivered)] if *job == id), "{done:?}");
+        done.take()
+    }
+
+    /// Turns until no job is left.
+    fn run(&mut self) -> Vec<(JobId, Outcome)> {
+        let mut done = Done::default();
+        while let Some(local) = self.world.again.pop() {
+            self.exporter.event(&mut Cx::new(&mut self.world, 0), local, Event::Ready, &mut done);
+        }
+        done.take()
     }
 
     /// What has been logged since the last call.
@@ -271,4 +289,19 @@ fn a_log_that_wants_nothing_gets_nothing_and_still_everything_is_delivered() {
     let mut mute = House::started("{verbosity: detailed, sampling_initial: 0, sampling_thereafter: 0}");
     mute.send(Signal::Traces, telemetry::traces());
     assert_eq!(mute.logged(), [""; 0]);
+}
+
+#[test]
+fn payload_that_is_large_is_made_by_a_job_and_shown_in_its_turn() {
+    let mut house = House::started("verbosity: detailed");
+    let large = telemetry::many_spans(2000);
+    let small = telemetry::many_spans(1);
+    assert!(house.offer(Signal::Traces, large).is_empty() && house.offer(Signal::Traces, small.clone()).is_empty());
+    assert!(house.logged().is_empty(), "the small one waits for the large one");
+    let done: Vec<u64> = house.run().iter().map(|(job, _)| job.number).collect();
+    assert_eq!(done, [1, 2]);
+    let lines = house.logged();
+    assert_eq!(lines.len(), 4);
+    assert!(lines[0].contains("2000") && lines[1].contains("Span #1999") && lines[3].contains("Span #0"));
+    assert_eq!(house.offer(Signal::Traces, small).len(), 1, "at once when nothing is before it");
 }

@@ -234,3 +234,10 @@ pub(super) fn line(body: &[u8]) -> Rope {
     bytes[at..at + 4].copy_from_slice(body);
     Rope::new(bytes.into(), 1)
 }
+
+/// Spans with nothing in them.
+pub(crate) fn many_spans(n: usize) -> Rope {
+    let spans = vec![Span::default(); n];
+    let entry = ResourceSpans { scope_spans: vec![ScopeSpans { spans, ..Default::default() }], ..Default::default() };
+    rope(Signal::Traces, &ExportTraceServiceRequest { resource_spans: vec![entry] })
+}
