@@ -38,7 +38,7 @@ impl Default for Batch {
 impl Settings for Batch {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
         let name = build.id.to_string();
-        let processor = BatchProcessor::new(self.clone(), &name, build.telemetry, build.log.clone());
+        let processor = BatchProcessor::new(self.clone(), &name, build.telemetry, build.budget, build.log.clone());
         Ok(Component::Processor(Box::new(processor)))
     }
 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 pub use config::{Batch, BatchFactory};
 use otelcore_pdata::Work;
 use otelcore_pipeline::{
-    Ack, Cx, Detail, Event, Field, Gauge, Logger, Metadata, Mono, Out, Outcome, Payload, Processor, Telemetry, TimerId,
+    Ack, Budget, Cx, Detail, Error, Event, Field, Gauge, Kept, Logger, Metadata, Mono, Out, Outcome, Payload,
+    Processor, Telemetry, TimerId,
 };
 use shard::{Metrics, Shard, Trigger};
 
@@ -54,6 +55,8 @@ pub(crate) struct BatchProcessor {
     shards: Vec<Shard>,
     /// Shard by the values of `metadata_keys`.
     by_metadata: BTreeMap<Vec<Vec<String>>, usize>,
+    /// The charge for the shards: each is kept as long as the processor.
+    kept: Kept,
     jobs: BTreeMap<u64, Job>,
     /// Jobs that were refused and wait for another try.
     refused: BTreeMap<u64, Job>,
@@ -70,7 +73,13 @@ pub(crate) struct BatchProcessor {
 }
 
 impl BatchProcessor {
-    pub(crate) fn new(settings: Batch, processor: &str, telemetry: &Telemetry, log: Logger) -> Self {
+    pub(crate) fn new(
+        settings: Batch,
+        processor: &str,
+        telemetry: &Telemetry,
+        budget: &Arc<Budget>,
+        log: Logger,
+    ) -> Self {
         let cardinality = telemetry.gauge(
             Detail::Normal,
             "otelcol_processor_batch_metadata_cardinality",
@@ -84,6 +93,7 @@ impl BatchProcessor {
             cardinality,
             shards: Vec::new(),
             by_metadata: BTreeMap::new(),
+            kept: budget.keep(0),
             jobs: BTreeMap::new(),
             refused: BTreeMap::new(),
             again: None,
@@ -101,20 +111,26 @@ impl BatchProcessor {
         new
     }
 
-    /// The shard for a payload's metadata; `None` when there are too many.
-    fn shard_for(&mut self, meta: Option<&Metadata>) -> Option<usize> {
+    /// The shard for a payload's metadata, or what becomes of the payload when there can be no more shards.
+    fn shard_for(&mut self, meta: Option<&Metadata>) -> Result<usize, Outcome> {
         if self.settings.metadata_keys.is_empty() {
-            return Some(0);
+            return Ok(0);
         }
         let value = |key: &String| meta.map_or_else(Vec::new, |m| m.get(key).to_vec());
         let values: Vec<Vec<String>> = self.settings.metadata_keys.iter().map(value).collect();
         if let Some(shard) = self.by_metadata.get(&values) {
-            return Some(*shard);
+            return Ok(*shard);
         }
         let limit = self.settings.metadata_cardinality_limit as usize;
         if limit > 0 && self.shards.len() >= limit {
-            return None;
+            return Err(Outcome::permanent("too many batcher metadata-value combinations"));
         }
+        if !self.kept.has_room() {
+            return Err(Outcome::Retry { after: None, why: Error::new("data refused due to high memory usage") });
+        }
+        // The values stand in the table and with the shard.
+        let texts: usize = values.iter().flatten().map(|value| 2 * (value.len() + size_of::<String>())).sum();
+        self.kept.grow((size_of::<Shard>() + texts + 256) as u64);
         let mut kept = Metadata::default();
         for (key, values) in self.settings.metadata_keys.iter().zip(&values) {
             values.iter().for_each(|value| kept.add(key, value));
@@ -122,7 +138,7 @@ impl BatchProcessor {
         self.shards.push(Shard::new(Some(Arc::new(kept))));
         self.by_metadata.insert(values, self.shards.len() - 1);
         self.cardinality.set(self.shards.len() as u64);
-        Some(self.shards.len() - 1)
+        Ok(self.shards.len() - 1)
     }
 
     /// Whether batches go out without waiting for more.
@@ -200,15 +216,16 @@ impl BatchProcessor {
 
 impl Processor for BatchProcessor {
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out) {
-        let Some(index) = self.shard_for(payload.meta.as_deref()) else {
-            return ack.settle(Outcome::permanent("too many batcher metadata-value combinations"));
+        let index = match self.shard_for(payload.meta.as_deref()) {
+            Ok(index) => index,
+            Err(outcome) => return ack.settle(outcome),
         };
         let stuck = self.is_stuck();
         let Some(shard) = self.shards.get_mut(index) else { return };
         if stuck && shard.items() >= u64::from(self.settings.send_batch_size) {
             return ack.settle(Outcome::Retry {
                 after: Some(PAUSE),
-                why: otelcore_pipeline::Error::new("sending queue is full"),
+                why: Error::new("sending queue is full"),
             });
         }
         shard.add(payload);

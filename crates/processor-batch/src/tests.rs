@@ -69,8 +69,9 @@ struct Scene {
 impl Scene {
     fn new(settings: Batch) -> Self {
         let telemetry = Telemetry::new(Detail::Detailed);
-        let processor = BatchProcessor::new(settings, "batch", &telemetry, Logger::new(Arc::new(NoLog)));
-        Self { clock: Clock::default(), processor, budget: Arc::default(), sent: Vec::new() }
+        let budget = Arc::<Budget>::default();
+        let processor = BatchProcessor::new(settings, "batch", &telemetry, &budget, Logger::new(Arc::new(NoLog)));
+        Self { clock: Clock::default(), processor, budget, sent: Vec::new() }
     }
 
     /// One log record is `0a 06 12 04 12 02 08 00`-like: resource, scope, and records of two bytes.
@@ -376,4 +377,21 @@ fn without_a_timeout_what_waited_for_room_is_sent_when_there_is_some() {
     assert_eq!(scene.sizes().len(), MAX_IN_FLIGHT);
     scene.settle(0, Outcome::Delivered);
     assert_eq!(scene.sizes(), [5], "though its sender sends no more");
+}
+
+#[test]
+fn shards_above_the_memory_limit_are_refused_and_known_ones_are_used() {
+    let keys = vec!["tenant".to_owned()];
+    let mut scene = Scene::new(Batch { send_batch_size: 1, metadata_keys: keys, ..Batch::default() });
+    let of = |tenant: &str| {
+        let mut meta = Metadata::default();
+        meta.add("tenant", tenant);
+        Some(Arc::new(meta))
+    };
+    scene.give_with(1, of("a"));
+    assert!(scene.budget.kept() > 0);
+    scene.budget.set_limit(10);
+    scene.give_with(1, of("b"));
+    scene.give_with(1, of("a"));
+    assert_eq!(scene.sent.len(), 2, "of the new tenant nothing is taken");
 }
