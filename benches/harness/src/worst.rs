@@ -4,8 +4,8 @@
 //! search changes one parameter of a shape at a time and keeps the change if the measured cost grows. Nothing here sends
 //! or measures: the stall meter measures time with it, the test of steps counts steps.
 
-use otelcore_pdata::Signal;
 use otelcore_pdata::wire::{put_bytes, put_fixed64, put_len, put_uint};
+use otelcore_pdata::{Rope, Signal, check, json};
 
 /// SplitMix64, for the search.
 #[derive(Clone, Debug)]
@@ -153,6 +153,20 @@ impl Shape {
                 return body;
             }
             put_bytes(&mut body, 1, &entry);
+        }
+    }
+
+    /// The same as OTLP/JSON, from a body of `bytes` bytes, or of fewer if its text would be longer than `most`.
+    pub(crate) fn json(&self, mut bytes: usize, most: usize) -> Vec<u8> {
+        loop {
+            let body = self.body(bytes);
+            let items = check(self.signal, &body).map_or(0, |summary| summary.items);
+            let mut text = Vec::new();
+            json::encode(self.signal, &Rope::new(body.into(), items), &mut text);
+            if text.len() <= most {
+                return text;
+            }
+            bytes = (bytes as f64 * most as f64 / text.len() as f64 * 0.98) as usize;
         }
     }
 }

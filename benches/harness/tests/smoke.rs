@@ -73,7 +73,7 @@ fn stall_meter_measures_the_slowest_shape_of_a_row() {
     let table = measure(24_000, &["--stall", "prometheus"]);
     let cells = line(&table, "prometheus", "metrics");
     assert!(cells[6].parse::<f64>().is_ok_and(|wait| wait > 0.0), "nobody waited: {table}");
-    assert!(cells[10].starts_with("200; page 200"), "{table}");
+    assert!(cells[11].starts_with("200; page 200"), "{table}");
 }
 
 #[test]
