@@ -223,10 +223,7 @@ impl Processor for BatchProcessor {
         let stuck = self.is_stuck();
         let Some(shard) = self.shards.get_mut(index) else { return };
         if stuck && shard.items() >= u64::from(self.settings.send_batch_size) {
-            return ack.settle(Outcome::Retry {
-                after: Some(PAUSE),
-                why: Error::new("sending queue is full"),
-            });
+            return ack.settle(Outcome::Retry { after: Some(PAUSE), why: Error::new("sending queue is full") });
         }
         shard.add(payload);
         ack.settle(Outcome::Delivered);
