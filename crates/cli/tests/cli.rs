@@ -342,3 +342,39 @@ fn unix_socket_of_a_killed_collector_is_replaced_by_the_next() {
     assert_eq!(second.end(Duration::from_secs(10)), 0);
     assert!(!socket.exists());
 }
+
+#[test]
+fn http_heads_are_read_as_the_reference_reads_them() {
+    let rest = "exporters: {nop: }\nservice: {telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [otlp], exporters: [nop]}}}\n";
+    let (path, _, http_port) = config("heads", rest);
+    let mut collector = Process::start(
+        Command::new(otelcore()).arg(format!("--config={}", path.display())),
+        &folder("heads-log").join("log"),
+    );
+    let address = format!("127.0.0.1:{http_port}");
+    wait_for(&address, &mut collector);
+    let post = |target: &str, fields: &str| {
+        let head = format!("POST {target} HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf{fields}");
+        http(&address, &head, SPAN).0
+    };
+    assert_eq!(post("/v1/%74races", ""), 200);
+    assert_eq!(post("//v1/traces", ""), 307);
+    assert_eq!(post("/v1/nothing", ""), 404);
+    let many: String = (0..1000).map(|n| format!("\r\nx-{n}: y")).collect();
+    assert_eq!(post("/v1/traces", &many), 200);
+    assert_eq!(post("/v1/traces", &format!("\r\nx-long: {}", "y".repeat(40 << 10))), 200);
+    // Lines that end in line feeds alone, all of them or some.
+    let raw = |line_end: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let head = format!(
+            "POST /v1/traces HTTP/1.1\nHost: x\nContent-Type: application/x-protobuf{line_end}Connection: close\nContent-Length: {}\n\n",
+            SPAN.len()
+        );
+        std::io::Write::write_all(&mut stream, &[head.as_bytes(), SPAN].concat()).unwrap();
+        let mut answer = String::new();
+        let _ = std::io::Read::read_to_string(&mut stream, &mut answer);
+        answer.split(' ').nth(1).map(str::to_owned)
+    };
+    assert_eq!(raw("\n").as_deref(), Some("200"));
+    assert_eq!(raw("\r\n").as_deref(), Some("400"));
+}

@@ -25,7 +25,7 @@ pub use channel::{Channel, NewCall};
 pub use http_client::{CallError, Fault, HttpChannel, NewRequest, Response, Url, UrlError};
 pub use http_server::{HttpConn, HttpListener};
 pub use idn::NotAscii;
-pub use pages::{Answer, MAX_OPEN, Next, Page, PageServer, Pages, authenticate, not_found};
+pub use pages::{Answer, MAX_OPEN, Next, Page, PageServer, Pages, authenticate, not_found, redirect};
 pub use proxy::{Proxies, Proxy, Tunnel};
 pub use refusals::{may_be_for_content, says_invalid_text, says_too_large};
 

@@ -291,14 +291,24 @@ impl<B> PageServer<B> {
         if let Some(preflight) = self.cors.as_ref().and_then(|cors| cors.preflight(head)) {
             return Some(preflight);
         }
-        let refused = authenticate(self.auth.as_deref()?, &self.auth_params, cx, head).err()?;
-        Some(Response::text(401, refused + "\n").header("X-Content-Type-Options", "nosniff"))
+        if let Some(auth) = self.auth.as_deref()
+            && let Err(refused) = authenticate(auth, &self.auth_params, cx, head)
+        {
+            return Some(Response::text(401, refused + "\n").header("X-Content-Type-Options", "nosniff"));
+        }
+        redirect(head)
     }
 
     /// Stops listening; what is being answered still is.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.listener.close(cx);
     }
+}
+
+/// What Go's ServeMux answers to a path such as `//metrics`: where it belongs.
+#[must_use]
+pub fn redirect(head: &RequestHead) -> Option<Page> {
+    Some(Response { status: 307, ..Response::default() }.header("Location", head.clean_target()?))
 }
 
 /// Asks an authenticator about an HTTP request. Query parameters that are named in `params` go before header fields of

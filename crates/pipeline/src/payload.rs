@@ -1,5 +1,6 @@
 //! What travels through a pipeline.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use otelcore_pdata::{Rope, Signal};
@@ -31,22 +32,41 @@ impl Payload {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Metadata {
     entries: Vec<(String, Vec<String>)>,
+    /// Where each name is, once there are more than [`FEW`].
+    index: BTreeMap<String, usize>,
 }
+
+/// Entries that are looked through one by one.
+const FEW: usize = 32;
 
 impl Metadata {
     /// Adds a value to a header.
     pub fn add(&mut self, name: &str, value: &str) {
         let name = name.to_ascii_lowercase();
-        match self.entries.iter_mut().find(|(n, _)| *n == name) {
-            Some((_, values)) => values.push(value.to_owned()),
-            None => self.entries.push((name, vec![value.to_owned()])),
+        if let Some((_, values)) = self.position(&name).and_then(|at| self.entries.get_mut(at)) {
+            return values.push(value.to_owned());
+        }
+        if self.entries.len() == FEW {
+            self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
+        }
+        if self.entries.len() >= FEW {
+            self.index.insert(name.clone(), self.entries.len());
+        }
+        self.entries.push((name, vec![value.to_owned()]));
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        if self.entries.len() > FEW {
+            self.index.get(name).copied()
+        } else {
+            self.entries.iter().position(|(n, _)| n == name)
         }
     }
 
     /// The values of a header, its name in lower case.
     #[must_use]
     pub fn get(&self, name: &str) -> &[String] {
-        self.entries.iter().find(|(n, _)| n == name).map_or(&[], |(_, values)| values)
+        self.position(name).and_then(|at| self.entries.get(at)).map_or(&[], |(_, values)| values)
     }
 
     /// True without any header.
@@ -58,5 +78,27 @@ impl Metadata {
     /// The headers and their values, in order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
         self.entries.iter().map(|(n, v)| (n.as_str(), v.as_slice()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_keeps_order_and_finds_every_name_however_many_there_are() {
+        for count in [1, 31, 32, 33, 34, 1000] {
+            let mut meta = Metadata::default();
+            for round in ["a", "b"] {
+                (0..count).for_each(|n| meta.add(&format!("X-{n}"), round));
+            }
+            let names: Vec<String> = meta.iter().map(|(name, _)| name.to_owned()).collect();
+            let expected: Vec<String> = (0..count).map(|n| format!("x-{n}")).collect();
+            assert_eq!(names, expected);
+            for name in &names {
+                assert_eq!(meta.get(name), ["a", "b"], "{count}");
+            }
+            assert!(meta.get("x-none").is_empty());
+        }
     }
 }

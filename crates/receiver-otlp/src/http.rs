@@ -10,7 +10,7 @@ use otelcore_http::h1::{self, BodyLimit, Request, RequestHead, RequestId, Respon
 use otelcore_http::status::http_code;
 use otelcore_http::{Bytes, Code, Coding, Status};
 use otelcore_net::settings::{Cors, HttpServer};
-use otelcore_net::{HttpListener, authenticate, not_found};
+use otelcore_net::{HttpListener, authenticate, not_found, redirect};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{Budget, Build, Cx, Door, Event, Held, Metadata, NoRoom, ServerAuth, StartError};
 
@@ -140,8 +140,9 @@ impl Rules {
             authenticate(&**auth, &self.auth_params, cx, head)
                 .map_err(|why| error(form, &Status::new(Code::Unauthenticated, why)))?;
         }
-        let Some((_, signal)) = self.paths.iter().find(|(path, _)| path == head.path()) else {
-            return Err(not_found());
+        let decoded = head.decoded_path();
+        let Some((_, signal)) = self.paths.iter().find(|(path, _)| path.as_bytes() == &*decoded) else {
+            return Err(redirect(head).unwrap_or_else(not_found));
         };
         let coding = self.coding(head).map_err(|e| error(form, &Status::invalid_argument(e)))?;
         if head.method() != "POST" {

@@ -165,7 +165,7 @@ pub struct ServerConfig {
     pub inline_decompress: u32,
     /// A call of whose message nothing arrives for so long is refused. Default 60 s.
     pub message_timeout: u64,
-    /// Largest header list. Default 16 KiB.
+    /// Largest header list. Default 64 KiB, as in HTTP/1.1.
     pub max_header_list: u32,
     /// Flow-control window of a call: what a client may send before it is admitted. Default 1 MiB.
     pub initial_stream_window: u32,
@@ -196,7 +196,7 @@ impl Default for ServerConfig {
             max_recv_message: 4 << 20,
             inline_decompress: u32::MAX,
             message_timeout: 60_000_000_000,
-            max_header_list: 16 << 10,
+            max_header_list: 64 << 10,
             initial_stream_window: 1 << 20,
             initial_connection_window: 1 << 20,
             max_frame_size: 16 << 10,

@@ -1,8 +1,9 @@
 //! Heads of requests and answers.
 //!
 //! A head is parsed once, when its blank line is here, and kept as the bytes it came in. Everything that a proxy in
-//! front might read differently is refused: folded lines, bare line feeds, two lengths, a length beside chunks.
+//! front might read differently is refused: folded lines, line ends of both kinds, two lengths, a length beside chunks.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -10,8 +11,10 @@ use smallvec::SmallVec;
 
 use super::Response;
 
-/// Most header fields of a request.
-const MAX_FIELDS: usize = 128;
+/// Header fields that are parsed without an allocation.
+const FEW_FIELDS: usize = 64;
+/// Most header fields of a message. Their bytes are bounded by the length of the head; this bounds what is noted of each.
+const MAX_FIELDS: usize = 1024;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// Why a head was refused.
@@ -46,11 +49,14 @@ impl BadHead {
 pub(super) struct HeadBuffer {
     bytes: Vec<u8>,
     max: usize,
+    /// Whether the first line ends in a line feed alone, once it has ended. Then all lines must, as in Go: a line feed
+    /// among lines that end in CR LF may have come through a proxy that took it for a part of a value.
+    bare: Option<bool>,
 }
 
 impl HeadBuffer {
     pub(super) fn new(max: usize) -> Self {
-        Self { bytes: Vec::new(), max }
+        Self { bytes: Vec::new(), max, bare: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -90,17 +96,26 @@ impl HeadBuffer {
         let old = self.bytes.len();
         let room = (self.max + 1).saturating_sub(old);
         let now = input.get(..input.len().min(room)).unwrap_or_default();
-        // The end may lie across the border between old and new bytes.
-        let from = old.saturating_sub(3);
         self.bytes.extend_from_slice(now);
-        let end =
-            self.bytes.get(from..).and_then(|b| b.windows(4).position(|w| w == b"\r\n\r\n")).map(|at| from + at + 4);
+        if self.bare.is_none() {
+            let line_feed = now.iter().position(|b| *b == b'\n').map(|at| old + at);
+            let before = line_feed.map(|at| at.checked_sub(1).and_then(|before| self.bytes.get(before)));
+            self.bare = before.map(|before| before != Some(&b'\r'));
+        }
+        let blank: &[u8] = if self.bare == Some(true) { b"\n\n" } else { b"\r\n\r\n" };
+        // The end may lie across the border between old and new bytes.
+        let from = old.saturating_sub(blank.len() - 1);
+        let tail = self.bytes.get(from..).unwrap_or_default();
+        let end = tail.windows(blank.len()).position(|w| w == blank).map(|at| from + at + blank.len());
         match end {
             Some(end) if end <= self.max => {
+                self.bare = None;
                 *input = input.get(end - old..).unwrap_or_default();
                 self.bytes.truncate(end);
                 Ok(Some(std::mem::take(&mut self.bytes).into()))
             }
+            // Not to be waited for: line ends of both kinds are refused.
+            None if self.bare == Some(true) && now.contains(&b'\r') => Err(BadHead::Malformed),
             _ if self.bytes.len() > self.max => Err(BadHead::TooLarge),
             _ => {
                 *input = &[];
@@ -119,7 +134,14 @@ impl HeadBuffer {
 #[derive(Clone, Default)]
 struct Fields {
     raw: Bytes,
-    at: SmallVec<[(Range<usize>, Range<usize>); 12]>,
+    at: Ranges,
+}
+
+/// Name and value of each field, as places in the head.
+type Ranges = SmallVec<[(Range<usize>, Range<usize>); 12]>;
+
+fn ranges(raw: &[u8], headers: &[httparse::Header<'_>]) -> Ranges {
+    headers.iter().map(|h| (range_in(raw, h.name.as_bytes()), range_in(raw, h.value))).collect()
 }
 
 impl Fields {
@@ -196,6 +218,28 @@ fn has_bare_lf(raw: &[u8]) -> bool {
     raw.iter().zip(std::iter::once(&0).chain(raw.iter())).any(|(b, before)| *b == b'\n' && *before != b'\r')
 }
 
+/// Line ends of both kinds, or a CR that ends no line.
+fn has_mixed_line_ends(raw: &[u8]) -> bool {
+    has_bare_lf(raw) && raw.contains(&b'\r')
+}
+
+/// Parses with room for a few fields, and then for as many as the head has lines, [`MAX_FIELDS`] at most.
+fn with_room<'b, T>(
+    raw: &'b [u8],
+    mut parse: impl FnMut(&mut [httparse::Header<'b>]) -> Result<T, httparse::Error>,
+) -> Result<T, BadHead> {
+    let mut parsed = parse(&mut [httparse::EMPTY_HEADER; FEW_FIELDS]);
+    if matches!(parsed, Err(httparse::Error::TooManyHeaders)) {
+        let lines = raw.iter().filter(|b| **b == b'\n').count();
+        parsed = parse(&mut vec![httparse::EMPTY_HEADER; lines.min(MAX_FIELDS)]);
+    }
+    parsed.map_err(|e| match e {
+        httparse::Error::TooManyHeaders => BadHead::TooLarge,
+        httparse::Error::Version => BadHead::Version,
+        _ => BadHead::Malformed,
+    })
+}
+
 /// Request line and header fields.
 #[derive(Clone)]
 pub struct RequestHead {
@@ -233,6 +277,41 @@ impl RequestHead {
     #[must_use]
     pub fn path(&self) -> &str {
         if self.path.is_empty() { "/" } else { self.fields.str(&self.path) }
+    }
+
+    /// The same with escapes decoded, which is what routes are compared with.
+    #[must_use]
+    pub fn decoded_path(&self) -> Cow<'_, [u8]> {
+        let path = self.path().as_bytes();
+        if path.contains(&b'%') { Cow::Owned(crate::status::unescape(path)) } else { Cow::Borrowed(path) }
+    }
+
+    /// Where a path with empty or dotted segments belongs, as Go's ServeMux has it; with its query, for `Location`. `None`
+    /// for a path that is clean, and for one that a browser could take for another host's.
+    #[must_use]
+    pub fn clean_target(&self) -> Option<String> {
+        let path = self.path();
+        let mut kept = Vec::new();
+        for segment in path.strip_prefix('/')?.split('/') {
+            match segment {
+                "" | "." => {}
+                ".." => drop(kept.pop()),
+                segment => kept.push(segment),
+            }
+        }
+        let mut clean = format!("/{}", kept.join("/"));
+        if path.ends_with('/') && clean.len() > 1 {
+            clean.push('/');
+        }
+        let is_plain = clean.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&b));
+        if clean == path || !is_plain {
+            return None;
+        }
+        if let Some(query) = self.query() {
+            clean.push('?');
+            clean.push_str(query);
+        }
+        Some(clean)
     }
 
     /// What follows `?`.
@@ -285,24 +364,22 @@ impl RequestHead {
     }
 
     fn parse(raw: Bytes) -> Result<Self, BadHead> {
-        if has_bare_lf(&raw) {
+        if has_mixed_line_ends(&raw) {
             return Err(BadHead::Malformed);
         }
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut parsed = httparse::Request::new(&mut fields);
-        match parsed.parse(&raw) {
-            Ok(httparse::Status::Complete(n)) if n == raw.len() => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
-            Err(httparse::Error::Version) => return Err(BadHead::Version),
-            _ => return Err(BadHead::Malformed),
-        }
-        let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
-            return Err(BadHead::Malformed);
-        };
-        let (method, target_range) = (range_in(&raw, method.as_bytes()), range_in(&raw, target.as_bytes()));
-        let (path, query) = split_target(target, target_range.start)?;
-        let at = parsed.headers.iter().map(|h| (range_in(&raw, h.name.as_bytes()), range_in(&raw, h.value))).collect();
+        let (method, target_range, version, at) = with_room(&raw, |fields| {
+            let mut parsed = httparse::Request::new(fields);
+            if parsed.parse(&raw)? != httparse::Status::Complete(raw.len()) {
+                return Err(httparse::Error::NewLine);
+            }
+            let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
+                return Err(httparse::Error::Token);
+            };
+            let (method, target) = (range_in(&raw, method.as_bytes()), range_in(&raw, target.as_bytes()));
+            Ok((method, target, version, ranges(&raw, parsed.headers)))
+        })?;
         let fields = Fields { raw: raw.clone(), at };
+        let (path, query) = split_target(fields.str(&target_range), target_range.start)?;
         let (length, chunked) = fields.framing(version)?;
         let hosts = fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case("host")).count();
         if hosts > 1 || hosts == 0 && version == 1 {
@@ -402,18 +479,16 @@ impl ReplyHead {
         if has_bare_lf(&raw) || !raw.starts_with(b"HTTP/1.") {
             return Err(BadHead::Malformed);
         }
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut parsed = httparse::Response::new(&mut fields);
-        match parsed.parse(&raw) {
-            Ok(httparse::Status::Complete(n)) if n == raw.len() => {}
-            Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
-            Err(httparse::Error::Version) => return Err(BadHead::Version),
-            _ => return Err(BadHead::Malformed),
-        }
-        let (Some(status @ 100..), Some(version)) = (parsed.code, parsed.version) else {
-            return Err(BadHead::Malformed);
-        };
-        let at = parsed.headers.iter().map(|h| (range_in(&raw, h.name.as_bytes()), range_in(&raw, h.value))).collect();
+        let (status, version, at) = with_room(&raw, |fields| {
+            let mut parsed = httparse::Response::new(fields);
+            if parsed.parse(&raw)? != httparse::Status::Complete(raw.len()) {
+                return Err(httparse::Error::NewLine);
+            }
+            let (Some(status @ 100..), Some(version)) = (parsed.code, parsed.version) else {
+                return Err(httparse::Error::Status);
+            };
+            Ok((status, version, ranges(&raw, parsed.headers)))
+        })?;
         let fields = Fields { raw: raw.clone(), at };
         let (length, chunked) = match status {
             200..300 if tunnel => (None, false),

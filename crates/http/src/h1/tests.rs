@@ -215,6 +215,11 @@ fn what_two_parsers_could_read_differently_is_refused() {
         (400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\n"),
         (400, "POST / HTTP/1.1\r\nHost: a\r\nX: 1\r\n folded\r\n\r\n"),
         (400, "POST / HTTP/1.1\r\nHost: a\nX: 1\r\n\r\n"),
+        (400, "POST / HTTP/1.1\nHost: a\r\nX: 1\n\n"),
+        (400, "POST / HTTP/1.1\nHost: a\nX: 1\r2\n\n"),
+        (400, "POST / HTTP/1.1\nHost: a\nX: 1\r\n\n"),
+        (400, "POST / HTTP/1.1\r\nHost: a\r\nX: 1\n\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, "POST / HTTP/1.1\nHost: a\nContent-Length: 5\nTransfer-Encoding: chunked\n\n"),
         (400, "POST / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n"),
         (400, "POST / HTTP/1.1\r\n\r\n"),
         (400, "POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
@@ -287,7 +292,7 @@ fn an_oversized_head_is_431_and_a_head_of_the_limit_is_not() {
     r.send("x".repeat(1001));
     assert_eq!(r.statuses(), [431], "without waiting for an end that never comes");
     let mut r = rig();
-    r.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(200)));
+    r.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "a: b\r\n".repeat(2000)));
     assert_eq!(r.statuses(), [431]);
 }
 
@@ -788,4 +793,71 @@ fn refuse_head_answers_an_unfinished_head_and_closes() {
     r.conn.refuse_head(r.now, Response::text(503, "no room"));
     r.send(post("/", "x"));
     assert_eq!(r.statuses(), [200, 200]);
+}
+
+#[test]
+fn head_whose_lines_all_end_in_line_feeds_is_taken_in_any_pieces() {
+    let text = b"POST /c HTTP/1.1\nHost: a\nContent-Length: 2\nX: one\n\nokGET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    for step in 1..text.len() {
+        let mut buffer = HeadBuffer::new(1000);
+        let (mut heads, mut rest): (Vec<RequestHead>, &[u8]) = (Vec::new(), text);
+        let mut skip = 0;
+        while !rest.is_empty() {
+            let (mut piece, later) = rest.split_at(step.min(rest.len()));
+            rest = later;
+            while !piece.is_empty() {
+                if skip > 0 {
+                    piece = &piece[1..];
+                    skip -= 1;
+                } else if let Some(head) = buffer.feed(&mut piece).unwrap() {
+                    skip = head.content_length().unwrap_or(0);
+                    heads.push(head);
+                }
+            }
+        }
+        let paths: Vec<&str> = heads.iter().map(RequestHead::path).collect();
+        assert_eq!(paths, ["/c", "/next"], "{step}");
+        assert_eq!(heads[0].get("x"), Some(&b"one"[..]), "{step}");
+    }
+}
+
+fn head_of(fields: usize) -> Result<Option<RequestHead>, BadHead> {
+    let fields: String = (0..fields).map(|n| format!("x-{n}: y\r\n")).collect();
+    let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    HeadBuffer::new(64 << 10).feed(&mut text.as_bytes())
+}
+
+#[test]
+fn header_fields_up_to_1024_are_taken() {
+    for fields in [10, 63, 64, 127, 128, 500, 1023] {
+        assert_eq!(head_of(fields).unwrap().unwrap().headers().count(), fields + 1, "{fields}");
+    }
+    assert_eq!(head_of(1024).unwrap_err(), BadHead::TooLarge);
+}
+
+#[test]
+fn path_with_empty_or_dotted_segments_belongs_elsewhere() {
+    let clean = |target: &str| {
+        let text = format!("POST {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+        HeadBuffer::new(1000).feed(&mut text.as_bytes()).unwrap().unwrap().clean_target()
+    };
+    for (target, expected) in [
+        ("//v1/traces", Some("/v1/traces")),
+        ("/v1//traces", Some("/v1/traces")),
+        ("/v1/../v1/./traces", Some("/v1/traces")),
+        ("/../../v1/traces", Some("/v1/traces")),
+        ("//v1/traces/", Some("/v1/traces/")),
+        ("//v1/traces?a=b//c", Some("/v1/traces?a=b//c")),
+        ("http://h//v1/traces", Some("/v1/traces")),
+        ("//", Some("/")),
+        ("/v1/traces", None),
+        ("/v1/traces/", None),
+        ("/", None),
+        ("*", None),
+        ("/\\elsewhere", None),
+        ("//\\elsewhere", None),
+        ("///\\elsewhere/..", Some("/")),
+    ] {
+        assert_eq!(clean(target).as_deref(), expected, "{target}");
+    }
 }

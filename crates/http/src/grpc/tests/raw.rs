@@ -169,7 +169,7 @@ fn a_call_over_a_unix_socket_may_have_its_path_for_an_authority() {
 
 #[test]
 fn a_header_list_over_the_limit_fails_its_call_alone() {
-    let mut raw = Raw::new(ServerConfig::default());
+    let mut raw = Raw::new(ServerConfig { max_header_list: 16 << 10, ..ServerConfig::default() });
     let value = "v".repeat(100);
     let many: Vec<(&str, &str)> = (0..150).map(|_| ("x-filler", &value[..])).collect();
     let block = hpack(&[POST_GRPC, &many].concat());
@@ -461,4 +461,20 @@ fn refuse_reading_ends_matching_messages_alone() {
     raw.data(1, &[0; 1000], true);
     raw.turn();
     assert!(!raw.last.closed);
+}
+
+#[test]
+fn metadata_of_40_kib_is_taken() {
+    let mut raw = Raw::new(ServerConfig { keep_metadata: true, ..ServerConfig::default() });
+    let value = "v".repeat(100);
+    let many: Vec<(&str, &str)> = (0..400).map(|_| ("x-filler", &value[..])).collect();
+    let block = hpack(&[POST_GRPC, &many].concat());
+    let mut pieces = block.chunks(16_000).peekable();
+    let mut kind = 1;
+    while let Some(piece) = pieces.next() {
+        raw.frame(std::mem::replace(&mut kind, 9), if pieces.peek().is_none() { 4 } else { 0 }, 1, piece);
+    }
+    raw.data(1, &[0, 0, 0, 0, 0], true);
+    raw.turn();
+    assert_eq!(raw.server.poll_call().unwrap().head.metadata.get_all("x-filler").iter().count(), 400);
 }
