@@ -3,6 +3,7 @@ package otelcore
 // #include "shim.h"
 // #cgo noescape og_submit
 // #cgo nocallback og_submit
+// #cgo nocallback og_accepts
 // #cgo nocallback og_input_free
 // #cgo nocallback og_next
 // #cgo nocallback og_wake
@@ -62,6 +63,14 @@ func (i *Input) Submit(ctx context.Context, signal Signal, otlp []byte) error {
 	data := (*C.uint8_t)(unsafe.SliceData(otlp))
 	r := C.og_submit(i.handle, C.otelcore_signal(signal), data, C.size_t(len(otlp)))
 	runtime.KeepAlive(otlp)
+	runtime.KeepAlive(i)
+	return failure(r)
+}
+
+// Accepts is nil where a pipeline takes this signal from the input, and [ErrNotFound] with what is taken where none does.
+// It may be asked before the start.
+func (i *Input) Accepts(signal Signal) error {
+	r := C.og_accepts(i.handle, C.otelcore_signal(signal))
 	runtime.KeepAlive(i)
 	return failure(r)
 }

@@ -82,6 +82,10 @@ static inline og_result og_submit(uintptr_t in, otelcore_signal signal, const ui
   OG_CALL(void, otelcore_input_submit((const otelcore_input *)in, signal, otlp, len, &err));
 }
 
+static inline og_result og_accepts(uintptr_t in, otelcore_signal signal) {
+  OG_CALL(void, otelcore_input_accepts((const otelcore_input *)in, signal, &err));
+}
+
 static inline void og_input_free(uintptr_t in) { otelcore_input_free((otelcore_input *)in); }
 
 static inline og_result og_next(uintptr_t output, int64_t ms) {

@@ -31,7 +31,8 @@
  *
  * Guests. The library installs no signal handlers and takes no signals; a write to a closed socket raises no SIGPIPE. It
  * starts threads in otelcore_collector_start() only (and helpers when there is something for them to do), and prints
- * nothing.
+ * nothing but what the configuration asks for (`debug`, `output_paths` of its log). A signal that ends the process loses
+ * what a collector holds: handle it, and shut the collector down.
  */
 
 
@@ -446,6 +447,14 @@ otelcore_status otelcore_input_submit(const struct otelcore_input *input,
                                       const uint8_t *otlp,
                                       size_t len,
                                       struct otelcore_error **err);
+
+/**
+ * Whether a pipeline takes this signal from the input; it may be asked before the start. OTELCORE_NOT_FOUND where none
+ * does, with what is taken.
+ */
+otelcore_status otelcore_input_accepts(const struct otelcore_input *input,
+                                       otelcore_signal signal,
+                                       struct otelcore_error **err);
 
 /**
  * Frees an input. NULL is fine.

@@ -28,6 +28,12 @@ pub struct Output(());
 /// Telemetry on its way out, which waits for otelcore_batch_finish().
 pub struct Batch(());
 
+struct Entrance {
+    input: inproc::Input,
+    name: String,
+    signals: Vec<pdata::Signal>,
+}
+
 struct Exit {
     output: inproc::Output,
     name: String,
@@ -41,7 +47,7 @@ struct Held {
     batch: Mutex<Option<inproc::Batch>>,
 }
 
-static INPUTS: Table<Input, inproc::Input> = Table::new(1);
+static INPUTS: Table<Input, Entrance> = Table::new(1);
 static OUTPUTS: Table<Output, Exit> = Table::new(2);
 static BATCHES: Table<Batch, Held> = Table::new(3);
 
@@ -89,7 +95,8 @@ pub extern "C" fn otelcore_collector_input(
         let id = unsafe { text(id, "the id")? };
         let input = hosted.embedded.input(id);
         let input = input.ok_or_else(|| not_found("inproc receiver", id, &hosted.embedded.ends().0))?;
-        let handle = INPUTS.insert(input);
+        let entrance = Entrance { input, name: id.to_owned(), signals: hosted.embedded.input_signals(id) };
+        let handle = INPUTS.insert(entrance);
         // SAFETY: not NULL, and the header asks for a place to write to.
         unsafe { put(out, handle) };
         Ok(())
@@ -110,7 +117,25 @@ pub extern "C" fn otelcore_input_submit(
         let input = INPUTS.get(input).map_err(|miss| Fault::miss("input", miss))?;
         // SAFETY: the header says that there are `len` bytes.
         let body = unsafe { bytes(otlp, len)? };
-        Ok(input.submit(parse(signal)?, body)?)
+        Ok(input.input.submit(parse(signal)?, body)?)
+    })
+}
+
+/// Whether a pipeline takes this signal from the input; it may be asked before the start. OTELCORE_NOT_FOUND where none
+/// does, with what is taken.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_input_accepts(input: *const Input, signal: Signal, err: *mut *mut Error) -> Status {
+    cross(err, || {
+        let entrance = INPUTS.get(input).map_err(|miss| Fault::miss("input", miss))?;
+        let signal = parse(signal)?;
+        if entrance.signals.contains(&signal) {
+            return Ok(());
+        }
+        let others: Vec<_> = entrance.signals.iter().map(ToString::to_string).collect();
+        let others =
+            if others.is_empty() { "none names it".to_owned() } else { format!("they take {}", others.join(", ")) };
+        let text = format!("no pipeline takes {signal} from the input {:?}; {others}", entrance.name);
+        Err(Fault::new(OTELCORE_NOT_FOUND, text))
     })
 }
 

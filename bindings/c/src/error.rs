@@ -75,7 +75,7 @@ impl From<EmbedError> for Fault {
     fn from(e: EmbedError) -> Self {
         let code = match &e {
             EmbedError::Config(_) => OTELCORE_INVALID_CONFIG,
-            EmbedError::Start(_) | EmbedError::Io(_) => OTELCORE_IO,
+            EmbedError::Start(_) | EmbedError::Listen(..) | EmbedError::Io(_) => OTELCORE_IO,
             EmbedError::State(otelcore::State::Stopping | otelcore::State::Stopped) => OTELCORE_CLOSED,
             EmbedError::State(_) => OTELCORE_INVALID_STATE,
             EmbedError::Timeout(_) => OTELCORE_TIMEOUT,

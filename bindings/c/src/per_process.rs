@@ -17,7 +17,7 @@ struct Made<T: 'static> {
     depth: u32,
     value: T,
     /// The parent's, so that its memory can be told from lost memory.
-    _inherited: *mut Made<T>,
+    _inherited: *mut Self,
 }
 
 impl<T: Default + Send + Sync> PerProcess<T> {

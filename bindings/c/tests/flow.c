@@ -175,7 +175,20 @@ static void a_callback_that_holds_the_loop_does_not_hold_the_deadline(void) {
     otelcore_input_free(in);
 }
 
+static void an_input_says_what_it_accepts(void) {
+    otelcore_collector *c = through("1ms", "", NULL);
+    otelcore_input *in = input_of(c);
+    OK(otelcore_input_accepts(in, OTELCORE_TRACES, &err));
+    FAILS(OTELCORE_NOT_FOUND, "no pipeline takes logs from the input \"inproc/app\"; they take traces",
+          otelcore_input_accepts(in, OTELCORE_LOGS, &err));
+    FAILS(OTELCORE_INVALID_ARGUMENT, "no such signal", otelcore_input_accepts(in, 7, &err));
+    FAILS(OTELCORE_INVALID_ARGUMENT, "NULL", otelcore_input_accepts(NULL, OTELCORE_TRACES, &err));
+    otelcore_collector_free(c);
+    otelcore_input_free(in);
+}
+
 int main(void) {
+    an_input_says_what_it_accepts();
     many_threads_and_one_callback();
     pulled();
     a_waiter_can_be_woken();

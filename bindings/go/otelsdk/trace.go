@@ -28,7 +28,8 @@ type traceClient struct {
 }
 
 // NewTraceClient is a client for [otlptrace.New] that puts spans into an input. An upload that finds the collector full
-// tries again until its context ends; the SDK's span processors bound it. The input stays the caller's.
+// tries again until its context ends; the SDK's span processors bound it. The input stays the caller's. Where no pipeline
+// takes traces from it, otlptrace.New says so.
 func NewTraceClient(input *otelcore.Input) otlptrace.Client {
 	over, end := context.WithCancel(context.Background())
 	return &traceClient{input: input, over: over, end: end}
@@ -36,8 +37,13 @@ func NewTraceClient(input *otelcore.Input) otlptrace.Client {
 
 var errStopped = errors.New("the trace client is stopped")
 
-// Start has nothing to open.
-func (c *traceClient) Start(ctx context.Context) error { return ctx.Err() }
+// Start has nothing to open; it checks that spans will be taken.
+func (c *traceClient) Start(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return c.input.Accepts(otelcore.Traces)
+}
 
 // Stop takes no more, and waits for the uploads under way as long as its context goes.
 func (c *traceClient) Stop(ctx context.Context) error {

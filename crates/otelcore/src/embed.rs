@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use otelcore_config::{Diagnostics, Gates, Severity, Sources};
 use otelcore_inproc::{Hub, InprocExporterFactory, InprocReceiverFactory, Input, Output};
+use otelcore_pdata::Signal;
 use otelcore_pipeline::{Field, Left, LogSink, Logger, NoLog, StartError};
 use otelcore_reactor::{Ending, Real, Remote, Runner, Unsignalled};
 
@@ -64,6 +65,8 @@ pub enum EmbedError {
     Config(String),
     /// A component could not start.
     Start(String),
+    /// The same, because the system refused a socket: with its number for the reason, `EADDRINUSE` for one.
+    Listen(String, i32),
     /// The system refused what the loop needs.
     Io(std::io::Error),
     /// Not in this state.
@@ -81,7 +84,7 @@ pub enum EmbedError {
 impl std::fmt::Display for EmbedError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Config(text) | Self::Start(text) => f.write_str(text.trim_end()),
+            Self::Config(text) | Self::Start(text) | Self::Listen(text, _) => f.write_str(text.trim_end()),
             Self::Io(e) => e.fmt(f),
             Self::State(state) => write!(f, "the collector is {}", state.name()),
             Self::Timeout(left) if left.total() > 0 => {
@@ -102,6 +105,7 @@ impl From<RunError> for EmbedError {
     fn from(e: RunError) -> Self {
         match e {
             RunError::Start(e) => Self::Start(e.to_string()),
+            RunError::Listen(e, errno) => Self::Listen(e.to_string(), errno),
             RunError::System(e) => Self::Io(e),
         }
     }
@@ -178,6 +182,8 @@ struct Inner {
     remote: Option<Remote>,
     ending: Option<Left>,
     failure: Option<String>,
+    /// The system's number for a failed start.
+    errno: Option<i32>,
     /// The thread that turns the loop.
     thread: Option<ThreadId>,
 }
@@ -279,9 +285,13 @@ impl Embedded {
         if !(options.default_metrics_page || plan.telemetry.page_is_named) {
             plan.telemetry.metrics.clear();
         }
-        let collector = Collector::with_log(plan, options.identity, options.log);
+        let without_effect = plan.telemetry.logs.without_effect_in_host();
+        let collector = Collector::in_host(plan, options.identity, options.log);
         for item in diagnostics.items().into_iter().filter(|item| item.severity != Severity::Error) {
             collector.log().warn(&item.message, &[("key", Field::Str(&item.path))]);
+        }
+        if let Some((key, text)) = without_effect {
+            collector.log().warn(text, &[("key", Field::Str(key))]);
         }
         let log = collector.log().clone();
         Ok(Self {
@@ -327,6 +337,12 @@ impl Embedded {
         self.shared.hub.output(&id.parse().ok()?)
     }
 
+    /// The signals that pipelines take from the `inproc` receiver of this id. Known before the start.
+    #[must_use]
+    pub fn input_signals(&self, id: &str) -> Vec<Signal> {
+        id.parse().map(|id| self.collector.receiver_signals(&id)).unwrap_or_default()
+    }
+
     /// The ids of all inputs, and of all outputs.
     #[must_use]
     pub fn ends(&self) -> (Vec<String>, Vec<String>) {
@@ -365,8 +381,12 @@ impl Embedded {
         }
         self.shared.wait(None, |_, state| state > State::Starting);
         if self.state() == State::Failed {
-            let why = self.shared.inner().failure.clone().unwrap_or_default();
-            return Err(EmbedError::Start(why));
+            let inner = self.shared.inner();
+            let why = inner.failure.clone().unwrap_or_default();
+            return Err(match inner.errno {
+                Some(errno) => EmbedError::Listen(why, errno),
+                None => EmbedError::Start(why),
+            });
         }
         Ok(())
     }
@@ -576,7 +596,12 @@ fn live(collector: &Collector, shared: &Shared) {
     }
     match lived {
         Ok(Ok(ending)) => shared.end(ending),
-        Ok(Err(e)) => shared.fail(e.to_string()),
+        Ok(Err(e)) => {
+            if let RunError::Listen(_, errno) = &e {
+                shared.inner().errno = Some(*errno);
+            }
+            shared.fail(e.to_string());
+        }
         Err(panic) => shared.fail(panic_text(&*panic)),
     }
 }

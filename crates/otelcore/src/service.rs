@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use otelcore_config::ComponentId;
+use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, NoLog, Scope, Settings,
     StartError, Telemetry,
@@ -17,7 +18,7 @@ use otelcore_pipeline::{
 use otelcore_reactor::{Ending, Outputs, Real, Remote, Runner};
 
 use crate::plan::Plan;
-use logs::Lines;
+use logs::{HostLog, Lines};
 use page::{OwnMetrics, ProcessMetrics};
 
 /// The time that a shutdown may take unless the user says otherwise: five seconds before Kubernetes' default ends.
@@ -48,6 +49,8 @@ pub struct Collector {
     process: ProcessMetrics,
     budget: Arc<Budget>,
     started: OnceLock<Instant>,
+    /// In a host program: what opens its outputs with the start.
+    host_log: Option<Arc<HostLog>>,
     outputs: Outputs,
 }
 
@@ -62,6 +65,8 @@ impl std::fmt::Debug for Collector {
 pub enum RunError {
     /// A component could not start, or be made.
     Start(StartError),
+    /// The same, because the system refused a socket: with its number for the reason.
+    Listen(StartError, i32),
     /// The system refused what the loop itself needs.
     System(io::Error),
 }
@@ -69,7 +74,7 @@ pub enum RunError {
 impl std::fmt::Display for RunError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Start(e) => e.fmt(f),
+            Self::Start(e) | Self::Listen(e, _) => e.fmt(f),
             Self::System(e) => e.fmt(f),
         }
     }
@@ -98,12 +103,7 @@ impl Collector {
         let resource = resource(&plan, &identity);
         let settings = plan.telemetry.logs.clone();
         let outputs = Outputs::new();
-        let mut opened: Vec<Box<dyn io::Write + Send>> = Vec::new();
-        for path in &settings.output_paths {
-            let output = outputs.open(path);
-            let output = output.map_err(|e| StartError(format!("failed to create logger: open {path}: {e}")))?;
-            opened.push(Box::new(output));
-        }
+        let opened = open_outputs(&settings.output_paths, &outputs)?;
         let lines = Lines::new(settings, &resource, opened, otelcore_reactor::wall_clock);
         Ok(Self::with(plan, identity, resource, Logger::new(Arc::new(lines)), outputs))
     }
@@ -112,7 +112,7 @@ impl Collector {
         let telemetry = Telemetry::new(plan.telemetry.level);
         let process = ProcessMetrics::new(&telemetry, outputs.clone());
         let (budget, started) = (Arc::default(), OnceLock::new());
-        Self { plan, identity, resource, log, telemetry, process, budget, started, outputs }
+        Self { plan, identity, resource, log, telemetry, process, budget, started, outputs, host_log: None }
     }
 
     /// The same, its records handed to `sink`: for a host program.
@@ -120,6 +120,24 @@ impl Collector {
     pub fn with_log(plan: Plan, identity: Identity, sink: Arc<dyn LogSink>) -> Self {
         let resource = resource(&plan, &identity);
         Self::with(plan, identity, resource, Logger::new(sink), Outputs::new())
+    }
+
+    /// The same for a host program: records that `service::telemetry::logs` lets through go to `sink`, and, where it names
+    /// `output_paths`, in lines to these from the start on.
+    #[must_use]
+    pub fn in_host(plan: Plan, identity: Identity, sink: Arc<dyn LogSink>) -> Self {
+        let resource = resource(&plan, &identity);
+        let lines = Lines::new(plan.telemetry.logs.clone(), &resource, Vec::new(), otelcore_reactor::wall_clock);
+        let log = Arc::new(HostLog::new(sink, lines));
+        let mut collector = Self::with(plan, identity, resource, Logger::new(log.clone()), Outputs::new());
+        collector.host_log = Some(log);
+        collector
+    }
+
+    /// The signals that pipelines take from a receiver.
+    #[must_use]
+    pub fn receiver_signals(&self, id: &ComponentId) -> Vec<Signal> {
+        self.plan.signals_of(Kind::Receiver, id)
     }
 
     /// The count of bytes that it holds.
@@ -230,6 +248,9 @@ impl Collector {
     #[expect(clippy::disallowed_methods, reason = "the loop's start, from which any thread may count")]
     pub fn start(&self, mut world: Real) -> Result<Runner, RunError> {
         let _ = self.started.set(Instant::now());
+        if let Some(log) = self.host_log.as_ref().filter(|log| log.has_outputs()) {
+            log.set_outputs(open_outputs(&self.plan.telemetry.logs.output_paths, &self.outputs)?);
+        }
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let fields = [
             ("Version", otelcore_pipeline::Field::Str(&self.identity.version)),
@@ -238,7 +259,10 @@ impl Collector {
         self.log.info(&format!("Starting {}...", self.identity.command), &fields);
         world.set_outputs(&self.outputs);
         let mut graph = self.graph()?;
-        graph.start(&mut world)?;
+        graph.start(&mut world).map_err(|e| match world.listen_errno() {
+            Some(errno) => RunError::Listen(e, errno),
+            None => RunError::Start(e),
+        })?;
         self.log.info("Everything is ready. Begin running and processing data.", &[]);
         Ok(Runner::new(world, graph))
     }
@@ -252,6 +276,16 @@ impl Collector {
         ready(runner.remote());
         Ok(runner.run(|_, _| {})?)
     }
+}
+
+fn open_outputs(paths: &[String], outputs: &Outputs) -> Result<Vec<Box<dyn io::Write + Send>>, StartError> {
+    let mut opened: Vec<Box<dyn io::Write + Send>> = Vec::new();
+    for path in paths {
+        let output = outputs.open(path);
+        let output = output.map_err(|e| StartError(format!("failed to create logger: open {path}: {e}")))?;
+        opened.push(Box::new(output));
+    }
+    Ok(opened)
 }
 
 /// Makes instances.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use otelcore::inproc::{Finish, NoBatch, Refused};
 use otelcore::pdata::{Signal, check};
+use otelcore::pipeline::{Level, LogSink, Record};
 use otelcore::{EmbedError, Embedded, Options, State};
 
 const THROUGH: &str = "
@@ -336,4 +337,77 @@ fn own_metrics_are_there_without_a_port() {
     let named = "  telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {port: 8888}}}}]}}\n";
     let named = embedded(&THROUGH.replace("  telemetry: {metrics: {level: none}}\n", named));
     assert!(named.start().unwrap_err().to_string().contains("localhost:8888"));
+}
+
+/// What a host's sink has taken: level, message, fields.
+#[derive(Default)]
+struct Taken(Mutex<Vec<(Level, String, String)>>);
+
+impl LogSink for Taken {
+    fn enabled(&self, _: Level) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        self.0.lock().unwrap().push((record.level, record.message.to_owned(), format!("{:?}", record.fields)));
+    }
+}
+
+fn logged(logs: &str) -> Vec<(Level, String, String)> {
+    let taken = Arc::new(Taken::default());
+    let yaml = THROUGH.replace("  telemetry: {", &format!("  telemetry: {{logs: {{{logs}}}, "));
+    let collector = Embedded::new(&yaml, Options { log: taken.clone(), ..Options::default() });
+    let collector = collector.unwrap_or_else(|e| panic!("{e}"));
+    collector.start().unwrap();
+    collector.shutdown(Duration::from_secs(5)).unwrap();
+    drop(collector);
+    std::mem::take(&mut taken.0.lock().unwrap())
+}
+
+#[test]
+fn log_settings_of_an_embedded_collector_hold_for_the_hosts_sink() {
+    let all = logged("");
+    assert!(all.iter().any(|(level, message, _)| *level == Level::Info && message.contains("Everything is ready")));
+    assert!(logged("level: warn").iter().all(|(level, ..)| *level >= Level::Warn));
+    let named = logged("initial_fields: {team: shop, cell: 7, none: }");
+    assert!(
+        named.iter().all(|(.., fields)| fields.starts_with("[(\"team\", Str(\"shop\")), (\"cell\", Int(7))")),
+        "{named:?}"
+    );
+    let encoded = logged("encoding: json");
+    let warning = encoded.iter().find(|(level, ..)| *level == Level::Warn).unwrap();
+    assert!(warning.1.contains("'encoding' has no effect") && warning.2.contains("service::telemetry::logs::encoding"));
+}
+
+#[test]
+fn output_paths_of_an_embedded_collector_get_lines_beside_the_hosts_sink() {
+    let file = std::env::temp_dir().join(format!("otelcore-embedded-{}.log", std::process::id()));
+    let taken = logged(&format!("output_paths: ['{}'], encoding: json, level: info", file.display()));
+    let lines = std::fs::read_to_string(&file);
+    std::fs::remove_file(&file).unwrap();
+    let lines = lines.unwrap();
+    assert!(taken.iter().all(|(level, ..)| *level < Level::Warn), "{taken:?}");
+    assert!(taken.iter().any(|(_, message, _)| message.contains("Everything is ready")));
+    assert!(lines.lines().count() >= 2 && lines.lines().all(|line| line.starts_with("{\"level\":\"info\"")), "{lines}");
+}
+
+#[test]
+fn start_on_a_port_in_use_fails_with_the_systems_number() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = taken.local_addr().unwrap();
+    let yaml = THROUGH
+        .replace(
+            "{inproc/app: }",
+            &format!("{{inproc/app: , otlp: {{protocols: {{grpc: {{endpoint: '{endpoint}'}}}}}}}}"),
+        )
+        .replace("[inproc/app]", "[inproc/app, otlp]");
+    for driven in [false, true] {
+        let collector = embedded(&yaml);
+        let failed = if driven { collector.drive().map(drop) } else { collector.start() };
+        match failed {
+            // The number of EADDRINUSE on Linux.
+            Err(EmbedError::Listen(text, 98)) => assert!(text.contains("address already in use"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -48,6 +48,8 @@ pub struct Real {
     random: u64,
     memory_hint: Option<u64>,
     pub(crate) outputs: Outputs,
+    /// Why the last socket could not be bound.
+    listen_errno: Option<i32>,
     /// The process is the collector's own, so that its resident memory is too.
     owns_process: bool,
 }
@@ -85,6 +87,7 @@ impl Real {
             random: std::hash::RandomState::new().hash_one(0x6f74_656c_u64),
             memory_hint: None,
             outputs: Outputs::new(),
+            listen_errno: None,
             owns_process: true,
         })
     }
@@ -97,6 +100,12 @@ impl Real {
         let mut world = Self::new()?;
         world.owns_process = false;
         Ok(world)
+    }
+
+    /// The system's number of the error that the last attempt to bind a socket has ended with; `None` where it succeeded.
+    #[must_use]
+    pub fn listen_errno(&self) -> Option<i32> {
+        self.listen_errno
     }
 
     /// The memory in bytes that whoever started the process would have it use, where no cgroup sets a limit: what the
@@ -235,7 +244,9 @@ impl World for Real {
     }
 
     fn listen(&mut self, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
-        sockets::listen(&self.sources, key, at)
+        let listener = sockets::listen(&self.sources, key, at);
+        self.listen_errno = listener.as_ref().err().and_then(sockets::errno);
+        listener
     }
 
     fn connect(&mut self, key: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>> {

@@ -91,8 +91,29 @@ pub(crate) fn text(e: &io::Error) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
+/// An error of the system in Go's words, with its number.
+#[derive(Debug)]
+struct SystemError {
+    text: String,
+    errno: Option<i32>,
+}
+
+impl std::fmt::Display for SystemError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for SystemError {}
+
+/// The system's number of an error that came from here.
+pub(crate) fn errno(e: &io::Error) -> Option<i32> {
+    e.raw_os_error().or_else(|| e.get_ref()?.downcast_ref::<SystemError>()?.errno)
+}
+
 fn go_error(what: &str, network: &str, at: &dyn std::fmt::Display, call: &str, e: &io::Error) -> io::Error {
-    io::Error::new(e.kind(), format!("{what} {network} {at}: {call}{}", text(e)))
+    let text = format!("{what} {network} {at}: {call}{}", text(e));
+    io::Error::new(e.kind(), SystemError { text, errno: e.raw_os_error() })
 }
 
 pub(crate) fn listen(sources: &Rc<Sources>, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use otelcore_config::{Dur, Section, Value};
 use otelcore_pdata::text::{Civil, put_json_string};
@@ -16,9 +16,51 @@ pub(crate) struct LogSettings {
     pub(crate) level: Level,
     pub(crate) json: bool,
     pub(crate) output_paths: Vec<String>,
-    initial_fields: Vec<(String, String)>,
+    initial_fields: Vec<(String, InitialValue)>,
     show_resource: bool,
     sampling: Option<Sampling>,
+    /// What the configuration says itself, in contrast to a default.
+    written: Written,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    level: bool,
+    encoding: bool,
+    output_paths: bool,
+}
+
+/// A value of `initial_fields`.
+#[derive(Clone, Debug)]
+enum InitialValue {
+    Text(String),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+    Null,
+}
+
+impl InitialValue {
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => put_json_string(out, text.as_bytes()),
+            Self::Int(v) => out.extend_from_slice(v.to_string().as_bytes()),
+            Self::Float(v) => out.extend_from_slice(v.to_string().as_bytes()),
+            Self::Bool(v) => out.extend_from_slice(v.to_string().as_bytes()),
+            Self::Null => out.extend_from_slice(b"null"),
+        }
+    }
+
+    /// The value as a host gets it, which has no null.
+    fn field(&self) -> Option<Field<'_>> {
+        match self {
+            Self::Text(text) => Some(Field::Str(text)),
+            Self::Int(v) => Some(Field::Int(*v)),
+            Self::Float(v) => Some(Field::Float(*v)),
+            Self::Bool(v) => Some(Field::Bool(*v)),
+            Self::Null => None,
+        }
+    }
 }
 
 /// Of records with the same level and message, the first so many in a period are written, then every so many-th.
@@ -38,15 +80,18 @@ impl Default for LogSettings {
             initial_fields: Vec::new(),
             show_resource: true,
             sampling: None,
+            written: Written::default(),
         }
     }
 }
 
 impl LogSettings {
     pub(crate) fn parse(mut s: Section<'_>) -> Self {
-        let written = s.str("level", "info");
-        let level = log_level(&written).unwrap_or_else(|| {
-            s.error("level", format!("'level' unrecognized level: \"{written}\""))
+        let [level, encoding, output_paths] = ["level", "encoding", "output_paths"].map(|key| s.has(key));
+        let written = Written { level, encoding, output_paths };
+        let name = s.str("level", "info");
+        let level = log_level(&name).unwrap_or_else(|| {
+            s.error("level", format!("'level' unrecognized level: \"{name}\""))
                 .hint("write debug, info, warn or error");
             Level::Info
         });
@@ -71,11 +116,11 @@ impl LogSettings {
         let mut initial_fields = Vec::new();
         for key in fields.child_keys() {
             let value = match fields.node(&key.value).map(|node| &node.value) {
-                Some(Value::Str(text)) => json_text(text),
-                Some(Value::Int(v)) => v.to_string(),
-                Some(Value::Float(v)) => v.to_string(),
-                Some(Value::Bool(v)) => v.to_string(),
-                Some(Value::Null | Value::List(_) | Value::Map(_)) | None => "null".to_owned(),
+                Some(Value::Str(text)) => InitialValue::Text(text.to_string()),
+                Some(Value::Int(v)) => i64::try_from(*v).map_or(InitialValue::Float(*v as f64), InitialValue::Int),
+                Some(Value::Float(v)) => InitialValue::Float(*v),
+                Some(Value::Bool(v)) => InitialValue::Bool(*v),
+                Some(Value::Null | Value::List(_) | Value::Map(_)) | None => InitialValue::Null,
             };
             initial_fields.push((key.value.clone(), value));
         }
@@ -83,7 +128,15 @@ impl LogSettings {
         s.unsupported("processors", "own logs can be written but not exported yet");
         let show_resource = !s.bool("disable_zap_resource", false);
         s.finish();
-        Self { level, json, output_paths, initial_fields, show_resource, sampling }
+        Self { level, json, output_paths, initial_fields, show_resource, sampling, written }
+    }
+
+    /// The keys that have no effect where a host program takes the log, with what to write instead.
+    pub(crate) fn without_effect_in_host(&self) -> Option<(&'static str, &'static str)> {
+        (self.written.encoding && !self.written.output_paths).then_some((
+            "service::telemetry::logs::encoding",
+            "'encoding' has no effect: the host program takes the log as records; name 'output_paths' to have lines written too",
+        ))
     }
 }
 
@@ -157,10 +210,20 @@ impl LogSink for Lines {
     }
 
     fn log(&self, record: &Record<'_>) {
+        self.write(record);
+    }
+}
+
+impl Lines {
+    /// Writes a record that is of the level. `false` where sampling leaves it out.
+    fn write(&self, record: &Record<'_>) -> bool {
         let now = (self.clock)();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_sampled(&mut state, record, now) {
-            return;
+            return false;
+        }
+        if state.outputs.is_empty() || record.level < self.settings.level {
+            return true;
         }
         let state = &mut *state;
         state.line.clear();
@@ -174,6 +237,55 @@ impl LogSink for Lines {
             // What the output does not take is counted there, and reported when it can be written again.
             let _ = output.write_all(&state.line);
         }
+        true
+    }
+}
+
+/// The log of a collector in a host program: records to the host's own sink, and, where the configuration names
+/// `output_paths`, lines to these. The host decides what it takes; a level, sampling and fields of the configuration hold
+/// for it too.
+pub(crate) struct HostLog {
+    host: Arc<dyn LogSink>,
+    lines: Lines,
+}
+
+impl HostLog {
+    pub(crate) fn new(host: Arc<dyn LogSink>, lines: Lines) -> Self {
+        Self { host, lines }
+    }
+
+    /// Lines go somewhere.
+    pub(crate) fn has_outputs(&self) -> bool {
+        self.lines.settings.written.output_paths
+    }
+
+    /// Where they go from now on.
+    pub(crate) fn set_outputs(&self, outputs: Vec<Box<dyn Write + Send>>) {
+        self.lines.state.lock().unwrap_or_else(PoisonError::into_inner).outputs = outputs;
+    }
+}
+
+impl LogSink for HostLog {
+    fn enabled(&self, level: Level) -> bool {
+        let settings = &self.lines.settings;
+        let is_level = level >= settings.level;
+        (is_level || !settings.written.level) && self.host.enabled(level) || is_level && self.has_outputs()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let settings = &self.lines.settings;
+        if !self.lines.write(record)
+            || settings.written.level && record.level < settings.level
+            || !self.host.enabled(record.level)
+        {
+            return;
+        }
+        if settings.initial_fields.is_empty() {
+            return self.host.log(record);
+        }
+        let initial = settings.initial_fields.iter().filter_map(|(key, value)| Some((key.as_str(), value.field()?)));
+        let fields: Vec<_> = initial.chain(record.fields.iter().copied()).collect();
+        self.host.log(&Record { fields: &fields, ..*record });
     }
 }
 
@@ -216,7 +328,7 @@ impl Fields<'_> {
         };
         for (key, value) in &self.settings.initial_fields {
             name(out, key);
-            out.extend_from_slice(value.as_bytes());
+            value.put(out);
         }
         if self.settings.show_resource {
             name(out, "resource");
