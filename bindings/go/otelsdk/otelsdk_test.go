@@ -448,3 +448,20 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+func TestATraceClientOfAnInputThatTakesNoTracesFailsWhenItIsMade(t *testing.T) {
+	logsOnly := strings.NewReplacer(
+		"    traces: {receivers: [inproc/app], exporters: [inproc/out]}\n", "",
+		"    metrics: {receivers: [inproc/app], exporters: [inproc/out]}\n", "",
+	).Replace(yaml)
+	collector, err := otelcore.New(otelcore.Config{YAML: logsOnly})
+	must(t, err)
+	defer collector.Close()
+	input, err := collector.Input("inproc/app")
+	must(t, err)
+	must(t, input.Accepts(otelcore.Logs))
+	_, err = otlptrace.New(t.Context(), otelsdk.NewTraceClient(input))
+	if !errors.Is(err, otelcore.ErrNotFound) || !strings.Contains(err.Error(), "no pipeline takes traces") {
+		t.Error(err)
+	}
+}

@@ -11,6 +11,12 @@ use pyo3::types::{PyBytes, PyMemoryView};
 use crate::errors::{self, Class, of_refused};
 use crate::process::{Own, duration, outside, wait};
 
+/// A signal by its name.
+pub(crate) fn signal_of(name: &str) -> PyResult<Signal> {
+    let known = [Signal::Traces, Signal::Metrics, Signal::Logs].into_iter().find(|signal| signal.name() == name);
+    known.ok_or_else(|| pyo3::exceptions::PyValueError::new_err("a signal is 'traces', 'metrics' or 'logs'"))
+}
+
 /// The entrance of an `inproc` receiver. Any thread may use it.
 #[pyclass(frozen, module = "otelcore._otelcore")]
 pub(crate) struct Input {
@@ -65,9 +71,7 @@ impl Input {
 
     /// The same, by the signal's name.
     fn submit(&self, signal: &str, otlp: &Bound<'_, PyAny>) -> PyResult<()> {
-        let known = [Signal::Traces, Signal::Metrics, Signal::Logs].into_iter().find(|s| s.to_string() == signal);
-        let unknown = || pyo3::exceptions::PyValueError::new_err("a signal is 'traces', 'metrics' or 'logs'");
-        self.put(known.ok_or_else(unknown)?, otlp)
+        self.put(signal_of(signal)?, otlp)
     }
 
     fn __repr__(&self) -> String {

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use otelcore::inproc;
+use otelcore::pdata::Signal;
 use otelcore::pipeline::{LogSink, NoLog};
 use otelcore::{EmbedError, Embedded, Options, State};
 use pyo3::prelude::*;
 use send_wrapper::SendWrapper;
 
-use crate::ends::{Input, Output};
+use crate::ends::{Input, Output, signal_of};
 use crate::errors::{self, Class, of_embedded};
 use crate::log::LogQueue;
 use crate::process::{Own, duration, outside, wait_until};
@@ -27,17 +28,6 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    fn named<T>(&self, id: &str, found: Option<T>, kind: &str, ids: &[String]) -> PyResult<T> {
-        found.ok_or_else(|| {
-            let there = if ids.is_empty() {
-                format!("the configuration names no {kind} `inproc`")
-            } else {
-                format!("there are: {}", ids.join(", "))
-            };
-            errors::new(Class::Config, &format!("no pipeline has the {kind} `{id}`; {there}"))
-        })
-    }
-
     fn may_wait(&self) -> PyResult<()> {
         if self.driven.load(Ordering::Relaxed) {
             return Err(errors::new(Class::State, "a collector in the program's own loop can't be waited for"));
@@ -144,18 +134,80 @@ impl Engine {
         Ok(self.embedded.get()?.health())
     }
 
-    /// An input, by the id of its `inproc` receiver.
-    fn input(&self, id: &str) -> PyResult<Input> {
+    /// An input, by the id of its `inproc` receiver, or the only one there is; one from which `signal` is taken.
+    #[pyo3(signature = (id=None, signal=None))]
+    fn input(&self, id: Option<&str>, signal: Option<&str>) -> PyResult<Input> {
         let embedded = self.embedded.get()?;
-        let found: Option<inproc::Input> = embedded.input(id);
-        Ok(Input::new(id, self.named(id, found, "receiver", &embedded.ends().0)?))
+        let ids = embedded.ends().0;
+        let found: Vec<_> = ids.iter().map(|id| (id.as_str(), embedded.input_signals(id))).collect();
+        let id = pick_input(id, signal.map(signal_of).transpose()?, &found)?;
+        let input: Option<inproc::Input> = embedded.input(&id);
+        Ok(Input::new(&id, input.ok_or_else(|| not_found("receiver", &id, &ids))?))
     }
 
-    /// An output, by the id of its `inproc` exporter.
-    fn output(&self, id: &str) -> PyResult<Output> {
+    /// An output, by the id of its `inproc` exporter, or the only one there is.
+    #[pyo3(signature = (id=None))]
+    fn output(&self, id: Option<&str>) -> PyResult<Output> {
         let embedded = self.embedded.get()?;
-        let found: Option<inproc::Output> = embedded.output(id);
-        Ok(Output::new(id, self.named(id, found, "exporter", &embedded.ends().1)?))
+        let ids = embedded.ends().1;
+        let id = match (id, ids.as_slice()) {
+            (Some(id), _) => id,
+            (None, [only]) => only,
+            (None, many) if many.len() > 1 && !many.iter().any(|id| id == DEFAULT) => {
+                let text = format!("there are several outputs: {}; say which", many.join(", "));
+                return Err(errors::new(Class::Config, &text));
+            }
+            (None, _) => DEFAULT,
+        };
+        let output: Option<inproc::Output> = embedded.output(id);
+        Ok(Output::new(id, output.ok_or_else(|| not_found("exporter", id, &ids))?))
+    }
+}
+
+/// The id that is meant where there are several and none is named.
+const DEFAULT: &str = "inproc";
+
+fn not_found(kind: &str, id: &str, ids: &[String]) -> PyErr {
+    let there = if ids.is_empty() {
+        format!("the configuration names no {kind} `inproc`")
+    } else {
+        format!("there are: {}", ids.join(", "))
+    };
+    errors::new(Class::Config, &format!("no pipeline has the {kind} `{id}`; {there}"))
+}
+
+/// The id of the input that is meant: the named one; else the only one from which the signal is taken, or `inproc` among
+/// several.
+fn pick_input(id: Option<&str>, signal: Option<Signal>, inputs: &[(&str, Vec<Signal>)]) -> PyResult<String> {
+    let takes = |signals: &[Signal]| signal.is_none_or(|signal| signals.contains(&signal));
+    let what = signal.map_or("telemetry", Signal::name);
+    let listed = || {
+        let each = |(id, signals): &(&str, Vec<Signal>)| {
+            let signals: Vec<_> = signals.iter().map(|signal| signal.name()).collect();
+            format!("{id} ({})", if signals.is_empty() { "unused".to_owned() } else { signals.join(", ") })
+        };
+        inputs.iter().map(each).collect::<Vec<_>>().join(", ")
+    };
+    let refused = |text: String| Err(errors::new(Class::Config, &text));
+    if let Some(id) = id {
+        return match inputs.iter().find(|(name, _)| *name == id) {
+            Some((_, signals)) if !takes(signals) => {
+                refused(format!("no pipeline takes {what} from the input `{id}`; the configuration has: {}", listed()))
+            }
+            Some(_) => Ok(id.to_owned()),
+            None => {
+                let ids: Vec<_> = inputs.iter().map(|(id, _)| (*id).to_owned()).collect();
+                Err(not_found("receiver", id, &ids))
+            }
+        };
+    }
+    let fitting: Vec<_> = inputs.iter().filter(|(_, signals)| takes(signals)).map(|(id, _)| *id).collect();
+    match fitting.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        [] if inputs.is_empty() => Err(not_found("receiver", DEFAULT, &[])),
+        [] => refused(format!("no pipeline takes {what} from an input; the configuration has: {}", listed())),
+        many if many.contains(&DEFAULT) => Ok(DEFAULT.to_owned()),
+        many => refused(format!("several inputs take {what}: {}; say which", many.join(", "))),
     }
 }
 

@@ -50,7 +50,9 @@ pub(crate) fn of_embedded(py: Python<'_>, error: &EmbedError) -> PyErr {
     let text = error.to_string();
     let class = match error {
         EmbedError::Config(_) => Class::Config,
-        EmbedError::Start(_) | EmbedError::Io(_) => Class::Start,
+        EmbedError::Start(_) => Class::Start,
+        EmbedError::Listen(_, errno) => return with(py, Class::Start, (text, *errno)),
+        EmbedError::Io(e) => return with(py, Class::Start, (text, e.raw_os_error())),
         EmbedError::State(State::Stopping | State::Stopped | State::Failed) => Class::Closed,
         EmbedError::State(_) | EmbedError::Reentrant => Class::State,
         EmbedError::Forked => Class::Forked,

@@ -76,6 +76,57 @@ def test_a_port_in_use_is_told(unused_port: int) -> None:
         assert collector.state == "failed" and str(unused_port) in collector.health()["error"]
 
 
+def test_start_error_has_the_systems_number(unused_port: int, tmp_path: Path) -> None:
+    import errno
+    import socket
+
+    def listening(endpoint: str, protocol: str = "grpc") -> str:
+        config = THROUGH.replace("inproc/app: }", f"inproc/app: , otlp: {{protocols: {{{protocol}: {{endpoint: '{endpoint}'}}}}}}}}")
+        return config.replace("[inproc/app]", "[inproc/app, otlp]")
+
+    with socket.create_server(("127.0.0.1", unused_port)):
+        with pytest.raises(OSError) as in_use:
+            Collector(listening(f"127.0.0.1:{unused_port}"), log=False).start()
+        assert isinstance(in_use.value, otelcore.StartError) and in_use.value.errno == errno.EADDRINUSE
+        assert str(in_use.value).endswith("address already in use")
+    with pytest.raises(otelcore.StartError) as elsewhere:
+        Collector(listening("192.0.2.1:4317"), log=False).start()
+    assert elsewhere.value.errno == errno.EADDRNOTAVAIL
+    missing = listening(f"127.0.0.1:{unused_port}").replace("endpoint: ", f"tls: {{cert_file: {tmp_path}/no, key_file: {tmp_path}/no}}, endpoint: ")
+    with pytest.raises(otelcore.StartError) as no_file:
+        Collector(missing, log=False).start()
+    assert no_file.value.errno is None
+
+
+def test_log_above_descriptor_1023_still_comes(caplog: pytest.LogCaptureFixture) -> None:
+    import os
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2000)), hard))
+    taken: list[int] = []
+    try:
+        while not taken or taken[-1] < 1100:
+            taken.append(os.dup(0))
+        caplog.set_level(logging.INFO, logger="otelcore")
+        with Collector(THROUGH) as collector:
+            assert collector._drain is not None and collector._drain.queue.fileno() > 1023
+            wait_for(lambda: any("Everything is ready" in record.message for record in caplog.records))
+        assert any("Shutdown" in record.message or "ready" in record.message for record in caplog.records)
+    finally:
+        for fd in taken:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_only_input_and_output_need_no_name() -> None:
+    with Collector(THROUGH) as collector:
+        assert collector.input().id == "inproc/app" and collector.output().id == "inproc/out"
+    two = Collector(THROUGH.replace("inproc/app: }", "inproc/app: , inproc/b: }").replace("[inproc/app]", "[inproc/app, inproc/b]"))
+    with pytest.raises(otelcore.ConfigError, match="several inputs take telemetry: inproc/app, inproc/b"):
+        two.input()
+
+
 def test_a_mapping_and_a_file_are_configurations_too(tmp_path: Path) -> None:
     pipelines = {"logs": {"receivers": ["inproc"], "exporters": ["inproc"]}}
     telemetry = {"metrics": {"level": "none"}}

@@ -316,6 +316,27 @@ def test_the_interpreters_end_delivers_what_is_held(sink: Sink) -> None:
     sink.expect({"last"})
 
 
+def test_sigterm_delivers_what_is_held_where_the_program_asks_for_it(sink: Sink) -> None:
+    program = """
+        import os, signal, sys, time
+        import otelcore
+        from otelcore.sdk import CollectorSpanExporter
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        collector = otelcore.Collector(os.environ["CONFIG"]).start()
+        provider = TracerProvider()
+        provider.add_span_processor(BatchSpanProcessor(CollectorSpanExporter(collector)))
+        assert otelcore.exit_on_sigterm()
+        assert not otelcore.exit_on_sigterm(), "a handler that is there stays"
+        provider.get_tracer("t").start_span("at the end").end()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+    """
+    _, seconds = run(program, code=128 + signal.SIGTERM, CONFIG=out_to(sink.port))
+    assert seconds < 15
+    sink.expect({"at the end"})
+
+
 def test_the_interpreters_end_is_bounded_and_says_what_was_lost(unused_port: int) -> None:
     program = """
         import os, otelcore

@@ -24,8 +24,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
-from otelcore import Batch, Collector, Output
-from otelcore.sdk import CollectorLogRecordExporter, CollectorMetricExporter, CollectorSpanExporter, _default
+from otelcore import Batch, Collector, ConfigError, Output
+from otelcore.sdk import CollectorLogRecordExporter, CollectorMetricExporter, CollectorSpanExporter, _aggregation, _default, _temporality
 from scene import span_names
 
 ALL = """
@@ -111,13 +111,48 @@ def test_an_exporter_says_when_it_could_not(caplog: pytest.LogCaptureFixture) ->
     with collector:
         assert exporter.export([a_span()]) is SpanExportResult.SUCCESS
         following(collector.output(), "traces")
-        assert CollectorSpanExporter(collector, input="other").export([a_span()]) is SpanExportResult.FAILURE
-        assert "there are: inproc" in caplog.text
         exporter.shutdown()
         assert exporter.export([a_span()]) is SpanExportResult.FAILURE
     late = CollectorMetricExporter(collector)
     assert late.export(MetricsData(resource_metrics=[])) is MetricExportResult.FAILURE
     assert "is closed" in caplog.text
+
+
+def test_exporter_takes_the_only_input_of_its_signal_and_refuses_a_wrong_one_when_made() -> None:
+    config = """
+receivers: {inproc/spans: , inproc/rest: , inproc/unused: }
+exporters: {inproc/out: }
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines:
+    traces: {receivers: [inproc/spans], exporters: [inproc/out]}
+    metrics: {receivers: [inproc/rest], exporters: [inproc/out]}
+"""
+    with Collector(config) as collector:
+        assert CollectorSpanExporter(collector).export([a_span()]) is SpanExportResult.SUCCESS
+        assert span_names(following(collector.output(), "traces")) == ["one"]
+        assert CollectorMetricExporter(collector).export(MetricsData(resource_metrics=[])) is MetricExportResult.SUCCESS
+        for wrong in (
+            lambda: CollectorLogRecordExporter(collector),
+            lambda: CollectorSpanExporter(collector, input="inproc/rest"),
+            lambda: CollectorMetricExporter(collector, input="inproc/unused"),
+        ):
+            with pytest.raises(ConfigError, match=r"no pipeline takes .*has: inproc/rest \(metrics\), inproc/spans \(traces\)"):
+                wrong()
+        with pytest.raises(ConfigError, match="there are: inproc/rest, inproc/spans"):
+            CollectorSpanExporter(collector, input="other")
+    # The same of a configuration, whose collector has not been started.
+    with pytest.raises(ConfigError, match="no pipeline takes logs"):
+        CollectorLogRecordExporter(config)
+    two = config.replace("traces: {receivers: [inproc/spans]", "traces: {receivers: [inproc/spans, inproc/rest]")
+    with pytest.raises(ConfigError, match="several inputs take traces"):
+        CollectorSpanExporter(two)
+    assert CollectorSpanExporter(two, input="inproc/rest").shutdown() is None
+    with pytest.raises(ConfigError, match="names no receiver `inproc`"):
+        CollectorSpanExporter(
+            "receivers: {otlp: {protocols: {grpc: }}}\nexporters: {debug: }\n"
+            "service: {pipelines: {traces: {receivers: [otlp], exporters: [debug]}}}"
+        )
 
 
 def test_while_the_input_is_full_the_exporter_waits_in_vain_or_not() -> None:
@@ -140,7 +175,7 @@ def test_an_exporter_with_a_configuration_has_a_collector_of_its_own() -> None:
     source = exporter._sender._source
     meters = MeterProvider([PeriodicExportingMetricReader(exporter)], shutdown_on_exit=False)
     meters.get_meter("m").create_counter("orders").add(3)
-    source.input("inproc")
+    source.input("inproc", "metrics")
     assert source._collector is not None
     collector = source._collector
     threading.Timer(0.05, lambda: [b.ack() for b in collector.output()]).start()
@@ -162,6 +197,79 @@ def test_where_nothing_is_configured_it_goes_where_the_sdk_would_send_it() -> No
     }
     Collector(_default({}), log=False)
     Collector(_default(env), log=False)
+
+
+def test_each_otlp_variable_of_the_sdk_is_a_setting(tmp_path: Path) -> None:
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "https://gateway:4317/",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "2.5",
+        "OTEL_EXPORTER_OTLP_COMPRESSION": "none",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": "/etc/ca.pem",
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": "/etc/me.pem",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY": "/etc/me.key",
+        "OTEL_EXPORTER_OTLP_HEADERS": "a=1,=x,b=%20two",
+        "OTEL_EXPORTER_OTLP_INSECURE": "true",
+    }
+    assert _default(env)["exporters"] == {
+        "otlp_grpc": {
+            "endpoint": "https://gateway:4317",
+            "tls": {"ca_file": "/etc/ca.pem", "cert_file": "/etc/me.pem", "key_file": "/etc/me.key"},
+            "compression": "none",
+            "timeout": "2500ms",
+            "headers": {"a": "1", "b": "two"},
+        }
+    }
+    for signal in ("TRACES", "METRICS", "LOGS"):
+        own = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": "http://all:4318/base",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_HEADERS": "who=all",
+            f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT": "http://one:4318/mine",
+            f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL": "http/json",
+            f"OTEL_EXPORTER_OTLP_{signal}_HEADERS": "who=one",
+            f"OTEL_EXPORTER_OTLP_{signal}_COMPRESSION": "deflate",
+            f"OTEL_EXPORTER_OTLP_{signal}_TIMEOUT": "1",
+        }
+        made = _default(own)
+        name = signal.lower()
+        assert made["exporters"][f"otlp_http/{name}"] == {
+            f"{name}_endpoint": "http://one:4318/mine",
+            "encoding": "json",
+            "compression": "deflate",
+            "timeout": "1000ms",
+            "headers": {"who": "one"},
+        }
+        assert made["service"]["pipelines"][name]["exporters"] == [f"otlp_http/{name}"]
+        others = [settings for key, settings in made["exporters"].items() if key != f"otlp_http/{name}"]
+        assert others == [{"endpoint": "http://all:4318/base", "headers": {"who": "all"}}] * 2
+        Collector(made, log=False)
+    # Without a scheme the variable decides; an empty one is unset.
+    bare = {"OTEL_EXPORTER_OTLP_ENDPOINT": "gateway:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": ""}
+    assert _default(bare)["exporters"] == {"otlp_grpc": {"endpoint": "gateway:4317"}}
+    bare["OTEL_EXPORTER_OTLP_INSECURE"] = "True"
+    assert _default(bare)["exporters"]["otlp_grpc"]["tls"] == {"insecure": True}
+    for variable, value in (
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift"),
+        ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "br"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "deflate"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+    ):
+        with pytest.raises(ConfigError, match=f"{variable} is '{value}'"):
+            _default({variable: value})
+
+
+def test_metric_preferences_of_the_environment_are_heard() -> None:
+    name = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+    assert _temporality({}) is None and _temporality({name: "Cumulative"}) is None
+    delta = _temporality({name: "delta"})
+    assert delta is not None and delta[Counter] is AggregationTemporality.DELTA and len(delta) == 3
+    assert len(_temporality({name: "lowmemory"}) or {}) == 2
+    with pytest.raises(ConfigError, match=f"{name} is 'often'"):
+        _temporality({name: "often"})
+    name = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+    assert _aggregation({}) is None and len(_aggregation({name: "base2_exponential_bucket_histogram"}) or {}) == 1
+    with pytest.raises(ConfigError, match=f"{name} is 'mean'"):
+        _aggregation({name: "mean"})
 
 
 def test_the_environment_variables_of_the_sdk_find_the_exporters(unused_port: int, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 the collector in asyncio's loop.
 """
 
-from ._collector import Collector
+from ._collector import Collector, exit_on_sigterm
 from ._config import Config
 from ._errors import (
     ClosedError,
@@ -35,4 +35,5 @@ __all__ = [
     "StartError",
     "StateError",
     "__version__",
+    "exit_on_sigterm",
 ]

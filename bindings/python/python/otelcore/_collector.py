@@ -5,9 +5,10 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import signal
 import sys
 import time
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from . import _config, _otelcore
@@ -100,12 +101,12 @@ class Collector:
         """The collector's own metrics, as a Prometheus page."""
         return self._engine.metrics()
 
-    def input(self, name: str = "inproc") -> Input:
-        """Where telemetry goes in: an `inproc` receiver, by its id in the configuration."""
+    def input(self, name: str | None = None) -> Input:
+        """Where telemetry goes in: an `inproc` receiver, by its id in the configuration, or the only one."""
         return self._engine.input(name)
 
-    def output(self, name: str = "inproc") -> Output:
-        """Where telemetry comes out: an `inproc` exporter, by its id in the configuration."""
+    def output(self, name: str | None = None) -> Output:
+        """Where telemetry comes out: an `inproc` exporter, by its id in the configuration, or the only one."""
         return self._engine.output(name)
 
     def __enter__(self) -> Collector:
@@ -174,6 +175,24 @@ def _end() -> None:
 def _at_exit() -> None:
     _end()
     _otelcore.exiting()
+
+
+def exit_on_sigterm() -> bool:
+    """Has SIGTERM end this program as `sys.exit()` does, so that what runs at the interpreter's end runs: the SDK's
+    providers export what they hold, and collectors deliver it. Python's own answer to SIGTERM is to end at once.
+
+    Returns whether it does: a program that has a handler for SIGTERM keeps it. Raises `ValueError` outside of the main
+    thread.
+    """
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return False
+    signal.signal(signal.SIGTERM, _exit)
+    return True
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    # The exit code that a shell gives for this signal.
+    sys.exit(128 + number)
 
 
 atexit.register(_at_exit)

@@ -14,7 +14,14 @@ class ConfigError(OtelcoreError, ValueError):
 
 
 class StartError(OtelcoreError, OSError):
-    """A component could not start; its port is in use, for one."""
+    """A component could not start; its port is in use, for one.
+
+    `errno` is the system's number where it refused a socket (`errno.EADDRINUSE`), and `None` for any other reason.
+    """
+
+    def __init__(self, message: str, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
 
 
 class StateError(OtelcoreError, RuntimeError):

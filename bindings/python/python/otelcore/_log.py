@@ -1,6 +1,6 @@
 """The collector's log goes to Python's `logging`.
 
-A daemon thread of Python's waits at a pipe until the collector has something to say. It waits in Python's `select`, never
+A daemon thread of Python's waits at a pipe until the collector has something to say. It waits in Python's `poll`, never
 in native code of ours, so the interpreter's end finds it where it may be found.
 """
 
@@ -55,9 +55,11 @@ class Drain:
         self._thread = thread
 
     def _run(self) -> None:
-        descriptor = self.queue.fileno()
+        # Not `select.select`, which knows no descriptor above 1023.
+        poll = select.poll()
+        poll.register(self.queue.fileno(), select.POLLIN)
         while True:
-            select.select([descriptor], [], [])
+            poll.poll()
             try:
                 if not self.drain():
                     return

@@ -189,12 +189,13 @@ class AsyncCollector:
         """The collector's own metrics, as a Prometheus page."""
         return self._engine.metrics()
 
-    def input(self, name: str = "inproc") -> Input:
-        """Where telemetry goes in: an `inproc` receiver, by its id in the configuration. Its methods never wait."""
+    def input(self, name: str | None = None) -> Input:
+        """Where telemetry goes in: an `inproc` receiver, by its id in the configuration, or the only
+        one. Its methods never wait."""
         return self._engine.input(name)
 
-    def output(self, name: str = "inproc") -> AsyncOutput:
-        """Where telemetry comes out: an `inproc` exporter, by its id in the configuration."""
+    def output(self, name: str | None = None) -> AsyncOutput:
+        """Where telemetry comes out: an `inproc` exporter, by its id in the configuration, or the only one."""
         return AsyncOutput(self, self._engine.output(name))
 
     async def __aenter__(self) -> AsyncCollector:

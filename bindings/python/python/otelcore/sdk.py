@@ -3,8 +3,19 @@
     provider.add_span_processor(BatchSpanProcessor(CollectorSpanExporter(collector)))
 
 The exporters encode with the SDK's own OTLP encoders. They take a running `Collector`, or a configuration for one of their
-own. Without either (this is how `OTEL_TRACES_EXPORTER=otelcore` makes them) all of a process share one collector: from
-the path or YAML in `OTELCORE_CONFIG`, or one that sends OTLP to `OTEL_EXPORTER_OTLP_ENDPOINT`.
+own. They put telemetry into the only input that takes their signal, unless `input` names one; a configuration that has none
+is a `ConfigError`. Without a collector and a configuration (this is how `OTEL_TRACES_EXPORTER=otelcore` makes them) all of a
+process share one collector: from the path or YAML in `OTELCORE_CONFIG`, or one that sends OTLP as the SDK's own exporters
+would, by these variables, each of which may also be set for one signal (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`):
+
+    OTEL_EXPORTER_OTLP_ENDPOINT     OTEL_EXPORTER_OTLP_TIMEOUT (in seconds)   OTEL_EXPORTER_OTLP_CERTIFICATE
+    OTEL_EXPORTER_OTLP_PROTOCOL     OTEL_EXPORTER_OTLP_COMPRESSION            OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE
+    OTEL_EXPORTER_OTLP_HEADERS      OTEL_EXPORTER_OTLP_INSECURE               OTEL_EXPORTER_OTLP_CLIENT_KEY
+
+and `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`, `OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION`.
+Credential providers of Python's own exporters (`OTEL_PYTHON_EXPORTER_OTLP_*`) are not used.
+
+`OTELCORE_EXIT_ON_SIGTERM=true` then calls `otelcore.exit_on_sigterm()`.
 
 After a fork the child's exporters start a collector of the same configuration with their first batch.
 """
@@ -16,7 +27,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 try:
@@ -25,21 +36,22 @@ try:
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
     from opentelemetry.sdk._logs import ReadableLogRecord
     from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+    from opentelemetry.sdk.metrics import Counter, Histogram, ObservableCounter
     from opentelemetry.sdk.metrics.export import (
         AggregationTemporality,
         MetricExporter,
         MetricExportResult,
         MetricsData,
     )
-    from opentelemetry.sdk.metrics.view import Aggregation
+    from opentelemetry.sdk.metrics.view import Aggregation, ExponentialBucketHistogramAggregation
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 except ImportError as _missing:
     raise ImportError(f"otelcore.sdk needs the OpenTelemetry SDK ({_missing}): pip install 'otelcore[sdk]'") from _missing
 
-from ._collector import EXIT_TIMEOUT, Collector
+from ._collector import EXIT_TIMEOUT, Collector, exit_on_sigterm
 from ._config import Config
-from ._errors import ClosedError, OtelcoreError, OverloadedError
+from ._errors import ClosedError, ConfigError, OtelcoreError, OverloadedError
 from ._otelcore import Input
 
 __all__ = ["CollectorLogRecordExporter", "CollectorMetricExporter", "CollectorSpanExporter"]
@@ -58,7 +70,7 @@ class _Source:
         self._ours = ours
         self._users = 0
         self._collector: Collector | None = None
-        self._inputs: dict[str, Input] = {}
+        self._inputs: dict[tuple[str | None, str], Input] = {}
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._not_before = 0.0
@@ -78,7 +90,13 @@ class _Source:
             if self._collector is None:
                 self._collector = self._make()
 
-    def input(self, name: str) -> Input:
+    def check(self, name: str | None, signal: str) -> None:
+        """Raises `ConfigError` where the configuration takes no such signal."""
+        collector = self._collector
+        if collector is not None and collector.state != "forked":
+            collector._engine.input(name, signal)
+
+    def input(self, name: str | None, signal: str) -> Input:
         self._here()
         with self._lock:
             collector = self._collector
@@ -94,9 +112,10 @@ class _Source:
                 # A start has failed: it begins anew.
                 self._collector = self._make()
                 raise ClosedError("the collector has failed; it is started again soon")
-            if name not in self._inputs:
-                self._inputs[name] = collector.input(name)
-            return self._inputs[name]
+            found = self._inputs.get((name, signal))
+            if found is None:
+                found = self._inputs[name, signal] = collector._engine.input(name, signal)
+            return found
 
     def flush(self, timeout: float) -> bool:
         collector = self._collector
@@ -127,7 +146,13 @@ class _Source:
 class _Sender:
     """What the three exporters have in common."""
 
-    def __init__(self, collector: Collector | Config | None, input: str, timeout: float) -> None:
+    def __init__(
+        self,
+        signal: Literal["traces", "metrics", "logs"],
+        collector: Collector | Config | None,
+        input: str | None,
+        timeout: float,
+    ) -> None:
         if collector is None:
             self._source = _shared
         elif isinstance(collector, Collector):
@@ -137,24 +162,30 @@ class _Sender:
             config = collector
             self._source = _Source(lambda: Collector(config), ours=True)
         self._source.enter()
+        try:
+            self._source.check(input, signal)
+        except BaseException:
+            self._source.leave(0)
+            raise
+        self._signal = signal
         self._name = input
         self._timeout = timeout
         self._closing = threading.Event()
 
-    def send(self, submit: str, request: Any, timeout: float | None = None) -> bool:
+    def send(self, request: Any, timeout: float | None = None) -> bool:
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         body: bytes = request.SerializeToString()
         while not self._closing.is_set():
             try:
-                getattr(self._source.input(self._name), submit)(body)
+                self._source.input(self._name, self._signal).submit(self._signal, body)
                 return True
             except OverloadedError as error:
                 if time.monotonic() + error.retry_after >= deadline:
-                    _logger.warning("%s: %s", submit, error)
+                    _logger.warning("%s: %s", self._signal, error)
                     return False
                 self._closing.wait(error.retry_after)
             except OtelcoreError as error:
-                _logger.warning("%s: %s", submit, error)
+                _logger.warning("%s: %s", self._signal, error)
                 return False
         return False
 
@@ -171,12 +202,12 @@ class CollectorSpanExporter(SpanExporter):
     """Hands spans to a collector's `inproc` receiver. While that is full it waits, for `timeout` seconds at most."""
 
     def __init__(
-        self, collector: Collector | Config | None = None, *, input: str = "inproc", timeout: float = 10.0
+        self, collector: Collector | Config | None = None, *, input: str | None = None, timeout: float = 10.0
     ) -> None:
-        self._sender = _Sender(collector, input, timeout)
+        self._sender = _Sender("traces", collector, input, timeout)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        sent = self._sender.send("submit_traces", encode_spans(spans))
+        sent = self._sender.send(encode_spans(spans))
         return SpanExportResult.SUCCESS if sent else SpanExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -195,16 +226,19 @@ class CollectorMetricExporter(MetricExporter):
         self,
         collector: Collector | Config | None = None,
         *,
-        input: str = "inproc",
+        input: str | None = None,
         timeout: float = 10.0,
         preferred_temporality: dict[type, AggregationTemporality] | None = None,
         preferred_aggregation: dict[type, Aggregation] | None = None,
     ) -> None:
+        if collector is None:
+            preferred_temporality = preferred_temporality or _temporality(os.environ)
+            preferred_aggregation = preferred_aggregation or _aggregation(os.environ)
         super().__init__(preferred_temporality, preferred_aggregation)
-        self._sender = _Sender(collector, input, timeout)
+        self._sender = _Sender("metrics", collector, input, timeout)
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> MetricExportResult:
-        sent = self._sender.send("submit_metrics", encode_metrics(metrics_data), timeout_millis / 1000)
+        sent = self._sender.send(encode_metrics(metrics_data), timeout_millis / 1000)
         return MetricExportResult.SUCCESS if sent else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -220,16 +254,16 @@ class CollectorLogRecordExporter(LogRecordExporter):
     """Hands log records to a collector's `inproc` receiver. While that is full it waits, for `timeout` seconds at most."""
 
     def __init__(
-        self, collector: Collector | Config | None = None, *, input: str = "inproc", timeout: float = 10.0
+        self, collector: Collector | Config | None = None, *, input: str | None = None, timeout: float = 10.0
     ) -> None:
-        self._sender = _Sender(collector, input, timeout)
+        self._sender = _Sender("logs", collector, input, timeout)
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
         # What the collector says of a log that it can't deliver must not come to it as more of the same.
         records = [record for record in batch if not _is_ours(record)]
         if not records:
             return LogRecordExportResult.SUCCESS
-        sent = self._sender.send("submit_logs", encode_logs(records))
+        sent = self._sender.send(encode_logs(records))
         return LogRecordExportResult.SUCCESS if sent else LogRecordExportResult.FAILURE
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -251,29 +285,134 @@ def _is_ours(record: ReadableLogRecord) -> bool:
 
 def _from_environment() -> Collector:
     """The collector of this process, for exporters that were given none."""
-    return Collector(os.environ.get("OTELCORE_CONFIG") or _default(os.environ))
+    collector = Collector(os.environ.get("OTELCORE_CONFIG") or _default(os.environ))
+    if os.environ.get("OTELCORE_EXIT_ON_SIGTERM", "").strip().lower() == "true":
+        try:
+            exit_on_sigterm()
+        except ValueError:
+            _logger.warning("OTELCORE_EXIT_ON_SIGTERM has no effect: the exporters are not made in the main thread")
+    return collector
+
+
+_PREFIX = "OTEL_EXPORTER_OTLP_"
+
+_SIGNALS = ("traces", "metrics", "logs")
+
+
+class _Variables:
+    """`OTEL_EXPORTER_OTLP_*` for one signal: its own variable comes before the general one, and an empty one is unset."""
+
+    def __init__(self, env: Mapping[str, str], signal: str) -> None:
+        self._env, self._signal = env, signal
+
+    def find(self, name: str) -> tuple[str, str] | None:
+        """The variable, and what it says."""
+        for variable in (f"{_PREFIX}{self._signal.upper()}_{name}", _PREFIX + name):
+            if value := self._env.get(variable, "").strip():
+                return variable, value
+        return None
+
+    def get(self, name: str) -> str:
+        found = self.find(name)
+        return found[1] if found else ""
+
+    def one_of(self, name: str, known: Sequence[str]) -> str:
+        """One of the values that are known, or nothing."""
+        variable, value = self.find(name) or (name, "")
+        if value and value.lower() not in known:
+            raise ConfigError(f"{variable} is {value!r}; write one of {', '.join(known)}")
+        return value.lower()
+
+
+def _tls(variables: _Variables) -> dict[str, Any]:
+    keys = {"CERTIFICATE": "ca_file", "CLIENT_CERTIFICATE": "cert_file", "CLIENT_KEY": "key_file"}
+    return {key: file for name, key in keys.items() if (file := variables.get(name))}
+
+
+def _exporter(env: Mapping[str, str], signal: str) -> tuple[str, dict[str, Any]]:
+    """The type and the settings of the exporter that does for one signal what the SDK's own would."""
+    variables = _Variables(env, signal)
+    protocol = variables.one_of("PROTOCOL", ("grpc", "http/protobuf", "http/json")) or "grpc"
+    settings: dict[str, Any] = {}
+    variable, endpoint = variables.find("ENDPOINT") or ("", "")
+    if protocol == "grpc":
+        endpoint = endpoint or "http://localhost:4317"
+        scheme, separator, rest = endpoint.partition("://")
+        if scheme in ("http", "https"):
+            endpoint = scheme + separator + rest.partition("/")[0]
+        insecure = variables.get("INSECURE").lower() == "true" and scheme != "https"
+        # For the collector's gRPC the scheme says nothing.
+        tls = {"insecure": True} if insecure or scheme == "http" else _tls(variables)
+        settings["endpoint"] = endpoint
+        codings: tuple[str, ...] = ("none", "gzip")
+    else:
+        endpoint = endpoint or "http://localhost:4318"
+        tls = {} if endpoint.startswith("http://") else _tls(variables)
+        # The URL of one signal is used as it is, of the general one the paths of the signals are made.
+        own = variable == f"{_PREFIX}{signal.upper()}_ENDPOINT"
+        settings[f"{signal}_endpoint" if own else "endpoint"] = endpoint
+        if protocol == "http/json":
+            settings["encoding"] = "json"
+        codings = ("none", "gzip", "deflate")
+    if tls:
+        settings["tls"] = tls
+    if coding := variables.one_of("COMPRESSION", codings):
+        settings["compression"] = coding
+    if found := variables.find("TIMEOUT"):
+        try:
+            settings["timeout"] = f"{round(float(found[1]) * 1000)}ms"
+        except (ValueError, OverflowError):
+            raise ConfigError(f"{found[0]} is {found[1]!r}; write a number of seconds") from None
+    pairs = [pair.partition("=") for pair in variables.get("HEADERS").split(",") if "=" in pair]
+    headers = {unquote(key).strip().lower(): unquote(value).strip() for key, _, value in pairs if key.strip()}
+    if headers:
+        settings["headers"] = headers
+    return protocol.partition("/")[0], settings
 
 
 def _default(env: Mapping[str, str]) -> dict[str, Any]:
-    """OTLP to where the SDK's own exporters would send it, by the same variables."""
-    grpc = env.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc").strip() == "grpc"
-    exporter = "otlp_grpc" if grpc else "otlp_http"
-    endpoint = env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or f"http://localhost:{4317 if grpc else 4318}"
-    settings: dict[str, Any] = {"endpoint": endpoint}
-    insecure = env.get("OTEL_EXPORTER_OTLP_INSECURE", "").strip().lower() == "true"
-    if grpc and (endpoint.startswith("http://") or (insecure and not endpoint.startswith("https://"))):
-        # For the collector's gRPC the scheme says nothing.
-        settings["tls"] = {"insecure": True}
-    pairs = [pair.partition("=") for pair in env.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",") if "=" in pair]
-    if pairs:
-        settings["headers"] = {unquote(key).strip().lower(): unquote(value).strip() for key, _, value in pairs}
-    pipeline = {"receivers": ["inproc"], "processors": ["batch"], "exporters": [exporter]}
+    """OTLP to where the SDK's own exporters would send it, by the same variables: one exporter where they say the same of
+    every signal, one for each signal where not."""
+    types = {"grpc": "otlp_grpc", "http": "otlp_http"}
+    wanted = {signal: _exporter(env, signal) for signal in _SIGNALS}
+    same = all(one == wanted["traces"] for one in wanted.values())
+    exporters: dict[str, Any] = {}
+    pipelines: dict[str, Any] = {}
+    for signal, (kind, settings) in wanted.items():
+        name = types[kind] if same else f"{types[kind]}/{signal}"
+        exporters[name] = settings
+        pipelines[signal] = {"receivers": ["inproc"], "processors": ["batch"], "exporters": [name]}
     return {
         "receivers": {"inproc": None},
         "processors": {"batch": None},
-        "exporters": {exporter: settings},
-        "service": {"pipelines": {signal: pipeline for signal in ("traces", "metrics", "logs")}},
+        "exporters": exporters,
+        "service": {"pipelines": pipelines},
     }
+
+
+def _temporality(env: Mapping[str, str]) -> dict[type, AggregationTemporality] | None:
+    preferences: dict[str, tuple[type, ...]] = {
+        "cumulative": (),
+        "delta": (Counter, Histogram, ObservableCounter),
+        "lowmemory": (Counter, Histogram),
+    }
+    name = _PREFIX + "METRICS_TEMPORALITY_PREFERENCE"
+    preference = env.get(name, "").strip().lower() or "cumulative"
+    if preference not in preferences:
+        raise ConfigError(f"{name} is {env[name]!r}; write one of {', '.join(preferences)}")
+    return dict.fromkeys(preferences[preference], AggregationTemporality.DELTA) or None
+
+
+def _aggregation(env: Mapping[str, str]) -> dict[type, Aggregation] | None:
+    name = _PREFIX + "METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+    wanted = env.get(name, "").strip().lower() or "explicit_bucket_histogram"
+    if wanted == "base2_exponential_bucket_histogram":
+        return {Histogram: ExponentialBucketHistogramAggregation()}
+    if wanted != "explicit_bucket_histogram":
+        raise ConfigError(
+            f"{name} is {env[name]!r}; write one of explicit_bucket_histogram, base2_exponential_bucket_histogram"
+        )
+    return None
 
 
 _shared = _Source(_from_environment, ours=True)
