@@ -1,8 +1,7 @@
 //! Output to `stdout`, `stderr` and files, by one thread for each of them: who writes never waits for who reads.
 //!
-//! Owns a queue of at most [`QUEUE_BYTES`] for each target, and what was dropped because it was full. Keeps the order of
-//! records and never cuts one that it drops; a single record that is longer than the queue is taken while the queue is
-//! empty. Starts no thread before the first record, sets no flag on a standard stream (other processes share it), and
+//! Owns a queue for each target, which takes records until it holds [`QUEUE_BYTES`], and what was dropped because it was
+//! full. Keeps the order of records and never cuts one that it drops. Starts no thread before the first record, sets no flag on a standard stream (other processes share it), and
 //! does nothing at all in a forked child, where its threads and whoever holds its locks are missing.
 
 use std::collections::BTreeMap;
@@ -18,7 +17,7 @@ use crate::forks::Tracked;
 use crate::os::Unsignalled;
 use crate::waker::Waker;
 
-/// Bytes that wait for one target at most.
+/// Bytes that wait for one target at most, beside the record that reached them.
 pub const QUEUE_BYTES: usize = 4 << 20;
 
 /// How long the end of a collector waits for readers.
@@ -289,8 +288,8 @@ impl Target {
             return Ok(());
         }
         let mut state = lock(&self.state);
-        let held = state.waiting.len() + state.writing;
-        let fits = held == 0 || held.saturating_add(record.len()) <= self.capacity;
+        // The last record may reach beyond the bound: one that is longer than the queue could never be written otherwise.
+        let fits = state.waiting.len() + state.writing < self.capacity;
         if !(fits && self.has_thread(&mut state)) {
             self.count_dropped(&mut state, 1, record.len());
             return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{} takes no more", self.path)));
@@ -565,13 +564,14 @@ mod tests {
     }
 
     #[test]
-    fn output_record_longer_than_the_queue_is_taken_while_it_is_empty() {
+    fn output_record_longer_than_the_queue_is_taken_while_it_has_room() {
         let path = std::env::temp_dir().join(format!("otelcore-output-long-{}", crate::os::uuid()));
         let outputs = Outputs::new();
         let mut output = outputs.open_with(&text(&path), 10).unwrap();
+        output.write_all(b"short\n").unwrap();
         output.write_all(&[b'x'; 1000]).unwrap();
         assert!(outputs.finish(Duration::from_secs(10)));
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), 1000);
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 1006);
         std::fs::remove_file(path).unwrap();
     }
 
