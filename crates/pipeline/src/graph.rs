@@ -40,7 +40,7 @@ pub struct Left {
 /// The owner under which the graph itself arms timers.
 const GRAPH: u32 = 0;
 
-/// The graph's own keys: an attempt is due, and receivers have had their time.
+/// The graph's own keys: an attempt is due, receivers have had their time, and a queue goes on in the next turn.
 const ATTEMPT: u64 = 0;
 const RECEIVERS: u64 = 1;
 const MORE_JOBS: u64 = 2;
@@ -288,7 +288,10 @@ impl Graph {
                 }
             }
             Slot::Graph if local == MORE_JOBS => {
-                self.flow.exporters.iter_mut().for_each(|slot| slot.jobs_left = JOBS_A_TURN);
+                for slot in &mut self.flow.exporters {
+                    slot.jobs_left = JOBS_A_TURN;
+                    slot.sendings.iter_mut().flatten().for_each(Sending::begin_turn);
+                }
             }
             Slot::Graph => {
                 self.timer = None;
@@ -408,6 +411,9 @@ impl Graph {
         // A flush may have closed the last connection that a shutdown waited for.
         if self.phase != Phase::Running && self.advance(world) {
             return self.settle(world);
+        }
+        if self.flow.exporters.iter().flat_map(|e| e.sendings.iter().flatten()).any(Sending::wants_turn) {
+            Cx::new(world, GRAPH).again(MORE_JOBS);
         }
         let due =
             self.flow.exporters.iter().flat_map(|e| e.sendings.iter().flatten()).filter_map(Sending::poll_timeout);

@@ -503,7 +503,7 @@ impl Sending {
         if queue.enabled && self.in_flight.len() >= queue.num_consumers {
             return None;
         }
-        let mut item = self.queued.pop_front().or_else(|| self.batcher.as_mut()?.poll_ready(now))?;
+        let mut item = self.queued.pop_front().or_else(|| self.batcher.as_mut()?.poll_ready())?;
         item.first.get_or_insert(now);
         let by = if self.settings.timeout.is_zero() { Mono::NEVER } else { now + self.settings.timeout };
         let payload = item.payload.clone();
@@ -658,8 +658,19 @@ impl Sending {
             self.queued.push_front(item);
         }
         if let Some(batcher) = &mut self.batcher {
-            batcher.begin_turn();
             batcher.handle_timeout(now, self.draining.is_some());
+        }
+    }
+
+    /// Whether there is more to do in the next turn of the loop: then [`Sending::begin_turn`] is to be called in it.
+    pub(crate) fn wants_turn(&self) -> bool {
+        self.batcher.as_ref().is_some_and(Batcher::wants_turn)
+    }
+
+    /// A new turn of the loop, if one was wanted.
+    pub(crate) fn begin_turn(&mut self) {
+        if let Some(batcher) = &mut self.batcher {
+            batcher.begin_turn();
         }
     }
 

@@ -173,8 +173,8 @@ pub(super) struct Batcher {
     /// What may still be done before the next [`Batcher::begin_turn`].
     work: Work,
     pieces: u32,
-    /// When that was used up.
-    spent: Option<Mono>,
+    /// That was used up, and there is more to cut.
+    is_spent: bool,
 }
 
 impl Batcher {
@@ -186,7 +186,7 @@ impl Batcher {
             ready: VecDeque::new(),
             work: Work::step(),
             pieces: TURN_PIECES,
-            spent: None,
+            is_spent: false,
         }
     }
 
@@ -246,21 +246,24 @@ impl Batcher {
 
     /// A new turn of the loop: there may be work again.
     pub(super) fn begin_turn(&mut self) {
-        (self.work, self.pieces, self.spent) = (Work::step(), TURN_PIECES, None);
+        (self.work, self.pieces, self.is_spent) = (Work::step(), TURN_PIECES, false);
     }
 
-    /// When a group is due, or at once if the next turn is to go on.
+    /// Whether the next turn is to go on: [`Batcher::begin_turn`] is to be called in it.
+    pub(super) fn wants_turn(&self) -> bool {
+        self.is_spent
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Mono> {
-        let due = self.by_age.first().map(|(since, _)| *since + self.settings.flush_timeout);
-        self.spent.into_iter().chain(due).min()
+        self.by_age.first().map(|(since, _)| *since + self.settings.flush_timeout)
     }
 
     /// The next group or piece. `None`: there is none, or enough has been done in this turn.
-    pub(super) fn poll_ready(&mut self, now: Mono) -> Option<Item> {
+    pub(super) fn poll_ready(&mut self) -> Option<Item> {
         loop {
             let first = self.ready.front_mut()?;
             if self.pieces == 0 {
-                self.spent = Some(now);
+                self.is_spent = true;
                 return None;
             }
             let (group, limit) = match first {
@@ -278,7 +281,7 @@ impl Batcher {
                 },
             };
             let Some(piece) = group.take(limit, &mut self.work) else {
-                self.spent = Some(now);
+                self.is_spent = true;
                 return None;
             };
             self.pieces -= 1;

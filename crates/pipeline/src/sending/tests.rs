@@ -523,7 +523,7 @@ fn room_of_grouped_payloads_is_given_back_with_the_last_piece() {
                 scene.offer_spans(round * 4 + request, 5, None);
                 assert_eq!(scene.told(), [(round * 4 + request, Outcome::Delivered)], "there is room, max {max}");
             }
-            scene.sending.handle_timeout(scene.now);
+            scene.sending.begin_turn();
             scene.sending.flush(scene.now);
             for (number, _) in scene.sizes() {
                 scene.done(number, Outcome::Delivered);
@@ -577,10 +577,12 @@ fn large_group_is_cut_over_turns_while_consumers_are_free() {
         if scene.sending.holds() == 0 {
             break;
         }
-        assert_eq!(scene.sending.poll_timeout(), Some(scene.now), "the next turn goes on");
+        assert!(scene.sending.wants_turn(), "the next turn goes on");
         scene.sending.handle_timeout(scene.now);
+        assert!(scene.job().is_none(), "a timer that is due in the same turn is no new turn");
+        scene.sending.begin_turn();
     }
-    assert_eq!((items, scene.sending.poll_timeout()), (ITEMS, None));
+    assert_eq!((items, scene.sending.poll_timeout(), scene.sending.wants_turn()), (ITEMS, None, false));
     assert!((ITEMS / 640..ITEMS / 600).contains(&turns), "{turns} turns");
 }
 
