@@ -380,6 +380,19 @@ fn log_settings_of_an_embedded_collector_hold_for_the_hosts_sink() {
 }
 
 #[test]
+fn sampling_holds_for_the_hosts_log_only_where_it_is_written() {
+    for (logs, expected) in [("", 300), ("sampling: {initial: 2, thereafter: 100}", 2 + 2)] {
+        let taken = Arc::new(Taken::default());
+        let yaml = THROUGH.replace("  telemetry: {", &format!("  telemetry: {{logs: {{{logs}}}, "));
+        let collector = Embedded::new(&yaml, Options { log: taken.clone(), ..Options::default() });
+        let collector = collector.unwrap_or_else(|e| panic!("{e}"));
+        (0..300).for_each(|_| collector.log().warn("the same again", &[]));
+        let count = taken.0.lock().unwrap().iter().filter(|(_, message, _)| message == "the same again").count();
+        assert_eq!(count, expected, "{logs}");
+    }
+}
+
+#[test]
 fn output_paths_of_an_embedded_collector_get_lines_beside_the_hosts_sink() {
     let file = std::env::temp_dir().join(format!("otelcore-embedded-{}.log", std::process::id()));
     let taken = logged(&format!("output_paths: ['{}'], encoding: json, level: info", file.display()));

@@ -28,6 +28,7 @@ struct Written {
     level: bool,
     encoding: bool,
     output_paths: bool,
+    sampling: bool,
 }
 
 /// A value of `initial_fields`.
@@ -87,8 +88,9 @@ impl Default for LogSettings {
 
 impl LogSettings {
     pub(crate) fn parse(mut s: Section<'_>) -> Self {
-        let [level, encoding, output_paths] = ["level", "encoding", "output_paths"].map(|key| s.has(key));
-        let written = Written { level, encoding, output_paths };
+        let keys = ["level", "encoding", "output_paths", "sampling"];
+        let [level, encoding, output_paths, sampling] = keys.map(|key| s.has(key));
+        let written = Written { level, encoding, output_paths, sampling };
         let name = s.str("level", "info");
         let level = log_level(&name).unwrap_or_else(|| {
             s.error("level", format!("'level' unrecognized level: \"{name}\""))
@@ -242,8 +244,8 @@ impl Lines {
 }
 
 /// The log of a collector in a host program: records to the host's own sink, and, where the configuration names
-/// `output_paths`, lines to these. The host decides what it takes; a level, sampling and fields of the configuration hold
-/// for it too.
+/// `output_paths`, lines to these. The host decides what it takes; a level, sampling and fields that the configuration has
+/// hold for it too, defaults do not.
 pub(crate) struct HostLog {
     host: Arc<dyn LogSink>,
     lines: Lines,
@@ -274,10 +276,9 @@ impl LogSink for HostLog {
 
     fn log(&self, record: &Record<'_>) {
         let settings = &self.lines.settings;
-        if !self.lines.write(record)
-            || settings.written.level && record.level < settings.level
-            || !self.host.enabled(record.level)
-        {
+        // The default's sampling is for lines that a person reads; the host has its own idea of how much is too much.
+        let is_sampled = self.lines.write(record) || !settings.written.sampling;
+        if !is_sampled || settings.written.level && record.level < settings.level || !self.host.enabled(record.level) {
             return;
         }
         if settings.initial_fields.is_empty() {
