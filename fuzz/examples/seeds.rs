@@ -288,6 +288,7 @@ fn connections(out: &Path) {
                 path: &PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
                 metadata: &[],
                 encoding: coding.clone(),
+                compressed: false,
                 message: [Bytes::from(body(Signal::Traces, seed * 2))],
                 deadline: Some(5_000_000_001),
             };

@@ -119,6 +119,7 @@ impl Rig {
                 path: &PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
                 metadata: &[],
                 encoding: CODINGS[usize::from(how >> 3) & 3].clone(),
+                compressed: false,
                 message: [Bytes::from(vec![how; len])],
                 deadline: (how & 4 != 0).then(|| self.now + 5 * SEC),
             };

@@ -219,7 +219,10 @@ pub fn run(data: &[u8]) {
         let requests = otelcore_exporter_jaeger::encode::messages(&rope);
         assert_eq!(requests.iter().map(|r| r.body.items()).sum::<u32>(), n, "Jaeger gets every span");
         for request in &requests {
-            assert_eq!(check(signal, &request.body.to_bytes()).expect("an entry is a body").items, request.body.items());
+            assert_eq!(
+                check(signal, &request.body.to_bytes()).expect("an entry is a body").items,
+                request.body.items()
+            );
         }
     }
 }
