@@ -84,7 +84,7 @@ pub(crate) fn shapes(signal: Signal) -> Vec<Shape> {
         Shape { name: "all different", attributes: (8, 12, 20), different: true, ..plain },
         Shape { name: "many keys", attributes: (10_000, 6, 1), different: true, ..plain },
         Shape { name: "huge wrapper", resource: (1, 1 << 19), different: true, ..plain },
-        Shape { name: "many resource attributes", resource: (10_000, 4), different: true, ..plain },
+        Shape { name: "many resource attributes", resource: (ALL, 4), different: true, ..plain },
         Shape { name: "resources with one item", items: 1, resource: (4, 8), different: true, ..plain },
     ];
     match signal {

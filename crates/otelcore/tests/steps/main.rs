@@ -260,17 +260,17 @@ fn check(name: &str, row: &Row, signals: &[Signal]) {
     assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
 }
 
-/// The shape with the most steps in 64 KiB that 40 changes find, each kept if it makes more steps.
+/// The shape with the most steps in 32 KiB that 20 changes find, each kept if it makes more steps.
 fn search(row: &Row, shapes: &[Shape]) -> Shape {
     let cost = |shape: &Shape| {
-        let run = row.run(shape, 1 << 16);
+        let run = row.run(shape, 1 << 15);
         if run.answer.is_ok() { run.work.total } else { 0 }
     };
     let mut best = shapes.iter().map(|shape| (cost(shape), *shape)).max_by_key(|(cost, _)| *cost).unwrap();
     let mut random = Random(7);
-    for _ in 0..40 {
+    for _ in 0..20 {
         let next = best.1.changed(&mut random).changed(&mut random);
-        if next.body(1 << 16).is_empty() {
+        if next.body(1 << 15).is_empty() {
             continue;
         }
         let cost = cost(&next);
