@@ -21,13 +21,14 @@ struct House {
     bearer: String,
     by_query: String,
     basic: String,
+    page: String,
     token_file: std::path::PathBuf,
 }
 
 impl House {
     fn new(name: &str) -> Self {
         let folder = folder(name);
-        let [bearer, by_query, basic] = [(); 3].map(|()| format!("127.0.0.1:{}", free_port()));
+        let [bearer, by_query, basic, page] = [(); 4].map(|()| format!("127.0.0.1:{}", free_port()));
         let token_file = folder.join("token");
         std::fs::write(&token_file, "s3cret\nolder\n").unwrap();
         std::fs::write(folder.join("htpasswd"), USER).unwrap();
@@ -39,11 +40,13 @@ receivers:
   otlp/bearer: {{protocols: {{http: {{endpoint: '{bearer}', auth: {{authenticator: bearertokenauth}}}}}}}}
   otlp/query: {{protocols: {{http: {{endpoint: '{by_query}', auth: {{authenticator: bearertokenauth, request_params: [authorization]}}}}}}}}
   otlp/basic: {{protocols: {{http: {{endpoint: '{basic}', auth: {{authenticator: basicauth/server}}}}}}}}
-exporters: {{nop: }}
+exporters: {{nop: , prometheus: {{endpoint: '{page}', auth: {{authenticator: basicauth/server}}}}}}
 service:
   extensions: [bearertokenauth, basicauth/server]
   telemetry: {{metrics: {{level: none}}}}
-  pipelines: {{traces: {{receivers: [otlp/bearer, otlp/query, otlp/basic], exporters: [nop]}}}}
+  pipelines:
+    traces: {{receivers: [otlp/bearer, otlp/query, otlp/basic], exporters: [nop]}}
+    metrics: {{receivers: [otlp/basic], exporters: [prometheus]}}
 ",
             token = token_file.display().to_string(),
             users = folder.join("htpasswd").display().to_string(),
@@ -52,10 +55,10 @@ service:
         let mut command = Command::new(otelcore());
         command.arg(format!("--config={}", folder.join("config.yaml").display()));
         let mut collector = Process::start(&mut command, &folder.join("log"));
-        for address in [&bearer, &by_query, &basic] {
+        for address in [&bearer, &by_query, &basic, &page] {
             wait_for(address, &mut collector);
         }
-        Self { collector, bearer, by_query, basic, token_file }
+        Self { collector, bearer, by_query, basic, page, token_file }
     }
 
     fn end(mut self) {
@@ -148,6 +151,58 @@ fn a_name_and_a_password_open_the_door() {
     {
         assert_eq!(authorized(&house.basic, authorization), 200, "{authorization}");
     }
+    house.end();
+}
+
+/// user:pässword 1
+const RIGHT: &str = "Basic dXNlcjpww6Rzc3dvcmQgMQ==";
+/// user:guess
+const WRONG: &str = "Basic dXNlcjpndWVzcw==";
+
+#[test]
+fn page_whose_reader_is_checked_is_given_to_the_right_one() {
+    let house = House::new("auth-page");
+    let get = |authorization: &str| {
+        http(&house.page, &format!("GET /metrics HTTP/1.0\r\nHost: x\r\nAuthorization: {authorization}"), b"")
+    };
+    for _ in 0..2 {
+        assert_eq!(get(WRONG), (401, "invalid credentials\n".to_owned()));
+        assert_eq!(get(RIGHT).0, 200);
+    }
+    house.end();
+}
+
+#[test]
+fn only_a_checked_sender_learns_of_paths_and_methods() {
+    let house = House::new("auth-paths");
+    for (method, path, status) in [("POST", "/v1/nothing", 404), ("PUT", "/v1/traces", 405)] {
+        let send = |authorization: &str| {
+            let head = format!(
+                "{method} {path} HTTP/1.0\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\nAuthorization: {authorization}"
+            );
+            http(&house.basic, &head, SPAN).0
+        };
+        // The credentials are not known yet the first time.
+        for (authorization, status) in [(WRONG, 401), (RIGHT, status), (WRONG, 401), (RIGHT, status)] {
+            assert_eq!(send(authorization), status, "{method} {path}");
+        }
+    }
+    house.end();
+}
+
+#[test]
+fn body_that_is_being_read_when_its_sender_is_found_wrong_is_refused() {
+    use std::io::{Read, Write};
+    let house = House::new("auth-reading");
+    let mut stream = std::net::TcpStream::connect(&house.basic).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nContent-Length: 1000000\r\nAuthorization: {WRONG}"
+    );
+    stream.write_all(format!("{head}\r\n\r\n{{\"resourceSpans\":[").as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 401");
     house.end();
 }
 

@@ -16,11 +16,11 @@ use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use otelcore_config::{ComponentId, Effective, Section};
 use otelcore_pipeline::{
-    About, Build, ClientAuth, Component, Cx, Extension, Factory, Field, Kind, Logger, Mono, ServerAuth, Settings,
-    StartError,
+    About, Authentication, Build, CheckStep, ClientAuth, Component, CredentialCheck, Cx, Extension, Factory, Field,
+    Kind, Logger, Mono, ServerAuth, Settings, StartError,
 };
 
-use self::users::{Checked, Users};
+use self::users::{Begun, Credentials, Looked, Users};
 use crate::Secret;
 use crate::watched::Watched;
 
@@ -70,6 +70,9 @@ pub struct BasicAuthFactory;
 
 /// How often the log says that credentials are refused unchecked.
 const WARN_EVERY: Duration = Duration::from_secs(60);
+
+/// What a client is told whose credentials are wrong or not checked.
+const INVALID: &str = "invalid credentials";
 
 const NO_SOURCE: &str = "no credential source provided";
 
@@ -144,7 +147,7 @@ impl Settings for BasicAuth {
         Ok(Component::Extension(match self {
             Self::Server(htpasswd) => Box::new(Serving {
                 htpasswd: htpasswd.clone(),
-                auth: Rc::new(Server { users: RefCell::default(), warned: Cell::new(None), log }),
+                auth: Server(Rc::new(ServerState { users: RefCell::default(), warned: Cell::new(None), log })),
             }),
             Self::Client(credentials) => Box::new(Asking(Rc::new(Client {
                 username: Current::new(&credentials.username, log.clone(), username),
@@ -158,10 +161,14 @@ impl Settings for BasicAuth {
 
 struct Serving {
     htpasswd: Htpasswd,
-    auth: Rc<Server>,
+    auth: Server,
 }
 
-struct Server {
+/// Shared with the checks that have not ended.
+#[derive(Clone)]
+struct Server(Rc<ServerState>);
+
+struct ServerState {
     users: RefCell<Users>,
     /// When the log was told that credentials are refused unchecked.
     warned: Cell<Option<Mono>>,
@@ -178,27 +185,27 @@ impl Extension for Serving {
         // Last, so that it goes before the file.
         self.add(&mut users, self.htpasswd.inline.expose().as_bytes(), "inline");
         if users.is_empty() {
-            self.auth.log.warn("htpasswd has no users: everyone is refused", &[]);
+            self.auth.0.log.warn("htpasswd has no users: everyone is refused", &[]);
         }
-        self.auth.users.replace(users);
+        self.auth.0.users.replace(users);
         Ok(())
     }
 
     fn server_auth(&self) -> Option<Rc<dyn ServerAuth>> {
-        Some(self.auth.clone())
+        Some(Rc::new(self.auth.clone()))
     }
 }
 
 impl Serving {
     fn add(&self, users: &mut Users, text: &[u8], source: &str) {
-        let log = &self.auth.log;
+        let log = &self.auth.0.log;
         for (number, line) in (1..).zip(text.split(|b| *b == b'\n')) {
             let at = [("source", Field::Str(source)), ("line", Field::Uint(number))];
             match htpasswd::line(line) {
                 Ok(None) => {}
                 Ok(Some((user, hash))) => {
                     if hash.is_heavy() {
-                        log.warn("the hash of a user takes long to check, and all data waits for that", &at);
+                        log.warn("the hash of a user takes long to check, and requests with other new credentials wait for that", &at);
                     }
                     users.add(user, hash);
                 }
@@ -209,29 +216,77 @@ impl Serving {
 }
 
 impl ServerAuth for Server {
-    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Result<(), String> {
-        let value = header("authorization").filter(|value| !value.is_empty()).ok_or("no basic auth provided")?;
-        let encoded = match value.split_at_checked(6) {
-            Some((scheme, encoded)) if scheme.eq_ignore_ascii_case(b"Basic ") => encoded,
-            _ => return Err("invalid authorization scheme prefix".to_owned()),
+    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication {
+        let credentials = match credentials(header("authorization")) {
+            Ok(credentials) => credentials,
+            Err(refused) => return Authentication::Refused(refused.to_owned()),
         };
-        let credentials = BASE64.decode(encoded).map_err(|_| "invalid authorization format")?;
-        let (user, password) = htpasswd::cut(&credentials).ok_or("invalid authorization format")?;
-        let checked = self.users.borrow_mut().check(cx.now(), user, password);
-        if checked == Checked::Unchecked {
-            self.warn(cx.now());
+        let (user, password) = credentials;
+        let looked = self.0.users.borrow().look(cx.now(), &user, &password);
+        match looked {
+            Looked::Known(right) => result(right).into(),
+            Looked::TooMany => self.0.refuse_unchecked(cx.now()).into(),
+            Looked::Unknown(digest) => Authentication::Pending(Box::new(PasswordCheck {
+                credentials: Credentials { user, password, digest },
+                server: self.0.clone(),
+            })),
         }
-        if checked == Checked::Right { Ok(()) } else { Err("invalid credentials".to_owned()) }
     }
 }
 
-impl Server {
-    /// Says that credentials are refused unchecked, from time to time.
-    fn warn(&self, now: Mono) {
+/// User and password of a header field.
+fn credentials(value: Option<Cow<'_, [u8]>>) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
+    let value = value.filter(|value| !value.is_empty()).ok_or("no basic auth provided")?;
+    let encoded = match value.split_at_checked(6) {
+        Some((scheme, encoded)) if scheme.eq_ignore_ascii_case(b"Basic ") => encoded,
+        _ => return Err("invalid authorization scheme prefix"),
+    };
+    let decoded = BASE64.decode(encoded).map_err(|_| "invalid authorization format")?;
+    let (user, password) = htpasswd::cut(&decoded).ok_or("invalid authorization format")?;
+    Ok((user.to_owned(), password.to_owned()))
+}
+
+fn result(right: bool) -> Result<(), String> {
+    if right { Ok(()) } else { Err(INVALID.to_owned()) }
+}
+
+impl ServerState {
+    /// The answer to credentials that are not checked. The log has it from time to time.
+    fn refuse_unchecked(&self, now: Mono) -> Result<(), String> {
         if self.warned.get().is_none_or(|last| now.since(last) >= WARN_EVERY) {
             self.warned.set(Some(now));
             self.log.warn("too many wrong passwords: for now, credentials that were not seen before are refused", &[]);
         }
+        result(false)
+    }
+}
+
+/// Credentials of a user with a slow hash, not seen before.
+struct PasswordCheck {
+    credentials: Credentials,
+    server: Rc<ServerState>,
+}
+
+impl CredentialCheck for PasswordCheck {
+    fn credentials(&self) -> [u8; 32] {
+        self.credentials.digest
+    }
+
+    fn begin(&self, cx: &mut Cx<'_>) -> CheckStep {
+        let begun = self.server.users.borrow_mut().begin(cx.now(), &self.credentials);
+        match begun {
+            Begun::Known(right) => CheckStep::Ended(result(right)),
+            Begun::TooMany => CheckStep::Ended(self.server.refuse_unchecked(cx.now())),
+            Begun::Verify(hash) => {
+                let password = self.credentials.password.clone();
+                CheckStep::Compute(Box::new(move || hash.verify(&password)))
+            }
+        }
+    }
+
+    fn end(&self, cx: &mut Cx<'_>, right: bool) -> Result<(), String> {
+        self.server.users.borrow_mut().end(cx.now(), &self.credentials, right);
+        result(right)
     }
 }
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use otelcore_config::{ComponentId, Effective, Section};
 use otelcore_pipeline::{
-    About, Build, ClientAuth, Component, Cx, Extension, Factory, Kind, ServerAuth, Settings, StartError,
+    About, Authentication, Build, ClientAuth, Component, Cx, Extension, Factory, Kind, ServerAuth, Settings, StartError,
 };
 
 use crate::Secret;
@@ -157,16 +157,20 @@ impl Bearer {
 }
 
 impl ServerAuth for Bearer {
-    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Result<(), String> {
+    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication {
         let Some(value) = header(&self.lower).filter(|value| !value.is_empty()) else {
-            return Err(format!("missing or empty authorization header: {}", self.header));
+            return Authentication::Refused(format!("missing or empty authorization header: {}", self.header));
         };
         let tokens = self.tokens(cx);
         // Each is compared, so that the time does not tell which one came close.
         let known = self.bare(&value).is_some_and(|bare| tokens.iter().fold(false, |any, t| any | t.matches(bare)));
         // The Go collector goes on with what was sent. A secret with a typing error is still nearly a secret, and
         // answers end up in logs.
-        if known { Ok(()) } else { Err("scheme or token does not match".to_owned()) }
+        if known {
+            Authentication::Granted
+        } else {
+            Authentication::Refused("scheme or token does not match".to_owned())
+        }
     }
 }
 

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use otelcore_config::{Diagnostics, Effective, Section, from_yaml};
 use otelcore_pipeline::{
-    Authenticators, Budget, Build, Component, Cx, Detail, Endpoint, Extension, Factory, Field, Key, Level, Listener,
-    LogSink, Logger, MemorySample, Mono, PeerAddr, ProcessSample, Record, Stream, Telemetry, TimerId, Wall, World,
+    Authentication, Authenticators, Budget, Build, CheckStep, Component, Cx, Detail, Endpoint, Extension, Factory,
+    Field, Key, Level, Listener, LogSink, Logger, MemorySample, Mono, PeerAddr, ProcessSample, Record, Stream,
+    Telemetry, TimerId, Wall, World,
 };
 
 #[derive(Default)]
@@ -148,11 +149,20 @@ impl House {
         self.world.now = self.world.now + time;
     }
 
-    /// Authenticates a request with the given fields, names in lower case.
+    /// Authenticates a request with the given fields, names in lower case; a check runs at once.
     fn ask(&mut self, fields: &[(&str, &[u8])]) -> Result<(), String> {
         let auth = self.extension.server_auth().unwrap();
         let header = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, v)| Cow::Borrowed(*v));
-        auth.authenticate(&mut Cx::new(&mut self.world, 0), &header)
+        let cx = &mut Cx::new(&mut self.world, 0);
+        let check = match auth.authenticate(cx, &header) {
+            Authentication::Granted => return Ok(()),
+            Authentication::Refused(why) => return Err(why),
+            Authentication::Pending(check) => check,
+        };
+        match check.begin(cx) {
+            CheckStep::Ended(result) => result,
+            CheckStep::Compute(compute) => check.end(cx, compute()),
+        }
     }
 
     fn authorize(&mut self, value: &str) -> Result<(), String> {

@@ -8,6 +8,7 @@
 mod acceptor;
 mod channel;
 mod cors;
+mod credentials;
 mod http_client;
 mod http_server;
 mod idn;
@@ -22,6 +23,7 @@ pub mod tls;
 
 pub use acceptor::{AcceptReport, Acceptor, Machine, bind};
 pub use channel::{Channel, NewCall};
+pub use credentials::{CheckResult, CredentialChecks, PendingCheck, TooManyChecks};
 pub use http_client::{CallError, Fault, HttpChannel, NewRequest, Response, Url, UrlError};
 pub use http_server::{HttpConn, HttpListener};
 pub use idn::NotAscii;

@@ -1,18 +1,18 @@
 //! An HTTP server of pages from memory: an exporter's metrics, a health check, our own metrics.
 //!
-//! A page may be made piece by piece, as its client reads. How many are made at a time is bounded, and so is what is made in
+//! A request whose credentials take long to check waits for that. A page may be made piece by piece, as its client reads. How many are made at a time is bounded, and so is what is made in
 //! a turn of the loop.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use otelcore_http::Bytes;
-use otelcore_http::h1::{BodyLimit, Door, RequestHead, RequestId, Response};
-use otelcore_pipeline::{Cx, Event, Logger, ServerAuth, Telemetry};
+use otelcore_http::h1::{BodyLimit, Door, Request, RequestHead, RequestId, Response};
+use otelcore_pipeline::{Authentication, CredentialCheck, Cx, Event, Logger, ServerAuth, Telemetry};
 
-use crate::HttpListener;
 use crate::settings::{Cors, HttpServer};
+use crate::{CredentialChecks, HttpListener, PendingCheck};
 
 /// A page: an HTTP response.
 pub type Page = Response;
@@ -38,8 +38,12 @@ impl Door for NoBodies {
     }
 }
 
-/// Answers that are being made at a time. Each holds one piece; the other requests of a flood are refused.
+/// Answers that are being made, and requests that wait for a check of their credentials. Each holds one piece at most; the
+/// other requests of a flood are refused.
 pub const MAX_OPEN: usize = 64;
+
+/// From its base, the local key of a server under which checks of credentials end.
+const CHECKS: u64 = 1 << 48;
 
 /// Pieces made in one turn of the loop, for all connections together: each may take some milliseconds.
 const PIECES: u32 = 2;
@@ -109,6 +113,25 @@ struct Open<B> {
     begun: bool,
 }
 
+/// A request whose credentials are being checked.
+struct Unchecked {
+    slot: usize,
+    serial: u64,
+    request: Request<()>,
+    /// Keeps its place.
+    _check: PendingCheck<u64>,
+}
+
+/// What precedes a page.
+enum Before {
+    /// Nothing.
+    Nothing,
+    /// Another answer in its place.
+    Page(Page),
+    /// The client's credentials are to be checked.
+    Check(Box<dyn CredentialCheck>),
+}
+
 /// The server. It uses the component's local keys from its base on.
 pub struct PageServer<B = ()> {
     listener: HttpListener<()>,
@@ -117,6 +140,10 @@ pub struct PageServer<B = ()> {
     auth: Option<Rc<dyn ServerAuth>>,
     auth_params: Vec<String>,
     base: u64,
+    checks: CredentialChecks<u64>,
+    /// By the number under which they wait.
+    unchecked: BTreeMap<u64, Unchecked>,
+    next_unchecked: u64,
     open: VecDeque<Open<B>>,
     /// Pieces that may still be made in this turn.
     pieces: u32,
@@ -154,6 +181,9 @@ impl<B> PageServer<B> {
             auth,
             auth_params: settings.auth.as_ref().map(|a| a.request_params.clone()).unwrap_or_default(),
             base: 0,
+            checks: CredentialChecks::new(CHECKS),
+            unchecked: BTreeMap::new(),
+            next_unchecked: 0,
             open: VecDeque::new(),
             pieces: PIECES,
             asked: false,
@@ -166,6 +196,7 @@ impl<B> PageServer<B> {
     /// What the certificates lack, or what the system says, in Go's form.
     pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
         self.base = base;
+        self.checks = CredentialChecks::new(base + CHECKS);
         self.listener.open(cx, base)
     }
 
@@ -174,38 +205,109 @@ impl<B> PageServer<B> {
         if local == self.base {
             (self.pieces, self.asked) = (PIECES, false);
         }
-        for slot in self.listener.event(cx, local, event) {
+        let slots = if local == self.base + CHECKS {
+            self.checks.handle_job_ended(cx);
+            Vec::new()
+        } else {
+            self.listener.event(cx, local, event)
+        };
+        for slot in slots {
             let now = cx.now().0;
             let Some((conn, serial)) = self.listener.get(slot) else { continue };
             let turn = conn.turn(now, &mut NoBodies);
             let requests: Vec<_> = std::iter::from_fn(|| conn.poll_request()).collect();
             self.listener.after(cx, slot, &turn);
             for request in requests {
-                let answer = match self.before(cx, &request.head) {
-                    Some(page) => Answer::Page(page),
-                    None if self.open.len() >= MAX_OPEN => Answer::Page(busy()),
-                    None => pages.answer(cx, &request.head),
-                };
-                let mut headers = self.headers.clone();
-                let preflight = matches!(&answer, Answer::Page(page) if page.status == 204);
-                if let Some(cors) = self.cors.as_ref().filter(|_| !preflight) {
-                    headers.extend(cors.answer(&request.head));
+                match self.before(cx, &request.head) {
+                    Before::Nothing => self.answer(cx, slot, serial, &request, pages),
+                    Before::Page(page) => self.respond(slot, serial, &request, page),
+                    Before::Check(check) => self.wait(cx, slot, serial, request, check),
                 }
-                match answer {
-                    Answer::Page(mut page) => {
-                        page.headers.append(&mut headers);
-                        if let Some(conn) = self.listener.answer(slot, serial) {
-                            conn.respond(request.id, page);
-                        }
-                    }
-                    Answer::Body(body) => {
-                        self.open.push_back(Open { slot, serial, id: request.id, headers, body, begun: false });
-                    }
-                }
+            }
+        }
+        while let Some((number, result)) = self.checks.poll_ended() {
+            let Some(Unchecked { slot, serial, request, .. }) = self.unchecked.remove(&number) else { continue };
+            // The connection may be gone, and another one in its place.
+            if self.listener.get(slot).is_none_or(|(_, current)| current != serial) {
+                continue;
+            }
+            match &*result {
+                Ok(()) => self.answer(cx, slot, serial, &request, pages),
+                Err(refused) => self.respond(slot, serial, &request, unauthorized(refused)),
             }
         }
         self.listener.flush(cx);
         self.make(cx, pages);
+    }
+
+    /// Whether as many requests are at work as may be.
+    fn is_full(&self) -> bool {
+        self.open.len() + self.unchecked.len() >= MAX_OPEN
+    }
+
+    /// Answers a request that may go on.
+    fn answer<P: Pages<Body = B>>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        slot: usize,
+        serial: u64,
+        request: &Request<()>,
+        pages: &mut P,
+    ) {
+        let answer = match redirect(&request.head) {
+            Some(page) => Answer::Page(page),
+            None if self.is_full() => Answer::Page(busy()),
+            None => pages.answer(cx, &request.head),
+        };
+        match answer {
+            Answer::Page(page) => self.respond(slot, serial, request, page),
+            Answer::Body(body) => {
+                let headers = self.fields(&request.head, false);
+                self.open.push_back(Open { slot, serial, id: request.id, headers, body, begun: false });
+            }
+        }
+    }
+
+    /// Has a request wait for the check of its credentials.
+    fn wait(
+        &mut self,
+        cx: &mut Cx<'_>,
+        slot: usize,
+        serial: u64,
+        request: Request<()>,
+        check: Box<dyn CredentialCheck>,
+    ) {
+        if self.is_full() {
+            return self.respond(slot, serial, &request, busy());
+        }
+        let number = self.next_unchecked;
+        self.next_unchecked += 1;
+        match self.checks.wait(cx, check, number) {
+            Ok(check) => {
+                self.unchecked.insert(number, Unchecked { slot, serial, request, _check: check });
+            }
+            Err(too_many) => {
+                let page = Response::text(503, format!("{too_many}\n")).header("X-Content-Type-Options", "nosniff");
+                self.respond(slot, serial, &request, page);
+            }
+        }
+    }
+
+    /// Answers a request with a whole page.
+    fn respond(&mut self, slot: usize, serial: u64, request: &Request<()>, mut page: Page) {
+        page.headers.extend(self.fields(&request.head, page.status == 204));
+        if let Some(conn) = self.listener.answer(slot, serial) {
+            conn.respond(request.id, page);
+        }
+    }
+
+    /// Header fields of an answer: those of the settings, and those for a page of another origin.
+    fn fields(&self, head: &RequestHead, is_preflight: bool) -> Vec<(String, String)> {
+        let mut fields = self.headers.clone();
+        if let Some(cors) = self.cors.as_ref().filter(|_| !is_preflight) {
+            fields.extend(cors.answer(head));
+        }
+        fields
     }
 
     /// Makes pieces for the clients that want them, each in its turn.
@@ -287,16 +389,16 @@ impl<B> PageServer<B> {
     }
 
     /// What is answered in place of the page: a preflight, or a client without credentials.
-    fn before(&self, cx: &mut Cx<'_>, head: &RequestHead) -> Option<Page> {
+    fn before(&self, cx: &mut Cx<'_>, head: &RequestHead) -> Before {
         if let Some(preflight) = self.cors.as_ref().and_then(|cors| cors.preflight(head)) {
-            return Some(preflight);
+            return Before::Page(preflight);
         }
-        if let Some(auth) = self.auth.as_deref()
-            && let Err(refused) = authenticate(auth, &self.auth_params, cx, head)
-        {
-            return Some(Response::text(401, refused + "\n").header("X-Content-Type-Options", "nosniff"));
+        let Some(auth) = self.auth.as_deref() else { return Before::Nothing };
+        match authenticate(auth, &self.auth_params, cx, head) {
+            Authentication::Granted => Before::Nothing,
+            Authentication::Refused(why) => Before::Page(unauthorized(&why)),
+            Authentication::Pending(check) => Before::Check(check),
         }
-        redirect(head)
     }
 
     /// Stops listening; what is being answered still is.
@@ -313,15 +415,7 @@ pub fn redirect(head: &RequestHead) -> Option<Page> {
 
 /// Asks an authenticator about an HTTP request. Query parameters that are named in `params` go before header fields of
 /// the same name.
-///
-/// # Errors
-/// What the client is told.
-pub fn authenticate(
-    auth: &dyn ServerAuth,
-    params: &[String],
-    cx: &mut Cx<'_>,
-    head: &RequestHead,
-) -> Result<(), String> {
+pub fn authenticate(auth: &dyn ServerAuth, params: &[String], cx: &mut Cx<'_>, head: &RequestHead) -> Authentication {
     let query = |name: &str| {
         let wanted = params.iter().find(|param| param.eq_ignore_ascii_case(name))?;
         let pairs = head.query()?.split('&').filter_map(|pair| pair.split_once('='));
@@ -333,6 +427,10 @@ pub fn authenticate(
 /// A value of a query as it was before it was escaped. What is no escape stays as it is.
 fn unescape(value: &str) -> Vec<u8> {
     otelcore_http::status::unescape(value.replace('+', " ").as_bytes())
+}
+
+fn unauthorized(why: &str) -> Page {
+    Response::text(401, format!("{why}\n")).header("X-Content-Type-Options", "nosniff")
 }
 
 /// What client_golang answers when too many ask at once.

@@ -15,9 +15,66 @@ use crate::{Cx, Extension, StartError};
 pub trait ServerAuth {
     /// `header` gives the first value of a request's header field, by its name in lower case.
     ///
+    /// Does nothing that takes long: that is left to a [`CredentialCheck`].
+    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication;
+}
+
+/// The answer of a [`ServerAuth`].
+pub enum Authentication {
+    /// The request may go on.
+    Granted,
+    /// The text for the client: UNAUTHENTICATED, or 401.
+    Refused(String),
+    /// Not known before the check has ended. Until then nothing of the request may enter a pipeline.
+    Pending(Box<dyn CredentialCheck>),
+}
+
+impl From<Result<(), String>> for Authentication {
+    fn from(result: Result<(), String>) -> Self {
+        result.map_or_else(Self::Refused, |()| Self::Granted)
+    }
+}
+
+impl std::fmt::Debug for Authentication {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Granted => "Granted",
+            Self::Refused(_) => "Refused",
+            Self::Pending(_) => "Pending",
+        })
+    }
+}
+
+/// A check of credentials that takes longer than a turn of the loop may.
+pub trait CredentialCheck {
+    /// A digest of the credentials under a random key: one check decides about all requests for which it is the same.
+    fn credentials(&self) -> [u8; 32];
+
+    /// Begins the check. In the meantime another check may have decided about these credentials.
+    fn begin(&self, cx: &mut Cx<'_>) -> CheckStep;
+
+    /// The computation has ended: `right` is its result, false if it panicked. Records it for later requests.
+    ///
     /// # Errors
-    /// What the client is told: UNAUTHENTICATED, or 401.
-    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Result<(), String>;
+    /// The text for the client.
+    fn end(&self, cx: &mut Cx<'_>, right: bool) -> Result<(), String>;
+}
+
+/// What a check of credentials needs.
+pub enum CheckStep {
+    /// Nothing more: the result, or the text for the client.
+    Ended(Result<(), String>),
+    /// A computation for a helper thread: whether the credentials are right. [`CredentialCheck::end`] follows.
+    Compute(Box<dyn FnOnce() -> bool + Send>),
+}
+
+impl std::fmt::Debug for CheckStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ended(_) => "Ended",
+            Self::Compute(_) => "Compute",
+        })
+    }
 }
 
 /// Says who is sending.

@@ -23,7 +23,7 @@ mod time;
 mod world;
 
 pub use ack::{Ack, Error, Lost, Outcome};
-pub use auth::{Authenticators, ClientAuth, ServerAuth};
+pub use auth::{Authentication, Authenticators, CheckStep, ClientAuth, CredentialCheck, ServerAuth};
 pub use budget::{Budget, Held, Kept, NoRoom};
 pub use component::{
     About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Listens, Out, Processor,

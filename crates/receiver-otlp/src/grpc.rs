@@ -11,14 +11,22 @@ use otelcore_net::settings::GrpcServer;
 use otelcore_net::tls::{ServerTls, TlsServer};
 use otelcore_net::{AcceptReport, Acceptor, bind};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Build, Cx, Door, Endpoint, Event, Logger, Metadata, NoRoom, ServerAuth, StartError, Stream};
+use otelcore_pipeline::{
+    Authentication, Build, Cx, Door, Endpoint, Event, Logger, Metadata, ServerAuth, StartError, Stream,
+};
 
 use crate::bodies::{Bodies, BodyCharge, Connection, Server};
 use crate::decode::{Body, INLINE_DECOMPRESS, Protocol, no_room_status};
-use crate::receiver::{Caller, Requests};
+use crate::receiver::{Arrived, Caller, Content, Requests, SenderCheck, SenderChecks, too_many_checks};
 use crate::{SUCCESS, status};
 
-type Conn = ServerConn<Box<dyn Stream>, BodyCharge>;
+type Conn = ServerConn<Box<dyn Stream>, Permit>;
+
+/// What a call holds whose message is being read.
+struct Permit {
+    charge: BodyCharge,
+    check: Option<SenderCheck>,
+}
 
 /// Service names, by `Signal as usize`.
 const SERVICES: [&str; 3] = [
@@ -48,11 +56,12 @@ struct Admission<'a, 'd, 'w> {
     connection: Connection,
     signals: &'a [Signal],
     auth: Option<&'a dyn ServerAuth>,
+    checks: &'a mut SenderChecks,
     cx: &'a mut Cx<'w>,
 }
 
 impl Gate for Admission<'_, '_, '_> {
-    type Permit = BodyCharge;
+    type Permit = Permit;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
         let (service, method) = path.strip_prefix('/').unwrap_or(path).rsplit_once('/').unwrap_or((path, ""));
@@ -65,22 +74,31 @@ impl Gate for Admission<'_, '_, '_> {
         }
     }
 
-    fn open(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<BodyCharge, Status> {
+    fn open(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<Permit, Status> {
+        let mut pending = None;
         if let Some(auth) = self.auth {
             let header = |name: &str| call.metadata.get(name).map(|v| Cow::Borrowed(v.as_bytes()));
-            auth.authenticate(self.cx, &header).map_err(|why| Status::new(Code::Unauthenticated, why))?;
+            match auth.authenticate(self.cx, &header) {
+                Authentication::Granted => {}
+                Authentication::Refused(why) => return Err(Status::new(Code::Unauthenticated, why)),
+                Authentication::Pending(check) => pending = Some(check),
+            }
         }
         // In memory a header field takes about twice its length.
-        self.bodies.open(self.door.budget(), self.connection, 2 * metadata_bytes).map_err(no_room_status)
+        let charge = self.bodies.open(self.door.budget(), self.connection, 2 * metadata_bytes);
+        let charge = charge.map_err(no_room_status)?;
+        let request = (self.connection, charge.number());
+        let check = pending.map(|check| self.checks.wait(self.cx, check, request));
+        Ok(Permit { charge, check: check.transpose().map_err(too_many_checks)? })
     }
 
-    fn admit(&mut self, _: &mut BodyCharge, call: &CallHead, _: u32) -> Result<(), Status> {
+    fn admit(&mut self, _: &mut Permit, call: &CallHead, _: u32) -> Result<(), Status> {
         let refusal = signal(call).and_then(|signal| self.door.refusal(signal));
         refusal.and_then(status).map_or(Ok(()), Err)
     }
 
-    fn grow(&mut self, permit: &mut BodyCharge, to: u64) -> Result<(), Status> {
-        permit.grow(to).map_err(no_room_status)
+    fn grow(&mut self, permit: &mut Permit, to: u64) -> Result<(), Status> {
+        permit.charge.grow(to).map_err(no_room_status)
     }
 }
 
@@ -142,6 +160,7 @@ impl GrpcSide {
                 connection,
                 signals: &self.signals,
                 auth: self.auth.as_deref(),
+                checks: &mut requests.checks,
                 cx,
             };
             let turn = conn.turn(now, &mut admission);
@@ -151,7 +170,10 @@ impl GrpcSide {
                 let Some(signal) = signal(&call.head) else { continue };
                 let meta = (!call.head.metadata.is_empty()).then(|| Arc::new(metadata(&call.head)));
                 let caller = Caller::Grpc(connection, call.id);
-                requests.take(cx, door, &self.config.workspace, (caller, meta), body(signal, call, limit));
+                let (number, check, body) = body(signal, call, limit);
+                let content = Content::Body(body);
+                let arrived = Arrived { number, caller, meta, content, workspace: self.config.workspace.clone() };
+                requests.receive(cx, door, arrived, check);
             }
             // A call that needs no answer any more is still settled; the answer is dropped then.
             while conn.poll_cancelled().is_some() {}
@@ -159,12 +181,24 @@ impl GrpcSide {
         }
     }
 
-    /// Refuses a body that makes room for others.
-    pub(crate) fn refuse_reading(&mut self, cx: &mut Cx<'_>, connection: Connection, number: u64) {
+    /// Refuses bodies that are being read, by the numbers of their charges.
+    pub(crate) fn refuse_reading(
+        &mut self,
+        cx: &mut Cx<'_>,
+        connection: Connection,
+        matches: impl Fn(u64) -> bool,
+        status: &Status,
+    ) {
         let conn = self.acceptor.as_mut().and_then(|a| a.answer(connection.slot, connection.serial));
         if let Some(conn) = conn {
-            conn.refuse_reading(cx.now().0, |body| body.number() == number, &no_room_status(NoRoom));
+            conn.refuse_reading(cx.now().0, |permit| matches(permit.charge.number()), status);
         }
+    }
+
+    /// Whether the connection is still there.
+    pub(crate) fn is_connected(&mut self, connection: Connection) -> bool {
+        let found = self.acceptor.as_mut().and_then(|a| a.get(connection.slot));
+        found.is_some_and(|(_, serial)| serial == connection.serial)
     }
 
     pub(crate) fn answer(&mut self, connection: Connection, call: CallId, answer: Result<(), Status>) {
@@ -194,10 +228,12 @@ impl GrpcSide {
     }
 }
 
-/// The message of a call, which has arrived.
-fn body(signal: Signal, call: Call<BodyCharge>, limit: u64) -> Body {
-    let held = call.permit.complete();
-    Body { signal, bytes: call.message, coding: call.coding, is_json: false, limit, held, protocol: Protocol::Grpc }
+/// The message of a call, which has arrived; the number of its charge, and the check of its sender.
+fn body(signal: Signal, call: Call<Permit>, limit: u64) -> (u64, Option<SenderCheck>, Body) {
+    let Permit { charge, check } = call.permit;
+    let (number, held, protocol) = (charge.number(), charge.complete(), Protocol::Grpc);
+    let body = Body { signal, bytes: call.message, coding: call.coding, is_json: false, limit, held, protocol };
+    (number, check, body)
 }
 
 fn metadata(head: &CallHead) -> Metadata {

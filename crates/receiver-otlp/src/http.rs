@@ -12,12 +12,14 @@ use otelcore_http::{Bytes, Code, Coding, Status};
 use otelcore_net::settings::{Cors, HttpServer};
 use otelcore_net::{HttpListener, authenticate, not_found, redirect};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Budget, Build, Cx, Door, Event, Held, Metadata, NoRoom, ServerAuth, StartError};
+use otelcore_pipeline::{
+    Authentication, Budget, Build, CredentialCheck, Cx, Door, Event, Held, Metadata, ServerAuth, StartError,
+};
 
 use crate::bodies::{Bodies, BodyCharge, Connection, Server};
 use crate::config::OtlpHttp;
 use crate::decode::{Body, Protocol, no_room_status, too_large};
-use crate::receiver::{Caller, Requests};
+use crate::receiver::{Arrived, Caller, Content, Requests, SenderCheck, SenderChecks, too_many_checks};
 use crate::{SUCCESS, status};
 
 const PROTOBUF: &str = "application/x-protobuf";
@@ -27,10 +29,11 @@ const SUCCESS_JSON: &[u8] = b"{\"partialSuccess\":{}}";
 
 /// What the head of a request has shown.
 pub(crate) struct Permit {
-    signal: Signal,
-    coding: Coding,
+    /// The refusal is the answer once the sender is known to be permitted: nobody else learns of paths and methods.
+    request: Result<(Signal, Coding), Response>,
     form: Form,
     charge: BodyCharge,
+    check: Option<SenderCheck>,
 }
 
 /// What the answer to a request looks like, whenever it comes.
@@ -75,6 +78,7 @@ struct Admission<'a, 'd, 'w> {
     bodies: &'a Bodies,
     connection: Connection,
     rules: &'a Rules,
+    checks: &'a mut SenderChecks,
     cx: &'a mut Cx<'w>,
 }
 
@@ -102,10 +106,21 @@ impl h1::Door for Admission<'_, '_, '_> {
 impl Admission<'_, '_, '_> {
     /// What the rules say, and then the charge for the request.
     fn admit(&mut self, head: &RequestHead, form: &Form) -> Result<(Permit, BodyLimit), Response> {
-        let (signal, coding) = self.rules.admit(head, form, self.door, self.cx)?;
+        let pending = self.rules.authenticate(head, form, self.cx)?;
+        let request = match self.rules.admit(head, form) {
+            Err(refused) if pending.is_none() => return Err(refused),
+            request => request,
+        };
+        if let Ok((signal, _)) = &request
+            && let Some(refused) = self.door.refusal(*signal).and_then(status)
+        {
+            return Err(error(form, &refused));
+        }
         let charge = self.bodies.open(self.door.budget(), self.connection, head.size());
         let charge = charge.map_err(|no_room| error(form, &no_room_status(no_room)))?;
-        Ok((Permit { signal, coding, form: form.clone(), charge }, BodyLimit(self.rules.max_body)))
+        let check = pending.map(|check| self.checks.wait(self.cx, check, (self.connection, charge.number())));
+        let check = check.transpose().map_err(|e| error(form, &too_many_checks(e)))?;
+        Ok((Permit { request, form: form.clone(), charge, check }, BodyLimit(self.rules.max_body)))
     }
 }
 
@@ -128,18 +143,23 @@ impl Rules {
         })
     }
 
-    /// The checks in the Go collector's order: credentials, path, coding, method, type, and then the limiter.
-    fn admit(
+    /// What the Go collector looks at first: the credentials. Gives the check that they need.
+    fn authenticate(
         &self,
         head: &RequestHead,
         form: &Form,
-        door: &Door<'_>,
         cx: &mut Cx<'_>,
-    ) -> Result<(Signal, Coding), Response> {
-        if let Some(auth) = &self.auth {
-            authenticate(&**auth, &self.auth_params, cx, head)
-                .map_err(|why| error(form, &Status::new(Code::Unauthenticated, why)))?;
+    ) -> Result<Option<Box<dyn CredentialCheck>>, Response> {
+        let Some(auth) = &self.auth else { return Ok(None) };
+        match authenticate(&**auth, &self.auth_params, cx, head) {
+            Authentication::Granted => Ok(None),
+            Authentication::Refused(why) => Err(error(form, &Status::new(Code::Unauthenticated, why))),
+            Authentication::Pending(check) => Ok(Some(check)),
         }
+    }
+
+    /// The checks after that, in the Go collector's order: path, coding, method, type. The limiter follows.
+    fn admit(&self, head: &RequestHead, form: &Form) -> Result<(Signal, Coding), Response> {
         let decoded = head.decoded_path();
         let Some((_, signal)) = self.paths.iter().find(|(path, _)| path.as_bytes() == &*decoded) else {
             return Err(redirect(head).unwrap_or_else(not_found));
@@ -153,9 +173,6 @@ impl Rules {
                 415,
                 "415 unsupported media type, supported: [application/json, application/x-protobuf]",
             ));
-        }
-        if let Some(refused) = door.refusal(*signal).and_then(status) {
-            return Err(error(form, &refused));
         }
         Ok((*signal, coding))
     }
@@ -249,12 +266,14 @@ impl HttpSide {
             let now = cx.now().0;
             let Some((conn, serial)) = self.listener.get(slot) else { continue };
             let connection = Connection { server: Server::Http, slot, serial };
-            let bodies = &self.bodies;
-            let turn = conn.turn(now, &mut Admission { door, bodies, connection, rules: &self.rules, cx });
+            let (bodies, rules, checks) = (&self.bodies, &self.rules, &mut requests.checks);
+            let turn = conn.turn(now, &mut Admission { door, bodies, connection, rules, checks, cx });
             while let Some(request) = conn.poll_request() {
                 let meta = self.include_metadata.then(|| Arc::new(metadata(&request.head)));
                 let caller = Caller::Http(connection, request.id, request.permit.form.clone());
-                requests.take(cx, door, &config.workspace, (caller, meta), body(request, self.rules.max_body));
+                let (number, check, content) = content(request, self.rules.max_body);
+                let arrived = Arrived { number, caller, meta, content, workspace: config.workspace.clone() };
+                requests.receive(cx, door, arrived, check);
             }
             self.listener.after(cx, slot, &turn);
             self.charge_unadmitted(cx, slot, door.budget());
@@ -278,11 +297,29 @@ impl HttpSide {
         }
     }
 
-    /// Refuses a body that makes room for others.
-    pub(crate) fn refuse_reading(&mut self, cx: &mut Cx<'_>, connection: Connection, number: u64) {
+    /// Refuses bodies that are being read, by the numbers of their charges.
+    pub(crate) fn refuse_reading(
+        &mut self,
+        cx: &mut Cx<'_>,
+        connection: Connection,
+        matches: impl Fn(u64) -> bool,
+        status: &Status,
+    ) {
         if let Some(conn) = self.listener.answer(connection.slot, connection.serial) {
-            let answer = |permit: &Permit| self.rules.refuse(&permit.form, &no_room_status(NoRoom));
-            conn.refuse_reading(cx.now().0, |permit| permit.charge.number() == number, answer);
+            let answer = |permit: &Permit| self.rules.refuse(&permit.form, status);
+            conn.refuse_reading(cx.now().0, |permit| matches(permit.charge.number()), answer);
+        }
+    }
+
+    /// Whether the connection is still there.
+    pub(crate) fn is_connected(&mut self, connection: Connection) -> bool {
+        self.listener.get(connection.slot).is_some_and(|(_, serial)| serial == connection.serial)
+    }
+
+    /// Answers a request with what the rules said about its head.
+    pub(crate) fn respond(&mut self, connection: Connection, request: RequestId, form: &Form, response: Response) {
+        if let Some(conn) = self.listener.answer(connection.slot, connection.serial) {
+            conn.respond(request, self.rules.finish(response, form.cors.as_ref()));
         }
     }
 
@@ -293,13 +330,12 @@ impl HttpSide {
         form: &Form,
         answer: Result<(), Status>,
     ) {
-        let Some(conn) = self.listener.answer(connection.slot, connection.serial) else { return };
         let response = match answer {
             Ok(()) if form.content_type == JSON => Response::new(200, JSON, Bytes::from_static(SUCCESS_JSON)),
             Ok(()) => Response::new(200, PROTOBUF, Bytes::from_static(SUCCESS)),
             Err(refused) => error(form, &refused),
         };
-        conn.respond(request, self.rules.finish(response, form.cors.as_ref()));
+        self.respond(connection, request, form, response);
     }
 
     pub(crate) fn flush(&mut self, cx: &mut Cx<'_>) {
@@ -315,11 +351,18 @@ impl HttpSide {
     }
 }
 
-/// The body of a request, which has arrived.
-fn body(request: Request<Permit>, limit: u64) -> Body {
-    let Permit { signal, coding, form, charge } = request.permit;
-    let is_json = form.content_type == JSON;
-    Body { signal, bytes: request.body, coding, is_json, limit, held: charge.complete(), protocol: Protocol::Http }
+/// What there is to do about a request, which has arrived; the number of its charge, and the check of its sender.
+fn content(request: Request<Permit>, limit: u64) -> (u64, Option<SenderCheck>, Content) {
+    let Permit { request: admitted, form, charge, check } = request.permit;
+    let (number, is_json) = (charge.number(), form.content_type == JSON);
+    let content = match admitted {
+        Ok((signal, coding)) => {
+            let (bytes, held, protocol) = (request.body, charge.complete(), Protocol::Http);
+            Content::Body(Body { signal, bytes, coding, is_json, limit, held, protocol })
+        }
+        Err(refused) => Content::Refused(refused),
+    };
+    (number, check, content)
 }
 
 fn metadata(head: &RequestHead) -> Metadata {

@@ -2,7 +2,8 @@
 //!
 //! Bodies are admitted by their head and length, read once into a buffer that is charged to the budget as it grows,
 //! checked once, and sent on as they are. A client has its answer when its data is delivered or in custody. What takes
-//! long to decode is decoded on a helper thread, so that no other connection waits for it.
+//! long to decode is decoded on a helper thread, so that no other connection waits for it. The same holds for credentials
+//! whose check takes long: meanwhile the body is read, and nothing of it is decoded or sent on.
 #![forbid(unsafe_code)]
 
 mod bodies;

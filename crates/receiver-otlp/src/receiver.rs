@@ -1,20 +1,23 @@
-//! The receiver: which connection an outcome belongs to, and the requests that are being decoded.
+//! The receiver: which connection an outcome belongs to, and the requests whose sender is being checked or that are being
+//! decoded.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use otelcore_http::grpc::CallId;
-use otelcore_http::h1::RequestId;
-use otelcore_http::{Status, Workspace};
+use otelcore_http::h1::{RequestId, Response};
+use otelcore_http::{Code, Status, Workspace};
+use otelcore_net::{CheckResult, CredentialChecks, PendingCheck, TooManyChecks};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Build, Cx, Door, Event, Field, JobResult, Logger, Metadata, Mono, Outcome, Payload, Receiver, ReceiverMetrics,
-    StartError,
+    Build, Cx, Door, Event, Field, JobResult, Logger, Metadata, Mono, NoRoom, Outcome, Payload, Receiver,
+    ReceiverMetrics, StartError,
 };
 use slab::Slab;
 
 use crate::bodies::{Bodies, Connection, Server};
 use crate::config::Otlp;
-use crate::decode::{Body, Decoded};
+use crate::decode::{Body, Decoded, no_room_status};
 use crate::grpc::GrpcSide;
 use crate::http::{Form, HttpSide};
 use crate::status;
@@ -23,6 +26,54 @@ use crate::status;
 const HTTP_BASE: u64 = 1 << 40;
 /// Local keys from here on are those of decoding jobs.
 const JOBS_BASE: u64 = 1 << 50;
+
+/// The local key under which a check of credentials ends.
+const CHECKS: u64 = 1 << 51;
+/// The local key under which requests of ended checks go on.
+const CHECKED: u64 = CHECKS + 1;
+
+/// What requests of ended checks may take of a turn: one that is decoded takes [`DECODING`] of it, another 1.
+const CHECKED_IN_TURN: u32 = 64;
+/// A body that is decoded at once takes up to two milliseconds.
+const DECODING: u32 = 8;
+
+/// The checks of senders. A request is named by its connection and the number of its charge.
+pub(crate) type SenderChecks = CredentialChecks<(Connection, u64)>;
+/// The place of a request at the check of its sender.
+pub(crate) type SenderCheck = PendingCheck<(Connection, u64)>;
+
+/// The answer where too many different credentials wait.
+pub(crate) fn too_many_checks(e: TooManyChecks) -> Status {
+    Status::unavailable(e.to_string()).with_retry_after(std::time::Duration::from_secs(1))
+}
+
+/// A request that has arrived.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    /// Of its charge.
+    pub(crate) number: u64,
+    pub(crate) caller: Caller,
+    pub(crate) meta: Option<Arc<Metadata>>,
+    pub(crate) content: Content,
+    pub(crate) workspace: Workspace,
+}
+
+/// What there is to do about a request that has arrived, once its sender is permitted.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Take it.
+    Body(Body),
+    /// Refuse it for what stands in its head; HTTP only.
+    Refused(Response),
+}
+
+/// A request that is refused.
+#[derive(Debug)]
+enum Refusal {
+    Status(Status),
+    /// Of HTTP.
+    Response(Response),
+}
 
 /// Whom to answer.
 #[derive(Clone, Debug)]
@@ -52,16 +103,63 @@ enum State {
 }
 
 /// The requests that are not answered yet, by the number under which they are sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Requests {
     pending: Slab<Pending>,
-    /// Requests that could not be decoded.
-    refused: Vec<(Caller, Status)>,
+    pub(crate) checks: SenderChecks,
+    /// Requests that have arrived before the check of their sender ended, by the number of their charge.
+    unchecked: BTreeMap<u64, (Arrived, SenderCheck)>,
+    refused: Vec<(Caller, Refusal)>,
 }
 
 impl Requests {
-    /// Takes a request whose body is here: decodes it, at once or by a job, and sends it into the pipelines.
-    pub(crate) fn take(
+    fn new() -> Self {
+        Self {
+            pending: Slab::new(),
+            checks: CredentialChecks::new(CHECKS),
+            unchecked: BTreeMap::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Takes a request that has arrived. It waits here while its sender is being checked.
+    pub(crate) fn receive(
+        &mut self,
+        cx: &mut Cx<'_>,
+        door: &mut Door<'_>,
+        arrived: Arrived,
+        check: Option<SenderCheck>,
+    ) {
+        let Some(check) = check else { return self.go_on(cx, door, arrived) };
+        match check.result() {
+            Some(result) => self.checked(cx, door, arrived, &result),
+            None => drop(self.unchecked.insert(arrived.number, (arrived, check))),
+        }
+    }
+
+    /// The check of a request's sender has ended.
+    fn checked(&mut self, cx: &mut Cx<'_>, door: &mut Door<'_>, arrived: Arrived, result: &CheckResult) {
+        match result {
+            Ok(()) => self.go_on(cx, door, arrived),
+            Err(why) => self.refuse(arrived.caller, Status::new(Code::Unauthenticated, why.clone())),
+        }
+    }
+
+    /// Goes on with a request whose sender is permitted.
+    fn go_on(&mut self, cx: &mut Cx<'_>, door: &mut Door<'_>, arrived: Arrived) {
+        let Arrived { caller, meta, content, workspace, .. } = arrived;
+        match content {
+            Content::Body(body) => self.take(cx, door, &workspace, (caller, meta), body),
+            Content::Refused(response) => self.refused.push((caller, Refusal::Response(response))),
+        }
+    }
+
+    fn refuse(&mut self, caller: Caller, status: Status) {
+        self.refused.push((caller, Refusal::Status(status)));
+    }
+
+    /// Takes a request: decodes it, at once or by a job, and sends it into the pipelines.
+    fn take(
         &mut self,
         cx: &mut Cx<'_>,
         door: &mut Door<'_>,
@@ -76,7 +174,7 @@ impl Requests {
                 let number = self.pending.insert(Pending { caller, signal, items, state: State::Sent }) as u64;
                 door.send(cx, number, Payload { signal, body, meta, held });
             }
-            Ok(Err(refused)) => self.refused.push((caller, refused)),
+            Ok(Err(refused)) => self.refuse(caller, refused),
             Err(body) => {
                 let entry = self.pending.vacant_entry();
                 let result = cx.run_job(JOBS_BASE + entry.key() as u64, || body.decode());
@@ -99,7 +197,8 @@ impl Requests {
             failed => {
                 let fault = || Status::internal("the request could not be decoded: the decoder failed");
                 let refused = failed.and_then(Result::err).unwrap_or_else(fault);
-                self.refused.push((self.pending.remove(key).caller, refused));
+                let caller = self.pending.remove(key).caller;
+                self.refuse(caller, refused);
             }
         }
     }
@@ -126,11 +225,72 @@ impl OtlpReceiver {
             grpc: grpc.transpose()?,
             http: http.transpose()?,
             bodies,
-            requests: Requests::default(),
+            requests: Requests::new(),
             grpc_metrics: metrics("grpc"),
             http_metrics: metrics("http"),
             log: build.log.clone(),
         })
+    }
+
+    fn refuse(&mut self, caller: Caller, refusal: Refusal) {
+        match (refusal, caller, &mut self.http) {
+            (Refusal::Status(status), caller, _) => self.answer(caller, Err(status)),
+            (Refusal::Response(response), Caller::Http(connection, request, form), Some(side)) => {
+                side.respond(connection, request, &form, response);
+            }
+            (Refusal::Response(_), ..) => {}
+        }
+    }
+
+    /// Refuses bodies that are being read, by the numbers of their charges.
+    fn refuse_reading(
+        &mut self,
+        cx: &mut Cx<'_>,
+        connection: Connection,
+        matches: impl Fn(u64) -> bool,
+        status: &Status,
+    ) {
+        match (connection.server, &mut self.grpc, &mut self.http) {
+            (Server::Grpc, Some(side), _) => side.refuse_reading(cx, connection, matches, status),
+            (Server::Http, _, Some(side)) => side.refuse_reading(cx, connection, matches, status),
+            _ => {}
+        }
+    }
+
+    fn is_connected(&mut self, connection: Connection) -> bool {
+        match connection.server {
+            Server::Grpc => self.grpc.as_mut().is_some_and(|side| side.is_connected(connection)),
+            Server::Http => self.http.as_mut().is_some_and(|side| side.is_connected(connection)),
+        }
+    }
+
+    /// Goes on with requests whose sender's check has ended, as many as fit into a turn.
+    fn take_checked(&mut self, cx: &mut Cx<'_>, door: &mut Door<'_>) {
+        let mut spent = 0;
+        let mut refused: BTreeMap<(Connection, String), BTreeSet<u64>> = BTreeMap::new();
+        while spent < CHECKED_IN_TURN
+            && let Some(((connection, number), result)) = self.requests.checks.poll_ended()
+        {
+            spent += 1;
+            match (self.requests.unchecked.remove(&number), &*result) {
+                (Some((arrived, _)), result) => {
+                    // Without its connection nobody waits for an answer, and the data is not taken.
+                    if self.is_connected(connection) {
+                        spent += if result.is_ok() { DECODING } else { 0 };
+                        self.requests.checked(cx, door, arrived, result);
+                    }
+                }
+                // Its body is being read.
+                (None, Err(why)) => {
+                    refused.entry((connection, why.clone())).or_default().insert(number);
+                }
+                (None, Ok(())) => {}
+            }
+        }
+        for ((connection, why), numbers) in refused {
+            let status = Status::new(Code::Unauthenticated, why);
+            self.refuse_reading(cx, connection, |number| numbers.contains(&number), &status);
+        }
     }
 
     fn answer(&mut self, caller: Caller, answer: Result<(), Status>) {
@@ -163,7 +323,12 @@ impl Receiver for OtlpReceiver {
     }
 
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, door: &mut Door<'_>) {
-        if let Some(number) = local.checked_sub(JOBS_BASE) {
+        if local >= CHECKS {
+            if local == CHECKS {
+                self.requests.checks.handle_job_ended(cx);
+            }
+            self.take_checked(cx, door);
+        } else if let Some(number) = local.checked_sub(JOBS_BASE) {
             self.requests.job_ended(cx, door, number);
         } else if local >= HTTP_BASE {
             if let Some(side) = &mut self.http {
@@ -172,15 +337,15 @@ impl Receiver for OtlpReceiver {
         } else if let Some(side) = &mut self.grpc {
             side.event(cx, local, &event, door, &mut self.requests);
         }
-        for (caller, refused) in std::mem::take(&mut self.requests.refused) {
-            self.answer(caller, Err(refused));
+        if self.requests.checks.has_ended() {
+            cx.again(CHECKED);
+        }
+        for (caller, refusal) in std::mem::take(&mut self.requests.refused) {
+            self.refuse(caller, refusal);
         }
         for (connection, number) in self.bodies.take_refused() {
-            match (connection.server, &mut self.grpc, &mut self.http) {
-                (Server::Grpc, Some(side), _) => side.refuse_reading(cx, connection, number),
-                (Server::Http, _, Some(side)) => side.refuse_reading(cx, connection, number),
-                _ => {}
-            }
+            // Makes room for others.
+            self.refuse_reading(cx, connection, |n| n == number, &no_room_status(NoRoom));
         }
     }
 

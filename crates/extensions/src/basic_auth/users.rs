@@ -1,17 +1,19 @@
 //! The users of a server, and what it costs to check them.
 //!
-//! Good hashes are slow to check by intent, and the collector has one loop that must not stand still for each request:
+//! Good hashes are slow to check by intent. Helper threads do that, which are few and have other work:
 //! - Of each user a digest of the credentials that were right is kept, so that a client pays once. The digests are keyed
 //!   with random numbers of this process and are worth nothing elsewhere. There is one for each user at most.
 //! - The last wrong credentials are kept the same way, so that a client with a wrong password, which asks again and
 //!   again, pays once too.
 //! - Wrong credentials that are not known yet are checked only so often. Above that they are refused unchecked, and so
 //!   are right ones that were not seen before: whoever tries passwords may keep new clients out while it lasts, but not
-//!   those that are in, and never holds up the data.
+//!   those that are in.
 //!
-//! Hashes that are quick to check need none of this.
+//! A wrong result counts when its check has ended. A component has one check at a time, so that as many more may be under
+//! way as components use the extension. Hashes that are quick to check need none of this. Never starts a thread.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_pipeline::Mono;
@@ -21,7 +23,7 @@ use super::htpasswd::Hash;
 
 /// How many wrong credentials are remembered.
 pub(super) const REMEMBERED: usize = 64;
-/// How often wrong credentials are checked in the long run: with bcrypt of cost 10 about a seventh of the loop's time.
+/// How often wrong credentials are checked in the long run: with bcrypt of cost 10 about a seventh of a thread's time.
 pub(super) const WRONG_EVERY: Duration = Duration::from_millis(500);
 /// How many of them may come at once.
 pub(super) const WRONG_BURST: u32 = 4;
@@ -31,7 +33,7 @@ pub(super) const MAX_PASSWORD: usize = 1024;
 type Seen = [u8; 32];
 
 struct User {
-    hash: Hash,
+    hash: Arc<Hash>,
     /// The credentials that were right.
     right: Option<Seen>,
 }
@@ -49,15 +51,33 @@ pub(super) struct Users {
     pub(super) checks: u32,
 }
 
-/// What came of credentials.
+/// Credentials whose check takes long.
+pub(super) struct Credentials {
+    pub(super) user: Vec<u8>,
+    pub(super) password: Vec<u8>,
+    /// Their digest under the key of this process.
+    pub(super) digest: Seen,
+}
+
+/// What is known of credentials without a check that takes long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Checked {
-    /// They are right.
-    Right,
-    /// They are wrong.
-    Wrong,
-    /// Too many wrong ones came before.
-    Unchecked,
+pub(super) enum Looked {
+    /// Whether they are right.
+    Known(bool),
+    /// Nothing, and too many wrong ones came before: they are refused unchecked.
+    TooMany,
+    /// Nothing; they are to be checked.
+    Unknown(Seen),
+}
+
+/// How a check begins.
+pub(super) enum Begun {
+    /// It is not needed any more.
+    Known(bool),
+    /// See [`Looked::TooMany`].
+    TooMany,
+    /// The password is to be verified with this hash. [`Users::end`] follows.
+    Verify(Arc<Hash>),
 }
 
 impl Users {
@@ -72,41 +92,65 @@ impl Users {
 
     /// Adds a user, or writes over an earlier line.
     pub(super) fn add(&mut self, user: &[u8], hash: Hash) {
-        self.users.insert(user.to_owned(), User { hash, right: None });
+        self.users.insert(user.to_owned(), User { hash: Arc::new(hash), right: None });
     }
 
-    /// Checks credentials.
-    pub(super) fn check(&mut self, now: Mono, user: &[u8], password: &[u8]) -> Checked {
-        let key = self.key;
-        let Some(known) = self.users.get_mut(user) else { return Checked::Wrong };
+    /// Looks credentials up. Checks them where the hash of the user is quick to check.
+    pub(super) fn look(&self, now: Mono, user: &[u8], password: &[u8]) -> Looked {
+        let Some(known) = self.users.get(user) else { return Looked::Known(false) };
         if !known.hash.is_slow() {
-            return if known.hash.verify(password) { Checked::Right } else { Checked::Wrong };
+            return Looked::Known(known.hash.verify(password));
         }
         if password.len() > MAX_PASSWORD {
-            return Checked::Wrong;
+            return Looked::Known(false);
         }
-        let seen = seen(key, user, password);
-        if known.right == Some(seen) {
-            return Checked::Right;
+        let digest = seen(self.key, user, password);
+        self.remembered(now, known, digest).unwrap_or(Looked::Unknown(digest))
+    }
+
+    /// What decides about a digest, if anything does.
+    fn remembered(&self, now: Mono, known: &User, digest: Seen) -> Option<Looked> {
+        if known.right == Some(digest) {
+            Some(Looked::Known(true))
+        } else if self.wrong.contains(&digest) {
+            Some(Looked::Known(false))
+        } else if self.owed.since(now) > WRONG_EVERY * (WRONG_BURST - 1) {
+            Some(Looked::TooMany)
+        } else {
+            None
         }
-        if self.wrong.contains(&seen) {
-            return Checked::Wrong;
+    }
+
+    /// Begins a check, unless what was seen since [`Users::look`] decides.
+    pub(super) fn begin(&mut self, now: Mono, credentials: &Credentials) -> Begun {
+        let Some(known) = self.users.get(&credentials.user) else { return Begun::Known(false) };
+        match self.remembered(now, known, credentials.digest) {
+            Some(Looked::Known(right)) => Begun::Known(right),
+            Some(Looked::TooMany) => Begun::TooMany,
+            Some(Looked::Unknown(_)) | None => {
+                #[cfg(test)]
+                {
+                    self.checks += 1;
+                }
+                Begun::Verify(known.hash.clone())
+            }
         }
-        if self.owed.since(now) > WRONG_EVERY * (WRONG_BURST - 1) {
-            return Checked::Unchecked;
-        }
-        #[cfg(test)]
-        {
-            self.checks += 1;
-        }
-        if known.hash.verify(password) {
-            known.right = Some(seen);
-            return Checked::Right;
+    }
+
+    /// A check has ended.
+    pub(super) fn end(&mut self, now: Mono, credentials: &Credentials, right: bool) {
+        let digest = credentials.digest;
+        if right {
+            if let Some(known) = self.users.get_mut(&credentials.user) {
+                known.right = Some(digest);
+            }
+            return;
         }
         self.owed = self.owed.max(now) + WRONG_EVERY;
-        self.wrong.truncate(REMEMBERED - 1);
-        self.wrong.push_front(seen);
-        Checked::Wrong
+        if !self.wrong.contains(&digest) {
+            self.wrong.truncate(REMEMBERED - 1);
+            self.wrong.push_front(digest);
+        }
     }
 }
 
@@ -125,6 +169,47 @@ mod tests {
     /// `user` with the password `pässword 1`, by htpasswd of Apache.
     const LINE: &[u8] = b"user:$apr1$pH12/E6B$f89uTft.7WD.5kj/QrVRX.";
     const PASSWORD: &[u8] = "pässword 1".as_bytes();
+
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    enum Checked {
+        Right,
+        Wrong,
+        Unchecked,
+    }
+
+    fn checked(right: bool) -> Checked {
+        if right { Checked::Right } else { Checked::Wrong }
+    }
+
+    impl Users {
+        /// Credentials that need a check.
+        fn unknown(&self, now: Mono, user: &[u8], password: &[u8]) -> Result<Credentials, Checked> {
+            match self.look(now, user, password) {
+                Looked::Known(right) => Err(checked(right)),
+                Looked::TooMany => Err(Checked::Unchecked),
+                Looked::Unknown(digest) => {
+                    Ok(Credentials { user: user.to_owned(), password: password.to_owned(), digest })
+                }
+            }
+        }
+
+        /// A check whose computation takes no time.
+        fn check(&mut self, now: Mono, user: &[u8], password: &[u8]) -> Checked {
+            let credentials = match self.unknown(now, user, password) {
+                Ok(credentials) => credentials,
+                Err(known) => return known,
+            };
+            match self.begin(now, &credentials) {
+                Begun::Known(right) => checked(right),
+                Begun::TooMany => Checked::Unchecked,
+                Begun::Verify(hash) => {
+                    let right = hash.verify(password);
+                    self.end(now, &credentials, right);
+                    checked(right)
+                }
+            }
+        }
+    }
 
     fn users() -> Users {
         let mut users = Users::new([1, 2, 3, 4]);
@@ -189,5 +274,29 @@ mod tests {
         users.add(user, hash);
         assert_eq!(users.check(Mono(0), b"user", PASSWORD), Checked::Wrong);
         assert_eq!(users.check(Mono(0), b"user", b"pw"), Checked::Right);
+    }
+
+    #[test]
+    fn checks_that_wait_are_decided_by_those_before() {
+        let mut users = users();
+        let waiting = |users: &Users, password: &[u8]| users.unknown(Mono(0), b"user", password).unwrap();
+        let right = [(); 2].map(|()| waiting(&users, PASSWORD));
+        let wrong: Vec<_> = (0..10_u8).map(|i| waiting(&users, &[i / 2])).collect();
+        assert!(matches!(users.begin(Mono(0), &right[0]), Begun::Verify(_)));
+        users.end(Mono(0), &right[0], true);
+        assert!(matches!(users.begin(Mono(0), &right[1]), Begun::Known(true)));
+        let mut verified = 0;
+        for (i, check) in wrong.iter().enumerate() {
+            match users.begin(Mono(0), check) {
+                Begun::Verify(hash) => {
+                    verified += 1;
+                    users.end(Mono(0), check, hash.verify(&check.password));
+                }
+                Begun::Known(right) => assert!(!right && i % 2 == 1, "{i}"),
+                Begun::TooMany => assert!(i >= 8, "{i}"),
+            }
+        }
+        assert_eq!((verified, users.checks), (WRONG_BURST, WRONG_BURST + 1));
+        assert_eq!(users.check(Mono(0), b"user", PASSWORD), Checked::Right);
     }
 }

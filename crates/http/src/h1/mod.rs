@@ -363,7 +363,9 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             State::Body(incoming, reading) if matches(incoming.permit()) => {
                 let response = answer(incoming.permit());
                 drop(incoming);
-                self.refuse_body(response, reading, false, now);
+                // A client that still waits for permission may never send the body.
+                let waits = self.go_on;
+                self.refuse_body(response, reading, waits, now);
             }
             other => self.state = other,
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use http::uri::{Authority, PathAndQuery};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
@@ -33,6 +34,8 @@ pub(crate) struct Load {
     pub(crate) padding: usize,
     /// Refused requests are sent again, no sooner than they were told to.
     pub(crate) again: bool,
+    /// The header field of each request.
+    pub(crate) authorization: Option<&'static str>,
 }
 
 impl Default for Load {
@@ -45,6 +48,7 @@ impl Default for Load {
             spans: 1,
             padding: 0,
             again: false,
+            authorization: None,
         }
     }
 }
@@ -120,7 +124,7 @@ pub(crate) fn client(to: &str, load: &Load) -> (Graph, Rc<RefCell<Heard>>) {
         tls: None,
         auth: None,
         compression: Coding::Identity,
-        headers: Vec::new(),
+        headers: load.authorization.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value))).collect(),
         wait_for_ready: false,
         balancer: Balancer::PickFirst,
         keepalive: None,

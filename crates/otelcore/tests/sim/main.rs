@@ -9,6 +9,7 @@
     reason = "a story that can't go on has failed"
 )]
 
+mod auth;
 mod backend;
 mod client;
 mod delivery;

@@ -128,10 +128,15 @@ impl Scene {
         Self::with(sim, seed, processors, exporters)
     }
 
-    fn with(mut sim: Sim, seed: u64, processors: &str, exporters: &str) -> Self {
+    fn with(sim: Sim, seed: u64, processors: &str, exporters: &str) -> Self {
+        Self::of(sim, seed, &yaml(processors, exporters))
+    }
+
+    /// A collector with a configuration of its own.
+    pub(crate) fn of(mut sim: Sim, seed: u64, yaml: &str) -> Self {
         let told = Told::default();
         let jaeger = sim.node("jaeger", backend(&told)).unwrap();
-        let (graph, lines) = collector(&yaml(processors, exporters));
+        let (graph, lines) = collector(yaml);
         let collector = sim.node("collector", graph).unwrap();
         Self { seed, sim, collector, jaeger, told, lines, clients: Vec::new() }
     }
