@@ -210,6 +210,11 @@ impl<M: Machine> Acceptor<M> {
         Some(&mut found.machine)
     }
 
+    /// Asks for an event for this connection in the next turn.
+    pub fn again(&self, cx: &mut Cx<'_>, slot: usize) {
+        cx.again(self.base + 1 + slot as u64);
+    }
+
     /// Writes the answers that have been given, in one go for each connection.
     pub fn flush(&mut self, cx: &mut Cx<'_>) {
         let mut dirty = std::mem::take(&mut self.dirty);

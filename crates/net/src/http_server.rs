@@ -99,6 +99,16 @@ impl<P> HttpConn<P> {
         }
     }
 
+    /// No request is being read, worked on or answered.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        match &self.0 {
+            Speaks::Http1(conn) => conn.is_idle(),
+            Speaks::Http2(conn) => conn.is_idle(),
+            Speaks::Hello(_) | Speaks::Over(_) => false,
+        }
+    }
+
     /// Bytes of input that no door has admitted yet.
     #[must_use]
     pub fn unadmitted(&self) -> usize {
@@ -314,6 +324,13 @@ impl<P> HttpListener<P> {
     /// See [`Acceptor::answer`].
     pub fn answer(&mut self, slot: usize, serial: u64) -> Option<&mut HttpConn<P>> {
         self.acceptor.as_mut()?.answer(slot, serial)
+    }
+
+    /// See [`Acceptor::again`].
+    pub fn again(&self, cx: &mut Cx<'_>, slot: usize) {
+        if let Some(acceptor) = &self.acceptor {
+            acceptor.again(cx, slot);
+        }
     }
 
     /// See [`Acceptor::after`].

@@ -3,8 +3,9 @@
 //! A body is charged for the memory that it takes while it arrives, never for the length that its sender claims. When a
 //! body would grow beyond the hard memory limit, the one of which least has arrived is refused, so that those that are
 //! nearly complete come to their end. Above the soft limit, which refuses whole requests, bodies together take half of
-//! the hard limit at most, so that bodies that are begun and never ended leave room for others. Never touches a
-//! connection: it names the bodies to refuse, and the receiver does it.
+//! the hard limit at most, so that bodies that are begun and never ended leave room for others. Before it comes to that,
+//! connections on which nothing is under way wait while the bodies of others arrive. Never touches a connection: it
+//! names the bodies to refuse, and the receiver does it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -37,16 +38,28 @@ pub(crate) struct Connection {
 /// A body to refuse: its connection, and the number of its charge.
 pub(crate) type Refused = (Connection, u64);
 
+#[derive(Debug)]
+struct Reading {
+    connection: Connection,
+    /// Bytes of the head and of what has arrived.
+    charged: u64,
+}
+
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    /// The bodies that are not to be refused yet, by charged bytes and number.
-    by_size: BTreeMap<(u64, u64), Connection>,
-    /// Bytes of all bodies in `by_size`.
+    /// The bodies that are not to be refused yet, by what has arrived of them and by number: the least advanced first,
+    /// and of those the oldest.
+    by_advance: BTreeMap<(u64, u64), Reading>,
+    /// Charged bytes of all bodies in `by_advance`.
     total: u64,
+    /// Counts up whenever more of a body arrives.
+    progress: u64,
     refused: Vec<Refused>,
-    /// Bytes of the bodies in `refused`, which are still charged.
+    /// Charged bytes of the bodies in `refused`, which have not been released yet.
     releasing: u64,
+    /// Connections whose requests wait, with the progress at that time.
+    deferred: BTreeMap<Connection, u64>,
 }
 
 /// The bodies of one receiver.
@@ -59,25 +72,40 @@ pub(crate) struct BodyCharge {
     held: Held,
     /// Never used again while its receiver lives.
     number: u64,
-    bytes: u64,
+    arrived: u64,
     bodies: Bodies,
 }
 
 impl Bodies {
     /// Charges a request of which the head is here, of so many bytes.
     pub(crate) fn open(&self, budget: &Arc<Budget>, connection: Connection, head: usize) -> Result<BodyCharge, NoRoom> {
-        let mut held = budget.hold(0);
-        let bytes = REQUEST + head as u64;
-        held.try_grow(bytes)?;
+        let charged = REQUEST + head as u64;
         let mut table = self.0.borrow_mut();
         let number = table.next;
         table.next += 1;
+        table.make_room(budget, charged, (0, number))?;
         // Without a limit no body is ever refused for another.
         if budget.held_limit() != u64::MAX {
-            table.by_size.insert((bytes, number), connection);
-            table.total += bytes;
+            table.by_advance.insert((0, number), Reading { connection, charged });
+            table.total += charged;
         }
-        Ok(BodyCharge { held, number, bytes, bodies: self.clone() })
+        Ok(BodyCharge { held: budget.hold(charged), number, arrived: 0, bodies: self.clone() })
+    }
+
+    /// Whether a connection on which nothing is under way should not begin a request now: bodies that are being read take
+    /// a quarter of the hard limit, and more of them has arrived since this connection was deferred last. They come to
+    /// their end sooner, and fewer are refused.
+    pub(crate) fn defers(&self, budget: &Budget, connection: Connection) -> bool {
+        let table = &mut *self.0.borrow_mut();
+        let progress = table.progress;
+        let crowded = table.total > budget.held_limit() / 4;
+        let defers = crowded && table.deferred.get(&connection).is_none_or(|before| *before != progress);
+        if defers {
+            table.deferred.insert(connection, progress);
+        } else {
+            table.deferred.remove(&connection);
+        }
+        defers
     }
 
     /// The bodies that make room for others.
@@ -96,34 +124,26 @@ impl BodyCharge {
 
     /// The body takes `bytes` from now on, its head not counted.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
-        // What the head took covers the first bytes of the body.
-        let more = bytes.saturating_sub(self.bytes);
-        if more == 0 {
-            return Ok(());
-        }
+        let more = bytes.saturating_sub(self.arrived);
+        let before = (self.arrived, self.number);
         let mut table = self.bodies.0.borrow_mut();
         if let Some(budget) = self.held.budget() {
-            let hard = budget.held_limit();
-            loop {
-                let held = budget.held().saturating_add(more).saturating_sub(table.releasing);
-                let crowded = held > budget.limit() && table.by_size.len() > 1 && table.total + more > hard / 2;
-                if held <= hard && !crowded {
-                    break;
-                }
-                table.refuse_smallest(self.number, self.bytes)?;
-            }
+            table.make_room(budget, more, before)?;
         }
-        self.held.grow(bytes);
-        if let Some(connection) = table.by_size.remove(&(self.bytes, self.number)) {
-            table.by_size.insert((bytes, self.number), connection);
+        table.progress += 1;
+        self.held.grow(self.held.bytes() + more);
+        self.arrived += more;
+        if let Some(mut reading) = table.by_advance.remove(&before) {
+            reading.charged += more;
+            table.by_advance.insert((self.arrived, self.number), reading);
             table.total += more;
         }
-        self.bytes = bytes;
         Ok(())
     }
 
     /// The body is complete: its charge goes on without it.
     pub(crate) fn complete(mut self) -> Held {
+        self.bodies.0.borrow_mut().progress += 1;
         std::mem::take(&mut self.held)
     }
 }
@@ -131,23 +151,32 @@ impl BodyCharge {
 impl Drop for BodyCharge {
     fn drop(&mut self) {
         let mut table = self.bodies.0.borrow_mut();
-        if table.by_size.remove(&(self.bytes, self.number)).is_some() {
-            table.total -= self.bytes;
+        if let Some(reading) = table.by_advance.remove(&(self.arrived, self.number)) {
+            table.total -= reading.charged;
         }
     }
 }
 
 impl Table {
-    /// Names the body to refuse of which least has arrived, unless that is the one that asks, of `bytes`.
-    fn refuse_smallest(&mut self, asks: u64, bytes: u64) -> Result<(), NoRoom> {
-        let mut others = self.by_size.iter().filter(|((_, number), _)| *number != asks);
-        let (key, connection) = others.next().filter(|(key, _)| key.0 <= bytes).ok_or(NoRoom)?;
-        let (key, connection) = (*key, *connection);
-        self.by_size.remove(&key);
-        self.refused.push((connection, key.1));
-        self.releasing += key.0;
-        self.total -= key.0;
-        Ok(())
+    /// Has room for `more` bytes of the body that asks, of which so much has arrived: names others to refuse until there
+    /// is, those of which no more has arrived.
+    fn make_room(&mut self, budget: &Budget, more: u64, asks: (u64, u64)) -> Result<(), NoRoom> {
+        let hard = budget.held_limit();
+        loop {
+            let held = budget.held().saturating_add(more).saturating_sub(self.releasing);
+            let others = self.by_advance.len() > usize::from(self.by_advance.contains_key(&asks));
+            let crowded = held > budget.limit() && others && self.total + more > hard / 2;
+            if held <= hard && !crowded {
+                return Ok(());
+            }
+            let mut least = self.by_advance.keys().filter(|(_, number)| *number != asks.1);
+            let key = *least.next().filter(|(arrived, _)| *arrived <= asks.0).ok_or(NoRoom)?;
+            if let Some(reading) = self.by_advance.remove(&key) {
+                self.refused.push((reading.connection, key.1));
+                self.releasing += reading.charged;
+                self.total -= reading.charged;
+            }
+        }
     }
 }
 
@@ -179,18 +208,19 @@ mod tests {
         let mut body = bodies.open(&budget, connection(0), 100).unwrap();
         assert_eq!(budget.held(), REQUEST + 100);
         body.grow(10).unwrap();
-        assert_eq!(budget.held(), REQUEST + 100, "the head's charge covers it");
+        assert_eq!(budget.held(), REQUEST + 110);
         body.grow(MIB).unwrap();
-        assert_eq!(budget.held(), MIB);
+        let charged = REQUEST + 100 + MIB;
+        assert_eq!(budget.held(), charged);
         let held = body.complete();
-        assert_eq!((budget.held(), held.bytes()), (MIB, MIB));
+        assert_eq!((budget.held(), held.bytes()), (charged, charged));
         drop(held);
         assert_eq!(budget.held(), 0);
     }
 
     #[test]
     fn body_grows_beyond_limit_refuses_least_advanced() {
-        let (budget, bodies) = limited(10 * MIB);
+        let (budget, bodies) = limited(10 * MIB + 4 * REQUEST);
         let mut all: Vec<_> = (0..4).map(|slot| bodies.open(&budget, connection(slot), 0).unwrap()).collect();
         for (body, mib) in all.iter_mut().zip([3, 1, 4, 1]) {
             body.grow(mib * MIB).unwrap();
@@ -199,7 +229,7 @@ mod tests {
         let refused = bodies.take_refused();
         assert_eq!(refused, [(connection(1), all[1].number())], "the first of the two smallest made room");
         drop(all.remove(1));
-        assert!(budget.held() <= 10 * MIB);
+        assert!(budget.held() <= 10 * MIB + 4 * REQUEST);
         // The smallest of all is refused itself.
         assert_eq!(all[2].grow(5 * MIB), Err(NoRoom));
         assert!(bodies.take_refused().is_empty());
@@ -236,10 +266,30 @@ mod tests {
     }
 
     #[test]
-    fn head_beyond_limit_is_refused() {
+    fn heads_beyond_limit_make_the_oldest_without_a_body_give_way() {
         let (budget, bodies) = limited(100 * REQUEST);
-        let open = |_| bodies.open(&budget, connection(0), 3 * REQUEST as usize).ok();
-        let taken: Vec<_> = (0..100).filter_map(open).collect();
-        assert_eq!(taken.len(), 25);
+        let open = |slot| bodies.open(&budget, connection(slot), 3 * REQUEST as usize);
+        let mut taken: Vec<_> = (0..25).map(|slot| open(slot).unwrap()).collect();
+        taken.push(open(25).unwrap());
+        assert_eq!(bodies.take_refused(), [(connection(0), taken[0].number())]);
+        taken.remove(0);
+        // A head alone is too large for the limit.
+        assert!(bodies.open(&budget, connection(0), 101 * REQUEST as usize).is_err());
+    }
+
+    #[test]
+    fn connections_without_requests_wait_while_bodies_of_others_arrive() {
+        let (budget, bodies) = limited(64 * MIB);
+        let mut body = bodies.open(&budget, connection(0), 0).unwrap();
+        assert!(!bodies.defers(&budget, connection(1)));
+        body.grow(20 * MIB).unwrap();
+        assert!(bodies.defers(&budget, connection(1)));
+        assert!(!bodies.defers(&budget, connection(1)), "nothing has arrived since");
+        assert!(bodies.defers(&budget, connection(1)) && bodies.defers(&budget, connection(2)));
+        body.grow(21 * MIB).unwrap();
+        assert!(bodies.defers(&budget, connection(1)), "it arrives");
+        drop(body);
+        assert!(!bodies.defers(&budget, connection(1)));
+        assert!(bodies.0.borrow().deferred.len() < 2);
     }
 }

@@ -154,6 +154,10 @@ impl GrpcSide {
             let now = cx.now().0;
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
             let connection = Connection { server: Server::Grpc, slot, serial };
+            if conn.is_idle() && self.bodies.defers(door.budget(), connection) {
+                acceptor.again(cx, slot);
+                continue;
+            }
             let mut admission = Admission {
                 door,
                 bodies: &self.bodies,

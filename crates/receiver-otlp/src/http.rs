@@ -266,6 +266,10 @@ impl HttpSide {
             let now = cx.now().0;
             let Some((conn, serial)) = self.listener.get(slot) else { continue };
             let connection = Connection { server: Server::Http, slot, serial };
+            if conn.is_idle() && self.bodies.defers(door.budget(), connection) {
+                self.listener.again(cx, slot);
+                continue;
+            }
             let (bodies, rules, checks) = (&self.bodies, &self.rules, &mut requests.checks);
             let turn = conn.turn(now, &mut Admission { door, bodies, connection, rules, checks, cx });
             while let Some(request) = conn.poll_request() {
