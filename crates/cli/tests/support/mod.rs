@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use otelcore_pods::{root, tool};
@@ -106,9 +107,16 @@ impl Drop for Process {
     }
 }
 
-/// A port that is free now.
+/// A port that is free now, and that nobody else is given: each call of this process has another, and all lie below the
+/// ports that the system gives to connections and to who asks for any port.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 16_000;
+    const COUNT: u16 = 16_000;
+    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    let candidates = (0..COUNT).map(|_| FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    candidates.into_iter().find(is_free).expect("a free port")
 }
 
 /// Waits until something listens.
