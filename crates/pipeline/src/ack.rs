@@ -1,8 +1,9 @@
-//! Acknowledgement: what became of a payload, told back to who sent it in.
+//! Acknowledgement: the outcome of a payload, reported to the component that sent it.
 //!
-//! Every payload travels with an [`Ack`]. A fan-out branches it; who takes custody, delivers or refuses settles it. When
-//! the last branch is settled the outcome goes into a queue, which the graph drains first in each turn, so that no
-//! component is ever entered while it runs. An ack that is dropped unsettled counts as lost.
+//! Every payload travels with an [`Ack`]. A fan-out branches it; the component that takes custody of the payload,
+//! delivers it or refuses it settles the ack. When the last branch is settled, the outcome is added to a queue, which
+//! the graph drains first in each turn, so that no component is ever called while it runs. An ack that is dropped
+//! unsettled counts as lost.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -10,21 +11,21 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What became of a payload.
+/// The outcome of a payload.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Delivered, or in the custody of a queue or batch.
     Delivered,
-    /// Not taken; the same bytes may be taken later.
+    /// Not accepted; the same bytes may be accepted later.
     Retry {
-        /// No sooner than this, if the refuser knows.
+        /// The shortest pause before the next attempt, if it is known.
         after: Option<Duration>,
-        /// Why it was not taken.
+        /// Why it was not accepted.
         why: Error,
     },
-    /// Not taken, and never will be.
+    /// Not accepted, and never will be.
     Permanent(Error),
-    /// Gone without an answer: a fault of ours, or the end of the process.
+    /// Lost without an answer: an error of the collector, or the end of the process.
     Lost(Lost),
 }
 
@@ -41,7 +42,8 @@ impl Outcome {
         Self::Permanent(Error::new(message))
     }
 
-    /// In a fan-out one branch that took it means success; then what may be repeated goes before what may not.
+    /// In a fan-out, the outcome with the highest rank counts: one branch that accepted the payload means success;
+    /// otherwise a retryable outcome takes precedence over a permanent one.
     fn rank(&self) -> u8 {
         match self {
             Self::Delivered => 3,
@@ -57,7 +59,7 @@ impl Outcome {
 pub struct Error {
     /// The gRPC status code of the peer that refused.
     pub code: Option<u32>,
-    /// For people.
+    /// The text for people.
     pub message: Cow<'static, str>,
 }
 
@@ -84,18 +86,18 @@ pub enum Lost {
     Shutdown,
 }
 
-/// Who is told.
+/// The component that receives the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// Receiver index and its request.
     Receiver(usize, u64),
     /// Pipeline, processor within it, and its job.
     Processor(usize, usize, u64),
-    /// Nobody waits.
+    /// None: no component waits for the outcome.
     Nobody,
 }
 
-/// Outcomes that have not been told yet.
+/// Outcomes that have not been reported yet.
 #[derive(Debug, Default)]
 pub(crate) struct Settlements {
     queue: RefCell<VecDeque<(Target, Outcome)>>,
@@ -121,7 +123,7 @@ struct State {
     queue: Rc<Settlements>,
 }
 
-/// The duty to say what became of a payload.
+/// The obligation to report the outcome of a payload.
 #[derive(Debug)]
 #[must_use = "an ack dropped unsettled counts as lost"]
 pub struct Ack(Option<Rc<State>>);
@@ -132,12 +134,12 @@ impl Ack {
         Self(Some(Rc::new(state)))
     }
 
-    /// An ack that tells nobody, for tests of single components.
+    /// An ack whose outcome is not reported, for tests of single components.
     pub fn detached() -> Self {
         Self::new(Target::Nobody, &Rc::default())
     }
 
-    /// One more duty for the same payload. The sender is told when all are settled.
+    /// One more ack for the same payload. The outcome is reported when all are settled.
     pub fn branch(&self) -> Self {
         if let Some(state) = &self.0 {
             state.branches.set(state.branches.get() + 1);
@@ -145,7 +147,7 @@ impl Ack {
         Self(self.0.clone())
     }
 
-    /// Says what became of the payload.
+    /// Reports the outcome of the payload.
     pub fn settle(mut self, outcome: Outcome) {
         self.conclude(outcome);
     }

@@ -1,8 +1,8 @@
-//! What a component is.
+//! The traits of components, and what they are given.
 //!
-//! Receivers, processors, exporters and extensions are trait objects that the graph owns and enters one at a time. Each
-//! has methods for what happens to it (`event`, `settled`), and hands on what it has through the value it is given
-//! ([`Door`], [`Out`], [`Done`]). None of them blocks, and none is entered while it runs.
+//! Receivers, processors, exporters and extensions are trait objects that the graph owns and calls one at a time. Their
+//! methods (`event`, `settled` and others) pass data and results on through the value that they are given ([`Door`],
+//! [`Out`], [`Done`]). None of them blocks, and none is called while it runs.
 
 use std::any::Any;
 use std::io;
@@ -21,7 +21,8 @@ use crate::{
     TimerId, Wall, World,
 };
 
-/// The world as one component sees it: the keys it uses are its own numbers.
+/// Access to the [`World`] for one component. The component uses local numbers; they become [`Key`]s with its owner
+/// number.
 pub struct Cx<'w> {
     world: &'w mut dyn World,
     owner: u32,
@@ -78,7 +79,7 @@ impl<'w> Cx<'w> {
     /// See [`World::listen`].
     ///
     /// # Errors
-    /// What the system says.
+    /// The error that the system reports.
     pub fn listen(&mut self, local: u64, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
         let key = self.key(local);
         self.world.listen(key, at)
@@ -87,7 +88,7 @@ impl<'w> Cx<'w> {
     /// See [`World::connect`].
     ///
     /// # Errors
-    /// What the system says at once.
+    /// The error that the system reports at once.
     pub fn connect(&mut self, local: u64, to: &PeerAddr) -> io::Result<Box<dyn Stream>> {
         let key = self.key(local);
         self.world.connect(key, to)
@@ -124,7 +125,7 @@ impl<'w> Cx<'w> {
     }
 
     /// Runs `compute` on a helper thread. [`Event::Ready`] follows under `local` when it has ended; the result is then
-    /// there, unless it has panicked.
+    /// available, unless it has panicked.
     pub fn run_job<T: Send + 'static>(
         &mut self,
         local: u64,
@@ -139,7 +140,7 @@ impl<'w> Cx<'w> {
     /// See [`World::output`].
     ///
     /// # Errors
-    /// What the system says.
+    /// The error that the system reports.
     pub fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
         self.world.output(path)
     }
@@ -147,7 +148,7 @@ impl<'w> Cx<'w> {
     /// See [`World::read`].
     ///
     /// # Errors
-    /// What the system says.
+    /// The error that the system reports.
     pub fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
         self.world.read(path)
     }
@@ -159,77 +160,79 @@ impl<'w> Cx<'w> {
     }
 }
 
-/// A component could not start. The message says what, and who is at fault.
+/// A component could not start. The message says what failed, and the cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct StartError(pub String);
 
-/// Brings telemetry in.
+/// Receives telemetry from outside.
 pub trait Receiver {
-    /// Binds sockets. Data may come from now on.
+    /// Binds sockets. Data may arrive from now on.
     ///
     /// # Errors
-    /// What keeps it from starting, a port in use for one.
+    /// The reason why it can't start, for example a port that is in use.
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError>;
 
-    /// Something happened under one of its keys.
+    /// An event under one of its keys.
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, door: &mut Door<'_>);
 
-    /// A payload that it sent through its door has met its fate.
+    /// The outcome of a payload that it sent with [`Door::send`] under `request`.
     fn settled(&mut self, cx: &mut Cx<'_>, request: u64, outcome: Outcome);
 
-    /// The graph is quiet: the time to write what [`Receiver::settled`] has answered, all of it at once.
+    /// Called when the graph has nothing left to do in this turn: the receiver writes the responses that
+    /// [`Receiver::settled`] has made, all at once.
     fn flush(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;
     }
 
-    /// Takes nothing new from now on, and finishes what it has begun by `until`.
+    /// Accepts nothing new from now on, and finishes the requests that have begun by `until`.
     fn close(&mut self, cx: &mut Cx<'_>, until: Mono);
 
-    /// True when, after [`Receiver::close`], every request is answered.
+    /// True when, after [`Receiver::close`], every request has its response.
     fn is_closed(&self) -> bool;
 
-    /// Items that it has taken custody of and not handed on, for the report at shutdown.
+    /// Items that it has taken custody of and not passed on, for the report at shutdown.
     fn holds(&self) -> u64 {
         0
     }
 }
 
-/// Changes, groups or refuses telemetry on its way.
+/// Changes, groups or refuses telemetry between receivers and exporters.
 pub trait Processor {
-    /// Arms timers and the like.
+    /// Prepares the processor: arms timers, for example.
     ///
     /// # Errors
-    /// What keeps it from starting.
+    /// The reason why it can't start.
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let _ = cx;
         Ok(())
     }
 
-    /// Takes a payload. It passes payload and ack on, or settles the ack.
+    /// Processes a payload: passes payload and ack on, or settles the ack.
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out);
 
-    /// Something happened under one of its keys.
+    /// An event under one of its keys.
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, out: &mut Out) {
         let _ = (cx, local, event, out);
     }
 
-    /// A payload under an ack of its own ([`Out::ack`]) has met its fate.
+    /// The outcome of a payload that it sent under an ack of its own ([`Out::ack`]).
     fn settled(&mut self, cx: &mut Cx<'_>, job: u64, outcome: Outcome, out: &mut Out) {
         let _ = (cx, job, outcome, out);
     }
 
-    /// The refusal that a payload would meet now, so that a receiver can refuse before it reads the body.
+    /// The refusal that a payload would get now, so that a receiver can refuse before it reads the body.
     fn refusal(&self) -> Option<Outcome> {
         None
     }
 
-    /// Hands on whatever it holds back, and goes on holding back what comes next.
+    /// Passes on all data that it holds back. Data that arrives later is held back as usual.
     fn flush(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
         let _ = (cx, out);
     }
 
-    /// Hands on whatever it holds back; receivers are closed.
+    /// Passes on all data that it holds back. Called during a shutdown, after the receivers are closed or their time is
+    /// over.
     fn drain(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
         let _ = (cx, out);
     }
@@ -240,38 +243,38 @@ pub trait Processor {
     }
 }
 
-/// Sends telemetry out, or shows it.
+/// Sends telemetry to its destination, or prints it.
 pub trait Exporter {
-    /// Binds sockets, begins connections. A peer that is down is no error.
+    /// Binds sockets, begins connections. A peer that can't be reached is no error.
     ///
     /// # Errors
-    /// What keeps it from starting.
+    /// The reason why it can't start.
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let _ = cx;
         Ok(())
     }
 
-    /// Sends one payload and tells `done` what became of it, now or after a later event. `by` is the end of this
+    /// Sends one payload and reports its outcome through `done`, now or after a later event. `by` is the end of this
     /// attempt.
     fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, by: Mono, done: &mut Done);
 
-    /// Something happened under one of its keys.
+    /// An event under one of its keys.
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, done: &mut Done) {
         let _ = (cx, local, event, done);
     }
 
-    /// Nothing will be sent any more; closes what is open.
+    /// Closes connections and sockets. [`Exporter::send`] is not called any more.
     fn close(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;
     }
 }
 
-/// Serves the collector itself: health checks and the like.
+/// Serves the collector itself, for example with health checks.
 pub trait Extension {
     /// Binds sockets; runs before any pipeline starts.
     ///
     /// # Errors
-    /// What keeps it from starting.
+    /// The reason why it can't start.
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let _ = cx;
         Ok(())
@@ -282,23 +285,23 @@ pub trait Extension {
         let _ = (cx, ready);
     }
 
-    /// Something happened under one of its keys.
+    /// An event under one of its keys.
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
         let _ = (cx, local, event);
     }
 
-    /// What it offers to servers that name it in `auth`.
+    /// The authenticator for servers that name it in `auth`.
     fn server_auth(&self) -> Option<Rc<dyn ServerAuth>> {
         None
     }
 
-    /// What it offers to clients that name it in `auth`.
+    /// The authenticator for clients that name it in `auth`.
     fn client_auth(&self) -> Option<Rc<dyn ClientAuth>> {
         None
     }
 }
 
-/// Names one attempt to send.
+/// Identifies one attempt to send.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct JobId {
     /// The signal, as an index into [`Signal::ALL`].
@@ -307,26 +310,26 @@ pub struct JobId {
     pub number: u64,
 }
 
-/// What became of a job whose payload went out in pieces.
+/// The outcome of a job whose payload was sent in pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Fate {
     /// Items that arrived.
     pub delivered: u32,
-    /// Items that the peer dropped of a request that it took, which the exporter has told in the log.
+    /// Items that the peer dropped from a request that it accepted. The exporter has logged them.
     pub rejected: u32,
-    /// Items that were refused for good, and why.
+    /// Items that were refused permanently, and why.
     pub refused: Option<(u32, Error)>,
-    /// The pieces to send again, no sooner than the pause says, and why they failed.
+    /// The pieces to send again, the shortest pause before that, and why they failed.
     pub rest: Option<(Rope, Option<Duration>, Error)>,
 }
 
-/// What became of jobs.
+/// Collects the outcomes of jobs.
 #[derive(Debug, Default)]
 pub struct Done {
     jobs: Vec<(JobId, Fated)>,
 }
 
-/// The two ways of saying what became of a job.
+/// The outcome of a job: one for the whole payload, or one by pieces.
 #[derive(Debug)]
 pub(crate) enum Fated {
     Whole(Outcome),
@@ -334,12 +337,12 @@ pub(crate) enum Fated {
 }
 
 impl Done {
-    /// Says what became of a job.
+    /// Reports the outcome of a job.
     pub fn push(&mut self, job: JobId, outcome: Outcome) {
         self.jobs.push((job, Fated::Whole(outcome)));
     }
 
-    /// Says what became of the pieces of a job.
+    /// Reports the outcome of the pieces of a job.
     pub fn pieces(&mut self, job: JobId, fate: Fate) {
         self.jobs.push((job, Fated::Pieces(fate)));
     }
@@ -348,7 +351,7 @@ impl Done {
         std::mem::take(&mut self.jobs)
     }
 
-    /// What has been said of whole jobs, for tests of single exporters.
+    /// The reported outcomes of whole jobs, for tests of single exporters. Those by pieces are dropped.
     pub fn take(&mut self) -> Vec<(JobId, Outcome)> {
         let whole = |(job, fated)| match fated {
             Fated::Whole(outcome) => Some((job, outcome)),
@@ -358,7 +361,7 @@ impl Done {
     }
 }
 
-/// Where a processor puts what goes on down the pipeline.
+/// Collects the payloads that a processor passes on to the next component of its pipeline.
 #[derive(Debug, Default)]
 pub struct Out {
     pub(crate) payloads: Vec<(Payload, Ack)>,
@@ -379,13 +382,13 @@ impl Out {
         }
     }
 
-    /// What has been passed on, for tests of single processors.
+    /// The payloads that were passed on, for tests of single processors.
     pub fn take(&mut self) -> Vec<(Payload, Ack)> {
         std::mem::take(&mut self.payloads)
     }
 }
 
-/// A receiver's way into its pipelines.
+/// The interface through which a receiver sends payloads into its pipelines.
 pub struct Door<'a> {
     pub(crate) flow: &'a mut Flow,
     pub(crate) receiver: usize,
@@ -398,18 +401,18 @@ impl std::fmt::Debug for Door<'_> {
 }
 
 impl Door<'_> {
-    /// Sends a payload into every pipeline of its signal; [`Receiver::settled`] tells its fate under `request`.
+    /// Sends a payload into every pipeline of its signal; [`Receiver::settled`] reports its outcome under `request`.
     pub fn send(&mut self, cx: &mut Cx<'_>, request: u64, payload: Payload) {
         self.flow.enter(cx, self.receiver, request, payload);
     }
 
-    /// The refusal that a payload of this signal would meet now, if a limiter refuses.
+    /// The refusal that a payload of this signal would get now, if a limiter refuses.
     #[must_use]
     pub fn refusal(&self, signal: Signal) -> Option<Outcome> {
         self.flow.refusal(self.receiver, signal)
     }
 
-    /// The count of held bytes, to charge bodies to.
+    /// The count of held bytes, to which bodies are charged.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
         &self.flow.budget
@@ -419,11 +422,11 @@ impl Door<'_> {
 /// The kinds of component.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
-    /// Brings telemetry in.
+    /// Receives telemetry from outside.
     Receiver,
-    /// Changes it on its way.
+    /// Changes, groups or refuses it.
     Processor,
-    /// Sends it out.
+    /// Sends it to its destination.
     Exporter,
     /// Serves the collector itself.
     Extension,
@@ -442,7 +445,7 @@ impl Kind {
     }
 }
 
-/// What a factory makes.
+/// Describes what a factory makes.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
     /// Its kind.
@@ -462,57 +465,58 @@ pub trait Factory: Send + Sync {
     /// What it makes.
     fn about(&self) -> About;
 
-    /// Reads the user's section. All mistakes go into the section's diagnostics; `None` when it can't be used.
+    /// Reads the user's section. All mistakes are added to the section's diagnostics; `None` when it can't be used.
     fn parse(&self, id: &ComponentId, section: Section<'_>) -> Option<Box<dyn Settings>>;
 }
 
-/// A component's settings, checked; makes instances of it. Any thread may read settings; instances live on the loop.
+/// A component's settings, checked; makes instances of it. Any thread may read settings; instances are used only on the
+/// thread of the loop.
 pub trait Settings: Send + Sync + Any {
     /// Makes one instance: one for each id, and for processors one for each pipeline.
     ///
     /// # Errors
-    /// What the settings ask for and can't be had.
+    /// The setting that can't be satisfied.
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError>;
 
     /// Checks the files that it names, as far as `read` gives them, without opening anything else.
     ///
     /// # Errors
-    /// What an instance would refuse to start with.
+    /// The reason why an instance would not start.
     fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
         let _ = read;
         Ok(())
     }
 
-    /// The sockets that an instance opens, for those who compare them with what is around the collector.
+    /// The sockets that an instance opens, for checks that compare them with the environment of the collector.
     fn listens(&self) -> Vec<Listens> {
         Vec::new()
     }
 }
 
-/// Gives the bytes of a file by its path; `None` where it is not to be had here.
+/// Gives the bytes of a file by its path; `None` where the file is not available here.
 pub type ReadFile<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// A socket that a component opens.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listens {
-    /// Where.
+    /// The address.
     pub at: Endpoint,
     /// The key of the address below the component, such as `protocols::grpc::endpoint`.
     pub key: &'static str,
-    /// What answers there.
+    /// What is served there.
     pub serves: Serves,
-    /// The one path that is answered; empty for any or none.
+    /// The only path that is served; empty for any or none.
     pub path: String,
 }
 
-/// What answers at a socket.
+/// What is served at a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Serves {
-    /// Telemetry comes in over gRPC.
+    /// Telemetry is received over gRPC.
     Grpc,
-    /// Telemetry comes in over HTTP.
+    /// Telemetry is received over HTTP.
     Http,
-    /// The page that probes ask.
+    /// The page that health probes request.
     Health,
     /// A Prometheus page.
     Metrics,
@@ -520,30 +524,30 @@ pub enum Serves {
     Other,
 }
 
-/// What an instance is made with.
+/// What an instance is made from.
 #[derive(Debug)]
 pub struct Build<'a> {
     /// Its id, as the user wrote it.
     pub id: &'a ComponentId,
     /// The signals of the pipelines that use it.
     pub signals: &'a [Signal],
-    /// Where its metrics go.
+    /// The registry of its metrics.
     pub telemetry: &'a Telemetry,
-    /// Its pen.
+    /// Its logger.
     pub log: Logger,
     /// The count of held bytes.
     pub budget: &'a Arc<Budget>,
-    /// What `auth` sections may name.
+    /// The authenticators that `auth` sections may name.
     pub auth: &'a Authenticators,
 }
 
 /// An instance.
 pub enum Component {
-    /// Brings telemetry in.
+    /// Receives telemetry from outside.
     Receiver(Box<dyn Receiver>),
-    /// Changes it on its way.
+    /// Changes, groups or refuses it.
     Processor(Box<dyn Processor>),
-    /// Sends it out, through a queue with these settings for each signal.
+    /// Sends it to its destination, through a queue with these settings for each signal.
     Exporter(Box<dyn Exporter>, SendingSettings),
     /// Serves the collector itself.
     Extension(Box<dyn Extension>),

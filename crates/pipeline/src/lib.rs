@@ -1,8 +1,9 @@
-//! The core that every component stands on.
+//! The core that every component is built on.
 //!
-//! Data walks `receiver -> processors -> (queue, retry) -> exporter`; an [`Ack`] walks back. Components see a [`World`]
-//! and nothing else of the machine: time, sockets, timers, names and randomness come from there, so that the same
-//! graph runs on a real event loop and in a simulated one. Everything is single-threaded and owns its state.
+//! Data flows `receiver -> processors -> (queue, retry) -> exporter`; an [`Ack`] reports the outcome in the opposite
+//! direction. Components access the machine only through a [`World`]: time, sockets, timers, names and randomness come
+//! from there, so that the same graph runs on a real event loop and in a simulated one. Everything is single-threaded
+//! and owns its state.
 #![forbid(unsafe_code)]
 
 mod ack;

@@ -1,7 +1,7 @@
-//! The collector's own log, as records for whoever prints them.
+//! The collector's own log, as records for a [`LogSink`].
 //!
-//! Nothing is formatted here and nothing global is touched: the sink is handed in, so a library stays silent until its
-//! host asks for records.
+//! Nothing is formatted here and no global state is used: the sink is a parameter, so a library writes no log until its
+//! host program provides a sink.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub enum Level {
     Debug,
     /// Normal operation.
     Info,
-    /// Something that a person should look at.
+    /// Something that needs a person's attention.
     Warn,
     /// Something failed.
     Error,
@@ -46,7 +46,7 @@ pub enum Field<'a> {
     Bool(bool),
 }
 
-/// Which component speaks.
+/// The component that a record is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// `receiver`, `processor`, `exporter`, `extension`; empty for the service itself.
@@ -68,19 +68,19 @@ pub struct Record<'a> {
     pub message: &'a str,
     /// Facts about it.
     pub fields: &'a [(&'a str, Field<'a>)],
-    /// Who says so.
+    /// The component that it is about.
     pub scope: &'a Scope,
 }
 
-/// Takes records. May be called from any thread.
+/// Receives records. May be called from any thread.
 pub trait LogSink: Send + Sync {
-    /// Whether records of this level are wanted, so that none is made in vain.
+    /// Whether records of this level are wanted, so that no record is made without need.
     fn enabled(&self, level: Level) -> bool;
-    /// Takes one record.
+    /// Receives one record.
     fn log(&self, record: &Record<'_>);
 }
 
-/// A sink that wants nothing.
+/// A sink that discards every record.
 #[derive(Debug, Default)]
 pub struct NoLog;
 
@@ -92,7 +92,7 @@ impl LogSink for NoLog {
     fn log(&self, _: &Record<'_>) {}
 }
 
-/// A component's pen.
+/// The logger of a component.
 #[derive(Clone)]
 pub struct Logger {
     sink: Arc<dyn LogSink>,
@@ -106,7 +106,7 @@ impl std::fmt::Debug for Logger {
 }
 
 impl Logger {
-    /// A logger that speaks for the service itself.
+    /// The logger of the service itself.
     #[must_use]
     pub fn new(sink: Arc<dyn LogSink>) -> Self {
         Self { sink, scope: Arc::default() }
@@ -118,7 +118,7 @@ impl Logger {
         Self { sink: self.sink.clone(), scope: Arc::new(scope) }
     }
 
-    /// The scope under which it speaks.
+    /// The scope of its records.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope

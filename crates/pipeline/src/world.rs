@@ -1,7 +1,7 @@
-//! The machine as components see it.
+//! The interface between components and the machine.
 //!
-//! The real world and the simulated one implement [`World`]; components ask it for sockets, timers, names and time and
-//! are answered by [`Event`]s under the [`Key`] they asked with.
+//! The real world and the simulated one implement [`World`]; components request sockets, timers, names and time from it
+//! and receive [`Event`]s under the [`Key`] of the request.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::{Mono, Wall};
 
-/// Who is to be told of an event: the component, and a number that the component chose.
+/// The recipient of an event: the component, and a number that the component chose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Key {
     /// Index of the component in its graph.
@@ -20,19 +20,19 @@ pub struct Key {
     pub local: u64,
 }
 
-/// Names an armed timer.
+/// Identifies an armed timer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TimerId(pub u64);
 
 /// What happened under a key.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A socket may have become readable or writable, [`World::again`] was asked for, or a job has ended. Read until it
+    /// A socket may have become readable or writable, [`World::again`] was called, or a job has ended. Read until it
     /// would block.
     Ready,
     /// A timer is due.
     Timer,
-    /// A look-up ended: the addresses in the order of preference, or what the resolver said.
+    /// A look-up ended: the addresses in the order of preference, or the error of the resolver.
     Resolved(&'a Result<Vec<SocketAddr>, String>),
 }
 
@@ -53,7 +53,7 @@ pub enum Endpoint {
 /// Where to connect to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PeerAddr {
-    /// An address that a look-up gave.
+    /// An address from a look-up.
     Ip(SocketAddr),
     /// A path in the file system.
     Unix(PathBuf),
@@ -68,16 +68,16 @@ impl std::fmt::Display for PeerAddr {
     }
 }
 
-/// A connection that never blocks: `WouldBlock` means that an event will come. Writing to a closed one is an error and
-/// never a signal. Dropping closes it.
+/// A connection that never blocks: `WouldBlock` means that an event will follow. Writing to a closed one is an error
+/// and never a signal. Dropping closes it.
 pub trait Stream: io::Read + io::Write {
-    /// The other side, for logs and client metadata.
+    /// The address of the peer, for logs and client metadata.
     fn peer(&self) -> String;
 
-    /// Half-closes for writing, so that the peer reads what was sent and then the end.
+    /// Half-closes for writing, so that the peer reads what was sent and then the end of the stream.
     fn shut_write(&mut self);
 
-    /// What a layer of its own (TLS, a proxy) found wrong, in words that an [`io::ErrorKind`] does not have.
+    /// The error of a layer of the stream (TLS, a proxy), as a text that is more exact than an [`io::ErrorKind`].
     fn trouble(&self) -> Option<String> {
         None
     }
@@ -88,18 +88,18 @@ pub trait Listener {
     /// The next connection, registered under `key`; `WouldBlock` when there is none.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error that the system reports.
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>>;
 
     /// The address that it is bound to.
     fn local(&self) -> String;
 }
 
-/// How much memory the process uses and may use.
+/// How much memory the process uses, and how much it may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MemorySample {
-    /// Resident bytes of the process; zero where they say nothing of the collector: it is a part of a host program, or
-    /// `/proc` is missing.
+    /// Resident bytes of the process; zero where they say nothing about the collector, because it is a part of a host
+    /// program or `/proc` is missing.
     pub resident: u64,
     /// The limit of its cgroup or, without one, the machine's memory.
     pub total: Option<u64>,
@@ -112,36 +112,36 @@ pub struct ProcessSample {
     pub cpu_seconds: f64,
     /// Resident bytes.
     pub resident: u64,
-    /// Resident bytes that no file backs: heap and stacks.
+    /// Resident bytes that are not backed by a file: heap and stacks.
     pub anonymous: u64,
     /// Bytes of the address space.
     pub virtual_size: u64,
-    /// Since the collector started.
+    /// Time since the collector started.
     pub uptime: Duration,
 }
 
-/// Rung by any thread to have a component look at what it shares with that thread.
+/// Notifies a component, from any thread, that the data shared with that thread has changed.
 pub trait Bell: Send + Sync {
-    /// Has [`Event::Ready`] delivered soon; once, however often it is rung before that.
+    /// Causes [`Event::Ready`] to be delivered soon: once, however often this is called before that.
     fn ring(&self);
 }
 
-/// The bell of a world that has no other threads.
+/// The notifier of a world without other threads: does nothing.
 struct Mute;
 
 impl Bell for Mute {
     fn ring(&self) {}
 }
 
-/// A computation that takes longer than a turn of the loop may: it goes to a helper thread.
+/// A computation that takes longer than a turn of the loop may take: it runs on a helper thread.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// What a job computes, once it has ended. See [`crate::Cx::run_job`].
+/// The result of a job, available once it has ended. See [`crate::Cx::run_job`].
 #[derive(Debug)]
 pub struct JobResult<T>(Arc<Mutex<Option<T>>>);
 
 impl<T: Send + 'static> JobResult<T> {
-    /// A job that runs `compute`, and the place of its result.
+    /// A job that runs `compute`, and the value through which its result is read.
     pub(crate) fn new(compute: impl FnOnce() -> T + Send + 'static) -> (Job, Self) {
         let place = Arc::new(Mutex::new(None));
         let result = Self(place.clone());
@@ -159,7 +159,7 @@ impl<T: Send + 'static> JobResult<T> {
     }
 }
 
-/// Clock, network, names, memory and randomness. The only door of components to the machine.
+/// Clock, network, names, memory and randomness. The only interface of components to the machine.
 pub trait World {
     /// The steady clock.
     fn now(&self) -> Mono;
@@ -167,27 +167,28 @@ pub trait World {
     fn wall(&self) -> Wall;
     /// The next random number.
     fn rand(&mut self) -> u64;
-    /// A fresh look at memory.
+    /// Measures the memory now.
     fn memory(&mut self) -> MemorySample;
-    /// A fresh look at the process.
+    /// Measures what the process has used until now.
     fn process(&mut self) -> ProcessSample;
     /// Binds a socket. New connections are announced under `key`.
     ///
     /// # Errors
-    /// What the system says, a port in use for one.
+    /// The error that the system reports, for example that a port is in use.
     fn listen(&mut self, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>>;
-    /// Begins a connection; whether it came about shows at the first write.
+    /// Begins a connection; the first write shows whether it was established.
     ///
     /// # Errors
-    /// What the system says at once.
+    /// The error that the system reports at once.
     fn connect(&mut self, key: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>>;
-    /// Looks a host name up; answered by [`Event::Resolved`], never before this returns.
+    /// Looks up a host name; [`Event::Resolved`] follows, never before this returns.
     fn resolve(&mut self, key: Key, host: &str, port: u16);
-    /// Asks for [`Event::Timer`] at `at`.
+    /// Requests [`Event::Timer`] at `at`.
     fn arm(&mut self, key: Key, at: Mono) -> TimerId;
-    /// Takes the request back. A timer that has fired, or never was, is no error.
+    /// Cancels a timer. A timer that has fired, or never existed, is no error.
     fn cancel(&mut self, id: TimerId);
-    /// A bell that other threads ring: [`Event::Ready`] follows under `key`. A world without other threads has a mute one.
+    /// A notifier for other threads: [`Event::Ready`] follows under `key`. In a world without other threads it does
+    /// nothing.
     fn bell(&mut self, key: Key) -> Arc<dyn Bell> {
         let _ = key;
         Arc::new(Mute)
@@ -198,23 +199,24 @@ pub trait World {
         job();
         self.again(key);
     }
-    /// Asks for [`Event::Ready`] in the next turn: a read budget is spent and no new edge will come.
+    /// Requests [`Event::Ready`] in the next turn, for example when a read budget is spent and no new readiness event
+    /// will come.
     fn again(&mut self, key: Key);
-    /// Opens `stdout`, `stderr` or a file to append to. Writing never blocks: each `write` is one record, which is taken
-    /// whole and written later in the order of the calls. [`io::ErrorKind::WouldBlock`] says that its reader is too slow
-    /// and that the record is dropped and counted; another error is that of an earlier record.
+    /// Opens `stdout`, `stderr` or a file to append to. Writing never blocks: each `write` is one record, which is
+    /// accepted whole and written later in the order of the calls. [`io::ErrorKind::WouldBlock`] means that its reader
+    /// is too slow and that the record is dropped and counted; another error is that of an earlier record.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error that the system reports.
     fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>>;
-    /// Reads a small file whole: certificates, tokens. A world without files has none.
+    /// Reads a small file whole: certificates, tokens. In a world without files no file exists.
     ///
     /// # Errors
-    /// What the system says, in Go's form.
+    /// The error that the system reports, in Go's form.
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
         Err(io::Error::new(io::ErrorKind::NotFound, format!("open {path}: no such file or directory")))
     }
-    /// A variable of the process's environment, for what the Go collector reads there: proxies.
+    /// A variable of the process's environment, for settings that the Go collector reads there: proxies.
     fn env(&self, name: &str) -> Option<String> {
         let _ = name;
         None
