@@ -1,4 +1,4 @@
-//! A collector from C: made, run on a thread of its own or in the host's loop, flushed, ended.
+//! The collector's functions for C: creation, running on its own thread or in the host's loop, flush, shutdown.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_char, c_int, c_void};
@@ -23,10 +23,10 @@ use crate::{FreeFn, LogFn, LogLevel, OTELCORE_INVALID_CONFIG, OTELCORE_STATE_NON
 /// A collector. Any thread may use it; otelcore_collector_free() is the last call.
 pub struct Collector(());
 
-/// What stands behind the handle.
+/// The object that a handle refers to.
 pub(crate) struct Hosted {
     pub(crate) embedded: Embedded,
-    /// Held by what changes the state, so that a shutdown finds a start done or not begun.
+    /// Locked while the state changes, so that a shutdown finds a start either complete or not begun.
     life: Mutex<()>,
     /// A start has failed: there is nothing to shut down.
     unstarted: AtomicBool,
@@ -38,7 +38,8 @@ pub(crate) struct Hosted {
 
 pub(crate) static COLLECTORS: Table<Collector, Hosted> = Table::new(0);
 
-/// Freed where nobody could wait for their end. Whoever comes next and may wait clears away those that have ended.
+/// Collectors that were freed where the thread could not wait for their end. A later call that may wait frees those that
+/// have ended.
 static LEFT_BEHIND: PerProcess<Mutex<Vec<Arc<Hosted>>>> = PerProcess::new();
 
 fn clear_away() {
@@ -49,7 +50,7 @@ fn clear_away() {
     }
 }
 
-/// Everything that is locked here stays whole between two statements, so a lock whose holder panicked is fine.
+/// Every value locked here is consistent between two statements, so a poisoned lock can be used.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -58,10 +59,10 @@ pub(crate) fn hosted(collector: *const Collector) -> Result<Arc<Hosted>, Fault> 
     COLLECTORS.get(collector).map_err(|miss| Fault::miss("collector", miss))
 }
 
-/// Waits longer than this are for ever.
+/// Longer waits are treated as unlimited.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 86400);
 
-/// A time from C: negative is without an end.
+/// A time from C: negative is unlimited.
 pub(crate) fn time(ms: i64) -> Duration {
     u64::try_from(ms).map_or(LONGEST, |ms| Duration::from_millis(ms).min(LONGEST))
 }
@@ -69,15 +70,15 @@ pub(crate) fn time(ms: i64) -> Duration {
 /// A loop in the host's thread.
 struct Drive {
     thread: ThreadId,
-    /// Of our own, so that it stays good until the host has let go of it.
+    /// A duplicate of the loop's descriptor, so that it stays valid until the host has freed the collector.
     descriptor: Tracked<OwnedFd>,
-    /// Someone is in `driven`.
+    /// `driven` is borrowed.
     busy: AtomicBool,
     driven: UnsafeCell<Option<Driven>>,
 }
 
-// SAFETY: `driven` is reached through `Drive::with` alone, which lets one in at a time, on the thread that made it;
-// `Drop` leaves it alone on any other.
+// SAFETY: `driven` is reached through `Drive::with` alone, which permits one borrow at a time, on the thread that made
+// it; on any other thread `Drop` does not drop it.
 unsafe impl Send for Drive {}
 // SAFETY: as above.
 unsafe impl Sync for Drive {}
@@ -94,14 +95,14 @@ impl Drive {
         if self.busy.swap(true, Ordering::Acquire) {
             return Err(Fault::new(crate::OTELCORE_REENTRANT, "a turn is under way"));
         }
-        // SAFETY: this is the thread that made it, and `busy` keeps out who comes from inside a turn.
+        // SAFETY: this is the thread that made it, and `busy` rejects a call from inside a turn.
         let driven = unsafe { &mut *self.driven.get() };
         let done = driven.as_mut().map(body);
         self.busy.store(false, Ordering::Release);
         done.ok_or_else(|| Fault::state("the collector is not driven"))
     }
 
-    /// One turn. `false` at the end.
+    /// One turn. `false` when the collector has ended.
     fn turn(&self) -> Result<bool, Fault> {
         Ok(self.with(Driven::turn)??)
     }
@@ -110,7 +111,7 @@ impl Drive {
         self.with(|driven| driven.deadline())
     }
 
-    /// Turns until `done`, `until` at most, or to its end. `false` when the time is over.
+    /// Runs turns until `done` is true, `until` has passed or the collector has ended. `false` if `until` has passed.
     fn turn_until(&self, until: Instant, mut done: impl FnMut() -> bool) -> Result<bool, Fault> {
         loop {
             if !self.turn()? || done() {
@@ -123,7 +124,7 @@ impl Drive {
             let pause = self.deadline()?.unwrap_or(LONGEST).min(left).min(LOOK);
             let mut fd = libc::pollfd { fd: self.descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             let pause = c_int::try_from(pause.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX);
-            // SAFETY: one descriptor in a place of this function's own.
+            // SAFETY: one descriptor in a local variable of this function.
             unsafe { libc::poll(&raw mut fd, 1, pause) };
         }
     }
@@ -132,13 +133,13 @@ impl Drive {
 impl Drop for Drive {
     fn drop(&mut self) {
         if !self.is_here() {
-            // What lives on another thread is not torn down here.
+            // The loop is used on another thread, so it is not dropped on this one.
             std::mem::forget(self.driven.get_mut().take());
         }
     }
 }
 
-/// How often a waiter looks again.
+/// The interval at which a wait checks its condition again.
 const LOOK: Duration = Duration::from_millis(2);
 
 impl Hosted {
@@ -161,7 +162,7 @@ impl Hosted {
         let _life = lock(&self.life);
         let driven = self.embedded.drive();
         let driven = self.started(driven)?;
-        // SAFETY: the loop keeps it open at least as long as `driven` lives.
+        // SAFETY: the loop keeps it open at least as long as `driven` exists.
         let descriptor = driven.descriptor().map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
         let descriptor = descriptor.ok_or_else(|| Fault::state("the collector is not driven"))?;
         let descriptor = Tracked::open(|| descriptor.try_clone_to_owned()).map_err(EmbedError::Io)?;
@@ -171,7 +172,7 @@ impl Hosted {
             busy: AtomicBool::new(false),
             driven: UnsafeCell::new(Some(driven)),
         };
-        // It is empty: a collector starts once.
+        // The cell is empty: a collector starts once.
         let _ = self.drive.set(drive);
         Ok(())
     }
@@ -191,7 +192,7 @@ impl Hosted {
         let until = Instant::now() + timeout;
         let mark = self.embedded.begin_flush()?;
         let flushed = drive.turn_until(until, || {
-            // What comes out of one batch may be held back in the next.
+            // Data of a flushed batch may wait again in a later batch processor.
             self.embedded.is_flushed(mark) || self.embedded.begin_flush().is_err()
         })?;
         if flushed { Ok(()) } else { Err(EmbedError::Timeout(Left::default()).into()) }
@@ -214,7 +215,7 @@ impl Hosted {
         if let Some(drive) = self.own_drive()
             && self.embedded.begin_shutdown(grace).is_ok()
         {
-            // The loop keeps its time.
+            // The loop enforces the time limit.
             drive.turn_until(Instant::now() + LONGEST, || false)?;
         }
         match self.embedded.shutdown(grace) {
@@ -229,7 +230,7 @@ impl Hosted {
         }
     }
 
-    /// The loop has ended, so that nobody calls any more.
+    /// Frees the callbacks' `user` values. The loop has ended, so there are no more calls.
     fn free_callbacks(&self) {
         for (_, outlet) in lock(&self.outlets).iter() {
             outlet.user.free();
@@ -238,7 +239,7 @@ impl Hosted {
 
     fn free(self: Arc<Self>) {
         if InCallback::is_here() {
-            // Nobody can wait for the end here, so it comes by itself.
+            // This thread can't wait for the end here, so the collector ends asynchronously.
             let _ = self.embedded.begin_shutdown(Duration::ZERO);
             lock(LEFT_BEHIND.get()).push(self);
             return;
@@ -246,10 +247,10 @@ impl Hosted {
         if self.drive.get().is_some_and(|drive| !drive.is_here()) {
             self.embedded.abandon("it was freed on a thread that does not drive it");
         }
-        // What was not delivered is told by a shutdown before, to whoever wants to know.
+        // Undelivered data is not reported here: a caller that needs the report calls shutdown first.
         let _ = self.shutdown(Duration::ZERO);
         if let Some(user) = self.log_user.clone() {
-            // The last one: dropping may still log.
+            // `user` is dropped last: dropping the collector may still log.
             drop(self);
             drop(user);
         }
@@ -273,7 +274,7 @@ pub struct CollectorOptions {
     pub log_free: FreeFn,
 }
 
-/// The part of a host's options that this version knows.
+/// The part of a host's options that this version of the library has.
 ///
 /// # Safety
 /// `options` is NULL or has as many bytes as its first field says.
@@ -285,12 +286,12 @@ unsafe fn read_options(options: *const CollectorOptions) -> Result<Option<Collec
     if !options.is_aligned() {
         return Err(Fault::argument("the options are not aligned"));
     }
-    // SAFETY: not NULL, aligned, and each has a size; the rest is the caller's promise.
+    // SAFETY: not NULL, aligned, and each has a size; the rest is guaranteed by the caller.
     let size = unsafe { (&raw const (*options).struct_size).read() };
     if !(KNOWN..=4096).contains(&size) {
         return Err(Fault::argument("the options have no valid struct_size; begin with OTELCORE_OPTIONS_INIT"));
     }
-    // SAFETY: they have `size` bytes, which is what we know or more.
+    // SAFETY: they have `size` bytes, which is the size of our struct or more.
     let newer = unsafe { std::slice::from_raw_parts(options.cast::<u8>().add(KNOWN), size - KNOWN) };
     if newer.iter().any(|byte| *byte != 0) {
         return Err(Fault::argument("the options say something that this version of the library does not know"));
@@ -380,7 +381,7 @@ pub extern "C" fn otelcore_collector_drive_fd(collector: *const Collector) -> c_
 pub extern "C" fn otelcore_collector_drive_deadline_ms(collector: *const Collector) -> i64 {
     cross_or(-1, || {
         let deadline = hosted(collector).and_then(|hosted| hosted.driven()?.deadline());
-        // Rounded up, so that nobody turns for nothing.
+        // Rounded up, so that no turn runs before its deadline.
         let millis = |after: Duration| i64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
         deadline.ok().flatten().map_or(-1, millis)
     })

@@ -1,4 +1,4 @@
-//! What goes in and comes out: inputs, outputs, batches.
+//! Data into and out of a collector: inputs, outputs, batches.
 
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, Weak};
@@ -43,7 +43,7 @@ struct Exit {
 struct Held {
     signal: pdata::Signal,
     data: bytes::Bytes,
-    /// Empty once it is finished.
+    /// Empty after the batch is finished.
     batch: Mutex<Option<inproc::Batch>>,
 }
 
@@ -51,7 +51,7 @@ static INPUTS: Table<Input, Entrance> = Table::new(1);
 static OUTPUTS: Table<Output, Exit> = Table::new(2);
 static BATCHES: Table<Batch, Held> = Table::new(3);
 
-/// A host's callback on an output.
+/// A callback of the host on an output.
 pub(crate) struct Outlet {
     pub(crate) user: Owned,
 }
@@ -197,8 +197,8 @@ pub extern "C" fn otelcore_output_set_callback(
         let own = outlet.clone();
         let set = exit.output.set_callback(move |signal, body| {
             let (before, _inside) = (depth(), InCallback::enter());
-            // SAFETY: the host's own function, with its own `user`, which is freed when the loop has ended; the bytes
-            // live until it returns.
+            // SAFETY: the host's own function, with its own `user`, which is freed after the loop has ended; the bytes
+            // are valid until it returns.
             let status = unsafe { call(own.user.user(), number(signal), body.as_ptr(), body.len()) };
             stop_in_child(before);
             finish(status, "the callback")

@@ -1,4 +1,4 @@
-//! Errors as C sees them: an object with a code, a text, and whether another try makes sense.
+//! Errors as C gets them: an object with a code, a text, and whether a retry may succeed.
 
 use std::borrow::Cow;
 use std::ffi::{CString, c_char};
@@ -27,8 +27,8 @@ pub(crate) struct Object {
 
 static ERRORS: Table<Error, Object> = Table::new(5);
 
-/// The error of what a forked child has inherited; errors of the parent's read the same there. Its address is that of a
-/// byte, so it is no handle, and it needs no memory.
+/// The error for handles that a forked child has inherited; in the child it also replaces errors of the parent. Its
+/// address is that of a byte, so it is no handle, and it needs no memory.
 static FORKED: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
 const FORKED_TEXT: &std::ffi::CStr =
     c"this is of the parent process, and this process is a forked child of it: make a collector here, or exec";
@@ -37,7 +37,7 @@ fn forked() -> *mut Error {
     std::ptr::from_ref(&FORKED).cast_mut().cast()
 }
 
-/// Why a body of an exported function gives up.
+/// Why the body of an exported function fails.
 pub(crate) struct Fault {
     code: Status,
     message: Cow<'static, str>,
@@ -120,7 +120,7 @@ pub(crate) fn is_retryable(code: Status) -> bool {
     matches!(code, OTELCORE_OVERLOADED | OTELCORE_TIMEOUT | OTELCORE_UNAVAILABLE)
 }
 
-/// Hands a fault out.
+/// Writes a fault to `err` as an error object.
 pub(crate) fn report(err: *mut *mut Error, fault: Fault) -> Status {
     let code = fault.code;
     if err.is_null() {
@@ -144,7 +144,7 @@ pub(crate) fn report(err: *mut *mut Error, fault: Fault) -> Status {
 
 fn look<T>(error: *const Error, in_child: T, none: T, found: impl FnOnce(&Object) -> T) -> T {
     if error == forked().cast_const() {
-        // So that the byte has an address of its own.
+        // So that the byte has a unique address.
         FORKED.load(Ordering::Relaxed);
         return in_child;
     }

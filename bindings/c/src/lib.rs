@@ -1,11 +1,11 @@
-//! `libotelcore`: the collector for C, and for everything that speaks C.
+//! `libotelcore`: the collector for C, and for every language that can call C.
 //!
-//! `include/otelcore.h` is made of this crate (a test holds them together), so what stands here on a public item is what
-//! a C programmer reads. A handle is a number in the form of a pointer ([`table`]); every function goes through one
-//! border ([`border`]), which no panic passes. A forked child has tables of its own. There is no logic of a collector here.
+//! `include/otelcore.h` is generated from this crate (a test compares them), so the documentation of a public item is
+//! what a C programmer reads. A handle is a number in the form of a pointer ([`table`]); every function runs inside one
+//! boundary ([`border`]), which no panic passes. A forked child has its own tables. This crate has no collector logic.
 
-// The functions take pointers of every kind, and `border` and `table` answer for them: NULL, foreign and freed ones are
-// errors. What remains is the host's promise in the header, which an `unsafe fn` would not make any clearer to C.
+// The functions take pointers of every kind, and `border` and `table` check them: NULL, foreign and freed ones are
+// errors. The other requirements on the host are in the header; an `unsafe fn` would not make them any clearer in C.
 #![allow(clippy::not_unsafe_ptr_arg_deref, reason = "the callers are C")]
 
 mod border;
@@ -139,7 +139,7 @@ pub extern "C" fn otelcore_abi_version() -> u32 {
     OTELCORE_ABI_VERSION
 }
 
-/// A panic inside the border, for the tests.
+/// Panics inside the boundary, for the tests.
 #[cfg(feature = "test-panic")]
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore__test_panic(err: *mut *mut error::Error) -> Status {
@@ -147,7 +147,7 @@ pub extern "C" fn otelcore__test_panic(err: *mut *mut error::Error) -> Status {
     border::cross(err, || panic!("on request"))
 }
 
-/// What a callback of the host is called with.
+/// The pointer that a callback of the host is called with.
 #[derive(Clone, Copy)]
 pub(crate) struct User(pub(crate) *mut c_void);
 
@@ -160,7 +160,7 @@ unsafe impl Sync for User {}
 pub(crate) struct Owned {
     user: User,
     free: FreeFn,
-    /// Nobody may call any more; or the host has kept it.
+    /// No more calls are possible; or the host has kept `user`.
     over: std::sync::atomic::AtomicBool,
 }
 
@@ -173,18 +173,18 @@ impl Owned {
         self.user.0
     }
 
-    /// It stays the host's.
+    /// The host keeps ownership of `user`.
     pub(crate) fn keep(&self) {
         self.over.store(true, std::sync::atomic::Ordering::Release);
     }
 
-    /// Frees it, once. Nobody may be in the callback, or call it again.
+    /// Frees it, once. The callback must not be running, nor be called again.
     pub(crate) fn free(&self) {
         if !self.over.swap(true, std::sync::atomic::Ordering::AcqRel)
             && let Some(free) = self.free
         {
             let _inside = border::InCallback::enter();
-            // SAFETY: the host gave both for this, and `over` says that it is the first time.
+            // SAFETY: the host gave both for this purpose, and `over` says that this is the first time.
             unsafe { free(self.user.0) };
         }
     }

@@ -1,4 +1,4 @@
-//! The collector's own log, handed to a function of the host.
+//! The collector's own log, passed to a function of the host.
 
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::border::{InCallback, stop_in_child};
 use crate::per_process::depth;
 use crate::{FreeFn, LogFn, LogLevel, Owned};
 
-/// The sink of one collector.
+/// The log sink of one collector.
 pub(crate) struct Sink {
     /// The process that it belongs to.
     depth: u32,
@@ -26,7 +26,7 @@ impl Sink {
     }
 }
 
-/// Text for C: without the NULs that would end it early.
+/// Text for C, without NULs, which would end it early.
 fn c_text(mut text: Vec<u8>) -> CString {
     text.retain(|byte| *byte != 0);
     CString::new(text).unwrap_or_default()
@@ -67,8 +67,8 @@ impl LogSink for Sink {
         let (component, message) = (c_text(component.into_bytes()), c_text(record.message.as_bytes().to_vec()));
         let fields = c_text(fields_json(record.fields));
         let _inside = InCallback::enter();
-        // SAFETY: the host's own function, with its own `user`, which is not freed before the sink is; the texts end
-        // with a NUL and live until it returns.
+        // SAFETY: the host's own function, with its own `user`, which is not freed before the sink; the texts end with
+        // a NUL and are valid until it returns.
         unsafe {
             (self.call)(
                 self.user.user(),

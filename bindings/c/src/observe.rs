@@ -1,4 +1,4 @@
-//! How a collector is doing: its health and its own metrics, in buffers that C frees.
+//! A collector's health and its own metrics, in buffers that C frees.
 
 use crate::border::{cross, cross_or, put};
 use crate::collector::{Collector, hosted};
@@ -15,7 +15,7 @@ fn hand_out(mut bytes: Vec<u8>, out: *mut *mut Buffer) -> Result<(), Fault> {
     if out.is_null() {
         return Err(Fault::argument("there is no place for the buffer"));
     }
-    // So that it is a text of C as well.
+    // So that the buffer is a C string as well.
     bytes.push(0);
     let handle = BUFFERS.insert(bytes);
     // SAFETY: not NULL, and the header asks for a place to write to.

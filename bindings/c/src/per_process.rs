@@ -1,22 +1,22 @@
-//! What a forked child has anew. It knows nothing of handles.
+//! Values that a forked child creates again. It does not use handles.
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use otelcore::reactor::fork_depth;
 
-/// How many forks lie between this process and the first that used the library.
+/// The number of forks between this process and the first that used the library.
 pub(crate) fn depth() -> u32 {
     fork_depth()
 }
 
-/// A value that a forked child has anew: in the parent's one a lock may be held by a thread that the child does not have.
-/// What the child inherited is left as it is.
+/// A value that is created again in a forked child: a lock in the parent's value may be held by a thread that the child
+/// does not have. The inherited value is left as it is.
 pub(crate) struct PerProcess<T: 'static>(AtomicPtr<Made<T>>);
 
 struct Made<T: 'static> {
     depth: u32,
     value: T,
-    /// The parent's, so that its memory can be told from lost memory.
+    /// The parent's value, kept so that leak checkers do not report its memory as lost.
     _inherited: *mut Self,
 }
 
@@ -28,7 +28,7 @@ impl<T: Default + Send + Sync> PerProcess<T> {
     pub(crate) fn get(&self) -> &T {
         let mut last = self.0.load(Ordering::Acquire);
         loop {
-            // SAFETY: null, or one that was leaked below.
+            // SAFETY: null, or a value that was leaked below.
             match unsafe { last.as_ref() } {
                 Some(made) if made.depth == depth() => return &made.value,
                 _ => {}
@@ -37,7 +37,7 @@ impl<T: Default + Send + Sync> PerProcess<T> {
             match self.0.compare_exchange(last, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => last = new,
                 Err(others) => {
-                    // SAFETY: another thread was first, so that nobody has seen this one.
+                    // SAFETY: another thread's exchange was first, so no other code has this pointer.
                     drop(unsafe { Box::from_raw(new) });
                     last = others;
                 }
@@ -49,7 +49,8 @@ impl<T: Default + Send + Sync> PerProcess<T> {
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         let last = *self.0.get_mut();
-        // SAFETY: null, or one that was leaked by `get`; nobody borrows from a value that is dropped. The parent's stay.
+        // SAFETY: null, or a value that was leaked by `get`; a value that is dropped has no borrows. The parent's value
+        // stays.
         if unsafe { last.as_ref() }.is_some_and(|made| made.depth == depth()) {
             // SAFETY: as above.
             drop(unsafe { Box::from_raw(last) });

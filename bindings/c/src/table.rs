@@ -1,9 +1,10 @@
-//! Handles: a slot and its generation in a pointer that is never followed.
+//! Handles: a slot and its generation in a pointer that is never dereferenced.
 //!
-//! A C program may hand in anything: NULL, a pointer of its own, a handle that was freed, a handle of another kind. Each
-//! is told from a good one here, without touching what it points at. The top byte says that it is ours and of which
-//! kind (no address of a user's program has it), then come 8 bits of the process (how many forks deep it is), 24 of slot
-//! and 24 of generation. A forked child has tables of its own, and knows its parent's handles from its own.
+//! A C program may pass in anything: NULL, a pointer of its own, a handle that was freed, a handle of another kind.
+//! Each is distinguished from a valid one here, without a read of the memory it points at. The top byte says that it is
+//! a handle of this library and of which kind (no address of a user's program has it), then come 8 bits of the process
+//! (its fork depth), 24 of slot and 24 of generation. A forked child has its own tables, and can distinguish its
+//! parent's handles from its own.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,7 +21,7 @@ const SLOT_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
 const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
 
-/// Why a handle is of no use.
+/// Why a handle is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Miss {
     /// It is NULL.
@@ -49,7 +50,7 @@ impl<T> Default for Slots<T> {
     }
 }
 
-/// All handles of one kind: `H` is the C type, `T` what stands behind it.
+/// All handles of one kind: `H` is the C type, `T` the object that a handle refers to.
 pub(crate) struct Table<H, T: 'static> {
     kind: usize,
     slots: PerProcess<RwLock<Slots<T>>>,
@@ -62,7 +63,7 @@ impl<H, T: Send + Sync> Table<H, T> {
         Self { kind: OURS + kind, slots: PerProcess::new(), c_type: PhantomData }
     }
 
-    // Everything stays whole between two statements, so a holder that panicked is fine.
+    // The slots are consistent between two statements, so a poisoned lock can be used.
     fn read(&self) -> RwLockReadGuard<'_, Slots<T>> {
         self.slots.get().read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,7 +72,7 @@ impl<H, T: Send + Sync> Table<H, T> {
         self.slots.get().write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A new handle; NULL when there are as many as there can be.
+    /// A new handle; NULL when the table is full.
     pub(crate) fn insert(&self, value: T) -> *mut H {
         let value = Arc::new(value);
         let mut table = self.write();
@@ -112,7 +113,7 @@ impl<H, T: Send + Sync> Table<H, T> {
             .or(Err(Miss::Foreign))
     }
 
-    /// What stands behind a handle.
+    /// The object that a handle refers to.
     pub(crate) fn get(&self, handle: *const H) -> Result<Arc<T>, Miss> {
         let (slot, generation) = self.parse(handle)?;
         let table = self.read();
@@ -124,7 +125,7 @@ impl<H, T: Send + Sync> Table<H, T> {
         value.cloned().ok_or(Miss::Freed)
     }
 
-    /// Ends a handle, and gives what stood behind it.
+    /// Removes a handle, and returns its object.
     pub(crate) fn remove(&self, handle: *const H) -> Result<Arc<T>, Miss> {
         let (slot, generation) = self.parse(handle)?;
         let mut table = self.write();

@@ -1,8 +1,8 @@
-//! What programs that were compiled against the library rely on is in `abi.txt`, and changes there are seen: functions,
-//! constants, and where the fields of structs lie, as the C compiler has them.
+//! The ABI that compiled programs depend on is in `abi.txt`, so that changes are visible: functions, constants, and the
+//! offsets of struct fields, as the C compiler reports them.
 //!
-//! A line that goes or changes breaks programs: OTELCORE_ABI_VERSION and the name for the loader go up with it. A line
-//! that is new breaks nobody. `OTELCORE_ABI=write cargo test -p otelcore-capi --test abi` writes the file.
+//! A line that is removed or changed breaks programs: OTELCORE_ABI_VERSION and the name for the loader must change with
+//! it. A new line breaks no program. `OTELCORE_ABI=write cargo test -p otelcore-capi --test abi` writes the file.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a story that can't go on has failed")]
 
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ fn here(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The header without comments and directives, one declaration a line.
+/// The header without comments and directives, one declaration per line.
 fn declarations() -> Vec<String> {
     let output = Command::new("gcc").args(["-E", "-P", "-x", "c"]).arg(here("include/otelcore.h")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -43,7 +43,7 @@ fn fields(declaration: &str) -> impl Iterator<Item = &str> {
     inside.split(';').filter_map(|field| field.rsplit([' ', '*']).next()).filter(|name| !name.is_empty())
 }
 
-/// What the compiler says of sizes, places and values.
+/// Sizes, offsets and values as the compiler reports them.
 fn measured(declarations: &[String]) -> Vec<String> {
     let mut body = String::new();
     for declaration in declarations.iter().filter(|line| line.contains('{')) {

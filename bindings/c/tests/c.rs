@@ -1,4 +1,4 @@
-//! The library as C sees it: built, installed, and told stories by programs in C and C++.
+//! The library as C programs use it: built, installed, and called by test programs in C and C++.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a story that can't go on has failed")]
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ fn text(command: &mut Command) -> String {
     String::from_utf8(done(command).stdout).unwrap()
 }
 
-/// A command in this build's target folder.
+/// A command that runs in this build's target folder.
 fn within(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
@@ -37,7 +37,7 @@ fn within(program: impl AsRef<OsStr>) -> Command {
 struct Built {
     /// Where it is installed.
     prefix: PathBuf,
-    /// Where the library is installed that panics on request.
+    /// Where the library that panics on request is installed.
     panics: PathBuf,
 }
 
@@ -46,7 +46,7 @@ fn built() -> &'static Built {
     static BUILT: OnceLock<Built> = OnceLock::new();
     BUILT.get_or_init(|| {
         let (prefix, panics) = (scratch("prefix"), scratch("panics"));
-        // The one without features is built last: it is what the target folder has afterwards.
+        // The one without features is built last: its files are what the target folder has afterwards.
         for (prefix, features) in [(&panics, "FEATURES=test-panic"), (&prefix, "FEATURES=")] {
             let _ = std::fs::remove_dir_all(prefix);
             done(within(here("../../scripts/install-c")).arg(prefix).args(["PROFILE=dev", features]));
@@ -65,7 +65,7 @@ fn compile(source: &Path, program: &Path, library: &Path) {
     done(&mut command);
 }
 
-/// Runs a program, which has a minute. Where cargo's own libraries are, is nothing to it.
+/// Runs a program with a time limit of one minute. It does not get the library path that cargo sets.
 fn run(program: &Path) -> Output {
     done(Command::new("timeout").arg("60").arg(program).env_remove("LD_LIBRARY_PATH"))
 }
@@ -119,7 +119,7 @@ fn a_panic_ends_in_a_status() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("on request"), "the panic was not provoked");
 }
 
-/// A static library in Rust that has nothing to do with ours.
+/// A static library in Rust that is independent of ours.
 fn other_archive() -> PathBuf {
     let archive = scratch("libother.a");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
@@ -137,7 +137,7 @@ fn two_rust_archives_in_either_order_link_and_panic_apart() {
             let mut command = Command::new("gcc");
             command.args([pie, if pie == "-pie" { "-fPIE" } else { "-fno-pie" }, "-std=gnu11", "-pthread", "-I"]);
             command.arg(here("include")).arg(here("tests/beside.c")).args(archives).arg("-o").arg(&program);
-            // What `rustc --print native-static-libs` says of the target.
+            // The output of `rustc --print native-static-libs` for the target.
             done(command.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]));
             let said = String::from_utf8_lossy(&run(&program).stderr).into_owned();
             assert!(said.contains("of the other archive") && said.contains("on request"), "{pie} {order}: {said}");
@@ -173,7 +173,7 @@ fn nothing_but_the_header_is_exported() {
     needed.for_each(|line| assert!(known.iter().any(|name| line.contains(name)), "{line}"));
 }
 
-/// What a user of an installed library writes.
+/// A program as a user of an installed library writes it.
 const USER: &str = r#"
 #include <otelcore.h>
 #include <string.h>
@@ -253,7 +253,7 @@ fn the_examples_do_what_they_say() {
     assert!(driven.contains("took 50 spans") && driven.contains("stopped"), "{driven}");
 }
 
-/// Ends its process when it goes.
+/// Ends its process when it is dropped.
 struct Ends(std::process::Child);
 
 impl Drop for Ends {
@@ -267,7 +267,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// What an HTTP server of this machine answers.
+/// The response of an HTTP server on this machine.
 fn get(port: u16, path: &str) -> Option<String> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
@@ -277,7 +277,7 @@ fn get(port: u16, path: &str) -> Option<String> {
     Some(answer)
 }
 
-/// Asks until there is an answer, half a minute at most.
+/// Sends requests until one is answered, for half a minute at most.
 fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     for _ in 0..600 {
         if let Some(answer) = ask() {
@@ -288,7 +288,7 @@ fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     panic!("never came: {what}");
 }
 
-/// A real Jaeger with its spans in memory; what it does not need for this listens anywhere.
+/// A real Jaeger with its spans in memory; interfaces that this test does not need listen on any free port.
 fn start_jaeger(jaeger: &Path, otlp: u16, query: u16, admin: u16) -> Ends {
     let elsewhere = [
         "processor.jaeger-compact.server-host-port",
@@ -314,7 +314,7 @@ fn start_jaeger(jaeger: &Path, otlp: u16, query: u16, admin: u16) -> Ends {
     )
 }
 
-/// A real Prometheus that scrapes a page of this machine.
+/// A real Prometheus that scrapes a page on this machine.
 fn start_prometheus(out: &Path, page: u16, port: u16) -> Ends {
     let scrape = format!(
         "global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: shop, static_configs: [{{targets: [\"127.0.0.1:{page}\"]}}]}}]\n"
@@ -380,7 +380,7 @@ fn an_application_in_c_reaches_a_real_jaeger_and_a_real_prometheus() {
         let answer = get(prometheus, "/api/v1/query?query=orders_total")?;
         (answer.contains("\"job\":\"shop\"") && answer.contains("\"100\"]")).then_some(())
     });
-    // The end of its input is its own end.
+    // The program ends when its input ends.
     drop(application.0.stdin.take());
     assert!(application.0.wait().unwrap().success());
     let said = std::fs::read_to_string(out.join("said")).unwrap();

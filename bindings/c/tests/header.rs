@@ -1,4 +1,5 @@
-//! The header is the one that cbindgen makes of the sources, and every C and C++ compiler takes it without a word.
+//! The header is the one that cbindgen generates from the sources, and every C and C++ compiler accepts it without a
+//! warning.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a story that can't go on has failed")]
 
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Handles by themselves: the same file that the library is made of, so that Miri can look at it too.
+//! Tests of handles alone: it includes the library's own source file, so that Miri can check it too.
 #![allow(clippy::unwrap_used, reason = "a story that can't go on has failed")]
 
 #[path = "../src/per_process.rs"]
@@ -38,7 +38,7 @@ fn whatever_else_comes_is_told_from_a_handle() {
     assert_eq!(others.get(handle.cast()).unwrap_err(), Miss::Foreign);
     let local = 1_u64;
     assert_eq!(table.get(std::ptr::from_ref(&local).cast()).unwrap_err(), Miss::Foreign);
-    // Every value next to a good one, and what random memory may look like.
+    // Every value that differs from a valid one in one bit, and what random memory may look like.
     for bit in 0..64 {
         let near = handle.map_addr(|address| address ^ (1 << bit));
         assert!(table.get(near).is_err() && table.remove(near).is_err(), "bit {bit}");

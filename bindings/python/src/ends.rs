@@ -1,4 +1,4 @@
-//! Where telemetry goes in and comes out.
+//! Inputs, outputs and batches: telemetry into and out of the collector.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ pub(crate) fn signal_of(name: &str) -> PyResult<Signal> {
     known.ok_or_else(|| pyo3::exceptions::PyValueError::new_err("a signal is 'traces', 'metrics' or 'logs'"))
 }
 
-/// The entrance of an `inproc` receiver. Any thread may use it.
+/// The input of an `inproc` receiver. Any thread may use it.
 #[pyclass(frozen, module = "otelcore._otelcore")]
 pub(crate) struct Input {
     id: String,
@@ -33,7 +33,7 @@ impl Input {
         let py = otlp.py();
         let input = self.inner.get()?;
         let copy;
-        // `bytes` can't change, and so can be read without the GIL; anything else is copied before.
+        // `bytes` can't change, and so can be read without the GIL; anything else is copied first.
         let bytes = match otlp.cast::<PyBytes>() {
             Ok(bytes) => bytes,
             Err(_) => {
@@ -69,7 +69,7 @@ impl Input {
         self.put(Signal::Logs, otlp)
     }
 
-    /// The same, by the signal's name.
+    /// The same, with the signal given by name.
     fn submit(&self, signal: &str, otlp: &Bound<'_, PyAny>) -> PyResult<()> {
         self.put(signal_of(signal)?, otlp)
     }
@@ -79,7 +79,7 @@ impl Input {
     }
 }
 
-/// The exit of an `inproc` exporter. Any thread may use it, and iterate over it; threads share its batches.
+/// The output of an `inproc` exporter. Any thread may use it, and iterate over it; threads share its batches.
 #[pyclass(frozen, module = "otelcore._otelcore")]
 pub(crate) struct Output {
     id: String,
@@ -91,7 +91,7 @@ impl Output {
         Self { id: id.to_owned(), inner: Own::new(inner) }
     }
 
-    /// A batch; `None` when the time is over, and an error at the collector's end.
+    /// A batch; `None` when the timeout has passed, and an error when the collector has ended.
     fn pull(&self, py: Python<'_>, timeout: Option<Duration>) -> PyResult<Result<Option<Batch>, ()>> {
         let output = self.inner.get()?;
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -104,7 +104,7 @@ impl Output {
             Some(Some(batch)) => Ok(Some(Batch::new(py, batch))),
             Some(None) => Err(()),
             None if timeout.is_some() => Ok(None),
-            // Without an end of time only the interpreter's end ends it.
+            // Without a timeout, `None` means that the interpreter is exiting.
             None => Err(()),
         })
     }
@@ -118,7 +118,7 @@ impl Output {
         &self.id
     }
 
-    /// The next batch, or `None` when the time is over.
+    /// The next batch, or `None` when the timeout has passed.
     #[pyo3(signature = (timeout=None))]
     fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Batch>> {
         let closed = || errors::new(Class::Closed, "the collector is closed, and every batch was taken");
@@ -138,7 +138,7 @@ impl Output {
     }
 }
 
-/// Telemetry on its way out. One that is dropped without a word is given again.
+/// Telemetry from an exporter. A batch that is dropped without `ack` or `reject` is delivered again.
 #[pyclass(frozen, module = "otelcore._otelcore")]
 pub(crate) struct Batch {
     signal: Signal,
@@ -152,7 +152,7 @@ impl Batch {
         Self { signal: batch.signal(), data, open: Mutex::new(Some(Own::new(batch))) }
     }
 
-    /// The first word counts.
+    /// Only the first call has an effect.
     fn finish(&self, finish: Finish) -> PyResult<()> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(batch) = open {
@@ -176,12 +176,12 @@ impl Batch {
         self.data.clone_ref(py)
     }
 
-    /// Says that it is delivered.
+    /// Reports the batch as delivered.
     fn ack(&self) -> PyResult<()> {
         self.finish(Finish::Delivered)
     }
 
-    /// Says that it is not delivered.
+    /// Reports the batch as not delivered.
     #[pyo3(signature = (retryable=true, reason="", retry_after=None))]
     fn reject(&self, retryable: bool, reason: &str, retry_after: Option<f64>) -> PyResult<()> {
         let pause = duration(retry_after)?;
@@ -192,7 +192,7 @@ impl Batch {
         slf
     }
 
-    /// Delivered where the block has ended well; to be given again where not.
+    /// Delivered if the block ended without an exception; otherwise it is delivered again.
     fn __exit__(
         &self,
         exception: Option<&Bound<'_, PyAny>>,

@@ -1,4 +1,4 @@
-//! The collector's handle, on a thread of its own or in the host's loop.
+//! The collector's handle; the collector runs on its own thread or in the host's loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,14 +16,14 @@ use crate::errors::{self, Class, of_embedded};
 use crate::log::LogQueue;
 use crate::process::{Own, duration, outside, wait_until};
 
-/// As long as it takes: three years.
+/// Stands for no time limit: three years.
 const EVER: Duration = Duration::from_secs(100_000_000);
 
-/// A collector that has been read and checked.
+/// A collector whose configuration has been read and checked.
 #[pyclass(frozen, module = "otelcore._otelcore")]
 pub(crate) struct Engine {
     embedded: Own<Embedded>,
-    /// It is in the host's loop, where nothing may wait for it.
+    /// It runs in the host's loop, where no call may wait for it.
     driven: AtomicBool,
 }
 
@@ -49,7 +49,7 @@ impl Engine {
         Ok(Self { embedded: Own::new(embedded), driven: AtomicBool::new(false) })
     }
 
-    /// Starts it on a thread of its own, and returns when everything listens.
+    /// Starts it on its own thread, and returns when all receivers listen.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         let embedded = self.embedded.get()?;
         outside(py, || embedded.start()).map_err(|e| of_embedded(py, &e))
@@ -62,17 +62,17 @@ impl Engine {
         Ok(Driven { inner: Some(SendWrapper::new(Own::new(driven))) })
     }
 
-    /// Where it is in its life.
+    /// The name of its state.
     fn state(&self) -> &'static str {
         self.embedded.get().map_or("forked", |embedded| embedded.state().name())
     }
 
-    /// Has everything handed on; gives the mark for `is_flushed`.
+    /// Starts a flush; returns the mark for `is_flushed`.
     fn begin_flush(&self, py: Python<'_>) -> PyResult<u64> {
         self.embedded.get()?.begin_flush().map_err(|e| of_embedded(py, &e))
     }
 
-    /// Whether a flush has come to its end.
+    /// Whether a flush is complete.
     fn is_flushed(&self, mark: u64) -> PyResult<bool> {
         let embedded = self.embedded.get()?;
         Ok(embedded.is_flushed(mark) || embedded.state() >= State::Stopped)
@@ -86,7 +86,7 @@ impl Engine {
         let mark = embedded.begin_flush().map_err(|e| of_embedded(py, &e))?;
         let flushed = wait_until(py, until, || {
             let done = embedded.is_flushed(mark) || embedded.state() >= State::Stopped;
-            // What comes out of one batch may be held back in the next.
+            // Data of a flushed batch may wait again in a later batch processor.
             if !done {
                 let _ = embedded.begin_flush();
             }
@@ -106,18 +106,18 @@ impl Engine {
         self.may_wait()?;
         let embedded = self.embedded.get()?;
         let grace = duration(timeout)?.unwrap_or(EVER).min(EVER);
-        // The wait is ours, for it must notice Ctrl-C; then only the thread's end is left to wait for.
+        // The wait is done here, because it must notice Ctrl-C; after it only the thread's end remains to wait for.
         if embedded.begin_shutdown(grace).is_ok() {
             wait_until(py, None, || embedded.state() >= State::Stopped)?;
         }
         outside(py, || embedded.shutdown(grace)).map_err(|e| of_embedded(py, &e))
     }
 
-    /// How one in the host's loop has ended: an error where something was lost.
+    /// The result of a collector in the host's loop: an error if data was lost.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         let embedded = self.embedded.get()?;
         if matches!(embedded.state(), State::Created | State::Stopped | State::Failed) {
-            // It has ended, so that nobody waits.
+            // It has ended, so this does not wait.
             embedded.shutdown(Duration::ZERO).map_err(|e| of_embedded(py, &e))?;
         }
         Ok(())
@@ -164,7 +164,7 @@ impl Engine {
     }
 }
 
-/// The id that is meant where there are several and none is named.
+/// The id that is used if there are several and none is named.
 const DEFAULT: &str = "inproc";
 
 fn not_found(kind: &str, id: &str, ids: &[String]) -> PyErr {
@@ -176,7 +176,7 @@ fn not_found(kind: &str, id: &str, ids: &[String]) -> PyErr {
     errors::new(Class::Config, &format!("no pipeline has the {kind} `{id}`; {there}"))
 }
 
-/// The id of the input that is meant: the named one; else the only one from which the signal is taken, or `inproc` among
+/// The id of the input to use: the named one; else the only one from which the signal is taken, or `inproc` among
 /// several.
 fn pick_input(id: Option<&str>, signal: Option<Signal>, inputs: &[(&str, Vec<Signal>)]) -> PyResult<String> {
     let takes = |signals: &[Signal]| signal.is_none_or(|signal| signals.contains(&signal));
@@ -211,7 +211,7 @@ fn pick_input(id: Option<&str>, signal: Option<Signal>, inputs: &[(&str, Vec<Sig
     }
 }
 
-/// A collector in the host's own loop. It stays in the thread that made it.
+/// A collector in the host's own loop. It is used only on the thread that made it.
 #[pyclass(module = "otelcore._otelcore")]
 pub(crate) struct Driven {
     inner: Option<SendWrapper<Own<otelcore::Driven>>>,
@@ -228,21 +228,21 @@ impl Driven {
 
 #[pymethods]
 impl Driven {
-    /// The descriptor to wait for; `None` at the end.
+    /// The descriptor to wait for; `None` after the end.
     fn fileno(&mut self) -> PyResult<Option<i32>> {
         Ok(self.here()?.get()?.descriptor())
     }
 
-    /// How many seconds the next turn may wait though the descriptor stays quiet; `None` is for ever.
+    /// The number of seconds until the next turn is due even if the descriptor is not readable; `None` is no limit.
     fn deadline(&mut self) -> PyResult<Option<f64>> {
         Ok(self.here()?.get()?.deadline().map(|left| left.as_secs_f64()))
     }
 
-    /// Does what there is to do, without waiting. `False` when the collector has come to its end.
+    /// Does the work that is due, without waiting. `False` when the collector has ended.
     fn turn(&mut self, py: Python<'_>) -> PyResult<bool> {
         let inner = self.here()?;
         inner.get()?;
-        // Out of the GIL, not out of the thread: that is what the wrapper is for.
+        // The GIL is released, but the thread stays the same, as the wrapper requires.
         let turned = outside(py, || inner.get_mut().map(otelcore::Driven::turn));
         turned?.map_err(|e| of_embedded(py, &e))
     }

@@ -45,7 +45,7 @@ fn with<'py>(py: Python<'py>, class: Class, args: impl PyCallArgs<'py>) -> PyErr
     made().map_or_else(|e| e, PyErr::from_value)
 }
 
-/// What a collector says.
+/// The exception for an error of a collector.
 pub(crate) fn of_embedded(py: Python<'_>, error: &EmbedError) -> PyErr {
     let text = error.to_string();
     let class = match error {
@@ -62,7 +62,7 @@ pub(crate) fn of_embedded(py: Python<'_>, error: &EmbedError) -> PyErr {
     with(py, class, (text,))
 }
 
-/// What an input says.
+/// The exception for an error of an input.
 pub(crate) fn of_refused(py: Python<'_>, refused: &Refused) -> PyErr {
     let text = refused.to_string();
     let class = match refused {

@@ -1,12 +1,12 @@
 //! The native half of the Python package `otelcore`.
 //!
-//! It holds handles and translates: bytes, durations, errors. What a Python program sees is put together in
+//! It holds handles and translates bytes, durations and errors. The interface that a Python program uses is in
 //! `python/otelcore`. Three rules keep a Python process safe with it:
 //!
-//! - Nothing here ever calls Python from the collector's thread. Batches and log records are pulled by Python's threads,
-//!   since a native thread that wants the interpreter while that ends never comes back.
-//! - Whatever may wait gives the GIL away, in slices, so that Ctrl-C and the interpreter's end are noticed.
-//! - A forked child leaks what it has inherited ([`process::Own`]): taking it down would hurt the parent.
+//! - No code here ever calls Python from the collector's thread. Batches and log records are pulled by Python's
+//!   threads, because a native thread that asks for the GIL while the interpreter exits never returns.
+//! - Every call that may wait releases the GIL, in slices, so that Ctrl-C and the interpreter's exit are noticed.
+//! - A forked child leaks what it has inherited ([`process::Own`]): dropping it would damage the parent's state.
 #![forbid(unsafe_code)]
 
 mod ends;
@@ -20,7 +20,7 @@ use std::io::IsTerminal;
 
 use pyo3::prelude::*;
 
-/// Runs the command line `args`, the program's name first, and gives the exit code.
+/// Runs the command line `args`, the program's name first, and returns the exit code.
 #[pyfunction]
 fn command(py: Python<'_>, args: Vec<OsString>) -> u8 {
     process::outside(py, || {
@@ -35,7 +35,7 @@ fn command(py: Python<'_>, args: Vec<OsString>) -> u8 {
     })
 }
 
-/// What `python/otelcore` stands on; its interface is private.
+/// The native module that `python/otelcore` is built on; its interface is private.
 #[pymodule(gil_used = false)]
 mod _otelcore {
     #[pymodule_export]

@@ -1,5 +1,5 @@
-//! The collector's log on its way to Python's `logging`: a bounded queue, and a pipe that is readable while the queue
-//! has something. The collector's thread puts in and never waits; a Python thread takes out.
+//! The collector's log for Python's `logging`: a bounded queue, and a pipe that is readable while the queue is not
+//! empty. The collector's thread appends and never waits; a Python thread takes the records out.
 
 use std::collections::VecDeque;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
@@ -14,7 +14,7 @@ use pyo3::types::PyDict;
 
 use crate::process::Own;
 
-/// Records that wait at most; what comes then is counted, and lost.
+/// The largest number of queued records; further ones are counted and dropped.
 const CAPACITY: usize = 1000;
 
 enum Value {
@@ -49,10 +49,10 @@ impl Queue {
     }
 }
 
-/// The end that the collector writes to.
+/// The end of the queue that the collector writes to.
 pub(crate) struct Sink {
     queue: Mutex<Queue>,
-    /// The least of Python's levels that is wanted.
+    /// The lowest Python log level that is accepted.
     wanted: AtomicU8,
 }
 
@@ -105,7 +105,7 @@ impl LogSink for Sink {
 /// One line for Python: level, message, fields.
 type Told<'py> = (u8, String, Bound<'py, PyDict>);
 
-/// A collector's log, to be pulled from.
+/// A collector's log, from which Python pulls records.
 #[pyclass(frozen, module = "otelcore._otelcore")]
 pub(crate) struct LogQueue(Own<Arc<Sink>>);
 
@@ -125,23 +125,23 @@ impl LogQueue {
         Ok(Self(Own::new(Arc::new(Sink { queue: Mutex::new(queue), wanted: AtomicU8::new(level) }))))
     }
 
-    /// The descriptor that is readable while there is something to take.
+    /// The descriptor that is readable while there are records to take.
     fn fileno(&self) -> PyResult<i32> {
         Ok(self.0.get()?.queue().reader.as_raw_fd())
     }
 
-    /// Wants records of this level of Python's and above.
+    /// Sets the lowest Python log level that is accepted.
     fn set_level(&self, level: u8) -> PyResult<()> {
         self.0.get()?.wanted.store(level, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Takes what there is; how many records were lost; and whether nothing follows.
+    /// Takes all queued records; also returns how many were lost, and whether the queue is closed.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<(Vec<Told<'py>>, u64, bool)> {
         let (lines, lost, closed) = {
             let mut queue = self.0.get()?.queue();
             if std::mem::take(&mut queue.signalled) {
-                // The byte is there, so this does not wait.
+                // The pipe has a byte, so this does not wait.
                 let _ = queue.reader.read(&mut [0; 1]);
             }
             (std::mem::take(&mut queue.lines), std::mem::take(&mut queue.lost), queue.closed)
@@ -162,7 +162,7 @@ impl LogQueue {
         Ok((told.collect::<PyResult<_>>()?, lost, closed))
     }
 
-    /// Wakes whoever waits for the descriptor, for the last time.
+    /// Wakes the thread that waits for the descriptor, for the last time.
     fn close(&self) -> PyResult<()> {
         let mut queue = self.0.get()?.queue();
         queue.closed = true;

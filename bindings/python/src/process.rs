@@ -1,4 +1,4 @@
-//! What a process does to the handles in it: it forks, and it ends.
+//! The effects of fork and of interpreter exit on handles.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,8 +9,9 @@ use pyo3::prelude::*;
 
 use crate::errors::{self, Class};
 
-/// A value of the process that made it. In a forked child it can't be reached, and is never dropped: the child shares
-/// the parent's sockets and epoll, and a lock may be held for ever by a thread that the child does not have.
+/// A value that belongs to the process that made it. In a forked child it can't be reached, and is never dropped: the
+/// child shares the parent's sockets and epoll, and a lock may be held for ever by a thread that the child does not
+/// have.
 pub(crate) struct Own<T> {
     value: Option<T>,
     pid: u32,
@@ -60,11 +61,11 @@ fn inherited() -> PyErr {
     )
 }
 
-/// The interpreter is about to end: nobody may be without the GIL any more, because whoever wants it back later would
-/// have its thread taken away under Rust's feet.
+/// The interpreter is about to exit: no thread may release the GIL any more, because a thread that asks for it back
+/// later would be ended while Rust frames are on its stack.
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// Calls that have given the GIL away.
+/// The number of calls that have released the GIL.
 static OUTSIDE: AtomicUsize = AtomicUsize::new(0);
 
 struct Outside;
@@ -78,12 +79,12 @@ impl Outside {
 
 impl Drop for Outside {
     fn drop(&mut self) {
-        // Less than none there can be after a fork only.
+        // The count can be zero here only after a fork.
         let _ = OUTSIDE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
     }
 }
 
-/// Runs `f` without the GIL; while the interpreter ends, with it.
+/// Runs `f` without the GIL; while the interpreter exits, with it.
 pub(crate) fn outside<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
     let _guard = Outside::enter();
     if is_exiting() { f() } else { py.detach(f) }
@@ -93,11 +94,11 @@ pub(crate) fn is_exiting() -> bool {
     EXITING.load(Ordering::SeqCst)
 }
 
-/// How long one wait without the GIL is.
+/// The length of one wait without the GIL.
 pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
-/// Waits in slices until `look` has something, `until` at most. Ctrl-C ends it with its exception, and so does the
-/// interpreter's end, with `None`.
+/// Waits in slices until `look` returns a value, or until `until`. Ctrl-C ends the wait with its exception, and the
+/// interpreter's exit ends it with `None`.
 pub(crate) fn wait<T: Send>(
     py: Python<'_>,
     until: Option<Instant>,
@@ -116,9 +117,9 @@ pub(crate) fn wait<T: Send>(
     }
 }
 
-/// The same for what can only be looked at again and again.
+/// The same for a condition that must be polled.
 pub(crate) fn wait_until(py: Python<'_>, until: Option<Instant>, done: impl Fn() -> bool + Sync) -> PyResult<bool> {
-    /// How often it is looked.
+    /// The polling interval.
     const LOOK: Duration = Duration::from_millis(2);
     let come = wait(py, until, |slice| {
         let end = Instant::now() + slice;
@@ -135,7 +136,8 @@ pub(crate) fn wait_until(py: Python<'_>, until: Option<Instant>, done: impl Fn()
     Ok(come.is_some())
 }
 
-/// Tells that the interpreter ends: from now on nothing waits. Returns when nobody is without the GIL, or in a second.
+/// Called when the interpreter exits: from now on no call waits. Returns when no call runs without the GIL, or after a
+/// second.
 #[pyfunction]
 pub(crate) fn exiting(py: Python<'_>) {
     EXITING.store(true, Ordering::SeqCst);
@@ -147,13 +149,13 @@ pub(crate) fn exiting(py: Python<'_>) {
     });
 }
 
-/// Tells a child that it has been forked: the parent's other threads are not in it.
+/// Called in a forked child: the parent's other threads do not exist in it.
 #[pyfunction]
 pub(crate) fn forked() {
     OUTSIDE.store(0, Ordering::SeqCst);
 }
 
-/// A duration in seconds as Python has it; `None` is as long as it takes.
+/// A duration in seconds as Python gives it; `None` is no limit.
 pub(crate) fn duration(seconds: Option<f64>) -> PyResult<Option<Duration>> {
     seconds
         .map(|s| {
