@@ -1,15 +1,16 @@
-//! Text made valid, for a peer that refuses a body because a string in it is not UTF-8.
+//! Replaces invalid text, for a peer that rejects a body because a string in it is not UTF-8.
 //!
-//! OTLP's strings must be UTF-8 and the check does not look: a peer that takes them as they are gets them so. What is
-//! no string (ids, `bytes_value`) and every unknown field stays as it is. Reads bodies that [`crate::check`] has passed.
+//! OTLP's strings must be UTF-8, but [`crate::check`] does not verify this: a peer that accepts invalid strings
+//! receives them unchanged. Fields that are not strings (ids, `bytes_value`) and unknown fields are not changed. Reads
+//! bodies that [`crate::check`] has accepted.
 
 use crate::check::{ANY_VALUE, Kind, Message, root};
 use crate::rope::Part;
 use crate::wire::{Wire, put_bytes, put_varint, raw_fields, varint_len};
 use crate::{Rope, Signal};
 
-/// Replaces each invalid sequence in the strings of a body by U+FFFD. `None` when there is none; otherwise the body, and
-/// the number of strings that were changed. Takes time that grows with the body: work for a helper thread.
+/// Replaces each invalid sequence in the strings of a body by U+FFFD. `None` when there is none; otherwise the body,
+/// and the number of strings that were changed. Takes time that grows with the body: work for a helper thread.
 #[must_use]
 pub fn repair_utf8(signal: Signal, body: &Rope) -> Option<(Rope, u64)> {
     let (mut repaired, mut strings) = (Rope::default(), 0);
@@ -48,13 +49,13 @@ fn copy(message: &'static Message, raw: &[u8], out: &mut Vec<u8>, strings: &mut 
     }
 }
 
-/// The one field that holds bytes and not a string, ids aside.
+/// False for `bytes_value`: the only field that contains bytes and not a string, ids excepted.
 fn is_text(message: &'static Message, number: u32) -> bool {
     !(std::ptr::eq(message, &raw const ANY_VALUE) && number == 7)
 }
 
-/// Writes the length of what stands behind the room of `width` bytes that was left for it at `at`. Replacements make a
-/// message longer, so that the room can be too narrow.
+/// Writes the length of the content that follows the `width` bytes reserved for it at `at`. Replacements make a message
+/// longer, so that the reserved bytes can be too few.
 fn set_length(out: &mut Vec<u8>, at: usize, width: usize) {
     let mut length = (out.len() - at - width) as u64;
     let needed = varint_len(length);
@@ -82,7 +83,7 @@ mod tests {
         out
     }
 
-    /// A value nested `depth` deep, with a string at its bottom.
+    /// A value nested `depth` deep, with a string as the innermost value.
     fn nested(depth: usize, text: &[u8]) -> Vec<u8> {
         (0..depth).fold(message(&[(1, text)]), |value, _| message(&[(5, &message(&[(1, &value)]))]))
     }
@@ -110,7 +111,7 @@ mod tests {
 
     #[test]
     fn invalid_text_is_replaced_and_all_else_stays() {
-        // Lengths around those at which a length takes one byte more.
+        // Lengths around those at which the encoded length needs one byte more.
         for len in [1, 41, 42, 43, 61, 62, 63, 64, 125, 126, 127, 128, 5460, 5461, 5462, 16_383, 16_384] {
             for depth in [0, 1, 3, 99] {
                 let text = vec![0xff; len];

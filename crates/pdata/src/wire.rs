@@ -3,7 +3,7 @@
 //! The reader is for bytes that [`crate::check`] has passed: it ends early on malformed input instead of reporting it,
 //! and never panics. See <https://protobuf.dev/programming-guides/encoding/>.
 
-/// A field's value as it stands on the wire.
+/// A field's value as it is encoded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Wire<'a> {
     /// Wire type 0.
@@ -39,7 +39,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = (u32, Wire<'a>);
 
-    // Without this the value travels through memory, which costs more than the reading.
+    // Without this the value is returned through memory, which costs more than the reading.
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         let (tag, rest) = varint(self.rest)?;
@@ -69,7 +69,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// The fields of a message, each with its own bytes, tag included: to copy it as it stands.
+/// The fields of a message, each with its own bytes, tag included: to copy it unchanged.
 pub fn raw_fields(message: &[u8]) -> impl Iterator<Item = (&[u8], u32, Wire<'_>)> {
     let mut fields = Fields::new(message);
     std::iter::from_fn(move || {
@@ -80,7 +80,7 @@ pub fn raw_fields(message: &[u8]) -> impl Iterator<Item = (&[u8], u32, Wire<'_>)
     })
 }
 
-/// Reads a base-128 number of at most ten bytes; `None` when it is cut off or too long.
+/// Reads a base-128 number of at most ten bytes; `None` when it is truncated or too long.
 #[inline]
 #[must_use]
 pub fn varint(buf: &[u8]) -> Option<(u64, &[u8])> {
@@ -108,8 +108,9 @@ fn long_varint(buf: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
-/// An attribute in its commonest shape, `KeyValue{key, AnyValue{string}}` with one-byte lengths and nothing else: the
-/// first value is the end of its key in `raw`, the second its string with the length in front. `None` is any other shape.
+/// Recognizes an attribute of the most common form, `KeyValue{key, AnyValue{string}}` with one-byte lengths and nothing
+/// else. The first value is the end of its key in `raw`, the second its string with the length before it. `None` for
+/// any other form.
 #[inline]
 #[must_use]
 pub fn plain_attribute(raw: &[u8]) -> Option<(usize, &[u8])> {
@@ -120,7 +121,7 @@ pub fn plain_attribute(raw: &[u8]) -> Option<(usize, &[u8])> {
     if whole && !string.is_empty() { Some((key_end, raw.get(key_end + 3..)?)) } else { None }
 }
 
-/// Undoes the zigzag coding of `sint32`.
+/// Decodes the zigzag coding of `sint32`.
 #[must_use]
 pub fn zigzag32(v: u64) -> i32 {
     // Only the low 32 bits count: sint32 is decoded from a truncated varint.

@@ -1,11 +1,11 @@
 //! From OTLP/JSON to OTLP protobuf.
 //!
-//! One walk over the text and the tables of [`super::schema`], writing as it goes. A message's length is not known before
-//! its end: one byte is kept for it, and a longer length moves the content, which costs less than the reading of it by
-//! far. That holds for small content and few levels only, so where much text is left, five bytes are kept for the length
-//! of everything that may be long or lies deep (see [`Decoder::open`]), and large content stays where it is, behind a
-//! length of five bytes: padded with zeros, as protobuf allows. Fields come out in the order in which they stand in the
-//! text; zeros that mean absence are left out.
+//! The text is read once, guided by the tables of [`super::schema`], and the output is written at the same time. The
+//! length of a message is not known before its end: one byte is reserved for it. A longer length moves the content,
+//! which costs far less than reading it. This is true only for small content and few levels. Where much text is left,
+//! five bytes are therefore reserved for the length of everything that may be long or is deeply nested (see
+//! [`Decoder::open`]). Large content is then not moved: its length keeps five bytes, padded with zeros, as protobuf
+//! allows. Fields are written in the order of the text; zeros that mean absence are omitted.
 //!
 //! The output is at most four times as long as the input: `0,` in `bucketCounts` becomes eight bytes.
 
@@ -17,10 +17,10 @@ use crate::{MAX_NESTING, Signal};
 
 /// Appends to `out` the protobuf of `body`, an `Export*ServiceRequest` in JSON: at most four times its bytes.
 ///
-/// What stands behind the outermost object is not looked at, as in the Go collector.
+/// Text after the outermost object is not read, as in the Go collector.
 ///
 /// # Errors
-/// The first fault, with its place; `out` is then what it was.
+/// The first fault, with its position; `out` is then unchanged.
 pub fn decode(signal: Signal, body: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
     // Names and hexadecimal digits make up most of a body.
     out.reserve(body.len() / 2);
@@ -57,13 +57,13 @@ struct Decoder<'t, 'o> {
 struct Open {
     /// Where the content begins.
     start: usize,
-    /// Bytes in front of it that are kept for its length.
+    /// Number of bytes that are reserved before the content for its length.
     width: usize,
-    /// Content of so many bytes is not moved to make the length shorter.
+    /// Content of this many bytes or more is not moved to make the length shorter.
     keep: usize,
 }
 
-/// So much text must be left for a length to get [`WIDE`] bytes: without it there is little to move.
+/// A length gets [`WIDE`] bytes only if more than this many bytes of text are left: otherwise there is little to move.
 const WIDE_TEXT: usize = 1 << 16;
 
 /// Bytes of a length that is wide enough for every body.
@@ -72,18 +72,19 @@ const WIDE: usize = 5;
 /// From this depth of values on there may be many levels around the same content.
 const DEEP: u8 = 2;
 
-/// What is known of a message while it is read.
+/// What is known about a message while it is read.
 #[derive(Default)]
 struct Frame {
-    /// One bit for each field that may have been written, by its index: only then is a zero worth writing.
+    /// One bit for each field that may have been written, by its index: only then must a zero be written.
     written: u32,
-    /// The bytes of the alternative that stands at present, or of the `AnyValue`. No message has both.
+    /// The output range of the current `oneof` alternative, or of the `AnyValue`. No message has both.
     alternative: Option<(usize, usize)>,
-    /// The index of the field that the next one most likely is.
+    /// The index of the field that most likely comes next.
     next: usize,
 }
 
-/// How many fields ahead a key is looked for before its name is read: senders leave out few and keep the order.
+/// How many of the next fields are compared with a key before its name is read: senders omit few fields and keep the
+/// order.
 const AHEAD: usize = 4;
 
 const LEN: u64 = 2;
@@ -93,7 +94,7 @@ impl Decoder<'_, '_> {
         if self.text.null()? { Ok(()) } else { self.object(schema, 0, false) }
     }
 
-    /// An object, from its bracket; `again` if it goes into a message that has been written already.
+    /// An object, from its opening brace; `again` if the message may have been written before.
     fn object(&mut self, schema: &'static Schema, depth: u8, again: bool) -> Outcome<()> {
         if !self.text.take(b'{') {
             return Err(self.text.expected("an object"));
@@ -116,7 +117,7 @@ impl Decoder<'_, '_> {
         }
     }
 
-    /// A key and its colon; `None` is a name that the message does not have.
+    /// Reads a key and its colon; `None` for a name that is not a field of the message.
     #[inline]
     fn key(&mut self, schema: &'static Schema, next: usize) -> Outcome<Option<(usize, &'static Field)>> {
         if self.text.peek() != Some(b'"') {
@@ -169,9 +170,9 @@ impl Decoder<'_, '_> {
         Ok(())
     }
 
-    /// Takes away the alternative so far, before the one that takes its place: the last one stands alone, as in Go. Left
-    /// there, protobuf would merge a message with an earlier one of its number. Nothing of the new one has been written,
-    /// so that only what stands between the two is moved, and only once.
+    /// Removes the previous alternative from the output before the new one is written: only the last one is kept, as in
+    /// Go. If both were in the output, protobuf would merge a message with an earlier one of the same field number. The
+    /// new one has not been written yet, so that only the bytes after the previous one are moved, and only once.
     #[inline]
     fn remove(&mut self, frame: &mut Frame) {
         if let Some((from, to)) = frame.alternative.take() {
@@ -180,7 +181,7 @@ impl Decoder<'_, '_> {
         }
     }
 
-    /// An `AnyValue` that stands once in its message: the last one takes the place of those before, unless it is empty.
+    /// An `AnyValue` field that is not repeated: the last one replaces those before it, unless it is empty.
     fn any_value(&mut self, field: &'static Field, frame: &mut Frame, depth: u8) -> Outcome<()> {
         let replaces = frame.alternative.is_none() || self.has_field(&ANY_VALUE);
         if replaces {
@@ -196,11 +197,11 @@ impl Decoder<'_, '_> {
         Ok(())
     }
 
-    /// Whether the object that comes next has a field of `schema`. Reads no further than to the first.
+    /// Whether the next object has a field of `schema`. Reads no further than the first such field.
     #[cold]
     fn has_field(&mut self, schema: &'static Schema) -> bool {
         let start = self.text.pos();
-        // A fault is found again by who reads it.
+        // After a fault the caller reads the object again and reports the fault.
         let found = self.find_field(schema).unwrap_or(true);
         self.text.set_pos(start);
         found
@@ -255,7 +256,8 @@ impl Decoder<'_, '_> {
         Ok(())
     }
 
-    /// Writes a field, its tag and its value; false is the zero of its type. `again` is for [`Self::object`].
+    /// Writes a field: its tag and its value. Returns false for the zero of its type. `again` is passed to
+    /// [`Self::object`].
     fn value(&mut self, field: &'static Field, depth: u8, again: bool) -> Outcome<bool> {
         let number = field.number;
         Ok(match field.kind {
@@ -284,7 +286,7 @@ impl Decoder<'_, '_> {
             }
             Kind::Sint32 => {
                 let v = self.signed(i32::MIN.into(), i32::MAX.into(), "an int32")?;
-                // Zigzag: the sign goes into the lowest bit.
+                // Zigzag: the sign is stored in the lowest bit.
                 self.varint(number, (v << 1 ^ v >> 63).cast_unsigned())
             }
             Kind::Enum(names) => {
@@ -340,7 +342,7 @@ impl Decoder<'_, '_> {
         bits != 0
     }
 
-    /// A message as a field; `null` is an empty one. A message is never zero: one that is there is written.
+    /// A message as a field; `null` is an empty message. A message is never zero: one that is in the text is written.
     fn message(&mut self, number: u32, schema: &'static Schema, depth: u8, again: bool) -> Outcome<bool> {
         let is_attribute = std::ptr::eq(schema, &raw const KEY_VALUE) || std::ptr::eq(schema, &raw const ANY_VALUE);
         let open = self.open(number, depth, !is_attribute);
@@ -351,9 +353,9 @@ impl Decoder<'_, '_> {
         Ok(true)
     }
 
-    /// The tag of a delimited field and room for its length. One byte is kept for attributes and where little text is
-    /// left, five bytes for what may be long and for values inside values, whose content would otherwise be moved at each
-    /// of a hundred levels.
+    /// Writes the tag of a delimited field and reserves room for its length: one byte for attributes and where little
+    /// text is left, five bytes for fields that may be long and for values inside values, whose content would otherwise
+    /// be moved at each of up to a hundred levels.
     #[inline]
     fn open(&mut self, number: u32, depth: u8, may_be_long: bool) -> Open {
         put_varint(self.out, u64::from(number) << 3 | LEN);
@@ -367,7 +369,8 @@ impl Decoder<'_, '_> {
         Open { start: self.out.len(), width, keep }
     }
 
-    /// Writes the length of the content in front of it, moving the content if the room is not what the length takes.
+    /// Writes the length before the content, and moves the content if the reserved room does not have the size of the
+    /// length.
     #[inline]
     fn close(&mut self, open: Open) {
         let Open { start, width, keep } = open;
@@ -391,7 +394,7 @@ impl Decoder<'_, '_> {
             needed
         };
         let mut rest = len;
-        // The room begins where it was kept, whatever its width is now.
+        // The room begins at the position where it was reserved, even if its width has changed.
         for byte in self.out.iter_mut().skip(start - open.width).take(width) {
             *byte = rest as u8 | 0x80;
             rest >>= 7;
@@ -414,7 +417,7 @@ impl Decoder<'_, '_> {
         let mut valid = true;
         for pair in digits.chunks_exact(2) {
             let (high, low) = (hex(pair.first()), hex(pair.get(1)));
-            // A digit is below 16, and what is none has all bits.
+            // A digit is below 16; for any other character `hex` returns a value with all bits set.
             valid &= (high | low) < 16;
             self.out.push(high << 4 | low & 15);
         }
@@ -472,7 +475,7 @@ impl Decoder<'_, '_> {
         }
     }
 
-    /// The place and the text of a number or of what a string holds.
+    /// The position and the text of a number, or of the content of a string.
     #[inline]
     fn integer(&mut self) -> Outcome<(usize, &[u8])> {
         let quoted = self.text.peek() == Some(b'"');
@@ -518,13 +521,14 @@ fn magnitude(digits: &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// A double, written as in JSON or as one of the words for what JSON has no number for. Too large ones are refused.
+/// A double, written as a JSON number or as one of the words for values that are not JSON numbers. A number that is too
+/// large for a double is rejected.
 fn real(text: &[u8]) -> Option<f64> {
     let unsigned = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
     if !unsigned.first()?.is_ascii_alphabetic() {
         return std::str::from_utf8(text).ok()?.parse().ok().filter(|v: &f64| v.is_finite());
     }
-    // Go reads these words in any case, and a NaN without a sign only.
+    // Go accepts these words in upper and lower case, and NaN only without a sign.
     let infinite = ["infinity", "inf"].iter().any(|word| unsigned.eq_ignore_ascii_case(word.as_bytes()));
     if infinite {
         Some(if text.starts_with(b"-") { f64::NEG_INFINITY } else { f64::INFINITY })
@@ -546,7 +550,7 @@ fn hex(digit: Option<&u8>) -> u8 {
     }
 }
 
-/// Appends what padded standard base64 stands for; false if it is something else.
+/// Appends the bytes that padded standard base64 encodes; false if `digits` is not valid base64.
 fn put_unbase64(out: &mut Vec<u8>, digits: &[u8]) -> bool {
     if !digits.len().is_multiple_of(4) {
         return false;

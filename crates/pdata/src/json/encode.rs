@@ -1,8 +1,8 @@
 //! From OTLP protobuf to OTLP/JSON, as the Go collector writes it.
 //!
-//! Each message is walked once to find where its fields are, and they are then written in the order of
-//! [`super::schema`]. Its bytes have passed [`crate::check`]; fields in any order, repeated ones and packed ones in pieces
-//! come out as if they had been written properly. Unknown fields are left out.
+//! Each message is read once to find the positions of its fields, which are then written in the order of
+//! [`super::schema`]. The input has passed [`crate::check`]. Fields in any order, fields that occur several times and
+//! packed fields in several pieces are written as if they had been in canonical form. Unknown fields are omitted.
 
 use super::read::plain_len;
 use super::schema::{ANY_VALUE, FIELDS, Field, KEY_VALUE, Kind, Rule, Schema, request};
@@ -12,7 +12,7 @@ use crate::{Rope, Signal};
 
 /// Appends `body`, an `Export*ServiceRequest`, as JSON.
 ///
-/// Strings that are not UTF-8 have U+FFFD for each wrong byte, so that the text is JSON.
+/// In strings that are not UTF-8, each invalid byte is replaced by U+FFFD, so that the text is valid JSON.
 pub fn encode(signal: Signal, body: &Rope, out: &mut Vec<u8>) {
     // Names and quotes take more room than the values.
     out.reserve(body.len().saturating_mul(3));
@@ -88,7 +88,7 @@ fn message(schema: &'static Schema, raw: &[u8], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// A field that is written where it is not zero, or where it is a message.
+/// A field that is written if it is not zero, or if it is a message.
 fn plain(field: &Field, found: Option<Found<'_>>, out: &mut Vec<u8>) {
     let nested = matches!(field.kind, Kind::Message(_) | Kind::Nested(_));
     match found {
@@ -103,7 +103,7 @@ fn plain(field: &Field, found: Option<Found<'_>>, out: &mut Vec<u8>) {
                 let Wire::Len(raw) = found.last else { return };
                 any_message(field.kind, raw, out);
             } else {
-                // A message in pieces is the pieces one after another.
+                // The pieces of a message, one after another, are the merged message.
                 any_message(field.kind, &pieces(field, found), out);
             }
         }
@@ -162,7 +162,7 @@ fn array(field: &Field, found: Found<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// The comma between elements, or the name and the bracket in front of the first.
+/// Writes the comma between elements, or the name and the bracket before the first element.
 #[inline]
 fn start_element(field: &Field, first: &mut bool, out: &mut Vec<u8>) {
     if std::mem::take(first) {
@@ -173,7 +173,7 @@ fn start_element(field: &Field, first: &mut bool, out: &mut Vec<u8>) {
     }
 }
 
-/// A name, after a comma where the object has something already.
+/// Writes a name, with a comma before it if the object has members already.
 #[inline]
 fn key(field: &Field, out: &mut Vec<u8>) {
     if out.last() != Some(&b'{') {
@@ -228,7 +228,7 @@ fn value(kind: Kind, wire: Wire<'_>, out: &mut Vec<u8>) {
         }
         (Kind::Uint64, Wire::Varint(v)) | (Kind::Fixed64, Wire::Fixed64(v)) => quoted(digits.format(v), out),
         (Kind::Double, Wire::Fixed64(bits)) => put_number(f64::from_bits(bits), out),
-        // Not a body that was checked: JSON nevertheless.
+        // Only possible for a body that was not checked: the output is valid JSON nevertheless.
         _ => out.extend_from_slice(b"null"),
     }
 }
@@ -242,7 +242,7 @@ fn key_value(raw: &[u8], out: &mut Vec<u8>) {
         for (number, wire) in Fields::new(raw) {
             match (number, wire) {
                 (1, Wire::Len(v)) => name = v,
-                // Nothing of an earlier value is left but what a later one does not say.
+                // A later value replaces an earlier one, unless the later one is empty.
                 (2, Wire::Len(v)) => inner = member(v).or(inner),
                 (3, Wire::Varint(v)) => strindex = (v as u32).cast_signed(),
                 _ => {}
@@ -264,7 +264,7 @@ fn key_value(raw: &[u8], out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// The alternative that stands in an `AnyValue`, the last one, by its index; `None` for an empty value.
+/// The last alternative in an `AnyValue`, with its index; `None` for an empty value.
 #[inline]
 fn member(raw: &[u8]) -> Option<(usize, Wire<'_>)> {
     let mut found = None;
@@ -294,7 +294,7 @@ fn any_value(member: Option<(usize, Wire<'_>)>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// A string as Go's encoder writes it here: without escapes for HTML, other ones only where JSON wants them.
+/// A string as Go's encoder writes it here: without HTML escapes, and with other escapes only where JSON requires them.
 fn put_string(v: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     if let Ok(_utf8) = std::str::from_utf8(v) {
@@ -329,7 +329,7 @@ fn put_escaped(mut v: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A number, or a string where JSON has no number for it. Go writes exponents with two digits at least.
+/// A number, or a string for a value that is not a JSON number. Go writes exponents with at least two digits.
 fn put_number(v: f64, out: &mut Vec<u8>) {
     if !v.is_finite() {
         out.push(b'"');

@@ -1,11 +1,12 @@
-//! OTLP/JSON: from a body to protobuf and back, in one pass each and without a tree in between.
+//! OTLP/JSON: conversion of a body to protobuf and back, each in one pass and without an intermediate tree.
 //!
-//! [`decode`] reads what the Go collector's receiver reads and gives OTLP bytes that [`crate::check`] passes; [`encode`]
-//! writes what the Go collector's `otlp_http` exporter writes with `encoding: json`. Nothing here allocates for a span, a
-//! point or a label. The mapping is that of <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>: ids in
-//! hexadecimal, enums as numbers, lowerCamelCase names.
+//! [`decode`] reads what the Go collector's receiver reads and returns OTLP bytes that [`crate::check`] accepts;
+//! [`encode`] writes what the Go collector's `otlp_http` exporter writes with `encoding: json`. Nothing here allocates
+//! for a span, a point or a label. The mapping is that of
+//! <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>: ids in hexadecimal, enums as numbers,
+//! lowerCamelCase names.
 //!
-//! Where a JSON text is read in another way than in Go is noted beside the tests of odd documents.
+//! Differences from Go in the reading of JSON text are documented in the tests of unusual documents.
 
 mod decode;
 mod encode;
@@ -23,7 +24,7 @@ use crate::{MAX_NESTING, Signal};
 /// Why a body is not OTLP/JSON. The sender is at fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JsonError {
-    /// Where in the document, such as `resourceSpans[0].scopeSpans[0].spans[3].traceId`; empty for the whole of it.
+    /// Path in the document, such as `resourceSpans[0].scopeSpans[0].spans[3].traceId`; empty for the whole document.
     pub path: String,
     /// Byte offset into the body.
     pub offset: usize,
@@ -34,31 +35,31 @@ pub struct JsonError {
 /// The kinds of fault in [`JsonError`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Problem {
-    /// Another byte than the grammar or the field's type allows; `None` is the end of the body.
+    /// A byte that the grammar or the field's type does not allow.
     Expected {
-        /// What could have stood there.
+        /// What is allowed there.
         wanted: &'static str,
-        /// What stands there.
+        /// The byte that was found; `None` is the end of the body.
         found: Option<u8>,
     },
-    /// An id of another length.
+    /// An id of the wrong length.
     IdLength {
-        /// Digits of such an id.
+        /// Number of digits that such an id has.
         wanted: usize,
-        /// Digits there are.
+        /// Number of digits that were found.
         found: usize,
     },
-    /// An id with something else than hexadecimal digits.
+    /// An id with characters that are not hexadecimal digits.
     IdDigit,
-    /// A number outside its type, or a string that is no such number.
+    /// A number outside the range of its type, or a string that is not such a number.
     Number(&'static str),
-    /// A string that is no value of the enum.
+    /// A string that is not the name of a value of the enum.
     Enum,
     /// Not padded standard base64.
     Base64,
     /// A control character that is not escaped.
     Control(u8),
-    /// A backslash before something that JSON does not define.
+    /// A backslash followed by a character that JSON does not define as an escape.
     Escape,
     /// Values nested more than [`MAX_NESTING`] deep.
     Nesting,
@@ -97,18 +98,18 @@ impl std::error::Error for JsonError {}
 /// Reads an `Export*ServiceResponse`; its absent fields are zero and empty.
 ///
 /// # Errors
-/// The first fault, with its place.
+/// The first fault, with its position.
 pub fn partial_success(signal: Signal, body: &[u8]) -> Result<PartialSuccess, JsonError> {
     let mut bytes = Vec::new();
     decode::message(schema::response(signal), body, &mut bytes)?;
-    // What was written a moment ago is well-formed.
+    // The bytes were written by `decode::message` and are well-formed.
     Ok(response::partial_success(&bytes).unwrap_or_default())
 }
 
-/// Reads a `google.rpc.Status`, the body of an OTLP/HTTP error; its details are left out.
+/// Reads a `google.rpc.Status`, the body of an OTLP/HTTP error; its details are omitted.
 ///
 /// # Errors
-/// The first fault, with its place.
+/// The first fault, with its position.
 pub fn status(body: &[u8]) -> Result<Status, JsonError> {
     let mut bytes = Vec::new();
     decode::message(&schema::RPC_STATUS, body, &mut bytes)?;

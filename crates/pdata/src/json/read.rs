@@ -1,11 +1,12 @@
-//! The JSON text, token by token, out of one slice: RFC 8259 but for UTF-8, which passes unchecked as in Go.
+//! Reads JSON text from one slice, token by token: RFC 8259, except that UTF-8 is not checked, as in Go.
 //!
-//! Nothing is allocated here but the scratch buffer of strings with escapes, and an error. The reader knows no message.
+//! Only the scratch buffer for strings with escapes and an error are allocated here. The reader does not depend on any
+//! message type.
 
 use super::{JsonError, Problem};
 use crate::MAX_NESTING;
 
-/// An error on its way out, gathering its path from the inside.
+/// An error while it is returned through the callers, which add the path from the innermost step outwards.
 pub(super) struct Failure {
     path: Vec<Step>,
     offset: usize,
@@ -17,7 +18,7 @@ enum Step {
     Index(usize),
 }
 
-/// Boxed, so that the good way carries one word.
+/// The error is boxed, so that the success path returns one word only.
 pub(super) type Outcome<T> = Result<T, Box<Failure>>;
 
 impl Failure {
@@ -75,7 +76,7 @@ impl<'a> Reader<'a> {
         self.pos
     }
 
-    /// Reads on from another position.
+    /// Continues reading at another position.
     pub(super) fn set_pos(&mut self, pos: usize) {
         self.pos = pos;
     }
@@ -96,13 +97,13 @@ impl<'a> Reader<'a> {
         Failure::new(offset, what)
     }
 
-    /// The byte at the present position is not what should stand there.
+    /// The error for a byte at the current position that is not what the grammar or the field requires.
     #[cold]
     pub(super) fn expected(&self, wanted: &'static str) -> Box<Failure> {
         Failure::new(self.pos, Problem::Expected { wanted, found: self.text.get(self.pos).copied() })
     }
 
-    /// The next byte that is no white space, where it stands.
+    /// Skips white space and returns the next byte without consuming it.
     #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
@@ -113,7 +114,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes the next byte if it is this one.
+    /// Skips white space and consumes the next byte if it is `byte`.
     #[inline]
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
@@ -121,7 +122,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// Takes exactly these bytes, without white space in front, or nothing.
+    /// Consumes exactly these bytes, without white space before them, or nothing.
     #[inline]
     pub(super) fn take_text(&mut self, wanted: &[u8]) -> bool {
         let found = self.rest().starts_with(wanted);
@@ -131,7 +132,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// At a quote: takes the key whose text after that quote this is, if it is that key.
+    /// The current position is at an opening quote: consumes the key if its text after that quote is `tail`.
     #[inline]
     pub(super) fn take_key(&mut self, tail: &[u8]) -> bool {
         let found = self.text.get(self.pos + 1..).is_some_and(|rest| rest.starts_with(tail));
@@ -141,7 +142,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// Takes a `null`, if that is what comes.
+    /// Consumes a `null`, if it is next; false if another value is next.
     #[inline]
     pub(super) fn null(&mut self) -> Outcome<bool> {
         if self.peek() != Some(b'n') {
@@ -154,7 +155,7 @@ impl<'a> Reader<'a> {
         if self.take_text(word) { Ok(()) } else { Err(self.expected(wanted)) }
     }
 
-    /// After an element: whether another one follows, or the end.
+    /// After an element: consumes the comma or the closing bracket; true if another element follows.
     #[inline]
     pub(super) fn another(&mut self, close: u8, wanted: &'static str) -> Outcome<bool> {
         match self.peek() {
@@ -194,7 +195,7 @@ impl<'a> Reader<'a> {
         self.escaped()
     }
 
-    /// From behind the opening quote of a string with an escape or a fault.
+    /// Reads from after the opening quote a string with an escape or a fault.
     #[cold]
     fn escaped(&mut self) -> Outcome<&[u8]> {
         self.unescaped.clear();
@@ -237,7 +238,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Behind `\u`. As in Go, half a surrogate pair becomes U+FFFD, and so does a second half that does not fit.
+    /// After `\u`. As in Go, half a surrogate pair becomes U+FFFD, and so does a second half that does not match the
+    /// first.
     fn unicode(&mut self) -> Outcome<()> {
         let first = self.hex4()?;
         let second =
@@ -254,7 +256,7 @@ impl<'a> Reader<'a> {
         let mut value = 0;
         for _ in 0..4 {
             let digit = self.text.get(self.pos).and_then(|b| char::from(*b).to_digit(16));
-            // Four digits fit sixteen bits.
+            // Four digits fit into 16 bits.
             value = value << 4 | digit.ok_or_else(|| self.expected("a hexadecimal digit"))? as u16;
             self.pos += 1;
         }
@@ -298,9 +300,9 @@ impl<'a> Reader<'a> {
         if self.pos > start { Ok(()) } else { Err(self.expected("a digit")) }
     }
 
-    /// Passes over any value.
+    /// Skips any value.
     pub(super) fn skip(&mut self) -> Outcome<()> {
-        // One bit for each open bracket, the innermost lowest: set for an object.
+        // One bit for each open bracket, the innermost one in the lowest bit: set for an object.
         let (mut open, mut depth) = (0_u128, 0_u8);
         loop {
             let start = self.peek();
@@ -334,7 +336,7 @@ impl<'a> Reader<'a> {
                 }
                 _ => return Err(self.expected("a value")),
             }
-            // Behind a value: on to the next one, closing what ends here.
+            // After a value: close the brackets that end here and continue with the next value.
             loop {
                 if depth == 0 {
                     return Ok(());
@@ -367,12 +369,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How many bytes stand before the first quote, backslash or control character.
+/// The number of bytes before the first quote, backslash or control character.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The lowest marked byte is marked rightly; only marks above it can be false.
+    // The mark of the lowest marked byte is correct; only marks above it can be wrong.
     let zero = |v: u64| v.wrapping_sub(ONES) & !v & HIGH;
     let mut len = 0;
     while let Some(chunk) = bytes.get(len..).and_then(<[u8]>::first_chunk::<8>) {

@@ -1,12 +1,12 @@
 //! The messages of OTLP as tables: both names of each field, its number and its type, in the order in which the Go
-//! collector writes them. The reader and the writer walk these; nothing else knows a field.
-//! Field numbers: opentelemetry-proto v1. The numbers of `key_strindex` and `string_value_strindex`, which profiles
-//! brought into `common.proto`, are there because Go's codec reads and writes them.
+//! collector writes them. In this module, only these tables define fields; the reader and the writer use them. Field
+//! numbers: opentelemetry-proto v1. `key_strindex` and `string_value_strindex`, which were added to `common.proto` for
+//! profiles, are included because Go's codec reads and writes them.
 
 use crate::Signal;
 use crate::check::LEGACY_SCOPES;
 
-/// What a value is, in JSON and on the wire.
+/// The type of a value, in JSON and in the wire format.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Str,
@@ -37,21 +37,21 @@ pub(super) enum Kind {
     /// The names of the values 0, 1, 2 and so on.
     Enum(&'static [&'static str]),
     Message(&'static Schema),
-    /// A value inside a value, which counts as a nesting.
+    /// A value inside a value, which counts as one level of nesting.
     Nested(&'static Schema),
 }
 
-/// How often a field stands in its message, and when it is written.
+/// How often a field can be in its message, and when it is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rule {
-    /// Once; left out where zero, unless it is a message.
+    /// Once; omitted if it is zero, unless it is a message.
     Plain,
     /// Once; zero is not absence.
     Optional,
-    /// One of the alternatives of its message, of which the last one stands; zero is not absence. No message has two
+    /// One of the alternatives of its message, of which the last one is valid; zero is not absence. No message has two
     /// sets of alternatives.
     Oneof,
-    /// Repeated: appended, packed where it is a number.
+    /// Repeated: each element is appended; numbers are packed.
     Many,
 }
 
@@ -60,13 +60,13 @@ pub(super) struct Field {
     /// `name":`, what follows the opening quote of a key.
     pub tail: &'static str,
     pub name: &'static str,
-    /// The name in the protobuf definition, which is read too.
+    /// The name in the protobuf definition, which the reader also accepts.
     pub snake: &'static str,
     pub kind: Kind,
     pub rule: Rule,
 }
 
-/// The most fields of any message, and one more than their highest number but the old scopes'.
+/// The largest number of fields of any message, and one more than the highest field number, `LEGACY_SCOPES` excepted.
 pub(super) const FIELDS: usize = 17;
 
 pub(super) struct Schema {
@@ -91,13 +91,13 @@ impl Schema {
         Self { fields, indices }
     }
 
-    /// The index of the field of this number. The old scopes have none: admission has renumbered them.
+    /// The index of the field with this number. `LEGACY_SCOPES` has no index: admission has renumbered such fields.
     #[inline]
     pub(super) fn index(&self, number: u32) -> Option<usize> {
         self.indices.get(number as usize).copied().filter(|i| *i != NONE).map(usize::from)
     }
 
-    /// The index of the field of this name.
+    /// The index of the field with this name.
     pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
         self.fields.iter().position(|f| f.name.as_bytes() == name || f.snake.as_bytes() == name)
     }
