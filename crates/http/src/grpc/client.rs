@@ -1,7 +1,8 @@
-//! The client's side of a gRPC connection.
+//! The client side of a gRPC connection.
 //!
-//! Sends the parts of a rope without joining them, keeps deadlines and keepalive, and says of every call how it ended
-//! and whether the peer surely did nothing with it. Never connects, reconnects or retries: that is the channel's work.
+//! Sends the parts of a rope without joining them, handles deadlines and keepalive, and reports for every call how it
+//! ended and whether it is certain that the peer did not process it. Never connects, reconnects or retries: the channel
+//! does that.
 
 mod call;
 
@@ -49,7 +50,7 @@ pub struct ClientConfig {
     pub max_frame_size: u32,
     /// Bytes read in one turn. Default 256 KiB.
     pub read_budget: usize,
-    /// Output gathered before it is pushed to the stream. Default 32 KiB.
+    /// Output buffered before it is written to the stream. Default 32 KiB.
     pub write_buffer: usize,
     /// Off when `None`.
     pub keepalive: Option<KeepaliveClient>,
@@ -64,7 +65,7 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// The defaults, for a peer called `authority`.
+    /// The defaults, with this scheme, authority and user agent.
     #[must_use]
     pub fn new(scheme: Scheme, authority: Authority, user_agent: HeaderValue) -> Self {
         Self {
@@ -91,7 +92,7 @@ impl ClientConfig {
             .max_frame_size(self.max_frame_size.clamp(1 << 14, (1 << 24) - 1))
             .max_header_list_size(self.max_header_list)
             .enable_push(false)
-            // Replies to calls we cancelled arrive late; they must never count against the connection.
+            // Frames for calls that were cancelled here may still arrive; they must never count against the connection.
             .max_local_error_reset_streams(None)
             .max_concurrent_reset_streams(1 << 10)
             .data_frame_budget(self.read_budget.saturating_mul(32).max(1 << 20));
@@ -108,11 +109,11 @@ pub struct Outgoing<'a, M> {
     pub metadata: &'a [(HeaderName, HeaderValue)],
     /// How to compress the message.
     pub encoding: Coding,
-    /// The message has been compressed so already.
+    /// The message is already compressed with `encoding`.
     pub compressed: bool,
     /// The parts of the message, in order.
     pub message: M,
-    /// When to give up.
+    /// When the call fails with DEADLINE_EXCEEDED.
     pub deadline: Option<u64>,
 }
 
@@ -122,10 +123,10 @@ pub enum NotReady {
     /// The handshake is not done, or the connection is going away or gone.
     #[error("connection is not ready")]
     Connection,
-    /// As many calls as the peer allows are under way.
+    /// The number of calls in progress has reached the limit of the peer or of this client.
     #[error("too many concurrent streams")]
     Streams,
-    /// The message is longer than 4 GiB, or a header is not one.
+    /// The message is longer than 4 GiB, or a header is not valid.
     #[error("call cannot be encoded")]
     Call,
 }
@@ -137,12 +138,12 @@ pub struct Done {
     pub id: CallId,
     /// The reply message, decompressed, or the status.
     pub result: Result<Bytes, Status>,
-    /// False when the peer surely did nothing with the call, so that it may be sent again without being asked.
+    /// False when it is certain that the peer did not process the call, so that it may be sent again in every case.
     pub sent: bool,
 }
 
-/// Calls under way on one connection. A peer need not set a limit, and what its frames cause can cost a step for each
-/// call.
+/// Most calls in progress on one connection. A peer need not set a limit, and handling one of its frames can cost one
+/// step for each call.
 const MAX_CALLS: usize = 1024;
 
 enum State<T> {
@@ -160,11 +161,11 @@ pub struct ClientConn<T: Read + Write> {
     by_id: BTreeMap<u32, usize>,
     done: VecDeque<Done>,
     touched: Vec<u32>,
-    /// Of the calls that have a deadline, by stream.
+    /// Deadline and stream id of each call that has a deadline.
     deadlines: BTreeSet<(u64, u32)>,
     keep: ClientKeep,
     pings: Option<PingPong>,
-    /// The last stream the peer promised to handle, once it said GOAWAY.
+    /// The last stream id in the GOAWAY of the peer; `None` before a GOAWAY arrived.
     last_stream: Option<u32>,
     why: Option<Closed>,
 }
@@ -173,7 +174,7 @@ impl<T: Read + Write> ClientConn<T> {
     /// A connection on a stream that was just connected. `turn` sends the preface.
     pub fn new(io: T, cfg: Rc<ClientConfig>, now: u64) -> Self {
         let (link, wire) = Link::new(io, cfg.workspace.clone(), false, cfg.write_buffer);
-        // The preface goes into the link's buffer, so this is ready at once.
+        // The preface is written into the link's buffer, so the future is ready at the first poll.
         let cx = &mut Context::from_waker(Waker::noop());
         let (h2, pings) = match std::pin::pin!(cfg.builder().handshake(wire)).poll(cx) {
             Poll::Ready(Ok((send, mut conn))) => {
@@ -198,7 +199,7 @@ impl<T: Read + Write> ClientConn<T> {
         }
     }
 
-    /// Reads up to the budget, writes what can be written, fires what is due.
+    /// Reads up to the budget, writes what can be written, and handles the timers that are due.
     pub fn turn(&mut self, now: u64) -> Turn {
         self.link.begin(self.cfg.read_budget);
         if matches!(self.h2, State::Linger(_)) {
@@ -211,13 +212,13 @@ impl<T: Read + Write> ClientConn<T> {
         self.settle(now)
     }
 
-    /// Writes without reading: after `start` or `cancel`, when nothing says that there is input.
+    /// Writes without reading: for use after `start` or `cancel`, when there was no readiness event.
     pub fn flush(&mut self, now: u64) -> Turn {
         self.link.begin(0);
         self.settle(now)
     }
 
-    /// The peer's half of the handshake is done, it has not said GOAWAY, and the connection lives.
+    /// The SETTINGS of the peer arrived, it has not sent GOAWAY, and the connection is open.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         matches!(self.h2, State::Open(..)) && self.last_stream.is_none() && self.link.scan(|s| s.settings)
@@ -229,7 +230,7 @@ impl<T: Read + Write> ClientConn<T> {
         self.is_ready() && self.capacity() > 0
     }
 
-    /// How many more calls may start now: as many as the peer takes, 1024 at most.
+    /// How many more calls may start now. The limit is that of the peer, 1024 at most.
     #[must_use]
     pub fn capacity(&self) -> usize {
         match &self.h2 {
@@ -238,13 +239,13 @@ impl<T: Read + Write> ClientConn<T> {
         }
     }
 
-    /// Calls under way.
+    /// Number of calls in progress.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.calls.len()
     }
 
-    /// The peer said GOAWAY, or the connection is over: start no more calls here.
+    /// The peer sent GOAWAY, or the connection has ended: start no more calls here.
     #[must_use]
     pub fn going_away(&self) -> bool {
         self.last_stream.is_some() || !matches!(self.h2, State::Open(..))
@@ -283,7 +284,7 @@ impl<T: Read + Write> ClientConn<T> {
         }
         let (response, mut body) = send.send_request(request, false).map_err(|_| NotReady::Connection)?;
         let id = response.stream_id().as_u32();
-        // A refusal means that the stream is already gone; its end is reported like any other.
+        // An error means that the stream has already ended; its end is reported like that of any other call.
         let _ = body.send_data(rope, true);
         let slot = self.calls.insert(Pending::new(id, response, body, call.deadline));
         self.by_id.insert(id, slot);
@@ -291,7 +292,7 @@ impl<T: Read + Write> ClientConn<T> {
         Ok(CallId(id))
     }
 
-    /// Gives a call up. No `Done` follows.
+    /// Cancels a call. No `Done` follows.
     pub fn cancel(&mut self, id: CallId) {
         if let Some(slot) = self.by_id.remove(&id.0)
             && let Some(mut call) = self.calls.try_remove(slot)
@@ -316,25 +317,25 @@ impl<T: Read + Write> ClientConn<T> {
         }
     }
 
-    /// Ends the connection; calls under way end with UNAVAILABLE. Call `turn` or `flush` after it.
+    /// Ends the connection; calls in progress end with UNAVAILABLE. Call `turn` or `flush` after it.
     pub fn close(&mut self, now: u64) {
         for (_, call) in &mut self.calls {
             call.reset();
         }
         if let State::Open(conn, _) = &mut self.h2 {
             let _ = Pin::new(conn).poll(&mut Context::from_waker(Waker::noop()));
-            // h2's client has no GOAWAY of its own accord while handles exist.
+            // h2's client sends no GOAWAY by itself while handles exist.
             self.link.inject(&crate::wire::goaway_frame(0, NO_ERROR, b""));
         }
         self.end(now, Closed::Local("closed"));
     }
 
-    /// The stream below.
+    /// The underlying stream.
     pub fn io(&self) -> std::cell::Ref<'_, T> {
         self.link.io()
     }
 
-    /// The stream below, for its owner's bookkeeping. Reading or writing it breaks the connection.
+    /// The underlying stream, for the caller's own bookkeeping. Reading from it or writing to it breaks the connection.
     pub fn io_mut(&self) -> std::cell::RefMut<'_, T> {
         self.link.io_mut()
     }
@@ -372,7 +373,7 @@ impl<T: Read + Write> ClientConn<T> {
         Ok(request)
     }
 
-    /// Lets h2 read and write.
+    /// Polls the h2 connection, which reads and writes.
     fn drive(&mut self, now: u64) {
         let State::Open(conn, _) = &mut self.h2 else { return };
         let polled = Pin::new(conn).poll(&mut Context::from_waker(Waker::noop()));
@@ -393,7 +394,7 @@ impl<T: Read + Write> ClientConn<T> {
 
     fn note_goaway(&mut self) {
         if let Some(last) = self.link.scan(|s| s.goaway.as_ref().map(|g| g.last)) {
-            // Streams above the last one were failed inside h2, without a frame of theirs.
+            // h2 fails the streams above the last one internally; no frame arrives for them.
             if self.last_stream != Some(last) {
                 self.last_stream = Some(last);
                 self.read_all();
@@ -435,7 +436,7 @@ impl<T: Read + Write> ClientConn<T> {
         }
     }
 
-    /// What a call is told when the connection goes under it, in grpc-go's words.
+    /// The status of a call whose connection ended, in the wording of grpc-go.
     fn lost(&self) -> Status {
         use std::fmt::Write;
         let mut text = match self.why.clone().or_else(|| self.link.ended()) {

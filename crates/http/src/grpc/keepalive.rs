@@ -1,11 +1,13 @@
-//! Keepalive and connection ages, with grpc-go's meanings. Pure timekeeping: what to do is returned, never done.
+//! Keepalive and connection ages, with the semantics of grpc-go. It only computes times and returns the action that is
+//! due; the caller performs it.
 //!
-//! Durations are nanoseconds; `None` is "never".
+//! Durations are nanoseconds; `None` means never.
 
 use crate::earliest;
 
 const SECOND: u64 = 1_000_000_000;
-/// Without calls and without permission a client may ping this often (grpc-go `defaultPingTimeout`).
+/// Shortest interval of pings from a client that has no call and no permission to ping without calls (grpc-go
+/// `defaultPingTimeout`).
 const DORMANT_PING: u64 = 2 * 3600 * SECOND;
 /// grpc-go `maxPingStrikes`.
 const MAX_STRIKES: u8 = 2;
@@ -17,11 +19,11 @@ pub struct KeepaliveServer {
     pub max_idle: Option<u64>,
     /// Drain a connection this old, ±10 %.
     pub max_age: Option<u64>,
-    /// Close it hard this long after that.
+    /// Close it this long after the drain, even if calls are in progress.
     pub max_age_grace: Option<u64>,
-    /// Ping after this much silence. Default 2 h.
+    /// Ping when nothing was received for this long. Default 2 h.
     pub time: Option<u64>,
-    /// Close when a ping stays unanswered this long. Default 20 s.
+    /// Close when a ping is not answered for this long. Default 20 s.
     pub timeout: u64,
     /// A client that pings more often than this gets `too_many_pings`. Default 5 min.
     pub min_time: u64,
@@ -46,9 +48,9 @@ impl Default for KeepaliveServer {
 /// `keepalive` of a gRPC client.
 #[derive(Clone, Debug)]
 pub struct KeepaliveClient {
-    /// Ping after this much silence. Default 10 s.
+    /// Ping when nothing was received for this long. Default 10 s.
     pub time: u64,
-    /// Close when a ping stays unanswered this long. Default 10 s.
+    /// Close when a ping is not answered for this long. Default 10 s.
     pub timeout: u64,
     /// Ping also while there is no call.
     pub permit_without_stream: bool,
@@ -60,20 +62,20 @@ impl Default for KeepaliveClient {
     }
 }
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Nothing,
     Ping,
     /// The peer did not answer a ping.
     Dead,
-    /// Drain, and why.
+    /// Drain, with the reason.
     Drain(&'static str),
-    /// The grace after a drain is over.
+    /// The grace period after a drain has ended.
     Expired,
 }
 
-/// Pings after silence: the part that servers and clients share.
+/// Pings when nothing was received for some time: the part that servers and clients share.
 #[derive(Debug)]
 struct Pinger {
     time: Option<u64>,
@@ -134,7 +136,7 @@ pub(crate) struct ServerKeep {
 
 impl ServerKeep {
     pub(crate) fn new(cfg: &KeepaliveServer, now: u64, seed: u64) -> Self {
-        // ±10 %, so that clients that came together do not leave together.
+        // ±10 %, so that connections opened at the same time are not closed at the same time.
         let jittered = |age: u64| (age - age / 10).saturating_add(seed.checked_rem(age / 5).unwrap_or(0));
         Self {
             pinger: Pinger::new(cfg.time, cfg.timeout, now),
@@ -152,7 +154,7 @@ impl ServerKeep {
         }
     }
 
-    /// After each turn: how much was read since the connection began, and whether there are calls.
+    /// Called after each turn. `bytes`: read since the connection began. `busy`: whether there are calls.
     pub(crate) fn observe(&mut self, now: u64, bytes: u64, busy: bool) {
         self.pinger.read(now, bytes);
         match (busy, self.idle_since) {
@@ -162,12 +164,12 @@ impl ServerKeep {
         }
     }
 
-    /// Headers or data were sent: the next ping is free and strikes are forgotten.
+    /// Called when headers or data were sent: the next ping is allowed and strikes are reset.
     pub(crate) fn sent(&mut self) {
         self.forgive = true;
     }
 
-    /// `count` pings came in this turn. True when that is too many.
+    /// Called with the number of pings received in this turn. True when that is too many.
     pub(crate) fn pinged(&mut self, now: u64, count: u32, busy: bool) -> bool {
         for _ in 0..count {
             let last = self.last_ping.replace(now);
@@ -186,7 +188,7 @@ impl ServerKeep {
         false
     }
 
-    /// Draining began, for whatever reason.
+    /// Called when draining began, for any reason.
     pub(crate) fn draining(&mut self) {
         self.draining = true;
     }
@@ -240,7 +242,7 @@ impl ClientKeep {
     pub(crate) fn observe(&mut self, now: u64, bytes: u64, busy: bool) {
         let Some(pinger) = &mut self.pinger else { return };
         pinger.read(now, bytes);
-        // Waking from dormancy counts as activity: silence is measured from the first call on.
+        // The first call after a time without calls counts as activity: the ping interval starts with it.
         if busy && !self.busy && !self.permit_without_stream && pinger.pinged.is_none() {
             pinger.last_read = pinger.last_read.max(now);
         }

@@ -1,7 +1,7 @@
 //! The length-prefixed message: assembling one from DATA frames, and sending one without copying it.
 //!
-//! A message is copied once, into a buffer of the right size that grows as data arrives; one that came in a single
-//! frame is not copied at all unless it would pin a much larger buffer. Never holds more than was received times four.
+//! A message is copied once, into a buffer that grows as data arrives. A message in a single frame is not copied,
+//! unless it would keep a much larger buffer alive. Never holds more than four times what was received.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::room;
 
-/// A single-frame message from this size up keeps h2's buffer, whose size is 8 KiB or about the frame's.
+/// A single-frame message of at least this size keeps h2's buffer, whose size is 8 KiB or about that of the frame.
 const SLICE_FROM: usize = 4096;
 
 /// The five bytes before a message.
@@ -32,12 +32,12 @@ pub(crate) struct Assembly {
 }
 
 impl Assembly {
-    /// Nothing at all has come yet.
+    /// No byte has arrived yet.
     pub(crate) fn is_empty(&self) -> bool {
         self.have == 0
     }
 
-    /// Takes prefix bytes off the front of `chunk`; says the prefix when this chunk completed it.
+    /// Takes prefix bytes from the front of `chunk`; returns the prefix if this chunk completed it.
     pub(crate) fn prefix(&mut self, chunk: &mut Bytes) -> Option<Prefix> {
         let have = usize::from(self.have);
         if have >= 5 {
@@ -56,7 +56,8 @@ impl Assembly {
         Some(Prefix { flag, len })
     }
 
-    /// Takes body bytes; what is left in `chunk` does not belong to the message. Only after the prefix is complete.
+    /// Takes body bytes; what is left in `chunk` does not belong to the message. Call it only after the prefix is
+    /// complete.
     pub(crate) fn body(&mut self, chunk: &mut Bytes) {
         let got = self.received();
         let n = chunk.len().min(self.len - got);
@@ -110,7 +111,7 @@ impl Assembly {
     }
 }
 
-/// A message on its way out: the prefix and the parts of a rope, written with vectored writes.
+/// An outgoing message: the prefix and the parts of a rope, written with vectored writes.
 #[derive(Debug, Default)]
 pub(crate) struct Rope {
     prefix: [u8; 5],
@@ -148,7 +149,7 @@ impl Parts {
 }
 
 impl Rope {
-    /// `None` when the message is longer than a prefix can say.
+    /// `None` when the length of the message does not fit into the prefix.
     pub(crate) fn new(compressed: bool, parts: SmallVec<[Bytes; 4]>) -> Option<Self> {
         let total = parts.iter().map(Bytes::len).sum::<usize>();
         let [a, b, c, d] = u32::try_from(total).ok()?.to_be_bytes();

@@ -1,7 +1,7 @@
 //! gRPC over HTTP/2 (the protocol of `PROTOCOL-HTTP2.md`), unary calls only.
 //!
-//! Owns the five-byte message prefix, metadata, timeouts and statuses; h2 owns frames, HPACK and flow control. Never
-//! knows what a message means.
+//! Implements the five-byte message prefix, metadata, timeouts and statuses; h2 implements frames, HPACK and flow
+//! control. Never interprets a message.
 
 pub mod client;
 mod keepalive;

@@ -1,10 +1,10 @@
-//! The server's side of a gRPC connection.
+//! The server side of a gRPC connection.
 //!
 //! A call is admitted in three steps: by its head ([`Gate::open`]), by the length in the five-byte prefix
 //! ([`Gate::admit`]), and with each growth of the buffer that its message is read into ([`Gate::grow`]). What a refused
-//! client still sends is read and thrown away, because resetting its stream would count against the connection.
-//! Deadlines, keepalive, ages and the ping policy are kept here. Never calls the application: it takes calls with
-//! `poll_call` and answers by id.
+//! client still sends is read and discarded, because resetting its stream would count against the connection.
+//! Deadlines, keepalive, connection ages and the ping policy are handled here. Never calls the application: the
+//! application takes calls with `poll_call` and answers them by id.
 
 mod stream;
 
@@ -28,18 +28,18 @@ use crate::engine::{Engine, Limits, NO_ERROR};
 use crate::status::Status;
 use crate::{Closed, Turn, earliest};
 
-/// How long a refused client may go on sending a message nobody wants.
+/// How long a refused client may continue to send its message, which is discarded.
 const DISCARD_PATIENCE: u64 = 10_000_000_000;
-/// Advertised and enforced when the configuration sets no limit. h2 decodes the header lists of one read before any of
-/// them can be refused: with 16 KiB each, 8 MiB.
+/// Limit of concurrent streams, advertised and enforced when the configuration sets none. h2 decodes the header lists
+/// of one read before any of them can be refused: with 16 KiB each, 8 MiB.
 const STREAM_CAP: u32 = 1 << 9;
 
-/// Who decides about calls.
+/// Admits or refuses calls.
 pub trait Gate {
-    /// Held by a call from its head until it is answered or gone: typically a charge on a memory budget.
+    /// Owned by a call from its head until it is answered or cancelled: typically a charge on a memory budget.
     type Permit;
 
-    /// Which method is this? The number comes back in [`CallHead::method`].
+    /// Returns the number of the method with this path. It is available later as [`CallHead::method`].
     ///
     /// # Errors
     /// The answer for a path that is not served; see [`unknown_service`] and [`unknown_method`].
@@ -47,27 +47,27 @@ pub trait Gate {
         Err(unknown_service(path))
     }
 
-    /// The head of a call is here. It still has all metadata, whatever the configuration keeps, of `metadata_bytes`
-    /// together.
+    /// Called when the head of a call was received. The head still has all metadata here, whether or not the
+    /// configuration keeps it; `metadata_bytes` is its total size.
     ///
     /// # Errors
-    /// The answer; the message is thrown away and the connection goes on.
+    /// The answer; the message is discarded and the connection stays open.
     fn open(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<Self::Permit, Status>;
 
-    /// The prefix of a call's message is here; `len` is the size on the wire. A peer may claim any length, so that
-    /// nothing should be charged for it yet.
+    /// Called when the prefix of a call's message was received; `len` is the size on the wire. A peer may claim any
+    /// length, so nothing should be charged for it yet.
     ///
     /// # Errors
-    /// The answer; the message is thrown away and the connection goes on.
+    /// The answer; the message is discarded and the connection stays open.
     fn admit(&mut self, permit: &mut Self::Permit, call: &CallHead, len: u32) -> Result<(), Status> {
         let _ = (permit, call, len);
         Ok(())
     }
 
-    /// The message is about to take `to` bytes of memory: as it arrives, and again when it is decompressed here.
+    /// Called before the message takes `to` bytes of memory: while it arrives, and again when it is decompressed here.
     ///
     /// # Errors
-    /// The answer; the message is thrown away and the connection goes on.
+    /// The answer; the message is discarded and the connection stays open.
     fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Status>;
 }
 
@@ -89,7 +89,7 @@ pub fn unknown_method(path: &str) -> Status {
     }
 }
 
-/// A client that may try again: its network failed it, or it was the wrong kind of client.
+/// The status for a message that stopped arriving. UNAVAILABLE lets the client retry: its network may have failed.
 fn stalled(timeout: u64) -> Status {
     Status::unavailable(format!("nothing of the message arrived for {} s", timeout / 1_000_000_000))
 }
@@ -98,10 +98,10 @@ fn split_path(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix('/').unwrap_or(path).rsplit_once('/')
 }
 
-/// What is known of a call before its message.
+/// What is known about a call before its message.
 #[derive(Clone, Debug)]
 pub struct CallHead {
-    /// What [`Gate::route`] said.
+    /// What [`Gate::route`] returned.
     pub method: u32,
     /// `:path` and `:authority`.
     pub uri: Uri,
@@ -120,70 +120,73 @@ impl CallHead {
         self.uri.path()
     }
 
-    /// `:authority`. Where it came as the path of a unix socket, `-` stands in it for what an authority cannot have.
+    /// `:authority`. If the client sent the path of a unix socket, each byte that is not allowed in an authority is
+    /// replaced by `-`.
     #[must_use]
     pub fn authority(&self) -> Option<&str> {
         self.uri.authority().map(http::uri::Authority::as_str)
     }
 
-    /// `user-agent`, while metadata is here.
+    /// `user-agent`, if the metadata is available.
     #[must_use]
     pub fn user_agent(&self) -> Option<&str> {
         self.metadata.get(http::header::USER_AGENT)?.to_str().ok()
     }
 }
 
-/// A call for the application. It must be answered with `reply_ok` or `reply_err`, unless `poll_cancelled` names it.
+/// A call for the application. It must be answered with `reply_ok` or `reply_err`, unless `poll_cancelled` returns its
+/// id.
 #[derive(Debug)]
 pub struct Call<P> {
-    /// For the answer.
+    /// Identifies the call in `reply_ok` and `reply_err`.
     pub id: CallId,
     /// Head and, if kept, metadata.
     pub head: CallHead,
-    /// The message, in the coding that `coding` says.
+    /// The message, compressed with `coding`.
     pub message: Bytes,
     /// How the message is still compressed: identity, unless its content is longer than
     /// [`ServerConfig::inline_decompress`].
     pub coding: Coding,
-    /// Size of the message as it came.
+    /// Size of the message on the wire.
     pub wire_len: u32,
-    /// What [`Gate::open`] gave.
+    /// What [`Gate::open`] returned.
     pub permit: P,
-    /// When the client stops waiting; the connection answers for you then.
+    /// The deadline of the client; when it passes, the connection answers DEADLINE_EXCEEDED by itself.
     pub deadline: Option<u64>,
 }
 
 /// Settings of a gRPC server; nanoseconds and bytes.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Advertised limit of calls at a time. `None` means 512, which clients wait for rather than fail.
+    /// Advertised limit of concurrent calls. `None` means 512. Clients at the limit wait and do not fail their calls.
     pub max_concurrent_streams: Option<u32>,
     /// Longest message, before and after decompression. Default 4 MiB.
     pub max_recv_message: u32,
-    /// A message whose content is longer is handed out compressed, so that the application can decompress it where that
-    /// holds up nobody. Default: no such limit.
+    /// A message whose content is longer is passed on compressed, so that the application can decompress it where that
+    /// does not block the event loop. Default: no such limit.
     pub inline_decompress: u32,
-    /// A call of whose message nothing arrives for so long is refused. Default 60 s.
+    /// A call is refused if no part of its message arrives for this long. Default 60 s.
     pub message_timeout: u64,
     /// Largest header list. Default 64 KiB, as in HTTP/1.1.
     pub max_header_list: u32,
-    /// Flow-control window of a call: what a client may send before it is admitted. Default 1 MiB.
+    /// Flow-control window of a call: the most a client may send before the call is admitted. Default 1 MiB.
     pub initial_stream_window: u32,
-    /// Flow-control window of the connection: what h2 may hold unseen. Default 1 MiB.
+    /// Flow-control window of the connection: the most that h2 buffers before it is read here. Default 1 MiB.
     pub initial_connection_window: u32,
     /// Largest frame accepted, 16 KiB to 16 MiB. Default 16 KiB.
     pub max_frame_size: u32,
     /// Bytes read in one turn. Default 256 KiB.
     pub read_budget: usize,
-    /// Output gathered before it is pushed to the stream. Default 32 KiB.
+    /// Output buffered before it is written to the stream. Default 32 KiB.
     pub write_buffer: usize,
-    /// A client that has not finished its preface and SETTINGS, or a header block, by then is closed. Default 120 s.
+    /// The connection of a client that takes longer than this for its preface and SETTINGS, or for a header block, is
+    /// closed. Default 120 s.
     pub handshake_timeout: u64,
     /// Pings, ages and the ping policy.
     pub keepalive: KeepaliveServer,
     /// Keep request metadata with the call.
     pub keep_metadata: bool,
-    /// Message codings taken besides identity. Default gzip, zstd and snappy.
+    /// Message codings accepted besides identity. Default gzip, zstd and snappy.
     pub accept: Vec<Coding>,
     /// Shared by all connections of the thread.
     pub workspace: Workspace,
@@ -230,7 +233,7 @@ pub struct ServerConn<T: Read + Write, P> {
     cfg: Rc<ServerConfig>,
     streams: Slab<Stream<P>>,
     by_id: BTreeMap<u32, usize>,
-    /// Streams already answered whose input is still coming.
+    /// Number of streams that are answered and whose input has not ended.
     discarding: usize,
     ready: VecDeque<Call<P>>,
     cancelled: VecDeque<CallId>,
@@ -240,7 +243,7 @@ pub struct ServerConn<T: Read + Write, P> {
 }
 
 impl<T: Read + Write, P> ServerConn<T, P> {
-    /// A connection that was just accepted. `seed` spreads its age.
+    /// A connection that was just accepted. `seed` varies its maximum age.
     pub fn new(io: T, cfg: Rc<ServerConfig>, now: u64, seed: u64) -> Self {
         Self {
             engine: Engine::new(io, cfg.workspace.clone(), &cfg.limits(), cfg.write_buffer, now),
@@ -255,7 +258,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
-    /// Reads up to the budget, writes what can be written, fires what is due.
+    /// Reads up to the budget, writes what can be written, and handles the timers that are due.
     pub fn turn<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, gate: &mut G) -> Turn {
         if self.engine.begin() {
             while let Some((request, respond)) = self.engine.accept(now) {
@@ -273,7 +276,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         self.settle(now)
     }
 
-    /// Writes without reading: after replies, when nothing says that there is input.
+    /// Writes without reading: for use after replies, when there was no readiness event.
     pub fn flush(&mut self, now: u64) -> Turn {
         self.engine.link.begin(0);
         self.settle(now)
@@ -284,13 +287,15 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         self.ready.pop_front()
     }
 
-    /// A call the application has that needs no answer any more: its client or its time is gone. Until it is taken
-    /// with `poll_call` a call just vanishes.
+    /// The next call that the application has taken and that needs no answer any more: the client cancelled it, its
+    /// deadline passed, or the connection ended. A call that was not yet taken with `poll_call` is dropped and not
+    /// reported here.
     pub fn poll_cancelled(&mut self) -> Option<CallId> {
         self.cancelled.pop_front()
     }
 
-    /// Refuses the calls whose message is still being read and whose permit `matches`. Walks over the calls in flight.
+    /// Refuses the calls whose message is still being read and whose permit `matches`. Iterates over the calls in
+    /// flight.
     pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, status: &Status) {
         let reading = |(slot, stream): (usize, &Stream<P>)| stream.reading().is_some_and(&matches).then_some(slot);
         let slots: Vec<usize> = self.streams.iter().filter_map(reading).collect();
@@ -324,14 +329,14 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         earliest(earliest(keep, self.slow_at()), drained)
     }
 
-    /// Says GOAWAY, finishes what is in flight, then closes.
+    /// Sends GOAWAY, finishes the calls in flight, then closes.
     pub fn drain(&mut self, now: u64) {
         if self.engine.drain(now) {
             self.keep.draining();
         }
     }
 
-    /// No call is going on.
+    /// No call is in progress.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.streams.is_empty()
@@ -343,18 +348,18 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         self.streams.len() - self.discarding
     }
 
-    /// Bytes held by messages that are not complete. Walks over the calls in flight.
+    /// Bytes held by incomplete messages. Iterates over the calls in flight.
     #[must_use]
     pub fn held(&self) -> usize {
         self.streams.iter().map(|(_, s)| s.held()).sum()
     }
 
-    /// The stream below.
+    /// The underlying stream.
     pub fn io(&self) -> std::cell::Ref<'_, T> {
         self.engine.link.io()
     }
 
-    /// The stream below, for its owner's bookkeeping. Reading or writing it breaks the connection.
+    /// The underlying stream, for the caller's own bookkeeping. Reading from it or writing to it breaks the connection.
     pub fn io_mut(&self) -> std::cell::RefMut<'_, T> {
         self.engine.link.io_mut()
     }
@@ -397,7 +402,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
-    /// Answers a call that the application never saw, and throws away what still comes of it.
+    /// Answers a call that the application has not received, and discards the rest of its input.
     fn refuse(&mut self, slot: usize, now: u64, status: &Status) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         stream.reply_err(status, None);
@@ -425,12 +430,12 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         if self.streams.get(slot)?.is_with_app() { self.remove(slot) } else { None }
     }
 
-    /// A stream whose client no longer waits.
+    /// Removes a stream whose call needs no answer any more, and reports it if the application has taken it.
     fn cancel(&mut self, slot: usize) {
         let Some(stream) = self.remove(slot) else { return };
         if stream.is_with_app() {
             let id = CallId(stream.id());
-            // A call that is still in our hands needs no telling.
+            // A call that the application has not taken yet is not reported.
             match self.ready.iter().position(|call| call.id == id) {
                 Some(at) => drop(self.ready.remove(at)),
                 None => self.cancelled.push_back(id),
@@ -465,7 +470,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         self.next_deadline = self.streams.iter().filter_map(|(_, s)| s.deadline()).min();
     }
 
-    /// When a peer that is slow to say hello, or to finish its headers, is closed.
+    /// When the connection of a peer that is slow with its preface and SETTINGS, or with a header block, is closed.
     fn slow_at(&self) -> Option<u64> {
         self.engine.slow_since().map(|at| at.saturating_add(self.cfg.handshake_timeout))
     }
@@ -500,7 +505,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
-    /// Fires timers, lets h2 write, and says how things stand.
+    /// Handles the timers that are due, lets h2 write, and returns the state of the connection.
     fn settle(&mut self, now: u64) -> Turn {
         if self.engine.is_live() {
             self.fire_deadlines(now);
@@ -517,7 +522,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         turn
     }
 
-    /// Gives every call up once the connection is over.
+    /// Cancels every call once the connection has ended.
     fn give_up_if_over(&mut self) {
         if self.engine.is_live() {
             return;

@@ -1,8 +1,8 @@
-//! HTTP/1.1, the client's side: one request at a time, on a connection that is kept between them.
+//! HTTP/1.1, the client side: one request at a time, on a connection that is kept open between requests.
 //!
-//! Frames requests by itself and refuses whatever could end a line early; refuses every answer that two parsers could
-//! read differently, and bytes that nobody asked for. Says of a failure what its owner needs to know before it may
-//! repeat a request; never repeats one, and never looks into a body.
+//! Writes the framing of requests itself and refuses header values that could end a line early. Refuses every answer
+//! that two parsers could read differently, and bytes that arrive without a request. A [`Failure`] says whether the
+//! request may be repeated; this module never repeats one, and never interprets a body.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice, Read, Write};
@@ -16,11 +16,12 @@ use super::head::{HeadBuffer, ReplyHead, may_have_body};
 use crate::coding::{SCRATCH, Workspace};
 use crate::{Closed, Turn};
 
-/// What is beyond the kept part of a body is read to its end up to this size; beyond it the connection is closed.
+/// The part of a body that is not kept is read to its end up to this size; if it is longer, the connection is closed.
 const DRAIN: u64 = 256 << 10;
-/// Interim answers taken before the real one, as many as Go takes.
+/// Most interim (1xx) answers accepted before the final one, as in Go.
 const MAX_INTERIM: u8 = 5;
-/// Header fields that say how a message is framed or what becomes of the connection; all of them are ours.
+/// Header fields about the framing of a message or about the connection. The caller may not set them; the connection
+/// writes those that are needed.
 const OURS: [&str; 8] =
     ["content-length", "transfer-encoding", "trailer", "te", "upgrade", "keep-alive", "proxy-connection", "expect"];
 
@@ -55,7 +56,7 @@ pub struct Outgoing<'a, H, B> {
     pub headers: H,
     /// The body, in parts that are written as they are.
     pub body: B,
-    /// When to give up.
+    /// When the request fails if it has no answer by then.
     pub deadline: Option<u64>,
 }
 
@@ -65,10 +66,10 @@ pub enum NotReady {
     /// The connection is over, or is a tunnel now.
     #[error("connection not usable")]
     Connection,
-    /// Another request is under way, or its outcome was not taken yet.
+    /// Another request is in progress, or its outcome was not taken yet.
     #[error("another request is under way")]
     Busy,
-    /// The request cannot be sent by anyone; the text says what is wrong with it.
+    /// The request is not valid on any connection; the text says what is wrong with it.
     #[error("invalid request: {0}")]
     Request(&'static str),
 }
@@ -82,7 +83,7 @@ pub struct Reply {
     pub head: ReplyHead,
     /// The body without its transfer coding, up to [`ClientConfig::max_body`].
     pub body: Bytes,
-    /// There was more of the body than was kept.
+    /// The body was longer than the part that was kept.
     pub cut: bool,
 }
 
@@ -94,14 +95,14 @@ pub struct Failure {
     pub why: Closed,
     /// At least one byte of the request was written.
     pub sent: bool,
-    /// The connection had served before, and the peer closed or reset it before any byte of an answer: most likely it
-    /// had done so before the request came.
+    /// The connection had completed a request before, and it ended or failed before any byte of this answer arrived:
+    /// most likely the peer had closed it before the request arrived.
     pub reused: bool,
 }
 
 impl Failure {
-    /// Whether the request may be sent once more, on another connection, by the rules of Go's transport for requests
-    /// that can be replayed.
+    /// Whether the request may be sent again on another connection, by the rules of Go's transport for requests that
+    /// can be replayed.
     #[must_use]
     pub fn may_repeat(&self) -> bool {
         !self.sent || self.reused
@@ -110,10 +111,10 @@ impl Failure {
 
 enum State {
     Idle,
-    /// Waiting for the head of an answer, or within it.
+    /// Waiting for the head of an answer, or inside it.
     Head,
     Body(Box<Incoming>),
-    /// A CONNECT succeeded: the stream belongs to someone else.
+    /// A CONNECT succeeded: the stream is for the caller to take with `into_io`.
     Tunnel,
     Over,
 }
@@ -123,7 +124,7 @@ struct Incoming {
     framing: Framing,
     body: Vec<u8>,
     beyond: u64,
-    /// May the connection be used again?
+    /// Whether the connection may be used again.
     keep: bool,
 }
 
@@ -132,14 +133,14 @@ enum Framing {
     UntilClose,
 }
 
-/// The request under way.
+/// The request in progress.
 struct Asked {
     head_only: bool,
     connect: bool,
     close: bool,
     deadline: Option<u64>,
     wrote: bool,
-    /// A byte of an answer has come.
+    /// A byte of an answer was received.
     answered: bool,
     interim: u8,
 }
@@ -153,7 +154,7 @@ pub struct ClientConn<T> {
     asked: Option<Asked>,
     done: Option<Result<Reply, Failure>>,
     out: VecDeque<Bytes>,
-    /// The stream took everything but still holds some of it.
+    /// The stream accepted all output but still buffers some of it.
     unflushed: bool,
     /// Writing failed; the answer that explains it may still be readable.
     broken: Option<ErrorKind>,
@@ -181,8 +182,8 @@ impl<T: Read + Write> ClientConn<T> {
         }
     }
 
-    /// Begins a request; `turn` or `flush` sends it. A `turn` looks first whether the peer has closed an idle
-    /// connection, and then nothing is sent.
+    /// Begins a request; `turn` or `flush` sends it. `turn` first checks whether the peer has closed the idle
+    /// connection; if so, nothing is sent.
     ///
     /// # Errors
     /// See [`NotReady`].
@@ -215,7 +216,7 @@ impl<T: Read + Write> ClientConn<T> {
         Ok(())
     }
 
-    /// Reads up to the budget, writes what can be written, fires what is due.
+    /// Reads up to the budget, writes what can be written, and handles the timers that are due.
     pub fn turn(&mut self, now: u64) -> Turn {
         let mut again = self.read(now);
         let was_broken = self.broken.is_some();
@@ -232,15 +233,15 @@ impl<T: Read + Write> ClientConn<T> {
         self.report(again)
     }
 
-    /// Writes without reading: after `start`, when nothing says that there is input. `again` tells that the peer took
-    /// no more and that `turn` must find out why.
+    /// Writes without reading: for use after `start`, when there was no readiness event. `again` is true when writing
+    /// failed and `turn` must read to find the reason.
     pub fn flush(&mut self, now: u64) -> Turn {
         self.fire(now);
         self.push();
         self.report(self.broken.is_some())
     }
 
-    /// What became of the request, once.
+    /// The outcome of the request; returned once.
     pub fn poll_done(&mut self) -> Option<Result<Reply, Failure>> {
         self.done.take()
     }
@@ -251,13 +252,13 @@ impl<T: Read + Write> ClientConn<T> {
         matches!(self.state, State::Idle) && self.done.is_none()
     }
 
-    /// No request is under way, and the connection is usable.
+    /// No request is in progress, and the connection is usable.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)
     }
 
-    /// Since when it is idle, if it is.
+    /// Since when the connection is idle; `None` if it is not.
     #[must_use]
     pub fn idle_since(&self) -> Option<u64> {
         self.is_idle().then_some(self.idle_since)
@@ -269,22 +270,22 @@ impl<T: Read + Write> ClientConn<T> {
         self.asked.as_ref().and_then(|asked| asked.deadline)
     }
 
-    /// Ends the connection; a request under way fails.
+    /// Ends the connection; a request in progress fails.
     pub fn close(&mut self) {
         self.fail(Closed::Local("closed"));
     }
 
-    /// The stream below.
+    /// The underlying stream.
     pub fn io(&self) -> &T {
         &self.io
     }
 
-    /// The stream below, for its owner's bookkeeping. Reading or writing it breaks the connection.
+    /// The underlying stream, for the caller's own bookkeeping. Reading from it or writing to it breaks the connection.
     pub fn io_mut(&mut self) -> &mut T {
         &mut self.io
     }
 
-    /// The stream, once a CONNECT was answered with 2xx and nothing behind it; `None` otherwise.
+    /// The stream, once a CONNECT was answered with 2xx and no bytes after the head; `None` otherwise.
     pub fn into_io(self) -> Option<T> {
         matches!(self.state, State::Tunnel).then_some(self.io)
     }
@@ -298,7 +299,8 @@ impl<T: Read + Write> ClientConn<T> {
         matches!(self.state, State::Idle | State::Head | State::Body(_))
     }
 
-    /// Reads until the stream is dry, the budget spent, or nothing more is wanted. True when there may be more.
+    /// Reads until the stream returns `WouldBlock`, the budget is used up, or no more input is accepted. True when
+    /// there may be more input.
     fn read(&mut self, now: u64) -> bool {
         let mut budget = self.cfg.read_budget;
         let mut scratch = self.cfg.workspace.take_scratch();
@@ -333,7 +335,7 @@ impl<T: Read + Write> ClientConn<T> {
                     Ok(true) => self.finish(*incoming, now),
                     Err(text) => return self.fail(Closed::Protocol(text)),
                 },
-                // What nobody asked for would be taken for the answer to the next request.
+                // Bytes that arrive without a request would be read as the answer to the next request.
                 idle @ (State::Idle | State::Tunnel) => {
                     self.state = idle;
                     return self.fail(Closed::Protocol("unsolicited response".to_owned()));
@@ -356,7 +358,7 @@ impl<T: Read + Write> ClientConn<T> {
                 Ok(head) => self.take_head(head, input, now),
                 Err(e) => self.fail(bad(format!("{e:?}"))),
             },
-            // Whatever speaks another protocol may never send a blank line.
+            // A peer that uses another protocol may never send a blank line.
             Ok(None) if !self.head.bytes().iter().zip(b"HTTP/1.").all(|(a, b)| a == b) => {
                 self.fail(bad("not HTTP/1".to_owned()));
             }
@@ -384,7 +386,7 @@ impl<T: Read + Write> ClientConn<T> {
         let tunnel = asked.connect && (200..300).contains(&head.status);
         let bodiless = asked.head_only || tunnel || !may_have_body(head.status);
         if early {
-            // The peer has decided; what is left of the request is of no use to it.
+            // The peer answered early, so the rest of the request is not sent.
             self.out.clear();
         }
         if tunnel {
@@ -486,7 +488,7 @@ impl<T: Read + Write> ClientConn<T> {
         }
     }
 
-    /// Ends the connection, and with it the request under way.
+    /// Ends the connection and fails the request in progress.
     fn fail(&mut self, why: Closed) {
         if let Some(asked) = self.asked.take() {
             let by_peer = matches!(why, Closed::Peer | Closed::Io(_));
@@ -509,7 +511,7 @@ impl Incoming {
         matches!(&self.framing, Framing::Reading(reading) if reading.is_done())
     }
 
-    /// Takes input; true when the body is complete, or when the rest of it is more than anyone wants to read.
+    /// Processes input; true when the body is complete, or when more than [`DRAIN`] bytes of it would be discarded.
     fn take(&mut self, input: &mut &[u8], max: u64) -> Result<bool, String> {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         loop {
@@ -545,7 +547,7 @@ impl Incoming {
     }
 }
 
-/// The head of a request, and whether it ends the connection.
+/// The encoded head of a request, and whether it contains `Connection: close`.
 fn request_head<'h>(
     method: &str,
     target: &str,
@@ -589,7 +591,7 @@ fn request_head<'h>(
     match (method, length) {
         ("CONNECT", 0) => {}
         ("CONNECT", _) => return Err(NotReady::Request("CONNECT has no body")),
-        // A server may wait for the length of what usually has a body (RFC 9110, 8.6).
+        // A server may expect a length for a method that usually has a body (RFC 9110, 8.6).
         ("POST" | "PUT" | "PATCH", _) | (_, 1..) => {
             super::head::field(&mut out, "Content-Length", itoa::Buffer::new().format(length));
         }

@@ -1,8 +1,8 @@
-//! HTTP/1.0 and 1.1 (RFC 9112): here the server's side, in [`client`] the other.
+//! HTTP/1.0 and 1.1 (RFC 9112): the server side is here, the client side in [`client`].
 //!
-//! Takes requests in the order they come, answers in that order, bounds how many wait, and refuses every framing that
-//! two parsers could read differently. A [`Door`] decides with the head alone, before the body is read. Never looks
-//! into a body and never decodes a content coding.
+//! Reads requests in the order they arrive, answers in that order, limits how many wait, and refuses every framing that
+//! two parsers could read differently. A [`Door`] admits or refuses a request from its head alone, before the body is
+//! read. Never interprets a body and never decodes a content coding.
 
 mod body;
 pub mod client;
@@ -26,34 +26,36 @@ use self::head::{BadHead, HeadBuffer};
 use crate::coding::{SCRATCH, Workspace};
 use crate::{Closed, Turn, earliest};
 
-/// Requests that may wait for their answers on one connection.
+/// How many requests may wait for their answers on one connection.
 const PIPELINE: usize = 16;
 /// A refused body is read to its end up to this size, as Go does; beyond it the connection is closed.
 const DRAIN: u64 = 256 << 10;
-/// How long a finished connection waits for the peer to leave, as Go does.
+/// How long a finished connection waits for the peer to close its side, as Go does.
 const LINGER: u64 = 500_000_000;
-/// Output beyond this stops the reading of further requests: what a client asks for and does not read.
+/// When more output than this is waiting, no further requests are read. It bounds the answers of a client that sends
+/// requests and does not read the answers.
 const OUT_HIGH: usize = 64 << 10;
 
-/// How long a piece of a streamed answer may wait for its client to read it.
+/// How long a piece of a streamed answer may wait to be written because the client does not read.
 pub(crate) const STALL: u64 = 30_000_000_000;
 
-/// Settings of an HTTP server, the same for both versions; nanoseconds and bytes, `None` is "never".
+/// Settings of an HTTP server, the same for HTTP/1 and HTTP/2. Units are nanoseconds and bytes; `None` disables a
+/// timeout.
 #[derive(Clone, Debug)]
 pub struct H1Config {
-    /// Longest body unless the door says less. Default 20 MiB.
+    /// Longest body, unless [`Door::head`] sets a lower limit. Default 20 MiB.
     pub max_body: u64,
-    /// Longest request line with header fields. Default 64 KiB, which HTTP/2 has as a fixed limit.
+    /// Longest request line with header fields. Default 64 KiB, which is the fixed limit of HTTP/2 here.
     pub max_head: usize,
     /// From the first byte of a request, or the beginning of a connection, to the end of its head.
     pub read_header_timeout: Option<u64>,
-    /// From there to the end of the body; stands in for the header timeout if that is `None`.
+    /// From there to the end of the body. It is used as the header timeout if that is `None`.
     pub read_timeout: Option<u64>,
-    /// A body of which nothing arrives for so long is refused, whatever `read_timeout` says. Default 60 s.
+    /// A body of which nothing arrives for this long is refused, independent of `read_timeout`. Default 60 s.
     pub body_timeout: u64,
     /// From the end of the head to the last byte of the answer.
     pub write_timeout: Option<u64>,
-    /// Between requests; `read_timeout` stands in for it.
+    /// Between requests; `read_timeout` is used if this is `None`.
     pub idle_timeout: Option<u64>,
     /// Whether connections may carry more than one request.
     pub keep_alive: bool,
@@ -84,21 +86,21 @@ impl Default for H1Config {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimit(pub u64);
 
-/// Who decides about requests.
+/// Admits or refuses requests.
 pub trait Door {
-    /// Held by a request from its admission until the application has dropped it.
+    /// Owned by a request from its admission until the application drops it.
     type Permit;
 
-    /// The head is here, the body is not. The limit is capped by [`H1Config::max_body`].
+    /// Called when the head was received, before the body is read. The limit is capped by [`H1Config::max_body`].
     ///
     /// # Errors
-    /// The answer; the body is thrown away.
+    /// The answer; the body is discarded.
     fn head(&mut self, head: &RequestHead) -> Result<(Self::Permit, BodyLimit), Response>;
 
-    /// The body is about to take `to` bytes of memory.
+    /// Called before the buffer of the body grows to `to` bytes.
     ///
     /// # Errors
-    /// The answer; the body is thrown away.
+    /// The answer; the body is discarded.
     fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Response>;
 
     /// The answer to a body beyond its limit. The connection is closed after it.
@@ -112,13 +114,13 @@ pub struct RequestId(pub(crate) u64);
 /// A request for the application. It must be answered with [`H1Conn::respond`].
 #[derive(Debug)]
 pub struct Request<P> {
-    /// For the answer.
+    /// Identifies the request in [`H1Conn::respond`].
     pub id: RequestId,
     /// Request line and header fields.
     pub head: RequestHead,
     /// The body without its transfer coding.
     pub body: Bytes,
-    /// What [`Door::head`] gave.
+    /// What [`Door::head`] returned.
     pub permit: P,
 }
 
@@ -127,9 +129,10 @@ pub struct Request<P> {
 pub struct Response {
     /// 200 to 599.
     pub status: u16,
-    /// `Content-Type`; none when empty.
+    /// `Content-Type`; the field is not sent when this is empty.
     pub content_type: &'static str,
-    /// More header fields. What is not a valid name or value is left out; framing fields are ours and left out too.
+    /// More header fields. Invalid names and values are left out. Framing fields are left out too, because the
+    /// connection writes them itself.
     pub headers: Vec<(String, String)>,
     /// The body, in parts.
     pub body: SmallVec<[Bytes; 2]>,
@@ -163,15 +166,15 @@ impl Response {
     }
 }
 
-/// What the input is at.
+/// Which part of the input is read next.
 enum State<P> {
-    /// Between requests, or within a head.
+    /// Between requests, or inside a head.
     Head,
-    /// Within the body of an admitted request.
+    /// Inside the body of an admitted request.
     Body(Box<Incoming<P>>, Reading),
-    /// Within the body of a request that was refused.
+    /// Inside the body of a refused request.
     Refused(Reading),
-    /// No more requests are read: the last answer closes the connection.
+    /// No more requests are read, further input is discarded, and the last answer closes the connection.
     Deaf,
 }
 
@@ -188,7 +191,7 @@ impl<P> Incoming<P> {
         Self { head, body: Vec::new(), limit, permit }
     }
 
-    /// Takes a piece of the body, for which the door makes room first.
+    /// Appends a piece of the body. Calls [`Door::grow`] before the buffer grows.
     pub(crate) fn take<D: Door<Permit = P> + ?Sized>(&mut self, piece: &[u8], door: &mut D) -> Result<(), Response> {
         let Self { head, body, limit, permit } = self;
         let total = body.len() + piece.len();
@@ -196,7 +199,7 @@ impl<P> Incoming<P> {
             return Err(door.too_large(head).closing());
         }
         if total > body.capacity() {
-            // A declared length is known to be within the limit; a body without one doubles.
+            // A declared length is known to be within the limit; the buffer of a body without one doubles.
             let to = match head.content_length() {
                 Some(declared) => crate::room(usize::try_from(declared).unwrap_or(usize::MAX), total),
                 None => total.max(body.capacity().saturating_mul(2)).min(usize::try_from(*limit).unwrap_or(usize::MAX)),
@@ -226,7 +229,7 @@ impl<P> Incoming<P> {
     }
 }
 
-/// A request's place in the order of answers.
+/// A request in the queue that keeps the order of answers.
 struct Slot {
     id: RequestId,
     answer: Option<Response>,
@@ -234,11 +237,11 @@ struct Slot {
     old: bool,
     keep: bool,
     write_by: Option<u64>,
-    /// The body follows in pieces.
+    /// The body of the answer follows in pieces.
     streams: bool,
 }
 
-/// An answer whose body follows in pieces; its head is out.
+/// An answer whose body follows in pieces. Its head is already in the output.
 struct Streaming {
     id: RequestId,
     chunked: bool,
@@ -255,20 +258,20 @@ pub struct H1Conn<T, P> {
     slots: VecDeque<Slot>,
     ready: VecDeque<Request<P>>,
     next_id: u64,
-    /// Read, but its turn has not come: `stash[at..]`.
+    /// Input that was read but cannot be processed yet.
     stash: Vec<u8>,
     out: VecDeque<Bytes>,
     out_len: usize,
-    /// The stream took everything but still holds some of it: records that a TLS stream could not write.
+    /// The stream accepted all output but still buffers some of it: records that a TLS stream could not write.
     unflushed: bool,
-    /// An `Expect: 100-continue` waits to be answered.
+    /// An `Expect: 100-continue` is not answered yet.
     go_on: bool,
     served_any: bool,
     draining: bool,
     eof: bool,
-    /// Since when the current head, body or pause is awaited.
+    /// Start of the current wait: for a head, for a body, or between requests.
     since: u64,
-    /// When something of the current body arrived last.
+    /// When bytes of the current body last arrived.
     body_since: u64,
     write_by: Option<u64>,
     streaming: Option<Streaming>,
@@ -308,7 +311,8 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
-    /// A connection of which nothing is taken: it says this, whatever comes, and closes as after any last answer.
+    /// A connection that accepts no request: it sends `words` whatever input arrives, and closes as after any last
+    /// answer.
     pub fn refusing(io: T, cfg: Rc<H1Config>, now: u64, words: &'static [u8], why: Closed) -> Self {
         let mut conn = Self::new(io, cfg, now);
         conn.out_len = words.len();
@@ -320,21 +324,21 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         conn
     }
 
-    /// Reads up to the budget, writes what can be written, fires what is due.
+    /// Reads up to the budget, writes what can be written, and handles the timers that are due.
     pub fn turn<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> Turn {
         let mut again = false;
         if !self.closed {
             again = self.read(now, door);
             self.fire(now);
             self.push(now);
-            // An answer may have made room for what was read before.
+            // A written answer may allow input that was read earlier to be processed.
             again |= !self.stash.is_empty() && self.takes_more();
         }
         self.report(again)
     }
 
-    /// Writes without reading: after `respond`, when nothing says that there is input. `again` tells that input which
-    /// was read before can now go on.
+    /// Writes without reading: for use after `respond`, when there was no readiness event. `again` is true when input
+    /// that was read earlier can be processed now.
     pub fn flush(&mut self, now: u64) -> Turn {
         if !self.closed {
             self.fire(now);
@@ -363,7 +367,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             State::Body(incoming, reading) if matches(incoming.permit()) => {
                 let response = answer(incoming.permit());
                 drop(incoming);
-                // A client that still waits for permission may never send the body.
+                // A client that still waits for `100 Continue` may never send the body.
                 let waits = self.go_on;
                 self.refuse_body(response, reading, waits, now);
             }
@@ -371,8 +375,8 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
-    /// Answers a request with a head, and with a body that follows in pieces ([`H1Conn::give`]). False when there is to be
-    /// no body: for HEAD, unknown ids and second answers.
+    /// Answers a request with a head and a body that follows in pieces ([`H1Conn::give`]). False when no body is to
+    /// follow: for HEAD, statuses without a body, unknown ids and second answers.
     pub fn respond_streaming(&mut self, id: RequestId, response: Response) -> bool {
         let mut streams = false;
         if let Some(slot) = self.slots.iter_mut().find(|s| s.id == id && s.answer.is_none()) {
@@ -383,13 +387,13 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         streams
     }
 
-    /// Whether the next piece of this answer is wanted: everything before it has been written.
+    /// Whether the next piece of this answer can be given: everything before it has been written.
     #[must_use]
     pub fn wants(&self, id: RequestId) -> bool {
         self.streaming.as_ref().is_some_and(|s| s.id == id) && self.all_sent()
     }
 
-    /// Whether this answer waits for pieces, now or when its turn comes.
+    /// Whether pieces of this answer are still to be given, now or after the answers before it.
     #[must_use]
     pub fn is_streaming(&self, id: RequestId) -> bool {
         self.streaming.as_ref().is_some_and(|s| s.id == id) || self.slots.iter().any(|s| s.id == id && s.streams)
@@ -401,7 +405,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.streaming.is_none() && self.slots.front().is_some_and(|s| s.id == id)
     }
 
-    /// The next piece of an answer, when [`H1Conn::wants`] says so.
+    /// Sends the next piece of an answer. Call it when [`H1Conn::wants`] is true.
     pub fn give(&mut self, now: u64, id: RequestId, piece: Bytes) {
         let Some(streaming) = self.streaming.as_ref().filter(|s| s.id == id && !piece.is_empty()) else { return };
         let size = if streaming.chunked { format!("{:x}\r\n", piece.len()) } else { String::new() };
@@ -429,15 +433,14 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.line_up();
     }
 
-    /// The answer can't be completed: the connection ends, so that the client sees that there is less than there should
-    /// be.
+    /// The answer can't be completed. The connection is closed, so that the client sees that the body is incomplete.
     pub fn abandon(&mut self, id: RequestId) {
         if self.is_streaming(id) {
             self.close(Closed::Local("answer cut off"));
         }
     }
 
-    /// Bytes of input that no door has admitted: a head that is not complete, and what waits behind a request.
+    /// Bytes of input that no [`Door`] has admitted: an incomplete head, and input that waits behind a request.
     #[must_use]
     pub fn unadmitted(&self) -> usize {
         self.head.held() + self.stash.capacity()
@@ -461,7 +464,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
-    /// Takes no further request, answers those that are here, then closes.
+    /// Accepts no further request, answers those already received, then closes.
     pub fn drain(&mut self) {
         self.draining = true;
         if matches!(self.state, State::Head) && self.head.is_empty() {
@@ -471,7 +474,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.line_up();
     }
 
-    /// No request is being read, worked on or answered.
+    /// No request is being read, processed or answered.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head | State::Deaf)
@@ -482,7 +485,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             && self.stash.is_empty()
     }
 
-    /// Bytes held by a body that is not complete, and by input whose turn has not come.
+    /// Bytes held by an incomplete head or body, and by input that cannot be processed yet.
     #[must_use]
     pub fn held(&self) -> usize {
         let body = match &self.state {
@@ -492,12 +495,12 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         body + self.stash.capacity() + self.head.held()
     }
 
-    /// The stream below.
+    /// The underlying stream.
     pub fn io(&self) -> &T {
         &self.io
     }
 
-    /// The stream below, for its owner's bookkeeping. Reading or writing it breaks the connection.
+    /// The underlying stream, for the caller's own bookkeeping. Reading from it or writing to it breaks the connection.
     pub fn io_mut(&mut self) -> &mut T {
         &mut self.io
     }
@@ -525,7 +528,8 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             }
     }
 
-    /// Reads until the stream is dry, the budget spent, or nothing more is wanted. True when there may be more.
+    /// Reads until the stream returns `WouldBlock`, the budget is used up, or no more input is accepted. True when
+    /// there may be more input.
     fn read<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> bool {
         let mut budget = self.cfg.read_budget;
         if !self.stash.is_empty() && self.takes_more() {
@@ -534,7 +538,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             let rest = self.feed(&stash, now, door);
             self.stash = rest.to_vec();
         }
-        // What is read while deaf is thrown away: closing with unread input would reset the connection.
+        // In `State::Deaf`, input is read and discarded: closing with unread input would reset the connection.
         let deaf = |s: &Self| s.linger.is_some() || matches!(s.state, State::Deaf);
         let mut scratch = self.cfg.workspace.take_scratch();
         let mut more = true;
@@ -565,7 +569,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         false
     }
 
-    /// Takes input; gives back what has to wait.
+    /// Processes input; returns the rest that cannot be processed yet.
     fn feed<'a, D: Door<Permit = P> + ?Sized>(&mut self, mut input: &'a [u8], now: u64, door: &mut D) -> &'a [u8] {
         while self.takes_more() {
             let state = std::mem::replace(&mut self.state, State::Head);
@@ -575,7 +579,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                         break;
                     }
                     if self.head.is_empty() && self.served_any {
-                        self.since = now; // the pause is over
+                        self.since = now; // the idle time is over
                     }
                     match self.head.feed(&mut input) {
                         Ok(None) => {
@@ -619,7 +623,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         input
     }
 
-    /// A head is complete: a slot in the order of answers is taken, and the door is asked.
+    /// Handles a complete head: adds a slot to the queue of answers and calls [`Door::head`].
     fn begin<D: Door<Permit = P> + ?Sized>(&mut self, head: RequestHead, now: u64, door: &mut D) {
         self.served_any = true;
         self.body_since = now;
@@ -647,7 +651,8 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                 self.go_on = expects && !reading.is_done();
                 self.state = State::Body(Box::new(Incoming::new(head, limit, permit)), reading);
             }
-            // A client that waits for permission may never send the body: nothing tells where the next request begins.
+            // A client that waits for `100 Continue` may never send the body, so the start of the next request is
+            // unknown.
             Err(response) => self.refuse_body(response, reading, expects, now),
         }
         self.line_up();
@@ -661,7 +666,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         door: &mut D,
     ) -> Result<bool, Response> {
         if !input.is_empty() {
-            self.go_on = false; // it did not wait
+            self.go_on = false; // the client did not wait for `100 Continue`
         }
         let bad = |e: BodyError| Response::text(400, format!("400 Bad Request: {e}")).closing();
         while let Some(piece) = reading.piece(input).map_err(bad)? {
@@ -677,7 +682,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.next_request(now);
     }
 
-    /// What follows a request that was read to its end.
+    /// Chooses the next state after a request was read to its end.
     fn next_request(&mut self, now: u64) {
         self.since = now;
         if self.draining || self.slots.back().is_some_and(|s| !s.keep) {
@@ -687,7 +692,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
-    /// Answers the request whose body is being read, and throws the rest of it away, or closes.
+    /// Answers the request whose body is being read, and either discards the rest of the body or closes.
     fn refuse_body(&mut self, mut response: Response, mut reading: Reading, close: bool, now: u64) {
         self.go_on = false;
         let rest = if reading.is_done() { 0 } else { reading.declared_rest().unwrap_or(0) };
@@ -716,7 +721,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         self.answer_head(Response::text(status, text), now);
     }
 
-    /// Answers a request that has no whole head, and reads no further one.
+    /// Answers a request whose head is incomplete or malformed, and reads no further request.
     fn answer_head(&mut self, response: Response, now: u64) {
         let id = RequestId(self.next_id);
         self.next_id += 1;
@@ -745,7 +750,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
-    /// Turns answers whose turn has come into output.
+    /// Encodes the answers at the front of the queue into the output.
     fn line_up(&mut self) {
         while self.slots.front().is_some_and(|s| s.answer.is_some()) && !self.last_said && self.streaming.is_none() {
             let Some(Slot { id, answer: Some(response), head_only, old, keep, write_by, streams }) =
@@ -753,10 +758,10 @@ impl<T: Read + Write, P> H1Conn<T, P> {
             else {
                 return;
             };
-            // Whoever still sends the body of this request is cut off after the answer.
+            // If the client is still sending the body of this request, the connection closes after the answer.
             let unread = self.slots.is_empty() && matches!(self.state, State::Body(..));
             let streams = streams && !head_only && may_have_body(response.status);
-            // Before HTTP/1.1 the end of the connection is the end of a body without a length.
+            // Before HTTP/1.1, a body without a length ends with the connection.
             let until_close = streams && old;
             let close = response.close || !keep || self.draining && self.slots.is_empty() || unread || until_close;
             let head = head::response_head(&response, close, old, streams);
@@ -785,7 +790,7 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
-    /// Nothing is said after this answer.
+    /// No output follows this answer.
     fn say_last(&mut self) {
         self.last_said = true;
         self.slots.clear();
@@ -846,14 +851,15 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         }
     }
 
-    /// When the wait for input ends, and how it is called.
+    /// When the wait for input times out, and the name of that timeout.
     fn read_by(&self) -> Option<(u64, &'static str)> {
         let c = &*self.cfg;
         let (limit, name) = match &self.state {
             State::Deaf => return None,
             State::Head if !self.takes_more() => return None,
             State::Head if self.head.is_empty() && self.served_any => {
-                // The pause begins with the last answer; while one is being worked on there is none.
+                // The idle time begins after the last answer. While a request is processed or answered, there is no
+                // idle timeout.
                 if !self.slots.is_empty() || self.streaming.is_some() || !self.all_sent() {
                     return None;
                 }

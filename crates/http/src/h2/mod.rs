@@ -1,8 +1,8 @@
-//! HTTP semantics over HTTP/2 (RFC 9113), the server's side, with the face of [`crate::h1::H1Conn`].
+//! HTTP semantics over HTTP/2 (RFC 9113), the server side, with the interface of [`crate::h1::H1Conn`].
 //!
-//! The same [`Door`] decides with the head alone, and the same limits and timeouts hold. What a refused client still
-//! sends is thrown away up to a bound, then its stream is reset with NO_ERROR. Answers may go out in any order. Never
-//! looks into a body and never decodes a content coding.
+//! The same [`Door`] admits or refuses a request from its head alone, and the same limits and timeouts apply. What a
+//! refused client still sends is discarded up to a limit, then its stream is reset with NO_ERROR. Answers may be sent
+//! in any order. Never interprets a body and never decodes a content coding.
 
 mod stream;
 
@@ -23,13 +23,13 @@ use crate::engine::{Engine, Limits, NO_ERROR};
 use crate::h1::{Door, H1Config, Request, RequestId, Response};
 use crate::{Closed, Turn, earliest};
 
-/// As many as Go's server takes.
+/// Limit of concurrent streams, as in Go's server.
 const STREAMS: u32 = 250;
 /// Largest header list.
 const HEADER_LIST: u32 = 64 << 10;
-/// Flow-control windows of a stream and of the connection: what h2 may hold unseen.
+/// Flow-control windows of a stream and of the connection: the most that h2 buffers before it is read here.
 const WINDOW: u32 = 1 << 20;
-/// Output gathered before it is pushed to the stream.
+/// Output buffered before it is written to the stream.
 const WRITE_BUFFER: usize = 32 << 10;
 /// A client that has not finished its preface and SETTINGS by then is closed, as in Go.
 const GREETING: u64 = 10_000_000_000;
@@ -41,20 +41,20 @@ pub struct ServerConn<T: Read + Write, P> {
     streams: Slab<Stream<P>>,
     by_id: BTreeMap<u32, usize>,
     ready: VecDeque<Request<P>>,
-    /// Streams that were answered, until the answer is out and the input at its end.
+    /// Answered streams whose answer is not sent completely or whose input has not ended.
     answered: Vec<u32>,
     /// No stream has an earlier deadline; it may be later.
     next_deadline: Option<u64>,
-    /// When the answers that h2 let go must have left.
+    /// When the answers that h2 has framed must be written to the stream.
     write_by: Option<u64>,
     wants_drain: bool,
     served_any: bool,
-    /// Since when the first request is awaited, or the next.
+    /// Since when the connection waits for its first request, or for the next one.
     since: u64,
 }
 
 impl<T: Read + Write, P> ServerConn<T, P> {
-    /// A connection that was just accepted, and on which HTTP/2 was agreed.
+    /// A connection that was just accepted and that uses HTTP/2.
     pub fn new(io: T, cfg: Rc<H1Config>, now: u64) -> Self {
         let limits = Limits {
             streams: STREAMS,
@@ -79,7 +79,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
-    /// Reads up to the budget, writes what can be written, fires what is due.
+    /// Reads up to the budget, writes what can be written, and handles the timers that are due.
     pub fn turn<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> Turn {
         if self.engine.begin() {
             self.heed_drain(now);
@@ -96,7 +96,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         self.settle(now)
     }
 
-    /// Writes without reading: after `respond`, when nothing says that there is input.
+    /// Writes without reading: for use after `respond`, when there was no readiness event.
     pub fn flush(&mut self, now: u64) -> Turn {
         self.engine.link.begin(0);
         self.settle(now)
@@ -107,7 +107,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         self.ready.pop_front()
     }
 
-    /// Answers a request. Unknown ids, those whose client has left, and second answers are ignored.
+    /// Answers a request. Unknown ids, requests whose client has reset the stream, and second answers are ignored.
     pub fn respond(&mut self, id: RequestId, response: Response) {
         let Ok(id) = u32::try_from(id.0) else { return };
         let Some(stream) = self.by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { return };
@@ -118,7 +118,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
-    /// Refuses the requests whose body is being read and whose permit `matches`. Walks over the requests in flight.
+    /// Refuses the requests whose body is being read and whose permit `matches`. Iterates over the requests in flight.
     pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, answer: impl Fn(&P) -> Response) {
         for (_, stream) in &mut self.streams {
             if let Some(response) = stream.reading().filter(|permit| matches(permit)).map(&answer) {
@@ -129,8 +129,8 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
-    /// Answers a request with a head, and with a body that follows in pieces ([`ServerConn::give`]). False when there is to
-    /// be no body: for HEAD, unknown ids and second answers.
+    /// Answers a request with a head and a body that follows in pieces ([`ServerConn::give`]). False when no body is to
+    /// follow: for HEAD, statuses without a body, unknown ids and second answers.
     pub fn respond_streaming(&mut self, id: RequestId, response: Response) -> bool {
         let Some(stream) = self.stream(id).filter(|s| s.is_with_app()) else { return false };
         let (close, streams) = (response.close, stream.begin(response));
@@ -139,19 +139,19 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         streams
     }
 
-    /// Whether the next piece of this answer is wanted: h2 has let go of the one before.
+    /// Whether the next piece of this answer can be given: h2 has dropped the previous one.
     #[must_use]
     pub fn wants(&self, id: RequestId) -> bool {
         self.find(id).is_some_and(|slot| self.streams.get(slot).is_some_and(Stream::wants))
     }
 
-    /// Whether this answer waits for pieces.
+    /// Whether pieces of this answer are still to be given.
     #[must_use]
     pub fn is_streaming(&self, id: RequestId) -> bool {
         self.find(id).is_some_and(|slot| self.streams.get(slot).is_some_and(Stream::is_streaming))
     }
 
-    /// The next piece of an answer, when [`ServerConn::wants`] says so.
+    /// Sends the next piece of an answer. Call it when [`ServerConn::wants`] is true.
     pub fn give(&mut self, now: u64, id: RequestId, piece: Bytes) {
         if let Some(stream) = self.stream(id).filter(|_| !piece.is_empty()) {
             stream.give(now, piece);
@@ -167,7 +167,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
-    /// The answer can't be completed: its stream is reset, so that the client sees that there is less than there should be.
+    /// The answer can't be completed. Its stream is reset, so that the client sees that the body is incomplete.
     pub fn abandon(&mut self, id: RequestId) {
         if self.is_streaming(id)
             && let Ok(id) = u32::try_from(id.0)
@@ -198,29 +198,29 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         earliest(earliest(streams, waits), drained)
     }
 
-    /// Says GOAWAY with the next `turn` or `flush`, answers the requests that are here, then closes.
+    /// Sends GOAWAY with the next `turn` or `flush`, answers the requests already received, then closes.
     pub fn drain(&mut self) {
         self.wants_drain = true;
     }
 
-    /// No request is being read, worked on or answered.
+    /// No request is being read, processed or answered.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.streams.is_empty() && self.engine.link.all_sent()
     }
 
-    /// Bytes held by bodies that are not complete. Walks over the requests in flight.
+    /// Bytes held by incomplete bodies. Iterates over the requests in flight.
     #[must_use]
     pub fn held(&self) -> usize {
         self.streams.iter().map(|(_, s)| s.held()).sum()
     }
 
-    /// The stream below.
+    /// The underlying stream.
     pub fn io(&self) -> std::cell::Ref<'_, T> {
         self.engine.link.io()
     }
 
-    /// The stream below, for its owner's bookkeeping. Reading or writing it breaks the connection.
+    /// The underlying stream, for the caller's own bookkeeping. Reading from it or writing to it breaks the connection.
     pub fn io_mut(&self) -> std::cell::RefMut<'_, T> {
         self.engine.link.io_mut()
     }
@@ -257,14 +257,16 @@ impl<T: Read + Write, P> ServerConn<T, P> {
                 stream.refuse(response, now);
                 self.next_deadline = earliest(self.next_deadline, stream.deadline());
                 self.answered.push(id);
-                // What came with the refused part is read too; a refused stream is not refused again.
+                // Input after the refused part is read too. There is no endless recursion: a refused stream is not
+                // refused again.
                 self.read_stream(id, now, door);
             }
             Step::Gone => drop(self.remove(id)),
         }
     }
 
-    /// Forgets a stream. If h2 still has an answer of ours it sends that, and then NO_ERROR if there is unread input.
+    /// Removes a stream. If h2 still has its answer, h2 sends that, and then RST_STREAM with NO_ERROR if there is
+    /// unread input.
     fn remove(&mut self, id: u32) -> Option<Stream<P>> {
         let stream = self.streams.try_remove(self.by_id.remove(&id)?)?;
         if stream.is_with_app() {
@@ -273,7 +275,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         Some(stream)
     }
 
-    /// Something is not answered yet, or its answer is not out of h2.
+    /// A request is not answered yet, or h2 still has a part of its answer.
     fn is_busy(&self) -> bool {
         self.streams.iter().any(|(_, s)| !s.is_out())
     }
@@ -304,13 +306,13 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         self.next_deadline = self.streams.iter().filter_map(|(_, s)| s.deadline()).min();
     }
 
-    /// When a peer that is slow to say hello, or to finish its headers, is closed.
+    /// When the connection of a peer that is slow with its preface and SETTINGS, or with a header block, is closed.
     fn slow_at(&self) -> Option<u64> {
         let limit = self.cfg.read_header_timeout.or(self.cfg.read_timeout);
         self.engine.slow_since().map(|at| at.saturating_add(limit.map_or(GREETING, |l| l.min(GREETING))))
     }
 
-    /// When the wait for a request ends, and how it is called.
+    /// When the wait for a request times out, and the name of that timeout.
     fn pause_at(&self) -> Option<(u64, &'static str)> {
         let c = &*self.cfg;
         if !self.streams.is_empty() || self.engine.is_draining() {
@@ -344,7 +346,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
-    /// Fires timers, lets h2 write, and says how things stand.
+    /// Handles the timers that are due, lets h2 write, and returns the state of the connection.
     fn settle(&mut self, now: u64) -> Turn {
         if self.engine.is_live() {
             self.heed_drain(now);
@@ -353,7 +355,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
         self.engine.write(now);
         if !self.streams.is_empty() {
-            self.since = now; // the pause begins with the end of the last stream
+            self.since = now; // the idle time begins with the end of the last stream
         }
         self.forget_answered();
         if !self.engine.is_live() {
@@ -373,7 +375,7 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         turn
     }
 
-    /// Lets go of the streams that have nothing more to say or to hear.
+    /// Removes the streams whose answer is sent and whose input has ended.
     fn forget_answered(&mut self) {
         let mut answered = std::mem::take(&mut self.answered);
         answered.retain(|id| {

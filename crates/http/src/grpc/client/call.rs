@@ -31,13 +31,13 @@ enum Wait {
     Over,
 }
 
-/// What reading a call led to.
+/// The result of reading a call.
 pub(super) enum News {
     Nothing,
     Done(Result<Bytes, Status>),
-    /// The peer refused the stream without looking at it.
+    /// The peer refused the stream without processing it.
     Refused(Status),
-    /// The connection went, or said GOAWAY below this stream.
+    /// The connection ended, or the peer sent GOAWAY with a last stream id below this stream.
     Broken,
 }
 
@@ -54,7 +54,7 @@ impl Pending {
         self.deadline
     }
 
-    /// Stops sending; says nothing when everything was said.
+    /// Resets the stream. h2 sends no frame if the stream is closed and all its frames are sent.
     pub(super) fn reset(&mut self) {
         self.send.send_reset(Reason::CANCEL);
     }
@@ -110,7 +110,7 @@ impl Pending {
             return Err(not_grpc(parts.status, content_type));
         }
         if let Some(status) = status_of(&parts.headers) {
-            // "Trailers-only". Success without a message is none for a unary call.
+            // "Trailers-only". For a unary call, OK without a message is an error.
             return Err(if status.is_ok() { no_message() } else { status });
         }
         if body.is_end_stream() {
@@ -183,7 +183,7 @@ fn no_message() -> Status {
     Status::internal("cardinality violation: received no response message from non-server-streaming RPC")
 }
 
-/// The status that headers or trailers carry, with what its details say.
+/// The status in headers or trailers, with the content of its details.
 fn status_of(headers: &HeaderMap) -> Option<Status> {
     let raw = headers.get(&GRPC_STATUS)?.as_bytes();
     let number = std::str::from_utf8(raw).ok().and_then(|t| t.parse::<u32>().ok());
@@ -199,7 +199,7 @@ fn status_of(headers: &HeaderMap) -> Option<Status> {
         status.message = percent_decode(message.as_bytes()).into();
     }
     let details = headers.get(&GRPC_DETAILS).and_then(|v| base64_decode(v.as_bytes())).map(Bytes::from);
-    // grpc-go trusts details only when their code is that of the header.
+    // Like grpc-go, use the details only if their code is the code of the header.
     if let Some(full) = details.and_then(Status::from_proto).filter(|full| full.code == status.code) {
         status.retry_after = full.retry_after;
         status.details = full.details;
@@ -225,7 +225,7 @@ fn not_grpc(status: StatusCode, content_type: Option<&HeaderValue>) -> Status {
     }
 }
 
-/// RST_STREAM codes as grpc-go maps them; everything else means that the connection is at fault.
+/// Maps RST_STREAM codes as grpc-go does; every other error means that the connection failed.
 fn broken(e: &h2::Error) -> News {
     let Some(reason) = e.reason().filter(|_| e.is_reset()) else { return News::Broken };
     let code = match reason {

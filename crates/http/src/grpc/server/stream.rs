@@ -3,7 +3,7 @@
 //! ```text
 //! Receiving --message complete, END_STREAM--> WithApp --reply--> (removed)
 //!     |                                          |
-//!     +--refused, failed, too late--> Discarding-+--END_STREAM, reset, patience over--> (removed)
+//!     +--refused, failed, too late--> Discarding-+--END_STREAM, reset, time limit over--> (removed)
 //! ```
 
 use std::task::{Context, Poll, Waker};
@@ -36,7 +36,7 @@ pub(super) struct Stream<P> {
     phase: Phase<P>,
     coding: Coding,
     deadline: Option<u64>,
-    /// When more of the message must have arrived.
+    /// Time limit for the next bytes of the message.
     message_by: u64,
     /// The client has sent everything.
     ended: bool,
@@ -45,7 +45,7 @@ pub(super) struct Stream<P> {
 enum Phase<P> {
     Receiving(Box<Receiving<P>>),
     WithApp,
-    /// Answered; so many more bytes are read and thrown away.
+    /// Answered; at most this many more bytes are read and discarded.
     Discarding(usize),
 }
 
@@ -57,23 +57,23 @@ struct Receiving<P> {
     wire_len: u32,
 }
 
-/// What reading a stream led to.
+/// The result of reading a stream.
 pub(super) enum Step<P> {
     Wait,
     Call(Box<Call<P>>),
     Refuse(Status),
     /// Answered and fully read.
     Over,
-    /// The client reset it, or broke it.
+    /// The client reset the stream, or it failed.
     Gone,
 }
 
 /// Why a call ends with its headers.
 pub(super) enum Refusal {
-    /// Not gRPC at all.
+    /// The request is not gRPC.
     Http(StatusCode, String),
     Grpc(Status),
-    /// The answer says which encodings would do.
+    /// The answer lists the accepted encodings.
     Encoding(Status),
 }
 
@@ -108,7 +108,7 @@ impl<P> Stream<P> {
         }
     }
 
-    /// Takes everything that came for this call.
+    /// Reads all input that has arrived for this call.
     pub(super) fn read<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, cfg: &ServerConfig, gate: &mut G) -> Step<P> {
         let cx = &mut Context::from_waker(Waker::noop());
         loop {
@@ -116,7 +116,7 @@ impl<P> Stream<P> {
                 Poll::Pending => return Step::Wait,
                 Poll::Ready(Some(Err(_))) => return Step::Gone,
                 Poll::Ready(Some(Ok(mut chunk))) => {
-                    // Windows bound what is unread; what is read is bounded by the permit.
+                    // Flow-control windows limit the unread input; the permit limits the input that was read.
                     let _ = self.body.flow_control().release_capacity(chunk.len());
                     match &mut self.phase {
                         Phase::Receiving(r) => {
@@ -146,7 +146,7 @@ impl<P> Stream<P> {
     }
 
     fn end_of_input<G: Gate<Permit = P> + ?Sized>(&mut self, cfg: &ServerConfig, gate: &mut G) -> Step<P> {
-        // After END_STREAM a reset shows only on the sending half.
+        // After END_STREAM, h2 reports a reset only on the sending half.
         let reset = self.respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready();
         if reset && !self.is_discarding() {
             return Step::Gone;
@@ -211,7 +211,7 @@ impl<P> Stream<P> {
         }
     }
 
-    /// From here on input is thrown away, until then. Drops the permit.
+    /// Discards input from now on, until the given time. Drops the permit.
     pub(super) fn discard(&mut self, until: u64) {
         self.deadline = Some(until);
         let declared = match &self.phase {
@@ -225,7 +225,7 @@ impl<P> Stream<P> {
         self.respond.send_reset(Reason::NO_ERROR);
     }
 
-    // A reply that h2 refuses is one for a stream that is gone: its reset is reported on its own.
+    // h2 rejects a reply only if the stream has ended; its reset is reported separately.
 
     pub(super) fn reply_ok(&mut self, message: Bytes, workspace: &Workspace) {
         let compress = !self.coding.is_identity() && message.len() >= COMPRESS_FROM;
@@ -260,7 +260,7 @@ impl<P> Stream<P> {
         }
         if status.retry_after.is_some() || !status.details.is_empty() {
             let details = status.to_proto();
-            // Details that would break the client's header limit help nobody.
+            // Longer details could exceed the client's limit for header lists.
             if details.len() <= 4096
                 && let Ok(value) = HeaderValue::from_str(&base64_encode(&details))
             {
@@ -278,7 +278,7 @@ impl<P> Stream<P> {
         let _ = self.respond.send_response(response, true);
     }
 
-    /// An answer for those who do not speak gRPC.
+    /// An HTTP answer for a client that does not use gRPC.
     pub(super) fn reply_http(&mut self, status: StatusCode, text: &str) {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
@@ -346,7 +346,7 @@ impl<P> Receiving<P> {
     }
 }
 
-/// What becomes a [`Call`].
+/// The parts of a [`Call`].
 struct Taken<P> {
     head: CallHead,
     message: Bytes,
@@ -356,7 +356,7 @@ struct Taken<P> {
 }
 
 impl<P> Taken<P> {
-    /// Decompresses a message, unless that takes too long for here.
+    /// Decompresses a message, unless its content is longer than [`ServerConfig::inline_decompress`].
     fn decompress<G: Gate<Permit = P> + ?Sized>(&mut self, cfg: &ServerConfig, gate: &mut G) -> Result<(), Status> {
         let limit = cfg.max_recv_message.min(cfg.inline_decompress);
         let packed = self.message.clone();
@@ -380,7 +380,7 @@ impl<P> Taken<P> {
     }
 }
 
-/// grpc-go's answer to a message that can't be decompressed. A refusal of ours has a status of its own.
+/// grpc-go's answer to a message that can't be decompressed. A refusal by `grow` has its own status.
 #[must_use]
 pub fn decompress_status<E>(e: &InflateError<E>) -> Status
 where
