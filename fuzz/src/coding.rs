@@ -1,5 +1,5 @@
-//! Content codings. Holds: a limit is a limit for the result and for what is asked room for; what was compressed comes
-//! back; and of a body that was cut off no more than its beginning.
+//! Content codings. Checks: the limit holds for the result and for the memory that is requested; compressed data
+//! decompresses to the original; a truncated body gives at most a prefix of it.
 
 use bytes::Bytes;
 use otelcore_http::coding::InflateError;
@@ -9,7 +9,7 @@ use twox_hash::XxHash32;
 const LIMIT: u64 = 1 << 20;
 const LZ4: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 
-/// Decodes, with all that must hold of that.
+/// Decodes, and checks the invariants of decoding.
 fn decode(workspace: &Workspace, coding: &Coding, body: &[u8], limit: u64) -> Result<Bytes, InflateError<()>> {
     let mut granted = 0;
     let result = workspace.decompress(coding, Bytes::copy_from_slice(body), limit, |to| {
@@ -25,7 +25,7 @@ fn decode(workspace: &Workspace, coding: &Coding, body: &[u8], limit: u64) -> Re
     result
 }
 
-/// The input as a body, and the input as content.
+/// Uses the input as a coded body, and as content to be compressed.
 pub fn run(coding: &Coding, data: &[u8]) {
     let workspace = Workspace::new();
     let found = decode(&workspace, coding, data, LIMIT);
@@ -53,7 +53,8 @@ pub fn run(coding: &Coding, data: &[u8]) {
             assert!(data.starts_with(&part), "cut off after {cut}");
         }
     }
-    // What came before leaves nothing behind. Only libzstd may put a fault in other words when its buffers are used ones.
+    // The workspace keeps no state from earlier calls. Only libzstd may report another error when its buffers are
+    // reused.
     let again = decode(&workspace, coding, data, LIMIT);
     if *coding == Coding::Zstd {
         assert_eq!(again.ok(), found.ok());
@@ -62,8 +63,8 @@ pub fn run(coding: &Coding, data: &[u8]) {
     }
 }
 
-/// An LZ4 frame whose descriptor and blocks have the checksums they should have, so that what lies behind them is
-/// reached. That of the content stays as it is: it comes last.
+/// An LZ4 frame whose descriptor and blocks have correct checksums, so that the code after those checks is reached. The
+/// content checksum stays as it is: it comes last.
 fn with_checksums(frame: &[u8]) -> Vec<u8> {
     let mut fixed = frame.to_vec();
     let Some((&flags, true)) = frame.get(4).map(|flags| (flags, frame.starts_with(&LZ4))) else { return fixed };

@@ -1,5 +1,5 @@
-//! A configuration. Holds: it is read or refused with a sentence; what was read prints, and the print is read as the
-//! same.
+//! A configuration. Checks: it is read, or refused with a message; a configuration that was read can be printed, and
+//! the printed text is read as the same configuration.
 
 use otelcore_config::{Diagnostics, Dur, Effective, Gates, Section, Sources, from_yaml, load, print};
 
@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
     let effective = Effective::from(&node);
     let printed = print::yaml(&effective, false);
     let json = print::json(&effective, false);
-    // A dollar sign means something to the reader.
+    // The reader expands a dollar sign.
     if !refused && !printed.contains('$') {
         let d = Diagnostics::new();
         let back = from_yaml(&printed, &d);
@@ -42,7 +42,7 @@ pub fn run(data: &[u8]) {
         assert!(!json.is_empty());
     }
 
-    // As components read it: whatever is there, some value comes out.
+    // Reads it as components do: every call returns a value.
     let d = Diagnostics::new();
     let mut section = Section::new(Some(&node), "", &d);
     for key in section.child_keys() {

@@ -1,5 +1,5 @@
-//! HTTP/2 in the hands of the fuzzer: an input read as a list of frames and events, so that it gets past the preface,
-//! HPACK and the five-byte prefix of a message; and the frames of an answer, taken apart.
+//! HTTP/2 for the fuzzer: the input is read as a list of frames and events, so that it gets past the preface, HPACK and
+//! the five-byte prefix of a message; and a check of the frames that an endpoint sends.
 
 use bytes::Bytes;
 use otelcore_http::{Coding, Workspace};
@@ -9,15 +9,15 @@ use crate::input::Input;
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MS: u64 = 1_000_000;
 
-/// What happens next.
+/// The next event.
 pub enum Op {
-    /// The peer sends these bytes; whether it waits for an answer before it goes on.
+    /// The peer sends these bytes; whether it waits for an answer before the next event.
     Send(Vec<u8>, bool),
-    /// So much time goes by.
+    /// This much time passes.
     Time(u64),
     /// The application does something.
     App(u8),
-    /// The peer reads all that was said to it.
+    /// The peer reads everything that was sent to it.
     Read,
     /// We drain, or close, the connection.
     Drain,
@@ -105,12 +105,12 @@ pub fn next(input: &mut Input<'_>, phrases: &Phrases, workspace: &Workspace) -> 
     })
 }
 
-/// A gRPC message, mostly a whole one.
+/// A gRPC message, usually a complete one.
 fn message(input: &mut Input<'_>, how: u8, workspace: &Workspace) -> Vec<u8> {
     const CODINGS: [Coding; 4] = [Coding::Identity, Coding::Gzip, Coding::Zstd, Coding::SnappyFramed];
     let mut body = Bytes::copy_from_slice(input.bytes());
     if how & 0x10 != 0 {
-        body = body.repeat(usize::from(input.byte())).into(); // large once it is decompressed
+        body = body.repeat(usize::from(input.byte())).into(); // large after decompression
     }
     let packed = workspace.compress(&CODINGS[usize::from(how) & 3], [&body[..]]);
     let flag = match how & 0xc {
@@ -125,7 +125,7 @@ fn message(input: &mut Input<'_>, how: u8, workspace: &Workspace) -> Vec<u8> {
     };
     let mut message = vec![flag];
     message.extend_from_slice(&declared.to_be_bytes());
-    // A frame is no longer than what peers take without having said more.
+    // The frame is no longer than the default limit of peers.
     message.extend_from_slice(&packed[..packed.len().min(16000)]);
     message
 }
@@ -162,7 +162,7 @@ pub fn hpack(fields: &[(&[u8], &[u8])], index: bool) -> Vec<u8> {
     out
 }
 
-/// Asserts that this is a sequence of frames that an endpoint may send; `whole`: down to its last byte.
+/// Asserts that this is a sequence of frames that an endpoint may send; `whole`: the last frame is complete.
 pub fn assert_frames(mut said: &[u8], whole: bool) {
     while let [a, b, c, kind, _, s0, s1, s2, s3, rest @ ..] = said {
         assert!(matches!(kind, 0 | 1 | 3 | 4 | 6..=9), "a frame of kind {kind}");

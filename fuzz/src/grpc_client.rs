@@ -1,7 +1,7 @@
-//! A gRPC client connection with calls under way and a server that may answer anything.
+//! A gRPC client connection with calls in progress and a server that may send anything.
 //!
-//! Holds: every call ends exactly once unless it was cancelled; replies within the limit; output in proportion; whole
-//! frames out; and an end once it is closed.
+//! Checks: every call ends exactly once unless it was cancelled; replies are within the limit; output is proportional
+//! to input; only complete frames are sent; and the connection ends after it is closed.
 
 use std::io::Write;
 use std::rc::Rc;
@@ -158,7 +158,7 @@ impl Rig {
     }
 }
 
-/// Frames, mostly good ones, and events.
+/// Frames, mostly valid ones, and events.
 pub fn script(data: &[u8]) {
     let mut input = Input(data);
     let how = input.byte();

@@ -1,7 +1,8 @@
 //! A gRPC server connection and a client that may send anything.
 //!
-//! Holds: messages within the limit; memory and output in proportion to what came; permits given back; cancellations
-//! only of calls that the application has; whole frames out; and once drained an end, by timers alone.
+//! Checks: messages are within the limit; memory and output are proportional to the input; permits are returned; only
+//! calls that the application has are cancelled; only complete frames are sent; and after a drain the connection ends
+//! through timers alone.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -57,10 +58,10 @@ static PHRASES: Phrases = Phrases {
     ],
 };
 
-/// Lets everything in that has a known path, and counts what it let in.
+/// Admits every call with a known path, and counts the permits.
 struct Open(Rc<Cell<usize>>);
 
-/// Counts itself.
+/// Counts the live permits.
 pub struct Permit(Rc<Cell<usize>>);
 
 impl Permit {
@@ -156,7 +157,7 @@ impl Rig {
                 let unread = self.peer.unread();
                 self.turn();
                 if self.peer.unread() == unread {
-                    return; // it does not read any more
+                    return; // the connection does not read any more
                 }
             }
         }
@@ -210,7 +211,7 @@ impl Rig {
         self.collect();
     }
 
-    /// Everything is answered, the connection is drained, and nothing but time goes by.
+    /// Every call is answered, the connection is drained, and after that only time passes.
     fn end(mut self, whole: bool) {
         self.turn();
         self.conn.drain(self.now);
@@ -267,7 +268,7 @@ pub fn raw(data: &[u8]) {
     rig.end(true);
 }
 
-/// Frames, mostly good ones, and events.
+/// Frames, mostly valid ones, and events.
 pub fn script(data: &[u8]) {
     let mut input = Input(data);
     let how = input.byte();
@@ -303,6 +304,6 @@ pub fn script(data: &[u8]) {
             break;
         }
     }
-    // A pipe that was full when the end came may hold half a frame.
+    // If the pipe was full at the end of the connection, it may hold an incomplete frame.
     rig.end(how & 8 == 0 && !quiet);
 }

@@ -1,7 +1,7 @@
 //! HTTP/1.1, both sides, with a peer that may send anything.
 //!
-//! Holds: the same bytes give the same requests, answers and outcomes however they are cut; memory in proportion; and
-//! an end, once the peer is silent or gone.
+//! Checks: the same bytes give the same requests, answers and outcomes for every division into pieces; memory is
+//! proportional to the input; and the connection ends after the peer is silent or has closed.
 
 use std::io::Write;
 use std::rc::Rc;
@@ -38,8 +38,8 @@ impl Door for Porter {
     }
 }
 
-/// What became of a server's input: the requests, and the answers without interim ones, which nobody gets who did not
-/// wait.
+/// The result of a server's input: the requests, and the answers without interim ones, which are sent only to a client
+/// that waits for them.
 fn serve(bytes: &[u8], size: usize, how: u8) -> (Vec<String>, String) {
     let (mut peer, end) = pipe(usize::MAX);
     let cfg =
@@ -111,10 +111,10 @@ pub fn server(data: &[u8]) {
     }
 }
 
-/// Status, header fields, digest and length of the body, and whether it was cut.
+/// Status, header fields, digest and length of the body, and whether it was truncated.
 type Reply = (u16, Vec<(String, Vec<u8>)>, u64, usize, bool);
 
-/// What became of the first request.
+/// The outcome of the first request.
 fn ask(bytes: &[u8], size: usize, how: u8) -> Option<Reply> {
     let (mut peer, end) = pipe(usize::MAX);
     let cfg = ClientConfig { max_head: 4096, max_body: 1000, ..ClientConfig::default() };
@@ -137,7 +137,7 @@ fn ask(bytes: &[u8], size: usize, how: u8) -> Option<Reply> {
                     assert!(reply.body.len() <= 1000 && (200..1000).contains(&reply.status));
                 }
                 first.get_or_insert(done);
-                // What follows is the answer to the next.
+                // The bytes that follow are the answer to the next request.
                 if how & 8 != 0 && conn.can_start() {
                     begin(conn).expect("an idle connection takes a request");
                 }

@@ -1,4 +1,4 @@
-//! An HTTP/2 server connection and a client that may send anything. Holds what holds of a gRPC server.
+//! An HTTP/2 server connection and a client that may send anything. Checks the same as for a gRPC server.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -199,7 +199,7 @@ impl Rig {
     }
 }
 
-/// Frames, mostly good ones, and events.
+/// Frames, mostly valid ones, and events.
 pub fn script(data: &[u8]) {
     let mut input = Input(data);
     let how = input.byte();

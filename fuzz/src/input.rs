@@ -1,11 +1,11 @@
-//! Choices read from an input; zeros, the smallest ones, when it has run out.
+//! Choices read from an input; after its end they are zeros, the smallest choices.
 
-/// What is left of an input.
+/// The unread rest of an input.
 #[derive(Debug)]
 pub struct Input<'a>(pub &'a [u8]);
 
 impl<'a> Input<'a> {
-    /// Nothing is left.
+    /// Whether the input is at its end.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -28,7 +28,7 @@ impl<'a> Input<'a> {
         of[self.below(of.len())]
     }
 
-    /// A length, mostly short, and as many bytes or those that are left.
+    /// A length, usually short, and as many bytes, or the remaining ones if there are fewer.
     pub fn bytes(&mut self) -> &'a [u8] {
         let len = match self.byte() {
             short @ 0..=0xf7 => usize::from(short),
@@ -40,13 +40,13 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The bytes in pieces whose size follows from `how`.
+/// Divides the bytes into pieces whose size follows from `how`.
 pub fn pieces(bytes: &[u8], how: u8) -> impl Iterator<Item = &[u8]> {
     const SIZES: [usize; 8] = [usize::MAX, 1, 2, 9, 33, 100, 1000, 16384];
     bytes.chunks(SIZES[usize::from(how) % SIZES.len()])
 }
 
-/// FNV-1a, to compare bodies by.
+/// FNV-1a, for comparing bodies.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, b| (sum ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))

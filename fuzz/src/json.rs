@@ -1,13 +1,14 @@
-//! OTLP/JSON. Holds: what is taken passes the check, is at most four times as long as its text, and is written the same
-//! once it was read back; what is refused leaves nothing behind. Bytes that are no UTF-8 are carried, and written as
-//! escapes of the replacement character: what is read back from that is written as the character itself.
+//! OTLP/JSON. Checks: text that is accepted gives OTLP that passes the check and is at most four times as long as the
+//! text; after it was written and read back, it is written the same; refused text leaves no output. Bytes that are not
+//! UTF-8 are kept, and written as escapes of the replacement character; when read back, that text is written with the
+//! character itself.
 
 use bytes::Bytes;
 use otelcore_pdata::{Rope, Signal, check, json};
 
 use crate::otlp;
 
-/// Reads, with all that must hold of that.
+/// Decodes, and checks the invariants of decoding.
 pub fn decode(signal: Signal, text: &[u8]) -> Option<Rope> {
     let mut out = b"before".to_vec();
     let outcome = json::decode(signal, text, &mut out);
@@ -27,7 +28,7 @@ pub fn decode(signal: Signal, text: &[u8]) -> Option<Rope> {
     }
 }
 
-/// Writes.
+/// Encodes.
 pub fn encode(signal: Signal, body: &Rope) -> Vec<u8> {
     let mut out = Vec::new();
     json::encode(signal, body, &mut out);

@@ -1,8 +1,8 @@
-//! What must hold of otelcore whatever bytes come.
+//! Properties that otelcore must have for every input.
 //!
-//! Each target is a function of bytes that panics when something does not hold. libFuzzer's programs call them through
-//! [`run`], and so does the test that replays the committed corpus on a stable compiler. Nothing here reads a clock,
-//! opens a socket or keeps anything from one input to the next.
+//! Each target is a function of bytes that panics when a property is violated. libFuzzer's programs call them through
+//! [`run`], and so does the test that replays the committed corpus on a stable compiler. No code here reads a clock,
+//! opens a socket or keeps state from one input to the next.
 #![forbid(unsafe_code)]
 
 mod coding;
@@ -23,10 +23,10 @@ mod response;
 
 use otelcore_http::Coding;
 
-/// Longest input that a target looks at; what is longer is cut.
+/// The longest input that a target reads; longer ones are cut.
 pub const MAX_INPUT: usize = 1 << 16;
 
-/// A function of bytes that panics when something does not hold.
+/// A function of bytes that panics when a property is violated.
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
@@ -54,7 +54,7 @@ pub const TARGETS: [(&str, Target); 18] = [
 /// Runs the target of that name.
 ///
 /// # Panics
-/// When there is none, or when something does not hold.
+/// When there is no such target, or when a property is violated.
 pub fn run(name: &str, data: &[u8]) {
     let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("no target {name}"));
     target(&data[..data.len().min(MAX_INPUT)]);

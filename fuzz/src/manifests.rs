@@ -1,5 +1,5 @@
-//! Kubernetes manifests. Holds: they are read and checked, or refused; whatever they say of themselves or of each other,
-//! it ends.
+//! Kubernetes manifests. Checks: they are read and checked, or refused; and this ends for every reference of a manifest
+//! to itself or to others.
 
 #[path = "../../crates/kubernetes/tests/survives/mod.rs"]
 mod survives;

@@ -1,5 +1,5 @@
-//! OTLP bytes. Holds: the check and prost agree but for what is known and wanted; what passes can be walked, counted,
-//! cut, written as JSON, as text and as Jaeger's batches, with every item in it.
+//! OTLP bytes. Checks: the check and prost agree except for the known and intended differences; a body that passes can
+//! be walked, counted, split, and written as JSON, as text and as Jaeger's batches, with every item in it.
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -57,7 +57,7 @@ fn counts_of_metrics(m: &ExportMetricsServiceRequest) -> (usize, usize) {
     (m.resource_metrics.len(), points.sum())
 }
 
-/// A metric that has its data twice: the check counts all points, the readers see the last data alone.
+/// A metric that has its data twice: the check counts all points, the readers see only the last data.
 pub fn has_data_twice(signal: Signal, body: &Rope) -> bool {
     signal == Signal::Metrics
         && views::entries::<views::ResourceMetrics<'_>>(body).any(|r| {
@@ -68,7 +68,7 @@ pub fn has_data_twice(signal: Signal, body: &Rope) -> bool {
         })
 }
 
-/// Each item's bytes, with the bytes of all other fields of what it stands in, as a digest.
+/// A digest for each item: its bytes and the bytes of all other fields of the messages that contain it.
 fn items(signal: Signal, body: &Rope) -> Vec<Vec<u8>> {
     fn walk(path: &[&[u32]], message: &[u8], around: &[u8], items: &mut Vec<Vec<u8>>) {
         let Some((children, below)) = path.split_first() else {
@@ -126,7 +126,7 @@ fn split(signal: Signal, body: &Rope, max: u32) {
     assert_eq!(found, expected, "every item, with all around it, in order; {max} at a time");
 }
 
-/// Cuts the body twice over into pieces within a limit, in steps of a small budget.
+/// Pushes the body twice into a splitter, and takes pieces within a limit, in steps of a small budget.
 fn split_in_steps(signal: Signal, body: &Rope, limit: PieceLimit) {
     let mut expected = items(signal, body);
     expected.extend(expected.clone());
@@ -159,7 +159,7 @@ pub fn run(data: &[u8]) {
     let verdict = check(signal, bytes);
     match (verdict, prost_counts(signal, bytes)) {
         (Ok(_), Err(e)) => {
-            // Strings are not looked into here, nor the fields that only profiles have.
+            // The check does not validate strings, nor the fields that only profiles have.
             let said = e.to_string();
             let known = ["UTF-8", "recursion limit", "strindex", "StringValueStrindex"];
             assert!(known.iter().any(|k| said.contains(k)), "prost alone refuses: {said}");
@@ -180,7 +180,8 @@ pub fn run(data: &[u8]) {
         (Err(e), Err(_)) => assert!(e.offset <= bytes.len(), "{e:?}"),
     }
     let Ok(found) = verdict else {
-        // What does not pass is never walked; still it does no harm, as far as the stack goes.
+        // A body that does not pass is never walked in the collector; a walk must still not fail, as far as the stack
+        // allows.
         if bytes.len() < 1000 {
             view_counts(signal, &whole);
         }
@@ -202,7 +203,7 @@ pub fn run(data: &[u8]) {
             split(signal, &rope, max);
         }
     }
-    // Bodies within the free repetition of wrappers, so that limits are exact.
+    // Bodies so small that their repeated wrappers stay below the splitter's `REPEAT_FREE`, so that limits are exact.
     if rope.len() < 2000 {
         for limit in [PieceLimit::items(1), PieceLimit::bytes(64), PieceLimit { items: 3, bytes: 200 }] {
             split_in_steps(signal, &rope, limit);

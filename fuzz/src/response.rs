@@ -1,5 +1,5 @@
-//! What a server answers to an export. Holds: a status that was read is written and read as the same; text survives
-//! percent and base64 coding; nothing is longer than it can be.
+//! A server's answer to an export. Checks: a status that was read is written and read as the same; text is unchanged by
+//! percent and base64 coding; and lengths are within their bounds.
 
 use bytes::Bytes;
 use otelcore_http::status::{base64_decode, base64_encode, percent_decode, percent_encode};
@@ -8,7 +8,7 @@ use otelcore_pdata::{Signal, json, response};
 
 pub fn run(data: &[u8]) {
     if let Ok(partial) = response::partial_success(data) {
-        // A byte that is no UTF-8 becomes three.
+        // A byte that is not UTF-8 becomes three.
         assert!(partial.message.len() <= 3 * data.len());
     }
     if let Ok(status) = response::status(data) {

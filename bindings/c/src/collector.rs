@@ -38,8 +38,8 @@ pub(crate) struct Hosted {
 
 pub(crate) static COLLECTORS: Table<Collector, Hosted> = Table::new(0);
 
-/// Collectors that were freed where the thread could not wait for their end. A later call that may wait frees those that
-/// have ended.
+/// Collectors that were freed where the thread could not wait for their end. A later call that may wait frees those
+/// that have ended.
 static LEFT_BEHIND: PerProcess<Mutex<Vec<Arc<Hosted>>>> = PerProcess::new();
 
 fn clear_away() {

@@ -1,7 +1,7 @@
-//! The `count_to_stdout` exporter: a line with the running count for each payload.
+//! The `count_to_stdout` exporter: writes a line with the running count for each payload.
 //!
-//! An exporter is handed one job at a time and says what became of it through `done`, now or after a later event. Queue
-//! and retry stand in front of it if its settings ask for them; this one answers at once and needs neither.
+//! An exporter gets one job at a time and reports its outcome through `done`, now or after a later event. Queue and
+//! retry come before it if its settings ask for them; this one reports at once and needs neither.
 
 use std::io::Write;
 

@@ -1,7 +1,7 @@
-//! The `keep_ratio` processor: lets a share of all payloads through, drawn at random.
+//! The `keep_ratio` processor: passes a share of all payloads on, chosen at random.
 //!
-//! A processor either passes a payload on together with its ack, or settles the ack. Randomness comes from the context,
-//! so that a simulated run repeats.
+//! A processor either passes a payload on together with its ack, or settles the ack. Random numbers come from the
+//! context, so that a simulated run is reproducible.
 
 use otelcore::config::{ComponentId, Section};
 use otelcore::pdata::Signal;
@@ -65,7 +65,7 @@ impl Processor for KeepRatio {
         if draw < self.ratio {
             out.send(payload, ack);
         } else {
-            // Dropped on purpose: the sender is not to send it again.
+            // Dropped on purpose: reported as delivered, so that the sender does not send it again.
             self.dropped.add(u64::from(payload.items()));
             ack.settle(Outcome::Delivered);
         }

@@ -1,4 +1,4 @@
-//! Three components of one's own, made of what `otelcore` exports and nothing else.
+//! Three custom components, built only from what `otelcore` exports.
 //!
 //! Each file is one component: its settings, its factory, and the state that lives on the loop. [`registry`] adds them
 //! to the built-in ones, after which a configuration can name them like any other.
@@ -11,7 +11,7 @@ pub mod ticker;
 use otelcore::config::{Diagnostics, Gates, from_yaml};
 use otelcore::{Plan, Registry};
 
-/// The built-in components and ours.
+/// The built-in components and these three.
 #[must_use]
 pub fn registry() -> Registry {
     let mut registry = Registry::default();
@@ -21,10 +21,10 @@ pub fn registry() -> Registry {
     registry
 }
 
-/// Reads a configuration that may name our components.
+/// Reads a configuration that may name these components.
 ///
 /// # Errors
-/// Everything that is wrong with it, with line and column.
+/// Every error of the configuration, with line and column.
 pub fn plan(yaml: &str) -> Result<Plan, String> {
     let diagnostics = Diagnostics::new();
     let (gates, _) = Gates::parse::<&str>(&[]);

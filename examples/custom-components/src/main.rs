@@ -1,4 +1,4 @@
-//! Runs a configuration with our components in it until Ctrl-C:
+//! Runs a configuration that may name these components until Ctrl-C:
 //! `cargo run -- collector.yaml`.
 
 use std::process::ExitCode;

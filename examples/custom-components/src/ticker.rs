@@ -1,7 +1,7 @@
 //! The `ticker` receiver: one log record each interval.
 //!
-//! A receiver asks its context for what it needs (here a timer), and sends payloads through its door. What became of
-//! each comes back through `settled`.
+//! A receiver gets what it needs (here a timer) from its context, and sends payloads through its [`Door`]. The outcome
+//! of each payload is reported through `settled`.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl Factory for TickerFactory {
             s.error("interval", "'interval' must be greater than zero").hint("write `interval: 1s`");
         }
         let text = s.str("text", "tick");
-        // Whatever has not been read is a mistake of the user's, and reported as such.
+        // A key that no reader has read is a mistake in the configuration, and reported as such.
         s.finish();
         Some(Box::new(TickerSettings { interval: Duration::from_nanos(interval.nanos()), text }))
     }
@@ -59,7 +59,7 @@ struct Ticker {
     log: Logger,
     timer: Option<TimerId>,
     ticks: u64,
-    /// Sent, and not settled yet.
+    /// The number of payloads that were sent and are not settled yet.
     under_way: u64,
 }
 
@@ -69,7 +69,7 @@ impl Ticker {
         self.timer = Some(cx.arm(0, at));
     }
 
-    /// An `ExportLogsServiceRequest` with one record, written from the inside out.
+    /// An `ExportLogsServiceRequest` with one record, written from the innermost message outwards.
     fn body(&self, now: u64) -> Vec<u8> {
         let wrap = |number: u32, content: &[u8]| {
             let mut out = Vec::new();
@@ -95,7 +95,7 @@ impl Receiver for Ticker {
             return;
         }
         let body = self.body(cx.wall().0);
-        // The bytes count against the memory limiter for as long as anybody holds them.
+        // The bytes count against the memory limiter until the payload is dropped.
         let held = door.budget().hold(body.len() as u64);
         let payload = Payload { signal: Signal::Logs, body: Rope::new(body.into(), 1), meta: None, held };
         self.under_way += 1;

@@ -1,4 +1,4 @@
-//! The whole collector in the simulated world: an hour of ticks in no time.
+//! The whole collector in the simulated world: an hour of ticks under a virtual clock.
 
 use std::sync::Arc;
 use std::time::Duration;

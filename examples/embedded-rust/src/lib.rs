@@ -1,7 +1,7 @@
-//! Exporters of the OpenTelemetry SDK that hand everything to a collector in the same process.
+//! Exporters of the OpenTelemetry SDK that send everything to a collector in the same process.
 //!
-//! They stand on `otelcore::inproc::Input` and on nothing of the network: a batch is encoded once and submitted without
-//! waiting. What the collector can't take now is an error to the SDK, which counts and logs it.
+//! They use `otelcore::inproc::Input` and no network: a batch is encoded once and submitted without waiting. If the
+//! collector can't accept a batch now, the SDK gets an error, which it counts and logs.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use otelcore::inproc::Input;
 use otelcore::pdata::Signal;
 use prost::Message;
 
-/// An exporter of every signal into one input.
+/// An exporter of all signals into one input.
 #[derive(Debug)]
 pub struct InProcess {
     input: Input,

@@ -1,4 +1,4 @@
-//! An application that makes spans, points and log records with the stock SDK, and has its collector inside.
+//! An application that creates spans, metric points and log records with the standard SDK and contains its collector.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         span.end();
     }
 
-    // The SDK hands over what it holds; then the collector delivers what it holds.
+    // The SDK exports the data that it holds; then the collector delivers the data that it holds.
     tracers.force_flush()?;
     meters.force_flush()?;
     loggers.force_flush()?;

@@ -1,4 +1,4 @@
-//! The example, run beside a real Jaeger and a real Prometheus where scripts/tools has brought them.
+//! Runs the example with a real Jaeger and a real Prometheus, if scripts/tools has installed them.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 use std::io::{Read, Write};
@@ -76,7 +76,8 @@ fn spans_reach_jaeger_points_the_page_and_records_the_output() {
     let [grpc, query, admin, page, scraper] = std::array::from_fn(|_| free());
     let _prometheus = prometheus(page, scraper);
     let scraper = format!("127.0.0.1:{scraper}");
-    // It is ready some seconds before it looks for its targets; then it says that this one is not up.
+    // Prometheus is ready some seconds before its first scrape; after that scrape it reports that this target is not
+    // up.
     until("a look at the page", || get(&scraper, "/api/v1/query?query=up").filter(|text| text.contains("\"0\"]")));
     let _jaeger = Ends(
         Command::new(jaeger)
