@@ -1,7 +1,7 @@
-//! Calls alone, over the load's bodies: the floors of rows whose cost is not the network's.
+//! Library calls without a collector, over the load's bodies: the floors of rows whose cost is not the network's.
 //!
-//! `gzip` and `zstd` are one inflate and one deflate of each body by the bare libraries with kept states and kept
-//! buffers; `walk` is the validating walk, `prost` the same bodies decoded into structs.
+//! `gzip` and `zstd` inflate and deflate each body once with the bare libraries, with reused states and buffers; `walk`
+//! is the validating walk, `prost` decodes the same bodies into structs.
 
 use std::hint::black_box;
 
@@ -14,7 +14,7 @@ use zstd_safe::{CCtx, DCtx};
 use crate::measure::{cpu, pin};
 use crate::telemetry;
 
-/// What a coding's default level is: zlib's 6, libzstd's 3.
+/// A coding's default level: zlib's 6, libzstd's 3.
 const GZIP: u32 = 6;
 const ZSTD: i32 = 3;
 

@@ -1,8 +1,9 @@
-//! Applications: programs with an SDK and a collector in them or beside them, and the program in C that submits.
+//! Applications: programs with an SDK and a collector inside or next to them, and the program in C that submits
+//! requests.
 //!
-//! Application and collector share core 0, as the containers of a pod share its limit; the sink has core 1. Their CPU is
-//! counted together, from before the spans to after the sink has seen the last. It builds none of the programs:
-//! `benches/apps/build` does.
+//! Application and collector share core 0, as the containers of a pod share its limit; the sink has core 1. Their CPU
+//! time is counted together, from before the first span until the sink has received the last. This module builds none
+//! of the programs: `benches/apps/build` does.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -14,14 +15,14 @@ use crate::players::{Player, Way};
 use crate::rows::{How, Wire};
 use crate::telemetry;
 
-/// An application, spoken to by lines.
+/// An application that is controlled by lines on its input and output.
 struct Spoken {
     running: Running,
     said: BufReader<ChildStdout>,
 }
 
 impl Spoken {
-    /// The numbers of its next line, after the words.
+    /// The numbers on its next line of output, without the words.
     fn figures(&mut self, dir: &Path) -> Result<Vec<f64>, String> {
         let mut line = String::new();
         self.said.read_line(&mut line).map_err(|e| e.to_string())?;
@@ -35,7 +36,7 @@ impl Spoken {
     }
 }
 
-/// An application that makes spans, so many, so many a second.
+/// Runs an application that makes `spans` spans at `rate` spans per second.
 pub(crate) fn app(
     player: &Player,
     way: &Way,
@@ -49,7 +50,7 @@ pub(crate) fn app(
         Way::Beside(collector) => Some(start(collector, how, dir)?),
         Way::Nowhere(_) | Way::Inside(_) => None,
     };
-    // Its log is the application's own from here on.
+    // The application's log is separate from the collector's.
     let own = dir.join("app");
     std::fs::create_dir_all(&own).map_err(|e| e.to_string())?;
     let mut command = player.runs.command(how.own, how.ports, &own)?;
@@ -79,7 +80,7 @@ pub(crate) fn app(
     Ok(vec![seconds / spans as f64 * 1e6, mean, p50, p99, peak, failed, lost])
 }
 
-/// The program in C: it is told of a file of requests, and measures itself.
+/// Runs the program in C: it gets the path of a file of requests, and measures itself.
 pub(crate) fn submit(player: &Player, how: &How, items: u32, requests: u64, dir: &Path) -> Result<Vec<f64>, String> {
     let mut file = Vec::new();
     for body in telemetry::bodies("traces", items) {

@@ -1,5 +1,5 @@
-//! Many connections at a time: idle ones, for what each costs in memory; active ones beside one with large requests,
-//! for what it costs them in time.
+//! Many connections at a time: idle ones, to measure the memory of each; active ones next to one with large requests,
+//! to measure the delay that it causes.
 
 use std::cell::RefCell;
 use std::io::{Read, Write};
@@ -19,7 +19,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const SETTINGS: u8 = 4;
 const SETTINGS_ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
 
-/// One HTTP/2 connection, its SETTINGS exchanged both ways.
+/// One HTTP/2 connection whose SETTINGS have been exchanged in both directions.
 fn open(endpoint: &str) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(endpoint)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -40,7 +40,7 @@ fn open(endpoint: &str) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// `idle ENDPOINT COUNT`: opens connections, says how many, and keeps them until its input ends.
+/// `idle ENDPOINT COUNT`: opens connections, prints how many, and keeps them open until its input ends.
 pub(crate) fn idle(args: &[String]) -> Result<(), String> {
     let [endpoint, count] = args else { return Err("idle: two arguments".to_owned()) };
     let count: usize = count.parse().map_err(|e| format!("{count}: {e}"))?;
@@ -73,12 +73,12 @@ struct Answers {
 struct Active {
     askers: Vec<Asker>,
     path: PathAndQuery,
-    /// Before then it is warm-up.
+    /// Earlier answers are warm-up and not counted.
     from: Instant,
     answers: Rc<RefCell<Answers>>,
 }
 
-/// Keys of one channel: its look-up and its connections.
+/// The event keys of one channel: its look-up and its connections.
 const KEYS: u64 = 16;
 
 impl Active {
@@ -118,8 +118,9 @@ impl Extension for Active {
     }
 }
 
-/// `active ENDPOINT COUNT MILLIS LARGE_ITEMS`: COUNT connections with requests of one span, and one with large ones.
-/// Prints milliseconds, 50th and 99th percentile and the longest, then answers a second, small and large, and failures.
+/// `active ENDPOINT COUNT MILLIS LARGE_ITEMS`: COUNT connections with requests of one span, and one with large
+/// requests. Prints milliseconds (50th and 99th percentile, longest), then answers per second (small, large), and
+/// failures.
 pub(crate) fn active(args: &[String]) -> Result<(), String> {
     let [endpoint, count, millis, items] = args else { return Err("active: four arguments".to_owned()) };
     let number = |text: &String| text.parse::<u32>().map_err(|e| format!("{text}: {e}"));

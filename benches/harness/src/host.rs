@@ -1,4 +1,4 @@
-//! One component of ours alone in a loop.
+//! Runs one component of ours alone in a loop.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use otelcore::pipeline::{Budget, Extension, GraphBuilder, Logger, NoLog};
 use otelcore::reactor::{Real, Runner};
 
-/// Runs `extension` until `over` says so after a turn.
+/// Runs `extension` until `over` returns true after a turn.
 pub(crate) fn run(extension: Box<dyn Extension>, over: impl Fn() -> bool) -> Result<(), String> {
     let log = Logger::new(Arc::new(NoLog));
     let mut graph = GraphBuilder::new(Arc::new(Budget::default()), log.clone());

@@ -1,4 +1,4 @@
-//! The load over HTTP/1.1: equal requests on kept connections, one in flight on each, answers counted.
+//! The load over HTTP/1.1: equal requests on persistent connections, one in flight on each; answers are counted.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ impl Load {
         Ok(())
     }
 
-    /// Turns a connection, counts its answer and begins the next request.
+    /// Runs a turn of a connection, counts its answer and begins the next request.
     fn turn(&mut self, cx: &mut Cx<'_>, at: usize) {
         let now = cx.now().0;
         let Some(Some(conn)) = self.conns.get_mut(at) else { return };

@@ -1,4 +1,5 @@
-//! The load: a number of equal requests over one gRPC connection, a fixed number of them in flight, answers counted.
+//! The load: a number of equal requests over one gRPC connection, a fixed number of them in flight; answers are
+//! counted.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -20,7 +21,7 @@ const DEFAULTS: GrpcClientDefaults = GrpcClientDefaults {
     tls_keys_outside: false,
 };
 
-/// What has been answered, for the loop to end by.
+/// The count of answers, by which the loop knows when to end.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) ok: Cell<u64>,
@@ -82,7 +83,7 @@ impl Extension for Load {
     }
 }
 
-/// The settings of a channel, as a configuration has them.
+/// The settings of a channel, as from a configuration.
 pub(crate) fn client(endpoint: &str, coding: &str) -> Result<Rc<GrpcClient>, String> {
     let d = Diagnostics::new();
     let yaml =

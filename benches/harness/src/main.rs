@@ -1,9 +1,10 @@
-//! The benches: our release binary and its peers under the same requests, one after another, pinned.
+//! The benches: our release binary and other programs under the same requests, one after another, pinned to cores.
 //!
-//! `otelcore-bench [--repeat N] [--quick] [--only PLAYER|ROW] [ROW ...]` plays every row, or the rows named; `--stall` and
-//! `--overload` measure what one worst-case request does and what too many requests do (see `stall` and `overload`). The other commands are the processes that it starts for itself. CPU is user and system time of the collector's process, from
-//! before the load to after the last item has arrived; peaks are VmHWM. Nothing here judges: the figures and their
-//! ratios are printed.
+//! `otelcore-bench [--repeat N] [--quick] [--only PLAYER|ROW] [ROW ...]` runs every row, or the rows named; `--stall`
+//! and `--overload` measure the effect of one worst-case request and of too many requests (see `stall` and `overload`).
+//! The other commands are the processes that it starts for itself. CPU is user and system time of the collector's
+//! process, from before the load until the last item has arrived; peaks are VmHWM. No figure passes or fails: the
+//! figures and their ratios are printed.
 
 mod alone;
 mod apps;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The collector as this build has it, where no release binary is wanted: the smoke test.
+/// The collector of this build, used instead of a release binary by the smoke test.
 fn collector(args: &[String]) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let env = |name: &str| std::env::var(name).ok();

@@ -1,4 +1,4 @@
-//! What the system knows of a process: CPU time, memory, its cores and its descriptors.
+//! What the system reports about a process: CPU time, memory, its cores and its descriptors.
 
 /// Pins this process to one core.
 pub(crate) fn pin(core: usize) {
@@ -10,9 +10,9 @@ pub(crate) fn pin(core: usize) {
     }
 }
 
-/// Puts this thread before the others of its core, where that is allowed.
+/// Gives this thread priority over the others of its core, where that is permitted.
 pub(crate) fn hurry() {
-    // SAFETY: the call takes three numbers; without the right to it nothing changes.
+    // SAFETY: the call takes three numbers; without the permission it changes nothing.
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, -10);
     }

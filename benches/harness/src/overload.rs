@@ -1,9 +1,10 @@
-//! Overload: ten times as much is offered as the backend takes, with `memory_limiter` at 64 MiB.
+//! Overload: the load offers ten times as much as the backend takes, with `memory_limiter` at 64 MiB.
 //!
-//! Each cell starts a sink, a collector and a load. The load has 200 connections with 1 or 10 streams each (over HTTP/1.1
-//! a stream is a connection of its own). All streams of a connection send at the same time, and a refused one pauses as
-//! long as it was asked to, or a second. Afterwards the collector is asked to end, and what it accepted is compared with
-//! what the sink took and what the collector's log says was dropped. Each cell ends by itself after half a minute.
+//! Each cell starts a sink, a collector and a load. The load has 200 connections with 1 or 10 streams each (over
+//! HTTP/1.1 a stream is a separate connection). All streams of a connection send at the same time, and a refused one
+//! pauses for the time in the answer, or for a second. Afterwards the collector is asked to end, and what it accepted
+//! is compared with what the sink took and what the collector's log reports as dropped. Each cell ends after half a
+//! minute.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -30,22 +31,22 @@ use crate::{host, load, play, telemetry};
 const CONNECTIONS: u64 = 200;
 /// Spans of a request.
 const ITEMS: u32 = 100;
-/// Spans a second that the limited backend takes.
+/// Spans per second that the limited backend takes.
 const RATE: u64 = 20_000;
-/// How many times as many are offered.
+/// The offered load, as a multiple of that rate.
 const TIMES: u64 = 10;
-/// How long a collector may take to end.
+/// The time limit for a collector to end.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// What stands behind the collector.
+/// The backend of the collector.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Backend {
-    /// As fast as it can; the load sends as fast as it is answered.
+    /// As fast as it can; the load sends its next request after each answer.
     Unlimited,
     Healthy,
-    /// A tenth of the healthy one's rate.
+    /// A tenth of the healthy backend's rate.
     Slow,
-    /// Nothing listens.
+    /// No process listens.
     Dead,
     /// Takes connections and requests, and never answers.
     Hanging,
@@ -75,13 +76,13 @@ impl Backend {
 
 // ---- the load -------------------------------------------------------------------------------------------------------
 
-/// What became of requests.
+/// Outcomes of requests.
 #[derive(Default)]
 struct Tally {
     sent: u64,
     accepted: u64,
     refused: u64,
-    /// Neither accepted nor refused: a lost connection, a time-out.
+    /// Neither accepted nor refused: a lost connection or a timeout.
     failed: u64,
     without_time: u64,
     shortest: Option<Duration>,
@@ -89,7 +90,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Counts an answer, and gives the pause that it asks for.
+    /// Counts an answer, and returns the pause that it requests.
     fn count(&mut self, answer: Answer) -> Duration {
         match answer {
             Answer::Accepted => {
@@ -123,7 +124,7 @@ enum Link {
     Http(Option<Box<ClientConn<Box<dyn Stream>>>>),
 }
 
-/// Keys of one connection: its look-up and its sockets.
+/// The event keys of one connection: its look-up and its sockets.
 const KEYS: u64 = 16;
 const TIMER: u64 = u64::MAX;
 
@@ -137,7 +138,7 @@ struct Crowd {
     config: Rc<ClientConfig>,
     interval: Duration,
     until: Mono,
-    /// Streams, as the number of a connection and one in it, and when each sends next.
+    /// Streams, as the index of a connection and of a stream in it, and the time when each sends next.
     next: BTreeSet<(Mono, u64, u64)>,
     in_flight: u64,
     tally: Rc<RefCell<Tally>>,
@@ -182,7 +183,7 @@ impl Crowd {
         }
     }
 
-    /// Moves a connection, and counts what has been answered on it.
+    /// Runs a turn of a connection, and counts the answers on it.
     fn turn(&mut self, cx: &mut Cx<'_>, link: u64) {
         let mut answers = Vec::new();
         match self.links.get_mut(link as usize) {
@@ -248,7 +249,7 @@ impl Extension for Crowd {
             if let Some(Link::Grpc(channel)) = self.links.get_mut(link as usize) {
                 channel.start(cx)?;
             }
-            // Connections spread over a second or the interval, so that they do not all begin at once.
+            // Connections start over a second or the interval, so that they do not all begin at the same time.
             let spread = self.interval.max(Duration::from_millis(500));
             let at = cx.now() + spread.mul_f64(link as f64 / count as f64);
             self.next.extend((0..self.streams).map(|stream| (at, link, stream)));
@@ -321,7 +322,7 @@ pub(crate) fn crowd(args: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// A crowd that begins nothing after a time, and looks at its clock each 50 ms.
+/// A `Crowd` that begins nothing after a given time, and checks the time every 50 ms.
 struct Limited(Crowd, Duration);
 
 impl Extension for Limited {
@@ -357,7 +358,7 @@ fn yaml(how: &How, wire: Wire) -> String {
 struct Score {
     peak_mb: f64,
     cpu_s: f64,
-    /// Spans a second that were accepted and that the sink took.
+    /// Spans per second that were accepted, and spans per second that the sink took.
     accepted: f64,
     delivered: f64,
     refused: u64,
@@ -367,7 +368,7 @@ struct Score {
     missing: i64,
 }
 
-/// Items that a log says were dropped or left behind.
+/// Items that a log reports as dropped or left undelivered.
 fn reported(log: &str) -> u64 {
     let number = |line: &str| {
         let rest = ["\"dropped_items\": ", "\"items\": "].iter().find_map(|key| line.split_once(key))?.1;
@@ -404,7 +405,7 @@ fn cell(how: &How, dir: &Path, player: &Player, cell: (Wire, Backend, u64)) -> R
     let taken = || play::counts(&report).0;
     let delivered = taken();
     let (peak_mb, cpu_s) = (status(pid, "VmHWM")?, cpu(pid)? - before);
-    // What is queued goes on for a while, then the collector is asked to end.
+    // Queued data is delivered for a while, then the collector is asked to end.
     sleep(Duration::from_secs(if how.quick { 0 } else { 2 }));
     let killed = end(&mut collector);
     sleep(Duration::from_millis(100));
@@ -430,10 +431,10 @@ fn cell(how: &How, dir: &Path, player: &Player, cell: (Wire, Backend, u64)) -> R
     })
 }
 
-/// Asks a process to end; true when it had to be killed.
+/// Asks a process to end; returns true if it had to be killed.
 fn end(running: &mut play::Running) -> bool {
     let Ok(pid) = libc::pid_t::try_from(running.0.id()) else { return true };
-    // SAFETY: the call takes two numbers; the process is our child and not yet waited for.
+    // SAFETY: the call takes two numbers; the process is our child and has not been waited for yet.
     unsafe {
         libc::kill(pid, libc::SIGTERM);
     }

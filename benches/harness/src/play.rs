@@ -1,4 +1,4 @@
-//! One player under one row's load, and what it took.
+//! Runs one player (a measured program) under one row's load, and returns the figures.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use crate::measure::{cpu, status};
 use crate::players::{Player, Runs};
 use crate::rows::{How, Load, Row, Wire};
 
-/// Ends its process when it goes.
+/// Ends its process when it is dropped.
 pub(crate) struct Running(pub(crate) Child);
 
 impl Drop for Running {
@@ -22,7 +22,7 @@ impl Drop for Running {
     }
 }
 
-/// The row's figures, in the order of its table's columns; what does not apply is not a number.
+/// The row's figures, in the order of its table's columns; figures that do not apply are NaN.
 pub(crate) fn play(row: &Row, player: &Player, how: &How, dir: &Path) -> Result<Vec<f64>, String> {
     if let (Runs::Alone(_), Load::Requests { items, requests, .. }) = (&player.runs, row.load) {
         return alone(player, how, items, requests, dir);
@@ -56,14 +56,14 @@ pub(crate) fn play(row: &Row, player: &Player, how: &How, dir: &Path) -> Result<
     }
 }
 
-/// The end of what a process has said in its log.
+/// The last lines of a process's log.
 pub(crate) fn tail(dir: &Path) -> String {
     let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
     let tail: Vec<&str> = log.lines().rev().take(3).collect();
     tail.into_iter().rev().collect::<Vec<_>>().join("; ")
 }
 
-/// A collector that listens.
+/// Starts a collector, and returns when it listens.
 pub(crate) fn start(runs: &Runs, how: &How, dir: &Path) -> Result<Running, String> {
     let mut collector = Running(runs.command(how.own, how.ports, dir)?.spawn().map_err(|e| e.to_string())?);
     listens(&mut collector, how.ports.otlp).map_err(|e| format!("{e}: {}", tail(dir)))?;
@@ -74,7 +74,7 @@ fn me() -> Result<Command, String> {
     Ok(Command::new(std::env::current_exe().map_err(|e| e.to_string())?))
 }
 
-/// What a process of ours that is told of the collector's address says.
+/// Runs a command of this binary with the collector's address, and returns its output.
 fn own(command: &str, endpoint: &str, args: &[String]) -> Result<String, String> {
     let output = me()?.args([command, endpoint]).args(args).output().map_err(|e| e.to_string())?;
     if output.status.success() {
@@ -84,7 +84,7 @@ fn own(command: &str, endpoint: &str, args: &[String]) -> Result<String, String>
     }
 }
 
-/// A sink, and how slow it is (see `sink`): as fast as it can by default.
+/// Starts a sink with its pace (see `sink`): as fast as it can by default.
 pub(crate) fn sink(wire: Wire, port: u16, report: &Path, pace: &[String]) -> Result<Running, String> {
     let mut command = me()?;
     command.args(["sink", wire.name(), &port.to_string()]).arg(report).args(pace);
@@ -115,7 +115,7 @@ fn requests(load: Load, endpoint: &str, report: &Path, pid: u32, listening: Dura
         ok.map(|n| n * u64::from(items)).ok_or_else(|| format!("{command}: {said}"))
     };
     let arrived = |wanted: u64| if sink.is_some() { arrived(report, wanted) } else { (wanted, 0) };
-    // One part first, so that maps are grown, series known and connections made.
+    // A tenth of the load runs first as warm-up, so that maps are grown, series known and connections open.
     let warm = send((requests / 10).max(1))?;
     let (warm_seen, warm_bytes) = arrived(warm);
     let before = cpu(pid)?;
@@ -165,7 +165,7 @@ pub(crate) fn listens(process: &mut Running, port: u16) -> Result<(), String> {
     Ok(())
 }
 
-/// What the sink has seen, spans and bytes, once that is all of it, or nothing new has come for five seconds.
+/// The spans and bytes that the sink has received, once all have arrived, or no new ones have come for five seconds.
 pub(crate) fn arrived(report: &Path, wanted: u64) -> (u64, u64) {
     let (mut last, mut since) = (0, Instant::now());
     loop {

@@ -1,11 +1,11 @@
-//! Who plays: our binary, its peers, and the floors, each with what it must be told.
+//! Players, the measured programs: our binary, other collectors and the floors, each with its configuration.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::rows::{Forward, Wire};
 
-/// Four ports in a row, of this machine's own address.
+/// Four consecutive ports of this machine.
 #[derive(Clone, Copy)]
 pub(crate) struct Ports {
     /// Where collectors listen.
@@ -18,7 +18,7 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    /// From `first` on, which is below the ports that the system gives to clients.
+    /// Ports from `first` on, which is below the ports that the system assigns to clients.
     pub(crate) fn from(first: u16) -> Self {
         Self { otlp: first, sink: first + 1, page: first + 2, unused: first + 3 }
     }
@@ -28,7 +28,7 @@ impl Ports {
 pub(crate) struct Player {
     pub(crate) name: &'static str,
     pub(crate) runs: Runs,
-    /// Its figure is what the others are measured against, besides ours.
+    /// The other players' figures are compared with this one's, besides ours.
     pub(crate) floor: bool,
 }
 
@@ -38,15 +38,15 @@ pub(crate) enum Runs {
     Ours(String),
     /// A Go collector of that version with a configuration.
     Go(&'static str, String),
-    /// Rotel, which is told by flags.
+    /// Rotel, which is configured by flags.
     Rotel(Vec<String>),
-    /// Our relay of bytes.
+    /// Our byte relay.
     Relay,
-    /// Calls of a library alone, by the name that `alone` knows.
+    /// Calls of a library alone, by the name that `alone` takes.
     Alone(&'static str),
     /// An application with an SDK, and where its spans go.
     App(App, Way),
-    /// The program in C, by how its collector runs.
+    /// The program in C, by the way that its collector runs.
     Submit(&'static str),
 }
 
@@ -59,15 +59,15 @@ pub(crate) enum App {
 
 /// Where the spans of an application go.
 pub(crate) enum Way {
-    /// Nowhere, by an exporter that does nothing (`none`), or that encodes them (`encode`).
+    /// To no collector, through an exporter that does nothing (`none`), or that encodes them (`encode`).
     Nowhere(&'static str),
-    /// Over gRPC to a collector beside it.
+    /// Over gRPC to a collector next to it.
     Beside(Box<Runs>),
-    /// To the collector in it, of this configuration.
+    /// To the collector inside it, with this configuration.
     Inside(String),
 }
 
-/// Where `benches/apps/build` puts applications: beside the folder of this binary.
+/// The folder of the applications that `benches/apps/build` builds: next to the folder of this binary.
 fn app(name: &str) -> PathBuf {
     let built = || me().ancestors().nth(2).unwrap_or_else(|| Path::new("target")).join("bench-apps");
     named("OTELCORE_BENCH_APPS", built).join(name)
@@ -79,7 +79,7 @@ fn shipped() -> PathBuf {
     target.join(format!("{}-unknown-linux-musl/release/otelcore", std::env::consts::ARCH))
 }
 
-/// Our collector: the image's binary, or with `own` this one.
+/// Our collector: the image's binary, or with `own` this binary.
 pub(crate) fn ours(own: bool) -> PathBuf {
     if own { me() } else { named("OTELCORE", shipped) }
 }
@@ -93,7 +93,7 @@ fn me() -> PathBuf {
 }
 
 impl Runs {
-    /// The binary, which may be missing.
+    /// The path of the binary, which may be missing.
     pub(crate) fn binary(&self, own: bool) -> PathBuf {
         let built = |name: String| {
             let places = ["benches/collectors/bin", "tests/tools/bin"].map(|place| Path::new(place).join(&name));
@@ -112,7 +112,7 @@ impl Runs {
         }
     }
 
-    /// What of it is not there.
+    /// The missing file, if any.
     pub(crate) fn missing(&self, own: bool) -> Option<PathBuf> {
         let beside = match self {
             Self::App(_, Way::Beside(collector)) => collector.missing(own),
@@ -121,7 +121,7 @@ impl Runs {
         beside.or_else(|| Some(self.binary(own)).filter(|binary| !binary.is_file()))
     }
 
-    /// How to have what is missing, where a script of ours makes it.
+    /// How to make the missing file, if a script of ours makes it.
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::App(App::Go, _) => "; run benches/apps/build go (and scripts/tools for the Go collector)",
@@ -133,7 +133,7 @@ impl Runs {
         }
     }
 
-    /// The process, pinned to the collectors' core. `own` plays this build's collector for ours.
+    /// The process, pinned to the collectors' core. With `own` this build's collector is used as ours.
     pub(crate) fn command(&self, own: bool, ports: Ports, dir: &Path) -> Result<Command, String> {
         let mut command = Command::new("taskset");
         command.args(["-c", "0"]).arg(self.binary(own));
@@ -146,7 +146,7 @@ impl Runs {
                 std::fs::write(&path, config).map_err(|e| e.to_string())?;
                 command.arg(format!("--config={}", path.display()));
                 if matches!(self, Self::Ours(_)) {
-                    // Below the patience of the overload bench.
+                    // Shorter than the time limit of the overload bench.
                     command.arg("--shutdown-timeout=8s");
                 }
             }
@@ -204,12 +204,12 @@ pub(crate) fn prometheus(ports: Ports) -> Vec<Player> {
     pair(config(ports, Wire::Grpc, &exporter, "prometheus", "metrics", ""), "0.155")
 }
 
-/// OTLP over gRPC to nowhere.
+/// OTLP over gRPC to an exporter that drops everything.
 pub(crate) fn nop(ports: Ports) -> Vec<Player> {
     pair(config(ports, Wire::Grpc, "", "nop", "traces", ""), "0.155")
 }
 
-/// OTLP to OTLP, in and out the same way.
+/// OTLP to OTLP, with the same protocol in and out.
 pub(crate) fn forward(ports: Ports, f: &Forward) -> Vec<Player> {
     let Forward { wire, coding, batch } = *f;
     let (name, endpoint) = match wire {
@@ -219,7 +219,7 @@ pub(crate) fn forward(ports: Ports, f: &Forward) -> Vec<Player> {
     let exporter = format!("{{endpoint: \"{endpoint}\", tls: {{insecure: true}}, compression: {coding}}}");
     let mut players = pair(config(ports, wire, &exporter, name, "traces", if batch { "batch" } else { "" }), "0.155");
     if coding != "zstd" {
-        // 0.0.1a15 sends gzip whatever it is told.
+        // 0.0.1a15 sends gzip whatever its flags are.
         let name = if coding == "none" { "rotel, gzip out" } else { "rotel" };
         players.push(Player { name, runs: Runs::Rotel(rotel(ports, f)), floor: false });
     }
@@ -252,7 +252,8 @@ fn rotel(ports: Ports, f: &Forward) -> Vec<String> {
     args
 }
 
-/// An application beside each collector, and with ours in it; the floor is the SDK with an exporter that does nothing.
+/// An application next to each collector, and with ours inside it; the floor is the SDK with an exporter that does
+/// nothing.
 pub(crate) fn apps(ports: Ports, app: App) -> Vec<Player> {
     let exporter = format!("{{endpoint: \"127.0.0.1:{}\", tls: {{insecure: true}}, compression: none}}", ports.sink);
     let beside = config(ports, Wire::Grpc, &exporter, "otlp_grpc", "traces", "batch");
@@ -269,7 +270,7 @@ pub(crate) fn apps(ports: Ports, app: App) -> Vec<Player> {
     ]
 }
 
-/// The program in C with the collector on a thread of its own, and in the program's loop.
+/// The program in C with the collector on its own thread, and in the program's loop.
 pub(crate) fn submit() -> Vec<Player> {
     let player = |name, way| Player { name, runs: Runs::Submit(way), floor: false };
     vec![player("otelcore, its thread", "thread"), player("otelcore, driven", "driven")]

@@ -1,4 +1,4 @@
-//! The floor: a relay that reads and writes the same bytes on one thread, and knows nothing of them.
+//! The floor: a relay that reads and writes the same bytes on one thread, and does not parse them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -8,7 +8,7 @@ use mio::{Events, Interest, Poll, Token};
 
 const BUFFER: usize = 64 << 10;
 
-/// One direction: what was read and is not written yet.
+/// One direction: the bytes that were read and are not written yet.
 struct Way {
     buffer: Box<[u8]>,
     from: usize,
@@ -57,7 +57,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Whether the pair is over.
+    /// Whether both directions have ended.
     fn turn(&mut self) -> bool {
         let failed = self.up.pump(&mut self.client, &mut self.server).is_err()
             || self.down.pump(&mut self.server, &mut self.client).is_err();

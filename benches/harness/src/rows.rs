@@ -1,9 +1,9 @@
-//! The rows: which load is played, by whom, and against which bar.
+//! The rows: the load of each, its players, and what they are compared with.
 
 use crate::players::{self, Player, Ports};
 use crate::{play, table};
 
-/// What OTLP is carried by.
+/// The protocol that carries OTLP.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     Grpc,
@@ -19,7 +19,7 @@ impl Wire {
     }
 }
 
-/// A way through a collector, in and out.
+/// Protocol and coding of a forwarding row, the same in and out, and whether it has `batch`.
 #[derive(Clone, Copy)]
 pub(crate) struct Forward {
     pub(crate) wire: Wire,
@@ -30,19 +30,19 @@ pub(crate) struct Forward {
 /// What is sent.
 #[derive(Clone, Copy)]
 pub(crate) enum Load {
-    /// Requests as fast as they are answered, four of them in flight.
+    /// Requests, each sent when an earlier one is answered, four of them in flight.
     Requests { wire: Wire, coding: &'static str, signal: &'static str, items: u32, requests: u64, sink: Option<Wire> },
-    /// Connections that exchange SETTINGS and then say nothing.
+    /// Connections that exchange SETTINGS and then send nothing.
     Idle { connections: u64 },
-    /// Connections with a small request in flight each, beside one with large requests.
+    /// Connections with a small request in flight each, next to one with large requests.
     Active { connections: u64, millis: u64, large_items: u32 },
-    /// An application with an SDK makes spans at a steady rate, so many a second, and exports them to a collector.
+    /// An application with an SDK makes spans at a constant rate per second, and exports them to a collector.
     App { spans: u64, rate: u64 },
-    /// A program in C submits requests to the collector in it, and has them from its callback.
+    /// A program in C submits requests to the collector inside it, and gets them back through its callback.
     Submit { items: u32, requests: u64 },
 }
 
-/// One load, and who plays it; the first is ours.
+/// One load and its players; the first is ours.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     what: &'static str,
@@ -137,7 +137,7 @@ fn rows(ports: Ports) -> Vec<Row> {
 }
 
 impl Load {
-    /// The same at the size of a smoke test.
+    /// The same load at the size of a smoke test.
     fn quick(self) -> Self {
         match self {
             Self::Requests { requests, wire, coding, signal, items, sink } => {
@@ -152,15 +152,15 @@ impl Load {
     }
 }
 
-/// How the rows are played.
+/// The options of a run.
 pub(crate) struct How {
     pub(crate) ports: Ports,
-    /// Rounds of every row, each of them with every player; the median counts.
+    /// The number of rounds of every row, each of them with every player; the median is the result.
     repeat: usize,
     pub(crate) quick: bool,
-    /// This build's own collector plays for the release binary.
+    /// This build's own collector is used instead of the release binary.
     pub(crate) own: bool,
-    /// Players or rows, by what their names begin with; empty is all.
+    /// Prefixes of players or rows; empty means all.
     only: Vec<String>,
     rows: Vec<String>,
     mode: Mode,
@@ -248,7 +248,7 @@ fn play_rows(how: &How) -> Result<(), String> {
         }
         eprintln!("{}: {}", row.name, row.what);
         let mut scores: Vec<Vec<Vec<f64>>> = row.players.iter().map(|_| Vec::new()).collect();
-        // Players take turns, so that a change of the machine's mood meets all of them.
+        // Players run alternately, so that a change in the machine's speed affects all of them.
         for round in 0..how.repeat {
             for (player, scores) in row.players.iter().zip(&mut scores) {
                 if let Some(binary) = player.runs.missing(how.own) {

@@ -1,7 +1,7 @@
-//! The sink: takes any gRPC call or any HTTP request, answers with an empty message, and counts what came.
+//! The sink: accepts any gRPC call or HTTP request, answers with an empty message, and counts items.
 //!
-//! It counts spans, after decompression, for `PostSpans` and for OTLP traces, by their fields; and every byte that its
-//! sockets gave. It answers at once, or with a pace, no sooner than that many spans a second allow, or never.
+//! It counts spans, after decompression, for `PostSpans` and for OTLP traces, by their fields; and every byte read from
+//! its sockets. It answers at once, or at a limited rate of spans per second, or never.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -57,7 +57,7 @@ impl Stream for Counted {
     }
 }
 
-/// Lets everything in.
+/// Admits every request.
 struct All;
 
 impl Gate for All {
@@ -92,7 +92,7 @@ impl Door for All {
     }
 }
 
-/// A connection of either kind.
+/// A connection of either protocol.
 enum Conn {
     Grpc(Box<ServerConn<Box<dyn Stream>, ()>>),
     Http(Box<H1Conn<Box<dyn Stream>, ()>>),
@@ -128,14 +128,14 @@ impl Machine for Conn {
     }
 }
 
-/// A request that waits for its answer.
+/// A request that has not been answered yet.
 enum Asked {
     Call(CallId),
     Request(RequestId, bool),
 }
 
 impl Conn {
-    /// Takes what is there: the requests and the spans of each.
+    /// Reads what has arrived: the requests and the number of spans in each.
     fn take(&mut self, now: u64, workspace: &Workspace, requests: &mut Vec<(Asked, u64)>) -> Turn {
         match self {
             Self::Grpc(conn) => {
@@ -176,7 +176,7 @@ fn plain(head: &RequestHead, body: Bytes, workspace: &Workspace) -> Option<Bytes
     workspace.decompress(&coding, body, u64::from(LIMIT), |_| Ok::<(), ()>(())).ok()
 }
 
-/// Spans in a message: the repeated fields along the path of numbers, the last of which is counted.
+/// Counts the spans in a message: `path` has the field numbers of nested repeated fields, the last of which is counted.
 fn count(message: &[u8], path: &[u32]) -> u64 {
     let Some((first, rest)) = path.split_first() else { return 1 };
     let inner = |(number, wire)| match wire {
@@ -195,11 +195,11 @@ struct Sink {
     spans: u64,
     bytes: Rc<Cell<u64>>,
     pace: Pace,
-    /// When the last request so far will have been worked off.
+    /// The time when all requests so far will have been processed.
     free: Mono,
-    /// Answers to come, in the order of their times.
+    /// Answers that are due later, in the order of their times.
     late: VecDeque<(Mono, usize, u64, Asked, u64)>,
-    /// Where the counts are written, for the harness to read.
+    /// The file for the counts, which the harness reads.
     report: std::fs::File,
 }
 
@@ -207,7 +207,7 @@ struct Sink {
 #[derive(Clone, Copy)]
 enum Pace {
     Now,
-    /// So many spans a second.
+    /// At this many spans per second.
     Spans(u64),
     Never,
 }
@@ -218,7 +218,7 @@ const REPORT: u64 = u64::MAX;
 const ANSWER: u64 = u64::MAX - 1;
 
 impl Sink {
-    /// Answers what is due. Its spans count from now on.
+    /// Sends the answers that are due, and counts their spans.
     fn due(&mut self, cx: &mut Cx<'_>) {
         let Some(acceptor) = &mut self.acceptor else { return };
         while let Some((at, ..)) = self.late.front() {
@@ -248,7 +248,7 @@ impl Extension for Sink {
 
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
         if local == REPORT {
-            // A short write shows an older count, which the next one mends.
+            // A short write leaves an older count, which the next write replaces.
             let _ = writeln!(self.report, "{:020} {:020}", self.spans, self.bytes.get());
             let at = cx.now() + Duration::from_millis(20);
             cx.arm(REPORT, at);

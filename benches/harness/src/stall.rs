@@ -1,9 +1,10 @@
-//! The stall meter: how long one permitted request keeps everybody else waiting.
+//! The stall meter: how long one permitted request delays all other requests.
 //!
-//! Each row starts the collector with one pipeline. For each shape of `worst`, and for what a search finds from the slowest,
-//! the collector is started anew and gets one request of the largest size that is permitted. Meanwhile two other connections
-//! send small requests, one after another: one to another pipeline, whose waits are the loop's, one to the same. The longest
-//! waits and the collector's CPU time are the result; they go on until the collector rests, and until its pages are read. Each case ends after a minute at most.
+//! Each row starts the collector with one pipeline. For each shape of `worst`, and for those that a search finds from
+//! the slowest, the collector is started again and gets one request of the largest size that is permitted. Meanwhile
+//! two other connections send small requests, one after another: one to another pipeline, whose waits are those of the
+//! loop, one to the same pipeline. The longest waits and the collector's CPU time are the result; the small requests
+//! continue until the collector is idle, and until its pages are read. Each case ends after a minute at most.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -28,12 +29,12 @@ use crate::rows::{How, Wire};
 use crate::worst::{Random, Shape, shapes};
 use crate::{host, load};
 
-/// A case ends here, whatever the collector does.
+/// The time limit of a case, whatever the collector does.
 const LIMIT: Duration = Duration::from_secs(60);
-/// A wait that ends a row's search: it can't get any worse in the time of a bench.
+/// A wait in milliseconds that ends a row's search: a longer one would not fit the time of a bench.
 const ENOUGH: f64 = 5000.0;
 
-/// How the request comes: over gRPC or HTTP, in a coding, as JSON.
+/// How the request is sent: over gRPC or HTTP, in a coding, as JSON.
 #[derive(Clone, Copy)]
 struct Way {
     wire: Wire,
@@ -48,7 +49,7 @@ struct Row {
     auth: bool,
     processors: &'static str,
     exporter: &'static str,
-    /// Reads the exporter's page, or the collector's own.
+    /// After the request, the exporter's page or the collector's own is read.
     page: Option<Page>,
 }
 
@@ -118,7 +119,7 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// Seven ports in a row.
+/// Seven consecutive ports.
 #[derive(Clone, Copy)]
 struct Ports(u16);
 
@@ -334,7 +335,7 @@ fn call_grpc(port: u16, coding: &str, signal: Signal, body: Bytes) -> Result<Str
     Ok(answer.take().unwrap_or_else(|| "no answer".to_owned()))
 }
 
-/// What one case took.
+/// The result of one case.
 #[derive(Clone)]
 struct Score {
     shape: Shape,
@@ -342,9 +343,9 @@ struct Score {
     size: usize,
     answer: String,
     cpu_ms: f64,
-    /// The longest wait of a small request to another pipeline: what the loop was held for.
+    /// The longest wait of a small request to another pipeline: the longest time for which the loop was busy.
     wait_ms: f64,
-    /// The same before the large request.
+    /// The longest such wait before the large request.
     quiet_ms: f64,
     /// The longest wait of a small request to the same pipeline.
     behind_ms: f64,
@@ -373,7 +374,7 @@ impl Bench<'_> {
         Ok(running)
     }
 
-    /// One request of a shape, to a new collector.
+    /// Sends one request of a shape to a new collector.
     fn case(&self, row: &Row, shape: &Shape) -> Result<Score, String> {
         let size = self.how.quick.then_some(64 << 10);
         let request = row.way.request(shape, size)?;
@@ -414,7 +415,7 @@ impl Bench<'_> {
         stop.store(true, Ordering::Release);
         let peak_mb = status(pid, "VmHWM")?;
         let total = cpu(pid)? - before;
-        // A collector that is still busy answers nobody: its end is the probers'.
+        // A collector that is still busy answers no request: the probers end when its process ends.
         drop(collector);
         let [other, same] = probers.map(|prober| prober.join().map_err(|_| "a prober failed"));
         let ((quiet, wait), (_, behind)) = (other?, same?);
@@ -423,7 +424,7 @@ impl Bench<'_> {
         Ok(Score { shape: *shape, sent, size, answer, cpu_ms, wait_ms, quiet_ms, behind_ms, peak_mb })
     }
 
-    /// The slowest of all shapes of a signal and of what a search from there finds.
+    /// The slowest of all shapes of a signal and of those that a search from there finds.
     fn slowest(&self, row: &Row, signal: Signal, random: &mut Random) -> Result<Score, String> {
         let mut all = shapes(signal);
         if self.how.quick {
@@ -456,7 +457,8 @@ impl Bench<'_> {
     }
 }
 
-/// Waits until a process has used no more CPU than the small requests need for a while, or the case's time is up.
+/// Waits until a process has used, for a while, no more CPU time than the small requests need, or until the case's time
+/// limit.
 fn rest(pid: u32, began: Instant) -> Result<(), String> {
     let pause = Duration::from_millis(200);
     while began.elapsed() < LIMIT {
@@ -469,7 +471,7 @@ fn rest(pid: u32, began: Instant) -> Result<(), String> {
     Ok(())
 }
 
-/// Sends small requests one after another, every two milliseconds; gives the longest wait before and since the mark.
+/// Sends small requests one after another, every two milliseconds; returns the longest wait before and after the mark.
 fn probe(port: u16, small: &Request, stop: &AtomicBool, mark: &AtomicBool) -> (Duration, Duration) {
     pin(1);
     crate::measure::hurry();
@@ -480,7 +482,7 @@ fn probe(port: u16, small: &Request, stop: &AtomicBool, mark: &AtomicBool) -> (D
         let answered = caller.call("POST", &small.path, &small.head, &small.body).is_ok();
         let took = began.elapsed();
         let longest = if mark.load(Ordering::Acquire) { &mut wait } else { &mut quiet };
-        // The end of the process is not a wait, its silence is.
+        // A request that fails because the process was ended is not counted; one that fails before that is.
         if answered || !stop.load(Ordering::Acquire) {
             *longest = (*longest).max(took);
         }

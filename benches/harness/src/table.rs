@@ -1,18 +1,18 @@
-//! Medians, ratios, and the tables that show them.
+//! Medians, ratios, and the tables that contain them.
 
 use std::fmt::Write as _;
 
 use crate::rows::{Load, Row};
 
-/// One figure of a score, in the order in which `play` gives them; the first is what ratios are taken of.
+/// One figure of a result, in the order in which `play` returns them; ratios are calculated from the first.
 struct Column {
     title: &'static str,
     digits: usize,
-    /// The worst round counts, not the median.
+    /// The worst round is the result, not the median.
     worst: bool,
 }
 
-/// Of an application: what it takes beyond the floor, and how that compares.
+/// The column of an application's cost beyond the floor; another column compares it with ours.
 const ADDED: &str = "added to the floor";
 
 const fn column(title: &'static str, digits: usize) -> Column {

@@ -20,7 +20,7 @@ fn resource() -> Vec<u8> {
     resource
 }
 
-/// Several bodies of the same kind, so that no coding learns one by heart.
+/// Several different bodies of the same kind, so that a coding can't reuse one body for the next.
 pub(crate) fn bodies(signal: &str, items: u32) -> Vec<Vec<u8>> {
     match signal {
         "traces" => (0..16).map(|round| traces(items, round)).collect(),
@@ -34,7 +34,7 @@ pub(crate) fn coding(name: &str) -> Result<Coding, String> {
     Coding::parse(name.as_bytes()).map_err(|e| e.to_string())
 }
 
-/// SplitMix64: ids and durations that a coding cannot guess.
+/// SplitMix64: ids and durations that a coding cannot predict.
 struct Random(u64);
 
 impl Random {
@@ -66,7 +66,7 @@ const AGENTS: [&str; 3] = [
 const TIERS: [&str; 3] = ["gold", "free", "plus"];
 
 /// One resource with `spans` spans of ten attributes, about 550 bytes each. Ids, durations, addresses and sessions
-/// differ from span to span, the rest as it does in a shop's telemetry.
+/// differ from span to span; the rest varies as in the telemetry of a web shop.
 pub(crate) fn traces(spans: u32, round: u64) -> Vec<u8> {
     let mut random = Random(round);
     let mut scope = Vec::new();

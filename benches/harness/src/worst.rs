@@ -1,8 +1,8 @@
 //! Worst-case requests: telemetry of extreme shapes within a number of bytes, and a search for the slowest shape.
 //!
-//! A shape says how many of everything there is and how long it is. The same shape and size give the same bytes. The
-//! search changes one parameter of a shape at a time and keeps the change if the measured cost grows. Nothing here sends
-//! or measures: the stall meter measures time with it, the test of steps counts steps.
+//! A shape has the counts and lengths of all parts of a request. The same shape and size give the same bytes. The
+//! search changes one parameter of a shape at a time and keeps the change if the measured cost grows. This module
+//! neither sends nor measures: the stall meter measures time with it, the test of steps counts steps.
 
 use otelcore_pdata::wire::{put_bytes, put_fixed64, put_len, put_uint};
 use otelcore_pdata::{Rope, Signal, check, json};
@@ -115,7 +115,7 @@ pub(crate) fn shapes(signal: Signal) -> Vec<Shape> {
 }
 
 impl Shape {
-    /// One parameter changed by the draw of `random`.
+    /// A copy with one parameter changed, chosen by `random`.
     pub(crate) fn changed(mut self, random: &mut Random) -> Self {
         let new = |random: &mut Random, old: usize, most: usize| match random.below(4) {
             0 => 0,
@@ -171,7 +171,7 @@ impl Shape {
     }
 }
 
-/// Writes a shape; the serial number is what makes names different.
+/// Writes a shape; the serial number makes names different.
 struct Writer {
     shape: Shape,
     serial: u64,

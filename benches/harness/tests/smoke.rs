@@ -1,10 +1,10 @@
-//! The harness plays rows, finds nothing lost, and says so in a table; so it cannot rot unseen.
+//! The harness runs rows, finds no lost items, and prints so in a table; this test keeps the harness working.
 
 use std::process::Command;
 
 fn play(rows: &[&str]) -> String {
     let mut bench = Command::new(env!("CARGO_BIN_EXE_otelcore-bench"));
-    // Ports of its own, below those that the system gives to clients.
+    // Ports of this test alone, below those that the system assigns to clients.
     bench.args(["--port", &(20_000 + std::process::id() % 4000).to_string()]);
     bench.args(["--quick", "--own", "--only", "otelcore", "--only", "relay", "--only", "calls alone"]).args(rows);
     let output = bench.output().expect("the harness starts");
