@@ -1,7 +1,7 @@
-//! Bells: the one door through which other threads reach components.
+//! Notifiers ([`Bell`]): the only way in which other threads cause an event of a component.
 //!
-//! A ring puts the bell on a list and wakes the loop; the loop takes the list and delivers one event for each. Rings
-//! before that are one.
+//! A call of [`Bell::ring`] adds the notifier to a list and wakes the loop. The loop takes the list and delivers one
+//! event for each notifier in it. Several calls before the loop takes the list give one event.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,10 +10,11 @@ use otelcore_pipeline::{Bell, Key};
 
 use crate::waker::Waker;
 
-/// The bells that have been rung.
+/// The notifiers that were notified since the loop last took the list.
 #[derive(Debug)]
 pub(crate) struct Bells {
-    /// `None` once the loop has ended: nobody will come for what is rung then, and a list would keep itself alive.
+    /// `None` once the loop has ended: the list is not read any more then, and its entries would keep it alive (they
+    /// hold an `Arc` of it).
     rung: Mutex<Option<Vec<Arc<Hung>>>>,
     waker: Arc<Waker>,
 }
@@ -37,7 +38,7 @@ impl Bell for Handle {
         let Some(list) = &mut *rung else { return };
         list.push(self.0.clone());
         drop(rung);
-        // A loop that ends just now hears nothing any more.
+        // An error is ignored: a loop that ends now does not need the event.
         let _ = bells.waker.wake();
     }
 }
@@ -47,7 +48,7 @@ impl Bells {
         Arc::new(Self { rung: Mutex::new(Some(Vec::new())), waker })
     }
 
-    /// The loop has ended.
+    /// Called when the loop has ended: later notifications are ignored.
     pub(crate) fn close(&self) {
         *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -56,7 +57,7 @@ impl Bells {
         Arc::new(Handle(Arc::new(Hung { key, rung: AtomicBool::new(false), bells: self.clone() })))
     }
 
-    /// The keys of the bells that have been rung. Who rings from now on is heard in the next turn.
+    /// Takes the keys of the notifiers in the list. A notification from now on is delivered in the next turn.
     pub(crate) fn take(&self) -> Vec<Key> {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(std::mem::take);
         let heard = |hung: Arc<Hung>| {

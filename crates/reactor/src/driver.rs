@@ -1,12 +1,13 @@
-//! The loop.
+//! The loop of the real world.
 //!
-//! One turn: wait; feed sockets, look-ups and timers to the graph, each of which settles its acknowledgements and
-//! drains what its machines want to send before it returns; sleep until the next timer. The host of a library may call
-//! [`Runner::turn`] itself instead of [`Runner::run`].
+//! One turn waits until something is ready or the next timer is due, and then delivers the events of sockets, look-ups
+//! and timers to the graph. Each delivery settles its acknowledgements and sends what its state machines have to send
+//! before it returns. A host program may call [`Runner::turn`] itself instead of [`Runner::run`].
 //!
-//! No component takes longer than some milliseconds over one event; what takes longer goes on in the next turn. Sockets,
-//! timers and those who asked for another turn have [`SHARE`] each of a turn, and what has not had its event by then is
-//! first in the next one, so that a turn stays short however many connections are busy.
+//! A component works for a few milliseconds on one event at most; longer work continues in the next turn. Sockets,
+//! timers and the components that asked for another turn get [`SHARE`] of a turn each. Sockets and components that got
+//! no event in that time are the first of the next turn, so that a turn stays short with any number of busy
+//! connections.
 
 use std::io;
 use std::sync::Arc;
@@ -19,10 +20,10 @@ use crate::Real;
 use crate::output::FINISH;
 use crate::waker::Waker;
 
-/// How much of a turn sockets, timers and those who asked for another turn may take, each of the three.
+/// The time in a turn for sockets, for timers, and for components that asked for another turn: each of the three.
 const SHARE: Duration = Duration::from_millis(4);
 
-/// Speaks to a running loop from any thread.
+/// Sends requests to a running loop from any thread.
 #[derive(Clone, Debug)]
 pub struct Remote {
     /// Nanoseconds that a shutdown may take; `u64::MAX` while none is asked for.
@@ -33,22 +34,22 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Asks the loop to drain and end within `grace`.
+    /// Asks the loop to drain and to end within `grace`.
     pub fn shutdown(&self, grace: Duration) {
         let nanos = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX).min(u64::MAX - 1);
         self.shutdown.store(nanos, Ordering::Release);
-        // A loop that has ended needs no waking.
+        // An error is ignored: a loop that has ended needs no waking.
         let _ = self.waker.wake();
     }
 
-    /// Asks the loop to hand on what is held back for more.
+    /// Asks the loop to flush: components send what they hold back to collect more.
     pub fn flush(&self) {
         self.flushes.fetch_add(1, Ordering::AcqRel);
         let _ = self.waker.wake();
     }
 }
 
-/// Why a loop ended.
+/// How a loop ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// What was not delivered in time.
@@ -61,14 +62,14 @@ pub struct Runner {
     world: Real,
     graph: Graph,
     remote: Remote,
-    /// Sockets that are ready, and whatever had no time left in the turn before.
+    /// Sockets that are ready, and keys that got no event in the turn before because its time was over.
     ready: Vec<Key>,
     until: Mono,
     flushed: u64,
 }
 
 impl Runner {
-    /// Puts a started graph into its loop.
+    /// Makes the loop of a started graph.
     #[must_use]
     pub fn new(world: Real, graph: Graph) -> Self {
         let remote = Remote {
@@ -112,7 +113,7 @@ impl Runner {
         self.world.now()
     }
 
-    /// When the next turn is due though nothing happens.
+    /// When the next turn is due even without an event of a socket.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
         if !self.ready.is_empty() {
@@ -122,7 +123,7 @@ impl Runner {
         self.world.deadline().into_iter().chain(until).min()
     }
 
-    /// Begins to drain; the loop ends within `grace`. A later call may shorten that.
+    /// Begins to drain; the loop ends within `grace`. A later call may shorten that time.
     pub fn close(&mut self, grace: Duration) {
         let until = self.world.now() + grace;
         if self.until == Mono::NEVER {
@@ -132,8 +133,8 @@ impl Runner {
         self.until = self.until.min(until);
     }
 
-    /// Turns until the graph is closed or its time is up. `signal` is told of each signal and of each turn's end by
-    /// `None`, and may call [`Runner::close`].
+    /// Turns until the graph is closed or its time is up. `signal` is called with each signal, and with `None` at the
+    /// end of each turn. It may call [`Runner::close`].
     ///
     /// # Errors
     /// When the system can't wait for sockets any more.
@@ -160,19 +161,20 @@ impl Runner {
         } else {
             return None;
         };
-        // What a reader does not take in time is lost; who ended the loop does not wait for it.
+        // What a reader of an output does not take in this time is lost.
         let _ = self.world.outputs.finish(FINISH);
         Some(Ending { left })
     }
 
-    /// One turn, which waits until `until` at most.
+    /// One turn, which waits for events until `until` at most.
     ///
     /// # Errors
     /// When the system can't wait for sockets any more.
     pub fn turn(&mut self, until: Mono, signals: &mut Vec<i32>) -> io::Result<()> {
         let mut ready = std::mem::take(&mut self.ready);
         self.world.wait(until.min(self.until), &mut ready, signals)?;
-        // Looked at before the bells and obeyed after them: what was rung before somebody asked is heard before it.
+        // These are read before the notifiers and applied after them: a notification that came before a request of
+        // `Remote` is delivered before the request takes effect.
         let flushes = self.remote.flushes.load(Ordering::Acquire);
         let grace = self.remote.shutdown.load(Ordering::Acquire);
         let Self { world, graph, .. } = self;
@@ -207,7 +209,7 @@ impl Runner {
                 break;
             }
         }
-        // Those who asked before now; who asks again meanwhile waits for the next turn.
+        // Only the components that asked before now; one that asks again meanwhile waits for the next turn.
         let begun = world.now();
         let mut again = std::mem::take(&mut world.again).into_iter();
         for key in again.by_ref() {

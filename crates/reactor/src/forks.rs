@@ -1,12 +1,14 @@
-//! What a fork means: a child closes the descriptors of the collectors that it inherits, and touches nothing else of them.
+//! Handles forks: a child closes the descriptors of the collectors that it inherits, and changes nothing else of them.
 //!
-//! Owns the set of descriptors that worlds have open, and the number of forks that lie between this process and the first
-//! one. A child that kept a listening socket would let connections through that nobody answers, and keep its port in use;
-//! one that kept a connection would keep the peer from seeing its end. Closing is all that a child may do: to remove an
-//! epoll registration, to shut a socket down or to end a TLS session there would reach the parent's, and any lock may be
-//! held by a thread that the child does not have. Handlers of `pthread_atfork` do it, with atomics and `close` alone.
+//! Owns the set of descriptors that worlds have open, and the number of forks between the first process and this one. A
+//! child that kept a listening socket would keep its port in use, and the kernel would complete connections that no
+//! process accepts. A child that kept a connection would prevent the peer from seeing its end. A child may only close:
+//! removing an epoll registration, shutting down a socket or ending a TLS session would affect the parent's, and any
+//! lock may be held by a thread that does not exist in the child. Handlers of `pthread_atfork` close the descriptors,
+//! with atomics and `close` only.
 //!
-//! A descriptor is opened and noted, or removed from the set and closed, while no fork can begin ([`NoFork`]).
+//! A descriptor is opened and added to the set, or removed from the set and closed, while no fork can begin
+//! ([`NoFork`]).
 
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
@@ -18,25 +20,26 @@ use std::time::Duration;
 /// Forks between the first process and this one, counted from the first [`watch_forks`].
 static DEPTH: AtomicU32 = AtomicU32::new(0);
 
-/// Held while a descriptor changes, and by a thread that forks.
+/// A lock: held while the set of descriptors changes, and by a thread that forks.
 static NO_FORK: AtomicBool = AtomicBool::new(false);
 
-/// The thread that holds it because it forks; zero for none.
+/// The thread that holds [`NO_FORK`] because it forks; zero for none.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
 
-/// How many forks lie between the process in which [`watch_forks`] was first called and this one. A value that was made
-/// at another depth was inherited.
+/// How many forks there are between the process in which [`watch_forks`] was first called and this one. A value that
+/// was made at another depth was inherited.
 #[must_use]
 pub fn fork_depth() -> u32 {
     DEPTH.load(Ordering::Relaxed)
 }
 
-/// Has a forked child close what worlds have open, and [`fork_depth`] count. Every world calls this.
+/// Installs the handlers: a forked child closes what worlds have open, and [`fork_depth`] counts. Every world calls
+/// this.
 pub fn watch_forks() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: the handlers stay mapped (the shared library is linked with `nodelete`), and do nothing that a child of a
-        // process with threads may not do. Without memory for them a child is as it would be without this module.
+        // SAFETY: the handlers stay mapped (the shared library is linked with `nodelete`), and do nothing that a child
+        // of a process with threads may not do. Where there is no memory to install them, a child closes nothing.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_in_parent), Some(after_in_child)) };
     });
 }
@@ -47,7 +50,7 @@ fn this_thread() -> usize {
 }
 
 extern "C" fn before_fork() {
-    /// A thread that forks in a signal handler may hold it itself.
+    /// The wait is bounded because a thread that forks in a signal handler may hold the lock itself.
     const PATIENCE: Duration = Duration::from_secs(1);
     const PAUSE: Duration = Duration::from_micros(50);
     let mut waited = Duration::ZERO;
@@ -70,12 +73,12 @@ extern "C" fn after_in_parent() {
 extern "C" fn after_in_child() {
     DEPTH.fetch_add(1, Ordering::Relaxed);
     OPEN.close_all();
-    // Whoever held it is not here.
+    // The thread that held the lock does not exist in the child.
     FORKING.store(0, Ordering::Relaxed);
     NO_FORK.store(false, Ordering::Release);
 }
 
-/// While it lives no fork begins. It is held for single system calls that do not wait.
+/// While this exists, no fork begins. It is held for single system calls that do not wait.
 struct NoFork;
 
 impl NoFork {
@@ -100,14 +103,14 @@ impl Drop for NoFork {
     }
 }
 
-/// Descriptors in one chunk, and how many chunks there are: 16 million descriptors. Higher ones are not noted.
+/// Descriptors in one chunk, and the number of chunks: 16 million descriptors. Higher ones are not in the set.
 const CHUNK: usize = 1 << 14;
 const CHUNKS: usize = 1 << 10;
 
 type Chunk = [AtomicU64; CHUNK / 64];
 
-/// A set of descriptors that can be read and emptied without a lock or an allocation. Chunks are made when they are needed,
-/// and stay.
+/// A set of descriptors that can be read and emptied without a lock or an allocation. Chunks are allocated when they
+/// are needed, and never freed.
 struct Descriptors([AtomicPtr<Chunk>; CHUNKS]);
 
 static OPEN: Descriptors = Descriptors([const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS]);
@@ -129,7 +132,7 @@ impl Descriptors {
         if let Some(slot) = slot.filter(|slot| slot.load(Ordering::Acquire).is_null()) {
             let new = Box::into_raw(Box::new([const { AtomicU64::new(0) }; CHUNK / 64]));
             if slot.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire).is_err() {
-                // SAFETY: another thread was first, so that nobody has seen this one.
+                // SAFETY: another thread has stored its chunk before, so that no other reference to this one exists.
                 drop(unsafe { Box::from_raw(new) });
             }
         }
@@ -159,7 +162,8 @@ impl Descriptors {
     }
 }
 
-/// Something with a descriptor, which a forked child closes. There it must not be used; dropping it does nothing.
+/// The owner of a descriptor that a forked child closes. In the child it must not be used, and dropping it does
+/// nothing.
 #[derive(Debug)]
 pub struct Tracked<T: AsRawFd> {
     value: ManuallyDrop<T>,
@@ -167,7 +171,7 @@ pub struct Tracked<T: AsRawFd> {
 }
 
 impl<T: AsRawFd> Tracked<T> {
-    /// Opens it, by system calls that do not wait, and notes its descriptor.
+    /// Calls `open`, which may make only system calls that do not wait, and adds the descriptor to the set.
     ///
     /// # Errors
     /// Those of `open`.
@@ -179,14 +183,14 @@ impl<T: AsRawFd> Tracked<T> {
         Ok(Self { value: ManuallyDrop::new(value), depth: fork_depth() })
     }
 
-    /// Notes one that is open already. A fork between the two leaves it open in the child.
+    /// Adds a descriptor that is open already. A fork between its opening and this call leaves it open in the child.
     pub fn new(value: T) -> Self {
         watch_forks();
         OPEN.add(value.as_raw_fd());
         Self { value: ManuallyDrop::new(value), depth: fork_depth() }
     }
 
-    /// It belongs to a parent of this process.
+    /// Whether it belongs to a parent of this process.
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         self.depth != fork_depth()
@@ -210,7 +214,7 @@ impl<T: AsRawFd> DerefMut for Tracked<T> {
 impl<T: AsRawFd> Drop for Tracked<T> {
     fn drop(&mut self) {
         if self.is_inherited() {
-            // Its number is another descriptor's by now, or none.
+            // The descriptor was closed after the fork; its number may belong to another one now.
             return;
         }
         let _no_fork = NoFork::enter();
@@ -235,7 +239,7 @@ mod tests {
         (reader.unwrap(), Tracked::open(|| writer.take().ok_or(())).unwrap())
     }
 
-    /// Runs `child` in a forked child, and gives its answer. It must neither allocate nor take a lock.
+    /// Runs `child` in a forked child, and returns its result. It must neither allocate nor take a lock.
     fn forked(child: impl FnOnce() -> u8) -> i32 {
         // SAFETY: the child does what a child of a process with threads may do, and ends.
         unsafe {
@@ -251,7 +255,7 @@ mod tests {
     }
 
     fn is_open(fd: RawFd) -> bool {
-        // SAFETY: it asks about a number.
+        // SAFETY: the call takes a number only, and changes nothing.
         unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
     }
 
@@ -297,12 +301,13 @@ mod tests {
     #[test]
     fn forks_while_other_threads_open_and_close_leave_nothing_open_in_the_child() {
         let done = AtomicBool::new(false);
-        // What is open before, by whatever test.
+        // The threads use descriptor numbers from 900 on, by which the child recognises their descriptors.
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
-                        // SAFETY: a descriptor of its own, whose number says that it is one of this test's.
+                        // SAFETY: a new descriptor without another owner; its number shows that it is one of this
+                        // test's.
                         drop(Tracked::open(|| unsafe {
                             let fd = libc::eventfd(0, libc::EFD_CLOEXEC);
                             let high = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 900);

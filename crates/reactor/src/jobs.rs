@@ -1,8 +1,8 @@
 //! Long computations on helper threads, so that they do not hold up the loop.
 //!
 //! The first job starts a thread, and up to [`MAX_THREADS`] are started while others wait. Jobs start in the order in
-//! which they came. The threads end when their world is dropped, after the job that they are at. Nothing here knows
-//! what a job computes: its result goes where the job puts it, and the notifier says that it has ended.
+//! which they came. The threads end when their world is dropped, after the job that they are at. This module does not
+//! handle results: a job stores its result itself, and the notifier reports that the job has ended.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,8 @@ impl Jobs {
         Self { queue, queued: Arc::new(Mutex::new(queued)), threads: 0, unfinished: Arc::default() }
     }
 
-    /// Runs `job` on a helper thread and rings `ended` afterwards. Without any thread it runs here and now.
+    /// Runs `job` on a helper thread and notifies `ended` afterwards. Where no thread can be started, it runs in the
+    /// caller's.
     pub(crate) fn run(&mut self, job: Job, ended: Arc<dyn Bell>) {
         let unfinished = self.unfinished.fetch_add(1, Ordering::Relaxed) + 1;
         if unfinished > self.threads && self.threads < MAX_THREADS && self.spawn().is_ok() {
@@ -46,7 +47,7 @@ impl Jobs {
             self.unfinished.fetch_sub(1, Ordering::Relaxed);
             run((job, ended));
         } else {
-            // The receiving end is ours as well, so it is there.
+            // Never fails: this struct has the receiving end too.
             let _ = self.queue.send((job, ended));
         }
     }
@@ -65,7 +66,7 @@ impl Jobs {
     }
 }
 
-/// A job that panics has ended too: whoever waits finds no result.
+/// Runs a job and notifies. A job that panics has ended too: its component finds no result.
 fn run((job, ended): Queued) {
     let _ = catch_unwind(AssertUnwindSafe(job));
     ended.ring();

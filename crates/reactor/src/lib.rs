@@ -1,9 +1,9 @@
-//! The worlds.
+//! The two implementations of [`World`](otelcore_pipeline::World): the real one, and a simulated one for tests.
 //!
-//! [`Real`] is the machine: sockets on one `mio::Poll`, timers, names, files and the clock. [`run()`] is the loop that
-//! drives a [`Graph`](otelcore_pipeline::Graph) in it. Everything else in the workspace sees only the
-//! [`World`](otelcore_pipeline::World). [`Sim`] is a network of graphs with no machine at all: a clock that jumps, queues
-//! for connections, faults on command, and every choice from a seed.
+//! [`Real`] is the machine: sockets on one `mio::Poll`, timers, name look-ups, files and the clock. [`Runner`] is the
+//! loop that drives a [`Graph`](otelcore_pipeline::Graph) in it. All other crates of the workspace use the trait only.
+//! [`Sim`] is a network of graphs without any system resource: a simulated clock that advances to the next event,
+//! connections as queues in memory, faults that a test injects, and every random choice drawn from a seed.
 
 mod bells;
 mod driver;
@@ -33,14 +33,14 @@ pub use sim::{NodeId, Sim, Work};
 
 /// Signal numbers, for [`Signals::catch`].
 pub mod signal {
-    /// Ask for an orderly end.
+    /// Asks for an orderly shutdown.
     pub const TERM: i32 = libc::SIGTERM;
     /// Ctrl-C.
     pub const INT: i32 = libc::SIGINT;
-    /// Read the configuration again.
+    /// Asks to read the configuration again.
     pub const HUP: i32 = libc::SIGHUP;
 
-    /// The name that Go gives a signal.
+    /// The name that Go's `Signal.String` gives a signal; `signal` for any other number.
     #[must_use]
     pub fn name(signal: i32) -> &'static str {
         match signal {

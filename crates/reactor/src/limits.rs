@@ -1,13 +1,13 @@
 //! How much memory the process may use: the limits of its cgroups, the machine's memory, and the hint in `GOMEMLIMIT`.
 //!
-//! Every parser takes the text, so that other machines' files can be tested here. Nothing here reads the environment: in
-//! a library's host that variable is the host's.
+//! Every parser takes the text, so that files of other machines can be tested. This module does not read the
+//! environment: in a host program the variable is meant for the host.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The memory that the process may use, in bytes: the lowest limit of its cgroups, v2 or v1. Where there is none, the
-/// machine's memory, or less where `hint` says so.
+/// machine's memory, or `hint` where that is less.
 #[must_use]
 pub fn memory_total(hint: Option<u64>) -> Option<u64> {
     total(&|path| fs::read_to_string(path).ok(), hint)
@@ -19,11 +19,11 @@ pub fn cgroup_limit() -> Option<u64> {
     limit(&|path| fs::read_to_string(path).ok())
 }
 
-/// Reads `GOMEMLIMIT` as Go's runtime does: bytes, with `B`, `KiB`, `MiB`, `GiB` or `TiB` behind them if need be. `None`
-/// where there is no limit: empty, `off`, the largest number.
+/// Reads `GOMEMLIMIT` as Go's runtime does: a number, with `B`, `KiB`, `MiB`, `GiB` or `TiB` after it or none for
+/// bytes. `None` where there is no limit: empty, `off`, the largest number.
 ///
 /// # Errors
-/// What Go's runtime would end the process with.
+/// The text is malformed: Go's runtime would end the process.
 pub fn go_memory_limit(text: &str) -> Result<Option<u64>, String> {
     if text.is_empty() || text == "off" {
         return Ok(None);
@@ -49,21 +49,21 @@ fn total(read: &Read<'_>, hint: Option<u64>) -> Option<u64> {
 
 type Read<'a> = dyn Fn(&Path) -> Option<String> + 'a;
 
-/// Above this a number is not a limit but a kernel's way to say that there is none (v1: the largest number of whole
-/// pages, which depends on the size of a page).
+/// From this value on, a number means that there is no limit (v1 gives the largest number of whole pages then, which
+/// depends on the size of a page).
 const UNLIMITED: u64 = 1 << 62;
 
 fn limit(read: &Read<'_>) -> Option<u64> {
     let mounts = read(Path::new("/proc/self/mountinfo"))?;
     let v1 = |m: &Mount<'_>| m.kind == "cgroup" && m.options.split(',').any(|o| o == "memory");
     let v2 = |m: &Mount<'_>| m.kind == "cgroup2";
-    // Where both are mounted, the memory controller belongs to v1 if v1 shows it.
+    // Where both are mounted, the memory controller belongs to v1 if v1 lists it.
     let (mount, file, controller) = match mounts.lines().filter_map(mount).find(v1) {
         Some(mount) => (mount, "memory.limit_in_bytes", "memory"),
         None => (mounts.lines().filter_map(mount).find(v2)?, "memory.max", ""),
     };
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
-    // Each group up to what the mount shows can be the one that sets the limit.
+    // The limit may be set by the process's group or by any group above it that is visible in the mount.
     let lowest = inside(&groups, controller, mount.root)
         .ancestors()
         .filter_map(|group| read(&Path::new(mount.point).join(group).join(file))?.trim().parse::<u64>().ok())
@@ -72,8 +72,8 @@ fn limit(read: &Read<'_>) -> Option<u64> {
     mem_total(read).is_none_or(|machine| lowest < machine).then_some(lowest)
 }
 
-/// Where in the mount the process's group is: a line `number:controllers:path` of cgroup(7), without the part of the
-/// hierarchy that the mount does not show. A container most often sees its own group as the mount's root.
+/// The path of the process's group in the mount: from a line `number:controllers:path` of cgroup(7), without the part
+/// of the hierarchy that is not visible in the mount. In a container the mount's root is most often its own group.
 fn inside(groups: &str, controller: &str, root: &str) -> PathBuf {
     let path = groups.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);

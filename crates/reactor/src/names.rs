@@ -1,5 +1,5 @@
-//! One name look-up, as the C library does it: `/etc/hosts`, `/etc/resolv.conf` with its search list, UDP and TCP. It
-//! blocks. With musl, what its `getaddrinfo` leaves out is asked for once more.
+//! One name look-up by the C library: `/etc/hosts`, `/etc/resolv.conf` with its search list, UDP and TCP. It blocks.
+//! With musl, a second query gets the addresses that its `getaddrinfo` leaves out.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -9,7 +9,7 @@ pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> 
         Ok(found) => found.collect(),
         Err(e) => {
             let text = crate::sockets::text(&e);
-            // A server that fails may fail for a part of the question alone.
+            // The server may fail for a part of the queries only.
             let found = if why(&text) == AGAIN { in_parts(host, port) } else { Vec::new() };
             if found.is_empty() {
                 return Err(format!("lookup {host}: {}", why(&text)));
@@ -25,19 +25,19 @@ pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> 
     if found.is_empty() { Err(format!("lookup {host}: no such host")) } else { Ok(found) }
 }
 
-/// Go's text for a server that fails or is silent.
+/// Go's text for a server that fails or does not answer.
 const AGAIN: &str = "temporary failure in name resolution";
 
 #[cfg(target_env = "musl")]
 use musl::in_parts;
 
-/// The other C libraries take what they get.
+/// The other C libraries use the answers that they get, so nothing is queried again.
 #[cfg(not(target_env = "musl"))]
 fn in_parts(_: &str, _: u16) -> Vec<SocketAddr> {
     Vec::new()
 }
 
-/// The C libraries have a text of their own each; this is Go's where it has one.
+/// Each C library has its own texts; this gives Go's text where there is one.
 fn why(text: &str) -> &str {
     let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(text);
     match text {
@@ -71,7 +71,7 @@ fn addresses(answer: &[u8], wanted: u16) -> Vec<std::net::IpAddr> {
         }
         let mut found = Vec::new();
         for _ in 0..answers {
-            // What was read before the end of a cut answer counts.
+            // The records before the end of a truncated answer are used.
             let Some((kind, data)) = rest.record() else { break };
             if kind == wanted {
                 let v4 = <[u8; 4]>::try_from(data).map(std::net::IpAddr::from);
@@ -98,7 +98,7 @@ impl<'a> Cursor<'a> {
         self.take(2)?.try_into().ok().map(u16::from_be_bytes)
     }
 
-    /// Passes a name: labels up to an empty one, or to a pointer that stands for the rest.
+    /// Skips a name: labels up to an empty one, or up to a pointer to the rest of the name.
     fn name(&mut self) -> Option<()> {
         loop {
             let length = *self.take(1)?.first()?;
@@ -120,8 +120,8 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// musl's `getaddrinfo` gives up to 48 addresses and drops the rest in silence: of a headless service with a hundred pods
-/// it would be another half with each look-up.
+/// musl's `getaddrinfo` returns up to 48 addresses and drops the rest without an error: of a headless service with a
+/// hundred pods each look-up would return another half.
 #[cfg(target_env = "musl")]
 mod musl {
     use std::ffi::{CStr, CString, c_char, c_int, c_uchar};
@@ -139,7 +139,7 @@ mod musl {
         fn res_query(name: *const c_char, class: c_int, kind: c_int, answer: *mut c_uchar, length: c_int) -> c_int;
     }
 
-    /// All addresses of the name that the search list led to; the ones already found where that fails.
+    /// All addresses of the name that was found with the search list; where that query fails, the addresses in `found`.
     pub(super) fn whole(host: &str, port: u16, found: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let Some(name) = canonical(host) else { return found };
         let v6_first = found.first().is_some_and(SocketAddr::is_ipv6);
@@ -153,12 +153,12 @@ mod musl {
         let room = c_int::try_from(answer.len()).unwrap_or(0);
         // SAFETY: the name ends with a zero, and `room` bytes may be written at `answer`.
         let length = unsafe { res_query(name.as_ptr(), CLASS_IN, c_int::from(kind), answer.as_mut_ptr(), room) };
-        // A longer length than the room says what the whole would have needed.
+        // A length above `room` is the length of the whole answer, which was truncated.
         let length = usize::try_from(length).unwrap_or(0).min(answer.len());
         answer.get(..length).map(|answer| addresses(answer, kind)).unwrap_or_default()
     }
 
-    /// The name in full, with the part of the search list that it was found under.
+    /// The full name, with the domain of the search list in which it was found.
     fn canonical(host: &str) -> Option<CString> {
         // SAFETY: the name, if there is one, ends with a zero and lives as long as the list.
         let name = |first: &libc::addrinfo| unsafe {
@@ -167,8 +167,8 @@ mod musl {
         ask(host, libc::AI_CANONNAME, libc::AF_UNSPEC, name)?
     }
 
-    /// The addresses of version 4, or those of the name as it stands, without the search list. musl asks for both families
-    /// in all domains, and gives up where a server fails for one of them: some do for AAAA. It is slow to give up (5 s).
+    /// The IPv4 addresses, or else the addresses of the name without the search list. musl queries both families in all
+    /// domains, and fails where a server fails for one of them, as some servers do for AAAA. That failure takes 5 s.
     pub(super) fn in_parts(host: &str, port: u16) -> Vec<SocketAddr> {
         let full = format!("{host}.");
         let tries = [(host, libc::AF_INET), (&full, libc::AF_UNSPEC)];
@@ -177,11 +177,11 @@ mod musl {
         found.unwrap_or_default().into_iter().map(|ip| SocketAddr::new(ip, port)).collect()
     }
 
-    /// What `getaddrinfo` finds, as `read` makes it of the list's first entry.
+    /// Calls `getaddrinfo`, and returns the result of `read` on the first entry of its list.
     fn ask<T>(host: &str, flags: c_int, family: c_int, read: impl FnOnce(&libc::addrinfo) -> T) -> Option<T> {
         let host = CString::new(host).ok()?;
-        // SAFETY: addrinfo is plain data, for which zeros are its defaults; the list that getaddrinfo makes is read before
-        // it is freed, and freed once.
+        // SAFETY: addrinfo is plain data, for which zeros are its defaults; the list that getaddrinfo makes is read
+        // before it is freed, and freed once.
         unsafe {
             let mut hints: libc::addrinfo = std::mem::zeroed();
             hints.ai_flags = flags;
@@ -204,7 +204,7 @@ mod musl {
         while let Some(info) = next {
             match info.ai_family {
                 libc::AF_INET => {
-                    // SAFETY: the family says of what type the address is, and it lives as long as the list.
+                    // SAFETY: the family determines the type of the address, which lives as long as the list.
                     let address = unsafe { info.ai_addr.cast::<libc::sockaddr_in>().read_unaligned() };
                     found.push(IpAddr::from(address.sin_addr.s_addr.to_ne_bytes()));
                 }

@@ -1,4 +1,4 @@
-//! What Linux says of the process: memory and time from `/proc`, its environment, its files, its clock.
+//! What Linux reports about the process: memory and time from `/proc`, its environment, its files, its clock.
 
 use std::fs;
 use std::io::Read;
@@ -11,9 +11,9 @@ use otelcore_pipeline::ProcessSample;
 pub struct Memory {
     /// The address space.
     pub virtual_size: u64,
-    /// What of it is in memory.
+    /// The part of it that is in physical memory.
     pub resident: u64,
-    /// What of that no file backs.
+    /// The part of the resident memory that no file backs.
     pub anonymous: u64,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn cpu_seconds() -> f64 {
     ticks as f64 / sysconf(libc::_SC_CLK_TCK, 100) as f64
 }
 
-/// What own metrics say of this process, which runs a collector since `uptime`. Any thread may ask.
+/// The values of the own metrics about this process, which runs a collector since `uptime`. Any thread may call this.
 #[must_use]
 pub fn process_sample(uptime: Duration) -> ProcessSample {
     let Memory { resident, anonymous, virtual_size } = Memory::now();
@@ -58,8 +58,8 @@ pub fn env(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// While it lives, threads that are started take no signals: a host's handlers run on threads of the host's own. A fault
-/// of a thread itself still ends the process.
+/// While this exists, the calling thread blocks signals, and so do the threads that it starts: a host's handlers run on
+/// the host's threads. Signals of a thread's own faults are not blocked and still end the process.
 #[derive(Debug)]
 pub struct Unsignalled(Option<libc::sigset_t>);
 
@@ -91,8 +91,8 @@ impl Drop for Unsignalled {
     }
 }
 
-/// Raises the soft limit of open files to the hard one, as Go's runtime does: a connection is a descriptor. Only for a
-/// program that owns the process. What the system refuses stays as it is.
+/// Raises the soft limit of open files to the hard limit, as Go's runtime does: each connection needs a descriptor.
+/// Only for a program that owns the process. Where the system refuses, the limit stays as it is.
 pub fn raise_file_limit() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls get a pointer to a limit that lives until they return.
@@ -112,7 +112,7 @@ pub(crate) fn file_limit() -> Option<u64> {
     read.then_some(limit.rlim_cur)
 }
 
-/// The wall clock, for whoever has no world: nanoseconds since the Unix epoch.
+/// The wall clock in nanoseconds since the Unix epoch, for callers without a world.
 #[must_use]
 pub fn wall_clock() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -122,11 +122,11 @@ pub fn wall_clock() -> u64 {
 /// The largest file that is read: a configuration, manifests, certificates, credentials.
 const MAX_FILE: usize = 16 << 20;
 
-/// The bytes of a file, a pipe or a device up to its end, or Go's sentence for why not: `open X: no such file or directory`.
+/// The bytes of a file, a pipe or a device up to its end, or Go's error text: `open X: no such file or directory`.
 /// Waits for a pipe until its other end is closed.
 ///
 /// # Errors
-/// That sentence, or that there are more than 16 MiB.
+/// That text, or that there are more than 16 MiB.
 pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
     read_up_to(path, MAX_FILE)
 }
@@ -136,7 +136,7 @@ fn read_up_to(path: &str, most: usize) -> Result<Vec<u8>, String> {
     let file = fs::File::open(path).map_err(|e| failed("open", &e))?;
     let mut bytes = Vec::new();
     let one_more = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
-    // A folder opens, and says what it is when it is read.
+    // Opening a folder succeeds; reading it fails with the error that it is a directory.
     file.take(one_more).read_to_end(&mut bytes).map_err(|e| failed("read", &e))?;
     if bytes.len() > most {
         return Err(format!("read {path}: larger than {} MiB, the limit of one file", most >> 20));
@@ -144,12 +144,12 @@ fn read_up_to(path: &str, most: usize) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// Whether a path leads to something that can be read once: a pipe, a socket, a terminal.
+/// Whether a path leads to something that can be read only once: a pipe, a socket, a terminal.
 pub(crate) fn is_read_once(path: &str) -> bool {
     fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir())
 }
 
-/// The names in a folder, in no order. `None` for what is no folder, or can't be read.
+/// The names in a folder, in no order. `None` for a path that is no folder or can't be read.
 pub fn read_folder(path: &str) -> Option<Vec<String>> {
     let entries = fs::read_dir(path).ok()?;
     Some(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())

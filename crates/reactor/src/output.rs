@@ -1,8 +1,9 @@
-//! Output to `stdout`, `stderr` and files, by one thread for each of them: who writes never waits for who reads.
+//! Output to `stdout`, `stderr` and files, by one thread for each of them: a writer never waits for a slow reader.
 //!
-//! Owns a queue for each target, which takes records until it holds [`QUEUE_BYTES`], and what was dropped because it was
-//! full. Keeps the order of records and never cuts one that it drops. Starts no thread before the first record, sets no flag on a standard stream (other processes share it), and
-//! does nothing at all in a forked child, where its threads and whoever holds its locks are missing.
+//! Owns a queue for each target, which takes records until it holds [`QUEUE_BYTES`], and the count of what was dropped
+//! because it was full. Keeps the order of records, and never drops a part of a record. Starts no thread before the
+//! first record, sets no flag on a standard stream (other processes share it), and does nothing in a forked child: its
+//! threads do not exist there, and a thread that does not exist there may have held a lock.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -17,37 +18,37 @@ use crate::forks::Tracked;
 use crate::os::Unsignalled;
 use crate::waker::Waker;
 
-/// Bytes that wait for one target at most, beside the record that reached them.
+/// The most bytes in the queue of one target, not counting the record that exceeded it.
 pub const QUEUE_BYTES: usize = 4 << 20;
 
-/// How long the end of a collector waits for readers.
+/// How long a collector that ends waits for the readers of its outputs.
 pub const FINISH: Duration = Duration::from_secs(1);
 
-/// What a pipe takes without blocking when it says that it is writable (`PIPE_BUF`).
+/// How many bytes a pipe takes without blocking when poll(2) reports that it is writable (`PIPE_BUF`).
 const PIPE_BYTES: usize = 4096;
 
-/// What is written to a regular file at once.
+/// The most bytes in one write to a regular file.
 const FILE_BYTES: usize = 1 << 20;
 
-/// How often a thread whose reader is slow looks whether it is to end.
+/// How often a thread whose reader is slow checks whether it must end.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Least time between two reports of one target.
+/// The shortest time between two reports of one target.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Time after which drops are reported though the queue has not become shorter.
 const REPORT_LATEST: Duration = Duration::from_secs(30);
 
-/// Records that a target did not take.
+/// Records that were dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Dropped {
     /// How many.
     pub records: u64,
-    /// Their length together.
+    /// Their total length.
     pub bytes: u64,
 }
 
-/// The outputs of one collector. Clones are the same. What is queued when the last one goes is still written, for
+/// The outputs of one collector. Clones share them. What is queued when the last clone is dropped is still written, for
 /// [`FINISH`] at most.
 #[derive(Clone, Debug)]
 pub struct Outputs(Arc<Shared>);
@@ -56,15 +57,15 @@ pub struct Outputs(Arc<Shared>);
 struct Shared {
     pid: u32,
     targets: Mutex<BTreeMap<String, Weak<Target>>>,
-    /// Files stay as long as somebody may write to them; the standard streams as long as this does.
+    /// A file stays open as long as an [`Output`] of it exists; the standard streams stay as long as this struct.
     standard: Mutex<Vec<Arc<Target>>>,
     reports: Arc<Reports>,
 }
 
-/// What the threads leave for the loop.
+/// What the threads pass on to the loop.
 #[derive(Debug, Default)]
 struct Reports {
-    /// Somebody has dropped and can be reported.
+    /// A target has dropped records and is ready to report them.
     due: AtomicBool,
     dropped_records: AtomicU64,
     waker: Mutex<Option<Arc<Waker>>>,
@@ -72,7 +73,7 @@ struct Reports {
 
 #[derive(Debug)]
 enum Sink {
-    /// 1 or 2, which are the process's and never closed here.
+    /// Descriptor 1 or 2, which belongs to the process and is never closed here.
     Standard(RawFd),
     File(Tracked<File>),
 }
@@ -84,7 +85,7 @@ struct Target {
     sink: Sink,
     capacity: usize,
     state: Mutex<State>,
-    /// Notified when there is something for the thread, or for who waits for the end.
+    /// Notified when there is work for the thread, and when a thread in [`Outputs::finish`] must check again.
     changed: Condvar,
     reports: Arc<Reports>,
 }
@@ -97,11 +98,11 @@ struct State {
     writing: usize,
     writers: usize,
     has_thread: bool,
-    /// The thread waits for records.
+    /// Whether the thread waits for records.
     is_idle: bool,
-    /// Nobody will write any more: when that became known.
+    /// When it was closed: there is no writer any more.
     closed: Option<Instant>,
-    /// The last write failed with this.
+    /// The error of the last write; `None` where it succeeded.
     failure: Option<(io::ErrorKind, String)>,
     unreported: Dropped,
     /// When `unreported` was last taken, or began to grow.
@@ -135,14 +136,14 @@ impl Outputs {
         }))
     }
 
-    /// Opens `stdout`, `stderr` or a file to append to; a `file://` URL names a file. A path that is open already is the
-    /// same queue, so that what several components write keeps its order.
+    /// Opens `stdout`, `stderr` or a file to append to; a `file://` URL names a file. A path that is open already gives
+    /// the same queue, so that what several components write keeps its order.
     ///
-    /// Each `write` is one record: it is taken whole, or [`io::ErrorKind::WouldBlock`] says that the queue is full and
-    /// that the record is dropped and counted. Another error is that of the last write to the target.
+    /// Each `write` is one record. It is taken whole, or the error is [`io::ErrorKind::WouldBlock`]: the queue is full,
+    /// and the record is dropped and counted. Any other error is that of the last write to the target.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub fn open(&self, path: &str) -> io::Result<Output> {
         self.open_with(path, QUEUE_BYTES)
     }
@@ -155,7 +156,7 @@ impl Outputs {
         targets.retain(|_, target| target.strong_count() > 0);
         if let Some(target) = targets.get(path).and_then(Weak::upgrade) {
             let mut state = lock(&target.state);
-            // One that its last writer has closed only writes what is left.
+            // A target that was closed with its last writer only writes what is left: a new one is opened.
             if state.closed.is_none() {
                 state.writers += 1;
                 drop(state);
@@ -167,7 +168,7 @@ impl Outputs {
             "stderr" => Sink::Standard(libc::STDERR_FILENO),
             path => {
                 let path = path.strip_prefix("file://").unwrap_or(path);
-                // Opening a named pipe that nobody reads would block otherwise.
+                // Without the flag, opening a named pipe without a reader would block.
                 let mut options = OpenOptions::new();
                 options.append(true).create(true).custom_flags(libc::O_NONBLOCK);
                 let open = Tracked::open(|| options.open(path))?;
@@ -190,8 +191,8 @@ impl Outputs {
         Ok(Output { target, _outputs: self.clone() })
     }
 
-    /// Waits until everything is written, `within` at most. False when the time is up, or something was dropped for an
-    /// error.
+    /// Waits until everything is written, `within` at most. False when the time is up, or the last write to a target
+    /// has failed.
     #[must_use = "what is left is lost when the process ends"]
     pub fn finish(&self, within: Duration) -> bool {
         if self.0.is_forked() {
@@ -199,17 +200,17 @@ impl Outputs {
         }
         let until = clock() + within;
         let targets: Vec<_> = lock(&self.0.targets).values().filter_map(Weak::upgrade).collect();
-        // Each is waited for, whatever became of another.
+        // `filter`, not `any`: each target is waited for, also after another one has failed.
         targets.iter().filter(|target| !target.finish(until)).count() == 0
     }
 
-    /// Records that were dropped so far. Any thread may ask.
+    /// Records that were dropped so far. Any thread may call this.
     #[must_use]
     pub fn dropped_records(&self) -> u64 {
         self.0.reports.dropped_records.load(Ordering::Relaxed)
     }
 
-    /// What has been dropped since the last report, by target, where it can be written again.
+    /// What has been dropped since the last report, by target: only targets whose report is due.
     pub(crate) fn reports(&self) -> Vec<(String, Dropped)> {
         if !self.0.reports.due.swap(false, Ordering::AcqRel) {
             return Vec::new();
@@ -218,7 +219,7 @@ impl Outputs {
         targets.iter().filter_map(|target| target.report()).collect()
     }
 
-    /// Has the loop woken when there is something to report.
+    /// Sets the waker of the loop, which is woken when there is something to report.
     pub(crate) fn set_waker(&self, waker: Option<Arc<Waker>>) {
         if !self.0.is_forked() {
             *lock(&self.0.reports.waker) = waker;
@@ -250,7 +251,7 @@ fn forked() -> io::Error {
 #[derive(Debug)]
 pub struct Output {
     target: Arc<Target>,
-    /// Outputs live as long as somebody may write.
+    /// Keeps the outputs alive as long as this writer exists.
     _outputs: Outputs,
 }
 
@@ -288,7 +289,8 @@ impl Target {
             return Ok(());
         }
         let mut state = lock(&self.state);
-        // The last record may reach beyond the bound: one that is longer than the queue could never be written otherwise.
+        // The last record may exceed the bound: otherwise a record that is longer than the queue could never be
+        // written.
         let fits = state.waiting.len() + state.writing < self.capacity;
         if !(fits && self.has_thread(&mut state)) {
             self.count_dropped(&mut state, 1, record.len());
@@ -303,11 +305,12 @@ impl Target {
         failure.map_or(Ok(()), |(kind, text)| Err(io::Error::new(kind, text)))
     }
 
-    /// Starts the thread with the first record. One that the system refuses is tried again with the next record.
+    /// Starts the thread with the first record. Where the system refuses, it is tried again with the next record.
     fn has_thread(self: &Arc<Self>, state: &mut State) -> bool {
         if !state.has_thread {
             let target = self.clone();
-            // Without signals: the host's handlers stay on its own threads, and a pipe that is closed gives an error.
+            // Signals are blocked in it: the host's handlers run on the host's threads, and a closed pipe gives an
+            // error.
             let unsignalled = Unsignalled::here();
             let thread = std::thread::Builder::new().name("otelcore-output".to_owned()).stack_size(128 << 10);
             state.has_thread = thread.spawn(move || target.run()).is_ok();
@@ -349,7 +352,7 @@ impl Target {
         Some((self.path.clone(), std::mem::take(&mut state.unreported)))
     }
 
-    /// The thread: takes all that waits, writes it, and takes again.
+    /// The thread's function: takes all waiting records, writes them, and repeats.
     fn run(&self) {
         let mut taken = Vec::new();
         while self.take(&mut taken) {
@@ -359,7 +362,7 @@ impl Target {
                 let Some(written) = self.write(chunk(rest, limit)) else { return };
                 let (done, failure) = match written {
                     Ok(done) => (done, None),
-                    // Not to be kept: the next records may fare better, and the queue must not grow.
+                    // The rest is dropped: the next records may be written, and the queue must not grow.
                     Err(e) => (rest.len(), Some((e.kind(), crate::sockets::text(&e)))),
                 };
                 let is_lost = failure.is_some();
@@ -377,12 +380,12 @@ impl Target {
             }
             self.changed.notify_all();
             taken.clear();
-            // One large record does not keep its memory.
+            // Frees the memory of a large record.
             taken.shrink_to(FILE_BYTES);
         }
     }
 
-    /// Waits for records. False when there are none and there will be none.
+    /// Waits for records. False when there are none and the target is closed.
     fn take(&self, taken: &mut Vec<u8>) -> bool {
         let mut state = lock(&self.state);
         while state.waiting.is_empty() {
@@ -406,7 +409,7 @@ impl Target {
         true
     }
 
-    /// Writes a part of `bytes` as soon as the target takes it. `None` when the time after the end is up.
+    /// Writes a part of `bytes` as soon as the target takes it. `None` when the target was closed [`FINISH`] ago.
     fn write(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
         loop {
             if !is_writable(self.fd(), LOOK) {
@@ -422,7 +425,7 @@ impl Target {
                 Ok(written) => Ok(written.min(bytes.len())),
                 Err(_) => match io::Error::last_os_error() {
                     e if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => continue,
-                    // A process without standard streams: std discards too.
+                    // The process has no such standard stream: the bytes are discarded, as std does.
                     e if e.raw_os_error() == Some(libc::EBADF) => Ok(bytes.len()),
                     e => Err(e),
                 },
@@ -438,7 +441,7 @@ impl Target {
             state.report_is_due = true;
             self.reports.due.store(true, Ordering::Release);
             if let Some(waker) = &*lock(&self.reports.waker) {
-                // A loop that has ended reports nothing any more.
+                // An error is ignored: a loop that has ended reports nothing any more.
                 let _ = waker.wake();
             }
         }
@@ -452,8 +455,8 @@ impl Target {
     }
 }
 
-/// The first part of `bytes`, `limit` at most: whole lines where one ends in it, as other processes may write to the
-/// same pipe between two parts.
+/// The first part of `bytes`, `limit` bytes at most. It ends with a line if a line ends in it, because other processes
+/// may write to the same pipe between two parts.
 fn chunk(bytes: &[u8], limit: usize) -> &[u8] {
     let Some(first) = bytes.get(..limit) else { return bytes };
     let end = first.iter().rposition(|byte| *byte == b'\n').map_or(limit, |at| at + 1);
@@ -468,7 +471,7 @@ fn is_regular(fd: RawFd) -> bool {
     }
 }
 
-/// Waits until a write would not block, `within` at most. An error is for the write to find.
+/// Waits until a write would not block, `within` at most. An error counts as writable: the write reports it.
 fn is_writable(fd: RawFd, within: Duration) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
     let millis = libc::c_int::try_from(within.as_millis()).unwrap_or(libc::c_int::MAX);
@@ -484,7 +487,7 @@ mod tests {
 
     use super::*;
 
-    /// A named pipe, whose end for reading does not block.
+    /// A named pipe. Its end for reading does not block.
     fn pipe(name: &str) -> (PathBuf, File) {
         let path = std::env::temp_dir().join(format!("otelcore-output-{name}-{}", crate::os::uuid()));
         let text = CString::new(path.display().to_string()).unwrap();
@@ -532,7 +535,7 @@ mod tests {
         let read: Vec<usize> = drain(&mut reader).lines().map(|line| line.parse().unwrap()).collect();
         assert_eq!(read, taken, "in order, each whole");
         assert!(outputs.finish(Duration::from_secs(5)));
-        // Once there is room again, it is reported, once.
+        // Once there is room again, the drops are reported once.
         let until = clock() + Duration::from_secs(10);
         let reports = loop {
             let reports = outputs.reports();

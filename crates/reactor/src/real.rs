@@ -1,4 +1,4 @@
-//! The machine itself as a [`World`].
+//! The real machine as a [`World`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
@@ -30,14 +30,14 @@ use crate::waker::Waker;
 
 const WAKER: Token = Token(0);
 
-/// Sockets, timers, names, memory and clocks of this machine. One thread owns it.
+/// Sockets, timers, name look-ups, memory and clocks of this machine. One thread owns it.
 pub struct Real {
     poll: Tracked<Poll>,
     events: Events,
     sources: Rc<Sources>,
     pub(crate) timers: Timers,
     pub(crate) again: BTreeSet<Key>,
-    /// Paths that were read: with their bytes where these can be had once, such as those of a pipe.
+    /// Paths that were read, with their bytes where these can be read only once, as from a pipe.
     files: BTreeMap<String, Option<Vec<u8>>>,
     resolver: Resolver,
     jobs: Jobs,
@@ -50,7 +50,7 @@ pub struct Real {
     pub(crate) outputs: Outputs,
     /// Why the last socket could not be bound.
     listen_errno: Option<i32>,
-    /// The process is the collector's own, so that its resident memory is too.
+    /// Whether the process runs only this collector, so that its resident memory is the collector's.
     owns_process: bool,
 }
 
@@ -71,7 +71,7 @@ impl Real {
         let sources = Sources::new(Tracked::open(|| poll.registry().try_clone())?);
         Ok(Self {
             poll,
-            // Large enough for a busy turn; what does not fit comes in the next one.
+            // Large enough for a busy turn; further events are delivered in the next one.
             events: Events::with_capacity(256),
             sources,
             timers: Timers::default(),
@@ -83,7 +83,7 @@ impl Real {
             waker,
             signals: None,
             started: Instant::now(),
-            // The only seed there is without a dependency: std's own hasher keys come from the system.
+            // The only random seed without a dependency: the keys of std's hasher come from the system.
             random: std::hash::RandomState::new().hash_one(0x6f74_656c_u64),
             memory_hint: None,
             outputs: Outputs::new(),
@@ -92,7 +92,7 @@ impl Real {
         })
     }
 
-    /// A world in a host program: most of the process's resident memory is the host's, so samples of it say nothing.
+    /// A world in a host program: most of the process's resident memory is the host's, so it is reported as zero.
     ///
     /// # Errors
     /// When the system has no descriptor left.
@@ -102,26 +102,27 @@ impl Real {
         Ok(world)
     }
 
-    /// The system's number of the error that the last attempt to bind a socket has ended with; `None` where it succeeded.
+    /// The system's number of the error that the last attempt to bind a socket has ended with; `None` where it
+    /// succeeded.
     #[must_use]
     pub fn listen_errno(&self) -> Option<i32> {
         self.listen_errno
     }
 
-    /// The memory in bytes that whoever started the process would have it use, where no cgroup sets a limit: what the
-    /// variable `GOMEMLIMIT` says. Only the binary asks for it; a host's variables are the host's.
+    /// Sets how much memory in bytes the process should use where no cgroup sets a limit: the value of the variable
+    /// `GOMEMLIMIT`. Only the binary sets it; the environment of a host program is meant for the host.
     pub fn hint_memory(&mut self, bytes: Option<u64>) {
         self.memory_hint = bytes;
     }
 
-    /// Shares outputs with whoever else writes to them, so that the order of records is kept, and has the loop report what
+    /// Shares outputs with their other writers, so that the order of records is kept, and lets the loop report what
     /// they drop.
     pub fn set_outputs(&mut self, outputs: &Outputs) {
         outputs.set_waker(Some(self.waker.clone()));
         self.outputs = outputs.clone();
     }
 
-    /// Has these signals reported by [`Real::wait`]. Only a program that owns the process may ask for this.
+    /// Lets [`Real::wait`] report these signals. Only a program that owns the process may call this.
     ///
     /// # Errors
     /// When a handler can't be installed.
@@ -141,7 +142,7 @@ impl Real {
         Ok(())
     }
 
-    /// Waits for signals alone, `until` at most.
+    /// Waits for signals only, until `until` at most.
     ///
     /// # Errors
     /// When the system can't wait any more.
@@ -153,8 +154,8 @@ impl Real {
         Ok(signals)
     }
 
-    /// Whether a graph could start once the one that runs here has ended, as far as that can be tried beside it: its
-    /// files are read and its addresses are free, or in use by the one that runs.
+    /// Whether a graph could start once the one that runs here has ended, as far as that can be tried while it runs:
+    /// its files can be read, and its addresses are free or in use by the graph that runs.
     ///
     /// # Errors
     /// The first component that could not start.
@@ -164,7 +165,8 @@ impl Real {
         Trial { world: self, probe: &probe, bound: Vec::new() }.start(graph)
     }
 
-    /// Waits until something happens, at most until `until`, and appends what did. Does not wait while something is ready.
+    /// Waits until there is an event, at most until `until`, and appends the events. Does not wait while a key is
+    /// ready.
     pub(crate) fn wait(&mut self, until: Mono, ready: &mut Vec<Key>, signals: &mut Vec<i32>) -> io::Result<()> {
         if self.poll.is_inherited() {
             return Err(io::Error::other("a forked child has no loop of its parent's"));
@@ -191,13 +193,14 @@ impl Real {
         Ok(())
     }
 
-    /// The descriptor that becomes readable when something has happened. It belongs to this world.
+    /// The descriptor that becomes readable when there is an event. It belongs to this world.
     #[must_use]
     pub fn descriptor(&self) -> std::os::fd::RawFd {
         self.poll.as_raw_fd()
     }
 
-    /// When the next turn is due though nothing happens: at once while a read budget is spent.
+    /// When the next turn is due even without an event of a socket: at once while a component has asked for another
+    /// turn.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
         if self.again.is_empty() { self.timers.next() } else { Some(Mono::default()) }
@@ -226,7 +229,7 @@ impl World for Real {
     }
 
     fn rand(&mut self) -> u64 {
-        // SplitMix64: jitter and shuffles, nothing secret.
+        // SplitMix64: for jitter and shuffles, not for secrets.
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

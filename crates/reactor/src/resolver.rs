@@ -1,8 +1,8 @@
-//! Name look-ups on threads of their own.
+//! Name look-ups on helper threads.
 //!
-//! `getaddrinfo` blocks, for ten seconds where a server is silent, so it runs on helper threads: one is started by the
-//! first look-up, and up to [`MOST`] while others wait, so that a name that nobody answers for does not hold up the rest.
-//! They answer through a channel, and end when their world is dropped.
+//! `getaddrinfo` blocks, for ten seconds where a server does not answer, so it runs on helper threads. The first
+//! look-up starts one, and up to [`MOST`] are started while look-ups wait, so that a look-up without an answer does not
+//! hold up the others. The threads send their results through a channel, and end when their world is dropped.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,7 +42,7 @@ impl Resolver {
         Self { ask, questions, answers, answer, waker, threads: 0, open: Arc::default() }
     }
 
-    /// Asks for the addresses of `host`. Literal addresses are answered without a thread.
+    /// Looks up the addresses of `host`. A literal address is answered without a thread.
     pub(crate) fn ask(&mut self, key: Key, host: &str, port: u16) {
         if let Ok(ip) = host.parse() {
             return self.tell((key, Ok(vec![SocketAddr::new(ip, port)])));
@@ -55,11 +55,11 @@ impl Resolver {
                     self.open.fetch_sub(1, Ordering::Relaxed);
                     return self.tell((key, Err(format!("lookup {host}: {e}"))));
                 }
-                // The ones that are there will come to it.
+                // The running threads will take this look-up later.
                 Err(_) => {}
             }
         }
-        // The receiving end is ours as well, so it is there.
+        // Never fails: this struct has the receiving end too.
         let _ = self.ask.send((key, host.to_owned(), port));
     }
 
@@ -69,7 +69,7 @@ impl Resolver {
     }
 
     fn tell(&self, answer: Answer) {
-        // The receiving end is ours, so it is there.
+        // Never fails: this struct has the receiving end.
         let _ = self.answer.send(answer);
         let _ = self.waker.wake();
     }

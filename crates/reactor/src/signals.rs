@@ -8,8 +8,8 @@ use signal_hook::SigId;
 
 use crate::sockets::FIRST_TOKEN;
 
-/// Signals that are caught from now on until this is dropped: also while no loop waits for them, and by one loop after
-/// another. Only a program that owns the process may ask for this.
+/// Signals that are caught until this is dropped, also while no loop waits for them. Several loops can use it, one
+/// after another. Only a program that owns the process may use this.
 #[derive(Debug)]
 pub struct Signals {
     pipes: Vec<(i32, UnixStream)>,
@@ -23,7 +23,7 @@ impl Signals {
     /// When a handler can't be installed.
     pub fn catch(signals: &[i32]) -> io::Result<Self> {
         let mut caught = Self { pipes: Vec::new(), ids: Vec::new() };
-        // Each has a token of its own, beside the waker's.
+        // Each has its own token; the waker has one too.
         for &signal in signals.iter().take(FIRST_TOKEN - 1) {
             let (ours, theirs) = UnixStream::pair()?;
             ours.set_nonblocking(true)?;
@@ -37,7 +37,7 @@ impl Signals {
         self.pipes.iter().map(|(_, pipe)| pipe.as_raw_fd())
     }
 
-    /// Appends what has come through one of the pipes.
+    /// Appends the signals that have come through one of the pipes.
     pub(crate) fn take(&self, index: usize, into: &mut Vec<i32>) {
         let Some((signal, mut pipe)) = self.pipes.get(index).map(|(signal, pipe)| (*signal, pipe)) else { return };
         let mut bytes = [0; 16];

@@ -1,7 +1,8 @@
 //! TCP and Unix sockets behind the world's `Stream` and `Listener`.
 //!
-//! Every send has MSG_NOSIGNAL: in a host program that is not Rust's own, a write to a closed socket would otherwise
-//! end the process. Dropping closes; it never calls shutdown(2), which in a forked child would hurt the parent.
+//! Every send has MSG_NOSIGNAL: in a host program that is not written in Rust, a write to a closed socket would
+//! otherwise end the process by SIGPIPE. Dropping closes the descriptor and never calls shutdown(2), which in a forked
+//! child would shut down the parent's connection.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,7 +22,7 @@ use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::forks::Tracked;
 
-/// Which key each token stands for. Tokens below [`FIRST_TOKEN`] are the loop's own.
+/// The key of each token. Tokens below [`FIRST_TOKEN`] belong to the loop.
 #[derive(Debug)]
 pub(crate) struct Sources {
     registry: Tracked<Registry>,
@@ -61,7 +62,7 @@ impl Sources {
     }
 }
 
-/// A socket that is registered as long as it lives. Closing the descriptor ends the registration by itself.
+/// A socket that is registered as long as this exists. Closing the descriptor ends the registration with epoll.
 #[derive(Debug)]
 struct Registered<S: AsRawFd> {
     socket: Tracked<S>,
@@ -83,7 +84,7 @@ impl<S: AsRawFd> Drop for Registered<S> {
     }
 }
 
-/// What the system says, without Rust's `(os error N)`, in lower case as Go writes it.
+/// The text of a system error without Rust's `(os error N)`, with a small first letter as Go writes it.
 pub(crate) fn text(e: &io::Error) -> String {
     let text = e.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
@@ -91,7 +92,7 @@ pub(crate) fn text(e: &io::Error) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// An error of the system in Go's words, with its number.
+/// An error of the system with the text of Go's error, and its number.
 #[derive(Debug)]
 struct SystemError {
     text: String,
@@ -106,7 +107,7 @@ impl std::fmt::Display for SystemError {
 
 impl std::error::Error for SystemError {}
 
-/// The system's number of an error that came from here.
+/// The system's number of an error that this module returned.
 pub(crate) fn errno(e: &io::Error) -> Option<i32> {
     e.raw_os_error().or_else(|| e.get_ref()?.downcast_ref::<SystemError>()?.errno)
 }
@@ -139,8 +140,8 @@ pub(crate) fn listen(sources: &Rc<Sources>, key: Key, at: &Endpoint) -> io::Resu
     }
 }
 
-/// Whether an address could be bound once the sockets that listen now are closed. Nothing listens for it, so that no
-/// client is turned away. A host that has to be looked up is not tried: that could take long.
+/// Whether an address could be bound once the sockets that listen now are closed. It is bound without listening, so
+/// that no client connects to it. A host that has to be looked up is not tried: that could take long.
 pub(crate) fn probe(sources: &Sources, at: &Endpoint) -> io::Result<()> {
     let listening = sources.listening.borrow();
     match at {
@@ -158,7 +159,7 @@ pub(crate) fn probe(sources: &Sources, at: &Endpoint) -> io::Result<()> {
             }
             let bound = bind_only(SocketAddr::new(ip, *port)).map(drop);
             match bound {
-                // Without IPv6 every address of the machine is those of IPv4.
+                // Without IPv6, "every address" means every IPv4 address.
                 Err(e) if host.is_empty() && e.kind() != io::ErrorKind::AddrInUse => {
                     let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port));
                     bind_only(addr).map(drop).map_err(|e| go_error("listen", "tcp", &addr, "bind: ", &e))
@@ -186,7 +187,7 @@ fn bind(host: &str, port: u16) -> io::Result<(Tracked<mio::net::TcpListener>, So
             .map_err(|e| go_error("listen", "tcp", &addr, "bind: ", &e))
     };
     if host.is_empty() {
-        // Every address of either family, where there is IPv6.
+        // Every address of both families, where there is IPv6.
         let all = try_bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
         return match all {
             Err(e) if e.kind() != io::ErrorKind::AddrInUse => try_bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
@@ -195,7 +196,7 @@ fn bind(host: &str, port: u16) -> io::Result<(Tracked<mio::net::TcpListener>, So
     }
     let failed = |e: io::Error| go_error("listen", "tcp", &host, "lookup: ", &e);
     let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
-    // As in Go, IPv4 goes first where a name has both.
+    // As in Go, IPv4 takes precedence where a name has addresses of both families.
     let addr = found.iter().find(|a| a.is_ipv4()).or_else(|| found.first());
     let Some(addr) = addr else {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("listen tcp: lookup {host}: no such host")));
@@ -211,8 +212,8 @@ fn bind_tcp(addr: SocketAddr) -> io::Result<Socket> {
 
 fn bind_only(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-    // As Go does: a listener that is restarted does not wait for old connections to end, and the wildcard of IPv6 takes
-    // both families whatever the system's default is.
+    // As Go does: a listener that is restarted does not wait for old connections to end, and the wildcard address of
+    // IPv6 accepts both families, whatever the system's default is.
     socket.set_reuse_address(true)?;
     if addr.is_ipv6() && addr.ip().is_unspecified() {
         socket.set_only_v6(false)?;
@@ -221,8 +222,8 @@ fn bind_only(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Binds a Unix socket. A socket file that nobody listens on, which a killed process leaves, is replaced; any other file,
-/// and a socket that answers, stays.
+/// Binds a Unix socket. A socket file without a listener, which a killed process leaves behind, is replaced. Any other
+/// file, and a socket with a listener, stays.
 fn bind_unix(path: &Path) -> io::Result<Socket> {
     let bind = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
@@ -236,14 +237,14 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
     }
 }
 
-/// Removes a socket file that nobody listens on. It is moved aside before it is looked at again: another process that
-/// replaces it at the same moment loses nothing.
+/// Removes a socket file without a listener. It is renamed before it is checked again, so that a file with which
+/// another process replaces it at the same moment is not lost.
 fn remove_left_over(path: &Path) -> io::Result<bool> {
     if !is_left_over(path) {
         return Ok(false);
     }
     let aside = path.with_file_name(format!(".{}.old", std::process::id()));
-    // What is in the way, or a folder that can't be written, leaves the first error standing.
+    // Where the new name is in use or the folder can't be written, the caller returns the error of bind(2).
     if aside.symlink_metadata().is_ok() || std::fs::rename(path, &aside).is_err() {
         return Ok(false);
     }
@@ -251,13 +252,15 @@ fn remove_left_over(path: &Path) -> io::Result<bool> {
         std::fs::remove_file(&aside)?;
         return Ok(true);
     }
-    // Another process listens on it by now: hard links are not overwritten, so that what is there meanwhile stays.
+    // Another process listens on it now, so the name is restored. link(2) overwrites nothing: a newer file of that name
+    // stays.
     let _ = std::fs::hard_link(&aside, path);
     std::fs::remove_file(&aside)?;
     Ok(false)
 }
 
-/// A socket file whose system says that nobody listens on it. A symbolic link is no socket.
+/// Whether this is a socket file to which connect(2) is refused because it has no listener. A symbolic link is no
+/// socket.
 fn is_left_over(path: &Path) -> bool {
     let is_socket = path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
     let refused = || -> io::Result<()> {
@@ -267,19 +270,19 @@ fn is_left_over(path: &Path) -> bool {
     is_socket && refused().is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Device and number of a file.
+/// Device and inode number of a file.
 fn identity(path: &Path) -> Option<(u64, u64)> {
     path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
-/// How many connections may wait to be accepted: as many as the system allows, which is what Go asks for. 65,535 is the
-/// most that every kernel takes.
+/// How many connections may wait to be accepted: as many as the system allows, as in Go. Every kernel takes values up
+/// to 65,535.
 fn backlog() -> i32 {
     let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
     text.trim().parse().map_or(libc::SOMAXCONN, |most: u64| i32::from(u16::try_from(most).unwrap_or(u16::MAX).max(1)))
 }
 
-/// An error of accept(2) in Go's form. Where descriptors are used up, it says how many there may be.
+/// An error of accept(2) in Go's form. Where no descriptor is left, it names the limit.
 fn accept_error(network: &str, at: &dyn std::fmt::Display, e: io::Error) -> io::Error {
     use io::ErrorKind::{ConnectionAborted, Interrupted, WouldBlock};
     if matches!(e.kind(), WouldBlock | Interrupted | ConnectionAborted) {
@@ -314,7 +317,8 @@ pub(crate) fn connect(sources: &Rc<Sources>, key: Key, to: &PeerAddr) -> io::Res
     }
 }
 
-/// Go's defaults: no Nagle, probes after 15 seconds of silence. A socket that refuses them works all the same.
+/// Go's defaults: TCP_NODELAY, and keepalive probes after 15 idle seconds. A socket on which they can't be set is still
+/// used.
 fn tune(socket: &mio::net::TcpStream) {
     let _ = socket.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(15));
@@ -349,7 +353,7 @@ struct UnixDoor {
     socket: Registered<mio::net::UnixListener>,
     owner: u32,
     path: PathBuf,
-    /// The file that was bound, to tell it from one that has replaced it.
+    /// Device and inode number of the file that was bound, to recognise a file that has replaced it.
     file: Option<(u64, u64)>,
     pid: u32,
 }
@@ -370,7 +374,7 @@ impl Listener for UnixDoor {
 
 impl Drop for UnixDoor {
     fn drop(&mut self) {
-        // As Go's listener does. A forked child, and who has been replaced, leave the file to the one that listens.
+        // As Go's listener does. A forked child, and a listener whose file was replaced, leave the file to its owner.
         if self.pid == std::process::id() && self.file.is_some() && identity(&self.path) == self.file {
             let _ = std::fs::remove_file(&self.path);
         }
@@ -391,7 +395,7 @@ where
     }
 
     fn shut_write(&mut self) {
-        // A peer that is gone already needs no half-close.
+        // An error is ignored: a peer that has closed the connection needs no half-close.
         let _ = SockRef::from(&*self.socket.socket).shutdown(std::net::Shutdown::Write);
     }
 }
@@ -408,7 +412,7 @@ impl<S: AsFd + AsRawFd> Write for Connection<S> {
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        // The system takes at most IOV_MAX slices; the caller sees a short write and comes again.
+        // The system takes at most IOV_MAX slices; the caller gets a short write and writes the rest later.
         let bufs = bufs.get(..1024).unwrap_or(bufs);
         SockRef::from(&*self.socket.socket).send_vectored_with_flags(bufs, libc::MSG_NOSIGNAL)
     }
@@ -475,7 +479,7 @@ mod tests {
         let live = folder.join("live.sock");
         let listener = UnixListener::bind(&live).unwrap();
         in_use(&live);
-        // One that is too busy to take connections listens all the same.
+        // A listener whose backlog is full is in use too.
         let mut waiting = Vec::new();
         while let Ok(client) = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None) {
             if client.connect(&SockAddr::unix(&live).unwrap()).is_err() {

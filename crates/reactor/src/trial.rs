@@ -1,7 +1,7 @@
-//! A start that is only tried: whether a graph could start beside the one that runs.
+//! A trial start: finds out whether a graph could start, while another one runs.
 //!
-//! Files are read, outputs opened, and addresses that are not in use by the running graph are bound for a moment. Nothing
-//! listens, connects, waits or is looked up.
+//! Files are read, outputs are opened, and addresses that the running graph does not use are bound for a moment. A
+//! trial does not listen, connect, wait or look up names.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use otelcore_pipeline::{
 
 /// The world of a graph that is tried.
 pub(crate) struct Trial<'w> {
-    /// The one that runs.
+    /// The world of the graph that runs.
     pub(crate) world: &'w mut dyn World,
     /// Whether an address could be bound once the running graph has ended.
     pub(crate) probe: &'w dyn Fn(&Endpoint) -> io::Result<()>,
@@ -22,7 +22,7 @@ pub(crate) struct Trial<'w> {
 }
 
 impl Trial<'_> {
-    /// Starts a graph as far as that goes without disturbing the one that runs, and ends it.
+    /// Starts a graph as far as that is possible without disturbing the one that runs, and drops it.
     ///
     /// # Errors
     /// The first component that can't start.
@@ -100,14 +100,14 @@ impl World for Trial<'_> {
     }
 }
 
-/// A bell that nobody hears.
+/// A notifier that does nothing.
 struct Silent;
 
 impl Bell for Silent {
     fn ring(&self) {}
 }
 
-/// A listener without connections, or a connection on which nothing comes and nothing goes.
+/// A listener without connections, or a connection that can neither be read nor written.
 struct Nothing(String);
 
 impl Listener for Nothing {

@@ -1,5 +1,5 @@
-//! Wakes a loop from other threads: an eventfd in its poll. Like mio's, but a forked child closes its descriptor and never
-//! writes to the number.
+//! Wakes a loop from other threads: an eventfd in its poll. Like `mio::Waker`, but a forked child closes the descriptor
+//! and never writes to a descriptor of that number.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -16,7 +16,7 @@ impl Waker {
     /// `token` becomes readable with each [`Waker::wake`].
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
         let event = Tracked::open(|| {
-            // SAFETY: the call takes two numbers; the descriptor is new, and nobody else's.
+            // SAFETY: the call takes two numbers; the descriptor is new, and has no other owner.
             unsafe {
                 match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
                     fd if fd >= 0 => Ok(OwnedFd::from_raw_fd(fd)),
@@ -29,7 +29,7 @@ impl Waker {
     }
 
     /// # Errors
-    /// What the system says. In a forked child there is nothing to wake, and nothing happens.
+    /// The error of the system. In a forked child there is no loop to wake, and the call does nothing.
     pub(crate) fn wake(&self) -> io::Result<()> {
         if self.0.is_inherited() {
             return Ok(());
@@ -43,7 +43,7 @@ impl Waker {
             }
             match io::Error::last_os_error() {
                 e if e.kind() == io::ErrorKind::Interrupted => {}
-                // The counter is at its end; each write is an edge, so it may begin anew.
+                // The counter is at its maximum. Each write is an edge, so the counter may be reset to zero.
                 e if e.kind() == io::ErrorKind::WouldBlock => self.reset(),
                 e => return Err(e),
             }
@@ -52,7 +52,8 @@ impl Waker {
 
     fn reset(&self) {
         let mut counter = [0_u8; 8];
-        // SAFETY: eight bytes that may be written until the call returns. Another thread may have been first.
+        // SAFETY: eight bytes that may be written until the call returns. The result is ignored: another thread may
+        // have reset the counter before.
         let _ = unsafe { libc::read(self.0.as_raw_fd(), counter.as_mut_ptr().cast(), counter.len()) };
     }
 }

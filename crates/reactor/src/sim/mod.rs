@@ -1,8 +1,8 @@
 //! The simulated world: several graphs, one clock, one network, no machine.
 //!
-//! A [`Sim`] drives the graphs of its nodes as the real loop does, but its clock jumps from one event to the next, its
-//! network is queues in memory, and every choice comes from a seed: a run that fails repeats from its seed. It opens no
-//! socket, reads no clock and starts no thread. Computing takes no time in it.
+//! A [`Sim`] drives the graphs of its nodes as the real loop does, but its clock advances from one event to the next,
+//! its network is queues in memory, and every random choice is drawn from a seed: a failed run can be repeated with its
+//! seed. It opens no socket, reads no clock and starts no thread. Computing takes no simulated time.
 
 mod net;
 mod node;
@@ -20,21 +20,21 @@ use crate::trial::Trial;
 use net::Net;
 use node::NodeWorld;
 
-/// Turns at one moment after which a run is not simulating anything any more but spinning.
+/// The limit of turns at one simulated moment: a run with more of them would never end.
 const SPIN: u32 = 1_000_000;
 
-/// Names a node of a [`Sim`].
+/// Identifies a node of a [`Sim`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct NodeId(usize);
 
-/// What a node has computed, in the units of its meter. See [`Sim::set_meter`].
+/// How much a node has computed, in the units of the meter. See [`Sim::set_meter`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Work {
     /// Turns of the loop.
     pub turns: u64,
     /// Units in all turns and jobs.
     pub total: u64,
-    /// Units in the longest turn. Jobs run beside the loop and are not in it.
+    /// Units in the longest turn. Jobs run outside of the loop and do not count here.
     pub longest_turn: u64,
 }
 
@@ -52,7 +52,7 @@ pub struct Sim {
     net: Rc<RefCell<Net>>,
     nodes: Vec<Node>,
     trace: u64,
-    /// A count that only grows while this thread computes.
+    /// Reads a counter that grows as this thread computes.
     meter: fn() -> u64,
 }
 
@@ -63,7 +63,7 @@ impl std::fmt::Debug for Sim {
 }
 
 impl Sim {
-    /// An empty world at time zero, every choice of which follows from `seed`.
+    /// An empty world at time zero. All its random choices are drawn from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self { net: Rc::new(RefCell::new(Net::new(seed))), nodes: Vec::new(), trace: 0, meter: || 0 }
@@ -75,18 +75,18 @@ impl Sim {
         self.net.borrow().now
     }
 
-    /// A number that stands for everything that was told to any node so far, and when: equal in equal runs.
+    /// A hash of all events that were delivered to nodes so far, with their times: equal in equal runs.
     #[must_use]
     pub fn trace(&self) -> u64 {
         self.trace
     }
 
-    /// Counts what nodes compute from now on: `meter` is read before and after each turn.
+    /// Sets the meter of what nodes compute: it is read before and after each turn.
     pub fn set_meter(&mut self, meter: fn() -> u64) {
         self.meter = meter;
     }
 
-    /// What a node has computed since the last call.
+    /// How much a node has computed since the last call.
     pub fn take_work(&mut self, node: NodeId) -> Work {
         std::mem::take(&mut self.nodes[node.0].work)
     }
@@ -98,7 +98,7 @@ impl Sim {
 
     // ---- nodes --------------------------------------------------------------------------------------------------
 
-    /// Adds a machine that other nodes find under `name`, and starts `graph` on it.
+    /// Adds a machine whose address the name `name` resolves to, and starts `graph` on it.
     ///
     /// # Errors
     /// The first component that can't start.
@@ -110,7 +110,7 @@ impl Sim {
         Ok(NodeId(number))
     }
 
-    /// The process of a node dies: its sockets close, nothing is drained. The machine stays and refuses connections.
+    /// Kills the process of a node: its sockets close, nothing is drained. The machine stays and refuses connections.
     pub fn stop(&mut self, node: NodeId) {
         let node = &mut self.nodes[node.0];
         drop(node.graph.take());
@@ -118,7 +118,7 @@ impl Sim {
         node.until = Mono::NEVER;
     }
 
-    /// Starts a new process on a node, after stopping one that runs.
+    /// Starts a new process on a node; the one that runs is stopped before.
     ///
     /// # Errors
     /// The first component that can't start; nothing runs then.
@@ -135,7 +135,7 @@ impl Sim {
         Ok(())
     }
 
-    /// Whether another graph could start on a node that runs, as far as that can be tried beside it.
+    /// Whether another graph could start on a node, as far as that can be tried while its own graph runs.
     ///
     /// # Errors
     /// The first component that could not start.
@@ -144,8 +144,8 @@ impl Sim {
         Trial { world, probe: &|_| Ok(()), bound: Vec::new() }.start(graph)
     }
 
-    /// Begins an orderly shutdown, which goes on while the simulation runs and ends within `grace`; [`Sim::left`] says
-    /// how.
+    /// Begins an orderly shutdown, which continues while the simulation runs and ends within `grace`. [`Sim::left`]
+    /// gives the result.
     pub fn close(&mut self, node: NodeId, grace: Duration) {
         let now = self.now();
         let node = &mut self.nodes[node.0];
@@ -176,18 +176,18 @@ impl Sim {
 
     // ---- time ---------------------------------------------------------------------------------------------------
 
-    /// Runs for a time.
+    /// Runs for a simulated time.
     pub fn run_for(&mut self, time: Duration) {
         self.run_until(self.now() + time);
     }
 
-    /// Runs until a moment, everything that is due at it included.
+    /// Runs until a moment, including everything that is due at that moment.
     pub fn run_until(&mut self, until: Mono) {
         self.run_while(until, || true);
     }
 
-    /// Runs while `going` says so, asked after each turn of a node, and at most until a moment. False when that moment
-    /// came first.
+    /// Runs while `going`, which is called after each turn of a node, returns true, and at most until a moment. False
+    /// when that moment came first.
     pub fn run_while(&mut self, until: Mono, mut going: impl FnMut() -> bool) -> bool {
         let mut turns = 0;
         while going() {
@@ -212,7 +212,8 @@ impl Sim {
         true
     }
 
-    /// One turn of a node, in the order of the real loop: sockets, look-ups, timers, who asked for another turn.
+    /// One turn of a node, in the order of the real loop: sockets, look-ups, timers, components that asked for another
+    /// turn.
     fn turn(&mut self, number: usize) {
         let node = &mut self.nodes[number];
         let Some(graph) = node.graph.as_mut() else { return };
@@ -254,12 +255,12 @@ impl Sim {
 
     // ---- the world outside --------------------------------------------------------------------------------------
 
-    /// What a name stands for from now on, instead of the node that is called so. `Err` is what the resolver says.
+    /// Sets what a name resolves to, instead of the node of that name. `Err` is the text of the resolver's error.
     pub fn set_name(&mut self, name: &str, found: Result<Vec<IpAddr>, String>) {
         self.net.borrow_mut().names.insert(name.to_owned(), found);
     }
 
-    /// How long bytes, and answers of the resolver, take between any two nodes.
+    /// Sets how long bytes take between any two nodes, and how long answers of the resolver take.
     pub fn set_latency(&mut self, least: Duration, most: Duration) {
         self.net.borrow_mut().latency = (least, most);
     }
@@ -269,17 +270,17 @@ impl Sim {
         self.net.borrow_mut().links.insert((a.0.min(b.0), a.0.max(b.0)), (least, most));
     }
 
-    /// How many bytes one direction of a connection takes before a write would block.
+    /// Sets how many bytes one direction of a connection takes before a write would block.
     pub fn set_window(&mut self, bytes: usize) {
         self.net.borrow_mut().window = bytes.max(1);
     }
 
-    /// Nothing comes through between two nodes, nothing is refused either, until [`Sim::heal`].
+    /// Cuts the link between two nodes until [`Sim::heal`]: nothing arrives, and nothing is refused.
     pub fn partition(&mut self, a: NodeId, b: NodeId) {
         self.net.borrow_mut().cut(a.0, b.0);
     }
 
-    /// What is held back between two nodes goes on.
+    /// Ends a partition between two nodes: what was held back is delivered.
     pub fn heal(&mut self, a: NodeId, b: NodeId) {
         self.net.borrow_mut().heal(a.0, b.0);
     }
@@ -289,24 +290,25 @@ impl Sim {
         self.net.borrow_mut().reset(node.0);
     }
 
-    /// When a node began connections.
+    /// The times at which a node began connections.
     #[must_use]
     pub fn attempts(&self, node: NodeId) -> Vec<Mono> {
         self.net.borrow().attempts.get(&node.0).cloned().unwrap_or_default()
     }
 
-    /// What a node sees when it looks at memory.
+    /// Sets the memory sample that a node reads.
     pub fn set_memory(&mut self, node: NodeId, memory: MemorySample) {
         self.net.borrow_mut().hosts[node.0].memory = memory;
     }
 
-    /// Has a node fail to take connections, for want of descriptors say, until `None` ends it. They wait meanwhile.
+    /// Lets a node fail to accept connections with this error, for example because it has no descriptor left, until the
+    /// next call with `None`. The connections wait meanwhile.
     pub fn set_accept_failure(&mut self, node: NodeId, text: Option<&str>) {
         self.net.borrow_mut().hosts[node.0].accept_fails = text.map(str::to_owned);
     }
 
-    /// How many bytes a node's output takes from now on before it drops records, as a queue does whose reader is slow.
-    /// `None` is a reader that is never slow.
+    /// Sets how many more bytes a node's output takes before it drops records, as a queue with a slow reader does.
+    /// `None` means no limit.
     pub fn set_output_room(&mut self, node: NodeId, path: &str, bytes: Option<usize>) {
         let room = &mut self.net.borrow_mut().hosts[node.0].room;
         match bytes {
@@ -315,7 +317,7 @@ impl Sim {
         };
     }
 
-    /// What a node has written to a file or a standard stream.
+    /// The bytes that a node has written to a file or a standard stream.
     #[must_use]
     pub fn output(&self, node: NodeId, path: &str) -> Vec<u8> {
         self.net.borrow().hosts[node.0].files.get(path).cloned().unwrap_or_default()
@@ -334,7 +336,7 @@ impl Node {
         (due != Mono::NEVER).then_some(due)
     }
 
-    /// Lets the process end when its shutdown has.
+    /// Ends the process when its graph is closed, or when the time of its shutdown is up.
     fn end(&mut self, now: Mono) {
         let Some(graph) = &mut self.graph else { return };
         if graph.is_closed() {

@@ -1,8 +1,8 @@
-//! The simulated network: connections as pairs of byte queues, names, and what is on its way.
+//! The simulated network: connections as pairs of byte queues, names, and what is in transit.
 //!
-//! Owns every queue and everything that arrives later than it was sent. It marks nodes' keys as ready and never enters
-//! a graph. Bytes of one direction never overtake each other; everything else that is due at one moment comes in an
-//! order that the seed draws. A cut link holds back what is on its way, as TCP does, and loses nothing.
+//! Owns every queue and everything that arrives later than it was sent. It marks nodes' keys as ready and never calls a
+//! graph. Bytes of one direction stay in order; the order of everything else that is due at one moment is drawn from
+//! the seed. A cut link holds back what is in transit, as TCP does, and loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use otelcore_pipeline::{Endpoint, Key, MemorySample, Mono, PeerAddr};
 
-/// What a look-up gives.
+/// The result of a look-up.
 pub(crate) type Found = Result<Vec<SocketAddr>, String>;
 
-/// SplitMix64: every choice of a run comes from here.
+/// SplitMix64, the source of every random choice of a run.
 #[derive(Debug)]
 pub(crate) struct Random(pub(crate) u64);
 
@@ -28,14 +28,14 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`, zero when there is none.
+    /// A number below `end`; zero where `end` is zero.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        // The bias of a remainder is far below anything a test can see.
+        // The bias of the remainder is far too small to affect a test.
         usize::try_from(self.next() % (end.max(1) as u64)).unwrap_or(0)
     }
 }
 
-/// Where on a node somebody listens.
+/// An address on a node that a listener can have.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Port {
     Tcp(u16),
@@ -45,7 +45,7 @@ pub(crate) enum Port {
 #[derive(Debug)]
 struct Door {
     key: Key,
-    /// Connections that nobody has accepted yet.
+    /// Connections that are not accepted yet.
     backlog: VecDeque<u64>,
 }
 
@@ -60,23 +60,23 @@ enum Segment {
 #[derive(Debug)]
 struct Side {
     node: usize,
-    /// Whom to tell; none before it is accepted and after it is closed.
+    /// The key to mark as ready; `None` before the side is accepted and after it is closed.
     key: Option<Key>,
-    /// Somebody holds it, or will.
+    /// Whether a stream holds this side, or will when it is accepted.
     open: bool,
     established: bool,
-    /// Arrived and not read.
+    /// Bytes that have arrived and are not read.
     inbox: VecDeque<u8>,
-    /// On its way here.
+    /// In transit to this side.
     wire: VecDeque<Segment>,
     wire_bytes: usize,
-    /// When the last of it arrives.
+    /// When the last segment in transit arrives.
     last: Mono,
-    /// The other side has said that nothing more comes.
+    /// The other side has ended its direction, and everything before that has arrived.
     ended: bool,
-    /// This side has said so.
+    /// This side has ended its direction.
     shut: bool,
-    /// A write found no room.
+    /// A write of this side found no room; it is notified when there is room again.
     starved: bool,
     error: Option<ErrorKind>,
 }
@@ -104,17 +104,17 @@ impl Side {
 struct Conn {
     /// The one that connected, and the one that accepted.
     sides: [Side; 2],
-    /// Where it connects to; no node has the address of a connection into the void.
+    /// Where it connects to; `None` where no node has the address.
     to: Option<(usize, Port)>,
 }
 
-/// What comes about later.
+/// An event that is due at a later time.
 #[derive(Clone, Debug)]
 enum Fact {
     Syn(u64),
     Established(u64),
     Refused(u64),
-    /// The next segment on its way to a side.
+    /// The next segment in transit to a side arrives.
     Segment(u64, usize),
     /// A side may write again.
     Room(u64, usize),
@@ -127,20 +127,20 @@ enum Fact {
     },
 }
 
-/// A machine of the simulated network, and what its graph is to be told.
+/// A machine of the simulated network, and the events that its graph has not got yet.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) ip: IpAddr,
-    /// Counts restarts, so that no answer to an earlier life arrives.
+    /// The number of restarts: an answer to a look-up of an earlier process is not delivered.
     pub(crate) life: u64,
     pub(crate) ready: BTreeSet<Key>,
     pub(crate) answers: VecDeque<(Key, Found)>,
     pub(crate) memory: MemorySample,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
-    /// What accepting a connection fails with.
+    /// The error text with which accepting a connection fails.
     pub(crate) accept_fails: Option<String>,
-    /// Bytes that an output still takes, where its reader is slow.
+    /// How many bytes an output still takes, by path; an output that is not in the map has no limit.
     pub(crate) room: BTreeMap<String, usize>,
     next_port: u16,
 }
@@ -154,7 +154,7 @@ pub(crate) struct Net {
     pub(crate) names: BTreeMap<String, Result<Vec<IpAddr>, String>>,
     pub(crate) latency: (Duration, Duration),
     pub(crate) links: BTreeMap<(usize, usize), (Duration, Duration)>,
-    /// Bytes on their way or unread in one direction of a connection.
+    /// The most bytes in transit or unread in one direction of a connection.
     pub(crate) window: usize,
     cut: BTreeSet<(usize, usize)>,
     parked: Vec<Fact>,
@@ -163,7 +163,7 @@ pub(crate) struct Net {
     doors: BTreeMap<(usize, Port), Door>,
     queue: BTreeMap<(Mono, u64, u64), Fact>,
     sequence: u64,
-    /// Connections begun, for tests of reconnection.
+    /// When each node has begun connections, for tests of reconnection.
     pub(crate) attempts: BTreeMap<usize, Vec<Mono>>,
 }
 
@@ -229,7 +229,7 @@ impl Net {
         self.queue.insert((at, order, self.sequence), fact);
     }
 
-    /// Lets everything happen that is due.
+    /// Applies every event that is due.
     pub(crate) fn arrive(&mut self) {
         while let Some(entry) = self.queue.first_entry()
             && entry.key().0 <= self.now
@@ -321,7 +321,7 @@ impl Net {
         let conn = self.conns.get_mut(&number).ok_or(ErrorKind::ConnectionAborted)?;
         conn.sides[1].key = Some(Key { owner, local });
         let from = conn.sides[0].node;
-        // What came before it was accepted is told now.
+        // Data that arrived before the connection was accepted makes the new key ready now.
         self.notify(number, 1);
         Ok((number, format!("{}:{}", self.hosts[from].ip, 32_768 + number % 28_000)))
     }
@@ -339,7 +339,7 @@ impl Net {
         self.next_conn += 1;
         let server = to.as_ref().map_or(node, |(to, _)| *to);
         let sides = [Side::new(node, Some(key), true), Side::new(server, None, false)];
-        // Without a machine behind the address nobody ever answers.
+        // Where no node has the address, there is no answer.
         if to.is_some() {
             let at = self.now + self.delay(node, server);
             self.schedule(at, Fact::Syn(number));
@@ -362,7 +362,7 @@ impl Net {
         if let Some(conn) = self.conns.get_mut(&number) {
             conn.sides[1].open = true;
             conn.sides[1].established = true;
-            // Nothing that the server sends may come before its answer to the connection itself.
+            // Nothing that the server sends may arrive before its answer to the SYN.
             conn.sides[0].last = self.now + back;
         }
         self.schedule(self.now + back, Fact::Established(number));
@@ -417,7 +417,7 @@ impl Net {
                 None => Err(ErrorKind::WouldBlock.into()),
             };
         }
-        // Now and then fewer bytes than there are, as a system may give.
+        // In one of eight reads fewer bytes than there are, which a real system may give too.
         let room = if chop { cut.max(1).min(buf.len()) } else { buf.len() };
         let count = room.min(own.inbox.len());
         let (front, back) = own.inbox.as_slices();
@@ -471,7 +471,7 @@ impl Net {
         }
     }
 
-    /// A side's holder has let it go. What it has not read makes this a reset, as in TCP.
+    /// The stream of a side was dropped. With unread bytes this resets the connection, as in TCP.
     pub(crate) fn close(&mut self, number: u64, side: usize) {
         let Some(own) = self.conns.get_mut(&number).map(|c| &mut c.sides[side]) else { return };
         own.open = false;
@@ -534,14 +534,14 @@ impl Net {
 
     pub(crate) fn heal(&mut self, a: usize, b: usize) {
         self.cut.remove(&pair(a, b));
-        // What is still cut is parked again when it arrives.
+        // Events of other links that are still cut are parked again when they are due.
         for fact in std::mem::take(&mut self.parked) {
             let at = self.now + self.delay(a, b);
             self.schedule(at, fact);
         }
     }
 
-    /// The process of a node is gone: nothing of its is told to the next one.
+    /// The process of a node has ended: the next one gets none of its events.
     pub(crate) fn forget(&mut self, node: usize) {
         let host = &mut self.hosts[node];
         host.life += 1;

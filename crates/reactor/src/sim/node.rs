@@ -1,4 +1,4 @@
-//! The simulated world as one node's components see it.
+//! The [`World`] of one node of the simulation.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ pub(crate) struct NodeWorld {
     number: usize,
     pub(crate) timers: Timers,
     pub(crate) again: BTreeSet<Key>,
-    /// Jobs that have not been run, and when each has ended.
+    /// Jobs that have not been run, and when each will have ended.
     jobs: Vec<(Mono, Key, Job)>,
     started: Mono,
 }
@@ -31,7 +31,7 @@ impl NodeWorld {
         Self { net, number, timers, again, jobs: Vec::new(), started: Mono::default() }
     }
 
-    /// Everything that was asked for by a process that is gone.
+    /// Drops everything that a process which has ended had asked for.
     pub(crate) fn forget(&mut self) {
         self.timers = Timers::default();
         self.again.clear();
@@ -47,7 +47,7 @@ impl NodeWorld {
         !self.again.is_empty() || !host.ready.is_empty() || !host.answers.is_empty()
     }
 
-    /// When the first timer is due or the first job has ended.
+    /// When the first timer is due or the first job ends.
     pub(crate) fn next(&self) -> Option<Mono> {
         self.timers.next().into_iter().chain(self.jobs.iter().map(|(at, ..)| *at)).min()
     }
@@ -61,7 +61,7 @@ impl NodeWorld {
         }
     }
 
-    /// The keys that are ready, in an order that the seed draws.
+    /// Takes the keys that are ready, in a random order that is drawn from the seed.
     pub(crate) fn take_ready(&mut self) -> Vec<Key> {
         let mut net = self.net.borrow_mut();
         let mut keys: Vec<Key> = std::mem::take(&mut net.hosts[self.number].ready).into_iter().collect();

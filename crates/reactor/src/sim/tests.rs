@@ -16,7 +16,7 @@ const MS: Duration = Duration::from_millis(1);
 
 type Seen = Rc<RefCell<Vec<(Mono, String)>>>;
 
-/// Listens, answers every byte with itself, and says what it saw.
+/// Listens, and sends every byte back.
 struct Echo {
     listener: Option<Box<dyn Listener>>,
     streams: Vec<(Box<dyn Stream>, Vec<u8>)>,
@@ -234,7 +234,7 @@ fn a_port_is_taken_while_its_holder_lives_and_a_shutdown_ends_though_a_caller_do
     sim.close(node, Duration::from_secs(5));
     assert!(sim.left(node).is_some() && sim.graph(node).is_none());
     sim.restart(node, echo()).unwrap();
-    // A caller that is cut off after it connected keeps the echo from closing, for half of the time.
+    // A caller that is cut off after it connected keeps the echo from closing for half of the time.
     let (one, _) = caller("echo", 10);
     let one = sim.node("one", one).unwrap();
     sim.set_link(node, one, MS, MS);
