@@ -1,7 +1,7 @@
-//! Authentication: what extensions offer to servers and clients.
+//! Authentication: the interfaces that extensions offer to servers and clients.
 //!
-//! A server asks with the header fields of a request, before it reads the body; a client asks for the fields to send
-//! along. Never knows gRPC from HTTP, and never puts a secret into a message.
+//! A server passes the header fields of a request, before it reads the body; a client gets the fields to send with a
+//! request. Does not distinguish gRPC from HTTP, and never puts a secret into a message.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,21 +11,21 @@ use otelcore_config::ComponentId;
 
 use crate::{Cx, Extension, StartError};
 
-/// Decides who may send.
+/// Decides whether the sender of a request is permitted.
 pub trait ServerAuth {
     /// `header` gives the first value of a request's header field, by its name in lower case.
     ///
-    /// Does nothing that takes long: that is left to a [`CredentialCheck`].
+    /// Must not take long: a long computation is returned as a [`CredentialCheck`].
     fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication;
 }
 
 /// The answer of a [`ServerAuth`].
 pub enum Authentication {
-    /// The request may go on.
+    /// The request is permitted.
     Granted,
-    /// The text for the client: UNAUTHENTICATED, or 401.
+    /// The request is refused with UNAUTHENTICATED, or 401. The text is for the client.
     Refused(String),
-    /// Not known before the check has ended. Until then nothing of the request may enter a pipeline.
+    /// Not known before the check has ended. Until then no data of the request may enter a pipeline.
     Pending(Box<dyn CredentialCheck>),
 }
 
@@ -45,9 +45,9 @@ impl std::fmt::Debug for Authentication {
     }
 }
 
-/// A check of credentials that takes longer than a turn of the loop may.
+/// A check of credentials that takes longer than a turn of the loop may take.
 pub trait CredentialCheck {
-    /// A digest of the credentials under a random key: one check decides about all requests for which it is the same.
+    /// A digest of the credentials under a random key: one check decides for all requests with the same digest.
     fn credentials(&self) -> [u8; 32];
 
     /// Begins the check. In the meantime another check may have decided about these credentials.
@@ -60,9 +60,9 @@ pub trait CredentialCheck {
     fn end(&self, cx: &mut Cx<'_>, right: bool) -> Result<(), String>;
 }
 
-/// What a check of credentials needs.
+/// The next step of a check of credentials.
 pub enum CheckStep {
-    /// Nothing more: the result, or the text for the client.
+    /// The check has ended: success, or the text for the client.
     Ended(Result<(), String>),
     /// A computation for a helper thread: whether the credentials are right. [`CredentialCheck::end`] follows.
     Compute(Box<dyn FnOnce() -> bool + Send>),
@@ -77,12 +77,12 @@ impl std::fmt::Debug for CheckStep {
     }
 }
 
-/// Says who is sending.
+/// Makes the credentials that a client sends.
 pub trait ClientAuth {
     /// The header fields of the next request, names in lower case.
     ///
     /// # Errors
-    /// Why there are none now.
+    /// The reason why there are none now.
     fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String>;
 }
 
@@ -103,7 +103,8 @@ impl std::fmt::Debug for Authenticators {
 }
 
 impl Authenticators {
-    /// Takes in what an extension offers; one that is no authenticator counts too, for the message.
+    /// Adds what an extension offers. An extension that is no authenticator is added too, so that an error message can
+    /// say so.
     pub fn add(&mut self, id: &ComponentId, extension: &dyn Extension) {
         self.0.insert(id.clone(), Offer { server: extension.server_auth(), client: extension.client_auth() });
     }
@@ -111,7 +112,7 @@ impl Authenticators {
     /// The authenticator that a server's `auth` names.
     ///
     /// # Errors
-    /// Where there is none, in the Go collector's words.
+    /// If there is none; the message is that of the Go collector.
     pub fn server(&self, id: &ComponentId) -> Result<Rc<dyn ServerAuth>, StartError> {
         self.find(id)?.server.clone().ok_or_else(|| wrong(id, "server"))
     }
@@ -119,7 +120,7 @@ impl Authenticators {
     /// The authenticator that a client's `auth` names.
     ///
     /// # Errors
-    /// Where there is none, in the Go collector's words.
+    /// If there is none; the message is that of the Go collector.
     pub fn client(&self, id: &ComponentId) -> Result<Rc<dyn ClientAuth>, StartError> {
         self.find(id)?.client.clone().ok_or_else(|| wrong(id, "client"))
     }

@@ -1,37 +1,38 @@
 //! The count of bytes that the collector holds and keeps.
 //!
-//! *Held* are the bodies on their way: each is charged when its buffer is made and discharged when its last holder drops
-//! it, so the count is exact by construction. *Kept* is what components remember beyond the payload that brought it
-//! (series, traces, tables): the component charges it, as near to the allocated size as it can tell. A flush
-//! ([`Budget::mark`]) waits for what is held and never for what is kept. The memory limiter reads both, and sets the limit
-//! above which components make no new state ([`Budget::has_room`]); known state is updated all the same.
+//! *Held* are the bodies in flight: each is charged when its buffer is made and discharged when its last holder drops
+//! it, so the count is exact by construction. *Kept* is state that components store for longer than the payload that it
+//! came from (series, traces, tables): the component charges it, as close to the allocated size as it can determine. A
+//! flush ([`Budget::mark`]) waits for what is held and never for what is kept. The memory limiter reads both, and sets
+//! the limit above which components make no new state ([`Budget::has_room`]); existing state is still updated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
-/// How many spans of time are told apart. A [`Budget::mark`] that finds the next one taken shares the present one.
+/// How many periods (`span`) are distinguished. A [`Budget::mark`] that finds the next one in use shares the current
+/// one.
 const SPANS: usize = 16;
 
 /// A shared count of held bytes.
 #[derive(Debug, Default)]
 pub struct Budget {
     held: AtomicU64,
-    /// Counts up with each mark; charges remember it.
+    /// The current period: incremented by marks. Each charge stores the period in which it was made.
     span: AtomicU64,
-    /// Charges that live, by the span that they were made in, modulo [`SPANS`].
+    /// The number of existing charges, by the period in which they were made, modulo [`SPANS`].
     live: [AtomicU64; SPANS],
     kept: AtomicU64,
-    /// How far below `u64::MAX` the lowest limit is that was set; zero without a limit.
+    /// The distance of the lowest limit that was set from `u64::MAX`; zero without a limit.
     below_max: AtomicU64,
     /// The same for the hard limit.
     hard_below_max: AtomicU64,
-    /// How many limiters see resident memory above their hard limit.
+    /// How many limiters have found resident memory above their hard limit.
     pressed: AtomicU64,
 }
 
-/// The part of the limit that kept state may take. The remainder stays free for data on its way, so that known state
+/// The part of the limit that kept state may take. The remainder stays free for data in flight, so that existing state
 /// can be updated when no new state is made any more.
 const KEPT_SHARE: (u64, u64) = (3, 4);
 
@@ -55,7 +56,7 @@ impl Budget {
         Kept { budget: self.clone(), bytes }
     }
 
-    /// Limits held and kept bytes together. The lowest limit of all calls is the one that counts.
+    /// Limits held and kept bytes together. The lowest limit of all calls applies.
     pub fn set_limit(&self, bytes: u64) {
         self.below_max.fetch_max(u64::MAX - bytes, Ordering::Relaxed);
     }
@@ -67,7 +68,7 @@ impl Budget {
     }
 
     /// Limits the memory of bodies that are being read ([`Held::try_grow`]): they were admitted below the limit of
-    /// [`Budget::set_limit`] and may grow up to this one. The lowest limit of all calls is the one that counts.
+    /// [`Budget::set_limit`] and may grow up to this one. The lowest limit of all calls applies.
     pub fn set_hard_limit(&self, bytes: u64) {
         self.hard_below_max.fetch_max(u64::MAX - bytes, Ordering::Relaxed);
     }
@@ -82,14 +83,14 @@ impl Budget {
         }
     }
 
-    /// Bytes that kept state may take at most. The difference to [`Budget::limit`] is always left to what is held.
+    /// Bytes that kept state may take at most. The difference to [`Budget::limit`] is reserved for what is held.
     #[must_use]
     pub fn kept_limit(&self) -> u64 {
         let limit = self.limit();
         if limit == u64::MAX { limit } else { limit / KEPT_SHARE.1 * KEPT_SHARE.0 }
     }
 
-    /// One more (`true`) or one less limiter sees resident memory above its hard limit.
+    /// Counts one more (`true`) or one less limiter that has found resident memory above its hard limit.
     pub fn press(&self, over: bool) {
         if over {
             self.pressed.fetch_add(1, Ordering::Relaxed);
@@ -113,21 +114,21 @@ impl Budget {
             && self.pressed.load(Ordering::Relaxed) == 0
     }
 
-    /// Remembers the present: [`Budget::is_past`] tells when everything that is held now is gone.
+    /// Marks the current time: [`Budget::is_past`] is true when everything that is held now has been released.
     #[must_use]
     pub fn mark(&self) -> u64 {
         let span = self.span.load(Ordering::SeqCst);
         if self.slot(span + 1).load(Ordering::SeqCst) == 0 {
-            // Whoever is faster has marked the same moment.
+            // If another thread was faster, its mark serves for this call too.
             let _ = self.span.compare_exchange(span, span + 1, Ordering::SeqCst, Ordering::SeqCst);
         }
         span
     }
 
-    /// Whether nothing lives any more that was charged before the mark.
+    /// Whether every charge that was made before the mark has been released.
     #[must_use]
     pub fn is_past(&self, mark: u64) -> bool {
-        // Spans further back than there are slots must have ended, or the present one could not have begun.
+        // Periods further back than there are slots have no charges, or the current one could not have begun.
         let first = self.span.load(Ordering::SeqCst).saturating_sub(SPANS as u64 - 1);
         (first..=mark).all(|span| self.slot(span).load(Ordering::SeqCst) == 0)
     }
@@ -156,7 +157,7 @@ impl Held {
         self.0.extend(other.0);
     }
 
-    /// What the first charge is on; `None` without any charge.
+    /// The budget of the first charge; `None` without any charge.
     #[must_use]
     pub fn budget(&self) -> Option<&Arc<Budget>> {
         self.0.first().map(|charge| &charge.budget)
@@ -183,7 +184,7 @@ impl Held {
         Ok(())
     }
 
-    /// Raises the charge to `bytes`, while nobody shares it. It never sinks.
+    /// Raises the charge to `bytes`, unless it is shared with a clone. Never lowers it.
     pub fn grow(&mut self, bytes: u64) {
         if let Some(charge) = self.0.first_mut().and_then(Arc::get_mut) {
             let more = bytes.saturating_sub(charge.bytes);
@@ -192,7 +193,7 @@ impl Held {
         }
     }
 
-    /// Charges `bytes` in addition, beside the first charge: for a copy of what that one stands for.
+    /// Charges `bytes` in addition to the first charge: for a copy of the data that the first charge is for.
     pub fn charge_copy(&mut self, bytes: u64) {
         if bytes > 0
             && let Some(first) = self.0.first()
@@ -202,7 +203,7 @@ impl Held {
         }
     }
 
-    /// Makes one charge of many, so that a clone costs the same however many there are.
+    /// Combines many charges into one, so that a clone costs the same however many there are.
     pub fn bundle(&mut self) {
         if self.0.len() > 1
             && let Some(first) = self.0.first().cloned()
@@ -247,7 +248,7 @@ impl Kept {
         self.set(self.bytes.saturating_add(bytes));
     }
 
-    /// Charges `bytes` less, zero at least.
+    /// Charges `bytes` less, but not less than zero.
     pub fn shrink(&mut self, bytes: u64) {
         self.set(self.bytes.saturating_sub(bytes));
     }
@@ -258,7 +259,7 @@ impl Kept {
         self.budget.has_room()
     }
 
-    /// What it is charged on.
+    /// The budget that it is charged to.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
@@ -276,7 +277,7 @@ struct Charge {
     budget: Arc<Budget>,
     bytes: u64,
     span: u64,
-    /// Charges that live as long as this one, see [`Held::bundle`].
+    /// Charges that are released together with this one, see [`Held::bundle`].
     _with: Held,
 }
 
@@ -288,7 +289,8 @@ impl Charge {
         Self { budget, bytes, span, _with: Held::default() }
     }
 
-    /// A charge that counts for marks as this one does, which must live.
+    /// A new charge in the same period as this one, so that marks treat both alike. This one still exists, so its
+    /// period is in use.
     fn beside(&self, bytes: u64, with: Held) -> Arc<Self> {
         self.budget.held.fetch_add(bytes, Ordering::Relaxed);
         self.budget.slot(self.span).fetch_add(1, Ordering::SeqCst);
@@ -318,7 +320,7 @@ mod tests {
         assert!(budget.is_past(first), "what came after the mark does not count");
         let second = budget.mark();
         assert!(!budget.is_past(second));
-        // More marks than there are slots, while one charge lives on.
+        // More marks than there are slots, while one charge still exists.
         let last = (0..40).fold(0, |_, _| budget.mark());
         assert!(!budget.is_past(last) && !budget.is_past(second));
         let newest = budget.hold(1);

@@ -1,18 +1,18 @@
-//! Payloads on their way through an exporter that sends messages: one job becomes one or more calls.
+//! Sends payloads for an exporter whose protocol has messages: one job becomes one or more calls.
 //!
 //! ```text
-//!  send -> piece -> (encode, on a helper thread if it is long) -> messages -> calls -> results -> done
+//!  send -> piece -> (encode, on a helper thread if it is long) -> messages -> calls -> results -> outcome
 //!            ^                                                                   |
 //!            +---- refused for its size: cut; refused for its text: repaired ----+
 //! ```
-//! Of a payload there are never more than a window of calls under way, and of its messages never more than a window of
-//! bytes; the rest is encoded as calls end. In one turn of the loop no more than [`WORK_A_TURN`] is encoded. A message
-//! that the peer refuses for its size is not sent again as it is: it is cut, the limit is remembered, and only a single
-//! item that is still too large is given up. A message that is refused for good and has text that is not UTF-8 is sent
-//! once more with the text made valid.
+//! The number of calls in flight for a payload, and the bytes of their messages, are limited; the rest is encoded as
+//! calls end. In one turn of the loop no more than [`WORK_A_TURN`] is encoded. A message that the peer refuses for its
+//! size is not sent again as it is: it is cut, the limit is stored, and only a single item that is still too large is
+//! given up. A message that is refused permanently and has text that is not UTF-8 is sent once more with the text made
+//! valid.
 //!
-//! The exporter makes messages ([`Encode`]), makes calls of them, and says what the peer's answers mean
-//! ([`CallResult`]). Nothing here knows a protocol.
+//! The exporter makes messages ([`Encode`]), sends them as calls, and translates the peer's responses into
+//! [`CallResult`]s. This module is independent of the protocol.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -24,107 +24,107 @@ use crate::pieces::{Piece, Pieces};
 use crate::size_limit::SizeLimit;
 use crate::{Counter, Cx, Detail, Done, Error, Field, JobId, JobResult, Logger, Mono, Payload, Telemetry};
 
-/// Work that one turn does: bytes of OTLP whose encoding takes about 5 ms. What is longer goes to a helper thread.
+/// Work of one turn: bytes of OTLP whose encoding takes about 5 ms. A longer piece is encoded on a helper thread.
 const WORK_A_TURN: usize = 1 << 20;
-/// Calls of one payload under way at once.
+/// Calls of one payload in flight at once.
 const CALLS: usize = 100;
-/// Bytes of one payload's messages under way at once. A single message may be longer.
+/// Bytes of one payload's messages in flight at once. A single message may be longer.
 const BYTES: usize = 8 << 20;
-/// The first of the local keys that belong to deliveries; a channel's are far below.
+/// The first of the local keys that belong to deliveries; those of a channel are far below.
 const KEYS: u64 = 1 << 62;
-/// Messages up to this size are looked through at once.
+/// Messages up to this size are checked for invalid text at once, longer ones by a job.
 const REPAIR_HERE: usize = 16 << 10;
-/// Between two warnings of the same kind.
+/// The shortest time between two warnings of the same kind.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// What one encoding may make.
+/// The limits of one call of [`Encode::encode`].
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Bytes of a message, as the peer counts them. A single item may be longer.
     pub message: usize,
-    /// Messages.
+    /// Number of messages.
     pub messages: usize,
-    /// Bytes of all messages, after which no more is begun.
+    /// Bytes of all messages: once they are reached, no more messages are begun.
     pub bytes: usize,
 }
 
-/// Makes messages of OTLP.
+/// Makes messages from OTLP.
 pub trait Encode: Clone + Send + 'static {
-    /// What goes into one call.
+    /// The message of one call.
     type Message: Send + 'static;
 
-    /// Makes messages of a piece, or of its beginning.
+    /// Makes messages from a piece, or from its beginning.
     fn encode(&self, signal: Signal, piece: Piece, bounds: Bounds) -> Encoded<Self::Message>;
 
-    /// How much work that is: about the bytes of OTLP that are walked, copied or compressed.
+    /// How much work that is: about the bytes of OTLP that are read, copied or compressed.
     fn work(&self, piece: &Piece, limit: usize) -> usize {
         let _ = limit;
-        // Parts and items cost something however short they are.
+        // Each part and item has a fixed cost in addition to its bytes.
         let items = piece.body.items() as usize + piece.body.parts().len();
         piece.body.len().saturating_add(items.saturating_mul(64))
     }
 }
 
-/// What became of a piece.
+/// The messages made from a piece.
 #[derive(Debug)]
 pub struct Encoded<M> {
     /// Messages to send.
     pub messages: Vec<Message<M>>,
-    /// What there was no room for. What is in neither has nothing to be sent.
+    /// The part of the piece that the bounds left no room for. Items that are in neither have nothing to be sent.
     pub rest: Option<Piece>,
 }
 
 /// A message to send.
 #[derive(Debug)]
 pub struct Message<M> {
-    /// What goes out.
+    /// The message to send.
     pub content: M,
     /// Its size as the peer counts it.
     pub bytes: usize,
-    /// The OTLP that it was made from, to send it again.
+    /// The OTLP that it was made from, for another attempt.
     pub body: Rope,
 }
 
 /// A call to make.
 #[derive(Debug)]
 pub struct NextCall<M> {
-    /// For [`Delivery::handle_result`].
+    /// Identifies the call for [`Delivery::handle_result`].
     pub token: u64,
-    /// Which request message it is.
+    /// The signal of its items.
     pub signal: Signal,
-    /// What goes out.
+    /// The message to send.
     pub content: M,
     /// When to give up.
     pub by: Mono,
 }
 
-/// What the peer's answer to a call means.
+/// The meaning of the peer's response to a call.
 #[derive(Clone, Debug)]
 pub enum CallResult {
-    /// It took the data, but for some items that it says it has dropped.
+    /// The peer accepted the data, except for some items that it reports as dropped.
     Delivered {
         /// Items that it has dropped.
         rejected: u32,
     },
-    /// The message is longer than it takes.
+    /// The message is longer than the peer accepts.
     TooLarge {
-        /// The limit that it names.
+        /// The limit that the peer names.
         limit: Option<u64>,
-        /// Its words.
+        /// The peer's error.
         why: Error,
     },
-    /// The same data may be taken later.
+    /// The same data may be accepted later.
     Retry {
-        /// No sooner than this.
+        /// The shortest pause before the next attempt.
         after: Option<Duration>,
-        /// Why not now.
+        /// Why it was not accepted now.
         why: Error,
     },
-    /// It will never be taken as it is.
+    /// The message will never be accepted as it is.
     Refused {
         /// Why.
         why: Error,
-        /// It may be refused for text that is not UTF-8.
+        /// The reason may be text that is not UTF-8.
         for_text: bool,
     },
 }
@@ -135,13 +135,13 @@ struct Job<M> {
     /// How long a call may take.
     timeout: Option<Duration>,
     pieces: Pieces,
-    /// A piece that is being encoded elsewhere.
+    /// A piece that is being encoded on a helper thread.
     encoding: Option<(JobResult<Encoded<M>>, Origin)>,
     calls: usize,
     bytes: usize,
 }
 
-/// What is known of a piece that is encoded.
+/// The properties of a piece that is being encoded.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     items: u32,
@@ -149,7 +149,7 @@ struct Origin {
     too_large: bool,
 }
 
-/// A message under way.
+/// A message in flight.
 #[derive(Debug)]
 struct Call {
     job: usize,
@@ -160,7 +160,7 @@ struct Call {
     uncut: bool,
 }
 
-/// A refused message that is looked through for text that is not UTF-8.
+/// A refused message that a job checks for text that is not UTF-8.
 #[derive(Debug)]
 struct Repair {
     job: usize,
@@ -185,7 +185,7 @@ pub struct Delivery<E: Encode> {
     telemetry: Telemetry,
     exporter: String,
     repaired: Option<Counter>,
-    /// When the last warning of a repair was written, and items repaired since.
+    /// When the last warning of a repair was written, and the strings repaired since then.
     warned: Option<Mono>,
     unmentioned: u64,
 }
@@ -220,7 +220,7 @@ impl<E: Encode> Delivery<E> {
         }
     }
 
-    /// Begins a job. `by` says how long each of its calls may take.
+    /// Begins a job. The time until `by` is the timeout of each of its calls.
     pub fn send(&mut self, cx: &mut Cx<'_>, id: JobId, payload: &Payload, by: Mono, done: &mut Done) {
         let timeout = (by != Mono::NEVER).then(|| by.since(cx.now()));
         let pieces = Pieces::new(payload.body.clone());
@@ -238,14 +238,14 @@ impl<E: Encode> Delivery<E> {
         Some(NextCall { token, signal: job.signal, content, by })
     }
 
-    /// The items and the signal of a call under way.
+    /// The signal and the number of items of a call in flight.
     #[must_use]
     pub fn call(&self, token: u64) -> Option<(Signal, u32)> {
         let call = self.calls.get(usize::try_from(token).ok()?)?;
         Some((self.jobs.get(call.job)?.signal, call.body.items()))
     }
 
-    /// Says what became of a call.
+    /// Handles the result of a call.
     pub fn handle_result(&mut self, cx: &mut Cx<'_>, token: u64, result: CallResult, done: &mut Done) {
         let Some(call) = usize::try_from(token).ok().and_then(|token| self.calls.try_remove(token)) else { return };
         let Some(job) = self.jobs.get_mut(call.job) else { return };
@@ -283,7 +283,7 @@ impl<E: Encode> Delivery<E> {
         self.serve(cx, call.job, done);
     }
 
-    /// Takes an event, if it is under one of its keys.
+    /// Handles an event if it is under one of its keys; returns whether it is.
     pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, done: &mut Done) -> bool {
         let Some(number) = local.checked_sub(KEYS) else { return false };
         let slot = usize::try_from(number.saturating_sub(1) / 2).unwrap_or(usize::MAX);
@@ -303,7 +303,7 @@ impl<E: Encode> Delivery<E> {
         true
     }
 
-    /// Makes messages of what is left of a job, as far as its window and the turn allow, or brings it to its end.
+    /// Makes messages from what is left of a job, within its limits and those of the turn, or ends the job.
     fn serve(&mut self, cx: &mut Cx<'_>, index: usize, done: &mut Done) {
         loop {
             let Some(job) = self.jobs.get_mut(index) else { return };
@@ -339,7 +339,7 @@ impl<E: Encode> Delivery<E> {
         }
     }
 
-    /// A helper thread has encoded a piece.
+    /// Handles the end of the job that encodes a piece.
     fn encoded(&mut self, index: usize) {
         let Some(job) = self.jobs.get_mut(index) else { return };
         let Some((result, origin)) = job.encoding.take() else { return };
@@ -353,7 +353,7 @@ impl<E: Encode> Delivery<E> {
         let Origin { items, repaired, too_large } = origin;
         let Some(job) = self.jobs.get_mut(index) else { return };
         let made = encoded.messages.iter().map(|message| message.body.items()).sum::<u32>();
-        // Where the fields around items are long, a cut may take all of them.
+        // If the fields around the items are long, a cut may leave all items in one message.
         let uncut = too_large && encoded.messages.iter().any(|message| message.body.items() >= items);
         let rest = encoded.rest.map(|rest| Piece { repaired, ..rest });
         let left = rest.as_ref().map_or(0, |rest| rest.body.items());
@@ -367,7 +367,7 @@ impl<E: Encode> Delivery<E> {
         }
     }
 
-    /// A refused message has been looked through: it is sent again if it could be repaired.
+    /// Handles the result of a check for invalid text: the message is sent again if it could be repaired.
     fn looked_through(&mut self, now: Mono, job: usize, items: u32, why: Error, repaired: Option<(Rope, u64)>) {
         let Some(job) = self.jobs.get_mut(job) else { return };
         let Some((body, strings)) = repaired else { return job.pieces.refused(items, why) };

@@ -1,21 +1,21 @@
-//! A condition that begins, lasts and ends, and when the log says so.
+//! A condition that begins, lasts and ends, and when that is to be logged.
 //!
-//! Pure: no clock, no log. One that comes and goes is reported at most once in [`EVERY`]; what is not reported is still
-//! counted in the next report.
+//! Pure: no clock, no log. A condition that begins and ends again and again is reported at most once in [`EVERY`];
+//! events that are not reported are counted in the next report.
 
 use std::time::Duration;
 
 use crate::Mono;
 
-/// Least time between two reports that it begins.
+/// Shortest time between two reports that it begins.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Watches one condition.
+/// The state of one condition, and of its reports.
 #[derive(Clone, Debug, Default)]
 pub struct Episode {
     /// Since when it lasts.
     begun: Option<Mono>,
-    /// Its begin has been reported, so its end will be.
+    /// Its begin has been reported, so its end will be reported too.
     is_reported: bool,
     /// When a begin was last reported.
     reported: Option<Mono>,
@@ -41,7 +41,7 @@ pub enum EpisodeReport {
 }
 
 impl Episode {
-    /// Takes note of the condition at `now`, and of `count` events that it caused since the last call.
+    /// Records the condition at `now`, and `count` events that it caused since the last call.
     pub fn observe(&mut self, now: Mono, is_active: bool, count: u64) -> Option<EpisodeReport> {
         self.count = self.count.saturating_add(count);
         if !is_active {

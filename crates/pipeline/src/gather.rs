@@ -1,4 +1,4 @@
-//! Payloads that are gathered and cut: each piece has the charges of the bodies that it came from, and of no others.
+//! Payloads that are collected and cut: each piece has the charges of the bodies that it came from, and of no others.
 //!
 //! What is pushed stays charged while any piece of it is held, since pieces share its buffer; bytes that a cut had to
 //! copy are charged in addition.
@@ -9,10 +9,10 @@ use otelcore_pdata::{PieceLimit, Rope, Signal, Splitter, Work};
 
 use crate::Held;
 
-/// Places that stay allocated when nothing is left.
+/// The capacity that stays allocated when nothing is left.
 const SPARE: usize = 256;
 
-/// A [`Splitter`] of payloads, with something of type `T` for each.
+/// A [`Splitter`] of payloads, with a value of type `T` for each.
 #[derive(Debug)]
 pub struct PayloadSplitter<T = ()> {
     body: Splitter,
@@ -23,14 +23,14 @@ pub struct PayloadSplitter<T = ()> {
 
 #[derive(Debug)]
 struct Source<T> {
-    /// How many parts the splitter had been given after this payload.
+    /// The number of parts that had been pushed into the splitter after this payload.
     end: u64,
     held: Held,
     with: T,
 }
 
 impl<T> PayloadSplitter<T> {
-    /// For bodies of this signal.
+    /// A splitter for bodies of this signal.
     #[must_use]
     pub fn new(signal: Signal) -> Self {
         Self { body: Splitter::new(signal), sources: VecDeque::new(), first_part: 0 }
@@ -43,13 +43,13 @@ impl<T> PayloadSplitter<T> {
         self.sources.push_back(Source { end: self.body.pushed_parts(), held, with });
     }
 
-    /// Items that no piece has been given with.
+    /// Items that have not been taken.
     #[must_use]
     pub fn items(&self) -> u64 {
         self.body.items()
     }
 
-    /// Bytes that no piece has been given with.
+    /// Bytes that have not been taken.
     #[must_use]
     pub fn len(&self) -> usize {
         self.body.len()
@@ -61,8 +61,8 @@ impl<T> PayloadSplitter<T> {
         self.sources.is_empty()
     }
 
-    /// The next piece and its charges; see [`Splitter::take`]. `from` gets what was pushed with each payload that the
-    /// piece came from, and whether nothing of the payload is left.
+    /// The next piece and its charges; see [`Splitter::take`]. `from` is called for each payload that the piece came
+    /// from, with the value that was pushed with it, and whether nothing of the payload is left.
     pub fn take(
         &mut self,
         limit: PieceLimit,
@@ -94,7 +94,7 @@ impl<T> PayloadSplitter<T> {
         Some((body, held))
     }
 
-    /// What was pushed with the payloads that are not taken.
+    /// The values that were pushed with the payloads that are not completely taken.
     pub fn into_rest(self) -> impl Iterator<Item = T> {
         self.sources.into_iter().map(|source| source.with)
     }

@@ -1,12 +1,12 @@
-//! The graph: who feeds whom, and one turn of it.
+//! The graph: how components are connected, and what it does in one turn.
 //!
 //! ```text
-//!  receiver --door--> pipeline: processor -> processor -> fan-out --> sending (queue, retry) --> exporter
+//!  receiver --Door--> pipeline: processor -> processor -> fan-out --> sending (queue, retry) --> exporter
 //!     ^                                                                  |
 //!     +------------------------- settlements <---------------------------+
 //! ```
-//! The loop that drives it enters through [`Graph::event`] and nothing else; each entry ends when the graph is quiet:
-//! settlements told first, then jobs handed to exporters, until there is nothing left to do.
+//! The loop that drives it delivers all events through [`Graph::event`]. Each call ends when nothing is left to do in
+//! this turn: settlements are reported first, then jobs are given to exporters.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,22 +30,23 @@ pub struct ReceiverIndex(usize);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ExporterIndex(usize);
 
-/// What was not delivered when the graph closed.
+/// The data that was not delivered when the graph closed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Left {
-    /// Component and items, those with none left out.
+    /// Components and their numbers of items; components without any are not listed.
     pub items: Vec<(String, u64)>,
 }
 
 /// The owner under which the graph itself arms timers.
 const GRAPH: u32 = 0;
 
-/// The graph's own keys: an attempt is due, receivers have had their time, and a queue goes on in the next turn.
+/// The graph's own keys: an attempt is due, the time of the receivers in a shutdown is over, and a queue continues in
+/// the next turn.
 const ATTEMPT: u64 = 0;
 const RECEIVERS: u64 = 1;
 const MORE_JOBS: u64 = 2;
 
-/// Jobs that one exporter is handed in one turn of the loop.
+/// Jobs that one exporter is given in one turn of the loop at most.
 const JOBS_A_TURN: u32 = 128;
 
 struct ReceiverSlot {
@@ -58,7 +59,7 @@ struct ExtensionSlot {
     owner: u32,
     extension: Box<dyn Extension>,
     log: Logger,
-    /// Part of the service itself: not announced, and its errors stand for themselves.
+    /// Part of the service itself: its start is not logged, and its errors are reported without a prefix.
     own: bool,
 }
 
@@ -82,11 +83,11 @@ struct ExporterSlot {
     exporter: Box<dyn Exporter>,
     /// By signal.
     sendings: [Option<Sending>; 3],
-    /// Jobs that it may still be handed in this turn.
+    /// Jobs that it may still be given in this turn.
     jobs_left: u32,
 }
 
-/// Pipelines and exporters: everything behind a receiver's door.
+/// Pipelines and exporters: everything that a receiver's [`Door`] leads to.
 pub(crate) struct Flow {
     pub(crate) budget: Arc<Budget>,
     pipelines: Vec<Pipeline>,
@@ -94,7 +95,7 @@ pub(crate) struct Flow {
     settlements: Rc<Settlements>,
 }
 
-/// What an owner number stands for.
+/// The component that an owner number refers to.
 #[derive(Clone, Copy)]
 enum Slot {
     Graph,
@@ -104,7 +105,7 @@ enum Slot {
     Extension(usize),
 }
 
-/// Puts a graph together.
+/// Builds a graph.
 pub struct GraphBuilder {
     graph: Graph,
 }
@@ -116,7 +117,7 @@ impl std::fmt::Debug for GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// An empty graph. `budget` is what receivers charge bodies to.
+    /// An empty graph. Receivers charge bodies to `budget`.
     #[must_use]
     pub fn new(budget: Arc<Budget>, log: Logger) -> Self {
         let flow =
@@ -146,7 +147,7 @@ impl GraphBuilder {
         self.graph.extensions.push(ExtensionSlot { owner, extension, log, own: false });
     }
 
-    /// Adds a part of the service itself, which is driven as an extension is and starts before them.
+    /// Adds a part of the service itself, which is driven like an extension and starts before all extensions.
     pub fn own(&mut self, extension: Box<dyn Extension>, log: Logger) {
         let owner = self.owner(Slot::Extension(self.graph.extensions.len()));
         self.graph.extensions.push(ExtensionSlot { owner, extension, log, own: true });
@@ -211,13 +212,13 @@ impl GraphBuilder {
     }
 }
 
-/// How far a shutdown has come.
+/// The phase of a shutdown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Running,
-    /// Receivers answer what they have begun.
+    /// Receivers finish the requests that have begun.
     ClosingReceivers(Mono),
-    /// Processors hand on what they held back, queues empty.
+    /// Processors pass on what they held back, and queues send what they hold.
     Draining(Mono),
     Closed,
 }
@@ -243,7 +244,7 @@ impl Graph {
     /// Starts extensions, exporters, processors, and receivers last.
     ///
     /// # Errors
-    /// The first component that can't start, in the Go collector's words.
+    /// The first component that can't start; the message is that of the Go collector.
     pub fn start(&mut self, world: &mut dyn World) -> Result<(), StartError> {
         for slot in self.extensions.iter_mut().filter(|slot| slot.own) {
             slot.extension.start(&mut Cx::new(world, slot.owner))?;
@@ -277,7 +278,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Delivers what happened under a key, and runs until the graph is quiet again.
+    /// Delivers an event under a key, and runs until nothing is left to do in this turn.
     pub fn event(&mut self, world: &mut dyn World, owner: u32, local: u64, event: Event<'_>) {
         let Some(slot) = self.slots.get(owner as usize).copied() else { return };
         let mut cx = Cx::new(world, owner);
@@ -319,7 +320,8 @@ impl Graph {
         self.settle(world);
     }
 
-    /// Has processors and queues hand on what they hold back for more, or for a pause between attempts.
+    /// Makes processors and queues pass on the data that they hold back, be it to collect more or for a pause between
+    /// attempts.
     pub fn flush(&mut self, world: &mut dyn World) {
         self.flow.hand_on(world, None);
         self.settle(world);
@@ -334,7 +336,7 @@ impl Graph {
         for slot in &mut self.extensions {
             slot.extension.ready(&mut Cx::new(world, slot.owner), false);
         }
-        // A client that falls silent must not use up the time in which what is held could be delivered.
+        // A client that stops sending must not use up the time in which the held data could be delivered.
         let now = world.now();
         let receivers = now + until.since(now) / 2;
         for slot in &mut self.receivers {
@@ -344,7 +346,7 @@ impl Graph {
         self.settle(world);
     }
 
-    /// True when the shutdown has come to its end.
+    /// True when the shutdown has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
@@ -362,7 +364,7 @@ impl Graph {
         &self.flow.budget
     }
 
-    /// Whether any component still holds data, and which: the report of a shutdown.
+    /// The components that still hold data, for the report of a shutdown.
     #[must_use]
     pub fn left(&self) -> Left {
         let mut left = Left::default();
@@ -381,7 +383,7 @@ impl Graph {
         left
     }
 
-    /// Ends now, whatever is left; tells whoever still waits. Gives what was left.
+    /// Ends now, even if data is left, and reports the outcome to all senders that still wait. Returns what was left.
     pub fn abandon(&mut self, world: &mut dyn World) -> Left {
         let left = self.left();
         for slot in &mut self.flow.exporters {
@@ -408,7 +410,7 @@ impl Graph {
         for slot in &mut self.receivers {
             slot.receiver.flush(&mut Cx::new(world, slot.owner));
         }
-        // A flush may have closed the last connection that a shutdown waited for.
+        // `Receiver::flush` may have closed the last connection that a shutdown waited for.
         if self.phase != Phase::Running && self.advance(world) {
             return self.settle(world);
         }
@@ -427,13 +429,14 @@ impl Graph {
         }
     }
 
-    /// Receivers are closed, or have had their time: what they still bring passes through without a rest.
+    /// Called when the receivers are closed or their time is over: from now on, processors and queues hold nothing
+    /// back.
     fn drain(&mut self, world: &mut dyn World, until: Mono) {
         self.phase = Phase::Draining(until);
         self.flow.hand_on(world, Some(until));
     }
 
-    /// Tells senders what became of their payloads.
+    /// Reports the outcomes of payloads to their senders.
     fn tell(&mut self, world: &mut dyn World) -> bool {
         let mut busy = false;
         while let Some((target, outcome)) = self.flow.settlements.pop() {
@@ -457,7 +460,7 @@ impl Graph {
         busy
     }
 
-    /// Takes the next step of a shutdown when the one before is done.
+    /// Takes the next step of a shutdown when the previous one is done.
     fn advance(&mut self, world: &mut dyn World) -> bool {
         match self.phase {
             Phase::Running | Phase::Closed => false,
@@ -512,11 +515,11 @@ impl Flow {
         Out { payloads: Vec::new(), settle: Some((self.settlements.clone(), pipeline, index)) }
     }
 
-    /// A payload comes through a receiver's door.
+    /// Sends a receiver's payload into every pipeline of its signal.
     pub(crate) fn enter(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload) {
         let ack = Ack::new(Target::Receiver(receiver, request), &self.settlements);
         if payload.items() == 0 {
-            // Nothing in it enters a pipeline or counts anywhere, as in the Go collector.
+            // An empty payload enters no pipeline and is not counted, as in the Go collector.
             ack.settle(Outcome::Delivered);
             return;
         }
@@ -528,7 +531,7 @@ impl Flow {
                 self.pass(cx, index, 0, payload.clone(), ack.branch());
             }
         }
-        // The door's own branch, which every pipeline's outcome goes before.
+        // The branch of this call itself: the outcome of every pipeline takes precedence over it.
         let unheard = Outcome::permanent("telemetry type is not supported");
         ack.settle(if entered { Outcome::Lost(crate::Lost::Dropped) } else { unheard });
     }
@@ -542,7 +545,7 @@ impl Flow {
         refusal
     }
 
-    /// Passes a payload to processor `index` of a pipeline, or to its exporters behind the last.
+    /// Passes a payload to processor `index` of a pipeline, or to its exporters after the last processor.
     fn pass(&mut self, cx: &mut Cx<'_>, pipeline: usize, index: usize, payload: Payload, ack: Ack) {
         let mut out = self.out(pipeline, index);
         if let Some(slot) = self.pipelines[pipeline].processors.get_mut(index) {
@@ -557,7 +560,7 @@ impl Flow {
                 sending.offer(payload.clone(), ack.branch());
             }
         }
-        // A pipeline has at least one exporter, whose outcome goes before this.
+        // A pipeline has at least one exporter, whose outcome takes precedence over this.
         ack.settle(Outcome::Lost(crate::Lost::Dropped));
     }
 
@@ -567,7 +570,7 @@ impl Flow {
         }
     }
 
-    /// Hands jobs to exporters while consumers are free and the turn allows.
+    /// Gives jobs to exporters while consumers are free and the limit of the turn is not reached.
     fn pump(&mut self, cx: &mut Cx<'_>) -> bool {
         let mut busy = false;
         for index in 0..self.exporters.len() {
@@ -576,7 +579,7 @@ impl Flow {
                     let slot = &mut self.exporters[index];
                     let Some(sending) = slot.sendings[signal as usize].as_mut() else { break };
                     if slot.jobs_left == 0 {
-                        // Whether there is one more shows then.
+                        // The next turn finds out whether there is another job.
                         cx.of(GRAPH).again(MORE_JOBS);
                         break;
                     }
@@ -607,8 +610,8 @@ impl Flow {
         }
     }
 
-    /// Processors hand on what they hold, first to last; queues cut rests short. `until` is the deadline of a shutdown:
-    /// then nothing waits for more from now on.
+    /// Makes processors pass on what they hold, first to last, and queues shorten their pauses. `until` is the deadline
+    /// of a shutdown: then nothing waits for more data from now on.
     fn hand_on(&mut self, world: &mut dyn World, until: Option<Mono>) {
         for pipeline in 0..self.pipelines.len() {
             for index in 0..self.pipelines[pipeline].processors.len() {

@@ -1,4 +1,4 @@
-//! What travels through a pipeline.
+//! The payload that travels through a pipeline.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,14 +7,14 @@ use otelcore_pdata::{Rope, Signal};
 
 use crate::Held;
 
-/// A checked body of one signal, with what is known of its sender. Cloning shares the bytes.
+/// A checked body of one signal, with the metadata of its sender. Cloning shares the bytes.
 #[derive(Clone, Debug)]
 pub struct Payload {
     /// Which request message the body is.
     pub signal: Signal,
     /// The body, and the number of items in it.
     pub body: Rope,
-    /// Headers of the request, where a receiver keeps them.
+    /// Headers of the request, if the receiver keeps them.
     pub meta: Option<Arc<Metadata>>,
     /// The charge for the body's bytes.
     pub held: Held,
@@ -32,11 +32,11 @@ impl Payload {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Metadata {
     entries: Vec<(String, Vec<String>)>,
-    /// Where each name is, once there are more than [`FEW`].
+    /// The position of each name in `entries`, once there are more than [`FEW`].
     index: BTreeMap<String, usize>,
 }
 
-/// Entries that are looked through one by one.
+/// Up to this number, entries are searched one by one.
 const FEW: usize = 32;
 
 impl Metadata {

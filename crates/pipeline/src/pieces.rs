@@ -1,7 +1,7 @@
-//! A payload that goes out in pieces: what is left to send, what is under way, and what became of the rest.
+//! A payload that is sent in pieces: what is left to send, what is in flight, and the outcome of the rest.
 //!
-//! After the first failure that may be tried again no more pieces are begun: they are left for the next attempt. Never
-//! sends anything and never reads a message of a peer.
+//! After the first retryable failure no more pieces are begun: they are left for the next attempt. Never sends anything
+//! and never reads a message of a peer.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use crate::{Done, Error, Fate, JobId, Outcome};
 pub struct Piece {
     /// OTLP.
     pub body: Rope,
-    /// Its text has been made UTF-8.
+    /// Its text has been made valid UTF-8.
     pub repaired: bool,
-    /// A peer has refused it for its size: it goes out in smaller pieces, whatever the limit is believed to be.
+    /// A peer has refused it for its size: it is sent in smaller pieces, whatever the known limit is.
     pub too_large: bool,
 }
 
 impl Piece {
-    /// How many items of it may go into one message.
+    /// How many items of it one message may contain.
     #[must_use]
     pub fn max_items(&self) -> u32 {
         if self.too_large { (self.body.items() / 2).max(1) } else { u32::MAX }
     }
 
-    /// It can go out as it is.
+    /// Whether it can be sent without being cut.
     #[must_use]
     pub fn is_within(&self, limit: usize) -> bool {
         self.body.len() <= limit && self.body.items() <= self.max_items()
     }
 
     /// Cuts it into bodies of at most `limit` bytes, and of no more items than it allows; a single item may be longer.
-    /// No more than `count` of them; the rest is left.
+    /// At most `count` of them; the rest is returned as a piece.
     #[must_use]
     pub fn cut(mut self, signal: Signal, limit: usize, count: usize) -> (Vec<Rope>, Option<Self>) {
         let max_items = self.max_items();
@@ -70,13 +70,13 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// A payload of which nothing has been sent.
+    /// The pieces of a payload of which nothing has been sent.
     pub(crate) fn new(body: Rope) -> Self {
         let first = Piece { body, ..Piece::default() };
         Self { todo: VecDeque::from([first]), ..Self::default() }
     }
 
-    /// Takes the next piece as it is. It is under way until something is said of it.
+    /// Takes the next piece as it is. It is in flight until its outcome is reported here, or it is put back.
     pub(crate) fn take(&mut self) -> Option<Piece> {
         if self.is_stopped() {
             return None;
@@ -86,38 +86,39 @@ impl Pieces {
         Some(piece)
     }
 
-    /// What was taken turned into `count` messages, each of which is under way, and a rest that is not.
+    /// Reports that the piece that was taken became `count` messages, each of which is in flight, and a rest that is
+    /// not.
     pub(crate) fn became(&mut self, count: usize, rest: Option<Piece>) {
         self.under_way = (self.under_way + count).saturating_sub(1);
         self.todo.extend(rest);
     }
 
-    /// Puts a piece that is under way back, to be taken again before what is left.
+    /// Puts back a piece that is in flight, to be taken again before all others.
     pub(crate) fn put_back(&mut self, piece: Piece) {
         self.under_way = self.under_way.saturating_sub(1);
         self.todo.push_front(piece);
     }
 
-    /// The peer took a piece, but for some items of it that it dropped.
+    /// Reports that the peer accepted a piece, except for `rejected` items that it dropped.
     pub(crate) fn delivered(&mut self, items: u32, rejected: u32) {
         self.under_way = self.under_way.saturating_sub(1);
         self.add_delivered(items.saturating_sub(rejected));
         self.rejected = self.rejected.saturating_add(rejected);
     }
 
-    /// Items that nothing has to be sent for.
+    /// Counts items as delivered for which nothing has to be sent.
     pub(crate) fn add_delivered(&mut self, items: u32) {
         self.delivered = self.delivered.saturating_add(items);
     }
 
-    /// A piece is refused for good.
+    /// Reports that a piece is refused permanently.
     pub(crate) fn refused(&mut self, items: u32, why: Error) {
         self.under_way = self.under_way.saturating_sub(1);
         let (all, _) = self.refused.get_or_insert((0, why));
         *all = all.saturating_add(items);
     }
 
-    /// A piece is to be sent again, no sooner than after a pause. No more are begun.
+    /// Reports that a piece is to be sent again, after at least the pause `after`. No more pieces are begun.
     pub(crate) fn failed(&mut self, body: Rope, after: Option<Duration>, why: Error) {
         self.under_way = self.under_way.saturating_sub(1);
         self.rest.append(body);
@@ -125,17 +126,17 @@ impl Pieces {
         *longest = (*longest).max(after);
     }
 
-    /// No more pieces are begun.
+    /// Whether no more pieces are begun.
     pub(crate) fn is_stopped(&self) -> bool {
         self.failed.is_some()
     }
 
-    /// Nothing is under way, and nothing will be.
+    /// Whether nothing is in flight, and nothing will be.
     pub(crate) fn is_over(&self) -> bool {
         self.under_way == 0 && (self.todo.is_empty() || self.is_stopped())
     }
 
-    /// Says what became of all of it.
+    /// Reports the outcome of the whole job.
     pub(crate) fn conclude(mut self, job: JobId, done: &mut Done) {
         let untouched = self.delivered == 0 && self.rejected == 0;
         match (self.failed, self.refused) {
@@ -182,7 +183,7 @@ mod tests {
         Piece { body, ..Piece::default() }
     }
 
-    /// Everything that a piece is cut into, `count` at a time.
+    /// All bodies that a piece is cut into, `count` at a time.
     fn all(first: Piece, limit: usize, count: usize) -> Vec<Rope> {
         let (mut all, mut next) = (Vec::new(), Some(first));
         while let Some(piece) = next {

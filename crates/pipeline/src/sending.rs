@@ -1,17 +1,17 @@
 //! Queue and retry in front of an exporter: a pure machine, one for each exporter and signal.
 //!
 //! ```text
-//!  offer -> waiting (block_on_overflow) -> queued -> in flight -> gone
+//!  offer -> waiting (block_on_overflow) -> queued -> in flight -> released
 //!                                            ^          |
 //!                                            +- resting <- a retryable outcome
 //! ```
 //! A queue takes custody: the ack is settled when a payload is queued, unless `wait_for_result` is set or the queue is
-//! off. A resting payload keeps its place in the queue's size but holds no consumer, so that a few requests that fail
-//! do not stop the others. A flush cuts each payload's rest short once, and a shutdown makes it short, but never shorter
-//! than the peer asked for.
+//! off. A payload that pauses between two attempts is *resting*: it counts in the queue's size but occupies no
+//! consumer, so that a few requests that fail do not stop the others. A flush ends a pause of each payload early, once,
+//! and a shutdown shortens all pauses, but neither makes one shorter than the peer asked for.
 //!
-//! Every call takes time that grows with the logarithm of what is held; what many payloads cause at once (the end of
-//! their rests) is done in several steps, [`MOVED_AT_ONCE`] in each.
+//! The time of every call grows with the logarithm of the number of held payloads; work for many payloads at once (the
+//! end of their pauses) is done in several steps, with [`MOVED_AT_ONCE`] payloads in each.
 
 mod batch;
 
@@ -47,13 +47,13 @@ pub struct QueueSettings {
     pub queue_size: u64,
     /// Unit of `queue_size`.
     pub sizer: Sizer,
-    /// Full: wait for room instead of refusing.
+    /// When the queue is full, payloads wait for room instead of being refused.
     pub block_on_overflow: bool,
-    /// The sender waits for what became of the payload.
+    /// The sender waits for the outcome of the payload.
     pub wait_for_result: bool,
-    /// Capacity in bytes whatever the sizer: 1000 requests of 8192 spans are gigabytes.
+    /// Capacity in bytes, for every sizer: 1000 requests of 8192 spans are gigabytes.
     pub max_bytes: u64,
-    /// Group payloads before they are sent.
+    /// If set, payloads are grouped before they are sent.
     pub batch: Option<BatchSettings>,
 }
 
@@ -82,7 +82,7 @@ impl QueueSettings {
         }
     }
 
-    /// Reads a `sending_queue` section whose presence has been decided: `None` is off.
+    /// Reads a `sending_queue` section, if it is present: `None` is off.
     #[must_use]
     pub fn parse(section: Option<Section<'_>>) -> Self {
         let defaults = Self::on();
@@ -125,13 +125,13 @@ pub struct RetrySettings {
     pub enabled: bool,
     /// The first pause.
     pub initial_interval: Duration,
-    /// Each pause is off by up to this share, up or down.
+    /// Each pause is made longer or shorter at random, by up to this fraction of it.
     pub randomization_factor: f64,
-    /// Growth of the pause.
+    /// The factor by which the pause grows with each attempt.
     pub multiplier: f64,
     /// The longest pause.
     pub max_interval: Duration,
-    /// From the first attempt to giving up; zero is never.
+    /// The time from the first attempt after which a payload is given up; zero disables the limit.
     pub max_elapsed_time: Duration,
 }
 
@@ -195,19 +195,19 @@ impl RetrySettings {
     }
 }
 
-/// Everything between the graph and an exporter's `send`.
+/// The settings of queue, retry and timeout, which apply between the graph and an exporter's `send`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SendingSettings {
     /// `sending_queue`.
     pub queue: QueueSettings,
     /// `retry_on_failure`.
     pub retry: RetrySettings,
-    /// `timeout` of one attempt; zero is none.
+    /// `timeout` of one attempt; zero disables it.
     pub timeout: Duration,
 }
 
 impl SendingSettings {
-    /// Takes `timeout`, `retry_on_failure` and `sending_queue` out of an exporter's section.
+    /// Reads `timeout`, `retry_on_failure` and `sending_queue` from an exporter's section.
     #[must_use]
     pub fn parse(s: &mut Section<'_>, timeout: Dur) -> Self {
         let timeout = s.duration("timeout", timeout);
@@ -219,7 +219,7 @@ impl SendingSettings {
         Self { queue, retry, timeout: Duration::from_nanos(timeout.nanos()) }
     }
 
-    /// For exporters that answer at once: no queue, no retry, no timeout.
+    /// For exporters that report the outcome at once: no queue, no retry, no timeout.
     #[must_use]
     pub fn direct() -> Self {
         Self { queue: QueueSettings::off(), retry: RetrySettings::off(), timeout: Duration::ZERO }
@@ -229,35 +229,36 @@ impl SendingSettings {
 #[derive(Debug)]
 struct Item {
     payload: Payload,
-    /// Kept when the sender waits for the result.
+    /// The senders that wait for the result.
     waiters: Waiters,
-    /// Its place in the queue, in units of the sizer.
+    /// Its size in the queue, in units of the sizer.
     size: u64,
-    /// Its place in the queue, in bytes.
+    /// Its size in the queue, in bytes.
     bytes: u64,
     /// When the first attempt began.
     first: Option<Mono>,
     /// The next pause, before randomization.
     interval: Duration,
-    /// It has been grouped and goes out as it is.
+    /// It has been grouped and is sent as it is.
     grouped: bool,
-    /// The peer asked not to be tried again before.
+    /// The peer asked for no attempt before this time.
     not_before: Mono,
-    /// A flush has cut a rest of it short.
+    /// A flush has ended one of its pauses early.
     cut: bool,
-    /// The attempt under way began before its rest was over, so that the next rest need not be longer.
+    /// The current attempt began before its pause was over, so that the next pause need not be longer.
     early: bool,
 }
 
 impl Drain {
-    /// When an attempt that may come `at` the earliest comes: so, or shortly before a deadline that is earlier.
+    /// When an attempt that is planned for `at` begins: at that time, or shortly before the deadline if that is
+    /// earlier.
     fn bound(self, now: Mono, at: Mono) -> Mono {
         if now < self.last_attempt { at.min(self.last_attempt) } else { at }
     }
 }
 
 impl Item {
-    /// One without a place in the queue.
+    /// An item without a size in the queue.
     fn new(payload: Payload, waiters: Waiters, interval: Duration) -> Self {
         Self {
             payload,
@@ -357,7 +358,7 @@ impl Metrics {
 }
 
 /// The machine. Order of calls: any number of [`Sending::offer`], [`Sending::handle_done`] and
-/// [`Sending::handle_timeout`], then [`Sending::poll_job`] until it gives nothing, then sleep until
+/// [`Sending::handle_timeout`], then [`Sending::poll_job`] until it returns `None`, then sleep until
 /// [`Sending::poll_timeout`].
 #[derive(Debug)]
 pub(crate) struct Sending {
@@ -368,9 +369,9 @@ pub(crate) struct Sending {
     waiting: VecDeque<(Payload, Ack)>,
     in_flight: BTreeMap<u64, Item>,
     resting: BTreeMap<(Mono, u64), Item>,
-    /// Those of `resting` that a flush may still cut short.
+    /// Those of `resting` whose pause a flush may still end early.
     uncut: BTreeSet<(Mono, u64)>,
-    /// Those that a flush is about to cut short.
+    /// Those whose pause a flush is going to end early.
     cutting: BTreeSet<(Mono, u64)>,
     batcher: Option<Batcher>,
     size: u64,
@@ -387,13 +388,13 @@ pub(crate) struct Sending {
 
 /// The longest pause between attempts while the collector drains, unless the peer asks for more.
 const DRAIN_PAUSE: Duration = Duration::from_millis(500);
-/// Payloads whose rests end in one step.
+/// Payloads whose pauses end in one step at most.
 const MOVED_AT_ONCE: usize = 2048;
 
 /// A shutdown.
 #[derive(Clone, Copy, Debug)]
 struct Drain {
-    /// A rest that would last beyond the deadline ends here instead, shortly before it.
+    /// A pause that would end after the deadline ends at this time instead, shortly before the deadline.
     last_attempt: Mono,
 }
 
@@ -428,7 +429,7 @@ impl Sending {
         }
     }
 
-    /// Takes a payload, or refuses it through its ack.
+    /// Accepts a payload, or refuses it through its ack.
     pub(crate) fn offer(&mut self, payload: Payload, ack: Ack) {
         if payload.items() == 0 {
             ack.settle(Outcome::Delivered);
@@ -464,7 +465,7 @@ impl Sending {
 
     fn has_room(&self, size: u64, bytes: u64) -> bool {
         let queue = &self.settings.queue;
-        // A single payload larger than the byte bound may pass while nothing else is held.
+        // A single payload that is larger than the limit in bytes is accepted while nothing else is held.
         self.size + size <= queue.queue_size && (self.bytes == 0 || self.bytes + bytes <= queue.max_bytes)
     }
 
@@ -514,9 +515,9 @@ impl Sending {
         Some((number, payload, by))
     }
 
-    /// Hears what became of a job. `random` is any random number.
+    /// Handles the outcome of a job. `random` is any random number.
     pub(crate) fn handle_done(&mut self, now: Mono, number: u64, outcome: Outcome, random: u64) {
-        // A job that is not in flight has been given up; its answer comes too late.
+        // A job that is not in flight has been given up; its outcome comes too late.
         let Some(item) = self.in_flight.remove(&number) else { return };
         match outcome {
             Outcome::Delivered => {
@@ -530,7 +531,7 @@ impl Sending {
         self.show();
     }
 
-    /// Hears what became of a job that went out in pieces.
+    /// Handles the outcome of a job that was sent in pieces.
     pub(crate) fn handle_pieces(&mut self, now: Mono, number: u64, fate: Fate, random: u64) {
         let Some(mut item) = self.in_flight.remove(&number) else { return };
         self.metrics.sent.add(u64::from(fate.delivered));
@@ -549,7 +550,8 @@ impl Sending {
         }
         match fate.rest {
             Some((body, after, why)) => {
-                // Of what shares its place with pieces that went before, nothing can be given back yet.
+                // Frees the bytes that the item no longer has. An item that shares its size with other pieces may have
+                // none to free.
                 let less = item.bytes.saturating_sub(body.len() as u64);
                 item.bytes -= less;
                 self.bytes -= less;
@@ -603,7 +605,7 @@ impl Sending {
         self.resting.insert(key, item);
     }
 
-    /// Without retry, a sender that waits gets the refusal itself.
+    /// Without retry, a sender that waits gets the retryable outcome itself.
     fn refuse(&mut self, item: Item, after: Option<Duration>, why: Error) {
         let items = u64::from(item.payload.items());
         let fields = [("error", Field::Str(&why.message)), ("rejected_items", Field::Uint(items))];
@@ -628,7 +630,7 @@ impl Sending {
         self.release(item, Outcome::Permanent(why));
     }
 
-    /// Lets an item go: its room is free, its sender is told, and whoever waits for room moves up.
+    /// Releases an item: frees its room, reports the outcome to its senders, and queues payloads that wait for room.
     fn release(&mut self, item: Item, outcome: Outcome) {
         self.size -= item.size;
         self.bytes -= item.bytes;
@@ -647,7 +649,7 @@ impl Sending {
         self.show();
     }
 
-    /// Puts what has rested enough back in front of the queue. With many of them it is due again at once.
+    /// Puts payloads whose pause is over back at the front of the queue. If there are many, it is due again at once.
     pub(crate) fn handle_timeout(&mut self, now: Mono) {
         self.cut_rests(now);
         for _ in 0..MOVED_AT_ONCE {
@@ -667,7 +669,7 @@ impl Sending {
         self.batcher.as_ref().is_some_and(Batcher::wants_turn)
     }
 
-    /// A new turn of the loop, if one was wanted.
+    /// Begins a new turn of the loop, if [`Sending::wants_turn`] was true.
     pub(crate) fn begin_turn(&mut self) {
         if let Some(batcher) = &mut self.batcher {
             batcher.begin_turn();
@@ -683,8 +685,8 @@ impl Sending {
         rested.into_iter().chain(self.batcher.as_ref().and_then(Batcher::poll_timeout)).min()
     }
 
-    /// Groups go out as they are. What rests is tried at once, if the peer has not asked for a pause and no flush has cut
-    /// a rest of it before: a host may flush as often as it likes.
+    /// Sends groups as they are. Resting payloads are tried at once, if the peer has not asked for a pause and no flush
+    /// has ended one of their pauses before, since a host program may flush at any rate.
     pub(crate) fn flush(&mut self, now: Mono) {
         self.release_groups(now);
         if self.cutting.is_empty() {
@@ -695,7 +697,7 @@ impl Sending {
         self.cut_rests(now);
     }
 
-    /// A shutdown that ends at `until` has begun: rests are short, and nothing waits for more from now on.
+    /// Begins a shutdown that ends at `until`: from now on, pauses are short, and no group waits for more payloads.
     pub(crate) fn drain(&mut self, now: Mono, until: Mono) {
         let margin = (until.since(now) / 4).min(Duration::from_secs(1));
         let drain = Drain { last_attempt: until - margin };
@@ -724,7 +726,7 @@ impl Sending {
         batcher.handle_timeout(now, true);
     }
 
-    /// Takes some steps of a flush.
+    /// Ends the pauses of some payloads that a flush has selected.
     fn cut_rests(&mut self, now: Mono) {
         for _ in 0..MOVED_AT_ONCE {
             let Some(key) = self.cutting.pop_first() else { return };
@@ -743,12 +745,13 @@ impl Sending {
         self.items + self.waiting_items
     }
 
-    /// Items given up for good since the drain began.
+    /// Items given up since the drain began.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// The end: whatever is still held is lost, and whoever waits is told.
+    /// Ends now: all data that is still held is lost, and the senders that wait get this outcome. Returns the number of
+    /// items.
     pub(crate) fn abandon(&mut self) -> u64 {
         let left = self.holds();
         let items = std::mem::take(&mut self.queued).into_iter();

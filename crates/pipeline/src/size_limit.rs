@@ -1,26 +1,27 @@
-//! What is known of the longest message that a peer takes.
+//! The known size of the longest message that a peer accepts.
 //!
-//! Learnt from refusals, and forgotten slowly, since a peer may be given another limit. Never reads a refusal's text.
+//! Learnt from refusals, and raised again over time, since the limit of a peer may be changed. Never reads the text of
+//! a refusal.
 
 use std::time::Duration;
 
 use crate::Mono;
 
-/// How long a limit is believed before twice as much is tried.
+/// How long a limit is applied before twice as much is tried.
 const BELIEVED: Duration = Duration::from_mins(10);
-/// No limit below this is believed: a peer that takes less takes hardly anything.
+/// No limit below this is applied: a peer that accepts less accepts almost nothing.
 const LEAST: usize = 1024;
-/// Above this a limit is as good as none.
+/// A limit above this is not stored: it is treated as no limit.
 const MOST: usize = 1 << 32;
 
-/// The believed limit of one peer, in bytes.
+/// The limit that is applied for one peer, in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct SizeLimit {
     known: Option<(usize, Mono)>,
 }
 
 impl SizeLimit {
-    /// The longest message to send now.
+    /// The length of the longest message to send now.
     pub(crate) fn bytes(&mut self, now: Mono) -> usize {
         while let Some((bytes, since)) = self.known {
             if now.since(since) < BELIEVED {

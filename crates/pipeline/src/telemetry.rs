@@ -15,11 +15,11 @@ use crate::Outcome;
 pub enum Detail {
     /// Nothing.
     None,
-    /// What every collector should show.
+    /// Metrics that every collector should have.
     Basic,
     /// The default.
     Normal,
-    /// All there is.
+    /// Everything.
     Detailed,
 }
 
@@ -37,7 +37,7 @@ pub enum FamilyKind {
     Histogram,
 }
 
-/// What one series shows now.
+/// The current value of one series.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// Of a counter or gauge.
@@ -67,7 +67,7 @@ pub struct Sample {
 pub struct Family {
     /// Metric name as scraped, `otelcol_...`.
     pub name: &'static str,
-    /// For people.
+    /// The description for people.
     pub help: &'static str,
     /// Counter, gauge or histogram.
     pub kind: FamilyKind,
@@ -78,7 +78,7 @@ pub struct Family {
 #[derive(Debug)]
 enum Cells {
     Number(Arc<AtomicU64>),
-    /// A double kept as its bits.
+    /// An `f64`, stored as its bits.
     Float(Arc<AtomicU64>),
     Histogram(Arc<HistogramCells>),
 }
@@ -118,7 +118,7 @@ impl Telemetry {
         self.level
     }
 
-    /// A counter; asking twice for the same series gives the same one.
+    /// A counter; two calls for the same series give the same counter.
     #[must_use]
     pub fn counter(&self, at: Detail, name: &'static str, help: &'static str, labels: Labels) -> Counter {
         match self.register(at, name, help, FamilyKind::Counter, labels, || Cells::Number(Arc::default())) {
@@ -136,7 +136,7 @@ impl Telemetry {
         }
     }
 
-    /// A counter of fractions, seconds for one, which is set rather than added to.
+    /// A counter of fractions, for example of seconds. It is set, not added to.
     #[must_use]
     pub fn float_counter(&self, at: Detail, name: &'static str, help: &'static str, labels: Labels) -> Gauge {
         match self.register(at, name, help, FamilyKind::Counter, labels, || Cells::Float(Arc::default())) {
@@ -232,7 +232,7 @@ impl Cells {
     }
 }
 
-/// Adds to `cell`, which this thread alone writes.
+/// Adds to `cell`, which only this thread writes.
 fn add(cell: &AtomicU64, n: u64) {
     cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
@@ -247,7 +247,7 @@ impl Counter {
         add(&self.0, n);
     }
 
-    /// What it stands at.
+    /// The current count.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -349,7 +349,7 @@ impl ReceiverMetrics {
         Self { counters }
     }
 
-    /// Counts a request's items by what became of them. All downstream errors count as refused, as in the Go collector.
+    /// Counts a request's items by their outcome. All downstream errors count as refused, as in the Go collector.
     pub fn settled(&self, signal: Signal, items: u32, outcome: &Outcome) {
         let [accepted, refused, _failed] = &self.counters[signal as usize];
         match outcome {

@@ -51,7 +51,7 @@ impl World for Stub {
     }
 }
 
-/// A message is the body itself; counts what it does in one turn.
+/// Encodes by cutting: a message is the body itself.
 #[derive(Clone)]
 struct Plain;
 

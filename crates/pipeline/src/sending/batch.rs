@@ -1,8 +1,8 @@
 //! `sending_queue::batch`: payloads of the queue are grouped before they are sent.
 //!
-//! Grouping is concatenation of ropes; what is longer than `max_size` is cut, piece by piece as consumers ask for it.
-//! Everything here has been accepted by the queue and still counts in its size, until the last piece of it is gone. A
-//! sender that waits for a result gets the worst outcome of the pieces that its payload is in.
+//! Grouping is concatenation of ropes; a group that is larger than `max_size` is cut, one piece whenever a consumer is
+//! free. Every payload here has been accepted by the queue and still counts in its size, until its last piece is
+//! released. A sender that waits for a result gets the worst outcome of the pieces that its payload is in.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,15 +20,15 @@ use crate::{Ack, Lost, Metadata, Mono, Outcome, Payload, PayloadSplitter};
 /// `sending_queue::batch`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct BatchSettings {
-    /// How long a group waits for more.
+    /// How long a group waits for more payloads.
     pub flush_timeout: Duration,
-    /// A group of this size goes out at once.
+    /// A group of this size is sent at once.
     pub min_size: u64,
-    /// What is larger is cut; zero is no limit.
+    /// A larger group is cut; zero disables the limit.
     pub max_size: u64,
-    /// The unit of both; [`Sizer::Requests`] is not one of them.
+    /// The unit of both sizes; [`Sizer::Requests`] is not allowed.
     pub sizer: Sizer,
-    /// Headers whose values keep payloads apart.
+    /// Headers: payloads with different values of them are not grouped together.
     pub metadata_keys: Vec<String>,
 }
 
@@ -53,7 +53,7 @@ impl BatchSettings {
         let mut partition = s.section("partition");
         let mut keys: Vec<String> =
             partition.str_list("metadata_keys", &[]).iter().map(|k| k.to_ascii_lowercase()).collect();
-        // Bounds of the Go collector's table of partitions; here one lives exactly as long as something waits in it.
+        // Limits of the Go collector's table of partitions; here a partition exists only while a payload waits in it.
         let _ = partition.int::<u64>("cache_size", 10_000);
         let _ = partition.duration("idle_timeout", Dur::from_secs(90));
         partition.finish();
@@ -85,7 +85,7 @@ impl BatchSettings {
     }
 }
 
-/// A sender that waits for what becomes of its payload, wherever the pieces of it go.
+/// A sender that waits for the outcome of its payload. One payload may be in several pieces, which share this.
 #[derive(Clone, Debug)]
 pub(super) struct Waiter(Rc<Waiting>);
 
@@ -100,7 +100,7 @@ impl Waiter {
         Self(Rc::new(Waiting { ack: RefCell::new(Some(ack)), worst: RefCell::new(None) }))
     }
 
-    /// What became of one piece.
+    /// Adds the outcome of one piece.
     pub(super) fn settle(self, outcome: &Outcome) {
         let rank = |outcome: &Outcome| match outcome {
             Outcome::Delivered => 0,
@@ -123,10 +123,10 @@ impl Drop for Waiting {
     }
 }
 
-/// Waiters of one item: none, one, or those of all that were grouped.
+/// Waiters of one item: none, one, or those of all payloads that were grouped.
 pub(super) type Waiters = SmallVec<[Waiter; 1]>;
 
-/// What an item had in the queue beside its payload.
+/// The data of a queued item other than its payload.
 #[derive(Debug)]
 struct Origin {
     waiters: Waiters,
@@ -144,25 +144,26 @@ struct Group {
     meta: Option<Arc<Metadata>>,
     interval: Duration,
     since: Mono,
-    /// All of it goes, however little that is.
+    /// All of it is to be sent, even if it is smaller than `min_size`.
     is_due: bool,
-    /// It has a place among those that are ready.
+    /// It is in `Batcher::ready`.
     is_ready: bool,
 }
 
-/// What goes out next.
+/// What is sent next.
 #[derive(Debug)]
 enum Ready {
-    /// A group from which pieces are cut, while it may grow.
+    /// A group from which pieces are cut; it may grow meanwhile.
     Cut(Values),
-    /// A group without a limit, which goes as it is.
+    /// A group without a limit, which is sent as it is.
     Whole(Box<Group>),
 }
 
-/// Pieces that are cut in one turn at most: exporters may settle each at once, and ask for the next.
+/// Pieces that are cut in one turn at most: exporters may settle each at once, so that the next one is requested in the
+/// same turn.
 const TURN_PIECES: u32 = 64;
 
-/// Groups that wait for more, and those that go out next.
+/// Groups that wait for more payloads, and those that are sent next.
 #[derive(Debug)]
 pub(super) struct Batcher {
     settings: BatchSettings,
@@ -170,10 +171,10 @@ pub(super) struct Batcher {
     /// The groups that are not due, by age.
     by_age: BTreeSet<(Mono, Values)>,
     ready: VecDeque<Ready>,
-    /// What may still be done before the next [`Batcher::begin_turn`].
+    /// The work and the number of pieces that are left before the next [`Batcher::begin_turn`].
     work: Work,
     pieces: u32,
-    /// That was used up, and there is more to cut.
+    /// One of them was used up, and there is more to cut.
     is_spent: bool,
 }
 
@@ -215,7 +216,7 @@ impl Batcher {
         }
     }
 
-    /// Gives a group a place among those that go out.
+    /// Adds a group to those that are sent next.
     fn make_ready(&mut self, values: Values) {
         if self.settings.max_size == 0 {
             // Without a limit a group must not grow while consumers are busy.
@@ -230,7 +231,7 @@ impl Batcher {
         }
     }
 
-    /// Sends on what has waited long enough, or everything.
+    /// Makes the groups ready that have waited long enough, or all groups.
     pub(super) fn handle_timeout(&mut self, now: Mono, all: bool) {
         let timeout = self.settings.flush_timeout;
         while let Some((since, _)) = self.by_age.first()
@@ -244,12 +245,12 @@ impl Batcher {
         }
     }
 
-    /// A new turn of the loop: there may be work again.
+    /// Begins a new turn of the loop, with new limits of work and pieces.
     pub(super) fn begin_turn(&mut self) {
         (self.work, self.pieces, self.is_spent) = (Work::step(), TURN_PIECES, false);
     }
 
-    /// Whether the next turn is to go on: [`Batcher::begin_turn`] is to be called in it.
+    /// Whether there is more to do in the next turn: [`Batcher::begin_turn`] is to be called in it.
     pub(super) fn wants_turn(&self) -> bool {
         self.is_spent
     }
@@ -273,7 +274,7 @@ impl Batcher {
                         (group, limit(&self.settings))
                     }
                     group => {
-                        // What is left waits for more.
+                        // The remainder of the group waits for more payloads.
                         group.into_iter().for_each(|group| group.is_ready = false);
                         self.ready.pop_front();
                         continue;
@@ -292,7 +293,7 @@ impl Batcher {
         }
     }
 
-    /// The first of those that go out has nothing left.
+    /// Removes the first ready group, which is empty.
     fn remove_first(&mut self) {
         if let Some(Ready::Cut(values)) = self.ready.pop_front()
             && let Some(group) = self.groups.remove(&values)
@@ -301,7 +302,7 @@ impl Batcher {
         }
     }
 
-    /// Gives everything up: the items of each group, and who waits for them.
+    /// Gives up everything: returns the number of items of each group, and the senders that wait for them.
     pub(super) fn abandon(&mut self) -> impl Iterator<Item = (u64, Waiters)> {
         self.by_age.clear();
         let ready = std::mem::take(&mut self.ready).into_iter();
@@ -315,7 +316,7 @@ impl Batcher {
 }
 
 impl Group {
-    /// A piece. Its place in the queue is that of the items of which it is the end.
+    /// Takes a piece. Its size in the queue is the sum of the sizes of the payloads that end in it.
     fn take(&mut self, limit: PieceLimit, work: &mut Work) -> Option<Item> {
         let (mut waiters, mut size, mut bytes) = (Waiters::new(), 0, 0);
         let (body, held) = self.body.take(limit, work, |origin, is_last| {

@@ -1,4 +1,4 @@
-//! The schedule of queue and retry under a clock of the test's own.
+//! The schedule of queue and retry under a virtual clock.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::{Held, NoLog};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The middle of the random range: no swing.
+/// The middle of the random range: the pause is not changed at random.
 const MIDDLE: u64 = 1 << 63;
 
 struct Scene {
@@ -281,7 +281,7 @@ fn flush_of_resting_requests_cuts_each_rest_once() {
         scene.offer(request, 1);
     }
     let mut attempts = 0;
-    // A host that flushes every 2 ms for 3 seconds.
+    // A host program that flushes every 2 ms for 3 seconds.
     for _ in 0..1500 {
         while let Some(job) = scene.job() {
             attempts += 1;
@@ -326,7 +326,7 @@ fn flush_with_a_pause_that_the_peer_asked_for_waits_for_its_end() {
     scene.sending.flush(scene.now);
     assert_eq!(scene.job(), None);
     assert_eq!(scene.sending.poll_timeout(), Some(scene.now + Duration::from_secs(20)));
-    // Asked for two seconds, it would rest five.
+    // The peer asked for two seconds; the configured pause is five.
     scene.pass(20.0);
     let job = scene.job().unwrap();
     scene.done(job, slow_down(2));
@@ -414,7 +414,7 @@ fn grouping(min_size: u64, max_size: u64) -> QueueSettings {
     QueueSettings { batch: Some(batch), ..QueueSettings::on() }
 }
 
-/// A body of so many spans, which can be cut.
+/// A body of `count` spans, which can be cut.
 fn spans(count: u32) -> Rope {
     let span = [0x12, 2, 0x30, 1];
     let scope: Vec<u8> =
@@ -565,7 +565,7 @@ fn large_group_is_cut_over_turns_while_consumers_are_free() {
     let (mut turns, mut items) = (0, 0);
     loop {
         let mut pieces = 0;
-        // An exporter that is done at once.
+        // An exporter that reports the outcome at once.
         while let Some((number, payload, _)) = scene.sending.poll_job(scene.now) {
             pieces += 1;
             items += payload.items();
