@@ -1,18 +1,19 @@
-//! Authorities that are no authorities: clients over a unix socket whose `:authority` is the socket's path.
+//! Corrects invalid authorities: clients over a unix socket send the path of the socket as `:authority`.
 //!
 //! gRPC's C core (Python, C++, Ruby) sends `tmp%2Fotel.sock` and grpc-java `/tmp/otel.sock`; h2 resets the streams of
-//! both (hyperium/h2#487) where grpc-go takes them. [`Authority`] reads along with the header blocks that come in
-//! (RFC 7541) and writes `-` over each byte of such a value that an authority cannot have. The length stays, and with
-//! it the place of everything else and the size of HPACK's tables; h2 indexes the value as it is then.
+//! both (hyperium/h2#487) where grpc-go accepts them. [`Authority`] scans the incoming header blocks (RFC 7541) and
+//! overwrites each byte of such a value that is not allowed in an authority with `-`. The length does not change, so
+//! the positions of all other bytes and the sizes of HPACK's tables do not change either; h2 indexes the corrected
+//! value.
 //!
-//! It does so for literals whose name is written out or is index 1, neither Huffman-coded: that is what both send. It
-//! keeps no table, so a name that is an index into the dynamic one stays unknown. It never changes any other byte and
-//! never judges a block: what is broken in it is h2's to find.
+//! It does so for literals whose name is a literal or is index 1, with neither string Huffman-coded: both clients send
+//! this. It keeps no table, so a name that is an index into the dynamic table is not recognized. It never changes any
+//! other byte and never validates a block: h2 detects errors in it.
 
 const NAME: &[u8; 10] = b":authority";
 /// `:authority` in the static table.
 const INDEX: u8 = 1;
-/// Bytes after the first of an integer; h2 takes no more either.
+/// Most bytes after the first byte of an integer; h2 accepts no more either.
 const INTEGER: u8 = 4;
 
 /// HEADERS and CONTINUATION (RFC 9113, 6.2 and 6.10) and the flags that say what else is in their payload.
@@ -21,7 +22,7 @@ pub(crate) const CONTINUATION: u8 = 9;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// Where a piece of a payload stands.
+/// The place of a piece in a payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) kind: u8,
@@ -32,7 +33,7 @@ pub(crate) struct Place {
     pub(crate) at: usize,
 }
 
-/// Reads along with the header blocks of one connection.
+/// Scans the header blocks of one connection.
 #[derive(Debug)]
 pub(crate) struct Authority {
     next: Next,
@@ -44,7 +45,7 @@ pub(crate) struct Authority {
 enum Next {
     /// The first byte of a field or of a change of the table's size.
     Field,
-    /// The rest of an index or of a size, which is not looked at.
+    /// The rest of an index or of a size; its value is not used.
     Index(After),
     /// The first byte of a string.
     String(Text),
@@ -52,7 +53,7 @@ enum Next {
     Length { text: Text, huffman: bool, length: usize, bytes: u8 },
     /// The bytes of a string.
     Bytes { text: Text, left: usize },
-    /// What it's at is not known until the next block begins.
+    /// The position is unknown until the next block begins.
     Lost,
 }
 
@@ -65,21 +66,21 @@ enum After {
 /// What a string is.
 #[derive(Clone, Copy, Debug)]
 enum Text {
-    /// A name, of which that much is `:authority` so far.
+    /// A name; so many bytes of it match `:authority` so far.
     Name(usize),
     OtherName,
     Value(Value),
     OtherValue,
 }
 
-/// What the authority has turned out to be so far.
+/// What kind of authority the bytes so far are.
 #[derive(Clone, Copy, Debug)]
 enum Value {
     Begin,
     /// In the brackets of an IPv6 address, which may have a zone behind `%`.
     Address,
     Plain,
-    /// It has what no authority has: delimiters mean nothing any more.
+    /// It contains a byte that is not allowed in an authority: delimiters have no meaning any more.
     Path,
 }
 
@@ -108,7 +109,7 @@ impl Authority {
 
     fn block(&mut self, mut rest: &mut [u8]) {
         loop {
-            // Strings are passed in one go, all else is read byte by byte.
+            // The bytes of a string are processed together, everything else byte by byte.
             if let Next::Bytes { text, left } = self.next {
                 let (now, later) = rest.split_at_mut(left.min(rest.len()));
                 self.next = text.pass(now, left - now.len());
@@ -145,7 +146,7 @@ impl Next {
         }
     }
 
-    /// The representations of RFC 7541, 6: an index, three sorts of literals, and a new size of the table.
+    /// The representations of RFC 7541, 6: an index, three kinds of literals, and a new size of the table.
     fn field(byte: u8) -> Self {
         let literal = |mask: u8| match byte & mask {
             0 => Self::String(Text::Name(0)),
@@ -196,15 +197,15 @@ impl Value {
     fn pass(self, byte: &mut u8) -> Self {
         let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
         match (self, *byte) {
-            // No field may have these, so they stay for h2 to refuse.
+            // These are not allowed in any field; they are not changed, so that h2 refuses them.
             (_, ..=0x1f | 0x7f) => self,
             (Self::Begin, b'[') => Self::Address,
             (Self::Address, b']') => Self::Plain,
             (Self::Address, b'%') => Self::Address,
             (Self::Begin, _) if unreserved => Self::Plain,
             (_, _) if unreserved => self,
-            // RFC 3986, 3.2: sub-delims and what parts an authority. `%` was only good in user information, which
-            // HTTP/2 has not (RFC 9113, 8.3.1).
+            // RFC 3986, 3.2: sub-delims and the delimiters of an authority. `%` is only allowed in user information,
+            // which HTTP/2 does not have (RFC 9113, 8.3.1).
             (Self::Begin | Self::Plain, b) if b"!$&'()*+,;=:@[]".contains(&b) => Self::Plain,
             (Self::Address, b) if b"!$&'()*+,;=:".contains(&b) => Self::Address,
             _ => {

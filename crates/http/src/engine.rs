@@ -1,6 +1,6 @@
-//! The server's side of an HTTP/2 connection, whatever its requests mean: accepting, draining, lingering.
+//! The server side of an HTTP/2 connection, for HTTP and gRPC alike: accepting, draining, lingering.
 //!
-//! Owns h2's connection and its transport. Its owner keeps the streams and gives them up when the engine is no longer
+//! Owns h2's connection and its transport. The caller keeps the streams and drops them when the engine is no longer
 //! live. Never answers a request.
 
 use std::future::Future;
@@ -20,9 +20,9 @@ use crate::{Closed, Turn, earliest};
 /// Error codes (RFC 9113, 7).
 pub(crate) const NO_ERROR: u32 = 0;
 pub(crate) const PROTOCOL_ERROR: u32 = 1;
-/// How long a finished connection waits for the peer to leave before it is closed hard.
+/// How long a finished connection waits for the peer to close its side before it is closed completely.
 pub(crate) const LINGER: u64 = 1_000_000_000;
-/// How long a drained client may take to acknowledge before we stop waiting (grpc-go waits as long).
+/// How long a drain waits for the acknowledgement of the client (the same time as in grpc-go).
 pub(crate) const DRAIN_ACK: u64 = 5_000_000_000;
 
 /// What a peer may do, in bytes and streams.
@@ -45,13 +45,13 @@ impl Limits {
             .max_frame_size(self.frame.clamp(1 << 14, (1 << 24) - 1))
             .max_header_list_size(self.header_list)
             .max_send_buffer_size(1 << 20)
-            // These count for the life of a connection, and none of them costs us more than the frame that causes it:
-            // admission bounds the work behind a call, the read budget bounds the frames.
+            // These are counted over the lifetime of a connection, and none of them costs more than the frame that
+            // causes it: admission limits the work for a call, the read budget limits the frames.
             .max_local_error_reset_streams(Some(1 << 20))
             .max_concurrent_reset_streams(1 << 10)
             .max_pending_accept_reset_streams(1 << 14)
             .data_frame_budget(self.read_budget.saturating_mul(32).max(1 << 20));
-        // h2 has one number for what is advertised and what is enforced.
+        // h2 has one number for the advertised and the enforced limit.
         b.max_concurrent_streams(self.streams);
         b
     }
@@ -60,7 +60,7 @@ impl Limits {
 enum State<T, B: Buf> {
     Handshake(Handshake<Wire<T>, B>),
     Open(Connection<Wire<T>, B>),
-    /// Everything is said; waiting for the peer to leave, until then.
+    /// No more output is added; waits until this time for the peer to close its side.
     Linger(u64),
     Closed,
 }
@@ -93,7 +93,7 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
         }
     }
 
-    /// Opens a turn. True when requests may come; otherwise what comes is thrown away.
+    /// Begins a turn. True when requests may arrive; otherwise the input is discarded.
     pub(crate) fn begin(&mut self) -> bool {
         self.link.begin(self.read_budget);
         if matches!(self.state, State::Linger(_)) {
@@ -139,10 +139,10 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
         }
     }
 
-    /// Streams that had frames. Give the list back with `put_touched`.
+    /// Streams that had frames. Return the list with `put_touched`.
     pub(crate) fn take_touched(&mut self) -> Vec<u32> {
         if !self.is_live() {
-            return Vec::new(); // they are given up, whatever came
+            return Vec::new(); // the caller drops all streams, whatever arrived for them
         }
         let mut touched = std::mem::take(&mut self.touched);
         self.link.take_touched(&mut touched);
@@ -155,7 +155,7 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
         self.touched = touched;
     }
 
-    /// Says GOAWAY; what is in flight goes on. True when that began now.
+    /// Begins to drain: sends GOAWAY, and requests in flight continue. True when this call began it.
     pub(crate) fn drain(&mut self, now: u64) -> bool {
         match &mut self.state {
             State::Handshake(_) => self.end(now, Closed::Local("drained")),
@@ -173,12 +173,12 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
         self.drain_since.is_some()
     }
 
-    /// Keeps the reason for an end that is yet to come.
+    /// Sets the reason with which the connection will end, unless one is set.
     pub(crate) fn because(&mut self, why: Closed) {
         self.why.get_or_insert(why);
     }
 
-    /// Since when a peer is slow to say hello, or to finish its headers.
+    /// Since when the preface and SETTINGS, or the rest of a header block, are awaited.
     pub(crate) fn slow_since(&self) -> Option<u64> {
         let greeting = (!self.link.scan(|s| s.settings)).then_some(self.began);
         earliest(greeting, self.block_since)
@@ -189,7 +189,7 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
         self.drain_since.map(|at| at.saturating_add(DRAIN_ACK))
     }
 
-    /// Until when it lingers; `Some(None)` once it is closed.
+    /// `None` while it is live, else when lingering ends; `Some(None)` once it is closed.
     pub(crate) fn over_at(&self) -> Option<Option<u64>> {
         match self.state {
             State::Linger(until) => Some(Some(until)),
@@ -198,7 +198,7 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
         }
     }
 
-    /// Notes what the frames of this turn showed; says the PINGs among them.
+    /// Records what the frames of this turn showed; returns the number of PINGs among them.
     pub(crate) fn observe(&mut self, now: u64) -> u32 {
         let (pings, open_block) = self.link.scan(|s| (std::mem::take(&mut s.pings), s.open_block));
         self.block_since = if open_block { self.block_since.or(Some(now)) } else { None };
@@ -208,19 +208,19 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
     pub(crate) fn ping(&mut self) {
         let cx = &mut Context::from_waker(Waker::noop());
         if let Some(pings) = &mut self.pings {
-            let _ = pings.poll_pong(cx); // takes an older answer away, or the next ping is refused
+            let _ = pings.poll_pong(cx); // takes an older answer, or h2 would refuse the next ping
             let _ = pings.send_ping(h2::Ping::opaque());
         }
     }
 
-    /// Says GOAWAY with a reason and ends the connection.
+    /// Sends GOAWAY with a reason and ends the connection.
     pub(crate) fn goaway(&mut self, now: u64, code: u32, debug: &[u8], why: Closed) {
         let last = self.link.scan(|s| s.last_stream);
         self.link.inject(&goaway_frame(last, code, debug));
         self.end(now, why);
     }
 
-    /// Lets h2 write.
+    /// Polls h2, which writes.
     pub(crate) fn write(&mut self, now: u64) {
         if let State::Open(conn) = &mut self.state {
             match conn.poll_closed(&mut Context::from_waker(Waker::noop())) {
@@ -231,7 +231,7 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
         }
     }
 
-    /// Closes a turn. `idle` says that no stream is left.
+    /// Ends a turn. `idle`: no stream is left.
     pub(crate) fn finish(&mut self, now: u64, idle: bool) -> Turn {
         self.link.finish(idle);
         if let Some(ended) = self.link.ended()
@@ -252,7 +252,7 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
         }
     }
 
-    /// h2 is through without an error.
+    /// h2 ended the connection without an error.
     fn finished(&mut self, now: u64) {
         let why = match (self.link.ended(), self.drain_since) {
             (_, Some(_)) => Closed::Local("drained"),
@@ -267,7 +267,8 @@ impl<T: Read + Write, B: Buf> Engine<T, B> {
         self.end(now, why);
     }
 
-    /// From here on it is not live; the stream stays until its output is gone and the peer has left.
+    /// Ends the connection: it is not live any more. The underlying stream stays until its output is written and the
+    /// peer has closed its side.
     pub(crate) fn end(&mut self, now: u64, why: Closed) {
         self.pings = None;
         self.why.get_or_insert(why);

@@ -1,8 +1,8 @@
-//! The wire of an OpenTelemetry collector: gRPC, HTTP/2, HTTP/1.1 and content codings, as machines.
+//! The network protocols of an OpenTelemetry collector: gRPC, HTTP/2, HTTP/1.1 and content codings, as state machines.
 //!
-//! Bytes go in and come out through a non-blocking `Read + Write`; time is a number of nanoseconds that the caller
-//! hands in; what a peer sent is taken out with `poll_*`. Nothing here opens a socket, reads a clock, starts a thread
-//! or knows what telemetry is.
+//! Bytes are read from and written to a non-blocking `Read + Write`; time is a number of nanoseconds that the caller
+//! passes in; the caller takes what a peer sent with `poll_*`. Nothing here opens a socket, reads a clock, starts a
+//! thread or depends on telemetry.
 //!
 //! Call order for every connection: `turn` after each readiness event or timeout, then its `poll_*` until they are
 //! empty, then `reply`/`respond`/`start`, then `flush` (or `turn`), and arm a timer for `poll_timeout`.
@@ -26,18 +26,18 @@ pub use coding::{Coding, Workspace};
 pub use http::{HeaderMap, HeaderName, HeaderValue};
 pub use status::{Code, Status};
 
-/// What a turn of a connection left behind.
+/// The state of a connection after a turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Turn {
-    /// The read budget is spent and there may be more to read: call `turn` again without waiting for readiness.
+    /// The read budget is used up and there may be more to read: call `turn` again without waiting for readiness.
     pub again: bool,
-    /// Nothing more will be sent: half-close the stream for writing (a full close with unread input would reset it
-    /// and destroy what the peer has not read yet). The connection stays until `closed`.
+    /// Nothing more will be sent: shut down the stream for writing. (A full close with unread input would reset it and
+    /// lose what the peer has not read yet.) The connection stays until `closed`.
     pub shut_write: bool,
-    /// The connection is over; drop it and its stream.
+    /// The connection has ended; drop it and its stream.
     pub closed: bool,
-    /// Why, once `closed` or `shut_write`.
+    /// Why it ended, once `closed` or `shut_write`.
     pub why: Option<Closed>,
 }
 
@@ -45,7 +45,7 @@ pub struct Turn {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Closed {
-    /// The peer closed its side in an orderly way.
+    /// The peer closed its side without an error.
     #[error("closed by the peer")]
     Peer,
     /// The transport failed.
@@ -57,13 +57,13 @@ pub enum Closed {
     /// An HTTP/2 connection preface arrived on an HTTP/1.1 port.
     #[error("HTTP/2 connection preface on an HTTP/1.1 port")]
     Http2Preface,
-    /// The peer said nothing useful for too long; the text names the limit.
+    /// A time limit passed; the text names it.
     #[error("timeout: {0}")]
     Timeout(&'static str),
     /// The peer sent more keepalive pings than the policy allows.
     #[error("too_many_pings")]
     TooManyPings,
-    /// We asked for it: drained, too old, idle, or closed by command.
+    /// Closed by this side: drained, too old, idle, or closed by the caller.
     #[error("closed: {0}")]
     Local(&'static str),
 }
@@ -76,8 +76,8 @@ pub(crate) fn earliest(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     }
 }
 
-/// How much room to make for a message of `declared` bytes when `have` of them are here: four times what came, so that
-/// a false length costs its sender more than it costs us, and never more than declared.
+/// The buffer size for a message of `declared` bytes of which `have` are received: four times `have`, so that a false
+/// length never reserves more than four times the bytes that were sent, and never more than `declared`.
 pub(crate) fn room(declared: usize, have: usize) -> usize {
     declared.min(have.saturating_mul(4))
 }

@@ -1,9 +1,9 @@
-//! The transport under h2: budgets what is read, gathers what is written, and reads along with the frames.
+//! The transport below h2: limits what is read in a turn, buffers what is written, and scans the frames.
 //!
-//! h2 answers PINGs inside, hides GOAWAY debug data and does not say which streams had news; the [`Scanner`] learns
-//! all three from the frame heads that pass by. Changes no byte that h2 writes, what is added to the output stands
-//! between two frames; and of the bytes that h2 reads only those of an `:authority` for which h2 would refuse the
-//! request where gRPC takes it ([`Authority`]).
+//! h2 answers PINGs internally, hides GOAWAY debug data and does not report which streams had frames; the [`Scanner`]
+//! learns all three from the frame heads. No byte that h2 writes is changed, and own frames are added to the output
+//! only between two frames. Of the bytes that h2 reads, only those of an `:authority` are changed for which h2 would
+//! refuse the request while grpc-go accepts it ([`Authority`]).
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
@@ -20,29 +20,29 @@ use crate::coding::{SCRATCH, Workspace};
 
 /// Longest GOAWAY payload kept: eight bytes of fields and some debug text.
 const GOAWAY_KEPT: usize = 8 + 256;
-/// Output buffers up to this size stay with an idle connection.
+/// An idle connection keeps its output buffer up to this size.
 const IDLE_OUT: usize = 1024;
 
-/// Our handle on the transport that h2 owns.
+/// The connection's handle on the transport that h2 owns.
 pub(crate) struct Link<T>(Rc<RefCell<Inner<T>>>);
 
-/// What h2 gets.
+/// The transport that is given to h2.
 pub(crate) struct Wire<T>(Rc<RefCell<Inner<T>>>);
 
 struct Inner<T> {
     io: T,
     workspace: Workspace,
     scan: Scanner,
-    /// Servers only: clients are sent no authorities.
+    /// Servers only: clients receive no authorities.
     authority: Option<Authority>,
-    /// Reads along with a server's output.
+    /// Scans the output of a server.
     scan_out: Option<Scanner>,
     /// Bytes that may still be read this turn.
     budget: usize,
     reading: bool,
-    /// The stream said WouldBlock in this turn; asking again is a wasted system call.
+    /// The stream returned `WouldBlock` in this turn; reading again would be a wasted system call.
     dry: bool,
-    /// The budget ended before the stream did.
+    /// The budget was used up before the stream returned `WouldBlock`.
     spent: bool,
     eof: bool,
     failed: Option<ErrorKind>,
@@ -54,17 +54,18 @@ struct Inner<T> {
     out: Vec<u8>,
     out_at: usize,
     out_limit: usize,
-    /// The stream took no more in this turn.
+    /// The stream accepts no more output in this turn.
     blocked: bool,
-    /// The stream took everything but still holds some of it: records that a TLS stream could not write.
+    /// The stream accepted all output but still buffers some of it: records that a TLS stream could not write.
     unflushed: bool,
-    /// h2 had to wait for room in the output, so it may hold frames that it has not looked at.
+    /// h2 had to wait for space in the output, so it may hold frames that it has not processed.
     stalled: bool,
     shut: bool,
 }
 
 impl<T: Read + Write> Link<T> {
-    /// `server` says whose preface comes in; `out_limit` is how much output is gathered before it is pushed back.
+    /// `server`: this is the server side, whose input begins with the client's preface. `out_limit`: how much output is
+    /// buffered before h2 has to wait.
     pub(crate) fn new(io: T, workspace: Workspace, server: bool, out_limit: usize) -> (Self, Wire<T>) {
         let inner = Inner {
             io,
@@ -94,7 +95,7 @@ impl<T: Read + Write> Link<T> {
         (Self(Rc::clone(&shared)), Wire(shared))
     }
 
-    /// Opens a turn in which `budget` bytes may be read (zero: only write).
+    /// Begins a turn in which `budget` bytes may be read (zero: only write).
     pub(crate) fn begin(&self, budget: usize) {
         let mut w = self.0.borrow_mut();
         w.budget = budget;
@@ -105,12 +106,13 @@ impl<T: Read + Write> Link<T> {
         w.stalled = false;
     }
 
-    /// From here on h2 may only write.
+    /// From now on h2 may only write in this turn.
     pub(crate) fn stop_reading(&self) {
         self.0.borrow_mut().reading = false;
     }
 
-    /// Closes a turn: pushes the output out and gives buffers back. `idle` says that no call is going on.
+    /// Ends a turn: writes the output to the stream and returns buffers to the workspace. `idle`: no call is in
+    /// progress.
     pub(crate) fn finish(&self, idle: bool) {
         let mut w = self.0.borrow_mut();
         w.push_out();
@@ -124,7 +126,7 @@ impl<T: Read + Write> Link<T> {
         }
     }
 
-    /// More input may be there than this turn was allowed to read.
+    /// There may be more input than this turn was allowed to read.
     pub(crate) fn again(&self) -> bool {
         let w = self.0.borrow();
         w.spent || (w.at < w.end && !w.stalled)
@@ -139,13 +141,13 @@ impl<T: Read + Write> Link<T> {
         }
     }
 
-    /// Everything that was to be said has left, down through the stream.
+    /// All output was written to the stream, and the stream has flushed it.
     pub(crate) fn all_sent(&self) -> bool {
         let w = self.0.borrow();
         w.out_at >= w.out.len() && !w.unflushed
     }
 
-    /// Bytes read since the connection began: any of them counts as a sign of life.
+    /// Bytes read since the connection began. For keepalive, any of them shows that the peer is alive.
     pub(crate) fn read_bytes(&self) -> u64 {
         self.0.borrow().read_bytes
     }
@@ -154,7 +156,7 @@ impl<T: Read + Write> Link<T> {
         f(&mut self.0.borrow_mut().scan)
     }
 
-    /// Whether a HEADERS or DATA frame was written since last asked. Servers only.
+    /// Whether a HEADERS or DATA frame was written since the last call. Servers only.
     pub(crate) fn take_wrote(&self) -> bool {
         let mut w = self.0.borrow_mut();
         let Some(scan) = &mut w.scan_out else { return false };
@@ -163,7 +165,7 @@ impl<T: Read + Write> Link<T> {
         wrote
     }
 
-    /// Streams that had frames, to be asked for news. They stay on the list while h2 may hold frames unread.
+    /// Streams that had frames and should be read. They stay on the list while h2 may hold unread frames.
     pub(crate) fn take_touched(&self, into: &mut Vec<u32>) {
         let mut w = self.0.borrow_mut();
         into.clear();
@@ -174,12 +176,12 @@ impl<T: Read + Write> Link<T> {
         }
     }
 
-    /// Adds a frame of our own behind what h2 wrote. Only right while h2 gets all or nothing of each write accepted.
+    /// Adds a frame after the output of h2. Only correct because each write of h2 is accepted completely or not at all.
     pub(crate) fn inject(&self, frame: &[u8]) {
         self.0.borrow_mut().out.extend_from_slice(frame);
     }
 
-    /// Reads and throws away, for a connection that only waits for the peer to leave.
+    /// Reads and discards, for a connection that only waits for the peer to close its side.
     pub(crate) fn discard_input(&self, budget: usize) {
         let mut w = self.0.borrow_mut();
         w.at = w.end;
@@ -209,7 +211,7 @@ impl<T: Read + Write> Link<T> {
 }
 
 impl<T: Read + Write> Inner<T> {
-    /// Writes gathered output until it is gone or the stream takes no more.
+    /// Writes buffered output until none is left or the stream accepts no more.
     fn push_out(&mut self) {
         while self.out_at < self.out.len() && !self.blocked && self.failed.is_none() {
             match self.io.write(self.out.get(self.out_at..).unwrap_or_default()) {
@@ -226,7 +228,7 @@ impl<T: Read + Write> Inner<T> {
         }
     }
 
-    /// Asks the stream to let go of what it holds, once it has everything.
+    /// Flushes the stream, once it has accepted all output.
     fn flush(&mut self) {
         if !self.out.is_empty() || self.failed.is_some() {
             return;
@@ -244,7 +246,7 @@ impl<T: Read + Write> Inner<T> {
         };
     }
 
-    /// Writes what is gathered and `bufs` in one go; says how many bytes of `bufs` went.
+    /// Writes the buffered output and `bufs` together; returns how many bytes of `bufs` were written.
     fn push_with(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         while !self.blocked {
             let gathered = self.out.len() - self.out_at;
@@ -275,7 +277,7 @@ impl<T: Read + Write> Inner<T> {
         Ok(0)
     }
 
-    /// Takes all of `bufs` or nothing, so that the output always ends where a frame ends.
+    /// Accepts all of `bufs` or nothing, so that the output always ends where a frame ends.
     fn accept(&mut self, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if let Some(kind) = self.failed {
             return Poll::Ready(Err(kind.into()));
@@ -290,7 +292,7 @@ impl<T: Read + Write> Inner<T> {
                     return Poll::Ready(Err(e));
                 }
             };
-            // One write beyond the limit is let in, the next one has to wait.
+            // One write beyond the limit is accepted, the next one has to wait.
             if sent == 0 && self.out.len() - self.out_at >= self.out_limit {
                 self.stalled = true;
                 return Poll::Pending;
@@ -298,7 +300,7 @@ impl<T: Read + Write> Inner<T> {
         }
         if let Some(scan) = &mut self.scan_out {
             bufs.iter().for_each(|buf| scan.feed(buf));
-            scan.touched.truncate(1); // that there was one is all that is asked
+            scan.touched.truncate(1); // `take_wrote` only needs to know that there was one
         }
         for buf in bufs {
             let skip = sent.min(buf.len());
@@ -392,7 +394,7 @@ impl<T: Read + Write> AsyncWrite for Wire<T> {
         true
     }
 
-    /// h2 flushes after every DATA frame; we do it once a turn, in [`Link::finish`].
+    /// h2 flushes after every DATA frame; the real flush is done once a turn, in [`Link::finish`].
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -411,7 +413,7 @@ pub(crate) struct GoAway {
     pub(crate) debug: Bytes,
 }
 
-/// Reads frame heads (RFC 9113, 4.1) of the input as it passes.
+/// Reads the frame heads (RFC 9113, 4.1) of the bytes that pass through.
 pub(crate) struct Scanner {
     preface: usize,
     head: [u8; 9],
@@ -423,14 +425,14 @@ pub(crate) struct Scanner {
     inside: bool,
     touched: Vec<u32>,
     kept: Vec<u8>,
-    /// PINGs that want an answer, since last asked.
+    /// Number of PINGs without ACK since it was last reset.
     pub(crate) pings: u32,
-    /// The peer's SETTINGS arrived: its half of the handshake is done.
+    /// The peer's SETTINGS arrived: its part of the handshake is done.
     pub(crate) settings: bool,
-    /// Frames that end in the middle of a header block leave it open.
+    /// The last header block has not ended: its END_HEADERS flag did not arrive yet.
     pub(crate) open_block: bool,
     pub(crate) goaway: Option<GoAway>,
-    /// Highest stream the peer began.
+    /// Highest stream id that the peer used.
     pub(crate) last_stream: u32,
 }
 
@@ -460,7 +462,7 @@ impl Scanner {
         }
     }
 
-    /// As `feed`, and shows `authority` the header blocks.
+    /// Like `feed`, and passes the header blocks to `authority`.
     fn feed_with(&mut self, mut bytes: &mut [u8], authority: &mut Authority) {
         while !bytes.is_empty() {
             let (n, place) = self.pass(bytes);
@@ -472,8 +474,8 @@ impl Scanner {
         }
     }
 
-    /// Takes some of `bytes`, at most to the end of a frame's head or payload: how many, and where they stand if they
-    /// are payload of a frame with a header block.
+    /// Takes some of `bytes`, at most to the end of a frame's head or payload. Returns how many, and their place in the
+    /// payload if the frame has a header block.
     fn pass(&mut self, bytes: &[u8]) -> (usize, Option<Place>) {
         if self.preface > 0 {
             let n = self.preface.min(bytes.len());

@@ -1,4 +1,4 @@
-//! One request on an HTTP/2 connection, from its head until its answer is out and its input at an end.
+//! One request on an HTTP/2 connection, from its head until its answer is sent and its input has ended.
 
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -15,13 +15,13 @@ use crate::h1::{BodyLimit, Door, H1Config, Incoming, Request, RequestHead, Reque
 
 /// What a refused client may still send before its stream is reset, as in HTTP/1.
 const DISCARD: u64 = 256 << 10;
-/// How long it may take over that.
+/// How long a refused client may continue to send before its stream is reset.
 const DISCARD_PATIENCE: u64 = 10_000_000_000;
-/// Fields that mean nothing in HTTP/2 (RFC 9113, 8.2.2), and the one that is ours.
+/// Fields that are not allowed in HTTP/2 (RFC 9113, 8.2.2), and `content-length`, which is set here.
 const DROPPED: [&str; 7] =
     ["content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "upgrade", "te"];
 
-/// A body on its way out. h2 drops it once it was framed; that is how we know.
+/// An outgoing body. h2 drops it once it was framed; the drop shows that h2 has finished with it.
 pub(super) struct Answer {
     rope: Rope,
     _alive: Rc<()>,
@@ -51,40 +51,40 @@ pub(super) struct Stream<P> {
     body: RecvStream,
     phase: Phase<P>,
     head_only: bool,
-    /// An `Expect: 100-continue` waits to be answered.
+    /// An `Expect: 100-continue` is not answered yet.
     go_on: bool,
     /// The client has sent everything.
     ended: bool,
     read_by: Option<u64>,
-    /// When more of the body must have arrived.
+    /// Time limit for the next bytes of the body.
     body_by: u64,
     write_by: Option<u64>,
-    /// Ours; the other one is with the answer while h2 has it.
+    /// This reference stays here; each [`Answer`] that h2 holds has another one.
     alive: Rc<()>,
     /// The body of the answer follows in pieces.
     streaming: Option<SendStream<Answer>>,
-    /// When the last piece must have left.
+    /// Time limit for h2 to send the last piece given to it.
     stall_by: Option<u64>,
 }
 
 enum Phase<P> {
     Body(Box<Incoming<P>>),
     WithApp,
-    /// So many more bytes are read and thrown away.
+    /// At most this many more bytes are read and discarded.
     Answered(u64),
 }
 
-/// What reading a stream led to.
+/// The result of reading a stream.
 pub(super) enum Step<P> {
     Wait,
     Request(Box<Request<P>>),
     Refuse(Response),
-    /// The client reset it, or sends more than anyone wants to throw away.
+    /// The client reset the stream, or sends more than is discarded.
     Gone,
 }
 
 impl<P> Stream<P> {
-    /// Asks the door; a refused stream is answered already.
+    /// Calls [`Door::head`]; a stream that it refuses is returned already answered.
     pub(super) fn open<D: Door<Permit = P> + ?Sized>(
         request: http::Request<RecvStream>,
         respond: SendResponse<Answer>,
@@ -119,7 +119,7 @@ impl<P> Stream<P> {
         stream
     }
 
-    /// Takes everything that came for this request.
+    /// Reads all input that has arrived for this request.
     pub(super) fn read<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, cfg: &H1Config, door: &mut D) -> Step<P> {
         let cx = &mut Context::from_waker(Waker::noop());
         loop {
@@ -127,8 +127,8 @@ impl<P> Stream<P> {
                 Poll::Pending => return Step::Wait,
                 Poll::Ready(Some(Err(_))) => return Step::Gone,
                 Poll::Ready(Some(Ok(chunk))) => {
-                    self.go_on = false; // it did not wait
-                    // Windows bound what is unread; what is read is bounded by the permit.
+                    self.go_on = false; // the client did not wait for `100 Continue`
+                    // Flow-control windows limit the unread input; the permit limits the input that was read.
                     let _ = self.body.flow_control().release_capacity(chunk.len());
                     match &mut self.phase {
                         Phase::Body(incoming) => {
@@ -153,7 +153,7 @@ impl<P> Stream<P> {
 
     fn end_of_input(&mut self) -> Step<P> {
         self.ended = true;
-        // After END_STREAM a reset shows only on the sending half.
+        // After END_STREAM, h2 reports a reset only on the sending half.
         if let Poll::Ready(Ok(_)) = self.respond.poll_reset(&mut Context::from_waker(Waker::noop())) {
             return Step::Gone;
         }
@@ -166,7 +166,7 @@ impl<P> Stream<P> {
         }
     }
 
-    /// Says that the body may come, to a client that asked and waits.
+    /// Sends `100 Continue` to a client that asked for it and waits.
     pub(super) fn go_on(&mut self) {
         if std::mem::take(&mut self.go_on) && matches!(self.phase, Phase::Body(_)) {
             let mut interim = http::Response::new(());
@@ -175,18 +175,18 @@ impl<P> Stream<P> {
         }
     }
 
-    /// Answers without the application; from here on input is thrown away. Drops the permit.
+    /// Answers without the application; further input is discarded. Drops the permit.
     pub(super) fn refuse(&mut self, response: Response, now: u64) {
         self.read_by = Some(now.saturating_add(DISCARD_PATIENCE));
         self.answer(response);
     }
 
-    // An answer that h2 refuses is one for a stream that is gone: its reset is reported on its own.
+    // h2 rejects an answer only if the stream has ended; its reset is reported separately.
     pub(super) fn answer(&mut self, response: Response) {
         self.respond(response, false);
     }
 
-    /// Answers with a head; the body follows with [`Stream::give`]. False when there is to be none.
+    /// Answers with a head; the body follows with [`Stream::give`]. False when no body is to follow.
     pub(super) fn begin(&mut self, response: Response) -> bool {
         self.respond(response, true);
         self.is_streaming()
@@ -246,12 +246,12 @@ impl<P> Stream<P> {
         matches!(self.phase, Phase::Answered(_))
     }
 
-    /// Answered, and h2 has let go of the answer.
+    /// Answered, and h2 has dropped the answer.
     pub(super) fn is_out(&self) -> bool {
         self.is_answered() && self.streaming.is_none() && self.has_left()
     }
 
-    /// h2 has let go of everything that it was given.
+    /// h2 has dropped everything that it was given.
     fn has_left(&self) -> bool {
         Rc::strong_count(&self.alive) == 1
     }
@@ -261,12 +261,12 @@ impl<P> Stream<P> {
         self.streaming.is_some()
     }
 
-    /// Whether the next piece is wanted.
+    /// Whether the next piece can be given.
     pub(super) fn wants(&self) -> bool {
         self.is_streaming() && self.has_left()
     }
 
-    /// The next piece; an empty one ends the answer.
+    /// Passes the next piece to h2; an empty one ends the answer.
     pub(super) fn give(&mut self, now: u64, piece: Bytes) {
         let last = piece.is_empty();
         let answer = Answer { rope: Rope::plain([piece]), _alive: Rc::clone(&self.alive) };
@@ -287,13 +287,13 @@ impl<P> Stream<P> {
         matches!(self.phase, Phase::Body(_)) && self.reads_until().is_some_and(|at| now >= at)
     }
 
-    /// When something must have happened: the end of the input, or of the answer.
+    /// The next time limit: for input, or for the answer.
     pub(super) fn deadline(&self) -> Option<u64> {
         let writing = earliest(self.write_by.filter(|_| !self.is_out()), self.stall_by.filter(|_| !self.has_left()));
         earliest(self.reads_until(), writing)
     }
 
-    /// When the input must have ended, or more of it must be here.
+    /// Time limit for the end of the input, or for the next bytes of it.
     fn reads_until(&self) -> Option<u64> {
         match &self.phase {
             _ if self.ended => None,
@@ -310,7 +310,7 @@ impl<P> Stream<P> {
         }
     }
 
-    /// The limit for the last byte of the answer, once.
+    /// The time limit for the last byte of the answer; returned once.
     pub(super) fn take_write_by(&mut self) -> Option<u64> {
         self.write_by.take()
     }
