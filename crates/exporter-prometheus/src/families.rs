@@ -1,10 +1,11 @@
-//! Series grouped by final name: who is shown, in which order, under which type and help.
+//! Series grouped by final name: which series are shown, in which order, with which type and help.
 //!
-//! The first type and help of a name are remembered for as long as the name is shown, and for `metric_expiration`
-//! longer; series of another type wait unseen. Where the Go collector leaves the choice to chance, the first comer wins.
+//! The first type and help of a name are kept for as long as the name is shown, and for `metric_expiration` longer;
+//! series of another type are not shown during this time. Where the choice of the Go collector is random, the first one
+//! that arrived is used.
 //!
-//! Everything is kept in order as it changes, so that no step sorts or visits all of it. What a change means for other
-//! names (collisions) is put on a list, which [`Families::settle`] works off in steps.
+//! Everything is kept in order when it changes, so that no step sorts or visits all of it. Names that a change may
+//! affect (collisions) are put on a list, which [`Families::settle`] processes in steps.
 
 use std::cmp::Ordering;
 use std::collections::btree_map::Entry;
@@ -21,14 +22,14 @@ use crate::report::{Reason, Report};
 use crate::slots::Slots;
 use crate::work::Work;
 
-/// The place of a series in its family: its labels.
+/// The position of a series in its family: its labels.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
     pub(crate) block: Rc<[u8]>,
     pub(crate) labels: u32,
 }
 
-/// The series of one place. Of several, the oldest comes first; they differ in what is no label.
+/// The series of one place. If there are several, the oldest one is the first; they differ in data that is not a label.
 #[derive(Debug)]
 pub(crate) struct Twins {
     first: (u64, usize),
@@ -51,7 +52,7 @@ impl Twins {
         !self.others.is_empty()
     }
 
-    /// Adds a series. Gives the slot that is a younger one now.
+    /// Adds a series. Returns the slot that is now a younger one.
     fn add(&mut self, seq: u64, slot: usize) -> usize {
         let new = (seq, slot);
         let (first, younger) = if seq < self.first.0 { (new, self.first) } else { (self.first, new) };
@@ -60,7 +61,7 @@ impl Twins {
         younger.1
     }
 
-    /// Takes a series away. Gives the slot that is the oldest now, if that changed; `Err` when it was the only one.
+    /// Removes a series. Returns the slot that is now the oldest, if that changed; `Err` when it was the only series.
     fn remove(&mut self, seq: u64) -> Result<Option<usize>, ()> {
         let is_first = self.first.0 == seq;
         if is_first && self.others.is_empty() {
@@ -87,7 +88,7 @@ impl PartialOrd for Place {
     }
 }
 
-// Work of comparing places so far.
+// Work done so far for comparisons of places.
 #[cfg(test)]
 thread_local!(pub(crate) static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
 
@@ -97,7 +98,7 @@ pub(crate) const PLACE: usize = 2 * (size_of::<Place>() + size_of::<Twins>());
 /// Series of one type in a family.
 struct Group {
     kind: Kind,
-    /// Of the first series.
+    /// The help of the first series.
     help: Rc<[u8]>,
     /// Number of the first series.
     since: u64,
@@ -114,27 +115,27 @@ pub(crate) struct Family {
     /// HELP and TYPE.
     pub(crate) header: Rc<[u8]>,
     pub(crate) seq: u64,
-    /// When it was shown last.
+    /// When it was last shown.
     seen: Mono,
-    /// Streams that have this name.
+    /// Number of streams that have this name.
     streams: u64,
     groups: SmallVec<[Group; 1]>,
     /// Collides with the lines of another family.
     pub(crate) hidden: bool,
-    /// The type under which it had a place on the page when it was looked at last.
+    /// The type with which it was on the page at the last check for collisions; none if it was not on the page.
     stands: Option<Kind>,
 }
 
 /// All families.
 #[derive(Default)]
 pub(crate) struct Families {
-    /// Equal labels at different times are no repetition, as the times are on the page.
+    /// Pages carry timestamps: series with equal labels are then not duplicates, as their times can differ.
     timed: bool,
     slots: Slots<Family>,
     by_name: BTreeMap<Rc<[u8]>, usize>,
-    /// Families without anything to show, by the time that they were shown last.
+    /// Families without a series that is shown, by the time when they were last shown.
     idle: BTreeSet<(Mono, usize)>,
-    /// Families to be looked at for collisions, oldest first.
+    /// Families to be checked for collisions, oldest first.
     changed: BTreeSet<(u64, usize)>,
     next: u64,
 }
@@ -169,10 +170,10 @@ impl Family {
         family
     }
 
-    /// Bytes charged for it; the series pay for their places.
+    /// Bytes charged for the family; places are charged with their series.
     fn cost(&self) -> u64 {
         let texts = [self.name.len(), self.wire.len(), self.help.len(), self.header.len()];
-        // Its places in the map of names and in the two lists.
+        // Its entries in the map of names and in the two lists.
         (size_of::<Self>() + 12 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
     }
 
@@ -191,7 +192,7 @@ impl Family {
         self.members().is_some_and(|m| !m.is_empty())
     }
 
-    /// What keeps a series of this type from being shown here. `twin`: an older one has the same labels.
+    /// The reason why a series of this type is not shown here, if any. `twin`: an older series has the same labels.
     #[inline]
     pub(crate) fn fault(&self, kind: Kind, twin: bool) -> Option<Reason> {
         if kind != self.kind {
@@ -206,15 +207,15 @@ impl Family {
     }
 }
 
-/// Work of finding a place among so many. Each comparison goes somewhere else in memory, and reads both blocks if they
-/// are alike.
+/// Work of finding a place among `members`. Each comparison reads another part of memory, and reads both blocks as far
+/// as they are equal.
 fn search(members: usize, block: usize) -> u64 {
     let depth = u64::from(usize::BITS - members.leading_zeros());
     depth * (150 + block as u64 / 4)
 }
 
 impl Families {
-    /// No families. `timed` when pages carry timestamps.
+    /// Creates an empty set of families. `timed` when pages carry timestamps.
     pub(crate) fn new(timed: bool) -> Self {
         Self { timed, ..Self::default() }
     }
@@ -228,14 +229,14 @@ impl Families {
         self.slots.get(*self.by_name.get(name)?)
     }
 
-    /// The family whose name follows, and its number.
+    /// The family whose name is next after `name`, and its number.
     pub(crate) fn after(&self, name: Option<&[u8]>) -> Option<(usize, &Family)> {
         let from = name.map_or(Bound::Unbounded, Bound::Excluded);
         let (_, id) = self.by_name.range::<[u8], _>((from, Bound::Unbounded)).next()?;
         Some((*id, self.slots.get(*id)?))
     }
 
-    /// A stream takes this name. Type and help count if the name is new.
+    /// Adds a stream to the family of this name. Type and help are used only if the name is new.
     pub(crate) fn enter(&mut self, name: &[u8], kind: Kind, help: &[u8], now: Mono, kept: &mut Kept) -> usize {
         let id = self.by_name.get(name).copied().unwrap_or_else(|| {
             let family = Family::new(name, kind, help, self.next, now);
@@ -252,7 +253,7 @@ impl Families {
         id
     }
 
-    /// A stream gives the name up.
+    /// Removes a stream from its family.
     pub(crate) fn leave(&mut self, id: usize) {
         if let Some(family) = self.slots.get_mut(id) {
             family.streams = family.streams.saturating_sub(1);
@@ -262,7 +263,7 @@ impl Families {
         }
     }
 
-    /// A series joins. Among series of equal labels the oldest is shown.
+    /// Adds a series. Among series of equal labels the oldest is shown.
     pub(crate) fn attach(
         &mut self,
         id: usize,
@@ -320,7 +321,7 @@ impl Families {
         });
     }
 
-    /// A series has gone or changes its name.
+    /// Removes a series that was removed or that changes its name.
     pub(crate) fn detach(&mut self, id: usize, member: Member<'_>, series: &mut Slots<Series>, work: &mut Work) {
         let Member { seq, place, kind, .. } = member;
         let Some(family) = self.slots.get_mut(id) else { return };
@@ -347,7 +348,7 @@ impl Families {
         }
     }
 
-    /// The set of target_info has become empty, or is no longer.
+    /// The set of target_info has become empty, or is no longer empty.
     pub(crate) fn targets_changed(&mut self, name: &[u8]) {
         if let Some(id) = self.by_name.get(name)
             && let Some(family) = self.slots.get(*id)
@@ -356,15 +357,16 @@ impl Families {
         }
     }
 
-    /// A scrape shows the family.
+    /// Records that a scrape shows the family.
     pub(crate) fn seen(&mut self, id: usize, now: Mono) {
         if let Some(family) = self.slots.get_mut(id) {
             family.seen = family.seen.max(now);
         }
     }
 
-    /// Forgets names that have not been shown for `expiration`, or gives them to those that wait. Then works off what
-    /// changes mean for other names. `targets` is the name of `target_info` when there are any. False when work is left.
+    /// Removes names that have not been shown for `expiration`, or reassigns them to series of another type. Then
+    /// checks the families that changes may affect for collisions. `targets` is the name of `target_info` when there
+    /// are any. False when work is left.
     pub(crate) fn settle(
         &mut self,
         (now, expiration): (Mono, u64),
@@ -399,7 +401,7 @@ impl Families {
             return;
         }
         if let Some(heir) = family.groups.iter().min_by_key(|g| g.since) {
-            // The name is free: the first of those that waited has it now.
+            // The name is free: the type that arrived first among the others now has it.
             let cost = family.cost();
             (family.kind, family.help) = (heir.kind, heir.help.clone());
             family.seen = now;
@@ -419,8 +421,8 @@ impl Families {
         }
     }
 
-    /// Names that differ only in what histograms and summaries add can't stand on one page; the first comer stays. What
-    /// follows for younger families is put on the list.
+    /// Checks a family for collisions. Names that differ only in the suffixes of histograms and summaries can't be on
+    /// one page; the oldest family is shown. Younger families that are affected are put on the list.
     fn look_at(&mut self, id: usize, targets: Option<&[u8]>, report: &mut Report, work: &mut Work) {
         let Some(family) = self.slots.get(id) else { return };
         let name = family.name.clone();
@@ -451,7 +453,7 @@ impl Families {
         self.younger_changed(&name, seq);
     }
 
-    /// Has the younger families looked at whose names this one's could collide with.
+    /// Puts the younger families whose names could collide with this one on the list to be checked.
     fn younger_changed(&mut self, name: &[u8], seq: u64) {
         for suffix in [&b"_count"[..], b"_sum", b"_bucket"] {
             let stem = name.strip_suffix(suffix).and_then(|stem| self.by_name.get(stem));
@@ -464,7 +466,7 @@ impl Families {
         }
     }
 
-    /// The older family that already has lines of this one's name, by client_golang's rule.
+    /// The name of the older family that collides with this one, by client_golang's rule.
     fn collision(&self, family: &Family) -> Option<Vec<u8>> {
         let stands = |name: &[u8]| {
             let other = self.named(name)?;

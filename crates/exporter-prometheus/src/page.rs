@@ -1,12 +1,12 @@
-//! Pages out of the registry, in pieces.
+//! Renders pages from the registry, in pieces.
 //!
-//! A [`Rendering`] is the place up to which a page is written: a name, and within it the labels of a series, within a large
-//! series a line. [`Registry::render_step`] goes on from there until a piece is full or the work of a step is done, so that
-//! a page of any size holds one piece, and a copy of one series' buckets at most.
+//! A [`Rendering`] is the position up to which a page is written: a name, within it the labels of a series, and within
+//! a large series a line. [`Registry::render_step`] continues from there until a piece is full or the work of a step is
+//! done, so that a page of any size keeps in memory at most one piece and a copy of the buckets of one series.
 //!
-//! A page is no snapshot. Families come in the order of their names, and each series is shown as it is when its turn comes;
-//! what arrives behind that place is on the next page. No family and no series is on a page twice, and the lines of one
-//! series always belong together.
+//! A page is not a snapshot. Families are written in the order of their names, and each series is shown in its state at
+//! the moment when it is written; a change at a position that is already written is on the next page. No family and no
+//! series is on a page twice, and all lines of one series are from the same state.
 
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -26,17 +26,17 @@ use crate::work::Work;
 
 /// Bytes of one piece of a page, at most.
 pub const PIECE: usize = 64 << 10;
-/// What is written in one go. Longer lines, and series of many lines, are cut.
+/// Bytes that are written at once, at most. Longer lines, and series of many lines, are written line by line.
 const SMALL: usize = PIECE / 2;
-/// Bytes of one page, at most. A scrape that comes to more ends with an error: half a page would look like a whole one.
+/// Bytes of one page, at most. A scrape that needs more ends with an error: a truncated page would look complete.
 pub const MAX_PAGE: u64 = 1 << 30;
-/// Series of equal labels that are told apart by their timestamps. Further ones are not shown.
+/// Series with equal labels that are distinguished by their timestamps, at most. Further ones are not shown.
 const TWINS: usize = 64;
 
 /// How a step of rendering ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
-    /// The piece is as full as it should be.
+    /// The piece has reached its size.
     Full,
     /// The work of the step is done.
     Spent,
@@ -55,20 +55,20 @@ pub enum RenderError {
     TooLarge,
 }
 
-/// A page that is being made.
+/// A page that is being rendered.
 #[derive(Debug)]
 pub struct Rendering {
     began: Mono,
-    /// What has expired is gone, and names are settled.
+    /// Expired series have been removed, and the families of names have been updated.
     settled: bool,
-    /// Whether `target_info` is still to come.
+    /// Whether `target_info` has not been written yet.
     targets: bool,
     stage: Stage,
     /// Long pieces of a line, to be copied.
     pending: VecDeque<Fragment>,
     series: VecDeque<Lines>,
     written: u64,
-    /// The charge for what it holds.
+    /// The charge for the memory of the rendering.
     kept: Kept,
 }
 
@@ -76,7 +76,7 @@ pub struct Rendering {
 enum Stage {
     /// Before the name that follows this one.
     Names(Option<Rc<[u8]>>),
-    /// Within a family, behind this series.
+    /// Within a family, after this series.
     Family(InFamily, Option<Place>),
     /// Within `target_info`.
     Targets(InTargets),
@@ -96,9 +96,9 @@ struct InFamily {
 struct InTargets {
     /// A family of the same name.
     merged: Option<InFamily>,
-    /// Behind this line.
+    /// After this line.
     place: Option<Place>,
-    /// The name behind which the page goes on.
+    /// The name after which the page continues.
     then: Option<Rc<[u8]>>,
 }
 
@@ -108,14 +108,14 @@ struct Fragment {
     at: usize,
 }
 
-/// The lines of one series that has many, or long ones. A copy, so that they belong together.
+/// The lines of one series that has many or long lines. A copy, so that all of them are from the same state.
 #[derive(Debug)]
 struct Lines {
     wire: Rc<[u8]>,
     block: Rc<[u8]>,
     suffix: &'static str,
     label: &'static str,
-    /// Bounds or quantiles with what stands behind them.
+    /// Bounds or quantiles with their values.
     values: Vec<(f64, f64)>,
     next: usize,
     /// Sum and count; none for a number.
@@ -123,11 +123,11 @@ struct Lines {
     at: Option<i64>,
 }
 
-/// Bytes charged for a page, and what a compressor takes that goes with it.
+/// Bytes charged for a page: one piece and its compressed form.
 const COST: u64 = (2 * PIECE) as u64;
 
 impl Rendering {
-    /// A page of what is there from `now` on. What it holds is charged to `budget` as kept state.
+    /// A page that begins at `now`. Its memory is charged to `budget` as kept state.
     #[must_use]
     pub fn new(now: Mono, budget: &Arc<Budget>) -> Self {
         Self {
@@ -142,7 +142,7 @@ impl Rendering {
         }
     }
 
-    /// Copies what is pending. True when nothing is left.
+    /// Copies the pending fragments. True when none is left.
     fn flush(&mut self, out: &mut Vec<u8>) -> bool {
         while let Some(fragment) = self.pending.front_mut() {
             let rest = fragment.bytes.get(fragment.at..).unwrap_or_default();
@@ -157,7 +157,7 @@ impl Rendering {
         true
     }
 
-    /// Nothing waits to be copied.
+    /// Whether nothing is pending.
     fn is_free(&self) -> bool {
         self.pending.is_empty() && self.series.is_empty()
     }
@@ -184,7 +184,8 @@ impl Rendering {
         self.pending.push_back(Fragment { bytes: bytes.into(), at: 0 });
     }
 
-    /// The next line of the series that is cut, into what is pending. False when there is none.
+    /// Adds the next line of the series that is written line by line to the pending fragments. False when there is no
+    /// such series.
     fn next_line(&mut self) -> bool {
         let Some(lines) = self.series.front_mut() else { return false };
         let (mut tail, at) = (Vec::new(), lines.at);
@@ -213,7 +214,7 @@ impl Rendering {
             self.series.pop_front();
             return true;
         };
-        // Braces stand only around labels.
+        // Braces are written only around labels.
         let braces = !plain || (lines.next < lines.values.len() && !lines.label.is_empty());
         lines.next += 1;
         self.push(wire);
@@ -235,13 +236,13 @@ impl InFamily {
         Self { name: family.name.clone(), wire: family.wire.clone(), seq: family.seq, kind: family.kind }
     }
 
-    /// The family, if it still is the one that was begun.
+    /// The family, if it is still the one whose rendering was begun.
     fn find<'a>(&self, registry: &'a Registry) -> Option<&'a Family> {
         registry.families.named(&self.name).filter(|f| f.seq == self.seq && f.kind == self.kind)
     }
 }
 
-/// The series of a family that follows a place.
+/// The series of a family after a place.
 fn series_after<'a>(family: &'a Family, place: Option<&Place>) -> Option<(&'a Place, usize)> {
     let from = place.map_or(Bound::Unbounded, Bound::Excluded);
     let (place, twins) = family.members()?.range((from, Bound::Unbounded)).next()?;
@@ -249,7 +250,7 @@ fn series_after<'a>(family: &'a Family, place: Option<&Place>) -> Option<(&'a Pl
 }
 
 impl Registry {
-    /// The whole page at `now`, for tests and tools; a server makes it in pieces, with [`Registry::render_step`].
+    /// The whole page at `now`, for tests and tools; a server renders it in pieces, with [`Registry::render_step`].
     ///
     /// # Errors
     /// See [`RenderError`].
@@ -265,13 +266,13 @@ impl Registry {
         }
     }
 
-    /// Removes the series whose last point is older than `metric_expiration`, and settles names, until all that is due at
-    /// `now` is done or the work of the step. True when all is done.
+    /// Removes the series whose last point is older than `metric_expiration`, and updates the families of names, until
+    /// everything that is due at `now` is done or the work of the step is done. True when everything is done.
     pub fn expire_step(&mut self, now: Mono, work: &mut Work) -> bool {
         while now.0.saturating_sub(self.oldest.0) > self.expiration {
             let sweep = self.sweep.get_or_insert(Sweep { part: 0, oldest: Mono::NEVER });
             if sweep.part == self.series.parts() {
-                // Every point that came since is younger than those that were looked at.
+                // Every point that arrived since is newer than those that were visited.
                 self.oldest = sweep.oldest.min(now);
                 self.sweep = None;
                 if self.series.len() == 0 {
@@ -293,7 +294,7 @@ impl Registry {
                 }
             }
             work.spend(20 * looked_at + 1000);
-            // Those that the step has no work left for are found again.
+            // Series for which the step has no work left are found again by the next step.
             let all = gone.len();
             let mut removed = 0;
             for slot in gone {
@@ -314,12 +315,12 @@ impl Registry {
         self.families.settle(times, targets.as_deref(), &mut self.report, &mut self.kept, work)
     }
 
-    /// Removes all that is due at `now`.
+    /// Removes everything that is due at `now`.
     pub fn expire(&mut self, now: Mono) {
         while !self.expire_step(now, &mut Work::step()) {}
     }
 
-    /// Goes on with a page: appends to `out` until it has [`PIECE`] bytes, or nearly, or the work of the step is done.
+    /// Continues a page: appends to `out` until it has nearly [`PIECE`] bytes, or the work of the step is done.
     ///
     /// # Errors
     /// See [`RenderError`].
@@ -376,7 +377,7 @@ impl Registry {
         }
     }
 
-    /// Goes to the next name that is shown, or to `target_info` before it.
+    /// Continues with the next name that is shown, or with `target_info` if it is before that name.
     fn next_name(&mut self, page: &mut Rendering, name: Option<Rc<[u8]>>, work: &mut Work) {
         work.spend(200);
         let next = self.families.after(name.as_deref());
@@ -402,7 +403,8 @@ impl Registry {
         }
     }
 
-    /// Writes series of a family, one for each set of labels, or with timestamps one for each of these.
+    /// Writes series of a family: one for each set of labels, or, with timestamps, one for each set of labels and
+    /// timestamp.
     fn next_series(
         &self,
         page: &mut Rendering,
@@ -441,7 +443,7 @@ impl Registry {
         page.stage = Stage::Family(family, last.or(place));
     }
 
-    /// Writes lines of `target_info`, in order with the series of a metric that has the same name.
+    /// Writes lines of `target_info`, merged in order with the series of a metric that has the same name.
     fn next_target(&self, page: &mut Rendering, out: &mut Vec<u8>, mut targets: InTargets, work: &mut Work) {
         while out.len() < SMALL && !work.is_spent() && page.is_free() {
             work.spend(500);

@@ -1,18 +1,19 @@
-//! What a series stands at, and how the next point changes it.
+//! The state of a series, and how the next point changes it.
 //!
-//! The newest point wins; delta points are added where they begin when the stored one ends. The rules, gaps and all, are
-//! those of the Go exporter's accumulator. Times are compared as Go does, as signed nanoseconds.
+//! The newest point replaces the stored one; a delta point is added if it begins when the stored one ends. All rules,
+//! those for gaps included, are those of the Go exporter's accumulator. Times are compared as in Go, as signed
+//! nanoseconds.
 
 use otelcore_pdata::views::{HistogramPoint, KeyValue, Number, NumberPoint, Repeated, SummaryPoint, Temporality, View};
 
 use crate::report::Reason;
 
-/// What became of a point.
+/// The result for a point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
-    /// It changed the series.
+    /// The point changed the series.
     Taken,
-    /// It did not.
+    /// The point did not change the series.
     Refused(Reason),
 }
 
@@ -39,7 +40,7 @@ pub(crate) struct HistogramValue {
     pub(crate) sum: f64,
     bounds: Vec<f64>,
     counts: Vec<u64>,
-    /// Bounds are ascending and distinct, as they should be.
+    /// Bounds are ascending and distinct, as OTLP requires.
     ascending: bool,
 }
 
@@ -63,7 +64,7 @@ impl Value {
 }
 
 impl Reading {
-    /// Bytes charged for what a number does not have: buckets and quantiles.
+    /// Bytes charged for buckets and quantiles; zero for a number.
     pub(crate) fn cost(&self) -> u64 {
         match &self.value {
             Value::Number(_) => 0,
@@ -83,14 +84,14 @@ pub const MAX_BUCKETS: usize = 1 << 16;
 pub(crate) trait Point<'a>: View<'a> {
     /// The message's own bytes.
     fn raw(&self) -> &'a [u8];
-    /// Bit 0: the series has no value any more.
+    /// Bit 0: no recorded value; the series has ended.
     fn flags(&self) -> u32;
     fn attributes(&self) -> Repeated<'a, KeyValue<'a>>;
-    /// Buckets or quantiles that it has, counted up to [`MAX_BUCKETS`] and one.
+    /// Number of buckets or quantiles, counted up to [`MAX_BUCKETS`] plus one.
     fn buckets(&self) -> usize {
         0
     }
-    /// What [`Reading::cost`] comes to after this point, at least. Walks over buckets.
+    /// The minimum of [`Reading::cost`] after this point. Visits all buckets.
     fn cost(&self) -> u64 {
         0
     }
@@ -137,7 +138,7 @@ impl<'a> Point<'a> for NumberPoint<'a> {
     }
 }
 
-/// The sum in the type of the new point. A stored value of the other type counts as nothing, as in Go.
+/// The sum in the type of the new point. A stored value of the other type is ignored, as in Go.
 fn add(old: Number, new: Number) -> Number {
     match (old, new) {
         (Number::Int(a), Number::Int(b)) => Number::Int(a.wrapping_add(b)),
@@ -213,7 +214,7 @@ impl<'a> Point<'a> for HistogramPoint<'a> {
 }
 
 impl HistogramValue {
-    /// Within the buffers that are there, when the number of buckets is the same.
+    /// Replaces the values. Uses the existing buffers if the number of buckets is the same.
     fn replace(&mut self, point: &HistogramPoint<'_>) {
         self.count = point.count;
         self.sum = point.sum.unwrap_or(0.0);
@@ -243,7 +244,7 @@ impl HistogramValue {
     }
 
     /// Upper bounds, ascending and distinct, with cumulative counts. A repeated bound has its first count, a missing
-    /// count is zero, and what is not a number is left out.
+    /// count is zero, and bounds that are NaN are omitted.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut order: Vec<usize> = Vec::new();
         if !self.ascending {
@@ -312,7 +313,7 @@ impl SummaryValue {
         self.quantiles.clear();
         self.quantiles.extend(point.quantile_values().map(|q| (q.quantile, q.value)));
         if !self.quantiles.is_sorted_by(|a, b| a.0 < b.0) {
-            // Stable, so that the last of equal quantiles is the last that arrived.
+            // A stable sort, so that the last of equal quantiles is the one that was last in the point.
             self.quantiles.sort_by(|a, b| a.0.total_cmp(&b.0));
             self.quantiles.dedup_by(|later, kept| {
                 let same = later.0 == kept.0 || (later.0.is_nan() && kept.0.is_nan());

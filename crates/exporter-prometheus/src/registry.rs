@@ -1,9 +1,9 @@
-//! The series and what they belong to: look-up, making, change and removal of one.
+//! The series and what they belong to: look-up, creation, update and removal of one series.
 //!
-//! A *stream* is everything of a series' identity but the attributes of its points; it carries the translated name. A
-//! known stream costs one look-up for each metric, a known series one for each point. No sockets, no clock: the time
-//! of arrival is an argument, and expiry compares nothing else. Bodies are read in `intake`, pages made in `page`; nothing
-//! here visits all series at once.
+//! A *stream* is the identity of a series without the attributes of its points; it has the translated name. A known
+//! stream costs one look-up for each metric, a known series one for each point. This module uses no sockets and no
+//! clock: the time of arrival is an argument, and expiry compares nothing else. Bodies are read in `intake`, pages are
+//! rendered in `page`; nothing here visits all series at once.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
@@ -26,7 +26,7 @@ use crate::resources::Resources;
 use crate::slots::{Index, Slots};
 use crate::work::Work;
 
-/// No series, no stream.
+/// The number for "no series" or "no stream".
 pub(crate) const NONE: usize = usize::MAX;
 
 pub(crate) const TARGET_HELP: &[u8] = b"Target metadata";
@@ -38,15 +38,15 @@ pub struct GatherError(pub(crate) String);
 
 /// One series.
 pub(crate) struct Series {
-    /// Counts up: who came first.
+    /// Increases with each new series, for the order of arrival.
     seq: u64,
     hash: u64,
     pub(crate) stream: usize,
     shape: Shape,
     resource: usize,
-    /// Where it is attached; none if it has no name or a label that can't be.
+    /// The family it is attached to; none if it has no name or an invalid label.
     pub(crate) family: Option<usize>,
-    /// What of its own keeps it from being shown; its family may have more.
+    /// The reason in the series itself why it is not shown; its family may have another one.
     pub(crate) fault: Option<Reason>,
     /// An older series of its family has the same labels.
     pub(crate) twin: bool,
@@ -54,13 +54,14 @@ pub(crate) struct Series {
     pub(crate) attributes: Box<[u8]>,
     pub(crate) block: Rc<[u8]>,
     labels: u32,
-    /// The series whose point came after this one's last time.
+    /// The series whose point came after the point of this series the last time.
     pub(crate) next: usize,
     pub(crate) reading: Reading,
 }
 
 impl Series {
-    /// Bytes charged for it, but for its reading: itself, its places in the index, in its family and on the page.
+    /// Bytes charged for the series without its reading: the struct, its entries in the index and in its family, and
+    /// its attributes and block.
     fn cost(&self) -> u64 {
         (size_of::<Self>() + PLACE + 4 * size_of::<usize>()) as u64
             + allocated(self.attributes.len())
@@ -85,7 +86,7 @@ fn kind(shape: Shape) -> Kind {
     }
 }
 
-/// Type in the identity: whether a sum is monotonic is no part of it.
+/// The type in the identity: whether a sum is monotonic is not part of it.
 pub(crate) fn type_byte(shape: Shape) -> u8 {
     match shape {
         Shape::Gauge => 1,
@@ -105,7 +106,7 @@ pub(crate) struct Stream {
     help: Rc<[u8]>,
     pub(crate) family: Option<usize>,
     series: u64,
-    /// The series whose point came first, and the stream that came next, last time.
+    /// The series whose point came first, and the stream that came next, the last time.
     pub(crate) first: usize,
     pub(crate) next: usize,
 }
@@ -130,7 +131,7 @@ pub(crate) struct Source<'a> {
     pub(crate) stream: Option<usize>,
 }
 
-/// The bytes that tell a series from others.
+/// The bytes that identify a series.
 #[derive(Clone, Copy)]
 pub(crate) struct Identity<'a> {
     pub(crate) stem: &'a [u8],
@@ -150,18 +151,18 @@ pub struct Registry {
     pub(crate) families: Families,
     pub(crate) target_name: Rc<[u8]>,
     pub(crate) report: Report,
-    /// Room for identities.
+    /// Reused buffers for identities.
     pub(crate) spare: [Vec<u8>; 2],
     next: u64,
     /// The charge for everything that is kept here.
     pub(crate) kept: Kept,
-    /// Points of new series that found no room since [`Registry::take_refused`].
+    /// Points that were refused for lack of memory since [`Registry::take_refused`].
     pub(crate) refused: u64,
-    /// No point that is kept arrived before this.
+    /// No stored point arrived before this.
     pub(crate) oldest: Mono,
     /// The search for expired series, while it runs.
     pub(crate) sweep: Option<Sweep>,
-    /// Series that make a page with nothing else on it an error.
+    /// Series that make a page an error if nothing else is on it.
     pub(crate) quantile: BTreeSet<usize>,
 }
 
@@ -171,7 +172,7 @@ pub(crate) struct Sweep {
     pub(crate) oldest: Mono,
 }
 
-/// What an allocation costs beyond its bytes.
+/// Bytes that an allocation costs in addition to its content.
 const ALLOCATION: u64 = 16;
 
 /// Bytes that a separate allocation of `len` bytes takes.
@@ -186,13 +187,13 @@ impl std::fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// An empty registry. `seed` keeps senders from choosing attributes that collide.
+    /// An empty registry. `seed` prevents senders from choosing attributes whose hashes collide.
     #[must_use]
     pub fn new(settings: &PageSettings, seed: u64, mut report: Report) -> Self {
         let hasher = FixedState::with_seed(seed);
         let mut target_name = Vec::new();
         if !settings.namespace.is_empty() {
-            // By the rule for labels, unlike the names of metrics; so it is in the Go collector.
+            // By the rule for labels, unlike the names of metrics, as in the Go collector.
             match label_name(settings.namespace.as_bytes(), settings.strategy.keeps_utf8()) {
                 Ok(namespace) => {
                     target_name = namespace;
@@ -226,20 +227,20 @@ impl Registry {
         }
     }
 
-    /// Charges what it keeps to `budget`. From [`Budget::has_room`] on, points of series that are not known are refused.
+    /// Charges the kept state to `budget`. When [`Budget::has_room`] is false, points of new series are refused.
     #[must_use]
     pub fn charged_to(mut self, budget: &Arc<Budget>) -> Self {
         self.kept = budget.keep(self.kept.bytes());
         self
     }
 
-    /// Bytes charged for what is kept.
+    /// Bytes charged for the kept state.
     #[must_use]
     pub fn kept_bytes(&self) -> u64 {
         self.kept.bytes()
     }
 
-    /// Points that were refused for want of memory since the last call.
+    /// Points that were refused for lack of memory since the last call.
     pub fn take_refused(&mut self) -> u64 {
         std::mem::take(&mut self.refused)
     }
@@ -250,19 +251,19 @@ impl Registry {
         self.series.len()
     }
 
-    /// True without any series.
+    /// True when there is no series.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.series.len() == 0
     }
 
-    /// What was not shown, counted.
+    /// The counts of points that are not shown.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
     }
 
-    /// Logs why points of a metric come to nothing.
+    /// Logs why points of a metric are dropped.
     pub(crate) fn say_dropped(&mut self, reason: Reason, metric: &[u8]) {
         let why = match reason {
             Reason::ExponentialHistogram => "exponential histograms are not supported yet",
@@ -278,7 +279,7 @@ impl Registry {
         });
     }
 
-    /// Remembers which series came after `before`, or first.
+    /// Stores that series `slot` came after `before`, or was the first of its stream.
     pub(crate) fn foresee(&mut self, before: Option<usize>, source: &Source<'_>, slot: usize) {
         if let Some(series) = before.and_then(|slot| self.series.get_mut(slot)) {
             series.next = slot;
@@ -321,7 +322,7 @@ impl Registry {
     pub(crate) fn update<'a>(&mut self, slot: usize, source: &Source<'_>, point: &impl Point<'a>, work: &mut Work) {
         let Some(series) = self.series.get_mut(slot) else { return };
         let before = series.reading.cost();
-        // Only a point with more buckets than before takes more room.
+        // Only a point with more buckets than before needs more memory.
         if before > 0 && !self.kept.has_room() && point.cost() > before {
             self.refused += 1;
             return self.report.count(Reason::Memory, 1);
@@ -353,7 +354,7 @@ impl Registry {
         }
     }
 
-    /// What keeps a series from being shown.
+    /// The reason why a series is not shown, if any.
     #[inline]
     fn fault(&self, slot: usize) -> Option<Reason> {
         let series = self.series.get(slot)?;
@@ -391,7 +392,7 @@ impl Registry {
         }
     }
 
-    /// Puts a series into the family of its stream.
+    /// Adds a series to the family of its stream.
     fn attach(&mut self, slot: usize, work: &mut Work) {
         let Some(series) = self.series.get_mut(slot) else { return };
         let Some(stream) = self.streams.get(series.stream) else { return };
@@ -406,7 +407,7 @@ impl Registry {
         }
     }
 
-    /// A series of an identity that is not known. Gives its slot.
+    /// Adds a series with a new identity. Returns its slot.
     pub(crate) fn add(
         &mut self,
         source: &mut Source<'_>,
@@ -428,7 +429,8 @@ impl Registry {
         let (block, labels, fault) = match block {
             Ok(block) => (block.bytes, block.labels, None),
             Err((reason, why)) => {
-                // Kept all the same: it holds its place in target_info, and is not taken for new at the next point.
+                // The series is kept nevertheless: its resource stays in target_info, and its next point does not
+                // create it again.
                 self.report.say(reason, Level::Error, source.name, || {
                     format!("failed to convert metric {}: {why}", String::from_utf8_lossy(source.name))
                 });
@@ -461,7 +463,7 @@ impl Registry {
         }
         let series = &self.series;
         self.index.insert(hash, slot, |slot| series.get(slot).map_or(0, |s| s.hash));
-        // Each of them is somewhere else in memory.
+        // Each of them is in another part of memory.
         work.spend(50 * self.index.take_moved());
         if let Some(stream) = self.streams.get_mut(stream) {
             stream.series += 1;
@@ -498,7 +500,7 @@ impl Registry {
         id
     }
 
-    /// Takes over unit, kind and description of the newest metric. A series follows when it takes a point.
+    /// Uses unit, kind and description of the newest metric. A series of the stream is updated when it takes a point.
     fn follow(&mut self, id: usize, source: &Source<'_>) {
         let Some(stream) = self.streams.get_mut(id) else { return };
         let renamed = stream.shape != source.shape || *stream.unit != *source.unit;
