@@ -1,18 +1,19 @@
-//! Memory limits by cgroup, version 1 or 2, where groups can be written; elsewhere it says so once and enforces nothing.
+//! Memory limits by cgroup, version 1 or 2, where groups can be written; elsewhere it prints this once and enforces
+//! nothing.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-/// Set to what tells one running test from another.
+/// The environment variable that identifies the running test.
 pub(crate) const OUTSIDE: &str = "OTELCORE_PODS_OUTSIDE";
 
-/// A group with a limit. It is removed with this value.
+/// A group with a limit. It is removed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) path: PathBuf,
-    /// Where a container looks for it below `/sys/fs/cgroup`.
+    /// The container's path of the group below `/sys/fs/cgroup`.
     pub(crate) inside: &'static str,
 }
 
@@ -37,7 +38,7 @@ impl Group {
                 Err(_) => return None,
             }
         }
-        // In version 2 a group hands its controllers down by name.
+        // In version 2 a group enables each controller for its children by name.
         let _ = fs::write(parent.join("cgroup.subtree_control"), "+memory");
         let path = parent.join(name);
         let group = Self { path, inside };
@@ -48,14 +49,14 @@ impl Group {
     }
 }
 
-/// Whether memory limits are enforced here: a group can be made and written.
+/// Whether memory limits are enforced here: whether a group can be made and written.
 pub fn enforces_memory() -> bool {
     Group::make("looks", Some(1 << 30)).is_some()
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // A group empties a moment after its last process has gone.
+        // A group becomes empty shortly after its last process has ended.
         for _ in 0..50 {
             if fs::remove_dir(&self.path).is_ok() {
                 return;
@@ -65,12 +66,12 @@ impl Drop for Group {
     }
 }
 
-/// All groups of one test have one above them, named after the process outside.
+/// The common parent of all groups of one test, named after the process outside the namespaces.
 fn family() -> String {
     format!("otelcore-pods-{}", std::env::var(OUTSIDE).unwrap_or_default())
 }
 
-/// Removes what a test that has ended left, from outside.
+/// Removes the groups that are left of an ended test; called from outside the namespaces.
 pub(crate) fn sweep(outside: &str) {
     let Some((parent, ..)) = parent() else { return };
     let family = parent.join(format!("otelcore-pods-{outside}"));
@@ -92,7 +93,8 @@ fn parent() -> Option<(PathBuf, &'static str, &'static str)> {
         let nested = base.join(of("memory").unwrap_or_default());
         return Some((if nested.is_dir() { nested } else { base }, "memory.limit_in_bytes", "memory"));
     }
-    // Version 2: only a group without processes of its own may have children with controllers, and the root is one.
+    // Version 2: only a group without processes of its own may have children with controllers; the root group is
+    // exempt.
     let controllers = fs::read_to_string(root.join("cgroup.subtree_control")).ok()?;
     controllers.split_whitespace().any(|c| c == "memory").then(|| (root.to_owned(), "memory.max", ""))
 }

@@ -1,5 +1,5 @@
-//! The cluster: what has been applied, which pods stand for it, and who reaches them under which name.
-//! It is API server, controllers, kube-proxy and DNS in as much as the tests need; a test is its `kubectl`.
+//! The cluster: the objects that have been applied, their pods, and the names and addresses that clients can reach. It
+//! does the work of API server, controllers, kube-proxy and DNS as far as the tests need it; a test acts as `kubectl`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -20,22 +20,22 @@ use crate::pod::Pod;
 use crate::spec::{Container, Facts, Image, Objects, port};
 use crate::{dns, relay};
 
-/// What a cluster is made of.
+/// The settings of a cluster.
 #[derive(Debug)]
 pub struct Setup {
-    /// How many nodes: `node-0`, `node-1` ...
+    /// The number of nodes: `node-0`, `node-1` ...
     pub nodes: u8,
     /// A folder for volumes and logs.
     pub dir: PathBuf,
     /// The binary `pods` of this crate, which relays hostPorts.
     pub helper: PathBuf,
-    /// What runs under every image name that `images` does not have.
+    /// The image for every image name that `images` does not have.
     pub image: Image,
-    /// Other images, by the name that manifests write.
+    /// Other images, by the name that manifests use.
     pub images: Vec<(String, Image)>,
 }
 
-/// A cluster. Its processes end with the namespace that it was made in.
+/// A cluster. Its processes end with the namespace in which it was made.
 #[derive(Clone)]
 pub struct Cluster(Arc<Inner>);
 
@@ -59,7 +59,7 @@ struct Service {
     namespace: String,
     name: String,
     raw: Value,
-    /// None: headless.
+    /// `None` for a headless service.
     address: Option<Ipv4Addr>,
 }
 
@@ -70,7 +70,7 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Nodes, their network and the name server, in the namespaces of the caller (see [`crate::inside`]).
+    /// Makes nodes, their network and the name server, in the namespaces of the caller (see [`crate::inside`]).
     pub fn start(setup: Setup) -> Self {
         let network = Network::new(setup.nodes);
         let cluster = Self(Arc::new(Inner { setup, network, state: Mutex::default(), uids: AtomicUsize::new(1) }));
@@ -79,19 +79,19 @@ impl Cluster {
         cluster
     }
 
-    /// Applies a manifest: configuration first, then services, then what has pods. The objects that have nothing behind
-    /// them here (policies, accounts, autoscalers) are returned as `Kind/name`.
+    /// Applies a manifest: configuration first, then services, then workloads and pods. The objects that have no effect
+    /// here (policies, accounts, autoscalers) are returned as `Kind/name`.
     pub fn apply(&self, manifest: &str) -> Vec<String> {
         self.apply_all(&documents(manifest))
     }
 
-    /// The same for documents that have been read.
+    /// The same for documents that have already been parsed.
     pub fn apply_all(&self, all: &[Value]) -> Vec<String> {
         let mut passed_over = Vec::new();
         let order = |kind: &str| match kind {
             "ConfigMap" | "Secret" => 0,
             "Service" => 1,
-            // An autoscaler is heeded when its workload is there.
+            // An autoscaler is applied after its workload exists.
             "HorizontalPodAutoscaler" => 3,
             _ => 2,
         };
@@ -114,7 +114,7 @@ impl Cluster {
                     self.scale(&key);
                 }
                 "Pod" => drop(self.add_pod(object, name, "", 0)),
-                // One whose target is a custom resource has nothing to scale here.
+                // An autoscaler whose target is a custom resource has nothing to scale here.
                 "HorizontalPodAutoscaler" if text(object, "spec.scaleTargetRef.apiVersion") == "apps/v1" => {
                     self.scale_at_least(object);
                 }
@@ -124,7 +124,7 @@ impl Cluster {
         passed_over
     }
 
-    /// Starts the pods that a workload lacks.
+    /// Starts the missing pods of a workload.
     fn scale(&self, key: &str) {
         let object = self.workload(key);
         let template = at(&object, "spec.template");
@@ -150,7 +150,7 @@ impl Cluster {
         }
     }
 
-    /// An autoscaler keeps its least number of pods here, and never more.
+    /// An autoscaler here only raises a workload to its minimum number of pods.
     fn scale_at_least(&self, object: &Value) {
         let target = at(object, "spec.scaleTargetRef");
         let key = format!("{}/{}/{}", text(target, "kind"), namespace(object), text(target, "name"));
@@ -170,7 +170,7 @@ impl Cluster {
         state.workloads.get(key).unwrap_or_else(|| panic!("{key} has not been applied")).clone()
     }
 
-    /// Makes a pod of a workload's template, with a claim's volume for each claim template.
+    /// Makes a pod from a workload's template, with a claim's volume for each claim template.
     fn add_pod_in(&self, template: &Value, owner: &Value, name: &str, key: &str, node: usize) -> Arc<Pod> {
         let mut object = template.clone();
         object["metadata"]["namespace"] = namespace(owner).into();
@@ -221,7 +221,7 @@ impl Cluster {
         pod
     }
 
-    /// A port of a node that leads elsewhere.
+    /// A port of a node that is relayed to another address.
     fn relay_on(&self, node: &str, port: u16, target: SocketAddr) -> Child {
         Command::new("nsenter")
             .arg(format!("--net=/run/netns/{node}"))
@@ -285,7 +285,7 @@ impl Cluster {
         }
         let source = |key: &str| volume.get(key);
         if let Some(host) = source("hostPath") {
-            // A folder of the node, not of the machine that the tests run on.
+            // A folder of the node, not of the machine that runs the tests.
             let path = text(host, "path").trim_start_matches('/').to_owned();
             let on_node = self.0.setup.dir.join("nodes").join(&pod.facts.node).join(path);
             std::fs::create_dir_all(&on_node).unwrap();
@@ -297,7 +297,7 @@ impl Cluster {
             None => panic!("{}: a volume that this runner does not know: {volume}", pod.name()),
         };
         std::fs::create_dir_all(&dir).unwrap();
-        // An emptyDir is everybody's; a claim belongs to root, and to the group that the pod asks for.
+        // Every user may write an `emptyDir`; a claim belongs to root, and to the group that the pod asks for.
         let group = at(&pod.spec, "securityContext.fsGroup").as_u64();
         let open = if source("emptyDir").is_some() { "0777" } else { "0755" };
         run(Command::new("chmod").arg(if group.is_some() { "2775" } else { open }).arg(&dir));
@@ -325,7 +325,7 @@ impl Cluster {
             if let Some(node_port) = entry.get("nodePort").and_then(port) {
                 let target = listener.local_addr().unwrap();
                 for node in &self.0.network.nodes {
-                    // It ends with the namespace.
+                    // The relay ends with the namespace.
                     drop(self.relay_on(&node.name, node_port, target));
                 }
             }
@@ -345,7 +345,7 @@ impl Cluster {
         }
     }
 
-    /// Where a connection from an address may go. Under a local policy only to the client's own node.
+    /// The possible targets of a connection from an address. With a local policy only those on the client's own node.
     fn endpoints(&self, service: &Service, entry: &Value, from: SocketAddr) -> Vec<SocketAddr> {
         let local = text(&service.raw, "spec.internalTrafficPolicy") == "Local";
         let node = match from.ip() {
@@ -404,16 +404,16 @@ impl Cluster {
         state.services.iter().find(|s| s.namespace == ns && s.name == name).cloned()
     }
 
-    // ---- what a test asks and orders
+    // ---- queries and operations of a test
 
-    /// The pods of a workload (`DaemonSet/default/agent`), or all; those on their way out are not among them.
+    /// The pods of a workload (`DaemonSet/default/agent`), or all; pods that are stopping are not included.
     pub fn pods(&self, workload: &str) -> Vec<Arc<Pod>> {
         let state = self.0.state.lock().unwrap();
         let of = |p: &&Arc<Pod>| !p.is_stopping() && (workload.is_empty() || p.owner == workload);
         state.pods.iter().filter(of).cloned().collect()
     }
 
-    /// The pod of that name.
+    /// The pod with that name.
     pub fn pod(&self, name: &str) -> Arc<Pod> {
         let state = self.0.state.lock().unwrap();
         state.pods.iter().rfind(|p| p.name() == name).unwrap_or_else(|| panic!("there is no pod {name}")).clone()
@@ -424,7 +424,7 @@ impl Cluster {
         self.0.state.lock().unwrap().workloads.keys().cloned().collect()
     }
 
-    /// Waits until all pods are ready, and says what they said where they are not.
+    /// Waits until all pods are ready, and reports the output of those that are not.
     pub fn ready(&self, limit: Duration) {
         let waiting = || -> Vec<Arc<Pod>> { self.pods("").into_iter().filter(|p| !p.is_ready()).collect() };
         let ends = std::time::Instant::now() + limit;
@@ -435,7 +435,7 @@ impl Cluster {
         }
     }
 
-    /// The address of a service, where it has one, with one of its ports.
+    /// The address of a service that has one, with one of its ports.
     pub fn service_at(&self, ns: &str, name: &str, port: u16) -> SocketAddr {
         let service = self.service(ns, name).unwrap_or_else(|| panic!("there is no service {ns}/{name}"));
         let address = service.address.unwrap_or_else(|| panic!("{ns}/{name} is headless"));
@@ -447,8 +447,9 @@ impl Cluster {
         SocketAddr::new(IpAddr::V4(self.0.network.nodes[node].address), port)
     }
 
-    /// `kubectl rollout restart`: one pod after the other. A Deployment's new pod is ready before an old one goes, as is
-    /// that of a DaemonSet with `maxSurge`; otherwise the old one goes first. The exit codes of what went.
+    /// `kubectl rollout restart`: one pod after the other. A Deployment's new pod is ready before an old one stops, as
+    /// is that of a DaemonSet with `maxSurge`; otherwise the old one stops first. Returns the exit codes of the old
+    /// pods.
     pub fn restart(&self, workload: &str) -> Vec<Vec<i32>> {
         let mut exits = Vec::new();
         let object = self.workload(workload);
@@ -479,7 +480,7 @@ impl Cluster {
     }
 }
 
-/// Keys as files, as the kubelet writes them: in a dated folder that `..data` points to, and a link for each.
+/// Writes keys as files, as the kubelet does: in a dated folder that `..data` links to, and a link for each.
 fn project(dir: &Path, data: &BTreeMap<String, String>, items: &[Value]) {
     let dated = dir.join("..2026_01_02_03_04_05.1");
     std::fs::create_dir_all(&dated).unwrap();

@@ -1,5 +1,5 @@
-//! One life of a container: its root, mounts, user, environment and memory group, from the start to the exit code.
-//! When it starts again and whether it is healthy is the pod's business.
+//! One run of a container: its root, mounts, user, environment and memory group, from the start to the exit code.
+//! Restarts and health are decided by the pod.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::cgroup::Group;
 use crate::spec::Image;
 
-/// A file or folder of the machine that a container sees.
+/// A file or folder of the machine that is mounted in a container.
 #[derive(Clone, Debug)]
 pub(crate) struct Mount {
     pub(crate) from: PathBuf,
@@ -19,7 +19,7 @@ pub(crate) struct Mount {
     pub(crate) read_only: bool,
 }
 
-/// All that a start needs.
+/// The parameters of a start.
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
     pub(crate) image: &'a Image,
@@ -37,12 +37,12 @@ pub(crate) struct Start<'a> {
     pub(crate) host_name: &'a str,
 }
 
-/// A container that runs.
+/// A running container.
 #[derive(Debug)]
 pub(crate) struct Running {
     child: Child,
     log: PathBuf,
-    /// Its first process, as the test sees it.
+    /// Its first process, by its id in the test's pid namespace.
     init: Option<u32>,
 }
 
@@ -78,7 +78,7 @@ impl Start<'_> {
         running
     }
 
-    /// No capabilities, no new privileges, numeric ids; the root last, as nothing but the program is in it.
+    /// No capabilities, no new privileges, numeric ids; the root is changed last, because it contains only the program.
     fn enter(&self, command: &mut Command) {
         let (uid, gid) = self.user;
         command.args(["/usr/sbin/capsh", "--no-new-privs"]);
@@ -89,7 +89,7 @@ impl Start<'_> {
         command.args(["--drop=all", &format!("--gid={gid}"), &format!("--groups={groups}"), &format!("--uid={uid}")]);
         let (program, args) = self.command.split_first().unwrap_or_else(|| panic!("{} runs nothing", self.host_name));
         if self.image.root.is_none() && !program.contains('/') {
-            // A word without a slash is looked up; in an image of ours there is nothing that could.
+            // A program name without a slash is looked up in the path; an image of ours has nothing to look it up.
             command.args(["--shell=/usr/bin/env", "--", program]).args(args);
         } else {
             command.arg(format!("--shell={program}")).arg("--").args(args);
@@ -100,7 +100,7 @@ impl Start<'_> {
         self.dir.join("root")
     }
 
-    /// What a container runtime does before it executes the program.
+    /// The steps of a container runtime before it executes the program.
     fn script(&self) -> String {
         let mut script = format!("hostname {} 2>/dev/null || true\n", self.host_name);
         if let Some(group) = self.group {
@@ -109,7 +109,7 @@ impl Start<'_> {
         let host = "/".to_owned();
         let root = match &self.image.root {
             None => {
-                // Of the machine's own root only names are the pod's.
+                // On the machine's own root only name resolution is specific to the pod.
                 for mount in self.mounts.iter().filter(|m| m.to == "/etc/resolv.conf") {
                     let _ = writeln!(script, "mount --bind {} $(readlink -f {})", mount.from.display(), mount.to);
                 }
@@ -173,17 +173,17 @@ impl Running {
         }
     }
 
-    /// Its first process, as the test sees it.
+    /// Its first process, by its id in the test's pid namespace.
     pub(crate) const fn pid(&self) -> Option<u32> {
         self.init
     }
 
-    /// The exit code once it has ended; a signal's number and 128.
+    /// The exit code after it has ended; 128 plus the signal's number after a signal.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         let status = self.child.try_wait().ok()??;
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        // Some versions of unshare stumble when they pass on that a signal has ended their child. The first process of a
-        // namespace ends by SIGKILL or by a fault of its own; the latter says so itself.
+        // Some versions of unshare fail when they report that a signal has ended their child. The first process of a
+        // namespace ends by SIGKILL or by a fault of its own; in the latter case its own output reports that.
         let said = std::fs::read_to_string(&self.log).unwrap_or_default();
         let stumbled = code == 1 && said.lines().next_back().is_some_and(|l| l.starts_with("unshare: sigprocmask"));
         Some(if stumbled { 137 } else { code })

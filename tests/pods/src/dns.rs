@@ -1,12 +1,12 @@
-//! The cluster's name server: A records of services and pods over UDP and TCP, from a look-up that is handed in.
-//! It knows no other record type, forwards nothing, and answers names that it does not know with NXDOMAIN.
+//! The cluster's name server: A records of services and pods over UDP and TCP, from a look-up function that is passed
+//! in. It has no other record type, forwards nothing, and answers unknown names with NXDOMAIN.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a name stands for; `None` is NXDOMAIN, an empty list a name without addresses.
+/// The addresses of a name; `None` is NXDOMAIN, an empty list a name without addresses.
 pub(crate) type Lookup = Arc<dyn Fn(&str) -> Option<Vec<Ipv4Addr>> + Send + Sync>;
 
 /// Serves on port 53 of an address until the process ends.
@@ -44,7 +44,7 @@ fn over_tcp(mut stream: TcpStream, lookup: &Lookup) -> io::Result<()> {
     }
 }
 
-/// RFC 1035, section 4: the header, the question again, and an A record for each address.
+/// RFC 1035, section 4: the header, the repeated question, and an A record for each address.
 fn answer(query: &[u8], lookup: &Lookup, limit: usize) -> Option<Vec<u8>> {
     let mut name = String::new();
     let mut at = 12;
@@ -74,7 +74,7 @@ fn answer(query: &[u8], lookup: &Lookup, limit: usize) -> Option<Vec<u8>> {
     out.extend([0; 4]);
     out.extend(question);
     for address in addresses {
-        // The name by pointer, type A, class IN, five seconds, four bytes.
+        // The name as a pointer, type A, class IN, a TTL of five seconds, four bytes.
         out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4]);
         out.extend(address.octets());
     }

@@ -1,4 +1,5 @@
-//! HTTP/1.0 by hand: one request, one answer, with a time limit on each step. Failures are values, as services come and go.
+//! HTTP/1.0 by hand: one request, one answer, with a time limit on each step. Failures are returned as values, because
+//! services start and stop.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +8,7 @@ use std::time::Duration;
 /// Status and body of one request.
 ///
 /// # Errors
-/// What the socket says.
+/// The error of the socket.
 pub fn request(
     address: SocketAddr,
     method: &str,
@@ -34,7 +35,7 @@ pub fn request(
 /// GETs a page, within ten seconds.
 ///
 /// # Errors
-/// What the socket says.
+/// The error of the socket.
 pub fn get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     request(address, "GET", path, "", b"", Duration::from_secs(10))
 }

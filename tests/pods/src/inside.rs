@@ -1,4 +1,4 @@
-//! The way into namespaces of one's own, and what a test finds on the machine.
+//! Runs a test in its own namespaces, and finds the tools that a test needs on the machine.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,16 +6,16 @@ use std::sync::OnceLock;
 
 use crate::cgroup;
 
-/// Set for the test that has been started again inside its namespaces.
+/// Set in the test process that has been started again inside its namespaces.
 const INSIDE: &str = "OTELCORE_PODS_INSIDE";
 const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
 
-/// Runs `play` in a network, mount and pid namespace of its own, by starting the test of that name again. What it
-/// starts ends with it. Where there are no namespaces the test is skipped with a line that says so; where a
-/// program is missing too, except in CI.
+/// Runs `play` in its own network, mount and pid namespace, by starting the test of that name again. Processes that it
+/// starts end with it. Without permission for namespaces the test is skipped with a message; so it is if a program is
+/// missing, except in CI.
 ///
-/// `prepare` runs before, outside: it makes what needs the machine (a build), which is handed on to `play`, or says why
-/// it can't.
+/// `prepare` runs before that, outside: it makes what needs the machine (a build), whose path is passed to `play`, or
+/// prints why it can't.
 pub fn inside(test: &str, prepare: impl FnOnce() -> Option<PathBuf>, play: impl FnOnce(PathBuf)) {
     if let Some(prepared) = std::env::var_os(INSIDE) {
         return play(PathBuf::from(prepared));
@@ -51,7 +51,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())
 }
 
-/// A real peer built by scripts/tools. Where it is missing, CI fails and other machines skip what needs it.
+/// A real peer built by scripts/tools. If it is missing, CI fails and other machines skip the tests that need it.
 pub fn tool(name: &str) -> Option<PathBuf> {
     let built = root().join("tests/tools/bin").join(name);
     let found = if built.is_file() { Some(built) } else { on_path(name) };
@@ -62,9 +62,9 @@ pub fn tool(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// The root tree of the image, as scripts/image makes it: what `OTELCORE_IMAGE` names, or a dev build in `within`, made
-/// once. Without the compiler for it CI fails and other machines skip the test and say so; where its standard library can't
-/// be had all skip it.
+/// The root tree of the image, as scripts/image makes it: the one that `OTELCORE_IMAGE` names, or a dev build in
+/// `within`, made once. If the compiler for it is missing, CI fails and other machines skip the test and print that; if
+/// its standard library is not available, all skip it.
 pub fn image(within: &str) -> Option<PathBuf> {
     if let Some(made) = std::env::var_os("OTELCORE_IMAGE") {
         return Some(made.into());
@@ -85,7 +85,7 @@ pub fn image(within: &str) -> Option<PathBuf> {
     MADE.get_or_init(make).clone()
 }
 
-/// A folder that is empty when it is handed out.
+/// An empty folder; earlier content is removed.
 pub fn free(within: &str, name: &str) -> PathBuf {
     let path = Path::new(within).join(name);
     let _ = std::fs::remove_dir_all(&path);

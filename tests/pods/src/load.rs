@@ -1,5 +1,5 @@
-//! A load that counts: requests of ten spans that no other request has, each sent until it is acknowledged, and what of
-//! them is found at the other end.
+//! A load that counts: requests of ten unique spans, each sent until it is acknowledged, and the spans that are found
+//! in Jaeger.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use crate::http;
 /// The spans of a request.
 pub const SPANS: u64 = 10;
 
-/// An OTLP/JSON request of the service: one trace of [`SPANS`] spans, whose ids follow from the number.
+/// An OTLP/JSON request of the service: one trace of [`SPANS`] spans, whose ids follow from the request's number.
 pub fn request(service: &str, number: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     let mut body = format!(
@@ -43,26 +43,27 @@ pub fn log(body: &str) -> String {
     format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{{"stringValue":"{body}"}}}}]}}]}}]}}"#)
 }
 
-/// POSTs OTLP/JSON for a signal (`traces`, `metrics`, `logs`); the status, 0 where there was no answer.
+/// POSTs OTLP/JSON for a signal (`traces`, `metrics`, `logs`); returns the status, or 0 if there was no answer.
 pub fn post(address: SocketAddr, signal: &str, body: &str) -> u16 {
     let headers = "Content-Type: application/json\r\n";
     let path = format!("/v1/{signal}");
     http::request(address, "POST", &path, headers, body.as_bytes(), Duration::from_secs(10)).map_or(0, |(s, _)| s)
 }
 
-/// What a load has done.
+/// The result of a load.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sent {
-    /// Requests that were acknowledged: the numbers from the first on, without a gap.
+    /// The number of acknowledged requests: their numbers follow each other from the first on.
     pub acknowledged: u64,
-    /// Tries that were not.
+    /// The number of attempts that were not acknowledged.
     pub refused: u64,
 }
 
-/// Sends requests number `first`, `first + 1` ... for a while, `pause` apart, each again until it is acknowledged.
+/// Sends requests number `first`, `first + 1` ... for a while, `pause` apart; each is repeated until it is
+/// acknowledged.
 ///
 /// # Panics
-/// Where one request is not acknowledged within a minute and a half.
+/// If one request is not acknowledged within a minute and a half.
 pub fn send(to: &str, service: &str, first: u64, lasting: Duration, pause: Duration) -> Sent {
     let ends = Instant::now() + lasting;
     let mut sent = Sent::default();
@@ -70,7 +71,7 @@ pub fn send(to: &str, service: &str, first: u64, lasting: Duration, pause: Durat
         let body = request(service, first + sent.acknowledged);
         let gives_up = Instant::now() + Duration::from_secs(90);
         loop {
-            // Looked up each time: a service may have moved.
+            // Looked up each time: the service's address may have changed.
             let address = to.to_socket_addrs().ok().and_then(|mut all| all.next());
             if address.is_some_and(|a| post(a, "traces", &body) == 200) {
                 break;
@@ -85,7 +86,7 @@ pub fn send(to: &str, service: &str, first: u64, lasting: Duration, pause: Durat
     sent
 }
 
-/// How often each span of a service is in Jaeger, by its id; `None` while it can't be asked.
+/// How often each span of a service is in Jaeger, by its id; `None` while Jaeger does not answer.
 pub fn in_jaeger(query: SocketAddr, service: &str) -> Option<BTreeMap<u64, u32>> {
     let path = format!("/api/traces?service={service}&limit=1000000&lookback=1h");
     let (status, body) = http::get(query, &path).ok()?;
@@ -100,10 +101,10 @@ pub fn in_jaeger(query: SocketAddr, service: &str) -> Option<BTreeMap<u64, u32>>
     Some(seen)
 }
 
-/// Asks until there is an answer.
+/// Calls `ask` until it returns a value.
 ///
 /// # Panics
-/// Where it never comes within the limit.
+/// If there is no value within the limit.
 pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {

@@ -1,5 +1,5 @@
-//! What runs inside the pods of the tests beside the collector: `pods relay LISTEN TARGET` and
-//! `pods send HOST:PORT SERVICE FIRST SECONDS PAUSE_MS`, which prints what was acknowledged.
+//! The program that runs in the tests' pods next to the collector: `pods relay LISTEN TARGET` and `pods send HOST:PORT
+//! SERVICE FIRST SECONDS PAUSE_MS`, which prints the number of acknowledged requests.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
@@ -23,7 +23,7 @@ fn main() {
             println!("acknowledged {} refused {}", sent.acknowledged, sent.refused);
         }
         ["hold", megabytes] => {
-            // Takes memory, page by page, and then waits: what a limit is for.
+            // Uses memory, page by page, and then waits: this tests a memory limit.
             let mut held = vec![0_u8; megabytes.parse::<usize>().unwrap() << 20];
             held.iter_mut().step_by(4096).for_each(|b| *b = 1);
             println!("holds {}", held.iter().map(|b| usize::from(*b)).sum::<usize>());

@@ -1,4 +1,5 @@
-//! Manifests: YAML documents as JSON trees, and ways into them. It knows no kind of object.
+//! Manifests: YAML documents as JSON trees, and access to them by path. This module has no code for specific kinds of
+//! object.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use serde_json::{Map, Number, Value};
 /// The documents of a manifest, in order; empty ones are left out.
 ///
 /// # Panics
-/// Where the text is not YAML: with what the reader says.
+/// If the text is not YAML: with the reader's message.
 pub fn documents(text: &str) -> Vec<Value> {
     let mut pieces = vec![String::new()];
     for line in text.lines() {
@@ -23,10 +24,10 @@ pub fn documents(text: &str) -> Vec<Value> {
     pieces.iter().filter(|piece| !empty(piece)).map(|piece| yaml(piece)).collect()
 }
 
-/// One document. A `$` means nothing in a manifest, so that it is hidden from the reader of configurations.
+/// Reads one document. A `$` has no special meaning in a manifest, so it is escaped for the reader of configurations.
 ///
 /// # Panics
-/// Where the text is not YAML.
+/// If the text is not YAML.
 pub fn yaml(text: &str) -> Value {
     let said = Diagnostics::new();
     let node = from_yaml(&text.replace('$', "$$"), &said);
@@ -46,11 +47,11 @@ fn json(node: &Node) -> Value {
     }
 }
 
-/// The documents of a folder's `kustomization.yaml`: its resources, in files and other folders, moved to its `namespace`
-/// and changed by its JSON `patches`. `images` is passed over; anything else of kustomize is refused.
+/// The documents of a folder's `kustomization.yaml`: its resources, in files and other folders, moved to its
+/// `namespace` and changed by its JSON `patches`. `images` is ignored; any other key of kustomize is refused.
 ///
 /// # Panics
-/// Where a file is missing, or asks for more.
+/// If a file is missing, or has another key.
 pub fn kustomization(folder: &Path) -> Vec<Value> {
     let file = folder.join("kustomization.yaml");
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -81,13 +82,13 @@ pub fn kustomization(folder: &Path) -> Vec<Value> {
     all
 }
 
-/// A document that is a list: the reader of configurations wants a map.
+/// Reads a document that is a list: the reader of configurations needs a map.
 fn yaml_list(text: &str) -> Vec<Value> {
     let inner: String = text.lines().map(|line| format!("  {line}\n")).collect();
     list(&yaml(&format!("list:\n{inner}")), "list").to_vec()
 }
 
-/// One change of RFC 6902: `add`, `replace` or `remove`.
+/// Applies one change of RFC 6902: `add`, `replace` or `remove`.
 fn patch(target: &mut Value, change: &Value) {
     let (path, value) = (text(change, "path"), at(change, "value").clone());
     let (parent, key) = path.rsplit_once('/').unwrap_or_else(|| panic!("{change}"));
@@ -106,7 +107,7 @@ fn patch(target: &mut Value, change: &Value) {
 /// The components of a collector's configuration: section, id, and the line of the id.
 ///
 /// # Panics
-/// Where the text is not YAML.
+/// If the text is not YAML.
 pub fn components(configuration: &str) -> Vec<(String, String, u32)> {
     let said = Diagnostics::new();
     let node = from_yaml(&configuration.replace('$', "$$"), &said).unwrap();
@@ -119,7 +120,7 @@ pub fn components(configuration: &str) -> Vec<(String, String, u32)> {
     found
 }
 
-/// Follows a path such as `spec.template.spec`; `Null` where it ends.
+/// Follows a path such as `spec.template.spec`; `Null` if a part of it is missing.
 pub fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(value, |value, key| value.get(key).unwrap_or(&Value::Null))
 }
@@ -129,12 +130,12 @@ pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
     at(value, path).as_str().unwrap_or_default()
 }
 
-/// The number at a path, or what to take instead.
+/// The number at a path, or the given default.
 pub fn number(value: &Value, path: &str, or: u64) -> u64 {
     at(value, path).as_u64().unwrap_or(or)
 }
 
-/// The list at a path, or nothing.
+/// The list at a path, or an empty one.
 pub fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
     at(value, path).as_array().map_or(&[], Vec::as_slice)
 }
@@ -145,7 +146,7 @@ pub fn entries(value: &Value, path: &str) -> Vec<(String, String)> {
     at(value, path).as_object().map_or_else(Vec::new, |map| map.iter().map(|(k, v)| (k.clone(), word(v))).collect())
 }
 
-/// Every path of keys below a value, lists as `[]`: the shape of it.
+/// Every path of keys below a value, lists as `[]`: the structure of the value.
 pub fn paths(value: &Value) -> Vec<String> {
     fn walk(value: &Value, at: &str, found: &mut Vec<String>) {
         match value {

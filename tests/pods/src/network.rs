@@ -1,5 +1,5 @@
-//! The network of a cluster: nodes are network namespaces on a bridge, pods are network namespaces on their node's bridge.
-//! It hands out addresses and runs nothing in them.
+//! The network of a cluster: nodes are network namespaces on a bridge, pods are network namespaces on their node's
+//! bridge. It assigns addresses and runs nothing in the namespaces.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-/// The machine that the tests run on, as the nodes see it; also where ClusterIPs lead.
+/// The address of the machine that runs the tests, as the nodes see it; ClusterIPs are routed to it too.
 pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
 /// The address of the name server.
 pub(crate) const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
@@ -29,7 +29,7 @@ pub(crate) struct Node {
     next: AtomicU8,
 }
 
-/// Where a pod lives.
+/// The network namespace and address of a pod.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     /// The name of the network namespace.
@@ -38,7 +38,7 @@ pub(crate) struct Place {
 }
 
 impl Network {
-    /// Bridges, nodes and routes, in the namespace of the caller.
+    /// Makes bridges, nodes and routes, in the namespace of the caller.
     pub(crate) fn new(count: u8) -> Self {
         sh("mkdir -p /run/netns && mount -t tmpfs none /run/netns && echo 1 > /proc/sys/net/ipv4/ip_forward");
         let nodes: Vec<Node> = (0..count)
@@ -49,8 +49,8 @@ impl Network {
                 next: AtomicU8::new(2),
             })
             .collect();
-        // A bridge without an address of its own takes the lowest of its ports', so that every new pod may change it, and
-        // neighbours who knew the old one wait for half a minute.
+        // A bridge without a configured MAC address takes the lowest of its ports' addresses, so that every new pod may
+        // change it, and neighbours that have the old one cached lose contact for half a minute.
         let mut script = format!(
             "link set lo up\naddr add {DNS}/32 dev lo\nlink add lan address 02:00:00:00:01:00 type bridge\naddr add {OUTSIDE}/24 dev lan\nlink set lan up\n"
         );
@@ -62,7 +62,7 @@ impl Network {
                  link set n{subnet} master lan up\nroute add 10.244.{subnet}.0/24 via {address}\n"
             );
         }
-        // A route needs its device up, which the far end's batch does.
+        // A route needs its device up, which the batch for the other end does.
         let (links, routes): (Vec<&str>, Vec<&str>) = script.lines().partition(|l| !l.starts_with("route"));
         ip(None, &links.join("\n"));
         for node in &nodes {
@@ -81,7 +81,7 @@ impl Network {
         Self { nodes, next_pod: AtomicU32::new(1), next_service: AtomicU8::new(20) }
     }
 
-    /// A place for a pod: the node's own where it asks for the host's network.
+    /// A network namespace for a pod: the node's own if it asks for the host's network.
     pub(crate) fn place(&self, node: usize, host_network: bool) -> Place {
         let node = &self.nodes[node];
         if host_network {
@@ -108,7 +108,7 @@ impl Network {
         Place { namespace, address }
     }
 
-    /// An address for a service, which leads to the caller's namespace.
+    /// An address for a service, which is routed to the caller's namespace.
     pub(crate) fn cluster_ip(&self) -> Ipv4Addr {
         let address = Ipv4Addr::new(10, 96, 0, self.next_service.fetch_add(1, Ordering::Relaxed));
         ip(None, &format!("addr add {address}/32 dev lo\n"));
@@ -121,7 +121,7 @@ impl Network {
     }
 }
 
-/// Gives a pod's place up.
+/// Deletes a pod's network namespace, unless it is the node's.
 pub(crate) fn leave(place: &Place) {
     if place.namespace.starts_with("pod-") {
         let _ = Command::new("ip").args(["netns", "del", &place.namespace]).status();

@@ -1,5 +1,6 @@
-//! A pod: its containers kept as the kubelet keeps them. Init containers in order, sidecars before the others and ended
-//! after them, restarts, probes, the stop with `preStop`, SIGTERM and SIGKILL. Which pods there are is the cluster's matter.
+//! A pod: its containers run as the kubelet runs them. Init containers in order, sidecars started before the others and
+//! stopped after them, restarts, probes, the stop with `preStop`, SIGTERM and SIGKILL. Which pods exist is decided by
+//! the cluster.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -18,10 +19,10 @@ use crate::manifest::{at, number};
 use crate::network::{self, Place};
 use crate::spec::{Container, Facts, Image, Look, Objects, Probe, Restart};
 
-/// Periods of probes are divided by this, so that a test waits a second where a cluster waits ten. Counts and limits
-/// of time stay as they are written.
+/// Periods of probes are divided by this, so that a test waits one second where a cluster waits ten. Counts and
+/// timeouts are used as they are written.
 const HURRY: u32 = 10;
-/// How often what runs is looked at.
+/// The polling interval for the state of containers.
 const TICK: Duration = Duration::from_millis(10);
 
 /// A pod that has been started.
@@ -40,22 +41,22 @@ pub struct Pod {
     containers: Vec<Container>,
     states: Mutex<Vec<State>>,
     stopping: AtomicBool,
-    /// Helpers of the node for this pod, such as relays of its hostPorts.
+    /// Helper processes of the node for this pod, such as relays of its hostPorts.
     pub(crate) helpers: Mutex<Vec<std::process::Child>>,
 }
 
-/// What has become of a container.
+/// The state of a container.
 #[derive(Default)]
 struct State {
     running: Option<Running>,
-    /// Counts the lives, so that probes of an earlier one fall silent.
+    /// Counts the runs, so that probes of an earlier one stop.
     life: u32,
     started: bool,
     ready: bool,
     done: bool,
     stop: bool,
     exits: Vec<i32>,
-    /// What kept it from being started.
+    /// The reason why it could not be started.
     error: Option<String>,
 }
 
@@ -98,14 +99,14 @@ impl Pod {
         SocketAddr::new(IpAddr::V4(self.place.address), port)
     }
 
-    /// All containers are ready and it is not on its way out: it is behind its services.
+    /// All containers are ready and the pod is not stopping: its services route to it.
     pub fn is_ready(&self) -> bool {
         let states = self.states();
         let ready = |(c, s): (&Container, &State)| if c.init && !c.is_sidecar() { s.done } else { s.ready };
         !self.is_stopping() && self.containers.iter().zip(states.iter()).all(ready)
     }
 
-    /// It has been told to go.
+    /// The pod has been asked to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
@@ -115,14 +116,14 @@ impl Pod {
         self.states()[self.index(container)].exits.clone()
     }
 
-    /// What a container has printed, in all its lives.
+    /// The output of a container, in all its runs.
     pub fn said(&self, container: &str) -> String {
         let index = self.index(container);
         let error = self.states()[index].error.clone().unwrap_or_default();
         std::fs::read_to_string(self.log(index)).unwrap_or_default() + &error
     }
 
-    /// The last lines of each container, for messages.
+    /// The last lines of each container's output, for messages.
     pub fn last_words(&self) -> String {
         let of = |name: &str| {
             let said = self.said(name);
@@ -133,7 +134,7 @@ impl Pod {
         self.container_names().into_iter().map(of).collect()
     }
 
-    /// What all containers have printed.
+    /// The output of all containers.
     pub fn all_said(&self) -> String {
         self.containers.iter().map(|c| format!("--- {} / {}\n{}\n", self.name(), c.name, self.said(&c.name))).collect()
     }
@@ -143,7 +144,7 @@ impl Pod {
         self.containers.iter().map(|c| c.name.as_str()).collect()
     }
 
-    /// What the machine says of a container's first process (`/proc/PID/status`), while it runs.
+    /// The machine's data about a container's first process (`/proc/PID/status`), while it runs.
     pub fn process(&self, container: &str) -> Option<String> {
         let pid = self.states()[self.index(container)].running.as_ref()?.pid()?;
         std::fs::read_to_string(format!("/proc/{pid}/status")).ok()
@@ -170,14 +171,14 @@ impl Pod {
         self.dir.join(format!("{}.log", self.containers[index].name))
     }
 
-    /// Starts it: init containers and sidecars in order, then the others.
+    /// Starts the pod: init containers and sidecars in order, then the others.
     pub(crate) fn start(self: &Arc<Self>) {
         let pod = self.clone();
         thread::spawn(move || {
             for (index, container) in pod.containers.iter().enumerate() {
                 let kept = pod.clone();
                 thread::spawn(move || kept.keep(index));
-                // What is started after an init container waits for its end, or for the start of a sidecar.
+                // The containers after an init container wait for its end, or for the start of a sidecar.
                 while container.init && !pod.is_stopping() {
                     let states = pod.states();
                     let state = &states[index];
@@ -195,7 +196,7 @@ impl Pod {
         });
     }
 
-    /// Runs a container again and again, as its policy says.
+    /// Runs a container, and restarts it as its policy says.
     fn keep(self: &Arc<Self>, index: usize) {
         let container = &self.containers[index];
         let uid = crate::manifest::text(&self.facts.metadata, "uid");
@@ -235,7 +236,7 @@ impl Pod {
         self.states()[index].done = true;
     }
 
-    /// Whether it may be started again.
+    /// Records the end of a run; returns whether the container may be started again.
     fn note_end(&self, index: usize, code: i32) -> bool {
         let state = &mut self.states()[index];
         state.running = None;
@@ -264,7 +265,7 @@ impl Pod {
         .run()
     }
 
-    /// Waits for the end of the present life.
+    /// Waits for the end of the current run.
     fn wait(&self, index: usize) -> i32 {
         loop {
             if let Some(code) = self.states()[index].running.as_mut().map_or(Some(-1), Running::ended) {
@@ -281,7 +282,7 @@ impl Pod {
         }
     }
 
-    /// Startup first; then liveness and readiness side by side.
+    /// Starts the probes: startup first; then liveness and readiness at the same time.
     fn probe(self: &Arc<Self>, index: usize, life: u32) {
         let container = &self.containers[index];
         for (which, probe) in
@@ -311,14 +312,14 @@ impl Pod {
         }
     }
 
-    /// Whether a probe is to look now; `None` once it never will again.
+    /// Whether a probe is due now; `None` after its last time.
     fn wants(&self, index: usize, life: u32, which: &str) -> Option<bool> {
         let state = &self.states()[index];
         let over = state.life != life || state.running.is_none() || state.stop || (which == "startup" && state.started);
         (!over).then_some(which == "startup" || state.started)
     }
 
-    /// What follows from what a probe has seen.
+    /// Changes the state after the results of a probe.
     fn judge(&self, index: usize, life: u32, which: &str, good: bool, bad: bool) {
         let state = &mut self.states()[index];
         if state.life != life {
@@ -331,7 +332,7 @@ impl Pod {
             }
             "readiness" if good => state.ready = true,
             "readiness" if bad => state.ready = false,
-            // The kubelet ends it as on a stop. What does not heed SIGTERM is the test's to see.
+            // The kubelet ends it as on a stop. A process that ignores SIGTERM is left for the test to detect.
             "startup" | "liveness" if bad && !state.stop => {
                 if let Some(running) = &state.running {
                     running.signal("TERM");
@@ -349,8 +350,8 @@ impl Pod {
         }
     }
 
-    /// Takes it out of its services now; SIGTERM after `preStop`, SIGKILL after the grace period, sidecars last.
-    /// The last exit code of each container, in the order of [`Self::container_names`].
+    /// Removes the pod from its services now; SIGTERM after `preStop`, SIGKILL after the grace period, sidecars last.
+    /// Returns the last exit code of each container, in the order of [`Self::container_names`].
     pub fn stop(&self) -> Vec<i32> {
         self.stopping.store(true, Ordering::SeqCst);
         let ends = Instant::now() + Duration::from_secs(number(&self.spec, "terminationGracePeriodSeconds", 30));
@@ -361,7 +362,7 @@ impl Pod {
                 scope.spawn(move || self.stop_container(index, ends));
             }
         });
-        // Sidecars go in the reverse order of their start, and have two seconds at least.
+        // Sidecars stop in the reverse order of their start, and have at least two seconds.
         let least = Instant::now() + Duration::from_secs(2);
         for index in sidecars.into_iter().rev() {
             self.stop_container(index, ends.max(least));

@@ -1,11 +1,12 @@
-//! TCP relays: what stands for kube-proxy and for hostPorts. Each connection goes to what `pick` chooses for it.
+//! TCP relays, used for kube-proxy and for hostPorts. Each connection is relayed to a target that `pick` returns for
+//! it.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-/// Serves a listener until the process ends; a connection that has nowhere to go is closed.
+/// Serves a listener until the process ends; a connection without a target is closed.
 pub fn serve(listener: &TcpListener, pick: impl Fn(SocketAddr) -> Vec<SocketAddr>) {
     for client in listener.incoming().flatten() {
         let Ok(from) = client.peer_addr() else { continue };
@@ -25,7 +26,7 @@ pub fn serve(listener: &TcpListener, pick: impl Fn(SocketAddr) -> Vec<SocketAddr
 
 fn copy(mut from: &TcpStream, mut to: &TcpStream) {
     let _ = io::copy(&mut from, &mut to);
-    // One end has gone: the other is told, and nothing more is read from this one.
+    // One end has closed: the other end gets the end of the stream, and nothing more is read from this one.
     let _ = to.shutdown(Shutdown::Write);
     let _ = from.shutdown(Shutdown::Read);
 }

@@ -1,5 +1,5 @@
-//! What a pod's specification says, in the kubelet's reading: environment, expansion, quantities, probes, users.
-//! It starts nothing and reads no file.
+//! A pod's specification as the kubelet reads it: environment, expansion, quantities, probes, users. This module starts
+//! nothing and reads no file.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,13 +12,13 @@ use crate::manifest::{at, entries, list, number, text};
 /// What a container is started from.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// The tree that is its root; none means the machine's own root, for peers and applications.
+    /// The tree that is its root; `None` means the machine's own root, for peers and applications.
     pub root: Option<PathBuf>,
-    /// What runs where a container names no `command`.
+    /// The program that runs if a container has no `command`.
     pub entrypoint: Vec<String>,
-    /// Its arguments where a container names neither `command` nor `args`.
+    /// Its arguments if a container has neither `command` nor `args`.
     pub cmd: Vec<String>,
-    /// User and group where the pod names none.
+    /// User and group if the pod has none.
     pub user: (u64, u64),
 }
 
@@ -29,7 +29,7 @@ impl Image {
     }
 }
 
-/// Which address and names a pod has been given: what the downward API tells of.
+/// The address and names that a pod has been given: the data of the downward API.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) metadata: Value,
@@ -42,7 +42,7 @@ pub(crate) struct Facts {
 /// ConfigMaps and Secrets by `kind/namespace/name`: their keys and values.
 pub(crate) type Objects = BTreeMap<String, BTreeMap<String, String>>;
 
-/// A container, read.
+/// A container's parsed specification.
 #[derive(Clone, Debug)]
 pub(crate) struct Container {
     pub(crate) name: String,
@@ -111,7 +111,7 @@ impl Container {
         }
     }
 
-    /// A sidecar: started before the containers, and kept.
+    /// A sidecar: started before the containers, and kept running.
     pub(crate) fn is_sidecar(&self) -> bool {
         self.init && self.restart == Restart::Always
     }
@@ -119,7 +119,7 @@ impl Container {
     /// The environment in order, as the kubelet makes it.
     ///
     /// # Errors
-    /// A name that leads to nothing, as `CreateContainerConfigError` would say.
+    /// An unresolved reference, with the kubelet's `CreateContainerConfigError` text.
     pub(crate) fn env(&self, facts: &Facts, objects: &Objects) -> Result<Vec<(String, String)>, String> {
         let ns = text(&facts.metadata, "namespace");
         let mut env: Vec<(String, String)> = Vec::new();
@@ -169,7 +169,7 @@ impl Container {
         Err(format!("valueFrom: {from} is not known"))
     }
 
-    /// Without a limit the kubelet tells what the node has to give. Divisor 0 means 1, and CPUs are rounded up.
+    /// Without a limit the kubelet gives the node's capacity. Divisor 0 means 1, and CPUs are rounded up.
     fn resource_field(&self, name: &str) -> Result<String, String> {
         let (group, resource_name) = name.split_once('.').ok_or_else(|| format!("resource {name}"))?;
         match resource_name {
@@ -183,7 +183,7 @@ impl Container {
         }
     }
 
-    /// What is executed: `command` and `args`, or what the image says.
+    /// The program and arguments: `command` and `args`, or those of the image.
     pub(crate) fn command(&self, image: &Image, env: &[(String, String)]) -> Vec<String> {
         let words = |key: &str| {
             self.raw.get(key).and_then(Value::as_array).map(|w| w.iter().map(|w| expand(&word(w), env)).collect())
@@ -197,7 +197,7 @@ impl Container {
         }
     }
 
-    /// `hostPort`s over TCP and the container ports behind them.
+    /// `hostPort`s over TCP and the container ports that they are relayed to.
     pub(crate) fn host_ports(&self) -> Vec<(u16, u16)> {
         let tcp = list(&self.raw, "ports").iter().filter(|p| text(p, "protocol") != "UDP");
         tcp.filter_map(|p| Some((port(p.get("hostPort")?)?, port(p.get("containerPort")?)?))).collect()
@@ -227,14 +227,14 @@ impl Facts {
     }
 }
 
-/// Where a probe looks.
+/// The target of a probe.
 #[derive(Clone, Debug)]
 pub(crate) enum Look {
     Get { port: u16, path: String },
     Tcp { port: u16 },
 }
 
-/// A probe with its defaults.
+/// A probe with its default values.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
     pub(crate) look: Look,
@@ -296,7 +296,7 @@ fn machine_memory() -> u64 {
 /// A quantity in bytes: `64Mi`, `1G`, `134217728`.
 ///
 /// # Panics
-/// Where it is none.
+/// If it is not a quantity.
 pub fn quantity(text: &str) -> u64 {
     const UNITS: [(&str, u64); 9] = [
         ("Ki", 1 << 10),
@@ -324,7 +324,7 @@ fn milli(text: &str) -> u64 {
     parsed.unwrap_or_else(|| panic!("{text} is no number of CPUs"))
 }
 
-/// The kubelet's expansion: `$(NAME)` where the name is known, `$$` becomes `$`, everything else stays.
+/// The kubelet's expansion: `$(NAME)` if the name is known, `$$` becomes `$`, all other text is unchanged.
 pub fn expand(text: &str, env: &[(String, String)]) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

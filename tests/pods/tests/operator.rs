@@ -1,5 +1,5 @@
-//! The resources of `deploy/operator`, in the pods that the Operator would make of them: an agent on each node, a gateway, a
-//! StatefulSet, a sidecar in an annotated application, all of them towards one Jaeger.
+//! The resources of `deploy/operator`, in the pods that the Operator would make from them: an agent on each node, a
+//! gateway, a StatefulSet, a sidecar in an annotated application, all of them sending to one Jaeger.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -12,8 +12,8 @@ use otelcore_pods::{Cluster, inside};
 use serde_json::{Value, json};
 use support::*;
 
-/// What the Operator writes into a configuration: addresses of used components that name none, null bodies as maps, and
-/// the reader of the collector's own metrics.
+/// The Operator's changes to a configuration: addresses of used components that have none, null bodies as maps, and the
+/// reader of the collector's own metrics.
 fn configuration(cr: &Value) -> Value {
     let given = at(cr, "spec.config");
     let mut config = given.as_str().map_or_else(|| given.clone(), manifest::yaml);
@@ -76,7 +76,7 @@ fn container(cr: &Value, config: &Value, sidecar: bool) -> Value {
     container
 }
 
-/// Everything that comes of one resource but a sidecar.
+/// Every object that is made from one resource, except for a sidecar.
 fn rendered_from(cr: &Value) -> Vec<Value> {
     let config = configuration(cr);
     let (name, namespace) = (text(cr, "metadata.name"), text(cr, "metadata.namespace"));
@@ -107,7 +107,7 @@ fn rendered_from(cr: &Value) -> Vec<Value> {
     ]
 }
 
-/// The resources of one version's folder, and what stands beside them.
+/// The resources of one version's folder, and the other objects in it.
 fn resources(version: &str) -> Vec<Value> {
     let folder = otelcore_pods::root().join("deploy/operator").join(version);
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
@@ -117,7 +117,7 @@ fn resources(version: &str) -> Vec<Value> {
     files.iter().flat_map(|f| manifest::documents(&std::fs::read_to_string(f).unwrap())).collect()
 }
 
-/// Applies the folder, the gateway first; the names of the workloads that take data, with a port to send to.
+/// Applies the folder, the gateway first; returns the names of the workloads.
 fn applied(cluster: &Cluster, version: &str) -> Vec<String> {
     let all = resources(version);
     let (crs, beside): (Vec<&Value>, Vec<&Value>) =
@@ -130,7 +130,7 @@ fn applied(cluster: &Cluster, version: &str) -> Vec<String> {
     for cr in sidecars {
         let mut injected = container(cr, &configuration(cr), true);
         injected["restartPolicy"] = "Always".into();
-        // Where a version brings no application of its own, any will do.
+        // If a version has no application of its own, any application is used.
         let mut app = annotated.map_or_else(
             || json!({"kind": "Deployment", "metadata": {"name": "app", "namespace": text(cr, "metadata.namespace")}, "spec": {"template": {"spec": {}}}}),
             |d| (*d).clone(),
@@ -150,7 +150,7 @@ fn every_mode_delivers(version: &str, test: &str) {
         }
         let gateway = resources("v1beta1").into_iter().find(|cr| text(cr, "metadata.name") == "gateway").unwrap();
         if version != "v1beta1" {
-            // The agents of every version pass on to the one gateway.
+            // The agents of every version send to the one gateway.
             cluster.apply_all(&rendered_from(&gateway));
         }
         let workloads = applied(&cluster, version);
@@ -159,7 +159,7 @@ fn every_mode_delivers(version: &str, test: &str) {
         for workload in &workloads {
             modes += 1;
             for pod in cluster.pods(workload) {
-                // The tutorial's shows what comes and passes nothing on.
+                // The collector of the tutorial prints its data and sends nothing on.
                 let (service, number) = if workload.contains("simplest") { ("shown", 0) } else { ("resources", sent) };
                 let status = load::post(pod.at(4318), "traces", &load::request(service, number));
                 assert_eq!(status, 200, "{}", pod.last_words());
@@ -170,7 +170,7 @@ fn every_mode_delivers(version: &str, test: &str) {
                 }
             }
         }
-        // Two gateways, two agents, two of the StatefulSet, one beside an application.
+        // Two gateways, two agents, two pods of the StatefulSet, one sidecar.
         assert_eq!((sent, modes >= 4), (7, true), "{workloads:?}");
         let query = cluster.pod("jaeger").at(16686);
         let whole = usize::try_from(sent * SPANS).unwrap();

@@ -1,5 +1,6 @@
-//! The very files that the charts and the Operator have rendered, where they lie beside the project: ours have their
-//! shape, those that name only what we have run, and the others say what is missing and where it is written.
+//! The original files that the charts and the Operator have rendered, if they are next to the project: our files have
+//! the same structure, those that name only components that we have run, and for the others every missing component is
+//! reported with its line.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -15,7 +16,7 @@ use otelcore_pods::{Pod, inside};
 use serde_json::Value;
 use support::*;
 
-/// Ours, theirs, and the name of their workload.
+/// Our file, the original file, and the name of their workload.
 const PAIRS: [(&str, &str, &str); 8] = [
     ("operator-simplest.yaml", "operator/rendered/simplest.all.yaml", "simplest-collector"),
     ("operator-gateway.yaml", "operator/rendered/gateway.all.yaml", "gateway-collector"),
@@ -27,7 +28,7 @@ const PAIRS: [(&str, &str, &str); 8] = [
     ("chart-statefulset.yaml", "helm/default-statefulset.all.yaml", "my-otelcol-opentelemetry-collector"),
 ];
 
-/// The object that has pods, by its name.
+/// The object with that name that has pods.
 fn workload<'a>(documents: &'a [Value], name: &str) -> &'a Value {
     let has_pods = |d: &&Value| ["Deployment", "DaemonSet", "StatefulSet", "Pod"].contains(&text(d, "kind"));
     documents.iter().find(|d| has_pods(d) && text(d, "metadata.name") == name).unwrap_or_else(|| panic!("no {name}"))
@@ -58,7 +59,7 @@ fn every_key_of_a_rendered_workload_is_in_ours_too() {
         };
         let lacking: Vec<String> = shape(real).difference(&shape(own)).cloned().collect();
         assert!(lacking.is_empty(), "{ours} lacks of {theirs}: {lacking:?}");
-        // What the collector itself sees is the same: the variables with their sources, in their order, and the flags.
+        // The collector's own inputs are the same: the variables with their sources, in their order, and the flags.
         let (own, real) = (collector(pod_spec(own)), collector(pod_spec(real)));
         let variables = |c: &Value| {
             let of = |v: &Value| (text(v, "name").to_owned(), at(v, "valueFrom").clone());
@@ -95,7 +96,7 @@ fn the_rendered_simplest_serves_as_it_is() {
     });
 }
 
-/// What the binary itself says that it has: `receivers/otlp` ...
+/// The components that the binary itself lists: `receivers/otlp` ...
 fn known(tree: &Path) -> BTreeSet<String> {
     let said = Command::new(tree.join("otelcore")).arg("components").output().unwrap();
     let mut section = String::new();
@@ -111,7 +112,8 @@ fn known(tree: &Path) -> BTreeSet<String> {
     found
 }
 
-/// It has ended with an error, and has named every component that the binary has not, each with its line.
+/// The collector has ended with an error, and has named every component that the binary does not have, each with its
+/// line.
 fn names_what_is_missing(pod: &Pod, configuration: &str, known: &BTreeSet<String>) -> usize {
     let container = pod.container_names().into_iter().find(|n| *n != "app").unwrap();
     until("it gives up", SOON, || pod.exits(container).first().copied().filter(|code| *code == 1));
@@ -119,7 +121,7 @@ fn names_what_is_missing(pod: &Pod, configuration: &str, known: &BTreeSet<String
     let mut missing = 0;
     for (section, id, line) in manifest::components(configuration) {
         let kind = id.split('/').next().unwrap_or_default();
-        // An old spelling of what is here is told of as one.
+        // An old spelling of an existing component is reported as an alias.
         let alias = said.contains(&format!("\"{kind}\" alias is deprecated"));
         if known.contains(&format!("{section}/{kind}")) || alias && section == "exporters" {
             continue;
@@ -147,7 +149,7 @@ fn rendered_pods_with_components_that_are_not_here_name_each_with_its_line() {
             .filter(|(_, theirs, _)| !theirs.contains("simplest"))
             .map(|(_, theirs, name)| (theirs.to_string(), *name, manifest::documents(&rendered(theirs).unwrap())))
             .collect();
-        // Configurations that came without their pods run in one of the same maker.
+        // Configurations that came without their pods run in a pod of the same maker.
         for (config, host, name) in [
             ("helm/internalTelemetryViaOTLP.relay.yaml", "helm/default-deployment.all.yaml", PAIRS[5].2),
             ("kube-stack/default.collector.yaml", "operator/rendered/simplest.all.yaml", PAIRS[0].2),
@@ -160,7 +162,7 @@ fn rendered_pods_with_components_that_are_not_here_name_each_with_its_line() {
             cases.push((config.to_owned(), name, documents));
         }
         for (n, (file, name, documents)) in cases.into_iter().enumerate() {
-            // Each in a namespace of its own: several makers use one name.
+            // Each in a separate namespace: several makers use one name.
             let mut documents: Vec<Value> = documents;
             documents.retain(|d| {
                 text(d, "kind") == "ConfigMap" || (text(d, "metadata.name") == name && d.get("spec").is_some())

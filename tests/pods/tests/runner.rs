@@ -1,4 +1,4 @@
-//! The runner itself: what it says that it enforces, it enforces.
+//! Tests of the runner itself: it enforces what it says it enforces.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -130,7 +130,8 @@ fn a_liveness_probe_that_fails_restarts_and_readiness_is_what_services_see() {
         until("the sick one was restarted", SOON, || (sick.exits("c").len() > 1).then_some(()));
         assert_eq!(sick.exits("c")[0], 7);
         assert!(!never.is_ready());
-        // Names as a pod resolves them: the search list, a ClusterIP, a headless service of ready pods, and none.
+        // Names as a pod resolves them: the search list, a ClusterIP, a headless service of ready pods, and an unknown
+        // name.
         let ask = pod(
             "asks",
             "restartPolicy: Never",
@@ -144,7 +145,7 @@ fn a_liveness_probe_that_fails_restarts_and_readiness_is_what_services_see() {
         assert!(said.contains(&service.ip().to_string()), "{said}");
         assert!(said.contains(&web.at(0).ip().to_string()) && !said.contains(&never.at(0).ip().to_string()), "{said}");
         assert!(said.contains("none") && said.contains("options ndots:5"), "{said}");
-        // The service's port is not the pod's: what answers is the relay, which has nothing behind it.
+        // The service's port is not the pod's: the relay accepts the connection, and has no target for it.
         assert!(http::get(service, "/").is_err());
         web.stop();
         assert!(!cluster.pods("").iter().any(|p| p.name() == "web"));

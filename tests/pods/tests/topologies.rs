@@ -1,5 +1,5 @@
-//! The topologies of `deploy/kustomize`, run from its very files: agents and gateways with Jaeger and Prometheus, a sidecar
-//! beside an application, restarts of all of them under load. What was acknowledged is counted and found again.
+//! The topologies of `deploy/kustomize`, run from the original files: agents and gateways with Jaeger and Prometheus, a
+//! sidecar next to an application, restarts of all of them under load. Acknowledged data is counted and must be found.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -22,7 +22,7 @@ fn deploy(folder: &str) -> Vec<Value> {
     manifest::kustomization(&otelcore_pods::root().join("deploy/kustomize").join(folder))
 }
 
-/// A Prometheus that finds the gateways by their headless service.
+/// A Prometheus that discovers the gateways by their headless service.
 fn prometheus(cluster: &Cluster) -> Option<Arc<Pod>> {
     let program = tool("prometheus")?;
     let dir = scratch();
@@ -37,7 +37,7 @@ fn prometheus(cluster: &Cluster) -> Option<Arc<Pod>> {
     Some(cluster.pod("prometheus"))
 }
 
-/// Where Prometheus has its configuration and its data: it runs on the machine's own root.
+/// The folder of Prometheus' configuration and data: it runs on the machine's own root.
 fn scratch() -> PathBuf {
     let dir = otelcore_pods::free(env!("CARGO_TARGET_TMPDIR"), "prometheus");
     let config = "global: {scrape_interval: 1s}\nscrape_configs:\n- job_name: gateway\n  dns_sd_configs: [{names: [otelcore-gateway-headless.observability.svc.cluster.local], type: A, port: 8889, refresh_interval: 1s}]\n";
@@ -45,7 +45,8 @@ fn scratch() -> PathBuf {
     dir
 }
 
-/// An application that sends for some seconds and then waits to be told to go; what it prints at the end is counted.
+/// An application that sends for some seconds and then waits until it is stopped; the result that it prints at the end
+/// is used for the count.
 fn sends(to: &str, service: &str, first: u64, seconds: u64) -> Value {
     let script = format!(
         "trap 'exit 0' TERM; {} send {to} {service} {first} {seconds} 5; while :; do sleep 0.05; done",
@@ -61,7 +62,7 @@ fn application(name: &str, node: &str, container: &Value) -> Value {
     })
 }
 
-/// The requests that an application had acknowledged, and the tries that were not.
+/// The number of an application's requests that were acknowledged, and of attempts that were not.
 fn counted(app: &Pod) -> (u64, u64) {
     let said = until("the application has counted", Duration::from_secs(150), || {
         let said = app.said("app");
@@ -72,7 +73,8 @@ fn counted(app: &Pod) -> (u64, u64) {
     (words[0], words[1])
 }
 
-/// Every span of `requests` requests from `first` on is in Jaeger; how many are there more than once.
+/// Checks that every span of `requests` requests from `first` on is in Jaeger; returns how many are there more than
+/// once.
 fn all_arrived(cluster: &Cluster, service: &str, first: u64, requests: u64) -> usize {
     let query = cluster.pod("jaeger").at(16686);
     let ids = first * SPANS + 1..(first + requests) * SPANS + 1;
@@ -108,7 +110,7 @@ fn agents_and_gateways_bring_everything_to_jaeger_and_prometheus() {
             let app = sends(to, &format!("shop-{node}"), first, 3);
             cluster.apply_all(&[application(&format!("app-{node}"), &format!("node-{node}"), &app)]);
         }
-        // The agent of a node is its applications' only: the policy of the service says so.
+        // The agent of a node serves only the applications on that node: the policy of the service says so.
         for (node, agent) in cluster.pods(AGENT).iter().enumerate() {
             let (acknowledged, refused) = counted(&cluster.pod(&format!("app-{node}")));
             assert!(acknowledged > 50 && refused == 0, "{acknowledged} acknowledged, {refused} refused");
@@ -147,7 +149,7 @@ fn a_sidecar_is_there_before_its_application_and_goes_after_it() {
         cluster.ready(Duration::from_secs(60));
         let mut documents = deploy("sidecar");
         for document in documents.iter_mut().filter(|d| manifest::text(d, "kind") == "Deployment") {
-            // The application is one that counts; the sidecar and all else is the file's.
+            // The application is one that counts; the sidecar and everything else are from the file.
             document["spec"]["template"]["spec"]["containers"] =
                 serde_json::json!([sends("127.0.0.1:4318", "beside", 0, 3)]);
         }
@@ -155,10 +157,10 @@ fn a_sidecar_is_there_before_its_application_and_goes_after_it() {
         cluster.ready(Duration::from_secs(60));
         let pod = cluster.pods("Deployment/observability/app-with-sidecar")[0].clone();
         let (acknowledged, refused) = counted(&pod);
-        // Its first request already met a sidecar that listened.
+        // The sidecar was already listening at the application's first request.
         assert_eq!(refused, 0, "{}", pod.last_words());
         assert!(acknowledged > 50, "{acknowledged}");
-        // What the sidecar still held when it was told to go arrives as well.
+        // Data that the sidecar still held when it was asked to stop arrives as well.
         assert_eq!(pod.stop(), [0, 0], "{}", pod.last_words());
         assert_eq!(all_arrived(&cluster, "beside", 0, acknowledged), 0);
     });
@@ -210,7 +212,7 @@ fn an_agent_at_its_nodes_port_may_be_away_for_a_while() {
         cluster.apply_all(&deploy("gateway"));
         cluster.apply_all(&deploy("agent-host-port"));
         cluster.ready(Duration::from_secs(60));
-        // As an application's manifest gives it the address of its node.
+        // As an application's manifest passes the address of its node to it.
         let mut app = sends("$(NODE_IP):4318", "node-port", 0, 15);
         app["env"] =
             serde_json::json!([{"name": "NODE_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}}]);
@@ -233,7 +235,7 @@ fn what_the_chart_makes_of_our_values_delivers() {
         if !jaeger(&cluster, "observability") {
             return;
         }
-        // The chart's agents pass on to the gateway of the plain manifests.
+        // The chart's agents send to the gateway of the plain manifests.
         cluster.apply_all(&deploy("gateway"));
         for mode in ["daemonset", "deployment", "statefulset"] {
             let file = otelcore_pods::root().join("tests/deploy/chart").join(format!("{mode}.yaml"));
@@ -249,7 +251,7 @@ fn what_the_chart_makes_of_our_values_delivers() {
             assert_eq!(status, 200, "{}", pod.last_words());
             sent += 1;
         }
-        // Agents are at the ports of their nodes as well.
+        // Agents are reachable at the ports of their nodes as well.
         for node in 0..2 {
             assert_eq!(load::post(cluster.node_at(node, 4318), "traces", &load::request("values", sent)), 200);
             sent += 1;
@@ -280,7 +282,7 @@ fn the_tutorials_deployment_is_at_its_node_port() {
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         }
         let query = cluster.pod("jaeger").at(16686);
-        // Each of its traces has a client's and a server's span.
+        // Each of its traces has a client span and a server span.
         until("ten spans in Jaeger", SOON, || in_jaeger(query, "tutorial").filter(|seen| seen.len() == 10));
         // The service's port for the page is the exporter's, as the manifest explains.
         let page = cluster.service_at("observability", "otel-collector", 8889);

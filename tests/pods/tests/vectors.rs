@@ -1,5 +1,5 @@
-//! What the Operator and the community chart put into a pod, in files of our own writing in their shapes: each starts under
-//! its command line and environment, is found healthy by its probes, passes data, and leaves when it is told to.
+//! The pods of the Operator and the community chart, in files that we wrote in the same structure: each starts with its
+//! command line and environment, is reported healthy by its probes, passes data, and ends when it is asked to.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -21,14 +21,14 @@ fn applied(test: &str, nodes: u8, vectors: &[&str], tree: std::path::PathBuf) ->
     cluster
 }
 
-/// Spans sent to a pod's own address leave it through its `debug` exporter, and its own page counts them.
+/// Checks that spans sent to a pod's own address reach its `debug` exporter, and that its own page counts them.
 fn passes_spans(pod: &Pod) {
     assert_eq!(load::post(pod.at(4318), "traces", &load::request("shop", 1)), 200, "{}", pod.all_said());
     metric_is(pod, "otelcol_receiver_accepted_spans", "http", 10.0);
     metric_is(pod, "otelcol_exporter_sent_spans", "\"debug\"", 10.0);
 }
 
-/// Nothing was wrong, and SIGTERM ended each of its containers with 0.
+/// Checks that there were no errors, and that each container of the pod ended with 0 after SIGTERM.
 fn leaves_well(pod: &Pod) {
     let exits = pod.stop();
     assert!(exits.iter().all(|e| *e == 0), "{exits:?}\n{}", pod.all_said());
@@ -42,10 +42,10 @@ fn the_operators_simplest_deployment_serves() {
     inside("the_operators_simplest_deployment_serves", image, |tree| {
         let cluster = applied("simplest", 1, &["operator-simplest.yaml"], tree);
         let pod = &cluster.pods("Deployment/default/simplest-collector")[0];
-        // There is no probe, so that ready only means that it runs.
+        // There is no probe, so ready means only that it runs.
         until("it listens", SOON, || TcpStream::connect(pod.at(4318)).ok());
         passes_spans(pod);
-        // A ClusterIP leads to it as well, and the monitoring service to its own page.
+        // It is reachable by a ClusterIP as well, and its own page by the monitoring service.
         let through = cluster.service_at("default", "simplest-collector", 4318);
         assert_eq!(load::post(through, "traces", &load::request("shop", 2)), 200);
         let page = cluster.service_at("default", "simplest-collector-monitoring", 8888);
@@ -68,7 +68,7 @@ fn the_operators_gateway_takes_flags_floats_and_brackets_and_an_agent_finds_it()
                 assert!(pod.all_said().contains(gate), "nothing is said of {gate}:\n{}", pod.all_said());
             }
         }
-        // Each node's agent is at the node's own address, and passes on to the service of the gateway.
+        // Each node's agent listens at the node's own address, and sends to the service of the gateway.
         let agents = cluster.pods("DaemonSet/default/agent-collector");
         assert_eq!(agents.iter().map(|a| a.node_name()).collect::<Vec<_>>(), ["node-0", "node-1"]);
         for (n, agent) in agents.iter().enumerate() {
@@ -97,7 +97,8 @@ fn the_operators_sidecar_lives_by_a_variable_and_ends_after_its_application() {
         until("ten spans behind the gateway", SOON, || {
             (gateways.iter().filter_map(sent).sum::<f64>() > 9.5).then_some(())
         });
-        // `$$literal $${env:NO}` lost a dollar to the kubelet, so that the second half is expanded and the first stays.
+        // The kubelet replaced `$$` by `$` in `$$literal $${env:NO}`, so that the second part is expanded and the first
+        // stays.
         assert_eq!(load::post(pod.at(4318), "metrics", &load::point("orders", 7)), 200);
         let page = until("the point on its page", SOON, || {
             http::get(pod.at(8889), "/metrics").ok().map(|(_, page)| page).filter(|page| page.contains("orders{"))
@@ -136,7 +137,7 @@ fn chart(mode: &str, test: &str, check: impl FnOnce(&Cluster, &Pod)) {
         assert_eq!(load::post(pod.at(4318), "logs", &load::log("a line")), 200);
         metric_is(&pod, "otelcol_exporter_sent_metric_points", "\"debug\"", 1.0);
         metric_is(&pod, "otelcol_exporter_sent_log_records", "\"debug\"", 1.0);
-        // The resource that the chart writes is of strings, whatever the values look like.
+        // The attributes of the chart's resource are strings, whatever their values look like.
         let (_, page) = http::get(pod.at(8888), "/metrics").unwrap();
         assert!(page.contains(&format!("k8s_pod_name=\"{}\"", pod.name())), "{page}");
         assert!(page.contains("k8s_node_name=\"node-0\""), "{page}");
@@ -148,7 +149,7 @@ fn chart(mode: &str, test: &str, check: impl FnOnce(&Cluster, &Pod)) {
 fn the_charts_deployment_finishes_what_has_begun_while_its_health_says_no() {
     let test = "the_charts_deployment_finishes_what_has_begun_while_its_health_says_no";
     chart("deployment", test, |_, pod| {
-        // The limit of the container, which is what the chart's percentages are of.
+        // The limit of the container, to which the chart's percentages refer.
         assert!(pod.all_said().contains("256"), "the limit is not what it counts from:\n{}", pod.all_said());
         let body = load::request("shop", 2);
         let mut slow = TcpStream::connect(pod.at(4318)).unwrap();

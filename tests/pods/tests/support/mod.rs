@@ -1,4 +1,4 @@
-//! What the pod tests share: the image's tree, a cluster of it, manifests, and reading the collector's own page.
+//! Shared parts of the pod tests: the image's tree, a cluster of it, manifests, and reading the collector's own page.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use otelcore_pods::load::until;
 use otelcore_pods::{Cluster, Image, Pod, Setup, http, tool};
 
-/// How long anything that works may take here: the machines of CI are small and busy.
+/// The time limit for anything that is expected to work: the machines of CI are small and busy.
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// The root tree of the image.
@@ -16,7 +16,7 @@ pub fn image() -> Option<PathBuf> {
     otelcore_pods::image(env!("CARGO_TARGET_TMPDIR"))
 }
 
-/// A cluster whose images are all ours, but for those of programs of this machine.
+/// A cluster in which all images are ours, except for those of programs of this machine.
 pub fn cluster(test: &str, nodes: u8, tree: PathBuf) -> Cluster {
     let image = Image {
         root: Some(tree),
@@ -25,7 +25,7 @@ pub fn cluster(test: &str, nodes: u8, tree: PathBuf) -> Cluster {
         user: (10001, 10001),
     };
     let pods = env!("CARGO_BIN_EXE_pods");
-    // An application that does nothing until it is told to go.
+    // An application that does nothing until it is stopped.
     let waits = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"].map(str::to_owned).to_vec();
     let application = Image { entrypoint: waits, ..Image::host() };
     Cluster::start(Setup {
@@ -42,7 +42,7 @@ pub fn vector(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("vectors").join(name)).unwrap()
 }
 
-/// A file that the real charts or the real Operator have written, where it lies beside the project.
+/// A file that the real charts or the real Operator have written, if it is next to the project.
 pub fn rendered(name: &str) -> Option<String> {
     let found = std::fs::read_to_string(otelcore_pods::root().join("../shared/reference/k8s").join(name)).ok();
     if found.is_none() {
@@ -51,7 +51,8 @@ pub fn rendered(name: &str) -> Option<String> {
     found
 }
 
-/// A Jaeger in the cluster, under the service that the manifests name; false where there is none to run.
+/// Starts a Jaeger in the cluster, under the service that the manifests name; returns false if there is no Jaeger
+/// binary.
 pub fn jaeger(cluster: &Cluster, namespace: &str) -> bool {
     let Some(program) = tool("jaeger-all-in-one") else { return false };
     cluster.apply(&format!(
@@ -64,7 +65,7 @@ pub fn jaeger(cluster: &Cluster, namespace: &str) -> bool {
     true
 }
 
-/// The sum of a metric's samples on the collector's own page, over those with a label.
+/// The sum of a metric's samples on the collector's own page, of those with a given label.
 pub fn metric(page: SocketAddr, name: &str, label: &str) -> Option<f64> {
     let (status, text) = http::get(page, "/metrics").ok()?;
     assert_eq!(status, 200, "{text}");
