@@ -21,7 +21,7 @@ const DEFAULTS: GrpcClientDefaults = GrpcClientDefaults {
     tls_keys_outside: false,
 };
 
-/// The count of answers, by which the loop knows when to end.
+/// The count of answers, which the loop checks to decide when to end.
 #[derive(Default)]
 pub(crate) struct Tally {
     pub(crate) ok: Cell<u64>,

@@ -89,7 +89,7 @@ impl Start<'_> {
         command.args(["--drop=all", &format!("--gid={gid}"), &format!("--groups={groups}"), &format!("--uid={uid}")]);
         let (program, args) = self.command.split_first().unwrap_or_else(|| panic!("{} runs nothing", self.host_name));
         if self.image.root.is_none() && !program.contains('/') {
-            // A program name without a slash is looked up in the path; an image of ours has nothing to look it up.
+            // A program name without a slash is looked up in the path with `env`; an image of ours contains no `env`.
             command.args(["--shell=/usr/bin/env", "--", program]).args(args);
         } else {
             command.arg(format!("--shell={program}")).arg("--").args(args);
