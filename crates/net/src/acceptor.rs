@@ -1,7 +1,7 @@
 //! A listening socket and its connections.
 //!
-//! The acceptor knows nothing of protocols: it gives each connection a number, says which ones have something to do,
-//! and afterwards keeps the promises of their machines ([`Turn`]): another turn, a timer, a half-close, an end.
+//! The acceptor is independent of protocols: it gives each connection a number, returns the connections that must be
+//! run, and afterwards carries out what their machines request ([`Turn`]): another turn, a timer, a half-close, an end.
 
 use std::io;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use otelcore_pipeline::{
 };
 use slab::Slab;
 
-/// What the acceptor must be able to ask of a protocol machine.
+/// What the acceptor needs of a protocol machine.
 pub trait Machine {
-    /// When it must be turned at the latest.
+    /// The latest time at which its next turn must run, in nanoseconds.
     fn poll_timeout(&self) -> Option<u64>;
-    /// Takes nothing new and finishes what it has.
+    /// Stops taking new requests and finishes those that it has.
     fn drain(&mut self, now: u64);
-    /// Writes what it has to say, without reading.
+    /// Writes pending output, without reading.
     fn flush(&mut self, now: u64) -> Turn;
     /// Half-closes the stream below.
     fn shut_write(&mut self);
@@ -43,13 +43,13 @@ impl<P> Machine for otelcore_http::grpc::server::ServerConn<Box<dyn Stream>, P> 
     }
 }
 
-/// Connections taken in one turn, so that a flood of them does not hold up the others.
+/// Connections accepted in one turn, so that very many new connections do not delay the others.
 const ACCEPTS: usize = 64;
 
-/// The pause after the system refused a connection, for want of descriptors say.
+/// The pause after `accept` failed, for example for lack of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Says that connections can't be taken, and counts it.
+/// Logs that connections can't be accepted, and counts the failures.
 #[derive(Clone, Debug)]
 pub struct AcceptReport {
     log: Logger,
@@ -58,7 +58,7 @@ pub struct AcceptReport {
 }
 
 impl AcceptReport {
-    /// Logs as the component whose log it is.
+    /// Logs as the component that `log` belongs to.
     #[must_use]
     pub fn new(log: Logger, telemetry: &Telemetry) -> Self {
         let help = "Attempts to take a connection that failed, for want of descriptors for one";
@@ -88,7 +88,7 @@ impl AcceptReport {
 
 struct Slot<M> {
     machine: M,
-    /// Tells this connection from an earlier one in the same slot.
+    /// Distinguishes this connection from an earlier one in the same slot.
     serial: u64,
     timer: Option<(Mono, TimerId)>,
 }
@@ -114,19 +114,19 @@ impl<M> std::fmt::Debug for Acceptor<M> {
 /// Binds a listening socket, for [`Acceptor::new`].
 ///
 /// # Errors
-/// What the system says, in Go's form.
+/// The system's error, in Go's form.
 pub fn bind(cx: &mut Cx<'_>, base: u64, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
     cx.listen(base, at)
 }
 
 impl<M: Machine> Acceptor<M> {
-    /// Takes connections from `listener`, which was bound under `base`.
+    /// Accepts connections from `listener`, which was bound under `base`.
     #[must_use]
     pub fn new(listener: Box<dyn Listener>, base: u64) -> Self {
         Self { listener: Some(listener), base, slots: Slab::new(), next_serial: 0, dirty: Vec::new(), report: None }
     }
 
-    /// Has it said and counted when connections can't be taken.
+    /// Has failures to accept connections logged and counted.
     #[must_use]
     pub fn reporting(mut self, report: AcceptReport) -> Self {
         self.report = Some(report);
@@ -139,8 +139,8 @@ impl<M: Machine> Acceptor<M> {
         self.listener.as_ref().map_or_else(String::new, |l| l.local())
     }
 
-    /// Takes an event under one of its keys, and gives the slots that must be turned now. `make` makes the machine of
-    /// a new connection, or drops it.
+    /// Handles an event under one of its keys, and returns the slots whose machines must run now. `make` makes the
+    /// machine of a new connection, or returns `None` to close it.
     pub fn event(
         &mut self,
         cx: &mut Cx<'_>,
@@ -180,13 +180,14 @@ impl<M: Machine> Acceptor<M> {
                     return new;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // The peer left before it was taken; the next one is waiting.
+                // The peer closed the connection before it was accepted; the next one may be waiting.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
                     if let Some(report) = &mut self.report {
                         report.failed(cx.now(), &e);
                     }
-                    // Out of descriptors or memory: the queue stays, and no new edge will tell of it.
+                    // Out of descriptors or memory: the connections stay in the queue, and no new readiness event will
+                    // report them.
                     let at = cx.now() + PAUSE;
                     cx.arm(self.base, at);
                     return new;
@@ -202,20 +203,20 @@ impl<M: Machine> Acceptor<M> {
         self.slots.get_mut(slot).map(|s| (&mut s.machine, s.serial))
     }
 
-    /// The machine that an answer goes to, if the slot still holds the connection of that serial number; what it is
-    /// given is written by the next [`Acceptor::flush`].
+    /// The machine that a response is for, if the slot still holds the connection of that serial number. The next
+    /// [`Acceptor::flush`] writes the response.
     pub fn answer(&mut self, slot: usize, serial: u64) -> Option<&mut M> {
         let found = self.slots.get_mut(slot).filter(|s| s.serial == serial)?;
         self.dirty.push(slot);
         Some(&mut found.machine)
     }
 
-    /// Asks for an event for this connection in the next turn.
+    /// Requests an event for this connection in the next turn.
     pub fn again(&self, cx: &mut Cx<'_>, slot: usize) {
         cx.again(self.base + 1 + slot as u64);
     }
 
-    /// Writes the answers that have been given, in one go for each connection.
+    /// Writes the responses since the last call, with one flush for each connection.
     pub fn flush(&mut self, cx: &mut Cx<'_>) {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
@@ -226,11 +227,11 @@ impl<M: Machine> Acceptor<M> {
                 self.after(cx, slot, &turn);
             }
         }
-        // The room is kept for the next time.
+        // Keeps the allocation for the next call.
         self.dirty = dirty;
     }
 
-    /// Does what a machine's turn asks for. The connection may be gone after this.
+    /// Carries out what a machine's turn requests. The connection may be removed after this.
     pub fn after(&mut self, cx: &mut Cx<'_>, slot: usize, turn: &Turn) {
         let local = self.base + 1 + slot as u64;
         if turn.closed {
@@ -249,7 +250,7 @@ impl<M: Machine> Acceptor<M> {
             found.machine.shut_write();
         }
         let due = found.machine.poll_timeout().map(Mono);
-        // A timer that is early is harmless and cheaper than a new one with every request.
+        // A timer that fires too early is harmless, and costs less than a new timer with every request.
         let keep = match (due, &found.timer) {
             (None, None) => true,
             (Some(due), Some((at, _))) => *at <= due,
@@ -263,7 +264,7 @@ impl<M: Machine> Acceptor<M> {
         }
     }
 
-    /// Stops listening, and has every connection finish.
+    /// Stops listening, and has every connection finish its requests.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.listener = None;
         let now = cx.now().0;
@@ -272,7 +273,7 @@ impl<M: Machine> Acceptor<M> {
         self.flush(cx);
     }
 
-    /// Stopped listening, and every connection is gone.
+    /// It has stopped listening, and every connection has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.listener.is_none() && self.slots.is_empty()

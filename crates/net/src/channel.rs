@@ -1,13 +1,14 @@
-//! A gRPC channel: one name, the connections behind it, and the calls that wait for one.
+//! A gRPC channel: one target, the connections to its addresses, and the calls that wait for a connection.
 //!
 //! ```text
 //!  look-up -> connecting -> ready -> (lost, GOAWAY) -> look-up ...
 //!                 |
 //!                 +-> all addresses failed -> pause (1 s, x1.6, at most 120 s, +-20 %) -> look-up ...
 //! ```
-//! `pick_first` keeps one connection and goes through the addresses in order; `round_robin` keeps one to each address
-//! and takes turns. A call waits while a connection is being made; when none can be made it fails UNAVAILABLE, unless
-//! it waits for ready. A call that the peer surely has not seen is sent again without being asked, once.
+//! `pick_first` keeps one connection and tries the addresses in order; `round_robin` keeps one to each address and uses
+//! them in rotation. A call waits while a connection is being made; when none can be made it fails UNAVAILABLE, unless
+//! it waits for ready. A call that the peer has certainly not processed is sent again once, without a request of the
+//! caller.
 //!
 //! Any number of calls may wait: each costs time that grows with the logarithm of their number. In one turn of the loop
 //! a channel begins no more than [`CALLS_A_TURN`] calls and compresses no more than [`COMPRESS_A_TURN`] bytes; it asks
@@ -33,7 +34,7 @@ use crate::schedule::{Schedule, WaitList};
 use crate::settings::{Balancer, GrpcClient, Headers};
 use crate::tls::ClientTls;
 
-/// grpc-go's time for one connection attempt.
+/// grpc-go's time limit for one connection attempt.
 const CONNECT: Duration = Duration::from_secs(20);
 const BACKOFF_BASE: f64 = 1.0;
 const BACKOFF_FACTOR: f64 = 1.6;
@@ -54,7 +55,7 @@ pub struct NewCall {
     pub path: PathAndQuery,
     /// The request message in parts.
     pub message: SmallVec<[Bytes; 4]>,
-    /// When to give up.
+    /// The deadline of the call.
     pub by: Mono,
 }
 
@@ -67,7 +68,7 @@ struct Call {
     message: Message,
 }
 
-/// How far a call's message is from what goes out.
+/// Whether a call's message is compressed yet.
 #[derive(Debug)]
 enum Message {
     /// Compressed by the connection, if at all.
@@ -80,24 +81,25 @@ enum Message {
 type Conn = ClientConn<Box<dyn Stream>>;
 
 enum State {
-    /// Nothing under way; a look-up or the policy will start it.
+    /// No connection and no attempt; a look-up or the policy will start one.
     Idle,
     Connecting(Box<Conn>, Mono),
     Ready(Box<Conn>),
-    /// Every address failed; wait until then.
+    /// Every address failed; the next attempt is at this time.
     Pause(Mono),
 }
 
-/// One connection's place: the addresses it may use, and the one it is at.
+/// A subchannel: one connection, the addresses it may use, and the index of the current address.
 struct Place {
     addresses: Vec<PeerAddr>,
     at: usize,
     state: State,
     failures: u32,
-    /// The address has vanished from the name: no new calls, gone when the last is answered.
+    /// The name no longer resolves to the address: no new calls are started here, and the place is used again once its
+    /// connection has ended.
     retired: bool,
     calls: BTreeMap<CallId, Call>,
-    /// Whether it is among the channel's hopeful ones.
+    /// Whether it is counted in `Channel::hopeful`.
     hopeful: bool,
 }
 
@@ -116,23 +118,24 @@ pub struct Channel {
     auth: Option<Rc<dyn ClientAuth>>,
     places: Vec<Place>,
     resolving: bool,
-    /// A look-up is wanted and must wait until then, so that a name that always fails is not asked all the time.
+    /// When the name must be looked up again. The look-up is delayed, so that a name that always fails is not looked up
+    /// continuously.
     resolve_at: Option<Mono>,
     turn: usize,
     /// Places that are ready and may take a call.
     usable: BTreeSet<usize>,
     /// How many places are connecting or ready.
     hopeful: usize,
-    /// When each place wants its turn.
+    /// When each place must be run next.
     due: Schedule<usize>,
     waiting: WaitList<Call>,
-    /// What may still be begun, and compressed, before the next turn.
+    /// Calls that may still be begun, and bytes that may be compressed, before the next turn.
     calls_left: usize,
     compress_left: usize,
-    /// Another turn has been asked for.
+    /// Another turn has been requested.
     asked_again: bool,
     done: VecDeque<(u64, Result<Bytes, Status>)>,
-    /// Why there is no connection, for the calls that fail for it.
+    /// Why there is no connection, for the calls that fail because of it.
     last_error: Option<String>,
     name_failures: u32,
     timer: Option<(Mono, TimerId)>,
@@ -182,7 +185,7 @@ impl Channel {
     /// Loads certificates and begins to connect.
     ///
     /// # Errors
-    /// Certificates or a proxy that can't be used, or secrets that would go out in plaintext.
+    /// Certificates or a proxy that can't be used, or secrets that would be sent in plaintext.
     pub fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         if let Some(tls) = &self.settings.tls {
             self.tls = Some(ClientTls::load(cx, tls, &[b"h2"], self.log.clone()).map_err(StartError)?);
@@ -201,7 +204,7 @@ impl Channel {
         Ok(())
     }
 
-    /// As grpc-go: HTTPS_PROXY and NO_PROXY count, for targets in plaintext too.
+    /// As in grpc-go, HTTPS_PROXY and NO_PROXY apply to plaintext targets too.
     fn find_proxy(&mut self, cx: &mut Cx<'_>) -> Result<(), String> {
         let Target::Host { host, port } = &self.settings.target else { return Ok(()) };
         self.proxy = self.proxies.find(true, host, *port)?.cloned();
@@ -217,7 +220,7 @@ impl Channel {
         }
     }
 
-    /// Begins a call; [`Channel::poll_done`] ends it.
+    /// Begins a call; [`Channel::poll_done`] returns its result.
     pub fn call(&mut self, cx: &mut Cx<'_>, token: u64, new: NewCall) {
         if self.closed {
             self.done.push_back((token, Err(Status::unavailable("the channel is closed"))));
@@ -228,7 +231,8 @@ impl Channel {
         self.rearm(cx);
     }
 
-    /// What a call would fail with now, where there is no hope of a connection: no work need be done for one.
+    /// The status that a call would fail with now, if no connection is ready or being made and calls do not wait for
+    /// one. The caller can then leave out the work for the call.
     #[must_use]
     pub fn refusal(&self) -> Option<Status> {
         if self.closed {
@@ -242,7 +246,7 @@ impl Channel {
         self.done.pop_front()
     }
 
-    /// Takes an event under one of its keys.
+    /// Handles an event under one of its keys.
     pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
         match (local.checked_sub(self.base + 1), event) {
             (None, Event::Resolved(found)) => self.resolved(cx, found),
@@ -262,7 +266,7 @@ impl Channel {
         self.rearm(cx);
     }
 
-    /// Ends every connection. Calls under way end UNAVAILABLE.
+    /// Closes every connection. Calls in progress end with UNAVAILABLE.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.closed = true;
         let now = cx.now().0;
@@ -323,7 +327,7 @@ impl Channel {
                 let pause = backoff(cx, self.name_failures);
                 self.name_failures += 1;
                 self.resolve_at = Some(cx.now() + pause);
-                // The addresses that were known before are still worth a try.
+                // The addresses that were known before are tried again.
                 self.connect_idle(cx);
                 self.fail_waiting(cx);
             }
@@ -334,7 +338,7 @@ impl Channel {
         match self.settings.balancer {
             Balancer::PickFirst => match self.places.first_mut() {
                 Some(place) => {
-                    // A connection that stands keeps standing; the new list counts from the next attempt on.
+                    // An established connection is kept; the new list is used from the next attempt on.
                     place.addresses = addresses;
                     place.at = 0;
                 }
@@ -378,7 +382,7 @@ impl Channel {
         }
     }
 
-    /// Tries the addresses of a place from where it is at, until one attempt is under way or all have failed.
+    /// Tries the addresses of a place from the current one on, until an attempt is in progress or all have failed.
     fn connect(&mut self, cx: &mut Cx<'_>, index: usize) {
         self.attempt(cx, index);
         self.note(index);
@@ -413,7 +417,8 @@ impl Channel {
         place.state = State::Pause(until);
     }
 
-    /// Keeps what the channel knows of a place: whether it may take a call, and when it wants its turn.
+    /// Updates what the channel keeps about a place: whether it is connecting or ready, whether it may take a call, and
+    /// when it must be run next.
     fn note(&mut self, index: usize) {
         let Some(place) = self.places.get_mut(index) else { return };
         let hopeful = matches!(place.state, State::Connecting(..) | State::Ready(_));
@@ -445,12 +450,12 @@ impl Channel {
         }
         match &mut self.tls {
             None => Ok(stream),
-            // A name that `authority` gives is the one that the certificate must have, as in grpc-go.
+            // As in grpc-go, the certificate must be valid for the name in `authority`.
             Some(tls) => Ok(Box::new(tls.connect(cx, stream, host(&self.settings.authority))?)),
         }
     }
 
-    /// Gives a connection its turn and hears what became of its calls.
+    /// Runs a connection for one turn and collects the results of its calls.
     fn turn_place(&mut self, cx: &mut Cx<'_>, index: usize) {
         self.run_place(cx, index);
         self.note(index);
@@ -498,7 +503,7 @@ impl Channel {
         }
     }
 
-    /// A connection is over. Before it was ready that is a failed attempt: the next address is tried.
+    /// A connection has ended. If it was not ready yet, the attempt has failed and the next address is tried.
     fn lost(&mut self, cx: &mut Cx<'_>, index: usize, why: Option<Closed>) {
         self.replace(cx, index, why);
         self.note(index);
@@ -530,7 +535,7 @@ impl Channel {
                 };
                 self.failed(&format!("connection error: desc = \"transport: {why}\""));
                 self.connect(cx, index);
-                // The name may point elsewhere by the time of the next attempt.
+                // The name may have other addresses at the next attempt.
                 if matches!(self.places[index].state, State::Pause(_)) {
                     self.resolve_at = None;
                 }
@@ -545,7 +550,7 @@ impl Channel {
         }
     }
 
-    /// Something is due: a pause over, an attempt too long, a machine's own timeout, a waiting call out of time.
+    /// A deadline has passed: that of a pause, a connection attempt, a connection's machine or a waiting call.
     fn due(&mut self, cx: &mut Cx<'_>) {
         self.timer = None;
         let now = cx.now();
@@ -558,7 +563,7 @@ impl Channel {
                 State::Pause(until) if *until <= now => {
                     place.state = State::Idle;
                     self.note(index);
-                    // Asked afresh: the answer starts the attempt, in this turn where it is known already.
+                    // The name is looked up again; the result starts the attempt, in this turn if it is known already.
                     self.resolve(cx);
                     if !self.resolving {
                         self.connect_idle(cx);
@@ -568,7 +573,7 @@ impl Channel {
                 State::Connecting(..) | State::Ready(_) => self.turn_place(cx, index),
                 State::Pause(_) | State::Idle => self.note(index),
             }
-            // It has had its turn; what is still due then waits for the next one.
+            // It has been run; if it is still due, it is run again in the next turn.
             if self.due.is_due(index, now) {
                 self.due.set(index, Some(now + Duration::from_nanos(1)));
             }
@@ -595,14 +600,14 @@ impl Channel {
             if !self.prepare_first(cx) {
                 break;
             }
-            // The next one in turn, or the first of all.
+            // The next place in rotation, or the first one.
             let next = self.usable.range(self.turn..).next().or_else(|| self.usable.first()).copied();
             let Some(index) = next else { break };
             self.turn = index + 1;
             if self.start_first(cx, index) {
                 self.note(index);
             } else {
-                // It said that it could; until its next event it can't.
+                // It took no call although it was usable; it is not used before its next event.
                 self.usable.remove(&index);
             }
         }
@@ -616,7 +621,8 @@ impl Channel {
         }
     }
 
-    /// Compresses the first waiting call's message, if it is long. `false` when that, or more calls, take another turn.
+    /// Has the first waiting call's message compressed on a helper thread, if it is long. `false` if the call can't
+    /// start yet: its message is still being compressed, or the limits of this turn are used up.
     fn prepare_first(&mut self, cx: &mut Cx<'_>) -> bool {
         if self.calls_left == 0 {
             self.ask_again(cx);
@@ -629,7 +635,7 @@ impl Channel {
             Message::AsItIs if coding.is_identity() => true,
             Message::AsItIs => {
                 let length = call.new.message.iter().map(Bytes::len).sum::<usize>();
-                // Parts cost something however short they are.
+                // Each part has a fixed cost, however short it is.
                 let work = length.saturating_add(call.new.message.len().saturating_mul(64));
                 if work > COMPRESS_HERE {
                     let (coding, parts) = (coding.in_grpc(), std::mem::take(&mut call.new.message));
@@ -644,7 +650,7 @@ impl Channel {
                 self.compress_left = self.compress_left.saturating_sub(work);
                 true
             }
-            // Its end is an event.
+            // The end of the job is an event.
             Message::Compressing(result) => match result.take() {
                 Some(made) => {
                     call.new.message = std::iter::once(made).collect();
@@ -656,7 +662,7 @@ impl Channel {
         }
     }
 
-    /// Starts the first waiting call at a place. `false` when the place takes none.
+    /// Starts the first waiting call on the connection of a place. `false` if the connection takes no call now.
     fn start_first(&mut self, cx: &mut Cx<'_>, index: usize) -> bool {
         let now = cx.now();
         let Some(Place { state: State::Ready(conn), calls, .. }) = self.places.get_mut(index) else { return false };
@@ -701,13 +707,13 @@ impl Channel {
         }
     }
 
-    /// Why there is no hope of a connection, for calls that do not wait for one.
+    /// The last error, if no connection is ready or being made and calls do not wait for ready.
     fn hopeless(&self) -> Option<&str> {
         let hope = self.resolving && self.last_error.is_none() || self.hopeful > 0;
         self.last_error.as_deref().filter(|_| !hope && !self.settings.wait_for_ready)
     }
 
-    /// Without any hope of a connection, calls that do not wait for ready fail now, as many as the turn allows.
+    /// If no connection is ready or being made, fails calls that do not wait for ready, as many as the turn allows.
     fn fail_waiting(&mut self, cx: &mut Cx<'_>) {
         if self.waiting.is_empty() {
             return;
@@ -760,19 +766,19 @@ impl Place {
     }
 }
 
-/// The pause after so many failures: grpc's connection backoff.
+/// The pause after this number of failures: gRPC's connection backoff.
 fn backoff(cx: &mut Cx<'_>, failures: u32) -> Duration {
     let base = (BACKOFF_BASE * BACKOFF_FACTOR.powi(i32::try_from(failures.min(64)).unwrap_or(64))).min(BACKOFF_MAX);
     let swing = (cx.rand() >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
     Duration::from_secs_f64(base * (1.0 + BACKOFF_JITTER * swing))
 }
 
-/// The name in an authority, an address of version 6 without its brackets.
+/// The host of an authority; an IPv6 address is returned without its brackets.
 fn host(authority: &http::uri::Authority) -> &str {
     authority.host().trim_start_matches('[').trim_end_matches(']')
 }
 
-/// What an authenticator says, as metadata.
+/// The header fields of an authenticator, as metadata.
 fn credentials(said: Result<Vec<(String, String)>, String>) -> Result<Headers, String> {
     let field = |(name, value): (String, String)| {
         let name = HeaderName::try_from(name).ok()?;

@@ -1,13 +1,13 @@
 //! Cross-origin requests (the Fetch standard's CORS protocol), for pages in a browser that send telemetry.
 //!
-//! Answers preflights and names the headers that an answer needs. Credentials are allowed to the origins that are named,
-//! as in the Go collector; not to `*`, which the standard does not let go together.
+//! Answers preflights and adds the header fields that a response needs. As in the Go collector, credentials are allowed
+//! for origins that are listed, but not for `*`: the standard does not allow both together.
 
 use otelcore_http::h1::{RequestHead, Response};
 
 use crate::settings::Cors;
 
-/// What may be asked for when `allowed_headers` is empty.
+/// Header fields that a preflight may request if `allowed_headers` is empty.
 const DEFAULT_HEADERS: [&str; 3] = ["accept", "content-type", "x-requested-with"];
 
 fn field<'h>(head: &'h RequestHead, name: &str) -> Option<&'h str> {
@@ -41,7 +41,7 @@ impl Cors {
         Some(response)
     }
 
-    /// What the answer to a request must say, so that the page that sent it may read it.
+    /// The header fields that a response needs, so that the page that sent the request may read it.
     #[must_use]
     pub fn answer(&self, head: &RequestHead) -> Vec<(String, String)> {
         let mut fields = vec![("Vary".to_owned(), "Origin".to_owned())];
@@ -55,7 +55,8 @@ impl Cors {
         fields
     }
 
-    /// What an allowed origin is told: itself, or `*` where every origin is allowed.
+    /// The value of `Access-Control-Allow-Origin` for an allowed origin: the origin itself, or `*` if every origin is
+    /// allowed.
     fn allowed<'o>(&self, origin: &'o str) -> Option<&'o str> {
         if self.allowed_origins.iter().any(|pattern| pattern == "*") {
             return Some("*");
@@ -72,13 +73,14 @@ impl Cors {
     }
 }
 
-/// What an allowed origin is granted. `*` and credentials together are an answer that no page may read (Fetch, 3.2.5).
+/// The header fields that grant access to an allowed origin. `*` and credentials together are an answer that no page
+/// may read (Fetch, 3.2.5).
 fn granted(origin: &str) -> [Option<(&'static str, &str)>; 2] {
     let credentials = (origin != "*").then_some(("Access-Control-Allow-Credentials", "true"));
     [Some(("Access-Control-Allow-Origin", origin)), credentials]
 }
 
-/// Whether an origin matches a pattern with at most one `*`, in any case.
+/// Whether an origin matches a pattern with at most one `*`, ignoring case.
 fn matches(pattern: &str, origin: &str) -> bool {
     let (pattern, origin) = (pattern.to_ascii_lowercase(), origin.to_ascii_lowercase());
     match pattern.split_once('*') {

@@ -1,8 +1,8 @@
-//! The checks of credentials that take long, and the requests that wait for them.
+//! Checks of credentials that take long, and the requests that wait for them.
 //!
 //! One for each component that has servers: checks go to a helper thread one after another, in the order in which they
-//! came, and requests with the same credentials share one. How many wait is bounded. Never sees a request: its owner
-//! names it by a value, and is given that value with the result.
+//! came, and requests with the same credentials share one. The number of waiting checks is bounded. Never sees a
+//! request: the owner passes a value for each request, and gets the value back with the result.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -10,17 +10,17 @@ use std::rc::Rc;
 
 use otelcore_pipeline::{CheckStep, CredentialCheck, Cx, JobResult};
 
-/// Different credentials that wait for their check or are being checked. Each takes about 1 KiB.
+/// The largest number of different credentials that wait for their check or are being checked. Each takes about 1 KiB.
 const MAX_CHECKS: usize = 256;
 
 /// The result of a check: the error is the text for the client.
 pub type CheckResult = Result<(), String>;
 
-/// The checks of a component, whose requests are named by `W`.
+/// The checks of a component. A value of `W` identifies a request.
 pub struct CredentialChecks<W> {
     /// The local key under which a job ends.
     key: u64,
-    /// The first one is under way while there is a `job`.
+    /// The first one is in progress while there is a `job`.
     checks: VecDeque<Check<W>>,
     job: Option<JobResult<bool>>,
     /// Results that the owner has not taken.
@@ -40,7 +40,7 @@ struct Requests<W> {
     result: Option<Rc<CheckResult>>,
 }
 
-/// A request's place at a check. Dropped, its request waits no more.
+/// The wait of a request for its check. When this is dropped, the request waits no more.
 pub struct PendingCheck<W> {
     number: u64,
     requests: Rc<RefCell<Requests<W>>>,
@@ -69,7 +69,7 @@ impl<W> std::fmt::Debug for PendingCheck<W> {
 }
 
 impl<W> CredentialChecks<W> {
-    /// No checks; their jobs end with [`otelcore_pipeline::Event::Ready`] under `key`.
+    /// A value without checks. Jobs of checks end with [`otelcore_pipeline::Event::Ready`] under `key`.
     #[must_use]
     pub fn new(key: u64) -> Self {
         Self { key, checks: VecDeque::new(), job: None, ended: VecDeque::new() }
@@ -78,7 +78,7 @@ impl<W> CredentialChecks<W> {
     /// Has a request wait for a check. The result may be there at once: [`CredentialChecks::poll_ended`].
     ///
     /// # Errors
-    /// The request is to be refused for now.
+    /// Too many checks are waiting; the request must be refused for now.
     pub fn wait(
         &mut self,
         cx: &mut Cx<'_>,
@@ -128,7 +128,7 @@ impl<W> CredentialChecks<W> {
         while self.job.is_none()
             && let Some(first) = self.checks.front()
         {
-            // Nobody waits for it any more.
+            // No request waits for it any more.
             if first.requests.borrow().waiting.is_empty() {
                 self.checks.pop_front();
                 continue;

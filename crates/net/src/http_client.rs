@@ -1,14 +1,15 @@
-//! An HTTP/1.1 client: one request at a time on each connection, connections that are kept between requests.
+//! An HTTP/1.1 client: each connection carries one request at a time and is kept between requests.
 //!
 //! ```text
 //!  request -> idle connection, newest first ------------------------------+-> exchange -> idle -> (too old, closed)
 //!     |                                                                    |
 //!     +-> (waits below max_conns_per_host) -> look-up -> address by address -> TLS, tunnel
 //! ```
-//! A request that failed on a connection that had served before, without a byte of an answer, is sent once more on a
-//! fresh one. Redirects that keep a POST a POST are followed. Everything is bounded: answers, idle connections,
-//! cookies; requests by their callers. What a request or an event costs grows with the logarithm of what is open and
-//! waits, and one turn of the loop begins or fails no more than [`BEGUN_A_TURN`] requests.
+//! If a request fails on a reused connection before a byte of the response has arrived, it is sent once more on a new
+//! connection. Redirects that keep the method POST are followed. Responses, idle connections and cookies are bounded;
+//! callers bound the number of requests. The cost of a request or an event grows with the logarithm of the number of
+//! open connections and waiting requests, and one turn of the loop begins or fails no more than [`BEGUN_A_TURN`]
+//! requests.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,39 +38,39 @@ pub use request::{CallError, Fault, NewRequest, Response};
 pub use url::{Url, UrlError};
 use wire::{Socket, Wire};
 
-/// How we call ourselves.
+/// The `User-Agent` of our requests.
 pub(crate) const USER_AGENT: &str = concat!("otelcore/", env!("CARGO_PKG_VERSION"));
 
 /// Go's `Dialer.Timeout` in its default transport, for all addresses of a name together.
 const DIAL: Duration = Duration::from_secs(30);
-/// What an address gets of it at least.
+/// The least part of it that each address gets.
 const DIAL_LEAST: Duration = Duration::from_secs(2);
 /// Go's `TLSHandshakeTimeout`.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Go's time for a proxy's answer to CONNECT, with TLS behind it.
+/// Go's time limit for a proxy's response to CONNECT, here together with the TLS handshake through the tunnel.
 const TUNNEL: Duration = Duration::from_secs(60);
 
 /// Requests that are begun or failed in one turn: a connection and its TLS handshake cost up to 100 us.
 const BEGUN_A_TURN: usize = 64;
 
-/// Scheme, host and port: what a site is known by. They decide which proxy it is behind.
+/// Whether the scheme is https, host and port: the key of a site. They also decide which proxy is used.
 type SiteName = (bool, String, u16);
 
-/// Where connections go: those of one site are interchangeable.
+/// A scheme, host and port. Any connection to a site can carry any request to it.
 struct Site {
     https: bool,
     host: String,
     port: u16,
     proxy: Option<Rc<Proxy>>,
-    /// Connections, those that are being made among them.
+    /// The number of connections, with those that are being made.
     open: usize,
     waiting: WaitList<Call>,
     /// Connections without a request, by when they were used last.
     idle: BTreeSet<(u64, usize)>,
     resolving: bool,
-    /// Why the last look-up failed, while there are requests to be told.
+    /// Why the last look-up failed, as long as there are requests to fail because of it.
     failure: Option<String>,
-    /// What the look-up gave, while it is being used.
+    /// The result of the look-up, while it is being used.
     addresses: Option<Rc<[SocketAddr]>>,
 }
 
@@ -77,15 +78,15 @@ struct Site {
 struct Dial {
     addresses: Rc<[SocketAddr]>,
     at: usize,
-    /// When the last of them must have answered.
+    /// The deadline for all of them.
     end: Mono,
-    /// The first failure, which is the one that is told, as in Go.
+    /// The first failure, which is the one that is reported, as in Go.
     first: Option<String>,
 }
 
 enum Phase {
     Dial(Dial),
-    /// Connected; TLS or a proxy is still in the way.
+    /// Connected; the TLS handshake or the proxy's tunnel is not complete yet.
     Shake,
     Up,
 }
@@ -96,11 +97,11 @@ struct Conn {
     machine: Box<ClientConn<Wire>>,
     connected: Rc<Cell<bool>>,
     phase: Phase,
-    /// When the phase must be over, or an idle connection ends.
+    /// The deadline of the phase; for an idle connection, when it is closed.
     limit: Mono,
     /// `None` while it is idle.
     call: Option<Call>,
-    /// Its place among the idle ones.
+    /// Its key in the maps of idle connections.
     idle: Option<u64>,
 }
 
@@ -108,7 +109,7 @@ struct Conn {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Timed {
     Conn(usize),
-    /// A request that waits there.
+    /// A request that waits at this site.
     Site(usize),
 }
 
@@ -117,9 +118,9 @@ type Ended = (u64, CallError);
 
 /// Why there is no connection.
 enum NoWire {
-    /// This address did not do; another may.
+    /// This address failed; the next one is tried.
     Address(String),
-    /// None will.
+    /// No address can succeed.
     Never(String),
 }
 
@@ -143,13 +144,13 @@ pub struct HttpChannel {
     idle: BTreeMap<u64, usize>,
     next_idle: u64,
     due: Schedule<Timed>,
-    /// What may still be begun before the next turn.
+    /// Requests that may still be begun before the next turn.
     begun_left: usize,
-    /// Another turn has been asked for.
+    /// Another turn has been requested.
     asked_again: bool,
     /// Sites that wait for that turn.
     postponed: BTreeSet<usize>,
-    /// Sites to look at before the turn is over.
+    /// Sites to process before the end of the turn.
     pending: Vec<usize>,
     done: VecDeque<(u64, Result<Response, CallError>)>,
     timer: Option<(Mono, TimerId)>,
@@ -195,7 +196,7 @@ impl HttpChannel {
         }
     }
 
-    /// Finds the proxies, and loads certificates if one of the URLs that will be asked for needs them.
+    /// Finds the proxies, and loads certificates if one of the URLs of later requests needs them.
     ///
     /// # Errors
     /// Certificates or a proxy that can't be used.
@@ -216,7 +217,7 @@ impl HttpChannel {
         Ok(())
     }
 
-    /// Begins a request; [`HttpChannel::poll_done`] ends it.
+    /// Begins a request; [`HttpChannel::poll_done`] returns its result.
     pub fn call(&mut self, cx: &mut Cx<'_>, token: u64, new: NewRequest) {
         let call = Call::new(token, new);
         if self.closed {
@@ -232,7 +233,7 @@ impl HttpChannel {
         self.done.pop_front()
     }
 
-    /// Takes an event under one of its keys.
+    /// Handles an event under one of its keys.
     pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
         let Some(number) = local.checked_sub(self.base).and_then(|n| usize::try_from(n).ok()) else { return };
         match (number, event) {
@@ -248,7 +249,7 @@ impl HttpChannel {
         self.settle(cx);
     }
 
-    /// Ends every connection. Requests under way fail.
+    /// Closes every connection. Requests in progress fail.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.closed = true;
         let conns = std::mem::take(&mut self.conns).into_iter().filter_map(|(_, mut conn)| {
@@ -274,7 +275,7 @@ impl HttpChannel {
 
     // ---- requests -----------------------------------------------------------------------------------------------
 
-    /// Writes a request's head and puts it where it waits for a connection.
+    /// Writes a request's head and adds the request to those that wait for a connection of its site.
     fn enqueue(&mut self, cx: &mut Cx<'_>, mut call: Call) {
         let url = call.new.url.clone();
         let proxy = match self.proxies.find(url.is_https(), url.host(), url.port()) {
@@ -343,7 +344,7 @@ impl HttpChannel {
 
     // ---- sites --------------------------------------------------------------------------------------------------
 
-    /// Brings waiting requests and connections together, until nothing moves.
+    /// Assigns waiting requests to connections, until no more can be assigned.
     fn settle(&mut self, cx: &mut Cx<'_>) {
         while let Some(number) = self.pending.pop() {
             self.serve(cx, number);
@@ -361,7 +362,7 @@ impl HttpChannel {
                 cx.again(self.base);
             }
         } else {
-            // A later request asks for the name again.
+            // A later request looks up the name again.
             (site.addresses, site.failure) = (None, None);
         }
         self.due.set(Timed::Site(number), site.waiting.first_due());
@@ -371,7 +372,8 @@ impl HttpChannel {
         }
     }
 
-    /// Begins requests of a site while there are connections for them. True when the turn allows no more of them.
+    /// Begins requests of a site while there are connections for them. True if some are left because the limit of the
+    /// turn is reached.
     fn serve_some(&mut self, cx: &mut Cx<'_>, number: usize) -> bool {
         let most = match self.settings.max_conns_per_host {
             0 => usize::MAX,
@@ -402,7 +404,7 @@ impl HttpChannel {
                     }
                     continue;
                 }
-                // Makes room for the fresh one.
+                // Makes room for the new connection.
                 Some(index) if site.open >= most => {
                     self.remove(index);
                     continue;
@@ -453,7 +455,7 @@ impl HttpChannel {
         self.base + 1 + 2 * index as u64
     }
 
-    /// Begins a request on a connection that has served before.
+    /// Begins a request on a connection that has carried one before.
     fn begin(&mut self, cx: &mut Cx<'_>, index: usize, call: Call) {
         let Some(conn) = self.conns.get_mut(index) else { return };
         match conn.machine.start(cx.now().0, call.outgoing()) {
@@ -476,12 +478,12 @@ impl HttpChannel {
         }
     }
 
-    /// Keeps when a connection wants its turn.
+    /// Updates when a connection must be run next.
     fn note(&mut self, index: usize) {
         self.due.set(Timed::Conn(index), self.conns.get(index).and_then(Conn::due));
     }
 
-    /// Begins a request on a connection that is to be made.
+    /// Begins a request on a new connection.
     fn dial(&mut self, cx: &mut Cx<'_>, number: usize, call: Call, addresses: Rc<[SocketAddr]>) {
         let end = (cx.now() + DIAL).min(call.new.by);
         let dial = Dial { addresses, at: 0, end, first: None };
@@ -498,7 +500,7 @@ impl HttpChannel {
         }
     }
 
-    /// Tries addresses until a connection is under way.
+    /// Tries addresses until a connection attempt is in progress.
     fn attempt(
         &mut self,
         cx: &mut Cx<'_>,
@@ -527,7 +529,7 @@ impl HttpChannel {
             if turn.again || turn.closed {
                 cx.again(self.key(index));
             }
-            // Each address gets its part of the time that is left.
+            // The time that is left is divided equally among the addresses that are left.
             let left = dial.end.since(now);
             let parts = u32::try_from(dial.addresses.len() - dial.at).unwrap_or(u32::MAX);
             let limit = now + (left / parts).max(DIAL_LEAST).min(left);
@@ -537,7 +539,7 @@ impl HttpChannel {
         failed(&call, dial.first.unwrap_or_else(|| "dial tcp: i/o timeout".to_owned()))
     }
 
-    /// Begins a connection, with all that stands between the socket and the request.
+    /// Begins a connection, with the proxy and TLS layers above the socket.
     fn wire(
         &mut self,
         cx: &mut Cx<'_>,
@@ -579,7 +581,7 @@ impl HttpChannel {
         Ok((wire, connected))
     }
 
-    /// Gives a connection its turn.
+    /// Runs a connection for one turn.
     fn turn(&mut self, cx: &mut Cx<'_>, index: usize) {
         self.run(cx, index);
         self.note(index);
@@ -622,7 +624,7 @@ impl HttpChannel {
             return self.done.push_back((call.token, Err(call.late())));
         }
         let peer = conn.peer;
-        // A peer that takes the connection and ends it at once has been reached.
+        // If the peer closed the connection, its address was reached, so the next address is not tried.
         let reached = failure.why == Closed::Peer;
         match &conn.phase {
             Phase::Dial(_) if !reached => {
@@ -695,7 +697,7 @@ impl HttpChannel {
         }
     }
 
-    /// Takes a connection out of the idle ones.
+    /// Removes a connection from the idle ones.
     fn wake(&mut self, index: usize) {
         let Some(conn) = self.conns.get_mut(index) else { return };
         let Some(place) = conn.idle.take() else { return };
@@ -718,7 +720,7 @@ impl HttpChannel {
 
     // ---- time ---------------------------------------------------------------------------------------------------
 
-    /// Some deadlines are over. The timer stays due while there are more than a turn allows.
+    /// Some deadlines have passed. The timer stays due while there are more than a turn allows.
     fn fire(&mut self, cx: &mut Cx<'_>) {
         self.timer = None;
         let now = cx.now();
@@ -740,14 +742,14 @@ impl HttpChannel {
                     continue;
                 }
             }
-            // It has had its turn; what is still due then waits for the next one.
+            // It has been run; if it is still due, it is run again in the next turn.
             if self.due.is_due(timed, now) {
                 self.due.set(timed, Some(now + Duration::from_nanos(1)));
             }
         }
     }
 
-    /// Something of a connection is due.
+    /// A deadline of a connection has passed.
     fn expire(&mut self, cx: &mut Cx<'_>, index: usize) {
         let now = cx.now();
         let Some(conn) = self.conns.get_mut(index) else { return };
@@ -786,7 +788,7 @@ impl HttpChannel {
 }
 
 impl Conn {
-    /// Notes how far the connection has come.
+    /// Updates the phase of the connection.
     fn progress(&mut self, now: Mono, tunnelled: bool) {
         if matches!(self.phase, Phase::Dial(_)) && self.connected.get() {
             self.phase = Phase::Shake;
@@ -804,7 +806,7 @@ impl Conn {
     }
 }
 
-/// The TLS of requests, loaded when it is needed first.
+/// TLS for requests, loaded when it is first needed.
 fn site_tls<'t>(
     slot: &'t mut Option<ClientTls>,
     cx: &mut Cx<'_>,
@@ -817,7 +819,8 @@ fn site_tls<'t>(
     }
 }
 
-/// The same for proxies: the same authorities and certificate, as in Go, and the proxy's own name.
+/// The same for connections to proxies. As in Go, it has the same authorities and certificate, and expects the proxy's
+/// own name.
 pub(crate) fn proxy_tls<'t>(
     slot: &'t mut Option<ClientTls>,
     cx: &mut Cx<'_>,
@@ -831,7 +834,7 @@ fn through(site: &Site, why: &str) -> String {
     if site.proxy.is_some() { format!("proxyconnect tcp: {why}") } else { why.to_owned() }
 }
 
-/// What Go says of a connection that did not come about.
+/// Go's message for a connection that could not be made.
 fn dial_text(why: &Closed) -> String {
     match why {
         Closed::Io(kind) => format!("connect: {}", system_text(*kind)),
@@ -839,7 +842,7 @@ fn dial_text(why: &Closed) -> String {
     }
 }
 
-/// What Go says of a connection that broke.
+/// Go's message for a connection that failed during an exchange.
 fn exchange_text(why: &Closed, peer: SocketAddr) -> String {
     use std::io::ErrorKind::{BrokenPipe, UnexpectedEof};
     match why {
@@ -851,7 +854,7 @@ fn exchange_text(why: &Closed, peer: SocketAddr) -> String {
     }
 }
 
-/// The C library's words, as Go repeats them.
+/// The C library's message, which Go uses too.
 fn system_text(kind: std::io::ErrorKind) -> String {
     use std::io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,

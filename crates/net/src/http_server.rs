@@ -1,6 +1,7 @@
 //! The listening side of an HTTP server: plaintext with HTTP/1.1, or TLS with HTTP/1.1 and HTTP/2 by ALPN.
 //!
-//! [`HttpConn`] is one connection, whichever it speaks; [`HttpListener`] keeps them. Never looks into a request.
+//! [`HttpConn`] is one connection of either version; [`HttpListener`] holds the socket and the connections. Never
+//! inspects a request.
 
 use std::io::ErrorKind;
 use std::rc::Rc;
@@ -13,20 +14,20 @@ use crate::settings::HttpServer;
 use crate::tls::{ServerTls, TlsServer, TlsStream};
 use crate::{AcceptReport, Acceptor, Machine, bind};
 
-/// How long a TLS handshake may take where the settings say nothing: grpc-go's connection timeout.
+/// How long a TLS handshake may take, in nanoseconds, if the settings have no limit: grpc-go's connection timeout.
 const HANDSHAKE: u64 = 120_000_000_000;
-/// What Go's net/http answers to HTTP on a TLS port.
+/// The response of Go's net/http to HTTP without TLS on a TLS port.
 const NOT_TLS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// A connection of an HTTP server.
 pub struct HttpConn<P>(Speaks<P>);
 
 enum Speaks<P> {
-    /// Nothing yet: the handshake decides.
+    /// Not known yet: the TLS handshake decides.
     Hello(Box<Hello>),
     Http1(Box<H1Conn<Box<dyn Stream>, P>>),
     Http2(Box<h2::ServerConn<Box<dyn Stream>, P>>),
-    /// It never came to a request.
+    /// It ended before the first request.
     Over(Closed),
 }
 
@@ -57,7 +58,7 @@ impl<P> HttpConn<P> {
         Self(Speaks::Hello(Box::new(Hello { tls, config, until })))
     }
 
-    /// Reads up to the budget, writes what can be written, fires what is due.
+    /// Reads up to the budget, writes what can be written, and handles timeouts that are due.
     pub fn turn<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> Turn {
         if matches!(self.0, Speaks::Hello(_)) {
             self.shake(now);
@@ -109,7 +110,7 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// Bytes of input that no door has admitted yet.
+    /// Bytes of input that no [`Door`] has admitted yet.
     #[must_use]
     pub fn unadmitted(&self) -> usize {
         match &self.0 {
@@ -119,7 +120,7 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// Refuses the request whose head is being read, where requests come one after another.
+    /// Refuses the request whose head is being read. Does nothing on HTTP/2.
     pub fn refuse_head(&mut self, now: u64, response: Response) {
         if let Speaks::Http1(conn) = &mut self.0 {
             conn.refuse_head(now, response);
@@ -144,7 +145,7 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// Answers a request with a head; the body follows in pieces. False when there is to be no body.
+    /// Answers a request with a head; the body follows in pieces. False if the response has no body.
     pub fn respond_streaming(&mut self, id: RequestId, response: Response) -> bool {
         match &mut self.0 {
             Speaks::Http1(conn) => conn.respond_streaming(id, response),
@@ -153,7 +154,8 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// Whether a streamed answer to this request could begin now: on HTTP/1 answers have an order.
+    /// Whether a streamed response to this request could begin now: on HTTP/1.1 responses are sent in the order of the
+    /// requests.
     #[must_use]
     pub fn is_turn(&self, id: RequestId) -> bool {
         match &self.0 {
@@ -163,7 +165,7 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// Whether the next piece of a streamed answer is wanted.
+    /// Whether the connection can take the next piece of a streamed response.
     #[must_use]
     pub fn wants(&self, id: RequestId) -> bool {
         match &self.0 {
@@ -173,7 +175,7 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// Whether an answer waits for pieces, now or when its turn comes.
+    /// Whether a response still needs pieces, now or after the responses before it.
     #[must_use]
     pub fn is_streaming(&self, id: RequestId) -> bool {
         match &self.0 {
@@ -201,7 +203,7 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// A streamed answer can't be completed, and its client is to see that.
+    /// A streamed response can't be completed; it is ended so that the client notices it.
     pub fn abandon(&mut self, id: RequestId) {
         match &mut self.0 {
             Speaks::Http1(conn) => conn.abandon(id),
@@ -227,7 +229,7 @@ impl<P> Machine for HttpConn<P> {
 
     fn drain(&mut self, _: u64) {
         match &mut self.0 {
-            // Whoever has not asked for anything has nothing to wait for.
+            // A client that has not sent a request yet waits for no response.
             Speaks::Hello(_) => self.0 = Speaks::Over(Closed::Local("drained")),
             Speaks::Http1(conn) => conn.drain(),
             Speaks::Http2(conn) => conn.drain(),
@@ -253,7 +255,8 @@ impl<P> Machine for HttpConn<P> {
     }
 }
 
-/// A listening socket and its connections. It uses the component's local keys from its base on.
+/// A listening socket and its connections. It uses the component's local keys from the base of [`HttpListener::open`]
+/// on.
 pub struct HttpListener<P> {
     listen: Endpoint,
     config: Rc<H1Config>,
@@ -285,10 +288,10 @@ impl<P> HttpListener<P> {
         }
     }
 
-    /// Loads certificates and binds the socket under `base`; gives the address that it is bound to.
+    /// Loads certificates and binds the socket under `base`; returns the address that it is bound to.
     ///
     /// # Errors
-    /// What the certificates lack, or what the system says, in Go's form.
+    /// What is wrong with the certificates, or the system's error, in Go's form.
     pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
         if let Some(settings) = &self.tls_settings {
             self.tls = Some(ServerTls::load(cx, settings, &[b"h2", b"http/1.1"], self.log.clone())?);
@@ -306,7 +309,7 @@ impl<P> HttpListener<P> {
         &self.config
     }
 
-    /// Takes an event under one of its keys, and gives the slots that must be turned now.
+    /// Handles an event under one of its keys, and returns the slots whose connections must run now.
     pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) -> Vec<usize> {
         let Some(acceptor) = &mut self.acceptor else { return Vec::new() };
         let (config, tls) = (&self.config, &mut self.tls);
@@ -347,14 +350,14 @@ impl<P> HttpListener<P> {
         }
     }
 
-    /// Stops listening; what is being answered still is.
+    /// Stops listening; requests in progress are still answered.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.close(cx);
         }
     }
 
-    /// Not listening, and every connection is gone.
+    /// It is not listening, and every connection has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.acceptor.as_ref().is_none_or(Acceptor::is_closed)

@@ -1,12 +1,13 @@
-//! Names of hosts beyond ASCII: the form that look-ups, certificates and requests have (RFC 5890, RFC 3492).
+//! Host names with non-ASCII characters: their form in look-ups, certificates and requests (RFC 5890, RFC 3492).
 //!
-//! Converts what has one plain form: letters and digits of any script, in lower case. What UTS 46 would map through tables
-//! (compatibility forms, combining marks, other dots) is refused, so that no other host is asked than the one that is meant.
+//! Converts characters with a unique plain form: letters and digits of any script, in lower case. Characters that UTS
+//! 46 would map through tables (compatibility forms, combining marks, other dots) are refused, so that no other host is
+//! contacted than the intended one.
 
 /// Why a name has no ASCII form here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NotAscii {
-    /// A character without one plain form.
+    /// A character without a unique plain form.
     #[error("write its ASCII form, with `xn--`: {0:?} has no plain form")]
     Character(char),
     /// A label of more than 63 bytes.
@@ -27,7 +28,7 @@ pub(crate) fn ascii_host(host: &str) -> Result<String, NotAscii> {
             return Ok(label.to_owned());
         }
         let plain: Vec<char> = label.chars().map(plain).collect::<Result<_, _>>()?;
-        // Longer ones have no form of 63 bytes, and the work grows with the square.
+        // Longer labels have no form of 63 bytes, and the work grows with the square of the length.
         if plain.len() > MAX_LABEL {
             return Err(NotAscii::Long);
         }
@@ -37,7 +38,7 @@ pub(crate) fn ascii_host(host: &str) -> Result<String, NotAscii> {
     Ok(labels.collect::<Result<Vec<_>, _>>()?.join("."))
 }
 
-/// A character in lower case, if it stands for itself.
+/// A character in lower case, if it has a unique plain form.
 fn plain(c: char) -> Result<char, NotAscii> {
     let compatible = matches!(c, '\u{1e9e}' | '\u{2100}'..='\u{214f}' | '\u{2460}'..='\u{24ff}' | '\u{3200}'..='\u{33ff}'
         | '\u{f900}'..='\u{faff}' | '\u{fb00}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}' | '\u{ff00}'..='\u{ffef}');

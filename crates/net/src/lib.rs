@@ -1,8 +1,8 @@
-//! What every client and server shares.
+//! What all clients and servers share.
 //!
 //! [`Acceptor`] keeps a listening socket and its connections; [`Channel`] is a gRPC client with look-up, balancing and
 //! reconnection; [`PageServer`] answers GET requests from memory. [`settings`] reads the `confighttp` and `configgrpc`
-//! sections of the Go collector. Nothing here opens a socket by itself: they come from the component's world.
+//! sections of the Go collector. Nothing here opens a socket by itself: sockets come from the component's `World`.
 #![forbid(unsafe_code)]
 
 mod acceptor;

@@ -1,7 +1,8 @@
 //! An HTTP server of pages from memory: an exporter's metrics, a health check, our own metrics.
 //!
-//! A request whose credentials take long to check waits for that. A page may be made piece by piece, as its client reads. How many are made at a time is bounded, and so is what is made in
-//! a turn of the loop.
+//! A request whose credentials take long to check waits for the result. A page may be made piece by piece, as its
+//! client reads. The number of pages in progress is bounded, and so is the number of pieces made in one turn of the
+//! loop.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +18,7 @@ use crate::{CredentialChecks, HttpListener, PendingCheck};
 /// A page: an HTTP response.
 pub type Page = Response;
 
-/// Bodies mean nothing to a page; small ones are read and dropped.
+/// Request bodies have no meaning for a page; small ones are read and dropped.
 struct NoBodies;
 
 const BODY: u64 = 64 << 10;
@@ -38,29 +39,29 @@ impl Door for NoBodies {
     }
 }
 
-/// Answers that are being made, and requests that wait for a check of their credentials. Each holds one piece at most; the
-/// other requests of a flood are refused.
+/// The largest number of responses that are being made and requests that wait for a check of their credentials,
+/// together. Each holds one piece at most; further requests are refused.
 pub const MAX_OPEN: usize = 64;
 
-/// From its base, the local key of a server under which checks of credentials end.
+/// The offset from a server's base to the local key under which checks of credentials end.
 const CHECKS: u64 = 1 << 48;
 
 /// Pieces made in one turn of the loop, for all connections together: each may take some milliseconds.
 const PIECES: u32 = 2;
 
-/// What is to be done about a request.
+/// How a request is answered.
 #[derive(Debug)]
 pub enum Answer<B> {
-    /// The page is here.
+    /// With this page.
     Page(Page),
-    /// It is made piece by piece, with [`Pages::next`].
+    /// With a page that is made piece by piece, by [`Pages::next`].
     Body(B),
 }
 
-/// What came next of a page that is made piece by piece.
+/// The next step of a page that is made piece by piece.
 #[derive(Debug)]
 pub enum Next {
-    /// In place of the first piece: all of it.
+    /// In place of the first piece: the whole page.
     Page(Page),
     /// The head, whose body is the first piece.
     Begin(Page),
@@ -68,25 +69,25 @@ pub enum Next {
     Piece(Bytes),
     /// The last piece, which may be empty.
     End(Bytes),
-    /// Nothing yet; the work goes on in the next turn.
+    /// Nothing yet; the work continues in the next turn.
     Later,
-    /// It can't be completed: the client is cut off.
+    /// The page can't be completed: its response is cut off.
     Cut,
 }
 
 /// Makes pages.
 pub trait Pages {
-    /// A page in the making.
+    /// The state of a page that is made piece by piece.
     type Body;
 
     /// The answer to a request.
     fn answer(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> Answer<Self::Body>;
 
-    /// Goes on with a page. Called when the client has taken everything before, so that nothing piles up.
+    /// Makes the next piece of a page. Called when the connection can take it, so that pieces do not accumulate.
     fn next(&mut self, cx: &mut Cx<'_>, body: &mut Self::Body) -> Next;
 }
 
-/// Pages that are made at once.
+/// Pages that are made as a whole.
 struct Whole<F>(F);
 
 impl<F: FnMut(&mut Cx<'_>, &RequestHead) -> Page> Pages for Whole<F> {
@@ -109,7 +110,7 @@ struct Open<B> {
     /// Header fields for this client.
     headers: Vec<(String, String)>,
     body: B,
-    /// Its head is out.
+    /// Its head has been sent.
     begun: bool,
 }
 
@@ -118,15 +119,15 @@ struct Unchecked {
     slot: usize,
     serial: u64,
     request: Request<()>,
-    /// Keeps its place.
+    /// The request waits until this is dropped.
     _check: PendingCheck<u64>,
 }
 
-/// What precedes a page.
+/// What must happen before a page is made.
 enum Before {
     /// Nothing.
     Nothing,
-    /// Another answer in its place.
+    /// Another response is sent in its place.
     Page(Page),
     /// The client's credentials are to be checked.
     Check(Box<dyn CredentialCheck>),
@@ -141,7 +142,7 @@ pub struct PageServer<B = ()> {
     auth_params: Vec<String>,
     base: u64,
     checks: CredentialChecks<u64>,
-    /// By the number under which they wait.
+    /// By the number that [`CredentialChecks`] has for them.
     unchecked: BTreeMap<u64, Unchecked>,
     next_unchecked: u64,
     open: VecDeque<Open<B>>,
@@ -158,7 +159,7 @@ impl<B> std::fmt::Debug for PageServer<B> {
 }
 
 impl PageServer {
-    /// Takes an event under one of its keys; `answer` makes the page for a request.
+    /// Handles an event under one of its keys; `answer` makes the page for a request.
     pub fn event(
         &mut self,
         cx: &mut Cx<'_>,
@@ -190,17 +191,17 @@ impl<B> PageServer<B> {
         }
     }
 
-    /// Binds the socket under `base`, and gives the address that it is bound to.
+    /// Binds the socket under `base`, and returns the address that it is bound to.
     ///
     /// # Errors
-    /// What the certificates lack, or what the system says, in Go's form.
+    /// What is wrong with the certificates, or the system's error, in Go's form.
     pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
         self.base = base;
         self.checks = CredentialChecks::new(base + CHECKS);
         self.listener.open(cx, base)
     }
 
-    /// Takes an event under one of its keys, and goes on with the pages that are being made.
+    /// Handles an event under one of its keys, and continues the pages that are being made.
     pub fn event_with<P: Pages<Body = B>>(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>, pages: &mut P) {
         if local == self.base {
             (self.pieces, self.asked) = (PIECES, false);
@@ -227,7 +228,7 @@ impl<B> PageServer<B> {
         }
         while let Some((number, result)) = self.checks.poll_ended() {
             let Some(Unchecked { slot, serial, request, .. }) = self.unchecked.remove(&number) else { continue };
-            // The connection may be gone, and another one in its place.
+            // The connection may have ended, and another one may use its slot.
             if self.listener.get(slot).is_none_or(|(_, current)| current != serial) {
                 continue;
             }
@@ -240,12 +241,12 @@ impl<B> PageServer<B> {
         self.make(cx, pages);
     }
 
-    /// Whether as many requests are at work as may be.
+    /// Whether [`MAX_OPEN`] is reached.
     fn is_full(&self) -> bool {
         self.open.len() + self.unchecked.len() >= MAX_OPEN
     }
 
-    /// Answers a request that may go on.
+    /// Answers a request that is permitted.
     fn answer<P: Pages<Body = B>>(
         &mut self,
         cx: &mut Cx<'_>,
@@ -310,9 +311,9 @@ impl<B> PageServer<B> {
         fields
     }
 
-    /// Makes pieces for the clients that want them, each in its turn.
+    /// Makes pieces for the responses that can take one, in rotation.
     fn make<P: Pages<Body = B>>(&mut self, cx: &mut Cx<'_>, pages: &mut P) {
-        // Those that were looked at in vain since the last piece.
+        // The number of responses in a row that could take no piece.
         let mut idle = 0;
         while idle < self.open.len() {
             let Some(mut open) = self.open.pop_front() else { return };
@@ -349,7 +350,7 @@ impl<B> PageServer<B> {
         }
     }
 
-    /// Gives its connection what was made. True when there is more to come.
+    /// Passes what was made to its connection. True if more follows.
     fn hand_over(&mut self, cx: &mut Cx<'_>, open: &mut Open<B>, next: Next) -> bool {
         let (id, now) = (open.id, cx.now().0);
         let Some(conn) = self.listener.answer(open.slot, open.serial) else { return false };
@@ -388,7 +389,7 @@ impl<B> PageServer<B> {
         }
     }
 
-    /// What is answered in place of the page: a preflight, or a client without credentials.
+    /// What must happen before the page: a preflight is answered, or the client's credentials are checked.
     fn before(&self, cx: &mut Cx<'_>, head: &RequestHead) -> Before {
         if let Some(preflight) = self.cors.as_ref().and_then(|cors| cors.preflight(head)) {
             return Before::Page(preflight);
@@ -401,20 +402,20 @@ impl<B> PageServer<B> {
         }
     }
 
-    /// Stops listening; what is being answered still is.
+    /// Stops listening; requests in progress are still answered.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.listener.close(cx);
     }
 }
 
-/// What Go's ServeMux answers to a path such as `//metrics`: where it belongs.
+/// The response of Go's ServeMux to a path such as `//metrics`: a redirect to the clean path.
 #[must_use]
 pub fn redirect(head: &RequestHead) -> Option<Page> {
     Some(Response { status: 307, ..Response::default() }.header("Location", head.clean_target()?))
 }
 
-/// Asks an authenticator about an HTTP request. Query parameters that are named in `params` go before header fields of
-/// the same name.
+/// Has an authenticator check an HTTP request. Query parameters that are named in `params` take precedence over header
+/// fields of the same name.
 pub fn authenticate(auth: &dyn ServerAuth, params: &[String], cx: &mut Cx<'_>, head: &RequestHead) -> Authentication {
     let query = |name: &str| {
         let wanted = params.iter().find(|param| param.eq_ignore_ascii_case(name))?;
@@ -424,7 +425,7 @@ pub fn authenticate(auth: &dyn ServerAuth, params: &[String], cx: &mut Cx<'_>, h
     auth.authenticate(cx, &|name| query(name).or_else(|| head.get(name).map(Cow::Borrowed)))
 }
 
-/// A value of a query as it was before it was escaped. What is no escape stays as it is.
+/// The unescaped value of a query parameter. An invalid escape is left as it is.
 fn unescape(value: &str) -> Vec<u8> {
     otelcore_http::status::unescape(value.replace('+', " ").as_bytes())
 }
@@ -433,13 +434,13 @@ fn unauthorized(why: &str) -> Page {
     Response::text(401, format!("{why}\n")).header("X-Content-Type-Options", "nosniff")
 }
 
-/// What client_golang answers when too many ask at once.
+/// The response of client_golang to too many concurrent requests.
 fn busy() -> Page {
     let text = format!("Limit of concurrent requests reached ({MAX_OPEN}), try again later.\n");
     Response::text(503, text).header("X-Content-Type-Options", "nosniff")
 }
 
-/// Go's answer to a path that nobody serves.
+/// Go's response to a path without a handler.
 #[must_use]
 pub fn not_found() -> Page {
     Response::text(404, "404 page not found\n").header("X-Content-Type-Options", "nosniff")

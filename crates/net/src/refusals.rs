@@ -1,7 +1,7 @@
-//! What refusals say in words only: that a message is too large, or that its text is not UTF-8.
+//! Recognises refusals by their text: that a message is too large, or that a string in it is not UTF-8.
 //!
-//! Neither has a status of its own in gRPC, and proxies change statuses: the words are those of the libraries and
-//! servers that are in use. A wrong guess costs a message that is cut or looked through in vain.
+//! gRPC has no status of its own for either, and proxies change statuses. The texts are those of the libraries and
+//! servers in use. If the text is misread, a message is split, or searched for invalid text, without need.
 
 use otelcore_http::Code;
 
@@ -19,10 +19,10 @@ const TOO_LARGE: [&str; 10] = [
     "decompressed body larger than",
 ];
 
-/// Go's protobuf, and prost; others say one of these too.
+/// Go's protobuf, and prost; other libraries use one of these words too.
 const INVALID_TEXT: [&str; 3] = ["utf-8", "utf8", "unicode"];
 
-/// Whether a refusal says that the message is too large: `Some` if so, with the limit where it names one.
+/// Whether a refusal says that the message is too large: `Some` if so, with the limit if the text has one.
 #[must_use]
 pub fn says_too_large(message: &str) -> Option<Option<u64>> {
     let message = message.get(..message.floor_char_boundary(4096)).unwrap_or_default().to_ascii_lowercase();
@@ -32,13 +32,14 @@ pub fn says_too_large(message: &str) -> Option<Option<u64>> {
     Some(numbers.filter(|digits| !digits.is_empty()).take(2).filter_map(|digits| digits.parse().ok()).min())
 }
 
-/// Whether a refusal with this code can be for what was sent. Refusals for who asks, or where, are not.
+/// Whether a refusal with this code can be because of the content of the message. Refusals because of the sender or the
+/// path are not.
 #[must_use]
 pub fn may_be_for_content(code: Code) -> bool {
     !matches!(code, Code::Unauthenticated | Code::PermissionDenied | Code::Unimplemented | Code::NotFound)
 }
 
-/// Whether a refusal speaks of the encoding of text.
+/// Whether a refusal mentions the encoding of text.
 #[must_use]
 pub fn says_invalid_text(message: &str) -> bool {
     let message = message.get(..message.floor_char_boundary(4096)).unwrap_or_default().to_ascii_lowercase();

@@ -1,7 +1,7 @@
 //! Deadlines in order, and lists of calls that wait for a connection.
 //!
-//! Every operation takes time that grows with the logarithm of what is held, so that many waiting calls cost each of
-//! them little. Reads no clock and arms no timer.
+//! The time of every operation grows with the logarithm of the number of entries, so that very many waiting calls are
+//! not slow. Reads no clock and arms no timer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ impl<K> Default for Schedule<K> {
 }
 
 impl<K: Ord + Copy> Schedule<K> {
-    /// Sets the deadline of `key`, in place of the one before. `None` removes it.
+    /// Sets the deadline of `key`, and replaces an earlier one. `None` removes it.
     pub(crate) fn set(&mut self, key: K, at: Option<Mono>) {
         let at = at.filter(|at| *at != Mono::NEVER);
         let before = match at {
@@ -62,7 +62,7 @@ impl<K: Ord + Copy> Schedule<K> {
     }
 }
 
-/// Values in the order in which they came, each with a deadline.
+/// Values in the order in which they were added, each with a deadline.
 #[derive(Debug)]
 pub(crate) struct WaitList<T, At = Mono> {
     values: BTreeMap<i64, (At, T)>,

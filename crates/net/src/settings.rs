@@ -1,7 +1,7 @@
 //! The network sections that components share: `configgrpc` and `confighttp` of the Go collector.
 //!
-//! What is not built (middlewares) is refused by name here, once, so that no component can ignore it. A client without
-//! `insecure` means TLS: it must not turn into plaintext.
+//! What is not implemented (middlewares) is refused by name here, in one place, so that no component can ignore it. A
+//! client without `insecure` uses TLS; it must never fall back to plaintext.
 
 mod client;
 mod http_client;
@@ -14,12 +14,12 @@ pub use server::{Cors, GrpcServer, HttpAuth, HttpServer, HttpServerDefaults};
 use http::{HeaderName, HeaderValue};
 use otelcore_config::{ComponentId, Flavour, Header, Section};
 
-/// Refuses what every server and client has and we have not.
+/// Refuses `middlewares`, which every server and client of the Go collector has and which is not implemented here.
 fn refuse_middlewares(s: &mut Section<'_>) {
     s.unsupported("middlewares", "middlewares are not supported yet; leave `middlewares` out");
 }
 
-/// Reads `auth::authenticator` and hands over the section for more.
+/// Reads `auth::authenticator`, and returns the section for its other keys.
 fn auth<'a>(s: &mut Section<'a>) -> Option<(Option<ComponentId>, Section<'a>)> {
     let mut auth = s.optional("auth", Flavour::None)?;
     let name = auth.str("authenticator", "");
@@ -34,10 +34,10 @@ fn auth<'a>(s: &mut Section<'a>) -> Option<(Option<ComponentId>, Section<'a>)> {
     Some((id, auth))
 }
 
-/// Headers that go with every request, names in lower case.
+/// Headers that are sent with every request, names in lower case.
 pub type Headers = Vec<(HeaderName, HeaderValue)>;
 
-/// Header fields that the protocols set themselves: nobody else can, without breaking a connection.
+/// Header fields that the protocols set themselves. Other values for them would break a connection.
 const RESERVED: [&str; 9] = [
     "connection",
     "content-length",
@@ -50,7 +50,7 @@ const RESERVED: [&str; 9] = [
     "upgrade",
 ];
 
-/// `headers`, with what HTTP can't carry refused, and what is not the user's left out.
+/// Reads `headers`. Those that HTTP can't carry are refused, and those that only the protocol may set are left out.
 fn headers(s: &mut Section<'_>) -> Headers {
     let mut headers = Headers::new();
     for header in s.headers("headers") {
@@ -69,7 +69,7 @@ fn headers(s: &mut Section<'_>) -> Headers {
     headers
 }
 
-/// A header as HTTP has it; what HTTP can't carry is told.
+/// A header as HTTP has it. One that HTTP can't carry is reported as an error.
 fn parsed(s: &Section<'_>, header: &Header) -> Option<(HeaderName, HeaderValue)> {
     let Header { name, value, key } = header;
     let field = HeaderName::try_from(name.to_ascii_lowercase()).ok();
@@ -85,7 +85,8 @@ fn parsed(s: &Section<'_>, header: &Header) -> Option<(HeaderName, HeaderValue)>
     field.zip(value)
 }
 
-/// `response_headers`: set on every response, and as bound to HTTP as those of requests.
+/// Reads `response_headers`, which are set on every response. The rules for their characters are those for request
+/// headers.
 fn response_headers(s: &mut Section<'_>) -> Vec<(String, String)> {
     let headers = s.headers("response_headers");
     headers.into_iter().filter(|header| parsed(s, header).is_some()).map(|h| (h.name, h.value)).collect()

@@ -66,7 +66,7 @@ impl Receiver for Echo {
     }
 }
 
-/// What a caller of very many calls saw: results, and the most that came in one event.
+/// The results of very many calls, and the largest number of results in one event.
 #[derive(Default)]
 struct Tally {
     delivered: usize,
@@ -124,7 +124,8 @@ impl Receiver for Crowd {
     }
 }
 
-/// Makes so many calls to a peer that answers, or to one that takes connections and never says a word, or to nobody.
+/// Makes `count` calls to `peer`, each with the deadline `by`. At `far:4317` a server answers; at other ports there is
+/// no server.
 fn crowd(count: u64, peer: &str, by: Duration) -> Rc<RefCell<Tally>> {
     let mut sim = Sim::new(7);
     sim.node("far", graph(Echo { acceptor: None, config: Rc::new(ServerConfig::default()) })).unwrap();
@@ -162,7 +163,7 @@ fn very_many_calls_without_a_peer_fail_a_few_in_each_turn() {
 
 #[test]
 fn very_many_calls_that_wait_for_a_name_end_at_their_deadline_a_few_in_each_turn() {
-    // A name that the world knows of no node for, and no time to hear that.
+    // The deadline has passed before the name is resolved.
     let tally = crowd(5000, "far:4317", Duration::ZERO);
     let tally = tally.borrow();
     assert_eq!(tally.delivered + tally.failed, 5000);

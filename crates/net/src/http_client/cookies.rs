@@ -1,7 +1,7 @@
-//! A small cookie jar (RFC 6265): what servers have set, sent back to them.
+//! A small cookie jar (RFC 6265): keeps the cookies that servers set and sends them back.
 //!
-//! Bounded in number and size; the oldest goes first. It knows no list of public suffixes: a `Domain` without a dot in
-//! it counts for the host alone.
+//! Bounded in number and size; the oldest is removed first. There is no list of public suffixes: a `Domain` without a
+//! dot applies to the host only.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use otelcore_pipeline::Wall;
 
 use super::Url;
 
-/// Cookies that are kept.
+/// The largest number of cookies that are kept.
 const MOST: usize = 64;
-/// Name and value together, as RFC 6265 wants of a client at least.
+/// Bytes of name and value together; RFC 6265 requires a client to take at least this many.
 const LONGEST: usize = 4096;
 
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ struct Cookie {
     name: String,
     value: String,
     domain: String,
-    /// Only that host, not what is below it.
+    /// Only for that host, not for its subdomains.
     host_only: bool,
     path: String,
     secure: bool,
@@ -32,7 +32,7 @@ struct Cookie {
 pub(super) struct Jar(Vec<Cookie>);
 
 impl Jar {
-    /// Takes one `Set-Cookie` of an answer from `url`. What breaks the rules is ignored, as browsers and Go do.
+    /// Stores one `Set-Cookie` of a response from `url`. An invalid cookie is ignored, as by browsers and Go.
     pub(super) fn set(&mut self, now: Wall, url: &Url, field: &[u8]) {
         let Some((cookie, gone)) = std::str::from_utf8(field).ok().and_then(|text| parse(now, url, text)) else {
             return;
@@ -41,7 +41,7 @@ impl Jar {
         let old = self.0.iter().position(same);
         match old {
             Some(at) if gone => drop(self.0.remove(at)),
-            // The place in the order stays: it stands for the time of creation.
+            // The position is kept: it represents the time of creation.
             Some(at) => self.0[at] = cookie,
             None if gone => {}
             None => {
@@ -65,7 +65,7 @@ impl Jar {
     }
 }
 
-/// The cookie, and whether it only takes an older one away.
+/// The cookie, and whether it only removes an older one.
 fn parse(now: Wall, url: &Url, field: &str) -> Option<(Cookie, bool)> {
     let mut parts = field.split(';');
     let (name, value) = parts.next()?.split_once('=')?;
@@ -107,7 +107,7 @@ fn parse(now: Wall, url: &Url, field: &str) -> Option<(Cookie, bool)> {
             _ => {}
         }
     }
-    // Max-Age counts where both are there (RFC 6265, 5.3).
+    // Max-Age takes precedence over Expires (RFC 6265, 5.3).
     cookie.until = match (max_age, expires) {
         (Some(age), _) => {
             let age = Duration::from_secs(u64::try_from(age).unwrap_or(0));

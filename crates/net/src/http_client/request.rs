@@ -1,4 +1,4 @@
-//! One request of a caller: its header fields, its redirects, and what became of it.
+//! One request of a caller: its header fields, its redirects, and its result.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -13,17 +13,17 @@ use super::{USER_AGENT, Url};
 use crate::proxy::Proxy;
 use crate::settings::HttpClient;
 
-/// Requests in a row before a chain of redirects is given up, as in Go.
+/// The largest number of requests in a chain of redirects, as in Go.
 const MOST_HOPS: u8 = 10;
-/// What goes to no other host than the one it is meant for.
+/// Header fields that are sent only to the host of the first URL and its subdomains.
 const SENSITIVE: [&str; 5] = ["authorization", "www-authenticate", "cookie", "cookie2", "proxy-authorization"];
-/// Fields about the framing of a body; ours to say, so that a user's are left out, as Go's client does.
+/// Fields about the framing of a body. The client sets them itself, so that a user's are left out, as in Go's client.
 const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "trailer"];
 
 /// A POST to make.
 #[derive(Clone, Debug)]
 pub struct NewRequest {
-    /// Where to, parsed once.
+    /// The URL, parsed once.
     pub url: Rc<Url>,
     /// `Content-Type`.
     pub content_type: &'static str,
@@ -31,7 +31,7 @@ pub struct NewRequest {
     pub content_encoding: Option<&'static str>,
     /// The body in parts.
     pub body: SmallVec<[Bytes; 4]>,
-    /// When to give up; [`Mono::NEVER`] is never.
+    /// The deadline; [`Mono::NEVER`] for none.
     pub by: Mono,
 }
 
@@ -46,31 +46,31 @@ pub struct Response {
 }
 
 impl Response {
-    /// The first header field of that name, in any case.
+    /// The first header field of that name, ignoring case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.head.get(name)
     }
 }
 
-/// Whose fault it is that there is no answer.
+/// The kind of failure of a request without a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Name, connection, proxy, TLS, or an answer that is none: worth another attempt.
+    /// Name, connection, proxy, TLS, or an invalid response: may be retried.
     Network,
-    /// Its time was over: worth another attempt.
+    /// The deadline has passed: may be retried.
     Timeout,
-    /// The request can't be made: credentials that are not there, fields that can't be sent, redirects without end.
+    /// The request can't be made: credentials are missing, fields can't be sent, or there are too many redirects.
     Request,
     /// The client was closed.
     Closed,
 }
 
-/// A request without an answer, in the words of Go's client.
+/// The error of a request without a response, with the text of Go's client.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("Post \"{url}\": {why}")]
 pub struct CallError {
-    /// Whose fault it is.
+    /// The kind of failure.
     pub fault: Fault,
     url: String,
     why: String,
@@ -78,7 +78,7 @@ pub struct CallError {
 
 type Fields = Vec<(Cow<'static, str>, String)>;
 
-/// A request on its way.
+/// A request that has no result yet.
 pub(super) struct Call {
     pub(super) token: u64,
     pub(super) new: NewRequest,
@@ -86,11 +86,11 @@ pub(super) struct Call {
     origin: Rc<Url>,
     fields: Fields,
     target: String,
-    /// Requests made for it, redirects included.
+    /// Requests made for it, with those after redirects.
     hops: u8,
-    /// Once at a host that credentials are not for, they are not sent again.
+    /// It was redirected to a host that the credentials are not for; from then on they are not sent.
     strange: bool,
-    /// It was sent again once; only a connection that has not served before will do.
+    /// It was sent again once, and must use a new connection.
     pub(super) repeated: bool,
 }
 
@@ -105,13 +105,13 @@ impl Call {
         CallError { fault, url: self.new.url.to_string(), why: why.into() }
     }
 
-    /// Its time is over.
+    /// The error for a passed deadline.
     pub(super) fn late(&self) -> CallError {
         let why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
         self.error(Fault::Timeout, why)
     }
 
-    /// Writes its head. `proxy` is the one that takes requests, not tunnels.
+    /// Writes its head. `proxy` is the proxy that the request itself is sent to, without a tunnel.
     pub(super) fn prepare(
         &mut self,
         settings: &HttpClient,
@@ -134,7 +134,7 @@ impl Call {
         }
         for (name, value) in &settings.headers {
             let name = name.as_str();
-            // A host that was set is that of the first URL.
+            // A configured `host` applies to the host of the first URL only.
             let elsewhere = self.strange && (SENSITIVE.contains(&name) || name == "host");
             if elsewhere || FRAMING.contains(&name) {
                 continue;
@@ -159,12 +159,12 @@ impl Call {
         Ok(())
     }
 
-    /// Whether the authenticator is to be asked for this request.
+    /// Whether this request carries the authenticator's credentials.
     pub(super) fn wants_credentials(&self) -> bool {
         !self.strange
     }
 
-    /// The request as the machine wants it.
+    /// The request in the form of the protocol machine.
     pub(super) fn outgoing(
         &self,
     ) -> Outgoing<'_, impl Iterator<Item = (&str, &str)>, impl Iterator<Item = Bytes> + use<'_>> {
@@ -181,8 +181,8 @@ impl Call {
         self.error(Fault::Request, format!("net/http: {why}"))
     }
 
-    /// Goes where an answer sends it. `None` when the answer is the last one. Answers that would turn a POST into a GET
-    /// without a body are last ones: following them would lose the telemetry in silence.
+    /// Follows a redirect. `None` if the response is not a redirect that is followed. Redirects that would turn a POST
+    /// into a GET without a body are not followed: the telemetry would be lost without an error.
     pub(super) fn redirect(&mut self, status: u16, location: Option<&[u8]>) -> Option<Result<(), CallError>> {
         let location = location.filter(|l| matches!(status, 307 | 308) && !l.is_empty())?;
         let text = String::from_utf8_lossy(location);
@@ -204,7 +204,7 @@ impl Call {
     }
 }
 
-/// Sets a field, in place of one of that name.
+/// Sets a field, and replaces one of the same name.
 fn put(fields: &mut Fields, name: &str, value: String) {
     match fields.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
         Some((_, old)) => *old = value,

@@ -1,4 +1,4 @@
-//! The client in a simulated network: servers that do as they are told, a proxy, and time that jumps.
+//! The client in a simulated network: servers with scripted responses, a proxy, and a virtual clock.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,10 +33,10 @@ pub(crate) fn graph(receiver: impl Receiver + 'static) -> Graph {
 #[derive(Clone)]
 enum Answer {
     Say(String),
-    /// Says it, and ends the connection.
+    /// Sends it, and ends the connection.
     Last(String),
     Later(Duration, String),
-    /// Ends the connection without a word.
+    /// Ends the connection without a response.
     Drop,
     Never,
 }
@@ -49,7 +49,7 @@ fn ok(body: &str) -> Answer {
 struct Told {
     next: VecDeque<Answer>,
     usual: Option<Answer>,
-    /// Connection and request, whole.
+    /// The number of the connection, and the whole request.
     seen: Vec<(usize, String)>,
     accepted: usize,
     ended: usize,
@@ -86,7 +86,7 @@ fn secure_server(port: u16, tls: Option<TlsServer>) -> (Graph, Shared) {
     (graph(Server { port, tls, loaded: None, told: told.clone(), listener: None, streams, late }), told)
 }
 
-/// The first whole request in these bytes.
+/// Takes the first complete request out of these bytes.
 fn take_request(bytes: &mut Vec<u8>) -> Option<String> {
     let head = bytes.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_lowercase();
@@ -184,15 +184,15 @@ impl Receiver for Server {
 
 // ---- a proxy --------------------------------------------------------------------------------------------------------
 
-/// One end, and what is on its way to it.
+/// One end of a tunnel, and the bytes that are to be written to it.
 type Side = (Box<dyn Stream>, Vec<u8>);
 
-/// Opens tunnels to whatever it is asked for, if the credentials are right.
+/// Opens tunnels to any requested target, if the credentials are right.
 pub(crate) struct TinyProxy {
     credentials: &'static str,
     asked: Rc<RefCell<Vec<String>>>,
     listener: Option<Box<dyn Listener>>,
-    /// Near and far ends.
+    /// The ends of the tunnels: the client's, then the target's.
     pairs: Vec<[Option<Side>; 2]>,
     heads: Vec<Option<Vec<u8>>>,
 }
@@ -281,7 +281,7 @@ impl Receiver for TinyProxy {
 
 // ---- the client -----------------------------------------------------------------------------------------------------
 
-/// When, which, and the status with the body's length or the error.
+/// For each result: the time in milliseconds, the token, and the status with the body, or the error.
 type Heard = Rc<RefCell<Vec<(u64, u64, Result<(u16, String), CallError>)>>>;
 
 struct Client {
@@ -291,7 +291,7 @@ struct Client {
     heard: Heard,
 }
 
-/// The channel's keys; those below are the plan's.
+/// The first key of the channel; smaller keys are those of the plan.
 const BASE: u64 = 1000;
 
 struct Auth;
@@ -316,7 +316,7 @@ fn settings(yaml: &str) -> HttpClient {
     settings
 }
 
-/// A client that sends to URLs at moments in milliseconds, each with a patience of ten seconds.
+/// A client that sends requests to URLs at times in milliseconds, each with a timeout of ten seconds.
 fn client(yaml: &str, plan: &[(u64, &str)]) -> (Graph, Heard) {
     client_with(yaml, plan, None)
 }
@@ -372,7 +372,7 @@ impl Receiver for Client {
     }
 }
 
-/// One server called `h` on port 80, and one client, for a minute.
+/// Runs one server called `h` on port 80 and one client for a minute.
 fn story(yaml: &str, answers: Vec<Answer>, plan: &[(u64, &str)]) -> (Shared, Heard) {
     let mut sim = Sim::new(7);
     let (graph, told) = server(80);
@@ -417,7 +417,7 @@ fn requests_one_after_the_other_share_a_connection_and_a_look_up() {
 fn as_many_connections_as_requests_at_a_time_and_two_that_stay() {
     let (told, heard) = story("", vec![], &[(0, H), (0, H), (0, H), (5000, H), (5000, H), (5000, H)]);
     assert_eq!(fine(&heard), 6);
-    // Three, of which one was closed, so that one was new the second time.
+    // Three connections, of which one was closed after its request, so that the second round needed one new connection.
     assert_eq!((told.borrow().accepted, told.borrow().ended), (4, 2));
     let (told, _) = story("max_idle_conns: 1, max_idle_conns_per_host: 9", vec![], &[(0, H), (0, H), (0, H)]);
     assert_eq!((told.borrow().accepted, told.borrow().ended), (3, 2));
@@ -432,7 +432,7 @@ fn above_the_limit_requests_wait_for_their_turn() {
         heard.borrow().iter().map(|(at, token, _)| (at / 1000, *token)).collect::<Vec<_>>(),
         [(2, 0), (4, 1), (4, 2)]
     );
-    // Whoever waits too long is told so, and the next one goes on.
+    // A request without a response fails at its deadline, and the next one is sent.
     let (told, heard) = story("max_conns_per_host: 1", vec![Answer::Never], &[(0, H), (1000, H), (9000, H)]);
     let heard = heard.borrow();
     assert_eq!(
@@ -466,7 +466,7 @@ fn a_server_that_closes_after_each_answer_is_asked_on_new_connections() {
 fn a_request_that_met_a_closing_connection_is_repeated_once() {
     let (told, heard) = story("", vec![ok("1"), Answer::Drop], &[(0, H), (100, H)]);
     assert_eq!((fine(&heard), told.borrow().accepted, told.borrow().seen.len()), (2, 2, 3));
-    // Another idle one will not do: it may have met the same fate.
+    // Another idle connection is not used: the server may have closed it too.
     let (told, heard) = story("", vec![ok("1"), ok("2"), Answer::Drop], &[(0, H), (0, H), (5000, H)]);
     assert_eq!((fine(&heard), told.borrow().accepted), (3, 3));
     let (told, heard) = story(
@@ -475,7 +475,7 @@ fn a_request_that_met_a_closing_connection_is_repeated_once() {
         &[(0, H), (0, H), (5000, H)],
     );
     assert_eq!((fine(&heard), told.borrow().accepted), (2, 3));
-    // On a fresh connection it is the server's answer, so to speak.
+    // On a new connection the request is not repeated: the end of the connection is the server's response to it.
     let (told, heard) = story("", vec![Answer::Drop], &[(0, H)]);
     assert_eq!(error(&heard), "Post \"http://h/v1/traces\": EOF");
     assert_eq!(told.borrow().seen.len(), 1);
@@ -506,7 +506,7 @@ fn every_address_is_tried_and_the_first_failure_is_told() {
         (at / 1000, if answers { String::new() } else { error(&heard) })
     };
     assert_eq!(run(&["refuses", "there"], true).0, 0);
-    // Half of the ten seconds for each of two.
+    // Each of the two addresses gets half of the ten seconds.
     assert_eq!(run(&["10.9.9.9", "there"], true).0, 5);
     let dial = |why: &str| format!("Post \"http://h/v1/traces\": dial tcp {why}");
     assert_eq!(run(&["refuses"], false), (0, dial("10.0.0.2:80: connect: connection refused")));
@@ -614,7 +614,7 @@ fn redirects_that_keep_a_post_are_followed_and_secrets_stay_at_home() {
     assert_eq!(lines, ["POST /v1/traces", "POST /a", "POST /back", "POST /b"]);
     assert!(seen.iter().all(|s| s.ends_with("telemetry") && s.contains("X: y")));
     let secrets: Vec<_> = seen.iter().map(|s| s.contains("secret") && s.contains("a=b")).collect();
-    // Not even when the other host sends it back.
+    // Not even if the other host redirects the request back.
     assert_eq!(secrets, [true, true, false, false]);
 }
 
@@ -649,7 +649,7 @@ fn cookies_are_kept_only_when_they_are_wanted() {
 
 // ---- TLS and proxies ------------------------------------------------------------------------------------------------
 
-/// A server's TLS, and the authority that a client must trust, as YAML.
+/// A server's TLS settings, and the authority that a client must trust, as YAML.
 fn certificate(name: &str) -> (TlsServer, String) {
     let key = rcgen::KeyPair::generate().unwrap();
     let cert = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap().pem();
@@ -725,7 +725,7 @@ fn a_proxy_may_want_tls_itself() {
     let (tls, ca) = certificate("proxy");
     let (graph, told) = secure_server(3128, Some(tls));
     sim.node("proxy", graph).unwrap();
-    // The name that a server's certificate must have is not the proxy's.
+    // `server_name_override` applies to the certificate of the target server, not to the proxy's.
     let yaml = format!("proxy_url: 'https://proxy:3128', tls: {{ca_pem: {ca}, server_name_override: far}}");
     let (graph, heard) = client(&yaml, &[(0, "http://far/x"), (100, "http://far/x")]);
     sim.node("client", graph).unwrap();

@@ -1,7 +1,7 @@
-//! URLs of requests: parsed once, kept in the pieces that a request needs.
+//! URLs of requests: parsed once, and kept as the parts that a request needs.
 //!
-//! Takes what Go's `net/url` takes of `http` and `https`, escapes what a request line cannot carry, and never shows a
-//! password.
+//! Accepts the `http` and `https` URLs that Go's `net/url` accepts, and escapes characters that a request line cannot
+//! carry. Never shows a password.
 
 use std::fmt::Write as _;
 
@@ -20,7 +20,7 @@ pub struct Url {
     user: Option<(String, Option<String>)>,
 }
 
-/// Why a URL can't be used; Go's words where Go has some.
+/// Why a URL can't be used, with Go's text where Go has one.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum UrlError {
     /// Neither `http` nor `https`.
@@ -32,10 +32,10 @@ pub enum UrlError {
     /// Brackets, spaces or the like where the host should be.
     #[error("invalid character in host name \"{0}\"")]
     Host(String),
-    /// A name beyond ASCII that has no one ASCII form.
+    /// A name with non-ASCII characters that has no unique ASCII form.
     #[error("host \"{0}\" is not ASCII: {1}")]
     NotAscii(String, NotAscii),
-    /// No number up to 65535.
+    /// Not a number up to 65535.
     #[error("invalid port \"{0}\" after host")]
     Port(String),
     /// ASCII control characters.
@@ -52,7 +52,7 @@ impl std::fmt::Debug for Url {
     }
 }
 
-/// As Go's errors show it: whole, with the password starred out.
+/// As in Go's errors: the whole URL, with `***` in place of the password.
 impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.scheme())?;
@@ -62,7 +62,7 @@ impl std::fmt::Display for Url {
             f.write_str(if password.is_some() { ":***@" } else { "@" })?;
         }
         f.write_str(&self.authority)?;
-        // Whether the path was empty or `/` is the same request.
+        // An empty path and `/` give the same request.
         f.write_str(if self.target == "/" { "" } else { &self.target })
     }
 }
@@ -95,7 +95,7 @@ impl Url {
         let (host, port) = host_port(authority, default)?;
         let written = authority.strip_suffix(':').unwrap_or(authority);
         let authority = if !written.is_ascii() || host.contains('%') {
-            // Neither a zone nor a name beyond ASCII goes over the wire.
+            // Neither a zone nor a non-ASCII name is sent to the peer.
             let bare = without_zone(&host);
             let host = if bare.contains(':') { format!("[{bare}]") } else { bare.to_owned() };
             if port == default { host } else { format!("{host}:{port}") }
@@ -152,13 +152,13 @@ impl Url {
         &self.host
     }
 
-    /// As written, or the scheme's.
+    /// The port as written, or the default of the scheme.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Host and port as they were written: what `Host` says.
+    /// Host and port as they were written: the value of `Host`.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
@@ -176,7 +176,7 @@ impl Url {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// The value of `Authorization` that user and password stand for.
+    /// The value of `Authorization` for user and password.
     #[must_use]
     pub fn basic(&self) -> Option<String> {
         let (user, password) = self.user.as_ref()?;

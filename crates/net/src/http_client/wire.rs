@@ -1,4 +1,4 @@
-//! What stands between a socket and the protocol machine, and how far it has come.
+//! The layers between a socket and the protocol machine, and whether the connection and the TLS handshake are complete.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice, Read, Write};
@@ -8,7 +8,7 @@ use otelcore_pipeline::Stream;
 
 use crate::tls::TlsStream;
 
-/// A socket that says when it is connected.
+/// A socket that records when it is connected.
 pub(super) struct Socket {
     io: Box<dyn Stream>,
     connected: Rc<Cell<bool>>,
@@ -20,7 +20,7 @@ impl Socket {
         (Self { io, connected: connected.clone() }, connected)
     }
 
-    /// A byte that went through proves the connection.
+    /// A byte that was read or written proves that the socket is connected.
     fn saw(&self, result: io::Result<usize>) -> io::Result<usize> {
         if matches!(result, Ok(1..)) {
             self.connected.set(true);
@@ -66,8 +66,8 @@ impl Stream for Socket {
     }
 }
 
-/// The stream of a connection. Nothing of a request goes into TLS before its handshake is done, so that what was not
-/// written was surely not sent.
+/// The stream of a connection. No byte of a request is written to TLS before the handshake is done, so that a request
+/// of which nothing was written was certainly not sent.
 pub(super) enum Wire {
     Plain(Box<dyn Stream>),
     Tls(Box<TlsStream>, bool),
@@ -86,7 +86,7 @@ impl Wire {
         }
     }
 
-    /// What the layers above the socket found wrong.
+    /// The error that a layer above the socket found.
     pub(super) fn trouble(&self) -> Option<String> {
         match self {
             Self::Plain(io) => io.trouble(),
@@ -94,7 +94,7 @@ impl Wire {
         }
     }
 
-    /// The last word of TLS, as far as the socket takes it.
+    /// Half-closes the stream. TLS sends `close_notify` first, as far as the socket takes it.
     pub(super) fn part(&mut self) {
         match self {
             Self::Plain(io) => io.shut_write(),
