@@ -1,7 +1,7 @@
-//! Proxies: which request goes through one, and the tunnel through it.
+//! Proxies: which requests use one, and the tunnel through it.
 //!
-//! The environment is read as Go's `http.ProxyFromEnvironment` does. A [`Tunnel`] asks the proxy with CONNECT before it
-//! lets a byte through, so that TLS and gRPC stand on it without knowing of it.
+//! The environment is read as Go's `http.ProxyFromEnvironment` does. A [`Tunnel`] sends CONNECT to the proxy before it
+//! passes any byte, so that TLS and gRPC can use it like any other stream.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::IpAddr;
@@ -23,9 +23,9 @@ pub struct Proxy {
 pub struct Proxies {
     http: Option<Result<Rc<Proxy>, String>>,
     https: Option<Result<Rc<Proxy>, String>>,
-    /// What goes past the proxies; none where a proxy was configured for everything.
+    /// Hosts that are reached without a proxy; none if one proxy is configured for every request.
     except: Vec<Except>,
-    /// Configured, not from the environment: no exceptions, not even for this machine.
+    /// Configured, not from the environment: there are no exceptions, not even for loopback addresses.
     fixed: bool,
 }
 
@@ -35,7 +35,8 @@ enum Except {
     All,
     Network(IpAddr, u8),
     Address(IpAddr, Option<String>),
-    /// What ends in it (it begins with a dot), and whether the name without the dot counts too.
+    /// Names with this ending (it begins with a dot), whether the name without the dot is meant too, and the port if
+    /// there is one.
     Domain(String, bool, Option<String>),
 }
 
@@ -55,7 +56,7 @@ impl Proxy {
                 ));
             }
         };
-        // The text may hold a password, so it is not repeated.
+        // The text may contain a password, so the message does not repeat it.
         url.map(|url| Self { url }).map_err(|e| format!("invalid proxy address: {e}"))
     }
 
@@ -92,7 +93,7 @@ impl Proxies {
         Self { http: proxy.clone(), https: proxy, except: Vec::new(), fixed: true }
     }
 
-    /// What the environment says: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` or their names in lower case.
+    /// The proxies of the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` or their names in lower case.
     #[must_use]
     pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Self {
         let any = |names: [&'static str; 2]| {
@@ -102,7 +103,7 @@ impl Proxies {
             let (name, value) = any(names)?;
             Some(Proxy::parse(value.trim()).map(Rc::new).map_err(|e| format!("{name}: {e}")))
         };
-        // In a CGI process a request's `Proxy` header would be in HTTP_PROXY.
+        // In a CGI process HTTP_PROXY would be the `Proxy` header of a request.
         let cgi = env("REQUEST_METHOD").is_some_and(|method| !method.is_empty());
         let http = if cgi { None } else { proxy(["HTTP_PROXY", "http_proxy"]) };
         let no = any(["NO_PROXY", "no_proxy"]).map_or_else(String::new, |(_, value)| value);
@@ -110,16 +111,16 @@ impl Proxies {
         Self { http, https: proxy(["HTTPS_PROXY", "https_proxy"]), except, fixed: false }
     }
 
-    /// Whether one proxy serves every request.
+    /// Whether one configured proxy is used for every request.
     #[must_use]
     pub fn are_fixed(&self) -> bool {
         self.fixed
     }
 
-    /// The proxy for a request to this place.
+    /// The proxy for a request to this scheme, host and port.
     ///
     /// # Errors
-    /// The proxy that it would be can't be used, with the name of the variable that says so.
+    /// The proxy of the environment can't be used; the text begins with the name of the variable.
     pub fn find(&self, https: bool, host: &str, port: u16) -> Result<Option<&Rc<Proxy>>, String> {
         let Some(proxy) = (if https { &self.https } else { &self.http }) else { return Ok(None) };
         let host = host.to_ascii_lowercase();
@@ -187,7 +188,7 @@ fn in_network(ip: IpAddr, net: IpAddr, bits: u8) -> bool {
     differ.leading_zeros() >= u32::from(bits)
 }
 
-/// Longest answer to CONNECT, as much as Go reads of an answer's head by default is far more.
+/// The longest head of a response to CONNECT, in bytes. Go's default limit is far larger.
 const MAX_HEAD: usize = 64 << 10;
 
 /// A connection through a proxy.
@@ -196,17 +197,17 @@ pub struct Tunnel {
     /// `host:port`, for messages.
     to: String,
     state: State,
-    /// A write has found the tunnel not open, and will be tried again.
+    /// A write returned `WouldBlock` because the tunnel was not open, and will be tried again.
     wanted: bool,
     trouble: Option<String>,
 }
 
 enum State {
-    /// The rest of the question, from there on.
+    /// CONNECT is being written: its bytes, and how many are written.
     Asking(Vec<u8>, usize),
-    /// What is here of the answer.
+    /// The response is being read: what has arrived of it.
     Waiting(Vec<u8>),
-    /// What came behind the answer and was not read yet.
+    /// The tunnel is open: bytes that arrived after the response and were not read yet.
     Open(Vec<u8>),
     Broken(ErrorKind),
 }
@@ -238,7 +239,7 @@ impl Tunnel {
         kind.into()
     }
 
-    /// Goes on until the tunnel is open.
+    /// Continues until the tunnel is open.
     fn open(&mut self) -> io::Result<()> {
         loop {
             let step = match &mut self.state {
@@ -260,14 +261,14 @@ impl Tunnel {
             match step {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Err(e),
-                // The words of a refusal are there already; those of the layers below say more than ours.
+                // The text of a refusal is set already; otherwise the layers below have the more precise text.
                 Err(e) => return Err(self.broken(e.kind(), None)),
                 Ok(()) => {}
             }
         }
     }
 
-    /// Reads a piece of the answer.
+    /// Reads a piece of the response to CONNECT.
     fn answer(&mut self) -> io::Result<()> {
         match self.io.flush() {
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -305,7 +306,7 @@ impl Tunnel {
         Ok(())
     }
 
-    /// For a write: the stream to write to, once there is one.
+    /// For a write: the stream below, once the tunnel is open.
     fn through(&mut self) -> io::Result<&mut (dyn Stream + 'static)> {
         let opened = self.open();
         self.wanted = matches!(&opened, Err(e) if e.kind() == ErrorKind::WouldBlock);
@@ -315,7 +316,8 @@ impl Tunnel {
 
 impl Read for Tunnel {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        // The answer is left to the write that waits for it: read here, no event would call that write again.
+        // The response is left to the write that waits for it: if it were read here, no event would cause that write to
+        // be tried again.
         if self.wanted && matches!(self.state, State::Asking(..) | State::Waiting(_)) {
             return Err(ErrorKind::WouldBlock.into());
         }

@@ -9,7 +9,7 @@ use crate::idn::{NotAscii, ascii_host};
 /// Where a client connects to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// A host that is looked up, and a port.
+    /// A host name or address, and a port.
     Host {
         /// Name or address, without brackets.
         host: String,
@@ -20,7 +20,7 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-/// Why an endpoint can't be used; the Go collector's words.
+/// Why an endpoint can't be used, with the Go collector's texts.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum TargetError {
     /// No port.
@@ -29,22 +29,23 @@ pub enum TargetError {
     /// More colons than brackets allow.
     #[error("address {0}: too many colons in address")]
     Colons(String),
-    /// A port that is no number up to 65535.
+    /// A port that is not a number up to 65535.
     #[error("invalid port \"{0}\"")]
     Port(String),
     /// `unix://` alone.
     #[error("unix socket path cannot be empty")]
     EmptyPath,
-    /// A name with characters beyond ASCII that has no one ASCII form.
+    /// A name with non-ASCII characters that has no unique ASCII form.
     #[error("host \"{0}\" is not ASCII: {1}")]
     NotAscii(String, NotAscii),
-    /// A gRPC resolver that is not there.
+    /// A gRPC resolver that is not supported.
     #[error("unsupported scheme \"{0}\" in endpoint")]
     Scheme(String),
 }
 
 impl Target {
-    /// Reads the endpoint of a gRPC client: `host:port`, a URL of which only host and port count, or a resolver's URI.
+    /// Reads the endpoint of a gRPC client: `host:port`, a URL of which only host and port are used, or a resolver's
+    /// URI.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -59,7 +60,7 @@ impl Target {
             None => plain.strip_prefix("dns:").unwrap_or(plain).trim_end_matches('/'),
         };
         let (host, port) = split(address)?;
-        // In a URL the sign before a zone is escaped (RFC 6874).
+        // In a URL the `%` before a zone is escaped (RFC 6874).
         let host = match host.split_once("%25") {
             Some((address, zone)) if address.contains(':') && !zone.is_empty() => format!("{address}%{zone}"),
             _ => host,
@@ -80,7 +81,7 @@ impl Target {
     }
 }
 
-/// The scheme that an endpoint may begin with in any case, and whether it means TLS; and the rest.
+/// If an endpoint begins with `http://` or `https://`, ignoring case: whether that means TLS, and the rest.
 fn scheme(endpoint: &str) -> Option<(bool, &str)> {
     let (scheme, rest) = endpoint.split_once("://")?;
     let is = |name| scheme.eq_ignore_ascii_case(name);
@@ -92,7 +93,7 @@ pub(crate) fn is_https(endpoint: &str) -> bool {
     scheme(endpoint).is_some_and(|(https, _)| https)
 }
 
-/// An IPv6 address without the zone, which means something to this machine alone: not to a certificate, nor to the peer.
+/// An IPv6 address without the zone. The zone has a meaning on this machine only, not in a certificate or for the peer.
 pub(crate) fn without_zone(host: &str) -> &str {
     match host.split_once('%') {
         Some((address, _)) if address.contains(':') => address,
@@ -113,7 +114,7 @@ pub fn listen_endpoint(endpoint: &str, transport: &str) -> Result<Endpoint, Targ
     Ok(Endpoint::Tcp { host, port })
 }
 
-/// Go's `net.SplitHostPort`, with the port as a number. IPv4 in brackets is taken too, as charts write it.
+/// Go's `net.SplitHostPort`, with the port as a number. IPv4 in brackets is accepted too, because Helm charts write it.
 fn split(address: &str) -> Result<(String, u16), TargetError> {
     let missing = || TargetError::MissingPort(address.to_owned());
     let (host, port) = if let Some(rest) = address.strip_prefix('[') {

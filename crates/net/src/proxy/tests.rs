@@ -18,7 +18,7 @@ fn no_proxy_is_read_as_go_documents_it() {
         ("", "::1", 80, false),
         ("*", "example.com", 80, false),
         ("other.com, *", "example.com", 80, false),
-        // A name counts for itself and for what is below it; with a dot in front only for what is below.
+        // A name applies to itself and its subdomains; with a dot in front, only to its subdomains.
         ("foo.com", "foo.com", 80, false),
         ("foo.com", "bar.foo.com", 80, false),
         ("foo.com", "FOO.com", 80, false),
@@ -75,7 +75,7 @@ fn a_proxy_that_cannot_be_used_is_named_without_its_password() {
     assert_eq!(bad, "http_proxy: invalid proxy address: invalid port \":port\" after host");
 }
 
-/// What the proxy has sent and got, a piece at a time.
+/// What the proxy sends, piece by piece, and what it received.
 #[derive(Default)]
 struct Script {
     sends: VecDeque<Vec<u8>>,
@@ -137,7 +137,7 @@ fn nothing_passes_before_the_answer_and_what_came_with_it_is_read() {
     assert!(asked.starts_with("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n"), "{asked}");
     assert!(asked.ends_with("\r\nProxy-Authorization: Basic dTpw\r\n\r\n"), "{asked}");
     script.borrow_mut().sends.extend([b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2".to_vec(), b"00 OK\r\n\r".to_vec()]);
-    // The answer belongs to the write that waits for it.
+    // The response is left to the write that waits for it.
     assert!(is_blocked(tunnel.read(&mut buf)));
     assert_eq!(script.borrow().sends.len(), 2);
     assert!(is_blocked(tunnel.flush()));

@@ -13,25 +13,25 @@ use super::Headers;
 use crate::Target;
 use crate::tls::{ClientSection, TlsClient};
 
-/// How a channel spreads calls over the addresses of its name.
+/// How a channel distributes calls over the addresses of its target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Balancer {
-    /// One connection, to the first address that answers.
+    /// One connection, to the first address that can be connected to.
     PickFirst,
-    /// A connection to each address, taking turns.
+    /// A connection to each address, used in rotation.
     RoundRobin,
 }
 
 /// What differs between the exporters that have a gRPC client.
 #[derive(Clone, Copy, Debug)]
 pub struct GrpcClientDefaults {
-    /// Said when `endpoint` is empty.
+    /// The error for an empty `endpoint`.
     pub empty_endpoint: &'static str,
-    /// `compression` when it is not written.
+    /// `compression` if the key is absent.
     pub compression: &'static str,
-    /// `balancer_name` when it is not written.
+    /// `balancer_name` if the key is absent.
     pub balancer: Balancer,
-    /// Whether the TLS keys may stand beside `endpoint`, as they did before collector 0.36.
+    /// Whether the TLS keys may be beside `endpoint`, as before collector 0.36.
     pub tls_keys_outside: bool,
 }
 
@@ -44,7 +44,7 @@ pub struct GrpcClient {
     pub target: Target,
     /// TLS, unless the connection is plaintext.
     pub tls: Option<TlsClient>,
-    /// The extension that says who is sending.
+    /// The extension that provides the credentials.
     pub auth: Option<ComponentId>,
     /// Coding of requests.
     pub compression: Coding,
@@ -52,11 +52,11 @@ pub struct GrpcClient {
     pub headers: Headers,
     /// Wait for a connection instead of failing.
     pub wait_for_ready: bool,
-    /// How calls spread over addresses.
+    /// How calls are distributed over addresses.
     pub balancer: Balancer,
     /// Pings.
     pub keepalive: Option<KeepaliveClient>,
-    /// `:authority`, where it is not the endpoint's.
+    /// The value of `:authority`.
     pub authority: Authority,
     /// `user-agent`.
     pub user_agent: HeaderValue,
@@ -66,12 +66,13 @@ pub struct GrpcClient {
     pub write_buffer_size: usize,
 }
 
-/// The TLS keys that may stand beside `endpoint`.
+/// The TLS keys that may be beside `endpoint`.
 const OLD_TLS_KEYS: [&str; 6] =
     ["insecure", "insecure_skip_verify", "ca_file", "cert_file", "key_file", "server_name_override"];
 
 impl GrpcClient {
-    /// Takes the client's keys out of an exporter's section. `None` when it can't be used; the section knows why.
+    /// Takes the client's keys out of an exporter's section. `None` if it can't be used; the errors are in the
+    /// section's diagnostics.
     #[must_use]
     pub fn parse(s: &mut Section<'_>, defaults: &GrpcClientDefaults) -> Option<Self> {
         let endpoint = s.str("endpoint", "");
@@ -84,7 +85,7 @@ impl GrpcClient {
         let tls = tls(s, &endpoint, defaults);
         let compression = compression(s, defaults);
         let mut headers = super::headers(s);
-        // As in grpc-go, what is gRPC's own is left to gRPC; `host` is `authority` here.
+        // As in grpc-go, gRPC's own headers can't be set; `host` is set with `authority`.
         headers.retain(|(name, _)| {
             let own =
                 name.as_str().starts_with("grpc-") || matches!(name.as_str(), "content-type" | "host" | "user-agent");
@@ -136,9 +137,9 @@ impl GrpcClient {
             keepalive,
             authority,
             user_agent,
-            // Zero is Go's default size, below which nothing gets faster.
+            // Zero means Go's default size; smaller buffers are not faster.
             read_buffer_size: usize::try_from(read_buffer).unwrap_or(0).clamp(32 << 10, 512 << 10),
-            // Larger writes than this gain nothing, and every connection would hold them.
+            // Larger buffers are not faster, and every connection would have one.
             write_buffer_size: usize::try_from(write_buffer).unwrap_or(0).clamp(16 << 10, 64 << 10),
         })
     }
@@ -162,18 +163,18 @@ fn name(balancer: Balancer) -> &'static str {
     }
 }
 
-/// The client's TLS: `None` for plaintext, which must be asked for.
+/// The client's TLS settings: `None` for plaintext, which must be configured explicitly.
 fn tls(s: &mut Section<'_>, endpoint: &str, defaults: &GrpcClientDefaults) -> Option<TlsClient> {
     let mut section = ClientSection::parse(s.section("tls"));
     if defaults.tls_keys_outside {
         old_tls_keys(s, &mut section);
     }
-    // `https://` means TLS whatever `insecure` says; `http://` says nothing.
+    // `https://` means TLS regardless of `insecure`; `http://` has no effect on it.
     let plaintext = section.insecure && !crate::target::is_https(endpoint);
     (!plaintext).then_some(section.tls)
 }
 
-/// Takes the TLS keys that stand beside `endpoint`.
+/// Reads the TLS keys beside `endpoint`.
 pub(super) fn old_tls_keys(s: &mut Section<'_>, section: &mut ClientSection) {
     for key in OLD_TLS_KEYS {
         if s.deprecated(key, &format!("`tls:` with `{key}:` in it")) {
@@ -182,7 +183,8 @@ pub(super) fn old_tls_keys(s: &mut Section<'_>, section: &mut ClientSection) {
     }
 }
 
-/// `compression`. What other clients of the Go collector know and gRPC does not is an error here, not at the start.
+/// Reads `compression`. A coding that the Go collector has for other clients but not for gRPC is an error when the
+/// configuration is checked, not only at the start.
 fn compression(s: &mut Section<'_>, defaults: &GrpcClientDefaults) -> Coding {
     let name = s.str("compression", defaults.compression);
     match name.as_str() {
@@ -203,7 +205,7 @@ fn compression(s: &mut Section<'_>, defaults: &GrpcClientDefaults) -> Coding {
     }
 }
 
-/// grpc-go raises shorter ping intervals to this.
+/// The shortest ping interval; grpc-go raises shorter ones to it.
 const MIN_PING: Duration = Duration::from_secs(10);
 
 fn keepalive(mut s: Section<'_>) -> KeepaliveClient {

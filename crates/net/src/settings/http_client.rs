@@ -12,9 +12,9 @@ use crate::tls::{ClientSection, TlsClient};
 /// What differs between the components that have an HTTP client.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpClientDefaults {
-    /// `compression` when it is not written.
+    /// `compression` if the key is absent.
     pub compression: &'static str,
-    /// `timeout` when it is not written.
+    /// `timeout` if the key is absent.
     pub timeout: Dur,
 }
 
@@ -32,25 +32,25 @@ pub struct Compression {
 pub struct HttpClient {
     /// Certificates, for URLs with `https`.
     pub tls: TlsClient,
-    /// A whole exchange; zero is none.
+    /// The time limit of a whole exchange; zero for no limit.
     pub timeout: Duration,
     /// Coding of requests.
     pub compression: Compression,
-    /// Sent with every request, in place of what we would say; `host` sets the request's host.
+    /// Sent with every request, in place of the client's own headers of the same name; `host` sets the request's host.
     pub headers: Headers,
-    /// The proxy for every request; empty leaves it to the environment.
+    /// The proxy for every request; if empty, the proxies of the environment are used.
     pub proxy_url: String,
-    /// The extension that says who is sending.
+    /// The extension that provides the credentials.
     pub auth: Option<ComponentId>,
-    /// Connections that are kept without a request, in all.
+    /// The largest number of idle connections that are kept, in total.
     pub max_idle_conns: usize,
     /// The same for each host.
     pub max_idle_conns_per_host: usize,
-    /// Connections to each host; zero is no limit.
+    /// The largest number of connections to each host; zero for no limit.
     pub max_conns_per_host: usize,
-    /// How long a connection is kept without a request; zero is for ever.
+    /// How long an idle connection is kept; zero for no limit.
     pub idle_conn_timeout: Duration,
-    /// A connection for each request.
+    /// Use a new connection for each request.
     pub disable_keep_alives: bool,
     /// Keep the cookies that servers set, and send them.
     pub cookies: bool,
@@ -64,7 +64,7 @@ pub struct HttpClient {
 const IDLE_PER_HOST: usize = 2;
 
 impl HttpClient {
-    /// Takes the client's keys out of a component's section. Mistakes go into the section's diagnostics.
+    /// Reads the client's keys from a component's section. Errors are added to the section's diagnostics.
     pub fn parse(s: &mut Section<'_>, defaults: &HttpClientDefaults) -> Self {
         let mut tls = ClientSection::parse(s.section("tls"));
         super::client::old_tls_keys(s, &mut tls);
@@ -85,7 +85,7 @@ impl HttpClient {
         let mut idle = s.duration("idle_conn_timeout", Dur::from_secs(90));
         let mut disable_keep_alives = s.bool("disable_keep_alives", false);
         if s.has("keepalive") {
-            // The section that takes the place of four keys from collector 0.162 on.
+            // The section that replaces four keys from collector 0.162 on.
             match s.optional("keepalive", Flavour::Some) {
                 Some(mut keepalive) => {
                     max_idle_conns = keepalive.int::<usize>("max_idle_conns", max_idle_conns);
@@ -96,7 +96,7 @@ impl HttpClient {
                 None => disable_keep_alives = true,
             }
         }
-        // Requests go out over HTTP/1.1, so that its limits of HTTP/2 have nothing to limit.
+        // Requests are sent over HTTP/1.1, so that the settings of HTTP/2 have no effect.
         for key in ["http2_read_idle_timeout", "http2_ping_timeout"] {
             if !s.duration(key, Dur::ZERO).is_zero() {
                 s.warn(key, format!("'{key}' has no effect: requests are sent over HTTP/1.1")).hint("leave it out");

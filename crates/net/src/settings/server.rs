@@ -19,11 +19,11 @@ pub struct GrpcServer {
     pub endpoint: String,
     /// Where to listen.
     pub listen: Endpoint,
-    /// Keep request metadata for processors.
+    /// Whether request metadata is kept for processors.
     pub include_metadata: bool,
-    /// TLS, where it is on.
+    /// TLS, if it is configured.
     pub tls: Option<TlsServer>,
-    /// The extension that decides who may send.
+    /// The extension that authenticates the clients.
     pub auth: Option<ComponentId>,
     max_recv_message: u32,
     max_concurrent_streams: Option<u32>,
@@ -32,7 +32,7 @@ pub struct GrpcServer {
     keepalive: KeepaliveServer,
 }
 
-/// The transports of `confignet`. Those that are not streams can't carry a server.
+/// The transports of `confignet`. Transports that are not streams are left out: a server needs a stream.
 const TRANSPORTS: [&str; 5] = ["tcp", "tcp4", "tcp6", "unix", "npipe"];
 
 /// Reads `endpoint` and `transport`.
@@ -40,7 +40,7 @@ fn listen(s: &mut Section<'_>, endpoint: &str) -> Option<(String, Endpoint)> {
     let endpoint = s.str("endpoint", endpoint);
     let transport = s.str("transport", "tcp");
     let mut dialer = s.section("dialer");
-    // Accepted, and without meaning for servers, as in the Go collector.
+    // Accepted, but without effect for servers, as in the Go collector.
     let _ = dialer.duration("timeout", Dur::ZERO);
     dialer.finish();
     match transport.as_str() {
@@ -70,7 +70,7 @@ fn positive(d: Dur) -> Option<u64> {
 }
 
 impl GrpcServer {
-    /// Reads a whole `grpc` section. `None` when it can't be used; the section knows why.
+    /// Reads a whole `grpc` section. `None` if it can't be used; the errors are in the section's diagnostics.
     #[must_use]
     pub fn parse(mut s: Section<'_>, endpoint: &str) -> Option<Self> {
         let listen = listen(&mut s, endpoint);
@@ -112,9 +112,9 @@ impl GrpcServer {
             auth,
             max_recv_message: max_recv_message?,
             max_concurrent_streams: (max_concurrent_streams > 0).then_some(max_concurrent_streams),
-            // What a connection reads before the others have their turn.
+            // Bytes that a connection reads before other connections are run.
             read_budget: usize::try_from(read_buffer).unwrap_or(0).clamp(16 << 10, 512 << 10),
-            // Larger buffers than this gain nothing, and every connection would hold them.
+            // Larger buffers are not faster, and every connection would have one.
             write_buffer: usize::try_from(write_buffer).unwrap_or(0).clamp(8 << 10, 64 << 10),
             keepalive,
         })
@@ -162,18 +162,18 @@ fn keepalive(mut s: Section<'_>) -> KeepaliveServer {
 /// What differs between the HTTP servers.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpServerDefaults {
-    /// `endpoint` when it is not written.
+    /// `endpoint` if the key is absent.
     pub endpoint: &'static str,
-    /// `read_header_timeout`; zero is none.
+    /// `read_header_timeout`; zero for no limit.
     pub read_header_timeout: Dur,
-    /// `write_timeout`; zero is none.
+    /// `write_timeout`; zero for no limit.
     pub write_timeout: Dur,
-    /// `idle_timeout`; zero is none.
+    /// `idle_timeout`; zero for no limit.
     pub idle_timeout: Dur,
 }
 
 impl HttpServerDefaults {
-    /// The defaults of `confighttp` for pages: an exporter's, an extension's.
+    /// The defaults of `confighttp` for servers of pages, in exporters and extensions.
     #[must_use]
     pub const fn pages(endpoint: &'static str) -> Self {
         Self {
@@ -194,21 +194,21 @@ pub struct HttpServer {
     pub listen: Endpoint,
     /// Bytes of a body, before and after decompression.
     pub max_request_body_size: u64,
-    /// Keep request headers for processors.
+    /// Whether request headers are kept for processors.
     pub include_metadata: bool,
     /// Set on every response.
     pub response_headers: Vec<(String, String)>,
-    /// TLS, where it is on.
+    /// TLS, if it is configured.
     pub tls: Option<TlsServer>,
-    /// Who may send.
+    /// How clients are authenticated.
     pub auth: Option<HttpAuth>,
-    /// Pages of other origins that may send.
+    /// Which pages of other origins may send.
     pub cors: Option<Cors>,
-    /// Codings taken; the empty one is identity. `None` is the default set.
+    /// Accepted codings; the empty name is identity. `None` for the default set.
     pub compression_algorithms: Option<Vec<String>>,
-    /// Nanoseconds; zero is none, here and below.
+    /// Time limits, here and below, are in nanoseconds; zero for no limit. This one is for reading a request.
     pub read_timeout: u64,
-    /// From the connection, or the last response, to the end of the head.
+    /// From the start of the connection, or the last response, to the end of the head.
     pub read_header_timeout: u64,
     /// For a response.
     pub write_timeout: u64,
@@ -221,9 +221,9 @@ pub struct HttpServer {
 /// `auth` of an HTTP server.
 #[derive(Clone, Debug)]
 pub struct HttpAuth {
-    /// The extension that decides.
+    /// The extension that authenticates.
     pub authenticator: ComponentId,
-    /// Query parameters that stand for header fields of the same name, and go before them.
+    /// Query parameters that are used in place of header fields of the same name, and take precedence over them.
     pub request_params: Vec<String>,
 }
 
@@ -232,11 +232,11 @@ pub struct HttpAuth {
 pub struct Cors {
     /// Origins, each with at most one `*`; never empty.
     pub allowed_origins: Vec<String>,
-    /// Header fields that a page may send beside the simple ones; `*` is any.
+    /// Header fields that a page may send in addition to the simple ones; `*` for any.
     pub allowed_headers: Vec<String>,
-    /// Header fields of answers that a page may read.
+    /// Header fields of responses that a page may read.
     pub exposed_headers: Vec<String>,
-    /// Seconds that a preflight's answer may be kept; zero says nothing.
+    /// How many seconds the response to a preflight may be cached; if zero, the response does not say.
     pub max_age: u64,
 }
 
@@ -257,13 +257,13 @@ impl Cors {
             s.start_error("exposed_headers", "'exposed_headers' has characters that a header can't have");
         }
         s.finish();
-        // A negative age is Go's way of saying that nothing may be kept.
+        // In Go a negative age means that nothing may be cached.
         let max_age = u64::try_from(max_age).unwrap_or(0);
         (!allowed_origins.is_empty()).then_some(Self { allowed_origins, allowed_headers, exposed_headers, max_age })
     }
 }
 
-/// The keys that stood beside `endpoint` before collector 0.43.
+/// The keys that were beside `endpoint` before collector 0.43.
 fn old_cors(s: &mut Section<'_>, cors: Option<Cors>) -> Option<Cors> {
     let mut list = |old: &str, new: &str| {
         let written = s.deprecated(old, &format!("`cors:` with `{new}:` in it"));
@@ -284,14 +284,14 @@ fn old_cors(s: &mut Section<'_>, cors: Option<Cors>) -> Option<Cors> {
     }
 }
 
-/// The names that `compression_algorithms` knows; the empty one is a body without a coding.
+/// The names that `compression_algorithms` accepts; the empty one means a body without a coding.
 const ALGORITHMS: [&str; 8] = ["", "gzip", "zstd", "zlib", "snappy", "deflate", "lz4", "x-snappy-framed"];
 
 /// The default limit of a body: 20 MiB.
 const MAX_BODY: u64 = 20 << 20;
 
 impl HttpServer {
-    /// Takes the server's keys out of a section. `None` when it can't be used; the section knows why.
+    /// Reads the server's keys from a section. `None` if it can't be used; the errors are in the section's diagnostics.
     #[must_use]
     pub fn parse(s: &mut Section<'_>, defaults: &HttpServerDefaults) -> Option<Self> {
         let listen = listen(s, defaults.endpoint);
@@ -349,10 +349,10 @@ impl HttpServer {
         })
     }
 
-    /// The authenticator that `auth` names, if it names one.
+    /// The authenticator that `auth` names, if there is an `auth`.
     ///
     /// # Errors
-    /// Where there is none of that name.
+    /// There is no authenticator of that name.
     pub fn authenticator(&self, all: &Authenticators) -> Result<Option<Rc<dyn ServerAuth>>, StartError> {
         self.auth.as_ref().map(|auth| all.server(&auth.authenticator)).transpose()
     }
