@@ -1,8 +1,9 @@
-//! Mistakes with their place: collected, never thrown, and rendered with the line they are about.
+//! Mistakes with their place in a source: collected in a list, not returned as errors, and rendered with the source
+//! line.
 //!
 //! A [`Diagnostics`] is a shared handle: clones push into the same list, so that every [`crate::Section`] can hold one.
-//! What is kept, what is shown and what is spent on suggestions is bounded; what is beyond is counted. Nothing here decides
-//! what is a mistake.
+//! The number of diagnostics that are kept and shown, and the steps spent on suggestions, are bounded; diagnostics
+//! beyond the bound are only counted. This module does not decide what is a mistake.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write};
@@ -17,18 +18,18 @@ const KEPT: usize = 1000;
 /// How many errors, and how many warnings, are shown.
 pub const SHOWN: usize = 100;
 
-/// A text of a diagnostic ends here: keys and values can be as long as a file.
+/// Bytes of a text of a diagnostic. A longer text is truncated: keys and values can be as long as a file.
 const MAX_TEXT: usize = 4096;
 
 /// Steps that all suggestions of one list may take together.
 const SUGGESTION_STEPS: u64 = 4_000_000;
 
-/// How bad it is.
+/// How severe it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// The configuration cannot be used.
     Error,
-    /// It can be used, and somebody should look.
+    /// The configuration can be used, but the user should check it.
     Warning,
 }
 
@@ -38,7 +39,7 @@ pub enum Severity {
 pub enum Kind {
     /// A source cannot be read, or its URI names no known scheme.
     Source,
-    /// Not YAML, or YAML that is no map at the top.
+    /// Not YAML, or YAML whose root is not a map.
     InvalidYaml,
     /// The same key twice in one map.
     DuplicateKey,
@@ -46,15 +47,15 @@ pub enum Kind {
     Expansion,
     /// An environment variable that is not set and has no default.
     UnsetVariable,
-    /// Nested or grown beyond the bounds.
+    /// Nesting or expansion beyond the limits.
     Limit,
-    /// A key that nobody asked for.
+    /// A key that is not one of the keys of its section.
     UnknownKey,
     /// A value of another type than the field.
     WrongType,
     /// A number outside of the field's range.
     OutOfRange,
-    /// The right type, but no value that the field knows.
+    /// The right type, but not a value that the field accepts.
     BadValue,
     /// A component or pipeline id that breaks the rules.
     BadId,
@@ -62,22 +63,22 @@ pub enum Kind {
     DuplicateId,
     /// A component type that is not built in.
     UnknownComponent,
-    /// A pipeline or the service names what is not configured.
+    /// A pipeline or the service names a component that is not configured.
     UndefinedReference,
-    /// An option of the Go collector that is not built yet.
+    /// An option of the Go collector that is not implemented yet.
     Unsupported,
-    /// An old spelling.
+    /// A key, component or form that is deprecated.
     Deprecated,
     /// A rule of a component or of the service.
     Invalid,
-    /// The configuration and the manifests around it do not fit.
+    /// The configuration and the Kubernetes manifests do not match each other.
     Deployment,
 }
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// How bad it is.
+    /// How severe it is.
     pub severity: Severity,
     /// What went wrong.
     pub kind: Kind,
@@ -85,13 +86,13 @@ pub struct Diagnostic {
     pub origin: Option<Origin>,
     /// `receivers::otlp::protocols::grpc`; may be empty.
     pub path: String,
-    /// Holds the Go collector's own sentence, so that it can be searched for.
+    /// Contains the Go collector's own message, so that users can search for it.
     pub message: String,
-    /// A second place with a word about it.
+    /// A second place, with a short text about it.
     pub related: Option<(Origin, String)>,
     /// What to write instead.
     pub help: Option<String>,
-    /// More to know.
+    /// Additional information.
     pub note: Option<String>,
 }
 
@@ -134,7 +135,7 @@ impl Diagnostics {
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {
-        // A panic elsewhere leaves the list whole: every change is one push.
+        // After a panic of another thread the list is still consistent: every change is one push.
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -149,15 +150,15 @@ impl Diagnostics {
         }
     }
 
-    /// Whether another one of this severity would be kept, so that it is worth finding its place and words.
+    /// Whether one more diagnostic of this severity would be kept. If not, its place and message need not be computed.
     pub fn keeps(&self, severity: Severity) -> bool {
         let list = self.lock();
         let count = if severity == Severity::Error { list.errors } else { list.warnings };
         count < KEPT
     }
 
-    /// The candidate that `name` most likely meant, as [`crate::nearest`] finds it. All suggestions of one list share a
-    /// budget; when it is spent there are none any more.
+    /// The candidate that is most likely meant by `name`, as [`crate::nearest`] finds it. All suggestions of one list
+    /// share a budget; when it is used up, the answer is `None`.
     pub fn nearest<T: AsRef<str>>(&self, name: &str, candidates: impl IntoIterator<Item = T>) -> Option<T> {
         let mut left = self.lock().suggestion_steps;
         let found =
@@ -166,7 +167,7 @@ impl Diagnostics {
         found
     }
 
-    /// Adds an error; what the returned draft is told before it drops goes with it.
+    /// Adds an error when the returned draft is dropped; until then the draft's methods add to it.
     pub fn error<'o>(
         &self,
         origin: impl Into<Option<&'o Origin>>,
@@ -176,7 +177,7 @@ impl Diagnostics {
         self.draft(Severity::Error, Kind::Invalid, origin.into(), path, message.into())
     }
 
-    /// Adds a warning; what the returned draft is told before it drops goes with it.
+    /// Adds a warning when the returned draft is dropped; until then the draft's methods add to it.
     pub fn warn<'o>(&self, origin: impl Into<Option<&'o Origin>>, path: &str, message: impl Into<String>) -> Draft<'_> {
         self.draft(Severity::Warning, Kind::Invalid, origin.into(), path, message.into())
     }
@@ -196,7 +197,7 @@ impl Diagnostics {
         Draft { target: Target::List(self), item: Some(item) }
     }
 
-    /// A draft that waits with a key, until it is known what the key is.
+    /// A draft that is put into `waiting` together with a key, until it is known whether the key is misspelt.
     pub(crate) fn later<'d>(
         &'d self,
         severity: Severity,
@@ -211,12 +212,12 @@ impl Diagnostics {
         draft
     }
 
-    /// A draft that goes nowhere: what it would say follows from a mistake that is told already.
+    /// A draft that is discarded: its mistake follows from one that is reported already.
     pub(crate) const fn silent(&self) -> Draft<'_> {
         Draft { target: Target::List(self), item: None }
     }
 
-    /// Whether any of them is an error.
+    /// Whether any diagnostic is an error.
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
     }
@@ -233,12 +234,12 @@ impl Diagnostics {
         list.errors.saturating_add(list.warnings)
     }
 
-    /// None at all.
+    /// Whether there is no diagnostic.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Those that are kept: by source, line and column; those without a place last.
+    /// The diagnostics that are kept, sorted by source, line and column; those without a place are last.
     pub fn items(&self) -> Vec<Diagnostic> {
         let mut items = self.lock().items.clone();
         items.sort_by(|a, b| {
@@ -249,7 +250,7 @@ impl Diagnostics {
         items
     }
 
-    /// The first [`SHOWN`] errors and warnings of [`Diagnostics::items`], and a line about the others.
+    /// The first [`SHOWN`] errors and warnings of [`Diagnostics::items`], and a line with the number of the others.
     pub fn shown(&self) -> (Vec<Diagnostic>, Option<String>) {
         let (mut errors, mut warnings) = (0_usize, 0_usize);
         let mut items = self.items();
@@ -266,7 +267,7 @@ impl Diagnostics {
         (items, (!more.is_empty()).then(|| format!("and {}", more.join(" and "))))
     }
 
-    /// Writes the first of them, each with its line, and how many there are besides.
+    /// Writes the diagnostics of [`Diagnostics::shown`], each with its source line, and how many more there are.
     pub fn render(&self, w: &mut dyn Write, color: bool) -> fmt::Result {
         let (items, more) = self.shown();
         for (index, item) in items.iter().enumerate() {
@@ -290,7 +291,7 @@ impl Diagnostics {
     }
 }
 
-/// A diagnostic that joins the list when this drops.
+/// A diagnostic that is added to the list when the draft is dropped.
 #[derive(Debug)]
 pub struct Draft<'d> {
     target: Target<'d>,
@@ -321,7 +322,7 @@ impl Draft<'_> {
         self.with(|i| i.help = help)
     }
 
-    /// More to know.
+    /// Additional information.
     pub fn note(self, note: impl Into<String>) -> Self {
         self.with(|i| i.note = Some(note.into()))
     }
@@ -347,7 +348,7 @@ impl Drop for Draft<'_> {
     }
 }
 
-/// Terminal colours, or nothing.
+/// Escape codes for terminal colours, or empty strings.
 struct Paint {
     head: &'static str,
     frame: &'static str,
@@ -428,8 +429,8 @@ fn place(w: &mut dyn Write, paint: &Paint, gutter: usize, arrow: &str, origin: &
     if path.is_empty() { writeln!(w) } else { writeln!(w, "  ({})", Visible(path)) }
 }
 
-/// Characters of a line. Longer lines are not worth a terminal; what is cut away is always right of the mistake or left of
-/// it in full.
+/// Characters of a source line that are shown. A longer line is cut on the right; if the mistake is far to the right,
+/// also on the left, up to 40 characters before the mistake.
 const WIDTH: usize = 160;
 
 fn excerpt(
@@ -460,7 +461,7 @@ fn excerpt(
     writeln!(w, "{:gutter$} {frame}|{off} {lead}{ink}{underline}{space}{}{off}", "", Visible(word))
 }
 
-/// A configuration must not be able to drive the terminal.
+/// Replaces control characters, so that a configuration cannot send escape codes to the terminal.
 fn visible(c: char) -> char {
     if c.is_control() && c != '\t' { '\u{fffd}' } else { c }
 }

@@ -1,10 +1,10 @@
-//! Durations in Go's syntax (`1h5m`, `300ms`, `-1.5s`), both ways.
+//! Durations in Go's syntax (`1h5m`, `300ms`, `-1.5s`): parsing and formatting.
 //!
 //! A duration is an `i64` of nanoseconds, as in Go, because a configuration may hold negative ones and bare integers.
 
 use std::fmt;
 
-/// A span of time in nanoseconds; negative ones can be written.
+/// A span of time in nanoseconds; it can be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dur(pub i64);
 
@@ -12,27 +12,27 @@ impl Dur {
     /// Zero.
     pub const ZERO: Self = Self(0);
 
-    /// Whole seconds; the extremes stay at the range of i64 nanoseconds.
+    /// From whole seconds; saturates at the range of i64 nanoseconds.
     pub const fn from_secs(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000_000))
     }
 
-    /// Whole milliseconds; the extremes stay at the range of i64 nanoseconds.
+    /// From whole milliseconds; saturates at the range of i64 nanoseconds.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis.saturating_mul(1_000_000))
     }
 
-    /// Nanoseconds, where a negative duration counts as none.
+    /// Nanoseconds; zero for a negative duration.
     pub fn nanos(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0)
     }
 
-    /// Zero exactly.
+    /// Whether it is exactly zero.
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
 
-    /// Less than zero.
+    /// Whether it is less than zero.
     pub const fn is_negative(self) -> bool {
         self.0 < 0
     }
@@ -44,7 +44,7 @@ impl fmt::Display for Dur {
     }
 }
 
-/// Why a text is no duration; the wording is Go's.
+/// Why a text is not a duration; the wording is Go's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// Not of the form `[-+]?([0-9]*(\.[0-9]*)?[a-z]+)+`, or out of range.
@@ -58,7 +58,7 @@ pub enum DurationError {
     UnknownUnit(String, String),
 }
 
-/// Nanoseconds of a Go duration string. Fractions below a nanosecond are cut.
+/// Nanoseconds of a Go duration string. Fractions of a nanosecond are truncated.
 pub fn parse(text: &str) -> Result<i64, DurationError> {
     let invalid = || DurationError::Invalid(text.to_owned());
     let (negative, body) = match text.as_bytes().first() {
@@ -113,7 +113,8 @@ fn unit_nanos(unit: &str) -> Option<u64> {
     })
 }
 
-/// `fraction` are decimal digits after the point; 18 of them are more than nanoseconds of an hour can show.
+/// `fraction` is the decimal digits after the point. The first 18 are used, which is more than the nanoseconds of an
+/// hour need.
 fn fraction_nanos(fraction: &str, scale: u64) -> i128 {
     let mut numerator: i128 = 0;
     let mut denominator: i128 = 1;

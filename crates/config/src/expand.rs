@@ -1,8 +1,8 @@
 //! `${..}` in values: environment variables, files, inline YAML, with the rules of the Go collector.
 //!
-//! The innermost, first closed reference goes first; an odd number of `$` before it escapes it; a value that is one
-//! reference takes the parsed YAML and remembers the raw text. What references may multiply is bounded in rounds, depth and
-//! bytes. Keys are never expanded.
+//! The innermost reference that is closed first is expanded first; an odd number of `$` before it escapes it; a value
+//! that is one reference becomes the parsed YAML and keeps the raw text. Because references can multiply, the expansion
+//! is bounded in rounds, depth and bytes. Keys are never expanded.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -17,9 +17,9 @@ use crate::yaml::{self, MAX_DEPTH};
 
 /// As in the Go collector.
 const MAX_ROUNDS: usize = 1000;
-/// What all references of a configuration may read and write together.
+/// Bytes that all references of a configuration may read and write together.
 const MAX_WORK: usize = 64 << 20;
-/// What a reference counts besides its bytes: it is looked up and parsed.
+/// Work that is counted for each reference in addition to its bytes, for the lookup and the parsing.
 const EACH: usize = 256;
 const TOO_MANY: &str = "too many recursive expansions";
 
@@ -84,7 +84,7 @@ impl Expander<'_> {
         }
     }
 
-    /// Resolves reference after reference until the text has none or turns into another type.
+    /// Resolves one reference after the other until the text has none left or becomes a value of another type.
     fn text(&mut self, node: &mut Node, mut text: String, path: &mut String, depth: usize, mut rounds: usize) {
         while let Some(range) = find_reference(&text) {
             let reference = text.get(range.clone()).unwrap_or_default().to_owned();
@@ -109,7 +109,7 @@ impl Expander<'_> {
                 continue;
             }
             match self.parsed(&got) {
-                // A string is taken as it stands, with its quotes; so is what is no YAML.
+                // A string is taken as written, with its quotes; so is a text that is not YAML.
                 None | Some(Value::Str(_)) => text = got.text,
                 Some(value) => {
                     node.value = value;
@@ -181,9 +181,10 @@ impl Expander<'_> {
     }
 }
 
-/// What to write for a default in the way of a shell: `${VAR:-value}`, whatever the variable is called, and its relatives.
+/// The hint for a reference in shell syntax, such as `${VAR:-value}`, `${VAR-value}` or `${VAR:?text}`, with any
+/// variable name.
 fn shell_default(inner: &str) -> Option<String> {
-    // A variable can be called `env`.
+    // A variable can be named `env`.
     let plain = inner.strip_prefix("env:").filter(|rest| !rest.starts_with('-')).unwrap_or(inner);
     let end = plain.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(plain.len());
     let (name, rest) = plain.split_at_checked(end).filter(|(name, _)| valid_variable(name))?;
@@ -219,10 +220,10 @@ fn find_reference(text: &str) -> Option<Range<usize>> {
     }
 }
 
-/// How far into a scalar its references are looked for.
+/// How many bytes of a scalar are searched for the start of a reference.
 const NEAR: usize = 4096;
 
-/// Where in its line the reference stands, if it stands there as it is.
+/// The place of the reference in its line, if the line contains it literally; else the place of the scalar.
 fn place_of(origin: &Origin, reference: &str) -> Origin {
     let mut place = origin.clone();
     let Some(tail) = origin.text.after(origin.line, origin.column, NEAR.saturating_add(reference.len())) else {

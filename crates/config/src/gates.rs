@@ -1,21 +1,21 @@
 //! Feature gates: the list that `--feature-gates` gives, checked against the gates that are known.
 //!
-//! What a gate does is up to whoever asks [`Gates::enabled`]. Every problem is returned, none is fatal here: the caller
-//! decides, for instance to accept gates that older collectors knew.
+//! The effect of a gate is in the code that calls [`Gates::enabled`]. Every problem is returned, and none is fatal
+//! here: the caller decides, for example to accept gates of older collectors.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// How far a gate is on its way.
+/// The stage of a gate in its life cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Off unless asked for.
+    /// Off by default.
     Alpha,
-    /// On unless refused.
+    /// On by default.
     Beta,
-    /// On for good.
+    /// Always on.
     Stable,
-    /// Off for good.
+    /// Always off.
     Deprecated,
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for Stage {
 pub struct GateInfo {
     /// The name on the command line.
     pub id: &'static str,
-    /// How far it is.
+    /// Its stage.
     pub stage: Stage,
     /// What it changes.
     pub description: &'static str,
@@ -63,7 +63,7 @@ pub const KNOWN_GATES: &[GateInfo] = &[
     gate("telemetry.newPipelineTelemetry", Stage::Alpha, "Metrics of every hop of a pipeline"),
 ];
 
-/// Gates of collectors long gone that manifests and operators still name, sorted.
+/// Gates of old collectors that manifests and operators still name, sorted by id.
 const RETIRED: [&str; 12] = [
     "component.UseLocalHostAsDefaultHost",
     "configgrpc.PreserveHost",
@@ -79,7 +79,7 @@ const RETIRED: [&str; 12] = [
     "telemetry.useOtelForInternalMetrics",
 ];
 
-/// What is wrong with, or worth saying about, one element of `--feature-gates`.
+/// A mistake in one element of `--feature-gates`, or a notice about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GateProblem {
     /// No such gate.
@@ -93,10 +93,10 @@ pub enum GateProblem {
     /// An element between two commas is empty.
     #[error("empty feature gate identifier at index {0}")]
     Empty(usize),
-    /// A stable gate cannot go off.
+    /// A stable gate cannot be disabled.
     #[error("feature gate {0:?} is stable, can not be disabled")]
     StableDisabled(String),
-    /// A deprecated gate cannot go on.
+    /// A deprecated gate cannot be enabled.
     #[error("feature gate {0:?} is deprecated, can not be enabled")]
     DeprecatedEnabled(String),
     /// A notice: naming the gate is no longer needed.
@@ -105,13 +105,13 @@ pub enum GateProblem {
     /// A notice: naming the gate is no longer needed.
     #[error("Feature gate {0:?} is deprecated and already disabled.")]
     DeprecatedDisabled(String),
-    /// A notice: collectors before this one knew the gate, and what it chose has long been decided.
+    /// A notice: the gate existed in older collectors and has no effect any more.
     #[error("feature gate {0:?} is gone and has no effect")]
     Retired(String),
 }
 
 impl GateProblem {
-    /// A notice, which the Go collector prints before it goes on.
+    /// Whether it is a notice: the Go collector prints it and continues.
     pub const fn is_notice(&self) -> bool {
         matches!(self, Self::StableEnabled(_) | Self::DeprecatedDisabled(_) | Self::Retired(_))
     }
@@ -131,7 +131,7 @@ impl Default for Gates {
 }
 
 impl Gates {
-    /// Reads the values of all `--feature-gates` flags (`a,-b,+c`) in order. Later elements win.
+    /// Reads the values of all `--feature-gates` flags (`a,-b,+c`) in order. A later element overrides an earlier one.
     pub fn parse<S: AsRef<str>>(flags: &[S]) -> (Self, Vec<GateProblem>) {
         Self::parse_with(KNOWN_GATES, flags)
     }

@@ -1,16 +1,17 @@
-//! Names of components (`otlp/2`) and pipelines (`traces/a`), with the rules and the sentences of the Go collector.
+//! Names of components (`otlp/2`) and pipelines (`traces/a`), with the rules and the error messages of the Go
+//! collector.
 //!
-//! Knows which signals exist, and no component.
+//! Contains the list of signals, but no list of components.
 
 use std::fmt;
 use std::str::FromStr;
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
-/// Why a text is no id.
+/// Why a text is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Nothing but white space.
+    /// Empty, or white space only.
     #[error("id must not be empty")]
     Empty,
     /// `/name`
@@ -30,7 +31,7 @@ pub enum IdError {
     /// A name holds no separators, control characters or symbols.
     #[error("in {0:?} id: invalid character(s) in name {0:?}")]
     BadName(String),
-    /// Names end at 1024 bytes.
+    /// A name is longer than 1024 bytes.
     #[error("in {0:?} id: name {0:?} is longer than 1024 characters ({len} characters)", len = .0.len())]
     LongName(String),
     /// Not one of the four signals.
@@ -63,7 +64,7 @@ fn allowed_in_name(c: char) -> bool {
     use unicode_properties::GeneralCategory::Unassigned;
     match c.general_category_group() {
         GeneralCategoryGroup::Separator | GeneralCategoryGroup::Symbol => false,
-        // Go's \pC leaves unassigned code points out.
+        // Go's \pC does not include unassigned code points.
         GeneralCategoryGroup::Other => c.general_category() == Unassigned,
         _ => true,
     }
@@ -107,7 +108,7 @@ pub enum SignalName {
     Metrics,
     /// Log records.
     Logs,
-    /// Profiles, behind `service.profilesSupport`.
+    /// Profiles, if the gate `service.profilesSupport` is on.
     Profiles,
 }
 

@@ -1,10 +1,11 @@
 //! The configuration of the collector, as the Go collector reads it.
 //!
-//! [`load`] fetches the sources through the [`Sources`] that the caller hands in, parses YAML with the position of every key
-//! and value, merges, and expands `${..}`. A [`Section`] then takes typed values out of the tree, records every mistake in
-//! [`Diagnostics`] with file, line, column and path, and remembers the effective value of every key for [`print`].
+//! [`load`] fetches the sources through the [`Sources`] that the caller passes in, parses YAML with the position of
+//! every key and value, merges, and expands `${..}`. A [`Section`] then reads typed values from the tree, records every
+//! mistake in [`Diagnostics`] with file, line, column and path, and keeps the effective value of every key for
+//! [`print`].
 //!
-//! This crate opens no file, reads no environment variable and knows no component: all of that is handed in.
+//! This crate opens no file, reads no environment variable and contains no component: the caller provides all of that.
 #![forbid(unsafe_code)]
 
 mod diag;

@@ -1,7 +1,8 @@
 //! From URIs to one tree: fetch, parse, merge in order, expand.
 //!
-//! Schemes are `file:`, `env:`, `yaml:`, `http:` and `https:`; what they read comes from the [`Sources`] handed in. `::` in
-//! a key of a source opens a nested map. Everything that goes wrong lands in [`Diagnostics`].
+//! Schemes are `file:`, `env:`, `yaml:`, `http:` and `https:`; what they read comes from the [`Sources`] that the
+//! caller passes in. A key of a source that contains `::` becomes nested maps. Every mistake is added to
+//! [`Diagnostics`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,32 +18,32 @@ use crate::yaml::{self, MAX_DEPTH};
 
 /// Where files, environment variables and pages come from.
 pub trait Sources {
-    /// The bytes of a file, or Go's sentence: `open X: no such file or directory`.
+    /// The bytes of a file, or Go's error message: `open X: no such file or directory`.
     fn file(&self, path: &str) -> Result<Vec<u8>, String>;
 
     /// An environment variable; `None` if it is not set.
     fn env(&self, name: &str) -> Option<String>;
 
-    /// The body of a page with status 200, or a sentence; `None` if this program cannot fetch pages.
+    /// The body of a page with status 200, or an error message; `None` if this program cannot fetch pages.
     fn http(&self, uri: &str) -> Option<Result<Vec<u8>, String>> {
         let _ = uri;
         None
     }
 
-    /// What a URI stands for that is part of something already read, such as a file that a ConfigMap mounts. `None`, the
-    /// default, for one that is to be read.
+    /// The content of a URI that is part of a source already read, such as a file that a ConfigMap mounts. `None`, the
+    /// default, for a URI that must be read.
     fn embedded(&self, scheme: &str, rest: &str) -> Option<Embedded> {
         let _ = (scheme, rest);
         None
     }
 }
 
-/// A source that is part of another one, and keeps its places.
+/// A source that is part of another one. Its places are those in the outer source.
 #[derive(Clone, Debug)]
 pub enum Embedded {
     /// YAML inside a string.
     Text(Nested),
-    /// A tree that is read already.
+    /// A tree that is parsed already.
     Tree(Node),
 }
 
@@ -56,7 +57,7 @@ impl Embedded {
         }
     }
 
-    /// The tree; every mistake goes into `d`.
+    /// The tree; every mistake is added to `d`.
     #[must_use]
     pub fn parse(&self, d: &Diagnostics) -> Option<Node> {
         match self {
@@ -66,7 +67,7 @@ impl Embedded {
     }
 }
 
-/// Every document of a text, such as a file of manifests, up to the first that is no YAML; mistakes go into `d`.
+/// Every document of a text, such as a file of manifests, up to the first that is not YAML; mistakes are added to `d`.
 pub fn documents(source: &Arc<SourceText>, d: &Diagnostics) -> Vec<Node> {
     let (documents, error) = yaml::parse_all(source);
     for twice in documents.iter().flat_map(|parsed| &parsed.duplicates) {
@@ -78,7 +79,7 @@ pub fn documents(source: &Arc<SourceText>, d: &Diagnostics) -> Vec<Node> {
     documents.into_iter().map(|parsed| parsed.node).collect()
 }
 
-/// No file, no variable.
+/// Sources without files and variables.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSources;
 
@@ -98,8 +99,8 @@ pub fn from_yaml(text: &str, d: &Diagnostics) -> Option<Node> {
 
 /// Reads all sources, merges them left to right with the `--set` values last, and expands every `${..}`.
 ///
-/// `None` if a source could not be read at all. A tree may come back together with errors: then what they are about is
-/// marked, so that the rest can be checked in the same run.
+/// `None` if a source could not be read at all. A tree may be returned together with errors: values that could not be
+/// expanded are marked as broken, so that the rest can be checked in the same run.
 pub fn load(uris: &[String], sets: &[String], sources: &dyn Sources, gates: &Gates, d: &Diagnostics) -> Option<Node> {
     if uris.is_empty() {
         d.error(None, "", "at least one config flag must be provided")
@@ -107,7 +108,7 @@ pub fn load(uris: &[String], sets: &[String], sources: &dyn Sources, gates: &Gat
             .hint("write --config=file.yaml");
         return None;
     }
-    // All of them first, so that one run tells about every source that cannot be read.
+    // All sources are read first, so that one run reports every source that cannot be read.
     let loaded: Vec<Option<Node>> =
         uris.iter().map(|uri| load_uri(uri, sources, d)).chain(sets.iter().map(|set| load_set(set, d))).collect();
     let append = gates.enabled("confmap.enableMergeAppendOption");
@@ -120,7 +121,7 @@ pub fn load(uris: &[String], sets: &[String], sources: &dyn Sources, gates: &Gat
     Some(tree)
 }
 
-/// What one URI or `${..}` stands for.
+/// The content of one URI or `${..}`.
 pub(crate) struct Retrieved {
     pub(crate) text: String,
     /// Its name in diagnostics.
@@ -145,7 +146,7 @@ pub(crate) fn split_uri(uri: &str) -> Option<(&str, &str)> {
     (first && others && scheme.len() >= 2).then_some((scheme, rest))
 }
 
-/// `Ok(None)` if nothing here reads that scheme.
+/// `Ok(None)` if the scheme is not supported.
 pub(crate) fn retrieve(scheme: &str, rest: &str, sources: &dyn Sources) -> Result<Option<Retrieved>, String> {
     let uri = format!("{scheme}:{rest}");
     let decoded = |bytes: Vec<u8>| text_of(bytes).map_err(|why| format!("{uri}: {why}"));
@@ -178,12 +179,12 @@ pub(crate) fn retrieve(scheme: &str, rest: &str, sources: &dyn Sources) -> Resul
 /// The text of a file: UTF-8, or UTF-16 that begins with a byte order mark, as yaml.v3 reads it.
 ///
 /// # Errors
-/// Which byte is neither.
+/// The first invalid byte, or that the byte order mark is missing.
 pub fn text_of(bytes: Vec<u8>) -> Result<String, String> {
     let (body, big_endian) = match bytes.as_slice() {
         [0xff, 0xfe, body @ ..] => (body, false),
         [0xfe, 0xff, body @ ..] => (body, true),
-        // Without a mark every other byte of ASCII is null.
+        // In UTF-16 without a byte order mark, every other byte of ASCII characters is zero.
         [0, b' '..=b'~', 0, b' '..=b'~', ..] | [b' '..=b'~', 0, b' '..=b'~', 0, ..] => {
             return Err("UTF-16 without a byte order mark; save it as UTF-8".to_owned());
         }
@@ -213,7 +214,8 @@ pub(crate) fn valid_variable(name: &str) -> bool {
     first && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// Go's `filepath.Clean`: `.`, `..` and double slashes are resolved by name alone.
+/// Go's `filepath.Clean`: `.`, `..` and double slashes are resolved from the text alone, without reading the file
+/// system.
 fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
@@ -276,7 +278,7 @@ pub(crate) fn unset_variable(d: &Diagnostics, at: Option<&Origin>, path: &str, n
         .hint(format!("set {name}, or give it a default: ${{env:{name}:-value}}"));
 }
 
-/// `--set a.b.c=value` is the source `yaml:a::b::c: value`; positions are told in the argument as it was typed.
+/// `--set a.b.c=value` is the source `yaml:a::b::c: value`; positions are reported in the argument as it was typed.
 fn load_set(argument: &str, d: &Diagnostics) -> Option<Node> {
     let Some((key, value)) = argument.split_once('=') else {
         let message = format!("invalid argument {argument:?} for \"--set\" flag: missing equal sign");
@@ -314,7 +316,7 @@ fn load_set(argument: &str, d: &Diagnostics) -> Option<Node> {
     parse_source(&read, &place, d)
 }
 
-/// What the Go collector says of a source that is no map.
+/// The Go collector's message about a source that is not a map.
 fn no_conf(ty: &str) -> String {
     format!("retrieved value (type={ty}) cannot be used as a Conf")
 }
@@ -338,7 +340,7 @@ fn duplicate(twice: &yaml::Duplicate, place: &dyn Fn(&Origin) -> Origin, d: &Dia
     d.error(&again, "", already(first.line)).kind(Kind::DuplicateKey).related(&first, "first defined here").note(note);
 }
 
-/// Parses `read`, which must be a map or nothing; `place` tells where its places are shown.
+/// Parses `read`, which must be a map or empty; `place` converts its places to those that are shown.
 fn parse_source(read: &Arc<SourceText>, place: &dyn Fn(&Origin) -> Origin, d: &Diagnostics) -> Option<Node> {
     let parsed = match yaml::parse(read) {
         Ok(parsed) => parsed,
@@ -353,7 +355,7 @@ fn parse_source(read: &Arc<SourceText>, place: &dyn Fn(&Origin) -> Origin, d: &D
     open_source(parsed.node, place, d)
 }
 
-/// Makes a configuration of a tree: a map with the keys that hold `::` opened, its places told by `place`.
+/// Turns a tree into a configuration: keys that contain `::` become nested maps, and `place` converts the places.
 fn open_source(mut node: Node, place: &dyn Fn(&Origin) -> Origin, d: &Diagnostics) -> Option<Node> {
     match &node.value {
         Value::Map(_) => {}
@@ -373,7 +375,7 @@ fn open_source(mut node: Node, place: &dyn Fn(&Origin) -> Origin, d: &Diagnostic
     Some(node)
 }
 
-/// `endpoint:0.0.0.0` is one string, which nobody means who wrote it where a map belongs.
+/// The hint for a string such as `endpoint:0.0.0.0` where a map is expected: a space is missing after the colon.
 pub(crate) fn missing_space(value: &Value) -> Option<&'static str> {
     let Value::Str(text) = value else { return None };
     let (key, rest) = text.split_once(':')?;
@@ -395,7 +397,7 @@ fn relocate(node: &mut Node, place: &dyn Fn(&Origin) -> Origin) {
     }
 }
 
-/// Opens keys such as `a::b` into nested maps. Fails with the place of a key that nests too deep.
+/// Turns keys such as `a::b` into nested maps. Fails with the place of a key that nests too deeply.
 fn unflatten(node: &mut Node, depth: usize) -> Result<(), Origin> {
     if depth > MAX_DEPTH {
         return Err(node.origin.clone());
@@ -443,9 +445,9 @@ fn insert_path(map: &mut Map, key: &str, origin: &Origin, mut node: Node) {
     }
 }
 
-/// Lays `over` on `base`: maps join key by key, everything else is replaced, null too.
+/// Merges `over` into `base`: maps are merged key by key, every other value is replaced, also by null.
 ///
-/// With `append`, the lists that the gate `confmap.enableMergeAppendOption` names are joined, without repeats.
+/// With `append`, the lists that the gate `confmap.enableMergeAppendOption` names are concatenated, without duplicates.
 pub(crate) fn merge(base: &mut Node, over: Node, path: &mut String, append: bool) {
     match (&mut base.value, over.value) {
         (Value::Map(map), Value::Map(new)) => {
@@ -469,7 +471,7 @@ pub(crate) fn merge(base: &mut Node, over: Node, path: &mut String, append: bool
                 _ => None,
             };
             let mut there: BTreeSet<Arc<str>> = items.iter().filter_map(name).collect();
-            // What is no name is refused later, once for each.
+            // Items that are not strings are kept: each of them is refused later.
             items.extend(new.into_iter().filter(|item| name(item).is_none_or(|name| there.insert(name))));
         }
         (_, value) => *base = Node { value, ..over },

@@ -1,24 +1,26 @@
-//! A text inside another one, such as a configuration inside a ConfigMap: its places are those of the text around it.
+//! A text inside another one, such as a configuration inside a ConfigMap: its places are converted to places in the
+//! outer text.
 //!
-//! Owns the way from a place in the inner text to the line of the outer file: exact through block scalars (`|`), the place
-//! of the scalar itself through quoted and folded ones, whose lines are not those of the file. Reads nothing.
+//! Converts a place in the inner text to one in the outer file: exactly for literal block scalars (`|`); to the place
+//! of the scalar itself for quoted and folded ones, whose lines are not those of the file. Reads no file.
 
 use std::sync::Arc;
 
 use crate::node::{Node, Origin, SourceText, Value};
 use crate::steps;
 
-/// A string of one source that is a source of its own.
+/// A string in a source that is itself a source.
 #[derive(Clone, Debug)]
 pub struct Nested {
     text: Arc<SourceText>,
     at: Origin,
-    /// How the lines of a block scalar lie in the outer text: lines above its first, and its indentation in characters.
+    /// Where the lines of a block scalar are in the outer text: the number of lines above its first line, and its
+    /// indentation in characters. `None` if the lines do not correspond.
     block: Option<(u32, u32)>,
 }
 
 impl Nested {
-    /// The text of a string. `None` for anything else.
+    /// The text of a string. `None` for any other value.
     #[must_use]
     pub fn of(node: &Node) -> Option<Self> {
         let Value::Str(text) = &node.value else { return None };
@@ -26,8 +28,8 @@ impl Nested {
         Some(Self { text: Arc::new(source), at: node.origin.clone(), block: block(&node.origin, text) })
     }
 
-    /// The same place with another text, such as one in which something was replaced. Its lines are those of the outer text
-    /// as long as there are as many of them.
+    /// The same place with another text, such as one in which something was replaced. Its lines are those of the outer
+    /// text if the number of lines is the same.
     #[must_use]
     pub fn replaced(mut self, text: &str) -> Self {
         if text.lines().count() != self.text.text.lines().count() {
@@ -38,7 +40,7 @@ impl Nested {
         self
     }
 
-    /// The same text, whose lines are never shown: it holds passwords.
+    /// The same text, whose lines are never shown, because it can contain passwords.
     #[must_use]
     pub fn secret(mut self) -> Self {
         self.text = self.text.hidden();
@@ -52,13 +54,13 @@ impl Nested {
         &self.text
     }
 
-    /// Where the string stands.
+    /// Where the string is written.
     #[must_use]
     pub const fn origin(&self) -> &Origin {
         &self.at
     }
 
-    /// A place of the inner text in the outer one.
+    /// The place in the outer text for a place in the inner one.
     #[must_use]
     pub fn place(&self, inner: &Origin) -> Origin {
         match self.block {
@@ -74,12 +76,12 @@ impl Nested {
     }
 }
 
-/// Whether a scalar that begins at `at` is a literal block that reads as `text`, and how its lines lie: each line of the
-/// text must be one of the outer text, all indented alike.
+/// If a scalar that begins at `at` is a literal block with the value `text`: the number of lines above it, and its
+/// indentation. Each line of the text must be one of the outer text, all with the same indentation.
 fn block(at: &Origin, text: &str) -> Option<(u32, u32)> {
     let skipped = text.lines().take_while(|line| line.trim().is_empty()).count();
     let first = text.lines().nth(skipped)?;
-    // The place of a block is its header or its first line, whichever the parser told, and blank lines may follow.
+    // The parser reports a block at its header or at its first line, and blank lines may follow.
     let near = at.text.from_line(at.line)?.lines().zip(at.line..).take(skipped.saturating_add(2));
     let (number, indent) = near
         .filter_map(|(line, number)| Some((number, line.strip_suffix(first)?)))
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
     use crate::{Diagnostics, documents};
 
-    /// Where the `x` of the inner text is told to be.
+    /// The line and column that are reported for the `x` of the inner text.
     fn told(outer: &str) -> (u32, u32) {
         let d = Diagnostics::new();
         let nodes = documents(&SourceText::new("m.yaml", outer), &d);

@@ -1,6 +1,7 @@
-//! The tree between YAML and the typed configuration: every value and key knows where it was written.
+//! The tree between YAML and the typed configuration: every value and key has the place where it was written.
 //!
-//! Holds no rule about configuration; parsing is in `yaml`, merging in `load`, taking out in `section`.
+//! Contains no rule about the configuration; parsing is in `yaml`, merging in `load`, reading of typed values in
+//! `section`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +17,7 @@ pub struct SourceText {
     pub name: Arc<str>,
     /// The whole text.
     pub text: Arc<str>,
-    /// The text must not be shown: environment variables hold passwords.
+    /// The text must not be shown: environment variables can hold passwords.
     pub secret: bool,
     /// Made when a place is first looked up.
     marks: OnceLock<Vec<Mark>>,
@@ -68,7 +69,7 @@ impl SourceText {
         (!rest.is_empty()).then_some(rest)
     }
 
-    /// What follows a place in its line, at most `most` bytes of it.
+    /// The rest of a line from a place on, at most `most` bytes of it.
     pub fn after(&self, line: u32, column: u32, most: usize) -> Option<&str> {
         let rest = self.text.get(self.byte_of(line, column.saturating_sub(1))?..)?;
         let mut end = most.min(rest.len());
@@ -81,7 +82,8 @@ impl SourceText {
         rest.get(..end).map(|line| line.trim_end_matches('\r'))
     }
 
-    /// Where the character stands that has `column` others before it in its line; the end of a line that has fewer.
+    /// The byte index of the character that has `column` others before it in its line; the end of a line that has
+    /// fewer.
     fn byte_of(&self, line: u32, column: u32) -> Option<usize> {
         if line == 0 {
             return None;
@@ -158,11 +160,12 @@ impl fmt::Debug for Origin {
 pub struct Node {
     /// What it is.
     pub value: Value,
-    /// Where it was written; for an expanded value, where the `${..}` stands.
+    /// Where it was written; for an expanded value, where the `${..}` is written.
     pub origin: Origin,
-    /// The text that a whole-value `${..}` stood for, when its parsed value is no string: a string target takes this.
+    /// The text that a `${..}` expanded to, if it was the whole value and its parsed value is not a string: a string
+    /// field takes this text.
     pub raw: Option<Arc<str>>,
-    /// A mistake in this value is reported already: take-out treats it as absent and says no more.
+    /// A mistake in this value is reported already: a `Section` treats it as absent and reports nothing more.
     pub broken: bool,
 }
 
@@ -172,8 +175,8 @@ impl Node {
         Self { value, origin, raw: None, broken: false }
     }
 
-    /// A scalar as its source has it, such as `0123` for 83. `None` for what is hidden, stands in quotes or over several
-    /// lines, or is not that scalar alone.
+    /// A scalar as written in its source, such as `0123` for 83. `None` if the source is secret, if the scalar is in
+    /// quotes or on several lines, or if the text at its place is not that scalar alone.
     pub fn written(&self) -> Option<&str> {
         let Origin { line, column, width, text, .. } = &self.origin;
         let width = usize::try_from(*width).ok().filter(|w| *w <= 256 && !text.secret)?;
@@ -183,7 +186,7 @@ impl Node {
         (crate::scalar::resolve(written) == self.value).then_some(written)
     }
 
-    /// The map, if it is one.
+    /// The map, if the value is one.
     pub const fn as_map(&self) -> Option<&Map> {
         match &self.value {
             Value::Map(map) => Some(map),
@@ -205,7 +208,7 @@ impl Node {
         }
     }
 
-    /// The items of a sequence; nothing of anything else.
+    /// The items of a sequence; empty for any other value.
     pub fn items(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,
@@ -213,7 +216,8 @@ impl Node {
         }
     }
 
-    /// Where the deepest part of a path stands that is written; a value that is a map or null is told by its key.
+    /// The place of the deepest part of a path that is written: of its key if the value is a map, a list or null, else
+    /// of the value.
     pub fn nearest_origin(&self, path: &str) -> &Origin {
         let (mut node, mut origin) = (self, &self.origin);
         for key in path.split("::") {
@@ -229,7 +233,7 @@ impl Node {
 /// The types that YAML scalars and collections resolve to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// `~`, `null` or nothing at all.
+    /// `~`, `null` or an absent value.
     Null,
     /// `true` or `false`; never `yes` or `no`.
     Bool(bool),
@@ -275,7 +279,7 @@ impl Value {
 pub struct Entry {
     /// The key as written, without quotes.
     pub key: Arc<str>,
-    /// Where the key stands.
+    /// Where the key is written.
     pub key_origin: Origin,
     /// Its value.
     pub node: Node,
@@ -319,7 +323,8 @@ impl Map {
         self.entries.iter_mut().map(|e| (&e.key, &mut e.node))
     }
 
-    /// Entries to change in place. Changing a key here would hide it; only the crate itself may.
+    /// Entries to change in place. A key that is changed here is no longer found under its name, so this is for the
+    /// crate itself only.
     pub(crate) fn entries_mut(&mut self) -> std::slice::IterMut<'_, Entry> {
         self.entries.iter_mut()
     }
@@ -329,7 +334,7 @@ impl Map {
         self.entries.len()
     }
 
-    /// No key at all.
+    /// Whether there is no key.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

@@ -1,7 +1,7 @@
 //! The effective configuration, as `print-config` shows it: YAML with an indent of four, or JSON.
 //!
-//! Keys are sorted, opaque strings redacted unless asked otherwise, durations Go strings in YAML and nanoseconds in JSON.
-//! Strings are quoted when they would read back as something else.
+//! Keys are sorted, opaque strings are redacted if the caller asks for it, durations are Go strings in YAML and
+//! nanoseconds in JSON. Strings are quoted when they would read back as something else.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -53,13 +53,13 @@ const REDACTED: &str = "[REDACTED]";
 pub fn yaml(value: &Effective, redact: bool) -> String {
     let mut out = String::new();
     yaml_value(&mut out, value, redact, 0, true);
-    // A scalar follows a space.
+    // A scalar is written with a space before it.
     let text = out.trim_start_matches(' ');
     if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
 }
 
-/// Writes what follows a key or a dash: a space and the scalar, or lines of their own. `here`: a map or list begins on the
-/// line that is there.
+/// Writes the value after a key or a dash: a space and the scalar, or a map or list on lines of its own. With `here`, a
+/// map or list begins on the current line.
 fn yaml_value(out: &mut String, value: &Effective, redact: bool, indent: usize, here: bool) {
     crate::steps::add(1);
     match value {
@@ -81,7 +81,7 @@ fn yaml_value(out: &mut String, value: &Effective, redact: bool, indent: usize, 
                     yaml_line(out, indent);
                 }
                 out.push('-');
-                // yaml.v3 starts a map or list on the line of its dash and goes on two columns in.
+                // yaml.v3 starts a map or list on the line of its dash and indents its other lines by two columns.
                 let nested = match item {
                     Effective::Map(map) => !map.is_empty(),
                     Effective::List(items) => !items.is_empty(),
@@ -141,7 +141,7 @@ fn fits_literal(text: &str) -> bool {
     edges && text.chars().all(plain)
 }
 
-/// Plain where that reads back as the same string, single quotes for what only looks like syntax, else double.
+/// Plain if that reads back as the same string, in single quotes if it only looks like syntax, else in double quotes.
 fn yaml_string(text: &str) -> String {
     let special =
         |c: char| c.is_control() || c >= '\u{10000}' || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}');
@@ -164,7 +164,7 @@ fn yaml_string(text: &str) -> String {
     if syntax { format!("'{}'", text.replace('\'', "''")) } else { text.to_owned() }
 }
 
-/// Strings that YAML 1.1 readers take for bools, dates, base 60 numbers or merge keys.
+/// Strings that YAML 1.1 parsers read as bools, dates, base 60 numbers or merge keys.
 fn mistaken(text: &str) -> bool {
     let old_bool = matches!(text.to_lowercase().as_str(), "y" | "yes" | "on" | "n" | "no" | "off");
     let date =
@@ -199,7 +199,8 @@ fn escape(out: &mut String, args: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(args);
 }
 
-/// The shortest digits that read back, with an exponent below `low` and from `high` on, as Go's `%g` and JSON print it.
+/// The shortest digits that read back as the same number, with an exponent if it is below `low` or at least `high`, as
+/// Go's `%g` and JSON print it.
 fn go_float(v: f64, low: i32, high: i32) -> String {
     let scientific = format!("{v:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
@@ -248,7 +249,7 @@ fn json_value(out: &mut String, value: &Effective, redact: bool, indent: usize) 
         Effective::Opaque(_) if redact => json_string(out, REDACTED),
         Effective::Str(text) | Effective::Opaque(text) => json_string(out, text),
         Effective::Dur(v) => out.push_str(&v.0.to_string()),
-        // JSON has no word for these; null keeps the document readable.
+        // JSON has no NaN and no infinity; with null the document is still valid.
         Effective::Float(v) if !v.is_finite() => out.push_str("null"),
         Effective::Float(v) => out.push_str(&go_float(*v, -6, 21)),
         other => out.push_str(&yaml_scalar(other, redact)),
@@ -263,7 +264,7 @@ fn json_string(out: &mut String, text: &str) {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            // Go's encoder escapes what HTML would mind, too.
+            // Go's encoder also escapes the characters that are special in HTML.
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => escape(out, format_args!("\\u{:04x}", u32::from(c))),
             c if c < ' ' => escape(out, format_args!("\\u{:04x}", u32::from(c))),
             c => out.push(c),

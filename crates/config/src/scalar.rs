@@ -1,7 +1,7 @@
 //! What a YAML scalar means, decided as Go's yaml.v3 decides it (a mix of YAML 1.1 and 1.2).
 //!
 //! `0123` is octal, `yes` is a string, `1e400` is a string because it has no float64. Dates stay strings: no field of a
-//! collector configuration is a date, and Go's time value would only be refused by the string field it stands in.
+//! collector configuration is a date, and a string field would only refuse Go's time value.
 
 use crate::node::Value;
 
@@ -52,7 +52,7 @@ pub(crate) fn resolve_tagged(tag: &str, text: &str) -> Result<Value, String> {
     }
 }
 
-/// Go's `ParseInt(s, 0, 64)`, then `ParseUint(s, 0, 64)`; underscores are gone already.
+/// Go's `ParseInt(s, 0, 64)`, then `ParseUint(s, 0, 64)`; the caller has removed the underscores.
 fn integer(text: &str) -> Option<Value> {
     let (sign, body) = match text.as_bytes().first()? {
         b'-' => ('-', text.get(1..)?),

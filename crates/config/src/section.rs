@@ -1,11 +1,11 @@
-//! Typed take-out: a component asks for its keys, and what it did not ask for is a mistake.
+//! Reading of typed values: a component reads its keys, and a key that it does not read is a mistake.
 //!
-//! Every getter takes the key, the default, and reports what does not convert at the place of the value; it then goes on
-//! with the default, so that one run finds all mistakes. Every key asked for is recorded with its effective value. Null is
-//! the default for sections, lists and maps, and the zero value for scalars, as in the Go collector.
+//! Every getter takes the key and the default. It reports a value that does not convert, at the place of the value, and
+//! then uses the default, so that one run finds all mistakes. Every key that is read is recorded with its effective
+//! value. Null is the default for sections, lists and maps, and the zero value for scalars, as in the Go collector.
 //!
-//! One mistake is one message: what a component says of a key whose value was refused already, or whose name is misspelt,
-//! is left out.
+//! One mistake gives one message: an error of a component about a key whose value was refused already, or whose name is
+//! misspelt, is left out.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use crate::suggest::{nearest, within};
 use crate::take::{self, Integer, Refusal};
 use crate::{Diagnostic, Severity, steps};
 
-/// What an optional section is when its key is absent, as `configoptional` has it.
+/// The state of an optional section when its key is absent, as in Go's `configoptional`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
     /// Off; null leaves it off, a map turns it on.
@@ -33,7 +33,7 @@ pub enum Flavour {
     Some,
 }
 
-/// The effective values below one section; clones share them, so it can be kept while the section is handed away.
+/// The effective values below one section; clones share them, so one can be kept when the section is passed on.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder(Rc<RefCell<BTreeMap<String, Slot>>>);
 
@@ -61,33 +61,35 @@ impl Recorder {
     }
 }
 
-/// A map of the configuration while a component takes its values out.
+/// A map of the configuration, from which a component reads its values.
 #[must_use = "finish() reports the keys that nobody asked for"]
 #[derive(Debug)]
 pub struct Section<'a> {
     map: Option<&'a Map>,
     at: Option<&'a Origin>,
     path: String,
-    /// How much of `path` stands before the component's own keys.
+    /// How many bytes of `path` are before the component's own keys.
     root: usize,
     asked: BTreeSet<String>,
     record: Recorder,
     refused: Rc<Refused>,
-    /// Mistakes that are none if a key turns out to be unknown, because then it is a misspelling of what is missing.
+    /// Mistakes about absent keys, each with a key of a similar name that has not been read. If that key turns out to
+    /// be unknown, it is a misspelling of the absent one, and the mistake is left out.
     waiting: RefCell<Vec<(Arc<str>, Diagnostic)>>,
-    /// Nothing uses the component: what the Go collector finds when it starts one is a warning.
+    /// Nothing uses the component: a mistake that the Go collector finds only when it starts the component is a
+    /// warning.
     unused: bool,
     d: Diagnostics,
 }
 
-/// The keys of a section with mistakes in their values that are told already.
+/// The keys of a section whose values have mistakes that are reported already.
 #[derive(Debug, Default)]
 struct Refused {
-    /// `endpoint`, `headers::name`: the value itself.
+    /// `endpoint`, `headers::name`: the mistake is in the value itself.
     values: RefCell<BTreeSet<String>>,
-    /// `headers`: something in it.
+    /// `headers`: the mistake is in the value or somewhere below it.
     around: RefCell<BTreeSet<String>>,
-    /// The section around, and the key of this one in it.
+    /// The section that contains this one, and the key of this one in it.
     parent: Option<(Rc<Self>, String)>,
 }
 
@@ -125,14 +127,15 @@ fn first_part(key: &str) -> &str {
 pub struct Header {
     /// As written.
     pub name: String,
-    /// Without the line breaks at its end, which a value out of a file or variable often has.
+    /// Without the line breaks at its end, which a value from a file or variable often has.
     pub value: String,
     /// The key of the value, for [`Section::error`] and [`Section::warn`].
     pub key: String,
 }
 
 impl<'a> Section<'a> {
-    /// The section of one component, or of the whole configuration with an empty path. No node and null are empty sections.
+    /// The section of one component, or of the whole configuration with an empty path. `None` and null are empty
+    /// sections.
     pub fn new(node: Option<&'a Node>, path: &str, d: &Diagnostics) -> Self {
         let mut section = Self::empty(node.map(|n| &n.origin), path.to_owned(), path.len(), d);
         section.fill(node, path.rsplit("::").next().unwrap_or(path));
@@ -176,14 +179,14 @@ impl<'a> Section<'a> {
         section
     }
 
-    // ---- where and what -------------------------------------------------------------------------------------------
+    // ---- place and keys -------------------------------------------------------------------------------------------
 
     /// `receivers::otlp::protocols::grpc`.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Where this section was written, or what it is a default of.
+    /// Where this section was written; if it is absent, where the section that would contain it was written.
     pub const fn origin(&self) -> Option<&'a Origin> {
         self.at
     }
@@ -193,7 +196,7 @@ impl<'a> Section<'a> {
         &self.d
     }
 
-    /// Whether the key is written, even if as null. Does not take it.
+    /// Whether the key is written, also as null. Does not mark it as read.
     pub fn has(&self, key: &str) -> bool {
         self.peek(key).is_some()
     }
@@ -203,13 +206,13 @@ impl<'a> Section<'a> {
         self.map.is_none_or(Map::is_empty)
     }
 
-    /// The keys that are written, in the order of the file, without taking them.
+    /// The keys that are written, in the order of the file. Does not mark them as read.
     pub fn child_keys(&self) -> Vec<Located<String>> {
         let entries = self.map.into_iter().flat_map(Map::iter);
         entries.map(|e| Located { value: e.key.to_string(), origin: e.key_origin.clone() }).collect()
     }
 
-    /// The effective values of this section, which fill as keys are taken, here and below.
+    /// The effective values of this section, which are added as keys are read, here and in the sections below.
     pub fn recorder(&self) -> Recorder {
         self.record.clone()
     }
@@ -224,8 +227,8 @@ impl<'a> Section<'a> {
         self.record.put(key, Slot::Leaf(value));
     }
 
-    /// Where the value of the key stands; for an absent key, where the section stands. A key such as `headers::name` or
-    /// `headers[0]::value` leads further down.
+    /// Where the value of the key is written; for an absent key, where the section is written. A key such as
+    /// `headers::name` or `headers[0]::value` names a value further down.
     pub fn origin_of(&self, key: &str) -> Option<&'a Origin> {
         self.peek(key).or_else(|| self.below(key)).map(|n| &n.origin).or(self.at)
     }
@@ -243,7 +246,8 @@ impl<'a> Section<'a> {
         parts.try_fold(first, |node, part| of(node.as_map()?, part))
     }
 
-    /// Says that no pipeline uses the component, and that the service does not start it: see [`Section::start_error`].
+    /// Records that no pipeline uses the component, and that the service does not start it: see
+    /// [`Section::start_error`].
     pub const fn set_unused(&mut self) {
         self.unused = true;
     }
@@ -298,7 +302,7 @@ impl<'a> Section<'a> {
         value
     }
 
-    /// For Go's pointers and scalar optionals: null is none.
+    /// For Go's pointers and scalar optionals: null is `None`.
     fn optional_scalar<T: Clone>(
         &mut self,
         key: &str,
@@ -313,7 +317,7 @@ impl<'a> Section<'a> {
 
     // ---- scalars --------------------------------------------------------------------------------------------------
 
-    /// A string. Numbers and bools are refused, unless a whole `${..}` stands there: then its raw text counts.
+    /// A string. Numbers and bools are refused, unless the whole value is a `${..}`: then its raw text is taken.
     pub fn str(&mut self, key: &str, default: &str) -> String {
         self.scalar(key, default.to_owned(), take::string, Effective::Str)
     }
@@ -338,7 +342,7 @@ impl<'a> Section<'a> {
         self.optional_scalar(key, take::boolean, Effective::Bool)
     }
 
-    /// An integer; floats are cut, what is out of range is refused.
+    /// An integer; floats are truncated, a value out of range is refused.
     pub fn int<T: Integer>(&mut self, key: &str, default: T) -> T {
         self.scalar(key, default, take::integer::<T>, |v| Effective::Int(v.to_i128()))
     }
@@ -363,7 +367,7 @@ impl<'a> Section<'a> {
         self.optional_scalar(key, |n| take::nanos(n).map(Dur), Effective::Dur)
     }
 
-    /// One of some words. Null takes the first of them, which must therefore be the zero value of the enum.
+    /// One of the allowed words. Null is the first of them, which must therefore be the zero value of the enum.
     pub fn one_of<'k>(&mut self, key: &str, allowed: &[&'k str], default: &'k str) -> &'k str {
         let mut chosen = default;
         if let Some(node) = self.take(key) {
@@ -465,7 +469,7 @@ impl<'a> Section<'a> {
         pairs
     }
 
-    /// Headers: a map, or a list of `{name, value}` without repeats. `print-config` redacts the values.
+    /// Headers: a map, or a list of `{name, value}` without duplicate names. `print-config` redacts the values.
     pub fn headers(&mut self, key: &str) -> Vec<Header> {
         let mut headers = match self.take(key) {
             Some(node) if matches!(node.value, Value::List(_)) => self.header_list(key, node),
@@ -523,7 +527,7 @@ impl<'a> Section<'a> {
         headers
     }
 
-    /// A list of component ids, each with its place. One string is refused, as in the Go collector.
+    /// A list of component ids, each with its place. A single string is refused, as in the Go collector.
     pub fn ids(&mut self, key: &str) -> Vec<Located<ComponentId>> {
         let items = self.convert(key, |n| take::list(n).map(|i| i.map(<[Node]>::to_vec))).flatten().unwrap_or_default();
         let ids = self.elements(key, &items, |node| {
@@ -534,7 +538,7 @@ impl<'a> Section<'a> {
         ids
     }
 
-    // ---- below ----------------------------------------------------------------------------------------------------
+    // ---- nodes and sections ---------------------------------------------------------------------------------------
 
     /// The raw node. `print-config` shows it as it is: use [`Section::record`] if it may hold secrets.
     pub fn node(&mut self, key: &str) -> Option<&'a Node> {
@@ -543,7 +547,7 @@ impl<'a> Section<'a> {
         node
     }
 
-    /// A section below; absent and null are empty.
+    /// A section below this one; it is empty if the key is absent or null.
     pub fn section(&mut self, key: &str) -> Self {
         let node = self.take(key);
         let at = self.map.and_then(|m| m.get(key)).map(|e| &e.key_origin);
@@ -552,7 +556,7 @@ impl<'a> Section<'a> {
         section
     }
 
-    /// An optional section: `None` if it is off. A map is on unless `enabled: false` stands in it.
+    /// An optional section: `None` if it is off. A map is on unless it contains `enabled: false`.
     pub fn optional(&mut self, key: &str, flavour: Flavour) -> Option<Self> {
         let node = self.take(key);
         let on = match node.map(|n| &n.value) {
@@ -608,7 +612,7 @@ impl<'a> Section<'a> {
         list
     }
 
-    /// For `receivers:` and its like: every id with its section. Each section's messages start from that section.
+    /// For `receivers:` and similar sections: every id with its section. Messages name keys relative to that section.
     pub fn components(self) -> Vec<(Located<ComponentId>, Self)> {
         self.by_id()
     }
@@ -655,27 +659,27 @@ impl<'a> Section<'a> {
         all
     }
 
-    // ---- what a component says itself -----------------------------------------------------------------------------
+    // ---- messages of a component ----------------------------------------------------------------------------------
 
-    /// An error about the value of a key, or about the section if the key is absent. Left out where it follows from a
-    /// mistake that is told: the value was refused, or the key is misspelt.
+    /// An error about the value of a key, or about the section if the key is absent. Left out if it follows from a
+    /// mistake that is reported: the value was refused, or the key is misspelt.
     pub fn error(&self, key: &str, message: impl Into<String>) -> Draft<'_> {
         self.said(Severity::Error, self.origin_of(key), &self.join(key), &[key], message.into())
     }
 
-    /// An error about the section, which is about these keys. Left out where it follows from a mistake in one of them.
+    /// An error about the section that concerns these keys. Left out if it follows from a mistake in one of them.
     pub fn error_of(&self, keys: &[&str], message: impl Into<String>) -> Draft<'_> {
         self.said(Severity::Error, self.at, &self.path, keys, message.into())
     }
 
-    /// As [`Section::error`], of something that the Go collector finds when it starts the component, and not when it reads
-    /// the configuration: a warning where nothing uses the component.
+    /// As [`Section::error`], for a mistake that the Go collector finds when it starts the component, and not when it
+    /// reads the configuration: a warning if nothing uses the component.
     pub fn start_error(&self, key: &str, message: impl Into<String>) -> Draft<'_> {
         let severity = if self.unused { Severity::Warning } else { Severity::Error };
         self.said(severity, self.origin_of(key), &self.join(key), &[key], message.into())
     }
 
-    /// Says that enough is told of a key: what follows about it is left out.
+    /// Records that a mistake in the value of a key is reported: later errors about the key are left out.
     pub fn set_told(&self, key: &str) {
         self.refused.add(key);
     }
@@ -687,7 +691,7 @@ impl<'a> Section<'a> {
         let entries = || self.map.into_iter().flatten().map(|entry| &entry.key);
         let unknown = || entries().filter(|key| !self.asked.contains(&***key));
         let absent = keys.iter().filter(|key| self.map.is_none_or(|map| map.get(first_part(key)).is_none()));
-        // The list's own budget is for what is shown.
+        // The list's own budget is for suggestions that are shown.
         let mut steps = 100_000;
         let misspelt = absent.filter_map(|key| within(key, unknown(), &mut steps)).next().cloned();
         match misspelt {
@@ -702,7 +706,7 @@ impl<'a> Section<'a> {
         self.d.warn(self.origin_of(key), &self.join(key), message)
     }
 
-    /// Warns that a key is an old spelling, if it is written. Does not take it.
+    /// Warns that a key is deprecated, if it is written. Does not mark it as read.
     pub fn deprecated(&self, key: &str, what_to_write: &str) -> bool {
         let Some(entry) = self.map.and_then(|m| m.get(key)) else { return false };
         self.d
@@ -712,8 +716,8 @@ impl<'a> Section<'a> {
         true
     }
 
-    /// Takes a key of the Go collector that is not built here, and refuses it unless it asks for nothing: null, false, an
-    /// empty list or map, `enabled: false`.
+    /// Reads a key of the Go collector that is not implemented here, and refuses it unless it turns nothing on: null,
+    /// false, an empty list or map, `enabled: false`.
     pub fn unsupported(&mut self, key: &str, sentence: &str) {
         let Some(node) = self.take(key) else { return };
         let nothing = match &node.value {
@@ -728,7 +732,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Reports every key that nobody asked for, at its own place and with the nearest known name.
+    /// Reports every key that was not read, at its own place and with the nearest known name.
     pub fn finish(self) -> Effective {
         for entry in self.map.into_iter().flatten() {
             steps::add(1);

@@ -1,7 +1,7 @@
-//! A count of steps, so that a test can say how work grows with a configuration without a clock.
+//! A count of steps, so that a test can check how work grows with a configuration without a clock.
 //!
-//! Counts per thread, in builds with debug assertions only; in others [`add`] is empty. Whatever walks over bytes, nodes,
-//! names or objects adds what it looked at. Limits nothing.
+//! Counts per thread, in builds with debug assertions only; in others [`add`] does nothing. Code that walks over bytes,
+//! nodes, names or objects adds how many it has read. Limits nothing.
 
 #[cfg(debug_assertions)]
 use std::cell::Cell;
@@ -11,7 +11,7 @@ thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Counts bytes, nodes or names that were looked at.
+/// Counts bytes, nodes or names that were read.
 #[inline]
 pub fn add(count: usize) {
     #[cfg(debug_assertions)]

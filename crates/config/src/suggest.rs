@@ -2,18 +2,20 @@
 //!
 //! Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours count one each.
 
-/// Names longer than this are no misspellings.
+/// A name with more characters than this is not treated as a misspelling.
 const MAX_NAME: usize = 64;
 
-/// The candidate that `name` most likely meant: at most a third of its letters differ. Case alone never counts.
+/// The candidate that is most likely meant by `name`: at most a third of its letters differ, or one in a short name.
+/// Upper and lower case are the same letter.
 ///
-/// For lists that the program has; a list out of a file goes through [`crate::Diagnostics::nearest`].
+/// For lists that are part of the program; for a list from a file use [`crate::Diagnostics::nearest`], which has a
+/// budget.
 pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let mut unlimited = u64::MAX;
     within(name, candidates, &mut unlimited)
 }
 
-/// The same, until `budget` steps are spent: then there is none.
+/// The same, within `budget` steps: `None` when they are used up.
 pub(crate) fn within<T: AsRef<str>>(
     name: &str,
     candidates: impl IntoIterator<Item = T>,
@@ -45,7 +47,7 @@ pub(crate) fn within<T: AsRef<str>>(
     best
 }
 
-/// The steps that it took, and the distance if it is at most `most`. Looks only at what can stay within that.
+/// The steps that it took, and the distance if it is at most `most`. Computes only what can be within that.
 fn distance(a: &[char], b: &str, most: usize) -> (usize, Option<usize>) {
     // Lower case never has more characters than bytes, nor fewer than a quarter of them.
     if b.len() > (a.len() + most).saturating_mul(4) || b.len() < a.len().saturating_sub(most) {

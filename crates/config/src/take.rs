@@ -1,14 +1,14 @@
-//! One node to one Go type: which values convert, and the sentence when they do not.
+//! Converts one node to one Go type: which values convert, and the message if they do not.
 //!
-//! Strict, with the exceptions that the Go collector has: integers are nanoseconds, floats are cut to integers, null is the
-//! zero value. Does not know keys, defaults or sections.
+//! Strict, with the exceptions of the Go collector: for a duration, an integer is nanoseconds; floats are truncated to
+//! integers; null is the zero value. Keys, defaults and sections are not handled here.
 
 use crate::diag::Kind;
 use crate::duration;
 use crate::load::missing_space;
 use crate::node::{Map, Node, Value};
 
-/// Why a value does not convert; the sentence follows the key in quotes.
+/// Why a value does not convert; the message is shown after the key in quotes.
 pub(crate) struct Refusal {
     pub(crate) kind: Kind,
     pub(crate) message: String,
@@ -33,7 +33,7 @@ impl Refusal {
 
 /// An integer type that a field can have.
 pub trait Integer: Copy {
-    /// What Go calls it.
+    /// The name of the type in Go.
     const GO: &'static str;
     /// Whether it has no negative values.
     const UNSIGNED: bool;
@@ -64,7 +64,7 @@ integers! {
     i8, "int8", false; i16, "int16", false; i32, "int32", false; i64, "int64", false; isize, "int", false;
 }
 
-/// A string that may be a secret: no advice repeats it.
+/// A string that may be a secret: the hint does not repeat it.
 pub(crate) fn secret(node: &Node) -> Result<String, Refusal> {
     string(node).map_err(|refusal| Refusal { help: Some("quote it".to_owned()), ..refusal })
 }
@@ -108,7 +108,8 @@ pub(crate) fn integer<T: Integer>(node: &Node) -> Result<T, Refusal> {
     };
     let (value, shown) = match &node.value {
         Value::Int(v) => (*v, v.to_string()),
-        // A cast from float cuts and saturates, so what does not fit is still seen below; NaN is no number at all.
+        // A cast from float truncates and saturates, so a value out of range is still out of range below; NaN is
+        // refused in the next arm, because the cast would make it zero.
         #[expect(clippy::cast_possible_truncation, reason = "Go cuts floats to integers")]
         Value::Float(v) if !v.is_nan() => (v.trunc() as i128, format!("{v:.6}")),
         Value::Float(_) => return Err(overflow("NaN".to_owned(), T::GO)),

@@ -1,4 +1,4 @@
-//! The stories that cross modules: what a user writes, and what the collector makes of it or says about it.
+//! Tests across modules: what a user writes, and what the collector reads from it or reports about it.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ fn strings(items: &[&str]) -> Vec<String> {
     items.iter().map(|s| (*s).to_owned()).collect()
 }
 
-/// The tree in short: YAML flow of the effective values.
+/// The effective values of the tree as JSON without white space.
 fn shape(node: &Node) -> String {
     print::json(&Effective::from(node), false).split_whitespace().collect()
 }
@@ -50,7 +50,7 @@ fn messages(d: &Diagnostics) -> Vec<String> {
     d.items().into_iter().map(|i| i.message).collect()
 }
 
-/// Loads one text with the given variables; no error may come.
+/// Loads one text with the given variables; there must be no error.
 fn tree(text: &str, world: &World) -> Node {
     let d = Diagnostics::new();
     let node = load(&[format!("yaml:{text}")], &[], world, &Gates::default(), &d).unwrap();
@@ -58,7 +58,7 @@ fn tree(text: &str, world: &World) -> Node {
     node
 }
 
-// ---- sources ----------------------------------------------------------------------------------------------------------
+// ---- sources --------------------------------------------------------------------------------------------------------
 
 #[test]
 fn every_scheme_reads_its_source() {
@@ -106,7 +106,7 @@ fn what_is_no_map_cannot_be_a_configuration() {
     }
 }
 
-// ---- YAML -------------------------------------------------------------------------------------------------------------
+// ---- YAML -----------------------------------------------------------------------------------------------------------
 
 #[test]
 fn anchors_aliases_and_merge_keys_work() {
@@ -207,7 +207,7 @@ fn what_aliases_and_nesting_may_multiply_is_bounded() {
     tree(&fine, &World::default());
 }
 
-// ---- merging ----------------------------------------------------------------------------------------------------------
+// ---- merging --------------------------------------------------------------------------------------------------------
 
 #[test]
 fn later_sources_join_maps_and_replace_everything_else() {
@@ -264,9 +264,9 @@ fn the_gate_joins_lists_of_components_but_not_of_processors() {
     );
 }
 
-// ---- expansion --------------------------------------------------------------------------------------------------------
+// ---- expansion ------------------------------------------------------------------------------------------------------
 
-/// The value of `v` as a string target and as its own type.
+/// The value of `v` in its own type, and as a string field reads it.
 fn expanded(value: &str, world: &World) -> (Value, Option<String>) {
     let node = tree(&format!("v: {value}"), world);
     let v = node.at("v").unwrap();
@@ -361,7 +361,7 @@ fn every_reference_that_fails_is_told_with_its_place_and_the_rest_goes_on() {
         ]
     );
     assert_eq!(d.items()[0].help.as_deref(), Some("write ${env:VAR:-d}: a default needs the scheme `env:`"));
-    // What is reported once is not reported again, and defaults stand in.
+    // What is reported once is not reported again, and defaults are used.
     let mut s = Section::new(Some(&node), "", &d);
     assert_eq!((s.int("a", 9), s.int("e", 0), s.str("c", "def")), (9, 5, "def".to_owned()));
     assert_eq!(s.str_list("b", &[]), ["x"]);
@@ -418,9 +418,9 @@ fn expansion_that_feeds_itself_ends() {
     }
 }
 
-// ---- take-out ---------------------------------------------------------------------------------------------------------
+// ---- typed values ---------------------------------------------------------------------------------------------------
 
-/// Takes `v` out of `v: <text>` and returns what came and what was said.
+/// Reads `v` from `v: <text>` and returns the value and the messages.
 fn taken<T>(text: &str, take: impl FnOnce(&mut Section<'_>) -> T) -> (T, Vec<String>) {
     let node = tree(&format!("v: {text}"), &World::default());
     let d = Diagnostics::new();
@@ -621,7 +621,7 @@ fn old_and_unbuilt_options_are_told_where_they_stand() {
     );
 }
 
-// ---- what the user sees -----------------------------------------------------------------------------------------------
+// ---- what the user sees ---------------------------------------------------------------------------------------------
 
 const CONFIG: &str = "\
 receivers:
@@ -831,7 +831,7 @@ fn control_characters_are_refused_as_in_yaml_v3_unless_escaped() {
     from_yaml("a: 1\nb: \u{e9}x\u{7}\n", &d);
     assert_eq!(d.items()[0].origin.as_ref().map(|o| (o.line, o.column)), Some((2, 6)));
     assert_eq!(shape(&tree("a: \"x\\ay\\e\"\nb: c\td", &World::default())), r#"{"a":"x\u0007y\u001b","b":"c\td"}"#);
-    // A variable is text where it is no YAML.
+    // A variable that is not YAML is taken as text.
     let world = vars(&[("BELL", "a\u{7}b")]);
     assert_eq!(expanded("${env:BELL}", &world).0, Value::Str("a\u{7}b".into()));
 }

@@ -1,8 +1,8 @@
 //! YAML text to a tree with positions, with the semantics of Go's yaml.v3 on a YAML 1.2 event parser.
 //!
-//! Anchors, aliases and merge keys are resolved here. Depth, size and what aliases may multiply are bounded. Duplicate keys
-//! are all reported, and their values joined so that the rest of the configuration can still be checked. A configuration is
-//! the first document of a stream; manifests are all of them. Holds no knowledge of the collector.
+//! Anchors, aliases and merge keys are resolved here. Depth, size and the number of nodes from aliases are bounded.
+//! Duplicate keys are all reported, and their values merged so that the rest of the configuration can still be checked.
+//! A configuration is the first document of a stream; manifests are all of them. Nothing here depends on the collector.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,15 +14,15 @@ use crate::load::merge;
 use crate::node::{Entry, Map, Node, Origin, SourceText, Value};
 use crate::{scalar, steps};
 
-/// Deeper nesting than this is no configuration.
+/// Deeper nesting than this is refused.
 pub(crate) const MAX_DEPTH: usize = 100;
-/// Longer sources than this are no configuration.
+/// Sources with more bytes than this are refused.
 pub(crate) const MAX_BYTES: usize = 16 << 20;
-/// More values than this are no configuration. Each takes a few hundred bytes of memory, whatever it takes of the text.
+/// More values than this are refused. Each takes a few hundred bytes of memory, however few bytes it has in the text.
 const MAX_NODES: usize = 1_000_000;
 /// How many nodes aliases may add to one document.
 const MAX_ALIASED: usize = 100_000;
-/// How many nodes anchors may keep for the aliases to come. An anchor inside an anchor is kept in both.
+/// How many nodes anchors may keep for later aliases. An anchor inside an anchor is kept in both.
 const MAX_ANCHORED: usize = 1_000_000;
 
 /// How many bytes may be read again because of tabs after colons.
@@ -31,20 +31,20 @@ const MAX_REPAIR: usize = 16 << 20;
 /// A parsed document.
 pub(crate) struct Parsed {
     pub(crate) node: Node,
-    /// Keys that stand twice in one map.
+    /// Keys that occur twice in one map.
     pub(crate) duplicates: Vec<Duplicate>,
     /// How many nodes the tree has.
     pub(crate) weight: usize,
 }
 
-/// A key that stands twice in one map.
+/// A key that occurs twice in one map.
 pub(crate) struct Duplicate {
     pub(crate) key: Arc<str>,
     pub(crate) first: Origin,
     pub(crate) again: Origin,
 }
 
-/// Why a text is no YAML.
+/// Why a text is not YAML.
 pub(crate) struct YamlError {
     pub(crate) message: String,
     pub(crate) origin: Origin,
@@ -56,10 +56,10 @@ pub(crate) struct YamlError {
 
 const EXCESSIVE: &str = "document contains excessive aliasing";
 
-/// Documents beyond this number are no manifests.
+/// Documents beyond this number are not read.
 const MAX_DOCUMENTS: usize = 10_000;
 
-/// Reads the first document. No document at all is null.
+/// Reads the first document. A text without a document is null.
 pub(crate) fn parse(source: &Arc<SourceText>) -> Result<Parsed, YamlError> {
     let nothing =
         || Parsed { node: Node::new(Value::Null, Origin::new(source, 1, 1)), duplicates: Vec::new(), weight: 1 };
@@ -97,7 +97,7 @@ fn repaired(source: &Arc<SourceText>, most: usize) -> (Vec<Parsed>, Option<YamlE
     loop {
         let (documents, error) = read(source, &text, most);
         let Some(error) = error else { return (documents, None) };
-        // A space in place of the tab leaves every position as it was.
+        // A space in place of the tab does not change any position.
         let at = error.repair.and_then(|index| text.char_indices().nth(index)).filter(|(_, c)| *c == '\t');
         match (at, work.checked_sub(text.len())) {
             (Some((at, _)), Some(left)) => {
@@ -109,7 +109,8 @@ fn repaired(source: &Arc<SourceText>, most: usize) -> (Vec<Parsed>, Option<YamlE
     }
 }
 
-/// The characters that yaml.v3 reads: no control characters but tab and line breaks. In double quotes there are escapes.
+/// The characters that yaml.v3 reads: no control characters except tab and line breaks. In double quotes, escapes can
+/// be used for the others.
 const fn allowed(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fffd}' | '\u{10000}'..)
 }
@@ -149,7 +150,7 @@ struct Builder<'s> {
     parser: Parser<'s, StrInput<'s>>,
     source: &'s Arc<SourceText>,
     anchors: BTreeMap<usize, Built>,
-    /// Anchors whose node is still being read: an alias to one of them contains itself.
+    /// Anchors whose node is still being read: an alias to one of them would contain itself.
     open: BTreeSet<usize>,
     aliased: usize,
     anchored: usize,
@@ -168,7 +169,7 @@ impl<'s> Builder<'s> {
                     (self.anchors, self.open, self.anchored) = (BTreeMap::new(), BTreeSet::new(), 0);
                     let (event, span) = self.next()?;
                     let built = self.node(event, span, 1, None)?;
-                    // The document must end here: reading one event more makes the parser say so.
+                    // The document must end here: if it does not, the parser returns an error for the next event.
                     self.next()?;
                     let duplicates = std::mem::take(&mut self.duplicates);
                     return Ok(Some(Parsed { node: built.node, duplicates, weight: built.weight }));
@@ -204,7 +205,7 @@ impl<'s> Builder<'s> {
     fn error_at(&self, span: &Span, message: &str) -> YamlError {
         let mut origin = self.origin(span);
         let length = |line: &str| u32::try_from(line.chars().count()).unwrap_or(u32::MAX);
-        // The end of the input is told at the end of the last line that there is.
+        // An error at the end of the input is reported at the end of the last line that is not blank.
         if self.source.line(origin.line).is_none_or(|l| l.trim().is_empty()) {
             let rest = self.source.from_line(origin.line).unwrap_or_default();
             let before = self.source.text.get(..self.source.text.len() - rest.len()).unwrap_or_default().trim_end();
@@ -213,7 +214,7 @@ impl<'s> Builder<'s> {
             let breaks = u32::try_from(before.bytes().filter(|b| *b == b'\n').count()).unwrap_or(u32::MAX);
             (origin.line, origin.column) = (breaks.saturating_add(1), length(last).saturating_add(1));
         }
-        // A tab is refused where its scalar began; the line that it indents is the better place.
+        // The parser reports a tab at the start of its scalar; the line that the tab indents is the better place.
         let mut tab = false;
         if message.contains("tab") {
             let indent = |number: u32| {
@@ -230,7 +231,7 @@ impl<'s> Builder<'s> {
         YamlError { message: message.to_owned(), origin, tab, repair }
     }
 
-    /// `at` is the key, which is the better place for a value that is not there.
+    /// `at` is the key, which is the better place for a value that is absent.
     fn node(&mut self, event: Event<'s>, span: Span, depth: usize, at: Option<&Origin>) -> Result<Built, YamlError> {
         if depth > MAX_DEPTH {
             return Err(self.error_at(&span, &format!("exceeded max depth of {MAX_DEPTH}")));
@@ -299,7 +300,7 @@ impl<'s> Builder<'s> {
             Some(tag) if tag.is_yaml_core_schema() => {
                 scalar::resolve_tagged(&tag.suffix, text).map_err(|message| self.error_at(span, &message))
             }
-            // The lone `!` of YAML makes a string; other private tags are passed over, as Go does.
+            // The tag `!` alone makes a string; other private tags are ignored, as in Go.
             Some(tag) if tag.suffix.is_empty() => Ok(Value::Str(text.into())),
             _ if style == ScalarStyle::Plain => Ok(scalar::resolve(text)),
             _ => Ok(Value::Str(text.into())),
@@ -353,7 +354,7 @@ impl<'s> Builder<'s> {
                 map.insert(Entry { key, key_origin, node: value.node });
             }
         }
-        // Keys written in the map win over merged ones; of merged maps the earlier wins.
+        // Keys written in the map take precedence over merged ones, and earlier merged maps over later ones.
         for entry in merges.into_iter().flatten() {
             if map.get(&entry.key).is_none() {
                 map.insert(entry);

@@ -1,4 +1,4 @@
-//! Whatever the text, it is read or refused: no panic, no endless loop, no silence.
+//! Any text is read, or refused with an error: no panic, no endless loop.
 
 use proptest::prelude::*;
 
@@ -13,7 +13,7 @@ fn every_truncation_of_a_configuration_is_read_or_refused() {
     }
 }
 
-/// Pieces that matter to the reader.
+/// Pieces that have a meaning for the parser, in random order.
 fn soup() -> impl Strategy<Value = String> {
     let pieces = [
         "a", "b:", ": ", "- ", "\n", "\n  ", "\n    ", "\t", "{", "}", "[", "]", ",", "&x ", "*x", "<<: ", "'", "\"",

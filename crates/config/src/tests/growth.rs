@@ -1,10 +1,10 @@
-//! Work grows no faster than n log n with a configuration, whatever is in it: the worst of every kind that is known, at one
-//! size and at eight times that size, in counted steps.
+//! Work grows no faster than n log n with the size of a configuration, whatever is in it: the steps of every known
+//! worst case are counted at one size and at eight times that size.
 
 use super::*;
 use crate::steps;
 
-/// Reads, takes out and shows, as a whole configuration is: every component is asked for a few keys.
+/// Loads a configuration, reads a few keys of every component and prints it, as the collector does with a whole one.
 fn read(text: &str, world: &dyn Sources) -> Diagnostics {
     let d = Diagnostics::new();
     let gates = Gates::parse(&["confmap.enableMergeAppendOption"]).0;
@@ -110,10 +110,10 @@ const CASES: &[Worst] = &[
     ("documents", |n| "---\na: 1\n".repeat(n)),
 ];
 
-/// Steps that grow faster up to a limit, and never beyond it: suggestions.
+/// Steps of suggestions may grow faster, but only up to this limit.
 const LIMIT: f64 = 8_000_000.0;
 
-/// The same, for references: they are bounded together, by what they read and write.
+/// The same for references, which are bounded together by what they read and write.
 const LIMIT_OF_REFERENCES: f64 = 200_000_000.0;
 
 fn world() -> World {
@@ -142,7 +142,7 @@ fn steps_of_every_worst_case_grow_no_faster_than_n_log_n() {
     assert!(slow.is_empty(), "{slow:#?}");
 }
 
-/// For a look at the clock: `cargo test --release -p otelcore-config seconds -- --ignored --nocapture`.
+/// To see the time of each case: `cargo test --release -p otelcore-config seconds -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints seconds and asserts nothing"]
 #[allow(clippy::disallowed_methods, reason = "a look at the clock is its purpose")]
