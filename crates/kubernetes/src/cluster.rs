@@ -1,6 +1,7 @@
 //! Objects of manifests, from one or more files, and how to find one of them.
 //!
-//! Looking through them is counted, and ends at a limit: what is checked against what grows with the product of both.
+//! The steps of look-ups and checks are counted and limited, because a check of one list against another grows with the
+//! product of their lengths.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +31,8 @@ impl Object {
         format!("{} {}", self.kind, self.name)
     }
 
-    /// What is not written may be any namespace: it is chosen when the file is applied.
+    /// Whether both can be in one namespace. A namespace that is not written can be any: it is chosen when the file is
+    /// applied.
     pub(crate) fn together(&self, other: &Self) -> bool {
         match (&self.namespace, &other.namespace) {
             (Some(a), Some(b)) => a == b,
@@ -43,7 +45,7 @@ impl Object {
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
     objects: Vec<Object>,
-    /// Their places, by kind.
+    /// Their indices, by kind.
     kinds: BTreeMap<String, Vec<usize>>,
     /// The same, by kind and name.
     names: BTreeMap<(String, String), Vec<usize>>,
@@ -53,14 +55,14 @@ pub struct Cluster {
 /// Steps that all look-ups and checks of one cluster may take together.
 const MAX_WORK: u64 = 200_000_000;
 
-/// Lists inside lists are no manifests.
+/// How many levels of lists inside lists are read. Deeper ones are ignored.
 const MAX_LISTS: usize = 8;
 
 impl Cluster {
     /// Whether a text is Kubernetes manifests: its first document that is not empty has `apiVersion` and `kind`.
     #[must_use]
     pub fn recognises(source: &Arc<SourceText>) -> bool {
-        // A configuration is not read twice for nothing.
+        // This search is cheap: a text that is not a manifest, such as a configuration, is rarely parsed here.
         if !source.text.contains("apiVersion") || !source.text.contains("kind") {
             return false;
         }
@@ -69,7 +71,8 @@ impl Cluster {
         first.is_some_and(|node| string(node, "apiVersion").is_some() && string(node, "kind").is_some())
     }
 
-    /// Adds the objects of a file. What is no YAML goes into `d`; documents that are no objects are passed over.
+    /// Adds the objects of a file. A text that is not YAML is reported in `d`; documents that are not objects are
+    /// skipped.
     pub fn add(&mut self, source: &Arc<SourceText>, d: &Diagnostics) {
         for node in documents(source, d) {
             self.add_node(node, MAX_LISTS);
@@ -97,14 +100,14 @@ impl Cluster {
         self.objects.push(object);
     }
 
-    /// Counts steps. `false` when there have been too many: then nothing more is found, and what was found is not all.
+    /// Counts steps. `false` when there have been too many: then nothing more is found, and the results are incomplete.
     pub(crate) fn spend(&self, count: usize) -> bool {
         steps::add(count);
         self.work.set(self.work.get().saturating_add(u64::try_from(count).unwrap_or(u64::MAX)));
         !self.exhausted()
     }
 
-    /// Whether the limit of work is reached. What is said of a collector after that is not to be relied on.
+    /// Whether the limit of steps is exceeded. Diagnostics about a collector after that are not reliable.
     #[must_use]
     pub fn exhausted(&self) -> bool {
         self.work.get() > MAX_WORK
@@ -114,7 +117,7 @@ impl Cluster {
         self.push(Object { kind: kind.to_owned(), name: name.to_owned(), namespace: None, node });
     }
 
-    /// No object at all.
+    /// Whether there is no object.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.objects.is_empty()
@@ -125,13 +128,13 @@ impl Cluster {
         self.objects.iter()
     }
 
-    /// Those of a kind.
+    /// The objects of a kind.
     pub(crate) fn of_kind<'c>(&'c self, kind: &'c str) -> impl Iterator<Item = &'c Object> {
         let found = self.kinds.get(kind).into_iter().flatten().take_while(|_| self.spend(1));
         found.filter_map(|at| self.objects.get(*at))
     }
 
-    /// The one of a kind with a name, in the namespace of `beside`.
+    /// The object of a kind with a name, in the namespace of `beside`.
     pub(crate) fn find<'c>(&'c self, kind: &'c str, name: &str, beside: Option<&Object>) -> Option<&'c Object> {
         let found = self.names.get(&(kind.to_owned(), name.to_owned())).into_iter().flatten();
         let mut found = found.take_while(|_| self.spend(1)).filter_map(|at| self.objects.get(*at));

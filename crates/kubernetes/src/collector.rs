@@ -1,7 +1,7 @@
 //! Which containers run a collector, and with which command line.
 //!
-//! A container is one when its program or image says so, or when the file that its `--config` names reads as a collector's
-//! configuration. Reading the command line any further is up to the caller, who has the parser.
+//! A container runs a collector if the name of its program or image is one of a collector's, or if the file that its
+//! `--config` names is a collector's configuration. The caller parses the rest of the command line.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use crate::volumes::{Found, Mounts};
 /// One word of a command line.
 #[derive(Clone, Debug)]
 pub struct Word {
-    /// After the kubelet's `$(VAR)`.
+    /// After the expansion of `$(VAR)`, as the kubelet does it.
     pub text: String,
     /// Where it is written.
     pub origin: Origin,
@@ -43,14 +43,14 @@ pub(crate) struct Pod<'c> {
     pub(crate) container: &'c Node,
     pub(crate) labels: Option<&'c Node>,
     pub(crate) annotations: Option<&'c Node>,
-    /// An OpenTelemetryCollector, of which the operator makes the pod.
+    /// Whether the object is an OpenTelemetryCollector, from which the operator creates the pod.
     pub(crate) operated: bool,
 }
 
-/// Where the operator puts the configuration; also the name of one that no container reads.
+/// Where the operator puts the configuration; also the path used for one that no container reads.
 const OWN: &str = "/conf/collector.yaml";
 
-/// What images of collectors read without arguments.
+/// The configuration files that images of collectors read without arguments.
 const DEFAULTS: [&str; 5] = [
     "/etc/otelcol/config.yaml",
     "/etc/otelcol-contrib/config.yaml",
@@ -145,14 +145,14 @@ impl Words {
     }
 }
 
-/// What reads as a collector's configuration and nothing else.
+/// Whether a text is a collector's configuration: it has pipelines, and receivers or exporters.
 fn is_configuration(embedded: &Embedded) -> bool {
     let Some(root) = embedded.parse(&Diagnostics::new()) else { return false };
     let has = |key: &str| root.at(key).is_some();
     has("service::pipelines") && (has("receivers") || has("exporters"))
 }
 
-/// The configurations in a ConfigMap that nothing reads.
+/// The configurations in a ConfigMap that no collector in the files reads.
 pub(crate) fn loose<'c>(cluster: &'c Cluster, owner: &'c Object, used: &BTreeSet<Place>) -> Vec<Collector<'c>> {
     let data = map(&owner.node, "data").into_iter().flatten();
     data.filter(|entry| !used.contains(&place(&entry.node.origin)))
@@ -170,7 +170,7 @@ pub(crate) fn loose<'c>(cluster: &'c Cluster, owner: &'c Object, used: &BTreeSet
         .collect()
 }
 
-/// The collector that the operator makes of a resource.
+/// The collector that the operator creates from a resource.
 fn operated<'c>(cluster: &'c Cluster, owner: &'c Object) -> Option<Collector<'c>> {
     let spec = owner.node.at("spec")?;
     let written = spec.at("config")?;
@@ -178,7 +178,7 @@ fn operated<'c>(cluster: &'c Cluster, owner: &'c Object) -> Option<Collector<'c>
         Some(nested) => Embedded::Text(nested),
         None => Embedded::Tree(written.clone()),
     };
-    // What is no YAML stays as it is, for the error.
+    // A text that is not YAML is kept unchanged, so that its error is reported when it is loaded.
     let own = match embedded.parse(&Diagnostics::new()) {
         Some(mut root) => {
             operator::default(&mut root);
@@ -193,7 +193,7 @@ fn operated<'c>(cluster: &'c Cluster, owner: &'c Object) -> Option<Collector<'c>
     }
     let metadata = None;
     let mut variables = environment::of(Around { cluster, owner, metadata, spec, container: spec });
-    // What the operator sets itself, unless the user has.
+    // The variables that the operator sets itself, unless the user sets them.
     for (name, value) in [("POD_NAME", owner.name.as_str()), ("K8S_NODE_NAME", "node")] {
         let value = Some(value.to_owned());
         variables.entry(name.to_owned()).or_insert_with(|| Variable { value, node: None, origin: &spec.origin });
@@ -209,7 +209,7 @@ fn references(line: &str) -> impl Iterator<Item = &str> {
     names.map(|inside| inside.strip_prefix("env:").unwrap_or(inside).split(':').next().unwrap_or_default())
 }
 
-/// How much of a line is looked through for references.
+/// How many bytes of a line are searched for references.
 const NEAR: usize = 64 << 10;
 
 /// A place that can be compared.
@@ -226,7 +226,7 @@ impl<'c> Collector<'c> {
         &self.title
     }
 
-    /// The object that it is made of.
+    /// The object that it comes from.
     #[must_use]
     pub const fn owner(&self) -> &'c Object {
         self.owner
@@ -238,7 +238,7 @@ impl<'c> Collector<'c> {
         &self.args
     }
 
-    /// Whether a name after `#` means this one: the object's name, `Kind/name`, or the ConfigMap's that it reads.
+    /// Whether a name after `#` means this one: the object's name, `Kind/name`, or the container's name.
     #[must_use]
     pub fn answers_to(&self, name: &str) -> bool {
         let (kind, name) = name.split_once('/').map_or((None, name), |(kind, name)| (Some(kind), name));
@@ -266,7 +266,7 @@ impl<'c> Collector<'c> {
         found
     }
 
-    /// What the container sees at a path; `None` for a configuration alone.
+    /// What is at a path in the container; `None` for a configuration that no container reads, at any path but its own.
     pub(crate) fn find(&self, path: &str) -> Option<Found<'c>> {
         if let Some(own) = self.own.as_ref().filter(|_| path == OWN) {
             return Some(Found::Text(own.clone()));
@@ -279,7 +279,7 @@ impl<'c> Collector<'c> {
         Some(Mounts { cluster: self.cluster, owner: self.owner, spec, container })
     }
 
-    /// The text of the manifests that a `--config` names, if it is one.
+    /// The text in the manifests that a `--config` names, if there is one.
     pub(crate) fn embedded(&self, uri: &str) -> Option<Embedded> {
         match uri.split_once(':') {
             Some(("env", name)) => {
@@ -295,8 +295,8 @@ impl<'c> Collector<'c> {
         }
     }
 
-    /// A mistake of the configuration with the place of the variable that its line holds. `None` where the value of that
-    /// variable is among `unknown`: then it is no mistake that these files show.
+    /// Adds to a mistake of the configuration the place of the variable that it refers to. `None` if its line refers to
+    /// a variable in `unknown`: then these files do not show that it is a mistake.
     #[must_use]
     pub fn explain(&self, mut item: Diagnostic, unknown: &BTreeSet<String>) -> Option<Diagnostic> {
         let line = item.origin.as_ref().and_then(|o| o.text.after(o.line, 1, NEAR)).unwrap_or_default();
@@ -316,7 +316,7 @@ impl<'c> Collector<'c> {
         Some(item)
     }
 
-    /// The places of the strings that it is configured by.
+    /// The places of the strings that contain its configuration.
     pub(crate) fn config_origins(&self) -> Vec<Place> {
         let uris = self.uris();
         uris.iter().filter_map(|uri| self.embedded(&uri.text)).map(|e| place(e.origin())).collect()

@@ -1,6 +1,7 @@
-//! The variables of a container, as the kubelet makes them: literals with `$(VAR)`, the downward API, ConfigMaps.
+//! The variables of a container, as the kubelet builds them: literals with `$(VAR)`, the downward API, ConfigMaps.
 //!
-//! What only a running cluster knows gets a stand-in of the right kind; what a Secret holds stays unknown.
+//! A value that exists only in a running cluster is replaced by a placeholder of the right type; a value in a Secret is
+//! unknown.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::quantity;
 /// One variable.
 #[derive(Clone, Debug)]
 pub(crate) struct Variable<'c> {
-    /// `None` where only the cluster knows.
+    /// `None` if the value is known only in the cluster.
     pub(crate) value: Option<String>,
     /// The string that it is made of.
     pub(crate) node: Option<&'c Node>,
@@ -31,7 +32,7 @@ impl Variable<'_> {
     }
 }
 
-/// The pod and container that variables are of.
+/// The pod and the container that have the variables.
 #[derive(Clone, Copy)]
 pub(crate) struct Around<'c> {
     pub(crate) cluster: &'c Cluster,
@@ -42,7 +43,7 @@ pub(crate) struct Around<'c> {
     pub(crate) container: &'c Node,
 }
 
-/// All variables of a container; `env` wins over `envFrom`.
+/// All variables of a container; `env` takes precedence over `envFrom`.
 pub(crate) fn of<'c>(around: Around<'c>) -> Variables<'c> {
     let mut all = Variables::new();
     for from in list(around.container, "envFrom") {
@@ -122,7 +123,8 @@ fn field(around: Around<'_>, path: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// `limits.memory` in units of `divisor`, rounded up. Without a limit it is the node's: a stand-in of 4 GiB and 2 cores.
+/// `limits.memory` in units of `divisor`, rounded up. Without a limit it is that of the node: a placeholder of 4 GiB
+/// and 2 cores.
 fn amount(container: &Node, resource: &str, divisor: f64) -> String {
     let path = format!("resources::{}", resource.replacen('.', "::", 1));
     let node = if resource.ends_with("memory") { 4_294_967_296.0 } else { 2.0 };
@@ -130,13 +132,13 @@ fn amount(container: &Node, resource: &str, divisor: f64) -> String {
     format!("{:.0}", (value / divisor).ceil())
 }
 
-/// The longest variable that Linux hands to a process, and all of them together (execve(2)). References to references
-/// could make a text of any length.
+/// Bytes of the longest variable that Linux passes to a process, and of all of them together (execve(2)). Without these
+/// limits, references to references could produce a text of any length.
 pub(crate) const MAX_VARIABLE: usize = 128 << 10;
 const MAX_VARIABLES: usize = 2 << 20;
 
-/// `$(VAR)` of variables before it, and `$$` for a dollar, once, as the kubelet does it. `None` where more than `most` bytes
-/// come out.
+/// Expands `$(VAR)` for variables set before it, and `$$` to a dollar, once, as the kubelet does it. `None` if the
+/// result has more than `most` bytes.
 pub(crate) fn expand(text: &str, known: &Variables<'_>, most: usize) -> Option<String> {
     steps::add(text.len());
     let mut out = String::with_capacity(text.len().min(most));

@@ -1,4 +1,5 @@
-//! What a checked configuration does, as far as its surroundings matter. Filled in by whoever knows the components.
+//! What a checked configuration does, as far as the manifests must match it. The caller, which has the components,
+//! fills it in.
 
 use otelcore_config::Origin;
 
@@ -9,7 +10,7 @@ pub struct Facts {
     pub listens: Vec<Listen>,
     /// The memory limiters that run.
     pub limiters: Vec<Limiter>,
-    /// How long a stop may take, in nanoseconds.
+    /// How long a shutdown may take, in nanoseconds.
     pub shutdown: u64,
     /// The longest timeout of one attempt to send, in nanoseconds, with the exporter's id.
     pub attempt: Option<(u64, String)>,
@@ -22,7 +23,7 @@ pub struct Facts {
 /// A socket.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// Who opens it: ``the receiver `otlp` (gRPC)``.
+    /// The component that opens it: ``the receiver `otlp` (gRPC)``.
     pub what: String,
     /// Host as written, without brackets; empty for every address.
     pub host: String,
@@ -30,9 +31,9 @@ pub struct Listen {
     pub port: u16,
     /// Datagrams instead of connections.
     pub udp: bool,
-    /// What answers there.
+    /// What is served there.
     pub serves: Serves,
-    /// The one path that is answered; empty for any or none.
+    /// The only path that is served; empty for any or none.
     pub path: String,
     /// Where the address is written, or would be.
     pub origin: Origin,
@@ -40,14 +41,14 @@ pub struct Listen {
     pub key: String,
 }
 
-/// What answers at a socket.
+/// What is served at a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Serves {
-    /// Telemetry comes in over gRPC.
+    /// Telemetry is received over gRPC.
     Grpc,
-    /// Telemetry comes in over HTTP.
+    /// Telemetry is received over HTTP.
     Http,
-    /// The page that probes ask.
+    /// The page that probes request.
     Health,
     /// A Prometheus page of telemetry.
     Metrics,
@@ -60,7 +61,7 @@ pub enum Serves {
 /// A memory limiter.
 #[derive(Clone, Debug)]
 pub struct Limiter {
-    /// `limit_mib`; `None` for a share of what there is.
+    /// `limit_mib`; `None` for a percentage of the memory that is available.
     pub mib: Option<u64>,
     /// `limit_percentage`; zero with `limit_mib`.
     pub percentage: u64,
@@ -82,13 +83,13 @@ pub struct NamedFile {
 }
 
 impl Listen {
-    /// Only the pod itself reaches it.
+    /// Whether only the pod itself can reach it.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host == "::1" || self.host.starts_with("127.")
     }
 
-    /// A page that Prometheus can scrape.
+    /// Whether it is a page that Prometheus can scrape.
     #[must_use]
     pub const fn is_metrics(&self) -> bool {
         matches!(self.serves, Serves::Metrics | Serves::OwnMetrics)

@@ -1,5 +1,5 @@
-//! What the collector's container sees, as [`Sources`]: for a check with stand-ins for what only the cluster knows, for a
-//! run on this machine with the machine's own variables and files behind what the manifests have.
+//! The variables and files of the collector's container, as [`Sources`]: for a check, with placeholders for values that
+//! are known only in the cluster; for a run on this machine, with the machine's own variables and files added.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -9,9 +9,9 @@ use otelcore_config::{Embedded, Sources};
 use crate::collector::Collector;
 use crate::volumes::Found;
 
-/// Stands for the pod's own address in a check: every address of the pod, as far as the manifests can tell (RFC 5737).
+/// Placeholder for the pod's own address in a check (RFC 5737): the manifests do not contain the real one.
 pub const POD_IP: &str = "192.0.2.1";
-/// Stands for the address of the node in a check.
+/// Placeholder for the address of the node in a check.
 pub const NODE_IP: &str = "192.0.2.2";
 
 /// The container of a collector.
@@ -29,14 +29,14 @@ impl std::fmt::Debug for Inside<'_> {
 }
 
 impl<'a> Inside<'a> {
-    /// For a check: nothing but the manifests is looked at.
+    /// For a check: only the manifests are read.
     #[must_use]
     pub fn check(collector: &'a Collector<'a>) -> Self {
         Self { collector, machine: None, guess: None, unknown: RefCell::default() }
     }
 
-    /// What stands for every unknown value instead of what its name suggests: of [`Inside::GUESSES`] one may be of the kind
-    /// that a field wants.
+    /// Sets one placeholder for every unknown value, instead of one that is chosen by its name: one of
+    /// [`Inside::GUESSES`] may be of the type that a field accepts.
     #[must_use]
     pub fn guessing(mut self, guess: &'static str) -> Self {
         self.guess = Some(guess);
@@ -46,14 +46,15 @@ impl<'a> Inside<'a> {
     /// A number, an address, a URL.
     pub const GUESSES: [&'static str; 3] = ["0", "unknown.invalid:443", "https://unknown.invalid"];
 
-    /// For a run on this machine: its variables win over the manifests', its files are there where nothing is mounted, and
-    /// the pod's address is 127.0.0.1, so that nothing is open to the network that was meant for a pod.
+    /// For a run on this machine: its variables take precedence over those of the manifests, its files are used where
+    /// the manifests contain no text, and the pod's address is 127.0.0.1, so that a socket meant for a pod is not open
+    /// to the network.
     #[must_use]
     pub fn local(collector: &'a Collector<'a>, machine: &'a dyn Sources) -> Self {
         Self { collector, machine: Some(machine), guess: None, unknown: RefCell::default() }
     }
 
-    /// Variables that the configuration asked for, and whose value only the cluster knows.
+    /// Variables that the configuration refers to, and whose value is known only in the cluster.
     #[must_use]
     pub fn unknown(&self) -> BTreeSet<String> {
         self.unknown.borrow().clone()
@@ -75,7 +76,7 @@ impl Sources for Inside<'_> {
             return Some(set);
         }
         if self.collector.pod.is_none() && self.machine.is_none() {
-            // Nothing in the files says what there is where this configuration runs.
+            // The files do not show which variables exist where this configuration runs.
             self.unknown.borrow_mut().insert(name.to_owned());
             return Some(self.guess.unwrap_or_else(|| stand_in(name)).to_owned());
         }
@@ -97,7 +98,7 @@ impl Sources for Inside<'_> {
                 Found::Text(text) => Some(text),
                 _ => None,
             },
-            // A variable of the machine that has its name has no place in the manifests.
+            // A variable of the machine with the same name takes precedence, and has no place in the manifests.
             "env" if self.machine.is_none_or(|machine| machine.env(rest).is_none()) => {
                 let value = self.env(rest)?;
                 self.collector.variables.get(rest)?.nested(&value).map(Embedded::Text)
@@ -107,7 +108,7 @@ impl Sources for Inside<'_> {
     }
 }
 
-/// A value that most fields take: a number is also a duration, a size and, as it stands, a string.
+/// A placeholder that most fields accept: a number is also a duration, a size and, as raw text, a string.
 fn stand_in(name: &str) -> &'static str {
     let name = name.to_ascii_uppercase();
     let has = |words: &[&str]| words.iter().any(|word| name.contains(word));

@@ -1,7 +1,8 @@
 //! A kustomization: which files belong together, and the ConfigMaps that are made of files.
 //!
-//! Only what brings objects in is read. What changes them afterwards is named in [`Kustomization::ignored`], so that nobody
-//! takes the check of a base for that of its overlay. Reads no file: names come out, texts go in.
+//! Only the keys that add objects are read. The keys that change objects afterwards are listed in
+//! [`Kustomization::ignored`], so that the check of a base is not mistaken for that of its overlay. Reads no file: it
+//! returns the names, and the caller passes in the texts.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use otelcore_config::{Diagnostics, Entry, Map, Node, Origin, SourceText, Value, 
 
 use crate::cluster::{Cluster, list, string};
 
-/// What a kustomization brings in.
+/// The objects that a kustomization adds.
 #[derive(Clone, Debug, Default)]
 pub struct Kustomization {
     /// Files and folders, as written.
@@ -20,7 +21,8 @@ pub struct Kustomization {
     pub ignored: Vec<(String, Origin)>,
 }
 
-/// A ConfigMap that is made of files. Its name is used as written: the hash behind it stands in every reference as well.
+/// A ConfigMap that is made of files. Its name is used as written: the hash that kustomize appends is in every
+/// reference as well.
 #[derive(Clone, Debug)]
 pub struct GeneratedMap {
     /// Its name.
@@ -40,7 +42,7 @@ const CHANGES: [&str; 7] =
     ["patches", "patchesStrategicMerge", "patchesJson6902", "replacements", "namePrefix", "nameSuffix", "vars"];
 
 impl Kustomization {
-    /// Reads one; what is no YAML goes into `d`.
+    /// Reads one; a text that is not YAML is reported in `d`.
     #[must_use]
     pub fn read(source: &Arc<SourceText>, d: &Diagnostics) -> Self {
         let documents = documents(source, d);

@@ -1,10 +1,11 @@
 //! Kubernetes manifests as the surroundings of a collector.
 //!
-//! A [`Cluster`] holds the objects of one or more files. [`Cluster::collectors`] finds the containers that run a collector,
-//! each with its command line; [`Inside`] is what such a container sees (variables, mounted files) as [`Sources`]; and
-//! [`Collector::check`] compares what the configuration does ([`Facts`]) with what the manifests say around it.
+//! A [`Cluster`] holds the objects of one or more files. [`Cluster::collectors`] finds the containers that run a
+//! collector, each with its command line; [`Inside`] gives the variables and mounted files of such a container as
+//! [`Sources`]; and [`Collector::check`] compares what the configuration does ([`Facts`]) with the manifests.
 //!
-//! This crate opens no file, knows no component and talks to no cluster: what is not in the files is not known to be wrong.
+//! This crate opens no file, contains no component and connects to no cluster: what is not in the files may still be
+//! right.
 //!
 //! [`Sources`]: otelcore_config::Sources
 #![forbid(unsafe_code)]

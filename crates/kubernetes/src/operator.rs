@@ -1,7 +1,7 @@
 //! What the operator's webhook adds to the configuration of an OpenTelemetryCollector before it runs.
 //!
-//! Only components that something uses are touched, and only where an endpoint is missing or has no host. Components that
-//! are not built in are left alone: they are told about by name anyway.
+//! Only components that are used are changed, and only where an endpoint is missing or has no host. Components that are
+//! not built in are not changed: they are reported by name anyway.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ fn set_default(node: &mut Node, key: &str, value: Value) {
     }
 }
 
-/// A reader on every address, unless there is one or the older `address`.
+/// Adds a reader that listens on every address, unless there is one or the older key `address`.
 fn readers(root: &mut Node) {
     let has = |key: &str| root.at("service::telemetry::metrics").is_some_and(|m| m.at(key).is_some());
     if has("readers") || has("address") {

@@ -18,7 +18,7 @@ pub(crate) fn is_true(node: Option<&Node>) -> bool {
     node.and_then(text).is_some_and(|t| t == "true")
 }
 
-/// The value in units: bytes for memory, cores for CPU. `None` for what is no quantity.
+/// The value in units: bytes for memory, cores for CPU. `None` if it is not a quantity.
 pub(crate) fn parse(node: &Node) -> Option<f64> {
     let text = text(node)?;
     let text = text.trim();

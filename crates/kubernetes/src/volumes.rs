@@ -1,4 +1,4 @@
-//! Which file a container sees at a path: the mount, its volume, and the key of the ConfigMap behind it.
+//! Which file a container has at a path: the mount, its volume, and the key of the ConfigMap behind it.
 
 use otelcore_config::{Embedded, Nested, Node, Origin};
 
@@ -9,9 +9,9 @@ use crate::cluster::{Cluster, Object, list, map, named, string};
 pub(crate) enum Found<'c> {
     /// A text of the files.
     Text(Embedded),
-    /// Something that only the cluster knows: a claim, a folder of the node, an object that is not in the files.
+    /// Something that is known only in the cluster: a claim, a folder of the node, an object that is not in the files.
     Outside {
-        /// The volume or object, and where it is named, when an object of that name should be there.
+        /// The kind and name of an object that must be in the cluster, and where it is named.
         absent: Option<(&'static str, String, &'c Origin)>,
     },
     /// The mount is there and has no such file.
@@ -23,7 +23,7 @@ pub(crate) enum Found<'c> {
         /// Where the keys are chosen.
         at: &'c Origin,
     },
-    /// The mount or its volume names what is not there, which is told where it is named.
+    /// The mount or its volume refers to something that does not exist, which is reported at that reference.
     Told,
     /// Nothing is mounted there.
     Nothing,
@@ -32,7 +32,7 @@ pub(crate) enum Found<'c> {
 /// How many names a message lists.
 pub(crate) const MOST_NAMES: usize = 20;
 
-/// Where to look.
+/// The container whose mounts are searched.
 #[derive(Clone, Copy)]
 pub(crate) struct Mounts<'c> {
     pub(crate) cluster: &'c Cluster,
@@ -66,7 +66,7 @@ impl<'c> Mounts<'c> {
         if self.cluster.spend(volumes.len()) { named(volumes, name) } else { None }
     }
 
-    /// Whether a StatefulSet makes the volume.
+    /// Whether a claim template, such as that of a StatefulSet, creates the volume.
     pub(crate) fn is_claimed(self, name: &str) -> bool {
         let path = if self.owner.kind == "StatefulSet" { "spec::volumeClaimTemplates" } else { "volumeClaimTemplates" };
         let templates = list(&self.owner.node, path).iter().chain(list(self.spec, "volumeClaimTemplates"));
@@ -88,7 +88,7 @@ impl<'c> Mounts<'c> {
         };
         let sources = sources.iter().take_while(|_| self.cluster.spend(1));
         let found: Vec<Found<'c>> = sources.map(|s| self.source(s, &inner)).collect();
-        // Of several sources one is enough, and what is not known may hold it.
+        // One source with the file is enough, and a source whose content is not known may have it.
         let rank = |f: &Found<'_>| match f {
             Found::Text(_) => 0,
             Found::Told => 1,
@@ -120,7 +120,7 @@ impl<'c> Mounts<'c> {
         let key = match items.iter().find(|i| string(i, "path").is_some_and(|p| p.trim_matches('/') == path)) {
             Some(item) => {
                 let key = string(item, "key").unwrap_or_default();
-                // An item whose key is not there is told where the volume is.
+                // An item whose key does not exist is reported at the volume.
                 return match value(self.cluster, object, key, &name.origin) {
                     Found::Missing { .. } => Found::Told,
                     found => found,
@@ -146,7 +146,7 @@ fn value<'c>(cluster: &Cluster, object: &'c Object, key: &str, at: &'c Origin) -
     let shown = if object.kind == "Secret" { "stringData" } else { "data" };
     let data = map(&object.node, shown);
     if let Some(nested) = data.and_then(|d| d.get(key)).and_then(|entry| Nested::of(&entry.node)) {
-        // The text is looked at, and read by whoever asked.
+        // The caller reads the text; its bytes are counted here.
         cluster.spend(nested.text().text.len());
         let secret = object.kind == "Secret";
         return Found::Text(Embedded::Text(if secret { nested.secret() } else { nested }));

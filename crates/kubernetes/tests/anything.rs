@@ -1,4 +1,4 @@
-//! Whatever the manifests, they are read and checked or refused: no panic, no endless loop.
+//! Any manifests are read and checked, or refused: no panic, no endless loop.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on says where")]
 
 mod survives;

@@ -9,7 +9,7 @@ use crate::facts::NamedFile;
 use crate::quantity;
 use crate::volumes::{Found, MOST_NAMES, Mounts, below};
 
-/// Each `--config`. `false` when one can't be read here.
+/// Checks each `--config`. `false` if one cannot be read here.
 pub(super) fn sources(collector: &Collector<'_>, d: &Diagnostics) -> bool {
     let uris = collector.uris();
     let readable: Vec<bool> = uris.iter().map(|uri| source(collector, uri, d)).collect();
@@ -77,7 +77,7 @@ fn source(collector: &Collector<'_>, uri: &Word, d: &Diagnostics) -> bool {
     }
 }
 
-/// Mounts without their volume, and keys that their ConfigMap does not have: the pod would wait for ever.
+/// Mounts without their volume, and keys that their ConfigMap does not have: the pod would wait forever.
 pub(super) fn volumes(check: &Check<'_>) {
     let Some(mounts) = check.collector.mounts() else { return };
     for name in list(check.pod.container, "volumeMounts").iter().filter_map(|m| m.at("name")) {
@@ -118,11 +118,11 @@ fn items(check: &Check<'_>, mounts: Mounts<'_>, source: &Node) {
     }
 }
 
-/// An object that is not in the files, where one has almost the name.
+/// Reports an object that is not in the files, if one with a similar name is.
 fn similar(check: &Check<'_>, kind: &str, name: &Node) {
     let text = name.as_str().unwrap_or_default();
     let objects = check.collector.cluster.of_kind(kind);
-    // The source of the configuration is told by itself.
+    // `sources` reports the object that contains the configuration.
     let told = check.collector.uris().iter().any(|uri| {
         let path = uri.text.strip_prefix("file:").unwrap_or(&uri.text);
         matches!(check.collector.find(path), Some(Found::Outside { absent: Some((_, absent, _)) }) if absent == text)

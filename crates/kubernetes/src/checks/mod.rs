@@ -1,7 +1,7 @@
-//! What the manifests and the configuration say of each other, one function for each kind of mistake.
+//! Checks of the manifests and the configuration against each other, one function for each kind of mistake.
 //!
-//! An error is what cannot work in any cluster; a warning is what somebody should look at. What is not in the files may be
-//! in the cluster, and is no mistake.
+//! An error is something that cannot work in any cluster; a warning is something that the user should check. An object
+//! that is not in the files may be in the cluster, and is not a mistake.
 
 mod files;
 mod pods;
@@ -13,7 +13,7 @@ use otelcore_config::{Diagnostics, Draft, Kind, Origin};
 use crate::collector::{Collector, Pod};
 use crate::facts::Facts;
 
-/// What every check looks at.
+/// The input of every check.
 #[derive(Clone, Copy)]
 struct Check<'a> {
     collector: &'a Collector<'a>,
@@ -38,14 +38,14 @@ impl<'a> Check<'a> {
 }
 
 impl Collector<'_> {
-    /// What the command line needs of the mounts. `false` when a source of the configuration can't be read here, so that
-    /// there is no use in trying.
+    /// Checks the mounts that the command line needs. `false` if a source of the configuration cannot be read here;
+    /// then the caller need not try.
     #[must_use]
     pub fn check_sources(&self, d: &Diagnostics) -> bool {
         files::sources(self, d)
     }
 
-    /// What needs no reading of the configuration: pods, volumes, requests.
+    /// The checks that do not need the configuration: pods, volumes, requests.
     pub fn check_manifests(&self, d: &Diagnostics) {
         let Some(pod) = self.pod else { return };
         let facts = Facts::default();
@@ -58,7 +58,7 @@ impl Collector<'_> {
         resources::autoscaler(&check);
     }
 
-    /// Whether what the configuration does fits what the manifests say.
+    /// Checks whether the manifests match what the configuration does.
     pub fn check(&self, facts: &Facts, d: &Diagnostics) {
         ports::twice(facts, self.cluster, d);
         let Some(pod) = self.pod else { return };

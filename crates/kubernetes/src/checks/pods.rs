@@ -1,4 +1,4 @@
-//! What is wrong with a pod whatever the configuration says.
+//! Mistakes in a pod that do not depend on the configuration.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,8 @@ use crate::cluster::{list, map, number, string};
 use crate::collector::says_collector;
 use crate::quantity;
 
-/// A workload whose selector does not select its own pods, and texts that are no strings: both are refused when applied.
+/// A workload whose selector does not select its own pods, and values that are not strings but must be: Kubernetes
+/// refuses both when they are applied.
 pub(super) fn selector(check: &Check<'_>) {
     let owner = check.collector.owner;
     let selector = owner.node.at("spec::selector::matchLabels").filter(|_| !check.pod.operated);
@@ -31,7 +32,7 @@ pub(super) fn selector(check: &Check<'_>) {
     let values = env.filter_map(|e| Some((string(e, "name")?, e.at("value")?)));
     for (name, node) in texts.chain(values) {
         if matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_)) {
-            // As it is written: `0123` is read as 83.
+            // The value as written: `0123` is read as 83.
             let text = node.written().map(str::to_owned).or_else(|| quantity::text(node)).unwrap_or_default();
             check.error(&node.origin, "", format!("{name} must be a string")).hint(format!("quote it: `\"{text}\"`"));
         }
@@ -59,7 +60,7 @@ pub(super) fn two_on_one_port(check: &Check<'_>) {
     }
 }
 
-/// A port of the node can be had once: a DaemonSet can't start the new pod before the old one has gone.
+/// Only one pod can have a port of the node: a DaemonSet cannot start the new pod before the old one has ended.
 pub(super) fn host_ports(check: &Check<'_>) {
     let owner = check.collector.owner;
     let strategy = map(&owner.node, "spec::updateStrategy::rollingUpdate");
@@ -71,7 +72,7 @@ pub(super) fn host_ports(check: &Check<'_>) {
     check.error(&surge.origin, "", message).related(&port.origin, "the port of the node").hint("write `maxSurge: 0`");
 }
 
-/// Commands of probes and hooks: the images of collectors hold the collector and nothing else, no shell and no `sleep`.
+/// Commands of probes and hooks: the images of collectors contain only the collector, no shell and no `sleep`.
 pub(super) fn commands(check: &Check<'_>) {
     let container = check.pod.container;
     for way in ["livenessProbe::exec", "readinessProbe::exec", "startupProbe::exec", "lifecycle::preStop::exec"] {

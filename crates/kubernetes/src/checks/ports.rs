@@ -1,4 +1,4 @@
-//! Ports that somebody asks for, and sockets that nobody can reach.
+//! Ports that the manifests refer to, and sockets that no client can reach.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use crate::inside::NODE_IP;
 use crate::quantity;
 use crate::volumes::MOST_NAMES;
 
-/// Who asks for a port of the collector that is there.
+/// The references in the manifests to ports on which the collector listens.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     all: Vec<Ask>,
-    /// Places in `all`, by port and whether it is UDP.
+    /// Indices in `all`, by port and whether it is UDP.
     ports: BTreeMap<(u16, bool), Vec<usize>>,
 }
 
@@ -25,7 +25,7 @@ struct Ask {
     udp: bool,
     who: String,
     origin: Origin,
-    /// A container port says nothing about who comes.
+    /// Whether clients connect from outside of the pod. A container port alone does not show that.
     firm: bool,
     service: bool,
 }
@@ -42,7 +42,7 @@ impl Asked {
     }
 }
 
-/// A request for a port, before it is known whether something is there.
+/// A reference to a port, before it is known whether something listens on it.
 struct Request<'a> {
     port: u16,
     udp: bool,
@@ -50,7 +50,7 @@ struct Request<'a> {
     origin: &'a Origin,
     /// The key to change: `targetPort`.
     field: &'static str,
-    /// Words that say what was meant.
+    /// Words that show what the port is meant for.
     hint: String,
     severe: bool,
     firm: bool,
@@ -58,7 +58,7 @@ struct Request<'a> {
 }
 
 impl<'a> Check<'a> {
-    /// The sockets of the collector, which end when there has been too much to look at.
+    /// The sockets of the collector. The iterator ends when the limit of steps is exceeded.
     fn listens(&self) -> impl Iterator<Item = &'a Listen> + Clone + use<'_, 'a> {
         let listens: &'a [Listen] = &self.facts.listens;
         listens.iter().take_while(|_| self.spend(1))
@@ -81,7 +81,7 @@ impl<'a> Check<'a> {
         !sidecar && self.others().next().is_none() && list(self.pod.spec, "additionalContainers").is_empty()
     }
 
-    /// Whether another container has, or may have, the port.
+    /// Whether another container declares the port.
     fn elsewhere(&self, port: u16) -> bool {
         let has = |c: &Node| {
             let mut ports = list(c, "ports").iter().take_while(|_| self.spend(1));
@@ -90,7 +90,7 @@ impl<'a> Check<'a> {
         self.others().take_while(|_| self.spend(1)).any(has)
     }
 
-    /// The number of a port that is told by number or by name. `Err` with a name that no container has.
+    /// The number of a port that is given by number or by name. `Err` with a name that no container has.
     fn number(&self, node: &Node) -> Result<Option<u16>, String> {
         let text = quantity::text(node).unwrap_or_default();
         if let Ok(number) = text.parse::<u16>() {
@@ -103,7 +103,7 @@ impl<'a> Check<'a> {
         };
         match of(self.pod.container).or_else(|| self.others().find_map(of)) {
             Some(number) => Ok(u16::try_from(number).ok()),
-            // The operator names the ports of its container by itself.
+            // The operator chooses the port names of its container.
             None if self.pod.operated => Ok(None),
             None => Err(text),
         }
@@ -118,7 +118,7 @@ impl<'a> Check<'a> {
         selector.as_map().is_some_and(|map| map.iter().all(|e| self.spend(1) && same(&e.key, &e.node)))
     }
 
-    /// The Services that lead to the pod.
+    /// The Services that select the pod.
     fn services(&self) -> impl Iterator<Item = &'a Object> {
         let (cluster, owner) = (self.collector.cluster, self.collector.owner);
         let leads = move |o: &&Object| {
@@ -128,7 +128,7 @@ impl<'a> Check<'a> {
         cluster.of_kind("Service").filter(leads)
     }
 
-    /// What Services and annotations call a port.
+    /// The names that Services and annotations give to a port.
     fn meant(&self, port: u16) -> String {
         let leads = |p: &&Node| {
             let target = p.at("targetPort").or_else(|| p.at("port"));
@@ -144,7 +144,7 @@ impl<'a> Check<'a> {
         names.join(" ")
     }
 
-    /// Notes a request, or tells that nothing is there.
+    /// Records a reference to a port, or reports that nothing listens on the port.
     fn ask(&self, asked: &mut Asked, request: Request<'_>) {
         let Request { port, udp, who, origin, .. } = &request;
         let mut there = self.listens().filter(|l| l.port == *port);
@@ -175,7 +175,7 @@ impl<'a> Check<'a> {
         let hint = request.hint.to_ascii_lowercase();
         let says = |words: &[&str]| words.iter().any(|word| hint.contains(word));
         let wanted: &[Serves] = match () {
-            // Other protocols have ports of the same kind.
+            // Ports of other protocols can have similar names, such as `jaeger-grpc`.
             () if says(&["jaeger", "zipkin", "loki", "thrift", "skywalking"]) => &[],
             () if says(&["metric", "prom", "scrape"]) => &[Serves::Metrics, Serves::OwnMetrics],
             () if says(&["health", "probe", "13133"]) => &[Serves::Health],
@@ -211,7 +211,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// How an address is written that others reach.
+/// How to write an address that other pods can reach.
 fn address(listen: &Listen, port: u16) -> String {
     match listen.serves {
         Serves::OwnMetrics => format!("`host: 0.0.0.0` and `port: {port}`"),
@@ -244,7 +244,7 @@ pub(super) fn twice(facts: &Facts, cluster: &Cluster, d: &otelcore_config::Diagn
     }
 }
 
-/// Each port of each Service that leads to the pod; for the operator's resource those that it adds.
+/// Each port of each Service that selects the pod; for the operator's resource, the ports that it adds to its Service.
 pub(super) fn services(check: &Check<'_>, asked: &mut Asked) {
     if check.pod.operated {
         for port in list(check.pod.spec, "ports") {
@@ -292,7 +292,7 @@ fn service_port(check: &Check<'_>, asked: &mut Asked, port: &Node, title: &str) 
     check.ask(asked, request);
 }
 
-/// Services that nearly lead to the pod, and to no other of the files.
+/// Services whose selector differs from the labels of the pod in one label, and that select no other pod of the files.
 fn strangers(check: &Check<'_>) {
     let (cluster, owner) = (check.collector.cluster, check.collector.owner);
     for service in cluster.of_kind("Service").filter(|s| s.together(owner)) {
@@ -358,7 +358,7 @@ pub(super) fn container_ports(check: &Check<'_>, asked: &mut Asked) {
     }
 }
 
-/// `prometheus.io/*` of the pod and of the Services that lead to it.
+/// `prometheus.io/*` of the pod and of the Services that select it.
 pub(super) fn scrapes(check: &Check<'_>, asked: &mut Asked) {
     let services = check.services().filter_map(|s| s.node.at("metadata::annotations"));
     for annotations in check.pod.annotations.into_iter().chain(services) {
@@ -412,7 +412,7 @@ fn scrape(check: &Check<'_>, asked: &mut Asked, port: &Node, path: Option<&Node>
     }
 }
 
-/// The operator annotates port 8888, whatever the readers say.
+/// The operator annotates port 8888, even if the readers have another one.
 fn operators_annotation(check: &Check<'_>, asked: &mut Asked) {
     let spec = check.pod.spec;
     let told = check.pod.annotations.and_then(Node::as_map).is_some_and(|m| m.get("prometheus.io/port").is_some());
@@ -447,7 +447,7 @@ pub(super) fn probes(check: &Check<'_>, asked: &mut Asked) {
     }
 }
 
-/// The operator makes probes for `health_check`.
+/// The operator creates probes for `health_check`.
 fn operators_probes(check: &Check<'_>, asked: &mut Asked) {
     if let Some(health) = check.facts.listens.iter().find(|l| l.serves == Serves::Health) {
         let (port, origin) = (health.port, health.origin.clone());
@@ -508,7 +508,8 @@ fn probe(check: &Check<'_>, asked: &mut Asked, name: &str, way: &str, target: &N
     }
 }
 
-/// Sockets on localhost that somebody outside of the pod asks for, and receivers that only localhost reaches.
+/// Sockets on localhost that the manifests refer to from outside of the pod, and receivers on localhost in a pod that
+/// has no other container.
 pub(super) fn loopback(check: &Check<'_>, asked: &Asked) {
     let host_network = quantity::is_true(check.pod.spec.at("hostNetwork"));
     for listen in check.facts.listens.iter().filter(|l| l.is_loopback()) {
@@ -559,7 +560,7 @@ pub(super) fn foreign(check: &Check<'_>) {
     }
 }
 
-/// Receivers that no Service leads to, where there are Services.
+/// Receivers on a port that no Service and no container port has, if a Service selects the pod.
 pub(super) fn unexposed(check: &Check<'_>, asked: &Asked) {
     let Some(service) = check.services().next() else { return };
     for listen in check.facts.listens.iter().filter(|l| matches!(l.serves, Serves::Grpc | Serves::Http)) {
@@ -575,7 +576,7 @@ pub(super) fn unexposed(check: &Check<'_>, asked: &Asked) {
     }
 }
 
-/// Ports of Services that NetworkPolicies keep everybody from.
+/// Ports of Services to which the NetworkPolicies allow no connection.
 pub(super) fn policies(check: &Check<'_>, asked: &Asked) {
     let (cluster, owner) = (check.collector.cluster, check.collector.owner);
     let selects = |o: &&Object| {

@@ -8,7 +8,7 @@ use crate::quantity;
 
 const MIB: f64 = 1_048_576.0;
 
-/// The container's limit against that of the memory limiter.
+/// Compares the container's limit with that of the memory limiter.
 pub(super) fn memory(check: &Check<'_>) {
     let Some(node) = check.pod.container.at("resources::limits::memory") else { return };
     let Some(limit) = quantity::parse(node) else { return };
@@ -43,10 +43,10 @@ pub(super) fn memory(check: &Check<'_>) {
     }
 }
 
-/// Kubernetes' default.
+/// The default of Kubernetes, in seconds.
 const GRACE: u64 = 30;
 
-/// The time between SIGTERM and SIGKILL against what a stop takes.
+/// Compares the time between SIGTERM and SIGKILL with the time that a shutdown takes.
 pub(super) fn grace(check: &Check<'_>) {
     let spec = check.pod.spec;
     let node = spec.at("terminationGracePeriodSeconds");
@@ -93,7 +93,7 @@ fn sleep(hook: &Node) -> u64 {
     digits.and_then(|d| d.parse().ok()).unwrap_or(0)
 }
 
-/// An autoscaler by utilisation divides by the request.
+/// An autoscaler by utilization divides by the request, so each container needs one; a limit also counts as a request.
 pub(super) fn autoscaler(check: &Check<'_>) {
     let owner = check.collector.owner;
     let lacks = |resource: &str| {

@@ -1,10 +1,10 @@
-//! What is done with manifests, whatever they are. The fuzz target `manifests` does the same.
+//! Every operation on manifests, for tests with any input. The fuzz target `manifests` uses it too.
 #![allow(unreachable_pub, reason = "two crates include this file")]
 
 use otelcore_config::{Diagnostics, Gates, Origin, SourceText, load};
 use otelcore_kubernetes::{Cluster, Facts, Inside, Limiter, Listen, NamedFile, Serves};
 
-/// What a configuration of these files does.
+/// The facts of a configuration in these manifests.
 fn facts(origin: &Origin) -> Facts {
     let listen = |host: &str, port, serves| Listen {
         what: "it".to_owned(),
@@ -33,7 +33,7 @@ fn facts(origin: &Origin) -> Facts {
     }
 }
 
-/// Everything that is ever done with manifests; says how many collectors are in them.
+/// Runs every operation on manifests; returns the number of collectors in them.
 pub fn survives(text: &str) -> usize {
     let source = SourceText::new("m.yaml", text);
     let d = Diagnostics::new();
