@@ -100,7 +100,7 @@ pub struct Acceptor<M> {
     base: u64,
     slots: Slab<Slot<M>>,
     next_serial: u64,
-    /// Connections that have answers to write.
+    /// Connections that have responses to write.
     dirty: Vec<usize>,
     report: Option<AcceptReport>,
 }

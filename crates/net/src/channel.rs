@@ -11,8 +11,8 @@
 //! caller.
 //!
 //! Any number of calls may wait: each costs time that grows with the logarithm of their number. In one turn of the loop
-//! a channel begins no more than [`CALLS_A_TURN`] calls and compresses no more than [`COMPRESS_A_TURN`] bytes; it asks
-//! for another turn when there is more to do. Messages above [`COMPRESS_HERE`] are compressed on a helper thread.
+//! a channel begins no more than [`CALLS_A_TURN`] calls and compresses no more than [`COMPRESS_A_TURN`] bytes; it
+//! requests another turn when there is more to do. Messages above [`COMPRESS_HERE`] are compressed on a helper thread.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

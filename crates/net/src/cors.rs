@@ -15,7 +15,7 @@ fn field<'h>(head: &'h RequestHead, name: &str) -> Option<&'h str> {
 }
 
 impl Cors {
-    /// The answer to a preflight, if the request is one.
+    /// The response to a preflight, if the request is one.
     #[must_use]
     pub fn preflight(&self, head: &RequestHead) -> Option<Response> {
         let method = field(head, "access-control-request-method").filter(|_| head.method() == "OPTIONS")?;
@@ -73,8 +73,8 @@ impl Cors {
     }
 }
 
-/// The header fields that grant access to an allowed origin. `*` and credentials together are an answer that no page
-/// may read (Fetch, 3.2.5).
+/// The header fields that grant access to an allowed origin. A response with `*` and credentials together may be read
+/// by no page (Fetch, 3.2.5).
 fn granted(origin: &str) -> [Option<(&'static str, &str)>; 2] {
     let credentials = (origin != "*").then_some(("Access-Control-Allow-Credentials", "true"));
     [Some(("Access-Control-Allow-Origin", origin)), credentials]

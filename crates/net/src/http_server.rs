@@ -136,7 +136,7 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// Answers a request. Unknown ids and second answers are ignored.
+    /// Answers a request. Unknown ids and second responses are ignored.
     pub fn respond(&mut self, id: RequestId, response: Response) {
         match &mut self.0 {
             Speaks::Http1(conn) => conn.respond(id, response),
@@ -185,7 +185,7 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// The next piece of a streamed answer.
+    /// The next piece of a streamed response.
     pub fn give(&mut self, now: u64, id: RequestId, piece: Bytes) {
         match &mut self.0 {
             Speaks::Http1(conn) => conn.give(now, id, piece),
@@ -194,7 +194,7 @@ impl<P> HttpConn<P> {
         }
     }
 
-    /// A streamed answer is complete.
+    /// A streamed response is complete.
     pub fn finish(&mut self, now: u64, id: RequestId) {
         match &mut self.0 {
             Speaks::Http1(conn) => conn.finish(id, now),

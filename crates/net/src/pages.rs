@@ -80,7 +80,7 @@ pub trait Pages {
     /// The state of a page that is made piece by piece.
     type Body;
 
-    /// The answer to a request.
+    /// How a request is answered.
     fn answer(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> Answer<Self::Body>;
 
     /// Makes the next piece of a page. Called when the connection can take it, so that pieces do not accumulate.
@@ -102,7 +102,7 @@ impl<F: FnMut(&mut Cx<'_>, &RequestHead) -> Page> Pages for Whole<F> {
     }
 }
 
-/// An answer that is being made.
+/// A response that is being made.
 struct Open<B> {
     slot: usize,
     serial: u64,
@@ -148,7 +148,7 @@ pub struct PageServer<B = ()> {
     open: VecDeque<Open<B>>,
     /// Pieces that may still be made in this turn.
     pieces: u32,
-    /// Another turn has been asked for.
+    /// Another turn has been requested.
     asked: bool,
 }
 
@@ -302,7 +302,7 @@ impl<B> PageServer<B> {
         }
     }
 
-    /// Header fields of an answer: those of the settings, and those for a page of another origin.
+    /// Header fields of a response: those of the settings, and those for a page of another origin.
     fn fields(&self, head: &RequestHead, is_preflight: bool) -> Vec<(String, String)> {
         let mut fields = self.headers.clone();
         if let Some(cors) = self.cors.as_ref().filter(|_| !is_preflight) {

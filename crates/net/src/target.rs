@@ -32,7 +32,7 @@ pub enum TargetError {
     /// A port that is not a number up to 65535.
     #[error("invalid port \"{0}\"")]
     Port(String),
-    /// `unix://` alone.
+    /// `unix://` without a path.
     #[error("unix socket path cannot be empty")]
     EmptyPath,
     /// A name with non-ASCII characters that has no unique ASCII form.
@@ -88,7 +88,7 @@ fn scheme(endpoint: &str) -> Option<(bool, &str)> {
     (is("http") || is("https")).then(|| (is("https"), rest))
 }
 
-/// Whether an endpoint asks for TLS by its scheme.
+/// Whether the scheme of an endpoint means TLS.
 pub(crate) fn is_https(endpoint: &str) -> bool {
     scheme(endpoint).is_some_and(|(https, _)| https)
 }

@@ -35,7 +35,7 @@ pub struct NewRequest {
     pub by: Mono,
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
     /// 200 to 999.

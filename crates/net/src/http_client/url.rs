@@ -170,7 +170,7 @@ impl Url {
         &self.target
     }
 
-    /// The path alone.
+    /// The path without the query.
     #[must_use]
     pub fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()

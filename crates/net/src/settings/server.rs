@@ -357,7 +357,7 @@ impl HttpServer {
         self.auth.as_ref().map(|auth| all.server(&auth.authenticator)).transpose()
     }
 
-    /// A server that nobody configured, with the given defaults.
+    /// The settings of a server without a section, with the given defaults.
     #[must_use]
     pub fn with_defaults(listen: Endpoint, defaults: &HttpServerDefaults) -> Self {
         Self {

@@ -30,10 +30,10 @@ impl std::fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
-    /// Reads authorities, certificate and key. `alpn` are the protocols that are offered, the best first.
+    /// Reads authorities, certificate and key. `alpn` are the protocols that are offered, the preferred one first.
     ///
     /// # Errors
-    /// What can't be read or used, in a sentence.
+    /// A text that says what can't be read or used.
     pub fn load(cx: &mut Cx<'_>, settings: &TlsClient, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|p| p.to_vec()).collect();
         let texts = Texts::read(cx, &settings.common, None)?;
@@ -42,10 +42,10 @@ impl ClientTls {
     }
 
     /// Puts TLS on a connection to `host`, which is also the name that the certificate must have, unless
-    /// `server_name_override` says otherwise.
+    /// `server_name_override` is set.
     ///
     /// # Errors
-    /// A name that is none.
+    /// The name is not valid in a certificate.
     pub fn connect(&mut self, cx: &mut Cx<'_>, io: Box<dyn Stream>, host: &str) -> Result<TlsStream, String> {
         self.refresh(cx);
         let name = self.settings.server_name.as_deref().unwrap_or_else(|| without_zone(host));
@@ -66,7 +66,7 @@ impl ClientTls {
 }
 
 impl TlsClient {
-    /// Checks what its files hold, where all of them are at hand.
+    /// Checks the contents of its files, if all of them are available.
     ///
     /// # Errors
     /// As [`ClientTls::load`].
@@ -99,7 +99,7 @@ fn build(settings: &TlsClient, texts: &Texts, alpn: &[Vec<u8>]) -> Result<Arc<Cl
     Ok(Arc::new(config))
 }
 
-/// `insecure_skip_verify`: any certificate will do, as long as its owner signs with it.
+/// `insecure_skip_verify`: any certificate is accepted, if the handshake is signed with its key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

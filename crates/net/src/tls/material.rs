@@ -1,4 +1,4 @@
-//! Certificates, keys and authorities as rustls wants them.
+//! Certificates, keys and authorities in the types of rustls.
 
 use otelcore_pipeline::{Cx, Field, Logger, Mono, ReadFile};
 use rustls::RootCertStore;
@@ -8,7 +8,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::settings::{Common, Pem};
 use super::x509::Facts;
 
-/// What was read, to see whether it has changed.
+/// The texts that were read, kept to detect changes.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(super) struct Texts {
     pub(super) cert: Option<Vec<u8>>,
@@ -25,7 +25,7 @@ impl Pem {
         }
     }
 
-    /// What messages call it.
+    /// Its name in messages.
     fn name(&self) -> &str {
         match self {
             Self::File(path) => path,
@@ -52,7 +52,7 @@ impl Texts {
         })
     }
 
-    /// The same from files that may not be there; `None` where one is not.
+    /// The same for files that may not be available; `None` if one is not.
     pub(super) fn at_hand(read: ReadFile<'_>, common: &Common, client_ca: Option<&Pem>) -> Option<Self> {
         let read = |pem: Option<&Pem>| pem.map(|pem| pem.read(&mut |path| read(path).ok_or(()))).transpose();
         let (ca, cert, key) = (read(common.ca.as_ref()), read(common.cert.as_ref()), read(common.key.as_ref()));
@@ -87,7 +87,7 @@ impl Texts {
     }
 }
 
-/// The texts in use, and when they were last compared with the files.
+/// The texts in use, and when the files were last compared with them.
 pub(super) struct Watch {
     texts: Texts,
     checked: Mono,
@@ -98,8 +98,8 @@ impl Watch {
         Self { texts, checked: now }
     }
 
-    /// What `build` makes of files that have changed, looked at every so many nanoseconds; zero is never. Files that can't
-    /// be used leave the old ones in place, which is logged.
+    /// If the files have changed, the result of `build` with them. They are read every `every` nanoseconds; never if
+    /// zero. If they can't be used, this is logged and the old texts stay in use.
     pub(super) fn look<C>(
         &mut self,
         cx: &mut Cx<'_>,
@@ -141,11 +141,11 @@ fn text(e: &pem::Error) -> String {
     format!("no PEM that can be read: {e}")
 }
 
-/// Whom a side trusts.
+/// The certificates that one side trusts.
 pub(super) struct Authorities {
-    /// What may have signed the peer's certificate.
+    /// Authorities that may have signed the peer's certificate.
     pub(super) roots: RootCertStore,
-    /// What the peer's certificate may be itself.
+    /// Certificates that are accepted as the peer's own.
     pub(super) pinned: Vec<CertificateDer<'static>>,
 }
 
@@ -167,7 +167,8 @@ impl Authorities {
                 None => {}
                 Some((Some(why), _)) => unusable = Some(why),
                 Some((None, is_authority)) => {
-                    // What is no authority signs nothing, though it stands among them.
+                    // A certificate that is not an authority is not used to verify signatures, although it is in the
+                    // list of authorities.
                     if is_authority {
                         self.roots.add_parsable_certificates([cert.clone()]);
                     }
@@ -184,17 +185,19 @@ impl Authorities {
         }
     }
 
-    /// The authorities that a client trusts: those it names, and the system's where it names none or wants both.
+    /// The authorities that a client trusts: those of its settings, and the system's if the settings have none or ask
+    /// for both.
     pub(super) fn of_client(common: &Common, texts: &Texts) -> Result<Self, String> {
         let mut authorities = Self::new();
         if let (Some(pem), Some(text)) = (&common.ca, &texts.ca) {
             authorities.add_pem(text, pem)?;
         }
         if common.ca.is_none() || common.system_roots {
-            // A machine without authorities is no error: a handshake will say what is missing.
+            // A machine without authorities is not an error here: the handshake fails with a precise error.
             for cert in rustls_native_certs::load_native_certs().certs {
                 let Some(facts) = Facts::read(&cert) else { continue };
-                // Without names it is no server's own; most authorities have none, and are not kept twice.
+                // A certificate without names can't be a server's own. Most authorities have none, so that few
+                // certificates are kept twice.
                 let (is_authority, has_names) = (facts.is_authority, facts.has_names);
                 if has_names {
                     authorities.pinned.push(cert.clone());

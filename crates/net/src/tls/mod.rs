@@ -1,7 +1,7 @@
 //! TLS for every server and client: sections (`configtls`), certificates and their reload, and the stream.
 //!
-//! A [`TlsStream`] stands between a socket and a protocol machine and looks like the socket, so no machine knows of
-//! TLS. Files are read through the world when a server opens or a client starts, never while a configuration is
+//! A [`TlsStream`] is between a socket and a protocol machine and has the socket's interface, so machines do not depend
+//! on TLS. Files are read through the world when a server opens or a client starts, never while a configuration is
 //! checked, as in the Go collector.
 
 mod client;

@@ -10,10 +10,10 @@ use super::settings::TlsServer;
 use super::stream::TlsStream;
 use super::verify::Clients;
 
-/// A changed authority of clients is looked for at most this often.
+/// The clients' authorities are checked for changes at most this often, in nanoseconds.
 const CA_CHECK: u64 = 1_000_000_000;
 
-/// A server's certificates, loaded. Connections take the newest that could be read.
+/// A server's certificates, loaded. New connections use the newest ones that could be read.
 pub struct ServerTls {
     settings: TlsServer,
     alpn: Vec<Vec<u8>>,
@@ -29,10 +29,10 @@ impl std::fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Reads certificates and keys. `alpn` are the protocols that are offered, the best first.
+    /// Reads certificates and keys. `alpn` are the protocols that are offered, the preferred one first.
     ///
     /// # Errors
-    /// What can't be read or used, in a sentence.
+    /// A text that says what can't be read or used.
     pub fn load(cx: &mut Cx<'_>, settings: &TlsServer, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|p| p.to_vec()).collect();
         let texts = Texts::read(cx, &settings.common, settings.client_ca.as_ref())?;
@@ -40,8 +40,8 @@ impl ServerTls {
         Ok(Self { settings: settings.clone(), alpn, watch: Watch::new(texts, cx.now()), config, log })
     }
 
-    /// Puts TLS on a connection that was just accepted. `None` when rustls refuses, which it does only for settings
-    /// that [`ServerTls::load`] refuses before.
+    /// Puts TLS on a connection that was just accepted. `None` if rustls refuses its configuration; [`ServerTls::load`]
+    /// refuses such settings before.
     pub fn accept(&mut self, cx: &mut Cx<'_>, io: Box<dyn Stream>) -> Option<TlsStream> {
         self.refresh(cx);
         let tls = ServerConnection::new(self.config.clone()).ok()?;
@@ -69,7 +69,7 @@ impl ServerTls {
 }
 
 impl TlsServer {
-    /// Checks what its files hold, where all of them are at hand.
+    /// Checks the contents of its files, if all of them are available.
     ///
     /// # Errors
     /// As [`ServerTls::load`].

@@ -1,4 +1,5 @@
-//! The `tls` sections of servers and clients. What rustls does not have is an error that lists what works.
+//! The `tls` sections of servers and clients. For what rustls does not support there is an error that lists what it
+//! supports.
 
 use otelcore_config::{Dur, Flavour, Section};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
@@ -36,7 +37,7 @@ pub(crate) struct Common {
     pub(crate) suites: Vec<CipherSuite>,
     /// Groups; empty means all.
     pub(crate) groups: Vec<NamedGroup>,
-    /// Nanoseconds after which files are looked at again; zero is never.
+    /// Nanoseconds after which files are read again; zero for never.
     pub(crate) reload_interval: u64,
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct Common {
 pub struct TlsServer {
     pub(crate) common: Common,
     pub(crate) client_ca: Option<Pem>,
-    /// Read the clients' authority again when its file changes.
+    /// Whether the clients' authorities are read again when their file changes.
     pub(crate) client_ca_reload: bool,
 }
 
@@ -57,12 +58,12 @@ pub struct TlsClient {
     pub(crate) server_name: Option<String>,
 }
 
-/// What a client's `tls` section asks for.
+/// The contents of a client's `tls` section.
 #[derive(Clone, Debug)]
 pub struct ClientSection {
     /// The settings, if the connection is to be TLS.
     pub tls: TlsClient,
-    /// `insecure: true`, without an authority that would overrule it.
+    /// Whether there is `insecure: true` and no authority, which would take precedence.
     pub insecure: bool,
 }
 
@@ -85,7 +86,7 @@ const SUITES: [(&str, CipherSuite); 8] = [
 /// Where a certificate and its key can be written.
 const MATERIAL: [&str; 4] = ["cert_file", "cert_pem", "key_file", "key_pem"];
 
-/// Names that Go takes and that change nothing.
+/// Names that Go accepts and that have no effect.
 const SUITES_13: [&str; 3] = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"];
 
 /// Groups by the names of the Go collector.
@@ -93,8 +94,8 @@ const GROUPS: [(&str, NamedGroup); 3] =
     [("X25519", NamedGroup::X25519), ("P256", NamedGroup::secp256r1), ("P384", NamedGroup::secp384r1)];
 
 impl TlsServer {
-    /// Reads a server's `tls` key: `None` without one, or with a null one, as in the Go collector. Mistakes go into the
-    /// section's diagnostics.
+    /// Reads a server's `tls` key: `None` without one, or with a null one, as in the Go collector. Errors are added to
+    /// the section's diagnostics.
     pub fn parse(s: &mut Section<'_>) -> Option<Self> {
         // The key's name before collector 0.36.
         let old = !s.has("tls") && s.deprecated("tls_settings", "`tls:`");
@@ -112,7 +113,7 @@ impl TlsServer {
 }
 
 impl ClientSection {
-    /// Reads a client's `tls` section. Mistakes go into its diagnostics.
+    /// Reads a client's `tls` section. Errors are added to its diagnostics.
     pub fn parse(mut tls: Section<'_>) -> Self {
         let common = Common::parse(&mut tls);
         let insecure = tls.bool("insecure", false);
@@ -126,7 +127,7 @@ impl ClientSection {
 }
 
 impl ClientSection {
-    /// Takes an old spelling: a key of this section beside `endpoint`.
+    /// Reads the old form of a key of this section, beside `endpoint`.
     pub(crate) fn take_old(&mut self, s: &mut Section<'_>, key: &str) {
         let file = |s: &mut Section<'_>| s.opt_str(key).filter(|p| !p.is_empty()).map(Pem::File);
         let common = &mut self.tls.common;
@@ -145,7 +146,7 @@ impl ClientSection {
     }
 }
 
-/// One of a path and a text.
+/// Reads a path or an inline text; both together are an error.
 fn pem(s: &mut Section<'_>, file: &str, inline: &str, both: &str) -> Option<Pem> {
     let path = s.opt_str(file).filter(|p| !p.is_empty());
     let text = Some(s.opaque(inline, "")).filter(|t| !t.is_empty());
@@ -193,7 +194,7 @@ impl Common {
         Self { ca, system_roots, cert, key, min, max, suites, groups, reload_interval }
     }
 
-    /// The algorithms that it allows.
+    /// The algorithms that these settings allow.
     pub(crate) fn provider(&self) -> CryptoProvider {
         let mut provider = rustls::crypto::ring::default_provider();
         if !self.suites.is_empty() {

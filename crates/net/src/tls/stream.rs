@@ -1,28 +1,28 @@
-//! A TLS connection that looks like the socket below it.
+//! A TLS connection with the interface of the socket below it.
 //!
-//! It never blocks and never runs ahead: while ciphertext waits for the socket no more plaintext is taken, and `flush`
-//! says `WouldBlock` as long as some waits. Whoever uses it calls `read` or `flush` after each readiness event; that is
-//! what drives the handshake too.
+//! It never blocks and buffers little: while ciphertext waits for the socket, no more plaintext is taken, and `flush`
+//! returns `WouldBlock`. The caller must call `read` or `flush` after each readiness event; these calls also advance
+//! the handshake.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 
 use otelcore_pipeline::Stream;
 use rustls::Connection;
 
-/// Plaintext and ciphertext that may wait in rustls.
+/// The limit for plaintext and ciphertext buffered in rustls, in bytes.
 const BUFFER: usize = 128 << 10;
 
 /// TLS over a connection.
 pub struct TlsStream {
     io: Box<dyn Stream>,
     tls: Box<Connection>,
-    /// Half-close the connection below once the last word is out.
+    /// Whether the connection below is half-closed once the last ciphertext is written.
     shut: Shut,
     trouble: Option<String>,
     hello: Hello,
 }
 
-/// The first bytes that came, as long as a TLS record's head.
+/// The first bytes that were received, as many as a TLS record header has.
 #[derive(Default)]
 struct Hello {
     bytes: [u8; 5],
@@ -36,13 +36,13 @@ impl Hello {
         self.have += rest.len().min(bytes.len());
     }
 
-    /// The beginnings that Go's net/http looks for.
+    /// The same beginnings of HTTP requests that Go's net/http checks.
     fn is_http(&self) -> bool {
         matches!(&self.bytes, b"GET /" | b"HEAD " | b"POST " | b"PUT /" | b"OPTIO")
     }
 }
 
-/// Shows the beginning of what is read.
+/// Copies the first bytes that are read to a [`Hello`].
 struct Noting<'a>(&'a mut dyn Stream, &'a mut Hello);
 
 impl Read for Noting<'_> {
@@ -72,10 +72,10 @@ impl TlsStream {
         Self { io, tls: Box::new(tls), shut: Shut::Open, trouble: None, hello: Hello::default() }
     }
 
-    /// Goes on with the handshake. True when it is done.
+    /// Continues the handshake. True when it is done; `WouldBlock` until then.
     ///
     /// # Errors
-    /// What the peer or the network did, with [`Stream::trouble`] in words.
+    /// An error of the peer or the network; [`Stream::trouble`] has a text for it.
     pub fn handshake(&mut self) -> io::Result<bool> {
         match self.push() {
             Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
@@ -95,7 +95,7 @@ impl TlsStream {
         self.tls.alpn_protocol()
     }
 
-    /// The connection below, if the handshake failed because the peer speaks HTTP without TLS. Nothing was written to it.
+    /// The connection below, if the handshake failed because the peer sent HTTP without TLS. Nothing was written to it.
     pub(crate) fn into_plain_http(self) -> Option<Box<dyn Stream>> {
         (self.tls.is_handshaking() && self.hello.is_http()).then_some(self.io)
     }
@@ -127,12 +127,12 @@ impl TlsStream {
         };
         let processed = self.tls.process_new_packets();
         if processed.is_err() && self.tls.is_handshaking() && self.hello.is_http() {
-            // No alert: it would stand before the answer in a language that the peer understands.
+            // No alert is sent: it would precede the HTTP response, which is what the peer understands.
             let text = "tls: first record does not look like a TLS handshake";
             self.trouble.get_or_insert_with(|| text.to_owned());
             return Err(io::Error::new(ErrorKind::InvalidData, text));
         }
-        // Handshake messages and alerts go out at once; what the socket does not take goes with the next turn.
+        // Handshake messages and alerts are written at once; what the socket does not take is written in the next turn.
         let pushed = self.push();
         if let Err(e) = processed {
             let text = format!("tls: {e}");
@@ -168,7 +168,8 @@ impl Read for TlsStream {
         loop {
             match self.tls.reader().read(buf) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                // A peer that leaves without a word: what it sent must show by itself whether it is whole.
+                // The peer closed the connection without `close_notify`: the protocol above must detect whether the
+                // data is complete.
                 Err(e) if e.kind() == ErrorKind::UnexpectedEof && !self.tls.is_handshaking() => return Ok(0),
                 other => return other,
             }
@@ -210,7 +211,7 @@ impl Stream for TlsStream {
         if self.shut == Shut::Open {
             self.shut = Shut::Wanted;
             self.tls.send_close_notify();
-            // What fails here fails again, with somebody to hear it, at the next read.
+            // An error here occurs again at the next read, which returns it to the caller.
             let _ = self.push();
         }
     }

@@ -112,7 +112,7 @@ impl Stream for End {
     }
 }
 
-/// An authority, and certificates from it.
+/// An authority that issues certificates.
 struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
 
 impl Authority {
@@ -131,7 +131,8 @@ impl Authority {
     }
 }
 
-/// Files of a server called `gateway` and of a client, both of one authority; and one that nobody knows.
+/// Files of a server called `gateway` and of a client, both of one authority; and files of another authority, with its
+/// client `stranger`.
 fn files() -> (Files, Authority) {
     let (ours, other) = (Authority::new("ours"), Authority::new("other"));
     let mut world = Files::default();
@@ -169,8 +170,8 @@ fn client(world: &mut Files, yaml: &str, alpn: &[&[u8]]) -> Result<ClientTls, St
     ClientTls::load(&mut Cx::new(world, 0), &settings.tls, alpn, log())
 }
 
-/// Carries a question and an answer between the two, each longer than the pipe. What went wrong otherwise, in the
-/// client's words and the server's.
+/// Sends a request and a response between the two, each longer than the pipe. On failure, returns the errors of the
+/// client and the server.
 fn converse(mut client: TlsStream, mut server: TlsStream) -> Result<(TlsStream, TlsStream), [String; 2]> {
     let question: Vec<u8> = (0..200_000_u32).map(|i| i as u8).collect();
     let answer: Vec<u8> = question.iter().rev().copied().collect();
@@ -198,7 +199,7 @@ fn converse(mut client: TlsStream, mut server: TlsStream) -> Result<(TlsStream, 
         got.extend_from_slice(&buf[..n]);
         quiet(server.flush().map(|()| 0));
         if failed {
-            // What the one has found wrong the other hears as an alert.
+            // The side that found the error sends an alert to the other.
             let _ = (client.read(&mut buf), server.read(&mut buf), client.read(&mut buf));
             return Err([client.trouble().unwrap_or_default(), server.trouble().unwrap_or_default()]);
         }
@@ -245,7 +246,7 @@ fn after_the_last_word_the_other_side_reads_the_end() {
     assert_eq!(client.read(&mut buf).unwrap(), 0);
     client.write_all(b"still here").unwrap();
     assert_eq!(server.read(&mut buf).unwrap(), 10);
-    // A peer that leaves without a word is at its end, too: the protocols above know what is missing.
+    // A connection that is closed without `close_notify` is at its end too: the protocols above detect missing data.
     drop(client);
     server.flush().unwrap();
 }
@@ -338,7 +339,7 @@ fn certificates_that_change_are_used_from_the_next_connection_on() {
     world.files.insert("server.pem".to_owned(), cert);
     world.now = 9_000_000_000;
     assert!(meet(&mut world, &mut client, &mut server).is_err(), "too early");
-    // Half of the pair is no pair: the old one stays until both are there.
+    // A new certificate without its key is not used: the old pair stays in use until both files are replaced.
     world.now = 11_000_000_000;
     assert!(meet(&mut world, &mut client, &mut server).is_err());
     world.files.insert("server.key".to_owned(), key);
@@ -373,7 +374,7 @@ fn what_cannot_be_loaded_is_named() {
     }
 }
 
-/// A certificate's parameters, with names as a server's has them.
+/// A certificate's parameters, with the names of a server.
 fn params(name: &str) -> rcgen::CertificateParams {
     let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -391,8 +392,9 @@ fn self_signed(world: &mut Files, name: &str, params: &rcgen::CertificateParams)
     put(world, name, &params.self_signed(&key).unwrap(), &key);
 }
 
-/// Pairs of files for a name: `leaf` self-signed, `ca` the same as an authority, `signed` of an authority that nobody
-/// knows, `expired`, `future`, `purpose` for the other side only, `same` with the names of `leaf` and another key.
+/// Pairs of files for a name: `leaf` self-signed, `ca` the same as an authority, `signed` by an authority that is in
+/// none of the files, `expired`, `future`, `purpose` for the other side only, `same` with the names of `leaf` and
+/// another key.
 fn pinned(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> Files {
     let mut world = Files::default();
     self_signed(&mut world, "leaf", &params(name));
@@ -415,7 +417,7 @@ fn pinned(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> Files {
     world
 }
 
-/// What a client that has this in `ca_file` says to a server with that certificate.
+/// Whether a client with `ca` in `ca_file` accepts a server with the certificate `server`.
 fn trusts(world: &mut Files, ca: &str, server: &str, more: &str) -> Result<(), String> {
     let mut result = Ok(());
     for version in ["max_version: '1.2'", "min_version: '1.3'"] {
@@ -433,7 +435,7 @@ fn server_certificate_in_ca_file_itself_is_trusted() {
     for name in ["leaf", "ca", "signed"] {
         assert_eq!(trusts(&mut world, name, name, ""), Ok(()), "{name}");
     }
-    // Among others, too.
+    // It is also accepted in a file with other certificates.
     let bundle: Vec<u8> =
         ["same", "signed", "leaf"].iter().flat_map(|n| world.files[&format!("{n}.pem")].clone()).collect();
     world.files.insert("bundle.pem".to_owned(), bundle);
@@ -466,7 +468,7 @@ fn server_certificate_that_only_resembles_the_one_in_ca_file_is_refused() {
 #[test]
 fn certificate_in_ca_file_that_is_no_authority_signs_nothing() {
     let mut world = Files::default();
-    // Its key would have signed a certificate for another machine.
+    // Its key has signed a certificate for another machine.
     let key = rcgen::KeyPair::generate().unwrap();
     let leaf = rcgen::CertifiedIssuer::self_signed(params("one"), key).unwrap();
     world.files.insert("one.pem".to_owned(), leaf.pem().into_bytes());

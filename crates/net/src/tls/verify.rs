@@ -1,9 +1,9 @@
-//! Verification of the peer's certificate: a chain to an authority, or the certificate itself in the file of authorities.
+//! Verification of the peer's certificate: it has a chain to an authority, or is itself in the file of authorities.
 //!
-//! A file of authorities may hold the very certificate that the peer shows, self-signed or not: Go takes it, webpki looks
-//! for an authority above it, which it has not, or refuses it for being one. Such a certificate is compared byte for byte;
-//! then, as in Go, its dates, its purpose and (for a server's) its name still count, and its owner signs the handshake.
-//! Nothing else is taken that webpki refuses.
+//! A file of authorities may contain the peer's own certificate, self-signed or not. Go accepts it; webpki requires an
+//! authority that signed it, or refuses it because it is an authority itself. Such a certificate is compared byte for
+//! byte. Then, as in Go, its dates, its purpose and (for a server's) its name are checked, and the handshake must be
+//! signed with its key. Nothing else that webpki refuses is accepted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Signatu
 use super::material::Authorities;
 use super::x509::{CLIENT_AUTH, Facts, SERVER_AUTH};
 
-/// Names of authorities that a server sends; the protocol has room for twice as much.
+/// The limit for the names of authorities that a server sends, in bytes; the protocol allows twice as much.
 const HINT_BYTES: usize = 32 << 10;
 
-/// Dates and purpose of a certificate that is trusted itself.
+/// Checks dates and purpose of a certificate that is trusted itself.
 fn check(cert: &CertificateDer<'_>, purpose: &[u8], now: UnixTime) -> Result<(), rustls::Error> {
     let facts = Facts::read(cert).ok_or(CertificateError::BadEncoding)?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
@@ -104,13 +104,13 @@ impl ServerCertVerifier for Servers {
     }
 }
 
-/// How a server verifies clients, each of which must show a certificate.
+/// How a server verifies clients, each of which must have a certificate.
 #[derive(Debug)]
 pub(super) struct Clients {
     /// `None` without authorities.
     chains: Option<Arc<dyn ClientCertVerifier>>,
     pinned: Vec<CertificateDer<'static>>,
-    /// The names that clients are told, to choose a certificate by its issuer.
+    /// The names that are sent to clients, so that they can choose a certificate by its issuer.
     hints: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
 }
@@ -119,7 +119,7 @@ impl Clients {
     pub(super) fn new(authorities: Authorities, provider: Arc<CryptoProvider>) -> Result<Self, String> {
         let Authorities { roots, pinned } = authorities;
         let subjects = roots.roots.iter().map(|root| DistinguishedName::in_sequence(&root.subject).as_ref().to_vec());
-        // Clients look for the issuer, which is not in the file where the certificate itself is.
+        // Clients compare the issuer, which is not in the file if the file has the client's certificate itself.
         let issuers = pinned.iter().filter_map(|cert| Some(Facts::read(cert)?.issuer.to_vec()));
         let names: BTreeSet<Vec<u8>> = subjects.chain(issuers).collect();
         let length: usize = names.iter().map(|name| name.len() + 2).sum();
@@ -153,7 +153,7 @@ impl ClientCertVerifier for Clients {
         if chained.is_ok() || !self.pinned.contains(leaf) {
             return chained;
         }
-        // Critical extensions that nobody knows are refused here, as they are in a chain.
+        // Unknown critical extensions are refused here, as in a chain.
         ParsedCertificate::try_from(leaf)?;
         check(leaf, CLIENT_AUTH, now)?;
         Ok(ClientCertVerified::assertion())

@@ -1,8 +1,8 @@
 //! The few fields of a certificate (RFC 5280) that rustls does not give: validity, authority, purposes, kind of key.
 //!
-//! Reads DER and checks no signature. What can't be read is `None`, and nothing is trusted for it.
+//! Reads DER and checks no signature. What can't be read is `None`, and is never a reason to trust a certificate.
 
-/// What is looked at.
+/// The fields that are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Facts<'a> {
     /// The issuer's name, the whole DER element.
@@ -13,9 +13,9 @@ pub(super) struct Facts<'a> {
     pub(super) not_after: i64,
     /// The content of `subjectPublicKeyInfo`.
     key: &'a [u8],
-    /// It may sign other certificates: basic constraints say so, or it is of a version that has none.
+    /// It may sign other certificates: basic constraints say so, or its version has no extensions.
     pub(super) is_authority: bool,
-    /// It has names that a client can compare.
+    /// It has subject alternative names that a client can compare.
     pub(super) has_names: bool,
     /// The content of the extension `extKeyUsage`.
     purposes: Option<&'a [u8]>,
@@ -121,7 +121,7 @@ impl<'a> Facts<'a> {
         Some(())
     }
 
-    /// It may be used for this purpose: extended key usages do not exclude it.
+    /// Whether it may be used for this purpose: extended key usages do not exclude it.
     pub(super) fn serves(&self, purpose: &[u8]) -> bool {
         let Some(purposes) = self.purposes else { return true };
         let mut purposes = Der(purposes);
@@ -135,7 +135,7 @@ impl<'a> Facts<'a> {
         match algorithm.take(OID)? {
             RSA => {
                 let bits = rsa_bits(key.take(BIT_STRING)?)?;
-                // What `ring` signs with, and what it verifies.
+                // The largest keys that `ring` signs with and verifies.
                 let most = if own { 4096 } else { 8192 };
                 (!(2048..=most).contains(&bits))
                     .then(|| format!("an RSA key of {bits} bits can't be used; those of 2048 to {most} bits can"))
@@ -186,7 +186,7 @@ fn time(der: &mut Der<'_>) -> Option<i64> {
 
 /// Days from the Unix epoch to a date of the Gregorian calendar.
 fn days(year: i64, month: i64, day: i64) -> i64 {
-    // Years that begin in March have their leap day at the end.
+    // If a year begins in March, its leap day is the last day.
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let leaps = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
     year * 365 + leaps + (month * 153 + 2) / 5 + day - 1 - 719_468
