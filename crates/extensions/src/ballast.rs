@@ -1,9 +1,9 @@
-//! `memory_ballast`: once a heap for Go's garbage collector to weigh, today nothing.
+//! `memory_ballast`: in old Go collectors a block of memory for the garbage collector; here it has no effect.
 
 use otelcore_config::{ComponentId, Section};
 use otelcore_pipeline::{About, Build, Component, Extension, Factory, Kind, Settings, StartError};
 
-/// Makes extensions that do nothing, and says so.
+/// Makes extensions that do nothing, with a warning about it.
 #[derive(Debug)]
 pub struct MemoryBallastFactory;
 

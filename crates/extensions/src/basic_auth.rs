@@ -24,29 +24,29 @@ use self::users::{Begun, Credentials, Looked, Users};
 use crate::Secret;
 use crate::watched::Watched;
 
-/// Padding is asked for and stray bits at the end are let pass, as Go decodes.
+/// As in Go, padding is required, and unused bits at the end may be set.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// Settings of a `basicauth`.
 #[derive(Clone, Debug)]
 pub enum BasicAuth {
-    /// Servers check who sends.
+    /// Servers check the credentials of clients.
     Server(Htpasswd),
-    /// Clients say who sends.
+    /// Clients send credentials.
     Client(ClientCredentials),
 }
 
-/// Where the users of a server are written; at least one of the two is not empty.
+/// The sources of a server's users; at least one of the two is not empty.
 #[derive(Clone, Debug)]
 pub struct Htpasswd {
     /// A file, read at the start.
     pub file: String,
-    /// Lines that go before those of the file.
+    /// Lines that take precedence over those of the file.
     pub inline: Secret,
 }
 
-/// Who a client is.
+/// The credentials of a client.
 #[derive(Clone, Debug)]
 pub struct ClientCredentials {
     /// The user, without a colon.
@@ -55,10 +55,10 @@ pub struct ClientCredentials {
     pub password: Source,
 }
 
-/// A text, or the file that has it.
+/// A text, or the file that contains it.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// As it was written.
+    /// The text from the configuration.
     Text(Secret),
     /// A path; the file may change at any time.
     File(String),
@@ -68,10 +68,10 @@ pub enum Source {
 #[derive(Debug)]
 pub struct BasicAuthFactory;
 
-/// How often the log says that credentials are refused unchecked.
+/// The shortest time between two warnings that credentials are refused unchecked.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
-/// What a client is told whose credentials are wrong or not checked.
+/// The answer to a client whose credentials are wrong or not checked.
 const INVALID: &str = "invalid credentials";
 
 const NO_SOURCE: &str = "no credential source provided";
@@ -103,7 +103,7 @@ impl Factory for BasicAuthFactory {
                 .hint("a user name has no colon, which would end it (RFC 7617)");
         }
         client.finish();
-        // Shown the way it is written, so that what print-config shows can be read again.
+        // An absent section is shown as null, so that the output of print-config is a valid configuration.
         for (key, _) in [("htpasswd", sides.0), ("client_auth", sides.1)].into_iter().filter(|(_, written)| !written) {
             s.record(key, Effective::Null);
         }
@@ -170,7 +170,7 @@ struct Server(Rc<ServerState>);
 
 struct ServerState {
     users: RefCell<Users>,
-    /// When the log was told that credentials are refused unchecked.
+    /// The time of the last warning that credentials are refused unchecked.
     warned: Cell<Option<Mono>>,
     log: Logger,
 }
@@ -182,7 +182,7 @@ impl Extension for Serving {
             let text = cx.read(&self.htpasswd.file).map_err(|e| StartError(format!("open htpasswd file: {e}")))?;
             self.add(&mut users, &text, "file");
         }
-        // Last, so that it goes before the file.
+        // Added last, so that it takes precedence over the file.
         self.add(&mut users, self.htpasswd.inline.expose().as_bytes(), "inline");
         if users.is_empty() {
             self.auth.0.log.warn("htpasswd has no users: everyone is refused", &[]);
@@ -234,7 +234,7 @@ impl ServerAuth for Server {
     }
 }
 
-/// User and password of a header field.
+/// The user and password in a header field.
 fn credentials(value: Option<Cow<'_, [u8]>>) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
     let value = value.filter(|value| !value.is_empty()).ok_or("no basic auth provided")?;
     let encoded = match value.split_at_checked(6) {
@@ -251,7 +251,7 @@ fn result(right: bool) -> Result<(), String> {
 }
 
 impl ServerState {
-    /// The answer to credentials that are not checked. The log has it from time to time.
+    /// The answer to credentials that are not checked. Logs a warning, at most once per [`WARN_EVERY`].
     fn refuse_unchecked(&self, now: Mono) -> Result<(), String> {
         if self.warned.get().is_none_or(|last| now.since(last) >= WARN_EVERY) {
             self.warned.set(Some(now));
@@ -299,13 +299,13 @@ struct Client {
     password: Current,
 }
 
-/// A source as it is now.
+/// A source and its current value.
 enum Current {
     Text(Secret),
     File(String, Watched<Secret>),
 }
 
-/// What a credentials file has in it.
+/// The content of a credentials file, which must not be empty.
 fn filled(text: &str) -> Result<Secret, String> {
     let text = text.trim();
     if text.is_empty() { Err("credentials file is empty".to_owned()) } else { Ok(Secret::from(text.to_owned())) }
@@ -315,7 +315,7 @@ fn username(text: &str) -> Result<Secret, String> {
     filled(text).and_then(|name| no_colon(&name).map(|()| name))
 }
 
-/// The colon ends the user name, so that it can't have one (RFC 7617).
+/// The colon ends the user name, so a name can't contain one (RFC 7617).
 fn no_colon(name: &Secret) -> Result<(), String> {
     if name.expose().contains(':') { Err("invalid authorization format".to_owned()) } else { Ok(()) }
 }

@@ -1,6 +1,6 @@
 //! The `bearertokenauth` extension: a fixed token in a header, checked by servers and sent by clients.
 //!
-//! The tokens are written in the configuration or stand in a file, one a line, that may change at any time. Servers
+//! The tokens are in the configuration, or in a file with one token in each line, which may change at any time. Servers
 //! accept each of them, clients send the first. No token is ever put into a message.
 
 use std::borrow::Cow;
@@ -17,13 +17,13 @@ use crate::watched::Watched;
 /// Settings of a `bearertokenauth`.
 #[derive(Clone, Debug)]
 pub struct BearerTokenAuth {
-    /// What stands before the token and a space; empty is the bare token.
+    /// The text before a space and the token; if empty, the header has the token only.
     pub scheme: String,
-    /// The header, as the user wrote it.
+    /// The name of the header, as the user wrote it.
     pub header: String,
-    /// The accepted tokens, the one to send first. None is empty.
+    /// The accepted tokens; the first one is sent. No token is empty.
     pub tokens: Vec<Secret>,
-    /// Where the tokens are read from in place of `tokens`; empty is nowhere.
+    /// The file that the tokens are read from in place of `tokens`; empty for none.
     pub filename: String,
 }
 
@@ -56,7 +56,7 @@ impl Factory for BearerTokenAuthFactory {
             s.start_error(&format!("tokens[{index}]"), "'tokens' has characters that a header can't have")
                 .hint(ONE_LINE);
         }
-        // Taken as strings, but shown as secrets.
+        // Read as strings, but shown as secrets.
         let shown = many.iter().map(|t| Effective::Opaque(t.expose().to_owned())).collect();
         s.record("tokens", Effective::List(shown));
         if many.iter().any(Secret::is_empty) {
@@ -78,7 +78,7 @@ impl Factory for BearerTokenAuthFactory {
     }
 }
 
-/// Whether RFC 9110 has it as a token.
+/// Whether it is a token of RFC 9110.
 fn is_header_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     !name.is_empty() && name.bytes().all(allowed)
@@ -97,7 +97,8 @@ impl Settings for BearerTokenAuth {
     }
 }
 
-/// The tokens of a file. Empty lines are none: the last line often is one, and it would be a token that anyone knows.
+/// The tokens of a file. Empty lines are left out: the last line often is empty, and an empty token would give no
+/// protection.
 fn lines(text: &str) -> Result<Vec<Secret>, String> {
     let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty());
     let tokens: Vec<_> = lines.map(|line| Secret::from(line.to_owned())).collect();
@@ -115,7 +116,7 @@ enum Tokens {
 struct Bearer {
     scheme: String,
     header: String,
-    /// The header's name as it is looked up and sent.
+    /// The header's name in lower case, as it is looked up and sent.
     lower: String,
     tokens: Tokens,
 }
@@ -147,7 +148,7 @@ impl Bearer {
         }
     }
 
-    /// What follows the scheme and a space.
+    /// The token after the scheme and a space.
     fn bare<'v>(&self, value: &'v [u8]) -> Option<&'v [u8]> {
         if self.scheme.is_empty() {
             return Some(value);
@@ -162,10 +163,10 @@ impl ServerAuth for Bearer {
             return Authentication::Refused(format!("missing or empty authorization header: {}", self.header));
         };
         let tokens = self.tokens(cx);
-        // Each is compared, so that the time does not tell which one came close.
+        // Every token is compared, so that the time does not depend on which one matches.
         let known = self.bare(&value).is_some_and(|bare| tokens.iter().fold(false, |any, t| any | t.matches(bare)));
-        // The Go collector goes on with what was sent. A secret with a typing error is still nearly a secret, and
-        // answers end up in logs.
+        // The Go collector's message also contains what was sent. It is left out here: a token with a typing error
+        // reveals most of the secret, and responses are often logged.
         if known {
             Authentication::Granted
         } else {

@@ -12,9 +12,9 @@ use otelcore_pipeline::{
 /// Settings of a `health_check`.
 #[derive(Clone, Debug)]
 pub struct HealthCheck {
-    /// Where it answers, port 13133 by default.
+    /// Its server, on port 13133 by default.
     pub server: HttpServer,
-    /// The page's path. `/` answers on every path, others on that one only.
+    /// The page's path. With `/` the page is served on every path, otherwise on this path only.
     pub path: String,
     /// Fixed bodies: when every pipeline runs, and when not. `None` is the status in JSON.
     pub bodies: Option<[String; 2]>,
@@ -48,7 +48,7 @@ impl Factory for HealthCheckFactory {
 
     fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
         if s.deprecated("port", "`endpoint: \"0.0.0.0:PORT\"`") {
-            // Spelling of collector 0.6 and thereabouts, when it listened on every address.
+            // The form of about collector 0.6, which listened on every address.
             let port = s.int::<u16>("port", 13133);
             if s.has("endpoint") {
                 s.error("port", "'port' and 'endpoint' can not both be set");
@@ -100,7 +100,7 @@ struct Health {
     settings: HealthCheck,
     pages: PageServer,
     log: Logger,
-    /// Since when every pipeline runs.
+    /// The time since which every pipeline runs.
     since: Option<(Wall, Mono)>,
 }
 

@@ -1,9 +1,9 @@
-//! Text that nobody is to read: tokens and passwords.
+//! Secret text: tokens and passwords.
 
 use otelcore_config::Section;
 use subtle::ConstantTimeEq;
 
-/// A token, a password, or the file that has them. Shows itself to nobody.
+/// A token, a password, or the content of a file with them. Redacted in `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Secret(String);
 
@@ -20,8 +20,8 @@ impl From<String> for Secret {
 }
 
 impl Secret {
-    /// Takes a key that `print-config` redacts; absent is empty. Line breaks at its end are left out: a value out of a file
-    /// or a variable often has one, and no token or password ends in one.
+    /// Reads a key that `print-config` redacts; an absent key is empty. Line breaks at the end are removed: a value
+    /// from a file or a variable often has one, and no token or password ends in one.
     pub(crate) fn take(s: &mut Section<'_>, key: &str) -> Self {
         Self::trimmed(s.opaque(key, ""))
     }
@@ -43,13 +43,13 @@ impl Secret {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Whether the text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Compares in a time that depends on the lengths alone.
+    /// Compares in a time that depends on the lengths only.
     #[must_use]
     pub fn matches(&self, other: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(other).into()

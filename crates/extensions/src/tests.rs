@@ -1,4 +1,4 @@
-//! Authenticators in a world of files and time, and nothing else.
+//! Authenticators in a `World` with files and a clock only.
 
 mod basic;
 mod bearer;
@@ -84,7 +84,7 @@ impl LogSink for Said {
     }
 }
 
-/// Settings as a person writes them, and what is said about them.
+/// The settings parsed from YAML, and their diagnostics.
 struct Parsed {
     settings: Option<Box<dyn otelcore_pipeline::Settings>>,
     said: Vec<String>,
@@ -102,7 +102,7 @@ fn parse(factory: &dyn Factory, yaml: &str) -> Parsed {
     Parsed { settings, said, effective: shown.snapshot() }
 }
 
-/// An extension in its world.
+/// An extension, its `World` and its log.
 struct House {
     world: Small,
     extension: Box<dyn Extension>,
@@ -149,7 +149,7 @@ impl House {
         self.world.now = self.world.now + time;
     }
 
-    /// Authenticates a request with the given fields, names in lower case; a check runs at once.
+    /// Authenticates a request with the given header fields, names in lower case. A check runs immediately.
     fn ask(&mut self, fields: &[(&str, &[u8])]) -> Result<(), String> {
         let auth = self.extension.server_auth().unwrap();
         let header = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, v)| Cow::Borrowed(*v));
@@ -174,7 +174,7 @@ impl House {
         auth.headers(&mut Cx::new(&mut self.world, 0))
     }
 
-    /// The one header that a client sends.
+    /// The only header that a client sends.
     fn sends(&mut self) -> String {
         let [(name, value)] = &self.headers().unwrap()[..] else { panic!("more than one header") };
         format!("{name}: {value}")

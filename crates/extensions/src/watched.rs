@@ -1,8 +1,8 @@
 //! A file with secrets that may be replaced while the collector runs.
 //!
-//! It is read at the start, and again when its value is asked for and the last look is a second old: no timer, no
-//! watcher, and a mount whose links are swapped is noticed like any other change. What can't be read or used leaves the
-//! value as it was, and is told once. Never shows what is in the file.
+//! It is read at the start, and again when its value is requested and the last read is at least a second old. This
+//! needs no timer and no file watcher, and also notices a mount whose symbolic links are replaced. If the file can't be
+//! read or used, the value stays as it was, and one warning is logged. Never shows the content of the file.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,16 +10,16 @@ use std::time::Duration;
 
 use otelcore_pipeline::{Cx, Field, Logger, Mono};
 
-/// How old a look may be.
+/// The file is read again if the last read is at least this old.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// A larger file is a mistake, not a secret.
+/// The largest file, in bytes. A larger one can't be meant as a secret.
 const MAX_FILE: usize = 1 << 20;
 
 pub(crate) struct Watched<T> {
     path: String,
     parse: fn(&str) -> Result<T, String>,
-    /// What is logged when the value has changed.
+    /// The message that is logged when the value has changed.
     refreshed: &'static str,
     log: Logger,
     state: RefCell<State<T>>,
@@ -32,13 +32,13 @@ struct State<T> {
 }
 
 impl<T: PartialEq> Watched<T> {
-    /// A file that was not looked at yet. `parse` says what is wrong without showing what it was given.
+    /// A file that was not read yet. The errors of `parse` must not contain its input.
     pub(crate) fn new(path: &str, refreshed: &'static str, log: Logger, parse: fn(&str) -> Result<T, String>) -> Self {
         let state = RefCell::new(State { value: None, looked: Mono(0), failing: false });
         Self { path: path.to_owned(), parse, refreshed, log, state }
     }
 
-    /// The first look, at which the file must be there.
+    /// The first read; the file must exist.
     pub(crate) fn open(&self, cx: &mut Cx<'_>) -> Result<(), String> {
         let value = self.read(cx)?;
         *self.state.borrow_mut() = State { value: Some(Rc::new(value)), looked: cx.now(), failing: false };

@@ -1,7 +1,7 @@
 //! Lines of htpasswd, and whether a password is the one that was hashed.
 //!
 //! The forms are those of Apache's htpasswd and of mkpasswd: bcrypt, MD5 (`$apr1$`, `$1$`), SHA-1 (`{SHA}`, `{SSHA}`),
-//! SHA-256 and SHA-512 of crypt (`$5$`, `$6$`), and plain text. Knows no users beyond a line, no time and no limits.
+//! SHA-256 and SHA-512 of crypt (`$5$`, `$6$`), and plain text. Handles one line at a time, without a clock or limits.
 
 use base64::Engine;
 use md5::Md5;
@@ -11,12 +11,12 @@ use subtle::ConstantTimeEq;
 
 use super::BASE64;
 
-/// Above this cost a check of bcrypt takes a good part of a second.
+/// Above this cost a bcrypt check takes a large part of a second.
 const HEAVY_COST: u32 = 12;
 /// The same for the rounds of SHA-crypt, 5000 by default.
 const HEAVY_ROUNDS: u32 = 200_000;
 
-/// A password as a line has it.
+/// A hashed or plain password of a line.
 pub(super) struct Hash(Form);
 
 enum Form {
@@ -27,7 +27,7 @@ enum Form {
     Plain(Vec<u8>),
 }
 
-/// User and hash of a line; `None` is an empty line or a comment.
+/// User and hash of a line; `None` for an empty line or a comment.
 ///
 /// # Errors
 /// What is wrong, without the line.
@@ -69,7 +69,7 @@ impl Hash {
         } else if let Some(sum) = text.strip_prefix("{SSHA}") {
             sha1_line(sum).map(sha1_form).ok_or("malformed SSHA password")
         } else if is_hash(text) {
-            // As plain text it would make a password of the hash itself.
+            // If it were taken as plain text, the hash itself would be a valid password.
             Err("a hash of this kind is not supported; write one with `htpasswd -B`")
         } else {
             Ok(Form::Plain(encoded.to_owned()))
@@ -77,12 +77,12 @@ impl Hash {
         form.map(Self)
     }
 
-    /// Whether a check is meant to take long.
+    /// Whether a check takes long by design of the hash.
     pub(super) fn is_slow(&self) -> bool {
         !matches!(self.0, Form::Sha1 { .. } | Form::Plain(_))
     }
 
-    /// Whether it takes so long that a person should know.
+    /// Whether a check takes so long that the operator should be warned.
     pub(super) fn is_heavy(&self) -> bool {
         match &self.0 {
             Form::Bcrypt { cost, .. } => *cost > HEAVY_COST,
@@ -91,10 +91,10 @@ impl Hash {
         }
     }
 
-    /// Whether this is the password. Takes its time.
+    /// Whether this is the password. May take long; see [`Hash::is_slow`].
     pub(super) fn verify(&self, password: &[u8]) -> bool {
         match &self.0 {
-            // Like every bcrypt it sees 72 bytes and no more.
+            // As in every bcrypt, only the first 72 bytes are used.
             Form::Bcrypt { text, .. } => bcrypt::verify(password, text).unwrap_or(false),
             Form::ShaCrypt { text, .. } => ShaCrypt::default().verify_password(password, text.as_str()).is_ok(),
             Form::Md5 { magic, salt, sum } => md5_crypt(magic, salt, password).ct_eq(sum).into(),
@@ -119,7 +119,7 @@ fn is_hash(text: &str) -> bool {
 fn md5_line(magic: &'static [u8], rest: &str) -> Result<Form, &'static str> {
     match rest.split_once('$') {
         Some((salt, sum)) if sum.len() == 22 => {
-            // More than eight bytes of salt have never counted.
+            // crypt(3) uses only the first eight bytes of the salt.
             let salt = salt.bytes().take(8).collect();
             Ok(Form::Md5 { magic, salt, sum: sum.as_bytes().to_owned() })
         }
@@ -140,7 +140,7 @@ fn sha_crypt_line(text: &str) -> Result<Form, &'static str> {
     sum.map(|_| Form::ShaCrypt { text: text.to_owned(), rounds }).ok_or(malformed)
 }
 
-/// A sum of SHA-1 and the salt behind it.
+/// A sum of SHA-1 and the salt after it.
 fn sha1_line(encoded: &str) -> Option<([u8; 20], Vec<u8>)> {
     let bytes = BASE64.decode(encoded).ok()?;
     let (sum, salt) = bytes.split_first_chunk::<20>()?;
@@ -151,8 +151,8 @@ fn sha1_form((sum, salt): ([u8; 20], Vec<u8>)) -> Form {
     Form::Sha1 { sum, salt }
 }
 
-/// The MD5 of crypt(3) with Apache's or the first magic: a start that mixes password and salt, then 1000 rounds whose
-/// order of parts depends on the round's number.
+/// The MD5 of crypt(3) with Apache's or the first magic: an initial digest of password and salt, then 1000 rounds, in
+/// which the order of the parts depends on the round's number.
 fn md5_crypt(magic: &[u8], salt: &[u8], password: &[u8]) -> Vec<u8> {
     let sum = |parts: &[&[u8]]| -> [u8; 16] {
         parts.iter().fold(Md5::new(), |md5, part| md5.chain_update(part)).finalize().into()

@@ -1,16 +1,19 @@
-//! The users of a server, and what it costs to check them.
+//! The users of a server, and limits for the cost of checking them.
 //!
-//! Good hashes are slow to check by intent. Helper threads do that, which are few and have other work:
-//! - Of each user a digest of the credentials that were right is kept, so that a client pays once. The digests are keyed
-//!   with random numbers of this process and are worth nothing elsewhere. There is one for each user at most.
-//! - The last wrong credentials are kept the same way, so that a client with a wrong password, which asks again and
-//!   again, pays once too.
-//! - Wrong credentials that are not known yet are checked only so often. Above that they are refused unchecked, and so
-//!   are right ones that were not seen before: whoever tries passwords may keep new clients out while it lasts, but not
-//!   those that are in.
+//! Good hashes are slow to check by design. Helper threads check them; these are few and have other work too.
+//! Therefore:
+//! - For each user a digest of the credentials that were right is kept, so that a client's credentials are checked
+//!   once. The digests are keyed with random numbers of this process and are useless elsewhere. There is at most one
+//!   for each user.
+//! - The last wrong credentials are kept the same way, so that those of a client that retries with a wrong password are
+//!   checked once too.
+//! - The rate of checks of new wrong credentials is limited. Above the limit they are refused unchecked, and so are
+//!   right ones that were not seen before: a client that guesses passwords can keep new clients out while it continues,
+//!   but not clients whose credentials are known.
 //!
-//! A wrong result counts when its check has ended. A component has one check at a time, so that as many more may be under
-//! way as components use the extension. Hashes that are quick to check need none of this. Never starts a thread.
+//! A wrong result counts towards the limit when its check has ended. Each component has one check at a time, so the
+//! limit may be exceeded by as many checks as components use the extension. Hashes that are quick to check are not
+//! limited. Never starts a thread.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -23,11 +26,12 @@ use super::htpasswd::Hash;
 
 /// How many wrong credentials are remembered.
 pub(super) const REMEMBERED: usize = 64;
-/// How often wrong credentials are checked in the long run: with bcrypt of cost 10 about a seventh of a thread's time.
+/// The average time between two checks of wrong credentials: with bcrypt of cost 10 they take about a seventh of a
+/// thread's time.
 pub(super) const WRONG_EVERY: Duration = Duration::from_millis(500);
-/// How many of them may come at once.
+/// How many of them may be checked in one burst.
 pub(super) const WRONG_BURST: u32 = 4;
-/// A longer password is wrong where its length decides how long a check takes.
+/// For slow hashes, whose time depends on the length, a longer password is wrong without a check.
 pub(super) const MAX_PASSWORD: usize = 1024;
 
 type Seen = [u8; 32];
@@ -38,13 +42,14 @@ struct User {
     right: Option<Seen>,
 }
 
-/// Every user, and what was seen of them.
+/// All users, and the credentials that were checked.
 #[derive(Default)]
 pub(super) struct Users {
     users: BTreeMap<Vec<u8>, User>,
     key: [u64; 4],
     wrong: VecDeque<Seen>,
-    /// When what was checked in vain is made up for.
+    /// The time from which the wrong credentials so far do not count towards the limit any more. Each one moves it by
+    /// [`WRONG_EVERY`].
     owed: Mono,
     /// Checks of slow hashes so far, for tests.
     #[cfg(test)]
@@ -59,24 +64,24 @@ pub(super) struct Credentials {
     pub(super) digest: Seen,
 }
 
-/// What is known of credentials without a check that takes long.
+/// What is known about credentials without a slow check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Looked {
     /// Whether they are right.
     Known(bool),
-    /// Nothing, and too many wrong ones came before: they are refused unchecked.
+    /// Nothing, and too many wrong ones were checked before: they are refused unchecked.
     TooMany,
-    /// Nothing; they are to be checked.
+    /// Nothing; they must be checked.
     Unknown(Seen),
 }
 
 /// How a check begins.
 pub(super) enum Begun {
-    /// It is not needed any more.
+    /// It is not needed any more; whether the credentials are right.
     Known(bool),
     /// See [`Looked::TooMany`].
     TooMany,
-    /// The password is to be verified with this hash. [`Users::end`] follows.
+    /// The password must be verified with this hash, and the result passed to [`Users::end`].
     Verify(Arc<Hash>),
 }
 
@@ -90,12 +95,12 @@ impl Users {
         self.users.is_empty()
     }
 
-    /// Adds a user, or writes over an earlier line.
+    /// Adds a user, or replaces one of an earlier line.
     pub(super) fn add(&mut self, user: &[u8], hash: Hash) {
         self.users.insert(user.to_owned(), User { hash: Arc::new(hash), right: None });
     }
 
-    /// Looks credentials up. Checks them where the hash of the user is quick to check.
+    /// Looks credentials up. Checks them if the hash of the user is quick to check.
     pub(super) fn look(&self, now: Mono, user: &[u8], password: &[u8]) -> Looked {
         let Some(known) = self.users.get(user) else { return Looked::Known(false) };
         if !known.hash.is_slow() {
@@ -108,7 +113,7 @@ impl Users {
         self.remembered(now, known, digest).unwrap_or(Looked::Unknown(digest))
     }
 
-    /// What decides about a digest, if anything does.
+    /// The result for a digest, if it can be given without a check.
     fn remembered(&self, now: Mono, known: &User, digest: Seen) -> Option<Looked> {
         if known.right == Some(digest) {
             Some(Looked::Known(true))
@@ -121,7 +126,7 @@ impl Users {
         }
     }
 
-    /// Begins a check, unless what was seen since [`Users::look`] decides.
+    /// Begins a check, unless the results since [`Users::look`] make it unnecessary.
     pub(super) fn begin(&mut self, now: Mono, credentials: &Credentials) -> Begun {
         let Some(known) = self.users.get(&credentials.user) else { return Begun::Known(false) };
         match self.remembered(now, known, credentials.digest) {
@@ -154,10 +159,11 @@ impl Users {
     }
 }
 
-/// The digest of credentials under this process's key. Comparing digests need not be slow: nobody can choose them.
+/// The digest of credentials under this process's key. Digests need no constant-time comparison: a client can't choose
+/// them.
 fn seen(key: [u64; 4], user: &[u8], password: &[u8]) -> Seen {
     let keyed = key.iter().fold(Sha256::new(), |sha, word| sha.chain_update(word.to_be_bytes()));
-    // A user has no colon, so that no other pair makes the same text.
+    // A user name has no colon, so that no other pair gives the same text.
     keyed.chain_update(user).chain_update(b":").chain_update(password).finalize().into()
 }
 
@@ -258,7 +264,7 @@ mod tests {
         assert_eq!(guesses(&mut users, Mono(0), 1000), WRONG_BURST);
         assert_eq!(guesses(&mut users, Mono(0) + (WRONG_EVERY - Duration::from_nanos(1)), 1000), 0);
         assert_eq!(guesses(&mut users, Mono(0) + WRONG_EVERY, 1000), 1);
-        // A quiet time earns the burst again, and no more.
+        // After a time without wrong credentials the burst is allowed again, and no more.
         assert_eq!(guesses(&mut users, Mono(0) + WRONG_EVERY * 1000, 1000), WRONG_BURST);
         for i in 2000..2500 {
             guesses(&mut users, Mono(0) + WRONG_EVERY * i, 2);

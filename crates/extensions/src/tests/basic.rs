@@ -1,4 +1,4 @@
-//! Stories of `basicauth`.
+//! Tests of `basicauth`.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::BasicAuthFactory as Basic;
 
 const WRONG: &str = "invalid credentials";
 
-/// `user` with bcrypt's least cost, by htpasswd of Apache.
+/// `user` with the lowest cost of bcrypt, made by Apache's htpasswd.
 const BCRYPT: &str = "user:$2y$04$xOg9EJNoPlU37s2u5wsiUuoRnHUExJx7g858lRd/7SXXc1nBG5nwm";
 
 fn err(sentence: &str) -> Result<(), String> {
@@ -27,7 +27,7 @@ fn inline(lines: &str) -> House {
 
 #[test]
 fn every_form_of_htpasswd_is_understood() {
-    // By htpasswd of Apache 2.4, mkpasswd of whois and openssl passwd; SSHA from RFC 2307's construction.
+    // Made by htpasswd of Apache 2.4, mkpasswd of whois and openssl passwd; SSHA as constructed in RFC 2307.
     for line in [
         BCRYPT,
         "user:$apr1$pH12/E6B$f89uTft.7WD.5kj/QrVRX.",
@@ -76,7 +76,7 @@ fn odd_headers_are_refused_in_the_go_collectors_words() {
         assert_eq!(house.authorize(value), err("invalid authorization format"), "{value}");
     }
     assert_eq!(house.ask(&[("authorization", b"Basic \xff\xff")]), err("invalid authorization format"));
-    // The first colon parts them: passwords may have more.
+    // The first colon separates user and password: passwords may contain colons.
     assert_eq!((house.authorize("bAsIC dXNlcjphOmI="), house.authorize(&basic("user:a"))), (Ok(()), err(WRONG)));
     assert_eq!(house.ask(&[("authorization", basic("u").as_bytes())]), err("invalid authorization format"));
     assert_eq!(house.authorize("Basic dXNlcjphOmJ="), Ok(()), "stray bits after the last byte");
@@ -93,7 +93,7 @@ fn the_file_is_read_at_the_start_and_inline_goes_before_it() {
     let mut house = House::new(&Basic, yaml).with("/users", "# people\r\n\r\nanna:old\r\nbert:b\r\nbert:c").started();
     let tried = ["anna:new", "anna:old", "bert:b", "bert:c", "# people:"].map(|c| house.authorize(&basic(c)).is_ok());
     assert_eq!(tried, [true, false, false, true, false]);
-    // As in the Go collector a later change does not count.
+    // As in the Go collector, a later change of the file has no effect.
     house.write("/users", "eve:e");
     house.wait(Duration::from_secs(60));
     assert_eq!((house.authorize(&basic("eve:e")), house.world.reads), (err(WRONG), 1));
@@ -124,7 +124,7 @@ fn lines_that_are_no_use_are_told_without_what_they_say() {
     );
     assert!(said[1].ends_with("line=Uint(2) error=a hash of this kind is not supported; write one with `htpasswd -B`"));
     assert!(said[9].contains("takes long to check") && said[9].ends_with("line=Uint(10)"), "{}", said[9]);
-    // What is left out lets nobody in, and least of all who knows the hash.
+    // A line that is left out permits no credentials, in particular not the hash as the password.
     for line in &lines[1..9] {
         assert_eq!(house.authorize(&basic(line)), err(WRONG), "{line}");
     }

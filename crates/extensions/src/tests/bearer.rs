@@ -1,4 +1,4 @@
-//! Stories of `bearertokenauth`.
+//! Tests of `bearertokenauth`.
 
 use std::time::Duration;
 
