@@ -1,4 +1,4 @@
-//! What a peer's answer means for a payload: the rules of the OTLP specification, in the Go collector's words.
+//! What a peer's response means for a payload: the rules of the OTLP specification, with the Go collector's messages.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use otelcore_pdata::Signal;
 use otelcore_pdata::response::PartialSuccess;
 use otelcore_pipeline::{CallResult, Error, Field, Logger};
 
-/// What the end of a call with `status` means.
+/// The result of a call that ended with the error `status`.
 pub(crate) fn failure(status: Status) -> CallResult {
     let text = format!("rpc error: code = {} desc = {}", status.code.name(), status.message);
     let why = Error { code: Some(u32::from(status.code.number())), message: text.into() };
@@ -21,7 +21,7 @@ pub(crate) fn failure(status: Status) -> CallResult {
     }
 }
 
-/// RESOURCE_EXHAUSTED may be retried only where the peer says when.
+/// RESOURCE_EXHAUSTED may be retried only if the peer says when.
 fn is_retryable(status: &Status) -> bool {
     match status.code {
         Code::Canceled
@@ -35,7 +35,7 @@ fn is_retryable(status: &Status) -> bool {
     }
 }
 
-/// What it means that the peer took `items`, except for those that it says it has dropped.
+/// The result of a call in which the peer took `items`, except for those that it reports as dropped.
 pub(crate) fn taken(signal: Signal, items: u32, said: &PartialSuccess, log: &Logger) -> CallResult {
     if said.rejected == 0 && said.message.is_empty() {
         return CallResult::Delivered { rejected: 0 };
@@ -49,11 +49,11 @@ pub(crate) fn taken(signal: Signal, items: u32, said: &PartialSuccess, log: &Log
         "Partial success response",
         &[("message", Field::Str(&said.message)), (dropped, Field::Int(said.rejected))],
     );
-    // A peer that drops more than it was sent, or less than nothing, is believed as far as that can be.
+    // If the number is negative or larger than what was sent, the nearest possible number is used.
     CallResult::Delivered { rejected: u32::try_from(said.rejected.max(0)).unwrap_or(u32::MAX).min(items) }
 }
 
-/// `Retry-After`: whole seconds. Dates are read against `wall` nanoseconds since 1970.
+/// `Retry-After`: whole seconds. A date is converted with the current time `wall`, in nanoseconds since 1970.
 pub(crate) fn retry_after(value: &[u8], wall: u64) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     if let Ok(seconds) = text.parse::<u64>() {

@@ -80,7 +80,7 @@ impl Settings for OtlpGrpc {
     }
 }
 
-/// Messages are bodies as they are, cut where they are too long.
+/// Messages are the unchanged bodies, split where they are too long.
 #[derive(Clone, Copy, Debug)]
 struct Bodies;
 
@@ -111,7 +111,7 @@ struct GrpcExporter {
 }
 
 impl GrpcExporter {
-    /// Makes the calls that are to be made and hears what became of others, until there are neither.
+    /// Starts the calls that are ready and handles the results of ended ones, until there are none of either.
     fn advance(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
         loop {
             if let Some(call) = self.delivery.poll_call(cx.now()) {
@@ -122,7 +122,8 @@ impl GrpcExporter {
                 let result = match result {
                     Err(status) => answer::failure(status),
                     Ok(reply) => {
-                        // A reply that can't be read has come after the peer took the data: nothing to send again.
+                        // A reply that can't be decoded still means that the peer took the data, so nothing is sent
+                        // again.
                         let said = response::partial_success(&reply).unwrap_or_default();
                         answer::taken(signal, items, &said, &self.log)
                     }
@@ -144,7 +145,7 @@ impl Exporter for GrpcExporter {
         if let Some(status) = self.channel.refusal()
             && let CallResult::Retry { after, why } = answer::failure(status)
         {
-            // No work for a peer that can't be reached.
+            // Nothing is encoded for a peer that can't be reached.
             return done.push(job, Outcome::Retry { after, why });
         }
         self.delivery.send(cx, job, payload, by, done);

@@ -34,7 +34,7 @@ pub enum Encoding {
 pub struct OtlpHttp {
     /// The client.
     pub client: HttpClient,
-    /// Where each signal goes, by `Signal as usize`; at least one goes somewhere.
+    /// The URL of each signal, by `Signal as usize`; at least one is `Some`.
     pub urls: [Option<Url>; 3],
     /// How bodies are written.
     pub encoding: Encoding,
@@ -48,7 +48,7 @@ pub struct OtlpHttpFactory;
 
 const CLIENT: HttpClientDefaults = HttpClientDefaults { compression: "gzip", timeout: Dur::from_secs(30) };
 
-/// The key of each signal's own endpoint, and its path behind the common one.
+/// The key of each signal's own endpoint, and the path that is appended to the common endpoint.
 const SIGNALS: [(&str, &str); 3] =
     [("traces_endpoint", "v1/traces"), ("metrics_endpoint", "v1/metrics"), ("logs_endpoint", "v1/logs")];
 
@@ -82,7 +82,7 @@ impl Factory for OtlpHttpFactory {
     }
 }
 
-/// Reads the endpoints. Mistakes go into the section's diagnostics.
+/// Reads the endpoints. Errors are added to the section's diagnostics.
 fn urls(s: &mut Section<'_>) -> [Option<Url>; 3] {
     let base = s.str("endpoint", "");
     let own = SIGNALS.map(|(key, _)| s.str(key, ""));
@@ -141,7 +141,7 @@ impl Settings for OtlpHttp {
     }
 }
 
-/// How the bodies of requests are made: the rope as it is, or written anew, or compressed.
+/// How the bodies of requests are made: the unchanged rope, or converted to JSON, or compressed.
 #[derive(Clone, Debug)]
 struct Bodies {
     encoding: Encoding,
@@ -209,17 +209,17 @@ struct HttpExporter {
     urls: [Option<Rc<Url>>; 3],
     bodies: Bodies,
     delivery: Delivery<Bodies>,
-    /// When a strange answer was last mentioned.
+    /// When the last warning about an unexpected response was logged.
     strange: Option<Mono>,
     log: Logger,
 }
 
 impl HttpExporter {
-    /// Makes the requests that are to be made and hears what became of others, until there are neither.
+    /// Starts the requests that are ready and handles the results of ended ones, until there are none of either.
     fn advance(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
         loop {
             if let Some(call) = self.delivery.poll_call(cx.now()) {
-                // Jobs without a URL are refused before.
+                // Jobs without a URL were refused in `send`.
                 let Some(url) = self.urls[call.signal as usize].clone() else { continue };
                 let coding = &self.bodies.coding;
                 let request = NewRequest {
@@ -248,7 +248,8 @@ impl HttpExporter {
         }
     }
 
-    /// What a 2xx means. A page is none of a server that takes telemetry.
+    /// The result of a 2xx response. An HTML page does not come from a server that takes telemetry, so it is not a
+    /// success.
     fn succeeded(&mut self, now: Mono, signal: Signal, items: u32, url: &Url, answer: &Response) -> CallResult {
         let kind = media_type(answer);
         let is = answer_kind(kind, &answer.body);
@@ -276,7 +277,7 @@ impl HttpExporter {
         answer::taken(signal, items, &self.taken(signal, answer), &self.log)
     }
 
-    /// What the peer says beside that it took the data. An answer that can't be read takes nothing of that back.
+    /// The partial success in a 2xx response. If the response can't be decoded, the data still counts as taken.
     fn taken(&self, signal: Signal, answer: &Response) -> response::PartialSuccess {
         let kind = media_type(answer);
         let said = match kind {
@@ -294,21 +295,21 @@ impl HttpExporter {
     }
 }
 
-/// Between two warnings of a strange answer.
+/// The shortest time between two warnings about an unexpected response.
 const WARN_EVERY: std::time::Duration = std::time::Duration::from_mins(1);
 
-/// The type of an answer's body, without parameters.
+/// The media type of a response, without parameters.
 fn media_type(answer: &Response) -> &[u8] {
     let whole = answer.header("content-type").unwrap_or_default();
     whole.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
 }
 
-/// What the body of a 2xx is.
+/// The kind of body of a 2xx response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AnswerKind {
     /// Empty, protobuf or JSON.
     Otlp,
-    /// For people: from a proxy, a login, or another server.
+    /// HTML: from a proxy, a login page, or another server.
     Page,
     Other,
 }
@@ -332,7 +333,7 @@ fn beginning(body: &[u8]) -> String {
     String::from_utf8_lossy(body.get(..body.len().min(80)).unwrap_or_default()).into_owned()
 }
 
-/// What it means that a request had no answer.
+/// The result of a request without a response.
 fn unanswered(e: &CallError) -> CallResult {
     let why = Error::new(format!("failed to make an HTTP request: {e}"));
     match e.fault {
@@ -341,7 +342,7 @@ fn unanswered(e: &CallError) -> CallResult {
     }
 }
 
-/// What it means that a request was answered with another status than success.
+/// The result of a request whose response is not 2xx.
 fn refused(url: &Url, answer: &Response, wall: u64) -> CallResult {
     let said = if answer.header("content-type") == Some(JSON.as_bytes()) {
         json::status(&answer.body).ok()

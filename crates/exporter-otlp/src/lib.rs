@@ -1,8 +1,8 @@
 //! The `otlp_grpc` and `otlp_http` exporters, also known as `otlp` and `otlphttp`.
 //!
-//! What was received is sent on as it is: the parts of a payload's rope go out one behind the other, compressed where
-//! that is wanted, or as JSON. What the peer says becomes an [`otelcore_pipeline::Outcome`]; when to try again is the
-//! queue's business.
+//! Received payloads are sent unchanged: the parts of a payload's rope are sent one after another, compressed if
+//! configured, or converted to JSON. The peer's response becomes an [`otelcore_pipeline::Outcome`]; the queue decides
+//! when to retry.
 #![forbid(unsafe_code)]
 
 mod answer;
