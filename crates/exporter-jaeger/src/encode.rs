@@ -1,8 +1,8 @@
 //! OTLP spans to `PostSpansRequest` bytes.
 //!
 //! One pass over the spans, one buffer for each request. Keys and strings are copied with their tags and lengths;
-//! nothing is decoded into structs. Field presence and order are those of Jaeger's Go encoder, so requests are
-//! byte-identical to its. The mapping is that of the Go translator of collector 0.165.
+//! nothing is decoded into structs. Field presence and order are those of Jaeger's Go encoder, so the requests are
+//! byte-identical. The mapping is that of the Go translator of collector 0.165.
 //!
 //! Schema (`jaeger.api_v2`): PostSpansRequest{1 batch}; Batch{1 spans, 2 process}; Process{1 service_name, 2 tags};
 //! Span{1 trace_id, 2 span_id, 3 operation_name, 4 references, 5 flags, 6 start_time, 7 duration, 8 tags, 9 logs};
@@ -19,17 +19,17 @@ use otelcore_pdata::{Part, PieceLimit, Rope, Signal, Splitter, Work};
 use otelcore_pipeline::{Bounds, Encode, Encoded, Message, Piece};
 use value::{Names, put_tag};
 
-/// Room in front of a request for its two headers: two tags and two lengths.
+/// Bytes reserved in front of a request for the header of PostSpansRequest.batch: a tag and a length.
 const HEAD: usize = 12;
-/// The longest request, whatever the peer takes: the tags of a scope are written with each of its spans, so that the
-/// requests for a body can be much longer than the body. A single span may be longer.
+/// The longest request in bytes, even if the peer takes longer ones: the tags of a scope are written with each of its
+/// spans, so that the requests for a body can be much longer than the body. A single span may be longer.
 const LONGEST: usize = 32 << 20;
 
-/// Cuts of one entry in a row. A splitter makes pieces larger than they were asked for when what is around the spans
-/// would be repeated more often than this, and a request must have the spans that are kept for it and no others.
+/// The largest number of consecutive cuts of one entry. If the bytes around the spans would be repeated more often than
+/// this, a splitter makes larger pieces than requested; but a request must have exactly the spans that are kept for it.
 const MOST_CUTS: u32 = 15;
 
-/// Makes requests of `ResourceSpans`: one of each that has anything to say, or several where one would be too long.
+/// Makes requests of `ResourceSpans`: one for each that is not empty, or several if one would be too long.
 #[derive(Clone, Copy, Debug)]
 pub struct Requests;
 
@@ -55,7 +55,7 @@ impl Encode for Requests {
     }
 }
 
-/// Requests that are made.
+/// The requests that were made.
 struct Made {
     messages: Vec<Message<Bytes>>,
     bytes: usize,
@@ -67,7 +67,7 @@ impl Made {
         self.messages.len() >= self.bounds.messages || self.bytes >= self.bounds.bytes
     }
 
-    /// Makes the requests for a part of a rope; what there is no room for is returned.
+    /// Makes the requests for a part of a rope; returns the rest when the bounds are reached.
     fn part(&mut self, part: &Part, limit: usize, max_items: u32) -> Rope {
         let mut fields = Fields::new(&part.bytes);
         let mut items_left = part.items;
@@ -95,7 +95,7 @@ impl Made {
         }
     }
 
-    /// Makes the requests for one resource; what there is no room for is returned.
+    /// Makes the requests for one resource; returns the rest when the bounds are reached.
     fn resource(
         &mut self,
         resource: &ResourceSpans<'_>,
@@ -137,10 +137,10 @@ impl Made {
         Rope::default()
     }
 
-    /// Puts the headers in front of the spans of a request, and the process behind them.
+    /// Puts the header in front of the spans of a request, and the process after them.
     fn push(&mut self, mut out: Vec<u8>, process: &[u8], body: Rope) {
         out.extend_from_slice(process);
-        // Now that the lengths are known: PostSpansRequest.batch and the batch's own bytes behind it.
+        // The lengths are known now: the header of PostSpansRequest.batch is written directly before the batch.
         let batch = out.len() - HEAD;
         let start = HEAD - 1 - varint_len(batch as u64);
         let mut head = Vec::with_capacity(HEAD);
@@ -154,7 +154,7 @@ impl Made {
     }
 }
 
-/// An entry, cut only if it must be.
+/// An entry, which is cut only if necessary.
 enum Cut {
     Whole(Rope),
     Pieces(Box<Splitter>),
@@ -177,7 +177,7 @@ impl Cut {
     fn next(&mut self, limit: PieceLimit) -> Rope {
         match self {
             Self::Whole(entry) => std::mem::take(entry),
-            // A budget that is never spent gives a piece at each call.
+            // With an unlimited budget every call returns a piece.
             Self::Pieces(splitter) => splitter.take(limit, &mut Work::unlimited()).unwrap_or_default(),
         }
     }
@@ -210,8 +210,8 @@ fn put_process(out: &mut Vec<u8>, resource: &Resource<'_>) {
     });
 }
 
-/// Appends a length-delimited field whose content `fill` writes. Content below 128 bytes and above 16 KiB is moved by a
-/// byte or two once its length is known; most is in between.
+/// Appends a length-delimited field whose content `fill` writes. Two bytes are reserved for the length; content below
+/// 128 bytes or above 16 KiB is moved by a byte or two once its length is known.
 fn open(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     const GUESS: usize = 2;
     otelcore_pdata::wire::put_varint(out, u64::from(number) << 3 | 2);
@@ -229,7 +229,7 @@ fn open(out: &mut Vec<u8>, number: u32, fill: impl FnOnce(&mut Vec<u8>)) {
     }
     let mut rest = len as u64;
     for slot in out.iter_mut().skip(start).take(width) {
-        // The low seven bits, and whether more follow.
+        // The low seven bits, and the flag that more follow.
         *slot = (rest & 0x7f) as u8 | if rest > 0x7f { 0x80 } else { 0 };
         rest >>= 7;
     }

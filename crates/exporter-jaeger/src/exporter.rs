@@ -1,4 +1,4 @@
-//! One payload, one job; one `ResourceSpans`, one call or more.
+//! A job sends one payload, with one or more calls for each `ResourceSpans`.
 
 use std::rc::Rc;
 
@@ -30,7 +30,7 @@ impl JaegerExporter {
         Ok(Self { channel, delivery, path })
     }
 
-    /// Makes the calls that are to be made and hears what became of others, until there are neither.
+    /// Starts the calls that are ready and handles the results of ended ones, until there are none of either.
     fn advance(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
         loop {
             if let Some(call) = self.delivery.poll_call(cx.now()) {
@@ -62,8 +62,8 @@ fn failure(status: Status) -> CallResult {
     }
 }
 
-/// Whether the same spans can be taken later. Jaeger says RESOURCE_EXHAUSTED without a RetryInfo when its queue is full,
-/// and Unknown when its storage fails.
+/// Whether the call may be retried. Jaeger returns RESOURCE_EXHAUSTED without a RetryInfo when its queue is full, and
+/// UNKNOWN when its storage fails.
 fn is_retryable(code: Code) -> bool {
     matches!(
         code,
@@ -87,7 +87,7 @@ impl Exporter for JaegerExporter {
         if let Some(status) = self.channel.refusal()
             && let CallResult::Retry { after, why } = failure(status)
         {
-            // No work for a peer that can't be reached.
+            // Nothing is encoded for a peer that can't be reached.
             return done.push(id, Outcome::Retry { after, why });
         }
         self.delivery.send(cx, id, payload, by, done);

@@ -1,8 +1,8 @@
 //! The `jaeger` exporter.
 //!
 //! Each `ResourceSpans` becomes one `jaeger.api_v2.Batch`, written straight from the received bytes ([`encode`]), and
-//! one `PostSpans` call. What a failed call did not deliver is sent again, and only that. The Go collector removed this
-//! exporter in 0.86; its options are those of 0.85, its mapping that of the translator that is still kept.
+//! one `PostSpans` call. Only the data of failed calls is sent again. The Go collector removed this exporter in 0.86;
+//! the options here are those of 0.85, the mapping is that of the Go translator, which is still maintained.
 #![forbid(unsafe_code)]
 
 mod config;

@@ -23,7 +23,8 @@ use prost::Message;
 
 const BODIES: u64 = 600;
 
-/// A real peer built by scripts/tools. Where it is missing, CI fails and other machines skip the test and say so.
+/// A real peer built by scripts/tools. If it is missing, the test fails in CI; on other machines it is skipped with a
+/// message.
 fn tool(name: &str) -> Option<PathBuf> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin").join(name);
     if !built.is_file() {
@@ -34,7 +35,7 @@ fn tool(name: &str) -> Option<PathBuf> {
     Some(built)
 }
 
-/// Random bytes of a seed, by SplitMix64.
+/// Pseudorandom bytes from a seed, by SplitMix64.
 fn entropy(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut bytes = Vec::with_capacity(len + 8);
@@ -49,7 +50,7 @@ fn entropy(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Stands for bytes of the same number that are not UTF-8, which a Rust string can't have.
+/// Replaced by the same number of bytes that are not UTF-8, which a Rust string can't contain.
 const STAND_IN: &str = "not-utf8";
 const NOT_UTF8: &[u8; 8] = b"a\xff\xc3(\xe2\x82\xed\xa0";
 
@@ -90,7 +91,7 @@ fn attribute(c: &mut Choices<'_>) -> KeyValue {
     KeyValue { key, value, key_strindex: 0 }
 }
 
-/// Ids from a few, so that they meet: none, zeros, and others that differ in one half.
+/// Ids from a small set, so that equal ones occur: empty, zeros, and others that differ in one half.
 fn id(c: &mut Choices<'_>, len: usize) -> Vec<u8> {
     let mut id = vec![0; len];
     match c.below(5) {
@@ -174,7 +175,7 @@ fn resource_spans(c: &mut Choices<'_>) -> ResourceSpans {
     }
 }
 
-/// The body of a seed: what matters to Jaeger, or anything at all; as encoders write it, or in another order.
+/// The body for a seed: with the fields that the mapping uses, or any fields; in the order of encoders, or in another.
 fn body(seed: u64) -> Vec<u8> {
     let (content, order) = (entropy(seed, 6000), entropy(seed ^ 0xffff_ffff, 3000));
     let (mut c, mut order) = (Choices(&content), Choices(&order));
@@ -263,6 +264,6 @@ fn requests_are_those_of_the_go_translator_to_the_byte() {
             count += 1;
         }
     }
-    // The seeds are worth their while.
+    // The bodies of the seeds have enough spans to be a useful test.
     assert!(spans > 1500 && count > 1000, "{spans} spans in {count} requests");
 }

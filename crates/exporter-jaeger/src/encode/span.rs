@@ -11,7 +11,7 @@ const TAGS: u32 = 8;
 const FOLLOWS_FROM: u64 = 1;
 const CHILD_OF: u64 = 0;
 
-/// The tags that every span of a scope begins with, ready to be copied.
+/// The encoded tags that every span of a scope begins with.
 pub(super) fn scope_tags(scope: &Scope<'_>) -> Vec<u8> {
     let mut tags = Vec::new();
     if !scope.name.is_empty() {
@@ -23,7 +23,7 @@ pub(super) fn scope_tags(scope: &Scope<'_>) -> Vec<u8> {
     tags
 }
 
-/// A span's repeated fields, gathered in the same pass as its scalars.
+/// A span's repeated fields, collected in the same pass as its scalars.
 #[derive(Default)]
 struct Repeats<'a> {
     attributes: SmallVec<[&'a [u8]; 32]>,
@@ -31,7 +31,7 @@ struct Repeats<'a> {
     links: SmallVec<[&'a [u8]; 8]>,
 }
 
-/// Reads a span in one pass. The view alone would have to look for attributes, events and links again.
+/// Reads a span in one pass. With the view alone, attributes, events and links would need further passes.
 fn read<'a>(raw: &'a [u8]) -> (Span<'a>, Repeats<'a>) {
     let (mut span, mut repeats) = (Span { raw, ..Span::default() }, Repeats::default());
     for (number, wire) in Fields::new(raw) {
@@ -66,7 +66,7 @@ pub(super) fn put(out: &mut Vec<u8>, raw: &[u8], scope_tags: &[u8]) {
             put_bytes(out, 3, span.name);
         }
         put_references(out, &span, &repeats.links);
-        // Only the W3C sampled bit has a counterpart.
+        // Only the W3C sampled flag has an equivalent in Jaeger.
         if span.flags & 1 == 1 {
             put_uint(out, 5, 1);
         }
@@ -115,7 +115,7 @@ fn put_tags(out: &mut Vec<u8>, span: &Span<'_>) {
     }
 }
 
-/// Appends an id of `N` bytes; one that is not there is all zeros.
+/// Appends an id of `N` bytes; zeros if it has another length.
 fn put_id<const N: usize>(out: &mut Vec<u8>, number: u32, id: &[u8]) {
     put_len(out, number, N);
     out.extend_from_slice(if id.len() == N { id } else { &[0; N] });
@@ -136,7 +136,7 @@ fn put_references(out: &mut Vec<u8>, span: &Span<'_>, links: &[&[u8]]) {
     }
 }
 
-/// An empty id and one of zeros are the same.
+/// An empty id equals one of zeros.
 fn same_id(a: &[u8], b: &[u8]) -> bool {
     let is_zero = |id: &[u8]| id.iter().all(|b| *b == 0);
     a == b || is_zero(a) && is_zero(b)
@@ -169,7 +169,7 @@ fn put_duration(out: &mut Vec<u8>, number: u32, nanos: i64) {
     put_pair(out, number, nanos / SECOND, nanos % SECOND);
 }
 
-/// Appends a message {1 seconds, 2 nanos}; zeros are left out of it, but never the message.
+/// Appends a message {1 seconds, 2 nanos}; zero fields are left out, but the message itself is always written.
 fn put_pair(out: &mut Vec<u8>, number: u32, seconds: i64, nanos: i64) {
     let (seconds, nanos) = (seconds.cast_unsigned(), nanos.cast_unsigned());
     let len = |v: u64| if v == 0 { 0 } else { 1 + varint_len(v) };

@@ -1,4 +1,4 @@
-//! The mapping, by the bytes that Jaeger's own encoder writes.
+//! The mapping, compared with the bytes that Jaeger's own encoder writes.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue as Any, InstrumentationScope, KeyValue as Kv, any_value::Value};
@@ -50,7 +50,7 @@ fn nothing_at_all_is_no_batch() {
     assert_eq!(request(vec![], Some(vec![])).len(), 1, "a scope without spans still makes one");
 }
 
-/// What the tests look at of a `KeyValue`: key, type, and the one value.
+/// The parts of a `KeyValue` that the tests compare: key, type and value.
 fn tags(message: &[u8], number: u32) -> Vec<String> {
     let of = |raw: &[u8]| {
         let (mut key, mut kind, mut value) = (String::new(), 0, String::from("-"));
@@ -226,7 +226,7 @@ fn resource_above_the_limit_becomes_several_requests_that_have_each_span_once() 
             assert!(process && message.bytes == message.content.len());
             assert!(message.bytes <= limit || names.len() == 1, "{} bytes, limit {limit}", message.bytes);
             assert_eq!(message.body.items() as usize, names.len());
-            // What is kept to be sent again makes the same request.
+            // The body that is kept for a retry gives the same request.
             let again = encode(&message.body, Bounds { message: usize::MAX, ..bounds }).0;
             assert_eq!((again.len(), &again[0].content), (1, &message.content));
             all.extend(names);
@@ -260,7 +260,7 @@ fn body_of_more_requests_than_fit_is_encoded_in_several_steps() {
 
 #[test]
 fn body_of_very_many_tiny_resources_makes_no_more_requests_than_are_asked_for() {
-    // One empty span in each: six bytes.
+    // Each resource has one empty span and six bytes.
     let body = checked([0x0a, 4, 0x12, 2, 0x12, 0].repeat(80_000));
     let bounds = Bounds { message: usize::MAX, messages: 100, bytes: usize::MAX };
     let (messages, rest) = encode(&body, bounds);
@@ -279,7 +279,7 @@ fn scope_that_is_written_with_each_span_makes_no_request_above_the_limit() {
     let (messages, rest) = encode(&body, bounds);
     assert!(messages.len() <= 4 && messages.iter().all(|message| message.bytes <= 1 << 20));
     assert!(rest.is_some());
-    // However often the scope is repeated, a request has the spans that are kept for it.
+    // Even if the scope is repeated very often, a request has exactly the spans that are kept for it.
     let messages = encode_all(&body, Bounds { message: 40_000, ..bounds });
     assert!(messages.iter().all(|message| message.body.items() as usize == names(&message.content).0.len()));
     assert_eq!(messages.iter().map(|message| message.body.items()).sum::<u32>(), 1000);

@@ -4,7 +4,7 @@ use otelcore_pdata::text::put_value;
 use otelcore_pdata::views::{AnyValue, KeyValue, View};
 use otelcore_pdata::wire::{len_field, plain_attribute, put_bytes, put_fixed64, put_len, put_uint, varint_len};
 
-/// Whether HTTP status attributes get their present name: in spans and events they do, in resources not.
+/// Whether HTTP status attributes get their current name: they do in spans and events, but not in resources.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Names {
     AsTheyAre,
@@ -19,7 +19,8 @@ const BINARY: u64 = 4;
 /// Appends an attribute, given by its bytes, as a `KeyValue` in field `number`.
 #[inline]
 pub(crate) fn put_attribute(out: &mut Vec<u8>, number: u32, raw: &[u8], names: Names) {
-    // The commonest shape: key and string are copied with their tags and lengths. A name that might change is not.
+    // The most common form: key and string are copied with their tags and lengths, unless the key may have to be
+    // renamed.
     if let Some((key_end, string)) = plain_attribute(raw)
         && let Some(key) = raw.get(..key_end)
         && (names == Names::AsTheyAre || !key.get(2..).is_some_and(|k| k.starts_with(b"http.")))
@@ -61,7 +62,7 @@ pub(crate) fn put_tag(out: &mut Vec<u8>, number: u32, kv: &KeyValue<'_>, names: 
             }
         }
         AnyValue::Double(v) => {
-            // Zero of either sign is left out, as Go's encoder compares by value.
+            // Zero of either sign is left out, because Go's encoder compares by value.
             let len = key_len(key) + 2 + if v == 0.0 { 0 } else { 9 };
             put_head(out, number, len, key);
             put_uint(out, 2, FLOAT64);
