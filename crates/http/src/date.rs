@@ -1,6 +1,6 @@
 //! Dates of header fields: the strict form of HTTP and the loose one of cookies.
 //!
-//! Gives seconds since 1970. Reads no clock and compares nothing.
+//! Returns seconds since 1970. Reads no clock and compares no dates.
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
@@ -16,7 +16,8 @@ pub fn strict(text: &str) -> Option<u64> {
     (words.next() == Some("GMT") && words.next().is_none()).then(|| seconds(year, month, day, clock))?
 }
 
-/// What browsers take too (RFC 6265, 5.1.1): dashes, years of two digits, any case. Dates before 1970 are 1970.
+/// The forms that browsers accept too (RFC 6265, 5.1.1): dashes, years of two digits, any case. Dates before 1970
+/// become 1970.
 #[must_use]
 pub fn loose(text: &str) -> Option<u64> {
     let mut words = text.split_once(',')?.1.split([' ', '-']).filter(|w| !w.is_empty());
@@ -36,9 +37,10 @@ fn clock(text: &str) -> Option<[u64; 3]> {
     Some([numbers.next()??, numbers.next()??, numbers.next()??])
 }
 
-/// From the civil calendar, with years that begin in March so that the leap day is the last.
+/// Seconds since 1970 from a calendar date, computed with years that begin in March, so that the leap day is the last
+/// day.
 fn seconds(year: u64, month: u64, day: u64, [hour, minute, second]: [u64; 3]) -> Option<u64> {
-    // A leap second is a 60 (RFC 9110, 5.6.7).
+    // A leap second is written as 60 (RFC 9110, 5.6.7).
     if !(1..=31).contains(&day) || year > 9999 || hour > 23 || minute > 59 || second > 60 {
         return None;
     }

@@ -1,5 +1,5 @@
-//! Two ends of a byte pipe in memory, for tests. A cap makes writes partial and then blocks them; a corked way holds
-//! what it took until a flush succeeds, as a TLS stream holds its records.
+//! Two ends of a byte pipe in memory, for tests. A capacity makes writes partial and then blocks them. A corked
+//! direction keeps what was written until a flush succeeds, as a TLS stream keeps its records.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,16 +25,16 @@ impl Way {
     }
 }
 
-/// One end.
+/// One end of the pipe.
 #[derive(Clone, Debug)]
 pub(crate) struct End {
     input: Rc<RefCell<Way>>,
     output: Rc<RefCell<Way>>,
-    /// The most one read gives.
+    /// The most bytes that one read returns.
     pub(crate) read_step: usize,
 }
 
-/// Two ends, each way holding up to `cap` bytes.
+/// Creates a pipe that holds up to `cap` bytes in each direction.
 pub(crate) fn pipe(cap: usize) -> (End, End) {
     let way = || Rc::new(RefCell::new(Way { cap, ..Way::default() }));
     let (a, b) = (way(), way());
@@ -43,22 +43,22 @@ pub(crate) fn pipe(cap: usize) -> (End, End) {
 }
 
 impl End {
-    /// Changes with every byte that goes in or comes out, either way.
+    /// Changes with every byte that is written or read, in either direction.
     pub(crate) fn moved(&self) -> (usize, usize) {
         (self.output.borrow().written + self.input.borrow().written, self.unread() + self.input.borrow().bytes.len())
     }
 
-    /// No more bytes come from this end.
+    /// Closes the output of this end.
     pub(crate) fn close(&self) {
         self.output.borrow_mut().closed = true;
     }
 
-    /// What this end writes stays here while corked.
+    /// While corked, what this end writes does not reach the other end.
     pub(crate) fn cork(&self, corked: bool) {
         self.output.borrow_mut().corked = corked;
     }
 
-    /// Every flush of this end fails from here on.
+    /// Makes every later flush of this end fail.
     pub(crate) fn break_flush(&self, kind: ErrorKind) {
         self.output.borrow_mut().flush_fails = Some(kind);
     }
@@ -77,7 +77,7 @@ impl End {
         self.output.borrow().writes
     }
 
-    /// Everything there is to read.
+    /// Takes everything that can be read.
     pub(crate) fn drain(&self) -> Vec<u8> {
         self.input.borrow_mut().bytes.drain(..).collect()
     }

@@ -1,7 +1,7 @@
-//! The gRPC status: codes, text, retry delay, and the ways it travels.
+//! The gRPC status: codes, text, retry delay, and its encodings.
 //!
-//! Owns the mapping between gRPC codes and HTTP statuses, `google.rpc.Status` with its `RetryInfo` detail, the percent
-//! encoding of `grpc-message` and the base64 of `-bin` headers. Never decides what to answer.
+//! Implements the mapping between gRPC codes and HTTP statuses, `google.rpc.Status` with its `RetryInfo` detail, the
+//! percent encoding of `grpc-message` and the base64 of `-bin` headers. Never chooses a status.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -110,9 +110,9 @@ impl fmt::Display for Code {
 /// Outcome of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// What kind of outcome.
+    /// The kind of outcome.
     pub code: Code,
-    /// For people.
+    /// A text for people.
     pub message: Cow<'static, str>,
     /// `google.rpc.RetryInfo.retry_delay`; `Some(0)` is different from `None`.
     pub retry_after: Option<Duration>,
@@ -137,17 +137,17 @@ impl Status {
         Self::new(Code::Unavailable, message)
     }
 
-    /// Something is broken on this side.
+    /// An internal error of this side.
     pub fn internal(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::Internal, message)
     }
 
-    /// The request makes no sense.
+    /// The request is not valid.
     pub fn invalid_argument(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::InvalidArgument, message)
     }
 
-    /// A limit was hit.
+    /// A limit was exceeded.
     pub fn resource_exhausted(message: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Code::ResourceExhausted, message)
     }
@@ -291,7 +291,7 @@ pub fn client_code_from_http(http: u16) -> Code {
     }
 }
 
-/// Encodes a `grpc-message`: everything outside printable ASCII, and `%`, becomes `%XX`. Overlong text is cut.
+/// Encodes a `grpc-message`: `%` and everything outside printable ASCII becomes `%XX`. Text that is too long is cut.
 #[must_use]
 pub fn percent_encode(message: &str) -> Cow<'_, str> {
     let plain = |b: u8| (0x20..=0x7e).contains(&b) && b != b'%';
@@ -300,7 +300,7 @@ pub fn percent_encode(message: &str) -> Cow<'_, str> {
     }
     let mut out = String::with_capacity(message.len().min(MAX_MESSAGE) + 16);
     for c in message.chars() {
-        // Cut between characters, so that what arrives is still valid UTF-8.
+        // Cut between characters, so that the decoded text is still valid UTF-8.
         if out.len() + 3 * c.len_utf8() > MAX_MESSAGE {
             break;
         }
@@ -399,7 +399,7 @@ fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
             _ => {}
         }
     }
-    // Only what follows the last slash names the type (google.protobuf.Any).
+    // Only the part after the last slash names the type (google.protobuf.Any).
     if url.rsplit(|&b| b == b'/').next() != Some(b"google.rpc.RetryInfo") {
         return Some(None);
     }
@@ -432,7 +432,7 @@ enum Field<'a> {
     Other,
 }
 
-/// A walk over protobuf fields; `None` is malformed, `Some(None)` the end.
+/// An iterator over protobuf fields: `None` for malformed input, `Some(None)` at the end.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

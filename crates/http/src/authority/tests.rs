@@ -1,4 +1,4 @@
-//! Header blocks written by hand, before and after.
+//! Header blocks built by the tests, compared before and after the correction.
 
 use std::future::Future;
 use std::io::Write;
@@ -13,7 +13,7 @@ use crate::Workspace;
 use crate::pipe::pipe;
 use crate::wire::Link;
 
-/// An integer behind the bits of a first byte (RFC 7541, 5.1).
+/// An integer after the prefix bits of its first byte (RFC 7541, 5.1).
 fn integer(out: &mut Vec<u8>, bits: u8, mask: u8, mut n: usize) {
     if n < usize::from(mask) {
         return out.push(bits | n as u8);
@@ -33,20 +33,21 @@ fn string(out: &mut Vec<u8>, huffman: bool, bytes: &[u8]) -> Range<usize> {
     out.len() - bytes.len()..out.len()
 }
 
-/// A way to write a literal: with, without and never indexed.
+/// The kinds of literals: with indexing, without indexing, never indexed.
 const SORTS: [(u8, u8); 3] = [(0x40, 0x3f), (0, 0x0f), (0x10, 0x0f)];
 
-/// What a block is made of.
+/// One representation in a header block.
 #[derive(Clone, Debug)]
 enum Field {
     Indexed(usize),
     TableSize(usize),
-    /// An index, or a name and whether it claims to be Huffman-coded; then the same of the value.
+    /// The kind of literal; the index of the name, or the name and whether it is marked as Huffman-coded; the value and
+    /// whether it is marked so.
     Literal(usize, Result<usize, (Vec<u8>, bool)>, (Vec<u8>, bool)),
 }
 
 impl Field {
-    /// Where the value is, if it's an authority's to look at.
+    /// Writes the field. Returns the range of its value, if [`Authority`] may change it.
     fn write(&self, out: &mut Vec<u8>) -> Option<Range<usize>> {
         match self {
             Self::Indexed(n) => integer(out, 0x80, 0x7f, *n),
@@ -72,7 +73,8 @@ impl Field {
     }
 }
 
-/// HEADERS and CONTINUATION frames of a block: where it is cut, and what padding and priority stand beside it.
+/// HEADERS and CONTINUATION frames of a block: `cut` is where it is split, `padding` and `priority` are what the
+/// HEADERS frame has besides it.
 fn frames(block: &[u8], cut: usize, padding: Option<u8>, priority: bool, stream: u32) -> (Vec<u8>, Vec<usize>) {
     let (first, second) = block.split_at(cut.min(block.len()));
     let (mut out, mut places) = (Vec::new(), Vec::new());
@@ -99,7 +101,7 @@ fn frames(block: &[u8], cut: usize, padding: Option<u8>, priority: bool, stream:
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// What comes through the wire of a server, when it comes in pieces of these lengths.
+/// What h2 reads from the transport of a server, if `bytes` arrive in pieces of these lengths.
 fn through(bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
     let (mut peer, end) = pipe(usize::MAX);
     let (link, wire) = Link::new(end, Workspace::new(), true, 1 << 16);
@@ -122,7 +124,7 @@ fn through(bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
     out
 }
 
-/// What h2's server makes of requests that come in pieces of these lengths: their authorities and their `x-last`.
+/// The authorities and the `x-last` fields that h2's server reads, if the requests arrive in pieces of these lengths.
 fn accepted(bytes: &[u8], cuts: &[usize]) -> Vec<(String, String)> {
     let (mut peer, end) = pipe(usize::MAX);
     let (link, wire) = Link::new(end, Workspace::new(), true, 1 << 16);
@@ -153,7 +155,7 @@ fn literal(name: &str, value: &str) -> Field {
     Field::Literal(0, Err((name.into(), false)), (value.into(), false))
 }
 
-/// Two requests with the same authority: written out, and then as an index into the table.
+/// Two requests with the same authority: first as a literal, then as an index into the table.
 fn calls(authority: &Field, cut: usize, padding: Option<u8>, priority: bool) -> Vec<u8> {
     let mut bytes = PREFACE.to_vec();
     let before = [Field::TableSize(4096), Field::Indexed(3), Field::Indexed(6), literal(":path", "/a/b%20/c")];
@@ -163,7 +165,8 @@ fn calls(authority: &Field, cut: usize, padding: Option<u8>, priority: bool) -> 
     }
     bytes.extend(frames(&block, cut, padding, priority, 1).0);
     let mut block = Vec::new();
-    // The newest is 62: the path again, before it `x-last`, before that it. What isn't indexed is written out again.
+    // In the dynamic table, 62 is the newest entry (the path again), 63 is `x-last`, 64 the authority. What isn't
+    // indexed is written as a literal again.
     let again = if matches!(authority, Field::Literal(0, ..)) { &Field::Indexed(64) } else { authority };
     for field in before.iter().chain([again, &literal("x-last", "/two%20")]) {
         field.write(&mut block);
@@ -180,7 +183,7 @@ fn the_paths_of_sockets_that_clients_send_are_taken_for_authorities() {
         ("tmp%2Fa%20long%20dir+x_%C3%BC.sock", "tmp-2Fa-20long-20dir-x_-C3-BC.sock"),
         ("/run/[a]:b:c@d e/\u{fc}?#.sock", "-run--a--b-c-d-e-----.sock"),
         ("%00abstract", "-00abstract"),
-        // Right as they are.
+        // These are valid and stay as they are.
         ("localhost:4317", "localhost:4317"),
         ("[fe80::1%25eth0]:4317", "[fe80::1%25eth0]:4317"),
         ("otel_collector.ns~x:1", "otel_collector.ns~x:1"),
@@ -245,7 +248,7 @@ proptest! {
             let (frames, places) = frames(&block, *cut, *padding, *priority, 1);
             let base = bytes.len();
             bytes.extend_from_slice(&frames);
-            // DATA is nobody's header block, whatever is in it.
+            // A DATA frame has no header block, whatever bytes it contains.
             bytes.extend_from_slice(b"\0\0\x07\0\0\0\0\0\x01A\x05/a/b/");
             changeable.extend(spans.into_iter().map(|s| places[s].iter().map(|p| base + p).collect::<Vec<_>>()));
         }
@@ -296,7 +299,8 @@ proptest! {
     }
 }
 
-/// What becomes of an authority, told another way: by the first byte that makes a path of it.
+/// The expected result of the correction, computed in another way: from the position of the first byte that is not
+/// allowed in an authority.
 fn corrected(text: &[u8]) -> Vec<u8> {
     let control = |b: u8| b < 0x20 || b == 0x7f;
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);

@@ -1,7 +1,9 @@
-//! Gzip (RFC 1952), in and out: the wrapping is read and written here, the deflate stream by zlib-rs.
+//! Gzip (RFC 1952), decoder and encoder: the header and trailer are read and written here, the deflate stream by
+//! zlib-rs.
 //!
-//! The checksum is taken over the finished output in one go, by the fastest implementation there is; the sizes of
-//! wrappings never count for more than the body can hold. Zlib's wrapping is in `zlib`, over the same states.
+//! The checksum is computed over the finished output at once, with a fast implementation; a size in a trailer never
+//! causes a larger allocation than the body can fill. Zlib's header and trailer are handled in `zlib`, with the same
+//! states.
 
 use std::fmt;
 
@@ -10,7 +12,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::{InflateError, fit, make_room};
 
-/// The level that Go's `compress/flate` has under this number, in zlib's numbers.
+/// The zlib level for this level of Go's `compress/flate`.
 pub(super) fn level(level: Option<i32>) -> u32 {
     match level {
         None | Some(-1 | 0) => Deflater::DEFAULT_LEVEL,
@@ -58,7 +60,8 @@ impl Inflater {
         loop {
             rest = gzip_header(rest)?;
             rest = self.member(body.len(), rest, limit, out, &mut grow)?;
-            // Go's reader goes on with the next member if there is one, and calls anything else a bad header.
+            // Go's reader continues with the next member if there is one, and reports anything else as an invalid
+            // header.
             if rest.is_empty() {
                 return Ok(());
             }
@@ -74,7 +77,7 @@ impl Inflater {
         grow: &mut impl FnMut(u64) -> Result<(), E>,
     ) -> Result<&'a [u8], InflateError<E>> {
         let start = out.len();
-        // The trailer's promise, bounded by what such an input usually becomes.
+        // The length in the trailer, limited to a usual compression ratio for this input.
         let promised = input.last_chunk().map_or(0, |tail| u32::from_le_bytes(*tail));
         let promised = usize::try_from(promised).unwrap_or(0).min(input.len().saturating_mul(16));
         let rest = self.stream(false, whole, input, promised, limit, out, grow)?;
@@ -86,7 +89,7 @@ impl Inflater {
         if trailer == want { Ok(after) } else { Err(InflateError::Checksum) }
     }
 
-    /// Inflates one deflate stream, bare or in a zlib wrapping, and returns what follows it.
+    /// Inflates one deflate stream, raw or in zlib format, and returns what follows it.
     #[expect(clippy::too_many_arguments, reason = "private, and each of them is looked at in the loop")]
     pub(super) fn stream<'a, E>(
         &mut self,
@@ -104,7 +107,7 @@ impl Inflater {
         loop {
             let want = if out.is_empty() { promised } else { out.len().saturating_mul(2) };
             if out.len() == out.capacity() && !make_room(out, want, limit, grow)? {
-                // Full to the limit: the stream may still end here, but not produce another byte.
+                // The output has reached the limit: the stream may end here, but must not produce another byte.
                 let mut probe = [0];
                 let (before_in, before_out) = (raw.total_in(), raw.total_out());
                 let progress = raw
@@ -148,7 +151,7 @@ fn broken<E>(error: &flate2::DecompressError, offset: usize) -> InflateError<E> 
 fn gzip_header<E>(input: &[u8]) -> Result<&[u8], InflateError<E>> {
     let eof = InflateError::UnexpectedEof;
     let Some((head, mut rest)) = input.split_at_checked(10) else {
-        // Fewer than ten bytes that are no prefix of a header are no gzip at all.
+        // Fewer than ten bytes that are not the beginning of a header are not gzip.
         let magic = [0x1f, 0x8b, 8];
         return Err(if input.iter().zip(magic).all(|(a, b)| *a == b) { eof } else { InflateError::Header });
     };
@@ -191,7 +194,7 @@ impl fmt::Debug for Deflater {
 }
 
 impl Deflater {
-    /// The level Go's `gzip.DefaultCompression` stands for.
+    /// The level of Go's `gzip.DefaultCompression`.
     pub const DEFAULT_LEVEL: u32 = 6;
 
     /// An empty state; memory is taken at first use.
@@ -219,7 +222,7 @@ impl Deflater {
     }
 }
 
-/// One gzip member that is made piece by piece (about 270 KiB while it lives).
+/// One gzip member that is written piece by piece (about 270 KiB while it exists).
 pub struct GzipStream {
     raw: Compress,
     crc: crc32fast::Hasher,
@@ -234,7 +237,7 @@ impl fmt::Debug for GzipStream {
 }
 
 impl GzipStream {
-    /// Bytes of memory that one takes.
+    /// Bytes of memory that one stream takes.
     pub const MEMORY: u64 = 280 << 10;
 
     /// A member without content. `level` is 0 to 9.
@@ -244,7 +247,7 @@ impl GzipStream {
         Self { raw, crc: crc32fast::Hasher::new(), length: 0, begun: false }
     }
 
-    /// Appends to `out` what is ready of the content so far, `part` included. The compressor keeps some of it back.
+    /// Compresses `part` and appends to `out` what is ready. The compressor may buffer the rest.
     pub fn push(&mut self, part: &[u8], out: &mut Vec<u8>) {
         self.begin(out);
         self.crc.update(part);
@@ -267,10 +270,10 @@ impl GzipStream {
     }
 }
 
-/// Deflate, no fields, no time, an unknown system.
+/// Deflate, no optional fields, no time, unknown operating system.
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// A state at this level, at the beginning of a stream.
+/// A compressor at this level, at the beginning of a stream.
 pub(super) fn ready(slot: &mut Option<(u32, Compress)>, level: u32, zlib: bool) -> &mut Compress {
     let level = level.min(9);
     if slot.as_ref().is_some_and(|(l, _)| *l != level) {

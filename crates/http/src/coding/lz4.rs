@@ -1,9 +1,10 @@
 //! LZ4's frame format around the blocks of `lz4_flex`.
 //!
-//! The frames are read here, because a reader that trusts their headers makes room for the longest block there may be
-//! and takes a cut between two blocks for the end. A first look at the lengths of the sequences gives the length of
-//! the content: the limit is checked and room made once, before anything is decoded. Checksums and the content size
-//! are checked; frames follow one another, skippable ones are skipped. Dictionaries and legacy frames are refused.
+//! The frames are read here, because a reader that trusts their headers reserves memory for the longest allowed block
+//! and accepts a cut between two blocks as the end. A first pass over the lengths of the sequences gives the length of
+//! the content: the limit is checked and memory reserved once, before anything is decoded. Checksums and the content
+//! size are checked; a body may have several frames, and skippable frames are skipped. Dictionaries and legacy frames
+//! are refused.
 
 use std::hash::Hasher;
 
@@ -15,9 +16,9 @@ use twox_hash::XxHash32;
 use super::{InflateError, blocks, make_room_for};
 
 const MAGIC: u32 = 0x184d_2204;
-/// How far back a sequence can reach.
+/// How far back a sequence can refer.
 const WINDOW: usize = 64 << 10;
-/// Set in a block's length when it is stored as it is.
+/// Set in a block's length when the block is stored uncompressed.
 const STORED: u32 = 1 << 31;
 
 fn broken<E>(what: &'static str) -> InflateError<E> {
@@ -27,7 +28,7 @@ fn broken<E>(what: &'static str) -> InflateError<E> {
 const SHORT: &str = "invalid source or destination buffer too short";
 const DESCRIPTOR: &str = "invalid or unsupported frame descriptor";
 
-/// What a frame consists of.
+/// The parts of a frame.
 enum Part<'a> {
     Begin,
     Block {
@@ -92,7 +93,7 @@ pub(super) fn decompress<E>(
     })
 }
 
-/// Bytes taken from the front; each is EOF when they run out.
+/// Input that is taken from the front; each method returns `UnexpectedEof` when there is not enough.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -175,7 +176,7 @@ fn each_block<'a, E>(
     each(Part::End { size, checksum })
 }
 
-/// The length of a block's content: the lengths of its sequences, without looking at what is in them.
+/// The length of a block's content: the sum of the lengths of its sequences, without decoding them.
 fn block_len(block: &[u8]) -> Option<usize> {
     let mut rest = block;
     let mut total = 0_usize;
@@ -194,7 +195,7 @@ fn block_len(block: &[u8]) -> Option<usize> {
     }
 }
 
-/// A length of 15 goes on in bytes, up to one that is not 255.
+/// Reads a length: a value of 15 continues in further bytes, up to one that is not 255.
 fn length(first: usize, rest: &mut &[u8]) -> Option<usize> {
     let mut n = first;
     let mut more = first == 15;
@@ -207,7 +208,7 @@ fn length(first: usize, rest: &mut &[u8]) -> Option<usize> {
     Some(n)
 }
 
-/// A reusable table, and what lies across the parts of a rope.
+/// A reusable table, and a buffer for blocks that span several parts of a rope.
 #[derive(Default)]
 pub(super) struct Lz4 {
     table: Option<CompressTable>,
@@ -215,7 +216,7 @@ pub(super) struct Lz4 {
 }
 
 impl Lz4 {
-    /// One frame of independent blocks with a checksum over all, as Go's writer makes by default.
+    /// One frame of independent blocks with a content checksum, as Go's writer makes by default.
     pub(super) fn compress(&mut self, parts: &[&[u8]]) -> Vec<u8> {
         let total: usize = parts.iter().map(|p| p.len()).sum();
         let (code, size) = if total <= 64 << 10 { (4 << 4, 64 << 10) } else { (5 << 4, 256 << 10) };

@@ -1,8 +1,8 @@
-//! Content codings: names, formats in and out, and the workspace that connections of one thread share.
+//! Content codings: names, decoders and encoders, and the workspace that connections of one thread share.
 //!
-//! A limit is enforced while decoding, before room is made, so a small body can never become a large allocation:
-//! where a format says how long its content is, no more than the body can hold is believed. States of the codecs are
-//! kept from body to body. Never reads from a peer and never decides which coding to use.
+//! A limit is enforced while decoding, before memory is reserved, so a small body can never cause a large allocation: a
+//! declared content length is only used up to what the body can produce. States of the codecs are reused for the next
+//! body. Never reads from a peer and never chooses a coding.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -27,21 +27,21 @@ pub(crate) const SCRATCH: usize = 64 << 10;
 /// A message or content coding.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Coding {
-    /// As it is.
+    /// No compression.
     #[default]
     Identity,
     /// RFC 1952.
     Gzip,
     /// RFC 8878.
     Zstd,
-    /// Snappy's block format. Bodies in the framed one are understood too, as collectors once wrote them under this
-    /// name. gRPC means the framed one: see [`Coding::in_grpc`].
+    /// Snappy's block format. Bodies in the framing format are decoded too, as older collectors sent them with this
+    /// name. In gRPC this name means the framing format: see [`Coding::in_grpc`].
     Snappy,
     /// Snappy's framing format.
     SnappyFramed,
     /// RFC 1950.
     Zlib,
-    /// The same as zlib: HTTP's `deflate` is deflate in a zlib wrapping (RFC 9110, 8.4.1.2).
+    /// The same as zlib: HTTP's `deflate` is deflate in the zlib format (RFC 9110, 8.4.1.2).
     Deflate,
     /// LZ4's frame format.
     Lz4,
@@ -65,7 +65,8 @@ impl Coding {
         Self::Lz4,
     ];
 
-    /// Reads a name as in `grpc-encoding` or `Content-Encoding`. Case-sensitive, as the Go collector is. Empty is identity.
+    /// Parses a name as in `grpc-encoding` or `Content-Encoding`. Case-sensitive, as in the Go collector. An empty name
+    /// is identity.
     ///
     /// # Errors
     /// The name, when this coding is not implemented.
@@ -98,8 +99,8 @@ impl Coding {
         }
     }
 
-    /// What to write into a gRPC message whose `grpc-encoding` has this coding's name: there, `snappy` is the framed
-    /// format and peers read nothing else.
+    /// The coding to use in a gRPC message whose `grpc-encoding` has this coding's name: there, `snappy` is the framing
+    /// format, and peers accept no other.
     #[must_use]
     pub fn in_grpc(&self) -> Self {
         match self {
@@ -108,7 +109,7 @@ impl Coding {
         }
     }
 
-    /// Whether this coding changes nothing.
+    /// Whether this is identity.
     #[must_use]
     pub fn is_identity(&self) -> bool {
         *self == Self::Identity
@@ -118,10 +119,10 @@ impl Coding {
 /// Why a body could not be decoded. The texts are those of Go's libraries, with the coding's name before them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError<E> {
-    /// The peer sent more than it may; the limit.
+    /// The content is longer than the limit, which is given.
     #[error("decompressed body larger than {0} bytes")]
     TooLarge(u64),
-    /// The peer's snappy block says that it holds more than it may; the limit.
+    /// The declared length of the peer's snappy block is more than the limit, which is given.
     #[error("snappy: decoded size exceeds max request body size")]
     BlockTooLarge(u64),
     /// The peer's body ends in the middle.
@@ -133,19 +134,18 @@ pub enum InflateError<E> {
     /// The peer's body does not match its checksum or length.
     #[error("gzip: invalid checksum")]
     Checksum,
-    /// The peer's body is not a deflate stream; the offset of the trouble.
+    /// The peer's body is not a valid deflate stream; the offset of the error.
     #[error("flate: corrupt input before offset {0}")]
     Corrupt(u64),
-    /// The peer's body is not what another coding makes; its name and what is wrong.
+    /// The peer's body is not valid in another coding; the name of the coding and what is wrong.
     #[error("{0}: {1}")]
     Broken(&'static str, &'static str),
-    /// We refused to hold that much.
+    /// The `grow` callback refused the memory.
     #[error("refused")]
     Refused(E),
 }
 
-/// What all connections of one thread share so that none of them has to own it: codec states and a read buffer.
-/// Cloning makes another handle.
+/// What all connections of one thread share: codec states and a read buffer. Cloning makes another handle.
 #[derive(Clone, Default)]
 pub struct Workspace(Rc<RefCell<Shared>>);
 
@@ -166,7 +166,7 @@ impl fmt::Debug for Workspace {
 }
 
 impl Workspace {
-    /// A fresh workspace.
+    /// A new workspace.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -178,10 +178,11 @@ impl Workspace {
         self.compress_level(coding, None, parts)
     }
 
-    /// Compresses the parts of a rope. The result pins at most a quarter more than its length.
+    /// Compresses the parts of a rope. The result keeps at most a quarter more memory than its length.
     ///
-    /// Levels have Go's meaning; none, and 0 (not set, in the collector's settings), is the default of each coding:
-    /// - gzip, zlib, deflate: -1 is 6; 1 to 9 as they are; -2, Go's "Huffman only", is 1, the fastest there is here;
+    /// Levels have the same meaning as in Go. `None` and 0 (not set, in the collector's settings) are the default of
+    /// each coding:
+    /// - gzip, zlib, deflate: -1 is 6; 1 to 9 are unchanged; -2, Go's "Huffman only", is 1, the fastest level here;
     /// - zstd: below 3 is libzstd's 1, 3 to 5 its 3 (the default), 6 to 9 its 7, from 10 on its 11: what Go's encoder
     ///   calls fastest, default, better and best;
     /// - snappy and lz4 have none.
@@ -206,8 +207,8 @@ impl Workspace {
         fit(packed)
     }
 
-    /// Decodes a whole body. The result is as large as its content, or a quarter larger. Before more than that is
-    /// held, `grow` is asked for the whole of it; never for more than `limit`.
+    /// Decodes a whole body. The result takes the memory of its content, or at most a quarter more. Before the output
+    /// buffer grows, `grow` is called with its new total size, never with more than `limit`.
     ///
     /// # Errors
     /// See [`InflateError`].
@@ -240,13 +241,13 @@ impl Workspace {
         if taken.len() == SCRATCH { taken } else { vec![0; SCRATCH] }
     }
 
-    /// Gives the read buffer back.
+    /// Returns the read buffer.
     pub(crate) fn put_scratch(&self, scratch: Vec<u8>) {
         self.0.borrow_mut().scratch = scratch;
     }
 }
 
-/// What is queued is accounted by length: do not pin twice that.
+/// Shrinks the buffer. Queued payloads are charged by their length, so they must not keep much more memory than that.
 fn fit(mut out: Vec<u8>) -> Bytes {
     if out.capacity() - out.len() > out.len() / 4 {
         out.shrink_to_fit();
@@ -254,7 +255,7 @@ fn fit(mut out: Vec<u8>) -> Bytes {
     out.into()
 }
 
-/// Makes room for `want` bytes in all, or as many as the limit allows. `false`: it allows no more.
+/// Reserves memory for `want` bytes in total, or as many as the limit allows. `false`: the limit allows no more.
 fn make_room<E>(
     out: &mut Vec<u8>,
     want: usize,
@@ -273,7 +274,7 @@ fn make_room<E>(
     Ok(true)
 }
 
-/// Makes room for exactly `total` bytes, known before anything is decoded.
+/// Reserves memory for exactly `total` bytes, a size that is known before decoding.
 fn make_room_for<E>(
     out: &mut Vec<u8>,
     total: u64,
@@ -284,8 +285,8 @@ fn make_room_for<E>(
     Ok(())
 }
 
-/// Hands the parts of a rope to `each` in blocks of `size`, the last one shorter. Only blocks that lie across parts
-/// are put together in `joint`.
+/// Passes the parts of a rope to `each` in blocks of `size` bytes; the last one may be shorter. Only blocks that span
+/// several parts are copied, into `joint`.
 fn blocks(parts: &[&[u8]], size: usize, joint: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
     joint.clear();
     for (i, part) in parts.iter().enumerate() {

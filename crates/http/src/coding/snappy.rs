@@ -1,9 +1,9 @@
 //! Snappy, both formats: the block (a varint length and one run of elements) and the framed stream of chunks of at
 //! most 64 KiB, each with a CRC-32C.
 //!
-//! Both say how long their content is before it is decoded, so the limit is checked and room made once. Elements make
-//! at most 64 bytes of 3: a length that the block cannot hold is refused before room is made. A framed stream has no
-//! end mark: one that is cut between two chunks is whole.
+//! Both declare the length of their content, so the limit is checked and memory reserved once, before decoding. Three
+//! bytes of elements produce at most 64 bytes: a length that the block cannot produce is refused before memory is
+//! reserved. A framed stream has no end mark: a stream that is cut between two chunks is valid.
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
@@ -22,7 +22,7 @@ fn corrupt<E>() -> InflateError<E> {
     InflateError::Broken("snappy", "corrupt input")
 }
 
-/// The length of a block's content, if the block can hold that.
+/// The length of a block's content, if the block can produce that many bytes.
 fn block_len(block: &[u8]) -> Option<usize> {
     let len = if block.is_empty() { None } else { decompress_len(block).ok() };
     len.filter(|len| len / 22 <= block.len())
@@ -104,7 +104,7 @@ fn each_chunk<'a, E>(
             0xff if STREAM.ends_with(chunk) && chunk.len() == 6 => {}
             0xff => return Err(corrupt()),
             2..=0x7f => return Err(InflateError::Broken("snappy", "unsupported input")),
-            _ => {} // may be skipped, says the format
+            _ => {} // the format allows to skip these
         }
     }
     Ok(())
@@ -114,7 +114,7 @@ fn masked_crc(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
-/// Reusable tables, and what lies across the parts of a rope.
+/// Reusable tables, and a buffer for blocks that span several parts of a rope.
 #[derive(Default)]
 pub(super) struct Snappy {
     encoder: Option<Encoder>,
@@ -122,7 +122,7 @@ pub(super) struct Snappy {
 }
 
 impl Snappy {
-    /// One block of all parts. It says its length in 32 bits: callers have nothing near that.
+    /// One block of all parts. Its length has 32 bits; callers have far less content than that.
     pub(super) fn block(&mut self, parts: &[&[u8]]) -> Vec<u8> {
         let whole;
         let input = match parts {
@@ -149,7 +149,7 @@ impl Snappy {
             out.extend_from_slice(&masked_crc(block).to_le_bytes());
             let data = out.len();
             compress(encoder, block, &mut out);
-            // As Go does: what shrinks by less than an eighth is not worth decoding.
+            // As in Go: a chunk that shrinks by less than an eighth is stored uncompressed.
             let stored = out.len() - data >= block.len() - block.len() / 8;
             if stored {
                 out.truncate(data);

@@ -1,4 +1,4 @@
-//! What holds for every coding alike.
+//! Tests that apply to every coding.
 
 use std::convert::Infallible;
 
@@ -21,7 +21,7 @@ fn codings() -> impl Iterator<Item = Coding> {
     Coding::ALL.into_iter().filter(|c| !c.is_identity())
 }
 
-/// Text that shrinks, but not to nothing.
+/// Text that can be compressed, but not to a few bytes.
 fn prose(n: usize) -> Vec<u8> {
     let mut seed = 7_u32;
     let words = ["span", "attribute", "service.name", "GET /api/v1/users", "0x", "checkout", "\n"];
@@ -103,7 +103,7 @@ proptest! {
     #[test]
     fn junk_is_an_error_or_a_body_and_never_a_panic(junk in proptest::collection::vec(any::<u8>(), 0..300)) {
         for coding in codings() {
-            // As it is, and behind the beginning of a good body.
+            // As it is, and after the beginning of a valid body.
             let good = encode(&coding, &prose(100));
             for head in [0, 2, 7, 10, 15, 22] {
                 let body = [&good[..head], &junk].concat();
@@ -135,7 +135,7 @@ fn a_body_cut_anywhere_is_an_error() {
             let framed_between_chunks = coding == Coding::SnappyFramed && cut == 10;
             match decode(&coding, &body[..cut], 10_000) {
                 Ok(empty) => assert!(framed_between_chunks && empty.is_empty(), "{} cut at {cut}", coding.name()),
-                // A block does not know its own end: that is for its elements to tell.
+                // A block has no end mark: a cut shows as an error in its elements.
                 Err(InflateError::Broken("snappy", "corrupt input")) if coding == Coding::Snappy => {}
                 Err(e) => assert_eq!(e, InflateError::UnexpectedEof, "{} cut at {cut}", coding.name()),
             }
@@ -184,7 +184,7 @@ fn a_bomb_is_refused_at_the_limit_and_before_room_is_made() {
         });
         assert!(too_large(&refused.unwrap_err()), "{}", coding.name());
         assert!(asked <= 1 << 20, "{} asked for {asked}", coding.name());
-        // The one who holds the budget has the last word.
+        // The `grow` callback can refuse any size.
         let refused = workspace.decompress(&coding, bomb, 1 << 30, |to| if to > 5000 { Err(to) } else { Ok(()) });
         assert!(matches!(refused, Err(InflateError::Refused(_))), "{}", coding.name());
     }
@@ -252,7 +252,7 @@ fn what_is_wrong_is_named() {
     assert_eq!(of(&Coding::Lz4, &[2, 0x21, 0x4c, 0x18]), "lz4: bad magic number", "the legacy format");
     assert_eq!(damaged(&Coding::Lz4, 6), "lz4: invalid header checksum");
     assert_eq!(damaged(&Coding::Lz4, -1), "lz4: invalid frame checksum");
-    // Bytes after a zlib stream are not looked at, after the others they are.
+    // Bytes after a zlib stream are ignored; after the other formats they are an error.
     for coding in codings() {
         let tail = [&encode(&coding, b"x")[..], b"junk!"].concat();
         let zlib = matches!(coding, Coding::Zlib | Coding::Deflate);

@@ -1,7 +1,7 @@
-//! Zlib's wrapping (RFC 1950) around deflate, which HTTP calls `deflate`.
+//! The zlib format (RFC 1950) around deflate, which HTTP calls `deflate`.
 //!
-//! The header is checked here, to name what is wrong with it; the Adler-32 at the end by zlib-rs. Bytes after the
-//! stream are left alone, as Go's reader does. There is no preset dictionary.
+//! The header is checked here, to report what is wrong with it; the Adler-32 at the end is checked by zlib-rs. Bytes
+//! after the stream are ignored, as in Go's reader. Preset dictionaries are not supported.
 
 use flate2::FlushCompress;
 

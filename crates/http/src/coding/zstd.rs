@@ -1,9 +1,9 @@
-//! Zstandard (RFC 8878) by libzstd, straight into the final buffer.
+//! Zstandard (RFC 8878) by libzstd, decoded directly into the final buffer.
 //!
-//! A frame that says how long its content is, and is believed, is decoded without a window of its own. Other frames
-//! need one: a frame that asks for more than 32 MiB is refused. That is what Go's best level asks for, and four times
-//! what RFC 9659 lets HTTP peers use. Only as much of a window is ever touched as the limit allows to be decoded.
-//! Frames follow one another, skippable ones are skipped; dictionaries are not supported.
+//! A frame with a content length that is plausible is decoded without a separate window. Other frames need one: a frame
+//! that requires more than 32 MiB is refused. That is what Go's best level requires, and four times what RFC 9659
+//! allows HTTP peers to use. No more memory of a window is used than the limit allows to be decoded. A body may have
+//! several frames; skippable frames are skipped; dictionaries are not supported.
 
 use zstd_safe::zstd_sys::{ZSTD_EndDirective, ZSTD_ErrorCode};
 use zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
@@ -14,10 +14,10 @@ use super::{InflateError, make_room};
 const WINDOW_LOG: u32 = 25;
 /// States larger than this are not kept.
 const KEEP: usize = 16 << 20;
-/// Content longer than so many times its frame is not believed before it is seen.
+/// A content length of more than this many times the size of its frame is not trusted for the allocation.
 const BELIEVED: usize = 64;
 
-/// The four levels of Go's encoder, by the rule it maps zstd's levels with.
+/// The four levels of Go's encoder, with its mapping of zstd's levels.
 pub(super) fn level(level: Option<i32>) -> i32 {
     match level {
         None | Some(0 | 3..=5) => 3,
@@ -27,7 +27,7 @@ pub(super) fn level(level: Option<i32>) -> i32 {
     }
 }
 
-/// Reusable states, both ways.
+/// Reusable states of encoder and decoder.
 #[derive(Default)]
 pub(super) struct Zstd {
     reader: Option<DCtx<'static>>,
@@ -66,7 +66,7 @@ impl Zstd {
             }
             return out;
         }
-        // Only a lack of memory for its tables stops libzstd.
+        // libzstd only fails when there is no memory for its tables.
         stored(total, parts)
     }
 }
@@ -92,7 +92,7 @@ fn frames<E>(
 ) -> Result<(), InflateError<E>> {
     let mut input = InBuffer::around(body);
     let mut want = body.len().saturating_mul(4);
-    // No bytes at all are no frames: Go's encoder makes that of no content.
+    // An empty body has no frames: Go's encoder writes that for empty content.
     let mut between = true;
     while !between || input.pos() < body.len() {
         if between {
@@ -110,7 +110,7 @@ fn frames<E>(
         }
         let (read, made) = (input.pos(), out.len());
         if out.len() == out.capacity() && !make_room(out, want, limit, grow)? {
-            // Full to the limit: the frame may still end here, but not produce another byte.
+            // The output has reached the limit: the frame may end here, but must not produce another byte.
             let mut probe = [0_u8];
             let mut buffer = OutBuffer::around(&mut probe);
             between = reader.decompress_stream(&mut buffer, &mut input).map_err(broken)? == 0;

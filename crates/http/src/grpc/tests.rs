@@ -21,7 +21,7 @@ use crate::{Closed, Turn};
 const SEC: u64 = 1_000_000_000;
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// Counts what it lets in; refuses on command.
+/// Counts what it admits; refuses when configured to.
 #[derive(Default)]
 struct Bouncer {
     refuse: Option<Status>,
@@ -123,7 +123,7 @@ impl Pair {
         self.done.extend(std::iter::from_fn(|| self.client.poll_done()));
     }
 
-    /// Turns both until nothing moves.
+    /// Calls `turn` on both sides until no more bytes move.
     fn run(&mut self) {
         for _ in 0..100_000 {
             let before = self.client.io().moved();
@@ -148,7 +148,7 @@ impl Pair {
         panic!("never quiet");
     }
 
-    /// Lets time pass, stopping at every timeout either side asks for.
+    /// Advances the time, stopping at every timeout of either side.
     fn pass(&mut self, nanos: u64) {
         let end = self.now + nanos;
         loop {
@@ -284,7 +284,7 @@ fn gzip_goes_both_ways_and_the_permit_grows_with_the_message() {
     assert_eq!(before, 0);
     p.echo();
     assert_eq!(p.one_done().unwrap(), plain);
-    // A message too small to gain anything goes uncompressed under the same encoding.
+    // A message too small for compression is sent uncompressed with the same `grpc-encoding`.
     p.start_with(Coding::Gzip, vec![Bytes::from_static(b"tiny")], &[], None);
     p.run();
     assert_eq!(p.calls[0].wire_len, 4);
@@ -406,7 +406,7 @@ fn a_client_that_ignores_its_refusal_is_read_out_and_then_reset() {
     let frames = raw.frames();
     assert!(!frames.iter().any(|f| f.kind == 3), "no RST_STREAM for one who finishes: {frames:?}");
     assert!(raw.server.is_idle());
-    // Another one goes on for ever.
+    // Another client never stops sending.
     raw.headers(3, POST_GRPC, false);
     raw.data(3, &[&[0][..], &5000_u32.to_be_bytes()].concat(), false);
     let mut reset = false;
@@ -469,7 +469,7 @@ fn a_deadline_ends_the_call_on_both_sides() {
     p.server.reply_ok(id, Bytes::new());
     p.run();
     assert!(p.done.is_empty() && p.server.is_idle());
-    // The connection is as good as before.
+    // The connection still works.
     p.calls.clear();
     p.start(vec![noise(10, 1)]);
     p.run();
@@ -598,7 +598,7 @@ fn a_dead_peer_is_found_by_keepalive_from_either_side() {
     p.run();
     p.start(vec![noise(10, 1)]);
     p.run();
-    // Only the client turns from here on.
+    // From here on, only the client's `turn` is called.
     for _ in 0..3 {
         p.now = p.client.poll_timeout().unwrap_or(p.now);
         p.turn_client();
@@ -651,7 +651,7 @@ fn a_client_that_pings_too_often_is_told_so() {
 
 #[test]
 fn a_client_that_measures_its_bandwidth_with_pings_is_not_struck() {
-    // grpc-go sends one PING for each stretch of DATA it gets.
+    // To measure bandwidth, grpc-go sends one PING for each series of DATA frames.
     let mut raw = Raw::new(ServerConfig::default());
     raw.headers(1, POST_GRPC, false);
     raw.data(1, &[0, 0, 0, 0, 1, 9], true);

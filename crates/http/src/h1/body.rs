@@ -14,7 +14,7 @@ pub(super) enum BodyError {
     Trailer,
 }
 
-/// How far a body is read.
+/// The position in a body that is being read.
 #[derive(Debug)]
 pub(super) struct Reading {
     part: Part,
@@ -24,9 +24,9 @@ pub(super) struct Reading {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
-    /// So many bytes of a body with a declared length.
+    /// In a body with a declared length: its remaining bytes.
     Plain(u64),
-    /// In a chunk-size line: the size so far, its digits, the length of the line, and whether its CR has come.
+    /// In a chunk-size line: the size so far, its digits, the length of the line, and whether its CR was received.
     Size {
         size: u64,
         digits: u8,
@@ -34,11 +34,11 @@ enum Part {
         ext: bool,
         cr: bool,
     },
-    /// So many bytes of a chunk.
+    /// In a chunk: its remaining bytes.
     Data(u64),
-    /// Behind a chunk; whether the CR has come.
+    /// After a chunk; whether the CR was received.
     After(bool),
-    /// In the trailer section: its length so far, the length of the line, and whether its CR has come.
+    /// In the trailer section: its length so far, the length of the line, and whether its CR was received.
     Trailer {
         total: usize,
         line: usize,
@@ -63,22 +63,22 @@ impl Reading {
         self.part == Part::Done
     }
 
-    /// Bytes of a declared length that are still to come; `None` for chunks.
+    /// Remaining bytes of a declared length; `None` for chunks.
     pub(super) fn declared_rest(&self) -> Option<u64> {
         if let Part::Plain(n) = self.part { Some(n) } else { None }
     }
 
-    /// Begins to count what is skipped.
+    /// Starts to count the skipped bytes.
     pub(super) fn forget(&mut self) {
         self.skipped = 0;
     }
 
-    /// Body bytes and framing thrown away.
+    /// Discarded bytes of body and framing.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Throws away what belongs to this body. True when it is complete.
+    /// Discards what belongs to this body. True when it is complete.
     pub(super) fn skip(&mut self, input: &mut &[u8]) -> Result<bool, BodyError> {
         let before = input.len();
         while self.piece(input)?.is_some() {}
@@ -86,7 +86,7 @@ impl Reading {
         Ok(self.is_done())
     }
 
-    /// The next run of body bytes in `input`, which moves past it. `None` when more input is needed or the body is done.
+    /// Takes the next contiguous body bytes from `input`. `None` when more input is needed or the body is complete.
     pub(super) fn piece<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BodyError> {
         loop {
             match self.part {
@@ -116,7 +116,7 @@ impl Reading {
         }
     }
 
-    /// One byte of framing.
+    /// The next state after one byte of framing.
     fn step(&self, b: u8) -> Result<Part, BodyError> {
         Ok(match self.part {
             Part::Size { size, digits, line, ext, cr } => {
@@ -136,7 +136,7 @@ impl Reading {
                     (_, false) if ext => Part::Size { size, digits, line: line + 1, ext, cr },
                     (_, false) => {
                         let digit = char::from(b).to_digit(16).ok_or(BodyError::Size)?;
-                        // Fifteen digits are more than any limit and less than an overflow.
+                        // Fifteen digits exceed every limit and cannot overflow.
                         if digits >= 15 {
                             return Err(BodyError::Size);
                         }

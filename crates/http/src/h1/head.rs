@@ -1,7 +1,8 @@
 //! Heads of requests and answers.
 //!
-//! A head is parsed once, when its blank line is here, and kept as the bytes it came in. Everything that a proxy in
-//! front might read differently is refused: folded lines, line ends of both kinds, two lengths, a length beside chunks.
+//! A head is parsed once, when its blank line was received, and kept as the received bytes. Everything that a proxy in
+//! front might read differently is refused: folded lines, mixed kinds of line ends, two lengths, a length together with
+//! chunks.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,9 +12,10 @@ use smallvec::SmallVec;
 
 use super::Response;
 
-/// Header fields that are parsed without an allocation.
+/// How many header fields are parsed without an allocation.
 const FEW_FIELDS: usize = 64;
-/// Most header fields of a message. Their bytes are bounded by the length of the head; this bounds what is noted of each.
+/// Most header fields of a message. The length of the head limits their bytes; this limits the memory for their
+/// positions.
 const MAX_FIELDS: usize = 1024;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
@@ -49,8 +51,8 @@ impl BadHead {
 pub(super) struct HeadBuffer {
     bytes: Vec<u8>,
     max: usize,
-    /// Whether the first line ends in a line feed alone, once it has ended. Then all lines must, as in Go: a line feed
-    /// among lines that end in CR LF may have come through a proxy that took it for a part of a value.
+    /// Whether the first line ends in a line feed alone; `None` until it has ended. If so, all lines must, as in Go. If
+    /// not, a line feed alone is refused: a proxy may have treated it as a part of a value.
     bare: Option<bool>,
 }
 
@@ -67,9 +69,9 @@ impl HeadBuffer {
         self.bytes.capacity()
     }
 
-    /// Takes input up to the end of the head.
+    /// Takes input up to the end of the head; returns the head when it is complete.
     pub(super) fn feed(&mut self, input: &mut &[u8]) -> Result<Option<RequestHead>, BadHead> {
-        // Empty lines before a request line are forgiven (RFC 9112, 2.2).
+        // Empty lines before a request line are ignored (RFC 9112, 2.2).
         while self.bytes.is_empty() || self.bytes == b"\r" {
             match (input.split_first(), self.bytes.is_empty()) {
                 (Some((b'\r', rest)), true) => {
@@ -81,7 +83,7 @@ impl HeadBuffer {
                     *input = rest;
                 }
                 (Some((first, _)), true) if is_token(*first) => break,
-                // TLS, or something else that may never have a blank line to wait for.
+                // TLS or another protocol, in which a blank line may never arrive.
                 (Some(_), true) => return Err(BadHead::Malformed),
                 (Some(_), false) => return Err(BadHead::Malformed),
                 (None, _) => return Ok(None),
@@ -91,7 +93,7 @@ impl HeadBuffer {
         if head == PREFACE { Err(BadHead::Http2) } else { RequestHead::parse(head).map(Some) }
     }
 
-    /// Takes input up to and with the first blank line.
+    /// Takes input up to and including the first blank line.
     pub(super) fn collect(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, BadHead> {
         let old = self.bytes.len();
         let room = (self.max + 1).saturating_sub(old);
@@ -103,7 +105,7 @@ impl HeadBuffer {
             self.bare = before.map(|before| before != Some(&b'\r'));
         }
         let blank: &[u8] = if self.bare == Some(true) { b"\n\n" } else { b"\r\n\r\n" };
-        // The end may lie across the border between old and new bytes.
+        // The blank line may begin in the old bytes and end in the new ones.
         let from = old.saturating_sub(blank.len() - 1);
         let tail = self.bytes.get(from..).unwrap_or_default();
         let end = tail.windows(blank.len()).position(|w| w == blank).map(|at| from + at + blank.len());
@@ -114,7 +116,7 @@ impl HeadBuffer {
                 self.bytes.truncate(end);
                 Ok(Some(std::mem::take(&mut self.bytes).into()))
             }
-            // Not to be waited for: line ends of both kinds are refused.
+            // Mixed kinds of line ends are refused at once, without waiting for the end of the head.
             None if self.bare == Some(true) && now.contains(&b'\r') => Err(BadHead::Malformed),
             _ if self.bytes.len() > self.max => Err(BadHead::TooLarge),
             _ => {
@@ -124,20 +126,20 @@ impl HeadBuffer {
         }
     }
 
-    /// What is here of a head that is not complete.
+    /// The received bytes of an incomplete head.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// The bytes of a head and where its fields lie in them.
+/// The bytes of a head and the positions of its fields in them.
 #[derive(Clone, Default)]
 struct Fields {
     raw: Bytes,
     at: Ranges,
 }
 
-/// Name and value of each field, as places in the head.
+/// Name and value of each field, as ranges in the head.
 type Ranges = SmallVec<[(Range<usize>, Range<usize>); 12]>;
 
 fn ranges(raw: &[u8], headers: &[httparse::Header<'_>]) -> Ranges {
@@ -172,12 +174,12 @@ impl Fields {
         std::str::from_utf8(self.bytes(range)).unwrap_or_default()
     }
 
-    /// Declared length and whether the body is chunked: RFC 9112, 6.1 and 6.3, at their strictest.
+    /// Declared length and whether the body is chunked: RFC 9112, 6.1 and 6.3, in the strictest reading.
     fn framing(&self, version: u8) -> Result<(Option<u64>, bool), BadHead> {
         let (mut length, mut codings) = (None, 0);
         for (name, value) in self.iter() {
             if name.eq_ignore_ascii_case("content-length") {
-                // Digits alone: no sign, no list, no space. Nineteen digits cannot overflow.
+                // Only digits: no sign, no list, no space. Nineteen digits cannot overflow.
                 let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
                 let n =
                     value.iter().fold(0, |n: u64, d| n.wrapping_mul(10).wrapping_add(u64::from(d.wrapping_sub(b'0'))));
@@ -202,28 +204,29 @@ impl Fields {
     }
 }
 
-/// Where in `raw` a part of it lies.
+/// The range of `part` in `raw`.
 fn range_in(raw: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).saturating_sub(raw.as_ptr() as usize);
     start..start + part.len()
 }
 
-/// RFC 9110, 5.6.2; methods are made of these.
+/// A byte of a token (RFC 9110, 5.6.2); methods are tokens.
 fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-/// httparse takes a bare LF for a line end; another parser on the way may not.
+/// httparse accepts a bare LF as a line end; another parser on the path may not.
 fn has_bare_lf(raw: &[u8]) -> bool {
     raw.iter().zip(std::iter::once(&0).chain(raw.iter())).any(|(b, before)| *b == b'\n' && *before != b'\r')
 }
 
-/// Line ends of both kinds, or a CR that ends no line.
+/// Mixed kinds of line ends, or a CR that is not part of a line end.
 fn has_mixed_line_ends(raw: &[u8]) -> bool {
     has_bare_lf(raw) && raw.contains(&b'\r')
 }
 
-/// Parses with room for a few fields, and then for as many as the head has lines, [`MAX_FIELDS`] at most.
+/// Parses with space for [`FEW_FIELDS`] fields; if there are more, again with space for as many as the head has lines,
+/// [`MAX_FIELDS`] at most.
 fn with_room<'b, T>(
     raw: &'b [u8],
     mut parse: impl FnMut(&mut [httparse::Header<'b>]) -> Result<T, httparse::Error>,
@@ -255,7 +258,7 @@ pub struct RequestHead {
 
 impl std::fmt::Debug for RequestHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Values may be secrets.
+        // Values may be secrets, so they are left out.
         f.debug_struct("RequestHead").field("method", &self.method()).field("target", &self.target()).finish()
     }
 }
@@ -267,7 +270,7 @@ impl RequestHead {
         self.fields.str(&self.method)
     }
 
-    /// The request target as it came.
+    /// The request target as received.
     #[must_use]
     pub fn target(&self) -> &str {
         self.fields.str(&self.target)
@@ -279,15 +282,16 @@ impl RequestHead {
         if self.path.is_empty() { "/" } else { self.fields.str(&self.path) }
     }
 
-    /// The same with escapes decoded, which is what routes are compared with.
+    /// The path with escapes decoded; routes are compared with this.
     #[must_use]
     pub fn decoded_path(&self) -> Cow<'_, [u8]> {
         let path = self.path().as_bytes();
         if path.contains(&b'%') { Cow::Owned(crate::status::unescape(path)) } else { Cow::Borrowed(path) }
     }
 
-    /// Where a path with empty or dotted segments belongs, as Go's ServeMux has it; with its query, for `Location`. `None`
-    /// for a path that is clean, and for one that a browser could take for another host's.
+    /// The cleaned target for a path with empty or dotted segments, as in Go's ServeMux, including its query, for
+    /// `Location`. `None` for a path that is clean, and for a result that a browser could read as a URL of another
+    /// host.
     #[must_use]
     pub fn clean_target(&self) -> Option<String> {
         let path = self.path();
@@ -314,13 +318,13 @@ impl RequestHead {
         Some(clean)
     }
 
-    /// What follows `?`.
+    /// The query: what follows `?`.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.query.as_ref().map(|q| self.fields.str(q))
     }
 
-    /// Bytes of memory that it takes, about.
+    /// About how many bytes of memory the head takes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.fields.raw.len() + self.fields.at.len() * size_of::<(Range<usize>, Range<usize>)>()
@@ -338,7 +342,7 @@ impl RequestHead {
         self.fields.get(name)
     }
 
-    /// All header fields in order, names as they came.
+    /// All header fields in order, names as received.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter()
     }
@@ -349,7 +353,7 @@ impl RequestHead {
         self.length
     }
 
-    /// Whether the body comes in chunks; never under HTTP/2, which has frames for that.
+    /// Whether the body is chunked; never with HTTP/2, which uses frames instead.
     #[must_use]
     pub fn is_chunked(&self) -> bool {
         self.chunked
@@ -407,7 +411,7 @@ impl RequestHead {
         }
         for (name, value) in &parts.headers {
             if name == http::header::HOST && !authority.is_empty() {
-                // RFC 9113, 8.3.1: the two must not name different things.
+                // RFC 9113, 8.3.1: `host` and `:authority` must not name different hosts.
                 if !value.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
                     return Err(BadHead::Malformed);
                 }
@@ -440,7 +444,7 @@ fn split_target(target: &str, start: usize) -> Result<(Range<usize>, Option<Rang
     Ok((begin..begin + end, query))
 }
 
-/// Status line and header fields of an answer that we got.
+/// Status line and header fields of a received answer.
 #[derive(Clone, Default)]
 pub struct ReplyHead {
     fields: Fields,
@@ -452,7 +456,7 @@ pub struct ReplyHead {
 
 impl std::fmt::Debug for ReplyHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Values may be secrets.
+        // Values may be secrets, so they are left out.
         f.debug_list().entries(self.headers().map(|(name, _)| name)).finish()
     }
 }
@@ -464,7 +468,7 @@ impl ReplyHead {
         self.fields.get(name)
     }
 
-    /// All header fields in order, names as they came.
+    /// All header fields in order, names as received.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.fields.iter()
     }
@@ -473,9 +477,9 @@ impl ReplyHead {
         self.fields.keep_alive(self.version)
     }
 
-    /// `tunnel`: a 2xx turns the connection into a tunnel, and what the head says of a body means nothing (RFC 9110, 9.3.6).
+    /// `tunnel`: a 2xx turns the connection into a tunnel, and the fields about a body are ignored (RFC 9110, 9.3.6).
     pub(super) fn parse(raw: Bytes, tunnel: bool) -> Result<Self, BadHead> {
-        // httparse forgives empty lines, which only requests may have before them.
+        // httparse ignores leading empty lines, which are only allowed before requests.
         if has_bare_lf(&raw) || !raw.starts_with(b"HTTP/1.") {
             return Err(BadHead::Malformed);
         }
@@ -503,7 +507,8 @@ pub(crate) fn may_have_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
 }
 
-/// Status line and header fields. `streams`: the body follows in chunks, or until the connection ends before HTTP/1.1.
+/// Encodes status line and header fields. `streams`: the body follows in chunks or, before HTTP/1.1, until the
+/// connection ends.
 pub(super) fn response_head(response: &Response, close: bool, old: bool, streams: bool) -> Bytes {
     let mut out = Vec::with_capacity(160);
     let status = if (200..600).contains(&response.status) { response.status } else { 500 };
@@ -519,7 +524,7 @@ pub(super) fn response_head(response: &Response, close: bool, old: bool, streams
     }
     for (name, value) in &response.headers {
         let ours = ["content-length", "transfer-encoding", "connection"].iter().any(|o| name.eq_ignore_ascii_case(o));
-        // Whoever fills these from a configuration or a request cannot end the line with them.
+        // Values from a configuration or a request cannot end the line early.
         let valid = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
         if valid && !ours {
             field(&mut out, name, value);

@@ -10,7 +10,7 @@ use crate::pipe::{End, pipe};
 
 const SEC: u64 = 1_000_000_000;
 
-/// Refuses what lies under `/no`, limits what lies under `/small`, and counts.
+/// Refuses paths under `/no`, limits bodies under `/small`, and counts.
 #[derive(Default)]
 struct Porter {
     limit: Option<u64>,
@@ -62,7 +62,7 @@ impl Rig {
         self.turn()
     }
 
-    /// Turns until quiet; answers everything at once unless told to hold.
+    /// Calls `turn` until nothing changes; answers everything at once unless set to hold the answers.
     fn turn(&mut self) -> &mut Self {
         loop {
             self.last = self.conn.turn(self.now, &mut self.door);
@@ -378,7 +378,7 @@ fn a_client_that_asks_first_is_told_to_go_on_or_not() {
     r.send(ask("/no"));
     let said = r.said();
     assert!(said.starts_with("HTTP/1.1 403") && said.contains("Connection: close"));
-    // Behind a request that is being worked on, permission has to wait.
+    // After a request that is not answered yet, `100 Continue` has to wait.
     let mut r = rig();
     r.hold = true;
     r.send(post("/first", "") + &ask("/second"));
@@ -690,7 +690,7 @@ fn refuse_reading_answers_the_request_whose_body_is_read() {
     r.conn.refuse_reading(r.now, |()| true, |()| Response::text(503, "no room"));
     r.turn();
     assert_eq!((r.statuses(), r.conn.held()), (vec![503], 0));
-    // The remainder is thrown away, and the next request is served.
+    // The rest is discarded, and the next request is served.
     r.send("x".repeat(97)).send(post("/next", "hello"));
     assert_eq!(r.statuses(), [200]);
     assert_eq!(r.seen, ["POST /next hello"]);

@@ -45,7 +45,7 @@ impl Door for Porter {
     }
 }
 
-/// A request of the client and what came of it.
+/// A request of the client and its outcome.
 struct Asked {
     response: Option<ResponseFuture>,
     send: SendStream<Bytes>,
@@ -117,7 +117,7 @@ impl Rig {
         self.link.finish(false);
     }
 
-    /// Turns both until nothing moves.
+    /// Calls `turn` on both sides until no more bytes move.
     fn run(&mut self) -> &mut Self {
         for _ in 0..10_000 {
             let before = self.link.io().moved();
@@ -131,7 +131,7 @@ impl Rig {
         panic!("never quiet");
     }
 
-    /// Lets time pass, stopping at every timeout the server asks for.
+    /// Advances the time, stopping at every timeout of the server.
     fn pass(&mut self, nanos: u64) -> &mut Self {
         let end = self.now + nanos;
         while let Some(at) = self.server.poll_timeout().filter(|at| *at <= end) {
@@ -178,7 +178,7 @@ impl Rig {
         at
     }
 
-    /// Answers what waits with its own path and the length of its body.
+    /// Answers each waiting request with its own path and the length of its body.
     fn echo(&mut self) -> &mut Self {
         for r in std::mem::take(&mut self.requests) {
             self.server.respond(r.id, Response::text(200, format!("{} {}", r.head.path(), r.body.len())));
@@ -302,7 +302,7 @@ fn bodies_larger_than_the_windows_arrive_whole_both_ways() {
 #[test]
 fn a_refusal_at_the_head_needs_no_body_and_the_connection_goes_on() {
     let mut r = Rig::new();
-    // The body never comes: answered at once, and reset with NO_ERROR when patience is over.
+    // The body never arrives: answered at once, and reset with NO_ERROR after the time limit.
     let at = r.ask_with(Rig::request(Method::POST, "/no"), false);
     r.run();
     assert_eq!(r.answer(at), (403, "no"));
@@ -310,11 +310,11 @@ fn a_refusal_at_the_head_needs_no_body_and_the_connection_goes_on() {
     r.pass(11 * SEC);
     assert_eq!(r.asked[at].error, Some(Reason::NO_ERROR));
     assert!(r.server.is_idle());
-    // A body that comes is thrown away to its end.
+    // A body that arrives is discarded to its end.
     let at = r.post("/no", vec![0; 200 << 10]);
     assert_eq!((r.answer(at), r.asked[at].error), ((403, "no"), None));
     assert!(r.server.is_idle() && r.door.grown.is_empty());
-    // One beyond the bound is stopped, behind its whole answer.
+    // A body beyond the limit is reset, after its whole answer.
     let at = r.ask_with(Rig::request(Method::POST, "/no"), false);
     r.asked[at].send.send_data(vec![0; 1 << 20].into(), false).unwrap();
     r.run();
@@ -414,7 +414,7 @@ fn a_drained_connection_answers_what_is_under_way_and_takes_no_more() {
     r.link.io().close();
     r.run();
     assert!(r.last.closed && r.server.poll_timeout().is_none());
-    // One without requests goes at once; one that does not acknowledge goes later.
+    // A connection without requests closes at once; one whose client does not acknowledge closes later.
     let mut r = Rig::new();
     r.server.drain();
     r.client_reads = false;
@@ -464,7 +464,7 @@ fn answers_that_do_not_leave_in_time_are_given_up() {
     assert_eq!(r.asked[at].error, Some(Reason::INTERNAL_ERROR));
     r.echo();
     assert!(r.server.is_idle() && !r.last.closed);
-    // The client's window stays shut: the same.
+    // The client's flow-control window stays closed: the same result.
     let at = r.post("/", "x");
     r.server.respond(r.requests[0].id, Response::new(200, "", vec![0; 1 << 20]));
     let body = |r: &mut Rig| r.asked[at].body.take();
@@ -476,7 +476,7 @@ fn answers_that_do_not_leave_in_time_are_given_up() {
     assert!(!r.server.is_idle());
     r.pass(5 * SEC);
     assert!(r.server.is_idle() && !r.last.closed);
-    // The stream below takes nothing: the connection is over.
+    // The underlying stream accepts nothing: the connection ends.
     let mut r = Rig::with(cfg(), Porter::default());
     r.post("/", "x");
     r.server.io().cork(true);
@@ -505,7 +505,7 @@ fn silent_connections_are_closed_and_idle_ones_drained() {
     assert!(!r.last.shut_write);
     r.pass(SEC);
     assert_eq!((r.last.shut_write, r.last.why.clone()), (true, Some(Closed::Timeout("idle_timeout"))));
-    // One that reads nothing is no busier for it.
+    // A peer that does not read the server's output is not treated as busy.
     let cfg = H1Config { read_header_timeout: Some(3 * SEC), ..H1Config::default() };
     let mut r = Rig::with(cfg, Porter::default());
     r.server.io().cork(true);
@@ -515,7 +515,7 @@ fn silent_connections_are_closed_and_idle_ones_drained() {
     assert!(!r.server.is_idle(), "the PONG waits");
     r.pass(3 * SEC);
     assert_eq!(r.last.why, Some(Closed::Timeout("read_header_timeout")));
-    // A peer that never says hello.
+    // A peer that never sends its preface.
     let (_peer, end) = pipe(usize::MAX);
     let mut server: ServerConn<End, Rc<()>> = ServerConn::new(end, Rc::new(H1Config::default()), SEC);
     let _ = server.turn(SEC, &mut Porter::default());

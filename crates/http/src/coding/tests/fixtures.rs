@@ -1,6 +1,6 @@
 //! Bodies that other implementations wrote: Go's standard library, klauspost's zstd (at once, in a stream with a
 //! flush, and at its best level), golang's snappy, pierrec's lz4 (as it is, and with all its options), and a frame of
-//! linked LZ4 blocks. `ff*9` stands for nine times that byte.
+//! linked LZ4 blocks. `ff*9` means nine times that byte.
 
 use super::*;
 

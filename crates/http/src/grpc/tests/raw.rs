@@ -1,4 +1,4 @@
-//! A peer that writes its frames by hand, for what no decent client does.
+//! A peer whose frames are written by the test, for input that no correct client sends.
 
 use super::*;
 
@@ -86,14 +86,14 @@ impl Raw {
         frames
     }
 
-    /// The code and debug data of the GOAWAY among what was sent.
+    /// The code and debug data of the GOAWAY in the server's output.
     pub(super) fn goaway(&mut self) -> (u32, Vec<u8>) {
         let frames = self.frames();
         let f = frames.iter().rev().find(|f| f.kind == 7).unwrap_or_else(|| panic!("no GOAWAY in {frames:?}"));
         (u32::from_be_bytes(f.payload[4..8].try_into().unwrap()), f.payload[8..].to_vec())
     }
 
-    /// What the server says about a call with these headers and data.
+    /// The server's answer to a call with these headers and data.
     pub(super) fn ask(&mut self, stream: u32, fields: &[(&str, &str)], data: &[u8]) -> String {
         self.headers(stream, fields, data.is_empty());
         if !data.is_empty() {
@@ -253,14 +253,14 @@ fn calls_that_break_the_framing_are_named() {
 }
 
 impl Raw {
-    /// The headers of the answer on a stream, decoded by an h2 client that is told it asked for it.
+    /// The headers of the answer on a stream, decoded by an h2 client that has sent a request on that stream.
     fn answer(&mut self, stream: u32) -> http::HeaderMap {
         use std::future::Future;
         use std::pin::{Pin, pin};
         use std::task::{Context, Poll, Waker};
         let frames = self.frames();
         let (mut far, near) = pipe(usize::MAX);
-        // The answers of one connection share HPACK state, so all of them are kept and played back.
+        // The answers of one connection share HPACK state, so all of them are kept and replayed.
         self.played.extend(frames.into_iter().filter(|f| f.kind == 1 || f.kind == 0));
         let cx = &mut Context::from_waker(Waker::noop());
         let (link, wire) = crate::wire::Link::new(near, crate::Workspace::new(), false, 1 << 20);
@@ -390,10 +390,10 @@ fn only_calls_that_the_peer_surely_ignored_are_safe_to_send_again() {
             .map(|d| (d.id, d.result.unwrap_err().code, d.sent))
             .collect::<Vec<_>>()
     };
-    // Streams 1, 3, 5 and 7. REFUSED_STREAM is a promise, CANCEL is none.
+    // Streams 1, 3, 5 and 7. REFUSED_STREAM guarantees that the call was not processed, CANCEL does not.
     assert_eq!(ended(&mut client, frame(3, 1, &7_u32.to_be_bytes())), [(ids[0], Code::Unavailable, false)]);
     assert_eq!(ended(&mut client, frame(3, 3, &8_u32.to_be_bytes())), [(ids[1], Code::Canceled, true)]);
-    // GOAWAY up to stream 5: the one above was not looked at, the one below goes on.
+    // GOAWAY up to stream 5: the stream above was not processed, the one up to 5 continues.
     let goaway = [5_u32.to_be_bytes(), 0_u32.to_be_bytes()].concat();
     assert_eq!(ended(&mut client, frame(7, 0, &goaway)), [(ids[3], Code::Unavailable, false)]);
     assert!(client.going_away() && client.in_flight() == 1);
@@ -457,7 +457,7 @@ fn refuse_reading_ends_matching_messages_alone() {
     raw.turn();
     assert_eq!(raw.server.in_flight(), 1);
     assert!(raw.frames().iter().any(|f| f.kind == 1 && f.stream == 1 && !f.payload.is_empty()));
-    // What still comes of the refused message is thrown away; the connection goes on.
+    // The rest of the refused message is discarded; the connection stays open.
     raw.data(1, &[0; 1000], true);
     raw.turn();
     assert!(!raw.last.closed);

@@ -95,7 +95,7 @@ fn requests_are_framed_and_the_connection_is_kept_between_them() {
     }
 }
 
-/// Status and body of an answer that comes in these pieces, and whether the connection is kept.
+/// Status and body of an answer that arrives in these pieces, and whether the connection is kept.
 fn outcome(pieces: impl IntoIterator<Item = Vec<u8>>, eof: bool) -> (Result<(u16, String), Closed>, bool) {
     let mut r = rig();
     r.post();
@@ -247,7 +247,7 @@ fn bytes_that_nobody_asked_for_end_the_connection() {
     let mut r = rig();
     r.hear(OK);
     assert_eq!((r.last.closed, r.last.why.clone()), (true, unsolicited));
-    // One that was there before the request was written is not its answer.
+    // An answer that arrived before the request was written is not its answer.
     let mut r = rig();
     r.post().hear(OK);
     assert_eq!(r.reply().status, 200);
@@ -260,7 +260,7 @@ fn bytes_that_nobody_asked_for_end_the_connection() {
 
 #[test]
 fn a_reused_connection_that_the_peer_had_closed_can_be_told_from_a_lost_request() {
-    // Closed while idle, and seen before anything was written.
+    // Closed while idle, and noticed before anything was written.
     let mut r = rig();
     r.post().hear(OK);
     r.reply();
@@ -268,7 +268,7 @@ fn a_reused_connection_that_the_peer_had_closed_can_be_told_from_a_lost_request(
     r.peer.close();
     r.turn();
     assert_eq!(r.failure(), Failure { why: Closed::Peer, sent: false, reused: true });
-    // Closed while idle, but written before it was seen.
+    // Closed while idle, and the request was written before the close was noticed.
     let mut r = rig();
     r.post().hear(OK);
     r.reply();
@@ -279,7 +279,7 @@ fn a_reused_connection_that_the_peer_had_closed_can_be_told_from_a_lost_request(
     let failure = r.failure();
     assert_eq!(failure, Failure { why: Closed::Peer, sent: true, reused: true });
     assert!(failure.may_repeat() && r.last.closed);
-    // A byte of an answer: it was served.
+    // After a byte of an answer, the request counts as processed.
     let mut r = rig();
     r.post().hear(OK);
     r.reply();
@@ -293,7 +293,7 @@ fn a_reused_connection_that_the_peer_had_closed_can_be_told_from_a_lost_request(
     let failure = r.failure();
     assert_eq!(failure, Failure { why: Closed::Peer, sent: true, reused: false });
     assert!(!failure.may_repeat());
-    // An idle one just goes.
+    // An idle connection ends without a failure.
     let mut r = rig();
     r.peer.close();
     r.turn();
@@ -392,7 +392,7 @@ fn a_long_body_is_cut_and_a_very_long_one_ends_the_connection() {
         assert_eq!((reply.body.len(), reply.cut), (1000, length > 1000));
         assert_eq!(r.conn.can_start(), kept, "{length} {chunked}");
     }
-    // A length that will not be read to its end is not waited for, nor believed.
+    // A body with a length that will not be read to its end is neither awaited nor allocated.
     let mut r = rig_with(cfg(), usize::MAX);
     r.post().hear(format!("HTTP/1.1 200 OK\r\nContent-Length: 999999999999\r\n\r\n{}", "x".repeat(1001)));
     assert!(r.reply().cut && r.last.closed);
