@@ -1,4 +1,4 @@
-//! The loop's end of an output.
+//! The exporter: the side of an output that runs on the loop.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use otelcore_pipeline::{
 use crate::output::{Finish, Shared};
 use crate::{Hub, lock};
 
-/// Local keys: the bell; timers of jobs that have a deadline.
+/// Local keys: the notifier; timers of jobs that have a deadline.
 const BELL: u64 = 0;
 const DUE: u64 = 1;
 
@@ -40,7 +40,7 @@ impl Factory for InprocExporterFactory {
     }
 
     fn parse(&self, id: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
-        // A host that is slow is not dead: without a timeout of the user's it has all the time.
+        // A host program may be slow: unless the user sets a timeout, there is none.
         let sending = SendingSettings::parse(&mut s, Dur::ZERO);
         s.finish();
         Some(Box::new(InprocExporter { shared: self.0.make_output(id), sending }))
@@ -94,7 +94,7 @@ impl Exporter for End {
     fn event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, done: &mut Done) {
         let mut queue = lock(&self.shared.queue);
         for (job, finish) in std::mem::take(&mut queue.finished) {
-            // What has been given up is not heard any more.
+            // The outcome of a job that has been given up is ignored.
             if self.under_way.remove(&job) {
                 done.push(job, outcome(finish));
             }

@@ -1,4 +1,4 @@
-//! The host's end of a receiver.
+//! The input: the side of a receiver that the host program uses.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +11,12 @@ use otelcore_pipeline::{Bell, Budget, Payload};
 
 use crate::{Process, lock};
 
-/// What both ends of an input share.
+/// The state that an [`Input`] shares with its receiver.
 #[derive(Default)]
 pub(crate) struct Shared {
     process: Process,
     pub(crate) queue: Mutex<Queue>,
-    /// By signal: a limiter refuses, as far as the loop knows.
+    /// By signal: whether a limiter refused when the loop checked last.
     pub(crate) refusing: [AtomicBool; 3],
 }
 
@@ -32,23 +32,23 @@ impl Shared {
 #[derive(Default)]
 pub(crate) struct Queue {
     pub(crate) open: Option<Open>,
-    /// It has been open, and never will be again.
+    /// It was closed, and will not be opened again.
     pub(crate) closed: bool,
     pub(crate) payloads: VecDeque<Payload>,
-    /// Bytes of the payloads in the queue, and of those that the receiver has taken and not handed on for good.
+    /// Bytes of the payloads in the queue, and of those that the receiver has taken and whose outcome is not final.
     pub(crate) bytes: usize,
 }
 
-/// What is known once the collector runs.
+/// The state of an input while the collector runs.
 pub(crate) struct Open {
     pub(crate) bell: Arc<dyn Bell>,
     pub(crate) budget: Arc<Budget>,
-    /// The signals that some pipeline takes from it.
+    /// The signals for which a pipeline uses this input.
     pub(crate) signals: Vec<Signal>,
     pub(crate) max_bytes: usize,
 }
 
-/// Why a body was not taken.
+/// Why a body was not accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Refused {
@@ -56,11 +56,11 @@ pub enum Refused {
     NotStarted,
     /// The collector is stopping, or has stopped.
     Closed,
-    /// No pipeline takes this signal from this input.
+    /// No pipeline of this signal uses this input.
     Signal(Signal),
-    /// The bytes are no request of this signal; the text says where and why.
+    /// The bytes are no valid request of this signal; the text says where and why.
     Invalid(String),
-    /// There is too much already; the same bytes may be taken later.
+    /// The collector holds too much data; the same bytes may be accepted later, after the pause.
     Overloaded(Duration),
     /// This process is a forked child of the one that the collector runs in.
     Forked,
@@ -81,11 +81,11 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// When an overloaded collector is worth another try.
+/// The pause before another attempt, when the collector is overloaded.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where a host program puts telemetry in. Any thread may use it; clones are the same input. It outlives its collector,
-/// and then answers [`Refused::Closed`].
+/// Accepts telemetry from a host program. Any thread may use it; clones are the same input. It may outlive its
+/// collector; then it returns [`Refused::Closed`].
 #[derive(Clone)]
 pub struct Input(Arc<Shared>);
 
@@ -104,11 +104,11 @@ impl Input {
         Self(shared)
     }
 
-    /// Takes a copy of `body`, an `Export*ServiceRequest` in protobuf. Never waits. What is taken is in the collector's
-    /// custody: delivered, or reported as lost.
+    /// Submits a copy of `body`, an `Export*ServiceRequest` in protobuf. Never waits. Accepted data is in the
+    /// collector's custody: it is delivered, or reported as lost.
     ///
     /// # Errors
-    /// Why it was not taken; nothing has happened then.
+    /// The reason why it was not accepted; the call had no effect then.
     pub fn submit(&self, signal: Signal, body: &[u8]) -> Result<(), Refused> {
         self.submit_bytes(signal, Bytes::copy_from_slice(body))
     }
@@ -116,10 +116,10 @@ impl Input {
     /// The same for bytes that need not be copied.
     ///
     /// # Errors
-    /// Why it was not taken; nothing has happened then.
+    /// The reason why it was not accepted; the call had no effect then.
     pub fn submit_bytes(&self, signal: Signal, body: Bytes) -> Result<(), Refused> {
         let budget = self.check(signal, body.len())?;
-        // The walk is the expensive part: it runs in the caller's thread and under no lock.
+        // The check is the expensive part: it runs in the caller's thread and under no lock.
         let held = budget.hold(body.len() as u64);
         let body = admit(signal, body).map_err(|e| Refused::Invalid(e.to_string()))?;
         if body.items() == 0 {
@@ -148,11 +148,11 @@ impl Input {
             return Err(Refused::Signal(signal));
         }
         if self.0.refusing[signal as usize].load(Ordering::Relaxed) {
-            // The loop looks whether that is still so.
+            // The loop checks whether a limiter still refuses.
             open.bell.ring();
             return Err(Refused::Overloaded(PAUSE));
         }
-        // A body that is larger than the bound passes while nothing else waits.
+        // A body that is larger than the limit is accepted while no other data waits.
         if queue.bytes > 0 && queue.bytes + len > open.max_bytes {
             return Err(Refused::Overloaded(PAUSE));
         }

@@ -1,14 +1,14 @@
-//! `inproc`: the receiver and the exporter through which a host program is a pipeline's source or sink.
+//! `inproc`: the receiver and the exporter through which a host program sends data into pipelines and takes data out.
 //!
 //! ```text
-//!  any thread                       the loop
-//!  Input::submit --> queue, bell --> receiver --> pipelines --> exporter --> queue --> Output::next
-//!                                                                  ^                       |
-//!                                                                  +---- bell, outcome <---+ Batch::finish
+//!  any thread                         the loop
+//!  Input::submit --> queue, notify --> receiver --> pipelines --> exporter --> queue --> Output::next
+//!                                                                    ^                        |
+//!                                                                    +---- notify, outcome <--+ Batch::finish
 //! ```
-//! A [`Hub`] knows the inputs and outputs that a configuration names. Its two ends meet in queues behind a lock that is
-//! held for a push or a take, never across a walk, a copy or a callback. What [`Input::submit`] has taken is in custody:
-//! it is delivered, or reported as lost.
+//! A [`Hub`] has the inputs and outputs that a configuration names. The host program and the loop share queues behind a
+//! lock that is held for a push or a take, never during a check, a copy or a callback. Data that [`Input::submit`] has
+//! accepted is in the collector's custody: it is delivered, or reported as lost.
 #![forbid(unsafe_code)]
 
 mod exporter;
@@ -26,8 +26,8 @@ pub use input::{Input, Refused};
 pub use output::{Batch, Finish, NoBatch, Output};
 pub use receiver::InprocReceiverFactory;
 
-/// The process in which a value was made. In a forked child of it no lock may be waited for, since its holder may be a
-/// thread that the child does not have.
+/// The process in which a value was made. A forked child of it must not wait for a lock, since the lock's holder may be
+/// a thread that the child does not have.
 #[derive(Debug)]
 pub(crate) struct Process(u32);
 
@@ -43,7 +43,7 @@ impl Process {
     }
 }
 
-/// Everything that is shared here stays whole between two statements, so a lock whose holder panicked is fine.
+/// Locks, also if a previous holder panicked: the shared data is consistent after each statement.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -69,7 +69,7 @@ impl std::fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// A hub that knows nothing until a configuration is read with its factories.
+    /// A hub that is empty until a configuration is read with its factories.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -94,8 +94,8 @@ impl Hub {
         (ends.inputs.keys().map(ToString::to_string).collect(), ends.outputs.keys().map(ToString::to_string).collect())
     }
 
-    /// Closes every end, for a loop that has failed: nothing is taken any more, and nobody waits. Items that inputs had
-    /// taken and not handed on.
+    /// Closes all inputs and outputs, for a loop that has failed: nothing is accepted any more, and all waiting calls
+    /// return. Returns the number of items that inputs had accepted and not passed on.
     pub fn close(&self) -> u64 {
         let ends = lock(&self.0);
         ends.outputs.values().for_each(|output| output.close());

@@ -1,4 +1,4 @@
-//! The host's end of an exporter.
+//! The output: the side of an exporter that the host program uses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex};
@@ -10,17 +10,17 @@ use otelcore_pipeline::{Bell, JobId};
 
 use crate::{Process, lock};
 
-/// A host's function for batches.
+/// A host program's function for batches.
 pub(crate) type Callback = Box<dyn FnMut(Signal, &[u8]) -> Finish + Send>;
 
-/// What both ends of an output share.
+/// The state that an [`Output`] shares with its exporter.
 #[derive(Default)]
 pub(crate) struct Shared {
     process: Process,
     pub(crate) queue: Mutex<Queue>,
-    /// Told of each new batch, of a wake, and of the end.
+    /// Notified of each new batch, of [`Output::wake`], and of the close.
     pub(crate) news: Condvar,
-    /// Apart from the queue: it is called under this lock, and may use the output meanwhile.
+    /// Not under the lock of the queue: it is called under this lock, and may use the output meanwhile.
     pub(crate) callback: Mutex<Option<Callback>>,
 }
 
@@ -28,7 +28,7 @@ impl Shared {
     pub(crate) fn close(&self) {
         let mut queue = lock(&self.queue);
         queue.closed = true;
-        // The queue in front of the exporter has them, and reports them.
+        // The sending queue of the exporter still holds them, and reports them.
         queue.batches.clear();
         self.news.notify_all();
     }
@@ -39,21 +39,21 @@ pub(crate) struct Queue {
     pub(crate) bell: Option<Arc<dyn Bell>>,
     pub(crate) closed: bool,
     pub(crate) batches: VecDeque<(JobId, Signal, Bytes)>,
-    /// What the host has said of batches since the loop last looked.
+    /// The results that the host program has given since the loop last took them.
     pub(crate) finished: BTreeMap<JobId, Finish>,
-    /// Waiters that are to return empty-handed.
+    /// How many waiting calls are to return [`NoBatch::Woken`].
     wakes: u64,
     waiting: u64,
 }
 
-/// What a host says of a batch.
+/// The result of a batch, as the host program reports it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Finish {
-    /// It is done with.
+    /// The host program has processed it.
     Delivered,
-    /// Not now: the queue gives it again, no sooner than the pause says.
+    /// Not now: the batch is given again, not before the pause is over.
     Retry(Option<Duration>),
-    /// Never: it is dropped, and reported with this reason.
+    /// Never: the batch is dropped, and reported with this reason.
     Permanent(String),
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Display for NoBatch {
 
 impl std::error::Error for NoBatch {}
 
-/// Where a host program takes telemetry out. Any thread may use it; clones are the same output, and share its batches.
+/// Gives telemetry to a host program. Any thread may use it; clones are the same output, and share its batches.
 #[derive(Clone)]
 pub struct Output(Arc<Shared>);
 
@@ -103,16 +103,16 @@ impl Output {
         Self(shared)
     }
 
-    /// The next batch, waiting for it until `timeout` has passed; without one, for as long as it takes.
+    /// The next batch. Waits for it until `timeout` has passed; without a timeout there is no limit.
     ///
     /// # Errors
-    /// Why there is none.
+    /// The reason why there is none.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn next(&self, timeout: Option<Duration>) -> Result<Batch, NoBatch> {
         if self.0.process.is_forked() {
             return Err(NoBatch::Forked);
         }
-        // A wait that is longer than clocks go is one without an end.
+        // A timeout that ends beyond the range of `Instant` is treated as none.
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut queue = lock(&self.0.queue);
         loop {
@@ -142,7 +142,7 @@ impl Output {
         }
     }
 
-    /// Has everyone who waits in [`Output::next`] return; where nobody does, the next one who would.
+    /// Makes all calls that wait in [`Output::next`] return; if there are none, the next call that would wait.
     pub fn wake(&self) {
         if self.0.process.is_forked() {
             return;
@@ -152,8 +152,8 @@ impl Output {
         self.0.news.notify_all();
     }
 
-    /// Has batches handed to `callback` in the collector's thread, one after another, instead of [`Output::next`].
-    /// It must not wait for the collector. `false` when it comes too late: the collector has been started.
+    /// Passes batches to `callback` in the collector's thread, one after another, instead of [`Output::next`].
+    /// It must not wait for the collector. Returns `false` when the collector has already been started.
     pub fn set_callback(&self, callback: impl FnMut(Signal, &[u8]) -> Finish + Send + 'static) -> bool {
         if self.0.process.is_forked() || lock(&self.0.queue).bell.is_some() {
             return false;
@@ -163,7 +163,8 @@ impl Output {
     }
 }
 
-/// Telemetry on its way out: an `Export*ServiceRequest` in protobuf. One that is dropped unfinished is given again.
+/// Telemetry for the host program: an `Export*ServiceRequest` in protobuf. A batch that is dropped unfinished is given
+/// again.
 pub struct Batch {
     shared: Arc<Shared>,
     job: JobId,
@@ -179,7 +180,7 @@ impl std::fmt::Debug for Batch {
 }
 
 impl Batch {
-    /// What it carries.
+    /// The signal of its items.
     #[must_use]
     pub fn signal(&self) -> Signal {
         self.signal
@@ -191,7 +192,7 @@ impl Batch {
         &self.data
     }
 
-    /// Says what became of it.
+    /// Reports its result.
     pub fn finish(mut self, finish: Finish) {
         self.tell(finish);
     }

@@ -1,4 +1,4 @@
-//! The loop's end of an input.
+//! The receiver: the side of an input that runs on the loop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,14 +15,15 @@ use otelcore_pipeline::{
 use crate::input::{Open, Shared};
 use crate::{Hub, lock};
 
-/// Local keys: the bell, and the timer for what was refused.
+/// Local keys: the notifier, and the timer for refused payloads.
 const BELL: u64 = 0;
 const AGAIN: u64 = 1;
 
-/// The pause before something that was refused is tried again.
+/// The pause before a refused payload is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Payloads taken from the queue in one turn, so that a host that never stops does not hold up everything else.
+/// Payloads taken from the queue in one turn, so that a host program that submits without pause does not delay all
+/// others.
 const TURN: usize = 256;
 
 /// Makes `inproc` receivers.
@@ -86,9 +87,9 @@ struct End {
     budget: Arc<otelcore_pipeline::Budget>,
     metrics: ReceiverMetrics,
     log: Logger,
-    /// In the pipelines, not settled.
+    /// Payloads in the pipelines that are not settled.
     sent: BTreeMap<u64, Payload>,
-    /// To be sent again.
+    /// Refused payloads that are to be sent again.
     refused: BTreeMap<u64, Payload>,
     next: u64,
     timer: Option<TimerId>,
@@ -103,7 +104,7 @@ impl End {
         door.send(cx, number, payload);
     }
 
-    /// What has been handed on for good, or lost, makes room.
+    /// Frees the room of a payload that has been delivered, refused permanently, or lost.
     fn free(&self, payload: &Payload) {
         lock(&self.shared.queue).bytes -= payload.body.len();
     }
@@ -142,7 +143,7 @@ impl Receiver for End {
         let Some(payload) = self.sent.remove(&request) else { return };
         match outcome {
             Outcome::Retry { after, .. } => {
-                // The host was told that it is taken, so it is kept until it is.
+                // `Input::submit` has reported it as accepted, so it is kept until a pipeline accepts it.
                 self.refused.insert(request, payload);
                 if self.timer.is_none() {
                     let pause = if self.closing { PAUSE } else { after.unwrap_or_default().max(PAUSE) };

@@ -11,15 +11,15 @@ use crate::BatchProcessor;
 /// Settings of a `batch` processor; [`Default`] gives the Go collector's defaults.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Batch {
-    /// Age at which a batch goes out; zero sends at once. Default 200 ms.
+    /// Age at which a batch is sent; zero sends at once. Default 200 ms.
     pub timeout: Duration,
-    /// Items at which a batch goes out; zero sends at once. Default 8192.
+    /// Items at which a batch is sent; zero sends at once. Default 8192.
     pub send_batch_size: u32,
-    /// Items that a batch has at most; zero is no limit, which is the default.
+    /// Items that a batch has at most; zero disables the limit, which is the default.
     pub send_batch_max_size: u32,
     /// One stream of batches for each combination of values of these headers, in lower case, sorted.
     pub metadata_keys: Vec<String>,
-    /// Combinations at most; zero is no limit. Default 1000.
+    /// Combinations at most; zero disables the limit. Default 1000.
     pub metadata_cardinality_limit: u32,
 }
 

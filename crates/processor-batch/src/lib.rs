@@ -1,8 +1,9 @@
 //! The `batch` processor.
 //!
-//! Payloads are grouped by concatenation: a batch is a rope of the bodies as they arrived. A sender has its answer as
-//! soon as a batch has taken custody, and what is in custody is never dropped because something behind is full: the
-//! batch waits and tries again, and meanwhile refuses at the door.
+//! Payloads are grouped by concatenation: a batch is a rope of the bodies as they arrived. An ack is settled as soon as
+//! the processor has taken custody of the payload, and data in custody is never dropped because a later component is
+//! full: the batch is tried again after a pause, and meanwhile new payloads for a shard that has a full batch are
+//! refused.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -20,7 +21,7 @@ use otelcore_pipeline::{
 };
 use shard::{Metrics, Shard, Trigger};
 
-/// Batches that may be on their way at once, before the shard waits for answers.
+/// Batches that may be in flight at once. When there are so many, shards wait for outcomes.
 const MAX_IN_FLIGHT: usize = 16;
 
 /// The pause before a refused batch is tried again.
@@ -29,16 +30,17 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The local key of the timer for refused batches; shards have small numbers.
 const AGAIN: u64 = u64::MAX;
 
-/// The local key under which the processor asks for the next turn.
+/// The local key under which the processor requests the next turn.
 const CONTINUE: u64 = u64::MAX - 1;
 
-/// Batches that go out in one turn at most: what stands behind may settle each at once, and ask for the next.
+/// Batches that are sent in one turn at most: later components may settle each at once, so that the next one is sent in
+/// the same turn.
 const TURN_BATCHES: u32 = 64;
 
-/// Units of work for each item of a batch, for what stands behind and may work on it in the same turn.
+/// Units of work for each item of a batch, for the later components that may process it in the same turn.
 const ITEM_UNITS: u64 = 100;
 
-/// A batch that has been handed on and is not settled yet.
+/// A batch that has been passed on and is not settled yet.
 #[derive(Debug)]
 struct Job {
     payload: Payload,
@@ -58,15 +60,15 @@ pub(crate) struct BatchProcessor {
     /// The charge for the shards: each is kept as long as the processor.
     kept: Kept,
     jobs: BTreeMap<u64, Job>,
-    /// Jobs that were refused and wait for another try.
+    /// Jobs that were refused and wait for another attempt.
     refused: BTreeMap<u64, Job>,
     again: Option<TimerId>,
     next_job: u64,
     draining: bool,
     /// Shards that may have a batch to send, in turn.
     queue: VecDeque<usize>,
-    /// What may still be done in this turn: work, and batches. The next turn is asked for when one of them is used up,
-    /// and fills both again.
+    /// What may still be done in this turn: work, and batches. The next turn is requested when one of them is used up,
+    /// and resets both.
     work: Work,
     batches: u32,
     is_continued: bool,
@@ -111,7 +113,7 @@ impl BatchProcessor {
         new
     }
 
-    /// The shard for a payload's metadata, or what becomes of the payload when there can be no more shards.
+    /// The shard for a payload's metadata, or the outcome of the payload when there can be no more shards.
     fn shard_for(&mut self, meta: Option<&Metadata>) -> Result<usize, Outcome> {
         if self.settings.metadata_keys.is_empty() {
             return Ok(0);
@@ -128,7 +130,7 @@ impl BatchProcessor {
         if !self.kept.has_room() {
             return Err(Outcome::Retry { after: None, why: Error::new("data refused due to high memory usage") });
         }
-        // The values stand in the table and with the shard.
+        // The values are stored twice: in the table and in the shard.
         let texts: usize = values.iter().flatten().map(|value| 2 * (value.len() + size_of::<String>())).sum();
         self.kept.grow((size_of::<Shard>() + texts + 256) as u64);
         let mut kept = Metadata::default();
@@ -150,7 +152,7 @@ impl BatchProcessor {
         !self.refused.is_empty() || self.jobs.len() >= MAX_IN_FLIGHT
     }
 
-    /// Sends what is full enough of a shard, and of those that wait for their turn, while there is room behind.
+    /// Sends batches of a shard and of the queued shards, in turn, while later components accept more.
     fn emit(&mut self, cx: &mut Cx<'_>, index: usize, trigger: Trigger, out: &mut Out) {
         let Some(shard) = self.shards.get_mut(index) else { return };
         if trigger == Trigger::Timeout {
@@ -165,7 +167,8 @@ impl BatchProcessor {
         }
     }
 
-    /// Sends a batch of each shard in turn, until none has one, or there is no room behind, or enough for this turn.
+    /// Sends a batch of each queued shard in turn, until none has one, later components accept no more, or the limits
+    /// of this turn are reached.
     fn send_queued(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
         while !self.is_stuck()
             && let Some(index) = self.queue.front().copied()
@@ -198,13 +201,13 @@ impl BatchProcessor {
         })
     }
 
-    /// False: the work of this turn is spent.
+    /// Returns false when the work of this turn is used up.
     fn send_batch(&mut self, index: usize, out: &mut Out) -> bool {
         let max = self.settings.send_batch_max_size;
         let Some(shard) = self.shards.get_mut(index) else { return true };
         let Some(payload) = shard.take(max, &mut self.work) else { return false };
         self.work.charge(u64::from(payload.items()) * ITEM_UNITS);
-        // A timeout sends one batch; what is left of an overfull shard goes by size.
+        // A timeout sends one batch; what is left in the shard is sent by size.
         let trigger = std::mem::replace(&mut shard.trigger, Trigger::Size);
         let job = self.next_job;
         self.next_job += 1;

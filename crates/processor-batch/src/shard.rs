@@ -1,4 +1,4 @@
-//! What one stream of batches has gathered.
+//! The data that one stream of batches has collected.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,23 +6,23 @@ use std::time::Duration;
 use otelcore_pdata::{PieceLimit, Signal, Work};
 use otelcore_pipeline::{Counter, Cx, Detail, Histogram, Metadata, Payload, PayloadSplitter, Telemetry, TimerId};
 
-/// Why a batch went out.
+/// Why a batch was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trigger {
     Size,
     Timeout,
 }
 
-/// Bodies that wait for more.
+/// Bodies that wait until there is enough for a batch.
 #[derive(Debug)]
 pub(crate) struct Shard {
     signal: Signal,
     body: Option<PayloadSplitter>,
     meta: Option<Arc<Metadata>>,
     timer: Option<TimerId>,
-    /// What the next batch goes out for.
+    /// Why the next batch is sent.
     pub(crate) trigger: Trigger,
-    /// It has a place in the processor's order of shards that may send.
+    /// It is in the processor's queue of shards that may have a batch to send.
     pub(crate) is_queued: bool,
 }
 
@@ -36,20 +36,20 @@ impl Shard {
     }
 
     pub(crate) fn add(&mut self, payload: Payload) {
-        // A pipeline has one signal, so every payload brings the same.
+        // A pipeline has one signal, so it is the same for every payload.
         self.signal = payload.signal;
         let body = self.body.get_or_insert_with(|| PayloadSplitter::new(payload.signal));
         body.push(payload.body, payload.held, ());
     }
 
-    /// Takes at most `max` items, all of them when it is zero. `None`: the work of this turn is spent.
+    /// Takes at most `max` items, all of them when it is zero. `None`: the work of this turn is used up.
     pub(crate) fn take(&mut self, max: u32, work: &mut Work) -> Option<Payload> {
         let limit = if max == 0 { PieceLimit::NONE } else { PieceLimit::items(max) };
         let (body, held) = self.body.as_mut()?.take(limit, work, |(), _| {})?;
         Some(Payload { signal: self.signal, body, meta: self.meta.clone(), held })
     }
 
-    /// Has the timer run exactly while something waits.
+    /// Arms the timer if data waits, and cancels it if none does.
     pub(crate) fn arm(&mut self, cx: &mut Cx<'_>, local: u64, timeout: Duration) {
         if self.items() == 0 {
             if let Some(id) = self.timer.take() {

@@ -1,4 +1,4 @@
-//! Batching under a clock of the tests' own; a small world that only keeps time.
+//! Batching under a virtual clock, in a small world that has only time.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -96,12 +96,12 @@ impl Scene {
         self.turns();
     }
 
-    /// Has the turns that were asked for.
+    /// Runs the turns that were requested.
     fn turns(&mut self) {
         while self.turn() {}
     }
 
-    /// One of them, if there is one.
+    /// Runs one requested turn; returns whether there was one.
     fn turn(&mut self) -> bool {
         let keys = std::mem::take(&mut self.clock.again);
         for local in &keys {
@@ -110,7 +110,7 @@ impl Scene {
         !keys.is_empty()
     }
 
-    /// Settles what was sent and what that sends, in the same turn; gives the sizes of the batches.
+    /// Settles the batches that were sent, and those that are sent as a result, in the same turn; returns their sizes.
     fn deliver(&mut self, next_job: &mut u64) -> Vec<u32> {
         let mut sizes = Vec::new();
         while !self.sent.is_empty() {
@@ -131,7 +131,7 @@ impl Scene {
         self.sent.extend(sent.into_iter().map(|(payload, ack)| (payload.items(), ack)));
     }
 
-    /// Lets the clock run, firing timers.
+    /// Advances the clock and fires the timers that are due.
     fn pass(&mut self, millis: u64) {
         let end = self.clock.now + Duration::from_millis(millis);
         loop {
@@ -287,7 +287,7 @@ fn two_million_empty_spans_are_cut_over_many_turns_and_none_is_lost() {
 #[test]
 fn draining_goes_on_over_turns_until_nothing_is_left() {
     let mut scene = Scene::new(Batch { send_batch_size: 1000, send_batch_max_size: 1000, ..Batch::default() });
-    // While the batches on their way are not settled, the rest waits.
+    // While the batches in flight are not settled, the rest waits.
     (0..20).for_each(|_| scene.give(7777));
     let held = scene.processor.holds();
     scene.enter(|p, cx, out| p.drain(cx, out));

@@ -9,7 +9,7 @@ use otelcore_pipeline::{About, Build, Component, Factory, Kind, Settings, StartE
 
 use crate::{Checker, Limiter, MIN_INTERVAL};
 
-/// How much memory there is for the collector.
+/// How much memory the collector may use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Limit {
     /// `limit_mib` and `spike_limit_mib`; a spike of zero is a fifth of the limit.
@@ -19,7 +19,7 @@ pub enum Limit {
         /// Distance of the soft limit below it.
         spike: u32,
     },
-    /// The same as shares of the cgroup's or the machine's memory.
+    /// The same in percent of the cgroup's or the machine's memory.
     Percentage {
         /// Hard limit.
         hard: u32,
@@ -31,7 +31,7 @@ pub enum Limit {
 /// Settings of a `memory_limiter`. All instances made from one value share their state.
 #[derive(Clone, Debug)]
 pub struct MemoryLimiter {
-    /// How often resident memory is looked at.
+    /// The interval at which resident memory is checked.
     pub check_interval: Duration,
     /// The limits.
     pub limit: Limit,
@@ -116,7 +116,7 @@ impl Factory for MemoryLimiterFactory {
     }
 }
 
-/// The knobs of Go's garbage collector: checked as the Go collector does, and without effect, which is said.
+/// The settings of Go's garbage collector: checked as in the Go collector, and without effect, with a warning.
 fn collection(s: &mut Section<'_>) {
     let keys = [
         ("min_gc_interval_when_soft_limited", 10),

@@ -1,14 +1,14 @@
 //! The `memory_limiter` processor.
 //!
-//! Data is refused from the soft limit on. Two figures are held against it: the bytes that the collector holds and
-//! keeps ([`Budget`]), which are looked at with each payload, and, at each `check_interval`, the process's resident
-//! memory against the hard limit. Resident memory alone refuses nothing while the collector holds nothing: refusing could
-//! not lower it then. Inside a host program it is not looked at, since most of it is the host's: there the limits hold
-//! for what the collector holds and keeps, `limit_percentage` as a part of the cgroup's or the machine's memory.
+//! Data is refused when a limit is reached. Two values are compared: for each payload, the bytes that the collector
+//! holds and keeps ([`Budget`]) with the soft limit, and, at each `check_interval`, the process's resident memory with
+//! the hard limit. Resident memory alone causes no refusal while the collector holds nothing: refusing could not lower
+//! it then. Inside a host program it is not read, since most of it is the host's: there the limits apply to what the
+//! collector holds and keeps, `limit_percentage` as a part of the cgroup's or the machine's memory.
 //!
-//! What components keep (series of an exporter, say) takes from the room that data on its way has, but never all of it:
-//! from [`Budget::kept_limit`] on, or while resident memory is above the hard limit, components make no new state, and
-//! data that only updates what is known still passes.
+//! Kept state of components (for example the series of an exporter) reduces the room for data in flight, but never to
+//! zero: from [`Budget::kept_limit`] on, or while resident memory is above the hard limit, components make no new
+//! state, and data that only updates existing state is still accepted.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -27,10 +27,10 @@ use otelcore_pipeline::{
 
 const MIB: u64 = 1 << 20;
 
-/// What every instance of one id shares.
+/// The state that all instances of one id share.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
-    /// Refuse from this many bytes on; `u64::MAX` until the limits are known.
+    /// The number of bytes from which on data is refused; `u64::MAX` until the limits are known.
     soft: AtomicU64,
     /// Whether resident memory was above the hard limit at the last check.
     process_over: AtomicBool,
@@ -45,10 +45,11 @@ impl Checker {
         Arc::new(Self { soft: AtomicU64::new(u64::MAX), ..Self::default() })
     }
 
-    /// Whether a payload must be refused while `held` bytes are held, `own` of them its own, and `kept` are kept. It
-    /// counts against the soft limit itself, but is not what keeps resident memory up: that is what was held before it
-    /// came, or what is kept. Kept state does not go when data is refused, so a part of the limit stays free for data
-    /// whatever is kept: a quarter of the soft limit, an eighth while resident memory is above the hard one.
+    /// Whether a payload must be refused while `held` bytes are held, `own` of them its own, and `kept` are kept. Its
+    /// own bytes count for the soft limit, but they do not cause high resident memory: the causes are what was held
+    /// before it came, and what is kept. Refusing data does not reduce kept state, so a part of the limit stays free
+    /// for data, however much is kept: a quarter of the soft limit, an eighth while resident memory is above the hard
+    /// one.
     fn refuses(&self, (held, kept): (u64, u64), own: u64) -> bool {
         let soft = self.soft.load(Ordering::Relaxed);
         if held >= soft.saturating_sub(kept).max(soft / 4) {
@@ -58,7 +59,7 @@ impl Checker {
         self.process_over.load(Ordering::Relaxed) && others > kept.min(soft / 8)
     }
 
-    /// Takes note of a sample of resident memory.
+    /// Stores whether a sample of resident memory was above the hard limit.
     fn sampled(&self, over: bool, budget: &Budget) {
         if self.process_over.swap(over, Ordering::Relaxed) != over {
             budget.press(over);
@@ -131,9 +132,9 @@ pub(crate) struct Limiter {
     metrics: Metrics,
     log: Logger,
     hard: u64,
-    /// This instance runs the checks for all of its id.
+    /// Whether this instance runs the checks for all instances of its id.
     checks: bool,
-    /// What this instance has logged of refusing.
+    /// The state of the reports that data is refused.
     episode: Episode,
 }
 
@@ -154,7 +155,7 @@ impl Limiter {
     fn refused(&self) -> Outcome {
         self.checker.refusals.fetch_add(1, Ordering::Relaxed);
         let message = Cow::Borrowed("data refused due to high memory usage");
-        // The state can change at the next check, so that is when to come again.
+        // The state can change at the next check, so the client is asked to retry then.
         Outcome::Retry { after: Some(self.settings.check_interval), why: Error { code: None, message } }
     }
 
@@ -166,7 +167,7 @@ impl Limiter {
         let resident = cx.memory().resident;
         self.checker.sampled(resident >= self.hard, &self.budget);
         let (held, kept) = (self.budget.held(), self.budget.kept());
-        // What was refused between two checks counts, though there may be room again.
+        // Requests that were refused between two checks count, even if there is room again.
         let refusals = self.checker.refusals.swap(0, Ordering::Relaxed);
         let refuses = refusals > 0 || self.checker.refuses((held, kept), 0);
         let Some(report) = self.episode.observe(cx.now(), refuses, refusals) else { return };
@@ -197,7 +198,7 @@ impl Limiter {
     }
 }
 
-/// Hard limit and distance of the soft limit below it, in bytes; Go's integer arithmetic.
+/// The hard limit and the distance of the soft limit below it, in bytes, with Go's integer arithmetic.
 fn limits(limit: &Limit, total: u64) -> (u64, u64) {
     let or_fifth = |hard: u64, spike: u64| if spike == 0 { hard / 5 } else { spike };
     match *limit {
@@ -282,7 +283,7 @@ impl Drop for Limiter {
     }
 }
 
-/// The interval below which checks would cost more than they tell.
+/// The shortest interval: more frequent checks would cost more than they are worth.
 pub(crate) const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 #[cfg(test)]

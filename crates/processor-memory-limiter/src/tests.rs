@@ -1,4 +1,4 @@
-//! Limits, and what is refused when.
+//! Tests of the limits, and of when data is refused.
 
 use super::*;
 
