@@ -20,7 +20,7 @@ use crate::registry::Registry;
 use crate::service::{GRACE, Identity};
 use args::{Command, Invocation};
 
-/// The process as a command sees it. The binary hands in the real one.
+/// The parts of the process that a command uses. The binary passes the real ones.
 pub struct Terminal<'a> {
     /// Standard output.
     pub out: &'a mut dyn Write,
@@ -38,7 +38,7 @@ impl std::fmt::Debug for Terminal<'_> {
     }
 }
 
-/// Runs a command line, the program's name first. Gives the exit code.
+/// Runs a command line, the program's name first. Returns the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>, registry: Registry, terminal: &mut Terminal<'_>) -> u8 {
     let mut args = args.into_iter();
     let program = args.next().unwrap_or_default();
@@ -64,18 +64,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>, registry: Registry, termin
     }
 }
 
-/// The name that the program was started under, where it is one of a collector's.
+/// The name under which the program was started, where a Go collector has that name; `otelcore` otherwise.
 fn identity(program: &str) -> Identity {
     let name = program.rsplit('/').next().unwrap_or_default();
     let command = IMAGES.into_iter().chain(["otelcorecol"]).find(|k| *k == name).unwrap_or("otelcore");
     Identity { command: command.to_owned(), ..Identity::default() }
 }
 
-/// Names that the Go collector has an image under, whose default argument is `/etc/NAME/config.yaml`.
+/// Names of images of the Go collector, whose default argument is `/etc/NAME/config.yaml`.
 const IMAGES: [&str; 4] = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp"];
 
-/// A manifest that names only the command, as it may with the images of the Go collector, leaves their default argument
-/// out: under one of their names, its file is read if it is there.
+/// Adds the default file of an image of the Go collector. A manifest that sets only the command of the container
+/// removes the image's default argument: where the program has the name of such an image and there is no `--config`,
+/// that file is read if it exists.
 fn of_the_name(mut invocation: Invocation, name: &str, is_there: &dyn Fn(&str) -> bool) -> Invocation {
     let path = format!("/etc/{name}/config.yaml");
     if invocation.config.is_empty() && IMAGES.contains(&name) && is_there(&path) {
@@ -89,13 +90,13 @@ fn fail(terminal: &mut Terminal<'_>, message: &str) -> u8 {
     1
 }
 
-/// What all files of one command line may have together.
+/// The most bytes in all files of one command line.
 const MAX_FILES: usize = 64 << 20;
 
 /// Files and variables of this machine.
 struct Machine<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
-    /// Each file is read once: what a file holds decides how it is read, and a pipe can't be read again.
+    /// Each file is read once: its content decides how it is parsed, and a pipe can't be read again.
     files: RefCell<BTreeMap<String, Result<Vec<u8>, String>>>,
 }
 
@@ -104,7 +105,7 @@ impl<'a> Machine<'a> {
         Self { env, files: RefCell::default() }
     }
 
-    /// The YAML files of a folder, sorted. `None` for what is no folder.
+    /// The YAML files of a folder, sorted. `None` where it is no folder.
     fn folder(&self, path: &str) -> Option<Vec<String>> {
         let is_yaml =
             |name: &String| [".yaml", ".yml"].iter().any(|end| name.ends_with(end)) || name == "Kustomization";
@@ -134,15 +135,15 @@ impl Sources for Machine<'_> {
     }
 }
 
-/// A configuration that has been read, and everything that was said about it.
+/// A configuration that has been read, and all its diagnostics.
 struct Loaded {
     plan: Option<Plan>,
-    /// How long a stop may take to deliver what is held.
+    /// How long a shutdown may take to deliver what is held.
     grace: Duration,
     diagnostics: Diagnostics,
 }
 
-/// Reads and checks what the command line names.
+/// Reads and checks the configuration that the command line names.
 fn load(invocation: &Invocation, registry: &Registry, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
     load_from(&Machine::new(env), invocation, registry)
 }
@@ -179,7 +180,7 @@ fn gates(flags: &[String], d: &Diagnostics) -> Gates {
 }
 
 impl Loaded {
-    /// Writes every mistake, and says how many there are.
+    /// Writes every mistake, and their number.
     fn report(&self, terminal: &mut Terminal<'_>, prefix: &str) -> u8 {
         let items = self.diagnostics.items();
         let errors = self.diagnostics.count(Severity::Error);

@@ -1,9 +1,9 @@
-//! A collector inside a host program: the handle that every language's door stands on.
+//! A collector inside a host program: the handle that the bindings of every language are built on.
 //!
-//! [`Embedded::new`] reads and checks a configuration and opens nothing. It then runs in one of two ways: on a thread of
-//! its own ([`Embedded::start`]), or in the host's own loop ([`Embedded::drive`], a descriptor to wait for, a deadline,
-//! and [`Driven::turn`]). No signal handler, no global logger, no thread before `start`. A panic of the loop is never
-//! survived as something that looks healthy: the state is then [`State::Failed`].
+//! [`Embedded::new`] reads and checks a configuration and opens nothing. The collector then runs in one of two ways: on
+//! its own thread ([`Embedded::start`]), or in the host's loop ([`Embedded::drive`], a descriptor to wait for, a
+//! deadline, and [`Driven::turn`]). It installs no signal handler and no global logger, and starts no thread before
+//! `start`. After a panic of the loop the state is always [`State::Failed`].
 
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,11 +22,11 @@ use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::service::{Collector, Identity, RunError};
 
-/// Where a collector is in its life.
+/// The state of a collector.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum State {
-    /// Checked, and nothing open.
+    /// The configuration is checked, and nothing is open.
     Created,
     /// Opening what the configuration names.
     Starting,
@@ -34,9 +34,9 @@ pub enum State {
     Running,
     /// Draining.
     Stopping,
-    /// At its end, in an orderly way.
+    /// Ended by a shutdown.
     Stopped,
-    /// At its end, by a failed start or a fault of ours.
+    /// Ended by a failed start or by a fault of this library.
     Failed,
 }
 
@@ -57,23 +57,24 @@ impl State {
     }
 }
 
-/// Why something could not be done.
+/// Why a call has failed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum EmbedError {
-    /// The configuration has mistakes: the text has all of them, each with its place.
+    /// The configuration has mistakes: the text lists all of them, each with its place.
     Config(String),
     /// A component could not start.
     Start(String),
-    /// The same, because the system refused a socket: with its number for the reason, `EADDRINUSE` for one.
+    /// A component could not start because the system refused a socket: with the system's error number, for example
+    /// that of `EADDRINUSE`.
     Listen(String, i32),
     /// The system refused what the loop needs.
     Io(std::io::Error),
-    /// Not in this state.
+    /// The call is not possible in this state.
     State(State),
-    /// Not in time. At a shutdown, what was left.
+    /// The time is up. At a shutdown, with what was not delivered.
     Timeout(Left),
-    /// The loop's own thread would wait for itself.
+    /// The call came from the loop's own thread, which would wait for itself.
     Reentrant,
     /// The loop has panicked.
     Failed(String),
@@ -116,9 +117,9 @@ pub type Environment = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What a host program decides about its collector.
 pub struct Options {
-    /// Where its log goes. Nowhere by default.
+    /// The sink of its log. By default records are dropped.
     pub log: Arc<dyn LogSink>,
-    /// Who it says it is.
+    /// Its name and version.
     pub identity: Identity,
     /// The component types. `inproc` is added to them.
     pub registry: Registry,
@@ -126,9 +127,9 @@ pub struct Options {
     pub env: Environment,
     /// How messages call the configuration.
     pub name: String,
-    /// Own metrics are on `localhost:8888` where the configuration names no reader, as they are of the program. Off by
-    /// default: a library opens no port that nobody asked for, and two collectors of one process would meet there.
-    /// [`Embedded::metrics`] has them either way.
+    /// Whether own metrics are served on `localhost:8888` where the configuration names no reader, as the program does.
+    /// Off by default: a library should open no port that was not asked for, and two collectors of one process would
+    /// both need it. [`Embedded::metrics`] gives the metrics in both cases.
     pub default_metrics_page: bool,
 }
 
@@ -151,7 +152,7 @@ impl std::fmt::Debug for Options {
     }
 }
 
-/// The configuration's text under its name; other files from the disk.
+/// A source of files: the configuration's text under its name, and other files from the disk.
 struct Given<'a> {
     yaml: &'a str,
     options: &'a Options,
@@ -171,7 +172,7 @@ impl Sources for Given<'_> {
 struct Shared {
     state: AtomicU8,
     inner: Mutex<Inner>,
-    /// Told of every change of state.
+    /// Notified at every change of state.
     news: Condvar,
     hub: Hub,
     log: Logger,
@@ -207,7 +208,7 @@ impl Shared {
     }
 
     fn fail(&self, why: String) {
-        // Nobody is left to hand on what inputs would take.
+        // No component is left that would pass on what inputs take.
         let lost = self.hub.close();
         if lost > 0 {
             let fields = [("error", Field::Str(&why)), ("dropped_items", Field::Uint(lost))];
@@ -228,7 +229,7 @@ impl Shared {
         });
     }
 
-    /// Waits until `done` says so, `until` at most. `false` when the time is over.
+    /// Waits until `done` returns true, until `until` at most. `false` when the time is up.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     fn wait(&self, until: Option<Instant>, mut done: impl FnMut(&Inner, State) -> bool) -> bool {
         let mut inner = self.inner();
@@ -250,8 +251,8 @@ impl Shared {
 
 /// A collector in a host program. Every method may be called from any thread.
 ///
-/// In a forked child its sockets are closed, and it is of no use: calls answer [`EmbedError::Forked`], and dropping it
-/// leaves everything as it is. The child may make collectors of its own.
+/// In a forked child its sockets are closed, and it can't be used: calls return [`EmbedError::Forked`], and dropping it
+/// does nothing. The child may make its own collectors.
 pub struct Embedded {
     collector: Arc<Collector>,
     shared: Arc<Shared>,
@@ -308,7 +309,8 @@ impl Embedded {
         })
     }
 
-    /// The process that it runs in is a parent of this one: no lock of it may be waited for, and nothing dropped.
+    /// Whether it runs in a parent of this process: then none of its locks may be waited for, and nothing of it
+    /// dropped.
     fn is_inherited(&self) -> bool {
         self.depth != otelcore_reactor::fork_depth()
     }
@@ -317,7 +319,7 @@ impl Embedded {
         if self.is_inherited() { Err(EmbedError::Forked) } else { Ok(()) }
     }
 
-    /// Where it is in its life; in a forked child [`State::Failed`].
+    /// Its state; in a forked child [`State::Failed`].
     #[must_use]
     pub fn state(&self) -> State {
         if self.is_inherited() { State::Failed } else { self.shared.state() }
@@ -349,7 +351,7 @@ impl Embedded {
         if self.is_inherited() { Default::default() } else { self.shared.hub.names() }
     }
 
-    /// Its pen.
+    /// Its logger.
     #[must_use]
     pub fn log(&self) -> &Logger {
         self.collector.log()
@@ -362,10 +364,10 @@ impl Embedded {
         begun.map(drop).map_err(|_| EmbedError::State(self.state()))
     }
 
-    /// Starts it on a thread of its own, and returns when everything listens.
+    /// Starts it on its own thread, and returns when everything listens.
     ///
     /// # Errors
-    /// What keeps it from starting, a port in use for one.
+    /// Why it could not start, for example because a port is in use.
     pub fn start(&self) -> Result<(), EmbedError> {
         self.begin()?;
         let (collector, shared) = (self.collector.clone(), self.shared.clone());
@@ -391,10 +393,10 @@ impl Embedded {
         Ok(())
     }
 
-    /// Starts it in the host's own loop: the caller's thread has to turn it from now on.
+    /// Starts it in the host's loop: from now on the caller's thread has to call [`Driven::turn`].
     ///
     /// # Errors
-    /// What keeps it from starting, a port in use for one.
+    /// Why it could not start, for example because a port is in use.
     pub fn drive(&self) -> Result<Driven, EmbedError> {
         self.begin()?;
         let started = Real::in_host().map_err(RunError::from).and_then(|world| self.collector.start(world));
@@ -427,8 +429,8 @@ impl Embedded {
         self.shared.inner().thread == Some(std::thread::current().id())
     }
 
-    /// Has everything handed on that is held back for more; [`Embedded::is_flushed`] tells when all that was accepted
-    /// before this call is delivered, or reported as lost.
+    /// Begins a flush: components send what they hold back to collect more. [`Embedded::is_flushed`] reports when all
+    /// that was accepted before this call is delivered, or reported as lost.
     ///
     /// # Errors
     /// When it does not run.
@@ -439,7 +441,7 @@ impl Embedded {
         Ok(mark)
     }
 
-    /// Whether a flush has come to its end.
+    /// Whether a flush has ended; `mark` is the result of [`Embedded::begin_flush`].
     #[must_use]
     pub fn is_flushed(&self, mark: u64) -> bool {
         self.collector.budget().is_past(mark)
@@ -448,14 +450,14 @@ impl Embedded {
     /// Waits until all that was accepted before this call is delivered, or reported as lost.
     ///
     /// # Errors
-    /// When it does not run, when the time is over, or in the collector's own thread.
+    /// When it does not run, when the time is up, or when called in the collector's own thread.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn flush(&self, timeout: Duration) -> Result<(), EmbedError> {
         self.check_process()?;
         if self.is_own_thread() {
             return Err(EmbedError::Reentrant);
         }
-        /// How often it is looked again: what comes out of one batch may be held back in the next.
+        /// How often the flush is repeated: what one component sends may be held back by the next one.
         const LOOK: Duration = Duration::from_millis(2);
         let until = Instant::now().checked_add(timeout);
         let mark = self.begin_flush()?;
@@ -467,7 +469,7 @@ impl Embedded {
             if self.shared.wait(Some(now + LOOK), |_, state| state >= State::Stopped) {
                 break;
             }
-            // It may end between two looks.
+            // It may have ended since the last check.
             if let Ok(remote) = self.remote() {
                 remote.flush();
             }
@@ -487,11 +489,11 @@ impl Embedded {
         Ok(())
     }
 
-    /// Takes nothing new, delivers what it holds, and ends. One that has never been started, or has ended before, is
-    /// no error.
+    /// Takes nothing new, delivers what it holds, and ends. It is no error where the collector was never started or has
+    /// ended before.
     ///
     /// # Errors
-    /// What was not delivered in time; a loop that has failed; or in the collector's own thread.
+    /// What was not delivered in time; that the loop has failed; or that the call came from the collector's own thread.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
     pub fn shutdown(&self, grace: Duration) -> Result<(), EmbedError> {
         self.check_process()?;
@@ -503,20 +505,21 @@ impl Embedded {
             self.shared.hub.close();
             return Ok(());
         }
-        // One that is just starting is shut down when it has.
+        // A start that is under way is waited for; the shutdown follows it.
         self.shared.wait(None, |_, state| state > State::Starting);
         let asked = self.begin_shutdown(grace);
         if matches!(asked, Err(EmbedError::Failed(_))) {
             return asked;
         }
-        // The loop keeps its time; a host that does not turn it, or hangs in a callback, must not hang this thread too.
+        // The loop ends in time by itself, but the host may not turn it or may block in a callback: this thread then
+        // stops waiting one second later.
         let until = Instant::now().checked_add(grace.saturating_add(Duration::from_secs(1)));
         if !self.shared.wait(until, |_, state| state >= State::Stopped) {
             return Err(EmbedError::Timeout(Left::default()));
         }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            // What a panic of it says has been kept.
+            // The text of a panic has been stored before.
             let _ = thread.join();
         }
         let inner = self.shared.inner();
@@ -527,17 +530,17 @@ impl Embedded {
         }
     }
 
-    /// Gives up a loop in the host's thread that will not be turned again: its ends close, nobody waits for it any more,
-    /// and what it holds is lost.
+    /// Gives up a loop in the host's thread that will not be turned again: its inputs and outputs close, calls that
+    /// wait for it return, and what it holds is lost.
     pub fn abandon(&self, why: &str) {
-        // In a forked child it is failed anyway.
+        // In a forked child the state is `Failed` already.
         if matches!(self.state(), State::Running | State::Stopping) {
             self.shared.fail(why.to_owned());
         }
     }
 
-    /// Its own metrics as a Prometheus page, up to `service::telemetry::metrics::level`, whether a port serves them or
-    /// not.
+    /// Its own metrics as a Prometheus page, up to `service::telemetry::metrics::level`, also where no port serves
+    /// them.
     #[must_use]
     pub fn metrics(&self) -> Vec<u8> {
         if self.is_inherited() { Vec::new() } else { self.collector.metrics() }
@@ -562,10 +565,10 @@ impl Embedded {
 }
 
 impl Drop for Embedded {
-    /// Whoever wants to know what is lost shuts it down before.
+    /// To learn what is lost, call [`Embedded::shutdown`] before.
     fn drop(&mut self) {
         if self.is_inherited() {
-            // Each keeps what it owns for as long as the child lives.
+            // They are leaked: what they own stays as long as the child runs.
             std::mem::forget((self.collector.clone(), self.shared.clone()));
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
             return;
@@ -577,7 +580,7 @@ impl Drop for Embedded {
     }
 }
 
-/// The life of a collector on its own thread.
+/// Runs a collector on its own thread, from its start to its end.
 fn live(collector: &Collector, shared: &Shared) {
     let depth = otelcore_reactor::fork_depth();
     let lived = catch_unwind(AssertUnwindSafe(|| -> Result<Ending, RunError> {
@@ -591,7 +594,8 @@ fn live(collector: &Collector, shared: &Shared) {
         Ok(ending)
     }));
     if depth != otelcore_reactor::fork_depth() {
-        // A callback of the host has forked in this thread, and has returned in the child: its last thread ends here.
+        // A callback of the host has forked in this thread and has returned in the child: the child's only thread ends
+        // here.
         return;
     }
     match lived {
@@ -611,7 +615,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
-/// A collector in the host's own loop. It stays in the thread that made it.
+/// A collector in the host's loop. It stays in the thread that made it.
 pub struct Driven {
     runner: Option<Runner>,
     shared: Arc<Shared>,
@@ -630,23 +634,23 @@ impl Driven {
         self.depth != otelcore_reactor::fork_depth()
     }
 
-    /// The descriptor to wait for: readable means that a turn has something to do. `None` at the end.
+    /// The descriptor to wait for: it is readable when a turn has something to do. `None` when the collector has ended.
     #[must_use]
     pub fn descriptor(&self) -> Option<std::os::fd::RawFd> {
         self.runner.as_ref().filter(|_| !self.is_inherited()).map(|runner| runner.world().descriptor())
     }
 
-    /// How long the next turn may wait though the descriptor stays quiet; `None` is for ever.
+    /// How long the host may wait for the descriptor before the next turn; `None` means without limit.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         let runner = self.runner.as_ref().filter(|_| !self.is_inherited())?;
         runner.deadline().map(|at| at.since(runner.now()))
     }
 
-    /// Does what there is to do, without waiting. `false` when the collector has come to its end.
+    /// Does what there is to do, without waiting. `false` when the collector has ended.
     ///
     /// # Errors
-    /// When the system can't wait for sockets any more, or a fault of ours; the collector is then at its end.
+    /// When the system can't wait for sockets any more, or after a fault of this library; the collector has ended then.
     pub fn turn(&mut self) -> Result<bool, EmbedError> {
         if self.is_inherited() {
             return Err(EmbedError::Forked);
@@ -658,7 +662,7 @@ impl Driven {
             Ok::<_, std::io::Error>(runner.ending())
         }));
         if self.is_inherited() {
-            // A callback of the host has forked, and has returned in the child.
+            // A callback of the host has forked and has returned in the child.
             return Err(EmbedError::Forked);
         }
         match turned {
@@ -675,7 +679,7 @@ impl Driven {
             }
             Err(panic) => {
                 let why = panic_text(&*panic);
-                // What a panic has left behind is not touched again: not even to be dropped.
+                // After a panic the loop may be in any state: it is not used again, and not dropped.
                 std::mem::forget(self.runner.take());
                 self.shared.fail(why.clone());
                 Err(EmbedError::Failed(why))

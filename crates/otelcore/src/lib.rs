@@ -2,7 +2,7 @@
 //!
 //! [`Plan::parse`] reads a configuration of the Go collector with a [`Registry`] of component types; [`Collector`]
 //! builds and starts it; [`commands`] are what the binary and the Python package run. This crate owns the order of
-//! starting and stopping and what it says meanwhile; it moves no data.
+//! starting and stopping and the messages about them; it moves no data.
 #![forbid(unsafe_code)]
 
 pub mod commands;

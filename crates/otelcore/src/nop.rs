@@ -1,4 +1,4 @@
-//! Components that do nothing: a receiver that brings nothing in, an exporter that drops what it gets.
+//! Components that do nothing: a receiver that receives nothing, an exporter that drops what it gets.
 
 use otelcore_config::{ComponentId, Section};
 use otelcore_pdata::Signal;

@@ -1,4 +1,4 @@
-//! A configuration, read and checked: everything that is needed to build a collector, and nothing opened yet.
+//! A configuration, read and checked: everything that is needed to build a collector. Nothing is opened here.
 
 mod facts;
 mod not_yet;
@@ -86,7 +86,7 @@ impl Plan {
         let missing = |message: &str, hint: &str| {
             d.error(Some(&root.origin), "", message).kind(Mistake::Invalid).hint(hint);
         };
-        // The Go collector's top-level rules, of which the first that fails is told.
+        // The Go collector's top-level rules; only the first violation is reported.
         if empty {
             missing("empty configuration file", "start from `otelcore print-config` without --config");
         } else if receivers.is_empty() && !d.has_errors() {
@@ -117,7 +117,7 @@ impl Plan {
         })
     }
 
-    /// Checks the files that components name, as far as `read` gives them. Every mistake, with its component.
+    /// Checks the files that components name, as far as `read` returns them. Returns every mistake, with its component.
     #[must_use]
     pub(crate) fn check_files(&self, read: ReadFile<'_>) -> Vec<String> {
         let kinds = [
@@ -167,8 +167,8 @@ fn signals(pipelines: &[PipelinePlan]) -> BTreeMap<(&'static str, ComponentId), 
     all
 }
 
-/// Components as they were read: those with mistakes are there too, without settings, so that references to them are
-/// not mistakes of their own.
+/// Components as they were read. Those with mistakes are in it too, without settings, so that references to them are
+/// not reported as further mistakes.
 pub(crate) type Read = BTreeMap<ComponentId, Option<Arc<dyn Settings>>>;
 
 fn usable(read: Read) -> Configured {
@@ -247,7 +247,7 @@ fn unknown(
     }
 }
 
-/// No connector is built in: says whether it is one that the Go collector has.
+/// Reports a connector: none is built in, and the message says whether the Go collector has it.
 fn unknown_connector(connectors: &Section<'_>, named: &Named, key: &str, d: &Diagnostics) {
     let ty = key.split('/').next().unwrap_or(key).trim();
     let id = key.parse::<ComponentId>().ok();

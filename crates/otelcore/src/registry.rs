@@ -1,4 +1,4 @@
-//! Which component types there are.
+//! The component types of a collector.
 
 use std::sync::Arc;
 
@@ -39,20 +39,20 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// Nothing at all.
+    /// A registry without any type.
     #[must_use]
     pub fn empty() -> Self {
         Self { factories: Vec::new() }
     }
 
-    /// Adds a type. One of the same kind and name takes the place of an earlier one.
+    /// Adds a type. It replaces an earlier one of the same kind and name.
     pub fn add(&mut self, factory: impl Factory + 'static) {
         let new = factory.about();
         self.factories.retain(|f| (f.about().kind, f.about().type_name) != (new.kind, new.type_name));
         self.factories.push(Arc::new(factory));
     }
 
-    /// The factory of a type, or of the type that an alias stands for.
+    /// The factory of a type, by its name or its alias.
     #[must_use]
     pub fn get(&self, kind: Kind, type_name: &str) -> Option<&Arc<dyn Factory>> {
         let of_kind = || self.factories.iter().filter(|f| f.about().kind == kind);

@@ -1,4 +1,4 @@
-//! A plan becomes a running collector.
+//! Makes a running collector of a plan.
 
 pub(crate) mod logs;
 pub(crate) mod page;
@@ -21,10 +21,10 @@ use crate::plan::Plan;
 use logs::{HostLog, Lines};
 use page::{OwnMetrics, ProcessMetrics};
 
-/// The time that a shutdown may take unless the user says otherwise: five seconds before Kubernetes' default ends.
+/// The time that a shutdown may take unless the user sets another: five seconds less than Kubernetes' default.
 pub const GRACE: Duration = Duration::from_secs(25);
 
-/// Who this collector says it is.
+/// The name and version of this collector.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// `service.name`, and the command in messages: the name that it was started under.
@@ -49,7 +49,7 @@ pub struct Collector {
     process: ProcessMetrics,
     budget: Arc<Budget>,
     started: OnceLock<Instant>,
-    /// In a host program: what opens its outputs with the start.
+    /// In a host program: the log whose outputs are opened at the start.
     host_log: Option<Arc<HostLog>>,
     outputs: Outputs,
 }
@@ -60,12 +60,12 @@ impl std::fmt::Debug for Collector {
     }
 }
 
-/// Why a collector ended before its time.
+/// Why a collector could not start, or ended without a shutdown.
 #[derive(Debug)]
 pub enum RunError {
-    /// A component could not start, or be made.
+    /// A component could not be made or started.
     Start(StartError),
-    /// The same, because the system refused a socket: with its number for the reason.
+    /// A component could not start because the system refused a socket: with the system's error number.
     Listen(StartError, i32),
     /// The system refused what the loop itself needs.
     System(io::Error),
@@ -115,15 +115,15 @@ impl Collector {
         Self { plan, identity, resource, log, telemetry, process, budget, started, outputs, host_log: None }
     }
 
-    /// The same, its records handed to `sink`: for a host program.
+    /// A collector whose log records go to `sink`.
     #[must_use]
     pub fn with_log(plan: Plan, identity: Identity, sink: Arc<dyn LogSink>) -> Self {
         let resource = resource(&plan, &identity);
         Self::with(plan, identity, resource, Logger::new(sink), Outputs::new())
     }
 
-    /// The same for a host program: records that `service::telemetry::logs` lets through go to `sink`, and, where it names
-    /// `output_paths`, in lines to these from the start on.
+    /// A collector in a host program: log records go to `sink` as far as `service::telemetry::logs` admits them, and as
+    /// lines to its `output_paths`, from the start on, where it names any.
     #[must_use]
     pub fn in_host(plan: Plan, identity: Identity, sink: Arc<dyn LogSink>) -> Self {
         let resource = resource(&plan, &identity);
@@ -140,20 +140,20 @@ impl Collector {
         self.plan.signals_of(Kind::Receiver, id)
     }
 
-    /// The count of bytes that it holds.
+    /// The counter of the bytes that it holds.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
 
-    /// Where it writes: its log, what components print. See [`Outputs::finish`].
+    /// The outputs that it writes its log to, and components their text. See [`Outputs::finish`].
     #[must_use]
     pub fn outputs(&self) -> &Outputs {
         &self.outputs
     }
 
-    /// Its own metrics as a Prometheus page, up to the configured level, whether a port serves them or not. Any thread
-    /// may ask.
+    /// Its own metrics as a Prometheus page, up to the configured level, also where no port serves them. Any thread may
+    /// call this.
     #[must_use]
     pub fn metrics(&self) -> Vec<u8> {
         let uptime = self.started.get().map(Instant::elapsed).unwrap_or_default();
@@ -161,16 +161,16 @@ impl Collector {
         page::render(&self.telemetry.read(), &self.resource, false)
     }
 
-    /// Its pen.
+    /// Its logger.
     #[must_use]
     pub fn log(&self) -> &Logger {
         &self.log
     }
 
-    /// Builds the graph of components. Nothing is opened by this.
+    /// Builds the graph of components. Opens nothing.
     ///
     /// # Errors
-    /// What a component's settings ask for and can't be had.
+    /// Settings of a component that can't be applied.
     pub fn graph(&self) -> Result<Graph, StartError> {
         let plan = &self.plan;
         let (telemetry, budget) = (&self.telemetry, &self.budget);
@@ -233,7 +233,7 @@ impl Collector {
         Ok(graph.build())
     }
 
-    /// The same graph apart from this collector, whose start is tried and says nothing.
+    /// The same graph, separate from this collector and without a log, for a trial start.
     ///
     /// # Errors
     /// As [`Collector::graph`].
@@ -241,10 +241,10 @@ impl Collector {
         Self::with_log(self.plan.clone(), self.identity.clone(), Arc::new(NoLog)).graph()
     }
 
-    /// Builds and starts everything in `world`. The loop has not turned yet.
+    /// Builds and starts everything in `world`. The loop makes no turn yet.
     ///
     /// # Errors
-    /// The first component that can't start; what had started is closed.
+    /// The first component that can't start; those that had started are closed.
     #[expect(clippy::disallowed_methods, reason = "the loop's start, from which any thread may count")]
     pub fn start(&self, mut world: Real) -> Result<Runner, RunError> {
         let _ = self.started.set(Instant::now());
@@ -270,7 +270,7 @@ impl Collector {
     /// Starts, and runs until `remote` or a signal handled by `signal` asks for the end.
     ///
     /// # Errors
-    /// A start that failed, or a system that can't wait for sockets any more.
+    /// A failed start, or that the system can't wait for sockets any more.
     pub fn run(&self, ready: impl FnOnce(Remote)) -> Result<Ending, RunError> {
         let runner = self.start(Real::new()?)?;
         ready(runner.remote());
@@ -288,7 +288,7 @@ fn open_outputs(paths: &[String], outputs: &Outputs) -> Result<Vec<Box<dyn io::W
     Ok(opened)
 }
 
-/// Makes instances.
+/// Makes instances of components.
 struct Maker<'a> {
     plan: &'a Plan,
     telemetry: &'a Telemetry,
@@ -330,7 +330,7 @@ impl Maker<'_> {
     }
 }
 
-/// The collector's own resource: three defaults, and what the user says.
+/// The collector's own resource: three default attributes, and what the user configures.
 fn resource(plan: &Plan, identity: &Identity) -> Vec<(String, String)> {
     let mut all = BTreeMap::from([
         ("service.instance.id".to_owned(), otelcore_reactor::uuid()),

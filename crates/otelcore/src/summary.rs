@@ -1,6 +1,6 @@
-//! The `summary` exporter of the embedded default: what has come in, by service, on the terminal.
+//! The `summary` exporter of the embedded default configuration: prints how much has come in, by service.
 //!
-//! On a terminal the table is redrawn in place every second; elsewhere one line a period says what is new.
+//! On a terminal the table is redrawn in place every second; elsewhere one line in each period gives what is new.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,16 +16,16 @@ use otelcore_pipeline::{
     Settings, StartError,
 };
 
-/// Services that are told apart; what comes after them is counted as one.
+/// The most services that are counted separately; all further ones are counted together.
 const SERVICES: usize = 100;
-/// Characters of a service's name.
+/// The most characters of a service's name.
 const NAME: usize = 64;
-/// Resources of a payload, bytes before the last of them, and items of each that are looked at; what is beyond is counted as
-/// others, so that no payload takes long.
+/// How many resources of a payload, bytes before the last of them, and items of each resource are read. The rest is
+/// counted as [`OTHERS`], so that no payload takes long.
 const RESOURCES: usize = 5000;
 const BYTES: usize = 1 << 20;
 const ITEMS: usize = 1 << 20;
-/// The service of what is not told apart.
+/// The name under which everything else is counted together.
 const OTHERS: &[u8] = b"(others)";
 
 /// Makes `summary` exporters.
@@ -63,7 +63,7 @@ struct Summary {
     services: BTreeMap<String, Counts>,
     total: Counts,
     shown: Counts,
-    /// Lines of the table that stand on the terminal.
+    /// Lines of the last table on the terminal.
     lines: usize,
     since: Mono,
 }
@@ -75,7 +75,7 @@ impl Summary {
 
     fn count(&mut self, service: &[u8], signal: Signal, items: u32) {
         let shown = service.get(..4 * NAME).unwrap_or(service);
-        // Control characters would play with the terminal.
+        // Control characters would change the state of the terminal.
         let mut name: String = String::from_utf8_lossy(shown).chars().filter(|c| !c.is_control()).take(NAME).collect();
         if !self.services.contains_key(&name) && self.services.len() >= SERVICES {
             name = String::from_utf8_lossy(OTHERS).into_owned();
@@ -84,7 +84,7 @@ impl Summary {
         self.total[signal as usize] += u64::from(items);
     }
 
-    /// Counts the items of each resource, as far as it is looked at.
+    /// Counts the items of each resource, up to the limits above.
     fn count_each<'a>(&mut self, payload: &Payload, entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         let (mut rest, mut bytes) = (payload.items(), 0);
         for (raw, service) in entries.take(RESOURCES) {
@@ -134,7 +134,7 @@ impl Summary {
                 return;
             }
             let table = self.table(now.since(self.since));
-            // Up to the first line of the last table, and clear from there.
+            // Move up to the first line of the last table, and clear from there.
             let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
             self.lines = table.lines().count();
             format!("{up}{table}")
@@ -144,7 +144,7 @@ impl Summary {
         self.shown = self.total;
         self.since = now;
         if let Some(output) = &mut self.output {
-            // A reader that has gone, or is slow, misses the summary, nothing else.
+            // An error is ignored: a reader that is slow or has closed its end only misses the summary.
             if output.write_all(text.as_bytes()).is_err() {
                 self.lines = 0;
             }
@@ -152,7 +152,8 @@ impl Summary {
     }
 }
 
-/// Spans or log records of a resource's entry, without reading them: the scopes and what is in them are field 2 of both.
+/// The number of spans or log records of a resource's entry, without parsing them: the scopes are field 2 of the entry,
+/// and the items are field 2 of a scope, in both signals.
 fn items(entry: &[u8]) -> u32 {
     let second = |raw| Fields::new(raw).filter_map(|f| if let (2, Wire::Len(raw)) = f { Some(raw) } else { None });
     u32::try_from(second(entry).flat_map(second).take(ITEMS).count()).unwrap_or(u32::MAX)
@@ -184,7 +185,7 @@ impl Exporter for Summary {
                 let entries = entries::<ResourceLogs<'_>>(&payload.body);
                 self.count_each(payload, entries.map(|r| (r.raw, service(&r.resource))));
             }
-            // Points are counted by the walk; which of several resources they belong to is the first one's name.
+            // The payload knows the number of its points; all are counted under the service of the first resource.
             Signal::Metrics => {
                 let first = entries::<ResourceMetrics<'_>>(&payload.body).next();
                 let name = first.map_or(&b"unknown_service"[..], |r| service(&r.resource));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lexopt::{Arg, Parser, ValueExt};
 
-/// What to do.
+/// What a command line asks for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Command {
     Run,
@@ -17,7 +17,7 @@ pub(super) enum Command {
     PrintConfig { redact: bool, json: bool, validate: bool },
 }
 
-/// A command line, read.
+/// A parsed command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Invocation {
     pub(super) command: Command,
@@ -27,13 +27,13 @@ pub(super) struct Invocation {
     pub(super) set: Vec<String>,
     /// `--feature-gates`, in order.
     pub(super) feature_gates: Vec<String>,
-    /// `--shutdown-timeout`, where somebody says.
+    /// `--shutdown-timeout`, where it is given.
     pub(super) grace: Option<Duration>,
-    /// Flags of collectors long gone: name and what to say.
+    /// Flags of old collectors that were given: the name, and the text of the warning.
     pub(super) old_flags: Vec<(&'static str, &'static str)>,
 }
 
-/// Flags that the Go collector has dropped, what they have become here, and whether they have a value.
+/// Flags that the Go collector has removed, what replaces them here, and whether they have a value.
 const OLD: [(&str, &str, bool); 9] = [
     ("mem-ballast-size-mib", "has no effect: a ballast only ever helped Go's garbage collector; leave it out", true),
     ("log-level", "write `service: telemetry: logs: level:`", true),
@@ -137,13 +137,13 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
     Ok(invocation)
 }
 
-/// Flags that have no value of their own behind them.
+/// Flags without a value.
 const ALONE: [&str; 3] = ["help", "version", "validate"];
-/// Flags that have one.
+/// Flags with a value.
 const VALUED: [&str; 6] = ["config", "set", "feature-gates", "shutdown-timeout", "mode", "format"];
 
-/// Gives long flags with one dash their second one: collectors before 0.36 read them with Go's own `flag`, and manifests
-/// still have `-config=FILE`. What stands behind a flag is a value and stays as it is.
+/// Adds the second dash to long flags with one dash: collectors before 0.36 read them with Go's package `flag`, and
+/// manifests still have `-config=FILE`. The argument after a flag with a value is that value and stays as it is.
 fn two_dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
     let (mut is_value, mut ended) = (false, false);
     args.into_iter().map(move |arg| {
@@ -166,7 +166,7 @@ fn two_dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = 
     })
 }
 
-/// The setting that an old flag has become, as a `--set`.
+/// The setting that replaces an old flag, as a `--set`.
 fn old_setting(name: &str, value: &str) -> Option<String> {
     let key = match name {
         "log-level" => "service.telemetry.logs.level",

@@ -1,5 +1,5 @@
-//! `--config=k8s:PATH[#NAME]`, and files that turn out to be Kubernetes manifests: one of their collectors to run here, or
-//! all of them to check against what is around them.
+//! `--config=k8s:PATH[#NAME]`, and files whose content is Kubernetes manifests: runs one of their collectors on this
+//! machine, or checks all of them against the other objects of the manifests.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -15,21 +15,21 @@ use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::service::GRACE;
 
-/// The scheme that says it.
+/// The scheme of such a source.
 const SCHEME: &str = "k8s:";
 
 /// The manifests of a command line.
 pub(super) struct Manifests {
     cluster: Cluster,
-    /// Names behind `#`.
+    /// The names after `#`.
     picks: Vec<String>,
-    /// What the command line calls them.
+    /// Their names on the command line.
     names: Vec<String>,
-    /// Sources that are no manifests: they are laid over the collector's own.
+    /// Sources that are no manifests: they are merged over the collector's own sources.
     others: Vec<String>,
-    /// Nobody said `k8s:`.
+    /// Whether no source was given with `k8s:`.
     guessed: bool,
-    /// Files and folders so far.
+    /// How many files and folders were read so far.
     looked: usize,
 }
 
@@ -54,20 +54,20 @@ pub(super) fn read(uris: &[String], machine: &Machine<'_>, d: &Diagnostics) -> O
     (!found.names.is_empty()).then_some(found)
 }
 
-/// Mistakes that are kept to be shown: more than a [`Diagnostics`] keeps.
+/// The most mistakes that are kept for the output: more than a [`Diagnostics`] keeps.
 const MOST_KEPT: usize = 4000;
 
-/// Files and folders that are looked at: a kustomization can name itself in many ways.
+/// The most files and folders that are read: a kustomization can name itself in many ways.
 const MOST_FILES: usize = 10_000;
 
-/// Kustomizations inside kustomizations.
+/// How deep kustomizations may be nested.
 const MAX_NESTED: usize = 8;
 
 fn unreadable(message: String, d: &Diagnostics) {
     d.error(None, "", format!("cannot retrieve the configuration: {message}")).kind(Kind::Source);
 }
 
-/// The text of a file; what keeps it from being read goes into `d`.
+/// The text of a file; an error goes into `d`.
 fn text(file: &str, machine: &Machine<'_>, d: &Diagnostics) -> Option<Arc<SourceText>> {
     match machine.file(file).map(otelcore_config::text_of) {
         Ok(Ok(text)) => return Some(SourceText::new(file, text)),
@@ -134,7 +134,7 @@ impl Manifests {
         let inside = |name: &str| if name.starts_with('/') { name.to_owned() } else { format!("{folder}/{name}") };
         for resource in &kustomization.resources {
             match deeper.checked_sub(1) {
-                // What lies elsewhere is fetched by kustomize alone.
+                // Remote resources are not fetched; only kustomize does that.
                 Some(_) if resource.contains("://") || resource.starts_with("github.com/") => {}
                 Some(deeper) => self.add(&inside(resource), deeper, machine, d),
                 None => unreadable(format!("{file}: kustomizations nest too deep"), d),
@@ -146,7 +146,7 @@ impl Manifests {
         }
     }
 
-    /// The collectors that are meant. Says so when there is none.
+    /// The selected collectors. An error goes into `d` when there is none.
     fn collectors(&self, d: &Diagnostics) -> Vec<Collector<'_>> {
         let all = self.cluster.collectors();
         let names = || all.iter().map(Collector::title).collect::<Vec<_>>().join("; ");
@@ -166,8 +166,8 @@ impl Manifests {
         picked
     }
 
-    /// The configuration of the one collector that is meant, to run or to show on this machine, with what its command line
-    /// says of gates and of the time that a stop may take.
+    /// The configuration of the one selected collector, to run or to show on this machine, with the feature gates and
+    /// the shutdown time of its command line.
     pub(super) fn load(
         &self,
         outer: &Invocation,
@@ -200,7 +200,7 @@ impl Manifests {
             .hint(format!("write --config={SCHEME}{name} to say so"));
         }
         let inner = command_line(&collector, d)?;
-        // A source that is not here may still be a file of this machine.
+        // A source that is not in the manifests may still be a file of this machine.
         let missing = Diagnostics::new();
         if !collector.check_sources(&missing) && missing.has_errors() {
             missing.items().into_iter().for_each(|item| d.push(item));
@@ -217,7 +217,8 @@ impl Manifests {
         (both(&inner.config, &self.others), both(&inner.set, &outer.set))
     }
 
-    /// Every collector that is meant, its configuration and what is around it. Silent when all is well.
+    /// Checks every selected collector: its configuration, and the objects that belong to it. Writes nothing when there
+    /// is no mistake.
     pub(super) fn validate(
         &self,
         outer: &Invocation,
@@ -231,7 +232,7 @@ impl Manifests {
         let mut checked = 0;
         let items = collectors.iter().map_while(|collector| {
             let items = self.check(collector, outer, registry);
-            // What was looked for after the limit was not found.
+            // Once the limit is reached, objects are not found any more: the result is not used.
             let whole = !self.cluster.exhausted();
             checked += usize::from(whole);
             whole.then_some(items)
@@ -247,7 +248,7 @@ impl Manifests {
             .hint("check them in parts");
         }
         for item in read.items().into_iter().chain(items) {
-            // Two workloads may read one ConfigMap.
+            // Two workloads may read the same ConfigMap: its mistakes are shown once.
             let place = item.origin.as_ref().map(|o| (o.source.clone(), o.line, o.column));
             let key = (place, item.path.clone(), item.message.clone(), item.help.clone());
             if found.len() < MOST_KEPT && seen.insert(key) {
@@ -287,7 +288,7 @@ impl Manifests {
         d.items().into_iter().chain(told).collect()
     }
 
-    /// One reading of the configuration, with what is said of it, and whether it can be used.
+    /// Reads the configuration once: gives the mistakes, and whether it can be used.
     fn check_inside(
         &self,
         collector: &Collector<'_>,
@@ -296,7 +297,7 @@ impl Manifests {
         outer: &Invocation,
         registry: &Registry,
     ) -> (Diagnostics, bool) {
-        // A plan is made where there is no error in its own list.
+        // `Plan::parse` returns a plan only where its list has no error, so each reading has its own list.
         let (own, said) = (Diagnostics::new(), Diagnostics::new());
         let gates = gates(&both(&inner.feature_gates, &outer.feature_gates), &said);
         for item in said.items() {
@@ -316,19 +317,20 @@ impl Manifests {
     }
 }
 
-/// What the container's command line says, and behind it what this one does.
+/// The values of the container's command line, followed by those of this one.
 fn both(inner: &[String], outer: &[String]) -> Vec<String> {
     inner.iter().chain(outer).cloned().collect()
 }
 
-/// The word of a flag, or the first.
+/// The word of a flag, or else the first word.
 fn word<'c>(collector: &'c Collector<'_>, flag: &str) -> Option<&'c Word> {
     let words = collector.args();
     let is = |w: &&Word| w.text.trim_start_matches('-').split('=').next() == Some(flag);
     words.iter().find(is).or_else(|| words.first())
 }
 
-/// The container's command line, read as this program reads its own. `None` when it would not start.
+/// The container's command line, parsed as this program parses its own. `None` when the program would not start with
+/// it.
 fn command_line(collector: &Collector<'_>, d: &Diagnostics) -> Option<Invocation> {
     let words = collector.args();
     match args::parse(words.iter().map(|w| OsString::from(&w.text))) {
@@ -340,7 +342,7 @@ fn command_line(collector: &Collector<'_>, d: &Diagnostics) -> Option<Invocation
             Some(inner).filter(|i| i.command == Command::Run)
         }
         Err(message) => {
-            // cobra's sentences end in the flag, or hold it in quotes.
+            // Messages in cobra's form end with the flag, or have it in quotes.
             let named = |word: &&Word| {
                 let flag = word.text.split('=').next().unwrap_or_default();
                 flag.len() > 1 && (message.ends_with(flag) || message.contains(&format!("\"{flag}\"")))

@@ -1,4 +1,4 @@
-//! Running: start, signals, reload, the end.
+//! Runs a collector: start, signals, reload, end.
 
 use std::io::{self, Write};
 use std::rc::Rc;
@@ -14,10 +14,10 @@ use crate::registry::Registry;
 use crate::service::{Collector, Identity, RunError};
 use crate::summary::SummaryFactory;
 
-/// What runs without `--config`.
+/// The configuration that runs without `--config`.
 pub(super) const DEFAULT: &str = include_str!("../default.yaml");
 
-/// How often, and how far apart, a configuration that ran before is tried again when it can't start any more.
+/// How often, and with which pause, a configuration that ran before is tried again when it can't start any more.
 const ATTEMPTS: u32 = 30;
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,13 +27,13 @@ enum Why {
     Reload(Box<Ready>),
 }
 
-/// A configuration that has been read, and can probably start.
+/// A configuration that has been read and is valid, and its collector.
 struct Ready {
     collector: Collector,
     loaded: Loaded,
 }
 
-/// What stays the same from one configuration to the next.
+/// What stays the same when the configuration is replaced.
 struct Process<'a> {
     invocation: &'a Invocation,
     registry: &'a Registry,
@@ -43,7 +43,7 @@ struct Process<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Runs until a signal asks for the end.
+/// Runs until a signal asks for a shutdown.
 pub(super) fn run(
     invocation: &Invocation,
     mut registry: Registry,
@@ -81,7 +81,7 @@ pub(super) fn run(
     }
 }
 
-/// The end after an error of ours or of a start.
+/// Ends after a failed start or an error of the loop; gives the exit code.
 fn failed(collector: &Collector, e: &RunError) -> u8 {
     let text = e.to_string();
     collector.log().error("error found during service initialization", &[("error", Field::Str(&text))]);
@@ -89,7 +89,7 @@ fn failed(collector: &Collector, e: &RunError) -> u8 {
 }
 
 impl Process<'_> {
-    /// What is to be said of a configuration before it starts.
+    /// Logs the warnings about a configuration before it starts.
     fn introduce(&self, ready: &Ready) {
         say_warnings(&ready.loaded, self.invocation, ready.collector.log());
         self.memory.say(ready.collector.log());
@@ -107,7 +107,7 @@ impl Process<'_> {
         loop {
             let next = match self.turn(&ready, runner) {
                 Ok(Why::Stop) => {
-                    // Nobody waits for a reader that does not come.
+                    // What a reader of an output does not take in this time is lost.
                     let _ = ready.collector.outputs().finish(FINISH);
                     return 0;
                 }
@@ -146,7 +146,7 @@ impl Process<'_> {
             }
             Some(number) => {
                 log.info("Received signal from OS", &[("signal", Field::Str(signal::name(number)))]);
-                // A stop goes before a reload that has begun.
+                // A shutdown takes precedence over a reload that has begun.
                 (why, is_stopping) = (Why::Stop, true);
                 stop(runner, log, grace);
             }
@@ -156,8 +156,8 @@ impl Process<'_> {
         Ok(why)
     }
 
-    /// Reads the configuration again, and tries what can be tried of it while the one before runs. `None`, with a line of
-    /// log, where it could not start.
+    /// Reads the configuration again, and makes a trial start of it while the one before runs. `None`, with a log
+    /// record, where it could not start.
     fn prepare(&self, runner: &mut Runner, log: &Logger) -> Option<Ready> {
         log.warn("Config updated, restart service", &[]);
         let ready = self.read(log)?;
@@ -170,7 +170,7 @@ impl Process<'_> {
         Some(ready)
     }
 
-    /// Reads the configuration again. `None`, with a line of log, for one that is not valid.
+    /// Reads the configuration again. `None`, with a log record, where it is not valid.
     fn read(&self, log: &Logger) -> Option<Ready> {
         let mut loaded = load(self.invocation, self.registry, self.env);
         let refused = match loaded.plan.take() {
@@ -184,8 +184,8 @@ impl Process<'_> {
         None
     }
 
-    /// Starts a configuration that ran before, for a bounded time. A signal ends the attempts, or has the configuration
-    /// read again. The exit code, where nothing can start.
+    /// Starts a configuration that ran before, with a bounded number of attempts. SIGHUP reads the configuration again;
+    /// another signal ends the attempts. `Err` is the exit code.
     fn start_again(&self, mut ready: Ready) -> Result<(Ready, Runner), u8> {
         let mut attempt = 0;
         loop {
@@ -215,7 +215,7 @@ impl Process<'_> {
         }
     }
 
-    /// Waits before the next attempt; gives the signals that came.
+    /// Waits before the next attempt; returns the signals that came.
     fn pause(&self) -> io::Result<Vec<i32>> {
         let mut world = Real::new()?;
         world.set_signals(&self.signals)?;
@@ -224,7 +224,7 @@ impl Process<'_> {
     }
 }
 
-/// As [`fail`], after the log's last lines and without waiting for a reader.
+/// As [`fail`], but through the outputs: after the log's last lines, and waiting for [`FINISH`] at most.
 fn fail_after(outputs: &Outputs, message: &str) -> u8 {
     if let Ok(mut err) = outputs.open("stderr") {
         let _ = err.write_all(format!("Error: {message}\n").as_bytes());
@@ -233,9 +233,9 @@ fn fail_after(outputs: &Outputs, message: &str) -> u8 {
     1
 }
 
-/// `GOMEMLIMIT`, which the operator and the chart set to (most of) the container's limit. There is no garbage collector to
-/// tune: it is the memory that percentages count from where the limit itself can't be read. (`GOMAXPROCS` caps threads;
-/// there is one loop, which obeys any.)
+/// `GOMEMLIMIT`, which the operator and the chart set to the container's limit or most of it. There is no garbage
+/// collector to tune: it is the memory that percentages refer to where the limit itself can't be read. (`GOMAXPROCS`
+/// limits threads; there is one loop, which is within every limit.)
 #[derive(Default)]
 struct MemoryHint {
     bytes: Option<u64>,
@@ -279,7 +279,7 @@ fn finish(ending: &Ending, log: &Logger) {
     log.info("Shutdown complete.", &[("undelivered_items", Field::Uint(ending.left.total()))]);
 }
 
-/// Three lines: where to send, where to look.
+/// Three lines: where to send telemetry, and where to see it.
 fn welcome(outputs: &Outputs) -> io::Result<()> {
     let lines = "Send OTLP to 127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318 (HTTP): the defaults of every OpenTelemetry SDK.\n\
          Look at http://127.0.0.1:9464/metrics for metrics; a summary of everything follows here.\n\
@@ -287,7 +287,7 @@ fn welcome(outputs: &Outputs) -> io::Result<()> {
     outputs.open("stdout")?.write_all(lines.as_bytes())
 }
 
-/// Old spellings, and whatever else was noticed, once, each with its place.
+/// Logs old spellings and all other warnings once, each with its place.
 fn say_warnings(loaded: &Loaded, invocation: &Invocation, log: &Logger) {
     for (flag, becomes) in &invocation.old_flags {
         log.warn(&format!("flag --{flag} is deprecated: {becomes}"), &[("at", Field::Str("command line"))]);

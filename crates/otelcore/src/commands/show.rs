@@ -1,4 +1,4 @@
-//! Commands that only say something: `validate`, `components`, `print-config`, `featuregate`.
+//! Commands that only print something: `validate`, `components`, `print-config`, `featuregate`.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::service::{Collector, Identity};
 
-/// Reads, checks and builds; opens nothing. Silent when all is well.
+/// Reads, checks and builds; opens nothing. Prints nothing when there is no mistake.
 pub(super) fn validate(invocation: &Invocation, registry: &Registry, terminal: &mut Terminal<'_>) -> u8 {
     if invocation.config.is_empty() {
         return fail(terminal, "at least one config flag must be provided");
@@ -27,7 +27,7 @@ pub(super) fn validate(invocation: &Invocation, registry: &Registry, terminal: &
     if let Err(e) = build(plan) {
         return fail(terminal, &e.to_string());
     }
-    // A file that is not here is where the collector runs.
+    // A file that does not exist on this machine may exist where the collector runs.
     let wrong = plan.check_files(&|path| otelcore_reactor::read_file(path).ok());
     wrong.iter().map(|why| fail(terminal, why)).max().unwrap_or(0)
 }
@@ -38,7 +38,7 @@ pub(super) fn build(plan: &Plan) -> Result<(), StartError> {
     Collector::with_log(plan.clone(), Identity::default(), log).graph().map(|_| ())
 }
 
-/// The configuration with every default filled in.
+/// Prints the configuration with every default filled in.
 pub(super) fn print_config(invocation: &Invocation, registry: &Registry, terminal: &mut Terminal<'_>) -> u8 {
     let Command::PrintConfig { redact, json, validate } = invocation.command else { return 1 };
     let loaded = load(invocation, registry, terminal.env);
@@ -51,7 +51,7 @@ pub(super) fn print_config(invocation: &Invocation, registry: &Registry, termina
     0
 }
 
-/// What is built in.
+/// Prints the components that are built in.
 pub(super) fn components(registry: &Registry, identity: &Identity, terminal: &mut Terminal<'_>) -> u8 {
     let mut out = format!(
         "buildinfo:\n    command: {}\n    description: A small OpenTelemetry Collector\n    version: {}\n",
@@ -86,7 +86,7 @@ pub(super) fn components(registry: &Registry, identity: &Identity, terminal: &mu
     0
 }
 
-/// The gates, or one of them.
+/// Prints the feature gates, or one of them.
 pub(super) fn feature_gates(id: Option<&str>, terminal: &mut Terminal<'_>) -> u8 {
     let gates = Gates::default();
     let mut out = String::new();

@@ -1,4 +1,4 @@
-//! What a plan does to its surroundings, for the checks against Kubernetes manifests.
+//! What a plan needs from its environment, for the checks against Kubernetes manifests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,8 +13,8 @@ const MIB: &str = "limit_mib";
 const PERCENTAGE: &str = "limit_percentage";
 
 impl Plan {
-    /// Only what runs counts: components that a pipeline or the service names. `root` is the tree that the plan was read
-    /// from, for the places.
+    /// Considers only components that run: those that a pipeline or the service names. `root` is the tree that the plan
+    /// was read from, for the places.
     pub(crate) fn facts(&self, root: &Node, grace: Duration) -> Facts {
         let shutdown = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
         let mut facts = Facts { shutdown, ..Facts::default() };
@@ -131,7 +131,8 @@ fn at<'e>(effective: &'e Effective, path: &str) -> Option<&'e Effective> {
     })
 }
 
-/// Files by the names that their keys have everywhere: `cert_file`, `ca_file`, `htpasswd::file`, `filename`.
+/// Finds files by the names of their keys, which are the same in all components: `cert_file`, `ca_file`,
+/// `htpasswd::file`, `filename`.
 fn files(effective: &Effective, path: &str, root: &Node, found: &mut Vec<NamedFile>) {
     let Effective::Map(map) = effective else { return };
     for (key, value) in map {

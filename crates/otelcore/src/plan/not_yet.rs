@@ -1,15 +1,16 @@
-//! Components of the Go distributions that people have in their files and that are not built here yet, by old and new id.
+//! Components of the Go distributions that are in users' files and are not built in here yet, by old and new id.
 //!
-//! They are errors like every unknown type; this module only lets the error say that it is no misspelling, and where the
-//! configuration names the component besides.
+//! They are errors like every unknown type. With this module the error can say that the type is not misspelled, and
+//! where else the configuration names the component.
 
 use std::collections::BTreeMap;
 
 use otelcore_config::{ComponentId, Node, Origin, steps};
 use otelcore_pipeline::Kind;
 
-/// Type names without underscores: `filelog` stands for `file_log` too, `k8sattributes` for `k8s_attributes`. Those of all
-/// distributions of the Go collector from 0.86 to 0.159, and a few of older ones; what is built in is found before.
+/// Type names without underscores: `filelog` also matches `file_log`, `k8sattributes` `k8s_attributes`. Those of all
+/// distributions of the Go collector from 0.86 to 0.159, and a few of older ones. Types that are built in are found
+/// before.
 const RECEIVERS: &str = "
     activedirectoryds aerospike apache apachespark awscloudwatch awscontainerinsight awscontainerinsightreceiver
     awsecscontainermetrics awsfirehose awslambda awss3 awsxray azureblob azureeventhub azuremonitor bigip carbon
@@ -72,7 +73,7 @@ pub(super) fn is_connector(ty: &str) -> bool {
     listed(CONNECTORS, ty)
 }
 
-/// Connectors by name, for a suggestion.
+/// The names of all connectors, for suggestions.
 pub(super) fn connectors() -> impl Iterator<Item = &'static str> {
     CONNECTORS.split_whitespace()
 }
@@ -82,19 +83,19 @@ fn listed(names: &str, ty: &str) -> bool {
     names.split_whitespace().any(|name| name == plain)
 }
 
-/// Where a component is named besides its section.
+/// Where a component is named, other than in its own section.
 #[derive(Debug, Default)]
 pub(super) struct Uses {
     /// Pipelines by id.
     pipelines: Vec<String>,
     /// Named in `service::extensions`.
     service: bool,
-    /// The first place.
+    /// The first of these places.
     pub(super) first: Option<Origin>,
 }
 
 impl Uses {
-    /// ` and in the pipelines logs, traces`, for behind `here`.
+    /// ` and in the pipelines logs, traces`: the part of the message that follows `here`.
     pub(super) fn sentence(&self) -> String {
         match self.pipelines.as_slice() {
             [] if self.service => " and in `service::extensions`".to_owned(),
@@ -105,7 +106,7 @@ impl Uses {
     }
 }
 
-/// How many pipelines a message names.
+/// The most pipelines that a message names.
 const MOST_NAMED: usize = 20;
 
 /// Every component that pipelines and the service name, found in one walk over the tree.

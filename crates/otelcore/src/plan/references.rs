@@ -1,4 +1,4 @@
-//! What pipelines and the service name must be configured, and able to serve the signal.
+//! Checks that the components which pipelines and the service name are configured, and support the signal.
 
 use std::collections::BTreeSet;
 
@@ -9,12 +9,12 @@ use otelcore_pipeline::Kind;
 use super::{PipelinePlan, Read};
 use crate::registry::Registry;
 
-/// What can be named.
+/// The components that can be named.
 pub(super) struct Names<'a> {
     pub(super) receivers: &'a Read,
     pub(super) processors: &'a Read,
     pub(super) exporters: &'a Read,
-    /// Connectors, which are mistakes where they are configured, and not again where they are named.
+    /// Configured connectors. Each is reported as a mistake there, so it is not reported again where it is named.
     pub(super) connected: &'a BTreeSet<ComponentId>,
     pub(super) registry: &'a Registry,
 }
@@ -41,7 +41,7 @@ fn undefined(s: &Section<'_>, id: &Located<ComponentId>, message: String, config
 }
 
 impl Names<'_> {
-    /// Reads one pipeline. `None` for a signal that is not carried.
+    /// Reads one pipeline. `None` for a signal that is not supported.
     pub(super) fn pipeline(&self, id: &Located<PipelineId>, mut s: Section<'_>) -> Option<PipelinePlan> {
         let signal = match id.value.signal {
             SignalName::Traces => Some(Signal::Traces),

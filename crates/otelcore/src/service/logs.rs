@@ -1,4 +1,4 @@
-//! `service::telemetry::logs`: records to lines, in the shape of the Go collector's.
+//! `service::telemetry::logs`: formats records as lines, in the form of the Go collector's.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,7 +19,7 @@ pub(crate) struct LogSettings {
     initial_fields: Vec<(String, InitialValue)>,
     show_resource: bool,
     sampling: Option<Sampling>,
-    /// What the configuration says itself, in contrast to a default.
+    /// Which keys the configuration sets, in contrast to a default.
     written: Written,
 }
 
@@ -52,7 +52,7 @@ impl InitialValue {
         }
     }
 
-    /// The value as a host gets it, which has no null.
+    /// The value as a field of a record for the host, which can't be null.
     fn field(&self) -> Option<Field<'_>> {
         match self {
             Self::Text(text) => Some(Field::Str(text)),
@@ -64,7 +64,8 @@ impl InitialValue {
     }
 }
 
-/// Of records with the same level and message, the first so many in a period are written, then every so many-th.
+/// Of records with the same level and message, the first `initial` ones in a period are written, then one of every
+/// `thereafter`.
 #[derive(Clone, Copy, Debug)]
 struct Sampling {
     tick: u64,
@@ -99,7 +100,7 @@ impl LogSettings {
         });
         let json = s.one_of("encoding", &["", "console", "json"], "console") == "json";
         for key in ["development", "disable_caller", "disable_stacktrace"] {
-            // There are no callers and no stack traces in our lines, and a development mode would change nothing.
+            // Lines have no caller and no stack trace, and a development mode would change nothing.
             let _ = s.bool(key, false);
         }
         let sampling = s.optional("sampling", SAMPLING).map(|mut s| {
@@ -133,7 +134,7 @@ impl LogSettings {
         Self { level, json, output_paths, initial_fields, show_resource, sampling, written }
     }
 
-    /// The keys that have no effect where a host program takes the log, with what to write instead.
+    /// The key that has no effect where a host program takes the log, with what to write instead.
     pub(crate) fn without_effect_in_host(&self) -> Option<(&'static str, &'static str)> {
         (self.written.encoding && !self.written.output_paths).then_some((
             "service::telemetry::logs::encoding",
@@ -154,7 +155,7 @@ struct Seen {
     count: u64,
 }
 
-/// Different messages that are remembered for sampling; past it the memory starts afresh.
+/// The most different messages that are counted for sampling; beyond it all counts are cleared.
 const MESSAGES: usize = 1024;
 
 struct State {
@@ -217,7 +218,7 @@ impl LogSink for Lines {
 }
 
 impl Lines {
-    /// Writes a record that is of the level. `false` where sampling leaves it out.
+    /// Writes a record that has the level. `false` where sampling leaves it out.
     fn write(&self, record: &Record<'_>) -> bool {
         let now = (self.clock)();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -236,16 +237,16 @@ impl Lines {
             fields.console(&mut state.line, now)
         }
         for output in &mut state.outputs {
-            // What the output does not take is counted there, and reported when it can be written again.
+            // The output counts the records that it does not take, and reports them when it can be written again.
             let _ = output.write_all(&state.line);
         }
         true
     }
 }
 
-/// The log of a collector in a host program: records to the host's own sink, and, where the configuration names
-/// `output_paths`, lines to these. The host decides what it takes; a level, sampling and fields that the configuration has
-/// hold for it too, defaults do not.
+/// The log of a collector in a host program: records go to the host's sink, and, where the configuration names
+/// `output_paths`, lines go to these. The host decides which records it takes. The level, sampling and fields that are
+/// configured apply to it too; the defaults do not.
 pub(crate) struct HostLog {
     host: Arc<dyn LogSink>,
     lines: Lines,
@@ -256,12 +257,12 @@ impl HostLog {
         Self { host, lines }
     }
 
-    /// Lines go somewhere.
+    /// Whether lines are written.
     pub(crate) fn has_outputs(&self) -> bool {
         self.lines.settings.written.output_paths
     }
 
-    /// Where they go from now on.
+    /// Sets where lines go from now on.
     pub(crate) fn set_outputs(&self, outputs: Vec<Box<dyn Write + Send>>) {
         self.lines.state.lock().unwrap_or_else(PoisonError::into_inner).outputs = outputs;
     }
@@ -276,7 +277,7 @@ impl LogSink for HostLog {
 
     fn log(&self, record: &Record<'_>) {
         let settings = &self.lines.settings;
-        // The default's sampling is for lines that a person reads; the host has its own idea of how much is too much.
+        // The default sampling is for lines that a person reads; the host decides itself how many records are too many.
         let is_sampled = self.lines.write(record) || !settings.written.sampling;
         if !is_sampled || settings.written.level && record.level < settings.level || !self.host.enabled(record.level) {
             return;

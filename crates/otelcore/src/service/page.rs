@@ -1,5 +1,5 @@
-//! Our own metrics: what is read from the system whenever somebody looks, the text, and the page that serves it,
-//! `localhost:8888/metrics` by default.
+//! The collector's own metrics: the values that are read from the system at each request, the text, and the page that
+//! serves it, `localhost:8888/metrics` by default.
 
 use otelcore_exposition::{Kind, label_name, put_family, put_histogram, put_label, put_sample};
 use otelcore_net::settings::{HttpServer, HttpServerDefaults};
@@ -15,7 +15,7 @@ use otelcore_reactor::Outputs;
 
 use super::telemetry::MetricsPage;
 
-/// The page.
+/// The page of the own metrics.
 pub(crate) struct OwnMetrics {
     settings: MetricsPage,
     server: PageServer,
@@ -25,7 +25,7 @@ pub(crate) struct OwnMetrics {
     budget: Arc<Budget>,
 }
 
-/// What is read from the system whenever somebody looks. Clones show the same series.
+/// The values that are read from the system at each request. Clones share the series.
 #[derive(Clone)]
 pub(crate) struct ProcessMetrics {
     uptime: Gauge,
@@ -151,8 +151,8 @@ pub(crate) fn render(families: &[Family], resource: &[(String, String)], type_su
     out
 }
 
-/// The labels of `target_info`. Keys that come to one name are joined in their order, as the Go collector does; a key of
-/// which no name is left is left out.
+/// The labels of `target_info`. The values of keys that give the same label name are joined in their order, as the Go
+/// collector does; a key that gives an empty name is left out.
 fn target_block(resource: &[(String, String)]) -> Vec<u8> {
     let mut labels: BTreeMap<Vec<u8>, String> = BTreeMap::new();
     for (key, value) in resource {

@@ -10,20 +10,20 @@ use crate::service::logs::LogSettings;
 pub(crate) struct TelemetrySettings {
     pub(crate) logs: LogSettings,
     pub(crate) level: Detail,
-    /// Where the metrics page listens; none when there is no page.
+    /// The addresses and forms of the metrics pages; empty when there is no page.
     pub(crate) metrics: Vec<MetricsPage>,
-    /// The configuration names such a page, or an `address`: it is not the default one.
+    /// Whether the configuration names such a page or an `address`, so that it is not the default one.
     pub(crate) page_is_named: bool,
-    /// What the user says of the collector's own resource; null removes a default.
+    /// The configured attributes of the collector's own resource; null removes a default.
     pub(crate) resource: Vec<(String, Option<String>)>,
 }
 
-/// One pull reader.
+/// A pull reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MetricsPage {
     pub(crate) host: String,
     pub(crate) port: u16,
-    /// Counters end in `_total`.
+    /// Whether the names of counters end in `_total`.
     pub(crate) type_suffix: bool,
 }
 
@@ -40,7 +40,7 @@ impl TelemetrySettings {
         let page_is_named = section.has("readers") || section.has("address");
         let (level, metrics) = metrics(section);
         let mut traces = s.section("traces");
-        // None of ours: only whether it is a level counts.
+        // The collector makes no traces of its own: only check that it is a level.
         let _ = metrics_level(&mut traces, "basic");
         for name in traces.str_list("propagators", &[]) {
             if !matches!(name.as_str(), "tracecontext" | "b3") {
@@ -131,7 +131,7 @@ fn pull(mut s: Section<'_>) -> Option<MetricsPage> {
             .hint("write `prometheus: {host: localhost, port: 8888}`");
     }
     exporter.finish();
-    // Producers would add metrics of other libraries, of which there are none here.
+    // Producers would add metrics of other libraries; there are none in this program.
     s.unsupported("producers", "metric producers are not supported");
     s.finish();
     page
@@ -166,7 +166,7 @@ fn resource(mut s: Section<'_>) -> Vec<(String, Option<String>)> {
         }
         let value = match s.node(name).map(|node| (&node.value, &node.raw)) {
             Some((Value::Str(text), _)) => Some(text.to_string()),
-            // A node that is called `123` comes out of its variable as a number.
+            // For example the node name `123`, which an environment variable gives as a number.
             Some((_, Some(raw))) => Some(raw.to_string()),
             Some((Value::Null, None)) | None => None,
             Some(_) => {
@@ -181,8 +181,8 @@ fn resource(mut s: Section<'_>) -> Vec<(String, Option<String>)> {
     said
 }
 
-/// The level of a name in any case, as zap knows them; panics and the like never happen here, so they show nothing but
-/// errors.
+/// The level of a name of zap's in upper or lower case. No record has a level above error, so `dpanic`, `panic` and
+/// `fatal` are error.
 pub(crate) fn log_level(name: &str) -> Option<Level> {
     Some(match name.to_ascii_lowercase().as_str() {
         "debug" => Level::Debug,
