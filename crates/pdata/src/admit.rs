@@ -1,7 +1,7 @@
-//! From a received buffer to a rope: the validating walk, and the one spelling that is brought up to date.
+//! From a received buffer to a rope: the check, and the conversion of the only old format that is supported.
 //!
-//! Before OTLP 0.15 a resource's scopes were its field 1000, of the same shape as field 2 today. As in the Go collector
-//! they take the place of field 2 where that is empty; every other body is carried as it arrived.
+//! Before OTLP 0.15 a resource's scopes were its field 1000, with the same type as field 2 today. As in the Go
+//! collector they replace field 2 where that is empty; every other body is forwarded unchanged.
 
 use bytes::Bytes;
 
@@ -23,7 +23,7 @@ pub fn admit(signal: Signal, body: Bytes) -> Result<Rope, Malformed> {
     Ok(Rope::new(body, found.items))
 }
 
-/// Renumbers the old scopes of every entry that has no present ones.
+/// Renumbers field 1000 to field 2 in every entry that has no field 2.
 fn upgrade(body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len());
     for (raw, number, wire) in raw_fields(body) {

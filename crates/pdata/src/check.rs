@@ -1,19 +1,20 @@
-//! The one validating walk, to full depth.
+//! The only validation of a body, to full depth.
 //!
 //! Checks tags, wire types, lengths, id sizes and nesting, and counts items. It does not check UTF-8: the Go collector
-//! passes bad UTF-8 on. What passes here is never refused later. Unknown fields are legal and kept.
-//! Field numbers: opentelemetry-proto v1 (`trace.proto`, `metrics.proto`, `logs.proto`, `common.proto`, `resource.proto`).
+//! forwards invalid UTF-8. A body that is accepted here is never rejected later. Unknown fields are legal and kept.
+//! Field numbers: opentelemetry-proto v1 (`trace.proto`, `metrics.proto`, `logs.proto`, `common.proto`,
+//! `resource.proto`).
 
 use crate::{Signal, wire};
 
-/// What the walk found out about a body.
+/// The result of the check of a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Summary {
     /// Spans, data points or log records.
     pub items: u32,
     /// `Resource*` entries.
     pub resources: u32,
-    /// Whether there is a field 1000: the scopes of OTLP before 0.15, see [`crate::admit`].
+    /// Whether there is a field 1000: the scopes in OTLP before 0.15, see [`crate::admit`].
     pub legacy: bool,
 }
 
@@ -24,7 +25,7 @@ pub struct Malformed {
     pub offset: usize,
     /// The message type that was being read.
     pub message: &'static str,
-    /// The fault, in the words of the Go codec where it has some.
+    /// The fault; its text is that of the Go codec where the Go codec has one.
     pub why: Fault,
 }
 
@@ -41,7 +42,7 @@ pub enum Fault {
     WireType {
         /// The field's number.
         field: u32,
-        /// What the tag says.
+        /// The wire type in the tag.
         found: u8,
     },
     /// A trace id that is neither empty nor 16 bytes.
@@ -69,10 +70,10 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// How deep `AnyValue`s may nest; the Go collector's bound.
+/// How deep `AnyValue`s may nest; the Go collector's limit.
 pub const MAX_NESTING: u8 = 100;
 
-/// Walks `body`, an `Export*ServiceRequest` of `signal`.
+/// Checks `body`, an `Export*ServiceRequest` of `signal`.
 ///
 /// # Errors
 /// The first fault, with its position.
@@ -91,15 +92,15 @@ pub(crate) fn root(signal: Signal) -> &'static Message {
     }
 }
 
-/// What a field must look like.
+/// The type of a field.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// Not defined here: any wire type but groups.
+    /// Not defined here: any wire type except groups.
     Unknown,
     Varint,
     Fixed64,
     Fixed32,
-    /// Text, but for `AnyValue.bytes_value`.
+    /// Text, except `AnyValue.bytes_value`.
     Bytes,
     TraceId,
     SpanId,
@@ -314,7 +315,7 @@ impl Walk {
                     let (content, after) = cut.ok_or_else(|| fault(Fault::UnexpectedEof))?;
                     self.delimited(message, number, kind, content, depth)?;
                     match kind {
-                        // Attributes come in a row, each like the one before.
+                        // Attributes follow one another, most of them in the same form.
                         Msg(inner) if std::ptr::eq(inner, &raw const KEY_VALUE) => plain_attributes(at, after),
                         _ => after,
                     }
@@ -346,7 +347,7 @@ impl Walk {
                 self.legacy |= field == LEGACY_SCOPES;
                 Ok(())
             }
-            // Nearly every attribute is a key and a string, which are right as soon as their lengths are.
+            // Nearly every attribute is a key and a string, which are valid if their lengths are valid.
             Msg(inner) if std::ptr::eq(inner, &raw const KEY_VALUE) && wire::plain_attribute(content).is_some() => {
                 if depth >= MAX_NESTING {
                     Err(self.fault(message, content, Fault::Nesting))
@@ -388,7 +389,8 @@ impl Walk {
     }
 }
 
-/// Skips attributes in their commonest shape behind one that has just been checked; `before` begins with its tag.
+/// Skips attributes of the most common form after one that has just been checked; `before` begins with the tag of that
+/// one.
 #[inline]
 fn plain_attributes<'a>(before: &[u8], mut rest: &'a [u8]) -> &'a [u8] {
     let Some(tag) = before.first().filter(|tag| **tag < 0x80) else { return rest };
@@ -402,7 +404,7 @@ fn plain_attributes<'a>(before: &[u8], mut rest: &'a [u8]) -> &'a [u8] {
     rest
 }
 
-/// A varint is unreadable because it is cut off or because it is too long.
+/// Why a varint is unreadable: it is truncated, or it is too long.
 #[cold]
 fn varint_fault(buf: &[u8]) -> Fault {
     if buf.iter().take(10).all(|b| *b >= 0x80) && buf.len() < 10 { Fault::UnexpectedEof } else { Fault::Overflow }

@@ -1,8 +1,8 @@
 //! Telemetry as OTLP bytes.
 //!
-//! A request body *is* the telemetry: it is validated once ([`check`]), carried as a [`Rope`] of reference-counted
-//! buffers, cut only where a batch must be ([`Splitter`]), and read through borrowed [`views`]. [`json`] is its other
-//! spelling. Nothing here decodes into owned structs, performs IO or reads a clock.
+//! Telemetry is kept as the request body: the body is validated once ([`check`]), carried as a [`Rope`] of
+//! reference-counted buffers, cut only where a batch requires it ([`Splitter`]), and read through borrowed [`views`].
+//! [`json`] is its other encoding. Nothing here decodes into owned structs, performs IO or reads a clock.
 #![forbid(unsafe_code)]
 
 mod admit;

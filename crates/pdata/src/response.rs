@@ -1,16 +1,16 @@
-//! What a server answers to an export: the partial success of a good answer, the status of a bad one.
+//! The response of a server to an export: the partial success of a successful response, the status of an error.
 //!
-//! Both are read from protobuf here and from JSON in [`crate::json`]. Text that is not UTF-8 is replaced: it is for a log
-//! line.
+//! Both are read from protobuf here and from JSON in [`crate::json`]. Text that is not UTF-8 is replaced: it is only
+//! logged.
 
 use crate::wire::{Fields, Wire};
 
-/// `Export*PartialSuccess`. All zero and empty is full success.
+/// `Export*PartialSuccess`. Zero and empty fields are full success.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PartialSuccess {
-    /// Spans, data points or log records that the server has not taken.
+    /// Spans, data points or log records that the server rejected.
     pub rejected: i64,
-    /// Why, or a warning where nothing was rejected.
+    /// The reason, or a warning if nothing was rejected.
     pub message: String,
 }
 
@@ -19,11 +19,11 @@ pub struct PartialSuccess {
 pub struct Status {
     /// The gRPC code.
     pub code: i32,
-    /// For people.
+    /// Message for developers.
     pub message: String,
 }
 
-/// The bytes are no such message.
+/// The bytes are not such a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotAResponse;
 
@@ -35,7 +35,7 @@ impl std::fmt::Display for NotAResponse {
 
 impl std::error::Error for NotAResponse {}
 
-/// Reads an `Export*ServiceResponse` of any signal: they have the same fields. No bytes at all are full success.
+/// Reads an `Export*ServiceResponse` of any signal: they have the same fields. An empty response is full success.
 ///
 /// # Errors
 /// [`NotAResponse`] for malformed bytes and fields of another type.
@@ -68,7 +68,7 @@ pub fn status(status: &[u8]) -> Result<Status, NotAResponse> {
     let mut found = Status::default();
     each(status, |number, wire| {
         match (number, wire) {
-            // An int32 is the low half of its varint.
+            // An int32 is the low 32 bits of its varint.
             (1, Wire::Varint(v)) => found.code = v as i32,
             (2, Wire::Len(v)) => found.message = String::from_utf8_lossy(v).into_owned(),
             (1 | 2, _) => return Err(NotAResponse),
@@ -79,7 +79,7 @@ pub fn status(status: &[u8]) -> Result<Status, NotAResponse> {
     Ok(found)
 }
 
-/// Every field of a message that must be well-formed to its end.
+/// Calls `field` for every field of a message, which must be well-formed to its end.
 fn each(message: &[u8], mut field: impl FnMut(u32, Wire<'_>) -> Result<(), NotAResponse>) -> Result<(), NotAResponse> {
     let mut fields = Fields::new(message);
     for (number, wire) in fields.by_ref() {

@@ -1,7 +1,7 @@
-//! A body in parts: batching is concatenation.
+//! A body in parts: batching means concatenation.
 //!
 //! An `Export*ServiceRequest` is `repeated Resource* = 1`, so the bytes of several bodies, one after another, are
-//! themselves a body. Each part of a rope is a whole body; no entry crosses from one part into the next.
+//! also a body. Each part of a rope is a whole body; no entry continues in the next part.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -24,7 +24,7 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// A rope of one checked body, with the item count that [`crate::check`] gave.
+    /// A rope of one checked body, with the item count that [`crate::check`] returned.
     #[must_use]
     pub fn new(bytes: Bytes, items: u32) -> Self {
         let mut rope = Self::default();
@@ -32,7 +32,7 @@ impl Rope {
         rope
     }
 
-    /// Adds a body at the end. Empty ones are left out.
+    /// Adds a body at the end. Empty bodies are ignored.
     pub fn push(&mut self, part: Part) {
         if part.bytes.is_empty() {
             return;

@@ -1,8 +1,8 @@
-//! The kinds of telemetry that travel through a pipeline.
+//! The kinds of telemetry that a pipeline carries.
 
 use std::fmt;
 
-/// One OTLP signal. Profiles are not carried.
+/// One OTLP signal. Profiles are not supported.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Signal {
     /// `ExportTraceServiceRequest`; its items are spans.
@@ -27,7 +27,7 @@ impl Signal {
         }
     }
 
-    /// What the Go collector's own metrics call the items: `spans`, `metric_points`, `log_records`.
+    /// The name of the items in the Go collector's own metrics: `spans`, `metric_points`, `log_records`.
     #[must_use]
     pub fn items(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Signal {
         }
     }
 
-    /// The signal of a pipeline id's first part.
+    /// The signal with this name, the first part of a pipeline id.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|s| s.name() == name)

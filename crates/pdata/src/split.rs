@@ -1,12 +1,12 @@
-//! Cutting bodies into pieces of a number of items, of bytes, or both.
+//! Cuts bodies into pieces of a number of items, of bytes, or both.
 //!
-//! Parts and entries that fit are shared, not copied. An entry that does not fit is cut at its resource, scope, metric and
-//! item boundaries: its items are copied once, and the fields around them are in every piece. Every item, and every
-//! byte that is not an item, is in the pieces; wrappers may be there several times. In an entry that was cut, the
-//! fields of a wrapper that are not children stand in front of the children; they keep their relative order.
+//! Parts and entries that fit are shared, not copied. An entry that does not fit is cut at its resource, scope, metric
+//! and item boundaries: its items are copied once, and the fields around them (the *wrapper* of each message) are in
+//! every piece. Every item, and every byte that is not an item, is in the pieces; wrappers may be repeated. In an entry
+//! that was cut, the fields of a wrapper that are not children are before the children; they keep their relative order.
 //!
-//! The work is linear in the bytes and pieces, and is done in steps of a budget ([`Work`]). A step exceeds its budget by
-//! no more than a count of [`COUNT_FIELDS`] fields and the tags of one item.
+//! The work is linear in the bytes and pieces, and is done in steps of a budget ([`Work`]). A step exceeds its budget
+//! by no more than a count of [`COUNT_FIELDS`] fields and the tags of one item.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,9 +18,10 @@ use crate::rope::Part;
 use crate::wire::{Fields, Wire, put_len, varint_len};
 use crate::{Rope, Signal, Work};
 
-/// Takes the first `max` items off `rope`; what is left stays in it. All of it when it has no more than `max`.
+/// Removes the first `max` items from `rope` and returns them; the other items stay in it. Returns all of it when it
+/// has no more than `max` items.
 ///
-/// For a single cut. Whoever makes several pieces of a body keeps a [`Splitter`].
+/// For a single cut. To make several pieces of a body, use a [`Splitter`].
 #[must_use]
 pub fn split_off(signal: Signal, rope: &mut Rope, max: u32) -> Rope {
     if rope.items() <= max {
@@ -32,7 +33,7 @@ pub fn split_off(signal: Signal, rope: &mut Rope, max: u32) -> Rope {
     let mut splitter = Splitter::new(signal);
     splitter.push(std::mem::take(rope));
     let mut work = Work::unlimited();
-    // A budget that is never spent gives a piece at each call.
+    // With a budget that is never spent, each call returns a piece.
     let taken = splitter.take(PieceLimit::items(max), &mut work).unwrap_or_default();
     *rope = splitter.take(PieceLimit::NONE, &mut work).unwrap_or_default();
     taken
@@ -48,50 +49,50 @@ pub struct PieceLimit {
 }
 
 impl PieceLimit {
-    /// No limit: the piece is everything.
+    /// No limit: the piece contains everything.
     pub const NONE: Self = Self { items: u32::MAX, bytes: usize::MAX };
 
-    /// A limit of items alone.
+    /// A limit of items only.
     #[must_use]
     pub fn items(items: u32) -> Self {
         Self { items, ..Self::NONE }
     }
 
-    /// A limit of bytes alone.
+    /// A limit of bytes only.
     #[must_use]
     pub fn bytes(bytes: usize) -> Self {
         Self { bytes, ..Self::NONE }
     }
 }
 
-/// Fields that are read at most to find out whether an entry fits as a whole. A longer one is cut.
+/// Fields that are read at most to find out whether an entry fits as a whole. An entry with more fields is cut.
 const COUNT_FIELDS: u32 = 1 << 16;
 
-/// How many bytes of repeated wrappers one part may cause: so many times its length, and [`REPEAT_FREE`]. A resource of
-/// 2 MB with a million spans, in pieces of a hundred, would be repeated ten thousand times.
+/// The limit for the bytes of repeated wrappers of one part: this factor times its length, plus [`REPEAT_FREE`].
+/// Without a limit, a resource of 2 MB with a million spans, in pieces of a hundred, would be repeated ten thousand
+/// times.
 const REPEAT_FACTOR: usize = 16;
 
 /// See [`REPEAT_FACTOR`].
 const REPEAT_FREE: usize = 1 << 20;
 
-/// Units of work for a part that is taken whole, and for a piece.
+/// Units of work for taking a part, whole or to be cut.
 const PART_UNITS: u64 = 20;
 
-/// Units of work for each piece beyond its content.
+/// Units of work for each piece, in addition to its content.
 const PIECE_UNITS: u64 = 400;
 
-/// Places for parts that stay allocated when nothing is left.
+/// Largest capacity of the queue of parts that stays allocated when nothing is left.
 const SPARE: usize = 256;
 
-/// Ranges of items shorter than this that are not adjacent are gathered in a buffer, so that a piece of many small
-/// ranges does not need a list that is longer than they are.
+/// Ranges of items that are shorter than this and not adjacent are copied into a buffer, so that a piece of many small
+/// ranges does not need a list that is larger than the ranges themselves.
 const SMALL_RANGE: usize = 4096;
 
-/// Cuts what is pushed into pieces, in order.
+/// Cuts the bodies that are pushed into pieces, in order.
 ///
-/// `max` is exact, but for one case: when the fields around the items would have to be repeated too often (more than 16
-/// times the part's length and 1 MiB), pieces get larger, until a piece has as many bytes of items as of what is around
-/// them.
+/// The limit is exact, with one exception: when the wrappers around the items would be repeated too often (more than 16
+/// times the part's length plus 1 MiB), pieces get larger, until a piece has as many bytes of items as of wrappers.
 #[derive(Debug)]
 pub struct Splitter {
     signal: Signal,
@@ -101,7 +102,7 @@ pub struct Splitter {
     parts_len: usize,
     open: Option<Box<OpenPart>>,
     piece: Piece,
-    /// The piece is complete but for what has to be written.
+    /// The content of the piece is decided, but its buffer may not be written yet.
     ending: bool,
     items: u64,
     len: usize,
@@ -111,7 +112,7 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// For bodies of this signal.
+    /// A splitter for bodies of this signal.
     #[must_use]
     pub fn new(signal: Signal) -> Self {
         Self {
@@ -142,13 +143,13 @@ impl Splitter {
         }
     }
 
-    /// Items that no piece has been given with, those of a piece in the making included.
+    /// Items that have not been returned in a piece, those of an unfinished piece included.
     #[must_use]
     pub fn items(&self) -> u64 {
         self.items
     }
 
-    /// Bytes of the bodies that were pushed, less those of the pieces given.
+    /// Bytes of the bodies that were pushed, without those that have been returned in pieces.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
@@ -166,8 +167,9 @@ impl Splitter {
         self.pushed_parts
     }
 
-    /// Parts of which nothing is left. Counted as [`Splitter::pushed_parts`] counts: a piece comes from the parts from
-    /// this number, read before it is begun, to [`Splitter::begun_parts`], read when it has been given.
+    /// Parts of which nothing is left. Numbered as in [`Splitter::pushed_parts`]: a piece is made from the parts from
+    /// this number, read before the piece is begun, to [`Splitter::begun_parts`], read after the piece has been
+    /// returned.
     #[must_use]
     pub fn taken_parts(&self) -> u64 {
         self.taken_parts
@@ -179,16 +181,16 @@ impl Splitter {
         self.taken_parts + u64::from(self.open.is_some())
     }
 
-    /// Bytes of the last piece that were copied and are not shared with what was pushed.
+    /// Bytes of the last piece that were copied and are not shared with the bodies that were pushed.
     #[must_use]
     pub fn copied(&self) -> usize {
         self.copied
     }
 
-    /// The next piece; an empty one when nothing is left. `None`: the work of this step is spent. Call again with a new
-    /// budget, and with the same limit.
+    /// The next piece; an empty one when nothing is left. `None`: the budget of this step is spent. Call again with a
+    /// new budget, and with the same limit.
     ///
-    /// When no items are left behind a piece, what else is left goes with it, unless its bytes do not fit.
+    /// When no items are left after a piece, the other bytes that are left are part of it, unless they do not fit.
     pub fn take(&mut self, limit: PieceLimit, work: &mut Work) -> Option<Rope> {
         let limit = PieceLimit { items: limit.items.max(1), ..limit };
         loop {
@@ -264,7 +266,7 @@ impl Splitter {
     }
 }
 
-/// What to do after one of the functions that read.
+/// What to do after one of the reading functions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Continue,
@@ -272,13 +274,14 @@ enum Step {
     PieceEnd,
 }
 
-/// The piece in the making.
+/// The piece that is being made.
 #[derive(Debug, Default)]
 struct Piece {
     body: Rope,
     /// Items of `body`, and those recorded in the buffer of the open part.
     items: u32,
-    /// Bytes recorded in that buffer since the piece was begun: of the children that were copied, and of all around them.
+    /// Bytes recorded in that buffer since the piece was begun: of the children that were copied, and of their
+    /// wrappers.
     item_bytes: usize,
     wrapper_bytes: usize,
     copied: usize,
@@ -310,7 +313,7 @@ static POINTS: Level = Level { children: &[1], below: None };
 /// The field number of entries in a body.
 const ENTRY: u32 = 1;
 
-/// The items in a message; `None` when there are more than `room`, or more fields than `fields` says.
+/// The number of items in a message; `None` when there are more than `room` items or more than `fields` fields.
 fn count(level: &Level, message: &[u8], room: u32, fields: &mut u32) -> Option<u32> {
     let mut items = 0_u32;
     for (number, value) in Fields::new(message) {
@@ -347,7 +350,7 @@ struct OpenPart {
     entry: &'static Level,
     /// The body's next unread field.
     at: usize,
-    /// Whole entries that have been taken and are not in the piece yet: from here to `at`, with so many items.
+    /// Whole entries that have been taken and are not in the piece yet: from here to `at`, with `slice_items` items.
     slice: usize,
     slice_items: u32,
     /// Items that have been taken.
@@ -363,20 +366,20 @@ struct OpenPart {
 #[derive(Debug)]
 struct Frame {
     level: &'static Level,
-    /// The field that it is, in the message around it.
+    /// Its field number in the outer message.
     number: u32,
     /// The next unread field, and the end of the message, as positions in the part.
     at: usize,
     end: usize,
     /// The next field that the scan for `wrapper` reads.
     scan: usize,
-    /// The fields that are no children: complete when the scan has come to the end.
+    /// The fields that are not children: complete when the scan has reached the end.
     wrapper: Wrapper,
     /// Whether the wrapper has been in a piece.
     is_given: bool,
-    /// Where in the buffer it is opened, while it is open there.
+    /// The index of its opening segment in the buffer, while it is open there.
     open: Option<usize>,
-    /// Bytes of its content in the buffer, less those of a child that is open.
+    /// Bytes of its content in the buffer, without those of a child that is open.
     content: usize,
 }
 
@@ -420,7 +423,7 @@ impl OpenPart {
         self.slice = self.at;
     }
 
-    /// Takes whole entries, to the first that does not fit, which is entered.
+    /// Takes whole entries up to the first that does not fit, and begins to cut that one.
     fn read_body(&mut self, piece: &mut Piece, limit: PieceLimit, work: &mut Work) -> Step {
         let bytes = self.part.bytes.clone();
         let fits = |piece: &Piece, slice: usize, end: usize| {
@@ -440,7 +443,7 @@ impl OpenPart {
         while !work.is_spent() {
             work.charge(Work::FIELD);
             let Some((number, value)) = fields.next() else {
-                // The end. Of bytes that the check has not passed the rest goes along.
+                // The end. If the bytes have not passed the check, the unreadable rest is also added to the piece.
                 self.at = bytes.len();
                 self.push_slice(piece);
                 return Step::PartEnd;
@@ -487,7 +490,7 @@ impl OpenPart {
         self.frames.push(frame);
     }
 
-    /// Goes on in the innermost message of the entry that is being cut.
+    /// Continues reading the innermost message of the entry that is being cut.
     fn read_entry(&mut self, piece: &mut Piece, limit: PieceLimit, work: &mut Work) -> Step {
         let bytes = self.part.bytes.clone();
         let Some(frame) = self.frames.last_mut() else { return Step::Continue };
@@ -509,7 +512,7 @@ impl OpenPart {
                 }
             };
             let room = piece.room(limit);
-            // Beyond what may be repeated a piece is worth its wrappers.
+            // Above the limit of repeated bytes, a piece must have at least as many bytes of items as of wrappers.
             let is_forced = self.repeated
                 > self.part.bytes.len().saturating_mul(REPEAT_FACTOR).saturating_add(REPEAT_FREE)
                 && piece.item_bytes < piece.wrapper_bytes;
@@ -557,7 +560,7 @@ impl OpenPart {
         piece.body.is_empty() && self.buffer.segments.is_empty()
     }
 
-    /// Whether so many more bytes in the innermost message leave the piece within its limit.
+    /// Whether the piece stays within its limit with `more` additional bytes in the innermost message.
     fn fits(&self, piece: &Piece, limit: PieceLimit, more: usize) -> bool {
         if limit.bytes == usize::MAX {
             return true;
@@ -593,11 +596,11 @@ impl OpenPart {
         }
     }
 
-    /// The innermost message has been read.
+    /// Ends the innermost message, which has been read.
     fn leave(&mut self, piece: &mut Piece, limit: PieceLimit, work: &mut Work) -> Step {
         let Some(frame) = self.frames.last() else { return Step::Continue };
         if !frame.is_given {
-            // No child was taken by itself, and nothing has its wrapper yet.
+            // No child was taken separately, and no piece has the wrapper yet.
             if !self.is_first(piece) && !self.fits(piece, limit, 0) {
                 return Step::PieceEnd;
             }
@@ -611,7 +614,7 @@ impl OpenPart {
         Step::Continue
     }
 
-    /// The piece ends here: closes what is open in the buffer. The next piece opens it again.
+    /// The piece ends here: closes the messages that are open in the buffer. The next piece opens them again.
     fn complete_buffer(&mut self) {
         let mut frames = self.frames.as_mut_slice();
         while let Some((frame, outer)) = frames.split_last_mut() {
@@ -625,7 +628,7 @@ impl OpenPart {
 }
 
 impl Frame {
-    /// Finds the fields that are no children; true when that is done.
+    /// Finds the fields that are not children; true when that is done.
     fn scan(&mut self, part: &Bytes, work: &mut Work) -> bool {
         if matches!(self.wrapper, Wrapper::Complete(_)) {
             return true;
@@ -677,17 +680,18 @@ impl Wrapper {
     }
 }
 
-/// What a piece has of the entry that is being cut: recorded first, so that every length is known, then written.
+/// The content of a piece from the entry that is being cut: recorded first, so that every length is known, then
+/// written.
 #[derive(Debug, Default)]
 struct Buffer {
     segments: Vec<Segment>,
     items: u32,
     /// Bytes of all segments, once it is complete.
     len: usize,
-    /// Everything is closed, and it is being written.
+    /// All messages are closed, and the buffer is being written.
     is_complete: bool,
     out: Vec<u8>,
-    /// The segment that is written next, and how much of it has been.
+    /// The segment that is written next, and how many of its bytes have been written.
     next: usize,
     within: usize,
 }
@@ -705,7 +709,7 @@ enum Segment {
 }
 
 impl Buffer {
-    /// Records a child that is copied as it is.
+    /// Records a child that is copied unchanged.
     fn record(&mut self, part: &Bytes, range: Range<usize>, work: &mut Work) {
         let is_small = range.len() < SMALL_RANGE;
         match self.segments.last_mut() {
@@ -767,7 +771,7 @@ impl Buffer {
         true
     }
 
-    /// Moves what was written into the piece.
+    /// Moves the written bytes into the piece.
     fn finish(&mut self, piece: &mut Piece) {
         piece.copied += self.out.len();
         let bytes = std::mem::take(&mut self.out).into();

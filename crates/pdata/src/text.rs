@@ -1,7 +1,7 @@
 //! Attribute values as text, as the Go collector's `Value.AsString` writes them.
 //!
-//! Strings as they are, numbers in ECMAScript form, bytes in base64, arrays and maps as JSON. Bytes that are not UTF-8
-//! pass through outside JSON.
+//! Strings are unchanged, numbers are in ECMAScript form, bytes in base64, arrays and maps as JSON. Bytes that are not
+//! UTF-8 are unchanged outside JSON.
 
 use crate::views::AnyValue;
 
@@ -17,7 +17,7 @@ pub fn put_value(out: &mut Vec<u8>, value: AnyValue<'_>) {
         AnyValue::Array(_) | AnyValue::Map(_) => {
             let start = out.len();
             if put_json(out, value).is_err() {
-                // Go's encoder refuses NaN and infinities, and the whole text is then empty.
+                // Go's encoder rejects NaN and infinities, and the whole text is then empty.
                 out.truncate(start);
             }
         }
@@ -28,10 +28,10 @@ pub fn put_value(out: &mut Vec<u8>, value: AnyValue<'_>) {
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotJson;
 
-/// Appends `value` as JSON: no spaces, map keys sorted, the last of equal keys wins.
+/// Appends `value` as JSON: no spaces, map keys sorted, only the last of equal keys.
 ///
 /// # Errors
-/// [`NotJson`] for NaN and infinities anywhere inside; `out` then holds a part.
+/// [`NotJson`] for NaN and infinities anywhere inside; `out` then contains a part of the text.
 pub fn put_json(out: &mut Vec<u8>, value: AnyValue<'_>) -> Result<(), NotJson> {
     match value {
         AnyValue::Empty => out.extend_from_slice(b"null"),
@@ -58,7 +58,7 @@ pub fn put_json(out: &mut Vec<u8>, value: AnyValue<'_>) -> Result<(), NotJson> {
         }
         AnyValue::Map(raw) => {
             let mut entries: Vec<_> = AnyValue::map(raw).map(|kv| (kv.key, kv.value)).collect();
-            // Stable, so that equal keys keep their order and the last of them can be found.
+            // A stable sort, so that equal keys keep their order and the last of them can be found.
             entries.sort_by(|a, b| a.0.cmp(b.0));
             out.push(b'{');
             let mut first = true;
@@ -110,7 +110,7 @@ pub fn put_json_string(out: &mut Vec<u8>, v: &[u8]) {
     out.push(b'"');
 }
 
-/// A moment as a date and a time of day in UTC.
+/// A point in time as a date and a time of day in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Civil {
     /// Year of the common era.
@@ -130,7 +130,7 @@ pub struct Civil {
 }
 
 impl Civil {
-    /// The date and time of so many nanoseconds since the Unix epoch.
+    /// The date and time of `unix_nanos` nanoseconds since the Unix epoch.
     #[must_use]
     pub fn of(unix_nanos: i64) -> Self {
         let seconds = unix_nanos.div_euclid(1_000_000_000);
@@ -151,7 +151,7 @@ impl Civil {
     }
 }
 
-/// Appends a moment as RFC 3339 in UTC, its fraction without trailing zeros, as Go's JSON does.
+/// Appends a point in time as RFC 3339 in UTC, its fraction without trailing zeros, as Go's JSON does.
 pub fn put_rfc3339(out: &mut Vec<u8>, unix_nanos: u64) {
     let t = Civil::of(i64::try_from(unix_nanos).unwrap_or(i64::MAX));
     let text = format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", t.year, t.month, t.day, t.hour, t.minute, t.second);
@@ -163,7 +163,7 @@ pub fn put_rfc3339(out: &mut Vec<u8>, unix_nanos: u64) {
     out.push(b'Z');
 }
 
-/// Appends lower-case hexadecimal digits, two a byte.
+/// Appends lower-case hexadecimal digits, two for each byte.
 pub fn put_hex(out: &mut Vec<u8>, v: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for b in v {
@@ -185,7 +185,7 @@ pub fn put_base64(out: &mut Vec<u8>, v: &[u8]) {
     }
 }
 
-/// Appends a double as ECMAScript writes it: the shortest digits, an exponent below 1e-6 and from 1e21.
+/// Appends a double as ECMAScript writes it: the shortest digits, with an exponent below 1e-6 and from 1e21 on.
 pub fn put_double(out: &mut Vec<u8>, v: f64) {
     if v.is_nan() {
         out.extend_from_slice(b"NaN");
@@ -231,7 +231,7 @@ pub fn put_double(out: &mut Vec<u8>, v: f64) {
     }
 }
 
-/// The shortest decimal that reads back as a double: `0.digits * 10^point`, digits without zeros at either end.
+/// The shortest decimal that is parsed as the same double: `0.digits * 10^point`, digits without zeros at either end.
 struct Decimal {
     digits: [u8; 24],
     len: usize,
@@ -249,7 +249,7 @@ impl Decimal {
             if b == b'.' {
                 seen_point = true;
             } else if decimal.len == 0 && b == b'0' {
-                // A zero in front: only those after the point move it.
+                // A leading zero: only zeros after the decimal point change `point`.
                 decimal.point -= i32::from(seen_point);
             } else if let Some(slot) = decimal.digits.get_mut(decimal.len) {
                 *slot = b;

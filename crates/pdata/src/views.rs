@@ -1,9 +1,9 @@
 //! Borrowed views of OTLP messages.
 //!
-//! A view is made by one pass over a message: it holds the scalars and slices it found, in any field order, and finds
-//! repeated fields again when they are asked for. It reads bytes that [`crate::check`] has passed; on others it shows
-//! less than is there and never panics. Names and numbers are those of opentelemetry-proto; a scalar that occurs twice
-//! has its last value.
+//! A view is made in one pass over a message: it has the scalars and slices that were found, in any field order, and
+//! searches for repeated fields again each time they are requested. It reads bytes that [`crate::check`] has accepted;
+//! for other bytes it may miss fields, but it never panics. Names and numbers are those of opentelemetry-proto; a
+//! scalar that occurs twice has its last value.
 
 mod common;
 mod logs;
@@ -29,7 +29,7 @@ pub trait View<'a>: Sized {
     fn parse(raw: &'a [u8]) -> Self;
 }
 
-/// A field value that can be taken from the wire; `None` for another wire type than the field has.
+/// A field value that can be read from its encoded form; `None` if the wire type is not that of the field.
 trait Take<'a>: Sized {
     fn take(wire: Wire<'a>) -> Option<Self>;
 }
@@ -108,7 +108,7 @@ impl Take<'_> for Zigzag {
     }
 }
 
-/// A repeated message field, found again each time it is walked.
+/// A repeated message field. Each iteration searches the message again.
 #[derive(Clone, Copy, Debug)]
 pub struct Repeated<'a, V> {
     fields: Fields<'a>,
@@ -123,7 +123,7 @@ impl<'a, V> Repeated<'a, V> {
         Self { fields: Fields::new(raw), number, view: PhantomData }
     }
 
-    /// The bytes that have not been walked yet; a walk over them goes on where this one is.
+    /// The bytes that have not been read yet; an iterator over them continues at the position of this one.
     #[must_use]
     pub fn rest(&self) -> &'a [u8] {
         self.fields.rest()

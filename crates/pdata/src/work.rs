@@ -1,9 +1,11 @@
 //! The budget of one step of work that can be suspended.
 //!
-//! Work whose amount a peer decides is done in steps, so that one large body does not hold the loop. A step ends when its
-//! [`Work`] is spent; it may exceed it by one piece of work that is not divided further, which each machine documents.
+//! Work whose amount depends on a peer is done in steps, so that one large body does not block the loop. A step ends
+//! when its [`Work`] is spent; it may exceed it by one piece of work that is not divided further, which each state
+//! machine documents.
 
-/// What a step may still do, in units of about half a nanosecond: one for a copied byte, [`Work::FIELD`] for a field.
+/// The budget that a step has left, in units of about half a nanosecond: one for a copied byte, [`Work::FIELD`] for a
+/// field.
 #[derive(Clone, Debug)]
 pub struct Work {
     left: u64,
@@ -17,7 +19,7 @@ impl Work {
     /// Units for reading a field's tag and length.
     pub const FIELD: u64 = 40;
 
-    /// A budget of so many units.
+    /// A budget of `units`.
     #[must_use]
     pub fn new(units: u64) -> Self {
         Self { left: units, done: 0 }

@@ -1,5 +1,5 @@
-//! OTLP/JSON against prost and against the Go collector's codec: generated messages there and back, their text byte for
-//! byte, and odd documents.
+//! Compares OTLP/JSON with prost and with the Go collector's codec: generated messages converted in both directions,
+//! their text byte for byte, and unusual documents.
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs, unreachable_pub, dead_code, reason = "a test")]
 
 #[path = "oracle/generate.rs"]
@@ -85,7 +85,7 @@ proptest! {
         prop_assert_eq!(String::from_utf8_lossy(&text), String::from_utf8_lossy(&plain), "order is nothing");
         let bytes = decode(signal, &text).unwrap();
         prop_assert_eq!(normal::text(signal, &bytes), normal::text(signal, &parts.concat()));
-        // Where much text is left, lengths are written in another way.
+        // Where much text is left, lengths are written differently.
         let long = [text, vec![b' '; 1 << 17]].concat();
         let bytes = decode(signal, &long).unwrap();
         prop_assert_eq!(normal::text(signal, &bytes), normal::text(signal, &parts.concat()));
@@ -107,7 +107,7 @@ proptest! {
                 3 => text[at] = b"{}[]\",:\\0-.eEnu"[usize::from(byte) % 15],
                 _ => text[at] = byte,
             }
-            // Whatever passes is checked in here.
+            // `decode` here also checks every body that it accepts.
             let _ = decode(signal, &text);
         }
     }
@@ -120,7 +120,7 @@ proptest! {
         let _ = decode(signal, &text);
         let _ = json::partial_success(signal, &text);
         let _ = json::status(&text);
-        // What was never checked makes no sense as JSON, and no harm.
+        // For unchecked bytes the JSON has no meaning, but `encode` must not panic.
         let mut rope = Rope::default();
         rope.push(Part { bytes: Bytes::from(text), items: 0 });
         json::encode(signal, &rope, &mut Vec::new());
@@ -130,7 +130,7 @@ proptest! {
 const TO_JSON: u8 = 0;
 const TO_PROTO: u8 = 1;
 
-/// What the Go codec makes of bodies, one answer for each; `None` where the oracle is missing.
+/// The results of the Go codec, one for each body; `None` if the oracle is missing.
 fn go(questions: &[(u8, Signal, Vec<u8>)]) -> Option<Vec<Result<Vec<u8>, String>>> {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin/json-oracle");
     if !tool.is_file() {
@@ -192,7 +192,7 @@ fn bodies() -> Vec<(Signal, Vec<u8>)> {
     for seed in 0..900 {
         let signal = Signal::ALL[seed as usize % 3];
         let plain = message(signal, &entropy(seed, 200 + seed as usize * 3));
-        // Not for metrics: of a packed field in pieces the Go codec keeps the last piece alone.
+        // Not for metrics: if a packed field is in several pieces, the Go codec keeps only the last one.
         if signal != Signal::Metrics {
             bodies.push((signal, rewrite::rewrite(signal, &plain, &mut Choices(&entropy(seed + 5000, 600)))));
         }

@@ -1,5 +1,5 @@
-//! The reading of OTLP against prost: the check, every view, and the cutting and joining of batches, on generated
-//! messages with every field, in every order, with unknown fields between.
+//! Compares the reading of OTLP with prost: the check, every view, and the cutting and joining of batches, on generated
+//! messages with every field, in any order, with unknown fields between.
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "a test")]
 
 #[path = "oracle/generate.rs"]
@@ -62,7 +62,7 @@ impl Body {
         }
     }
 
-    /// As text: NaN equals NaN there, and zeros of different sign differ.
+    /// The message as text: as text, NaN equals NaN, and zeros of different sign differ.
     fn text(&self) -> String {
         format!("{self:#?}")
     }
@@ -75,7 +75,7 @@ impl Body {
         }
     }
 
-    /// Each item with all that it stands in.
+    /// Each item with all messages that contain it.
     fn items(&self) -> Vec<String> {
         let mut items = Vec::new();
         match self {
@@ -126,7 +126,7 @@ fn take_points(data: &mut Option<Data>) -> Vec<String> {
     }
 }
 
-/// Each item's bytes, with the bytes of all other fields of what it stands in, known or not.
+/// Each item's bytes, with the bytes of all other fields of the messages that contain it, known or not.
 fn raw_items(signal: Signal, body: &[u8]) -> Vec<Vec<u8>> {
     fn walk(path: &[&[u32]], message: &[u8], around: &[u8], items: &mut Vec<Vec<u8>>) {
         let Some((children, below)) = path.split_first() else {
@@ -185,11 +185,11 @@ fn rope_of(signal: Signal, parts: &[Vec<u8>]) -> Rope {
     rope
 }
 
-/// What the check says agrees with what prost says, but for what is known and wanted.
+/// Asserts that the check and prost agree, except for known and intended differences.
 fn assert_same_verdict(signal: Signal, bytes: &[u8]) {
     match (check(signal, bytes), Body::decode(signal, bytes)) {
         (Ok(_), Err(e)) => {
-            // Strings are not looked into here, nor the fields that only profiles have.
+            // The check does not read the content of strings, nor the fields that only profiles have.
             let said = e.to_string();
             let known = ["UTF-8", "recursion limit", "strindex", "StringValueStrindex"];
             assert!(known.iter().any(|k| said.contains(k)), "prost alone refuses: {said}");
@@ -207,7 +207,7 @@ fn assert_same_verdict(signal: Signal, bytes: &[u8]) {
         }
         (Err(e), Err(_)) => assert!(e.offset <= bytes.len(), "{e:?}"),
     }
-    // Whatever passes can be walked; the same must hold of whatever does not, as far as it goes.
+    // The views of a body must not panic, for accepted and for rejected bytes.
     let mut rope = Rope::default();
     rope.push(Part { bytes: Bytes::copy_from_slice(bytes), items: 0 });
     let _ = Body::rebuild(signal, &rope);
@@ -263,7 +263,7 @@ proptest! {
     #[test]
     fn any_bytes_at_all_are_checked_and_walked(signal in signals(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         assert_same_verdict(signal, &bytes);
-        // The same bytes inside an entry get further.
+        // The same bytes inside an entry: more code reads them.
         let mut wrapped = Vec::new();
         put_bytes(&mut wrapped, 2, &bytes);
         let mut entry = Vec::new();
@@ -331,7 +331,7 @@ proptest! {
         let whole = rope_of(signal, &parts);
         let bytes = bytes.unwrap_or(usize::MAX);
         let mut splitter = Splitter::new(signal);
-        // Some of it comes while it is being cut.
+        // Some parts are pushed while others are being cut.
         let (first, later) = parts.split_at(parts.len().div_ceil(2));
         splitter.push(rope_of(signal, first));
         let mut later = Some(rope_of(signal, later));
@@ -391,7 +391,7 @@ proptest! {
     }
 }
 
-/// `n` values, each the only element of the one around it.
+/// `n` nested values, each the only element of the outer one.
 fn nested(n: u8) -> Vec<u8> {
     let mut value = Vec::new();
     for _ in 1..n {
@@ -403,7 +403,7 @@ fn nested(n: u8) -> Vec<u8> {
     value
 }
 
-/// `content` inside a field for each number, the last innermost.
+/// `content` inside nested fields of these numbers, the last one innermost.
 fn inside(numbers: &[u32], content: Vec<u8>) -> Vec<u8> {
     numbers.iter().rev().fold(content, |content, number| {
         let mut out = Vec::new();
@@ -469,7 +469,7 @@ fn every_field_has_the_wire_type_that_prost_gives_it() {
     let values: [&[u32]; 4] = [&[1, 1, 1], &[1, 1, 1, 2], &[1, 1, 1, 2, 5], &[1, 1, 1, 2, 6]];
     for (signal, place) in places.into_iter().chain(values.map(|v| (Signal::Logs, v))) {
         for number in 1..20 {
-            // Field 3 of an attribute and 8 of a value are for profiles; the check lets them be anything.
+            // Field 3 of an attribute and 8 of a value are for profiles; the check accepts any type for them.
             if matches!((place, number), ([1, 1, 1] | [1, 2, 2, 9], 3) | ([1, 1, 1, 2], 8)) {
                 continue;
             }

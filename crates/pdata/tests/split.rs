@@ -1,4 +1,4 @@
-//! Cutting large bodies: how much work it is, and how large the pieces are. Work is counted, not timed.
+//! Cuts large bodies: how much work that is, and how large the pieces are. Work is counted, not timed.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use bytes::Bytes;
@@ -11,10 +11,10 @@ fn field(number: u32, content: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A name, and the bodies, of about so many bytes in all.
+/// A name, the signal, and a function that makes bodies of about the given number of bytes in total.
 type Input = (&'static str, Signal, fn(usize) -> Vec<Vec<u8>>);
 
-/// A resource or scope with an unknown field of so many bytes.
+/// A resource or scope with an unknown field of `len` bytes.
 fn wrapper(len: usize) -> Vec<u8> {
     field(1, &field(31, &vec![0xff; len]))
 }
@@ -23,7 +23,7 @@ fn scope_of(items: usize, item: &[u8]) -> Vec<u8> {
     field(2, &field(2, item).repeat(items))
 }
 
-/// Shapes that a peer may send.
+/// Forms of bodies that a peer may send.
 const INPUTS: [Input; 13] = [
     ("many empty items", Signal::Traces, |n| vec![field(1, &scope_of(n / 2, b""))]),
     ("few huge items", Signal::Logs, |n| vec![field(1, &scope_of(8, &field(3, &vec![b'x'; n / 8])))]),
@@ -67,11 +67,11 @@ fn splitter(signal: Signal, parts: &[Vec<u8>]) -> Splitter {
     splitter
 }
 
-/// The pieces, the work of all steps, and that of the longest.
+/// The pieces, the work of all steps, and the work of the longest step.
 fn cut(splitter: &mut Splitter, limit: PieceLimit, budget: u64) -> (Vec<Rope>, u64, u64) {
     let (mut pieces, mut all, mut longest) = (Vec::new(), 0, 0);
     while !splitter.is_empty() {
-        // The next piece of the same step.
+        // Pieces of the same step.
         let mut work = Work::new(budget);
         while !splitter.is_empty()
             && let Some(piece) = splitter.take(limit, &mut work)
@@ -97,7 +97,7 @@ fn cutting_is_linear_in_the_bytes_for_every_shape() {
                 assert!(bytes <= 20 * n + (1 << 20), "{name}, {limit:?}: {bytes} bytes of {n}");
                 work / n as u64
             });
-            // Units for each byte. A few are for each field and piece, up to sixteen for what is repeated.
+            // Units for each byte. A few are for each field and piece, up to sixteen for repeated wrappers.
             assert!(
                 small < 1000 && large < 1000,
                 "{name}, {limit:?}: {small} units a byte, {large} for eight times as many"
@@ -241,7 +241,7 @@ fn what_has_no_items_is_not_lost() {
         let joined: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_bytes()).collect();
         assert_eq!(joined, parts.concat(), "nothing of this has to be cut");
     }
-    // A long entry without items is read, and written again as it was but for the order of its fields.
+    // A long entry without items is read, and written again unchanged except for the order of its fields.
     let long = field(1, &[field(2, b"").repeat(1 << 17), wrapper(1)].concat());
     let mut splitter = splitter(Signal::Logs, &[long.clone(), field(1, &scope_of(5, b""))]);
     let (pieces, ..) = cut(&mut splitter, PieceLimit { items: 2, bytes: 100_000 }, Work::STEP);

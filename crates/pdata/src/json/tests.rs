@@ -1,4 +1,5 @@
-//! What the tests against other codecs do not show: the words of errors, bounds, merging, the answers of servers.
+//! Tests for cases that the tests against other codecs do not cover: texts of errors, limits, merging, responses of
+//! servers.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ fn read(signal: Signal, text: &str) -> Result<Vec<u8>, JsonError> {
     decode(signal, text.as_bytes(), &mut out).map(|()| out)
 }
 
-/// A document through protobuf and back.
+/// Converts a document to protobuf and back.
 fn again(signal: Signal, text: &str) -> String {
     let bytes = Bytes::from(read(signal, text).unwrap());
     let mut rope = Rope::default();
@@ -86,13 +87,13 @@ fn an_error_names_the_place_and_the_fault() {
     assert_eq!(error.what, Problem::Number("a uint64"));
 }
 
-/// A log whose body is so many arrays inside each other.
+/// A log whose body is `depth` nested arrays.
 fn arrays(depth: usize) -> String {
     let (open, close) = (r#"{"arrayValue":{"values":["#.repeat(depth), "]}}".repeat(depth));
     format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{open}{{}}{close}}}]}}]}}]}}"#)
 }
 
-/// A log with so many maps inside each other, in the attributes.
+/// A log with `depth` nested maps in the attributes.
 fn maps(depth: usize) -> String {
     let open = r#"{"key":"k","value":{"kvlistValue":{"values":["#.repeat(depth);
     let close = "]}}}".repeat(depth);
@@ -158,7 +159,7 @@ fn a_message_that_stands_twice_is_merged_and_an_alternative_is_replaced() {
 fn pieces_of_a_message_are_written_as_one() {
     use crate::wire::{put_bytes, put_uint};
     let mut entry = Vec::new();
-    // Scopes in front of the resource, which comes in two pieces.
+    // Scopes before the resource, which is in two pieces.
     put_bytes(&mut entry, 2, b"");
     put_bytes(&mut entry, 1, b"\x0a\x03\x0a\x01a\x10\x01");
     put_bytes(&mut entry, 1, b"\x0a\x03\x0a\x01b\x10\x02");
@@ -274,7 +275,7 @@ fn with_value(value: &str) -> String {
     format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"attributes":[{attribute}]}}]}}]}}]}}"#)
 }
 
-/// `value` inside so many others, each with `before` in front of what is inside.
+/// `value` inside `levels` other values, each with `before` before the inner one.
 fn deep(levels: usize, before: [&str; 2], value: &str) -> String {
     (0..levels).fold(value.to_owned(), |inner, level| match level % 2 {
         0 => format!(r#"{{{}"arrayValue":{{"values":[{inner}]}}}}"#, before[0]),
@@ -286,7 +287,7 @@ fn deep(levels: usize, before: [&str; 2], value: &str) -> String {
 fn moved_bytes_of_every_shape_are_in_proportion_to_the_text() {
     type Make = fn(&str, usize) -> String;
     let text = |n: usize| format!(r#"{{"stringValue":"{}"}}"#, "x".repeat(n));
-    // Alternatives and values that are replaced: an earlier one in front at each level.
+    // Alternatives and values that are replaced: each level has an earlier one.
     let earlier = [r#""intValue":"1","arrayValue":{"values":[{"boolValue":true}]},"#, r#""value":{"intValue":"2"},"#];
     let unknown = [r#""other":[1,2,{"a":"b"}],"#, r#""value":{"intValue":"2"},"value":{"other":{}},"#];
     let documents: [(&str, Make); 6] = [

@@ -5,7 +5,7 @@ use super::{AnyValue, Fields, KeyValue, Repeated, Resource, Scope, Take, View, W
 view! {
     /// The log records of one resource.
     ResourceLogs<'a> {
-        /// Who produced them.
+        /// The resource that produced them.
         1 resource: Resource<'a>,
         /// Schema of the resource.
         3 schema_url: &'a [u8],

@@ -5,7 +5,7 @@ use super::{Fields, Fixed64s, KeyValue, Merge, Repeated, Resource, Scope, Take, 
 view! {
     /// The metrics of one resource.
     ResourceMetrics<'a> {
-        /// Who produced them.
+        /// The resource that produced them.
         1 resource: Resource<'a>,
         /// Schema of the resource.
         3 schema_url: &'a [u8],
@@ -31,11 +31,11 @@ view! {
     Metric<'a> {
         /// Its name.
         1 name: &'a [u8],
-        /// For people.
+        /// Description for users.
         2 description: &'a [u8],
         /// UCUM unit.
         3 unit: &'a [u8],
-        repeated /// Extra facts about the metric.
+        repeated /// Metadata attributes.
         12 metadata: KeyValue<'a>,
         oneof /// Its kind and points.
         data: Data<'a>,
@@ -50,13 +50,13 @@ pub enum Data<'a> {
     Empty,
     /// Values that are sampled.
     Gauge(Gauge<'a>),
-    /// Values that add up.
+    /// Values that can be added.
     Sum(Sum<'a>),
     /// Counts by explicit bounds.
     Histogram(Histogram<'a>),
     /// Counts by exponential bounds.
     ExponentialHistogram(Histogram<'a>),
-    /// Quantiles made by the source.
+    /// Quantiles computed by the source.
     Summary(Summary<'a>),
 }
 
@@ -74,13 +74,13 @@ impl<'a> Merge<'a> for Data<'a> {
     }
 }
 
-/// Whether points count from a fixed start or from the point before.
+/// Whether points count from a fixed start or from the previous point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Temporality {
-    /// Not said, or an unknown number.
+    /// Not specified, or an unknown number.
     #[default]
     Unspecified,
-    /// Since the point before.
+    /// Since the previous point.
     Delta,
     /// Since a fixed start.
     Cumulative,
@@ -244,7 +244,7 @@ view! {
         12 min: Option<f64>,
         /// Largest measurement, if known.
         13 max: Option<f64>,
-        /// How close to zero counts as zero.
+        /// Values from `-zero_threshold` to `zero_threshold` are counted as zero.
         14 zero_threshold: f64,
         repeated /// Attributes.
         1 attributes: KeyValue<'a>,

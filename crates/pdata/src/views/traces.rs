@@ -5,7 +5,7 @@ use super::{Fields, KeyValue, Repeated, Resource, Scope, Take, View, Wire, view}
 view! {
     /// The spans of one resource.
     ResourceSpans<'a> {
-        /// Who produced them.
+        /// The resource that produced them.
         1 resource: Resource<'a>,
         /// Schema of the resource.
         3 schema_url: &'a [u8],
@@ -79,7 +79,7 @@ view! {
 }
 
 view! {
-    /// A pointer from a span to another.
+    /// A reference from a span to another span.
     Link<'a> {
         /// 16 bytes, or none.
         1 trace_id: &'a [u8],
@@ -99,7 +99,7 @@ view! {
 view! {
     /// Outcome of a span.
     Status<'a> {
-        /// What a developer reads.
+        /// Error message for developers.
         2 message: &'a [u8],
         /// 0 unset, 1 ok, 2 error.
         3 code: i32,

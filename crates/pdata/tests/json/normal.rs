@@ -1,5 +1,5 @@
-//! The same message without what OTLP/JSON does not tell apart: absent and empty messages, ids of zeros and none, and minus
-//! zero where zero is absence.
+//! Normalizes messages that OTLP/JSON does not distinguish: absent and empty messages, ids of zeros and absent ids, and
+//! minus zero where zero is absence.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use otelcore_pdata::Signal;
 use prost::Message;
 
-/// The message as text: NaN equals NaN there, and zeros of different sign differ.
+/// The message as text: as text, NaN equals NaN, and zeros of different sign differ.
 pub fn text(signal: Signal, bytes: &[u8]) -> String {
     match signal {
         Signal::Traces => format!("{:#?}", traces(ExportTraceServiceRequest::decode(bytes).unwrap())),

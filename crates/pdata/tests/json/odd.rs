@@ -1,8 +1,8 @@
-//! Documents that a careful sender never writes, and what becomes of them. `#` is where the odd part stands.
+//! Documents that a correct sender never writes, and the results for them. `#` is the position of the unusual part.
 
 use otelcore_pdata::Signal;
 
-/// The way to one span, with its fields in place of the mark.
+/// A document with one span; its fields replace the mark `#`.
 pub const SPAN: (Signal, &str) = (Signal::Traces, r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{#}]}]}]}"#);
 pub const RESOURCE_SPANS: (Signal, &str) = (Signal::Traces, r#"{"resourceSpans":[{#}]}"#);
 pub const RECORD: (Signal, &str) = (Signal::Logs, r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{#}]}]}]}"#);
@@ -18,7 +18,7 @@ pub const EXPONENTIAL: (Signal, &str) = (
 pub const BODY: (Signal, &str) = (Signal::Logs, r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{#}}]}]}]}"#);
 pub const WHOLE: (Signal, &str) = (Signal::Traces, "#");
 
-/// Read alike here and in Go: taken or refused, and if taken with the same meaning.
+/// Read in the same way here and in Go: accepted or rejected, and if accepted with the same meaning.
 pub const ALIKE: &[((Signal, &str), &[&str])] = &[
     (
         WHOLE,
@@ -341,7 +341,7 @@ pub const ALIKE: &[((Signal, &str), &[&str])] = &[
     ),
 ];
 
-/// What is read otherwise here, and on purpose: a document, whether it is taken here, and why.
+/// Documents that are read differently here on purpose: a document, whether it is accepted here, and why.
 pub const DIFFERENT: &[((Signal, &str), &str, bool, &str)] = &[
     (SPAN, r#""flags":42949672959"#, false, "jsoniter lets some numbers past their type's range wrap around"),
     (SPAN, r#""startTimeUnixNano":30000000000000000000"#, false, "the same for 64 bits"),

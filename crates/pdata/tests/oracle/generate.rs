@@ -1,5 +1,5 @@
 //! Messages with every field of OTLP, made from random bytes: proptest makes and shrinks the bytes. Struct literals
-//! name every field, so that a field which a later version adds does not compile until it is here.
+//! name every field, so that a field which a later version adds is a compile error until it is added here.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 
-/// Choices read from random bytes; zeros, the smallest ones, when these have run out.
+/// Choices read from random bytes; zeros, the smallest ones, when no bytes are left.
 pub struct Choices<'a>(pub &'a [u8]);
 
 impl Choices<'_> {
@@ -86,7 +86,7 @@ impl Choices<'_> {
         if self.coin() { (0..len).map(|_| self.byte()).collect() } else { Vec::new() }
     }
 
-    /// Few elements, mostly.
+    /// Usually few elements.
     pub fn many<T>(&mut self, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
         let n = if self.0.is_empty() { 0 } else { self.below(4) };
         (0..n).map(|_| one(self)).collect()

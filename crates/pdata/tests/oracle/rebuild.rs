@@ -1,4 +1,4 @@
-//! The decoded structs once more, this time from the views. What is optional is there when its field is.
+//! Builds the decoded structs from the views. An optional value is present if its field is present.
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -66,7 +66,7 @@ fn resource(of: &views::Resource<'_>) -> resource::Resource {
             .map(|e| common::EntityRef {
                 schema_url: text(e.schema_url),
                 r#type: text(e.kind),
-                // The view leaves these to those who want them.
+                // The view has no accessors for these fields.
                 id_keys: texts(e.raw, 3),
                 description_keys: texts(e.raw, 4),
             })

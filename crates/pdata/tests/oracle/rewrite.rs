@@ -1,5 +1,5 @@
-//! The same message in other bytes: fields in another order at every level, unknown fields among them, repeated scalars
-//! packed, unpacked or in several pieces.
+//! Encodes the same message in other bytes: fields in another order at every level, with unknown fields between them,
+//! and repeated scalars packed, unpacked or in several pieces.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -8,7 +8,7 @@ use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_fixed64, put_uint, put_v
 
 use super::generate::Choices;
 
-/// The messages, as far as the way into them matters here.
+/// The types of messages that are rewritten.
 #[derive(Clone, Copy)]
 enum Kind {
     Body(Signal),
@@ -167,7 +167,7 @@ fn put_fixed32(out: &mut Vec<u8>, number: u32, v: u32) {
     out.extend_from_slice(&v.to_le_bytes());
 }
 
-/// Now and then a field that no message has (nor had: the Go collector still reads an old 1000).
+/// Sometimes adds a field that no message has or had (the Go collector still reads an old field 1000).
 fn unknown(out: &mut Vec<u8>, c: &mut Choices<'_>) {
     let number = [17, 31, 1001, (1 << 29) - 1][c.below(4)];
     match c.below(8) {
