@@ -1,11 +1,11 @@
-//! The bodies that are being read: what they are charged, and which one is given up when memory is short.
+//! The bodies that are being read: their charges, and which one is refused when memory is short.
 //!
 //! A body is charged for the memory that it takes while it arrives, never for the length that its sender claims. When a
 //! body would grow beyond the hard memory limit, the one of which least has arrived is refused, so that those that are
-//! nearly complete come to their end. Above the soft limit, which refuses whole requests, bodies together take half of
-//! the hard limit at most, so that bodies that are begun and never ended leave room for others. Before it comes to that,
-//! connections on which nothing is under way wait while the bodies of others arrive. Never touches a connection: it
-//! names the bodies to refuse, and the receiver does it.
+//! nearly complete can end. Above the soft limit, from which on whole requests are refused, bodies together take at
+//! most half of the hard limit, so that bodies that begin and never end leave room for others. Before that, connections
+//! without a request in progress wait while the bodies of others arrive. Never uses a connection itself: it lists the
+//! bodies to refuse, and the receiver refuses them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use otelcore_pipeline::{Budget, Held, NoRoom, Outcome};
 
-/// What a request takes beside its header fields and its body: its stream, and its place in tables.
+/// Bytes that a request takes in addition to its header fields and its body: its stream, and its entries in tables.
 const REQUEST: u64 = 512;
 
 /// The servers of a receiver.
@@ -27,7 +27,7 @@ pub(crate) enum Server {
 /// One connection of a server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Connection {
-    /// Whose it is.
+    /// The server that accepted it.
     pub(crate) server: Server,
     /// Slot of the acceptor.
     pub(crate) slot: usize,
@@ -48,17 +48,17 @@ struct Reading {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    /// The bodies that are not to be refused yet, by what has arrived of them and by number: the least advanced first,
-    /// and of those the oldest.
+    /// The bodies that are not to be refused yet, by the bytes that have arrived of them, and by number: those of which
+    /// least has arrived come first, and of those the oldest.
     by_advance: BTreeMap<(u64, u64), Reading>,
     /// Charged bytes of all bodies in `by_advance`.
     total: u64,
-    /// Counts up whenever more of a body arrives.
+    /// Incremented whenever more of a body arrives, or a body is complete.
     progress: u64,
     refused: Vec<Refused>,
     /// Charged bytes of the bodies in `refused`, which have not been released yet.
     releasing: u64,
-    /// Connections whose requests wait, with the progress at that time.
+    /// Deferred connections, with the progress at the time when each was deferred last.
     deferred: BTreeMap<Connection, u64>,
 }
 
@@ -70,21 +70,21 @@ pub(crate) struct Bodies(Rc<RefCell<Table>>);
 #[derive(Debug)]
 pub(crate) struct BodyCharge {
     held: Held,
-    /// Never used again while its receiver lives.
+    /// Unique among all bodies of its receiver.
     number: u64,
     arrived: u64,
     bodies: Bodies,
 }
 
 impl Bodies {
-    /// Charges a request of which the head is here, of so many bytes.
+    /// Charges a request whose head has arrived. `head` is the size of the head in bytes.
     pub(crate) fn open(&self, budget: &Arc<Budget>, connection: Connection, head: usize) -> Result<BodyCharge, NoRoom> {
         let charged = REQUEST + head as u64;
         let mut table = self.0.borrow_mut();
         let number = table.next;
         table.next += 1;
         table.make_room(budget, charged, (0, number))?;
-        // Without a limit no body is ever refused for another.
+        // Without a limit, no body is refused to make room for another.
         if budget.held_limit() != u64::MAX {
             table.by_advance.insert((0, number), Reading { connection, charged });
             table.total += charged;
@@ -92,9 +92,9 @@ impl Bodies {
         Ok(BodyCharge { held: budget.hold(charged), number, arrived: 0, bodies: self.clone() })
     }
 
-    /// Whether a connection on which nothing is under way should not begin a request now: bodies that are being read take
-    /// a quarter of the hard limit, and more of them has arrived since this connection was deferred last. They come to
-    /// their end sooner, and fewer are refused.
+    /// Whether a connection without a request in progress should not begin one now: bodies that are being read take
+    /// more than a quarter of the hard limit, and more of them has arrived since this connection was deferred last. So
+    /// they end sooner, and fewer are refused.
     pub(crate) fn defers(&self, budget: &Budget, connection: Connection) -> bool {
         let table = &mut *self.0.borrow_mut();
         let progress = table.progress;
@@ -108,7 +108,7 @@ impl Bodies {
         defers
     }
 
-    /// The bodies that make room for others.
+    /// Takes the list of the bodies to refuse, to make room for others.
     pub(crate) fn take_refused(&self) -> Vec<Refused> {
         let mut table = self.0.borrow_mut();
         table.releasing = 0;
@@ -117,12 +117,12 @@ impl Bodies {
 }
 
 impl BodyCharge {
-    /// The number that [`Bodies::take_refused`] names it by.
+    /// The number by which [`Bodies::take_refused`] identifies it.
     pub(crate) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The body takes `bytes` from now on, its head not counted.
+    /// Raises the charge: the body takes `bytes` from now on, its head not counted.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
         let more = bytes.saturating_sub(self.arrived);
         let before = (self.arrived, self.number);
@@ -141,7 +141,7 @@ impl BodyCharge {
         Ok(())
     }
 
-    /// The body is complete: its charge goes on without it.
+    /// The body is complete: returns its charge.
     pub(crate) fn complete(mut self) -> Held {
         self.bodies.0.borrow_mut().progress += 1;
         std::mem::take(&mut self.held)
@@ -158,8 +158,8 @@ impl Drop for BodyCharge {
 }
 
 impl Table {
-    /// Has room for `more` bytes of the body that asks, of which so much has arrived: names others to refuse until there
-    /// is, those of which no more has arrived.
+    /// Makes room for `more` bytes of a body. `asks` is its key: the bytes that have arrived of it, and its number.
+    /// Selects other bodies to refuse until there is room, only bodies of which no more has arrived than of this one.
     fn make_room(&mut self, budget: &Budget, more: u64, asks: (u64, u64)) -> Result<(), NoRoom> {
         let hard = budget.held_limit();
         loop {
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(refused, [(connection(1), all[1].number())], "the first of the two smallest made room");
         drop(all.remove(1));
         assert!(budget.held() <= 10 * MIB + 4 * REQUEST);
-        // The smallest of all is refused itself.
+        // The body that asks is itself the smallest, so it is refused.
         assert_eq!(all[2].grow(5 * MIB), Err(NoRoom));
         assert!(bodies.take_refused().is_empty());
     }

@@ -7,7 +7,7 @@ use otelcore_pipeline::{About, Build, Component, Factory, Kind, Listens, ReadFil
 
 use crate::receiver::OtlpReceiver;
 
-/// Settings of an `otlp` receiver; at least one protocol is on.
+/// Settings of an `otlp` receiver; at least one protocol is enabled.
 #[derive(Clone, Debug)]
 pub struct Otlp {
     /// `protocols::grpc`.
@@ -74,7 +74,7 @@ impl Factory for OtlpFactory {
                 .hint("write `protocols:` with `grpc:` or `http:` in it");
         }
         s.finish();
-        // A protocol that is on and can't be used makes the whole receiver unusable; the diagnostics say why.
+        // A protocol that is enabled but can't be used makes the whole receiver unusable; the diagnostics say why.
         let grpc = match grpc {
             Some(parsed) => Some(parsed?),
             None => None,

@@ -1,7 +1,7 @@
 //! From the body of a request to a checked rope: decompression, JSON, the check.
 //!
-//! A body that takes long is decoded by a job on a helper thread, everything else at once ([`Body::is_long`]). Never
-//! knows who sent it.
+//! A body that takes long is decoded by a job on a helper thread, all others at once ([`Body::is_long`]). Does not use
+//! any data about the sender.
 
 use otelcore_http::coding::InflateError;
 use otelcore_http::grpc::server::decompress_status;
@@ -13,7 +13,8 @@ use crate::bodies;
 
 /// A compressed body whose content is longer is decompressed by a job. One MiB takes about a millisecond.
 pub(crate) const INLINE_DECOMPRESS: u64 = 512 << 10;
-/// A longer protobuf body is checked by a job: at its worst, fields of two bytes, one MiB takes three milliseconds.
+/// A longer protobuf body is checked by a job: in the worst case, fields of two bytes, one MiB takes three
+/// milliseconds.
 const INLINE_CHECK: usize = 512 << 10;
 /// A longer JSON body is decoded by a job.
 const INLINE_JSON: usize = 128 << 10;
@@ -23,31 +24,31 @@ thread_local! {
     static WORKSPACE: Workspace = Workspace::new();
 }
 
-/// Which protocol's words and codes an error has.
+/// The protocol whose messages and codes are used for an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Protocol {
     Grpc,
     Http,
 }
 
-/// A whole body as it came.
+/// A whole body as it was received.
 #[derive(Debug)]
 pub(crate) struct Body {
     pub(crate) signal: Signal,
     pub(crate) bytes: Bytes,
     pub(crate) coding: Coding,
     pub(crate) is_json: bool,
-    /// Bytes of the content at most.
+    /// The limit of the content's length, in bytes.
     pub(crate) limit: u64,
     pub(crate) held: Held,
     pub(crate) protocol: Protocol,
 }
 
-/// What became of a body.
+/// The result of decoding a body.
 pub(crate) type Decoded = Result<(Rope, Held), Status>;
 
 impl Body {
-    /// Decodes the body unless that takes longer than a part of a turn may; gives it back then.
+    /// Decodes the body, unless that takes longer than a part of a turn may take; returns the body in that case.
     pub(crate) fn decode_short(mut self, workspace: &Workspace) -> Result<Decoded, Self> {
         if self.is_long() {
             return Err(self);
@@ -67,7 +68,7 @@ impl Body {
         Ok(self.read())
     }
 
-    /// Decodes the body, however long that takes, on a helper thread.
+    /// Decodes the body, however long that takes. To be called on a helper thread.
     pub(crate) fn decode(mut self) -> Decoded {
         if !self.coding.is_identity()
             && let Err(e) = WORKSPACE.with(|workspace| self.decompress(workspace, self.limit))
@@ -79,7 +80,7 @@ impl Body {
 
     fn is_long(&self) -> bool {
         let inline = match (self.coding.is_identity(), self.is_json) {
-            // Nobody knows the content's length yet; compressed, it is seldom longer than the content.
+            // The length of the content is not known yet; a compressed body is seldom longer than its content.
             (false, _) => INLINE_DECOMPRESS as usize,
             (true, true) => INLINE_JSON,
             (true, false) => INLINE_CHECK,
@@ -89,7 +90,7 @@ impl Body {
 
     fn decompress(&mut self, workspace: &Workspace, limit: u64) -> Result<(), InflateError<NoRoom>> {
         let (before, held) = (self.bytes.len() as u64, &mut self.held);
-        // Both forms are there until the content is complete.
+        // Both forms are in memory until the content is complete.
         let grow = |to: u64| held.try_grow(before.saturating_add(to));
         self.bytes = workspace.decompress(&self.coding, self.bytes.clone(), limit, grow)?;
         self.coding = Coding::Identity;
@@ -105,13 +106,13 @@ impl Body {
         }
     }
 
-    /// The body is in no coding any more.
+    /// Decodes JSON, and checks the body. It must not be compressed any more.
     fn read(self) -> Decoded {
         let Self { signal, mut bytes, is_json, mut held, protocol, .. } = self;
         if is_json {
             let mut out = Vec::new();
-            // Before there is any output: text and protobuf, which is no longer but for the numbers of an array. Those
-            // take at most eight bytes.
+            // Charged before there is any output: the text and the protobuf, which is not longer than the text, except
+            // for the numbers of an array. Those take at most eight bytes each.
             let numbers = bytes.windows(2).filter(|pair| pair[0] == b',' && pair[1].is_ascii_digit()).count() as u64;
             held.try_grow(2 * bytes.len() as u64 + 6 * numbers).map_err(no_room_status)?;
             json::decode(signal, &bytes, &mut out).map_err(|e| Status::invalid_argument(e.to_string()))?;
@@ -127,12 +128,12 @@ impl Body {
     }
 }
 
-/// The answer to a body for which there is no room.
+/// The status for a body for which there is no room.
 pub(crate) fn no_room_status(no_room: NoRoom) -> Status {
     crate::status(bodies::refusal(no_room)).unwrap_or_else(|| Status::unavailable(no_room.to_string()))
 }
 
-/// The answer to an HTTP body beyond its limit.
+/// The status for an HTTP body that exceeds its limit.
 pub(crate) fn too_large() -> Status {
     Status::invalid_argument("http: request body too large")
 }

@@ -22,7 +22,7 @@ use crate::{SUCCESS, status};
 
 type Conn = ServerConn<Box<dyn Stream>, Permit>;
 
-/// What a call holds whose message is being read.
+/// The state of a call whose message is being read.
 struct Permit {
     charge: BodyCharge,
     check: Option<SenderCheck>,
@@ -49,7 +49,7 @@ pub(crate) struct GrpcSide {
     bodies: Bodies,
 }
 
-/// Decides about calls by their path, and about bodies by what the limiter says.
+/// Admits or refuses calls by their path, and bodies by the state of the limiter.
 struct Admission<'a, 'd, 'w> {
     door: &'a Door<'d>,
     bodies: &'a Bodies,
@@ -170,7 +170,7 @@ impl GrpcSide {
             let turn = conn.turn(now, &mut admission);
             let limit = u64::from(self.config.max_recv_message);
             while let Some(call) = conn.poll_call() {
-                // Calls of other methods were refused with their head.
+                // Calls of other methods were refused when their head arrived.
                 let Some(signal) = signal(&call.head) else { continue };
                 let meta = (!call.head.metadata.is_empty()).then(|| Arc::new(metadata(&call.head)));
                 let caller = Caller::Grpc(connection, call.id);
@@ -179,7 +179,7 @@ impl GrpcSide {
                 let arrived = Arrived { number, caller, meta, content, workspace: self.config.workspace.clone() };
                 requests.receive(cx, door, arrived, check);
             }
-            // A call that needs no answer any more is still settled; the answer is dropped then.
+            // A cancelled call is still settled; its response is then dropped.
             while conn.poll_cancelled().is_some() {}
             acceptor.after(cx, slot, &turn);
         }
@@ -199,14 +199,14 @@ impl GrpcSide {
         }
     }
 
-    /// Whether the connection is still there.
+    /// Whether the connection is still open.
     pub(crate) fn is_connected(&mut self, connection: Connection) -> bool {
         let found = self.acceptor.as_mut().and_then(|a| a.get(connection.slot));
         found.is_some_and(|(_, serial)| serial == connection.serial)
     }
 
     pub(crate) fn answer(&mut self, connection: Connection, call: CallId, answer: Result<(), Status>) {
-        // The connection may be gone, and another one in its place.
+        // The connection may be closed, and another one may use its slot.
         let conn = self.acceptor.as_mut().and_then(|a| a.answer(connection.slot, connection.serial));
         match (conn, answer) {
             (None, _) => {}
@@ -232,7 +232,7 @@ impl GrpcSide {
     }
 }
 
-/// The message of a call, which has arrived; the number of its charge, and the check of its sender.
+/// The parts of a call that has arrived: the number of its charge, the check of its sender, and its body.
 fn body(signal: Signal, call: Call<Permit>, limit: u64) -> (u64, Option<SenderCheck>, Body) {
     let Permit { charge, check } = call.permit;
     let (number, held, protocol) = (charge.number(), charge.complete(), Protocol::Grpc);

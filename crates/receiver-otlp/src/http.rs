@@ -1,5 +1,5 @@
-//! OTLP over HTTP: one path a signal, bodies in protobuf or JSON. Plaintext is HTTP/1.1; under TLS clients may choose
-//! HTTP/2.
+//! OTLP over HTTP: one path for each signal, bodies in protobuf or JSON. Plaintext connections use HTTP/1.1; with TLS,
+//! clients may choose HTTP/2.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -27,21 +27,22 @@ const JSON: &str = "application/json";
 /// The response message of an export in JSON, as the Go collector writes it.
 const SUCCESS_JSON: &[u8] = b"{\"partialSuccess\":{}}";
 
-/// What the head of a request has shown.
+/// The result of reading the head of a request.
 pub(crate) struct Permit {
-    /// The refusal is the answer once the sender is known to be permitted: nobody else learns of paths and methods.
+    /// A refusal is the response only after the check of the sender has succeeded: other clients must not learn which
+    /// paths and methods exist.
     request: Result<(Signal, Coding), Response>,
     form: Form,
     charge: BodyCharge,
     check: Option<SenderCheck>,
 }
 
-/// What the answer to a request looks like, whenever it comes.
+/// The format of the response to a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Form {
     /// [`PROTOBUF`] or [`JSON`].
     content_type: &'static str,
-    /// For the page of another origin that has sent the request.
+    /// The CORS header fields of the response.
     cors: Option<Rc<[(String, String)]>>,
 }
 
@@ -52,18 +53,18 @@ pub(crate) struct HttpSide {
     base: u64,
     include_metadata: bool,
     bodies: Bodies,
-    /// Charges for input that is not admitted yet, by slot, where it is worth a charge.
+    /// Charges for input that is not admitted yet, by slot, if it is longer than [`UNCHARGED`].
     unadmitted: BTreeMap<usize, Held>,
 }
 
-/// Input of a connection that is not worth a charge.
+/// Up to this number of bytes, input of a connection that is not admitted yet is not charged.
 const UNCHARGED: usize = 4 << 10;
 
-/// What decides about a request by its head.
+/// The rules by which a request is admitted or refused by its head.
 struct Rules {
-    /// Path and signal of those that a pipeline uses.
+    /// The paths and their signals, for the signals that a pipeline uses.
     paths: Vec<(String, Signal)>,
-    /// Codings taken; `None` is the default set. Without any, bodies are taken as they are.
+    /// The accepted codings; `None` is the default set. If the list is empty, bodies are not decompressed.
     codings: Option<Vec<String>>,
     max_body: u64,
     /// Set on every response.
@@ -104,7 +105,7 @@ impl h1::Door for Admission<'_, '_, '_> {
 }
 
 impl Admission<'_, '_, '_> {
-    /// What the rules say, and then the charge for the request.
+    /// Applies the rules, and then charges the request.
     fn admit(&mut self, head: &RequestHead, form: &Form) -> Result<(Permit, BodyLimit), Response> {
         let pending = self.rules.authenticate(head, form, self.cx)?;
         let request = match self.rules.admit(head, form) {
@@ -143,7 +144,8 @@ impl Rules {
         })
     }
 
-    /// What the Go collector looks at first: the credentials. Gives the check that they need.
+    /// Checks the credentials, which is the first check of the Go collector. Returns the check that is still needed, if
+    /// any.
     fn authenticate(
         &self,
         head: &RequestHead,
@@ -158,7 +160,7 @@ impl Rules {
         }
     }
 
-    /// The checks after that, in the Go collector's order: path, coding, method, type. The limiter follows.
+    /// The checks after that, in the Go collector's order: path, coding, method, content type. The limiter follows.
     fn admit(&self, head: &RequestHead, form: &Form) -> Result<(Signal, Coding), Response> {
         let decoded = head.decoded_path();
         let Some((_, signal)) = self.paths.iter().find(|(path, _)| path.as_bytes() == &*decoded) else {
@@ -190,12 +192,12 @@ impl Rules {
     }
 
     fn form(&self, head: &RequestHead) -> Form {
-        // What is not protobuf is told in JSON, as the Go collector does where the type is missing.
+        // A request that is not protobuf gets a response in JSON, as from the Go collector when the type is missing.
         let content_type = content_type(head).unwrap_or(JSON);
         Form { content_type, cors: self.cors.as_ref().map(|cors| cors.answer(head).into()) }
     }
 
-    /// The whole answer to a request that is refused.
+    /// The complete response to a request that is refused.
     fn refuse(&self, form: &Form, status: &Status) -> Response {
         self.finish(error(form, status), form.cors.as_ref())
     }
@@ -207,7 +209,7 @@ impl Rules {
     }
 }
 
-/// The request's media type, where it is one that OTLP has.
+/// The request's media type, if OTLP supports it.
 fn content_type(head: &RequestHead) -> Option<&'static str> {
     let value = head.get("content-type")?;
     let value = value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
@@ -225,14 +227,14 @@ fn error(form: &Form, status: &Status) -> Response {
         body.into()
     };
     let response = Response::new(http_code(status), form.content_type, body);
-    // Says when to come again, where the status knows and HTTP has a place for it.
+    // The pause before a retry, if the status has one and it is used with this HTTP status.
     match (response.status, status.retry_after) {
         (429 | 503, Some(after)) => response.header("Retry-After", whole_seconds(after).to_string()),
         _ => response,
     }
 }
 
-/// Rounded up, one at least: zero would have every client come again at once.
+/// Rounded up, at least one: zero would make every client retry at once.
 fn whole_seconds(after: Duration) -> u64 {
     (after.as_secs() + u64::from(after.subsec_nanos() > 0)).max(1)
 }
@@ -284,7 +286,7 @@ impl HttpSide {
         }
     }
 
-    /// Charges what a connection holds of requests that no rule has seen yet; refuses it where there is no room.
+    /// Charges the input of a connection that is not admitted yet; refuses the request if there is no room.
     fn charge_unadmitted(&mut self, cx: &mut Cx<'_>, slot: usize, budget: &Arc<Budget>) {
         let bytes = self.listener.get(slot).map_or(0, |(conn, _)| conn.unadmitted());
         if bytes <= UNCHARGED {
@@ -315,12 +317,12 @@ impl HttpSide {
         }
     }
 
-    /// Whether the connection is still there.
+    /// Whether the connection is still open.
     pub(crate) fn is_connected(&mut self, connection: Connection) -> bool {
         self.listener.get(connection.slot).is_some_and(|(_, serial)| serial == connection.serial)
     }
 
-    /// Answers a request with what the rules said about its head.
+    /// Answers a request with a response of the rules about its head.
     pub(crate) fn respond(&mut self, connection: Connection, request: RequestId, form: &Form, response: Response) {
         if let Some(conn) = self.listener.answer(connection.slot, connection.serial) {
             conn.respond(request, self.rules.finish(response, form.cors.as_ref()));
@@ -355,7 +357,7 @@ impl HttpSide {
     }
 }
 
-/// What there is to do about a request, which has arrived; the number of its charge, and the check of its sender.
+/// The parts of a request that has arrived: the number of its charge, the check of its sender, and what to do with it.
 fn content(request: Request<Permit>, limit: u64) -> (u64, Option<SenderCheck>, Content) {
     let Permit { request: admitted, form, charge, check } = request.permit;
     let (number, is_json) = (charge.number(), form.content_type == JSON);

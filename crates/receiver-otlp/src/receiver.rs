@@ -1,4 +1,4 @@
-//! The receiver: which connection an outcome belongs to, and the requests whose sender is being checked or that are being
+//! The receiver: maps outcomes to connections, and holds the requests whose sender is being checked or that are being
 //! decoded.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,20 +29,20 @@ const JOBS_BASE: u64 = 1 << 50;
 
 /// The local key under which a check of credentials ends.
 const CHECKS: u64 = 1 << 51;
-/// The local key under which requests of ended checks go on.
+/// The local key under which requests continue whose check has ended.
 const CHECKED: u64 = CHECKS + 1;
 
-/// What requests of ended checks may take of a turn: one that is decoded takes [`DECODING`] of it, another 1.
+/// Units of work in one turn for requests whose check has ended: each takes 1, and [`DECODING`] more if it is decoded.
 const CHECKED_IN_TURN: u32 = 64;
-/// A body that is decoded at once takes up to two milliseconds.
+/// The units for decoding: a body that is decoded at once takes up to two milliseconds.
 const DECODING: u32 = 8;
 
-/// The checks of senders. A request is named by its connection and the number of its charge.
+/// The checks of senders. A request is identified by its connection and the number of its charge.
 pub(crate) type SenderChecks = CredentialChecks<(Connection, u64)>;
-/// The place of a request at the check of its sender.
+/// The pending check of the sender of a request.
 pub(crate) type SenderCheck = PendingCheck<(Connection, u64)>;
 
-/// The answer where too many different credentials wait.
+/// The status when too many different credentials wait for their check.
 pub(crate) fn too_many_checks(e: TooManyChecks) -> Status {
     Status::unavailable(e.to_string()).with_retry_after(std::time::Duration::from_secs(1))
 }
@@ -50,7 +50,7 @@ pub(crate) fn too_many_checks(e: TooManyChecks) -> Status {
 /// A request that has arrived.
 #[derive(Debug)]
 pub(crate) struct Arrived {
-    /// Of its charge.
+    /// The number of its charge.
     pub(crate) number: u64,
     pub(crate) caller: Caller,
     pub(crate) meta: Option<Arc<Metadata>>,
@@ -58,29 +58,29 @@ pub(crate) struct Arrived {
     pub(crate) workspace: Workspace,
 }
 
-/// What there is to do about a request that has arrived, once its sender is permitted.
+/// What to do with a request that has arrived, once its sender is permitted.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// Take it.
+    /// Decode its body and send it into the pipelines.
     Body(Body),
-    /// Refuse it for what stands in its head; HTTP only.
+    /// Refuse it because of its head; HTTP only.
     Refused(Response),
 }
 
-/// A request that is refused.
+/// How a request is refused.
 #[derive(Debug)]
 enum Refusal {
     Status(Status),
-    /// Of HTTP.
+    /// HTTP only.
     Response(Response),
 }
 
-/// Whom to answer.
+/// The recipient of a response.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// A gRPC connection, and the call on it.
     Grpc(Connection, CallId),
-    /// An HTTP connection, the request on it, and the form of its answer.
+    /// An HTTP connection, the request on it, and the format of the response.
     Http(Connection, RequestId, Form),
 }
 
@@ -96,9 +96,9 @@ struct Pending {
 
 #[derive(Debug)]
 enum State {
-    /// A job decodes it.
+    /// It is being decoded by a job.
     Decoding { result: JobResult<Decoded>, meta: Option<Arc<Metadata>> },
-    /// It is in the pipeline.
+    /// It has been sent into the pipelines.
     Sent,
 }
 
@@ -122,7 +122,7 @@ impl Requests {
         }
     }
 
-    /// Takes a request that has arrived. It waits here while its sender is being checked.
+    /// Handles a request that has arrived. It waits here while its sender is being checked.
     pub(crate) fn receive(
         &mut self,
         cx: &mut Cx<'_>,
@@ -137,7 +137,7 @@ impl Requests {
         }
     }
 
-    /// The check of a request's sender has ended.
+    /// Handles the result of the check of a request's sender.
     fn checked(&mut self, cx: &mut Cx<'_>, door: &mut Door<'_>, arrived: Arrived, result: &CheckResult) {
         match result {
             Ok(()) => self.go_on(cx, door, arrived),
@@ -145,7 +145,7 @@ impl Requests {
         }
     }
 
-    /// Goes on with a request whose sender is permitted.
+    /// Continues with a request whose sender is permitted.
     fn go_on(&mut self, cx: &mut Cx<'_>, door: &mut Door<'_>, arrived: Arrived) {
         let Arrived { caller, meta, content, workspace, .. } = arrived;
         match content {
@@ -158,7 +158,7 @@ impl Requests {
         self.refused.push((caller, Refusal::Status(status)));
     }
 
-    /// Takes a request: decodes it, at once or by a job, and sends it into the pipelines.
+    /// Accepts a request: decodes it, at once or by a job, and sends it into the pipelines.
     fn take(
         &mut self,
         cx: &mut Cx<'_>,
@@ -183,7 +183,7 @@ impl Requests {
         }
     }
 
-    /// The job of a request has ended.
+    /// Handles the end of the job that decodes a request.
     fn job_ended(&mut self, cx: &mut Cx<'_>, door: &mut Door<'_>, number: u64) {
         let Ok(key) = usize::try_from(number) else { return };
         let Some(pending) = self.pending.get_mut(key) else { return };
@@ -264,7 +264,7 @@ impl OtlpReceiver {
         }
     }
 
-    /// Goes on with requests whose sender's check has ended, as many as fit into a turn.
+    /// Continues with requests whose sender's check has ended, as many as the limit of a turn allows.
     fn take_checked(&mut self, cx: &mut Cx<'_>, door: &mut Door<'_>) {
         let mut spent = 0;
         let mut refused: BTreeMap<(Connection, String), BTreeSet<u64>> = BTreeMap::new();
@@ -274,13 +274,13 @@ impl OtlpReceiver {
             spent += 1;
             match (self.requests.unchecked.remove(&number), &*result) {
                 (Some((arrived, _)), result) => {
-                    // Without its connection nobody waits for an answer, and the data is not taken.
+                    // If the connection is closed, no client waits for a response, and the data is not accepted.
                     if self.is_connected(connection) {
                         spent += if result.is_ok() { DECODING } else { 0 };
                         self.requests.checked(cx, door, arrived, result);
                     }
                 }
-                // Its body is being read.
+                // Its body is still being read.
                 (None, Err(why)) => {
                     refused.entry((connection, why.clone())).or_default().insert(number);
                 }
