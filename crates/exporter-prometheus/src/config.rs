@@ -17,7 +17,7 @@ use crate::report::Report;
 /// Settings of a `prometheus` exporter.
 #[derive(Clone, Debug)]
 pub struct Prometheus {
-    /// Where scrapers come to.
+    /// The HTTP server that scrapers connect to.
     pub server: HttpServer,
     /// `sending_queue`, off by default.
     pub queue: QueueSettings,
@@ -25,20 +25,20 @@ pub struct Prometheus {
     pub page: PageSettings,
 }
 
-/// What the page shows; [`Default`] gives the Go collector's defaults.
+/// What the page shows; [`Default`] has the Go collector's defaults.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct PageSettings {
-    /// In front of every name.
+    /// Prefix of every name.
     pub namespace: String,
-    /// On every series but `target_info`.
+    /// Labels of every series except `target_info`.
     pub const_labels: Vec<(String, String)>,
-    /// Print the times of points.
+    /// Whether the times of points are written.
     pub send_timestamps: bool,
-    /// A series goes this long after its last point; zero hides everything. Default 5 minutes.
+    /// A series is removed this long after its last point; zero hides everything. Default 5 minutes.
     pub metric_expiration: Duration,
     /// Resource attributes that become labels.
     pub resource_labels: ResourceLabels,
-    /// Leave the labels `otel_scope_*` out.
+    /// Whether the labels `otel_scope_*` are omitted.
     pub without_scope_info: bool,
     /// How names are made.
     pub strategy: Strategy,
@@ -63,12 +63,12 @@ impl Default for PageSettings {
 pub struct ResourceLabels {
     /// Keys to copy.
     pub included: Vec<String>,
-    /// Keys not to copy after all.
+    /// Keys that are not copied, even if they are included.
     pub excluded: Vec<String>,
 }
 
 impl ResourceLabels {
-    /// Nothing is copied.
+    /// Whether nothing is copied.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.included.is_empty()
@@ -103,7 +103,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
                 t += 1;
             }
             _ => match star {
-                // The last star takes one byte more.
+                // The last star matches one byte more.
                 Some((at, taken)) => {
                     star = Some((at, taken + 1));
                     (p, t) = (at + 1, taken + 1);

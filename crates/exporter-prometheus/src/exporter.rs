@@ -1,7 +1,8 @@
-//! The exporter: payloads into the registry, pages out of it over HTTP.
+//! The exporter: reads payloads into the registry and serves its pages over HTTP.
 //!
-//! A payload is delivered as soon as it has been read, which takes several turns of the loop where it is large; payloads
-//! are read one after another. Series that expire go at the next scrape, or with a timer when nobody scrapes.
+//! A payload is delivered as soon as it has been read, which takes several turns of the loop if it is large; payloads
+//! are read one after another. Series that have expired are removed at the next scrape, or by a timer if there is no
+//! scrape.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,29 +28,29 @@ use crate::work::Work;
 /// The local key of the timer; the page server has the keys above.
 const SWEEP: u64 = 0;
 const SERVER: u64 = 1;
-/// The key under which reading goes on.
+/// The key of the event that continues reading.
 const INTAKE: u64 = u64::MAX;
 
-/// A sweep visits every series: not more often than this.
+/// A sweep visits every series: this is the minimum interval between sweeps.
 const MIN_SWEEP: Duration = Duration::from_secs(1);
 
-/// Pages compress well at any level, and each is read once.
+/// A low level: pages compress well at any level, and each is read once.
 const GZIP_LEVEL: u32 = 1;
 
 /// The `prometheus` exporter.
 pub(crate) struct PrometheusExporter {
     page: PageSettings,
     server: PageServer<Body>,
-    /// Waits here for the seed, which only a world can give.
+    /// Stored here until `start`: the registry needs a seed, which comes from the world.
     report: Option<Report>,
     registry: Option<Registry>,
     log: Logger,
     budget: Arc<Budget>,
-    /// New series were refused by the last payload that had any.
+    /// New series of the last payload that had any were refused.
     refusing: bool,
-    /// Payloads that are being read, or wait for it.
+    /// The payload that is being read, and those that wait to be read.
     jobs: VecDeque<Job>,
-    /// What is left of the work of this turn.
+    /// The work that is left in this turn.
     work: Work,
 }
 
@@ -58,7 +59,7 @@ struct Job {
     id: JobId,
     items: u32,
     intake: Intake,
-    /// Points that found no room so far.
+    /// Points that were refused for lack of memory so far.
     refused: u64,
     /// The charge for the body.
     _held: Held,
@@ -92,7 +93,7 @@ impl PrometheusExporter {
 }
 
 impl PrometheusExporter {
-    /// Reads payloads, in their order, as far as the work of this turn goes.
+    /// Reads payloads, in their order, until the work of this turn is done.
     fn read(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
         let Some(registry) = &mut self.registry else { return };
         while let Some(job) = self.jobs.front_mut() {
@@ -108,7 +109,7 @@ impl PrometheusExporter {
     }
 }
 
-/// Says what became of a payload. Points of known series always find room.
+/// Reports the outcome of a payload that has been read.
 fn settle(budget: &Budget, log: &Logger, refusing: &mut bool, job: &Job, done: &mut Done) {
     if job.refused == 0 {
         *refusing &= !budget.has_room();
@@ -135,7 +136,7 @@ fn list(head: &RequestHead, name: &str) -> String {
     values.map(|(_, v)| String::from_utf8_lossy(v)).collect::<Vec<_>>().join(",")
 }
 
-/// A page that is being made for a scraper.
+/// A page that is being rendered for a scraper.
 pub(crate) struct Body {
     rendering: Rendering,
     content_type: &'static str,

@@ -1,8 +1,8 @@
-//! What makes a series the same series.
+//! The identity of a series.
 //!
 //! The identity is a byte string: job and instance, scope, metric type and name, then the point's attributes sorted by
-//! key, values by their text (int 1 equals "1"). It is built in buffers that are kept, so that looking a series up
-//! allocates nothing; the text is also what the labels are made from.
+//! key, with values as text (int 1 equals "1"). It is built in reused buffers, so that looking up a series allocates
+//! nothing; the labels are also made from this text.
 
 use otelcore_pdata::text::put_value;
 use otelcore_pdata::views::{AnyValue, KeyValue, Repeated, ScopeMetrics};
@@ -13,7 +13,7 @@ pub(crate) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     put_with(out, |out| out.extend_from_slice(bytes));
 }
 
-/// Appends what `write` writes, and its length in front. OTLP bodies are far below 4 GiB.
+/// Appends the output of `write`, with its length before it. OTLP bodies are far below 4 GiB.
 fn put_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -24,7 +24,7 @@ fn put_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     }
 }
 
-/// Takes one byte string off the front.
+/// Removes one byte string from the front and returns it.
 fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (len, rest) = bytes.split_first_chunk::<4>()?;
     let (taken, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
@@ -55,15 +55,15 @@ fn put_pair(out: &mut Vec<u8>, key: &[u8], value: AnyValue<'_>) {
 /// The attributes of one point, on the stack.
 pub(crate) type Sorted<'a> = SmallVec<[KeyValue<'a>; 12]>;
 
-/// Attributes that labels are made of, at most. Beyond it a series is not shown: whatever is done with one point is done
-/// in one step.
+/// Attributes that labels are made of, at most. A series with more is not shown: all work for one point is done in one
+/// step.
 pub const MAX_LABELS: usize = 4096;
-/// Their bytes together, as they came.
+/// Total bytes of these attributes as received, at most.
 pub const MAX_LABEL_BYTES: usize = 1 << 20;
-/// Bytes of an array or a map that becomes a label.
+/// Bytes of an array or a map that becomes a label, at most.
 pub const MAX_NESTED_BYTES: usize = 64 << 10;
 
-/// More or larger attributes than labels are made of.
+/// There are more attributes, or larger ones, than labels can be made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct TooLarge;
 
@@ -89,7 +89,7 @@ pub(crate) fn sort<'a>(sorted: &mut Sorted<'a>, attributes: Repeated<'a, KeyValu
     Ok(())
 }
 
-/// Whether `stored` was made from the same attributes. A cheap test: other values than strings don't pass it.
+/// Whether `stored` was made from the same attributes. A cheap test: false if a value is not a string.
 #[inline]
 pub(crate) fn is_same(stored: &[u8], sorted: &[KeyValue<'_>]) -> bool {
     let mut pairs = Pairs(stored);
@@ -102,8 +102,8 @@ pub(crate) fn is_same(stored: &[u8], sorted: &[KeyValue<'_>]) -> bool {
     pairs.0.is_empty()
 }
 
-/// Appends sorted attributes with `over` put over them: its values win and its other keys are added. `over` is sorted
-/// the same way.
+/// Appends sorted attributes merged with `over`: values of `over` replace those of equal keys, and its other keys are
+/// added. `over` is sorted in the same way.
 pub(crate) fn put_attributes(out: &mut Vec<u8>, sorted: &[KeyValue<'_>], over: &[u8]) {
     let mut over = Pairs(over).peekable();
     for kv in sorted {
@@ -121,7 +121,7 @@ pub(crate) fn put_attributes(out: &mut Vec<u8>, sorted: &[KeyValue<'_>], over: &
     }
 }
 
-/// What of a series' identity stands before its attributes, read back.
+/// The part of a series' identity before its attributes, read back.
 pub(crate) struct Stem<'a> {
     pub(crate) job: Option<&'a [u8]>,
     pub(crate) instance: Option<&'a [u8]>,
@@ -136,7 +136,7 @@ pub(crate) struct Scope<'a> {
     pub(crate) attributes: Pairs<'a>,
 }
 
-/// Appends job and instance. Being absent and being empty are two things.
+/// Appends job and instance. An absent value is different from an empty one.
 pub(crate) fn put_target(out: &mut Vec<u8>, job: Option<&[u8]>, instance: Option<&[u8]>) {
     for part in [job, instance] {
         out.push(u8::from(part.is_some()));
@@ -160,7 +160,7 @@ pub(crate) fn put_scope(out: &mut Vec<u8>, metrics: &ScopeMetrics<'_>) -> Result
 }
 
 impl<'a> Stem<'a> {
-    /// Reads what [`put_target`] and [`put_scope`] wrote.
+    /// Reads the output of [`put_target`] and [`put_scope`].
     pub(crate) fn read(mut bytes: &'a [u8]) -> Option<Self> {
         let mut part = || {
             let (present, rest) = bytes.split_first()?;

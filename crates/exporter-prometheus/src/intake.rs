@@ -1,7 +1,7 @@
-//! Bodies into series, in steps.
+//! Reads bodies into series, in steps.
 //!
-//! An [`Intake`] is a body and the place up to which it has been read. [`Registry::take_step`] goes on from there until the
-//! work of a step is done; the most that happens between two looks at the work is one point.
+//! An [`Intake`] is a body and the position up to which it has been read. [`Registry::take_step`] continues from there
+//! until the work of a step is done; at most one point is read between two checks of the work.
 
 use std::ops::Range;
 
@@ -19,14 +19,14 @@ use crate::registry::{Identity, NONE, Registry, Source, type_byte};
 use crate::report::Reason;
 use crate::work::Work;
 
-/// Reading a tag and a length, and what follows from them.
+/// Units of work for a field: reading its tag and length.
 const FIELD: u64 = 40;
-/// A metric: its look-up and its parts.
+/// Units of work for a metric: its look-up and its parts.
 const METRIC: u64 = 200;
-/// A point of a known series.
+/// Units of work for a point of a known series.
 const POINT: u64 = 250;
 
-/// Bytes of a part of the body, by their place in it.
+/// A range of bytes in a part of the body.
 type Place = Range<usize>;
 
 /// A body that is being read.
@@ -34,7 +34,7 @@ type Place = Range<usize>;
 pub struct Intake {
     body: Rope,
     part: usize,
-    /// Entries of the part that are still to be read; at first all.
+    /// Entries of the part that have not been read; at first all.
     entries: Option<Place>,
     entry: Option<InEntry>,
     scope: Option<InScope>,
@@ -44,7 +44,7 @@ pub struct Intake {
     attributes: Vec<u8>,
 }
 
-/// Within the metrics of one resource.
+/// The position within the metrics of one resource.
 #[derive(Debug)]
 struct InEntry {
     scopes: Place,
@@ -54,17 +54,17 @@ struct InEntry {
     refused: Option<Reason>,
 }
 
-/// Within those of one scope.
+/// The position within the metrics of one scope.
 #[derive(Debug)]
 struct InScope {
     metrics: Place,
     stem: usize,
     refused: Option<Reason>,
-    /// The stream of the metric before.
+    /// The stream of the previous metric.
     before: Option<usize>,
 }
 
-/// Within one metric.
+/// The position within one metric.
 #[derive(Debug)]
 struct InMetric {
     name: Place,
@@ -75,7 +75,7 @@ struct InMetric {
     shape: Shape,
     temporality: Temporality,
     refused: Option<Reason>,
-    /// The series of the point before.
+    /// The series of the previous point.
     before: Option<usize>,
 }
 
@@ -87,7 +87,7 @@ enum PointKind {
     Summary,
 }
 
-/// Where `piece` lies in `part`. Pieces of another buffer are empty ones.
+/// The range of `piece` in `part`. An empty range if `piece` is in another buffer.
 fn locate(part: &[u8], piece: &[u8]) -> Place {
     let start = piece.as_ptr().addr().wrapping_sub(part.as_ptr().addr());
     if start <= part.len() && piece.len() <= part.len() - start { start..start + piece.len() } else { 0..0 }
@@ -97,7 +97,7 @@ fn at<'a>(part: &'a [u8], place: &Place) -> &'a [u8] {
     part.get(place.clone()).unwrap_or_default()
 }
 
-/// The next message under `number` in what is left at `place`, which moves on.
+/// The next message with field number `number` in the rest at `place`; `place` is advanced past it.
 fn next<'a, V: View<'a>>(part: &'a [u8], place: &mut Place, number: u32) -> Option<V> {
     let mut rest = Repeated::<V>::new(at(part, place), number);
     let found = rest.next();
@@ -106,7 +106,7 @@ fn next<'a, V: View<'a>>(part: &'a [u8], place: &mut Place, number: u32) -> Opti
 }
 
 impl Intake {
-    /// A checked body from its beginning.
+    /// An intake at the beginning of a checked body.
     #[must_use]
     pub fn new(body: Rope) -> Self {
         Self {
@@ -123,8 +123,8 @@ impl Intake {
 }
 
 impl Registry {
-    /// Takes a payload of metrics that arrived at `now` as a whole; others are ignored. For tests and tools: in a loop,
-    /// [`Registry::take_step`] takes it in steps.
+    /// Reads a whole payload of metrics that arrived at `now`; other payloads are ignored. For tests and tools: a loop
+    /// reads it in steps with [`Registry::take_step`].
     pub fn push(&mut self, payload: &Payload, now: Mono) {
         if payload.signal == Signal::Metrics {
             self.push_body(&payload.body, now);
@@ -137,7 +137,7 @@ impl Registry {
         while !self.take_step(&mut intake, now, &mut Work::step()) {}
     }
 
-    /// Reads on in a body until it is read or the work is done. True when it is read.
+    /// Continues reading a body until it is read or the work of the step is done. True when it is read.
     pub fn take_step(&mut self, intake: &mut Intake, now: Mono, work: &mut Work) -> bool {
         if intake.stem.capacity() == 0 {
             [intake.stem, intake.attributes] = std::mem::take(&mut self.spare);
@@ -204,7 +204,7 @@ impl Registry {
         false
     }
 
-    /// Lets go of a body that is not read to its end.
+    /// Releases the resource that is in use by a body that is not read to its end.
     pub fn give_up(&mut self, intake: &Intake) {
         if let Some(entry) = &intake.entry {
             self.resources.unpin(entry.resource, &mut self.kept);
@@ -232,7 +232,7 @@ impl Registry {
     }
 }
 
-/// A metric begins: what of it is kept between steps. None if it has no points.
+/// Begins a metric: returns its data that is kept between steps. None if it has no data.
 fn begin(part: &[u8], metric: &Metric<'_>, scope: &InScope, stem: &mut Vec<u8>) -> Option<InMetric> {
     use PointKind::{Exponential, Histogram, Number, Summary};
     let cumulative = Temporality::Cumulative;
@@ -273,7 +273,7 @@ fn begin(part: &[u8], metric: &Metric<'_>, scope: &InScope, stem: &mut Vec<u8>) 
     })
 }
 
-/// A metric with its part of the body.
+/// A metric with the part of the body it is in.
 struct Reader<'a> {
     part: &'a [u8],
     metric: &'a mut InMetric,
@@ -282,7 +282,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Counts points that come to nothing. True when the metric is at its end.
+    /// Counts points that are dropped. True at the end of the metric.
     fn refuse<P: View<'a>>(&mut self, registry: &mut Registry, work: &mut Work) -> bool {
         let reason = self.metric.refused.unwrap_or(Reason::ExponentialHistogram);
         let mut count = 0;
@@ -301,7 +301,7 @@ impl<'a> Reader<'a> {
         ended
     }
 
-    /// Takes points into series. True when the metric is at its end.
+    /// Adds points to series. True at the end of the metric.
     fn points<P: Point<'a>>(
         &mut self,
         registry: &mut Registry,
@@ -339,7 +339,7 @@ impl<'a> Reader<'a> {
         ended
     }
 
-    /// Takes one point, and gives the series that the next one probably follows.
+    /// Takes one point, and returns the series that is probably before that of the next point.
     fn point<P: Point<'a>>(
         &mut self,
         registry: &mut Registry,
@@ -355,7 +355,7 @@ impl<'a> Reader<'a> {
             registry.say_dropped(Reason::TooLarge, source.name);
             return before;
         }
-        // Senders keep their points in order, so the series after the last one is nearly always the one.
+        // Senders keep their points in order, so the guess from the last time is nearly always right.
         let guess = match (before, source.stream) {
             (Some(slot), _) => registry.series.get(slot).map_or(NONE, |s| s.next),
             (None, Some(stream)) => registry.streams.get(stream).map_or(NONE, |s| s.first),
@@ -374,10 +374,10 @@ impl<'a> Reader<'a> {
             source.stream.and_then(|stream| registry.find(stream, self.attributes))
         };
         match found {
-            // No recorded value: the source says that the series has ended.
+            // No recorded value: the source reports that the series has ended.
             Some(slot) if point.flags() & 1 != 0 => {
                 registry.remove(slot, work);
-                // The stream goes with its last series.
+                // The stream is removed with its last series.
                 let stays = |id: &usize| registry.streams.get(*id).is_some_and(|s| *s.stem == *self.stem);
                 source.stream = source.stream.filter(stays);
                 before

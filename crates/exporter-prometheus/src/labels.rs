@@ -1,7 +1,7 @@
-//! Labels: names by rule, sorted, rendered once into a block for the page.
+//! Labels: their names are translated, they are sorted, and rendered once into a block for the page.
 //!
-//! One bad label costs the series, not only itself, as in the Go collector. `target_info` alone merges labels that come
-//! to one name.
+//! A series with one invalid label is not shown, as in the Go collector. Only `target_info` merges labels whose
+//! translated names are equal.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,13 +12,13 @@ use crate::config::PageSettings;
 use crate::identity::{Pairs, Stem};
 use crate::report::Reason;
 
-/// The labels of one series as they stand on a page.
+/// The labels of one series as they are written on a page.
 pub(crate) struct Block {
     pub(crate) bytes: Rc<[u8]>,
     pub(crate) labels: u32,
 }
 
-/// Why a series has no labels: the reason, and a sentence.
+/// Why a series has no labels: the reason, and a text for the log.
 pub(crate) type Fault = (Reason, String);
 
 fn lossy(text: &[u8]) -> std::borrow::Cow<'_, str> {
@@ -36,7 +36,7 @@ pub(crate) fn label_name(key: &[u8], keeps_utf8: bool) -> Result<Vec<u8>, Fault>
     })
 }
 
-/// What the client library of the Go collector checks.
+/// Checks a label as the Prometheus client library of the Go collector does.
 fn check(name: &[u8], value: &[u8]) -> Result<(), Fault> {
     if name.is_empty() || name.starts_with(b"__") || str::from_utf8(name).is_err() {
         return Err((Reason::Label, format!("{:?} is not a valid label name", lossy(name))));
@@ -47,7 +47,7 @@ fn check(name: &[u8], value: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Sorts by name, before escaping, and renders.
+/// Sorts labels by name, before escaping, and renders them.
 fn render(mut labels: Vec<(Vec<u8>, &[u8])>, metric: &[u8]) -> Result<Block, Fault> {
     for (name, value) in &labels {
         check(name, value)?;
@@ -100,11 +100,11 @@ pub(crate) fn series_block(
     render(labels, metric)
 }
 
-/// The block of `target_info`. Attributes that come to one name are joined in their order.
+/// The block of `target_info`. The values of attributes whose translated names are equal are joined in their order.
 ///
 /// # Errors
-/// [`Reason::Label`] from the rule for names spoils every `target_info` of the page: `Err(Some)`; a label that is only
-/// not allowed spoils its own: `Err(None)`.
+/// `Err(Some)`: an attribute has no label name ([`Reason::Label`]); then no `target_info` is on the page. `Err(None)`:
+/// a label is invalid; then only this `target_info` is omitted.
 pub(crate) fn target_block<'a>(
     attributes: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     job: &[u8],

@@ -1,13 +1,14 @@
 //! The `prometheus` exporter.
 //!
-//! Points update *series*, kept by identity; a scrape writes them out. Names and labels are translated once, when a
-//! series is made, and are kept as bytes: a point of a known series costs a hash, a comparison and a store, a scrape
-//! copies name, labels and value. [`Registry`] is all of that without sockets or clock; the exporter adds the page
-//! server, a timer for expiry, and gzip.
+//! Points update *series*, which are stored by identity; a scrape writes them to a page. Names and labels are
+//! translated once, when a series is created, and are kept as bytes: a point of a known series costs a hash, a
+//! comparison and a store; a scrape copies name, labels and value. [`Registry`] does this without sockets or clock; the
+//! exporter adds the page server, a timer for expiry, and gzip.
 //!
 //! Memory grows with the number of distinct series and resources that arrived within `metric_expiration`, some hundreds
-//! of bytes each. All of it is charged to the budget as kept state. Above the limit of a `memory_limiter` new series are
-//! refused and known ones are still updated; without one nothing bounds them, as in the Go collector.
+//! of bytes each. All of it is charged to the budget as kept state. Above the limit of a `memory_limiter` new series
+//! are refused and known ones are still updated; without a `memory_limiter` they are not limited, as in the Go
+//! collector.
 #![forbid(unsafe_code)]
 
 mod config;

@@ -1,7 +1,7 @@
 //! Metric names: from OpenTelemetry name, unit and kind to a Prometheus name, as otlptranslator 1.0 does it.
 //!
-//! Four strategies. Those with underscores make legacy names out of anything, except that the namespace goes in as the
-//! user wrote it; the others keep the name and leave escaping to the page.
+//! There are four strategies. Those with underscores make legacy names from any name, except that the namespace is used
+//! as the user wrote it; the others keep the name, and the page escapes it.
 
 /// `translation_strategy`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -11,14 +11,14 @@ pub enum Strategy {
     UnderscoreEscapingWithSuffixes,
     /// Legacy names, nothing added.
     UnderscoreEscapingWithoutSuffixes,
-    /// Names as they are with unit and type at the end.
+    /// Unchanged names with unit and type at the end.
     NoUtf8EscapingWithSuffixes,
-    /// Names as they are.
+    /// Unchanged names.
     NoTranslation,
 }
 
 impl Strategy {
-    /// By the word in the configuration; the empty one is the default.
+    /// The strategy for the word in the configuration; the empty word is the default.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Some(match word {
@@ -40,14 +40,14 @@ impl Strategy {
 /// Bytes of a metric's name or unit, at most: a name is made in one step.
 pub const MAX_NAME: usize = 64 << 10;
 
-/// What a metric is, as far as names and types go.
+/// The kind of a metric, as far as it affects names and types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shape {
     /// An OTLP gauge.
     Gauge,
     /// A monotonic sum.
     Counter,
-    /// A sum that may fall.
+    /// A sum that is not monotonic.
     UpDownCounter,
     /// A histogram with explicit bounds.
     Histogram,
@@ -58,10 +58,10 @@ pub enum Shape {
 /// Why a metric has no name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum NameError {
-    /// Nothing is left of it.
+    /// The translated name is empty.
     #[error("resulted in empty name")]
     Empty,
-    /// Only underscores are left of it.
+    /// The translated name has only underscores.
     #[error("resulted in a name of underscores only")]
     Underscores,
     /// Not UTF-8.
@@ -69,11 +69,11 @@ pub enum NameError {
     Utf8,
 }
 
-/// The Prometheus name. It may hold characters that a page must escape: those of the namespace, and with the strategies
-/// that keep UTF-8 any.
+/// The Prometheus name. It may contain characters that a page must escape: those of the namespace, and any characters
+/// with the strategies that keep UTF-8.
 ///
 /// # Errors
-/// When nothing sensible is left; the series is then not served.
+/// See [`NameError`]; the series is then not served.
 pub fn metric_name(
     strategy: Strategy,
     namespace: &str,
@@ -103,7 +103,7 @@ fn in_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b':'
 }
 
-/// Bytes outside ASCII separate too, so splitting at bytes is splitting at characters.
+/// Bytes outside ASCII are also separators, so that splitting at bytes is the same as splitting at characters.
 fn tokens(name: &[u8], keep: impl Fn(u8) -> bool) -> Vec<&[u8]> {
     name.split(|b| !keep(*b)).filter(|t| !t.is_empty()).collect()
 }
@@ -169,7 +169,7 @@ fn keep_with_suffixes(mut name: Vec<u8>, unit: &[u8], shape: Shape) -> Vec<u8> {
         _ => b"",
     };
     for suffix in [last, &per] {
-        // The byte before the suffix goes too, whatever it is.
+        // The byte before the suffix is also removed, even if it is not a separator.
         if !suffix.is_empty() && name.ends_with(suffix) && name.len() > suffix.len() + 1 {
             name.truncate(name.len() - suffix.len() - 1);
         }
@@ -184,7 +184,7 @@ fn keep_with_suffixes(mut name: Vec<u8>, unit: &[u8], shape: Shape) -> Vec<u8> {
     name
 }
 
-/// The words for a unit and for what it is counted by, `per_` included.
+/// The words for a unit before and after its `/`; the second one with `per_`.
 fn unit_suffixes(unit: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let (main, per) = match unit.iter().position(|b| *b == b'/') {
         Some(at) => (unit.get(..at).unwrap_or_default(), unit.get(at + 1..).unwrap_or_default()),
@@ -215,7 +215,7 @@ fn main_word(unit: &[u8]) -> Option<&'static [u8]> {
         b"KiBy" => b"kibibytes",
         b"MiBy" => b"mebibytes",
         b"GiBy" => b"gibibytes",
-        // As it stands in the Go translator.
+        // As in the Go translator.
         b"TiBy" => b"tibibytes",
         b"KBy" => b"kilobytes",
         b"MBy" => b"megabytes",
@@ -248,7 +248,7 @@ fn per_word(unit: &[u8]) -> Option<&'static [u8]> {
     })
 }
 
-/// Other characters become `_`, runs of it one, and a leading one goes.
+/// Replaces other characters by `_`, joins repeated `_` into one, and removes a leading `_`.
 fn clean_unit(unit: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(unit.len());
     for &b in unit {

@@ -1,4 +1,4 @@
-//! A page from OTLP bytes, for comparison with the Go collector. No part of the interface.
+//! A page from OTLP bytes, for comparison with the Go collector. Not part of the public interface.
 
 use bytes::Bytes;
 use otelcore_exposition::Accept;
@@ -9,8 +9,8 @@ use crate::config::PageSettings;
 use crate::registry::Registry;
 use crate::report::Report;
 
-/// The page after the payloads arrived in order, all at one moment, or the text of the error. A payload that is not
-/// well-formed is left out.
+/// The page after the payloads arrived in order, all at the same time, or the text of the error. A payload that is not
+/// well-formed is ignored.
 #[must_use]
 pub fn page_of(settings: &PageSettings, payloads: &[&[u8]]) -> Vec<u8> {
     let mut registry = Registry::new(settings, 1, Report::silent());

@@ -1,7 +1,7 @@
-//! What a scrape does not show, said once and counted.
+//! Logs once, and counts, the points that a scrape does not show.
 //!
-//! The Go collector logs such things at every scrape; here each reason is logged once for each metric name, and every
-//! point that comes to nothing adds to `otelcol_exporter_prometheus_dropped_points`.
+//! The Go collector logs them at every scrape; here each reason is logged once for each metric name, and every dropped
+//! point is counted in `otelcol_exporter_prometheus_dropped_points`.
 
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
@@ -13,25 +13,25 @@ use otelcore_pipeline::{Counter, Detail, Level, Logger, Telemetry};
 /// Why points are not shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Reason {
-    /// Exponential histograms are not built yet.
+    /// Exponential histograms are not supported yet.
     ExponentialHistogram,
     /// Neither delta nor cumulative.
     Temporality,
-    /// A delta sum that may fall.
+    /// A delta sum that is not monotonic.
     DeltaUpDown,
-    /// A delta histogram that does not follow the one before.
+    /// A delta histogram that overlaps the previous one.
     Misaligned,
-    /// Older than what is there.
+    /// Older than the stored point.
     Older,
     /// The metric has no Prometheus name.
     Name,
     /// A label has no Prometheus name, a reserved one, or a value that is not UTF-8.
     Label,
-    /// Two labels of one name.
+    /// Two labels have the same name.
     DuplicateLabel,
     /// A summary with a label `quantile`.
     Quantile,
-    /// Another type has the name.
+    /// The name belongs to another type.
     TypeConflict,
     /// Another series has the same name and labels.
     DuplicateSeries,
@@ -46,7 +46,7 @@ pub enum Reason {
 impl Reason {
     const COUNT: usize = Self::Memory as usize + 1;
 
-    /// As in the metric's label.
+    /// The value of the label `reason` of the metric.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -68,26 +68,26 @@ impl Reason {
     }
 }
 
-/// Names remembered for each reason, so that a flood of names fills neither memory nor log.
+/// Names remembered for each reason, at most, so that many names fill neither memory nor log.
 const NAMES: usize = 256;
 
-/// Longest line of the log: names and labels in it are the sender's.
+/// Bytes of a log message, at most: the sender decides the length of the names and labels in it.
 const MESSAGE: usize = 4096;
 
-/// Counts and says what is not shown.
+/// Counts and logs the points that are not shown.
 #[derive(Debug)]
 pub struct Report {
     telemetry: Telemetry,
     exporter: String,
     log: Option<Logger>,
     counters: [Option<Counter>; Reason::COUNT],
-    /// Hashes of the names: a name may be megabytes long, and one that is taken for another is only not logged.
+    /// Hashes of the names: a name may be megabytes long. If two hashes are equal, the second name is only not logged.
     said: [BTreeSet<u64>; Reason::COUNT],
     counts: [u64; Reason::COUNT],
 }
 
 impl Report {
-    /// A report for the exporter of that id.
+    /// A report for the exporter with this id.
     #[must_use]
     pub fn new(telemetry: &Telemetry, exporter: &str, log: Logger) -> Self {
         Self { telemetry: telemetry.clone(), exporter: exporter.to_owned(), log: Some(log), ..Self::silent() }
@@ -106,7 +106,7 @@ impl Report {
         }
     }
 
-    /// Points that came to nothing for this reason.
+    /// Number of points that were dropped for this reason.
     #[must_use]
     pub fn dropped(&self, reason: Reason) -> u64 {
         self.counts[reason as usize]
@@ -130,7 +130,7 @@ impl Report {
         counter.add(points);
     }
 
-    /// Logs the reason for a metric, the first time.
+    /// Logs the reason for a metric, only the first time.
     pub(crate) fn say(&mut self, reason: Reason, level: Level, metric: &[u8], message: impl FnOnce() -> String) {
         let said = &mut self.said[reason as usize];
         if said.len() >= NAMES || !said.insert(FixedState::with_seed(0).hash_one(metric)) {

@@ -1,7 +1,7 @@
-//! The resources that live series come from, and `target_info`.
+//! The resources of the stored series, and `target_info`.
 //!
-//! A resource is known by its bytes, so that one that has been seen costs a hash. It goes with its last series. For each
-//! job and instance the resource that came first and still lives is the one that `target_info` shows.
+//! A resource is identified by its bytes, so that a known resource costs one hash. It is removed with its last series.
+//! For each job and instance, `target_info` shows the oldest resource that still has series.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher};
@@ -28,37 +28,37 @@ pub(crate) struct Resource {
     seq: u64,
     pub(crate) job: Option<Rc<[u8]>>,
     pub(crate) instance: Option<Rc<[u8]>>,
-    /// Attributes that go onto its points, sorted, as identity bytes.
+    /// Attributes that are copied onto its points, sorted, as identity bytes.
     pub(crate) copied: Box<[u8]>,
-    /// More or larger attributes than labels can be made of.
+    /// There are more attributes, or larger ones, than labels can be made of.
     pub(crate) too_large: bool,
     series: u64,
     pinned: bool,
     target: Target,
 }
 
-/// What a resource has to do with `target_info`.
+/// The state of a resource with regard to `target_info`.
 enum Target {
     /// Another resource of its job and instance is shown, or none.
     None,
-    /// Its labels stand there.
+    /// Its labels are shown.
     Shown(Place),
-    /// It is its turn, but it has an attribute that is no label.
+    /// It would be shown, but an attribute is not a valid label.
     Left,
-    /// As before, in a way that spoils all of `target_info`.
+    /// It would be shown, but an attribute has no label name; no `target_info` at all is then shown.
     Spoils,
 }
 
-/// Job and instance, both with a text.
+/// Job and instance, neither of them empty.
 type JobInstance = (Rc<[u8]>, Rc<[u8]>);
 
-/// All of them.
+/// All resources.
 pub(crate) struct Resources {
     slots: Slots<Resource>,
     pub(crate) index: Index,
     hasher: FixedState,
     next: u64,
-    /// Live resources of each job and instance, oldest first.
+    /// Resources with series, for each job and instance, oldest first.
     by_target: BTreeMap<JobInstance, BTreeSet<(u64, usize)>>,
     shown: BTreeSet<Place>,
     spoiling: usize,
@@ -113,7 +113,7 @@ impl Resources {
         }
     }
 
-    /// A series comes from this resource from now on.
+    /// Adds a series to this resource.
     pub(crate) fn enter(&mut self, id: usize, settings: &PageSettings, report: &mut Report) {
         let Some(resource) = self.slots.get_mut(id) else { return };
         resource.series += 1;
@@ -139,7 +139,7 @@ impl Resources {
         }
     }
 
-    /// A series has gone, or comes from another one.
+    /// Removes a series from this resource: the series was removed, or now comes from another resource.
     pub(crate) fn leave(&mut self, id: usize, settings: &PageSettings, report: &mut Report, kept: &mut Kept) {
         let Some(resource) = self.slots.get_mut(id) else { return };
         resource.series = resource.series.saturating_sub(1);
@@ -206,7 +206,8 @@ impl Resources {
 }
 
 impl Resource {
-    /// Bytes charged for it. A block of `target_info` may be made of all its attributes, in about as many bytes.
+    /// Bytes charged for the resource. A block of `target_info` may be made of all its attributes, in about the same
+    /// number of bytes.
     fn cost(&self) -> u64 {
         let len = |text: &Option<Rc<[u8]>>| text.as_deref().map_or(0, <[u8]>::len);
         let texts = [2 * self.raw.len(), len(&self.job), len(&self.instance), self.copied.len()];
@@ -247,7 +248,7 @@ impl Resource {
         let mut copied = Vec::new();
         if !settings.resource_labels.is_empty() {
             let mut wanted: Vec<_> = view.attributes().filter(|kv| settings.resource_labels.wants(kv.key)).collect();
-            // A key that occurs twice has its last value, as upserting gives it.
+            // A key that occurs twice has its last value, as after an upsert.
             wanted.sort_by_key(|kv| kv.key);
             for (i, kv) in wanted.iter().enumerate() {
                 if wanted.get(i + 1).is_none_or(|next| next.key != kv.key) {
@@ -280,7 +281,7 @@ impl Resource {
                 Target::Left
             }
             Err(Some((_, why))) => {
-                // As in the Go collector, where it ends the making of all of them.
+                // As in the Go collector, where this error ends the creation of all `target_info`.
                 report.say(Reason::Label, Level::Error, b"target_info", || {
                     format!("failed to create target info metrics: {why}")
                 });

@@ -1,7 +1,8 @@
-//! Values by number, and where they are by hash, without a step that grows with what is there.
+//! Values by number, and numbers by hash, without an operation whose cost grows with the number of values.
 //!
-//! A vector that grows is copied, a hash table that grows is filled anew, all at once. With a million series that takes
-//! longer than a turn of the loop may, so both are cut into parts that grow on their own. Knows nothing of series.
+//! A vector that grows is copied, and a hash table that grows is rehashed, all at once. With a million series that
+//! takes longer than a turn of the loop may take, so both are divided into parts that grow independently. Does not
+//! depend on series.
 
 use hashbrown::HashTable;
 use slab::Slab;
@@ -9,10 +10,10 @@ use slab::Slab;
 /// Values in one part.
 const PART: usize = 1 << 12;
 
-/// A slab in parts. Numbers are used again.
+/// A slab in parts. Numbers are reused.
 pub(crate) struct Slots<T> {
     parts: Vec<Slab<T>>,
-    /// Parts with room; the last one is filled first.
+    /// Parts that are not full; the last one is filled first.
     open: Vec<usize>,
     len: usize,
 }
@@ -60,7 +61,7 @@ impl<T> Slots<T> {
         let value = slab.try_remove(id % PART)?;
         self.len -= 1;
         if slab.is_empty() {
-            // Its memory goes back; the part stays where it is.
+            // Its memory is freed; the part keeps its index.
             *slab = Slab::new();
         }
         if was_full {
@@ -83,10 +84,10 @@ impl<T> Slots<T> {
 /// Tables in an index.
 const TABLES: usize = 256;
 
-/// Numbers by hash, in tables of which each grows on its own.
+/// Numbers by hash, in tables that grow independently.
 pub(crate) struct Index {
     tables: Vec<HashTable<usize>>,
-    /// How many numbers were put into larger tables, for the account of work.
+    /// How many numbers were moved into larger tables, to count the work.
     moved: u64,
 }
 
@@ -97,7 +98,7 @@ impl Default for Index {
 }
 
 impl Index {
-    /// hashbrown itself uses the lowest and the highest bits.
+    /// The table of a hash. Uses bits in the middle, because hashbrown itself uses the lowest and the highest bits.
     fn table(hash: u64) -> usize {
         (hash >> 32) as usize % TABLES
     }

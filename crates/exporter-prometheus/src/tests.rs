@@ -1,4 +1,4 @@
-//! Stories of points, series and pages, under a clock that is an argument.
+//! Tests of points, series and pages, with a clock that is an argument.
 
 mod accumulate;
 mod build;
@@ -22,7 +22,7 @@ fn at(seconds: u64) -> Mono {
     Mono(seconds * 1_000_000_000)
 }
 
-/// A registry and its page.
+/// A registry with helpers to push metrics and to read its page.
 struct Scene(Registry);
 
 impl Scene {

@@ -1,12 +1,12 @@
-//! How much a step may do before the loop goes on.
+//! How much work a step may do before it returns to the loop.
 //!
-//! Work is counted, not timed: a unit is about a nanosecond of this project's benches, so that a step takes some
-//! milliseconds and a test can say how the work grows with its input.
+//! Work is counted, not timed: a unit is about one nanosecond in this project's benches, so that a step takes some
+//! milliseconds and a test can measure how the work grows with its input.
 
 /// Units of one step.
 pub(crate) const STEP: u64 = 4_000_000;
 
-/// What is left of a step.
+/// The work that is left in a step.
 #[derive(Debug)]
 pub struct Work {
     left: u64,
@@ -20,7 +20,7 @@ impl Work {
         Self { left: STEP, done: 0 }
     }
 
-    /// Counts what was done, or is about to be done as a whole.
+    /// Counts work that was done, or that will be done without interruption.
     #[inline]
     pub(crate) fn spend(&mut self, units: u64) {
         self.left = self.left.saturating_sub(units);

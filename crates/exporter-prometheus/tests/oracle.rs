@@ -1,8 +1,9 @@
-//! Whole pages against those of the Go collector's exporter, for telemetry from fixed seeds.
+//! Compares whole pages with those of the Go collector's exporter, for telemetry from fixed seeds.
 //!
-//! What the Go exporter leaves to chance is avoided: every metric has a name of its own, every series a label of its
-//! own, every resource an instance of its own. Not here either: exponential histograms, which are not built yet; a
-//! series' end among other points of its metric, where 0.155 forgets the others; bounds and quantiles that are no number.
+//! Cases in which the result of the Go exporter is random are avoided: every metric has a unique name, every series a
+//! unique label, every resource a unique instance. Also avoided are exponential histograms, which are not supported
+//! yet; the end of a series among other points of its metric, where 0.155 drops the others; and bounds and quantiles
+//! that are NaN.
 #![allow(clippy::panic, clippy::unwrap_used, missing_docs, unreachable_pub, dead_code, reason = "a test")]
 
 #[path = "../../pdata/tests/oracle/generate.rs"]
@@ -31,7 +32,8 @@ use prost::Message;
 
 const CASES: u64 = 120;
 
-/// A real peer built by scripts/tools. Where it is missing, CI fails and other machines skip the test and say so.
+/// A real peer built by scripts/tools. If it is missing, the test fails in CI, and on other machines it is skipped with
+/// a message.
 fn tool(name: &str) -> Option<PathBuf> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin").join(name);
     if !built.is_file() {
@@ -57,7 +59,7 @@ fn entropy(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Stands for bytes of the same number that are not UTF-8, which a Rust string can't have.
+/// Placeholder for the same number of bytes that are not UTF-8, which a Rust string can't contain.
 const STAND_IN: &str = "not-utf8";
 const NOT_UTF8: &[u8; 8] = b"a\xff\xc3(\xe2\x82\xed\xa0";
 
@@ -107,7 +109,7 @@ const KEYS: [&str; 16] = [
 ];
 const WORDS: [&str; 8] = ["", "x", "GET", "with \\ and \"quotes\"\n", "größe", "\u{0}\u{7f}", "0", STAND_IN];
 
-/// Attributes of distinct keys. Those that make a series vanish are rare enough for most to stay.
+/// Attributes with distinct keys. Those for which a series is dropped are so rare that most series are shown.
 fn attributes(c: &mut Choices<'_>, keys: &[&str]) -> Vec<KeyValue> {
     let mut seen = BTreeSet::new();
     let mut all = Vec::new();
@@ -134,7 +136,7 @@ fn text(key: &str, value: &str) -> KeyValue {
 fn resource(c: &mut Choices<'_>, number: usize) -> Resource {
     const KEYS: [&str; 12] =
         ["host.name", "a", "a.b", "a_b", "zone", "k8s.pod.name", "région", "1st", "job", "instance", "__reserved", "é"];
-    // A key that is no label at all takes every target_info away; a resource in eight may have one.
+    // A key that has no label name removes every target_info; only one resource in eight may have such a key.
     let keys = if c.below(8) == 0 { &KEYS[8..] } else { &KEYS[..8] };
     let mut attributes = attributes(c, keys);
     if c.below(4) > 0 {
@@ -170,7 +172,7 @@ enum Kind {
     Summary,
 }
 
-/// A metric with its series, as far as they stay the same over the bodies of a case.
+/// The parts of a metric and its series that are the same in all bodies of a case.
 struct Plan {
     metric: Metric,
     kind: Kind,
@@ -180,13 +182,13 @@ struct Plan {
     scope: usize,
     series: Vec<Vec<KeyValue>>,
     bounds: Vec<f64>,
-    /// Where each series ended last.
+    /// The end of the last point of each series.
     ends: Vec<u64>,
 }
 
 fn plan(c: &mut Choices<'_>, number: usize, series: &mut usize) -> Plan {
     let kind = [Kind::Gauge, Kind::Sum, Kind::Sum, Kind::Histogram, Kind::Summary][c.below(5)];
-    // The number in the middle keeps the names apart, whatever becomes of the rest.
+    // The number in the middle keeps the names distinct after any translation of the rest.
     let name = format!("{}m{number}z{}", pick(c, &BEFORE), pick(c, &AFTER));
     let count = 1 + c.below(3);
     let bounds = match c.below(6) {
@@ -225,7 +227,7 @@ fn plan(c: &mut Choices<'_>, number: usize, series: &mut usize) -> Plan {
 const BASE: u64 = 1_700_000_000_123_456_789;
 const STEP: u64 = 10_000_000_000;
 
-/// When a point begins and ends: after the last one, with a gap, over it, before it, or at no time at all.
+/// When a point begins and ends: after the last one, with a gap, overlapping it, before it, or with times of zero.
 fn times(c: &mut Choices<'_>, last: &mut u64) -> (u64, u64) {
     let (start, end) = match c.below(10) {
         0 => (*last + STEP / 2, *last + STEP),
@@ -366,7 +368,7 @@ fn bodies(seed: u64) -> Vec<Vec<u8>> {
                 schema_url: String::new(),
             })
             .collect();
-        // A metric of no trouble, so that there is always a page.
+        // A metric that is always valid, so that there is always a page.
         let plain = NumberDataPoint { value: Some(Number::AsInt(1)), time_unix_nano: 1, ..NumberDataPoint::default() };
         resource_metrics.push(ResourceMetrics {
             scope_metrics: vec![ScopeMetrics {
@@ -394,7 +396,7 @@ fn bodies(seed: u64) -> Vec<Vec<u8>> {
     bodies
 }
 
-/// Takes a little-endian u32 off the front.
+/// Removes a little-endian u32 from the front and returns it.
 fn number(bytes: &mut &[u8]) -> u32 {
     let (first, rest) = bytes.split_first_chunk().expect("the oracle's output has a number here");
     *bytes = rest;
@@ -500,7 +502,7 @@ fn pages_are_those_of_the_go_exporter_to_the_byte() {
             }
             lines += expected.split(|b| *b == b'\n').count();
         }
-        // The seeds are worth their while.
+        // The seeds produce enough lines.
         assert!(lines > 5000, "{lines} lines of {config}");
     }
 }

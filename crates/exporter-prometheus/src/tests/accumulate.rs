@@ -1,4 +1,4 @@
-//! What a series stands at after some points.
+//! The value of a series after some points.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn a_gap_between_deltas_is_a_restart() {
     let mut scene = Scene::plain();
     scene.metrics(0, vec![delta("d", true, &[(0, 10, 5.0), (15, 20, 7.0)])]);
     assert_eq!(scene.samples(0), ["d_total 7"]);
-    // The point before the stored end is late and ignored.
+    // A point that is older than the stored end is ignored.
     scene.metrics(0, vec![delta("d", true, &[(5, 15, 100.0)])]);
     assert_eq!(scene.samples(0), ["d_total 7"]);
     assert_eq!(scene.dropped(Reason::Older), 1);
@@ -98,7 +98,7 @@ fn shown(scene: &mut Scene) -> Vec<String> {
 fn odd_buckets_are_put_in_order() {
     let mut scene = Scene::plain();
     let h = |bounds: &[f64], counts: &[u64]| histogram("h", CUMULATIVE, vec![buckets((0, 1), bounds, counts, 1.0)]);
-    // Out of order, a bound repeated, a count missing, one that is no number.
+    // Bounds out of order, a repeated bound, a missing count, and a bound that is NaN.
     scene.metrics(0, vec![h(&[5.0, 1.0, 5.0, f64::NAN, 9.0], &[1, 2, 4, 8])]);
     let expected = ["h_bucket{le=\"1\"} 2", "h_bucket{le=\"5\"} 3", "h_bucket{le=\"9\"} 3", "h_bucket{le=\"+Inf\"} 15"];
     assert_eq!(scene.samples(0)[..4], expected);

@@ -1,4 +1,4 @@
-//! Test metrics, short to write.
+//! Short constructors for test metrics.
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;

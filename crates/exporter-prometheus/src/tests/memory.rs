@@ -1,4 +1,4 @@
-//! What the registry charges for what it keeps, and what it refuses above the limit.
+//! What the registry charges for its kept state, and what it refuses above the limit.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ fn kept_bytes_nothing_left_is_zero() {
     }
     assert!(budget.kept() > 80 * 300, "{}", budget.kept());
     assert_eq!(budget.kept(), scene.0.kept_bytes());
-    // Families are remembered for a while after their last series.
+    // Families are kept for `metric_expiration` after their last series was shown.
     scene.page(310);
     assert!(scene.0.is_empty());
     scene.page(1000);
@@ -57,7 +57,7 @@ fn new_series_above_the_limit_are_refused_and_known_ones_updated() {
     scene.metrics(2, vec![gauge("known", "", vec![point(2, 5.0, &[])])]);
     assert_eq!(scene.0.take_refused(), 0);
     assert!(scene.samples(2).contains(&"known 5".to_owned()));
-    // They expire, and there is room again.
+    // The series expire, and there is room for new ones.
     scene.page(1000);
     scene.page(2000);
     scene.metrics(2000, fresh(0, 1));

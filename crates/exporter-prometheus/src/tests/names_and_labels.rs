@@ -1,4 +1,4 @@
-//! What a series is called and labelled.
+//! The name and the labels of a series.
 
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value};
 
@@ -31,7 +31,7 @@ fn one_bad_label_costs_the_series() {
     for list in bad {
         let mut scene = Scene::plain();
         assert!(labels_of(&mut scene, list).is_empty(), "{list:?}");
-        // It is known from then on, and counted again.
+        // From then on the series is known, and its points are counted again.
         labels_of(&mut scene, list);
         assert_eq!((scene.dropped(Reason::Label), scene.0.len()), (2, 1), "{list:?}");
     }
@@ -161,7 +161,7 @@ fn a_namespace_and_constant_labels_go_everywhere_but_into_target_info() {
     let expected =
         ["_1ns_up{instance=\"i\",job=\"svc\",zone=\"a\"} 1", "key_1ns_target_info{instance=\"i\",job=\"svc\"} 1"];
     assert_eq!(scene.samples(0), expected);
-    // A namespace that can't be a label leaves target_info alone.
+    // A namespace that can't be part of a label name is not used for target_info.
     let mut scene = Scene::with(|s| s.namespace = "__".to_owned());
     scene.push(0, vec![resource(&list, vec![scope("", "", vec![gauge("up", "", vec![point(1, 1.0, &[])])])])]);
     let samples = scene.samples(0);

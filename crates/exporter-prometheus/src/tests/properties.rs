@@ -1,4 +1,4 @@
-//! Whatever arrives, the page can be read.
+//! The page can be read, for any input.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ fn is_name(s: &str) -> bool {
     !s.is_empty() && s.chars().enumerate().all(legal)
 }
 
-/// Reads `name{l="v",..} value` strictly; gives name and labels.
+/// Reads `name{l="v",..} value` strictly; returns name and labels.
 fn read_sample(line: &str) -> Option<(String, Vec<(String, String)>)> {
     let end = line.find(['{', ' '])?;
     let (name, mut rest) = line.split_at(end);
@@ -55,7 +55,7 @@ fn read_sample(line: &str) -> Option<(String, Vec<(String, String)>)> {
         .then(|| (name.to_owned(), labels))
 }
 
-/// Reads a page strictly. Gives the names of its families.
+/// Reads a page strictly. Returns the names of its families.
 fn read_page(page: &str) -> Result<Vec<String>, String> {
     let mut families: Vec<(String, String)> = Vec::new();
     let mut seen = BTreeSet::new();
@@ -149,7 +149,7 @@ proptest! {
             prop_assert!(families.is_ok(), "{:?}\n{}", families, page);
             prop_assert!(families.unwrap().is_sorted_by(|a, b| a < b), "{}", page);
         }
-        // Everything goes in the end.
+        // At the end everything has expired.
         prop_assert_eq!(scene.page(now + 301), "");
         prop_assert!(scene.0.is_empty());
     }

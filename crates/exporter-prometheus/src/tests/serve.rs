@@ -1,4 +1,4 @@
-//! The exporter in a small world with one connection.
+//! The exporter in a small simulated world with one connection.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -15,12 +15,12 @@ use otelcore_pipeline::{
 use super::*;
 use crate::PrometheusFactory;
 
-/// What the client has said, and what it has been told.
+/// The bytes that the client has sent, and those that it has received.
 #[derive(Default)]
 struct Wire {
     said: Vec<u8>,
     told: Vec<u8>,
-    /// Bytes that are taken before the client has read them; zero is any number.
+    /// Bytes that can be written before the client has read them; zero means no limit.
     room: usize,
 }
 
@@ -85,7 +85,7 @@ struct Small {
     taken: bool,
     /// Keys of the next turn.
     again: Vec<u64>,
-    /// Connections beside the first.
+    /// Connections in addition to the first.
     others: Vec<Rc<RefCell<Wire>>>,
 }
 
@@ -171,7 +171,7 @@ impl House {
         let mut house = Self::new();
         house.world.others = others;
         house.exporter.start(&mut Cx::new(&mut house.world, 0)).unwrap();
-        // The only connection comes at once.
+        // The only connection is accepted at once.
         house.event(1, Event::Ready);
         house
     }
@@ -182,7 +182,7 @@ impl House {
         done.take()
     }
 
-    /// Turns until nothing asks for another; gives the number of turns and what became of jobs.
+    /// Runs turns until none is requested; returns the number of turns and the outcomes of jobs.
     fn run(&mut self) -> (usize, Vec<(JobId, Outcome)>) {
         let (mut turns, mut told) = (0, Vec::new());
         while !self.world.again.is_empty() {
@@ -274,7 +274,7 @@ fn a_timer_sweeps_what_nobody_scrapes() {
     house.event(0, Event::Timer);
     assert_eq!(house.world.timers.last(), Some(&(at(601), 0)));
     house.world.now = at(10);
-    // The clock is back, the series is not.
+    // The clock is set back; the series has still been removed.
     assert_eq!(house.get("/metrics", "").1, b"");
 }
 
@@ -310,7 +310,7 @@ fn a_payload_above_the_memory_limit_is_refused_as_far_as_it_is_new() {
     assert!(house.get("/metrics", "").1.ends_with(b"known 7\n"));
 }
 
-/// So many metrics that reading them takes several turns, and their page several pieces.
+/// Enough metrics for reading to take several turns, and for the page to have several pieces.
 fn many() -> Vec<Metric> {
     (0..8_000).map(|i| gauge(&format!("metric.{i:05}"), "", vec![point(1, 1.0, &[("a", "some text")])])).collect()
 }
@@ -374,13 +374,13 @@ fn scrapers_that_do_not_read_hold_a_piece_each_and_the_rest_is_refused() {
     let wire = || Rc::new(RefCell::new(Wire { room: 1000, ..Wire::default() }));
     let others: Vec<_> = (0..otelcore_net::MAX_OPEN).map(|_| wire()).collect();
     let mut house = House::with(others.clone());
-    // The listener takes 64 connections in a turn.
+    // The listener accepts 64 connections in a turn.
     house.run();
     house.send(many());
     let series = house.budget.kept();
     let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
     others.iter().for_each(|other| other.borrow_mut().said.extend_from_slice(request));
-    // The first connection has the first slot; the others came after it.
+    // The first connection has the first slot; the others were accepted after it.
     for local in 3..3 + others.len() as u64 {
         house.event(local, Event::Ready);
         house.run();
@@ -391,7 +391,7 @@ fn scrapers_that_do_not_read_hold_a_piece_each_and_the_rest_is_refused() {
     let (head, body) = house.get("/metrics", "");
     assert!(head.starts_with("http/1.1 503"), "{head}");
     assert_eq!(body, b"Limit of concurrent requests reached (64), try again later.\n");
-    // One of them reads, and goes on from where it was; then there is room for another.
+    // One of the clients reads, and its response continues where it was; then there is room for another request.
     let mut page = Vec::new();
     others[5].borrow_mut().room = 0;
     for local in 3..3 + others.len() as u64 {

@@ -1,4 +1,4 @@
-//! Which series stand on a page together: target_info, conflicts, expiry.
+//! Which series are on a page together: target_info, conflicts, expiry.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn target_info_follows_its_series() {
     let mut scene = Scene::plain();
     let version = |v: &'static str| [SVC[0], SVC[1], ("service.version", v)];
     scene.push(0, vec![from(&version("1"), vec![one("a", 1.0), one("b", 1.0)])]);
-    // One series comes from the newer resource now; the older one was first and still lives.
+    // One series now comes from the newer resource; the older resource was first and still has a series.
     scene.push(100, vec![from(&version("2"), vec![one("a", 2.0)])]);
     let shown = |v: &str| vec![format!("target_info{{instance=\"i\",job=\"svc\",service_version=\"{v}\"}} 1")];
     assert_eq!(targets(&mut scene, 100), shown("1"));
@@ -76,7 +76,7 @@ fn a_metric_called_target_info_shares_the_family_only_if_it_looks_the_same() {
     let metric = described(gauge("target.info", "", vec![point(1, 5.0, &[("a", "b")])]), "mine");
     scene.push(0, vec![from(&SVC, vec![one("a", 1.0)]), from(&[], vec![metric.clone()])]);
     assert_eq!(scene.samples(0), ["a{instance=\"i\",job=\"svc\"} 1", "target_info{instance=\"i\",job=\"svc\"} 1"]);
-    // Without targets it stands alone.
+    // Without targets only the metric is shown.
     let mut scene = Scene::plain();
     scene.push(0, vec![from(&[], vec![metric])]);
     assert_eq!(scene.samples(0), ["target_info{a=\"b\"} 5"]);
@@ -116,7 +116,7 @@ fn of_series_with_equal_labels_the_first_is_served() {
     assert_eq!(scene.samples(0), ["g 1"]);
     scene.push(1, vec![of("second", 3.0)]);
     assert_eq!((scene.samples(1), scene.dropped(Reason::DuplicateSeries)), (vec!["g 1".to_owned()], 2));
-    // When the first expires the second is there at once.
+    // When the first expires, the second is shown at once.
     assert_eq!(scene.samples(301), ["g 3"]);
     assert_eq!(scene.0.len(), 1);
 }
@@ -156,7 +156,7 @@ fn a_name_that_a_histogram_writes_is_taken() {
         let mut scene = Scene::plain();
         scene.metrics(0, vec![one(name, 1.0), h()]);
         assert_eq!(scene.samples(0), [format!("{name} 1")]);
-        // The histogram comes when the other has gone.
+        // The histogram is shown when the other metric has expired.
         scene.metrics(200, vec![h()]);
         assert_eq!(scene.samples(400).len(), 3, "{name}");
     }
@@ -172,7 +172,7 @@ fn series_expire_by_the_arrival_of_their_last_accepted_point() {
     scene.metrics(0, at(10));
     scene.metrics(200, at(11));
     assert_eq!(scene.samples(500).len(), 1);
-    // Older data is refused and keeps nothing alive.
+    // Older data is refused and does not extend the life of a series.
     scene.metrics(499, at(5));
     assert_eq!(scene.page(501), "");
     assert!(scene.0.is_empty());
@@ -227,7 +227,7 @@ fn points_are_found_in_any_order_and_after_their_stream_began_anew() {
     }
     let expected = ["a{k=\"1\"} 2", "a{k=\"2\"} 1", "a{k=\"3\"} 0", "b{k=\"1\"} 2", "b{k=\"2\"} 1", "b{k=\"3\"} 0"];
     assert_eq!(scene.samples(0), expected);
-    // All of b ends and one series begins, under the same stem, twice over.
+    // All series of b end and one series begins, with the same stem, several times.
     let ended = ["1", "2", "3"].map(|k| stale(point(2, 0.0, &[("k", k)])));
     let anew = || gauge("b", "", ended.iter().cloned().chain([point(2, 9.0, &[("k", "4")])]).collect());
     for _ in 0..3 {
@@ -249,7 +249,7 @@ fn a_series_moves_when_its_unit_or_kind_changes() {
     scene.metrics(0, vec![counter("c", vec![point(1, 1.0, &[])])]);
     scene.metrics(0, vec![sum("c", "", CUMULATIVE, false, vec![point(1, 2.0, &[])])]);
     assert_eq!(scene.samples(0), ["c 2", "g_seconds 3"]);
-    // A name that is none comes back with a unit.
+    // A metric without a valid name has one when it has a unit.
     scene.metrics(0, vec![gauge("世", "", vec![point(1, 1.0, &[])])]);
     assert_eq!(scene.dropped(Reason::Name), 1);
     scene.metrics(0, vec![gauge("世", "s", vec![point(2, 4.0, &[])])]);
@@ -264,7 +264,7 @@ fn a_series_that_changes_its_name_all_the_time_leaves_no_trail() {
         scene.metrics(0, vec![gauge("g", unit, vec![point(i, 1.0, &[])])]);
     }
     assert_eq!(scene.samples(0), ["g_bytes 1"]);
-    // All names and series go in the end.
+    // At the end all names and series have expired.
     scene.page(400);
     let page = scene.page(800);
     assert_eq!((page.as_str(), scene.0.len()), ("", 0));

@@ -1,5 +1,5 @@
-//! How much is done for worst cases: in one step never more than the work of a step and one item, in all no more than
-//! n log n. Work is counted by the machines and by the comparisons of labels, never timed.
+//! How much work the worst cases cause: in one step never more than the work of a step and one item, in total no more
+//! than n log n. Work is counted by the state machines and by the comparisons of labels, never timed.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ fn compared() -> u64 {
     COMPARED.with(std::cell::Cell::get)
 }
 
-/// What was done for one input.
+/// The work done for one input.
 #[derive(Debug, Default)]
 struct Done {
     work: u64,
@@ -33,7 +33,7 @@ impl Done {
     }
 }
 
-/// Reads a body, makes a page and removes everything: the work of each.
+/// Reads a body, renders a page and removes everything: the work of each.
 fn play(body: &Rope) -> [Done; 3] {
     let mut registry = Registry::new(&PageSettings::default(), 3, Report::silent());
     let [mut read, mut page, mut expired] = [Done::default(), Done::default(), Done::default()];
@@ -69,7 +69,7 @@ fn point_of(list: &[(String, String)]) -> opentelemetry_proto::tonic::metrics::v
 
 type Case = (&'static str, usize, fn(usize) -> Rope);
 
-/// Worst cases, each with a size to begin with.
+/// Worst cases, each with its smaller size.
 const CASES: [Case; 12] = [
     ("many new metrics", 2000, |n| {
         body_of((0..n).map(|i| gauge(&format!("{i:x}"), "", vec![point(1, 1.0, &[])])).collect())
@@ -90,7 +90,7 @@ const CASES: [Case; 12] = [
         body_of((0..n).map(kinds).collect())
     }),
     ("names that collide", 500, |n| {
-        // Each histogram takes the name of the next.
+        // The name of each histogram collides with that of the next.
         let name = |i: usize| format!("h{}", "_sum".repeat(i % 8)) + if i < 8 { "" } else { "_x" };
         let metrics = (0..n).map(|i| {
             histogram(&format!("{}.{}", name(i), i / 8), CUMULATIVE, vec![buckets((0, 1), &[1.0], &[1, 1], 1.0)])
@@ -141,7 +141,7 @@ fn worst_cases_grow_no_faster_than_n_log_n_and_no_step_exceeds_its_work() {
         for (what, (small, large)) in ["read", "page", "expire"].iter().zip(small.iter().zip(&large)) {
             // One item more than the step: a point of the largest size.
             assert!(large.step <= 3 * STEP, "{case}: a step of {what} did {}", large.step);
-            // Trees grow in steps, hence the two fifths; small amounts are noise.
+            // Trees grow in steps, hence the additional two fifths; small amounts are ignored.
             let logarithm = ((TIMES * n) as f64).log2() / (n as f64).log2();
             let most = small.work as f64 * TIMES as f64 * logarithm * 1.4 + 200_000.0;
             assert!(large.work as f64 <= most, "{case}: {what} grew from {} to {}", small.work, large.work);
@@ -170,7 +170,7 @@ fn points_beyond_the_sizes_of_one_series_are_refused_by_name() {
         ],
     );
     assert_eq!((scene.dropped(Reason::TooLarge), scene.0.len()), (4, 2));
-    // A resource of that kind costs its points, and nothing else.
+    // The points of such a resource are dropped, and nothing else.
     scene.push(
         0,
         vec![
