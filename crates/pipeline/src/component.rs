@@ -374,7 +374,7 @@ impl Out {
         self.payloads.push((payload, ack));
     }
 
-    /// An ack of the processor's own: its outcome comes back through [`Processor::settled`] under `job`.
+    /// An ack of the processor's own: its outcome is reported through [`Processor::settled`] under `job`.
     pub fn ack(&self, job: u64) -> Ack {
         match &self.settle {
             Some((queue, pipeline, index)) => Ack::new(Target::Processor(*pipeline, *index, job), queue),

@@ -94,7 +94,7 @@ pub struct NextCall<M> {
     pub signal: Signal,
     /// The message to send.
     pub content: M,
-    /// When to give up.
+    /// The deadline of the call.
     pub by: Mono,
 }
 

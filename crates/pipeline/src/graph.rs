@@ -320,7 +320,7 @@ impl Graph {
         self.settle(world);
     }
 
-    /// Makes processors and queues pass on the data that they hold back, be it to collect more or for a pause between
+    /// Makes processors and queues pass on the data that they hold back, whether to collect more or for a pause between
     /// attempts.
     pub fn flush(&mut self, world: &mut dyn World) {
         self.flow.hand_on(world, None);

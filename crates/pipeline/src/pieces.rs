@@ -45,7 +45,7 @@ impl Piece {
         let mut splitter = Splitter::new(signal);
         splitter.push(std::mem::take(&mut self.body));
         let bounds = PieceLimit { items: max_items, bytes: limit };
-        // A budget that is never spent gives a piece at each call.
+        // With an unlimited budget every call returns a piece.
         let mut work = Work::unlimited();
         let mut bodies = Vec::new();
         while bodies.len() < count && !splitter.is_empty() {

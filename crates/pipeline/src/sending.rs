@@ -43,7 +43,7 @@ pub struct QueueSettings {
     pub enabled: bool,
     /// Payloads in flight at once.
     pub num_consumers: usize,
-    /// Capacity, in units of `sizer`, payloads in flight and at rest included.
+    /// Capacity, in units of `sizer`. Payloads in flight, and those that pause between attempts, are included.
     pub queue_size: u64,
     /// Unit of `queue_size`.
     pub sizer: Sizer,

@@ -90,7 +90,7 @@ struct Scene<F> {
     peer: F,
     /// Bytes of the messages that the peer saw.
     seen: Vec<usize>,
-    /// The most calls under way at once.
+    /// The largest number of calls in flight at once.
     most: usize,
 }
 

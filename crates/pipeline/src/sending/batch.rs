@@ -348,7 +348,7 @@ fn size(settings: &BatchSettings, group: &Group) -> u64 {
     }
 }
 
-/// The largest piece, where `max_size` is set. A single span that is larger goes out as it is.
+/// The largest piece, where `max_size` is set. A single span that is larger is sent as it is.
 fn limit(settings: &BatchSettings) -> PieceLimit {
     match settings.sizer {
         Sizer::Bytes => PieceLimit::bytes(usize::try_from(settings.max_size).unwrap_or(usize::MAX)),

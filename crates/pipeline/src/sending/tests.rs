@@ -376,7 +376,7 @@ fn drain_with_a_pause_that_the_peer_asked_for_keeps_it() {
     scene.pass(4.0);
     let job = scene.job().unwrap();
     scene.done(job, Outcome::Delivered);
-    // The deadline comes before the end of the other's pause, so it has a last attempt in time.
+    // The deadline is before the end of the other payload's pause, so its last attempt is made before the deadline.
     assert_eq!(scene.sending.poll_timeout(), Some(began + Duration::from_secs(19)));
     scene.pass(12.0);
     let job = scene.job().unwrap();
