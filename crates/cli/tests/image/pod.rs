@@ -107,7 +107,8 @@ impl Running {
 
     /// Waits until the log has the text, and does something meanwhile.
     pub(crate) fn says_while(&mut self, text: &str, mut meanwhile: impl FnMut()) {
-        let end = Instant::now() + Duration::from_secs(30);
+        // A look-up that no server answers takes 20 s, and longer on a busy machine.
+        let end = Instant::now() + Duration::from_secs(90);
         while !self.said().contains(text) {
             self.alive();
             assert!(Instant::now() < end, "never said {text:?}:\n{}", self.said());
