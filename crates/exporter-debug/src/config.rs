@@ -6,15 +6,15 @@ use otelcore_pipeline::{About, Build, Component, Factory, Kind, QueueSettings, S
 
 use crate::exporter::DebugExporter;
 
-/// How much is shown of a payload.
+/// How much of a payload is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Verbosity {
-    /// One line that counts.
+    /// One line with counts.
     #[default]
     Basic,
-    /// And a line for each span, data point or log record.
+    /// Also a line for each span, data point or log record.
     Normal,
-    /// And every field.
+    /// Also every field.
     Detailed,
 }
 
@@ -35,13 +35,13 @@ impl Verbosity {
 pub struct Debug {
     /// How much is shown.
     pub verbosity: Verbosity,
-    /// How many equal messages a second are shown first.
+    /// How many equal messages in each second are shown before sampling begins.
     pub sampling_initial: i64,
-    /// And then every so many; 1 is all, 0 none.
+    /// After these, every n-th equal message is shown: 1 shows all, 0 none.
     pub sampling_thereafter: i64,
     /// Where it is shown: `None` is the collector's own log, else `stdout`, `stderr` and paths of files.
     pub output_paths: Option<Vec<String>>,
-    /// Queue; there is no retry and no timeout.
+    /// The queue; retry and timeout are not supported.
     pub sending: SendingSettings,
 }
 
@@ -51,7 +51,7 @@ impl Settings for Debug {
     }
 }
 
-/// What a section that says nothing asks for.
+/// The values of settings that are not written.
 struct Defaults {
     verbosity: Verbosity,
     sampling_thereafter: i64,
@@ -106,7 +106,8 @@ fn output_paths(s: &mut Section<'_>, internal: bool) -> Option<Vec<String>> {
             None
         }
         (true, false) => {
-            // The default belongs to the other way of showing; written here, it would be refused.
+            // The default only applies without the internal logger; if it were shown here, it would be refused when it
+            // is read again.
             s.record("output_paths", Effective::Null);
             None
         }
@@ -119,7 +120,7 @@ fn output_paths(s: &mut Section<'_>, internal: bool) -> Option<Vec<String>> {
     }
 }
 
-/// Makes `debug` exporters.
+/// Creates `debug` exporters.
 #[derive(Debug)]
 pub struct DebugFactory;
 
@@ -135,8 +136,8 @@ impl Factory for DebugFactory {
     }
 }
 
-/// Makes `debug` exporters out of `logging` sections. The Go collector removed `logging` in 0.111; the defaults are those
-/// of its last version.
+/// Creates `debug` exporters from `logging` sections. The Go collector removed `logging` in 0.111; the defaults are
+/// those of its last version.
 #[derive(Debug)]
 pub struct LoggingFactory;
 
@@ -167,12 +168,12 @@ impl Factory for LoggingFactory {
     }
 }
 
-/// The verbosity that the old `loglevel` stands for; that of `info` if it is not written.
+/// The verbosity for the old `loglevel`; that of `info` if it is not written.
 fn loglevel(s: &mut Section<'_>) -> Verbosity {
-    // Both spellings are in public files; the collector has only ever known the first.
+    // Both spellings are used in public files; the Go collector only ever supported the first.
     let key = if s.has("loglevel") || !s.has("logLevel") { "loglevel" } else { "logLevel" };
     let written = s.opt_str(key);
-    // What it says is recorded under `verbosity`; both together would be refused.
+    // Its value is recorded as `verbosity`; both keys together would be refused.
     s.record(key, Effective::Null);
     let Some(word) = written else { return Verbosity::Normal };
     let level = match word.to_ascii_lowercase().as_str() {

@@ -1,7 +1,7 @@
-//! `verbosity: detailed`: every field, one to a line.
+//! `verbosity: detailed`: every field, one on each line.
 //!
-//! Pure: a checked body in, text out. Labels are those of the Go collector to the blank, with their odd ones
-//! (`Attributes::`), since people and tests search for them.
+//! Pure functions: the input is a checked body, the output is text. Labels are exactly those of the Go collector,
+//! including blanks and irregular ones (`Attributes::`), because people and tests search for them.
 
 use otelcore_pdata::views::{
     AnyValue, Data, EntityRef, Event, Exemplar, ExponentialHistogramPoint, HistogramPoint, KeyValue, Link, LogRecord,
@@ -70,7 +70,7 @@ fn logs(t: &mut Text, body: &Rope) {
     }
 }
 
-// ---- what all signals share -------------------------------------------------------------------------------------------
+// ---- shared by all signals ------------------------------------------------------------------------------------------
 
 const ITEM: &str = "     -> ";
 const DEEPER_ITEM: &str = "          -> ";
@@ -124,7 +124,7 @@ fn attributes(t: &mut Text, header: &str, item: &str, attributes: Repeated<'_, K
     }
 }
 
-/// `Str(text)` and its like.
+/// A value with its type: `Str(text)` and similar.
 fn typed<'t>(t: &'t mut Text, value: AnyValue<'_>) -> &'t mut Text {
     let kind = match value {
         AnyValue::Empty => "Empty(",
@@ -139,12 +139,12 @@ fn typed<'t>(t: &'t mut Text, value: AnyValue<'_>) -> &'t mut Text {
     t.put(kind).value(value).put(")")
 }
 
-/// The name of an enum's number; nothing for one that Go does not know.
+/// The name for the number of an enum; empty for a number that Go does not know.
 fn name<'n>(names: &[&'n str], number: i32) -> &'n str {
     usize::try_from(number).ok().and_then(|n| names.get(n)).copied().unwrap_or("")
 }
 
-// ---- traces -----------------------------------------------------------------------------------------------------------
+// ---- traces ---------------------------------------------------------------------------------------------------------
 
 const KINDS: [&str; 6] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
 const STATUS_CODES: [&str; 3] = ["Unset", "Ok", "Error"];
@@ -197,7 +197,7 @@ fn link(t: &mut Text, link: &Link<'_>) {
     attributes(t, "     -> Attributes::", DEEPER_ITEM, link.attributes());
 }
 
-// ---- logs -------------------------------------------------------------------------------------------------------------
+// ---- logs -----------------------------------------------------------------------------------------------------------
 
 #[rustfmt::skip]
 const SEVERITIES: [&str; 25] = [
@@ -227,7 +227,7 @@ fn record(t: &mut Text, record: &LogRecord<'_>) {
     t.put("Flags: ").show(record.flags).end();
 }
 
-// ---- metrics ----------------------------------------------------------------------------------------------------------
+// ---- metrics --------------------------------------------------------------------------------------------------------
 
 fn metric(t: &mut Text, metric: &Metric<'_>) {
     let kind = match metric.data {
@@ -284,7 +284,7 @@ fn temporality(t: &mut Text, temporality: Temporality) {
     t.put("     -> AggregationTemporality: ").put(name).end();
 }
 
-/// What every kind of point begins with.
+/// The fields that every kind of point begins with.
 fn point(t: &mut Text, labels: Repeated<'_, KeyValue<'_>>, start: u64, time: u64) {
     attributes(t, "Data point attributes:", ITEM, labels);
     t.put("StartTimestamp: ").time(start).end();

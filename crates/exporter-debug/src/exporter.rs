@@ -1,7 +1,7 @@
-//! Shows payloads: counts them, makes the dump if it will be seen, and writes both.
+//! Shows payloads: counts their items, makes the dump if it will be written, and writes both.
 //!
-//! Of a payload of more than some hundred items the dump is made on a helper thread, since it may take a second and more.
-//! Payloads are shown one after another, in their order; what waits is charged as long as it waits.
+//! The dump of a large payload ([`LARGE_ITEMS`], [`LARGE_BYTES`]) is made on a helper thread, because it may take more
+//! than a second. Payloads are shown one after another, in their order; waiting payloads stay charged.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -23,23 +23,23 @@ use crate::{detailed, normal};
 pub(crate) struct DebugExporter {
     verbosity: Verbosity,
     outlet: Outlet,
-    /// By signal, as each counts its own messages.
+    /// One for each signal, because each signal counts its own messages.
     samplers: [Sampler; 3],
-    /// The dump in the making; kept for its memory.
+    /// The buffer for dumps; kept so that its memory is reused.
     dump: Text,
     /// Payloads to be shown, the first of which is on a helper thread.
     waiting: VecDeque<(JobId, Payload)>,
-    /// What comes of the first.
+    /// The result for the first payload in `waiting`.
     making: Option<JobResult<Shown>>,
 }
 
 /// The key of the job.
 const MAKING: u64 = 0;
-/// Payloads of more items or bytes go to a helper thread.
+/// Payloads with more items or bytes than this are handled on a helper thread.
 const LARGE_ITEMS: u32 = 500;
 const LARGE_BYTES: usize = 64 << 10;
 
-/// What there is to be written of a payload.
+/// The output for a payload.
 #[derive(Debug)]
 struct Shown {
     summary: Summary,
@@ -77,7 +77,7 @@ enum Outlet {
 struct File {
     path: String,
     to: Box<dyn Write>,
-    /// The last write failed, and the log says so.
+    /// The last write failed; the failure was logged.
     failing: bool,
 }
 
@@ -104,7 +104,7 @@ impl DebugExporter {
         }
     }
 
-    /// Whether anything of this signal will be seen.
+    /// Whether output for this signal may be written.
     fn is_seen(&self, signal: Signal) -> bool {
         let sampler = self.samplers.get(signal as usize);
         sampler.is_some_and(|sampler| !sampler.is_mute()) && self.outlet.wants(signal)
@@ -115,7 +115,7 @@ impl DebugExporter {
         if sampler.admits_hash(now, fnv32a(shown.summary.title.as_bytes())) {
             self.outlet.summary(signal, &shown.summary);
         }
-        // A dump is a message like any other, so only its text can tell whether it has been written before.
+        // For the sampler, a dump is a message like any other: it is counted by its text.
         if let Some(dump) = shown.dump
             && sampler.admits_hash(now, dump.hash)
         {
@@ -123,7 +123,7 @@ impl DebugExporter {
         }
     }
 
-    /// Has the next payload made ready.
+    /// Starts the job for the next payload.
     fn make(&mut self, cx: &mut Cx<'_>) {
         if let Some((_, payload)) = self.waiting.front() {
             let (payload, verbosity) = (payload.clone(), self.verbosity);
@@ -181,7 +181,7 @@ impl Exporter for DebugExporter {
 }
 
 impl Outlet {
-    /// Whether anybody will see it, so that nothing is made in vain.
+    /// Whether output for this signal will be written; if not, none needs to be made.
     fn wants(&self, signal: Signal) -> bool {
         match self {
             Self::Log(loggers) => loggers.get(signal as usize).is_some_and(|log| log.enabled(Level::Info)),
@@ -201,7 +201,7 @@ impl Outlet {
         }
     }
 
-    /// Writes a dump, and gives its room back.
+    /// Writes a dump, and returns its buffer.
     fn dump(&mut self, signal: Signal, mut dump: Vec<u8>) -> Vec<u8> {
         match self {
             Self::Log(loggers) => {
@@ -209,8 +209,8 @@ impl Outlet {
                     log.info(&String::from_utf8_lossy(&dump), &[]);
                 }
             }
-            // Files get the bytes as they came, and the end of the message after the end of its last line.
-            // One record, which an output takes or drops as a whole.
+            // Files get the original bytes, and one more line end after the last line, which ends the message. It is
+            // written as one record, which an output accepts or drops as a whole.
             Self::Files { open, log, .. } => {
                 dump.push(b'\n');
                 write(open, log, &dump);
@@ -220,7 +220,8 @@ impl Outlet {
     }
 }
 
-/// Writes to every file. One that fails is tried again with the next payload and logged once.
+/// Writes to every file. After a failure, writing is tried again with the next payload; repeated failures are logged
+/// once.
 fn write(files: &mut [File], log: &Logger, record: &[u8]) {
     for file in files {
         let written = file.to.write_all(record);
@@ -234,12 +235,12 @@ fn write(files: &mut [File], log: &Logger, record: &[u8]) {
     }
 }
 
-/// The line that counts.
+/// The line with the counts.
 #[derive(Debug)]
 struct Summary {
     title: &'static str,
     counts: [(&'static str, u64); 3],
-    /// How many of the counts there are.
+    /// How many entries of `counts` are used.
     len: usize,
 }
 
@@ -265,7 +266,7 @@ impl Summary {
         Self { title, counts, len }
     }
 
-    /// As zap's console encoding shows it.
+    /// The line as zap's console encoding writes it.
     fn line(&self) -> String {
         let fields: Vec<_> = self.counts.iter().take(self.len).map(|(label, n)| format!("\"{label}\": {n}")).collect();
         format!("{}\t{{{}}}\n", self.title, fields.join(", "))
@@ -277,7 +278,7 @@ fn count<T>(all: impl Iterator<Item = T>) -> u64 {
     all.fold(0, |n, _| n + 1)
 }
 
-/// How many metrics there are, without reading them: `scope_metrics` and `metrics` are both field 2.
+/// How many metrics there are, without decoding them: `scope_metrics` and `metrics` are both field 2.
 fn metrics(body: &Rope) -> u64 {
     let second = |raw| Fields::new(raw).filter_map(|f| if let (2, Wire::Len(raw)) = f { Some(raw) } else { None });
     count(entries::<ResourceMetrics<'_>>(body).flat_map(|entry| second(entry.raw)).flat_map(second))

@@ -1,9 +1,9 @@
-//! The `debug` exporter, and `logging`, its old spelling.
+//! The `debug` exporter, and `logging`, its old name.
 //!
-//! Each payload becomes a line that counts what is in it and, if asked for, a dump: a line for each span, point or record
-//! (`normal`), or every field (`detailed`), in the words of the Go collector. Both go through the collector's own log or
-//! straight to `stdout`, `stderr` or a file. Nothing is kept, and nothing is ever refused: whatever could not be shown
-//! counts as delivered.
+//! For each payload it writes a summary line with counts and, if configured, a dump: a line for each span, point or
+//! record (`normal`), or every field (`detailed`), in the wording of the Go collector. Both are written to the
+//! collector's own log, or directly to `stdout`, `stderr` or a file. Nothing is stored, and nothing is ever refused: a
+//! payload that could not be shown counts as delivered.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -22,7 +22,7 @@ pub mod oracle {
 
     use crate::text::Text;
 
-    /// What `verbosity: normal` shows of a checked body.
+    /// What `verbosity: normal` shows for a checked body.
     #[must_use]
     pub fn normal(signal: Signal, body: &Rope) -> Vec<u8> {
         let mut text = Text::default();
@@ -30,7 +30,7 @@ pub mod oracle {
         text.take()
     }
 
-    /// What `verbosity: detailed` shows of a checked body.
+    /// What `verbosity: detailed` shows for a checked body.
     #[must_use]
     pub fn detailed(signal: Signal, body: &Rope) -> Vec<u8> {
         let mut text = Text::default();

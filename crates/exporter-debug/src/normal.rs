@@ -1,6 +1,6 @@
 //! `verbosity: normal`: a line for each resource, each scope, and each span, data point or log record.
 //!
-//! Pure: a checked body in, text out.
+//! Pure functions: the input is a checked body, the output is text.
 
 use otelcore_pdata::views::{
     Data, ExponentialHistogramPoint, HistogramPoint, KeyValue, Metric, Number, NumberPoint, Repeated, Resource,
@@ -39,7 +39,7 @@ fn logs(t: &mut Text, body: &Rope) {
         for (j, group) in entry.scope_logs().enumerate() {
             scope(t, "ScopeLog #", j, group.schema_url, &group.scope);
             for record in group.log_records() {
-                // The blank stands there without attributes, too.
+                // The blank is written even if there are no attributes.
                 t.value(record.body).put(" ");
                 list(t, record.attributes(), " ");
                 t.end();
@@ -60,7 +60,7 @@ fn metrics(t: &mut Text, body: &Rope) {
     }
 }
 
-/// `[schemaurl] k=v`, all of it left out where it is empty.
+/// `[schemaurl] k=v`; empty parts are left out.
 fn resource(t: &mut Text, label: &str, index: usize, schema_url: &[u8], resource: &Resource<'_>) {
     t.put(label).show(index);
     if !schema_url.is_empty() {
@@ -70,7 +70,7 @@ fn resource(t: &mut Text, label: &str, index: usize, schema_url: &[u8], resource
     t.end();
 }
 
-/// `name@version [schemaurl] k=v`, all of it left out where it is empty.
+/// `name@version [schemaurl] k=v`; empty parts are left out.
 fn scope(t: &mut Text, label: &str, index: usize, schema_url: &[u8], scope: &Scope<'_>) {
     t.put(label).show(index);
     if !scope.name.is_empty() || !scope.version.is_empty() {

@@ -1,7 +1,7 @@
-//! How often the same message is written: the first few of each second, then every so many.
+//! Limits how often the same message is written: the first `first` in each second, then every `thereafter`-th.
 //!
-//! As zap's sampler has it: messages are counted by a hash of their text in a table of fixed size, and a count starts
-//! anew a second after its first message. Nothing is summed up about what was left out.
+//! As in zap's sampler, messages are counted by a hash of their text in a table of fixed size, and a count restarts one
+//! second after its first message. The dropped messages are not reported.
 
 use std::time::Duration;
 
@@ -21,17 +21,18 @@ struct Counter {
 pub(crate) struct Sampler {
     first: u64,
     thereafter: u64,
-    /// Made when the first message is counted.
+    /// Allocated when the first message is counted.
     counters: Vec<Counter>,
 }
 
 impl Sampler {
-    /// As zap converts its settings: a negative `first` is every message, a negative `thereafter` is none.
+    /// Converts the settings as zap does: with a negative `first` every message is written, with a negative
+    /// `thereafter` none after the first ones.
     pub(crate) fn new(first: i64, thereafter: i64) -> Self {
         Self { first: first.cast_unsigned(), thereafter: thereafter.cast_unsigned(), counters: Vec::new() }
     }
 
-    /// True if no message at all will be written, so that none need be made.
+    /// True if no message at all will be written, so that none needs to be made.
     pub(crate) fn is_mute(&self) -> bool {
         self.first == 0 && self.thereafter == 0
     }
@@ -42,7 +43,7 @@ impl Sampler {
         self.admits_hash(now, fnv32a(message))
     }
 
-    /// The same for a message with this [`fnv32a`].
+    /// The same for a message whose hash is already computed with [`fnv32a`].
     pub(crate) fn admits_hash(&mut self, now: Mono, hash: u32) -> bool {
         if self.thereafter == 1 {
             return true;

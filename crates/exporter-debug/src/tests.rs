@@ -1,4 +1,4 @@
-//! The dumps against golden texts, the sections and their messages, and payloads on their way through an exporter.
+//! Tests of the dumps against golden texts, of the sections and their messages, and of an exporter with payloads.
 
 mod dumps;
 mod sections;

@@ -1,7 +1,7 @@
-//! A buffer that speaks the formats of Go: `%d`, `%f` and `%v`, `time.Time`, ids, attribute values.
+//! A text buffer that writes the formats of Go: `%d`, `%f` and `%v`, `time.Time`, ids, attribute values.
 //!
-//! It takes bytes as they came, UTF-8 or not, and stops growing at [`LIMIT`]: a body of a few megabytes can hold
-//! millions of points or buckets, each of which is a hundred times as long in words.
+//! It accepts bytes unchanged, UTF-8 or not, and stops growing at [`LIMIT`]: a body of a few megabytes can hold
+//! millions of points or buckets, each of which is a hundred times as long as text.
 
 use std::fmt;
 use std::io::Write as _;
@@ -9,14 +9,14 @@ use std::io::Write as _;
 use otelcore_pdata::text::{Civil, put_double, put_hex, put_value};
 use otelcore_pdata::views::{AnyValue, Buckets};
 
-/// Bytes after which a dump is cut off. A batch of 8192 ordinary spans takes four fifths of it; writing it takes the loop
-/// some milliseconds.
+/// Bytes after which a dump is cut off. A batch of 8192 ordinary spans takes four fifths of it; writing that takes the
+/// loop some milliseconds.
 pub(crate) const LIMIT: usize = 16 << 20;
 
-/// What a buffer may keep between dumps.
+/// How many bytes of capacity the buffer may keep between dumps.
 const KEPT: usize = 1 << 20;
 
-/// A dump in the making. Every method appends and returns the buffer, so that a line reads as one.
+/// A dump that is being written. Methods that append return the buffer, so that the calls for one line can be chained.
 #[derive(Debug)]
 pub(crate) struct Text {
     out: Vec<u8>,
@@ -35,7 +35,8 @@ impl Text {
         Self { out: Vec::new(), limit, cut: false }
     }
 
-    /// The dump: whole lines, and a last one that says so if some are missing. The buffer is empty afterwards.
+    /// Takes the dump: whole lines, with a note as the last line if the dump was cut off. The buffer is empty
+    /// afterwards.
     pub(crate) fn take(&mut self) -> Vec<u8> {
         if self.cut {
             let end = self.out.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
@@ -47,14 +48,14 @@ impl Text {
         std::mem::take(&mut self.out)
     }
 
-    /// Gives a buffer back whose dump has been written.
+    /// Returns a buffer whose dump has been written, to reuse its memory.
     pub(crate) fn put_back(&mut self, mut out: Vec<u8>) {
         out.clear();
         out.shrink_to(KEPT);
         self.out = out;
     }
 
-    /// Where there is still room. One value may go beyond the limit, by no more than its own length.
+    /// The output, unless the limit is reached. One value may exceed the limit, by no more than its own length.
     fn room(&mut self) -> Option<&mut Vec<u8>> {
         self.cut |= self.out.len() >= self.limit;
         (!self.cut).then_some(&mut self.out)
@@ -65,7 +66,7 @@ impl Text {
         let _ = self.out.write_fmt(args);
     }
 
-    /// Bytes as they are.
+    /// Bytes, unchanged.
     pub(crate) fn put(&mut self, v: impl AsRef<[u8]>) -> &mut Self {
         if let Some(out) = self.room() {
             out.extend_from_slice(v.as_ref());
@@ -78,7 +79,7 @@ impl Text {
         self.put("\n");
     }
 
-    /// An integer, or whatever else Rust and Go show alike.
+    /// An integer, or another value that Rust and Go format in the same way.
     pub(crate) fn show(&mut self, v: impl fmt::Display) -> &mut Self {
         if self.room().is_some() {
             self.write(format_args!("{v}"));
@@ -86,7 +87,7 @@ impl Text {
         self
     }
 
-    /// Lower-case hexadecimal; an id of zeros is no id.
+    /// Lower-case hexadecimal; nothing for an id of zeros.
     pub(crate) fn id(&mut self, v: &[u8]) -> &mut Self {
         if v.iter().any(|b| *b != 0)
             && let Some(out) = self.room()
@@ -96,7 +97,7 @@ impl Text {
         self
     }
 
-    /// The text of a value, as Go's `Value.AsString`.
+    /// The text of a value, as in Go's `Value.AsString`.
     pub(crate) fn value(&mut self, v: AnyValue<'_>) -> &mut Self {
         if let Some(out) = self.room() {
             put_value(out, v);
@@ -121,15 +122,15 @@ impl Text {
         let start = out.len();
         put_double(out, v);
         if v != 0.0 && !(1e-4..1e6).contains(&v.abs()) {
-            // ECMAScript has the same digits, but turns to an exponent only below 1e-6 and from 1e21.
+            // The ECMAScript format has the same digits, but uses an exponent only below 1e-6 and from 1e21.
             let written = out.split_off(start);
             put_scientific(out, &written);
         }
         self
     }
 
-    /// A moment in UTC as Go's `time.Time.String`, its fraction without trailing zeros. Go reads the number as signed,
-    /// so the upper half of the range lies before 1970.
+    /// A time in UTC as in Go's `time.Time.String`, its fraction without trailing zeros. Go reads the number as signed,
+    /// so the upper half of the range is before 1970.
     pub(crate) fn time(&mut self, unix_nanos: u64) -> &mut Self {
         if self.room().is_none() {
             return self;
@@ -170,7 +171,7 @@ fn put_scientific(out: &mut Vec<u8>, number: &[u8]) {
     let exponent = std::str::from_utf8(exponent).ok().and_then(|e| e.parse::<i64>().ok()).unwrap_or(0);
     let point = mantissa.iter().position(|b| *b == b'.').unwrap_or(mantissa.len());
     let digits: Vec<u8> = mantissa.iter().copied().filter(|b| *b != b'.').collect();
-    // Zeros at either end are not digits of the number; each in front moves the point.
+    // Zeros at either end are not significant digits; each leading zero moves the point.
     let zeros = digits.iter().take_while(|b| **b == b'0').count();
     let end = digits.iter().rposition(|b| *b != b'0').map_or(0, |last| last + 1);
     for (i, digit) in digits.iter().enumerate().take(end).skip(zeros) {
@@ -179,7 +180,7 @@ fn put_scientific(out: &mut Vec<u8>, number: &[u8]) {
         }
         out.push(*digit);
     }
-    // A double's digits and zeros are a few hundred at most.
+    // A double has at most a few hundred digits and zeros.
     let exponent = exponent + point as i64 - zeros as i64 - 1;
     let sign = if exponent < 0 { '-' } else { '+' };
     // Writing to a Vec cannot fail.
@@ -205,12 +206,14 @@ impl Bounds {
     /// The lower bound of a bucket, which is the upper bound of the one before.
     pub(crate) fn lower(self, index: f64) -> f64 {
         let exponent = index * self.factor;
-        // 2^1024 has no double. Rounded, its logarithm is a little too small, and `exp` would give the largest double.
+        // 2^1024 is not a double. Its rounded logarithm is a little too small, and `exp` would return the largest
+        // double.
         if exponent >= 1024.0 * std::f64::consts::LN_2 { f64::INFINITY } else { exponent.exp() }
     }
 }
 
-/// The counts of consecutive buckets, each with its index. Collected, since the negative ones are shown backwards.
+/// The counts of consecutive buckets, each with its index. Collected, because the negative ones are shown in reverse
+/// order.
 pub(crate) fn buckets(buckets: &Buckets<'_>) -> Vec<(f64, u64)> {
     let indexes = std::iter::successors(Some(f64::from(buckets.offset.0)), |index| Some(index + 1.0));
     indexes.zip(buckets.bucket_counts()).collect()

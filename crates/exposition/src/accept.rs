@@ -1,8 +1,7 @@
-//! What a scraper asks for, and what it gets.
+//! Content negotiation with a scraper.
 //!
-//! The walk through `Accept` is that of prometheus/common, the one through `Accept-Encoding` that of client_golang. A
-//! server lists what it can write in an [`Offer`]; clauses that ask for something else are passed over, and the text
-//! format is the answer when none fits.
+//! `Accept` is read as in prometheus/common, `Accept-Encoding` as in client_golang. A server lists what it can write in
+//! an [`Offer`]; clauses that ask for something else are ignored, and the text format is used when none fits.
 
 /// A page format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,14 +20,14 @@ pub enum Format {
 /// How names outside `[A-Za-z_:][A-Za-z0-9_:]*` are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Escaping {
-    /// Each bad character is an underscore.
+    /// Each invalid character becomes an underscore.
     #[default]
     Underscores,
-    /// `.` is `_dot_`, `_` is `__`.
+    /// `.` becomes `_dot_`, `_` becomes `__`.
     Dots,
-    /// `U__` and code points.
+    /// `U__` and the code points of invalid characters.
     Values,
-    /// As they are, quoted.
+    /// Unchanged, in quotes.
     AllowUtf8,
 }
 
@@ -57,17 +56,17 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Only text 0.0.4 with underscores: all that is written today.
+    /// Only text 0.0.4 with underscores: the only one that is implemented.
     pub const TEXT: Self = Self { formats: &[], escapings: &[] };
 
-    /// Everything there is a name for.
+    /// All formats and escapings.
     pub const ALL: Self = Self {
         formats: &[Format::OpenMetrics0, Format::OpenMetrics1, Format::Protobuf],
         escapings: &[Escaping::Dots, Escaping::Values, Escaping::AllowUtf8],
     };
 }
 
-/// What a page is to be.
+/// The chosen format and escaping of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Accept {
     /// The format.
@@ -77,14 +76,14 @@ pub struct Accept {
 }
 
 impl Accept {
-    /// The best of `offer` for a request with this `Accept` header; an absent header is the empty one.
+    /// The best of `offer` for a request with this `Accept` header; pass an empty string if there is none.
     #[must_use]
     pub fn choose(header: &str, offer: Offer) -> Self {
         let mut clauses: Vec<_> = header.split(',').filter_map(Clause::parse).collect();
         clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
         let mut chosen = Self::default();
         for clause in &clauses {
-            // A clause that fits nothing may still set the escaping.
+            // A clause whose format does not fit may still set the escaping.
             let named = clause.param("escaping").and_then(|v| Escaping::ALL.into_iter().find(|e| e.name() == v));
             if let Some(escaping) = named
                 && (escaping == Escaping::Underscores || offer.escapings.contains(&escaping))
@@ -171,10 +170,10 @@ impl<'a> Clause<'a> {
     }
 }
 
-/// How a page is packed.
+/// The content coding of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Encoding {
-    /// Not at all.
+    /// No compression.
     #[default]
     Identity,
     /// gzip.
@@ -182,8 +181,8 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The coding for an `Accept-Encoding` header; an absent header is the empty one. The highest quality wins, and the
-    /// plain page a tie.
+    /// The coding for an `Accept-Encoding` header; pass an empty string if there is none. The coding with the highest
+    /// quality is chosen; identity, if the qualities are equal.
     #[must_use]
     pub fn choose(header: &str) -> Self {
         let mut best = (-1.0, Self::Identity);
@@ -197,7 +196,7 @@ impl Encoding {
                 }
             }
         }
-        // Refusing everything is answered in plain.
+        // A header that refuses everything is answered with identity.
         if best.0 == 0.0 { Self::Identity } else { best.1 }
     }
 }

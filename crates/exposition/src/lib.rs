@@ -1,11 +1,11 @@
 //! The Prometheus page formats, for the exporter and for the collector's own metrics.
 //!
-//! Everything appends to a `Vec<u8>` that the caller keeps, so that a page is made without an allocation for each
-//! sample: the labels of a series are rendered once into a *block* (`a="x",b="y"`, no braces) and copied from then on.
-//! [`Accept::choose`] and [`Encoding::choose`] say which format and coding a scraper gets. Of the formats the text
-//! format 0.0.4 is written today; the others are understood in negotiation once an [`Offer`] lists them.
+//! All functions append to a `Vec<u8>` that the caller keeps, so that a page is written without an allocation for each
+//! sample: the labels of a series are rendered once into a *block* (`a="x",b="y"`, no braces) and copied afterwards.
+//! [`Accept::choose`] and [`Encoding::choose`] return the format and coding for a scraper. Only the text format 0.0.4
+//! is implemented; the others take part in negotiation once an [`Offer`] lists them.
 //!
-//! Nothing here knows what a metric means, keeps a series, or speaks HTTP.
+//! Nothing here interprets metrics, keeps series, or implements HTTP.
 #![forbid(unsafe_code)]
 
 mod accept;

@@ -1,9 +1,9 @@
-//! Metric and label names on the wire.
+//! Metric and label names in the text format.
 //!
-//! The text format knows only `[A-Za-z_:][A-Za-z0-9_:]*`; other names are escaped when a page is written, after sorting
-//! and without sorting again. Labels are held to the same test as metrics, as in prometheus/common.
+//! The text format only allows `[A-Za-z_:][A-Za-z0-9_:]*`; other names are escaped when a page is written, after
+//! sorting and without sorting again. The same check applies to names of labels and metrics, as in prometheus/common.
 
-/// Whether a name can stand in the text format as it is.
+/// Whether a name is valid in the text format without escaping.
 #[must_use]
 pub fn is_legacy(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().enumerate().all(|(i, b)| is_legacy_byte(*b, i))
@@ -13,8 +13,8 @@ fn is_legacy_byte(b: u8, at: usize) -> bool {
     b.is_ascii_alphabetic() || b == b'_' || b == b':' || (at > 0 && b.is_ascii_digit())
 }
 
-/// Appends a name under `escaping=underscores`: each character that may not stand there becomes one `_`, a leading digit
-/// too. Names that can stand as they are do.
+/// Appends a name with `escaping=underscores`: each invalid character becomes one `_`, and so does a leading digit.
+/// Valid names are unchanged.
 pub fn put_underscored(out: &mut Vec<u8>, name: &[u8]) {
     if is_legacy(name) {
         return out.extend_from_slice(name);
@@ -29,21 +29,21 @@ pub fn put_underscored(out: &mut Vec<u8>, name: &[u8]) {
     }
 }
 
-/// Why an attribute key makes no label name.
+/// Why an attribute key gives no label name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LabelNameError {
     /// The key is empty.
     Empty,
-    /// Only underscores are left of it.
+    /// The name would consist only of underscores.
     Underscores,
 }
 
-/// The label name for an attribute key, as otlptranslator 1.0 makes it. All labels that come from attributes go through
-/// here: those of series, of `target_info`, and of the collector's own page. With `keeps_utf8` the key stays as it is, and
+/// The label name for an attribute key, as in otlptranslator 1.0. It is used for all labels that come from attributes:
+/// those of series, of `target_info`, and of the collector's own page. With `keeps_utf8` the key is unchanged, and
 /// [`put_underscored`] escapes it for the page.
 ///
 /// # Errors
-/// When nothing sensible is left.
+/// When the key is empty or the name would consist only of underscores.
 pub fn label_name(key: &[u8], keeps_utf8: bool) -> Result<Vec<u8>, LabelNameError> {
     let first = *key.first().ok_or(LabelNameError::Empty)?;
     let mut name = Vec::with_capacity(key.len() + 4);

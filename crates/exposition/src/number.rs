@@ -2,13 +2,13 @@
 //!
 //! The digits are the shortest that read back as the same double; from 1e6 and below 1e-4 they are in exponent form.
 
-/// Integers up to here are exact in a double, and their own digits are the shortest.
+/// Integers up to this are exact in a double, and their decimal digits are the shortest form.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Appends a sample, bound or quantile: `NaN`, `+Inf`, `-Inf`, `0.1`, `123456`, `1e+06`, `5e-324`.
 pub fn put_float(out: &mut Vec<u8>, v: f64) {
     if v == 0.0 {
-        // Negative zero too.
+        // Negative zero is written as `0` too.
         return out.push(b'0');
     }
     if v.is_nan() {
@@ -75,8 +75,8 @@ fn put_exponent(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
     out.extend_from_slice(itoa::Buffer::new().format(exponent).as_bytes());
 }
 
-/// The significant digits of a positive decimal as ryu writes it, and where its point is: the value is
-/// `0.digits * 10^point`.
+/// The significant digits of a positive decimal in ryu's output, and the position of its point: the value is `0.digits
+/// * 10^point`.
 fn decimal(text: &[u8]) -> ([u8; 24], usize, i32) {
     let (mut digits, mut len, mut point, mut exponent) = ([0_u8; 24], 0, 0, 0_i32);
     let (mut seen_point, mut in_exponent, mut negative) = (false, false, false);
@@ -88,7 +88,7 @@ fn decimal(text: &[u8]) -> ([u8; 24], usize, i32) {
                     point += 1;
                 }
                 if b == b'0' && len == 0 {
-                    // A leading zero moves the point and is no digit.
+                    // A leading zero moves the point and is not a significant digit.
                     point -= 1;
                 } else if let Some(slot) = digits.get_mut(len) {
                     *slot = b;
@@ -170,7 +170,8 @@ mod tests {
         fn numbers_of_everyday_size_too(whole in any::<i64>(), scale in 0..12_i32) {
             let v = whole as f64 / 10_f64.powi(scale);
             prop_assert_eq!(text(v).parse::<f64>().unwrap(), v);
-            // The standard library breaks ties of two shortest texts upwards, Go and ryu to even: the count is the same.
+            // If two shortest texts are equally near, the standard library rounds up, Go and ryu round to even: the
+            // number of digits is the same.
             let digits = |s: &str| -> usize {
                 let mantissa = s.split('e').next().unwrap_or("").replace(['.', '-'], "");
                 mantissa.trim_matches('0').len()

@@ -1,8 +1,8 @@
 //! The text format 0.0.4.
 //!
-//! A page is families in order of their names; a family is HELP, TYPE and samples. The labels of a series come as a
-//! *block*: `a="x",b="y"`, names escaped for the wire and sorted, values escaped, no braces; `le` and `quantile` follow
-//! it. Nothing here sorts or checks; that is the business of whoever keeps the series.
+//! A page consists of families in the order of their names; a family consists of HELP, TYPE and samples. The labels of
+//! a series are passed as a *block*: `a="x",b="y"`, names escaped for the text format and sorted, values escaped, no
+//! braces; `le` and `quantile` follow it. Nothing here sorts or validates; the code that keeps the series must do that.
 
 use std::cmp::Ordering;
 
@@ -13,20 +13,20 @@ use crate::put_float;
 /// The type of a family.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Kind {
-    /// Only grows.
+    /// A value that only increases.
     Counter,
-    /// Goes up and down.
+    /// A value that may increase and decrease.
     Gauge,
-    /// Counts by bounds, with sum and count.
+    /// Bucket counts by upper bound, with sum and count.
     Histogram,
     /// Quantiles, with sum and count.
     Summary,
-    /// Not known.
+    /// The type is unknown.
     Untyped,
 }
 
 impl Kind {
-    /// As in a TYPE line.
+    /// The name in a TYPE line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Kind {
         }
     }
 
-    /// As client_golang's protobuf names it, for messages.
+    /// The name in client_golang's protobuf, for messages.
     #[must_use]
     pub fn upper(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl Kind {
     }
 }
 
-/// Appends HELP and TYPE. An empty help leaves a space at the end of its line, as in Go.
+/// Appends HELP and TYPE. With an empty help text, the line ends with a space, as in Go.
 pub fn put_family(out: &mut Vec<u8>, name: &[u8], help: &[u8], kind: Kind) {
     out.extend_from_slice(b"# HELP ");
     out.extend_from_slice(name);
@@ -64,7 +64,7 @@ pub fn put_family(out: &mut Vec<u8>, name: &[u8], help: &[u8], kind: Kind) {
     out.push(b'\n');
 }
 
-/// Appends a label to a block. The name must already be one that the wire takes.
+/// Appends a label to a block. The name must be valid in the text format.
 pub fn put_label(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     if !block.is_empty() {
         block.push(b',');
@@ -75,7 +75,7 @@ pub fn put_label(block: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     block.push(b'"');
 }
 
-/// Appends a label value: backslash, newline and quote are escaped, everything else stands as it is.
+/// Appends a label value: backslash, newline and quote are escaped, everything else is unchanged.
 pub fn put_label_value(out: &mut Vec<u8>, value: &[u8]) {
     put_escaped(out, value, |text| memchr3(b'\\', b'\n', b'"', text));
 }
@@ -92,8 +92,8 @@ fn put_escaped(out: &mut Vec<u8>, mut text: &[u8], special: impl Fn(&[u8]) -> Op
     out.extend_from_slice(text);
 }
 
-/// Appends one sample line: `name{block} value timestamp`. The timestamp is in milliseconds. Braces only with labels.
-/// Does not allocate while `out` has room.
+/// Appends one sample line: `name{block} value timestamp`. The timestamp is in milliseconds. The braces are only
+/// written if there are labels. Does not allocate while `out` has capacity.
 #[inline]
 pub fn put_sample(out: &mut Vec<u8>, name: &[u8], block: &[u8], value: f64, at: Option<i64>) {
     out.extend_from_slice(name);
@@ -105,8 +105,8 @@ pub fn put_sample(out: &mut Vec<u8>, name: &[u8], block: &[u8], value: f64, at: 
     put_end(out, value, at);
 }
 
-/// Appends one sample line of a histogram or summary: `name` + `suffix`, and last a label such as `le` whose value is a
-/// number.
+/// Appends one sample line of a histogram or summary: `name` + `suffix`; its last label, such as `le`, has a number as
+/// its value.
 pub fn put_sample_with(
     out: &mut Vec<u8>,
     (name, suffix): (&[u8], &str),
@@ -182,8 +182,8 @@ pub fn put_summary(
     put_sum_and_count(out, name, block, sum, count, at);
 }
 
-/// The order of series in a family, by their blocks: fewer labels first, then value by value as bytes. Names do not
-/// count, as in client_golang; blocks that differ only there are ordered by their bytes.
+/// The order of series in a family, by their blocks: fewer labels first, then value by value as bytes. Label names are
+/// ignored, as in client_golang; blocks that differ only in names are ordered by their bytes.
 #[must_use]
 pub fn compare_blocks((a, a_labels): (&[u8], usize), (b, b_labels): (&[u8], usize)) -> Ordering {
     let by_values = || {
@@ -203,15 +203,15 @@ pub fn compare_blocks((a, a_labels): (&[u8], usize), (b, b_labels): (&[u8], usiz
     a_labels.cmp(&b_labels).then_with(by_values).then_with(|| a.cmp(b))
 }
 
-/// Escaped values as what they stand for. Equal beginnings are passed over at the speed of a comparison of memory, so that
-/// long labels that differ late cost little.
+/// Compares escaped values by their unescaped bytes. Equal beginnings are skipped with a fast comparison of blocks, so
+/// that long labels that differ late cost little.
 fn compare_values(x: &[u8], y: &[u8]) -> Ordering {
     let equal = |from: usize, stride: usize| {
         let (x, y) = (x.get(from..).unwrap_or_default(), y.get(from..).unwrap_or_default());
         from + x.chunks_exact(stride).zip(y.chunks_exact(stride)).take_while(|(a, b)| a == b).count() * stride
     };
     let same = equal(equal(0, 4096), 64);
-    // An escape may begin in what is the same: one backslash after an even number of them.
+    // An escape may begin in the equal part: then the number of backslashes at its end is odd.
     let before = x.get(..same).unwrap_or_default();
     let slashes = before.iter().rev().take_while(|b| **b == b'\\').count();
     let at = same - slashes % 2;

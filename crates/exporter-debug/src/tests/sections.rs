@@ -1,4 +1,4 @@
-//! What the sections may say, and what is said about them.
+//! Tests of the settings in the sections, and of the diagnostics for them.
 
 use std::any::Any;
 

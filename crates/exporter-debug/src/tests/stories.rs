@@ -1,4 +1,4 @@
-//! Payloads on their way through an exporter, in a world that only keeps time and files.
+//! Tests that send payloads through an exporter, in a simulated world with only time and files.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -168,7 +168,7 @@ impl House {
         done.take()
     }
 
-    /// Turns until no job is left.
+    /// Handles events until no job is left.
     fn run(&mut self) -> Vec<(JobId, Outcome)> {
         let mut done = Done::default();
         while let Some(local) = self.world.again.pop() {

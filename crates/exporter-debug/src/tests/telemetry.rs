@@ -229,13 +229,13 @@ pub(super) fn line(body: &[u8]) -> Rope {
         ..ResourceLogs::default()
     };
     let mut bytes = ExportLogsServiceRequest { resource_logs: vec![entry] }.encode_to_vec();
-    // A string of protobuf's Rust is UTF-8; one of the wire need not be.
+    // A Rust string is UTF-8; a string in received protobuf bytes need not be.
     let at = bytes.windows(4).position(|w| w == b"????").expect("the body stands there");
     bytes[at..at + 4].copy_from_slice(body);
     Rope::new(bytes.into(), 1)
 }
 
-/// Spans with nothing in them.
+/// `n` empty spans.
 pub(crate) fn many_spans(n: usize) -> Rope {
     let spans = vec![Span::default(); n];
     let entry = ResourceSpans { scope_spans: vec![ScopeSpans { spans, ..Default::default() }], ..Default::default() };
