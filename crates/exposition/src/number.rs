@@ -75,8 +75,8 @@ fn put_exponent(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
     out.extend_from_slice(itoa::Buffer::new().format(exponent).as_bytes());
 }
 
-/// The significant digits of a positive decimal in ryu's output, and the position of its point: the value is `0.digits
-/// * 10^point`.
+/// The significant digits of a positive decimal in ryu's output, and the position of its point. The value is
+/// `0.digits * 10^point`.
 fn decimal(text: &[u8]) -> ([u8; 24], usize, i32) {
     let (mut digits, mut len, mut point, mut exponent) = ([0_u8; 24], 0, 0, 0_i32);
     let (mut seen_point, mut in_exponent, mut negative) = (false, false, false);

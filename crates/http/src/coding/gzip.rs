@@ -44,8 +44,8 @@ impl Inflater {
         Self { raw: None }
     }
 
-    /// Inflates a whole gzip body of one or more members into `out`, which ends at most `limit` bytes long. Before
-    /// `out` grows, `grow` is asked whether that many bytes may be held.
+    /// Inflates a whole gzip body of one or more members into `out`, up to `limit` bytes. Before `out` grows, `grow` is
+    /// called with its new size and may refuse it.
     ///
     /// # Errors
     /// See [`InflateError`]; `out` then holds a part of the body.

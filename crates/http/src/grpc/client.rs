@@ -120,7 +120,7 @@ pub struct Outgoing<'a, M> {
 /// No call can begin on this connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// The handshake is not done, or the connection is going away or gone.
+    /// The handshake is not done, the peer sent GOAWAY, or the connection has ended.
     #[error("connection is not ready")]
     Connection,
     /// The number of calls in progress has reached the limit of the peer or of this client.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::header::HeaderName;
 
-/// One call of one connection; never reused while the connection lives.
+/// One call of one connection; never reused while the connection exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(pub(crate) u32);
 

@@ -63,7 +63,7 @@ pub struct Outgoing<'a, H, B> {
 /// Why a request was not begun. Nothing was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// The connection is over, or is a tunnel now.
+    /// The connection has ended, or is a tunnel now.
     #[error("connection not usable")]
     Connection,
     /// Another request is in progress, or its outcome was not taken yet.
@@ -87,7 +87,7 @@ pub struct Reply {
     pub cut: bool,
 }
 
-/// A request that got no answer. The connection is over.
+/// A request that got no answer. The connection has ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Failure {

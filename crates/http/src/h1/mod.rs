@@ -107,7 +107,7 @@ pub trait Door {
     fn too_large(&mut self, head: &RequestHead) -> Response;
 }
 
-/// One request of one connection; never reused while the connection lives.
+/// One request of one connection; never reused while the connection exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(crate) u64);
 
