@@ -1,4 +1,4 @@
-//! The `otelcore` binary: hands the process to [`otelcore::commands`].
+//! The `otelcore` binary: calls [`otelcore::commands`] with the arguments and streams of the process.
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code, reason = "assembly for what musl has slow, and its tests")]

@@ -1,17 +1,18 @@
-//! What the static binary takes instead of musl's own: the allocator, and on x86-64 `memcpy`, `memmove` and `memcmp`, where
-//! musl's are `rep movsq` and loops over bytes, which a row with many short strings feels most. Only the binary
-//! does this; a library leaves its host's functions alone. Measured figures are in ARCHITECTURE.md.
+//! What the static binary uses instead of musl's functions: an allocator, and on x86-64 `memcpy`, `memmove` and
+//! `memcmp`, where musl's are `rep movsq` and loops over bytes, which cost most in a benchmark with many short strings.
+//! Only the binary does this; a library must not replace functions of its host program. Measured figures are in
+//! ARCHITECTURE.md.
 
-/// With musl's allocator a row of small requests takes half again to three times the CPU; with mimalloc as little as with
-/// this one, and 6 MB more at rest.
+/// With musl's allocator a benchmark of small requests takes 1.5 to 3 times the CPU; with mimalloc as little as with
+/// this one, and 6 MB more memory when idle.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 #[cfg(all(target_arch = "x86_64", any(test, target_env = "musl")))]
 std::arch::global_asm!(
-    // memcpy(rdi: to, rsi: from, rdx: length) -> rax: to. Short ones by two overlapping loads from each end; all loads
-    // come before the stores up to 128 bytes, and long ones go forward, so that a memmove downwards may use it too.
+    // memcpy(rdi: to, rsi: from, rdx: length) -> rax: to. Short lengths use overlapping loads from both ends. Up to 128
+    // bytes all loads come before the stores, and longer copies go forward, so that a memmove downwards may use it too.
     ".p2align 5",
     "otelcore_memcpy:",
     "mov rax, rdi",
@@ -90,11 +91,11 @@ std::arch::global_asm!(
     "movups [r8 - 32], xmm2",
     "movups [r8 - 16], xmm3",
     "ret",
-    "50:", // long: the processor's own way is the fastest
+    "50:", // long: `rep movsb` is the fastest
     "mov rcx, rdx",
     "rep movsb",
     "ret",
-    // memmove, the same arguments: upwards over itself from the end, all else as above.
+    // memmove, the same arguments: an overlapping copy upwards goes backwards from the end, all others as above.
     ".p2align 5",
     "otelcore_memmove:",
     "mov rcx, rdi",
@@ -185,7 +186,8 @@ std::arch::global_asm!(
     "ret",
     ".globl otelcore_memcpy, otelcore_memmove, otelcore_memcmp",
     ".hidden otelcore_memcpy, otelcore_memmove, otelcore_memcmp",
-    // What the linker finds first it takes; musl's own are then left out, memmove with the memcpy that it jumps to.
+    // The linker uses the first definition that it finds, so musl's are left out: also musl's memmove, which jumps to
+    // musl's memcpy.
     ".if {musl}",
     ".globl memcpy, memmove, memcmp, bcmp",
     ".type memcpy, @function",

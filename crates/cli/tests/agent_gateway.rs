@@ -1,4 +1,4 @@
-//! The configurations of `examples/agent-gateway`, run: TLS, a token, a coding, and what a wrong token meets.
+//! Runs the configurations of `examples/agent-gateway`: TLS, a token, a coding, and the answer to a wrong token.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 #[path = "support/pki.rs"]
@@ -24,7 +24,7 @@ fn example(dir: &Path, name: &str, changes: &[(&str, String)]) -> String {
     format!("--config={}", changed.display())
 }
 
-/// Two collectors on one machine can't both have the page of their own metrics.
+/// Two collectors on one machine can't both serve their own metrics on the default port.
 const QUIET: &str = "--set=service.telemetry.metrics.level=none";
 
 const POINT: &str = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"orders","gauge":{"dataPoints":[{"asInt":"7"}]}}]}]}]}"#;

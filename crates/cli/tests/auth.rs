@@ -1,4 +1,4 @@
-//! Who may send: an OTLP receiver behind authenticators, over loopback.
+//! Authentication of senders: an OTLP receiver with authenticators, over loopback.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -123,7 +123,7 @@ fn a_query_parameter_may_stand_for_the_header() {
 fn a_new_token_in_the_file_opens_the_door_of_a_running_collector() {
     let house = House::new("auth-rotation");
     assert_eq!((authorized(&house.bearer, "Bearer s3cret"), authorized(&house.bearer, "Bearer newer")), (200, 401));
-    // As mounts do it: a new file takes the place of the old one.
+    // As mounted files are updated: a new file replaces the old one.
     let next = house.token_file.with_extension("next");
     std::fs::write(&next, "newer").unwrap();
     std::fs::rename(&next, &house.token_file).unwrap();
@@ -182,7 +182,7 @@ fn only_a_checked_sender_learns_of_paths_and_methods() {
             );
             http(&house.basic, &head, SPAN).0
         };
-        // The credentials are not known yet the first time.
+        // The first time the credentials are not known yet.
         for (authorization, status) in [(WRONG, 401), (RIGHT, status), (WRONG, 401), (RIGHT, status)] {
             assert_eq!(send(authorization), status, "{method} {path}");
         }

@@ -1,4 +1,4 @@
-//! The binary as a person meets it: what it says, and how it ends.
+//! The binary as a user runs it: its output and its exit codes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -334,7 +334,7 @@ fn unix_socket_of_a_killed_collector_is_replaced_by_the_next() {
     assert!(socket.exists());
     let mut second = start("second");
     std::os::unix::net::UnixStream::connect(&socket).unwrap();
-    // While it lives nobody else gets its socket.
+    // While it runs, no other process can bind its socket.
     let output = run(&[&format!("--config={}", path.display())]);
     assert!(said(&output).contains("bind: address already in use"), "{}", said(&output));
     std::os::unix::net::UnixStream::connect(&socket).unwrap();
@@ -363,7 +363,7 @@ fn http_heads_are_read_as_the_reference_reads_them() {
     let many: String = (0..1000).map(|n| format!("\r\nx-{n}: y")).collect();
     assert_eq!(post("/v1/traces", &many), 200);
     assert_eq!(post("/v1/traces", &format!("\r\nx-long: {}", "y".repeat(40 << 10))), 200);
-    // Lines that end in line feeds alone, all of them or some.
+    // All lines, or some of them, end in a line feed only.
     let raw = |line_end: &str| {
         let mut stream = std::net::TcpStream::connect(&address).unwrap();
         let head = format!(

@@ -1,5 +1,5 @@
-//! Clients from the command line, curl, grpcurl and telemetrygen, against the binary: what they send arrives, and what
-//! is wrong with a request is said with the status, type and body of the Go collector.
+//! Clients from the command line, curl, grpcurl and telemetrygen, against the binary: what they send arrives, and a
+//! wrong request is answered with the status, type and body of the Go collector.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 #[path = "support/pki.rs"]
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use sink::Sink;
 use support::*;
 
-/// A collector with plain and TLS ports that passes on everything as it came.
+/// A collector with plain and TLS ports that forwards everything unchanged.
 struct Scene {
     collector: Process,
     sink: Sink,
@@ -80,7 +80,7 @@ service:
         self.dir.join(name).display().to_string()
     }
 
-    /// What has come out, when it is `count` items.
+    /// The exported items, as soon as there are `count` of them.
     fn came(&self, count: usize) -> Vec<Value> {
         let end = Instant::now() + Duration::from_secs(20);
         let mut came = self.sink.take();
@@ -93,7 +93,7 @@ service:
         came
     }
 
-    /// One span came, and its name is this.
+    /// Exactly one span was exported, and its name is this.
     fn one_came(&self, name: &str) {
         assert_eq!(self.came(1)[0]["name"], name);
     }
@@ -105,7 +105,7 @@ service:
     }
 }
 
-/// What curl got.
+/// The result of a run of curl.
 #[derive(Debug)]
 struct Answer {
     /// Zero is success.
@@ -330,7 +330,7 @@ fn what_is_wrong_with_a_request_is_told_as_the_go_collector_does() {
         assert_eq!(told["code"], 3, "{told}");
         assert!(told["message"].as_str().unwrap().contains(message), "{headers:?} {file}: {told}");
     }
-    // And after all that it still takes what is right, with a parameter to the type.
+    // After all that it still accepts a correct request, here with a parameter in the content type.
     let json = scene.written("good.json", span_json("after").as_bytes());
     let answer = scene.post("/v1/traces", &["Content-Type: application/json; charset=utf-8"], &json);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -353,12 +353,12 @@ fn http_1_1_in_all_its_ways_arrives() {
     let answer = scene.post("/v1/traces", &[PROTOBUF, "Expect: 100-continue"], &file);
     assert_eq!((answer.status, answer.head.starts_with("HTTP/1.1 100 Continue\r\n")), (200, true), "{answer:?}");
     scene.one_came("expected");
-    // Who asks first is told no before a body is sent.
+    // A client that sends `Expect` and a length above the limit is refused before it sends the body.
     let large = scene.written("large", &vec![0; 21 * 1024 * 1024]);
     let answer = scene.post("/v1/traces", &[PROTOBUF, "Expect: 100-continue"], &large);
     assert!(answer.status == 400 && !answer.head.contains("100 Continue"), "{answer:?}");
 
-    // Two requests of one connection.
+    // Two requests on one connection.
     let url = format!("http://127.0.0.1:{}/v1/traces", scene.http);
     let data = format!("@{}", scene.written("body", &span("kept")));
     let output = Command::new("curl")
@@ -452,7 +452,7 @@ fn tls_in_its_versions_and_protocols_arrives_and_strangers_do_not() {
         assert_eq!((answer.status, answer.version.as_str()), (200, version), "{flags:?}: {answer:?}");
         scene.one_came("over TLS");
     }
-    // Over HTTP/2 mistakes are told as over HTTP/1.1.
+    // Over HTTP/2 mistakes are answered as over HTTP/1.1.
     let answer = scene.curl(&["--http2", "--cacert", &ca, &url]);
     assert_eq!((answer.status, answer.version.as_str()), (405, "2"), "{answer:?}");
     assert_eq!(answer.body, b"405 method not allowed, supported: [POST]");
@@ -464,7 +464,7 @@ fn tls_in_its_versions_and_protocols_arrives_and_strangers_do_not() {
         let answer = scene.curl(&[&base[..], flags, &[url]].concat());
         assert!(answer.exit != 0 && answer.status == 0, "{flags:?} {url}: {answer:?}");
     }
-    // Plaintext on a TLS port, with a short body and with one that is still on its way when it's refused.
+    // Plaintext on a TLS port, with a short body and with one that is still being sent when it is refused.
     let plain = format!("http://localhost:{}/v1/traces", scene.http_tls);
     let long = format!("@{}", scene.written("long", &vec![0; 1 << 18]));
     for data in [&data, &long] {
@@ -473,7 +473,7 @@ fn tls_in_its_versions_and_protocols_arrives_and_strangers_do_not() {
         assert_eq!(answer.head, "HTTP/1.0 400 Bad Request\r\n\r\n");
         assert_eq!(answer.body, b"Client sent an HTTP request to an HTTPS server.\n");
     }
-    // TLS on a plaintext port is refused at once, in plaintext, which to curl is a failed handshake and no timeout.
+    // TLS on a plaintext port is refused at once, in plaintext: curl reports a failed handshake and not a timeout.
     let wrong = format!("https://localhost:{}/v1/traces", scene.http);
     let answer = scene.curl(&[&base[..], &["-k", &wrong]].concat());
     assert_eq!((answer.exit, answer.status), (35, 0), "{answer:?}");
@@ -496,8 +496,8 @@ fn tls_in_its_versions_and_protocols_arrives_and_strangers_do_not() {
             let foreign = with(&key, &cert);
             for refused in [nobody, foreign] {
                 assert!(refused.exit != 0 && refused.status == 0, "{flags:?}: {refused:?}");
-                // With 1.3 a client is done before it is refused: what it sends meets a closed connection, and the
-                // kernel's reset may overtake the alert.
+                // With TLS 1.3 the client has finished its handshake before it is refused: its data arrives at a closed
+                // connection, and the kernel's reset may arrive before the alert is read.
                 let alert = refused.said.contains("alert") || max == "1.3";
                 assert!(alert, "the reason is told: {flags:?}: {refused:?}");
             }
@@ -523,7 +523,7 @@ fn a_certificate_that_is_replaced_is_shown_without_a_restart() {
     for port in ports {
         assert_eq!(shown(&scene, port), "first");
     }
-    // Half a certificate leaves the old one, and so does a key that does not belong to it.
+    // With half a certificate the old one stays in use, and also with a key that does not belong to it.
     let old = std::fs::read(scene.pki.path("server.pem")).unwrap();
     std::fs::write(scene.pki.path("server.pem"), &old[..old.len() / 2]).unwrap();
     std::thread::sleep(Duration::from_millis(1100));
@@ -613,7 +613,7 @@ fn grpcurl_sends_a_span_and_is_told_what_is_wrong() {
     let missing = call(&["-plaintext"], scene.grpc, "Missing", "{}");
     assert!(said(&missing).contains("Code: Unimplemented"), "{missing:?}");
     assert!(said(&missing).contains("unknown method Missing for service"), "{missing:?}");
-    // A trace id of three bytes can't be one.
+    // A trace id of three bytes is not valid.
     let bad = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"AAEC"}]}]}]}"#;
     let refused = call(&["-plaintext"], scene.grpc, "Export", bad);
     assert!(

@@ -1,5 +1,5 @@
-//! An agent and a gateway, each in a network namespace of its own: the gateway is restarted by SIGTERM in the middle of
-//! a load, and nothing that the agent acknowledged is lost.
+//! An agent and a gateway, each in its own network namespace: the gateway is ended by SIGTERM and started again under
+//! load, and nothing that the agent acknowledged is lost.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -63,7 +63,7 @@ service:
   pipelines: {traces: {receivers: [otlp], processors: [batch], exporters: [otlp_grpc]}}
 ";
 
-/// Each life of the gateway writes what it has taken to a file of its own.
+/// Each process of the gateway writes what it has accepted to a separate file.
 const GATEWAY_CONFIG: &str = "
 receivers: {otlp: {protocols: {grpc: {endpoint: 'GATEWAY:14317'}}}}
 processors: {batch: {timeout: 300ms}}
@@ -86,7 +86,7 @@ fn gateway(dir: &Path, host: &str, within: &[&str], life: usize) -> Process {
     process
 }
 
-/// A request of ten spans that no other request has.
+/// A request of ten spans; no other request has the same spans.
 fn request(number: u32) -> String {
     let mut body = String::from(r#"{"resourceSpans":[{"scopeSpans":[{"spans":["#);
     for span in number * 10..number * 10 + 10 {
@@ -110,7 +110,7 @@ fn play(host: &str, within: &[&str]) {
         Process::start(Command::new(otelcore()).arg(format!("--config={}", config.display())), &dir.join("agent.log"));
     wait_for("127.0.0.1:14318", &mut agent);
 
-    // Two clients send for five seconds; what was acknowledged is remembered.
+    // Two clients send for five seconds, and record what was acknowledged.
     let ends = Instant::now() + Duration::from_secs(5);
     let clients: Vec<_> = (0..2_u32)
         .map(|client| {

@@ -16,9 +16,9 @@ use support::*;
 /// Cases of h2spec 2.2.1 with its strict one; fewer have not all run.
 const CASES: u32 = 146;
 
-/// A case that h2spec can lose to a quick server: it opens a stream and then overflows its window in frames of their own.
-/// Where the whole answer, END_STREAM with it, is sent before those are read, there is no window left to overflow
-/// (RFC 9113, 6.9.1 speaks of senders). It must pass in some run; no other case may ever fail.
+/// A case that may fail with a quick server: h2spec opens a stream and then overflows its window in separate frames.
+/// Where the whole answer with END_STREAM is sent before these are read, there is no window left to overflow (RFC 9113,
+/// 6.9.1 is about senders). It must pass in some run; no other case may ever fail.
 const RACE: &str = "Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream";
 const RUNS: u32 = 5;
 
@@ -83,7 +83,7 @@ service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{recei
     ] {
         all_pass(&tool, &dir.join("h2spec.log"), port, arguments, what);
     }
-    // A port that speaks HTTP/1.1 alone shows that h2spec can fail.
+    // A port with HTTP/1.1 only shows that h2spec can fail.
     let (code, output) = h2spec(&tool, &dir.join("h2spec.log"), http, &["generic/1"]);
     assert!(code != 0 && summary(&output)[3] > 0, "HTTP/1.1 passes for HTTP/2:\n{output}");
     collector.signal("TERM");

@@ -1,7 +1,8 @@
-//! Hostile peers against the binary: whatever one of them sends or leaves out, memory stays bounded and others are served.
+//! Hostile peers against the binary: whatever one of them sends or leaves out, memory stays bounded and others are
+//! served.
 //!
-//! The bound on resident memory is generous, since the build has no optimisation: what is looked for is growth without
-//! bound. No test judges speed; the steps that requests may take are counted in `otelcore`'s test `steps`.
+//! The bound on resident memory is high, because the build has no optimisation: the tests look for growth without
+//! bound. No test measures speed; the steps that requests may take are counted in `otelcore`'s test `steps`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use support::*;
 
-/// What the process may take, in bytes, with a limiter at 48 or 64 MiB.
+/// The memory in bytes that the process may use, with a limiter at 48 or 64 MiB.
 const BOUND: u64 = 128 << 20;
 
 const PROTOBUF: &str = "Host: x\r\nContent-Type: application/x-protobuf";
@@ -67,7 +68,7 @@ service:
         assert!(peak < BOUND, "{} MiB:\n{}", peak >> 20, self.collector.said());
     }
 
-    /// A small request of another client is taken, at once or after a refusal that may be retried.
+    /// A small request of another client is accepted, at once or after a refusal that may be retried.
     fn serves(&self, path: &str, body: &[u8]) {
         until("a small request is taken", || match self.post(path, body) {
             200 => Some(String::new()),
@@ -124,7 +125,7 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
-/// Writes as much as the peer takes; a peer that ends the connection or stops reading has its reasons.
+/// Writes as much as the peer takes. It is no failure when the peer ends the connection or stops reading.
 fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> bool {
     match stream.write_all(bytes) {
         Ok(()) => true,
@@ -141,7 +142,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A literal header field that is not put into the table.
+/// A literal header field that is not added to the dynamic table.
 fn header(name: &str, value: &str) -> Vec<u8> {
     let mut out = vec![0];
     for text in [name, value] {
@@ -171,7 +172,7 @@ fn grpc_head(more: &[u8]) -> Vec<u8> {
     [&head, more].concat()
 }
 
-/// A connection over HTTP/2 whose input is read and thrown away.
+/// A connection over HTTP/2 whose input is read and discarded.
 fn http2(address: &str) -> TcpStream {
     let mut stream = connect(address);
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
@@ -284,7 +285,7 @@ fn messages_that_are_announced_and_never_sent_keep_nobody_out() {
         write_some(&mut stream, &frame(0, 0, id, &[0, 0, 0x40, 0, 0]));
     }
     std::thread::sleep(Duration::from_millis(300));
-    // While the connection stays, which `until` asks for half a minute at most.
+    // The connection is still open; `until` repeats the request for half a minute at most.
     scene.serves("/v1/traces", &span("meanwhile"));
     scene.is_bounded();
     let _ = stream.shutdown(std::net::Shutdown::Both);

@@ -1,5 +1,5 @@
-//! The image: its Dockerfile and its tree are one thing, and its static binary runs in that tree as a pod has it: PID 1,
-//! uid 10001, a root that can't be written, names by hosts file and DNS server.
+//! The image: its Dockerfile matches its tree, and its static binary runs in that tree as in a pod: PID 1, uid 10001, a
+//! read-only root, names from the hosts file and a DNS server.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 #[path = "image/dns.rs"]
@@ -19,7 +19,7 @@ use support::*;
 
 const NAMES: [&str; 5] = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp", "otelcore"];
 
-/// A stage's name, and its instructions, those of the stage that it is built on included.
+/// A stage's name, and its instructions, including those of the stage that it is built on.
 fn stages(dockerfile: &str) -> Vec<(String, Vec<(String, String)>)> {
     let mut stages: Vec<(String, Vec<(String, String)>)> = Vec::new();
     for line in dockerfile.replace("\\\n", " ").lines().filter(|l| !l.is_empty() && !l.starts_with('#')) {
@@ -46,7 +46,7 @@ fn the_dockerfile_has_the_tree_of_the_script_and_starts_what_is_in_it() {
     let all = |lines: &[(String, String)], word: &str| {
         lines.iter().filter(|(w, _)| w == word).map(|(_, rest)| rest.clone()).collect::<Vec<_>>()
     };
-    // The tree is what the script puts into the folder that is copied, and nothing is laid over it.
+    // The tree is what the script puts into the folder that is copied, and no instruction adds to it.
     let made = all(of("build"), "RUN").pop().unwrap();
     assert!(made.ends_with("scripts/image --target \"$TARGETARCH\" /image"), "{made}");
     assert_eq!(stages.last().unwrap().0, "otelcore", "the default is the last one");
@@ -162,7 +162,7 @@ service: {telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [
     }
 }
 
-/// An exporter for each kind of name, each to a port of its own.
+/// An exporter for each kind of name, each with its own port.
 const CONFIG: &str = "
 extensions: {health_check: {endpoint: '127.0.0.1:13133'}}
 receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:4318'}}}}
@@ -250,7 +250,8 @@ fn names_are_found_as_in_a_pod_and_a_silent_server_stops_nothing() {
     assert!(slowest < Duration::from_secs(2), "the loop waited {slowest:?} for a name");
     assert!(found < given_up, "all other names waited {found:?} for the silent one, which took {given_up:?}");
     running.says("lookup nobody.other: no such host");
-    // A server that fails for half of the question: the C library takes its time to give up, and the other half is asked for.
+    // A server that fails for a part of the queries: the C library fails after some seconds, and then the rest is
+    // queried.
     arrive(5008..5010);
     let asked = server.asked();
     assert!(asked.contains("TCP many.default.svc.cluster.local"), "{asked}");
@@ -261,7 +262,7 @@ fn names_are_found_as_in_a_pod_and_a_silent_server_stops_nothing() {
 
 type Seen = Arc<Mutex<BTreeSet<IpAddr>>>;
 
-/// Takes connections on a port, and remembers at which address each came in.
+/// Accepts connections on a port, and records the local address of each.
 fn listen(port: u16) -> Seen {
     let seen = Seen::default();
     for host in ["0.0.0.0", "[::1]"] {

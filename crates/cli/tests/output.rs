@@ -1,4 +1,4 @@
-//! Standard streams that nobody reads: the collector goes on, and ends when it is asked to.
+//! Standard streams without a reader: the collector continues, and ends when it is asked to.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -17,7 +17,7 @@ fn value(page: &str, name: &str) -> u64 {
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
-/// Fills the pipes of stdout, of stderr or of both, then looks whether everything else goes on.
+/// Fills the pipes of stdout, of stderr or of both, then checks that everything else continues.
 fn unread(name: &str, exporters: &str, names: &str) {
     let (port, health, own) = (free_port(), free_port(), free_port());
     let text = format!(

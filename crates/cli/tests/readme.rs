@@ -1,4 +1,4 @@
-//! What the README says, run.
+//! Runs what the README describes.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;

@@ -1,4 +1,5 @@
-//! Agent and gateway, ours and the Go collector's, on either side: every signal through every coding arrives whole.
+//! Agent and gateway, this collector and the Go collector on either side: every signal arrives complete through every
+//! coding.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use support::*;
 
-/// A way from the agent to the gateway: an exporter's id and its settings.
+/// The ways from the agent to the gateway: each an exporter's id and its settings.
 fn ways(grpc: u16, http: u16) -> Vec<(String, String)> {
     let over_grpc = ["none", "gzip", "zstd", "snappy"].map(|coding| {
         let settings = format!("{{endpoint: '127.0.0.1:{grpc}', tls: {{insecure: true}}, compression: {coding}}}");
@@ -29,7 +30,7 @@ fn ways(grpc: u16, http: u16) -> Vec<(String, String)> {
     over_grpc.into_iter().chain(over_http).chain(json).collect()
 }
 
-/// The old names of the Go collector are those that every version knows.
+/// Uses the old names of the Go collector, which all its versions accept.
 fn agent(ways: &[(String, String)], port: u16) -> String {
     let mut text =
         format!("receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\nexporters:\n");
@@ -76,7 +77,7 @@ const LOGS: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNa
 "severityNumber":10,"severityText":"Information","traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","eventName":"e",
 "body":{"kvlistValue":{"values":[{"key":"k","value":{"bytesValue":"AAEC"}}]}},"attributes":[{"key":"a","value":{"stringValue":"b"}}]}]}]}]}"#;
 
-/// Plays one pair; what the gateway has shown, each dump with how often it came.
+/// Runs one pair; returns the dumps of the gateway's `debug` exporter, each with the number of times that it came.
 fn play(name: &str, first: &Path, second: &Path) -> BTreeMap<String, usize> {
     let dir = folder(&format!("relays-{name}"));
     let [entry, grpc, http_port] = [free_port(), free_port(), free_port()];
@@ -109,7 +110,7 @@ fn play(name: &str, first: &Path, second: &Path) -> BTreeMap<String, usize> {
         assert_eq!(process.end(Duration::from_secs(30)), 0, "{}", process.said());
     }
     assert!(!first.said().contains("Dropping data"), "{}", first.said());
-    // The dumps of one signal must all be the same. Their summary lines are written apart, and other dumps may come
+    // The dumps of one signal must all be equal. Their summary lines are written separately, and other dumps may come
     // in between.
     let text = std::fs::read_to_string(&out).unwrap();
     let summary = |line: &&str| !["Traces\t", "Metrics\t", "Logs\t"].iter().any(|s| line.starts_with(s));
@@ -135,8 +136,8 @@ fn every_signal_arrives_whole_through_every_coding() {
     let through_ours = play("ours-ours", &ours, &ours);
     whole("ours to ours", &through_ours);
     let Some(go): Option<PathBuf> = tool("otelcol-0.155") else { return };
-    // What the Go collector shows behind ours is what ours shows behind ours; the same with it in front, and on both
-    // sides as the measure.
+    // The reference is the Go collector on both sides: its output as a gateway must be the same with our agent, and so
+    // must our output with our agent.
     let through_go = play("ours-go", &ours, &go);
     whole("ours to Go", &through_go);
     whole("Go to ours", &play("go-ours", &go, &ours));

@@ -1,4 +1,4 @@
-//! SIGHUP with configurations that can't start: the collector that runs goes on, or comes back.
+//! SIGHUP with configurations that can't start: the running collector continues, or is started again.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -13,7 +13,7 @@ use support::*;
 
 const POST: &str = "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf";
 
-/// A collector whose OTLP over HTTP is on a port of its own, and its configuration file.
+/// A collector whose OTLP over HTTP has its own port, and its configuration file.
 struct Running {
     process: Process,
     path: PathBuf,
@@ -53,7 +53,7 @@ impl Running {
     }
 
     fn serves(&mut self) {
-        // A connection that the collector before has taken may still be reset.
+        // A connection that the previous collector has accepted may still be reset.
         until("an answer", || {
             wait_for(&self.address, &mut self.process);
             let answer = std::panic::catch_unwind(|| http(&self.address, POST, &span("here")));
@@ -101,14 +101,14 @@ fn reload_that_can_not_start_leaves_the_running_collector_alone() {
     }
     let said = running.process.said();
     assert!(!said.contains("Starting shutdown..."), "{said}");
-    // One that can start takes over, on an address that was in use by the one before.
+    // A configuration that can start replaces the previous one, on an address that this one used.
     running.reload(&text(&http, "nop: {}"), &["Starting shutdown..."]);
     running.serves();
     running.process.signal("TERM");
     assert_eq!(running.process.end(Duration::from_secs(10)), 0, "{}", running.process.said());
 }
 
-/// Protocols that pass the trial and fail at the start: the same address under two names.
+/// Protocols that pass the trial start and fail at the start: the same address under two names.
 fn twice() -> String {
     let port = free_port();
     format!("grpc: {{endpoint: \"localhost:{port}\"}}, http: {{endpoint: \"127.0.0.1:{port}\"}}")
@@ -129,7 +129,7 @@ fn reload_that_fails_at_the_start_brings_the_one_before_back() {
     assert_eq!(running.process.end(Duration::from_secs(10)), 0, "{}", running.process.said());
 }
 
-/// A collector with a certificate that can be taken away.
+/// A collector with a certificate file that can be removed.
 fn with_certificate(name: &str) -> (Running, PathBuf, String) {
     let dir = folder(&format!("{name}-certificate"));
     let key = KeyPair::generate().unwrap();
@@ -155,7 +155,7 @@ fn reload_that_leaves_nothing_to_start_is_tried_again() {
     running.reload(&text(&twice(), "nop: {}"), &[TRIED, "no such file or directory", "\"attempts_left\": 29"]);
     std::fs::write(&cert_file, cert).unwrap();
     running.serves();
-    // The file that can't start is still there; one that can is taken while it is tried again.
+    // The configuration that can't start is still in the file. One that can start is used while attempts continue.
     std::fs::remove_file(&cert_file).unwrap();
     let before = running.process.said().matches(TRIED).count();
     running.process.signal("HUP");

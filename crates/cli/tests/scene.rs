@@ -1,8 +1,8 @@
-//! The tutorial's scene with its real parts: Jaeger, Prometheus, the Go client, and the collector with the tutorial's
-//! own configuration and command line.
+//! The setup of the tutorial with its real parts: Jaeger, Prometheus, the Go client, and the collector with the
+//! tutorial's configuration and command line.
 //!
-//! As root it plays in a network namespace of its own, where 192.168.0.152, port 30080 and the name of Jaeger's service
-//! mean what they mean in the tutorial's cluster. Elsewhere those three are substituted.
+//! As root it runs in its own network namespace, where 192.168.0.152, port 30080 and the name of Jaeger's service lead
+//! to the same parts as in the tutorial's cluster. Otherwise these three are substituted.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -52,13 +52,13 @@ fn sh(command: &str) {
     assert!(done.success(), "{command}: {done}");
 }
 
-/// Gives the node's address, the node port and the service's name their meaning.
+/// Sets up the node's address, the node port and the service's name.
 fn enter_cluster() {
     sh("ip link set lo up && ip addr add 192.168.0.152/32 dev lo");
     let hosts = folder("scene-hosts").join("hosts");
     std::fs::write(&hosts, format!("127.0.0.1 localhost {JAEGER}\n")).unwrap();
     sh(&format!("mount --bind {} /etc/hosts", hosts.display()));
-    // A NodePort service: what comes to 30080 goes to the pod's 4317.
+    // A NodePort service: connections to port 30080 go to the pod's port 4317.
     let node_port = TcpListener::bind("192.168.0.152:30080").unwrap();
     thread::spawn(move || {
         for client in node_port.incoming().flatten() {
@@ -87,7 +87,7 @@ fn play(place: &Place) {
     let dir = folder("scene");
 
     let jaeger_log = dir.join("jaeger.log");
-    // Its own OTLP ports are off: in the cluster they are another pod's.
+    // Its OTLP ports are off: in the cluster they belong to another pod.
     let mut jaeger = Process::start(
         Command::new(jaeger).arg("--collector.otlp.enabled=false").env("SPAN_STORAGE_TYPE", "memory"),
         &jaeger_log,
@@ -110,7 +110,7 @@ fn play(place: &Place) {
     let (status, health) = get("127.0.0.1:13133", "/");
     assert_eq!(status, 200, "{health}");
 
-    // The client: the tutorial's own file where it lies beside the project.
+    // The client: the tutorial's file where it is beside the project.
     let (_, is_seed) = seed("main.go", "main.go");
     let client = if is_seed { tool("tutorial-client") } else { None }.unwrap_or(example);
     if place.substituted {
@@ -177,7 +177,7 @@ fn collector(dir: &Path, place: &Place) -> Process {
     }
     let path = dir.join("otel-collector-config.yaml");
     std::fs::write(&path, config).unwrap();
-    // Started under the name that the manifest gives.
+    // Started under the name of the command in the manifest.
     let command = dir.join("otelcol");
     std::os::unix::fs::symlink(otelcore(), &command).unwrap();
     Process::start(

@@ -1,5 +1,5 @@
-//! Programs with the real SDKs of four languages, each with its stock exporter, against the binary: what they say they
-//! have sent is what comes out of the collector, field by field.
+//! Programs with the real SDKs of four languages, each with its standard exporter, against the binary: what they report
+//! as sent is what the collector exports, field by field.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 #[path = "support/pki.rs"]
@@ -17,12 +17,12 @@ use serde_json::Value;
 use sink::Sink;
 use support::*;
 
-/// How a run reaches the collector.
+/// How a run connects to the collector.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Way {
     Plain,
     Tls,
-    /// TLS in which the client shows a certificate too.
+    /// TLS in which the client has a certificate too.
     Mutual,
     Unix,
 }
@@ -31,12 +31,12 @@ enum Way {
 struct Program {
     language: &'static str,
     command: Vec<PathBuf>,
-    /// Protocols of the SDK beside `grpc` and `http/protobuf`.
+    /// Protocols of the SDK in addition to `grpc` and `http/protobuf`.
     more: &'static [&'static str],
     unix: bool,
 }
 
-/// What is missing makes CI fail, and other machines skip the test and say so.
+/// Where something is missing, CI fails; on other machines the test is skipped with a message.
 fn missing(language: &str, what: &Path) {
     assert!(std::env::var_os("CI").is_none(), "{} is missing; run scripts/tools", what.display());
     eprintln!("skipped: the {language} SDK: {} is missing; run scripts/tools", what.display());
@@ -77,7 +77,7 @@ fn program(language: &'static str) -> Option<Program> {
 }
 
 impl Program {
-    /// Runs it to its end; the lines that it has printed.
+    /// Runs it until it ends; returns the lines that it has printed.
     fn run(&self, dir: &Path, settings: &[(&str, String)]) -> Vec<Value> {
         let (first, rest) = self.command.split_first().unwrap();
         let (out, err) = (dir.join("sent.jsonl"), dir.join("sdk.log"));
@@ -94,7 +94,7 @@ impl Program {
     }
 }
 
-/// Waits until as much has come as was sent, and a moment longer for what should not come.
+/// Waits until as many items have arrived as were sent, and a moment longer for items that should not arrive.
 fn arrivals(sink: &Sink, count: usize, collector: &mut Process) -> Vec<Value> {
     let end = Instant::now() + Duration::from_secs(20);
     let mut came = sink.take();
@@ -106,7 +106,7 @@ fn arrivals(sink: &Sink, count: usize, collector: &mut Process) -> Vec<Value> {
     came
 }
 
-/// Every kind of thing that a program must have sent, lest a comparison of nothing with nothing passes.
+/// Checks that a program has sent every kind of item, so that a comparison of two empty lists does not pass.
 fn is_rich(sent: &[Value]) {
     let count = |signal: &str| sent.iter().filter(|v| v["signal"] == signal).count();
     let [spans, points, logs] = ["span", "metric", "log"].map(count);
@@ -123,7 +123,7 @@ fn is_rich(sent: &[Value]) {
     assert!(sent.iter().any(|v| v["links"].as_array().is_some_and(|l| !l.is_empty())), "no link");
 }
 
-/// The program against a server that is no collector: whatever differs here is the program's or the comparison's fault.
+/// The program against a server that is no collector: a difference here is a fault of the program or of the comparison.
 fn directly(program: &Program, dir: &Path) {
     let sink = Sink::start();
     let settings = [
@@ -142,7 +142,7 @@ struct Ports {
     unix: PathBuf,
 }
 
-/// Where a run finds the collector: the environment of the stock exporters.
+/// The environment of the standard exporters, with the address of the collector.
 fn settings(pki: &Pki, ports: &Ports, protocol: &str, way: Way, gzip: bool) -> Vec<(&'static str, String)> {
     let port = |[grpc, http]: [u16; 2]| if protocol == "grpc" { grpc } else { http };
     let file = |name: &str| pki.path(name).display().to_string();
@@ -170,7 +170,7 @@ fn settings(pki: &Pki, ports: &Ports, protocol: &str, way: Way, gzip: bool) -> V
     settings
 }
 
-/// A collector that passes on everything as it came.
+/// A collector that forwards everything unchanged.
 fn collector(dir: &Path, pki: &Pki, sink: &Sink) -> (Process, Ports) {
     let pair = || [free_port(), free_port()];
     let ports = Ports { plain: pair(), tls: pair(), mutual: pair(), unix: socket(dir) };
@@ -206,7 +206,7 @@ service:
     (process, ports)
 }
 
-/// The socket's path: short, as sockets' paths have to be.
+/// The socket's path, which is short because the length of socket paths is limited.
 fn socket(dir: &Path) -> PathBuf {
     let name = dir.file_name().unwrap().to_string_lossy();
     let path = std::env::temp_dir().join(format!("otelcore-{}-{name}.sock", std::process::id()));
@@ -214,7 +214,7 @@ fn socket(dir: &Path) -> PathBuf {
     path
 }
 
-/// All ways of one language, one after the other, through one collector.
+/// All ways to connect of one language, one after the other, through one collector.
 fn everything_arrives(language: &'static str) {
     let Some(program) = program(language) else { return };
     let dir = folder(&format!("sdk-{language}"));

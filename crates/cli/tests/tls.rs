@@ -1,4 +1,4 @@
-//! Certificates as people have them: self-signed ones that stand themselves in the files of authorities.
+//! Certificates as users have them: self-signed ones that are themselves in the files of authorities.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -12,7 +12,7 @@ use support::*;
 
 const POST: &str = "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf";
 
-/// As `openssl req -x509` makes them, which are authorities; `name.pem` and `name.key`.
+/// Makes `name.pem` and `name.key` as `openssl req -x509` does: the certificate is an authority.
 fn self_signed(dir: &Path, name: &str) {
     let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,9 +1,9 @@
-//! The arrows between crates, held over `cargo metadata`: who may depend on whom.
+//! The permitted dependencies between the crates of the workspace, compared with `cargo metadata`.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
-/// Every crate of the workspace, and what of it a crate may depend on. Tests may depend on anything.
+/// Every crate of the workspace, and the crates of the workspace that it may depend on. Tests may depend on any crate.
 const MAY: &[(&str, &[&str])] = &[
     ("pdata", &[]),
     ("config", &[]),

@@ -107,7 +107,7 @@ fn memory_limiter_in_a_large_host_counts_what_the_collector_holds() {
         thread::sleep(Duration::from_micros(200));
     }
     assert!(collector.state() == State::Running && hosts_own.len() > 2 << 20);
-    // What nobody takes is held, and refused from the soft limit on.
+    // Batches that the host does not take are held; from the soft limit on, further ones are refused.
     let named = [&[0x0a, 0xfe, 0xff, 0x03, 0x1a, 0xfa, 0xff, 0x03][..], &vec![b'a'; 65_530]].concat();
     let body = [named, spans(1)].concat();
     let refused = (0..10_000).find_map(|sent| {
@@ -117,7 +117,7 @@ fn memory_limiter_in_a_large_host_counts_what_the_collector_holds() {
     let (sent, why) = refused.unwrap();
     assert!(matches!(why, Refused::Overloaded(_)) && (8..64).contains(&sent), "{why:?} after {sent} of 64 KiB");
     assert!(collector.health().contains("\"held_bytes\":1"), "{}", collector.health());
-    // Taken, it is accepted again.
+    // Once batches are taken, data is accepted again.
     let taker = thread::spawn(move || while output.next(None).map(|batch| batch.finish(Finish::Delivered)).is_ok() {});
     assert!((0..1000).any(|_| {
         thread::sleep(Duration::from_millis(5));
@@ -235,7 +235,7 @@ fn mistakes_are_told_with_their_places_and_an_overfull_input_says_so() {
         assert!(Instant::now() < until);
     };
     assert!(matches!(refused, Refused::Overloaded(_)), "{refused}");
-    // Nothing that was taken is lost when there is room again.
+    // Nothing that was accepted is lost when there is room again.
     let output = collector.output("inproc/out").unwrap();
     let mut came = 0;
     while came < taken {
@@ -281,7 +281,7 @@ fn whoever_waits_for_a_collector_that_is_given_up_is_told() {
         assert_eq!(waiter.join().unwrap(), Err(NoBatch::Closed));
         assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(Refused::Closed));
     }
-    // In a loop that its thread will not turn again.
+    // A loop in the host's thread that will not be turned again.
     let collector = embedded(THROUGH);
     let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
     let driven = collector.drive().unwrap();
@@ -299,7 +299,7 @@ fn whoever_waits_for_a_collector_that_is_given_up_is_told() {
 
 #[test]
 fn own_metrics_are_there_without_a_port() {
-    // Whoever has the port: it is taken, here or elsewhere.
+    // The port is in use: by this listener, or by another process where this bind fails.
     let _taken = std::net::TcpListener::bind(("localhost", 8888));
     let quiet = THROUGH.replace("  telemetry: {metrics: {level: none}}\n", "");
     let two = [embedded(&quiet), embedded(&quiet)];
@@ -330,7 +330,7 @@ fn own_metrics_are_there_without_a_port() {
     let none = embedded(THROUGH);
     assert!(!String::from_utf8(none.metrics()).unwrap().contains("otelcol_"), "the level is none");
 
-    // The program's own page, and one that is named, are opened.
+    // The program's default page, and a page that the configuration names, are opened.
     let options = || Options { default_metrics_page: true, ..Options::default() };
     let program = Embedded::new(&quiet, options()).unwrap();
     assert!(program.start().unwrap_err().to_string().contains("localhost:8888"));
@@ -339,7 +339,7 @@ fn own_metrics_are_there_without_a_port() {
     assert!(named.start().unwrap_err().to_string().contains("localhost:8888"));
 }
 
-/// What a host's sink has taken: level, message, fields.
+/// The records that a host's sink has got: level, message, fields.
 #[derive(Default)]
 struct Taken(Mutex<Vec<(Level, String, String)>>);
 

@@ -1,4 +1,4 @@
-//! `validate` on Kubernetes manifests: one change to a file in which everything fits, and what is said of it.
+//! `validate` on Kubernetes manifests: one change to a correct file, and the expected findings.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 use std::ffi::OsString;
@@ -28,7 +28,7 @@ fn vector(name: &str) -> String {
     std::fs::read_to_string(format!("{VECTORS}/{name}")).unwrap()
 }
 
-/// A file of its own for each test.
+/// A separate file for each test.
 fn scratch(name: &str, text: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("manifests");
     std::fs::create_dir_all(&folder).unwrap();
@@ -160,7 +160,7 @@ fn a_receiver_on_localhost_is_told_where_its_endpoint_is_written_or_would_be() {
     );
     assert!(said.contains("Service gateway, port 4317 (otlp-grpc)"), "{said}");
     assert!(said.contains("write `endpoint: \"0.0.0.0:4317\"`"), "{said}");
-    // Through a variable, and with nobody who asks for it.
+    // The address comes from a variable, whose value is in a ConfigMap.
     let said = story(
         "variable",
         &[
@@ -404,7 +404,7 @@ fn mistakes_of_the_configuration_are_told_at_their_line_of_the_manifest() {
         &[("error: 'processors::batch' has invalid keys: timeot", "batch: {timeot: 1s}")],
     );
     assert!(said.contains("did you mean `timeout`?"), "{said}");
-    // What only a Secret knows is no mistake.
+    // A value that is only in a Secret is no mistake.
     story("secret", &[("check_interval: 1s", "check_interval: \"${env:TOKEN}\"")], &[]);
     let said = story(
         "value",
@@ -417,7 +417,8 @@ fn mistakes_of_the_configuration_are_told_at_their_line_of_the_manifest() {
     assert!(said.contains("the value of EVERY"), "{said}");
 }
 
-/// The vectors with what is said of them beside them. `UPDATE_VECTORS=1` writes it anew, to be read before it is kept.
+/// The vectors, each with the expected output in a file beside it. `UPDATE_VECTORS=1` writes these files anew; review
+/// them before they are committed.
 #[test]
 fn the_vectors_are_answered_as_it_is_written_beside_them() {
     let mut seen = 0;
@@ -445,7 +446,7 @@ fn the_same_file_runs_here_and_says_which_object_it_took() {
     let (code, out, err) =
         run(&["print-config", &format!("--config={good}"), "--set=processors.batch.timeout=7s"], &vars);
     assert_eq!(code, 0, "{err}");
-    // The pod's address is this machine's loopback, and the command line's own words win.
+    // The pod's address becomes this machine's loopback, and the flags of this command line take precedence.
     assert!(out.contains("endpoint: \"127.0.0.1:4317\"") && out.contains("timeout: 7s"), "{out}");
     assert!(err.contains("this is the configuration of Deployment gateway, container collector"), "{err}");
     let (code, _, err) = run(&["print-config", &format!("--config=k8s:{good}")], &vars);
@@ -487,7 +488,7 @@ fn several_files_and_folders_are_one_cluster() {
 fn a_kustomization_brings_its_files_and_the_maps_that_are_made_of_them() {
     let text = vector("good.yaml");
     let (map, rest) = text.split_once("---\n").unwrap();
-    // The configuration alone, out of its block.
+    // The configuration only, without the block scalar around it.
     let body = map.split_once("collector.yaml: |\n").unwrap().1;
     let config: String = body.lines().map(|l| format!("{}\n", l.strip_prefix("    ").unwrap_or(l))).collect();
     let base = scratch("x", "").with_file_name("kustomize").join("base");
@@ -504,7 +505,7 @@ fn a_kustomization_brings_its_files_and_the_maps_that_are_made_of_them() {
     let (code, said) = validate(&[&overlay]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("warning: `namePrefix` is not applied here"), "{said}");
-    // A mistake is told in the file that the map is made of.
+    // A mistake is reported at its place in the file that the ConfigMap is made of.
     let wrong = config.replace("limit_mib: 400", "limit_mob: 400");
     std::fs::write(base.join("config.txt"), &wrong).unwrap();
     let (code, said) = validate(&[&base]);
@@ -525,7 +526,7 @@ fn an_ordinary_configuration_is_read_as_ever() {
     assert!(err.contains("no collector and no configuration of one"), "{err}");
 }
 
-/// The tutorial's own file, where it lies beside the repository: the true findings and no other, each at its line.
+/// The tutorial's file, where it is beside the repository: exactly the real mistakes, each at its line.
 #[test]
 fn the_tutorials_own_file_has_exactly_its_own_mistakes() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/seed/otel-collector.yaml");
@@ -549,8 +550,8 @@ fn the_tutorials_own_file_has_exactly_its_own_mistakes() {
     assert!(said.contains("the exporter `prometheus` listens on 9092: write `targetPort: 9092` here"), "{said}");
 }
 
-/// What the Operator and the chart render, where it lies beside the repository: nothing but components that are not built
-/// in, and what is truly so, may be said of it.
+/// What the Operator and the chart render, where it is beside the repository: the only findings are components that are
+/// not built in, and real mistakes.
 #[test]
 fn what_operator_and_chart_render_has_no_false_findings() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/k8s");
@@ -568,13 +569,13 @@ fn what_operator_and_chart_render_has_no_false_findings() {
                     "no collector and no configuration of one",
                     "alias is deprecated",
                     "is gone and has no effect",
-                    // The operator drops a connector that is null, and the CR asks for one.
+                    // The operator drops a connector whose value is null, and the CR has one.
                     "\"spanmetrics\" which is not configured",
                     "connectors are not supported yet",
                     "a persistent queue is not supported yet",
-                    // MY_POD_IP is the chart's and not the operator's.
+                    // The chart sets MY_POD_IP, the operator does not.
                     "unset environment variable \"MY_POD_IP\"",
-                    // The kubelet has made `${env:NO}` of `$${env:NO}`.
+                    // The kubelet replaces `$${env:NO}` by `${env:NO}`.
                     "unset environment variable \"NO\"",
                     "container port 8888 stands twice",
                     "with an `otlp` exporter",

@@ -1,5 +1,5 @@
-//! `validate` on configurations: one mistake is one message, what the Go collector takes is taken, and no file makes it work
-//! longer than in proportion to its size.
+//! `validate` on configurations: one mistake gives one message, what the Go collector accepts is accepted, and the work
+//! for a file is in proportion to its size.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 use std::ffi::OsString;
@@ -177,7 +177,7 @@ fn what_go_finds_at_the_start_alone_is_a_warning_where_nothing_uses_the_componen
         );
         assert_eq!(code, 1, "{unused}\n{said}");
     }
-    // What Go checks of every component is an error for every component.
+    // What Go checks for all components is an error for every component, used or not.
     for unused in [
         "otlp_http/unused: {}",
         "otlp_grpc/unused: {endpoint: h}",
@@ -290,7 +290,7 @@ fn many(n: usize, one: impl Fn(usize) -> String) -> String {
     (0..n).map(one).collect()
 }
 
-/// Worst cases of what stands behind the reading: components, pipelines, references.
+/// Worst cases of the steps after parsing: components, pipelines, references.
 const CASES: &[Worst] = &[
     ("components", |n| {
         format!(
@@ -355,7 +355,7 @@ fn steps_of_a_whole_validation_grow_no_faster_than_n_log_n() {
             (text.len() as f64, steps::of(|| validate(&text, &[])).0 as f64)
         });
         let scaled = small.1 * (large.0 * large.0.log2()) / (small.0 * small.0.log2());
-        // Suggestions have a budget that the small size does not spend.
+        // Suggestions have a budget that the small size does not use up.
         if large.1 > 1.5 * scaled + 5_000_000.0 {
             slow.push(format!("{name}: (bytes, steps) {small:?} and {large:?}"));
         }
@@ -406,7 +406,7 @@ fn steps_of_manifests_end_at_a_limit() {
             steps
         });
         assert!(small > 0 && large < 200_000_000, "{name}: {small} {large}");
-        // The square of five, and no more: the limit is on the product.
+        // The square of five, with some room, and no more: the limit is on the product.
         assert!(large < small.saturating_mul(40), "{name}: {small} {large}");
     }
 }

@@ -1,5 +1,6 @@
-//! A name server for tests: UDP and TCP, 512 bytes over UDP, one name that it never answers for. Of names that begin with
-//! `v4only.` it fails to say AAAA, and of those that begin with `outside.` anything inside the cluster.
+//! A name server for tests: UDP and TCP, 512 bytes over UDP, one name that it never answers for. It answers SERVFAIL to
+//! AAAA queries of names that begin with `v4only.`, and to all queries of names that begin with `outside.` and end in
+//! `.cluster.local`.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -12,7 +13,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves the names until the process ends. What it does not know does not exist.
+    /// Serves the names until the process ends. All other names do not exist.
     pub(crate) fn start(at: &str, names: &[(&str, &[IpAddr])], silent: &'static str) -> Self {
         let names: BTreeMap<String, Vec<IpAddr>> =
             names.iter().map(|(name, addresses)| ((*name).to_owned(), addresses.to_vec())).collect();
@@ -25,7 +26,7 @@ impl Server {
             while let Ok((length, from)) = udp.recv_from(&mut question) {
                 if let Some(mut answer) = answer(&question[..length], &zone, silent, &log, "UDP") {
                     if answer.len() > 512 {
-                        // Truncated: no answers, and the bit that says so.
+                        // Truncated: no answers, and the bit TC.
                         answer.truncate(length);
                         answer[2] |= 2;
                         answer[6..8].fill(0);
@@ -86,7 +87,7 @@ fn answer(
     };
     let records: Vec<Vec<u8>> = known.into_iter().flatten().filter_map(data).collect();
     let count = u16::try_from(records.len()).unwrap().to_be_bytes();
-    // A response, authoritative, recursion wanted and had; NXDOMAIN for what is not known.
+    // A response: authoritative, recursion desired and available; NXDOMAIN for an unknown name.
     let fails =
         name.starts_with("v4only.") && kind == 28 || name.starts_with("outside.") && name.ends_with(".cluster.local");
     let code = match known {

@@ -1,4 +1,4 @@
-//! The image's tree as a container engine shows it to its first process.
+//! The image's tree, mounted as a container engine mounts it for the first process.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::support::{Process, folder, image};
 
-/// Set for the test that has been started again inside its namespaces, to the image's tree.
+/// Set to the image's tree in the process of the test that was started again inside the namespaces.
 const INSIDE: &str = "OTELCORE_IMAGE_INSIDE";
 
-/// Inside namespaces of the test's own (network, mounts, processes): the image's tree. Outside: starts the test again
-/// inside, and there is nothing more to do. Where this is not possible it says so.
+/// Inside the test's namespaces (network, mounts, processes): the image's tree. Outside: starts the test again inside
+/// them, and returns `None`. Where this is not possible it prints a message.
 pub(crate) fn namespaces(test: &str) -> Option<PathBuf> {
     if let Some(tree) = std::env::var_os(INSIDE) {
         sh("ip link set lo up");
@@ -43,7 +43,8 @@ pub(crate) struct Pod {
 
 impl Pod {
     pub(crate) fn new(tree: &Path, resolv_conf: &str, hosts: &str) -> Self {
-        // Tests run side by side, each with process numbers of its own that are alike: its thread's name is the test's.
+        // Tests run at the same time, and their process numbers are equal in their namespaces: the folder has the name
+        // of the thread, which is that of the test.
         let dir = folder(&format!("pod-{}", std::thread::current().name().unwrap_or("of no test")));
         let (root, log) = (dir.join("root"), dir.join("log"));
         std::fs::create_dir(&root).unwrap();
@@ -55,11 +56,11 @@ impl Pod {
         Self { root, log }
     }
 
-    /// Starts one of the image's commands as PID 1, with this environment and no other.
+    /// Starts one of the image's commands as PID 1, with exactly this environment.
     pub(crate) fn start(&self, name: &str, args: &[&str], env: &[(&str, &str)]) -> Running {
         let mut command = Command::new("unshare");
         let (root, mounted) = (self.root.display().to_string(), self.root.join("proc").display().to_string());
-        // The shell mounts the new namespace's own /proc and is then replaced by the collector.
+        // The shell mounts /proc of the new namespace and is then replaced by the collector.
         let script = "mount -t proc proc \"$1\"; root=$2; shift 2; exec setpriv --no-new-privs chroot --userspec=10001:10001 --groups= \"$root\" \"$@\"";
         command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script, "sh", &mounted, &root]);
         command.arg(format!("/{name}")).args(args).env_clear();
@@ -81,7 +82,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// The collector's number as the test sees it.
+    /// The collector's process number in the namespace of the test.
     fn pid(&self) -> String {
         let parent = self.process.child.id();
         std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap().trim().to_owned()
@@ -105,7 +106,7 @@ impl Running {
         self.says_while(text, || {});
     }
 
-    /// Waits until the log has the text, and does something meanwhile.
+    /// Waits until the log has the text, and calls `meanwhile` until then.
     pub(crate) fn says_while(&mut self, text: &str, mut meanwhile: impl FnMut()) {
         // A look-up that no server answers takes 20 s, and longer on a busy machine.
         let end = Instant::now() + Duration::from_secs(90);
@@ -117,7 +118,7 @@ impl Running {
         }
     }
 
-    /// SIGTERM, to PID 1 of the pod: it does nothing unless there is a handler.
+    /// Sends SIGTERM to PID 1 of the pod, where it has no effect without a handler.
     pub(crate) fn terminate(&self) {
         let pid = self.pid();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());

@@ -15,13 +15,13 @@ pub fn otelcore() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_otelcore"))
 }
 
-/// A file of the user's tutorial where it lies beside the project, or our counterpart.
+/// A file of the tutorial where it is beside the project, or else the counterpart in this repository.
 pub fn seed(name: &str, counterpart: &str) -> (PathBuf, bool) {
     let seed = root().join("../shared/seed").join(name);
     if seed.is_file() { (seed, true) } else { (root().join("examples/tutorial").join(counterpart), false) }
 }
 
-/// The text of a block scalar `key: |` of a manifest, as a ConfigMap's mount or the operator shows it.
+/// The text of a block scalar `key: |` of a manifest, as a ConfigMap's mount or the operator provides it.
 pub fn block_scalar(manifest: &str, key: &str) -> String {
     let mut lines = manifest.lines();
     let head = lines.by_ref().find(|l| l.trim_start().starts_with(&format!("{key}: |"))).expect("the key is there");
@@ -70,7 +70,7 @@ impl Process {
         Self { child, log: log.to_owned() }
     }
 
-    /// One whose output goes into two pipes that nobody reads as long as the test keeps them.
+    /// A process whose output goes into two pipes, which the test keeps and does not read.
     pub fn start_unread(command: &mut Command) -> (Self, std::process::ChildStdout, std::process::ChildStderr) {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
@@ -87,7 +87,7 @@ impl Process {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
-    /// Waits for the end; the exit code.
+    /// Waits for the end; returns the exit code.
     pub fn end(&mut self, within: Duration) -> i32 {
         let until = Instant::now() + within;
         loop {
@@ -107,8 +107,8 @@ impl Drop for Process {
     }
 }
 
-/// A port that is free now, and that nobody else is given: each call of this process has another, and all lie below the
-/// ports that the system gives to connections and to who asks for any port.
+/// A port that is free now. Each call in this process returns another one, and all are below the ports that the system
+/// chooses for connections and for listeners with port 0.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 16_000;
@@ -131,7 +131,7 @@ pub fn wait_for(address: &str, process: &mut Process) {
     }
 }
 
-/// Sends one HTTP/1.0 request; status and body.
+/// Sends one HTTP/1.0 request; returns status and body.
 pub fn http(address: &str, request: &str, body: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -149,7 +149,7 @@ pub fn get(address: &str, path: &str) -> (u16, String) {
     http(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}"), b"")
 }
 
-/// Asks until the answer has what is looked for, half a minute at most.
+/// Calls `ask` until it returns a result, for half a minute at most.
 pub fn until(what: &str, mut ask: impl FnMut() -> Option<String>) -> String {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
@@ -161,7 +161,7 @@ pub fn until(what: &str, mut ask: impl FnMut() -> Option<String>) -> String {
     }
 }
 
-/// A folder of the test's own, emptied first.
+/// A folder of the test, emptied first.
 pub fn folder(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&path);

@@ -26,7 +26,7 @@ impl Pki {
         pki
     }
 
-    /// Writes `name.pem` and `name.key` for this machine's loopback, with a common name to know it by.
+    /// Writes `name.pem` and `name.key` for this machine's loopback, with a common name by which a test recognises it.
     pub fn issue(&self, name: &str, common_name: &str) {
         let mut params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
@@ -42,7 +42,7 @@ impl Pki {
         self.dir.join(file)
     }
 
-    /// The `tls` section of a server; with `client_ca_file` when clients must show a certificate.
+    /// The `tls` section of a server; with `client_ca_file` where clients must have a certificate.
     pub fn server(&self, mutual: bool) -> String {
         let [cert, key, ca] = ["server.pem", "server.key", "ca.pem"].map(|f| self.path(f).display().to_string());
         let clients = if mutual { format!(", client_ca_file: {ca}") } else { String::new() };

@@ -1,5 +1,5 @@
-//! Where telemetry ends in the tests: a server that speaks just enough HTTP/1.1 for an OTLP exporter, and what was sent
-//! as canonical JSON, one object for a span, data point or log record. It uses nothing of the collector.
+//! The backend of the tests: a server with just enough HTTP/1.1 for an OTLP exporter, which gives what was sent as
+//! canonical JSON, one object for a span, data point or log record. It uses no code of the collector.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 /// What has arrived: the last part of a path (`traces`, `metrics`, `logs`) and the message.
 type Arrived = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
-/// Takes every export. It ends with the test's process.
+/// Accepts every export. It ends with the test's process.
 pub struct Sink {
     pub port: u16,
     arrived: Arrived,
@@ -296,10 +296,10 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Keys whose values are doubles as text, which languages write differently.
 const DOUBLES: [&str; 5] = ["d", "sum", "min", "max", "bounds"];
-/// Keys whose values are whole sets: what came must have nothing more.
+/// Keys whose values are whole sets: what arrived must have no further entries.
 const SETS: [&str; 3] = ["attributes", "resource", "m"];
 
-/// Where `came` differs from `sent`; every field of `sent` must be there and equal.
+/// Where `came` differs from `sent`; every field of `sent` must be in `came` and equal.
 pub fn difference(sent: &Value, came: &Value) -> Option<String> {
     differs(sent, came, "")
 }
@@ -328,7 +328,7 @@ fn differs(sent: &Value, came: &Value, key: &str) -> Option<String> {
     }
 }
 
-/// Pairs what was sent with what came, and fails with the nearest candidate when something has no partner.
+/// Pairs what was sent with what arrived; where an item has no partner, fails and shows the most similar candidate.
 pub fn compare(what: &str, sent: &[Value], came: &[Value]) {
     let mut left: Vec<&Value> = came.iter().collect();
     for item in sent {

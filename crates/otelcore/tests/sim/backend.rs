@@ -1,4 +1,4 @@
-//! A Jaeger collector, or another OTLP collector, that does as it is told and counts the spans that it took.
+//! A Jaeger collector, or another OTLP collector, that answers as the test sets and counts the spans that it accepted.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,15 +57,15 @@ pub(crate) struct Post {
     pub(crate) accepted: bool,
 }
 
-/// What a backend is told and what it saw; outlives its process.
+/// What a test sets for a backend, and what the backend has got. It lives longer than the backend's process.
 #[derive(Debug, Default)]
 pub(crate) struct Jaeger {
-    /// For the next requests.
+    /// The answers to the next requests.
     pub(crate) next: VecDeque<Answer>,
-    /// For all others.
+    /// The answer to all others.
     pub(crate) usual: Answer,
     pub(crate) posts: Vec<Post>,
-    /// The longest message that it takes from its next start on; 4 MiB by default.
+    /// The longest message that it accepts from its next start on; 4 MiB by default.
     pub(crate) max_message: Option<u32>,
 }
 
@@ -89,7 +89,7 @@ struct Backend {
 
 const TIMER: u64 = 1 << 50;
 
-/// A graph that listens on 14250 as `told` says.
+/// A graph that listens on port 14250, with the settings in `told`.
 pub(crate) fn backend(told: &Told) -> Graph {
     let receiver = Backend {
         told: told.clone(),
@@ -213,7 +213,7 @@ impl Receiver for Backend {
 }
 
 impl Jaeger {
-    /// Takes everything from now on.
+    /// Accepts everything from now on.
     pub(crate) fn peace(&mut self) {
         self.next.clear();
         self.usual = Answer::default();

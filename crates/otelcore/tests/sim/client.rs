@@ -1,4 +1,4 @@
-//! A client: sends requests of spans over gRPC at planned moments, and remembers what became of each.
+//! A client: sends requests of spans over gRPC at planned times, and records the result of each.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,7 +21,7 @@ use otelcore_pipeline::{
 };
 use prost::Message;
 
-/// What a client does.
+/// The requests that a client sends.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     /// Makes span ids of different clients different.
@@ -32,7 +32,7 @@ pub(crate) struct Load {
     pub(crate) spans: u64,
     /// Bytes of an attribute that each span carries.
     pub(crate) padding: usize,
-    /// Refused requests are sent again, no sooner than they were told to.
+    /// Whether refused requests are sent again, not before the time that the refusal asks to wait.
     pub(crate) again: bool,
     /// The header field of each request.
     pub(crate) authorization: Option<&'static str>,
@@ -88,10 +88,10 @@ fn text(key: &str, value: String) -> KeyValue {
     KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }
 
-/// What became of a client's requests.
+/// The results of a client's requests.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    /// Answers in order: when, to which request, and how.
+    /// Answers in order: the time, the request and the result.
     pub(crate) answers: Vec<(Mono, u64, Result<(), Status>)>,
     /// Spans of requests that were answered with success.
     pub(crate) acknowledged: BTreeSet<u64>,
@@ -107,7 +107,7 @@ struct Client {
     load: Load,
     channel: Channel,
     planned: VecDeque<u64>,
-    /// Requests to send again, by when.
+    /// Requests to send again, by the time at which they are due.
     later: BTreeMap<(Mono, u64), ()>,
     heard: Rc<RefCell<Heard>>,
     started: Mono,

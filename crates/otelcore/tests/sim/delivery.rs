@@ -1,4 +1,4 @@
-//! What was acknowledged arrives, and what can't be kept is refused at the door.
+//! What was acknowledged arrives, and what can't be kept is refused at the receiver.
 
 use std::time::Duration;
 
@@ -59,11 +59,11 @@ fn above_the_soft_limit_clients_are_told_to_come_again_and_nothing_is_lost() {
     for seed in seeds().take(5) {
         let processors = format!("  memory_limiter: {{check_interval: 1s, limit_mib: 2, spike_limit_mib: 1}}\n{BATCH}");
         let mut scene = Scene::new(seed, &processors, &jaeger(""));
-        // Resident memory is far below: it is the held bytes that refuse.
+        // Resident memory is far below the limit: the held bytes cause the refusals.
         scene.sim.set_memory(scene.collector, MemorySample { resident: 1 << 20, total: None });
         scene.sim.run_for(2 * SEC);
         scene.sim.stop(scene.jaeger);
-        // Two and a half times what the limiter lets in.
+        // Two and a half times what the limiter accepts.
         let load = Load { requests: 50, spans: 50, padding: 1024, every: 20 * MS, again: true, ..Load::default() };
         let heard = scene.client(load.clone());
         scene.sim.run_for(5 * SEC);
@@ -72,9 +72,10 @@ fn above_the_soft_limit_clients_are_told_to_come_again_and_nothing_is_lost() {
             assert_eq!((status.code, status.retry_after), (Code::Unavailable, Some(SEC)), "seed {seed}");
             assert_eq!(status.message, "data refused due to high memory usage", "seed {seed}");
         }
-        // The log says that it refuses, and not with each request.
+        // The refusals are logged once, not for each request.
         assert_eq!(scene.lines.with(&["Memory usage is above soft limit. Refusing data."]), 1, "seed {seed}");
-        // Refused bodies were charged while they were read: what stays may be one of them below the limit.
+        // Refused bodies were charged while they were read: what is held may be below the limit by the size of one
+        // body.
         assert!((900 << 10..2 << 20).contains(&scene.held_bytes()), "seed {seed}: {}", scene.held_bytes());
         assert_ne!(scene.acknowledged(), load.all(), "seed {seed}");
         scene.start_backend();
@@ -99,7 +100,7 @@ fn a_full_queue_behind_a_batch_closes_the_door_and_loses_nothing() {
         for (_, status) in heard.borrow().refusals() {
             assert_eq!((status.code, &*status.message), (Code::Unavailable, "sending queue is full"), "seed {seed}");
         }
-        // Three batches in the queue, and as many in the processor as it takes before it refuses.
+        // Three batches are in the queue, and the processor holds as many as it accepts before it refuses.
         let held = scene.held_items();
         assert_eq!(held, scene.acknowledged().len() as u64, "seed {seed}");
         assert!(held <= 3 * 50 + 2 * 50 + 50, "seed {seed}: {held}");

@@ -1,4 +1,4 @@
-//! OTLP to another collector: what is tried again, when, and what is not.
+//! OTLP to another collector: what is sent again and when, and what is not.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::backend::Answer;
 use crate::client::Load;
 use crate::scene::{SEC, Scene, collector, otlp, seeds, yaml};
 
-/// One request of four spans, answered at first as told.
+/// One request of four spans; the first answers to it are `answers`.
 fn told(seed: u64, exporter: &str, answers: impl IntoIterator<Item = Answer>) -> (Scene, Load) {
     let mut scene = Scene::new(seed, "", exporter);
     scene.told.borrow_mut().next = answers.into_iter().collect();
@@ -84,7 +84,7 @@ fn groups_of_the_queue_arrive_whole_through_every_coding() {
 #[test]
 fn an_agent_keeps_what_a_gateway_that_is_away_can_not_take() {
     for seed in seeds().take(8) {
-        // The gateway is a collector too; what it has acknowledged is at the backend before it goes.
+        // The gateway is a collector too; what it has acknowledged is at the backend before it stops.
         let mut scene = Scene::new(seed, "", &otlp("").replace("jaeger:14250", "gateway:4317"));
         let (graph, _) = collector(&yaml("", &otlp("")));
         let gateway = scene.sim.node("gateway", graph).unwrap();

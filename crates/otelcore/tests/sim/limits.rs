@@ -1,4 +1,4 @@
-//! A backend that takes messages of a certain length at most, and batches and resources that are longer.
+//! A backend that accepts messages up to a certain length, and batches and resources that are longer.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! Stories of a whole collector in the simulated world.
+//! Tests of a whole collector in the simulated world.
 //!
-//! A collector is built from YAML as the binary builds it; its clients and backends are small graphs of their own. Each
-//! story is told from several seeds, and a failure names its seed.
+//! A collector is built from YAML as the binary builds it; its clients and backends are small graphs too. Each test
+//! runs with several seeds, and a failure names its seed.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,4 +1,4 @@
-//! A configuration that is tried beside the one that runs.
+//! A trial start of a configuration while another one runs.
 
 use crate::client::Load;
 use crate::scene::{MS, SEC, Scene, collector, jaeger, seeds, yaml};

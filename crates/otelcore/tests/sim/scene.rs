@@ -17,7 +17,7 @@ use crate::client::{Heard, Load, client};
 pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const SEC: Duration = Duration::from_secs(1);
 
-/// Seeds that each story is told from; long stories take fewer of them. `SIM_SEED` is one to begin with instead of zero.
+/// The seeds that each test runs with; long tests use fewer of them. `SIM_SEED` is the first seed instead of zero.
 pub(crate) fn seeds() -> std::ops::Range<u64> {
     let first = std::env::var("SIM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     first..first + 20
@@ -121,7 +121,7 @@ impl Scene {
         Self::with(Sim::new(seed), seed, processors, exporters)
     }
 
-    /// The same, where everything takes one millisecond from node to node.
+    /// The same with a latency of exactly one millisecond between nodes.
     pub(crate) fn exact(seed: u64, processors: &str, exporters: &str) -> Self {
         let mut sim = Sim::new(seed);
         sim.set_latency(MS, MS);
@@ -132,7 +132,7 @@ impl Scene {
         Self::of(sim, seed, &yaml(processors, exporters))
     }
 
-    /// A collector with a configuration of its own.
+    /// A scene with this configuration of the collector.
     pub(crate) fn of(mut sim: Sim, seed: u64, yaml: &str) -> Self {
         let told = Told::default();
         let jaeger = sim.node("jaeger", backend(&told)).unwrap();
@@ -156,7 +156,7 @@ impl Scene {
         self.told.borrow().delivered()
     }
 
-    /// Acknowledged, and not at the backend.
+    /// Spans that were acknowledged and are not at the backend.
     pub(crate) fn missing(&self) -> BTreeSet<u64> {
         &self.acknowledged() - &self.delivered()
     }

@@ -58,7 +58,7 @@ fn a_client_that_fell_silent_in_the_middle_of_a_request_does_not_keep_the_rest_f
         let mut scene = Scene::new(seed, "  batch: {timeout: 60s, send_batch_size: 100000}", &jaeger(""));
         scene.sim.set_window(2000);
         scene.client(busy(1));
-        // Ten round trips for each request, so that there is always one half-way.
+        // Ten round trips for each request, so that there is always a request of which a part has arrived.
         scene.client(Load { client: 2, spans: 100, padding: 200, requests: 100, ..Load::default() });
         scene.sim.run_for(1500 * MS);
         let silent = scene.clients[1].0;

@@ -1,4 +1,4 @@
-//! Faults drawn from the seed, and one promise that holds whatever they are.
+//! Faults drawn from the seed, and one guarantee that must be kept with any of them.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::backend::Answer;
 use crate::client::Load;
 use crate::scene::{MS, SEC, Scene, jaeger, seeds};
 
-/// Acknowledged is delivered, held or reported lost.
+/// Whatever was acknowledged is delivered, held, or reported as lost.
 fn promise(scene: &Scene, when: &str) {
     let missing = scene.missing().len() as u64;
     let reported: u64 = scene.lines.drops().iter().map(|(_, n)| n).sum();
@@ -65,7 +65,7 @@ fn soak(seed: u64) -> u64 {
         promise(&scene, &format!("at step {step}"));
         fault(&mut scene);
     }
-    // Peace: everything that is still there arrives.
+    // All faults end: everything that is still held arrives.
     scene.sim.heal(scene.collector, scene.jaeger);
     for client in scene.clients.iter().map(|c| c.0).collect::<Vec<_>>() {
         scene.sim.heal(scene.collector, client);

@@ -1,4 +1,4 @@
-//! When things happen, to the millisecond.
+//! The times of events, to the millisecond.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn a_batch_of_at_most_so_many_spans_is_cut_to_the_span() {
     }
 }
 
-/// The pauses between attempts, answers' way back taken off.
+/// The pauses between attempts, without the time that the answer took.
 fn pauses(scene: &Scene) -> Vec<Duration> {
     let told = scene.told.borrow();
     let at: Vec<Mono> = told.posts.iter().map(|p| p.at).collect();

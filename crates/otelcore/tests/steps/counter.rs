@@ -1,9 +1,9 @@
 //! The count of steps: basic blocks that this thread has run, and every 16 bytes that it has copied, set or compared.
 //!
 //! `scripts/steps` builds every crate with the compiler's coverage pass, which calls `__sanitizer_cov_trace_pc` in each
-//! basic block; the copies are those of C, which the pass does not see. So each computation of each component is counted
-//! without its help, and equal runs give equal counts. Assembler, since a Rust function would be counted itself. Other
-//! builds count nothing.
+//! basic block. The copies are calls of the C functions, which the pass does not instrument. So each computation of
+//! each component is counted without code in the component, and equal runs give equal counts. The counter is written in
+//! assembler because a Rust function would be counted itself. Other builds count nothing.
 
 #[cfg(count_steps)]
 std::arch::global_asm!(

@@ -1,9 +1,9 @@
-//! One request never costs more than n log n steps, and never holds the loop.
+//! One request never costs more than n log n steps, and never blocks the loop for long.
 //!
-//! A collector in the simulated world gets generated worst-case requests, one component or page after another, while its
-//! steps are counted (see `counter`). Growth is judged by three sizes, the longest turn at the largest size that is
-//! permitted. `scripts/steps` runs this with the count; in other builds each request is sent at a small size and must be
-//! taken.
+//! A collector in the simulated world gets generated worst-case requests, one component or page after another, while
+//! its steps are counted (see `counter`). Growth is judged by three sizes, the longest turn at the largest size that is
+//! permitted. `scripts/steps` runs this with the count; in other builds each request is sent at a small size and must
+//! be taken.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 mod counter;
@@ -32,13 +32,14 @@ const COUNTING: bool = cfg!(count_steps);
 /// counted in a build of less optimisation, on the machine of the benches.
 const LONGEST_TURN: u64 = 30_000_000;
 
-/// Steps of one request beyond which a run ends, so that a failing test ends too.
+/// The number of steps of one request at which a run is ended, so that a failing test ends too.
 const GIVE_UP: u64 = 20_000_000_000;
 
-/// How steps may grow when the size doubles, twice in a row: n log n grows by 2.2 at most, n to the power of 1.5 by 2.8.
+/// How steps may grow when the size doubles, twice in a row: n log n grows by 2.2 at most, n to the power of 1.5 by
+/// 2.8.
 const GROWTH: f64 = 2.4;
 
-/// How requests come.
+/// How requests are sent.
 #[derive(Clone, Copy)]
 enum Wire {
     Grpc(&'static str),
@@ -46,7 +47,7 @@ enum Wire {
     Json,
 }
 
-/// A configuration with one pipeline, and what is looked at afterwards.
+/// A configuration with one pipeline, and the pages that are read afterwards.
 #[derive(Clone, Copy)]
 struct Row {
     wire: Wire,
@@ -65,7 +66,7 @@ const OTLP_HTTP: Row = Row { exporter: "otlp_http: {endpoint: \"http://http:1431
 const JAEGER: Row = Row { exporter: "jaeger: {endpoint: \"grpc:14250\", tls: {insecure: true}}", ..NOP };
 const PROMETHEUS: Row = Row { exporter: "prometheus: {endpoint: \"0.0.0.0:9464\"}", pages: &[9464], ..NOP };
 
-/// What a run took.
+/// The result of a run.
 struct Run {
     work: Work,
     answer: Result<usize, String>,
@@ -178,7 +179,7 @@ impl Row {
             sim.run_while(sim.now() + Duration::from_secs(600), || going(&read));
             answer = answer.and_then(|_| read.take().unwrap_or_else(|| Err("no page".to_owned())));
         }
-        // What is left to do after an answer is work of the request too.
+        // Work after the answer belongs to the request too.
         sim.run_for(Duration::from_secs(1));
         Run { work: sim.take_work(collector), answer }
     }
@@ -193,7 +194,7 @@ fn collector(yaml: &str) -> Graph {
     Collector::with_log(plan, Identity::default(), Arc::new(NoLog)).graph().unwrap()
 }
 
-/// What is wrong with a shape in a row, if anything.
+/// Which limit a shape exceeds in a row, if any.
 fn judge(row: &Row, shape: &Shape) -> Option<String> {
     if !COUNTING {
         let Run { answer, .. } = row.run(shape, 4 << 10);

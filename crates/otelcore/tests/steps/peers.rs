@@ -1,6 +1,6 @@
-//! The other machines of the simulated world: a backend that takes everything, a client with one request, a scraper.
+//! The other machines of the simulated world: a backend that accepts everything, a client with one request, a scraper.
 //!
-//! None of them looks into what it gets.
+//! None of them parses the data that it gets.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
