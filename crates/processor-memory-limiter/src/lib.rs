@@ -2,8 +2,8 @@
 //!
 //! Data is refused when a limit is reached. Two values are compared: for each payload, the bytes that the collector
 //! holds and keeps ([`Budget`]) with the soft limit, and, at each `check_interval`, the process's resident memory with
-//! the hard limit. Resident memory alone causes no refusal while the collector holds nothing: refusing could not lower
-//! it then. Inside a host program it is not read, since most of it is the host's: there the limits apply to what the
+//! the hard limit. An allocator does not return all free memory to the system, so resident memory can stay above the
+//! limit when little is held: a quarter of the soft limit may be held all the same, which reuses that memory. Inside a host program it is not read, since most of it is the host's: there the limits apply to what the
 //! collector holds and keeps, `limit_percentage` as a part of the cgroup's or the machine's memory.
 //!
 //! Kept state of components (for example the series of an exporter) reduces the room for data in flight, but never to
@@ -47,16 +47,16 @@ impl Checker {
 
     /// Whether a payload must be refused while `held` bytes are held, `own` of them its own, and `kept` are kept. Its
     /// own bytes count for the soft limit, but they do not cause high resident memory: the causes are what was held
-    /// before it came, and what is kept. Refusing data does not reduce kept state, so a part of the limit stays free
-    /// for data, however much is kept: a quarter of the soft limit, an eighth while resident memory is above the hard
-    /// one.
+    /// before it came, and what is kept. Refusing data does not reduce kept state, nor the free memory of the
+    /// allocator, so a quarter of the soft limit stays free for data, however much is kept and however high resident
+    /// memory is.
     fn refuses(&self, (held, kept): (u64, u64), own: u64) -> bool {
         let soft = self.soft.load(Ordering::Relaxed);
         if held >= soft.saturating_sub(kept).max(soft / 4) {
             return true;
         }
         let others = held.saturating_sub(own);
-        self.process_over.load(Ordering::Relaxed) && others > kept.min(soft / 8)
+        self.process_over.load(Ordering::Relaxed) && others >= soft / 4
     }
 
     /// Stores whether a sample of resident memory was above the hard limit.
