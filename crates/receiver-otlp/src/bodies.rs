@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use otelcore_pipeline::{Budget, Held, NoRoom, Outcome};
+use otelcore_pipeline::{Budget, Held, NoRoom};
 
 /// Bytes that a request takes in addition to its header fields and its body: its stream, and its entries in tables.
 const REQUEST: u64 = 512;
@@ -178,12 +178,6 @@ impl Table {
             }
         }
     }
-}
-
-/// The outcome of a body for which there is no room.
-pub(crate) fn refusal(NoRoom: NoRoom) -> Outcome {
-    let why = otelcore_pipeline::Error::new("data refused due to high memory usage");
-    Outcome::Retry { after: Some(std::time::Duration::from_secs(1)), why }
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 //! A body that takes long is decoded by a job on a helper thread, all others at once ([`Body::is_long`]). Does not use
 //! any data about the sender.
 
+use std::time::Duration;
+
 use otelcore_http::coding::InflateError;
 use otelcore_http::grpc::server::decompress_status;
 use otelcore_http::{Bytes, Coding, Status, Workspace};
 use otelcore_pdata::{Rope, Signal, admit, json};
 use otelcore_pipeline::{Held, NoRoom};
-
-use crate::bodies;
 
 /// A compressed body whose content is longer is decompressed by a job. One MiB takes about a millisecond.
 pub(crate) const INLINE_DECOMPRESS: u64 = 512 << 10;
@@ -130,7 +130,7 @@ impl Body {
 
 /// The status for a body for which there is no room.
 pub(crate) fn no_room_status(no_room: NoRoom) -> Status {
-    crate::status(bodies::refusal(no_room)).unwrap_or_else(|| Status::unavailable(no_room.to_string()))
+    Status::unavailable(no_room.to_string()).with_retry_after(Duration::from_secs(1))
 }
 
 /// The status for an HTTP body that exceeds its limit.
