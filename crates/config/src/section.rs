@@ -222,6 +222,14 @@ impl<'a> Section<'a> {
         self.record.snapshot()
     }
 
+    /// The effective value of a key that has been read, other than that of a section.
+    pub(crate) fn recorded(&self, key: &str) -> Option<Effective> {
+        match self.record.0.borrow().get(key) {
+            Some(Slot::Leaf(value)) => Some(value.clone()),
+            _ => None,
+        }
+    }
+
     /// Sets what `print-config` shows for a key.
     pub fn record(&mut self, key: &str, value: Effective) {
         self.record.put(key, Slot::Leaf(value));

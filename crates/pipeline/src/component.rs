@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otelcore_config::declare::Field;
 use otelcore_config::{ComponentId, Section};
 use otelcore_pdata::{Rope, Signal};
 
@@ -460,13 +461,19 @@ pub struct About {
     pub stability: &'static str,
 }
 
-/// Makes components of one type.
+/// Makes components of one type. A [`ComponentType`](crate::ComponentType) is one; only a type that needs its own id or
+/// shared state while it reads implements this trait itself.
 pub trait Factory: Send + Sync {
     /// What it makes.
     fn about(&self) -> About;
 
     /// Reads the user's section. All mistakes are added to the section's diagnostics; `None` when it can't be used.
     fn parse(&self, id: &ComponentId, section: Section<'_>) -> Option<Box<dyn Settings>>;
+
+    /// Describes the keys of its section, for the JSON Schema and the reference. `None` if they are not known.
+    fn fields(&self) -> Option<Vec<Field>> {
+        None
+    }
 }
 
 /// A component's settings, checked; makes instances of it. Any thread may read settings; instances are used only on the

@@ -10,6 +10,7 @@ mod ack;
 mod auth;
 mod budget;
 mod component;
+mod component_type;
 mod delivery;
 mod episode;
 mod gather;
@@ -30,6 +31,7 @@ pub use component::{
     About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Listens, Out, Processor,
     ReadFile, Receiver, Serves, Settings, StartError,
 };
+pub use component_type::ComponentType;
 pub use delivery::{Bounds, CallResult, Delivery, Encode, Encoded, Message, NextCall};
 pub use episode::{Episode, EpisodeReport};
 pub use gather::PayloadSplitter;

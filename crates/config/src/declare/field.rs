@@ -1,0 +1,268 @@
+//! One key: its description, and how it is read.
+
+use super::{ConfigValue, Shape};
+use crate::{Dur, Effective, Section};
+
+/// Whether a key is used.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Status {
+    /// It is used.
+    #[default]
+    Used,
+    /// An old key: read if it is written, with a warning that says what to write.
+    Deprecated(&'static str),
+    /// It is read and checked, but has no effect for this reason; `true` if a warning says so.
+    NoEffect(&'static str, bool),
+    /// It is refused unless it turns nothing on, with this sentence.
+    Unsupported(&'static str),
+}
+
+/// A bound of a number or a duration.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Bound {
+    /// Of an integer.
+    Int(i128),
+    /// Of any number.
+    Float(f64),
+    /// Of a duration.
+    Dur(Dur),
+}
+
+macro_rules! bounds {
+    ($($t:ty => $variant:ident),*) => {$(
+        impl From<$t> for Bound {
+            fn from(value: $t) -> Self {
+                Self::$variant(value.into())
+            }
+        }
+    )*};
+}
+
+bounds! { i32 => Int, i64 => Int, u32 => Int, u64 => Int, f64 => Float, Dur => Dur }
+
+impl Bound {
+    #[expect(clippy::cast_precision_loss, reason = "bounds are small numbers")]
+    fn number(self) -> f64 {
+        match self {
+            Self::Int(v) => v as f64,
+            Self::Float(v) => v,
+            Self::Dur(v) => v.0 as f64,
+        }
+    }
+
+    /// The bound as text, for the reference.
+    pub(super) fn text(self) -> String {
+        match self {
+            Self::Int(v) => v.to_string(),
+            Self::Float(v) => v.to_string(),
+            Self::Dur(v) => v.to_string(),
+        }
+    }
+
+    /// The bound as a value of a JSON Schema; that of a duration is in nanoseconds.
+    pub(super) fn value(self) -> Effective {
+        match self {
+            Self::Int(v) => Effective::Int(v),
+            Self::Float(v) => Effective::Float(v),
+            Self::Dur(v) => Effective::Int(v.0.into()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Comparison {
+    AtLeast,
+    Above,
+    AtMost,
+}
+
+/// A bound and the error for a value outside of it.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) struct Rule {
+    pub(super) comparison: Comparison,
+    pub(super) bound: Bound,
+    message: &'static str,
+    hint: Option<&'static str>,
+}
+
+impl Rule {
+    fn holds(&self, value: f64) -> bool {
+        let bound = self.bound.number();
+        // A value that is not a number satisfies no rule.
+        match self.comparison {
+            Comparison::AtLeast => value >= bound,
+            Comparison::Above => value > bound,
+            Comparison::AtMost => value <= bound,
+        }
+    }
+}
+
+/// One key of a section. The methods that set its properties are the attributes of
+/// [`config_struct!`](crate::config_struct).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Field {
+    /// Its name.
+    pub key: &'static str,
+    /// Its documentation, one paragraph for each blank line.
+    pub doc: String,
+    /// The unit of a number.
+    pub unit: Option<&'static str>,
+    /// What it can be.
+    pub shape: Shape,
+    /// Its value when it is absent.
+    pub default: Effective,
+    /// Whether it is used.
+    pub status: Status,
+    /// Its old name, and what to write in its place.
+    pub old_key: Option<(&'static str, &'static str)>,
+    pub(super) rules: Vec<Rule>,
+}
+
+impl Field {
+    /// A key that can be anything, until [`Field::with`] says what.
+    #[must_use]
+    pub fn new(key: &'static str) -> Self {
+        Self {
+            // The field of a raw identifier such as `r#type`.
+            key: key.strip_prefix("r#").unwrap_or(key),
+            doc: String::new(),
+            unit: None,
+            shape: Shape::Any,
+            default: Effective::Null,
+            status: Status::Used,
+            old_key: None,
+            rules: Vec::new(),
+        }
+    }
+
+    /// A key that is refused unless it turns nothing on.
+    #[must_use]
+    pub fn unsupported(key: &'static str, sentence: &'static str) -> Self {
+        Self { status: Status::Unsupported(sentence), ..Self::new(key) }
+    }
+
+    /// Describes its type and its default.
+    #[must_use]
+    pub fn with<T: ConfigValue>(self, default: &T) -> Self {
+        Self { shape: T::shape(default), default: default.effective(), ..self }
+    }
+
+    /// Adds a line of documentation, as `///` has it.
+    #[must_use]
+    pub fn doc(mut self, line: &str) -> Self {
+        if !self.doc.is_empty() {
+            self.doc.push('\n');
+        }
+        self.doc.push_str(line.strip_prefix(' ').unwrap_or(line));
+        self
+    }
+
+    /// Sets the key, where it is not the name of the field.
+    #[must_use]
+    pub fn key(self, key: &'static str) -> Self {
+        Self { key, ..self }
+    }
+
+    /// Sets the unit of a number.
+    #[must_use]
+    pub fn unit(self, unit: &'static str) -> Self {
+        Self { unit: Some(unit), ..self }
+    }
+
+    /// Sets an old name of the key, and what to write in its place.
+    #[must_use]
+    pub fn was(self, old_key: &'static str, instead: &'static str) -> Self {
+        Self { old_key: Some((old_key, instead)), ..self }
+    }
+
+    /// Marks the key as an old one, and says what to write in its place.
+    #[must_use]
+    pub fn deprecated(self, instead: &'static str) -> Self {
+        Self { status: Status::Deprecated(instead), ..self }
+    }
+
+    /// Marks the key as one without effect; a warning says so where it is written.
+    #[must_use]
+    pub fn no_effect(self, reason: &'static str) -> Self {
+        Self { status: Status::NoEffect(reason, true), ..self }
+    }
+
+    /// Marks the key as one without effect, without a warning.
+    #[must_use]
+    pub fn ignored(self, reason: &'static str) -> Self {
+        Self { status: Status::NoEffect(reason, false), ..self }
+    }
+
+    fn rule(mut self, comparison: Comparison, bound: Bound, message: &'static str, hint: Option<&'static str>) -> Self {
+        self.rules.push(Rule { comparison, bound, message, hint });
+        self
+    }
+
+    /// Sets the least value.
+    #[must_use]
+    pub fn at_least(self, bound: impl Into<Bound>, error: impl Into<RuleError>) -> Self {
+        let RuleError { message, hint } = error.into();
+        self.rule(Comparison::AtLeast, bound.into(), message, hint)
+    }
+
+    /// Sets the value that all values are above.
+    #[must_use]
+    pub fn above(self, bound: impl Into<Bound>, error: impl Into<RuleError>) -> Self {
+        let RuleError { message, hint } = error.into();
+        self.rule(Comparison::Above, bound.into(), message, hint)
+    }
+
+    /// Sets the largest value.
+    #[must_use]
+    pub fn at_most(self, bound: impl Into<Bound>, error: impl Into<RuleError>) -> Self {
+        let RuleError { message, hint } = error.into();
+        self.rule(Comparison::AtMost, bound.into(), message, hint)
+    }
+
+    /// Reads the key. Mistakes are added to the diagnostics of the section.
+    pub fn read<T: ConfigValue>(&self, s: &mut Section<'_>, default: &T) -> T {
+        let key = match self.old_key {
+            Some((old, instead)) if !s.has(self.key) && s.deprecated(old, instead) => old,
+            _ => self.key,
+        };
+        match self.status {
+            Status::Deprecated(instead) if !s.deprecated(key, instead) => return default.clone(),
+            Status::NoEffect(reason, true) if s.has(key) => {
+                s.warn(key, format!("'{key}' has no effect: {reason}"));
+            }
+            _ => {}
+        }
+        let value = T::read(s, key, default);
+        let number = match s.recorded(key) {
+            #[expect(clippy::cast_precision_loss, reason = "compared with small numbers")]
+            Some(Effective::Int(v)) => Some(v as f64),
+            Some(Effective::Float(v)) => Some(v),
+            #[expect(clippy::cast_precision_loss, reason = "compared with small numbers")]
+            Some(Effective::Dur(v)) => Some(v.0 as f64),
+            _ => None,
+        };
+        if let Some(rule) = number.and_then(|number| self.rules.iter().find(|rule| !rule.holds(number))) {
+            s.error(key, rule.message).maybe_hint(rule.hint.map(str::to_owned));
+        }
+        value
+    }
+}
+
+/// The error for a value outside of a bound: a message, or a message and a hint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RuleError {
+    message: &'static str,
+    hint: Option<&'static str>,
+}
+
+impl From<&'static str> for RuleError {
+    fn from(message: &'static str) -> Self {
+        Self { message, hint: None }
+    }
+}
+
+impl From<(&'static str, &'static str)> for RuleError {
+    fn from((message, hint): (&'static str, &'static str)) -> Self {
+        Self { message, hint: Some(hint) }
+    }
+}
