@@ -7,6 +7,7 @@
 
 mod admit;
 mod check;
+pub mod edit;
 pub mod json;
 pub mod response;
 mod rope;
@@ -14,6 +15,7 @@ mod signal;
 mod split;
 pub mod text;
 mod utf8;
+mod value;
 pub mod views;
 pub mod wire;
 mod work;
@@ -24,4 +26,5 @@ pub use rope::{Part, Rope};
 pub use signal::Signal;
 pub use split::{PieceLimit, Splitter, split_off};
 pub use utf8::repair_utf8;
+pub use value::Value;
 pub use work::Work;

@@ -331,6 +331,24 @@ fn count(level: &Level, message: &[u8], room: u32, fields: &mut u32) -> Option<u
     Some(items)
 }
 
+/// The items in fields `number` of a body (1, entries) or of a metric's scope (2, metrics), however many there are.
+pub(crate) fn count_items(signal: Signal, number: u32, fields: &[u8]) -> u32 {
+    let level = match (signal, number) {
+        (Signal::Metrics, 2) => &METRIC,
+        (Signal::Metrics, _) => &METRIC_RESOURCE,
+        _ => &RESOURCE,
+    };
+    let mut items = 0_u32;
+    for (found, value) in Fields::new(fields) {
+        if let Wire::Len(message) = value
+            && found == number
+        {
+            items = items.saturating_add(count(level, message, u32::MAX, &mut u32::MAX.clone()).unwrap_or(0));
+        }
+    }
+    items
+}
+
 fn count_ahead(level: &Level, message: &[u8], room: u32, work: &mut Work) -> Option<u32> {
     let mut fields = COUNT_FIELDS;
     let items = count(level, message, room, &mut fields);

@@ -54,7 +54,7 @@ impl<'a> Iterator for Fields<'a> {
                 (Wire::Fixed64(u64::from_le_bytes(*v)), rest)
             }
             2 => {
-                let (len, rest) = varint(rest)?;
+                let (len, rest) = length(rest)?;
                 let (v, rest) = rest.split_at_checked(usize::try_from(len).ok()?)?;
                 (Wire::Len(v), rest)
             }
@@ -91,6 +91,16 @@ pub fn varint(buf: &[u8]) -> Option<(u64, &[u8])> {
         return Some((u64::from(first), rest));
     }
     long_varint(buf)
+}
+
+/// The same for lengths, of which many have two bytes.
+#[inline]
+fn length(buf: &[u8]) -> Option<(u64, &[u8])> {
+    match buf {
+        [first @ ..0x80, rest @ ..] => Some((u64::from(*first), rest)),
+        [first, second @ ..0x80, rest @ ..] => Some((u64::from(first & 0x7f) | u64::from(*second) << 7, rest)),
+        _ => long_varint(buf),
+    }
 }
 
 fn long_varint(buf: &[u8]) -> Option<(u64, &[u8])> {

@@ -1,0 +1,250 @@
+//! The messages around an item: its resource and scope, and the metric of a point or the span of an event.
+//!
+//! They can be read from below, and written: such a change takes effect for all items of the entry that are visited
+//! later, and is written to the payload when the entry closes.
+
+use std::ops::Range;
+
+use super::attributes::{self, AttributesMut};
+use super::message::{Message, MessageMut};
+use crate::views::{AnyValue, Resource, Scope, View};
+
+/// What is known of the messages that are open.
+#[derive(Debug, Default)]
+pub(super) struct Contexts {
+    pub(super) resource: Message,
+    pub(super) resource_schema_url: Message,
+    pub(super) scope: Message,
+    pub(super) scope_schema_url: Message,
+    pub(super) data: Data,
+    /// Whole fields that follow the metric that is open.
+    pub(super) appended: Vec<u8>,
+    /// Whole fields in place of the metric that is open.
+    pub(super) replacement: Option<Vec<u8>>,
+}
+
+/// The data of a metric, without its points.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Data {
+    /// The number of its field in the metric; zero if there is none.
+    pub(super) number: u32,
+    /// The message in its part.
+    pub(super) content: Range<usize>,
+    pub(super) temporality: i32,
+    pub(super) is_monotonic: bool,
+    pub(super) new_temporality: Option<i32>,
+    pub(super) new_is_monotonic: Option<bool>,
+}
+
+impl Contexts {
+    /// Bytes read and written by callbacks.
+    pub(super) fn take_cost(&mut self) -> u64 {
+        self.resource.take_cost() + self.scope.take_cost()
+    }
+
+    pub(super) fn has_overflow(&self) -> bool {
+        let messages = [&self.resource, &self.resource_schema_url, &self.scope, &self.scope_schema_url];
+        messages.iter().any(|message| message.overflow)
+    }
+}
+
+/// Setters by field number.
+macro_rules! setters {
+    ($type:ident { $( $(#[$doc:meta])* $name:ident: $kind:ident $number:literal, )* }) => {
+        impl $type<'_> {
+            $(
+                $(#[$doc])*
+                pub fn $name(&mut self, v: $crate::edit::context::setter_type!($kind)) {
+                    $crate::edit::context::setter_call!(self.message(), $kind, $number, v);
+                }
+            )*
+        }
+    };
+}
+pub(super) use setters;
+
+macro_rules! setter_type {
+    (text) => { &[u8] };
+    (id16) => { Option<&[u8; 16]> };
+    (id8) => { Option<&[u8; 8]> };
+    (uint32) => { u32 };
+    (uint64) => { u64 };
+    (int32) => { i32 };
+    (fixed64) => { u64 };
+    (fixed32) => { u32 };
+    (double) => { f64 };
+    (optional_double) => { Option<f64> };
+}
+pub(super) use setter_type;
+
+macro_rules! setter_call {
+    ($message:expr, text, $number:literal, $v:expr) => {
+        $message.text($number, $v)
+    };
+    ($message:expr, id16, $number:literal, $v:expr) => {
+        $message.text($number, $v.map_or(&[][..], |id| &id[..]))
+    };
+    ($message:expr, id8, $number:literal, $v:expr) => {
+        $message.text($number, $v.map_or(&[][..], |id| &id[..]))
+    };
+    ($message:expr, uint32, $number:literal, $v:expr) => {
+        $message.uint($number, u64::from($v))
+    };
+    ($message:expr, uint64, $number:literal, $v:expr) => {
+        $message.uint($number, $v)
+    };
+    // An int32 is encoded with the sign in all 64 bits.
+    ($message:expr, int32, $number:literal, $v:expr) => {
+        $message.uint($number, i64::from($v).cast_unsigned())
+    };
+    ($message:expr, fixed64, $number:literal, $v:expr) => {
+        $message.fixed64($number, $v)
+    };
+    ($message:expr, fixed32, $number:literal, $v:expr) => {
+        $message.fixed32($number, $v)
+    };
+    ($message:expr, double, $number:literal, $v:expr) => {
+        $message.double($number, $v)
+    };
+    ($message:expr, optional_double, $number:literal, $v:expr) => {
+        $message.optional_double($number, $v)
+    };
+}
+pub(super) use setter_call;
+
+/// A resource, with the schema URL of its entry.
+#[derive(Debug)]
+pub struct ResourceMut<'a> {
+    pub(super) part: &'a [u8],
+    pub(super) cx: &'a mut Contexts,
+}
+
+impl ResourceMut<'_> {
+    fn message(&mut self) -> MessageMut<'_> {
+        MessageMut { source: self.part, message: &mut self.cx.resource }
+    }
+
+    /// The resource as it is now.
+    #[must_use]
+    pub fn view(&self) -> Resource<'_> {
+        Resource::parse(self.cx.resource.read(self.part))
+    }
+
+    /// The value of one of its attributes.
+    #[must_use]
+    pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
+        attributes::get(self.cx.resource.read(self.part), 1, key)
+    }
+
+    /// Its attributes.
+    pub fn attributes(&mut self) -> AttributesMut<'_> {
+        AttributesMut::new(self.message(), 1)
+    }
+
+    /// The schema URL of the entry.
+    #[must_use]
+    pub fn schema_url(&self) -> &[u8] {
+        self.cx.resource_schema_url.raw(self.part)
+    }
+
+    /// Sets the schema URL of the entry.
+    pub fn set_schema_url(&mut self, v: &[u8]) {
+        if v != self.schema_url() {
+            MessageMut { source: self.part, message: &mut self.cx.resource_schema_url }.replace(v);
+        }
+    }
+}
+
+setters!(ResourceMut {
+    /// Sets how many attributes the sender dropped.
+    set_dropped_attributes_count: uint32 2,
+});
+
+/// An instrumentation scope, with the schema URL of its entry.
+#[derive(Debug)]
+pub struct ScopeMut<'a> {
+    pub(super) part: &'a [u8],
+    pub(super) cx: &'a mut Contexts,
+}
+
+impl ScopeMut<'_> {
+    fn message(&mut self) -> MessageMut<'_> {
+        MessageMut { source: self.part, message: &mut self.cx.scope }
+    }
+
+    /// The scope as it is now.
+    #[must_use]
+    pub fn view(&self) -> Scope<'_> {
+        Scope::parse(self.cx.scope.read(self.part))
+    }
+
+    /// The value of one of its attributes.
+    #[must_use]
+    pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
+        attributes::get(self.cx.scope.read(self.part), 3, key)
+    }
+
+    /// Its attributes.
+    pub fn attributes(&mut self) -> AttributesMut<'_> {
+        AttributesMut::new(self.message(), 3)
+    }
+
+    /// The schema URL of the entry.
+    #[must_use]
+    pub fn schema_url(&self) -> &[u8] {
+        self.cx.scope_schema_url.raw(self.part)
+    }
+
+    /// Sets the schema URL of the entry.
+    pub fn set_schema_url(&mut self, v: &[u8]) {
+        if v != self.schema_url() {
+            MessageMut { source: self.part, message: &mut self.cx.scope_schema_url }.replace(v);
+        }
+    }
+}
+
+setters!(ScopeMut {
+    /// Sets the name of the library.
+    set_name: text 1,
+    /// Sets its version.
+    set_version: text 2,
+    /// Sets how many attributes the sender dropped.
+    set_dropped_attributes_count: uint32 4,
+});
+
+/// Access to the resource, and to the scope.
+macro_rules! contexts {
+    ($type:ident: resource) => {
+        impl $type<'_> {
+            /// The resource.
+            #[must_use]
+            pub fn resource(&self) -> $crate::views::Resource<'_> {
+                $crate::views::View::parse(self.cx.resource.read(self.part))
+            }
+
+            /// The resource, to be changed for all items of its entry that are visited later.
+            pub fn resource_mut(&mut self) -> $crate::edit::ResourceMut<'_> {
+                $crate::edit::ResourceMut { part: self.part, cx: self.cx }
+            }
+        }
+    };
+    ($type:ident: scope) => {
+        $crate::edit::context::contexts!($type: resource);
+
+        impl $type<'_> {
+            /// The instrumentation scope.
+            #[must_use]
+            pub fn scope(&self) -> $crate::views::Scope<'_> {
+                $crate::views::View::parse(self.cx.scope.read(self.part))
+            }
+
+            /// The scope, to be changed for all items of its entry that are visited later.
+            pub fn scope_mut(&mut self) -> $crate::edit::ScopeMut<'_> {
+                $crate::edit::ScopeMut { part: self.part, cx: self.cx }
+            }
+        }
+    };
+}
+pub(super) use contexts;
+
+contexts!(ScopeMut: resource);

@@ -1,0 +1,444 @@
+//! Metrics and data points under edit.
+//!
+//! A metric is changed without its points, which are visited one by one. A change of its structure is a replacement:
+//! [`MetricMut::replace`], [`MetricMut::append`].
+
+use super::attributes::{self, AttributesMut};
+use super::context::{Contexts, Data, contexts, setters};
+use super::message::{Message, MessageMut};
+use crate::views::{
+    self, AnyValue, ExponentialHistogramPoint, Gauge, Histogram, HistogramPoint, Metric, Number, NumberPoint, Sum,
+    Summary, SummaryPoint, Temporality, View,
+};
+use crate::wire::{Fields, Wire, len_field, put_bytes, put_fixed64, put_len, put_uint, put_varint, varint_len};
+
+/// What data a metric has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricKind {
+    /// No data.
+    #[default]
+    Empty,
+    /// A gauge: number points.
+    Gauge,
+    /// A sum: number points.
+    Sum,
+    /// A histogram with explicit bounds.
+    Histogram,
+    /// A histogram with exponential bounds.
+    ExponentialHistogram,
+    /// A summary.
+    Summary,
+}
+
+impl MetricKind {
+    /// By the field number of the data in a metric.
+    pub(super) fn of(number: u32) -> Self {
+        match number {
+            5 => Self::Gauge,
+            7 => Self::Sum,
+            9 => Self::Histogram,
+            10 => Self::ExponentialHistogram,
+            11 => Self::Summary,
+            _ => Self::Empty,
+        }
+    }
+}
+
+/// The fields of a metric that hold points.
+pub(super) const DATA: &[u32] = &[5, 7, 9, 10, 11];
+
+/// One metric, without its points.
+#[derive(Debug)]
+pub struct MetricMut<'a> {
+    pub(super) message: &'a mut Message,
+    pub(super) part: &'a [u8],
+    pub(super) cx: &'a mut Contexts,
+}
+
+contexts!(MetricMut: scope);
+
+setters!(MetricMut {
+    /// Sets the name.
+    set_name: text 1,
+    /// Sets the description for users.
+    set_description: text 2,
+    /// Sets the unit.
+    set_unit: text 3,
+});
+
+impl MetricMut<'_> {
+    fn message(&mut self) -> MessageMut<'_> {
+        MessageMut { source: self.part, message: self.message }
+    }
+
+    /// The metric as it is now, its points as they were before they were visited.
+    #[must_use]
+    pub fn view(&self) -> Metric<'_> {
+        view(self.message, &self.cx.data, self.part)
+    }
+
+    /// What data it has.
+    #[must_use]
+    pub fn kind(&self) -> MetricKind {
+        MetricKind::of(self.cx.data.number)
+    }
+
+    /// Its metadata attributes.
+    pub fn metadata(&mut self) -> AttributesMut<'_> {
+        AttributesMut::new(self.message(), 12)
+    }
+
+    /// Sets the temporality of a sum or histogram: 0 unspecified, 1 delta, 2 cumulative. No effect on others.
+    pub fn set_temporality(&mut self, temporality: i32) {
+        let data = &mut self.cx.data;
+        if matches!(data.number, 7 | 9 | 10) && data.temporality() != temporality {
+            data.new_temporality = Some(temporality);
+        }
+    }
+
+    /// Sets whether a sum never decreases. No effect on other kinds.
+    pub fn set_is_monotonic(&mut self, is_monotonic: bool) {
+        let data = &mut self.cx.data;
+        if data.number == 7 && data.is_monotonic() != is_monotonic {
+            data.new_is_monotonic = Some(is_monotonic);
+        }
+    }
+
+    /// Puts metrics, `Metric` messages, in place of this one, once its callback has returned. Its points are not
+    /// visited. With none the metric is removed, which does not count as dropped. From the callback of a point this has
+    /// no effect.
+    pub fn replace<'m>(&mut self, metrics: impl IntoIterator<Item = &'m [u8]>) {
+        let mut fields = self.cx.replacement.take().unwrap_or_default();
+        fields.clear();
+        for metric in metrics {
+            put_bytes(&mut fields, 2, metric);
+        }
+        self.cx.replacement = Some(fields);
+    }
+
+    /// Adds a metric, a `Metric` message, after this one, also if this one is dropped. It is not visited.
+    pub fn append(&mut self, metric: &[u8]) {
+        put_bytes(&mut self.cx.appended, 2, metric);
+    }
+}
+
+fn view<'a>(message: &'a Message, data: &Data, part: &'a [u8]) -> Metric<'a> {
+    let raw = message.read(part);
+    let mut metric = Metric { raw, ..Metric::default() };
+    for (number, wire) in Fields::new(raw) {
+        match (number, wire) {
+            (1, Wire::Len(v)) => metric.name = v,
+            (2, Wire::Len(v)) => metric.description = v,
+            (3, Wire::Len(v)) => metric.unit = v,
+            _ => {}
+        }
+    }
+    let raw = part.get(data.content.clone()).unwrap_or_default();
+    let temporality = match data.temporality() {
+        1 => Temporality::Delta,
+        2 => Temporality::Cumulative,
+        _ => Temporality::Unspecified,
+    };
+    metric.data = match MetricKind::of(data.number) {
+        MetricKind::Empty => views::Data::Empty,
+        MetricKind::Gauge => views::Data::Gauge(Gauge { raw }),
+        MetricKind::Sum => views::Data::Sum(Sum { raw, temporality, is_monotonic: data.is_monotonic() }),
+        MetricKind::Histogram => views::Data::Histogram(Histogram { raw, temporality }),
+        MetricKind::ExponentialHistogram => views::Data::ExponentialHistogram(Histogram { raw, temporality }),
+        MetricKind::Summary => views::Data::Summary(Summary { raw }),
+    };
+    metric
+}
+
+impl Data {
+    pub(super) fn temporality(&self) -> i32 {
+        self.new_temporality.unwrap_or(self.temporality)
+    }
+
+    pub(super) fn is_monotonic(&self) -> bool {
+        self.new_is_monotonic.unwrap_or(self.is_monotonic)
+    }
+
+    /// Reads a field of the data that is not a point.
+    pub(super) fn merge(&mut self, number: u32, wire: Wire<'_>) {
+        match (number, wire) {
+            (2, Wire::Varint(v)) => self.temporality = (v as u32).cast_signed(),
+            (3, Wire::Varint(v)) => self.is_monotonic = v != 0,
+            _ => {}
+        }
+    }
+
+    /// Appends the field `number` if it was set; nothing for a zero.
+    pub(super) fn put_changed(&self, number: u32, out: &mut Vec<u8>) {
+        let value = match number {
+            2 => self.new_temporality.map(|v| i64::from(v).cast_unsigned()),
+            3 => self.new_is_monotonic.map(u64::from),
+            _ => None,
+        };
+        if let Some(v) = value {
+            put_uint(out, number, v);
+        }
+    }
+
+    pub(super) fn is_changed(&self, number: u32) -> bool {
+        match number {
+            2 => self.new_temporality.is_some(),
+            3 => self.new_is_monotonic.is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// One data point as it is now.
+#[derive(Clone, Copy, Debug)]
+pub enum Point<'a> {
+    /// Of a gauge or sum.
+    Number(NumberPoint<'a>),
+    /// Of a histogram with explicit bounds.
+    Histogram(HistogramPoint<'a>),
+    /// Of a histogram with exponential bounds.
+    ExponentialHistogram(ExponentialHistogramPoint<'a>),
+    /// Of a summary.
+    Summary(SummaryPoint<'a>),
+}
+
+/// One data point. A setter has no effect on a point whose kind does not have the field.
+#[derive(Debug)]
+pub struct PointMut<'a> {
+    pub(super) message: &'a mut Message,
+    pub(super) outer: &'a mut Message,
+    pub(super) part: &'a [u8],
+    pub(super) cx: &'a mut Contexts,
+}
+
+contexts!(PointMut: scope);
+
+setters!(PointMut {
+    /// Sets the start, nanoseconds since the epoch.
+    set_start_time_unix_nano: fixed64 2,
+    /// Sets the time, nanoseconds since the epoch.
+    set_time_unix_nano: fixed64 3,
+});
+
+impl PointMut<'_> {
+    fn message(&mut self) -> MessageMut<'_> {
+        MessageMut { source: self.part, message: self.message }
+    }
+
+    /// What kind of metric it is a point of.
+    #[must_use]
+    pub fn kind(&self) -> MetricKind {
+        MetricKind::of(self.cx.data.number)
+    }
+
+    /// The point as it is now.
+    #[must_use]
+    pub fn view(&self) -> Point<'_> {
+        let raw = self.message.read(self.part);
+        match self.kind() {
+            MetricKind::Histogram => Point::Histogram(HistogramPoint::parse(raw)),
+            MetricKind::ExponentialHistogram => Point::ExponentialHistogram(ExponentialHistogramPoint::parse(raw)),
+            MetricKind::Summary => Point::Summary(SummaryPoint::parse(raw)),
+            MetricKind::Empty | MetricKind::Gauge | MetricKind::Sum => Point::Number(NumberPoint::parse(raw)),
+        }
+    }
+
+    /// The metric, its points as they were before they were visited.
+    #[must_use]
+    pub fn metric(&self) -> Metric<'_> {
+        view(self.outer, &self.cx.data, self.part)
+    }
+
+    /// The metric, to be changed for all points that are visited later.
+    pub fn metric_mut(&mut self) -> MetricMut<'_> {
+        MetricMut { message: self.outer, part: self.part, cx: self.cx }
+    }
+
+    fn attributes_number(&self) -> u32 {
+        match self.kind() {
+            MetricKind::Histogram => 9,
+            MetricKind::ExponentialHistogram => 1,
+            MetricKind::Empty | MetricKind::Gauge | MetricKind::Sum | MetricKind::Summary => 7,
+        }
+    }
+
+    /// The value of one of its attributes.
+    #[inline]
+    #[must_use]
+    pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
+        attributes::get(self.message.read(self.part), self.attributes_number(), key)
+    }
+
+    /// Its attributes.
+    #[inline]
+    pub fn attributes(&mut self) -> AttributesMut<'_> {
+        let number = self.attributes_number();
+        AttributesMut::new(self.message(), number)
+    }
+
+    fn has_buckets(&self) -> bool {
+        matches!(self.kind(), MetricKind::Histogram | MetricKind::ExponentialHistogram)
+    }
+
+    fn is_number(&self) -> bool {
+        matches!(self.kind(), MetricKind::Gauge | MetricKind::Sum)
+    }
+
+    /// Sets the flags: bit 0 means that there is no recorded value.
+    pub fn set_flags(&mut self, flags: u32) {
+        let number = if self.has_buckets() { 10 } else { 8 };
+        self.message().uint(number, u64::from(flags));
+    }
+
+    /// Sets the value of a number point.
+    pub fn set_value(&mut self, value: Number) {
+        if self.is_number() {
+            let mut message = self.message();
+            match value {
+                Number::Double(v) => message.set(4, &[6], |out| put_fixed64(out, 4, v.to_bits())),
+                Number::Int(v) => message.set(6, &[4], |out| put_fixed64(out, 6, v.cast_unsigned())),
+                Number::Empty => message.retain(|number, _| number != 4 && number != 6),
+            }
+        }
+    }
+
+    /// Sets the number of measurements of a histogram or summary.
+    pub fn set_count(&mut self, count: u64) {
+        if !self.is_number() {
+            self.message().fixed64(4, count);
+        }
+    }
+
+    /// Sets the sum of a histogram or summary; a summary has zero for none.
+    pub fn set_sum(&mut self, sum: Option<f64>) {
+        if self.has_buckets() {
+            self.message().optional_double(5, sum);
+        } else if self.kind() == MetricKind::Summary {
+            self.message().double(5, sum.unwrap_or(0.0));
+        }
+    }
+
+    /// Sets the smallest measurement of a histogram.
+    pub fn set_min(&mut self, min: Option<f64>) {
+        match self.kind() {
+            MetricKind::Histogram => self.message().optional_double(11, min),
+            MetricKind::ExponentialHistogram => self.message().optional_double(12, min),
+            _ => {}
+        }
+    }
+
+    /// Sets the largest measurement of a histogram.
+    pub fn set_max(&mut self, max: Option<f64>) {
+        match self.kind() {
+            MetricKind::Histogram => self.message().optional_double(12, max),
+            MetricKind::ExponentialHistogram => self.message().optional_double(13, max),
+            _ => {}
+        }
+    }
+
+    /// Sets the counts of a histogram with explicit bounds, written as one packed field.
+    pub fn set_bucket_counts(&mut self, counts: &[u64]) {
+        if self.kind() == MetricKind::Histogram {
+            self.packed(6, counts.iter().copied());
+        }
+    }
+
+    /// Sets the bounds of a histogram with explicit bounds, written as one packed field.
+    pub fn set_explicit_bounds(&mut self, bounds: &[f64]) {
+        if self.kind() == MetricKind::Histogram {
+            self.packed(7, bounds.iter().map(|bound| bound.to_bits()));
+        }
+    }
+
+    fn packed(&mut self, number: u32, values: impl ExactSizeIterator<Item = u64>) {
+        self.message().set(number, &[], |out| {
+            if values.len() > 0 {
+                put_len(out, number, values.len() * 8);
+                values.for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
+            }
+        });
+    }
+
+    /// Sets the scale of an exponential histogram.
+    pub fn set_scale(&mut self, scale: i32) {
+        if self.kind() == MetricKind::ExponentialHistogram {
+            self.message().uint(6, zigzag(scale));
+        }
+    }
+
+    /// Sets the count of measurements close to zero of an exponential histogram.
+    pub fn set_zero_count(&mut self, count: u64) {
+        if self.kind() == MetricKind::ExponentialHistogram {
+            self.message().fixed64(7, count);
+        }
+    }
+
+    /// Sets the width of the zero bucket of an exponential histogram.
+    pub fn set_zero_threshold(&mut self, threshold: f64) {
+        if self.kind() == MetricKind::ExponentialHistogram {
+            self.message().double(14, threshold);
+        }
+    }
+
+    /// Sets the buckets of positive measurements of an exponential histogram.
+    pub fn set_positive(&mut self, offset: i32, counts: &[u64]) {
+        self.buckets(8, offset, counts);
+    }
+
+    /// Sets the buckets of negative measurements of an exponential histogram.
+    pub fn set_negative(&mut self, offset: i32, counts: &[u64]) {
+        self.buckets(9, offset, counts);
+    }
+
+    fn buckets(&mut self, number: u32, offset: i32, counts: &[u64]) {
+        if self.kind() != MetricKind::ExponentialHistogram {
+            return;
+        }
+        let packed = counts.iter().map(|v| varint_len(*v)).sum::<usize>();
+        let offset_len = if offset == 0 { 0 } else { 1 + varint_len(zigzag(offset)) };
+        let len = offset_len + if counts.is_empty() { 0 } else { len_field(packed) };
+        self.message().message_field(number, len, |out| {
+            if offset != 0 {
+                put_uint(out, 1, zigzag(offset));
+            }
+            if !counts.is_empty() {
+                put_len(out, 2, packed);
+                counts.iter().for_each(|v| put_varint(out, *v));
+            }
+        });
+    }
+
+    /// Sets quantiles and their values of a summary.
+    pub fn set_quantile_values(&mut self, values: &[(f64, f64)]) {
+        if self.kind() != MetricKind::Summary {
+            return;
+        }
+        self.message().set(6, &[], |out| {
+            for (quantile, value) in values {
+                put_len(out, 6, 18);
+                put_fixed64(out, 1, quantile.to_bits());
+                put_fixed64(out, 2, value.to_bits());
+            }
+        });
+    }
+
+    /// Removes all exemplars; a summary has none.
+    pub fn clear_exemplars(&mut self) {
+        let number = match self.kind() {
+            MetricKind::Gauge | MetricKind::Sum => 5,
+            MetricKind::Histogram => 8,
+            MetricKind::ExponentialHistogram => 11,
+            MetricKind::Empty | MetricKind::Summary => return,
+        };
+        self.message().retain(|found, _| found != number);
+    }
+
+    /// Replaces the whole point: a message of the same kind.
+    pub fn replace(&mut self, point: &[u8]) {
+        self.message().replace(point);
+    }
+}
+
+fn zigzag(v: i32) -> u64 {
+    u64::from((v << 1 ^ v >> 31).cast_unsigned())
+}
