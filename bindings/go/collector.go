@@ -33,17 +33,17 @@ import (
 	"unsafe"
 )
 
-// A State says where a collector is in its life.
+// A State is the state of a collector.
 type State int32
 
-// The states, in the order of a life.
+// The states, in the order in which a collector has them.
 const (
 	Created  State = C.OTELCORE_STATE_CREATED  // checked, and nothing open
 	Starting State = C.OTELCORE_STATE_STARTING // opening what the configuration names
 	Running  State = C.OTELCORE_STATE_RUNNING  // listening, and taking what is submitted
 	Stopping State = C.OTELCORE_STATE_STOPPING // draining
-	Stopped  State = C.OTELCORE_STATE_STOPPED  // at its end, in an orderly way
-	Failed   State = C.OTELCORE_STATE_FAILED   // at its end, by a failed start or a fault
+	Stopped  State = C.OTELCORE_STATE_STOPPED  // ended by a shutdown
+	Failed   State = C.OTELCORE_STATE_FAILED   // ended by a failed start or an error of the library
 	// Gone is the state of a collector that was closed.
 	Gone State = C.OTELCORE_STATE_NONE
 )
@@ -57,27 +57,27 @@ func (s State) String() string {
 	return names[s]
 }
 
-// Version is that of the library.
+// Version is the version of the library.
 func Version() string { return C.GoString(C.otelcore_version()) }
 
-// A Config is what a collector is made of.
+// A Config has what New needs to create a collector.
 type Config struct {
 	// YAML is the configuration, as the Go collector takes it; ${env:NAME} is the process's environment.
 	YAML string
 	// Name is what messages call the configuration; empty is "config.yaml".
 	Name string
-	// Log gets the collector's own log, from the levels on that it is enabled for. It is called in a goroutine of its
-	// own; what comes faster than it takes is dropped, and counted by a record that says so. Nil is for none.
+	// Log gets the collector's own log, at the levels that it is enabled for. It is called in its own goroutine;
+	// records that come faster than it takes them are dropped, and a later record has their count. Nil means no log.
 	Log *slog.Logger
 }
 
-// A Collector is a collector in this process. [Collector.Close] it at its end. One that was started and not shut down
-// stays alive though nothing refers to it.
+// A Collector is a collector in this process. Call [Collector.Close] in the end. One that was started and not shut down
+// stays alive even if nothing refers to it.
 type Collector struct {
 	handle C.uintptr_t
 	log    *logPipe
 	closed atomic.Bool
-	// Held, by whoever could send, while the state is being changed.
+	// A lock of capacity one, held while the state changes: who has sent into the channel holds it.
 	life    chan struct{}
 	cleanup runtime.Cleanup
 
@@ -124,12 +124,12 @@ func New(config Config) (*Collector, error) {
 		inputs:  map[string]*Input{},
 		outputs: map[string]*Output{},
 	}
-	// Freeing joins a thread, which is not for the goroutine that runs all cleanups.
+	// Freeing joins a thread, which must not block the goroutine that runs all cleanups.
 	c.cleanup = runtime.AddCleanup(c, func(handle C.uintptr_t) { go C.og_free(handle) }, c.handle)
 	return c, nil
 }
 
-// cText is a text that ends with a NUL, in memory of Go's.
+// cText is a NUL-terminated text in Go's memory.
 func cText(text, what string) (*C.char, error) {
 	if strings.IndexByte(text, 0) >= 0 {
 		return nil, &Error{Code: InvalidArgument, Message: what + " has a NUL in it"}
@@ -137,7 +137,7 @@ func cText(text, what string) (*C.char, error) {
 	return (*C.char)(unsafe.Pointer(unsafe.SliceData(append([]byte(text), 0)))), nil
 }
 
-// enter waits until nobody else changes the state.
+// enter waits until no other call changes the state.
 func (c *Collector) enter(ctx context.Context) error {
 	if c.life == nil {
 		return &Error{Code: InvalidArgument, Message: "the collector was not made by New"}
@@ -155,7 +155,7 @@ func (c *Collector) enter(ctx context.Context) error {
 	}
 }
 
-// leave lets the next one in, and lets go of a collector that has ended.
+// leave lets the next call enter, and removes a collector that has ended from the set of running ones.
 func (c *Collector) leave() {
 	if state := c.State(); state < Starting || state > Stopping {
 		running.Delete(c)
@@ -163,7 +163,7 @@ func (c *Collector) leave() {
 	<-c.life
 }
 
-// State says where it is in its life.
+// State is its state.
 func (c *Collector) State() State {
 	state := State(C.og_state(c.handle))
 	runtime.KeepAlive(c)
@@ -196,7 +196,7 @@ func (c *Collector) Start(ctx context.Context) error {
 	}
 }
 
-// A pause between two looks: short first, so that what is quick is quick.
+// The pause between two checks: short at first, so that a quick operation is noticed quickly.
 type pause struct{ next time.Duration }
 
 const (
@@ -204,7 +204,7 @@ const (
 	longest  = 5 * time.Millisecond
 )
 
-// wait is false when the context is done.
+// wait returns false when the context is done.
 func (p *pause) wait(ctx context.Context) bool {
 	p.next = min(max(2*p.next, shortest), longest)
 	timer := time.NewTimer(p.next)
@@ -217,7 +217,7 @@ func (p *pause) wait(ctx context.Context) bool {
 	}
 }
 
-// ended is the error of a wait that its context has ended.
+// ended returns the error of a wait that was ended by its context.
 func ended(ctx context.Context, message string) error {
 	if ctx.Err() == context.DeadlineExceeded {
 		return &Error{Code: Timeout, Message: message, Retryable: true, cause: ctx.Err()}
@@ -237,7 +237,7 @@ func (c *Collector) Flush(ctx context.Context) error {
 		if !p.wait(ctx) {
 			return ended(ctx, "not everything was delivered in time")
 		}
-		// What comes out of one batch may be held back in the next. It may also end between two looks.
+		// Data of a flushed batch may wait again in a later batch processor. The collector may also end between two checks.
 		again := failure(C.og_begin_flush(c.handle))
 		if state := c.State(); state == Failed || state == Gone {
 			return again
@@ -249,13 +249,13 @@ func (c *Collector) Flush(ctx context.Context) error {
 }
 
 const (
-	// How long a shutdown may take whose context can end, but does not say when.
+	// How long a shutdown may take whose context can be cancelled but has no deadline.
 	untold = 30 * time.Second
-	// How much later than its time the collector may end before nobody waits any more.
+	// How much later than its deadline the collector may end before the wait for it is given up.
 	slack = time.Second
 )
 
-// grace is how long a shutdown may take, in milliseconds; -1 is however long it takes.
+// grace is how long a shutdown may take, in milliseconds; -1 means no limit.
 func grace(ctx context.Context) C.int64_t {
 	if at, ok := ctx.Deadline(); ok {
 		return C.int64_t(max(time.Until(at), 0).Milliseconds())
@@ -288,13 +288,13 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// drained waits for the end. It is false where the context was cancelled and the end does not come at once.
+// drained waits for the end. It returns false when the context was cancelled and the collector has not ended at once.
 func (c *Collector) drained(ctx context.Context) bool {
 	for p := (pause{}); c.State() < Stopped && c.State() != Gone; {
 		if p.wait(ctx) {
 			continue
 		}
-		// Its own deadline is no other than the context's; a cancelled one wants the end now.
+		// Its deadline is the context's; a cancelled context means an immediate end.
 		_ = failure(C.og_begin_shutdown(c.handle, 0))
 		atOnce, cancel := context.WithTimeout(context.Background(), slack)
 		defer cancel()
@@ -307,7 +307,7 @@ func (c *Collector) drained(ctx context.Context) bool {
 	return true
 }
 
-// Close ends it, and frees what it has. What it still holds is lost; [Collector.Shutdown] before delivers it. A second
+// Close ends it, and frees it. What it still holds is lost; a [Collector.Shutdown] before delivers it. A second
 // Close does nothing. The logger has had every record when it returns, if it takes them within a second.
 func (c *Collector) Close() error {
 	if c.life == nil || c.closed.Swap(true) {
@@ -316,7 +316,7 @@ func (c *Collector) Close() error {
 	c.cleanup.Stop()
 	C.og_free(c.handle)
 	running.Delete(c)
-	// They hold descriptors of the collector's.
+	// They refer to objects of the collector, so they are freed before it.
 	c.mu.Lock()
 	for _, input := range c.inputs {
 		input.cleanup.Stop()
@@ -336,17 +336,17 @@ func (c *Collector) Close() error {
 	return nil
 }
 
-// A Health says how a collector is.
+// A Health is the health of a collector.
 type Health struct {
-	// State is its name.
+	// State is the name of its state.
 	State string `json:"state"`
 	// Error is why it has failed.
 	Error string `json:"error,omitempty"`
-	// HeldBytes is how much it has taken and not yet delivered.
+	// HeldBytes is the size of the data that it has accepted and not yet delivered.
 	HeldBytes uint64 `json:"held_bytes"`
 }
 
-// Health says how it is.
+// Health returns its health.
 func (c *Collector) Health() (Health, error) {
 	var health Health
 	document, err := c.read(func(handle C.uintptr_t) C.og_result { return C.og_health(handle) })
@@ -372,7 +372,7 @@ func (c *Collector) read(call func(C.uintptr_t) C.og_result) ([]byte, error) {
 	return bytes, nil
 }
 
-// copied is what C lends, as Go's own.
+// copied returns a copy in Go's memory of bytes that belong to C.
 func copied(lent C.og_bytes) []byte {
 	return append([]byte{}, unsafe.Slice((*byte)(lent.data), int(lent.len))...)
 }

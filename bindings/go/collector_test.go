@@ -218,7 +218,7 @@ func TestAWaitForABatchEndsWithItsContextAndNoOtherDoes(t *testing.T) {
 	if _, err := output.Next(within(t, 20*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
-	// Several wait, one after another is called off, and the last one gets the batch.
+	// Several calls wait, all but one are cancelled one after another, and the last one gets the batch.
 	const waiters = 20
 	var calledOff atomic.Int32
 	var wait sync.WaitGroup
@@ -279,7 +279,7 @@ func TestAContextThatEndsWhileBatchesComeLosesNone(t *testing.T) {
 			t.Fatal(err)
 		}
 		if came%7 == 0 {
-			// A timeout of nothing at all gets nothing.
+			// A timeout of zero gets no batch.
 			if batch, err := output.Next(within(t, time.Second)); err == nil {
 				came += items(t, batch.Data())
 				must(t, batch.Ack())
@@ -335,7 +335,7 @@ func TestABatchThatIsNotTakenComesAgain(t *testing.T) {
 	if n := items(t, batch.Data()); n != 5 {
 		t.Error(n, "the data outlives the batch")
 	}
-	// One that is not wanted at all is gone.
+	// A batch that is rejected permanently is dropped.
 	must(t, input.Submit(t.Context(), otelcore.Traces, spans(5)))
 	must(t, next(t, output).Reject(false))
 	must(t, collector.Flush(within(t, 5*time.Second)))
@@ -495,7 +495,7 @@ func BenchmarkSubmit(b *testing.B) {
 	}
 }
 
-// lines is where a logger of a test writes to.
+// lines is the writer of a test's logger.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer

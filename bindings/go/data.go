@@ -46,7 +46,7 @@ func (s Signal) String() string {
 	return fmt.Sprintf("signal %d", int32(s))
 }
 
-// An Input is where telemetry is put in: an inproc receiver. It keeps its collector; where that has ended, it answers
+// An Input is the input of an inproc receiver. It keeps its collector alive; after the collector's end, calls return
 // [ErrClosed].
 type Input struct {
 	handle    C.uintptr_t
@@ -54,8 +54,8 @@ type Input struct {
 	cleanup   runtime.Cleanup
 }
 
-// Submit takes a copy of otlp, a request of the signal in protobuf. It never waits. What is taken is in the collector's
-// custody: delivered, or reported as lost. [ErrOverloaded] says that the same bytes may be taken later.
+// Submit takes a copy of otlp, a request of the signal in protobuf. It never waits. Accepted data is in the collector's
+// custody: delivered, or reported as lost. [ErrOverloaded] means that the same bytes may be accepted later.
 func (i *Input) Submit(ctx context.Context, signal Signal, otlp []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -67,26 +67,26 @@ func (i *Input) Submit(ctx context.Context, signal Signal, otlp []byte) error {
 	return failure(r)
 }
 
-// Accepts is nil where a pipeline takes this signal from the input, and [ErrNotFound] with what is taken where none does.
-// It may be asked before the start.
+// Accepts returns nil where a pipeline takes this signal from the input, and [ErrNotFound] with the others where none does.
+// It may be called before the start.
 func (i *Input) Accepts(signal Signal) error {
 	r := C.og_accepts(i.handle, C.otelcore_signal(signal))
 	runtime.KeepAlive(i)
 	return failure(r)
 }
 
-// An Output is where telemetry is taken out: an inproc exporter. It keeps its collector; where that has ended, and every
-// batch was taken, it answers [ErrClosed].
+// An Output is the output of an inproc exporter. It keeps its collector alive; after the collector's end, and when every
+// batch was taken, calls return [ErrClosed].
 type Output struct {
 	handle    C.uintptr_t
 	collector *Collector
 	cleanup   runtime.Cleanup
-	// Held by the one who waits in C: a wake is then for nobody else, and no more than one thread is held.
+	// Held by the call that waits in C: a wake then ends no other wait, and at most one thread is blocked.
 	turn chan struct{}
 }
 
-// Next is the next batch, waiting for it as long as the context goes. It waits for [Batch.Ack] or [Batch.Reject]; one
-// that nobody refers to any more is given again.
+// Next returns the next batch; it waits until the context is done. End the batch with [Batch.Ack] or [Batch.Reject]; one
+// that is garbage-collected without either is delivered again.
 func (o *Output) Next(ctx context.Context) (*Batch, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -114,14 +114,14 @@ func (o *Output) Next(ctx context.Context) (*Batch, error) {
 		if r.status != C.OTELCORE_CANCELLED {
 			return nil, err
 		}
-		// Where it was not this context, it was the one of a wait before that had just got its batch.
+		// If this context is not done, the wake was meant for an earlier wait that had just got its batch.
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// A Batch is telemetry on its way out.
+// A Batch is a batch of telemetry from an output.
 type Batch struct {
 	signal  Signal
 	data    []byte
@@ -138,18 +138,18 @@ func newBatch(handle C.uintptr_t) *Batch {
 	return b
 }
 
-// Signal is what it carries.
+// Signal is the signal of its items.
 func (b *Batch) Signal() Signal { return b.signal }
 
-// Data is the request in protobuf. It is the caller's own.
+// Data is the request in protobuf. The caller may change it.
 func (b *Batch) Data() []byte { return b.data }
 
-// Ack says that it is done with.
+// Ack reports that it is delivered.
 func (b *Batch) Ack() error {
 	return b.finish(func(handle C.uintptr_t) C.og_result { return C.og_batch_finish(handle, C.OTELCORE_OK) })
 }
 
-// Reject says that it was not taken: one that is retryable is given again after a pause, any other is dropped, and
+// Reject reports that it is not delivered: a retryable one is delivered again after a pause, any other is dropped, and
 // reported.
 func (b *Batch) Reject(retryable bool) error {
 	status := C.otelcore_status(C.OTELCORE_INVALID_DATA)
@@ -159,7 +159,7 @@ func (b *Batch) Reject(retryable bool) error {
 	return b.finish(func(handle C.uintptr_t) C.og_result { return C.og_batch_finish(handle, status) })
 }
 
-// RetryAfter has it given again, no sooner than after this pause.
+// RetryAfter asks for another delivery, not before this pause is over.
 func (b *Batch) RetryAfter(after time.Duration) error {
 	millis := C.uint64_t(max(after, 0).Milliseconds())
 	return b.finish(func(handle C.uintptr_t) C.og_result { return C.og_batch_retry_after(handle, millis) })

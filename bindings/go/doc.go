@@ -1,8 +1,8 @@
 // Package otelcore is an OpenTelemetry Collector inside a Go program.
 //
-// A collector is made of the configuration that the Go collector takes. An inproc receiver in it is where the program
-// puts telemetry in, an inproc exporter where it takes telemetry out; every other receiver and exporter speaks to the
-// network as it does in the collector's binary.
+// A collector is created from a configuration of the Go collector. Through an inproc receiver in it the program submits
+// telemetry, and through an inproc exporter it gets telemetry; every other receiver and exporter uses the network
+// as it does in the collector's binary.
 //
 //	collector, err := otelcore.New(otelcore.Config{YAML: yaml})
 //	...
@@ -12,13 +12,13 @@
 //	...
 //	err = input.Submit(ctx, otelcore.Traces, request) // an ExportTraceServiceRequest in protobuf
 //	...
-//	err = collector.Shutdown(ctx) // delivers what it holds, or says what is left
+//	err = collector.Shutdown(ctx) // delivers what it holds, or reports what was not delivered
 //
 // The package otelsdk beside it lets the OpenTelemetry SDK export this way.
 //
-// Every method may be called from any goroutine. What is used after its end answers [ErrClosed]; nothing crashes.
+// Every method may be called from any goroutine. Calls after the end return [ErrClosed]; nothing crashes.
 // Contexts bound every wait: a call whose context is done returns, and leaves no goroutine that waits.
 //
 // The collector runs in one thread of its own, which takes no signals and never calls Go. The library is linked
-// statically; the build tag otelcore_system has pkg-config find a shared one.
+// statically; with the build tag otelcore_system, pkg-config finds a shared one.
 package otelcore

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A Code says what kind of error it is.
+// A Code is the kind of an error.
 type Code int32
 
 // The codes of the library.
@@ -45,7 +45,7 @@ var codes = map[Code]string{
 	Panic:           "a fault in libotelcore",
 }
 
-// String says it in words.
+// String returns a short text for the code.
 func (c Code) String() string {
 	if text, ok := codes[c]; ok {
 		return text
@@ -63,17 +63,17 @@ var (
 	ErrInvalidData error = &Error{Code: InvalidData}
 	// ErrNotFound: the configuration uses nothing of this id, or has no pipeline for this signal.
 	ErrNotFound error = &Error{Code: NotFound}
-	// ErrInvalidState: not in this state of the collector, before its start for one.
+	// ErrInvalidState: the call is not possible in this state of the collector, for example before its start.
 	ErrInvalidState error = &Error{Code: InvalidState}
-	// ErrOverloaded: there is too much already; later the same call may succeed.
+	// ErrOverloaded: the collector holds too much data; the same call may succeed later.
 	ErrOverloaded error = &Error{Code: Overloaded}
-	// ErrTimeout: the time was over. Of a shutdown the message says what was not delivered.
+	// ErrTimeout: the time is up. After a shutdown the message names what was not delivered.
 	ErrTimeout error = &Error{Code: Timeout}
 	// ErrClosed: the collector has stopped, or what was used has been closed.
 	ErrClosed error = &Error{Code: Closed}
-	// ErrIO: the system refused something, a port that is in use for one.
+	// ErrIO: the system refused something, for example a port that is in use.
 	ErrIO error = &Error{Code: IO}
-	// ErrPanic: a fault in the library. Close the collector.
+	// ErrPanic: an error in the library. Close the collector.
 	ErrPanic error = &Error{Code: Panic}
 )
 
@@ -83,13 +83,13 @@ type Error struct {
 	Message string
 	// Retryable: the same call may succeed later.
 	Retryable bool
-	// RetryAfter is when another try makes sense; 0 where nothing is known.
+	// RetryAfter is the pause after which a retry is useful; 0 where that is not known.
 	RetryAfter time.Duration
 
 	cause error
 }
 
-// Error is the code in words and the message.
+// Error returns the text of the code and the message.
 func (e *Error) Error() string {
 	if e.Message == "" {
 		return "otelcore: " + e.Code.String()
@@ -97,16 +97,16 @@ func (e *Error) Error() string {
 	return "otelcore: " + e.Message
 }
 
-// Is holds for the sentinel of the same code.
+// Is reports whether the target is the sentinel of the same code.
 func (e *Error) Is(target error) bool {
 	other, ok := target.(*Error)
 	return ok && other.Message == "" && other.Code == e.Code
 }
 
-// Unwrap is the context's error where it was a context that ended the call.
+// Unwrap returns the context's error where a context has ended the call.
 func (e *Error) Unwrap() error { return e.cause }
 
-// failure makes an error of a result, and frees what it was told by.
+// failure makes a Go error of a result, and frees the C error.
 func failure(r C.og_result) error {
 	if r.status == C.OTELCORE_OK {
 		return nil

@@ -13,7 +13,7 @@ import (
 	otelcore "github.com/otelcore/otelcore/bindings/go"
 )
 
-// From an input through a batch processor to an output; what a test changes it replaces.
+// A pipeline from an input through a batch processor to an output; tests replace parts of the text.
 const through = `
 receivers: {inproc/app: }
 processors: {batch: {timeout: 10s}}
@@ -34,7 +34,7 @@ func spans(n int) []byte {
 	return append([]byte{0x0a, byte(4*n + 2)}, scope...)
 }
 
-// items counts the spans of a request: of whatever is in it, what is as long as a span of ours and looks like one.
+// items counts the spans of a request, by the length and the bytes of the spans that these tests make.
 func items(t *testing.T, request []byte) int {
 	t.Helper()
 	count, rest := 0, request
@@ -118,7 +118,7 @@ func next(t testing.TB, output *otelcore.Output) *otelcore.Batch {
 	return batch
 }
 
-// eventually waits for something that comes by itself.
+// eventually waits until a condition is true.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
@@ -128,7 +128,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// threads are the collectors' own: the library names them.
+// threads returns the threads of collectors, by the names that the library gives them.
 func threads() int {
 	count := 0
 	tasks, _ := os.ReadDir("/proc/self/task")
@@ -148,7 +148,7 @@ func TestMain(m *testing.M) {
 	}
 	before := runtime.NumGoroutine()
 	code := m.Run()
-	// Nothing may be left of any test: no goroutine, and no thread of a collector.
+	// No test may leave a goroutine or a thread of a collector.
 	for end := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before || threads() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			fmt.Printf("FAIL: left behind: %d threads, and of %d goroutines before\n", threads(), before)

@@ -1,5 +1,5 @@
-// The collector's log on its way to Go: each record is one message in a socket, so that no thread of the collector ever
-// enters Go, and none ever waits for it. What finds the socket full is counted, and the count goes with the next record.
+// Passes the collector's log to Go: each record is one message in a socket, so that no thread of the collector ever
+// enters Go or waits for it. A record for which the socket is full is counted; the count is sent with the next record.
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif

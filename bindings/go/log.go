@@ -21,7 +21,7 @@ import (
 // A logPipe is where the collector's records arrive; see log.c.
 type logPipe struct {
 	level C.otelcore_log_level
-	// What the collector writes to, and closes; the reader frees it.
+	// The end that the collector writes to, and closes; the reader frees it.
 	sink *C.og_sink
 	// Closed when the last record has been given to the logger.
 	done chan struct{}
@@ -30,8 +30,8 @@ type logPipe struct {
 // The levels by the library's numbers, which begin with OTELCORE_LOG_DEBUG.
 var levels = [...]slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
 
-// newLogPipe has records given to logger by a goroutine that ends when the collector has freed its log. A nil pipe is
-// for a logger that wants nothing.
+// newLogPipe starts a goroutine that passes records to logger and ends when the collector has freed its log. A nil pipe is
+// for a logger that is not enabled.
 func newLogPipe(logger *slog.Logger) (*logPipe, error) {
 	if logger == nil {
 		return nil, nil
@@ -40,7 +40,7 @@ func newLogPipe(logger *slog.Logger) (*logPipe, error) {
 		if !logger.Enabled(context.Background(), level) {
 			continue
 		}
-		// Messages keep their bounds, the kernel bounds their number, and a closed end is an EOF.
+		// A packet socket keeps message boundaries, the kernel limits their number, and a closed end is read as EOF.
 		ends, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC|syscall.SOCK_NONBLOCK, 0)
 		if err != nil {
 			return nil, &Error{Code: IO, Message: "no socket for the log: " + err.Error(), cause: err}
@@ -98,7 +98,7 @@ func give(record []byte, logger *slog.Logger) {
 	logger.LogAttrs(context.Background(), levels[number], texts[1], append(attributes, fields(texts[2])...)...)
 }
 
-// fields makes attributes of a JSON object; of one that was cut, a single text.
+// fields makes attributes of a JSON object; of a truncated one, a single text.
 func fields(object string) []slog.Attr {
 	var values map[string]any
 	decoder := json.NewDecoder(strings.NewReader(object))

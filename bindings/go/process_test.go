@@ -35,14 +35,14 @@ func TestUnderPressureOfTheGarbageCollectorWhatIsForgottenIsFreed(t *testing.T) 
 	yaml := strings.Replace(direct, "inproc/out: }", "inproc/out: {retry_on_failure: {initial_interval: 1ms}}}", 1)
 	collector, input, output := started(t, yaml)
 	for i := range 100 {
-		// A body that nothing refers to but the call.
+		// A body that only the call refers to.
 		must(t, input.Submit(t.Context(), otelcore.Traces, append([]byte{}, spans(1+i%9)...)))
 	}
 	came := 0
 	for i := 0; came < 100; i++ {
 		batch := next(t, output)
 		if i%10 == 3 {
-			// Forgotten: it is given again when it is collected.
+			// Not finished: it is delivered again when it is garbage-collected.
 			continue
 		}
 		if n := items(t, batch.Data()); n < 1 || n > 9 {
@@ -52,7 +52,7 @@ func TestUnderPressureOfTheGarbageCollectorWhatIsForgottenIsFreed(t *testing.T) 
 		must(t, batch.Ack())
 	}
 	must(t, collector.Flush(within(t, 10*time.Second)))
-	// Collectors that nobody closes: those that never ran go by themselves, those that ran need a shutdown.
+	// Collectors that are not closed: those that never ran are freed by the garbage collector; those that ran need a shutdown.
 	for i := range 20 {
 		forgotten, err := otelcore.New(otelcore.Config{YAML: through})
 		must(t, err)
@@ -61,7 +61,7 @@ func TestUnderPressureOfTheGarbageCollectorWhatIsForgottenIsFreed(t *testing.T) 
 			must(t, forgotten.Shutdown(within(t, 5*time.Second)))
 		}
 	}
-	// One that runs stays, though nothing refers to it but its input.
+	// A running collector stays alive even if only its input refers to it.
 	must(t, func() error {
 		held, err := otelcore.New(otelcore.Config{YAML: direct})
 		must(t, err)
@@ -118,7 +118,7 @@ func TestAProcessThatIsStartedMeanwhileDisturbsNothing(t *testing.T) {
 	must(t, collector.Shutdown(within(t, 5*time.Second)))
 }
 
-// play is what the process of a scene does.
+// play runs the test case in the child process.
 func play(scene string) {
 	collector, err := otelcore.New(otelcore.Config{YAML: direct})
 	if err == nil {
@@ -134,7 +134,7 @@ func play(scene string) {
 		fmt.Println(err)
 		os.Exit(9)
 	}
-	// Someone always waits in C.
+	// One goroutine always waits in C.
 	go func() {
 		for {
 			if _, err := output.Next(context.Background()); err != nil {
@@ -151,7 +151,7 @@ func play(scene string) {
 	case "panics":
 		panic("of the host's own")
 	case "dies":
-		// A signal that Go leaves to its default.
+		// A signal for which Go keeps the default action.
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
 		time.Sleep(10 * time.Second)
 	case "hears":
@@ -165,7 +165,7 @@ func play(scene string) {
 		fmt.Println(collector.State(), errors.Is(err, otelcore.ErrTimeout))
 		_ = collector.Close()
 	case "faults":
-		// Go's own handler makes a panic of it, in a process with a thread that is not Go's.
+		// Go's handler turns it into a panic, in a process with a thread that Go did not start.
 		defer func() {
 			fmt.Println("recovered:", recover())
 			_ = collector.Close()

@@ -1,5 +1,5 @@
-// What stands between cgo and otelcore.h: handles are numbers in Go (they point at nothing, so the garbage collector
-// must not take them for pointers), and results come back in one value, so that nothing of Go's escapes into C.
+// Wrappers of otelcore.h for cgo: handles are numbers in Go (they point at nothing, so the garbage collector
+// must not treat them as pointers), and each result is one value, so that no pointer of Go escapes into C.
 #ifndef OTELCORE_GO_SHIM_H
 #define OTELCORE_GO_SHIM_H
 
@@ -9,7 +9,7 @@
 
 #include "otelcore.h"
 
-// A status, what the call gave, and the error where it failed.
+// A status, the result of the call, and the error where it failed.
 typedef struct {
   otelcore_status status;
   uintptr_t value;
@@ -23,7 +23,7 @@ typedef struct {
 } og_error;
 
 // In log.c: where a collector's records become messages in the socket `fd`, which is closed after the last one. Only then
-// may og_sink_end() be called; it says how many were dropped that no record has told of.
+// may og_sink_end() be called; it returns how many were dropped that no record has counted.
 typedef struct og_sink og_sink;
 og_sink *og_sink_new(int fd);
 uint64_t og_sink_end(og_sink *to);

@@ -1,4 +1,4 @@
-// Package examples runs the examples beside a real Jaeger and a real Prometheus, where scripts/tools has brought them.
+// Package examples runs the examples beside a real Jaeger and a real Prometheus, where scripts/tools has installed them.
 package examples
 
 import (
@@ -50,7 +50,7 @@ func until(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// jaeger is a running one: where it takes spans, and where it is asked for them.
+// jaeger is a running one: the address for spans, and the address for queries.
 func jaeger(t *testing.T) (collector, query string) {
 	t.Helper()
 	binary, err := filepath.Abs("../../tests/tools/bin/jaeger-all-in-one")
@@ -84,7 +84,7 @@ func jaeger(t *testing.T) (collector, query string) {
 	return collector, query
 }
 
-// prometheus is a running one that scrapes a page: where it is asked.
+// prometheus is a running one that scrapes a page: its address for queries.
 func prometheus(t *testing.T, page string) (address string) {
 	t.Helper()
 	if _, err := exec.LookPath("prometheus"); err != nil {
@@ -122,7 +122,7 @@ func TestTheTutorialsSpansReachJaegerWithOnlyTheExporterSwapped(t *testing.T) {
 	must(t, err)
 	ours, err := os.ReadFile("tutorial/main.go")
 	must(t, err)
-	// From the exporter on it is the same program.
+	// Apart from the exporter it is the same program.
 	_, rest, found := strings.Cut(string(theirs), "\twho, err := ")
 	if !found || !strings.HasSuffix(string(ours), "\twho, err := "+rest) {
 		t.Error("examples/tutorial/main.go is another program")

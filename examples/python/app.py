@@ -1,4 +1,4 @@
-"""A program with a collector in it: the stock SDK, one process, straight to Jaeger and to a page for Prometheus.
+"""A program with a collector in it: the standard SDK, one process, directly to Jaeger and to a page for Prometheus.
 
     pip install 'otelcore[sdk]'
     python app.py [orders]
@@ -52,7 +52,7 @@ def main() -> None:
         print(f"{orders} orders are in Jaeger; look at the page for Prometheus, and stop with Enter.", flush=True)
         sys.stdin.readline()
 
-        # The providers first: what they still hold has to find a collector that runs.
+        # The providers first: the data that they still hold needs a running collector.
         spans.shutdown()
         meters.shutdown()
 

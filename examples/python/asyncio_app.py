@@ -26,7 +26,7 @@ service:
 
 
 class Straight(SpanProcessor):
-    """Hands each span on as it ends: the collector never waits, and has a batch processor."""
+    """Submits each span when it ends: the collector never waits, and has a batch processor."""
 
     def __init__(self, entrance: Input) -> None:
         self._entrance = entrance
@@ -42,7 +42,7 @@ async def serve(provider: TracerProvider, name: str) -> None:
 
 
 async def keep(collector: AsyncCollector) -> int:
-    """Somewhere else the batches would be written to a database, or sent over a socket of asyncio's."""
+    """In a real application the batches would be written to a database, or sent over a socket of asyncio's."""
     spans = 0
     async for batch in collector.output():
         with batch:

@@ -1,4 +1,4 @@
-"""A filter in Python between an input and an output: spans of health checks go no further.
+"""A filter in Python between an input and an output: spans of health checks are dropped.
 
 OTLP comes in at 4317 and 4318, passes through `wanted`, and goes on to Jaeger. A batch is acknowledged when the next
 pipeline has taken what is left of it; while that is full, the batch is given back, and comes again.
@@ -25,7 +25,7 @@ def wanted(span: Span) -> bool:
 
 
 def strain(collector: Collector) -> None:
-    """Takes batches out of one pipeline and puts what is wanted into the next, until the collector ends."""
+    """Receives batches of one pipeline and submits the selected spans to the next, until the collector ends."""
     entrance = collector.input("inproc/wanted")
     for batch in collector.output("inproc/all"):
         request = ExportTraceServiceRequest.FromString(batch.data)

@@ -1,5 +1,5 @@
-//! Writes the seeds of every target into the folder given: bodies that the generators of the tests make, documents that
-//! the tests hold, what our own clients and servers say to each other, and configurations of the repository.
+//! Writes the seeds of every target into the folder given: bodies that the generators of the tests make, documents of
+//! the tests, data that our own clients and servers exchange, and configurations of the repository.
 #![allow(dead_code, reason = "parts of the tests of other crates")]
 
 #[path = "../../crates/pdata/tests/oracle/generate.rs"]
@@ -18,8 +18,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use generate::Choices;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use otelcore_http::grpc::client::{ClientConfig, ClientConn, Outgoing};
-use otelcore_http::grpc::server::{CallHead, Gate, ServerConfig, ServerConn};
+use otelcore_http::grpc::client::{GrpcClientConnConfig, GrpcClientConn, OutgoingCall};
+use otelcore_http::grpc::server::{CallHead, Admission, GrpcServerConnConfig, GrpcServerConn};
 use otelcore_http::{Code, Coding, HeaderValue, Status, Workspace};
 use otelcore_pdata::{Rope, Signal, check, json};
 use pipe::pipe;
@@ -29,17 +29,17 @@ fn main() {
     let out = PathBuf::from(std::env::args().nth(1).expect("a folder"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     bodies(&out);
-    codings(&out);
+    compressed_bodies(&out);
     documents(&out);
     configurations(&out, &root);
     manifests(&out, &root);
     responses(&out);
     http1(&out);
-    connections(&out);
-    scripts(&out);
+    recorded_connections(&out);
+    written_scripts(&out);
 }
 
-fn put(out: &Path, target: &str, name: &str, bytes: &[u8]) {
+fn write_seed(out: &Path, target: &str, name: &str, bytes: &[u8]) {
     let folder = out.join(target);
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(name), bytes).unwrap();
@@ -80,16 +80,16 @@ fn bodies(out: &Path) {
             }
             let name = format!("{signal}-{seed}");
             let bytes = rewrite::rewrite(signal, &plain, &mut Choices(&entropy(seed + 500, 300)));
-            put(out, "otlp", &name, &[&[signal as u8], &bytes[..]].concat());
+            write_seed(out, "otlp", &name, &[&[signal as u8], &bytes[..]].concat());
             let items = check(signal, &plain).unwrap().items;
             let mut text = vec![signal as u8];
             json::encode(signal, &Rope::new(plain.into(), items), &mut text);
-            put(out, "json", &name, &text);
+            write_seed(out, "json", &name, &text);
         }
     }
 }
 
-fn codings(out: &Path) {
+fn compressed_bodies(out: &Path) {
     let workspace = Workspace::new();
     for coding in Coding::ALL.iter().filter(|c| !c.is_identity()) {
         let target = match coding {
@@ -109,21 +109,21 @@ fn codings(out: &Path) {
         ];
         for (n, content) in contents.iter().enumerate() {
             for level in [1, 4, 9, 12] {
-                let packed = workspace.compress_level(coding, Some(level), [&content[..]]);
-                put(out, &target, &format!("{n}-{level}"), &packed);
+                let compressed = workspace.compress_with_level(coding, Some(level), [&content[..]]);
+                write_seed(out, &target, &format!("{n}-{level}"), &compressed);
             }
         }
     }
     // The two formats of one name.
     let framed = workspace.compress(&Coding::SnappyFramed, [&b"two formats of one name"[..]]);
-    put(out, "decompress_snappy", "framed", &framed);
+    write_seed(out, "decompress_snappy", "framed", &framed);
 }
 
 fn documents(out: &Path) {
     for (n, ((signal, frame), odd)) in odd::ALIKE.iter().enumerate() {
         for (m, odd) in odd.iter().enumerate() {
             let text = frame.replace('#', odd);
-            put(out, "json", &format!("odd-{n}-{m}"), &[&[*signal as u8], text.as_bytes()].concat());
+            write_seed(out, "json", &format!("odd-{n}-{m}"), &[&[*signal as u8], text.as_bytes()].concat());
         }
     }
 }
@@ -134,7 +134,7 @@ fn configurations(out: &Path, root: &Path) {
             let path = entry.path();
             if path.extension().is_some_and(|e| e == "yaml") {
                 let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-                put(out, "config", &name, &std::fs::read(&path).unwrap());
+                write_seed(out, "config", &name, &std::fs::read(&path).unwrap());
             }
         }
     }
@@ -147,7 +147,7 @@ fn configurations(out: &Path, root: &Path) {
         "---\na: !!str 1\n...\n",
     ];
     for (n, text) in small.iter().enumerate() {
-        put(out, "config", &format!("small-{n}"), text.as_bytes());
+        write_seed(out, "config", &format!("small-{n}"), text.as_bytes());
     }
 }
 
@@ -161,7 +161,7 @@ fn manifests(out: &Path, root: &Path) {
             } else if path.extension().is_some_and(|e| e == "yaml") {
                 let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
                 let within = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                put(out, "manifests", &format!("{within}-{stem}"), &std::fs::read(&path).unwrap());
+                write_seed(out, "manifests", &format!("{within}-{stem}"), &std::fs::read(&path).unwrap());
             }
         }
     }
@@ -175,16 +175,16 @@ fn responses(out: &Path) {
         r#"{"code":14,"message":"full","details":[{"@type":"x","y":[1]}]}"#,
     ];
     for (n, text) in json.iter().enumerate() {
-        put(out, "response", &format!("json-{n}"), text.as_bytes());
+        write_seed(out, "response", &format!("json-{n}"), text.as_bytes());
     }
-    put(out, "response", "partial", b"\x0a\x0b\x08\x03\x12\x07too old");
+    write_seed(out, "response", "partial", b"\x0a\x0b\x08\x03\x12\x07too old");
     let statuses = [
         Status::unavailable("data refused due to high memory usage"),
         Status::resource_exhausted("100% w\u{f6}rk\n").with_retry_after(std::time::Duration::from_millis(1250)),
         Status::new(Code::Internal, ""),
     ];
     for (n, status) in statuses.iter().enumerate() {
-        put(out, "response", &format!("status-{n}"), &status.to_proto());
+        write_seed(out, "response", &format!("status-{n}"), &status.to_proto());
     }
 }
 
@@ -206,12 +206,12 @@ fn http1(out: &Path) {
         "GET / HTTP/3.0\r\n\r\n",
     ];
     for (n, text) in requests.iter().enumerate() {
-        for how in [0, 3, 42] {
-            put(out, "http1_server", &format!("{n}-{how}"), &[&[how], text.as_bytes()].concat());
+        for options in [0, 3, 42] {
+            write_seed(out, "http1_server", &format!("{n}-{options}"), &[&[options], text.as_bytes()].concat());
         }
     }
-    put(out, "http1_server", "pipelined", &[&[1], requests[0].repeat(20).as_bytes()].concat());
-    let answers = [
+    write_seed(out, "http1_server", "pipelined", &[&[1], requests[0].repeat(20).as_bytes()].concat());
+    let responses = [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Service Unavailable\r\nRetry-After: 3\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n",
@@ -222,23 +222,23 @@ fn http1(out: &Path) {
         "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2000\r\n\r\n",
         "SSH-2.0-OpenSSH\r\n",
     ];
-    for (n, text) in answers.iter().enumerate() {
-        for how in [0, 2, 24, 29] {
-            put(out, "http1_client", &format!("{n}-{how}"), &[&[how], text.as_bytes()].concat());
+    for (n, text) in responses.iter().enumerate() {
+        for options in [0, 2, 24, 29] {
+            write_seed(out, "http1_client", &format!("{n}-{options}"), &[&[options], text.as_bytes()].concat());
         }
     }
 }
 
-struct Open;
+struct AcceptAll;
 
-impl Gate for Open {
+impl Admission for AcceptAll {
     type Permit = ();
 
     fn route(&mut self, _: &str) -> Result<u32, Status> {
         Ok(0)
     }
 
-    fn open(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
+    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
         Ok(())
     }
 
@@ -247,26 +247,26 @@ impl Gate for Open {
     }
 }
 
-/// What a client and a server of ours say to each other.
-fn connections(out: &Path) {
+/// The data that a client and a server of ours exchange.
+fn recorded_connections(out: &Path) {
     for (n, coding) in [Coding::Identity, Coding::Gzip, Coding::Zstd, Coding::Snappy].into_iter().enumerate() {
         let (mut to_client, client_end) = pipe(usize::MAX);
         let (mut to_server, server_end) = pipe(usize::MAX);
-        let cfg = ClientConfig::new(Scheme::HTTP, Authority::from_static("c:4317"), HeaderValue::from_static("seed"));
-        let mut client = ClientConn::new(client_end, Rc::new(cfg), 1);
-        let mut server: ServerConn<_, ()> = ServerConn::new(server_end, Rc::new(ServerConfig::default()), 1, 1);
-        let (mut asked, mut answered, mut script) = (Vec::new(), Vec::new(), vec![1]);
-        let mut exchange = |client: &mut ClientConn<_>, script: &mut Vec<u8>| {
+        let cfg = GrpcClientConnConfig::new(Scheme::HTTP, Authority::from_static("c:4317"), HeaderValue::from_static("seed"));
+        let mut client = GrpcClientConn::new(client_end, Rc::new(cfg), 1);
+        let mut server: GrpcServerConn<_, ()> = GrpcServerConn::new(server_end, Rc::new(GrpcServerConnConfig::default()), 1, 1);
+        let (mut from_client, mut from_server, mut script) = (Vec::new(), Vec::new(), vec![1]);
+        let mut exchange = |client: &mut GrpcClientConn<_>, script: &mut Vec<u8>| {
             for _ in 0..4 {
-                let _ = client.turn(1);
+                let _ = client.poll(1);
                 let bytes = to_client.drain();
                 to_server.write_all(&bytes).unwrap();
-                asked.extend(bytes);
-                let _ = server.turn(1, &mut Open);
+                from_client.extend(bytes);
+                let _ = server.poll(1, &mut AcceptAll);
                 while let Some(call) = server.poll_call() {
                     match call.message.len() % 2 {
-                        0 => server.reply_ok(call.id, Bytes::from(vec![1; call.message.len()])),
-                        _ => server.reply_err(
+                        0 => server.respond(call.id, Bytes::from(vec![1; call.message.len()])),
+                        _ => server.respond_error(
                             call.id,
                             &Status::unavailable("full").with_retry_after(std::time::Duration::from_secs(1)),
                         ),
@@ -279,12 +279,12 @@ fn connections(out: &Path) {
                     script.extend_from_slice(&[0, part.len() as u8]);
                     script.extend_from_slice(part);
                 }
-                answered.extend(bytes);
+                from_server.extend(bytes);
             }
         };
         exchange(&mut client, &mut script);
         for seed in 10..13 {
-            let call = Outgoing {
+            let call = OutgoingCall {
                 path: &PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
                 metadata: &[],
                 encoding: coding.clone(),
@@ -296,25 +296,25 @@ fn connections(out: &Path) {
             script.extend_from_slice(&[8, (n as u8) << 3 | 4]);
             exchange(&mut client, &mut script);
         }
-        put(out, "grpc_client", &format!("recorded-{n}"), &script);
-        for how in [0, 3, 5] {
-            put(out, "grpc_server", &format!("recorded-{n}-{how}"), &[&[how], &asked[..]].concat());
+        write_seed(out, "grpc_client", &format!("recorded-{n}"), &script);
+        for options in [0, 3, 5] {
+            write_seed(out, "grpc_server", &format!("recorded-{n}-{options}"), &[&[options], &from_client[..]].concat());
         }
         let mut wrapped = vec![1];
-        for part in asked.chunks(200) {
+        for part in from_client.chunks(200) {
             wrapped.extend_from_slice(&[0, part.len() as u8]);
             wrapped.extend_from_slice(part);
         }
         for target in ["grpc_server_frames", "http2_server"] {
-            put(out, target, &format!("recorded-{n}"), &wrapped);
+            write_seed(out, target, &format!("recorded-{n}"), &wrapped);
         }
     }
 }
 
 /// Scripts by hand: see `src/frames.rs` for the letters.
-fn scripts(out: &Path) {
+fn written_scripts(out: &Path) {
     let headers = |flags: u8, stream: u8, list: u8| vec![2, flags, stream, list];
-    let message = |stream: u8, how: u8, text: &[u8]| [&[4, 1, stream, how, text.len() as u8], text].concat();
+    let message = |stream: u8, options: u8, text: &[u8]| [&[4, 1, stream, options, text.len() as u8], text].concat();
     let data = |flags: u8, stream: u8, text: &[u8]| [&[6, flags, stream, text.len() as u8], text].concat();
     for target in ["grpc_server_frames", "http2_server"] {
         let mut all = vec![0];
@@ -322,29 +322,29 @@ fn scripts(out: &Path) {
             let list = n as u8;
             let call = [headers(0, stream, list), message(stream, list & 3, b"\x0a\x00"), vec![8, 8, 9]].concat();
             all.extend_from_slice(&call);
-            put(out, target, &format!("call-{n}"), &[&[0], &call[..]].concat());
+            write_seed(out, target, &format!("call-{n}"), &[&[0], &call[..]].concat());
             let field = [&[2, 0x40, stream, 0, list][..], &data(1, stream, b"hello"), &[8, 8, 9]].concat();
-            put(out, target, &format!("field-{n}"), &[&[0], &field[..]].concat());
+            write_seed(out, target, &format!("field-{n}"), &[&[0], &field[..]].concat());
             let cut = [headers(0, stream, list), data(0, stream, b"\0\0\0\0\x09hel"), vec![13, stream, list]].concat();
-            put(out, target, &format!("cut-{n}"), &[&[24], &cut[..]].concat());
+            write_seed(out, target, &format!("cut-{n}"), &[&[24], &cut[..]].concat());
         }
-        put(out, target, "calls", &all);
+        write_seed(out, target, "calls", &all);
         let control = [12, 0, 12, 1, 10, 0, 3, 4, 0, 0, 9, 11, 0, 9, 4, 7, 31, 15, 0, 7, 31, 7, 31];
-        put(out, target, "control", &[&[0][..], &headers(0, 1, 0), &control].concat());
+        write_seed(out, target, "control", &[&[0][..], &headers(0, 1, 0), &control].concat());
         let bomb = [&[0][..], &headers(0, 1, 1), &[4, 1, 1, 0x11, 200], &[0; 200], &[255]].concat();
-        put(out, target, "bomb", &bomb);
+        write_seed(out, target, "bomb", &bomb);
         // Lengths that are declared and never come.
-        let little = [&[0][..], &headers(0, 1, 0), &data(0, 1, b"\0\0\0\xea\x60hel"), &[9]].concat();
-        put(out, target, "declared-by-a-prefix", &little);
-        let little = [&[0, 2, 0x40, 1, 0, 11][..], &data(0, 1, b"hello"), &[9]].concat();
-        put(out, target, "declared-by-a-field", &little);
+        let short = [&[0][..], &headers(0, 1, 0), &data(0, 1, b"\0\0\0\xea\x60hel"), &[9]].concat();
+        write_seed(out, target, "declared-by-a-prefix", &short);
+        let short = [&[0, 2, 0x40, 1, 0, 11][..], &data(0, 1, b"hello"), &[9]].concat();
+        write_seed(out, target, "declared-by-a-field", &short);
     }
     for list in 0..11 {
-        let answer = [headers(0, 1, list), message(1, list & 3, b"ok"), headers(1, 1, 1), vec![9]].concat();
-        put(out, "grpc_client", &format!("answer-{list}"), &[&[4], &answer[..]].concat());
+        let response = [headers(0, 1, list), message(1, list & 3, b"ok"), headers(1, 1, 1), vec![9]].concat();
+        write_seed(out, "grpc_client", &format!("answer-{list}"), &[&[4], &response[..]].concat());
         let only = [headers(1, 1, list), vec![8, 7, 14, 1, 0, 3, b'b', b'y', b'e']].concat();
-        put(out, "grpc_client", &format!("only-{list}"), &[&[12], &only[..]].concat());
+        write_seed(out, "grpc_client", &format!("only-{list}"), &[&[12], &only[..]].concat());
         let field = [&[2, 0x41, 1, 3, list][..], &[7, 14]].concat();
-        put(out, "grpc_client", &format!("field-{list}"), &[&[6], &field[..]].concat());
+        write_seed(out, "grpc_client", &format!("field-{list}"), &[&[6], &field[..]].concat());
     }
 }

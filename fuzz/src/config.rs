@@ -1,17 +1,17 @@
 //! A configuration. Checks: it is read, or refused with a message; a configuration that was read can be printed, and
 //! the printed text is read as the same configuration.
 
-use otelcore_config::{Diagnostics, Dur, Effective, Gates, Section, Sources, from_yaml, load, print};
+use otelcore_config::{Diagnostics, GoDuration, EffectiveValue, FeatureGates, Section, ConfigSources, from_yaml, load, print};
 
 /// A file of any bytes, and a few variables that refer to others and to themselves.
-struct World<'a>(&'a [u8]);
+struct FuzzSources<'a>(&'a [u8]);
 
-impl Sources for World<'_> {
-    fn file(&self, _: &str) -> Result<Vec<u8>, String> {
+impl ConfigSources for FuzzSources<'_> {
+    fn read_file(&self, _: &str) -> Result<Vec<u8>, String> {
         Ok(self.0.to_vec())
     }
 
-    fn env(&self, name: &str) -> Option<String> {
+    fn env_var(&self, name: &str) -> Option<String> {
         match name {
             "A" => Some("1".to_owned()),
             "B" => Some("x: ${env:A}".to_owned()),
@@ -24,21 +24,21 @@ impl Sources for World<'_> {
 
 pub fn run(data: &[u8]) {
     let d = Diagnostics::new();
-    let node = load(&["file:c.yaml".to_owned()], &[], &World(data), &Gates::default(), &d);
+    let node = load(&["file:c.yaml".to_owned()], &[], &FuzzSources(data), &FeatureGates::default(), &d);
     assert!(node.is_some() || d.has_errors(), "neither read nor refused");
-    assert_eq!(d.to_text(true).is_empty(), d.is_empty());
+    assert_eq!(d.render_to_string(true).is_empty(), d.is_empty());
     let Some(node) = node else { return };
-    let refused = d.has_errors();
+    let has_errors = d.has_errors();
 
-    let effective = Effective::from(&node);
-    let printed = print::yaml(&effective, false);
-    let json = print::json(&effective, false);
+    let effective = EffectiveValue::from(&node);
+    let printed = print::to_yaml(&effective, false);
+    let json = print::to_json(&effective, false);
     // The reader expands a dollar sign.
-    if !refused && !printed.contains('$') {
+    if !has_errors && !printed.contains('$') {
         let d = Diagnostics::new();
-        let back = from_yaml(&printed, &d);
-        let back = back.unwrap_or_else(|| panic!("the print is not read: {printed}\n{}", d.to_text(false)));
-        assert_eq!(print::yaml(&Effective::from(&back), false), printed);
+        let reparsed = from_yaml(&printed, &d);
+        let reparsed = reparsed.unwrap_or_else(|| panic!("the print is not read: {printed}\n{}", d.render_to_string(false)));
+        assert_eq!(print::to_yaml(&EffectiveValue::from(&reparsed), false), printed);
         assert!(!json.is_empty());
     }
 
@@ -50,8 +50,8 @@ pub fn run(data: &[u8]) {
         section.str(key, "");
         section.headers(key);
         section.str_list(key, &[]);
-        section.duration(key, Dur::ZERO);
+        section.duration(key, GoDuration::ZERO);
     }
-    print::yaml(&section.finish(), true);
-    let _ = d.to_text(false);
+    print::to_yaml(&section.finish(), true);
+    let _ = d.render_to_string(false);
 }

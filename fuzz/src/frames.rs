@@ -10,29 +10,29 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const MS: u64 = 1_000_000;
 
 /// The next event.
-pub enum Op {
-    /// The peer sends these bytes; whether it waits for an answer before the next event.
-    Send(Vec<u8>, bool),
+pub enum ScriptEvent {
+    /// The peer sends these bytes; whether it waits for a response before the next event.
+    PeerSends(Vec<u8>, bool),
     /// This much time passes.
-    Time(u64),
+    TimePasses(u64),
     /// The application does something.
-    App(u8),
+    Application(u8),
     /// The peer reads everything that was sent to it.
-    Read,
+    PeerReads,
     /// We drain, or close, the connection.
     Drain,
     /// The peer sends nothing more.
-    Close,
+    PeerCloses,
 }
 
 /// Header lists that a peer of one kind sends, and single fields to add.
-pub struct Phrases {
+pub struct HeaderChoices {
     pub lists: &'static [&'static [(&'static str, &'static str)]],
     pub fields: &'static [(&'static str, &'static str)],
 }
 
 /// The next event of a script.
-pub fn next(input: &mut Input<'_>, phrases: &Phrases, workspace: &Workspace) -> Option<Op> {
+pub fn next_event(input: &mut Input<'_>, headers: &HeaderChoices, workspace: &Workspace) -> Option<ScriptEvent> {
     if input.is_empty() {
         return None;
     }
@@ -40,38 +40,38 @@ pub fn next(input: &mut Input<'_>, phrases: &Phrases, workspace: &Workspace) -> 
     let wait = op & 0x80 == 0;
     let stream = |input: &mut Input<'_>| u32::from(input.byte() & 0x1f);
     Some(match op & 0x0f {
-        0 => Op::Send(input.bytes().to_vec(), wait),
+        0 => ScriptEvent::PeerSends(input.bytes().to_vec(), wait),
         1 => {
             let (kind, flags, id) = (input.byte(), input.byte(), stream(input));
-            Op::Send(frame(kind, flags, id, input.bytes()), wait)
+            ScriptEvent::PeerSends(frame(kind, flags, id, input.bytes()), wait)
         }
         2 | 3 => {
             let (flags, id) = (input.byte(), stream(input));
             let mut fields: Vec<(&[u8], &[u8])> = Vec::new();
-            fields.extend(input.one(phrases.lists).iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+            fields.extend(input.choose(headers.lists).iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
             for _ in 0..flags >> 6 {
                 let own = input.byte();
-                match phrases.fields.get(usize::from(own)) {
+                match headers.fields.get(usize::from(own)) {
                     Some((name, value)) => fields.push((name.as_bytes(), value.as_bytes())),
                     None => fields.push((input.bytes(), input.bytes())),
                 }
             }
             // END_STREAM and END_HEADERS; the latter is rarely missing.
             let flags = flags & 1 | if flags & 0x38 == 0x38 { 0 } else { 4 };
-            Op::Send(frame(1, flags, id, &hpack(&fields, op & 0x10 != 0)), wait)
+            ScriptEvent::PeerSends(frame(1, flags, id, &hpack(&fields, op & 0x10 != 0)), wait)
         }
         4 | 5 => {
             let (flags, id, how) = (input.byte(), stream(input), input.byte());
             let message = message(input, how, workspace);
-            Op::Send(frame(0, flags & 1, id, &message), wait)
+            ScriptEvent::PeerSends(frame(0, flags & 1, id, &message), wait)
         }
         6 => {
             let (flags, id) = (input.byte(), stream(input));
-            Op::Send(frame(0, flags & 1, id, input.bytes()), wait)
+            ScriptEvent::PeerSends(frame(0, flags & 1, id, input.bytes()), wait)
         }
-        7 => Op::Time(MS << input.below(32)),
-        8 => Op::App(input.byte()),
-        9 => Op::Read,
+        7 => ScriptEvent::TimePasses(MS << input.below(32)),
+        8 => ScriptEvent::Application(input.byte()),
+        9 => ScriptEvent::PeerReads,
         10 => {
             let (flags, mut settings) = (input.byte() & 1, Vec::new());
             if flags == 0 {
@@ -80,59 +80,59 @@ pub fn next(input: &mut Input<'_>, phrases: &Phrases, workspace: &Workspace) -> 
                     settings.extend_from_slice(&[0, input.byte(), input.byte(), input.byte()]);
                 }
             }
-            Op::Send(frame(4, flags, 0, &settings), wait)
+            ScriptEvent::PeerSends(frame(4, flags, 0, &settings), wait)
         }
         11 => {
             let (id, more) = (stream(input), u32::from(input.byte()) << input.below(24));
-            Op::Send(frame(8, 0, id, &more.to_be_bytes()), wait)
+            ScriptEvent::PeerSends(frame(8, 0, id, &more.to_be_bytes()), wait)
         }
-        12 => Op::Send(frame(6, input.byte() & 1, 0, &[7; 8]), wait),
+        12 => ScriptEvent::PeerSends(frame(6, input.byte() & 1, 0, &[7; 8]), wait),
         13 => {
             let (id, code) = (stream(input), u32::from(input.byte() % 15));
-            Op::Send(frame(3, 0, id, &code.to_be_bytes()), wait)
+            ScriptEvent::PeerSends(frame(3, 0, id, &code.to_be_bytes()), wait)
         }
         14 => {
             let (last, code) = (stream(input), u32::from(input.byte() % 15));
             let mut payload = [last.to_be_bytes(), code.to_be_bytes()].concat();
             payload.extend_from_slice(input.bytes());
-            Op::Send(frame(7, 0, 0, &payload), wait)
+            ScriptEvent::PeerSends(frame(7, 0, 0, &payload), wait)
         }
         _ => match input.below(8) {
-            0 => Op::Drain,
-            1 => Op::Close,
-            _ => Op::Send(frame(9, 4, stream(input), input.bytes()), wait),
+            0 => ScriptEvent::Drain,
+            1 => ScriptEvent::PeerCloses,
+            _ => ScriptEvent::PeerSends(frame(9, 4, stream(input), input.bytes()), wait),
         },
     })
 }
 
 /// A gRPC message, usually a complete one.
-fn message(input: &mut Input<'_>, how: u8, workspace: &Workspace) -> Vec<u8> {
+fn message(input: &mut Input<'_>, options: u8, workspace: &Workspace) -> Vec<u8> {
     const CODINGS: [Coding; 4] = [Coding::Identity, Coding::Gzip, Coding::Zstd, Coding::SnappyFramed];
     let mut body = Bytes::copy_from_slice(input.bytes());
-    if how & 0x10 != 0 {
+    if options & 0x10 != 0 {
         body = body.repeat(usize::from(input.byte())).into(); // large after decompression
     }
-    let packed = workspace.compress(&CODINGS[usize::from(how) & 3], [&body[..]]);
-    let flag = match how & 0xc {
-        0 => u8::from(how & 3 != 0),
+    let compressed = workspace.compress(&CODINGS[usize::from(options) & 3], [&body[..]]);
+    let flag = match options & 0xc {
+        0 => u8::from(options & 3 != 0),
         4 => 1,
         8 => 0,
         _ => input.byte(),
     };
-    let declared = match how >> 6 {
+    let declared = match options >> 6 {
         3 => u32::from(input.byte()) << input.below(24),
-        _ => u32::try_from(packed.len()).unwrap_or(u32::MAX),
+        _ => u32::try_from(compressed.len()).unwrap_or(u32::MAX),
     };
     let mut message = vec![flag];
     message.extend_from_slice(&declared.to_be_bytes());
     // The frame is no longer than the default limit of peers.
-    message.extend_from_slice(&packed[..packed.len().min(16000)]);
+    message.extend_from_slice(&compressed[..compressed.len().min(16000)]);
     message
 }
 
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(frame_type: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes()[1..].to_vec();
-    frame.extend_from_slice(&[kind, flags]);
+    frame.extend_from_slice(&[frame_type, flags]);
     frame.extend_from_slice(&stream.to_be_bytes());
     frame.extend_from_slice(payload);
     frame
@@ -162,16 +162,16 @@ pub fn hpack(fields: &[(&[u8], &[u8])], index: bool) -> Vec<u8> {
     out
 }
 
-/// Asserts that this is a sequence of frames that an endpoint may send; `whole`: the last frame is complete.
-pub fn assert_frames(mut said: &[u8], whole: bool) {
-    while let [a, b, c, kind, _, s0, s1, s2, s3, rest @ ..] = said {
+/// Asserts that this is a sequence of frames that an endpoint may send; `is_complete`: the last frame is complete.
+pub fn assert_frames(mut sent: &[u8], is_complete: bool) {
+    while let [a, b, c, kind, _, s0, s1, s2, s3, rest @ ..] = sent {
         assert!(matches!(kind, 0 | 1 | 3 | 4 | 6..=9), "a frame of kind {kind}");
         assert!(s0 & 0x80 == 0, "the reserved bit of {:?}", [s0, s1, s2, s3]);
         let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;
         match rest.get(len..) {
-            Some(rest) => said = rest,
+            Some(rest) => sent = rest,
             None => break,
         }
     }
-    assert!(said.is_empty() || !whole, "the last frame lacks its end");
+    assert!(sent.is_empty() || !is_complete, "the last frame lacks its end");
 }

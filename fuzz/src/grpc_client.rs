@@ -8,11 +8,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use otelcore_http::grpc::client::{ClientConfig, ClientConn, Outgoing};
-use otelcore_http::grpc::{CallId, KeepaliveClient};
-use otelcore_http::{Coding, HeaderValue, Turn, Workspace};
+use otelcore_http::grpc::client::{GrpcClientConnConfig, GrpcClientConn, OutgoingCall};
+use otelcore_http::grpc::{CallId, KeepaliveClientConfig};
+use otelcore_http::{Coding, HeaderValue, PollResult, Workspace};
 
-use crate::frames::{self, Op, PREFACE, Phrases};
+use crate::frames::{self, ScriptEvent, PREFACE, HeaderChoices};
 use crate::input::Input;
 use crate::pipe::{End, pipe};
 
@@ -21,7 +21,7 @@ const SEC: u64 = 1_000_000_000;
 const OK: (&str, &str) = (":status", "200");
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 
-static PHRASES: Phrases = Phrases {
+static HEADER_CHOICES: HeaderChoices = HeaderChoices {
     lists: &[
         &[OK, GRPC],
         &[("grpc-status", "0")],
@@ -50,110 +50,110 @@ static PHRASES: Phrases = Phrases {
     ],
 };
 
-struct Rig {
+struct ClientFixture {
     now: u64,
     peer: End,
-    conn: ClientConn<End>,
-    open: Vec<CallId>,
-    sent: usize,
-    asked: usize,
-    said: Vec<u8>,
-    last: Turn,
+    conn: GrpcClientConn<End>,
+    open_calls: Vec<CallId>,
+    bytes_to_client: usize,
+    bytes_requested: usize,
+    bytes_from_client: Vec<u8>,
+    last_result: PollResult,
 }
 
-impl Rig {
-    fn new(how: u8) -> Self {
+impl ClientFixture {
+    fn new(options: u8) -> Self {
         let (peer, end) = pipe(usize::MAX);
         let authority = Authority::from_static("collector:4317");
-        let mut cfg = ClientConfig::new(Scheme::HTTP, authority, HeaderValue::from_static("fuzz"));
+        let mut cfg = GrpcClientConnConfig::new(Scheme::HTTP, authority, HeaderValue::from_static("fuzz"));
         cfg.max_recv_message = LIMIT;
-        cfg.keepalive = (how & 2 != 0).then(KeepaliveClient::default);
-        let conn = ClientConn::new(end, Rc::new(cfg), SEC);
-        Self { now: SEC, peer, conn, open: Vec::new(), sent: 0, asked: 0, said: Vec::new(), last: Turn::default() }
+        cfg.keepalive = (options & 2 != 0).then(KeepaliveClientConfig::default);
+        let conn = GrpcClientConn::new(end, Rc::new(cfg), SEC);
+        Self { now: SEC, peer, conn, open_calls: Vec::new(), bytes_to_client: 0, bytes_requested: 0, bytes_from_client: Vec::new(), last_result: PollResult::default() }
     }
 
     fn send(&mut self, bytes: &[u8]) {
-        self.sent += self.peer.write(bytes).unwrap_or(0);
+        self.bytes_to_client += self.peer.write(bytes).unwrap_or(0);
     }
 
-    fn turn(&mut self) {
+    fn run_until_blocked(&mut self) {
         for n in 0.. {
             assert!(n < 10_000, "turns without end");
-            if self.last.closed {
+            if self.last_result.closed {
                 return;
             }
-            self.last = self.conn.turn(self.now);
-            self.collect();
-            if !self.last.again {
+            self.last_result = self.conn.poll(self.now);
+            self.check_results();
+            if !self.last_result.poll_again {
                 return;
             }
         }
     }
 
-    fn collect(&mut self) {
-        while let Some(done) = self.conn.poll_done() {
-            let at = self.open.iter().position(|id| *id == done.id);
-            self.open.remove(at.expect("a call ends once, and only if it was not cancelled"));
+    fn check_results(&mut self) {
+        while let Some(done) = self.conn.poll_completed() {
+            let at = self.open_calls.iter().position(|id| *id == done.id);
+            self.open_calls.remove(at.expect("a call ends once, and only if it was not cancelled"));
             match done.result {
                 Ok(reply) => assert!(reply.len() <= LIMIT as usize, "a reply of {} bytes", reply.len()),
                 Err(status) => assert!(!status.is_ok(), "a failure that says OK"),
             }
         }
-        assert_eq!(self.conn.in_flight(), self.open.len());
-        self.said.extend(self.peer.drain());
-        let most = (1 << 20) + 1024 * self.sent + self.asked;
-        assert!(self.said.len() <= most, "{} bytes said to {}", self.said.len(), self.sent);
+        assert_eq!(self.conn.in_flight(), self.open_calls.len());
+        self.bytes_from_client.extend(self.peer.drain());
+        let limit = (1 << 20) + 1024 * self.bytes_to_client + self.bytes_requested;
+        assert!(self.bytes_from_client.len() <= limit, "{} bytes said to {}", self.bytes_from_client.len(), self.bytes_to_client);
     }
 
-    fn act(&mut self, how: u8) {
+    fn start_or_cancel_call(&mut self, options: u8) {
         const CODINGS: [Coding; 4] = [Coding::Identity, Coding::Gzip, Coding::Zstd, Coding::Snappy];
-        if how & 3 == 3 {
-            if !self.open.is_empty() {
-                let id = self.open.remove(usize::from(how >> 2) % self.open.len());
+        if options & 3 == 3 {
+            if !self.open_calls.is_empty() {
+                let id = self.open_calls.remove(usize::from(options >> 2) % self.open_calls.len());
                 self.conn.cancel(id);
             }
         } else {
-            let len = usize::from(how) << (how & 7);
-            self.asked += len + 1024;
-            let call = Outgoing {
+            let len = usize::from(options) << (options & 7);
+            self.bytes_requested += len + 1024;
+            let call = OutgoingCall {
                 path: &PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export"),
                 metadata: &[],
-                encoding: CODINGS[usize::from(how >> 3) & 3].clone(),
+                encoding: CODINGS[usize::from(options >> 3) & 3].clone(),
                 compressed: false,
-                message: [Bytes::from(vec![how; len])],
-                deadline: (how & 4 != 0).then(|| self.now + 5 * SEC),
+                message: [Bytes::from(vec![options; len])],
+                deadline: (options & 4 != 0).then(|| self.now + 5 * SEC),
             };
             match self.conn.start(self.now, call) {
                 Ok(id) => {
-                    assert!(!self.open.contains(&id));
-                    self.open.push(id);
+                    assert!(!self.open_calls.contains(&id));
+                    self.open_calls.push(id);
                 }
-                Err(_) => assert!(self.conn.in_flight() == self.open.len()),
+                Err(_) => assert!(self.conn.in_flight() == self.open_calls.len()),
             }
         }
-        if !self.last.closed {
-            self.last = self.conn.flush(self.now);
-            self.collect();
+        if !self.last_result.closed {
+            self.last_result = self.conn.flush(self.now);
+            self.check_results();
         }
     }
 
-    fn end(mut self) {
-        self.turn();
-        if !self.last.closed {
+    fn close_and_check(mut self) {
+        self.run_until_blocked();
+        if !self.last_result.closed {
             self.conn.close(self.now);
         }
         for _ in 0..100 {
-            self.turn();
-            if self.last.closed {
+            self.run_until_blocked();
+            if self.last_result.closed {
                 break;
             }
             let at = self.conn.poll_timeout().expect("a connection that ends has a timer");
             self.now = self.now.max(at);
         }
-        assert!(self.last.closed, "a closed connection ends");
-        self.collect();
-        assert!(self.open.is_empty(), "calls without an end");
-        let frames = self.said.strip_prefix(PREFACE).expect("the preface comes first");
+        assert!(self.last_result.closed, "a closed connection ends");
+        self.check_results();
+        assert!(self.open_calls.is_empty(), "calls without an end");
+        let frames = self.bytes_from_client.strip_prefix(PREFACE).expect("the preface comes first");
         frames::assert_frames(frames, true);
     }
 }
@@ -161,37 +161,37 @@ impl Rig {
 /// Frames, mostly valid ones, and events.
 pub fn script(data: &[u8]) {
     let mut input = Input(data);
-    let how = input.byte();
-    let mut rig = Rig::new(how);
+    let options = input.byte();
+    let mut fixture = ClientFixture::new(options);
     let workspace = Workspace::new();
-    rig.turn();
-    if how & 1 == 0 {
-        rig.send(&frames::frame(4, 0, 0, &[]));
-        rig.turn();
-        for n in 0..(how >> 2) & 3 {
-            rig.act(n << 3);
+    fixture.run_until_blocked();
+    if options & 1 == 0 {
+        fixture.send(&frames::frame(4, 0, 0, &[]));
+        fixture.run_until_blocked();
+        for n in 0..(options >> 2) & 3 {
+            fixture.start_or_cancel_call(n << 3);
         }
     }
-    while let Some(op) = frames::next(&mut input, &PHRASES, &workspace) {
+    while let Some(op) = frames::next_event(&mut input, &HEADER_CHOICES, &workspace) {
         match op {
-            Op::Send(bytes, wait) => {
-                rig.send(&bytes);
+            ScriptEvent::PeerSends(bytes, wait) => {
+                fixture.send(&bytes);
                 if wait {
-                    rig.turn();
+                    fixture.run_until_blocked();
                 }
             }
-            Op::Time(by) => {
-                rig.now += by.min(600 * SEC);
-                rig.turn();
+            ScriptEvent::TimePasses(by) => {
+                fixture.now += by.min(600 * SEC);
+                fixture.run_until_blocked();
             }
-            Op::App(how) => rig.act(how),
-            Op::Read => rig.turn(),
-            Op::Drain => break,
-            Op::Close => rig.peer.close(),
+            ScriptEvent::Application(options) => fixture.start_or_cancel_call(options),
+            ScriptEvent::PeerReads => fixture.run_until_blocked(),
+            ScriptEvent::Drain => break,
+            ScriptEvent::PeerCloses => fixture.peer.close(),
         }
-        if rig.last.closed {
+        if fixture.last_result.closed {
             break;
         }
     }
-    rig.end();
+    fixture.close_and_check();
 }

@@ -10,11 +10,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use otelcore_http::coding::Coding;
-use otelcore_http::grpc::server::{CallHead, Gate, ServerConfig, ServerConn, unknown_service};
-use otelcore_http::grpc::{CallId, KeepaliveServer};
-use otelcore_http::{Code, Status, Turn, Workspace};
+use otelcore_http::grpc::server::{CallHead, Admission, GrpcServerConnConfig, GrpcServerConn, unknown_service};
+use otelcore_http::grpc::{CallId, KeepaliveServerConfig};
+use otelcore_http::{Code, Status, PollResult, Workspace};
 
-use crate::frames::{self, Op, Phrases};
+use crate::frames::{self, ScriptEvent, HeaderChoices};
 use crate::input::{Input, pieces};
 use crate::pipe::{End, pipe};
 
@@ -27,7 +27,7 @@ const AUTHORITY: (&str, &str) = (":authority", "a");
 const PATH: (&str, &str) = (":path", "/opentelemetry.proto.collector.trace.v1.TraceService/Export");
 const GRPC: (&str, &str) = ("content-type", "application/grpc");
 
-static PHRASES: Phrases = Phrases {
+static HEADER_CHOICES: HeaderChoices = HeaderChoices {
     lists: &[
         &[POST, HTTP, PATH, AUTHORITY, GRPC, ("te", "trailers")],
         &[POST, HTTP, PATH, AUTHORITY, GRPC, ("grpc-encoding", "gzip")],
@@ -59,7 +59,7 @@ static PHRASES: Phrases = Phrases {
 };
 
 /// Admits every call with a known path, and counts the permits.
-struct Open(Rc<Cell<usize>>);
+struct CountingAdmission(Rc<Cell<usize>>);
 
 /// Counts the live permits.
 pub struct Permit(Rc<Cell<usize>>);
@@ -77,18 +77,18 @@ impl Drop for Permit {
     }
 }
 
-impl Gate for Open {
+impl Admission for CountingAdmission {
     type Permit = Permit;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
         if path.starts_with("/unknown") { Err(unknown_service(path)) } else { Ok(1) }
     }
 
-    fn open(&mut self, _: &CallHead, _: usize) -> Result<Permit, Status> {
+    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<Permit, Status> {
         Ok(Permit::new(&self.0))
     }
 
-    fn admit(&mut self, _: &mut Permit, _: &CallHead, len: u32) -> Result<(), Status> {
+    fn admit_message(&mut self, _: &mut Permit, _: &CallHead, len: u32) -> Result<(), Status> {
         assert!(len <= LIMIT, "asked to admit {len} bytes");
         Ok(())
     }
@@ -99,63 +99,63 @@ impl Gate for Open {
     }
 }
 
-struct Rig {
+struct ServerFixture {
     now: u64,
     peer: End,
-    conn: ServerConn<End, Permit>,
-    gate: Open,
+    conn: GrpcServerConn<End, Permit>,
+    admission: CountingAdmission,
     permits: Rc<Cell<usize>>,
-    waiting: Vec<CallId>,
-    sent: usize,
-    replied: usize,
-    said: Vec<u8>,
-    last: Turn,
+    unanswered: Vec<CallId>,
+    bytes_to_server: usize,
+    bytes_replied: usize,
+    bytes_from_server: Vec<u8>,
+    last_result: PollResult,
 }
 
-impl Rig {
-    fn new(how: u8) -> Self {
-        let (peer, end) = pipe(if how & 8 == 0 { usize::MAX } else { 64 });
-        let keepalive = KeepaliveServer {
+impl ServerFixture {
+    fn new(options: u8) -> Self {
+        let (peer, end) = pipe(if options & 8 == 0 { usize::MAX } else { 64 });
+        let keepalive = KeepaliveServerConfig {
             max_age: Some(3600 * SEC),
             max_age_grace: Some(10 * SEC),
-            max_idle: (how & 16 != 0).then_some(30 * SEC),
-            ..KeepaliveServer::default()
+            max_idle: (options & 16 != 0).then_some(30 * SEC),
+            ..KeepaliveServerConfig::default()
         };
-        let cfg = ServerConfig {
+        let cfg = GrpcServerConnConfig {
             max_recv_message: LIMIT,
             initial_stream_window: 64 << 10,
-            max_concurrent_streams: (how & 32 != 0).then_some(2),
-            keep_metadata: how & 64 != 0,
+            max_concurrent_streams: (options & 32 != 0).then_some(2),
+            keep_metadata: options & 64 != 0,
             keepalive,
             accept: vec![Coding::Gzip, Coding::Zstd, Coding::Snappy],
-            ..ServerConfig::default()
+            ..GrpcServerConnConfig::default()
         };
         let permits = Rc::new(Cell::new(0));
         Self {
             now: SEC,
             peer,
-            conn: ServerConn::new(end, Rc::new(cfg), SEC, u64::from(how)),
-            gate: Open(Rc::clone(&permits)),
+            conn: GrpcServerConn::new(end, Rc::new(cfg), SEC, u64::from(options)),
+            admission: CountingAdmission(Rc::clone(&permits)),
             permits,
-            waiting: Vec::new(),
-            sent: 0,
-            replied: 0,
-            said: Vec::new(),
-            last: Turn::default(),
+            unanswered: Vec::new(),
+            bytes_to_server: 0,
+            bytes_replied: 0,
+            bytes_from_server: Vec::new(),
+            last_result: PollResult::default(),
         }
     }
 
     fn send(&mut self, mut bytes: &[u8]) {
         for _ in 0..100_000 {
-            if bytes.is_empty() || self.last.closed {
+            if bytes.is_empty() || self.last_result.closed {
                 return;
             }
             let n = self.peer.write(bytes).unwrap_or(0);
-            self.sent += n;
+            self.bytes_to_server += n;
             bytes = &bytes[n..];
             if n == 0 {
                 let unread = self.peer.unread();
-                self.turn();
+                self.run_until_blocked();
                 if self.peer.unread() == unread {
                     return; // the connection does not read any more
                 }
@@ -163,70 +163,70 @@ impl Rig {
         }
     }
 
-    fn turn(&mut self) {
+    fn run_until_blocked(&mut self) {
         for n in 0.. {
             assert!(n < 10_000, "turns without end");
-            if self.last.closed {
+            if self.last_result.closed {
                 return;
             }
-            self.last = self.conn.turn(self.now, &mut self.gate);
-            self.collect();
-            if !self.last.again {
+            self.last_result = self.conn.poll(self.now, &mut self.admission);
+            self.collect_calls();
+            if !self.last_result.poll_again {
                 return;
             }
         }
     }
 
-    fn collect(&mut self) {
+    fn collect_calls(&mut self) {
         while let Some(call) = self.conn.poll_call() {
             assert!(call.message.len() <= LIMIT as usize, "a message of {} bytes", call.message.len());
             assert!(call.wire_len <= LIMIT);
-            assert!(!self.waiting.contains(&call.id), "a call came twice");
-            self.waiting.push(call.id);
+            assert!(!self.unanswered.contains(&call.id), "a call came twice");
+            self.unanswered.push(call.id);
         }
         while let Some(id) = self.conn.poll_cancelled() {
-            let at = self.waiting.iter().position(|w| *w == id);
-            self.waiting.remove(at.expect("only what the application has is cancelled"));
+            let at = self.unanswered.iter().position(|w| *w == id);
+            self.unanswered.remove(at.expect("only what the application has is cancelled"));
         }
-        let held = self.conn.held();
-        assert!(held <= 4096 + 4 * self.sent, "{held} bytes held of {} sent", self.sent);
+        let held = self.conn.buffered_bytes();
+        assert!(held <= 4096 + 4 * self.bytes_to_server, "{held} bytes held of {} sent", self.bytes_to_server);
     }
 
-    fn hear(&mut self) {
-        self.said.extend(self.peer.drain());
-        let most = (1 << 20) + 1024 * self.sent + self.replied;
-        assert!(self.said.len() <= most, "{} bytes said to {}", self.said.len(), self.sent);
+    fn read_output(&mut self) {
+        self.bytes_from_server.extend(self.peer.drain());
+        let limit = (1 << 20) + 1024 * self.bytes_to_server + self.bytes_replied;
+        assert!(self.bytes_from_server.len() <= limit, "{} bytes said to {}", self.bytes_from_server.len(), self.bytes_to_server);
     }
 
-    fn reply(&mut self, how: u8) {
-        let Some(id) = (!self.waiting.is_empty()).then(|| self.waiting.remove(0)) else { return };
-        if how & 1 == 0 {
-            let len = usize::from(how) << (how & 7);
-            self.replied += len + 1024;
-            self.conn.reply_ok(id, Bytes::from(vec![how; len]));
+    fn reply(&mut self, options: u8) {
+        let Some(id) = (!self.unanswered.is_empty()).then(|| self.unanswered.remove(0)) else { return };
+        if options & 1 == 0 {
+            let len = usize::from(options) << (options & 7);
+            self.bytes_replied += len + 1024;
+            self.conn.respond(id, Bytes::from(vec![options; len]));
         } else {
-            self.conn.reply_err(id, &Status::new(Code::from_number(i64::from(how % 18)), "wörk\n").with_details(how));
+            self.conn.respond_error(id, &Status::new(Code::from_number(i64::from(options % 18)), "wörk\n").with_random_details(options));
         }
-        self.last = self.conn.flush(self.now);
-        self.collect();
+        self.last_result = self.conn.flush(self.now);
+        self.collect_calls();
     }
 
-    /// Every call is answered, the connection is drained, and after that only time passes.
-    fn end(mut self, whole: bool) {
-        self.turn();
+    /// Every call gets a response, the connection is drained, and after that only time passes.
+    fn drain_and_check(mut self, whole: bool) {
+        self.run_until_blocked();
         self.conn.drain(self.now);
         let mut stuck = 0;
         for _ in 0..500 {
-            self.turn();
-            while !self.waiting.is_empty() {
+            self.run_until_blocked();
+            while !self.unanswered.is_empty() {
                 self.reply(2);
             }
-            self.hear();
-            if self.last.closed {
+            self.read_output();
+            if self.last_result.closed {
                 break;
             }
-            self.turn();
-            if self.last.closed {
+            self.run_until_blocked();
+            if self.last_result.closed {
                 break;
             }
             let at = self.conn.poll_timeout().expect("a connection that lives has a timer");
@@ -234,20 +234,20 @@ impl Rig {
             assert!(stuck < 50, "a timer that is due does nothing");
             self.now = self.now.max(at);
         }
-        assert!(self.last.closed, "a drained connection ends");
-        self.hear();
+        assert!(self.last_result.closed, "a drained connection ends");
+        self.read_output();
         assert_eq!(self.permits.get(), 0, "permits that nobody gave back");
-        assert!(self.conn.is_idle() && self.conn.held() == 0);
-        frames::assert_frames(&self.said, whole);
+        assert!(self.conn.is_idle() && self.conn.buffered_bytes() == 0);
+        frames::assert_frames(&self.bytes_from_server, whole);
     }
 }
 
-trait WithDetails {
-    fn with_details(self, how: u8) -> Self;
+trait WithRandomDetails {
+    fn with_random_details(self, options: u8) -> Self;
 }
 
-impl WithDetails for Status {
-    fn with_details(self, how: u8) -> Self {
+impl WithRandomDetails for Status {
+    fn with_random_details(self, how: u8) -> Self {
         if how & 32 == 0 { self } else { self.with_retry_after(std::time::Duration::from_millis(u64::from(how))) }
     }
 }
@@ -255,55 +255,55 @@ impl WithDetails for Status {
 /// Bytes as a client's stream, in pieces.
 pub fn raw(data: &[u8]) {
     let mut input = Input(data);
-    let how = input.byte();
-    let mut rig = Rig::new(how & !8);
-    for piece in pieces(input.0, how) {
-        rig.send(piece);
-        rig.turn();
-        if how & 128 == 0 {
-            rig.reply(how >> 4);
+    let options = input.byte();
+    let mut fixture = ServerFixture::new(options & !8);
+    for piece in pieces(input.0, options) {
+        fixture.send(piece);
+        fixture.run_until_blocked();
+        if options & 128 == 0 {
+            fixture.reply(options >> 4);
         }
-        rig.hear();
+        fixture.read_output();
     }
-    rig.end(true);
+    fixture.drain_and_check(true);
 }
 
 /// Frames, mostly valid ones, and events.
 pub fn script(data: &[u8]) {
     let mut input = Input(data);
-    let how = input.byte();
-    let mut rig = Rig::new(how);
+    let options = input.byte();
+    let mut fixture = ServerFixture::new(options);
     let workspace = Workspace::new();
-    if how & 1 == 0 {
-        rig.send(frames::PREFACE);
-        rig.send(&frames::frame(4, 0, 0, &[]));
-        rig.turn();
+    if options & 1 == 0 {
+        fixture.send(frames::PREFACE);
+        fixture.send(&frames::frame(4, 0, 0, &[]));
+        fixture.run_until_blocked();
     }
-    let mut quiet = false;
-    while let Some(op) = frames::next(&mut input, &PHRASES, &workspace) {
+    let mut peer_closed = false;
+    while let Some(op) = frames::next_event(&mut input, &HEADER_CHOICES, &workspace) {
         match op {
-            Op::Send(bytes, wait) => {
-                rig.send(&bytes);
+            ScriptEvent::PeerSends(bytes, wait) => {
+                fixture.send(&bytes);
                 if wait {
-                    rig.turn();
+                    fixture.run_until_blocked();
                 }
             }
-            Op::Time(by) => {
-                rig.now += by.min(600 * SEC);
-                rig.turn();
+            ScriptEvent::TimePasses(by) => {
+                fixture.now += by.min(600 * SEC);
+                fixture.run_until_blocked();
             }
-            Op::App(how) => rig.reply(how),
-            Op::Read => rig.hear(),
-            Op::Drain => rig.conn.drain(rig.now),
-            Op::Close => {
-                rig.peer.close();
-                quiet = true;
+            ScriptEvent::Application(options) => fixture.reply(options),
+            ScriptEvent::PeerReads => fixture.read_output(),
+            ScriptEvent::Drain => fixture.conn.drain(fixture.now),
+            ScriptEvent::PeerCloses => {
+                fixture.peer.close();
+                peer_closed = true;
             }
         }
-        if rig.last.closed {
+        if fixture.last_result.closed {
             break;
         }
     }
     // If the pipe was full at the end of the connection, it may hold an incomplete frame.
-    rig.end(how & 8 == 0 && !quiet);
+    fixture.drain_and_check(options & 8 == 0 && !peer_closed);
 }

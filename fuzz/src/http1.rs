@@ -1,15 +1,15 @@
 //! HTTP/1.1, both sides, with a peer that may send anything.
 //!
-//! Checks: the same bytes give the same requests, answers and outcomes for every division into pieces; memory is
+//! Checks: the same bytes give the same requests, responses and outcomes for every division into pieces; memory is
 //! proportional to the input; and the connection ends after the peer is silent or has closed.
 
 use std::io::Write;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use otelcore_http::Turn;
-use otelcore_http::h1::client::{ClientConfig, ClientConn, Outgoing};
-use otelcore_http::h1::{BodyLimit, Door, H1Config, H1Conn, RequestHead, Response};
+use otelcore_http::PollResult;
+use otelcore_http::h1::client::{H1ClientConnConfig, H1ClientConn, OutgoingRequest};
+use otelcore_http::h1::{BodyLimit, Admission, HttpServerConnConfig, H1ServerConn, RequestHead, Response};
 
 use crate::input::{Input, digest};
 use crate::pipe::pipe;
@@ -18,12 +18,12 @@ const SEC: u64 = 1_000_000_000;
 const LIMIT: u64 = 60_000;
 const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
-struct Porter;
+struct CheckedAdmission;
 
-impl Door for Porter {
+impl Admission for CheckedAdmission {
     type Permit = ();
 
-    fn head(&mut self, head: &RequestHead) -> Result<((), BodyLimit), Response> {
+    fn admit_head(&mut self, head: &RequestHead) -> Result<((), BodyLimit), Response> {
         assert!(head.path().len() <= head.target().len());
         if head.path().starts_with("/no") { Err(Response::text(403, "no")) } else { Ok(((), BodyLimit(LIMIT))) }
     }
@@ -33,41 +33,41 @@ impl Door for Porter {
         Ok(())
     }
 
-    fn too_large(&mut self, _: &RequestHead) -> Response {
+    fn body_too_large(&mut self, _: &RequestHead) -> Response {
         Response::text(413, "too large")
     }
 }
 
-/// The result of a server's input: the requests, and the answers without interim ones, which are sent only to a client
-/// that waits for them.
-fn serve(bytes: &[u8], size: usize, how: u8) -> (Vec<String>, String) {
+/// The result of a server's input: the requests, and the responses without interim ones, which only a waiting client
+/// receives.
+fn run_server(bytes: &[u8], size: usize, options: u8) -> (Vec<String>, String) {
     let (mut peer, end) = pipe(usize::MAX);
     let cfg =
-        H1Config { max_head: 4096, read_timeout: Some(10 * SEC), write_timeout: Some(10 * SEC), ..H1Config::default() };
-    let mut conn = H1Conn::new(end, Rc::new(cfg), SEC);
-    let (mut now, mut sent, mut seen, mut waiting, mut last) = (SEC, 0, Vec::new(), Vec::new(), Turn::default());
-    let hold = how & 1 != 0;
-    let mut turn = |conn: &mut H1Conn<_, ()>, now, sent: usize, answer: bool| {
+        HttpServerConnConfig { max_head: 4096, read_timeout: Some(10 * SEC), write_timeout: Some(10 * SEC), ..HttpServerConnConfig::default() };
+    let mut conn = H1ServerConn::new(end, Rc::new(cfg), SEC);
+    let (mut now, mut sent, mut requests, mut waiting, mut last) = (SEC, 0, Vec::new(), Vec::new(), PollResult::default());
+    let hold_responses = options & 1 != 0;
+    let mut turn = |conn: &mut H1ServerConn<_, ()>, now, sent: usize, answer: bool| {
         for n in 0.. {
             assert!(n < 10_000, "turns without end");
-            last = conn.turn(now, &mut Porter);
+            last = conn.poll(now, &mut CheckedAdmission);
             while let Some(r) = conn.poll_request() {
                 assert!(r.body.len() as u64 <= LIMIT);
                 let (sum, fields) = (digest(&r.body), r.head.headers().count());
-                seen.push(format!("{} {} {fields} {} {sum}", r.head.method(), r.head.target(), r.body.len()));
-                waiting.push((r.id, seen.len()));
+                requests.push(format!("{} {} {fields} {} {sum}", r.head.method(), r.head.target(), r.body.len()));
+                waiting.push((r.id, requests.len()));
             }
             if answer {
                 for (id, n) in waiting.drain(..) {
                     conn.respond(id, Response::text(200, n.to_string()));
                 }
             }
-            let held = conn.held();
+            let held = conn.buffered_bytes();
             assert!(held <= 8192 + 8 * sent, "{held} bytes held of {sent} sent");
             let flushed = conn.flush(now);
-            let again = last.again || flushed.again;
+            let work_left = last.poll_again || flushed.poll_again;
             last = flushed;
-            if last.closed || !again {
+            if last.closed || !work_left {
                 return last.closed;
             }
         }
@@ -76,17 +76,17 @@ fn serve(bytes: &[u8], size: usize, how: u8) -> (Vec<String>, String) {
     for piece in bytes.chunks(size) {
         sent += piece.len();
         let _ = peer.write(piece);
-        if turn(&mut conn, now, sent, !hold) {
+        if turn(&mut conn, now, sent, !hold_responses) {
             break;
         }
     }
-    if how & 2 != 0 {
+    if options & 2 != 0 {
         peer.close();
     }
     let mut closed = false;
     for _ in 0..50 {
         turn(&mut conn, now, sent, true);
-        if how & 4 != 0 {
+        if options & 4 != 0 {
             conn.drain();
         }
         closed = turn(&mut conn, now, sent, true);
@@ -96,53 +96,53 @@ fn serve(bytes: &[u8], size: usize, how: u8) -> (Vec<String>, String) {
         now = now.max(conn.poll_timeout().expect("a connection that lives has a timer"));
     }
     assert!(closed, "a connection without a peer ends");
-    let said = String::from_utf8(peer.drain()).expect("all that is said here is text");
-    assert!(said.is_empty() || said.starts_with("HTTP/1.1 "));
-    (seen, said.replace(CONTINUE, ""))
+    let output = String::from_utf8(peer.drain()).expect("all that is said here is text");
+    assert!(output.is_empty() || output.starts_with("HTTP/1.1 "));
+    (requests, output.replace(CONTINUE, ""))
 }
 
 /// Bytes as a client's stream.
 pub fn server(data: &[u8]) {
     let mut input = Input(data);
-    let how = input.byte();
-    let once = serve(input.0, usize::MAX, how);
-    for size in [1, 2 + usize::from(how >> 3)] {
-        assert_eq!(once, serve(input.0, size, how), "whole and in pieces of {size}");
+    let options = input.byte();
+    let once = run_server(input.0, usize::MAX, options);
+    for size in [1, 2 + usize::from(options >> 3)] {
+        assert_eq!(once, run_server(input.0, size, options), "whole and in pieces of {size}");
     }
 }
 
 /// Status, header fields, digest and length of the body, and whether it was truncated.
-type Reply = (u16, Vec<(String, Vec<u8>)>, u64, usize, bool);
+type ClientResult = (u16, Vec<(String, Vec<u8>)>, u64, usize, bool);
 
 /// The outcome of the first request.
-fn ask(bytes: &[u8], size: usize, how: u8) -> Option<Reply> {
+fn run_client(bytes: &[u8], size: usize, options: u8) -> Option<ClientResult> {
     let (mut peer, end) = pipe(usize::MAX);
-    let cfg = ClientConfig { max_head: 4096, max_body: 1000, ..ClientConfig::default() };
-    let mut conn = ClientConn::new(end, Rc::new(cfg), SEC);
-    let method = ["POST", "GET", "HEAD", "POST"][usize::from(how) % 4];
-    let begin = |conn: &mut ClientConn<_>| {
+    let cfg = H1ClientConnConfig { max_head: 4096, max_body: 1000, ..H1ClientConnConfig::default() };
+    let mut conn = H1ClientConn::new(end, Rc::new(cfg), SEC);
+    let method = ["POST", "GET", "HEAD", "POST"][usize::from(options) % 4];
+    let begin = |conn: &mut H1ClientConn<_>| {
         let body = if method == "POST" { vec![Bytes::from_static(b"hello")] } else { Vec::new() };
-        let headers = [("Host", "h"), ("Connection", if how & 4 == 0 { "keep-alive" } else { "close" })];
+        let headers = [("Host", "h"), ("Connection", if options & 4 == 0 { "keep-alive" } else { "close" })];
         let deadline = Some(10 * SEC);
-        conn.start(SEC, Outgoing { method, target: "/v1/traces", headers, body, deadline })
+        conn.start(SEC, OutgoingRequest { method, target: "/v1/traces", headers, body, deadline })
     };
     begin(&mut conn).expect("a fresh connection takes a request");
     let mut first = None;
-    let mut turn = |conn: &mut ClientConn<_>, now| {
+    let mut turn = |conn: &mut H1ClientConn<_>, now| {
         for n in 0.. {
             assert!(n < 10_000, "turns without end");
-            let last = conn.turn(now);
-            if let Some(done) = conn.poll_done() {
+            let last = conn.poll(now);
+            if let Some(done) = conn.poll_response() {
                 if let Ok(reply) = &done {
                     assert!(reply.body.len() <= 1000 && (200..1000).contains(&reply.status));
                 }
                 first.get_or_insert(done);
-                // The bytes that follow are the answer to the next request.
-                if how & 8 != 0 && conn.can_start() {
+                // The bytes that follow are the response to the next request.
+                if options & 8 != 0 && conn.can_start() {
                     begin(conn).expect("an idle connection takes a request");
                 }
             }
-            if last.closed || !last.again {
+            if last.closed || !last.poll_again {
                 return last.closed;
             }
         }
@@ -155,25 +155,25 @@ fn ask(bytes: &[u8], size: usize, how: u8) -> Option<Reply> {
             break;
         }
     }
-    if how & 16 != 0 {
+    if options & 16 != 0 {
         peer.close();
     }
     turn(&mut conn, SEC);
     turn(&mut conn, 10 * SEC);
     if !conn.is_idle() {
-        assert!(conn.turn(10 * SEC).closed, "what passed its deadline is over");
+        assert!(conn.poll(10 * SEC).closed, "what passed its deadline is over");
     }
     let reply = first.expect("a request has an outcome").ok()?;
     let headers = reply.head.headers().map(|(n, v)| (n.to_owned(), v.to_vec())).collect();
-    Some((reply.status, headers, digest(&reply.body), reply.body.len(), reply.cut))
+    Some((reply.status, headers, digest(&reply.body), reply.body.len(), reply.is_truncated))
 }
 
-/// Bytes as a server's answers.
+/// Bytes as a server's responses.
 pub fn client(data: &[u8]) {
     let mut input = Input(data);
-    let how = input.byte();
-    let once = ask(input.0, usize::MAX, how);
-    for size in [1, 2 + usize::from(how >> 3)] {
-        assert_eq!(once, ask(input.0, size, how), "whole and in pieces of {size}");
+    let options = input.byte();
+    let once = run_client(input.0, usize::MAX, options);
+    for size in [1, 2 + usize::from(options >> 3)] {
+        assert_eq!(once, run_client(input.0, size, options), "whole and in pieces of {size}");
     }
 }

@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::io::Write;
 use std::rc::Rc;
 
-use otelcore_http::h1::{BodyLimit, Door, H1Config, RequestHead, RequestId, Response};
-use otelcore_http::h2::ServerConn;
-use otelcore_http::{Turn, Workspace};
+use otelcore_http::h1::{BodyLimit, Admission, HttpServerConnConfig, RequestHead, RequestId, Response};
+use otelcore_http::h2::H2ServerConn;
+use otelcore_http::{PollResult, Workspace};
 
-use crate::frames::{self, Op, Phrases};
+use crate::frames::{self, ScriptEvent, HeaderChoices};
 use crate::grpc_server::{Permit, SEC};
 use crate::input::{Input, digest};
 use crate::pipe::{End, pipe};
@@ -18,7 +18,7 @@ const HTTP: (&str, &str) = (":scheme", "http");
 const POST: (&str, &str) = (":method", "POST");
 const PATH: (&str, &str) = (":path", "/v1/traces");
 
-static PHRASES: Phrases = Phrases {
+static HEADER_CHOICES: HeaderChoices = HeaderChoices {
     lists: &[
         &[POST, HTTP, PATH, (":authority", "a"), ("content-type", "application/x-protobuf")],
         &[POST, HTTP, PATH, (":authority", "a"), ("content-length", "5")],
@@ -47,12 +47,12 @@ static PHRASES: Phrases = Phrases {
     ],
 };
 
-struct Porter(Rc<Cell<usize>>);
+struct CountingAdmission(Rc<Cell<usize>>);
 
-impl Door for Porter {
+impl Admission for CountingAdmission {
     type Permit = Permit;
 
-    fn head(&mut self, head: &RequestHead) -> Result<(Permit, BodyLimit), Response> {
+    fn admit_head(&mut self, head: &RequestHead) -> Result<(Permit, BodyLimit), Response> {
         if head.path().starts_with("/no") {
             return Err(Response::text(403, "no"));
         }
@@ -64,61 +64,61 @@ impl Door for Porter {
         Ok(())
     }
 
-    fn too_large(&mut self, _: &RequestHead) -> Response {
+    fn body_too_large(&mut self, _: &RequestHead) -> Response {
         Response::text(413, "too large")
     }
 }
 
-struct Rig {
+struct ServerFixture {
     now: u64,
     peer: End,
-    conn: ServerConn<End, Permit>,
-    door: Porter,
+    conn: H2ServerConn<End, Permit>,
+    admission: CountingAdmission,
     permits: Rc<Cell<usize>>,
-    waiting: Vec<RequestId>,
-    sent: usize,
-    replied: usize,
-    said: Vec<u8>,
-    last: Turn,
+    unanswered: Vec<RequestId>,
+    bytes_to_server: usize,
+    bytes_replied: usize,
+    bytes_from_server: Vec<u8>,
+    last_result: PollResult,
 }
 
-impl Rig {
-    fn new(how: u8) -> Self {
-        let (peer, end) = pipe(if how & 8 == 0 { usize::MAX } else { 64 });
-        let cfg = H1Config {
-            max_body: if how & 16 == 0 { 1 << 20 } else { 1000 },
+impl ServerFixture {
+    fn new(options: u8) -> Self {
+        let (peer, end) = pipe(if options & 8 == 0 { usize::MAX } else { 64 });
+        let cfg = HttpServerConnConfig {
+            max_body: if options & 16 == 0 { 1 << 20 } else { 1000 },
             read_header_timeout: Some(20 * SEC),
             read_timeout: Some(60 * SEC),
             write_timeout: Some(30 * SEC),
             idle_timeout: Some(40 * SEC),
-            ..H1Config::default()
+            ..HttpServerConnConfig::default()
         };
         let permits = Rc::new(Cell::new(0));
         Self {
             now: SEC,
             peer,
-            conn: ServerConn::new(end, Rc::new(cfg), SEC),
-            door: Porter(Rc::clone(&permits)),
+            conn: H2ServerConn::new(end, Rc::new(cfg), SEC),
+            admission: CountingAdmission(Rc::clone(&permits)),
             permits,
-            waiting: Vec::new(),
-            sent: 0,
-            replied: 0,
-            said: Vec::new(),
-            last: Turn::default(),
+            unanswered: Vec::new(),
+            bytes_to_server: 0,
+            bytes_replied: 0,
+            bytes_from_server: Vec::new(),
+            last_result: PollResult::default(),
         }
     }
 
     fn send(&mut self, mut bytes: &[u8]) {
         for _ in 0..100_000 {
-            if bytes.is_empty() || self.last.closed {
+            if bytes.is_empty() || self.last_result.closed {
                 return;
             }
             let n = self.peer.write(bytes).unwrap_or(0);
-            self.sent += n;
+            self.bytes_to_server += n;
             bytes = &bytes[n..];
             if n == 0 {
                 let unread = self.peer.unread();
-                self.turn();
+                self.run_until_blocked();
                 if self.peer.unread() == unread {
                     return;
                 }
@@ -126,64 +126,64 @@ impl Rig {
         }
     }
 
-    fn turn(&mut self) {
+    fn run_until_blocked(&mut self) {
         for n in 0.. {
             assert!(n < 10_000, "turns without end");
-            if self.last.closed {
+            if self.last_result.closed {
                 return;
             }
-            self.last = self.conn.turn(self.now, &mut self.door);
-            self.collect();
-            if !self.last.again {
+            self.last_result = self.conn.poll(self.now, &mut self.admission);
+            self.collect_requests();
+            if !self.last_result.poll_again {
                 return;
             }
         }
     }
 
-    fn collect(&mut self) {
+    fn collect_requests(&mut self) {
         while let Some(request) = self.conn.poll_request() {
             assert!(request.body.len() as u64 <= LIMIT, "a body of {} bytes", request.body.len());
             if let Some(declared) = request.head.content_length() {
                 assert_eq!(declared, request.body.len() as u64, "of the declared length");
             }
-            assert!(!self.waiting.contains(&request.id));
-            self.waiting.push(request.id);
+            assert!(!self.unanswered.contains(&request.id));
+            self.unanswered.push(request.id);
         }
-        let held = self.conn.held();
-        assert!(held <= 4096 + 4 * self.sent, "{held} bytes held of {} sent", self.sent);
+        let held = self.conn.buffered_bytes();
+        assert!(held <= 4096 + 4 * self.bytes_to_server, "{held} bytes held of {} sent", self.bytes_to_server);
     }
 
-    fn hear(&mut self) {
-        self.said.extend(self.peer.drain());
-        let most = (1 << 20) + 1024 * self.sent + self.replied;
-        assert!(self.said.len() <= most, "{} bytes said to {}", self.said.len(), self.sent);
+    fn read_output(&mut self) {
+        self.bytes_from_server.extend(self.peer.drain());
+        let limit = (1 << 20) + 1024 * self.bytes_to_server + self.bytes_replied;
+        assert!(self.bytes_from_server.len() <= limit, "{} bytes said to {}", self.bytes_from_server.len(), self.bytes_to_server);
     }
 
-    fn reply(&mut self, how: u8) {
-        let Some(id) = (!self.waiting.is_empty()).then(|| self.waiting.remove(0)) else { return };
-        let len = usize::from(how) << (how & 7);
-        self.replied += len + 1024;
+    fn reply(&mut self, options: u8) {
+        let Some(id) = (!self.unanswered.is_empty()).then(|| self.unanswered.remove(0)) else { return };
+        let len = usize::from(options) << (options & 7);
+        self.bytes_replied += len + 1024;
         let mut response =
-            Response::text([200, 204, 304, 503, 99, 100, 429, 200][usize::from(how & 7)], vec![how; len])
-                .header("X-Digest", digest(&[how]).to_string());
-        response.close = how & 64 != 0;
+            Response::text([200, 204, 304, 503, 99, 100, 429, 200][usize::from(options & 7)], vec![options; len])
+                .header("X-Digest", digest(&[options]).to_string());
+        response.close = options & 64 != 0;
         self.conn.respond(id, response);
-        self.last = self.conn.flush(self.now);
-        self.collect();
+        self.last_result = self.conn.flush(self.now);
+        self.collect_requests();
     }
 
-    fn end(mut self, whole: bool) {
-        self.turn();
+    fn drain_and_check(mut self, whole: bool) {
+        self.run_until_blocked();
         self.conn.drain();
         let mut stuck = 0;
         for _ in 0..500 {
-            self.turn();
-            while !self.waiting.is_empty() {
+            self.run_until_blocked();
+            while !self.unanswered.is_empty() {
                 self.reply(8);
             }
-            self.hear();
-            self.turn();
-            if self.last.closed {
+            self.read_output();
+            self.run_until_blocked();
+            if self.last_result.closed {
                 break;
             }
             let at = self.conn.poll_timeout().expect("a connection that lives has a timer");
@@ -191,49 +191,49 @@ impl Rig {
             assert!(stuck < 50, "a timer that is due does nothing");
             self.now = self.now.max(at);
         }
-        assert!(self.last.closed, "a drained connection ends");
-        self.hear();
+        assert!(self.last_result.closed, "a drained connection ends");
+        self.read_output();
         assert_eq!(self.permits.get(), 0, "permits that nobody gave back");
-        assert!(self.conn.held() == 0);
-        frames::assert_frames(&self.said, whole);
+        assert!(self.conn.buffered_bytes() == 0);
+        frames::assert_frames(&self.bytes_from_server, whole);
     }
 }
 
 /// Frames, mostly valid ones, and events.
 pub fn script(data: &[u8]) {
     let mut input = Input(data);
-    let how = input.byte();
-    let mut rig = Rig::new(how);
+    let options = input.byte();
+    let mut fixture = ServerFixture::new(options);
     let workspace = Workspace::new();
-    if how & 1 == 0 {
-        rig.send(frames::PREFACE);
-        rig.send(&frames::frame(4, 0, 0, &[]));
-        rig.turn();
+    if options & 1 == 0 {
+        fixture.send(frames::PREFACE);
+        fixture.send(&frames::frame(4, 0, 0, &[]));
+        fixture.run_until_blocked();
     }
-    let mut whole = how & 8 == 0;
-    while let Some(op) = frames::next(&mut input, &PHRASES, &workspace) {
+    let mut whole = options & 8 == 0;
+    while let Some(op) = frames::next_event(&mut input, &HEADER_CHOICES, &workspace) {
         match op {
-            Op::Send(bytes, wait) => {
-                rig.send(&bytes);
+            ScriptEvent::PeerSends(bytes, wait) => {
+                fixture.send(&bytes);
                 if wait {
-                    rig.turn();
+                    fixture.run_until_blocked();
                 }
             }
-            Op::Time(by) => {
-                rig.now += by.min(600 * SEC);
-                rig.turn();
+            ScriptEvent::TimePasses(by) => {
+                fixture.now += by.min(600 * SEC);
+                fixture.run_until_blocked();
             }
-            Op::App(how) => rig.reply(how),
-            Op::Read => rig.hear(),
-            Op::Drain => rig.conn.drain(),
-            Op::Close => {
-                rig.peer.close();
+            ScriptEvent::Application(options) => fixture.reply(options),
+            ScriptEvent::PeerReads => fixture.read_output(),
+            ScriptEvent::Drain => fixture.conn.drain(),
+            ScriptEvent::PeerCloses => {
+                fixture.peer.close();
                 whole = false;
             }
         }
-        if rig.last.closed {
+        if fixture.last_result.closed {
             break;
         }
     }
-    rig.end(whole);
+    fixture.drain_and_check(whole);
 }

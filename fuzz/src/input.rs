@@ -24,8 +24,8 @@ impl<'a> Input<'a> {
     }
 
     /// One of these.
-    pub fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
+    pub fn choose<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
     }
 
     /// A length, usually short, and as many bytes, or the remaining ones if there are fewer.
@@ -40,10 +40,10 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Divides the bytes into pieces whose size follows from `how`.
-pub fn pieces(bytes: &[u8], how: u8) -> impl Iterator<Item = &[u8]> {
+/// Divides the bytes into pieces whose size follows from `options`.
+pub fn pieces(bytes: &[u8], options: u8) -> impl Iterator<Item = &[u8]> {
     const SIZES: [usize; 8] = [usize::MAX, 1, 2, 9, 33, 100, 1000, 16384];
-    bytes.chunks(SIZES[usize::from(how) % SIZES.len()])
+    bytes.chunks(SIZES[usize::from(options) % SIZES.len()])
 }
 
 /// FNV-1a, for comparing bodies.

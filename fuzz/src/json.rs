@@ -40,16 +40,16 @@ pub fn run(data: &[u8]) {
     let Some((signal, text)) = data.split_first() else { return };
     let signal = Signal::ALL[usize::from(*signal) % 3];
     let Some(body) = decode(signal, text) else { return };
-    let once = encode(signal, &body);
-    let again = decode(signal, &once).expect("what was written is read");
+    let first = encode(signal, &body);
+    let reread = decode(signal, &first).expect("what was written is read");
     if !otlp::has_data_twice(signal, &body) {
-        assert_eq!(again.items(), body.items());
+        assert_eq!(reread.items(), body.items());
     }
-    let twice = encode(signal, &again);
+    let second = encode(signal, &reread);
     if std::str::from_utf8(text).is_ok() {
-        assert_eq!(String::from_utf8_lossy(&once), String::from_utf8_lossy(&twice));
+        assert_eq!(String::from_utf8_lossy(&first), String::from_utf8_lossy(&second));
     } else {
-        let thrice = encode(signal, &decode(signal, &twice).expect("what was written is read"));
-        assert_eq!(String::from_utf8_lossy(&twice), String::from_utf8_lossy(&thrice));
+        let third = encode(signal, &decode(signal, &second).expect("what was written is read"));
+        assert_eq!(String::from_utf8_lossy(&second), String::from_utf8_lossy(&third));
     }
 }

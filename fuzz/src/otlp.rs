@@ -7,8 +7,8 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use otelcore_pdata::views::{self, View};
-use otelcore_pdata::wire::{Fields, Wire};
-use otelcore_pdata::{Fault, Part, PieceLimit, Rope, Signal, Splitter, Work, admit, check, split_off};
+use otelcore_pdata::wire_format::{MessageFields, WireValue};
+use otelcore_pdata::{MalformedBodyKind, RopePart, PieceLimit, Rope, Signal, Splitter, StepBudget, admit, check, split_to};
 use prost::Message;
 
 use crate::json;
@@ -60,33 +60,33 @@ fn counts_of_metrics(m: &ExportMetricsServiceRequest) -> (usize, usize) {
 /// A metric that has its data twice: the check counts all points, the readers see only the last data.
 pub fn has_data_twice(signal: Signal, body: &Rope) -> bool {
     signal == Signal::Metrics
-        && views::entries::<views::ResourceMetrics<'_>>(body).any(|r| {
+        && views::resource_entries::<views::ResourceMetrics<'_>>(body).any(|r| {
             r.scope_metrics().flat_map(|s| s.metrics()).any(|m| {
-                let data = |(number, _): &(u32, Wire<'_>)| matches!(number, 5 | 7 | 9 | 10 | 11);
-                Fields::new(views::Metric::parse(m.raw).raw).filter(data).count() > 1
+                let data = |(number, _): &(u32, WireValue<'_>)| matches!(number, 5 | 7 | 9 | 10 | 11);
+                MessageFields::new(views::Metric::parse(m.raw).raw).filter(data).count() > 1
             })
         })
 }
 
 /// A digest for each item: its bytes and the bytes of all other fields of the messages that contain it.
-fn items(signal: Signal, body: &Rope) -> Vec<Vec<u8>> {
-    fn walk(path: &[&[u32]], message: &[u8], around: &[u8], items: &mut Vec<Vec<u8>>) {
-        let Some((children, below)) = path.split_first() else {
-            let (a, b) = (crate::input::digest(around), crate::input::digest(message));
+fn item_digests(signal: Signal, body: &Rope) -> Vec<Vec<u8>> {
+    fn walk(path: &[&[u32]], message: &[u8], enclosing: &[u8], items: &mut Vec<Vec<u8>>) {
+        let Some((children, deeper)) = path.split_first() else {
+            let (a, b) = (crate::input::digest(enclosing), crate::input::digest(message));
             return items.push([a.to_le_bytes(), b.to_le_bytes()].concat());
         };
-        let (mut around, mut inner) = (around.to_vec(), Vec::new());
-        let mut fields = Fields::new(message);
+        let (mut around, mut inner) = (enclosing.to_vec(), Vec::new());
+        let mut fields = MessageFields::new(message);
         loop {
             let start = message.len() - fields.rest().len();
             let Some((number, wire)) = fields.next() else { break };
             match wire {
-                Wire::Len(child) if children.contains(&number) => inner.push((number, child)),
+                WireValue::Len(child) if children.contains(&number) => inner.push((number, child)),
                 _ => around.extend_from_slice(&message[start..message.len() - fields.rest().len()]),
             }
         }
         for (number, child) in inner {
-            walk(below, child, &[&around, &number.to_le_bytes()[..]].concat(), items);
+            walk(deeper, child, &[&around, &number.to_le_bytes()[..]].concat(), items);
         }
     }
     let path: &[&[u32]] = match signal {
@@ -95,8 +95,8 @@ fn items(signal: Signal, body: &Rope) -> Vec<Vec<u8>> {
     };
     let mut items = Vec::new();
     for part in body.parts() {
-        for (number, wire) in Fields::new(&part.bytes) {
-            if let (1, Wire::Len(entry)) = (number, wire) {
+        for (number, wire) in MessageFields::new(&part.bytes) {
+            if let (1, WireValue::Len(entry)) = (number, wire) {
                 walk(path, entry, &[], &mut items);
             }
         }
@@ -106,29 +106,29 @@ fn items(signal: Signal, body: &Rope) -> Vec<Vec<u8>> {
 
 /// Cuts off `max` items at a time.
 fn split(signal: Signal, body: &Rope, max: u32) {
-    let expected = items(signal, body);
+    let expected = item_digests(signal, body);
     let (mut rest, mut found, mut pieces) = (body.clone(), Vec::new(), 0);
     while rest.items() > 0 && pieces < 20 {
         let before = rest.items();
-        let piece = split_off(signal, &mut rest, max);
+        let piece = split_to(signal, &mut rest, max);
         assert_eq!(piece.items(), max.min(before));
         assert_eq!(piece.items() + rest.items(), before);
         for part in piece.parts() {
             assert_eq!(check(signal, &part.bytes).expect("a piece is OTLP").items, part.items);
         }
-        found.extend(items(signal, &piece));
+        found.extend(item_digests(signal, &piece));
         pieces += 1;
     }
     for part in rest.parts() {
         assert_eq!(check(signal, &part.bytes).expect("the rest is OTLP").items, part.items);
     }
-    found.extend(items(signal, &rest));
+    found.extend(item_digests(signal, &rest));
     assert_eq!(found, expected, "every item, with all around it, in order; {max} at a time");
 }
 
 /// Pushes the body twice into a splitter, and takes pieces within a limit, in steps of a small budget.
 fn split_in_steps(signal: Signal, body: &Rope, limit: PieceLimit) {
-    let mut expected = items(signal, body);
+    let mut expected = item_digests(signal, body);
     expected.extend(expected.clone());
     let mut splitter = Splitter::new(signal);
     splitter.push(body.clone());
@@ -137,13 +137,13 @@ fn split_in_steps(signal: Signal, body: &Rope, limit: PieceLimit) {
     while !splitter.is_empty() {
         steps += 1;
         assert!(steps < 100 * (body.len() + 10), "each step gets further");
-        let Some(piece) = splitter.take(limit, &mut Work::new(500)) else { continue };
+        let Some(piece) = splitter.next_piece(limit, &mut StepBudget::new(500)) else { continue };
         assert!(piece.items() <= limit.items);
         assert!(piece.items() <= 1 || piece.len() <= limit.bytes);
         for part in piece.parts() {
             assert_eq!(check(signal, &part.bytes).expect("a piece is OTLP").items, part.items);
         }
-        found.extend(items(signal, &piece));
+        found.extend(item_digests(signal, &piece));
     }
     assert_eq!((splitter.items(), splitter.len()), (0, 0));
     assert_eq!(found, expected, "every item, with all around it, in order; {limit:?}");
@@ -155,19 +155,19 @@ pub fn run(data: &[u8]) {
     let signal = Signal::ALL[usize::from(*signal) % 3];
     let body = Bytes::copy_from_slice(bytes);
     let mut whole = Rope::default();
-    whole.push(Part { bytes: body.clone(), items: 0 });
-    let verdict = check(signal, bytes);
-    match (verdict, prost_counts(signal, bytes)) {
+    whole.push(RopePart { bytes: body.clone(), items: 0 });
+    let result = check(signal, bytes);
+    match (result, prost_counts(signal, bytes)) {
         (Ok(_), Err(e)) => {
             // The check does not validate strings, nor the fields that only profiles have.
-            let said = e.to_string();
+            let text = e.to_string();
             let known = ["UTF-8", "recursion limit", "strindex", "StringValueStrindex"];
-            assert!(known.iter().any(|k| said.contains(k)), "prost alone refuses: {said}");
+            assert!(known.iter().any(|k| text.contains(k)), "prost alone refuses: {text}");
         }
         (Err(e), Ok(_)) => {
             let known = matches!(
-                e.why,
-                Fault::TraceIdLength | Fault::SpanIdLength | Fault::Nesting | Fault::WireType { found: 3 | 4, .. }
+                e.kind,
+                MalformedBodyKind::TraceIdLength | MalformedBodyKind::SpanIdLength | MalformedBodyKind::Nesting | MalformedBodyKind::WireType { found: 3 | 4, .. }
             );
             assert!(known, "the check alone refuses: {e}");
         }
@@ -179,7 +179,7 @@ pub fn run(data: &[u8]) {
         }
         (Err(e), Err(_)) => assert!(e.offset <= bytes.len(), "{e:?}"),
     }
-    let Ok(found) = verdict else {
+    let Ok(found) = result else {
         // A body that does not pass is never walked in the collector; a walk must still not fail, as far as the stack
         // allows.
         if bytes.len() < 1000 {
@@ -187,15 +187,15 @@ pub fn run(data: &[u8]) {
         }
         return;
     };
-    let Ok(rope) = admit(signal, body) else {
-        assert!(found.legacy, "the check passes what is not admitted");
+    let Ok(rope) = checked_rope(signal, body) else {
+        assert!(found.has_legacy_scopes, "the check passes what is not admitted");
         return;
     };
-    assert!(found.legacy || rope.items() == found.items);
+    assert!(found.has_legacy_scopes || rope.items() == found.items);
     let twice = has_data_twice(signal, &rope);
-    let (_, seen) = view_counts(signal, &rope);
+    let (_, viewed) = view_counts(signal, &rope);
     if !twice {
-        assert_eq!(seen, rope.items() as usize, "the views show every item");
+        assert_eq!(viewed, rope.items() as usize, "the views show every item");
     }
     let n = rope.items();
     for max in [1, 2, 3, n / 2, n.saturating_sub(1), n, n.saturating_add(1)] {
@@ -203,21 +203,21 @@ pub fn run(data: &[u8]) {
             split(signal, &rope, max);
         }
     }
-    // Bodies so small that their repeated wrappers stay below the splitter's `REPEAT_FREE`, so that limits are exact.
+    // Bodies so small that their repeated wrappers stay below the splitter's `REPEAT_ALLOWANCE`, so that limits are exact.
     if rope.len() < 2000 {
         for limit in [PieceLimit::items(1), PieceLimit::bytes(64), PieceLimit { items: 3, bytes: 200 }] {
             split_in_steps(signal, &rope, limit);
         }
     }
     let text = json::encode(signal, &rope);
-    let back = json::decode(signal, &text).expect("what was written is read");
+    let reread = json::decode(signal, &text).expect("what was written is read");
     if !twice {
-        assert_eq!(back.items(), n, "JSON has every item");
+        assert_eq!(reread.items(), n, "JSON has every item");
     }
-    let _ = otelcore_exporter_debug::oracle::normal(signal, &rope);
-    let _ = otelcore_exporter_debug::oracle::detailed(signal, &rope);
+    let _ = otelcore_exporter_debug::dumps::normal_dump(signal, &rope);
+    let _ = otelcore_exporter_debug::dumps::detailed_dump(signal, &rope);
     if signal == Signal::Traces {
-        let requests = otelcore_exporter_jaeger::encode::messages(&rope);
+        let requests = otelcore_exporter_jaeger::encode::encode_messages(&rope);
         assert_eq!(requests.iter().map(|r| r.body.items()).sum::<u32>(), n, "Jaeger gets every span");
         for request in &requests {
             assert_eq!(

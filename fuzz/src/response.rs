@@ -1,4 +1,4 @@
-//! A server's answer to an export. Checks: a status that was read is written and read as the same; text is unchanged by
+//! A server's response to an export. Checks: a status that was read is written and read as the same; text survives
 //! percent and base64 coding; and lengths are within their bounds.
 
 use bytes::Bytes;
@@ -7,27 +7,27 @@ use otelcore_http::{Code, Status};
 use otelcore_pdata::{Signal, json, response};
 
 pub fn run(data: &[u8]) {
-    if let Ok(partial) = response::partial_success(data) {
+    if let Ok(partial) = response::decode_partial_success(data) {
         // A byte that is not UTF-8 becomes three.
         assert!(partial.message.len() <= 3 * data.len());
     }
-    if let Ok(status) = response::status(data) {
+    if let Ok(status) = response::decode_status(data) {
         assert!(status.message.len() <= 3 * data.len());
     }
     for signal in Signal::ALL {
-        if let Ok(partial) = json::partial_success(signal, data) {
+        if let Ok(partial) = json::decode_partial_success(signal, data) {
             assert!(partial.message.len() <= 3 * data.len());
         }
     }
-    if let Ok(status) = json::status(data) {
+    if let Ok(status) = json::decode_status(data) {
         assert!(status.message.len() <= 3 * data.len());
     }
     if let Some(status) = Status::from_proto(Bytes::copy_from_slice(data)) {
-        let once = status.to_proto();
-        let back = Status::from_proto(once.clone()).expect("what was written is read");
-        assert_eq!((back.code, &back.message, back.retry_after), (status.code, &status.message, status.retry_after));
-        assert_eq!(back.to_proto(), once);
-        assert!(usize::from(back.code.number()) <= 16);
+        let first = status.to_proto();
+        let reread = Status::from_proto(first.clone()).expect("what was written is read");
+        assert_eq!((reread.code, &reread.message, reread.retry_after), (status.code, &status.message, status.retry_after));
+        assert_eq!(reread.to_proto(), first);
+        assert!(usize::from(reread.code.number()) <= 16);
     }
     let text = String::from_utf8_lossy(data);
     let encoded = percent_encode(&text);

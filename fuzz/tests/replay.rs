@@ -1,22 +1,22 @@
-//! The committed corpus, and what was found before, once through every target, on a stable compiler and without libFuzzer.
+//! The committed corpus and earlier findings, once through every target, on a stable compiler, without libFuzzer.
 
 use std::path::{Path, PathBuf};
 
 #[test]
-fn what_held_of_the_corpus_holds_still() {
+fn committed_corpus_violates_no_property() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut faults = Vec::new();
+    let mut failures = Vec::new();
     for (name, target) in otelcore_fuzz::TARGETS {
         let corpus = files(&root.join("corpus").join(name));
         assert!(!corpus.is_empty(), "corpus/{name} is empty");
         for file in corpus.iter().chain(&files(&root.join("found").join(name))) {
             let data = std::fs::read(file).unwrap();
             if std::panic::catch_unwind(|| target(&data)).is_err() {
-                faults.push(format!("{name} {}", file.display()));
+                failures.push(format!("{name} {}", file.display()));
             }
         }
     }
-    assert!(faults.is_empty(), "these do not hold:\n{}", faults.join("\n"));
+    assert!(failures.is_empty(), "these do not hold:\n{}", failures.join("\n"));
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -27,7 +27,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_input_of_one_byte_and_none_holds() {
+fn empty_and_one_byte_inputs_violate_no_property() {
     for (_, target) in otelcore_fuzz::TARGETS {
         target(&[]);
         for byte in 0..=255 {

@@ -1,4 +1,4 @@
-"""Applies deploy/ to an API server, strictly, and prints what it said of each file. scripts/api-server starts one.
+"""Applies deploy/ to an API server, strictly, and prints its result for each file. scripts/api-server starts one.
 
 Every manifest and kustomization is applied (server-side, strict validation), read back, and taken away; every pod in them is
 created as a dry run, which is when pod security is enforced; and broken copies must be refused, or the rest proves nothing."""
@@ -98,7 +98,7 @@ def structural(schema, root):
         out["x-kubernetes-preserve-unknown-fields"] = True
     if "items" in schema:
         out["items"] = structural(schema["items"], root)
-        # Whatever has required fields only is otherwise open.
+        # A schema with only required fields accepts all other fields.
         if "required" in out["items"] and "properties" not in out["items"]:
             out["items"] = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     if "enum" in out:
@@ -107,7 +107,7 @@ def structural(schema, root):
 
 
 def kept(said, stored):
-    """The places where the server stored something else than was said: a field that it dropped in silence."""
+    """The paths where the server stored something else than was sent: a field that it dropped without an error."""
     def walk(a, b, at):
         if isinstance(a, dict) and isinstance(b, dict):
             for k, v in a.items():
@@ -151,7 +151,7 @@ def play(docs, where):
     """What is wrong with these documents, by the server; nothing stays behind but namespaces."""
     objects = [d for d in docs if d["kind"] != "Namespace"]
     run = apply(docs)
-    # The tutorial's version is here because it is the tutorial's; any other warning is a mistake.
+    # The tutorial's version is here because it is the tutorial's; any other warning is an error.
     said = [x for x in run.stderr.splitlines() if "v1alpha1 is deprecated" not in x]
     if run.returncode != 0 or any("Warning" in x for x in said):
         wrong = said
@@ -173,7 +173,7 @@ def break_at(doc, path, value):
 
 
 def controls():
-    """Broken documents, and what the server has to say of each."""
+    """Broken documents, and the server's expected message for each."""
     def one(file, kind):
         return next(d for d in manifests.load(DEPLOY / file) if d["kind"] == kind)
 
@@ -248,7 +248,7 @@ def charts(checkout):
         if facts != now:
             wrong.append(f"tests/deploy/chart/{mode}.yaml is not what the chart renders any more")
         yield f"helm/{values} with the chart", len(docs), wrong
-    # Its hooks are for helm alone; pods of its own are no business of ours.
+    # Its hooks are for helm alone; its own pods are not checked.
     docs = [d for d in render("opentelemetry-operator", "values-operator.yaml", "default") if d["kind"] != "Pod"]
     run = apply(docs, "--dry-run=server")
     wrong = [] if run.returncode == 0 else [run.stderr.strip()]

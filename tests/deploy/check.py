@@ -76,7 +76,7 @@ def restricted(pod):
 
 
 def promised(pod):
-    """What deploy/README.md says of every collector."""
+    """The properties that deploy/README.md states for every collector."""
     if pod.spec.get("automountServiceAccountToken") is not False:
         yield "automountServiceAccountToken is not false"
     grace = pod.spec.get("terminationGracePeriodSeconds", 30)
@@ -104,7 +104,7 @@ def promised(pod):
 
 
 def selected(labels, selector):
-    """Whether a label selector takes these labels; of expressions, those that ask whether a label is there."""
+    """Whether a label selector takes these labels; of expressions, those that test whether a label exists."""
     there = {"Exists": True, "DoesNotExist": False}
     return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items()) and all(
         (e["key"] in labels) == there[e["operator"]] for e in selector.get("matchExpressions", [])
@@ -112,7 +112,7 @@ def selected(labels, selector):
 
 
 def links(docs, where):
-    """Selectors that find nobody, and names of ports that nobody has."""
+    """Selectors that match no pod, and names of ports that no container has."""
     templates = list(manifests.pods(docs, where))
 
     def names(pods):
@@ -172,7 +172,7 @@ def version():
 
 
 def validate(docs):
-    """What the collector itself says: its configurations, and whether ports, probes, mounts and memory fit them."""
+    """The findings of the collector itself: its configurations, and whether ports, probes, mounts and memory fit them."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump_all(docs, file, sort_keys=False)
         file.flush()
@@ -181,7 +181,7 @@ def validate(docs):
             env={}, capture_output=True, text=True, timeout=30, check=False,
         )
     lines = [x.replace(file.name, "") for x in run.stderr.splitlines()]
-    # That `jaeger` is gone elsewhere is no news here.
+    # The removal of `jaeger` from the Go collector is not reported here.
     said = [
         f"{x} {where.strip()}" if where.lstrip().startswith("-->") else x
         for x, where in zip(lines, [*lines[1:], ""], strict=False)
@@ -223,7 +223,7 @@ def same(plain, built):
 
 
 def is_part(small, large):
-    """Whether all that `small` says is in `large`; a null in `small` says that there is nothing."""
+    """Whether all of `small` is in `large`; a null in `small` means that the key is absent."""
     if isinstance(small, dict):
         return isinstance(large, dict) and all(
             (k not in large) if v is None else k in large and is_part(v, large[k]) for k, v in small.items()
@@ -263,7 +263,7 @@ def values():
 
 
 def described():
-    """Each file says when to use it, and the README leads to it."""
+    """Each file says when to use it, and the README has a link to it."""
     readme = (DEPLOY / "README.md").read_text()
     for path in manifests.all_files():
         short = str(path.relative_to(DEPLOY))

@@ -1,4 +1,4 @@
-"""Each check of check.py finds the mistake that it is there for."""
+"""Each check of check.py finds the error that it is made for."""
 
 import copy
 import unittest

@@ -1,5 +1,5 @@
 // Command app-go is an application with the stock OpenTelemetry SDK, for the benches: it makes spans at a steady rate and
-// exports them to nowhere, to nowhere after their encoding, to a collector beside it, or to one in it.
+// discards them, discards them after encoding, or exports them to a collector beside it or in it.
 //
 //	app-go none|encode|grpc|inproc TARGET SPANS RATE
 //
@@ -76,13 +76,13 @@ func (w *watch) String() string {
 	return fmt.Sprint(len(w.took), w.failed, ms(sum)/float64(len(w.took)), at(50), at(99))
 }
 
-// nothing is the exporter of the floor: what the SDK costs by itself.
+// nothing is the exporter of the lower bound: the cost of the SDK alone.
 type nothing struct{}
 
 func (nothing) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return nil }
 func (nothing) Shutdown(context.Context) error                             { return nil }
 
-// encoder is the second floor: what the SDK's way to bytes costs, which every exporter pays.
+// encoder is the second lower bound: the cost of the SDK's encoding, which every exporter has.
 type encoder struct{}
 
 func (encoder) Start(context.Context) error { return nil }

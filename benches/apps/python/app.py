@@ -30,7 +30,7 @@ ROUTES = (
 
 
 class Nothing(SpanExporter):
-    """The exporter of the floor: what the SDK costs by itself."""
+    """The exporter of the lower bound: the cost of the SDK alone."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.SUCCESS
@@ -40,7 +40,7 @@ class Nothing(SpanExporter):
 
 
 class Encoder(SpanExporter):
-    """The second floor: what the SDK's way to bytes costs, which every exporter pays."""
+    """The second lower bound: the cost of the SDK's encoding, which every exporter has."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         encode_spans(spans).SerializeToString()
@@ -51,7 +51,7 @@ class Encoder(SpanExporter):
 
 
 class Watch(SpanExporter):
-    """Takes the time of each export."""
+    """Measures the time of each export."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self.inner = inner

@@ -10,22 +10,22 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use otelcore::pipeline::{Cx, Event, Extension, Logger, Mono, NoLog, StartError};
-use otelcore_net::{Channel, NewCall};
+use otelcore::pipeline::{Cx, Event, Extension, Logger, MonotonicTime, NoopLogSink, StartError};
+use otelcore_net::{GrpcChannel, UnaryRequest};
 
-use crate::{host, load, measure, telemetry};
+use crate::{component_loop, grpc_load, measure, telemetry};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const SETTINGS: u8 = 4;
 const SETTINGS_ACK: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
 
 /// One HTTP/2 connection whose SETTINGS have been exchanged in both directions.
-fn open(endpoint: &str) -> std::io::Result<TcpStream> {
+fn open_idle_connection(endpoint: &str) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(endpoint)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(PREFACE)?;
-    let (mut theirs, mut acknowledged) = (false, false);
-    while !(theirs && acknowledged) {
+    let (mut received_settings, mut acknowledged) = (false, false);
+    while !(received_settings && acknowledged) {
         let mut head = [0; 9];
         stream.read_exact(&mut head)?;
         let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
@@ -33,7 +33,7 @@ fn open(endpoint: &str) -> std::io::Result<TcpStream> {
         if head[3] == SETTINGS && head[4] & 1 == 1 {
             acknowledged = true;
         } else if head[3] == SETTINGS {
-            theirs = true;
+            received_settings = true;
             stream.write_all(SETTINGS_ACK)?;
         }
     }
@@ -44,122 +44,127 @@ fn open(endpoint: &str) -> std::io::Result<TcpStream> {
 pub(crate) fn idle(args: &[String]) -> Result<(), String> {
     let [endpoint, count] = args else { return Err("idle: two arguments".to_owned()) };
     let count: usize = count.parse().map_err(|e| format!("{count}: {e}"))?;
-    measure::pin(1);
-    measure::many_descriptors();
-    let mut open_ones = Vec::with_capacity(count);
+    measure::pin_to_core(1);
+    measure::raise_descriptor_limit();
+    let mut connections = Vec::with_capacity(count);
     for _ in 0..count {
-        open_ones.push(open(endpoint).map_err(|e| format!("connection {}: {e}", open_ones.len()))?);
+        connections.push(open_idle_connection(endpoint).map_err(|e| format!("connection {}: {e}", connections.len()))?);
     }
-    println!("{}", open_ones.len());
+    println!("{}", connections.len());
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     Ok(())
 }
 
 /// A connection with one request in flight.
-struct Asker {
-    channel: Channel,
+struct ActiveConnection {
+    channel: GrpcChannel,
     body: Bytes,
-    began: Instant,
+    sent_at: Instant,
     large: bool,
 }
 
 #[derive(Default)]
-struct Answers {
+struct RequestResults {
     small: Vec<Duration>,
     large: u64,
     failed: u64,
 }
 
-struct Active {
-    askers: Vec<Asker>,
+struct ActiveLoad {
+    connections: Vec<ActiveConnection>,
     path: PathAndQuery,
-    /// Earlier answers are warm-up and not counted.
-    from: Instant,
-    answers: Rc<RefCell<Answers>>,
+    /// Earlier responses are warm-up and not counted.
+    count_from: Instant,
+    results: Rc<RefCell<RequestResults>>,
 }
 
 /// The event keys of one channel: its look-up and its connections.
-const KEYS: u64 = 16;
+const KEYS_PER_CHANNEL: u64 = 16;
 
-impl Active {
-    fn ask(&mut self, cx: &mut Cx<'_>, at: usize) {
-        let Some(asker) = self.askers.get_mut(at) else { return };
-        asker.began = Instant::now();
-        let message = std::iter::once(asker.body.clone()).collect();
-        asker.channel.call(cx, 0, NewCall { path: self.path.clone(), message, by: Mono::NEVER });
+impl ActiveLoad {
+    fn send_request(&mut self, cx: &mut Cx<'_>, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.sent_at = Instant::now();
+        let message = std::iter::once(connection.body.clone()).collect();
+        connection.channel.start_call(
+            cx,
+            0,
+            UnaryRequest { path: self.path.clone(), message, deadline: MonotonicTime::NEVER },
+        );
     }
 }
 
-impl Extension for Active {
+impl Extension for ActiveLoad {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        for at in 0..self.askers.len() {
-            self.askers[at].channel.start(cx)?;
-            self.ask(cx, at);
+        for index in 0..self.connections.len() {
+            self.connections[index].channel.start(cx)?;
+            self.send_request(cx, index);
         }
         Ok(())
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
-        let at = (local / KEYS) as usize;
-        let Some(asker) = self.askers.get_mut(at) else { return };
-        asker.channel.event(cx, local, &event);
-        while let Some((_, result)) = self.askers[at].channel.poll_done() {
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
+        let index = (local / KEYS_PER_CHANNEL) as usize;
+        let Some(connection) = self.connections.get_mut(index) else { return };
+        connection.channel.handle_event(cx, local, &event);
+        while let Some((_, result)) = self.connections[index].channel.poll_result() {
             let now = Instant::now();
-            if now >= self.from {
-                let mut answers = self.answers.borrow_mut();
-                match (result.is_ok(), self.askers[at].large) {
-                    (false, _) => answers.failed += 1,
-                    (true, true) => answers.large += 1,
-                    (true, false) => answers.small.push(now - self.askers[at].began),
+            if now >= self.count_from {
+                let mut results = self.results.borrow_mut();
+                match (result.is_ok(), self.connections[index].large) {
+                    (false, _) => results.failed += 1,
+                    (true, true) => results.large += 1,
+                    (true, false) => results.small.push(now - self.connections[index].sent_at),
                 }
             }
-            self.ask(cx, at);
+            self.send_request(cx, index);
         }
     }
 }
 
 /// `active ENDPOINT COUNT MILLIS LARGE_ITEMS`: COUNT connections with requests of one span, and one with large
-/// requests. Prints milliseconds (50th and 99th percentile, longest), then answers per second (small, large), and
+/// requests. Prints milliseconds (50th and 99th percentile, longest), then responses per second (small, large), and
 /// failures.
 pub(crate) fn active(args: &[String]) -> Result<(), String> {
     let [endpoint, count, millis, items] = args else { return Err("active: four arguments".to_owned()) };
     let number = |text: &String| text.parse::<u32>().map_err(|e| format!("{text}: {e}"));
-    measure::pin(1);
-    measure::many_descriptors();
-    let client = load::client(endpoint, "none")?;
-    let log = Logger::new(Arc::new(NoLog));
+    measure::pin_to_core(1);
+    measure::raise_descriptor_limit();
+    let client = grpc_load::client_config(endpoint, "none")?;
+    let log = Logger::new(Arc::new(NoopLogSink));
     let (small, large) = (Bytes::from(telemetry::traces(1, 0)), Bytes::from(telemetry::traces(number(items)?, 0)));
-    let asker = |at: u64, body: &Bytes| Asker {
-        channel: Channel::new(client.clone(), None, log.clone(), at * KEYS),
+    let connection = |index: u64, body: &Bytes| ActiveConnection {
+        channel: GrpcChannel::new(client.clone(), None, log.clone(), index * KEYS_PER_CHANNEL),
         body: body.clone(),
-        began: Instant::now(),
-        large: at == 0,
+        sent_at: Instant::now(),
+        large: index == 0,
     };
     let count = u64::from(number(count)?);
     let run = Duration::from_millis(number(millis)?.into());
-    let from = Instant::now() + run / 5;
-    let answers = Rc::new(RefCell::new(Answers::default()));
-    let active = Active {
-        askers: (0..=count).map(|at| asker(at, if at == 0 { &large } else { &small })).collect(),
-        path: load::method("traces"),
-        from,
-        answers: answers.clone(),
+    let count_from = Instant::now() + run / 5;
+    let results = Rc::new(RefCell::new(RequestResults::default()));
+    let active = ActiveLoad {
+        connections: (0..=count).map(|at| connection(at, if at == 0 { &large } else { &small })).collect(),
+        path: grpc_load::export_path("traces"),
+        count_from,
+        results: results.clone(),
     };
-    host::run(Box::new(active), || Instant::now() >= from + run)?;
-    let mut answers = answers.borrow_mut();
-    answers.small.sort_unstable();
-    let found = &answers.small;
-    let at = |share: usize| found.get((found.len() * share / 100).min(found.len().saturating_sub(1)));
+    component_loop::run(Box::new(active), || Instant::now() >= count_from + run)?;
+    let mut results = results.borrow_mut();
+    results.small.sort_unstable();
+    let latencies = &results.small;
+    let percentile =
+        |share: usize| latencies.get((latencies.len() * share / 100).min(latencies.len().saturating_sub(1)));
     let ms = |d: Option<&Duration>| d.map_or(f64::NAN, |d| d.as_secs_f64() * 1000.0);
     let rate = |n: f64| n / run.as_secs_f64();
     println!(
         "{} {} {} {} {} {}",
-        ms(at(50)),
-        ms(at(99)),
-        ms(found.last()),
-        rate(found.len() as f64),
-        rate(answers.large as f64),
-        answers.failed
+        ms(percentile(50)),
+        ms(percentile(99)),
+        ms(latencies.last()),
+        rate(latencies.len() as f64),
+        rate(results.large as f64),
+        results.failed
     );
     Ok(())
 }

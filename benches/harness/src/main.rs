@@ -6,18 +6,18 @@
 //! process, from before the load until the last item has arrived; peaks are VmHWM. No figure passes or fails: the
 //! figures and their ratios are printed.
 
-mod alone;
 mod apps;
+mod component_loop;
 mod connections;
-mod host;
+mod grpc_load;
 mod http_load;
-mod load;
+mod library_calls;
 mod measure;
 mod overload;
-mod play;
-mod players;
+mod programs;
 mod relay;
 mod rows;
+mod run;
 mod sink;
 mod stall;
 mod table;
@@ -29,19 +29,19 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let rest = args.get(1..).unwrap_or_default();
-    let done = match args.first().map(String::as_str) {
-        Some("load") => load::main(rest),
+    let result = match args.first().map(String::as_str) {
+        Some("load") => grpc_load::main(rest),
         Some("http-load") => http_load::main(rest),
         Some("sink") => sink::main(rest),
         Some("relay") => relay::main(rest),
-        Some("alone") => alone::main(rest),
-        Some("crowd") => overload::crowd(rest),
+        Some("alone") => library_calls::main(rest),
+        Some("crowd") => overload::run_client(rest),
         Some("idle") => connections::idle(rest),
         Some("active") => connections::active(rest),
-        Some("collector") => return collector(&args),
+        Some("collector") => return run_collector(&args),
         _ => rows::main(&args),
     };
-    match done {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("bench: {e}");
@@ -51,10 +51,10 @@ fn main() -> ExitCode {
 }
 
 /// The collector of this build, used instead of a release binary by the smoke test.
-fn collector(args: &[String]) -> ExitCode {
+fn run_collector(args: &[String]) -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let env = |name: &str| std::env::var(name).ok();
-    let mut terminal = otelcore::commands::Terminal { interactive: false, out: &mut out, err: &mut err, env: &env };
+    let mut terminal = otelcore::commands::Terminal { is_terminal: false, out: &mut out, err: &mut err, env: &env };
     let args = args.iter().map(std::ffi::OsString::from);
-    ExitCode::from(otelcore::commands::main(args, otelcore::Registry::default(), &mut terminal))
+    ExitCode::from(otelcore::commands::run_command_line(args, otelcore::Registry::default(), &mut terminal))
 }

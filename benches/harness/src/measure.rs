@@ -1,7 +1,7 @@
 //! What the system reports about a process: CPU time, memory, its cores and its descriptors.
 
 /// Pins this process to one core.
-pub(crate) fn pin(core: usize) {
+pub(crate) fn pin_to_core(core: usize) {
     // SAFETY: a zeroed cpu_set_t is an empty set, CPU_SET writes inside it, and the call only reads it.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
@@ -11,7 +11,7 @@ pub(crate) fn pin(core: usize) {
 }
 
 /// Gives this thread priority over the others of its core, where that is permitted.
-pub(crate) fn hurry() {
+pub(crate) fn raise_priority() {
     // SAFETY: the call takes three numbers; without the permission it changes nothing.
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, -10);
@@ -19,7 +19,7 @@ pub(crate) fn hurry() {
 }
 
 /// Raises the soft limit of descriptors to the hard one; children inherit it.
-pub(crate) fn many_descriptors() {
+pub(crate) fn raise_descriptor_limit() {
     // SAFETY: both calls only use the struct that they are given.
     unsafe {
         let mut limit: libc::rlimit = std::mem::zeroed();
@@ -31,7 +31,7 @@ pub(crate) fn many_descriptors() {
 }
 
 /// User and system time of a process in seconds, to the nanosecond; zero is this process.
-pub(crate) fn cpu(pid: u32) -> Result<f64, String> {
+pub(crate) fn cpu_seconds(pid: u32) -> Result<f64, String> {
     let pid = libc::pid_t::try_from(pid).map_err(|e| e.to_string())?;
     // SAFETY: a timespec and a clock id are plain numbers, and both calls only write to what they are given.
     unsafe {
@@ -45,7 +45,7 @@ pub(crate) fn cpu(pid: u32) -> Result<f64, String> {
 }
 
 /// A figure of /proc/PID/status, in megabytes.
-pub(crate) fn status(pid: u32, key: &str) -> Result<f64, String> {
+pub(crate) fn status_megabytes(pid: u32, key: &str) -> Result<f64, String> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| e.to_string())?;
     let line = text.lines().find_map(|l| l.strip_prefix(key)).unwrap_or("");
     let kb: f64 = line.trim_matches([':', ' ', '\t']).trim_end_matches("kB").trim().parse().unwrap_or(0.0);

@@ -1,4 +1,4 @@
-//! The floor: a relay that reads and writes the same bytes on one thread, and does not parse them.
+//! The lower bound: a relay that reads and writes the same bytes on one thread, and does not parse them.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -9,23 +9,23 @@ use mio::{Events, Interest, Poll, Token};
 const BUFFER: usize = 64 << 10;
 
 /// One direction: the bytes that were read and are not written yet.
-struct Way {
+struct RelayDirection {
     buffer: Box<[u8]>,
     from: usize,
     to: usize,
     ended: bool,
 }
 
-impl Way {
+impl RelayDirection {
     fn new() -> Self {
         Self { buffer: vec![0; BUFFER].into_boxed_slice(), from: 0, to: 0, ended: false }
     }
 
     /// Moves bytes until one side blocks.
-    fn pump(&mut self, source: &mut TcpStream, sink: &mut TcpStream) -> std::io::Result<()> {
+    fn copy_until_blocked(&mut self, source: &mut TcpStream, destination: &mut TcpStream) -> std::io::Result<()> {
         loop {
             while self.from < self.to {
-                match sink.write(&self.buffer[self.from..self.to]) {
+                match destination.write(&self.buffer[self.from..self.to]) {
                     Ok(n) => self.from += n,
                     Err(e) if e.kind() == ErrorKind::Interrupted => {}
                     Err(e) if e.kind() == ErrorKind::WouldBlock || e.kind() == ErrorKind::NotConnected => return Ok(()),
@@ -38,7 +38,7 @@ impl Way {
             match source.read(&mut self.buffer) {
                 Ok(0) => {
                     self.ended = true;
-                    let _ = sink.shutdown(Shutdown::Write);
+                    let _ = destination.shutdown(Shutdown::Write);
                 }
                 Ok(n) => (self.from, self.to) = (0, n),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -49,27 +49,27 @@ impl Way {
     }
 }
 
-struct Pair {
+struct RelayConnection {
     client: TcpStream,
     server: TcpStream,
-    up: Way,
-    down: Way,
+    up: RelayDirection,
+    down: RelayDirection,
 }
 
-impl Pair {
+impl RelayConnection {
     /// Whether both directions have ended.
-    fn turn(&mut self) -> bool {
-        let failed = self.up.pump(&mut self.client, &mut self.server).is_err()
-            || self.down.pump(&mut self.server, &mut self.client).is_err();
+    fn relay(&mut self) -> bool {
+        let failed = self.up.copy_until_blocked(&mut self.client, &mut self.server).is_err()
+            || self.down.copy_until_blocked(&mut self.server, &mut self.client).is_err();
         failed || (self.up.ended && self.down.ended)
     }
 }
 
-fn run(at: SocketAddr, to: SocketAddr) -> std::io::Result<()> {
+fn run(listen_address: SocketAddr, target_address: SocketAddr) -> std::io::Result<()> {
     let mut poll = Poll::new()?;
-    let mut listener = TcpListener::bind(at)?;
+    let mut listener = TcpListener::bind(listen_address)?;
     poll.registry().register(&mut listener, Token(0), Interest::READABLE)?;
-    let mut pairs: Vec<Option<Pair>> = Vec::new();
+    let mut pairs: Vec<Option<RelayConnection>> = Vec::new();
     let mut events = Events::with_capacity(256);
     loop {
         match poll.poll(&mut events, None) {
@@ -79,19 +79,24 @@ fn run(at: SocketAddr, to: SocketAddr) -> std::io::Result<()> {
         for event in &events {
             if event.token() == Token(0) {
                 while let Ok((mut client, _)) = listener.accept() {
-                    let mut server = TcpStream::connect(to)?;
+                    let mut server = TcpStream::connect(target_address)?;
                     let both = Interest::READABLE | Interest::WRITABLE;
                     let token = Token(pairs.len() + 1);
                     poll.registry().register(&mut client, token, both)?;
                     poll.registry().register(&mut server, token, both)?;
                     client.set_nodelay(true)?;
                     server.set_nodelay(true)?;
-                    pairs.push(Some(Pair { client, server, up: Way::new(), down: Way::new() }));
+                    pairs.push(Some(RelayConnection {
+                        client,
+                        server,
+                        up: RelayDirection::new(),
+                        down: RelayDirection::new(),
+                    }));
                 }
-            } else if let Some(place) = pairs.get_mut(event.token().0 - 1)
-                && place.as_mut().is_some_and(Pair::turn)
+            } else if let Some(connection) = pairs.get_mut(event.token().0 - 1)
+                && connection.as_mut().is_some_and(RelayConnection::relay)
             {
-                *place = None;
+                *connection = None;
             }
         }
     }

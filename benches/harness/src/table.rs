@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::rows::{Load, Row};
+use crate::rows::{BenchRow, RowLoad};
 
 /// One figure of a result, in the order in which `play` returns them; ratios are calculated from the first.
 struct Column {
@@ -54,16 +54,16 @@ const SUBMIT: [Column; 3] =
 pub(crate) struct Tables([String; 5]);
 
 impl Tables {
-    /// Adds a row with the rounds of each of its players.
-    pub(crate) fn add(&mut self, row: &Row, rounds: &[Vec<Vec<f64>>]) {
+    /// Adds a row with the rounds of each of its programs.
+    pub(crate) fn add(&mut self, row: &BenchRow, rounds: &[Vec<Vec<f64>>]) {
         let (table, columns): (_, &[Column]) = match row.load {
-            Load::Requests { .. } => (0, &REQUESTS),
-            Load::Idle { .. } => (1, &IDLE),
-            Load::Active { .. } => (2, &ACTIVE),
-            Load::App { .. } => (3, &APP),
-            Load::Submit { .. } => (4, &SUBMIT),
+            RowLoad::Requests { .. } => (0, &REQUESTS),
+            RowLoad::Idle { .. } => (1, &IDLE),
+            RowLoad::Active { .. } => (2, &ACTIVE),
+            RowLoad::App { .. } => (3, &APP),
+            RowLoad::Submit { .. } => (4, &SUBMIT),
         };
-        let (out, added) = (&mut self.0[table], matches!(row.load, Load::App { .. }));
+        let (out, added) = (&mut self.0[table], matches!(row.load, RowLoad::App { .. }));
         if out.is_empty() {
             let titles: Vec<&str> = columns.iter().skip(1).map(|c| c.title).collect();
             let _ = writeln!(
@@ -76,25 +76,31 @@ impl Tables {
             let _ = writeln!(out, "|{}", "---|".repeat(columns.len() + if added { 6 } else { 4 }));
         }
         let first = |rounds: &Vec<Vec<f64>>| median(rounds.iter().filter_map(|score| score.first().copied()), false);
-        let ours = rounds.first().map_or(f64::NAN, first);
-        let floor = row.players.iter().zip(rounds).find(|(player, _)| player.floor);
-        let floor = floor.map_or(f64::NAN, |(_, rounds)| first(rounds));
-        for (player, rounds) in row.players.iter().zip(rounds).filter(|(_, rounds)| !rounds.is_empty()) {
+        let our_first = rounds.first().map_or(f64::NAN, first);
+        let lower_bound = row.programs.iter().zip(rounds).find(|(player, _)| player.is_lower_bound);
+        let lower_bound = lower_bound.map_or(f64::NAN, |(_, rounds)| first(rounds));
+        for (program, rounds) in row.programs.iter().zip(rounds).filter(|(_, rounds)| !rounds.is_empty()) {
             let figure = |i: usize, c: &Column| {
-                shown(median(rounds.iter().filter_map(|score| score.get(i).copied()), c.worst), c.digits)
+                format_figure(median(rounds.iter().filter_map(|score| score.get(i).copied()), c.worst), c.digits)
             };
             let rest: Vec<String> = columns.iter().enumerate().skip(1).map(|(i, c)| figure(i, c)).collect();
-            let (main, share) = (figure(0, &columns[0]), first(rounds));
-            let (to_ours, to_floor) = (shown(share / ours, 2), shown(share / floor, 2));
+            let (first_figure, share) = (figure(0, &columns[0]), first(rounds));
+            let (to_ours, to_floor) = (format_figure(share / our_first, 2), format_figure(share / lower_bound, 2));
             let mut rest = rest.join(" | ");
             if added {
-                let (more, least) = (share - floor, ours - floor);
-                rest = format!("{} | {} | {rest}", shown(more, columns[0].digits), shown(more / least, 2));
+                let (added_cost, our_added_cost) = (share - lower_bound, our_first - lower_bound);
+                rest = format!(
+                    "{} | {} | {rest}",
+                    format_figure(added_cost, columns[0].digits),
+                    format_figure(added_cost / our_added_cost, 2)
+                );
             }
-            let _ = writeln!(out, "| {} | {} | {main} | {to_ours} | {to_floor} | {rest} |", row.name, player.name);
+            let _ =
+                writeln!(out, "| {} | {} | {first_figure} | {to_ours} | {to_floor} | {rest} |", row.name, program.name);
         }
-        if !row.bar.is_empty() {
-            let _ = writeln!(out, "| | bar: {} |{}", row.bar, " |".repeat(columns.len() + if added { 4 } else { 2 }));
+        if !row.target.is_empty() {
+            let _ =
+                writeln!(out, "| | bar: {} |{}", row.target, " |".repeat(columns.len() + if added { 4 } else { 2 }));
         }
     }
 
@@ -103,7 +109,7 @@ impl Tables {
     }
 }
 
-fn shown(figure: f64, digits: usize) -> String {
+fn format_figure(figure: f64, digits: usize) -> String {
     if figure.is_finite() { format!("{figure:.digits$}") } else { String::new() }
 }
 

@@ -1,15 +1,15 @@
 //! The requests that the load sends.
 
 use otelcore_http::Coding;
-use otelcore_pdata::wire::{put_bytes, put_fixed64, put_uint};
+use otelcore_pdata::wire_format::{put_bytes_field, put_fixed64_field, put_varint_field};
 
 fn attribute(out: &mut Vec<u8>, number: u32, key: &str, value: &str) {
     let mut any = Vec::new();
-    put_bytes(&mut any, 1, value.as_bytes());
+    put_bytes_field(&mut any, 1, value.as_bytes());
     let mut kv = Vec::new();
-    put_bytes(&mut kv, 1, key.as_bytes());
-    put_bytes(&mut kv, 2, &any);
-    put_bytes(out, number, &kv);
+    put_bytes_field(&mut kv, 1, key.as_bytes());
+    put_bytes_field(&mut kv, 2, &any);
+    put_bytes_field(out, number, &kv);
 }
 
 fn resource() -> Vec<u8> {
@@ -45,7 +45,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    fn choose<'a>(&mut self, from: &[&'a str]) -> &'a str {
         from[(self.next() % from.len() as u64) as usize]
     }
 }
@@ -70,7 +70,7 @@ const TIERS: [&str; 3] = ["gold", "free", "plus"];
 pub(crate) fn traces(spans: u32, round: u64) -> Vec<u8> {
     let mut random = Random(round);
     let mut scope = Vec::new();
-    put_bytes(&mut scope, 1, b"\x0a\x0bshop.tracer\x12\x051.0.0");
+    put_bytes_field(&mut scope, 1, b"\x0a\x0bshop.tracer\x12\x051.0.0");
     let (mut trace, mut parent) = ([0; 16], 0);
     for i in 0..u64::from(spans) {
         // Traces of eight spans, each the child of the one before.
@@ -80,33 +80,33 @@ pub(crate) fn traces(spans: u32, round: u64) -> Vec<u8> {
             parent = random.next();
         }
         let id = random.next();
-        let (method, route) = (random.pick(&METHODS), random.pick(&ROUTES));
+        let (method, route) = (random.choose(&METHODS), random.choose(&ROUTES));
         let start = 1_700_000_000_000_000_000 + (round * 1000 + i) * 1_000_000 + random.next() % 1_000_000;
         let (product, session) = (random.next(), random.next());
         let mut span = Vec::new();
-        put_bytes(&mut span, 1, &trace);
-        put_bytes(&mut span, 2, &id.to_be_bytes());
-        put_bytes(&mut span, 4, &std::mem::replace(&mut parent, id).to_be_bytes());
-        put_bytes(&mut span, 5, format!("{method} {route}").as_bytes());
-        put_uint(&mut span, 6, 2);
-        put_fixed64(&mut span, 7, start);
-        put_fixed64(&mut span, 8, start + 1_000_000 + random.next() % 20_000_000);
+        put_bytes_field(&mut span, 1, &trace);
+        put_bytes_field(&mut span, 2, &id.to_be_bytes());
+        put_bytes_field(&mut span, 4, &std::mem::replace(&mut parent, id).to_be_bytes());
+        put_bytes_field(&mut span, 5, format!("{method} {route}").as_bytes());
+        put_varint_field(&mut span, 6, 2);
+        put_fixed64_field(&mut span, 7, start);
+        put_fixed64_field(&mut span, 8, start + 1_000_000 + random.next() % 20_000_000);
         for (key, value) in [
             ("http.request.method", method),
             ("url.path", &route.replace("{id}", &format!("{:010X}", product >> 24))),
             ("url.scheme", "https"),
             ("server.address", "frontend.shop.svc.cluster.local"),
             ("client.address", &format!("10.42.{}.{}", product % 256, session % 256)),
-            ("user_agent.original", random.pick(&AGENTS)),
+            ("user_agent.original", random.choose(&AGENTS)),
             ("network.protocol.version", "1.1"),
             ("http.route", route),
-            ("app.user.tier", random.pick(&TIERS)),
+            ("app.user.tier", random.choose(&TIERS)),
             ("app.session.id", &format!("{session:016x}-{:016x}", random.next())),
         ] {
             attribute(&mut span, 9, key, value);
         }
-        put_bytes(&mut span, 15, b"\x18\x01");
-        put_bytes(&mut scope, 2, &span);
+        put_bytes_field(&mut span, 15, b"\x18\x01");
+        put_bytes_field(&mut scope, 2, &span);
     }
     body(&scope)
 }
@@ -116,31 +116,31 @@ fn metrics(points: u32, round: u64) -> Vec<u8> {
     let mut sum = Vec::new();
     for i in 0..points {
         let mut point = Vec::new();
-        put_fixed64(&mut point, 2, 1_700_000_000_000_000_000);
-        put_fixed64(&mut point, 3, 1_700_000_001_000_000_000 + round * 1_000_000);
-        put_fixed64(&mut point, 6, round + u64::from(i));
+        put_fixed64_field(&mut point, 2, 1_700_000_000_000_000_000);
+        put_fixed64_field(&mut point, 3, 1_700_000_001_000_000_000 + round * 1_000_000);
+        put_fixed64_field(&mut point, 6, round + u64::from(i));
         attribute(&mut point, 7, "route", &format!("/products/{i}"));
         attribute(&mut point, 7, "method", "GET");
-        put_bytes(&mut sum, 1, &point);
+        put_bytes_field(&mut sum, 1, &point);
     }
-    put_uint(&mut sum, 2, 2);
-    put_uint(&mut sum, 3, 1);
+    put_varint_field(&mut sum, 2, 2);
+    put_varint_field(&mut sum, 3, 1);
     let mut metric = Vec::new();
-    put_bytes(&mut metric, 1, b"http.server.requests");
-    put_bytes(&mut metric, 2, b"Requests");
-    put_bytes(&mut metric, 3, b"1");
-    put_bytes(&mut metric, 7, &sum);
+    put_bytes_field(&mut metric, 1, b"http.server.requests");
+    put_bytes_field(&mut metric, 2, b"Requests");
+    put_bytes_field(&mut metric, 3, b"1");
+    put_bytes_field(&mut metric, 7, &sum);
     let mut scope = Vec::new();
-    put_bytes(&mut scope, 1, b"\x0a\x0ashop.meter\x12\x051.0.0");
-    put_bytes(&mut scope, 2, &metric);
+    put_bytes_field(&mut scope, 1, b"\x0a\x0ashop.meter\x12\x051.0.0");
+    put_bytes_field(&mut scope, 2, &metric);
     body(&scope)
 }
 
 fn body(scope: &[u8]) -> Vec<u8> {
     let mut entry = Vec::new();
-    put_bytes(&mut entry, 1, &resource());
-    put_bytes(&mut entry, 2, scope);
+    put_bytes_field(&mut entry, 1, &resource());
+    put_bytes_field(&mut entry, 2, scope);
     let mut body = Vec::new();
-    put_bytes(&mut body, 1, &entry);
+    put_bytes_field(&mut body, 1, &entry);
     body
 }

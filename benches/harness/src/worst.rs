@@ -4,7 +4,7 @@
 //! search changes one parameter of a shape at a time and keeps the change if the measured cost grows. This module
 //! neither sends nor measures: the stall meter measures time with it, the test of steps counts steps.
 
-use otelcore_pdata::wire::{put_bytes, put_fixed64, put_len, put_uint};
+use otelcore_pdata::wire_format::{put_bytes_field, put_fixed64_field, put_tag_and_len, put_varint_field};
 use otelcore_pdata::{Rope, Signal, check, json};
 
 /// SplitMix64, for the search.
@@ -152,7 +152,7 @@ impl Shape {
             if entry.is_empty() && writer.shape.items > 0 {
                 return body;
             }
-            put_bytes(&mut body, 1, &entry);
+            put_bytes_field(&mut body, 1, &entry);
         }
     }
 
@@ -194,18 +194,18 @@ impl Writer {
     fn attribute(&mut self, out: &mut Vec<u8>, number: u32, key: usize, value: usize, depth: usize) {
         self.serial += 1;
         let mut any = Vec::new();
-        put_bytes(&mut any, 1, &text(self.serial, value, self.shape.different));
+        put_bytes_field(&mut any, 1, &text(self.serial, value, self.shape.different));
         for _ in 0..depth {
             // AnyValue{array_value{values}}
             let mut array = Vec::with_capacity(any.len() + 8);
-            put_bytes(&mut array, 1, &any);
+            put_bytes_field(&mut array, 1, &any);
             any.clear();
-            put_bytes(&mut any, 5, &array);
+            put_bytes_field(&mut any, 5, &array);
         }
         let mut pair = Vec::with_capacity(any.len() + key + 16);
-        put_bytes(&mut pair, 1, &text(self.serial, key, self.shape.different));
-        put_bytes(&mut pair, 2, &any);
-        put_bytes(out, number, &pair);
+        put_bytes_field(&mut pair, 1, &text(self.serial, key, self.shape.different));
+        put_bytes_field(&mut pair, 2, &any);
+        put_bytes_field(out, number, &pair);
     }
 
     /// A resource entry with as many children as fit; empty if none does.
@@ -221,7 +221,7 @@ impl Writer {
                 }
                 self.attribute(&mut resource, 1, 8, value, 0);
             }
-            put_bytes(&mut entry, 1, &resource);
+            put_bytes_field(&mut entry, 1, &resource);
         }
         let children = self.children(bytes.saturating_sub(entry.len()), self.shape.scopes, 2, Self::scope);
         if children.is_empty() {
@@ -243,7 +243,7 @@ impl Writer {
         for _ in 0..count {
             let Some(room) = (bytes - out.len()).checked_sub(12) else { break };
             let Some(content) = child(self, room) else { break };
-            put_len(&mut out, number, content.len());
+            put_tag_and_len(&mut out, number, content.len());
             out.extend(content);
         }
         out
@@ -260,19 +260,19 @@ impl Writer {
     fn metric(&mut self, bytes: usize) -> Option<Vec<u8>> {
         self.serial += 1;
         let mut metric = Vec::new();
-        put_bytes(&mut metric, 1, &text(self.serial, 6, self.shape.different));
+        put_bytes_field(&mut metric, 1, &text(self.serial, 6, self.shape.different));
         let kind = METRIC_TYPES[self.shape.metric_type];
         let mut data = self.children(bytes.checked_sub(metric.len() + 24)?, self.shape.items, 1, Self::point);
         if data.is_empty() {
             return None;
         }
         if kind != 5 && kind != 11 {
-            put_uint(&mut data, 2, 2);
+            put_varint_field(&mut data, 2, 2);
         }
         if kind == 7 {
-            put_uint(&mut data, 3, 1);
+            put_varint_field(&mut data, 3, 1);
         }
-        put_bytes(&mut metric, kind, &data);
+        put_bytes_field(&mut metric, kind, &data);
         Some(metric)
     }
 
@@ -297,7 +297,7 @@ impl Writer {
                     break;
                 }
                 // An empty event, or an empty link.
-                put_bytes(&mut item, if part % 2 == 0 { 11 } else { 13 }, &[]);
+                put_bytes_field(&mut item, if part % 2 == 0 { 11 } else { 13 }, &[]);
             }
         }
         Some(item).filter(|item| item.len() <= bytes)
@@ -307,31 +307,31 @@ impl Writer {
         let mut point = Vec::new();
         let kind = self.shape.metric_type;
         // The time, without which a point may be left out.
-        put_fixed64(&mut point, 3, 1_767_225_600_000_000_000);
+        put_fixed64_field(&mut point, 3, 1_767_225_600_000_000_000);
         let parts = self.shape.parts.min(bytes.saturating_sub(64) / 40);
         match kind {
             HISTOGRAM => {
                 let counts: Vec<u8> = (0..=parts).flat_map(|_| 1_u64.to_le_bytes()).collect();
                 let bounds: Vec<u8> = (0..parts).flat_map(|i| (i as f64).to_le_bytes()).collect();
-                put_fixed64(&mut point, 4, parts as u64 + 1);
-                put_bytes(&mut point, 6, &counts);
-                put_bytes(&mut point, 7, &bounds);
+                put_fixed64_field(&mut point, 4, parts as u64 + 1);
+                put_bytes_field(&mut point, 6, &counts);
+                put_bytes_field(&mut point, 7, &bounds);
             }
             EXPONENTIAL => {
                 let mut buckets = Vec::new();
-                put_bytes(&mut buckets, 2, &vec![1; parts]);
-                put_fixed64(&mut point, 4, parts as u64);
-                put_bytes(&mut point, 8, &buckets);
+                put_bytes_field(&mut buckets, 2, &vec![1; parts]);
+                put_fixed64_field(&mut point, 4, parts as u64);
+                put_bytes_field(&mut point, 8, &buckets);
             }
             SUMMARY => {
                 for i in 0..parts {
                     let mut quantile = Vec::new();
-                    put_fixed64(&mut quantile, 1, (i as f64 / parts as f64).to_bits());
-                    put_fixed64(&mut quantile, 2, 1.0_f64.to_bits());
-                    put_bytes(&mut point, 6, &quantile);
+                    put_fixed64_field(&mut quantile, 1, (i as f64 / parts as f64).to_bits());
+                    put_fixed64_field(&mut quantile, 2, 1.0_f64.to_bits());
+                    put_bytes_field(&mut point, 6, &quantile);
                 }
             }
-            _ => put_fixed64(&mut point, 6, 1),
+            _ => put_fixed64_field(&mut point, 6, 1),
         }
         let labels = match kind {
             HISTOGRAM => 9,

@@ -1,6 +1,6 @@
 /* libotelcore: an OpenTelemetry Collector as a library. SPDX-License-Identifier: Apache-2.0
  *
- * Made of the Rust sources by cbindgen; do not edit.
+ * Generated from the Rust sources by cbindgen; do not edit.
  *
  * Errors. A function that can fail returns a status, 0 for success. Its last argument may be NULL; otherwise, where it
  * fails, it gets an error that otelcore_error_free() frees. Other out-parameters are written only on success.
@@ -10,26 +10,26 @@
  * the function returns for a callback, until the object is freed for a result.
  *
  * Handles. The pointers to these types point at nothing. NULL, a handle that was freed, one of another kind, and a
- * pointer to something else are told from a good one and answered with a status. They never crash.
+ * pointer to something else are recognised, and the call returns a status. They never crash.
  *
  * Threads. Every function may be called from any thread at any time, except those that drive a collector: they belong
  * to the thread that called otelcore_collector_drive_start(). The texts and bytes of an object must not be read while
  * another thread frees it.
  *
  * Callbacks run in the collector's own thread, or in a turn of the host's. From there everything may be called that does
- * not wait: submit, state, wake, begin_flush, begin_shutdown. What waits answers OTELCORE_REENTRANT. They must not leave
+ * not wait: submit, state, wake, begin_flush, begin_shutdown. Calls that wait return OTELCORE_REENTRANT. Callbacks must not leave
  * by an exception or longjmp.
  *
  * Fork. A forked child does not have its parent's collectors: their sockets are closed in it, by a handler that the
  * library gives to pthread_atfork() with the first collector, and no connection or port of the parent's is disturbed. A
- * function that is handed something of the parent's answers OTELCORE_FORKED and touches nothing. The child makes, uses and
+ * function that gets a handle of the parent returns OTELCORE_FORKED and has no effect. The child makes, uses and
  * frees collectors of its own as any process does; one that listens on the parent's ports has to wait until the parent is
  * done with them. A child that was made inside a callback must not return from it: its thread ends there.
  *
  * Ports. Only those that the configuration names are opened: own metrics are in otelcore_collector_metrics(), and on a
  * port where it has a `pull` reader.
  *
- * Guests. The library installs no signal handlers and takes no signals; a write to a closed socket raises no SIGPIPE. It
+ * Host. The library installs no signal handlers and takes no signals; a write to a closed socket raises no SIGPIPE. It
  * starts threads in otelcore_collector_start() only (and helpers when there is something for them to do), and prints
  * nothing but what the configuration asks for (`debug`, `output_paths` of its log). A signal that ends the process loses
  * what a collector holds: handle it, and shut the collector down.
@@ -57,12 +57,12 @@
 #define OTELCORE_ABI_VERSION 0
 
 /**
- * Telemetry on its way out, which waits for otelcore_batch_finish().
+ * A batch of telemetry from an output. otelcore_batch_finish() ends it.
  */
 typedef struct otelcore_batch otelcore_batch;
 
 /**
- * Bytes of the library's. Whoever asked for them frees them.
+ * Bytes that the library owns until the caller frees the buffer.
  */
 typedef struct otelcore_buffer otelcore_buffer;
 
@@ -72,24 +72,24 @@ typedef struct otelcore_buffer otelcore_buffer;
 typedef struct otelcore_collector otelcore_collector;
 
 /**
- * Why a call failed. Whoever asked for one frees it.
+ * Why a call failed. The caller frees it.
  */
 typedef struct otelcore_error otelcore_error;
 
 /**
- * Where telemetry is put in: an `inproc` receiver. Any thread may use it. It may outlive its collector, and then answers
+ * The input of an `inproc` receiver. Any thread may use it. It may outlive its collector; calls then return
  * OTELCORE_CLOSED.
  */
 typedef struct otelcore_input otelcore_input;
 
 /**
- * Where telemetry is taken out: an `inproc` exporter. Any thread may use it. It may outlive its collector, and then
- * answers OTELCORE_CLOSED.
+ * The output of an `inproc` exporter. Any thread may use it. It may outlive its collector; calls then return
+ * OTELCORE_CLOSED.
  */
 typedef struct otelcore_output otelcore_output;
 
 /**
- * What a call says of itself. Values are added, never changed.
+ * The result of a call. Values are added, never changed.
  */
 typedef int32_t otelcore_status;
 
@@ -99,8 +99,8 @@ typedef int32_t otelcore_status;
 typedef int32_t otelcore_log_level;
 
 /**
- * Takes a record of the log. The texts are the callee's until it returns: who speaks ("exporter inproc/out"; empty for
- * the collector itself), what happened, and facts about it as a JSON object. Any thread may call it, and calls may
+ * Takes a record of the log. The texts are valid until it returns: the component ("exporter inproc/out"; empty for
+ * the collector itself), the message, and its fields as a JSON object. Any thread may call it, and calls may
  * overlap.
  */
 typedef void (*otelcore_log_fn)(void *user,
@@ -145,7 +145,7 @@ typedef struct otelcore_options {
 } otelcore_options;
 
 /**
- * Where a collector is in its life.
+ * The state of a collector.
  */
 typedef int32_t otelcore_state;
 
@@ -155,8 +155,8 @@ typedef int32_t otelcore_state;
 typedef int32_t otelcore_signal;
 
 /**
- * Takes a batch on its way out: an `Export*ServiceRequest` in protobuf, the callee's until it returns. It answers
- * OTELCORE_OK when the batch is done with; OTELCORE_UNAVAILABLE, OTELCORE_OVERLOADED or OTELCORE_TIMEOUT to be given it
+ * Takes a batch from an output: an `Export*ServiceRequest` in protobuf, valid until it returns. It returns
+ * OTELCORE_OK when the batch is delivered; OTELCORE_UNAVAILABLE, OTELCORE_OVERLOADED or OTELCORE_TIMEOUT to get it
  * again after a pause; anything else to have it dropped, and reported. Calls of one output never overlap. It must
  * neither wait for the collector nor leave by an exception or longjmp.
  */
@@ -171,7 +171,7 @@ typedef otelcore_status (*otelcore_export_fn)(void *user,
 typedef int32_t otelcore_format;
 
 /**
- * It is done.
+ * Success.
  */
 #define OTELCORE_OK 0
 
@@ -201,12 +201,12 @@ typedef int32_t otelcore_format;
 #define OTELCORE_INVALID_STATE 5
 
 /**
- * There is too much already. Later the same call may succeed.
+ * The collector holds too much data. The same call may succeed later.
  */
 #define OTELCORE_OVERLOADED 6
 
 /**
- * The time was over. For a shutdown: the message says what was not delivered.
+ * The time is up. For a shutdown: the message says what was not delivered.
  */
 #define OTELCORE_TIMEOUT 7
 
@@ -221,7 +221,7 @@ typedef int32_t otelcore_format;
 #define OTELCORE_IO 9
 
 /**
- * Not now. A callback answers this to be given its batch again.
+ * Not now. A callback returns this to get its batch again.
  */
 #define OTELCORE_UNAVAILABLE 10
 
@@ -231,12 +231,12 @@ typedef int32_t otelcore_format;
 #define OTELCORE_REENTRANT 11
 
 /**
- * What was handed in belongs to the parent process, and this one is a forked child of it. Nothing was touched.
+ * The argument belongs to the parent process, and this one is a forked child of it. The call had no effect.
  */
 #define OTELCORE_FORKED 12
 
 /**
- * A fault in the library. Nothing is known of the collector's state; free it.
+ * An error in the library. The collector's state is not known; free it.
  */
 #define OTELCORE_PANIC 13
 
@@ -266,7 +266,7 @@ typedef int32_t otelcore_format;
 #define OTELCORE_STATE_NONE -1
 
 /**
- * Checked, and nothing open.
+ * The configuration is checked, and nothing is open.
  */
 #define OTELCORE_STATE_CREATED 0
 
@@ -286,12 +286,12 @@ typedef int32_t otelcore_format;
 #define OTELCORE_STATE_STOPPING 3
 
 /**
- * At its end, in an orderly way.
+ * Ended by a shutdown.
  */
 #define OTELCORE_STATE_STOPPED 4
 
 /**
- * At its end, by a failed start or a fault.
+ * Ended by a failed start or an error of the library.
  */
 #define OTELCORE_STATE_FAILED 5
 
@@ -364,14 +364,14 @@ otelcore_status otelcore_collector_drive_start(struct otelcore_collector *collec
 int otelcore_collector_drive_fd(const struct otelcore_collector *collector);
 
 /**
- * After how many milliseconds a turn is due though the descriptor stays quiet: 0 is now, -1 never. It changes with
+ * After how many milliseconds a turn is due even if the descriptor is not readable: 0 is now, -1 never. Changes with
  * each turn.
  */
 int64_t otelcore_collector_drive_deadline_ms(const struct otelcore_collector *collector);
 
 /**
- * Does what there is to do, without waiting. `running`, which may be NULL, becomes false when the collector has come
- * to its end.
+ * Does what there is to do, without waiting. `running`, which may be NULL, becomes false when the collector has
+ * ended.
  */
 otelcore_status otelcore_collector_drive_turn(struct otelcore_collector *collector,
                                               bool *running,
@@ -379,7 +379,7 @@ otelcore_status otelcore_collector_drive_turn(struct otelcore_collector *collect
 
 /**
  * Waits until all that was accepted before this call is delivered, or reported as lost. On the thread that drives the
- * collector it turns it meanwhile. A negative timeout is none.
+ * collector it turns it meanwhile. A negative timeout means no limit.
  */
 otelcore_status otelcore_collector_flush(struct otelcore_collector *collector,
                                          int64_t timeout_ms,
@@ -410,21 +410,21 @@ otelcore_status otelcore_collector_shutdown(struct otelcore_collector *collector
                                             struct otelcore_error **err);
 
 /**
- * Begins a shutdown without waiting for it: turn until the end, or ask otelcore_collector_state(). What was left is
- * told by an otelcore_collector_shutdown() afterwards. Callbacks may do this.
+ * Begins a shutdown without waiting for it: turn until the end, or poll otelcore_collector_state(). A call of
+ * otelcore_collector_shutdown() afterwards reports what was not delivered. Callbacks may do this.
  */
 otelcore_status otelcore_collector_begin_shutdown(struct otelcore_collector *collector,
                                                   int64_t timeout_ms,
                                                   struct otelcore_error **err);
 
 /**
- * Where the collector is in its life.
+ * The state of the collector.
  */
 otelcore_state otelcore_collector_state(const struct otelcore_collector *collector);
 
 /**
  * Frees a collector; one that still runs is ended at once, and what it holds is lost. NULL is fine. Callbacks may be
- * called until this returns. Its inputs, outputs and batches stay good, and answer OTELCORE_CLOSED. From inside a
+ * called until this returns. Its inputs, outputs and batches stay valid, and return OTELCORE_CLOSED. In a
  * callback the collector ends by itself, and its memory is freed in a later call of this or otelcore_collector_new().
  * One that is driven is freed on the thread that drives it: from another, what its loop holds stays.
  */
@@ -439,8 +439,8 @@ otelcore_status otelcore_collector_input(const struct otelcore_collector *collec
                                          struct otelcore_error **err);
 
 /**
- * Takes a copy of `len` bytes of `otlp`, an `Export*ServiceRequest` in protobuf. Never waits. What is taken is in the
- * collector's custody: delivered, or reported as lost. OTELCORE_OVERLOADED says that the same bytes may be taken later.
+ * Copies `len` bytes of `otlp`, an `Export*ServiceRequest` in protobuf. Never waits. Accepted data is in the
+ * collector's custody: delivered, or reported as lost. OTELCORE_OVERLOADED: the same bytes may be accepted later.
  */
 otelcore_status otelcore_input_submit(const struct otelcore_input *input,
                                       otelcore_signal signal,
@@ -449,8 +449,8 @@ otelcore_status otelcore_input_submit(const struct otelcore_input *input,
                                       struct otelcore_error **err);
 
 /**
- * Whether a pipeline takes this signal from the input; it may be asked before the start. OTELCORE_NOT_FOUND where none
- * does, with what is taken.
+ * Whether a pipeline takes this signal from the input; may be called before the start. OTELCORE_NOT_FOUND where none
+ * does; the message names the signals that are taken.
  */
 otelcore_status otelcore_input_accepts(const struct otelcore_input *input,
                                        otelcore_signal signal,
@@ -470,7 +470,7 @@ otelcore_status otelcore_collector_output(const struct otelcore_collector *colle
                                           struct otelcore_error **err);
 
 /**
- * Has every batch handed to `call` in the thread of the collector's loop, instead of otelcore_output_next(). Before the
+ * Passes every batch to `call` in the thread of the collector's loop, instead of otelcore_output_next(). Before the
  * start, and once for each output. `free_user`, which may be NULL, is called with `user` after the last call: in
  * otelcore_collector_shutdown() or otelcore_collector_free(). Where this function fails, `user` stays the caller's.
  */
@@ -490,8 +490,8 @@ otelcore_status otelcore_output_next(const struct otelcore_output *output,
                                      struct otelcore_error **err);
 
 /**
- * Has everyone who waits in otelcore_output_next() return with OTELCORE_CANCELLED; where nobody does, the next one who
- * would.
+ * Makes all calls that wait in otelcore_output_next() return OTELCORE_CANCELLED; if there are none, the next call that
+ * would wait.
  */
 otelcore_status otelcore_output_wake(const struct otelcore_output *output,
                                      struct otelcore_error **err);
@@ -502,7 +502,7 @@ otelcore_status otelcore_output_wake(const struct otelcore_output *output,
 void otelcore_output_free(struct otelcore_output *output);
 
 /**
- * What a batch carries; -1 where it is none.
+ * The signal of a batch; -1 for an invalid handle.
  */
 otelcore_signal otelcore_batch_signal(const struct otelcore_batch *batch);
 
@@ -514,7 +514,7 @@ const uint8_t *otelcore_batch_data(const struct otelcore_batch *batch,
                                    size_t *len);
 
 /**
- * Says what became of a batch, and frees it. The status is as a callback's: OTELCORE_OK when it is done with;
+ * Reports the result of a batch, and frees it. The status is as a callback's: OTELCORE_OK when it is delivered;
  * OTELCORE_UNAVAILABLE, OTELCORE_OVERLOADED or OTELCORE_TIMEOUT to have it given again after a pause; anything else to
  * have it dropped, and reported.
  */
@@ -523,14 +523,14 @@ otelcore_status otelcore_batch_finish(struct otelcore_batch *batch,
                                       struct otelcore_error **err);
 
 /**
- * Has a batch given again no sooner than after this pause, and frees it.
+ * Asks for another delivery of a batch, not before this pause is over, and frees it.
  */
 otelcore_status otelcore_batch_retry_after(struct otelcore_batch *batch,
                                            uint64_t after_ms,
                                            struct otelcore_error **err);
 
 /**
- * The code of an error; OTELCORE_INVALID_ARGUMENT where it is none.
+ * The code of an error; OTELCORE_INVALID_ARGUMENT for an invalid handle.
  */
 otelcore_status otelcore_error_code(const struct otelcore_error *error);
 
@@ -546,7 +546,7 @@ const char *otelcore_error_message(const struct otelcore_error *error);
 bool otelcore_error_is_retryable(const struct otelcore_error *error);
 
 /**
- * After how many milliseconds another try makes sense; 0 where nothing is known.
+ * After how many milliseconds a retry is useful; 0 where that is not known.
  */
 uint64_t otelcore_error_retry_after_ms(const struct otelcore_error *error);
 

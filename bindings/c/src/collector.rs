@@ -8,45 +8,47 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
-use otelcore::pipeline::Left;
-use otelcore::reactor::{Tracked, watch_forks};
-use otelcore::{Driven, EmbedError, Embedded, Options, State};
+use otelcore::pipeline::UndeliveredItems;
+use otelcore::reactor::{TrackedFd, install_fork_handlers};
+use otelcore::{CollectorState, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector};
 
-use crate::border::{InCallback, bytes, cross, cross_or, put, text};
-use crate::data::Outlet;
-use crate::error::{Error, Fault};
-use crate::log::Sink;
+use crate::boundary::{InCallback, bytes_from_c, run_export, run_export_or, text_from_c, write_out};
+use crate::data::OutputCallback;
+use crate::error::{CallError, Error};
+use crate::log::HostLogSink;
 use crate::per_process::PerProcess;
-use crate::table::Table;
-use crate::{FreeFn, LogFn, LogLevel, OTELCORE_INVALID_CONFIG, OTELCORE_STATE_NONE, OTELCORE_TIMEOUT, Owned, Status};
+use crate::table::HandleTable;
+use crate::{
+    CallbackUser, FreeFn, LogFn, LogLevel, OTELCORE_INVALID_CONFIG, OTELCORE_STATE_NONE, OTELCORE_TIMEOUT, Status,
+};
 
 /// A collector. Any thread may use it; otelcore_collector_free() is the last call.
 pub struct Collector(());
 
 /// The object that a handle refers to.
-pub(crate) struct Hosted {
-    pub(crate) embedded: Embedded,
+pub(crate) struct CollectorObject {
+    pub(crate) embedded: EmbeddedCollector,
     /// Locked while the state changes, so that a shutdown finds a start either complete or not begun.
-    life: Mutex<()>,
+    state_change: Mutex<()>,
     /// A start has failed: there is nothing to shut down.
-    unstarted: AtomicBool,
-    drive: OnceLock<Drive>,
-    log_user: Option<Arc<Owned>>,
+    has_start_failed: AtomicBool,
+    host_loop: OnceLock<HostLoop>,
+    log_user: Option<Arc<CallbackUser>>,
     /// Callbacks of outputs, by their ids.
-    pub(crate) outlets: Mutex<Vec<(String, Arc<Outlet>)>>,
+    pub(crate) output_callbacks: Mutex<Vec<(String, Arc<OutputCallback>)>>,
 }
 
-pub(crate) static COLLECTORS: Table<Collector, Hosted> = Table::new(0);
+pub(crate) static COLLECTORS: HandleTable<Collector, CollectorObject> = HandleTable::new(0);
 
 /// Collectors that were freed where the thread could not wait for their end. A later call that may wait frees those
 /// that have ended.
-static LEFT_BEHIND: PerProcess<Mutex<Vec<Arc<Hosted>>>> = PerProcess::new();
+static ENDING_COLLECTORS: PerProcess<Mutex<Vec<Arc<CollectorObject>>>> = PerProcess::new();
 
-fn clear_away() {
-    if !InCallback::is_here() {
-        let has_ended = |hosted: &mut Arc<Hosted>| hosted.embedded.state() >= State::Stopped;
-        let ended: Vec<_> = lock(LEFT_BEHIND.get()).extract_if(.., has_ended).collect();
-        ended.into_iter().for_each(Hosted::free);
+fn free_ended_collectors() {
+    if !InCallback::is_active() {
+        let has_ended = |hosted: &mut Arc<CollectorObject>| hosted.embedded.state() >= CollectorState::Stopped;
+        let ended: Vec<_> = lock(ENDING_COLLECTORS.get()).extract_if(.., has_ended).collect();
+        ended.into_iter().for_each(CollectorObject::free);
     }
 }
 
@@ -55,84 +57,84 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub(crate) fn hosted(collector: *const Collector) -> Result<Arc<Hosted>, Fault> {
-    COLLECTORS.get(collector).map_err(|miss| Fault::miss("collector", miss))
+pub(crate) fn collector_object(collector: *const Collector) -> Result<Arc<CollectorObject>, CallError> {
+    COLLECTORS.get(collector).map_err(|error| CallError::invalid_handle("collector", error))
 }
 
 /// Longer waits are treated as unlimited.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 86400);
+const MAX_WAIT: Duration = Duration::from_secs(10 * 365 * 86400);
 
 /// A time from C: negative is unlimited.
-pub(crate) fn time(ms: i64) -> Duration {
-    u64::try_from(ms).map_or(LONGEST, |ms| Duration::from_millis(ms).min(LONGEST))
+pub(crate) fn duration_of_ms(ms: i64) -> Duration {
+    u64::try_from(ms).map_or(MAX_WAIT, |ms| Duration::from_millis(ms).min(MAX_WAIT))
 }
 
 /// A loop in the host's thread.
-struct Drive {
+struct HostLoop {
     thread: ThreadId,
     /// A duplicate of the loop's descriptor, so that it stays valid until the host has freed the collector.
-    descriptor: Tracked<OwnedFd>,
-    /// `driven` is borrowed.
-    busy: AtomicBool,
-    driven: UnsafeCell<Option<Driven>>,
+    descriptor: TrackedFd<OwnedFd>,
+    /// `host_loop` is borrowed.
+    is_borrowed: AtomicBool,
+    driven: UnsafeCell<Option<DrivenCollector>>,
 }
 
-// SAFETY: `driven` is reached through `Drive::with` alone, which permits one borrow at a time, on the thread that made
-// it; on any other thread `Drop` does not drop it.
-unsafe impl Send for Drive {}
+// SAFETY: `host_loop` is reached through `HostLoop::with_driven` alone, which permits one borrow at a time, on the thread that made
+// it; on any other thread `Close` does not drop it.
+unsafe impl Send for HostLoop {}
 // SAFETY: as above.
-unsafe impl Sync for Drive {}
+unsafe impl Sync for HostLoop {}
 
-impl Drive {
-    fn is_here(&self) -> bool {
+impl HostLoop {
+    fn is_own_thread(&self) -> bool {
         self.thread == std::thread::current().id()
     }
 
-    fn with<T>(&self, body: impl FnOnce(&mut Driven) -> T) -> Result<T, Fault> {
-        if !self.is_here() {
-            return Err(Fault::state("not on this thread: another one drives the collector"));
+    fn with_driven<T>(&self, body: impl FnOnce(&mut DrivenCollector) -> T) -> Result<T, CallError> {
+        if !self.is_own_thread() {
+            return Err(CallError::invalid_state("not on this thread: another one drives the collector"));
         }
-        if self.busy.swap(true, Ordering::Acquire) {
-            return Err(Fault::new(crate::OTELCORE_REENTRANT, "a turn is under way"));
+        if self.is_borrowed.swap(true, Ordering::Acquire) {
+            return Err(CallError::new(crate::OTELCORE_REENTRANT, "a turn is under way"));
         }
-        // SAFETY: this is the thread that made it, and `busy` rejects a call from inside a turn.
+        // SAFETY: this is the thread that made it, and `is_borrowed` rejects a call from inside a turn.
         let driven = unsafe { &mut *self.driven.get() };
-        let done = driven.as_mut().map(body);
-        self.busy.store(false, Ordering::Release);
-        done.ok_or_else(|| Fault::state("the collector is not driven"))
+        let result = driven.as_mut().map(body);
+        self.is_borrowed.store(false, Ordering::Release);
+        result.ok_or_else(|| CallError::invalid_state("the collector is not driven"))
     }
 
     /// One turn. `false` when the collector has ended.
-    fn turn(&self) -> Result<bool, Fault> {
-        Ok(self.with(Driven::turn)??)
+    fn turn(&self) -> Result<bool, CallError> {
+        Ok(self.with_driven(DrivenCollector::turn)??)
     }
 
-    fn deadline(&self) -> Result<Option<Duration>, Fault> {
-        self.with(|driven| driven.deadline())
+    fn deadline(&self) -> Result<Option<Duration>, CallError> {
+        self.with_driven(|driven| driven.deadline())
     }
 
-    /// Runs turns until `done` is true, `until` has passed or the collector has ended. `false` if `until` has passed.
-    fn turn_until(&self, until: Instant, mut done: impl FnMut() -> bool) -> Result<bool, Fault> {
+    /// Runs turns until `done` is true, `deadline` has passed or the collector has ended. `false` if `deadline` has passed.
+    fn run_turns_until(&self, deadline: Instant, mut condition: impl FnMut() -> bool) -> Result<bool, CallError> {
         loop {
-            if !self.turn()? || done() {
+            if !self.turn()? || condition() {
                 return Ok(true);
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
                 return Ok(false);
             }
-            let pause = self.deadline()?.unwrap_or(LONGEST).min(left).min(LOOK);
+            let timeout = self.deadline()?.unwrap_or(MAX_WAIT).min(remaining).min(POLL_INTERVAL);
             let mut fd = libc::pollfd { fd: self.descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            let pause = c_int::try_from(pause.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX);
+            let timeout = c_int::try_from(timeout.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX);
             // SAFETY: one descriptor in a local variable of this function.
-            unsafe { libc::poll(&raw mut fd, 1, pause) };
+            unsafe { libc::poll(&raw mut fd, 1, timeout) };
         }
     }
 }
 
-impl Drop for Drive {
+impl Drop for HostLoop {
     fn drop(&mut self) {
-        if !self.is_here() {
+        if !self.is_own_thread() {
             // The loop is used on another thread, so it is not dropped on this one.
             std::mem::forget(self.driven.get_mut().take());
         }
@@ -140,88 +142,88 @@ impl Drop for Drive {
 }
 
 /// The interval at which a wait checks its condition again.
-const LOOK: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-impl Hosted {
-    fn start(&self) -> Result<(), Fault> {
-        InCallback::refuse()?;
-        let _life = lock(&self.life);
-        let started = self.embedded.start();
-        self.started(started)
+impl CollectorObject {
+    fn start(&self) -> Result<(), CallError> {
+        InCallback::check_inactive()?;
+        let _state_change = lock(&self.state_change);
+        let result = self.embedded.start();
+        self.record_start(result)
     }
 
-    fn started<T>(&self, started: Result<T, EmbedError>) -> Result<T, Fault> {
-        if !matches!(started, Ok(_) | Err(EmbedError::State(_))) {
-            self.unstarted.store(true, Ordering::Release);
+    fn record_start<T>(&self, result: Result<T, EmbedError>) -> Result<T, CallError> {
+        if !matches!(result, Ok(_) | Err(EmbedError::State(_))) {
+            self.has_start_failed.store(true, Ordering::Release);
         }
-        started.map_err(Into::into)
+        result.map_err(Into::into)
     }
 
-    fn drive_start(&self) -> Result<(), Fault> {
-        InCallback::refuse()?;
-        let _life = lock(&self.life);
-        let driven = self.embedded.drive();
-        let driven = self.started(driven)?;
-        // SAFETY: the loop keeps it open at least as long as `driven` exists.
+    fn start_in_host_loop(&self) -> Result<(), CallError> {
+        InCallback::check_inactive()?;
+        let _state_change = lock(&self.state_change);
+        let driven = self.embedded.start_in_host_loop();
+        let driven = self.record_start(driven)?;
+        // SAFETY: the loop keeps it open at least as long as `host_loop` exists.
         let descriptor = driven.descriptor().map(|fd| unsafe { BorrowedFd::borrow_raw(fd) });
-        let descriptor = descriptor.ok_or_else(|| Fault::state("the collector is not driven"))?;
-        let descriptor = Tracked::open(|| descriptor.try_clone_to_owned()).map_err(EmbedError::Io)?;
-        let drive = Drive {
+        let descriptor = descriptor.ok_or_else(|| CallError::invalid_state("the collector is not driven"))?;
+        let descriptor = TrackedFd::open(|| descriptor.try_clone_to_owned()).map_err(EmbedError::Io)?;
+        let host_loop = HostLoop {
             thread: std::thread::current().id(),
             descriptor,
-            busy: AtomicBool::new(false),
+            is_borrowed: AtomicBool::new(false),
             driven: UnsafeCell::new(Some(driven)),
         };
         // The cell is empty: a collector starts once.
-        let _ = self.drive.set(drive);
+        let _ = self.host_loop.set(host_loop);
         Ok(())
     }
 
-    fn driven(&self) -> Result<&Drive, Fault> {
-        self.drive.get().ok_or_else(|| Fault::state("the collector is not driven"))
+    fn host_loop(&self) -> Result<&HostLoop, CallError> {
+        self.host_loop.get().ok_or_else(|| CallError::invalid_state("the collector is not driven"))
     }
 
     /// The loop that this thread drives.
-    fn own_drive(&self) -> Option<&Drive> {
-        self.drive.get().filter(|drive| drive.is_here())
+    fn own_host_loop(&self) -> Option<&HostLoop> {
+        self.host_loop.get().filter(|drive| drive.is_own_thread())
     }
 
-    fn flush(&self, timeout: Duration) -> Result<(), Fault> {
-        InCallback::refuse()?;
-        let Some(drive) = self.own_drive() else { return Ok(self.embedded.flush(timeout)?) };
-        let until = Instant::now() + timeout;
+    fn flush(&self, timeout: Duration) -> Result<(), CallError> {
+        InCallback::check_inactive()?;
+        let Some(host_loop) = self.own_host_loop() else { return Ok(self.embedded.flush(timeout)?) };
+        let deadline = Instant::now() + timeout;
         let mark = self.embedded.begin_flush()?;
-        let flushed = drive.turn_until(until, || {
+        let flushed = host_loop.run_turns_until(deadline, || {
             // Data of a flushed batch may wait again in a later batch processor.
             self.embedded.is_flushed(mark) || self.embedded.begin_flush().is_err()
         })?;
-        if flushed { Ok(()) } else { Err(EmbedError::Timeout(Left::default()).into()) }
+        if flushed { Ok(()) } else { Err(EmbedError::Timeout(UndeliveredItems::default()).into()) }
     }
 
-    fn shutdown(&self, grace: Duration) -> Result<(), Fault> {
-        InCallback::refuse()?;
-        let _life = lock(&self.life);
-        let ended = self.end(grace);
-        if self.embedded.state() >= State::Stopped {
+    fn shutdown(&self, grace: Duration) -> Result<(), CallError> {
+        InCallback::check_inactive()?;
+        let _state_change = lock(&self.state_change);
+        let result = self.shut_down(grace);
+        if self.embedded.state() >= CollectorState::Stopped {
             self.free_callbacks();
         }
-        ended
+        result
     }
 
-    fn end(&self, grace: Duration) -> Result<(), Fault> {
-        if self.unstarted.load(Ordering::Acquire) {
+    fn shut_down(&self, grace: Duration) -> Result<(), CallError> {
+        if self.has_start_failed.load(Ordering::Acquire) {
             return Ok(());
         }
-        if let Some(drive) = self.own_drive()
+        if let Some(host_loop) = self.own_host_loop()
             && self.embedded.begin_shutdown(grace).is_ok()
         {
             // The loop enforces the time limit.
-            drive.turn_until(Instant::now() + LONGEST, || false)?;
+            host_loop.run_turns_until(Instant::now() + MAX_WAIT, || false)?;
         }
         match self.embedded.shutdown(grace) {
-            Err(EmbedError::Timeout(_)) if self.embedded.state() < State::Stopped => Err(Fault::new(
+            Err(EmbedError::Timeout(_)) if self.embedded.state() < CollectorState::Stopped => Err(CallError::new(
                 OTELCORE_TIMEOUT,
-                match self.drive.get() {
+                match self.host_loop.get() {
                     Some(_) => "the host did not turn the collector to its end",
                     None => "the collector did not end in time: a callback holds it",
                 },
@@ -232,19 +234,19 @@ impl Hosted {
 
     /// Frees the callbacks' `user` values. The loop has ended, so there are no more calls.
     fn free_callbacks(&self) {
-        for (_, outlet) in lock(&self.outlets).iter() {
-            outlet.user.free();
+        for (_, callback) in lock(&self.output_callbacks).iter() {
+            callback.user.free();
         }
     }
 
     fn free(self: Arc<Self>) {
-        if InCallback::is_here() {
+        if InCallback::is_active() {
             // This thread can't wait for the end here, so the collector ends asynchronously.
             let _ = self.embedded.begin_shutdown(Duration::ZERO);
-            lock(LEFT_BEHIND.get()).push(self);
+            lock(ENDING_COLLECTORS.get()).push(self);
             return;
         }
-        if self.drive.get().is_some_and(|drive| !drive.is_here()) {
+        if self.host_loop.get().is_some_and(|drive| !drive.is_own_thread()) {
             self.embedded.abandon("it was freed on a thread that does not drive it");
         }
         // Undelivered data is not reported here: a caller that needs the report calls shutdown first.
@@ -278,23 +280,27 @@ pub struct CollectorOptions {
 ///
 /// # Safety
 /// `options` is NULL or has as many bytes as its first field says.
-unsafe fn read_options(options: *const CollectorOptions) -> Result<Option<CollectorOptions>, Fault> {
-    const KNOWN: usize = size_of::<CollectorOptions>();
+unsafe fn read_options(options: *const CollectorOptions) -> Result<Option<CollectorOptions>, CallError> {
+    const KNOWN_SIZE: usize = size_of::<CollectorOptions>();
     if options.is_null() {
         return Ok(None);
     }
     if !options.is_aligned() {
-        return Err(Fault::argument("the options are not aligned"));
+        return Err(CallError::invalid_argument("the options are not aligned"));
     }
     // SAFETY: not NULL, aligned, and each has a size; the rest is guaranteed by the caller.
     let size = unsafe { (&raw const (*options).struct_size).read() };
-    if !(KNOWN..=4096).contains(&size) {
-        return Err(Fault::argument("the options have no valid struct_size; begin with OTELCORE_OPTIONS_INIT"));
+    if !(KNOWN_SIZE..=4096).contains(&size) {
+        return Err(CallError::invalid_argument(
+            "the options have no valid struct_size; begin with OTELCORE_OPTIONS_INIT",
+        ));
     }
     // SAFETY: they have `size` bytes, which is the size of our struct or more.
-    let newer = unsafe { std::slice::from_raw_parts(options.cast::<u8>().add(KNOWN), size - KNOWN) };
-    if newer.iter().any(|byte| *byte != 0) {
-        return Err(Fault::argument("the options say something that this version of the library does not know"));
+    let unknown = unsafe { std::slice::from_raw_parts(options.cast::<u8>().add(KNOWN_SIZE), size - KNOWN_SIZE) };
+    if unknown.iter().any(|byte| *byte != 0) {
+        return Err(CallError::invalid_argument(
+            "the options say something that this version of the library does not know",
+        ));
     }
     // SAFETY: as above; every bit pattern that C can write is one of these types.
     Ok(Some(unsafe { options.read() }))
@@ -310,43 +316,45 @@ pub extern "C" fn otelcore_collector_new(
     out: *mut *mut Collector,
     err: *mut *mut Error,
 ) -> Status {
-    cross(err, || {
+    run_export(err, || {
         if out.is_null() {
-            return Err(Fault::argument("there is no place for the collector"));
+            return Err(CallError::invalid_argument("there is no place for the collector"));
         }
         // SAFETY: the header says so of both.
-        let (yaml, given) = unsafe { (bytes(yaml.cast(), yaml_len)?, read_options(options)?) };
+        let (yaml, host_options) = unsafe { (bytes_from_c(yaml.cast(), yaml_len)?, read_options(options)?) };
         let yaml = std::str::from_utf8(yaml)
-            .map_err(|e| Fault::new(OTELCORE_INVALID_CONFIG, format!("the configuration is not UTF-8: {e}")))?;
-        let mut options = Options::default();
+            .map_err(|e| CallError::new(OTELCORE_INVALID_CONFIG, format!("the configuration is not UTF-8: {e}")))?;
+        let mut options = EmbedOptions::default();
         let mut log_user = None;
-        if let Some(given) = given {
-            if !given.config_name.is_null() {
+        if let Some(host_options) = host_options {
+            if !host_options.config_name.is_null() {
                 // SAFETY: the header says that it is a text.
-                options.name = unsafe { text(given.config_name, "config_name")? }.to_owned();
+                options.config_name = unsafe { text_from_c(host_options.config_name, "config_name")? }.to_owned();
             }
-            if let Some(sink) = Sink::new(given.log_level, given.log, given.log_user, given.log_free) {
+            if let Some(sink) =
+                HostLogSink::new(host_options.log_level, host_options.log, host_options.log_user, host_options.log_free)
+            {
                 log_user = Some(sink.user.clone());
                 options.log = Arc::new(sink);
             }
         }
-        watch_forks();
-        clear_away();
-        let embedded = Embedded::new(yaml, options).inspect_err(|_| {
+        install_fork_handlers();
+        free_ended_collectors();
+        let embedded = EmbeddedCollector::new(yaml, options).inspect_err(|_| {
             if let Some(user) = &log_user {
-                user.keep();
+                user.release_to_host();
             }
         })?;
-        let collector = COLLECTORS.insert(Hosted {
+        let collector = COLLECTORS.insert(CollectorObject {
             embedded,
-            life: Mutex::default(),
-            unstarted: AtomicBool::new(false),
-            drive: OnceLock::new(),
+            state_change: Mutex::default(),
+            has_start_failed: AtomicBool::new(false),
+            host_loop: OnceLock::new(),
             log_user,
-            outlets: Mutex::default(),
+            output_callbacks: Mutex::default(),
         });
         // SAFETY: not NULL, and the header asks for a place to write to.
-        unsafe { put(out, collector) };
+        unsafe { write_out(out, collector) };
         Ok(())
     })
 }
@@ -354,7 +362,7 @@ pub extern "C" fn otelcore_collector_new(
 /// Starts the collector on a thread of its own, and returns when everything listens.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_start(collector: *mut Collector, err: *mut *mut Error) -> Status {
-    cross(err, || hosted(collector)?.start())
+    run_export(err, || collector_object(collector)?.start())
 }
 
 /// Starts the collector in the caller's own loop: nothing happens but in otelcore_collector_drive_turn(). Wait until
@@ -362,53 +370,53 @@ pub extern "C" fn otelcore_collector_start(collector: *mut Collector, err: *mut 
 /// that on this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_drive_start(collector: *mut Collector, err: *mut *mut Error) -> Status {
-    cross(err, || hosted(collector)?.drive_start())
+    run_export(err, || collector_object(collector)?.start_in_host_loop())
 }
 
 /// The descriptor that becomes readable when a turn has something to do, for poll, epoll and the like. Do not read,
 /// write or close it: it is the collector's, and stays open until the collector is freed. -1 where nothing drives it.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_drive_fd(collector: *const Collector) -> c_int {
-    cross_or(-1, || {
-        let Ok(hosted) = hosted(collector) else { return -1 };
-        hosted.drive.get().map_or(-1, |drive| drive.descriptor.as_raw_fd())
+    run_export_or(-1, || {
+        let Ok(hosted) = collector_object(collector) else { return -1 };
+        hosted.host_loop.get().map_or(-1, |drive| drive.descriptor.as_raw_fd())
     })
 }
 
-/// After how many milliseconds a turn is due though the descriptor stays quiet: 0 is now, -1 never. It changes with
+/// After how many milliseconds a turn is due even if the descriptor is not readable: 0 is now, -1 never. Changes with
 /// each turn.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_drive_deadline_ms(collector: *const Collector) -> i64 {
-    cross_or(-1, || {
-        let deadline = hosted(collector).and_then(|hosted| hosted.driven()?.deadline());
+    run_export_or(-1, || {
+        let deadline = collector_object(collector).and_then(|hosted| hosted.host_loop()?.deadline());
         // Rounded up, so that no turn runs before its deadline.
         let millis = |after: Duration| i64::try_from(after.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX);
         deadline.ok().flatten().map_or(-1, millis)
     })
 }
 
-/// Does what there is to do, without waiting. `running`, which may be NULL, becomes false when the collector has come
-/// to its end.
+/// Does what there is to do, without waiting. `running`, which may be NULL, becomes false when the collector has
+/// ended.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_drive_turn(
     collector: *mut Collector,
     running: *mut bool,
     err: *mut *mut Error,
 ) -> Status {
-    cross(err, || {
-        InCallback::refuse()?;
-        let turned = hosted(collector)?.driven()?.turn();
+    run_export(err, || {
+        InCallback::check_inactive()?;
+        let result = collector_object(collector)?.host_loop()?.turn();
         // SAFETY: NULL, or a place to write to, as the header says.
-        unsafe { put(running, matches!(turned, Ok(true))) };
-        turned.map(drop)
+        unsafe { write_out(running, matches!(result, Ok(true))) };
+        result.map(drop)
     })
 }
 
 /// Waits until all that was accepted before this call is delivered, or reported as lost. On the thread that drives the
-/// collector it turns it meanwhile. A negative timeout is none.
+/// collector it turns it meanwhile. A negative timeout means no limit.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_flush(collector: *mut Collector, timeout_ms: i64, err: *mut *mut Error) -> Status {
-    cross(err, || hosted(collector)?.flush(time(timeout_ms)))
+    run_export(err, || collector_object(collector)?.flush(duration_of_ms(timeout_ms)))
 }
 
 /// Begins a flush without waiting for it; `mark` is for otelcore_collector_is_flushed(). Callbacks may do this.
@@ -418,10 +426,10 @@ pub extern "C" fn otelcore_collector_begin_flush(
     mark: *mut u64,
     err: *mut *mut Error,
 ) -> Status {
-    cross(err, || {
-        let begun = hosted(collector)?.embedded.begin_flush()?;
+    run_export(err, || {
+        let new_mark = collector_object(collector)?.embedded.begin_flush()?;
         // SAFETY: NULL, or a place to write to, as the header says.
-        unsafe { put(mark, begun) };
+        unsafe { write_out(mark, new_mark) };
         Ok(())
     })
 }
@@ -430,7 +438,7 @@ pub extern "C" fn otelcore_collector_begin_flush(
 /// batch may be held back in the next: where there are several, begin again until it is.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_is_flushed(collector: *const Collector, mark: u64) -> bool {
-    cross_or(false, || hosted(collector).is_ok_and(|hosted| hosted.embedded.is_flushed(mark)))
+    run_export_or(false, || collector_object(collector).is_ok_and(|hosted| hosted.embedded.is_flushed(mark)))
 }
 
 /// Takes nothing new, delivers what it holds, and ends within `timeout_ms`; negative is however long it takes. Returns
@@ -443,36 +451,37 @@ pub extern "C" fn otelcore_collector_shutdown(
     timeout_ms: i64,
     err: *mut *mut Error,
 ) -> Status {
-    cross(err, || hosted(collector)?.shutdown(time(timeout_ms)))
+    run_export(err, || collector_object(collector)?.shutdown(duration_of_ms(timeout_ms)))
 }
 
-/// Begins a shutdown without waiting for it: turn until the end, or ask otelcore_collector_state(). What was left is
-/// told by an otelcore_collector_shutdown() afterwards. Callbacks may do this.
+/// Begins a shutdown without waiting for it: turn until the end, or poll otelcore_collector_state(). A call of
+/// otelcore_collector_shutdown() afterwards reports what was not delivered. Callbacks may do this.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_begin_shutdown(
     collector: *mut Collector,
     timeout_ms: i64,
     err: *mut *mut Error,
 ) -> Status {
-    cross(err, || Ok(hosted(collector)?.embedded.begin_shutdown(time(timeout_ms))?))
+    run_export(err, || Ok(collector_object(collector)?.embedded.begin_shutdown(duration_of_ms(timeout_ms))?))
 }
 
-/// Where the collector is in its life.
+/// The state of the collector.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_state(collector: *const Collector) -> crate::State {
-    cross_or(OTELCORE_STATE_NONE, || {
-        hosted(collector).map_or(OTELCORE_STATE_NONE, |hosted| crate::State::from(hosted.embedded.state() as u8))
+    run_export_or(OTELCORE_STATE_NONE, || {
+        collector_object(collector)
+            .map_or(OTELCORE_STATE_NONE, |hosted| crate::State::from(hosted.embedded.state() as u8))
     })
 }
 
 /// Frees a collector; one that still runs is ended at once, and what it holds is lost. NULL is fine. Callbacks may be
-/// called until this returns. Its inputs, outputs and batches stay good, and answer OTELCORE_CLOSED. From inside a
+/// called until this returns. Its inputs, outputs and batches stay valid, and return OTELCORE_CLOSED. In a
 /// callback the collector ends by itself, and its memory is freed in a later call of this or otelcore_collector_new().
 /// One that is driven is freed on the thread that drives it: from another, what its loop holds stays.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_free(collector: *mut Collector) {
-    cross_or((), || {
-        clear_away();
+    run_export_or((), || {
+        free_ended_collectors();
         if let Ok(hosted) = COLLECTORS.remove(collector) {
             hosted.free();
         }

@@ -8,7 +8,7 @@
 // errors. The other requirements on the host are in the header; an `unsafe fn` would not make them any clearer in C.
 #![allow(clippy::not_unsafe_ptr_arg_deref, reason = "the callers are C")]
 
-mod border;
+mod boundary;
 pub mod collector;
 pub mod data;
 pub mod error;
@@ -19,10 +19,10 @@ mod table;
 
 use std::ffi::{c_char, c_void};
 
-/// What a call says of itself. Values are added, never changed.
+/// The result of a call. Values are added, never changed.
 pub type Status = i32;
 
-/// It is done.
+/// Success.
 pub const OTELCORE_OK: Status = 0;
 /// An argument is NULL, foreign, or out of its range.
 pub const OTELCORE_INVALID_ARGUMENT: Status = 1;
@@ -34,21 +34,21 @@ pub const OTELCORE_INVALID_DATA: Status = 3;
 pub const OTELCORE_NOT_FOUND: Status = 4;
 /// Not in this state of the collector, or not on this thread.
 pub const OTELCORE_INVALID_STATE: Status = 5;
-/// There is too much already. Later the same call may succeed.
+/// The collector holds too much data. The same call may succeed later.
 pub const OTELCORE_OVERLOADED: Status = 6;
-/// The time was over. For a shutdown: the message says what was not delivered.
+/// The time is up. For a shutdown: the message says what was not delivered.
 pub const OTELCORE_TIMEOUT: Status = 7;
 /// The collector has stopped, or the handle was freed.
 pub const OTELCORE_CLOSED: Status = 8;
 /// The system refused something: a port that is in use, for one.
 pub const OTELCORE_IO: Status = 9;
-/// Not now. A callback answers this to be given its batch again.
+/// Not now. A callback returns this to get its batch again.
 pub const OTELCORE_UNAVAILABLE: Status = 10;
 /// Not from inside a callback: it would wait for itself.
 pub const OTELCORE_REENTRANT: Status = 11;
-/// What was handed in belongs to the parent process, and this one is a forked child of it. Nothing was touched.
+/// The argument belongs to the parent process, and this one is a forked child of it. The call had no effect.
 pub const OTELCORE_FORKED: Status = 12;
-/// A fault in the library. Nothing is known of the collector's state; free it.
+/// An error in the library. The collector's state is not known; free it.
 pub const OTELCORE_PANIC: Status = 13;
 /// otelcore_output_wake() ended the wait.
 pub const OTELCORE_CANCELLED: Status = 14;
@@ -63,12 +63,12 @@ pub const OTELCORE_METRICS: Signal = 1;
 /// Log records: an `ExportLogsServiceRequest`.
 pub const OTELCORE_LOGS: Signal = 2;
 
-/// Where a collector is in its life.
+/// The state of a collector.
 pub type State = i32;
 
 /// No collector, or the parent's in a forked child.
 pub const OTELCORE_STATE_NONE: State = -1;
-/// Checked, and nothing open.
+/// The configuration is checked, and nothing is open.
 pub const OTELCORE_STATE_CREATED: State = 0;
 /// Opening what the configuration names.
 pub const OTELCORE_STATE_STARTING: State = 1;
@@ -76,9 +76,9 @@ pub const OTELCORE_STATE_STARTING: State = 1;
 pub const OTELCORE_STATE_RUNNING: State = 2;
 /// Draining.
 pub const OTELCORE_STATE_STOPPING: State = 3;
-/// At its end, in an orderly way.
+/// Ended by a shutdown.
 pub const OTELCORE_STATE_STOPPED: State = 4;
-/// At its end, by a failed start or a fault.
+/// Ended by a failed start or an error of the library.
 pub const OTELCORE_STATE_FAILED: State = 5;
 
 /// How urgent a record of the collector's own log is.
@@ -103,8 +103,8 @@ pub const OTELCORE_FORMAT_PROMETHEUS: Format = 0;
 /// (`libotelcore.so.0`) sees to that.
 pub const OTELCORE_ABI_VERSION: u32 = 0;
 
-/// Takes a record of the log. The texts are the callee's until it returns: who speaks ("exporter inproc/out"; empty for
-/// the collector itself), what happened, and facts about it as a JSON object. Any thread may call it, and calls may
+/// Takes a record of the log. The texts are valid until it returns: the component ("exporter inproc/out"; empty for
+/// the collector itself), the message, and its fields as a JSON object. Any thread may call it, and calls may
 /// overlap.
 pub type LogFn = Option<
     unsafe extern "C" fn(
@@ -116,8 +116,8 @@ pub type LogFn = Option<
     ),
 >;
 
-/// Takes a batch on its way out: an `Export*ServiceRequest` in protobuf, the callee's until it returns. It answers
-/// OTELCORE_OK when the batch is done with; OTELCORE_UNAVAILABLE, OTELCORE_OVERLOADED or OTELCORE_TIMEOUT to be given it
+/// Takes a batch from an output: an `Export*ServiceRequest` in protobuf, valid until it returns. It returns
+/// OTELCORE_OK when the batch is delivered; OTELCORE_UNAVAILABLE, OTELCORE_OVERLOADED or OTELCORE_TIMEOUT to get it
 /// again after a pause; anything else to have it dropped, and reported. Calls of one output never overlap. It must
 /// neither wait for the collector nor leave by an exception or longjmp.
 pub type ExportFn =
@@ -144,29 +144,29 @@ pub extern "C" fn otelcore_abi_version() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore__test_panic(err: *mut *mut error::Error) -> Status {
     #[expect(clippy::panic, reason = "that is what is tested")]
-    border::cross(err, || panic!("on request"))
+    boundary::run_export(err, || panic!("on request"))
 }
 
 /// The pointer that a callback of the host is called with.
 #[derive(Clone, Copy)]
-pub(crate) struct User(pub(crate) *mut c_void);
+pub(crate) struct UserPointer(pub(crate) *mut c_void);
 
 // SAFETY: the header says that a callback, and what frees its `user`, may be called from any thread.
-unsafe impl Send for User {}
+unsafe impl Send for UserPointer {}
 // SAFETY: as above.
-unsafe impl Sync for User {}
+unsafe impl Sync for UserPointer {}
 
 /// A callback's `user`, which is freed with it.
-pub(crate) struct Owned {
-    user: User,
+pub(crate) struct CallbackUser {
+    user: UserPointer,
     free: FreeFn,
     /// No more calls are possible; or the host has kept `user`.
-    over: std::sync::atomic::AtomicBool,
+    is_released: std::sync::atomic::AtomicBool,
 }
 
-impl Owned {
+impl CallbackUser {
     pub(crate) fn new(user: *mut c_void, free: FreeFn) -> Self {
-        Self { user: User(user), free, over: std::sync::atomic::AtomicBool::new(false) }
+        Self { user: UserPointer(user), free, is_released: std::sync::atomic::AtomicBool::new(false) }
     }
 
     pub(crate) fn user(&self) -> *mut c_void {
@@ -174,23 +174,23 @@ impl Owned {
     }
 
     /// The host keeps ownership of `user`.
-    pub(crate) fn keep(&self) {
-        self.over.store(true, std::sync::atomic::Ordering::Release);
+    pub(crate) fn release_to_host(&self) {
+        self.is_released.store(true, std::sync::atomic::Ordering::Release);
     }
 
     /// Frees it, once. The callback must not be running, nor be called again.
     pub(crate) fn free(&self) {
-        if !self.over.swap(true, std::sync::atomic::Ordering::AcqRel)
+        if !self.is_released.swap(true, std::sync::atomic::Ordering::AcqRel)
             && let Some(free) = self.free
         {
-            let _inside = border::InCallback::enter();
-            // SAFETY: the host gave both for this purpose, and `over` says that this is the first time.
+            let _inside = boundary::InCallback::enter();
+            // SAFETY: the host gave both for this purpose, and `is_released` says that this is the first time.
             unsafe { free(self.user.0) };
         }
     }
 }
 
-impl Drop for Owned {
+impl Drop for CallbackUser {
     fn drop(&mut self) {
         self.free();
     }

@@ -4,25 +4,25 @@ use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
 
 use otelcore::pdata::text::put_json_string;
-use otelcore::pipeline::{Field, Level, LogSink, Record};
+use otelcore::pipeline::{LogEntry, LogField, LogLevel as EntryLevel, LogSink};
 
-use crate::border::{InCallback, stop_in_child};
-use crate::per_process::depth;
-use crate::{FreeFn, LogFn, LogLevel, Owned};
+use crate::boundary::{InCallback, unwind_in_child};
+use crate::per_process::current_depth;
+use crate::{CallbackUser, FreeFn, LogFn, LogLevel};
 
 /// The log sink of one collector.
-pub(crate) struct Sink {
+pub(crate) struct HostLogSink {
     /// The process that it belongs to.
     depth: u32,
     level: LogLevel,
     call: unsafe extern "C" fn(*mut c_void, LogLevel, *const c_char, *const c_char, *const c_char),
-    pub(crate) user: Arc<Owned>,
+    pub(crate) user: Arc<CallbackUser>,
 }
 
-impl Sink {
+impl HostLogSink {
     /// `None` where the host wants no log.
     pub(crate) fn new(level: LogLevel, call: LogFn, user: *mut c_void, free: FreeFn) -> Option<Self> {
-        call.map(|call| Self { depth: depth(), level, call, user: Arc::new(Owned::new(user, free)) })
+        call.map(|call| Self { depth: current_depth(), level, call, user: Arc::new(CallbackUser::new(user, free)) })
     }
 }
 
@@ -32,7 +32,7 @@ fn c_text(mut text: Vec<u8>) -> CString {
     CString::new(text).unwrap_or_default()
 }
 
-fn fields_json(fields: &[(&str, Field<'_>)]) -> Vec<u8> {
+fn fields_json(fields: &[(&str, LogField<'_>)]) -> Vec<u8> {
     let mut out = vec![b'{'];
     for (name, field) in fields {
         if out.len() > 1 {
@@ -41,25 +41,25 @@ fn fields_json(fields: &[(&str, Field<'_>)]) -> Vec<u8> {
         put_json_string(&mut out, name.as_bytes());
         out.push(b':');
         match field {
-            Field::Str(text) => put_json_string(&mut out, text.as_bytes()),
-            Field::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
-            Field::Uint(n) => out.extend_from_slice(n.to_string().as_bytes()),
-            Field::Float(n) if n.is_finite() => out.extend_from_slice(n.to_string().as_bytes()),
-            Field::Float(_) => out.extend_from_slice(b"null"),
-            Field::Bool(b) => out.extend_from_slice(b.to_string().as_bytes()),
+            LogField::Str(text) => put_json_string(&mut out, text.as_bytes()),
+            LogField::Int(n) => out.extend_from_slice(n.to_string().as_bytes()),
+            LogField::Uint(n) => out.extend_from_slice(n.to_string().as_bytes()),
+            LogField::Float(n) if n.is_finite() => out.extend_from_slice(n.to_string().as_bytes()),
+            LogField::Float(_) => out.extend_from_slice(b"null"),
+            LogField::Bool(b) => out.extend_from_slice(b.to_string().as_bytes()),
         }
     }
     out.push(b'}');
     out
 }
 
-impl LogSink for Sink {
-    fn enabled(&self, level: Level) -> bool {
+impl LogSink for HostLogSink {
+    fn enabled(&self, level: EntryLevel) -> bool {
         level as LogLevel >= self.level
     }
 
-    fn log(&self, record: &Record<'_>) {
-        if self.depth != depth() {
+    fn log(&self, record: &LogEntry<'_>) {
+        if self.depth != current_depth() {
             return;
         }
         let scope = record.scope;
@@ -78,6 +78,6 @@ impl LogSink for Sink {
                 fields.as_ptr(),
             );
         }
-        stop_in_child(self.depth);
+        unwind_in_child(self.depth);
     }
 }

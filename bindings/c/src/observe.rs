@@ -1,25 +1,25 @@
 //! A collector's health and its own metrics, in buffers that C frees.
 
-use crate::border::{cross, cross_or, put};
-use crate::collector::{Collector, hosted};
-use crate::error::{Error, Fault};
-use crate::table::Table;
+use crate::boundary::{run_export, run_export_or, write_out};
+use crate::collector::{Collector, collector_object};
+use crate::error::{CallError, Error};
+use crate::table::HandleTable;
 use crate::{Format, OTELCORE_FORMAT_PROMETHEUS, Status};
 
-/// Bytes of the library's. Whoever asked for them frees them.
+/// Bytes that the library owns until the caller frees the buffer.
 pub struct Buffer(());
 
-static BUFFERS: Table<Buffer, Vec<u8>> = Table::new(4);
+static BUFFERS: HandleTable<Buffer, Vec<u8>> = HandleTable::new(4);
 
-fn hand_out(mut bytes: Vec<u8>, out: *mut *mut Buffer) -> Result<(), Fault> {
+fn write_buffer(mut bytes: Vec<u8>, out: *mut *mut Buffer) -> Result<(), CallError> {
     if out.is_null() {
-        return Err(Fault::argument("there is no place for the buffer"));
+        return Err(CallError::invalid_argument("there is no place for the buffer"));
     }
     // So that the buffer is a C string as well.
     bytes.push(0);
     let handle = BUFFERS.insert(bytes);
     // SAFETY: not NULL, and the header asks for a place to write to.
-    unsafe { put(out, handle) };
+    unsafe { write_out(out, handle) };
     Ok(())
 }
 
@@ -30,7 +30,7 @@ pub extern "C" fn otelcore_collector_health(
     out: *mut *mut Buffer,
     err: *mut *mut Error,
 ) -> Status {
-    cross(err, || hand_out(hosted(collector)?.embedded.health().into_bytes(), out))
+    run_export(err, || write_buffer(collector_object(collector)?.embedded.health().into_bytes(), out))
 }
 
 /// The collector's own metrics up to the configured level, as OTELCORE_FORMAT_PROMETHEUS, whether a port serves them or
@@ -42,12 +42,12 @@ pub extern "C" fn otelcore_collector_metrics(
     out: *mut *mut Buffer,
     err: *mut *mut Error,
 ) -> Status {
-    cross(err, || {
-        let hosted = hosted(collector)?;
+    run_export(err, || {
+        let hosted = collector_object(collector)?;
         if format != OTELCORE_FORMAT_PROMETHEUS {
-            return Err(Fault::argument("there is no such format"));
+            return Err(CallError::invalid_argument("there is no such format"));
         }
-        hand_out(hosted.embedded.metrics(), out)
+        write_buffer(hosted.embedded.metrics(), out)
     })
 }
 
@@ -57,14 +57,15 @@ pub extern "C" fn otelcore_collector_metrics(
 pub extern "C" fn otelcore_buffer_data(buffer: *const Buffer, len: *mut usize) -> *const u8 {
     let none = (std::ptr::null(), 0);
     // The table keeps the bytes until the buffer is freed.
-    let (data, size) = cross_or(none, || BUFFERS.get(buffer).map_or(none, |bytes| (bytes.as_ptr(), bytes.len() - 1)));
+    let (data, size) =
+        run_export_or(none, || BUFFERS.get(buffer).map_or(none, |bytes| (bytes.as_ptr(), bytes.len() - 1)));
     // SAFETY: NULL, or a place to write to, as the header says.
-    unsafe { put(len, size) };
+    unsafe { write_out(len, size) };
     data
 }
 
 /// Frees a buffer. NULL is fine.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_buffer_free(buffer: *mut Buffer) {
-    cross_or((), || drop(BUFFERS.remove(buffer)));
+    run_export_or((), || drop(BUFFERS.remove(buffer)));
 }

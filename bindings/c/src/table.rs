@@ -9,13 +9,13 @@
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::per_process::{PerProcess, depth};
+use crate::per_process::{PerProcess, current_depth};
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("handles need pointers of 64 bits");
 
 /// The top byte of kind 0.
-const OURS: usize = 0xe0;
+const FIRST_KIND: usize = 0xe0;
 const DEPTH_BITS: u32 = 8;
 const SLOT_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 24;
@@ -23,7 +23,7 @@ const LAST_GENERATION: u32 = (1 << GENERATION_BITS) - 1;
 
 /// Why a handle is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Miss {
+pub(crate) enum HandleError {
     /// It is NULL.
     Null,
     /// It was never a handle of this kind.
@@ -34,41 +34,41 @@ pub(crate) enum Miss {
     Inherited,
 }
 
-struct Slot<T> {
+struct HandleSlot<T> {
     generation: u32,
     value: Option<Arc<T>>,
 }
 
-struct Slots<T> {
-    slots: Vec<Slot<T>>,
+struct HandleSlots<T> {
+    slots: Vec<HandleSlot<T>>,
     free: Vec<usize>,
 }
 
-impl<T> Default for Slots<T> {
+impl<T> Default for HandleSlots<T> {
     fn default() -> Self {
         Self { slots: Vec::new(), free: Vec::new() }
     }
 }
 
 /// All handles of one kind: `H` is the C type, `T` the object that a handle refers to.
-pub(crate) struct Table<H, T: 'static> {
+pub(crate) struct HandleTable<H, T: 'static> {
     kind: usize,
-    slots: PerProcess<RwLock<Slots<T>>>,
+    slots: PerProcess<RwLock<HandleSlots<T>>>,
     c_type: PhantomData<fn(*mut H)>,
 }
 
-impl<H, T: Send + Sync> Table<H, T> {
+impl<H, T: Send + Sync> HandleTable<H, T> {
     /// An empty table. No two kinds may have one number, which is below 16.
     pub(crate) const fn new(kind: usize) -> Self {
-        Self { kind: OURS + kind, slots: PerProcess::new(), c_type: PhantomData }
+        Self { kind: FIRST_KIND + kind, slots: PerProcess::new(), c_type: PhantomData }
     }
 
     // The slots are consistent between two statements, so a poisoned lock can be used.
-    fn read(&self) -> RwLockReadGuard<'_, Slots<T>> {
+    fn read(&self) -> RwLockReadGuard<'_, HandleSlots<T>> {
         self.slots.get().read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Slots<T>> {
+    fn write(&self) -> RwLockWriteGuard<'_, HandleSlots<T>> {
         self.slots.get().write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -79,7 +79,7 @@ impl<H, T: Send + Sync> Table<H, T> {
         let slot = match table.free.pop() {
             Some(slot) => slot,
             None if table.slots.len() < 1 << SLOT_BITS => {
-                table.slots.push(Slot { generation: 0, value: None });
+                table.slots.push(HandleSlot { generation: 0, value: None });
                 table.slots.len() - 1
             }
             None => return std::ptr::null_mut(),
@@ -88,55 +88,55 @@ impl<H, T: Send + Sync> Table<H, T> {
         entry.generation += 1;
         entry.value = Some(value);
         let generation = entry.generation as usize;
-        let kind = self.kind << DEPTH_BITS | depth() as usize;
+        let kind = self.kind << DEPTH_BITS | current_depth() as usize;
         let address = kind << (SLOT_BITS + GENERATION_BITS) | slot << GENERATION_BITS | generation;
         std::ptr::without_provenance_mut(address)
     }
 
-    fn parse(&self, handle: *const H) -> Result<(usize, u32), Miss> {
+    fn parse_handle(&self, handle: *const H) -> Result<(usize, u32), HandleError> {
         let address = handle.addr();
         if address == 0 {
-            return Err(Miss::Null);
+            return Err(HandleError::Null);
         }
         let kind = address >> (SLOT_BITS + GENERATION_BITS);
         if kind >> DEPTH_BITS != self.kind {
-            return Err(Miss::Foreign);
+            return Err(HandleError::Foreign);
         }
         match kind & ((1 << DEPTH_BITS) - 1) {
-            made if made < depth() as usize => return Err(Miss::Inherited),
-            made if made > depth() as usize => return Err(Miss::Foreign),
+            depth if depth < current_depth() as usize => return Err(HandleError::Inherited),
+            depth if depth > current_depth() as usize => return Err(HandleError::Foreign),
             _ => {}
         }
         let slot = (address >> GENERATION_BITS) & ((1 << SLOT_BITS) - 1);
         u32::try_from(address & ((1 << GENERATION_BITS) - 1))
             .map(|generation| (slot, generation))
-            .or(Err(Miss::Foreign))
+            .or(Err(HandleError::Foreign))
     }
 
     /// The object that a handle refers to.
-    pub(crate) fn get(&self, handle: *const H) -> Result<Arc<T>, Miss> {
-        let (slot, generation) = self.parse(handle)?;
+    pub(crate) fn get(&self, handle: *const H) -> Result<Arc<T>, HandleError> {
+        let (slot, generation) = self.parse_handle(handle)?;
         let table = self.read();
-        let entry = table.slots.get(slot).ok_or(Miss::Foreign)?;
+        let entry = table.slots.get(slot).ok_or(HandleError::Foreign)?;
         if generation == 0 || generation > entry.generation {
-            return Err(Miss::Foreign);
+            return Err(HandleError::Foreign);
         }
         let value = entry.value.as_ref().filter(|_| entry.generation == generation);
-        value.cloned().ok_or(Miss::Freed)
+        value.cloned().ok_or(HandleError::Freed)
     }
 
     /// Removes a handle, and returns its object.
-    pub(crate) fn remove(&self, handle: *const H) -> Result<Arc<T>, Miss> {
-        let (slot, generation) = self.parse(handle)?;
+    pub(crate) fn remove(&self, handle: *const H) -> Result<Arc<T>, HandleError> {
+        let (slot, generation) = self.parse_handle(handle)?;
         let mut table = self.write();
-        let entry = table.slots.get_mut(slot).ok_or(Miss::Foreign)?;
+        let entry = table.slots.get_mut(slot).ok_or(HandleError::Foreign)?;
         if generation == 0 || generation > entry.generation {
-            return Err(Miss::Foreign);
+            return Err(HandleError::Foreign);
         }
         if generation < entry.generation {
-            return Err(Miss::Freed);
+            return Err(HandleError::Freed);
         }
-        let value = entry.value.take().ok_or(Miss::Freed)?;
+        let value = entry.value.take().ok_or(HandleError::Freed)?;
         // A slot whose generations are used up is not used again.
         if generation < LAST_GENERATION {
             table.free.push(slot);

@@ -1,4 +1,4 @@
-/* Linked beside another Rust archive: either one's panic is caught where it belongs. Needs the feature `test-panic`. */
+/* Linked with another Rust archive: each archive catches its own panic. Needs the feature `test-panic`. */
 #include "story.h"
 
 otelcore_status otelcore__test_panic(otelcore_error **err);

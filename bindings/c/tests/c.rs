@@ -7,51 +7,55 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-fn here(path: &str) -> PathBuf {
+fn manifest_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn scratch(path: &str) -> PathBuf {
+fn temporary_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("c").join(path)
 }
 
-fn done(command: &mut Command) -> Output {
+fn run_successfully(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?}: {}\n{out}\n{err}", output.status);
     output
 }
 
-fn text(command: &mut Command) -> String {
-    String::from_utf8(done(command).stdout).unwrap()
+fn stdout_of(command: &mut Command) -> String {
+    String::from_utf8(run_successfully(command).stdout).unwrap()
 }
 
 /// A command that runs in this build's target folder.
-fn within(program: impl AsRef<OsStr>) -> Command {
+fn command_in_target_folder(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    command.current_dir(here("")).env("CARGO_TARGET_DIR", target).env("CARGO", env!("CARGO"));
+    command.current_dir(manifest_path("")).env("CARGO_TARGET_DIR", target).env("CARGO", env!("CARGO"));
     command
 }
 
-struct Built {
+struct InstalledLibrary {
     /// Where it is installed.
     prefix: PathBuf,
     /// Where the library that panics on request is installed.
-    panics: PathBuf,
+    panic_prefix: PathBuf,
 }
 
 /// The library, built and installed once.
-fn built() -> &'static Built {
-    static BUILT: OnceLock<Built> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let (prefix, panics) = (scratch("prefix"), scratch("panics"));
+fn installed_library() -> &'static InstalledLibrary {
+    static INSTALLED: OnceLock<InstalledLibrary> = OnceLock::new();
+    INSTALLED.get_or_init(|| {
+        let (prefix, panic_prefix) = (temporary_path("prefix"), temporary_path("panics"));
         // The one without features is built last: its files are what the target folder has afterwards.
-        for (prefix, features) in [(&panics, "FEATURES=test-panic"), (&prefix, "FEATURES=")] {
+        for (prefix, features) in [(&panic_prefix, "FEATURES=test-panic"), (&prefix, "FEATURES=")] {
             let _ = std::fs::remove_dir_all(prefix);
-            done(within(here("../../scripts/install-c")).arg(prefix).args(["PROFILE=dev", features]));
+            run_successfully(
+                command_in_target_folder(manifest_path("../../scripts/install-c"))
+                    .arg(prefix)
+                    .args(["PROFILE=dev", features]),
+            );
         }
-        Built { prefix, panics }
+        InstalledLibrary { prefix, panic_prefix }
     })
 }
 
@@ -59,114 +63,127 @@ fn compile(source: &Path, program: &Path, library: &Path) {
     let cpp = source.extension().is_some_and(|e| e == "cpp");
     let mut command = Command::new(if cpp { "g++" } else { "gcc" });
     command.arg(if cpp { "-std=c++17" } else { "-std=gnu11" });
-    command.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-pthread", "-I"]).arg(here("include"));
+    command.args(["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g", "-pthread", "-I"]).arg(manifest_path("include"));
     command.arg(source).arg("-o").arg(program).arg("-L").arg(library).arg("-lotelcore");
     command.arg(format!("-Wl,-rpath,{}", library.display()));
-    done(&mut command);
+    run_successfully(&mut command);
 }
 
 /// Runs a program with a time limit of one minute. It does not get the library path that cargo sets.
-fn run(program: &Path) -> Output {
-    done(Command::new("timeout").arg("60").arg(program).env_remove("LD_LIBRARY_PATH"))
+fn run_with_time_limit(program: &Path) -> Output {
+    run_successfully(Command::new("timeout").arg("60").arg(program).env_remove("LD_LIBRARY_PATH"))
 }
 
-fn story(name: &str) {
-    let program = scratch(name.split('.').next().unwrap());
-    compile(&here("tests").join(name), &program, &built().prefix.join("lib"));
-    run(&program);
-}
-
-#[test]
-fn a_life_from_a_text_to_an_end() {
-    story("lifecycle.c");
+fn run_test_program(name: &str) {
+    let program = temporary_path(name.split('.').next().unwrap());
+    compile(&manifest_path("tests").join(name), &program, &installed_library().prefix.join("lib"));
+    run_with_time_limit(&program);
 }
 
 #[test]
-fn whatever_a_program_hands_in_is_answered() {
-    story("misuse.c");
+fn collector_is_created_started_and_shut_down() {
+    run_test_program("lifecycle.c");
 }
 
 #[test]
-fn telemetry_goes_by_callback_and_by_pull() {
-    story("flow.c");
+fn invalid_arguments_are_refused() {
+    run_test_program("misuse.c");
 }
 
 #[test]
-fn the_library_is_a_guest() {
-    story("guest.c");
+fn output_delivers_by_callback_and_by_next() {
+    run_test_program("flow.c");
 }
 
 #[test]
-fn a_fork_in_the_middle_of_a_load_loses_nothing() {
-    story("fork.c");
+fn library_changes_no_state_of_its_host_process() {
+    run_test_program("guest.c");
 }
 
 #[test]
-fn a_host_with_a_loop_of_its_own_drives() {
-    story("drive.c");
+fn fork_under_load_loses_nothing() {
+    run_test_program("fork.c");
 }
 
 #[test]
-fn a_program_in_cpp_embeds() {
-    story("from_cpp.cpp");
+fn collector_runs_in_the_loop_of_its_host() {
+    run_test_program("drive.c");
 }
 
 #[test]
-fn a_panic_ends_in_a_status() {
-    let program = scratch("panic");
-    compile(&here("tests/panic.c"), &program, &built().panics.join("lib"));
-    let output = run(&program);
+fn cpp_program_embeds_a_collector() {
+    run_test_program("from_cpp.cpp");
+}
+
+#[test]
+fn panic_is_returned_as_a_status() {
+    let program = temporary_path("panic");
+    compile(&manifest_path("tests/panic.c"), &program, &installed_library().panic_prefix.join("lib"));
+    let output = run_with_time_limit(&program);
     assert!(String::from_utf8_lossy(&output.stderr).contains("on request"), "the panic was not provoked");
 }
 
 /// A static library in Rust that is independent of ours.
 fn other_archive() -> PathBuf {
-    let archive = scratch("libother.a");
+    let archive = temporary_path("libother.a");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let mut command = within(rustc);
-    done(command.args(["--edition=2024", "--crate-type=staticlib", "-o"]).arg(&archive).arg(here("tests/other.rs")));
+    let mut command = command_in_target_folder(rustc);
+    run_successfully(
+        command
+            .args(["--edition=2024", "--crate-type=staticlib", "-o"])
+            .arg(&archive)
+            .arg(manifest_path("tests/other.rs")),
+    );
     archive
 }
 
 #[test]
-fn two_rust_archives_in_either_order_link_and_panic_apart() {
-    let (ours, other) = (built().panics.join("lib/libotelcore.a"), other_archive());
+fn two_rust_archives_in_either_order_link_and_panic_separately() {
+    let (ours, other) = (installed_library().panic_prefix.join("lib/libotelcore.a"), other_archive());
     for (pie, name) in [("-pie", "beside-pie"), ("-no-pie", "beside-no-pie")] {
         for (order, archives) in [("ours-first", [&ours, &other]), ("ours-last", [&other, &ours])] {
-            let program = scratch(&format!("{name}-{order}"));
+            let program = temporary_path(&format!("{name}-{order}"));
             let mut command = Command::new("gcc");
             command.args([pie, if pie == "-pie" { "-fPIE" } else { "-fno-pie" }, "-std=gnu11", "-pthread", "-I"]);
-            command.arg(here("include")).arg(here("tests/beside.c")).args(archives).arg("-o").arg(&program);
+            command
+                .arg(manifest_path("include"))
+                .arg(manifest_path("tests/beside.c"))
+                .args(archives)
+                .arg("-o")
+                .arg(&program);
             // The output of `rustc --print native-static-libs` for the target.
-            done(command.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]));
-            let said = String::from_utf8_lossy(&run(&program).stderr).into_owned();
-            assert!(said.contains("of the other archive") && said.contains("on request"), "{pie} {order}: {said}");
+            run_successfully(command.args(["-lgcc_s", "-lutil", "-lrt", "-lpthread", "-lm", "-ldl", "-lc"]));
+            let stderr = String::from_utf8_lossy(&run_with_time_limit(&program).stderr).into_owned();
+            assert!(
+                stderr.contains("of the other archive") && stderr.contains("on request"),
+                "{pie} {order}: {stderr}"
+            );
         }
     }
 }
 
 /// The names of functions in the header.
-fn declared() -> BTreeSet<String> {
-    let header = std::fs::read_to_string(here("include/otelcore.h")).unwrap();
+fn declared_functions() -> BTreeSet<String> {
+    let header = std::fs::read_to_string(manifest_path("include/otelcore.h")).unwrap();
     let lines = header.lines().filter(|line| !line.starts_with([' ', '#', '/']));
     let names = lines.filter_map(|line| line.split_once('(')?.0.rsplit([' ', '*']).next());
     names.filter(|name| name.starts_with("otelcore_")).map(str::to_owned).collect()
 }
 
-fn names(listing: &str) -> BTreeSet<String> {
+fn symbol_names(listing: &str) -> BTreeSet<String> {
     listing.lines().filter_map(|line| line.rsplit_once(' ')).map(|(_, name)| name.to_owned()).collect()
 }
 
 #[test]
-fn nothing_but_the_header_is_exported() {
-    let lib = built().prefix.join("lib");
-    let declared = declared();
+fn exported_symbols_are_those_of_the_header() {
+    let lib = installed_library().prefix.join("lib");
+    let declared = declared_functions();
     assert!(declared.len() >= 36, "{declared:?}");
-    let shared = text(Command::new("nm").args(["-D", "--defined-only"]).arg(lib.join("libotelcore.so")));
-    assert_eq!(names(&shared), declared);
-    let archive = text(Command::new("nm").args(["-g", "--defined-only"]).arg(lib.join("libotelcore.a")));
-    assert_eq!(names(&archive), declared);
-    let dynamic = text(Command::new("readelf").arg("-d").arg(lib.join("libotelcore.so")));
+    let shared = stdout_of(Command::new("nm").args(["-D", "--defined-only"]).arg(lib.join("libotelcore.so")));
+    assert_eq!(symbol_names(&shared), declared);
+    let archive = stdout_of(Command::new("nm").args(["-g", "--defined-only"]).arg(lib.join("libotelcore.a")));
+    assert_eq!(symbol_names(&archive), declared);
+    let dynamic = stdout_of(Command::new("readelf").arg("-d").arg(lib.join("libotelcore.so")));
     assert!(dynamic.contains("soname: [libotelcore.so.0]") && dynamic.contains("NODELETE"), "{dynamic}");
     let needed = dynamic.lines().filter(|line| line.contains("(NEEDED)"));
     let known = ["libc.so", "libm.so", "libgcc_s.so", "ld-linux"];
@@ -174,7 +191,7 @@ fn nothing_but_the_header_is_exported() {
 }
 
 /// A program as a user of an installed library writes it.
-const USER: &str = r#"
+const USER_PROGRAM: &str = r#"
 #include <otelcore.h>
 #include <string.h>
 int main(void) {
@@ -188,50 +205,50 @@ int main(void) {
 "#;
 
 fn pkg_config(arguments: &[&str]) -> Vec<String> {
-    let path = built().prefix.join("lib/pkgconfig");
-    let flags = text(Command::new("pkg-config").args(arguments).arg("otelcore").env("PKG_CONFIG_PATH", path));
+    let path = installed_library().prefix.join("lib/pkgconfig");
+    let flags = stdout_of(Command::new("pkg-config").args(arguments).arg("otelcore").env("PKG_CONFIG_PATH", path));
     flags.split_whitespace().map(str::to_owned).collect()
 }
 
 #[test]
-fn what_is_installed_is_found_by_pkg_config() {
-    let (source, lib) = (scratch("user.c"), built().prefix.join("lib"));
-    std::fs::write(&source, USER).unwrap();
-    let shared = scratch("user-shared");
+fn installed_library_is_found_by_pkg_config() {
+    let (source, lib) = (temporary_path("user.c"), installed_library().prefix.join("lib"));
+    std::fs::write(&source, USER_PROGRAM).unwrap();
+    let shared_program = temporary_path("user-shared");
     let flags = pkg_config(&["--cflags", "--libs"]);
-    done(Command::new("gcc").arg(&source).arg("-o").arg(&shared).args(flags));
-    done(Command::new(&shared).env("LD_LIBRARY_PATH", &lib));
-    let fixed = scratch("user-static");
+    run_successfully(Command::new("gcc").arg(&source).arg("-o").arg(&shared_program).args(flags));
+    run_successfully(Command::new(&shared_program).env("LD_LIBRARY_PATH", &lib));
+    let static_program = temporary_path("user-static");
     let flags = pkg_config(&["--static", "--cflags", "--libs"]);
     let flags = flags.iter().map(|flag| if flag == "-lotelcore" { "-l:libotelcore.a" } else { flag });
-    done(Command::new("gcc").arg(&source).arg("-o").arg(&fixed).args(flags));
-    run(&fixed);
-    let needed = text(Command::new("readelf").arg("-d").arg(&fixed));
+    run_successfully(Command::new("gcc").arg(&source).arg("-o").arg(&static_program).args(flags));
+    run_with_time_limit(&static_program);
+    let needed = stdout_of(Command::new("readelf").arg("-d").arg(&static_program));
     assert!(!needed.contains("libotelcore"), "{needed}");
 }
 
 #[test]
-fn what_is_installed_is_found_by_cmake() {
-    let (project, build) = (scratch("cmake"), scratch("cmake/build"));
+fn installed_library_is_found_by_cmake() {
+    let (project, build) = (temporary_path("cmake"), temporary_path("cmake/build"));
     let _ = std::fs::remove_dir_all(&project);
     std::fs::create_dir_all(&project).unwrap();
-    std::fs::write(project.join("user.c"), USER).unwrap();
+    std::fs::write(project.join("user.c"), USER_PROGRAM).unwrap();
     let lists = "cmake_minimum_required(VERSION 3.13)\nproject(user C)\nfind_package(otelcore 0.1 REQUIRED CONFIG)\n\
                  add_executable(shared user.c)\ntarget_link_libraries(shared PRIVATE otelcore::otelcore)\n\
                  add_executable(fixed user.c)\ntarget_link_libraries(fixed PRIVATE otelcore::otelcore_static)\n";
     std::fs::write(project.join("CMakeLists.txt"), lists).unwrap();
-    let prefix = format!("-DCMAKE_PREFIX_PATH={}", built().prefix.display());
-    done(Command::new("cmake").arg("-S").arg(&project).arg("-B").arg(&build).arg(prefix));
-    done(Command::new("cmake").arg("--build").arg(&build));
-    run(&build.join("shared"));
-    run(&build.join("fixed"));
+    let prefix = format!("-DCMAKE_PREFIX_PATH={}", installed_library().prefix.display());
+    run_successfully(Command::new("cmake").arg("-S").arg(&project).arg("-B").arg(&build).arg(prefix));
+    run_successfully(Command::new("cmake").arg("--build").arg(&build));
+    run_with_time_limit(&build.join("shared"));
+    run_with_time_limit(&build.join("fixed"));
 }
 
 #[test]
-fn the_examples_do_what_they_say() {
-    let (built, out) = (built(), scratch("examples"));
-    let examples = here("../../examples/c");
-    done(
+fn examples_print_the_documented_output() {
+    let (built, out) = (installed_library(), temporary_path("examples"));
+    let examples = manifest_path("../../examples/c");
+    run_successfully(
         Command::new("make")
             .args(["-C"])
             .arg(&examples)
@@ -242,21 +259,21 @@ fn the_examples_do_what_they_say() {
         let program = out.join(name);
         let mut command = Command::new("timeout");
         command.arg("60").arg(program).arg(argument).current_dir(&examples);
-        done(command.env("LD_LIBRARY_PATH", built.prefix.join("lib")))
+        run_successfully(command.env("LD_LIBRARY_PATH", built.prefix.join("lib")))
     };
     let embedded = example("embed", "debug.yaml");
-    let said = String::from_utf8_lossy(&embedded.stderr).into_owned();
-    let out = String::from_utf8_lossy(&embedded.stdout);
-    assert!(out.contains("100 spans and 1 metric submitted") && out.contains("stopped"), "{out}\n{said}");
-    assert!(said.contains("checkout") && said.contains("orders"), "{said}");
+    let stderr = String::from_utf8_lossy(&embedded.stderr).into_owned();
+    let stdout = String::from_utf8_lossy(&embedded.stdout);
+    assert!(stdout.contains("100 spans and 1 metric submitted") && stdout.contains("stopped"), "{stdout}\n{stderr}");
+    assert!(stderr.contains("checkout") && stderr.contains("orders"), "{stderr}");
     let driven = String::from_utf8(example("epoll", "").stdout).unwrap();
     assert!(driven.contains("took 50 spans") && driven.contains("stopped"), "{driven}");
 }
 
 /// Ends its process when it is dropped.
-struct Ends(std::process::Child);
+struct ChildProcess(std::process::Child);
 
-impl Drop for Ends {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -268,20 +285,20 @@ fn free_port() -> u16 {
 }
 
 /// The response of an HTTP server on this machine.
-fn get(port: u16, path: &str) -> Option<String> {
+fn http_get(port: u16, path: &str) -> Option<String> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response).ok()?;
+    Some(response)
 }
 
 /// Sends requests until one is answered, for half a minute at most.
-fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+fn wait_for<T>(what: &str, mut request: impl FnMut() -> Option<T>) -> T {
     for _ in 0..600 {
-        if let Some(answer) = ask() {
-            return answer;
+        if let Some(response) = request() {
+            return response;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
@@ -289,8 +306,8 @@ fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A real Jaeger with its spans in memory; interfaces that this test does not need listen on any free port.
-fn start_jaeger(jaeger: &Path, otlp: u16, query: u16, admin: u16) -> Ends {
-    let elsewhere = [
+fn start_jaeger(jaeger: &Path, otlp: u16, query: u16, admin: u16) -> ChildProcess {
+    let unused_interfaces = [
         "processor.jaeger-compact.server-host-port",
         "processor.jaeger-binary.server-host-port",
         "processor.zipkin-compact.server-host-port",
@@ -300,9 +317,9 @@ fn start_jaeger(jaeger: &Path, otlp: u16, query: u16, admin: u16) -> Ends {
         "collector.otlp.http.host-port",
         "query.grpc-server.host-port",
     ];
-    Ends(
+    ChildProcess(
         Command::new(jaeger)
-            .args(elsewhere.map(|flag| format!("--{flag}=127.0.0.1:0")))
+            .args(unused_interfaces.map(|flag| format!("--{flag}=127.0.0.1:0")))
             .arg(format!("--collector.otlp.grpc.host-port=127.0.0.1:{otlp}"))
             .arg(format!("--query.http-server.host-port=127.0.0.1:{query}"))
             .arg(format!("--admin.http.host-port=127.0.0.1:{admin}"))
@@ -315,14 +332,14 @@ fn start_jaeger(jaeger: &Path, otlp: u16, query: u16, admin: u16) -> Ends {
 }
 
 /// A real Prometheus that scrapes a page on this machine.
-fn start_prometheus(out: &Path, page: u16, port: u16) -> Ends {
+fn start_prometheus(out: &Path, page: u16, port: u16) -> ChildProcess {
     let scrape = format!(
         "global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: shop, static_configs: [{{targets: [\"127.0.0.1:{page}\"]}}]}}]\n"
     );
     std::fs::write(out.join("prometheus.yml"), scrape).unwrap();
     let data = out.join("prometheus");
     let _ = std::fs::remove_dir_all(&data);
-    Ends(
+    ChildProcess(
         Command::new("prometheus")
             .arg(format!("--config.file={}", out.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
@@ -335,10 +352,10 @@ fn start_prometheus(out: &Path, page: u16, port: u16) -> Ends {
 }
 
 #[test]
-fn an_application_in_c_reaches_a_real_jaeger_and_a_real_prometheus() {
+fn application_in_c_reaches_jaeger_and_prometheus() {
     use std::net::TcpStream;
     use std::process::Stdio;
-    let jaeger = here("../../tests/tools/bin/jaeger-all-in-one");
+    let jaeger = manifest_path("../../tests/tools/bin/jaeger-all-in-one");
     if !jaeger.is_file() {
         assert!(std::env::var_os("CI").is_none(), "Jaeger is missing; run scripts/tools");
         eprintln!("skipped: Jaeger is missing; run scripts/tools");
@@ -349,18 +366,18 @@ fn an_application_in_c_reaches_a_real_jaeger_and_a_real_prometheus() {
         eprintln!("skipped: Prometheus is missing; run scripts/tools");
         return;
     }
-    let (built, out) = (built(), scratch("jaeger"));
+    let (built, out) = (installed_library(), temporary_path("jaeger"));
     std::fs::create_dir_all(&out).unwrap();
     let program = out.join("embed");
-    compile(&here("../../examples/c/embed.c"), &program, &built.prefix.join("lib"));
+    compile(&manifest_path("../../examples/c/embed.c"), &program, &built.prefix.join("lib"));
     let [otlp, query, admin, page, prometheus] = std::array::from_fn(|_| free_port());
     let _jaeger = start_jaeger(&jaeger, otlp, query, admin);
-    until("Jaeger", || TcpStream::connect(("127.0.0.1", otlp)).ok());
-    let config = std::fs::read_to_string(here("../../examples/c/collector.yaml")).unwrap();
+    wait_for("Jaeger", || TcpStream::connect(("127.0.0.1", otlp)).ok());
+    let config = std::fs::read_to_string(manifest_path("../../examples/c/collector.yaml")).unwrap();
     let config = config.replace("localhost:4317", &format!("127.0.0.1:{otlp}"));
     std::fs::write(out.join("collector.yaml"), config.replace("localhost:9464", &format!("127.0.0.1:{page}"))).unwrap();
     let _prometheus = start_prometheus(&out, page, prometheus);
-    let mut application = Ends(
+    let mut application = ChildProcess(
         Command::new("timeout")
             .arg("60")
             .arg(&program)
@@ -372,17 +389,17 @@ fn an_application_in_c_reaches_a_real_jaeger_and_a_real_prometheus() {
             .spawn()
             .unwrap(),
     );
-    until("a hundred spans in Jaeger", || {
-        let answer = get(query, "/api/traces?service=shop&limit=1000")?;
-        (answer.matches("\"operationName\"").count() == 100).then_some(())
+    wait_for("a hundred spans in Jaeger", || {
+        let response = http_get(query, "/api/traces?service=shop&limit=1000")?;
+        (response.matches("\"operationName\"").count() == 100).then_some(())
     });
-    until("the counter in Prometheus", || {
-        let answer = get(prometheus, "/api/v1/query?query=orders_total")?;
-        (answer.contains("\"job\":\"shop\"") && answer.contains("\"100\"]")).then_some(())
+    wait_for("the counter in Prometheus", || {
+        let response = http_get(prometheus, "/api/v1/query?query=orders_total")?;
+        (response.contains("\"job\":\"shop\"") && response.contains("\"100\"]")).then_some(())
     });
     // The program ends when its input ends.
     drop(application.0.stdin.take());
     assert!(application.0.wait().unwrap().success());
-    let said = std::fs::read_to_string(out.join("said")).unwrap();
-    assert!(said.contains("100 spans and 1 metric submitted") && said.contains("stopped"), "{said}");
+    let stdout = std::fs::read_to_string(out.join("said")).unwrap();
+    assert!(stdout.contains("100 spans and 1 metric submitted") && stdout.contains("stopped"), "{stdout}");
 }

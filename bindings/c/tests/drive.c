@@ -1,4 +1,4 @@
-/* A host with an epoll loop of its own runs the collector in it, beside a timer and a pipe. */
+/* A host with an epoll loop of its own runs the collector in it, with a timer and a pipe. */
 #include "story.h"
 #include <pthread.h>
 #include <sys/epoll.h>
@@ -15,7 +15,7 @@ static bool gone;
 
 static otelcore_status takes(void *user, otelcore_signal signal, const uint8_t *otlp, size_t len) {
     (void)user, (void)signal;
-    CHECK(pthread_equal(pthread_self(), loop)); /* nowhere but in the host's own thread */
+    CHECK(pthread_equal(pthread_self(), loop)); /* only in the host's own thread */
     if (!gone) {
         FAILS(OTELCORE_REENTRANT, "callback", otelcore_collector_drive_turn(c, NULL, &err));
         FAILS(OTELCORE_REENTRANT, "callback", otelcore_collector_flush(c, 10, &err));
@@ -38,7 +38,7 @@ static void *other(void *arg) {
         OK(submit(in, 2, &err));
         if (i % 50 == 0) sleep_ms(1);
     }
-    OK(otelcore_collector_flush(c, 20000, &err)); /* whoever does not drive may wait */
+    OK(otelcore_collector_flush(c, 20000, &err)); /* a thread that does not drive may wait */
     CHECK(__atomic_load_n(&seen, __ATOMIC_SEQ_CST) == 2 * COUNT);
     CHECK(write(pipes[1], "x", 1) == 1);
     return NULL;
@@ -93,10 +93,10 @@ static void beside_other_things(void) {
     pthread_join(thread, NULL);
     CHECK(otelcore_collector_state(c) == OTELCORE_STATE_STOPPED);
     CHECK(ticks > 0 && seen == 2 * COUNT);
-    CHECK(turns < 100 * COUNT); /* it waits, and does not spin */
+    CHECK(turns < 100 * COUNT); /* it waits, and does not poll in a busy loop */
     OK(otelcore_collector_drive_turn(c, &running, &err));
     CHECK(!running);
-    OK(otelcore_collector_shutdown(c, 1000, &err)); /* tells how it ended */
+    OK(otelcore_collector_shutdown(c, 1000, &err)); /* reports the result */
     CHECK(freed == 1);
     otelcore_collector_free(c);
     otelcore_input_free(in);
@@ -104,7 +104,7 @@ static void beside_other_things(void) {
     close(timer);
 }
 
-/* A program that has no loop any more at its end: flush and shutdown turn by themselves. */
+/* A program whose loop has ended: flush and shutdown run the turns themselves. */
 static void at_the_end_of_a_program(void) {
     driven();
     OK(submit(in, 5, &err));
@@ -127,7 +127,7 @@ static void *ends(void *arg) {
     return NULL;
 }
 
-/* Nobody turns: a shutdown by another thread does not wait for ever. And what is freed while it runs is lost. */
+/* No thread turns: a shutdown by another thread does not wait for ever. Data of a collector freed while it runs is lost. */
 static void not_turned_and_freed(void) {
     driven();
     OK(submit(in, 5, &err));

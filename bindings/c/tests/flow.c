@@ -1,4 +1,4 @@
-/* Telemetry by callback and by pull: many threads, another try, a refusal, a wake. */
+/* Telemetry by callback and by otelcore_output_next(): many threads, a retry, a permanent error, a wake. */
 #include "story.h"
 #include <pthread.h>
 
@@ -79,7 +79,7 @@ static void pulled(void) {
     OK(otelcore_collector_start(c, &err));
     FAILS(OTELCORE_TIMEOUT, "", otelcore_output_next(out, 0, &batch, &err));
     OK(submit(in, 5, &err));
-    /* Not now, not now either, and then taken. */
+    /* Two retryable results, and then delivered. */
     OK(otelcore_output_next(out, 10000, &batch, &err));
     OK(otelcore_batch_finish(batch, OTELCORE_UNAVAILABLE, &err));
     OK(otelcore_output_next(out, 10000, &batch, &err));
@@ -89,7 +89,7 @@ static void pulled(void) {
     const uint8_t *data = otelcore_batch_data(batch, &len);
     CHECK(spans_in(data, len) == 5);
     OK(otelcore_batch_finish(batch, OTELCORE_OK, &err));
-    /* Never: it is gone, and the log says so. */
+    /* A permanent error: the batch is dropped, and the log reports it. */
     OK(submit(in, 4, &err));
     OK(otelcore_output_next(out, 10000, &batch, &err));
     OK(otelcore_batch_finish(batch, OTELCORE_INVALID_DATA, &err));
@@ -131,7 +131,7 @@ static void a_waiter_can_be_woken(void) {
     otelcore_output_free(out);
 }
 
-/* A batch that outlives its collector has nobody to tell. */
+/* A batch that outlives its collector: its result has no effect. */
 static void a_batch_may_outlive_its_collector(void) {
     otelcore_collector *c = through("1ms", "", NULL);
     otelcore_output *out = output_of(c);

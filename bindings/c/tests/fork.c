@@ -1,5 +1,5 @@
-/* A fork in the middle of a load: the child hears FORKED for what it inherits, has collectors of its own, and disturbs
- * nothing; the parent loses nothing, and its ports and connections are its own. */
+/* A fork under load: the child gets FORKED for inherited handles, uses its own collectors, and disturbs
+ * nothing; the parent loses nothing, and keeps its ports and connections. */
 #include "story.h"
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -42,7 +42,7 @@ static void *loads(void *arg) {
     return NULL;
 }
 
-/* A collector of this process's own, from its input to its output. */
+/* Runs a new collector of this process, from its input to its output. */
 static void has_its_own(void) {
     otelcore_collector *own = through("1ms", "", NULL);
     OK(otelcore_collector_start(own, &err));
@@ -66,7 +66,7 @@ static void has_its_own(void) {
 static void child(void) {
     otelcore_batch *batch = NULL;
     otelcore_buffer *buffer = NULL;
-    alarm(20); /* one that hangs has failed */
+    alarm(20); /* a child that hangs has failed */
     FAILS(OTELCORE_FORKED, "forked", submit(in, 1, &err));
     FAILS(OTELCORE_FORKED, "forked", otelcore_collector_flush(c, 1000, &err));
     FAILS(OTELCORE_FORKED, "forked", otelcore_collector_shutdown(c, 1000, &err));
@@ -80,7 +80,7 @@ static void child(void) {
     otelcore_collector_free(c);
     otelcore_input_free(in);
     otelcore_output_free(out);
-    /* As many handles of its own as it has inherited: none of the parent's is one of them. */
+    /* It makes as many handles as it has inherited: none is equal to one of the parent's. */
     otelcore_collector *own = through("1ms", "", NULL);
     otelcore_input *own_in = input_of(own);
     CHECK(own != c && own_in != in);
@@ -122,7 +122,7 @@ static void in_a_load(void) {
     otelcore_output_free(out);
 }
 
-/* The thread that forks is the one that drives: the child has it too, and must not turn. */
+/* The thread that forks drives the collector: the child has this thread too, and must not run a turn. */
 static void while_driving(void) {
     bool running = true;
     c = through("2ms", "", NULL);
@@ -189,7 +189,7 @@ static otelcore_collector *listens(int port) {
     return collector;
 }
 
-/* A child that lives on keeps neither the port nor a connection of its parent's collector, be it threaded or driven. */
+/* A child that goes on running keeps neither the port nor a connection of its parent's collector. */
 static void a_child_keeps_no_socket(bool drives) {
     size_t before = descriptors();
     int port = free_port(), ends[2];
@@ -204,7 +204,7 @@ static void a_child_keeps_no_socket(bool drives) {
         char end;
         alarm(60);
         close(ends[1]);
-        /* What it has beside what was there before is the client's socket and the pipe's end. */
+        /* The only new descriptors in it are the client's socket and the pipe's end. */
         CHECK(descriptors() == before + 2);
         (void)!read(ends[0], &end, 1); /* until the parent is done */
         _exit(0);
@@ -217,9 +217,9 @@ static void a_child_keeps_no_socket(bool drives) {
     char byte;
     CHECK(poll(&quiet, 1, 10000) == 1 && read(peer, &byte, 1) == 0);
     close(peer);
-    /* ... nobody takes another, ... */
+    /* ... no process accepts another one, ... */
     CHECK(connected(port) < 0);
-    /* ... and the port can be had again. */
+    /* ... and the port can be bound again. */
     server = listens(port);
     OK(otelcore_collector_start(server, &err));
     otelcore_collector_free(server);
@@ -230,7 +230,7 @@ static void a_child_keeps_no_socket(bool drives) {
     CHECK(descriptors() == before);
 }
 
-/* Workers of workers: each has a collector of its own, and none of its parents'. */
+/* Children of children: each has its own collector, and none of its parents'. */
 static void generations(int left) {
     otelcore_collector *own = through("1ms", "", NULL);
     otelcore_input *own_in = input_of(own);
@@ -253,7 +253,7 @@ static void generations(int left) {
     otelcore_input_free(own_in);
 }
 
-/* A child that was made in a callback, and returns from it, ends instead of going on with its parent's loop. */
+/* A child that was forked in a callback, and returns from it, ends instead of running its parent's loop. */
 static otelcore_status forks(void *user, otelcore_signal signal, const uint8_t *otlp, size_t len) {
     (void)signal, (void)otlp, (void)len;
     pid_t pid = fork();
@@ -284,7 +284,7 @@ static void in_a_callback(void) {
     otelcore_output_free(out);
 }
 
-/* Where nothing was made before the fork, the child is as good as any process. */
+/* If nothing was created before the fork, the child can use the library like any process. */
 static void a_child_of_nothing_has_one_of_its_own(void) {
     pid_t pid = fork();
     if (pid == 0) {

@@ -1,4 +1,4 @@
-// The header is C++'s as well, and so are its callbacks.
+// The header and its callbacks can be used from C++.
 #include <otelcore.h>
 #include <atomic>
 #include <memory>

@@ -1,4 +1,4 @@
-/* The library is a guest: no SIGPIPE by a peer that closes, no handlers, no signals in its threads. */
+/* The library changes no state of its host: no SIGPIPE when a peer closes, no handlers, no signals in its threads. */
 #include "story.h"
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -9,7 +9,7 @@
 
 static int closed;
 
-/* Takes connections, and closes each with a reset in the middle of what it says. */
+/* Accepts connections, and closes each after its first byte, every second one with a reset. */
 static void *slams(void *arg) {
     int listener = *(int *)arg;
     for (;;) {
@@ -60,7 +60,7 @@ static void a_peer_that_closes_kills_nobody(const char *exporter, int times) {
     close(listener);
 }
 
-/* What the kernel says of the thread of that name. */
+/* The mask of blocked signals of the thread of that name. */
 static unsigned long long blocked_by(const char *name) {
     DIR *tasks = opendir("/proc/self/task");
     unsigned long long blocked = 0;
@@ -102,7 +102,7 @@ static void signals_are_the_hosts(void) {
 
 int main(void) {
     signals_are_the_hosts();
-    a_peer_that_closes_kills_nobody("otlp_grpc", 3); /* a channel takes its time before it connects again */
+    a_peer_that_closes_kills_nobody("otlp_grpc", 3); /* a channel waits before it reconnects */
     a_peer_that_closes_kills_nobody("otlp_http", 20);
     return 0;
 }

@@ -5,32 +5,32 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn here(path: &str) -> PathBuf {
+fn manifest_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-fn made() -> String {
-    let config = cbindgen::Config::from_file(here("cbindgen.toml")).unwrap();
-    let builder = cbindgen::Builder::new().with_config(config).with_src(here("src/lib.rs"));
+fn generated_header() -> String {
+    let config = cbindgen::Config::from_file(manifest_path("cbindgen.toml")).unwrap();
+    let builder = cbindgen::Builder::new().with_config(config).with_src(manifest_path("src/lib.rs"));
     let mut text = Vec::new();
     builder.generate().unwrap().write(&mut text);
     String::from_utf8(text).unwrap()
 }
 
 #[test]
-fn the_committed_header_is_the_one_that_the_sources_make() {
-    let (path, made) = (here("include/otelcore.h"), made());
+fn committed_header_is_the_generated_one() {
+    let (path, generated) = (manifest_path("include/otelcore.h"), generated_header());
     if std::env::var_os("OTELCORE_HEADER").is_some_and(|v| v == "write") {
-        std::fs::write(&path, &made).unwrap();
+        std::fs::write(&path, &generated).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    let how = "OTELCORE_HEADER=write cargo test -p otelcore-capi --test header";
-    assert!(committed == made, "include/otelcore.h is not what the sources make: {how}");
-    assert!(made.contains(&format!("#define OTELCORE_VERSION \"{}\"", env!("CARGO_PKG_VERSION"))));
+    let command = "OTELCORE_HEADER=write cargo test -p otelcore-capi --test header";
+    assert!(committed == generated, "include/otelcore.h is not what the sources make: {command}");
+    assert!(generated.contains(&format!("#define OTELCORE_VERSION \"{}\"", env!("CARGO_PKG_VERSION"))));
 }
 
 #[test]
-fn every_standard_takes_the_header_without_a_word() {
+fn header_compiles_without_a_warning_in_every_standard() {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("header");
     std::fs::create_dir_all(&dir).unwrap();
     let body = "#include <otelcore.h>\n#include <otelcore.h>\n\
@@ -47,14 +47,14 @@ fn every_standard_takes_the_header_without_a_word() {
                 continue;
             }
             for standard in standards {
-                let done = Command::new(compiler)
+                let output = Command::new(compiler)
                     .arg(format!("-std={standard}"))
                     .args(["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-fsyntax-only", "-I"])
-                    .arg(here("include"))
+                    .arg(manifest_path("include"))
                     .arg(&source)
                     .output()
                     .unwrap();
-                assert!(done.status.success(), "{compiler} {standard}: {}", String::from_utf8_lossy(&done.stderr));
+                assert!(output.status.success(), "{compiler} {standard}: {}", String::from_utf8_lossy(&output.stderr));
             }
         }
     }

@@ -1,4 +1,4 @@
-/* From a text to an end: what each state allows, what is told, and what is freed. */
+/* From a configuration to the end: what each state allows, what is logged, and what is freed. */
 #include "story.h"
 #include <pthread.h>
 
@@ -30,7 +30,7 @@ static void mistakes_are_told_with_their_places(void) {
     FAILS(OTELCORE_INVALID_CONFIG, "mine.yaml:1:22",
           otelcore_collector_new(yaml, strlen(yaml), &options, &collector, &err));
     CHECK(collector == (otelcore_collector *)&freed); /* written on success only */
-    CHECK(freed == 0);                                /* and the user stays ours */
+    CHECK(freed == 0);                                /* and the host keeps the user */
     FAILS(OTELCORE_INVALID_CONFIG, "UTF-8", otelcore_collector_new("\xff", 1, NULL, &collector, &err));
     FAILS(OTELCORE_INVALID_CONFIG, "", otelcore_collector_new(NULL, 0, NULL, &collector, &err));
 }
@@ -67,7 +67,7 @@ static void a_life(void) {
 
     OK(submit(input, 3, &err));
     OK(submit(input, 4, &err));
-    OK(otelcore_input_submit(input, OTELCORE_TRACES, NULL, 0, &err)); /* an empty request has nothing in it */
+    OK(otelcore_input_submit(input, OTELCORE_TRACES, NULL, 0, &err)); /* an empty request is valid */
     FAILS(OTELCORE_NOT_FOUND, "receivers", otelcore_input_submit(input, OTELCORE_LOGS, NULL, 0, &err));
     FAILS(OTELCORE_INVALID_DATA, "", otelcore_input_submit(input, OTELCORE_TRACES, (const uint8_t *)"\x0a\xff", 2, &err));
 
@@ -90,7 +90,7 @@ static void a_life(void) {
 
     OK(otelcore_collector_shutdown(collector, 5000, &err));
     CHECK(otelcore_collector_state(collector) == OTELCORE_STATE_STOPPED);
-    OK(otelcore_collector_shutdown(collector, 5000, &err)); /* an end that has come is no error */
+    OK(otelcore_collector_shutdown(collector, 5000, &err)); /* a second shutdown is no error */
     FAILS(OTELCORE_CLOSED, "closed", submit(input, 1, &err));
     otelcore_batch *batch = NULL;
     FAILS(OTELCORE_CLOSED, "closed", otelcore_output_next(output, -1, &batch, &err));

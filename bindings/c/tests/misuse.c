@@ -1,4 +1,4 @@
-/* Whatever a program hands in is answered: NULL, what was freed, what is foreign, what is of another kind. */
+/* Invalid arguments return an error: NULL, freed handles, foreign pointers, handles of another kind. */
 #include "story.h"
 #include <pthread.h>
 
@@ -40,7 +40,7 @@ static void every_handle_as(void *wrong, otelcore_status status) {
     otelcore_output_free(o);
     otelcore_buffer_free(wrong);
     otelcore_error_free(wrong);
-    /* And without a place for the error. */
+    /* And with NULL for the error. */
     CHECK(otelcore_collector_start(c, NULL) == status && otelcore_input_submit(in, 0, NULL, 0, NULL) == status);
 }
 
@@ -70,12 +70,12 @@ static void what_was_freed_and_what_is_of_another_kind(void) {
     otelcore_input_free(in);
     FAILS(OTELCORE_CLOSED, "the input was freed", submit(in, 1, &err));
     otelcore_input_free(in);
-    otelcore_input *again = input_of(c); /* takes the slot, not the identity */
+    otelcore_input *again = input_of(c); /* uses the same slot, but is another handle */
     CHECK(again != in);
     FAILS(OTELCORE_CLOSED, "the input was freed", submit(in, 1, &err));
     otelcore_input_free(in);
     OK(submit(again, 1, &err));
-    otelcore_collector_free(c); /* runs, and is ended */
+    otelcore_collector_free(c); /* it runs, and is ended at once */
     FAILS(OTELCORE_CLOSED, "the collector was freed", otelcore_collector_start(c, &err));
     CHECK(otelcore_collector_state(c) == OTELCORE_STATE_NONE);
     otelcore_collector_free(c);
@@ -99,7 +99,7 @@ static void arguments(void) {
     FAILS(OTELCORE_INVALID_ARGUMENT, "length", otelcore_collector_new("", SIZE_MAX, NULL, &c, &err));
     options.struct_size = 0;
     FAILS(OTELCORE_INVALID_ARGUMENT, "struct_size", otelcore_collector_new("", 0, &options, &c, &err));
-    /* Options of a later version are taken as long as they say nothing new. */
+    /* Options of a later version are accepted if all unknown bytes are zero. */
     struct { otelcore_options options; uint64_t later; } newer = {OTELCORE_OPTIONS_INIT, 1};
     newer.options.struct_size = sizeof newer;
     FAILS(OTELCORE_INVALID_ARGUMENT, "does not know", otelcore_collector_new("", 0, &newer.options, &c, &err));
@@ -147,7 +147,7 @@ static otelcore_status waits(void *user, otelcore_signal signal, const uint8_t *
     OK(otelcore_output_wake(out, &err));
     if (__atomic_fetch_add(&calls, 1, __ATOMIC_SEQ_CST) == 0) {
         otelcore_input *in = input_of(inside);
-        OK(submit(in, 1, &err)); /* what does not wait is fine */
+        OK(submit(in, 1, &err)); /* calls that do not wait are allowed */
         otelcore_input_free(in);
     }
     return OTELCORE_OK;
@@ -198,7 +198,7 @@ static void freed_in_its_own_callback_it_ends_by_itself(void) {
     otelcore_input_free(in);
     otelcore_output_free(out);
     sleep_ms(50);
-    otelcore_collector_free(NULL); /* clears away what has ended meanwhile */
+    otelcore_collector_free(NULL); /* frees collectors that have ended meanwhile */
     CHECK(freed == 2);
 }
 

@@ -1,4 +1,4 @@
-/* A panic ends in a status, not in the host. Needs the library with the feature `test-panic`. */
+/* A panic is returned as a status and does not end the host. Needs the library with the feature `test-panic`. */
 #include "story.h"
 
 otelcore_status otelcore__test_panic(otelcore_error **err);
@@ -6,7 +6,7 @@ otelcore_status otelcore__test_panic(otelcore_error **err);
 int main(void) {
     CHECK(otelcore__test_panic(NULL) == OTELCORE_PANIC);
     FAILS(OTELCORE_PANIC, "on request", otelcore__test_panic(&err));
-    /* And everything else goes on. */
+    /* Other calls still work. */
     otelcore_collector *c = through("1ms", "", NULL);
     OK(otelcore_collector_start(c, &err));
     OK(otelcore_collector_shutdown(c, 1000, &err));

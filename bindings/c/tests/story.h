@@ -1,4 +1,4 @@
-/* What the stories share: checks that end the program, requests of spans, and their count. */
+/* Helpers of the test programs: checks that end the program, requests of spans, and their count. */
 #ifndef STORY_H
 #define STORY_H
 
@@ -29,7 +29,7 @@
         CHECK(err == NULL);                                                                              \
     } while (0)
 
-/* The call fails with this status, and its error says so and has the text in it. */
+/* The call fails with this status, and its error has the status and contains the text. */
 #define FAILS(status, text, call)                                                                         \
     do {                                                                                                  \
         otelcore_error *err = NULL;                                                                       \
@@ -90,7 +90,7 @@ static inline size_t spans_in(const uint8_t *data, size_t len) {
     return count(data, len, path);
 }
 
-/* From inproc/app through a batch of this timeout to inproc/out, whose settings are given. */
+/* A collector with inproc/app, a batch processor with this timeout, and inproc/out with these settings. */
 static inline otelcore_collector *through(const char *timeout, const char *settings, const otelcore_options *options) {
     char yaml[1024];
     otelcore_collector *collector = NULL;

@@ -10,5 +10,5 @@
 //	metrics, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithHTTPClient(client))
 //	logs, err := otlploghttp.New(ctx, otlploghttp.WithHTTPClient(client))
 //
-// Shut the providers down before the collector: they then have handed over what they hold, and the collector delivers it.
+// Shut the providers down before the collector: they then submit what they hold, and the collector delivers it.
 package otelsdk

@@ -77,7 +77,7 @@ func made(t testing.TB, yaml string) (*otelcore.Collector, *otelcore.Input, *ote
 	return collector, input, output
 }
 
-// A taker acknowledges everything, and keeps it.
+// A taker acknowledges every batch, and stores it.
 type taker struct {
 	done chan struct{}
 	mu   sync.Mutex
@@ -108,7 +108,7 @@ func take(t testing.TB, output *otelcore.Output) *taker {
 	return to
 }
 
-// An eavesdropper keeps what an exporter hands to the client or the transport behind it.
+// An eavesdropper stores what an exporter passes to the client or the transport behind it.
 type eavesdropper struct {
 	http.RoundTripper
 	otlptrace.Client
@@ -169,7 +169,7 @@ func parsed(t *testing.T, signal otelcore.Signal, bodies [][]byte) []proto.Messa
 	return all
 }
 
-// work makes telemetry of all three signals with the stock SDK, and hands it over.
+// work makes telemetry of all three signals with the stock SDK, and exports it.
 func work(t *testing.T, ctx context.Context, spans sdktrace.SpanExporter, points sdkmetric.Exporter, records sdklog.Exporter) {
 	who := resource.NewSchemaless(attribute.String("service.name", "größe"), attribute.Int("number", 7))
 	tracers := sdktrace.NewTracerProvider(sdktrace.WithResource(who), sdktrace.WithBatcher(spans, sdktrace.WithMaxExportBatchSize(8)))
@@ -247,7 +247,7 @@ func TestWhatTheStockSDKExportsComesOutAsItWasSent(t *testing.T) {
 			}
 		}
 		text := fmt.Sprint(parsed(t, otelcore.Traces, to.came[otelcore.Traces]), parsed(t, otelcore.Metrics, to.came[otelcore.Metrics]), parsed(t, otelcore.Logs, to.came[otelcore.Logs]))
-		// Names that are there as often as they were made: nobody compares nothing with nothing.
+		// Each name occurs as often as it was made, so that the comparison is not one of empty values.
 		for what, want := range map[string]int{`name:"child `: 20, `name:"parent"`: 1, `name:"counter"`: 1, `name:"histogram"`: 1, `severity_number:SEVERITY_NUMBER_WARN`: 10} {
 			if n := strings.Count(strings.ReplaceAll(text, ":  ", ":"), what); n != want {
 				t.Errorf("by %s there are %d of %s: %s", way, n, what, text)
@@ -269,7 +269,7 @@ func TestAnUploadWaitsForRoomAndStopCallsItOff(t *testing.T) {
 	spans := func() []*tracepb.ResourceSpans {
 		return []*tracepb.ResourceSpans{{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{{Name: strings.Repeat("x", 90)}}}}}}
 	}
-	// Until it is full.
+	// Submits until the input is full.
 	accepted := 0
 	for {
 		err := client.UploadTraces(within(t, 450*time.Millisecond), spans())
@@ -279,7 +279,7 @@ func TestAnUploadWaitsForRoomAndStopCallsItOff(t *testing.T) {
 		must(t, err)
 		accepted++
 	}
-	// Many more wait now; what is taken makes room for them.
+	// Many more uploads wait now; each batch that is taken makes room for them.
 	var uploads sync.WaitGroup
 	var waited atomic.Int32
 	for range 4 {
@@ -300,7 +300,7 @@ func TestAnUploadWaitsForRoomAndStopCallsItOff(t *testing.T) {
 		must(t, batch.Ack())
 	}
 	uploads.Wait()
-	// One that waits is called off by a stop that has no more time.
+	// An upload that waits is cancelled by a Stop whose context is done.
 	for client.UploadTraces(within(t, 450*time.Millisecond), spans()) == nil {
 	}
 	left := make(chan error, 1)

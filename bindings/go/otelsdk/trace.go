@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// How long an upload waits before another try where the collector does not say.
+// How long an upload waits before a retry where the collector gives no time.
 const again = 100 * time.Millisecond
 
 type traceClient struct {
@@ -20,16 +20,16 @@ type traceClient struct {
 
 	mu      sync.Mutex
 	stopped bool
-	// Uploads that are under way.
+	// Uploads that have not ended.
 	uploads sync.WaitGroup
-	// Ended when Stop no longer waits for them.
+	// Cancelled when Stop no longer waits for the uploads.
 	over context.Context
 	end  context.CancelFunc
 }
 
-// NewTraceClient is a client for [otlptrace.New] that puts spans into an input. An upload that finds the collector full
-// tries again until its context ends; the SDK's span processors bound it. The input stays the caller's. Where no pipeline
-// takes traces from it, otlptrace.New says so.
+// NewTraceClient returns a client for [otlptrace.New] that submits spans to an input. An upload that finds the collector full
+// is retried until its context is done; the SDK's span processors set a limit. The caller owns the input. Where no pipeline
+// takes traces from it, otlptrace.New returns an error.
 func NewTraceClient(input *otelcore.Input) otlptrace.Client {
 	over, end := context.WithCancel(context.Background())
 	return &traceClient{input: input, over: over, end: end}
@@ -45,7 +45,7 @@ func (c *traceClient) Start(ctx context.Context) error {
 	return c.input.Accepts(otelcore.Traces)
 }
 
-// Stop takes no more, and waits for the uploads under way as long as its context goes.
+// Stop accepts no more uploads, and waits for the running ones until its context is done.
 func (c *traceClient) Stop(ctx context.Context) error {
 	c.mu.Lock()
 	c.stopped = true
@@ -75,7 +75,7 @@ func (c *traceClient) begin() bool {
 	return !c.stopped
 }
 
-// UploadTraces hands spans over. It may be called concurrently.
+// UploadTraces submits spans. It may be called concurrently.
 func (c *traceClient) UploadTraces(ctx context.Context, spans []*tracepb.ResourceSpans) error {
 	if !c.begin() {
 		return errStopped
@@ -84,7 +84,7 @@ func (c *traceClient) UploadTraces(ctx context.Context, spans []*tracepb.Resourc
 	if len(spans) == 0 {
 		return nil
 	}
-	// In bytes it is an ExportTraceServiceRequest, whose package would bring gRPC along.
+	// Has the same encoding as an ExportTraceServiceRequest, whose package would add a dependency on gRPC.
 	request, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: spans})
 	if err != nil {
 		return err

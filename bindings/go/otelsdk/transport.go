@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Codes of gRPC, which a google.rpc.Status has.
+// Codes of gRPC, for a google.rpc.Status.
 const (
 	invalidArgument   = 3
 	notFound          = 5
@@ -30,10 +30,10 @@ const protobuf = "application/x-protobuf"
 
 type transport struct{ input *otelcore.Input }
 
-// NewTransport is an [http.RoundTripper] that answers the requests of OTLP/HTTP exporters by putting them into an input:
-// /v1/traces, /v1/metrics and /v1/logs in protobuf, plain or gzip, under any host and prefix. It answers as a collector
-// does: 200; 429 and Retry-After where it is full; 400 for what is no request; 503 before its start. Of one that has
-// ended the error is that of [otelcore.Input.Submit].
+// NewTransport returns an [http.RoundTripper] that submits the requests of OTLP/HTTP exporters to an input:
+// /v1/traces, /v1/metrics and /v1/logs in protobuf, plain or gzip, under any host and prefix. The responses are those of a
+// collector: 200; 429 and Retry-After where it is full; 400 for an invalid request; 503 before its start. After the end
+// of the collector the error is that of [otelcore.Input.Submit].
 func NewTransport(input *otelcore.Input) http.RoundTripper { return &transport{input: input} }
 
 var paths = map[string]otelcore.Signal{
@@ -80,7 +80,7 @@ func (t *transport) submit(request *http.Request, signal otelcore.Signal, body [
 	var told *otelcore.Error
 	switch {
 	case err == nil:
-		// An empty message: no partial success to tell of.
+		// An empty message: no partial success to report.
 		return answer(request, http.StatusOK, nil), nil
 	case !errors.As(err, &told) || told.Code == otelcore.Closed:
 		return nil, err
@@ -99,7 +99,7 @@ func (t *transport) submit(request *http.Request, signal otelcore.Signal, body [
 	return refuse(request, http.StatusInternalServerError, internal, told.Message), nil
 }
 
-// An unreadable body, and what is answered.
+// An error of reading the body, with the status of the response.
 type unreadable struct {
 	status int
 	why    string
@@ -132,7 +132,7 @@ func read(request *http.Request) ([]byte, error) {
 	}
 }
 
-// refuse answers with a google.rpc.Status, as OTLP/HTTP asks for.
+// refuse returns a response with a google.rpc.Status, as OTLP/HTTP requires.
 func refuse(request *http.Request, status, code int, message string) *http.Response {
 	body := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(code))
 	body = protowire.AppendString(protowire.AppendTag(body, 2, protowire.BytesType), message)

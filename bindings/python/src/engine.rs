@@ -7,30 +7,30 @@ use std::time::{Duration, Instant};
 use otelcore::inproc;
 use otelcore::pdata::Signal;
 use otelcore::pipeline::{LogSink, NoLog};
-use otelcore::{EmbedError, Embedded, Options, State};
+use otelcore::{EmbedError, EmbeddedCollector, EmbedOptions, CollectorState};
 use pyo3::prelude::*;
 use send_wrapper::SendWrapper;
 
-use crate::ends::{Input, Output, signal_of};
-use crate::errors::{self, Class, of_embedded};
+use crate::data::{Input, Output, signal_of};
+use crate::errors::{self, ExceptionClass, from_embed_error};
 use crate::log::LogQueue;
-use crate::process::{Own, duration, outside, wait_until};
+use crate::process::{ProcessOwned, duration, without_gil, wait_until};
 
 /// Stands for no time limit: three years.
-const EVER: Duration = Duration::from_secs(100_000_000);
+const MAX_WAIT: Duration = Duration::from_secs(100_000_000);
 
 /// A collector whose configuration has been read and checked.
 #[pyclass(frozen, module = "otelcore._otelcore")]
 pub(crate) struct Engine {
-    embedded: Own<Embedded>,
+    embedded: ProcessOwned<EmbeddedCollector>,
     /// It runs in the host's loop, where no call may wait for it.
     driven: AtomicBool,
 }
 
 impl Engine {
-    fn may_wait(&self) -> PyResult<()> {
+    fn check_may_wait(&self) -> PyResult<()> {
         if self.driven.load(Ordering::Relaxed) {
-            return Err(errors::new(Class::State, "a collector in the program's own loop can't be waited for"));
+            return Err(errors::new_exception(ExceptionClass::State, "a collector in the program's own loop can't be waited for"));
         }
         Ok(())
     }
@@ -44,22 +44,22 @@ impl Engine {
             Some(queue) => queue.sink()?,
             None => Arc::new(NoLog),
         };
-        let options = Options { log, name: name.to_owned(), ..Options::default() };
-        let embedded = outside(py, || Embedded::new(yaml, options)).map_err(|e| of_embedded(py, &e))?;
-        Ok(Self { embedded: Own::new(embedded), driven: AtomicBool::new(false) })
+        let options = EmbedOptions { log, config_name: name.to_owned(), ..EmbedOptions::default() };
+        let embedded = without_gil(py, || EmbeddedCollector::new(yaml, options)).map_err(|e| from_embed_error(py, &e))?;
+        Ok(Self { embedded: ProcessOwned::new(embedded), driven: AtomicBool::new(false) })
     }
 
     /// Starts it on its own thread, and returns when all receivers listen.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         let embedded = self.embedded.get()?;
-        outside(py, || embedded.start()).map_err(|e| of_embedded(py, &e))
+        without_gil(py, || embedded.start()).map_err(|e| from_embed_error(py, &e))
     }
 
     /// Starts it in the loop of the calling thread.
     fn drive(&self, py: Python<'_>) -> PyResult<Driven> {
-        let driven = self.embedded.get()?.drive().map_err(|e| of_embedded(py, &e))?;
+        let driven = self.embedded.get()?.start_in_host_loop().map_err(|e| from_embed_error(py, &e))?;
         self.driven.store(true, Ordering::Relaxed);
-        Ok(Driven { inner: Some(SendWrapper::new(Own::new(driven))) })
+        Ok(Driven { inner: Some(SendWrapper::new(ProcessOwned::new(driven))) })
     }
 
     /// The name of its state.
@@ -69,56 +69,56 @@ impl Engine {
 
     /// Starts a flush; returns the mark for `is_flushed`.
     fn begin_flush(&self, py: Python<'_>) -> PyResult<u64> {
-        self.embedded.get()?.begin_flush().map_err(|e| of_embedded(py, &e))
+        self.embedded.get()?.begin_flush().map_err(|e| from_embed_error(py, &e))
     }
 
     /// Whether a flush is complete.
     fn is_flushed(&self, mark: u64) -> PyResult<bool> {
         let embedded = self.embedded.get()?;
-        Ok(embedded.is_flushed(mark) || embedded.state() >= State::Stopped)
+        Ok(embedded.is_flushed(mark) || embedded.state() >= CollectorState::Stopped)
     }
 
     /// Waits until all that was accepted before is delivered, or reported as lost.
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        self.may_wait()?;
+        self.check_may_wait()?;
         let embedded = self.embedded.get()?;
-        let until = duration(timeout)?.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mark = embedded.begin_flush().map_err(|e| of_embedded(py, &e))?;
-        let flushed = wait_until(py, until, || {
-            let done = embedded.is_flushed(mark) || embedded.state() >= State::Stopped;
+        let deadline = duration(timeout)?.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mark = embedded.begin_flush().map_err(|e| from_embed_error(py, &e))?;
+        let is_flushed = wait_until(py, deadline, || {
+            let is_done = embedded.is_flushed(mark) || embedded.state() >= CollectorState::Stopped;
             // Data of a flushed batch may wait again in a later batch processor.
-            if !done {
+            if !is_done {
                 let _ = embedded.begin_flush();
             }
-            done
+            is_done
         })?;
-        if flushed { Ok(()) } else { Err(of_embedded(py, &EmbedError::Timeout(Default::default()))) }
+        if is_flushed { Ok(()) } else { Err(from_embed_error(py, &EmbedError::Timeout(Default::default()))) }
     }
 
     /// Asks it to deliver what it holds and to end within `grace` seconds.
     fn begin_shutdown(&self, py: Python<'_>, grace: Option<f64>) -> PyResult<()> {
-        let grace = duration(grace)?.unwrap_or(EVER).min(EVER);
-        self.embedded.get()?.begin_shutdown(grace).map_err(|e| of_embedded(py, &e))
+        let grace = duration(grace)?.unwrap_or(MAX_WAIT).min(MAX_WAIT);
+        self.embedded.get()?.begin_shutdown(grace).map_err(|e| from_embed_error(py, &e))
     }
 
     /// Delivers what it holds, and ends.
     fn shutdown(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        self.may_wait()?;
+        self.check_may_wait()?;
         let embedded = self.embedded.get()?;
-        let grace = duration(timeout)?.unwrap_or(EVER).min(EVER);
+        let grace = duration(timeout)?.unwrap_or(MAX_WAIT).min(MAX_WAIT);
         // The wait is done here, because it must notice Ctrl-C; after it only the thread's end remains to wait for.
         if embedded.begin_shutdown(grace).is_ok() {
-            wait_until(py, None, || embedded.state() >= State::Stopped)?;
+            wait_until(py, None, || embedded.state() >= CollectorState::Stopped)?;
         }
-        outside(py, || embedded.shutdown(grace)).map_err(|e| of_embedded(py, &e))
+        without_gil(py, || embedded.shutdown(grace)).map_err(|e| from_embed_error(py, &e))
     }
 
     /// The result of a collector in the host's loop: an error if data was lost.
     fn finish(&self, py: Python<'_>) -> PyResult<()> {
         let embedded = self.embedded.get()?;
-        if matches!(embedded.state(), State::Created | State::Stopped | State::Failed) {
+        if matches!(embedded.state(), CollectorState::Created | CollectorState::Stopped | CollectorState::Failed) {
             // It has ended, so this does not wait.
-            embedded.shutdown(Duration::ZERO).map_err(|e| of_embedded(py, &e))?;
+            embedded.shutdown(Duration::ZERO).map_err(|e| from_embed_error(py, &e))?;
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Engine {
     /// Its own metrics as a Prometheus page.
     fn metrics(&self, py: Python<'_>) -> PyResult<String> {
         let embedded = self.embedded.get()?;
-        Ok(String::from_utf8_lossy(&outside(py, || embedded.metrics())).into_owned())
+        Ok(String::from_utf8_lossy(&without_gil(py, || embedded.metrics())).into_owned())
     }
 
     /// Its health, in JSON.
@@ -138,9 +138,9 @@ impl Engine {
     #[pyo3(signature = (id=None, signal=None))]
     fn input(&self, id: Option<&str>, signal: Option<&str>) -> PyResult<Input> {
         let embedded = self.embedded.get()?;
-        let ids = embedded.ends().0;
-        let found: Vec<_> = ids.iter().map(|id| (id.as_str(), embedded.input_signals(id))).collect();
-        let id = pick_input(id, signal.map(signal_of).transpose()?, &found)?;
+        let ids = embedded.input_and_output_ids().0;
+        let inputs: Vec<_> = ids.iter().map(|id| (id.as_str(), embedded.input_signals(id))).collect();
+        let id = select_input(id, signal.map(signal_of).transpose()?, &inputs)?;
         let input: Option<inproc::Input> = embedded.input(&id);
         Ok(Input::new(&id, input.ok_or_else(|| not_found("receiver", &id, &ids))?))
     }
@@ -149,15 +149,15 @@ impl Engine {
     #[pyo3(signature = (id=None))]
     fn output(&self, id: Option<&str>) -> PyResult<Output> {
         let embedded = self.embedded.get()?;
-        let ids = embedded.ends().1;
+        let ids = embedded.input_and_output_ids().1;
         let id = match (id, ids.as_slice()) {
             (Some(id), _) => id,
             (None, [only]) => only,
-            (None, many) if many.len() > 1 && !many.iter().any(|id| id == DEFAULT) => {
+            (None, many) if many.len() > 1 && !many.iter().any(|id| id == DEFAULT_ID) => {
                 let text = format!("there are several outputs: {}; say which", many.join(", "));
-                return Err(errors::new(Class::Config, &text));
+                return Err(errors::new_exception(ExceptionClass::Config, &text));
             }
-            (None, _) => DEFAULT,
+            (None, _) => DEFAULT_ID,
         };
         let output: Option<inproc::Output> = embedded.output(id);
         Ok(Output::new(id, output.ok_or_else(|| not_found("exporter", id, &ids))?))
@@ -165,34 +165,34 @@ impl Engine {
 }
 
 /// The id that is used if there are several and none is named.
-const DEFAULT: &str = "inproc";
+const DEFAULT_ID: &str = "inproc";
 
 fn not_found(kind: &str, id: &str, ids: &[String]) -> PyErr {
-    let there = if ids.is_empty() {
+    let available = if ids.is_empty() {
         format!("the configuration names no {kind} `inproc`")
     } else {
         format!("there are: {}", ids.join(", "))
     };
-    errors::new(Class::Config, &format!("no pipeline has the {kind} `{id}`; {there}"))
+    errors::new_exception(ExceptionClass::Config, &format!("no pipeline has the {kind} `{id}`; {available}"))
 }
 
 /// The id of the input to use: the named one; else the only one from which the signal is taken, or `inproc` among
 /// several.
-fn pick_input(id: Option<&str>, signal: Option<Signal>, inputs: &[(&str, Vec<Signal>)]) -> PyResult<String> {
+fn select_input(id: Option<&str>, signal: Option<Signal>, inputs: &[(&str, Vec<Signal>)]) -> PyResult<String> {
     let takes = |signals: &[Signal]| signal.is_none_or(|signal| signals.contains(&signal));
-    let what = signal.map_or("telemetry", Signal::name);
-    let listed = || {
-        let each = |(id, signals): &(&str, Vec<Signal>)| {
+    let signal_name = signal.map_or("telemetry", Signal::name);
+    let all_inputs = || {
+        let describe = |(id, signals): &(&str, Vec<Signal>)| {
             let signals: Vec<_> = signals.iter().map(|signal| signal.name()).collect();
             format!("{id} ({})", if signals.is_empty() { "unused".to_owned() } else { signals.join(", ") })
         };
-        inputs.iter().map(each).collect::<Vec<_>>().join(", ")
+        inputs.iter().map(describe).collect::<Vec<_>>().join(", ")
     };
-    let refused = |text: String| Err(errors::new(Class::Config, &text));
+    let config_error = |text: String| Err(errors::new_exception(ExceptionClass::Config, &text));
     if let Some(id) = id {
         return match inputs.iter().find(|(name, _)| *name == id) {
             Some((_, signals)) if !takes(signals) => {
-                refused(format!("no pipeline takes {what} from the input `{id}`; the configuration has: {}", listed()))
+                config_error(format!("no pipeline takes {signal_name} from the input `{id}`; the configuration has: {}", all_inputs()))
             }
             Some(_) => Ok(id.to_owned()),
             None => {
@@ -201,27 +201,27 @@ fn pick_input(id: Option<&str>, signal: Option<Signal>, inputs: &[(&str, Vec<Sig
             }
         };
     }
-    let fitting: Vec<_> = inputs.iter().filter(|(_, signals)| takes(signals)).map(|(id, _)| *id).collect();
-    match fitting.as_slice() {
+    let matching: Vec<_> = inputs.iter().filter(|(_, signals)| takes(signals)).map(|(id, _)| *id).collect();
+    match matching.as_slice() {
         [only] => Ok((*only).to_owned()),
-        [] if inputs.is_empty() => Err(not_found("receiver", DEFAULT, &[])),
-        [] => refused(format!("no pipeline takes {what} from an input; the configuration has: {}", listed())),
-        many if many.contains(&DEFAULT) => Ok(DEFAULT.to_owned()),
-        many => refused(format!("several inputs take {what}: {}; say which", many.join(", "))),
+        [] if inputs.is_empty() => Err(not_found("receiver", DEFAULT_ID, &[])),
+        [] => config_error(format!("no pipeline takes {signal_name} from an input; the configuration has: {}", all_inputs())),
+        many if many.contains(&DEFAULT_ID) => Ok(DEFAULT_ID.to_owned()),
+        many => config_error(format!("several inputs take {signal_name}: {}; say which", many.join(", "))),
     }
 }
 
 /// A collector in the host's own loop. It is used only on the thread that made it.
 #[pyclass(module = "otelcore._otelcore")]
 pub(crate) struct Driven {
-    inner: Option<SendWrapper<Own<otelcore::Driven>>>,
+    inner: Option<SendWrapper<ProcessOwned<otelcore::DrivenCollector>>>,
 }
 
 impl Driven {
-    fn here(&mut self) -> PyResult<&mut SendWrapper<Own<otelcore::Driven>>> {
+    fn driven_on_this_thread(&mut self) -> PyResult<&mut SendWrapper<ProcessOwned<otelcore::DrivenCollector>>> {
         match &mut self.inner {
             Some(inner) if inner.valid() => Ok(inner),
-            _ => Err(errors::new(Class::State, "the loop belongs to another thread")),
+            _ => Err(errors::new_exception(ExceptionClass::State, "the loop belongs to another thread")),
         }
     }
 }
@@ -230,21 +230,21 @@ impl Driven {
 impl Driven {
     /// The descriptor to wait for; `None` after the end.
     fn fileno(&mut self) -> PyResult<Option<i32>> {
-        Ok(self.here()?.get()?.descriptor())
+        Ok(self.driven_on_this_thread()?.get()?.descriptor())
     }
 
     /// The number of seconds until the next turn is due even if the descriptor is not readable; `None` is no limit.
     fn deadline(&mut self) -> PyResult<Option<f64>> {
-        Ok(self.here()?.get()?.deadline().map(|left| left.as_secs_f64()))
+        Ok(self.driven_on_this_thread()?.get()?.deadline().map(|left| left.as_secs_f64()))
     }
 
     /// Does the work that is due, without waiting. `False` when the collector has ended.
     fn turn(&mut self, py: Python<'_>) -> PyResult<bool> {
-        let inner = self.here()?;
-        inner.get()?;
+        let driven = self.driven_on_this_thread()?;
+        driven.get()?;
         // The GIL is released, but the thread stays the same, as the wrapper requires.
-        let turned = outside(py, || inner.get_mut().map(otelcore::Driven::turn));
-        turned?.map_err(|e| of_embedded(py, &e))
+        let result = without_gil(py, || driven.get_mut().map(otelcore::DrivenCollector::turn));
+        result?.map_err(|e| from_embed_error(py, &e))
     }
 }
 

@@ -1,14 +1,14 @@
 //! Errors become the exceptions of `python/otelcore/_errors.py`.
 
 use otelcore::EmbedError;
-use otelcore::State;
-use otelcore::inproc::Refused;
+use otelcore::CollectorState;
+use otelcore::inproc::SubmitError;
 use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
 
 /// The exceptions, by their names in Python.
 #[derive(Clone, Copy)]
-pub(crate) enum Class {
+pub(crate) enum ExceptionClass {
     Otelcore,
     Config,
     Start,
@@ -20,7 +20,7 @@ pub(crate) enum Class {
     Deadline,
 }
 
-impl Class {
+impl ExceptionClass {
     fn name(self) -> &'static str {
         match self {
             Self::Otelcore => "OtelcoreError",
@@ -36,43 +36,43 @@ impl Class {
     }
 }
 
-pub(crate) fn new(class: Class, message: &str) -> PyErr {
-    Python::attach(|py| with(py, class, (message,)))
+pub(crate) fn new_exception(class: ExceptionClass, message: &str) -> PyErr {
+    Python::attach(|py| exception_with_args(py, class, (message,)))
 }
 
-fn with<'py>(py: Python<'py>, class: Class, args: impl PyCallArgs<'py>) -> PyErr {
-    let made = || py.import("otelcore._errors")?.getattr(class.name())?.call1(args);
-    made().map_or_else(|e| e, PyErr::from_value)
+fn exception_with_args<'py>(py: Python<'py>, class: ExceptionClass, args: impl PyCallArgs<'py>) -> PyErr {
+    let create = || py.import("otelcore._errors")?.getattr(class.name())?.call1(args);
+    create().map_or_else(|e| e, PyErr::from_value)
 }
 
 /// The exception for an error of a collector.
-pub(crate) fn of_embedded(py: Python<'_>, error: &EmbedError) -> PyErr {
+pub(crate) fn from_embed_error(py: Python<'_>, error: &EmbedError) -> PyErr {
     let text = error.to_string();
     let class = match error {
-        EmbedError::Config(_) => Class::Config,
-        EmbedError::Start(_) => Class::Start,
-        EmbedError::Listen(_, errno) => return with(py, Class::Start, (text, *errno)),
-        EmbedError::Io(e) => return with(py, Class::Start, (text, e.raw_os_error())),
-        EmbedError::State(State::Stopping | State::Stopped | State::Failed) => Class::Closed,
-        EmbedError::State(_) | EmbedError::Reentrant => Class::State,
-        EmbedError::Forked => Class::Forked,
-        EmbedError::Timeout(left) => return with(py, Class::Deadline, (text, left.items.clone())),
-        _ => Class::Otelcore,
+        EmbedError::Config(_) => ExceptionClass::Config,
+        EmbedError::Start(_) => ExceptionClass::Start,
+        EmbedError::Listen(_, errno) => return exception_with_args(py, ExceptionClass::Start, (text, *errno)),
+        EmbedError::Io(e) => return exception_with_args(py, ExceptionClass::Start, (text, e.raw_os_error())),
+        EmbedError::State(CollectorState::Stopping | CollectorState::Stopped | CollectorState::Failed) => ExceptionClass::Closed,
+        EmbedError::State(_) | EmbedError::Reentrant => ExceptionClass::State,
+        EmbedError::Forked => ExceptionClass::Forked,
+        EmbedError::Timeout(left) => return exception_with_args(py, ExceptionClass::Deadline, (text, left.items.clone())),
+        _ => ExceptionClass::Otelcore,
     };
-    with(py, class, (text,))
+    exception_with_args(py, class, (text,))
 }
 
 /// The exception for an error of an input.
-pub(crate) fn of_refused(py: Python<'_>, refused: &Refused) -> PyErr {
-    let text = refused.to_string();
-    let class = match refused {
-        Refused::NotStarted => Class::State,
-        Refused::Closed => Class::Closed,
-        Refused::Signal(_) => Class::Config,
-        Refused::Forked => Class::Forked,
-        Refused::Invalid(_) => Class::InvalidData,
-        Refused::Overloaded(pause) => return with(py, Class::Overloaded, (text, pause.as_secs_f64())),
-        _ => Class::Otelcore,
+pub(crate) fn from_submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
+    let text = error.to_string();
+    let class = match error {
+        SubmitError::NotStarted => ExceptionClass::State,
+        SubmitError::Closed => ExceptionClass::Closed,
+        SubmitError::Signal(_) => ExceptionClass::Config,
+        SubmitError::Forked => ExceptionClass::Forked,
+        SubmitError::Invalid(_) => ExceptionClass::InvalidData,
+        SubmitError::Overloaded(pause) => return exception_with_args(py, ExceptionClass::Overloaded, (text, pause.as_secs_f64())),
+        _ => ExceptionClass::Otelcore,
     };
-    with(py, class, (text,))
+    exception_with_args(py, class, (text,))
 }

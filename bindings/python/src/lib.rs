@@ -6,10 +6,10 @@
 //! - No code here ever calls Python from the collector's thread. Batches and log records are pulled by Python's
 //!   threads, because a native thread that asks for the GIL while the interpreter exits never returns.
 //! - Every call that may wait releases the GIL, in slices, so that Ctrl-C and the interpreter's exit are noticed.
-//! - A forked child leaks what it has inherited ([`process::Own`]): dropping it would damage the parent's state.
+//! - A forked child leaks what it has inherited ([`process::ProcessOwned`]): dropping it would damage the parent's state.
 #![forbid(unsafe_code)]
 
-mod ends;
+mod data;
 mod engine;
 mod errors;
 mod log;
@@ -23,15 +23,15 @@ use pyo3::prelude::*;
 /// Runs the command line `args`, the program's name first, and returns the exit code.
 #[pyfunction]
 fn command(py: Python<'_>, args: Vec<OsString>) -> u8 {
-    process::outside(py, || {
+    process::without_gil(py, || {
         let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
         let mut terminal = otelcore::commands::Terminal {
-            interactive: out.is_terminal(),
+            is_terminal: out.is_terminal(),
             out: &mut out,
             err: &mut err,
             env: &|name| std::env::var(name).ok(),
         };
-        otelcore::commands::main(args, otelcore::Registry::default(), &mut terminal)
+        otelcore::commands::run_command_line(args, otelcore::Registry::default(), &mut terminal)
     })
 }
 
@@ -41,7 +41,7 @@ mod _otelcore {
     #[pymodule_export]
     use super::command;
     #[pymodule_export]
-    use super::ends::{Batch, Input, Output};
+    use super::data::{Batch, Input, Output};
     #[pymodule_export]
     use super::engine::{Driven, Engine};
     #[pymodule_export]

@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use otelcore::pipeline::{Field, Level, LogSink, Record};
-use otelcore::reactor::Tracked;
+use otelcore::reactor::TrackedFd;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::process::Own;
+use crate::process::ProcessOwned;
 
 /// The largest number of queued records; further ones are counted and dropped.
 const CAPACITY: usize = 1000;
 
-enum Value {
+enum FieldValue {
     Str(String),
     Int(i64),
     Uint(u64),
@@ -25,44 +25,44 @@ enum Value {
     Bool(bool),
 }
 
-struct Line {
+struct QueuedRecord {
     level: Level,
     message: String,
-    fields: Vec<(String, Value)>,
+    fields: Vec<(String, FieldValue)>,
 }
 
-struct Queue {
-    lines: VecDeque<Line>,
+struct RecordQueue {
+    records: VecDeque<QueuedRecord>,
     lost: u64,
     /// One byte is in the pipe.
-    signalled: bool,
+    has_pipe_byte: bool,
     closed: bool,
-    reader: Tracked<PipeReader>,
-    writer: Tracked<PipeWriter>,
+    reader: TrackedFd<PipeReader>,
+    writer: TrackedFd<PipeWriter>,
 }
 
-impl Queue {
-    fn signal(&mut self) {
-        if !self.signalled {
-            self.signalled = self.writer.write_all(b"!").is_ok();
+impl RecordQueue {
+    fn signal_reader(&mut self) {
+        if !self.has_pipe_byte {
+            self.has_pipe_byte = self.writer.write_all(b"!").is_ok();
         }
     }
 }
 
 /// The end of the queue that the collector writes to.
-pub(crate) struct Sink {
-    queue: Mutex<Queue>,
+pub(crate) struct QueueSink {
+    queue: Mutex<RecordQueue>,
     /// The lowest Python log level that is accepted.
-    wanted: AtomicU8,
+    min_level: AtomicU8,
 }
 
-impl Sink {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+impl QueueSink {
+    fn queue(&self) -> MutexGuard<'_, RecordQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn number(level: Level) -> u8 {
+fn python_level(level: Level) -> u8 {
     match level {
         Level::Debug => 10,
         Level::Info => 20,
@@ -71,46 +71,46 @@ fn number(level: Level) -> u8 {
     }
 }
 
-impl LogSink for Sink {
+impl LogSink for QueueSink {
     fn enabled(&self, level: Level) -> bool {
-        number(level) >= self.wanted.load(Ordering::Relaxed)
+        python_level(level) >= self.min_level.load(Ordering::Relaxed)
     }
 
     fn log(&self, record: &Record<'_>) {
         let mut fields = Vec::with_capacity(record.fields.len() + 1);
         let scope = record.scope;
         if !scope.kind.is_empty() {
-            fields.push((scope.kind.to_owned(), Value::Str(scope.id.clone())));
+            fields.push((scope.kind.to_owned(), FieldValue::Str(scope.id.clone())));
         }
         for (key, value) in record.fields {
             let value = match value {
-                Field::Str(s) => Value::Str((*s).to_owned()),
-                Field::Int(n) => Value::Int(*n),
-                Field::Uint(n) => Value::Uint(*n),
-                Field::Float(x) => Value::Float(*x),
-                Field::Bool(b) => Value::Bool(*b),
+                Field::Str(s) => FieldValue::Str((*s).to_owned()),
+                Field::Int(n) => FieldValue::Int(*n),
+                Field::Uint(n) => FieldValue::Uint(*n),
+                Field::Float(x) => FieldValue::Float(*x),
+                Field::Bool(b) => FieldValue::Bool(*b),
             };
             fields.push(((*key).to_owned(), value));
         }
         let mut queue = self.queue();
-        if queue.lines.len() < CAPACITY {
-            queue.lines.push_back(Line { level: record.level, message: record.message.to_owned(), fields });
+        if queue.records.len() < CAPACITY {
+            queue.records.push_back(QueuedRecord { level: record.level, message: record.message.to_owned(), fields });
         } else {
             queue.lost += 1;
         }
-        queue.signal();
+        queue.signal_reader();
     }
 }
 
 /// One line for Python: level, message, fields.
-type Told<'py> = (u8, String, Bound<'py, PyDict>);
+type PyRecord<'py> = (u8, String, Bound<'py, PyDict>);
 
 /// A collector's log, from which Python pulls records.
 #[pyclass(frozen, module = "otelcore._otelcore")]
-pub(crate) struct LogQueue(Own<Arc<Sink>>);
+pub(crate) struct LogQueue(ProcessOwned<Arc<QueueSink>>);
 
 impl LogQueue {
-    pub(crate) fn sink(&self) -> PyResult<Arc<Sink>> {
+    pub(crate) fn sink(&self) -> PyResult<Arc<QueueSink>> {
         self.0.get().cloned()
     }
 }
@@ -120,9 +120,9 @@ impl LogQueue {
     #[new]
     fn new(level: u8) -> PyResult<Self> {
         let (reader, writer) = pipe()?;
-        let (reader, writer) = (Tracked::new(reader), Tracked::new(writer));
-        let queue = Queue { lines: VecDeque::new(), lost: 0, signalled: false, closed: false, reader, writer };
-        Ok(Self(Own::new(Arc::new(Sink { queue: Mutex::new(queue), wanted: AtomicU8::new(level) }))))
+        let (reader, writer) = (TrackedFd::new(reader), TrackedFd::new(writer));
+        let queue = RecordQueue { records: VecDeque::new(), lost: 0, has_pipe_byte: false, closed: false, reader, writer };
+        Ok(Self(ProcessOwned::new(Arc::new(QueueSink { queue: Mutex::new(queue), min_level: AtomicU8::new(level) }))))
     }
 
     /// The descriptor that is readable while there are records to take.
@@ -132,41 +132,41 @@ impl LogQueue {
 
     /// Sets the lowest Python log level that is accepted.
     fn set_level(&self, level: u8) -> PyResult<()> {
-        self.0.get()?.wanted.store(level, Ordering::Relaxed);
+        self.0.get()?.min_level.store(level, Ordering::Relaxed);
         Ok(())
     }
 
     /// Takes all queued records; also returns how many were lost, and whether the queue is closed.
-    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Vec<Told<'py>>, u64, bool)> {
-        let (lines, lost, closed) = {
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<(Vec<PyRecord<'py>>, u64, bool)> {
+        let (records, lost, closed) = {
             let mut queue = self.0.get()?.queue();
-            if std::mem::take(&mut queue.signalled) {
+            if std::mem::take(&mut queue.has_pipe_byte) {
                 // The pipe has a byte, so this does not wait.
                 let _ = queue.reader.read(&mut [0; 1]);
             }
-            (std::mem::take(&mut queue.lines), std::mem::take(&mut queue.lost), queue.closed)
+            (std::mem::take(&mut queue.records), std::mem::take(&mut queue.lost), queue.closed)
         };
-        let told = lines.into_iter().map(|line| {
+        let py_records = records.into_iter().map(|record| {
             let fields = PyDict::new(py);
-            for (key, value) in line.fields {
+            for (key, value) in record.fields {
                 match value {
-                    Value::Str(s) => fields.set_item(key, s)?,
-                    Value::Int(n) => fields.set_item(key, n)?,
-                    Value::Uint(n) => fields.set_item(key, n)?,
-                    Value::Float(x) => fields.set_item(key, x)?,
-                    Value::Bool(b) => fields.set_item(key, b)?,
+                    FieldValue::Str(s) => fields.set_item(key, s)?,
+                    FieldValue::Int(n) => fields.set_item(key, n)?,
+                    FieldValue::Uint(n) => fields.set_item(key, n)?,
+                    FieldValue::Float(x) => fields.set_item(key, x)?,
+                    FieldValue::Bool(b) => fields.set_item(key, b)?,
                 }
             }
-            Ok((number(line.level), line.message, fields))
+            Ok((python_level(record.level), record.message, fields))
         });
-        Ok((told.collect::<PyResult<_>>()?, lost, closed))
+        Ok((py_records.collect::<PyResult<_>>()?, lost, closed))
     }
 
     /// Wakes the thread that waits for the descriptor, for the last time.
     fn close(&self) -> PyResult<()> {
         let mut queue = self.0.get()?.queue();
         queue.closed = true;
-        queue.signal();
+        queue.signal_reader();
         Ok(())
     }
 }

@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-use crate::errors::{self, Class};
+use crate::errors::{self, ExceptionClass};
 
 /// A value that belongs to the process that made it. In a forked child it can't be reached, and is never dropped: the
 /// child shares the parent's sockets and epoll, and a lock may be held for ever by a thread that the child does not
 /// have.
-pub(crate) struct Own<T> {
+pub(crate) struct ProcessOwned<T> {
     value: Option<T>,
     pid: u32,
 }
 
-impl<T> Own<T> {
+impl<T> ProcessOwned<T> {
     pub(crate) fn new(value: T) -> Self {
         Self { value: Some(value), pid: std::process::id() }
     }
@@ -29,7 +29,7 @@ impl<T> Own<T> {
     pub(crate) fn get(&self) -> PyResult<&T> {
         match &self.value {
             Some(value) if !self.is_inherited() => Ok(value),
-            _ => Err(inherited()),
+            _ => Err(inherited_error()),
         }
     }
 
@@ -37,16 +37,16 @@ impl<T> Own<T> {
         let is_inherited = self.is_inherited();
         match &mut self.value {
             Some(value) if !is_inherited => Ok(value),
-            _ => Err(inherited()),
+            _ => Err(inherited_error()),
         }
     }
 
     pub(crate) fn take(mut self) -> PyResult<T> {
-        if self.is_inherited() { Err(inherited()) } else { self.value.take().ok_or_else(inherited) }
+        if self.is_inherited() { Err(inherited_error()) } else { self.value.take().ok_or_else(inherited_error) }
     }
 }
 
-impl<T> Drop for Own<T> {
+impl<T> Drop for ProcessOwned<T> {
     fn drop(&mut self) {
         if self.is_inherited() {
             mem::forget(self.value.take());
@@ -54,9 +54,9 @@ impl<T> Drop for Own<T> {
     }
 }
 
-fn inherited() -> PyErr {
-    errors::new(
-        Class::Forked,
+fn inherited_error() -> PyErr {
+    errors::new_exception(
+        ExceptionClass::Forked,
         "this collector runs in the parent process, not in this forked child; start() it here, or make it after the fork",
     )
 }
@@ -66,27 +66,27 @@ fn inherited() -> PyErr {
 static EXITING: AtomicBool = AtomicBool::new(false);
 
 /// The number of calls that have released the GIL.
-static OUTSIDE: AtomicUsize = AtomicUsize::new(0);
+static CALLS_WITHOUT_GIL: AtomicUsize = AtomicUsize::new(0);
 
-struct Outside;
+struct GilReleased;
 
-impl Outside {
+impl GilReleased {
     fn enter() -> Self {
-        OUTSIDE.fetch_add(1, Ordering::SeqCst);
+        CALLS_WITHOUT_GIL.fetch_add(1, Ordering::SeqCst);
         Self
     }
 }
 
-impl Drop for Outside {
+impl Drop for GilReleased {
     fn drop(&mut self) {
         // The count can be zero here only after a fork.
-        let _ = OUTSIDE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+        let _ = CALLS_WITHOUT_GIL.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
     }
 }
 
 /// Runs `f` without the GIL; while the interpreter exits, with it.
-pub(crate) fn outside<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
-    let _guard = Outside::enter();
+pub(crate) fn without_gil<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+    let _guard = GilReleased::enter();
     if is_exiting() { f() } else { py.detach(f) }
 }
 
@@ -95,45 +95,45 @@ pub(crate) fn is_exiting() -> bool {
 }
 
 /// The length of one wait without the GIL.
-pub(crate) const SLICE: Duration = Duration::from_millis(100);
+pub(crate) const WAIT_SLICE: Duration = Duration::from_millis(100);
 
-/// Waits in slices until `look` returns a value, or until `until`. Ctrl-C ends the wait with its exception, and the
+/// Waits in slices until `poll` returns a value, or until `deadline`. Ctrl-C ends the wait with its exception, and the
 /// interpreter's exit ends it with `None`.
-pub(crate) fn wait<T: Send>(
+pub(crate) fn wait_in_slices<T: Send>(
     py: Python<'_>,
-    until: Option<Instant>,
-    look: impl Fn(Duration) -> Option<T> + Sync,
+    deadline: Option<Instant>,
+    poll: impl Fn(Duration) -> Option<T> + Sync,
 ) -> PyResult<Option<T>> {
     loop {
-        let left = until.map_or(SLICE, |until| until.saturating_duration_since(Instant::now()).min(SLICE));
-        let slice = if is_exiting() { Duration::ZERO } else { left };
-        if let Some(found) = outside(py, || look(slice)) {
-            return Ok(Some(found));
+        let remaining = deadline.map_or(WAIT_SLICE, |until| until.saturating_duration_since(Instant::now()).min(WAIT_SLICE));
+        let slice = if is_exiting() { Duration::ZERO } else { remaining };
+        if let Some(value) = without_gil(py, || poll(slice)) {
+            return Ok(Some(value));
         }
         py.check_signals()?;
-        if left.is_zero() || is_exiting() {
+        if remaining.is_zero() || is_exiting() {
             return Ok(None);
         }
     }
 }
 
 /// The same for a condition that must be polled.
-pub(crate) fn wait_until(py: Python<'_>, until: Option<Instant>, done: impl Fn() -> bool + Sync) -> PyResult<bool> {
+pub(crate) fn wait_until(py: Python<'_>, deadline: Option<Instant>, condition: impl Fn() -> bool + Sync) -> PyResult<bool> {
     /// The polling interval.
-    const LOOK: Duration = Duration::from_millis(2);
-    let come = wait(py, until, |slice| {
+    const POLL_INTERVAL: Duration = Duration::from_millis(2);
+    let result = wait_in_slices(py, deadline, |slice| {
         let end = Instant::now() + slice;
         loop {
-            if done() {
+            if condition() {
                 return Some(());
             }
             if Instant::now() >= end {
                 return None;
             }
-            sleep(LOOK);
+            sleep(POLL_INTERVAL);
         }
     })?;
-    Ok(come.is_some())
+    Ok(result.is_some())
 }
 
 /// Called when the interpreter exits: from now on no call waits. Returns when no call runs without the GIL, or after a
@@ -143,7 +143,7 @@ pub(crate) fn exiting(py: Python<'_>) {
     EXITING.store(true, Ordering::SeqCst);
     py.detach(|| {
         let end = Instant::now() + Duration::from_secs(1);
-        while OUTSIDE.load(Ordering::SeqCst) > 0 && Instant::now() < end {
+        while CALLS_WITHOUT_GIL.load(Ordering::SeqCst) > 0 && Instant::now() < end {
             sleep(Duration::from_millis(2));
         }
     });
@@ -152,7 +152,7 @@ pub(crate) fn exiting(py: Python<'_>) {
 /// Called in a forked child: the parent's other threads do not exist in it.
 #[pyfunction]
 pub(crate) fn forked() {
-    OUTSIDE.store(0, Ordering::SeqCst);
+    CALLS_WITHOUT_GIL.store(0, Ordering::SeqCst);
 }
 
 /// A duration in seconds as Python gives it; `None` is no limit.

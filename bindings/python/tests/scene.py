@@ -1,4 +1,4 @@
-"""What the tests have in common."""
+"""Helpers of the tests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ service:
   telemetry: {metrics: {level: none}}
   pipelines: {traces: {receivers: [inproc/app], processors: [batch], exporters: [inproc/out]}}
 """
-"""From an input through the batch processor to an output."""
+"""A pipeline from an input through the batch processor to an output."""
 
 
 def spans(n: int, name: str = "") -> bytes:

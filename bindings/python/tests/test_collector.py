@@ -1,4 +1,4 @@
-"""A collector on a thread of its own: life, ends, errors, log."""
+"""A collector on a thread of its own: states, inputs and outputs, errors, log."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_batch_comes_again_until_the_host_is_done_with_it() -> None:
             raise KeyError("mine")
         with following() as batch:
             pass
-        batch.reject()  # the first word counts
+        batch.reject()  # only the first result counts
         collector.flush(5)
         assert output.next(0.05) is None
         collector.input("inproc/app").submit_traces(spans(5))

@@ -1,4 +1,4 @@
-"""What processes do: fork, spawn, end, be killed, be a command."""
+"""Processes: fork, spawn, exit, SIGKILL, and the command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ service:
 
 
 class Sink:
-    """Another collector, to which the processes of a story send."""
+    """Another collector, to which the processes of a test send."""
 
     def __init__(self, collector: Collector, port: int) -> None:
         self.collector, self.port = collector, port
@@ -79,7 +79,7 @@ def run(program: str, *, code: int = 0, timeout: float = 30, **env: str) -> tupl
 
 
 def in_child(story: Callable[[], None], seconds: float = 20) -> None:
-    """Runs a story in a forked child, which must end by itself."""
+    """Runs a test case in a forked child, which must end by itself."""
     child = os.fork()
     if child == 0:
         try:
@@ -127,7 +127,7 @@ def test_a_forked_child_finds_its_collectors_dead_and_can_have_them_anew(sink: S
                 collector.flush(10)
 
         in_child(story)
-        # The parent has not noticed: the same connection, and no item lost.
+        # The parent is not affected: the same connection, and no item lost.
         assert collector.state == "running"
         entrance.submit_traces(spans(1, "after"))
         collector.flush(10)
@@ -152,7 +152,7 @@ def test_forked_child_that_lives_on_keeps_no_socket_of_the_parent(unused_port: i
     def child() -> None:
         os.close(says)
         sockets = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
-        # The client's own end is the only one, and no epoll or eventfd is there.
+        # The only socket is the client's, and there is no epoll or eventfd.
         mine = f"socket:[{os.fstat(peer.fileno()).st_ino}]"
         assert [s for s in sockets if s == mine] == [mine]
         assert not [s for s in sockets if s.startswith("anon_inode")], sockets
@@ -368,7 +368,7 @@ def test_threads_that_wait_put_in_or_take_out_do_not_hold_up_the_end() -> None:
             threading.Thread(target=target, daemon=True).start()
         class Slow:
             def __del__(self, sleep=time.sleep, write=os.write):
-                sleep(0.4)  # while the interpreter goes down, whoever wants the GIL has its thread taken away
+                sleep(0.4)  # while the interpreter exits, a thread that asks for the GIL is ended
                 write(1, b"the end\\n")
         sys.slow = Slow()
         time.sleep(0.3)

@@ -141,7 +141,7 @@ service:
                 wrong()
         with pytest.raises(ConfigError, match="there are: inproc/rest, inproc/spans"):
             CollectorSpanExporter(collector, input="other")
-    # The same of a configuration, whose collector has not been started.
+    # The same with a configuration whose collector has not been started.
     with pytest.raises(ConfigError, match="no pipeline takes logs"):
         CollectorLogRecordExporter(config)
     two = config.replace("traces: {receivers: [inproc/spans]", "traces: {receivers: [inproc/spans, inproc/rest]")
@@ -273,7 +273,7 @@ def test_metric_preferences_of_the_environment_are_heard() -> None:
 
 
 def test_the_environment_variables_of_the_sdk_find_the_exporters(unused_port: int, tmp_path: Path) -> None:
-    """`OTEL_TRACES_EXPORTER=otelcore` and its like, with the SDK's own configurator, through one collector into a sink."""
+    """`OTEL_TRACES_EXPORTER=otelcore` and the like, with the SDK's own configurator, through one collector into a sink."""
     sink = ALL.replace("receivers: {inproc: }", f"receivers: {{otlp: {{protocols: {{grpc: {{endpoint: 127.0.0.1:{unused_port}}}}}}}}}")
     program = textwrap.dedent("""
         import logging, warnings

@@ -8,11 +8,11 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use otelcore::Registry;
-use otelcore::commands::{Terminal, main as command};
+use otelcore::commands::{Terminal, run_command_line as command};
 
 fn main() -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let mut terminal =
-        Terminal { interactive: out.is_terminal(), out: &mut out, err: &mut err, env: &otelcore::reactor::env };
+        Terminal { is_terminal: out.is_terminal(), out: &mut out, err: &mut err, env: &otelcore::reactor::env_var };
     ExitCode::from(command(std::env::args_os(), Registry::default(), &mut terminal))
 }

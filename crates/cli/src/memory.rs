@@ -223,45 +223,46 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_has_every_byte_and_touches_no_other() {
+    fn memcpy_copies_every_byte_and_writes_no_other() {
         let from = pattern(6000);
         for length in lengths() {
-            for (at, to_at) in [(0, 0), (1, 0), (0, 3), (7, 9), (16, 32)] {
+            for (from_at, to_at) in [(0, 0), (1, 0), (0, 3), (7, 9), (16, 32)] {
                 let mut to = vec![0xff; 6000];
                 // SAFETY: both ranges lie in their vectors, which are 6000 long.
-                let back = unsafe { otelcore_memcpy(to.as_mut_ptr().add(to_at), from.as_ptr().add(at), length) };
-                assert_eq!(back, to.as_mut_ptr().wrapping_add(to_at));
-                assert_eq!(to[to_at..to_at + length], from[at..at + length], "{length}");
+                let returned =
+                    unsafe { otelcore_memcpy(to.as_mut_ptr().add(to_at), from.as_ptr().add(from_at), length) };
+                assert_eq!(returned, to.as_mut_ptr().wrapping_add(to_at));
+                assert_eq!(to[to_at..to_at + length], from[from_at..from_at + length], "{length}");
                 assert!(to[..to_at].iter().chain(&to[to_at + length..]).all(|b| *b == 0xff), "{length}");
             }
         }
     }
 
     #[test]
-    fn bytes_move_over_themselves_both_ways() {
+    fn memmove_of_overlapping_ranges_is_right_in_both_directions() {
         for length in lengths() {
             for by in [0, 1, 3, 8, 15, 16, 17, 63, 64, 100] {
                 for (from, to) in [(by, 0), (0, by)] {
-                    let (mut bytes, whole) = (pattern(6000), pattern(6000));
+                    let (mut bytes, original) = (pattern(6000), pattern(6000));
                     let at = bytes.as_mut_ptr();
                     // SAFETY: both ranges lie in the vector.
-                    let back = unsafe { otelcore_memmove(at.add(to), at.add(from), length) };
-                    assert_eq!(back, at.wrapping_add(to));
-                    assert_eq!(bytes[to..to + length], whole[from..from + length], "{length} by {by}");
-                    assert_eq!(bytes[..to], whole[..to], "{length} by {by}");
-                    assert_eq!(bytes[to + length..], whole[to + length..], "{length} by {by}");
+                    let returned = unsafe { otelcore_memmove(at.add(to), at.add(from), length) };
+                    assert_eq!(returned, at.wrapping_add(to));
+                    assert_eq!(bytes[to..to + length], original[from..from + length], "{length} by {by}");
+                    assert_eq!(bytes[..to], original[..to], "{length} by {by}");
+                    assert_eq!(bytes[to + length..], original[to + length..], "{length} by {by}");
                 }
             }
         }
     }
 
     #[test]
-    fn a_comparison_has_the_sign_of_the_first_difference() {
+    fn memcmp_has_the_sign_of_the_first_difference() {
         for length in lengths() {
             let a = pattern(length);
             // SAFETY: both are as long as is said.
-            let compared = |b: &[u8]| unsafe { otelcore_memcmp(a.as_ptr(), b.as_ptr(), length) }.signum();
-            assert_eq!(compared(&a.clone()), 0, "{length}");
+            let compare = |b: &[u8]| unsafe { otelcore_memcmp(a.as_ptr(), b.as_ptr(), length) }.signum();
+            assert_eq!(compare(&a.clone()), 0, "{length}");
             for at in (0..length).step_by(if length < 300 { 1 } else { 97 }) {
                 let mut b = a.clone();
                 b[at] ^= 0x80;
@@ -269,7 +270,7 @@ mod tests {
                     *last ^= 0x40; // a later one does not count
                 }
                 let sign = if a[at] > b[at] { 1 } else { -1 };
-                assert_eq!(compared(&b), sign, "{length} at {at}");
+                assert_eq!(compare(&b), sign, "{length} at {at}");
             }
         }
     }

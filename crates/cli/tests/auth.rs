@@ -16,7 +16,7 @@ const USER: &str = "user:$2y$04$xOg9EJNoPlU37s2u5wsiUuoRnHUExJx7g858lRd/7SXXc1nB
 const SPAN: &[u8] = b"\x0a\x09\x12\x07\x12\x05\x2a\x03abc";
 
 /// A collector whose receiver has three HTTP servers, one for each way to authenticate.
-struct House {
+struct AuthTestServer {
     collector: Process,
     bearer: String,
     by_query: String,
@@ -25,9 +25,9 @@ struct House {
     token_file: std::path::PathBuf,
 }
 
-impl House {
+impl AuthTestServer {
     fn new(name: &str) -> Self {
-        let folder = folder(name);
+        let folder = empty_test_dir(name);
         let [bearer, by_query, basic, page] = [(); 4].map(|()| format!("127.0.0.1:{}", free_port()));
         let token_file = folder.join("token");
         std::fs::write(&token_file, "s3cret\nolder\n").unwrap();
@@ -56,55 +56,55 @@ service:
         command.arg(format!("--config={}", folder.join("config.yaml").display()));
         let mut collector = Process::start(&mut command, &folder.join("log"));
         for address in [&bearer, &by_query, &basic, &page] {
-            wait_for(address, &mut collector);
+            wait_for_listener(address, &mut collector);
         }
         Self { collector, bearer, by_query, basic, page, token_file }
     }
 
     fn end(mut self) {
         self.collector.signal("INT");
-        assert_eq!(self.collector.end(Duration::from_secs(10)), 0, "{}", self.collector.said());
-        let said = self.collector.said();
-        assert!(!said.contains("s3cret") && !said.contains("$2y$") && !said.contains("guess"), "{said}");
+        assert_eq!(self.collector.wait_for_exit(Duration::from_secs(10)), 0, "{}", self.collector.log_text());
+        let log = self.collector.log_text();
+        assert!(!log.contains("s3cret") && !log.contains("$2y$") && !log.contains("guess"), "{log}");
     }
 }
 
-/// Sends a span; `more` is further header lines.
-fn post(address: &str, query: &str, content_type: &str, more: &str) -> (u16, String) {
-    let head = format!("POST /v1/traces{query} HTTP/1.0\r\nHost: x\r\nContent-Type: {content_type}{more}");
-    http(address, &head, if content_type == JSON { b"{}" } else { SPAN })
+/// Sends a span; `extra_headers` is further header lines.
+fn post(address: &str, query: &str, content_type: &str, extra_headers: &str) -> (u16, String) {
+    let head = format!("POST /v1/traces{query} HTTP/1.0\r\nHost: x\r\nContent-Type: {content_type}{extra_headers}");
+    http_request(address, &head, if content_type == JSON { b"{}" } else { SPAN })
 }
 
-fn authorized(address: &str, authorization: &str) -> u16 {
+fn status_with_authorization(address: &str, authorization: &str) -> u16 {
     post(address, "", PROTOBUF, &format!("\r\nAuthorization: {authorization}")).0
 }
 
 #[test]
-fn a_bearer_token_opens_the_door_and_the_refusal_is_a_status() {
-    let house = House::new("auth-bearer");
+fn valid_bearer_token_is_accepted_and_others_get_a_status() {
+    let server = AuthTestServer::new("auth-bearer");
     let missing = "missing or empty authorization header: Authorization";
     let refused = format!("{{\"code\":16,\"message\":\"{missing}\"}}");
-    assert_eq!(post(&house.bearer, "", JSON, ""), (401, refused));
+    assert_eq!(post(&server.bearer, "", JSON, ""), (401, refused));
     // google.rpc.Status: code 16, and the message.
     let (length, wrong) = (char::from(30_u8), "scheme or token does not match");
     let refused = format!("\u{8}\u{10}\u{12}{length}{wrong}");
-    assert_eq!(post(&house.bearer, "", PROTOBUF, "\r\nAuthorization: Bearer guess"), (401, refused));
+    assert_eq!(post(&server.bearer, "", PROTOBUF, "\r\nAuthorization: Bearer guess"), (401, refused));
     let accepted = "\u{a}\0".to_owned();
     for token in ["s3cret", "older"] {
         let header = format!("\r\nauthorization: Bearer {token}");
-        assert_eq!(post(&house.bearer, "", PROTOBUF, &header), (200, accepted.clone()));
+        assert_eq!(post(&server.bearer, "", PROTOBUF, &header), (200, accepted.clone()));
     }
     assert_eq!(
-        post(&house.bearer, "?authorization=Bearer%20s3cret", PROTOBUF, "").0,
+        post(&server.bearer, "?authorization=Bearer%20s3cret", PROTOBUF, "").0,
         401,
         "the query was not asked for"
     );
-    house.end();
+    server.end();
 }
 
 #[test]
-fn a_query_parameter_may_stand_for_the_header() {
-    let house = House::new("auth-query");
+fn query_parameter_replaces_the_authorization_header() {
+    let server = AuthTestServer::new("auth-query");
     for (query, status) in [
         ("?authorization=Bearer%20s3cret", 200),
         ("?a=b&authorization=Bearer+s3cret", 200),
@@ -113,102 +113,115 @@ fn a_query_parameter_may_stand_for_the_header() {
         ("?authorization=Bearer%20", 401),
         ("", 401),
     ] {
-        assert_eq!(post(&house.by_query, query, PROTOBUF, "").0, status, "{query}");
+        assert_eq!(post(&server.by_query, query, PROTOBUF, "").0, status, "{query}");
     }
-    assert_eq!(authorized(&house.by_query, "Bearer s3cret"), 200);
-    house.end();
+    assert_eq!(status_with_authorization(&server.by_query, "Bearer s3cret"), 200);
+    server.end();
 }
 
 #[test]
-fn a_new_token_in_the_file_opens_the_door_of_a_running_collector() {
-    let house = House::new("auth-rotation");
-    assert_eq!((authorized(&house.bearer, "Bearer s3cret"), authorized(&house.bearer, "Bearer newer")), (200, 401));
+fn new_token_in_the_file_is_accepted_without_a_restart() {
+    let server = AuthTestServer::new("auth-rotation");
+    assert_eq!(
+        (
+            status_with_authorization(&server.bearer, "Bearer s3cret"),
+            status_with_authorization(&server.bearer, "Bearer newer")
+        ),
+        (200, 401)
+    );
     // As mounted files are updated: a new file replaces the old one.
-    let next = house.token_file.with_extension("next");
+    let next = server.token_file.with_extension("next");
     std::fs::write(&next, "newer").unwrap();
-    std::fs::rename(&next, &house.token_file).unwrap();
-    until("the new token", || (authorized(&house.bearer, "Bearer newer") == 200).then(String::new));
-    assert_eq!(authorized(&house.bearer, "Bearer s3cret"), 401);
-    house.end();
+    std::fs::rename(&next, &server.token_file).unwrap();
+    wait_until("the new token", || {
+        (status_with_authorization(&server.bearer, "Bearer newer") == 200).then(String::new)
+    });
+    assert_eq!(status_with_authorization(&server.bearer, "Bearer s3cret"), 401);
+    server.end();
 }
 
 #[test]
-fn a_name_and_a_password_open_the_door() {
-    let house = House::new("auth-basic");
+fn valid_basic_credentials_are_accepted() {
+    let server = AuthTestServer::new("auth-basic");
     let refused = "{\"code\":16,\"message\":\"no basic auth provided\"}";
-    assert_eq!(post(&house.basic, "", JSON, ""), (401, refused.to_owned()));
+    assert_eq!(post(&server.basic, "", JSON, ""), (401, refused.to_owned()));
     for (authorization, message) in [
         ("Bearer guess", "invalid authorization scheme prefix"),
         ("Basic guess", "invalid authorization format"),
         ("Basic dXNlcjpndWVzcw==", "invalid credentials"), // user:guess
         ("Basic bm9ib2R5Omd1ZXNz", "invalid credentials"), // nobody:guess
     ] {
-        let answer = post(&house.basic, "", JSON, &format!("\r\nAuthorization: {authorization}"));
-        assert_eq!(answer, (401, format!("{{\"code\":16,\"message\":\"{message}\"}}")), "{authorization}");
+        let response = post(&server.basic, "", JSON, &format!("\r\nAuthorization: {authorization}"));
+        assert_eq!(response, (401, format!("{{\"code\":16,\"message\":\"{message}\"}}")), "{authorization}");
     }
     // user:pässword 1, twice, and plain:text
     for authorization in ["Basic dXNlcjpww6Rzc3dvcmQgMQ==", "basic dXNlcjpww6Rzc3dvcmQgMQ==", "Basic cGxhaW46dGV4dA=="]
     {
-        assert_eq!(authorized(&house.basic, authorization), 200, "{authorization}");
+        assert_eq!(status_with_authorization(&server.basic, authorization), 200, "{authorization}");
     }
-    house.end();
+    server.end();
 }
 
 /// user:pässword 1
-const RIGHT: &str = "Basic dXNlcjpww6Rzc3dvcmQgMQ==";
+const VALID_CREDENTIALS: &str = "Basic dXNlcjpww6Rzc3dvcmQgMQ==";
 /// user:guess
-const WRONG: &str = "Basic dXNlcjpndWVzcw==";
+const INVALID_CREDENTIALS: &str = "Basic dXNlcjpndWVzcw==";
 
 #[test]
-fn page_whose_reader_is_checked_is_given_to_the_right_one() {
-    let house = House::new("auth-page");
+fn metrics_page_with_authenticator_requires_valid_credentials() {
+    let server = AuthTestServer::new("auth-page");
     let get = |authorization: &str| {
-        http(&house.page, &format!("GET /metrics HTTP/1.0\r\nHost: x\r\nAuthorization: {authorization}"), b"")
+        http_request(&server.page, &format!("GET /metrics HTTP/1.0\r\nHost: x\r\nAuthorization: {authorization}"), b"")
     };
     for _ in 0..2 {
-        assert_eq!(get(WRONG), (401, "invalid credentials\n".to_owned()));
-        assert_eq!(get(RIGHT).0, 200);
+        assert_eq!(get(INVALID_CREDENTIALS), (401, "invalid credentials\n".to_owned()));
+        assert_eq!(get(VALID_CREDENTIALS).0, 200);
     }
-    house.end();
+    server.end();
 }
 
 #[test]
-fn only_a_checked_sender_learns_of_paths_and_methods() {
-    let house = House::new("auth-paths");
+fn path_and_method_errors_require_valid_credentials() {
+    let server = AuthTestServer::new("auth-paths");
     for (method, path, status) in [("POST", "/v1/nothing", 404), ("PUT", "/v1/traces", 405)] {
         let send = |authorization: &str| {
             let head = format!(
                 "{method} {path} HTTP/1.0\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\nAuthorization: {authorization}"
             );
-            http(&house.basic, &head, SPAN).0
+            http_request(&server.basic, &head, SPAN).0
         };
         // The first time the credentials are not known yet.
-        for (authorization, status) in [(WRONG, 401), (RIGHT, status), (WRONG, 401), (RIGHT, status)] {
+        for (authorization, status) in [
+            (INVALID_CREDENTIALS, 401),
+            (VALID_CREDENTIALS, status),
+            (INVALID_CREDENTIALS, 401),
+            (VALID_CREDENTIALS, status),
+        ] {
             assert_eq!(send(authorization), status, "{method} {path}");
         }
     }
-    house.end();
+    server.end();
 }
 
 #[test]
-fn body_that_is_being_read_when_its_sender_is_found_wrong_is_refused() {
+fn request_with_invalid_credentials_is_refused_while_its_body_is_read() {
     use std::io::{Read, Write};
-    let house = House::new("auth-reading");
-    let mut stream = std::net::TcpStream::connect(&house.basic).unwrap();
+    let server = AuthTestServer::new("auth-reading");
+    let mut stream = std::net::TcpStream::connect(&server.basic).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let head = format!(
-        "POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nContent-Length: 1000000\r\nAuthorization: {WRONG}"
+        "POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\nContent-Length: 1000000\r\nAuthorization: {INVALID_CREDENTIALS}"
     );
     stream.write_all(format!("{head}\r\n\r\n{{\"resourceSpans\":[").as_bytes()).unwrap();
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 401");
-    house.end();
+    let mut response = [0; 12];
+    stream.read_exact(&mut response).unwrap();
+    assert_eq!(&response, b"HTTP/1.1 401");
+    server.end();
 }
 
 #[test]
-fn what_is_missing_keeps_the_collector_from_starting_and_is_named() {
-    let folder = folder("auth-missing");
+fn missing_credential_files_fail_the_start_with_their_names() {
+    let folder = empty_test_dir("auth-missing");
     let run = |extension: &str| {
         let path = folder.join("config.yaml");
         let text = format!(
@@ -218,13 +231,13 @@ fn what_is_missing_keeps_the_collector_from_starting_and_is_named() {
         std::fs::write(&path, text).unwrap();
         let mut command = Command::new(otelcore());
         let mut process = Process::start(command.arg(format!("--config={}", path.display())), &folder.join("log"));
-        assert_eq!(process.end(Duration::from_secs(10)), 1, "{}", process.said());
-        process.said()
+        assert_eq!(process.wait_for_exit(Duration::from_secs(10)), 1, "{}", process.log_text());
+        process.log_text()
     };
-    let said = run("bearertokenauth: {filename: /nowhere/token}");
-    assert!(said.contains("open /nowhere/token: no such file or directory"), "{said}");
-    let said = run("basicauth: {htpasswd: {file: /nowhere/users}}");
-    assert!(said.contains("open htpasswd file: open /nowhere/users: no such file or directory"), "{said}");
-    let said = run("basicauth: {client_auth: {username: 'a:b'}}");
-    assert!(said.contains("invalid authorization format"), "{said}");
+    let log = run("bearertokenauth: {filename: /nowhere/token}");
+    assert!(log.contains("open /nowhere/token: no such file or directory"), "{log}");
+    let log = run("basicauth: {htpasswd: {file: /nowhere/users}}");
+    assert!(log.contains("open htpasswd file: open /nowhere/users: no such file or directory"), "{log}");
+    let log = run("basicauth: {client_auth: {username: 'a:b'}}");
+    assert!(log.contains("invalid authorization format"), "{log}");
 }

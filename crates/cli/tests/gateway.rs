@@ -13,44 +13,44 @@ use std::time::{Duration, Instant};
 
 use support::*;
 
-/// Set for the test that has been started again inside a namespace.
+/// Set for the test process that runs inside the namespaces.
 const INSIDE: &str = "OTELCORE_GATEWAY_INSIDE";
 /// The gateway's address, where there are two namespaces.
 const GATEWAY: &str = "10.77.0.2";
 
 #[test]
-fn a_gateway_that_restarts_under_load_loses_nothing() {
+fn gateway_restarts_under_load_lose_nothing() {
     if std::env::var_os(INSIDE).is_some() {
-        sh("ip link set lo up
+        run_script("ip link set lo up
             mount -t tmpfs none /run/netns 2>/dev/null || { mkdir -p /run/netns; mount -t tmpfs none /run/netns; }
             ip netns add gateway
             ip link add agent0 type veth peer name gateway0 netns gateway
             ip addr add 10.77.0.1/24 dev agent0 && ip link set agent0 up
             ip netns exec gateway sh -ec 'ip link set lo up; ip addr add 10.77.0.2/24 dev gateway0; ip link set gateway0 up'");
-        return play(GATEWAY, &["ip", "netns", "exec", "gateway"]);
+        return run_scenario(GATEWAY, &["ip", "netns", "exec", "gateway"]);
     }
     let unshare = ["--net", "--mount", "--pid", "--fork", "--kill-child"];
     let can = Command::new("unshare").args(unshare).arg("true").output().is_ok_and(|o| o.status.success());
     if !can || tool("ip").is_none() {
         eprintln!("no namespaces here: both run on loopback");
-        return play("127.0.0.1", &[]);
+        return run_scenario("127.0.0.1", &[]);
     }
     let status = Command::new("unshare")
         .args(unshare)
         .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "a_gateway_that_restarts_under_load_loses_nothing", "--nocapture"])
+        .args(["--exact", "gateway_restarts_under_load_lose_nothing", "--nocapture"])
         .env(INSIDE, "1")
         .status()
         .unwrap();
     assert!(status.success(), "failed inside its namespace: {status}");
 }
 
-fn sh(script: &str) {
+fn run_script(script: &str) {
     let done = Command::new("sh").args(["-ec", script]).status().unwrap();
     assert!(done.success(), "{script}: {done}");
 }
 
-const AGENT: &str = "
+const AGENT_CONFIG: &str = "
 receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:14318'}}}}
 processors: {batch: {timeout: 50ms}}
 exporters:
@@ -73,16 +73,16 @@ service:
   pipelines: {traces: {receivers: [otlp], processors: [batch], exporters: [debug]}}
 ";
 
-fn gateway(dir: &Path, host: &str, within: &[&str], life: usize) -> Process {
-    let (config, out) = (dir.join(format!("gateway-{life}.yaml")), dir.join(format!("out-{life}")));
+fn start_gateway(dir: &Path, host: &str, command_prefix: &[&str], run: usize) -> Process {
+    let (config, out) = (dir.join(format!("gateway-{run}.yaml")), dir.join(format!("out-{run}")));
     let text = GATEWAY_CONFIG.replace("GATEWAY", host).replace("OUT", &out.display().to_string());
     std::fs::write(&config, text).unwrap();
-    let mut words = within.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
+    let mut words = command_prefix.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>();
     words.push(otelcore().display().to_string());
     words.push(format!("--config={}", config.display()));
     let mut process =
-        Process::start(Command::new(&words[0]).args(&words[1..]), &dir.join(format!("gateway-{life}.log")));
-    wait_for(&format!("{host}:14317"), &mut process);
+        Process::start(Command::new(&words[0]).args(&words[1..]), &dir.join(format!("gateway-{run}.log")));
+    wait_for_listener(&format!("{host}:14317"), &mut process);
     process
 }
 
@@ -101,28 +101,28 @@ fn request(number: u32) -> String {
     body + "]}]}]}"
 }
 
-fn play(host: &str, within: &[&str]) {
-    let dir = folder("gateway");
-    let mut gateway_process = gateway(&dir, host, within, 0);
+fn run_scenario(host: &str, command_prefix: &[&str]) {
+    let dir = empty_test_dir("gateway");
+    let mut gateway_process = start_gateway(&dir, host, command_prefix, 0);
     let config = dir.join("agent.yaml");
-    std::fs::write(&config, AGENT.replace("GATEWAY", host)).unwrap();
+    std::fs::write(&config, AGENT_CONFIG.replace("GATEWAY", host)).unwrap();
     let mut agent =
         Process::start(Command::new(otelcore()).arg(format!("--config={}", config.display())), &dir.join("agent.log"));
-    wait_for("127.0.0.1:14318", &mut agent);
+    wait_for_listener("127.0.0.1:14318", &mut agent);
 
     // Two clients send for five seconds, and record what was acknowledged.
-    let ends = Instant::now() + Duration::from_secs(5);
+    let end = Instant::now() + Duration::from_secs(5);
     let clients: Vec<_> = (0..2_u32)
         .map(|client| {
             thread::spawn(move || {
                 let mut acknowledged = Vec::new();
                 let head = "POST /v1/traces HTTP/1.0\r\nHost: agent\r\nContent-Type: application/json";
                 for round in 0..100_000_u32 {
-                    if Instant::now() > ends {
+                    if Instant::now() > end {
                         break;
                     }
                     let number = round * 2 + client;
-                    if http("127.0.0.1:14318", head, request(number).as_bytes()).0 == 200 {
+                    if http_request("127.0.0.1:14318", head, request(number).as_bytes()).0 == 200 {
                         acknowledged.push(number);
                     }
                     thread::sleep(Duration::from_millis(1));
@@ -131,30 +131,30 @@ fn play(host: &str, within: &[&str]) {
             })
         })
         .collect();
-    for life in 1..3 {
+    for run in 1..3 {
         thread::sleep(Duration::from_millis(1200));
         gateway_process.signal("TERM");
-        assert_eq!(gateway_process.end(Duration::from_secs(30)), 0, "{}", gateway_process.said());
+        assert_eq!(gateway_process.wait_for_exit(Duration::from_secs(30)), 0, "{}", gateway_process.log_text());
         thread::sleep(Duration::from_millis(300));
-        gateway_process = gateway(&dir, host, within, life);
+        gateway_process = start_gateway(&dir, host, command_prefix, run);
     }
     let acknowledged: Vec<u32> = clients.into_iter().flat_map(|c| c.join().unwrap()).collect();
     agent.signal("TERM");
-    assert_eq!(agent.end(Duration::from_secs(30)), 0, "{}", agent.said());
-    assert!(agent.said().contains("\"undelivered_items\": 0"), "{}", agent.said());
+    assert_eq!(agent.wait_for_exit(Duration::from_secs(30)), 0, "{}", agent.log_text());
+    assert!(agent.log_text().contains("\"undelivered_items\": 0"), "{}", agent.log_text());
     gateway_process.signal("TERM");
-    assert_eq!(gateway_process.end(Duration::from_secs(30)), 0, "{}", gateway_process.said());
+    assert_eq!(gateway_process.wait_for_exit(Duration::from_secs(30)), 0, "{}", gateway_process.log_text());
 
     let mut seen: BTreeMap<u32, u32> = BTreeMap::new();
-    for life in 0..3 {
-        let text = std::fs::read_to_string(dir.join(format!("out-{life}"))).unwrap();
+    for run in 0..3 {
+        let text = std::fs::read_to_string(dir.join(format!("out-{run}"))).unwrap();
         let mut count = 0;
         for name in text.lines().filter_map(|line| line.strip_prefix("span-")) {
             let number = name.split(' ').next().and_then(|n| n.parse().ok()).unwrap();
             *seen.entry(number).or_default() += 1;
             count += 1;
         }
-        assert!(count > 0, "life {life} of the gateway took nothing");
+        assert!(count > 0, "life {run} of the gateway took nothing");
     }
     assert!(acknowledged.len() > 200, "only {} requests were acknowledged", acknowledged.len());
     let sent = acknowledged.iter().flat_map(|request| request * 10..request * 10 + 10);

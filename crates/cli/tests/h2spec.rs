@@ -17,34 +17,35 @@ use support::*;
 const CASES: u32 = 146;
 
 /// A case that may fail with a quick server: h2spec opens a stream and then overflows its window in separate frames.
-/// Where the whole answer with END_STREAM is sent before these are read, there is no window left to overflow (RFC 9113,
-/// 6.9.1 is about senders). It must pass in some run; no other case may ever fail.
-const RACE: &str = "Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream";
-const RUNS: u32 = 5;
+/// Where the whole response with END_STREAM is sent before these are read, there is no window left to overflow (RFC
+/// 9113, 6.9.1 is about senders). It must pass in some run; no other case may ever fail.
+const RACY_CASE: &str =
+    "Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream";
+const MAX_RUNS: u32 = 5;
 
-/// Runs h2spec until every case has passed in one run; no case but [`RACE`] may fail in any.
-fn all_pass(tool: &Path, log: &Path, port: u16, more: &[&str], what: &str) {
-    for _ in 0..RUNS {
-        let (code, output) = h2spec(tool, log, port, more);
+/// Runs h2spec until every case has passed in one run; no case but [`RACY_CASE`] may fail in any.
+fn assert_all_pass(tool: &Path, log: &Path, port: u16, extra_args: &[&str], what: &str) {
+    for _ in 0..MAX_RUNS {
+        let (code, output) = run_h2spec(tool, log, port, extra_args);
         if (code, summary(&output)) == (0, vec![CASES, CASES, 0, 0]) {
             return;
         }
         assert_eq!(summary(&output)[0], CASES, "{what}: not all cases ran:\n{output}");
         let failed: Vec<_> = output.lines().filter(|l| l.contains('×')).collect();
-        assert!(!failed.is_empty() && failed.iter().all(|l| l.contains(RACE)), "{what}: {failed:#?}\n{output}");
+        assert!(!failed.is_empty() && failed.iter().all(|l| l.contains(RACY_CASE)), "{what}: {failed:#?}\n{output}");
         eprintln!("{what}: again, for the answer was quicker than h2spec");
     }
-    panic!("{what}: `{RACE}` failed {RUNS} times");
+    panic!("{what}: `{RACY_CASE}` failed {MAX_RUNS} times");
 }
 
 /// Runs h2spec; its exit code and output.
-fn h2spec(tool: &Path, log: &Path, port: u16, more: &[&str]) -> (i32, String) {
+fn run_h2spec(tool: &Path, log: &Path, port: u16, extra_args: &[&str]) -> (i32, String) {
     let mut command = Command::new(tool);
     // A GET of this path gets a few bytes: OTLP/HTTP refuses the method, gRPC the content type.
-    command.args(["--port", &port.to_string(), "--path", "/v1/traces", "--timeout", "5"]).args(more);
+    command.args(["--port", &port.to_string(), "--path", "/v1/traces", "--timeout", "5"]).args(extra_args);
     let mut process = Process::start(&mut command, log);
-    let code = process.end(Duration::from_secs(120));
-    (code, process.said())
+    let code = process.wait_for_exit(Duration::from_secs(120));
+    (code, process.log_text())
 }
 
 /// The numbers of `146 tests, 146 passed, 0 skipped, 0 failed`.
@@ -56,7 +57,7 @@ fn summary(output: &str) -> Vec<u32> {
 #[test]
 fn every_case_of_h2spec_passes_on_every_port() {
     let Some(tool) = tool("h2spec") else { return };
-    let dir = folder("h2spec");
+    let dir = empty_test_dir("h2spec");
     let pki = Pki::new(&dir);
     let [grpc, http, grpc_tls, http_tls] = std::array::from_fn(|_| free_port());
     let tls = pki.server(false);
@@ -73,7 +74,7 @@ service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{recei
     let mut collector =
         Process::start(Command::new(otelcore()).arg(format!("--config={}", path.display())), &dir.join("log"));
     for port in [grpc, http, grpc_tls, http_tls] {
-        wait_for(&format!("127.0.0.1:{port}"), &mut collector);
+        wait_for_listener(&format!("127.0.0.1:{port}"), &mut collector);
     }
     let secure = ["--strict", "--tls", "--insecure"];
     for (what, port, arguments) in [
@@ -81,11 +82,11 @@ service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{recei
         ("gRPC under TLS", grpc_tls, &secure[..]),
         ("OTLP/HTTP under TLS", http_tls, &secure[..]),
     ] {
-        all_pass(&tool, &dir.join("h2spec.log"), port, arguments, what);
+        assert_all_pass(&tool, &dir.join("h2spec.log"), port, arguments, what);
     }
     // A port with HTTP/1.1 only shows that h2spec can fail.
-    let (code, output) = h2spec(&tool, &dir.join("h2spec.log"), http, &["generic/1"]);
+    let (code, output) = run_h2spec(&tool, &dir.join("h2spec.log"), http, &["generic/1"]);
     assert!(code != 0 && summary(&output)[3] > 0, "HTTP/1.1 passes for HTTP/2:\n{output}");
     collector.signal("TERM");
-    assert_eq!(collector.end(Duration::from_secs(10)), 0, "{}", collector.said());
+    assert_eq!(collector.wait_for_exit(Duration::from_secs(10)), 0, "{}", collector.log_text());
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pod::{Pod, namespaces};
+use pod::{Pod, enter_namespaces};
 use support::*;
 
 const NAMES: [&str; 5] = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp", "otelcore"];
@@ -39,28 +39,29 @@ fn stages(dockerfile: &str) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 #[test]
-fn the_dockerfile_has_the_tree_of_the_script_and_starts_what_is_in_it() {
-    let text = std::fs::read_to_string(root().join("deploy/image/Dockerfile")).unwrap();
+fn dockerfile_copies_the_tree_of_the_script_and_starts_its_binaries() {
+    let text = std::fs::read_to_string(project_root().join("deploy/image/Dockerfile")).unwrap();
     let stages = stages(&text);
-    let of = |name: &str| &stages.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no stage {name}")).1;
-    let all = |lines: &[(String, String)], word: &str| {
+    let find_stage =
+        |name: &str| &stages.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no stage {name}")).1;
+    let instructions = |lines: &[(String, String)], word: &str| {
         lines.iter().filter(|(w, _)| w == word).map(|(_, rest)| rest.clone()).collect::<Vec<_>>()
     };
     // The tree is what the script puts into the folder that is copied, and no instruction adds to it.
-    let made = all(of("build"), "RUN").pop().unwrap();
+    let made = instructions(find_stage("build"), "RUN").pop().unwrap();
     assert!(made.ends_with("scripts/image --target \"$TARGETARCH\" /image"), "{made}");
     assert_eq!(stages.last().unwrap().0, "otelcore", "the default is the last one");
     let tree = image();
     for name in NAMES {
-        let stage = of(name);
-        assert_eq!(all(stage, "FROM"), ["scratch"], "{name}");
-        assert_eq!(all(stage, "COPY"), ["--from=build /image/ /"], "{name}");
-        assert_eq!(all(stage, "USER"), ["10001:10001"], "{name}");
-        assert_eq!(all(stage, "EXPOSE"), ["4317 4318 8888 13133 55679"], "{name}");
-        assert_eq!(all(stage, "ENTRYPOINT"), [format!("[\"/{name}\"]")]);
-        assert_eq!(all(stage, "CMD"), [format!("[\"--config=/etc/{name}/config.yaml\"]")]);
+        let stage = find_stage(name);
+        assert_eq!(instructions(stage, "FROM"), ["scratch"], "{name}");
+        assert_eq!(instructions(stage, "COPY"), ["--from=build /image/ /"], "{name}");
+        assert_eq!(instructions(stage, "USER"), ["10001:10001"], "{name}");
+        assert_eq!(instructions(stage, "EXPOSE"), ["4317 4318 8888 13133 55679"], "{name}");
+        assert_eq!(instructions(stage, "ENTRYPOINT"), [format!("[\"/{name}\"]")]);
+        assert_eq!(instructions(stage, "CMD"), [format!("[\"--config=/etc/{name}/config.yaml\"]")]);
         for word in ["ADD", "RUN", "ENV", "VOLUME", "WORKDIR", "SHELL"] {
-            assert!(all(stage, word).is_empty(), "{name}: {word}");
+            assert!(instructions(stage, word).is_empty(), "{name}: {word}");
         }
     }
     let Some(tree) = tree else { return };
@@ -84,8 +85,10 @@ fn files(dir: &Path, tree: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_name_starts_as_pid_1_of_a_pod_with_and_without_its_argument() {
-    let Some(tree) = namespaces("every_name_starts_as_pid_1_of_a_pod_with_and_without_its_argument") else { return };
+fn every_command_name_starts_as_pid_1_with_and_without_its_argument() {
+    let Some(tree) = enter_namespaces("every_command_name_starts_as_pid_1_with_and_without_its_argument") else {
+        return;
+    };
     for name in NAMES {
         let argument = format!("--config=/etc/{name}/config.yaml");
         let old = argument.replace("--config=", "-config=");
@@ -95,21 +98,21 @@ fn every_name_starts_as_pid_1_of_a_pod_with_and_without_its_argument() {
             }
             let pod = Pod::new(&tree, "", "");
             let mut running = pod.start(name, args, &[("GOMEMLIMIT", "134217728"), ("GOMAXPROCS", "a few")]);
-            let (status, page) = until("the health check", || {
-                running.alive();
+            let (status, page) = wait_until("the health check", || {
+                running.assert_running();
                 std::net::TcpStream::connect("127.0.0.1:13133")
                     .ok()
-                    .map(|_| get("127.0.0.1:13133", "/"))
+                    .map(|_| http_get("127.0.0.1:13133", "/"))
                     .map(|(status, page)| format!("{status} {page}"))
             })
             .split_once(' ')
             .map(|(status, page)| (status.to_owned(), page.to_owned()))
             .unwrap();
             assert_eq!(status, "200", "{page}");
-            assert!(get("127.0.0.1:8888", "/metrics").1.contains("otelcol_process_uptime"), "{name}");
+            assert!(http_get("127.0.0.1:8888", "/metrics").1.contains("otelcol_process_uptime"), "{name}");
             let body = include_bytes!("image/span.json");
             let head = "POST /v1/traces HTTP/1.0\r\nHost: pod\r\nContent-Type: application/json";
-            assert_eq!(http("127.0.0.1:4318", head, body).0, 200);
+            assert_eq!(http_request("127.0.0.1:4318", head, body).0, 200);
             let status = running.status();
             for line in
                 ["Uid:\t10001\t10001\t10001\t10001", "Gid:\t10001", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"]
@@ -121,7 +124,7 @@ fn every_name_starts_as_pid_1_of_a_pod_with_and_without_its_argument() {
             let written = std::fs::write(pod.root.join("x"), b"x").unwrap_err();
             assert_eq!(written.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{written}");
             running.terminate();
-            let said = running.ends_with(0);
+            let said = running.wait_for_exit_code(0);
             for line in [
                 "\"GOMEMLIMIT\": 134217728",
                 "Received signal from OS",
@@ -136,9 +139,9 @@ fn every_name_starts_as_pid_1_of_a_pod_with_and_without_its_argument() {
 }
 
 #[test]
-fn gomemlimit_is_the_total_that_percentages_count_from_where_no_cgroup_is_seen() {
-    let name = "gomemlimit_is_the_total_that_percentages_count_from_where_no_cgroup_is_seen";
-    let Some(tree) = namespaces(name) else { return };
+fn gomemlimit_without_a_cgroup_limit_is_the_base_of_percentages() {
+    let name = "gomemlimit_without_a_cgroup_limit_is_the_base_of_percentages";
+    let Some(tree) = enter_namespaces(name) else { return };
     let config = "
 receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:4318'}}}}
 processors: {memory_limiter: {check_interval: 1s, limit_percentage: 50, spike_limit_percentage: 25}}
@@ -153,9 +156,9 @@ service: {telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [
         let pod = Pod::new(&tree, "", "");
         let mut running =
             pod.start("otelcol", &["--config=env:OTEL_CONFIG"], &[("OTEL_CONFIG", config), ("GOMEMLIMIT", given)]);
-        running.says("Everything is ready");
+        running.wait_for_log("Everything is ready");
         running.terminate();
-        let said = running.ends_with(0);
+        let said = running.wait_for_exit_code(0);
         for line in lines {
             assert!(said.contains(line), "{given}: {line} in {said}");
         }
@@ -187,8 +190,10 @@ service:
 ";
 
 #[test]
-fn names_are_found_as_in_a_pod_and_a_silent_server_stops_nothing() {
-    let Some(tree) = namespaces("names_are_found_as_in_a_pod_and_a_silent_server_stops_nothing") else { return };
+fn names_resolve_as_in_a_pod_and_a_silent_server_blocks_no_other_lookup() {
+    let Some(tree) = enter_namespaces("names_resolve_as_in_a_pod_and_a_silent_server_blocks_no_other_lookup") else {
+        return;
+    };
     let four = |net: u8, hosts: std::ops::RangeInclusive<u8>| {
         hosts.map(|h| IpAddr::from([127, 0, net, h])).collect::<Vec<_>>()
     };
@@ -202,7 +207,7 @@ fn names_are_found_as_in_a_pod_and_a_silent_server_stops_nothing() {
         (5008, four(6, 1..=1)),
         (5009, four(7, 1..=1)),
     ]);
-    let server = dns::Server::start(
+    let server = dns::DnsServer::start(
         "127.0.0.53:53",
         &[
             ("gateway-headless.default.svc.cluster.local", &wanted[&5002]),
@@ -215,56 +220,59 @@ fn names_are_found_as_in_a_pod_and_a_silent_server_stops_nothing() {
         ],
         "silent.example.com",
     );
-    let seen: BTreeMap<u16, Seen> = (5000..5010).map(|port| (port, listen(port))).collect();
+    let accepted: BTreeMap<u16, SeenAddresses> = (5000..5010).map(|port| (port, listen(port))).collect();
     let pod = Pod::new(
         &tree,
         "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 127.0.0.53\noptions ndots:5\n",
         "127.0.0.1 localhost\n127.0.2.1 api.hosts.example\n",
     );
-    let begun = Instant::now();
+    let start = Instant::now();
     let mut running = pod.start("otelcol", &["--config=env:OTEL_CONFIG"], &[("OTEL_CONFIG", CONFIG)]);
-    running.says("Everything is ready");
+    running.wait_for_log("Everything is ready");
     let head = "POST /v1/traces HTTP/1.0\r\nHost: pod\r\nContent-Type: application/json";
-    assert_eq!(http("127.0.0.1:4318", head, include_bytes!("image/span.json")).0, 200);
-    let arrive = |ports: std::ops::Range<u16>| {
+    assert_eq!(http_request("127.0.0.1:4318", head, include_bytes!("image/span.json")).0, 200);
+    let wait_for_connections = |ports: std::ops::Range<u16>| {
         for (port, addresses) in wanted.range(ports) {
             let addresses: BTreeSet<IpAddr> = addresses.iter().copied().collect();
-            let all = || seen[port].lock().unwrap().clone();
+            let all = || accepted[port].lock().unwrap().clone();
             let end = Instant::now() + Duration::from_secs(40);
             while all() != addresses {
-                let asked = server.asked();
+                let asked = server.queries();
                 assert!(Instant::now() < end, "{port}: {:?} of {addresses:?}\n{asked}", all());
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
     };
-    arrive(5000..5008);
-    let found = begun.elapsed();
+    wait_for_connections(5000..5008);
+    let others_resolved = start.elapsed();
     let mut slowest = Duration::ZERO;
-    running.says_while("lookup silent.example.com: temporary failure in name resolution", || {
+    running.wait_for_log_while("lookup silent.example.com: temporary failure in name resolution", || {
         let asked = Instant::now();
-        assert_eq!(get("127.0.0.1:13133", "/").0, 200);
+        assert_eq!(http_get("127.0.0.1:13133", "/").0, 200);
         slowest = slowest.max(asked.elapsed());
     });
-    let given_up = begun.elapsed();
+    let lookup_failed = start.elapsed();
     assert!(slowest < Duration::from_secs(2), "the loop waited {slowest:?} for a name");
-    assert!(found < given_up, "all other names waited {found:?} for the silent one, which took {given_up:?}");
-    running.says("lookup nobody.other: no such host");
+    assert!(
+        others_resolved < lookup_failed,
+        "all other names waited {others_resolved:?} for the silent one, which took {lookup_failed:?}"
+    );
+    running.wait_for_log("lookup nobody.other: no such host");
     // A server that fails for a part of the queries: the C library fails after some seconds, and then the rest is
     // queried.
-    arrive(5008..5010);
-    let asked = server.asked();
+    wait_for_connections(5008..5010);
+    let asked = server.queries();
     assert!(asked.contains("TCP many.default.svc.cluster.local"), "{asked}");
     assert!(!asked.contains("api.hosts.example"), "the hosts file comes first: {asked}");
     running.terminate();
     running.terminate();
 }
 
-type Seen = Arc<Mutex<BTreeSet<IpAddr>>>;
+type SeenAddresses = Arc<Mutex<BTreeSet<IpAddr>>>;
 
 /// Accepts connections on a port, and records the local address of each.
-fn listen(port: u16) -> Seen {
-    let seen = Seen::default();
+fn listen(port: u16) -> SeenAddresses {
+    let seen = SeenAddresses::default();
     for host in ["0.0.0.0", "[::1]"] {
         let (listener, seen) = (TcpListener::bind(format!("{host}:{port}")).unwrap(), seen.clone());
         std::thread::spawn(move || {

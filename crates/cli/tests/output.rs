@@ -12,13 +12,13 @@ use support::*;
 const POST: &str = "POST /v1/traces HTTP/1.0\r\nHost: x\r\nContent-Type: application/x-protobuf";
 
 /// The value of a series without labels.
-fn value(page: &str, name: &str) -> u64 {
+fn series_value(page: &str, name: &str) -> u64 {
     let line = page.lines().find(|line| line.starts_with(&format!("{name} ")));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
 /// Fills the pipes of stdout, of stderr or of both, then checks that everything else continues.
-fn unread(name: &str, exporters: &str, names: &str) {
+fn run_with_unread_output(name: &str, exporters: &str, names: &str) {
     let (port, health, own) = (free_port(), free_port(), free_port());
     let text = format!(
         "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"127.0.0.1:{port}\"}}}}}}}}\n\
@@ -27,62 +27,62 @@ fn unread(name: &str, exporters: &str, names: &str) {
          service: {{extensions: [health_check], telemetry: {{logs: {{level: debug}}, metrics: {{readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {own}}}}}}}}}]}}}}, \
          pipelines: {{traces: {{receivers: [otlp], exporters: {names}}}}}}}\n"
     );
-    let path = folder(name).join("config.yaml");
+    let path = empty_test_dir(name).join("config.yaml");
     std::fs::write(&path, text).unwrap();
     let mut command = Command::new(otelcore());
     let (mut collector, mut out, mut err) = Process::start_unread(command.arg(format!("--config={}", path.display())));
     let address = format!("127.0.0.1:{port}");
-    wait_for(&address, &mut collector);
-    let large = span(&"x".repeat(1 << 20));
+    wait_for_listener(&address, &mut collector);
+    let large = span_request(&"x".repeat(1 << 20));
     for _ in 0..8 {
-        assert_eq!(http(&address, POST, &large).0, 200);
+        assert_eq!(http_request(&address, POST, &large).0, 200);
     }
-    assert_eq!(get(&format!("127.0.0.1:{health}"), "/").0, 200);
-    let (_, page) = get(&format!("127.0.0.1:{own}"), "/metrics");
-    assert!(value(&page, "otelcore_output_dropped_records") > 0, "{page}");
+    assert_eq!(http_get(&format!("127.0.0.1:{health}"), "/").0, 200);
+    let (_, page) = http_get(&format!("127.0.0.1:{own}"), "/metrics");
+    assert!(series_value(&page, "otelcore_output_dropped_records") > 0, "{page}");
     let asked = Instant::now();
     collector.signal("TERM");
-    assert_eq!(collector.end(Duration::from_secs(15)), 0);
+    assert_eq!(collector.wait_for_exit(Duration::from_secs(15)), 0);
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
-    let mut said = Vec::new();
-    out.read_to_end(&mut said).unwrap();
-    err.read_to_end(&mut said).unwrap();
-    assert!(!said.is_empty());
+    let mut leftover = Vec::new();
+    out.read_to_end(&mut leftover).unwrap();
+    err.read_to_end(&mut leftover).unwrap();
+    assert!(!leftover.is_empty());
 }
 
 #[test]
-fn stderr_unread_own_log_goes_on_and_ends() {
-    unread("unread-err", "{debug: {verbosity: detailed}}", "[debug]");
+fn collector_with_unread_stderr_continues_and_ends() {
+    run_with_unread_output("unread-err", "{debug: {verbosity: detailed}}", "[debug]");
 }
 
 #[test]
-fn stdout_unread_debug_exporter_goes_on_and_ends() {
-    unread("unread-out", "{debug: {verbosity: detailed, use_internal_logger: false}}", "[debug]");
+fn debug_exporter_with_unread_stdout_continues_and_ends() {
+    run_with_unread_output("unread-out", "{debug: {verbosity: detailed, use_internal_logger: false}}", "[debug]");
 }
 
 #[test]
-fn both_unread_collector_goes_on_and_ends() {
+fn collector_with_both_outputs_unread_continues_and_ends() {
     let both = "{debug: {verbosity: detailed, use_internal_logger: false}, debug/2: {verbosity: detailed}}";
-    unread("unread-both", both, "[debug, debug/2]");
+    run_with_unread_output("unread-both", both, "[debug, debug/2]");
 }
 
 #[test]
-fn output_read_again_says_what_was_dropped() {
+fn output_that_is_read_again_reports_dropped_records() {
     let port = free_port();
     let text = format!(
         "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"127.0.0.1:{port}\"}}}}}}}}\n\
          exporters: {{debug: {{verbosity: detailed}}}}\n\
          service: {{telemetry: {{metrics: {{level: none}}}}, pipelines: {{traces: {{receivers: [otlp], exporters: [debug]}}}}}}\n"
     );
-    let path = folder("read-again").join("config.yaml");
+    let path = empty_test_dir("read-again").join("config.yaml");
     std::fs::write(&path, text).unwrap();
     let mut command = Command::new(otelcore());
     let (mut collector, _out, mut err) = Process::start_unread(command.arg(format!("--config={}", path.display())));
     let address = format!("127.0.0.1:{port}");
-    wait_for(&address, &mut collector);
-    let large = span(&"x".repeat(1 << 20));
+    wait_for_listener(&address, &mut collector);
+    let large = span_request(&"x".repeat(1 << 20));
     for _ in 0..8 {
-        assert_eq!(http(&address, POST, &large).0, 200);
+        assert_eq!(http_request(&address, POST, &large).0, 200);
     }
     // Reads on a thread that ends with the process.
     let (send, lines) = std::sync::mpsc::channel();
@@ -101,5 +101,5 @@ fn output_read_again_says_what_was_dropped() {
         }
     }
     collector.signal("TERM");
-    assert_eq!(collector.end(Duration::from_secs(15)), 0);
+    assert_eq!(collector.wait_for_exit(Duration::from_secs(15)), 0);
 }

@@ -1,5 +1,5 @@
-//! Agent and gateway, this collector and the Go collector on either side: every signal arrives complete through every
-//! coding.
+//! Agent and gateway, this collector and the Go collector on either side: every signal arrives complete with every
+//! compression.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
 mod support;
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use support::*;
 
-/// The ways from the agent to the gateway: each an exporter's id and its settings.
-fn ways(grpc: u16, http: u16) -> Vec<(String, String)> {
+/// The exporters from the agent to the gateway: each an id and its configuration.
+fn exporters(grpc: u16, http: u16) -> Vec<(String, String)> {
     let over_grpc = ["none", "gzip", "zstd", "snappy"].map(|coding| {
         let settings = format!("{{endpoint: '127.0.0.1:{grpc}', tls: {{insecure: true}}, compression: {coding}}}");
         (format!("otlp_grpc/{coding}"), settings)
@@ -31,21 +31,21 @@ fn ways(grpc: u16, http: u16) -> Vec<(String, String)> {
 }
 
 /// Uses the old names of the Go collector, which all its versions accept.
-fn agent(ways: &[(String, String)], port: u16) -> String {
+fn agent_config(exporters: &[(String, String)], port: u16) -> String {
     let mut text =
         format!("receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\nexporters:\n");
-    for (id, settings) in ways {
+    for (id, settings) in exporters {
         let _ = writeln!(text, "  {id}: {settings}");
     }
     text.push_str("service:\n  telemetry: {metrics: {level: none}}\n  pipelines:\n");
-    let ids = ways.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ");
+    let ids = exporters.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ");
     for signal in ["traces", "metrics", "logs"] {
         let _ = writeln!(text, "    {signal}: {{receivers: [otlp], exporters: [{ids}]}}");
     }
     text
 }
 
-fn gateway(grpc: u16, http: u16, out: &Path) -> String {
+fn gateway_config(grpc: u16, http: u16, out: &Path) -> String {
     format!(
         "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '127.0.0.1:{grpc}'}}, http: {{endpoint: '127.0.0.1:{http}'}}}}}}}}
 exporters: {{debug: {{verbosity: detailed, use_internal_logger: false, output_paths: ['{}']}}}}
@@ -78,38 +78,38 @@ const LOGS: &str = r#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNa
 "body":{"kvlistValue":{"values":[{"key":"k","value":{"bytesValue":"AAEC"}}]}},"attributes":[{"key":"a","value":{"stringValue":"b"}}]}]}]}]}"#;
 
 /// Runs one pair; returns the dumps of the gateway's `debug` exporter, each with the number of times that it came.
-fn play(name: &str, first: &Path, second: &Path) -> BTreeMap<String, usize> {
-    let dir = folder(&format!("relays-{name}"));
-    let [entry, grpc, http_port] = [free_port(), free_port(), free_port()];
-    let (out, ways) = (dir.join("out"), ways(grpc, http_port));
-    std::fs::write(dir.join("gateway.yaml"), gateway(grpc, http_port, &out)).unwrap();
-    std::fs::write(dir.join("agent.yaml"), agent(&ways, entry)).unwrap();
+fn forwarded_dumps(name: &str, agent_binary: &Path, gateway_binary: &Path) -> BTreeMap<String, usize> {
+    let dir = empty_test_dir(&format!("relays-{name}"));
+    let [agent_port, grpc, http_port] = [free_port(), free_port(), free_port()];
+    let (out, exporters) = (dir.join("out"), exporters(grpc, http_port));
+    std::fs::write(dir.join("gateway.yaml"), gateway_config(grpc, http_port, &out)).unwrap();
+    std::fs::write(dir.join("agent.yaml"), agent_config(&exporters, agent_port)).unwrap();
     let start = |binary: &Path, role: &str| {
         let config = format!("--config={}", dir.join(role).with_extension("yaml").display());
         Process::start(Command::new(binary).arg(config), &dir.join(role).with_extension("log"))
     };
-    let mut second = start(second, "gateway");
-    wait_for(&format!("127.0.0.1:{http_port}"), &mut second);
-    let mut first = start(first, "agent");
-    let address = format!("127.0.0.1:{entry}");
-    wait_for(&address, &mut first);
+    let mut gateway = start(gateway_binary, "gateway");
+    wait_for_listener(&format!("127.0.0.1:{http_port}"), &mut gateway);
+    let mut agent = start(agent_binary, "agent");
+    let address = format!("127.0.0.1:{agent_port}");
+    wait_for_listener(&address, &mut agent);
     for (path, body) in [("traces", TRACES), ("metrics", METRICS), ("logs", LOGS)] {
         let head = format!("POST /v1/{path} HTTP/1.0\r\nHost: x\r\nContent-Type: application/json");
-        let (status, said) = http(&address, &head, body.as_bytes());
+        let (status, said) = http_request(&address, &head, body.as_bytes());
         assert_eq!(status, 200, "{said}");
     }
-    let said = |first: &Process, second: &Process| format!("{}\n{}", first.said(), second.said());
-    let wanted = ways.len();
-    until(&format!("{name}: {wanted} of each\n{}", said(&first, &second)), || {
+    let both_logs = |agent: &Process, gateway: &Process| format!("{}\n{}", agent.log_text(), gateway.log_text());
+    let expected_count = exporters.len();
+    wait_until(&format!("{name}: {expected_count} of each\n{}", both_logs(&agent, &gateway)), || {
         let text = std::fs::read_to_string(&out).unwrap_or_default();
         let arrived = ["Span #0", "LogRecord #0", "Name: summary"].map(|mark| text.matches(mark).count());
-        arrived.iter().all(|n| *n >= wanted).then_some(String::new())
+        arrived.iter().all(|n| *n >= expected_count).then_some(String::new())
     });
-    for process in [&mut first, &mut second] {
+    for process in [&mut agent, &mut gateway] {
         process.signal("TERM");
-        assert_eq!(process.end(Duration::from_secs(30)), 0, "{}", process.said());
+        assert_eq!(process.wait_for_exit(Duration::from_secs(30)), 0, "{}", process.log_text());
     }
-    assert!(!first.said().contains("Dropping data"), "{}", first.said());
+    assert!(!agent.log_text().contains("Dropping data"), "{}", agent.log_text());
     // The dumps of one signal must all be equal. Their summary lines are written separately, and other dumps may come
     // in between.
     let text = std::fs::read_to_string(&out).unwrap();
@@ -122,27 +122,27 @@ fn play(name: &str, first: &Path, second: &Path) -> BTreeMap<String, usize> {
     dumps
 }
 
-fn whole(name: &str, dumps: &BTreeMap<String, usize>) {
-    let wanted = ways(0, 0).len();
+fn assert_complete(name: &str, dumps: &BTreeMap<String, usize>) {
+    let expected_count = exporters(0, 0).len();
     for (dump, count) in dumps {
-        assert_eq!(*count, wanted, "{name}: one way has changed something:\n{dump}");
+        assert_eq!(*count, expected_count, "{name}: one way has changed something:\n{dump}");
     }
     assert_eq!(dumps.len(), 3, "{name}: {dumps:#?}");
 }
 
 #[test]
-fn every_signal_arrives_whole_through_every_coding() {
+fn every_signal_arrives_complete_with_every_compression() {
     let ours = otelcore();
-    let through_ours = play("ours-ours", &ours, &ours);
-    whole("ours to ours", &through_ours);
+    let through_ours = forwarded_dumps("ours-ours", &ours, &ours);
+    assert_complete("ours to ours", &through_ours);
     let Some(go): Option<PathBuf> = tool("otelcol-0.155") else { return };
     // The reference is the Go collector on both sides: its output as a gateway must be the same with our agent, and so
     // must our output with our agent.
-    let through_go = play("ours-go", &ours, &go);
-    whole("ours to Go", &through_go);
-    whole("Go to ours", &play("go-ours", &go, &ours));
-    let measure = play("go-go", &go, &go);
-    whole("Go to Go", &measure);
-    assert_eq!(through_go, measure, "the Go collector sees a difference between ours and itself in front of it");
-    assert_eq!(through_ours, measure, "ours shows something else than the Go collector");
+    let through_go = forwarded_dumps("ours-go", &ours, &go);
+    assert_complete("ours to Go", &through_go);
+    assert_complete("Go to ours", &forwarded_dumps("go-ours", &go, &ours));
+    let reference = forwarded_dumps("go-go", &go, &go);
+    assert_complete("Go to Go", &reference);
+    assert_eq!(through_go, reference, "the Go collector sees a difference between ours and itself in front of it");
+    assert_eq!(through_ours, reference, "ours shows something else than the Go collector");
 }

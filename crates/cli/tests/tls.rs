@@ -21,7 +21,7 @@ fn self_signed(dir: &Path, name: &str) {
     std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
 }
 
-fn start(dir: &Path, name: &str, yaml: &str) -> Process {
+fn start_collector(dir: &Path, name: &str, yaml: &str) -> Process {
     let path = dir.join(format!("{name}.yaml"));
     std::fs::write(&path, yaml).unwrap();
     let log = dir.join(format!("{name}.log"));
@@ -29,8 +29,8 @@ fn start(dir: &Path, name: &str, yaml: &str) -> Process {
 }
 
 #[test]
-fn self_signed_certificates_in_ca_files_work_on_both_sides_and_protocols() {
-    let dir = folder("self-signed");
+fn self_signed_certificates_in_ca_files_are_accepted_by_server_and_client() {
+    let dir = empty_test_dir("self-signed");
     self_signed(&dir, "server");
     self_signed(&dir, "client");
     let at = |file: &str| dir.join(file).display().to_string();
@@ -42,7 +42,7 @@ fn self_signed_certificates_in_ca_files_work_on_both_sides_and_protocols() {
         at("client.pem")
     );
     let out = dir.join("spans.txt");
-    let mut gateway = start(
+    let mut gateway = start_collector(
         &dir,
         "gateway",
         &format!(
@@ -52,11 +52,11 @@ fn self_signed_certificates_in_ca_files_work_on_both_sides_and_protocols() {
             out.display()
         ),
     );
-    wait_for(&format!("127.0.0.1:{http_port}"), &mut gateway);
+    wait_for_listener(&format!("127.0.0.1:{http_port}"), &mut gateway);
     let port = free_port();
     let tls =
         format!("{{ca_file: {}, cert_file: {}, key_file: {}}}", at("server.pem"), at("client.pem"), at("client.key"));
-    let mut agent = start(
+    let mut agent = start_collector(
         &dir,
         "agent",
         &format!(
@@ -66,22 +66,22 @@ fn self_signed_certificates_in_ca_files_work_on_both_sides_and_protocols() {
         ),
     );
     let address = format!("127.0.0.1:{port}");
-    wait_for(&address, &mut agent);
-    assert_eq!(http(&address, POST, &span("here")).0, 200);
-    until("both copies", || {
-        let shown = std::fs::read_to_string(&out).unwrap_or_default();
-        (shown.matches("\"spans\": 1").count() == 2).then_some(shown)
+    wait_for_listener(&address, &mut agent);
+    assert_eq!(http_request(&address, POST, &span_request("here")).0, 200);
+    wait_until("both copies", || {
+        let output_text = std::fs::read_to_string(&out).unwrap_or_default();
+        (output_text.matches("\"spans\": 1").count() == 2).then_some(output_text)
     });
     for mut process in [agent, gateway] {
         process.signal("TERM");
-        assert_eq!(process.end(Duration::from_secs(10)), 0, "{}", process.said());
+        assert_eq!(process.wait_for_exit(Duration::from_secs(10)), 0, "{}", process.log_text());
     }
 }
 
 #[test]
-fn key_that_can_not_be_used_is_an_error_of_validate_and_a_file_that_is_elsewhere_is_not() {
-    let dir = folder("unusable-key");
-    let data = root().join("crates/net/src/tls/testdata");
+fn validate_reports_an_unusable_key_and_ignores_a_missing_file() {
+    let dir = empty_test_dir("unusable-key");
+    let data = project_root().join("crates/net/src/tls/testdata");
     let path = dir.join("config.yaml");
     let validate = |tls: &str| {
         let text = format!(
@@ -92,7 +92,7 @@ fn key_that_can_not_be_used_is_an_error_of_validate_and_a_file_that_is_elsewhere
         let output = output.unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let pair = |name: &str| {
+    let key_pair = |name: &str| {
         let at = |end: &str| data.join(format!("{name}.{end}")).display().to_string();
         format!("{{cert_file: {}, key_file: {}}}", at("pem"), at("key"))
     };
@@ -100,11 +100,12 @@ fn key_that_can_not_be_used_is_an_error_of_validate_and_a_file_that_is_elsewhere
         ("rsa1024", "rsa1024.pem: an RSA key of 1024 bits can't be used; those of 2048 to 4096 bits can"),
         ("p521", "p521.pem: an ECDSA key on P-521 can't be used; those on P-256 and P-384 can"),
     ] {
-        let (code, said) = validate(&pair(name));
-        assert_eq!(code, Some(1), "{said}");
+        let (code, output_text) = validate(&key_pair(name));
+        assert_eq!(code, Some(1), "{output_text}");
         assert!(
-            said.starts_with("Error: \"otlp\" receiver: failed to load TLS config:") && said.contains(part),
-            "{said}"
+            output_text.starts_with("Error: \"otlp\" receiver: failed to load TLS config:")
+                && output_text.contains(part),
+            "{output_text}"
         );
     }
     assert_eq!(validate("{cert_file: /elsewhere/tls.crt, key_file: /elsewhere/tls.key}").0, Some(0));

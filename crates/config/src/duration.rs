@@ -6,9 +6,9 @@ use std::fmt;
 
 /// A span of time in nanoseconds; it can be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Dur(pub i64);
+pub struct GoDuration(pub i64);
 
-impl Dur {
+impl GoDuration {
     /// Zero.
     pub const ZERO: Self = Self(0);
 
@@ -23,7 +23,7 @@ impl Dur {
     }
 
     /// Nanoseconds; zero for a negative duration.
-    pub fn nanos(self) -> u64 {
+    pub fn nanos_or_zero(self) -> u64 {
         u64::try_from(self.0).unwrap_or(0)
     }
 
@@ -38,7 +38,7 @@ impl Dur {
     }
 }
 
-impl fmt::Display for Dur {
+impl fmt::Display for GoDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&format(self.0))
     }
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_carry_gos_sentences() {
+    fn invalid_durations_are_refused_with_the_messages_of_go() {
         let table = [
             ("", "time: invalid duration \"\""),
             ("-", "time: invalid duration \"-\""),

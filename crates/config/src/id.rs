@@ -16,10 +16,10 @@ pub enum IdError {
     Empty,
     /// `/name`
     #[error("in {0:?} id: the part before / should not be empty")]
-    NoType(String),
+    MissingType(String),
     /// `type/`
     #[error("in {0:?} id: the part after / should not be empty")]
-    NoName(String),
+    MissingName(String),
     /// A type is a letter and up to 62 letters, digits and underscores.
     #[error("in {id:?} id: invalid character(s) in type {ty:?}")]
     BadType {
@@ -33,7 +33,7 @@ pub enum IdError {
     BadName(String),
     /// A name is longer than 1024 bytes.
     #[error("in {0:?} id: name {0:?} is longer than 1024 characters ({len} characters)", len = .0.len())]
-    LongName(String),
+    NameTooLong(String),
     /// Not one of the four signals.
     #[error("in {id:?} id: unknown pipeline signal: {signal:?}")]
     UnknownSignal {
@@ -45,22 +45,22 @@ pub enum IdError {
 }
 
 /// Both parts, trimmed; the name is empty if there is none.
-fn split(id: &str) -> Result<(&str, &str), IdError> {
+fn split_id(id: &str) -> Result<(&str, &str), IdError> {
     let (ty, name) = match id.split_once('/') {
         Some((ty, name)) => (ty.trim(), Some(name.trim())),
         None => (id.trim(), None),
     };
     match (ty, name) {
         ("", None) => Err(IdError::Empty),
-        ("", Some(_)) => Err(IdError::NoType(id.to_owned())),
-        (_, Some("")) => Err(IdError::NoName(id.to_owned())),
-        (_, Some(name)) if name.len() > 1024 => Err(IdError::LongName(name.to_owned())),
-        (_, Some(name)) if !name.chars().all(allowed_in_name) => Err(IdError::BadName(name.to_owned())),
+        ("", Some(_)) => Err(IdError::MissingType(id.to_owned())),
+        (_, Some("")) => Err(IdError::MissingName(id.to_owned())),
+        (_, Some(name)) if name.len() > 1024 => Err(IdError::NameTooLong(name.to_owned())),
+        (_, Some(name)) if !name.chars().all(is_allowed_in_name) => Err(IdError::BadName(name.to_owned())),
         (ty, name) => Ok((ty, name.unwrap_or(""))),
     }
 }
 
-fn allowed_in_name(c: char) -> bool {
+fn is_allowed_in_name(c: char) -> bool {
     use unicode_properties::GeneralCategory::Unassigned;
     match c.general_category_group() {
         GeneralCategoryGroup::Separator | GeneralCategoryGroup::Symbol => false,
@@ -82,7 +82,7 @@ pub struct ComponentId {
 impl FromStr for ComponentId {
     type Err = IdError;
     fn from_str(id: &str) -> Result<Self, IdError> {
-        let (ty, name) = split(id)?;
+        let (ty, name) = split_id(id)?;
         let letter_first = ty.starts_with(|c: char| c.is_ascii_alphabetic());
         let rest_ok = ty.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !letter_first || !rest_ok || ty.len() > 63 {
@@ -145,7 +145,7 @@ pub struct PipelineId {
 impl FromStr for PipelineId {
     type Err = IdError;
     fn from_str(id: &str) -> Result<Self, IdError> {
-        let (signal, name) = split(id)?;
+        let (signal, name) = split_id(id)?;
         let found = SignalName::ALL.into_iter().find(|s| s.as_str() == signal);
         let signal = found.ok_or_else(|| IdError::UnknownSignal { id: id.to_owned(), signal: signal.to_owned() })?;
         Ok(Self { signal, name: name.to_owned() })
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_ids_are_refused_with_the_sentences_of_the_go_collector() {
+    fn bad_ids_are_refused_with_the_messages_of_the_go_collector() {
         let long = "n".repeat(1025);
         let table = [
             ("", "id must not be empty".to_owned()),

@@ -1,6 +1,6 @@
 //! The configuration of the collector, as the Go collector reads it.
 //!
-//! [`load`] fetches the sources through the [`Sources`] that the caller passes in, parses YAML with the position of
+//! [`load`] fetches the sources through the [`ConfigSources`] of the caller, parses YAML with the position of
 //! every key and value, merges, and expands `${..}`. A [`Section`] then reads typed values from the tree, records every
 //! mistake in [`Diagnostics`] with file, line, column and path, and keeps the effective value of every key for
 //! [`print`].
@@ -8,34 +8,34 @@
 //! This crate opens no file, reads no environment variable and contains no component: the caller provides all of that.
 #![forbid(unsafe_code)]
 
+mod convert;
 pub mod declare;
-mod diag;
+mod diagnostics;
 pub mod duration;
 mod expand;
-mod gates;
+mod feature_gates;
 mod id;
 mod load;
-mod nested;
+mod nested_source;
 mod node;
 pub mod print;
 mod scalar;
 mod section;
 pub mod steps;
 mod suggest;
-mod take;
 mod yaml;
 
-pub use diag::{Diagnostic, Diagnostics, Draft, Kind, SHOWN, Severity};
-pub use duration::Dur;
-pub use gates::{GateInfo, GateProblem, Gates, KNOWN_GATES, Stage};
+pub use convert::Integer;
+pub use diagnostics::{Diagnostic, DiagnosticDraft, DiagnosticKind, Diagnostics, MAX_SHOWN, Severity};
+pub use duration::GoDuration;
+pub use feature_gates::{FeatureGateInfo, FeatureGateProblem, FeatureGateStage, FeatureGates, KNOWN_FEATURE_GATES};
 pub use id::{ComponentId, IdError, PipelineId, SignalName};
-pub use load::{Embedded, NoSources, Sources, documents, from_yaml, load, text_of};
-pub use nested::Nested;
-pub use node::{Entry, Located, Map, Node, Origin, SourceText, Value};
-pub use print::Effective;
-pub use section::{Flavour, Header, Recorder, Section};
-pub use suggest::nearest;
-pub use take::Integer;
+pub use load::{ConfigSources, EmbeddedSource, NoConfigSources, decode_text, from_yaml, load, parse_documents};
+pub use nested_source::NestedSource;
+pub use node::{ConfigNode, Located, NodeEntry, NodeMap, NodeValue, SourceLocation, SourceText};
+pub use print::EffectiveValue;
+pub use section::{EffectiveRecorder, HeaderEntry, OptionalFlavor, Section};
+pub use suggest::nearest_name;
 
 #[cfg(test)]
 mod tests;

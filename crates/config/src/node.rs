@@ -19,8 +19,8 @@ pub struct SourceText {
     pub text: Arc<str>,
     /// The text must not be shown: environment variables can hold passwords.
     pub secret: bool,
-    /// Made when a place is first looked up.
-    marks: OnceLock<Vec<Mark>>,
+    /// Built when a location is first looked up.
+    line_index: OnceLock<Vec<LineIndexEntry>>,
 }
 
 impl PartialEq for SourceText {
@@ -31,9 +31,9 @@ impl PartialEq for SourceText {
 
 impl Eq for SourceText {}
 
-/// A place of the text: one at its start, and one about every [`BETWEEN_MARKS`] bytes.
+/// A position in the text: one at its start, and one about every [`LINE_INDEX_INTERVAL`] bytes.
 #[derive(Clone, Copy, Debug)]
-struct Mark {
+struct LineIndexEntry {
     byte: usize,
     /// 1-based.
     line: u32,
@@ -41,38 +41,38 @@ struct Mark {
     column: u32,
 }
 
-const BETWEEN_MARKS: usize = 1024;
+const LINE_INDEX_INTERVAL: usize = 1024;
 
 impl SourceText {
     /// A source whose lines may be shown.
     pub fn new(name: &str, text: impl Into<Arc<str>>) -> Arc<Self> {
-        Arc::new(Self::with(name.into(), text.into(), false))
+        Arc::new(Self::from_parts(name.into(), text.into(), false))
     }
 
-    pub(crate) const fn with(name: Arc<str>, text: Arc<str>, secret: bool) -> Self {
-        Self { name, text, secret, marks: OnceLock::new() }
+    pub(crate) const fn from_parts(name: Arc<str>, text: Arc<str>, secret: bool) -> Self {
+        Self { name, text, secret, line_index: OnceLock::new() }
     }
 
     /// The same text with its lines hidden.
-    pub(crate) fn hidden(&self) -> Arc<Self> {
-        Arc::new(Self::with(self.name.clone(), self.text.clone(), true))
+    pub(crate) fn to_secret(&self) -> Arc<Self> {
+        Arc::new(Self::from_parts(self.name.clone(), self.text.clone(), true))
     }
 
     /// The line with this 1-based number, without its line break.
     pub fn line(&self, number: u32) -> Option<&str> {
-        self.from_line(number)?.lines().next()
+        self.text_from_line(number)?.lines().next()
     }
 
     /// The text from the start of a line to the end of the source. `None` where there is no such line.
-    pub fn from_line(&self, number: u32) -> Option<&str> {
-        let rest = self.text.get(self.byte_of(number, 0)?..)?;
+    pub fn text_from_line(&self, number: u32) -> Option<&str> {
+        let rest = self.text.get(self.byte_offset(number, 0)?..)?;
         (!rest.is_empty()).then_some(rest)
     }
 
-    /// The rest of a line from a place on, at most `most` bytes of it.
-    pub fn after(&self, line: u32, column: u32, most: usize) -> Option<&str> {
-        let rest = self.text.get(self.byte_of(line, column.saturating_sub(1))?..)?;
-        let mut end = most.min(rest.len());
+    /// The rest of a line from a place on, at most `max_bytes` bytes of it.
+    pub fn rest_of_line(&self, line: u32, column: u32, max_bytes: usize) -> Option<&str> {
+        let rest = self.text.get(self.byte_offset(line, column.saturating_sub(1))?..)?;
+        let mut end = max_bytes.min(rest.len());
         while !rest.is_char_boundary(end) {
             end -= 1;
         }
@@ -84,11 +84,11 @@ impl SourceText {
 
     /// The byte index of the character that has `column` others before it in its line; the end of a line that has
     /// fewer.
-    fn byte_of(&self, line: u32, column: u32) -> Option<usize> {
+    fn byte_offset(&self, line: u32, column: u32) -> Option<usize> {
         if line == 0 {
             return None;
         }
-        let marks = self.marks.get_or_init(|| marks(&self.text));
+        let marks = self.line_index.get_or_init(|| build_line_index(&self.text));
         let before = marks.partition_point(|mark| (mark.line, mark.column) <= (line, column));
         let mark = *marks.get(before.checked_sub(1)?)?;
         let (mut at, mut left) = ((mark.line, mark.column), mark.byte);
@@ -104,26 +104,26 @@ impl SourceText {
     }
 }
 
-fn marks(text: &str) -> Vec<Mark> {
+fn build_line_index(text: &str) -> Vec<LineIndexEntry> {
     steps::add(text.len());
-    let (mut marks, mut next) = (Vec::with_capacity(text.len() / BETWEEN_MARKS + 1), 0);
+    let (mut marks, mut next) = (Vec::with_capacity(text.len() / LINE_INDEX_INTERVAL + 1), 0);
     let (mut line, mut column) = (1_u32, 0_u32);
     for (byte, c) in text.char_indices() {
         if byte >= next {
-            marks.push(Mark { byte, line, column });
-            next = byte.saturating_add(BETWEEN_MARKS);
+            marks.push(LineIndexEntry { byte, line, column });
+            next = byte.saturating_add(LINE_INDEX_INTERVAL);
         }
         (line, column) = if c == '\n' { (line.saturating_add(1), 0) } else { (line, column.saturating_add(1)) };
     }
     if marks.is_empty() {
-        marks.push(Mark { byte: 0, line: 1, column: 0 });
+        marks.push(LineIndexEntry { byte: 0, line: 1, column: 0 });
     }
     marks
 }
 
 /// Where a key or a value was written.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Origin {
+pub struct SourceLocation {
     /// File path, `yaml:`, `env:NAME` or `--set a.b=c`.
     pub source: Arc<str>,
     /// 1-based.
@@ -136,20 +136,20 @@ pub struct Origin {
     pub text: Arc<SourceText>,
 }
 
-impl Origin {
+impl SourceLocation {
     /// A place of one character.
     pub fn new(text: &Arc<SourceText>, line: u32, column: u32) -> Self {
         Self { source: text.name.clone(), line, column, width: 1, text: text.clone() }
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.source, self.line, self.column)
     }
 }
 
-impl fmt::Debug for Origin {
+impl fmt::Debug for SourceLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
@@ -157,11 +157,11 @@ impl fmt::Debug for Origin {
 
 /// One value of the tree.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub struct ConfigNode {
     /// What it is.
-    pub value: Value,
+    pub value: NodeValue,
     /// Where it was written; for an expanded value, where the `${..}` is written.
-    pub origin: Origin,
+    pub origin: SourceLocation,
     /// The text that a `${..}` expanded to, if it was the whole value and its parsed value is not a string: a string
     /// field takes this text.
     pub raw: Option<Arc<str>>,
@@ -169,33 +169,33 @@ pub struct Node {
     pub broken: bool,
 }
 
-impl Node {
+impl ConfigNode {
     /// A node without raw text.
-    pub const fn new(value: Value, origin: Origin) -> Self {
+    pub const fn new(value: NodeValue, origin: SourceLocation) -> Self {
         Self { value, origin, raw: None, broken: false }
     }
 
     /// A scalar as written in its source, such as `0123` for 83. `None` if the source is secret, if the scalar is in
     /// quotes or on several lines, or if the text at its place is not that scalar alone.
-    pub fn written(&self) -> Option<&str> {
-        let Origin { line, column, width, text, .. } = &self.origin;
+    pub fn source_scalar(&self) -> Option<&str> {
+        let SourceLocation { line, column, width, text, .. } = &self.origin;
         let width = usize::try_from(*width).ok().filter(|w| *w <= 256 && !text.secret)?;
-        let rest = text.after(*line, *column, width * 4)?;
+        let rest = text.rest_of_line(*line, *column, width * 4)?;
         let end = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
         let written = rest.get(..end)?.trim();
         (crate::scalar::resolve(written) == self.value).then_some(written)
     }
 
     /// The map, if the value is one.
-    pub const fn as_map(&self) -> Option<&Map> {
+    pub const fn as_map(&self) -> Option<&NodeMap> {
         match &self.value {
-            Value::Map(map) => Some(map),
+            NodeValue::Map(map) => Some(map),
             _ => None,
         }
     }
 
     /// Follows keys separated by `::` through maps.
-    pub fn at(&self, path: &str) -> Option<&Self> {
+    pub fn get_path(&self, path: &str) -> Option<&Self> {
         steps::add(1);
         path.split("::").try_fold(self, |node, key| node.as_map()?.get(key).map(|e| &e.node))
     }
@@ -203,7 +203,7 @@ impl Node {
     /// The text of a string.
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
-            Value::Str(text) => Some(text),
+            NodeValue::Str(text) => Some(text),
             _ => None,
         }
     }
@@ -211,18 +211,18 @@ impl Node {
     /// The items of a sequence; empty for any other value.
     pub fn items(&self) -> &[Self] {
         match &self.value {
-            Value::List(items) => items,
+            NodeValue::List(items) => items,
             _ => &[],
         }
     }
 
     /// The place of the deepest part of a path that is written: of its key if the value is a map, a list or null, else
     /// of the value.
-    pub fn nearest_origin(&self, path: &str) -> &Origin {
+    pub fn nearest_origin(&self, path: &str) -> &SourceLocation {
         let (mut node, mut origin) = (self, &self.origin);
         for key in path.split("::") {
             let Some(entry) = node.as_map().and_then(|map| map.get(key)) else { break };
-            let leaf = !matches!(entry.node.value, Value::Map(_) | Value::List(_) | Value::Null);
+            let leaf = !matches!(entry.node.value, NodeValue::Map(_) | NodeValue::List(_) | NodeValue::Null);
             origin = if leaf { &entry.node.origin } else { &entry.key_origin };
             node = &entry.node;
         }
@@ -232,7 +232,7 @@ impl Node {
 
 /// The types that YAML scalars and collections resolve to.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum NodeValue {
     /// `~`, `null` or an absent value.
     Null,
     /// `true` or `false`; never `yes` or `no`.
@@ -244,12 +244,12 @@ pub enum Value {
     /// Everything else that is scalar.
     Str(Arc<str>),
     /// A sequence.
-    List(Vec<Node>),
+    List(Vec<ConfigNode>),
     /// A mapping.
-    Map(Map),
+    Map(NodeMap),
 }
 
-impl Value {
+impl NodeValue {
     /// The name of the type as Go prints it.
     pub fn go_type(&self) -> &'static str {
         match self {
@@ -276,35 +276,35 @@ impl Value {
 
 /// One key with its value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct NodeEntry {
     /// The key as written, without quotes.
     pub key: Arc<str>,
     /// Where the key is written.
-    pub key_origin: Origin,
+    pub key_origin: SourceLocation,
     /// Its value.
-    pub node: Node,
+    pub node: ConfigNode,
 }
 
 /// A mapping that keeps the order of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Map {
-    entries: Vec<Entry>,
+pub struct NodeMap {
+    entries: Vec<NodeEntry>,
     index: BTreeMap<Arc<str>, usize>,
 }
 
-impl Map {
+impl NodeMap {
     /// The entry of a key.
-    pub fn get(&self, key: &str) -> Option<&Entry> {
+    pub fn get(&self, key: &str) -> Option<&NodeEntry> {
         self.index.get(key).and_then(|i| self.entries.get(*i))
     }
 
     /// The entry of a key, to change its value.
-    pub fn get_mut(&mut self, key: &str) -> Option<&mut Entry> {
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut NodeEntry> {
         self.index.get(key).and_then(|i| self.entries.get_mut(*i))
     }
 
     /// Adds an entry at the end, or replaces the one with the same key in its place.
-    pub fn insert(&mut self, entry: Entry) {
+    pub fn insert(&mut self, entry: NodeEntry) {
         if let Some(old) = self.get_mut(&entry.key) {
             *old = entry;
             return;
@@ -314,18 +314,18 @@ impl Map {
     }
 
     /// Entries in the order of the file.
-    pub fn iter(&self) -> std::slice::Iter<'_, Entry> {
+    pub fn iter(&self) -> std::slice::Iter<'_, NodeEntry> {
         self.entries.iter()
     }
 
     /// Values to change, with their keys, in the order of the file.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &mut Node)> {
+    pub fn values_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &mut ConfigNode)> {
         self.entries.iter_mut().map(|e| (&e.key, &mut e.node))
     }
 
     /// Entries to change in place. A key that is changed here is no longer found under its name, so this is for the
     /// crate itself only.
-    pub(crate) fn entries_mut(&mut self) -> std::slice::IterMut<'_, Entry> {
+    pub(crate) fn entries_mut(&mut self) -> std::slice::IterMut<'_, NodeEntry> {
         self.entries.iter_mut()
     }
 
@@ -340,17 +340,17 @@ impl Map {
     }
 }
 
-impl IntoIterator for Map {
-    type Item = Entry;
-    type IntoIter = std::vec::IntoIter<Entry>;
+impl IntoIterator for NodeMap {
+    type Item = NodeEntry;
+    type IntoIter = std::vec::IntoIter<NodeEntry>;
     fn into_iter(self) -> Self::IntoIter {
         self.entries.into_iter()
     }
 }
 
-impl<'a> IntoIterator for &'a Map {
-    type Item = &'a Entry;
-    type IntoIter = std::slice::Iter<'a, Entry>;
+impl<'a> IntoIterator for &'a NodeMap {
+    type Item = &'a NodeEntry;
+    type IntoIter = std::slice::Iter<'a, NodeEntry>;
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }
@@ -362,7 +362,7 @@ pub struct Located<T> {
     /// The value.
     pub value: T,
     /// Where it was written.
-    pub origin: Origin,
+    pub origin: SourceLocation,
 }
 
 impl<T> Deref for Located<T> {

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::duration::Dur;
-use crate::node::{Node, Value};
+use crate::duration::GoDuration;
+use crate::node::{ConfigNode, NodeValue};
 use crate::scalar;
 
 /// A value after defaults.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Effective {
+pub enum EffectiveValue {
     /// An unset optional.
     Null,
     /// `true` or `false`.
@@ -26,23 +26,23 @@ pub enum Effective {
     /// A string that is redacted.
     Opaque(String),
     /// A duration.
-    Dur(Dur),
+    Duration(GoDuration),
     /// A list.
     List(Vec<Self>),
     /// A section.
     Map(BTreeMap<String, Self>),
 }
 
-impl From<&Node> for Effective {
-    fn from(node: &Node) -> Self {
+impl From<&ConfigNode> for EffectiveValue {
+    fn from(node: &ConfigNode) -> Self {
         match &node.value {
-            Value::Null => Self::Null,
-            Value::Bool(v) => Self::Bool(*v),
-            Value::Int(v) => Self::Int(*v),
-            Value::Float(v) => Self::Float(*v),
-            Value::Str(v) => Self::Str(v.to_string()),
-            Value::List(items) => Self::List(items.iter().map(Self::from).collect()),
-            Value::Map(map) => Self::Map(map.iter().map(|e| (e.key.to_string(), Self::from(&e.node))).collect()),
+            NodeValue::Null => Self::Null,
+            NodeValue::Bool(v) => Self::Bool(*v),
+            NodeValue::Int(v) => Self::Int(*v),
+            NodeValue::Float(v) => Self::Float(*v),
+            NodeValue::Str(v) => Self::Str(v.to_string()),
+            NodeValue::List(items) => Self::List(items.iter().map(Self::from).collect()),
+            NodeValue::Map(map) => Self::Map(map.iter().map(|e| (e.key.to_string(), Self::from(&e.node))).collect()),
         }
     }
 }
@@ -50,7 +50,7 @@ impl From<&Node> for Effective {
 const REDACTED: &str = "[REDACTED]";
 
 /// YAML, ending in a line break.
-pub fn yaml(value: &Effective, redact: bool) -> String {
+pub fn to_yaml(value: &EffectiveValue, redact: bool) -> String {
     let mut out = String::new();
     yaml_value(&mut out, value, redact, 0, true);
     // A scalar is written with a space before it.
@@ -58,33 +58,33 @@ pub fn yaml(value: &Effective, redact: bool) -> String {
     if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
 }
 
-/// Writes the value after a key or a dash: a space and the scalar, or a map or list on lines of its own. With `here`, a
-/// map or list begins on the current line.
-fn yaml_value(out: &mut String, value: &Effective, redact: bool, indent: usize, here: bool) {
+/// Writes the value after a key or a dash: a space and the scalar, or a map or list on its own lines; with
+/// `on_current_line`, the map or list begins on the current line.
+fn yaml_value(out: &mut String, value: &EffectiveValue, redact: bool, indent: usize, on_current_line: bool) {
     crate::steps::add(1);
     match value {
-        Effective::Map(map) if !map.is_empty() => {
-            let mut here = here;
+        EffectiveValue::Map(map) if !map.is_empty() => {
+            let mut here = on_current_line;
             for (key, inner) in map {
                 if !std::mem::take(&mut here) {
-                    yaml_line(out, indent);
+                    break_line(out, indent);
                 }
                 out.push_str(&yaml_string(key));
                 out.push(':');
                 yaml_value(out, inner, redact, indent + 4, false);
             }
         }
-        Effective::List(items) if !items.is_empty() => {
-            let mut here = here;
+        EffectiveValue::List(items) if !items.is_empty() => {
+            let mut here = on_current_line;
             for item in items {
                 if !std::mem::take(&mut here) {
-                    yaml_line(out, indent);
+                    break_line(out, indent);
                 }
                 out.push('-');
                 // yaml.v3 starts a map or list on the line of its dash and indents its other lines by two columns.
                 let nested = match item {
-                    Effective::Map(map) => !map.is_empty(),
-                    Effective::List(items) => !items.is_empty(),
+                    EffectiveValue::Map(map) => !map.is_empty(),
+                    EffectiveValue::List(items) => !items.is_empty(),
                     _ => false,
                 };
                 if nested {
@@ -93,13 +93,13 @@ fn yaml_value(out: &mut String, value: &Effective, redact: bool, indent: usize, 
                 yaml_value(out, item, redact, indent + 2, true);
             }
         }
-        Effective::Str(text) if text.contains('\n') && fits_literal(text) => {
+        EffectiveValue::Str(text) if text.contains('\n') && fits_literal(text) => {
             out.push_str(if text.ends_with('\n') { " |" } else { " |-" });
             for line in text.lines() {
                 if line.is_empty() {
                     out.push('\n');
                 } else {
-                    yaml_line(out, indent.max(4));
+                    break_line(out, indent.max(4));
                     out.push_str(line);
                 }
             }
@@ -111,24 +111,24 @@ fn yaml_value(out: &mut String, value: &Effective, redact: bool, indent: usize, 
     }
 }
 
-fn yaml_line(out: &mut String, indent: usize) {
+fn break_line(out: &mut String, indent: usize) {
     out.push('\n');
     out.extend(std::iter::repeat_n(' ', indent));
 }
 
-fn yaml_scalar(value: &Effective, redact: bool) -> String {
+fn yaml_scalar(value: &EffectiveValue, redact: bool) -> String {
     match value {
-        Effective::Null => "null".to_owned(),
-        Effective::Bool(v) => v.to_string(),
-        Effective::Int(v) => v.to_string(),
-        Effective::Float(v) if v.is_nan() => ".nan".to_owned(),
-        Effective::Float(v) if v.is_infinite() => if *v > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
-        Effective::Float(v) => go_float(*v, -4, 6),
-        Effective::Opaque(_) if redact => yaml_string(REDACTED),
-        Effective::Str(text) | Effective::Opaque(text) => yaml_string(text),
-        Effective::Dur(v) => v.to_string(),
-        Effective::List(_) => "[]".to_owned(),
-        Effective::Map(_) => "{}".to_owned(),
+        EffectiveValue::Null => "null".to_owned(),
+        EffectiveValue::Bool(v) => v.to_string(),
+        EffectiveValue::Int(v) => v.to_string(),
+        EffectiveValue::Float(v) if v.is_nan() => ".nan".to_owned(),
+        EffectiveValue::Float(v) if v.is_infinite() => if *v > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
+        EffectiveValue::Float(v) => go_float(*v, -4, 6),
+        EffectiveValue::Opaque(_) if redact => yaml_string(REDACTED),
+        EffectiveValue::Str(text) | EffectiveValue::Opaque(text) => yaml_string(text),
+        EffectiveValue::Duration(v) => v.to_string(),
+        EffectiveValue::List(_) => "[]".to_owned(),
+        EffectiveValue::Map(_) => "{}".to_owned(),
     }
 }
 
@@ -145,7 +145,10 @@ fn fits_literal(text: &str) -> bool {
 fn yaml_string(text: &str) -> String {
     let special =
         |c: char| c.is_control() || c >= '\u{10000}' || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}' | '\u{85}');
-    if text.is_empty() || text.chars().any(special) || !matches!(scalar::resolve(text), Value::Str(_)) || mistaken(text)
+    if text.is_empty()
+        || text.chars().any(special)
+        || !matches!(scalar::resolve(text), NodeValue::Str(_))
+        || is_ambiguous(text)
     {
         return double_quoted(text);
     }
@@ -165,7 +168,7 @@ fn yaml_string(text: &str) -> String {
 }
 
 /// Strings that YAML 1.1 parsers read as bools, dates, base 60 numbers or merge keys.
-fn mistaken(text: &str) -> bool {
+fn is_ambiguous(text: &str) -> bool {
     let old_bool = matches!(text.to_lowercase().as_str(), "y" | "yes" | "on" | "n" | "no" | "off");
     let date =
         text.len() >= 8 && text.bytes().take(4).all(|b| b.is_ascii_digit()) && text.as_bytes().get(4) == Some(&b'-');
@@ -213,45 +216,45 @@ fn go_float(v: f64, low: i32, high: i32) -> String {
 }
 
 /// JSON with an indent of two, ending in a line break.
-pub fn json(value: &Effective, redact: bool) -> String {
+pub fn to_json(value: &EffectiveValue, redact: bool) -> String {
     let mut out = String::new();
     json_value(&mut out, value, redact, 0);
     out.push('\n');
     out
 }
 
-fn json_value(out: &mut String, value: &Effective, redact: bool, indent: usize) {
+fn json_value(out: &mut String, value: &EffectiveValue, redact: bool, indent: usize) {
     match value {
-        Effective::Map(map) if !map.is_empty() => {
-            let mut lead = "{";
+        EffectiveValue::Map(map) if !map.is_empty() => {
+            let mut separator = "{";
             for (key, inner) in map {
-                out.push_str(lead);
-                yaml_line(out, indent + 2);
+                out.push_str(separator);
+                break_line(out, indent + 2);
                 json_string(out, key);
                 out.push_str(": ");
                 json_value(out, inner, redact, indent + 2);
-                lead = ",";
+                separator = ",";
             }
-            yaml_line(out, indent);
+            break_line(out, indent);
             out.push('}');
         }
-        Effective::List(items) if !items.is_empty() => {
-            let mut lead = "[";
+        EffectiveValue::List(items) if !items.is_empty() => {
+            let mut separator = "[";
             for item in items {
-                out.push_str(lead);
-                yaml_line(out, indent + 2);
+                out.push_str(separator);
+                break_line(out, indent + 2);
                 json_value(out, item, redact, indent + 2);
-                lead = ",";
+                separator = ",";
             }
-            yaml_line(out, indent);
+            break_line(out, indent);
             out.push(']');
         }
-        Effective::Opaque(_) if redact => json_string(out, REDACTED),
-        Effective::Str(text) | Effective::Opaque(text) => json_string(out, text),
-        Effective::Dur(v) => out.push_str(&v.0.to_string()),
+        EffectiveValue::Opaque(_) if redact => json_string(out, REDACTED),
+        EffectiveValue::Str(text) | EffectiveValue::Opaque(text) => json_string(out, text),
+        EffectiveValue::Duration(v) => out.push_str(&v.0.to_string()),
         // JSON has no NaN and no infinity; with null the document is still valid.
-        Effective::Float(v) if !v.is_finite() => out.push_str("null"),
-        Effective::Float(v) => out.push_str(&go_float(*v, -6, 21)),
+        EffectiveValue::Float(v) if !v.is_finite() => out.push_str("null"),
+        EffectiveValue::Float(v) => out.push_str(&go_float(*v, -6, 21)),
         other => out.push_str(&yaml_scalar(other, redact)),
     }
 }

@@ -3,17 +3,17 @@
 //! `0123` is octal, `yes` is a string, `1e400` is a string because it has no float64. Dates stay strings: no field of a
 //! collector configuration is a date, and a string field would only refuse Go's time value.
 
-use crate::node::Value;
+use crate::node::NodeValue;
 
 /// Resolves an unquoted, untagged scalar.
-pub(crate) fn resolve(text: &str) -> Value {
+pub(crate) fn resolve(text: &str) -> NodeValue {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "true" | "True" | "TRUE" => return Value::Bool(true),
-        "false" | "False" | "FALSE" => return Value::Bool(false),
-        ".nan" | ".NaN" | ".NAN" => return Value::Float(f64::NAN),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return Value::Float(f64::INFINITY),
-        "-.inf" | "-.Inf" | "-.INF" => return Value::Float(f64::NEG_INFINITY),
+        "" | "~" | "null" | "Null" | "NULL" => return NodeValue::Null,
+        "true" | "True" | "TRUE" => return NodeValue::Bool(true),
+        "false" | "False" | "FALSE" => return NodeValue::Bool(false),
+        ".nan" | ".NaN" | ".NAN" => return NodeValue::Float(f64::NAN),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return NodeValue::Float(f64::INFINITY),
+        "-.inf" | "-.Inf" | "-.INF" => return NodeValue::Float(f64::NEG_INFINITY),
         _ => {}
     }
     let number = match text.as_bytes().first() {
@@ -24,27 +24,27 @@ pub(crate) fn resolve(text: &str) -> Value {
         }
         _ => None,
     };
-    number.unwrap_or_else(|| Value::Str(text.into()))
+    number.unwrap_or_else(|| NodeValue::Str(text.into()))
 }
 
 /// Resolves a scalar under an explicit tag of the YAML core schema (`!!int`, given as `int`).
-pub(crate) fn resolve_tagged(tag: &str, text: &str) -> Result<Value, String> {
+pub(crate) fn resolve_tagged(tag: &str, text: &str) -> Result<NodeValue, String> {
     if tag == "str" {
-        return Ok(Value::Str(text.into()));
+        return Ok(NodeValue::Str(text.into()));
     }
     let value = resolve(text);
     match (tag, value) {
-        ("int", v @ Value::Int(_)) | ("float", v @ Value::Float(_)) | ("bool", v @ Value::Bool(_)) => Ok(v),
-        ("null", Value::Null) => Ok(Value::Null),
+        ("int", v @ NodeValue::Int(_)) | ("float", v @ NodeValue::Float(_)) | ("bool", v @ NodeValue::Bool(_)) => Ok(v),
+        ("null", NodeValue::Null) => Ok(NodeValue::Null),
         // Exact up to 2^53, as Go's own conversion is.
         #[expect(clippy::cast_precision_loss, reason = "a float was asked for")]
-        ("float", Value::Int(v)) => Ok(Value::Float(v as f64)),
+        ("float", NodeValue::Int(v)) => Ok(NodeValue::Float(v as f64)),
         (_, v) => {
             let found = match v {
-                Value::Null => "!!null",
-                Value::Bool(_) => "!!bool",
-                Value::Int(_) => "!!int",
-                Value::Float(_) => "!!float",
+                NodeValue::Null => "!!null",
+                NodeValue::Bool(_) => "!!bool",
+                NodeValue::Int(_) => "!!int",
+                NodeValue::Float(_) => "!!float",
                 _ => "!!str",
             };
             Err(format!("cannot decode {found} `{text}` as a !!{tag}"))
@@ -53,7 +53,7 @@ pub(crate) fn resolve_tagged(tag: &str, text: &str) -> Result<Value, String> {
 }
 
 /// Go's `ParseInt(s, 0, 64)`, then `ParseUint(s, 0, 64)`; the caller has removed the underscores.
-fn integer(text: &str) -> Option<Value> {
+fn integer(text: &str) -> Option<NodeValue> {
     let (sign, body) = match text.as_bytes().first()? {
         b'-' => ('-', text.get(1..)?),
         b'+' => ('+', text.get(1..)?),
@@ -73,11 +73,11 @@ fn integer(text: &str) -> Option<Value> {
     let magnitude = i128::from(u64::from_str_radix(digits, radix).ok()?);
     let value = if sign == '-' { -magnitude } else { magnitude };
     let fits = i64::try_from(value).is_ok() || sign == ' ';
-    fits.then_some(Value::Int(value))
+    fits.then_some(NodeValue::Int(value))
 }
 
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?` that has a finite float64.
-fn float(text: &str) -> Option<Value> {
+fn float(text: &str) -> Option<NodeValue> {
     let body = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (mantissa, exponent) = match body.split_once(['e', 'E']) {
         Some((m, e)) => (m, Some(e)),
@@ -93,7 +93,7 @@ fn float(text: &str) -> Option<Value> {
     if !mantissa_ok || !exponent_ok {
         return None;
     }
-    text.parse::<f64>().ok().filter(|v| v.is_finite()).map(Value::Float)
+    text.parse::<f64>().ok().filter(|v| v.is_finite()).map(NodeValue::Float)
 }
 
 #[cfg(test)]
@@ -119,7 +119,7 @@ mod tests {
             ("-9223372036854775808", -9_223_372_036_854_775_808),
         ];
         for (text, want) in table {
-            assert_eq!(resolve(text), Value::Int(*want), "{text}");
+            assert_eq!(resolve(text), NodeValue::Int(*want), "{text}");
         }
     }
 
@@ -140,13 +140,13 @@ mod tests {
             ("-.INF", f64::NEG_INFINITY),
         ];
         for (text, want) in table {
-            assert_eq!(resolve(text), Value::Float(*want), "{text}");
+            assert_eq!(resolve(text), NodeValue::Float(*want), "{text}");
         }
-        assert!(matches!(resolve(".nan"), Value::Float(v) if v.is_nan()));
+        assert!(matches!(resolve(".nan"), NodeValue::Float(v) if v.is_nan()));
     }
 
     #[test]
-    fn what_only_looks_like_a_number_or_a_bool_is_a_string() {
+    fn text_similar_to_a_number_or_bool_resolves_to_a_string() {
         let strings = [
             "yes",
             "no",
@@ -173,14 +173,14 @@ mod tests {
             "12é",
         ];
         for text in strings {
-            assert_eq!(resolve(text), Value::Str(text.into()), "{text}");
+            assert_eq!(resolve(text), NodeValue::Str(text.into()), "{text}");
         }
     }
 
     #[test]
-    fn explicit_tags_convert_or_refuse() {
-        assert_eq!(resolve_tagged("str", "12"), Ok(Value::Str("12".into())));
-        assert_eq!(resolve_tagged("float", "3"), Ok(Value::Float(3.0)));
+    fn explicit_tag_converts_the_scalar_or_is_refused() {
+        assert_eq!(resolve_tagged("str", "12"), Ok(NodeValue::Str("12".into())));
+        assert_eq!(resolve_tagged("float", "3"), Ok(NodeValue::Float(3.0)));
         assert_eq!(resolve_tagged("bool", "yes"), Err("cannot decode !!str `yes` as a !!bool".into()));
     }
 }

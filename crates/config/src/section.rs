@@ -13,18 +13,18 @@ use std::rc::Rc;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::diag::{Diagnostics, Draft, Kind};
-use crate::duration::Dur;
+use crate::convert::{self, ConversionError, Integer};
+use crate::diagnostics::{DiagnosticDraft, DiagnosticKind, Diagnostics};
+use crate::duration::GoDuration;
 use crate::id::{ComponentId, IdError, PipelineId};
-use crate::node::{Located, Map, Node, Origin, Value};
-use crate::print::Effective;
-use crate::suggest::{nearest, within};
-use crate::take::{self, Integer, Refusal};
+use crate::node::{ConfigNode, Located, NodeMap, NodeValue, SourceLocation};
+use crate::print::EffectiveValue;
+use crate::suggest::{nearest_name, nearest_within_budget};
 use crate::{Diagnostic, Severity, steps};
 
 /// The state of an optional section when its key is absent, as in Go's `configoptional`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour {
+pub enum OptionalFlavor {
     /// Off; null leaves it off, a map turns it on.
     None,
     /// Off; null and a map turn it on.
@@ -35,84 +35,84 @@ pub enum Flavour {
 
 /// The effective values below one section; clones share them, so one can be kept when the section is passed on.
 #[derive(Clone, Debug, Default)]
-pub struct Recorder(Rc<RefCell<BTreeMap<String, Slot>>>);
+pub struct EffectiveRecorder(Rc<RefCell<BTreeMap<String, RecordedValue>>>);
 
 #[derive(Clone, Debug)]
-enum Slot {
-    Leaf(Effective),
-    Open(Recorder),
-    List(Vec<Recorder>),
+enum RecordedValue {
+    Leaf(EffectiveValue),
+    Section(EffectiveRecorder),
+    List(Vec<EffectiveRecorder>),
 }
 
-impl Recorder {
+impl EffectiveRecorder {
     /// The values as they are now.
-    pub fn snapshot(&self) -> Effective {
+    pub fn snapshot(&self) -> EffectiveValue {
         let slots = self.0.borrow();
-        let value = |slot: &Slot| match slot {
-            Slot::Leaf(value) => value.clone(),
-            Slot::Open(inner) => inner.snapshot(),
-            Slot::List(items) => Effective::List(items.iter().map(Self::snapshot).collect()),
+        let value = |slot: &RecordedValue| match slot {
+            RecordedValue::Leaf(value) => value.clone(),
+            RecordedValue::Section(inner) => inner.snapshot(),
+            RecordedValue::List(items) => EffectiveValue::List(items.iter().map(Self::snapshot).collect()),
         };
-        Effective::Map(slots.iter().map(|(key, slot)| (key.clone(), value(slot))).collect())
+        EffectiveValue::Map(slots.iter().map(|(key, slot)| (key.clone(), value(slot))).collect())
     }
 
-    fn put(&self, key: &str, slot: Slot) {
-        self.0.borrow_mut().insert(key.to_owned(), slot);
+    fn insert(&self, key: &str, value: RecordedValue) {
+        self.0.borrow_mut().insert(key.to_owned(), value);
     }
 }
 
 /// A map of the configuration, from which a component reads its values.
-#[must_use = "finish() reports the keys that nobody asked for"]
+#[must_use = "finish() reports the keys that were not read"]
 #[derive(Debug)]
 pub struct Section<'a> {
-    map: Option<&'a Map>,
-    at: Option<&'a Origin>,
+    map: Option<&'a NodeMap>,
+    origin: Option<&'a SourceLocation>,
     path: String,
     /// How many bytes of `path` are before the component's own keys.
-    root: usize,
-    asked: BTreeSet<String>,
-    record: Recorder,
-    refused: Rc<Refused>,
+    component_start: usize,
+    read_keys: BTreeSet<String>,
+    recorder: EffectiveRecorder,
+    invalid_keys: Rc<InvalidKeys>,
     /// Mistakes about absent keys, each with a key of a similar name that has not been read. If that key turns out to
     /// be unknown, it is a misspelling of the absent one, and the mistake is left out.
-    waiting: RefCell<Vec<(Arc<str>, Diagnostic)>>,
+    deferred: RefCell<Vec<(Arc<str>, Diagnostic)>>,
     /// Nothing uses the component: a mistake that the Go collector finds only when it starts the component is a
     /// warning.
     unused: bool,
-    d: Diagnostics,
+    diagnostics: Diagnostics,
 }
 
 /// The keys of a section whose values have mistakes that are reported already.
 #[derive(Debug, Default)]
-struct Refused {
+struct InvalidKeys {
     /// `endpoint`, `headers::name`: the mistake is in the value itself.
     values: RefCell<BTreeSet<String>>,
     /// `headers`: the mistake is in the value or somewhere below it.
-    around: RefCell<BTreeSet<String>>,
+    ancestors: RefCell<BTreeSet<String>>,
     /// The section that contains this one, and the key of this one in it.
     parent: Option<(Rc<Self>, String)>,
 }
 
-impl Refused {
+impl InvalidKeys {
     fn add(&self, key: &str) {
         self.values.borrow_mut().insert(key.to_owned());
-        self.add_around(key);
+        self.add_ancestor(key);
     }
 
-    fn add_around(&self, key: &str) {
-        self.around.borrow_mut().insert(first_part(key).to_owned());
+    fn add_ancestor(&self, key: &str) {
+        self.ancestors.borrow_mut().insert(first_part(key).to_owned());
         if let Some((parent, key)) = &self.parent {
-            parent.add_around(key);
+            parent.add_ancestor(key);
         }
     }
 
-    fn has(&self, key: &str) -> bool {
+    fn contains(&self, key: &str) -> bool {
         let (first, values) = (first_part(key), self.values.borrow());
-        values.contains(first) || values.contains(key) || (first == key && self.around.borrow().contains(key))
+        values.contains(first) || values.contains(key) || (first == key && self.ancestors.borrow().contains(key))
     }
 
     fn is_empty(&self) -> bool {
-        self.around.borrow().is_empty()
+        self.ancestors.borrow().is_empty()
     }
 }
 
@@ -124,7 +124,7 @@ fn first_part(key: &str) -> &str {
 
 /// A header of [`Section::headers`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct HeaderEntry {
     /// As written.
     pub name: String,
     /// Without the line breaks at its end, which a value from a file or variable often has.
@@ -136,46 +136,48 @@ pub struct Header {
 impl<'a> Section<'a> {
     /// The section of one component, or of the whole configuration with an empty path. `None` and null are empty
     /// sections.
-    pub fn new(node: Option<&'a Node>, path: &str, d: &Diagnostics) -> Self {
+    pub fn new(node: Option<&'a ConfigNode>, path: &str, d: &Diagnostics) -> Self {
         let mut section = Self::empty(node.map(|n| &n.origin), path.to_owned(), path.len(), d);
-        section.fill(node, path.rsplit("::").next().unwrap_or(path));
+        section.set_map(node, path.rsplit("::").next().unwrap_or(path));
         section
     }
 
-    fn empty(at: Option<&'a Origin>, path: String, root: usize, d: &Diagnostics) -> Self {
+    fn empty(at: Option<&'a SourceLocation>, path: String, root: usize, d: &Diagnostics) -> Self {
         Self {
             map: None,
-            at,
+            origin: at,
             path,
-            root,
-            asked: BTreeSet::new(),
-            record: Recorder::default(),
-            refused: Rc::default(),
-            waiting: RefCell::default(),
+            component_start: root,
+            read_keys: BTreeSet::new(),
+            recorder: EffectiveRecorder::default(),
+            invalid_keys: Rc::default(),
+            deferred: RefCell::default(),
             unused: false,
-            d: d.clone(),
+            diagnostics: d.clone(),
         }
     }
 
-    fn fill(&mut self, node: Option<&'a Node>, name: &str) {
-        match node.filter(|n| !n.broken).map(|n| (n, take::map(n))) {
+    fn set_map(&mut self, node: Option<&'a ConfigNode>, name: &str) {
+        match node.filter(|n| !n.broken).map(|n| (n, convert::map(n))) {
             Some((_, Ok(map))) => self.map = map,
             Some((node, Err(refusal))) => {
-                if let Some((parent, key)) = &self.refused.parent {
+                if let Some((parent, key)) = &self.invalid_keys.parent {
                     parent.add(key);
                 }
-                refuse(&self.d, node, &self.path, name, refusal);
+                report_refusal(&self.diagnostics, node, &self.path, name, refusal);
             }
             None => {}
         }
     }
 
-    fn child(&self, node: Option<&'a Node>, at: Option<&'a Origin>, key: &str) -> Self {
-        let mut section = Self::empty(at.or(self.at), self.join(key), self.root, &self.d);
-        section.refused =
-            Rc::new(Refused { parent: Some((self.refused.clone(), key.to_owned())), ..Refused::default() });
+    fn child(&self, node: Option<&'a ConfigNode>, at: Option<&'a SourceLocation>, key: &str) -> Self {
+        let mut section = Self::empty(at.or(self.origin), self.key_path(key), self.component_start, &self.diagnostics);
+        section.invalid_keys = Rc::new(InvalidKeys {
+            parent: Some((self.invalid_keys.clone(), key.to_owned())),
+            ..InvalidKeys::default()
+        });
         section.unused = self.unused;
-        section.fill(node, key);
+        section.set_map(node, key);
         section
     }
 
@@ -187,86 +189,86 @@ impl<'a> Section<'a> {
     }
 
     /// Where this section was written; if it is absent, where the section that would contain it was written.
-    pub const fn origin(&self) -> Option<&'a Origin> {
-        self.at
+    pub const fn origin(&self) -> Option<&'a SourceLocation> {
+        self.origin
     }
 
     /// The list that this section reports to.
     pub const fn diagnostics(&self) -> &Diagnostics {
-        &self.d
+        &self.diagnostics
     }
 
     /// Whether the key is written, also as null. Does not mark it as read.
-    pub fn has(&self, key: &str) -> bool {
-        self.peek(key).is_some()
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.get_node(key).is_some()
     }
 
     /// Whether no key is written at all.
     pub fn is_empty(&self) -> bool {
-        self.map.is_none_or(Map::is_empty)
+        self.map.is_none_or(NodeMap::is_empty)
     }
 
     /// The keys that are written, in the order of the file. Does not mark them as read.
     pub fn child_keys(&self) -> Vec<Located<String>> {
-        let entries = self.map.into_iter().flat_map(Map::iter);
+        let entries = self.map.into_iter().flat_map(NodeMap::iter);
         entries.map(|e| Located { value: e.key.to_string(), origin: e.key_origin.clone() }).collect()
     }
 
     /// The effective values of this section, which are added as keys are read, here and in the sections below.
-    pub fn recorder(&self) -> Recorder {
-        self.record.clone()
+    pub fn recorder(&self) -> EffectiveRecorder {
+        self.recorder.clone()
     }
 
     /// The effective values so far.
-    pub fn effective(&self) -> Effective {
-        self.record.snapshot()
+    pub fn effective(&self) -> EffectiveValue {
+        self.recorder.snapshot()
     }
 
     /// The effective value of a key that has been read, other than that of a section.
-    pub(crate) fn recorded(&self, key: &str) -> Option<Effective> {
-        match self.record.0.borrow().get(key) {
-            Some(Slot::Leaf(value)) => Some(value.clone()),
+    pub(crate) fn recorded(&self, key: &str) -> Option<EffectiveValue> {
+        match self.recorder.0.borrow().get(key) {
+            Some(RecordedValue::Leaf(value)) => Some(value.clone()),
             _ => None,
         }
     }
 
     /// Sets what `print-config` shows for a key.
-    pub fn record(&mut self, key: &str, value: Effective) {
-        self.record.put(key, Slot::Leaf(value));
+    pub fn record(&mut self, key: &str, value: EffectiveValue) {
+        self.recorder.insert(key, RecordedValue::Leaf(value));
     }
 
     /// Where the value of the key is written; for an absent key, where the section is written. A key such as
     /// `headers::name` or `headers[0]::value` names a value further down.
-    pub fn origin_of(&self, key: &str) -> Option<&'a Origin> {
-        self.peek(key).or_else(|| self.below(key)).map(|n| &n.origin).or(self.at)
+    pub fn origin_of(&self, key: &str) -> Option<&'a SourceLocation> {
+        self.get_node(key).or_else(|| self.descendant(key)).map(|n| &n.origin).or(self.origin)
     }
 
-    fn below(&self, key: &str) -> Option<&'a Node> {
+    fn descendant(&self, key: &str) -> Option<&'a ConfigNode> {
         let mut parts = key.split("::");
-        let of = |map: &'a Map, part: &str| -> Option<&'a Node> {
+        let child_of = |map: &'a NodeMap, part: &str| -> Option<&'a ConfigNode> {
             if let Some(entry) = map.get(part) {
                 return Some(&entry.node);
             }
             let (list, index) = part.strip_suffix(']')?.rsplit_once('[')?;
             map.get(list)?.node.items().get(index.parse::<usize>().ok()?)
         };
-        let first = of(self.map?, parts.next()?)?;
-        parts.try_fold(first, |node, part| of(node.as_map()?, part))
+        let first = child_of(self.map?, parts.next()?)?;
+        parts.try_fold(first, |node, part| child_of(node.as_map()?, part))
     }
 
     /// Records that no pipeline uses the component, and that the service does not start it: see
     /// [`Section::start_error`].
-    pub const fn set_unused(&mut self) {
+    pub const fn mark_unused(&mut self) {
         self.unused = true;
     }
 
-    fn join(&self, key: &str) -> String {
+    fn key_path(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}::{key}", self.path) }
     }
 
     /// The name that Go prints for this section: dotted below the component, else the whole path.
-    fn shown(&self) -> String {
-        let below = self.path.get(self.root..).unwrap_or("").trim_start_matches("::");
+    fn go_name(&self) -> String {
+        let below = self.path.get(self.component_start..).unwrap_or("").trim_start_matches("::");
         match (below.is_empty(), self.path.is_empty()) {
             (false, _) => below.replace("::", "."),
             (true, false) => self.path.clone(),
@@ -274,36 +276,36 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn peek(&self, key: &str) -> Option<&'a Node> {
+    fn get_node(&self, key: &str) -> Option<&'a ConfigNode> {
         self.map?.get(key).map(|e| &e.node)
     }
 
     /// Marks the key as known. `None` if it is absent or reported already.
-    fn take(&mut self, key: &str) -> Option<&'a Node> {
-        self.asked.insert(key.to_owned());
-        let node = self.peek(key)?;
+    fn take(&mut self, key: &str) -> Option<&'a ConfigNode> {
+        self.read_keys.insert(key.to_owned());
+        let node = self.get_node(key)?;
         if node.broken {
-            self.refused.add(key);
+            self.invalid_keys.add(key);
         }
         (!node.broken).then_some(node)
     }
 
-    fn refused(&self, node: &Node, key: &str, refusal: Refusal) {
-        self.refused.add(key);
-        refuse(&self.d, node, &self.join(key), key, refusal);
+    fn refuse_value(&self, node: &ConfigNode, key: &str, refusal: ConversionError) {
+        self.invalid_keys.add(key);
+        report_refusal(&self.diagnostics, node, &self.key_path(key), key, refusal);
     }
 
-    fn convert<T>(&mut self, key: &str, convert: impl Fn(&Node) -> Result<T, Refusal>) -> Option<T> {
+    fn convert<T>(&mut self, key: &str, convert: impl Fn(&ConfigNode) -> Result<T, ConversionError>) -> Option<T> {
         let node = self.take(key)?;
-        convert(node).map_err(|refusal| self.refused(node, key, refusal)).ok()
+        convert(node).map_err(|refusal| self.refuse_value(node, key, refusal)).ok()
     }
 
     fn scalar<T: Clone>(
         &mut self,
         key: &str,
         default: T,
-        convert: impl Fn(&Node) -> Result<T, Refusal>,
-        effective: impl Fn(T) -> Effective,
+        convert: impl Fn(&ConfigNode) -> Result<T, ConversionError>,
+        effective: impl Fn(T) -> EffectiveValue,
     ) -> T {
         let value = self.convert(key, convert).unwrap_or(default);
         self.record(key, effective(value.clone()));
@@ -314,12 +316,12 @@ impl<'a> Section<'a> {
     fn optional_scalar<T: Clone>(
         &mut self,
         key: &str,
-        convert: impl Fn(&Node) -> Result<T, Refusal>,
-        effective: impl Fn(T) -> Effective,
+        convert: impl Fn(&ConfigNode) -> Result<T, ConversionError>,
+        effective: impl Fn(T) -> EffectiveValue,
     ) -> Option<T> {
-        let null = |n: &Node| n.value == Value::Null && n.raw.as_ref().is_none_or(|r| r.is_empty());
+        let null = |n: &ConfigNode| n.value == NodeValue::Null && n.raw.as_ref().is_none_or(|r| r.is_empty());
         let value = if self.take(key).is_some_and(null) { None } else { self.convert(key, convert) };
-        self.record(key, value.clone().map_or(Effective::Null, effective));
+        self.record(key, value.clone().map_or(EffectiveValue::Null, effective));
         value
     }
 
@@ -327,87 +329,92 @@ impl<'a> Section<'a> {
 
     /// A string. Numbers and bools are refused, unless the whole value is a `${..}`: then its raw text is taken.
     pub fn str(&mut self, key: &str, default: &str) -> String {
-        self.scalar(key, default.to_owned(), take::string, Effective::Str)
+        self.scalar(key, default.to_owned(), convert::string, EffectiveValue::Str)
     }
 
     /// A string that may be unset.
     pub fn opt_str(&mut self, key: &str) -> Option<String> {
-        self.optional_scalar(key, take::string, Effective::Str)
+        self.optional_scalar(key, convert::string, EffectiveValue::Str)
     }
 
     /// A string that `print-config` redacts.
     pub fn opaque(&mut self, key: &str, default: &str) -> String {
-        self.scalar(key, default.to_owned(), take::secret, Effective::Opaque)
+        self.scalar(key, default.to_owned(), convert::secret_string, EffectiveValue::Opaque)
     }
 
     /// `true` or `false`.
     pub fn bool(&mut self, key: &str, default: bool) -> bool {
-        self.scalar(key, default, take::boolean, Effective::Bool)
+        self.scalar(key, default, convert::boolean, EffectiveValue::Bool)
     }
 
     /// A bool that may be unset.
     pub fn opt_bool(&mut self, key: &str) -> Option<bool> {
-        self.optional_scalar(key, take::boolean, Effective::Bool)
+        self.optional_scalar(key, convert::boolean, EffectiveValue::Bool)
     }
 
     /// An integer; floats are truncated, a value out of range is refused.
     pub fn int<T: Integer>(&mut self, key: &str, default: T) -> T {
-        self.scalar(key, default, take::integer::<T>, |v| Effective::Int(v.to_i128()))
+        self.scalar(key, default, convert::integer::<T>, |v| EffectiveValue::Int(v.to_i128()))
     }
 
     /// An integer that may be unset.
     pub fn opt_int<T: Integer>(&mut self, key: &str) -> Option<T> {
-        self.optional_scalar(key, take::integer::<T>, |v| Effective::Int(v.to_i128()))
+        self.optional_scalar(key, convert::integer::<T>, |v| EffectiveValue::Int(v.to_i128()))
     }
 
     /// A number.
     pub fn float(&mut self, key: &str, default: f64) -> f64 {
-        self.scalar(key, default, take::float, Effective::Float)
+        self.scalar(key, default, convert::float, EffectiveValue::Float)
     }
 
     /// A duration: Go syntax, or an integer of nanoseconds.
-    pub fn duration(&mut self, key: &str, default: Dur) -> Dur {
-        self.scalar(key, default, |n| take::nanos(n).map(Dur), Effective::Dur)
+    pub fn duration(&mut self, key: &str, default: GoDuration) -> GoDuration {
+        self.scalar(key, default, |n| convert::duration_nanos(n).map(GoDuration), EffectiveValue::Duration)
     }
 
     /// A duration that may be unset.
-    pub fn opt_duration(&mut self, key: &str) -> Option<Dur> {
-        self.optional_scalar(key, |n| take::nanos(n).map(Dur), Effective::Dur)
+    pub fn opt_duration(&mut self, key: &str) -> Option<GoDuration> {
+        self.optional_scalar(key, |n| convert::duration_nanos(n).map(GoDuration), EffectiveValue::Duration)
     }
 
     /// One of the allowed words. Null is the first of them, which must therefore be the zero value of the enum.
-    pub fn one_of<'k>(&mut self, key: &str, allowed: &[&'k str], default: &'k str) -> &'k str {
+    pub fn one_of_strings<'k>(&mut self, key: &str, allowed: &[&'k str], default: &'k str) -> &'k str {
         let mut chosen = default;
         if let Some(node) = self.take(key) {
-            match take::string(node) {
+            match convert::string(node) {
                 Ok(text) if text.is_empty() => chosen = allowed.first().copied().unwrap_or(default),
                 Ok(text) => match allowed.iter().find(|a| **a == text) {
                     Some(found) => chosen = found,
                     None => {
                         let message = format!("unsupported value {text:?} (valid values: [{}])", allowed.join(" "));
-                        let help = nearest(&text, allowed.iter().copied()).map(|n| format!("did you mean `{n}`?"));
-                        self.refused(node, key, Refusal { kind: Kind::BadValue, message, help });
+                        let help = nearest_name(&text, allowed.iter().copied()).map(|n| format!("did you mean `{n}`?"));
+                        self.refuse_value(node, key, ConversionError { kind: DiagnosticKind::BadValue, message, help });
                     }
                 },
-                Err(refusal) => self.refused(node, key, refusal),
+                Err(refusal) => self.refuse_value(node, key, refusal),
             }
         }
-        self.record(key, Effective::Str(chosen.to_owned()));
+        self.record(key, EffectiveValue::Str(chosen.to_owned()));
         chosen
     }
 
     // ---- lists and maps -------------------------------------------------------------------------------------------
 
-    fn elements<T>(&self, key: &str, items: &[Node], convert: impl Fn(&Node) -> Result<T, Refusal>) -> Vec<Located<T>> {
+    fn elements<T>(
+        &self,
+        key: &str,
+        items: &[ConfigNode],
+        convert: impl Fn(&ConfigNode) -> Result<T, ConversionError>,
+    ) -> Vec<Located<T>> {
         let mut taken = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             if item.broken {
-                self.refused.add(&format!("{key}[{index}]"));
+                self.invalid_keys.add(&format!("{key}[{index}]"));
                 continue;
             }
             match convert(item) {
                 Ok(value) => taken.push(Located { value, origin: item.origin.clone() }),
-                Err(refusal) => self.refused(item, &format!("{key}[{index}]"), refusal),
+                Err(refusal) => self.refuse_value(item, &format!("{key}[{index}]"), refusal),
             }
         }
         taken
@@ -416,52 +423,54 @@ impl<'a> Section<'a> {
     /// A list of strings; one string is split at its commas. Null keeps the default, `[]` is empty.
     pub fn str_list(&mut self, key: &str, default: &[&str]) -> Vec<String> {
         let value = self.take(key).and_then(|node| match &node.value {
-            Value::Str(text) if text.is_empty() => Some(Vec::new()),
-            Value::Str(text) => Some(text.split(',').map(str::to_owned).collect()),
-            _ => match take::list(node) {
-                Ok(items) => items.map(|i| self.elements(key, i, take::string).into_iter().map(|l| l.value).collect()),
+            NodeValue::Str(text) if text.is_empty() => Some(Vec::new()),
+            NodeValue::Str(text) => Some(text.split(',').map(str::to_owned).collect()),
+            _ => match convert::list(node) {
+                Ok(items) => {
+                    items.map(|i| self.elements(key, i, convert::string).into_iter().map(|l| l.value).collect())
+                }
                 Err(refusal) => {
-                    self.refused(node, key, refusal);
+                    self.refuse_value(node, key, refusal);
                     None
                 }
             },
         });
         let value: Vec<String> = value.unwrap_or_else(|| default.iter().map(|s| (*s).to_owned()).collect());
-        self.record(key, Effective::List(value.iter().cloned().map(Effective::Str).collect()));
+        self.record(key, EffectiveValue::List(value.iter().cloned().map(EffectiveValue::Str).collect()));
         value
     }
 
     /// A list of integers.
     pub fn int_list<T: Integer>(&mut self, key: &str, default: &[T]) -> Vec<T> {
-        let items = self.convert(key, |n| take::list(n).map(|i| i.map(<[Node]>::to_vec))).flatten();
-        let taken = items.map(|i| self.elements(key, &i, take::integer::<T>).into_iter().map(|l| l.value).collect());
+        let items = self.convert(key, |n| convert::list(n).map(|i| i.map(<[ConfigNode]>::to_vec))).flatten();
+        let taken = items.map(|i| self.elements(key, &i, convert::integer::<T>).into_iter().map(|l| l.value).collect());
         let value: Vec<T> = taken.unwrap_or_else(|| default.to_vec());
-        self.record(key, Effective::List(value.iter().map(|v| Effective::Int(v.to_i128())).collect()));
+        self.record(key, EffectiveValue::List(value.iter().map(|v| EffectiveValue::Int(v.to_i128())).collect()));
         value
     }
 
     /// A list of numbers, such as bucket bounds.
     pub fn float_list(&mut self, key: &str, default: &[f64]) -> Vec<f64> {
-        let items = self.convert(key, |n| take::list(n).map(|i| i.map(<[Node]>::to_vec))).flatten();
-        let taken = items.map(|i| self.elements(key, &i, take::float).into_iter().map(|l| l.value).collect());
+        let items = self.convert(key, |n| convert::list(n).map(|i| i.map(<[ConfigNode]>::to_vec))).flatten();
+        let taken = items.map(|i| self.elements(key, &i, convert::float).into_iter().map(|l| l.value).collect());
         let value: Vec<f64> = taken.unwrap_or_else(|| default.to_vec());
-        self.record(key, Effective::List(value.iter().copied().map(Effective::Float).collect()));
+        self.record(key, EffectiveValue::List(value.iter().copied().map(EffectiveValue::Float).collect()));
         value
     }
 
-    fn pairs(&self, key: &str, map: &Map) -> Vec<(String, String)> {
+    fn string_pairs(&self, key: &str, map: &NodeMap) -> Vec<(String, String)> {
         let mut pairs = Vec::with_capacity(map.len());
         for entry in map.iter() {
             if entry.node.broken {
-                self.refused.add(&format!("{key}::{}", entry.key));
+                self.invalid_keys.add(&format!("{key}::{}", entry.key));
                 continue;
             }
-            match take::string(&entry.node) {
+            match convert::string(&entry.node) {
                 Ok(value) => pairs.push((entry.key.to_string(), value)),
                 Err(refusal) => {
-                    self.refused.add(&format!("{key}::{}", entry.key));
-                    let path = format!("{}::{}", self.join(key), entry.key);
-                    refuse(&self.d, &entry.node, &path, &format!("{key}[{}]", entry.key), refusal);
+                    self.invalid_keys.add(&format!("{key}::{}", entry.key));
+                    let path = format!("{}::{}", self.key_path(key), entry.key);
+                    report_refusal(&self.diagnostics, &entry.node, &path, &format!("{key}[{}]", entry.key), refusal);
                 }
             }
         }
@@ -470,88 +479,96 @@ impl<'a> Section<'a> {
 
     /// A map of strings, in the order of the file.
     pub fn str_map(&mut self, key: &str) -> Vec<(String, String)> {
-        let map = self.convert(key, |n| take::map(n).map(|m| m.cloned())).flatten();
-        let pairs = map.map(|m| self.pairs(key, &m)).unwrap_or_default();
-        let shown = pairs.iter().map(|(k, v)| (k.clone(), Effective::Str(v.clone()))).collect();
-        self.record(key, Effective::Map(shown));
+        let map = self.convert(key, |n| convert::map(n).map(|m| m.cloned())).flatten();
+        let pairs = map.map(|m| self.string_pairs(key, &m)).unwrap_or_default();
+        let effective = pairs.iter().map(|(k, v)| (k.clone(), EffectiveValue::Str(v.clone()))).collect();
+        self.record(key, EffectiveValue::Map(effective));
         pairs
     }
 
     /// Headers: a map, or a list of `{name, value}` without duplicate names. `print-config` redacts the values.
-    pub fn headers(&mut self, key: &str) -> Vec<Header> {
+    pub fn headers(&mut self, key: &str) -> Vec<HeaderEntry> {
         let mut headers = match self.take(key) {
-            Some(node) if matches!(node.value, Value::List(_)) => self.header_list(key, node),
-            Some(node) => match take::map(node) {
+            Some(node) if matches!(node.value, NodeValue::List(_)) => self.header_list(key, node),
+            Some(node) => match convert::map(node) {
                 Ok(map) => {
-                    let pairs = map.map(|m| self.pairs(key, m)).unwrap_or_default();
+                    let pairs = map.map(|m| self.string_pairs(key, m)).unwrap_or_default();
                     let header = |(name, value): (String, String)| {
                         let key = format!("{key}::{name}");
-                        Header { name, value, key }
+                        HeaderEntry { name, value, key }
                     };
                     pairs.into_iter().map(header).collect()
                 }
                 Err(refusal) => {
-                    self.refused(node, key, refusal);
+                    self.refuse_value(node, key, refusal);
                     Vec::new()
                 }
             },
             None => Vec::new(),
         };
-        for Header { value, .. } in &mut headers {
+        for HeaderEntry { value, .. } in &mut headers {
             value.truncate(value.trim_end_matches(['\r', '\n']).len());
         }
-        let pair = |Header { name, value, .. }: &Header| {
-            let fields = [("name", Effective::Str(name.clone())), ("value", Effective::Opaque(value.clone()))];
-            Effective::Map(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
+        let pair = |HeaderEntry { name, value, .. }: &HeaderEntry| {
+            let fields =
+                [("name", EffectiveValue::Str(name.clone())), ("value", EffectiveValue::Opaque(value.clone()))];
+            EffectiveValue::Map(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
         };
-        self.record(key, Effective::List(headers.iter().map(pair).collect()));
+        self.record(key, EffectiveValue::List(headers.iter().map(pair).collect()));
         headers
     }
 
-    fn header_list(&self, key: &str, node: &'a Node) -> Vec<Header> {
-        let mut headers: Vec<Header> = Vec::new();
+    fn header_list(&self, key: &str, node: &'a ConfigNode) -> Vec<HeaderEntry> {
+        let mut headers: Vec<HeaderEntry> = Vec::new();
         let (mut seen, mut repeated) = (BTreeSet::new(), BTreeSet::new());
         for (index, item) in node.items().iter().enumerate() {
-            let at = format!("{key}[{index}]");
-            let before = self.d.count(Severity::Error);
-            let mut section = self.child(Some(item), Some(&item.origin), &at);
+            let item_key = format!("{key}[{index}]");
+            let errors_before = self.diagnostics.count(Severity::Error);
+            let mut section = self.child(Some(item), Some(&item.origin), &item_key);
             let (name, value) = (section.str("name", ""), section.str("value", ""));
-            let whole = !item.broken && section.refused.is_empty();
+            let valid = !item.broken && section.invalid_keys.is_empty();
             section.finish();
-            if !whole || self.d.count(Severity::Error) > before {
-                self.refused.add(&at);
+            if !valid || self.diagnostics.count(Severity::Error) > errors_before {
+                self.invalid_keys.add(&item_key);
                 continue;
             }
             if !seen.insert(name.clone()) {
                 repeated.insert(name.clone());
             }
-            headers.push(Header { name, value, key: format!("{at}::value") });
+            headers.push(HeaderEntry { name, value, key: format!("{item_key}::value") });
         }
         if !repeated.is_empty() {
             let names = repeated.into_iter().collect::<Vec<_>>().join(" ");
             let message = format!("duplicate keys in map-style list: [{names}]");
-            self.d.error(&node.origin, &self.join(key), message).kind(Kind::DuplicateKey);
+            self.diagnostics.error(&node.origin, &self.key_path(key), message).kind(DiagnosticKind::DuplicateKey);
         }
         headers
     }
 
     /// A list of component ids, each with its place. A single string is refused, as in the Go collector.
-    pub fn ids(&mut self, key: &str) -> Vec<Located<ComponentId>> {
-        let items = self.convert(key, |n| take::list(n).map(|i| i.map(<[Node]>::to_vec))).flatten().unwrap_or_default();
+    pub fn component_ids(&mut self, key: &str) -> Vec<Located<ComponentId>> {
+        let items = self
+            .convert(key, |n| convert::list(n).map(|i| i.map(<[ConfigNode]>::to_vec)))
+            .flatten()
+            .unwrap_or_default();
         let ids = self.elements(key, &items, |node| {
-            let text = take::string(node)?;
-            text.parse::<ComponentId>().map_err(|e| Refusal { kind: Kind::BadId, message: e.to_string(), help: None })
+            let text = convert::string(node)?;
+            text.parse::<ComponentId>().map_err(|e| ConversionError {
+                kind: DiagnosticKind::BadId,
+                message: e.to_string(),
+                help: None,
+            })
         });
-        self.record(key, Effective::List(ids.iter().map(|id| Effective::Str(id.to_string())).collect()));
+        self.record(key, EffectiveValue::List(ids.iter().map(|id| EffectiveValue::Str(id.to_string())).collect()));
         ids
     }
 
     // ---- nodes and sections ---------------------------------------------------------------------------------------
 
-    /// The raw node. `print-config` shows it as it is: use [`Section::record`] if it may hold secrets.
-    pub fn node(&mut self, key: &str) -> Option<&'a Node> {
+    /// The raw node. `print-config` shows it as it is: use [`Section::recorder`] if it may hold secrets.
+    pub fn raw_node(&mut self, key: &str) -> Option<&'a ConfigNode> {
         let node = self.take(key);
-        self.record(key, node.map_or(Effective::Null, Effective::from));
+        self.record(key, node.map_or(EffectiveValue::Null, EffectiveValue::from));
         node
     }
 
@@ -560,42 +577,44 @@ impl<'a> Section<'a> {
         let node = self.take(key);
         let at = self.map.and_then(|m| m.get(key)).map(|e| &e.key_origin);
         let section = self.child(node, at, key);
-        self.record.put(key, Slot::Open(section.recorder()));
+        self.recorder.insert(key, RecordedValue::Section(section.recorder()));
         section
     }
 
     /// An optional section: `None` if it is off. A map is on unless it contains `enabled: false`.
-    pub fn optional(&mut self, key: &str, flavour: Flavour) -> Option<Self> {
+    pub fn optional_section(&mut self, key: &str, flavor: OptionalFlavor) -> Option<Self> {
         let node = self.take(key);
-        let on = match node.map(|n| &n.value) {
-            None => flavour == Flavour::Some,
-            Some(Value::Null) => flavour != Flavour::None,
+        let enabled = match node.map(|n| &n.value) {
+            None => flavor == OptionalFlavor::Some,
+            Some(NodeValue::Null) => flavor != OptionalFlavor::None,
             Some(_) => true,
         };
-        if !on {
-            self.record(key, Effective::Null);
+        if !enabled {
+            self.record(key, EffectiveValue::Null);
             return None;
         }
         let mut section = self.section(key);
-        section.asked.insert("enabled".to_owned());
-        if let Some(switch) = section.peek("enabled").filter(|n| !n.broken) {
-            match &switch.value {
-                Value::Bool(true) => {}
-                Value::Bool(false) => {
-                    self.record(key, Effective::Null);
+        section.read_keys.insert("enabled".to_owned());
+        if let Some(enabled_node) = section.get_node("enabled").filter(|n| !n.broken) {
+            match &enabled_node.value {
+                NodeValue::Bool(true) => {}
+                NodeValue::Bool(false) => {
+                    self.record(key, EffectiveValue::Null);
                     return None;
                 }
                 other => {
                     let got = match other {
-                        Value::Str(text) => text.to_string(),
-                        Value::Int(v) => v.to_string(),
-                        Value::Null => "<nil>".to_owned(),
+                        NodeValue::Str(text) => text.to_string(),
+                        NodeValue::Int(v) => v.to_string(),
+                        NodeValue::Null => "<nil>".to_owned(),
                         _ => "...".to_owned(),
                     };
-                    let ty = if *other == Value::Null { "<nil>" } else { other.go_type() };
+                    let ty = if *other == NodeValue::Null { "<nil>" } else { other.go_type() };
                     let message =
                         format!("unexpected type {ty} for 'enabled': got '{got}' value expected 'true' or 'false'");
-                    self.d.error(&switch.origin, &section.join("enabled"), message).kind(Kind::WrongType);
+                    self.diagnostics
+                        .error(&enabled_node.origin, &section.key_path("enabled"), message)
+                        .kind(DiagnosticKind::WrongType);
                 }
             }
         }
@@ -605,10 +624,10 @@ impl<'a> Section<'a> {
     /// A list of sections.
     pub fn sections(&mut self, key: &str) -> Vec<Self> {
         let node = self.take(key);
-        let items = match node.map(|n| (n, take::list(n))) {
+        let items = match node.map(|n| (n, convert::list(n))) {
             Some((_, Ok(items))) => items.unwrap_or_default(),
             Some((node, Err(refusal))) => {
-                self.refused(node, key, refusal);
+                self.refuse_value(node, key, refusal);
                 &[]
             }
             None => &[],
@@ -616,52 +635,58 @@ impl<'a> Section<'a> {
         let numbered = items.iter().enumerate();
         let list: Vec<Self> =
             numbered.map(|(i, n)| self.child(Some(n), Some(&n.origin), &format!("{key}[{i}]"))).collect();
-        self.record.put(key, Slot::List(list.iter().map(Self::recorder).collect()));
+        self.recorder.insert(key, RecordedValue::List(list.iter().map(Self::recorder).collect()));
         list
     }
 
     /// For `receivers:` and similar sections: every id with its section. Messages name keys relative to that section.
     pub fn components(self) -> Vec<(Located<ComponentId>, Self)> {
-        self.by_id()
+        self.sections_by_id()
     }
 
     /// For `service::pipelines`: every id with its section.
     pub fn pipelines(self) -> Vec<(Located<PipelineId>, Self)> {
-        self.by_id()
+        self.sections_by_id()
     }
 
-    fn by_id<I: FromStr<Err = IdError> + Ord + Clone + ToString>(self) -> Vec<(Located<I>, Self)> {
-        let mut seen: BTreeMap<I, &Origin> = BTreeMap::new();
+    fn sections_by_id<I: FromStr<Err = IdError> + Ord + Clone + ToString>(self) -> Vec<(Located<I>, Self)> {
+        let mut seen: BTreeMap<I, &SourceLocation> = BTreeMap::new();
         let mut all = Vec::new();
         let name = self.path.rsplit("::").next().unwrap_or("");
         for entry in self.map.into_iter().flatten() {
-            let path = self.join(&entry.key);
+            let path = self.key_path(&entry.key);
             let id: I = match entry.key.parse() {
                 Ok(id) => id,
                 Err(error) => {
-                    self.d.error(&entry.key_origin, &path, format!("'{name}' {error}")).kind(Kind::BadId);
+                    self.diagnostics
+                        .error(&entry.key_origin, &path, format!("'{name}' {error}"))
+                        .kind(DiagnosticKind::BadId);
                     continue;
                 }
             };
             if let Some(first) = seen.get(&id) {
                 let message = format!("duplicate name {:?} after unmarshaling {}", &*entry.key, id.to_string());
-                self.d.error(&entry.key_origin, &path, message).kind(Kind::DuplicateId).related(first, "the same id");
+                self.diagnostics
+                    .error(&entry.key_origin, &path, message)
+                    .kind(DiagnosticKind::DuplicateId)
+                    .related(first, "the same id");
                 continue;
             }
             seen.insert(id.clone(), &entry.key_origin);
             steps::add(1);
-            let mut section = Self::empty(Some(&entry.key_origin), path.clone(), path.len(), &self.d);
+            let mut section = Self::empty(Some(&entry.key_origin), path.clone(), path.len(), &self.diagnostics);
             let node = &entry.node;
-            match take::map(node) {
+            match convert::map(node) {
                 _ if node.broken => {}
                 Ok(map) => section.map = map,
                 Err(refusal) => {
                     let help = refusal.help;
-                    let shown = Refusal { help, ..Refusal::expected("map[string]interface {}", node) };
-                    refuse(&self.d, node, &path, &format!("[{}]", entry.key), shown);
+                    let refusal =
+                        ConversionError { help, ..ConversionError::expected("map[string]interface {}", node) };
+                    report_refusal(&self.diagnostics, node, &path, &format!("[{}]", entry.key), refusal);
                 }
             }
-            self.record.put(&id.to_string(), Slot::Open(section.recorder()));
+            self.recorder.insert(&id.to_string(), RecordedValue::Section(section.recorder()));
             all.push((Located { value: id, origin: entry.key_origin.clone() }, section));
         }
         all
@@ -671,107 +696,121 @@ impl<'a> Section<'a> {
 
     /// An error about the value of a key, or about the section if the key is absent. Left out if it follows from a
     /// mistake that is reported: the value was refused, or the key is misspelt.
-    pub fn error(&self, key: &str, message: impl Into<String>) -> Draft<'_> {
-        self.said(Severity::Error, self.origin_of(key), &self.join(key), &[key], message.into())
+    pub fn error(&self, key: &str, message: impl Into<String>) -> DiagnosticDraft<'_> {
+        self.report(Severity::Error, self.origin_of(key), &self.key_path(key), &[key], message.into())
     }
 
     /// An error about the section that concerns these keys. Left out if it follows from a mistake in one of them.
-    pub fn error_of(&self, keys: &[&str], message: impl Into<String>) -> Draft<'_> {
-        self.said(Severity::Error, self.at, &self.path, keys, message.into())
+    pub fn error_for_keys(&self, keys: &[&str], message: impl Into<String>) -> DiagnosticDraft<'_> {
+        self.report(Severity::Error, self.origin, &self.path, keys, message.into())
     }
 
     /// As [`Section::error`], for a mistake that the Go collector finds when it starts the component, and not when it
     /// reads the configuration: a warning if nothing uses the component.
-    pub fn start_error(&self, key: &str, message: impl Into<String>) -> Draft<'_> {
+    pub fn start_error(&self, key: &str, message: impl Into<String>) -> DiagnosticDraft<'_> {
         let severity = if self.unused { Severity::Warning } else { Severity::Error };
-        self.said(severity, self.origin_of(key), &self.join(key), &[key], message.into())
+        self.report(severity, self.origin_of(key), &self.key_path(key), &[key], message.into())
     }
 
     /// Records that a mistake in the value of a key is reported: later errors about the key are left out.
-    pub fn set_told(&self, key: &str) {
-        self.refused.add(key);
+    pub fn mark_reported(&self, key: &str) {
+        self.invalid_keys.add(key);
     }
 
-    fn said(&self, severity: Severity, at: Option<&Origin>, path: &str, keys: &[&str], message: String) -> Draft<'_> {
-        if keys.iter().any(|key| self.refused.has(key)) {
-            return self.d.silent();
+    fn report(
+        &self,
+        severity: Severity,
+        at: Option<&SourceLocation>,
+        path: &str,
+        keys: &[&str],
+        message: String,
+    ) -> DiagnosticDraft<'_> {
+        if keys.iter().any(|key| self.invalid_keys.contains(key)) {
+            return self.diagnostics.discarded_draft();
         }
         let entries = || self.map.into_iter().flatten().map(|entry| &entry.key);
-        let unknown = || entries().filter(|key| !self.asked.contains(&***key));
+        let unknown = || entries().filter(|key| !self.read_keys.contains(&***key));
         let absent = keys.iter().filter(|key| self.map.is_none_or(|map| map.get(first_part(key)).is_none()));
         // The list's own budget is for suggestions that are shown.
         let mut steps = 100_000;
-        let misspelt = absent.filter_map(|key| within(key, unknown(), &mut steps)).next().cloned();
+        let misspelt = absent.filter_map(|key| nearest_within_budget(key, unknown(), &mut steps)).next().cloned();
         match misspelt {
-            Some(key) => self.d.later(severity, at, path, message, &self.waiting, key),
-            None if severity == Severity::Error => self.d.error(at, path, message),
-            None => self.d.warn(at, path, message),
+            Some(key) => self.diagnostics.deferred_draft(severity, at, path, message, &self.deferred, key),
+            None if severity == Severity::Error => self.diagnostics.error(at, path, message),
+            None => self.diagnostics.warn(at, path, message),
         }
     }
 
     /// A warning about the value of a key, or about the section if the key is absent.
-    pub fn warn(&self, key: &str, message: impl Into<String>) -> Draft<'_> {
-        self.d.warn(self.origin_of(key), &self.join(key), message)
+    pub fn warn(&self, key: &str, message: impl Into<String>) -> DiagnosticDraft<'_> {
+        self.diagnostics.warn(self.origin_of(key), &self.key_path(key), message)
     }
 
     /// Warns that a key is deprecated, if it is written. Does not mark it as read.
-    pub fn deprecated(&self, key: &str, what_to_write: &str) -> bool {
+    pub fn warn_deprecated(&self, key: &str, what_to_write: &str) -> bool {
         let Some(entry) = self.map.and_then(|m| m.get(key)) else { return false };
-        self.d
-            .warn(&entry.key_origin, &self.join(key), format!("'{key}' is deprecated"))
-            .kind(Kind::Deprecated)
-            .hint(format!("write {what_to_write}"));
+        self.diagnostics
+            .warn(&entry.key_origin, &self.key_path(key), format!("'{key}' is deprecated"))
+            .kind(DiagnosticKind::Deprecated)
+            .help(format!("write {what_to_write}"));
         true
     }
 
     /// Reads a key of the Go collector that is not implemented here, and refuses it unless it turns nothing on: null,
     /// false, an empty list or map, `enabled: false`.
-    pub fn unsupported(&mut self, key: &str, sentence: &str) {
+    pub fn refuse_unsupported(&mut self, key: &str, sentence: &str) {
         let Some(node) = self.take(key) else { return };
-        let nothing = match &node.value {
-            Value::Null | Value::Bool(false) => true,
-            Value::List(items) => items.is_empty(),
-            Value::Map(map) => map.is_empty() || map.get("enabled").is_some_and(|e| e.node.value == Value::Bool(false)),
+        let is_disabled = match &node.value {
+            NodeValue::Null | NodeValue::Bool(false) => true,
+            NodeValue::List(items) => items.is_empty(),
+            NodeValue::Map(map) => {
+                map.is_empty() || map.get("enabled").is_some_and(|e| e.node.value == NodeValue::Bool(false))
+            }
             _ => false,
         };
-        if !nothing {
+        if !is_disabled {
             let at = self.map.and_then(|m| m.get(key)).map(|e| &e.key_origin);
-            self.d.error(at, &self.join(key), format!("'{key}' is not supported: {sentence}")).kind(Kind::Unsupported);
+            self.diagnostics
+                .error(at, &self.key_path(key), format!("'{key}' is not supported: {sentence}"))
+                .kind(DiagnosticKind::Unsupported);
         }
     }
 
     /// Reports every key that was not read, at its own place and with the nearest known name.
-    pub fn finish(self) -> Effective {
+    pub fn finish(self) -> EffectiveValue {
         for entry in self.map.into_iter().flatten() {
             steps::add(1);
-            if self.asked.contains(&*entry.key) {
+            if self.read_keys.contains(&*entry.key) {
                 continue;
             }
-            let known = self.asked.iter().map(String::as_str);
-            let help = match self.d.nearest(&entry.key, known.clone()) {
+            let known = self.read_keys.iter().map(String::as_str);
+            let help = match self.diagnostics.nearest_name(&entry.key, known.clone()) {
                 Some(near) => Some(format!("did you mean `{near}`?")),
-                None if (1..=12).contains(&self.asked.len()) => {
+                None if (1..=12).contains(&self.read_keys.len()) => {
                     Some(format!("known keys are {}", known.collect::<Vec<_>>().join(", ")))
                 }
                 None => None,
             };
-            let message = format!("'{}' has invalid keys: {}", self.shown(), entry.key);
-            self.d.error(&entry.key_origin, &self.join(&entry.key), message).kind(Kind::UnknownKey).maybe_hint(help);
+            let message = format!("'{}' has invalid keys: {}", self.go_name(), entry.key);
+            self.diagnostics
+                .error(&entry.key_origin, &self.key_path(&entry.key), message)
+                .kind(DiagnosticKind::UnknownKey)
+                .maybe_help(help);
         }
-        self.record.snapshot()
+        self.recorder.snapshot()
     }
 }
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
-        for (key, item) in self.waiting.take() {
-            if self.asked.contains(&*key) {
-                self.d.push(item);
+        for (key, item) in self.deferred.take() {
+            if self.read_keys.contains(&*key) {
+                self.diagnostics.push(item);
             }
         }
     }
 }
 
-fn refuse(d: &Diagnostics, node: &Node, path: &str, name: &str, refusal: Refusal) {
-    d.error(&node.origin, path, format!("'{name}' {}", refusal.message)).kind(refusal.kind).maybe_hint(refusal.help);
+fn report_refusal(d: &Diagnostics, node: &ConfigNode, path: &str, name: &str, refusal: ConversionError) {
+    d.error(&node.origin, path, format!("'{name}' {}", refusal.message)).kind(refusal.kind).maybe_help(refusal.help);
 }

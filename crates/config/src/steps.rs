@@ -21,12 +21,12 @@ pub fn add(count: usize) {
 }
 
 /// The steps that `work` takes on this thread; zero in builds without debug assertions.
-pub fn of<T>(work: impl FnOnce() -> T) -> (u64, T) {
+pub fn measure<T>(work: impl FnOnce() -> T) -> (u64, T) {
     #[cfg(debug_assertions)]
     let before = COUNT.with(Cell::get);
-    let done = work();
+    let result = work();
     #[cfg(debug_assertions)]
-    return (COUNT.with(Cell::get).saturating_sub(before), done);
+    return (COUNT.with(Cell::get).saturating_sub(before), result);
     #[cfg(not(debug_assertions))]
     (0, done)
 }

@@ -1,8 +1,13 @@
 //! The `debug` section, and the `logging` section with its old keys.
 
-use otelcore_config::{ComponentId, Effective, Flavour, Kind as Mistake, Section, Value, nearest};
+use otelcore_config::{
+    ComponentId, DiagnosticKind as Mistake, EffectiveValue, NodeValue, OptionalFlavor, Section, nearest_name,
+};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{About, Build, Component, Factory, Kind, QueueSettings, SendingSettings, Settings, StartError};
+use otelcore_pipeline::{
+    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, ExporterQueueConfig, Factory, QueueConfig,
+    StartError,
+};
 
 use crate::exporter::DebugExporter;
 
@@ -30,9 +35,9 @@ impl Verbosity {
     }
 }
 
-/// Settings of a `debug` or `logging` exporter.
+/// Configuration of a `debug` or `logging` exporter.
 #[derive(Clone, Debug)]
-pub struct Debug {
+pub struct DebugConfig {
     /// How much is shown.
     pub verbosity: Verbosity,
     /// How many equal messages in each second are shown before sampling begins.
@@ -42,73 +47,74 @@ pub struct Debug {
     /// Where it is shown: `None` is the collector's own log, else `stdout`, `stderr` and paths of files.
     pub output_paths: Option<Vec<String>>,
     /// The queue; retry and timeout are not supported.
-    pub sending: SendingSettings,
+    pub exporter_queue: ExporterQueueConfig,
 }
 
-impl Settings for Debug {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        Ok(Component::Exporter(Box::new(DebugExporter::new(self, &build.log)), self.sending.clone()))
+impl ComponentConfig for DebugConfig {
+    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        Ok(Component::Exporter(Box::new(DebugExporter::new(self, &context.log)), self.exporter_queue.clone()))
     }
 }
 
-/// The values of settings that are not written.
-struct Defaults {
+/// The values of settings that are absent.
+struct DebugDefaults {
     verbosity: Verbosity,
     sampling_thereafter: i64,
 }
 
-fn parse(s: &mut Section<'_>, defaults: &Defaults) -> Debug {
-    let verbosity = verbosity(s, defaults.verbosity);
+fn parse_config(s: &mut Section<'_>, defaults: &DebugDefaults) -> DebugConfig {
+    let verbosity = parse_verbosity(s, defaults.verbosity);
     let sampling_initial = s.int("sampling_initial", 2);
     let sampling_thereafter = s.int("sampling_thereafter", defaults.sampling_thereafter);
-    let internal = s.bool("use_internal_logger", true);
-    let output_paths = output_paths(s, internal);
-    let queue = QueueSettings::parse(s.optional("sending_queue", Flavour::Default));
-    let sending = SendingSettings { queue, ..SendingSettings::direct() };
-    Debug { verbosity, sampling_initial, sampling_thereafter, output_paths, sending }
+    let uses_internal_logger = s.bool("use_internal_logger", true);
+    let output_paths = parse_output_paths(s, uses_internal_logger);
+    let queue = QueueConfig::parse(s.optional_section("sending_queue", OptionalFlavor::Default));
+    let sending = ExporterQueueConfig { queue, ..ExporterQueueConfig::without_queue() };
+    DebugConfig { verbosity, sampling_initial, sampling_thereafter, output_paths, exporter_queue: sending }
 }
 
 /// Null is `basic`, the zero value of Go's level.
-fn verbosity(s: &mut Section<'_>, default: Verbosity) -> Verbosity {
-    let absent = !s.has("verbosity");
-    let written = s.opt_str("verbosity").map(|word| word.to_lowercase());
-    let level = match written.as_deref() {
-        None if absent => default,
+fn parse_verbosity(s: &mut Section<'_>, default: Verbosity) -> Verbosity {
+    let is_absent = !s.contains_key("verbosity");
+    let value = s.opt_str("verbosity").map(|word| word.to_lowercase());
+    let level = match value.as_deref() {
+        None if is_absent => default,
         None | Some("basic") => Verbosity::Basic,
         Some("normal") => Verbosity::Normal,
         Some("detailed") => Verbosity::Detailed,
         Some("none") => {
             s.error("verbosity", "verbosity level \"None\" is not supported")
                 .kind(Mistake::BadValue)
-                .hint("`basic` shows least; leave the exporter out of the pipeline to see nothing");
+                .help("`basic` shows least; leave the exporter out of the pipeline to see nothing");
             default
         }
         Some(other) => {
-            let near = nearest(other, ["basic", "normal", "detailed"]).map(|word| format!("did you mean `{word}`?"));
+            let nearest_name =
+                nearest_name(other, ["basic", "normal", "detailed"]).map(|word| format!("did you mean `{word}`?"));
             s.error("verbosity", format!("'verbosity' unknown metrics level {other:?}"))
                 .kind(Mistake::BadValue)
-                .maybe_hint(near.or_else(|| Some("known levels are basic, normal, detailed".to_owned())));
+                .maybe_help(nearest_name.or_else(|| Some("known levels are basic, normal, detailed".to_owned())));
             default
         }
     };
-    s.record("verbosity", Effective::Str(level.name().to_owned()));
+    s.record("verbosity", EffectiveValue::Str(level.name().to_owned()));
     level
 }
 
 /// `None` for the collector's own log.
-fn output_paths(s: &mut Section<'_>, internal: bool) -> Option<Vec<String>> {
-    let written = s.node("output_paths").is_some_and(|node| node.value != Value::Null);
+fn parse_output_paths(s: &mut Section<'_>, uses_internal_logger: bool) -> Option<Vec<String>> {
+    let is_written = s.raw_node("output_paths").is_some_and(|node| node.value != NodeValue::Null);
     let paths = s.str_list("output_paths", &["stdout"]);
-    match (internal, written) {
+    match (uses_internal_logger, is_written) {
         (true, true) => {
             s.error("output_paths", "output_paths is not supported when use_internal_logger is true")
-                .hint("write `use_internal_logger: false`, or leave `output_paths` out");
+                .help("write `use_internal_logger: false`, or leave `output_paths` out");
             None
         }
         (true, false) => {
             // The default only applies without the internal logger; if it were shown here, it would be refused when it
             // is read again.
-            s.record("output_paths", Effective::Null);
+            s.record("output_paths", EffectiveValue::Null);
             None
         }
         (false, _) => {
@@ -125,14 +131,20 @@ fn output_paths(s: &mut Section<'_>, internal: bool) -> Option<Vec<String>> {
 pub struct DebugFactory;
 
 impl Factory for DebugFactory {
-    fn about(&self) -> About {
-        About { kind: Kind::Exporter, type_name: "debug", aliases: &[], signals: &Signal::ALL, stability: "Alpha" }
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Exporter,
+            type_name: "debug",
+            aliases: &[],
+            signals: &Signal::ALL,
+            stability: "Alpha",
+        }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
-        let settings = parse(&mut s, &Defaults { verbosity: Verbosity::Basic, sampling_thereafter: 1 });
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
+        let config = parse_config(&mut s, &DebugDefaults { verbosity: Verbosity::Basic, sampling_thereafter: 1 });
         s.finish();
-        Some(Box::new(settings))
+        Some(Box::new(config))
     }
 }
 
@@ -142,9 +154,9 @@ impl Factory for DebugFactory {
 pub struct LoggingFactory;
 
 impl Factory for LoggingFactory {
-    fn about(&self) -> About {
-        About {
-            kind: Kind::Exporter,
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Exporter,
             type_name: "logging",
             aliases: &[],
             signals: &Signal::ALL,
@@ -152,30 +164,30 @@ impl Factory for LoggingFactory {
         }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
-        let verbosity = loglevel(&mut s);
-        let settings = parse(&mut s, &Defaults { verbosity, sampling_thereafter: 500 });
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
+        let verbosity = parse_loglevel(&mut s);
+        let config = parse_config(&mut s, &DebugDefaults { verbosity, sampling_thereafter: 500 });
         s.diagnostics()
             .warn(s.origin(), s.path(), "the logging exporter has been deprecated, use the debug exporter instead")
             .kind(Mistake::Deprecated)
-            .hint(format!(
+            .help(format!(
                 "write `debug:` (with `verbosity: {}` and `sampling_thereafter: {}` to see the same)",
-                settings.verbosity.name(),
-                settings.sampling_thereafter
+                config.verbosity.name(),
+                config.sampling_thereafter
             ));
         s.finish();
-        Some(Box::new(settings))
+        Some(Box::new(config))
     }
 }
 
-/// The verbosity for the old `loglevel`; that of `info` if it is not written.
-fn loglevel(s: &mut Section<'_>) -> Verbosity {
+/// The verbosity for the old `parse_loglevel`; that of `info` if it is not written.
+fn parse_loglevel(s: &mut Section<'_>) -> Verbosity {
     // Both spellings are used in public files; the Go collector only ever supported the first.
-    let key = if s.has("loglevel") || !s.has("logLevel") { "loglevel" } else { "logLevel" };
-    let written = s.opt_str(key);
-    // Its value is recorded as `verbosity`; both keys together would be refused.
-    s.record(key, Effective::Null);
-    let Some(word) = written else { return Verbosity::Normal };
+    let key = if s.contains_key("loglevel") || !s.contains_key("logLevel") { "loglevel" } else { "logLevel" };
+    let value = s.opt_str(key);
+    // Its value is recorded as `parse_verbosity`; both keys together would be refused.
+    s.record(key, EffectiveValue::Null);
+    let Some(word) = value else { return Verbosity::Normal };
     let level = match word.to_ascii_lowercase().as_str() {
         "debug" => Verbosity::Detailed,
         "info" | "" => Verbosity::Normal,
@@ -183,12 +195,12 @@ fn loglevel(s: &mut Section<'_>) -> Verbosity {
         _ => {
             s.error(key, format!("'{key}' unrecognized level: {word:?}"))
                 .kind(Mistake::BadValue)
-                .hint("write `verbosity: basic`, `normal` or `detailed` instead of `loglevel`");
+                .help("write `verbosity: basic`, `normal` or `detailed` instead of `loglevel`");
             return Verbosity::Normal;
         }
     };
-    s.deprecated(key, &format!("`verbosity: {}`", level.name()));
-    if s.has("verbosity") {
+    s.warn_deprecated(key, &format!("`verbosity: {}`", level.name()));
+    if s.contains_key("verbosity") {
         s.error(key, format!("'{key}' and 'verbosity' are incompatible. Use only 'verbosity' instead"));
     }
     level

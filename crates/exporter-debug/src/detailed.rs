@@ -4,67 +4,67 @@
 //! including blanks and irregular ones (`Attributes::`), because people and tests search for them.
 
 use otelcore_pdata::views::{
-    AnyValue, Data, EntityRef, Event, Exemplar, ExponentialHistogramPoint, HistogramPoint, KeyValue, Link, LogRecord,
-    Metric, Number, NumberPoint, Repeated, Resource, ResourceLogs, ResourceMetrics, ResourceSpans, Scope, Span,
-    SummaryPoint, Temporality, entries,
+    AnyValue, EntityRef, Event, Exemplar, ExponentialHistogramPoint, HistogramPoint, KeyValue, Link, LogRecord, Metric,
+    MetricData, NumberPoint, NumberValue, RepeatedMessages, Resource, ResourceLogs, ResourceMetrics, ResourceSpans,
+    Scope, Span, SummaryPoint, Temporality, resource_entries,
 };
-use otelcore_pdata::wire::{Fields, Wire};
+use otelcore_pdata::wire_format::{MessageFields, WireValue};
 use otelcore_pdata::{Rope, Signal};
 
-use crate::text::{Bounds, Text, buckets};
+use crate::text::{BucketBounds, TextBuffer, indexed_buckets};
 
 /// Appends the dump of a body.
-pub(crate) fn write(t: &mut Text, signal: Signal, body: &Rope) {
+pub(crate) fn write_dump(t: &mut TextBuffer, signal: Signal, body: &Rope) {
     match signal {
-        Signal::Traces => traces(t, body),
-        Signal::Metrics => metrics(t, body),
-        Signal::Logs => logs(t, body),
+        Signal::Traces => write_traces(t, body),
+        Signal::Metrics => write_metrics(t, body),
+        Signal::Logs => write_logs(t, body),
     }
 }
 
-fn traces(t: &mut Text, body: &Rope) {
-    for (i, entry) in entries::<ResourceSpans<'_>>(body).enumerate() {
-        t.put("ResourceSpans #").show(i).end();
-        resource(t, entry.schema_url, &entry.resource);
+fn write_traces(t: &mut TextBuffer, body: &Rope) {
+    for (i, entry) in resource_entries::<ResourceSpans<'_>>(body).enumerate() {
+        t.push("ResourceSpans #").push_display(i).end_line();
+        write_resource(t, entry.schema_url, &entry.resource);
         for (j, group) in entry.scope_spans().enumerate() {
-            t.put("ScopeSpans #").show(j).end();
-            t.put("ScopeSpans SchemaURL: ").put(group.schema_url).end();
-            scope(t, &group.scope);
+            t.push("ScopeSpans #").push_display(j).end_line();
+            t.push("ScopeSpans SchemaURL: ").push(group.schema_url).end_line();
+            write_scope(t, &group.scope);
             for (k, one) in group.spans().enumerate() {
-                t.put("Span #").show(k).end();
-                span(t, &one);
+                t.push("Span #").push_display(k).end_line();
+                write_span(t, &one);
             }
         }
     }
 }
 
-fn metrics(t: &mut Text, body: &Rope) {
-    for (i, entry) in entries::<ResourceMetrics<'_>>(body).enumerate() {
-        t.put("ResourceMetrics #").show(i).end();
-        resource(t, entry.schema_url, &entry.resource);
+fn write_metrics(t: &mut TextBuffer, body: &Rope) {
+    for (i, entry) in resource_entries::<ResourceMetrics<'_>>(body).enumerate() {
+        t.push("ResourceMetrics #").push_display(i).end_line();
+        write_resource(t, entry.schema_url, &entry.resource);
         for (j, group) in entry.scope_metrics().enumerate() {
-            t.put("ScopeMetrics #").show(j).end();
-            t.put("ScopeMetrics SchemaURL: ").put(group.schema_url).end();
-            scope(t, &group.scope);
+            t.push("ScopeMetrics #").push_display(j).end_line();
+            t.push("ScopeMetrics SchemaURL: ").push(group.schema_url).end_line();
+            write_scope(t, &group.scope);
             for (k, one) in group.metrics().enumerate() {
-                t.put("Metric #").show(k).end();
-                metric(t, &one);
+                t.push("Metric #").push_display(k).end_line();
+                write_metric(t, &one);
             }
         }
     }
 }
 
-fn logs(t: &mut Text, body: &Rope) {
-    for (i, entry) in entries::<ResourceLogs<'_>>(body).enumerate() {
-        t.put("ResourceLog #").show(i).end();
-        resource(t, entry.schema_url, &entry.resource);
+fn write_logs(t: &mut TextBuffer, body: &Rope) {
+    for (i, entry) in resource_entries::<ResourceLogs<'_>>(body).enumerate() {
+        t.push("ResourceLog #").push_display(i).end_line();
+        write_resource(t, entry.schema_url, &entry.resource);
         for (j, group) in entry.scope_logs().enumerate() {
-            t.put("ScopeLogs #").show(j).end();
-            t.put("ScopeLogs SchemaURL: ").put(group.schema_url).end();
-            scope(t, &group.scope);
+            t.push("ScopeLogs #").push_display(j).end_line();
+            t.push("ScopeLogs SchemaURL: ").push(group.schema_url).end_line();
+            write_scope(t, &group.scope);
             for (k, one) in group.log_records().enumerate() {
-                t.put("LogRecord #").show(k).end();
-                record(t, &one);
+                t.push("LogRecord #").push_display(k).end_line();
+                write_log_record(t, &one);
             }
         }
     }
@@ -72,60 +72,65 @@ fn logs(t: &mut Text, body: &Rope) {
 
 // ---- shared by all signals ------------------------------------------------------------------------------------------
 
-const ITEM: &str = "     -> ";
-const DEEPER_ITEM: &str = "          -> ";
-const DEEPEST_ITEM: &str = "               -> ";
+const ITEM_PREFIX: &str = "     -> ";
+const NESTED_ITEM_PREFIX: &str = "          -> ";
+const DOUBLY_NESTED_ITEM_PREFIX: &str = "               -> ";
 
-fn resource(t: &mut Text, schema_url: &[u8], resource: &Resource<'_>) {
-    t.put("Resource SchemaURL: ").put(schema_url).end();
-    attributes(t, "Resource attributes:", ITEM, resource.attributes());
+fn write_resource(t: &mut TextBuffer, schema_url: &[u8], resource: &Resource<'_>) {
+    t.push("Resource SchemaURL: ").push(schema_url).end_line();
+    write_attributes(t, "Resource attributes:", ITEM_PREFIX, resource.attributes());
     for (i, entity) in resource.entity_refs().enumerate() {
         if i == 0 {
-            t.put("Resource entity refs:").end();
+            t.push("Resource entity refs:").end_line();
         }
-        t.put(ITEM).put("Entity ref #").show(i).put(":").end();
-        entity_ref(t, &entity);
+        t.push(ITEM_PREFIX).push("Entity ref #").push_display(i).push(":").end_line();
+        write_entity_ref(t, &entity);
     }
 }
 
-fn entity_ref(t: &mut Text, entity: &EntityRef<'_>) {
-    t.put(DEEPER_ITEM).put("Type: ").put(entity.kind).end();
+fn write_entity_ref(t: &mut TextBuffer, entity: &EntityRef<'_>) {
+    t.push(NESTED_ITEM_PREFIX).push("Type: ").push(entity.kind).end_line();
     if !entity.schema_url.is_empty() {
-        t.put(DEEPER_ITEM).put("Schema URL: ").put(entity.schema_url).end();
+        t.push(NESTED_ITEM_PREFIX).push("Schema URL: ").push(entity.schema_url).end_line();
     }
     // `id_keys` and `description_keys`.
     for (number, label) in [(3, "ID keys:"), (4, "Description keys:")] {
-        let keys = Fields::new(entity.raw).filter_map(|field| match field {
-            (n, Wire::Len(key)) if n == number => Some(key),
+        let keys = MessageFields::new(entity.raw).filter_map(|field| match field {
+            (n, WireValue::Len(key)) if n == number => Some(key),
             _ => None,
         });
         for (i, key) in keys.enumerate() {
             if i == 0 {
-                t.put(DEEPER_ITEM).put(label).end();
+                t.push(NESTED_ITEM_PREFIX).push(label).end_line();
             }
-            t.put(DEEPEST_ITEM).put(key).end();
+            t.push(DOUBLY_NESTED_ITEM_PREFIX).push(key).end_line();
         }
     }
 }
 
-fn scope(t: &mut Text, scope: &Scope<'_>) {
-    t.put("InstrumentationScope ").put(scope.name).put(" ").put(scope.version).end();
-    attributes(t, "InstrumentationScope attributes:", ITEM, scope.attributes());
+fn write_scope(t: &mut TextBuffer, scope: &Scope<'_>) {
+    t.push("InstrumentationScope ").push(scope.name).push(" ").push(scope.version).end_line();
+    write_attributes(t, "InstrumentationScope attributes:", ITEM_PREFIX, scope.attributes());
 }
 
 /// A header and an item for each attribute; nothing without attributes.
-fn attributes(t: &mut Text, header: &str, item: &str, attributes: Repeated<'_, KeyValue<'_>>) {
+fn write_attributes(
+    t: &mut TextBuffer,
+    header: &str,
+    item_prefix: &str,
+    attributes: RepeatedMessages<'_, KeyValue<'_>>,
+) {
     for (i, kv) in attributes.enumerate() {
         if i == 0 {
-            t.put(header).end();
+            t.push(header).end_line();
         }
-        t.put(item).put(kv.key).put(": ");
-        typed(t, kv.value).end();
+        t.push(item_prefix).push(kv.key).push(": ");
+        write_typed_value(t, kv.value).end_line();
     }
 }
 
 /// A value with its type: `Str(text)` and similar.
-fn typed<'t>(t: &'t mut Text, value: AnyValue<'_>) -> &'t mut Text {
+fn write_typed_value<'t>(t: &'t mut TextBuffer, value: AnyValue<'_>) -> &'t mut TextBuffer {
     let kind = match value {
         AnyValue::Empty => "Empty(",
         AnyValue::String(_) => "Str(",
@@ -136,65 +141,65 @@ fn typed<'t>(t: &'t mut Text, value: AnyValue<'_>) -> &'t mut Text {
         AnyValue::Array(_) => "Slice(",
         AnyValue::Bytes(_) => "Bytes(",
     };
-    t.put(kind).value(value).put(")")
+    t.push(kind).push_value(value).push(")")
 }
 
 /// The name for the number of an enum; empty for a number that Go does not know.
-fn name<'n>(names: &[&'n str], number: i32) -> &'n str {
+fn enum_name<'n>(names: &[&'n str], number: i32) -> &'n str {
     usize::try_from(number).ok().and_then(|n| names.get(n)).copied().unwrap_or("")
 }
 
 // ---- traces ---------------------------------------------------------------------------------------------------------
 
-const KINDS: [&str; 6] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
+const SPAN_KINDS: [&str; 6] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
 const STATUS_CODES: [&str; 3] = ["Unset", "Ok", "Error"];
 
-fn span(t: &mut Text, span: &Span<'_>) {
-    t.put("    Trace ID       : ").id(span.trace_id).end();
-    t.put("    Parent ID      : ").id(span.parent_span_id).end();
-    t.put("    ID             : ").id(span.span_id).end();
-    t.put("    Name           : ").put(span.name).end();
-    t.put("    Kind           : ").put(name(&KINDS, span.kind)).end();
+fn write_span(t: &mut TextBuffer, span: &Span<'_>) {
+    t.push("    Trace ID       : ").push_id(span.trace_id).end_line();
+    t.push("    Parent ID      : ").push_id(span.parent_span_id).end_line();
+    t.push("    ID             : ").push_id(span.span_id).end_line();
+    t.push("    Name           : ").push(span.name).end_line();
+    t.push("    Kind           : ").push(enum_name(&SPAN_KINDS, span.kind)).end_line();
     if !span.trace_state.is_empty() {
-        t.put("    TraceState     : ").put(span.trace_state).end();
+        t.push("    TraceState     : ").push(span.trace_state).end_line();
     }
-    t.put("    Start time     : ").time(span.start_time_unix_nano).end();
-    t.put("    End time       : ").time(span.end_time_unix_nano).end();
-    t.put("    Status code    : ").put(name(&STATUS_CODES, span.status.code)).end();
-    t.put("    Status message : ").put(span.status.message).end();
-    t.put("    DroppedAttributesCount: ").show(span.dropped_attributes_count).end();
-    t.put("    DroppedEventsCount: ").show(span.dropped_events_count).end();
-    t.put("    DroppedLinksCount: ").show(span.dropped_links_count).end();
-    attributes(t, "Attributes:", ITEM, span.attributes());
+    t.push("    Start time     : ").push_time(span.start_time_unix_nano).end_line();
+    t.push("    End time       : ").push_time(span.end_time_unix_nano).end_line();
+    t.push("    Status code    : ").push(enum_name(&STATUS_CODES, span.status.code)).end_line();
+    t.push("    Status message : ").push(span.status.message).end_line();
+    t.push("    DroppedAttributesCount: ").push_display(span.dropped_attributes_count).end_line();
+    t.push("    DroppedEventsCount: ").push_display(span.dropped_events_count).end_line();
+    t.push("    DroppedLinksCount: ").push_display(span.dropped_links_count).end_line();
+    write_attributes(t, "Attributes:", ITEM_PREFIX, span.attributes());
     for (i, one) in span.events().enumerate() {
         if i == 0 {
-            t.put("Events:").end();
+            t.push("Events:").end_line();
         }
-        t.put("SpanEvent #").show(i).end();
-        event(t, &one);
+        t.push("SpanEvent #").push_display(i).end_line();
+        write_event(t, &one);
     }
     for (i, one) in span.links().enumerate() {
         if i == 0 {
-            t.put("Links:").end();
+            t.push("Links:").end_line();
         }
-        t.put("SpanLink #").show(i).end();
-        link(t, &one);
+        t.push("SpanLink #").push_display(i).end_line();
+        write_link(t, &one);
     }
 }
 
-fn event(t: &mut Text, event: &Event<'_>) {
-    t.put("     -> Name: ").put(event.name).end();
-    t.put("     -> Timestamp: ").time(event.time_unix_nano).end();
-    t.put("     -> DroppedAttributesCount: ").show(event.dropped_attributes_count).end();
-    attributes(t, "     -> Attributes::", DEEPER_ITEM, event.attributes());
+fn write_event(t: &mut TextBuffer, event: &Event<'_>) {
+    t.push("     -> Name: ").push(event.name).end_line();
+    t.push("     -> Timestamp: ").push_time(event.time_unix_nano).end_line();
+    t.push("     -> DroppedAttributesCount: ").push_display(event.dropped_attributes_count).end_line();
+    write_attributes(t, "     -> Attributes::", NESTED_ITEM_PREFIX, event.attributes());
 }
 
-fn link(t: &mut Text, link: &Link<'_>) {
-    t.put("     -> Trace ID: ").id(link.trace_id).end();
-    t.put("     -> ID: ").id(link.span_id).end();
-    t.put("     -> TraceState: ").put(link.trace_state).end();
-    t.put("     -> DroppedAttributesCount: ").show(link.dropped_attributes_count).end();
-    attributes(t, "     -> Attributes::", DEEPER_ITEM, link.attributes());
+fn write_link(t: &mut TextBuffer, link: &Link<'_>) {
+    t.push("     -> Trace ID: ").push_id(link.trace_id).end_line();
+    t.push("     -> ID: ").push_id(link.span_id).end_line();
+    t.push("     -> TraceState: ").push(link.trace_state).end_line();
+    t.push("     -> DroppedAttributesCount: ").push_display(link.dropped_attributes_count).end_line();
+    write_attributes(t, "     -> Attributes::", NESTED_ITEM_PREFIX, link.attributes());
 }
 
 // ---- logs -----------------------------------------------------------------------------------------------------------
@@ -210,162 +215,185 @@ const SEVERITIES: [&str; 25] = [
     "Fatal", "Fatal2", "Fatal3", "Fatal4",
 ];
 
-fn record(t: &mut Text, record: &LogRecord<'_>) {
+fn write_log_record(t: &mut TextBuffer, record: &LogRecord<'_>) {
     let severity = record.severity_number;
-    t.put("ObservedTimestamp: ").time(record.observed_time_unix_nano).end();
-    t.put("Timestamp: ").time(record.time_unix_nano).end();
-    t.put("SeverityText: ").put(record.severity_text).end();
-    t.put("SeverityNumber: ").put(name(&SEVERITIES, severity)).put("(").show(severity).put(")").end();
+    t.push("ObservedTimestamp: ").push_time(record.observed_time_unix_nano).end_line();
+    t.push("Timestamp: ").push_time(record.time_unix_nano).end_line();
+    t.push("SeverityText: ").push(record.severity_text).end_line();
+    t.push("SeverityNumber: ")
+        .push(enum_name(&SEVERITIES, severity))
+        .push("(")
+        .push_display(severity)
+        .push(")")
+        .end_line();
     if !record.event_name.is_empty() {
-        t.put("EventName: ").put(record.event_name).end();
+        t.push("EventName: ").push(record.event_name).end_line();
     }
-    t.put("Body: ");
-    typed(t, record.body).end();
-    attributes(t, "Attributes:", ITEM, record.attributes());
-    t.put("Trace ID: ").id(record.trace_id).end();
-    t.put("Span ID: ").id(record.span_id).end();
-    t.put("Flags: ").show(record.flags).end();
+    t.push("Body: ");
+    write_typed_value(t, record.body).end_line();
+    write_attributes(t, "Attributes:", ITEM_PREFIX, record.attributes());
+    t.push("Trace ID: ").push_id(record.trace_id).end_line();
+    t.push("Span ID: ").push_id(record.span_id).end_line();
+    t.push("Flags: ").push_display(record.flags).end_line();
 }
 
 // ---- metrics --------------------------------------------------------------------------------------------------------
 
-fn metric(t: &mut Text, metric: &Metric<'_>) {
-    let kind = match metric.data {
-        Data::Empty => "Empty",
-        Data::Gauge(_) => "Gauge",
-        Data::Sum(_) => "Sum",
-        Data::Histogram(_) => "Histogram",
-        Data::ExponentialHistogram(_) => "ExponentialHistogram",
-        Data::Summary(_) => "Summary",
+fn write_metric(t: &mut TextBuffer, metric: &Metric<'_>) {
+    let data_type = match metric.data {
+        MetricData::Empty => "Empty",
+        MetricData::Gauge(_) => "Gauge",
+        MetricData::Sum(_) => "Sum",
+        MetricData::Histogram(_) => "Histogram",
+        MetricData::ExponentialHistogram(_) => "ExponentialHistogram",
+        MetricData::Summary(_) => "Summary",
     };
-    t.put("Descriptor:").end();
-    t.put("     -> Name: ").put(metric.name).end();
-    t.put("     -> Description: ").put(metric.description).end();
-    t.put("     -> Unit: ").put(metric.unit).end();
-    t.put("     -> DataType: ").put(kind).end();
-    attributes(t, "     -> Metadata:", DEEPER_ITEM, metric.metadata());
+    t.push("Descriptor:").end_line();
+    t.push("     -> Name: ").push(metric.name).end_line();
+    t.push("     -> Description: ").push(metric.description).end_line();
+    t.push("     -> Unit: ").push(metric.unit).end_line();
+    t.push("     -> DataType: ").push(data_type).end_line();
+    write_attributes(t, "     -> Metadata:", NESTED_ITEM_PREFIX, metric.metadata());
     match metric.data {
-        Data::Empty => {}
-        Data::Gauge(gauge) => numbers(t, gauge.points()),
-        Data::Sum(sum) => {
-            t.put("     -> IsMonotonic: ").show(sum.is_monotonic).end();
-            temporality(t, sum.temporality);
-            numbers(t, sum.points());
+        MetricData::Empty => {}
+        MetricData::Gauge(gauge) => write_number_points(t, gauge.points()),
+        MetricData::Sum(sum) => {
+            t.push("     -> IsMonotonic: ").push_display(sum.is_monotonic).end_line();
+            write_temporality(t, sum.temporality);
+            write_number_points(t, sum.points());
         }
-        Data::Histogram(data) => {
-            temporality(t, data.temporality);
+        MetricData::Histogram(data) => {
+            write_temporality(t, data.temporality);
             for (i, point) in data.points().enumerate() {
-                t.put("HistogramDataPoints #").show(i).end();
-                histogram(t, &point);
+                t.push("HistogramDataPoints #").push_display(i).end_line();
+                write_histogram(t, &point);
             }
         }
-        Data::ExponentialHistogram(data) => {
-            temporality(t, data.temporality);
+        MetricData::ExponentialHistogram(data) => {
+            write_temporality(t, data.temporality);
             for (i, point) in data.exponential_points().enumerate() {
-                t.put("ExponentialHistogramDataPoints #").show(i).end();
-                exponential(t, &point);
+                t.push("ExponentialHistogramDataPoints #").push_display(i).end_line();
+                write_exponential_histogram(t, &point);
             }
         }
-        Data::Summary(data) => {
+        MetricData::Summary(data) => {
             for (i, point) in data.points().enumerate() {
-                t.put("SummaryDataPoints #").show(i).end();
-                summary(t, &point);
+                t.push("SummaryDataPoints #").push_display(i).end_line();
+                write_summary(t, &point);
             }
         }
     }
 }
 
-fn temporality(t: &mut Text, temporality: Temporality) {
+fn write_temporality(t: &mut TextBuffer, temporality: Temporality) {
     let name = match temporality {
         Temporality::Unspecified => "Unspecified",
         Temporality::Delta => "Delta",
         Temporality::Cumulative => "Cumulative",
     };
-    t.put("     -> AggregationTemporality: ").put(name).end();
+    t.push("     -> AggregationTemporality: ").push(name).end_line();
 }
 
-/// The fields that every kind of point begins with.
-fn point(t: &mut Text, labels: Repeated<'_, KeyValue<'_>>, start: u64, time: u64) {
-    attributes(t, "Data point attributes:", ITEM, labels);
-    t.put("StartTimestamp: ").time(start).end();
-    t.put("Timestamp: ").time(time).end();
+/// The fields that points of every kind begin with.
+fn write_point_header(t: &mut TextBuffer, labels: RepeatedMessages<'_, KeyValue<'_>>, start: u64, time: u64) {
+    write_attributes(t, "Data point attributes:", ITEM_PREFIX, labels);
+    t.push("StartTimestamp: ").push_time(start).end_line();
+    t.push("Timestamp: ").push_time(time).end_line();
 }
 
-fn number(t: &mut Text, label: &str, number: Number) {
+fn write_number(t: &mut TextBuffer, label: &str, number: NumberValue) {
     match number {
-        Number::Empty => {}
-        Number::Int(v) => t.put(label).show(v).end(),
-        Number::Double(v) => t.put(label).fixed(v).end(),
+        NumberValue::Empty => {}
+        NumberValue::Int(v) => t.push(label).push_display(v).end_line(),
+        NumberValue::Double(v) => t.push(label).push_fixed(v).end_line(),
     }
 }
 
-fn numbers(t: &mut Text, points: Repeated<'_, NumberPoint<'_>>) {
+fn write_number_points(t: &mut TextBuffer, points: RepeatedMessages<'_, NumberPoint<'_>>) {
     for (i, p) in points.enumerate() {
-        t.put("NumberDataPoints #").show(i).end();
-        point(t, p.attributes(), p.start_time_unix_nano, p.time_unix_nano);
-        number(t, "Value: ", p.value.0);
-        exemplars(t, p.exemplars());
+        t.push("NumberDataPoints #").push_display(i).end_line();
+        write_point_header(t, p.attributes(), p.start_time_unix_nano, p.time_unix_nano);
+        write_number(t, "Value: ", p.value.0);
+        write_exemplars(t, p.exemplars());
     }
 }
 
-fn totals(t: &mut Text, count: u64, optional: [(&str, Option<f64>); 3]) {
-    t.put("Count: ").show(count).end();
+fn write_totals(t: &mut TextBuffer, count: u64, optional: [(&str, Option<f64>); 3]) {
+    t.push("Count: ").push_display(count).end_line();
     for (label, value) in optional {
         if let Some(value) = value {
-            t.put(label).fixed(value).end();
+            t.push(label).push_fixed(value).end_line();
         }
     }
 }
 
-fn histogram(t: &mut Text, p: &HistogramPoint<'_>) {
-    point(t, p.attributes(), p.start_time_unix_nano, p.time_unix_nano);
-    totals(t, p.count, [("Sum: ", p.sum), ("Min: ", p.min), ("Max: ", p.max)]);
+fn write_histogram(t: &mut TextBuffer, p: &HistogramPoint<'_>) {
+    write_point_header(t, p.attributes(), p.start_time_unix_nano, p.time_unix_nano);
+    write_totals(t, p.count, [("Sum: ", p.sum), ("Min: ", p.min), ("Max: ", p.max)]);
     for (i, bound) in p.explicit_bounds().enumerate() {
-        t.put("ExplicitBounds #").show(i).put(": ").fixed(bound).end();
+        t.push("ExplicitBounds #").push_display(i).push(": ").push_fixed(bound).end_line();
     }
     for (i, count) in p.bucket_counts().enumerate() {
-        t.put("Buckets #").show(i).put(", Count: ").show(count).end();
+        t.push("Buckets #").push_display(i).push(", Count: ").push_display(count).end_line();
     }
-    exemplars(t, p.exemplars());
+    write_exemplars(t, p.exemplars());
 }
 
-fn exponential(t: &mut Text, p: &ExponentialHistogramPoint<'_>) {
-    point(t, p.attributes(), p.start_time_unix_nano, p.time_unix_nano);
-    totals(t, p.count, [("Sum: ", p.sum), ("Min: ", p.min), ("Max: ", p.max)]);
-    let bounds = Bounds::of(p.scale.0);
-    for (index, count) in buckets(&p.negative).into_iter().rev() {
-        let (lower, upper) = (bounds.lower(index), bounds.lower(index + 1.0));
-        t.put("Bucket [").fixed(-upper).put(", ").fixed(-lower).put("), Count: ").show(count).end();
+fn write_exponential_histogram(t: &mut TextBuffer, p: &ExponentialHistogramPoint<'_>) {
+    write_point_header(t, p.attributes(), p.start_time_unix_nano, p.time_unix_nano);
+    write_totals(t, p.count, [("Sum: ", p.sum), ("Min: ", p.min), ("Max: ", p.max)]);
+    let bounds = BucketBounds::from_scale(p.scale.0);
+    for (index, count) in indexed_buckets(&p.negative).into_iter().rev() {
+        let (lower, upper) = (bounds.lower_bound(index), bounds.lower_bound(index + 1.0));
+        t.push("Bucket [")
+            .push_fixed(-upper)
+            .push(", ")
+            .push_fixed(-lower)
+            .push("), Count: ")
+            .push_display(count)
+            .end_line();
     }
     if p.zero_count != 0 {
-        t.put("Bucket [0, 0], Count: ").show(p.zero_count).end();
+        t.push("Bucket [0, 0], Count: ").push_display(p.zero_count).end_line();
     }
-    for (index, count) in buckets(&p.positive) {
-        let (lower, upper) = (bounds.lower(index), bounds.lower(index + 1.0));
-        t.put("Bucket (").fixed(lower).put(", ").fixed(upper).put("], Count: ").show(count).end();
+    for (index, count) in indexed_buckets(&p.positive) {
+        let (lower, upper) = (bounds.lower_bound(index), bounds.lower_bound(index + 1.0));
+        t.push("Bucket (")
+            .push_fixed(lower)
+            .push(", ")
+            .push_fixed(upper)
+            .push("], Count: ")
+            .push_display(count)
+            .end_line();
     }
-    exemplars(t, p.exemplars());
+    write_exemplars(t, p.exemplars());
 }
 
-fn summary(t: &mut Text, p: &SummaryPoint<'_>) {
-    point(t, p.attributes(), p.start_time_unix_nano, p.time_unix_nano);
-    t.put("Count: ").show(p.count).end();
-    t.put("Sum: ").fixed(p.sum).end();
+fn write_summary(t: &mut TextBuffer, p: &SummaryPoint<'_>) {
+    write_point_header(t, p.attributes(), p.start_time_unix_nano, p.time_unix_nano);
+    t.push("Count: ").push_display(p.count).end_line();
+    t.push("Sum: ").push_fixed(p.sum).end_line();
     for (i, q) in p.quantile_values().enumerate() {
-        t.put("QuantileValue #").show(i).put(": Quantile ").fixed(q.quantile).put(", Value ").fixed(q.value).end();
+        t.push("QuantileValue #")
+            .push_display(i)
+            .push(": Quantile ")
+            .push_fixed(q.quantile)
+            .push(", Value ")
+            .push_fixed(q.value)
+            .end_line();
     }
 }
 
-fn exemplars(t: &mut Text, exemplars: Repeated<'_, Exemplar<'_>>) {
+fn write_exemplars(t: &mut TextBuffer, exemplars: RepeatedMessages<'_, Exemplar<'_>>) {
     for (i, e) in exemplars.enumerate() {
         if i == 0 {
-            t.put("Exemplars:").end();
+            t.push("Exemplars:").end_line();
         }
-        t.put("Exemplar #").show(i).end();
-        t.put("     -> Trace ID: ").id(e.trace_id).end();
-        t.put("     -> Span ID: ").id(e.span_id).end();
-        t.put("     -> Timestamp: ").time(e.time_unix_nano).end();
-        number(t, "     -> Value: ", e.value.0);
-        attributes(t, "     -> FilteredAttributes:", DEEPER_ITEM, e.filtered_attributes());
+        t.push("Exemplar #").push_display(i).end_line();
+        t.push("     -> Trace ID: ").push_id(e.trace_id).end_line();
+        t.push("     -> Span ID: ").push_id(e.span_id).end_line();
+        t.push("     -> Timestamp: ").push_time(e.time_unix_nano).end_line();
+        write_number(t, "     -> Value: ", e.value.0);
+        write_attributes(t, "     -> FilteredAttributes:", NESTED_ITEM_PREFIX, e.filtered_attributes());
     }
 }

@@ -6,203 +6,213 @@
 use std::collections::VecDeque;
 use std::io::Write;
 
-use otelcore_pdata::views::{ResourceLogs, ResourceMetrics, ResourceSpans, entries};
-use otelcore_pdata::wire::{Fields, Wire};
+use otelcore_pdata::views::{ResourceLogs, ResourceMetrics, ResourceSpans, resource_entries};
+use otelcore_pdata::wire_format::{MessageFields, WireValue};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    Cx, Done, Event, Exporter, Field, JobId, JobResult, Level, Logger, Mono, Outcome, Payload, Scope, StartError,
+    AttemptId, Cx, Event, Exporter, JobResult, LogField, LogLevel, LogScope, Logger, MonotonicTime, Outcome, Outcomes,
+    Payload, StartError,
 };
 
-use crate::config::{Debug, Verbosity};
+use crate::config::{DebugConfig, Verbosity};
 use crate::sampler::{Sampler, fnv32a};
-use crate::text::Text;
+use crate::text::TextBuffer;
 use crate::{detailed, normal};
 
-/// Shows payloads of any signal.
+/// Writes payloads of any signal as text.
 #[derive(Debug)]
 pub(crate) struct DebugExporter {
     verbosity: Verbosity,
-    outlet: Outlet,
+    output: Output,
     /// One for each signal, because each signal counts its own messages.
     samplers: [Sampler; 3],
     /// The buffer for dumps; kept so that its memory is reused.
-    dump: Text,
+    dump: TextBuffer,
     /// Payloads to be shown, the first of which is on a helper thread.
-    waiting: VecDeque<(JobId, Payload)>,
-    /// The result for the first payload in `waiting`.
-    making: Option<JobResult<Shown>>,
+    queue: VecDeque<(AttemptId, Payload)>,
+    /// The result for the first payload in `queue`.
+    rendering: Option<JobResult<RenderedPayload>>,
 }
 
-/// The key of the job.
-const MAKING: u64 = 0;
+/// The local key of the helper job that renders a payload.
+const RENDER_KEY: u64 = 0;
 /// Payloads with more items or bytes than this are handled on a helper thread.
 const LARGE_ITEMS: u32 = 500;
 const LARGE_BYTES: usize = 64 << 10;
 
-/// The output for a payload.
+/// The text for a payload.
 #[derive(Debug)]
-struct Shown {
+struct RenderedPayload {
     summary: Summary,
-    dump: Option<Dump>,
+    dump: Option<RenderedDump>,
 }
 
 #[derive(Debug)]
-struct Dump {
+struct RenderedDump {
     text: Vec<u8>,
     hash: u32,
 }
 
-impl Shown {
-    fn make(payload: &Payload, verbosity: Verbosity, text: &mut Text) -> Self {
+impl RenderedPayload {
+    fn render(payload: &Payload, verbosity: Verbosity, text: &mut TextBuffer) -> Self {
         let summary = Summary::of(payload);
         match verbosity {
             Verbosity::Basic => return Self { summary, dump: None },
-            Verbosity::Normal => normal::write(text, payload.signal, &payload.body),
-            Verbosity::Detailed => detailed::write(text, payload.signal, &payload.body),
+            Verbosity::Normal => normal::write_dump(text, payload.signal, &payload.body),
+            Verbosity::Detailed => detailed::write_dump(text, payload.signal, &payload.body),
         }
-        let text = text.take();
-        Self { summary, dump: Some(Dump { hash: fnv32a(&text), text }) }
+        let text = text.take_dump();
+        Self { summary, dump: Some(RenderedDump { hash: fnv32a(&text), text }) }
     }
 }
 
 /// Where the text goes.
 #[derive(Debug)]
-enum Outlet {
+enum Output {
     /// The collector's own log, by signal.
     Log([Logger; 3]),
     /// Files and standard streams, open once the exporter has started.
-    Files { paths: Vec<String>, open: Vec<File>, log: Logger },
+    Files { paths: Vec<String>, files: Vec<OutputFile>, log: Logger },
 }
 
-struct File {
+struct OutputFile {
     path: String,
-    to: Box<dyn Write>,
+    writer: Box<dyn Write>,
     /// The last write failed; the failure was logged.
-    failing: bool,
+    has_failed: bool,
 }
 
-impl std::fmt::Debug for File {
+impl std::fmt::Debug for OutputFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("File").field(&self.path).finish()
+        f.debug_tuple("OutputFile").field(&self.path).finish()
     }
 }
 
 impl DebugExporter {
-    pub(crate) fn new(settings: &Debug, log: &Logger) -> Self {
-        let outlet = match &settings.output_paths {
-            None => Outlet::Log(Signal::ALL.map(|s| log.scoped(Scope { signal: s.name(), ..log.scope().clone() }))),
-            Some(paths) => Outlet::Files { paths: paths.clone(), open: Vec::new(), log: log.clone() },
+    pub(crate) fn new(config: &DebugConfig, log: &Logger) -> Self {
+        let output = match &config.output_paths {
+            None => {
+                Output::Log(Signal::ALL.map(|s| log.with_scope(LogScope { signal: s.name(), ..log.scope().clone() })))
+            }
+            Some(paths) => Output::Files { paths: paths.clone(), files: Vec::new(), log: log.clone() },
         };
-        let sampler = |_| Sampler::new(settings.sampling_initial, settings.sampling_thereafter);
+        let sampler = |_| Sampler::new(config.sampling_initial, config.sampling_thereafter);
         Self {
-            verbosity: settings.verbosity,
-            outlet,
+            verbosity: config.verbosity,
+            output,
             samplers: Signal::ALL.map(sampler),
-            dump: Text::default(),
-            waiting: VecDeque::new(),
-            making: None,
+            dump: TextBuffer::default(),
+            queue: VecDeque::new(),
+            rendering: None,
         }
     }
 
     /// Whether output for this signal may be written.
-    fn is_seen(&self, signal: Signal) -> bool {
+    fn is_output_possible(&self, signal: Signal) -> bool {
         let sampler = self.samplers.get(signal as usize);
-        sampler.is_some_and(|sampler| !sampler.is_mute()) && self.outlet.wants(signal)
+        sampler.is_some_and(|sampler| !sampler.writes_nothing()) && self.output.is_enabled(signal)
     }
 
-    fn show(&mut self, now: Mono, signal: Signal, shown: Shown) {
+    fn write_payload(&mut self, now: MonotonicTime, signal: Signal, rendered: RenderedPayload) {
         let Some(sampler) = self.samplers.get_mut(signal as usize) else { return };
-        if sampler.admits_hash(now, fnv32a(shown.summary.title.as_bytes())) {
-            self.outlet.summary(signal, &shown.summary);
+        if sampler.should_write_hash(now, fnv32a(rendered.summary.title.as_bytes())) {
+            self.output.write_summary(signal, &rendered.summary);
         }
         // For the sampler, a dump is a message like any other: it is counted by its text.
-        if let Some(dump) = shown.dump
-            && sampler.admits_hash(now, dump.hash)
+        if let Some(dump) = rendered.dump
+            && sampler.should_write_hash(now, dump.hash)
         {
-            self.dump.put_back(self.outlet.dump(signal, dump.text));
+            self.dump.reuse(self.output.write_dump(signal, dump.text));
         }
     }
 
-    /// Starts the job for the next payload.
-    fn make(&mut self, cx: &mut Cx<'_>) {
-        if let Some((_, payload)) = self.waiting.front() {
+    /// Starts the helper job for the next payload.
+    fn start_rendering(&mut self, cx: &mut Cx<'_>) {
+        if let Some((_, payload)) = self.queue.front() {
             let (payload, verbosity) = (payload.clone(), self.verbosity);
-            let make = move || Shown::make(&payload, verbosity, &mut Text::default());
-            self.making = Some(cx.run_job(MAKING, make));
+            let render = move || RenderedPayload::render(&payload, verbosity, &mut TextBuffer::default());
+            self.rendering = Some(cx.run_job(RENDER_KEY, render));
         }
     }
 }
 
 impl Exporter for DebugExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let Outlet::Files { paths, open, .. } = &mut self.outlet else { return Ok(()) };
+        let Output::Files { paths, files: open, .. } = &mut self.output else { return Ok(()) };
         for path in paths.iter() {
-            let to = cx.output(path).map_err(|e| StartError(format!("couldn't open sink {path:?}: {e}")))?;
-            open.push(File { path: path.clone(), to, failing: false });
+            let writer = cx.open_output(path).map_err(|e| StartError(format!("couldn't open sink {path:?}: {e}")))?;
+            open.push(OutputFile { path: path.clone(), writer, has_failed: false });
         }
         Ok(())
     }
 
-    fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, _: Mono, done: &mut Done) {
-        if !self.is_seen(payload.signal) {
-            return done.push(job, Outcome::Delivered);
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        attempt: AttemptId,
+        payload: &Payload,
+        _: MonotonicTime,
+        outcomes: &mut Outcomes,
+    ) {
+        if !self.is_output_possible(payload.signal) {
+            return outcomes.push(attempt, Outcome::Delivered);
         }
-        let large = payload.items() > LARGE_ITEMS || payload.body.len() > LARGE_BYTES;
-        if large || !self.waiting.is_empty() {
-            self.waiting.push_back((job, payload.clone()));
-            if self.waiting.len() == 1 {
-                self.make(cx);
+        let is_large = payload.items() > LARGE_ITEMS || payload.body.len() > LARGE_BYTES;
+        if is_large || !self.queue.is_empty() {
+            self.queue.push_back((attempt, payload.clone()));
+            if self.queue.len() == 1 {
+                self.start_rendering(cx);
             }
             return;
         }
-        let shown = Shown::make(payload, self.verbosity, &mut self.dump);
-        self.show(cx.now(), payload.signal, shown);
-        done.push(job, Outcome::Delivered);
+        let rendered = RenderedPayload::render(payload, self.verbosity, &mut self.dump);
+        self.write_payload(cx.now(), payload.signal, rendered);
+        outcomes.push(attempt, Outcome::Delivered);
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, done: &mut Done) {
-        if local != MAKING || self.making.is_none() {
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, outcomes: &mut Outcomes) {
+        if local != RENDER_KEY || self.rendering.is_none() {
             return;
         }
-        let shown = self.making.take().and_then(|result| result.take());
-        let Some((job, payload)) = self.waiting.pop_front() else { return };
-        if let Some(shown) = shown {
-            self.show(cx.now(), payload.signal, shown);
+        let rendered = self.rendering.take().and_then(|result| result.take());
+        let Some((attempt, payload)) = self.queue.pop_front() else { return };
+        if let Some(rendered) = rendered {
+            self.write_payload(cx.now(), payload.signal, rendered);
         }
-        done.push(job, Outcome::Delivered);
-        self.make(cx);
+        outcomes.push(attempt, Outcome::Delivered);
+        self.start_rendering(cx);
     }
 
     fn close(&mut self, _: &mut Cx<'_>) {
-        if let Outlet::Files { open, .. } = &mut self.outlet {
+        if let Output::Files { files: open, .. } = &mut self.output {
             open.clear();
         }
     }
 }
 
-impl Outlet {
+impl Output {
     /// Whether output for this signal will be written; if not, none needs to be made.
-    fn wants(&self, signal: Signal) -> bool {
+    fn is_enabled(&self, signal: Signal) -> bool {
         match self {
-            Self::Log(loggers) => loggers.get(signal as usize).is_some_and(|log| log.enabled(Level::Info)),
-            Self::Files { open, .. } => !open.is_empty(),
+            Self::Log(loggers) => loggers.get(signal as usize).is_some_and(|log| log.enabled(LogLevel::Info)),
+            Self::Files { files: open, .. } => !open.is_empty(),
         }
     }
 
-    fn summary(&mut self, signal: Signal, summary: &Summary) {
+    fn write_summary(&mut self, signal: Signal, summary: &Summary) {
         match self {
             Self::Log(loggers) => {
                 if let Some(log) = loggers.get(signal as usize) {
-                    let fields = summary.counts.map(|(label, count)| (label, Field::Uint(count)));
+                    let fields = summary.counts.map(|(label, count)| (label, LogField::Uint(count)));
                     log.info(summary.title, fields.get(..summary.len).unwrap_or_default());
                 }
             }
-            Self::Files { open, log, .. } => write(open, log, summary.line().as_bytes()),
+            Self::Files { files: open, log, .. } => write_to_files(open, log, summary.line().as_bytes()),
         }
     }
 
     /// Writes a dump, and returns its buffer.
-    fn dump(&mut self, signal: Signal, mut dump: Vec<u8>) -> Vec<u8> {
+    fn write_dump(&mut self, signal: Signal, mut dump: Vec<u8>) -> Vec<u8> {
         match self {
             Self::Log(loggers) => {
                 if let Some(log) = loggers.get(signal as usize) {
@@ -211,9 +221,9 @@ impl Outlet {
             }
             // Files get the original bytes, and one more line end after the last line, which ends the message. It is
             // written as one record, which an output accepts or drops as a whole.
-            Self::Files { open, log, .. } => {
+            Self::Files { files: open, log, .. } => {
                 dump.push(b'\n');
-                write(open, log, &dump);
+                write_to_files(open, log, &dump);
             }
         }
         dump
@@ -222,16 +232,19 @@ impl Outlet {
 
 /// Writes to every file. After a failure, writing is tried again with the next payload; repeated failures are logged
 /// once.
-fn write(files: &mut [File], log: &Logger, record: &[u8]) {
+fn write_to_files(files: &mut [OutputFile], log: &Logger, record: &[u8]) {
     for file in files {
-        let written = file.to.write_all(record);
+        let written = file.writer.write_all(record);
         if let Err(error) = &written
-            && !file.failing
+            && !file.has_failed
         {
             let error = error.to_string();
-            log.error("cannot write debug output", &[("path", Field::Str(&file.path)), ("error", Field::Str(&error))]);
+            log.error(
+                "cannot write debug output",
+                &[("path", LogField::Str(&file.path)), ("error", LogField::Str(&error))],
+            );
         }
-        file.failing = written.is_err();
+        file.has_failed = written.is_err();
     }
 }
 
@@ -250,16 +263,17 @@ impl Summary {
         let body = &payload.body;
         let (title, counts, len) = match payload.signal {
             Signal::Traces => {
-                let resources = count(entries::<ResourceSpans<'_>>(body));
+                let resources = count_items(resource_entries::<ResourceSpans<'_>>(body));
                 ("Traces", [("resource spans", resources), ("spans", items), ("", 0)], 2)
             }
             Signal::Metrics => {
-                let resources = count(entries::<ResourceMetrics<'_>>(body));
-                let counts = [("resource metrics", resources), ("metrics", metrics(body)), ("data points", items)];
+                let resources = count_items(resource_entries::<ResourceMetrics<'_>>(body));
+                let counts =
+                    [("resource metrics", resources), ("metrics", count_metrics(body)), ("data points", items)];
                 ("Metrics", counts, 3)
             }
             Signal::Logs => {
-                let resources = count(entries::<ResourceLogs<'_>>(body));
+                let resources = count_items(resource_entries::<ResourceLogs<'_>>(body));
                 ("Logs", [("resource logs", resources), ("log records", items), ("", 0)], 2)
             }
         };
@@ -273,13 +287,16 @@ impl Summary {
     }
 }
 
-fn count<T>(all: impl Iterator<Item = T>) -> u64 {
+fn count_items<T>(all: impl Iterator<Item = T>) -> u64 {
     // A body of 2^64 entries does not fit into memory.
     all.fold(0, |n, _| n + 1)
 }
 
-/// How many metrics there are, without decoding them: `scope_metrics` and `metrics` are both field 2.
-fn metrics(body: &Rope) -> u64 {
-    let second = |raw| Fields::new(raw).filter_map(|f| if let (2, Wire::Len(raw)) = f { Some(raw) } else { None });
-    count(entries::<ResourceMetrics<'_>>(body).flat_map(|entry| second(entry.raw)).flat_map(second))
+/// How many metrics there are, without decoding them: `scope_metrics` and `count_metrics` are both field 2.
+fn count_metrics(body: &Rope) -> u64 {
+    let field_two =
+        |raw| MessageFields::new(raw).filter_map(|f| if let (2, WireValue::Len(raw)) = f { Some(raw) } else { None });
+    count_items(
+        resource_entries::<ResourceMetrics<'_>>(body).flat_map(|entry| field_two(entry.raw)).flat_map(field_two),
+    )
 }

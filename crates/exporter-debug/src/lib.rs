@@ -1,7 +1,7 @@
 //! The `debug` exporter, and `logging`, its old name.
 //!
 //! For each payload it writes a summary line with counts and, if configured, a dump: a line for each span, point or
-//! record (`normal`), or every field (`detailed`), in the wording of the Go collector. Both are written to the
+//! record (`normal_dump`), or every field (`detailed_dump`), in the wording of the Go collector. Both are written to the
 //! collector's own log, or directly to `stdout`, `stderr` or a file. Nothing is stored, and nothing is ever refused: a
 //! payload that could not be shown counts as delivered.
 #![forbid(unsafe_code)]
@@ -13,29 +13,29 @@ mod normal;
 mod sampler;
 mod text;
 
-pub use config::{Debug, DebugFactory, LoggingFactory, Verbosity};
+pub use config::{DebugConfig, DebugFactory, LoggingFactory, Verbosity};
 
 /// The dumps of a whole body, for comparison with those of the Go collector.
 #[doc(hidden)]
-pub mod oracle {
+pub mod dumps {
     use otelcore_pdata::{Rope, Signal};
 
-    use crate::text::Text;
+    use crate::text::TextBuffer;
 
     /// What `verbosity: normal` shows for a checked body.
     #[must_use]
-    pub fn normal(signal: Signal, body: &Rope) -> Vec<u8> {
-        let mut text = Text::default();
-        crate::normal::write(&mut text, signal, body);
-        text.take()
+    pub fn normal_dump(signal: Signal, body: &Rope) -> Vec<u8> {
+        let mut text = TextBuffer::default();
+        crate::normal::write_dump(&mut text, signal, body);
+        text.take_dump()
     }
 
     /// What `verbosity: detailed` shows for a checked body.
     #[must_use]
-    pub fn detailed(signal: Signal, body: &Rope) -> Vec<u8> {
-        let mut text = Text::default();
-        crate::detailed::write(&mut text, signal, body);
-        text.take()
+    pub fn detailed_dump(signal: Signal, body: &Rope) -> Vec<u8> {
+        let mut text = TextBuffer::default();
+        crate::detailed::write_dump(&mut text, signal, body);
+        text.take_dump()
     }
 }
 

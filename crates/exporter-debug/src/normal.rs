@@ -3,179 +3,181 @@
 //! Pure functions: the input is a checked body, the output is text.
 
 use otelcore_pdata::views::{
-    Data, ExponentialHistogramPoint, HistogramPoint, KeyValue, Metric, Number, NumberPoint, Repeated, Resource,
-    ResourceLogs, ResourceMetrics, ResourceSpans, Scope, SummaryPoint, entries,
+    ExponentialHistogramPoint, HistogramPoint, KeyValue, Metric, MetricData, NumberPoint, NumberValue,
+    RepeatedMessages, Resource, ResourceLogs, ResourceMetrics, ResourceSpans, Scope, SummaryPoint, resource_entries,
 };
 use otelcore_pdata::{Rope, Signal};
 
-use crate::text::{Bounds, Text, buckets};
+use crate::text::{BucketBounds, TextBuffer, indexed_buckets};
 
 /// Appends the dump of a body.
-pub(crate) fn write(t: &mut Text, signal: Signal, body: &Rope) {
+pub(crate) fn write_dump(t: &mut TextBuffer, signal: Signal, body: &Rope) {
     match signal {
-        Signal::Traces => traces(t, body),
-        Signal::Metrics => metrics(t, body),
-        Signal::Logs => logs(t, body),
+        Signal::Traces => write_traces(t, body),
+        Signal::Metrics => write_metrics(t, body),
+        Signal::Logs => write_logs(t, body),
     }
 }
 
-fn traces(t: &mut Text, body: &Rope) {
-    for (i, entry) in entries::<ResourceSpans<'_>>(body).enumerate() {
-        resource(t, "ResourceTraces #", i, entry.schema_url, &entry.resource);
+fn write_traces(t: &mut TextBuffer, body: &Rope) {
+    for (i, entry) in resource_entries::<ResourceSpans<'_>>(body).enumerate() {
+        write_resource(t, "ResourceTraces #", i, entry.schema_url, &entry.resource);
         for (j, group) in entry.scope_spans().enumerate() {
-            scope(t, "ScopeTraces #", j, group.schema_url, &group.scope);
+            write_scope(t, "ScopeTraces #", j, group.schema_url, &group.scope);
             for span in group.spans() {
-                t.put(span.name).put(" ").id(span.trace_id).put(" ").id(span.span_id);
-                words(t, span.attributes());
-                t.end();
+                t.push(span.name).push(" ").push_id(span.trace_id).push(" ").push_id(span.span_id);
+                write_attributes_after_blanks(t, span.attributes());
+                t.end_line();
             }
         }
     }
 }
 
-fn logs(t: &mut Text, body: &Rope) {
-    for (i, entry) in entries::<ResourceLogs<'_>>(body).enumerate() {
-        resource(t, "ResourceLog #", i, entry.schema_url, &entry.resource);
+fn write_logs(t: &mut TextBuffer, body: &Rope) {
+    for (i, entry) in resource_entries::<ResourceLogs<'_>>(body).enumerate() {
+        write_resource(t, "ResourceLog #", i, entry.schema_url, &entry.resource);
         for (j, group) in entry.scope_logs().enumerate() {
-            scope(t, "ScopeLog #", j, group.schema_url, &group.scope);
+            write_scope(t, "ScopeLog #", j, group.schema_url, &group.scope);
             for record in group.log_records() {
                 // The blank is written even if there are no attributes.
-                t.value(record.body).put(" ");
-                list(t, record.attributes(), " ");
-                t.end();
+                t.push_value(record.body).push(" ");
+                write_attributes(t, record.attributes(), " ");
+                t.end_line();
             }
         }
     }
 }
 
-fn metrics(t: &mut Text, body: &Rope) {
-    for (i, entry) in entries::<ResourceMetrics<'_>>(body).enumerate() {
-        resource(t, "ResourceMetrics #", i, entry.schema_url, &entry.resource);
+fn write_metrics(t: &mut TextBuffer, body: &Rope) {
+    for (i, entry) in resource_entries::<ResourceMetrics<'_>>(body).enumerate() {
+        write_resource(t, "ResourceMetrics #", i, entry.schema_url, &entry.resource);
         for (j, group) in entry.scope_metrics().enumerate() {
-            scope(t, "ScopeMetrics #", j, group.schema_url, &group.scope);
+            write_scope(t, "ScopeMetrics #", j, group.schema_url, &group.scope);
             for metric in group.metrics() {
-                points(t, &metric);
+                write_points(t, &metric);
             }
         }
     }
 }
 
 /// `[schemaurl] k=v`; empty parts are left out.
-fn resource(t: &mut Text, label: &str, index: usize, schema_url: &[u8], resource: &Resource<'_>) {
-    t.put(label).show(index);
+fn write_resource(t: &mut TextBuffer, label: &str, index: usize, schema_url: &[u8], resource: &Resource<'_>) {
+    t.push(label).push_display(index);
     if !schema_url.is_empty() {
-        t.put(" [").put(schema_url).put("]");
+        t.push(" [").push(schema_url).push("]");
     }
-    words(t, resource.attributes());
-    t.end();
+    write_attributes_after_blanks(t, resource.attributes());
+    t.end_line();
 }
 
 /// `name@version [schemaurl] k=v`; empty parts are left out.
-fn scope(t: &mut Text, label: &str, index: usize, schema_url: &[u8], scope: &Scope<'_>) {
-    t.put(label).show(index);
+fn write_scope(t: &mut TextBuffer, label: &str, index: usize, schema_url: &[u8], scope: &Scope<'_>) {
+    t.push(label).push_display(index);
     if !scope.name.is_empty() || !scope.version.is_empty() {
-        t.put(" ").put(scope.name);
+        t.push(" ").push(scope.name);
     }
     if !scope.version.is_empty() {
-        t.put("@").put(scope.version);
+        t.push("@").push(scope.version);
     }
     if !schema_url.is_empty() {
-        t.put(" [").put(schema_url).put("]");
+        t.push(" [").push(schema_url).push("]");
     }
-    words(t, scope.attributes());
-    t.end();
+    write_attributes_after_blanks(t, scope.attributes());
+    t.end_line();
 }
 
 /// ` k=v k2=v2`.
-fn words(t: &mut Text, attributes: Repeated<'_, KeyValue<'_>>) {
+fn write_attributes_after_blanks(t: &mut TextBuffer, attributes: RepeatedMessages<'_, KeyValue<'_>>) {
     for kv in attributes {
-        t.put(" ").put(kv.key).put("=").value(kv.value);
+        t.push(" ").push(kv.key).push("=").push_value(kv.value);
     }
 }
 
 /// `k=v,k2=v2`.
-fn list(t: &mut Text, attributes: Repeated<'_, KeyValue<'_>>, separator: &str) {
+fn write_attributes(t: &mut TextBuffer, attributes: RepeatedMessages<'_, KeyValue<'_>>, separator: &str) {
     for (i, kv) in attributes.enumerate() {
-        t.put(if i > 0 { separator } else { "" }).put(kv.key).put("=").value(kv.value);
+        t.push(if i > 0 { separator } else { "" }).push(kv.key).push("=").push_value(kv.value);
     }
 }
 
-fn points(t: &mut Text, metric: &Metric<'_>) {
+fn write_points(t: &mut TextBuffer, metric: &Metric<'_>) {
     match metric.data {
-        Data::Empty => {}
-        Data::Gauge(gauge) => gauge.points().for_each(|p| number(t, metric.name, &p)),
-        Data::Sum(sum) => sum.points().for_each(|p| number(t, metric.name, &p)),
-        Data::Histogram(h) => h.points().for_each(|p| histogram(t, metric.name, &p)),
-        Data::ExponentialHistogram(h) => h.exponential_points().for_each(|p| exponential(t, metric.name, &p)),
-        Data::Summary(s) => s.points().for_each(|p| summary(t, metric.name, &p)),
+        MetricData::Empty => {}
+        MetricData::Gauge(gauge) => gauge.points().for_each(|p| write_number_point(t, metric.name, &p)),
+        MetricData::Sum(sum) => sum.points().for_each(|p| write_number_point(t, metric.name, &p)),
+        MetricData::Histogram(h) => h.points().for_each(|p| write_histogram(t, metric.name, &p)),
+        MetricData::ExponentialHistogram(h) => {
+            h.exponential_points().for_each(|p| write_exponential_histogram(t, metric.name, &p))
+        }
+        MetricData::Summary(s) => s.points().for_each(|p| write_summary(t, metric.name, &p)),
     }
 }
 
 /// `metric{k=v,k2=v2} `.
-fn series(t: &mut Text, name: &[u8], attributes: Repeated<'_, KeyValue<'_>>) {
-    t.put(name).put("{");
-    list(t, attributes, ",");
-    t.put("} ");
+fn write_series(t: &mut TextBuffer, name: &[u8], attributes: RepeatedMessages<'_, KeyValue<'_>>) {
+    t.push(name).push("{");
+    write_attributes(t, attributes, ",");
+    t.push("} ");
 }
 
-fn number(t: &mut Text, name: &[u8], point: &NumberPoint<'_>) {
-    series(t, name, point.attributes());
+fn write_number_point(t: &mut TextBuffer, name: &[u8], point: &NumberPoint<'_>) {
+    write_series(t, name, point.attributes());
     match point.value.0 {
-        Number::Empty => {}
-        Number::Int(v) => {
-            t.show(v);
+        NumberValue::Empty => {}
+        NumberValue::Int(v) => {
+            t.push_display(v);
         }
-        Number::Double(v) => {
-            t.general(v);
+        NumberValue::Double(v) => {
+            t.push_general(v);
         }
     }
-    t.end();
+    t.end_line();
 }
 
-fn totals(t: &mut Text, count: u64, optional: [(&str, Option<f64>); 3]) {
-    t.put("count=").show(count);
+fn write_totals(t: &mut TextBuffer, count: u64, optional: [(&str, Option<f64>); 3]) {
+    t.push("count=").push_display(count);
     for (label, value) in optional {
         if let Some(value) = value {
-            t.put(label).general(value);
+            t.push(label).push_general(value);
         }
     }
 }
 
-fn histogram(t: &mut Text, name: &[u8], point: &HistogramPoint<'_>) {
-    series(t, name, point.attributes());
-    totals(t, point.count, [(" sum=", point.sum), (" min=", point.min), (" max=", point.max)]);
+fn write_histogram(t: &mut TextBuffer, name: &[u8], point: &HistogramPoint<'_>) {
+    write_series(t, name, point.attributes());
+    write_totals(t, point.count, [(" sum=", point.sum), (" min=", point.min), (" max=", point.max)]);
     let mut bounds = point.explicit_bounds();
     for count in point.bucket_counts() {
-        t.put(" ");
+        t.push(" ");
         if let Some(bound) = bounds.next() {
-            t.put("le").general(bound).put("=");
+            t.push("le").push_general(bound).push("=");
         }
-        t.show(count);
+        t.push_display(count);
     }
-    t.end();
+    t.end_line();
 }
 
-fn exponential(t: &mut Text, name: &[u8], point: &ExponentialHistogramPoint<'_>) {
-    series(t, name, point.attributes());
-    totals(t, point.count, [(" sum=", point.sum), (" min=", point.min), (" max=", point.max)]);
-    let bounds = Bounds::of(point.scale.0);
-    for (index, count) in buckets(&point.negative).into_iter().rev() {
-        t.put(" le").general(-bounds.lower(index)).put("=").show(count);
+fn write_exponential_histogram(t: &mut TextBuffer, name: &[u8], point: &ExponentialHistogramPoint<'_>) {
+    write_series(t, name, point.attributes());
+    write_totals(t, point.count, [(" sum=", point.sum), (" min=", point.min), (" max=", point.max)]);
+    let bounds = BucketBounds::from_scale(point.scale.0);
+    for (index, count) in indexed_buckets(&point.negative).into_iter().rev() {
+        t.push(" le").push_general(-bounds.lower_bound(index)).push("=").push_display(count);
     }
     if point.zero_count != 0 {
-        t.put(" zero=").show(point.zero_count);
+        t.push(" zero=").push_display(point.zero_count);
     }
-    for (index, count) in buckets(&point.positive) {
-        t.put(" le").general(bounds.lower(index + 1.0)).put("=").show(count);
+    for (index, count) in indexed_buckets(&point.positive) {
+        t.push(" le").push_general(bounds.lower_bound(index + 1.0)).push("=").push_display(count);
     }
-    t.end();
+    t.end_line();
 }
 
-fn summary(t: &mut Text, name: &[u8], point: &SummaryPoint<'_>) {
-    series(t, name, point.attributes());
-    t.put("count=").show(point.count).put(" sum=").fixed(point.sum);
+fn write_summary(t: &mut TextBuffer, name: &[u8], point: &SummaryPoint<'_>) {
+    write_series(t, name, point.attributes());
+    t.push("count=").push_display(point.count).push(" sum=").push_fixed(point.sum);
     for quantile in point.quantile_values() {
-        t.put(" q").general(quantile.quantile).put("=").general(quantile.value);
+        t.push(" q").push_general(quantile.quantile).push("=").push_general(quantile.value);
     }
-    t.end();
+    t.end_line();
 }

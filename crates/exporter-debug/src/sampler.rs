@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use otelcore_pipeline::Mono;
+use otelcore_pipeline::MonotonicTime;
 
-const TICK: Duration = Duration::from_secs(1);
-const COUNTERS: usize = 4096;
+const RESET_INTERVAL: Duration = Duration::from_secs(1);
+const COUNTER_COUNT: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Counter {
-    reset_at: Mono,
+struct MessageCounter {
+    reset_at: MonotonicTime,
     count: u64,
 }
 
@@ -22,7 +22,7 @@ pub(crate) struct Sampler {
     first: u64,
     thereafter: u64,
     /// Allocated when the first message is counted.
-    counters: Vec<Counter>,
+    counters: Vec<MessageCounter>,
 }
 
 impl Sampler {
@@ -33,28 +33,28 @@ impl Sampler {
     }
 
     /// True if no message at all will be written, so that none needs to be made.
-    pub(crate) fn is_mute(&self) -> bool {
+    pub(crate) fn writes_nothing(&self) -> bool {
         self.first == 0 && self.thereafter == 0
     }
 
     /// Whether this message is written.
     #[cfg(test)]
-    pub(crate) fn admits(&mut self, now: Mono, message: &[u8]) -> bool {
-        self.admits_hash(now, fnv32a(message))
+    pub(crate) fn should_write(&mut self, now: MonotonicTime, message: &[u8]) -> bool {
+        self.should_write_hash(now, fnv32a(message))
     }
 
     /// The same for a message whose hash is already computed with [`fnv32a`].
-    pub(crate) fn admits_hash(&mut self, now: Mono, hash: u32) -> bool {
+    pub(crate) fn should_write_hash(&mut self, now: MonotonicTime, hash: u32) -> bool {
         if self.thereafter == 1 {
             return true;
         }
-        self.counters.resize(COUNTERS, Counter::default());
-        let slot = usize::try_from(hash).unwrap_or(0) % COUNTERS;
-        let Some(counter) = self.counters.get_mut(slot) else { return true };
+        self.counters.resize(COUNTER_COUNT, MessageCounter::default());
+        let index = usize::try_from(hash).unwrap_or(0) % COUNTER_COUNT;
+        let Some(counter) = self.counters.get_mut(index) else { return true };
         if counter.reset_at > now {
             counter.count = counter.count.saturating_add(1);
         } else {
-            *counter = Counter { reset_at: now + TICK, count: 1 };
+            *counter = MessageCounter { reset_at: now + RESET_INTERVAL, count: 1 };
         }
         // A `thereafter` of zero writes none beyond the first.
         counter.count <= self.first || (counter.count - self.first).checked_rem(self.thereafter) == Some(0)
@@ -72,32 +72,36 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    fn written(sampler: &mut Sampler, now: u64, message: &str, times: usize) -> Vec<usize> {
-        (1..=times).filter(|_| sampler.admits(Mono(now), message.as_bytes())).collect()
+    fn written_numbers(sampler: &mut Sampler, now: u64, message: &str, times: usize) -> Vec<usize> {
+        (1..=times).filter(|_| sampler.should_write(MonotonicTime(now), message.as_bytes())).collect()
     }
 
     #[test]
-    fn the_first_two_of_a_second_are_written_and_then_every_third() {
+    fn sampler_writes_the_first_two_of_a_second_and_then_every_third() {
         let mut sampler = Sampler::new(2, 3);
-        assert_eq!(written(&mut sampler, 5, "Traces", 9), [1, 2, 5, 8]);
-        assert_eq!(written(&mut sampler, 5, "Logs", 3), [1, 2], "another message has a count of its own");
-        assert_eq!(written(&mut sampler, 4 + SECOND, "Traces", 2), [2], "the eleventh, still in the same second");
-        assert_eq!(written(&mut sampler, 5 + SECOND, "Traces", 4), [1, 2], "a new second");
+        assert_eq!(written_numbers(&mut sampler, 5, "Traces", 9), [1, 2, 5, 8]);
+        assert_eq!(written_numbers(&mut sampler, 5, "Logs", 3), [1, 2], "another message has a count of its own");
+        assert_eq!(
+            written_numbers(&mut sampler, 4 + SECOND, "Traces", 2),
+            [2],
+            "the eleventh, still in the same second"
+        );
+        assert_eq!(written_numbers(&mut sampler, 5 + SECOND, "Traces", 4), [1, 2], "a new second");
     }
 
     #[test]
-    fn thereafter_one_writes_everything_and_zero_nothing_more() {
-        assert_eq!(written(&mut Sampler::new(2, 1), 0, "x", 4), [1, 2, 3, 4]);
-        assert_eq!(written(&mut Sampler::new(0, 1), 0, "x", 2), [1, 2]);
-        assert_eq!(written(&mut Sampler::new(2, 0), 0, "x", 5), [1, 2]);
-        assert_eq!(written(&mut Sampler::new(-1, 0), 0, "x", 5), [1, 2, 3, 4, 5]);
-        assert_eq!(written(&mut Sampler::new(1, -5), 0, "x", 5), [1]);
-        assert!(Sampler::new(0, 0).is_mute());
-        assert!(!Sampler::new(1, 0).is_mute());
+    fn sampler_with_thereafter_one_writes_all_and_with_zero_only_the_first() {
+        assert_eq!(written_numbers(&mut Sampler::new(2, 1), 0, "x", 4), [1, 2, 3, 4]);
+        assert_eq!(written_numbers(&mut Sampler::new(0, 1), 0, "x", 2), [1, 2]);
+        assert_eq!(written_numbers(&mut Sampler::new(2, 0), 0, "x", 5), [1, 2]);
+        assert_eq!(written_numbers(&mut Sampler::new(-1, 0), 0, "x", 5), [1, 2, 3, 4, 5]);
+        assert_eq!(written_numbers(&mut Sampler::new(1, -5), 0, "x", 5), [1]);
+        assert!(Sampler::new(0, 0).writes_nothing());
+        assert!(!Sampler::new(1, 0).writes_nothing());
     }
 
     #[test]
-    fn the_hash_is_fnv_1a() {
+    fn hash_of_a_text_is_fnv_1a() {
         assert_eq!(fnv32a(b""), 0x811c_9dc5);
         assert_eq!(fnv32a(b"foobar"), 0xbf9c_f968);
     }

@@ -2,30 +2,33 @@
 
 use std::rc::Rc;
 
-use otelcore_config::{ComponentId, Dur, Section};
-use otelcore_net::settings::{Balancer, GrpcClient, GrpcClientDefaults};
+use otelcore_config::{ComponentId, GoDuration, Section};
+use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{About, Build, Component, Factory, Kind, ReadFile, SendingSettings, Settings, StartError};
+use otelcore_pipeline::{
+    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, ExporterQueueConfig, Factory, ReadFile,
+    StartError,
+};
 
 use crate::exporter::JaegerExporter;
 
-/// Settings of a `jaeger` exporter.
+/// Configuration of a `jaeger` exporter.
 #[derive(Clone, Debug)]
-pub struct Jaeger {
+pub struct JaegerConfig {
     /// Where Jaeger's collector listens, 14250 by default.
-    pub client: GrpcClient,
+    pub client: GrpcClientConfig,
     /// Queue, retry, and the timeout of one attempt.
-    pub sending: SendingSettings,
+    pub exporter_queue: ExporterQueueConfig,
 }
 
-impl Settings for Jaeger {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        let exporter = JaegerExporter::new(Rc::new(self.client.clone()), build)?;
-        Ok(Component::Exporter(Box::new(exporter), self.sending.clone()))
+impl ComponentConfig for JaegerConfig {
+    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let exporter = JaegerExporter::new(Rc::new(self.client.clone()), context)?;
+        Ok(Component::Exporter(Box::new(exporter), self.exporter_queue.clone()))
     }
 
-    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
-        self.client.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read))
+    fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), String> {
+        self.client.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read_file))
     }
 }
 
@@ -33,17 +36,17 @@ impl Settings for Jaeger {
 #[derive(Debug)]
 pub struct JaegerFactory;
 
-const CLIENT: GrpcClientDefaults = GrpcClientDefaults {
+const CLIENT_DEFAULTS: GrpcClientDefaults = GrpcClientDefaults {
     empty_endpoint: "must have a non-empty \"endpoint\"",
     compression: "",
     balancer: Balancer::PickFirst,
-    tls_keys_outside: true,
+    allow_top_level_tls_keys: true,
 };
 
 impl Factory for JaegerFactory {
-    fn about(&self) -> About {
-        About {
-            kind: Kind::Exporter,
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Exporter,
             type_name: "jaeger",
             aliases: &[],
             signals: &[Signal::Traces],
@@ -51,14 +54,14 @@ impl Factory for JaegerFactory {
         }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         s.diagnostics()
             .warn(s.origin(), s.path(), "the jaeger exporter has been removed from the Go collector; it is kept here")
-            .kind(otelcore_config::Kind::Deprecated)
-            .hint("nothing has to change; a configuration for both sends OTLP to Jaeger's port 4317 with `otlp_grpc`");
-        let client = GrpcClient::parse(&mut s, &CLIENT);
-        let sending = SendingSettings::parse(&mut s, Dur::from_secs(5));
+            .kind(otelcore_config::DiagnosticKind::Deprecated)
+            .help("nothing has to change; a configuration for both sends OTLP to Jaeger's port 4317 with `otlp_grpc`");
+        let client = GrpcClientConfig::parse(&mut s, &CLIENT_DEFAULTS);
+        let sending = ExporterQueueConfig::parse(&mut s, GoDuration::from_secs(5));
         s.finish();
-        Some(Box::new(Jaeger { client: client?, sending }))
+        Some(Box::new(JaegerConfig { client: client?, exporter_queue: sending }))
     }
 }

@@ -1,44 +1,49 @@
-//! A job sends one payload, with one or more calls for each `ResourceSpans`.
+//! An attempt sends one payload, with one or more calls for each `ResourceSpans`.
 
 use std::rc::Rc;
 
 use http::uri::PathAndQuery;
 use otelcore_http::{Code, Status};
-use otelcore_net::settings::GrpcClient;
-use otelcore_net::{Channel, NewCall, may_be_for_content, says_invalid_text, says_too_large};
+use otelcore_net::config::GrpcClientConfig;
+use otelcore_net::{GrpcChannel, UnaryRequest, may_be_caused_by_content, mentions_invalid_utf8, parse_too_large};
 use otelcore_pipeline::{
-    Build, CallResult, Cx, Delivery, Done, Error, Event, Exporter, JobId, Mono, Outcome, Payload, StartError,
+    AttemptId, BuildContext, CallResult, Cx, Delivery, Error, Event, Exporter, MonotonicTime, Outcome, Outcomes,
+    Payload, StartError,
 };
 
-use crate::encode::Requests;
+use crate::encode::RequestEncoder;
 
-const PATH: &str = "/jaeger.api_v2.CollectorService/PostSpans";
+const POST_SPANS_PATH: &str = "/jaeger.api_v2.CollectorService/PostSpans";
 
 #[derive(Debug)]
 pub(crate) struct JaegerExporter {
-    channel: Channel,
-    delivery: Delivery<Requests>,
+    channel: GrpcChannel,
+    delivery: Delivery<RequestEncoder>,
     path: PathAndQuery,
 }
 
 impl JaegerExporter {
-    pub(crate) fn new(client: Rc<GrpcClient>, build: &Build<'_>) -> Result<Self, StartError> {
-        let path = PathAndQuery::from_static(PATH);
-        let auth = client.auth.as_ref().map(|id| build.auth.client(id)).transpose()?;
-        let channel = Channel::new(client, auth, build.log.clone(), 0);
-        let delivery = Delivery::new(Requests, &build.id.to_string(), build.telemetry, build.log.clone());
+    pub(crate) fn new(client: Rc<GrpcClientConfig>, context: &BuildContext<'_>) -> Result<Self, StartError> {
+        let path = PathAndQuery::from_static(POST_SPANS_PATH);
+        let auth = client.auth.as_ref().map(|id| context.auth.client(id)).transpose()?;
+        let channel = GrpcChannel::new(client, auth, context.log.clone(), 0);
+        let delivery = Delivery::new(RequestEncoder, &context.id.to_string(), context.telemetry, context.log.clone());
         Ok(Self { channel, delivery, path })
     }
 
     /// Starts the calls that are ready and handles the results of ended ones, until there are none of either.
-    fn advance(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
+    fn advance(&mut self, cx: &mut Cx<'_>, outcomes: &mut Outcomes) {
         loop {
             if let Some(call) = self.delivery.poll_call(cx.now()) {
                 let message = std::iter::once(call.content).collect();
-                self.channel.call(cx, call.token, NewCall { path: self.path.clone(), message, by: call.by });
-            } else if let Some((token, result)) = self.channel.poll_done() {
-                let result = result.map_or_else(failure, |_| CallResult::Delivered { rejected: 0 });
-                self.delivery.handle_result(cx, token, result, done);
+                self.channel.start_call(
+                    cx,
+                    call.token,
+                    UnaryRequest { path: self.path.clone(), message, deadline: call.deadline },
+                );
+            } else if let Some((token, result)) = self.channel.poll_result() {
+                let result = result.map_or_else(result_of_status, |_| CallResult::Delivered { rejected: 0 });
+                self.delivery.handle_result(cx, token, result, outcomes);
             } else {
                 return;
             }
@@ -46,19 +51,19 @@ impl JaegerExporter {
     }
 }
 
-fn failure(status: Status) -> CallResult {
+fn result_of_status(status: Status) -> CallResult {
     let message = format!(
         "failed to push trace data via Jaeger exporter: rpc error: code = {} desc = {}",
         status.code.name(),
         status.message
     );
     let why = Error { code: Some(u32::from(status.code.number())), message: message.into() };
-    if let Some(limit) = says_too_large(&status.message) {
+    if let Some(limit) = parse_too_large(&status.message) {
         CallResult::TooLarge { limit, why }
-    } else if is_retryable(status.code) && !says_invalid_text(&status.message) {
+    } else if is_retryable(status.code) && !mentions_invalid_utf8(&status.message) {
         CallResult::Retry { after: status.retry_after, why }
     } else {
-        CallResult::Refused { why, for_text: may_be_for_content(status.code) }
+        CallResult::Refused { why, may_be_invalid_text: may_be_caused_by_content(status.code) }
     }
 }
 
@@ -83,22 +88,29 @@ impl Exporter for JaegerExporter {
         self.channel.start(cx)
     }
 
-    fn send(&mut self, cx: &mut Cx<'_>, id: JobId, payload: &Payload, by: Mono, done: &mut Done) {
-        if let Some(status) = self.channel.refusal()
-            && let CallResult::Retry { after, why } = failure(status)
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        attempt: AttemptId,
+        payload: &Payload,
+        deadline: MonotonicTime,
+        outcomes: &mut Outcomes,
+    ) {
+        if let Some(status) = self.channel.unavailable_status()
+            && let CallResult::Retry { after, why } = result_of_status(status)
         {
             // Nothing is encoded for a peer that can't be reached.
-            return done.push(id, Outcome::Retry { after, why });
+            return outcomes.push(attempt, Outcome::Retry { after, why });
         }
-        self.delivery.send(cx, id, payload, by, done);
-        self.advance(cx, done);
+        self.delivery.send(cx, attempt, payload, deadline, outcomes);
+        self.advance(cx, outcomes);
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, done: &mut Done) {
-        if !self.delivery.event(cx, local, done) {
-            self.channel.event(cx, local, &event);
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, outcomes: &mut Outcomes) {
+        if !self.delivery.handle_event(cx, local, outcomes) {
+            self.channel.handle_event(cx, local, &event);
         }
-        self.advance(cx, done);
+        self.advance(cx, outcomes);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {

@@ -9,4 +9,4 @@ mod config;
 pub mod encode;
 mod exporter;
 
-pub use config::{Jaeger, JaegerFactory};
+pub use config::{JaegerConfig, JaegerFactory};

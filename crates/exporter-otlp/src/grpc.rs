@@ -3,18 +3,19 @@
 use std::rc::Rc;
 
 use http::uri::PathAndQuery;
-use otelcore_config::{ComponentId, Dur, Section};
+use otelcore_config::{ComponentId, GoDuration, Section};
 use otelcore_http::Bytes;
-use otelcore_net::settings::{Balancer, GrpcClient, GrpcClientDefaults};
-use otelcore_net::{Channel, NewCall};
+use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
+use otelcore_net::{GrpcChannel, UnaryRequest};
 use otelcore_pdata::{Signal, response};
 use otelcore_pipeline::{
-    About, Bounds, Build, CallResult, Component, Cx, Delivery, Done, Encode, Encoded, Event, Exporter, Factory, JobId,
-    Kind, Logger, Message, Mono, Outcome, Payload, Piece, ReadFile, SendingSettings, Settings, StartError,
+    AttemptId, BuildContext, CallResult, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Delivery,
+    Encode, EncodeLimits, EncodedMessage, EncodedPiece, Event, Exporter, ExporterQueueConfig, Factory, Logger,
+    MonotonicTime, Outcome, Outcomes, Payload, Piece, ReadFile, StartError,
 };
 use smallvec::SmallVec;
 
-use crate::answer;
+use crate::call_result;
 
 /// Methods, by `Signal as usize`.
 const METHODS: [&str; 3] = [
@@ -23,30 +24,30 @@ const METHODS: [&str; 3] = [
     "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
 ];
 
-/// Settings of an `otlp_grpc` exporter.
+/// Configuration of an `otlp_grpc` exporter.
 #[derive(Clone, Debug)]
-pub struct OtlpGrpc {
+pub struct OtlpGrpcExporterConfig {
     /// The peer.
-    pub client: GrpcClient,
+    pub client: GrpcClientConfig,
     /// Queue, retry, and the timeout of one attempt.
-    pub sending: SendingSettings,
+    pub exporter_queue: ExporterQueueConfig,
 }
 
 /// Makes `otlp_grpc` exporters.
 #[derive(Debug)]
 pub struct OtlpGrpcFactory;
 
-const CLIENT: GrpcClientDefaults = GrpcClientDefaults {
+const CLIENT_DEFAULTS: GrpcClientDefaults = GrpcClientDefaults {
     empty_endpoint: "requires a non-empty \"endpoint\"",
     compression: "gzip",
     balancer: Balancer::RoundRobin,
-    tls_keys_outside: true,
+    allow_top_level_tls_keys: true,
 };
 
 impl Factory for OtlpGrpcFactory {
-    fn about(&self) -> About {
-        About {
-            kind: Kind::Exporter,
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Exporter,
             type_name: "otlp_grpc",
             aliases: &["otlp"],
             signals: &Signal::ALL,
@@ -54,49 +55,49 @@ impl Factory for OtlpGrpcFactory {
         }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
-        let client = GrpcClient::parse(&mut s, &CLIENT);
-        let sending = SendingSettings::parse(&mut s, Dur::from_secs(5));
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
+        let client = GrpcClientConfig::parse(&mut s, &CLIENT_DEFAULTS);
+        let sending = ExporterQueueConfig::parse(&mut s, GoDuration::from_secs(5));
         s.finish();
-        Some(Box::new(OtlpGrpc { client: client?, sending }))
+        Some(Box::new(OtlpGrpcExporterConfig { client: client?, exporter_queue: sending }))
     }
 }
 
-impl Settings for OtlpGrpc {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+impl ComponentConfig for OtlpGrpcExporterConfig {
+    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let client = Rc::new(self.client.clone());
-        let auth = client.auth.as_ref().map(|id| build.auth.client(id)).transpose()?;
+        let auth = client.auth.as_ref().map(|id| context.auth.client(id)).transpose()?;
         let exporter = GrpcExporter {
-            channel: Channel::new(client, auth, build.log.clone(), 0),
-            delivery: Delivery::new(Bodies, &build.id.to_string(), build.telemetry, build.log.clone()),
+            channel: GrpcChannel::new(client, auth, context.log.clone(), 0),
+            delivery: Delivery::new(BodyEncoder, &context.id.to_string(), context.telemetry, context.log.clone()),
             paths: METHODS.map(PathAndQuery::from_static),
-            log: build.log.clone(),
+            log: context.log.clone(),
         };
-        Ok(Component::Exporter(Box::new(exporter), self.sending.clone()))
+        Ok(Component::Exporter(Box::new(exporter), self.exporter_queue.clone()))
     }
 
-    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
-        self.client.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read))
+    fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), String> {
+        self.client.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read_file))
     }
 }
 
 /// Messages are the unchanged bodies, split where they are too long.
 #[derive(Clone, Copy, Debug)]
-struct Bodies;
+struct BodyEncoder;
 
-impl Encode for Bodies {
+impl Encode for BodyEncoder {
     type Message = SmallVec<[Bytes; 4]>;
 
-    fn encode(&self, signal: Signal, piece: Piece, bounds: Bounds) -> Encoded<Self::Message> {
-        let (bodies, rest) = piece.cut(signal, bounds.message, bounds.messages);
+    fn encode(&self, signal: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<Self::Message> {
+        let (bodies, rest) = piece.cut(signal, limits.message_bytes, limits.max_messages);
         let message = |body: otelcore_pdata::Rope| {
             let content = body.parts().iter().map(|part| part.bytes.clone()).collect();
-            Message { content, bytes: body.len(), body }
+            EncodedMessage { content, bytes: body.len(), body }
         };
-        Encoded { messages: bodies.into_iter().map(message).collect(), rest }
+        EncodedPiece { messages: bodies.into_iter().map(message).collect(), rest }
     }
 
-    fn work(&self, piece: &Piece, limit: usize) -> usize {
+    fn estimate_work(&self, piece: &Piece, limit: usize) -> usize {
         let parts = piece.body.parts().len().saturating_mul(64);
         if piece.is_within(limit) { parts } else { parts.saturating_add(piece.body.len()) }
     }
@@ -104,31 +105,35 @@ impl Encode for Bodies {
 
 #[derive(Debug)]
 struct GrpcExporter {
-    channel: Channel,
-    delivery: Delivery<Bodies>,
+    channel: GrpcChannel,
+    delivery: Delivery<BodyEncoder>,
     paths: [PathAndQuery; 3],
     log: Logger,
 }
 
 impl GrpcExporter {
     /// Starts the calls that are ready and handles the results of ended ones, until there are none of either.
-    fn advance(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
+    fn advance(&mut self, cx: &mut Cx<'_>, outcomes: &mut Outcomes) {
         loop {
             if let Some(call) = self.delivery.poll_call(cx.now()) {
                 let path = self.paths[call.signal as usize].clone();
-                self.channel.call(cx, call.token, NewCall { path, message: call.content, by: call.by });
-            } else if let Some((token, result)) = self.channel.poll_done() {
-                let Some((signal, items)) = self.delivery.call(token) else { continue };
+                self.channel.start_call(
+                    cx,
+                    call.token,
+                    UnaryRequest { path, message: call.content, deadline: call.deadline },
+                );
+            } else if let Some((token, result)) = self.channel.poll_result() {
+                let Some((signal, items)) = self.delivery.call_info(token) else { continue };
                 let result = match result {
-                    Err(status) => answer::failure(status),
-                    Ok(reply) => {
-                        // A reply that can't be decoded still means that the peer took the data, so nothing is sent
-                        // again.
-                        let said = response::partial_success(&reply).unwrap_or_default();
-                        answer::taken(signal, items, &said, &self.log)
+                    Err(status) => call_result::from_status(status),
+                    Ok(response_body) => {
+                        // A response that can't be decoded still means that the peer accepted the data, so nothing is
+                        // sent again.
+                        let partial = response::decode_partial_success(&response_body).unwrap_or_default();
+                        call_result::from_partial_success(signal, items, &partial, &self.log)
                     }
                 };
-                self.delivery.handle_result(cx, token, result, done);
+                self.delivery.handle_result(cx, token, result, outcomes);
             } else {
                 return;
             }
@@ -141,22 +146,29 @@ impl Exporter for GrpcExporter {
         self.channel.start(cx)
     }
 
-    fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, by: Mono, done: &mut Done) {
-        if let Some(status) = self.channel.refusal()
-            && let CallResult::Retry { after, why } = answer::failure(status)
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        attempt: AttemptId,
+        payload: &Payload,
+        deadline: MonotonicTime,
+        outcomes: &mut Outcomes,
+    ) {
+        if let Some(status) = self.channel.unavailable_status()
+            && let CallResult::Retry { after, why } = call_result::from_status(status)
         {
             // Nothing is encoded for a peer that can't be reached.
-            return done.push(job, Outcome::Retry { after, why });
+            return outcomes.push(attempt, Outcome::Retry { after, why });
         }
-        self.delivery.send(cx, job, payload, by, done);
-        self.advance(cx, done);
+        self.delivery.send(cx, attempt, payload, deadline, outcomes);
+        self.advance(cx, outcomes);
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, done: &mut Done) {
-        if !self.delivery.event(cx, local, done) {
-            self.channel.event(cx, local, &event);
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, outcomes: &mut Outcomes) {
+        if !self.delivery.handle_event(cx, local, outcomes) {
+            self.channel.handle_event(cx, local, &event);
         }
-        self.advance(cx, done);
+        self.advance(cx, outcomes);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {

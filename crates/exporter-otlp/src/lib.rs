@@ -5,9 +5,9 @@
 //! when to retry.
 #![forbid(unsafe_code)]
 
-mod answer;
+mod call_result;
 mod grpc;
 mod http;
 
-pub use grpc::{OtlpGrpc, OtlpGrpcFactory};
-pub use http::{Encoding, OtlpHttp, OtlpHttpFactory};
+pub use grpc::{OtlpGrpcExporterConfig, OtlpGrpcFactory};
+pub use http::{Encoding, OtlpHttpExporterConfig, OtlpHttpFactory};

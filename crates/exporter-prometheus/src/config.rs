@@ -2,32 +2,32 @@
 
 use std::time::Duration;
 
-use otelcore_config::{ComponentId, Dur, Flavour, Section};
-use otelcore_net::settings::{HttpServer, HttpServerDefaults};
+use otelcore_config::{ComponentId, GoDuration, OptionalFlavor, Section};
+use otelcore_net::config::{HttpServerConfig, HttpServerDefaults};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    About, Build, Component, Factory, Kind, Listens, QueueSettings, ReadFile, SendingSettings, Serves, Settings,
-    StartError,
+    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, ExporterQueueConfig, Factory,
+    ListenAddress, QueueConfig, ReadFile, ServedProtocol, StartError,
 };
 
+use crate::dropped_points::DroppedPoints;
 use crate::exporter::PrometheusExporter;
-use crate::names::Strategy;
-use crate::report::Report;
+use crate::names::TranslationStrategy;
 
 /// Settings of a `prometheus` exporter.
 #[derive(Clone, Debug)]
-pub struct Prometheus {
+pub struct PrometheusConfig {
     /// The HTTP server that scrapers connect to.
-    pub server: HttpServer,
+    pub server: HttpServerConfig,
     /// `sending_queue`, off by default.
-    pub queue: QueueSettings,
+    pub queue: QueueConfig,
     /// What the page shows.
-    pub page: PageSettings,
+    pub page: PageConfig,
 }
 
 /// What the page shows; [`Default`] has the Go collector's defaults.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PageSettings {
+pub struct PageConfig {
     /// Prefix of every name.
     pub namespace: String,
     /// Labels of every series except `target_info`.
@@ -37,37 +37,37 @@ pub struct PageSettings {
     /// A series is removed this long after its last point; zero hides everything. Default 5 minutes.
     pub metric_expiration: Duration,
     /// Resource attributes that become labels.
-    pub resource_labels: ResourceLabels,
+    pub resource_labels: ResourceLabelsConfig,
     /// Whether the labels `otel_scope_*` are omitted.
     pub without_scope_info: bool,
     /// How names are made.
-    pub strategy: Strategy,
+    pub strategy: TranslationStrategy,
 }
 
-impl Default for PageSettings {
+impl Default for PageConfig {
     fn default() -> Self {
         Self {
             namespace: String::new(),
             const_labels: Vec::new(),
             send_timestamps: false,
             metric_expiration: Duration::from_mins(5),
-            resource_labels: ResourceLabels::default(),
+            resource_labels: ResourceLabelsConfig::default(),
             without_scope_info: false,
-            strategy: Strategy::default(),
+            strategy: TranslationStrategy::default(),
         }
     }
 }
 
 /// Resource attributes that are copied onto points, by patterns of `*` and `?`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ResourceLabels {
+pub struct ResourceLabelsConfig {
     /// Keys to copy.
     pub included: Vec<String>,
     /// Keys that are not copied, even if they are included.
     pub excluded: Vec<String>,
 }
 
-impl ResourceLabels {
+impl ResourceLabelsConfig {
     /// Whether nothing is copied.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -76,14 +76,14 @@ impl ResourceLabels {
 
     /// Whether an attribute is copied.
     #[must_use]
-    pub fn wants(&self, key: &[u8]) -> bool {
-        let any = |patterns: &[String]| patterns.iter().any(|p| matches(p.as_bytes(), key));
+    pub fn includes(&self, key: &[u8]) -> bool {
+        let any = |patterns: &[String]| patterns.iter().any(|p| matches_wildcard(p.as_bytes(), key));
         any(&self.included) && !any(&self.excluded)
     }
 }
 
 /// `*` is any text, `?` one character.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+fn matches_wildcard(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t, mut star) = (0, 0, None);
     while let Some(&b) = text.get(t) {
         match pattern.get(p) {
@@ -115,11 +115,11 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern.get(p..).unwrap_or_default().iter().all(|b| *b == b'*')
 }
 
-impl Settings for Prometheus {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        let report = Report::new(build.telemetry, &build.id.to_string(), build.log.clone());
-        let exporter = PrometheusExporter::new(self, report, build)?;
-        let sending = SendingSettings { queue: self.queue.clone(), ..SendingSettings::direct() };
+impl ComponentConfig for PrometheusConfig {
+    fn create(&self, build: &BuildContext<'_>) -> Result<Component, StartError> {
+        let dropped = DroppedPoints::new(build.telemetry, &build.id.to_string(), build.log.clone());
+        let exporter = PrometheusExporter::new(self, dropped, build)?;
+        let sending = ExporterQueueConfig { queue: self.queue.clone(), ..ExporterQueueConfig::without_queue() };
         Ok(Component::Exporter(Box::new(exporter), sending))
     }
 
@@ -127,9 +127,14 @@ impl Settings for Prometheus {
         self.server.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read))
     }
 
-    fn listens(&self) -> Vec<Listens> {
-        let at = self.server.listen.clone();
-        vec![Listens { at, key: "endpoint", serves: Serves::Metrics, path: "/metrics".to_owned() }]
+    fn listen_addresses(&self) -> Vec<ListenAddress> {
+        let endpoint = self.server.listen.clone();
+        vec![ListenAddress {
+            endpoint,
+            config_key: "endpoint",
+            protocol: ServedProtocol::Metrics,
+            path: "/metrics".to_owned(),
+        }]
     }
 }
 
@@ -138,9 +143,9 @@ impl Settings for Prometheus {
 pub struct PrometheusFactory;
 
 impl Factory for PrometheusFactory {
-    fn about(&self) -> About {
-        About {
-            kind: Kind::Exporter,
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Exporter,
             type_name: "prometheus",
             aliases: &[],
             signals: &[Signal::Metrics],
@@ -148,24 +153,24 @@ impl Factory for PrometheusFactory {
         }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
-        let blank = s.str("endpoint", "").trim().is_empty();
-        if blank {
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
+        let is_blank = s.str("endpoint", "").trim().is_empty();
+        if is_blank {
             s.start_error("endpoint", "expecting a non-blank address to run the Prometheus metrics handler")
-                .hint("write `endpoint: \"0.0.0.0:8889\"`");
-            s.set_told("endpoint");
+                .help("write `endpoint: \"0.0.0.0:8889\"`");
+            s.mark_reported("endpoint");
         }
-        let server = HttpServer::parse(&mut s, &HttpServerDefaults::pages("localhost:0"));
-        let expiration = s.duration("metric_expiration", Dur::from_secs(300));
-        if expiration.nanos() == 0 {
+        let server = HttpServerConfig::parse(&mut s, &HttpServerDefaults::for_page_server("localhost:0"));
+        let expiration = s.duration("metric_expiration", GoDuration::from_secs(300));
+        if expiration.nanos_or_zero() == 0 {
             s.warn("metric_expiration", "with a metric_expiration of zero every series is hidden at once")
-                .hint("write a large duration to keep series for good");
+                .help("write a large duration to keep series for good");
         }
-        let page = PageSettings {
+        let page = PageConfig {
             namespace: s.str("namespace", ""),
             const_labels: const_labels(&mut s),
             send_timestamps: s.bool("send_timestamps", false),
-            metric_expiration: Duration::from_nanos(expiration.nanos()),
+            metric_expiration: Duration::from_nanos(expiration.nanos_or_zero()),
             resource_labels: resource_labels(&mut s),
             without_scope_info: s.bool("without_scope_info", false),
             strategy: strategy(&mut s),
@@ -173,10 +178,10 @@ impl Factory for PrometheusFactory {
         if s.bool("enable_open_metrics", false) {
             s.warn("enable_open_metrics", "OpenMetrics is not supported yet: scrapers get the text format 0.0.4");
         }
-        let queue = QueueSettings::parse(s.optional("sending_queue", Flavour::None));
+        let queue = QueueConfig::parse(s.optional_section("sending_queue", OptionalFlavor::None));
         s.finish();
-        let server = server.filter(|_| !blank)?;
-        Some(Box::new(Prometheus { server, queue, page }))
+        let server = server.filter(|_| !is_blank)?;
+        Some(Box::new(PrometheusConfig { server, queue, page }))
     }
 }
 
@@ -190,9 +195,9 @@ fn const_labels(s: &mut Section<'_>) -> Vec<(String, String)> {
     labels
 }
 
-fn strategy(s: &mut Section<'_>) -> Strategy {
-    let word = s.str("translation_strategy", "");
-    let strategy = Strategy::from_word(&word);
+fn strategy(s: &mut Section<'_>) -> TranslationStrategy {
+    let value = s.str("translation_strategy", "");
+    let strategy = TranslationStrategy::from_config_value(&value);
     if strategy.is_none() {
         let known = [
             "UnderscoreEscapingWithSuffixes",
@@ -200,16 +205,16 @@ fn strategy(s: &mut Section<'_>) -> Strategy {
             "NoUTF8EscapingWithSuffixes",
             "NoTranslation",
         ];
-        let help = otelcore_config::nearest(&word, known).map(|near| format!("did you mean `{near}`?"));
-        s.error("translation_strategy", format!("invalid translation_strategy: {word}")).maybe_hint(help);
+        let help = otelcore_config::nearest_name(&value, known).map(|near| format!("did you mean `{near}`?"));
+        s.error("translation_strategy", format!("invalid translation_strategy: {value}")).maybe_help(help);
     }
-    if s.has("add_metric_suffixes") {
+    if s.contains_key("add_metric_suffixes") {
         let kept = s.bool("add_metric_suffixes", true);
         if kept {
-            s.deprecated("add_metric_suffixes", "translation_strategy: UnderscoreEscapingWithSuffixes");
+            s.warn_deprecated("add_metric_suffixes", "translation_strategy: UnderscoreEscapingWithSuffixes");
         } else {
             s.warn("add_metric_suffixes", "'add_metric_suffixes' has no effect any more, as in the Go collector")
-                .hint("write translation_strategy: UnderscoreEscapingWithoutSuffixes");
+                .help("write translation_strategy: UnderscoreEscapingWithoutSuffixes");
         }
     } else {
         let _ = s.bool("add_metric_suffixes", true);
@@ -217,17 +222,17 @@ fn strategy(s: &mut Section<'_>) -> Strategy {
     strategy.unwrap_or_default()
 }
 
-fn resource_labels(s: &mut Section<'_>) -> ResourceLabels {
-    if s.has("resource_constant_labels") && s.has("resource_to_telemetry_conversion") {
+fn resource_labels(s: &mut Section<'_>) -> ResourceLabelsConfig {
+    if s.contains_key("resource_constant_labels") && s.contains_key("resource_to_telemetry_conversion") {
         s.error(
             "resource_to_telemetry_conversion",
             "`resource_to_telemetry_conversion` and `resource_constant_labels` can't be used together",
         )
-        .hint("keep `resource_constant_labels`");
+        .help("keep `resource_constant_labels`");
     }
     let mut new = s.section("resource_constant_labels");
     let mut labels =
-        ResourceLabels { included: new.str_list("included", &[]), excluded: new.str_list("excluded", &[]) };
+        ResourceLabelsConfig { included: new.str_list("included", &[]), excluded: new.str_list("excluded", &[]) };
     new.finish();
     let mut old = s.section("resource_to_telemetry_conversion");
     let enabled = old.bool("enabled", false);
@@ -250,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wildcards_match_as_they_do_in_a_shell() {
+    fn wildcard_patterns_match_as_in_a_shell() {
         let table = [
             ("*", "", true),
             ("host.*", "host.name", true),
@@ -266,60 +271,63 @@ mod tests {
             ("", "a", false),
         ];
         for (pattern, key, expected) in table {
-            assert_eq!(matches(pattern.as_bytes(), key.as_bytes()), expected, "{pattern} {key}");
+            assert_eq!(matches_wildcard(pattern.as_bytes(), key.as_bytes()), expected, "{pattern} {key}");
         }
     }
 
-    fn parse(yaml: &str) -> (Option<Prometheus>, String) {
+    fn parse(yaml: &str) -> (Option<PrometheusConfig>, String) {
         let d = Diagnostics::new();
         let node = from_yaml(yaml, &d);
         let section = Section::new(node.as_ref(), "exporters::prometheus", &d);
         let parsed = PrometheusFactory.parse(&"prometheus".parse().unwrap(), section);
         let any: Option<Box<dyn std::any::Any>> = parsed.map(|p| p as _);
-        (any.and_then(|p| p.downcast().ok()).map(|p| *p), d.to_text(false))
+        (any.and_then(|p| p.downcast().ok()).map(|p| *p), d.render_to_string(false))
     }
 
     #[test]
     fn defaults_are_those_of_the_go_collector() {
-        let (parsed, said) = parse("endpoint: 127.0.0.1:8889");
+        let (parsed, diagnostics) = parse("endpoint: 127.0.0.1:8889");
         let parsed = parsed.unwrap();
-        assert_eq!((parsed.page, parsed.queue.enabled, said.as_str()), (PageSettings::default(), false, ""));
+        assert_eq!((parsed.page, parsed.queue.enabled, diagnostics.as_str()), (PageConfig::default(), false, ""));
     }
 
     #[test]
-    fn a_blank_endpoint_is_an_error_with_its_place() {
+    fn blank_endpoint_is_refused() {
         for yaml in ["namespace: x", "endpoint: ' '"] {
-            let (parsed, said) = parse(yaml);
+            let (parsed, diagnostics) = parse(yaml);
             assert!(parsed.is_none());
-            assert!(said.contains("expecting a non-blank address to run the Prometheus metrics handler"), "{said}");
+            assert!(
+                diagnostics.contains("expecting a non-blank address to run the Prometheus metrics handler"),
+                "{diagnostics}"
+            );
         }
     }
 
     #[test]
-    fn every_option_is_read() {
-        let (parsed, said) = parse(
+    fn options_are_all_read() {
+        let (parsed, diagnostics) = parse(
             "endpoint: :8889\nnamespace: ns\nconst_labels: {a: x, b: y}\nsend_timestamps: true\n\
              metric_expiration: 180m\nresource_to_telemetry_conversion: {enabled: true, exclude_service_attributes: true}\n\
              without_scope_info: true\ntranslation_strategy: NoTranslation\nsending_queue: {queue_size: 5}\n",
         );
-        assert_eq!(said, "");
+        assert_eq!(diagnostics, "");
         let parsed = parsed.unwrap();
         assert!(parsed.queue.enabled);
         let excluded = ["service.name", "service.namespace", "service.instance.id"].map(str::to_owned).to_vec();
-        let expected = PageSettings {
+        let expected = PageConfig {
             namespace: "ns".to_owned(),
             const_labels: vec![("a".to_owned(), "x".to_owned()), ("b".to_owned(), "y".to_owned())],
             send_timestamps: true,
             metric_expiration: Duration::from_hours(3),
-            resource_labels: ResourceLabels { included: vec!["*".to_owned()], excluded },
+            resource_labels: ResourceLabelsConfig { included: vec!["*".to_owned()], excluded },
             without_scope_info: true,
-            strategy: Strategy::NoTranslation,
+            strategy: TranslationStrategy::NoTranslation,
         };
         assert_eq!(parsed.page, expected);
     }
 
     #[test]
-    fn what_has_no_effect_or_is_wrong_is_said() {
+    fn options_without_effect_and_invalid_options_are_reported() {
         let table = [
             ("add_metric_suffixes: false", true, "UnderscoreEscapingWithoutSuffixes"),
             ("add_metric_suffixes: true", true, "deprecated"),
@@ -337,8 +345,8 @@ mod tests {
             ("retry_on_failure: {}", true, "invalid keys: retry_on_failure"),
         ];
         for (yaml, _, expected) in table {
-            let (_, said) = parse(&format!("endpoint: :8889\n{yaml}\n"));
-            assert!(said.contains(expected), "{yaml}: {said}");
+            let (_, diagnostics) = parse(&format!("endpoint: :8889\n{yaml}\n"));
+            assert!(diagnostics.contains(expected), "{yaml}: {diagnostics}");
         }
     }
 }

@@ -8,57 +8,57 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_exposition::{Accept, Encoding, Offer};
+use otelcore_exposition::{NegotiatedFormat, PageEncoding, SupportedFormats};
 use otelcore_http::coding::GzipStream;
 use otelcore_http::h1::RequestHead;
-use otelcore_net::{Answer, Next, Page, PageServer, Pages, not_found};
+use otelcore_net::{Page, PageHandler, PageResponse, PageServer, PageStep, not_found};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Budget, Build, Cx, Done, Error, Event, Exporter, Fate, Field, Held, JobId, Kept, Logger, Mono, Outcome, Payload,
-    StartError,
+    AttemptId, Budget, BuildContext, Cx, Error, Event, Exporter, Held, Kept, LogField, Logger, MonotonicTime, Outcome,
+    Outcomes, PartialOutcome, Payload, StartError,
 };
 
-use crate::config::{PageSettings, Prometheus};
-use crate::intake::Intake;
-use crate::page::{Progress, RenderError, Rendering};
-use crate::registry::Registry;
-use crate::report::Report;
-use crate::work::Work;
+use crate::body_reader::BodyReader;
+use crate::config::{PageConfig, PrometheusConfig};
+use crate::dropped_points::DroppedPoints;
+use crate::page::{PageRendering, RenderError, RenderProgress};
+use crate::registry::SeriesRegistry;
+use crate::step_budget::StepBudget;
 
 /// The local key of the timer; the page server has the keys above.
-const SWEEP: u64 = 0;
-const SERVER: u64 = 1;
+const SWEEP_KEY: u64 = 0;
+const SERVER_KEY: u64 = 1;
 /// The key of the event that continues reading.
-const INTAKE: u64 = u64::MAX;
+const READ_KEY: u64 = u64::MAX;
 
 /// A sweep visits every series: this is the minimum interval between sweeps.
-const MIN_SWEEP: Duration = Duration::from_secs(1);
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A low level: pages compress well at any level, and each is read once.
 const GZIP_LEVEL: u32 = 1;
 
 /// The `prometheus` exporter.
 pub(crate) struct PrometheusExporter {
-    page: PageSettings,
-    server: PageServer<Body>,
+    page: PageConfig,
+    server: PageServer<ScrapeBody>,
     /// Stored here until `start`: the registry needs a seed, which comes from the world.
-    report: Option<Report>,
-    registry: Option<Registry>,
+    dropped: Option<DroppedPoints>,
+    registry: Option<SeriesRegistry>,
     log: Logger,
     budget: Arc<Budget>,
     /// New series of the last payload that had any were refused.
-    refusing: bool,
+    is_refusing: bool,
     /// The payload that is being read, and those that wait to be read.
-    jobs: VecDeque<Job>,
+    pending: VecDeque<PendingPayload>,
     /// The work that is left in this turn.
-    work: Work,
+    budget_of_turn: StepBudget,
 }
 
 /// A payload to be read.
-struct Job {
-    id: JobId,
+struct PendingPayload {
+    attempt: AttemptId,
     items: u32,
-    intake: Intake,
+    reader: BodyReader,
     /// Points that were refused for lack of memory so far.
     refused: u64,
     /// The charge for the body.
@@ -66,195 +66,218 @@ struct Job {
 }
 
 impl PrometheusExporter {
-    pub(crate) fn new(settings: &Prometheus, report: Report, build: &Build<'_>) -> Result<Self, StartError> {
+    pub(crate) fn new(
+        config: &PrometheusConfig,
+        dropped: DroppedPoints,
+        build: &BuildContext<'_>,
+    ) -> Result<Self, StartError> {
         let log = build.log.clone();
         Ok(Self {
-            page: settings.page.clone(),
+            page: config.page.clone(),
             server: PageServer::new(
-                &settings.server,
-                settings.server.authenticator(build.auth)?,
+                &config.server,
+                config.server.authenticator(build.auth)?,
                 log.clone(),
                 build.telemetry,
             ),
-            report: Some(report),
+            dropped: Some(dropped),
             registry: None,
             log,
             budget: build.budget.clone(),
-            refusing: false,
-            jobs: VecDeque::new(),
-            work: Work::step(),
+            is_refusing: false,
+            pending: VecDeque::new(),
+            budget_of_turn: StepBudget::for_one_step(),
         })
     }
 
-    fn arm(&self, cx: &mut Cx<'_>) {
-        let at = cx.now() + self.page.metric_expiration.max(MIN_SWEEP);
-        cx.arm(SWEEP, at);
+    fn set_sweep_timer(&self, cx: &mut Cx<'_>) {
+        let at = cx.now() + self.page.metric_expiration.max(MIN_SWEEP_INTERVAL);
+        cx.set_timer(SWEEP_KEY, at);
     }
 }
 
 impl PrometheusExporter {
     /// Reads payloads, in their order, until the work of this turn is done.
-    fn read(&mut self, cx: &mut Cx<'_>, done: &mut Done) {
+    fn read_payloads(&mut self, cx: &mut Cx<'_>, outcomes: &mut Outcomes) {
         let Some(registry) = &mut self.registry else { return };
-        while let Some(job) = self.jobs.front_mut() {
-            let ended = registry.take_step(&mut job.intake, cx.now(), &mut self.work);
-            job.refused += registry.take_refused();
-            if !ended {
-                return cx.again(INTAKE);
+        while let Some(payload) = self.pending.front_mut() {
+            let is_read = registry.read_step(&mut payload.reader, cx.now(), &mut self.budget_of_turn);
+            payload.refused += registry.take_refused();
+            if !is_read {
+                return cx.request_ready(READ_KEY);
             }
-            if let Some(job) = self.jobs.pop_front() {
-                settle(&self.budget, &self.log, &mut self.refusing, &job, done);
+            if let Some(payload) = self.pending.pop_front() {
+                push_outcome(&self.budget, &self.log, &mut self.is_refusing, &payload, outcomes);
             }
         }
     }
 }
 
 /// Reports the outcome of a payload that has been read.
-fn settle(budget: &Budget, log: &Logger, refusing: &mut bool, job: &Job, done: &mut Done) {
-    if job.refused == 0 {
-        *refusing &= !budget.has_room();
-        return done.push(job.id, Outcome::Delivered);
+fn push_outcome(
+    budget: &Budget,
+    log: &Logger,
+    is_refusing: &mut bool,
+    payload: &PendingPayload,
+    outcomes: &mut Outcomes,
+) {
+    if payload.refused == 0 {
+        *is_refusing &= !budget.has_room();
+        return outcomes.push(payload.attempt, Outcome::Delivered);
     }
-    if !std::mem::replace(refusing, true) {
-        let fields = [("kept_mib", Field::Uint(budget.kept() >> 20))];
+    if !std::mem::replace(is_refusing, true) {
+        let fields = [("kept_mib", LogField::Uint(budget.kept() >> 20))];
         log.warn("Memory usage is above the limit. Refusing new series; known ones are still updated.", &fields);
     }
-    let refused = u32::try_from(job.refused).unwrap_or(u32::MAX);
-    match job.items.saturating_sub(refused) {
+    let refused = u32::try_from(payload.refused).unwrap_or(u32::MAX);
+    match payload.items.saturating_sub(refused) {
         // Series expire, so that there may be room later.
-        0 => done.push(job.id, Outcome::Retry { after: None, why: Error::new(REFUSED) }),
-        delivered => done.pieces(job.id, Fate { delivered, rejected: refused, ..Fate::default() }),
+        0 => outcomes.push(payload.attempt, Outcome::Retry { after: None, why: Error::new(REFUSED_MESSAGE) }),
+        delivered => outcomes.push_partial(
+            payload.attempt,
+            PartialOutcome { delivered, rejected: refused, ..PartialOutcome::default() },
+        ),
     }
 }
 
 /// The text of the memory limiter's refusals.
-const REFUSED: &str = "data refused due to high memory usage";
+const REFUSED_MESSAGE: &str = "data refused due to high memory usage";
 
 /// All values of a header, as one list.
-fn list(head: &RequestHead, name: &str) -> String {
+fn header_list(head: &RequestHead, name: &str) -> String {
     let values = head.headers().filter(|(n, _)| n.eq_ignore_ascii_case(name));
     values.map(|(_, v)| String::from_utf8_lossy(v)).collect::<Vec<_>>().join(",")
 }
 
 /// A page that is being rendered for a scraper.
-pub(crate) struct Body {
-    rendering: Rendering,
+pub(crate) struct ScrapeBody {
+    rendering: PageRendering,
     content_type: &'static str,
     gzip: Option<GzipStream>,
     /// The page is compressed.
-    packed: bool,
-    begun: bool,
+    is_compressed: bool,
+    is_started: bool,
     /// The charge for the compressor.
     _kept: Kept,
 }
 
 /// Pages of the registry.
-struct Scrapes<'a> {
-    registry: &'a mut Registry,
+struct ScrapeHandler<'a> {
+    registry: &'a mut SeriesRegistry,
     budget: &'a Arc<Budget>,
     log: &'a Logger,
 }
 
-impl Pages for Scrapes<'_> {
-    type Body = Body;
+impl PageHandler for ScrapeHandler<'_> {
+    type Body = ScrapeBody;
 
-    fn answer(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> Answer<Body> {
+    fn respond(&mut self, cx: &mut Cx<'_>, head: &RequestHead) -> PageResponse<ScrapeBody> {
         if head.path() != "/metrics" {
-            return Answer::Page(not_found());
+            return PageResponse::Whole(not_found());
         }
         let accept = head.get("accept").map(String::from_utf8_lossy).unwrap_or_default();
-        let accept = Accept::choose(&accept, Offer::TEXT);
-        let gzip = match Encoding::choose(&list(head, "accept-encoding")) {
-            Encoding::Identity => None,
-            Encoding::Gzip => Some(GzipStream::new(GZIP_LEVEL)),
+        let accept = NegotiatedFormat::negotiate(&accept, SupportedFormats::TEXT);
+        let gzip = match PageEncoding::negotiate(&header_list(head, "accept-encoding")) {
+            PageEncoding::Identity => None,
+            PageEncoding::Gzip => Some(GzipStream::new(GZIP_LEVEL)),
         };
         let kept = self.budget.keep(if gzip.is_some() { GzipStream::MEMORY } else { 0 });
-        let rendering = Rendering::new(cx.now(), self.budget);
-        Answer::Body(Body {
+        let rendering = PageRendering::new(cx.now(), self.budget);
+        PageResponse::Streamed(ScrapeBody {
             rendering,
             content_type: accept.content_type(),
-            packed: gzip.is_some(),
+            is_compressed: gzip.is_some(),
             gzip,
-            begun: false,
+            is_started: false,
             _kept: kept,
         })
     }
 
-    fn next(&mut self, _: &mut Cx<'_>, body: &mut Body) -> Next {
+    fn poll_body(&mut self, _: &mut Cx<'_>, body: &mut ScrapeBody) -> PageStep {
         let mut piece = Vec::new();
-        let progress = match self.registry.render_step(&mut body.rendering, &mut piece, &mut Work::step()) {
+        let progress = match self.registry.render_step(&mut body.rendering, &mut piece, &mut StepBudget::for_one_step())
+        {
             Ok(progress) => progress,
             Err(RenderError::Gather(e)) => {
-                return Next::Page(Page::text(500, e.to_string()).header("X-Content-Type-Options", "nosniff"));
+                return PageStep::Page(Page::text(500, e.to_string()).header("X-Content-Type-Options", "nosniff"));
             }
             Err(e) => {
-                self.log.error("error gathering metrics", &[("error", Field::Str(&e.to_string()))]);
-                return Next::Cut;
+                self.log.error("error gathering metrics", &[("error", LogField::Str(&e.to_string()))]);
+                return PageStep::Abort;
             }
         };
-        let complete = progress == Progress::Complete;
+        let complete = progress == RenderProgress::Complete;
         if let Some(gzip) = &mut body.gzip {
-            let plain = std::mem::take(&mut piece);
-            if !plain.is_empty() {
-                gzip.push(&plain, &mut piece);
+            let uncompressed = std::mem::take(&mut piece);
+            if !uncompressed.is_empty() {
+                gzip.push(&uncompressed, &mut piece);
             }
         }
         if complete && let Some(gzip) = body.gzip.take() {
             gzip.finish(&mut piece);
         }
-        let (content_type, packed) = (body.content_type, body.packed);
+        let (content_type, is_compressed) = (body.content_type, body.is_compressed);
         let page = |piece: Vec<u8>| {
             let page = Page::new(200, content_type, piece);
-            if packed { page.header("Content-Encoding", "gzip") } else { page }
+            if is_compressed { page.header("Content-Encoding", "gzip") } else { page }
         };
-        match (body.begun, complete) {
-            (false, true) => Next::Page(page(piece)),
-            (true, true) => Next::End(piece.into()),
-            (_, false) if piece.is_empty() => Next::Later,
+        match (body.is_started, complete) {
+            (false, true) => PageStep::Page(page(piece)),
+            (true, true) => PageStep::LastData(piece.into()),
+            (_, false) if piece.is_empty() => PageStep::Pending,
             (false, false) => {
-                body.begun = true;
-                Next::Begin(page(piece))
+                body.is_started = true;
+                PageStep::Head(page(piece))
             }
-            (true, false) => Next::Piece(piece.into()),
+            (true, false) => PageStep::Data(piece.into()),
         }
     }
 }
 
 impl Exporter for PrometheusExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let address = self.server.open(cx, SERVER).map_err(StartError)?;
-        let seed = cx.rand();
-        let report = self.report.take().unwrap_or_else(Report::silent);
-        self.registry = Some(Registry::new(&self.page, seed, report).charged_to(&self.budget));
-        self.arm(cx);
-        self.log.info("Serving Prometheus metrics", &[("endpoint", Field::Str(&address))]);
+        let address = self.server.open(cx, SERVER_KEY).map_err(StartError)?;
+        let seed = cx.random();
+        let dropped = self.dropped.take().unwrap_or_else(DroppedPoints::without_log);
+        self.registry = Some(SeriesRegistry::new(&self.page, seed, dropped).with_budget(&self.budget));
+        self.set_sweep_timer(cx);
+        self.log.info("Serving Prometheus metrics", &[("endpoint", LogField::Str(&address))]);
         Ok(())
     }
 
-    fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, _: Mono, done: &mut Done) {
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        attempt: AttemptId,
+        payload: &Payload,
+        _: MonotonicTime,
+        outcomes: &mut Outcomes,
+    ) {
         if payload.signal != Signal::Metrics {
-            return done.push(job, Outcome::Delivered);
+            return outcomes.push(attempt, Outcome::Delivered);
         }
-        let (intake, held) = (Intake::new(payload.body.clone()), payload.held.clone());
-        self.jobs.push_back(Job { id: job, items: payload.items(), intake, refused: 0, _held: held });
-        if self.jobs.len() == 1 {
-            self.read(cx, done);
+        let (reader, held) = (BodyReader::new(payload.body.clone()), payload.held.clone());
+        self.pending.push_back(PendingPayload { attempt, items: payload.items(), reader, refused: 0, _held: held });
+        if self.pending.len() == 1 {
+            self.read_payloads(cx, outcomes);
         }
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, done: &mut Done) {
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, outcomes: &mut Outcomes) {
         let Some(registry) = &mut self.registry else { return };
         match local {
-            SWEEP if registry.expire_step(cx.now(), &mut Work::step()) => return self.arm(cx),
-            SWEEP => return cx.again(SWEEP),
-            INTAKE => {
-                self.work = Work::step();
-                return self.read(cx, done);
+            SWEEP_KEY if registry.expire_step(cx.now(), &mut StepBudget::for_one_step()) => {
+                return self.set_sweep_timer(cx);
+            }
+            SWEEP_KEY => return cx.request_ready(SWEEP_KEY),
+            READ_KEY => {
+                self.budget_of_turn = StepBudget::for_one_step();
+                return self.read_payloads(cx, outcomes);
             }
             _ => {}
         }
-        let mut scrapes = Scrapes { registry, budget: &self.budget, log: &self.log };
-        self.server.event_with(cx, local, &event, &mut scrapes);
+        let mut handler = ScrapeHandler { registry, budget: &self.budget, log: &self.log };
+        self.server.handle_event_with(cx, local, &event, &mut handler);
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {

@@ -5,55 +5,55 @@
 //! nothing; the labels are also made from this text.
 
 use otelcore_pdata::text::put_value;
-use otelcore_pdata::views::{AnyValue, KeyValue, Repeated, ScopeMetrics};
+use otelcore_pdata::views::{AnyValue, KeyValue, RepeatedMessages, ScopeMetrics};
 use smallvec::SmallVec;
 
 /// Appends a length and the bytes.
-pub(crate) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_with(out, |out| out.extend_from_slice(bytes));
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_length_prefixed(out, |out| out.extend_from_slice(bytes));
 }
 
 /// Appends the output of `write`, with its length before it. OTLP bodies are far below 4 GiB.
-fn put_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+fn put_length_prefixed(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
     write(out);
     let len = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
-    if let Some(place) = out.get_mut(at..at + 4) {
-        place.copy_from_slice(&len.to_le_bytes());
+    if let Some(len_field) = out.get_mut(at..at + 4) {
+        len_field.copy_from_slice(&len.to_le_bytes());
     }
 }
 
 /// Removes one byte string from the front and returns it.
-fn take<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+fn take_bytes<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (len, rest) = bytes.split_first_chunk::<4>()?;
-    let (taken, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+    let (bytes_read, rest) = rest.split_at_checked(u32::from_le_bytes(*len) as usize)?;
     *bytes = rest;
-    Some(taken)
+    Some(bytes_read)
 }
 
 /// Keys and values of a byte string made by [`put_attributes`].
 #[derive(Clone, Copy)]
-pub(crate) struct Pairs<'a>(pub(crate) &'a [u8]);
+pub(crate) struct AttributePairs<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Iterator for Pairs<'a> {
+impl<'a> Iterator for AttributePairs<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some((take(&mut self.0)?, take(&mut self.0)?))
+        Some((take_bytes(&mut self.0)?, take_bytes(&mut self.0)?))
     }
 }
 
 fn put_pair(out: &mut Vec<u8>, key: &[u8], value: AnyValue<'_>) {
-    put(out, key);
+    put_bytes(out, key);
     match value {
-        AnyValue::String(text) => put(out, text),
-        other => put_with(out, |out| put_value(out, other)),
+        AnyValue::String(text) => put_bytes(out, text),
+        other => put_length_prefixed(out, |out| put_value(out, other)),
     }
 }
 
 /// The attributes of one point, on the stack.
-pub(crate) type Sorted<'a> = SmallVec<[KeyValue<'a>; 12]>;
+pub(crate) type SortedAttributes<'a> = SmallVec<[KeyValue<'a>; 12]>;
 
 /// Attributes that labels are made of, at most. A series with more is not shown: all work for one point is done in one
 /// step.
@@ -65,11 +65,14 @@ pub const MAX_NESTED_BYTES: usize = 64 << 10;
 
 /// There are more attributes, or larger ones, than labels can be made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct TooLarge;
+pub(crate) struct LabelsTooLarge;
 
 /// Reads attributes and sorts them by key.
 #[inline]
-pub(crate) fn sort<'a>(sorted: &mut Sorted<'a>, attributes: Repeated<'a, KeyValue<'a>>) -> Result<(), TooLarge> {
+pub(crate) fn sort_attributes<'a>(
+    sorted: &mut SortedAttributes<'a>,
+    attributes: RepeatedMessages<'a, KeyValue<'a>>,
+) -> Result<(), LabelsTooLarge> {
     sorted.clear();
     let mut bytes = 0;
     for kv in attributes {
@@ -79,7 +82,7 @@ pub(crate) fn sort<'a>(sorted: &mut Sorted<'a>, attributes: Repeated<'a, KeyValu
             _ => 0,
         };
         if sorted.len() == MAX_LABELS || bytes > MAX_LABEL_BYTES || nested > MAX_NESTED_BYTES {
-            return Err(TooLarge);
+            return Err(LabelsTooLarge);
         }
         sorted.push(kv);
     }
@@ -92,7 +95,7 @@ pub(crate) fn sort<'a>(sorted: &mut Sorted<'a>, attributes: Repeated<'a, KeyValu
 /// Whether `stored` was made from the same attributes. A cheap test: false if a value is not a string.
 #[inline]
 pub(crate) fn is_same(stored: &[u8], sorted: &[KeyValue<'_>]) -> bool {
-    let mut pairs = Pairs(stored);
+    let mut pairs = AttributePairs(stored);
     for kv in sorted {
         match (pairs.next(), kv.value) {
             (Some((key, value)), AnyValue::String(text)) if key == kv.key && value == text => {}
@@ -102,75 +105,75 @@ pub(crate) fn is_same(stored: &[u8], sorted: &[KeyValue<'_>]) -> bool {
     pairs.0.is_empty()
 }
 
-/// Appends sorted attributes merged with `over`: values of `over` replace those of equal keys, and its other keys are
-/// added. `over` is sorted in the same way.
-pub(crate) fn put_attributes(out: &mut Vec<u8>, sorted: &[KeyValue<'_>], over: &[u8]) {
-    let mut over = Pairs(over).peekable();
+/// Appends sorted attributes merged with `overrides`: values of `overrides` replace those of equal keys, and its other
+/// keys are added. `overrides` is sorted in the same way.
+pub(crate) fn put_attributes(out: &mut Vec<u8>, sorted: &[KeyValue<'_>], overrides: &[u8]) {
+    let mut overrides = AttributePairs(overrides).peekable();
     for kv in sorted {
-        while let Some((key, value)) = over.next_if(|(key, _)| *key < kv.key) {
-            put(out, key);
-            put(out, value);
+        while let Some((key, value)) = overrides.next_if(|(key, _)| *key < kv.key) {
+            put_bytes(out, key);
+            put_bytes(out, value);
         }
-        if over.peek().is_none_or(|(key, _)| *key != kv.key) {
+        if overrides.peek().is_none_or(|(key, _)| *key != kv.key) {
             put_pair(out, kv.key, kv.value);
         }
     }
-    for (key, value) in over {
-        put(out, key);
-        put(out, value);
+    for (key, value) in overrides {
+        put_bytes(out, key);
+        put_bytes(out, value);
     }
 }
 
 /// The part of a series' identity before its attributes, read back.
-pub(crate) struct Stem<'a> {
+pub(crate) struct IdentityPrefix<'a> {
     pub(crate) job: Option<&'a [u8]>,
     pub(crate) instance: Option<&'a [u8]>,
-    pub(crate) scope: Scope<'a>,
+    pub(crate) scope: ScopeIdentity<'a>,
 }
 
 /// The identity of a scope, read back.
-pub(crate) struct Scope<'a> {
+pub(crate) struct ScopeIdentity<'a> {
     pub(crate) name: &'a [u8],
     pub(crate) version: &'a [u8],
     pub(crate) schema_url: &'a [u8],
-    pub(crate) attributes: Pairs<'a>,
+    pub(crate) attributes: AttributePairs<'a>,
 }
 
 /// Appends job and instance. An absent value is different from an empty one.
-pub(crate) fn put_target(out: &mut Vec<u8>, job: Option<&[u8]>, instance: Option<&[u8]>) {
+pub(crate) fn put_job_and_instance(out: &mut Vec<u8>, job: Option<&[u8]>, instance: Option<&[u8]>) {
     for part in [job, instance] {
         out.push(u8::from(part.is_some()));
-        put(out, part.unwrap_or_default());
+        put_bytes(out, part.unwrap_or_default());
     }
 }
 
 /// Appends the scope.
-pub(crate) fn put_scope(out: &mut Vec<u8>, metrics: &ScopeMetrics<'_>) -> Result<(), TooLarge> {
+pub(crate) fn put_scope(out: &mut Vec<u8>, metrics: &ScopeMetrics<'_>) -> Result<(), LabelsTooLarge> {
     let scope = metrics.scope;
-    let mut sorted = Sorted::new();
-    sort(&mut sorted, scope.attributes())?;
+    let mut sorted = SortedAttributes::new();
+    sort_attributes(&mut sorted, scope.attributes())?;
     if [scope.name, scope.version, metrics.schema_url].iter().any(|text| text.len() > MAX_LABEL_BYTES) {
-        return Err(TooLarge);
+        return Err(LabelsTooLarge);
     }
-    put(out, scope.name);
-    put(out, scope.version);
-    put(out, metrics.schema_url);
-    put_with(out, |out| put_attributes(out, &sorted, &[]));
+    put_bytes(out, scope.name);
+    put_bytes(out, scope.version);
+    put_bytes(out, metrics.schema_url);
+    put_length_prefixed(out, |out| put_attributes(out, &sorted, &[]));
     Ok(())
 }
 
-impl<'a> Stem<'a> {
-    /// Reads the output of [`put_target`] and [`put_scope`].
-    pub(crate) fn read(mut bytes: &'a [u8]) -> Option<Self> {
+impl<'a> IdentityPrefix<'a> {
+    /// Reads the output of [`put_job_and_instance`] and [`put_scope`].
+    pub(crate) fn parse(mut bytes: &'a [u8]) -> Option<Self> {
         let mut part = || {
             let (present, rest) = bytes.split_first()?;
             bytes = rest;
-            let text = take(&mut bytes)?;
+            let text = take_bytes(&mut bytes)?;
             Some((*present == 1).then_some(text))
         };
         let (job, instance) = (part()?, part()?);
-        let mut text = || take(&mut bytes);
-        let (name, version, schema_url, attributes) = (text()?, text()?, text()?, Pairs(text()?));
-        Some(Self { job, instance, scope: Scope { name, version, schema_url, attributes } })
+        let mut text = || take_bytes(&mut bytes);
+        let (name, version, schema_url, attributes) = (text()?, text()?, text()?, AttributePairs(text()?));
+        Some(Self { job, instance, scope: ScopeIdentity { name, version, schema_url, attributes } })
     }
 }

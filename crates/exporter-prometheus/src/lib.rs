@@ -2,7 +2,7 @@
 //!
 //! Points update *series*, which are stored by identity; a scrape writes them to a page. Names and labels are
 //! translated once, when a series is created, and are kept as bytes: a point of a known series costs a hash, a
-//! comparison and a store; a scrape copies name, labels and value. [`Registry`] does this without sockets or clock; the
+//! comparison and a store; a scrape copies name, labels and value. [`SeriesRegistry`] uses no sockets and no clock; the
 //! exporter adds the page server, a timer for expiry, and gzip.
 //!
 //! Memory grows with the number of distinct series and resources that arrived within `metric_expiration`, some hundreds
@@ -11,32 +11,32 @@
 //! collector.
 #![forbid(unsafe_code)]
 
+mod body_reader;
 mod config;
+mod dropped_points;
 mod exporter;
 mod families;
 mod identity;
-mod intake;
 mod labels;
 mod names;
 #[doc(hidden)]
 pub mod oracle;
 mod page;
-mod reading;
+mod partitioned;
 mod registry;
-mod report;
 mod resources;
-mod slots;
-mod work;
+mod series_state;
+mod step_budget;
 
-pub use config::{PageSettings, Prometheus, PrometheusFactory, ResourceLabels};
+pub use body_reader::BodyReader;
+pub use config::{PageConfig, PrometheusConfig, PrometheusFactory, ResourceLabelsConfig};
+pub use dropped_points::{DropReason, DroppedPoints};
 pub use identity::{MAX_LABEL_BYTES, MAX_LABELS, MAX_NESTED_BYTES};
-pub use intake::Intake;
-pub use names::{MAX_NAME, Shape, Strategy, metric_name};
-pub use page::{MAX_PAGE, PIECE, Progress, RenderError, Rendering};
-pub use reading::MAX_BUCKETS;
-pub use registry::{GatherError, Registry};
-pub use report::{Reason, Report};
-pub use work::Work;
+pub use names::{MAX_NAME_BYTES, OtlpMetricKind, TranslationStrategy, metric_name};
+pub use page::{MAX_PAGE_BYTES, PIECE_SIZE, PageRendering, RenderError, RenderProgress};
+pub use registry::{GatherError, SeriesRegistry};
+pub use series_state::MAX_BUCKETS;
+pub use step_budget::StepBudget;
 
 #[cfg(test)]
 mod tests;

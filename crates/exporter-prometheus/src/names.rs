@@ -5,7 +5,7 @@
 
 /// `translation_strategy`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Strategy {
+pub enum TranslationStrategy {
     /// Legacy names with unit and type at the end; the default.
     #[default]
     UnderscoreEscapingWithSuffixes,
@@ -17,11 +17,11 @@ pub enum Strategy {
     NoTranslation,
 }
 
-impl Strategy {
+impl TranslationStrategy {
     /// The strategy for the word in the configuration; the empty word is the default.
     #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Some(match word {
+    pub fn from_config_value(value: &str) -> Option<Self> {
+        Some(match value {
             "" | "UnderscoreEscapingWithSuffixes" => Self::UnderscoreEscapingWithSuffixes,
             "UnderscoreEscapingWithoutSuffixes" => Self::UnderscoreEscapingWithoutSuffixes,
             "NoUTF8EscapingWithSuffixes" => Self::NoUtf8EscapingWithSuffixes,
@@ -38,11 +38,11 @@ impl Strategy {
 }
 
 /// Bytes of a metric's name or unit, at most: a name is made in one step.
-pub const MAX_NAME: usize = 64 << 10;
+pub const MAX_NAME_BYTES: usize = 64 << 10;
 
 /// The kind of a metric, as far as it affects names and types.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Shape {
+pub enum OtlpMetricKind {
     /// An OTLP gauge.
     Gauge,
     /// A monotonic sum.
@@ -75,31 +75,33 @@ pub enum NameError {
 /// # Errors
 /// See [`NameError`]; the series is then not served.
 pub fn metric_name(
-    strategy: Strategy,
+    strategy: TranslationStrategy,
     namespace: &str,
     name: &[u8],
     unit: &[u8],
-    shape: Shape,
+    metric_kind: OtlpMetricKind,
 ) -> Result<Vec<u8>, NameError> {
-    let made = match strategy {
-        Strategy::UnderscoreEscapingWithSuffixes => with_suffixes(namespace, name, unit, shape),
-        Strategy::UnderscoreEscapingWithoutSuffixes => without_suffixes(namespace, name),
-        Strategy::NoUtf8EscapingWithSuffixes => keep_with_suffixes(prefixed(namespace, name), unit, shape),
-        Strategy::NoTranslation => prefixed(namespace, name),
+    let translated = match strategy {
+        TranslationStrategy::UnderscoreEscapingWithSuffixes => escape_with_suffixes(namespace, name, unit, metric_kind),
+        TranslationStrategy::UnderscoreEscapingWithoutSuffixes => escape_without_suffixes(namespace, name),
+        TranslationStrategy::NoUtf8EscapingWithSuffixes => {
+            add_suffixes(with_namespace(namespace, name), unit, metric_kind)
+        }
+        TranslationStrategy::NoTranslation => with_namespace(namespace, name),
     };
-    if made.is_empty() {
+    if translated.is_empty() {
         return Err(NameError::Empty);
     }
-    if !strategy.keeps_utf8() && made != name && made.iter().all(|b| *b == b'_') {
+    if !strategy.keeps_utf8() && translated != name && translated.iter().all(|b| *b == b'_') {
         return Err(NameError::Underscores);
     }
-    if str::from_utf8(&made).is_err() {
+    if str::from_utf8(&translated).is_err() {
         return Err(NameError::Utf8);
     }
-    Ok(made)
+    Ok(translated)
 }
 
-fn in_token(b: u8) -> bool {
+fn is_token_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b':'
 }
 
@@ -108,16 +110,16 @@ fn tokens(name: &[u8], keep: impl Fn(u8) -> bool) -> Vec<&[u8]> {
     name.split(|b| !keep(*b)).filter(|t| !t.is_empty()).collect()
 }
 
-fn digit_first(name: &[u8]) -> bool {
+fn starts_with_digit(name: &[u8]) -> bool {
     name.first().is_some_and(u8::is_ascii_digit)
 }
 
-fn prefixed(namespace: &str, name: &[u8]) -> Vec<u8> {
+fn with_namespace(namespace: &str, name: &[u8]) -> Vec<u8> {
     if namespace.is_empty() { name.to_vec() } else { [namespace.as_bytes(), name].join(&b'_') }
 }
 
-fn with_suffixes(namespace: &str, name: &[u8], unit: &[u8], shape: Shape) -> Vec<u8> {
-    let mut tokens = tokens(name, in_token);
+fn escape_with_suffixes(namespace: &str, name: &[u8], unit: &[u8], metric_kind: OtlpMetricKind) -> Vec<u8> {
+    let mut tokens = tokens(name, is_token_byte);
     let (main, per) = unit_suffixes(unit);
     let (main, per) = (clean_unit(&main), clean_unit(&per));
     let mut main = main.as_slice();
@@ -133,7 +135,10 @@ fn with_suffixes(namespace: &str, name: &[u8], unit: &[u8], shape: Shape) -> Vec
         main = main.strip_suffix(b"_").unwrap_or(main);
     }
     tokens.extend([main, per].into_iter().filter(|t| !t.is_empty()));
-    for (wanted, word) in [(shape == Shape::Counter, "total"), (unit == b"1" && shape == Shape::Gauge, "ratio")] {
+    for (wanted, word) in [
+        (metric_kind == OtlpMetricKind::Counter, "total"),
+        (unit == b"1" && metric_kind == OtlpMetricKind::Gauge, "ratio"),
+    ] {
         if wanted {
             tokens.retain(|t| *t != word.as_bytes());
             tokens.push(word.as_bytes());
@@ -142,30 +147,30 @@ fn with_suffixes(namespace: &str, name: &[u8], unit: &[u8], shape: Shape) -> Vec
     if !namespace.is_empty() {
         tokens.insert(0, namespace.as_bytes());
     }
-    let mut made = tokens.join(&b'_');
-    if digit_first(&made) {
-        made.insert(0, b'_');
+    let mut translated = tokens.join(&b'_');
+    if starts_with_digit(&translated) {
+        translated.insert(0, b'_');
     }
-    made
+    translated
 }
 
-fn without_suffixes(namespace: &str, name: &[u8]) -> Vec<u8> {
-    let keep = |b: u8| in_token(b) || b == b'_';
-    let mut made = tokens(name, keep).join(&b'_');
+fn escape_without_suffixes(namespace: &str, name: &[u8]) -> Vec<u8> {
+    let keep = |b: u8| is_token_byte(b) || b == b'_';
+    let mut translated = tokens(name, keep).join(&b'_');
     if !namespace.is_empty() {
-        return [tokens(namespace.as_bytes(), keep).join(&b'_'), made].join(&b'_');
+        return [tokens(namespace.as_bytes(), keep).join(&b'_'), translated].join(&b'_');
     }
-    if digit_first(&made) {
-        made.insert(0, b'_');
+    if starts_with_digit(&translated) {
+        translated.insert(0, b'_');
     }
-    made
+    translated
 }
 
-fn keep_with_suffixes(mut name: Vec<u8>, unit: &[u8], shape: Shape) -> Vec<u8> {
+fn add_suffixes(mut name: Vec<u8>, unit: &[u8], metric_kind: OtlpMetricKind) -> Vec<u8> {
     let (main, per) = unit_suffixes(unit);
-    let last: &[u8] = match shape {
-        Shape::Gauge if unit == b"1" => b"ratio",
-        Shape::Counter => b"total",
+    let last: &[u8] = match metric_kind {
+        OtlpMetricKind::Gauge if unit == b"1" => b"ratio",
+        OtlpMetricKind::Counter => b"total",
         _ => b"",
     };
     for suffix in [last, &per] {
@@ -191,18 +196,18 @@ fn unit_suffixes(unit: &[u8]) -> (Vec<u8>, Vec<u8>) {
         None => (unit, &[][..]),
     };
     let usable = |half: &[u8]| !half.is_empty() && !half.iter().any(|b| matches!(b, b'{' | b'}'));
-    let (main, per) = (trim(main), trim(per));
-    let main = if usable(main) { main_word(main).unwrap_or(main) } else { b"" };
-    let per = if usable(per) { [b"per_", per_word(per).unwrap_or(per)].concat() } else { Vec::new() };
+    let (main, per) = (trim_unicode(main), trim_unicode(per));
+    let main = if usable(main) { unit_word(main).unwrap_or(main) } else { b"" };
+    let per = if usable(per) { [b"per_", per_unit_word(per).unwrap_or(per)].concat() } else { Vec::new() };
     (main.to_vec(), per)
 }
 
 /// Go trims all Unicode space.
-fn trim(text: &[u8]) -> &[u8] {
+fn trim_unicode(text: &[u8]) -> &[u8] {
     str::from_utf8(text).map_or_else(|_| text.trim_ascii(), |t| t.trim().as_bytes())
 }
 
-fn main_word(unit: &[u8]) -> Option<&'static [u8]> {
+fn unit_word(unit: &[u8]) -> Option<&'static [u8]> {
     Some(match unit {
         b"d" => b"days",
         b"h" => b"hours",
@@ -235,7 +240,7 @@ fn main_word(unit: &[u8]) -> Option<&'static [u8]> {
     })
 }
 
-fn per_word(unit: &[u8]) -> Option<&'static [u8]> {
+fn per_unit_word(unit: &[u8]) -> Option<&'static [u8]> {
     Some(match unit {
         b"s" => b"second",
         b"m" => b"minute",
@@ -252,7 +257,7 @@ fn per_word(unit: &[u8]) -> Option<&'static [u8]> {
 fn clean_unit(unit: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(unit.len());
     for &b in unit {
-        let b = if in_token(b) { b } else { b'_' };
+        let b = if is_token_byte(b) { b } else { b'_' };
         if b != b'_' || out.last() != Some(&b'_') {
             out.push(b);
         }
@@ -267,14 +272,14 @@ fn clean_unit(unit: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn name(strategy: Strategy, namespace: &str, name: &str, unit: &str, shape: Shape) -> String {
+    fn name(strategy: TranslationStrategy, namespace: &str, name: &str, unit: &str, shape: OtlpMetricKind) -> String {
         metric_name(strategy, namespace, name.as_bytes(), unit.as_bytes(), shape)
             .map_or_else(|_| "dropped".to_owned(), |n| String::from_utf8(n).unwrap())
     }
 
     #[test]
-    fn names_are_those_of_the_go_collector() {
-        use Shape::{Counter, Gauge, Histogram};
+    fn metric_names_are_translated_as_in_the_go_collector() {
+        use OtlpMetricKind::{Counter, Gauge, Histogram};
         let table = [
             (
                 ("http.server.duration", "ms", Histogram),
@@ -304,8 +309,8 @@ mod tests {
             (("x", "a/b/c", Gauge), ["x_a_per_b_c", "x", "x_a_per_b/c"]),
             (("x", "1/s", Gauge), ["x_per_second", "x", "x_per_second"]),
             (("x", "1", Histogram), ["x", "x", "x"]),
-            (("x", "1", Shape::UpDownCounter), ["x", "x", "x"]),
-            (("x", "1", Shape::Summary), ["x", "x", "x"]),
+            (("x", "1", OtlpMetricKind::UpDownCounter), ["x", "x", "x"]),
+            (("x", "1", OtlpMetricKind::Summary), ["x", "x", "x"]),
             (("x", "foo_/s", Gauge), ["x_foo_per_second", "x", "x_foo__per_second"]),
             (("x", "s/°", Gauge), ["x_seconds", "x", "x_seconds_per_°"]),
             (("x", " s / {req} ", Gauge), ["x_seconds", "x", "x_seconds"]),
@@ -315,35 +320,44 @@ mod tests {
         ];
         for ((input, unit, shape), [with, without, keep]) in table {
             let case = format!("{input} {unit} {shape:?}");
-            assert_eq!(name(Strategy::UnderscoreEscapingWithSuffixes, "", input, unit, shape), with, "{case}");
-            assert_eq!(name(Strategy::UnderscoreEscapingWithoutSuffixes, "", input, unit, shape), without, "{case}");
-            assert_eq!(name(Strategy::NoUtf8EscapingWithSuffixes, "", input, unit, shape), keep, "{case}");
+            assert_eq!(
+                name(TranslationStrategy::UnderscoreEscapingWithSuffixes, "", input, unit, shape),
+                with,
+                "{case}"
+            );
+            assert_eq!(
+                name(TranslationStrategy::UnderscoreEscapingWithoutSuffixes, "", input, unit, shape),
+                without,
+                "{case}"
+            );
+            assert_eq!(name(TranslationStrategy::NoUtf8EscapingWithSuffixes, "", input, unit, shape), keep, "{case}");
         }
-        assert_eq!(name(Strategy::NoTranslation, "n s", "cpu.usage", "s", Counter), "n s_cpu.usage");
+        assert_eq!(name(TranslationStrategy::NoTranslation, "n s", "cpu.usage", "s", Counter), "n s_cpu.usage");
     }
 
     #[test]
-    fn units_have_the_words_of_the_table() {
+    fn units_are_translated_to_the_words_of_the_go_translator() {
         let words = "d=days h=hours min=minutes s=seconds ms=milliseconds us=microseconds ns=nanoseconds By=bytes \
             KiBy=kibibytes MiBy=mebibytes GiBy=gibibytes TiBy=tibibytes KBy=kilobytes MBy=megabytes GBy=gigabytes \
             TBy=terabytes kBy=kBy m=meters V=volts A=amperes J=joules W=watts g=grams Cel=celsius Hz=hertz %=percent \
             S=S furlong=furlong";
         for (unit, word) in words.split_whitespace().map(|w| w.split_once('=').unwrap()) {
-            let got = name(Strategy::default(), "", "x", unit, Shape::Histogram);
+            let got = name(TranslationStrategy::default(), "", "x", unit, OtlpMetricKind::Histogram);
             assert_eq!(got, format!("x_{word}"));
         }
         let per = "s=second m=minute h=hour d=day w=week mo=month y=year min=min";
         for (unit, word) in per.split_whitespace().map(|w| w.split_once('=').unwrap()) {
-            let got = name(Strategy::default(), "", "x", &format!("1/{unit}"), Shape::Histogram);
+            let got = name(TranslationStrategy::default(), "", "x", &format!("1/{unit}"), OtlpMetricKind::Histogram);
             assert_eq!(got, format!("x_per_{word}"));
         }
     }
 
     #[test]
-    fn a_namespace_goes_in_raw_with_suffixes_and_split_without() {
-        let with = |ns| name(Strategy::UnderscoreEscapingWithSuffixes, ns, "1a", "", Shape::Gauge);
+    fn namespace_is_unchanged_with_suffixes_and_escaped_without() {
+        let with = |ns| name(TranslationStrategy::UnderscoreEscapingWithSuffixes, ns, "1a", "", OtlpMetricKind::Gauge);
         assert_eq!([with("ns"), with("1ns"), with("test-space")], ["ns_1a", "_1ns_1a", "test-space_1a"]);
-        let without = |ns| name(Strategy::UnderscoreEscapingWithoutSuffixes, ns, "a", "", Shape::Gauge);
+        let without =
+            |ns| name(TranslationStrategy::UnderscoreEscapingWithoutSuffixes, ns, "a", "", OtlpMetricKind::Gauge);
         assert_eq!([without("1ns"), without("test-space")], ["1ns_a", "test_space_a"]);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A *stream* is the identity of a series without the attributes of its points; it has the translated name. A known
 //! stream costs one look-up for each metric, a known series one for each point. This module uses no sockets and no
-//! clock: the time of arrival is an argument, and expiry compares nothing else. Bodies are read in `intake`, pages are
+//! clock: the time of arrival is an argument; expiry compares nothing else. Bodies are read in `body_reader`, pages are
 //! rendered in `page`; nothing here visits all series at once.
 
 use std::collections::BTreeSet;
@@ -11,23 +11,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use otelcore_exposition::Kind;
+use otelcore_exposition::MetricType;
 use otelcore_pdata::views::Temporality;
-use otelcore_pipeline::{Budget, Kept, Level, Mono};
+use otelcore_pipeline::{Budget, Kept, LogLevel, MonotonicTime};
 
-use crate::config::PageSettings;
-use crate::families::{Families, Member, PLACE, Place};
-use crate::identity::{Pairs, Stem};
+use crate::config::PageConfig;
+use crate::dropped_points::{DropReason, DroppedPoints};
+use crate::families::{Families, LABEL_SET_KEY_BYTES, LabelSetKey, Member};
+use crate::identity::{AttributePairs, IdentityPrefix};
 use crate::labels::{label_name, series_block};
-use crate::names::{Shape, metric_name};
-use crate::reading::{Point, Reading, Verdict};
-use crate::report::{Reason, Report};
+use crate::names::{OtlpMetricKind, metric_name};
+use crate::partitioned::{PartitionedIndex, PartitionedSlab};
 use crate::resources::Resources;
-use crate::slots::{Index, Slots};
-use crate::work::Work;
+use crate::series_state::{DataPoint, SeriesState, UpdateResult};
+use crate::step_budget::StepBudget;
 
 /// The number for "no series" or "no stream".
-pub(crate) const NONE: usize = usize::MAX;
+pub(crate) const NO_ID: usize = usize::MAX;
 
 pub(crate) const TARGET_HELP: &[u8] = b"Target metadata";
 
@@ -42,57 +42,57 @@ pub(crate) struct Series {
     seq: u64,
     hash: u64,
     pub(crate) stream: usize,
-    shape: Shape,
+    metric_kind: OtlpMetricKind,
     resource: usize,
     /// The family it is attached to; none if it has no name or an invalid label.
     pub(crate) family: Option<usize>,
-    /// The reason in the series itself why it is not shown; its family may have another one.
-    pub(crate) fault: Option<Reason>,
+    /// The reason in the series itself why it is not shown; its family may have another reason.
+    pub(crate) drop_reason: Option<DropReason>,
     /// An older series of its family has the same labels.
-    pub(crate) twin: bool,
-    pub(crate) arrived: Mono,
+    pub(crate) is_duplicate: bool,
+    pub(crate) arrived_at: MonotonicTime,
     pub(crate) attributes: Box<[u8]>,
-    pub(crate) block: Rc<[u8]>,
-    labels: u32,
+    pub(crate) label_block: Rc<[u8]>,
+    label_count: u32,
     /// The series whose point came after the point of this series the last time.
-    pub(crate) next: usize,
-    pub(crate) reading: Reading,
+    pub(crate) expected_next: usize,
+    pub(crate) state: SeriesState,
 }
 
 impl Series {
     /// Bytes charged for the series without its reading: the struct, its entries in the index and in its family, and
     /// its attributes and block.
-    fn cost(&self) -> u64 {
-        (size_of::<Self>() + PLACE + 4 * size_of::<usize>()) as u64
+    fn charged_bytes(&self) -> u64 {
+        (size_of::<Self>() + LABEL_SET_KEY_BYTES + 4 * size_of::<usize>()) as u64
             + allocated(self.attributes.len())
-            + allocated(self.block.len())
+            + allocated(self.label_block.len())
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        kind(self.shape)
+    pub(crate) fn prometheus_type(&self) -> MetricType {
+        prometheus_type(self.metric_kind)
     }
 
-    fn place(&self) -> Place {
-        Place { block: self.block.clone(), labels: self.labels }
+    fn label_set_key(&self) -> LabelSetKey {
+        LabelSetKey { block: self.label_block.clone(), labels: self.label_count }
     }
 }
 
-fn kind(shape: Shape) -> Kind {
-    match shape {
-        Shape::Gauge | Shape::UpDownCounter => Kind::Gauge,
-        Shape::Counter => Kind::Counter,
-        Shape::Histogram => Kind::Histogram,
-        Shape::Summary => Kind::Summary,
+fn prometheus_type(metric_kind: OtlpMetricKind) -> MetricType {
+    match metric_kind {
+        OtlpMetricKind::Gauge | OtlpMetricKind::UpDownCounter => MetricType::Gauge,
+        OtlpMetricKind::Counter => MetricType::Counter,
+        OtlpMetricKind::Histogram => MetricType::Histogram,
+        OtlpMetricKind::Summary => MetricType::Summary,
     }
 }
 
 /// The type in the identity: whether a sum is monotonic is not part of it.
-pub(crate) fn type_byte(shape: Shape) -> u8 {
-    match shape {
-        Shape::Gauge => 1,
-        Shape::Counter | Shape::UpDownCounter => 2,
-        Shape::Histogram => 3,
-        Shape::Summary => 4,
+pub(crate) fn type_byte(metric_kind: OtlpMetricKind) -> u8 {
+    match metric_kind {
+        OtlpMetricKind::Gauge => 1,
+        OtlpMetricKind::Counter | OtlpMetricKind::UpDownCounter => 2,
+        OtlpMetricKind::Histogram => 3,
+        OtlpMetricKind::Summary => 4,
     }
 }
 
@@ -100,136 +100,136 @@ pub(crate) fn type_byte(shape: Shape) -> u8 {
 pub(crate) struct Stream {
     hash: u64,
     /// The identity without attributes.
-    pub(crate) stem: Box<[u8]>,
-    shape: Shape,
+    pub(crate) identity_prefix: Box<[u8]>,
+    metric_kind: OtlpMetricKind,
     unit: Box<[u8]>,
     help: Rc<[u8]>,
     pub(crate) family: Option<usize>,
-    series: u64,
+    series_count: u64,
     /// The series whose point came first, and the stream that came next, the last time.
-    pub(crate) first: usize,
-    pub(crate) next: usize,
+    pub(crate) expected_first: usize,
+    pub(crate) expected_next: usize,
 }
 
 impl Stream {
     /// Bytes charged for it.
-    fn cost(&self) -> u64 {
-        let texts = [self.stem.len(), self.unit.len(), self.help.len()];
+    fn charged_bytes(&self) -> u64 {
+        let texts = [self.identity_prefix.len(), self.unit.len(), self.help.len()];
         (size_of::<Self>() + 4 * size_of::<usize>()) as u64 + texts.into_iter().map(allocated).sum::<u64>()
     }
 }
 
 /// A metric while its points are read.
-pub(crate) struct Source<'a> {
+pub(crate) struct CurrentMetric<'a> {
     pub(crate) name: &'a [u8],
     pub(crate) unit: &'a [u8],
     pub(crate) help: &'a [u8],
-    pub(crate) shape: Shape,
+    pub(crate) metric_kind: OtlpMetricKind,
     pub(crate) temporality: Temporality,
     pub(crate) resource: usize,
-    pub(crate) now: Mono,
+    pub(crate) now: MonotonicTime,
     pub(crate) stream: Option<usize>,
 }
 
 /// The bytes that identify a series.
 #[derive(Clone, Copy)]
-pub(crate) struct Identity<'a> {
-    pub(crate) stem: &'a [u8],
+pub(crate) struct SeriesIdentity<'a> {
+    pub(crate) prefix: &'a [u8],
     pub(crate) attributes: &'a [u8],
 }
 
 /// All series of one exporter.
-pub struct Registry {
-    pub(crate) settings: PageSettings,
+pub struct SeriesRegistry {
+    pub(crate) config: PageConfig,
     pub(crate) expiration: u64,
     hasher: FixedState,
-    index: Index,
-    pub(crate) series: Slots<Series>,
-    stream_index: Index,
-    pub(crate) streams: Slots<Stream>,
+    index: PartitionedIndex,
+    pub(crate) series: PartitionedSlab<Series>,
+    stream_index: PartitionedIndex,
+    pub(crate) streams: PartitionedSlab<Stream>,
     pub(crate) resources: Resources,
     pub(crate) families: Families,
     pub(crate) target_name: Rc<[u8]>,
-    pub(crate) report: Report,
+    pub(crate) dropped: DroppedPoints,
     /// Reused buffers for identities.
-    pub(crate) spare: [Vec<u8>; 2],
-    next: u64,
+    pub(crate) spare_buffers: [Vec<u8>; 2],
+    next_seq: u64,
     /// The charge for everything that is kept here.
     pub(crate) kept: Kept,
-    /// Points that were refused for lack of memory since [`Registry::take_refused`].
+    /// Points that were refused for lack of memory since [`SeriesRegistry::take_refused`].
     pub(crate) refused: u64,
     /// No stored point arrived before this.
-    pub(crate) oldest: Mono,
+    pub(crate) oldest: MonotonicTime,
     /// The search for expired series, while it runs.
     pub(crate) sweep: Option<Sweep>,
     /// Series that make a page an error if nothing else is on it.
-    pub(crate) quantile: BTreeSet<usize>,
+    pub(crate) quantile_series: BTreeSet<usize>,
 }
 
 /// A search for expired series.
 pub(crate) struct Sweep {
     pub(crate) part: usize,
-    pub(crate) oldest: Mono,
+    pub(crate) oldest: MonotonicTime,
 }
 
 /// Bytes that an allocation costs in addition to its content.
-const ALLOCATION: u64 = 16;
+const ALLOCATION_OVERHEAD: u64 = 16;
 
 /// Bytes that a separate allocation of `len` bytes takes.
 pub(crate) fn allocated(len: usize) -> u64 {
-    if len == 0 { 0 } else { len as u64 + ALLOCATION }
+    if len == 0 { 0 } else { len as u64 + ALLOCATION_OVERHEAD }
 }
 
-impl std::fmt::Debug for Registry {
+impl std::fmt::Debug for SeriesRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry").field("series", &self.series.len()).finish_non_exhaustive()
     }
 }
 
-impl Registry {
+impl SeriesRegistry {
     /// An empty registry. `seed` prevents senders from choosing attributes whose hashes collide.
     #[must_use]
-    pub fn new(settings: &PageSettings, seed: u64, mut report: Report) -> Self {
+    pub fn new(config: &PageConfig, seed: u64, mut dropped: DroppedPoints) -> Self {
         let hasher = FixedState::with_seed(seed);
         let mut target_name = Vec::new();
-        if !settings.namespace.is_empty() {
+        if !config.namespace.is_empty() {
             // By the rule for labels, unlike the names of metrics, as in the Go collector.
-            match label_name(settings.namespace.as_bytes(), settings.strategy.keeps_utf8()) {
+            match label_name(config.namespace.as_bytes(), config.strategy.keeps_utf8()) {
                 Ok(namespace) => {
                     target_name = namespace;
                     target_name.push(b'_');
                 }
-                Err((_, why)) => report.say(Reason::Label, Level::Error, b"namespace", || {
+                Err((_, why)) => dropped.log_once(DropReason::Label, LogLevel::Error, b"namespace", || {
                     format!("the namespace is left out of target_info: {why}")
                 }),
             }
         }
         target_name.extend_from_slice(b"target_info");
         Self {
-            settings: settings.clone(),
-            expiration: u64::try_from(settings.metric_expiration.as_nanos()).unwrap_or(u64::MAX),
+            config: config.clone(),
+            expiration: u64::try_from(config.metric_expiration.as_nanos()).unwrap_or(u64::MAX),
             hasher: hasher.clone(),
-            index: Index::default(),
-            series: Slots::default(),
-            stream_index: Index::default(),
-            streams: Slots::default(),
+            index: PartitionedIndex::default(),
+            series: PartitionedSlab::default(),
+            stream_index: PartitionedIndex::default(),
+            streams: PartitionedSlab::default(),
             resources: Resources::new(hasher),
-            families: Families::new(settings.send_timestamps),
+            families: Families::new(config.send_timestamps),
             target_name: target_name.into(),
-            report,
-            spare: Default::default(),
-            next: 0,
+            dropped,
+            spare_buffers: Default::default(),
+            next_seq: 0,
             kept: Arc::<Budget>::default().keep(0),
             refused: 0,
-            oldest: Mono::NEVER,
+            oldest: MonotonicTime::NEVER,
             sweep: None,
-            quantile: BTreeSet::new(),
+            quantile_series: BTreeSet::new(),
         }
     }
 
     /// Charges the kept state to `budget`. When [`Budget::has_room`] is false, points of new series are refused.
     #[must_use]
-    pub fn charged_to(mut self, budget: &Arc<Budget>) -> Self {
+    pub fn with_budget(mut self, budget: &Arc<Budget>) -> Self {
         self.kept = budget.keep(self.kept.bytes());
         self
     }
@@ -259,56 +259,61 @@ impl Registry {
 
     /// The counts of points that are not shown.
     #[must_use]
-    pub fn report(&self) -> &Report {
-        &self.report
+    pub fn dropped(&self) -> &DroppedPoints {
+        &self.dropped
     }
 
     /// Logs why points of a metric are dropped.
-    pub(crate) fn say_dropped(&mut self, reason: Reason, metric: &[u8]) {
+    pub(crate) fn log_dropped(&mut self, reason: DropReason, metric: &[u8]) {
         let why = match reason {
-            Reason::ExponentialHistogram => "exponential histograms are not supported yet",
-            Reason::Temporality => "its temporality is neither delta nor cumulative",
-            Reason::DeltaUpDown => "a delta sum that is not monotonic can't be accumulated",
-            Reason::Misaligned => "delta histogram points overlap",
-            Reason::TooLarge => "more attributes or buckets, or longer ones, than one series can have",
+            DropReason::ExponentialHistogram => "exponential histograms are not supported yet",
+            DropReason::Temporality => "its temporality is neither delta nor cumulative",
+            DropReason::DeltaUpDown => "a delta sum that is not monotonic can't be accumulated",
+            DropReason::MisalignedDelta => "delta histogram points overlap",
+            DropReason::TooLarge => "more attributes or buckets, or longer ones, than one series can have",
             // Late points are normal, and are only counted.
             _ => return,
         };
-        self.report.say(reason, Level::Warn, metric, || {
+        self.dropped.log_once(reason, LogLevel::Warn, metric, || {
             format!("points of metric {:?} are dropped: {why}", String::from_utf8_lossy(metric))
         });
     }
 
-    /// Stores that series `slot` came after `before`, or was the first of its stream.
-    pub(crate) fn foresee(&mut self, before: Option<usize>, source: &Source<'_>, slot: usize) {
-        if let Some(series) = before.and_then(|slot| self.series.get_mut(slot)) {
-            series.next = slot;
-        } else if let Some(stream) = source.stream.and_then(|id| self.streams.get_mut(id)) {
-            stream.first = slot;
+    /// Stores that series `slot` came after `previous`, or was the first of its stream.
+    pub(crate) fn set_expected_next(&mut self, previous: Option<usize>, current: &CurrentMetric<'_>, slot: usize) {
+        if let Some(series) = previous.and_then(|slot| self.series.get_mut(slot)) {
+            series.expected_next = slot;
+        } else if let Some(stream) = current.stream.and_then(|id| self.streams.get_mut(id)) {
+            stream.expected_first = slot;
         }
     }
 
-    /// The stream of the stem, if it is known. `before` is the stream of the metric before, in the same scope.
-    pub(crate) fn find_stream(&mut self, source: &mut Source<'_>, stem: &[u8], before: Option<usize>) {
-        let same = |id: usize| self.streams.get(id).is_some_and(|s| *s.stem == *stem);
-        let guess = before.and_then(|id| self.streams.get(id)).map_or(NONE, |s| s.next);
-        source.stream = if same(guess) {
-            Some(guess)
+    /// The stream of the identity prefix, if known. `previous` is the stream of the previous metric in the same scope.
+    pub(crate) fn find_stream(
+        &mut self,
+        current: &mut CurrentMetric<'_>,
+        identity_prefix: &[u8],
+        previous: Option<usize>,
+    ) {
+        let same = |id: usize| self.streams.get(id).is_some_and(|s| *s.identity_prefix == *identity_prefix);
+        let expected = previous.and_then(|id| self.streams.get(id)).map_or(NO_ID, |s| s.expected_next);
+        current.stream = if same(expected) {
+            Some(expected)
         } else {
-            let found = self.stream_index.find(self.hash(0, stem), |id| same(*id));
-            if let (Some(found), Some(before)) = (found, before.and_then(|id| self.streams.get_mut(id))) {
-                before.next = found;
+            let found = self.stream_index.find(self.hash(0, identity_prefix), |id| same(*id));
+            if let (Some(found), Some(before)) = (found, previous.and_then(|id| self.streams.get_mut(id))) {
+                before.expected_next = found;
             }
             found
         };
-        if let Some(id) = source.stream {
-            self.follow(id, source);
+        if let Some(id) = current.stream {
+            self.update_stream(id, current);
         }
     }
 
-    fn hash(&self, first: usize, bytes: &[u8]) -> u64 {
+    fn hash(&self, seed: usize, bytes: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        hasher.write_usize(first);
+        hasher.write_usize(seed);
         hasher.write(bytes);
         hasher.finish()
     }
@@ -319,222 +324,238 @@ impl Registry {
         self.index.find(self.hash(stream, attributes), same)
     }
 
-    pub(crate) fn update<'a>(&mut self, slot: usize, source: &Source<'_>, point: &impl Point<'a>, work: &mut Work) {
+    pub(crate) fn update<'a>(
+        &mut self,
+        slot: usize,
+        current: &CurrentMetric<'_>,
+        point: &impl DataPoint<'a>,
+        budget: &mut StepBudget,
+    ) {
         let Some(series) = self.series.get_mut(slot) else { return };
-        let before = series.reading.cost();
+        let bytes_before = series.state.charged_bytes();
         // Only a point with more buckets than before needs more memory.
-        if before > 0 && !self.kept.has_room() && point.cost() > before {
+        if bytes_before > 0 && !self.kept.has_room() && point.charged_bytes() > bytes_before {
             self.refused += 1;
-            return self.report.count(Reason::Memory, 1);
+            return self.dropped.add(DropReason::Memory, 1);
         }
-        if let Verdict::Refused(reason) = point.update(&mut series.reading, source.temporality) {
-            self.report.count(reason, 1);
-            return self.say_dropped(reason, source.name);
+        if let UpdateResult::Refused(reason) = point.update(&mut series.state, current.temporality) {
+            self.dropped.add(reason, 1);
+            return self.log_dropped(reason, current.name);
         }
-        let after = series.reading.cost();
-        if before != after {
-            self.kept.grow(after);
-            self.kept.shrink(before);
+        let bytes_after = series.state.charged_bytes();
+        if bytes_before != bytes_after {
+            self.kept.grow(bytes_after);
+            self.kept.shrink(bytes_before);
         }
-        series.arrived = source.now;
-        let before = std::mem::replace(&mut series.resource, source.resource);
-        let (id, family, shape, fault) = (series.stream, series.family, series.shape, series.fault);
-        if let Some(reason) = self.fault(slot) {
-            self.report.count(reason, 1);
+        series.arrived_at = current.now;
+        let previous_resource = std::mem::replace(&mut series.resource, current.resource);
+        let (id, family, shape, drop_reason) = (series.stream, series.family, series.metric_kind, series.drop_reason);
+        if let Some(reason) = self.drop_reason(slot) {
+            self.dropped.add(reason, 1);
         }
-        if before != source.resource {
-            self.enter_resource(source.resource);
-            self.leave_resource(before);
+        if previous_resource != current.resource {
+            self.add_to_resource(current.resource);
+            self.remove_from_resource(previous_resource);
         }
         let Some(stream) = self.streams.get(id) else { return };
-        let moves = family != stream.family || shape != stream.shape;
-        if moves && !matches!(fault, Some(Reason::Label | Reason::DuplicateLabel | Reason::Quantile)) {
-            self.detach(slot, work);
-            self.attach(slot, work);
+        let has_moved = family != stream.family || shape != stream.metric_kind;
+        if has_moved
+            && !matches!(drop_reason, Some(DropReason::Label | DropReason::DuplicateLabel | DropReason::Quantile))
+        {
+            self.detach_from_family(slot, budget);
+            self.attach_to_family(slot, budget);
         }
     }
 
     /// The reason why a series is not shown, if any.
     #[inline]
-    fn fault(&self, slot: usize) -> Option<Reason> {
+    fn drop_reason(&self, slot: usize) -> Option<DropReason> {
         let series = self.series.get(slot)?;
-        let of_family = || {
+        let family_reason = || {
             let family = self.families.get(series.family?)?;
-            family.fault(series.kind(), series.twin && !self.settings.send_timestamps)
+            family.drop_reason(series.prometheus_type(), series.is_duplicate && !self.config.send_timestamps)
         };
-        series.fault.or_else(of_family)
+        series.drop_reason.or_else(family_reason)
     }
 
-    fn enter_resource(&mut self, resource: usize) {
+    fn add_to_resource(&mut self, resource: usize) {
         let had = self.resources.has_targets();
-        self.resources.enter(resource, &self.settings, &mut self.report);
-        self.targets_changed(had);
+        self.resources.add_series(resource, &self.config, &mut self.dropped);
+        self.check_target_info_name(had);
     }
 
-    fn leave_resource(&mut self, resource: usize) {
+    fn remove_from_resource(&mut self, resource: usize) {
         let had = self.resources.has_targets();
-        self.resources.leave(resource, &self.settings, &mut self.report, &mut self.kept);
-        self.targets_changed(had);
+        self.resources.remove_series(resource, &self.config, &mut self.dropped, &mut self.kept);
+        self.check_target_info_name(had);
     }
 
-    fn targets_changed(&mut self, had: bool) {
+    fn check_target_info_name(&mut self, had: bool) {
         if had != self.resources.has_targets() {
-            self.families.targets_changed(&self.target_name);
+            self.families.check_target_info_name(&self.target_name);
         }
     }
 
-    fn detach(&mut self, slot: usize, work: &mut Work) {
+    fn detach_from_family(&mut self, slot: usize, budget: &mut StepBudget) {
         let Some(series) = self.series.get_mut(slot) else { return };
         if let Some(family) = series.family.take() {
-            let (seq, place, kind) = (series.seq, series.place(), series.kind());
+            let (seq, place, kind) = (series.seq, series.label_set_key(), series.prometheus_type());
             let member = Member { slot, seq, place, kind, help: &Rc::default() };
-            self.families.detach(family, member, &mut self.series, work);
+            self.families.remove_series(family, member, &mut self.series, budget);
         }
     }
 
     /// Adds a series to the family of its stream.
-    fn attach(&mut self, slot: usize, work: &mut Work) {
+    fn attach_to_family(&mut self, slot: usize, budget: &mut StepBudget) {
         let Some(series) = self.series.get_mut(slot) else { return };
         let Some(stream) = self.streams.get(series.stream) else { return };
-        series.shape = stream.shape;
+        series.metric_kind = stream.metric_kind;
         series.family = stream.family;
-        series.fault = if stream.family.is_none() { Some(Reason::Name) } else { None };
-        series.twin = false;
+        series.drop_reason = if stream.family.is_none() { Some(DropReason::Name) } else { None };
+        series.is_duplicate = false;
         if let Some(family) = stream.family {
-            let (seq, place, kind) = (series.seq, series.place(), series.kind());
+            let (seq, place, kind) = (series.seq, series.label_set_key(), series.prometheus_type());
             let member = Member { slot, seq, place, kind, help: &stream.help };
-            self.families.attach(family, member, &mut self.series, &mut self.report, work);
+            self.families.add_series(family, member, &mut self.series, &mut self.dropped, budget);
         }
     }
 
     /// Adds a series with a new identity. Returns its slot.
-    pub(crate) fn add(
+    pub(crate) fn add_series(
         &mut self,
-        source: &mut Source<'_>,
-        reading: Reading,
-        identity: Identity<'_>,
-        work: &mut Work,
+        current: &mut CurrentMetric<'_>,
+        reading: SeriesState,
+        identity: SeriesIdentity<'_>,
+        budget: &mut StepBudget,
     ) -> usize {
-        work.spend(2500 + 8 * (identity.stem.len() + identity.attributes.len()) as u64);
-        let stream = match source.stream {
+        budget.charge(2500 + 8 * (identity.prefix.len() + identity.attributes.len()) as u64);
+        let stream = match current.stream {
             Some(stream) => stream,
-            None => *source.stream.insert(self.add_stream(source, identity.stem, work)),
+            None => *current.stream.insert(self.add_stream(current, identity.prefix, budget)),
         };
         let hash = self.hash(stream, identity.attributes);
-        let is_summary = source.shape == Shape::Summary;
-        let block = match Stem::read(identity.stem) {
-            Some(stem) => series_block(&self.settings, &stem, Pairs(identity.attributes), source.name, is_summary),
-            None => Err((Reason::Label, "identity too large".to_owned())),
+        let is_summary = current.metric_kind == OtlpMetricKind::Summary;
+        let block = match IdentityPrefix::parse(identity.prefix) {
+            Some(stem) => {
+                series_block(&self.config, &stem, AttributePairs(identity.attributes), current.name, is_summary)
+            }
+            None => Err((DropReason::Label, "identity too large".to_owned())),
         };
         let (block, labels, fault) = match block {
-            Ok(block) => (block.bytes, block.labels, None),
+            Ok(block) => (block.bytes, block.label_count, None),
             Err((reason, why)) => {
                 // The series is kept nevertheless: its resource stays in target_info, and its next point does not
                 // create it again.
-                self.report.say(reason, Level::Error, source.name, || {
-                    format!("failed to convert metric {}: {why}", String::from_utf8_lossy(source.name))
+                self.dropped.log_once(reason, LogLevel::Error, current.name, || {
+                    format!("failed to convert metric {}: {why}", String::from_utf8_lossy(current.name))
                 });
                 (Rc::default(), 0, Some(reason))
             }
         };
         let slot = self.series.insert(Series {
-            seq: self.next,
+            seq: self.next_seq,
             hash,
             stream,
-            shape: source.shape,
-            resource: source.resource,
+            metric_kind: current.metric_kind,
+            resource: current.resource,
             family: None,
-            fault,
-            twin: false,
-            arrived: source.now,
+            drop_reason: fault,
+            is_duplicate: false,
+            arrived_at: current.now,
             attributes: identity.attributes.into(),
-            block,
-            labels,
-            next: NONE,
-            reading,
+            label_block: block,
+            label_count: labels,
+            expected_next: NO_ID,
+            state: reading,
         });
-        self.next += 1;
+        self.next_seq += 1;
         if let Some(series) = self.series.get(slot) {
-            self.kept.grow(series.cost() + series.reading.cost());
+            self.kept.grow(series.charged_bytes() + series.state.charged_bytes());
         }
-        self.oldest = self.oldest.min(source.now);
-        if fault == Some(Reason::Quantile) {
-            self.quantile.insert(slot);
+        self.oldest = self.oldest.min(current.now);
+        if fault == Some(DropReason::Quantile) {
+            self.quantile_series.insert(slot);
         }
         let series = &self.series;
         self.index.insert(hash, slot, |slot| series.get(slot).map_or(0, |s| s.hash));
         // Each of them is in another part of memory.
-        work.spend(50 * self.index.take_moved());
+        budget.charge(50 * self.index.take_moved());
         if let Some(stream) = self.streams.get_mut(stream) {
-            stream.series += 1;
+            stream.series_count += 1;
         }
-        self.enter_resource(source.resource);
+        self.add_to_resource(current.resource);
         if fault.is_none() {
-            self.attach(slot, work);
+            self.attach_to_family(slot, budget);
         }
-        if let Some(reason) = self.fault(slot) {
-            self.report.count(reason, 1);
+        if let Some(reason) = self.drop_reason(slot) {
+            self.dropped.add(reason, 1);
         }
         slot
     }
 
-    fn add_stream(&mut self, source: &Source<'_>, stem: &[u8], work: &mut Work) -> usize {
-        work.spend(2500 + 8 * (source.name.len() + source.help.len()) as u64);
-        let hash = self.hash(0, stem);
+    fn add_stream(&mut self, current: &CurrentMetric<'_>, identity_prefix: &[u8], budget: &mut StepBudget) -> usize {
+        budget.charge(2500 + 8 * (current.name.len() + current.help.len()) as u64);
+        let hash = self.hash(0, identity_prefix);
         let id = self.streams.insert(Stream {
             hash,
-            stem: stem.into(),
-            shape: source.shape,
-            unit: source.unit.into(),
-            help: source.help.into(),
+            identity_prefix: identity_prefix.into(),
+            metric_kind: current.metric_kind,
+            unit: current.unit.into(),
+            help: current.help.into(),
             family: None,
-            series: 0,
-            first: NONE,
-            next: NONE,
+            series_count: 0,
+            expected_first: NO_ID,
+            expected_next: NO_ID,
         });
-        self.kept.grow(self.streams.get(id).map_or(0, Stream::cost));
+        self.kept.grow(self.streams.get(id).map_or(0, Stream::charged_bytes));
         let streams = &self.streams;
         self.stream_index.insert(hash, id, |id| streams.get(id).map_or(0, |s| s.hash));
-        work.spend(50 * self.stream_index.take_moved());
-        self.name(id, source);
+        budget.charge(50 * self.stream_index.take_moved());
+        self.assign_family(id, current);
         id
     }
 
     /// Uses unit, kind and description of the newest metric. A series of the stream is updated when it takes a point.
-    fn follow(&mut self, id: usize, source: &Source<'_>) {
+    fn update_stream(&mut self, id: usize, current: &CurrentMetric<'_>) {
         let Some(stream) = self.streams.get_mut(id) else { return };
-        let renamed = stream.shape != source.shape || *stream.unit != *source.unit;
-        let described = *stream.help != *source.help;
-        if !renamed && !described {
+        let name_changed = stream.metric_kind != current.metric_kind || *stream.unit != *current.unit;
+        let help_changed = *stream.help != *current.help;
+        if !name_changed && !help_changed {
             return;
         }
-        let cost = stream.cost();
-        if described {
-            stream.help = source.help.into();
+        let cost = stream.charged_bytes();
+        if help_changed {
+            stream.help = current.help.into();
         }
-        if renamed {
-            stream.shape = source.shape;
-            stream.unit = source.unit.into();
+        if name_changed {
+            stream.metric_kind = current.metric_kind;
+            stream.unit = current.unit.into();
         }
-        self.kept.grow(stream.cost());
+        self.kept.grow(stream.charged_bytes());
         self.kept.shrink(cost);
-        if renamed {
+        if name_changed {
             let before = stream.family;
-            self.name(id, source);
+            self.assign_family(id, current);
             if let Some(before) = before {
-                self.families.leave(before);
+                self.families.remove_stream(before);
             }
         }
     }
 
     /// Translates the name of a stream.
-    fn name(&mut self, id: usize, source: &Source<'_>) {
-        let PageSettings { strategy, namespace, .. } = &self.settings;
-        let family = match metric_name(*strategy, namespace, source.name, source.unit, source.shape) {
-            Ok(name) => Some(self.families.enter(&name, kind(source.shape), source.help, source.now, &mut self.kept)),
+    fn assign_family(&mut self, id: usize, current: &CurrentMetric<'_>) {
+        let PageConfig { strategy, namespace, .. } = &self.config;
+        let family = match metric_name(*strategy, namespace, current.name, current.unit, current.metric_kind) {
+            Ok(name) => Some(self.families.add_stream(
+                &name,
+                prometheus_type(current.metric_kind),
+                current.help,
+                current.now,
+                &mut self.kept,
+            )),
             Err(why) => {
-                self.report.say(Reason::Name, Level::Error, source.name, || {
-                    let name = String::from_utf8_lossy(source.name);
+                self.dropped.log_once(DropReason::Name, LogLevel::Error, current.name, || {
+                    let name = String::from_utf8_lossy(current.name);
                     format!("failed to convert metric {name}: normalization for metric {name:?} {why}")
                 });
                 None
@@ -545,25 +566,25 @@ impl Registry {
         }
     }
 
-    pub(crate) fn remove(&mut self, slot: usize, work: &mut Work) {
-        work.spend(2000);
-        self.detach(slot, work);
+    pub(crate) fn remove(&mut self, slot: usize, budget: &mut StepBudget) {
+        budget.charge(2000);
+        self.detach_from_family(slot, budget);
         let Some(series) = self.series.remove(slot) else { return };
-        self.kept.shrink(series.cost() + series.reading.cost());
+        self.kept.shrink(series.charged_bytes() + series.state.charged_bytes());
         self.index.remove(series.hash, slot);
-        if series.fault == Some(Reason::Quantile) {
-            self.quantile.remove(&slot);
+        if series.drop_reason == Some(DropReason::Quantile) {
+            self.quantile_series.remove(&slot);
         }
-        self.leave_resource(series.resource);
+        self.remove_from_resource(series.resource);
         let Some(stream) = self.streams.get_mut(series.stream) else { return };
-        stream.series = stream.series.saturating_sub(1);
-        if stream.series == 0
+        stream.series_count = stream.series_count.saturating_sub(1);
+        if stream.series_count == 0
             && let Some(stream) = self.streams.remove(series.stream)
         {
-            self.kept.shrink(stream.cost());
+            self.kept.shrink(stream.charged_bytes());
             self.stream_index.remove(stream.hash, series.stream);
             if let Some(family) = stream.family {
-                self.families.leave(family);
+                self.families.remove_stream(family);
             }
         }
     }

@@ -11,15 +11,15 @@ use std::rc::Rc;
 use foldhash::fast::FixedState;
 use otelcore_pdata::text::put_value;
 use otelcore_pdata::views::{Resource as View, View as _};
-use otelcore_pipeline::{Kept, Level};
+use otelcore_pipeline::{Kept, LogLevel};
 
-use crate::config::PageSettings;
-use crate::families::{PLACE, Place};
-use crate::identity::{Sorted, put, sort};
+use crate::config::PageConfig;
+use crate::dropped_points::{DropReason, DroppedPoints};
+use crate::families::{LABEL_SET_KEY_BYTES, LabelSetKey};
+use crate::identity::{SortedAttributes, put_bytes, sort_attributes};
 use crate::labels::target_block;
+use crate::partitioned::{PartitionedIndex, PartitionedSlab};
 use crate::registry::allocated;
-use crate::report::{Reason, Report};
-use crate::slots::{Index, Slots};
 
 /// A resource that has series, or is being read.
 pub(crate) struct Resource {
@@ -29,95 +29,95 @@ pub(crate) struct Resource {
     pub(crate) job: Option<Rc<[u8]>>,
     pub(crate) instance: Option<Rc<[u8]>>,
     /// Attributes that are copied onto its points, sorted, as identity bytes.
-    pub(crate) copied: Box<[u8]>,
+    pub(crate) copied_attributes: Box<[u8]>,
     /// There are more attributes, or larger ones, than labels can be made of.
     pub(crate) too_large: bool,
-    series: u64,
-    pinned: bool,
-    target: Target,
+    series_count: u64,
+    is_pinned: bool,
+    target: TargetInfoState,
 }
 
 /// The state of a resource with regard to `target_info`.
-enum Target {
+enum TargetInfoState {
     /// Another resource of its job and instance is shown, or none.
-    None,
+    NotShown,
     /// Its labels are shown.
-    Shown(Place),
+    Shown(LabelSetKey),
     /// It would be shown, but an attribute is not a valid label.
-    Left,
+    InvalidLabel,
     /// It would be shown, but an attribute has no label name; no `target_info` at all is then shown.
-    Spoils,
+    DisablesAll,
 }
 
 /// Job and instance, neither of them empty.
-type JobInstance = (Rc<[u8]>, Rc<[u8]>);
+type JobAndInstance = (Rc<[u8]>, Rc<[u8]>);
 
 /// All resources.
 pub(crate) struct Resources {
-    slots: Slots<Resource>,
-    pub(crate) index: Index,
+    resources: PartitionedSlab<Resource>,
+    pub(crate) index: PartitionedIndex,
     hasher: FixedState,
-    next: u64,
+    next_seq: u64,
     /// Resources with series, for each job and instance, oldest first.
-    by_target: BTreeMap<JobInstance, BTreeSet<(u64, usize)>>,
-    shown: BTreeSet<Place>,
-    spoiling: usize,
+    by_target: BTreeMap<JobAndInstance, BTreeSet<(u64, usize)>>,
+    shown: BTreeSet<LabelSetKey>,
+    disabling: usize,
 }
 
-const SERVICE: [&[u8]; 3] = [b"service.name", b"service.namespace", b"service.instance.id"];
+const SERVICE_ATTRIBUTES: [&[u8]; 3] = [b"service.name", b"service.namespace", b"service.instance.id"];
 
 impl Resources {
     pub(crate) fn new(hasher: FixedState) -> Self {
         Self {
-            slots: Slots::default(),
-            index: Index::default(),
+            resources: PartitionedSlab::default(),
+            index: PartitionedIndex::default(),
             hasher,
-            next: 0,
+            next_seq: 0,
             by_target: BTreeMap::new(),
             shown: BTreeSet::new(),
-            spoiling: 0,
+            disabling: 0,
         }
     }
 
     #[inline]
     pub(crate) fn get(&self, id: usize) -> Option<&Resource> {
-        self.slots.get(id)
+        self.resources.get(id)
     }
 
     /// Finds or adds a resource by its bytes, and keeps it until [`Resources::unpin`]. True when it is new.
-    pub(crate) fn pin(&mut self, raw: &[u8], settings: &PageSettings, kept: &mut Kept) -> (usize, bool) {
+    pub(crate) fn pin(&mut self, raw: &[u8], config: &PageConfig, kept: &mut Kept) -> (usize, bool) {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(raw);
         let hash = hasher.finish();
-        let slots = &self.slots;
+        let slots = &self.resources;
         let found = self.index.find(hash, |id| slots.get(*id).is_some_and(|r| *r.raw == *raw));
         let id = found.unwrap_or_else(|| {
-            let resource = Resource::read(raw, hash, self.next, settings);
-            self.next += 1;
-            kept.grow(resource.cost());
-            let id = self.slots.insert(resource);
-            let slots = &self.slots;
+            let resource = Resource::parse(raw, hash, self.next_seq, config);
+            self.next_seq += 1;
+            kept.grow(resource.charged_bytes());
+            let id = self.resources.insert(resource);
+            let slots = &self.resources;
             self.index.insert(hash, id, |id| slots.get(id).map_or(0, |r| r.hash));
             id
         });
-        if let Some(resource) = self.slots.get_mut(id) {
-            resource.pinned = true;
+        if let Some(resource) = self.resources.get_mut(id) {
+            resource.is_pinned = true;
         }
         (id, found.is_none())
     }
 
     pub(crate) fn unpin(&mut self, id: usize, kept: &mut Kept) {
-        if let Some(resource) = self.slots.get_mut(id) {
-            resource.pinned = false;
-            self.drop_unused(id, kept);
+        if let Some(resource) = self.resources.get_mut(id) {
+            resource.is_pinned = false;
+            self.remove_unused(id, kept);
         }
     }
 
     /// Adds a series to this resource.
-    pub(crate) fn enter(&mut self, id: usize, settings: &PageSettings, report: &mut Report) {
-        let Some(resource) = self.slots.get_mut(id) else { return };
-        resource.series += 1;
-        if resource.series > 1 {
+    pub(crate) fn add_series(&mut self, id: usize, config: &PageConfig, dropped: &mut DroppedPoints) {
+        let Some(resource) = self.resources.get_mut(id) else { return };
+        resource.series_count += 1;
+        if resource.series_count > 1 {
             return;
         }
         let (Some(job), Some(instance)) = (resource.job.clone(), resource.instance.clone()) else { return };
@@ -125,32 +125,38 @@ impl Resources {
             return;
         }
         let seq = resource.seq;
-        let live = self.by_target.entry((job, instance)).or_default();
-        let first = live.first().copied();
-        live.insert((seq, id));
+        let resources = self.by_target.entry((job, instance)).or_default();
+        let first = resources.first().copied();
+        resources.insert((seq, id));
         match first {
             Some((older, _)) if older < seq => {}
             first => {
                 if let Some((_, displaced)) = first {
-                    self.hide(displaced);
+                    self.hide_target(displaced);
                 }
-                self.show(id, settings, report);
+                self.show_target(id, config, dropped);
             }
         }
     }
 
     /// Removes a series from this resource: the series was removed, or now comes from another resource.
-    pub(crate) fn leave(&mut self, id: usize, settings: &PageSettings, report: &mut Report, kept: &mut Kept) {
-        let Some(resource) = self.slots.get_mut(id) else { return };
-        resource.series = resource.series.saturating_sub(1);
-        if resource.series > 0 {
+    pub(crate) fn remove_series(
+        &mut self,
+        id: usize,
+        config: &PageConfig,
+        dropped: &mut DroppedPoints,
+        kept: &mut Kept,
+    ) {
+        let Some(resource) = self.resources.get_mut(id) else { return };
+        resource.series_count = resource.series_count.saturating_sub(1);
+        if resource.series_count > 0 {
             return;
         }
         if let (Some(job), Some(instance)) = (resource.job.clone(), resource.instance.clone()) {
             let (key, seq) = ((job, instance), resource.seq);
-            let live = self.by_target.get_mut(&key);
-            let was_first = live.as_ref().is_some_and(|l| l.first() == Some(&(seq, id)));
-            let next = live.and_then(|live| {
+            let resources = self.by_target.get_mut(&key);
+            let was_first = resources.as_ref().is_some_and(|l| l.first() == Some(&(seq, id)));
+            let next = resources.and_then(|live| {
                 live.remove(&(seq, id));
                 live.first().copied()
             });
@@ -158,48 +164,48 @@ impl Resources {
                 self.by_target.remove(&key);
             }
             if was_first {
-                self.hide(id);
-                if let Some((_, heir)) = next {
-                    self.show(heir, settings, report);
+                self.hide_target(id);
+                if let Some((_, successor)) = next {
+                    self.show_target(successor, config, dropped);
                 }
             }
         }
-        self.drop_unused(id, kept);
+        self.remove_unused(id, kept);
     }
 
-    fn drop_unused(&mut self, id: usize, kept: &mut Kept) {
-        let Some(unused) = self.slots.get(id).filter(|r| r.series == 0 && !r.pinned) else { return };
-        kept.shrink(unused.cost());
+    fn remove_unused(&mut self, id: usize, kept: &mut Kept) {
+        let Some(unused) = self.resources.get(id).filter(|r| r.series_count == 0 && !r.is_pinned) else { return };
+        kept.shrink(unused.charged_bytes());
         self.index.remove(unused.hash, id);
-        self.slots.remove(id);
+        self.resources.remove(id);
     }
 
-    fn hide(&mut self, id: usize) {
-        let Some(resource) = self.slots.get_mut(id) else { return };
-        match std::mem::replace(&mut resource.target, Target::None) {
-            Target::Shown(place) => drop(self.shown.remove(&place)),
-            Target::Spoils => self.spoiling -= 1,
-            Target::None | Target::Left => {}
+    fn hide_target(&mut self, id: usize) {
+        let Some(resource) = self.resources.get_mut(id) else { return };
+        match std::mem::replace(&mut resource.target, TargetInfoState::NotShown) {
+            TargetInfoState::Shown(place) => drop(self.shown.remove(&place)),
+            TargetInfoState::DisablesAll => self.disabling -= 1,
+            TargetInfoState::NotShown | TargetInfoState::InvalidLabel => {}
         }
     }
 
-    fn show(&mut self, id: usize, settings: &PageSettings, report: &mut Report) {
-        let Some(resource) = self.slots.get_mut(id) else { return };
-        resource.target = resource.make_target(settings, report);
+    fn show_target(&mut self, id: usize, config: &PageConfig, dropped: &mut DroppedPoints) {
+        let Some(resource) = self.resources.get_mut(id) else { return };
+        resource.target = resource.make_target(config, dropped);
         match &resource.target {
-            Target::Shown(place) => drop(self.shown.insert(place.clone())),
-            Target::Spoils => self.spoiling += 1,
-            Target::None | Target::Left => {}
+            TargetInfoState::Shown(place) => drop(self.shown.insert(place.clone())),
+            TargetInfoState::DisablesAll => self.disabling += 1,
+            TargetInfoState::NotShown | TargetInfoState::InvalidLabel => {}
         }
     }
 
     /// Whether a page has `target_info`.
     pub(crate) fn has_targets(&self) -> bool {
-        self.spoiling == 0 && !self.shown.is_empty()
+        self.disabling == 0 && !self.shown.is_empty()
     }
 
     /// The labels of the next line of `target_info`.
-    pub(crate) fn target_after(&self, place: Option<&Place>) -> Option<&Place> {
+    pub(crate) fn target_after(&self, place: Option<&LabelSetKey>) -> Option<&LabelSetKey> {
         let from = place.map_or(Bound::Unbounded, Bound::Excluded);
         if self.has_targets() { self.shown.range((from, Bound::Unbounded)).next() } else { None }
     }
@@ -208,28 +214,28 @@ impl Resources {
 impl Resource {
     /// Bytes charged for the resource. A block of `target_info` may be made of all its attributes, in about the same
     /// number of bytes.
-    fn cost(&self) -> u64 {
+    fn charged_bytes(&self) -> u64 {
         let len = |text: &Option<Rc<[u8]>>| text.as_deref().map_or(0, <[u8]>::len);
-        let texts = [2 * self.raw.len(), len(&self.job), len(&self.instance), self.copied.len()];
-        let places = 2 * PLACE + size_of::<[usize; 8]>();
+        let texts = [2 * self.raw.len(), len(&self.job), len(&self.instance), self.copied_attributes.len()];
+        let places = 2 * LABEL_SET_KEY_BYTES + size_of::<[usize; 8]>();
         (size_of::<Self>() + places) as u64 + texts.into_iter().map(allocated).sum::<u64>()
     }
 
-    fn read(raw: &[u8], hash: u64, seq: u64, settings: &PageSettings) -> Self {
+    fn parse(raw: &[u8], hash: u64, seq: u64, config: &PageConfig) -> Self {
         let view = View::parse(raw);
-        let mut sorted = Sorted::new();
-        let too_large = sort(&mut sorted, view.attributes()).is_err();
+        let mut sorted = SortedAttributes::new();
+        let too_large = sort_attributes(&mut sorted, view.attributes()).is_err();
         let mut resource = Self {
             raw: raw.into(),
             hash,
             seq,
             job: None,
             instance: None,
-            copied: Box::default(),
+            copied_attributes: Box::default(),
             too_large,
-            series: 0,
-            pinned: false,
-            target: Target::None,
+            series_count: 0,
+            is_pinned: false,
+            target: TargetInfoState::NotShown,
         };
         if too_large {
             return resource;
@@ -246,46 +252,48 @@ impl Resource {
         });
         resource.instance = text(b"service.instance.id").map(Into::into);
         let mut copied = Vec::new();
-        if !settings.resource_labels.is_empty() {
-            let mut wanted: Vec<_> = view.attributes().filter(|kv| settings.resource_labels.wants(kv.key)).collect();
+        if !config.resource_labels.is_empty() {
+            let mut wanted: Vec<_> = view.attributes().filter(|kv| config.resource_labels.includes(kv.key)).collect();
             // A key that occurs twice has its last value, as after an upsert.
             wanted.sort_by_key(|kv| kv.key);
             for (i, kv) in wanted.iter().enumerate() {
                 if wanted.get(i + 1).is_none_or(|next| next.key != kv.key) {
                     let mut value = Vec::new();
                     put_value(&mut value, kv.value);
-                    put(&mut copied, kv.key);
-                    put(&mut copied, &value);
+                    put_bytes(&mut copied, kv.key);
+                    put_bytes(&mut copied, &value);
                 }
             }
         }
-        resource.copied = copied.into();
+        resource.copied_attributes = copied.into();
         resource
     }
 
-    fn make_target(&self, settings: &PageSettings, report: &mut Report) -> Target {
-        let (Some(job), Some(instance)) = (self.job.as_deref(), self.instance.as_deref()) else { return Target::None };
+    fn make_target(&self, config: &PageConfig, dropped: &mut DroppedPoints) -> TargetInfoState {
+        let (Some(job), Some(instance)) = (self.job.as_deref(), self.instance.as_deref()) else {
+            return TargetInfoState::NotShown;
+        };
         let mut attributes: Vec<(&[u8], Vec<u8>)> = Vec::new();
-        for kv in View::parse(&self.raw).attributes().filter(|kv| !SERVICE.contains(&kv.key)) {
+        for kv in View::parse(&self.raw).attributes().filter(|kv| !SERVICE_ATTRIBUTES.contains(&kv.key)) {
             let mut value = Vec::new();
             put_value(&mut value, kv.value);
             attributes.push((kv.key, value));
         }
         let attributes = attributes.iter().map(|(k, v)| (*k, v.as_slice()));
-        match target_block(attributes, job, instance, settings.strategy.keeps_utf8()) {
-            Ok(block) => Target::Shown(Place { block: block.bytes, labels: block.labels }),
+        match target_block(attributes, job, instance, config.strategy.keeps_utf8()) {
+            Ok(block) => TargetInfoState::Shown(LabelSetKey { block: block.bytes, labels: block.label_count }),
             Err(None) => {
-                report.say(Reason::Label, Level::Error, b"target_info", || {
+                dropped.log_once(DropReason::Label, LogLevel::Error, b"target_info", || {
                     "failed to convert metric target_info: a resource attribute is no valid label".to_owned()
                 });
-                Target::Left
+                TargetInfoState::InvalidLabel
             }
             Err(Some((_, why))) => {
                 // As in the Go collector, where this error ends the creation of all `target_info`.
-                report.say(Reason::Label, Level::Error, b"target_info", || {
+                dropped.log_once(DropReason::Label, LogLevel::Error, b"target_info", || {
                     format!("failed to create target info metrics: {why}")
                 });
-                Target::Spoils
+                TargetInfoState::DisablesAll
             }
         }
     }

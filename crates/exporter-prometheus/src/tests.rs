@@ -4,41 +4,41 @@ mod accumulate;
 mod build;
 mod memory;
 mod names_and_labels;
+mod page_sets;
 mod properties;
 mod serve;
-mod sets;
 mod steps;
 
 use std::time::Duration;
 
 use build::*;
-use otelcore_exposition::Accept;
-use otelcore_pipeline::Mono;
+use otelcore_exposition::NegotiatedFormat;
+use otelcore_pipeline::MonotonicTime;
 
-use crate::{PageSettings, Reason, Registry, Report};
+use crate::{DropReason, DroppedPoints, PageConfig, SeriesRegistry};
 
 /// Seconds on the tests' clock.
-fn at(seconds: u64) -> Mono {
-    Mono(seconds * 1_000_000_000)
+fn at(seconds: u64) -> MonotonicTime {
+    MonotonicTime(seconds * 1_000_000_000)
 }
 
 /// A registry with helpers to push metrics and to read its page.
-struct Scene(Registry);
+struct Fixture(SeriesRegistry);
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
-        Self::with(|_| {})
+        Self::with_config(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut PageSettings)) -> Self {
-        let mut settings = PageSettings::default();
+    fn with_config(change: impl FnOnce(&mut PageConfig)) -> Self {
+        let mut settings = PageConfig::default();
         change(&mut settings);
-        Self(Registry::new(&settings, 7, Report::silent()))
+        Self(SeriesRegistry::new(&settings, 7, DroppedPoints::without_log()))
     }
 
     /// Without scope labels, so that lines are short.
-    fn plain() -> Self {
-        Self::with(|s| s.without_scope_info = true)
+    fn without_scope_info() -> Self {
+        Self::with_config(|s| s.without_scope_info = true)
     }
 
     fn push(&mut self, seconds: u64, resources: Vec<ResourceMetrics>) -> &mut Self {
@@ -52,7 +52,8 @@ impl Scene {
     }
 
     fn page(&mut self, seconds: u64) -> String {
-        let page = self.0.render(at(seconds), &Accept::default()).unwrap_or_else(|e| e.to_string().into_bytes());
+        let page =
+            self.0.render(at(seconds), &NegotiatedFormat::default()).unwrap_or_else(|e| e.to_string().into_bytes());
         String::from_utf8(page).unwrap()
     }
 
@@ -61,9 +62,9 @@ impl Scene {
         self.page(seconds).lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect()
     }
 
-    fn dropped(&self, reason: Reason) -> u64 {
-        self.0.report().dropped(reason)
+    fn dropped(&self, reason: DropReason) -> u64 {
+        self.0.dropped().count_of(reason)
     }
 }
 
-const MINUTES_5: Duration = Duration::from_mins(5);
+const FIVE_MINUTES: Duration = Duration::from_mins(5);

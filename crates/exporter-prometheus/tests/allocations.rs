@@ -11,18 +11,18 @@ use opentelemetry_proto::tonic::metrics::v1::{
     number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use otelcore_exporter_prometheus::{PageSettings, Registry, Report};
-use otelcore_exposition::Accept;
+use otelcore_exporter_prometheus::{DroppedPoints, PageConfig, SeriesRegistry};
+use otelcore_exposition::NegotiatedFormat;
 use otelcore_pdata::Rope;
-use otelcore_pipeline::Mono;
+use otelcore_pipeline::MonotonicTime;
 use prost::Message;
 
-struct Counting;
+struct CountingAllocator;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
 // SAFETY: every call is forwarded to the system's allocator with unchanged arguments.
-unsafe impl GlobalAlloc for Counting {
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         // SAFETY: the caller upholds the contract of `GlobalAlloc`, which is the one that `System` requires.
@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 fn attribute(key: &str, value: any_value::Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
@@ -100,24 +100,24 @@ fn body(round: u64) -> Rope {
 }
 
 #[test]
-fn a_point_of_a_known_series_allocates_nothing_and_a_page_hardly_anything() {
-    let mut registry = Registry::new(&PageSettings::default(), 1, Report::silent());
+fn point_of_a_known_series_allocates_nothing_and_a_page_little() {
+    let mut registry = SeriesRegistry::new(&PageConfig::default(), 1, DroppedPoints::without_log());
     let bodies: Vec<Rope> = (0..20).map(body).collect();
     for body in &bodies[..2] {
-        registry.push_body(body, Mono(0));
+        registry.push_body(body, MonotonicTime(0));
     }
     // A buffer that is shared for the first time allocates its count of references.
     let _shared = bodies.clone();
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     for body in &bodies[2..] {
-        registry.push_body(body, Mono(0));
+        registry.push_body(body, MonotonicTime(0));
     }
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
     assert_eq!(registry.len(), 100);
 
-    let first = registry.render(Mono(0), &Accept::default()).unwrap();
+    let first = registry.render(MonotonicTime(0), &NegotiatedFormat::default()).unwrap();
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    let second = registry.render(Mono(0), &Accept::default()).unwrap();
+    let second = registry.render(MonotonicTime(0), &NegotiatedFormat::default()).unwrap();
     assert!(ALLOCATIONS.load(Ordering::Relaxed) - before < 64);
     assert_eq!(first, second);
     assert!(first.len() > 10_000);

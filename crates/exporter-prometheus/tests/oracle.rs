@@ -26,8 +26,8 @@ use opentelemetry_proto::tonic::metrics::v1::{
     SummaryDataPoint,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use otelcore_exporter_prometheus::oracle::page_of;
-use otelcore_exporter_prometheus::{PageSettings, ResourceLabels, Strategy};
+use otelcore_exporter_prometheus::oracle::render_page;
+use otelcore_exporter_prometheus::{PageConfig, ResourceLabelsConfig, TranslationStrategy};
 use prost::Message;
 
 const CASES: u64 = 120;
@@ -60,10 +60,10 @@ fn entropy(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// Placeholder for the same number of bytes that are not UTF-8, which a Rust string can't contain.
-const STAND_IN: &str = "not-utf8";
+const PLACEHOLDER: &str = "not-utf8";
 const NOT_UTF8: &[u8; 8] = b"a\xff\xc3(\xe2\x82\xed\xa0";
 
-fn pick<'a>(c: &mut Choices<'_>, from: &[&'a str]) -> &'a str {
+fn choose<'a>(c: &mut Choices<'_>, from: &[&'a str]) -> &'a str {
     from[c.below(from.len())]
 }
 
@@ -107,7 +107,7 @@ const KEYS: [&str; 16] = [
     "__x",
     "otel.scope.name",
 ];
-const WORDS: [&str; 8] = ["", "x", "GET", "with \\ and \"quotes\"\n", "größe", "\u{0}\u{7f}", "0", STAND_IN];
+const WORDS: [&str; 8] = ["", "x", "GET", "with \\ and \"quotes\"\n", "größe", "\u{0}\u{7f}", "0", PLACEHOLDER];
 
 /// Attributes with distinct keys. Those for which a series is dropped are so rare that most series are shown.
 fn attributes(c: &mut Choices<'_>, keys: &[&str]) -> Vec<KeyValue> {
@@ -115,11 +115,11 @@ fn attributes(c: &mut Choices<'_>, keys: &[&str]) -> Vec<KeyValue> {
     let mut all = Vec::new();
     for _ in 0..c.below(4) {
         let common = if c.below(3) > 0 { keys.len().min(9) } else { keys.len() };
-        let key = pick(c, &keys[..common]);
+        let key = choose(c, &keys[..common]);
         let value = match c.below(4) {
             0 => generate::value(c),
-            1 => AnyValue { value: Some(Value::StringValue(pick(c, &WORDS).to_owned())) },
-            _ => AnyValue { value: Some(Value::StringValue(pick(c, &WORDS[..6]).to_owned())) },
+            1 => AnyValue { value: Some(Value::StringValue(choose(c, &WORDS).to_owned())) },
+            _ => AnyValue { value: Some(Value::StringValue(choose(c, &WORDS[..6]).to_owned())) },
         };
         if seen.insert(key) {
             all.push(KeyValue { key: key.to_owned(), value: Some(value), key_strindex: 0 });
@@ -140,10 +140,10 @@ fn resource(c: &mut Choices<'_>, number: usize) -> Resource {
     let keys = if c.below(8) == 0 { &KEYS[8..] } else { &KEYS[..8] };
     let mut attributes = attributes(c, keys);
     if c.below(4) > 0 {
-        attributes.push(text("service.name", pick(c, &["svc", "shop", ""])));
+        attributes.push(text("service.name", choose(c, &["svc", "shop", ""])));
     }
-    if c.coin() {
-        attributes.push(text("service.namespace", pick(c, &["ns", ""])));
+    if c.bool() {
+        attributes.push(text("service.namespace", choose(c, &["ns", ""])));
     }
     if c.below(4) > 0 {
         attributes.insert(0, text("service.instance.id", &format!("i{number}")));
@@ -153,19 +153,19 @@ fn resource(c: &mut Choices<'_>, number: usize) -> Resource {
 
 fn scope(c: &mut Choices<'_>, number: usize) -> (InstrumentationScope, String) {
     let scope = InstrumentationScope {
-        name: format!("{}{number}", pick(c, &["", "lib", "größe"])),
-        version: pick(c, &["", "1.2"]).to_owned(),
+        name: format!("{}{number}", choose(c, &["", "lib", "größe"])),
+        version: choose(c, &["", "1.2"]).to_owned(),
         attributes: attributes(
             c,
             &["a", "a.b", "name", "version", "schema_url", "b", "c", "d", "e", "é", "schema.url"],
         ),
         dropped_attributes_count: 0,
     };
-    (scope, pick(c, &["", "https://example.com/schema"]).to_owned())
+    (scope, choose(c, &["", "https://example.com/schema"]).to_owned())
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+enum MetricKind {
     Gauge,
     Sum,
     Histogram,
@@ -173,9 +173,9 @@ enum Kind {
 }
 
 /// The parts of a metric and its series that are the same in all bodies of a case.
-struct Plan {
+struct MetricPlan {
     metric: Metric,
-    kind: Kind,
+    kind: MetricKind,
     temporality: i32,
     monotonic: bool,
     resource: usize,
@@ -186,10 +186,11 @@ struct Plan {
     ends: Vec<u64>,
 }
 
-fn plan(c: &mut Choices<'_>, number: usize, series: &mut usize) -> Plan {
-    let kind = [Kind::Gauge, Kind::Sum, Kind::Sum, Kind::Histogram, Kind::Summary][c.below(5)];
+fn plan_metric(c: &mut Choices<'_>, number: usize, series: &mut usize) -> MetricPlan {
+    let kind =
+        [MetricKind::Gauge, MetricKind::Sum, MetricKind::Sum, MetricKind::Histogram, MetricKind::Summary][c.below(5)];
     // The number in the middle keeps the names distinct after any translation of the rest.
-    let name = format!("{}m{number}z{}", pick(c, &BEFORE), pick(c, &AFTER));
+    let name = format!("{}m{number}z{}", choose(c, &BEFORE), choose(c, &AFTER));
     let count = 1 + c.below(3);
     let bounds = match c.below(6) {
         0 => vec![],
@@ -205,11 +206,11 @@ fn plan(c: &mut Choices<'_>, number: usize, series: &mut usize) -> Plan {
         all
     });
     let series: Vec<_> = series.collect();
-    Plan {
+    MetricPlan {
         metric: Metric {
             name,
-            description: pick(c, &HELP).to_owned(),
-            unit: pick(c, &UNITS).to_owned(),
+            description: choose(c, &HELP).to_owned(),
+            unit: choose(c, &UNITS).to_owned(),
             metadata: vec![],
             data: None,
         },
@@ -260,12 +261,12 @@ fn double(c: &mut Choices<'_>) -> f64 {
         f64::NEG_INFINITY,
         f64::NAN,
     ];
-    if c.coin() { VALUES[c.below(VALUES.len())] } else { c.f64() }
+    if c.bool() { VALUES[c.below(VALUES.len())] } else { c.f64() }
 }
 
-impl Plan {
+impl MetricPlan {
     /// The metric with a new point for each of its series.
-    fn next(&mut self, c: &mut Choices<'_>) -> Metric {
+    fn next_metric(&mut self, c: &mut Choices<'_>) -> Metric {
         let mut metric = self.metric.clone();
         let alone = self.series.len() == 1;
         let (mut numbers, mut histograms, mut summaries) = (vec![], vec![], vec![]);
@@ -274,7 +275,7 @@ impl Plan {
             let flags = u32::from(alone && c.below(12) == 0);
             let attributes = attributes.clone();
             match self.kind {
-                Kind::Gauge | Kind::Sum => {
+                MetricKind::Gauge | MetricKind::Sum => {
                     let value = match c.below(8) {
                         0 => None,
                         1..=3 => Some(Number::AsDouble(double(c))),
@@ -290,7 +291,7 @@ impl Plan {
                         value,
                     });
                 }
-                Kind::Histogram => {
+                MetricKind::Histogram => {
                     let mut bounds = self.bounds.clone();
                     if c.below(8) == 0 {
                         bounds.iter_mut().for_each(|b| *b += 1.0);
@@ -300,16 +301,16 @@ impl Plan {
                         start_time_unix_nano: start,
                         time_unix_nano: end,
                         count: u64::from(c.byte()) * 3,
-                        sum: c.maybe(double),
+                        sum: c.option(double),
                         bucket_counts: (0..=bounds.len()).map(|_| u64::from(c.byte())).collect(),
                         explicit_bounds: bounds,
                         exemplars: vec![],
                         flags,
-                        min: c.maybe(double),
-                        max: c.maybe(double),
+                        min: c.option(double),
+                        max: c.option(double),
                     });
                 }
-                Kind::Summary => {
+                MetricKind::Summary => {
                     const QUANTILES: [f64; 6] = [0.99, 0.5, 0.0, 1.0, 0.5, 1e-7];
                     let quantile = |c: &mut Choices<'_>| ValueAtQuantile {
                         quantile: QUANTILES[c.below(QUANTILES.len())],
@@ -321,23 +322,23 @@ impl Plan {
                         time_unix_nano: end,
                         count: u64::from(c.byte()),
                         sum: double(c),
-                        quantile_values: c.many(quantile),
+                        quantile_values: c.vec(quantile),
                         flags,
                     });
                 }
             }
         }
         metric.data = Some(match self.kind {
-            Kind::Gauge => Data::Gauge(Gauge { data_points: numbers }),
-            Kind::Sum => Data::Sum(Sum {
+            MetricKind::Gauge => Data::Gauge(Gauge { data_points: numbers }),
+            MetricKind::Sum => Data::Sum(Sum {
                 data_points: numbers,
                 aggregation_temporality: self.temporality,
                 is_monotonic: self.monotonic,
             }),
-            Kind::Histogram => {
+            MetricKind::Histogram => {
                 Data::Histogram(Histogram { data_points: histograms, aggregation_temporality: self.temporality })
             }
-            Kind::Summary => Data::Summary(Summary { data_points: summaries }),
+            MetricKind::Summary => Data::Summary(Summary { data_points: summaries }),
         });
         metric
     }
@@ -350,7 +351,7 @@ fn bodies(seed: u64) -> Vec<Vec<u8>> {
     let resources: Vec<_> = (0..4).map(|n| resource(&mut c, n)).collect();
     let scopes: Vec<_> = (0..3).map(|n| scope(&mut c, n)).collect();
     let mut series = 0;
-    let mut plans: Vec<_> = (0..12).map(|n| plan(&mut c, n, &mut series)).collect();
+    let mut plans: Vec<_> = (0..12).map(|n| plan_metric(&mut c, n, &mut series)).collect();
     let mut bodies = Vec::new();
     for _ in 0..1 + c.below(5) {
         let mut resource_metrics: Vec<_> = resources
@@ -383,12 +384,12 @@ fn bodies(seed: u64) -> Vec<Vec<u8>> {
         });
         for plan in &mut plans {
             if c.below(5) > 0 {
-                let metric = plan.next(&mut c);
+                let metric = plan.next_metric(&mut c);
                 resource_metrics[plan.resource].scope_metrics[plan.scope].metrics.push(metric);
             }
         }
         let mut bytes = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
-        while let Some(at) = bytes.windows(8).position(|w| w == STAND_IN.as_bytes()) {
+        while let Some(at) = bytes.windows(8).position(|w| w == PLACEHOLDER.as_bytes()) {
             bytes[at..at + 8].copy_from_slice(NOT_UTF8);
         }
         bodies.push(bytes);
@@ -404,7 +405,7 @@ fn number(bytes: &mut &[u8]) -> u32 {
 }
 
 /// The Go exporter's page for each case.
-fn ask(oracle: &Path, config: &str, cases: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
+fn go_pages(oracle: &Path, config: &str, cases: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
     let mut command = Command::new(oracle);
     let mut child = command.arg(config).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
@@ -433,16 +434,16 @@ fn ask(oracle: &Path, config: &str, cases: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
 }
 
 /// The same configuration for both.
-fn configurations() -> Vec<(&'static str, PageSettings)> {
-    let everything = ResourceLabels { included: vec!["*".to_owned()], excluded: vec![] };
+fn configurations() -> Vec<(&'static str, PageConfig)> {
+    let everything = ResourceLabelsConfig { included: vec!["*".to_owned()], excluded: vec![] };
     let service = ["service.name", "service.namespace", "service.instance.id"];
-    let no_service = ResourceLabels { excluded: service.map(str::to_owned).to_vec(), ..everything.clone() };
-    let settings = PageSettings::default;
+    let no_service = ResourceLabelsConfig { excluded: service.map(str::to_owned).to_vec(), ..everything.clone() };
+    let settings = PageConfig::default;
     vec![
         ("{}", settings()),
         (
             "{namespace: test-space, const_labels: {zone: a, B: 'x\"y'}, send_timestamps: true}",
-            PageSettings {
+            PageConfig {
                 namespace: "test-space".to_owned(),
                 const_labels: vec![("zone".to_owned(), "a".to_owned()), ("B".to_owned(), "x\"y".to_owned())],
                 send_timestamps: true,
@@ -451,20 +452,20 @@ fn configurations() -> Vec<(&'static str, PageSettings)> {
         ),
         (
             "{resource_to_telemetry_conversion: {enabled: true}, without_scope_info: true}",
-            PageSettings { resource_labels: everything, without_scope_info: true, ..settings() },
+            PageConfig { resource_labels: everything, without_scope_info: true, ..settings() },
         ),
         (
             "{translation_strategy: UnderscoreEscapingWithoutSuffixes, namespace: _n__}",
-            PageSettings {
-                strategy: Strategy::UnderscoreEscapingWithoutSuffixes,
+            PageConfig {
+                strategy: TranslationStrategy::UnderscoreEscapingWithoutSuffixes,
                 namespace: "_n__".to_owned(),
                 ..settings()
             },
         ),
         (
             "{translation_strategy: NoUTF8EscapingWithSuffixes, namespace: 1ns, send_timestamps: true}",
-            PageSettings {
-                strategy: Strategy::NoUtf8EscapingWithSuffixes,
+            PageConfig {
+                strategy: TranslationStrategy::NoUtf8EscapingWithSuffixes,
                 namespace: "1ns".to_owned(),
                 send_timestamps: true,
                 ..settings()
@@ -473,20 +474,20 @@ fn configurations() -> Vec<(&'static str, PageSettings)> {
         (
             "{translation_strategy: NoTranslation, \
              resource_to_telemetry_conversion: {enabled: true, exclude_service_attributes: true}}",
-            PageSettings { strategy: Strategy::NoTranslation, resource_labels: no_service, ..settings() },
+            PageConfig { strategy: TranslationStrategy::NoTranslation, resource_labels: no_service, ..settings() },
         ),
     ]
 }
 
 #[test]
-fn pages_are_those_of_the_go_exporter_to_the_byte() {
+fn pages_are_byte_for_byte_those_of_the_go_exporter() {
     let Some(oracle) = tool("prometheus-oracle") else { return };
     let cases: Vec<_> = (0..CASES).map(bodies).collect();
     for (config, settings) in configurations() {
         let mut lines = 0;
-        for (seed, (bodies, expected)) in cases.iter().zip(ask(&oracle, config, &cases)).enumerate() {
+        for (seed, (bodies, expected)) in cases.iter().zip(go_pages(&oracle, config, &cases)).enumerate() {
             let bodies: Vec<_> = bodies.iter().map(Vec::as_slice).collect();
-            let page = page_of(&settings, &bodies);
+            let page = render_page(&settings, &bodies);
             if page != expected {
                 let (ours, theirs) = (String::from_utf8_lossy(&page), String::from_utf8_lossy(&expected));
                 let (a, b): (BTreeSet<_>, BTreeSet<_>) = (ours.lines().collect(), theirs.lines().collect());

@@ -1,11 +1,11 @@
 //! Content negotiation with a scraper.
 //!
 //! `Accept` is read as in prometheus/common, `Accept-Encoding` as in client_golang. A server lists what it can write in
-//! an [`Offer`]; clauses that ask for something else are ignored, and the text format is used when none fits.
+//! [`SupportedFormats`]; clauses that ask for something else are ignored, and the text format is used when none fits.
 
 /// A page format.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Format {
+pub enum PageFormat {
     /// Text 0.0.4.
     #[default]
     Text,
@@ -19,7 +19,7 @@ pub enum Format {
 
 /// How names outside `[A-Za-z_:][A-Za-z0-9_:]*` are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Escaping {
+pub enum NameEscaping {
     /// Each invalid character becomes an underscore.
     #[default]
     Underscores,
@@ -31,7 +31,7 @@ pub enum Escaping {
     AllowUtf8,
 }
 
-impl Escaping {
+impl NameEscaping {
     const ALL: [Self; 4] = [Self::Underscores, Self::Dots, Self::Values, Self::AllowUtf8];
 
     /// The value of the parameter `escaping`.
@@ -48,50 +48,51 @@ impl Escaping {
 
 /// What a server can write, besides text with underscores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Offer {
+pub struct SupportedFormats {
     /// Further formats.
-    pub formats: &'static [Format],
+    pub formats: &'static [PageFormat],
     /// Further escapings.
-    pub escapings: &'static [Escaping],
+    pub escapings: &'static [NameEscaping],
 }
 
-impl Offer {
+impl SupportedFormats {
     /// Only text 0.0.4 with underscores: the only one that is implemented.
     pub const TEXT: Self = Self { formats: &[], escapings: &[] };
 
     /// All formats and escapings.
     pub const ALL: Self = Self {
-        formats: &[Format::OpenMetrics0, Format::OpenMetrics1, Format::Protobuf],
-        escapings: &[Escaping::Dots, Escaping::Values, Escaping::AllowUtf8],
+        formats: &[PageFormat::OpenMetrics0, PageFormat::OpenMetrics1, PageFormat::Protobuf],
+        escapings: &[NameEscaping::Dots, NameEscaping::Values, NameEscaping::AllowUtf8],
     };
 }
 
 /// The chosen format and escaping of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Accept {
+pub struct NegotiatedFormat {
     /// The format.
-    pub format: Format,
+    pub format: PageFormat,
     /// How names are escaped.
-    pub escaping: Escaping,
+    pub escaping: NameEscaping,
 }
 
-impl Accept {
-    /// The best of `offer` for a request with this `Accept` header; pass an empty string if there is none.
+impl NegotiatedFormat {
+    /// The best of `supported` for a request with this `Accept` header; pass an empty string if there is none.
     #[must_use]
-    pub fn choose(header: &str, offer: Offer) -> Self {
-        let mut clauses: Vec<_> = header.split(',').filter_map(Clause::parse).collect();
+    pub fn negotiate(header: &str, supported: SupportedFormats) -> Self {
+        let mut clauses: Vec<_> = header.split(',').filter_map(AcceptClause::parse).collect();
         clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
         let mut chosen = Self::default();
         for clause in &clauses {
             // A clause whose format does not fit may still set the escaping.
-            let named = clause.param("escaping").and_then(|v| Escaping::ALL.into_iter().find(|e| e.name() == v));
-            if let Some(escaping) = named
-                && (escaping == Escaping::Underscores || offer.escapings.contains(&escaping))
+            let requested =
+                clause.param("escaping").and_then(|v| NameEscaping::ALL.into_iter().find(|e| e.name() == v));
+            if let Some(escaping) = requested
+                && (escaping == NameEscaping::Underscores || supported.escapings.contains(&escaping))
             {
                 chosen.escaping = escaping;
             }
             if let Some(format) = clause.format()
-                && (format == Format::Text || offer.formats.contains(&format))
+                && (format == PageFormat::Text || supported.formats.contains(&format))
             {
                 return Self { format, ..chosen };
             }
@@ -105,18 +106,18 @@ impl Accept {
         macro_rules! with_escaping {
             ($head:literal) => {
                 match self.escaping {
-                    Escaping::Underscores => concat!($head, "; escaping=underscores"),
-                    Escaping::Dots => concat!($head, "; escaping=dots"),
-                    Escaping::Values => concat!($head, "; escaping=values"),
-                    Escaping::AllowUtf8 => concat!($head, "; escaping=allow-utf-8"),
+                    NameEscaping::Underscores => concat!($head, "; escaping=underscores"),
+                    NameEscaping::Dots => concat!($head, "; escaping=dots"),
+                    NameEscaping::Values => concat!($head, "; escaping=values"),
+                    NameEscaping::AllowUtf8 => concat!($head, "; escaping=allow-utf-8"),
                 }
             };
         }
         match self.format {
-            Format::Text => with_escaping!("text/plain; version=0.0.4; charset=utf-8"),
-            Format::OpenMetrics0 => with_escaping!("application/openmetrics-text; version=0.0.1; charset=utf-8"),
-            Format::OpenMetrics1 => with_escaping!("application/openmetrics-text; version=1.0.0; charset=utf-8"),
-            Format::Protobuf => with_escaping!(
+            PageFormat::Text => with_escaping!("text/plain; version=0.0.4; charset=utf-8"),
+            PageFormat::OpenMetrics0 => with_escaping!("application/openmetrics-text; version=0.0.1; charset=utf-8"),
+            PageFormat::OpenMetrics1 => with_escaping!("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+            PageFormat::Protobuf => with_escaping!(
                 "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
             ),
         }
@@ -124,13 +125,13 @@ impl Accept {
 }
 
 /// `type/subtype; name=value; q=0.5`.
-struct Clause<'a> {
+struct AcceptClause<'a> {
     media: (&'a str, &'a str),
     params: &'a str,
     quality: f64,
 }
 
-impl<'a> Clause<'a> {
+impl<'a> AcceptClause<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let (range, params) = text.split_once(';').unwrap_or((text, ""));
         let media = match range.split_once('/') {
@@ -151,18 +152,18 @@ impl<'a> Clause<'a> {
         pairs.rfind(|(n, _)| n.trim() == name).map(|(_, v)| v.trim())
     }
 
-    fn format(&self) -> Option<Format> {
+    fn format(&self) -> Option<PageFormat> {
         let version = self.param("version").unwrap_or("");
         match self.media {
             ("application", "vnd.google.protobuf") => {
-                let fits = self.param("proto") == Some("io.prometheus.client.MetricFamily")
+                let is_metric_family = self.param("proto") == Some("io.prometheus.client.MetricFamily")
                     && matches!(self.param("encoding"), Some("delimited" | "text" | "compact-text"));
-                fits.then_some(Format::Protobuf)
+                is_metric_family.then_some(PageFormat::Protobuf)
             }
-            ("text", "plain") => matches!(version, "" | "0.0.4").then_some(Format::Text),
+            ("text", "plain") => matches!(version, "" | "0.0.4").then_some(PageFormat::Text),
             ("application", "openmetrics-text") => match version {
-                "" | "0.0.1" => Some(Format::OpenMetrics0),
-                "1.0.0" => Some(Format::OpenMetrics1),
+                "" | "0.0.1" => Some(PageFormat::OpenMetrics0),
+                "1.0.0" => Some(PageFormat::OpenMetrics1),
                 _ => None,
             },
             _ => None,
@@ -172,7 +173,7 @@ impl<'a> Clause<'a> {
 
 /// The content coding of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Encoding {
+pub enum PageEncoding {
     /// No compression.
     #[default]
     Identity,
@@ -180,23 +181,23 @@ pub enum Encoding {
     Gzip,
 }
 
-impl Encoding {
+impl PageEncoding {
     /// The coding for an `Accept-Encoding` header; pass an empty string if there is none. The coding with the highest
     /// quality is chosen; identity, if the qualities are equal.
     #[must_use]
-    pub fn choose(header: &str) -> Self {
+    pub fn negotiate(header: &str) -> Self {
         let mut best = (-1.0, Self::Identity);
-        for (name, offer) in [("identity", Self::Identity), ("gzip", Self::Gzip)] {
+        for (name, encoding) in [("identity", Self::Identity), ("gzip", Self::Gzip)] {
             for part in header.split(',') {
                 let (coding, params) = part.split_once(';').unwrap_or((part, ""));
                 let quality = params.split(';').filter_map(|p| p.trim().strip_prefix("q=")).next();
                 let quality = quality.map_or(1.0, |q| q.trim().parse().unwrap_or(0.0));
                 if quality > best.0 && matches!(coding.trim(), c if c == "*" || c == name) {
-                    best = (quality, offer);
+                    best = (quality, encoding);
                 }
             }
         }
-        // A header that refuses everything is answered with identity.
+        // With a header that refuses everything, identity is used.
         if best.0 == 0.0 { Self::Identity } else { best.1 }
     }
 }
@@ -208,41 +209,51 @@ mod tests {
     const PROTO: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
 
     #[test]
-    fn the_first_clause_that_fits_wins_in_order_of_quality() {
-        use Format::{OpenMetrics0, OpenMetrics1, Protobuf, Text};
+    fn first_supported_clause_in_order_of_quality_is_chosen() {
+        use PageFormat::{OpenMetrics0, OpenMetrics1, Protobuf, Text};
         let prometheus3 = format!(
             "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
              application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
              text/plain;version=0.0.4;q=0.3,*/*;q=0.2,{PROTO};q=0.7"
         );
-        let table: &[(&str, Format, Escaping)] = &[
-            ("", Text, Escaping::Underscores),
-            ("*/*", Text, Escaping::Underscores),
-            ("text/*", Text, Escaping::Underscores),
-            ("application/openmetrics-text", OpenMetrics0, Escaping::Underscores),
-            ("application/openmetrics-text; version=1.0.0", OpenMetrics1, Escaping::Underscores),
-            ("application/openmetrics-text; version=2.0.0", Text, Escaping::Underscores),
-            ("text/plain;q=0.5, application/openmetrics-text;q=0.9", OpenMetrics0, Escaping::Underscores),
-            ("text/plain, application/openmetrics-text", Text, Escaping::Underscores),
-            (PROTO, Protobuf, Escaping::Underscores),
-            ("application/vnd.google.protobuf", Text, Escaping::Underscores),
-            ("text/plain; escaping=dots", Text, Escaping::Dots),
-            ("text/plain; escaping=nonsense", Text, Escaping::Underscores),
-            ("image/png;escaping=values;q=1, text/plain;q=0.5", Text, Escaping::Values),
-            ("text/plain;version=1.0.0;escaping=allow-utf-8", Text, Escaping::AllowUtf8),
-            (&prometheus3, Protobuf, Escaping::Underscores),
+        let table: &[(&str, PageFormat, NameEscaping)] = &[
+            ("", Text, NameEscaping::Underscores),
+            ("*/*", Text, NameEscaping::Underscores),
+            ("text/*", Text, NameEscaping::Underscores),
+            ("application/openmetrics-text", OpenMetrics0, NameEscaping::Underscores),
+            ("application/openmetrics-text; version=1.0.0", OpenMetrics1, NameEscaping::Underscores),
+            ("application/openmetrics-text; version=2.0.0", Text, NameEscaping::Underscores),
+            ("text/plain;q=0.5, application/openmetrics-text;q=0.9", OpenMetrics0, NameEscaping::Underscores),
+            ("text/plain, application/openmetrics-text", Text, NameEscaping::Underscores),
+            (PROTO, Protobuf, NameEscaping::Underscores),
+            ("application/vnd.google.protobuf", Text, NameEscaping::Underscores),
+            ("text/plain; escaping=dots", Text, NameEscaping::Dots),
+            ("text/plain; escaping=nonsense", Text, NameEscaping::Underscores),
+            ("image/png;escaping=values;q=1, text/plain;q=0.5", Text, NameEscaping::Values),
+            ("text/plain;version=1.0.0;escaping=allow-utf-8", Text, NameEscaping::AllowUtf8),
+            (&prometheus3, Protobuf, NameEscaping::Underscores),
         ];
         for (header, format, escaping) in table {
-            let expected = Accept { format: *format, escaping: *escaping };
-            assert_eq!(Accept::choose(header, Offer::ALL), expected, "{header}");
-            assert_eq!(Accept::choose(header, Offer::TEXT), Accept::default(), "{header}");
+            let expected = NegotiatedFormat { format: *format, escaping: *escaping };
+            assert_eq!(NegotiatedFormat::negotiate(header, SupportedFormats::ALL), expected, "{header}");
+            assert_eq!(
+                NegotiatedFormat::negotiate(header, SupportedFormats::TEXT),
+                NegotiatedFormat::default(),
+                "{header}"
+            );
         }
     }
 
     #[test]
-    fn the_content_type_says_what_the_page_is() {
-        assert_eq!(Accept::default().content_type(), "text/plain; version=0.0.4; charset=utf-8; escaping=underscores");
-        let accept = Accept::choose("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8", Offer::ALL);
+    fn content_type_has_format_version_and_escaping() {
+        assert_eq!(
+            NegotiatedFormat::default().content_type(),
+            "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+        );
+        let accept = NegotiatedFormat::negotiate(
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+            SupportedFormats::ALL,
+        );
         assert_eq!(
             accept.content_type(),
             "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8"
@@ -250,20 +261,20 @@ mod tests {
     }
 
     #[test]
-    fn gzip_must_be_wanted_more_than_the_plain_page() {
+    fn gzip_is_chosen_only_with_a_higher_quality_than_identity() {
         let table = [
-            ("", Encoding::Identity),
-            ("gzip", Encoding::Gzip),
-            ("deflate, gzip;q=0.8", Encoding::Gzip),
-            ("identity, gzip", Encoding::Identity),
-            ("identity;q=0.5, gzip", Encoding::Gzip),
-            ("*", Encoding::Identity),
-            ("*;q=0.1, gzip;q=0.5", Encoding::Gzip),
-            ("gzip;q=0", Encoding::Identity),
-            ("br, zstd", Encoding::Identity),
+            ("", PageEncoding::Identity),
+            ("gzip", PageEncoding::Gzip),
+            ("deflate, gzip;q=0.8", PageEncoding::Gzip),
+            ("identity, gzip", PageEncoding::Identity),
+            ("identity;q=0.5, gzip", PageEncoding::Gzip),
+            ("*", PageEncoding::Identity),
+            ("*;q=0.1, gzip;q=0.5", PageEncoding::Gzip),
+            ("gzip;q=0", PageEncoding::Identity),
+            ("br, zstd", PageEncoding::Identity),
         ];
         for (header, expected) in table {
-            assert_eq!(Encoding::choose(header), expected, "{header}");
+            assert_eq!(PageEncoding::negotiate(header), expected, "{header}");
         }
     }
 }

@@ -5,7 +5,7 @@
 
 /// Whether a name is valid in the text format without escaping.
 #[must_use]
-pub fn is_legacy(name: &[u8]) -> bool {
+pub fn is_legacy_name(name: &[u8]) -> bool {
     !name.is_empty() && name.iter().enumerate().all(|(i, b)| is_legacy_byte(*b, i))
 }
 
@@ -15,8 +15,8 @@ fn is_legacy_byte(b: u8, at: usize) -> bool {
 
 /// Appends a name with `escaping=underscores`: each invalid character becomes one `_`, and so does a leading digit.
 /// Valid names are unchanged.
-pub fn put_underscored(out: &mut Vec<u8>, name: &[u8]) {
-    if is_legacy(name) {
+pub fn write_underscored(out: &mut Vec<u8>, name: &[u8]) {
+    if is_legacy_name(name) {
         return out.extend_from_slice(name);
     }
     let start = out.len();
@@ -40,7 +40,7 @@ pub enum LabelNameError {
 
 /// The label name for an attribute key, as in otlptranslator 1.0. It is used for all labels that come from attributes:
 /// those of series, of `target_info`, and of the collector's own page. With `keeps_utf8` the key is unchanged, and
-/// [`put_underscored`] escapes it for the page.
+/// [`write_underscored`] escapes it for the page.
 ///
 /// # Errors
 /// When the key is empty or the name would consist only of underscores.
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_bad_character_is_one_underscore() {
+    fn invalid_character_is_written_as_one_underscore() {
         let table: &[(&[u8], &str)] = &[
             (b"http_requests_total", "http_requests_total"),
             (b"a:b", "a:b"),
@@ -82,9 +82,9 @@ mod tests {
         ];
         for (name, expected) in table {
             let mut out = Vec::new();
-            put_underscored(&mut out, name);
+            write_underscored(&mut out, name);
             assert_eq!(String::from_utf8(out).unwrap(), *expected);
         }
-        assert!(!is_legacy(b"") && !is_legacy(b"0a") && is_legacy(b"_0"));
+        assert!(!is_legacy_name(b"") && !is_legacy_name(b"0a") && is_legacy_name(b"_0"));
     }
 }

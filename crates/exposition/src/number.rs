@@ -3,10 +3,10 @@
 //! The digits are the shortest that read back as the same double; from 1e6 and below 1e-4 they are in exponent form.
 
 /// Integers up to this are exact in a double, and their decimal digits are the shortest form.
-const EXACT: f64 = 9_007_199_254_740_992.0;
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 /// Appends a sample, bound or quantile: `NaN`, `+Inf`, `-Inf`, `0.1`, `123456`, `1e+06`, `5e-324`.
-pub fn put_float(out: &mut Vec<u8>, v: f64) {
+pub fn write_float(out: &mut Vec<u8>, v: f64) {
     if v == 0.0 {
         // Negative zero is written as `0` too.
         return out.push(b'0');
@@ -21,22 +21,22 @@ pub fn put_float(out: &mut Vec<u8>, v: f64) {
         out.push(b'-');
     }
     let v = v.abs();
-    if v < EXACT && v.trunc() == v {
+    if v < MAX_EXACT_INTEGER && v.trunc() == v {
         let mut buffer = itoa::Buffer::new();
         let digits = buffer.format(v as u64).as_bytes();
         if digits.len() <= 6 {
             out.extend_from_slice(digits);
         } else {
-            put_exponent(out, trim(digits), digits.len() as i32 - 1);
+            write_exponent(out, trim_trailing_zeros(digits), digits.len() as i32 - 1);
         }
         return;
     }
     let mut buffer = ryu::Buffer::new();
-    let (digits, len, point) = decimal(buffer.format_finite(v).as_bytes());
+    let (digits, len, point) = parse_decimal(buffer.format_finite(v).as_bytes());
     let digits = digits.get(..len).unwrap_or(&[]);
     let exponent = point - 1;
     if !(-4..6).contains(&exponent) {
-        put_exponent(out, digits, exponent);
+        write_exponent(out, digits, exponent);
     } else if point <= 0 {
         out.extend_from_slice(b"0.");
         out.extend(std::iter::repeat_n(b'0', point.unsigned_abs() as usize));
@@ -53,13 +53,13 @@ pub fn put_float(out: &mut Vec<u8>, v: f64) {
     }
 }
 
-fn trim(digits: &[u8]) -> &[u8] {
+fn trim_trailing_zeros(digits: &[u8]) -> &[u8] {
     let end = digits.iter().rposition(|b| *b != b'0').map_or(0, |last| last + 1);
     digits.get(..end).unwrap_or(digits)
 }
 
 /// `d.ddde+xx`, at least two digits of exponent.
-fn put_exponent(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
+fn write_exponent(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
     if let Some((first, rest)) = digits.split_first() {
         out.push(*first);
         if !rest.is_empty() {
@@ -77,7 +77,7 @@ fn put_exponent(out: &mut Vec<u8>, digits: &[u8], exponent: i32) {
 
 /// The significant digits of a positive decimal in ryu's output, and the position of its point. The value is
 /// `0.digits * 10^point`.
-fn decimal(text: &[u8]) -> ([u8; 24], usize, i32) {
+fn parse_decimal(text: &[u8]) -> ([u8; 24], usize, i32) {
     let (mut digits, mut len, mut point, mut exponent) = ([0_u8; 24], 0, 0, 0_i32);
     let (mut seen_point, mut in_exponent, mut negative) = (false, false, false);
     for &b in text {
@@ -101,7 +101,7 @@ fn decimal(text: &[u8]) -> ([u8; 24], usize, i32) {
             _ => {}
         }
     }
-    let len = trim(digits.get(..len).unwrap_or(&[])).len();
+    let len = trim_trailing_zeros(digits.get(..len).unwrap_or(&[])).len();
     (digits, len, point + if negative { -exponent } else { exponent })
 }
 
@@ -111,14 +111,14 @@ mod tests {
 
     use super::*;
 
-    fn text(v: f64) -> String {
+    fn written(v: f64) -> String {
         let mut out = Vec::new();
-        put_float(&mut out, v);
+        write_float(&mut out, v);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn numbers_look_as_in_go() {
+    fn float_is_written_as_in_go() {
         let table = [
             (f64::NAN, "NaN"),
             (f64::INFINITY, "+Inf"),
@@ -154,29 +154,29 @@ mod tests {
             (1.7e9 + 0.000_123, "1.700000000000123e+09"),
         ];
         for (v, expected) in table {
-            assert_eq!(text(v), expected);
+            assert_eq!(written(v), expected);
         }
     }
 
     proptest! {
         #[test]
-        fn every_double_reads_back_as_itself(bits in any::<u64>()) {
+        fn any_double_written_and_parsed_is_unchanged(bits in any::<u64>()) {
             let v = f64::from_bits(bits);
             prop_assume!(v.is_finite());
-            prop_assert_eq!(text(v).parse::<f64>().unwrap(), v);
+            prop_assert_eq!(written(v).parse::<f64>().unwrap(), v);
         }
 
         #[test]
-        fn numbers_of_everyday_size_too(whole in any::<i64>(), scale in 0..12_i32) {
+        fn decimal_with_few_digits_written_and_parsed_is_unchanged(whole in any::<i64>(), scale in 0..12_i32) {
             let v = whole as f64 / 10_f64.powi(scale);
-            prop_assert_eq!(text(v).parse::<f64>().unwrap(), v);
+            prop_assert_eq!(written(v).parse::<f64>().unwrap(), v);
             // If two shortest texts are equally near, the standard library rounds up, Go and ryu round to even: the
             // number of digits is the same.
             let digits = |s: &str| -> usize {
                 let mantissa = s.split('e').next().unwrap_or("").replace(['.', '-'], "");
                 mantissa.trim_matches('0').len()
             };
-            prop_assert_eq!(digits(&text(v)), digits(&format!("{v:e}")));
+            prop_assert_eq!(digits(&written(v)), digits(&format!("{v:e}")));
         }
     }
 }

@@ -14,32 +14,32 @@ use std::time::Duration;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use otelcore_config::{ComponentId, Effective, Section};
+use otelcore_config::{ComponentId, EffectiveValue, Section};
 use otelcore_pipeline::{
-    About, Authentication, Build, CheckStep, ClientAuth, Component, CredentialCheck, Cx, Extension, Factory, Field,
-    Kind, Logger, Mono, ServerAuth, Settings, StartError,
+    Authentication, BuildContext, CheckStep, ClientAuth, Component, ComponentConfig, ComponentInfo, ComponentKind,
+    CredentialCheck, Cx, Extension, Factory, LogField, Logger, MonotonicTime, ServerAuth, StartError,
 };
 
-use self::users::{Begun, Credentials, Looked, Users};
+use self::users::{CheckStart, Credentials, LookupResult, Users};
 use crate::Secret;
-use crate::watched::Watched;
+use crate::watched_file::WatchedFile;
 
 /// As in Go, padding is required, and unused bits at the end may be set.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
-/// Settings of a `basicauth`.
+/// Configuration of a `basicauth`.
 #[derive(Clone, Debug)]
-pub enum BasicAuth {
+pub enum BasicAuthConfig {
     /// Servers check the credentials of clients.
-    Server(Htpasswd),
+    Server(HtpasswdConfig),
     /// Clients send credentials.
-    Client(ClientCredentials),
+    Client(ClientCredentialsConfig),
 }
 
 /// The sources of a server's users; at least one of the two is not empty.
 #[derive(Clone, Debug)]
-pub struct Htpasswd {
+pub struct HtpasswdConfig {
     /// A file, read at the start.
     pub file: String,
     /// Lines that take precedence over those of the file.
@@ -48,16 +48,16 @@ pub struct Htpasswd {
 
 /// The credentials of a client.
 #[derive(Clone, Debug)]
-pub struct ClientCredentials {
+pub struct ClientCredentialsConfig {
     /// The user, without a colon.
-    pub username: Source,
+    pub username: CredentialSource,
     /// The password.
-    pub password: Source,
+    pub password: CredentialSource,
 }
 
 /// A text, or the file that contains it.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum CredentialSource {
     /// The text from the configuration.
     Text(Secret),
     /// A path; the file may change at any time.
@@ -69,70 +69,80 @@ pub enum Source {
 pub struct BasicAuthFactory;
 
 /// The shortest time between two warnings that credentials are refused unchecked.
-const WARN_EVERY: Duration = Duration::from_secs(60);
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The answer to a client whose credentials are wrong or not checked.
-const INVALID: &str = "invalid credentials";
+/// The error for a client whose credentials are wrong or not checked.
+const INVALID_CREDENTIALS: &str = "invalid credentials";
 
-const NO_SOURCE: &str = "no credential source provided";
+const NO_CREDENTIAL_SOURCE: &str = "no credential source provided";
 
 impl Factory for BasicAuthFactory {
-    fn about(&self) -> About {
-        About { kind: Kind::Extension, type_name: "basicauth", aliases: &[], signals: &[], stability: "Beta" }
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Extension,
+            type_name: "basicauth",
+            aliases: &[],
+            signals: &[],
+            stability: "Beta",
+        }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         let (mut server, mut client) = (s.section("htpasswd"), s.section("client_auth"));
-        let sides = (!server.is_empty(), !client.is_empty());
-        let htpasswd = Htpasswd { file: server.str("file", ""), inline: Secret::take(&mut server, "inline") };
+        let is_set = (!server.is_empty(), !client.is_empty());
+        let htpasswd = HtpasswdConfig { file: server.str("file", ""), inline: Secret::parse(&mut server, "inline") };
         server.finish();
-        client.unsupported(
+        client.refuse_unsupported(
             "aws_secrets_manager",
             "credentials from AWS Secrets Manager are not built; mount the secret and name `username_file` and `password_file`",
         );
-        let elsewhere = client.has("aws_secrets_manager");
-        let credentials = ClientCredentials {
-            username: Source::take(Secret::trimmed(client.str("username", "")), client.str("username_file", "")),
-            password: Source::take(Secret::take(&mut client, "password"), client.str("password_file", "")),
+        let uses_secrets_manager = client.contains_key("aws_secrets_manager");
+        let credentials = ClientCredentialsConfig {
+            username: CredentialSource::new(
+                Secret::without_line_breaks(client.str("username", "")),
+                client.str("username_file", ""),
+            ),
+            password: CredentialSource::new(Secret::parse(&mut client, "password"), client.str("password_file", "")),
         };
-        if let Source::Text(name) = &credentials.username
-            && no_colon(name).is_err()
+        if let CredentialSource::Text(username) = &credentials.username
+            && check_no_colon(username).is_err()
         {
             client
                 .start_error("username", "invalid authorization format")
-                .hint("a user name has no colon, which would end it (RFC 7617)");
+                .help("a user name has no colon, which would end it (RFC 7617)");
         }
         client.finish();
         // An absent section is shown as null, so that the output of print-config is a valid configuration.
-        for (key, _) in [("htpasswd", sides.0), ("client_auth", sides.1)].into_iter().filter(|(_, written)| !written) {
-            s.record(key, Effective::Null);
+        for (key, _) in [("htpasswd", is_set.0), ("client_auth", is_set.1)].into_iter().filter(|(_, written)| !written)
+        {
+            s.record(key, EffectiveValue::Null);
         }
-        let settings = match sides {
+        let config = match is_set {
             (true, true) => {
-                s.error_of(&[], "only one of `htpasswd` or `client_auth` can be specified");
+                s.error_for_keys(&[], "only one of `htpasswd` or `client_auth` can be specified");
                 None
             }
             (true, false) if !htpasswd.file.is_empty() || !htpasswd.inline.is_empty() => {
-                Some(BasicAuth::Server(htpasswd))
+                Some(BasicAuthConfig::Server(htpasswd))
             }
             (false, true) if !credentials.username.is_empty() || !credentials.password.is_empty() => {
-                Some(BasicAuth::Client(credentials))
+                Some(BasicAuthConfig::Client(credentials))
             }
             _ => {
-                if !elsewhere {
-                    s.error_of(&["htpasswd", "client_auth"], NO_SOURCE)
-                        .hint("write `htpasswd` for servers, `client_auth` for clients");
+                if !uses_secrets_manager {
+                    s.error_for_keys(&["htpasswd", "client_auth"], NO_CREDENTIAL_SOURCE)
+                        .help("write `htpasswd` for servers, `client_auth` for clients");
                 }
                 None
             }
         };
         s.finish();
-        settings.map(|settings| Box::new(settings) as Box<dyn Settings>)
+        config.map(|config| Box::new(config) as Box<dyn ComponentConfig>)
     }
 }
 
-impl Source {
-    fn take(text: Secret, file: String) -> Self {
+impl CredentialSource {
+    fn new(text: Secret, file: String) -> Self {
         if file.is_empty() { Self::Text(text) } else { Self::File(file) }
     }
 
@@ -141,17 +151,21 @@ impl Source {
     }
 }
 
-impl Settings for BasicAuth {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+impl ComponentConfig for BasicAuthConfig {
+    fn create(&self, build: &BuildContext<'_>) -> Result<Component, StartError> {
         let log = build.log.clone();
         Ok(Component::Extension(match self {
-            Self::Server(htpasswd) => Box::new(Serving {
+            Self::Server(htpasswd) => Box::new(BasicAuthServer {
                 htpasswd: htpasswd.clone(),
-                auth: Server(Rc::new(ServerState { users: RefCell::default(), warned: Cell::new(None), log })),
+                auth: PasswordAuth(Rc::new(PasswordAuthState {
+                    users: RefCell::default(),
+                    warned_at: Cell::new(None),
+                    log,
+                })),
             }),
-            Self::Client(credentials) => Box::new(Asking(Rc::new(Client {
-                username: Current::new(&credentials.username, log.clone(), username),
-                password: Current::new(&credentials.password, log, filled),
+            Self::Client(credentials) => Box::new(BasicAuthClient(Rc::new(BasicCredentials {
+                username: CredentialValue::new(&credentials.username, log.clone(), parse_username),
+                password: CredentialValue::new(&credentials.password, log, parse_credential),
             }))),
         }))
     }
@@ -159,31 +173,31 @@ impl Settings for BasicAuth {
 
 // ---- servers --------------------------------------------------------------------------------------------------------
 
-struct Serving {
-    htpasswd: Htpasswd,
-    auth: Server,
+struct BasicAuthServer {
+    htpasswd: HtpasswdConfig,
+    auth: PasswordAuth,
 }
 
 /// Shared with the checks that have not ended.
 #[derive(Clone)]
-struct Server(Rc<ServerState>);
+struct PasswordAuth(Rc<PasswordAuthState>);
 
-struct ServerState {
+struct PasswordAuthState {
     users: RefCell<Users>,
     /// The time of the last warning that credentials are refused unchecked.
-    warned: Cell<Option<Mono>>,
+    warned_at: Cell<Option<MonotonicTime>>,
     log: Logger,
 }
 
-impl Extension for Serving {
+impl Extension for BasicAuthServer {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let mut users = Users::new(std::array::from_fn(|_| cx.rand()));
+        let mut users = Users::new(std::array::from_fn(|_| cx.random()));
         if !self.htpasswd.file.is_empty() {
-            let text = cx.read(&self.htpasswd.file).map_err(|e| StartError(format!("open htpasswd file: {e}")))?;
-            self.add(&mut users, &text, "file");
+            let text = cx.read_file(&self.htpasswd.file).map_err(|e| StartError(format!("open htpasswd file: {e}")))?;
+            self.add_users(&mut users, &text, "file");
         }
         // Added last, so that it takes precedence over the file.
-        self.add(&mut users, self.htpasswd.inline.expose().as_bytes(), "inline");
+        self.add_users(&mut users, self.htpasswd.inline.expose().as_bytes(), "inline");
         if users.is_empty() {
             self.auth.0.log.warn("htpasswd has no users: everyone is refused", &[]);
         }
@@ -196,75 +210,78 @@ impl Extension for Serving {
     }
 }
 
-impl Serving {
-    fn add(&self, users: &mut Users, text: &[u8], source: &str) {
+impl BasicAuthServer {
+    fn add_users(&self, users: &mut Users, text: &[u8], source: &str) {
         let log = &self.auth.0.log;
         for (number, line) in (1..).zip(text.split(|b| *b == b'\n')) {
-            let at = [("source", Field::Str(source)), ("line", Field::Uint(number))];
-            match htpasswd::line(line) {
+            let position = [("source", LogField::Str(source)), ("line", LogField::Uint(number))];
+            match htpasswd::parse_line(line) {
                 Ok(None) => {}
                 Ok(Some((user, hash))) => {
-                    if hash.is_heavy() {
-                        log.warn("the hash of a user takes long to check, and requests with other new credentials wait for that", &at);
+                    if hash.is_very_slow() {
+                        log.warn("the hash of a user takes long to check, and requests with other new credentials wait for that", &position);
                     }
                     users.add(user, hash);
                 }
-                Err(why) => log.warn("a line of htpasswd was left out", &[at[0], at[1], ("error", Field::Str(why))]),
+                Err(why) => log.warn(
+                    "a line of htpasswd was left out",
+                    &[position[0], position[1], ("error", LogField::Str(why))],
+                ),
             }
         }
     }
 }
 
-impl ServerAuth for Server {
+impl ServerAuth for PasswordAuth {
     fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication {
-        let credentials = match credentials(header("authorization")) {
+        let credentials = match parse_authorization(header("authorization")) {
             Ok(credentials) => credentials,
             Err(refused) => return Authentication::Refused(refused.to_owned()),
         };
         let (user, password) = credentials;
-        let looked = self.0.users.borrow().look(cx.now(), &user, &password);
-        match looked {
-            Looked::Known(right) => result(right).into(),
-            Looked::TooMany => self.0.refuse_unchecked(cx.now()).into(),
-            Looked::Unknown(digest) => Authentication::Pending(Box::new(PasswordCheck {
+        let result = self.0.users.borrow().look_up(cx.now(), &user, &password);
+        match result {
+            LookupResult::Known(is_valid) => check_result(is_valid).into(),
+            LookupResult::TooMany => self.0.refuse_unchecked(cx.now()).into(),
+            LookupResult::Unknown(digest) => Authentication::Pending(Box::new(PasswordCheck {
                 credentials: Credentials { user, password, digest },
-                server: self.0.clone(),
+                state: self.0.clone(),
             })),
         }
     }
 }
 
 /// The user and password in a header field.
-fn credentials(value: Option<Cow<'_, [u8]>>) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
+fn parse_authorization(value: Option<Cow<'_, [u8]>>) -> Result<(Vec<u8>, Vec<u8>), &'static str> {
     let value = value.filter(|value| !value.is_empty()).ok_or("no basic auth provided")?;
     let encoded = match value.split_at_checked(6) {
         Some((scheme, encoded)) if scheme.eq_ignore_ascii_case(b"Basic ") => encoded,
         _ => return Err("invalid authorization scheme prefix"),
     };
     let decoded = BASE64.decode(encoded).map_err(|_| "invalid authorization format")?;
-    let (user, password) = htpasswd::cut(&decoded).ok_or("invalid authorization format")?;
+    let (user, password) = htpasswd::split_at_colon(&decoded).ok_or("invalid authorization format")?;
     Ok((user.to_owned(), password.to_owned()))
 }
 
-fn result(right: bool) -> Result<(), String> {
-    if right { Ok(()) } else { Err(INVALID.to_owned()) }
+fn check_result(is_valid: bool) -> Result<(), String> {
+    if is_valid { Ok(()) } else { Err(INVALID_CREDENTIALS.to_owned()) }
 }
 
-impl ServerState {
-    /// The answer to credentials that are not checked. Logs a warning, at most once per [`WARN_EVERY`].
-    fn refuse_unchecked(&self, now: Mono) -> Result<(), String> {
-        if self.warned.get().is_none_or(|last| now.since(last) >= WARN_EVERY) {
-            self.warned.set(Some(now));
+impl PasswordAuthState {
+    /// The result for credentials that are not checked. Logs a warning, at most once per [`WARNING_INTERVAL`].
+    fn refuse_unchecked(&self, now: MonotonicTime) -> Result<(), String> {
+        if self.warned_at.get().is_none_or(|last| now.since(last) >= WARNING_INTERVAL) {
+            self.warned_at.set(Some(now));
             self.log.warn("too many wrong passwords: for now, credentials that were not seen before are refused", &[]);
         }
-        result(false)
+        check_result(false)
     }
 }
 
 /// Credentials of a user with a slow hash, not seen before.
 struct PasswordCheck {
     credentials: Credentials,
-    server: Rc<ServerState>,
+    state: Rc<PasswordAuthState>,
 }
 
 impl CredentialCheck for PasswordCheck {
@@ -273,11 +290,11 @@ impl CredentialCheck for PasswordCheck {
     }
 
     fn begin(&self, cx: &mut Cx<'_>) -> CheckStep {
-        let begun = self.server.users.borrow_mut().begin(cx.now(), &self.credentials);
-        match begun {
-            Begun::Known(right) => CheckStep::Ended(result(right)),
-            Begun::TooMany => CheckStep::Ended(self.server.refuse_unchecked(cx.now())),
-            Begun::Verify(hash) => {
+        let start = self.state.users.borrow_mut().begin_check(cx.now(), &self.credentials);
+        match start {
+            CheckStart::Known(is_valid) => CheckStep::Ended(check_result(is_valid)),
+            CheckStart::TooMany => CheckStep::Ended(self.state.refuse_unchecked(cx.now())),
+            CheckStart::Verify(hash) => {
                 let password = self.credentials.password.clone();
                 CheckStep::Compute(Box::new(move || hash.verify(&password)))
             }
@@ -285,46 +302,48 @@ impl CredentialCheck for PasswordCheck {
     }
 
     fn end(&self, cx: &mut Cx<'_>, right: bool) -> Result<(), String> {
-        self.server.users.borrow_mut().end(cx.now(), &self.credentials, right);
-        result(right)
+        self.state.users.borrow_mut().end_check(cx.now(), &self.credentials, right);
+        check_result(right)
     }
 }
 
 // ---- clients --------------------------------------------------------------------------------------------------------
 
-struct Asking(Rc<Client>);
+struct BasicAuthClient(Rc<BasicCredentials>);
 
-struct Client {
-    username: Current,
-    password: Current,
+struct BasicCredentials {
+    username: CredentialValue,
+    password: CredentialValue,
 }
 
 /// A source and its current value.
-enum Current {
+enum CredentialValue {
     Text(Secret),
-    File(String, Watched<Secret>),
+    File(String, WatchedFile<Secret>),
 }
 
-/// The content of a credentials file, which must not be empty.
-fn filled(text: &str) -> Result<Secret, String> {
+/// Reads the content of a credentials file, which must not be empty.
+fn parse_credential(text: &str) -> Result<Secret, String> {
     let text = text.trim();
     if text.is_empty() { Err("credentials file is empty".to_owned()) } else { Ok(Secret::from(text.to_owned())) }
 }
 
-fn username(text: &str) -> Result<Secret, String> {
-    filled(text).and_then(|name| no_colon(&name).map(|()| name))
+fn parse_username(text: &str) -> Result<Secret, String> {
+    parse_credential(text).and_then(|name| check_no_colon(&name).map(|()| name))
 }
 
 /// The colon ends the user name, so a name can't contain one (RFC 7617).
-fn no_colon(name: &Secret) -> Result<(), String> {
+fn check_no_colon(name: &Secret) -> Result<(), String> {
     if name.expose().contains(':') { Err("invalid authorization format".to_owned()) } else { Ok(()) }
 }
 
-impl Current {
-    fn new(source: &Source, log: Logger, parse: fn(&str) -> Result<Secret, String>) -> Self {
+impl CredentialValue {
+    fn new(source: &CredentialSource, log: Logger, parse: fn(&str) -> Result<Secret, String>) -> Self {
         match source {
-            Source::Text(text) => Self::Text(text.clone()),
-            Source::File(path) => Self::File(path.clone(), Watched::new(path, "refresh credentials", log, parse)),
+            CredentialSource::Text(text) => Self::Text(text.clone()),
+            CredentialSource::File(path) => {
+                Self::File(path.clone(), WatchedFile::new(path, "refresh credentials", log, parse))
+            }
         }
     }
 
@@ -340,15 +359,17 @@ impl Current {
     fn get(&self, cx: &mut Cx<'_>) -> Result<Secret, String> {
         match self {
             Self::Text(text) => Ok(text.clone()),
-            Self::File(_, file) => file.get(cx).map(|value| (*value).clone()).ok_or_else(|| NO_SOURCE.to_owned()),
+            Self::File(_, file) => {
+                file.get(cx).map(|value| (*value).clone()).ok_or_else(|| NO_CREDENTIAL_SOURCE.to_owned())
+            }
         }
     }
 }
 
-impl Extension for Asking {
+impl Extension for BasicAuthClient {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        if let Current::Text(name) = &self.0.username {
-            no_colon(name).map_err(StartError)?;
+        if let CredentialValue::Text(name) = &self.0.username {
+            check_no_colon(name).map_err(StartError)?;
         }
         self.0.username.open(cx)?;
         self.0.password.open(cx)
@@ -359,7 +380,7 @@ impl Extension for Asking {
     }
 }
 
-impl ClientAuth for Client {
+impl ClientAuth for BasicCredentials {
     fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
         let (name, password) = (self.username.get(cx)?, self.password.get(cx)?);
         let encoded = BASE64.encode(format!("{}:{}", name.expose(), password.expose()));

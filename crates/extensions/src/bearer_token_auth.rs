@@ -6,17 +6,18 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use otelcore_config::{ComponentId, Effective, Section};
+use otelcore_config::{ComponentId, EffectiveValue, Section};
 use otelcore_pipeline::{
-    About, Authentication, Build, ClientAuth, Component, Cx, Extension, Factory, Kind, ServerAuth, Settings, StartError,
+    Authentication, BuildContext, ClientAuth, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Extension,
+    Factory, ServerAuth, StartError,
 };
 
 use crate::Secret;
-use crate::watched::Watched;
+use crate::watched_file::WatchedFile;
 
-/// Settings of a `bearertokenauth`.
+/// Configuration of a `bearertokenauth`.
 #[derive(Clone, Debug)]
-pub struct BearerTokenAuth {
+pub struct BearerTokenAuthConfig {
     /// The text before a space and the token; if empty, the header has the token only.
     pub scheme: String,
     /// The name of the header, as the user wrote it.
@@ -27,18 +28,24 @@ pub struct BearerTokenAuth {
     pub filename: String,
 }
 
-const ONE_LINE: &str = "a line break or a control character is inside of it; a token is one line";
+const ONE_LINE_HINT: &str = "a line break or a control character is inside of it; a token is one line";
 
 /// Makes `bearertokenauth` extensions.
 #[derive(Debug)]
 pub struct BearerTokenAuthFactory;
 
 impl Factory for BearerTokenAuthFactory {
-    fn about(&self) -> About {
-        About { kind: Kind::Extension, type_name: "bearertokenauth", aliases: &[], signals: &[], stability: "Beta" }
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Extension,
+            type_name: "bearertokenauth",
+            aliases: &[],
+            signals: &[],
+            stability: "Beta",
+        }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         let scheme = s.str("scheme", "Bearer");
         let header = s.str("header", "Authorization");
         if !is_header_name(&header) {
@@ -47,34 +54,37 @@ impl Factory for BearerTokenAuthFactory {
         if scheme.bytes().any(|b| !(b' '..=b'~').contains(&b)) {
             s.start_error("scheme", "'scheme' has characters that a header can't have");
         }
-        let token = Secret::take(&mut s, "token");
-        let many: Vec<Secret> = s.str_list("tokens", &[]).into_iter().map(Secret::trimmed).collect();
-        if !token.fits_header() {
-            s.start_error("token", "'token' has characters that a header can't have").hint(ONE_LINE);
+        let token = Secret::parse(&mut s, "token");
+        let tokens: Vec<Secret> = s.str_list("tokens", &[]).into_iter().map(Secret::without_line_breaks).collect();
+        if !token.is_valid_field_value() {
+            s.start_error("token", "'token' has characters that a header can't have").help(ONE_LINE_HINT);
         }
-        if let Some(index) = many.iter().position(|token| !token.fits_header()) {
+        if let Some(index) = tokens.iter().position(|token| !token.is_valid_field_value()) {
             s.start_error(&format!("tokens[{index}]"), "'tokens' has characters that a header can't have")
-                .hint(ONE_LINE);
+                .help(ONE_LINE_HINT);
         }
         // Read as strings, but shown as secrets.
-        let shown = many.iter().map(|t| Effective::Opaque(t.expose().to_owned())).collect();
-        s.record("tokens", Effective::List(shown));
-        if many.iter().any(Secret::is_empty) {
+        let shown = tokens.iter().map(|t| EffectiveValue::Opaque(t.expose().to_owned())).collect();
+        s.record("tokens", EffectiveValue::List(shown));
+        if tokens.iter().any(Secret::is_empty) {
             s.error("tokens", "an empty token in `tokens` would let in whoever sends none");
         }
         let filename = s.str("filename", "");
-        match (token.is_empty(), many.is_empty(), filename.is_empty()) {
-            (true, true, true) => drop(s.error_of(&["token", "tokens", "filename"], "no bearer token provided")),
+        match (token.is_empty(), tokens.is_empty(), filename.is_empty()) {
+            (true, true, true) => drop(s.error_for_keys(&["token", "tokens", "filename"], "no bearer token provided")),
             (false, false, _) => drop(s.error("tokens", "either tokens or token should be provided, not both")),
             (true, true, false) | (_, _, true) => {}
             (_, _, false) => {
                 drop(s.warn("filename", "a filename is specified. Configured token(s) is ignored!"));
             }
         }
-        s.unsupported("retry_on_failure", "the token file must be there at the start; leave `retry_on_failure` out");
+        s.refuse_unsupported(
+            "retry_on_failure",
+            "the token file must be there at the start; leave `retry_on_failure` out",
+        );
         s.finish();
-        let tokens = if token.is_empty() { many } else { vec![token] };
-        Some(Box::new(BearerTokenAuth { scheme, header, tokens, filename }))
+        let tokens = if token.is_empty() { tokens } else { vec![token] };
+        Some(Box::new(BearerTokenAuthConfig { scheme, header, tokens, filename }))
     }
 }
 
@@ -84,50 +94,55 @@ fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(allowed)
 }
 
-impl Settings for BearerTokenAuth {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+impl ComponentConfig for BearerTokenAuthConfig {
+    fn create(&self, build: &BuildContext<'_>) -> Result<Component, StartError> {
         let tokens = if self.filename.is_empty() {
-            Tokens::Fixed(Rc::new(self.tokens.clone()))
+            TokenSource::Fixed(Rc::new(self.tokens.clone()))
         } else {
-            Tokens::File(Watched::new(&self.filename, "refresh token", build.log.clone(), lines))
+            TokenSource::File(WatchedFile::new(&self.filename, "refresh token", build.log.clone(), parse_token_file))
         };
         let (scheme, header) = (self.scheme.clone(), self.header.clone());
-        let auth = Rc::new(Bearer { scheme, lower: header.to_ascii_lowercase(), header, tokens });
-        Ok(Component::Extension(Box::new(Bearing(auth))))
+        let auth = Rc::new(BearerTokenAuthenticator {
+            scheme,
+            lower_case_header: header.to_ascii_lowercase(),
+            header,
+            tokens,
+        });
+        Ok(Component::Extension(Box::new(BearerTokenExtension(auth))))
     }
 }
 
 /// The tokens of a file. Empty lines are left out: the last line often is empty, and an empty token would give no
 /// protection.
-fn lines(text: &str) -> Result<Vec<Secret>, String> {
+fn parse_token_file(text: &str) -> Result<Vec<Secret>, String> {
     let lines = text.split('\n').map(str::trim).filter(|line| !line.is_empty());
     let tokens: Vec<_> = lines.map(|line| Secret::from(line.to_owned())).collect();
-    if tokens.iter().any(|token| !token.fits_header()) {
+    if tokens.iter().any(|token| !token.is_valid_field_value()) {
         return Err("a token in the file has characters that a header can't have".to_owned());
     }
     if tokens.is_empty() { Err("there is no token in the file".to_owned()) } else { Ok(tokens) }
 }
 
-enum Tokens {
+enum TokenSource {
     Fixed(Rc<Vec<Secret>>),
-    File(Watched<Vec<Secret>>),
+    File(WatchedFile<Vec<Secret>>),
 }
 
-struct Bearer {
+struct BearerTokenAuthenticator {
     scheme: String,
     header: String,
     /// The header's name in lower case, as it is looked up and sent.
-    lower: String,
-    tokens: Tokens,
+    lower_case_header: String,
+    tokens: TokenSource,
 }
 
-struct Bearing(Rc<Bearer>);
+struct BearerTokenExtension(Rc<BearerTokenAuthenticator>);
 
-impl Extension for Bearing {
+impl Extension for BearerTokenExtension {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         match &self.0.tokens {
-            Tokens::Fixed(_) => Ok(()),
-            Tokens::File(file) => file.open(cx).map_err(StartError),
+            TokenSource::Fixed(_) => Ok(()),
+            TokenSource::File(file) => file.open(cx).map_err(StartError),
         }
     }
 
@@ -140,16 +155,16 @@ impl Extension for Bearing {
     }
 }
 
-impl Bearer {
+impl BearerTokenAuthenticator {
     fn tokens(&self, cx: &mut Cx<'_>) -> Rc<Vec<Secret>> {
         match &self.tokens {
-            Tokens::Fixed(tokens) => tokens.clone(),
-            Tokens::File(file) => file.get(cx).unwrap_or_default(),
+            TokenSource::Fixed(tokens) => tokens.clone(),
+            TokenSource::File(file) => file.get(cx).unwrap_or_default(),
         }
     }
 
     /// The token after the scheme and a space.
-    fn bare<'v>(&self, value: &'v [u8]) -> Option<&'v [u8]> {
+    fn token<'v>(&self, value: &'v [u8]) -> Option<&'v [u8]> {
         if self.scheme.is_empty() {
             return Some(value);
         }
@@ -157,17 +172,18 @@ impl Bearer {
     }
 }
 
-impl ServerAuth for Bearer {
+impl ServerAuth for BearerTokenAuthenticator {
     fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication {
-        let Some(value) = header(&self.lower).filter(|value| !value.is_empty()) else {
+        let Some(value) = header(&self.lower_case_header).filter(|value| !value.is_empty()) else {
             return Authentication::Refused(format!("missing or empty authorization header: {}", self.header));
         };
         let tokens = self.tokens(cx);
         // Every token is compared, so that the time does not depend on which one matches.
-        let known = self.bare(&value).is_some_and(|bare| tokens.iter().fold(false, |any, t| any | t.matches(bare)));
+        let matches =
+            self.token(&value).is_some_and(|token| tokens.iter().fold(false, |any, t| any | t.constant_time_eq(token)));
         // The Go collector's message also contains what was sent. It is left out here: a token with a typing error
         // reveals most of the secret, and responses are often logged.
-        if known {
+        if matches {
             Authentication::Granted
         } else {
             Authentication::Refused("scheme or token does not match".to_owned())
@@ -175,11 +191,11 @@ impl ServerAuth for Bearer {
     }
 }
 
-impl ClientAuth for Bearer {
+impl ClientAuth for BearerTokenAuthenticator {
     fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
         let tokens = self.tokens(cx);
         let Some(token) = tokens.first().map(Secret::expose) else { return Err("no bearer token provided".to_owned()) };
         let value = if self.scheme.is_empty() { token.to_owned() } else { format!("{} {token}", self.scheme) };
-        Ok(vec![(self.lower.clone(), value)])
+        Ok(vec![(self.lower_case_header.clone(), value)])
     }
 }

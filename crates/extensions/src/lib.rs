@@ -1,17 +1,17 @@
 //! Components that serve the collector itself, and authenticators for its servers and clients.
 #![forbid(unsafe_code)]
 
-mod ballast;
 mod basic_auth;
 mod bearer_token_auth;
 mod health_check;
+mod memory_ballast;
 mod secret;
-mod watched;
+mod watched_file;
 
-pub use ballast::MemoryBallastFactory;
-pub use basic_auth::{BasicAuth, BasicAuthFactory, ClientCredentials, Htpasswd, Source};
-pub use bearer_token_auth::{BearerTokenAuth, BearerTokenAuthFactory};
-pub use health_check::{HealthCheck, HealthCheckFactory};
+pub use basic_auth::{BasicAuthConfig, BasicAuthFactory, ClientCredentialsConfig, CredentialSource, HtpasswdConfig};
+pub use bearer_token_auth::{BearerTokenAuthConfig, BearerTokenAuthFactory};
+pub use health_check::{HealthCheckConfig, HealthCheckFactory};
+pub use memory_ballast::MemoryBallastFactory;
 pub use secret::Secret;
 
 #[cfg(test)]

@@ -22,18 +22,18 @@ impl From<String> for Secret {
 impl Secret {
     /// Reads a key that `print-config` redacts; an absent key is empty. Line breaks at the end are removed: a value
     /// from a file or a variable often has one, and no token or password ends in one.
-    pub(crate) fn take(s: &mut Section<'_>, key: &str) -> Self {
-        Self::trimmed(s.opaque(key, ""))
+    pub(crate) fn parse(s: &mut Section<'_>, key: &str) -> Self {
+        Self::without_line_breaks(s.opaque(key, ""))
     }
 
     /// Without the line breaks at the end.
-    pub(crate) fn trimmed(mut text: String) -> Self {
+    pub(crate) fn without_line_breaks(mut text: String) -> Self {
         text.truncate(text.trim_end_matches(['\r', '\n']).len());
         Self(text)
     }
 
     /// Whether a header field can carry it (RFC 9110, 5.5): no control characters inside.
-    pub(crate) fn fits_header(&self) -> bool {
+    pub(crate) fn is_valid_field_value(&self) -> bool {
         self.0.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f))
     }
 
@@ -51,7 +51,7 @@ impl Secret {
 
     /// Compares in a time that depends on the lengths only.
     #[must_use]
-    pub fn matches(&self, other: &[u8]) -> bool {
+    pub fn constant_time_eq(&self, other: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(other).into()
     }
 }

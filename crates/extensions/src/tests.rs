@@ -10,36 +10,36 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use otelcore_config::{Diagnostics, Effective, Section, from_yaml};
+use otelcore_config::{Diagnostics, EffectiveValue, Section, from_yaml};
 use otelcore_pipeline::{
-    Authentication, Authenticators, Budget, Build, CheckStep, Component, Cx, Detail, Endpoint, Extension, Factory,
-    Field, Key, Level, Listener, LogSink, Logger, MemorySample, Mono, PeerAddr, ProcessSample, Record, Stream,
-    Telemetry, TimerId, Wall, World,
+    Authentication, Authenticators, Budget, BuildContext, CheckStep, Component, Cx, Endpoint, Extension, Factory, Key,
+    Listener, LogEntry, LogField, LogLevel, LogSink, Logger, MemorySample, MetricsLevel, MonotonicTime, PeerAddr,
+    ProcessSample, Stream, Telemetry, TimerId, WallTime, World,
 };
 
 #[derive(Default)]
-struct Small {
-    now: Mono,
+struct TestWorld {
+    now: MonotonicTime,
     files: BTreeMap<String, String>,
     reads: usize,
     random: u64,
 }
 
-impl World for Small {
-    fn now(&self) -> Mono {
+impl World for TestWorld {
+    fn now(&self) -> MonotonicTime {
         self.now
     }
-    fn wall(&self) -> Wall {
-        Wall(0)
+    fn wall_time(&self) -> WallTime {
+        WallTime(0)
     }
-    fn rand(&mut self) -> u64 {
+    fn random(&mut self) -> u64 {
         self.random += 1;
         self.random
     }
-    fn memory(&mut self) -> MemorySample {
+    fn sample_memory(&mut self) -> MemorySample {
         MemorySample::default()
     }
-    fn process(&mut self) -> ProcessSample {
+    fn sample_process(&mut self) -> ProcessSample {
         ProcessSample::default()
     }
     fn listen(&mut self, _: Key, _: &Endpoint) -> io::Result<Box<dyn Listener>> {
@@ -49,15 +49,15 @@ impl World for Small {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn resolve(&mut self, _: Key, _: &str, _: u16) {}
-    fn arm(&mut self, _: Key, _: Mono) -> TimerId {
+    fn set_timer(&mut self, _: Key, _: MonotonicTime) -> TimerId {
         TimerId(0)
     }
-    fn cancel(&mut self, _: TimerId) {}
-    fn again(&mut self, _: Key) {}
-    fn output(&mut self, _: &str) -> io::Result<Box<dyn io::Write>> {
+    fn cancel_timer(&mut self, _: TimerId) {}
+    fn request_ready(&mut self, _: Key) {}
+    fn open_output(&mut self, _: &str) -> io::Result<Box<dyn io::Write>> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+    fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
         self.reads += 1;
         let missing = || io::Error::other(format!("open {path}: no such file or directory"));
         self.files.get(path).map(|text| text.clone().into_bytes()).ok_or_else(missing)
@@ -65,18 +65,18 @@ impl World for Small {
 }
 
 #[derive(Default)]
-struct Said(Mutex<Vec<String>>);
+struct RecordedLog(Mutex<Vec<String>>);
 
-impl LogSink for Said {
-    fn enabled(&self, level: Level) -> bool {
-        level > Level::Debug
+impl LogSink for RecordedLog {
+    fn enabled(&self, level: LogLevel) -> bool {
+        level > LogLevel::Debug
     }
 
-    fn log(&self, record: &Record<'_>) {
+    fn log(&self, record: &LogEntry<'_>) {
         let mut line = format!("{}: {}", record.level.name(), record.message);
         for (name, value) in record.fields {
             match value {
-                Field::Str(text) => line += &format!(" {name}={text}"),
+                LogField::Str(text) => line += &format!(" {name}={text}"),
                 other => line += &format!(" {name}={other:?}"),
             }
         }
@@ -84,55 +84,55 @@ impl LogSink for Said {
     }
 }
 
-/// The settings parsed from YAML, and their diagnostics.
+/// The configuration parsed from YAML, and the messages of its diagnostics.
 struct Parsed {
-    settings: Option<Box<dyn otelcore_pipeline::Settings>>,
-    said: Vec<String>,
-    effective: Effective,
+    config: Option<Box<dyn otelcore_pipeline::ComponentConfig>>,
+    messages: Vec<String>,
+    effective: EffectiveValue,
 }
 
 fn parse(factory: &dyn Factory, yaml: &str) -> Parsed {
     let d = Diagnostics::new();
     let node = from_yaml(yaml, &d);
-    let id = factory.about().type_name.parse().unwrap();
+    let id = factory.info().type_name.parse().unwrap();
     let section = Section::new(node.as_ref(), "extensions::it", &d);
-    let shown = section.recorder();
-    let settings = factory.parse(&id, section);
-    let said = d.items().into_iter().map(|item| item.message).collect();
-    Parsed { settings, said, effective: shown.snapshot() }
+    let recorder = section.recorder();
+    let config = factory.parse(&id, section);
+    let messages = d.items().into_iter().map(|item| item.message).collect();
+    Parsed { config, messages, effective: recorder.snapshot() }
 }
 
 /// An extension, its `World` and its log.
-struct House {
-    world: Small,
+struct Fixture {
+    world: TestWorld,
     extension: Box<dyn Extension>,
-    log: Arc<Said>,
+    log: Arc<RecordedLog>,
 }
 
-impl House {
+impl Fixture {
     fn new(factory: &dyn Factory, yaml: &str) -> Self {
         let parsed = parse(factory, yaml);
-        let id = factory.about().type_name.parse().unwrap();
-        let log = Arc::new(Said::default());
-        let build = Build {
+        let id = factory.info().type_name.parse().unwrap();
+        let log = Arc::new(RecordedLog::default());
+        let build = BuildContext {
             id: &id,
             signals: &[],
-            telemetry: &Telemetry::new(Detail::Normal),
+            telemetry: &Telemetry::new(MetricsLevel::Normal),
             log: Logger::new(log.clone()),
             budget: &Arc::<Budget>::default(),
             auth: &Authenticators::default(),
         };
-        let made = parsed.settings.unwrap_or_else(|| panic!("{:?}", parsed.said)).create(&build);
-        let Ok(Component::Extension(extension)) = made else { panic!("no extension") };
-        Self { world: Small::default(), extension, log }
+        let component = parsed.config.unwrap_or_else(|| panic!("{:?}", parsed.messages)).create(&build);
+        let Ok(Component::Extension(extension)) = component else { panic!("no extension") };
+        Self { world: TestWorld::default(), extension, log }
     }
 
-    fn with(mut self, path: &str, text: &str) -> Self {
-        self.write(path, text);
+    fn with_file(mut self, path: &str, text: &str) -> Self {
+        self.write_file(path, text);
         self
     }
 
-    fn write(&mut self, path: &str, text: &str) {
+    fn write_file(&mut self, path: &str, text: &str) {
         self.world.files.insert(path.to_owned(), text.to_owned());
     }
 
@@ -145,12 +145,12 @@ impl House {
         self
     }
 
-    fn wait(&mut self, time: Duration) {
+    fn advance(&mut self, time: Duration) {
         self.world.now = self.world.now + time;
     }
 
     /// Authenticates a request with the given header fields, names in lower case. A check runs immediately.
-    fn ask(&mut self, fields: &[(&str, &[u8])]) -> Result<(), String> {
+    fn authenticate(&mut self, fields: &[(&str, &[u8])]) -> Result<(), String> {
         let auth = self.extension.server_auth().unwrap();
         let header = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, v)| Cow::Borrowed(*v));
         let cx = &mut Cx::new(&mut self.world, 0);
@@ -166,7 +166,7 @@ impl House {
     }
 
     fn authorize(&mut self, value: &str) -> Result<(), String> {
-        self.ask(&[("authorization", value.as_bytes())])
+        self.authenticate(&[("authorization", value.as_bytes())])
     }
 
     fn headers(&mut self) -> Result<Vec<(String, String)>, String> {
@@ -175,12 +175,12 @@ impl House {
     }
 
     /// The only header that a client sends.
-    fn sends(&mut self) -> String {
+    fn sent_header(&mut self) -> String {
         let [(name, value)] = &self.headers().unwrap()[..] else { panic!("more than one header") };
         format!("{name}: {value}")
     }
 
-    fn said(&self) -> Vec<String> {
+    fn take_log_lines(&self) -> Vec<String> {
         std::mem::take(&mut *self.log.0.lock().unwrap())
     }
 }

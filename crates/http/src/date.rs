@@ -6,20 +6,20 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that may be sent (RFC 9110, 5.6.7).
 #[must_use]
-pub fn strict(text: &str) -> Option<u64> {
+pub fn parse_http_date(text: &str) -> Option<u64> {
     let mut words = text.split_once(", ")?.1.split(' ');
     let day = words.next()?.parse().ok()?;
     let month = words.next()?;
     let month = (1..).zip(MONTHS).find(|(_, name)| *name == month)?.0;
     let year = words.next()?.parse().ok().filter(|y| *y >= 1970)?;
-    let clock = clock(words.next()?)?;
-    (words.next() == Some("GMT") && words.next().is_none()).then(|| seconds(year, month, day, clock))?
+    let time = parse_time(words.next()?)?;
+    (words.next() == Some("GMT") && words.next().is_none()).then(|| unix_seconds(year, month, day, time))?
 }
 
 /// The forms that browsers accept too (RFC 6265, 5.1.1): dashes, years of two digits, any case. Dates before 1970
 /// become 1970.
 #[must_use]
-pub fn loose(text: &str) -> Option<u64> {
+pub fn parse_cookie_date(text: &str) -> Option<u64> {
     let mut words = text.split_once(',')?.1.split([' ', '-']).filter(|w| !w.is_empty());
     let day = words.next()?.parse().ok()?;
     let month = words.next()?;
@@ -29,17 +29,17 @@ pub fn loose(text: &str) -> Option<u64> {
         short @ 70..100 => short + 1900,
         year => year,
     };
-    seconds(year, month, day, clock(words.next()?)?)
+    unix_seconds(year, month, day, parse_time(words.next()?)?)
 }
 
-fn clock(text: &str) -> Option<[u64; 3]> {
+fn parse_time(text: &str) -> Option<[u64; 3]> {
     let mut numbers = text.split(':').map(|n| n.parse().ok());
     Some([numbers.next()??, numbers.next()??, numbers.next()??])
 }
 
 /// Seconds since 1970 from a calendar date, computed with years that begin in March, so that the leap day is the last
 /// day.
-fn seconds(year: u64, month: u64, day: u64, [hour, minute, second]: [u64; 3]) -> Option<u64> {
+fn unix_seconds(year: u64, month: u64, day: u64, [hour, minute, second]: [u64; 3]) -> Option<u64> {
     // A leap second is written as 60 (RFC 9110, 5.6.7).
     if !(1..=31).contains(&day) || year > 9999 || hour > 23 || minute > 59 || second > 60 {
         return None;
@@ -54,8 +54,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_date_of_http_has_one_form() {
-        assert_eq!(strict("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+    fn http_date_in_another_form_is_rejected() {
+        assert_eq!(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
         for bad in [
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun, 06 nov 1994 08:49:37 GMT",
@@ -66,17 +66,17 @@ mod tests {
             "Sun, 00 Nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 18446744073709551615 08:49:37 GMT",
         ] {
-            assert_eq!(strict(bad), None, "{bad}");
+            assert_eq!(parse_http_date(bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn a_date_of_a_cookie_has_many() {
-        assert_eq!(loose("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(loose("Sunday, 06-NOV-94 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(loose("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
-        assert_eq!(loose("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
-        assert_eq!(loose("Fri, 31 Dec 1600 00:00:00 GMT"), Some(0));
-        assert_eq!(loose("tomorrow"), None);
+    fn cookie_date_in_any_form_of_browsers_is_parsed() {
+        assert_eq!(parse_cookie_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(parse_cookie_date("Sunday, 06-NOV-94 08:49:37 GMT"), Some(784_111_777));
+        assert_eq!(parse_cookie_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
+        assert_eq!(parse_cookie_date("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(parse_cookie_date("Fri, 31 Dec 1600 00:00:00 GMT"), Some(0));
+        assert_eq!(parse_cookie_date("tomorrow"), None);
     }
 }

@@ -4,19 +4,19 @@
 //! passes in; the caller takes what a peer sent with `poll_*`. Nothing here opens a socket, reads a clock, starts a
 //! thread or depends on telemetry.
 //!
-//! Call order for every connection: `turn` after each readiness event or timeout, then its `poll_*` until they are
-//! empty, then `reply`/`respond`/`start`, then `flush` (or `turn`), and arm a timer for `poll_timeout`.
+//! Call order for every connection: `poll` after each readiness event or timeout, then its `poll_*` until they are
+//! empty, then `respond`/`start`, then `flush` (or `poll`), and set a timer for `poll_timeout`.
 #![forbid(unsafe_code)]
 
 mod authority;
 pub mod coding;
 pub mod date;
-mod engine;
 pub mod grpc;
 pub mod h1;
 pub mod h2;
+mod h2_core;
+mod h2_io;
 pub mod status;
-mod wire;
 
 #[cfg(test)]
 mod pipe;
@@ -26,25 +26,25 @@ pub use coding::{Coding, Workspace};
 pub use http::{HeaderMap, HeaderName, HeaderValue};
 pub use status::{Code, Status};
 
-/// The state of a connection after a turn.
+/// The state of a connection after `poll` or `flush`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
-pub struct Turn {
-    /// The read budget is used up and there may be more to read: call `turn` again without waiting for readiness.
-    pub again: bool,
+pub struct PollResult {
+    /// The read budget is used up and there may be more to read: call `poll` again without waiting for readiness.
+    pub poll_again: bool,
     /// Nothing more will be sent: shut down the stream for writing. (A full close with unread input would reset it and
     /// lose what the peer has not read yet.) The connection stays until `closed`.
-    pub shut_write: bool,
+    pub shutdown_write: bool,
     /// The connection has ended; drop it and its stream.
     pub closed: bool,
-    /// Why it ended, once `closed` or `shut_write`.
-    pub why: Option<Closed>,
+    /// Why it ended, once `closed` or `shutdown_write`.
+    pub close_reason: Option<CloseReason>,
 }
 
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Closed {
+pub enum CloseReason {
     /// The peer closed its side without an error.
     #[error("closed by the peer")]
     Peer,
@@ -76,8 +76,8 @@ pub(crate) fn earliest(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     }
 }
 
-/// The buffer size for a message of `declared` bytes of which `have` are received: four times `have`, so that a false
-/// length never reserves more than four times the bytes that were sent, and never more than `declared`.
-pub(crate) fn room(declared: usize, have: usize) -> usize {
-    declared.min(have.saturating_mul(4))
+/// The buffer size for a message of `declared` bytes of which `received` have arrived: four times `received`, so that a
+/// false length never reserves more than four times the bytes that were sent, and never more than `declared`.
+pub(crate) fn receive_capacity(declared: usize, received: usize) -> usize {
+    declared.min(received.saturating_mul(4))
 }

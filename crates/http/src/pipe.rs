@@ -7,45 +7,48 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 
 #[derive(Debug, Default)]
-struct Way {
+struct Direction {
     bytes: VecDeque<u8>,
-    cap: usize,
+    capacity: usize,
     closed: bool,
-    writes: usize,
+    write_calls: usize,
     written: usize,
     corked: bool,
-    held: VecDeque<u8>,
-    flush_fails: Option<ErrorKind>,
+    unflushed: VecDeque<u8>,
+    flush_error: Option<ErrorKind>,
 }
 
-impl Way {
-    fn pour(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        self.bytes.extend(held);
+impl Direction {
+    fn release_unflushed(&mut self) {
+        let unflushed = std::mem::take(&mut self.unflushed);
+        self.bytes.extend(unflushed);
     }
 }
 
 /// One end of the pipe.
 #[derive(Clone, Debug)]
-pub(crate) struct End {
-    input: Rc<RefCell<Way>>,
-    output: Rc<RefCell<Way>>,
+pub(crate) struct PipeEnd {
+    input: Rc<RefCell<Direction>>,
+    output: Rc<RefCell<Direction>>,
     /// The most bytes that one read returns.
     pub(crate) read_step: usize,
 }
 
-/// Creates a pipe that holds up to `cap` bytes in each direction.
-pub(crate) fn pipe(cap: usize) -> (End, End) {
-    let way = || Rc::new(RefCell::new(Way { cap, ..Way::default() }));
-    let (a, b) = (way(), way());
-    let one = End { input: Rc::clone(&a), output: Rc::clone(&b), read_step: usize::MAX };
-    (one, End { input: b, output: a, read_step: usize::MAX })
+/// Creates a pipe that holds up to `capacity` bytes in each direction.
+pub(crate) fn pipe(capacity: usize) -> (PipeEnd, PipeEnd) {
+    let direction = || Rc::new(RefCell::new(Direction { capacity, ..Direction::default() }));
+    let (a, b) = (direction(), direction());
+    let one = PipeEnd { input: Rc::clone(&a), output: Rc::clone(&b), read_step: usize::MAX };
+    (one, PipeEnd { input: b, output: a, read_step: usize::MAX })
 }
 
-impl End {
+impl PipeEnd {
     /// Changes with every byte that is written or read, in either direction.
-    pub(crate) fn moved(&self) -> (usize, usize) {
-        (self.output.borrow().written + self.input.borrow().written, self.unread() + self.input.borrow().bytes.len())
+    pub(crate) fn progress(&self) -> (usize, usize) {
+        (
+            self.output.borrow().written + self.input.borrow().written,
+            self.unread_len() + self.input.borrow().bytes.len(),
+        )
     }
 
     /// Closes the output of this end.
@@ -54,80 +57,80 @@ impl End {
     }
 
     /// While corked, what this end writes does not reach the other end.
-    pub(crate) fn cork(&self, corked: bool) {
+    pub(crate) fn set_corked(&self, corked: bool) {
         self.output.borrow_mut().corked = corked;
     }
 
     /// Makes every later flush of this end fail.
-    pub(crate) fn break_flush(&self, kind: ErrorKind) {
-        self.output.borrow_mut().flush_fails = Some(kind);
+    pub(crate) fn fail_flush(&self, kind: ErrorKind) {
+        self.output.borrow_mut().flush_error = Some(kind);
     }
 
     /// Bytes that the other end has not read.
-    pub(crate) fn unread(&self) -> usize {
+    pub(crate) fn unread_len(&self) -> usize {
         self.output.borrow().bytes.len()
     }
 
-    pub(crate) fn readable(&self) -> bool {
-        let way = self.input.borrow();
-        !way.bytes.is_empty() || way.closed
+    pub(crate) fn is_readable(&self) -> bool {
+        let direction = self.input.borrow();
+        !direction.bytes.is_empty() || direction.closed
     }
 
-    pub(crate) fn writes(&self) -> usize {
-        self.output.borrow().writes
+    pub(crate) fn write_calls(&self) -> usize {
+        self.output.borrow().write_calls
     }
 
     /// Takes everything that can be read.
-    pub(crate) fn drain(&self) -> Vec<u8> {
+    pub(crate) fn read_all(&self) -> Vec<u8> {
         self.input.borrow_mut().bytes.drain(..).collect()
     }
 }
 
-impl Read for End {
+impl Read for PipeEnd {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut way = self.input.borrow_mut();
-        if way.bytes.is_empty() {
-            return if way.closed { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        let mut direction = self.input.borrow_mut();
+        if direction.bytes.is_empty() {
+            return if direction.closed { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
-        let n = buf.len().min(way.bytes.len()).min(self.read_step);
-        for (slot, byte) in buf.iter_mut().zip(way.bytes.drain(..n)) {
+        let n = buf.len().min(direction.bytes.len()).min(self.read_step);
+        for (slot, byte) in buf.iter_mut().zip(direction.bytes.drain(..n)) {
             *slot = byte;
         }
         Ok(n)
     }
 }
 
-impl Write for End {
+impl Write for PipeEnd {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.write_vectored(&[io::IoSlice::new(buf)])
     }
 
     fn write_vectored(&mut self, bufs: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let mut way = self.output.borrow_mut();
-        if way.closed {
+        let mut direction = self.output.borrow_mut();
+        if direction.closed {
             return Err(ErrorKind::BrokenPipe.into());
         }
-        let mut sent = 0;
+        let mut written = 0;
         for buf in bufs {
-            let n = buf.len().min(way.cap.saturating_sub(way.bytes.len() + way.held.len()));
-            way.held.extend(&buf[..n]);
-            sent += n;
+            let n = buf.len().min(direction.capacity.saturating_sub(direction.bytes.len() + direction.unflushed.len()));
+            direction.unflushed.extend(&buf[..n]);
+            written += n;
         }
-        way.writes += 1;
-        way.written += sent;
-        if !way.corked {
-            way.pour();
+        direction.write_calls += 1;
+        direction.written += written;
+        if !direction.corked {
+            direction.release_unflushed();
         }
         let wanted: usize = bufs.iter().map(|b| b.len()).sum();
-        if sent == 0 && wanted > 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(sent) }
+        if written == 0 && wanted > 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(written) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let mut way = self.output.borrow_mut();
-        match way.flush_fails {
+        let mut direction = self.output.borrow_mut();
+        match direction.flush_error {
             Some(kind) => return Err(kind.into()),
-            None if way.corked && !way.held.is_empty() => return Err(ErrorKind::WouldBlock.into()),
-            None => way.pour(),
+            None if direction.corked && !direction.unflushed.is_empty() => return Err(ErrorKind::WouldBlock.into()),
+            None => direction.release_unflushed(),
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ impl fmt::Display for Code {
 pub struct Status {
     /// The kind of outcome.
     pub code: Code,
-    /// A text for people.
+    /// A text for humans.
     pub message: Cow<'static, str>,
     /// `google.rpc.RetryInfo.retry_delay`; `Some(0)` is different from `None`.
     pub retry_after: Option<Duration>,
@@ -185,27 +185,27 @@ impl Status {
         let mut out = Vec::with_capacity(self.message.len() + 80);
         if self.code != Code::Ok {
             out.push(0x08);
-            put_varint(&mut out, u64::from(self.code.number()));
+            encode_varint(&mut out, u64::from(self.code.number()));
         }
         if !self.message.is_empty() {
-            put_field(&mut out, 2, self.message.as_bytes());
+            encode_bytes_field(&mut out, 2, self.message.as_bytes());
         }
         if let Some(after) = self.retry_after {
             let mut delay = Vec::with_capacity(16);
             if after.as_secs() > 0 {
                 delay.push(0x08);
-                put_varint(&mut delay, after.as_secs());
+                encode_varint(&mut delay, after.as_secs());
             }
             if after.subsec_nanos() > 0 {
                 delay.push(0x10);
-                put_varint(&mut delay, u64::from(after.subsec_nanos()));
+                encode_varint(&mut delay, u64::from(after.subsec_nanos()));
             }
             let mut info = Vec::with_capacity(18);
-            put_field(&mut info, 1, &delay);
+            encode_bytes_field(&mut info, 1, &delay);
             let mut any = Vec::with_capacity(64);
-            put_field(&mut any, 1, RETRY_INFO);
-            put_field(&mut any, 2, &info);
-            put_field(&mut out, 3, &any);
+            encode_bytes_field(&mut any, 1, RETRY_INFO);
+            encode_bytes_field(&mut any, 2, &info);
+            encode_bytes_field(&mut out, 3, &any);
         }
         out.into()
     }
@@ -215,13 +215,13 @@ impl Status {
     pub fn from_proto(bytes: Bytes) -> Option<Self> {
         let mut status = Self::ok();
         let mut message = None;
-        let mut fields = Fields(&bytes);
+        let mut fields = ProtoFields(&bytes);
         while let Some(field) = fields.next()? {
             match field {
-                (1, Field::Varint(v)) => status.code = Code::from_number(i64::try_from(v).unwrap_or(-1)),
-                (2, Field::Bytes(b)) => message = Some(String::from_utf8_lossy(b).into_owned()),
-                (3, Field::Bytes(b)) => {
-                    if let Some(after) = retry_info(b)? {
+                (1, ProtoField::Varint(v)) => status.code = Code::from_number(i64::try_from(v).unwrap_or(-1)),
+                (2, ProtoField::Bytes(b)) => message = Some(String::from_utf8_lossy(b).into_owned()),
+                (3, ProtoField::Bytes(b)) => {
+                    if let Some(after) = parse_retry_info(b)? {
                         status.retry_after = Some(after);
                     }
                 }
@@ -244,9 +244,9 @@ impl fmt::Display for Status {
 
 impl std::error::Error for Status {}
 
-/// The HTTP status of an OTLP/HTTP answer that carries this status.
+/// The HTTP status of an OTLP/HTTP response that carries this status.
 #[must_use]
-pub fn http_code(status: &Status) -> u16 {
+pub fn http_status(status: &Status) -> u16 {
     match status.code {
         Code::Ok => 200,
         Code::Canceled
@@ -294,8 +294,8 @@ pub fn client_code_from_http(http: u16) -> Code {
 /// Encodes a `grpc-message`: `%` and everything outside printable ASCII becomes `%XX`. Text that is too long is cut.
 #[must_use]
 pub fn percent_encode(message: &str) -> Cow<'_, str> {
-    let plain = |b: u8| (0x20..=0x7e).contains(&b) && b != b'%';
-    if message.len() <= MAX_MESSAGE && message.bytes().all(plain) {
+    let is_plain = |b: u8| (0x20..=0x7e).contains(&b) && b != b'%';
+    if message.len() <= MAX_MESSAGE && message.bytes().all(is_plain) {
         return Cow::Borrowed(message);
     }
     let mut out = String::with_capacity(message.len().min(MAX_MESSAGE) + 16);
@@ -306,12 +306,12 @@ pub fn percent_encode(message: &str) -> Cow<'_, str> {
         }
         let mut utf8 = [0; 4];
         for &b in c.encode_utf8(&mut utf8).as_bytes() {
-            if plain(b) {
+            if is_plain(b) {
                 out.push(char::from(b));
             } else {
                 out.push('%');
-                out.push(hex(b >> 4));
-                out.push(hex(b & 15));
+                out.push(hex_digit(b >> 4));
+                out.push(hex_digit(b & 15));
             }
         }
     }
@@ -321,19 +321,19 @@ pub fn percent_encode(message: &str) -> Cow<'_, str> {
 /// Decodes a `grpc-message`; what is not a valid escape stays as it is, bad UTF-8 is replaced.
 #[must_use]
 pub fn percent_decode(raw: &[u8]) -> String {
-    let out = unescape(raw);
+    let out = percent_decode_bytes(raw);
     String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
 }
 
 /// Percent-decoding (RFC 3986, 2.1); what is not a valid escape stays as it is.
 #[must_use]
-pub fn unescape(raw: &[u8]) -> Vec<u8> {
+pub fn percent_decode_bytes(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
     while let Some((&b, tail)) = rest.split_first() {
         if b == b'%'
             && let [hi, lo, after @ ..] = tail
-            && let (Some(hi), Some(lo)) = (unhex(*hi), unhex(*lo))
+            && let (Some(hi), Some(lo)) = (parse_hex_digit(*hi), parse_hex_digit(*lo))
         {
             out.push(hi << 4 | lo);
             rest = after;
@@ -389,13 +389,13 @@ pub fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
+fn parse_retry_info(any: &[u8]) -> Option<Option<Duration>> {
     let (mut url, mut value) = (&[][..], &[][..]);
-    let mut fields = Fields(any);
+    let mut fields = ProtoFields(any);
     while let Some(field) = fields.next()? {
         match field {
-            (1, Field::Bytes(b)) => url = b,
-            (2, Field::Bytes(b)) => value = b,
+            (1, ProtoField::Bytes(b)) => url = b,
+            (2, ProtoField::Bytes(b)) => value = b,
             _ => {}
         }
     }
@@ -404,14 +404,14 @@ fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
         return Some(None);
     }
     let (mut secs, mut nanos) = (0, 0);
-    let mut info = Fields(value);
+    let mut info = ProtoFields(value);
     while let Some(field) = info.next()? {
-        if let (1, Field::Bytes(delay)) = field {
-            let mut delay = Fields(delay);
+        if let (1, ProtoField::Bytes(delay)) = field {
+            let mut delay = ProtoFields(delay);
             while let Some(part) = delay.next()? {
                 match part {
-                    (1, Field::Varint(v)) => secs = v,
-                    (2, Field::Varint(v)) => nanos = v,
+                    (1, ProtoField::Varint(v)) => secs = v,
+                    (2, ProtoField::Varint(v)) => nanos = v,
                     _ => {}
                 }
             }
@@ -426,16 +426,16 @@ fn retry_info(any: &[u8]) -> Option<Option<Duration>> {
     }))
 }
 
-enum Field<'a> {
+enum ProtoField<'a> {
     Varint(u64),
     Bytes(&'a [u8]),
     Other,
 }
 
 /// An iterator over protobuf fields: `None` for malformed input, `Some(None)` at the end.
-struct Fields<'a>(&'a [u8]);
+struct ProtoFields<'a>(&'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> ProtoFields<'a> {
     fn varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -455,26 +455,26 @@ impl<'a> Fields<'a> {
         Some(taken)
     }
 
-    fn next(&mut self) -> Option<Option<(u64, Field<'a>)>> {
+    fn next(&mut self) -> Option<Option<(u64, ProtoField<'a>)>> {
         if self.0.is_empty() {
             return Some(None);
         }
         let tag = self.varint()?;
         let field = match tag & 7 {
-            0 => Field::Varint(self.varint()?),
-            1 => self.take(8).map(|_| Field::Other)?,
+            0 => ProtoField::Varint(self.varint()?),
+            1 => self.take(8).map(|_| ProtoField::Other)?,
             2 => {
                 let n = usize::try_from(self.varint()?).ok()?;
-                Field::Bytes(self.take(n)?)
+                ProtoField::Bytes(self.take(n)?)
             }
-            5 => self.take(4).map(|_| Field::Other)?,
+            5 => self.take(4).map(|_| ProtoField::Other)?,
             _ => return None,
         };
         Some(Some((tag >> 3, field)))
     }
 }
 
-fn put_varint(out: &mut Vec<u8>, mut v: u64) {
+fn encode_varint(out: &mut Vec<u8>, mut v: u64) {
     while v >= 0x80 {
         out.push((v & 0x7f) as u8 | 0x80); // seven bits
         v >>= 7;
@@ -482,17 +482,17 @@ fn put_varint(out: &mut Vec<u8>, mut v: u64) {
     out.push(v as u8); // below 0x80
 }
 
-fn put_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
+fn encode_bytes_field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.push(number << 3 | 2);
-    put_varint(out, bytes.len() as u64); // usize fits
+    encode_varint(out, bytes.len() as u64); // usize fits
     out.extend_from_slice(bytes);
 }
 
-fn hex(nibble: u8) -> char {
+fn hex_digit(nibble: u8) -> char {
     char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
-fn unhex(c: u8) -> Option<u8> {
+fn parse_hex_digit(c: u8) -> Option<u8> {
     char::from(c).to_digit(16).and_then(|d| u8::try_from(d).ok())
 }
 
@@ -501,7 +501,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_info_survives_the_wire_and_zero_is_not_none() {
+    fn retry_info_encoded_and_decoded_is_unchanged() {
         for after in [None, Some(Duration::ZERO), Some(Duration::from_millis(1500)), Some(Duration::from_secs(70))] {
             let mut status = Status::unavailable("data refused");
             status.retry_after = after;
@@ -512,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn the_proto_is_the_one_that_google_rpc_describes() {
+    fn encoded_status_is_a_google_rpc_status() {
         let status = Status::new(Code::Unavailable, "no").with_retry_after(Duration::from_secs(3));
         let mut want = vec![0x08, 14, 0x12, 2, b'n', b'o', 0x1a, 48, 0x0a, 40];
         want.extend_from_slice(RETRY_INFO);
@@ -521,16 +521,16 @@ mod tests {
     }
 
     #[test]
-    fn negative_delays_and_broken_protos_do_no_harm() {
+    fn negative_delay_is_zero_and_truncated_status_is_rejected() {
         let mut any = Vec::new();
-        put_field(&mut any, 1, RETRY_INFO);
+        encode_bytes_field(&mut any, 1, RETRY_INFO);
         let mut delay = vec![0x08];
-        put_varint(&mut delay, u64::MAX);
+        encode_varint(&mut delay, u64::MAX);
         let mut info = Vec::new();
-        put_field(&mut info, 1, &delay);
-        put_field(&mut any, 2, &info);
+        encode_bytes_field(&mut info, 1, &delay);
+        encode_bytes_field(&mut any, 2, &info);
         let mut proto = Vec::new();
-        put_field(&mut proto, 3, &any);
+        encode_bytes_field(&mut proto, 3, &any);
         assert_eq!(Status::from_proto(proto.clone().into()).unwrap().retry_after, Some(Duration::ZERO));
         for cut in 1..proto.len() {
             assert!(Status::from_proto(Bytes::copy_from_slice(&proto[..cut])).is_none(), "cut at {cut}");
@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_are_percent_encoded_and_cut_between_characters() {
+    fn message_is_percent_encoded_and_cut_between_characters() {
         assert_eq!(percent_encode("plain text"), "plain text");
         assert_eq!(percent_encode("100% ü\n"), "100%25 %C3%BC%0A");
         assert_eq!(percent_decode(b"100%25 %C3%BC%0A"), "100% ü\n");
@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_the_standard_one_with_or_without_padding() {
+    fn base64_with_or_without_padding_is_decoded() {
         for (plain, text) in [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg")] {
             assert_eq!(base64_encode(plain.as_bytes()), text);
             assert_eq!(base64_decode(text.as_bytes()).unwrap(), plain.as_bytes());
@@ -560,15 +560,15 @@ mod tests {
     }
 
     #[test]
-    fn codes_map_as_the_collector_maps_them() {
+    fn codes_are_mapped_as_in_the_go_collector() {
         for n in 0..=16_u8 {
             assert_eq!(Code::from_number(i64::from(n)).number(), n);
             assert_eq!(Code::from_number(i64::from(n)).digits(), n.to_string());
         }
         assert_eq!(Code::from_number(99), Code::Unknown);
-        assert_eq!(http_code(&Status::unavailable("")), 503);
-        assert_eq!(http_code(&Status::internal("")), 500);
-        assert_eq!(http_code(&Status::resource_exhausted("")), 429);
+        assert_eq!(http_status(&Status::unavailable("")), 503);
+        assert_eq!(http_status(&Status::internal("")), 500);
+        assert_eq!(http_status(&Status::resource_exhausted("")), 429);
         assert_eq!(code_from_http(400), Code::InvalidArgument);
         assert_eq!(client_code_from_http(400), Code::Internal);
         assert_eq!(client_code_from_http(503), Code::Unavailable);

@@ -3,117 +3,131 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use otelcore_config::{ComponentId, Dur, Section};
+use otelcore_config::{ComponentId, GoDuration, Section};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Mono, Outcome, Payload, SendingSettings,
-    Settings, StartError,
+    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Exporter,
+    ExporterQueueConfig, Factory, MonotonicTime, Outcome, Outcomes, Payload, StartError,
 };
 
-use crate::output::{Finish, Shared};
-use crate::{Hub, lock};
+use crate::output::{BatchResult, OutputState};
+use crate::{HostIo, lock_ignoring_poison};
 
-/// Local keys: the notifier; timers of jobs that have a deadline.
-const BELL: u64 = 0;
-const DUE: u64 = 1;
+/// Local keys: the notifier; timers of attempts that have a deadline.
+const NOTIFIER_KEY: u64 = 0;
+const DEADLINE_KEY: u64 = 1;
 
 /// Makes `inproc` exporters.
 #[derive(Debug)]
-pub struct InprocExporterFactory(Hub);
+pub struct InprocExporterFactory(HostIo);
 
 impl InprocExporterFactory {
     /// A factory whose outputs are found in `hub`.
     #[must_use]
-    pub fn new(hub: &Hub) -> Self {
+    pub fn new(hub: &HostIo) -> Self {
         Self(hub.clone())
     }
 }
 
-struct InprocExporter {
-    shared: Arc<Shared>,
-    sending: SendingSettings,
+struct InprocExporterConfig {
+    state: Arc<OutputState>,
+    queue_config: ExporterQueueConfig,
 }
 
 impl Factory for InprocExporterFactory {
-    fn about(&self) -> About {
-        About { kind: Kind::Exporter, type_name: "inproc", aliases: &[], signals: &Signal::ALL, stability: "Beta" }
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Exporter,
+            type_name: "inproc",
+            aliases: &[],
+            signals: &Signal::ALL,
+            stability: "Beta",
+        }
     }
 
-    fn parse(&self, id: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, id: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         // A host program may be slow: unless the user sets a timeout, there is none.
-        let sending = SendingSettings::parse(&mut s, Dur::ZERO);
+        let queue_config = ExporterQueueConfig::parse(&mut s, GoDuration::ZERO);
         s.finish();
-        Some(Box::new(InprocExporter { shared: self.0.make_output(id), sending }))
+        Some(Box::new(InprocExporterConfig { state: self.0.output_state(id), queue_config }))
     }
 }
 
-impl Settings for InprocExporter {
-    fn create(&self, _: &Build<'_>) -> Result<Component, StartError> {
-        let end = End { shared: self.shared.clone(), under_way: BTreeSet::new(), due: BTreeMap::new() };
-        Ok(Component::Exporter(Box::new(end), self.sending.clone()))
+impl ComponentConfig for InprocExporterConfig {
+    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
+        let exporter =
+            HostExporter { state: self.state.clone(), in_flight: BTreeSet::new(), deadlines: BTreeMap::new() };
+        Ok(Component::Exporter(Box::new(exporter), self.queue_config.clone()))
     }
 }
 
-struct End {
-    shared: Arc<Shared>,
-    under_way: BTreeSet<JobId>,
-    due: BTreeMap<(Mono, JobId), ()>,
+struct HostExporter {
+    state: Arc<OutputState>,
+    in_flight: BTreeSet<AttemptId>,
+    deadlines: BTreeMap<(MonotonicTime, AttemptId), ()>,
 }
 
-fn outcome(finish: Finish) -> Outcome {
-    match finish {
-        Finish::Delivered => Outcome::Delivered,
-        Finish::Retry(after) => {
+fn outcome_of(result: BatchResult) -> Outcome {
+    match result {
+        BatchResult::Delivered => Outcome::Delivered,
+        BatchResult::Retry(after) => {
             Outcome::Retry { after, why: otelcore_pipeline::Error::new("the host program could not take the batch") }
         }
-        Finish::Permanent(why) if why.is_empty() => Outcome::permanent("the host program refused the batch"),
-        Finish::Permanent(why) => Outcome::permanent(why),
+        BatchResult::Permanent(why) if why.is_empty() => Outcome::permanent("the host program refused the batch"),
+        BatchResult::Permanent(why) => Outcome::permanent(why),
     }
 }
 
-impl Exporter for End {
+impl Exporter for HostExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        lock(&self.shared.queue).bell = Some(cx.bell(BELL));
+        lock_ignoring_poison(&self.state.queue).notifier = Some(cx.notifier(NOTIFIER_KEY));
         Ok(())
     }
 
-    fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, by: Mono, done: &mut Done) {
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        attempt: AttemptId,
+        payload: &Payload,
+        deadline: MonotonicTime,
+        outcomes: &mut Outcomes,
+    ) {
         let data = payload.body.to_bytes();
-        if let Some(callback) = &mut *lock(&self.shared.callback) {
-            return done.push(job, outcome(callback(payload.signal, &data)));
+        if let Some(callback) = &mut *lock_ignoring_poison(&self.state.callback) {
+            return outcomes.push(attempt, outcome_of(callback(payload.signal, &data)));
         }
-        self.under_way.insert(job);
-        if by != Mono::NEVER {
-            self.due.insert((by, job), ());
-            cx.arm(DUE, by);
+        self.in_flight.insert(attempt);
+        if deadline != MonotonicTime::NEVER {
+            self.deadlines.insert((deadline, attempt), ());
+            cx.set_timer(DEADLINE_KEY, deadline);
         }
-        lock(&self.shared.queue).batches.push_back((job, payload.signal, data));
-        self.shared.news.notify_one();
+        lock_ignoring_poison(&self.state.queue).batches.push_back((attempt, payload.signal, data));
+        self.state.changed.notify_one();
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, done: &mut Done) {
-        let mut queue = lock(&self.shared.queue);
-        for (job, finish) in std::mem::take(&mut queue.finished) {
-            // The outcome of a job that has been given up is ignored.
-            if self.under_way.remove(&job) {
-                done.push(job, outcome(finish));
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, outcomes: &mut Outcomes) {
+        let mut queue = lock_ignoring_poison(&self.state.queue);
+        for (attempt, result) in std::mem::take(&mut queue.results) {
+            // The outcome of an attempt that has been given up is ignored.
+            if self.in_flight.remove(&attempt) {
+                outcomes.push(attempt, outcome_of(result));
             }
         }
-        if local == DUE {
+        if local == DEADLINE_KEY {
             let now = cx.now();
-            while let Some(entry) = self.due.first_entry()
+            while let Some(entry) = self.deadlines.first_entry()
                 && entry.key().0 <= now
             {
-                let ((_, job), ()) = entry.remove_entry();
-                if self.under_way.remove(&job) {
-                    queue.batches.retain(|(waiting, ..)| *waiting != job);
-                    done.push(job, Outcome::retry("the host program did not finish the batch in time"));
+                let ((_, attempt), ()) = entry.remove_entry();
+                if self.in_flight.remove(&attempt) {
+                    queue.batches.retain(|(queued, ..)| *queued != attempt);
+                    outcomes.push(attempt, Outcome::retry("the host program did not finish the batch in time"));
                 }
             }
         }
     }
 
     fn close(&mut self, _: &mut Cx<'_>) {
-        self.shared.close();
+        self.state.close();
     }
 }

@@ -6,23 +6,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use otelcore_pdata::{Signal, admit};
-use otelcore_pipeline::{Bell, Budget, Payload};
+use otelcore_pdata::{Signal, checked_rope};
+use otelcore_pipeline::{Budget, Notifier, Payload};
 
-use crate::{Process, lock};
+use crate::{OwnerProcess, lock_ignoring_poison};
 
 /// The state that an [`Input`] shares with its receiver.
 #[derive(Default)]
-pub(crate) struct Shared {
-    process: Process,
-    pub(crate) queue: Mutex<Queue>,
+pub(crate) struct InputState {
+    process: OwnerProcess,
+    pub(crate) queue: Mutex<PayloadQueue>,
     /// By signal: whether a limiter refused when the loop checked last.
-    pub(crate) refusing: [AtomicBool; 3],
+    pub(crate) is_refusing: [AtomicBool; 3],
 }
 
-impl Shared {
+impl InputState {
     pub(crate) fn close(&self) -> u64 {
-        let mut queue = lock(&self.queue);
+        let mut queue = lock_ignoring_poison(&self.queue);
         queue.open = None;
         queue.closed = true;
         queue.payloads.drain(..).map(|payload| u64::from(payload.items())).sum()
@@ -30,8 +30,8 @@ impl Shared {
 }
 
 #[derive(Default)]
-pub(crate) struct Queue {
-    pub(crate) open: Option<Open>,
+pub(crate) struct PayloadQueue {
+    pub(crate) open: Option<OpenInput>,
     /// It was closed, and will not be opened again.
     pub(crate) closed: bool,
     pub(crate) payloads: VecDeque<Payload>,
@@ -40,8 +40,8 @@ pub(crate) struct Queue {
 }
 
 /// The state of an input while the collector runs.
-pub(crate) struct Open {
-    pub(crate) bell: Arc<dyn Bell>,
+pub(crate) struct OpenInput {
+    pub(crate) notifier: Arc<dyn Notifier>,
     pub(crate) budget: Arc<Budget>,
     /// The signals for which a pipeline uses this input.
     pub(crate) signals: Vec<Signal>,
@@ -51,7 +51,7 @@ pub(crate) struct Open {
 /// Why a body was not accepted.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum Refused {
+pub enum SubmitError {
     /// The collector has not been started.
     NotStarted,
     /// The collector is stopping, or has stopped.
@@ -66,7 +66,7 @@ pub enum Refused {
     Forked,
 }
 
-impl std::fmt::Display for Refused {
+impl std::fmt::Display for SubmitError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotStarted => f.write_str("the collector has not been started"),
@@ -79,29 +79,29 @@ impl std::fmt::Display for Refused {
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for SubmitError {}
 
 /// The pause before another attempt, when the collector is overloaded.
-const PAUSE: Duration = Duration::from_millis(100);
+const OVERLOAD_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Accepts telemetry from a host program. Any thread may use it; clones are the same input. It may outlive its
-/// collector; then it returns [`Refused::Closed`].
+/// collector; then it returns [`SubmitError::Closed`].
 #[derive(Clone)]
-pub struct Input(Arc<Shared>);
+pub struct Input(Arc<InputState>);
 
 impl std::fmt::Debug for Input {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = f.debug_struct("Input");
         if !self.0.process.is_forked() {
-            out.field("queued_bytes", &lock(&self.0.queue).bytes);
+            out.field("queued_bytes", &lock_ignoring_poison(&self.0.queue).bytes);
         }
         out.finish_non_exhaustive()
     }
 }
 
 impl Input {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self(shared)
+    pub(crate) fn new(state: Arc<InputState>) -> Self {
+        Self(state)
     }
 
     /// Submits a copy of `body`, an `Export*ServiceRequest` in protobuf. Never waits. Accepted data is in the
@@ -109,7 +109,7 @@ impl Input {
     ///
     /// # Errors
     /// The reason why it was not accepted; the call had no effect then.
-    pub fn submit(&self, signal: Signal, body: &[u8]) -> Result<(), Refused> {
+    pub fn submit(&self, signal: Signal, body: &[u8]) -> Result<(), SubmitError> {
         self.submit_bytes(signal, Bytes::copy_from_slice(body))
     }
 
@@ -117,44 +117,46 @@ impl Input {
     ///
     /// # Errors
     /// The reason why it was not accepted; the call had no effect then.
-    pub fn submit_bytes(&self, signal: Signal, body: Bytes) -> Result<(), Refused> {
-        let budget = self.check(signal, body.len())?;
+    pub fn submit_bytes(&self, signal: Signal, body: Bytes) -> Result<(), SubmitError> {
+        let budget = self.check_admission(signal, body.len())?;
         // The check is the expensive part: it runs in the caller's thread and under no lock.
         let held = budget.hold(body.len() as u64);
-        let body = admit(signal, body).map_err(|e| Refused::Invalid(e.to_string()))?;
+        let body = checked_rope(signal, body).map_err(|e| SubmitError::Invalid(e.to_string()))?;
         if body.items() == 0 {
             return Ok(());
         }
-        let mut queue = lock(&self.0.queue);
-        let Some(bell) = queue.open.as_ref().map(|open| open.bell.clone()) else { return Err(Refused::Closed) };
+        let mut queue = lock_ignoring_poison(&self.0.queue);
+        let Some(notifier) = queue.open.as_ref().map(|open| open.notifier.clone()) else {
+            return Err(SubmitError::Closed);
+        };
         queue.bytes += body.len();
-        queue.payloads.push_back(Payload { signal, body, meta: None, held });
+        queue.payloads.push_back(Payload { signal, body, metadata: None, held });
         drop(queue);
-        bell.ring();
+        notifier.notify();
         Ok(())
     }
 
-    fn check(&self, signal: Signal, len: usize) -> Result<Arc<Budget>, Refused> {
+    fn check_admission(&self, signal: Signal, len: usize) -> Result<Arc<Budget>, SubmitError> {
         if self.0.process.is_forked() {
-            return Err(Refused::Forked);
+            return Err(SubmitError::Forked);
         }
-        let queue = lock(&self.0.queue);
+        let queue = lock_ignoring_poison(&self.0.queue);
         let open = match &queue.open {
             Some(open) => open,
-            None if queue.closed => return Err(Refused::Closed),
-            None => return Err(Refused::NotStarted),
+            None if queue.closed => return Err(SubmitError::Closed),
+            None => return Err(SubmitError::NotStarted),
         };
         if !open.signals.contains(&signal) {
-            return Err(Refused::Signal(signal));
+            return Err(SubmitError::Signal(signal));
         }
-        if self.0.refusing[signal as usize].load(Ordering::Relaxed) {
+        if self.0.is_refusing[signal as usize].load(Ordering::Relaxed) {
             // The loop checks whether a limiter still refuses.
-            open.bell.ring();
-            return Err(Refused::Overloaded(PAUSE));
+            open.notifier.notify();
+            return Err(SubmitError::Overloaded(OVERLOAD_RETRY_DELAY));
         }
         // A body that is larger than the limit is accepted while no other data waits.
         if queue.bytes > 0 && queue.bytes + len > open.max_bytes {
-            return Err(Refused::Overloaded(PAUSE));
+            return Err(SubmitError::Overloaded(OVERLOAD_RETRY_DELAY));
         }
         Ok(open.budget.clone())
     }

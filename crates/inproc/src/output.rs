@@ -6,49 +6,49 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Bell, JobId};
+use otelcore_pipeline::{AttemptId, Notifier};
 
-use crate::{Process, lock};
+use crate::{OwnerProcess, lock_ignoring_poison};
 
 /// A host program's function for batches.
-pub(crate) type Callback = Box<dyn FnMut(Signal, &[u8]) -> Finish + Send>;
+pub(crate) type BatchCallback = Box<dyn FnMut(Signal, &[u8]) -> BatchResult + Send>;
 
 /// The state that an [`Output`] shares with its exporter.
 #[derive(Default)]
-pub(crate) struct Shared {
-    process: Process,
-    pub(crate) queue: Mutex<Queue>,
+pub(crate) struct OutputState {
+    process: OwnerProcess,
+    pub(crate) queue: Mutex<BatchQueue>,
     /// Notified of each new batch, of [`Output::wake`], and of the close.
-    pub(crate) news: Condvar,
+    pub(crate) changed: Condvar,
     /// Not under the lock of the queue: it is called under this lock, and may use the output meanwhile.
-    pub(crate) callback: Mutex<Option<Callback>>,
+    pub(crate) callback: Mutex<Option<BatchCallback>>,
 }
 
-impl Shared {
+impl OutputState {
     pub(crate) fn close(&self) {
-        let mut queue = lock(&self.queue);
+        let mut queue = lock_ignoring_poison(&self.queue);
         queue.closed = true;
         // The sending queue of the exporter still holds them, and reports them.
         queue.batches.clear();
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 }
 
 #[derive(Default)]
-pub(crate) struct Queue {
-    pub(crate) bell: Option<Arc<dyn Bell>>,
+pub(crate) struct BatchQueue {
+    pub(crate) notifier: Option<Arc<dyn Notifier>>,
     pub(crate) closed: bool,
-    pub(crate) batches: VecDeque<(JobId, Signal, Bytes)>,
+    pub(crate) batches: VecDeque<(AttemptId, Signal, Bytes)>,
     /// The results that the host program has given since the loop last took them.
-    pub(crate) finished: BTreeMap<JobId, Finish>,
-    /// How many waiting calls are to return [`NoBatch::Woken`].
-    wakes: u64,
-    waiting: u64,
+    pub(crate) results: BTreeMap<AttemptId, BatchResult>,
+    /// How many waiting calls are to return [`NextBatchError::Woken`].
+    pending_wakes: u64,
+    waiting_calls: u64,
 }
 
 /// The result of a batch, as the host program reports it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Finish {
+pub enum BatchResult {
     /// The host program has processed it.
     Delivered,
     /// Not now: the batch is given again, not before the pause is over.
@@ -60,7 +60,7 @@ pub enum Finish {
 /// Why there is no batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum NoBatch {
+pub enum NextBatchError {
     /// None came in time.
     Timeout,
     /// [`Output::wake`] was called.
@@ -71,7 +71,7 @@ pub enum NoBatch {
     Forked,
 }
 
-impl std::fmt::Display for NoBatch {
+impl std::fmt::Display for NextBatchError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Timeout => "no batch came in time",
@@ -82,25 +82,25 @@ impl std::fmt::Display for NoBatch {
     }
 }
 
-impl std::error::Error for NoBatch {}
+impl std::error::Error for NextBatchError {}
 
 /// Gives telemetry to a host program. Any thread may use it; clones are the same output, and share its batches.
 #[derive(Clone)]
-pub struct Output(Arc<Shared>);
+pub struct Output(Arc<OutputState>);
 
 impl std::fmt::Debug for Output {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut out = f.debug_struct("Output");
         if !self.0.process.is_forked() {
-            out.field("batches", &lock(&self.0.queue).batches.len());
+            out.field("batches", &lock_ignoring_poison(&self.0.queue).batches.len());
         }
         out.finish_non_exhaustive()
     }
 }
 
 impl Output {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self(shared)
+    pub(crate) fn new(state: Arc<OutputState>) -> Self {
+        Self(state)
     }
 
     /// The next batch. Waits for it until `timeout` has passed; without a timeout there is no limit.
@@ -108,57 +108,57 @@ impl Output {
     /// # Errors
     /// The reason why there is none.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
-    pub fn next(&self, timeout: Option<Duration>) -> Result<Batch, NoBatch> {
+    pub fn next(&self, timeout: Option<Duration>) -> Result<Batch, NextBatchError> {
         if self.0.process.is_forked() {
-            return Err(NoBatch::Forked);
+            return Err(NextBatchError::Forked);
         }
         // A timeout that ends beyond the range of `Instant` is treated as none.
-        let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut queue = lock(&self.0.queue);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut queue = lock_ignoring_poison(&self.0.queue);
         loop {
-            if let Some((job, signal, data)) = queue.batches.pop_front() {
-                return Ok(Batch { shared: self.0.clone(), job, signal, data, finished: false });
+            if let Some((attempt, signal, data)) = queue.batches.pop_front() {
+                return Ok(Batch { state: self.0.clone(), attempt, signal, data, is_finished: false });
             }
             if queue.closed {
-                return Err(NoBatch::Closed);
+                return Err(NextBatchError::Closed);
             }
-            if queue.wakes > 0 {
-                queue.wakes -= 1;
-                return Err(NoBatch::Woken);
+            if queue.pending_wakes > 0 {
+                queue.pending_wakes -= 1;
+                return Err(NextBatchError::Woken);
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) || timeout == Some(Duration::ZERO) {
-                return Err(NoBatch::Timeout);
+            let remaining = deadline.map(|until| until.saturating_duration_since(Instant::now()));
+            if remaining == Some(Duration::ZERO) || timeout == Some(Duration::ZERO) {
+                return Err(NextBatchError::Timeout);
             }
-            queue.waiting += 1;
-            queue = match left {
+            queue.waiting_calls += 1;
+            queue = match remaining {
                 Some(left) => {
-                    let waited = self.0.news.wait_timeout(queue, left);
-                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+                    let result = self.0.changed.wait_timeout(queue, left);
+                    result.unwrap_or_else(std::sync::PoisonError::into_inner).0
                 }
-                None => self.0.news.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner),
+                None => self.0.changed.wait(queue).unwrap_or_else(std::sync::PoisonError::into_inner),
             };
-            queue.waiting -= 1;
+            queue.waiting_calls -= 1;
         }
     }
 
-    /// Makes all calls that wait in [`Output::next`] return; if there are none, the next call that would wait.
+    /// Makes all calls that wait in [`Output::next_batch`] return; if there are none, the next call that would wait.
     pub fn wake(&self) {
         if self.0.process.is_forked() {
             return;
         }
-        let mut queue = lock(&self.0.queue);
-        queue.wakes = queue.waiting.max(1);
-        self.0.news.notify_all();
+        let mut queue = lock_ignoring_poison(&self.0.queue);
+        queue.pending_wakes = queue.waiting_calls.max(1);
+        self.0.changed.notify_all();
     }
 
-    /// Passes batches to `callback` in the collector's thread, one after another, instead of [`Output::next`].
+    /// Passes batches to `callback` in the collector's thread, one after another, instead of [`Output::next_batch`].
     /// It must not wait for the collector. Returns `false` when the collector has already been started.
-    pub fn set_callback(&self, callback: impl FnMut(Signal, &[u8]) -> Finish + Send + 'static) -> bool {
-        if self.0.process.is_forked() || lock(&self.0.queue).bell.is_some() {
+    pub fn set_callback(&self, callback: impl FnMut(Signal, &[u8]) -> BatchResult + Send + 'static) -> bool {
+        if self.0.process.is_forked() || lock_ignoring_poison(&self.0.queue).notifier.is_some() {
             return false;
         }
-        *lock(&self.0.callback) = Some(Box::new(callback));
+        *lock_ignoring_poison(&self.0.callback) = Some(Box::new(callback));
         true
     }
 }
@@ -166,11 +166,11 @@ impl Output {
 /// Telemetry for the host program: an `Export*ServiceRequest` in protobuf. A batch that is dropped unfinished is given
 /// again.
 pub struct Batch {
-    shared: Arc<Shared>,
-    job: JobId,
+    state: Arc<OutputState>,
+    attempt: AttemptId,
     signal: Signal,
     data: Bytes,
-    finished: bool,
+    is_finished: bool,
 }
 
 impl std::fmt::Debug for Batch {
@@ -193,26 +193,26 @@ impl Batch {
     }
 
     /// Reports its result.
-    pub fn finish(mut self, finish: Finish) {
-        self.tell(finish);
+    pub fn finish(mut self, result: BatchResult) {
+        self.set_result(result);
     }
 
-    fn tell(&mut self, finish: Finish) {
-        if std::mem::replace(&mut self.finished, true) || self.shared.process.is_forked() {
+    fn set_result(&mut self, result: BatchResult) {
+        if std::mem::replace(&mut self.is_finished, true) || self.state.process.is_forked() {
             return;
         }
-        let mut queue = lock(&self.shared.queue);
-        queue.finished.insert(self.job, finish);
-        let bell = queue.bell.clone();
+        let mut queue = lock_ignoring_poison(&self.state.queue);
+        queue.results.insert(self.attempt, result);
+        let notifier = queue.notifier.clone();
         drop(queue);
-        if let Some(bell) = bell {
-            bell.ring();
+        if let Some(bell) = notifier {
+            bell.notify();
         }
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        self.tell(Finish::Retry(None));
+        self.set_result(BatchResult::Retry(None));
     }
 }

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use otelcore_config::{Diagnostics, Map, Node, SourceText, documents, steps};
+use otelcore_config::{ConfigNode, Diagnostics, NodeMap, SourceText, parse_documents, steps};
 
 use crate::collector::{self, Collector};
 
@@ -21,7 +21,7 @@ pub struct Object {
     /// `metadata.namespace`, where it is written.
     pub namespace: Option<String>,
     /// The whole object.
-    pub node: Node,
+    pub node: ConfigNode,
 }
 
 impl Object {
@@ -33,7 +33,7 @@ impl Object {
 
     /// Whether both can be in one namespace. A namespace that is not written can be any: it is chosen when the file is
     /// applied.
-    pub(crate) fn together(&self, other: &Self) -> bool {
+    pub(crate) fn may_share_namespace(&self, other: &Self) -> bool {
         match (&self.namespace, &other.namespace) {
             (Some(a), Some(b)) => a == b,
             _ => true,
@@ -46,27 +46,27 @@ impl Object {
 pub struct Cluster {
     objects: Vec<Object>,
     /// Their indices, by kind.
-    kinds: BTreeMap<String, Vec<usize>>,
+    by_kind: BTreeMap<String, Vec<usize>>,
     /// The same, by kind and name.
-    names: BTreeMap<(String, String), Vec<usize>>,
-    work: Cell<u64>,
+    by_name: BTreeMap<(String, String), Vec<usize>>,
+    steps: Cell<u64>,
 }
 
 /// Steps that all look-ups and checks of one cluster may take together.
-const MAX_WORK: u64 = 200_000_000;
+const MAX_STEPS: u64 = 200_000_000;
 
 /// How many levels of lists inside lists are read. Deeper ones are ignored.
-const MAX_LISTS: usize = 8;
+const MAX_LIST_DEPTH: usize = 8;
 
 impl Cluster {
     /// Whether a text is Kubernetes manifests: its first document that is not empty has `apiVersion` and `kind`.
     #[must_use]
-    pub fn recognises(source: &Arc<SourceText>) -> bool {
+    pub fn is_manifests(source: &Arc<SourceText>) -> bool {
         // This search is cheap: a text that is not a manifest, such as a configuration, is rarely parsed here.
         if !source.text.contains("apiVersion") || !source.text.contains("kind") {
             return false;
         }
-        let documents = documents(source, &Diagnostics::new());
+        let documents = parse_documents(source, &Diagnostics::new());
         let first = documents.iter().find(|node| node.as_map().is_some_and(|map| !map.is_empty()));
         first.is_some_and(|node| string(node, "apiVersion").is_some() && string(node, "kind").is_some())
     }
@@ -74,16 +74,19 @@ impl Cluster {
     /// Adds the objects of a file. A text that is not YAML is reported in `d`; documents that are not objects are
     /// skipped.
     pub fn add(&mut self, source: &Arc<SourceText>, d: &Diagnostics) {
-        for node in documents(source, d) {
-            self.add_node(node, MAX_LISTS);
+        for node in parse_documents(source, d) {
+            self.add_node(node, MAX_LIST_DEPTH);
         }
     }
 
-    fn add_node(&mut self, node: Node, deeper: usize) {
+    fn add_node(&mut self, node: ConfigNode, remaining_depth: usize) {
         let Some(kind) = string(&node, "kind").map(str::to_owned) else { return };
-        if kind.ends_with("List") && node.at("items").is_some() {
-            if deeper > 0 {
-                node.at("items").into_iter().flat_map(Node::items).for_each(|n| self.add_node(n.clone(), deeper - 1));
+        if kind.ends_with("List") && node.get_path("items").is_some() {
+            if remaining_depth > 0 {
+                node.get_path("items")
+                    .into_iter()
+                    .flat_map(ConfigNode::items)
+                    .for_each(|n| self.add_node(n.clone(), remaining_depth - 1));
             }
             return;
         }
@@ -95,25 +98,25 @@ impl Cluster {
 
     fn push(&mut self, object: Object) {
         let at = self.objects.len();
-        self.kinds.entry(object.kind.clone()).or_default().push(at);
-        self.names.entry((object.kind.clone(), object.name.clone())).or_default().push(at);
+        self.by_kind.entry(object.kind.clone()).or_default().push(at);
+        self.by_name.entry((object.kind.clone(), object.name.clone())).or_default().push(at);
         self.objects.push(object);
     }
 
     /// Counts steps. `false` when there have been too many: then nothing more is found, and the results are incomplete.
-    pub(crate) fn spend(&self, count: usize) -> bool {
+    pub(crate) fn count_steps(&self, count: usize) -> bool {
         steps::add(count);
-        self.work.set(self.work.get().saturating_add(u64::try_from(count).unwrap_or(u64::MAX)));
-        !self.exhausted()
+        self.steps.set(self.steps.get().saturating_add(u64::try_from(count).unwrap_or(u64::MAX)));
+        !self.is_limit_exceeded()
     }
 
     /// Whether the limit of steps is exceeded. Diagnostics about a collector after that are not reliable.
     #[must_use]
-    pub fn exhausted(&self) -> bool {
-        self.work.get() > MAX_WORK
+    pub fn is_limit_exceeded(&self) -> bool {
+        self.steps.get() > MAX_STEPS
     }
 
-    pub(crate) fn add_object(&mut self, kind: &str, name: &str, node: Node) {
+    pub(crate) fn add_object(&mut self, kind: &str, name: &str, node: ConfigNode) {
         self.push(Object { kind: kind.to_owned(), name: name.to_owned(), namespace: None, node });
     }
 
@@ -130,52 +133,60 @@ impl Cluster {
 
     /// The objects of a kind.
     pub(crate) fn of_kind<'c>(&'c self, kind: &'c str) -> impl Iterator<Item = &'c Object> {
-        let found = self.kinds.get(kind).into_iter().flatten().take_while(|_| self.spend(1));
+        let found = self.by_kind.get(kind).into_iter().flatten().take_while(|_| self.count_steps(1));
         found.filter_map(|at| self.objects.get(*at))
     }
 
-    /// The object of a kind with a name, in the namespace of `beside`.
-    pub(crate) fn find<'c>(&'c self, kind: &'c str, name: &str, beside: Option<&Object>) -> Option<&'c Object> {
-        let found = self.names.get(&(kind.to_owned(), name.to_owned())).into_iter().flatten();
-        let mut found = found.take_while(|_| self.spend(1)).filter_map(|at| self.objects.get(*at));
-        found.find(|o| beside.is_none_or(|b| b.together(o)))
+    /// The object of a kind with a name, in a namespace that can be that of `in_namespace_of`.
+    pub(crate) fn find<'c>(
+        &'c self,
+        kind: &'c str,
+        name: &str,
+        in_namespace_of: Option<&Object>,
+    ) -> Option<&'c Object> {
+        let found = self.by_name.get(&(kind.to_owned(), name.to_owned())).into_iter().flatten();
+        let mut found = found.take_while(|_| self.count_steps(1)).filter_map(|at| self.objects.get(*at));
+        found.find(|o| in_namespace_of.is_none_or(|b| b.may_share_namespace(o)))
     }
 
     /// Everything in the files that runs a collector, and configurations in ConfigMaps that nothing in the files runs.
     #[must_use]
     pub fn collectors(&self) -> Vec<Collector<'_>> {
-        let objects = self.objects.iter().take_while(|_| self.spend(1));
-        let mut found: Vec<Collector<'_>> = objects.flat_map(|o| collector::of(self, o)).collect();
-        let used: BTreeSet<_> = found.iter().flat_map(Collector::config_origins).collect();
-        let loose: Vec<_> = self.of_kind("ConfigMap").flat_map(|o| collector::loose(self, o, &used)).collect();
-        found.extend(loose);
+        let objects = self.objects.iter().take_while(|_| self.count_steps(1));
+        let mut found: Vec<Collector<'_>> = objects.flat_map(|o| collector::collectors_of(self, o)).collect();
+        let used_locations: BTreeSet<_> = found.iter().flat_map(Collector::config_origins).collect();
+        let unused: Vec<_> = self
+            .of_kind("ConfigMap")
+            .flat_map(|o| collector::unused_configurations(self, o, &used_locations))
+            .collect();
+        found.extend(unused);
         found
     }
 }
 
 /// The string at a path of keys separated by `::`.
-pub(crate) fn string<'n>(node: &'n Node, path: &str) -> Option<&'n str> {
-    node.at(path).and_then(Node::as_str)
+pub(crate) fn string<'n>(node: &'n ConfigNode, path: &str) -> Option<&'n str> {
+    node.get_path(path).and_then(ConfigNode::as_str)
 }
 
 /// The map at a path.
-pub(crate) fn map<'n>(node: &'n Node, path: &str) -> Option<&'n Map> {
-    node.at(path).and_then(Node::as_map)
+pub(crate) fn map<'n>(node: &'n ConfigNode, path: &str) -> Option<&'n NodeMap> {
+    node.get_path(path).and_then(ConfigNode::as_map)
 }
 
 /// The items of the list at a path.
-pub(crate) fn list<'n>(node: &'n Node, path: &str) -> &'n [Node] {
-    node.at(path).map(Node::items).unwrap_or_default()
+pub(crate) fn list<'n>(node: &'n ConfigNode, path: &str) -> &'n [ConfigNode] {
+    node.get_path(path).map(ConfigNode::items).unwrap_or_default()
 }
 
 /// The item of a list of maps with this `name`.
-pub(crate) fn named<'n>(items: &'n [Node], name: &str) -> Option<&'n Node> {
+pub(crate) fn find_named<'n>(items: &'n [ConfigNode], name: &str) -> Option<&'n ConfigNode> {
     items.iter().find(|item| string(item, "name") == Some(name))
 }
 
 /// A whole number, also one that a tool has written as a string or a float.
-pub(crate) fn number(node: Option<&Node>) -> Option<u64> {
-    let text = crate::quantity::text(node?)?;
+pub(crate) fn whole_number(node: Option<&ConfigNode>) -> Option<u64> {
+    let text = crate::quantity::scalar_text(node?)?;
     text.parse().ok()
 }
 
@@ -184,12 +195,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_found_beyond_the_limit_of_work() {
+    fn look_ups_beyond_the_step_limit_find_nothing() {
         let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {b: c}\n";
         let mut cluster = Cluster::default();
         cluster.add(&SourceText::new("a.yaml", text), &Diagnostics::new());
         assert!(cluster.find("ConfigMap", "a", None).is_some() && cluster.of_kind("ConfigMap").next().is_some());
-        assert!(!cluster.spend(usize::MAX) && cluster.exhausted());
+        assert!(!cluster.count_steps(usize::MAX) && cluster.is_limit_exceeded());
         assert!(cluster.find("ConfigMap", "a", None).is_none() && cluster.of_kind("ConfigMap").next().is_none());
         assert!(cluster.collectors().is_empty());
     }

@@ -5,21 +5,21 @@
 
 use std::collections::BTreeSet;
 
-use otelcore_config::{Diagnostic, Diagnostics, Embedded, Nested, Node, Origin};
+use otelcore_config::{ConfigNode, Diagnostic, Diagnostics, EmbeddedSource, NestedSource, SourceLocation};
 
 use crate::cluster::{Cluster, Object, list, map, string};
-use crate::environment::{self, Around, Variable, Variables};
+use crate::environment::{self, ContainerContext, Variable, Variables};
 use crate::operator;
 use crate::quantity;
-use crate::volumes::{Found, Mounts};
+use crate::volumes::{MountedFile, Mounts};
 
 /// One word of a command line.
 #[derive(Clone, Debug)]
-pub struct Word {
+pub struct Argument {
     /// After the expansion of `$(VAR)`, as the kubelet does it.
     pub text: String,
     /// Where it is written.
-    pub origin: Origin,
+    pub origin: SourceLocation,
 }
 
 /// A collector of the manifests.
@@ -31,27 +31,27 @@ pub struct Collector<'c> {
     pub(crate) pod: Option<Pod<'c>>,
     pub(crate) variables: Variables<'c>,
     /// The configuration that needs no mount: an operator's resource, or a ConfigMap alone.
-    pub(crate) own: Option<Embedded>,
-    args: Vec<Word>,
+    pub(crate) own_config: Option<EmbeddedSource>,
+    args: Vec<Argument>,
     title: String,
 }
 
 /// The pod that a collector runs in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pod<'c> {
-    pub(crate) spec: &'c Node,
-    pub(crate) container: &'c Node,
-    pub(crate) labels: Option<&'c Node>,
-    pub(crate) annotations: Option<&'c Node>,
+    pub(crate) spec: &'c ConfigNode,
+    pub(crate) container: &'c ConfigNode,
+    pub(crate) labels: Option<&'c ConfigNode>,
+    pub(crate) annotations: Option<&'c ConfigNode>,
     /// Whether the object is an OpenTelemetryCollector, from which the operator creates the pod.
-    pub(crate) operated: bool,
+    pub(crate) by_operator: bool,
 }
 
 /// Where the operator puts the configuration; also the path used for one that no container reads.
-const OWN: &str = "/conf/collector.yaml";
+const OPERATOR_CONFIG_PATH: &str = "/conf/collector.yaml";
 
 /// The configuration files that images of collectors read without arguments.
-const DEFAULTS: [&str; 5] = [
+const DEFAULT_CONFIG_PATHS: [&str; 5] = [
     "/etc/otelcol/config.yaml",
     "/etc/otelcol-contrib/config.yaml",
     "/etc/otelcol-k8s/config.yaml",
@@ -60,67 +60,68 @@ const DEFAULTS: [&str; 5] = [
 ];
 
 /// The collectors of one object.
-pub(crate) fn of<'c>(cluster: &'c Cluster, owner: &'c Object) -> Vec<Collector<'c>> {
+pub(crate) fn collectors_of<'c>(cluster: &'c Cluster, owner: &'c Object) -> Vec<Collector<'c>> {
     let template = match owner.kind.as_str() {
-        "OpenTelemetryCollector" => return operated(cluster, owner).into_iter().collect(),
+        "OpenTelemetryCollector" => return collector_of_operator(cluster, owner).into_iter().collect(),
         "Pod" => Some(&owner.node),
-        "CronJob" => owner.node.at("spec::jobTemplate::spec::template"),
+        "CronJob" => owner.node.get_path("spec::jobTemplate::spec::template"),
         "Deployment" | "DaemonSet" | "StatefulSet" | "ReplicaSet" | "ReplicationController" | "Job" => {
-            owner.node.at("spec::template")
+            owner.node.get_path("spec::template")
         }
         _ => None,
     };
-    let Some((template, spec)) = template.and_then(|t| Some((t, t.at("spec")?))) else { return Vec::new() };
+    let Some((template, spec)) = template.and_then(|t| Some((t, t.get_path("spec")?))) else { return Vec::new() };
     let containers = list(spec, "containers").iter().chain(list(spec, "initContainers"));
-    containers.filter_map(|container| of_container(cluster, owner, template, spec, container)).collect()
+    containers.filter_map(|container| collector_of_container(cluster, owner, template, spec, container)).collect()
 }
 
-fn of_container<'c>(
+fn collector_of_container<'c>(
     cluster: &'c Cluster,
     owner: &'c Object,
-    template: &'c Node,
-    spec: &'c Node,
-    container: &'c Node,
+    template: &'c ConfigNode,
+    spec: &'c ConfigNode,
+    container: &'c ConfigNode,
 ) -> Option<Collector<'c>> {
-    let metadata = template.at("metadata");
-    let variables = environment::of(Around { cluster, owner, metadata, spec, container });
+    let metadata = template.get_path("metadata");
+    let variables = environment::variables_of(ContainerContext { cluster, owner, metadata, spec, container });
     let name = string(container, "name").unwrap_or_default();
-    let label = |what| metadata.and_then(|m| m.at(what));
+    let label = |what| metadata.and_then(|m| m.get_path(what));
     let (labels, annotations) = (label("labels"), label("annotations"));
-    let pod = Pod { spec, container, labels, annotations, operated: false };
-    let mut words = words(container, &variables);
-    let program = container.at("command").map(|_| words.remove_program());
+    let pod = Pod { spec, container, labels, annotations, by_operator: false };
+    let mut arguments = arguments(container, &variables);
+    let program = container.get_path("command").map(|_| arguments.remove_program());
     let mut collector = Collector {
         cluster,
         owner,
         pod: Some(pod),
         variables,
-        own: None,
-        args: words.0,
+        own_config: None,
+        args: arguments.0,
         title: format!("{}, container {name}", owner.title()),
     };
-    let named = match &program {
-        Some(program) => says_collector(program.as_deref().unwrap_or_default()),
-        None => says_collector(image(container)),
+    let has_collector_name = match &program {
+        Some(program) => is_collector_name(program.as_deref().unwrap_or_default()),
+        None => is_collector_name(image_name(container)),
     };
-    if collector.args.is_empty() && named {
-        let found = DEFAULTS.iter().find(|path| matches!(collector.find(path), Some(Found::Text(_))))?;
-        collector.args.push(Word { text: format!("--config={found}"), origin: container.origin.clone() });
+    if collector.args.is_empty() && has_collector_name {
+        let found =
+            DEFAULT_CONFIG_PATHS.iter().find(|path| matches!(collector.find(path), Some(MountedFile::Text(_))))?;
+        collector.args.push(Argument { text: format!("--config={found}"), origin: container.origin.clone() });
     }
     let uris: Vec<String> = collector.uris().into_iter().map(|w| w.text).collect();
-    let reads_one = || uris.iter().any(|uri| collector.embedded(uri).is_some_and(|e| is_configuration(&e)));
-    (!uris.is_empty() && (named || reads_one())).then_some(collector)
+    let reads_configuration = || uris.iter().any(|uri| collector.embedded(uri).is_some_and(|e| is_configuration(&e)));
+    (!uris.is_empty() && (has_collector_name || reads_configuration())).then_some(collector)
 }
 
 /// The last part of the image's path, without tag and digest.
-fn image(container: &Node) -> &str {
+fn image_name(container: &ConfigNode) -> &str {
     let image = string(container, "image").unwrap_or_default();
     let last = image.rsplit('/').next().unwrap_or_default();
     last.split(['@', ':']).next().unwrap_or_default()
 }
 
 /// Whether the name of a program or an image is one of a collector's.
-pub(crate) fn says_collector(name: &str) -> bool {
+pub(crate) fn is_collector_name(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or_default();
     ["otelcol", "otelcore", "otelcontribcol", "opentelemetry-collector", "otel-collector"]
         .iter()
@@ -128,94 +129,99 @@ pub(crate) fn says_collector(name: &str) -> bool {
 }
 
 /// The command line of a container.
-struct Words(Vec<Word>);
+struct Arguments(Vec<Argument>);
 
-fn words(container: &Node, variables: &Variables<'_>) -> Words {
+fn arguments(container: &ConfigNode, variables: &Variables<'_>) -> Arguments {
     let all = list(container, "command").iter().chain(list(container, "args"));
-    let word = |node: &Node| {
-        let text = environment::expand(&quantity::text(node)?, variables, environment::MAX_VARIABLE)?;
-        Some(Word { text, origin: node.origin.clone() })
+    let word = |node: &ConfigNode| {
+        let text = environment::expand(&quantity::scalar_text(node)?, variables, environment::MAX_VARIABLE_BYTES)?;
+        Some(Argument { text, origin: node.origin.clone() })
     };
-    Words(all.filter_map(word).collect())
+    Arguments(all.filter_map(word).collect())
 }
 
-impl Words {
+impl Arguments {
     fn remove_program(&mut self) -> Option<String> {
         (!self.0.is_empty()).then(|| self.0.remove(0).text)
     }
 }
 
 /// Whether a text is a collector's configuration: it has pipelines, and receivers or exporters.
-fn is_configuration(embedded: &Embedded) -> bool {
+fn is_configuration(embedded: &EmbeddedSource) -> bool {
     let Some(root) = embedded.parse(&Diagnostics::new()) else { return false };
-    let has = |key: &str| root.at(key).is_some();
+    let has = |key: &str| root.get_path(key).is_some();
     has("service::pipelines") && (has("receivers") || has("exporters"))
 }
 
 /// The configurations in a ConfigMap that no collector in the files reads.
-pub(crate) fn loose<'c>(cluster: &'c Cluster, owner: &'c Object, used: &BTreeSet<Place>) -> Vec<Collector<'c>> {
+pub(crate) fn unused_configurations<'c>(
+    cluster: &'c Cluster,
+    owner: &'c Object,
+    used: &BTreeSet<LocationKey>,
+) -> Vec<Collector<'c>> {
     let data = map(&owner.node, "data").into_iter().flatten();
-    data.filter(|entry| !used.contains(&place(&entry.node.origin)))
-        .filter_map(|entry| Nested::of(&entry.node).map(|nested| (entry, Embedded::Text(nested))))
+    data.filter(|entry| !used.contains(&location_key(&entry.node.origin)))
+        .filter_map(|entry| NestedSource::from_node(&entry.node).map(|nested| (entry, EmbeddedSource::Text(nested))))
         .filter(|(_, embedded)| is_configuration(embedded))
         .map(|(entry, embedded)| Collector {
             cluster,
             owner,
             pod: None,
             variables: Variables::new(),
-            args: vec![Word { text: format!("--config={OWN}"), origin: entry.key_origin.clone() }],
-            own: Some(embedded),
+            args: vec![Argument { text: format!("--config={OPERATOR_CONFIG_PATH}"), origin: entry.key_origin.clone() }],
+            own_config: Some(embedded),
             title: format!("{}, key {}", owner.title(), entry.key),
         })
         .collect()
 }
 
 /// The collector that the operator creates from a resource.
-fn operated<'c>(cluster: &'c Cluster, owner: &'c Object) -> Option<Collector<'c>> {
-    let spec = owner.node.at("spec")?;
-    let written = spec.at("config")?;
-    let embedded = match Nested::of(written) {
-        Some(nested) => Embedded::Text(nested),
-        None => Embedded::Tree(written.clone()),
+fn collector_of_operator<'c>(cluster: &'c Cluster, owner: &'c Object) -> Option<Collector<'c>> {
+    let spec = owner.node.get_path("spec")?;
+    let written = spec.get_path("config")?;
+    let embedded = match NestedSource::from_node(written) {
+        Some(nested) => EmbeddedSource::Text(nested),
+        None => EmbeddedSource::Tree(written.clone()),
     };
     // A text that is not YAML is kept unchanged, so that its error is reported when it is loaded.
-    let own = match embedded.parse(&Diagnostics::new()) {
+    let own_config = match embedded.parse(&Diagnostics::new()) {
         Some(mut root) => {
-            operator::default(&mut root);
-            Embedded::Tree(root)
+            operator::add_defaults(&mut root);
+            EmbeddedSource::Tree(root)
         }
         None => embedded,
     };
-    let mut args = vec![Word { text: format!("--config={OWN}"), origin: written.origin.clone() }];
+    let mut args = vec![Argument { text: format!("--config={OPERATOR_CONFIG_PATH}"), origin: written.origin.clone() }];
     for entry in map(spec, "args").into_iter().flatten().filter(|e| &*e.key != "config") {
-        let value = quantity::text(&entry.node).unwrap_or_default();
-        args.push(Word { text: format!("--{}={value}", entry.key), origin: entry.node.origin.clone() });
+        let value = quantity::scalar_text(&entry.node).unwrap_or_default();
+        args.push(Argument { text: format!("--{}={value}", entry.key), origin: entry.node.origin.clone() });
     }
     let metadata = None;
-    let mut variables = environment::of(Around { cluster, owner, metadata, spec, container: spec });
+    let mut variables = environment::variables_of(ContainerContext { cluster, owner, metadata, spec, container: spec });
     // The variables that the operator sets itself, unless the user sets them.
     for (name, value) in [("POD_NAME", owner.name.as_str()), ("K8S_NODE_NAME", "node")] {
         let value = Some(value.to_owned());
         variables.entry(name.to_owned()).or_insert_with(|| Variable { value, node: None, origin: &spec.origin });
     }
-    let pod = Pod { spec, container: spec, labels: None, annotations: spec.at("podAnnotations"), operated: true };
+    let pod =
+        Pod { spec, container: spec, labels: None, annotations: spec.get_path("podAnnotations"), by_operator: true };
     let title = owner.title();
-    Some(Collector { cluster, owner, pod: Some(pod), variables, own: Some(own), args, title })
+    Some(Collector { cluster, owner, pod: Some(pod), variables, own_config: Some(own_config), args, title })
 }
 
 /// The variables that a line of a configuration refers to.
-fn references(line: &str) -> impl Iterator<Item = &str> {
+fn referenced_variables(line: &str) -> impl Iterator<Item = &str> {
     let names = line.split("${").skip(1).filter_map(|rest| rest.split(['}', '$', '{']).next());
     names.map(|inside| inside.strip_prefix("env:").unwrap_or(inside).split(':').next().unwrap_or_default())
 }
 
 /// How many bytes of a line are searched for references.
-const NEAR: usize = 64 << 10;
+const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// A place that can be compared.
-pub(crate) type Place = (String, u32, u32);
+pub(crate) type LocationKey = (String, u32, u32);
 
-pub(crate) fn place(origin: &Origin) -> Place {
+pub(crate) fn location_key(origin: &SourceLocation) -> LocationKey {
     (origin.source.to_string(), origin.line, origin.column)
 }
 
@@ -234,13 +240,13 @@ impl<'c> Collector<'c> {
 
     /// The command line, without the program.
     #[must_use]
-    pub fn args(&self) -> &[Word] {
+    pub fn args(&self) -> &[Argument] {
         &self.args
     }
 
     /// Whether a name after `#` means this one: the object's name, `Kind/name`, or the container's name.
     #[must_use]
-    pub fn answers_to(&self, name: &str) -> bool {
+    pub fn matches_name(&self, name: &str) -> bool {
         let (kind, name) = name.split_once('/').map_or((None, name), |(kind, name)| (Some(kind), name));
         let container = self.pod.and_then(|p| string(p.container, "name"));
         let owner = kind.is_none_or(|k| k.eq_ignore_ascii_case(&self.owner.kind));
@@ -249,27 +255,27 @@ impl<'c> Collector<'c> {
 
     /// The sources that `--config` names, each where it is written.
     #[must_use]
-    pub fn uris(&self) -> Vec<Word> {
+    pub fn uris(&self) -> Vec<Argument> {
         let mut found = Vec::new();
-        let mut words = self.args.iter();
-        while let Some(word) = words.next() {
+        let mut arguments = self.args.iter();
+        while let Some(word) = arguments.next() {
             let flag = word.text.trim_start_matches('-');
             if flag.len() == word.text.len() {
                 continue;
             }
             if let Some(value) = flag.strip_prefix("config=") {
-                found.push(Word { text: value.to_owned(), origin: word.origin.clone() });
+                found.push(Argument { text: value.to_owned(), origin: word.origin.clone() });
             } else if flag == "config" {
-                found.extend(words.next().cloned());
+                found.extend(arguments.next().cloned());
             }
         }
         found
     }
 
     /// What is at a path in the container; `None` for a configuration that no container reads, at any path but its own.
-    pub(crate) fn find(&self, path: &str) -> Option<Found<'c>> {
-        if let Some(own) = self.own.as_ref().filter(|_| path == OWN) {
-            return Some(Found::Text(own.clone()));
+    pub(crate) fn find(&self, path: &str) -> Option<MountedFile<'c>> {
+        if let Some(own) = self.own_config.as_ref().filter(|_| path == OPERATOR_CONFIG_PATH) {
+            return Some(MountedFile::Text(own.clone()));
         }
         Some(self.mounts()?.find(path))
     }
@@ -280,16 +286,16 @@ impl<'c> Collector<'c> {
     }
 
     /// The text in the manifests that a `--config` names, if there is one.
-    pub(crate) fn embedded(&self, uri: &str) -> Option<Embedded> {
+    pub(crate) fn embedded(&self, uri: &str) -> Option<EmbeddedSource> {
         match uri.split_once(':') {
             Some(("env", name)) => {
                 let variable = self.variables.get(name)?;
-                variable.nested(variable.value.as_deref()?).map(Embedded::Text)
+                variable.nested_source(variable.value.as_deref()?).map(EmbeddedSource::Text)
             }
             Some(("file", path)) => self.embedded(path),
             Some(_) => None,
             None => match self.find(uri)? {
-                Found::Text(embedded) => Some(embedded),
+                MountedFile::Text(embedded) => Some(embedded),
                 _ => None,
             },
         }
@@ -299,8 +305,9 @@ impl<'c> Collector<'c> {
     /// a variable in `unknown`: then these files do not show that it is a mistake.
     #[must_use]
     pub fn explain(&self, mut item: Diagnostic, unknown: &BTreeSet<String>) -> Option<Diagnostic> {
-        let line = item.origin.as_ref().and_then(|o| o.text.after(o.line, 1, NEAR)).unwrap_or_default();
-        let names: Vec<String> = references(line).map(str::to_owned).collect();
+        let line =
+            item.origin.as_ref().and_then(|o| o.text.rest_of_line(o.line, 1, MAX_LINE_BYTES)).unwrap_or_default();
+        let names: Vec<String> = referenced_variables(line).map(str::to_owned).collect();
         if names.iter().any(|name| unknown.contains(name)) {
             return None;
         }
@@ -308,8 +315,9 @@ impl<'c> Collector<'c> {
             let number = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
             line.chars().skip(number(o.column).saturating_sub(1)).take(number(o.width)).collect::<String>()
         });
-        let inside: Vec<String> = references(span.as_deref().unwrap_or_default()).map(str::to_owned).collect();
-        let set = inside.iter().find_map(|name| Some((self.variables.get(name)?.origin.clone(), name)));
+        let referenced: Vec<String> =
+            referenced_variables(span.as_deref().unwrap_or_default()).map(str::to_owned).collect();
+        let set = referenced.iter().find_map(|name| Some((self.variables.get(name)?.origin.clone(), name)));
         if let (Some((origin, name)), None) = (set, &item.related) {
             item.related = Some((origin, format!("the value of {name}")));
         }
@@ -317,8 +325,8 @@ impl<'c> Collector<'c> {
     }
 
     /// The places of the strings that contain its configuration.
-    pub(crate) fn config_origins(&self) -> Vec<Place> {
+    pub(crate) fn config_origins(&self) -> Vec<LocationKey> {
         let uris = self.uris();
-        uris.iter().filter_map(|uri| self.embedded(&uri.text)).map(|e| place(e.origin())).collect()
+        uris.iter().filter_map(|uri| self.embedded(&uri.text)).map(|e| location_key(e.origin())).collect()
     }
 }

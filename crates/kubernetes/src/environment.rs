@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use otelcore_config::{Nested, Node, Origin, steps};
+use otelcore_config::{ConfigNode, NestedSource, SourceLocation, steps};
 
 use crate::cluster::{Cluster, Object, list, map, string};
-use crate::inside::{NODE_IP, POD_IP};
+use crate::container_sources::{NODE_IP, POD_IP};
 use crate::quantity;
 
 /// One variable.
@@ -17,96 +17,99 @@ pub(crate) struct Variable<'c> {
     /// `None` if the value is known only in the cluster.
     pub(crate) value: Option<String>,
     /// The string that it is made of.
-    pub(crate) node: Option<&'c Node>,
+    pub(crate) node: Option<&'c ConfigNode>,
     /// Where it is set.
-    pub(crate) origin: &'c Origin,
+    pub(crate) origin: &'c SourceLocation,
 }
 
 pub(crate) type Variables<'c> = BTreeMap<String, Variable<'c>>;
 
 impl Variable<'_> {
     /// Its value as a text of the manifest.
-    pub(crate) fn nested(&self, value: &str) -> Option<Nested> {
-        let nested = Nested::of(self.node?)?;
-        Some(if *nested.text().text == *value { nested } else { nested.replaced(value) })
+    pub(crate) fn nested_source(&self, value: &str) -> Option<NestedSource> {
+        let nested = NestedSource::from_node(self.node?)?;
+        Some(if *nested.text().text == *value { nested } else { nested.with_text(value) })
     }
 }
 
 /// The pod and the container that have the variables.
 #[derive(Clone, Copy)]
-pub(crate) struct Around<'c> {
+pub(crate) struct ContainerContext<'c> {
     pub(crate) cluster: &'c Cluster,
     pub(crate) owner: &'c Object,
     /// Labels and annotations of the pod.
-    pub(crate) metadata: Option<&'c Node>,
-    pub(crate) spec: &'c Node,
-    pub(crate) container: &'c Node,
+    pub(crate) metadata: Option<&'c ConfigNode>,
+    pub(crate) spec: &'c ConfigNode,
+    pub(crate) container: &'c ConfigNode,
 }
 
 /// All variables of a container; `env` takes precedence over `envFrom`.
-pub(crate) fn of<'c>(around: Around<'c>) -> Variables<'c> {
-    let mut all = Variables::new();
-    for from in list(around.container, "envFrom") {
+pub(crate) fn variables_of<'c>(context: ContainerContext<'c>) -> Variables<'c> {
+    let mut variables = Variables::new();
+    for from in list(context.container, "envFrom") {
         let prefix = string(from, "prefix").unwrap_or_default();
         let Some(name) = string(from, "configMapRef::name") else { continue };
-        let Some(object) = around.cluster.find("ConfigMap", name, Some(around.owner)) else { continue };
+        let Some(object) = context.cluster.find("ConfigMap", name, Some(context.owner)) else { continue };
         for entry in map(&object.node, "data").into_iter().flatten() {
-            if !around.cluster.spend(1) {
+            if !context.cluster.count_steps(1) {
                 break;
             }
-            let value = quantity::text(&entry.node);
+            let value = quantity::scalar_text(&entry.node);
             let variable = Variable { value, node: Some(&entry.node), origin: &entry.node.origin };
-            all.insert(format!("{prefix}{}", entry.key), variable);
+            variables.insert(format!("{prefix}{}", entry.key), variable);
         }
     }
-    let mut room = MAX_VARIABLES;
-    for entry in list(around.container, "env") {
+    let mut remaining_bytes = MAX_VARIABLES_BYTES;
+    for entry in list(context.container, "env") {
         let Some(name) = string(entry, "name") else { continue };
-        let written = entry.at("value");
-        let variable = if let Some(from) = entry.at("valueFrom") {
-            Variable { origin: &entry.origin, ..value_from(around, from, &entry.origin) }
+        let written = entry.get_path("value");
+        let variable = if let Some(from) = entry.get_path("valueFrom") {
+            Variable { origin: &entry.origin, ..value_from(context, from, &entry.origin) }
         } else {
-            let text = written.and_then(quantity::text).unwrap_or_default();
-            let value = expand(&text, &all, room.min(MAX_VARIABLE));
-            room -= value.as_ref().map_or(0, String::len);
+            let text = written.and_then(quantity::scalar_text).unwrap_or_default();
+            let value = expand(&text, &variables, remaining_bytes.min(MAX_VARIABLE_BYTES));
+            remaining_bytes -= value.as_ref().map_or(0, String::len);
             Variable {
                 value,
                 node: written.filter(|n| n.as_str().is_some()),
                 origin: written.map_or(&entry.origin, |n| &n.origin),
             }
         };
-        all.insert(name.to_owned(), variable);
+        variables.insert(name.to_owned(), variable);
     }
-    all
+    variables
 }
 
-fn value_from<'c>(around: Around<'c>, from: &'c Node, origin: &'c Origin) -> Variable<'c> {
-    let plain = |value: Option<String>| Variable { value, node: None, origin };
+fn value_from<'c>(context: ContainerContext<'c>, from: &'c ConfigNode, origin: &'c SourceLocation) -> Variable<'c> {
+    let without_node = |value: Option<String>| Variable { value, node: None, origin };
     if let Some(path) = string(from, "fieldRef::fieldPath") {
-        return plain(field(around, path));
+        return without_node(downward_api_field(context, path));
     }
     if let Some(resource) = string(from, "resourceFieldRef::resource") {
-        let divisor =
-            from.at("resourceFieldRef::divisor").and_then(quantity::parse).filter(|d| *d > 0.0).unwrap_or(1.0);
-        return plain(Some(amount(around.container, resource, divisor)));
+        let divisor = from
+            .get_path("resourceFieldRef::divisor")
+            .and_then(quantity::parse_quantity)
+            .filter(|d| *d > 0.0)
+            .unwrap_or(1.0);
+        return without_node(Some(resource_amount(context.container, resource, divisor)));
     }
     if let (Some(name), Some(key)) = (string(from, "configMapKeyRef::name"), string(from, "configMapKeyRef::key")) {
-        let object = around.cluster.find("ConfigMap", name, Some(around.owner));
+        let object = context.cluster.find("ConfigMap", name, Some(context.owner));
         let node = object.and_then(|o| map(&o.node, "data")).and_then(|data| data.get(key)).map(|entry| &entry.node);
-        return Variable { value: node.and_then(quantity::text), node, origin };
+        return Variable { value: node.and_then(quantity::scalar_text), node, origin };
     }
-    plain(None)
+    without_node(None)
 }
 
 /// A field of the downward API.
-fn field(around: Around<'_>, path: &str) -> Option<String> {
-    let owner = around.owner;
+fn downward_api_field(context: ContainerContext<'_>, path: &str) -> Option<String> {
+    let owner = context.owner;
     if let Some(rest) = path.strip_prefix("metadata.") {
         for what in ["labels", "annotations"] {
             let key = rest.strip_prefix(what).and_then(|r| r.strip_prefix("['")).and_then(|r| r.strip_suffix("']"));
             if let Some(key) = key {
-                let node = around.metadata.and_then(|m| map(m, what)).and_then(|m| m.get(key));
-                return Some(node.and_then(|e| quantity::text(&e.node)).unwrap_or_default());
+                let node = context.metadata.and_then(|m| map(m, what)).and_then(|m| m.get(key));
+                return Some(node.and_then(|e| quantity::scalar_text(&e.node)).unwrap_or_default());
             }
         }
     }
@@ -115,7 +118,7 @@ fn field(around: Around<'_>, path: &str) -> Option<String> {
         "metadata.namespace" => owner.namespace.as_deref().unwrap_or("default"),
         "metadata.uid" => "00000000-0000-4000-8000-000000000000",
         "spec.nodeName" => "node",
-        "spec.serviceAccountName" => string(around.spec, "serviceAccountName").unwrap_or("default"),
+        "spec.serviceAccountName" => string(context.spec, "serviceAccountName").unwrap_or("default"),
         "status.podIP" | "status.podIPs" => POD_IP,
         "status.hostIP" | "status.hostIPs" => NODE_IP,
         _ => return None,
@@ -125,28 +128,28 @@ fn field(around: Around<'_>, path: &str) -> Option<String> {
 
 /// `limits.memory` in units of `divisor`, rounded up. Without a limit it is that of the node: a placeholder of 4 GiB
 /// and 2 cores.
-fn amount(container: &Node, resource: &str, divisor: f64) -> String {
+fn resource_amount(container: &ConfigNode, resource: &str, divisor: f64) -> String {
     let path = format!("resources::{}", resource.replacen('.', "::", 1));
     let node = if resource.ends_with("memory") { 4_294_967_296.0 } else { 2.0 };
-    let value = container.at(&path).and_then(quantity::parse).unwrap_or(node);
+    let value = container.get_path(&path).and_then(quantity::parse_quantity).unwrap_or(node);
     format!("{:.0}", (value / divisor).ceil())
 }
 
 /// Bytes of the longest variable that Linux passes to a process, and of all of them together (execve(2)). Without these
 /// limits, references to references could produce a text of any length.
-pub(crate) const MAX_VARIABLE: usize = 128 << 10;
-const MAX_VARIABLES: usize = 2 << 20;
+pub(crate) const MAX_VARIABLE_BYTES: usize = 128 << 10;
+const MAX_VARIABLES_BYTES: usize = 2 << 20;
 
 /// Expands `$(VAR)` for variables set before it, and `$$` to a dollar, once, as the kubelet does it. `None` if the
-/// result has more than `most` bytes.
-pub(crate) fn expand(text: &str, known: &Variables<'_>, most: usize) -> Option<String> {
+/// result has more than `max_bytes` bytes.
+pub(crate) fn expand(text: &str, known: &Variables<'_>, max_bytes: usize) -> Option<String> {
     steps::add(text.len());
-    let mut out = String::with_capacity(text.len().min(most));
+    let mut out = String::with_capacity(text.len().min(max_bytes));
     let mut rest = text;
     let closed = text.rfind(')').unwrap_or(0);
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
-        if out.len() > most {
+        if out.len() > max_bytes {
             return None;
         }
         let open = text.len() - after.len() < closed;
@@ -166,5 +169,5 @@ pub(crate) fn expand(text: &str, known: &Variables<'_>, most: usize) -> Option<S
         }
     }
     out.push_str(rest);
-    (out.len() <= most).then_some(out)
+    (out.len() <= max_bytes).then_some(out)
 }

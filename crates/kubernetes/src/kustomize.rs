@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use otelcore_config::{Diagnostics, Entry, Map, Node, Origin, SourceText, Value, documents};
+use otelcore_config::{
+    ConfigNode, Diagnostics, NodeEntry, NodeMap, NodeValue, SourceLocation, SourceText, parse_documents,
+};
 
 use crate::cluster::{Cluster, list, string};
 
@@ -18,7 +20,7 @@ pub struct Kustomization {
     /// `configMapGenerator`.
     pub maps: Vec<GeneratedMap>,
     /// Keys that change objects and are not applied here, with their places.
-    pub ignored: Vec<(String, Origin)>,
+    pub ignored: Vec<(String, SourceLocation)>,
 }
 
 /// A ConfigMap that is made of files. Its name is used as written: the hash that kustomize appends is in every
@@ -30,46 +32,46 @@ pub struct GeneratedMap {
     /// Key and path of each file.
     pub files: Vec<(String, String)>,
     /// Keys with values.
-    pub literals: Vec<(String, Node)>,
+    pub literals: Vec<(String, ConfigNode)>,
     /// Where it is written.
-    pub origin: Origin,
+    pub origin: SourceLocation,
 }
 
 /// Names that kustomize looks for in a folder.
-pub const FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
+pub const KUSTOMIZATION_FILES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
-const CHANGES: [&str; 7] =
+const UNSUPPORTED_KEYS: [&str; 7] =
     ["patches", "patchesStrategicMerge", "patchesJson6902", "replacements", "namePrefix", "nameSuffix", "vars"];
 
 impl Kustomization {
     /// Reads one; a text that is not YAML is reported in `d`.
     #[must_use]
-    pub fn read(source: &Arc<SourceText>, d: &Diagnostics) -> Self {
-        let documents = documents(source, d);
+    pub fn parse(source: &Arc<SourceText>, d: &Diagnostics) -> Self {
+        let documents = parse_documents(source, d);
         let Some(root) = documents.first() else { return Self::default() };
-        let texts = |key: &str| list(root, key).iter().filter_map(Node::as_str).map(str::to_owned);
-        let ignored = root.as_map().into_iter().flatten().filter(|entry| CHANGES.contains(&&*entry.key));
+        let texts = |key: &str| list(root, key).iter().filter_map(ConfigNode::as_str).map(str::to_owned);
+        let ignored = root.as_map().into_iter().flatten().filter(|entry| UNSUPPORTED_KEYS.contains(&&*entry.key));
         Self {
             resources: texts("resources").chain(texts("bases")).chain(texts("components")).collect(),
-            maps: list(root, "configMapGenerator").iter().filter_map(generated).collect(),
+            maps: list(root, "configMapGenerator").iter().filter_map(parse_generated_map).collect(),
             ignored: ignored.map(|entry| (entry.key.to_string(), entry.key_origin.clone())).collect(),
         }
     }
 }
 
-fn generated(node: &Node) -> Option<GeneratedMap> {
+fn parse_generated_map(node: &ConfigNode) -> Option<GeneratedMap> {
     let name = string(node, "name")?.to_owned();
     let file = |text: &str| match text.split_once('=') {
         Some((key, path)) => (key.to_owned(), path.to_owned()),
         None => (text.rsplit('/').next().unwrap_or(text).to_owned(), text.to_owned()),
     };
-    let literal = |node: &Node| {
+    let literal = |node: &ConfigNode| {
         let (key, value) = node.as_str()?.split_once('=')?;
-        Some((key.to_owned(), Node::new(Value::Str(value.into()), node.origin.clone())))
+        Some((key.to_owned(), ConfigNode::new(NodeValue::Str(value.into()), node.origin.clone())))
     };
     Some(GeneratedMap {
         name,
-        files: list(node, "files").iter().filter_map(Node::as_str).map(file).collect(),
+        files: list(node, "files").iter().filter_map(ConfigNode::as_str).map(file).collect(),
         literals: list(node, "literals").iter().filter_map(literal).collect(),
         origin: node.origin.clone(),
     })
@@ -79,16 +81,16 @@ impl Cluster {
     /// Adds a generated ConfigMap; `texts` are those of its files, by key. Places in them are those of the files.
     pub fn add_generated(&mut self, map: &GeneratedMap, texts: Vec<(String, Arc<SourceText>)>) {
         let files = texts.into_iter().map(|(key, source)| {
-            let origin = Origin::new(&source, 1, 1);
-            (key, Node::new(Value::Str(source.text.clone()), origin))
+            let origin = SourceLocation::new(&source, 1, 1);
+            (key, ConfigNode::new(NodeValue::Str(source.text.clone()), origin))
         });
-        let mut data = Map::default();
+        let mut data = NodeMap::default();
         for (key, node) in files.chain(map.literals.iter().cloned()) {
-            data.insert(Entry { key: key.into(), key_origin: node.origin.clone(), node });
+            data.insert(NodeEntry { key: key.into(), key_origin: node.origin.clone(), node });
         }
-        let mut root = Map::default();
-        let (key_origin, node) = (map.origin.clone(), Node::new(Value::Map(data), map.origin.clone()));
-        root.insert(Entry { key: "data".into(), key_origin, node });
-        self.add_object("ConfigMap", &map.name, Node::new(Value::Map(root), map.origin.clone()));
+        let mut root = NodeMap::default();
+        let (key_origin, node) = (map.origin.clone(), ConfigNode::new(NodeValue::Map(data), map.origin.clone()));
+        root.insert(NodeEntry { key: "data".into(), key_origin, node });
+        self.add_object("ConfigMap", &map.name, ConfigNode::new(NodeValue::Map(root), map.origin.clone()));
     }
 }

@@ -1,31 +1,31 @@
 //! A listening socket and its connections.
 //!
 //! The acceptor is independent of protocols: it gives each connection a number, returns the connections that must be
-//! run, and afterwards carries out what their machines request ([`Turn`]): another turn, a timer, a half-close, an end.
+//! run, and afterwards carries out what they request ([`PollResult`]): another turn, a timer, a half-close, an end.
 
 use std::io;
 use std::time::Duration;
 
-use otelcore_http::Turn;
+use otelcore_http::PollResult;
 use otelcore_pipeline::{
-    Counter, Cx, Detail, Endpoint, Episode, EpisodeReport, Event, Field, Listener, Logger, Mono, Stream, Telemetry,
-    TimerId,
+    ConditionReport, ConditionReporter, Counter, Cx, Endpoint, Event, Listener, LogField, Logger, MetricsLevel,
+    MonotonicTime, Stream, Telemetry, TimerId,
 };
 use slab::Slab;
 
 /// What the acceptor needs of a protocol machine.
-pub trait Machine {
+pub trait ProtocolMachine {
     /// The latest time at which its next turn must run, in nanoseconds.
     fn poll_timeout(&self) -> Option<u64>;
     /// Stops taking new requests and finishes those that it has.
     fn drain(&mut self, now: u64);
     /// Writes pending output, without reading.
-    fn flush(&mut self, now: u64) -> Turn;
+    fn flush(&mut self, now: u64) -> PollResult;
     /// Half-closes the stream below.
-    fn shut_write(&mut self);
+    fn shutdown_write(&mut self);
 }
 
-impl<P> Machine for otelcore_http::grpc::server::ServerConn<Box<dyn Stream>, P> {
+impl<P> ProtocolMachine for otelcore_http::grpc::server::GrpcServerConn<Box<dyn Stream>, P> {
     fn poll_timeout(&self) -> Option<u64> {
         Self::poll_timeout(self)
     }
@@ -34,63 +34,63 @@ impl<P> Machine for otelcore_http::grpc::server::ServerConn<Box<dyn Stream>, P> 
         Self::drain(self, now);
     }
 
-    fn flush(&mut self, now: u64) -> Turn {
+    fn flush(&mut self, now: u64) -> PollResult {
         Self::flush(self, now)
     }
 
-    fn shut_write(&mut self) {
-        self.io_mut().shut_write();
+    fn shutdown_write(&mut self) {
+        self.io_mut().shutdown_write();
     }
 }
 
 /// Connections accepted in one turn, so that very many new connections do not delay the others.
-const ACCEPTS: usize = 64;
+const MAX_ACCEPTS_PER_TURN: usize = 64;
 
-/// The pause after `accept` failed, for example for lack of file descriptors.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The delay after `accept_connections` failed, for example for lack of file descriptors.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Logs that connections can't be accepted, and counts the failures.
 #[derive(Clone, Debug)]
-pub struct AcceptReport {
+pub struct AcceptErrorReporter {
     log: Logger,
     failures: Counter,
-    episode: Episode,
+    episode: ConditionReporter,
 }
 
-impl AcceptReport {
+impl AcceptErrorReporter {
     /// Logs as the component that `log` belongs to.
     #[must_use]
     pub fn new(log: Logger, telemetry: &Telemetry) -> Self {
         let help = "Attempts to take a connection that failed, for want of descriptors for one";
-        let failures = telemetry.counter(Detail::Basic, "otelcore_accept_failures", help, Vec::new());
-        Self { log, failures, episode: Episode::default() }
+        let failures = telemetry.counter(MetricsLevel::Basic, "otelcore_accept_failures", help, Vec::new());
+        Self { log, failures, episode: ConditionReporter::default() }
     }
 
-    fn failed(&mut self, now: Mono, error: &io::Error) {
+    fn record_failure(&mut self, now: MonotonicTime, error: &io::Error) {
         self.failures.add(1);
-        if let Some(EpisodeReport::Begins { count }) = self.episode.observe(now, true, 1) {
+        if let Some(ConditionReport::Began { count }) = self.episode.observe(now, true, 1) {
             let error = error.to_string();
-            let fields = [("error", Field::Str(&error)), ("failures", Field::Uint(count))];
+            let fields = [("error", LogField::Str(&error)), ("failures", LogField::Uint(count))];
             self.log.error("Connections can't be accepted; they wait, and it is tried again.", &fields);
         }
     }
 
-    fn succeeded(&mut self, now: Mono) {
+    fn record_success(&mut self, now: MonotonicTime) {
         if !self.episode.is_active() {
             return;
         }
-        if let Some(EpisodeReport::Ends { lasted, count }) = self.episode.observe(now, false, 0) {
-            let fields = [("seconds", Field::Float(lasted.as_secs_f64())), ("failures", Field::Uint(count))];
+        if let Some(ConditionReport::Ended { duration: lasted, count }) = self.episode.observe(now, false, 0) {
+            let fields = [("seconds", LogField::Float(lasted.as_secs_f64())), ("failures", LogField::Uint(count))];
             self.log.info("Connections are accepted again.", &fields);
         }
     }
 }
 
-struct Slot<M> {
+struct ConnectionSlot<M> {
     machine: M,
     /// Distinguishes this connection from an earlier one in the same slot.
     serial: u64,
-    timer: Option<(Mono, TimerId)>,
+    timer: Option<(MonotonicTime, TimerId)>,
 }
 
 /// A listener and its connections. It uses the component's local keys from `base` on: `base` for the listener,
@@ -98,11 +98,11 @@ struct Slot<M> {
 pub struct Acceptor<M> {
     listener: Option<Box<dyn Listener>>,
     base: u64,
-    slots: Slab<Slot<M>>,
+    slots: Slab<ConnectionSlot<M>>,
     next_serial: u64,
     /// Connections that have responses to write.
-    dirty: Vec<usize>,
-    report: Option<AcceptReport>,
+    unflushed: Vec<usize>,
+    error_reporter: Option<AcceptErrorReporter>,
 }
 
 impl<M> std::fmt::Debug for Acceptor<M> {
@@ -111,44 +111,53 @@ impl<M> std::fmt::Debug for Acceptor<M> {
     }
 }
 
-/// Binds a listening socket, for [`Acceptor::new`].
+/// Binds a listening socket, for [`Acceptor::accepted`].
 ///
 /// # Errors
 /// The system's error, in Go's form.
-pub fn bind(cx: &mut Cx<'_>, base: u64, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
-    cx.listen(base, at)
+pub fn bind(cx: &mut Cx<'_>, base: u64, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
+    cx.listen(base, endpoint)
 }
 
-impl<M: Machine> Acceptor<M> {
+impl<M: ProtocolMachine> Acceptor<M> {
     /// Accepts connections from `listener`, which was bound under `base`.
     #[must_use]
     pub fn new(listener: Box<dyn Listener>, base: u64) -> Self {
-        Self { listener: Some(listener), base, slots: Slab::new(), next_serial: 0, dirty: Vec::new(), report: None }
+        Self {
+            listener: Some(listener),
+            base,
+            slots: Slab::new(),
+            next_serial: 0,
+            unflushed: Vec::new(),
+            error_reporter: None,
+        }
     }
 
-    /// Has failures to accept connections logged and counted.
+    /// Adds a reporter that logs and counts failures to accept connections.
     #[must_use]
-    pub fn reporting(mut self, report: AcceptReport) -> Self {
-        self.report = Some(report);
+    pub fn with_error_reporter(mut self, reporter: AcceptErrorReporter) -> Self {
+        self.error_reporter = Some(reporter);
         self
     }
 
     /// The address that it is bound to.
     #[must_use]
-    pub fn local(&self) -> String {
-        self.listener.as_ref().map_or_else(String::new, |l| l.local())
+    pub fn local_addr(&self) -> String {
+        self.listener.as_ref().map_or_else(String::new, |l| l.local_addr())
     }
 
-    /// Handles an event under one of its keys, and returns the slots whose machines must run now. `make` makes the
+    /// Handles an event under one of its keys, and returns the slots whose machines must run now. `make_machine` makes the
     /// machine of a new connection, or returns `None` to close it.
-    pub fn event(
+    pub fn handle_event(
         &mut self,
         cx: &mut Cx<'_>,
         local: u64,
         event: &Event<'_>,
-        mut make: impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> Option<M>,
+        mut make_machine: impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> Option<M>,
     ) -> Vec<usize> {
-        let Some(slot) = local.checked_sub(self.base + 1) else { return self.accept(cx, &mut make) };
+        let Some(slot) = local.checked_sub(self.base + 1) else {
+            return self.accept_connections(cx, &mut make_machine);
+        };
         let Ok(slot) = usize::try_from(slot) else { return Vec::new() };
         let Some(found) = self.slots.get_mut(slot) else { return Vec::new() };
         if matches!(event, Event::Timer) {
@@ -157,45 +166,45 @@ impl<M: Machine> Acceptor<M> {
         vec![slot]
     }
 
-    fn accept(
+    fn accept_connections(
         &mut self,
         cx: &mut Cx<'_>,
-        make: &mut impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> Option<M>,
+        make_machine: &mut impl FnMut(&mut Cx<'_>, Box<dyn Stream>) -> Option<M>,
     ) -> Vec<usize> {
-        let mut new = Vec::new();
-        let Some(listener) = &mut self.listener else { return new };
-        for _ in 0..ACCEPTS {
+        let mut accepted = Vec::new();
+        let Some(listener) = &mut self.listener else { return accepted };
+        for _ in 0..MAX_ACCEPTS_PER_TURN {
             let entry = self.slots.vacant_entry();
             match listener.accept(self.base + 1 + entry.key() as u64) {
                 Ok(stream) => {
-                    let Some(machine) = make(cx, stream) else { continue };
-                    new.push(entry.key());
-                    entry.insert(Slot { machine, serial: self.next_serial, timer: None });
+                    let Some(machine) = make_machine(cx, stream) else { continue };
+                    accepted.push(entry.key());
+                    entry.insert(ConnectionSlot { machine, serial: self.next_serial, timer: None });
                     self.next_serial += 1;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    if let Some(report) = &mut self.report {
-                        report.succeeded(cx.now());
+                    if let Some(report) = &mut self.error_reporter {
+                        report.record_success(cx.now());
                     }
-                    return new;
+                    return accepted;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 // The peer closed the connection before it was accepted; the next one may be waiting.
                 Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(e) => {
-                    if let Some(report) = &mut self.report {
-                        report.failed(cx.now(), &e);
+                    if let Some(report) = &mut self.error_reporter {
+                        report.record_failure(cx.now(), &e);
                     }
                     // Out of descriptors or memory: the connections stay in the queue, and no new readiness event will
                     // report them.
-                    let at = cx.now() + PAUSE;
-                    cx.arm(self.base, at);
-                    return new;
+                    let retry_at = cx.now() + ACCEPT_RETRY_DELAY;
+                    cx.set_timer(self.base, retry_at);
+                    return accepted;
                 }
             }
         }
-        cx.again(self.base);
-        new
+        cx.request_ready(self.base);
+        accepted
     }
 
     /// A connection's machine and serial number.
@@ -205,71 +214,71 @@ impl<M: Machine> Acceptor<M> {
 
     /// The machine that a response is for, if the slot still holds the connection of that serial number. The next
     /// [`Acceptor::flush`] writes the response.
-    pub fn answer(&mut self, slot: usize, serial: u64) -> Option<&mut M> {
+    pub fn get_for_response(&mut self, slot: usize, serial: u64) -> Option<&mut M> {
         let found = self.slots.get_mut(slot).filter(|s| s.serial == serial)?;
-        self.dirty.push(slot);
+        self.unflushed.push(slot);
         Some(&mut found.machine)
     }
 
     /// Requests an event for this connection in the next turn.
-    pub fn again(&self, cx: &mut Cx<'_>, slot: usize) {
-        cx.again(self.base + 1 + slot as u64);
+    pub fn request_ready(&self, cx: &mut Cx<'_>, slot: usize) {
+        cx.request_ready(self.base + 1 + slot as u64);
     }
 
     /// Writes the responses since the last call, with one flush for each connection.
     pub fn flush(&mut self, cx: &mut Cx<'_>) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.sort_unstable();
-        dirty.dedup();
-        for slot in dirty.drain(..) {
+        let mut unflushed = std::mem::take(&mut self.unflushed);
+        unflushed.sort_unstable();
+        unflushed.dedup();
+        for slot in unflushed.drain(..) {
             if let Some(found) = self.slots.get_mut(slot) {
-                let turn = found.machine.flush(cx.now().0);
-                self.after(cx, slot, &turn);
+                let result = found.machine.flush(cx.now().0);
+                self.apply_poll_result(cx, slot, &result);
             }
         }
         // Keeps the allocation for the next call.
-        self.dirty = dirty;
+        self.unflushed = unflushed;
     }
 
-    /// Carries out what a machine's turn requests. The connection may be removed after this.
-    pub fn after(&mut self, cx: &mut Cx<'_>, slot: usize, turn: &Turn) {
+    /// Carries out what a machine requests in `result`. The connection may be removed after this.
+    pub fn apply_poll_result(&mut self, cx: &mut Cx<'_>, slot: usize, result: &PollResult) {
         let local = self.base + 1 + slot as u64;
-        if turn.closed {
-            if let Some(gone) = self.slots.try_remove(slot)
-                && let Some((_, id)) = gone.timer
+        if result.closed {
+            if let Some(removed) = self.slots.try_remove(slot)
+                && let Some((_, id)) = removed.timer
             {
-                cx.cancel(id);
+                cx.cancel_timer(id);
             }
             return;
         }
         let Some(found) = self.slots.get_mut(slot) else { return };
-        if turn.again {
-            cx.again(local);
+        if result.poll_again {
+            cx.request_ready(local);
         }
-        if turn.shut_write {
-            found.machine.shut_write();
+        if result.shutdown_write {
+            found.machine.shutdown_write();
         }
-        let due = found.machine.poll_timeout().map(Mono);
+        let deadline = found.machine.poll_timeout().map(MonotonicTime);
         // A timer that fires too early is harmless, and costs less than a new timer with every request.
-        let keep = match (due, &found.timer) {
+        let keep_timer = match (deadline, &found.timer) {
             (None, None) => true,
             (Some(due), Some((at, _))) => *at <= due,
             (None, Some(_)) | (Some(_), None) => false,
         };
-        if !keep {
+        if !keep_timer {
             if let Some((_, id)) = found.timer.take() {
-                cx.cancel(id);
+                cx.cancel_timer(id);
             }
-            found.timer = due.map(|at| (at, cx.arm(local, at)));
+            found.timer = deadline.map(|at| (at, cx.set_timer(local, at)));
         }
     }
 
-    /// Stops listening, and has every connection finish its requests.
+    /// Stops listening. Every connection finishes its requests and then ends.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.listener = None;
         let now = cx.now().0;
         self.slots.iter_mut().for_each(|(_, s)| s.machine.drain(now));
-        self.dirty.extend(self.slots.iter().map(|(slot, _)| slot));
+        self.unflushed.extend(self.slots.iter().map(|(slot, _)| slot));
         self.flush(cx);
     }
 

@@ -8,8 +8,8 @@
 //! If a request fails on a reused connection before a byte of the response has arrived, it is sent once more on a new
 //! connection. Redirects that keep the method POST are followed. Responses, idle connections and cookies are bounded;
 //! callers bound the number of requests. The cost of a request or an event grows with the logarithm of the number of
-//! open connections and waiting requests, and one turn of the loop begins or fails no more than [`BEGUN_A_TURN`]
-//! requests.
+//! open connections and waiting requests, and one turn of the loop begins or fails no more than
+//! [`MAX_REQUESTS_PER_TURN`] requests.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,180 +17,183 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use otelcore_http::Closed;
-use otelcore_http::h1::client::{ClientConfig, ClientConn, Failure, NotReady, Reply};
-use otelcore_pipeline::{ClientAuth, Cx, Event, Field, Logger, Mono, PeerAddr, StartError, Stream, TimerId};
+use otelcore_http::CloseReason;
+use otelcore_http::h1::client::{ClientResponse, H1ClientConn, H1ClientConnConfig, RequestError, StartRequestError};
+use otelcore_pipeline::{
+    ClientAuth, Cx, Event, LogField, Logger, MonotonicTime, PeerAddr, StartError, Stream, TimerId,
+};
 use slab::Slab;
 
-use crate::proxy::{Proxies, Proxy, Tunnel};
-use crate::schedule::{Schedule, WaitList};
-use crate::settings::HttpClient;
-use crate::tls::{ClientTls, TlsClient};
+use crate::config::HttpClientConfig;
+use crate::deadlines::{DeadlineQueue, WaitList};
+use crate::proxy::{Proxy, ProxySelector, ProxyTunnel};
+use crate::tls::{TlsClientConfig, TlsConnector};
 
 mod cookies;
+mod maybe_tls;
 mod request;
 mod url;
-mod wire;
 
-use cookies::Jar;
-use request::Call;
-pub use request::{CallError, Fault, NewRequest, Response};
+use cookies::CookieJar;
+use maybe_tls::{ConnectTracker, MaybeTlsStream};
+use request::PendingRequest;
+pub use request::{HttpErrorKind, HttpRequestError, HttpResponse, PostRequest};
 pub use url::{Url, UrlError};
-use wire::{Socket, Wire};
 
 /// The `User-Agent` of our requests.
 pub(crate) const USER_AGENT: &str = concat!("otelcore/", env!("CARGO_PKG_VERSION"));
 
 /// Go's `Dialer.Timeout` in its default transport, for all addresses of a name together.
-const DIAL: Duration = Duration::from_secs(30);
-/// The least part of it that each address gets.
-const DIAL_LEAST: Duration = Duration::from_secs(2);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// The smallest part of it for each address.
+const MIN_DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Go's `TLSHandshakeTimeout`.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Go's time limit for a proxy's response to CONNECT, here together with the TLS handshake through the tunnel.
-const TUNNEL: Duration = Duration::from_secs(60);
+const PROXY_CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Requests that are begun or failed in one turn: a connection and its TLS handshake cost up to 100 us.
-const BEGUN_A_TURN: usize = 64;
+const MAX_REQUESTS_PER_TURN: usize = 64;
 
-/// Whether the scheme is https, host and port: the key of a site. They also decide which proxy is used.
-type SiteName = (bool, String, u16);
+/// Whether the scheme is https, host and port: the key of an origin. They also decide which proxy is used.
+type OriginKey = (bool, String, u16);
 
-/// A scheme, host and port. Any connection to a site can carry any request to it.
-struct Site {
+/// A scheme, host and port (RFC 9110, 4.3.1). Any connection to an origin can carry any request to it.
+struct Origin {
     https: bool,
     host: String,
     port: u16,
     proxy: Option<Rc<Proxy>>,
     /// The number of connections, with those that are being made.
-    open: usize,
-    waiting: WaitList<Call>,
+    connections: usize,
+    waiting: WaitList<PendingRequest>,
     /// Connections without a request, by when they were used last.
     idle: BTreeSet<(u64, usize)>,
-    resolving: bool,
+    is_resolving: bool,
     /// Why the last look-up failed, as long as there are requests to fail because of it.
-    failure: Option<String>,
+    resolve_error: Option<String>,
     /// The result of the look-up, while it is being used.
     addresses: Option<Rc<[SocketAddr]>>,
 }
 
 /// Addresses that are being tried.
-struct Dial {
+struct DialState {
     addresses: Rc<[SocketAddr]>,
-    at: usize,
+    address_index: usize,
     /// The deadline for all of them.
-    end: Mono,
+    deadline: MonotonicTime,
     /// The first failure, which is the one that is reported, as in Go.
-    first: Option<String>,
+    first_error: Option<String>,
 }
 
-enum Phase {
-    Dial(Dial),
+enum ConnPhase {
+    Dialing(DialState),
     /// Connected; the TLS handshake or the proxy's tunnel is not complete yet.
-    Shake,
-    Up,
+    Handshaking,
+    Established,
 }
 
-struct Conn {
-    site: usize,
+struct PooledConn {
+    origin: usize,
     peer: SocketAddr,
-    machine: Box<ClientConn<Wire>>,
+    machine: Box<H1ClientConn<MaybeTlsStream>>,
     connected: Rc<Cell<bool>>,
-    phase: Phase,
+    phase: ConnPhase,
     /// The deadline of the phase; for an idle connection, when it is closed.
-    limit: Mono,
-    /// `None` while it is idle.
-    call: Option<Call>,
+    deadline: MonotonicTime,
+    /// The request that it carries; `None` while it is idle.
+    request: Option<PendingRequest>,
     /// Its key in the maps of idle connections.
-    idle: Option<u64>,
+    idle_order: Option<u64>,
 }
 
 /// What has a deadline.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Timed {
+enum DeadlineKey {
     Conn(usize),
-    /// A request that waits at this site.
-    Site(usize),
+    /// A request that waits at this origin.
+    Origin(usize),
 }
 
 /// A request that got no connection.
-type Ended = (u64, CallError);
+type FailedRequest = (u64, HttpRequestError);
 
 /// Why there is no connection.
-enum NoWire {
+enum ConnectError {
     /// This address failed; the next one is tried.
-    Address(String),
+    AddressFailed(String),
     /// No address can succeed.
-    Never(String),
+    Fatal(String),
 }
 
 /// The client. It uses the component's local keys from `base` on: `base` for its timer, odd numbers above it for
 /// connections, even ones for look-ups.
-pub struct HttpChannel {
-    settings: Rc<HttpClient>,
-    config: Rc<ClientConfig>,
+pub struct HttpClient {
+    settings: Rc<HttpClientConfig>,
+    conn_config: Rc<H1ClientConnConfig>,
     log: Logger,
     base: u64,
     auth: Option<Rc<dyn ClientAuth>>,
-    tls: Option<ClientTls>,
+    tls: Option<TlsConnector>,
     /// For connections to proxies.
-    proxy_tls: Option<ClientTls>,
-    proxies: Proxies,
-    jar: Option<Jar>,
-    sites: Slab<Site>,
-    by_name: BTreeMap<SiteName, usize>,
-    conns: Slab<Conn>,
+    proxy_tls: Option<TlsConnector>,
+    proxies: ProxySelector,
+    cookie_jar: Option<CookieJar>,
+    origins: Slab<Origin>,
+    origin_by_key: BTreeMap<OriginKey, usize>,
+    conns: Slab<PooledConn>,
     /// Connections without a request, by when they were used last.
     idle: BTreeMap<u64, usize>,
-    next_idle: u64,
-    due: Schedule<Timed>,
-    /// Requests that may still be begun before the next turn.
-    begun_left: usize,
+    next_idle_order: u64,
+    deadlines: DeadlineQueue<DeadlineKey>,
+    /// Requests that may still be started before the next turn.
+    requests_left: usize,
     /// Another turn has been requested.
-    asked_again: bool,
-    /// Sites that wait for that turn.
-    postponed: BTreeSet<usize>,
-    /// Sites to process before the end of the turn.
-    pending: Vec<usize>,
-    done: VecDeque<(u64, Result<Response, CallError>)>,
-    timer: Option<(Mono, TimerId)>,
+    turn_requested: bool,
+    /// Origins that wait for that turn.
+    postponed_origins: BTreeSet<usize>,
+    /// Origins to process before the end of the turn.
+    pending_origins: Vec<usize>,
+    results: VecDeque<(u64, Result<HttpResponse, HttpRequestError>)>,
+    timer: Option<(MonotonicTime, TimerId)>,
     closed: bool,
 }
 
-impl std::fmt::Debug for HttpChannel {
+impl std::fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (open, idle) = (self.conns.len(), self.idle.len());
-        f.debug_struct("HttpChannel").field("open", &open).field("idle", &idle).finish_non_exhaustive()
+        f.debug_struct("HttpClient").field("open", &open).field("idle", &idle).finish_non_exhaustive()
     }
 }
 
-impl HttpChannel {
-    /// A client that makes no request before [`HttpChannel::start`].
+impl HttpClient {
+    /// A client that sends no request before [`HttpClient::start`].
     #[must_use]
-    pub fn new(settings: Rc<HttpClient>, auth: Option<Rc<dyn ClientAuth>>, log: Logger, base: u64) -> Self {
-        let config = Rc::new(ClientConfig { read_budget: settings.read_buffer_size, ..ClientConfig::default() });
-        let jar = settings.cookies.then(Jar::default);
+    pub fn new(settings: Rc<HttpClientConfig>, auth: Option<Rc<dyn ClientAuth>>, log: Logger, base: u64) -> Self {
+        let conn_config =
+            Rc::new(H1ClientConnConfig { read_budget: settings.read_buffer_size, ..H1ClientConnConfig::default() });
+        let cookie_jar = settings.cookies.then(CookieJar::default);
         Self {
             settings,
-            config,
+            conn_config,
             log,
             base,
             auth,
             tls: None,
             proxy_tls: None,
-            proxies: Proxies::default(),
-            jar,
-            sites: Slab::new(),
-            by_name: BTreeMap::new(),
+            proxies: ProxySelector::default(),
+            cookie_jar,
+            origins: Slab::new(),
+            origin_by_key: BTreeMap::new(),
             conns: Slab::new(),
             idle: BTreeMap::new(),
-            next_idle: 0,
-            due: Schedule::default(),
-            begun_left: BEGUN_A_TURN,
-            asked_again: false,
-            postponed: BTreeSet::new(),
-            pending: Vec::new(),
-            done: VecDeque::new(),
+            next_idle_order: 0,
+            deadlines: DeadlineQueue::default(),
+            requests_left: MAX_REQUESTS_PER_TURN,
+            turn_requested: false,
+            postponed_origins: BTreeSet::new(),
+            pending_origins: Vec::new(),
+            results: VecDeque::new(),
             timer: None,
             closed: false,
         }
@@ -202,8 +205,8 @@ impl HttpChannel {
     /// Certificates or a proxy that can't be used.
     pub fn start(&mut self, cx: &mut Cx<'_>, urls: &[&Url]) -> Result<(), StartError> {
         self.proxies = match self.settings.proxy_url.as_str() {
-            "" => Proxies::from_env(|name| cx.env(name)),
-            url => Proxies::fixed(Proxy::parse(url).map_err(|e| StartError(format!("proxy_url: {e}")))?),
+            "" => ProxySelector::from_env(|name| cx.env_var(name)),
+            url => ProxySelector::fixed(Proxy::parse(url).map_err(|e| StartError(format!("proxy_url: {e}")))?),
         };
         for url in urls {
             let proxy = self.proxies.find(url.is_https(), url.host(), url.port()).map_err(StartError)?;
@@ -211,220 +214,220 @@ impl HttpChannel {
                 proxy_tls(&mut self.proxy_tls, cx, &self.settings.tls, &self.log).map_err(StartError)?;
             }
             if url.is_https() {
-                site_tls(&mut self.tls, cx, &self.settings.tls, &self.log).map_err(StartError)?;
+                origin_tls(&mut self.tls, cx, &self.settings.tls, &self.log).map_err(StartError)?;
             }
         }
         Ok(())
     }
 
-    /// Begins a request; [`HttpChannel::poll_done`] returns its result.
-    pub fn call(&mut self, cx: &mut Cx<'_>, token: u64, new: NewRequest) {
-        let call = Call::new(token, new);
+    /// Begins a request; [`HttpClient::poll_result`] returns its result.
+    pub fn start_request(&mut self, cx: &mut Cx<'_>, token: u64, post: PostRequest) {
+        let request = PendingRequest::new(token, post);
         if self.closed {
-            let error = call.error(Fault::Closed, "the client is closed");
-            return self.done.push_back((token, Err(error)));
+            let error = request.error(HttpErrorKind::Closed, "the client is closed");
+            return self.results.push_back((token, Err(error)));
         }
-        self.enqueue(cx, call);
-        self.settle(cx);
+        self.enqueue(cx, request);
+        self.assign_requests(cx);
     }
 
     /// The next request that ended.
-    pub fn poll_done(&mut self) -> Option<(u64, Result<Response, CallError>)> {
-        self.done.pop_front()
+    pub fn poll_result(&mut self) -> Option<(u64, Result<HttpResponse, HttpRequestError>)> {
+        self.results.pop_front()
     }
 
     /// Handles an event under one of its keys.
-    pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
+    pub fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) {
         let Some(number) = local.checked_sub(self.base).and_then(|n| usize::try_from(n).ok()) else { return };
         match (number, event) {
             (0, Event::Ready) => {
-                self.asked_again = false;
-                self.begun_left = BEGUN_A_TURN;
-                self.pending.extend(std::mem::take(&mut self.postponed));
+                self.turn_requested = false;
+                self.requests_left = MAX_REQUESTS_PER_TURN;
+                self.pending_origins.extend(std::mem::take(&mut self.postponed_origins));
             }
-            (0, _) => self.fire(cx),
-            (_, Event::Resolved(found)) => self.resolved(cx, (number - 1) / 2, found),
-            _ => self.turn(cx, (number - 1) / 2),
+            (0, _) => self.handle_timer(cx),
+            (_, Event::Resolved(result)) => self.handle_resolved(cx, (number - 1) / 2, result),
+            _ => self.poll_connection(cx, (number - 1) / 2),
         }
-        self.settle(cx);
+        self.assign_requests(cx);
     }
 
     /// Closes every connection. Requests in progress fail.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         self.closed = true;
         let conns = std::mem::take(&mut self.conns).into_iter().filter_map(|(_, mut conn)| {
-            conn.machine.io_mut().part();
-            conn.call.take()
+            conn.machine.io_mut().shutdown_write();
+            conn.request.take()
         });
-        let sites = self.sites.iter_mut();
-        let waiting = sites.flat_map(|(_, site)| std::iter::from_fn(|| site.waiting.pop_front()));
-        for call in conns.chain(waiting) {
-            let error = call.error(Fault::Closed, "the client is closed");
-            self.done.push_back((call.token, Err(error)));
+        let origins = self.origins.iter_mut();
+        let waiting = origins.flat_map(|(_, origin)| std::iter::from_fn(|| origin.waiting.pop_front()));
+        for request in conns.chain(waiting) {
+            let error = request.error(HttpErrorKind::Closed, "the client is closed");
+            self.results.push_back((request.token, Err(error)));
         }
-        self.sites.clear();
-        self.by_name.clear();
+        self.origins.clear();
+        self.origin_by_key.clear();
         self.idle.clear();
-        self.due.clear();
-        self.pending.clear();
-        self.postponed.clear();
+        self.deadlines.clear();
+        self.pending_origins.clear();
+        self.postponed_origins.clear();
         if let Some((_, id)) = self.timer.take() {
-            cx.cancel(id);
+            cx.cancel_timer(id);
         }
     }
 
     // ---- requests -----------------------------------------------------------------------------------------------
 
-    /// Writes a request's head and adds the request to those that wait for a connection of its site.
-    fn enqueue(&mut self, cx: &mut Cx<'_>, mut call: Call) {
-        let url = call.new.url.clone();
+    /// Writes a request's head and adds the request to those that wait for a connection of its origin.
+    fn enqueue(&mut self, cx: &mut Cx<'_>, mut request: PendingRequest) {
+        let url = request.post.url.clone();
         let proxy = match self.proxies.find(url.is_https(), url.host(), url.port()) {
             Ok(proxy) => proxy.cloned(),
-            Err(why) => return self.fail(call, Fault::Request, why),
+            Err(why) => return self.fail_request(request, HttpErrorKind::InvalidRequest, why),
         };
         let credentials = match &self.auth {
-            Some(auth) if call.wants_credentials() => match auth.headers(cx) {
+            Some(auth) if request.sends_credentials() => match auth.headers(cx) {
                 Ok(credentials) => credentials,
-                Err(why) => return self.fail(call, Fault::Request, why),
+                Err(why) => return self.fail_request(request, HttpErrorKind::InvalidRequest, why),
             },
             _ => Vec::new(),
         };
-        let cookies = self.jar.as_mut().and_then(|jar| jar.get(cx.wall(), &url));
-        let takes_requests = proxy.as_deref().filter(|_| !url.is_https());
-        if let Err(why) = call.prepare(&self.settings, cookies, credentials, takes_requests) {
-            return self.fail(call, Fault::Request, why);
+        let cookies = self.cookie_jar.as_mut().and_then(|jar| jar.get(cx.wall_time(), &url));
+        let plaintext_proxy = proxy.as_deref().filter(|_| !url.is_https());
+        if let Err(why) = request.write_head(&self.settings, cookies, credentials, plaintext_proxy) {
+            return self.fail_request(request, HttpErrorKind::InvalidRequest, why);
         }
-        let name = (url.is_https(), url.host().to_owned(), url.port());
-        let number = match self.by_name.get(&name) {
+        let key = (url.is_https(), url.host().to_owned(), url.port());
+        let number = match self.origin_by_key.get(&key) {
             Some(number) => *number,
             None => {
-                let number = self.sites.insert(Site {
+                let number = self.origins.insert(Origin {
                     https: url.is_https(),
                     host: url.host().to_owned(),
                     port: url.port(),
                     proxy,
-                    open: 0,
+                    connections: 0,
                     waiting: WaitList::default(),
                     idle: BTreeSet::new(),
-                    resolving: false,
-                    failure: None,
+                    is_resolving: false,
+                    resolve_error: None,
                     addresses: None,
                 });
-                self.by_name.insert(name, number);
+                self.origin_by_key.insert(key, number);
                 number
             }
         };
-        if let Some(site) = self.sites.get_mut(number) {
-            site.waiting.push_back(call.new.by, call);
+        if let Some(origin) = self.origins.get_mut(number) {
+            origin.waiting.push_back(request.post.deadline, request);
         }
-        self.pending.push(number);
+        self.pending_origins.push(number);
     }
 
-    fn fail(&mut self, call: Call, fault: Fault, why: impl Into<String>) {
-        let error = call.error(fault, why);
-        self.log.debug("Request failed", &[("error", Field::Str(&error.to_string()))]);
-        self.done.push_back((call.token, Err(error)));
+    fn fail_request(&mut self, request: PendingRequest, kind: HttpErrorKind, why: impl Into<String>) {
+        let error = request.error(kind, why);
+        self.log.debug("Request failed", &[("error", LogField::Str(&error.to_string()))]);
+        self.results.push_back((request.token, Err(error)));
     }
 
-    fn answered(&mut self, cx: &mut Cx<'_>, mut call: Call, reply: Reply) {
-        if let Some(jar) = &mut self.jar {
+    fn handle_response(&mut self, cx: &mut Cx<'_>, mut request: PendingRequest, reply: ClientResponse) {
+        if let Some(cookie_jar) = &mut self.cookie_jar {
             for (_, field) in reply.head.headers().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")) {
-                jar.set(cx.wall(), &call.new.url, field);
+                cookie_jar.set(cx.wall_time(), &request.post.url, field);
             }
         }
-        match call.redirect(reply.status, reply.head.get("location")) {
+        match request.follow_redirect(reply.status, reply.head.get("location")) {
             None => {
-                let Reply { status, head, body, .. } = reply;
-                self.done.push_back((call.token, Ok(Response { status, body, head })));
+                let ClientResponse { status, head, body, .. } = reply;
+                self.results.push_back((request.token, Ok(HttpResponse { status, body, head })));
             }
-            Some(Ok(())) => self.enqueue(cx, call),
-            Some(Err(error)) => self.done.push_back((call.token, Err(error))),
+            Some(Ok(())) => self.enqueue(cx, request),
+            Some(Err(error)) => self.results.push_back((request.token, Err(error))),
         }
     }
 
-    // ---- sites --------------------------------------------------------------------------------------------------
+    // ---- origins ------------------------------------------------------------------------------------------------
 
     /// Assigns waiting requests to connections, until no more can be assigned.
-    fn settle(&mut self, cx: &mut Cx<'_>) {
-        while let Some(number) = self.pending.pop() {
-            self.serve(cx, number);
+    fn assign_requests(&mut self, cx: &mut Cx<'_>) {
+        while let Some(number) = self.pending_origins.pop() {
+            self.serve_origin(cx, number);
         }
-        self.rearm(cx);
+        self.update_timer(cx);
     }
 
-    fn serve(&mut self, cx: &mut Cx<'_>, number: usize) {
-        let postponed = self.serve_some(cx, number);
-        let Some(site) = self.sites.get_mut(number) else { return };
+    fn serve_origin(&mut self, cx: &mut Cx<'_>, number: usize) {
+        let postponed = self.start_waiting_requests(cx, number);
+        let Some(origin) = self.origins.get_mut(number) else { return };
         if postponed {
-            self.postponed.insert(number);
-            if !self.asked_again {
-                self.asked_again = true;
-                cx.again(self.base);
+            self.postponed_origins.insert(number);
+            if !self.turn_requested {
+                self.turn_requested = true;
+                cx.request_ready(self.base);
             }
         } else {
             // A later request looks up the name again.
-            (site.addresses, site.failure) = (None, None);
+            (origin.addresses, origin.resolve_error) = (None, None);
         }
-        self.due.set(Timed::Site(number), site.waiting.first_due());
-        if site.open == 0 && site.waiting.is_empty() && !site.resolving && !postponed {
-            let site = self.sites.remove(number);
-            self.by_name.remove(&(site.https, site.host, site.port));
+        self.deadlines.set(DeadlineKey::Origin(number), origin.waiting.next_deadline());
+        if origin.connections == 0 && origin.waiting.is_empty() && !origin.is_resolving && !postponed {
+            let origin = self.origins.remove(number);
+            self.origin_by_key.remove(&(origin.https, origin.host, origin.port));
         }
     }
 
-    /// Begins requests of a site while there are connections for them. True if some are left because the limit of the
-    /// turn is reached.
-    fn serve_some(&mut self, cx: &mut Cx<'_>, number: usize) -> bool {
-        let most = match self.settings.max_conns_per_host {
+    /// Begins requests of an origin while there are connections for them. True if some are left because the limit of
+    /// the turn is reached.
+    fn start_waiting_requests(&mut self, cx: &mut Cx<'_>, number: usize) -> bool {
+        let max_conns = match self.settings.max_conns_per_host {
             0 => usize::MAX,
-            most => most,
+            limit => limit,
         };
         loop {
-            let Some(site) = self.sites.get_mut(number) else { return false };
-            let Some(first) = site.waiting.front() else { return false };
-            let repeated = first.repeated;
-            if self.begun_left == 0 {
+            let Some(origin) = self.origins.get_mut(number) else { return false };
+            let Some(first) = origin.waiting.front() else { return false };
+            let resent = first.resent;
+            if self.requests_left == 0 {
                 return true;
             }
-            if let Some(why) = site.failure.clone() {
-                self.begun_left -= 1;
-                if let Some(call) = site.waiting.pop_front() {
-                    self.fail(call, Fault::Network, why);
+            if let Some(why) = origin.resolve_error.clone() {
+                self.requests_left -= 1;
+                if let Some(request) = origin.waiting.pop_front() {
+                    self.fail_request(request, HttpErrorKind::Network, why);
                 }
                 continue;
             }
-            let idle = site.idle.last().map(|(_, index)| *index);
+            let idle = origin.idle.last().map(|(_, index)| *index);
             match idle {
-                Some(index) if !repeated => {
-                    self.begun_left -= 1;
-                    let call = site.waiting.pop_front();
-                    self.wake(index);
-                    if let Some(call) = call {
-                        self.begin(cx, index, call);
+                Some(index) if !resent => {
+                    self.requests_left -= 1;
+                    let request = origin.waiting.pop_front();
+                    self.remove_from_idle(index);
+                    if let Some(request) = request {
+                        self.start_on_reused(cx, index, request);
                     }
                     continue;
                 }
                 // Makes room for the new connection.
-                Some(index) if site.open >= most => {
-                    self.remove(index);
+                Some(index) if origin.connections >= max_conns => {
+                    self.remove_connection(index);
                     continue;
                 }
-                None if site.open >= most => return false,
+                None if origin.connections >= max_conns => return false,
                 _ => {}
             }
-            match site.addresses.clone() {
+            match origin.addresses.clone() {
                 Some(addresses) => {
-                    self.begun_left -= 1;
-                    if let Some(call) = site.waiting.pop_front() {
-                        self.dial(cx, number, call, addresses);
+                    self.requests_left -= 1;
+                    if let Some(request) = origin.waiting.pop_front() {
+                        self.start_on_new(cx, number, request, addresses);
                     }
                 }
-                None if site.resolving => return false,
+                None if origin.is_resolving => return false,
                 None => {
-                    site.resolving = true;
-                    let (host, port) = match &site.proxy {
+                    origin.is_resolving = true;
+                    let (host, port) = match &origin.proxy {
                         Some(proxy) => (proxy.host(), proxy.port()),
-                        None => (site.host.as_str(), site.port),
+                        None => (origin.host.as_str(), origin.port),
                     };
                     cx.resolve(self.base + 2 + 2 * number as u64, host, port);
                     return false;
@@ -433,429 +436,448 @@ impl HttpChannel {
         }
     }
 
-    fn resolved(&mut self, cx: &mut Cx<'_>, number: usize, found: &Result<Vec<SocketAddr>, String>) {
-        let Some(site) = self.sites.get_mut(number) else { return };
-        site.resolving = false;
-        let why = match found {
+    fn handle_resolved(&mut self, cx: &mut Cx<'_>, number: usize, result: &Result<Vec<SocketAddr>, String>) {
+        let Some(origin) = self.origins.get_mut(number) else { return };
+        origin.is_resolving = false;
+        let why = match result {
             Ok(addresses) if !addresses.is_empty() => {
-                site.addresses = Some(addresses.as_slice().into());
-                return self.serve(cx, number);
+                origin.addresses = Some(addresses.as_slice().into());
+                return self.serve_origin(cx, number);
             }
-            Ok(_) => format!("lookup {}: no such host", site.host),
+            Ok(_) => format!("lookup {}: no such host", origin.host),
             Err(why) => why.clone(),
         };
-        let through = if site.proxy.is_some() { "proxyconnect tcp: " } else { "" };
-        site.failure = Some(format!("{through}dial tcp: {why}"));
-        self.serve(cx, number);
+        let prefix = if origin.proxy.is_some() { "proxyconnect tcp: " } else { "" };
+        origin.resolve_error = Some(format!("{prefix}dial tcp: {why}"));
+        self.serve_origin(cx, number);
     }
 
     // ---- connections --------------------------------------------------------------------------------------------
 
-    fn key(&self, index: usize) -> u64 {
+    fn conn_key(&self, index: usize) -> u64 {
         self.base + 1 + 2 * index as u64
     }
 
     /// Begins a request on a connection that has carried one before.
-    fn begin(&mut self, cx: &mut Cx<'_>, index: usize, call: Call) {
+    fn start_on_reused(&mut self, cx: &mut Cx<'_>, index: usize, request: PendingRequest) {
         let Some(conn) = self.conns.get_mut(index) else { return };
-        match conn.machine.start(cx.now().0, call.outgoing()) {
+        match conn.machine.start(cx.now().0, request.as_outgoing()) {
             Ok(()) => {
-                conn.limit = Mono::NEVER;
-                conn.call = Some(call);
-                self.turn(cx, index);
-                self.note(index);
+                conn.deadline = MonotonicTime::NEVER;
+                conn.request = Some(request);
+                self.poll_connection(cx, index);
+                self.update_deadline(index);
             }
-            Err(why @ NotReady::Request(_)) => {
-                self.done.push_back((call.token, Err(call.refused(why))));
-                self.rest(cx, index);
+            Err(why @ StartRequestError::Request(_)) => {
+                self.results.push_back((request.token, Err(request.invalid_request(why))));
+                self.keep_idle(cx, index);
             }
             Err(_) => {
-                if let Some(site) = self.sites.get_mut(conn.site) {
-                    site.waiting.push_front(call.new.by, call);
+                if let Some(origin) = self.origins.get_mut(conn.origin) {
+                    origin.waiting.push_front(request.post.deadline, request);
                 }
-                self.remove(index);
+                self.remove_connection(index);
             }
         }
     }
 
     /// Updates when a connection must be run next.
-    fn note(&mut self, index: usize) {
-        self.due.set(Timed::Conn(index), self.conns.get(index).and_then(Conn::due));
+    fn update_deadline(&mut self, index: usize) {
+        self.deadlines.set(DeadlineKey::Conn(index), self.conns.get(index).and_then(PooledConn::next_deadline));
     }
 
     /// Begins a request on a new connection.
-    fn dial(&mut self, cx: &mut Cx<'_>, number: usize, call: Call, addresses: Rc<[SocketAddr]>) {
-        let end = (cx.now() + DIAL).min(call.new.by);
-        let dial = Dial { addresses, at: 0, end, first: None };
+    fn start_on_new(&mut self, cx: &mut Cx<'_>, number: usize, request: PendingRequest, addresses: Rc<[SocketAddr]>) {
+        let deadline = (cx.now() + DIAL_TIMEOUT).min(request.post.deadline);
+        let dial = DialState { addresses, address_index: 0, deadline, first_error: None };
         let index = self.conns.vacant_key();
-        match self.attempt(cx, index, number, dial, call) {
+        match self.try_addresses(cx, index, number, dial, request) {
             Ok(conn) => {
                 self.conns.insert(conn);
-                self.note(index);
-                if let Some(site) = self.sites.get_mut(number) {
-                    site.open += 1;
+                self.update_deadline(index);
+                if let Some(origin) = self.origins.get_mut(number) {
+                    origin.connections += 1;
                 }
             }
-            Err((token, error)) => self.done.push_back((token, Err(error))),
+            Err((token, error)) => self.results.push_back((token, Err(error))),
         }
     }
 
     /// Tries addresses until a connection attempt is in progress.
-    fn attempt(
+    fn try_addresses(
         &mut self,
         cx: &mut Cx<'_>,
         index: usize,
         number: usize,
-        mut dial: Dial,
-        call: Call,
-    ) -> Result<Conn, Ended> {
+        mut dial: DialState,
+        request: PendingRequest,
+    ) -> Result<PooledConn, FailedRequest> {
         let now = cx.now();
-        let failed = |call: &Call, why: String| Err((call.token, call.error(Fault::Network, why)));
-        while let Some(peer) = dial.addresses.get(dial.at).copied() {
-            let (wire, connected) = match self.wire(cx, index, number, peer) {
-                Ok(wire) => wire,
-                Err(NoWire::Never(why)) => return failed(&call, why),
-                Err(NoWire::Address(why)) => {
-                    dial.first.get_or_insert(why);
-                    dial.at += 1;
+        let failed =
+            |request: &PendingRequest, why: String| Err((request.token, request.error(HttpErrorKind::Network, why)));
+        while let Some(peer) = dial.addresses.get(dial.address_index).copied() {
+            let (stream, connected) = match self.open_stream(cx, index, number, peer) {
+                Ok(stream) => stream,
+                Err(ConnectError::Fatal(why)) => return failed(&request, why),
+                Err(ConnectError::AddressFailed(why)) => {
+                    dial.first_error.get_or_insert(why);
+                    dial.address_index += 1;
                     continue;
                 }
             };
-            let mut machine = Box::new(ClientConn::new(wire, self.config.clone(), now.0));
-            if let Err(why) = machine.start(now.0, call.outgoing()) {
-                return Err((call.token, call.refused(why)));
+            let mut machine = Box::new(H1ClientConn::new(stream, self.conn_config.clone(), now.0));
+            if let Err(why) = machine.start(now.0, request.as_outgoing()) {
+                return Err((request.token, request.invalid_request(why)));
             }
-            let turn = machine.flush(now.0);
-            if turn.again || turn.closed {
-                cx.again(self.key(index));
+            let result = machine.flush(now.0);
+            if result.poll_again || result.closed {
+                cx.request_ready(self.conn_key(index));
             }
             // The time that is left is divided equally among the addresses that are left.
-            let left = dial.end.since(now);
-            let parts = u32::try_from(dial.addresses.len() - dial.at).unwrap_or(u32::MAX);
-            let limit = now + (left / parts).max(DIAL_LEAST).min(left);
-            let phase = Phase::Dial(dial);
-            return Ok(Conn { site: number, peer, machine, connected, phase, limit, call: Some(call), idle: None });
+            let time_left = dial.deadline.since(now);
+            let addresses_left = u32::try_from(dial.addresses.len() - dial.address_index).unwrap_or(u32::MAX);
+            let deadline = now + (time_left / addresses_left).max(MIN_DIAL_TIMEOUT).min(time_left);
+            let phase = ConnPhase::Dialing(dial);
+            return Ok(PooledConn {
+                origin: number,
+                peer,
+                machine,
+                connected,
+                phase,
+                deadline,
+                request: Some(request),
+                idle_order: None,
+            });
         }
-        failed(&call, dial.first.unwrap_or_else(|| "dial tcp: i/o timeout".to_owned()))
+        failed(&request, dial.first_error.unwrap_or_else(|| "dial tcp: i/o timeout".to_owned()))
     }
 
     /// Begins a connection, with the proxy and TLS layers above the socket.
-    fn wire(
+    fn open_stream(
         &mut self,
         cx: &mut Cx<'_>,
         index: usize,
         number: usize,
         peer: SocketAddr,
-    ) -> Result<(Wire, Rc<Cell<bool>>), NoWire> {
-        let key = self.key(index);
-        let Some(site) = self.sites.get(number) else { return Err(NoWire::Never("no site".to_owned())) };
-        let io = cx.connect(key, &PeerAddr::Ip(peer)).map_err(|e| NoWire::Address(through(site, &e.to_string())))?;
-        let (socket, connected) = Socket::new(io);
+    ) -> Result<(MaybeTlsStream, Rc<Cell<bool>>), ConnectError> {
+        let key = self.conn_key(index);
+        let Some(origin) = self.origins.get(number) else { return Err(ConnectError::Fatal("no site".to_owned())) };
+        let io = cx
+            .connect(key, &PeerAddr::Ip(peer))
+            .map_err(|e| ConnectError::AddressFailed(with_proxy_prefix(origin, &e.to_string())))?;
+        let (socket, connected) = ConnectTracker::new(io);
         let settings = &self.settings.tls;
-        let wire = match &site.proxy {
-            None if !site.https => Wire::Plain(Box::new(socket)),
+        let stream = match &origin.proxy {
+            None if !origin.https => MaybeTlsStream::Plain(Box::new(socket)),
             None => {
-                let tls = site_tls(&mut self.tls, cx, settings, &self.log).map_err(NoWire::Never)?;
-                Wire::tls(tls.connect(cx, Box::new(socket), &site.host).map_err(NoWire::Never)?)
+                let tls = origin_tls(&mut self.tls, cx, settings, &self.log).map_err(ConnectError::Fatal)?;
+                MaybeTlsStream::new_tls(tls.connect(cx, Box::new(socket), &origin.host).map_err(ConnectError::Fatal)?)
             }
             Some(proxy) => {
-                let near = if proxy.is_https() {
-                    let tls = proxy_tls(&mut self.proxy_tls, cx, settings, &self.log).map_err(NoWire::Never)?;
-                    Wire::tls(tls.connect(cx, Box::new(socket), proxy.host()).map_err(NoWire::Never)?)
+                let proxy_stream = if proxy.is_https() {
+                    let tls = proxy_tls(&mut self.proxy_tls, cx, settings, &self.log).map_err(ConnectError::Fatal)?;
+                    MaybeTlsStream::new_tls(
+                        tls.connect(cx, Box::new(socket), proxy.host()).map_err(ConnectError::Fatal)?,
+                    )
                 } else {
-                    Wire::Plain(Box::new(socket))
+                    MaybeTlsStream::Plain(Box::new(socket))
                 };
-                if site.https {
-                    let near: Box<dyn Stream> = match near {
-                        Wire::Plain(io) => io,
-                        Wire::Tls(tls, _) => tls,
+                if origin.https {
+                    let proxy_stream: Box<dyn Stream> = match proxy_stream {
+                        MaybeTlsStream::Plain(io) => io,
+                        MaybeTlsStream::Tls(tls, _) => tls,
                     };
-                    let tunnel = Tunnel::new(near, proxy, &site.host, site.port);
-                    let tls = site_tls(&mut self.tls, cx, settings, &self.log).map_err(NoWire::Never)?;
-                    Wire::tls(tls.connect(cx, Box::new(tunnel), &site.host).map_err(NoWire::Never)?)
+                    let tunnel = ProxyTunnel::new(proxy_stream, proxy, &origin.host, origin.port);
+                    let tls = origin_tls(&mut self.tls, cx, settings, &self.log).map_err(ConnectError::Fatal)?;
+                    MaybeTlsStream::new_tls(
+                        tls.connect(cx, Box::new(tunnel), &origin.host).map_err(ConnectError::Fatal)?,
+                    )
                 } else {
-                    near
+                    proxy_stream
                 }
             }
         };
-        Ok((wire, connected))
+        Ok((stream, connected))
     }
 
-    /// Runs a connection for one turn.
-    fn turn(&mut self, cx: &mut Cx<'_>, index: usize) {
-        self.run(cx, index);
-        self.note(index);
+    /// Runs a connection for one turn, and updates when it must be run next.
+    fn poll_connection(&mut self, cx: &mut Cx<'_>, index: usize) {
+        self.poll_protocol(cx, index);
+        self.update_deadline(index);
     }
 
-    fn run(&mut self, cx: &mut Cx<'_>, index: usize) {
+    fn poll_protocol(&mut self, cx: &mut Cx<'_>, index: usize) {
         let now = cx.now();
-        let key = self.key(index);
+        let key = self.conn_key(index);
         let Some(conn) = self.conns.get_mut(index) else { return };
-        let turn = conn.machine.turn(now.0);
-        if turn.again {
-            cx.again(key);
+        let result = conn.machine.poll(now.0);
+        if result.poll_again {
+            cx.request_ready(key);
         }
-        let tunnelled = self.sites.get(conn.site).is_some_and(|s| s.proxy.is_some() && s.https);
-        conn.progress(now, tunnelled);
-        match conn.machine.poll_done() {
+        let is_tunnelled = self.origins.get(conn.origin).is_some_and(|s| s.proxy.is_some() && s.https);
+        conn.update_phase(now, is_tunnelled);
+        match conn.machine.poll_response() {
             Some(Ok(reply)) => {
-                let call = conn.call.take();
-                if turn.closed || self.settings.disable_keep_alives {
-                    self.remove(index);
+                let request = conn.request.take();
+                if result.closed || self.settings.disable_keep_alives {
+                    self.remove_connection(index);
                 } else {
-                    self.rest(cx, index);
+                    self.keep_idle(cx, index);
                 }
-                if let Some(call) = call {
-                    self.answered(cx, call, reply);
+                if let Some(request) = request {
+                    self.handle_response(cx, request, reply);
                 }
             }
-            Some(Err(failure)) => self.broken(cx, index, &failure),
-            None if turn.closed => self.remove(index),
+            Some(Err(failure)) => self.handle_failure(cx, index, &failure),
+            None if result.closed => self.remove_connection(index),
             None => {}
         }
     }
 
     /// A request on this connection has failed, and the connection with it.
-    fn broken(&mut self, cx: &mut Cx<'_>, index: usize, failure: &Failure) {
+    fn handle_failure(&mut self, cx: &mut Cx<'_>, index: usize, failure: &RequestError) {
         let Some(conn) = self.conns.get_mut(index) else { return };
-        let Some(mut call) = conn.call.take() else { return self.remove(index) };
-        if matches!(failure.why, Closed::Timeout(_)) {
-            self.remove(index);
-            return self.done.push_back((call.token, Err(call.late())));
+        let Some(mut request) = conn.request.take() else { return self.remove_connection(index) };
+        if matches!(failure.close_reason, CloseReason::Timeout(_)) {
+            self.remove_connection(index);
+            return self.results.push_back((request.token, Err(request.timeout_error())));
         }
         let peer = conn.peer;
         // If the peer closed the connection, its address was reached, so the next address is not tried.
-        let reached = failure.why == Closed::Peer;
+        let reached = failure.close_reason == CloseReason::Peer;
         match &conn.phase {
-            Phase::Dial(_) if !reached => {
-                let why = format!("dial tcp {peer}: {}", dial_text(&failure.why));
-                conn.call = Some(call);
-                self.next_address(cx, index, &why);
+            ConnPhase::Dialing(_) if !reached => {
+                let why = format!("dial tcp {peer}: {}", dial_error_text(&failure.close_reason));
+                conn.request = Some(request);
+                self.try_next_address(cx, index, &why);
             }
-            Phase::Up | Phase::Dial(_) if failure.may_repeat() && !call.repeated => {
-                call.repeated = true;
-                if let Some(site) = self.sites.get_mut(conn.site) {
-                    site.waiting.push_front(call.new.by, call);
+            ConnPhase::Established | ConnPhase::Dialing(_) if failure.may_retry() && !request.resent => {
+                request.resent = true;
+                if let Some(origin) = self.origins.get_mut(conn.origin) {
+                    origin.waiting.push_front(request.post.deadline, request);
                 }
-                self.remove(index);
+                self.remove_connection(index);
             }
             _ => {
-                let why = conn.machine.io().trouble().unwrap_or_else(|| exchange_text(&failure.why, peer));
-                self.remove(index);
-                self.fail(call, Fault::Network, why);
+                let why =
+                    conn.machine.io().layer_error().unwrap_or_else(|| exchange_error_text(&failure.close_reason, peer));
+                self.remove_connection(index);
+                self.fail_request(request, HttpErrorKind::Network, why);
             }
         }
     }
 
     /// An address could not be reached.
-    fn next_address(&mut self, cx: &mut Cx<'_>, index: usize, why: &str) {
+    fn try_next_address(&mut self, cx: &mut Cx<'_>, index: usize, why: &str) {
         let Some(conn) = self.conns.get_mut(index) else { return };
-        let number = conn.site;
-        let phase = std::mem::replace(&mut conn.phase, Phase::Up);
-        let (Phase::Dial(mut dial), Some(call), Some(site)) = (phase, conn.call.take(), self.sites.get(number)) else {
-            return self.remove(index);
+        let number = conn.origin;
+        let phase = std::mem::replace(&mut conn.phase, ConnPhase::Established);
+        let (ConnPhase::Dialing(mut dial), Some(request), Some(origin)) =
+            (phase, conn.request.take(), self.origins.get(number))
+        else {
+            return self.remove_connection(index);
         };
-        self.log.debug("Connection failed", &[("error", Field::Str(why))]);
-        dial.first.get_or_insert_with(|| through(site, why));
-        dial.at += 1;
-        match self.attempt(cx, index, number, dial, call) {
+        self.log.debug("Connection failed", &[("error", LogField::Str(why))]);
+        dial.first_error.get_or_insert_with(|| with_proxy_prefix(origin, why));
+        dial.address_index += 1;
+        match self.try_addresses(cx, index, number, dial, request) {
             Ok(next) => {
                 if let Some(conn) = self.conns.get_mut(index) {
                     *conn = next;
                 }
-                self.note(index);
+                self.update_deadline(index);
             }
             Err((token, error)) => {
-                self.done.push_back((token, Err(error)));
-                self.remove(index);
+                self.results.push_back((token, Err(error)));
+                self.remove_connection(index);
             }
         }
     }
 
     /// Keeps a connection for the next request, if it may be kept.
-    fn rest(&mut self, cx: &mut Cx<'_>, index: usize) {
-        let Some(number) = self.conns.get(index).map(|c| c.site) else { return };
-        let Some(site) = self.sites.get_mut(number) else { return self.remove(index) };
-        if site.waiting.is_empty() && site.idle.len() >= self.settings.max_idle_conns_per_host {
-            return self.remove(index);
+    fn keep_idle(&mut self, cx: &mut Cx<'_>, index: usize) {
+        let Some(number) = self.conns.get(index).map(|c| c.origin) else { return };
+        let Some(origin) = self.origins.get_mut(number) else { return self.remove_connection(index) };
+        if origin.waiting.is_empty() && origin.idle.len() >= self.settings.max_idle_conns_per_host {
+            return self.remove_connection(index);
         }
-        let place = self.next_idle;
-        self.next_idle += 1;
+        let idle_order = self.next_idle_order;
+        self.next_idle_order += 1;
         if let Some(conn) = self.conns.get_mut(index) {
-            let keep = self.settings.idle_conn_timeout;
-            conn.limit = if keep.is_zero() { Mono::NEVER } else { cx.now() + keep };
-            conn.idle = Some(place);
-            site.idle.insert((place, index));
-            self.idle.insert(place, index);
+            let idle_timeout = self.settings.idle_conn_timeout;
+            conn.deadline = if idle_timeout.is_zero() { MonotonicTime::NEVER } else { cx.now() + idle_timeout };
+            conn.idle_order = Some(idle_order);
+            origin.idle.insert((idle_order, index));
+            self.idle.insert(idle_order, index);
         }
-        self.note(index);
-        self.pending.push(number);
+        self.update_deadline(index);
+        self.pending_origins.push(number);
         if self.idle.len() > self.settings.max_idle_conns
             && let Some(oldest) = self.idle.first_key_value().map(|(_, index)| *index)
         {
-            self.remove(oldest);
+            self.remove_connection(oldest);
         }
     }
 
     /// Removes a connection from the idle ones.
-    fn wake(&mut self, index: usize) {
+    fn remove_from_idle(&mut self, index: usize) {
         let Some(conn) = self.conns.get_mut(index) else { return };
-        let Some(place) = conn.idle.take() else { return };
-        self.idle.remove(&place);
-        if let Some(site) = self.sites.get_mut(conn.site) {
-            site.idle.remove(&(place, index));
+        let Some(idle_order) = conn.idle_order.take() else { return };
+        self.idle.remove(&idle_order);
+        if let Some(origin) = self.origins.get_mut(conn.origin) {
+            origin.idle.remove(&(idle_order, index));
         }
     }
 
-    fn remove(&mut self, index: usize) {
-        self.wake(index);
-        self.due.set(Timed::Conn(index), None);
+    fn remove_connection(&mut self, index: usize) {
+        self.remove_from_idle(index);
+        self.deadlines.set(DeadlineKey::Conn(index), None);
         let Some(mut conn) = self.conns.try_remove(index) else { return };
-        conn.machine.io_mut().part();
-        if let Some(site) = self.sites.get_mut(conn.site) {
-            site.open -= 1;
+        conn.machine.io_mut().shutdown_write();
+        if let Some(origin) = self.origins.get_mut(conn.origin) {
+            origin.connections -= 1;
         }
-        self.pending.push(conn.site);
+        self.pending_origins.push(conn.origin);
     }
 
     // ---- time ---------------------------------------------------------------------------------------------------
 
     /// Some deadlines have passed. The timer stays due while there are more than a turn allows.
-    fn fire(&mut self, cx: &mut Cx<'_>) {
+    fn handle_timer(&mut self, cx: &mut Cx<'_>) {
         self.timer = None;
         let now = cx.now();
-        for _ in 0..BEGUN_A_TURN {
-            let Some(timed) = self.due.pop_due(now) else { break };
-            match timed {
-                Timed::Conn(index) => {
-                    self.expire(cx, index);
-                    self.note(index);
+        for _ in 0..MAX_REQUESTS_PER_TURN {
+            let Some(key) = self.deadlines.pop_due(now) else { break };
+            match key {
+                DeadlineKey::Conn(index) => {
+                    self.handle_expired(cx, index);
+                    self.update_deadline(index);
                 }
-                Timed::Site(number) => {
-                    let late = self.sites.get_mut(number).and_then(|site| site.waiting.pop_due(now));
-                    if let Some(call) = late {
-                        self.done.push_back((call.token, Err(call.late())));
+                DeadlineKey::Origin(number) => {
+                    let late = self.origins.get_mut(number).and_then(|origin| origin.waiting.pop_due(now));
+                    if let Some(request) = late {
+                        self.results.push_back((request.token, Err(request.timeout_error())));
                     }
-                    let next = self.sites.get(number).and_then(|site| site.waiting.first_due());
-                    self.due.set(timed, next);
-                    self.pending.push(number);
+                    let next = self.origins.get(number).and_then(|origin| origin.waiting.next_deadline());
+                    self.deadlines.set(key, next);
+                    self.pending_origins.push(number);
                     continue;
                 }
             }
             // It has been run; if it is still due, it is run again in the next turn.
-            if self.due.is_due(timed, now) {
-                self.due.set(timed, Some(now + Duration::from_nanos(1)));
+            if self.deadlines.is_due(key, now) {
+                self.deadlines.set(key, Some(now + Duration::from_nanos(1)));
             }
         }
     }
 
     /// A deadline of a connection has passed.
-    fn expire(&mut self, cx: &mut Cx<'_>, index: usize) {
+    fn handle_expired(&mut self, cx: &mut Cx<'_>, index: usize) {
         let now = cx.now();
         let Some(conn) = self.conns.get_mut(index) else { return };
         if conn.machine.poll_timeout().is_some_and(|at| at <= now.0) {
-            return self.turn(cx, index);
+            return self.poll_connection(cx, index);
         }
         match &conn.phase {
-            Phase::Dial(_) => {
+            ConnPhase::Dialing(_) => {
                 let why = format!("dial tcp {}: i/o timeout", conn.peer);
-                self.next_address(cx, index, &why);
+                self.try_next_address(cx, index, &why);
             }
             phase => {
-                let shaking = matches!(phase, Phase::Shake);
-                let call = conn.call.take();
-                self.remove(index);
-                if let Some(call) = call.filter(|_| shaking) {
-                    self.fail(call, Fault::Network, "net/http: TLS handshake timeout");
+                let is_handshaking = matches!(phase, ConnPhase::Handshaking);
+                let request = conn.request.take();
+                self.remove_connection(index);
+                if let Some(request) = request.filter(|_| is_handshaking) {
+                    self.fail_request(request, HttpErrorKind::Network, "net/http: TLS handshake timeout");
                 }
             }
         }
     }
 
     /// Keeps one timer at the earliest of all deadlines.
-    fn rearm(&mut self, cx: &mut Cx<'_>) {
+    fn update_timer(&mut self, cx: &mut Cx<'_>) {
         if self.closed {
             return;
         }
-        let due = self.due.first();
-        if due != self.timer.map(|(at, _)| at) {
+        let deadline = self.deadlines.next_deadline();
+        if deadline != self.timer.map(|(at, _)| at) {
             if let Some((_, id)) = self.timer.take() {
-                cx.cancel(id);
+                cx.cancel_timer(id);
             }
-            self.timer = due.map(|at| (at, cx.arm(self.base, at)));
+            self.timer = deadline.map(|at| (at, cx.set_timer(self.base, at)));
         }
     }
 }
 
-impl Conn {
+impl PooledConn {
     /// Updates the phase of the connection.
-    fn progress(&mut self, now: Mono, tunnelled: bool) {
-        if matches!(self.phase, Phase::Dial(_)) && self.connected.get() {
-            self.phase = Phase::Shake;
-            self.limit = now + if tunnelled { TUNNEL } else { HANDSHAKE };
+    fn update_phase(&mut self, now: MonotonicTime, is_tunnelled: bool) {
+        if matches!(self.phase, ConnPhase::Dialing(_)) && self.connected.get() {
+            self.phase = ConnPhase::Handshaking;
+            self.deadline = now + if is_tunnelled { PROXY_CONNECT_TIMEOUT } else { TLS_HANDSHAKE_TIMEOUT };
         }
-        if matches!(self.phase, Phase::Shake) && self.machine.io().is_up() {
-            self.phase = Phase::Up;
-            self.limit = Mono::NEVER;
+        if matches!(self.phase, ConnPhase::Handshaking) && self.machine.io().is_handshake_done() {
+            self.phase = ConnPhase::Established;
+            self.deadline = MonotonicTime::NEVER;
         }
     }
 
-    fn due(&self) -> Option<Mono> {
-        let due = self.machine.poll_timeout().map_or(self.limit, |at| Mono(at).min(self.limit));
-        (due != Mono::NEVER).then_some(due)
+    fn next_deadline(&self) -> Option<MonotonicTime> {
+        let deadline = self.machine.poll_timeout().map_or(self.deadline, |at| MonotonicTime(at).min(self.deadline));
+        (deadline != MonotonicTime::NEVER).then_some(deadline)
     }
 }
 
-/// TLS for requests, loaded when it is first needed.
-fn site_tls<'t>(
-    slot: &'t mut Option<ClientTls>,
+/// TLS for connections to origins, loaded when it is first needed.
+fn origin_tls<'t>(
+    slot: &'t mut Option<TlsConnector>,
     cx: &mut Cx<'_>,
-    settings: &TlsClient,
+    settings: &TlsClientConfig,
     log: &Logger,
-) -> Result<&'t mut ClientTls, String> {
+) -> Result<&'t mut TlsConnector, String> {
     match slot {
         Some(tls) => Ok(tls),
-        None => Ok(slot.insert(ClientTls::load(cx, settings, &[b"http/1.1"], log.clone())?)),
+        None => Ok(slot.insert(TlsConnector::load(cx, settings, &[b"http/1.1"], log.clone())?)),
     }
 }
 
 /// The same for connections to proxies. As in Go, it has the same authorities and certificate, and expects the proxy's
 /// own name.
 pub(crate) fn proxy_tls<'t>(
-    slot: &'t mut Option<ClientTls>,
+    slot: &'t mut Option<TlsConnector>,
     cx: &mut Cx<'_>,
-    settings: &TlsClient,
+    settings: &TlsClientConfig,
     log: &Logger,
-) -> Result<&'t mut ClientTls, String> {
-    site_tls(slot, cx, &TlsClient { server_name: None, ..settings.clone() }, log)
+) -> Result<&'t mut TlsConnector, String> {
+    origin_tls(slot, cx, &TlsClientConfig { server_name: None, ..settings.clone() }, log)
 }
 
-fn through(site: &Site, why: &str) -> String {
-    if site.proxy.is_some() { format!("proxyconnect tcp: {why}") } else { why.to_owned() }
+fn with_proxy_prefix(origin: &Origin, why: &str) -> String {
+    if origin.proxy.is_some() { format!("proxyconnect tcp: {why}") } else { why.to_owned() }
 }
 
 /// Go's message for a connection that could not be made.
-fn dial_text(why: &Closed) -> String {
+fn dial_error_text(why: &CloseReason) -> String {
     match why {
-        Closed::Io(kind) => format!("connect: {}", system_text(*kind)),
+        CloseReason::Io(kind) => format!("connect: {}", system_error_text(*kind)),
         other => other.to_string(),
     }
 }
 
 /// Go's message for a connection that failed during an exchange.
-fn exchange_text(why: &Closed, peer: SocketAddr) -> String {
+fn exchange_error_text(why: &CloseReason, peer: SocketAddr) -> String {
     use std::io::ErrorKind::{BrokenPipe, UnexpectedEof};
     match why {
-        Closed::Peer | Closed::Io(UnexpectedEof) => "EOF".to_owned(),
-        Closed::Io(BrokenPipe) => format!("write tcp {peer}: write: broken pipe"),
-        Closed::Io(kind) => format!("read tcp {peer}: read: {}", system_text(*kind)),
-        Closed::Protocol(what) => format!("net/http: HTTP/1.x transport connection broken: {what}"),
+        CloseReason::Peer | CloseReason::Io(UnexpectedEof) => "EOF".to_owned(),
+        CloseReason::Io(BrokenPipe) => format!("write tcp {peer}: write: broken pipe"),
+        CloseReason::Io(kind) => format!("read tcp {peer}: read: {}", system_error_text(*kind)),
+        CloseReason::Protocol(what) => format!("net/http: HTTP/1.x transport connection broken: {what}"),
         other => other.to_string(),
     }
 }
 
 /// The C library's message, which Go uses too.
-fn system_text(kind: std::io::ErrorKind) -> String {
+fn system_error_text(kind: std::io::ErrorKind) -> String {
     use std::io::ErrorKind::{
         ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
     };

@@ -1,128 +1,135 @@
 //! The listening side of an HTTP server: plaintext with HTTP/1.1, or TLS with HTTP/1.1 and HTTP/2 by ALPN.
 //!
-//! [`HttpConn`] is one connection of either version; [`HttpListener`] holds the socket and the connections. Never
+//! [`HttpServerConn`] is one connection of either version; [`HttpListener`] holds the socket and connections. Never
 //! inspects a request.
 
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use otelcore_http::h1::{Door, H1Config, H1Conn, Request, RequestId, Response};
-use otelcore_http::{Bytes, Closed, Turn, h2};
+use otelcore_http::h1::{Admission, H1ServerConn, HttpServerConnConfig, Request, RequestId, Response};
+use otelcore_http::{Bytes, CloseReason, PollResult, h2};
 use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Stream, Telemetry};
 
-use crate::settings::HttpServer;
-use crate::tls::{ServerTls, TlsServer, TlsStream};
-use crate::{AcceptReport, Acceptor, Machine, bind};
+use crate::config::HttpServerConfig;
+use crate::tls::{TlsAcceptor, TlsServerConfig, TlsStream};
+use crate::{AcceptErrorReporter, Acceptor, ProtocolMachine, bind};
 
-/// How long a TLS handshake may take, in nanoseconds, if the settings have no limit: grpc-go's connection timeout.
-const HANDSHAKE: u64 = 120_000_000_000;
+/// The time limit of a TLS handshake, in nanoseconds, if the settings have none: grpc-go's connection timeout.
+const DEFAULT_HANDSHAKE_TIMEOUT: u64 = 120_000_000_000;
 /// The response of Go's net/http to HTTP without TLS on a TLS port.
-const NOT_TLS: &[u8] = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+const HTTP_ON_TLS_PORT_RESPONSE: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// A connection of an HTTP server.
-pub struct HttpConn<P>(Speaks<P>);
+pub struct HttpServerConn<P>(ConnState<P>);
 
-enum Speaks<P> {
+enum ConnState<P> {
     /// Not known yet: the TLS handshake decides.
-    Hello(Box<Hello>),
-    Http1(Box<H1Conn<Box<dyn Stream>, P>>),
-    Http2(Box<h2::ServerConn<Box<dyn Stream>, P>>),
+    Handshake(Box<TlsHandshake>),
+    Http1(Box<H1ServerConn<Box<dyn Stream>, P>>),
+    Http2(Box<h2::H2ServerConn<Box<dyn Stream>, P>>),
     /// It ended before the first request.
-    Over(Closed),
+    Ended(CloseReason),
 }
 
-struct Hello {
+struct TlsHandshake {
     tls: TlsStream,
-    config: Rc<H1Config>,
-    until: u64,
+    config: Rc<HttpServerConnConfig>,
+    deadline: u64,
 }
 
-impl<P> std::fmt::Debug for HttpConn<P> {
+impl<P> std::fmt::Debug for HttpServerConn<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self.0 {
-            Speaks::Hello(_) => "HttpConn(handshake)",
-            Speaks::Http1(_) => "HttpConn(HTTP/1)",
-            Speaks::Http2(_) => "HttpConn(HTTP/2)",
-            Speaks::Over(_) => "HttpConn(over)",
+            ConnState::Handshake(_) => "HttpServerConn(handshake)",
+            ConnState::Http1(_) => "HttpServerConn(HTTP/1)",
+            ConnState::Http2(_) => "HttpServerConn(HTTP/2)",
+            ConnState::Ended(_) => "HttpServerConn(ended)",
         })
     }
 }
 
-impl<P> HttpConn<P> {
-    fn plain(io: Box<dyn Stream>, config: Rc<H1Config>, now: u64) -> Self {
-        Self(Speaks::Http1(Box::new(H1Conn::new(io, config, now))))
+impl<P> HttpServerConn<P> {
+    fn new_plaintext(io: Box<dyn Stream>, config: Rc<HttpServerConnConfig>, now: u64) -> Self {
+        Self(ConnState::Http1(Box::new(H1ServerConn::new(io, config, now))))
     }
 
-    fn tls(tls: TlsStream, config: Rc<H1Config>, now: u64) -> Self {
-        let until = now.saturating_add(config.read_header_timeout.unwrap_or(HANDSHAKE));
-        Self(Speaks::Hello(Box::new(Hello { tls, config, until })))
+    fn new_tls(tls: TlsStream, config: Rc<HttpServerConnConfig>, now: u64) -> Self {
+        let deadline = now.saturating_add(config.read_header_timeout.unwrap_or(DEFAULT_HANDSHAKE_TIMEOUT));
+        Self(ConnState::Handshake(Box::new(TlsHandshake { tls, config, deadline })))
     }
 
     /// Reads up to the budget, writes what can be written, and handles timeouts that are due.
-    pub fn turn<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> Turn {
-        if matches!(self.0, Speaks::Hello(_)) {
-            self.shake(now);
+    pub fn poll<D: Admission<Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut D) -> PollResult {
+        if matches!(self.0, ConnState::Handshake(_)) {
+            self.continue_handshake(now);
         }
         match &mut self.0 {
-            Speaks::Hello(_) => Turn::default(),
-            Speaks::Http1(conn) => conn.turn(now, door),
-            Speaks::Http2(conn) => conn.turn(now, door),
-            Speaks::Over(why) => over(why),
+            ConnState::Handshake(_) => PollResult::default(),
+            ConnState::Http1(conn) => conn.poll(now, admission),
+            ConnState::Http2(conn) => conn.poll(now, admission),
+            ConnState::Ended(why) => ended_result(why),
         }
     }
 
-    fn shake(&mut self, now: u64) {
-        let before = std::mem::replace(&mut self.0, Speaks::Over(Closed::Local("handshake")));
-        let Speaks::Hello(mut hello) = before else { return };
-        self.0 = match hello.tls.handshake() {
-            Ok(_) if hello.tls.alpn() == Some(b"h2") => {
-                Speaks::Http2(Box::new(h2::ServerConn::new(Box::new(hello.tls), hello.config, now)))
+    fn continue_handshake(&mut self, now: u64) {
+        let previous = std::mem::replace(&mut self.0, ConnState::Ended(CloseReason::Local("handshake")));
+        let ConnState::Handshake(mut handshake) = previous else { return };
+        self.0 = match handshake.tls.handshake() {
+            Ok(_) if handshake.tls.alpn() == Some(b"h2") => {
+                ConnState::Http2(Box::new(h2::H2ServerConn::new(Box::new(handshake.tls), handshake.config, now)))
             }
-            Ok(_) => Speaks::Http1(Box::new(H1Conn::new(Box::new(hello.tls), hello.config, now))),
-            Err(e) if e.kind() == ErrorKind::WouldBlock && now < hello.until => Speaks::Hello(hello),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Speaks::Over(Closed::Timeout("TLS handshake")),
-            Err(e) => match hello.tls.into_plain_http() {
+            Ok(_) => ConnState::Http1(Box::new(H1ServerConn::new(Box::new(handshake.tls), handshake.config, now))),
+            Err(e) if e.kind() == ErrorKind::WouldBlock && now < handshake.deadline => ConnState::Handshake(handshake),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => ConnState::Ended(CloseReason::Timeout("TLS handshake")),
+            Err(e) => match handshake.tls.into_plain_http() {
                 Some(io) => {
-                    let why = Closed::Protocol("client sent an HTTP request to an HTTPS server".to_owned());
-                    Speaks::Http1(Box::new(H1Conn::refusing(io, hello.config, now, NOT_TLS, why)))
+                    let why = CloseReason::Protocol("client sent an HTTP request to an HTTPS server".to_owned());
+                    ConnState::Http1(Box::new(H1ServerConn::new_refusing(
+                        io,
+                        handshake.config,
+                        now,
+                        HTTP_ON_TLS_PORT_RESPONSE,
+                        why,
+                    )))
                 }
-                None => Speaks::Over(Closed::Io(e.kind())),
+                None => ConnState::Ended(CloseReason::Io(e.kind())),
             },
         };
     }
 
     /// Refuses the requests whose body is being read and whose permit `matches`.
-    pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, answer: impl Fn(&P) -> Response) {
+    pub fn refuse_incomplete(&mut self, now: u64, matches: impl Fn(&P) -> bool, response: impl Fn(&P) -> Response) {
         match &mut self.0 {
-            Speaks::Http1(conn) => conn.refuse_reading(now, matches, answer),
-            Speaks::Http2(conn) => conn.refuse_reading(now, matches, answer),
-            Speaks::Hello(_) | Speaks::Over(_) => {}
+            ConnState::Http1(conn) => conn.refuse_incomplete(now, matches, response),
+            ConnState::Http2(conn) => conn.refuse_incomplete(now, matches, response),
+            ConnState::Handshake(_) | ConnState::Ended(_) => {}
         }
     }
 
-    /// No request is being read, worked on or answered.
+    /// No request is being read or processed, and no response is being sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         match &self.0 {
-            Speaks::Http1(conn) => conn.is_idle(),
-            Speaks::Http2(conn) => conn.is_idle(),
-            Speaks::Hello(_) | Speaks::Over(_) => false,
+            ConnState::Http1(conn) => conn.is_idle(),
+            ConnState::Http2(conn) => conn.is_idle(),
+            ConnState::Handshake(_) | ConnState::Ended(_) => false,
         }
     }
 
-    /// Bytes of input that no [`Door`] has admitted yet.
+    /// Bytes of input that no [`Admission`] has admitted yet.
     #[must_use]
-    pub fn unadmitted(&self) -> usize {
+    pub fn unadmitted_bytes(&self) -> usize {
         match &self.0 {
-            Speaks::Http1(conn) => conn.unadmitted(),
+            ConnState::Http1(conn) => conn.unadmitted_bytes(),
             // h2 has a limit for the one header block that may be incomplete.
-            Speaks::Http2(_) | Speaks::Hello(_) | Speaks::Over(_) => 0,
+            ConnState::Http2(_) | ConnState::Handshake(_) | ConnState::Ended(_) => 0,
         }
     }
 
     /// Refuses the request whose head is being read. Does nothing on HTTP/2.
     pub fn refuse_head(&mut self, now: u64, response: Response) {
-        if let Speaks::Http1(conn) = &mut self.0 {
+        if let ConnState::Http1(conn) = &mut self.0 {
             conn.refuse_head(now, response);
         }
     }
@@ -130,48 +137,48 @@ impl<P> HttpConn<P> {
     /// The next request for the application.
     pub fn poll_request(&mut self) -> Option<Request<P>> {
         match &mut self.0 {
-            Speaks::Http1(conn) => conn.poll_request(),
-            Speaks::Http2(conn) => conn.poll_request(),
-            Speaks::Hello(_) | Speaks::Over(_) => None,
+            ConnState::Http1(conn) => conn.poll_request(),
+            ConnState::Http2(conn) => conn.poll_request(),
+            ConnState::Handshake(_) | ConnState::Ended(_) => None,
         }
     }
 
-    /// Answers a request. Unknown ids and second responses are ignored.
+    /// Sends the response to a request. Unknown ids and second responses are ignored.
     pub fn respond(&mut self, id: RequestId, response: Response) {
         match &mut self.0 {
-            Speaks::Http1(conn) => conn.respond(id, response),
-            Speaks::Http2(conn) => conn.respond(id, response),
-            Speaks::Hello(_) | Speaks::Over(_) => {}
+            ConnState::Http1(conn) => conn.respond(id, response),
+            ConnState::Http2(conn) => conn.respond(id, response),
+            ConnState::Handshake(_) | ConnState::Ended(_) => {}
         }
     }
 
-    /// Answers a request with a head; the body follows in pieces. False if the response has no body.
+    /// Sends the head of a response; the body follows in pieces. False if the response has no body.
     pub fn respond_streaming(&mut self, id: RequestId, response: Response) -> bool {
         match &mut self.0 {
-            Speaks::Http1(conn) => conn.respond_streaming(id, response),
-            Speaks::Http2(conn) => conn.respond_streaming(id, response),
-            Speaks::Hello(_) | Speaks::Over(_) => false,
+            ConnState::Http1(conn) => conn.respond_streaming(id, response),
+            ConnState::Http2(conn) => conn.respond_streaming(id, response),
+            ConnState::Handshake(_) | ConnState::Ended(_) => false,
         }
     }
 
     /// Whether a streamed response to this request could begin now: on HTTP/1.1 responses are sent in the order of the
     /// requests.
     #[must_use]
-    pub fn is_turn(&self, id: RequestId) -> bool {
+    pub fn is_next_response(&self, id: RequestId) -> bool {
         match &self.0 {
-            Speaks::Http1(conn) => conn.is_turn(id),
-            Speaks::Http2(_) => true,
-            Speaks::Hello(_) | Speaks::Over(_) => false,
+            ConnState::Http1(conn) => conn.is_next_response(id),
+            ConnState::Http2(_) => true,
+            ConnState::Handshake(_) | ConnState::Ended(_) => false,
         }
     }
 
     /// Whether the connection can take the next piece of a streamed response.
     #[must_use]
-    pub fn wants(&self, id: RequestId) -> bool {
+    pub fn can_send_data(&self, id: RequestId) -> bool {
         match &self.0 {
-            Speaks::Http1(conn) => conn.wants(id),
-            Speaks::Http2(conn) => conn.wants(id),
-            Speaks::Hello(_) | Speaks::Over(_) => false,
+            ConnState::Http1(conn) => conn.can_send_data(id),
+            ConnState::Http2(conn) => conn.can_send_data(id),
+            ConnState::Handshake(_) | ConnState::Ended(_) => false,
         }
     }
 
@@ -179,78 +186,78 @@ impl<P> HttpConn<P> {
     #[must_use]
     pub fn is_streaming(&self, id: RequestId) -> bool {
         match &self.0 {
-            Speaks::Http1(conn) => conn.is_streaming(id),
-            Speaks::Http2(conn) => conn.is_streaming(id),
-            Speaks::Hello(_) | Speaks::Over(_) => false,
+            ConnState::Http1(conn) => conn.is_streaming(id),
+            ConnState::Http2(conn) => conn.is_streaming(id),
+            ConnState::Handshake(_) | ConnState::Ended(_) => false,
         }
     }
 
     /// The next piece of a streamed response.
-    pub fn give(&mut self, now: u64, id: RequestId, piece: Bytes) {
+    pub fn send_data(&mut self, now: u64, id: RequestId, data: Bytes) {
         match &mut self.0 {
-            Speaks::Http1(conn) => conn.give(now, id, piece),
-            Speaks::Http2(conn) => conn.give(now, id, piece),
-            Speaks::Hello(_) | Speaks::Over(_) => {}
+            ConnState::Http1(conn) => conn.send_data(now, id, data),
+            ConnState::Http2(conn) => conn.send_data(now, id, data),
+            ConnState::Handshake(_) | ConnState::Ended(_) => {}
         }
     }
 
     /// A streamed response is complete.
-    pub fn finish(&mut self, now: u64, id: RequestId) {
+    pub fn finish_response(&mut self, now: u64, id: RequestId) {
         match &mut self.0 {
-            Speaks::Http1(conn) => conn.finish(id, now),
-            Speaks::Http2(conn) => conn.finish(id, now),
-            Speaks::Hello(_) | Speaks::Over(_) => {}
+            ConnState::Http1(conn) => conn.finish_response(id, now),
+            ConnState::Http2(conn) => conn.finish_response(id, now),
+            ConnState::Handshake(_) | ConnState::Ended(_) => {}
         }
     }
 
     /// A streamed response can't be completed; it is ended so that the client notices it.
-    pub fn abandon(&mut self, id: RequestId) {
+    pub fn abort_response(&mut self, id: RequestId) {
         match &mut self.0 {
-            Speaks::Http1(conn) => conn.abandon(id),
-            Speaks::Http2(conn) => conn.abandon(id),
-            Speaks::Hello(_) | Speaks::Over(_) => {}
+            ConnState::Http1(conn) => conn.abort_response(id),
+            ConnState::Http2(conn) => conn.abort_response(id),
+            ConnState::Handshake(_) | ConnState::Ended(_) => {}
         }
     }
 }
 
-fn over(why: &Closed) -> Turn {
-    Turn { closed: true, why: Some(why.clone()), ..Turn::default() }
+fn ended_result(why: &CloseReason) -> PollResult {
+    PollResult { closed: true, close_reason: Some(why.clone()), ..PollResult::default() }
 }
 
-impl<P> Machine for HttpConn<P> {
+impl<P> ProtocolMachine for HttpServerConn<P> {
     fn poll_timeout(&self) -> Option<u64> {
         match &self.0 {
-            Speaks::Hello(hello) => Some(hello.until),
-            Speaks::Http1(conn) => conn.poll_timeout(),
-            Speaks::Http2(conn) => conn.poll_timeout(),
-            Speaks::Over(_) => None,
+            ConnState::Handshake(handshake) => Some(handshake.deadline),
+            ConnState::Http1(conn) => conn.poll_timeout(),
+            ConnState::Http2(conn) => conn.poll_timeout(),
+            ConnState::Ended(_) => None,
         }
     }
 
     fn drain(&mut self, _: u64) {
         match &mut self.0 {
             // A client that has not sent a request yet waits for no response.
-            Speaks::Hello(_) => self.0 = Speaks::Over(Closed::Local("drained")),
-            Speaks::Http1(conn) => conn.drain(),
-            Speaks::Http2(conn) => conn.drain(),
-            Speaks::Over(_) => {}
+            ConnState::Handshake(_) => self.0 = ConnState::Ended(CloseReason::Local("drained")),
+            ConnState::Http1(conn) => conn.drain(),
+            ConnState::Http2(conn) => conn.drain(),
+            ConnState::Ended(_) => {}
         }
     }
 
-    fn flush(&mut self, now: u64) -> Turn {
+    fn flush(&mut self, now: u64) -> PollResult {
         match &mut self.0 {
-            Speaks::Hello(_) => Turn::default(),
-            Speaks::Http1(conn) => conn.flush(now),
-            Speaks::Http2(conn) => conn.flush(now),
-            Speaks::Over(why) => over(why),
+            ConnState::Handshake(_) => PollResult::default(),
+            ConnState::Http1(conn) => conn.flush(now),
+            ConnState::Http2(conn) => conn.flush(now),
+            ConnState::Ended(why) => ended_result(why),
         }
     }
 
-    fn shut_write(&mut self) {
+    fn shutdown_write(&mut self) {
         match &mut self.0 {
-            Speaks::Http1(conn) => conn.io_mut().shut_write(),
-            Speaks::Http2(conn) => conn.io_mut().shut_write(),
-            Speaks::Hello(_) | Speaks::Over(_) => {}
+            ConnState::Http1(conn) => conn.io_mut().shutdown_write(),
+            ConnState::Http2(conn) => conn.io_mut().shutdown_write(),
+            ConnState::Handshake(_) | ConnState::Ended(_) => {}
         }
     }
 }
@@ -259,12 +266,12 @@ impl<P> Machine for HttpConn<P> {
 /// on.
 pub struct HttpListener<P> {
     listen: Endpoint,
-    config: Rc<H1Config>,
-    tls_settings: Option<TlsServer>,
-    tls: Option<ServerTls>,
+    config: Rc<HttpServerConnConfig>,
+    tls_config: Option<TlsServerConfig>,
+    tls: Option<TlsAcceptor>,
     log: Logger,
-    report: AcceptReport,
-    acceptor: Option<Acceptor<HttpConn<P>>>,
+    error_reporter: AcceptErrorReporter,
+    acceptor: Option<Acceptor<HttpServerConn<P>>>,
 }
 
 impl<P> std::fmt::Debug for HttpListener<P> {
@@ -276,13 +283,13 @@ impl<P> std::fmt::Debug for HttpListener<P> {
 impl<P> HttpListener<P> {
     /// A server that is not listening yet.
     #[must_use]
-    pub fn new(settings: &HttpServer, log: Logger, telemetry: &Telemetry) -> Self {
+    pub fn new(settings: &HttpServerConfig, log: Logger, telemetry: &Telemetry) -> Self {
         Self {
             listen: settings.listen.clone(),
-            config: Rc::new(settings.machine()),
-            tls_settings: settings.tls.clone(),
+            config: Rc::new(settings.connection_config()),
+            tls_config: settings.tls.clone(),
             tls: None,
-            report: AcceptReport::new(log.clone(), telemetry),
+            error_reporter: AcceptErrorReporter::new(log.clone(), telemetry),
             log,
             acceptor: None,
         }
@@ -293,53 +300,53 @@ impl<P> HttpListener<P> {
     /// # Errors
     /// What is wrong with the certificates, or the system's error, in Go's form.
     pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
-        if let Some(settings) = &self.tls_settings {
-            self.tls = Some(ServerTls::load(cx, settings, &[b"h2", b"http/1.1"], self.log.clone())?);
+        if let Some(config) = &self.tls_config {
+            self.tls = Some(TlsAcceptor::load(cx, config, &[b"h2", b"http/1.1"], self.log.clone())?);
         }
         let listener = bind(cx, base, &self.listen).map_err(|e| e.to_string())?;
-        let acceptor = Acceptor::new(listener, base).reporting(self.report.clone());
-        let local = acceptor.local();
+        let acceptor = Acceptor::new(listener, base).with_error_reporter(self.error_reporter.clone());
+        let local_addr = acceptor.local_addr();
         self.acceptor = Some(acceptor);
-        Ok(local)
+        Ok(local_addr)
     }
 
     /// The settings of its connections, for their workspace.
     #[must_use]
-    pub fn config(&self) -> &Rc<H1Config> {
+    pub fn config(&self) -> &Rc<HttpServerConnConfig> {
         &self.config
     }
 
     /// Handles an event under one of its keys, and returns the slots whose connections must run now.
-    pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) -> Vec<usize> {
+    pub fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: &Event<'_>) -> Vec<usize> {
         let Some(acceptor) = &mut self.acceptor else { return Vec::new() };
         let (config, tls) = (&self.config, &mut self.tls);
-        acceptor.event(cx, local, event, |cx, stream| match tls {
-            None => Some(HttpConn::plain(stream, config.clone(), cx.now().0)),
-            Some(tls) => Some(HttpConn::tls(tls.accept(cx, stream)?, config.clone(), cx.now().0)),
+        acceptor.handle_event(cx, local, event, |cx, stream| match tls {
+            None => Some(HttpServerConn::new_plaintext(stream, config.clone(), cx.now().0)),
+            Some(tls) => Some(HttpServerConn::new_tls(tls.accept(cx, stream)?, config.clone(), cx.now().0)),
         })
     }
 
     /// See [`Acceptor::get`].
-    pub fn get(&mut self, slot: usize) -> Option<(&mut HttpConn<P>, u64)> {
+    pub fn get(&mut self, slot: usize) -> Option<(&mut HttpServerConn<P>, u64)> {
         self.acceptor.as_mut()?.get(slot)
     }
 
-    /// See [`Acceptor::answer`].
-    pub fn answer(&mut self, slot: usize, serial: u64) -> Option<&mut HttpConn<P>> {
-        self.acceptor.as_mut()?.answer(slot, serial)
+    /// See [`Acceptor::get_for_response`].
+    pub fn get_for_response(&mut self, slot: usize, serial: u64) -> Option<&mut HttpServerConn<P>> {
+        self.acceptor.as_mut()?.get_for_response(slot, serial)
     }
 
-    /// See [`Acceptor::again`].
-    pub fn again(&self, cx: &mut Cx<'_>, slot: usize) {
+    /// See [`Acceptor::request_ready`].
+    pub fn request_ready(&self, cx: &mut Cx<'_>, slot: usize) {
         if let Some(acceptor) = &self.acceptor {
-            acceptor.again(cx, slot);
+            acceptor.request_ready(cx, slot);
         }
     }
 
-    /// See [`Acceptor::after`].
-    pub fn after(&mut self, cx: &mut Cx<'_>, slot: usize, turn: &Turn) {
+    /// See [`Acceptor::apply_poll_result`].
+    pub fn apply_poll_result(&mut self, cx: &mut Cx<'_>, slot: usize, result: &PollResult) {
         if let Some(acceptor) = &mut self.acceptor {
-            acceptor.after(cx, slot, turn);
+            acceptor.apply_poll_result(cx, slot, result);
         }
     }
 
@@ -350,7 +357,7 @@ impl<P> HttpListener<P> {
         }
     }
 
-    /// Stops listening; requests in progress are still answered.
+    /// Stops listening; requests in progress still get their responses.
     pub fn close(&mut self, cx: &mut Cx<'_>) {
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.close(cx);

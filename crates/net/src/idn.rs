@@ -6,20 +6,20 @@
 
 /// Why a name has no ASCII form here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum NotAscii {
+pub enum IdnError {
     /// A character without a unique plain form.
     #[error("write its ASCII form, with `xn--`: {0:?} has no plain form")]
-    Character(char),
+    UnsupportedCharacter(char),
     /// A label of more than 63 bytes.
     #[error("a part of it is longer than 63 bytes in its ASCII form")]
-    Long,
+    LabelTooLong,
 }
 
 /// Bytes of a label (RFC 1035, 2.3.4).
 const MAX_LABEL: usize = 63;
 
 /// The name as it is where it is ASCII, else with every other label encoded.
-pub(crate) fn ascii_host(host: &str) -> Result<String, NotAscii> {
+pub(crate) fn ascii_host(host: &str) -> Result<String, IdnError> {
     if host.is_ascii() {
         return Ok(host.to_owned());
     }
@@ -27,25 +27,25 @@ pub(crate) fn ascii_host(host: &str) -> Result<String, NotAscii> {
         if label.is_ascii() {
             return Ok(label.to_owned());
         }
-        let plain: Vec<char> = label.chars().map(plain).collect::<Result<_, _>>()?;
+        let plain: Vec<char> = label.chars().map(lower_case_char).collect::<Result<_, _>>()?;
         // Longer labels have no form of 63 bytes, and the work grows with the square of the length.
         if plain.len() > MAX_LABEL {
-            return Err(NotAscii::Long);
+            return Err(IdnError::LabelTooLong);
         }
-        let encoded = format!("xn--{}", punycode(&plain).ok_or(NotAscii::Long)?);
-        if encoded.len() > MAX_LABEL { Err(NotAscii::Long) } else { Ok(encoded) }
+        let encoded = format!("xn--{}", punycode(&plain).ok_or(IdnError::LabelTooLong)?);
+        if encoded.len() > MAX_LABEL { Err(IdnError::LabelTooLong) } else { Ok(encoded) }
     });
     Ok(labels.collect::<Result<Vec<_>, _>>()?.join("."))
 }
 
 /// A character in lower case, if it has a unique plain form.
-fn plain(c: char) -> Result<char, NotAscii> {
+fn lower_case_char(c: char) -> Result<char, IdnError> {
     let compatible = matches!(c, '\u{1e9e}' | '\u{2100}'..='\u{214f}' | '\u{2460}'..='\u{24ff}' | '\u{3200}'..='\u{33ff}'
         | '\u{f900}'..='\u{faff}' | '\u{fb00}'..='\u{fdff}' | '\u{fe70}'..='\u{feff}' | '\u{ff00}'..='\u{ffef}');
     let mut lower = c.to_lowercase();
     match (lower.next(), lower.next()) {
         (Some(one), None) if !compatible && (c.is_alphanumeric() || matches!(c, '-' | '_')) => Ok(one),
-        _ => Err(NotAscii::Character(c)),
+        _ => Err(IdnError::UnsupportedCharacter(c)),
     }
 }
 
@@ -54,10 +54,10 @@ fn punycode(label: &[char]) -> Option<String> {
     const BASE: u32 = 36;
     const T_MIN: u32 = 1;
     const T_MAX: u32 = 26;
-    let mut out: String = label.iter().filter(|c| c.is_ascii()).collect();
-    let basic = u32::try_from(out.len()).ok()?;
+    let mut encoded: String = label.iter().filter(|c| c.is_ascii()).collect();
+    let basic = u32::try_from(encoded.len()).ok()?;
     if basic > 0 {
-        out.push('-');
+        encoded.push('-');
     }
     let (mut next, mut delta, mut bias, mut handled) = (128_u32, 0_u32, 72_u32, basic);
     while usize::try_from(handled).ok()? < label.len() {
@@ -75,23 +75,23 @@ fn punycode(label: &[char]) -> Option<String> {
             loop {
                 let t = k.saturating_sub(bias).clamp(T_MIN, T_MAX);
                 if rest < t {
-                    out.push(digit(rest));
+                    encoded.push(encode_digit(rest));
                     break;
                 }
-                out.push(digit(t + (rest - t) % (BASE - t)));
+                encoded.push(encode_digit(t + (rest - t) % (BASE - t)));
                 rest = (rest - t) / (BASE - t);
                 k += BASE;
             }
-            bias = adapted(delta, handled + 1, handled == basic);
+            bias = adapt_bias(delta, handled + 1, handled == basic);
             (delta, handled) = (0, handled + 1);
         }
         (delta, next) = (delta.checked_add(1)?, next.checked_add(1)?);
     }
-    Some(out)
+    Some(encoded)
 }
 
 /// RFC 3492, section 6.1.
-fn adapted(delta: u32, points: u32, first: bool) -> u32 {
+fn adapt_bias(delta: u32, points: u32, first: bool) -> u32 {
     let mut delta = if first { delta / 700 } else { delta / 2 };
     delta += delta / points.max(1);
     let mut k = 0;
@@ -103,7 +103,7 @@ fn adapted(delta: u32, points: u32, first: bool) -> u32 {
 }
 
 /// `a` to `z`, then `0` to `9`.
-fn digit(value: u32) -> char {
+fn encode_digit(value: u32) -> char {
     let number = if value < 26 { value + 10 } else { value - 26 };
     char::from_digit(number, 36).unwrap_or('-')
 }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_beyond_ascii_have_the_form_of_rfc_3492() {
+    fn non_ascii_names_are_encoded_as_in_rfc_3492() {
         for (name, want) in [
             ("plain.example", "plain.example"),
             ("b\u{fc}cher.example", "xn--bcher-kva.example"),
@@ -127,11 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn names_without_a_plain_form_are_refused() {
-        assert_eq!(ascii_host("u\u{308}.example"), Err(NotAscii::Character('\u{308}')));
-        assert_eq!(ascii_host("\u{ff45}xample.com"), Err(NotAscii::Character('\u{ff45}')));
-        assert_eq!(ascii_host("a\u{3002}b"), Err(NotAscii::Character('\u{3002}')));
-        assert_eq!(ascii_host(&"\u{fc}".repeat(64)), Err(NotAscii::Long));
-        assert_eq!(ascii_host(&format!("{}.example", "\u{4f8b}\u{10000}".repeat(31))), Err(NotAscii::Long));
+    fn names_without_a_unique_plain_form_are_refused() {
+        assert_eq!(ascii_host("u\u{308}.example"), Err(IdnError::UnsupportedCharacter('\u{308}')));
+        assert_eq!(ascii_host("\u{ff45}xample.com"), Err(IdnError::UnsupportedCharacter('\u{ff45}')));
+        assert_eq!(ascii_host("a\u{3002}b"), Err(IdnError::UnsupportedCharacter('\u{3002}')));
+        assert_eq!(ascii_host(&"\u{fc}".repeat(64)), Err(IdnError::LabelTooLong));
+        assert_eq!(ascii_host(&format!("{}.example", "\u{4f8b}\u{10000}".repeat(31))), Err(IdnError::LabelTooLong));
     }
 }

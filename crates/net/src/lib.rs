@@ -1,34 +1,37 @@
 //! What all clients and servers share.
 //!
-//! [`Acceptor`] keeps a listening socket and its connections; [`Channel`] is a gRPC client with look-up, balancing and
-//! reconnection; [`PageServer`] answers GET requests from memory. [`settings`] reads the `confighttp` and `configgrpc`
+//! [`Acceptor`] keeps a listening socket and its connections; [`GrpcChannel`] is a gRPC client with look-up, balancing
+//! and reconnection; [`PageServer`] serves pages from memory. [`config`] reads the `confighttp` and `configgrpc`
 //! sections of the Go collector. Nothing here opens a socket by itself: sockets come from the component's `World`.
 #![forbid(unsafe_code)]
 
 mod acceptor;
-mod channel;
 mod cors;
-mod credentials;
+mod credential_checks;
+mod deadlines;
+mod grpc_channel;
 mod http_client;
 mod http_server;
 mod idn;
-mod pages;
+mod page_server;
 mod proxy;
-mod refusals;
-mod schedule;
+mod refusal_text;
 
-pub mod settings;
-mod target;
+pub mod config;
+mod endpoint;
 pub mod tls;
 
-pub use acceptor::{AcceptReport, Acceptor, Machine, bind};
-pub use channel::{Channel, NewCall};
-pub use credentials::{CheckResult, CredentialChecks, PendingCheck, TooManyChecks};
-pub use http_client::{CallError, Fault, HttpChannel, NewRequest, Response, Url, UrlError};
-pub use http_server::{HttpConn, HttpListener};
-pub use idn::NotAscii;
-pub use pages::{Answer, MAX_OPEN, Next, Page, PageServer, Pages, authenticate, not_found, redirect};
-pub use proxy::{Proxies, Proxy, Tunnel};
-pub use refusals::{may_be_for_content, says_invalid_text, says_too_large};
+pub use acceptor::{AcceptErrorReporter, Acceptor, ProtocolMachine, bind};
+pub use credential_checks::{CheckResult, CredentialChecks, PendingCheck, TooManyChecks};
+pub use grpc_channel::{GrpcChannel, UnaryRequest};
+pub use http_client::{HttpClient, HttpErrorKind, HttpRequestError, HttpResponse, PostRequest, Url, UrlError};
+pub use http_server::{HttpListener, HttpServerConn};
+pub use idn::IdnError;
+pub use page_server::{
+    MAX_CONCURRENT_REQUESTS, Page, PageHandler, PageResponse, PageServer, PageStep, authenticate, not_found,
+    redirect_to_clean_path,
+};
+pub use proxy::{Proxy, ProxySelector, ProxyTunnel};
+pub use refusal_text::{may_be_caused_by_content, mentions_invalid_utf8, parse_too_large};
 
-pub use target::{Target, TargetError, listen_endpoint};
+pub use endpoint::{EndpointError, GrpcTarget, parse_listen_endpoint};

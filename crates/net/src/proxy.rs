@@ -1,7 +1,7 @@
 //! Proxies: which requests use one, and the tunnel through it.
 //!
-//! The environment is read as Go's `http.ProxyFromEnvironment` does. A [`Tunnel`] sends CONNECT to the proxy before it
-//! passes any byte, so that TLS and gRPC can use it like any other stream.
+//! The environment is read as Go's `http.ProxyFromEnvironment` does. A [`ProxyTunnel`] sends CONNECT to the proxy
+//! before it passes any byte, so that TLS and gRPC can use it like any other stream.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::net::IpAddr;
@@ -18,20 +18,20 @@ pub struct Proxy {
     url: Url,
 }
 
-/// Which proxy a request uses, if any.
+/// Selects the proxy of a request, if it uses one.
 #[derive(Clone, Debug, Default)]
-pub struct Proxies {
+pub struct ProxySelector {
     http: Option<Result<Rc<Proxy>, String>>,
     https: Option<Result<Rc<Proxy>, String>>,
     /// Hosts that are reached without a proxy; none if one proxy is configured for every request.
-    except: Vec<Except>,
+    no_proxy: Vec<NoProxyEntry>,
     /// Configured, not from the environment: there are no exceptions, not even for loopback addresses.
-    fixed: bool,
+    is_fixed: bool,
 }
 
 /// An entry of `NO_PROXY`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-enum Except {
+enum NoProxyEntry {
     All,
     Network(IpAddr, u8),
     Address(IpAddr, Option<String>),
@@ -81,40 +81,40 @@ impl Proxy {
     /// The value of `Proxy-Authorization`, from user and password in the URL.
     #[must_use]
     pub fn authorization(&self) -> Option<String> {
-        self.url.basic()
+        self.url.basic_authorization()
     }
 }
 
-impl Proxies {
+impl ProxySelector {
     /// One proxy for every request.
     #[must_use]
     pub fn fixed(proxy: Proxy) -> Self {
         let proxy = Some(Ok(Rc::new(proxy)));
-        Self { http: proxy.clone(), https: proxy, except: Vec::new(), fixed: true }
+        Self { http: proxy.clone(), https: proxy, no_proxy: Vec::new(), is_fixed: true }
     }
 
     /// The proxies of the environment: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` or their names in lower case.
     #[must_use]
     pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Self {
-        let any = |names: [&'static str; 2]| {
+        let first_set = |names: [&'static str; 2]| {
             names.into_iter().find_map(|name| Some((name, env(name).filter(|value| !value.is_empty())?)))
         };
         let proxy = |names| {
-            let (name, value) = any(names)?;
+            let (name, value) = first_set(names)?;
             Some(Proxy::parse(value.trim()).map(Rc::new).map_err(|e| format!("{name}: {e}")))
         };
         // In a CGI process HTTP_PROXY would be the `Proxy` header of a request.
-        let cgi = env("REQUEST_METHOD").is_some_and(|method| !method.is_empty());
-        let http = if cgi { None } else { proxy(["HTTP_PROXY", "http_proxy"]) };
-        let no = any(["NO_PROXY", "no_proxy"]).map_or_else(String::new, |(_, value)| value);
-        let except = no.split(',').filter_map(Except::parse).collect();
-        Self { http, https: proxy(["HTTPS_PROXY", "https_proxy"]), except, fixed: false }
+        let is_cgi = env("REQUEST_METHOD").is_some_and(|method| !method.is_empty());
+        let http = if is_cgi { None } else { proxy(["HTTP_PROXY", "http_proxy"]) };
+        let no_proxy = first_set(["NO_PROXY", "no_proxy"]).map_or_else(String::new, |(_, value)| value);
+        let entries = no_proxy.split(',').filter_map(NoProxyEntry::parse).collect();
+        Self { http, https: proxy(["HTTPS_PROXY", "https_proxy"]), no_proxy: entries, is_fixed: false }
     }
 
     /// Whether one configured proxy is used for every request.
     #[must_use]
-    pub fn are_fixed(&self) -> bool {
-        self.fixed
+    pub fn is_fixed(&self) -> bool {
+        self.is_fixed
     }
 
     /// The proxy for a request to this scheme, host and port.
@@ -125,16 +125,16 @@ impl Proxies {
         let Some(proxy) = (if https { &self.https } else { &self.http }) else { return Ok(None) };
         let host = host.to_ascii_lowercase();
         let ip = host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
-        let here = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
+        let is_local = host == "localhost" || ip.is_some_and(|ip| ip.is_loopback());
         let port = port.to_string();
-        if !self.fixed && (here || self.except.iter().any(|e| e.fits(&host, ip, &port))) {
+        if !self.is_fixed && (is_local || self.no_proxy.iter().any(|entry| entry.matches(&host, ip, &port))) {
             return Ok(None);
         }
         proxy.as_ref().map(Some).map_err(Clone::clone)
     }
 }
 
-impl Except {
+impl NoProxyEntry {
     fn parse(entry: &str) -> Option<Self> {
         let entry = entry.trim().to_ascii_lowercase();
         if entry == "*" {
@@ -166,119 +166,126 @@ impl Except {
         }
     }
 
-    fn fits(&self, host: &str, ip: Option<IpAddr>, port: &str) -> bool {
-        let port_fits = |of: &Option<String>| of.as_deref().is_none_or(|of| of == port);
+    fn matches(&self, host: &str, ip: Option<IpAddr>, port: &str) -> bool {
+        let port_matches = |of: &Option<String>| of.as_deref().is_none_or(|of| of == port);
         match self {
             Self::All => true,
-            Self::Network(net, bits) => ip.is_some_and(|ip| in_network(ip, *net, *bits)),
-            Self::Address(of, p) => ip == Some(*of) && port_fits(p),
-            Self::Domain(of, itself, p) => {
-                (host.ends_with(of.as_str()) || *itself && of.strip_prefix('.') == Some(host)) && port_fits(p)
+            Self::Network(net, bits) => ip.is_some_and(|ip| is_in_network(ip, *net, *bits)),
+            Self::Address(of, entry_port) => ip == Some(*of) && port_matches(entry_port),
+            Self::Domain(of, itself, entry_port) => {
+                (host.ends_with(of.as_str()) || *itself && of.strip_prefix('.') == Some(host))
+                    && port_matches(entry_port)
             }
         }
     }
 }
 
-fn in_network(ip: IpAddr, net: IpAddr, bits: u8) -> bool {
-    let differ = match (ip, net) {
+fn is_in_network(ip: IpAddr, net: IpAddr, bits: u8) -> bool {
+    let difference = match (ip, net) {
         (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) << 96,
         (IpAddr::V6(a), IpAddr::V6(b)) => a.to_bits() ^ b.to_bits(),
         _ => return false,
     };
-    differ.leading_zeros() >= u32::from(bits)
+    difference.leading_zeros() >= u32::from(bits)
 }
 
 /// The longest head of a response to CONNECT, in bytes. Go's default limit is far larger.
-const MAX_HEAD: usize = 64 << 10;
+const MAX_RESPONSE_HEAD: usize = 64 << 10;
 
 /// A connection through a proxy.
-pub struct Tunnel {
+pub struct ProxyTunnel {
     io: Box<dyn Stream>,
     /// `host:port`, for messages.
-    to: String,
+    target: String,
     state: State,
     /// A write returned `WouldBlock` because the tunnel was not open, and will be tried again.
-    wanted: bool,
-    trouble: Option<String>,
+    write_blocked: bool,
+    layer_error: Option<String>,
 }
 
 enum State {
     /// CONNECT is being written: its bytes, and how many are written.
-    Asking(Vec<u8>, usize),
+    WritingConnect(Vec<u8>, usize),
     /// The response is being read: what has arrived of it.
-    Waiting(Vec<u8>),
+    ReadingResponse(Vec<u8>),
     /// The tunnel is open: bytes that arrived after the response and were not read yet.
     Open(Vec<u8>),
-    Broken(ErrorKind),
+    Failed(ErrorKind),
 }
 
-impl std::fmt::Debug for Tunnel {
+impl std::fmt::Debug for ProxyTunnel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tunnel").field("to", &self.to).finish_non_exhaustive()
+        f.debug_struct("ProxyTunnel").field("target", &self.target).finish_non_exhaustive()
     }
 }
 
-impl Tunnel {
+impl ProxyTunnel {
     /// A tunnel to `host:port` over a connection to `proxy`.
     #[must_use]
     pub fn new(io: Box<dyn Stream>, proxy: &Proxy, host: &str, port: u16) -> Self {
-        let to = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let mut ask = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\nUser-Agent: {}\r\n", USER_AGENT);
+        let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {}\r\n", USER_AGENT);
         if let Some(credentials) = proxy.authorization() {
-            ask.push_str(&format!("Proxy-Authorization: {credentials}\r\n"));
+            request.push_str(&format!("Proxy-Authorization: {credentials}\r\n"));
         }
-        ask.push_str("\r\n");
-        Self { io, to, state: State::Asking(ask.into_bytes(), 0), wanted: false, trouble: None }
+        request.push_str("\r\n");
+        Self {
+            io,
+            target,
+            state: State::WritingConnect(request.into_bytes(), 0),
+            write_blocked: false,
+            layer_error: None,
+        }
     }
 
-    fn broken(&mut self, kind: ErrorKind, why: Option<String>) -> io::Error {
-        self.state = State::Broken(kind);
+    fn fail(&mut self, kind: ErrorKind, why: Option<String>) -> io::Error {
+        self.state = State::Failed(kind);
         if let Some(why) = why {
-            self.trouble.get_or_insert_with(|| format!("proxy: CONNECT {}: {why}", self.to));
+            self.layer_error.get_or_insert_with(|| format!("proxy: CONNECT {}: {why}", self.target));
         }
         kind.into()
     }
 
     /// Continues until the tunnel is open.
-    fn open(&mut self) -> io::Result<()> {
+    fn establish(&mut self) -> io::Result<()> {
         loop {
-            let step = match &mut self.state {
+            let result = match &mut self.state {
                 State::Open(_) => return Ok(()),
-                State::Broken(kind) => return Err((*kind).into()),
-                State::Asking(ask, at) => match self.io.write(ask.get(*at..).unwrap_or_default()) {
+                State::Failed(kind) => return Err((*kind).into()),
+                State::WritingConnect(request, at) => match self.io.write(request.get(*at..).unwrap_or_default()) {
                     Ok(0) => Err(ErrorKind::WriteZero.into()),
                     Ok(n) => {
                         *at += n;
-                        if *at >= ask.len() {
-                            self.state = State::Waiting(Vec::new());
+                        if *at >= request.len() {
+                            self.state = State::ReadingResponse(Vec::new());
                         }
                         Ok(())
                     }
                     Err(e) => Err(e),
                 },
-                State::Waiting(_) => self.answer(),
+                State::ReadingResponse(_) => self.read_response(),
             };
-            match step {
+            match result {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Err(e),
                 // The text of a refusal is set already; otherwise the layers below have the more precise text.
-                Err(e) => return Err(self.broken(e.kind(), None)),
+                Err(e) => return Err(self.fail(e.kind(), None)),
                 Ok(()) => {}
             }
         }
     }
 
-    /// Reads a piece of the response to CONNECT.
-    fn answer(&mut self) -> io::Result<()> {
+    /// Reads a part of the response to CONNECT.
+    fn read_response(&mut self) -> io::Result<()> {
         match self.io.flush() {
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}
             flushed => flushed?,
         }
         let mut piece = [0; 2048];
         let n = self.io.read(&mut piece)?;
-        let State::Waiting(head) = &mut self.state else { return Ok(()) };
+        let State::ReadingResponse(head) = &mut self.state else { return Ok(()) };
         if n == 0 {
-            return Err(self.broken(ErrorKind::UnexpectedEof, Some("EOF".to_owned())));
+            return Err(self.fail(ErrorKind::UnexpectedEof, Some("EOF".to_owned())));
         }
         head.extend_from_slice(piece.get(..n).unwrap_or_default());
         while let Some(end) = head.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -295,33 +302,33 @@ impl Tunnel {
                 }
                 (Some(_), Some(status)) => {
                     let why = status.chars().filter(|c| !c.is_control()).take(200).collect();
-                    return Err(self.broken(ErrorKind::ConnectionRefused, Some(why)));
+                    return Err(self.fail(ErrorKind::ConnectionRefused, Some(why)));
                 }
-                _ => return Err(self.broken(ErrorKind::InvalidData, Some("malformed HTTP response".to_owned()))),
+                _ => return Err(self.fail(ErrorKind::InvalidData, Some("malformed HTTP response".to_owned()))),
             }
         }
-        if head.len() > MAX_HEAD {
-            return Err(self.broken(ErrorKind::InvalidData, Some("the answer is too long".to_owned())));
+        if head.len() > MAX_RESPONSE_HEAD {
+            return Err(self.fail(ErrorKind::InvalidData, Some("the answer is too long".to_owned())));
         }
         Ok(())
     }
 
     /// For a write: the stream below, once the tunnel is open.
-    fn through(&mut self) -> io::Result<&mut (dyn Stream + 'static)> {
-        let opened = self.open();
-        self.wanted = matches!(&opened, Err(e) if e.kind() == ErrorKind::WouldBlock);
-        opened.map(|()| &mut *self.io)
+    fn established_stream(&mut self) -> io::Result<&mut (dyn Stream + 'static)> {
+        let result = self.establish();
+        self.write_blocked = matches!(&result, Err(e) if e.kind() == ErrorKind::WouldBlock);
+        result.map(|()| &mut *self.io)
     }
 }
 
-impl Read for Tunnel {
+impl Read for ProxyTunnel {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         // The response is left to the write that waits for it: if it were read here, no event would cause that write to
         // be tried again.
-        if self.wanted && matches!(self.state, State::Asking(..) | State::Waiting(_)) {
+        if self.write_blocked && matches!(self.state, State::WritingConnect(..) | State::ReadingResponse(_)) {
             return Err(ErrorKind::WouldBlock.into());
         }
-        self.open()?;
+        self.establish()?;
         if let State::Open(rest) = &mut self.state
             && !rest.is_empty()
         {
@@ -335,31 +342,31 @@ impl Read for Tunnel {
     }
 }
 
-impl Write for Tunnel {
+impl Write for ProxyTunnel {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.through()?.write(buf)
+        self.established_stream()?.write(buf)
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.through()?.write_vectored(bufs)
+        self.established_stream()?.write_vectored(bufs)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.through()?.flush()
+        self.established_stream()?.flush()
     }
 }
 
-impl Stream for Tunnel {
-    fn peer(&self) -> String {
-        self.io.peer()
+impl Stream for ProxyTunnel {
+    fn peer_addr(&self) -> String {
+        self.io.peer_addr()
     }
 
-    fn shut_write(&mut self) {
-        self.io.shut_write();
+    fn shutdown_write(&mut self) {
+        self.io.shutdown_write();
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.trouble.clone().or_else(|| self.io.trouble())
+    fn layer_error(&self) -> Option<String> {
+        self.layer_error.clone().or_else(|| self.io.layer_error())
     }
 }
 

@@ -13,11 +13,11 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 
-use otelcore_config::{Diagnostics, Gates, Node, Severity, Sources};
+use otelcore_config::{ConfigNode, ConfigSources, Diagnostics, FeatureGates, Severity};
 
 use crate::plan::Plan;
 use crate::registry::Registry;
-use crate::service::{GRACE, Identity};
+use crate::service::{BuildInfo, DEFAULT_GRACE_PERIOD};
 use args::{Command, Invocation};
 
 /// The parts of the process that a command uses. The binary passes the real ones.
@@ -27,86 +27,92 @@ pub struct Terminal<'a> {
     /// Standard error.
     pub err: &'a mut dyn Write,
     /// Whether standard output is a terminal.
-    pub interactive: bool,
+    pub is_terminal: bool,
     /// Reads an environment variable.
     pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl std::fmt::Debug for Terminal<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Terminal").field("interactive", &self.interactive).finish_non_exhaustive()
+        f.debug_struct("Terminal").field("interactive", &self.is_terminal).finish_non_exhaustive()
     }
 }
 
 /// Runs a command line, the program's name first. Returns the exit code.
-pub fn main(args: impl IntoIterator<Item = OsString>, registry: Registry, terminal: &mut Terminal<'_>) -> u8 {
+pub fn run_command_line(
+    args: impl IntoIterator<Item = OsString>,
+    registry: Registry,
+    terminal: &mut Terminal<'_>,
+) -> u8 {
     let mut args = args.into_iter();
     let program = args.next().unwrap_or_default();
-    let identity = identity(&program.to_string_lossy());
+    let build_info = build_info(&program.to_string_lossy());
     let invocation = match args::parse(args) {
-        Ok(invocation) => of_the_name(invocation, &identity.command, &|path| otelcore_reactor::read_file(path).is_ok()),
-        Err(message) => return fail(terminal, &message),
+        Ok(invocation) => with_default_file_of_image(invocation, &build_info.command, &|path| {
+            otelcore_reactor::read_file(path).is_ok()
+        }),
+        Err(message) => return print_error(terminal, &message),
     };
     match invocation.command {
         Command::Help => {
-            let _ = terminal.out.write_all(args::help(&identity.command).as_bytes());
+            let _ = terminal.out.write_all(args::help(&build_info.command).as_bytes());
             0
         }
         Command::Version => {
-            let _ = writeln!(terminal.out, "{} version {}", identity.command, identity.version);
+            let _ = writeln!(terminal.out, "{} version {}", build_info.command, build_info.version);
             0
         }
-        Command::Components => show::components(&registry, &identity, terminal),
-        Command::FeatureGate(ref id) => show::feature_gates(id.as_deref(), terminal),
+        Command::Components => show::print_components(&registry, &build_info, terminal),
+        Command::FeatureGate(ref id) => show::print_feature_gates(id.as_deref(), terminal),
         Command::Validate => show::validate(&invocation, &registry, terminal),
         Command::PrintConfig { .. } => show::print_config(&invocation, &registry, terminal),
-        Command::Run => run::run(&invocation, registry, identity, terminal),
+        Command::Run => run::run(&invocation, registry, build_info, terminal),
     }
 }
 
 /// The name under which the program was started, where a Go collector has that name; `otelcore` otherwise.
-fn identity(program: &str) -> Identity {
+fn build_info(program: &str) -> BuildInfo {
     let name = program.rsplit('/').next().unwrap_or_default();
-    let command = IMAGES.into_iter().chain(["otelcorecol"]).find(|k| *k == name).unwrap_or("otelcore");
-    Identity { command: command.to_owned(), ..Identity::default() }
+    let command = GO_IMAGE_NAMES.into_iter().chain(["otelcorecol"]).find(|k| *k == name).unwrap_or("otelcore");
+    BuildInfo { command: command.to_owned(), ..BuildInfo::default() }
 }
 
 /// Names of images of the Go collector, whose default argument is `/etc/NAME/config.yaml`.
-const IMAGES: [&str; 4] = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp"];
+const GO_IMAGE_NAMES: [&str; 4] = ["otelcol", "otelcol-contrib", "otelcol-k8s", "otelcol-otlp"];
 
 /// Adds the default file of an image of the Go collector. A manifest that sets only the command of the container
 /// removes the image's default argument: where the program has the name of such an image and there is no `--config`,
 /// that file is read if it exists.
-fn of_the_name(mut invocation: Invocation, name: &str, is_there: &dyn Fn(&str) -> bool) -> Invocation {
+fn with_default_file_of_image(mut invocation: Invocation, name: &str, exists: &dyn Fn(&str) -> bool) -> Invocation {
     let path = format!("/etc/{name}/config.yaml");
-    if invocation.config.is_empty() && IMAGES.contains(&name) && is_there(&path) {
+    if invocation.config.is_empty() && GO_IMAGE_NAMES.contains(&name) && exists(&path) {
         invocation.config.push(path);
     }
     invocation
 }
 
-fn fail(terminal: &mut Terminal<'_>, message: &str) -> u8 {
+fn print_error(terminal: &mut Terminal<'_>, message: &str) -> u8 {
     let _ = writeln!(terminal.err, "Error: {message}");
     1
 }
 
 /// The most bytes in all files of one command line.
-const MAX_FILES: usize = 64 << 20;
+const MAX_TOTAL_FILE_BYTES: usize = 64 << 20;
 
 /// Files and variables of this machine.
-struct Machine<'a> {
+struct SystemSources<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     /// Each file is read once: its content decides how it is parsed, and a pipe can't be read again.
     files: RefCell<BTreeMap<String, Result<Vec<u8>, String>>>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> SystemSources<'a> {
     fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Self {
         Self { env, files: RefCell::default() }
     }
 
     /// The YAML files of a folder, sorted. `None` where it is no folder.
-    fn folder(&self, path: &str) -> Option<Vec<String>> {
+    fn yaml_files_of_folder(&self, path: &str) -> Option<Vec<String>> {
         let is_yaml =
             |name: &String| [".yaml", ".yml"].iter().any(|end| name.ends_with(end)) || name == "Kustomization";
         let mut names: Vec<String> = otelcore_reactor::read_folder(path)?.into_iter().filter(is_yaml).collect();
@@ -115,28 +121,30 @@ impl<'a> Machine<'a> {
     }
 }
 
-impl Sources for Machine<'_> {
-    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+impl ConfigSources for SystemSources<'_> {
+    fn read_file(&self, path: &str) -> Result<Vec<u8>, String> {
         let mut files = self.files.borrow_mut();
-        if let Some(read) = files.get(path) {
-            return read.clone();
+        if let Some(cached) = files.get(path) {
+            return cached.clone();
         }
-        let held: usize = files.values().flatten().map(Vec::len).sum();
-        let read = otelcore_reactor::read_file(path).and_then(|bytes| match held.saturating_add(bytes.len()) {
-            all if all > MAX_FILES => Err(format!("read {path}: with it all files together are larger than 64 MiB")),
+        let total: usize = files.values().flatten().map(Vec::len).sum();
+        let result = otelcore_reactor::read_file(path).and_then(|bytes| match total.saturating_add(bytes.len()) {
+            total if total > MAX_TOTAL_FILE_BYTES => {
+                Err(format!("read {path}: with it all files together are larger than 64 MiB"))
+            }
             _ => Ok(bytes),
         });
-        files.insert(path.to_owned(), read.clone());
-        read
+        files.insert(path.to_owned(), result.clone());
+        result
     }
 
-    fn env(&self, name: &str) -> Option<String> {
+    fn env_var(&self, name: &str) -> Option<String> {
         (self.env)(name)
     }
 }
 
 /// A configuration that has been read, and all its diagnostics.
-struct Loaded {
+struct LoadedConfig {
     plan: Option<Plan>,
     /// How long a shutdown may take to deliver what is held.
     grace: Duration,
@@ -144,57 +152,57 @@ struct Loaded {
 }
 
 /// Reads and checks the configuration that the command line names.
-fn load(invocation: &Invocation, registry: &Registry, env: &dyn Fn(&str) -> Option<String>) -> Loaded {
-    load_from(&Machine::new(env), invocation, registry)
+fn load(invocation: &Invocation, registry: &Registry, env: &dyn Fn(&str) -> Option<String>) -> LoadedConfig {
+    load_from(&SystemSources::new(env), invocation, registry)
 }
 
-fn load_from(machine: &Machine<'_>, invocation: &Invocation, registry: &Registry) -> Loaded {
+fn load_from(sources: &SystemSources<'_>, invocation: &Invocation, registry: &Registry) -> LoadedConfig {
     let diagnostics = Diagnostics::new();
-    let gates = gates(&invocation.feature_gates, &diagnostics);
-    let mut grace = invocation.grace;
-    let read: Option<(Node, Gates)> = if invocation.config.is_empty() && invocation.set.is_empty() {
-        otelcore_config::from_yaml(run::DEFAULT, &diagnostics).map(|root| (root, gates))
-    } else if let Some(manifests) = manifests::read(&invocation.config, machine, &diagnostics) {
-        manifests.load(invocation, machine, &diagnostics).map(|(root, gates, inner)| {
-            grace = grace.or(inner);
+    let gates = parse_feature_gates(&invocation.feature_gates, &diagnostics);
+    let mut grace = invocation.shutdown_timeout;
+    let read: Option<(ConfigNode, FeatureGates)> = if invocation.config.is_empty() && invocation.set.is_empty() {
+        otelcore_config::from_yaml(run::DEFAULT_CONFIG, &diagnostics).map(|root| (root, gates))
+    } else if let Some(manifests) = manifests::read_manifests(&invocation.config, sources, &diagnostics) {
+        manifests.load(invocation, sources, &diagnostics).map(|(root, gates, from_manifest)| {
+            grace = grace.or(from_manifest);
             (root, gates)
         })
     } else {
-        let root = otelcore_config::load(&invocation.config, &invocation.set, machine, &gates, &diagnostics);
+        let root = otelcore_config::load(&invocation.config, &invocation.set, sources, &gates, &diagnostics);
         root.map(|root| (root, gates))
     };
     let plan = read.and_then(|(root, gates)| Plan::parse(&root, registry, &gates, &diagnostics));
-    Loaded { plan, grace: grace.unwrap_or(GRACE), diagnostics }
+    LoadedConfig { plan, grace: grace.unwrap_or(DEFAULT_GRACE_PERIOD), diagnostics }
 }
 
-fn gates(flags: &[String], d: &Diagnostics) -> Gates {
-    let (gates, problems) = Gates::parse(flags);
+fn parse_feature_gates(flags: &[String], diagnostics: &Diagnostics) -> FeatureGates {
+    let (gates, problems) = FeatureGates::parse(flags);
     for problem in problems {
         if problem.is_notice() {
-            d.warn(None, "--feature-gates", problem.to_string());
+            diagnostics.warn(None, "--feature-gates", problem.to_string());
         } else {
-            d.error(None, "--feature-gates", problem.to_string());
+            diagnostics.error(None, "--feature-gates", problem.to_string());
         }
     }
     gates
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// Writes every mistake, and their number.
-    fn report(&self, terminal: &mut Terminal<'_>, prefix: &str) -> u8 {
+    fn report_errors(&self, terminal: &mut Terminal<'_>, prefix: &str) -> u8 {
         let items = self.diagnostics.items();
         let errors = self.diagnostics.count(Severity::Error);
-        let text = self.diagnostics.to_text(false);
+        let text = self.diagnostics.render_to_string(false);
         let _ = terminal.err.write_all(text.as_bytes());
         let first = items.iter().find(|d| d.severity == Severity::Error).map(|d| d.message.clone()).unwrap_or_default();
         let more = if errors > 1 { format!(" (and {} more, above)", errors - 1) } else { String::new() };
-        fail(terminal, &format!("{prefix}{first}{more}"))
+        print_error(terminal, &format!("{prefix}{first}{more}"))
     }
 
     /// Writes the warnings.
-    fn warnings(&self, terminal: &mut Terminal<'_>) {
+    fn report_warnings(&self, terminal: &mut Terminal<'_>) {
         if !self.diagnostics.is_empty() {
-            let _ = terminal.err.write_all(self.diagnostics.to_text(false).as_bytes());
+            let _ = terminal.err.write_all(self.diagnostics.render_to_string(false).as_bytes());
         }
     }
 }
@@ -203,25 +211,25 @@ impl Loaded {
 mod tests {
     use super::*;
 
-    fn read_under(name: &str, args: &[&str], there: bool) -> Vec<String> {
+    fn config_files_for(name: &str, args: &[&str], exists: bool) -> Vec<String> {
         let invocation = args::parse(args.iter().map(OsString::from)).unwrap();
-        of_the_name(invocation, name, &|_| there).config
+        with_default_file_of_image(invocation, name, &|_| exists).config
     }
 
     #[test]
-    fn an_images_name_reads_its_images_file_if_it_is_there() {
-        for name in IMAGES {
-            assert_eq!(read_under(name, &[], true), [format!("/etc/{name}/config.yaml")]);
-            assert_eq!(read_under(name, &["--set=a.b=c"], true).len(), 1);
-            assert_eq!(read_under(name, &["--config=x"], true), ["x"]);
-            assert!(read_under(name, &[], false).is_empty());
+    fn go_image_name_without_config_flag_reads_the_file_of_that_image() {
+        for name in GO_IMAGE_NAMES {
+            assert_eq!(config_files_for(name, &[], true), [format!("/etc/{name}/config.yaml")]);
+            assert_eq!(config_files_for(name, &["--set=a.b=c"], true).len(), 1);
+            assert_eq!(config_files_for(name, &["--config=x"], true), ["x"]);
+            assert!(config_files_for(name, &[], false).is_empty());
         }
-        assert!(read_under("otelcore", &[], true).is_empty(), "has a default of its own");
+        assert!(config_files_for("otelcore", &[], true).is_empty(), "has a default of its own");
     }
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "a test's own file")]
-    fn a_containers_own_time_for_a_stop_holds_where_its_manifest_runs_here() {
+    fn shutdown_timeout_of_a_manifest_is_used_unless_the_flag_sets_one() {
         let path = std::env::temp_dir().join(format!("otelcore-grace-{}.yaml", otelcore_reactor::uuid()));
         let manifest = "
 apiVersion: v1

@@ -1,9 +1,9 @@
 //! A collector inside a host program: the handle that the bindings of every language are built on.
 //!
-//! [`Embedded::new`] reads and checks a configuration and opens nothing. The collector then runs in one of two ways: on
-//! its own thread ([`Embedded::start`]), or in the host's loop ([`Embedded::drive`], a descriptor to wait for, a
-//! deadline, and [`Driven::turn`]). It installs no signal handler and no global logger, and starts no thread before
-//! `start`. After a panic of the loop the state is always [`State::Failed`].
+//! [`EmbeddedCollector::new`] reads and checks a configuration and opens nothing. The collector then runs in one of two ways: on
+//! its own thread ([`EmbeddedCollector::start`]), or in the host's loop ([`EmbeddedCollector::start_in_host_loop`], a descriptor to wait for, a
+//! deadline, and [`DrivenCollector::turn`]). It installs no signal handler and no global logger, and starts no thread before
+//! `start`. After a panic of the loop the state is always [`CollectorState::Failed`].
 
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,20 +12,20 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use otelcore_config::{Diagnostics, Gates, Severity, Sources};
-use otelcore_inproc::{Hub, InprocExporterFactory, InprocReceiverFactory, Input, Output};
+use otelcore_config::{ConfigSources, Diagnostics, FeatureGates, Severity};
+use otelcore_inproc::{HostIo, InprocExporterFactory, InprocReceiverFactory, Input, Output};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Field, Left, LogSink, Logger, NoLog, StartError};
-use otelcore_reactor::{Ending, Real, Remote, Runner, Unsignalled};
+use otelcore_pipeline::{LogField, LogSink, Logger, NoopLogSink, StartError, UndeliveredItems};
+use otelcore_reactor::{EventLoop, LoopHandle, RealWorld, ShutdownReport, SignalsBlocked};
 
 use crate::plan::Plan;
 use crate::registry::Registry;
-use crate::service::{Collector, Identity, RunError};
+use crate::service::{BuildInfo, Collector, RunError};
 
 /// The state of a collector.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
-pub enum State {
+pub enum CollectorState {
     /// The configuration is checked, and nothing is open.
     Created,
     /// Opening what the configuration names.
@@ -40,7 +40,7 @@ pub enum State {
     Failed,
 }
 
-impl State {
+impl CollectorState {
     const ALL: [Self; 6] = [Self::Created, Self::Starting, Self::Running, Self::Stopping, Self::Stopped, Self::Failed];
 
     /// `created`, `running` and so on.
@@ -71,9 +71,9 @@ pub enum EmbedError {
     /// The system refused what the loop needs.
     Io(std::io::Error),
     /// The call is not possible in this state.
-    State(State),
+    State(CollectorState),
     /// The time is up. At a shutdown, with what was not delivered.
-    Timeout(Left),
+    Timeout(UndeliveredItems),
     /// The call came from the loop's own thread, which would wait for itself.
     Reentrant,
     /// The loop has panicked.
@@ -113,75 +113,79 @@ impl From<RunError> for EmbedError {
 }
 
 /// What `${env:NAME}` means.
-pub type Environment = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
+pub type EnvLookup = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// What a host program decides about its collector.
-pub struct Options {
+pub struct EmbedOptions {
     /// The sink of its log. By default records are dropped.
     pub log: Arc<dyn LogSink>,
     /// Its name and version.
-    pub identity: Identity,
+    pub identity: BuildInfo,
     /// The component types. `inproc` is added to them.
     pub registry: Registry,
     /// What `${env:NAME}` means; the process's environment by default.
-    pub env: Environment,
+    pub env: EnvLookup,
     /// How messages call the configuration.
-    pub name: String,
+    pub config_name: String,
     /// Whether own metrics are served on `localhost:8888` where the configuration names no reader, as the program does.
     /// Off by default: a library should open no port that was not asked for, and two collectors of one process would
-    /// both need it. [`Embedded::metrics`] gives the metrics in both cases.
+    /// both need it. [`EmbeddedCollector::metrics`] gives the metrics in both cases.
     pub default_metrics_page: bool,
 }
 
-impl Default for Options {
+impl Default for EmbedOptions {
     fn default() -> Self {
         Self {
-            log: Arc::new(NoLog),
-            identity: Identity::default(),
+            log: Arc::new(NoopLogSink),
+            identity: BuildInfo::default(),
             registry: Registry::default(),
-            env: Box::new(otelcore_reactor::env),
-            name: "config.yaml".to_owned(),
+            env: Box::new(otelcore_reactor::env_var),
+            config_name: "config.yaml".to_owned(),
             default_metrics_page: false,
         }
     }
 }
 
-impl std::fmt::Debug for Options {
+impl std::fmt::Debug for EmbedOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Options").field("name", &self.config_name).finish_non_exhaustive()
     }
 }
 
 /// A source of files: the configuration's text under its name, and other files from the disk.
-struct Given<'a> {
+struct ConfigText<'a> {
     yaml: &'a str,
-    options: &'a Options,
+    options: &'a EmbedOptions,
 }
 
-impl Sources for Given<'_> {
-    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-        if path == self.options.name { Ok(self.yaml.as_bytes().to_vec()) } else { otelcore_reactor::read_file(path) }
+impl ConfigSources for ConfigText<'_> {
+    fn read_file(&self, path: &str) -> Result<Vec<u8>, String> {
+        if path == self.options.config_name {
+            Ok(self.yaml.as_bytes().to_vec())
+        } else {
+            otelcore_reactor::read_file(path)
+        }
     }
 
-    fn env(&self, name: &str) -> Option<String> {
+    fn env_var(&self, name: &str) -> Option<String> {
         (self.options.env)(name)
     }
 }
 
 /// What the handle and the loop share.
-struct Shared {
+struct SharedState {
     state: AtomicU8,
     inner: Mutex<Inner>,
     /// Notified at every change of state.
-    news: Condvar,
-    hub: Hub,
+    changed: Condvar,
+    hub: HostIo,
     log: Logger,
 }
 
 #[derive(Default)]
 struct Inner {
-    remote: Option<Remote>,
-    ending: Option<Left>,
+    loop_handle: Option<LoopHandle>,
+    undelivered: Option<UndeliveredItems>,
     failure: Option<String>,
     /// The system's number for a failed start.
     errno: Option<i32>,
@@ -189,61 +193,64 @@ struct Inner {
     thread: Option<ThreadId>,
 }
 
-impl Shared {
-    fn state(&self) -> State {
-        // The number was written by `become_`.
-        State::ALL.get(usize::from(self.state.load(Ordering::Acquire))).copied().unwrap_or(State::Failed)
+impl SharedState {
+    fn state(&self) -> CollectorState {
+        // The number was written by `set_state`.
+        CollectorState::ALL
+            .get(usize::from(self.state.load(Ordering::Acquire)))
+            .copied()
+            .unwrap_or(CollectorState::Failed)
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn become_(&self, state: State, change: impl FnOnce(&mut Inner)) {
+    fn set_state(&self, state: CollectorState, update: impl FnOnce(&mut Inner)) {
         let mut inner = self.inner();
-        change(&mut inner);
+        update(&mut inner);
         self.state.store(state as u8, Ordering::Release);
         drop(inner);
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 
-    fn fail(&self, why: String) {
+    fn set_failed(&self, why: String) {
         // No component is left that would pass on what inputs take.
         let lost = self.hub.close();
         if lost > 0 {
-            let fields = [("error", Field::Str(&why)), ("dropped_items", Field::Uint(lost))];
+            let fields = [("error", LogField::Str(&why)), ("dropped_items", LogField::Uint(lost))];
             self.log.error("The collector has failed; what was submitted is lost.", &fields);
         }
-        self.become_(State::Failed, |inner| {
-            inner.remote = None;
+        self.set_state(CollectorState::Failed, |inner| {
+            inner.loop_handle = None;
             inner.thread = None;
             inner.failure = Some(why);
         });
     }
 
-    fn end(&self, ending: Ending) {
-        self.become_(State::Stopped, |inner| {
-            inner.remote = None;
+    fn set_stopped(&self, report: ShutdownReport) {
+        self.set_state(CollectorState::Stopped, |inner| {
+            inner.loop_handle = None;
             inner.thread = None;
-            inner.ending = Some(ending.left);
+            inner.undelivered = Some(report.undelivered);
         });
     }
 
-    /// Waits until `done` returns true, until `until` at most. `false` when the time is up.
+    /// Waits until `condition` returns true, until `deadline` at most. `false` when the time is up.
     #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
-    fn wait(&self, until: Option<Instant>, mut done: impl FnMut(&Inner, State) -> bool) -> bool {
+    fn wait(&self, deadline: Option<Instant>, mut condition: impl FnMut(&Inner, CollectorState) -> bool) -> bool {
         let mut inner = self.inner();
         loop {
-            if done(&inner, self.state()) {
+            if condition(&inner, self.state()) {
                 return true;
             }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
+            let remaining = deadline.map(|until| until.saturating_duration_since(Instant::now()));
+            if remaining == Some(Duration::ZERO) {
                 return false;
             }
-            inner = match left {
-                Some(left) => self.news.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.news.wait(inner).unwrap_or_else(PoisonError::into_inner),
+            inner = match remaining {
+                Some(left) => self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
@@ -253,76 +260,76 @@ impl Shared {
 ///
 /// In a forked child its sockets are closed, and it can't be used: calls return [`EmbedError::Forked`], and dropping it
 /// does nothing. The child may make its own collectors.
-pub struct Embedded {
+pub struct EmbeddedCollector {
     collector: Arc<Collector>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    depth: u32,
+    fork_depth: u32,
 }
 
-impl std::fmt::Debug for Embedded {
+impl std::fmt::Debug for EmbeddedCollector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Embedded").field("state", &self.state()).finish_non_exhaustive()
     }
 }
 
-impl Embedded {
+impl EmbeddedCollector {
     /// Reads and checks a configuration of the Go collector. Nothing is opened.
     ///
     /// # Errors
     /// Every mistake in it, with its place.
-    pub fn new(yaml: &str, options: Options) -> Result<Self, EmbedError> {
-        let hub = Hub::new();
+    pub fn new(yaml: &str, options: EmbedOptions) -> Result<Self, EmbedError> {
+        let hub = HostIo::new();
         let mut registry = options.registry.clone();
         registry.add(InprocReceiverFactory::new(&hub));
         registry.add(InprocExporterFactory::new(&hub));
         let diagnostics = Diagnostics::new();
-        let (gates, _) = Gates::parse::<&str>(&[]);
-        let uri = format!("file:{}", options.name);
-        let given = Given { yaml, options: &options };
-        let plan = otelcore_config::load(&[uri], &[], &given, &gates, &diagnostics)
+        let (gates, _) = FeatureGates::parse::<&str>(&[]);
+        let uri = format!("file:{}", options.config_name);
+        let sources = ConfigText { yaml, options: &options };
+        let plan = otelcore_config::load(&[uri], &[], &sources, &gates, &diagnostics)
             .and_then(|root| Plan::parse(&root, &registry, &gates, &diagnostics));
-        let mut plan = plan.ok_or_else(|| EmbedError::Config(diagnostics.to_text(false)))?;
-        if !(options.default_metrics_page || plan.telemetry.page_is_named) {
-            plan.telemetry.metrics.clear();
+        let mut plan = plan.ok_or_else(|| EmbedError::Config(diagnostics.render_to_string(false)))?;
+        if !(options.default_metrics_page || plan.telemetry.has_explicit_page) {
+            plan.telemetry.metrics_pages.clear();
         }
-        let without_effect = plan.telemetry.logs.without_effect_in_host();
-        let collector = Collector::in_host(plan, options.identity, options.log);
+        let without_effect = plan.telemetry.logs.key_without_effect_in_host();
+        let collector = Collector::new_in_host(plan, options.identity, options.log);
         for item in diagnostics.items().into_iter().filter(|item| item.severity != Severity::Error) {
-            collector.log().warn(&item.message, &[("key", Field::Str(&item.path))]);
+            collector.log().warn(&item.message, &[("key", LogField::Str(&item.path))]);
         }
         if let Some((key, text)) = without_effect {
-            collector.log().warn(text, &[("key", Field::Str(key))]);
+            collector.log().warn(text, &[("key", LogField::Str(key))]);
         }
         let log = collector.log().clone();
         Ok(Self {
             collector: Arc::new(collector),
-            shared: Arc::new(Shared {
-                state: AtomicU8::new(State::Created as u8),
+            shared: Arc::new(SharedState {
+                state: AtomicU8::new(CollectorState::Created as u8),
                 inner: Mutex::default(),
-                news: Condvar::new(),
+                changed: Condvar::new(),
                 hub,
                 log,
             }),
             thread: Mutex::default(),
-            depth: otelcore_reactor::fork_depth(),
+            fork_depth: otelcore_reactor::fork_depth(),
         })
     }
 
     /// Whether it runs in a parent of this process: then none of its locks may be waited for, and nothing of it
     /// dropped.
     fn is_inherited(&self) -> bool {
-        self.depth != otelcore_reactor::fork_depth()
+        self.fork_depth != otelcore_reactor::fork_depth()
     }
 
     fn check_process(&self) -> Result<(), EmbedError> {
         if self.is_inherited() { Err(EmbedError::Forked) } else { Ok(()) }
     }
 
-    /// Its state; in a forked child [`State::Failed`].
+    /// Its state; in a forked child [`CollectorState::Failed`].
     #[must_use]
-    pub fn state(&self) -> State {
-        if self.is_inherited() { State::Failed } else { self.shared.state() }
+    pub fn state(&self) -> CollectorState {
+        if self.is_inherited() { CollectorState::Failed } else { self.shared.state() }
     }
 
     /// The input of an `inproc` receiver, by its id.
@@ -347,8 +354,8 @@ impl Embedded {
 
     /// The ids of all inputs, and of all outputs.
     #[must_use]
-    pub fn ends(&self) -> (Vec<String>, Vec<String>) {
-        if self.is_inherited() { Default::default() } else { self.shared.hub.names() }
+    pub fn input_and_output_ids(&self) -> (Vec<String>, Vec<String>) {
+        if self.is_inherited() { Default::default() } else { self.shared.hub.ids() }
     }
 
     /// Its logger.
@@ -357,11 +364,11 @@ impl Embedded {
         self.collector.log()
     }
 
-    fn begin(&self) -> Result<(), EmbedError> {
+    fn set_starting(&self) -> Result<(), EmbedError> {
         self.check_process()?;
-        let (from, to) = (State::Created as u8, State::Starting as u8);
-        let begun = self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
-        begun.map(drop).map_err(|_| EmbedError::State(self.state()))
+        let (from, to) = (CollectorState::Created as u8, CollectorState::Starting as u8);
+        let exchanged = self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        exchanged.map(drop).map_err(|_| EmbedError::State(self.state()))
     }
 
     /// Starts it on its own thread, and returns when everything listens.
@@ -369,20 +376,21 @@ impl Embedded {
     /// # Errors
     /// Why it could not start, for example because a port is in use.
     pub fn start(&self) -> Result<(), EmbedError> {
-        self.begin()?;
+        self.set_starting()?;
         let (collector, shared) = (self.collector.clone(), self.shared.clone());
-        let unsignalled = Unsignalled::here();
-        let spawned = std::thread::Builder::new().name("otelcore".to_owned()).spawn(move || live(&collector, &shared));
-        drop(unsignalled);
+        let signals_blocked = SignalsBlocked::in_this_thread();
+        let spawned =
+            std::thread::Builder::new().name("otelcore".to_owned()).spawn(move || run_to_end(&collector, &shared));
+        drop(signals_blocked);
         match spawned {
             Ok(thread) => *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread),
             Err(e) => {
-                self.shared.fail(e.to_string());
+                self.shared.set_failed(e.to_string());
                 return Err(EmbedError::Io(e));
             }
         }
-        self.shared.wait(None, |_, state| state > State::Starting);
-        if self.state() == State::Failed {
+        self.shared.wait(None, |_, state| state > CollectorState::Starting);
+        if self.state() == CollectorState::Failed {
             let inner = self.shared.inner();
             let why = inner.failure.clone().unwrap_or_default();
             return Err(match inner.errno {
@@ -393,33 +401,38 @@ impl Embedded {
         Ok(())
     }
 
-    /// Starts it in the host's loop: from now on the caller's thread has to call [`Driven::turn`].
+    /// Starts it in the host's loop: from now on the caller's thread has to call [`DrivenCollector::turn`].
     ///
     /// # Errors
     /// Why it could not start, for example because a port is in use.
-    pub fn drive(&self) -> Result<Driven, EmbedError> {
-        self.begin()?;
-        let started = Real::in_host().map_err(RunError::from).and_then(|world| self.collector.start(world));
+    pub fn start_in_host_loop(&self) -> Result<DrivenCollector, EmbedError> {
+        self.set_starting()?;
+        let started = RealWorld::new_in_host().map_err(RunError::from).and_then(|world| self.collector.start(world));
         match started {
-            Ok(runner) => {
-                self.shared.become_(State::Running, |inner| {
-                    inner.remote = Some(runner.remote());
+            Ok(event_loop) => {
+                self.shared.set_state(CollectorState::Running, |inner| {
+                    inner.loop_handle = Some(event_loop.handle());
                     inner.thread = Some(std::thread::current().id());
                 });
-                Ok(Driven { runner: Some(runner), shared: self.shared.clone(), depth: self.depth, here: PhantomData })
+                Ok(DrivenCollector {
+                    event_loop: Some(event_loop),
+                    shared: self.shared.clone(),
+                    fork_depth: self.fork_depth,
+                    not_send: PhantomData,
+                })
             }
             Err(e) => {
-                self.shared.fail(e.to_string());
+                self.shared.set_failed(e.to_string());
                 Err(e.into())
             }
         }
     }
 
-    fn remote(&self) -> Result<Remote, EmbedError> {
+    fn loop_handle(&self) -> Result<LoopHandle, EmbedError> {
         self.check_process()?;
         let inner = self.shared.inner();
-        match (&inner.remote, &inner.failure) {
-            (Some(remote), _) => Ok(remote.clone()),
+        match (&inner.loop_handle, &inner.failure) {
+            (Some(loop_handle), _) => Ok(loop_handle.clone()),
             (None, Some(why)) => Err(EmbedError::Failed(why.clone())),
             (None, None) => Err(EmbedError::State(self.state())),
         }
@@ -429,22 +442,22 @@ impl Embedded {
         self.shared.inner().thread == Some(std::thread::current().id())
     }
 
-    /// Begins a flush: components send what they hold back to collect more. [`Embedded::is_flushed`] reports when all
+    /// Begins a flush: components send what they hold back to collect more. [`EmbeddedCollector::is_flushed`] reports when all
     /// that was accepted before this call is delivered, or reported as lost.
     ///
     /// # Errors
     /// When it does not run.
     pub fn begin_flush(&self) -> Result<u64, EmbedError> {
-        let remote = self.remote()?;
+        let loop_handle = self.loop_handle()?;
         let mark = self.collector.budget().mark();
-        remote.flush();
+        loop_handle.flush();
         Ok(mark)
     }
 
-    /// Whether a flush has ended; `mark` is the result of [`Embedded::begin_flush`].
+    /// Whether a flush has ended; `mark` is the result of [`EmbeddedCollector::begin_flush`].
     #[must_use]
     pub fn is_flushed(&self, mark: u64) -> bool {
-        self.collector.budget().is_past(mark)
+        self.collector.budget().is_released(mark)
     }
 
     /// Waits until all that was accepted before this call is delivered, or reported as lost.
@@ -458,20 +471,20 @@ impl Embedded {
             return Err(EmbedError::Reentrant);
         }
         /// How often the flush is repeated: what one component sends may be held back by the next one.
-        const LOOK: Duration = Duration::from_millis(2);
-        let until = Instant::now().checked_add(timeout);
+        const FLUSH_INTERVAL: Duration = Duration::from_millis(2);
+        let deadline = Instant::now().checked_add(timeout);
         let mark = self.begin_flush()?;
         while !self.is_flushed(mark) {
             let now = Instant::now();
-            if until.is_some_and(|until| now >= until) {
-                return Err(EmbedError::Timeout(Left::default()));
+            if deadline.is_some_and(|until| now >= until) {
+                return Err(EmbedError::Timeout(UndeliveredItems::default()));
             }
-            if self.shared.wait(Some(now + LOOK), |_, state| state >= State::Stopped) {
+            if self.shared.wait(Some(now + FLUSH_INTERVAL), |_, state| state >= CollectorState::Stopped) {
                 break;
             }
             // It may have ended since the last check.
-            if let Ok(remote) = self.remote() {
-                remote.flush();
+            if let Ok(loop_handle) = self.loop_handle() {
+                loop_handle.flush();
             }
         }
         Ok(())
@@ -482,10 +495,10 @@ impl Embedded {
     /// # Errors
     /// When it does not run.
     pub fn begin_shutdown(&self, grace: Duration) -> Result<(), EmbedError> {
-        let remote = self.remote()?;
-        let (from, to) = (State::Running as u8, State::Stopping as u8);
+        let loop_handle = self.loop_handle()?;
+        let (from, to) = (CollectorState::Running as u8, CollectorState::Stopping as u8);
         let _ = self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
-        remote.shutdown(grace);
+        loop_handle.shutdown(grace);
         Ok(())
     }
 
@@ -500,22 +513,22 @@ impl Embedded {
         if self.is_own_thread() {
             return Err(EmbedError::Reentrant);
         }
-        let (from, to) = (State::Created as u8, State::Stopped as u8);
+        let (from, to) = (CollectorState::Created as u8, CollectorState::Stopped as u8);
         if self.shared.state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             self.shared.hub.close();
             return Ok(());
         }
         // A start that is under way is waited for; the shutdown follows it.
-        self.shared.wait(None, |_, state| state > State::Starting);
-        let asked = self.begin_shutdown(grace);
-        if matches!(asked, Err(EmbedError::Failed(_))) {
-            return asked;
+        self.shared.wait(None, |_, state| state > CollectorState::Starting);
+        let result = self.begin_shutdown(grace);
+        if matches!(result, Err(EmbedError::Failed(_))) {
+            return result;
         }
         // The loop ends in time by itself, but the host may not turn it or may block in a callback: this thread then
         // stops waiting one second later.
-        let until = Instant::now().checked_add(grace.saturating_add(Duration::from_secs(1)));
-        if !self.shared.wait(until, |_, state| state >= State::Stopped) {
-            return Err(EmbedError::Timeout(Left::default()));
+        let deadline = Instant::now().checked_add(grace.saturating_add(Duration::from_secs(1)));
+        if !self.shared.wait(deadline, |_, state| state >= CollectorState::Stopped) {
+            return Err(EmbedError::Timeout(UndeliveredItems::default()));
         }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
@@ -523,7 +536,7 @@ impl Embedded {
             let _ = thread.join();
         }
         let inner = self.shared.inner();
-        match (&inner.failure, &inner.ending) {
+        match (&inner.failure, &inner.undelivered) {
             (Some(why), _) => Err(EmbedError::Failed(why.clone())),
             (None, Some(left)) if left.total() > 0 => Err(EmbedError::Timeout(left.clone())),
             _ => Ok(()),
@@ -534,8 +547,8 @@ impl Embedded {
     /// wait for it return, and what it holds is lost.
     pub fn abandon(&self, why: &str) {
         // In a forked child the state is `Failed` already.
-        if matches!(self.state(), State::Running | State::Stopping) {
-            self.shared.fail(why.to_owned());
+        if matches!(self.state(), CollectorState::Running | CollectorState::Stopping) {
+            self.shared.set_failed(why.to_owned());
         }
     }
 
@@ -564,8 +577,8 @@ impl Embedded {
     }
 }
 
-impl Drop for Embedded {
-    /// To learn what is lost, call [`Embedded::shutdown`] before.
+impl Drop for EmbeddedCollector {
+    /// To learn what is lost, call [`EmbeddedCollector::shutdown`] before.
     fn drop(&mut self) {
         if self.is_inherited() {
             // They are leaked: what they own stays as long as the child runs.
@@ -573,40 +586,40 @@ impl Drop for Embedded {
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
             return;
         }
-        let threaded = self.thread.lock().is_ok_and(|thread| thread.is_some());
-        if !self.is_own_thread() && (threaded || self.state() == State::Created) {
+        let has_own_thread = self.thread.lock().is_ok_and(|thread| thread.is_some());
+        if !self.is_own_thread() && (has_own_thread || self.state() == CollectorState::Created) {
             let _ = self.shutdown(Duration::ZERO);
         }
     }
 }
 
 /// Runs a collector on its own thread, from its start to its end.
-fn live(collector: &Collector, shared: &Shared) {
-    let depth = otelcore_reactor::fork_depth();
-    let lived = catch_unwind(AssertUnwindSafe(|| -> Result<Ending, RunError> {
-        let runner = collector.start(Real::in_host()?)?;
-        shared.become_(State::Running, |inner| {
-            inner.remote = Some(runner.remote());
+fn run_to_end(collector: &Collector, shared: &SharedState) {
+    let fork_depth = otelcore_reactor::fork_depth();
+    let result = catch_unwind(AssertUnwindSafe(|| -> Result<ShutdownReport, RunError> {
+        let event_loop = collector.start(RealWorld::new_in_host()?)?;
+        shared.set_state(CollectorState::Running, |inner| {
+            inner.loop_handle = Some(event_loop.handle());
             inner.thread = Some(std::thread::current().id());
         });
-        let ending = runner.run(|_, _| {})?;
-        ending.left.report(collector.log());
-        Ok(ending)
+        let report = event_loop.run(|_, _| {})?;
+        report.undelivered.report(collector.log());
+        Ok(report)
     }));
-    if depth != otelcore_reactor::fork_depth() {
+    if fork_depth != otelcore_reactor::fork_depth() {
         // A callback of the host has forked in this thread and has returned in the child: the child's only thread ends
         // here.
         return;
     }
-    match lived {
-        Ok(Ok(ending)) => shared.end(ending),
+    match result {
+        Ok(Ok(report)) => shared.set_stopped(report),
         Ok(Err(e)) => {
             if let RunError::Listen(_, errno) = &e {
                 shared.inner().errno = Some(*errno);
             }
-            shared.fail(e.to_string());
+            shared.set_failed(e.to_string());
         }
-        Err(panic) => shared.fail(panic_text(&*panic)),
+        Err(panic) => shared.set_failed(panic_text(&*panic)),
     }
 }
 
@@ -616,35 +629,35 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// A collector in the host's loop. It stays in the thread that made it.
-pub struct Driven {
-    runner: Option<Runner>,
-    shared: Arc<Shared>,
-    depth: u32,
-    here: PhantomData<*const ()>,
+pub struct DrivenCollector {
+    event_loop: Option<EventLoop>,
+    shared: Arc<SharedState>,
+    fork_depth: u32,
+    not_send: PhantomData<*const ()>,
 }
 
-impl std::fmt::Debug for Driven {
+impl std::fmt::Debug for DrivenCollector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Driven").field("state", &self.shared.state()).finish_non_exhaustive()
     }
 }
 
-impl Driven {
+impl DrivenCollector {
     fn is_inherited(&self) -> bool {
-        self.depth != otelcore_reactor::fork_depth()
+        self.fork_depth != otelcore_reactor::fork_depth()
     }
 
     /// The descriptor to wait for: it is readable when a turn has something to do. `None` when the collector has ended.
     #[must_use]
     pub fn descriptor(&self) -> Option<std::os::fd::RawFd> {
-        self.runner.as_ref().filter(|_| !self.is_inherited()).map(|runner| runner.world().descriptor())
+        self.event_loop.as_ref().filter(|_| !self.is_inherited()).map(|runner| runner.world().poll_descriptor())
     }
 
     /// How long the host may wait for the descriptor before the next turn; `None` means without limit.
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
-        let runner = self.runner.as_ref().filter(|_| !self.is_inherited())?;
-        runner.deadline().map(|at| at.since(runner.now()))
+        let event_loop = self.event_loop.as_ref().filter(|_| !self.is_inherited())?;
+        event_loop.deadline().map(|at| at.since(event_loop.now()))
     }
 
     /// Does what there is to do, without waiting. `false` when the collector has ended.
@@ -655,47 +668,47 @@ impl Driven {
         if self.is_inherited() {
             return Err(EmbedError::Forked);
         }
-        let Some(runner) = &mut self.runner else { return Ok(false) };
-        let turned = catch_unwind(AssertUnwindSafe(|| {
-            let now = runner.now();
-            runner.turn(now, &mut Vec::new())?;
-            Ok::<_, std::io::Error>(runner.ending())
+        let Some(event_loop) = &mut self.event_loop else { return Ok(false) };
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let now = event_loop.now();
+            event_loop.turn(now, &mut Vec::new())?;
+            Ok::<_, std::io::Error>(event_loop.shutdown_report())
         }));
         if self.is_inherited() {
             // A callback of the host has forked and has returned in the child.
             return Err(EmbedError::Forked);
         }
-        match turned {
+        match result {
             Ok(Ok(None)) => Ok(true),
-            Ok(Ok(Some(ending))) => {
-                self.runner = None;
-                self.shared.end(ending);
+            Ok(Ok(Some(report))) => {
+                self.event_loop = None;
+                self.shared.set_stopped(report);
                 Ok(false)
             }
             Ok(Err(e)) => {
-                self.runner = None;
-                self.shared.fail(e.to_string());
+                self.event_loop = None;
+                self.shared.set_failed(e.to_string());
                 Err(EmbedError::Io(e))
             }
             Err(panic) => {
                 let why = panic_text(&*panic);
                 // After a panic the loop may be in any state: it is not used again, and not dropped.
-                std::mem::forget(self.runner.take());
-                self.shared.fail(why.clone());
+                std::mem::forget(self.event_loop.take());
+                self.shared.set_failed(why.clone());
                 Err(EmbedError::Failed(why))
             }
         }
     }
 }
 
-impl Drop for Driven {
+impl Drop for DrivenCollector {
     fn drop(&mut self) {
         if self.is_inherited() {
-            std::mem::forget((self.runner.take(), self.shared.clone()));
+            std::mem::forget((self.event_loop.take(), self.shared.clone()));
             return;
         }
-        if self.runner.take().is_some() {
-            self.shared.fail("the loop was dropped before its end".to_owned());
+        if self.event_loop.take().is_some() {
+            self.shared.set_failed("the loop was dropped before its end".to_owned());
         }
     }
 }

@@ -13,7 +13,7 @@ mod registry;
 mod service;
 mod summary;
 
-pub use embed::{Driven, EmbedError, Embedded, Environment, Options, State};
+pub use embed::{CollectorState, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector, EnvLookup};
 pub use otelcore_config as config;
 pub use otelcore_inproc as inproc;
 pub use otelcore_pdata as pdata;
@@ -21,7 +21,7 @@ pub use otelcore_pipeline as pipeline;
 pub use otelcore_reactor as reactor;
 pub use plan::Plan;
 pub use registry::Registry;
-pub use service::{Collector, GRACE, Identity, RunError};
+pub use service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD, RunError};
 
 /// The README's Rust is compiled and run with the tests.
 #[cfg(doctest)]

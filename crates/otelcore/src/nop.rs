@@ -3,8 +3,8 @@
 use otelcore_config::{ComponentId, Section};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Done, Door, Event, Exporter, Factory, JobId, Kind, Mono, Outcome, Payload, Receiver,
-    SendingSettings, Settings, StartError,
+    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Exporter,
+    ExporterQueueConfig, Factory, MonotonicTime, Outcome, Outcomes, Payload, PipelineInput, Receiver, StartError,
 };
 
 /// Makes `nop` receivers.
@@ -25,11 +25,11 @@ impl Receiver for Nop {
         Ok(())
     }
 
-    fn event(&mut self, _: &mut Cx<'_>, _: u64, _: Event<'_>, _: &mut Door<'_>) {}
+    fn handle_event(&mut self, _: &mut Cx<'_>, _: u64, _: Event<'_>, _: &mut PipelineInput<'_>) {}
 
     fn settled(&mut self, _: &mut Cx<'_>, _: u64, _: Outcome) {}
 
-    fn close(&mut self, _: &mut Cx<'_>, _: Mono) {
+    fn close(&mut self, _: &mut Cx<'_>, _: MonotonicTime) {
         self.closed = true;
     }
 
@@ -39,48 +39,48 @@ impl Receiver for Nop {
 }
 
 impl Exporter for Nop {
-    fn send(&mut self, _: &mut Cx<'_>, job: JobId, _: &Payload, _: Mono, done: &mut Done) {
-        done.push(job, Outcome::Delivered);
+    fn send(&mut self, _: &mut Cx<'_>, attempt: AttemptId, _: &Payload, _: MonotonicTime, outcomes: &mut Outcomes) {
+        outcomes.push(attempt, Outcome::Delivered);
     }
 }
 
-struct NopReceiver;
-struct NopExporter;
+struct NopReceiverConfig;
+struct NopExporterConfig;
 
-impl Settings for NopReceiver {
-    fn create(&self, _: &Build<'_>) -> Result<Component, StartError> {
+impl ComponentConfig for NopReceiverConfig {
+    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
         Ok(Component::Receiver(Box::new(Nop::default())))
     }
 }
 
-impl Settings for NopExporter {
-    fn create(&self, _: &Build<'_>) -> Result<Component, StartError> {
-        Ok(Component::Exporter(Box::new(Nop::default()), SendingSettings::direct()))
+impl ComponentConfig for NopExporterConfig {
+    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
+        Ok(Component::Exporter(Box::new(Nop::default()), ExporterQueueConfig::without_queue()))
     }
 }
 
-fn about(kind: Kind) -> About {
-    About { kind, type_name: "nop", aliases: &[], signals: &Signal::ALL, stability: "Beta" }
+fn about(kind: ComponentKind) -> ComponentInfo {
+    ComponentInfo { kind, type_name: "nop", aliases: &[], signals: &Signal::ALL, stability: "Beta" }
 }
 
 impl Factory for NopReceiverFactory {
-    fn about(&self) -> About {
-        about(Kind::Receiver)
+    fn info(&self) -> ComponentInfo {
+        about(ComponentKind::Receiver)
     }
 
-    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         s.finish();
-        Some(Box::new(NopReceiver))
+        Some(Box::new(NopReceiverConfig))
     }
 }
 
 impl Factory for NopExporterFactory {
-    fn about(&self) -> About {
-        about(Kind::Exporter)
+    fn info(&self) -> ComponentInfo {
+        about(ComponentKind::Exporter)
     }
 
-    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         s.finish();
-        Some(Box::new(NopExporter))
+        Some(Box::new(NopExporterConfig))
     }
 }

@@ -1,22 +1,25 @@
 //! A configuration, read and checked: everything that is needed to build a collector. Nothing is opened here.
 
-mod facts;
-mod not_yet;
+mod effects;
 mod references;
+mod unsupported;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use otelcore_config::{ComponentId, Diagnostics, Effective, Gates, Kind as Mistake, Node, PipelineId, Section, steps};
+use otelcore_config::{
+    ComponentId, ConfigNode, DiagnosticKind as Mistake, Diagnostics, EffectiveValue, FeatureGates, PipelineId, Section,
+    steps,
+};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{Kind, ReadFile, Settings};
+use otelcore_pipeline::{ComponentConfig, ComponentKind, ReadFile};
 
-use self::not_yet::{Named, Uses};
+use self::unsupported::{ComponentUses, UsePlaces};
 use crate::registry::Registry;
-use crate::service::telemetry::TelemetrySettings;
+use crate::service::telemetry::TelemetryConfig;
 
 /// Components by id, each with its settings.
-pub(crate) type Configured = BTreeMap<ComponentId, Arc<dyn Settings>>;
+pub(crate) type ComponentConfigs = BTreeMap<ComponentId, Arc<dyn ComponentConfig>>;
 
 /// One pipeline of a [`Plan`]; every name in it is configured.
 #[derive(Clone, Debug)]
@@ -31,16 +34,16 @@ pub(crate) struct PipelinePlan {
 /// A checked configuration.
 #[derive(Clone)]
 pub struct Plan {
-    pub(crate) receivers: Configured,
-    pub(crate) processors: Configured,
-    pub(crate) exporters: Configured,
-    pub(crate) extensions: Configured,
+    pub(crate) receivers: ComponentConfigs,
+    pub(crate) processors: ComponentConfigs,
+    pub(crate) exporters: ComponentConfigs,
+    pub(crate) extensions: ComponentConfigs,
     /// `service::extensions`, in its order.
     pub(crate) started_extensions: Vec<ComponentId>,
     pub(crate) pipelines: Vec<PipelinePlan>,
     signals: BTreeMap<(&'static str, ComponentId), Vec<Signal>>,
-    pub(crate) telemetry: TelemetrySettings,
-    effective: Effective,
+    pub(crate) telemetry: TelemetryConfig,
+    effective: EffectiveValue,
 }
 
 impl std::fmt::Debug for Plan {
@@ -50,60 +53,66 @@ impl std::fmt::Debug for Plan {
 }
 
 impl Plan {
-    /// Reads a whole configuration. All its mistakes go into `d`; `None` when there is one.
+    /// Reads a whole configuration. All its mistakes go into `diagnostics`; `None` when there is one.
     #[must_use]
-    pub fn parse(root: &Node, registry: &Registry, gates: &Gates, d: &Diagnostics) -> Option<Self> {
-        let mut s = Section::new(Some(root), "", d);
-        let record = s.recorder();
-        let empty = s.is_empty();
-        let named = Named::of(root);
-        let receivers = components(&mut s, &named, Kind::Receiver, registry, d);
-        let processors = components(&mut s, &named, Kind::Processor, registry, d);
-        let exporters = components(&mut s, &named, Kind::Exporter, registry, d);
-        let extensions = components(&mut s, &named, Kind::Extension, registry, d);
+    pub fn parse(
+        root: &ConfigNode,
+        registry: &Registry,
+        gates: &FeatureGates,
+        diagnostics: &Diagnostics,
+    ) -> Option<Self> {
+        let mut s = Section::new(Some(root), "", diagnostics);
+        let recorder = s.recorder();
+        let is_empty = s.is_empty();
+        let component_uses = ComponentUses::collect(root);
+        let receivers = parse_components(&mut s, &component_uses, ComponentKind::Receiver, registry, diagnostics);
+        let processors = parse_components(&mut s, &component_uses, ComponentKind::Processor, registry, diagnostics);
+        let exporters = parse_components(&mut s, &component_uses, ComponentKind::Exporter, registry, diagnostics);
+        let extensions = parse_components(&mut s, &component_uses, ComponentKind::Extension, registry, diagnostics);
         let connectors = s.section("connectors");
-        let connected: BTreeSet<ComponentId> =
+        let connector_ids: BTreeSet<ComponentId> =
             connectors.child_keys().iter().filter_map(|key| key.value.parse().ok()).collect();
         for key in connectors.child_keys() {
-            unknown_connector(&connectors, &named, &key.value, d);
+            report_unknown_connector(&connectors, &component_uses, &key.value, diagnostics);
         }
         let mut service = s.section("service");
-        let started_extensions = references::extensions(&mut service, &extensions);
+        let started_extensions = references::check_extensions(&mut service, &extensions);
         let pipelines = service.section("pipelines").pipelines();
-        let have_pipelines = !pipelines.is_empty();
-        let names = references::Names {
+        let has_pipelines = !pipelines.is_empty();
+        let references = references::ReferenceChecker {
             receivers: &receivers,
             processors: &processors,
             exporters: &exporters,
-            connected: &connected,
+            connector_ids: &connector_ids,
             registry,
         };
-        let pipelines: Vec<_> = pipelines.into_iter().filter_map(|(id, s)| names.pipeline(&id, s)).collect();
-        let signals = signals(&pipelines);
-        let telemetry = TelemetrySettings::parse(service.section("telemetry"));
+        let pipelines: Vec<_> = pipelines.into_iter().filter_map(|(id, s)| references.check_pipeline(&id, s)).collect();
+        let signals = signals_by_component(&pipelines);
+        let telemetry = TelemetryConfig::parse(service.section("telemetry"));
         service.finish();
         s.finish();
-        let missing = |message: &str, hint: &str| {
-            d.error(Some(&root.origin), "", message).kind(Mistake::Invalid).hint(hint);
+        let report_missing = |message: &str, hint: &str| {
+            diagnostics.error(Some(&root.origin), "", message).kind(Mistake::Invalid).help(hint);
         };
         // The Go collector's top-level rules; only the first violation is reported.
-        if empty {
-            missing("empty configuration file", "start from `otelcore print-config` without --config");
-        } else if receivers.is_empty() && !d.has_errors() {
-            missing("no receiver configuration specified in config", "write `receivers:` with `otlp:` in it");
-        } else if exporters.is_empty() && !d.has_errors() {
-            missing("no exporter configuration specified in config", "write `exporters:` with `debug:` in it");
-        } else if !have_pipelines && !gates.enabled("service.AllowNoPipelines") && !d.has_errors() {
-            missing(
+        if is_empty {
+            report_missing("empty configuration file", "start from `otelcore print-config` without --config");
+        } else if receivers.is_empty() && !diagnostics.has_errors() {
+            report_missing("no receiver configuration specified in config", "write `receivers:` with `otlp:` in it");
+        } else if exporters.is_empty() && !diagnostics.has_errors() {
+            report_missing("no exporter configuration specified in config", "write `exporters:` with `debug:` in it");
+        } else if !has_pipelines && !gates.is_enabled("service.AllowNoPipelines") && !diagnostics.has_errors() {
+            report_missing(
                 "service::pipelines: service must have at least one pipeline",
                 "write `service:` with `pipelines:`",
             );
         }
-        if d.has_errors() {
+        if diagnostics.has_errors() {
             return None;
         }
-        let effective = record.snapshot();
-        let [receivers, processors, exporters, extensions] = [receivers, processors, exporters, extensions].map(usable);
+        let effective = recorder.snapshot();
+        let [receivers, processors, exporters, extensions] =
+            [receivers, processors, exporters, extensions].map(valid_components);
         Some(Self {
             receivers,
             processors,
@@ -121,10 +130,10 @@ impl Plan {
     #[must_use]
     pub(crate) fn check_files(&self, read: ReadFile<'_>) -> Vec<String> {
         let kinds = [
-            (Kind::Receiver, &self.receivers),
-            (Kind::Processor, &self.processors),
-            (Kind::Exporter, &self.exporters),
-            (Kind::Extension, &self.extensions),
+            (ComponentKind::Receiver, &self.receivers),
+            (ComponentKind::Processor, &self.processors),
+            (ComponentKind::Exporter, &self.exporters),
+            (ComponentKind::Extension, &self.extensions),
         ];
         let all = kinds.into_iter().flat_map(|(kind, all)| all.iter().map(move |(id, settings)| (kind, id, settings)));
         all.filter_map(|(kind, id, settings)| {
@@ -135,25 +144,25 @@ impl Plan {
 
     /// Every key with its effective value, for `print-config`.
     #[must_use]
-    pub fn effective(&self) -> &Effective {
+    pub fn effective(&self) -> &EffectiveValue {
         &self.effective
     }
 
     /// The signals of the pipelines that use a component, sorted.
     #[must_use]
-    pub(crate) fn signals_of(&self, kind: Kind, id: &ComponentId) -> Vec<Signal> {
+    pub(crate) fn signals_of(&self, kind: ComponentKind, id: &ComponentId) -> Vec<Signal> {
         self.signals.get(&(section_name(kind), id.clone())).cloned().unwrap_or_default()
     }
 }
 
 /// The signals of the pipelines that use each component, sorted.
-fn signals(pipelines: &[PipelinePlan]) -> BTreeMap<(&'static str, ComponentId), Vec<Signal>> {
+fn signals_by_component(pipelines: &[PipelinePlan]) -> BTreeMap<(&'static str, ComponentId), Vec<Signal>> {
     let mut all: BTreeMap<_, Vec<Signal>> = BTreeMap::new();
     for pipeline in pipelines {
         let lists = [
-            (Kind::Receiver, &pipeline.receivers),
-            (Kind::Processor, &pipeline.processors),
-            (Kind::Exporter, &pipeline.exporters),
+            (ComponentKind::Receiver, &pipeline.receivers),
+            (ComponentKind::Processor, &pipeline.processors),
+            (ComponentKind::Exporter, &pipeline.exporters),
         ];
         for (kind, id) in lists.into_iter().flat_map(|(kind, ids)| ids.iter().map(move |id| (kind, id))) {
             steps::add(1);
@@ -169,33 +178,39 @@ fn signals(pipelines: &[PipelinePlan]) -> BTreeMap<(&'static str, ComponentId), 
 
 /// Components as they were read. Those with mistakes are in it too, without settings, so that references to them are
 /// not reported as further mistakes.
-pub(crate) type Read = BTreeMap<ComponentId, Option<Arc<dyn Settings>>>;
+pub(crate) type ParsedComponents = BTreeMap<ComponentId, Option<Arc<dyn ComponentConfig>>>;
 
-fn usable(read: Read) -> Configured {
+fn valid_components(read: ParsedComponents) -> ComponentConfigs {
     read.into_iter().filter_map(|(id, settings)| Some((id, settings?))).collect()
 }
 
 /// The section of a kind: `receivers` for [`Kind::Receiver`].
-pub(crate) fn section_name(kind: Kind) -> &'static str {
+pub(crate) fn section_name(kind: ComponentKind) -> &'static str {
     match kind {
-        Kind::Receiver => "receivers",
-        Kind::Processor => "processors",
-        Kind::Exporter => "exporters",
-        Kind::Extension => "extensions",
+        ComponentKind::Receiver => "receivers",
+        ComponentKind::Processor => "processors",
+        ComponentKind::Exporter => "exporters",
+        ComponentKind::Extension => "extensions",
     }
 }
 
-fn components(s: &mut Section<'_>, named: &Named, kind: Kind, registry: &Registry, d: &Diagnostics) -> Read {
+fn parse_components(
+    section: &mut Section<'_>,
+    component_uses: &ComponentUses,
+    kind: ComponentKind,
+    registry: &Registry,
+    d: &Diagnostics,
+) -> ParsedComponents {
     let name = section_name(kind);
-    let mut read = Read::new();
-    for (id, mut section) in s.section(name).components() {
-        if named.uses(kind, &id.value).is_none() {
-            section.set_unused();
+    let mut read = ParsedComponents::new();
+    for (id, mut section) in section.section(name).components() {
+        if component_uses.of_component(kind, &id.value).is_none() {
+            section.mark_unused();
         }
         let ty = id.value.ty.to_string();
         let settings = match registry.get(kind, &ty) {
             Some(factory) => {
-                let about = factory.about();
+                let about = factory.info();
                 if about.type_name != ty {
                     d.warn(
                         Some(&id.origin),
@@ -203,12 +218,12 @@ fn components(s: &mut Section<'_>, named: &Named, kind: Kind, registry: &Registr
                         format!("\"{ty}\" alias is deprecated; use \"{}\" instead", about.type_name),
                     )
                     .kind(Mistake::Deprecated)
-                    .hint(format!("write `{}`", about.type_name));
+                    .help(format!("write `{}`", about.type_name));
                 }
                 factory.parse(&id.value, section).map(Arc::from)
             }
             None => {
-                unknown(kind, named, &id, section, registry, d);
+                report_unknown_type(kind, component_uses, &id, section, registry, d);
                 None
             }
         };
@@ -217,16 +232,16 @@ fn components(s: &mut Section<'_>, named: &Named, kind: Kind, registry: &Registr
     read
 }
 
-fn unknown(
-    kind: Kind,
-    named: &Named,
+fn report_unknown_type(
+    kind: ComponentKind,
+    component_uses: &ComponentUses,
     id: &otelcore_config::Located<ComponentId>,
     section: Section<'_>,
     registry: &Registry,
     d: &Diagnostics,
 ) {
     let ty = &id.value.ty.to_string();
-    let valid: Vec<_> = registry.of(kind).iter().map(|f| f.about().type_name).collect();
+    let valid: Vec<_> = registry.all_of_kind(kind).iter().map(|f| f.info().type_name).collect();
     let message = format!(
         "'{}' unknown type: \"{ty}\" for id: \"{}\" (valid values: [{}])",
         section_name(kind),
@@ -234,29 +249,30 @@ fn unknown(
         valid.join(" ")
     );
     let draft = d.error(Some(&id.origin), section.path(), message).kind(Mistake::UnknownComponent);
-    if not_yet::is(kind, ty) {
-        let uses = named.uses(kind, &id.value);
-        let (kind, inside) = (kind.name(), uses.map(Uses::sentence).unwrap_or_default());
-        let draft = draft.hint(format!("the {kind} `{ty}` is not supported yet; leave it out here{inside}"));
-        match uses.and_then(|uses| uses.first.as_ref()) {
-            Some(place) => drop(draft.related(place, "named here")),
+    if unsupported::is_known_type(kind, ty) {
+        let uses = component_uses.of_component(kind, &id.value);
+        let (kind, usage) = (kind.name(), uses.map(UsePlaces::message_suffix).unwrap_or_default());
+        let draft = draft.help(format!("the {kind} `{ty}` is not supported yet; leave it out here{usage}"));
+        match uses.and_then(|uses| uses.first_origin.as_ref()) {
+            Some(origin) => drop(draft.related(origin, "named here")),
             None => drop(draft),
         }
     } else {
-        drop(draft.maybe_hint(d.nearest(ty, valid.iter().copied()).map(|near| format!("did you mean `{near}`?"))));
+        drop(draft.maybe_help(d.nearest_name(ty, valid.iter().copied()).map(|near| format!("did you mean `{near}`?"))));
     }
 }
 
 /// Reports a connector: none is built in, and the message says whether the Go collector has it.
-fn unknown_connector(connectors: &Section<'_>, named: &Named, key: &str, d: &Diagnostics) {
+fn report_unknown_connector(connectors: &Section<'_>, component_uses: &ComponentUses, key: &str, d: &Diagnostics) {
     let ty = key.split('/').next().unwrap_or(key).trim();
     let id = key.parse::<ComponentId>().ok();
-    let inside = id.and_then(|id| named.connects(&id)).map(Uses::sentence).unwrap_or_default();
-    let leave = format!("name the components of both pipelines in one, or leave the connector out here{inside}");
-    let near = if not_yet::is_connector(ty) { None } else { d.nearest(ty, not_yet::connectors()) };
-    let hint = near.map_or(leave, |near| format!("did you mean `{near}`, which is not supported yet?"));
+    let usage = id.and_then(|id| component_uses.of_connector(&id)).map(UsePlaces::message_suffix).unwrap_or_default();
+    let default_hint = format!("name the components of both pipelines in one, or leave the connector out here{usage}");
+    let nearest =
+        if unsupported::is_known_connector(ty) { None } else { d.nearest_name(ty, unsupported::connector_names()) };
+    let hint = nearest.map_or(default_hint, |near| format!("did you mean `{near}`, which is not supported yet?"));
     connectors
         .error(key, format!("'connectors' unknown type: \"{key}\": connectors are not supported yet"))
         .kind(Mistake::Unsupported)
-        .hint(hint);
+        .help(hint);
 }

@@ -1,7 +1,7 @@
 //! Makes a running collector of a plan.
 
 pub(crate) mod logs;
-pub(crate) mod page;
+pub(crate) mod own_metrics;
 pub(crate) mod telemetry;
 
 use std::collections::BTreeMap;
@@ -12,28 +12,28 @@ use std::time::{Duration, Instant};
 use otelcore_config::ComponentId;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Authenticators, Budget, Build, Component, Graph, GraphBuilder, Kind, LogSink, Logger, NoLog, Scope, Settings,
-    StartError, Telemetry,
+    Authenticators, Budget, BuildContext, Component, ComponentConfig, ComponentKind, Graph, GraphBuilder, LogScope,
+    LogSink, Logger, NoopLogSink, StartError, Telemetry,
 };
-use otelcore_reactor::{Ending, Outputs, Real, Remote, Runner};
+use otelcore_reactor::{EventLoop, LoopHandle, Outputs, RealWorld, ShutdownReport};
 
 use crate::plan::Plan;
-use logs::{HostLog, Lines};
-use page::{OwnMetrics, ProcessMetrics};
+use logs::{HostLog, LogLineWriter};
+use own_metrics::{OwnMetricsPage, ProcessMetrics};
 
 /// The time that a shutdown may take unless the user sets another: five seconds less than Kubernetes' default.
-pub const GRACE: Duration = Duration::from_secs(25);
+pub const DEFAULT_GRACE_PERIOD: Duration = Duration::from_secs(25);
 
 /// The name and version of this collector.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct BuildInfo {
     /// `service.name`, and the command in messages: the name that it was started under.
     pub command: String,
     /// `service.version`.
     pub version: String,
 }
 
-impl Default for Identity {
+impl Default for BuildInfo {
     fn default() -> Self {
         Self { command: "otelcore".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
     }
@@ -42,11 +42,11 @@ impl Default for Identity {
 /// A collector that is built and has nothing open yet.
 pub struct Collector {
     plan: Plan,
-    identity: Identity,
+    build_info: BuildInfo,
     resource: Vec<(String, String)>,
     log: Logger,
     telemetry: Telemetry,
-    process: ProcessMetrics,
+    process_metrics: ProcessMetrics,
     budget: Arc<Budget>,
     started: OnceLock<Instant>,
     /// In a host program: the log whose outputs are opened at the start.
@@ -99,37 +99,44 @@ impl Collector {
     ///
     /// # Errors
     /// When a log file can't be opened.
-    pub fn new(plan: Plan, identity: Identity) -> Result<Self, RunError> {
-        let resource = resource(&plan, &identity);
+    pub fn new(plan: Plan, build_info: BuildInfo) -> Result<Self, RunError> {
+        let resource = resource(&plan, &build_info);
         let settings = plan.telemetry.logs.clone();
         let outputs = Outputs::new();
         let opened = open_outputs(&settings.output_paths, &outputs)?;
-        let lines = Lines::new(settings, &resource, opened, otelcore_reactor::wall_clock);
-        Ok(Self::with(plan, identity, resource, Logger::new(Arc::new(lines)), outputs))
+        let lines = LogLineWriter::new(settings, &resource, opened, otelcore_reactor::unix_time_nanos);
+        Ok(Self::assemble(plan, build_info, resource, Logger::new(Arc::new(lines)), outputs))
     }
 
-    fn with(plan: Plan, identity: Identity, resource: Vec<(String, String)>, log: Logger, outputs: Outputs) -> Self {
+    fn assemble(
+        plan: Plan,
+        build_info: BuildInfo,
+        resource: Vec<(String, String)>,
+        log: Logger,
+        outputs: Outputs,
+    ) -> Self {
         let telemetry = Telemetry::new(plan.telemetry.level);
-        let process = ProcessMetrics::new(&telemetry, outputs.clone());
+        let process_metrics = ProcessMetrics::new(&telemetry, outputs.clone());
         let (budget, started) = (Arc::default(), OnceLock::new());
-        Self { plan, identity, resource, log, telemetry, process, budget, started, outputs, host_log: None }
+        Self { plan, build_info, resource, log, telemetry, process_metrics, budget, started, outputs, host_log: None }
     }
 
     /// A collector whose log records go to `sink`.
     #[must_use]
-    pub fn with_log(plan: Plan, identity: Identity, sink: Arc<dyn LogSink>) -> Self {
-        let resource = resource(&plan, &identity);
-        Self::with(plan, identity, resource, Logger::new(sink), Outputs::new())
+    pub fn with_log(plan: Plan, build_info: BuildInfo, sink: Arc<dyn LogSink>) -> Self {
+        let resource = resource(&plan, &build_info);
+        Self::assemble(plan, build_info, resource, Logger::new(sink), Outputs::new())
     }
 
     /// A collector in a host program: log records go to `sink` as far as `service::telemetry::logs` admits them, and as
     /// lines to its `output_paths`, from the start on, where it names any.
     #[must_use]
-    pub fn in_host(plan: Plan, identity: Identity, sink: Arc<dyn LogSink>) -> Self {
-        let resource = resource(&plan, &identity);
-        let lines = Lines::new(plan.telemetry.logs.clone(), &resource, Vec::new(), otelcore_reactor::wall_clock);
+    pub fn new_in_host(plan: Plan, build_info: BuildInfo, sink: Arc<dyn LogSink>) -> Self {
+        let resource = resource(&plan, &build_info);
+        let lines =
+            LogLineWriter::new(plan.telemetry.logs.clone(), &resource, Vec::new(), otelcore_reactor::unix_time_nanos);
         let log = Arc::new(HostLog::new(sink, lines));
-        let mut collector = Self::with(plan, identity, resource, Logger::new(log.clone()), Outputs::new());
+        let mut collector = Self::assemble(plan, build_info, resource, Logger::new(log.clone()), Outputs::new());
         collector.host_log = Some(log);
         collector
     }
@@ -137,7 +144,7 @@ impl Collector {
     /// The signals that pipelines take from a receiver.
     #[must_use]
     pub fn receiver_signals(&self, id: &ComponentId) -> Vec<Signal> {
-        self.plan.signals_of(Kind::Receiver, id)
+        self.plan.signals_of(ComponentKind::Receiver, id)
     }
 
     /// The counter of the bytes that it holds.
@@ -157,8 +164,8 @@ impl Collector {
     #[must_use]
     pub fn metrics(&self) -> Vec<u8> {
         let uptime = self.started.get().map(Instant::elapsed).unwrap_or_default();
-        self.process.refresh(&otelcore_reactor::process_sample(uptime), &self.budget);
-        page::render(&self.telemetry.read(), &self.resource, false)
+        self.process_metrics.update(&otelcore_reactor::process_sample(uptime), &self.budget);
+        own_metrics::render_page(&self.telemetry.collect(), &self.resource, false)
     }
 
     /// Its logger.
@@ -171,64 +178,65 @@ impl Collector {
     ///
     /// # Errors
     /// Settings of a component that can't be applied.
-    pub fn graph(&self) -> Result<Graph, StartError> {
+    pub fn build_graph(&self) -> Result<Graph, StartError> {
         let plan = &self.plan;
         let (telemetry, budget) = (&self.telemetry, &self.budget);
         let mut graph = GraphBuilder::new(budget.clone(), self.log.clone());
-        for settings in &plan.telemetry.metrics {
-            let page = OwnMetrics::new(
+        for settings in &plan.telemetry.metrics_pages {
+            let page = OwnMetricsPage::new(
                 settings.clone(),
                 telemetry.clone(),
-                self.process.clone(),
+                self.process_metrics.clone(),
                 self.resource.clone(),
                 budget.clone(),
                 self.log.clone(),
             );
-            graph.own(Box::new(page), self.log.clone());
+            graph.add_internal(Box::new(page), self.log.clone());
         }
-        let mut maker = Maker { plan, telemetry, budget, log: &self.log, auth: Authenticators::default() };
+        let mut builder = ComponentBuilder { plan, telemetry, budget, log: &self.log, auth: Authenticators::default() };
         for id in &plan.started_extensions {
             if let Some(settings) = plan.extensions.get(id) {
-                let (component, log) = maker.make(Kind::Extension, id, settings, "")?;
+                let (component, log) = builder.build(ComponentKind::Extension, id, settings, "")?;
                 if let Component::Extension(extension) = component {
-                    maker.auth.add(id, &*extension);
-                    graph.extension(extension, log);
+                    builder.auth.add(id, &*extension);
+                    graph.add_extension(extension, log);
                 }
             }
         }
         let mut exporters = BTreeMap::new();
         for (id, settings) in &plan.exporters {
-            let signals = plan.signals_of(Kind::Exporter, id);
+            let signals = plan.signals_of(ComponentKind::Exporter, id);
             if signals.is_empty() {
                 continue;
             }
-            let (component, log) = maker.make(Kind::Exporter, id, settings, "")?;
-            if let Component::Exporter(exporter, sending) = component {
-                exporters.insert(id, graph.exporter(id.clone(), exporter, &sending, &signals, telemetry, &log));
+            let (component, log) = builder.build(ComponentKind::Exporter, id, settings, "")?;
+            if let Component::Exporter(exporter, queue_config) = component {
+                exporters
+                    .insert(id, graph.add_exporter(id.clone(), exporter, &queue_config, &signals, telemetry, &log));
             }
         }
         let mut receivers = BTreeMap::new();
         for (id, settings) in &plan.receivers {
-            if plan.signals_of(Kind::Receiver, id).is_empty() {
+            if plan.signals_of(ComponentKind::Receiver, id).is_empty() {
                 continue;
             }
-            let (component, _) = maker.make(Kind::Receiver, id, settings, "")?;
+            let (component, _) = builder.build(ComponentKind::Receiver, id, settings, "")?;
             if let Component::Receiver(receiver) = component {
-                receivers.insert(id, graph.receiver(id.clone(), receiver));
+                receivers.insert(id, graph.add_receiver(id.clone(), receiver));
             }
         }
         for pipeline in &plan.pipelines {
             let mut processors = Vec::new();
             for id in &pipeline.processors {
                 let Some(settings) = plan.processors.get(id) else { continue };
-                let (component, _) = maker.make(Kind::Processor, id, settings, &pipeline.id.to_string())?;
+                let (component, _) = builder.build(ComponentKind::Processor, id, settings, &pipeline.id.to_string())?;
                 if let Component::Processor(processor) = component {
                     processors.push((id.clone(), processor));
                 }
             }
             let sources: Vec<_> = pipeline.receivers.iter().filter_map(|id| receivers.get(id).copied()).collect();
             let sinks: Vec<_> = pipeline.exporters.iter().filter_map(|id| exporters.get(id).copied()).collect();
-            graph.pipeline(pipeline.id.clone(), pipeline.signal, &sources, processors, &sinks);
+            graph.add_pipeline(pipeline.id.clone(), pipeline.signal, &sources, processors, &sinks);
         }
         Ok(graph.build())
     }
@@ -236,9 +244,9 @@ impl Collector {
     /// The same graph, separate from this collector and without a log, for a trial start.
     ///
     /// # Errors
-    /// As [`Collector::graph`].
-    pub fn trial(&self) -> Result<Graph, StartError> {
-        Self::with_log(self.plan.clone(), self.identity.clone(), Arc::new(NoLog)).graph()
+    /// As [`Collector::build_graph`].
+    pub fn build_trial_graph(&self) -> Result<Graph, StartError> {
+        Self::with_log(self.plan.clone(), self.build_info.clone(), Arc::new(NoopLogSink)).build_graph()
     }
 
     /// Builds and starts everything in `world`. The loop makes no turn yet.
@@ -246,35 +254,35 @@ impl Collector {
     /// # Errors
     /// The first component that can't start; those that had started are closed.
     #[expect(clippy::disallowed_methods, reason = "the loop's start, from which any thread may count")]
-    pub fn start(&self, mut world: Real) -> Result<Runner, RunError> {
+    pub fn start(&self, mut world: RealWorld) -> Result<EventLoop, RunError> {
         let _ = self.started.set(Instant::now());
         if let Some(log) = self.host_log.as_ref().filter(|log| log.has_outputs()) {
             log.set_outputs(open_outputs(&self.plan.telemetry.logs.output_paths, &self.outputs)?);
         }
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let fields = [
-            ("Version", otelcore_pipeline::Field::Str(&self.identity.version)),
-            ("NumCPU", otelcore_pipeline::Field::Uint(cpus as u64)),
+            ("Version", otelcore_pipeline::LogField::Str(&self.build_info.version)),
+            ("NumCPU", otelcore_pipeline::LogField::Uint(cpus as u64)),
         ];
-        self.log.info(&format!("Starting {}...", self.identity.command), &fields);
+        self.log.info(&format!("Starting {}...", self.build_info.command), &fields);
         world.set_outputs(&self.outputs);
-        let mut graph = self.graph()?;
+        let mut graph = self.build_graph()?;
         graph.start(&mut world).map_err(|e| match world.listen_errno() {
             Some(errno) => RunError::Listen(e, errno),
             None => RunError::Start(e),
         })?;
         self.log.info("Everything is ready. Begin running and processing data.", &[]);
-        Ok(Runner::new(world, graph))
+        Ok(EventLoop::new(world, graph))
     }
 
     /// Starts, and runs until `remote` or a signal handled by `signal` asks for the end.
     ///
     /// # Errors
     /// A failed start, or that the system can't wait for sockets any more.
-    pub fn run(&self, ready: impl FnOnce(Remote)) -> Result<Ending, RunError> {
-        let runner = self.start(Real::new()?)?;
-        ready(runner.remote());
-        Ok(runner.run(|_, _| {})?)
+    pub fn run(&self, on_ready: impl FnOnce(LoopHandle)) -> Result<ShutdownReport, RunError> {
+        let event_loop = self.start(RealWorld::new()?)?;
+        on_ready(event_loop.handle());
+        Ok(event_loop.run(|_, _| {})?)
     }
 }
 
@@ -289,7 +297,7 @@ fn open_outputs(paths: &[String], outputs: &Outputs) -> Result<Vec<Box<dyn io::W
 }
 
 /// Makes instances of components.
-struct Maker<'a> {
+struct ComponentBuilder<'a> {
     plan: &'a Plan,
     telemetry: &'a Telemetry,
     budget: &'a Arc<Budget>,
@@ -297,22 +305,22 @@ struct Maker<'a> {
     auth: Authenticators,
 }
 
-impl Maker<'_> {
-    fn make(
+impl ComponentBuilder<'_> {
+    fn build(
         &self,
-        kind: Kind,
+        kind: ComponentKind,
         id: &ComponentId,
-        settings: &Arc<dyn Settings>,
+        settings: &Arc<dyn ComponentConfig>,
         pipeline: &str,
     ) -> Result<(Component, Logger), StartError> {
         let signals = self.plan.signals_of(kind, id);
         let signal = match signals.as_slice() {
-            [only] if kind == Kind::Exporter => only.name(),
+            [only] if kind == ComponentKind::Exporter => only.name(),
             _ => "",
         };
-        let scope = Scope { kind: kind.name(), id: id.to_string(), signal, pipeline: pipeline.to_owned() };
-        let log = self.log.scoped(scope);
-        let build = Build {
+        let scope = LogScope { kind: kind.name(), id: id.to_string(), signal, pipeline: pipeline.to_owned() };
+        let log = self.log.with_scope(scope);
+        let context = BuildContext {
             id,
             signals: &signals,
             telemetry: self.telemetry,
@@ -320,9 +328,9 @@ impl Maker<'_> {
             budget: self.budget,
             auth: &self.auth,
         };
-        let made = settings.create(&build);
+        let made = settings.create(&context);
         made.map(|component| (component, log)).map_err(|e| match kind {
-            Kind::Extension => {
+            ComponentKind::Extension => {
                 StartError(format!("failed to build extensions: failed to create extension \"{id}\": {e}"))
             }
             _ => StartError(format!("failed to build pipelines: failed to create \"{id}\" {}: {e}", kind.name())),
@@ -331,11 +339,11 @@ impl Maker<'_> {
 }
 
 /// The collector's own resource: three default attributes, and what the user configures.
-fn resource(plan: &Plan, identity: &Identity) -> Vec<(String, String)> {
+fn resource(plan: &Plan, build_info: &BuildInfo) -> Vec<(String, String)> {
     let mut all = BTreeMap::from([
         ("service.instance.id".to_owned(), otelcore_reactor::uuid()),
-        ("service.name".to_owned(), identity.command.clone()),
-        ("service.version".to_owned(), identity.version.clone()),
+        ("service.name".to_owned(), build_info.command.clone()),
+        ("service.version".to_owned(), build_info.version.clone()),
     ]);
     for (name, value) in &plan.telemetry.resource {
         match value {

@@ -9,76 +9,83 @@ use std::time::Duration;
 
 use otelcore_config::{ComponentId, Section};
 use otelcore_pdata::Signal;
-use otelcore_pdata::views::{AnyValue, Resource, ResourceLogs, ResourceMetrics, ResourceSpans, entries};
-use otelcore_pdata::wire::{Fields, Wire};
+use otelcore_pdata::views::{AnyValue, Resource, ResourceLogs, ResourceMetrics, ResourceSpans, resource_entries};
+use otelcore_pdata::wire_format::{MessageFields, WireValue};
 use otelcore_pipeline::{
-    About, Build, Component, Cx, Done, Event, Exporter, Factory, JobId, Kind, Mono, Outcome, Payload, SendingSettings,
-    Settings, StartError,
+    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Exporter,
+    ExporterQueueConfig, Factory, MonotonicTime, Outcome, Outcomes, Payload, StartError,
 };
 
 /// The most services that are counted separately; all further ones are counted together.
-const SERVICES: usize = 100;
+const MAX_SERVICES: usize = 100;
 /// The most characters of a service's name.
-const NAME: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 /// How many resources of a payload, bytes before the last of them, and items of each resource are read. The rest is
-/// counted as [`OTHERS`], so that no payload takes long.
-const RESOURCES: usize = 5000;
-const BYTES: usize = 1 << 20;
-const ITEMS: usize = 1 << 20;
+/// counted as [`OTHER_SERVICES`], so that no payload takes long.
+const MAX_RESOURCES: usize = 5000;
+const MAX_BYTES: usize = 1 << 20;
+const MAX_ITEMS: usize = 1 << 20;
 /// The name under which everything else is counted together.
-const OTHERS: &[u8] = b"(others)";
+const OTHER_SERVICES: &[u8] = b"(others)";
 
 /// Makes `summary` exporters.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SummaryFactory {
     /// Whether standard output is a terminal, to redraw on.
-    pub(crate) terminal: bool,
+    pub(crate) is_terminal: bool,
 }
 
 impl Factory for SummaryFactory {
-    fn about(&self) -> About {
-        About { kind: Kind::Exporter, type_name: "summary", aliases: &[], signals: &Signal::ALL, stability: "Alpha" }
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Exporter,
+            type_name: "summary",
+            aliases: &[],
+            signals: &Signal::ALL,
+            stability: "Alpha",
+        }
     }
 
-    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         s.finish();
         Some(Box::new(*self))
     }
 }
 
-impl Settings for SummaryFactory {
-    fn create(&self, _: &Build<'_>) -> Result<Component, StartError> {
-        let summary = Summary { terminal: self.terminal, ..Summary::default() };
-        Ok(Component::Exporter(Box::new(summary), SendingSettings::direct()))
+impl ComponentConfig for SummaryFactory {
+    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
+        let summary = SummaryExporter { is_terminal: self.is_terminal, ..SummaryExporter::default() };
+        Ok(Component::Exporter(Box::new(summary), ExporterQueueConfig::without_queue()))
     }
 }
 
 /// Items of one service, by signal.
-type Counts = [u64; 3];
+type ItemCounts = [u64; 3];
 
 #[derive(Default)]
-struct Summary {
-    terminal: bool,
+struct SummaryExporter {
+    is_terminal: bool,
     output: Option<Box<dyn Write>>,
-    services: BTreeMap<String, Counts>,
-    total: Counts,
-    shown: Counts,
+    services: BTreeMap<String, ItemCounts>,
+    total: ItemCounts,
+    last_shown: ItemCounts,
     /// Lines of the last table on the terminal.
-    lines: usize,
-    since: Mono,
+    table_lines: usize,
+    last_shown_at: MonotonicTime,
 }
 
-impl Summary {
+impl SummaryExporter {
     fn period(&self) -> Duration {
-        Duration::from_secs(if self.terminal { 1 } else { 10 })
+        Duration::from_secs(if self.is_terminal { 1 } else { 10 })
     }
 
     fn count(&mut self, service: &[u8], signal: Signal, items: u32) {
-        let shown = service.get(..4 * NAME).unwrap_or(service);
+        let prefix = service.get(..4 * MAX_NAME_CHARS).unwrap_or(service);
         // Control characters would change the state of the terminal.
-        let mut name: String = String::from_utf8_lossy(shown).chars().filter(|c| !c.is_control()).take(NAME).collect();
-        if !self.services.contains_key(&name) && self.services.len() >= SERVICES {
-            name = String::from_utf8_lossy(OTHERS).into_owned();
+        let mut name: String =
+            String::from_utf8_lossy(prefix).chars().filter(|c| !c.is_control()).take(MAX_NAME_CHARS).collect();
+        if !self.services.contains_key(&name) && self.services.len() >= MAX_SERVICES {
+            name = String::from_utf8_lossy(OTHER_SERVICES).into_owned();
         }
         self.services.entry(name).or_default()[signal as usize] += u64::from(items);
         self.total[signal as usize] += u64::from(items);
@@ -87,22 +94,22 @@ impl Summary {
     /// Counts the items of each resource, up to the limits above.
     fn count_each<'a>(&mut self, payload: &Payload, entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) {
         let (mut rest, mut bytes) = (payload.items(), 0);
-        for (raw, service) in entries.take(RESOURCES) {
-            if bytes > BYTES {
+        for (raw, service) in entries.take(MAX_RESOURCES) {
+            if bytes > MAX_BYTES {
                 break;
             }
             bytes += raw.len();
-            let items = items(raw).min(rest);
+            let items = count_items(raw).min(rest);
             rest -= items;
             self.count(service, payload.signal, items);
         }
         if rest > 0 {
-            self.count(OTHERS, payload.signal, rest);
+            self.count(OTHER_SERVICES, payload.signal, rest);
         }
     }
 
     /// The whole table.
-    fn table(&self, elapsed: Duration) -> String {
+    fn format_table(&self, elapsed: Duration) -> String {
         let mut out = String::new();
         let seconds = elapsed.as_secs_f64().max(0.001);
         let _ = writeln!(out, "{:<32} {:>12} {:>14} {:>12}", "service", "spans", "metric points", "log records");
@@ -111,13 +118,13 @@ impl Summary {
         }
         let [spans, points, records] = self.total;
         let _ = writeln!(out, "{:<32} {spans:>12} {points:>14} {records:>12}", "all");
-        let rates = [0, 1, 2].map(|i| (self.total[i] - self.shown[i]) as f64 / seconds);
+        let rates = [0, 1, 2].map(|i| (self.total[i] - self.last_shown[i]) as f64 / seconds);
         let _ = writeln!(out, "{:<32} {:>12.0} {:>14.0} {:>12.0}", "a second", rates[0], rates[1], rates[2]);
         out
     }
 
-    fn line(&self) -> Option<String> {
-        let [spans, points, records] = [0, 1, 2].map(|i| self.total[i] - self.shown[i]);
+    fn format_line(&self) -> Option<String> {
+        let [spans, points, records] = [0, 1, 2].map(|i| self.total[i] - self.last_shown[i]);
         if spans + points + records == 0 {
             return None;
         }
@@ -128,25 +135,25 @@ impl Summary {
         ))
     }
 
-    fn show(&mut self, now: Mono) {
-        let text = if self.terminal {
+    fn print(&mut self, now: MonotonicTime) {
+        let text = if self.is_terminal {
             if self.total == [0; 3] {
                 return;
             }
-            let table = self.table(now.since(self.since));
+            let table = self.format_table(now.since(self.last_shown_at));
             // Move up to the first line of the last table, and clear from there.
-            let up = if self.lines > 0 { format!("\x1b[{}A\x1b[J", self.lines) } else { String::new() };
-            self.lines = table.lines().count();
+            let up = if self.table_lines > 0 { format!("\x1b[{}A\x1b[J", self.table_lines) } else { String::new() };
+            self.table_lines = table.lines().count();
             format!("{up}{table}")
         } else {
-            self.line().unwrap_or_default()
+            self.format_line().unwrap_or_default()
         };
-        self.shown = self.total;
-        self.since = now;
+        self.last_shown = self.total;
+        self.last_shown_at = now;
         if let Some(output) = &mut self.output {
             // An error is ignored: a reader that is slow or has closed its end only misses the summary.
             if output.write_all(text.as_bytes()).is_err() {
-                self.lines = 0;
+                self.table_lines = 0;
             }
         }
     }
@@ -154,59 +161,67 @@ impl Summary {
 
 /// The number of spans or log records of a resource's entry, without parsing them: the scopes are field 2 of the entry,
 /// and the items are field 2 of a scope, in both signals.
-fn items(entry: &[u8]) -> u32 {
-    let second = |raw| Fields::new(raw).filter_map(|f| if let (2, Wire::Len(raw)) = f { Some(raw) } else { None });
-    u32::try_from(second(entry).flat_map(second).take(ITEMS).count()).unwrap_or(u32::MAX)
+fn count_items(entry: &[u8]) -> u32 {
+    let second_fields =
+        |raw| MessageFields::new(raw).filter_map(|f| if let (2, WireValue::Len(raw)) = f { Some(raw) } else { None });
+    u32::try_from(second_fields(entry).flat_map(second_fields).take(MAX_ITEMS).count()).unwrap_or(u32::MAX)
 }
 
-fn service<'a>(resource: &Resource<'a>) -> &'a [u8] {
+fn service_name<'a>(resource: &Resource<'a>) -> &'a [u8] {
     match resource.attributes().find(|kv| kv.key == b"service.name").map(|kv| kv.value) {
         Some(AnyValue::String(name)) if !name.is_empty() => name,
         _ => b"unknown_service",
     }
 }
 
-impl Exporter for Summary {
+impl Exporter for SummaryExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        self.output = Some(cx.output("stdout").map_err(|e| StartError(e.to_string()))?);
-        self.since = cx.now();
+        self.output = Some(cx.open_output("stdout").map_err(|e| StartError(e.to_string()))?);
+        self.last_shown_at = cx.now();
         let at = cx.now() + self.period();
-        cx.arm(0, at);
+        cx.set_timer(0, at);
         Ok(())
     }
 
-    fn send(&mut self, _: &mut Cx<'_>, job: JobId, payload: &Payload, _: Mono, done: &mut Done) {
+    fn send(
+        &mut self,
+        _: &mut Cx<'_>,
+        attempt: AttemptId,
+        payload: &Payload,
+        _: MonotonicTime,
+        outcomes: &mut Outcomes,
+    ) {
         match payload.signal {
             Signal::Traces => {
-                let entries = entries::<ResourceSpans<'_>>(&payload.body);
-                self.count_each(payload, entries.map(|r| (r.raw, service(&r.resource))));
+                let entries = resource_entries::<ResourceSpans<'_>>(&payload.body);
+                self.count_each(payload, entries.map(|r| (r.raw, service_name(&r.resource))));
             }
             Signal::Logs => {
-                let entries = entries::<ResourceLogs<'_>>(&payload.body);
-                self.count_each(payload, entries.map(|r| (r.raw, service(&r.resource))));
+                let entries = resource_entries::<ResourceLogs<'_>>(&payload.body);
+                self.count_each(payload, entries.map(|r| (r.raw, service_name(&r.resource))));
             }
             // The payload knows the number of its points; all are counted under the service of the first resource.
             Signal::Metrics => {
-                let first = entries::<ResourceMetrics<'_>>(&payload.body).next();
-                let name = first.map_or(&b"unknown_service"[..], |r| service(&r.resource));
+                let first = resource_entries::<ResourceMetrics<'_>>(&payload.body).next();
+                let name = first.map_or(&b"unknown_service"[..], |r| service_name(&r.resource));
                 self.count(name, Signal::Metrics, payload.items());
             }
         }
-        done.push(job, Outcome::Delivered);
+        outcomes.push(attempt, Outcome::Delivered);
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, _: &mut Done) {
+    fn handle_event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, _: &mut Outcomes) {
         if matches!(event, Event::Timer) {
             let now = cx.now();
-            self.show(now);
+            self.print(now);
             let at = now + self.period();
-            cx.arm(0, at);
+            cx.set_timer(0, at);
         }
     }
 
     fn close(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now();
-        self.show(now);
+        self.print(now);
     }
 }
 
@@ -215,25 +230,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_what_is_new_and_nothing_when_nothing_is() {
-        let mut summary = Summary::default();
-        assert_eq!(summary.line(), None);
+    fn summary_line_gives_new_items_and_is_absent_without_any() {
+        let mut summary = SummaryExporter::default();
+        assert_eq!(summary.format_line(), None);
         summary.count(b"cart", Signal::Traces, 3);
         summary.count(b"shop\x1b[2J", Signal::Logs, 1);
-        let line = summary.line().unwrap();
+        let line = summary.format_line().unwrap();
         assert!(line.starts_with("received 3 spans, 0 metric points, 1 log records"), "{line}");
-        assert!(summary.table(Duration::from_secs(1)).contains("shop[2J"), "control characters are taken out");
-        summary.shown = summary.total;
-        assert_eq!(summary.line(), None);
+        assert!(summary.format_table(Duration::from_secs(1)).contains("shop[2J"), "control characters are taken out");
+        summary.last_shown = summary.total;
+        assert_eq!(summary.format_line(), None);
     }
 
     #[test]
-    fn services_are_bounded() {
-        let mut summary = Summary::default();
+    fn services_above_the_limit_are_counted_together() {
+        let mut summary = SummaryExporter::default();
         for i in 0..1000 {
             summary.count(format!("s{i}").as_bytes(), Signal::Traces, 1);
         }
-        assert_eq!(summary.services.len(), SERVICES + 1);
+        assert_eq!(summary.services.len(), MAX_SERVICES + 1);
         assert_eq!(summary.services["(others)"][0], 900);
     }
 }

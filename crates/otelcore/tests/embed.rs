@@ -4,7 +4,7 @@
     clippy::panic,
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "a story that can't go on has failed"
+    reason = "a test that can't go on has failed"
 )]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use otelcore::inproc::{Finish, NoBatch, Refused};
+use otelcore::inproc::{BatchResult, NextBatchError, SubmitError};
 use otelcore::pdata::{Signal, check};
-use otelcore::pipeline::{Level, LogSink, Record};
-use otelcore::{EmbedError, Embedded, Options, State};
+use otelcore::pipeline::{LogEntry, LogLevel, LogSink};
+use otelcore::{CollectorState, EmbedError, EmbedOptions, EmbeddedCollector};
 
-const THROUGH: &str = "
+const FORWARDING_CONFIG: &str = "
 receivers: {inproc/app: }
 processors: {batch: {timeout: 10s}}
 exporters: {inproc/out: }
@@ -32,8 +32,8 @@ fn spans(n: u8) -> Vec<u8> {
     [0x0a, 4 * n + 2].into_iter().chain(scope).collect()
 }
 
-fn embedded(yaml: &str) -> Embedded {
-    Embedded::new(yaml, Options::default()).unwrap_or_else(|e| panic!("{e}"))
+fn embedded(yaml: &str) -> EmbeddedCollector {
+    EmbeddedCollector::new(yaml, EmbedOptions::default()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn items(body: &[u8]) -> u32 {
@@ -41,41 +41,41 @@ fn items(body: &[u8]) -> u32 {
 }
 
 #[test]
-fn what_is_submitted_comes_out_and_a_flush_does_not_wait_for_the_batch() {
-    let collector = embedded(THROUGH);
+fn flush_delivers_submitted_spans_before_the_batch_timeout() {
+    let collector = embedded(FORWARDING_CONFIG);
     let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
-    assert_eq!(input.submit(Signal::Traces, &spans(3)), Err(Refused::NotStarted));
-    assert_eq!(collector.state(), State::Created);
+    assert_eq!(input.submit(Signal::Traces, &spans(3)), Err(SubmitError::NotStarted));
+    assert_eq!(collector.state(), CollectorState::Created);
     collector.start().unwrap();
-    assert_eq!(collector.state(), State::Running);
+    assert_eq!(collector.state(), CollectorState::Running);
     input.submit(Signal::Traces, &spans(3)).unwrap();
     input.submit(Signal::Traces, &spans(4)).unwrap();
-    assert_eq!(input.submit(Signal::Logs, b""), Err(Refused::Signal(Signal::Logs)));
-    assert!(matches!(input.submit(Signal::Traces, b"\x0a\xff"), Err(Refused::Invalid(_))));
-    assert_eq!(output.next(Some(Duration::from_millis(50))).unwrap_err(), NoBatch::Timeout);
+    assert_eq!(input.submit(Signal::Logs, b""), Err(SubmitError::Signal(Signal::Logs)));
+    assert!(matches!(input.submit(Signal::Traces, b"\x0a\xff"), Err(SubmitError::Invalid(_))));
+    assert_eq!(output.next(Some(Duration::from_millis(50))).unwrap_err(), NextBatchError::Timeout);
     // The batch would wait for ten seconds; the flush ends when the host has finished it.
-    let taker = thread::spawn(move || {
+    let consumer = thread::spawn(move || {
         let batch = output.next(Some(Duration::from_secs(10))).unwrap();
         assert_eq!(items(batch.data()), 7);
         thread::sleep(Duration::from_millis(30));
-        batch.finish(Finish::Delivered);
+        batch.finish(BatchResult::Delivered);
         output
     });
     let begun = Instant::now();
     collector.flush(Duration::from_secs(8)).unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(30) && begun.elapsed() < Duration::from_secs(5));
-    let output = taker.join().unwrap();
+    let output = consumer.join().unwrap();
     collector.shutdown(Duration::from_secs(5)).unwrap();
-    assert_eq!(collector.state(), State::Stopped);
-    assert_eq!(output.next(None).unwrap_err(), NoBatch::Closed);
-    assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(Refused::Closed));
-    assert!(matches!(collector.start(), Err(EmbedError::State(State::Stopped))));
+    assert_eq!(collector.state(), CollectorState::Stopped);
+    assert_eq!(output.next(None).unwrap_err(), NextBatchError::Closed);
+    assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(SubmitError::Closed));
+    assert!(matches!(collector.start(), Err(EmbedError::State(CollectorState::Stopped))));
     assert!(collector.shutdown(Duration::ZERO).is_ok(), "an end that has come is no error");
 }
 
 #[test]
-fn a_batch_that_is_not_wanted_now_comes_again_and_one_that_is_dropped_too() {
-    let yaml = THROUGH
+fn retried_and_dropped_batches_are_delivered_again() {
+    let yaml = FORWARDING_CONFIG
         .replace("inproc/out: }", "inproc/out: {retry_on_failure: {initial_interval: 10ms}}}")
         .replace("10s", "1ms");
     let collector = embedded(&yaml);
@@ -83,22 +83,22 @@ fn a_batch_that_is_not_wanted_now_comes_again_and_one_that_is_dropped_too() {
     collector.start().unwrap();
     input.submit(Signal::Traces, &spans(5)).unwrap();
     let next = || output.next(Some(Duration::from_secs(10))).unwrap();
-    next().finish(Finish::Retry(Some(Duration::from_millis(20))));
+    next().finish(BatchResult::Retry(Some(Duration::from_millis(20))));
     drop(next());
-    next().finish(Finish::Delivered);
+    next().finish(BatchResult::Delivered);
     collector.shutdown(Duration::from_secs(5)).unwrap();
 }
 
 #[test]
 fn memory_limiter_in_a_large_host_counts_what_the_collector_holds() {
-    let yaml = THROUGH
+    let yaml = FORWARDING_CONFIG
         .replace(
             "{batch: {timeout: 10s}}",
             "{memory_limiter: {check_interval: 10ms, limit_mib: 2, spike_limit_mib: 1}}",
         )
         .replace("[batch]", "[memory_limiter]");
     // Far more than the limit, and touched, so that it is resident.
-    let hosts_own = std::hint::black_box(vec![1_u8; 64 << 20]);
+    let host_memory = std::hint::black_box(vec![1_u8; 64 << 20]);
     let collector = embedded(&yaml);
     let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
     collector.start().unwrap();
@@ -106,7 +106,7 @@ fn memory_limiter_in_a_large_host_counts_what_the_collector_holds() {
         input.submit(Signal::Traces, &spans(30)).unwrap();
         thread::sleep(Duration::from_micros(200));
     }
-    assert!(collector.state() == State::Running && hosts_own.len() > 2 << 20);
+    assert!(collector.state() == CollectorState::Running && host_memory.len() > 2 << 20);
     // Batches that the host does not take are held; from the soft limit on, further ones are refused.
     let named = [&[0x0a, 0xfe, 0xff, 0x03, 0x1a, 0xfa, 0xff, 0x03][..], &vec![b'a'; 65_530]].concat();
     let body = [named, spans(1)].concat();
@@ -115,21 +115,22 @@ fn memory_limiter_in_a_large_host_counts_what_the_collector_holds() {
         input.submit(Signal::Traces, &body).err().map(|why| (sent, why))
     });
     let (sent, why) = refused.unwrap();
-    assert!(matches!(why, Refused::Overloaded(_)) && (8..64).contains(&sent), "{why:?} after {sent} of 64 KiB");
+    assert!(matches!(why, SubmitError::Overloaded(_)) && (8..64).contains(&sent), "{why:?} after {sent} of 64 KiB");
     assert!(collector.health().contains("\"held_bytes\":1"), "{}", collector.health());
     // Once batches are taken, data is accepted again.
-    let taker = thread::spawn(move || while output.next(None).map(|batch| batch.finish(Finish::Delivered)).is_ok() {});
+    let consumer =
+        thread::spawn(move || while output.next(None).map(|batch| batch.finish(BatchResult::Delivered)).is_ok() {});
     assert!((0..1000).any(|_| {
         thread::sleep(Duration::from_millis(5));
         input.submit(Signal::Traces, &spans(1)).is_ok()
     }));
     collector.shutdown(Duration::from_secs(5)).unwrap();
-    taker.join().unwrap();
+    consumer.join().unwrap();
 }
 
 #[test]
-fn what_nobody_takes_is_reported_by_the_shutdown() {
-    let collector = embedded(THROUGH);
+fn undelivered_items_are_reported_by_the_shutdown() {
+    let collector = embedded(FORWARDING_CONFIG);
     collector.start().unwrap();
     collector.input("inproc/app").unwrap().submit(Signal::Traces, &spans(6)).unwrap();
     match collector.shutdown(Duration::from_millis(200)) {
@@ -141,32 +142,32 @@ fn what_nobody_takes_is_reported_by_the_shutdown() {
 }
 
 #[test]
-fn what_was_refused_for_good_before_a_shutdown_is_not_left_by_it() {
-    let yaml = THROUGH.replace("processors: [batch], ", "");
+fn permanently_refused_items_are_not_reported_by_the_shutdown() {
+    let yaml = FORWARDING_CONFIG.replace("processors: [batch], ", "");
     for _ in 0..300 {
         let collector = embedded(&yaml);
         let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
         collector.start().unwrap();
         input.submit(Signal::Traces, &spans(1)).unwrap();
-        output.next(Some(Duration::from_secs(10))).unwrap().finish(Finish::Permanent("not this one".into()));
+        output.next(Some(Duration::from_secs(10))).unwrap().finish(BatchResult::Permanent("not this one".into()));
         collector.shutdown(Duration::from_secs(5)).unwrap();
     }
 }
 
 #[test]
-fn a_callback_runs_in_the_loop_and_must_not_wait_for_it() {
-    let collector = Arc::new(embedded(&THROUGH.replace("10s", "1ms")));
-    let (seen, inside) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(String::new())));
+fn callback_that_flushes_gets_an_error() {
+    let collector = Arc::new(embedded(&FORWARDING_CONFIG.replace("10s", "1ms")));
+    let (seen, flush_error) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(String::new())));
     let output = collector.output("inproc/out").unwrap();
-    let (handle, count, said) = (collector.clone(), seen.clone(), inside.clone());
+    let (handle, count, error_text) = (collector.clone(), seen.clone(), flush_error.clone());
     let set = output.set_callback(move |_, body| {
         count.fetch_add(items(body) as usize, Ordering::SeqCst);
-        *said.lock().unwrap() = handle.flush(Duration::from_secs(1)).unwrap_err().to_string();
-        Finish::Delivered
+        *error_text.lock().unwrap() = handle.flush(Duration::from_secs(1)).unwrap_err().to_string();
+        BatchResult::Delivered
     });
     assert!(set);
     collector.start().unwrap();
-    assert!(!output.set_callback(|_, _| Finish::Delivered), "too late");
+    assert!(!output.set_callback(|_, _| BatchResult::Delivered), "too late");
     let input = collector.input("inproc/app").unwrap();
     let threads: Vec<_> = (0..4)
         .map(|_| {
@@ -177,15 +178,15 @@ fn a_callback_runs_in_the_loop_and_must_not_wait_for_it() {
     threads.into_iter().for_each(|t| t.join().unwrap());
     collector.flush(Duration::from_secs(10)).unwrap();
     assert_eq!(seen.load(Ordering::SeqCst), 2000);
-    assert_eq!(*inside.lock().unwrap(), "the collector's own thread can't wait for the collector");
+    assert_eq!(*flush_error.lock().unwrap(), "the collector's own thread can't wait for the collector");
     collector.shutdown(Duration::from_secs(5)).unwrap();
 }
 
 #[test]
-fn a_host_with_a_loop_of_its_own_turns_the_collector() {
-    let collector = embedded(&THROUGH.replace("10s", "20ms"));
+fn host_loop_drives_the_collector() {
+    let collector = embedded(&FORWARDING_CONFIG.replace("10s", "20ms"));
     let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
-    let mut driven = collector.drive().unwrap();
+    let mut driven = collector.start_in_host_loop().unwrap();
     assert!(driven.descriptor().is_some());
     assert!(matches!(collector.flush(Duration::from_secs(1)), Err(EmbedError::Reentrant)));
     input.submit(Signal::Traces, &spans(2)).unwrap();
@@ -194,13 +195,15 @@ fn a_host_with_a_loop_of_its_own_turns_the_collector() {
         assert!(driven.turn().unwrap() && Instant::now() < until);
         match output.next(Some(Duration::ZERO)) {
             Ok(batch) => break batch,
-            Err(NoBatch::Timeout) => thread::sleep(driven.deadline().unwrap_or_default().min(Duration::from_millis(5))),
+            Err(NextBatchError::Timeout) => {
+                thread::sleep(driven.deadline().unwrap_or_default().min(Duration::from_millis(5)))
+            }
             Err(e) => panic!("{e}"),
         }
     };
     let mark = collector.begin_flush().unwrap();
     assert!(!collector.is_flushed(mark));
-    batch.finish(Finish::Delivered);
+    batch.finish(BatchResult::Delivered);
     while !collector.is_flushed(mark) {
         assert!(driven.turn().unwrap() && Instant::now() < until);
     }
@@ -208,16 +211,18 @@ fn a_host_with_a_loop_of_its_own_turns_the_collector() {
     while driven.turn().unwrap() {
         assert!(Instant::now() < until);
     }
-    assert_eq!(collector.state(), State::Stopped);
+    assert_eq!(collector.state(), CollectorState::Stopped);
     assert_eq!(driven.descriptor(), None);
 }
 
 #[test]
-fn mistakes_are_told_with_their_places_and_an_overfull_input_says_so() {
-    let wrong = Embedded::new("receivers: {inproc: {max_queue: 1}}\n", Options::default()).unwrap_err().to_string();
+fn config_errors_have_positions_and_a_full_input_refuses() {
+    let wrong = EmbeddedCollector::new("receivers: {inproc: {max_queue: 1}}\n", EmbedOptions::default())
+        .unwrap_err()
+        .to_string();
     assert!(wrong.contains("config.yaml:1:22") && wrong.contains("max_queue_bytes"), "{wrong}");
     let collector = embedded(
-        &THROUGH
+        &FORWARDING_CONFIG
             .replace("inproc/app: }", "inproc/app: {max_queue_bytes: 100}}")
             .replace("processors: {batch: {timeout: 10s}}", "")
             .replace("processors: [batch], ", "")
@@ -226,51 +231,51 @@ fn mistakes_are_told_with_their_places_and_an_overfull_input_says_so() {
     collector.start().unwrap();
     let input = collector.input("inproc/app").unwrap();
     let until = Instant::now() + Duration::from_secs(10);
-    let mut taken = 0;
+    let mut accepted = 0;
     let refused = loop {
         match input.submit(Signal::Traces, &spans(9)) {
-            Ok(()) => taken += 9,
+            Ok(()) => accepted += 9,
             Err(refused) => break refused,
         }
         assert!(Instant::now() < until);
     };
-    assert!(matches!(refused, Refused::Overloaded(_)), "{refused}");
+    assert!(matches!(refused, SubmitError::Overloaded(_)), "{refused}");
     // Nothing that was accepted is lost when there is room again.
     let output = collector.output("inproc/out").unwrap();
-    let mut came = 0;
-    while came < taken {
+    let mut received = 0;
+    while received < accepted {
         let batch = output.next(Some(Duration::from_secs(10))).unwrap();
-        came += items(batch.data());
-        batch.finish(Finish::Delivered);
+        received += items(batch.data());
+        batch.finish(BatchResult::Delivered);
     }
     collector.shutdown(Duration::from_secs(5)).unwrap();
 }
 
 #[test]
-fn a_host_that_stops_turning_hangs_nobody_and_one_that_drops_the_loop_closes_the_ends() {
-    let collector = Arc::new(embedded(THROUGH));
+fn shutdown_with_a_stopped_host_loop_times_out_and_a_dropped_loop_closes_inputs_and_outputs() {
+    let collector = Arc::new(embedded(FORWARDING_CONFIG));
     let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
-    let driven = collector.drive().unwrap();
+    let driven = collector.start_in_host_loop().unwrap();
     input.submit(Signal::Traces, &spans(2)).unwrap();
     let other = collector.clone();
     let waiting = thread::spawn(move || other.shutdown(Duration::from_millis(100)));
     assert!(matches!(waiting.join().unwrap(), Err(EmbedError::Timeout(_))));
-    let taker = thread::spawn({
+    let consumer = thread::spawn({
         let output = output.clone();
         move || output.next(None).map(drop)
     });
     drop(driven);
-    assert_eq!(taker.join().unwrap(), Err(NoBatch::Closed));
-    assert_eq!(input.submit(Signal::Traces, &spans(2)), Err(Refused::Closed));
-    assert_eq!(collector.state(), State::Failed);
+    assert_eq!(consumer.join().unwrap(), Err(NextBatchError::Closed));
+    assert_eq!(input.submit(Signal::Traces, &spans(2)), Err(SubmitError::Closed));
+    assert_eq!(collector.state(), CollectorState::Failed);
     assert!(collector.shutdown(Duration::ZERO).unwrap_err().to_string().contains("dropped before its end"));
 }
 
 #[test]
-fn whoever_waits_for_a_collector_that_is_given_up_is_told() {
+fn output_that_waits_on_an_abandoned_collector_is_closed() {
     // Never started, then shut down, or dropped.
     for shut_down in [true, false] {
-        let collector = embedded(THROUGH);
+        let collector = embedded(FORWARDING_CONFIG);
         let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
         let waiter = thread::spawn(move || output.next(None).map(drop));
         if shut_down {
@@ -278,39 +283,39 @@ fn whoever_waits_for_a_collector_that_is_given_up_is_told() {
         } else {
             drop(collector);
         }
-        assert_eq!(waiter.join().unwrap(), Err(NoBatch::Closed));
-        assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(Refused::Closed));
+        assert_eq!(waiter.join().unwrap(), Err(NextBatchError::Closed));
+        assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(SubmitError::Closed));
     }
     // A loop in the host's thread that will not be turned again.
-    let collector = embedded(THROUGH);
+    let collector = embedded(FORWARDING_CONFIG);
     let (input, output) = (collector.input("inproc/app").unwrap(), collector.output("inproc/out").unwrap());
-    let driven = collector.drive().unwrap();
+    let driven = collector.start_in_host_loop().unwrap();
     let waiter = thread::spawn(move || output.next(None).map(drop));
     let collector = thread::spawn(move || {
         collector.abandon("nobody turns it");
         collector
     });
     let collector = collector.join().unwrap();
-    assert_eq!(waiter.join().unwrap(), Err(NoBatch::Closed));
-    assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(Refused::Closed));
+    assert_eq!(waiter.join().unwrap(), Err(NextBatchError::Closed));
+    assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(SubmitError::Closed));
     assert!(collector.shutdown(Duration::ZERO).unwrap_err().to_string().contains("nobody turns it"));
     drop(driven);
 }
 
 #[test]
-fn own_metrics_are_there_without_a_port() {
+fn own_metrics_are_available_without_a_port() {
     // The port is in use: by this listener, or by another process where this bind fails.
     let _taken = std::net::TcpListener::bind(("localhost", 8888));
-    let quiet = THROUGH.replace("  telemetry: {metrics: {level: none}}\n", "");
+    let quiet = FORWARDING_CONFIG.replace("  telemetry: {metrics: {level: none}}\n", "");
     let two = [embedded(&quiet), embedded(&quiet)];
     for (collector, n) in two.iter().zip(1..) {
         collector.start().unwrap();
         collector.input("inproc/app").unwrap().submit(Signal::Traces, &spans(n)).unwrap();
         let output = collector.output("inproc/out").unwrap();
-        let taker =
-            thread::spawn(move || output.next(Some(Duration::from_secs(10))).unwrap().finish(Finish::Delivered));
+        let consumer =
+            thread::spawn(move || output.next(Some(Duration::from_secs(10))).unwrap().finish(BatchResult::Delivered));
         collector.flush(Duration::from_secs(10)).unwrap();
-        taker.join().unwrap();
+        consumer.join().unwrap();
     }
     let value = |page: &str, name: &str| -> f64 {
         let mut lines = page.lines().filter(|line| line.starts_with(name));
@@ -327,88 +332,89 @@ fn own_metrics_are_there_without_a_port() {
         assert!(value(&page, "otelcol_process_uptime") > 0.0 && value(&page, "otelcol_process_memory_rss") > 1e5);
         collector.shutdown(Duration::from_secs(5)).unwrap();
     }
-    let none = embedded(THROUGH);
+    let none = embedded(FORWARDING_CONFIG);
     assert!(!String::from_utf8(none.metrics()).unwrap().contains("otelcol_"), "the level is none");
 
     // The program's default page, and a page that the configuration names, are opened.
-    let options = || Options { default_metrics_page: true, ..Options::default() };
-    let program = Embedded::new(&quiet, options()).unwrap();
+    let options = || EmbedOptions { default_metrics_page: true, ..EmbedOptions::default() };
+    let program = EmbeddedCollector::new(&quiet, options()).unwrap();
     assert!(program.start().unwrap_err().to_string().contains("localhost:8888"));
     let named = "  telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {port: 8888}}}}]}}\n";
-    let named = embedded(&THROUGH.replace("  telemetry: {metrics: {level: none}}\n", named));
+    let named = embedded(&FORWARDING_CONFIG.replace("  telemetry: {metrics: {level: none}}\n", named));
     assert!(named.start().unwrap_err().to_string().contains("localhost:8888"));
 }
 
 /// The records that a host's sink has got: level, message, fields.
 #[derive(Default)]
-struct Taken(Mutex<Vec<(Level, String, String)>>);
+struct RecordedLog(Mutex<Vec<(LogLevel, String, String)>>);
 
-impl LogSink for Taken {
-    fn enabled(&self, _: Level) -> bool {
+impl LogSink for RecordedLog {
+    fn enabled(&self, _: LogLevel) -> bool {
         true
     }
 
-    fn log(&self, record: &Record<'_>) {
+    fn log(&self, record: &LogEntry<'_>) {
         self.0.lock().unwrap().push((record.level, record.message.to_owned(), format!("{:?}", record.fields)));
     }
 }
 
-fn logged(logs: &str) -> Vec<(Level, String, String)> {
-    let taken = Arc::new(Taken::default());
-    let yaml = THROUGH.replace("  telemetry: {", &format!("  telemetry: {{logs: {{{logs}}}, "));
-    let collector = Embedded::new(&yaml, Options { log: taken.clone(), ..Options::default() });
+fn records_logged_with(logs: &str) -> Vec<(LogLevel, String, String)> {
+    let recorded = Arc::new(RecordedLog::default());
+    let yaml = FORWARDING_CONFIG.replace("  telemetry: {", &format!("  telemetry: {{logs: {{{logs}}}, "));
+    let collector = EmbeddedCollector::new(&yaml, EmbedOptions { log: recorded.clone(), ..EmbedOptions::default() });
     let collector = collector.unwrap_or_else(|e| panic!("{e}"));
     collector.start().unwrap();
     collector.shutdown(Duration::from_secs(5)).unwrap();
     drop(collector);
-    std::mem::take(&mut taken.0.lock().unwrap())
+    std::mem::take(&mut recorded.0.lock().unwrap())
 }
 
 #[test]
-fn log_settings_of_an_embedded_collector_hold_for_the_hosts_sink() {
-    let all = logged("");
-    assert!(all.iter().any(|(level, message, _)| *level == Level::Info && message.contains("Everything is ready")));
-    assert!(logged("level: warn").iter().all(|(level, ..)| *level >= Level::Warn));
-    let named = logged("initial_fields: {team: shop, cell: 7, none: }");
+fn log_config_of_an_embedded_collector_applies_to_the_hosts_log() {
+    let all = records_logged_with("");
+    assert!(all.iter().any(|(level, message, _)| *level == LogLevel::Info && message.contains("Everything is ready")));
+    assert!(records_logged_with("level: warn").iter().all(|(level, ..)| *level >= LogLevel::Warn));
+    let named = records_logged_with("initial_fields: {team: shop, cell: 7, none: }");
     assert!(
         named.iter().all(|(.., fields)| fields.starts_with("[(\"team\", Str(\"shop\")), (\"cell\", Int(7))")),
         "{named:?}"
     );
-    let encoded = logged("encoding: json");
-    let warning = encoded.iter().find(|(level, ..)| *level == Level::Warn).unwrap();
+    let encoded = records_logged_with("encoding: json");
+    let warning = encoded.iter().find(|(level, ..)| *level == LogLevel::Warn).unwrap();
     assert!(warning.1.contains("'encoding' has no effect") && warning.2.contains("service::telemetry::logs::encoding"));
 }
 
 #[test]
-fn sampling_holds_for_the_hosts_log_only_where_it_is_written() {
+fn sampling_applies_to_the_hosts_log_only_if_configured() {
     for (logs, expected) in [("", 300), ("sampling: {initial: 2, thereafter: 100}", 2 + 2)] {
-        let taken = Arc::new(Taken::default());
-        let yaml = THROUGH.replace("  telemetry: {", &format!("  telemetry: {{logs: {{{logs}}}, "));
-        let collector = Embedded::new(&yaml, Options { log: taken.clone(), ..Options::default() });
+        let recorded = Arc::new(RecordedLog::default());
+        let yaml = FORWARDING_CONFIG.replace("  telemetry: {", &format!("  telemetry: {{logs: {{{logs}}}, "));
+        let collector =
+            EmbeddedCollector::new(&yaml, EmbedOptions { log: recorded.clone(), ..EmbedOptions::default() });
         let collector = collector.unwrap_or_else(|e| panic!("{e}"));
         (0..300).for_each(|_| collector.log().warn("the same again", &[]));
-        let count = taken.0.lock().unwrap().iter().filter(|(_, message, _)| message == "the same again").count();
+        let count = recorded.0.lock().unwrap().iter().filter(|(_, message, _)| message == "the same again").count();
         assert_eq!(count, expected, "{logs}");
     }
 }
 
 #[test]
-fn output_paths_of_an_embedded_collector_get_lines_beside_the_hosts_sink() {
+fn output_paths_of_an_embedded_collector_get_the_lines_too() {
     let file = std::env::temp_dir().join(format!("otelcore-embedded-{}.log", std::process::id()));
-    let taken = logged(&format!("output_paths: ['{}'], encoding: json, level: info", file.display()));
+    let taken = records_logged_with(&format!("output_paths: ['{}'], encoding: json, level: info", file.display()));
     let lines = std::fs::read_to_string(&file);
     std::fs::remove_file(&file).unwrap();
     let lines = lines.unwrap();
-    assert!(taken.iter().all(|(level, ..)| *level < Level::Warn), "{taken:?}");
+    assert!(taken.iter().all(|(level, ..)| *level < LogLevel::Warn), "{taken:?}");
     assert!(taken.iter().any(|(_, message, _)| message.contains("Everything is ready")));
     assert!(lines.lines().count() >= 2 && lines.lines().all(|line| line.starts_with("{\"level\":\"info\"")), "{lines}");
 }
 
 #[test]
-fn start_on_a_port_in_use_fails_with_the_systems_number() {
+fn start_on_a_port_in_use_fails_with_the_system_error_number() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = taken.local_addr().unwrap();
-    let yaml = THROUGH
+    let yaml = FORWARDING_CONFIG
         .replace(
             "{inproc/app: }",
             &format!("{{inproc/app: , otlp: {{protocols: {{grpc: {{endpoint: '{endpoint}'}}}}}}}}"),
@@ -416,7 +422,7 @@ fn start_on_a_port_in_use_fails_with_the_systems_number() {
         .replace("[inproc/app]", "[inproc/app, otlp]");
     for driven in [false, true] {
         let collector = embedded(&yaml);
-        let failed = if driven { collector.drive().map(drop) } else { collector.start() };
+        let failed = if driven { collector.start_in_host_loop().map(drop) } else { collector.start() };
         match failed {
             // The number of EADDRINUSE on Linux.
             Err(EmbedError::Listen(text, 98)) => assert!(text.contains("address already in use"), "{text}"),

@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use otelcore::Registry;
-use otelcore::commands::{Terminal, main as command};
+use otelcore::commands::{Terminal, run_command_line as command};
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kubernetes/tests/vectors");
 
 fn run(args: &[&str], env: &dyn Fn(&str) -> Option<String>) -> (u8, String, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut terminal = Terminal { out: &mut out, err: &mut err, interactive: false, env };
+    let mut terminal = Terminal { out: &mut out, err: &mut err, is_terminal: false, env };
     let args = ["otelcore"].iter().chain(args).map(OsString::from);
     let code = command(args, Registry::default(), &mut terminal);
     (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
@@ -20,16 +20,16 @@ fn run(args: &[&str], env: &dyn Fn(&str) -> Option<String>) -> (u8, String, Stri
 fn validate(paths: &[&Path]) -> (u8, String) {
     let configs: Vec<String> = paths.iter().map(|p| format!("--config=k8s:{}", p.display())).collect();
     let args: Vec<&str> = ["validate"].into_iter().chain(configs.iter().map(String::as_str)).collect();
-    let (code, _, said) = run(&args, &|_| None);
-    (code, said)
+    let (code, _, output) = run(&args, &|_| None);
+    (code, output)
 }
 
-fn vector(name: &str) -> String {
+fn read_vector(name: &str) -> String {
     std::fs::read_to_string(format!("{VECTORS}/{name}")).unwrap()
 }
 
 /// A separate file for each test.
-fn scratch(name: &str, text: &str) -> PathBuf {
+fn write_test_file(name: &str, text: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("manifests");
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join(name);
@@ -38,15 +38,15 @@ fn scratch(name: &str, text: &str) -> PathBuf {
 }
 
 /// Each finding as `error: message` with the text of the line that it points at.
-fn findings(said: &str, text: &str) -> Vec<(String, String)> {
+fn findings(output: &str, text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut lines = said.lines().peekable();
+    let mut lines = output.lines().peekable();
     while let Some(line) = lines.next() {
         if !line.starts_with("error: ") && !line.starts_with("warning: ") {
             continue;
         }
-        let place = lines.peek().and_then(|l| l.trim_start().strip_prefix("--> ")).unwrap_or_default();
-        let number = place.split(' ').next().unwrap_or_default().rsplit(':').nth(1);
+        let position = lines.peek().and_then(|l| l.trim_start().strip_prefix("--> ")).unwrap_or_default();
+        let number = position.split(' ').next().unwrap_or_default().rsplit(':').nth(1);
         let at = number.and_then(|n| n.parse::<usize>().ok()).and_then(|n| text.lines().nth(n - 1));
         found.push((line.to_owned(), at.unwrap_or_default().trim().to_owned()));
     }
@@ -55,53 +55,53 @@ fn findings(said: &str, text: &str) -> Vec<(String, String)> {
 
 /// Changes the good manifests and expects exactly these findings: the beginning of each, and a piece of its line.
 #[track_caller]
-fn story(name: &str, changes: &[(&str, &str)], expected: &[(&str, &str)]) -> String {
-    let mut text = vector("good.yaml");
+fn assert_findings(name: &str, changes: &[(&str, &str)], expected: &[(&str, &str)]) -> String {
+    let mut text = read_vector("good.yaml");
     for (from, to) in changes {
         assert!(text.contains(from), "{from} is not in the good manifests");
         text = text.replacen(from, to, 1);
     }
-    let (code, said) = validate(&[&scratch(&format!("{name}.yaml"), &text)]);
-    let found = findings(&said, &text);
-    assert_eq!(found.len(), expected.len(), "{said}");
-    for ((message, line), (wanted, piece)) in found.iter().zip(expected) {
-        assert!(message.starts_with(wanted), "{wanted}\nin\n{said}");
-        assert!(line.contains(piece), "{piece} is not in {line:?}\nin\n{said}");
+    let (code, output) = validate(&[&write_test_file(&format!("{name}.yaml"), &text)]);
+    let actual = findings(&output, &text);
+    assert_eq!(actual.len(), expected.len(), "{output}");
+    for ((message, line), (wanted, part)) in actual.iter().zip(expected) {
+        assert!(message.starts_with(wanted), "{wanted}\nin\n{output}");
+        assert!(line.contains(part), "{part} is not in {line:?}\nin\n{output}");
     }
     let errors = expected.iter().any(|(message, _)| message.starts_with("error"));
-    assert_eq!(code, u8::from(errors), "{said}");
-    said
+    assert_eq!(code, u8::from(errors), "{output}");
+    output
 }
 
 #[test]
-fn manifests_in_which_everything_fits_are_answered_with_silence() {
-    let (code, said) = validate(&[Path::new(&format!("{VECTORS}/good.yaml"))]);
-    assert_eq!((code, said.as_str()), (0, ""));
+fn correct_manifests_give_no_findings() {
+    let (code, output) = validate(&[Path::new(&format!("{VECTORS}/good.yaml"))]);
+    assert_eq!((code, output.as_str()), (0, ""));
 }
 
 #[test]
-fn a_service_port_that_nothing_listens_on_is_told_with_what_does() {
-    let said = story(
+fn service_port_without_listener_is_an_error_that_suggests_a_port() {
+    let output = assert_findings(
         "service",
         &[("port: 8889}", "port: 8889, targetPort: 9092}"), ("{port: 8889, protocol", "{port: 9092, protocol")],
         &[("error: Service gateway, port 8889 (metrics): nothing listens on 9092", "targetPort: 9092")],
     );
-    assert!(said.contains("the exporter `prometheus` listens on 8889: write `targetPort: 8889` here"), "{said}");
+    assert!(output.contains("the exporter `prometheus` listens on 8889: write `targetPort: 8889` here"), "{output}");
 }
 
 #[test]
-fn a_service_names_a_port_that_the_container_has_not() {
-    let said = story(
+fn service_with_unknown_port_name_is_an_error() {
+    let output = assert_findings(
         "named",
         &[("targetPort: otlp}", "targetPort: oltp}")],
         &[("error: Service gateway: no container of the pod has a port named \"oltp\"", "targetPort: oltp")],
     );
-    assert!(said.contains("did you mean `otlp`?"), "{said}");
+    assert!(output.contains("did you mean `otlp`?"), "{output}");
 }
 
 #[test]
-fn a_service_that_sends_datagrams_to_a_stream() {
-    story(
+fn service_with_udp_to_a_tcp_listener_is_an_error() {
+    assert_findings(
         "udp",
         &[("targetPort: 4318}", "targetPort: 4318, protocol: UDP}")],
         &[("error: Service gateway, port 80 (otlp-http): the receiver `otlp` (HTTP) listens there with TCP", "UDP")],
@@ -109,34 +109,34 @@ fn a_service_that_sends_datagrams_to_a_stream() {
 }
 
 #[test]
-fn a_service_whose_selector_misses_by_one_label() {
-    let said = story(
+fn service_selector_without_matching_pod_is_a_warning() {
+    let output = assert_findings(
         "selector",
         &[("selector: {app: gateway, tier: telemetry}", "selector: {app: gateway, tier: telemetri}")],
         &[("warning: Service gateway leads to no pod of these files", "telemetri")],
     );
-    assert!(said.contains("has `tier: telemetry`"), "{said}");
+    assert!(output.contains("has `tier: telemetry`"), "{output}");
 }
 
 #[test]
-fn a_container_port_without_a_listener_is_a_warning_and_on_the_node_an_error() {
+fn container_port_without_listener_is_a_warning_and_host_port_an_error() {
     let change = "{name: metrics, containerPort: 8889}\n            - {name: more, containerPort: 9999";
     let row = |to: &str| [("{name: metrics, containerPort: 8889}", format!("{change}{to}}}"))];
     let [(from, to)] = &row("");
-    story("container", &[(from, to)], &[("warning: container port 9999: nothing listens on 9999", "9999")]);
+    assert_findings("container", &[(from, to)], &[("warning: container port 9999: nothing listens on 9999", "9999")]);
     let [(from, to)] = &row(", hostPort: 9999");
-    story("node", &[(from, to)], &[("error: container port 9999: nothing listens on 9999", "9999")]);
+    assert_findings("node", &[(from, to)], &[("error: container port 9999: nothing listens on 9999", "9999")]);
 }
 
 #[test]
-fn a_scrape_annotation_on_a_port_without_a_page() {
-    let said = story(
+fn scrape_annotation_on_a_port_without_a_metrics_page_is_an_error() {
+    let output = assert_findings(
         "scrape",
         &[("prometheus.io/port: \"8889\"", "prometheus.io/port: \"9090\"")],
         &[("error: annotation prometheus.io/port: \"9090\": nothing listens on 9090", "9090")],
     );
-    assert!(said.contains("write `prometheus.io/port: \"8889\"` here"), "{said}");
-    story(
+    assert!(output.contains("write `prometheus.io/port: \"8889\"` here"), "{output}");
+    assert_findings(
         "scrape-otlp",
         &[("prometheus.io/port: \"8889\"", "prometheus.io/port: \"4318\"")],
         &[(
@@ -144,7 +144,7 @@ fn a_scrape_annotation_on_a_port_without_a_page() {
             "4318",
         )],
     );
-    story(
+    assert_findings(
         "scrape-path",
         &[("prometheus.io/path: /metrics", "prometheus.io/path: /stats")],
         &[("error: annotation prometheus.io/path: the exporter `prometheus` has its page at /metrics", "/stats")],
@@ -152,16 +152,16 @@ fn a_scrape_annotation_on_a_port_without_a_page() {
 }
 
 #[test]
-fn a_receiver_on_localhost_is_told_where_its_endpoint_is_written_or_would_be() {
-    let said = story(
+fn receiver_on_localhost_behind_a_service_is_an_error_at_its_endpoint() {
+    let output = assert_findings(
         "localhost",
         &[("grpc: {endpoint: \"${env:MY_POD_IP}:4317\"}", "grpc:")],
-        &[("error: the receiver `otlp` (gRPC) listens on localhost:4317", "grpc:")],
+        &[("error: livenessProbe: the receiver `otlp` (gRPC) listens on localhost:4317", "grpc:")],
     );
-    assert!(said.contains("Service gateway, port 4317 (otlp-grpc)"), "{said}");
-    assert!(said.contains("write `endpoint: \"0.0.0.0:4317\"`"), "{said}");
+    assert!(output.contains("Service gateway, port 4317 (otlp-grpc)"), "{output}");
+    assert!(output.contains("write `endpoint: \"0.0.0.0:4317\"`"), "{output}");
     // The address comes from a variable, whose value is in a ConfigMap.
-    let said = story(
+    let output = assert_findings(
         "variable",
         &[
             ("{fieldRef: {fieldPath: status.podIP}}}", "{configMapKeyRef: {name: gateway, key: host}}}"),
@@ -172,13 +172,13 @@ fn a_receiver_on_localhost_is_told_where_its_endpoint_is_written_or_would_be() {
             ("error: the receiver `otlp` (HTTP) listens on 127.0.0.1:4318", "http:"),
         ],
     );
-    assert!(said.contains("Service gateway"), "{said}");
+    assert!(output.contains("Service gateway"), "{output}");
 }
 
 #[test]
-fn beside_an_application_localhost_is_where_it_sends_to() {
+fn sidecar_receiver_on_localhost_is_accepted() {
     let sidecar = "      containers:\n        - {name: app, image: app, ports: [{containerPort: 8080}]}\n";
-    story(
+    assert_findings(
         "sidecar",
         &[
             ("      containers:\n", sidecar),
@@ -191,8 +191,8 @@ fn beside_an_application_localhost_is_where_it_sends_to() {
 }
 
 #[test]
-fn a_probe_without_its_extension_on_another_path_or_on_localhost() {
-    let said = story(
+fn probe_that_can_not_succeed_is_an_error() {
+    let output = assert_findings(
         "probe",
         &[("extensions: [health_check]", "extensions: []")],
         &[
@@ -200,23 +200,23 @@ fn a_probe_without_its_extension_on_another_path_or_on_localhost() {
             ("error: readinessProbe: nothing listens on 13133", "readinessProbe"),
         ],
     );
-    assert!(said.contains("`extensions: [health_check]` under `service:`"), "{said}");
-    story(
+    assert!(output.contains("`extensions: [health_check]` under `service:`"), "{output}");
+    assert_findings(
         "probe-path",
         &[("{endpoint: \"0.0.0.0:13133\"}", "{endpoint: \"0.0.0.0:13133\", path: /ready}")],
         &[("error: livenessProbe: the extension `health_check` answers on /ready alone, not on /", "livenessProbe")],
     );
-    story(
+    assert_findings(
         "probe-localhost",
         &[("health_check: {endpoint: \"0.0.0.0:13133\"}", "health_check:")],
-        &[("error: the extension `health_check` listens on localhost:13133", "health_check:")],
+        &[("error: livenessProbe: the extension `health_check` listens on localhost:13133", "health_check:")],
     );
-    story(
+    assert_findings(
         "probe-grpc",
         &[("livenessProbe: {httpGet: {path: /, port: 13133}}", "livenessProbe: {grpc: {port: 4317}}")],
         &[("error: livenessProbe: the receiver `otlp` (gRPC) does not answer gRPC health checks", "livenessProbe")],
     );
-    story(
+    assert_findings(
         "probe-name",
         &[("livenessProbe: {httpGet: {path: /, port: 13133}}", "livenessProbe: {httpGet: {path: /, port: health}}")],
         &[("error: livenessProbe: the container has no port named \"health\"", "livenessProbe")],
@@ -224,31 +224,35 @@ fn a_probe_without_its_extension_on_another_path_or_on_localhost() {
 }
 
 #[test]
-fn a_memory_limit_below_what_the_limiter_needs() {
-    let said = story(
+fn memory_limit_below_the_limiters_limit_is_an_error() {
+    let output = assert_findings(
         "memory",
         &[("memory: 512Mi", "memory: 256Mi")],
         &[("error: limit_mib: 400 of a container that may have 256 MiB", "limit_mib")],
     );
-    assert!(said.contains("write `limit_mib: 204`, or a memory limit of 500Mi"), "{said}");
-    story("near", &[("memory: 512Mi", "memory: 410Mi")], &[("warning: limit_mib: 400", "limit_mib")]);
-    story("milli", &[("memory: 512Mi", "memory: 512m")], &[("error: a memory limit of 512m is 0.512 bytes", "512m")]);
+    assert!(output.contains("write `limit_mib: 204`, or a memory limit of 500Mi"), "{output}");
+    assert_findings("near", &[("memory: 512Mi", "memory: 410Mi")], &[("warning: limit_mib: 400", "limit_mib")]);
+    assert_findings(
+        "milli",
+        &[("memory: 512Mi", "memory: 512m")],
+        &[("error: a memory limit of 512m is 0.512 bytes", "512m")],
+    );
 }
 
 #[test]
-fn a_grace_period_shorter_than_the_drain() {
-    let said = story(
+fn grace_period_shorter_than_the_drain_is_a_warning() {
+    let output = assert_findings(
         "grace",
         &[("terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 20")],
         &[("warning: a grace period of 20 s (preStop takes 5 of them): a stop may take 25 s", "20")],
     );
-    assert!(said.contains("write `terminationGracePeriodSeconds: 35`, or `--shutdown-timeout=13s`"), "{said}");
-    story(
+    assert!(output.contains("write `terminationGracePeriodSeconds: 35`, or `--shutdown-timeout=13s`"), "{output}");
+    assert_findings(
         "grace-attempt",
         &[("terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 8")],
         &[("error: a grace period of 8 s (preStop takes 5 of them) is shorter than one attempt of the exporter", "8")],
     );
-    story(
+    assert_findings(
         "grace-flag",
         &[
             ("terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 20"),
@@ -259,14 +263,14 @@ fn a_grace_period_shorter_than_the_drain() {
 }
 
 #[test]
-fn mounts_that_are_missing() {
-    let said = story(
+fn missing_mounts_are_errors() {
+    let output = assert_findings(
         "mount",
         &[("mountPath: /conf}", "mountPath: /config}")],
         &[("error: open /conf/collector.yaml: no such file or directory: no volume is mounted there", "args")],
     );
-    assert!(said.contains("mounted are /config, /tls"), "{said}");
-    let said = story(
+    assert!(output.contains("mounted are /config, /tls"), "{output}");
+    let output = assert_findings(
         "key",
         &[(
             "configMap: {name: gateway}}",
@@ -274,25 +278,25 @@ fn mounts_that_are_missing() {
         )],
         &[("error: ConfigMap gateway has no key \"collector.yml\"", "items")],
     );
-    assert!(said.contains("did you mean `collector.yaml`?"), "{said}");
-    story(
+    assert!(output.contains("did you mean `collector.yaml`?"), "{output}");
+    assert_findings(
         "file",
         &[("--config=/conf/collector.yaml", "--config=/conf/relay.yaml")],
         &[("error: /conf/relay.yaml: ConfigMap gateway puts no such file there", "args")],
     );
-    let said = story(
+    let output = assert_findings(
         "volume",
         &[("{name: conf, configMap", "{name: conff, configMap")],
         &[("error: volumeMounts: the pod has no volume named \"conf\"", "mountPath: /conf")],
     );
-    assert!(said.contains("did you mean `conff`?"), "{said}");
-    let said = story(
+    assert!(output.contains("did you mean `conff`?"), "{output}");
+    let output = assert_findings(
         "object",
         &[("configMap: {name: gateway}", "configMap: {name: gatewey}")],
         &[("warning: ConfigMap gatewey is not in these files; the configuration is not checked", "gatewey")],
     );
-    assert!(said.contains("did you mean `gateway`?"), "{said}");
-    story(
+    assert!(output.contains("did you mean `gateway`?"), "{output}");
+    assert_findings(
         "tls",
         &[("            - {name: tls, mountPath: /tls, readOnly: true}\n", "")],
         &[("error: open /tls/ca.crt: no such file or directory", "ca_file")],
@@ -300,23 +304,23 @@ fn mounts_that_are_missing() {
 }
 
 #[test]
-fn the_command_line_is_read_as_the_collector_reads_it() {
-    story(
+fn container_arguments_are_parsed_as_the_collector_parses_them() {
+    assert_findings(
         "flag",
         &[("\"--set=processors.batch.timeout=1s\"", "\n            \"--confg=x\"")],
         &[("error: unknown flag: --confg", "--confg=x")],
     );
-    story(
+    assert_findings(
         "old",
         &[("\"--set=processors.batch.timeout=1s\"", "\n            \"--mem-ballast-size-mib=64\"")],
         &[("warning: flag --mem-ballast-size-mib is deprecated", "--mem-ballast")],
     );
-    story("set", &[("timeout=1s", "timeout=1x")], &[("error: 'timeout' time: unknown unit", "")]);
+    assert_findings("set", &[("timeout=1s", "timeout=1x")], &[("error: 'timeout' time: unknown unit", "")]);
 }
 
 #[test]
-fn an_autoscaler_by_cpu_needs_a_request() {
-    story(
+fn autoscaler_by_cpu_without_a_cpu_request_is_an_error() {
+    assert_findings(
         "autoscaler",
         &[("requests: {cpu: 200m}, ", "")],
         &[("error: an autoscaler by cpu utilization, and a container that requests no cpu", "Utilization")],
@@ -324,8 +328,8 @@ fn an_autoscaler_by_cpu_needs_a_request() {
 }
 
 #[test]
-fn a_network_policy_that_keeps_everybody_out() {
-    story(
+fn network_policy_that_blocks_a_service_port_is_a_warning() {
+    assert_findings(
         "policy",
         &[("{port: 4317}, {port: 4318}", "{port: 4318}")],
         &[(
@@ -336,19 +340,19 @@ fn a_network_policy_that_keeps_everybody_out() {
 }
 
 #[test]
-fn what_the_api_server_would_refuse() {
-    story(
+fn manifest_that_the_api_server_refuses_is_an_error() {
+    assert_findings(
         "string",
         &[("prometheus.io/port: \"8889\"", "prometheus.io/port: 8889")],
         &[("error: prometheus.io/port must be a string", "8889")],
     );
-    story(
+    assert_findings(
         "labels",
         &[("matchLabels: {app: gateway}", "matchLabels: {app: gatewai}")],
         &[("error: Deployment gateway: its selector does not select its own pods", "gatewai")],
     );
     let app = "      containers:\n        - {name: app, image: app, ports: [{containerPort: 4317}], resources: {requests: {cpu: 1}}}\n";
-    story(
+    assert_findings(
         "twice",
         &[("      containers:\n", app)],
         &[("error: two containers of the pod have port 4317", "containerPort: 4317}], resources")],
@@ -356,31 +360,35 @@ fn what_the_api_server_would_refuse() {
 }
 
 #[test]
-fn programs_that_the_image_has_not() {
+fn hook_program_missing_in_the_image_is_a_warning() {
     let hook = "lifecycle: {preStop: {exec: {command: [sleep, \"5\"]}}}";
-    let said = story(
+    let output = assert_findings(
         "hook",
         &[("lifecycle: {preStop: {sleep: {seconds: 5}}}", hook)],
         &[("warning: preStop: the images of collectors have no \"sleep\"", "sleep")],
     );
-    assert!(said.contains("`preStop: {sleep: {seconds: 5}}`"), "{said}");
+    assert!(output.contains("`preStop: {sleep: {seconds: 5}}`"), "{output}");
 }
 
 #[test]
-fn files_that_the_collector_can_not_write() {
+fn output_file_that_is_not_writable_is_reported() {
     let logs = ("      telemetry:\n", "      telemetry:\n        logs: {output_paths: [/var/log/own.log]}\n");
-    story(
+    assert_findings(
         "write",
         &[logs],
         &[("warning: /var/log/own.log is in the image, where the collector may not write", "logs")],
     );
     let read_only = ("          env:\n", "          securityContext: {readOnlyRootFilesystem: true}\n          env:\n");
-    story("read-only", &[logs, read_only], &[("error: open /var/log/own.log: read-only file system", "logs")]);
+    assert_findings(
+        "read-only",
+        &[logs, read_only],
+        &[("error: open /var/log/own.log: read-only file system", "logs")],
+    );
 }
 
 #[test]
-fn two_sockets_of_one_collector_on_one_port() {
-    story(
+fn two_listeners_on_one_port_are_an_error() {
+    assert_findings(
         "clash",
         &[
             ("endpoint: \"0.0.0.0:8889\"", "endpoint: \"0.0.0.0:8888\""),
@@ -397,16 +405,16 @@ fn two_sockets_of_one_collector_on_one_port() {
 }
 
 #[test]
-fn mistakes_of_the_configuration_are_told_at_their_line_of_the_manifest() {
-    let said = story(
+fn configuration_errors_have_their_line_of_the_manifest() {
+    let output = assert_findings(
         "nested",
         &[("      batch:\n", "      batch: {timeot: 1s}\n")],
         &[("error: 'processors::batch' has invalid keys: timeot", "batch: {timeot: 1s}")],
     );
-    assert!(said.contains("did you mean `timeout`?"), "{said}");
+    assert!(output.contains("did you mean `timeout`?"), "{output}");
     // A value that is only in a Secret is no mistake.
-    story("secret", &[("check_interval: 1s", "check_interval: \"${env:TOKEN}\"")], &[]);
-    let said = story(
+    assert_findings("secret", &[("check_interval: 1s", "check_interval: \"${env:TOKEN}\"")], &[]);
+    let output = assert_findings(
         "value",
         &[
             ("check_interval: 1s", "check_interval: \"${env:EVERY}\""),
@@ -414,33 +422,33 @@ fn mistakes_of_the_configuration_are_told_at_their_line_of_the_manifest() {
         ],
         &[("error: 'check_interval' time: unknown unit", "EVERY")],
     );
-    assert!(said.contains("the value of EVERY"), "{said}");
+    assert!(output.contains("the value of EVERY"), "{output}");
 }
 
 /// The vectors, each with the expected output in a file beside it. `UPDATE_VECTORS=1` writes these files anew; review
 /// them before they are committed.
 #[test]
-fn the_vectors_are_answered_as_it_is_written_beside_them() {
-    let mut seen = 0;
+fn vectors_give_the_expected_output() {
+    let mut count = 0;
     for entry in std::fs::read_dir(VECTORS).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|e| e != "yaml") {
             continue;
         }
-        let (_, said) = validate(&[&path]);
-        let said = said.replace(&format!("{VECTORS}/"), "");
+        let (_, output) = validate(&[&path]);
+        let output = output.replace(&format!("{VECTORS}/"), "");
         let expected = path.with_extension("txt");
         if std::env::var_os("UPDATE_VECTORS").is_some() {
-            std::fs::write(&expected, &said).unwrap();
+            std::fs::write(&expected, &output).unwrap();
         }
-        assert_eq!(said, std::fs::read_to_string(&expected).unwrap_or_default(), "{}", path.display());
-        seen += 1;
+        assert_eq!(output, std::fs::read_to_string(&expected).unwrap_or_default(), "{}", path.display());
+        count += 1;
     }
-    assert!(seen >= 6, "{seen}");
+    assert!(count >= 6, "{count}");
 }
 
 #[test]
-fn the_same_file_runs_here_and_says_which_object_it_took() {
+fn manifest_as_configuration_runs_and_names_its_object() {
     let good = format!("{VECTORS}/good.yaml");
     let vars = |name: &str| (name == "TOKEN").then(|| "secret".to_owned());
     let (code, out, err) =
@@ -454,7 +462,7 @@ fn the_same_file_runs_here_and_says_which_object_it_took() {
 }
 
 #[test]
-fn one_of_several_collectors_is_named_behind_the_path() {
+fn fragment_selects_one_of_several_collectors() {
     let path = format!("k8s:{VECTORS}/resource.yaml");
     let (code, _, err) = run(&["print-config", &format!("--config={path}")], &|_| None);
     assert_eq!(code, 1);
@@ -468,14 +476,14 @@ fn one_of_several_collectors_is_named_behind_the_path() {
 }
 
 #[test]
-fn several_files_and_folders_are_one_cluster() {
-    let text = vector("good.yaml");
+fn several_files_and_folders_are_checked_together() {
+    let text = read_vector("good.yaml");
     let (map, rest) = text.split_once("---\n").unwrap();
-    let (map, rest) = (scratch("split-map.yaml", map), scratch("split-rest.yaml", rest));
+    let (map, rest) = (write_test_file("split-map.yaml", map), write_test_file("split-rest.yaml", rest));
     assert_eq!(validate(&[&map, &rest]), (0, String::new()));
-    let (code, said) = validate(&[&rest]);
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("warning: ConfigMap gateway is not in these files"), "{said}");
+    let (code, output) = validate(&[&rest]);
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("warning: ConfigMap gateway is not in these files"), "{output}");
     let folder = map.with_file_name("folder");
     std::fs::create_dir_all(&folder).unwrap();
     for file in [&map, &rest] {
@@ -485,40 +493,41 @@ fn several_files_and_folders_are_one_cluster() {
 }
 
 #[test]
-fn a_kustomization_brings_its_files_and_the_maps_that_are_made_of_them() {
-    let text = vector("good.yaml");
+fn kustomization_includes_its_resources_and_generated_config_maps() {
+    let text = read_vector("good.yaml");
     let (map, rest) = text.split_once("---\n").unwrap();
     // The configuration only, without the block scalar around it.
     let body = map.split_once("collector.yaml: |\n").unwrap().1;
     let config: String = body.lines().map(|l| format!("{}\n", l.strip_prefix("    ").unwrap_or(l))).collect();
-    let base = scratch("x", "").with_file_name("kustomize").join("base");
+    let base = write_test_file("x", "").with_file_name("kustomize").join("base");
     let overlay = base.with_file_name("overlay");
     for folder in [&base, &overlay] {
         std::fs::create_dir_all(folder).unwrap();
     }
-    let made = "resources: [gateway.yaml]\nconfigMapGenerator: [{name: gateway, files: [collector.yaml=config.txt]}]\n";
-    std::fs::write(base.join("kustomization.yaml"), made).unwrap();
+    let kustomization =
+        "resources: [gateway.yaml]\nconfigMapGenerator: [{name: gateway, files: [collector.yaml=config.txt]}]\n";
+    std::fs::write(base.join("kustomization.yaml"), kustomization).unwrap();
     std::fs::write(base.join("gateway.yaml"), rest).unwrap();
     std::fs::write(base.join("config.txt"), &config).unwrap();
     std::fs::write(overlay.join("kustomization.yaml"), "namePrefix: a-\nresources: [../base]\n").unwrap();
     assert_eq!(validate(&[&base]), (0, String::new()));
-    let (code, said) = validate(&[&overlay]);
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("warning: `namePrefix` is not applied here"), "{said}");
+    let (code, output) = validate(&[&overlay]);
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("warning: `namePrefix` is not applied here"), "{output}");
     // A mistake is reported at its place in the file that the ConfigMap is made of.
     let wrong = config.replace("limit_mib: 400", "limit_mob: 400");
     std::fs::write(base.join("config.txt"), &wrong).unwrap();
-    let (code, said) = validate(&[&base]);
+    let (code, output) = validate(&[&base]);
     let line = wrong.lines().position(|l| l.contains("limit_mob")).unwrap() + 1;
     assert_eq!(code, 1);
-    assert!(said.contains("has invalid keys: limit_mob"), "{said}");
-    assert!(said.contains(&format!("config.txt:{line}:")), "{said}");
+    assert!(output.contains("has invalid keys: limit_mob"), "{output}");
+    assert!(output.contains(&format!("config.txt:{line}:")), "{output}");
 }
 
 #[test]
-fn an_ordinary_configuration_is_read_as_ever() {
+fn plain_configuration_is_not_treated_as_a_manifest() {
     let text = "receivers: {nop: }\nexporters: {nop: }\nservice: {pipelines: {traces: {receivers: [nop], exporters: [nop]}}}\n";
-    let path = scratch("ordinary.yaml", text);
+    let path = write_test_file("ordinary.yaml", text);
     let (code, _, err) = run(&["validate", &format!("--config={}", path.display())], &|_| None);
     assert_eq!((code, err.as_str()), (0, ""));
     let (code, _, err) = run(&["validate", &format!("--config=k8s:{}", path.display())], &|_| None);
@@ -528,12 +537,12 @@ fn an_ordinary_configuration_is_read_as_ever() {
 
 /// The tutorial's file, where it is beside the repository: exactly the real mistakes, each at its line.
 #[test]
-fn the_tutorials_own_file_has_exactly_its_own_mistakes() {
+fn tutorial_manifest_gives_exactly_its_known_findings() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/seed/otel-collector.yaml");
     let Ok(text) = std::fs::read_to_string(&path) else { return };
-    let (code, said) = validate(&[&path]);
+    let (code, output) = validate(&[&path]);
     let found: Vec<_> =
-        findings(&said, &text).into_iter().map(|(message, line)| format!("{message} @ {line}")).collect();
+        findings(&output, &text).into_iter().map(|(message, line)| format!("{message} @ {line}")).collect();
     let expected = [
         ("warning: the jaeger exporter has been removed", "@ jaeger:"),
         ("warning: 'insecure' is deprecated", "@ insecure: true"),
@@ -543,17 +552,17 @@ fn the_tutorials_own_file_has_exactly_its_own_mistakes() {
         ("warning: flag --mem-ballast-size-mib is deprecated", "@ - \"--mem-ballast-size-mib=683\""),
         ("warning: container port 8889: nothing listens on 8889", "@ - containerPort: 8889"),
     ];
-    assert_eq!((found.len(), code), (expected.len(), 1), "{said}");
+    assert_eq!((found.len(), code), (expected.len(), 1), "{output}");
     for (found, (message, line)) in found.iter().zip(expected) {
         assert!(found.starts_with(message) && found.ends_with(line), "{found}");
     }
-    assert!(said.contains("the exporter `prometheus` listens on 9092: write `targetPort: 9092` here"), "{said}");
+    assert!(output.contains("the exporter `prometheus` listens on 9092: write `targetPort: 9092` here"), "{output}");
 }
 
 /// What the Operator and the chart render, where it is beside the repository: the only findings are components that are
 /// not built in, and real mistakes.
 #[test]
-fn what_operator_and_chart_render_has_no_false_findings() {
+fn rendered_operator_and_chart_manifests_have_no_false_findings() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/reference/k8s");
     for folder in ["helm", "kube-stack", "operator/rendered", "operator/cr"] {
         let Ok(entries) = std::fs::read_dir(root.join(folder)) else { continue };
@@ -562,8 +571,8 @@ fn what_operator_and_chart_render_has_no_false_findings() {
             if !text.contains("kind:") || path.extension().is_none_or(|e| e != "yaml") {
                 continue;
             }
-            let (_, said) = validate(&[&path]);
-            for (message, line) in findings(&said, &text) {
+            let (_, output) = validate(&[&path]);
+            for (message, line) in findings(&output, &text) {
                 let known = [
                     "unknown type: ",
                     "no collector and no configuration of one",

@@ -5,12 +5,12 @@
 use std::ffi::OsString;
 
 use otelcore::Registry;
-use otelcore::commands::{Terminal, main as command};
+use otelcore::commands::{Terminal, run_command_line as command};
 use otelcore::config::steps;
 
 fn run(args: &[String], env: &dyn Fn(&str) -> Option<String>) -> (u8, String) {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let mut terminal = Terminal { out: &mut out, err: &mut err, interactive: false, env };
+    let mut terminal = Terminal { out: &mut out, err: &mut err, is_terminal: false, env };
     let args = std::iter::once("otelcore".into()).chain(args.iter().map(OsString::from));
     let code = command(args, Registry::default(), &mut terminal);
     (code, String::from_utf8(err).unwrap())
@@ -22,8 +22,8 @@ fn validate(yaml: &str, env: &[(&str, &str)]) -> (u8, String) {
 }
 
 /// Messages, each as `error: text`.
-fn messages(said: &str) -> Vec<&str> {
-    said.lines().filter(|line| line.starts_with("error: ") || line.starts_with("warning: ")).collect()
+fn messages(output: &str) -> Vec<&str> {
+    output.lines().filter(|line| line.starts_with("error: ") || line.starts_with("warning: ")).collect()
 }
 
 /// A whole configuration around one exporter's section.
@@ -35,7 +35,7 @@ fn with_exporter(exporter: &str) -> String {
 }
 
 #[test]
-fn a_mistake_that_others_would_follow_from_is_one_message() {
+fn error_that_causes_others_is_reported_once() {
     for (exporter, wanted) in [
         ("otlp_grpc: {endpoint: '${VAR:-h:1}'}", "scheme \"VAR\" is not supported"),
         ("otlp_grpc: {endpoint: [a]}", "expected type 'string'"),
@@ -50,12 +50,12 @@ fn a_mistake_that_others_would_follow_from_is_one_message() {
     ] {
         let yaml = with_exporter(exporter);
         let yaml = if exporter.starts_with("prometheus") { yaml.replace("traces", "metrics") } else { yaml };
-        let (code, said) = validate(&yaml, &[]);
-        let errors: Vec<_> = messages(&said).into_iter().filter(|m| m.starts_with("error")).collect();
+        let (code, output) = validate(&yaml, &[]);
+        let errors: Vec<_> = messages(&output).into_iter().filter(|m| m.starts_with("error")).collect();
         let wanted = wanted.trim_matches('\'');
         let extra = usize::from(exporter.contains("headers: [a, b]"));
-        assert_eq!(errors.len(), 1 + extra, "{exporter}\n{said}");
-        assert!(errors[0].contains(wanted) && code == 1, "{exporter}\n{said}");
+        assert_eq!(errors.len(), 1 + extra, "{exporter}\n{output}");
+        assert!(errors[0].contains(wanted) && code == 1, "{exporter}\n{output}");
     }
     for (extension, count) in [
         ("bearertokenauth: {token: '${VAR:-x}'}", 1),
@@ -65,17 +65,17 @@ fn a_mistake_that_others_would_follow_from_is_one_message() {
         ("basicauth: {client_auth: {usernam: a}}", 2),
     ] {
         let yaml = format!("extensions: {{{extension}}}\n{}", with_exporter("nop:"));
-        let (_, said) = validate(&yaml, &[]);
-        assert!(messages(&said).iter().filter(|m| m.starts_with("error")).count() <= count, "{extension}\n{said}");
-        assert!(said.contains("error: "), "{extension}\n{said}");
+        let (_, output) = validate(&yaml, &[]);
+        assert!(messages(&output).iter().filter(|m| m.starts_with("error")).count() <= count, "{extension}\n{output}");
+        assert!(output.contains("error: "), "{extension}\n{output}");
     }
 }
 
 #[test]
-fn a_default_in_the_way_of_a_shell_has_its_hint_for_every_name() {
+fn shell_style_default_has_a_hint() {
     for name in ["VAR", "MY_VAR", "_x", "X", "a1", "file", "env", "http"] {
-        let (_, said) = validate(&with_exporter(&format!("otlp_grpc: {{endpoint: '${{{name}:-h:1}}'}}")), &[]);
-        assert!(said.contains(&format!("write ${{env:{name}:-h:1}}")), "{name}\n{said}");
+        let (_, output) = validate(&with_exporter(&format!("otlp_grpc: {{endpoint: '${{{name}:-h:1}}'}}")), &[]);
+        assert!(output.contains(&format!("write ${{env:{name}:-h:1}}")), "{name}\n{output}");
     }
     for (reference, hint) in [
         ("${VAR-h:1}", "write ${env:VAR:-h:1}"),
@@ -83,26 +83,26 @@ fn a_default_in_the_way_of_a_shell_has_its_hint_for_every_name() {
         ("${MY_VAR:=h:1}", "write ${env:MY_VAR:-h:1}"),
         ("${MY_VAR:?unset}", "no operator but `:-`"),
     ] {
-        let (_, said) = validate(&with_exporter(&format!("otlp_grpc: {{endpoint: '{reference}'}}")), &[]);
-        assert!(said.contains(hint), "{reference}\n{said}");
+        let (_, output) = validate(&with_exporter(&format!("otlp_grpc: {{endpoint: '{reference}'}}")), &[]);
+        assert!(output.contains(hint), "{reference}\n{output}");
     }
 }
 
 #[test]
-fn hints_that_quote_a_value_have_it_as_it_is_written() {
-    let (_, said) = validate(
+fn hints_quote_a_value_as_it_is_written() {
+    let (_, output) = validate(
         &with_exporter("otlp_http: {endpoint: 'http://h', headers: {a: 0123, b: True, c: 1_0, d: 1.50}}"),
         &[],
     );
     for hint in ["quote it: \"0123\"", "quote it: \"True\"", "quote it: \"1_0\"", "quote it: \"1.50\""] {
-        assert!(said.contains(hint), "{hint}\n{said}");
+        assert!(output.contains(hint), "{hint}\n{output}");
     }
-    let (_, said) = validate(&with_exporter("debug: {sampling_initial: \"0123\"}"), &[]);
-    assert!(said.contains("write 123, without quotes"), "{said}");
+    let (_, output) = validate(&with_exporter("debug: {sampling_initial: \"0123\"}"), &[]);
+    assert!(output.contains("write 123, without quotes"), "{output}");
 }
 
 #[test]
-fn a_line_break_at_the_end_of_a_secret_is_left_out_and_one_inside_is_told_at_its_key() {
+fn trailing_line_break_of_a_secret_is_removed_and_inner_one_is_an_error() {
     let env = [("TOKEN", "s3cret\n"), ("CRLF", "s3cret\r\n"), ("INNER", "s3\ncret"), ("BELL", "a\u{7}b")];
     for (yaml, key) in [
         ("extensions: {bearertokenauth: {token: '${env:T}'}}", "extensions::bearertokenauth::token"),
@@ -140,22 +140,22 @@ fn a_line_break_at_the_end_of_a_secret_is_left_out_and_one_inside_is_told_at_its
             ),
         };
         for variable in ["TOKEN", "CRLF"] {
-            let (code, said) =
+            let (code, output) =
                 validate(&format!("{}\n{service}", yaml.replace("env:T}", &format!("env:{variable}}}"))), &env);
-            assert!(code == 0, "{yaml} {variable}\n{said}");
+            assert!(code == 0, "{yaml} {variable}\n{output}");
         }
         for variable in ["INNER", "BELL"] {
-            let (code, said) =
+            let (code, output) =
                 validate(&format!("{}\n{service}", yaml.replace("env:T}", &format!("env:{variable}}}"))), &env);
-            assert!(code == 1 && said.contains(&format!("({key})")), "{yaml} {variable}\n{said}");
-            assert!(key.ends_with("authority") || !said.contains("s3"), "{said}");
-            assert_eq!(messages(&said).len(), 1, "{said}");
+            assert!(code == 1 && output.contains(&format!("({key})")), "{yaml} {variable}\n{output}");
+            assert!(key.ends_with("authority") || !output.contains("s3"), "{output}");
+            assert_eq!(messages(&output).len(), 1, "{output}");
         }
     }
 }
 
 #[test]
-fn what_go_finds_at_the_start_alone_is_a_warning_where_nothing_uses_the_component() {
+fn start_error_of_an_unused_component_is_a_warning() {
     for unused in [
         "otlp_http/unused: {endpoint: 'collector:4318'}",
         "otlp_http/unused: {endpoint: 'http://h', proxy_url: 'socks5://p'}",
@@ -166,16 +166,16 @@ fn what_go_finds_at_the_start_alone_is_a_warning_where_nothing_uses_the_componen
         "prometheus/unused: {endpoint: 'nowhere'}",
     ] {
         let yaml = with_exporter(&format!("nop:\n  {unused}"));
-        let (code, said) = validate(&yaml, &[]);
-        assert_eq!((code, messages(&said).len()), (0, 1), "{unused}\n{said}");
-        assert!(said.starts_with("warning: "), "{said}");
-        let (code, said) = validate(
+        let (code, output) = validate(&yaml, &[]);
+        assert_eq!((code, messages(&output).len()), (0, 1), "{unused}\n{output}");
+        assert!(output.starts_with("warning: "), "{output}");
+        let (code, output) = validate(
             &yaml
                 .replace("exporters: [nop]", &format!("exporters: [{}]", unused.split(':').next().unwrap()))
                 .replace("traces", if unused.starts_with("prom") { "metrics" } else { "traces" }),
             &[],
         );
-        assert_eq!(code, 1, "{unused}\n{said}");
+        assert_eq!(code, 1, "{unused}\n{output}");
     }
     // What Go checks for all components is an error for every component, used or not.
     for unused in [
@@ -184,13 +184,13 @@ fn what_go_finds_at_the_start_alone_is_a_warning_where_nothing_uses_the_componen
         "otlp_http/unused: {endpont: x}",
         "debug/unused: {verbosity: x}",
     ] {
-        let (code, said) = validate(&with_exporter(&format!("nop:\n  {unused}")), &[]);
-        assert_eq!(code, 1, "{unused}\n{said}");
+        let (code, output) = validate(&with_exporter(&format!("nop:\n  {unused}")), &[]);
+        assert_eq!(code, 1, "{unused}\n{output}");
     }
 }
 
 #[test]
-fn old_spellings_work_with_a_warning() {
+fn old_key_names_are_accepted_with_a_warning() {
     let otlp = |http: &str| {
         format!(
             "receivers: {{otlp: {{protocols: {{http: {{{http}}}}}}}}}\nexporters: {{nop: }}\nservice: {{pipelines: {{traces: {{receivers: [otlp], exporters: [nop]}}}}}}"
@@ -203,14 +203,14 @@ fn old_spellings_work_with_a_warning() {
         (otlp("cors_allowed_origins: ['https://a'], cors_allowed_headers: [x]"), "cors_allowed_origins"),
         (otlp("tls_settings: {cert_file: /a, key_file: /b}"), "tls_settings"),
     ] {
-        let (code, said) = validate(&yaml, &[]);
-        assert_eq!(code, 0, "{yaml}\n{said}");
-        assert!(said.contains(&format!("warning: '{key}' is deprecated")), "{yaml}\n{said}");
+        let (code, output) = validate(&yaml, &[]);
+        assert_eq!(code, 0, "{yaml}\n{output}");
+        assert!(output.contains(&format!("warning: '{key}' is deprecated")), "{yaml}\n{output}");
     }
 }
 
 #[test]
-fn every_component_of_the_contrib_distribution_is_known_by_name() {
+fn contrib_components_are_reported_as_not_supported_yet() {
     for (section, names) in [
         (
             "receivers",
@@ -228,17 +228,17 @@ fn every_component_of_the_contrib_distribution_is_known_by_name() {
             } else {
                 yaml
             };
-            let (code, said) = validate(&yaml, &[]);
-            assert!(code == 1 && said.contains(&format!("`{name}` is not supported yet")), "{name}\n{said}");
+            let (code, output) = validate(&yaml, &[]);
+            assert!(code == 1 && output.contains(&format!("`{name}` is not supported yet")), "{name}\n{output}");
         }
     }
-    let (_, said) = validate("receivers: {nop: }\nexporters: {nop: }\nconnectors: {spanmetric: , count: }", &[]);
-    assert!(said.contains("did you mean `spanmetrics`, which is not supported yet?"), "{said}");
-    assert!(said.contains("leave the connector out"), "{said}");
+    let (_, output) = validate("receivers: {nop: }\nexporters: {nop: }\nconnectors: {spanmetric: , count: }", &[]);
+    assert!(output.contains("did you mean `spanmetrics`, which is not supported yet?"), "{output}");
+    assert!(output.contains("leave the connector out"), "{output}");
 }
 
 #[test]
-fn words_of_telemetry_are_checked() {
+fn telemetry_values_are_checked() {
     let with =
         |telemetry: &str| with_exporter("nop:").replace("service: {", &format!("service: {{telemetry: {telemetry}, "));
     for (telemetry, wanted) in [
@@ -250,71 +250,72 @@ fn words_of_telemetry_are_checked() {
         ("{logs: {level: loud}}", "'level' unrecognized level: \"loud\""),
         ("{logs: {encoding: xml}}", "unsupported value \"xml\""),
     ] {
-        let (code, said) = validate(&with(telemetry), &[]);
-        assert!(code == 1 && said.contains(wanted), "{telemetry}\n{said}");
+        let (code, output) = validate(&with(telemetry), &[]);
+        assert!(code == 1 && output.contains(wanted), "{telemetry}\n{output}");
     }
     for telemetry in
         ["{metrics: {level: }}", "{metrics: {level: Basic}}", "{traces: {level: NONE}}", "{logs: {level: ''}}"]
     {
-        let (code, said) = validate(&with(telemetry), &[]);
-        assert_eq!(code, 0, "{telemetry}\n{said}");
+        let (code, output) = validate(&with(telemetry), &[]);
+        assert_eq!(code, 0, "{telemetry}\n{output}");
     }
 }
 
 #[test]
-fn a_file_beyond_the_limit_is_refused_with_its_name_and_the_limit() {
-    let (code, said) = run(&["validate".to_owned(), "--config=/dev/zero".to_owned()], &|_| None);
+fn file_above_the_size_limit_is_refused_by_name() {
+    let (code, output) = run(&["validate".to_owned(), "--config=/dev/zero".to_owned()], &|_| None);
     assert_eq!(code, 1);
-    assert!(said.contains("/dev/zero: larger than 16 MiB, the limit of one file"), "{said}");
-    let (code, said) = validate(&with_exporter("debug: {verbosity: '${file:/dev/zero}'}"), &[]);
+    assert!(output.contains("/dev/zero: larger than 16 MiB, the limit of one file"), "{output}");
+    let (code, output) = validate(&with_exporter("debug: {verbosity: '${file:/dev/zero}'}"), &[]);
     assert_eq!(code, 1);
-    assert!(said.contains("/dev/zero: larger than 16 MiB, the limit of one file"), "{said}");
+    assert!(output.contains("/dev/zero: larger than 16 MiB, the limit of one file"), "{output}");
 }
 
 #[test]
-fn mistakes_beyond_a_hundred_are_counted() {
+fn errors_above_one_hundred_are_counted() {
     let keys: String = (0..5000).map(|i| format!("    key_{i}: 1\n")).collect();
-    let (code, said) = validate(&with_exporter("nop:").replace("  nop:\n", &format!("  nop:\n  debug:\n{keys}")), &[]);
-    assert_eq!((code, messages(&said).len()), (1, 100));
+    let (code, output) =
+        validate(&with_exporter("nop:").replace("  nop:\n", &format!("  nop:\n  debug:\n{keys}")), &[]);
+    assert_eq!((code, messages(&output).len()), (1, 100));
     assert!(
-        said.contains("and 4900 more errors\n"),
+        output.contains("and 4900 more errors\n"),
         "{}",
-        said.get(said.len().saturating_sub(300)..).unwrap_or_default()
+        output.get(output.len().saturating_sub(300)..).unwrap_or_default()
     );
-    assert!(said.contains("(and 4999 more, above)"));
+    assert!(output.contains("(and 4999 more, above)"));
 }
 
-type Worst = (&'static str, fn(usize) -> String);
+type WorstCase = (&'static str, fn(usize) -> String);
 
-fn many(n: usize, one: impl Fn(usize) -> String) -> String {
-    (0..n).map(one).collect()
+fn concat_n(n: usize, make: impl Fn(usize) -> String) -> String {
+    (0..n).map(make).collect()
 }
 
 /// Worst cases of the steps after parsing: components, pipelines, references.
-const CASES: &[Worst] = &[
+const CASES: &[WorstCase] = &[
     ("components", |n| {
         format!(
             "receivers:\n{}exporters: {{nop: }}\nservice: {{pipelines: {{traces: {{receivers: [nop/0], exporters: [nop]}}}}}}",
-            many(n, |i| format!("  nop/{i}:\n"))
+            concat_n(n, |i| format!("  nop/{i}:\n"))
         )
     }),
     ("pipelines", |n| {
-        let receivers = many(n, |i| format!("  nop/{i}:\n"));
-        let pipelines = many(n, |i| format!("    traces/{i}: {{receivers: [nop/{i}], exporters: [nop]}}\n"));
+        let receivers = concat_n(n, |i| format!("  nop/{i}:\n"));
+        let pipelines = concat_n(n, |i| format!("    traces/{i}: {{receivers: [nop/{i}], exporters: [nop]}}\n"));
         format!("receivers:\n{receivers}exporters: {{nop: }}\nservice:\n  pipelines:\n{pipelines}")
     }),
     ("one pipeline of many", |n| {
-        let names = many(n, |i| format!("nop/{i}, "));
+        let names = concat_n(n, |i| format!("nop/{i}, "));
         format!(
             "receivers:\n{0}exporters:\n{0}service: {{pipelines: {{traces: {{receivers: [{names}], exporters: [{names}]}}}}}}",
-            many(n, |i| format!("  nop/{i}:\n"))
+            concat_n(n, |i| format!("  nop/{i}:\n"))
         )
     }),
     ("undefined references", |n| {
-        let names = many(n, |i| format!("nopp/{i}, "));
+        let names = concat_n(n, |i| format!("nopp/{i}, "));
         format!(
             "receivers:\n{}exporters: {{nop: }}\nservice: {{pipelines: {{traces: {{receivers: [{names}], exporters: [nop]}}}}}}",
-            many(n, |i| format!("  nop/{i}:\n"))
+            concat_n(n, |i| format!("  nop/{i}:\n"))
         )
     }),
     ("repeated references", |n| {
@@ -325,34 +326,34 @@ const CASES: &[Worst] = &[
     }),
     ("unknown components", |n| {
         let pipelines =
-            many(n, |i| format!("    traces/{i}: {{receivers: [zipkin/{i}, kafka/0], exporters: [nop]}}\n"));
+            concat_n(n, |i| format!("    traces/{i}: {{receivers: [zipkin/{i}, kafka/0], exporters: [nop]}}\n"));
         format!(
             "receivers:\n{}exporters: {{nop: }}\nservice:\n  pipelines:\n{pipelines}",
-            many(n, |i| format!("  zipkin/{i}:\n  nopp/{i}:\n"))
+            concat_n(n, |i| format!("  zipkin/{i}:\n  nopp/{i}:\n"))
         )
     }),
     ("connectors", |n| {
         format!(
             "receivers: {{nop: }}\nexporters: {{nop: }}\nconnectors:\n{}",
-            many(n, |i| format!("  forward/{i}:\n  forwad/{i}:\n"))
+            concat_n(n, |i| format!("  forward/{i}:\n  forwad/{i}:\n"))
         )
     }),
     ("extensions", |n| {
-        let names = many(n, |i| format!("health_check/{i}, "));
+        let names = concat_n(n, |i| format!("health_check/{i}, "));
         format!(
             "receivers: {{nop: }}\nexporters: {{nop: }}\nextensions:\n{}service: {{extensions: [{names}], pipelines: {{traces: {{receivers: [nop], exporters: [nop]}}}}}}",
-            many(n, |i| format!("  health_check/{i}:\n"))
+            concat_n(n, |i| format!("  health_check/{i}:\n"))
         )
     }),
 ];
 
 #[test]
-fn steps_of_a_whole_validation_grow_no_faster_than_n_log_n() {
+fn validation_steps_grow_at_most_n_log_n() {
     let mut slow = Vec::new();
     for (name, text) in CASES {
         let [small, large] = [200, 1600].map(|n| {
             let text = text(n);
-            (text.len() as f64, steps::of(|| validate(&text, &[])).0 as f64)
+            (text.len() as f64, steps::measure(|| validate(&text, &[])).0 as f64)
         });
         let scaled = small.1 * (large.0 * large.0.log2()) / (small.0 * small.0.log2());
         // Suggestions have a budget that the small size does not use up.
@@ -365,7 +366,7 @@ fn steps_of_a_whole_validation_grow_no_faster_than_n_log_n() {
 
 /// Worst cases of manifests, `n` of everything: without a limit their checks grow with the square.
 #[test]
-fn steps_of_manifests_end_at_a_limit() {
+fn manifest_check_steps_are_limited() {
     let config = "receivers: {otlp: {protocols: {grpc: }}}\\nexporters: {nop: }\\nservice: {pipelines: {traces: {receivers: [otlp], exporters: [nop]}}}";
     let pod = |i: usize, more: &str| {
         format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{i}, labels: {{a: b}}}}\nspec: {{containers: [{{name: otelcol, image: otelcol, args: ['--config=yaml:{config}']{more}}}]}}\n")
@@ -377,32 +378,32 @@ fn steps_of_manifests_end_at_a_limit() {
             "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{i}}}\nspec: {{selector: {{a: b}}, ports: [{{port: 4317}}]}}\n"
         )
     };
-    let laughs = |n: usize| {
+    let nested_variables = |n: usize| {
         let first = "{name: V0, value: xxxxxxxxxxxxxxxx}, ".to_owned();
-        let rest = many(n, |i| format!("{{name: V{}, value: '$(V{i})$(V{i})$(V{i})'}}, ", i + 1));
+        let rest = concat_n(n, |i| format!("{{name: V{}, value: '$(V{i})$(V{i})$(V{i})'}}, ", i + 1));
         format!(", env: [{first}{rest}]")
     };
-    type Text<'t> = Box<dyn Fn(usize) -> String + 't>;
-    let cases: [(&str, Text<'_>); 4] = [
-        ("pods and services", Box::new(|n| many(n, |i| pod(i, "")) + &many(n, service))),
-        ("variables of variables", Box::new(|n| pod(0, &laughs(n)))),
+    type TextOfSize<'t> = Box<dyn Fn(usize) -> String + 't>;
+    let cases: [(&str, TextOfSize<'_>); 4] = [
+        ("pods and services", Box::new(|n| concat_n(n, |i| pod(i, "")) + &concat_n(n, service))),
+        ("variables of variables", Box::new(|n| pod(0, &nested_variables(n)))),
         ("open references", Box::new(|n| pod(0, &format!(", env: [{{name: A, value: '{}'}}]", "$(".repeat(n * 50))))),
         (
             "mounts",
             Box::new(|n| {
-                pod(0, &format!(", volumeMounts: [{}]", many(n, |i| format!("{{name: v{i}, mountPath: /m{i}}}, "))))
+                pod(0, &format!(", volumeMounts: [{}]", concat_n(n, |i| format!("{{name: v{i}, mountPath: /m{i}}}, "))))
             }),
         ),
     ];
     for (name, text) in cases {
         let [small, large] = [20, 100].map(|n| {
             let text = text(n);
-            let (steps, (code, said)) = steps::of(|| {
+            let (steps, (code, output)) = steps::measure(|| {
                 let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("steps-{n}.yaml"));
                 std::fs::write(&path, &text).unwrap();
                 run(&["validate".to_owned(), format!("--config=k8s:{}", path.display())], &|_| None)
             });
-            assert!(code == 0 || said.contains("error: "), "{name}: {said}");
+            assert!(code == 0 || output.contains("error: "), "{name}: {output}");
             steps
         });
         assert!(small > 0 && large < 200_000_000, "{name}: {small} {large}");

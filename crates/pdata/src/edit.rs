@@ -26,7 +26,7 @@ pub use items::{EventMut, LinkMut, LogMut, SpanMut};
 pub use metrics::{MetricKind, MetricMut, Point, PointMut};
 pub use pass::EditPass;
 
-use crate::{Rope, Signal, Work};
+use crate::{Rope, Signal, StepBudget};
 
 /// What to do with a message that contains others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,7 +155,7 @@ impl OutputLimit {
 pub fn edit<E: Editor + ?Sized>(signal: Signal, rope: &mut Rope, editor: &mut E) -> Result<Edited, OutputTooLarge> {
     let mut pass = EditPass::new(signal, rope.clone(), OutputLimit::default());
     // With a budget that is never spent, the first step is the last.
-    while !pass.step(editor, &mut Work::unlimited())? {}
+    while !pass.step(editor, &mut StepBudget::unlimited())? {}
     let (edited, what) = pass.finish();
     *rope = edited;
     Ok(what)

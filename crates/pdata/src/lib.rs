@@ -5,26 +5,26 @@
 //! [`json`] is its other encoding. Nothing here decodes into owned structs, performs IO or reads a clock.
 #![forbid(unsafe_code)]
 
-mod admit;
 mod check;
+mod checked_rope;
 pub mod edit;
 pub mod json;
 pub mod response;
 mod rope;
 mod signal;
 mod split;
+mod step_budget;
 pub mod text;
 mod utf8;
 mod value;
 pub mod views;
-pub mod wire;
-mod work;
+pub mod wire_format;
 
-pub use admit::admit;
-pub use check::{Fault, MAX_NESTING, Malformed, Summary, check};
-pub use rope::{Part, Rope};
+pub use check::{CheckSummary, MAX_NESTING, MalformedBody, MalformedBodyKind, check};
+pub use checked_rope::checked_rope;
+pub use rope::{Rope, RopePart};
 pub use signal::Signal;
-pub use split::{PieceLimit, Splitter, split_off};
+pub use split::{PieceLimit, Splitter, split_to};
+pub use step_budget::StepBudget;
 pub use utf8::repair_utf8;
 pub use value::Value;
-pub use work::Work;

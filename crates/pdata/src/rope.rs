@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 /// One whole body and the number of items in it.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct RopePart {
     /// OTLP protobuf of an `Export*ServiceRequest`.
     pub bytes: Bytes,
     /// Spans, data points or log records in it.
@@ -18,7 +18,7 @@ pub struct Part {
 /// Bodies that together form one body. Cloning shares the buffers.
 #[derive(Clone, Debug, Default)]
 pub struct Rope {
-    parts: SmallVec<[Part; 1]>,
+    parts: SmallVec<[RopePart; 1]>,
     len: usize,
     items: u32,
 }
@@ -28,12 +28,12 @@ impl Rope {
     #[must_use]
     pub fn new(bytes: Bytes, items: u32) -> Self {
         let mut rope = Self::default();
-        rope.push(Part { bytes, items });
+        rope.push(RopePart { bytes, items });
         rope
     }
 
     /// Adds a body at the end. Empty bodies are ignored.
-    pub fn push(&mut self, part: Part) {
+    pub fn push(&mut self, part: RopePart) {
         if part.bytes.is_empty() {
             return;
         }
@@ -69,12 +69,12 @@ impl Rope {
 
     /// The bodies, in order.
     #[must_use]
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[RopePart] {
         &self.parts
     }
 
     /// Takes the parts out, leaving an empty rope.
-    pub fn take_parts(&mut self) -> SmallVec<[Part; 1]> {
+    pub fn take_parts(&mut self) -> SmallVec<[RopePart; 1]> {
         self.len = 0;
         self.items = 0;
         std::mem::take(&mut self.parts)

@@ -29,7 +29,7 @@ impl Signal {
 
     /// The name of the items in the Go collector's own metrics: `spans`, `metric_points`, `log_records`.
     #[must_use]
-    pub fn items(self) -> &'static str {
+    pub fn item_name(self) -> &'static str {
         match self {
             Self::Traces => "spans",
             Self::Metrics => "metric_points",

@@ -5,8 +5,8 @@
 //! every piece. Every item, and every byte that is not an item, is in the pieces; wrappers may be repeated. In an entry
 //! that was cut, the fields of a wrapper that are not children are before the children; they keep their relative order.
 //!
-//! The work is linear in the bytes and pieces, and is done in steps of a budget ([`Work`]). A step exceeds its budget
-//! by no more than a count of [`COUNT_FIELDS`] fields and the tags of one item.
+//! The work is linear in the bytes and pieces, and is done in steps ([`StepBudget`]). A step exceeds its budget
+//! by no more than a count of [`MAX_COUNTED_FIELDS`] fields and the tags of one item.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,16 +14,16 @@ use std::ops::Range;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::rope::Part;
-use crate::wire::{Fields, Wire, put_len, varint_len};
-use crate::{Rope, Signal, Work};
+use crate::rope::RopePart;
+use crate::wire_format::{MessageFields, WireValue, put_tag_and_len, varint_len};
+use crate::{Rope, Signal, StepBudget};
 
 /// Removes the first `max` items from `rope` and returns them; the other items stay in it. Returns all of it when it
 /// has no more than `max` items.
 ///
 /// For a single cut. To make several pieces of a body, use a [`Splitter`].
 #[must_use]
-pub fn split_off(signal: Signal, rope: &mut Rope, max: u32) -> Rope {
+pub fn split_to(signal: Signal, rope: &mut Rope, max: u32) -> Rope {
     if rope.items() <= max {
         return std::mem::take(rope);
     }
@@ -32,11 +32,11 @@ pub fn split_off(signal: Signal, rope: &mut Rope, max: u32) -> Rope {
     }
     let mut splitter = Splitter::new(signal);
     splitter.push(std::mem::take(rope));
-    let mut work = Work::unlimited();
+    let mut budget = StepBudget::unlimited();
     // With a budget that is never spent, each call returns a piece.
-    let taken = splitter.take(PieceLimit::items(max), &mut work).unwrap_or_default();
-    *rope = splitter.take(PieceLimit::NONE, &mut work).unwrap_or_default();
-    taken
+    let first = splitter.next_piece(PieceLimit::items(max), &mut budget).unwrap_or_default();
+    *rope = splitter.next_piece(PieceLimit::NONE, &mut budget).unwrap_or_default();
+    first
 }
 
 /// The largest piece wanted.
@@ -66,15 +66,15 @@ impl PieceLimit {
 }
 
 /// Fields that are read at most to find out whether an entry fits as a whole. An entry with more fields is cut.
-const COUNT_FIELDS: u32 = 1 << 16;
+const MAX_COUNTED_FIELDS: u32 = 1 << 16;
 
-/// The limit for the bytes of repeated wrappers of one part: this factor times its length, plus [`REPEAT_FREE`].
+/// The limit for the bytes of repeated wrappers of one part: this factor times its length, plus [`REPEAT_ALLOWANCE`].
 /// Without a limit, a resource of 2 MB with a million spans, in pieces of a hundred, would be repeated ten thousand
 /// times.
 const REPEAT_FACTOR: usize = 16;
 
 /// See [`REPEAT_FACTOR`].
-const REPEAT_FREE: usize = 1 << 20;
+const REPEAT_ALLOWANCE: usize = 1 << 20;
 
 /// Units of work for taking a part, whole or to be cut.
 const PART_UNITS: u64 = 20;
@@ -83,7 +83,7 @@ const PART_UNITS: u64 = 20;
 const PIECE_UNITS: u64 = 400;
 
 /// Largest capacity of the queue of parts that stays allocated when nothing is left.
-const SPARE: usize = 256;
+const MAX_SPARE_CAPACITY: usize = 256;
 
 /// Ranges of items that are shorter than this and not adjacent are copied into a buffer, so that a piece of many small
 /// ranges does not need a list that is larger than the ranges themselves.
@@ -96,19 +96,19 @@ const SMALL_RANGE: usize = 4096;
 #[derive(Debug)]
 pub struct Splitter {
     signal: Signal,
-    parts: VecDeque<Part>,
+    parts: VecDeque<RopePart>,
     /// Items and bytes of `parts`.
     parts_items: u64,
     parts_len: usize,
-    open: Option<Box<OpenPart>>,
-    piece: Piece,
+    open_part: Option<Box<OpenPart>>,
+    piece: PieceInProgress,
     /// The content of the piece is decided, but its buffer may not be written yet.
-    ending: bool,
+    piece_decided: bool,
     items: u64,
     len: usize,
     pushed_parts: u64,
-    taken_parts: u64,
-    copied: usize,
+    finished_parts: u64,
+    copied_bytes: usize,
 }
 
 impl Splitter {
@@ -120,14 +120,14 @@ impl Splitter {
             parts: VecDeque::new(),
             parts_items: 0,
             parts_len: 0,
-            open: None,
-            piece: Piece::default(),
-            ending: false,
+            open_part: None,
+            piece: PieceInProgress::default(),
+            piece_decided: false,
             items: 0,
             len: 0,
             pushed_parts: 0,
-            taken_parts: 0,
-            copied: 0,
+            finished_parts: 0,
+            copied_bytes: 0,
         }
     }
 
@@ -158,7 +158,7 @@ impl Splitter {
     /// True when nothing is left.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.parts.is_empty() && self.open.is_none() && self.piece.body.is_empty()
+        self.parts.is_empty() && self.open_part.is_none() && self.piece.body.is_empty()
     }
 
     /// Parts pushed since the splitter was made.
@@ -168,99 +168,99 @@ impl Splitter {
     }
 
     /// Parts of which nothing is left. Numbered as in [`Splitter::pushed_parts`]: a piece is made from the parts from
-    /// this number, read before the piece is begun, to [`Splitter::begun_parts`], read after the piece has been
+    /// this number, read before the piece is begun, to [`Splitter::started_parts`], read after the piece has been
     /// returned.
     #[must_use]
-    pub fn taken_parts(&self) -> u64 {
-        self.taken_parts
+    pub fn finished_parts(&self) -> u64 {
+        self.finished_parts
     }
 
     /// Parts that have been begun or taken whole.
     #[must_use]
-    pub fn begun_parts(&self) -> u64 {
-        self.taken_parts + u64::from(self.open.is_some())
+    pub fn started_parts(&self) -> u64 {
+        self.finished_parts + u64::from(self.open_part.is_some())
     }
 
     /// Bytes of the last piece that were copied and are not shared with the bodies that were pushed.
     #[must_use]
-    pub fn copied(&self) -> usize {
-        self.copied
+    pub fn copied_bytes(&self) -> usize {
+        self.copied_bytes
     }
 
     /// The next piece; an empty one when nothing is left. `None`: the budget of this step is spent. Call again with a
     /// new budget, and with the same limit.
     ///
     /// When no items are left after a piece, the other bytes that are left are part of it, unless they do not fit.
-    pub fn take(&mut self, limit: PieceLimit, work: &mut Work) -> Option<Rope> {
+    pub fn next_piece(&mut self, limit: PieceLimit, budget: &mut StepBudget) -> Option<Rope> {
         let limit = PieceLimit { items: limit.items.max(1), ..limit };
         loop {
-            if work.is_spent() {
+            if budget.is_spent() {
                 return None;
             }
-            if let Some(open) = &mut self.open
+            if let Some(open) = &mut self.open_part
                 && open.buffer.is_complete
             {
-                if open.buffer.write(&open.part.bytes, work) {
+                if open.buffer.write(&open.part.bytes, budget) {
                     open.buffer.finish(&mut self.piece);
                 }
                 continue;
             }
-            if self.ending {
+            if self.piece_decided {
                 break;
             }
-            let step = match &mut self.open {
-                None => self.next_part(limit, work),
-                Some(open) if open.frames.is_empty() => open.read_body(&mut self.piece, limit, work),
-                Some(open) => open.read_entry(&mut self.piece, limit, work),
+            let step = match &mut self.open_part {
+                None => self.next_part(limit, budget),
+                Some(open) if open.open_messages.is_empty() => open.read_body(&mut self.piece, limit, budget),
+                Some(open) => open.read_entry(&mut self.piece, limit, budget),
             };
             match step {
                 Step::Continue => {}
                 Step::PartEnd => {
-                    self.open = None;
-                    self.taken_parts += 1;
+                    self.open_part = None;
+                    self.finished_parts += 1;
                 }
                 Step::PieceEnd => {
-                    self.ending = true;
-                    if let Some(open) = &mut self.open {
+                    self.piece_decided = true;
+                    if let Some(open) = &mut self.open_part {
                         open.complete_buffer();
                     }
                 }
             }
         }
-        work.charge(PIECE_UNITS);
-        if self.parts.is_empty() && self.parts.capacity() > SPARE {
+        budget.charge(PIECE_UNITS);
+        if self.parts.is_empty() && self.parts.capacity() > MAX_SPARE_CAPACITY {
             self.parts = VecDeque::new();
         }
-        self.ending = false;
+        self.piece_decided = false;
         let piece = std::mem::take(&mut self.piece);
-        self.copied = piece.copied;
-        self.items = self.parts_items + self.open.as_ref().map_or(0, |open| u64::from(open.items_left()));
-        self.len = self.parts_len + self.open.as_ref().map_or(0, |open| open.left());
+        self.copied_bytes = piece.copied_bytes;
+        self.items = self.parts_items + self.open_part.as_ref().map_or(0, |open| u64::from(open.remaining_items()));
+        self.len = self.parts_len + self.open_part.as_ref().map_or(0, |open| open.remaining_len());
         Some(piece.body)
     }
 
     /// Takes the next part whole, or opens it to be cut.
-    fn next_part(&mut self, limit: PieceLimit, work: &mut Work) -> Step {
+    fn next_part(&mut self, limit: PieceLimit, budget: &mut StepBudget) -> Step {
         let Some(part) = self.parts.front() else { return Step::PieceEnd };
-        let room = self.piece.room(limit);
-        if room == 0 && self.parts_items > 0 {
+        let room_items = self.piece.remaining_items(limit);
+        if room_items == 0 && self.parts_items > 0 {
             return Step::PieceEnd;
         }
         let fits = self.piece.body.len().saturating_add(part.bytes.len()) <= limit.bytes;
-        let whole = if fits { part.items <= room } else { part.items <= 1 };
-        if whole && !fits && !self.piece.body.is_empty() {
+        let takes_whole = if fits { part.items <= room_items } else { part.items <= 1 };
+        if takes_whole && !fits && !self.piece.body.is_empty() {
             return Step::PieceEnd;
         }
         let Some(part) = self.parts.pop_front() else { return Step::PieceEnd };
-        work.charge(PART_UNITS);
+        budget.charge(PART_UNITS);
         self.parts_items = self.parts_items.saturating_sub(u64::from(part.items));
         self.parts_len -= part.bytes.len();
-        if whole {
-            self.taken_parts += 1;
+        if takes_whole {
+            self.finished_parts += 1;
             self.piece.items += part.items;
             self.piece.body.push(part);
         } else {
-            self.open = Some(Box::new(OpenPart::new(self.signal, part)));
+            self.open_part = Some(Box::new(OpenPart::new(self.signal, part)));
         }
         Step::Continue
     }
@@ -276,7 +276,7 @@ enum Step {
 
 /// The piece that is being made.
 #[derive(Debug, Default)]
-struct Piece {
+struct PieceInProgress {
     body: Rope,
     /// Items of `body`, and those recorded in the buffer of the open part.
     items: u32,
@@ -284,46 +284,46 @@ struct Piece {
     /// wrappers.
     item_bytes: usize,
     wrapper_bytes: usize,
-    copied: usize,
+    copied_bytes: usize,
 }
 
-impl Piece {
-    fn room(&self, limit: PieceLimit) -> u32 {
+impl PieceInProgress {
+    fn remaining_items(&self, limit: PieceLimit) -> u32 {
         limit.items.saturating_sub(self.items)
     }
 }
 
 /// One level of nesting: which fields are its children, and what those are.
 #[derive(Debug)]
-struct Level {
+struct MessageLevel {
     /// Field numbers of the children.
     children: &'static [u32],
     /// `None`: each child is an item.
-    below: Option<&'static Self>,
+    child_level: Option<&'static Self>,
 }
 
-static RESOURCE: Level = Level { children: &[2], below: Some(&SCOPE) };
-static SCOPE: Level = Level { children: &[2], below: None };
+static RESOURCE: MessageLevel = MessageLevel { children: &[2], child_level: Some(&SCOPE) };
+static SCOPE: MessageLevel = MessageLevel { children: &[2], child_level: None };
 
-static METRIC_RESOURCE: Level = Level { children: &[2], below: Some(&METRIC_SCOPE) };
-static METRIC_SCOPE: Level = Level { children: &[2], below: Some(&METRIC) };
-static METRIC: Level = Level { children: &[5, 7, 9, 10, 11], below: Some(&POINTS) };
-static POINTS: Level = Level { children: &[1], below: None };
+static METRIC_RESOURCE: MessageLevel = MessageLevel { children: &[2], child_level: Some(&METRIC_SCOPE) };
+static METRIC_SCOPE: MessageLevel = MessageLevel { children: &[2], child_level: Some(&METRIC) };
+static METRIC: MessageLevel = MessageLevel { children: &[5, 7, 9, 10, 11], child_level: Some(&POINTS) };
+static POINTS: MessageLevel = MessageLevel { children: &[1], child_level: None };
 
 /// The field number of entries in a body.
 const ENTRY: u32 = 1;
 
-/// The number of items in a message; `None` when there are more than `room` items or more than `fields` fields.
-fn count(level: &Level, message: &[u8], room: u32, fields: &mut u32) -> Option<u32> {
+/// The number of items in a message; `None` if there are more than `max_items` items or more than `max_fields` fields.
+fn count_items(level: &MessageLevel, message: &[u8], max_items: u32, max_fields: &mut u32) -> Option<u32> {
     let mut items = 0_u32;
-    for (number, value) in Fields::new(message) {
-        *fields = fields.checked_sub(1)?;
-        if let Wire::Len(child) = value
+    for (number, value) in MessageFields::new(message) {
+        *max_fields = max_fields.checked_sub(1)?;
+        if let WireValue::Len(child) = value
             && level.children.contains(&number)
         {
-            items += match level.below {
-                Some(below) => count(below, child, room - items, fields)?,
-                None if items < room => 1,
+            items += match level.child_level {
+                Some(below) => count_items(below, child, max_items - items, max_fields)?,
+                None if items < max_items => 1,
                 None => return None,
             };
         }
@@ -332,73 +332,73 @@ fn count(level: &Level, message: &[u8], room: u32, fields: &mut u32) -> Option<u
 }
 
 /// The items in fields `number` of a body (1, entries) or of a metric's scope (2, metrics), however many there are.
-pub(crate) fn count_items(signal: Signal, number: u32, fields: &[u8]) -> u32 {
+pub(crate) fn count_field_items(signal: Signal, number: u32, fields: &[u8]) -> u32 {
     let level = match (signal, number) {
         (Signal::Metrics, 2) => &METRIC,
         (Signal::Metrics, _) => &METRIC_RESOURCE,
         _ => &RESOURCE,
     };
     let mut items = 0_u32;
-    for (found, value) in Fields::new(fields) {
-        if let Wire::Len(message) = value
+    for (found, value) in MessageFields::new(fields) {
+        if let WireValue::Len(message) = value
             && found == number
         {
-            items = items.saturating_add(count(level, message, u32::MAX, &mut u32::MAX.clone()).unwrap_or(0));
+            items = items.saturating_add(count_items(level, message, u32::MAX, &mut u32::MAX.clone()).unwrap_or(0));
         }
     }
     items
 }
 
-fn count_ahead(level: &Level, message: &[u8], room: u32, work: &mut Work) -> Option<u32> {
-    let mut fields = COUNT_FIELDS;
-    let items = count(level, message, room, &mut fields);
-    work.charge(u64::from(COUNT_FIELDS - fields) * Work::FIELD);
+fn count_items_charged(level: &MessageLevel, message: &[u8], max_items: u32, budget: &mut StepBudget) -> Option<u32> {
+    let mut fields = MAX_COUNTED_FIELDS;
+    let items = count_items(level, message, max_items, &mut fields);
+    budget.charge(u64::from(MAX_COUNTED_FIELDS - fields) * StepBudget::UNITS_PER_FIELD);
     items
 }
 
 /// Bytes of a length-delimited field with content of this length.
-fn field_len(number: u32, content: usize) -> usize {
-    varint_len(u64::from(number) << 3) + varint_len(content as u64) + content
+fn field_len(number: u32, content_len: usize) -> usize {
+    varint_len(u64::from(number) << 3) + varint_len(content_len as u64) + content_len
 }
 
 /// A part that is being cut.
 #[derive(Debug)]
 struct OpenPart {
-    part: Part,
-    entry: &'static Level,
+    part: RopePart,
+    entry: &'static MessageLevel,
     /// The body's next unread field.
-    at: usize,
-    /// Whole entries that have been taken and are not in the piece yet: from here to `at`, with `slice_items` items.
-    slice: usize,
+    position: usize,
+    /// Whole entries that are taken and not yet in the piece: from here to `position`, with `slice_items` items.
+    slice_start: usize,
     slice_items: u32,
     /// Items that have been taken.
-    given: u32,
+    taken_items: u32,
     /// The entry that is being cut, and the messages in it down to the one that is read.
-    frames: SmallVec<[Frame; 4]>,
+    open_messages: SmallVec<[OpenMessage; 4]>,
     /// Bytes of wrappers that were repeated.
-    repeated: usize,
+    repeated_bytes: usize,
     buffer: Buffer,
 }
 
 /// A message that is being cut.
 #[derive(Debug)]
-struct Frame {
-    level: &'static Level,
+struct OpenMessage {
+    level: &'static MessageLevel,
     /// Its field number in the outer message.
     number: u32,
     /// The next unread field, and the end of the message, as positions in the part.
-    at: usize,
+    position: usize,
     end: usize,
     /// The next field that the scan for `wrapper` reads.
-    scan: usize,
+    scan_position: usize,
     /// The fields that are not children: complete when the scan has reached the end.
     wrapper: Wrapper,
     /// Whether the wrapper has been in a piece.
-    is_given: bool,
+    is_emitted: bool,
     /// The index of its opening segment in the buffer, while it is open there.
-    open: Option<usize>,
+    open_segment: Option<usize>,
     /// Bytes of its content in the buffer, without those of a child that is open.
-    content: usize,
+    content_len: usize,
 }
 
 /// Ranges of a part, joined.
@@ -410,89 +410,89 @@ enum Wrapper {
 }
 
 impl OpenPart {
-    fn new(signal: Signal, part: Part) -> Self {
+    fn new(signal: Signal, part: RopePart) -> Self {
         Self {
             part,
             entry: if signal == Signal::Metrics { &METRIC_RESOURCE } else { &RESOURCE },
-            at: 0,
-            slice: 0,
+            position: 0,
+            slice_start: 0,
             slice_items: 0,
-            given: 0,
-            frames: SmallVec::new(),
-            repeated: 0,
+            taken_items: 0,
+            open_messages: SmallVec::new(),
+            repeated_bytes: 0,
             buffer: Buffer::default(),
         }
     }
 
     /// Bytes that have not been read.
-    fn left(&self) -> usize {
-        let inner = self.frames.iter().map(|frame| frame.end - frame.at).sum::<usize>();
-        self.part.bytes.len() - self.at + inner
+    fn remaining_len(&self) -> usize {
+        let inner = self.open_messages.iter().map(|frame| frame.end - frame.position).sum::<usize>();
+        self.part.bytes.len() - self.position + inner
     }
 
-    fn items_left(&self) -> u32 {
-        self.part.items.saturating_sub(self.given)
+    fn remaining_items(&self) -> u32 {
+        self.part.items.saturating_sub(self.taken_items)
     }
 
     /// Moves whole entries into the piece.
-    fn push_slice(&mut self, piece: &mut Piece) {
+    fn push_slice(&mut self, piece: &mut PieceInProgress) {
         let items = std::mem::take(&mut self.slice_items);
-        piece.body.push(Part { bytes: self.part.bytes.slice(self.slice..self.at), items });
-        self.slice = self.at;
+        piece.body.push(RopePart { bytes: self.part.bytes.slice(self.slice_start..self.position), items });
+        self.slice_start = self.position;
     }
 
     /// Takes whole entries up to the first that does not fit, and begins to cut that one.
-    fn read_body(&mut self, piece: &mut Piece, limit: PieceLimit, work: &mut Work) -> Step {
+    fn read_body(&mut self, piece: &mut PieceInProgress, limit: PieceLimit, budget: &mut StepBudget) -> Step {
         let bytes = self.part.bytes.clone();
-        let fits = |piece: &Piece, slice: usize, end: usize| {
+        let fits = |piece: &PieceInProgress, slice: usize, end: usize| {
             piece.body.len().saturating_add(end.saturating_sub(slice)) <= limit.bytes
         };
         let end = bytes.len();
-        if self.items_left() <= piece.room(limit) && fits(piece, self.slice, end) {
-            let items = self.items_left();
-            self.at = end;
+        if self.remaining_items() <= piece.remaining_items(limit) && fits(piece, self.slice_start, end) {
+            let items = self.remaining_items();
+            self.position = end;
             self.slice_items += items;
-            self.given = self.given.saturating_add(items);
+            self.taken_items = self.taken_items.saturating_add(items);
             piece.items = piece.items.saturating_add(items);
             self.push_slice(piece);
             return Step::PartEnd;
         }
-        let mut fields = Fields::new(bytes.get(self.at..).unwrap_or_default());
-        while !work.is_spent() {
-            work.charge(Work::FIELD);
+        let mut fields = MessageFields::new(bytes.get(self.position..).unwrap_or_default());
+        while !budget.is_spent() {
+            budget.charge(StepBudget::UNITS_PER_FIELD);
             let Some((number, value)) = fields.next() else {
                 // The end. If the bytes have not passed the check, the unreadable rest is also added to the piece.
-                self.at = bytes.len();
+                self.position = bytes.len();
                 self.push_slice(piece);
                 return Step::PartEnd;
             };
             let end = bytes.len() - fields.rest().len();
-            let entry = if let Wire::Len(entry) = value
+            let entry = if let WireValue::Len(entry) = value
                 && number == ENTRY
             {
                 entry
             } else {
                 &[]
             };
-            let room = piece.room(limit);
-            let items = count_ahead(self.entry, entry, room, work);
-            let fits = fits(piece, self.slice, end);
-            let is_first = piece.body.is_empty() && self.slice == self.at;
+            let room_items = piece.remaining_items(limit);
+            let items = count_items_charged(self.entry, entry, room_items, budget);
+            let fits = fits(piece, self.slice_start, end);
+            let is_first = piece.body.is_empty() && self.slice_start == self.position;
             match items {
                 Some(items) if fits || items <= 1 && is_first => {
-                    self.at = end;
+                    self.position = end;
                     self.slice_items += items;
-                    self.given = self.given.saturating_add(items);
+                    self.taken_items = self.taken_items.saturating_add(items);
                     piece.items = piece.items.saturating_add(items);
                 }
                 _ => {
                     self.push_slice(piece);
-                    if room == 0 || items.is_some_and(|items| items <= 1) {
+                    if room_items == 0 || items.is_some_and(|items| items <= 1) {
                         return Step::PieceEnd;
                     }
-                    self.at = end;
-                    self.slice = end;
-                    self.enter(self.entry, number, end - entry.len()..end);
+                    self.position = end;
+                    self.slice_start = end;
+                    self.push_message(self.entry, number, end - entry.len()..end);
                     return Step::Continue;
                 }
             }
@@ -500,54 +500,63 @@ impl OpenPart {
         Step::Continue
     }
 
-    fn enter(&mut self, level: &'static Level, number: u32, content: Range<usize>) {
+    fn push_message(&mut self, level: &'static MessageLevel, number: u32, content: Range<usize>) {
         let Range { start, end } = content;
         let wrapper = Wrapper::Range(start..start);
-        let frame =
-            Frame { level, number, at: start, end, scan: start, wrapper, is_given: false, open: None, content: 0 };
-        self.frames.push(frame);
+        let message = OpenMessage {
+            level,
+            number,
+            position: start,
+            end,
+            scan_position: start,
+            wrapper,
+            is_emitted: false,
+            open_segment: None,
+            content_len: 0,
+        };
+        self.open_messages.push(message);
     }
 
     /// Continues reading the innermost message of the entry that is being cut.
-    fn read_entry(&mut self, piece: &mut Piece, limit: PieceLimit, work: &mut Work) -> Step {
+    fn read_entry(&mut self, piece: &mut PieceInProgress, limit: PieceLimit, budget: &mut StepBudget) -> Step {
         let bytes = self.part.bytes.clone();
-        let Some(frame) = self.frames.last_mut() else { return Step::Continue };
-        if !frame.scan(&bytes, work) {
+        let Some(frame) = self.open_messages.last_mut() else { return Step::Continue };
+        if !frame.scan_wrapper(&bytes, budget) {
             return Step::Continue;
         }
         let (level, end) = (frame.level, frame.end);
-        let mut fields = Fields::new(bytes.get(frame.at..end).unwrap_or_default());
-        while !work.is_spent() {
-            work.charge(Work::FIELD);
+        let mut fields = MessageFields::new(bytes.get(frame.position..end).unwrap_or_default());
+        while !budget.is_spent() {
+            budget.charge(StepBudget::UNITS_PER_FIELD);
             let start = end - fields.rest().len();
-            let Some((number, value)) = fields.next() else { return self.leave(piece, limit, work) };
+            let Some((number, value)) = fields.next() else { return self.finish_message(piece, limit, budget) };
             let next = end - fields.rest().len();
             let child = match value {
-                Wire::Len(child) if level.children.contains(&number) => child,
+                WireValue::Len(child) if level.children.contains(&number) => child,
                 _ => {
                     self.set_position(next);
                     continue;
                 }
             };
-            let room = piece.room(limit);
+            let room_items = piece.remaining_items(limit);
             // Above the limit of repeated bytes, a piece must have at least as many bytes of items as of wrappers.
-            let is_forced = self.repeated
-                > self.part.bytes.len().saturating_mul(REPEAT_FACTOR).saturating_add(REPEAT_FREE)
+            let is_forced = self.repeated_bytes
+                > self.part.bytes.len().saturating_mul(REPEAT_FACTOR).saturating_add(REPEAT_ALLOWANCE)
                 && piece.item_bytes < piece.wrapper_bytes;
-            let items = match level.below {
-                Some(below) => count_ahead(below, child, room, work),
-                None if room > 0 || is_forced => Some(1),
+            let items = match level.child_level {
+                Some(below) => count_items_charged(below, child, room_items, budget),
+                None if room_items > 0 || is_forced => Some(1),
                 None => None,
             };
-            if items.is_none() && room == 0 && !is_forced {
+            if items.is_none() && room_items == 0 && !is_forced {
                 return Step::PieceEnd;
             }
             let raw = start..next;
             let fits = items.is_some() && self.fits(piece, limit, raw.len());
             let Some(items) = items.filter(|items| fits || *items <= 1) else {
-                if let Some(below) = level.below {
+                if let Some(below) = level.child_level {
                     self.set_position(next);
-                    self.enter(below, number, next - child.len()..next);
+                    self.push_message(below, number, next - child.len()..next);
                 }
                 return Step::Continue;
             };
@@ -555,78 +564,78 @@ impl OpenPart {
                 return Step::PieceEnd;
             }
             self.set_position(next);
-            self.open_frames(piece, work);
-            self.buffer.record(&bytes, raw.clone(), work);
+            self.open_messages_in_buffer(piece, budget);
+            self.buffer.record(&bytes, raw.clone(), budget);
             self.buffer.items += items;
-            self.given = self.given.saturating_add(items);
+            self.taken_items = self.taken_items.saturating_add(items);
             piece.items = piece.items.saturating_add(items);
             piece.item_bytes += raw.len();
-            if let Some(frame) = self.frames.last_mut() {
-                frame.content += raw.len();
+            if let Some(frame) = self.open_messages.last_mut() {
+                frame.content_len += raw.len();
             }
         }
         Step::Continue
     }
 
-    fn set_position(&mut self, at: usize) {
-        if let Some(frame) = self.frames.last_mut() {
-            frame.at = at;
+    fn set_position(&mut self, position: usize) {
+        if let Some(frame) = self.open_messages.last_mut() {
+            frame.position = position;
         }
     }
 
-    fn is_first(&self, piece: &Piece) -> bool {
+    fn is_first(&self, piece: &PieceInProgress) -> bool {
         piece.body.is_empty() && self.buffer.segments.is_empty()
     }
 
-    /// Whether the piece stays within its limit with `more` additional bytes in the innermost message.
-    fn fits(&self, piece: &Piece, limit: PieceLimit, more: usize) -> bool {
+    /// Whether the piece stays within its limit with `additional` additional bytes in the innermost message.
+    fn fits(&self, piece: &PieceInProgress, limit: PieceLimit, additional: usize) -> bool {
         if limit.bytes == usize::MAX {
             return true;
         }
-        let mut inner = more;
-        for frame in self.frames.iter().rev() {
-            let opening = if frame.open.is_none() { frame.wrapper.len() } else { 0 };
-            inner = field_len(frame.number, frame.content + opening + inner);
+        let mut inner = additional;
+        for frame in self.open_messages.iter().rev() {
+            let opening = if frame.open_segment.is_none() { frame.wrapper.len() } else { 0 };
+            inner = field_len(frame.number, frame.content_len + opening + inner);
         }
         piece.body.len().saturating_add(inner) <= limit.bytes
     }
 
     /// Opens every message in the buffer, from the entry to the innermost.
-    fn open_frames(&mut self, piece: &mut Piece, work: &mut Work) {
-        for frame in &mut self.frames {
-            if frame.open.is_some() {
+    fn open_messages_in_buffer(&mut self, piece: &mut PieceInProgress, budget: &mut StepBudget) {
+        for frame in &mut self.open_messages {
+            if frame.open_segment.is_some() {
                 continue;
             }
-            work.charge(Work::FIELD);
-            frame.open = Some(self.buffer.segments.len());
-            self.buffer.segments.push(Segment::Open { number: frame.number, len: 0 });
+            budget.charge(StepBudget::UNITS_PER_FIELD);
+            frame.open_segment = Some(self.buffer.segments.len());
+            self.buffer.segments.push(Segment::TagAndLen { number: frame.number, len: 0 });
             if let Wrapper::Complete(wrapper) = &frame.wrapper
                 && !wrapper.is_empty()
             {
                 self.buffer.segments.push(Segment::Bytes(wrapper.clone()));
             }
-            frame.content = frame.wrapper.len();
-            let bytes = field_len(frame.number, frame.content);
+            frame.content_len = frame.wrapper.len();
+            let bytes = field_len(frame.number, frame.content_len);
             piece.wrapper_bytes += bytes;
-            if std::mem::replace(&mut frame.is_given, true) {
-                self.repeated += bytes;
+            if std::mem::replace(&mut frame.is_emitted, true) {
+                self.repeated_bytes += bytes;
             }
         }
     }
 
     /// Ends the innermost message, which has been read.
-    fn leave(&mut self, piece: &mut Piece, limit: PieceLimit, work: &mut Work) -> Step {
-        let Some(frame) = self.frames.last() else { return Step::Continue };
-        if !frame.is_given {
+    fn finish_message(&mut self, piece: &mut PieceInProgress, limit: PieceLimit, budget: &mut StepBudget) -> Step {
+        let Some(frame) = self.open_messages.last() else { return Step::Continue };
+        if !frame.is_emitted {
             // No child was taken separately, and no piece has the wrapper yet.
             if !self.is_first(piece) && !self.fits(piece, limit, 0) {
                 return Step::PieceEnd;
             }
-            self.open_frames(piece, work);
+            self.open_messages_in_buffer(piece, budget);
         }
-        let Some(frame) = self.frames.pop() else { return Step::Continue };
-        self.buffer.close(&frame, self.frames.last_mut());
-        if self.frames.is_empty() {
+        let Some(frame) = self.open_messages.pop() else { return Step::Continue };
+        self.buffer.close_message(&frame, self.open_messages.last_mut());
+        if self.open_messages.is_empty() {
             self.buffer.is_complete = !self.buffer.segments.is_empty();
         }
         Step::Continue
@@ -634,26 +643,26 @@ impl OpenPart {
 
     /// The piece ends here: closes the messages that are open in the buffer. The next piece opens them again.
     fn complete_buffer(&mut self) {
-        let mut frames = self.frames.as_mut_slice();
+        let mut frames = self.open_messages.as_mut_slice();
         while let Some((frame, outer)) = frames.split_last_mut() {
-            self.buffer.close(frame, outer.last_mut());
-            frame.open = None;
-            frame.content = 0;
+            self.buffer.close_message(frame, outer.last_mut());
+            frame.open_segment = None;
+            frame.content_len = 0;
             frames = outer;
         }
         self.buffer.is_complete = !self.buffer.segments.is_empty();
     }
 }
 
-impl Frame {
+impl OpenMessage {
     /// Finds the fields that are not children; true when that is done.
-    fn scan(&mut self, part: &Bytes, work: &mut Work) -> bool {
+    fn scan_wrapper(&mut self, part: &Bytes, budget: &mut StepBudget) -> bool {
         if matches!(self.wrapper, Wrapper::Complete(_)) {
             return true;
         }
-        let mut fields = Fields::new(part.get(self.scan..self.end).unwrap_or_default());
-        while !work.is_spent() {
-            work.charge(Work::FIELD);
+        let mut fields = MessageFields::new(part.get(self.scan_position..self.end).unwrap_or_default());
+        while !budget.is_spent() {
+            budget.charge(StepBudget::UNITS_PER_FIELD);
             let start = self.end - fields.rest().len();
             let Some((number, value)) = fields.next() else {
                 let wrapper = std::mem::replace(&mut self.wrapper, Wrapper::Range(0..0));
@@ -664,21 +673,21 @@ impl Frame {
                 });
                 return true;
             };
-            self.scan = self.end - fields.rest().len();
-            if matches!(value, Wire::Len(_)) && self.level.children.contains(&number) {
+            self.scan_position = self.end - fields.rest().len();
+            if matches!(value, WireValue::Len(_)) && self.level.children.contains(&number) {
                 continue;
             }
-            let range = start..self.scan;
+            let range = start..self.scan_position;
             match &mut self.wrapper {
                 Wrapper::Range(first) if first.start == first.end => *first = range,
                 Wrapper::Range(first) if first.end == range.start => first.end = range.end,
                 Wrapper::Range(first) => {
-                    work.charge((first.len() + range.len()) as u64);
+                    budget.charge((first.len() + range.len()) as u64);
                     let ranges = [part.get(first.clone()), part.get(range)];
                     self.wrapper = Wrapper::Joined(ranges.map(Option::unwrap_or_default).concat());
                 }
                 Wrapper::Joined(bytes) => {
-                    work.charge(range.len() as u64);
+                    budget.charge(range.len() as u64);
                     bytes.extend_from_slice(part.get(range).unwrap_or_default());
                 }
                 Wrapper::Complete(_) => {}
@@ -710,37 +719,37 @@ struct Buffer {
     is_complete: bool,
     out: Vec<u8>,
     /// The segment that is written next, and how many of its bytes have been written.
-    next: usize,
-    within: usize,
+    next_segment: usize,
+    segment_offset: usize,
 }
 
 #[derive(Debug)]
 enum Segment {
     /// Tag and length of a message.
-    Open { number: u32, len: usize },
+    TagAndLen { number: u32, len: usize },
     /// A range of the part.
     Range(Range<usize>),
     /// Small ranges of the part, copied.
-    Small(Vec<u8>),
+    Copied(Vec<u8>),
     /// A wrapper.
     Bytes(Bytes),
 }
 
 impl Buffer {
     /// Records a child that is copied unchanged.
-    fn record(&mut self, part: &Bytes, range: Range<usize>, work: &mut Work) {
+    fn record(&mut self, part: &Bytes, range: Range<usize>, budget: &mut StepBudget) {
         let is_small = range.len() < SMALL_RANGE;
         match self.segments.last_mut() {
             Some(Segment::Range(last)) if last.end == range.start => last.end = range.end,
             Some(Segment::Range(last)) if is_small && last.len() < SMALL_RANGE => {
-                work.charge((last.len() + range.len()) as u64);
+                budget.charge((last.len() + range.len()) as u64);
                 let ranges = [part.get(last.clone()), part.get(range)];
                 let joined = ranges.map(Option::unwrap_or_default).concat();
                 self.segments.pop();
-                self.segments.push(Segment::Small(joined));
+                self.segments.push(Segment::Copied(joined));
             }
-            Some(Segment::Small(bytes)) if is_small => {
-                work.charge(range.len() as u64);
+            Some(Segment::Copied(bytes)) if is_small => {
+                budget.charge(range.len() as u64);
                 bytes.extend_from_slice(part.get(range).unwrap_or_default());
             }
             _ => self.segments.push(Segment::Range(range)),
@@ -748,52 +757,53 @@ impl Buffer {
     }
 
     /// Closes a message, if it is open.
-    fn close(&mut self, frame: &Frame, outer: Option<&mut Frame>) {
-        let Some(segment) = frame.open.and_then(|index| self.segments.get_mut(index)) else { return };
-        *segment = Segment::Open { number: frame.number, len: frame.content };
-        let len = field_len(frame.number, frame.content);
+    fn close_message(&mut self, frame: &OpenMessage, outer: Option<&mut OpenMessage>) {
+        let Some(segment) = frame.open_segment.and_then(|index| self.segments.get_mut(index)) else { return };
+        *segment = Segment::TagAndLen { number: frame.number, len: frame.content_len };
+        let len = field_len(frame.number, frame.content_len);
         match outer {
-            Some(outer) => outer.content += len,
+            Some(outer) => outer.content_len += len,
             None => self.len = len,
         }
     }
 
     /// Writes the segments; true when all are written.
-    fn write(&mut self, part: &Bytes, work: &mut Work) -> bool {
+    fn write(&mut self, part: &Bytes, budget: &mut StepBudget) -> bool {
         self.out.reserve_exact(self.len.saturating_sub(self.out.len()));
-        while let Some(segment) = self.segments.get(self.next) {
-            if work.is_spent() {
+        while let Some(segment) = self.segments.get(self.next_segment) {
+            if budget.is_spent() {
                 return false;
             }
             let bytes = match segment {
-                Segment::Open { number, len } => {
-                    work.charge(Work::FIELD);
-                    put_len(&mut self.out, *number, *len);
-                    self.next += 1;
+                Segment::TagAndLen { number, len } => {
+                    budget.charge(StepBudget::UNITS_PER_FIELD);
+                    put_tag_and_len(&mut self.out, *number, *len);
+                    self.next_segment += 1;
                     continue;
                 }
                 Segment::Range(range) => part.get(range.clone()).unwrap_or_default(),
-                Segment::Small(bytes) => bytes,
+                Segment::Copied(bytes) => bytes,
                 Segment::Bytes(bytes) => bytes,
             };
-            let left = bytes.get(self.within..).unwrap_or_default();
-            let (now, later) = left.split_at(left.len().min(usize::try_from(work.left()).unwrap_or(usize::MAX)));
-            work.charge(now.len() as u64);
-            self.out.extend_from_slice(now);
-            self.within += now.len();
-            if later.is_empty() {
-                self.next += 1;
-                self.within = 0;
+            let left = bytes.get(self.segment_offset..).unwrap_or_default();
+            let (written, unwritten) =
+                left.split_at(left.len().min(usize::try_from(budget.remaining()).unwrap_or(usize::MAX)));
+            budget.charge(written.len() as u64);
+            self.out.extend_from_slice(written);
+            self.segment_offset += written.len();
+            if unwritten.is_empty() {
+                self.next_segment += 1;
+                self.segment_offset = 0;
             }
         }
         true
     }
 
     /// Moves the written bytes into the piece.
-    fn finish(&mut self, piece: &mut Piece) {
-        piece.copied += self.out.len();
+    fn finish(&mut self, piece: &mut PieceInProgress) {
+        piece.copied_bytes += self.out.len();
         let bytes = std::mem::take(&mut self.out).into();
-        piece.body.push(Part { bytes, items: self.items });
+        piece.body.push(RopePart { bytes, items: self.items });
         self.segments.clear();
         *self = Self { segments: std::mem::take(&mut self.segments), ..Self::default() };
     }

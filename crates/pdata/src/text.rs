@@ -26,19 +26,19 @@ pub fn put_value(out: &mut Vec<u8>, value: AnyValue<'_>) {
 
 /// JSON has no NaN and no infinity.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NotJson;
+pub struct NonFiniteNumber;
 
 /// Appends `value` as JSON: no spaces, map keys sorted, only the last of equal keys.
 ///
 /// # Errors
-/// [`NotJson`] for NaN and infinities anywhere inside; `out` then contains a part of the text.
-pub fn put_json(out: &mut Vec<u8>, value: AnyValue<'_>) -> Result<(), NotJson> {
+/// [`NonFiniteNumber`] for NaN and infinities anywhere inside; `out` then contains a part of the text.
+pub fn put_json(out: &mut Vec<u8>, value: AnyValue<'_>) -> Result<(), NonFiniteNumber> {
     match value {
         AnyValue::Empty => out.extend_from_slice(b"null"),
         AnyValue::String(v) => put_json_string(out, v),
         AnyValue::Bool(_) | AnyValue::Int(_) => put_value(out, value),
         AnyValue::Double(v) if v.is_finite() => put_double(out, v),
-        AnyValue::Double(_) => return Err(NotJson),
+        AnyValue::Double(_) => return Err(NonFiniteNumber),
         // A nil slice, which is what an empty one becomes in Go, is null.
         AnyValue::Bytes([]) => out.extend_from_slice(b"null"),
         AnyValue::Bytes(v) => {
@@ -48,7 +48,7 @@ pub fn put_json(out: &mut Vec<u8>, value: AnyValue<'_>) -> Result<(), NotJson> {
         }
         AnyValue::Array(raw) => {
             out.push(b'[');
-            for (i, element) in AnyValue::array(raw).enumerate() {
+            for (i, element) in AnyValue::array_elements(raw).enumerate() {
                 if i > 0 {
                     out.push(b',');
                 }
@@ -57,7 +57,7 @@ pub fn put_json(out: &mut Vec<u8>, value: AnyValue<'_>) -> Result<(), NotJson> {
             out.push(b']');
         }
         AnyValue::Map(raw) => {
-            let mut entries: Vec<_> = AnyValue::map(raw).map(|kv| (kv.key, kv.value)).collect();
+            let mut entries: Vec<_> = AnyValue::map_entries(raw).map(|kv| (kv.key, kv.value)).collect();
             // A stable sort, so that equal keys keep their order and the last of them can be found.
             entries.sort_by(|a, b| a.0.cmp(b.0));
             out.push(b'{');
@@ -112,7 +112,7 @@ pub fn put_json_string(out: &mut Vec<u8>, v: &[u8]) {
 
 /// A point in time as a date and a time of day in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Civil {
+pub struct UtcDateTime {
     /// Year of the common era.
     pub year: i64,
     /// 1 to 12.
@@ -129,14 +129,14 @@ pub struct Civil {
     pub nanos: u32,
 }
 
-impl Civil {
+impl UtcDateTime {
     /// The date and time of `unix_nanos` nanoseconds since the Unix epoch.
     #[must_use]
-    pub fn of(unix_nanos: i64) -> Self {
+    pub fn from_unix_nanos(unix_nanos: i64) -> Self {
         let seconds = unix_nanos.div_euclid(1_000_000_000);
         // The remainders below fit their fields.
         let nanos = unix_nanos.rem_euclid(1_000_000_000) as u32;
-        let of_day = seconds.rem_euclid(86_400);
+        let second_of_day = seconds.rem_euclid(86_400);
         // Days from 1 March of year 0, so that a leap day is the last of its year; then eras of 400 years.
         let days = seconds.div_euclid(86_400) + 719_468;
         let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -146,14 +146,15 @@ impl Civil {
         let day = (day_of_year - (153 * march_month + 2) / 5 + 1) as u8;
         let month = if march_month < 10 { march_month + 3 } else { march_month - 9 } as u8;
         let year = year_of_era + era * 400 + i64::from(month <= 2);
-        let (hour, minute, second) = ((of_day / 3600) as u8, (of_day / 60 % 60) as u8, (of_day % 60) as u8);
+        let (hour, minute, second) =
+            ((second_of_day / 3600) as u8, (second_of_day / 60 % 60) as u8, (second_of_day % 60) as u8);
         Self { year, month, day, hour, minute, second, nanos }
     }
 }
 
 /// Appends a point in time as RFC 3339 in UTC, its fraction without trailing zeros, as Go's JSON does.
 pub fn put_rfc3339(out: &mut Vec<u8>, unix_nanos: u64) {
-    let t = Civil::of(i64::try_from(unix_nanos).unwrap_or(i64::MAX));
+    let t = UtcDateTime::from_unix_nanos(i64::try_from(unix_nanos).unwrap_or(i64::MAX));
     let text = format!("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}", t.year, t.month, t.day, t.hour, t.minute, t.second);
     out.extend_from_slice(text.as_bytes());
     if t.nanos > 0 {
@@ -195,7 +196,7 @@ pub fn put_double(out: &mut Vec<u8>, v: f64) {
         out.extend_from_slice(if v > 0.0 { b"Infinity" } else { b"-Infinity" });
         return;
     }
-    let decimal = Decimal::of(v);
+    let decimal = Decimal::from_f64(v);
     if v.is_sign_negative() {
         out.push(b'-');
     }
@@ -239,7 +240,7 @@ struct Decimal {
 }
 
 impl Decimal {
-    fn of(v: f64) -> Self {
+    fn from_f64(v: f64) -> Self {
         let mut buffer = ryu::Buffer::new();
         let text = buffer.format_finite(v.abs());
         let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_dates() {
+    fn unix_nanoseconds_are_written_as_rfc3339_dates() {
         let text = |nanos| {
             let mut out = Vec::new();
             put_rfc3339(&mut out, nanos);
@@ -334,7 +335,7 @@ mod tests {
         assert_eq!(text(0), "1970-01-01T00:00:00Z");
         assert_eq!(text(951_782_400_000_000_000), "2000-02-29T00:00:00Z");
         assert_eq!(text(1_735_689_599_100_000_000), "2024-12-31T23:59:59.1Z");
-        let before = Civil::of(-1);
+        let before = UtcDateTime::from_unix_nanos(-1);
         assert_eq!(
             (before.year, before.month, before.day, before.second, before.nanos),
             (1969, 12, 31, 59, 999_999_999)
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_padded() {
+    fn base64_is_written_with_padding() {
         for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
             let mut out = Vec::new();
             put_base64(&mut out, bytes.as_bytes());

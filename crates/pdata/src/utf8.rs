@@ -4,45 +4,45 @@
 //! receives them unchanged. Fields that are not strings (ids, `bytes_value`) and unknown fields are not changed. Reads
 //! bodies that [`crate::check`] has accepted.
 
-use crate::check::{ANY_VALUE, Kind, Message, root};
-use crate::rope::Part;
-use crate::wire::{Wire, put_bytes, put_varint, raw_fields, varint_len};
+use crate::check::{ANY_VALUE, FieldType, MessageType, request_message};
+use crate::rope::RopePart;
+use crate::wire_format::{WireValue, put_bytes_field, put_varint, raw_fields, varint_len};
 use crate::{Rope, Signal};
 
 /// Replaces each invalid sequence in the strings of a body by U+FFFD. `None` when there is none; otherwise the body,
 /// and the number of strings that were changed. Takes time that grows with the body: work for a helper thread.
 #[must_use]
 pub fn repair_utf8(signal: Signal, body: &Rope) -> Option<(Rope, u64)> {
-    let (mut repaired, mut strings) = (Rope::default(), 0);
+    let (mut repaired, mut replaced_strings) = (Rope::default(), 0);
     for part in body.parts() {
         let mut out = Vec::with_capacity(part.bytes.len() + 64);
-        let before = strings;
-        copy(root(signal), &part.bytes, &mut out, &mut strings);
-        let bytes = if strings > before { out.into() } else { part.bytes.clone() };
-        repaired.push(Part { bytes, items: part.items });
+        let before = replaced_strings;
+        copy_repaired(request_message(signal), &part.bytes, &mut out, &mut replaced_strings);
+        let bytes = if replaced_strings > before { out.into() } else { part.bytes.clone() };
+        repaired.push(RopePart { bytes, items: part.items });
     }
-    (strings > 0).then_some((repaired, strings))
+    (replaced_strings > 0).then_some((repaired, replaced_strings))
 }
 
-fn copy(message: &'static Message, raw: &[u8], out: &mut Vec<u8>, strings: &mut u64) {
+fn copy_repaired(message: &'static MessageType, raw: &[u8], out: &mut Vec<u8>, replaced_strings: &mut u64) {
     for (field, number, wire) in raw_fields(raw) {
-        let kind = message.fields.get(number as usize).copied().unwrap_or(Kind::Unknown);
-        let Wire::Len(content) = wire else {
+        let kind = message.fields.get(number as usize).copied().unwrap_or(FieldType::Unknown);
+        let WireValue::Len(content) = wire else {
             out.extend_from_slice(field);
             continue;
         };
         match kind {
-            Kind::Message(inner) | Kind::Item(inner) | Kind::Entry(inner) | Kind::Nested(inner) => {
+            FieldType::Message(inner) | FieldType::Item(inner) | FieldType::Entry(inner) | FieldType::Nested(inner) => {
                 put_varint(out, u64::from(number) << 3 | 2);
                 let at = out.len();
                 let width = varint_len(content.len() as u64);
                 out.resize(at + width, 0);
-                copy(inner, content, out, strings);
+                copy_repaired(inner, content, out, replaced_strings);
                 set_length(out, at, width);
             }
-            Kind::Bytes if is_text(message, number) && std::str::from_utf8(content).is_err() => {
-                *strings += 1;
-                put_bytes(out, number, String::from_utf8_lossy(content).as_bytes());
+            FieldType::Bytes if is_text(message, number) && std::str::from_utf8(content).is_err() => {
+                *replaced_strings += 1;
+                put_bytes_field(out, number, String::from_utf8_lossy(content).as_bytes());
             }
             _ => out.extend_from_slice(field),
         }
@@ -50,7 +50,7 @@ fn copy(message: &'static Message, raw: &[u8], out: &mut Vec<u8>, strings: &mut 
 }
 
 /// False for `bytes_value`: the only field that contains bytes and not a string, ids excepted.
-fn is_text(message: &'static Message, number: u32) -> bool {
+fn is_text(message: &'static MessageType, number: u32) -> bool {
     !(std::ptr::eq(message, &raw const ANY_VALUE) && number == 7)
 }
 
@@ -75,11 +75,11 @@ mod tests {
 
     use super::*;
     use crate::check;
-    use crate::wire::put_uint;
+    use crate::wire_format::put_varint_field;
 
     fn message(fields: &[(u32, &[u8])]) -> Vec<u8> {
         let mut out = Vec::new();
-        fields.iter().for_each(|(number, content)| put_bytes(&mut out, *number, content));
+        fields.iter().for_each(|(number, content)| put_bytes_field(&mut out, *number, content));
         out
     }
 
@@ -91,7 +91,7 @@ mod tests {
     fn traces(name: &[u8], value: &[u8]) -> Rope {
         let mut span =
             message(&[(1, &[0xff; 16]), (2, &[0xfe; 8]), (5, name), (9, &message(&[(1, b"k"), (2, value)]))]);
-        put_uint(&mut span, 6, 2);
+        put_varint_field(&mut span, 6, 2);
         let neighbour = message(&[(5, "n\u{e9}ighbour".as_bytes())]);
         let scope = message(&[(2, &span), (2, &neighbour), (77, b"\xff unknown")]);
         let body = message(&[(
@@ -104,8 +104,8 @@ mod tests {
 
     #[test]
     fn body_of_valid_text_needs_no_repair() {
-        let binary = message(&[(7, b"\xff\xfe")]);
-        assert!(repair_utf8(Signal::Traces, &traces(b"name", &binary)).is_none());
+        let bytes_value = message(&[(7, b"\xff\xfe")]);
+        assert!(repair_utf8(Signal::Traces, &traces(b"name", &bytes_value)).is_none());
         assert!(repair_utf8(Signal::Traces, &Rope::default()).is_none());
     }
 
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_and_logs_have_text_too() {
+    fn invalid_text_in_metrics_and_logs_is_replaced() {
         let point = message(&[(7, &message(&[(1, b"\xff")]))]);
         let metric = message(&[(1, b"m\xff"), (3, b"\xffs"), (5, &message(&[(1, &point)]))]);
         let metrics = message(&[(1, &message(&[(2, &message(&[(2, &metric)])), (3, b"url\xff")]))]);

@@ -5,7 +5,9 @@
 
 use crate::MAX_NESTING;
 use crate::views::{AnyValue, KeyValue};
-use crate::wire::{len_field, put_bytes, put_fixed64, put_len, put_uint, varint_len};
+use crate::wire_format::{
+    put_bytes_field, put_fixed64_field, put_tag_and_len, put_varint_field, short_tag_field_len, varint_len,
+};
 
 /// A decoded value. Strings and keys are usually UTF-8, which is not checked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,11 +48,11 @@ impl Value {
             AnyValue::Bytes(v) => Self::Bytes(v.to_vec()),
             AnyValue::Array(_) | AnyValue::Map(_) if depth > MAX_NESTING => Self::Empty,
             AnyValue::Array(raw) => {
-                Self::Array(AnyValue::array(raw).map(|value| Self::decode_at(value, depth + 1)).collect())
+                Self::Array(AnyValue::array_elements(raw).map(|value| Self::decode_at(value, depth + 1)).collect())
             }
             AnyValue::Map(raw) => {
                 let entry = |kv: KeyValue<'_>| (kv.key.to_vec(), Self::decode_at(kv.value, depth + 1));
-                Self::Map(AnyValue::map(raw).map(entry).collect())
+                Self::Map(AnyValue::map_entries(raw).map(entry).collect())
             }
         }
     }
@@ -87,7 +89,7 @@ impl Value {
         }
         let list = match self {
             Self::Empty => return 0,
-            Self::String(v) | Self::Bytes(v) => return len_field(v.len()),
+            Self::String(v) | Self::Bytes(v) => return short_tag_field_len(v.len()),
             Self::Bool(_) => return 2,
             Self::Int(v) => return 1 + varint_len(v.cast_unsigned()),
             Self::Double(_) => return 9,
@@ -97,7 +99,7 @@ impl Value {
                     lengths.push(0);
                     let len = value.measure(lengths);
                     set(lengths, at, len);
-                    len_field(len)
+                    short_tag_field_len(len)
                 };
                 values.iter().map(element).sum::<usize>()
             }
@@ -106,40 +108,40 @@ impl Value {
                     let at = lengths.len();
                     lengths.extend_from_slice(&[0, 0]);
                     let value = value.measure(lengths);
-                    let len = key_len(key) + len_field(value);
+                    let len = key_len(key) + short_tag_field_len(value);
                     set(lengths, at, len);
                     set(lengths, at + 1, value);
-                    len_field(len)
+                    short_tag_field_len(len)
                 };
                 entries.iter().map(entry).sum::<usize>()
             }
         };
         set(lengths, at, list);
-        len_field(list)
+        short_tag_field_len(list)
     }
 
     fn write(&self, lengths: &mut impl Iterator<Item = usize>, out: &mut Vec<u8>) {
         let mut next = || lengths.next().unwrap_or(0);
         match self {
             Self::Empty => {}
-            Self::String(v) => put_bytes(out, 1, v),
-            Self::Bool(v) => put_uint(out, 2, u64::from(*v)),
-            Self::Int(v) => put_uint(out, 3, v.cast_unsigned()),
-            Self::Double(v) => put_fixed64(out, 4, v.to_bits()),
-            Self::Bytes(v) => put_bytes(out, 7, v),
+            Self::String(v) => put_bytes_field(out, 1, v),
+            Self::Bool(v) => put_varint_field(out, 2, u64::from(*v)),
+            Self::Int(v) => put_varint_field(out, 3, v.cast_unsigned()),
+            Self::Double(v) => put_fixed64_field(out, 4, v.to_bits()),
+            Self::Bytes(v) => put_bytes_field(out, 7, v),
             Self::Array(values) => {
-                put_len(out, 5, next());
+                put_tag_and_len(out, 5, next());
                 for value in values {
-                    put_len(out, 1, lengths.next().unwrap_or(0));
+                    put_tag_and_len(out, 1, lengths.next().unwrap_or(0));
                     value.write(lengths, out);
                 }
             }
             Self::Map(entries) => {
-                put_len(out, 6, next());
+                put_tag_and_len(out, 6, next());
                 for (key, value) in entries {
-                    put_len(out, 1, lengths.next().unwrap_or(0));
+                    put_tag_and_len(out, 1, lengths.next().unwrap_or(0));
                     put_key(out, key);
-                    put_len(out, 2, lengths.next().unwrap_or(0));
+                    put_tag_and_len(out, 2, lengths.next().unwrap_or(0));
                     value.write(lengths, out);
                 }
             }
@@ -155,12 +157,12 @@ fn set(lengths: &mut [usize], at: usize, len: usize) {
 
 /// Bytes of the key of a `KeyValue`; an empty key is omitted.
 pub(crate) fn key_len(key: &[u8]) -> usize {
-    if key.is_empty() { 0 } else { len_field(key.len()) }
+    if key.is_empty() { 0 } else { short_tag_field_len(key.len()) }
 }
 
 pub(crate) fn put_key(out: &mut Vec<u8>, key: &[u8]) {
     if !key.is_empty() {
-        put_bytes(out, 1, key);
+        put_bytes_field(out, 1, key);
     }
 }
 
@@ -171,7 +173,7 @@ impl AnyValue<'_> {
     pub fn encoded_len(&self) -> usize {
         match self {
             Self::Empty => 0,
-            Self::String(v) | Self::Array(v) | Self::Map(v) | Self::Bytes(v) => len_field(v.len()),
+            Self::String(v) | Self::Array(v) | Self::Map(v) | Self::Bytes(v) => short_tag_field_len(v.len()),
             Self::Bool(_) => 2,
             Self::Int(v) => 1 + varint_len(v.cast_unsigned()),
             Self::Double(_) => 9,
@@ -183,13 +185,13 @@ impl AnyValue<'_> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Empty => {}
-            Self::String(v) => put_bytes(out, 1, v),
-            Self::Bool(v) => put_uint(out, 2, u64::from(*v)),
-            Self::Int(v) => put_uint(out, 3, v.cast_unsigned()),
-            Self::Double(v) => put_fixed64(out, 4, v.to_bits()),
-            Self::Array(v) => put_bytes(out, 5, v),
-            Self::Map(v) => put_bytes(out, 6, v),
-            Self::Bytes(v) => put_bytes(out, 7, v),
+            Self::String(v) => put_bytes_field(out, 1, v),
+            Self::Bool(v) => put_varint_field(out, 2, u64::from(*v)),
+            Self::Int(v) => put_varint_field(out, 3, v.cast_unsigned()),
+            Self::Double(v) => put_fixed64_field(out, 4, v.to_bits()),
+            Self::Array(v) => put_bytes_field(out, 5, v),
+            Self::Map(v) => put_bytes_field(out, 6, v),
+            Self::Bytes(v) => put_bytes_field(out, 7, v),
         }
     }
 }

@@ -15,13 +15,13 @@ use std::marker::PhantomData;
 pub use common::{AnyValue, EntityRef, KeyValue, Resource, Scope};
 pub use logs::{LogRecord, ResourceLogs, ScopeLogs};
 pub use metrics::{
-    Buckets, Data, Exemplar, ExponentialHistogramPoint, Gauge, Histogram, HistogramPoint, Metric, Number, NumberPoint,
-    ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryPoint, Temporality, ValueAtQuantile,
+    Buckets, Exemplar, ExponentialHistogramPoint, Gauge, Histogram, HistogramPoint, Metric, MetricData, NumberPoint,
+    NumberValue, ResourceMetrics, ScopeMetrics, Sum, Summary, SummaryPoint, Temporality, ValueAtQuantile,
 };
 pub use traces::{Event, Link, ResourceSpans, ScopeSpans, Span, Status};
 
 use crate::Rope;
-use crate::wire::{Fields, Wire, varint, zigzag32};
+use crate::wire_format::{MessageFields, WireValue, decode_zigzag32, read_varint};
 
 /// A message that can be read from its bytes.
 pub trait View<'a>: Sized {
@@ -30,97 +30,97 @@ pub trait View<'a>: Sized {
 }
 
 /// A field value that can be read from its encoded form; `None` if the wire type is not that of the field.
-trait Take<'a>: Sized {
-    fn take(wire: Wire<'a>) -> Option<Self>;
+trait FromWireValue<'a>: Sized {
+    fn from_wire_value(wire: WireValue<'a>) -> Option<Self>;
 }
 
 /// Part of a oneof, which has several field numbers.
-trait Merge<'a> {
-    fn merge(&mut self, number: u32, wire: Wire<'a>);
+trait MergeOneof<'a> {
+    fn merge_oneof(&mut self, number: u32, wire: WireValue<'a>);
 }
 
-impl<'a> Take<'a> for &'a [u8] {
+impl<'a> FromWireValue<'a> for &'a [u8] {
     #[inline]
-    fn take(wire: Wire<'a>) -> Option<Self> {
-        if let Wire::Len(v) = wire { Some(v) } else { None }
+    fn from_wire_value(wire: WireValue<'a>) -> Option<Self> {
+        if let WireValue::Len(v) = wire { Some(v) } else { None }
     }
 }
 
-impl Take<'_> for u64 {
+impl FromWireValue<'_> for u64 {
     #[inline]
-    fn take(wire: Wire<'_>) -> Option<Self> {
+    fn from_wire_value(wire: WireValue<'_>) -> Option<Self> {
         match wire {
-            Wire::Varint(v) | Wire::Fixed64(v) => Some(v),
-            Wire::Len(_) | Wire::Fixed32(_) => None,
+            WireValue::Varint(v) | WireValue::Fixed64(v) => Some(v),
+            WireValue::Len(_) | WireValue::Fixed32(_) => None,
         }
     }
 }
 
-impl Take<'_> for u32 {
+impl FromWireValue<'_> for u32 {
     #[inline]
-    fn take(wire: Wire<'_>) -> Option<Self> {
+    fn from_wire_value(wire: WireValue<'_>) -> Option<Self> {
         match wire {
             // Protobuf keeps the low bits of a varint that is too large for its field.
-            Wire::Varint(v) => Some(v as Self),
-            Wire::Fixed32(v) => Some(v),
-            Wire::Len(_) | Wire::Fixed64(_) => None,
+            WireValue::Varint(v) => Some(v as Self),
+            WireValue::Fixed32(v) => Some(v),
+            WireValue::Len(_) | WireValue::Fixed64(_) => None,
         }
     }
 }
 
-impl Take<'_> for i32 {
+impl FromWireValue<'_> for i32 {
     #[inline]
-    fn take(wire: Wire<'_>) -> Option<Self> {
+    fn from_wire_value(wire: WireValue<'_>) -> Option<Self> {
         // An enum; the low 32 bits, as for every int32.
-        if let Wire::Varint(v) = wire { Some(v as Self) } else { None }
+        if let WireValue::Varint(v) = wire { Some(v as Self) } else { None }
     }
 }
 
-impl Take<'_> for bool {
+impl FromWireValue<'_> for bool {
     #[inline]
-    fn take(wire: Wire<'_>) -> Option<Self> {
-        if let Wire::Varint(v) = wire { Some(v != 0) } else { None }
+    fn from_wire_value(wire: WireValue<'_>) -> Option<Self> {
+        if let WireValue::Varint(v) = wire { Some(v != 0) } else { None }
     }
 }
 
-impl Take<'_> for f64 {
+impl FromWireValue<'_> for f64 {
     #[inline]
-    fn take(wire: Wire<'_>) -> Option<Self> {
-        if let Wire::Fixed64(v) = wire { Some(Self::from_bits(v)) } else { None }
+    fn from_wire_value(wire: WireValue<'_>) -> Option<Self> {
+        if let WireValue::Fixed64(v) = wire { Some(Self::from_bits(v)) } else { None }
     }
 }
 
-impl<'a, T: Take<'a>> Take<'a> for Option<T> {
+impl<'a, T: FromWireValue<'a>> FromWireValue<'a> for Option<T> {
     #[inline]
-    fn take(wire: Wire<'a>) -> Option<Self> {
-        T::take(wire).map(Some)
+    fn from_wire_value(wire: WireValue<'a>) -> Option<Self> {
+        T::from_wire_value(wire).map(Some)
     }
 }
 
 /// A `sint32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Zigzag(pub i32);
+pub struct Sint32(pub i32);
 
-impl Take<'_> for Zigzag {
+impl FromWireValue<'_> for Sint32 {
     #[inline]
-    fn take(wire: Wire<'_>) -> Option<Self> {
-        if let Wire::Varint(v) = wire { Some(Self(zigzag32(v))) } else { None }
+    fn from_wire_value(wire: WireValue<'_>) -> Option<Self> {
+        if let WireValue::Varint(v) = wire { Some(Self(decode_zigzag32(v))) } else { None }
     }
 }
 
 /// A repeated message field. Each iteration searches the message again.
 #[derive(Clone, Copy, Debug)]
-pub struct Repeated<'a, V> {
-    fields: Fields<'a>,
+pub struct RepeatedMessages<'a, V> {
+    fields: MessageFields<'a>,
     number: u32,
     view: PhantomData<fn() -> V>,
 }
 
-impl<'a, V> Repeated<'a, V> {
+impl<'a, V> RepeatedMessages<'a, V> {
     /// The messages under field `number` of the message `raw`.
     #[must_use]
     pub fn new(raw: &'a [u8], number: u32) -> Self {
-        Self { fields: Fields::new(raw), number, view: PhantomData }
+        Self { fields: MessageFields::new(raw), number, view: PhantomData }
     }
 
     /// The bytes that have not been read yet; an iterator over them continues at the position of this one.
@@ -130,14 +130,14 @@ impl<'a, V> Repeated<'a, V> {
     }
 }
 
-impl<'a, V: View<'a>> Iterator for Repeated<'a, V> {
+impl<'a, V: View<'a>> Iterator for RepeatedMessages<'a, V> {
     type Item = V;
 
     #[inline]
     fn next(&mut self) -> Option<V> {
         loop {
             match self.fields.next()? {
-                (number, Wire::Len(raw)) if number == self.number => return Some(V::parse(raw)),
+                (number, WireValue::Len(raw)) if number == self.number => return Some(V::parse(raw)),
                 _ => {}
             }
         }
@@ -146,19 +146,19 @@ impl<'a, V: View<'a>> Iterator for Repeated<'a, V> {
 
 /// `repeated fixed64` or `repeated double`, packed or not; yields the bits.
 #[derive(Clone, Copy, Debug)]
-pub struct Fixed64s<'a> {
-    fields: Fields<'a>,
+pub struct RepeatedFixed64<'a> {
+    fields: MessageFields<'a>,
     number: u32,
     packed: &'a [u8],
 }
 
-impl<'a> Fixed64s<'a> {
+impl<'a> RepeatedFixed64<'a> {
     pub(crate) fn new(raw: &'a [u8], number: u32) -> Self {
-        Self { fields: Fields::new(raw), number, packed: &[] }
+        Self { fields: MessageFields::new(raw), number, packed: &[] }
     }
 }
 
-impl Iterator for Fixed64s<'_> {
+impl Iterator for RepeatedFixed64<'_> {
     type Item = u64;
 
     #[inline]
@@ -169,8 +169,8 @@ impl Iterator for Fixed64s<'_> {
                 return Some(u64::from_le_bytes(*first));
             }
             match self.fields.next()? {
-                (number, Wire::Len(packed)) if number == self.number => self.packed = packed,
-                (number, Wire::Fixed64(v)) if number == self.number => return Some(v),
+                (number, WireValue::Len(packed)) if number == self.number => self.packed = packed,
+                (number, WireValue::Fixed64(v)) if number == self.number => return Some(v),
                 _ => {}
             }
         }
@@ -179,30 +179,30 @@ impl Iterator for Fixed64s<'_> {
 
 /// `repeated uint64` as varints, packed or not.
 #[derive(Clone, Copy, Debug)]
-pub struct Varints<'a> {
-    fields: Fields<'a>,
+pub struct RepeatedVarints<'a> {
+    fields: MessageFields<'a>,
     number: u32,
     packed: &'a [u8],
 }
 
-impl<'a> Varints<'a> {
+impl<'a> RepeatedVarints<'a> {
     pub(crate) fn new(raw: &'a [u8], number: u32) -> Self {
-        Self { fields: Fields::new(raw), number, packed: &[] }
+        Self { fields: MessageFields::new(raw), number, packed: &[] }
     }
 }
 
-impl Iterator for Varints<'_> {
+impl Iterator for RepeatedVarints<'_> {
     type Item = u64;
 
     fn next(&mut self) -> Option<u64> {
         loop {
-            if let Some((v, rest)) = varint(self.packed) {
+            if let Some((v, rest)) = read_varint(self.packed) {
                 self.packed = rest;
                 return Some(v);
             }
             match self.fields.next()? {
-                (number, Wire::Len(packed)) if number == self.number => self.packed = packed,
-                (number, Wire::Varint(v)) if number == self.number => return Some(v),
+                (number, WireValue::Len(packed)) if number == self.number => self.packed = packed,
+                (number, WireValue::Varint(v)) if number == self.number => return Some(v),
                 _ => {}
             }
         }
@@ -210,8 +210,8 @@ impl Iterator for Varints<'_> {
 }
 
 /// The `Resource*` entries of a body, through all parts of its rope.
-pub fn entries<'a, V: View<'a> + 'a>(rope: &'a Rope) -> impl Iterator<Item = V> + 'a {
-    rope.parts().iter().flat_map(|part| Repeated::new(&part.bytes, 1))
+pub fn resource_entries<'a, V: View<'a> + 'a>(rope: &'a Rope) -> impl Iterator<Item = V> + 'a {
+    rope.parts().iter().flat_map(|part| RepeatedMessages::new(&part.bytes, 1))
 }
 
 /// Declares a view: its scalars by field number, then its repeated messages, then its oneof.
@@ -238,16 +238,16 @@ macro_rules! view {
             fn parse(raw: &$lt [u8]) -> Self {
                 let mut view = Self::default();
                 view.raw = raw;
-                for (number, wire) in Fields::new(raw) {
+                for (number, wire) in MessageFields::new(raw) {
                     match number {
                         $( $number => {
-                            if let Some(v) = <$ty as Take<$lt>>::take(wire) {
+                            if let Some(v) = <$ty as FromWireValue<$lt>>::from_wire_value(wire) {
                                 view.$field = v;
                             }
                         } )*
                         _ => {
                             let _ = &wire;
-                            $( view.$ofield.merge(number, wire); )?
+                            $( view.$ofield.merge_oneof(number, wire); )?
                         }
                     }
                 }
@@ -255,10 +255,10 @@ macro_rules! view {
             }
         }
 
-        impl<$lt> Take<$lt> for $name<$lt> {
+        impl<$lt> FromWireValue<$lt> for $name<$lt> {
             #[inline]
-            fn take(wire: Wire<$lt>) -> Option<Self> {
-                if let Wire::Len(raw) = wire { Some(Self::parse(raw)) } else { None }
+            fn from_wire_value(wire: WireValue<$lt>) -> Option<Self> {
+                if let WireValue::Len(raw) = wire { Some(Self::parse(raw)) } else { None }
             }
         }
 
@@ -266,8 +266,8 @@ macro_rules! view {
             $(
                 $(#[$rdoc])*
                 #[must_use]
-                pub fn $rfield(&self) -> Repeated<$lt, $rty> {
-                    Repeated::new(self.raw, $rnumber)
+                pub fn $rfield(&self) -> RepeatedMessages<$lt, $rty> {
+                    RepeatedMessages::new(self.raw, $rnumber)
                 }
             )*
         }

@@ -21,7 +21,7 @@ use otelcore_pdata::edit::{
     ScopeMut, SpanMut, edit,
 };
 use otelcore_pdata::views::AnyValue;
-use otelcore_pdata::{Part, Rope, Signal, Work, check};
+use otelcore_pdata::{Rope, RopePart, Signal, StepBudget, check};
 use proptest::prelude::*;
 use script::Script;
 
@@ -29,7 +29,7 @@ fn rope_of(signal: Signal, parts: &[Vec<u8>]) -> Rope {
     let mut rope = Rope::default();
     for part in parts {
         let items = check(signal, part).unwrap().items;
-        rope.push(Part { bytes: Bytes::copy_from_slice(part), items });
+        rope.push(RopePart { bytes: Bytes::copy_from_slice(part), items });
     }
     rope
 }
@@ -45,7 +45,7 @@ fn entropy() -> impl Strategy<Value = Vec<u8>> {
 fn in_steps(signal: Signal, rope: &Rope, editor: &mut dyn Editor, units: u64) -> (Rope, Edited) {
     let mut pass = EditPass::new(signal, rope.clone(), OutputLimit { factor: 100, extra: 1 << 20 });
     let mut steps = 0;
-    while !pass.step(editor, &mut Work::new(units)).unwrap() {
+    while !pass.step(editor, &mut StepBudget::new(units)).unwrap() {
         steps += 1;
         assert!(steps < 100 * (rope.len() + 10), "each step gets further");
     }

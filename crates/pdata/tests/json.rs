@@ -21,11 +21,11 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use otelcore_pdata::{Part, Rope, Signal, check, json};
+use otelcore_pdata::{Rope, RopePart, Signal, check, json};
 use proptest::prelude::*;
 use prost::Message;
 
-fn message(signal: Signal, entropy: &[u8]) -> Vec<u8> {
+fn generated_message(signal: Signal, entropy: &[u8]) -> Vec<u8> {
     let c = &mut Choices(entropy);
     match signal {
         Signal::Traces => generate::traces(c).encode_to_vec(),
@@ -38,7 +38,7 @@ fn rope(signal: Signal, parts: &[&[u8]]) -> Rope {
     let mut rope = Rope::default();
     for part in parts {
         let items = check(signal, part).unwrap().items;
-        rope.push(Part { bytes: Bytes::copy_from_slice(part), items });
+        rope.push(RopePart { bytes: Bytes::copy_from_slice(part), items });
     }
     rope
 }
@@ -72,13 +72,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_as_json_and_read_again_is_what_prost_decodes(
+    fn body_encoded_and_decoded_equals_what_prost_decodes(
         signal in prop::sample::select(Signal::ALL.to_vec()),
         entropy in prop::collection::vec(any::<u8>(), 0..1500),
         second in prop::collection::vec(any::<u8>(), 0..200),
         order in prop::collection::vec(any::<u8>(), 0..600),
     ) {
-        let parts = [message(signal, &entropy), message(signal, &second)];
+        let parts = [generated_message(signal, &entropy), generated_message(signal, &second)];
         let rewritten = parts.clone().map(|part| rewrite::rewrite(signal, &part, &mut Choices(&order)));
         let text = encode(signal, &[&rewritten[0], &rewritten[1]]);
         let plain = encode(signal, &[&parts.concat()]);
@@ -92,12 +92,12 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_document_is_refused_or_gives_a_body_that_passes_the_check(
+    fn damaged_document_is_refused_or_decodes_to_a_checked_body(
         signal in prop::sample::select(Signal::ALL.to_vec()),
         entropy in prop::collection::vec(any::<u8>(), 0..1500),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..5_u8), 1..6),
     ) {
-        let mut text = encode(signal, &[&message(signal, &entropy)]);
+        let mut text = encode(signal, &[&generated_message(signal, &entropy)]);
         for (at, byte, how) in damage {
             let at = at.index(text.len());
             match how {
@@ -113,16 +113,16 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_at_all_are_read_without_harm(
+    fn arbitrary_bytes_do_not_panic(
         signal in prop::sample::select(Signal::ALL.to_vec()),
         text in prop::collection::vec(any::<u8>(), 0..200),
     ) {
         let _ = decode(signal, &text);
-        let _ = json::partial_success(signal, &text);
-        let _ = json::status(&text);
+        let _ = json::decode_partial_success(signal, &text);
+        let _ = json::decode_status(&text);
         // For unchecked bytes the JSON has no meaning, but `encode` must not panic.
         let mut rope = Rope::default();
-        rope.push(Part { bytes: Bytes::from(text), items: 0 });
+        rope.push(RopePart { bytes: Bytes::from(text), items: 0 });
         json::encode(signal, &rope, &mut Vec::new());
     }
 }
@@ -131,7 +131,7 @@ const TO_JSON: u8 = 0;
 const TO_PROTO: u8 = 1;
 
 /// The results of the Go codec, one for each body; `None` if the oracle is missing.
-fn go(questions: &[(u8, Signal, Vec<u8>)]) -> Option<Vec<Result<Vec<u8>, String>>> {
+fn go_codec(requests: &[(u8, Signal, Vec<u8>)]) -> Option<Vec<Result<Vec<u8>, String>>> {
     let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin/json-oracle");
     if !tool.is_file() {
         assert!(std::env::var_os("CI").is_none(), "json-oracle is missing; run scripts/tools");
@@ -141,7 +141,7 @@ fn go(questions: &[(u8, Signal, Vec<u8>)]) -> Option<Vec<Result<Vec<u8>, String>
     let mut child = Command::new(tool).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     let mut frames = Vec::new();
-    for (what, signal, body) in questions {
+    for (what, signal, body) in requests {
         frames.extend_from_slice(&[*what, *signal as u8]);
         frames.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
         frames.extend_from_slice(body);
@@ -151,17 +151,17 @@ fn go(questions: &[(u8, Signal, Vec<u8>)]) -> Option<Vec<Result<Vec<u8>, String>
     writer.join().unwrap();
     assert!(output.status.success(), "the oracle failed");
     let mut rest = output.stdout.as_slice();
-    let mut answers = Vec::new();
+    let mut results = Vec::new();
     while let Some((head, after)) = rest.split_first_chunk::<5>() {
-        let (answer, after) = after.split_at(u32::from_le_bytes(head[1..].try_into().unwrap()) as usize);
+        let (result, after) = after.split_at(u32::from_le_bytes(head[1..].try_into().unwrap()) as usize);
         rest = after;
-        answers.push(match head[0] {
-            0 => Ok(answer.to_vec()),
-            _ => Err(String::from_utf8_lossy(answer).into_owned()),
+        results.push(match head[0] {
+            0 => Ok(result.to_vec()),
+            _ => Err(String::from_utf8_lossy(result).into_owned()),
         });
     }
-    assert_eq!(answers.len(), questions.len());
-    Some(answers)
+    assert_eq!(results.len(), requests.len());
+    Some(results)
 }
 
 /// Random bytes of a seed, by SplitMix64.
@@ -191,7 +191,7 @@ fn bodies() -> Vec<(Signal, Vec<u8>)> {
     let mut bodies = Vec::new();
     for seed in 0..900 {
         let signal = Signal::ALL[seed as usize % 3];
-        let plain = message(signal, &entropy(seed, 200 + seed as usize * 3));
+        let plain = generated_message(signal, &entropy(seed, 200 + seed as usize * 3));
         // Not for metrics: if a packed field is in several pieces, the Go codec keeps only the last one.
         if signal != Signal::Metrics {
             bodies.push((signal, rewrite::rewrite(signal, &plain, &mut Choices(&entropy(seed + 5000, 600)))));
@@ -222,12 +222,12 @@ fn bodies() -> Vec<(Signal, Vec<u8>)> {
 }
 
 #[test]
-fn json_is_what_go_writes_byte_for_byte() {
+fn json_is_byte_for_byte_that_of_the_go_codec() {
     let bodies = bodies();
-    let questions: Vec<_> = bodies.iter().map(|(signal, body)| (TO_JSON, *signal, body.clone())).collect();
-    let Some(answers) = go(&questions) else { return };
-    for ((signal, body), answer) in bodies.iter().zip(answers) {
-        let (ours, theirs) = (encode(*signal, &[body]), answer.unwrap());
+    let requests: Vec<_> = bodies.iter().map(|(signal, body)| (TO_JSON, *signal, body.clone())).collect();
+    let Some(results) = go_codec(&requests) else { return };
+    for ((signal, body), result) in bodies.iter().zip(results) {
+        let (ours, theirs) = (encode(*signal, &[body]), result.unwrap());
         let same = ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count();
         let around = |text: &[u8]| {
             let shown = text.get(same.saturating_sub(200)..text.len().min(same + 100)).unwrap_or_default();
@@ -238,27 +238,27 @@ fn json_is_what_go_writes_byte_for_byte() {
 }
 
 #[test]
-fn what_go_writes_is_read_as_go_reads_it() {
-    let questions: Vec<_> =
+fn json_of_the_go_codec_is_decoded_as_in_go() {
+    let requests: Vec<_> =
         bodies().into_iter().map(|(signal, body)| (TO_PROTO, signal, encode(signal, &[&body]))).collect();
-    let Some(answers) = go(&questions) else { return };
-    for ((_, signal, text), answer) in questions.iter().zip(answers) {
+    let Some(results) = go_codec(&requests) else { return };
+    for ((_, signal, text), result) in requests.iter().zip(results) {
         let ours = decode(*signal, text).unwrap();
-        assert_eq!(normal::text(*signal, &ours), normal::text(*signal, &answer.unwrap()));
+        assert_eq!(normal::text(*signal, &ours), normal::text(*signal, &result.unwrap()));
     }
 }
 
 #[test]
-fn odd_documents_are_read_as_go_reads_them() {
-    let documents = odd::ALIKE.iter().flat_map(|((signal, around), inner)| {
+fn unusual_documents_are_decoded_as_in_go() {
+    let documents = odd::SAME_AS_GO.iter().flat_map(|((signal, around), inner)| {
         inner.iter().map(|inner| (TO_PROTO, *signal, around.replace('#', inner).into_bytes()))
     });
-    let questions: Vec<_> = documents.collect();
-    let Some(answers) = go(&questions) else { return };
+    let requests: Vec<_> = documents.collect();
+    let Some(results) = go_codec(&requests) else { return };
     let mut wrong = Vec::new();
-    for ((_, signal, text), answer) in questions.iter().zip(answers) {
+    for ((_, signal, text), result) in requests.iter().zip(results) {
         let shown = String::from_utf8_lossy(text);
-        match (decode(*signal, text), answer) {
+        match (decode(*signal, text), result) {
             (Ok(ours), Ok(theirs)) => {
                 if normal::text(*signal, &ours) != normal::text(*signal, &theirs) {
                     wrong.push(format!("{shown}: other meaning\n  {ours:x?}\n  {theirs:x?}"));
@@ -273,26 +273,26 @@ fn odd_documents_are_read_as_go_reads_them() {
 }
 
 #[test]
-fn where_a_document_is_read_otherwise_than_in_go_it_is_on_purpose() {
+fn documents_decoded_otherwise_than_in_go_are_the_listed_ones() {
     let document =
         |(signal, around): (Signal, &str), inner| (TO_PROTO, signal, around.replace('#', inner).into_bytes());
-    let questions: Vec<_> = odd::DIFFERENT.iter().map(|(around, inner, ..)| document(*around, inner)).collect();
-    for ((_, signal, text), (_, inner, taken, why)) in questions.iter().zip(odd::DIFFERENT) {
-        assert_eq!(decode(*signal, text).is_ok(), *taken, "{inner}: {why}");
+    let requests: Vec<_> = odd::DIFFERENT_FROM_GO.iter().map(|(around, inner, ..)| document(*around, inner)).collect();
+    for ((_, signal, text), (_, inner, is_accepted, why)) in requests.iter().zip(odd::DIFFERENT_FROM_GO) {
+        assert_eq!(decode(*signal, text).is_ok(), *is_accepted, "{inner}: {why}");
     }
-    let Some(answers) = go(&questions) else { return };
-    for (answer, (_, inner, taken, why)) in answers.iter().zip(odd::DIFFERENT) {
-        assert_eq!(answer.is_ok(), !taken, "no longer a difference: {inner}: {why}: {answer:x?}");
+    let Some(results) = go_codec(&requests) else { return };
+    for (result, (_, inner, is_accepted, why)) in results.iter().zip(odd::DIFFERENT_FROM_GO) {
+        assert_eq!(result.is_ok(), !is_accepted, "no longer a difference: {inner}: {why}: {result:x?}");
     }
 }
 
 #[test]
-fn bytes_that_are_not_utf8_pass_into_protobuf_as_in_go_and_are_replaced_on_the_way_back() {
+fn invalid_utf8_is_decoded_unchanged_as_in_go_and_replaced_when_encoded() {
     let text = b"{\"resourceLogs\":[{\"scopeLogs\":[{\"logRecords\":[{\"eventName\":\"a\xff\xc3(\"}]}]}]}".to_vec();
     let ours = decode(Signal::Logs, &text).unwrap();
     assert!(ours.windows(4).any(|w| w == b"a\xff\xc3("));
     let back = String::from_utf8(encode(Signal::Logs, &[&ours])).unwrap();
     assert!(back.contains(r#""eventName":"a\ufffd\ufffd(""#), "{back}");
-    let Some(answers) = go(&[(TO_PROTO, Signal::Logs, text)]) else { return };
-    assert!(answers[0].as_ref().unwrap().windows(4).any(|w| w == b"a\xff\xc3("));
+    let Some(results) = go_codec(&[(TO_PROTO, Signal::Logs, text)]) else { return };
+    assert!(results[0].as_ref().unwrap().windows(4).any(|w| w == b"a\xff\xc3("));
 }

@@ -15,20 +15,24 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
-use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_fixed64, put_uint, put_varint};
-use otelcore_pdata::{Fault, MAX_NESTING, Part, PieceLimit, Rope, Signal, Splitter, Work, check, split_off};
+use otelcore_pdata::wire_format::{
+    MessageFields, WireValue, put_bytes_field, put_fixed64_field, put_varint, put_varint_field,
+};
+use otelcore_pdata::{
+    MAX_NESTING, MalformedBodyKind, PieceLimit, Rope, RopePart, Signal, Splitter, StepBudget, check, split_to,
+};
 use proptest::prelude::*;
 use prost::Message;
 
 /// A message of any signal.
 #[derive(Clone, Debug)]
-enum Body {
+enum DecodedBody {
     Traces(ExportTraceServiceRequest),
     Metrics(ExportMetricsServiceRequest),
     Logs(ExportLogsServiceRequest),
 }
 
-impl Body {
+impl DecodedBody {
     fn generate(signal: Signal, c: &mut Choices<'_>) -> Self {
         match signal {
             Signal::Traces => Self::Traces(generate::traces(c)),
@@ -100,7 +104,7 @@ impl Body {
                     for s in &r.scope_metrics {
                         for metric in &s.metrics {
                             let mut wrapper = metric.clone();
-                            let points = take_points(&mut wrapper.data);
+                            let points = take_point_texts(&mut wrapper.data);
                             let around = format!("{:?} {} {:?} {}", r.resource, r.schema_url, s.scope, s.schema_url);
                             items.extend(points.iter().map(|i| format!("{around} {wrapper:?} {i}")));
                         }
@@ -112,7 +116,7 @@ impl Body {
     }
 }
 
-fn take_points(data: &mut Option<Data>) -> Vec<String> {
+fn take_point_texts(data: &mut Option<Data>) -> Vec<String> {
     fn take<T: std::fmt::Debug>(points: &mut Vec<T>) -> Vec<String> {
         points.drain(..).map(|p| format!("{p:?}")).collect()
     }
@@ -133,12 +137,12 @@ fn raw_items(signal: Signal, body: &[u8]) -> Vec<Vec<u8>> {
             return items.push([around, b"|", message].concat());
         };
         let (mut around, mut inner) = (around.to_vec(), Vec::new());
-        let mut fields = Fields::new(message);
+        let mut fields = MessageFields::new(message);
         loop {
             let start = message.len() - fields.rest().len();
             let Some((number, wire)) = fields.next() else { break };
             match wire {
-                Wire::Len(child) if children.contains(&number) => inner.push((number, child)),
+                WireValue::Len(child) if children.contains(&number) => inner.push((number, child)),
                 _ => around.extend_from_slice(&message[start..message.len() - fields.rest().len()]),
             }
         }
@@ -153,8 +157,8 @@ fn raw_items(signal: Signal, body: &[u8]) -> Vec<Vec<u8>> {
     };
     let mut items = Vec::new();
     // Unknown fields beside the entries belong to no item.
-    for (number, wire) in Fields::new(body) {
-        if let (1, Wire::Len(entry)) = (number, wire) {
+    for (number, wire) in MessageFields::new(body) {
+        if let (1, WireValue::Len(entry)) = (number, wire) {
             walk(path, entry, &[], &mut items);
         }
     }
@@ -170,8 +174,8 @@ fn entropy() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// A message and the bytes of a rewritten form of it.
-fn body(signal: Signal, message: &[u8], order: &[u8]) -> (Body, Vec<u8>) {
-    let message = Body::generate(signal, &mut Choices(message));
+fn body(signal: Signal, message: &[u8], order: &[u8]) -> (DecodedBody, Vec<u8>) {
+    let message = DecodedBody::generate(signal, &mut Choices(message));
     let bytes = rewrite::rewrite(signal, &message.encode(), &mut Choices(order));
     (message, bytes)
 }
@@ -180,67 +184,70 @@ fn rope_of(signal: Signal, parts: &[Vec<u8>]) -> Rope {
     let mut rope = Rope::default();
     for part in parts {
         let items = check(signal, part).unwrap().items;
-        rope.push(Part { bytes: Bytes::copy_from_slice(part), items });
+        rope.push(RopePart { bytes: Bytes::copy_from_slice(part), items });
     }
     rope
 }
 
 /// Asserts that the check and prost agree, except for known and intended differences.
-fn assert_same_verdict(signal: Signal, bytes: &[u8]) {
-    match (check(signal, bytes), Body::decode(signal, bytes)) {
+fn assert_check_agrees_with_prost(signal: Signal, bytes: &[u8]) {
+    match (check(signal, bytes), DecodedBody::decode(signal, bytes)) {
         (Ok(_), Err(e)) => {
             // The check does not read the content of strings, nor the fields that only profiles have.
-            let said = e.to_string();
+            let message = e.to_string();
             let known = ["UTF-8", "recursion limit", "strindex", "StringValueStrindex"];
-            assert!(known.iter().any(|k| said.contains(k)), "prost alone refuses: {said}");
+            assert!(known.iter().any(|k| message.contains(k)), "prost alone refuses: {message}");
         }
         (Err(e), Ok(_)) => {
             let known = matches!(
-                e.why,
-                Fault::TraceIdLength | Fault::SpanIdLength | Fault::Nesting | Fault::WireType { found: 3 | 4, .. }
+                e.kind,
+                MalformedBodyKind::TraceIdLength
+                    | MalformedBodyKind::SpanIdLength
+                    | MalformedBodyKind::Nesting
+                    | MalformedBodyKind::WireType { found: 3 | 4, .. }
             );
             assert!(known, "the check alone refuses: {e}");
         }
-        (Ok(found), Ok(message)) => {
-            assert_eq!(found.items as usize, message.items().len());
-            assert_eq!(found.resources as usize, message.resources());
+        (Ok(summary), Ok(message)) => {
+            assert_eq!(summary.items as usize, message.items().len());
+            assert_eq!(summary.resources as usize, message.resources());
         }
         (Err(e), Err(_)) => assert!(e.offset <= bytes.len(), "{e:?}"),
     }
     // The views of a body must not panic, for accepted and for rejected bytes.
     let mut rope = Rope::default();
-    rope.push(Part { bytes: Bytes::copy_from_slice(bytes), items: 0 });
-    let _ = Body::rebuild(signal, &rope);
+    rope.push(RopePart { bytes: Bytes::copy_from_slice(bytes), items: 0 });
+    let _ = DecodedBody::rebuild(signal, &rope);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_view_shows_what_prost_decodes(signal in signals(), message in entropy(), order in entropy()) {
+    fn views_have_the_fields_that_prost_decodes(signal in signals(), message in entropy(), order in entropy()) {
         let (message, bytes) = body(signal, &message, &order);
-        let found = check(signal, &bytes).unwrap();
-        let decoded = Body::decode(signal, &bytes).unwrap();
+        let summary = check(signal, &bytes).unwrap();
+        let decoded = DecodedBody::decode(signal, &bytes).unwrap();
         prop_assert_eq!(decoded.encode(), message.encode(), "the rewritten bytes mean the same");
-        prop_assert_eq!(found.items as usize, decoded.items().len());
-        prop_assert_eq!(found.resources as usize, decoded.resources());
-        let rebuilt = Body::rebuild(signal, &rope_of(signal, &[bytes]));
+        prop_assert_eq!(summary.items as usize, decoded.items().len());
+        prop_assert_eq!(summary.resources as usize, decoded.resources());
+        let rebuilt = DecodedBody::rebuild(signal, &rope_of(signal, &[bytes]));
         prop_assert_eq!(rebuilt.text(), decoded.text());
     }
 
     #[test]
-    fn a_cut_off_body_is_refused_where_prost_refuses_it(
+    fn truncated_body_is_refused_as_in_prost(
         signal in signals(),
         message in entropy(),
         order in entropy(),
         at in any::<prop::sample::Index>(),
     ) {
         let (_, bytes) = body(signal, &message, &order);
-        assert_same_verdict(signal, &bytes[..at.index(bytes.len() + 1)]);
+        assert_check_agrees_with_prost(signal, &bytes[..at.index(bytes.len() + 1)]);
     }
 
     #[test]
-    fn a_damaged_body_is_refused_where_prost_refuses_it(
+    fn damaged_body_is_refused_as_in_prost(
         signal in signals(),
         message in entropy(),
         order in entropy(),
@@ -256,32 +263,32 @@ proptest! {
                 _ if at < bytes.len() => bytes[at] = byte,
                 _ => {}
             }
-            assert_same_verdict(signal, &bytes);
+            assert_check_agrees_with_prost(signal, &bytes);
         }
     }
 
     #[test]
-    fn any_bytes_at_all_are_checked_and_walked(signal in signals(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        assert_same_verdict(signal, &bytes);
+    fn arbitrary_bytes_are_checked_and_viewed_without_panic(signal in signals(), bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        assert_check_agrees_with_prost(signal, &bytes);
         // The same bytes inside an entry: more code reads them.
         let mut wrapped = Vec::new();
-        put_bytes(&mut wrapped, 2, &bytes);
+        put_bytes_field(&mut wrapped, 2, &bytes);
         let mut entry = Vec::new();
-        put_bytes(&mut entry, 1, &wrapped);
-        assert_same_verdict(signal, &entry);
+        put_bytes_field(&mut entry, 1, &wrapped);
+        assert_check_agrees_with_prost(signal, &entry);
     }
 
     #[test]
-    fn a_split_keeps_every_item_with_all_around_it(
+    fn split_keeps_every_item_with_its_enclosing_fields(
         signal in signals(),
         messages in prop::collection::vec((entropy(), entropy()), 1..4),
         max in 0..40_u32,
     ) {
         let parts: Vec<_> = messages.iter().map(|(message, order)| body(signal, message, order).1).collect();
         let whole = rope_of(signal, &parts);
-        let expected = Body::decode(signal, &whole.to_bytes()).unwrap().items();
+        let expected = DecodedBody::decode(signal, &whole.to_bytes()).unwrap().items();
         let mut right = whole.clone();
-        let left = split_off(signal, &mut right, max);
+        let left = split_to(signal, &mut right, max);
         prop_assert_eq!(left.items(), max.min(whole.items()));
         prop_assert_eq!(left.items() + right.items(), whole.items());
 
@@ -293,7 +300,7 @@ proptest! {
             }
             let bytes = half.to_bytes();
             prop_assert_eq!(check(signal, &bytes).unwrap().items, half.items());
-            items.extend(Body::decode(signal, &bytes).unwrap().items());
+            items.extend(DecodedBody::decode(signal, &bytes).unwrap().items());
             raw.extend(raw_items(signal, &bytes));
         }
         prop_assert_eq!(items, expected);
@@ -301,7 +308,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_cut_into_pieces_of_one_size_comes_back_whole(
+    fn body_split_into_equal_pieces_has_all_items(
         signal in signals(),
         message in entropy(),
         order in entropy(),
@@ -311,7 +318,7 @@ proptest! {
         let mut rest = rope_of(signal, std::slice::from_ref(&bytes));
         let (n, mut raw, mut pieces) = (rest.items(), Vec::new(), 0);
         while rest.items() > 0 {
-            let piece = split_off(signal, &mut rest, max);
+            let piece = split_to(signal, &mut rest, max);
             raw.extend(raw_items(signal, &piece.to_bytes()));
             pieces += 1;
         }
@@ -320,7 +327,7 @@ proptest! {
     }
 
     #[test]
-    fn pieces_of_a_splitter_have_every_item_with_all_around_it(
+    fn pieces_of_a_splitter_have_every_item_with_its_enclosing_fields(
         signal in signals(),
         messages in prop::collection::vec((entropy(), entropy()), 1..4),
         max in 1..12_u32,
@@ -340,12 +347,12 @@ proptest! {
             let before = splitter.items();
             let piece = loop {
                 prop_assert_eq!(splitter.items(), before, "a piece in the making is still held");
-                match splitter.take(PieceLimit { items: max, bytes }, &mut Work::new(budget)) {
+                match splitter.next_piece(PieceLimit { items: max, bytes }, &mut StepBudget::new(budget)) {
                     Some(piece) => break piece,
                     None => prop_assert!(!splitter.is_empty()),
                 }
             };
-            prop_assert!(splitter.copied() <= piece.len());
+            prop_assert!(splitter.copied_bytes() <= piece.len());
             prop_assert_eq!(splitter.items() + u64::from(piece.items()), before);
             prop_assert!(piece.items() <= max);
             prop_assert!(piece.items() <= 1 || piece.len() <= bytes, "{} of {} bytes", piece.len(), bytes);
@@ -354,7 +361,7 @@ proptest! {
                 prop_assert_eq!(check(signal, &part.bytes).unwrap().items, part.items);
             }
             let joined = piece.to_bytes();
-            items.extend(Body::decode(signal, &joined).unwrap().items());
+            items.extend(DecodedBody::decode(signal, &joined).unwrap().items());
             raw.extend(raw_items(signal, &joined));
             if splitter.is_empty() {
                 let Some(later) = later.take() else { break };
@@ -364,16 +371,16 @@ proptest! {
             }
         }
         prop_assert_eq!((splitter.items(), splitter.len()), (0, 0));
-        prop_assert_eq!(splitter.taken_parts(), splitter.pushed_parts());
+        prop_assert_eq!(splitter.finished_parts(), splitter.pushed_parts());
         if bytes == usize::MAX {
             prop_assert!(pieces <= whole.items().div_ceil(max) + 1, "one more where the rest came late");
         }
-        prop_assert_eq!(items, Body::decode(signal, &whole.to_bytes()).unwrap().items());
+        prop_assert_eq!(items, DecodedBody::decode(signal, &whole.to_bytes()).unwrap().items());
         prop_assert_eq!(raw, raw_items(signal, &whole.to_bytes()), "unknown fields go with every item");
     }
 
     #[test]
-    fn joined_ropes_are_the_bodies_one_after_another(
+    fn appended_ropes_are_the_concatenated_bodies(
         signal in signals(),
         messages in prop::collection::vec((entropy(), entropy()), 0..4),
         cut in any::<prop::sample::Index>(),
@@ -386,34 +393,34 @@ proptest! {
         prop_assert_eq!(&joined.to_bytes()[..], &bytes[..]);
         prop_assert_eq!(joined.len(), bytes.len());
         prop_assert_eq!(joined.items(), check(signal, &bytes).unwrap().items);
-        let decoded = Body::decode(signal, &bytes).unwrap();
-        prop_assert_eq!(Body::rebuild(signal, &joined).text(), decoded.text());
+        let decoded = DecodedBody::decode(signal, &bytes).unwrap();
+        prop_assert_eq!(DecodedBody::rebuild(signal, &joined).text(), decoded.text());
     }
 }
 
 /// `n` nested values, each the only element of the outer one.
-fn nested(n: u8) -> Vec<u8> {
+fn nested_values(n: u8) -> Vec<u8> {
     let mut value = Vec::new();
     for _ in 1..n {
         let (mut array, mut outer) = (Vec::new(), Vec::new());
-        put_bytes(&mut array, 1, &value);
-        put_bytes(&mut outer, 5, &array);
+        put_bytes_field(&mut array, 1, &value);
+        put_bytes_field(&mut outer, 5, &array);
         value = outer;
     }
     value
 }
 
 /// `content` inside nested fields of these numbers, the last one innermost.
-fn inside(numbers: &[u32], content: Vec<u8>) -> Vec<u8> {
+fn wrap_in_fields(numbers: &[u32], content: Vec<u8>) -> Vec<u8> {
     numbers.iter().rev().fold(content, |content, number| {
         let mut out = Vec::new();
-        put_bytes(&mut out, *number, &content);
+        put_bytes_field(&mut out, *number, &content);
         out
     })
 }
 
 #[test]
-fn attributes_nest_a_hundred_deep_and_no_deeper() {
+fn attributes_nested_above_a_hundred_levels_are_refused() {
     let places: [(Signal, &[u32]); 5] = [
         (Signal::Traces, &[1, 1, 1, 2]),
         (Signal::Traces, &[1, 2, 2, 9, 2]),
@@ -422,18 +429,18 @@ fn attributes_nest_a_hundred_deep_and_no_deeper() {
         (Signal::Metrics, &[1, 2, 2, 5, 1, 5, 7, 2]),
     ];
     for (signal, place) in places {
-        check(signal, &inside(place, nested(MAX_NESTING))).unwrap();
-        let refused = check(signal, &inside(place, nested(MAX_NESTING + 1))).unwrap_err();
-        assert_eq!(refused.why, Fault::Nesting, "{signal} {place:?}");
+        check(signal, &wrap_in_fields(place, nested_values(MAX_NESTING))).unwrap();
+        let refused = check(signal, &wrap_in_fields(place, nested_values(MAX_NESTING + 1))).unwrap_err();
+        assert_eq!(refused.kind, MalformedBodyKind::Nesting, "{signal} {place:?}");
     }
     // The body of a log record is the outermost value and not inside any.
-    check(Signal::Logs, &inside(&[1, 2, 2, 5], nested(MAX_NESTING + 1))).unwrap();
-    let refused = check(Signal::Logs, &inside(&[1, 2, 2, 5], nested(MAX_NESTING + 2))).unwrap_err();
-    assert_eq!(refused.why, Fault::Nesting);
+    check(Signal::Logs, &wrap_in_fields(&[1, 2, 2, 5], nested_values(MAX_NESTING + 1))).unwrap();
+    let refused = check(Signal::Logs, &wrap_in_fields(&[1, 2, 2, 5], nested_values(MAX_NESTING + 2))).unwrap_err();
+    assert_eq!(refused.kind, MalformedBodyKind::Nesting);
 }
 
 #[test]
-fn every_field_has_the_wire_type_that_prost_gives_it() {
+fn wire_type_of_every_field_is_checked_as_in_prost() {
     let places: [(Signal, &[u32]); 29] = [
         (Signal::Traces, &[]),
         (Signal::Traces, &[1]),
@@ -474,40 +481,41 @@ fn every_field_has_the_wire_type_that_prost_gives_it() {
                 continue;
             }
             let mut forms = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
-            put_uint(&mut forms[0], number, 1);
-            put_fixed64(&mut forms[1], number, 1);
-            put_bytes(&mut forms[2], number, &[]);
+            put_varint_field(&mut forms[0], number, 1);
+            put_fixed64_field(&mut forms[1], number, 1);
+            put_bytes_field(&mut forms[2], number, &[]);
             put_varint(&mut forms[3], u64::from(number) << 3 | 5);
             forms[3].extend_from_slice(&[0; 4]);
             for form in forms {
-                let bytes = inside(place, form);
-                let (ours, prosts) = (check(signal, &bytes), Body::decode(signal, &bytes));
+                let bytes = wrap_in_fields(place, form);
+                let (ours, prosts) = (check(signal, &bytes), DecodedBody::decode(signal, &bytes));
                 assert_eq!(ours.is_ok(), prosts.is_ok(), "{signal} {place:?} field {number}: {ours:?}, {prosts:?}");
-                assert_same_verdict(signal, &bytes);
+                assert_check_agrees_with_prost(signal, &bytes);
             }
         }
     }
 }
 
 #[test]
-fn packed_numbers_are_whole() {
+fn packed_numbers_with_an_incomplete_element_are_refused() {
     // Bounds, counts and exponential counts.
     for place in [[1, 2, 2, 9, 1, 7].as_slice(), &[1, 2, 2, 9, 1, 6], &[1, 2, 2, 10, 1, 8, 2]] {
         for content in [&[1; 8][..], &[1; 9], &[1; 7], &[1, 0x80], &[0x80; 16], &[0xff; 24]] {
-            let bytes = inside(place, content.to_vec());
-            let (ours, prosts) = (check(Signal::Metrics, &bytes), Body::decode(Signal::Metrics, &bytes));
+            let bytes = wrap_in_fields(place, content.to_vec());
+            let (ours, prosts) = (check(Signal::Metrics, &bytes), DecodedBody::decode(Signal::Metrics, &bytes));
             assert_eq!(ours.is_ok(), prosts.is_ok(), "{place:?} {content:?}: {ours:?}, {prosts:?}");
         }
     }
 }
 
 #[test]
-fn an_unknown_temporality_is_none() {
+fn unknown_temporality_is_unspecified() {
     for number in [3, 200, u64::MAX] {
         let mut sum = Vec::new();
-        put_uint(&mut sum, 2, number);
-        let bytes = inside(&[1, 2, 2, 7], sum);
-        let Body::Metrics(message) = Body::rebuild(Signal::Metrics, &rope_of(Signal::Metrics, &[bytes])) else {
+        put_varint_field(&mut sum, 2, number);
+        let bytes = wrap_in_fields(&[1, 2, 2, 7], sum);
+        let DecodedBody::Metrics(message) = DecodedBody::rebuild(Signal::Metrics, &rope_of(Signal::Metrics, &[bytes]))
+        else {
             panic!("metrics are metrics");
         };
         let Some(Data::Sum(sum)) = &message.resource_metrics[0].scope_metrics[0].metrics[0].data else {
@@ -518,7 +526,7 @@ fn an_unknown_temporality_is_none() {
 }
 
 #[test]
-fn ids_have_their_length_or_are_not_there() {
+fn ids_of_another_length_are_refused() {
     let places: [(Signal, &[u32], usize); 5] = [
         (Signal::Traces, &[1, 2, 2, 1], 16),
         (Signal::Traces, &[1, 2, 2, 4], 8),
@@ -528,7 +536,7 @@ fn ids_have_their_length_or_are_not_there() {
     ];
     for (signal, place, len) in places {
         for size in 0..20 {
-            let verdict = check(signal, &inside(place, vec![7; size]));
+            let verdict = check(signal, &wrap_in_fields(place, vec![7; size]));
             assert_eq!(verdict.is_ok(), size == 0 || size == len, "{signal} {place:?} of {size} bytes");
         }
     }

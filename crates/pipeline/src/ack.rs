@@ -25,8 +25,8 @@ pub enum Outcome {
     },
     /// Not accepted, and never will be.
     Permanent(Error),
-    /// Lost without an answer: an error of the collector, or the end of the process.
-    Lost(Lost),
+    /// Lost without a response: an error of the collector, or the end of the process.
+    Lost(LossReason),
 }
 
 impl Outcome {
@@ -77,9 +77,9 @@ impl std::fmt::Display for Error {
     }
 }
 
-/// How a payload got lost.
+/// Why a payload is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
+pub enum LossReason {
     /// A component dropped the ack without settling it.
     Dropped,
     /// The collector stopped before it could be delivered.
@@ -88,36 +88,36 @@ pub enum Lost {
 
 /// The component that receives the outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum AckTarget {
     /// Receiver index and its request.
     Receiver(usize, u64),
-    /// Pipeline, processor within it, and its job.
+    /// Pipeline, processor within it, and the id that the processor gave the ack.
     Processor(usize, usize, u64),
-    /// None: no component waits for the outcome.
-    Nobody,
+    /// No component waits for the outcome.
+    Detached,
 }
 
 /// Outcomes that have not been reported yet.
 #[derive(Debug, Default)]
 pub(crate) struct Settlements {
-    queue: RefCell<VecDeque<(Target, Outcome)>>,
+    queue: RefCell<VecDeque<(AckTarget, Outcome)>>,
 }
 
 impl Settlements {
-    pub(crate) fn pop(&self) -> Option<(Target, Outcome)> {
+    pub(crate) fn pop(&self) -> Option<(AckTarget, Outcome)> {
         self.queue.borrow_mut().pop_front()
     }
 
-    fn push(&self, target: Target, outcome: Outcome) {
-        if target != Target::Nobody {
+    fn push(&self, target: AckTarget, outcome: Outcome) {
+        if target != AckTarget::Detached {
             self.queue.borrow_mut().push_back((target, outcome));
         }
     }
 }
 
 #[derive(Debug)]
-struct State {
-    target: Target,
+struct AckState {
+    target: AckTarget,
     branches: Cell<u32>,
     best: RefCell<Option<Outcome>>,
     queue: Rc<Settlements>,
@@ -126,17 +126,17 @@ struct State {
 /// The obligation to report the outcome of a payload.
 #[derive(Debug)]
 #[must_use = "an ack dropped unsettled counts as lost"]
-pub struct Ack(Option<Rc<State>>);
+pub struct Ack(Option<Rc<AckState>>);
 
 impl Ack {
-    pub(crate) fn new(target: Target, queue: &Rc<Settlements>) -> Self {
-        let state = State { target, branches: Cell::new(1), best: RefCell::new(None), queue: queue.clone() };
+    pub(crate) fn new(target: AckTarget, queue: &Rc<Settlements>) -> Self {
+        let state = AckState { target, branches: Cell::new(1), best: RefCell::new(None), queue: queue.clone() };
         Self(Some(Rc::new(state)))
     }
 
     /// An ack whose outcome is not reported, for tests of single components.
     pub fn detached() -> Self {
-        Self::new(Target::Nobody, &Rc::default())
+        Self::new(AckTarget::Detached, &Rc::default())
     }
 
     /// One more ack for the same payload. The outcome is reported when all are settled.
@@ -149,10 +149,10 @@ impl Ack {
 
     /// Reports the outcome of the payload.
     pub fn settle(mut self, outcome: Outcome) {
-        self.conclude(outcome);
+        self.settle_branch(outcome);
     }
 
-    fn conclude(&mut self, outcome: Outcome) {
+    fn settle_branch(&mut self, outcome: Outcome) {
         let Some(state) = self.0.take() else { return };
         let mut best = state.best.borrow_mut();
         if best.as_ref().is_none_or(|b| b.rank() < outcome.rank()) {
@@ -169,7 +169,7 @@ impl Ack {
 
 impl Drop for Ack {
     fn drop(&mut self) {
-        self.conclude(Outcome::Lost(Lost::Dropped));
+        self.settle_branch(Outcome::Lost(LossReason::Dropped));
     }
 }
 
@@ -177,36 +177,36 @@ impl Drop for Ack {
 mod tests {
     use super::*;
 
-    fn root() -> (Ack, Rc<Settlements>) {
+    fn ack_and_settlements() -> (Ack, Rc<Settlements>) {
         let queue = Rc::new(Settlements::default());
-        (Ack::new(Target::Receiver(0, 7), &queue), queue)
+        (Ack::new(AckTarget::Receiver(0, 7), &queue), queue)
     }
 
     #[test]
-    fn one_branch_that_took_it_means_success() {
-        let (ack, queue) = root();
+    fn fan_out_with_one_accepting_branch_is_delivered() {
+        let (ack, queue) = ack_and_settlements();
         let (a, b) = (ack.branch(), ack.branch());
         ack.settle(Outcome::permanent("no"));
         a.settle(Outcome::Delivered);
         assert_eq!(queue.pop(), None, "one branch is open");
         b.settle(Outcome::retry("full"));
-        assert_eq!(queue.pop(), Some((Target::Receiver(0, 7), Outcome::Delivered)));
+        assert_eq!(queue.pop(), Some((AckTarget::Receiver(0, 7), Outcome::Delivered)));
         assert_eq!(queue.pop(), None);
     }
 
     #[test]
-    fn a_dropped_ack_is_lost_and_says_so() {
-        let (ack, queue) = root();
+    fn ack_dropped_unsettled_is_lost() {
+        let (ack, queue) = ack_and_settlements();
         drop(ack);
-        assert_eq!(queue.pop(), Some((Target::Receiver(0, 7), Outcome::Lost(Lost::Dropped))));
+        assert_eq!(queue.pop(), Some((AckTarget::Receiver(0, 7), Outcome::Lost(LossReason::Dropped))));
     }
 
     #[test]
-    fn what_may_be_repeated_goes_before_what_may_not() {
-        let (ack, queue) = root();
+    fn fan_out_with_retryable_and_permanent_outcomes_is_retryable() {
+        let (ack, queue) = ack_and_settlements();
         let b = ack.branch();
         ack.settle(Outcome::retry("full"));
         b.settle(Outcome::permanent("bad"));
-        assert_eq!(queue.pop(), Some((Target::Receiver(0, 7), Outcome::retry("full"))));
+        assert_eq!(queue.pop(), Some((AckTarget::Receiver(0, 7), Outcome::retry("full"))));
     }
 }

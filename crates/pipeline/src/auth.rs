@@ -19,7 +19,7 @@ pub trait ServerAuth {
     fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication;
 }
 
-/// The answer of a [`ServerAuth`].
+/// The decision of a [`ServerAuth`].
 pub enum Authentication {
     /// The request is permitted.
     Granted,
@@ -53,18 +53,18 @@ pub trait CredentialCheck {
     /// Begins the check. In the meantime another check may have decided about these credentials.
     fn begin(&self, cx: &mut Cx<'_>) -> CheckStep;
 
-    /// The computation has ended: `right` is its result, false if it panicked. Records it for later requests.
+    /// The computation has ended: `is_valid` is its result, false if it panicked. Records it for later requests.
     ///
     /// # Errors
     /// The text for the client.
-    fn end(&self, cx: &mut Cx<'_>, right: bool) -> Result<(), String>;
+    fn end(&self, cx: &mut Cx<'_>, is_valid: bool) -> Result<(), String>;
 }
 
 /// The next step of a check of credentials.
 pub enum CheckStep {
     /// The check has ended: success, or the text for the client.
     Ended(Result<(), String>),
-    /// A computation for a helper thread: whether the credentials are right. [`CredentialCheck::end`] follows.
+    /// A computation for a helper thread: whether the credentials are valid. [`CredentialCheck::end`] follows.
     Compute(Box<dyn FnOnce() -> bool + Send>),
 }
 
@@ -87,14 +87,14 @@ pub trait ClientAuth {
 }
 
 #[derive(Clone, Default)]
-struct Offer {
+struct AuthOffer {
     server: Option<Rc<dyn ServerAuth>>,
     client: Option<Rc<dyn ClientAuth>>,
 }
 
 /// The authenticators of a collector, by the ids of their extensions.
 #[derive(Clone, Default)]
-pub struct Authenticators(BTreeMap<ComponentId, Offer>);
+pub struct Authenticators(BTreeMap<ComponentId, AuthOffer>);
 
 impl std::fmt::Debug for Authenticators {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -106,7 +106,7 @@ impl Authenticators {
     /// Adds what an extension offers. An extension that is no authenticator is added too, so that an error message can
     /// say so.
     pub fn add(&mut self, id: &ComponentId, extension: &dyn Extension) {
-        self.0.insert(id.clone(), Offer { server: extension.server_auth(), client: extension.client_auth() });
+        self.0.insert(id.clone(), AuthOffer { server: extension.server_auth(), client: extension.client_auth() });
     }
 
     /// The authenticator that a server's `auth` names.
@@ -114,7 +114,7 @@ impl Authenticators {
     /// # Errors
     /// If there is none; the message is that of the Go collector.
     pub fn server(&self, id: &ComponentId) -> Result<Rc<dyn ServerAuth>, StartError> {
-        self.find(id)?.server.clone().ok_or_else(|| wrong(id, "server"))
+        self.find(id)?.server.clone().ok_or_else(|| wrong_side_error(id, "server"))
     }
 
     /// The authenticator that a client's `auth` names.
@@ -122,10 +122,10 @@ impl Authenticators {
     /// # Errors
     /// If there is none; the message is that of the Go collector.
     pub fn client(&self, id: &ComponentId) -> Result<Rc<dyn ClientAuth>, StartError> {
-        self.find(id)?.client.clone().ok_or_else(|| wrong(id, "client"))
+        self.find(id)?.client.clone().ok_or_else(|| wrong_side_error(id, "client"))
     }
 
-    fn find(&self, id: &ComponentId) -> Result<&Offer, StartError> {
+    fn find(&self, id: &ComponentId) -> Result<&AuthOffer, StartError> {
         self.0.get(id).ok_or_else(|| {
             StartError(format!(
                 "failed to resolve authenticator \"{id}\": authenticator not found; configure it under `extensions:` and name it in `service::extensions`"
@@ -134,7 +134,7 @@ impl Authenticators {
     }
 }
 
-fn wrong(id: &ComponentId, side: &str) -> StartError {
+fn wrong_side_error(id: &ComponentId, side: &str) -> StartError {
     StartError(format!(
         "failed to resolve authenticator \"{id}\": requested authenticator is not a {side} authenticator"
     ))

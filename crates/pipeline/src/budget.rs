@@ -11,25 +11,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
 
-/// How many periods (`span`) are distinguished. A [`Budget::mark`] that finds the next one in use shares the current
+/// How many periods are distinguished. A [`Budget::mark`] that finds the next one in use shares the current
 /// one.
-const SPANS: usize = 16;
+const PERIODS: usize = 16;
 
 /// A shared count of held bytes.
 #[derive(Debug, Default)]
 pub struct Budget {
     held: AtomicU64,
     /// The current period: incremented by marks. Each charge stores the period in which it was made.
-    span: AtomicU64,
-    /// The number of existing charges, by the period in which they were made, modulo [`SPANS`].
-    live: [AtomicU64; SPANS],
+    period: AtomicU64,
+    /// The number of existing charges, by the period in which they were made, modulo [`PERIODS`].
+    charges: [AtomicU64; PERIODS],
     kept: AtomicU64,
     /// The distance of the lowest limit that was set from `u64::MAX`; zero without a limit.
     below_max: AtomicU64,
     /// The same for the hard limit.
     hard_below_max: AtomicU64,
     /// How many limiters have found resident memory above their hard limit.
-    pressed: AtomicU64,
+    limiters_over_hard_limit: AtomicU64,
 }
 
 /// The part of the limit that kept state may take. The remainder stays free for data in flight, so that existing state
@@ -91,12 +91,12 @@ impl Budget {
     }
 
     /// Counts one more (`true`) or one less limiter that has found resident memory above its hard limit.
-    pub fn press(&self, over: bool) {
+    pub fn count_over_hard_limit(&self, over: bool) {
         if over {
-            self.pressed.fetch_add(1, Ordering::Relaxed);
+            self.limiters_over_hard_limit.fetch_add(1, Ordering::Relaxed);
         } else {
             let less = |n: u64| Some(n.saturating_sub(1));
-            let _ = self.pressed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            let _ = self.limiters_over_hard_limit.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
 
@@ -111,31 +111,31 @@ impl Budget {
         let kept = self.kept();
         kept < self.kept_limit()
             && self.held().saturating_add(kept) < limit
-            && self.pressed.load(Ordering::Relaxed) == 0
+            && self.limiters_over_hard_limit.load(Ordering::Relaxed) == 0
     }
 
-    /// Marks the current time: [`Budget::is_past`] is true when everything that is held now has been released.
+    /// Marks the current time: [`Budget::is_released`] is true when everything that is held now has been released.
     #[must_use]
     pub fn mark(&self) -> u64 {
-        let span = self.span.load(Ordering::SeqCst);
-        if self.slot(span + 1).load(Ordering::SeqCst) == 0 {
+        let period = self.period.load(Ordering::SeqCst);
+        if self.charges_in(period + 1).load(Ordering::SeqCst) == 0 {
             // If another thread was faster, its mark serves for this call too.
-            let _ = self.span.compare_exchange(span, span + 1, Ordering::SeqCst, Ordering::SeqCst);
+            let _ = self.period.compare_exchange(period, period + 1, Ordering::SeqCst, Ordering::SeqCst);
         }
-        span
+        period
     }
 
     /// Whether every charge that was made before the mark has been released.
     #[must_use]
-    pub fn is_past(&self, mark: u64) -> bool {
-        // Periods further back than there are slots have no charges, or the current one could not have begun.
-        let first = self.span.load(Ordering::SeqCst).saturating_sub(SPANS as u64 - 1);
-        (first..=mark).all(|span| self.slot(span).load(Ordering::SeqCst) == 0)
+    pub fn is_released(&self, mark: u64) -> bool {
+        // Older periods than the array has entries have no charges, or the current one could not have begun.
+        let first = self.period.load(Ordering::SeqCst).saturating_sub(PERIODS as u64 - 1);
+        (first..=mark).all(|period| self.charges_in(period).load(Ordering::SeqCst) == 0)
     }
 
-    fn slot(&self, span: u64) -> &AtomicU64 {
+    fn charges_in(&self, period: u64) -> &AtomicU64 {
         // The remainder is below the length of the array.
-        &self.live[(span % SPANS as u64) as usize]
+        &self.charges[(period % PERIODS as u64) as usize]
     }
 
     /// Charges `bytes` until the returned value is dropped.
@@ -198,7 +198,7 @@ impl Held {
         if bytes > 0
             && let Some(first) = self.0.first()
         {
-            let copy = first.beside(bytes, Self::default());
+            let copy = first.charge_in_same_period(bytes, Self::default());
             self.0.push(copy);
         }
     }
@@ -209,7 +209,7 @@ impl Held {
             && let Some(first) = self.0.first().cloned()
         {
             let all = std::mem::take(self);
-            self.0.push(first.beside(0, all));
+            self.0.push(first.charge_in_same_period(0, all));
         }
     }
 }
@@ -276,32 +276,32 @@ impl Drop for Kept {
 struct Charge {
     budget: Arc<Budget>,
     bytes: u64,
-    span: u64,
+    period: u64,
     /// Charges that are released together with this one, see [`Held::bundle`].
-    _with: Held,
+    _bundled: Held,
 }
 
 impl Charge {
     fn new(budget: Arc<Budget>, bytes: u64) -> Self {
         budget.held.fetch_add(bytes, Ordering::Relaxed);
-        let span = budget.span.load(Ordering::SeqCst);
-        budget.slot(span).fetch_add(1, Ordering::SeqCst);
-        Self { budget, bytes, span, _with: Held::default() }
+        let period = budget.period.load(Ordering::SeqCst);
+        budget.charges_in(period).fetch_add(1, Ordering::SeqCst);
+        Self { budget, bytes, period, _bundled: Held::default() }
     }
 
     /// A new charge in the same period as this one, so that marks treat both alike. This one still exists, so its
     /// period is in use.
-    fn beside(&self, bytes: u64, with: Held) -> Arc<Self> {
+    fn charge_in_same_period(&self, bytes: u64, bundled: Held) -> Arc<Self> {
         self.budget.held.fetch_add(bytes, Ordering::Relaxed);
-        self.budget.slot(self.span).fetch_add(1, Ordering::SeqCst);
-        Arc::new(Self { budget: self.budget.clone(), bytes, span: self.span, _with: with })
+        self.budget.charges_in(self.period).fetch_add(1, Ordering::SeqCst);
+        Arc::new(Self { budget: self.budget.clone(), bytes, period: self.period, _bundled: bundled })
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.budget.slot(self.span).fetch_sub(1, Ordering::SeqCst);
+        self.budget.charges_in(self.period).fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -310,28 +310,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mark_is_past_when_everything_older_is_gone() {
+    fn mark_is_released_when_all_older_charges_are_dropped() {
         let budget = Arc::new(Budget::default());
         let old = budget.hold(1);
         let first = budget.mark();
         let new = budget.hold(1);
-        assert!(!budget.is_past(first));
+        assert!(!budget.is_released(first));
         drop(old);
-        assert!(budget.is_past(first), "what came after the mark does not count");
+        assert!(budget.is_released(first), "what came after the mark does not count");
         let second = budget.mark();
-        assert!(!budget.is_past(second));
-        // More marks than there are slots, while one charge still exists.
+        assert!(!budget.is_released(second));
+        // More marks than there are periods, while one charge still exists.
         let last = (0..40).fold(0, |_, _| budget.mark());
-        assert!(!budget.is_past(last) && !budget.is_past(second));
+        assert!(!budget.is_released(last) && !budget.is_released(second));
         let newest = budget.hold(1);
         drop(new);
-        assert!(budget.is_past(second));
+        assert!(budget.is_released(second));
         drop(newest);
-        assert!(budget.is_past(budget.mark()));
+        assert!(budget.is_released(budget.mark()));
     }
 
     #[test]
-    fn bytes_count_until_the_last_holder_drops_them() {
+    fn held_bytes_count_until_the_last_clone_is_dropped() {
         let budget = Arc::new(Budget::default());
         let mut a = budget.hold(10);
         a.grow(15);
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn held_bundle_of_many_charges_is_one_that_releases_all() {
+    fn bundle_of_many_charges_is_one_that_releases_all() {
         let budget = Arc::new(Budget::default());
         let mut all = Held::default();
         (0..1000).for_each(|_| all.merge(budget.hold(3)));
@@ -360,10 +360,10 @@ mod tests {
         nested.bundle();
         drop(nested);
         assert_eq!(budget.held(), 3050, "a clone shares the charges");
-        assert!(!budget.is_past(mark));
+        assert!(!budget.is_released(mark));
         drop(clone);
         assert_eq!(budget.held(), 0);
-        assert!(budget.is_past(mark));
+        assert!(budget.is_released(mark));
         let mut none = Held::default();
         none.charge_copy(5);
         none.bundle();
@@ -371,11 +371,11 @@ mod tests {
     }
 
     #[test]
-    fn kept_state_counts_apart_and_no_mark_waits_for_it() {
+    fn kept_bytes_are_counted_separately_and_no_mark_waits_for_them() {
         let budget = Arc::new(Budget::default());
         let mut series = budget.keep(100);
         assert_eq!((budget.kept(), budget.held()), (100, 0));
-        assert!(budget.is_past(budget.mark()), "a flush does not wait for what is kept");
+        assert!(budget.is_released(budget.mark()), "a flush does not wait for what is kept");
         series.grow(50);
         series.shrink(20);
         let other = budget.keep(7);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn new_state_has_room_below_the_lowest_limit_only() {
+    fn new_state_below_the_lowest_limit_has_room() {
         let budget = Arc::new(Budget::default());
         let mut kept = budget.keep(u64::MAX / 2);
         assert!(budget.has_room(), "without a limit there is always room");
@@ -405,10 +405,10 @@ mod tests {
         kept.set(300);
         assert!(!budget.has_room(), "a quarter is left for what is held");
         kept.set(0);
-        budget.press(true);
+        budget.count_over_hard_limit(true);
         assert!(!budget.has_room(), "resident memory is above the hard limit");
-        budget.press(false);
-        budget.press(false);
+        budget.count_over_hard_limit(false);
+        budget.count_over_hard_limit(false);
         assert!(budget.has_room());
     }
 }

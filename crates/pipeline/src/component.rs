@@ -1,8 +1,8 @@
 //! The traits of components, and what they are given.
 //!
 //! Receivers, processors, exporters and extensions are trait objects that the graph owns and calls one at a time. Their
-//! methods (`event`, `settled` and others) pass data and results on through the value that they are given ([`Door`],
-//! [`Out`], [`Done`]). None of them blocks, and none is called while it runs.
+//! methods (`handle_event`, `settled` and others) pass data and results on through the value that they are given ([`PipelineInput`],
+//! [`Downstream`], [`Outcomes`]). None of them blocks, and none is called while it runs.
 
 use std::any::Any;
 use std::io;
@@ -14,12 +14,12 @@ use otelcore_config::declare::Field;
 use otelcore_config::{ComponentId, Section};
 use otelcore_pdata::{Rope, Signal};
 
-use crate::ack::Target;
-use crate::graph::Flow;
+use crate::ack::AckTarget;
+use crate::graph::DataPath;
 use crate::{
-    Ack, Authenticators, Bell, Budget, ClientAuth, Endpoint, Error, Event, JobResult, Key, Listener, Logger,
-    MemorySample, Mono, Outcome, Payload, PeerAddr, ProcessSample, SendingSettings, ServerAuth, Stream, Telemetry,
-    TimerId, Wall, World,
+    Ack, Authenticators, Budget, ClientAuth, Endpoint, Error, Event, ExporterQueueConfig, JobResult, Key, Listener,
+    Logger, MemorySample, MonotonicTime, Notifier, Outcome, Payload, PeerAddr, ProcessSample, ServerAuth, Stream,
+    Telemetry, TimerId, WallTime, World,
 };
 
 /// Access to the [`World`] for one component. The component uses local numbers; they become [`Key`]s with its owner
@@ -42,7 +42,7 @@ impl<'w> Cx<'w> {
     }
 
     /// The same world for another component.
-    pub(crate) fn of(&mut self, owner: u32) -> Cx<'_> {
+    pub(crate) fn for_owner(&mut self, owner: u32) -> Cx<'_> {
         Cx { world: self.world, owner }
     }
 
@@ -52,47 +52,47 @@ impl<'w> Cx<'w> {
 
     /// See [`World::now`].
     #[must_use]
-    pub fn now(&self) -> Mono {
+    pub fn now(&self) -> MonotonicTime {
         self.world.now()
     }
 
-    /// See [`World::wall`].
+    /// See [`World::wall_time`].
     #[must_use]
-    pub fn wall(&self) -> Wall {
-        self.world.wall()
+    pub fn wall_time(&self) -> WallTime {
+        self.world.wall_time()
     }
 
-    /// See [`World::rand`].
-    pub fn rand(&mut self) -> u64 {
-        self.world.rand()
+    /// See [`World::random`].
+    pub fn random(&mut self) -> u64 {
+        self.world.random()
     }
 
-    /// See [`World::memory`].
-    pub fn memory(&mut self) -> MemorySample {
-        self.world.memory()
+    /// See [`World::sample_memory`].
+    pub fn sample_memory(&mut self) -> MemorySample {
+        self.world.sample_memory()
     }
 
-    /// See [`World::process`].
-    pub fn process(&mut self) -> ProcessSample {
-        self.world.process()
+    /// See [`World::sample_process`].
+    pub fn sample_process(&mut self) -> ProcessSample {
+        self.world.sample_process()
     }
 
     /// See [`World::listen`].
     ///
     /// # Errors
     /// The error that the system reports.
-    pub fn listen(&mut self, local: u64, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
+    pub fn listen(&mut self, local: u64, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
         let key = self.key(local);
-        self.world.listen(key, at)
+        self.world.listen(key, endpoint)
     }
 
     /// See [`World::connect`].
     ///
     /// # Errors
     /// The error that the system reports at once.
-    pub fn connect(&mut self, local: u64, to: &PeerAddr) -> io::Result<Box<dyn Stream>> {
+    pub fn connect(&mut self, local: u64, peer: &PeerAddr) -> io::Result<Box<dyn Stream>> {
         let key = self.key(local);
-        self.world.connect(key, to)
+        self.world.connect(key, peer)
     }
 
     /// See [`World::resolve`].
@@ -101,28 +101,28 @@ impl<'w> Cx<'w> {
         self.world.resolve(key, host, port);
     }
 
-    /// See [`World::arm`].
-    pub fn arm(&mut self, local: u64, at: Mono) -> TimerId {
+    /// See [`World::set_timer`].
+    pub fn set_timer(&mut self, local: u64, at: MonotonicTime) -> TimerId {
         let key = self.key(local);
-        self.world.arm(key, at)
+        self.world.set_timer(key, at)
     }
 
-    /// See [`World::cancel`].
-    pub fn cancel(&mut self, id: TimerId) {
-        self.world.cancel(id);
+    /// See [`World::cancel_timer`].
+    pub fn cancel_timer(&mut self, id: TimerId) {
+        self.world.cancel_timer(id);
     }
 
-    /// See [`World::again`].
-    pub fn again(&mut self, local: u64) {
+    /// See [`World::request_ready`].
+    pub fn request_ready(&mut self, local: u64) {
         let key = self.key(local);
-        self.world.again(key);
+        self.world.request_ready(key);
     }
 
-    /// See [`World::bell`].
+    /// See [`World::notifier`].
     #[must_use]
-    pub fn bell(&mut self, local: u64) -> Arc<dyn Bell> {
+    pub fn notifier(&mut self, local: u64) -> Arc<dyn Notifier> {
         let key = self.key(local);
-        self.world.bell(key)
+        self.world.notifier(key)
     }
 
     /// Runs `compute` on a helper thread. [`Event::Ready`] follows under `local` when it has ended; the result is then
@@ -138,26 +138,26 @@ impl<'w> Cx<'w> {
         result
     }
 
-    /// See [`World::output`].
+    /// See [`World::open_output`].
     ///
     /// # Errors
     /// The error that the system reports.
-    pub fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
-        self.world.output(path)
+    pub fn open_output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
+        self.world.open_output(path)
     }
 
-    /// See [`World::read`].
+    /// See [`World::read_file`].
     ///
     /// # Errors
     /// The error that the system reports.
-    pub fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
-        self.world.read(path)
+    pub fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        self.world.read_file(path)
     }
 
-    /// See [`World::env`].
+    /// See [`World::env_var`].
     #[must_use]
-    pub fn env(&self, name: &str) -> Option<String> {
-        self.world.env(name)
+    pub fn env_var(&self, name: &str) -> Option<String> {
+        self.world.env_var(name)
     }
 }
 
@@ -175,9 +175,9 @@ pub trait Receiver {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError>;
 
     /// An event under one of its keys.
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, door: &mut Door<'_>);
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, input: &mut PipelineInput<'_>);
 
-    /// The outcome of a payload that it sent with [`Door::send`] under `request`.
+    /// The outcome of a payload that it sent with [`PipelineInput::send`] under `request`.
     fn settled(&mut self, cx: &mut Cx<'_>, request: u64, outcome: Outcome);
 
     /// Called when the graph has nothing left to do in this turn: the receiver writes the responses that
@@ -186,21 +186,21 @@ pub trait Receiver {
         let _ = cx;
     }
 
-    /// Accepts nothing new from now on, and finishes the requests that have begun by `until`.
-    fn close(&mut self, cx: &mut Cx<'_>, until: Mono);
+    /// Accepts nothing new from now on, and finishes the requests that have begun by `deadline`.
+    fn close(&mut self, cx: &mut Cx<'_>, deadline: MonotonicTime);
 
     /// True when, after [`Receiver::close`], every request has its response.
     fn is_closed(&self) -> bool;
 
     /// Items that it has taken custody of and not passed on, for the report at shutdown.
-    fn holds(&self) -> u64 {
+    fn held_items(&self) -> u64 {
         0
     }
 }
 
 /// Changes, groups or refuses telemetry between receivers and exporters.
 pub trait Processor {
-    /// Prepares the processor: arms timers, for example.
+    /// Prepares the processor: sets timers, for example.
     ///
     /// # Errors
     /// The reason why it can't start.
@@ -210,16 +210,16 @@ pub trait Processor {
     }
 
     /// Processes a payload: passes payload and ack on, or settles the ack.
-    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out);
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream);
 
     /// An event under one of its keys.
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, out: &mut Out) {
-        let _ = (cx, local, event, out);
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, downstream: &mut Downstream) {
+        let _ = (cx, local, event, downstream);
     }
 
-    /// The outcome of a payload that it sent under an ack of its own ([`Out::ack`]).
-    fn settled(&mut self, cx: &mut Cx<'_>, job: u64, outcome: Outcome, out: &mut Out) {
-        let _ = (cx, job, outcome, out);
+    /// The outcome of a payload that it sent under an ack of its own ([`Downstream::new_ack`]).
+    fn settled(&mut self, cx: &mut Cx<'_>, ack_id: u64, outcome: Outcome, downstream: &mut Downstream) {
+        let _ = (cx, ack_id, outcome, downstream);
     }
 
     /// The refusal that a payload would get now, so that a receiver can refuse before it reads the body.
@@ -228,18 +228,18 @@ pub trait Processor {
     }
 
     /// Passes on all data that it holds back. Data that arrives later is held back as usual.
-    fn flush(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
-        let _ = (cx, out);
+    fn flush(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        let _ = (cx, downstream);
     }
 
     /// Passes on all data that it holds back. Called during a shutdown, after the receivers are closed or their time is
     /// over.
-    fn drain(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
-        let _ = (cx, out);
+    fn drain(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        let _ = (cx, downstream);
     }
 
     /// Items that it holds, for the report at shutdown. Zero means that it is drained.
-    fn holds(&self) -> u64 {
+    fn held_items(&self) -> u64 {
         0
     }
 }
@@ -255,13 +255,20 @@ pub trait Exporter {
         Ok(())
     }
 
-    /// Sends one payload and reports its outcome through `done`, now or after a later event. `by` is the end of this
-    /// attempt.
-    fn send(&mut self, cx: &mut Cx<'_>, job: JobId, payload: &Payload, by: Mono, done: &mut Done);
+    /// Sends one payload and reports its outcome through `outcomes`, now or after a later event. The attempt ends at
+    /// `deadline`.
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        attempt: AttemptId,
+        payload: &Payload,
+        deadline: MonotonicTime,
+        outcomes: &mut Outcomes,
+    );
 
     /// An event under one of its keys.
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, done: &mut Done) {
-        let _ = (cx, local, event, done);
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, outcomes: &mut Outcomes) {
+        let _ = (cx, local, event, outcomes);
     }
 
     /// Closes connections and sockets. [`Exporter::send`] is not called any more.
@@ -282,12 +289,12 @@ pub trait Extension {
     }
 
     /// Every pipeline has started (`true`), or shutdown has begun (`false`).
-    fn ready(&mut self, cx: &mut Cx<'_>, ready: bool) {
+    fn set_ready(&mut self, cx: &mut Cx<'_>, ready: bool) {
         let _ = (cx, ready);
     }
 
     /// An event under one of its keys.
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
         let _ = (cx, local, event);
     }
 
@@ -304,16 +311,16 @@ pub trait Extension {
 
 /// Identifies one attempt to send.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct JobId {
+pub struct AttemptId {
     /// The signal, as an index into [`Signal::ALL`].
     pub signal: u8,
     /// Counts up by exporter and signal.
     pub number: u64,
 }
 
-/// The outcome of a job whose payload was sent in pieces.
+/// The outcome of an attempt whose payload was sent in pieces.
 #[derive(Clone, Debug, Default)]
-pub struct Fate {
+pub struct PartialOutcome {
     /// Items that arrived.
     pub delivered: u32,
     /// Items that the peer dropped from a request that it accepted. The exporter has logged them.
@@ -321,42 +328,42 @@ pub struct Fate {
     /// Items that were refused permanently, and why.
     pub refused: Option<(u32, Error)>,
     /// The pieces to send again, the shortest pause before that, and why they failed.
-    pub rest: Option<(Rope, Option<Duration>, Error)>,
+    pub retry: Option<(Rope, Option<Duration>, Error)>,
 }
 
-/// Collects the outcomes of jobs.
+/// Collects the outcomes of attempts.
 #[derive(Debug, Default)]
-pub struct Done {
-    jobs: Vec<(JobId, Fated)>,
+pub struct Outcomes {
+    attempts: Vec<(AttemptId, AttemptOutcome)>,
 }
 
-/// The outcome of a job: one for the whole payload, or one by pieces.
+/// The outcome of an attempt: one for the whole payload, or one by pieces.
 #[derive(Debug)]
-pub(crate) enum Fated {
+pub(crate) enum AttemptOutcome {
     Whole(Outcome),
-    Pieces(Fate),
+    Pieces(PartialOutcome),
 }
 
-impl Done {
-    /// Reports the outcome of a job.
-    pub fn push(&mut self, job: JobId, outcome: Outcome) {
-        self.jobs.push((job, Fated::Whole(outcome)));
+impl Outcomes {
+    /// Reports the outcome of an attempt.
+    pub fn push(&mut self, attempt: AttemptId, outcome: Outcome) {
+        self.attempts.push((attempt, AttemptOutcome::Whole(outcome)));
     }
 
-    /// Reports the outcome of the pieces of a job.
-    pub fn pieces(&mut self, job: JobId, fate: Fate) {
-        self.jobs.push((job, Fated::Pieces(fate)));
+    /// Reports the outcome of the pieces of an attempt.
+    pub fn push_partial(&mut self, attempt: AttemptId, outcome: PartialOutcome) {
+        self.attempts.push((attempt, AttemptOutcome::Pieces(outcome)));
     }
 
-    pub(crate) fn drain(&mut self) -> Vec<(JobId, Fated)> {
-        std::mem::take(&mut self.jobs)
+    pub(crate) fn drain(&mut self) -> Vec<(AttemptId, AttemptOutcome)> {
+        std::mem::take(&mut self.attempts)
     }
 
-    /// The reported outcomes of whole jobs, for tests of single exporters. Those by pieces are dropped.
-    pub fn take(&mut self) -> Vec<(JobId, Outcome)> {
-        let whole = |(job, fated)| match fated {
-            Fated::Whole(outcome) => Some((job, outcome)),
-            Fated::Pieces(_) => None,
+    /// The reported outcomes of whole payloads, for tests of single exporters. Those by pieces are dropped.
+    pub fn take(&mut self) -> Vec<(AttemptId, Outcome)> {
+        let whole = |(attempt, attempt_outcome)| match attempt_outcome {
+            AttemptOutcome::Whole(outcome) => Some((attempt, outcome)),
+            AttemptOutcome::Pieces(_) => None,
         };
         self.drain().into_iter().filter_map(whole).collect()
     }
@@ -364,21 +371,23 @@ impl Done {
 
 /// Collects the payloads that a processor passes on to the next component of its pipeline.
 #[derive(Debug, Default)]
-pub struct Out {
+pub struct Downstream {
     pub(crate) payloads: Vec<(Payload, Ack)>,
-    pub(crate) settle: Option<(Rc<crate::ack::Settlements>, usize, usize)>,
+    pub(crate) ack_target: Option<(Rc<crate::ack::Settlements>, usize, usize)>,
 }
 
-impl Out {
+impl Downstream {
     /// Passes a payload on.
     pub fn send(&mut self, payload: Payload, ack: Ack) {
         self.payloads.push((payload, ack));
     }
 
-    /// An ack of the processor's own: its outcome is reported through [`Processor::settled`] under `job`.
-    pub fn ack(&self, job: u64) -> Ack {
-        match &self.settle {
-            Some((queue, pipeline, index)) => Ack::new(Target::Processor(*pipeline, *index, job), queue),
+    /// An ack of the processor's own: its outcome is reported through [`Processor::settled`] under `ack_id`.
+    pub fn new_ack(&self, ack_id: u64) -> Ack {
+        match &self.ack_target {
+            Some((settlements, pipeline, index)) => {
+                Ack::new(AckTarget::Processor(*pipeline, *index, ack_id), settlements)
+            }
             None => Ack::detached(),
         }
     }
@@ -390,39 +399,39 @@ impl Out {
 }
 
 /// The interface through which a receiver sends payloads into its pipelines.
-pub struct Door<'a> {
-    pub(crate) flow: &'a mut Flow,
+pub struct PipelineInput<'a> {
+    pub(crate) data_path: &'a mut DataPath,
     pub(crate) receiver: usize,
 }
 
-impl std::fmt::Debug for Door<'_> {
+impl std::fmt::Debug for PipelineInput<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door").field("receiver", &self.receiver).finish_non_exhaustive()
+        f.debug_struct("PipelineInput").field("receiver", &self.receiver).finish_non_exhaustive()
     }
 }
 
-impl Door<'_> {
+impl PipelineInput<'_> {
     /// Sends a payload into every pipeline of its signal; [`Receiver::settled`] reports its outcome under `request`.
     pub fn send(&mut self, cx: &mut Cx<'_>, request: u64, payload: Payload) {
-        self.flow.enter(cx, self.receiver, request, payload);
+        self.data_path.accept_payload(cx, self.receiver, request, payload);
     }
 
     /// The refusal that a payload of this signal would get now, if a limiter refuses.
     #[must_use]
     pub fn refusal(&self, signal: Signal) -> Option<Outcome> {
-        self.flow.refusal(self.receiver, signal)
+        self.data_path.refusal(self.receiver, signal)
     }
 
     /// The count of held bytes, to which bodies are charged.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
-        &self.flow.budget
+        &self.data_path.budget
     }
 }
 
 /// The kinds of component.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Kind {
+pub enum ComponentKind {
     /// Receives telemetry from outside.
     Receiver,
     /// Changes, groups or refuses it.
@@ -433,7 +442,7 @@ pub enum Kind {
     Extension,
 }
 
-impl Kind {
+impl ComponentKind {
     /// `receiver`, `processor`, `exporter`, `extension`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -448,9 +457,9 @@ impl Kind {
 
 /// Describes what a factory makes.
 #[derive(Clone, Copy, Debug)]
-pub struct About {
+pub struct ComponentInfo {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ComponentKind,
     /// The type part of its ids.
     pub type_name: &'static str,
     /// Older type names that still work, each with a warning that names the new one.
@@ -465,10 +474,10 @@ pub struct About {
 /// shared state while it reads implements this trait itself.
 pub trait Factory: Send + Sync {
     /// What it makes.
-    fn about(&self) -> About;
+    fn info(&self) -> ComponentInfo;
 
     /// Reads the user's section. All mistakes are added to the section's diagnostics; `None` when it can't be used.
-    fn parse(&self, id: &ComponentId, section: Section<'_>) -> Option<Box<dyn Settings>>;
+    fn parse(&self, id: &ComponentId, section: Section<'_>) -> Option<Box<dyn ComponentConfig>>;
 
     /// Describes the keys of its section, for the JSON Schema and the reference. `None` if they are not known.
     fn fields(&self) -> Option<Vec<Field>> {
@@ -476,26 +485,26 @@ pub trait Factory: Send + Sync {
     }
 }
 
-/// A component's settings, checked; makes instances of it. Any thread may read settings; instances are used only on the
+/// A component's configuration, checked; makes instances of it. Any thread may read it; instances are used only on the
 /// thread of the loop.
-pub trait Settings: Send + Sync + Any {
+pub trait ComponentConfig: Send + Sync + Any {
     /// Makes one instance: one for each id, and for processors one for each pipeline.
     ///
     /// # Errors
     /// The setting that can't be satisfied.
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError>;
+    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError>;
 
-    /// Checks the files that it names, as far as `read` gives them, without opening anything else.
+    /// Checks the files that it names, as far as `read_file` gives them, without opening anything else.
     ///
     /// # Errors
     /// The reason why an instance would not start.
-    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
-        let _ = read;
+    fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), String> {
+        let _ = read_file;
         Ok(())
     }
 
     /// The sockets that an instance opens, for checks that compare them with the environment of the collector.
-    fn listens(&self) -> Vec<Listens> {
+    fn listen_addresses(&self) -> Vec<ListenAddress> {
         Vec::new()
     }
 }
@@ -505,20 +514,20 @@ pub type ReadFile<'a> = &'a dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// A socket that a component opens.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Listens {
+pub struct ListenAddress {
     /// The address.
-    pub at: Endpoint,
+    pub endpoint: Endpoint,
     /// The key of the address below the component, such as `protocols::grpc::endpoint`.
-    pub key: &'static str,
+    pub config_key: &'static str,
     /// What is served there.
-    pub serves: Serves,
+    pub protocol: ServedProtocol,
     /// The only path that is served; empty for any or none.
     pub path: String,
 }
 
 /// What is served at a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Serves {
+pub enum ServedProtocol {
     /// Telemetry is received over gRPC.
     Grpc,
     /// Telemetry is received over HTTP.
@@ -533,7 +542,7 @@ pub enum Serves {
 
 /// What an instance is made from.
 #[derive(Debug)]
-pub struct Build<'a> {
+pub struct BuildContext<'a> {
     /// Its id, as the user wrote it.
     pub id: &'a ComponentId,
     /// The signals of the pipelines that use it.
@@ -555,7 +564,7 @@ pub enum Component {
     /// Changes, groups or refuses it.
     Processor(Box<dyn Processor>),
     /// Sends it to its destination, through a queue with these settings for each signal.
-    Exporter(Box<dyn Exporter>, SendingSettings),
+    Exporter(Box<dyn Exporter>, ExporterQueueConfig),
     /// Serves the collector itself.
     Extension(Box<dyn Extension>),
 }

@@ -5,7 +5,7 @@
 use otelcore_config::declare::{Config, Field};
 use otelcore_config::{ComponentId, Section, Severity};
 
-use crate::{About, Build, Component, Factory, Listens, ReadFile, Settings, StartError};
+use crate::{BuildContext, Component, ComponentConfig, ComponentInfo, Factory, ListenAddress, ReadFile, StartError};
 
 /// A type of component. Its reader, its diagnostics, its JSON Schema and its page of the reference follow from the
 /// declaration of its configuration; see [`otelcore_config::declare`].
@@ -57,7 +57,7 @@ use crate::{About, Build, Component, Factory, Listens, ReadFile, Settings, Start
 /// ```
 pub trait ComponentType: Clone + Send + Sync + 'static {
     /// What it is.
-    const ABOUT: About;
+    const ABOUT: ComponentInfo;
 
     /// Its configuration.
     type Config: Config + Send + Sync + 'static;
@@ -66,7 +66,7 @@ pub trait ComponentType: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// The setting that can't be satisfied.
-    fn create(&self, config: &Self::Config, build: &Build<'_>) -> Result<Component, StartError>;
+    fn create(&self, config: &Self::Config, build: &BuildContext<'_>) -> Result<Component, StartError>;
 
     /// Checks the files that a configuration names, as far as `read` gives them, without opening anything else.
     ///
@@ -78,7 +78,7 @@ pub trait ComponentType: Clone + Send + Sync + 'static {
     }
 
     /// The sockets that an instance opens, for checks that compare them with the environment of the collector.
-    fn listens(&self, config: &Self::Config) -> Vec<Listens> {
+    fn listens(&self, config: &Self::Config) -> Vec<ListenAddress> {
         let _ = config;
         Vec::new()
     }
@@ -91,16 +91,16 @@ struct Configured<T: ComponentType> {
 }
 
 impl<T: ComponentType> Factory for T {
-    fn about(&self) -> About {
+    fn info(&self) -> ComponentInfo {
         T::ABOUT
     }
 
-    fn parse(&self, _: &ComponentId, section: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, section: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         let d = section.diagnostics().clone();
         let before = d.count(Severity::Error);
         let config = T::Config::read_section(section, &T::Config::default());
         let is_usable = d.count(Severity::Error) == before;
-        is_usable.then(|| Box::new(Configured { component_type: self.clone(), config }) as Box<dyn Settings>)
+        is_usable.then(|| Box::new(Configured { component_type: self.clone(), config }) as Box<dyn ComponentConfig>)
     }
 
     fn fields(&self) -> Option<Vec<Field>> {
@@ -108,8 +108,8 @@ impl<T: ComponentType> Factory for T {
     }
 }
 
-impl<T: ComponentType> Settings for Configured<T> {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
+impl<T: ComponentType> ComponentConfig for Configured<T> {
+    fn create(&self, build: &BuildContext<'_>) -> Result<Component, StartError> {
         self.component_type.create(&self.config, build)
     }
 
@@ -117,7 +117,7 @@ impl<T: ComponentType> Settings for Configured<T> {
         self.component_type.check_files(&self.config, read)
     }
 
-    fn listens(&self) -> Vec<Listens> {
+    fn listen_addresses(&self) -> Vec<ListenAddress> {
         self.component_type.listens(&self.config)
     }
 }
@@ -128,7 +128,7 @@ mod tests {
     use otelcore_pdata::Signal;
 
     use super::*;
-    use crate::{Cx, Extension, Kind};
+    use crate::{ComponentKind, Cx, Extension};
 
     config_struct! {
         struct ExampleConfig {
@@ -144,12 +144,12 @@ mod tests {
     struct ExampleExtension;
 
     impl Extension for ExampleExtension {
-        fn ready(&mut self, _: &mut Cx<'_>, _: bool) {}
+        fn set_ready(&mut self, _: &mut Cx<'_>, _: bool) {}
     }
 
     impl ComponentType for Example {
-        const ABOUT: About = About {
-            kind: Kind::Extension,
+        const ABOUT: ComponentInfo = ComponentInfo {
+            kind: ComponentKind::Extension,
             type_name: "example",
             aliases: &[],
             signals: &Signal::ALL,
@@ -157,7 +157,7 @@ mod tests {
         };
         type Config = ExampleConfig;
 
-        fn create(&self, config: &ExampleConfig, _: &Build<'_>) -> Result<Component, StartError> {
+        fn create(&self, config: &ExampleConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
             if config.size > 3 {
                 return Err(StartError("too large".to_owned()));
             }
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(parse("size: 2"), (true, Vec::new()));
         assert_eq!(parse("size: 0"), (false, vec!["`size` must be positive".to_owned()]));
         assert_eq!(parse("sise: 1"), (false, vec!["'extensions::example' has invalid keys: sise".to_owned()]));
-        assert_eq!(Factory::about(&Example).type_name, "example");
+        assert_eq!(Factory::info(&Example).type_name, "example");
         assert_eq!(Factory::fields(&Example).unwrap().iter().map(|field| field.key).collect::<Vec<_>>(), ["size"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Sends payloads for an exporter whose protocol has messages: one job becomes one or more calls.
+//! Sends payloads for an exporter whose protocol has messages: one attempt becomes one or more calls.
 //!
 //! ```text
 //!  send -> piece -> (encode, on a helper thread if it is long) -> messages -> calls -> results -> outcome
@@ -6,7 +6,7 @@
 //!            +---- refused for its size: cut; refused for its text: repaired ----+
 //! ```
 //! The number of calls in flight for a payload, and the bytes of their messages, are limited; the rest is encoded as
-//! calls end. In one turn of the loop no more than [`WORK_A_TURN`] is encoded. A message that the peer refuses for its
+//! calls end. In one turn of the loop no more than [`MAX_WORK_PER_TURN`] is encoded. A message that the peer refuses for its
 //! size is not sent again as it is: it is cut, the limit is stored, and only a single item that is still too large is
 //! given up. A message that is refused permanently and has text that is not UTF-8 is sent once more with the text made
 //! valid.
@@ -22,30 +22,33 @@ use slab::Slab;
 
 use crate::pieces::{Piece, Pieces};
 use crate::size_limit::SizeLimit;
-use crate::{Counter, Cx, Detail, Done, Error, Field, JobId, JobResult, Logger, Mono, Payload, Telemetry};
+use crate::{
+    AttemptId, Counter, Cx, Error, JobResult, LogField, Logger, MetricsLevel, MonotonicTime, Outcomes, Payload,
+    Telemetry,
+};
 
 /// Work of one turn: bytes of OTLP whose encoding takes about 5 ms. A longer piece is encoded on a helper thread.
-const WORK_A_TURN: usize = 1 << 20;
+const MAX_WORK_PER_TURN: usize = 1 << 20;
 /// Calls of one payload in flight at once.
-const CALLS: usize = 100;
+const MAX_CALLS_IN_FLIGHT: usize = 100;
 /// Bytes of one payload's messages in flight at once. A single message may be longer.
-const BYTES: usize = 8 << 20;
+const MAX_BYTES_IN_FLIGHT: usize = 8 << 20;
 /// The first of the local keys that belong to deliveries; those of a channel are far below.
-const KEYS: u64 = 1 << 62;
-/// Messages up to this size are checked for invalid text at once, longer ones by a job.
-const REPAIR_HERE: usize = 16 << 10;
+const FIRST_KEY: u64 = 1 << 62;
+/// Messages up to this size are checked for invalid text at once, longer ones on a helper thread.
+const MAX_INLINE_REPAIR: usize = 16 << 10;
 /// The shortest time between two warnings of the same kind.
-const WARN_EVERY: Duration = Duration::from_secs(10);
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The limits of one call of [`Encode::encode`].
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub struct EncodeLimits {
     /// Bytes of a message, as the peer counts them. A single item may be longer.
-    pub message: usize,
+    pub message_bytes: usize,
     /// Number of messages.
-    pub messages: usize,
+    pub max_messages: usize,
     /// Bytes of all messages: once they are reached, no more messages are begun.
-    pub bytes: usize,
+    pub total_bytes: usize,
 }
 
 /// Makes messages from OTLP.
@@ -54,10 +57,10 @@ pub trait Encode: Clone + Send + 'static {
     type Message: Send + 'static;
 
     /// Makes messages from a piece, or from its beginning.
-    fn encode(&self, signal: Signal, piece: Piece, bounds: Bounds) -> Encoded<Self::Message>;
+    fn encode(&self, signal: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<Self::Message>;
 
     /// How much work that is: about the bytes of OTLP that are read, copied or compressed.
-    fn work(&self, piece: &Piece, limit: usize) -> usize {
+    fn estimate_work(&self, piece: &Piece, limit: usize) -> usize {
         let _ = limit;
         // Each part and item has a fixed cost in addition to its bytes.
         let items = piece.body.items() as usize + piece.body.parts().len();
@@ -67,16 +70,16 @@ pub trait Encode: Clone + Send + 'static {
 
 /// The messages made from a piece.
 #[derive(Debug)]
-pub struct Encoded<M> {
+pub struct EncodedPiece<M> {
     /// Messages to send.
-    pub messages: Vec<Message<M>>,
-    /// The part of the piece that the bounds left no room for. Items that are in neither have nothing to be sent.
+    pub messages: Vec<EncodedMessage<M>>,
+    /// The part of the piece that the limits left no room for. Items that are in neither have nothing to be sent.
     pub rest: Option<Piece>,
 }
 
 /// A message to send.
 #[derive(Debug)]
-pub struct Message<M> {
+pub struct EncodedMessage<M> {
     /// The message to send.
     pub content: M,
     /// Its size as the peer counts it.
@@ -95,7 +98,7 @@ pub struct NextCall<M> {
     /// The message to send.
     pub content: M,
     /// The deadline of the call.
-    pub by: Mono,
+    pub deadline: MonotonicTime,
 }
 
 /// The meaning of the peer's response to a call.
@@ -125,25 +128,25 @@ pub enum CallResult {
         /// Why.
         why: Error,
         /// The reason may be text that is not UTF-8.
-        for_text: bool,
+        may_be_invalid_text: bool,
     },
 }
 
-struct Job<M> {
-    id: JobId,
+struct DeliveryAttempt<M> {
+    id: AttemptId,
     signal: Signal,
     /// How long a call may take.
     timeout: Option<Duration>,
     pieces: Pieces,
     /// A piece that is being encoded on a helper thread.
-    encoding: Option<(JobResult<Encoded<M>>, Origin)>,
-    calls: usize,
-    bytes: usize,
+    encoding: Option<(JobResult<EncodedPiece<M>>, PieceInfo)>,
+    calls_in_flight: usize,
+    bytes_in_flight: usize,
 }
 
 /// The properties of a piece that is being encoded.
 #[derive(Clone, Copy, Debug)]
-struct Origin {
+struct PieceInfo {
     items: u32,
     repaired: bool,
     too_large: bool,
@@ -151,242 +154,268 @@ struct Origin {
 
 /// A message in flight.
 #[derive(Debug)]
-struct Call {
-    job: usize,
+struct CallInFlight {
+    attempt: usize,
     body: Rope,
     bytes: usize,
     repaired: bool,
-    /// It comes from a piece that could not be cut.
-    uncut: bool,
+    /// It comes from a piece that can't be cut.
+    is_uncuttable: bool,
 }
 
-/// A refused message that a job checks for text that is not UTF-8.
+/// A refused message that a helper thread checks for text that is not UTF-8.
 #[derive(Debug)]
-struct Repair {
-    job: usize,
+struct TextRepair {
+    attempt: usize,
     items: u32,
     why: Error,
     result: JobResult<Option<(Rope, u64)>>,
 }
 
-/// The jobs of one exporter.
+/// The attempts of one exporter that are in progress.
 pub struct Delivery<E: Encode> {
     encoder: E,
-    jobs: Slab<Job<E::Message>>,
-    calls: Slab<Call>,
-    repairs: Slab<Repair>,
+    attempts: Slab<DeliveryAttempt<E::Message>>,
+    calls: Slab<CallInFlight>,
+    repairs: Slab<TextRepair>,
     outgoing: VecDeque<(u64, E::Message)>,
     limits: [SizeLimit; 3],
-    /// Jobs that wait for the next turn.
+    /// Attempts that wait for the next turn.
     postponed: BTreeSet<usize>,
     work_left: usize,
-    asked_again: bool,
+    has_requested_ready: bool,
     log: Logger,
     telemetry: Telemetry,
     exporter: String,
-    repaired: Option<Counter>,
+    repaired_strings: Option<Counter>,
     /// When the last warning of a repair was written, and the strings repaired since then.
-    warned: Option<Mono>,
-    unmentioned: u64,
+    last_warning: Option<MonotonicTime>,
+    strings_since_warning: u64,
 }
 
 impl<E: Encode> std::fmt::Debug for Delivery<E> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (jobs, calls) = (self.jobs.len(), self.calls.len());
-        f.debug_struct("Delivery").field("jobs", &jobs).field("calls", &calls).finish_non_exhaustive()
+        let (attempts, calls) = (self.attempts.len(), self.calls.len());
+        f.debug_struct("Delivery").field("jobs", &attempts).field("calls", &calls).finish_non_exhaustive()
     }
 }
 
 impl<E: Encode> Delivery<E> {
-    /// A delivery without jobs, for the exporter called `exporter`.
+    /// A delivery without attempts, for the exporter called `exporter`.
     #[must_use]
     pub fn new(encoder: E, exporter: &str, telemetry: &Telemetry, log: Logger) -> Self {
         Self {
             encoder,
-            jobs: Slab::new(),
+            attempts: Slab::new(),
             calls: Slab::new(),
             repairs: Slab::new(),
             outgoing: VecDeque::new(),
             limits: std::array::from_fn(|_| SizeLimit::default()),
             postponed: BTreeSet::new(),
-            work_left: WORK_A_TURN,
-            asked_again: false,
+            work_left: MAX_WORK_PER_TURN,
+            has_requested_ready: false,
             log,
             telemetry: telemetry.clone(),
             exporter: exporter.to_owned(),
-            repaired: None,
-            warned: None,
-            unmentioned: 0,
+            repaired_strings: None,
+            last_warning: None,
+            strings_since_warning: 0,
         }
     }
 
-    /// Begins a job. The time until `by` is the timeout of each of its calls.
-    pub fn send(&mut self, cx: &mut Cx<'_>, id: JobId, payload: &Payload, by: Mono, done: &mut Done) {
-        let timeout = (by != Mono::NEVER).then(|| by.since(cx.now()));
+    /// Begins an attempt. The time until `deadline` is the timeout of each of its calls.
+    pub fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: AttemptId,
+        payload: &Payload,
+        deadline: MonotonicTime,
+        outcomes: &mut Outcomes,
+    ) {
+        let timeout = (deadline != MonotonicTime::NEVER).then(|| deadline.since(cx.now()));
         let pieces = Pieces::new(payload.body.clone());
-        let job = Job { id, signal: payload.signal, timeout, pieces, encoding: None, calls: 0, bytes: 0 };
-        let index = self.jobs.insert(job);
-        self.serve(cx, index, done);
+        let attempt = DeliveryAttempt {
+            id,
+            signal: payload.signal,
+            timeout,
+            pieces,
+            encoding: None,
+            calls_in_flight: 0,
+            bytes_in_flight: 0,
+        };
+        let index = self.attempts.insert(attempt);
+        self.encode_next(cx, index, outcomes);
     }
 
     /// The next call to make.
-    pub fn poll_call(&mut self, now: Mono) -> Option<NextCall<E::Message>> {
+    pub fn poll_call(&mut self, now: MonotonicTime) -> Option<NextCall<E::Message>> {
         let (token, content) = self.outgoing.pop_front()?;
         let call = usize::try_from(token).ok().and_then(|token| self.calls.get(token));
-        let job = call.and_then(|call| self.jobs.get(call.job))?;
-        let by = job.timeout.map_or(Mono::NEVER, |timeout| now + timeout);
-        Some(NextCall { token, signal: job.signal, content, by })
+        let attempt = call.and_then(|call| self.attempts.get(call.attempt))?;
+        let deadline = attempt.timeout.map_or(MonotonicTime::NEVER, |timeout| now + timeout);
+        Some(NextCall { token, signal: attempt.signal, content, deadline })
     }
 
     /// The signal and the number of items of a call in flight.
     #[must_use]
-    pub fn call(&self, token: u64) -> Option<(Signal, u32)> {
+    pub fn call_info(&self, token: u64) -> Option<(Signal, u32)> {
         let call = self.calls.get(usize::try_from(token).ok()?)?;
-        Some((self.jobs.get(call.job)?.signal, call.body.items()))
+        Some((self.attempts.get(call.attempt)?.signal, call.body.items()))
     }
 
     /// Handles the result of a call.
-    pub fn handle_result(&mut self, cx: &mut Cx<'_>, token: u64, result: CallResult, done: &mut Done) {
+    pub fn handle_result(&mut self, cx: &mut Cx<'_>, token: u64, result: CallResult, outcomes: &mut Outcomes) {
         let Some(call) = usize::try_from(token).ok().and_then(|token| self.calls.try_remove(token)) else { return };
-        let Some(job) = self.jobs.get_mut(call.job) else { return };
-        job.calls -= 1;
-        job.bytes -= call.bytes;
+        let Some(attempt) = self.attempts.get_mut(call.attempt) else { return };
+        attempt.calls_in_flight -= 1;
+        attempt.bytes_in_flight -= call.bytes;
         let items = call.body.items();
         match result {
-            CallResult::Delivered { rejected } => job.pieces.delivered(items, rejected.min(items)),
-            CallResult::Retry { after, why } => job.pieces.failed(call.body, after, why),
+            CallResult::Delivered { rejected } => attempt.pieces.record_delivered(items, rejected.min(items)),
+            CallResult::Retry { after, why } => attempt.pieces.record_failed(call.body, after, why),
             CallResult::TooLarge { limit, why } => {
-                self.limits[job.signal as usize].refused(cx.now(), call.bytes, limit);
-                if items > 1 && !call.uncut {
-                    job.pieces.put_back(Piece { body: call.body, repaired: call.repaired, too_large: true });
+                self.limits[attempt.signal as usize].record_refusal(cx.now(), call.bytes, limit);
+                if items > 1 && !call.is_uncuttable {
+                    attempt.pieces.put_back(Piece { body: call.body, repaired: call.repaired, too_large: true });
                 } else {
-                    let (what, bytes) = (item_name(job.signal), call.bytes);
+                    let (item, bytes) = (item_name(attempt.signal), call.bytes);
                     let message =
-                        format!("one {what} in a request of {bytes} bytes is more than the peer takes: {why}");
-                    job.pieces.refused(items, Error { message: message.into(), ..why });
+                        format!("one {item} in a request of {bytes} bytes is more than the peer takes: {why}");
+                    attempt.pieces.record_refused(items, Error { message: message.into(), ..why });
                 }
             }
-            CallResult::Refused { why, for_text: true } if !call.repaired => {
-                let (signal, index, body) = (job.signal, call.job, call.body);
-                if body.len() <= REPAIR_HERE {
+            CallResult::Refused { why, may_be_invalid_text: true } if !call.repaired => {
+                let (signal, index, body) = (attempt.signal, call.attempt, call.body);
+                if body.len() <= MAX_INLINE_REPAIR {
                     let repaired = repair_utf8(signal, &body);
-                    self.looked_through(cx.now(), index, body.items(), why, repaired);
+                    self.handle_repair(cx.now(), index, body.items(), why, repaired);
                 } else {
                     let slot = self.repairs.vacant_key();
-                    let result = cx.run_job(KEYS + 2 + 2 * slot as u64, move || repair_utf8(signal, &body));
-                    self.repairs.insert(Repair { job: index, items, why, result });
+                    let result = cx.run_job(FIRST_KEY + 2 + 2 * slot as u64, move || repair_utf8(signal, &body));
+                    self.repairs.insert(TextRepair { attempt: index, items, why, result });
                     return;
                 }
             }
-            CallResult::Refused { why, .. } => job.pieces.refused(items, why),
+            CallResult::Refused { why, .. } => attempt.pieces.record_refused(items, why),
         }
-        self.serve(cx, call.job, done);
+        self.encode_next(cx, call.attempt, outcomes);
     }
 
     /// Handles an event if it is under one of its keys; returns whether it is.
-    pub fn event(&mut self, cx: &mut Cx<'_>, local: u64, done: &mut Done) -> bool {
-        let Some(number) = local.checked_sub(KEYS) else { return false };
+    pub fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, outcomes: &mut Outcomes) -> bool {
+        let Some(number) = local.checked_sub(FIRST_KEY) else { return false };
         let slot = usize::try_from(number.saturating_sub(1) / 2).unwrap_or(usize::MAX);
         if number == 0 {
-            (self.work_left, self.asked_again) = (WORK_A_TURN, false);
+            (self.work_left, self.has_requested_ready) = (MAX_WORK_PER_TURN, false);
             for index in std::mem::take(&mut self.postponed) {
-                self.serve(cx, index, done);
+                self.encode_next(cx, index, outcomes);
             }
         } else if number % 2 == 1 {
-            self.encoded(slot);
-            self.serve(cx, slot, done);
+            self.handle_encoded(slot);
+            self.encode_next(cx, slot, outcomes);
         } else if let Some(repair) = self.repairs.try_remove(slot) {
-            let Repair { job, items, why, result } = repair;
-            self.looked_through(cx.now(), job, items, why, result.take().flatten());
-            self.serve(cx, job, done);
+            let TextRepair { attempt, items, why, result } = repair;
+            self.handle_repair(cx.now(), attempt, items, why, result.take().flatten());
+            self.encode_next(cx, attempt, outcomes);
         }
         true
     }
 
-    /// Makes messages from what is left of a job, within its limits and those of the turn, or ends the job.
-    fn serve(&mut self, cx: &mut Cx<'_>, index: usize, done: &mut Done) {
+    /// Makes messages from what is left of an attempt, within its limits and those of the turn, or ends the attempt.
+    fn encode_next(&mut self, cx: &mut Cx<'_>, index: usize, outcomes: &mut Outcomes) {
         loop {
-            let Some(job) = self.jobs.get_mut(index) else { return };
-            if job.pieces.is_over() {
-                let job = self.jobs.remove(index);
-                return job.pieces.conclude(job.id, done);
+            let Some(attempt) = self.attempts.get_mut(index) else { return };
+            if attempt.pieces.is_finished() {
+                let attempt = self.attempts.remove(index);
+                return attempt.pieces.finish(attempt.id, outcomes);
             }
-            if job.encoding.is_some() || job.calls > CALLS / 2 || job.bytes > BYTES / 2 {
+            if attempt.encoding.is_some()
+                || attempt.calls_in_flight > MAX_CALLS_IN_FLIGHT / 2
+                || attempt.bytes_in_flight > MAX_BYTES_IN_FLIGHT / 2
+            {
                 return;
             }
             if self.work_left == 0 {
                 self.postponed.insert(index);
-                if !std::mem::replace(&mut self.asked_again, true) {
-                    cx.again(KEYS);
+                if !std::mem::replace(&mut self.has_requested_ready, true) {
+                    cx.request_ready(FIRST_KEY);
                 }
                 return;
             }
-            let Some(piece) = job.pieces.take() else { return };
-            let signal = job.signal;
-            let message = self.limits[signal as usize].bytes(cx.now());
-            let bounds = Bounds { message, messages: CALLS, bytes: BYTES };
-            let work = self.encoder.work(&piece, message);
-            let origin = Origin { items: piece.body.items(), repaired: piece.repaired, too_large: piece.too_large };
-            if work > WORK_A_TURN {
+            let Some(piece) = attempt.pieces.take() else { return };
+            let signal = attempt.signal;
+            let message_bytes = self.limits[signal as usize].bytes(cx.now());
+            let limits =
+                EncodeLimits { message_bytes, max_messages: MAX_CALLS_IN_FLIGHT, total_bytes: MAX_BYTES_IN_FLIGHT };
+            let work = self.encoder.estimate_work(&piece, message_bytes);
+            let info = PieceInfo { items: piece.body.items(), repaired: piece.repaired, too_large: piece.too_large };
+            if work > MAX_WORK_PER_TURN {
                 let encoder = self.encoder.clone();
-                let key = KEYS + 1 + 2 * index as u64;
-                job.encoding = Some((cx.run_job(key, move || encoder.encode(signal, piece, bounds)), origin));
+                let key = FIRST_KEY + 1 + 2 * index as u64;
+                attempt.encoding = Some((cx.run_job(key, move || encoder.encode(signal, piece, limits)), info));
                 return;
             }
             self.work_left = self.work_left.saturating_sub(work.max(256));
-            let encoded = self.encoder.encode(signal, piece, bounds);
-            self.take(index, encoded, origin);
+            let encoded = self.encoder.encode(signal, piece, limits);
+            self.add_messages(index, encoded, info);
         }
     }
 
-    /// Handles the end of the job that encodes a piece.
-    fn encoded(&mut self, index: usize) {
-        let Some(job) = self.jobs.get_mut(index) else { return };
-        let Some((result, origin)) = job.encoding.take() else { return };
+    /// Handles the end of the helper job that encodes a piece.
+    fn handle_encoded(&mut self, index: usize) {
+        let Some(attempt) = self.attempts.get_mut(index) else { return };
+        let Some((result, info)) = attempt.encoding.take() else { return };
         match result.take() {
-            Some(encoded) => self.take(index, encoded, origin),
-            None => job.pieces.refused(origin.items, Error::new("the request could not be encoded")),
+            Some(encoded) => self.add_messages(index, encoded, info),
+            None => attempt.pieces.record_refused(info.items, Error::new("the request could not be encoded")),
         }
     }
 
-    fn take(&mut self, index: usize, encoded: Encoded<E::Message>, origin: Origin) {
-        let Origin { items, repaired, too_large } = origin;
-        let Some(job) = self.jobs.get_mut(index) else { return };
-        let made = encoded.messages.iter().map(|message| message.body.items()).sum::<u32>();
+    fn add_messages(&mut self, index: usize, encoded: EncodedPiece<E::Message>, info: PieceInfo) {
+        let PieceInfo { items, repaired, too_large } = info;
+        let Some(attempt) = self.attempts.get_mut(index) else { return };
+        let encoded_items = encoded.messages.iter().map(|message| message.body.items()).sum::<u32>();
         // If the fields around the items are long, a cut may leave all items in one message.
         let uncut = too_large && encoded.messages.iter().any(|message| message.body.items() >= items);
         let rest = encoded.rest.map(|rest| Piece { repaired, ..rest });
-        let left = rest.as_ref().map_or(0, |rest| rest.body.items());
-        job.pieces.became(encoded.messages.len(), rest);
-        job.pieces.add_delivered(items.saturating_sub(made.saturating_add(left)));
-        for Message { content, bytes, body } in encoded.messages {
-            job.calls += 1;
-            job.bytes += bytes;
-            let token = self.calls.insert(Call { job: index, body, bytes, repaired, uncut });
+        let rest_items = rest.as_ref().map_or(0, |rest| rest.body.items());
+        attempt.pieces.record_messages(encoded.messages.len(), rest);
+        attempt.pieces.add_delivered(items.saturating_sub(encoded_items.saturating_add(rest_items)));
+        for EncodedMessage { content, bytes, body } in encoded.messages {
+            attempt.calls_in_flight += 1;
+            attempt.bytes_in_flight += bytes;
+            let token = self.calls.insert(CallInFlight { attempt: index, body, bytes, repaired, is_uncuttable: uncut });
             self.outgoing.push_back((token as u64, content));
         }
     }
 
     /// Handles the result of a check for invalid text: the message is sent again if it could be repaired.
-    fn looked_through(&mut self, now: Mono, job: usize, items: u32, why: Error, repaired: Option<(Rope, u64)>) {
-        let Some(job) = self.jobs.get_mut(job) else { return };
-        let Some((body, strings)) = repaired else { return job.pieces.refused(items, why) };
-        job.pieces.put_back(Piece { body, repaired: true, too_large: false });
-        let counter = self.repaired.get_or_insert_with(|| {
+    fn handle_repair(
+        &mut self,
+        now: MonotonicTime,
+        attempt: usize,
+        items: u32,
+        why: Error,
+        repaired: Option<(Rope, u64)>,
+    ) {
+        let Some(attempt) = self.attempts.get_mut(attempt) else { return };
+        let Some((body, strings)) = repaired else { return attempt.pieces.record_refused(items, why) };
+        attempt.pieces.put_back(Piece { body, repaired: true, too_large: false });
+        let counter = self.repaired_strings.get_or_insert_with(|| {
             self.telemetry.counter(
-                Detail::Basic,
+                MetricsLevel::Basic,
                 "otelcore_exporter_repaired_strings",
                 "Number of strings that were not UTF-8 and were repaired because the destination refused them.",
                 vec![("exporter", self.exporter.clone())],
             )
         });
         counter.add(strings);
-        self.unmentioned = self.unmentioned.saturating_add(strings);
-        if self.warned.is_none_or(|at| now.since(at) >= WARN_EVERY) {
-            self.warned = Some(now);
+        self.strings_since_warning = self.strings_since_warning.saturating_add(strings);
+        if self.last_warning.is_none_or(|at| now.since(at) >= WARNING_INTERVAL) {
+            self.last_warning = Some(now);
             let fields = [
-                ("error", Field::Str(&why.message)),
-                ("repaired_strings", Field::Uint(std::mem::take(&mut self.unmentioned))),
+                ("error", LogField::Str(&why.message)),
+                ("repaired_strings", LogField::Uint(std::mem::take(&mut self.strings_since_warning))),
             ];
             self.log
                 .warn("The peer refused text that is not UTF-8. It is sent again with U+FFFD in its place.", &fields);

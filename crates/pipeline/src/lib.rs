@@ -11,39 +11,42 @@ mod auth;
 mod budget;
 mod component;
 mod component_type;
+mod condition;
 mod delivery;
-mod episode;
-mod gather;
+mod exporter_queue;
 mod graph;
 mod log;
 mod payload;
+mod payload_splitter;
 mod pieces;
-mod sending;
 mod size_limit;
 mod telemetry;
 mod time;
 mod world;
 
-pub use ack::{Ack, Error, Lost, Outcome};
+pub use ack::{Ack, Error, LossReason, Outcome};
 pub use auth::{Authentication, Authenticators, CheckStep, ClientAuth, CredentialCheck, ServerAuth};
 pub use budget::{Budget, Held, Kept, NoRoom};
 pub use component::{
-    About, Build, Component, Cx, Done, Door, Exporter, Extension, Factory, Fate, JobId, Kind, Listens, Out, Processor,
-    ReadFile, Receiver, Serves, Settings, StartError,
+    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Downstream, Exporter,
+    Extension, Factory, ListenAddress, Outcomes, PartialOutcome, PipelineInput, Processor, ReadFile, Receiver,
+    ServedProtocol, StartError,
 };
 pub use component_type::ComponentType;
-pub use delivery::{Bounds, CallResult, Delivery, Encode, Encoded, Message, NextCall};
-pub use episode::{Episode, EpisodeReport};
-pub use gather::PayloadSplitter;
-pub use graph::{ExporterIndex, Graph, GraphBuilder, Left, ReceiverIndex};
-pub use log::{Field, Level, LogSink, Logger, NoLog, Record, Scope};
+pub use condition::{ConditionReport, ConditionReporter};
+pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, NextCall};
+pub use exporter_queue::{ExporterQueueConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer};
+pub use graph::{ExporterIndex, Graph, GraphBuilder, ReceiverIndex, UndeliveredItems};
+pub use log::{LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use payload::{Metadata, Payload};
+pub use payload_splitter::PayloadSplitter;
 pub use pieces::Piece;
-pub use sending::{BatchSettings, QueueSettings, RetrySettings, SendingSettings, Sizer};
 pub use telemetry::{
-    Counter, Detail, Family, FamilyKind, Gauge, Histogram, Labels, ReceiverMetrics, Sample, Telemetry, Value,
+    Counter, FamilyKind, Gauge, Histogram, Labels, MetricFamily, MetricsLevel, ReceiverMetrics, SeriesSample,
+    SeriesValue, Telemetry,
 };
-pub use time::{Mono, Wall};
+pub use time::{MonotonicTime, WallTime};
 pub use world::{
-    Bell, Endpoint, Event, Job, JobResult, Key, Listener, MemorySample, PeerAddr, ProcessSample, Stream, TimerId, World,
+    Endpoint, Event, Job, JobResult, Key, Listener, MemorySample, Notifier, PeerAddr, ProcessSample, Stream, TimerId,
+    World,
 };

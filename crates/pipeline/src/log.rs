@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// How urgent a record is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Level {
+pub enum LogLevel {
     /// For developers.
     Debug,
     /// Normal operation.
@@ -18,7 +18,7 @@ pub enum Level {
     Error,
 }
 
-impl Level {
+impl LogLevel {
     /// `debug`, `info`, `warn`, `error`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -33,7 +33,7 @@ impl Level {
 
 /// A value in a record.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Field<'a> {
+pub enum LogField<'a> {
     /// Text.
     Str(&'a str),
     /// A signed number.
@@ -48,7 +48,7 @@ pub enum Field<'a> {
 
 /// The component that a record is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
+pub struct LogScope {
     /// `receiver`, `processor`, `exporter`, `extension`; empty for the service itself.
     pub kind: &'static str,
     /// Its id as the user wrote it.
@@ -61,42 +61,42 @@ pub struct Scope {
 
 /// One line of log.
 #[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
+pub struct LogEntry<'a> {
     /// How urgent.
-    pub level: Level,
+    pub level: LogLevel,
     /// What happened.
     pub message: &'a str,
     /// Facts about it.
-    pub fields: &'a [(&'a str, Field<'a>)],
+    pub fields: &'a [(&'a str, LogField<'a>)],
     /// The component that it is about.
-    pub scope: &'a Scope,
+    pub scope: &'a LogScope,
 }
 
 /// Receives records. May be called from any thread.
 pub trait LogSink: Send + Sync {
     /// Whether records of this level are wanted, so that no record is made without need.
-    fn enabled(&self, level: Level) -> bool;
+    fn enabled(&self, level: LogLevel) -> bool;
     /// Receives one record.
-    fn log(&self, record: &Record<'_>);
+    fn log(&self, record: &LogEntry<'_>);
 }
 
 /// A sink that discards every record.
 #[derive(Debug, Default)]
-pub struct NoLog;
+pub struct NoopLogSink;
 
-impl LogSink for NoLog {
-    fn enabled(&self, _: Level) -> bool {
+impl LogSink for NoopLogSink {
+    fn enabled(&self, _: LogLevel) -> bool {
         false
     }
 
-    fn log(&self, _: &Record<'_>) {}
+    fn log(&self, _: &LogEntry<'_>) {}
 }
 
 /// The logger of a component.
 #[derive(Clone)]
 pub struct Logger {
     sink: Arc<dyn LogSink>,
-    scope: Arc<Scope>,
+    scope: Arc<LogScope>,
 }
 
 impl std::fmt::Debug for Logger {
@@ -114,46 +114,46 @@ impl Logger {
 
     /// The same sink under another scope.
     #[must_use]
-    pub fn scoped(&self, scope: Scope) -> Self {
+    pub fn with_scope(&self, scope: LogScope) -> Self {
         Self { sink: self.sink.clone(), scope: Arc::new(scope) }
     }
 
     /// The scope of its records.
     #[must_use]
-    pub fn scope(&self) -> &Scope {
+    pub fn scope(&self) -> &LogScope {
         &self.scope
     }
 
     /// Whether records of this level are wanted.
     #[must_use]
-    pub fn enabled(&self, level: Level) -> bool {
+    pub fn enabled(&self, level: LogLevel) -> bool {
         self.sink.enabled(level)
     }
 
     /// Writes one record.
-    pub fn log(&self, level: Level, message: &str, fields: &[(&str, Field<'_>)]) {
+    pub fn log(&self, level: LogLevel, message: &str, fields: &[(&str, LogField<'_>)]) {
         if self.sink.enabled(level) {
-            self.sink.log(&Record { level, message, fields, scope: &self.scope });
+            self.sink.log(&LogEntry { level, message, fields, scope: &self.scope });
         }
     }
 
-    /// [`Level::Debug`].
-    pub fn debug(&self, message: &str, fields: &[(&str, Field<'_>)]) {
-        self.log(Level::Debug, message, fields);
+    /// [`LogLevel::Debug`].
+    pub fn debug(&self, message: &str, fields: &[(&str, LogField<'_>)]) {
+        self.log(LogLevel::Debug, message, fields);
     }
 
-    /// [`Level::Info`].
-    pub fn info(&self, message: &str, fields: &[(&str, Field<'_>)]) {
-        self.log(Level::Info, message, fields);
+    /// [`LogLevel::Info`].
+    pub fn info(&self, message: &str, fields: &[(&str, LogField<'_>)]) {
+        self.log(LogLevel::Info, message, fields);
     }
 
-    /// [`Level::Warn`].
-    pub fn warn(&self, message: &str, fields: &[(&str, Field<'_>)]) {
-        self.log(Level::Warn, message, fields);
+    /// [`LogLevel::Warn`].
+    pub fn warn(&self, message: &str, fields: &[(&str, LogField<'_>)]) {
+        self.log(LogLevel::Warn, message, fields);
     }
 
-    /// [`Level::Error`].
-    pub fn error(&self, message: &str, fields: &[(&str, Field<'_>)]) {
-        self.log(Level::Error, message, fields);
+    /// [`LogLevel::Error`].
+    pub fn error(&self, message: &str, fields: &[(&str, LogField<'_>)]) {
+        self.log(LogLevel::Error, message, fields);
     }
 }

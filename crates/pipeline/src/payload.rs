@@ -7,7 +7,7 @@ use otelcore_pdata::{Rope, Signal};
 
 use crate::Held;
 
-/// A checked body of one signal, with the metadata of its sender. Cloning shares the bytes.
+/// A checked body of one signal, with the request headers of its sender. Cloning shares the bytes.
 #[derive(Clone, Debug)]
 pub struct Payload {
     /// Which request message the body is.
@@ -15,7 +15,7 @@ pub struct Payload {
     /// The body, and the number of items in it.
     pub body: Rope,
     /// Headers of the request, if the receiver keeps them.
-    pub meta: Option<Arc<Metadata>>,
+    pub metadata: Option<Arc<Metadata>>,
     /// The charge for the body's bytes.
     pub held: Held,
 }
@@ -32,12 +32,12 @@ impl Payload {
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Metadata {
     entries: Vec<(String, Vec<String>)>,
-    /// The position of each name in `entries`, once there are more than [`FEW`].
+    /// The position of each name in `entries`, once there are more than [`LINEAR_SEARCH_MAX`].
     index: BTreeMap<String, usize>,
 }
 
 /// Up to this number, entries are searched one by one.
-const FEW: usize = 32;
+const LINEAR_SEARCH_MAX: usize = 32;
 
 impl Metadata {
     /// Adds a value to a header.
@@ -46,17 +46,17 @@ impl Metadata {
         if let Some((_, values)) = self.position(&name).and_then(|at| self.entries.get_mut(at)) {
             return values.push(value.to_owned());
         }
-        if self.entries.len() == FEW {
+        if self.entries.len() == LINEAR_SEARCH_MAX {
             self.index = self.entries.iter().enumerate().map(|(at, (name, _))| (name.clone(), at)).collect();
         }
-        if self.entries.len() >= FEW {
+        if self.entries.len() >= LINEAR_SEARCH_MAX {
             self.index.insert(name.clone(), self.entries.len());
         }
         self.entries.push((name, vec![value.to_owned()]));
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        if self.entries.len() > FEW {
+        if self.entries.len() > LINEAR_SEARCH_MAX {
             self.index.get(name).copied()
         } else {
             self.entries.iter().position(|(n, _)| n == name)
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_keeps_order_and_finds_every_name_however_many_there_are() {
+    fn metadata_with_any_number_of_names_keeps_order_and_finds_each() {
         for count in [1, 31, 32, 33, 34, 1000] {
             let mut meta = Metadata::default();
             for round in ["a", "b"] {

@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use otelcore_pdata::{PieceLimit, Rope, Signal, Splitter, Work};
+use otelcore_pdata::{PieceLimit, Rope, Signal, Splitter, StepBudget};
 
-use crate::{Done, Error, Fate, JobId, Outcome};
+use crate::{AttemptId, Error, Outcome, Outcomes, PartialOutcome};
 
 /// A part of a payload's items, as a body of its own.
 #[derive(Clone, Debug, Default)]
@@ -46,26 +46,26 @@ impl Piece {
         splitter.push(std::mem::take(&mut self.body));
         let bounds = PieceLimit { items: max_items, bytes: limit };
         // With an unlimited budget every call returns a piece.
-        let mut work = Work::unlimited();
+        let mut work = StepBudget::unlimited();
         let mut bodies = Vec::new();
         while bodies.len() < count && !splitter.is_empty() {
-            bodies.extend(splitter.take(bounds, &mut work));
+            bodies.extend(splitter.next_piece(bounds, &mut work));
         }
-        self.body = splitter.take(PieceLimit::NONE, &mut work).unwrap_or_default();
+        self.body = splitter.next_piece(PieceLimit::NONE, &mut work).unwrap_or_default();
         let rest = (!self.body.is_empty()).then_some(Self { too_large: false, ..self });
         (bodies, rest)
     }
 }
 
-/// The pieces of one job.
+/// The pieces of one attempt.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
-    todo: VecDeque<Piece>,
-    under_way: usize,
+    pending: VecDeque<Piece>,
+    in_flight: usize,
     delivered: u32,
     rejected: u32,
     refused: Option<(u32, Error)>,
-    rest: Rope,
+    retry_body: Rope,
     failed: Option<(Option<Duration>, Error)>,
 }
 
@@ -73,7 +73,7 @@ impl Pieces {
     /// The pieces of a payload of which nothing has been sent.
     pub(crate) fn new(body: Rope) -> Self {
         let first = Piece { body, ..Piece::default() };
-        Self { todo: VecDeque::from([first]), ..Self::default() }
+        Self { pending: VecDeque::from([first]), ..Self::default() }
     }
 
     /// Takes the next piece as it is. It is in flight until its outcome is reported here, or it is put back.
@@ -81,27 +81,27 @@ impl Pieces {
         if self.is_stopped() {
             return None;
         }
-        let piece = self.todo.pop_front()?;
-        self.under_way += 1;
+        let piece = self.pending.pop_front()?;
+        self.in_flight += 1;
         Some(piece)
     }
 
     /// Reports that the piece that was taken became `count` messages, each of which is in flight, and a rest that is
     /// not.
-    pub(crate) fn became(&mut self, count: usize, rest: Option<Piece>) {
-        self.under_way = (self.under_way + count).saturating_sub(1);
-        self.todo.extend(rest);
+    pub(crate) fn record_messages(&mut self, count: usize, rest: Option<Piece>) {
+        self.in_flight = (self.in_flight + count).saturating_sub(1);
+        self.pending.extend(rest);
     }
 
     /// Puts back a piece that is in flight, to be taken again before all others.
     pub(crate) fn put_back(&mut self, piece: Piece) {
-        self.under_way = self.under_way.saturating_sub(1);
-        self.todo.push_front(piece);
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.pending.push_front(piece);
     }
 
     /// Reports that the peer accepted a piece, except for `rejected` items that it dropped.
-    pub(crate) fn delivered(&mut self, items: u32, rejected: u32) {
-        self.under_way = self.under_way.saturating_sub(1);
+    pub(crate) fn record_delivered(&mut self, items: u32, rejected: u32) {
+        self.in_flight = self.in_flight.saturating_sub(1);
         self.add_delivered(items.saturating_sub(rejected));
         self.rejected = self.rejected.saturating_add(rejected);
     }
@@ -112,16 +112,16 @@ impl Pieces {
     }
 
     /// Reports that a piece is refused permanently.
-    pub(crate) fn refused(&mut self, items: u32, why: Error) {
-        self.under_way = self.under_way.saturating_sub(1);
+    pub(crate) fn record_refused(&mut self, items: u32, why: Error) {
+        self.in_flight = self.in_flight.saturating_sub(1);
         let (all, _) = self.refused.get_or_insert((0, why));
         *all = all.saturating_add(items);
     }
 
     /// Reports that a piece is to be sent again, after at least the pause `after`. No more pieces are begun.
-    pub(crate) fn failed(&mut self, body: Rope, after: Option<Duration>, why: Error) {
-        self.under_way = self.under_way.saturating_sub(1);
-        self.rest.append(body);
+    pub(crate) fn record_failed(&mut self, body: Rope, after: Option<Duration>, why: Error) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.retry_body.append(body);
         let (longest, _) = self.failed.get_or_insert((after, why));
         *longest = (*longest).max(after);
     }
@@ -132,23 +132,26 @@ impl Pieces {
     }
 
     /// Whether nothing is in flight, and nothing will be.
-    pub(crate) fn is_over(&self) -> bool {
-        self.under_way == 0 && (self.todo.is_empty() || self.is_stopped())
+    pub(crate) fn is_finished(&self) -> bool {
+        self.in_flight == 0 && (self.pending.is_empty() || self.is_stopped())
     }
 
-    /// Reports the outcome of the whole job.
-    pub(crate) fn conclude(mut self, job: JobId, done: &mut Done) {
-        let untouched = self.delivered == 0 && self.rejected == 0;
+    /// Reports the outcome of the whole attempt.
+    pub(crate) fn finish(mut self, attempt: AttemptId, outcomes: &mut Outcomes) {
+        let nothing_accepted = self.delivered == 0 && self.rejected == 0;
         match (self.failed, self.refused) {
             // The payload itself is tried again.
-            (Some((after, why)), None) if untouched => done.push(job, Outcome::Retry { after, why }),
-            (None, Some((_, why))) if untouched => done.push(job, Outcome::Permanent(why)),
+            (Some((after, why)), None) if nothing_accepted => outcomes.push(attempt, Outcome::Retry { after, why }),
+            (None, Some((_, why))) if nothing_accepted => outcomes.push(attempt, Outcome::Permanent(why)),
             (failed, refused) => {
                 let rest = failed.map(|(after, why)| {
-                    self.todo.drain(..).for_each(|piece| self.rest.append(piece.body));
-                    (self.rest, after, why)
+                    self.pending.drain(..).for_each(|piece| self.retry_body.append(piece.body));
+                    (self.retry_body, after, why)
                 });
-                done.pieces(job, Fate { delivered: self.delivered, rejected: self.rejected, refused, rest });
+                outcomes.push_partial(
+                    attempt,
+                    PartialOutcome { delivered: self.delivered, rejected: self.rejected, refused, retry: rest },
+                );
             }
         }
     }
@@ -156,7 +159,7 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
-    use otelcore_pdata::wire::put_bytes;
+    use otelcore_pdata::wire_format::put_bytes_field;
 
     use super::*;
 
@@ -165,18 +168,18 @@ mod tests {
         let mut scope = Vec::new();
         for len in names {
             let mut span = Vec::new();
-            put_bytes(&mut span, 5, &vec![b'n'; *len]);
-            put_bytes(&mut scope, 2, &span);
+            put_bytes_field(&mut span, 5, &vec![b'n'; *len]);
+            put_bytes_field(&mut scope, 2, &span);
         }
         let (mut resource, mut body) = (Vec::new(), Vec::new());
-        put_bytes(&mut resource, 2, &scope);
-        put_bytes(&mut body, 1, &resource);
+        put_bytes_field(&mut resource, 2, &scope);
+        put_bytes_field(&mut body, 1, &resource);
         let items = otelcore_pdata::check(Signal::Traces, &body).unwrap().items;
         Rope::new(body.into(), items)
     }
 
-    fn job() -> (JobId, Done) {
-        (JobId { signal: 0, number: 7 }, Done::default())
+    fn attempt_and_outcomes() -> (AttemptId, Outcomes) {
+        (AttemptId { signal: 0, number: 7 }, Outcomes::default())
     }
 
     fn piece(body: Rope) -> Piece {
@@ -184,7 +187,7 @@ mod tests {
     }
 
     /// All bodies that a piece is cut into, `count` at a time.
-    fn all(first: Piece, limit: usize, count: usize) -> Vec<Rope> {
+    fn cut_all(first: Piece, limit: usize, count: usize) -> Vec<Rope> {
         let (mut all, mut next) = (Vec::new(), Some(first));
         while let Some(piece) = next {
             let (bodies, rest) = piece.cut(Signal::Traces, limit, count);
@@ -203,50 +206,50 @@ mod tests {
         rope.append(body(&[5; 30]));
         (0..40).for_each(|_| rope.append(body(&[7])));
         for count in [1, 3, 100] {
-            let bodies = all(piece(rope.clone()), 1000, count);
+            let bodies = cut_all(piece(rope.clone()), 1000, count);
             assert!(bodies.iter().all(|body| body.len() <= 1000 || body.items() == 1));
             assert_eq!(bodies.iter().filter(|body| body.len() > 1000).count(), 3);
             assert_eq!(bodies.iter().map(Rope::items).sum::<u32>(), 55 + 30 + 40);
             assert!(bodies.len() < 45, "{}", bodies.len());
         }
-        assert_eq!(all(piece(rope.clone()), rope.len(), 1).len(), 1);
+        assert_eq!(cut_all(piece(rope.clone()), rope.len(), 1).len(), 1);
     }
 
     #[test]
     fn piece_that_was_refused_for_its_size_is_cut_whatever_the_limit() {
         for names in [vec![10; 64], vec![10; 2], vec![10; 3]] {
             let refused = Piece { too_large: true, ..piece(body(&names)) };
-            let bodies = all(refused, usize::MAX, 100);
+            let bodies = cut_all(refused, usize::MAX, 100);
             assert!(bodies.iter().all(|body| body.items() as usize <= names.len() / 2), "{}", names.len());
             assert_eq!(bodies.iter().map(Rope::items).sum::<u32>() as usize, names.len());
         }
         let single = Piece { too_large: true, ..piece(body(&[10])) };
-        assert_eq!(all(single, 5, 1).len(), 1);
+        assert_eq!(cut_all(single, 5, 1).len(), 1);
     }
 
     #[test]
-    fn pieces_after_a_failure_are_left_for_the_next_attempt() {
+    fn pieces_after_a_failure_are_kept_for_the_next_attempt() {
         let mut pieces = Pieces::new(body(&[10; 30]));
         let (bodies, rest) = pieces.take().unwrap().cut(Signal::Traces, 100, 2);
-        pieces.became(bodies.len(), rest);
-        pieces.delivered(bodies[0].items(), 1);
-        pieces.failed(bodies[1].clone(), Some(Duration::from_secs(3)), Error::new("busy"));
-        assert!(pieces.take().is_none() && pieces.is_over());
-        let (id, mut done) = job();
-        pieces.conclude(id, &mut done);
-        let crate::component::Fated::Pieces(fate) = done.drain().remove(0).1 else { panic!() };
-        let (rest, after, _) = fate.rest.unwrap();
-        assert_eq!((fate.delivered + 1, fate.rejected), (bodies[0].items(), 1));
+        pieces.record_messages(bodies.len(), rest);
+        pieces.record_delivered(bodies[0].items(), 1);
+        pieces.record_failed(bodies[1].clone(), Some(Duration::from_secs(3)), Error::new("busy"));
+        assert!(pieces.take().is_none() && pieces.is_finished());
+        let (id, mut outcomes) = attempt_and_outcomes();
+        pieces.finish(id, &mut outcomes);
+        let crate::component::AttemptOutcome::Pieces(partial) = outcomes.drain().remove(0).1 else { panic!() };
+        let (rest, after, _) = partial.retry.unwrap();
+        assert_eq!((partial.delivered + 1, partial.rejected), (bodies[0].items(), 1));
         assert_eq!((rest.items(), after), (30 - bodies[0].items(), Some(Duration::from_secs(3))));
     }
 
     #[test]
-    fn payload_that_fails_whole_is_one_outcome() {
+    fn payload_that_fails_completely_is_one_outcome() {
         let mut pieces = Pieces::new(body(&[10; 3]));
         let piece = pieces.take().unwrap();
-        pieces.failed(piece.body, None, Error::new("down"));
-        let (id, mut done) = job();
-        pieces.conclude(id, &mut done);
-        assert_eq!(done.take(), [(id, Outcome::retry("down"))]);
+        pieces.record_failed(piece.body, None, Error::new("down"));
+        let (id, mut outcomes) = attempt_and_outcomes();
+        pieces.finish(id, &mut outcomes);
+        assert_eq!(outcomes.take(), [(id, Outcome::retry("down"))]);
     }
 }

@@ -12,7 +12,7 @@ use crate::Outcome;
 
 /// How much is measured: `service::telemetry::metrics::level`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Detail {
+pub enum MetricsLevel {
     /// Nothing.
     None,
     /// Metrics that every collector should have.
@@ -39,7 +39,7 @@ pub enum FamilyKind {
 
 /// The current value of one series.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Value {
+pub enum SeriesValue {
     /// Of a counter or gauge.
     Number(f64),
     /// Of a histogram.
@@ -55,16 +55,16 @@ pub enum Value {
 
 /// One series at the moment of reading.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
+pub struct SeriesSample {
     /// Its labels.
     pub labels: Labels,
     /// Its value.
-    pub value: Value,
+    pub value: SeriesValue,
 }
 
 /// Series of one name.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Family {
+pub struct MetricFamily {
     /// Metric name as scraped, `otelcol_...`.
     pub name: &'static str,
     /// The description for people.
@@ -72,11 +72,11 @@ pub struct Family {
     /// Counter, gauge or histogram.
     pub kind: FamilyKind,
     /// The series.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<SeriesSample>,
 }
 
 #[derive(Debug)]
-enum Cells {
+enum SeriesCells {
     Number(Arc<AtomicU64>),
     /// An `f64`, stored as its bits.
     Float(Arc<AtomicU64>),
@@ -91,57 +91,57 @@ struct HistogramCells {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct FamilyEntry {
     name: &'static str,
     help: &'static str,
     kind: FamilyKind,
-    series: Vec<(Labels, Cells)>,
+    series: Vec<(Labels, SeriesCells)>,
 }
 
 /// The registry. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
-    level: Detail,
-    entries: Arc<Mutex<Vec<Entry>>>,
+    level: MetricsLevel,
+    entries: Arc<Mutex<Vec<FamilyEntry>>>,
 }
 
 impl Telemetry {
     /// An empty registry that keeps series up to `level`.
     #[must_use]
-    pub fn new(level: Detail) -> Self {
+    pub fn new(level: MetricsLevel) -> Self {
         Self { level, entries: Arc::default() }
     }
 
     /// How much is measured.
     #[must_use]
-    pub fn level(&self) -> Detail {
+    pub fn level(&self) -> MetricsLevel {
         self.level
     }
 
     /// A counter; two calls for the same series give the same counter.
     #[must_use]
-    pub fn counter(&self, at: Detail, name: &'static str, help: &'static str, labels: Labels) -> Counter {
-        match self.register(at, name, help, FamilyKind::Counter, labels, || Cells::Number(Arc::default())) {
-            Cells::Number(cell) => Counter(cell),
-            Cells::Float(_) | Cells::Histogram(_) => Counter::default(),
+    pub fn counter(&self, level: MetricsLevel, name: &'static str, help: &'static str, labels: Labels) -> Counter {
+        match self.register(level, name, help, FamilyKind::Counter, labels, || SeriesCells::Number(Arc::default())) {
+            SeriesCells::Number(cell) => Counter(cell),
+            SeriesCells::Float(_) | SeriesCells::Histogram(_) => Counter::default(),
         }
     }
 
     /// A gauge of whole numbers.
     #[must_use]
-    pub fn gauge(&self, at: Detail, name: &'static str, help: &'static str, labels: Labels) -> Gauge {
-        match self.register(at, name, help, FamilyKind::Gauge, labels, || Cells::Number(Arc::default())) {
-            Cells::Number(cell) => Gauge(cell),
-            Cells::Float(_) | Cells::Histogram(_) => Gauge::default(),
+    pub fn gauge(&self, level: MetricsLevel, name: &'static str, help: &'static str, labels: Labels) -> Gauge {
+        match self.register(level, name, help, FamilyKind::Gauge, labels, || SeriesCells::Number(Arc::default())) {
+            SeriesCells::Number(cell) => Gauge(cell),
+            SeriesCells::Float(_) | SeriesCells::Histogram(_) => Gauge::default(),
         }
     }
 
     /// A counter of fractions, for example of seconds. It is set, not added to.
     #[must_use]
-    pub fn float_counter(&self, at: Detail, name: &'static str, help: &'static str, labels: Labels) -> Gauge {
-        match self.register(at, name, help, FamilyKind::Counter, labels, || Cells::Float(Arc::default())) {
-            Cells::Float(cell) => Gauge(cell),
-            Cells::Number(_) | Cells::Histogram(_) => Gauge::default(),
+    pub fn float_counter(&self, level: MetricsLevel, name: &'static str, help: &'static str, labels: Labels) -> Gauge {
+        match self.register(level, name, help, FamilyKind::Counter, labels, || SeriesCells::Float(Arc::default())) {
+            SeriesCells::Float(cell) => Gauge(cell),
+            SeriesCells::Number(_) | SeriesCells::Histogram(_) => Gauge::default(),
         }
     }
 
@@ -149,7 +149,7 @@ impl Telemetry {
     #[must_use]
     pub fn histogram(
         &self,
-        at: Detail,
+        level: MetricsLevel,
         name: &'static str,
         help: &'static str,
         labels: Labels,
@@ -157,49 +157,49 @@ impl Telemetry {
     ) -> Histogram {
         let make = || {
             let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-            Cells::Histogram(Arc::new(HistogramCells { bounds, counts, sum: AtomicU64::new(0) }))
+            SeriesCells::Histogram(Arc::new(HistogramCells { bounds, counts, sum: AtomicU64::new(0) }))
         };
-        match self.register(at, name, help, FamilyKind::Histogram, labels, make) {
-            Cells::Histogram(cells) => Histogram(Some(cells)),
-            Cells::Number(_) | Cells::Float(_) => Histogram(None),
+        match self.register(level, name, help, FamilyKind::Histogram, labels, make) {
+            SeriesCells::Histogram(cells) => Histogram(Some(cells)),
+            SeriesCells::Number(_) | SeriesCells::Float(_) => Histogram(None),
         }
     }
 
     fn register(
         &self,
-        at: Detail,
+        level: MetricsLevel,
         name: &'static str,
         help: &'static str,
         kind: FamilyKind,
         mut labels: Labels,
-        make: impl FnOnce() -> Cells,
-    ) -> Cells {
-        let share = |cells: &Cells| match cells {
-            Cells::Number(c) => Cells::Number(c.clone()),
-            Cells::Float(c) => Cells::Float(c.clone()),
-            Cells::Histogram(c) => Cells::Histogram(c.clone()),
+        make_cells: impl FnOnce() -> SeriesCells,
+    ) -> SeriesCells {
+        let clone_cells = |cells: &SeriesCells| match cells {
+            SeriesCells::Number(c) => SeriesCells::Number(c.clone()),
+            SeriesCells::Float(c) => SeriesCells::Float(c.clone()),
+            SeriesCells::Histogram(c) => SeriesCells::Histogram(c.clone()),
         };
-        if at > self.level || self.level == Detail::None {
-            return make();
+        if level > self.level || self.level == MetricsLevel::None {
+            return make_cells();
         }
         labels.sort_unstable();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let index = entries.iter().position(|e| e.name == name).unwrap_or_else(|| {
-            entries.push(Entry { name, help, kind, series: Vec::new() });
+            entries.push(FamilyEntry { name, help, kind, series: Vec::new() });
             entries.len() - 1
         });
         let entry = &mut entries[index];
         if let Some((_, cells)) = entry.series.iter().find(|(l, _)| *l == labels) {
-            return share(cells);
+            return clone_cells(cells);
         }
-        let cells = make();
-        entry.series.push((labels, share(&cells)));
+        let cells = make_cells();
+        entry.series.push((labels, clone_cells(&cells)));
         cells
     }
 
     /// Every family that has a series, sorted by name, series sorted by labels.
     #[must_use]
-    pub fn read(&self) -> Vec<Family> {
+    pub fn collect(&self) -> Vec<MetricFamily> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let mut families: Vec<_> = entries
             .iter()
@@ -207,10 +207,10 @@ impl Telemetry {
                 let mut samples: Vec<_> = e
                     .series
                     .iter()
-                    .map(|(labels, cells)| Sample { labels: labels.clone(), value: cells.read() })
+                    .map(|(labels, cells)| SeriesSample { labels: labels.clone(), value: cells.read() })
                     .collect();
                 samples.sort_by(|a, b| a.labels.cmp(&b.labels));
-                Family { name: e.name, help: e.help, kind: e.kind, samples }
+                MetricFamily { name: e.name, help: e.help, kind: e.kind, samples }
             })
             .collect();
         families.sort_by_key(|f| f.name);
@@ -218,12 +218,12 @@ impl Telemetry {
     }
 }
 
-impl Cells {
-    fn read(&self) -> Value {
+impl SeriesCells {
+    fn read(&self) -> SeriesValue {
         match self {
-            Self::Number(c) => Value::Number(c.load(Ordering::Relaxed) as f64),
-            Self::Float(c) => Value::Number(f64::from_bits(c.load(Ordering::Relaxed))),
-            Self::Histogram(h) => Value::Histogram {
+            Self::Number(c) => SeriesValue::Number(c.load(Ordering::Relaxed) as f64),
+            Self::Float(c) => SeriesValue::Number(f64::from_bits(c.load(Ordering::Relaxed))),
+            Self::Histogram(h) => SeriesValue::Histogram {
                 bounds: h.bounds,
                 counts: h.counts.iter().map(|c| c.load(Ordering::Relaxed)).collect(),
                 sum: f64::from_bits(h.sum.load(Ordering::Relaxed)),
@@ -233,7 +233,7 @@ impl Cells {
 }
 
 /// Adds to `cell`, which only this thread writes.
-fn add(cell: &AtomicU64, n: u64) {
+fn add_single_writer(cell: &AtomicU64, n: u64) {
     cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
 }
 
@@ -244,7 +244,7 @@ pub struct Counter(Arc<AtomicU64>);
 impl Counter {
     /// Counts `n` more.
     pub fn add(&self, n: u64) {
-        add(&self.0, n);
+        add_single_writer(&self.0, n);
     }
 
     /// The current count.
@@ -280,7 +280,7 @@ impl Histogram {
         let Some(cells) = &self.0 else { return };
         let bucket = cells.bounds.partition_point(|b| *b < v);
         if let Some(count) = cells.counts.get(bucket) {
-            add(count, 1);
+            add_single_writer(count, 1);
         }
         let sum = f64::from_bits(cells.sum.load(Ordering::Relaxed)) + v;
         cells.sum.store(sum.to_bits(), Ordering::Relaxed);
@@ -343,14 +343,14 @@ impl ReceiverMetrics {
         let counters = Signal::ALL.map(|signal| {
             let wanted = signals.contains(&signal);
             names[signal as usize].map(|(name, help)| {
-                if wanted { telemetry.counter(Detail::Basic, name, help, labels()) } else { Counter::default() }
+                if wanted { telemetry.counter(MetricsLevel::Basic, name, help, labels()) } else { Counter::default() }
             })
         });
         Self { counters }
     }
 
     /// Counts a request's items by their outcome. All downstream errors count as refused, as in the Go collector.
-    pub fn settled(&self, signal: Signal, items: u32, outcome: &Outcome) {
+    pub fn record_outcome(&self, signal: Signal, items: u32, outcome: &Outcome) {
         let [accepted, refused, _failed] = &self.counters[signal as usize];
         match outcome {
             Outcome::Delivered => accepted.add(u64::from(items)),
@@ -364,20 +364,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_series_is_one_counter_and_a_higher_level_is_not_shown() {
-        let telemetry = Telemetry::new(Detail::Normal);
+    fn series_registered_twice_is_one_counter_and_series_above_the_level_is_hidden() {
+        let telemetry = Telemetry::new(MetricsLevel::Normal);
         let labels = || vec![("exporter", "jaeger".to_owned())];
-        telemetry.counter(Detail::Basic, "otelcol_x", "X", labels()).add(2);
-        telemetry.counter(Detail::Basic, "otelcol_x", "X", labels()).add(3);
-        telemetry.counter(Detail::Detailed, "otelcol_y", "Y", labels()).add(3);
-        let h = telemetry.histogram(Detail::Normal, "otelcol_h", "H", vec![], &[1.0, 10.0]);
+        telemetry.counter(MetricsLevel::Basic, "otelcol_x", "X", labels()).add(2);
+        telemetry.counter(MetricsLevel::Basic, "otelcol_x", "X", labels()).add(3);
+        telemetry.counter(MetricsLevel::Detailed, "otelcol_y", "Y", labels()).add(3);
+        let h = telemetry.histogram(MetricsLevel::Normal, "otelcol_h", "H", vec![], &[1.0, 10.0]);
         for v in [0.5, 1.0, 7.0, 100.0] {
             h.observe(v);
         }
-        let families = telemetry.read();
+        let families = telemetry.collect();
         assert_eq!(families.iter().map(|f| f.name).collect::<Vec<_>>(), ["otelcol_h", "otelcol_x"]);
-        assert_eq!(families[1].samples, [Sample { labels: labels(), value: Value::Number(5.0) }]);
-        let expected = Value::Histogram { bounds: &[1.0, 10.0], counts: vec![2, 1, 1], sum: 108.5 };
+        assert_eq!(families[1].samples, [SeriesSample { labels: labels(), value: SeriesValue::Number(5.0) }]);
+        let expected = SeriesValue::Histogram { bounds: &[1.0, 10.0], counts: vec![2, 1, 1], sum: 108.5 };
         assert_eq!(families[0].samples[0].value, expected);
     }
 }

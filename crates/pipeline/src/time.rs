@@ -5,9 +5,9 @@ use std::time::Duration;
 
 /// Nanoseconds on a clock that never goes back; only differences mean anything.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Mono(pub u64);
+pub struct MonotonicTime(pub u64);
 
-impl Mono {
+impl MonotonicTime {
     /// Later than every deadline.
     pub const NEVER: Self = Self(u64::MAX);
 
@@ -18,7 +18,7 @@ impl Mono {
     }
 }
 
-impl Add<Duration> for Mono {
+impl Add<Duration> for MonotonicTime {
     type Output = Self;
 
     fn add(self, d: Duration) -> Self {
@@ -26,7 +26,7 @@ impl Add<Duration> for Mono {
     }
 }
 
-impl Sub<Duration> for Mono {
+impl Sub<Duration> for MonotonicTime {
     type Output = Self;
 
     fn sub(self, d: Duration) -> Self {
@@ -36,4 +36,4 @@ impl Sub<Duration> for Mono {
 
 /// Nanoseconds since the Unix epoch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Wall(pub u64);
+pub struct WallTime(pub u64);

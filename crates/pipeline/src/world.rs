@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{Mono, Wall};
+use crate::{MonotonicTime, WallTime};
 
 /// The recipient of an event: the component, and a number that the component chose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -20,15 +20,15 @@ pub struct Key {
     pub local: u64,
 }
 
-/// Identifies an armed timer.
+/// Identifies a timer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TimerId(pub u64);
 
 /// What happened under a key.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// A socket may have become readable or writable, [`World::again`] was called, or a job has ended. Read until it
-    /// would block.
+    /// A socket may have become readable or writable, [`World::request_ready`] was called, or a job has ended. Read
+    /// until it would block.
     Ready,
     /// A timer is due.
     Timer,
@@ -72,13 +72,13 @@ impl std::fmt::Display for PeerAddr {
 /// and never a signal. Dropping closes it.
 pub trait Stream: io::Read + io::Write {
     /// The address of the peer, for logs and client metadata.
-    fn peer(&self) -> String;
+    fn peer_addr(&self) -> String;
 
     /// Half-closes for writing, so that the peer reads what was sent and then the end of the stream.
-    fn shut_write(&mut self);
+    fn shutdown_write(&mut self);
 
     /// The error of a layer of the stream (TLS, a proxy), as a text that is more exact than an [`io::ErrorKind`].
-    fn trouble(&self) -> Option<String> {
+    fn layer_error(&self) -> Option<String> {
         None
     }
 }
@@ -92,7 +92,7 @@ pub trait Listener {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>>;
 
     /// The address that it is bound to.
-    fn local(&self) -> String;
+    fn local_addr(&self) -> String;
 }
 
 /// How much memory the process uses, and how much it may use.
@@ -121,16 +121,16 @@ pub struct ProcessSample {
 }
 
 /// Notifies a component, from any thread, that the data shared with that thread has changed.
-pub trait Bell: Send + Sync {
+pub trait Notifier: Send + Sync {
     /// Causes [`Event::Ready`] to be delivered soon: once, however often this is called before that.
-    fn ring(&self);
+    fn notify(&self);
 }
 
 /// The notifier of a world without other threads: does nothing.
-struct Mute;
+struct NoopNotifier;
 
-impl Bell for Mute {
-    fn ring(&self) {}
+impl Notifier for NoopNotifier {
+    fn notify(&self) {}
 }
 
 /// A computation that takes longer than a turn of the loop may take: it runs on a helper thread.
@@ -143,11 +143,11 @@ pub struct JobResult<T>(Arc<Mutex<Option<T>>>);
 impl<T: Send + 'static> JobResult<T> {
     /// A job that runs `compute`, and the value through which its result is read.
     pub(crate) fn new(compute: impl FnOnce() -> T + Send + 'static) -> (Job, Self) {
-        let place = Arc::new(Mutex::new(None));
-        let result = Self(place.clone());
+        let shared = Arc::new(Mutex::new(None));
+        let result = Self(shared.clone());
         let job = move || {
             let value = compute();
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+            *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         };
         (Box::new(job), result)
     }
@@ -162,62 +162,62 @@ impl<T: Send + 'static> JobResult<T> {
 /// Clock, network, names, memory and randomness. The only interface of components to the machine.
 pub trait World {
     /// The steady clock.
-    fn now(&self) -> Mono;
+    fn now(&self) -> MonotonicTime;
     /// The wall clock.
-    fn wall(&self) -> Wall;
+    fn wall_time(&self) -> WallTime;
     /// The next random number.
-    fn rand(&mut self) -> u64;
+    fn random(&mut self) -> u64;
     /// Measures the memory now.
-    fn memory(&mut self) -> MemorySample;
+    fn sample_memory(&mut self) -> MemorySample;
     /// Measures what the process has used until now.
-    fn process(&mut self) -> ProcessSample;
+    fn sample_process(&mut self) -> ProcessSample;
     /// Binds a socket. New connections are announced under `key`.
     ///
     /// # Errors
     /// The error that the system reports, for example that a port is in use.
-    fn listen(&mut self, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>>;
+    fn listen(&mut self, key: Key, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>>;
     /// Begins a connection; the first write shows whether it was established.
     ///
     /// # Errors
     /// The error that the system reports at once.
-    fn connect(&mut self, key: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>>;
+    fn connect(&mut self, key: Key, peer: &PeerAddr) -> io::Result<Box<dyn Stream>>;
     /// Looks up a host name; [`Event::Resolved`] follows, never before this returns.
     fn resolve(&mut self, key: Key, host: &str, port: u16);
-    /// Requests [`Event::Timer`] at `at`.
-    fn arm(&mut self, key: Key, at: Mono) -> TimerId;
+    /// Requests [`Event::Timer`] at `endpoint`.
+    fn set_timer(&mut self, key: Key, at: MonotonicTime) -> TimerId;
     /// Cancels a timer. A timer that has fired, or never existed, is no error.
-    fn cancel(&mut self, id: TimerId);
+    fn cancel_timer(&mut self, id: TimerId);
     /// A notifier for other threads: [`Event::Ready`] follows under `key`. In a world without other threads it does
     /// nothing.
-    fn bell(&mut self, key: Key) -> Arc<dyn Bell> {
+    fn notifier(&mut self, key: Key) -> Arc<dyn Notifier> {
         let _ = key;
-        Arc::new(Mute)
+        Arc::new(NoopNotifier)
     }
     /// Runs `job` on a helper thread; [`Event::Ready`] follows under `key` when it has ended, by a panic too, and never
     /// before this returns. A world without other threads runs it at once.
     fn run_job(&mut self, key: Key, job: Job) {
         job();
-        self.again(key);
+        self.request_ready(key);
     }
     /// Requests [`Event::Ready`] in the next turn, for example when a read budget is spent and no new readiness event
     /// will come.
-    fn again(&mut self, key: Key);
+    fn request_ready(&mut self, key: Key);
     /// Opens `stdout`, `stderr` or a file to append to. Writing never blocks: each `write` is one record, which is
     /// accepted whole and written later in the order of the calls. [`io::ErrorKind::WouldBlock`] means that its reader
     /// is too slow and that the record is dropped and counted; another error is that of an earlier record.
     ///
     /// # Errors
     /// The error that the system reports.
-    fn output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>>;
+    fn open_output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>>;
     /// Reads a small file whole: certificates, tokens. In a world without files no file exists.
     ///
     /// # Errors
     /// The error that the system reports, in Go's form.
-    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+    fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
         Err(io::Error::new(io::ErrorKind::NotFound, format!("open {path}: no such file or directory")))
     }
     /// A variable of the process's environment, for settings that the Go collector reads there: proxies.
-    fn env(&self, name: &str) -> Option<String> {
+    fn env_var(&self, name: &str) -> Option<String> {
         let _ = name;
         None
     }

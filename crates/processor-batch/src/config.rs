@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use otelcore_config::{ComponentId, Dur, Section};
+use otelcore_config::{ComponentId, GoDuration, Section};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{About, Build, Component, Factory, Kind, Settings, StartError};
+use otelcore_pipeline::{BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Factory, StartError};
 
 use crate::BatchProcessor;
 
-/// Settings of a `batch` processor; [`Default`] gives the Go collector's defaults.
+/// Configuration of a `batch` processor; [`Default`] gives the Go collector's defaults.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Batch {
+pub struct BatchConfig {
     /// Age at which a batch is sent; zero sends at once. Default 200 ms.
     pub timeout: Duration,
     /// Items at which a batch is sent; zero sends at once. Default 8192.
@@ -23,7 +23,7 @@ pub struct Batch {
     pub metadata_cardinality_limit: u32,
 }
 
-impl Default for Batch {
+impl Default for BatchConfig {
     fn default() -> Self {
         Self {
             timeout: Duration::from_millis(200),
@@ -35,10 +35,11 @@ impl Default for Batch {
     }
 }
 
-impl Settings for Batch {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        let name = build.id.to_string();
-        let processor = BatchProcessor::new(self.clone(), &name, build.telemetry, build.budget, build.log.clone());
+impl ComponentConfig for BatchConfig {
+    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let name = context.id.to_string();
+        let processor =
+            BatchProcessor::new(self.clone(), &name, context.telemetry, context.budget, context.log.clone());
         Ok(Component::Processor(Box::new(processor)))
     }
 }
@@ -48,12 +49,18 @@ impl Settings for Batch {
 pub struct BatchFactory;
 
 impl Factory for BatchFactory {
-    fn about(&self) -> About {
-        About { kind: Kind::Processor, type_name: "batch", aliases: &[], signals: &Signal::ALL, stability: "Beta" }
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Processor,
+            type_name: "batch",
+            aliases: &[],
+            signals: &Signal::ALL,
+            stability: "Beta",
+        }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
-        let timeout = s.duration("timeout", Dur::from_millis(200));
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
+        let timeout = s.duration("timeout", GoDuration::from_millis(200));
         if timeout.is_negative() {
             s.error("timeout", "timeout must be greater or equal to 0");
         }
@@ -74,8 +81,8 @@ impl Factory for BatchFactory {
         metadata_keys.sort();
         let metadata_cardinality_limit = s.int("metadata_cardinality_limit", 1000_u32);
         s.finish();
-        let timeout = Duration::from_nanos(timeout.nanos());
-        Some(Box::new(Batch {
+        let timeout = Duration::from_nanos(timeout.nanos_or_zero());
+        Some(Box::new(BatchConfig {
             timeout,
             send_batch_size,
             send_batch_max_size,

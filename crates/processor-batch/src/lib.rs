@@ -13,36 +13,36 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use config::{Batch, BatchFactory};
-use otelcore_pdata::Work;
+pub use config::{BatchConfig, BatchFactory};
+use otelcore_pdata::StepBudget;
 use otelcore_pipeline::{
-    Ack, Budget, Cx, Detail, Error, Event, Field, Gauge, Kept, Logger, Metadata, Mono, Out, Outcome, Payload,
-    Processor, Telemetry, TimerId,
+    Ack, Budget, Cx, Downstream, Error, Event, Gauge, Kept, LogField, Logger, Metadata, MetricsLevel, MonotonicTime,
+    Outcome, Payload, Processor, Telemetry, TimerId,
 };
-use shard::{Metrics, Shard, Trigger};
+use shard::{BatchMetrics, Shard, Trigger};
 
 /// Batches that may be in flight at once. When there are so many, shards wait for outcomes.
 const MAX_IN_FLIGHT: usize = 16;
 
 /// The pause before a refused batch is tried again.
-const PAUSE: Duration = Duration::from_millis(50);
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// The local key of the timer for refused batches; shards have small numbers.
-const AGAIN: u64 = u64::MAX;
+const RETRY_KEY: u64 = u64::MAX;
 
 /// The local key under which the processor requests the next turn.
-const CONTINUE: u64 = u64::MAX - 1;
+const NEXT_TURN_KEY: u64 = u64::MAX - 1;
 
 /// Batches that are sent in one turn at most: later components may settle each at once, so that the next one is sent in
 /// the same turn.
-const TURN_BATCHES: u32 = 64;
+const MAX_BATCHES_PER_TURN: u32 = 64;
 
 /// Units of work for each item of a batch, for the later components that may process it in the same turn.
-const ITEM_UNITS: u64 = 100;
+const WORK_PER_ITEM: u64 = 100;
 
 /// A batch that has been passed on and is not settled yet.
 #[derive(Debug)]
-struct Job {
+struct SentBatch {
     payload: Payload,
     trigger: Trigger,
 }
@@ -50,63 +50,63 @@ struct Job {
 /// One instance, of one pipeline.
 #[derive(Debug)]
 pub(crate) struct BatchProcessor {
-    settings: Batch,
+    config: BatchConfig,
     log: Logger,
-    metrics: Metrics,
+    metrics: BatchMetrics,
     cardinality: Gauge,
     shards: Vec<Shard>,
     /// Shard by the values of `metadata_keys`.
     by_metadata: BTreeMap<Vec<Vec<String>>, usize>,
     /// The charge for the shards: each is kept as long as the processor.
     kept: Kept,
-    jobs: BTreeMap<u64, Job>,
-    /// Jobs that were refused and wait for another attempt.
-    refused: BTreeMap<u64, Job>,
-    again: Option<TimerId>,
-    next_job: u64,
-    draining: bool,
-    /// Shards that may have a batch to send, in turn.
+    in_flight: BTreeMap<u64, SentBatch>,
+    /// Batches that were refused and wait for another attempt.
+    refused: BTreeMap<u64, SentBatch>,
+    retry_timer: Option<TimerId>,
+    next_batch_id: u64,
+    is_draining: bool,
+    /// Shards that may have a batch to send, in the order in which they send.
     queue: VecDeque<usize>,
     /// What may still be done in this turn: work, and batches. The next turn is requested when one of them is used up,
     /// and resets both.
-    work: Work,
-    batches: u32,
-    is_continued: bool,
+    work_left: StepBudget,
+    batches_left: u32,
+    is_turn_requested: bool,
 }
 
 impl BatchProcessor {
     pub(crate) fn new(
-        settings: Batch,
+        config: BatchConfig,
         processor: &str,
         telemetry: &Telemetry,
         budget: &Arc<Budget>,
         log: Logger,
     ) -> Self {
         let cardinality = telemetry.gauge(
-            Detail::Normal,
+            MetricsLevel::Normal,
             "otelcol_processor_batch_metadata_cardinality",
             "Number of distinct metadata value combinations being processed [Development]",
             vec![("processor", processor.to_owned())],
         );
         let mut new = Self {
-            settings,
+            config,
             log,
-            metrics: Metrics::new(telemetry, processor),
+            metrics: BatchMetrics::new(telemetry, processor),
             cardinality,
             shards: Vec::new(),
             by_metadata: BTreeMap::new(),
             kept: budget.keep(0),
-            jobs: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             refused: BTreeMap::new(),
-            again: None,
-            next_job: 0,
-            draining: false,
+            retry_timer: None,
+            next_batch_id: 0,
+            is_draining: false,
             queue: VecDeque::new(),
-            work: Work::step(),
-            batches: TURN_BATCHES,
-            is_continued: false,
+            work_left: StepBudget::for_one_step(),
+            batches_left: MAX_BATCHES_PER_TURN,
+            is_turn_requested: false,
         };
-        if new.settings.metadata_keys.is_empty() {
+        if new.config.metadata_keys.is_empty() {
             new.shards.push(Shard::new(None));
             new.cardinality.set(1);
         }
@@ -114,16 +114,16 @@ impl BatchProcessor {
     }
 
     /// The shard for a payload's metadata, or the outcome of the payload when there can be no more shards.
-    fn shard_for(&mut self, meta: Option<&Metadata>) -> Result<usize, Outcome> {
-        if self.settings.metadata_keys.is_empty() {
+    fn shard_for(&mut self, metadata: Option<&Metadata>) -> Result<usize, Outcome> {
+        if self.config.metadata_keys.is_empty() {
             return Ok(0);
         }
-        let value = |key: &String| meta.map_or_else(Vec::new, |m| m.get(key).to_vec());
-        let values: Vec<Vec<String>> = self.settings.metadata_keys.iter().map(value).collect();
+        let value = |key: &String| metadata.map_or_else(Vec::new, |m| m.get(key).to_vec());
+        let values: Vec<Vec<String>> = self.config.metadata_keys.iter().map(value).collect();
         if let Some(shard) = self.by_metadata.get(&values) {
             return Ok(*shard);
         }
-        let limit = self.settings.metadata_cardinality_limit as usize;
+        let limit = self.config.metadata_cardinality_limit as usize;
         if limit > 0 && self.shards.len() >= limit {
             return Err(Outcome::permanent("too many batcher metadata-value combinations"));
         }
@@ -131,29 +131,29 @@ impl BatchProcessor {
             return Err(Outcome::Retry { after: None, why: Error::new("data refused due to high memory usage") });
         }
         // The values are stored twice: in the table and in the shard.
-        let texts: usize = values.iter().flatten().map(|value| 2 * (value.len() + size_of::<String>())).sum();
-        self.kept.grow((size_of::<Shard>() + texts + 256) as u64);
-        let mut kept = Metadata::default();
-        for (key, values) in self.settings.metadata_keys.iter().zip(&values) {
-            values.iter().for_each(|value| kept.add(key, value));
+        let text_bytes: usize = values.iter().flatten().map(|value| 2 * (value.len() + size_of::<String>())).sum();
+        self.kept.grow((size_of::<Shard>() + text_bytes + 256) as u64);
+        let mut shard_metadata = Metadata::default();
+        for (key, values) in self.config.metadata_keys.iter().zip(&values) {
+            values.iter().for_each(|value| shard_metadata.add(key, value));
         }
-        self.shards.push(Shard::new(Some(Arc::new(kept))));
+        self.shards.push(Shard::new(Some(Arc::new(shard_metadata))));
         self.by_metadata.insert(values, self.shards.len() - 1);
         self.cardinality.set(self.shards.len() as u64);
         Ok(self.shards.len() - 1)
     }
 
     /// Whether batches go out without waiting for more.
-    fn immediate(&self) -> bool {
-        self.settings.timeout.is_zero() || self.settings.send_batch_size == 0
+    fn sends_immediately(&self) -> bool {
+        self.config.timeout.is_zero() || self.config.send_batch_size == 0
     }
 
-    fn is_stuck(&self) -> bool {
-        !self.refused.is_empty() || self.jobs.len() >= MAX_IN_FLIGHT
+    fn is_blocked(&self) -> bool {
+        !self.refused.is_empty() || self.in_flight.len() >= MAX_IN_FLIGHT
     }
 
-    /// Sends batches of a shard and of the queued shards, in turn, while later components accept more.
-    fn emit(&mut self, cx: &mut Cx<'_>, index: usize, trigger: Trigger, out: &mut Out) {
+    /// Sends batches of a shard and of the queued shards, one after another, while later components accept more.
+    fn send_batches(&mut self, cx: &mut Cx<'_>, index: usize, trigger: Trigger, downstream: &mut Downstream) {
         let Some(shard) = self.shards.get_mut(index) else { return };
         if trigger == Trigger::Timeout {
             shard.trigger = trigger;
@@ -161,16 +161,16 @@ impl BatchProcessor {
         if !std::mem::replace(&mut shard.is_queued, true) {
             self.queue.push_back(index);
         }
-        self.send_queued(cx, out);
+        self.send_queued(cx, downstream);
         if let Some(shard) = self.shards.get_mut(index) {
-            shard.arm(cx, index as u64, self.settings.timeout);
+            shard.update_timer(cx, index as u64, self.config.timeout);
         }
     }
 
-    /// Sends a batch of each queued shard in turn, until none has one, later components accept no more, or the limits
-    /// of this turn are reached.
-    fn send_queued(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
-        while !self.is_stuck()
+    /// Sends a batch of each queued shard, one after another, until none has one, later components accept no more, or
+    /// the limits of this turn are reached.
+    fn send_queued(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        while !self.is_blocked()
             && let Some(index) = self.queue.front().copied()
         {
             if !self.has_batch(index) {
@@ -178,127 +178,127 @@ impl BatchProcessor {
                 if let Some(shard) = self.shards.get_mut(index) {
                     shard.is_queued = false;
                     shard.trigger = Trigger::Size;
-                    shard.arm(cx, index as u64, self.settings.timeout);
+                    shard.update_timer(cx, index as u64, self.config.timeout);
                 }
                 continue;
             }
-            if self.batches == 0 || !self.send_batch(index, out) {
-                if !std::mem::replace(&mut self.is_continued, true) {
-                    cx.again(CONTINUE);
+            if self.batches_left == 0 || !self.send_batch(index, downstream) {
+                if !std::mem::replace(&mut self.is_turn_requested, true) {
+                    cx.request_ready(NEXT_TURN_KEY);
                 }
                 return;
             }
-            self.batches -= 1;
+            self.batches_left -= 1;
             self.queue.rotate_left(1);
         }
     }
 
     fn has_batch(&self, index: usize) -> bool {
-        let enough = if self.immediate() { 1 } else { u64::from(self.settings.send_batch_size) };
+        let min_items = if self.sends_immediately() { 1 } else { u64::from(self.config.send_batch_size) };
         self.shards.get(index).is_some_and(|shard| {
-            let due = self.draining || shard.trigger == Trigger::Timeout;
-            shard.items() >= if due { 1 } else { enough }
+            let is_due = self.is_draining || shard.trigger == Trigger::Timeout;
+            shard.items() >= if is_due { 1 } else { min_items }
         })
     }
 
     /// Returns false when the work of this turn is used up.
-    fn send_batch(&mut self, index: usize, out: &mut Out) -> bool {
-        let max = self.settings.send_batch_max_size;
+    fn send_batch(&mut self, index: usize, downstream: &mut Downstream) -> bool {
+        let max_items = self.config.send_batch_max_size;
         let Some(shard) = self.shards.get_mut(index) else { return true };
-        let Some(payload) = shard.take(max, &mut self.work) else { return false };
-        self.work.charge(u64::from(payload.items()) * ITEM_UNITS);
+        let Some(payload) = shard.take(max_items, &mut self.work_left) else { return false };
+        self.work_left.charge(u64::from(payload.items()) * WORK_PER_ITEM);
         // A timeout sends one batch; what is left in the shard is sent by size.
         let trigger = std::mem::replace(&mut shard.trigger, Trigger::Size);
-        let job = self.next_job;
-        self.next_job += 1;
-        out.send(payload.clone(), out.ack(job));
-        self.jobs.insert(job, Job { payload, trigger });
+        let batch_id = self.next_batch_id;
+        self.next_batch_id += 1;
+        downstream.send(payload.clone(), downstream.new_ack(batch_id));
+        self.in_flight.insert(batch_id, SentBatch { payload, trigger });
         true
     }
 }
 
 impl Processor for BatchProcessor {
-    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out) {
-        let index = match self.shard_for(payload.meta.as_deref()) {
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
+        let index = match self.shard_for(payload.metadata.as_deref()) {
             Ok(index) => index,
             Err(outcome) => return ack.settle(outcome),
         };
-        let stuck = self.is_stuck();
+        let is_blocked = self.is_blocked();
         let Some(shard) = self.shards.get_mut(index) else { return };
-        if stuck && shard.items() >= u64::from(self.settings.send_batch_size) {
-            return ack.settle(Outcome::Retry { after: Some(PAUSE), why: Error::new("sending queue is full") });
+        if is_blocked && shard.items() >= u64::from(self.config.send_batch_size) {
+            return ack.settle(Outcome::Retry { after: Some(RETRY_PAUSE), why: Error::new("sending queue is full") });
         }
         shard.add(payload);
         ack.settle(Outcome::Delivered);
-        self.emit(cx, index, Trigger::Size, out);
+        self.send_batches(cx, index, Trigger::Size, downstream);
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, out: &mut Out) {
-        if local == AGAIN {
-            self.again = None;
-            for (number, job) in std::mem::take(&mut self.refused) {
-                out.send(job.payload.clone(), out.ack(number));
-                self.jobs.insert(number, job);
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, downstream: &mut Downstream) {
+        if local == RETRY_KEY {
+            self.retry_timer = None;
+            for (batch_id, batch) in std::mem::take(&mut self.refused) {
+                downstream.send(batch.payload.clone(), downstream.new_ack(batch_id));
+                self.in_flight.insert(batch_id, batch);
             }
-        } else if local == CONTINUE {
-            self.work = Work::step();
-            self.batches = TURN_BATCHES;
-            self.is_continued = false;
-            self.send_queued(cx, out);
+        } else if local == NEXT_TURN_KEY {
+            self.work_left = StepBudget::for_one_step();
+            self.batches_left = MAX_BATCHES_PER_TURN;
+            self.is_turn_requested = false;
+            self.send_queued(cx, downstream);
         } else if let Ok(index) = usize::try_from(local)
             && let Some(shard) = self.shards.get_mut(index)
         {
-            shard.fired();
-            self.emit(cx, index, Trigger::Timeout, out);
+            shard.clear_timer();
+            self.send_batches(cx, index, Trigger::Timeout, downstream);
         }
     }
 
-    fn settled(&mut self, cx: &mut Cx<'_>, number: u64, outcome: Outcome, out: &mut Out) {
-        let Some(job) = self.jobs.remove(&number) else { return };
+    fn settled(&mut self, cx: &mut Cx<'_>, batch_id: u64, outcome: Outcome, downstream: &mut Downstream) {
+        let Some(batch) = self.in_flight.remove(&batch_id) else { return };
         match outcome {
             Outcome::Delivered => {
-                self.metrics.sent(&job.payload, job.trigger);
-                drop(job);
+                self.metrics.record_batch(&batch.payload, batch.trigger);
+                drop(batch);
             }
             Outcome::Retry { after, .. } => {
-                self.refused.insert(number, job);
-                if self.again.is_none() {
-                    let at: Mono = cx.now() + after.unwrap_or_default().max(PAUSE);
-                    self.again = Some(cx.arm(AGAIN, at));
+                self.refused.insert(batch_id, batch);
+                if self.retry_timer.is_none() {
+                    let at: MonotonicTime = cx.now() + after.unwrap_or_default().max(RETRY_PAUSE);
+                    self.retry_timer = Some(cx.set_timer(RETRY_KEY, at));
                 }
             }
             Outcome::Permanent(why) => {
                 let fields = [
-                    ("error", Field::Str(&why.message)),
-                    ("dropped_items", Field::Uint(u64::from(job.payload.items()))),
+                    ("error", LogField::Str(&why.message)),
+                    ("dropped_items", LogField::Uint(u64::from(batch.payload.items()))),
                 ];
                 self.log.warn("Sender failed", &fields);
             }
             Outcome::Lost(_) => {
-                let fields = [("dropped_items", Field::Uint(u64::from(job.payload.items())))];
+                let fields = [("dropped_items", LogField::Uint(u64::from(batch.payload.items())))];
                 self.log.warn("Sender failed", &fields);
             }
         }
-        self.send_queued(cx, out);
+        self.send_queued(cx, downstream);
     }
 
-    fn flush(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
+    fn flush(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
         for index in 0..self.shards.len() {
-            self.emit(cx, index, Trigger::Timeout, out);
+            self.send_batches(cx, index, Trigger::Timeout, downstream);
         }
     }
 
-    fn drain(&mut self, cx: &mut Cx<'_>, out: &mut Out) {
-        self.draining = true;
+    fn drain(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        self.is_draining = true;
         for index in 0..self.shards.len() {
-            self.emit(cx, index, Trigger::Timeout, out);
+            self.send_batches(cx, index, Trigger::Timeout, downstream);
         }
     }
 
-    fn holds(&self) -> u64 {
-        let jobs = self.jobs.values().chain(self.refused.values());
+    fn held_items(&self) -> u64 {
+        let batches = self.in_flight.values().chain(self.refused.values());
         let shards = self.shards.iter().map(Shard::items);
-        jobs.map(|job| u64::from(job.payload.items())).sum::<u64>() + shards.sum::<u64>()
+        batches.map(|batch| u64::from(batch.payload.items())).sum::<u64>() + shards.sum::<u64>()
     }
 }
 

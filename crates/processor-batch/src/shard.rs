@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_pdata::{PieceLimit, Signal, Work};
-use otelcore_pipeline::{Counter, Cx, Detail, Histogram, Metadata, Payload, PayloadSplitter, Telemetry, TimerId};
+use otelcore_pdata::{PieceLimit, Signal, StepBudget};
+use otelcore_pipeline::{Counter, Cx, Histogram, Metadata, MetricsLevel, Payload, PayloadSplitter, Telemetry, TimerId};
 
 /// Why a batch was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,7 +18,7 @@ pub(crate) enum Trigger {
 pub(crate) struct Shard {
     signal: Signal,
     body: Option<PayloadSplitter>,
-    meta: Option<Arc<Metadata>>,
+    metadata: Option<Arc<Metadata>>,
     timer: Option<TimerId>,
     /// Why the next batch is sent.
     pub(crate) trigger: Trigger,
@@ -27,8 +27,8 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new(meta: Option<Arc<Metadata>>) -> Self {
-        Self { signal: Signal::Traces, body: None, meta, timer: None, trigger: Trigger::Size, is_queued: false }
+    pub(crate) fn new(metadata: Option<Arc<Metadata>>) -> Self {
+        Self { signal: Signal::Traces, body: None, metadata, timer: None, trigger: Trigger::Size, is_queued: false }
     }
 
     pub(crate) fn items(&self) -> u64 {
@@ -42,45 +42,45 @@ impl Shard {
         body.push(payload.body, payload.held, ());
     }
 
-    /// Takes at most `max` items, all of them when it is zero. `None`: the work of this turn is used up.
-    pub(crate) fn take(&mut self, max: u32, work: &mut Work) -> Option<Payload> {
-        let limit = if max == 0 { PieceLimit::NONE } else { PieceLimit::items(max) };
+    /// Takes at most `max_items` items, all of them when it is zero. `None`: the work of this turn is used up.
+    pub(crate) fn take(&mut self, max_items: u32, work: &mut StepBudget) -> Option<Payload> {
+        let limit = if max_items == 0 { PieceLimit::NONE } else { PieceLimit::items(max_items) };
         let (body, held) = self.body.as_mut()?.take(limit, work, |(), _| {})?;
-        Some(Payload { signal: self.signal, body, meta: self.meta.clone(), held })
+        Some(Payload { signal: self.signal, body, metadata: self.metadata.clone(), held })
     }
 
-    /// Arms the timer if data waits, and cancels it if none does.
-    pub(crate) fn arm(&mut self, cx: &mut Cx<'_>, local: u64, timeout: Duration) {
+    /// Sets the timer if data waits, and cancels it if none does.
+    pub(crate) fn update_timer(&mut self, cx: &mut Cx<'_>, timer_key: u64, timeout: Duration) {
         if self.items() == 0 {
             if let Some(id) = self.timer.take() {
-                cx.cancel(id);
+                cx.cancel_timer(id);
             }
         } else if self.timer.is_none() && !timeout.is_zero() {
             let at = cx.now() + timeout;
-            self.timer = Some(cx.arm(local, at));
+            self.timer = Some(cx.set_timer(timer_key, at));
         }
     }
 
-    pub(crate) fn fired(&mut self) {
+    pub(crate) fn clear_timer(&mut self) {
         self.timer = None;
     }
 }
 
 /// The processor's own metrics.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct BatchMetrics {
     size: Histogram,
     bytes: Histogram,
     by_size: Counter,
     by_timeout: Counter,
 }
 
-const SIZES: &[f64] = &[
+const SIZE_BOUNDS: &[f64] = &[
     10.0, 25.0, 50.0, 75.0, 100.0, 250.0, 500.0, 750.0, 1000.0, 2000.0, 3000.0, 4000.0, 5000.0, 6000.0, 7000.0, 8000.0,
     9000.0, 10000.0, 20000.0, 30000.0, 50000.0, 100_000.0,
 ];
 
-const BYTES: &[f64] = &[
+const BYTE_BOUNDS: &[f64] = &[
     128.0,
     256.0,
     512.0,
@@ -101,40 +101,40 @@ const BYTES: &[f64] = &[
     16_777_216.0,
 ];
 
-impl Metrics {
+impl BatchMetrics {
     pub(crate) fn new(telemetry: &Telemetry, processor: &str) -> Self {
-        let own = || vec![("processor", processor.to_owned())];
+        let processor_labels = || vec![("processor", processor.to_owned())];
         Self {
             size: telemetry.histogram(
-                Detail::Normal,
+                MetricsLevel::Normal,
                 "otelcol_processor_batch_batch_send_size",
                 "Number of units in the batch [Development]",
-                own(),
-                SIZES,
+                processor_labels(),
+                SIZE_BOUNDS,
             ),
             bytes: telemetry.histogram(
-                Detail::Detailed,
+                MetricsLevel::Detailed,
                 "otelcol_processor_batch_batch_send_size_bytes",
                 "Number of bytes in batch that was sent [Development]",
-                own(),
-                BYTES,
+                processor_labels(),
+                BYTE_BOUNDS,
             ),
             by_size: telemetry.counter(
-                Detail::Normal,
+                MetricsLevel::Normal,
                 "otelcol_processor_batch_batch_size_trigger_send",
                 "Number of times the batch was sent due to a size trigger [Development]",
-                own(),
+                processor_labels(),
             ),
             by_timeout: telemetry.counter(
-                Detail::Normal,
+                MetricsLevel::Normal,
                 "otelcol_processor_batch_timeout_trigger_send",
                 "Number of times the batch was sent due to a timeout trigger [Development]",
-                own(),
+                processor_labels(),
             ),
         }
     }
 
-    pub(crate) fn sent(&self, payload: &Payload, trigger: Trigger) {
+    pub(crate) fn record_batch(&self, payload: &Payload, trigger: Trigger) {
         self.size.observe(f64::from(payload.items()));
         self.bytes.observe(payload.body.len() as f64);
         match trigger {

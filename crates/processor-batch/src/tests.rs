@@ -1,4 +1,4 @@
-//! Batching under a virtual clock, in a small world that has only time.
+//! Tests of batching with a virtual clock, in a world that has only time.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -6,34 +6,34 @@ use std::io;
 use bytes::Bytes;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    Budget, Endpoint, Held, Key, Listener, MemorySample, NoLog, PeerAddr, ProcessSample, Stream, Wall, World,
+    Budget, Endpoint, Held, Key, Listener, MemorySample, NoopLogSink, PeerAddr, ProcessSample, Stream, WallTime, World,
 };
 
 use super::*;
 
 /// A world with nothing but a clock and timers.
 #[derive(Default)]
-struct Clock {
-    now: Mono,
-    timers: Vec<(Mono, TimerId, u64)>,
+struct ClockWorld {
+    now: MonotonicTime,
+    timers: Vec<(MonotonicTime, TimerId, u64)>,
     next: u64,
-    again: BTreeSet<u64>,
+    ready_keys: BTreeSet<u64>,
 }
 
-impl World for Clock {
-    fn now(&self) -> Mono {
+impl World for ClockWorld {
+    fn now(&self) -> MonotonicTime {
         self.now
     }
-    fn wall(&self) -> Wall {
-        Wall(0)
+    fn wall_time(&self) -> WallTime {
+        WallTime(0)
     }
-    fn rand(&mut self) -> u64 {
+    fn random(&mut self) -> u64 {
         0
     }
-    fn memory(&mut self) -> MemorySample {
+    fn sample_memory(&mut self) -> MemorySample {
         MemorySample::default()
     }
-    fn process(&mut self) -> ProcessSample {
+    fn sample_process(&mut self) -> ProcessSample {
         ProcessSample::default()
     }
     fn listen(&mut self, _: Key, _: &Endpoint) -> io::Result<Box<dyn Listener>> {
@@ -43,355 +43,369 @@ impl World for Clock {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn resolve(&mut self, _: Key, _: &str, _: u16) {}
-    fn arm(&mut self, key: Key, at: Mono) -> TimerId {
+    fn set_timer(&mut self, key: Key, at: MonotonicTime) -> TimerId {
         self.next += 1;
         self.timers.push((at, TimerId(self.next), key.local));
         TimerId(self.next)
     }
-    fn cancel(&mut self, id: TimerId) {
+    fn cancel_timer(&mut self, id: TimerId) {
         self.timers.retain(|t| t.1 != id);
     }
-    fn again(&mut self, key: Key) {
-        self.again.insert(key.local);
+    fn request_ready(&mut self, key: Key) {
+        self.ready_keys.insert(key.local);
     }
-    fn output(&mut self, _: &str) -> io::Result<Box<dyn io::Write>> {
+    fn open_output(&mut self, _: &str) -> io::Result<Box<dyn io::Write>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-struct Scene {
-    clock: Clock,
+struct Fixture {
+    world: ClockWorld,
     processor: BatchProcessor,
     budget: Arc<Budget>,
-    sent: Vec<(u32, Ack)>,
+    batches: Vec<(u32, Ack)>,
 }
 
-impl Scene {
-    fn new(settings: Batch) -> Self {
-        let telemetry = Telemetry::new(Detail::Detailed);
+impl Fixture {
+    fn new(config: BatchConfig) -> Self {
+        let telemetry = Telemetry::new(MetricsLevel::Detailed);
         let budget = Arc::<Budget>::default();
-        let processor = BatchProcessor::new(settings, "batch", &telemetry, &budget, Logger::new(Arc::new(NoLog)));
-        Self { clock: Clock::default(), processor, budget, sent: Vec::new() }
+        let processor = BatchProcessor::new(config, "batch", &telemetry, &budget, Logger::new(Arc::new(NoopLogSink)));
+        Self { world: ClockWorld::default(), processor, budget, batches: Vec::new() }
     }
 
     /// One log record is `0a 06 12 04 12 02 08 00`-like: resource, scope, and records of two bytes.
     fn body(items: u32) -> Rope {
         let records = [0x12, 0].repeat(items as usize);
         let mut scope = Vec::new();
-        otelcore_pdata::wire::put_bytes(&mut scope, 2, &records);
+        otelcore_pdata::wire_format::put_bytes_field(&mut scope, 2, &records);
         let mut body = Vec::new();
-        otelcore_pdata::wire::put_bytes(&mut body, 1, &scope);
+        otelcore_pdata::wire_format::put_bytes_field(&mut body, 1, &scope);
         Rope::new(Bytes::from(body), items)
     }
 
-    fn give(&mut self, items: u32) {
-        self.give_with(items, None);
+    fn send(&mut self, items: u32) {
+        self.send_with_metadata(items, None);
     }
 
-    fn give_with(&mut self, items: u32, meta: Option<Arc<Metadata>>) {
+    fn send_with_metadata(&mut self, items: u32, metadata: Option<Arc<Metadata>>) {
         let body = Self::body(items);
         let held = self.budget.hold(body.len() as u64);
-        let payload = Payload { signal: Signal::Logs, body, meta, held };
-        self.enter(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
-        self.turns();
+        let payload = Payload { signal: Signal::Logs, body, metadata, held };
+        self.call_processor(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+        self.run_turns();
     }
 
     /// Runs the turns that were requested.
-    fn turns(&mut self) {
-        while self.turn() {}
+    fn run_turns(&mut self) {
+        while self.run_turn() {}
     }
 
     /// Runs one requested turn; returns whether there was one.
-    fn turn(&mut self) -> bool {
-        let keys = std::mem::take(&mut self.clock.again);
+    fn run_turn(&mut self) -> bool {
+        let keys = std::mem::take(&mut self.world.ready_keys);
         for local in &keys {
-            self.enter(|p, cx, out| p.event(cx, *local, Event::Ready, out));
+            self.call_processor(|p, cx, out| p.handle_event(cx, *local, Event::Ready, out));
         }
         !keys.is_empty()
     }
 
     /// Settles the batches that were sent, and those that are sent as a result, in the same turn; returns their sizes.
-    fn deliver(&mut self, next_job: &mut u64) -> Vec<u32> {
+    fn settle_all(&mut self, next_batch_id: &mut u64) -> Vec<u32> {
         let mut sizes = Vec::new();
-        while !self.sent.is_empty() {
-            for size in self.sizes() {
+        while !self.batches.is_empty() {
+            for size in self.take_sizes() {
                 sizes.push(size);
-                let job = *next_job;
-                *next_job += 1;
-                self.enter(|p, cx, out| p.settled(cx, job, Outcome::Delivered, out));
+                let batch_id = *next_batch_id;
+                *next_batch_id += 1;
+                self.call_processor(|p, cx, out| p.settled(cx, batch_id, Outcome::Delivered, out));
             }
         }
         sizes
     }
 
-    fn enter(&mut self, f: impl FnOnce(&mut BatchProcessor, &mut Cx<'_>, &mut Out)) {
-        let mut out = Out::default();
-        f(&mut self.processor, &mut Cx::new(&mut self.clock, 1), &mut out);
-        let sent = out.take();
-        self.sent.extend(sent.into_iter().map(|(payload, ack)| (payload.items(), ack)));
+    fn call_processor(&mut self, f: impl FnOnce(&mut BatchProcessor, &mut Cx<'_>, &mut Downstream)) {
+        let mut downstream = Downstream::default();
+        f(&mut self.processor, &mut Cx::new(&mut self.world, 1), &mut downstream);
+        let payloads = downstream.take();
+        self.batches.extend(payloads.into_iter().map(|(payload, ack)| (payload.items(), ack)));
     }
 
     /// Advances the clock and fires the timers that are due.
-    fn pass(&mut self, millis: u64) {
-        let end = self.clock.now + Duration::from_millis(millis);
+    fn advance(&mut self, millis: u64) {
+        let end = self.world.now + Duration::from_millis(millis);
         loop {
-            self.clock.timers.sort_unstable();
-            let Some(&(at, id, local)) = self.clock.timers.first().filter(|t| t.0 <= end) else { break };
-            self.clock.now = at;
-            self.clock.cancel(id);
-            self.enter(|p, cx, out| p.event(cx, local, Event::Timer, out));
+            self.world.timers.sort_unstable();
+            let Some(&(at, id, local)) = self.world.timers.first().filter(|t| t.0 <= end) else { break };
+            self.world.now = at;
+            self.world.cancel_timer(id);
+            self.call_processor(|p, cx, out| p.handle_event(cx, local, Event::Timer, out));
         }
-        self.clock.now = end;
+        self.world.now = end;
     }
 
-    fn settle(&mut self, job: u64, outcome: Outcome) {
-        self.enter(|p, cx, out| p.settled(cx, job, outcome, out));
-        self.turns();
+    fn settle(&mut self, batch_id: u64, outcome: Outcome) {
+        self.call_processor(|p, cx, out| p.settled(cx, batch_id, outcome, out));
+        self.run_turns();
     }
 
-    fn sizes(&mut self) -> Vec<u32> {
-        std::mem::take(&mut self.sent).into_iter().map(|(items, _)| items).collect()
+    fn take_sizes(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.batches).into_iter().map(|(items, _)| items).collect()
     }
 }
 
 #[test]
-fn a_full_batch_goes_at_once_and_a_small_one_after_its_time() {
-    let mut scene = Scene::new(Batch { send_batch_size: 10, ..Batch::default() });
-    scene.give(4);
-    scene.give(5);
-    assert_eq!(scene.sizes(), []);
-    scene.give(3);
-    assert_eq!(scene.sizes(), [12], "everything pending goes");
-    scene.give(2);
-    scene.pass(199);
-    assert_eq!(scene.sizes(), []);
-    scene.pass(1);
-    assert_eq!(scene.sizes(), [2]);
-    scene.pass(1000);
-    assert_eq!(scene.sizes(), [], "nothing waits, so no timer runs");
+fn full_batch_is_sent_at_once_and_a_small_one_after_the_timeout() {
+    let mut fixture = Fixture::new(BatchConfig { send_batch_size: 10, ..BatchConfig::default() });
+    fixture.send(4);
+    fixture.send(5);
+    assert_eq!(fixture.take_sizes(), []);
+    fixture.send(3);
+    assert_eq!(fixture.take_sizes(), [12], "everything pending goes");
+    fixture.send(2);
+    fixture.advance(199);
+    assert_eq!(fixture.take_sizes(), []);
+    fixture.advance(1);
+    assert_eq!(fixture.take_sizes(), [2]);
+    fixture.advance(1000);
+    assert_eq!(fixture.take_sizes(), [], "nothing waits, so no timer runs");
 }
 
 #[test]
-fn a_maximum_splits_and_the_remainder_waits() {
-    let mut scene = Scene::new(Batch { send_batch_size: 10, send_batch_max_size: 10, ..Batch::default() });
-    scene.give(25);
-    assert_eq!(scene.sizes(), [10, 10]);
-    assert_eq!(scene.processor.holds(), 25, "jobs are held until they are settled");
-    scene.settle(0, Outcome::Delivered);
-    scene.settle(1, Outcome::Delivered);
-    assert_eq!(scene.processor.holds(), 5);
-    scene.pass(200);
-    assert_eq!(scene.sizes(), [5]);
+fn payload_above_the_maximum_size_is_split_and_the_remainder_waits() {
+    let mut fixture =
+        Fixture::new(BatchConfig { send_batch_size: 10, send_batch_max_size: 10, ..BatchConfig::default() });
+    fixture.send(25);
+    assert_eq!(fixture.take_sizes(), [10, 10]);
+    assert_eq!(fixture.processor.held_items(), 25, "jobs are held until they are settled");
+    fixture.settle(0, Outcome::Delivered);
+    fixture.settle(1, Outcome::Delivered);
+    assert_eq!(fixture.processor.held_items(), 5);
+    fixture.advance(200);
+    assert_eq!(fixture.take_sizes(), [5]);
 }
 
 #[test]
-fn without_a_timeout_every_payload_goes_at_once() {
-    let mut scene = Scene::new(Batch { timeout: Duration::ZERO, send_batch_max_size: 8192, ..Batch::default() });
-    scene.give(1);
-    scene.give(2);
-    assert_eq!(scene.sizes(), [1, 2]);
+fn payload_with_timeout_zero_is_sent_at_once() {
+    let mut fixture =
+        Fixture::new(BatchConfig { timeout: Duration::ZERO, send_batch_max_size: 8192, ..BatchConfig::default() });
+    fixture.send(1);
+    fixture.send(2);
+    assert_eq!(fixture.take_sizes(), [1, 2]);
 }
 
 #[test]
-fn a_refused_batch_is_kept_and_tried_again_while_the_door_refuses() {
-    let mut scene = Scene::new(Batch { send_batch_size: 2, ..Batch::default() });
-    scene.give(2);
-    assert_eq!(scene.sizes(), [2]);
-    scene.settle(0, Outcome::retry("sending queue is full"));
-    scene.give(2);
-    scene.give(2);
-    assert_eq!(scene.sizes(), [], "the first of these waits in the shard, the second was refused");
-    assert_eq!(scene.processor.holds(), 4);
-    scene.pass(50);
-    assert_eq!(scene.sizes(), [2], "the same batch again");
-    scene.settle(0, Outcome::Delivered);
-    assert_eq!(scene.sizes(), [2], "and then what waited");
-    scene.settle(1, Outcome::Delivered);
-    assert_eq!((scene.processor.holds(), scene.budget.held()), (0, 0));
+fn batch_that_is_refused_is_retried_and_new_payloads_are_refused() {
+    let mut fixture = Fixture::new(BatchConfig { send_batch_size: 2, ..BatchConfig::default() });
+    fixture.send(2);
+    assert_eq!(fixture.take_sizes(), [2]);
+    fixture.settle(0, Outcome::retry("sending queue is full"));
+    fixture.send(2);
+    fixture.send(2);
+    assert_eq!(fixture.take_sizes(), [], "the first of these waits in the shard, the second was refused");
+    assert_eq!(fixture.processor.held_items(), 4);
+    fixture.advance(50);
+    assert_eq!(fixture.take_sizes(), [2], "the same batch again");
+    fixture.settle(0, Outcome::Delivered);
+    assert_eq!(fixture.take_sizes(), [2], "and then what waited");
+    fixture.settle(1, Outcome::Delivered);
+    assert_eq!((fixture.processor.held_items(), fixture.budget.held()), (0, 0));
 }
 
 #[test]
-fn batches_on_their_way_are_bounded() {
-    let mut scene = Scene::new(Batch { send_batch_size: 1, send_batch_max_size: 1, ..Batch::default() });
-    scene.give(100);
-    assert_eq!(scene.sizes().len(), MAX_IN_FLIGHT);
-    for job in 0..100 {
-        scene.settle(job, Outcome::Delivered);
+fn batches_in_flight_are_limited() {
+    let mut fixture =
+        Fixture::new(BatchConfig { send_batch_size: 1, send_batch_max_size: 1, ..BatchConfig::default() });
+    fixture.send(100);
+    assert_eq!(fixture.take_sizes().len(), MAX_IN_FLIGHT);
+    for batch_id in 0..100 {
+        fixture.settle(batch_id, Outcome::Delivered);
     }
-    assert_eq!(scene.sizes().len(), 100 - MAX_IN_FLIGHT);
-    assert_eq!((scene.processor.holds(), scene.budget.held()), (0, 0));
+    assert_eq!(fixture.take_sizes().len(), 100 - MAX_IN_FLIGHT);
+    assert_eq!((fixture.processor.held_items(), fixture.budget.held()), (0, 0));
 }
 
 #[test]
-fn senders_with_other_headers_get_batches_of_their_own_up_to_a_limit() {
+fn payloads_with_different_metadata_get_separate_batches_up_to_the_limit() {
     let keys = vec!["tenant".to_owned()];
-    let settings = Batch { send_batch_size: 4, metadata_keys: keys, metadata_cardinality_limit: 2, ..Batch::default() };
-    let mut scene = Scene::new(settings);
-    let of = |tenant: &str| {
+    let config = BatchConfig {
+        send_batch_size: 4,
+        metadata_keys: keys,
+        metadata_cardinality_limit: 2,
+        ..BatchConfig::default()
+    };
+    let mut fixture = Fixture::new(config);
+    let metadata = |tenant: &str| {
         let mut meta = Metadata::default();
         meta.add("Tenant", tenant);
         meta.add("secret", "x");
         Some(Arc::new(meta))
     };
-    scene.give_with(2, of("a"));
-    scene.give_with(2, of("b"));
-    scene.give_with(2, of("a"));
-    assert_eq!(scene.sizes(), [4]);
-    scene.give_with(2, of("c"));
-    assert_eq!(scene.processor.holds(), 6, "the third tenant was refused");
-    let kept = scene.processor.shards[0].take(0, &mut Work::step()).unwrap().meta.unwrap();
+    fixture.send_with_metadata(2, metadata("a"));
+    fixture.send_with_metadata(2, metadata("b"));
+    fixture.send_with_metadata(2, metadata("a"));
+    assert_eq!(fixture.take_sizes(), [4]);
+    fixture.send_with_metadata(2, metadata("c"));
+    assert_eq!(fixture.processor.held_items(), 6, "the third tenant was refused");
+    let kept = fixture.processor.shards[0].take(0, &mut StepBudget::for_one_step()).unwrap().metadata.unwrap();
     assert_eq!(kept.get("tenant"), ["a"]);
     assert!(kept.get("secret").is_empty(), "only the named headers go on");
 }
 
 #[test]
-fn draining_sends_what_waits() {
-    let mut scene = Scene::new(Batch::default());
-    scene.give(3);
-    scene.enter(|p, cx, out| p.drain(cx, out));
-    assert_eq!(scene.sizes(), [3]);
-    scene.settle(0, Outcome::Delivered);
-    assert_eq!(scene.processor.holds(), 0);
+fn drain_sends_the_waiting_items() {
+    let mut fixture = Fixture::new(BatchConfig::default());
+    fixture.send(3);
+    fixture.call_processor(|p, cx, out| p.drain(cx, out));
+    assert_eq!(fixture.take_sizes(), [3]);
+    fixture.settle(0, Outcome::Delivered);
+    assert_eq!(fixture.processor.held_items(), 0);
     let _ = Held::default();
 }
 
 #[test]
-fn two_million_empty_spans_are_cut_over_many_turns_and_none_is_lost() {
+fn payload_of_two_million_items_is_cut_over_many_turns_without_loss() {
     const ITEMS: u32 = 2_000_000;
-    let mut scene = Scene::new(Batch { send_batch_size: 100, send_batch_max_size: 100, ..Batch::default() });
-    let body = Scene::body(ITEMS);
+    let mut fixture =
+        Fixture::new(BatchConfig { send_batch_size: 100, send_batch_max_size: 100, ..BatchConfig::default() });
+    let body = Fixture::body(ITEMS);
     assert!(body.len() < 4 << 20);
-    let held = scene.budget.hold(body.len() as u64);
-    let payload = Payload { signal: Signal::Logs, body, meta: None, held };
-    scene.enter(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+    let held = fixture.budget.hold(body.len() as u64);
+    let payload = Payload { signal: Signal::Logs, body, metadata: None, held };
+    fixture.call_processor(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
     let (mut job, mut items, mut turns) = (0, 0, 0);
     loop {
-        let sizes = scene.deliver(&mut job);
-        assert!(sizes.len() <= TURN_BATCHES as usize, "{} batches in a turn", sizes.len());
-        let done = scene.processor.work.done();
-        assert!(done <= Work::STEP + 200 * ITEM_UNITS, "{done} units of work in a turn");
+        let sizes = fixture.settle_all(&mut job);
+        assert!(sizes.len() <= MAX_BATCHES_PER_TURN as usize, "{} batches in a turn", sizes.len());
+        let done = fixture.processor.work_left.spent();
+        assert!(done <= StepBudget::UNITS_PER_STEP + 200 * WORK_PER_ITEM, "{done} units of work in a turn");
         items += sizes.iter().sum::<u32>();
         assert!(sizes.iter().all(|size| *size == 100));
-        assert_eq!(scene.processor.holds(), u64::from(ITEMS - items), "what is being cut is held");
+        assert_eq!(fixture.processor.held_items(), u64::from(ITEMS - items), "what is being cut is held");
         turns += 1;
-        if !scene.turn() {
+        if !fixture.run_turn() {
             break;
         }
     }
     assert_eq!(items, ITEMS);
     assert!((312..700).contains(&turns), "{turns} turns");
-    assert_eq!(scene.budget.held(), 0);
-    assert!(scene.clock.timers.is_empty());
+    assert_eq!(fixture.budget.held(), 0);
+    assert!(fixture.world.timers.is_empty());
 }
 
 #[test]
-fn draining_goes_on_over_turns_until_nothing_is_left() {
-    let mut scene = Scene::new(Batch { send_batch_size: 1000, send_batch_max_size: 1000, ..Batch::default() });
+fn drain_of_many_items_continues_over_turns_until_all_are_sent() {
+    let mut fixture =
+        Fixture::new(BatchConfig { send_batch_size: 1000, send_batch_max_size: 1000, ..BatchConfig::default() });
     // While the batches in flight are not settled, the rest waits.
-    (0..20).for_each(|_| scene.give(7777));
-    let held = scene.processor.holds();
-    scene.enter(|p, cx, out| p.drain(cx, out));
+    (0..20).for_each(|_| fixture.send(7777));
+    let held = fixture.processor.held_items();
+    fixture.call_processor(|p, cx, out| p.drain(cx, out));
     let (mut job, mut items) = (0, 0_u64);
     loop {
-        items += scene.deliver(&mut job).iter().map(|n| u64::from(*n)).sum::<u64>();
-        if !scene.turn() {
+        items += fixture.settle_all(&mut job).iter().map(|n| u64::from(*n)).sum::<u64>();
+        if !fixture.run_turn() {
             break;
         }
     }
     assert_eq!(items, held);
-    assert_eq!((scene.processor.holds(), scene.budget.held()), (0, 0));
+    assert_eq!((fixture.processor.held_items(), fixture.budget.held()), (0, 0));
 }
 
 #[test]
-fn a_batch_holds_the_charges_of_the_bodies_it_came_from() {
-    let mut scene = Scene::new(Batch { send_batch_size: 1000, send_batch_max_size: 1000, ..Batch::default() });
-    (0..9).for_each(|_| scene.give(110));
-    assert_eq!(scene.sizes(), []);
-    let one = scene.budget.held() / 9;
-    scene.give(110);
-    assert_eq!(scene.sizes(), [1000], "a hundred items wait");
-    let copied = scene.budget.held() - 10 * one;
+fn batch_holds_the_charges_of_its_bodies() {
+    let mut fixture =
+        Fixture::new(BatchConfig { send_batch_size: 1000, send_batch_max_size: 1000, ..BatchConfig::default() });
+    (0..9).for_each(|_| fixture.send(110));
+    assert_eq!(fixture.take_sizes(), []);
+    let one = fixture.budget.held() / 9;
+    fixture.send(110);
+    assert_eq!(fixture.take_sizes(), [1000], "a hundred items wait");
+    let copied = fixture.budget.held() - 10 * one;
     assert!(copied < one / 2, "the part of the last body that was copied is charged, too: {copied} bytes");
-    scene.settle(0, Outcome::Delivered);
-    assert_eq!(scene.budget.held(), one, "the last body is held by what waits");
-    scene.pass(200);
-    assert_eq!(scene.sizes(), [100]);
-    scene.settle(1, Outcome::Delivered);
-    assert_eq!(scene.budget.held(), 0);
+    fixture.settle(0, Outcome::Delivered);
+    assert_eq!(fixture.budget.held(), one, "the last body is held by what waits");
+    fixture.advance(200);
+    assert_eq!(fixture.take_sizes(), [100]);
+    fixture.settle(1, Outcome::Delivered);
+    assert_eq!(fixture.budget.held(), 0);
 }
 
 #[test]
-fn pieces_of_a_body_from_many_payloads_share_its_charges_in_constant_time() {
-    let mut scene = Scene::new(Batch { send_batch_size: 10, send_batch_max_size: 10, ..Batch::default() });
+fn pieces_of_a_body_with_many_charges_share_them_in_constant_time() {
+    let mut fixture =
+        Fixture::new(BatchConfig { send_batch_size: 10, send_batch_max_size: 10, ..BatchConfig::default() });
     let mut held = Held::default();
     let mut body = Rope::default();
     for _ in 0..20_000 {
-        body.append(Scene::body(1));
-        held.merge(scene.budget.hold(1));
+        body.append(Fixture::body(1));
+        held.merge(fixture.budget.hold(1));
     }
-    let payload = Payload { signal: Signal::Logs, body, meta: None, held };
-    scene.enter(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
+    let payload = Payload { signal: Signal::Logs, body, metadata: None, held };
+    fixture.call_processor(|p, cx, out| p.process(cx, payload, Ack::detached(), out));
     let (mut job, mut items) = (0, 0);
     loop {
-        items += scene.deliver(&mut job).iter().sum::<u32>();
-        if !scene.turn() {
+        items += fixture.settle_all(&mut job).iter().sum::<u32>();
+        if !fixture.run_turn() {
             break;
         }
     }
-    assert_eq!((items, scene.budget.held()), (20_000, 0));
+    assert_eq!((items, fixture.budget.held()), (20_000, 0));
 }
 
 #[test]
-fn senders_of_one_batch_do_not_wait_for_one_of_many() {
+fn shard_with_one_batch_does_not_wait_for_a_shard_with_many() {
     let keys = vec!["tenant".to_owned()];
-    let settings = Batch { send_batch_size: 10, send_batch_max_size: 10, metadata_keys: keys, ..Batch::default() };
-    let mut scene = Scene::new(settings);
-    let of = |tenant: &str| {
+    let config =
+        BatchConfig { send_batch_size: 10, send_batch_max_size: 10, metadata_keys: keys, ..BatchConfig::default() };
+    let mut fixture = Fixture::new(config);
+    let metadata = |tenant: &str| {
         let mut meta = Metadata::default();
         meta.add("tenant", tenant);
         Some(Arc::new(meta))
     };
-    scene.give_with(10_000, of("a"));
-    assert_eq!(scene.sizes().len(), MAX_IN_FLIGHT);
-    scene.give_with(9, of("b"));
-    scene.pass(200);
-    assert_eq!(scene.sizes(), [], "its time has come while there was no room");
-    scene.settle(0, Outcome::Delivered);
-    scene.settle(1, Outcome::Delivered);
-    scene.settle(2, Outcome::Delivered);
-    assert_eq!(scene.sizes(), [10, 9, 10], "it is sent in its turn");
+    fixture.send_with_metadata(10_000, metadata("a"));
+    assert_eq!(fixture.take_sizes().len(), MAX_IN_FLIGHT);
+    fixture.send_with_metadata(9, metadata("b"));
+    fixture.advance(200);
+    assert_eq!(fixture.take_sizes(), [], "its time has come while there was no room");
+    fixture.settle(0, Outcome::Delivered);
+    fixture.settle(1, Outcome::Delivered);
+    fixture.settle(2, Outcome::Delivered);
+    assert_eq!(fixture.take_sizes(), [10, 9, 10], "it is sent in its turn");
 }
 
 #[test]
-fn without_a_timeout_what_waited_for_room_is_sent_when_there_is_some() {
+fn shard_with_timeout_zero_that_was_blocked_is_sent_when_there_is_room() {
     let keys = vec!["tenant".to_owned()];
-    let settings = Batch { timeout: Duration::ZERO, send_batch_size: 100, metadata_keys: keys, ..Batch::default() };
-    let mut scene = Scene::new(settings);
-    let of = |tenant: &str| {
+    let config =
+        BatchConfig { timeout: Duration::ZERO, send_batch_size: 100, metadata_keys: keys, ..BatchConfig::default() };
+    let mut fixture = Fixture::new(config);
+    let metadata = |tenant: &str| {
         let mut meta = Metadata::default();
         meta.add("tenant", tenant);
         Some(Arc::new(meta))
     };
-    (0..MAX_IN_FLIGHT).for_each(|_| scene.give_with(1, of("a")));
-    scene.give_with(5, of("b"));
-    assert_eq!(scene.sizes().len(), MAX_IN_FLIGHT);
-    scene.settle(0, Outcome::Delivered);
-    assert_eq!(scene.sizes(), [5], "though its sender sends no more");
+    (0..MAX_IN_FLIGHT).for_each(|_| fixture.send_with_metadata(1, metadata("a")));
+    fixture.send_with_metadata(5, metadata("b"));
+    assert_eq!(fixture.take_sizes().len(), MAX_IN_FLIGHT);
+    fixture.settle(0, Outcome::Delivered);
+    assert_eq!(fixture.take_sizes(), [5], "though its sender sends no more");
 }
 
 #[test]
-fn shards_above_the_memory_limit_are_refused_and_known_ones_are_used() {
+fn new_shard_above_the_memory_limit_is_refused_and_existing_ones_are_used() {
     let keys = vec!["tenant".to_owned()];
-    let mut scene = Scene::new(Batch { send_batch_size: 1, metadata_keys: keys, ..Batch::default() });
-    let of = |tenant: &str| {
+    let mut fixture = Fixture::new(BatchConfig { send_batch_size: 1, metadata_keys: keys, ..BatchConfig::default() });
+    let metadata = |tenant: &str| {
         let mut meta = Metadata::default();
         meta.add("tenant", tenant);
         Some(Arc::new(meta))
     };
-    scene.give_with(1, of("a"));
-    assert!(scene.budget.kept() > 0);
-    scene.budget.set_limit(10);
-    scene.give_with(1, of("b"));
-    scene.give_with(1, of("a"));
-    assert_eq!(scene.sent.len(), 2, "of the new tenant nothing is taken");
+    fixture.send_with_metadata(1, metadata("a"));
+    assert!(fixture.budget.kept() > 0);
+    fixture.budget.set_limit(10);
+    fixture.send_with_metadata(1, metadata("b"));
+    fixture.send_with_metadata(1, metadata("a"));
+    assert_eq!(fixture.batches.len(), 2, "of the new tenant nothing is taken");
 }

@@ -8,7 +8,7 @@
 //! with atomics and `close` only.
 //!
 //! A descriptor is opened and added to the set, or removed from the set and closed, while no fork can begin
-//! ([`NoFork`]).
+//! ([`ForkLock`]).
 
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
@@ -17,25 +17,25 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Forks between the first process and this one, counted from the first [`watch_forks`].
-static DEPTH: AtomicU32 = AtomicU32::new(0);
+/// Forks between the first process and this one, counted from the first [`install_fork_handlers`].
+static FORK_DEPTH: AtomicU32 = AtomicU32::new(0);
 
 /// A lock: held while the set of descriptors changes, and by a thread that forks.
-static NO_FORK: AtomicBool = AtomicBool::new(false);
+static FORK_LOCK: AtomicBool = AtomicBool::new(false);
 
-/// The thread that holds [`NO_FORK`] because it forks; zero for none.
-static FORKING: AtomicUsize = AtomicUsize::new(0);
+/// The thread that holds [`FORK_LOCK`] because it forks; zero for none.
+static FORKING_THREAD: AtomicUsize = AtomicUsize::new(0);
 
-/// How many forks there are between the process in which [`watch_forks`] was first called and this one. A value that
+/// How many forks there are between the process in which [`install_fork_handlers`] was first called and this one. A value that
 /// was made at another depth was inherited.
 #[must_use]
 pub fn fork_depth() -> u32 {
-    DEPTH.load(Ordering::Relaxed)
+    FORK_DEPTH.load(Ordering::Relaxed)
 }
 
 /// Installs the handlers: a forked child closes what worlds have open, and [`fork_depth`] counts. Every world calls
 /// this.
-pub fn watch_forks() {
+pub fn install_fork_handlers() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // SAFETY: the handlers stay mapped (the shared library is linked with `nodelete`), and do nothing that a child
@@ -51,40 +51,40 @@ fn this_thread() -> usize {
 
 extern "C" fn before_fork() {
     /// The wait is bounded because a thread that forks in a signal handler may hold the lock itself.
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const PAUSE: Duration = Duration::from_micros(50);
+    const MAX_WAIT: Duration = Duration::from_secs(1);
+    const RETRY_INTERVAL: Duration = Duration::from_micros(50);
     let mut waited = Duration::ZERO;
-    while NO_FORK.swap(true, Ordering::Acquire) {
-        if waited >= PATIENCE {
+    while FORK_LOCK.swap(true, Ordering::Acquire) {
+        if waited >= MAX_WAIT {
             return;
         }
-        std::thread::sleep(PAUSE);
-        waited += PAUSE;
+        std::thread::sleep(RETRY_INTERVAL);
+        waited += RETRY_INTERVAL;
     }
-    FORKING.store(this_thread(), Ordering::Relaxed);
+    FORKING_THREAD.store(this_thread(), Ordering::Relaxed);
 }
 
 extern "C" fn after_in_parent() {
-    if FORKING.compare_exchange(this_thread(), 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-        NO_FORK.store(false, Ordering::Release);
+    if FORKING_THREAD.compare_exchange(this_thread(), 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        FORK_LOCK.store(false, Ordering::Release);
     }
 }
 
 extern "C" fn after_in_child() {
-    DEPTH.fetch_add(1, Ordering::Relaxed);
-    OPEN.close_all();
+    FORK_DEPTH.fetch_add(1, Ordering::Relaxed);
+    OPEN_DESCRIPTORS.close_all();
     // The thread that held the lock does not exist in the child.
-    FORKING.store(0, Ordering::Relaxed);
-    NO_FORK.store(false, Ordering::Release);
+    FORKING_THREAD.store(0, Ordering::Relaxed);
+    FORK_LOCK.store(false, Ordering::Release);
 }
 
 /// While this exists, no fork begins. It is held for single system calls that do not wait.
-struct NoFork;
+struct ForkLock;
 
-impl NoFork {
-    fn enter() -> Self {
+impl ForkLock {
+    fn acquire() -> Self {
         let mut tries = 0_u32;
-        while NO_FORK.swap(true, Ordering::Acquire) {
+        while FORK_LOCK.swap(true, Ordering::Acquire) {
             tries += 1;
             if tries < 100 {
                 std::hint::spin_loop();
@@ -97,62 +97,62 @@ impl NoFork {
     }
 }
 
-impl Drop for NoFork {
+impl Drop for ForkLock {
     fn drop(&mut self) {
-        NO_FORK.store(false, Ordering::Release);
+        FORK_LOCK.store(false, Ordering::Release);
     }
 }
 
 /// Descriptors in one chunk, and the number of chunks: 16 million descriptors. Higher ones are not in the set.
-const CHUNK: usize = 1 << 14;
-const CHUNKS: usize = 1 << 10;
+const CHUNK_LEN: usize = 1 << 14;
+const CHUNK_COUNT: usize = 1 << 10;
 
-type Chunk = [AtomicU64; CHUNK / 64];
+type Chunk = [AtomicU64; CHUNK_LEN / 64];
 
 /// A set of descriptors that can be read and emptied without a lock or an allocation. Chunks are allocated when they
 /// are needed, and never freed.
-struct Descriptors([AtomicPtr<Chunk>; CHUNKS]);
+struct DescriptorSet([AtomicPtr<Chunk>; CHUNK_COUNT]);
 
-static OPEN: Descriptors = Descriptors([const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS]);
+static OPEN_DESCRIPTORS: DescriptorSet = DescriptorSet([const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNK_COUNT]);
 
-impl Descriptors {
-    fn chunk(&self, at: usize) -> Option<&Chunk> {
-        // SAFETY: null, or a chunk that `add` has leaked.
-        unsafe { self.0.get(at)?.load(Ordering::Acquire).as_ref() }
+impl DescriptorSet {
+    fn chunk(&self, index: usize) -> Option<&Chunk> {
+        // SAFETY: null, or a chunk that `insert` has leaked.
+        unsafe { self.0.get(index)?.load(Ordering::Acquire).as_ref() }
     }
 
-    fn word(&self, fd: RawFd) -> Option<(&AtomicU64, u64)> {
+    fn word_and_bit(&self, fd: RawFd) -> Option<(&AtomicU64, u64)> {
         let fd = usize::try_from(fd).ok()?;
-        let word = self.chunk(fd / CHUNK)?.get(fd % CHUNK / 64)?;
+        let word = self.chunk(fd / CHUNK_LEN)?.get(fd % CHUNK_LEN / 64)?;
         Some((word, 1 << (fd % 64)))
     }
 
-    fn add(&self, fd: RawFd) {
-        let slot = usize::try_from(fd).ok().and_then(|fd| self.0.get(fd / CHUNK));
+    fn insert(&self, fd: RawFd) {
+        let slot = usize::try_from(fd).ok().and_then(|fd| self.0.get(fd / CHUNK_LEN));
         if let Some(slot) = slot.filter(|slot| slot.load(Ordering::Acquire).is_null()) {
-            let new = Box::into_raw(Box::new([const { AtomicU64::new(0) }; CHUNK / 64]));
+            let new = Box::into_raw(Box::new([const { AtomicU64::new(0) }; CHUNK_LEN / 64]));
             if slot.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire).is_err() {
                 // SAFETY: another thread has stored its chunk before, so that no other reference to this one exists.
                 drop(unsafe { Box::from_raw(new) });
             }
         }
-        if let Some((word, bit)) = self.word(fd) {
+        if let Some((word, bit)) = self.word_and_bit(fd) {
             word.fetch_or(bit, Ordering::Relaxed);
         }
     }
 
     fn remove(&self, fd: RawFd) {
-        if let Some((word, bit)) = self.word(fd) {
+        if let Some((word, bit)) = self.word_and_bit(fd) {
             word.fetch_and(!bit, Ordering::Relaxed);
         }
     }
 
     fn close_all(&self) {
-        for (at, chunk) in (0..CHUNKS).filter_map(|at| Some((at, self.chunk(at)?))) {
+        for (at, chunk) in (0..CHUNK_COUNT).filter_map(|at| Some((at, self.chunk(at)?))) {
             for (number, word) in chunk.iter().enumerate() {
                 let mut bits = word.swap(0, Ordering::Relaxed);
                 while bits != 0 {
-                    let fd = at * CHUNK + number * 64 + bits.trailing_zeros() as usize;
+                    let fd = at * CHUNK_LEN + number * 64 + bits.trailing_zeros() as usize;
                     // SAFETY: a descriptor that this process owns, whose owner is never used or dropped again.
                     unsafe { libc::close(RawFd::try_from(fd).unwrap_or(-1)) };
                     bits &= bits - 1;
@@ -165,29 +165,29 @@ impl Descriptors {
 /// The owner of a descriptor that a forked child closes. In the child it must not be used, and dropping it does
 /// nothing.
 #[derive(Debug)]
-pub struct Tracked<T: AsRawFd> {
-    value: ManuallyDrop<T>,
+pub struct TrackedFd<T: AsRawFd> {
+    owner: ManuallyDrop<T>,
     depth: u32,
 }
 
-impl<T: AsRawFd> Tracked<T> {
+impl<T: AsRawFd> TrackedFd<T> {
     /// Calls `open`, which may make only system calls that do not wait, and adds the descriptor to the set.
     ///
     /// # Errors
     /// Those of `open`.
     pub fn open<E>(open: impl FnOnce() -> Result<T, E>) -> Result<Self, E> {
-        watch_forks();
-        let _no_fork = NoFork::enter();
+        install_fork_handlers();
+        let _lock = ForkLock::acquire();
         let value = open()?;
-        OPEN.add(value.as_raw_fd());
-        Ok(Self { value: ManuallyDrop::new(value), depth: fork_depth() })
+        OPEN_DESCRIPTORS.insert(value.as_raw_fd());
+        Ok(Self { owner: ManuallyDrop::new(value), depth: fork_depth() })
     }
 
     /// Adds a descriptor that is open already. A fork between its opening and this call leaves it open in the child.
     pub fn new(value: T) -> Self {
-        watch_forks();
-        OPEN.add(value.as_raw_fd());
-        Self { value: ManuallyDrop::new(value), depth: fork_depth() }
+        install_fork_handlers();
+        OPEN_DESCRIPTORS.insert(value.as_raw_fd());
+        Self { owner: ManuallyDrop::new(value), depth: fork_depth() }
     }
 
     /// Whether it belongs to a parent of this process.
@@ -197,30 +197,30 @@ impl<T: AsRawFd> Tracked<T> {
     }
 }
 
-impl<T: AsRawFd> Deref for Tracked<T> {
+impl<T: AsRawFd> Deref for TrackedFd<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        &self.value
+        &self.owner
     }
 }
 
-impl<T: AsRawFd> DerefMut for Tracked<T> {
+impl<T: AsRawFd> DerefMut for TrackedFd<T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.value
+        &mut self.owner
     }
 }
 
-impl<T: AsRawFd> Drop for Tracked<T> {
+impl<T: AsRawFd> Drop for TrackedFd<T> {
     fn drop(&mut self) {
         if self.is_inherited() {
             // The descriptor was closed after the fork; its number may belong to another one now.
             return;
         }
-        let _no_fork = NoFork::enter();
-        OPEN.remove(self.value.as_raw_fd());
+        let _lock = ForkLock::acquire();
+        OPEN_DESCRIPTORS.remove(self.owner.as_raw_fd());
         // SAFETY: it is dropped here only, and not used afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.value) };
+        unsafe { ManuallyDrop::drop(&mut self.owner) };
     }
 }
 
@@ -229,18 +229,18 @@ mod tests {
     use super::*;
     use std::io::{PipeReader, PipeWriter, pipe};
 
-    fn tracked_pipe() -> (Tracked<PipeReader>, Tracked<PipeWriter>) {
+    fn tracked_pipe() -> (TrackedFd<PipeReader>, TrackedFd<PipeWriter>) {
         let mut writer = None;
-        let reader = Tracked::open(|| {
+        let reader = TrackedFd::open(|| {
             let (reader, other) = pipe()?;
             writer = Some(other);
             Ok::<_, std::io::Error>(reader)
         });
-        (reader.unwrap(), Tracked::open(|| writer.take().ok_or(())).unwrap())
+        (reader.unwrap(), TrackedFd::open(|| writer.take().ok_or(())).unwrap())
     }
 
     /// Runs `child` in a forked child, and returns its result. It must neither allocate nor take a lock.
-    fn forked(child: impl FnOnce() -> u8) -> i32 {
+    fn run_in_fork(child: impl FnOnce() -> u8) -> i32 {
         // SAFETY: the child does what a child of a process with threads may do, and ends.
         unsafe {
             let pid = libc::fork();
@@ -260,55 +260,56 @@ mod tests {
     }
 
     #[test]
-    fn forked_child_has_closed_what_was_tracked_and_nothing_else() {
+    fn forked_child_closes_tracked_descriptors_and_no_others() {
         let (reader, writer) = tracked_pipe();
         let (others_reader, _others_writer) = pipe().unwrap();
-        let (closed, kept) = (reader.as_raw_fd(), others_reader.as_raw_fd());
+        let (tracked, untracked) = (reader.as_raw_fd(), others_reader.as_raw_fd());
         let depth = fork_depth();
-        let answer = forked(|| {
-            let is_right = !is_open(closed) && is_open(kept) && reader.is_inherited() && fork_depth() == depth + 1;
+        let exit_status = run_in_fork(|| {
+            let is_right =
+                !is_open(tracked) && is_open(untracked) && reader.is_inherited() && fork_depth() == depth + 1;
             u8::from(is_right)
         });
-        assert_eq!(answer, 1);
-        assert!(is_open(closed) && !reader.is_inherited());
+        assert_eq!(exit_status, 1);
+        assert!(is_open(tracked) && !reader.is_inherited());
         drop((reader, writer));
-        assert_eq!(forked(|| u8::from(is_open(kept))), 1, "what is dropped is tracked no more");
+        assert_eq!(run_in_fork(|| u8::from(is_open(untracked))), 1, "what is dropped is tracked no more");
     }
 
     #[test]
-    fn inherited_value_dropped_in_child_leaves_a_new_descriptor_of_its_number_alone() {
+    fn inherited_value_dropped_in_child_does_not_close_a_new_descriptor_of_its_number() {
         let (reader, _writer) = tracked_pipe();
         let fd = reader.as_raw_fd();
-        let answer = forked(move || {
+        let exit_status = run_in_fork(move || {
             // SAFETY: the child has closed it, so that the number is free.
-            let taken = unsafe { libc::fcntl(0, libc::F_DUPFD, fd) } == fd;
+            let is_reused = unsafe { libc::fcntl(0, libc::F_DUPFD, fd) } == fd;
             drop(reader);
-            u8::from(taken && is_open(fd))
+            u8::from(is_reused && is_open(fd))
         });
-        assert_eq!(answer, 1);
+        assert_eq!(exit_status, 1);
     }
 
     #[test]
-    fn grandchild_closes_what_its_parent_has_opened() {
-        let answer = forked(|| {
+    fn grandchild_closes_descriptors_that_the_child_opened() {
+        let exit_status = run_in_fork(|| {
             let (reader, _writer) = tracked_pipe();
             let fd = reader.as_raw_fd();
-            u8::try_from(forked(|| u8::from(!is_open(fd)))).unwrap_or_default() & u8::from(is_open(fd))
+            u8::try_from(run_in_fork(|| u8::from(!is_open(fd)))).unwrap_or_default() & u8::from(is_open(fd))
         });
-        assert_eq!(answer, 1);
+        assert_eq!(exit_status, 1);
     }
 
     #[test]
-    fn forks_while_other_threads_open_and_close_leave_nothing_open_in_the_child() {
-        let done = AtomicBool::new(false);
+    fn child_forked_while_other_threads_open_and_close_has_no_tracked_descriptor_open() {
+        let is_done = AtomicBool::new(false);
         // The threads use descriptor numbers from 900 on, by which the child recognises their descriptors.
         std::thread::scope(|scope| {
             for _ in 0..3 {
                 scope.spawn(|| {
-                    while !done.load(Ordering::Relaxed) {
+                    while !is_done.load(Ordering::Relaxed) {
                         // SAFETY: a new descriptor without another owner; its number shows that it is one of this
                         // test's.
-                        drop(Tracked::open(|| unsafe {
+                        drop(TrackedFd::open(|| unsafe {
                             let fd = libc::eventfd(0, libc::EFD_CLOEXEC);
                             let high = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 900);
                             libc::close(fd);
@@ -318,10 +319,11 @@ mod tests {
                 });
             }
             for _ in 0..200 {
-                let left = forked(|| (900..910).filter(|fd| is_open(*fd)).count().try_into().unwrap_or(u8::MAX));
-                assert_eq!(left, 0);
+                let open_descriptors =
+                    run_in_fork(|| (900..910).filter(|fd| is_open(*fd)).count().try_into().unwrap_or(u8::MAX));
+                assert_eq!(open_descriptors, 0);
             }
-            done.store(true, Ordering::Relaxed);
+            is_done.store(true, Ordering::Relaxed);
         });
     }
 

@@ -10,66 +10,66 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use otelcore_pipeline::{Bell, Job};
+use otelcore_pipeline::{Job, Notifier};
 
 /// How many jobs may run at once: one long job does not hold up the next, and the loop keeps a core of its own on
 /// machines that have three.
 const MAX_THREADS: usize = 2;
 
 /// Decoders recurse at most a hundred values deep; std's default of 2 MiB would be more than they need.
-const STACK: usize = 1 << 20;
+const STACK_BYTES: usize = 1 << 20;
 
-type Queued = (Job, Arc<dyn Bell>);
+type QueuedJob = (Job, Arc<dyn Notifier>);
 
 #[derive(Debug)]
 pub(crate) struct Jobs {
-    queue: Sender<Queued>,
-    queued: Arc<Mutex<Receiver<Queued>>>,
+    sender: Sender<QueuedJob>,
+    receiver: Arc<Mutex<Receiver<QueuedJob>>>,
     threads: usize,
     /// Jobs that have not ended.
-    unfinished: Arc<AtomicUsize>,
+    unfinished_jobs: Arc<AtomicUsize>,
 }
 
 impl Jobs {
     pub(crate) fn new() -> Self {
-        let (queue, queued) = channel();
-        Self { queue, queued: Arc::new(Mutex::new(queued)), threads: 0, unfinished: Arc::default() }
+        let (sender, receiver) = channel();
+        Self { sender, receiver: Arc::new(Mutex::new(receiver)), threads: 0, unfinished_jobs: Arc::default() }
     }
 
-    /// Runs `job` on a helper thread and notifies `ended` afterwards. Where no thread can be started, it runs in the
+    /// Runs `job` on a helper thread and notifies `notifier` afterwards. Where no thread can be started, it runs in the
     /// caller's.
-    pub(crate) fn run(&mut self, job: Job, ended: Arc<dyn Bell>) {
-        let unfinished = self.unfinished.fetch_add(1, Ordering::Relaxed) + 1;
+    pub(crate) fn run(&mut self, job: Job, notifier: Arc<dyn Notifier>) {
+        let unfinished = self.unfinished_jobs.fetch_add(1, Ordering::Relaxed) + 1;
         if unfinished > self.threads && self.threads < MAX_THREADS && self.spawn().is_ok() {
             self.threads += 1;
         }
         if self.threads == 0 {
-            self.unfinished.fetch_sub(1, Ordering::Relaxed);
-            run((job, ended));
+            self.unfinished_jobs.fetch_sub(1, Ordering::Relaxed);
+            run_and_notify((job, notifier));
         } else {
             // Never fails: this struct has the receiving end too.
-            let _ = self.queue.send((job, ended));
+            let _ = self.sender.send((job, notifier));
         }
     }
 
     fn spawn(&self) -> std::io::Result<()> {
-        let (queued, unfinished) = (self.queued.clone(), self.unfinished.clone());
-        let next = move || queued.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let work = move || {
-            while let Ok(job) = next() {
-                run(job);
+        let (receiver, unfinished) = (self.receiver.clone(), self.unfinished_jobs.clone());
+        let next_job = move || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let run_jobs = move || {
+            while let Ok(job) = next_job() {
+                run_and_notify(job);
                 unfinished.fetch_sub(1, Ordering::Relaxed);
             }
         };
-        let _unsignalled = crate::os::Unsignalled::here();
-        thread::Builder::new().name("otelcore-jobs".to_owned()).stack_size(STACK).spawn(work).map(|_| ())
+        let _unsignalled = crate::os::SignalsBlocked::in_this_thread();
+        thread::Builder::new().name("otelcore-jobs".to_owned()).stack_size(STACK_BYTES).spawn(run_jobs).map(|_| ())
     }
 }
 
 /// Runs a job and notifies. A job that panics has ended too: its component finds no result.
-fn run((job, ended): Queued) {
+fn run_and_notify((job, notifier): QueuedJob) {
     let _ = catch_unwind(AssertUnwindSafe(job));
-    ended.ring();
+    notifier.notify();
 }
 
 #[cfg(test)]
@@ -77,47 +77,47 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    struct Count(Sender<()>);
+    struct ChannelNotifier(Sender<()>);
 
-    impl Bell for Count {
-        fn ring(&self) {
+    impl Notifier for ChannelNotifier {
+        fn notify(&self) {
             self.0.send(()).unwrap();
         }
     }
 
-    fn bell() -> (Arc<dyn Bell>, Receiver<()>) {
-        let (rung, heard) = channel();
-        (Arc::new(Count(rung)), heard)
+    fn channel_notifier() -> (Arc<dyn Notifier>, Receiver<()>) {
+        let (sender, notified) = channel();
+        (Arc::new(ChannelNotifier(sender)), notified)
     }
 
     #[test]
-    fn job_ends_notifies_once() {
+    fn job_that_ends_notifies_once() {
         let mut jobs = Jobs::new();
-        let (bell, heard) = bell();
+        let (notifier, notified) = channel_notifier();
         let (done, result) = channel();
         for n in 0..5 {
             let done = done.clone();
-            jobs.run(Box::new(move || done.send(n).unwrap()), bell.clone());
+            jobs.run(Box::new(move || done.send(n).unwrap()), notifier.clone());
         }
         let mut results: Vec<i32> = (0..5).map(|_| result.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
         results.sort_unstable();
         assert_eq!(results, [0, 1, 2, 3, 4]);
         for _ in 0..5 {
-            heard.recv_timeout(Duration::from_secs(10)).unwrap();
+            notified.recv_timeout(Duration::from_secs(10)).unwrap();
         }
-        assert!(heard.try_recv().is_err());
+        assert!(notified.try_recv().is_err());
     }
 
     #[test]
-    fn job_panics_notifies_and_thread_goes_on() {
+    fn job_that_panics_notifies_and_its_thread_runs_the_next_job() {
         let mut jobs = Jobs::new();
-        let (bell, heard) = bell();
+        let (notifier, notified) = channel_notifier();
         for _ in 0..4 {
-            jobs.run(Box::new(|| std::panic::resume_unwind(Box::new("a fault in a job"))), bell.clone());
+            jobs.run(Box::new(|| std::panic::resume_unwind(Box::new("a fault in a job"))), notifier.clone());
         }
-        jobs.run(Box::new(|| ()), bell);
+        jobs.run(Box::new(|| ()), notifier);
         for _ in 0..5 {
-            heard.recv_timeout(Duration::from_secs(10)).unwrap();
+            notified.recv_timeout(Duration::from_secs(10)).unwrap();
         }
     }
 }

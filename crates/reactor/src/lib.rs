@@ -1,35 +1,38 @@
 //! The two implementations of [`World`](otelcore_pipeline::World): the real one, and a simulated one for tests.
 //!
-//! [`Real`] is the machine: sockets on one `mio::Poll`, timers, name look-ups, files and the clock. [`Runner`] is the
+//! [`RealWorld`] is the machine: sockets on one `mio::Poll`, timers, name look-ups, files and the clock. [`EventLoop`] is the
 //! loop that drives a [`Graph`](otelcore_pipeline::Graph) in it. All other crates of the workspace use the trait only.
 //! [`Sim`] is a network of graphs without any system resource: a simulated clock that advances to the next event,
 //! connections as queues in memory, faults that a test injects, and every random choice drawn from a seed.
 
-mod bells;
-mod driver;
+mod event_loop;
 mod forks;
 mod jobs;
-mod limits;
-mod names;
+mod lookup;
+mod memory_limits;
+mod notifiers;
 mod os;
 mod output;
-mod real;
+mod real_world;
 mod resolver;
 mod signals;
 mod sim;
 mod sockets;
 mod timers;
-mod trial;
+mod trial_start;
 mod waker;
 
-pub use driver::{Ending, Remote, Runner};
-pub use forks::{Tracked, fork_depth, watch_forks};
-pub use limits::{cgroup_limit, go_memory_limit, memory_total};
-pub use os::{Memory, Unsignalled, env, process_sample, raise_file_limit, read_file, read_folder, uuid, wall_clock};
-pub use output::{Dropped, FINISH, Output, Outputs, QUEUE_BYTES};
-pub use real::Real;
+pub use event_loop::{EventLoop, LoopHandle, ShutdownReport};
+pub use forks::{TrackedFd, fork_depth, install_fork_handlers};
+pub use memory_limits::{cgroup_limit, go_memory_limit, memory_total};
+pub use os::{
+    ProcessMemory, SignalsBlocked, env_var, process_sample, raise_file_limit, read_file, read_folder, unix_time_nanos,
+    uuid,
+};
+pub use output::{DroppedRecords, FINISH_TIMEOUT, OUTPUT_QUEUE_BYTES, OutputWriter, Outputs};
+pub use real_world::RealWorld;
 pub use signals::Signals;
-pub use sim::{NodeId, Sim, Work};
+pub use sim::{ComputedUnits, NodeId, Sim};
 
 /// Signal numbers, for [`Signals::catch`].
 pub mod signal {

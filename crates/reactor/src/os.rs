@@ -8,7 +8,7 @@ use otelcore_pipeline::ProcessSample;
 
 /// Bytes of this process; zeros where `/proc` is missing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Memory {
+pub struct ProcessMemory {
     /// The address space.
     pub virtual_size: u64,
     /// The part of it that is in physical memory.
@@ -17,10 +17,10 @@ pub struct Memory {
     pub anonymous: u64,
 }
 
-impl Memory {
+impl ProcessMemory {
     /// Reads `/proc/self/statm`.
     #[must_use]
-    pub fn now() -> Self {
+    pub fn read() -> Self {
         let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
         let page = sysconf(libc::_SC_PAGESIZE, 4096);
         let mut pages = text.split_whitespace().map(|n| n.parse::<u64>().unwrap_or(0) * page);
@@ -42,51 +42,51 @@ pub(crate) fn cpu_seconds() -> f64 {
 /// The values of the own metrics about this process, which runs a collector since `uptime`. Any thread may call this.
 #[must_use]
 pub fn process_sample(uptime: Duration) -> ProcessSample {
-    let Memory { resident, anonymous, virtual_size } = Memory::now();
+    let ProcessMemory { resident, anonymous, virtual_size } = ProcessMemory::read();
     ProcessSample { cpu_seconds: cpu_seconds(), resident, anonymous, virtual_size, uptime }
 }
 
-fn sysconf(name: libc::c_int, otherwise: u64) -> u64 {
+fn sysconf(name: libc::c_int, default: u64) -> u64 {
     // SAFETY: sysconf takes a number and has no other precondition.
     let value = unsafe { libc::sysconf(name) };
-    u64::try_from(value).ok().filter(|v| *v > 0).unwrap_or(otherwise)
+    u64::try_from(value).ok().filter(|v| *v > 0).unwrap_or(default)
 }
 
 /// A variable of the process's environment.
 #[must_use]
-pub fn env(name: &str) -> Option<String> {
+pub fn env_var(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
 /// While this exists, the calling thread blocks signals, and so do the threads that it starts: a host's handlers run on
 /// the host's threads. Signals of a thread's own faults are not blocked and still end the process.
 #[derive(Debug)]
-pub struct Unsignalled(Option<libc::sigset_t>);
+pub struct SignalsBlocked(Option<libc::sigset_t>);
 
-impl Unsignalled {
+impl SignalsBlocked {
     /// Masks the calling thread, whose mask new threads inherit, until it is dropped in the same thread.
     #[must_use]
-    pub fn here() -> Self {
-        let faults = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
-        // SAFETY: zeroed sets are memory that sigfillset and pthread_sigmask may write; `before` is kept only when the
+    pub fn in_this_thread() -> Self {
+        let synchronous = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
+        // SAFETY: zeroed sets are memory that sigfillset and pthread_sigmask may write; `previous` is kept only when the
         // call has written it.
         unsafe {
-            let (mut all, mut before) = (std::mem::zeroed::<libc::sigset_t>(), std::mem::zeroed::<libc::sigset_t>());
+            let (mut all, mut previous) = (std::mem::zeroed::<libc::sigset_t>(), std::mem::zeroed::<libc::sigset_t>());
             libc::sigfillset(&raw mut all);
-            for fault in faults {
-                libc::sigdelset(&raw mut all, fault);
+            for signal in synchronous {
+                libc::sigdelset(&raw mut all, signal);
             }
-            let set = libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-            Self((set == 0).then_some(before))
+            let status = libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut previous);
+            Self((status == 0).then_some(previous))
         }
     }
 }
 
-impl Drop for Unsignalled {
+impl Drop for SignalsBlocked {
     fn drop(&mut self) {
-        if let Some(before) = &self.0 {
+        if let Some(previous) = &self.0 {
             // SAFETY: the mask that this thread had.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const *before, std::ptr::null_mut()) };
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const *previous, std::ptr::null_mut()) };
         }
     }
 }
@@ -114,13 +114,13 @@ pub(crate) fn file_limit() -> Option<u64> {
 
 /// The wall clock in nanoseconds since the Unix epoch, for callers without a world.
 #[must_use]
-pub fn wall_clock() -> u64 {
+pub fn unix_time_nanos() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The largest file that is read: a configuration, manifests, certificates, credentials.
-const MAX_FILE: usize = 16 << 20;
+const MAX_FILE_BYTES: usize = 16 << 20;
 
 /// The bytes of a file, a pipe or a device up to its end, or Go's error text: `open X: no such file or directory`.
 /// Waits for a pipe until its other end is closed.
@@ -128,18 +128,18 @@ const MAX_FILE: usize = 16 << 20;
 /// # Errors
 /// That text, or that there are more than 16 MiB.
 pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
-    read_up_to(path, MAX_FILE)
+    read_up_to(path, MAX_FILE_BYTES)
 }
 
-fn read_up_to(path: &str, most: usize) -> Result<Vec<u8>, String> {
-    let failed = |verb: &str, e: &std::io::Error| format!("{verb} {path}: {}", crate::sockets::text(e));
+fn read_up_to(path: &str, limit: usize) -> Result<Vec<u8>, String> {
+    let failed = |verb: &str, e: &std::io::Error| format!("{verb} {path}: {}", crate::sockets::error_text(e));
     let file = fs::File::open(path).map_err(|e| failed("open", &e))?;
     let mut bytes = Vec::new();
-    let one_more = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
+    let one_more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     // Opening a folder succeeds; reading it fails with the error that it is a directory.
     file.take(one_more).read_to_end(&mut bytes).map_err(|e| failed("read", &e))?;
-    if bytes.len() > most {
-        return Err(format!("read {path}: larger than {} MiB, the limit of one file", most >> 20));
+    if bytes.len() > limit {
+        return Err(format!("read {path}: larger than {} MiB, the limit of one file", limit >> 20));
     }
     Ok(bytes)
 }
@@ -160,8 +160,8 @@ pub fn read_folder(path: &str) -> Option<Vec<String>> {
 pub fn uuid() -> String {
     use std::hash::BuildHasher;
     // Hasher keys come from the system's random source.
-    let word = || std::hash::RandomState::new().hash_one(wall_clock());
-    let (a, b) = (word(), word());
+    let random_word = || std::hash::RandomState::new().hash_one(unix_time_nanos());
+    let (a, b) = (random_word(), random_word());
     let (time, version) = (a >> 16, a & 0xffff);
     let variant = (b >> 48) & 0x3fff | 0x8000;
     format!(
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_and_devices_above_the_limit_are_refused_with_their_name_and_the_limit() {
+    fn file_or_device_above_the_limit_is_refused_with_its_name_and_the_limit() {
         let refused = read_file("/dev/zero").unwrap_err();
         assert_eq!(refused, "read /dev/zero: larger than 16 MiB, the limit of one file");
         let path = std::env::temp_dir().join(format!("otelcore-limit-{}", uuid()));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_is_read_to_its_end() {
+    fn pipe_is_read_to_its_end() {
         let path = std::env::temp_dir().join(format!("otelcore-pipe-{}", uuid()));
         let name = std::ffi::CString::new(path.to_string_lossy().as_bytes()).unwrap();
         // SAFETY: the name is a string that lives until the call returns.
@@ -212,8 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_memory_and_time() {
-        assert!(Memory::now().anonymous > 0);
+    fn process_memory_and_cpu_time_are_read() {
+        assert!(ProcessMemory::read().anonymous > 0);
         assert!(cpu_seconds() >= 0.0);
     }
 }

@@ -1,6 +1,6 @@
 //! Output to `stdout`, `stderr` and files, by one thread for each of them: a writer never waits for a slow reader.
 //!
-//! Owns a queue for each target, which takes records until it holds [`QUEUE_BYTES`], and the count of what was dropped
+//! Owns a queue for each target, which takes records until it holds [`OUTPUT_QUEUE_BYTES`], and the count of what was dropped
 //! because it was full. Keeps the order of records, and never drops a part of a record. Starts no thread before the
 //! first record, sets no flag on a standard stream (other processes share it), and does nothing in a forked child: its
 //! threads do not exist there, and a thread that does not exist there may have held a lock.
@@ -14,57 +14,57 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::forks::Tracked;
-use crate::os::Unsignalled;
+use crate::forks::TrackedFd;
+use crate::os::SignalsBlocked;
 use crate::waker::Waker;
 
 /// The most bytes in the queue of one target, not counting the record that exceeded it.
-pub const QUEUE_BYTES: usize = 4 << 20;
+pub const OUTPUT_QUEUE_BYTES: usize = 4 << 20;
 
 /// How long a collector that ends waits for the readers of its outputs.
-pub const FINISH: Duration = Duration::from_secs(1);
+pub const FINISH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many bytes a pipe takes without blocking when poll(2) reports that it is writable (`PIPE_BUF`).
-const PIPE_BYTES: usize = 4096;
+const PIPE_WRITE_BYTES: usize = 4096;
 
 /// The most bytes in one write to a regular file.
-const FILE_BYTES: usize = 1 << 20;
+const FILE_WRITE_BYTES: usize = 1 << 20;
 
 /// How often a thread whose reader is slow checks whether it must end.
-const LOOK: Duration = Duration::from_millis(250);
+const CLOSED_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The shortest time between two reports of one target.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
+const MIN_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time after which drops are reported though the queue has not become shorter.
-const REPORT_LATEST: Duration = Duration::from_secs(30);
+const MAX_REPORT_DELAY: Duration = Duration::from_secs(30);
 
 /// Records that were dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Dropped {
+pub struct DroppedRecords {
     /// How many.
-    pub records: u64,
+    pub count: u64,
     /// Their total length.
     pub bytes: u64,
 }
 
 /// The outputs of one collector. Clones share them. What is queued when the last clone is dropped is still written, for
-/// [`FINISH`] at most.
+/// [`FINISH_TIMEOUT`] at most.
 #[derive(Clone, Debug)]
-pub struct Outputs(Arc<Shared>);
+pub struct Outputs(Arc<OutputsState>);
 
 #[derive(Debug)]
-struct Shared {
+struct OutputsState {
     pid: u32,
-    targets: Mutex<BTreeMap<String, Weak<Target>>>,
-    /// A file stays open as long as an [`Output`] of it exists; the standard streams stay as long as this struct.
-    standard: Mutex<Vec<Arc<Target>>>,
-    reports: Arc<Reports>,
+    targets: Mutex<BTreeMap<String, Weak<WriteQueue>>>,
+    /// A file stays open as long as an [`OutputWriter`] of it exists; the standard streams stay as long as this struct.
+    standard_streams: Mutex<Vec<Arc<WriteQueue>>>,
+    reports: Arc<DropReports>,
 }
 
 /// What the threads pass on to the loop.
 #[derive(Debug, Default)]
-struct Reports {
+struct DropReports {
     /// A target has dropped records and is ready to report them.
     due: AtomicBool,
     dropped_records: AtomicU64,
@@ -72,49 +72,49 @@ struct Reports {
 }
 
 #[derive(Debug)]
-enum Sink {
+enum OutputTarget {
     /// Descriptor 1 or 2, which belongs to the process and is never closed here.
-    Standard(RawFd),
-    File(Tracked<File>),
+    StandardStream(RawFd),
+    Opened(TrackedFd<File>),
 }
 
 #[derive(Debug)]
-struct Target {
+struct WriteQueue {
     path: String,
     pid: u32,
-    sink: Sink,
+    file: OutputTarget,
     capacity: usize,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     /// Notified when there is work for the thread, and when a thread in [`Outputs::finish`] must check again.
     changed: Condvar,
-    reports: Arc<Reports>,
+    reports: Arc<DropReports>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     /// Whole records that the thread has not taken yet.
-    waiting: Vec<u8>,
+    queued: Vec<u8>,
     /// Bytes that the thread has taken and not written yet.
-    writing: usize,
+    unwritten: usize,
     writers: usize,
     has_thread: bool,
     /// Whether the thread waits for records.
     is_idle: bool,
     /// When it was closed: there is no writer any more.
-    closed: Option<Instant>,
+    closed_at: Option<Instant>,
     /// The error of the last write; `None` where it succeeded.
-    failure: Option<(io::ErrorKind, String)>,
-    unreported: Dropped,
+    write_error: Option<(io::ErrorKind, String)>,
+    unreported: DroppedRecords,
     /// When `unreported` was last taken, or began to grow.
-    reported: Option<Instant>,
+    unreported_since: Option<Instant>,
     report_is_due: bool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn clock() -> Instant {
+fn now() -> Instant {
     Instant::now()
 }
 
@@ -128,10 +128,10 @@ impl Outputs {
     /// No output yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(OutputsState {
             pid: std::process::id(),
             targets: Mutex::default(),
-            standard: Mutex::default(),
+            standard_streams: Mutex::default(),
             reports: Arc::default(),
         }))
     }
@@ -139,69 +139,69 @@ impl Outputs {
     /// Opens `stdout`, `stderr` or a file to append to; a `file://` URL names a file. A path that is open already gives
     /// the same queue, so that what several components write keeps its order.
     ///
-    /// Each `write` is one record. It is taken whole, or the error is [`io::ErrorKind::WouldBlock`]: the queue is full,
+    /// Each `write_when_ready` is one record. It is taken whole, or the error is [`io::ErrorKind::WouldBlock`]: the queue is full,
     /// and the record is dropped and counted. Any other error is that of the last write to the target.
     ///
     /// # Errors
     /// The error of the system.
-    pub fn open(&self, path: &str) -> io::Result<Output> {
-        self.open_with(path, QUEUE_BYTES)
+    pub fn open(&self, path: &str) -> io::Result<OutputWriter> {
+        self.open_with(path, OUTPUT_QUEUE_BYTES)
     }
 
-    fn open_with(&self, path: &str, capacity: usize) -> io::Result<Output> {
+    fn open_with(&self, path: &str, capacity: usize) -> io::Result<OutputWriter> {
         if self.0.is_forked() {
-            return Err(forked());
+            return Err(forked_error());
         }
-        let mut targets = lock(&self.0.targets);
+        let mut targets = lock_ignoring_poison(&self.0.targets);
         targets.retain(|_, target| target.strong_count() > 0);
         if let Some(target) = targets.get(path).and_then(Weak::upgrade) {
-            let mut state = lock(&target.state);
+            let mut state = lock_ignoring_poison(&target.state);
             // A target that was closed with its last writer only writes what is left: a new one is opened.
-            if state.closed.is_none() {
+            if state.closed_at.is_none() {
                 state.writers += 1;
                 drop(state);
-                return Ok(Output { target, _outputs: self.clone() });
+                return Ok(OutputWriter { target, _outputs: self.clone() });
             }
         }
-        let sink = match path {
-            "stdout" => Sink::Standard(libc::STDOUT_FILENO),
-            "stderr" => Sink::Standard(libc::STDERR_FILENO),
+        let file = match path {
+            "stdout" => OutputTarget::StandardStream(libc::STDOUT_FILENO),
+            "stderr" => OutputTarget::StandardStream(libc::STDERR_FILENO),
             path => {
                 let path = path.strip_prefix("file://").unwrap_or(path);
                 // Without the flag, opening a named pipe without a reader would block.
                 let mut options = OpenOptions::new();
                 options.append(true).create(true).custom_flags(libc::O_NONBLOCK);
-                let open = Tracked::open(|| options.open(path))?;
-                Sink::File(open)
+                let open = TrackedFd::open(|| options.open(path))?;
+                OutputTarget::Opened(open)
             }
         };
-        let target = Arc::new(Target {
+        let target = Arc::new(WriteQueue {
             path: path.to_owned(),
             pid: self.0.pid,
-            sink,
+            file,
             capacity,
-            state: Mutex::new(State { writers: 1, ..State::default() }),
+            state: Mutex::new(QueueState { writers: 1, ..QueueState::default() }),
             changed: Condvar::new(),
             reports: self.0.reports.clone(),
         });
-        if matches!(target.sink, Sink::Standard(_)) {
-            lock(&self.0.standard).push(target.clone());
+        if matches!(target.file, OutputTarget::StandardStream(_)) {
+            lock_ignoring_poison(&self.0.standard_streams).push(target.clone());
         }
         targets.insert(path.to_owned(), Arc::downgrade(&target));
-        Ok(Output { target, _outputs: self.clone() })
+        Ok(OutputWriter { target, _outputs: self.clone() })
     }
 
-    /// Waits until everything is written, `within` at most. False when the time is up, or the last write to a target
+    /// Waits until everything is written, `timeout` at most. False when the time is up, or the last write to a target
     /// has failed.
     #[must_use = "what is left is lost when the process ends"]
-    pub fn finish(&self, within: Duration) -> bool {
+    pub fn finish(&self, timeout: Duration) -> bool {
         if self.0.is_forked() {
             return false;
         }
-        let until = clock() + within;
-        let targets: Vec<_> = lock(&self.0.targets).values().filter_map(Weak::upgrade).collect();
+        let deadline = now() + timeout;
+        let targets: Vec<_> = lock_ignoring_poison(&self.0.targets).values().filter_map(Weak::upgrade).collect();
         // `filter`, not `any`: each target is waited for, also after another one has failed.
-        targets.iter().filter(|target| !target.finish(until)).count() == 0
+        targets.iter().filter(|target| !target.finish(deadline)).count() == 0
     }
 
     /// Records that were dropped so far. Any thread may call this.
@@ -211,29 +211,29 @@ impl Outputs {
     }
 
     /// What has been dropped since the last report, by target: only targets whose report is due.
-    pub(crate) fn reports(&self) -> Vec<(String, Dropped)> {
+    pub(crate) fn take_reports(&self) -> Vec<(String, DroppedRecords)> {
         if !self.0.reports.due.swap(false, Ordering::AcqRel) {
             return Vec::new();
         }
-        let targets: Vec<_> = lock(&self.0.targets).values().filter_map(Weak::upgrade).collect();
-        targets.iter().filter_map(|target| target.report()).collect()
+        let targets: Vec<_> = lock_ignoring_poison(&self.0.targets).values().filter_map(Weak::upgrade).collect();
+        targets.iter().filter_map(|target| target.take_report()).collect()
     }
 
     /// Sets the waker of the loop, which is woken when there is something to report.
     pub(crate) fn set_waker(&self, waker: Option<Arc<Waker>>) {
         if !self.0.is_forked() {
-            *lock(&self.0.reports.waker) = waker;
+            *lock_ignoring_poison(&self.0.reports.waker) = waker;
         }
     }
 }
 
-impl Shared {
+impl OutputsState {
     fn is_forked(&self) -> bool {
         std::process::id() != self.pid
     }
 }
 
-impl Drop for Shared {
+impl Drop for OutputsState {
     fn drop(&mut self) {
         if self.is_forked() {
             return;
@@ -243,21 +243,21 @@ impl Drop for Shared {
     }
 }
 
-fn forked() -> io::Error {
+fn forked_error() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "a forked child has no output of its parent's collector")
 }
 
 /// Writes to one target. Never blocks.
 #[derive(Debug)]
-pub struct Output {
-    target: Arc<Target>,
+pub struct OutputWriter {
+    target: Arc<WriteQueue>,
     /// Keeps the outputs alive as long as this writer exists.
     _outputs: Outputs,
 }
 
-impl io::Write for Output {
+impl io::Write for OutputWriter {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
-        Target::push(&self.target, record).map(|()| record.len())
+        WriteQueue::push(&self.target, record).map(|()| record.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -265,14 +265,14 @@ impl io::Write for Output {
     }
 }
 
-impl Drop for Output {
+impl Drop for OutputWriter {
     fn drop(&mut self) {
         if std::process::id() != self.target.pid {
             return;
         }
-        let mut state = lock(&self.target.state);
+        let mut state = lock_ignoring_poison(&self.target.state);
         state.writers = state.writers.saturating_sub(1);
-        let is_last = state.writers == 0 && matches!(self.target.sink, Sink::File(_));
+        let is_last = state.writers == 0 && matches!(self.target.file, OutputTarget::Opened(_));
         drop(state);
         if is_last {
             self.target.close();
@@ -280,24 +280,24 @@ impl Drop for Output {
     }
 }
 
-impl Target {
+impl WriteQueue {
     fn push(self: &Arc<Self>, record: &[u8]) -> io::Result<()> {
         if std::process::id() != self.pid {
-            return Err(forked());
+            return Err(forked_error());
         }
         if record.is_empty() {
             return Ok(());
         }
-        let mut state = lock(&self.state);
+        let mut state = lock_ignoring_poison(&self.state);
         // The last record may exceed the bound: otherwise a record that is longer than the queue could never be
         // written.
-        let fits = state.waiting.len() + state.writing < self.capacity;
-        if !(fits && self.has_thread(&mut state)) {
+        let has_room = state.queued.len() + state.unwritten < self.capacity;
+        if !(has_room && self.ensure_thread(&mut state)) {
             self.count_dropped(&mut state, 1, record.len());
             return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{} takes no more", self.path)));
         }
-        state.waiting.extend_from_slice(record);
-        let failure = state.failure.clone();
+        state.queued.extend_from_slice(record);
+        let failure = state.write_error.clone();
         if std::mem::take(&mut state.is_idle) {
             drop(state);
             self.changed.notify_all();
@@ -306,115 +306,116 @@ impl Target {
     }
 
     /// Starts the thread with the first record. Where the system refuses, it is tried again with the next record.
-    fn has_thread(self: &Arc<Self>, state: &mut State) -> bool {
+    fn ensure_thread(self: &Arc<Self>, state: &mut QueueState) -> bool {
         if !state.has_thread {
             let target = self.clone();
             // Signals are blocked in it: the host's handlers run on the host's threads, and a closed pipe gives an
             // error.
-            let unsignalled = Unsignalled::here();
+            let _blocked = SignalsBlocked::in_this_thread();
             let thread = std::thread::Builder::new().name("otelcore-output".to_owned()).stack_size(128 << 10);
-            state.has_thread = thread.spawn(move || target.run()).is_ok();
-            drop(unsignalled);
+            state.has_thread = thread.spawn(move || target.run_writer()).is_ok();
+            drop(_blocked);
         }
         state.has_thread
     }
 
-    fn count_dropped(&self, state: &mut State, records: u64, bytes: usize) {
-        state.unreported.records += records;
+    fn count_dropped(&self, state: &mut QueueState, count: u64, bytes: usize) {
+        state.unreported.count += count;
         state.unreported.bytes += bytes as u64;
-        state.reported.get_or_insert_with(clock);
-        self.reports.dropped_records.fetch_add(records, Ordering::Relaxed);
+        state.unreported_since.get_or_insert_with(now);
+        self.reports.dropped_records.fetch_add(count, Ordering::Relaxed);
     }
 
     fn close(&self) {
-        lock(&self.state).closed.get_or_insert_with(clock);
+        lock_ignoring_poison(&self.state).closed_at.get_or_insert_with(now);
         self.changed.notify_all();
     }
 
-    fn finish(&self, until: Instant) -> bool {
-        let mut state = lock(&self.state);
-        while !state.waiting.is_empty() || state.writing > 0 {
-            let left = until.saturating_duration_since(clock());
+    fn finish(&self, deadline: Instant) -> bool {
+        let mut state = lock_ignoring_poison(&self.state);
+        while !state.queued.is_empty() || state.unwritten > 0 {
+            let left = deadline.saturating_duration_since(now());
             if left.is_zero() {
                 return false;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.failure.is_none()
+        state.write_error.is_none()
     }
 
-    fn report(&self) -> Option<(String, Dropped)> {
-        let mut state = lock(&self.state);
+    fn take_report(&self) -> Option<(String, DroppedRecords)> {
+        let mut state = lock_ignoring_poison(&self.state);
         if !std::mem::take(&mut state.report_is_due) {
             return None;
         }
-        state.reported = None;
+        state.unreported_since = None;
         Some((self.path.clone(), std::mem::take(&mut state.unreported)))
     }
 
     /// The thread's function: takes all waiting records, writes them, and repeats.
-    fn run(&self) {
+    fn run_writer(&self) {
         let mut taken = Vec::new();
-        while self.take(&mut taken) {
-            let limit = if is_regular(self.fd()) { FILE_BYTES } else { PIPE_BYTES };
+        while self.take_queued(&mut taken) {
+            let limit = if is_regular(self.fd()) { FILE_WRITE_BYTES } else { PIPE_WRITE_BYTES };
             let mut rest = taken.as_slice();
             while !rest.is_empty() {
-                let Some(written) = self.write(chunk(rest, limit)) else { return };
-                let (done, failure) = match written {
+                let Some(result) = self.write_when_ready(chunk(rest, limit)) else { return };
+                let (written, write_error) = match result {
                     Ok(done) => (done, None),
                     // The rest is dropped: the next records may be written, and the queue must not grow.
-                    Err(e) => (rest.len(), Some((e.kind(), crate::sockets::text(&e)))),
+                    Err(e) => (rest.len(), Some((e.kind(), crate::sockets::error_text(&e)))),
                 };
-                let is_lost = failure.is_some();
-                let lost = rest;
-                rest = rest.get(done..).unwrap_or_default();
-                let mut state = lock(&self.state);
-                state.writing = rest.len();
-                state.failure = failure;
+                let is_lost = write_error.is_some();
+                let unwritten = rest;
+                rest = rest.get(written..).unwrap_or_default();
+                let mut state = lock_ignoring_poison(&self.state);
+                state.unwritten = rest.len();
+                state.write_error = write_error;
                 if is_lost {
-                    let records = lost.iter().filter(|byte| **byte == b'\n').count().max(1);
-                    self.count_dropped(&mut state, records as u64, lost.len());
+                    let records = unwritten.iter().filter(|byte| **byte == b'\n').count().max(1);
+                    self.count_dropped(&mut state, records as u64, unwritten.len());
                 } else {
-                    self.make_report_due(&mut state);
+                    self.check_report_due(&mut state);
                 }
             }
             self.changed.notify_all();
             taken.clear();
             // Frees the memory of a large record.
-            taken.shrink_to(FILE_BYTES);
+            taken.shrink_to(FILE_WRITE_BYTES);
         }
     }
 
     /// Waits for records. False when there are none and the target is closed.
-    fn take(&self, taken: &mut Vec<u8>) -> bool {
-        let mut state = lock(&self.state);
-        while state.waiting.is_empty() {
-            if state.closed.is_some() {
+    fn take_queued(&self, taken: &mut Vec<u8>) -> bool {
+        let mut state = lock_ignoring_poison(&self.state);
+        while state.queued.is_empty() {
+            if state.closed_at.is_some() {
                 return false;
             }
             state.is_idle = true;
-            let reports_later = state.reported.is_some() && !state.report_is_due && state.failure.is_none();
-            state = if reports_later {
-                let waited = self.changed.wait_timeout(state, REPORT_EVERY);
+            let has_later_report =
+                state.unreported_since.is_some() && !state.report_is_due && state.write_error.is_none();
+            state = if has_later_report {
+                let waited = self.changed.wait_timeout(state, MIN_REPORT_INTERVAL);
                 let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
-                self.make_report_due(&mut state);
+                self.check_report_due(&mut state);
                 state
             } else {
                 self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             };
         }
         state.is_idle = false;
-        std::mem::swap(&mut state.waiting, taken);
-        state.writing = taken.len();
+        std::mem::swap(&mut state.queued, taken);
+        state.unwritten = taken.len();
         true
     }
 
-    /// Writes a part of `bytes` as soon as the target takes it. `None` when the target was closed [`FINISH`] ago.
-    fn write(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
+    /// Writes a part of `bytes` as soon as the target takes it. `None` when the target was closed [`FINISH_TIMEOUT`] ago.
+    fn write_when_ready(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
         loop {
-            if !is_writable(self.fd(), LOOK) {
-                let closed = lock(&self.state).closed;
-                if closed.is_some_and(|since| clock().saturating_duration_since(since) >= FINISH) {
+            if !is_writable(self.fd(), CLOSED_CHECK_INTERVAL) {
+                let closed = lock_ignoring_poison(&self.state).closed_at;
+                if closed.is_some_and(|closed_at| now().saturating_duration_since(closed_at) >= FINISH_TIMEOUT) {
                     return None;
                 }
                 continue;
@@ -433,14 +434,14 @@ impl Target {
         }
     }
 
-    fn make_report_due(&self, state: &mut State) {
-        let Some(since) = state.reported.filter(|_| !state.report_is_due) else { return };
-        let age = clock().saturating_duration_since(since);
-        let is_short = state.waiting.len() + state.writing <= self.capacity / 2;
-        if is_short && age >= REPORT_EVERY || age >= REPORT_LATEST {
+    fn check_report_due(&self, state: &mut QueueState) {
+        let Some(since) = state.unreported_since.filter(|_| !state.report_is_due) else { return };
+        let age = now().saturating_duration_since(since);
+        let has_drained = state.queued.len() + state.unwritten <= self.capacity / 2;
+        if has_drained && age >= MIN_REPORT_INTERVAL || age >= MAX_REPORT_DELAY {
             state.report_is_due = true;
             self.reports.due.store(true, Ordering::Release);
-            if let Some(waker) = &*lock(&self.reports.waker) {
+            if let Some(waker) = &*lock_ignoring_poison(&self.reports.waker) {
                 // An error is ignored: a loop that has ended reports nothing any more.
                 let _ = waker.wake();
             }
@@ -448,9 +449,9 @@ impl Target {
     }
 
     fn fd(&self) -> RawFd {
-        match &self.sink {
-            Sink::Standard(fd) => *fd,
-            Sink::File(file) => file.as_raw_fd(),
+        match &self.file {
+            OutputTarget::StandardStream(fd) => *fd,
+            OutputTarget::Opened(file) => file.as_raw_fd(),
         }
     }
 }
@@ -471,10 +472,10 @@ fn is_regular(fd: RawFd) -> bool {
     }
 }
 
-/// Waits until a write would not block, `within` at most. An error counts as writable: the write reports it.
-fn is_writable(fd: RawFd, within: Duration) -> bool {
+/// Waits until a write would not block, `timeout` at most. An error counts as writable: the write reports it.
+fn is_writable(fd: RawFd, timeout: Duration) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLOUT, revents: 0 };
-    let millis = libc::c_int::try_from(within.as_millis()).unwrap_or(libc::c_int::MAX);
+    let millis = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
     // SAFETY: one descriptor, which lives until the call returns.
     unsafe { libc::poll(&raw mut poll, 1, millis) > 0 }
 }
@@ -488,7 +489,7 @@ mod tests {
     use super::*;
 
     /// A named pipe. Its end for reading does not block.
-    fn pipe(name: &str) -> (PathBuf, File) {
+    fn named_pipe(name: &str) -> (PathBuf, File) {
         let path = std::env::temp_dir().join(format!("otelcore-output-{name}-{}", crate::os::uuid()));
         let text = CString::new(path.display().to_string()).unwrap();
         // SAFETY: the text ends in a zero and lives until the call returns.
@@ -497,12 +498,12 @@ mod tests {
         (path, reader)
     }
 
-    fn text(path: &Path) -> String {
+    fn path_text(path: &Path) -> String {
         path.display().to_string()
     }
 
     /// What comes until nothing comes for a while.
-    fn drain(reader: &mut File) -> String {
+    fn read_until_quiet(reader: &mut File) -> String {
         let mut all = Vec::new();
         let mut quiet = 0;
         while quiet < 100 {
@@ -516,10 +517,10 @@ mod tests {
     }
 
     #[test]
-    fn output_without_a_reader_drops_whole_records_and_blocks_nobody() {
-        let (path, mut reader) = pipe("unread");
+    fn output_without_a_reader_drops_whole_records_and_never_blocks() {
+        let (path, mut reader) = named_pipe("unread");
         let outputs = Outputs::new();
-        let mut output = outputs.open_with(&text(&path), 64 << 10).unwrap();
+        let mut output = outputs.open_with(&path_text(&path), 64 << 10).unwrap();
         let mut taken = Vec::new();
         for n in 0..2000 {
             let record = format!("{n:0200}\n");
@@ -532,31 +533,31 @@ mod tests {
         let dropped = outputs.dropped_records();
         assert_eq!(dropped + taken.len() as u64, 2000);
         assert!(dropped > 1000, "{dropped}: the queue and the pipe hold less than 400 KB");
-        let read: Vec<usize> = drain(&mut reader).lines().map(|line| line.parse().unwrap()).collect();
+        let read: Vec<usize> = read_until_quiet(&mut reader).lines().map(|line| line.parse().unwrap()).collect();
         assert_eq!(read, taken, "in order, each whole");
         assert!(outputs.finish(Duration::from_secs(5)));
         // Once there is room again, the drops are reported once.
-        let until = clock() + Duration::from_secs(10);
+        let deadline = now() + Duration::from_secs(10);
         let reports = loop {
-            let reports = outputs.reports();
+            let reports = outputs.take_reports();
             if !reports.is_empty() {
                 break reports;
             }
-            assert!(clock() < until, "never reported");
+            assert!(now() < deadline, "never reported");
             std::thread::sleep(Duration::from_millis(10));
         };
-        assert_eq!(reports, [(text(&path), Dropped { records: dropped, bytes: dropped * 201 })]);
+        assert_eq!(reports, [(path_text(&path), DroppedRecords { count: dropped, bytes: dropped * 201 })]);
         output.write_all(b"after\n").unwrap();
-        assert_eq!(drain(&mut reader), "after\n");
-        assert_eq!(outputs.reports(), []);
+        assert_eq!(read_until_quiet(&mut reader), "after\n");
+        assert_eq!(outputs.take_reports(), []);
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
-    fn output_of_two_writers_keeps_their_order() {
+    fn output_with_two_writers_keeps_the_order_of_records() {
         let path = std::env::temp_dir().join(format!("otelcore-output-order-{}", crate::os::uuid()));
         let outputs = Outputs::new();
-        let mut writers = [outputs.open(&text(&path)).unwrap(), outputs.open(&text(&path)).unwrap()];
+        let mut writers = [outputs.open(&path_text(&path)).unwrap(), outputs.open(&path_text(&path)).unwrap()];
         for n in 0..1000 {
             writers[n % 2].write_all(format!("{n}\n").as_bytes()).unwrap();
         }
@@ -567,10 +568,10 @@ mod tests {
     }
 
     #[test]
-    fn output_record_longer_than_the_queue_is_taken_while_it_has_room() {
+    fn record_longer_than_the_queue_is_taken_while_the_queue_has_room() {
         let path = std::env::temp_dir().join(format!("otelcore-output-long-{}", crate::os::uuid()));
         let outputs = Outputs::new();
-        let mut output = outputs.open_with(&text(&path), 10).unwrap();
+        let mut output = outputs.open_with(&path_text(&path), 10).unwrap();
         output.write_all(b"short\n").unwrap();
         output.write_all(&[b'x'; 1000]).unwrap();
         assert!(outputs.finish(Duration::from_secs(10)));
@@ -579,7 +580,7 @@ mod tests {
     }
 
     #[test]
-    fn output_that_fails_is_counted_and_tells_the_next_writer() {
+    fn failed_write_is_counted_and_returned_by_the_next_write() {
         let outputs = Outputs::new();
         let mut output = outputs.open("/dev/full").unwrap();
         output.write_all(b"one\ntwo\n").unwrap();
@@ -588,14 +589,14 @@ mod tests {
         assert_eq!((e.kind(), e.to_string()), (io::ErrorKind::StorageFull, "no space left on device".to_owned()));
         assert!(!outputs.finish(Duration::from_secs(10)));
         assert_eq!(outputs.dropped_records(), 3);
-        assert_eq!(outputs.reports(), [], "it can't be written yet");
+        assert_eq!(outputs.take_reports(), [], "it can't be written yet");
     }
 
     #[test]
-    fn output_whose_reader_has_gone_is_an_error_and_no_signal() {
-        let (path, reader) = pipe("gone");
+    fn write_to_a_closed_pipe_is_an_error_and_no_signal() {
+        let (path, reader) = named_pipe("gone");
         let outputs = Outputs::new();
-        let mut output = outputs.open(&text(&path)).unwrap();
+        let mut output = outputs.open(&path_text(&path)).unwrap();
         drop(reader);
         output.write_all(b"one\n").unwrap();
         assert!(!outputs.finish(Duration::from_secs(10)));
@@ -604,16 +605,16 @@ mod tests {
     }
 
     #[test]
-    fn output_thread_ends_with_the_last_writer_though_nobody_reads() {
-        let (path, reader) = pipe("end");
+    fn writer_thread_ends_after_the_last_output_is_dropped_even_without_a_reader() {
+        let (path, reader) = named_pipe("end");
         let outputs = Outputs::new();
-        let mut output = outputs.open(&text(&path)).unwrap();
+        let mut output = outputs.open(&path_text(&path)).unwrap();
         output.write_all(&vec![b'x'; 1 << 20]).unwrap();
         let target = Arc::downgrade(&output.target);
         drop((output, outputs));
-        let until = clock() + Duration::from_secs(10);
+        let deadline = now() + Duration::from_secs(10);
         while target.strong_count() > 0 {
-            assert!(clock() < until, "the thread goes on");
+            assert!(now() < deadline, "the thread goes on");
             std::thread::sleep(Duration::from_millis(10));
         }
         drop(reader);
@@ -621,22 +622,22 @@ mod tests {
     }
 
     #[test]
-    fn output_of_a_pipe_that_nobody_has_opened_is_an_error() {
-        let (path, reader) = pipe("nobody");
+    fn open_of_a_pipe_without_a_reader_is_an_error() {
+        let (path, reader) = named_pipe("nobody");
         drop(reader);
-        assert!(Outputs::new().open(&text(&path)).is_err());
+        assert!(Outputs::new().open(&path_text(&path)).is_err());
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
-    fn output_in_a_forked_child_waits_for_no_lock() {
+    fn output_in_a_forked_child_does_not_wait_for_a_lock() {
         let path = std::env::temp_dir().join(format!("otelcore-output-fork-{}", crate::os::uuid()));
         let outputs = Outputs::new();
-        let mut output = outputs.open(&text(&path)).unwrap();
+        let mut output = outputs.open(&path_text(&path)).unwrap();
         output.write_all(b"parent\n").unwrap();
         assert!(outputs.finish(Duration::from_secs(10)));
         let target = output.target.clone();
-        let held = lock(&target.state);
+        let state_lock = lock_ignoring_poison(&target.state);
         // SAFETY: the child calls nothing that another thread of the parent may have locked (which is what is tested),
         // and leaves by _exit; the alarm ends it when it waits all the same.
         let status = unsafe {
@@ -653,13 +654,13 @@ mod tests {
             status
         };
         assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 7, "{status:#x}");
-        drop(held);
+        drop(state_lock);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "parent\n");
         std::fs::remove_file(path).unwrap();
     }
 
     #[test]
-    fn a_part_of_many_lines_ends_where_a_line_ends() {
+    fn chunk_of_several_lines_ends_at_a_line_end() {
         assert_eq!(chunk(b"ab\ncd\nef", 4), b"ab\n");
         assert_eq!(chunk(b"abcdef", 4), b"abcd");
         assert_eq!(chunk(b"ab", 4), b"ab");

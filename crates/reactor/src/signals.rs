@@ -21,14 +21,14 @@ impl Signals {
     ///
     /// # Errors
     /// When a handler can't be installed.
-    pub fn catch(signals: &[i32]) -> io::Result<Self> {
+    pub fn catch(numbers: &[i32]) -> io::Result<Self> {
         let mut caught = Self { pipes: Vec::new(), ids: Vec::new() };
         // Each has its own token; the waker has one too.
-        for &signal in signals.iter().take(FIRST_TOKEN - 1) {
-            let (ours, theirs) = UnixStream::pair()?;
-            ours.set_nonblocking(true)?;
-            caught.ids.push(signal_hook::low_level::pipe::register(signal, theirs)?);
-            caught.pipes.push((signal, ours));
+        for &signal in numbers.iter().take(FIRST_TOKEN - 1) {
+            let (reader, writer) = UnixStream::pair()?;
+            reader.set_nonblocking(true)?;
+            caught.ids.push(signal_hook::low_level::pipe::register(signal, writer)?);
+            caught.pipes.push((signal, reader));
         }
         Ok(caught)
     }
@@ -38,11 +38,11 @@ impl Signals {
     }
 
     /// Appends the signals that have come through one of the pipes.
-    pub(crate) fn take(&self, index: usize, into: &mut Vec<i32>) {
+    pub(crate) fn read_pipe(&self, index: usize, signals: &mut Vec<i32>) {
         let Some((signal, mut pipe)) = self.pipes.get(index).map(|(signal, pipe)| (*signal, pipe)) else { return };
         let mut bytes = [0; 16];
         while pipe.read(&mut bytes).is_ok_and(|n| n > 0) {
-            into.push(signal);
+            signals.push(signal);
         }
     }
 }

@@ -20,20 +20,20 @@ use otelcore_pipeline::{Endpoint, Key, Listener, PeerAddr, Stream};
 use slab::Slab;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::forks::Tracked;
+use crate::forks::TrackedFd;
 
 /// The key of each token. Tokens below [`FIRST_TOKEN`] belong to the loop.
 #[derive(Debug)]
-pub(crate) struct Sources {
-    registry: Tracked<Registry>,
+pub(crate) struct EventSources {
+    registry: TrackedFd<Registry>,
     keys: RefCell<Slab<Key>>,
     /// Where sockets listen, by slot.
-    listening: RefCell<BTreeMap<usize, Listening>>,
+    bound_addresses: RefCell<BTreeMap<usize, BoundAddress>>,
 }
 
 /// Where a socket listens.
 #[derive(Debug)]
-enum Listening {
+enum BoundAddress {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
@@ -41,16 +41,16 @@ enum Listening {
 /// Tokens below this one belong to the loop: its waker and its signals.
 pub(crate) const FIRST_TOKEN: usize = 16;
 
-impl Sources {
-    pub(crate) fn new(registry: Tracked<Registry>) -> Rc<Self> {
-        Rc::new(Self { registry, keys: RefCell::default(), listening: RefCell::default() })
+impl EventSources {
+    pub(crate) fn new(registry: TrackedFd<Registry>) -> Rc<Self> {
+        Rc::new(Self { registry, keys: RefCell::default(), bound_addresses: RefCell::default() })
     }
 
     pub(crate) fn key(&self, token: Token) -> Option<Key> {
         self.keys.borrow().get(token.0.checked_sub(FIRST_TOKEN)?).copied()
     }
 
-    fn add(&self, source: &mut impl Source, key: Key, interest: Interest) -> io::Result<usize> {
+    fn register(&self, source: &mut impl Source, key: Key, interest: Interest) -> io::Result<usize> {
         let slot = self.keys.borrow_mut().insert(key);
         match self.registry.register(source, Token(slot + FIRST_TOKEN), interest) {
             Ok(()) => Ok(slot),
@@ -65,14 +65,14 @@ impl Sources {
 /// A socket that is registered as long as this exists. Closing the descriptor ends the registration with epoll.
 #[derive(Debug)]
 struct Registered<S: AsRawFd> {
-    socket: Tracked<S>,
+    socket: TrackedFd<S>,
     slot: usize,
-    sources: Rc<Sources>,
+    sources: Rc<EventSources>,
 }
 
 impl<S: Source + AsRawFd> Registered<S> {
-    fn new(mut socket: Tracked<S>, key: Key, interest: Interest, sources: &Rc<Sources>) -> io::Result<Self> {
-        let slot = sources.add(&mut *socket, key, interest)?;
+    fn new(mut socket: TrackedFd<S>, key: Key, interest: Interest, sources: &Rc<EventSources>) -> io::Result<Self> {
+        let slot = sources.register(&mut *socket, key, interest)?;
         Ok(Self { socket, slot, sources: sources.clone() })
     }
 }
@@ -80,12 +80,12 @@ impl<S: Source + AsRawFd> Registered<S> {
 impl<S: AsRawFd> Drop for Registered<S> {
     fn drop(&mut self) {
         self.sources.keys.borrow_mut().try_remove(self.slot);
-        self.sources.listening.borrow_mut().remove(&self.slot);
+        self.sources.bound_addresses.borrow_mut().remove(&self.slot);
     }
 }
 
 /// The text of a system error without Rust's `(os error N)`, with a small first letter as Go writes it.
-pub(crate) fn text(e: &io::Error) -> String {
+pub(crate) fn error_text(e: &io::Error) -> String {
     let text = e.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();
@@ -112,105 +112,105 @@ pub(crate) fn errno(e: &io::Error) -> Option<i32> {
     e.raw_os_error().or_else(|| e.get_ref()?.downcast_ref::<SystemError>()?.errno)
 }
 
-fn go_error(what: &str, network: &str, at: &dyn std::fmt::Display, call: &str, e: &io::Error) -> io::Error {
-    let text = format!("{what} {network} {at}: {call}{}", text(e));
+fn go_error(operation: &str, network: &str, at: &dyn std::fmt::Display, system_call: &str, e: &io::Error) -> io::Error {
+    let text = format!("{operation} {network} {at}: {system_call}{}", error_text(e));
     io::Error::new(e.kind(), SystemError { text, errno: e.raw_os_error() })
 }
 
-pub(crate) fn listen(sources: &Rc<Sources>, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
-    match at {
+pub(crate) fn listen(sources: &Rc<EventSources>, key: Key, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
+    match endpoint {
         Endpoint::Tcp { host, port } => {
-            let (socket, addr) = bind(host, *port)?;
+            let (socket, addr) = bind_host(host, *port)?;
             let local = socket.local_addr().unwrap_or(addr);
             let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
-            sources.listening.borrow_mut().insert(socket.slot, Listening::Tcp(local));
-            Ok(Box::new(TcpDoor { socket, owner: key.owner, local }))
+            sources.bound_addresses.borrow_mut().insert(socket.slot, BoundAddress::Tcp(local));
+            Ok(Box::new(TcpListening { socket, owner: key.owner, local_addr: local }))
         }
         Endpoint::Unix(path) => {
-            let failed = |e: io::Error| go_error("listen", "unix", &path.display(), "bind: ", &e);
+            let bind_error = |e: io::Error| go_error("listen", "unix", &path.display(), "bind: ", &e);
             let socket =
-                Tracked::open(|| bind_unix(path).map(|socket| mio::net::UnixListener::from_std(socket.into())));
-            let socket = socket.map_err(failed)?;
-            let file = identity(path);
+                TrackedFd::open(|| listen_unix(path).map(|socket| mio::net::UnixListener::from_std(socket.into())));
+            let socket = socket.map_err(bind_error)?;
+            let file_id = file_id(path);
             let socket = Registered::new(socket, key, Interest::READABLE, sources)?;
-            sources.listening.borrow_mut().insert(socket.slot, Listening::Unix(path.clone()));
+            sources.bound_addresses.borrow_mut().insert(socket.slot, BoundAddress::Unix(path.clone()));
             let pid = std::process::id();
-            Ok(Box::new(UnixDoor { socket, owner: key.owner, path: path.clone(), file, pid }))
+            Ok(Box::new(UnixListening { socket, owner: key.owner, path: path.clone(), file_id, pid }))
         }
     }
 }
 
 /// Whether an address could be bound once the sockets that listen now are closed. It is bound without listening, so
 /// that no client connects to it. A host that has to be looked up is not tried: that could take long.
-pub(crate) fn probe(sources: &Sources, at: &Endpoint) -> io::Result<()> {
-    let listening = sources.listening.borrow();
-    match at {
+pub(crate) fn try_bind(sources: &EventSources, endpoint: &Endpoint) -> io::Result<()> {
+    let bound_addresses = sources.bound_addresses.borrow();
+    match endpoint {
         Endpoint::Tcp { host, port } => {
             let host = if host == "localhost" { "127.0.0.1" } else { host.as_str() };
             let ip: Option<std::net::IpAddr> =
                 if host.is_empty() { Some(Ipv6Addr::UNSPECIFIED.into()) } else { host.parse().ok() };
             let Some(ip) = ip.filter(|_| *port != 0) else { return Ok(()) };
-            let is_ours = |ours: &Listening| {
-                matches!(ours, Listening::Tcp(addr) if addr.port() == *port
+            let is_bound = |bound: &BoundAddress| {
+                matches!(bound, BoundAddress::Tcp(addr) if addr.port() == *port
                     && (addr.ip() == ip || addr.ip().is_unspecified() || ip.is_unspecified()))
             };
-            if listening.values().any(is_ours) {
+            if bound_addresses.values().any(is_bound) {
                 return Ok(());
             }
-            let bound = bind_only(SocketAddr::new(ip, *port)).map(drop);
-            match bound {
+            let result = bind_socket(SocketAddr::new(ip, *port)).map(drop);
+            match result {
                 // Without IPv6, "every address" means every IPv4 address.
                 Err(e) if host.is_empty() && e.kind() != io::ErrorKind::AddrInUse => {
                     let addr = SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port));
-                    bind_only(addr).map(drop).map_err(|e| go_error("listen", "tcp", &addr, "bind: ", &e))
+                    bind_socket(addr).map(drop).map_err(|e| go_error("listen", "tcp", &addr, "bind: ", &e))
                 }
-                bound => bound.map_err(|e| go_error("listen", "tcp", &SocketAddr::new(ip, *port), "bind: ", &e)),
+                result => result.map_err(|e| go_error("listen", "tcp", &SocketAddr::new(ip, *port), "bind: ", &e)),
             }
         }
         Endpoint::Unix(path) => {
-            let is_ours = |ours: &Listening| matches!(ours, Listening::Unix(found) if found == path);
-            if listening.values().any(is_ours) || is_left_over(path) {
+            let is_bound = |bound: &BoundAddress| matches!(bound, BoundAddress::Unix(found) if found == path);
+            if bound_addresses.values().any(is_bound) || is_stale_socket(path) {
                 return Ok(());
             }
-            let bound = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)
+            let result = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)
                 .and_then(|socket| socket.bind(&SockAddr::unix(path)?).map(|()| socket));
-            let _socket = bound.map_err(|e| go_error("listen", "unix", &path.display(), "bind: ", &e))?;
+            let _socket = result.map_err(|e| go_error("listen", "unix", &path.display(), "bind: ", &e))?;
             std::fs::remove_file(path)
         }
     }
 }
 
-fn bind(host: &str, port: u16) -> io::Result<(Tracked<mio::net::TcpListener>, SocketAddr)> {
-    let try_bind = |addr: SocketAddr| {
-        Tracked::open(|| bind_tcp(addr).map(|socket| mio::net::TcpListener::from_std(socket.into())))
+fn bind_host(host: &str, port: u16) -> io::Result<(TrackedFd<mio::net::TcpListener>, SocketAddr)> {
+    let bind_to = |addr: SocketAddr| {
+        TrackedFd::open(|| listen_tcp(addr).map(|socket| mio::net::TcpListener::from_std(socket.into())))
             .map(|socket| (socket, addr))
             .map_err(|e| go_error("listen", "tcp", &addr, "bind: ", &e))
     };
     if host.is_empty() {
         // Every address of both families, where there is IPv6.
-        let all = try_bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-        return match all {
-            Err(e) if e.kind() != io::ErrorKind::AddrInUse => try_bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        let result = bind_to(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+        return match result {
+            Err(e) if e.kind() != io::ErrorKind::AddrInUse => bind_to(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
             bound => bound,
         };
     }
-    let failed = |e: io::Error| go_error("listen", "tcp", &host, "lookup: ", &e);
-    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    let lookup_error = |e: io::Error| go_error("listen", "tcp", &host, "lookup: ", &e);
+    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(lookup_error)?.collect();
     // As in Go, IPv4 takes precedence where a name has addresses of both families.
     let addr = found.iter().find(|a| a.is_ipv4()).or_else(|| found.first());
     let Some(addr) = addr else {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("listen tcp: lookup {host}: no such host")));
     };
-    try_bind(*addr)
+    bind_to(*addr)
 }
 
-fn bind_tcp(addr: SocketAddr) -> io::Result<Socket> {
-    let socket = bind_only(addr)?;
+fn listen_tcp(addr: SocketAddr) -> io::Result<Socket> {
+    let socket = bind_socket(addr)?;
     socket.listen(backlog())?;
     Ok(socket)
 }
 
-fn bind_only(addr: SocketAddr) -> io::Result<Socket> {
+fn bind_socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     // As Go does: a listener that is restarted does not wait for old connections to end, and the wildcard address of
     // IPv6 accepts both families, whatever the system's default is.
@@ -224,7 +224,7 @@ fn bind_only(addr: SocketAddr) -> io::Result<Socket> {
 
 /// Binds a Unix socket. A socket file without a listener, which a killed process leaves behind, is replaced. Any other
 /// file, and a socket with a listener, stays.
-fn bind_unix(path: &Path) -> io::Result<Socket> {
+fn listen_unix(path: &Path) -> io::Result<Socket> {
     let bind = || -> io::Result<Socket> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
         socket.bind(&SockAddr::unix(path)?)?;
@@ -232,46 +232,46 @@ fn bind_unix(path: &Path) -> io::Result<Socket> {
         Ok(socket)
     };
     match bind() {
-        Err(e) if e.kind() == io::ErrorKind::AddrInUse && remove_left_over(path)? => bind(),
+        Err(e) if e.kind() == io::ErrorKind::AddrInUse && remove_stale_socket(path)? => bind(),
         bound => bound,
     }
 }
 
 /// Removes a socket file without a listener. It is renamed before it is checked again, so that a file with which
 /// another process replaces it at the same moment is not lost.
-fn remove_left_over(path: &Path) -> io::Result<bool> {
-    if !is_left_over(path) {
+fn remove_stale_socket(path: &Path) -> io::Result<bool> {
+    if !is_stale_socket(path) {
         return Ok(false);
     }
-    let aside = path.with_file_name(format!(".{}.old", std::process::id()));
+    let renamed = path.with_file_name(format!(".{}.old", std::process::id()));
     // Where the new name is in use or the folder can't be written, the caller returns the error of bind(2).
-    if aside.symlink_metadata().is_ok() || std::fs::rename(path, &aside).is_err() {
+    if renamed.symlink_metadata().is_ok() || std::fs::rename(path, &renamed).is_err() {
         return Ok(false);
     }
-    if is_left_over(&aside) {
-        std::fs::remove_file(&aside)?;
+    if is_stale_socket(&renamed) {
+        std::fs::remove_file(&renamed)?;
         return Ok(true);
     }
     // Another process listens on it now, so the name is restored. link(2) overwrites nothing: a newer file of that name
     // stays.
-    let _ = std::fs::hard_link(&aside, path);
-    std::fs::remove_file(&aside)?;
+    let _ = std::fs::hard_link(&renamed, path);
+    std::fs::remove_file(&renamed)?;
     Ok(false)
 }
 
 /// Whether this is a socket file to which connect(2) is refused because it has no listener. A symbolic link is no
 /// socket.
-fn is_left_over(path: &Path) -> bool {
+fn is_stale_socket(path: &Path) -> bool {
     let is_socket = path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket());
-    let refused = || -> io::Result<()> {
+    let connect = || -> io::Result<()> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
         socket.connect(&SockAddr::unix(path)?)
     };
-    is_socket && refused().is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+    is_socket && connect().is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Device and inode number of a file.
-fn identity(path: &Path) -> Option<(u64, u64)> {
+fn file_id(path: &Path) -> Option<(u64, u64)> {
     path.symlink_metadata().ok().map(|found| (found.dev(), found.ino()))
 }
 
@@ -279,7 +279,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 /// to 65,535.
 fn backlog() -> i32 {
     let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
-    text.trim().parse().map_or(libc::SOMAXCONN, |most: u64| i32::from(u16::try_from(most).unwrap_or(u16::MAX).max(1)))
+    text.trim().parse().map_or(libc::SOMAXCONN, |limit: u64| i32::from(u16::try_from(limit).unwrap_or(u16::MAX).max(1)))
 }
 
 /// An error of accept(2) in Go's form. Where no descriptor is left, it names the limit.
@@ -298,115 +298,115 @@ fn accept_error(network: &str, at: &dyn std::fmt::Display, e: io::Error) -> io::
     }
 }
 
-pub(crate) fn connect(sources: &Rc<Sources>, key: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>> {
+pub(crate) fn connect(sources: &Rc<EventSources>, key: Key, peer: &PeerAddr) -> io::Result<Box<dyn Stream>> {
     let both = Interest::READABLE | Interest::WRITABLE;
-    match to {
+    match peer {
         PeerAddr::Ip(addr) => {
-            let failed = |e: io::Error| go_error("dial", "tcp", addr, "connect: ", &e);
-            let socket = Tracked::open(|| mio::net::TcpStream::connect(*addr)).map_err(failed)?;
-            tune(&socket);
+            let connect_error = |e: io::Error| go_error("dial", "tcp", addr, "connect: ", &e);
+            let socket = TrackedFd::open(|| mio::net::TcpStream::connect(*addr)).map_err(connect_error)?;
+            set_tcp_options(&socket);
             let socket = Registered::new(socket, key, both, sources)?;
-            Ok(Box::new(Connection { socket, peer: addr.to_string() }))
+            Ok(Box::new(SocketStream { socket, peer: addr.to_string() }))
         }
         PeerAddr::Unix(path) => {
-            let failed = |e: io::Error| go_error("dial", "unix", &path.display(), "connect: ", &e);
-            let socket = Tracked::open(|| mio::net::UnixStream::connect(path)).map_err(failed)?;
+            let connect_error = |e: io::Error| go_error("dial", "unix", &path.display(), "connect: ", &e);
+            let socket = TrackedFd::open(|| mio::net::UnixStream::connect(path)).map_err(connect_error)?;
             let socket = Registered::new(socket, key, both, sources)?;
-            Ok(Box::new(Connection { socket, peer: path.display().to_string() }))
+            Ok(Box::new(SocketStream { socket, peer: path.display().to_string() }))
         }
     }
 }
 
 /// Go's defaults: TCP_NODELAY, and keepalive probes after 15 idle seconds. A socket on which they can't be set is still
 /// used.
-fn tune(socket: &mio::net::TcpStream) {
+fn set_tcp_options(socket: &mio::net::TcpStream) {
     let _ = socket.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(15));
     let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
 }
 
 #[derive(Debug)]
-struct TcpDoor {
+struct TcpListening {
     socket: Registered<mio::net::TcpListener>,
     owner: u32,
-    local: SocketAddr,
+    local_addr: SocketAddr,
 }
 
-impl Listener for TcpDoor {
+impl Listener for TcpListening {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>> {
         let mut from = None;
         let accept = || self.socket.socket.accept().map(|(socket, peer)| (from.replace(peer), socket).1);
-        let socket = Tracked::open(accept).map_err(|e| accept_error("tcp", &self.local, e))?;
-        tune(&socket);
+        let socket = TrackedFd::open(accept).map_err(|e| accept_error("tcp", &self.local_addr, e))?;
+        set_tcp_options(&socket);
         let key = Key { owner: self.owner, local };
         let socket = Registered::new(socket, key, Interest::READABLE | Interest::WRITABLE, &self.socket.sources)?;
-        Ok(Box::new(Connection { socket, peer: from.map(|peer| peer.to_string()).unwrap_or_default() }))
+        Ok(Box::new(SocketStream { socket, peer: from.map(|peer| peer.to_string()).unwrap_or_default() }))
     }
 
-    fn local(&self) -> String {
-        self.local.to_string()
+    fn local_addr(&self) -> String {
+        self.local_addr.to_string()
     }
 }
 
 #[derive(Debug)]
-struct UnixDoor {
+struct UnixListening {
     socket: Registered<mio::net::UnixListener>,
     owner: u32,
     path: PathBuf,
     /// Device and inode number of the file that was bound, to recognise a file that has replaced it.
-    file: Option<(u64, u64)>,
+    file_id: Option<(u64, u64)>,
     pid: u32,
 }
 
-impl Listener for UnixDoor {
+impl Listener for UnixListening {
     fn accept(&mut self, local: u64) -> io::Result<Box<dyn Stream>> {
-        let accepted = Tracked::open(|| self.socket.socket.accept().map(|(socket, _)| socket));
+        let accepted = TrackedFd::open(|| self.socket.socket.accept().map(|(socket, _)| socket));
         let socket = accepted.map_err(|e| accept_error("unix", &self.path.display(), e))?;
         let key = Key { owner: self.owner, local };
         let socket = Registered::new(socket, key, Interest::READABLE | Interest::WRITABLE, &self.socket.sources)?;
-        Ok(Box::new(Connection { socket, peer: String::new() }))
+        Ok(Box::new(SocketStream { socket, peer: String::new() }))
     }
 
-    fn local(&self) -> String {
+    fn local_addr(&self) -> String {
         self.path.display().to_string()
     }
 }
 
-impl Drop for UnixDoor {
+impl Drop for UnixListening {
     fn drop(&mut self) {
         // As Go's listener does. A forked child, and a listener whose file was replaced, leave the file to its owner.
-        if self.pid == std::process::id() && self.file.is_some() && identity(&self.path) == self.file {
+        if self.pid == std::process::id() && self.file_id.is_some() && file_id(&self.path) == self.file_id {
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-struct Connection<S: AsRawFd> {
+struct SocketStream<S: AsRawFd> {
     socket: Registered<S>,
     peer: String,
 }
 
-impl<S> Stream for Connection<S>
+impl<S> Stream for SocketStream<S>
 where
     S: Read + AsFd + AsRawFd,
 {
-    fn peer(&self) -> String {
+    fn peer_addr(&self) -> String {
         self.peer.clone()
     }
 
-    fn shut_write(&mut self) {
+    fn shutdown_write(&mut self) {
         // An error is ignored: a peer that has closed the connection needs no half-close.
         let _ = SockRef::from(&*self.socket.socket).shutdown(std::net::Shutdown::Write);
     }
 }
 
-impl<S: Read + AsRawFd> Read for Connection<S> {
+impl<S: Read + AsRawFd> Read for SocketStream<S> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.socket.read(buf)
     }
 }
 
-impl<S: AsFd + AsRawFd> Write for Connection<S> {
+impl<S: AsFd + AsRawFd> Write for SocketStream<S> {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         SockRef::from(&*self.socket.socket).send_with_flags(buf, libc::MSG_NOSIGNAL)
     }
@@ -432,31 +432,31 @@ mod tests {
 
     const KEY: Key = Key { owner: 0, local: 0 };
 
-    fn sources() -> (mio::Poll, Rc<Sources>) {
+    fn sources() -> (mio::Poll, Rc<EventSources>) {
         let poll = mio::Poll::new().unwrap();
-        let sources = Sources::new(Tracked::new(poll.registry().try_clone().unwrap()));
+        let sources = EventSources::new(TrackedFd::new(poll.registry().try_clone().unwrap()));
         (poll, sources)
     }
 
-    fn folder(name: &str) -> PathBuf {
+    fn temporary_folder(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("otelcore-{name}-{}", crate::os::uuid()));
         std::fs::create_dir(&path).unwrap();
         path
     }
 
     /// A socket file whose process was killed.
-    fn leave_behind(path: &Path) {
+    fn create_stale_socket(path: &Path) {
         // std's listener does not remove its file.
         drop(UnixListener::bind(path).unwrap());
         assert!(path.symlink_metadata().unwrap().file_type().is_socket());
     }
 
     #[test]
-    fn unix_socket_left_behind_is_replaced() {
+    fn stale_unix_socket_is_replaced() {
         let (_poll, sources) = sources();
-        let folder = folder("left");
+        let folder = temporary_folder("left");
         let path = folder.join("otlp.sock");
-        leave_behind(&path);
+        create_stale_socket(&path);
         let mut listener = listen(&sources, KEY, &Endpoint::Unix(path.clone())).unwrap();
         let _client = UnixStream::connect(&path).unwrap();
         listener.accept(1).unwrap();
@@ -467,18 +467,18 @@ mod tests {
     }
 
     #[test]
-    fn unix_path_in_use_or_no_socket_stays() {
+    fn unix_path_that_is_in_use_or_no_socket_is_refused_and_not_changed() {
         let (_poll, sources) = sources();
-        let folder = folder("stays");
-        let in_use = |path: &Path| {
-            let before = identity(path).unwrap();
+        let folder = temporary_folder("stays");
+        let assert_in_use = |path: &Path| {
+            let before = file_id(path).unwrap();
             let refused = listen(&sources, KEY, &Endpoint::Unix(path.to_owned())).err().unwrap();
             assert_eq!(refused.kind(), io::ErrorKind::AddrInUse, "{}", path.display());
-            assert_eq!(identity(path).unwrap(), before, "{}", path.display());
+            assert_eq!(file_id(path).unwrap(), before, "{}", path.display());
         };
         let live = folder.join("live.sock");
         let listener = UnixListener::bind(&live).unwrap();
-        in_use(&live);
+        assert_in_use(&live);
         // A listener whose backlog is full is in use too.
         let mut waiting = Vec::new();
         while let Ok(client) = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None) {
@@ -487,26 +487,26 @@ mod tests {
             }
             waiting.push(client);
         }
-        in_use(&live);
+        assert_in_use(&live);
         drop(listener);
         let datagrams = folder.join("datagrams.sock");
         let _datagrams = UnixDatagram::bind(&datagrams).unwrap();
-        in_use(&datagrams);
+        assert_in_use(&datagrams);
         let file = folder.join("file.sock");
         std::fs::write(&file, "data").unwrap();
-        in_use(&file);
+        assert_in_use(&file);
         let link = folder.join("link.sock");
-        leave_behind(&folder.join("target.sock"));
+        create_stale_socket(&folder.join("target.sock"));
         std::os::unix::fs::symlink(folder.join("target.sock"), &link).unwrap();
-        in_use(&link);
+        assert_in_use(&link);
         assert!(folder.join("target.sock").exists());
         std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
-    fn unix_listener_that_was_replaced_leaves_the_file() {
+    fn unix_listener_whose_file_was_replaced_does_not_remove_it() {
         let (_poll, sources) = sources();
-        let folder = folder("replaced");
+        let folder = temporary_folder("replaced");
         let path = folder.join("otlp.sock");
         let listener = listen(&sources, KEY, &Endpoint::Unix(path.clone())).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -518,27 +518,27 @@ mod tests {
     }
 
     #[test]
-    fn tcp_connections_that_wait_are_more_than_128() {
+    fn tcp_backlog_holds_more_than_128_connections() {
         let (_poll, sources) = sources();
         let listener = listen(&sources, KEY, &Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 0 }).unwrap();
-        let addr: SocketAddr = listener.local().parse().unwrap();
-        let most = usize::try_from(backlog()).unwrap().min(400);
-        let clients: Vec<TcpStream> = (0..most)
+        let addr: SocketAddr = listener.local_addr().parse().unwrap();
+        let count = usize::try_from(backlog()).unwrap().min(400);
+        let clients: Vec<TcpStream> = (0..count)
             .map(|n| {
                 TcpStream::connect_timeout(&addr, Duration::from_millis(900)).unwrap_or_else(|e| panic!("{n}: {e}"))
             })
             .collect();
-        assert_eq!(clients.len(), most);
+        assert_eq!(clients.len(), count);
     }
 
     #[test]
-    fn backlog_is_what_the_system_allows() {
+    fn backlog_is_the_limit_of_the_system() {
         let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
         assert_eq!(backlog(), text.trim().parse::<i32>().unwrap().min(65_535));
     }
 
     #[test]
-    fn accept_error_says_the_limit_of_descriptors() {
+    fn accept_error_without_descriptors_contains_the_limit() {
         let text = accept_error("tcp", &"127.0.0.1:4317", io::Error::from_raw_os_error(libc::EMFILE)).to_string();
         let limit = crate::os::file_limit().unwrap();
         assert!(text.starts_with("accept tcp 127.0.0.1:4317: accept4: too many open files; the limit"), "{text}");

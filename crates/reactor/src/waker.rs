@@ -7,15 +7,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::forks::Tracked;
+use crate::forks::TrackedFd;
 
 #[derive(Debug)]
-pub(crate) struct Waker(Tracked<OwnedFd>);
+pub(crate) struct Waker(TrackedFd<OwnedFd>);
 
 impl Waker {
     /// `token` becomes readable with each [`Waker::wake`].
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        let event = Tracked::open(|| {
+        let eventfd = TrackedFd::open(|| {
             // SAFETY: the call takes two numbers; the descriptor is new, and has no other owner.
             unsafe {
                 match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
@@ -24,8 +24,8 @@ impl Waker {
                 }
             }
         })?;
-        registry.register(&mut SourceFd(&event.as_raw_fd()), token, Interest::READABLE)?;
-        Ok(Self(event))
+        registry.register(&mut SourceFd(&eventfd.as_raw_fd()), token, Interest::READABLE)?;
+        Ok(Self(eventfd))
     }
 
     /// # Errors
@@ -34,23 +34,23 @@ impl Waker {
         if self.0.is_inherited() {
             return Ok(());
         }
-        let one = 1_u64.to_ne_bytes();
+        let increment = 1_u64.to_ne_bytes();
         loop {
             // SAFETY: eight bytes that live until the call returns, as an eventfd takes them.
-            let written = unsafe { libc::write(self.0.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+            let written = unsafe { libc::write(self.0.as_raw_fd(), increment.as_ptr().cast(), increment.len()) };
             if written >= 0 {
                 return Ok(());
             }
             match io::Error::last_os_error() {
                 e if e.kind() == io::ErrorKind::Interrupted => {}
                 // The counter is at its maximum. Each write is an edge, so the counter may be reset to zero.
-                e if e.kind() == io::ErrorKind::WouldBlock => self.reset(),
+                e if e.kind() == io::ErrorKind::WouldBlock => self.reset_counter(),
                 e => return Err(e),
             }
         }
     }
 
-    fn reset(&self) {
+    fn reset_counter(&self) {
         let mut counter = [0_u8; 8];
         // SAFETY: eight bytes that may be written until the call returns. The result is ignored: another thread may
         // have reset the counter before.

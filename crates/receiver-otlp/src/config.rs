@@ -1,45 +1,55 @@
 //! The `otlp` section.
 
-use otelcore_config::{ComponentId, Dur, Flavour, Section};
-use otelcore_net::settings::{GrpcServer, HttpServer, HttpServerDefaults};
+use otelcore_config::{ComponentId, GoDuration, OptionalFlavor, Section};
+use otelcore_net::config::{GrpcServerConfig, HttpServerConfig, HttpServerDefaults};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{About, Build, Component, Factory, Kind, Listens, ReadFile, Serves, Settings, StartError};
+use otelcore_pipeline::{
+    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Factory, ListenAddress, ReadFile,
+    ServedProtocol, StartError,
+};
 
 use crate::receiver::OtlpReceiver;
 
-/// Settings of an `otlp` receiver; at least one protocol is enabled.
+/// Configuration of an `otlp` receiver; at least one protocol is enabled.
 #[derive(Clone, Debug)]
-pub struct Otlp {
+pub struct OtlpReceiverConfig {
     /// `protocols::grpc`.
-    pub grpc: Option<GrpcServer>,
+    pub grpc: Option<GrpcServerConfig>,
     /// `protocols::http`.
-    pub http: Option<OtlpHttp>,
+    pub http: Option<OtlpHttpConfig>,
 }
 
 /// `protocols::http`.
 #[derive(Clone, Debug)]
-pub struct OtlpHttp {
+pub struct OtlpHttpConfig {
     /// The server.
-    pub server: HttpServer,
+    pub server: HttpServerConfig,
     /// Path of each signal, by `Signal as usize`.
     pub paths: [String; 3],
 }
 
-impl Settings for Otlp {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        Ok(Component::Receiver(Box::new(OtlpReceiver::new(self, build)?)))
+impl ComponentConfig for OtlpReceiverConfig {
+    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        Ok(Component::Receiver(Box::new(OtlpReceiver::new(self, context)?)))
     }
 
-    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), String> {
         let grpc = self.grpc.iter().filter_map(|grpc| grpc.tls.as_ref());
         let http = self.http.iter().filter_map(|http| http.server.tls.as_ref());
-        grpc.chain(http).try_for_each(|tls| tls.check_files(read))
+        grpc.chain(http).try_for_each(|tls| tls.check_files(read_file))
     }
 
-    fn listens(&self) -> Vec<Listens> {
-        let grpc = self.grpc.iter().map(|s| (&s.listen, "protocols::grpc::endpoint", Serves::Grpc));
-        let http = self.http.iter().map(|h| (&h.server.listen, "protocols::http::endpoint", Serves::Http));
-        grpc.chain(http).map(|(at, key, serves)| Listens { at: at.clone(), key, serves, path: String::new() }).collect()
+    fn listen_addresses(&self) -> Vec<ListenAddress> {
+        let grpc = self.grpc.iter().map(|s| (&s.listen, "protocols::grpc::endpoint", ServedProtocol::Grpc));
+        let http = self.http.iter().map(|h| (&h.server.listen, "protocols::http::endpoint", ServedProtocol::Http));
+        grpc.chain(http)
+            .map(|(at, key, serves)| ListenAddress {
+                endpoint: at.clone(),
+                config_key: key,
+                protocol: serves,
+                path: String::new(),
+            })
+            .collect()
     }
 }
 
@@ -47,31 +57,38 @@ impl Settings for Otlp {
 #[derive(Debug)]
 pub struct OtlpFactory;
 
-const HTTP: HttpServerDefaults = HttpServerDefaults {
+const HTTP_DEFAULTS: HttpServerDefaults = HttpServerDefaults {
     endpoint: "localhost:4318",
-    read_header_timeout: Dur::ZERO,
-    write_timeout: Dur::ZERO,
-    idle_timeout: Dur::ZERO,
+    read_header_timeout: GoDuration::ZERO,
+    write_timeout: GoDuration::ZERO,
+    idle_timeout: GoDuration::ZERO,
 };
 
 impl Factory for OtlpFactory {
-    fn about(&self) -> About {
-        About { kind: Kind::Receiver, type_name: "otlp", aliases: &[], signals: &Signal::ALL, stability: "Stable" }
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Receiver,
+            type_name: "otlp",
+            aliases: &[],
+            signals: &Signal::ALL,
+            stability: "Stable",
+        }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         let mut protocols = s.section("protocols");
-        let written = protocols.optional("grpc", Flavour::Default);
-        let grpc_on = written.is_some();
-        let grpc = written.map(|s| GrpcServer::parse(s, "localhost:4317"));
-        let written = protocols.optional("http", Flavour::Default);
-        let http_on = written.is_some();
-        let http = written.map(http);
-        let typo = protocols.child_keys().iter().any(|key| !matches!(key.value.as_str(), "grpc" | "http"));
+        let section = protocols.optional_section("grpc", OptionalFlavor::Default);
+        let is_grpc_enabled = section.is_some();
+        let grpc = section.map(|s| GrpcServerConfig::parse(s, "localhost:4317"));
+        let section = protocols.optional_section("http", OptionalFlavor::Default);
+        let is_http_enabled = section.is_some();
+        let http = section.map(parse_http);
+        let has_unknown_protocol =
+            protocols.child_keys().iter().any(|key| !matches!(key.value.as_str(), "grpc" | "http"));
         protocols.finish();
-        if !grpc_on && !http_on && !typo {
+        if !is_grpc_enabled && !is_http_enabled && !has_unknown_protocol {
             s.error("protocols", "must specify at least one protocol when using the OTLP receiver")
-                .hint("write `protocols:` with `grpc:` or `http:` in it");
+                .help("write `protocols:` with `grpc:` or `http:` in it");
         }
         s.finish();
         // A protocol that is enabled but can't be used makes the whole receiver unusable; the diagnostics say why.
@@ -83,29 +100,29 @@ impl Factory for OtlpFactory {
             Some(parsed) => Some(parsed?),
             None => None,
         };
-        Some(Box::new(Otlp { grpc, http }))
+        Some(Box::new(OtlpReceiverConfig { grpc, http }))
     }
 }
 
-fn http(mut s: Section<'_>) -> Option<OtlpHttp> {
-    let server = HttpServer::parse(&mut s, &HTTP);
+fn parse_http(mut s: Section<'_>) -> Option<OtlpHttpConfig> {
+    let server = HttpServerConfig::parse(&mut s, &HTTP_DEFAULTS);
     let keys = [("traces_url_path", "/v1/traces"), ("metrics_url_path", "/v1/metrics"), ("logs_url_path", "/v1/logs")];
     let paths = keys.map(|(key, default)| {
-        let written = s.str(key, default);
-        url_path(&written).unwrap_or_else(|| {
-            s.error(key, format!("invalid HTTP URL path set for signal: {written:?}"));
+        let path = s.str(key, default);
+        url_path(&path).unwrap_or_else(|| {
+            s.error(key, format!("invalid HTTP URL path set for signal: {path:?}"));
             default.to_owned()
         })
     });
     s.finish();
-    Some(OtlpHttp { server: server?, paths })
+    Some(OtlpHttpConfig { server: server?, paths })
 }
 
 /// The path of a URL or path, with a slash in front.
-fn url_path(written: &str) -> Option<String> {
-    let after_host = match written.split_once("://") {
+fn url_path(url: &str) -> Option<String> {
+    let after_host = match url.split_once("://") {
         Some((_, rest)) => rest.find('/').map_or("", |at| rest.get(at..).unwrap_or("")),
-        None => written,
+        None => url,
     };
     let path = after_host.split(['?', '#']).next().unwrap_or("");
     if path.bytes().any(|b| b <= b' ' || b == 0x7f) {
@@ -119,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_path_of_a_url_counts() {
+    fn url_path_without_host_and_query_is_used() {
         for (written, path) in [
             ("/v1/traces", "/v1/traces"),
             ("v1/traces", "/v1/traces"),
@@ -141,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn null_protocols_are_on_with_their_defaults() {
+    fn protocols_with_null_are_enabled_with_defaults() {
         assert_eq!(parse("protocols:\n  grpc:\n  http:\n"), Vec::<String>::new());
         assert_eq!(parse("protocols:\n"), ["must specify at least one protocol when using the OTLP receiver"]);
         assert_eq!(
@@ -151,22 +168,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_yet_is_refused_by_name() {
-        let found = parse("protocols: {grpc: {middlewares: [{id: a}]}, http: {middlewares: [{id: a}]}}");
-        assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found.iter().all(|m| m.contains("not supported yet")), "{found:?}");
+    fn unsupported_setting_is_refused_by_name() {
+        let messages = parse("protocols: {grpc: {middlewares: [{id: a}]}, http: {middlewares: [{id: a}]}}");
+        assert_eq!(messages.len(), 2, "{messages:?}");
+        assert!(messages.iter().all(|m| m.contains("not supported yet")), "{messages:?}");
     }
 
     #[test]
-    fn half_a_certificate_is_refused_and_so_is_what_rustls_does_not_have() {
-        let found = parse(
+    fn tls_config_without_key_or_with_unsupported_algorithms_is_refused() {
+        let messages = parse(
             "protocols:
   grpc: {tls: {cert_file: x}}
   http: {tls: {cert_file: x, key_file: y, min_version: '1.0', cipher_suites: [TLS_RSA_WITH_AES_128_CBC_SHA], curve_preferences: [P521]}}
 ",
         );
         assert_eq!(
-            found,
+            messages,
             [
                 "TLS configuration must include both certificate and key (CertFile/CertPem and KeyFile/KeyPem)",
                 "TLS 1.0 is not supported: RFC 8996 forbids it",
@@ -182,8 +199,8 @@ mod tests {
     }
 
     #[test]
-    fn mistyped_protocols_are_told_in_the_go_collectors_words() {
-        let found = parse("protocols:\n  grpc:\n    endpont: x\n  htttp:\n");
-        assert_eq!(found, ["'protocols.grpc' has invalid keys: endpont", "'protocols' has invalid keys: htttp"]);
+    fn unknown_protocol_is_reported_as_in_the_go_collector() {
+        let messages = parse("protocols:\n  grpc:\n    endpont: x\n  htttp:\n");
+        assert_eq!(messages, ["'protocols.grpc' has invalid keys: endpont", "'protocols' has invalid keys: htttp"]);
     }
 }

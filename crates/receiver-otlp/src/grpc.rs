@@ -5,25 +5,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use otelcore_http::grpc::CallId;
-use otelcore_http::grpc::server::{Call, CallHead, Gate, ServerConfig, ServerConn, unknown_method, unknown_service};
+use otelcore_http::grpc::server::{
+    Admission, CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_method, unknown_service,
+};
 use otelcore_http::{Bytes, Code, Status};
-use otelcore_net::settings::GrpcServer;
-use otelcore_net::tls::{ServerTls, TlsServer};
-use otelcore_net::{AcceptReport, Acceptor, bind};
+use otelcore_net::config::GrpcServerConfig;
+use otelcore_net::tls::{TlsAcceptor, TlsServerConfig};
+use otelcore_net::{AcceptErrorReporter, Acceptor, bind};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Authentication, Build, Cx, Door, Endpoint, Event, Logger, Metadata, ServerAuth, StartError, Stream,
+    Authentication, BuildContext, Cx, Endpoint, Event, Logger, Metadata, PipelineInput, ServerAuth, StartError, Stream,
 };
 
-use crate::bodies::{Bodies, BodyCharge, Connection, Server};
-use crate::decode::{Body, INLINE_DECOMPRESS, Protocol, no_room_status};
-use crate::receiver::{Arrived, Caller, Content, Requests, SenderCheck, SenderChecks, too_many_checks};
-use crate::{SUCCESS, status};
+use crate::decode::{MAX_INLINE_DECOMPRESSED, Protocol, RequestBody, no_room_status};
+use crate::incoming_bodies::{BodyCharge, ConnectionId, IncomingBodies, ServerProtocol};
+use crate::receiver::{
+    PendingRequests, ReceivedRequest, RequestContent, ResponseTarget, SenderCheck, SenderChecks, too_many_checks_status,
+};
+use crate::{SUCCESS_RESPONSE, outcome_status};
 
-type Conn = ServerConn<Box<dyn Stream>, Permit>;
+type GrpcConnection = GrpcServerConn<Box<dyn Stream>, GrpcPermit>;
 
 /// The state of a call whose message is being read.
-struct Permit {
+struct GrpcPermit {
     charge: BodyCharge,
     check: Option<SenderCheck>,
 }
@@ -36,45 +40,45 @@ const SERVICES: [&str; 3] = [
 ];
 
 /// The gRPC server of a receiver.
-pub(crate) struct GrpcSide {
+pub(crate) struct OtlpGrpcServer {
     listen: Endpoint,
-    config: Rc<ServerConfig>,
+    config: Rc<GrpcServerConnConfig>,
     signals: Vec<Signal>,
-    tls_settings: Option<TlsServer>,
-    tls: Option<ServerTls>,
+    tls_config: Option<TlsServerConfig>,
+    tls_acceptor: Option<TlsAcceptor>,
     auth: Option<Rc<dyn ServerAuth>>,
     log: Logger,
-    report: AcceptReport,
-    acceptor: Option<Acceptor<Conn>>,
-    bodies: Bodies,
+    accept_report: AcceptErrorReporter,
+    acceptor: Option<Acceptor<GrpcConnection>>,
+    incoming_bodies: IncomingBodies,
 }
 
 /// Admits or refuses calls by their path, and bodies by the state of the limiter.
-struct Admission<'a, 'd, 'w> {
-    door: &'a Door<'d>,
-    bodies: &'a Bodies,
-    connection: Connection,
+struct CallAdmission<'a, 'd, 'w> {
+    input: &'a PipelineInput<'d>,
+    incoming_bodies: &'a IncomingBodies,
+    connection: ConnectionId,
     signals: &'a [Signal],
     auth: Option<&'a dyn ServerAuth>,
     checks: &'a mut SenderChecks,
     cx: &'a mut Cx<'w>,
 }
 
-impl Gate for Admission<'_, '_, '_> {
-    type Permit = Permit;
+impl Admission for CallAdmission<'_, '_, '_> {
+    type Permit = GrpcPermit;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
         let (service, method) = path.strip_prefix('/').unwrap_or(path).rsplit_once('/').unwrap_or((path, ""));
         // A service exists only where a pipeline of its signal uses the receiver.
-        let served = |s: &&Signal| SERVICES[**s as usize] == service;
-        match self.signals.iter().find(served) {
+        let is_served = |s: &&Signal| SERVICES[**s as usize] == service;
+        match self.signals.iter().find(is_served) {
             Some(signal) if method == "Export" => Ok(*signal as u32),
             Some(_) => Err(unknown_method(path)),
             None => Err(unknown_service(path)),
         }
     }
 
-    fn open(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<Permit, Status> {
+    fn admit_head(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<GrpcPermit, Status> {
         let mut pending = None;
         if let Some(auth) = self.auth {
             let header = |name: &str| call.metadata.get(name).map(|v| Cow::Borrowed(v.as_bytes()));
@@ -85,133 +89,146 @@ impl Gate for Admission<'_, '_, '_> {
             }
         }
         // In memory a header field takes about twice its length.
-        let charge = self.bodies.open(self.door.budget(), self.connection, 2 * metadata_bytes);
+        let charge = self.incoming_bodies.add(self.input.budget(), self.connection, 2 * metadata_bytes);
         let charge = charge.map_err(no_room_status)?;
         let request = (self.connection, charge.number());
-        let check = pending.map(|check| self.checks.wait(self.cx, check, request));
-        Ok(Permit { charge, check: check.transpose().map_err(too_many_checks)? })
+        let check = pending.map(|check| self.checks.enqueue(self.cx, check, request));
+        Ok(GrpcPermit { charge, check: check.transpose().map_err(too_many_checks_status)? })
     }
 
-    fn admit(&mut self, _: &mut Permit, call: &CallHead, _: u32) -> Result<(), Status> {
-        let refusal = signal(call).and_then(|signal| self.door.refusal(signal));
-        refusal.and_then(status).map_or(Ok(()), Err)
+    fn admit_message(&mut self, _: &mut GrpcPermit, call: &CallHead, _: u32) -> Result<(), Status> {
+        let refusal = call_signal(call).and_then(|signal| self.input.refusal(signal));
+        refusal.and_then(outcome_status).map_or(Ok(()), Err)
     }
 
-    fn grow(&mut self, permit: &mut Permit, to: u64) -> Result<(), Status> {
+    fn grow(&mut self, permit: &mut GrpcPermit, to: u64) -> Result<(), Status> {
         permit.charge.grow(to).map_err(no_room_status)
     }
 }
 
-fn signal(head: &CallHead) -> Option<Signal> {
+fn call_signal(head: &CallHead) -> Option<Signal> {
     Signal::ALL.get(head.method as usize).copied()
 }
 
-impl GrpcSide {
-    pub(crate) fn new(settings: &GrpcServer, build: &Build<'_>, bodies: Bodies) -> Result<Self, StartError> {
+impl OtlpGrpcServer {
+    pub(crate) fn new(
+        config: &GrpcServerConfig,
+        context: &BuildContext<'_>,
+        incoming_bodies: IncomingBodies,
+    ) -> Result<Self, StartError> {
         Ok(Self {
-            listen: settings.listen.clone(),
-            config: Rc::new(ServerConfig { inline_decompress: INLINE_DECOMPRESS as u32, ..settings.machine() }),
-            signals: build.signals.to_vec(),
-            tls_settings: settings.tls.clone(),
-            tls: None,
-            auth: settings.auth.as_ref().map(|id| build.auth.server(id)).transpose()?,
-            log: build.log.clone(),
-            report: AcceptReport::new(build.log.clone(), build.telemetry),
+            listen: config.listen.clone(),
+            config: Rc::new(GrpcServerConnConfig {
+                inline_decompress: MAX_INLINE_DECOMPRESSED as u32,
+                ..config.connection_config()
+            }),
+            signals: context.signals.to_vec(),
+            tls_config: config.tls.clone(),
+            tls_acceptor: None,
+            auth: config.auth.as_ref().map(|id| context.auth.server(id)).transpose()?,
+            log: context.log.clone(),
+            accept_report: AcceptErrorReporter::new(context.log.clone(), context.telemetry),
             acceptor: None,
-            bodies,
+            incoming_bodies,
         })
     }
 
-    pub(crate) fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
-        if let Some(settings) = &self.tls_settings {
-            self.tls = Some(ServerTls::load(cx, settings, &[b"h2"], self.log.clone())?);
+    pub(crate) fn open(&mut self, cx: &mut Cx<'_>, first_key: u64) -> Result<String, String> {
+        if let Some(tls_config) = &self.tls_config {
+            self.tls_acceptor = Some(TlsAcceptor::load(cx, tls_config, &[b"h2"], self.log.clone())?);
         }
-        let listener = bind(cx, base, &self.listen).map_err(|e| e.to_string())?;
-        let acceptor = Acceptor::new(listener, base).reporting(self.report.clone());
-        let local = acceptor.local();
+        let listener = bind(cx, first_key, &self.listen).map_err(|e| e.to_string())?;
+        let acceptor = Acceptor::new(listener, first_key).with_error_reporter(self.accept_report.clone());
+        let local_addr = acceptor.local_addr();
         self.acceptor = Some(acceptor);
-        Ok(local)
+        Ok(local_addr)
     }
 
-    pub(crate) fn event(
+    pub(crate) fn handle_event(
         &mut self,
         cx: &mut Cx<'_>,
         local: u64,
         event: &Event<'_>,
-        door: &mut Door<'_>,
-        requests: &mut Requests,
+        input: &mut PipelineInput<'_>,
+        requests: &mut PendingRequests,
     ) {
         let Some(acceptor) = &mut self.acceptor else { return };
-        let (config, tls) = (&self.config, &mut self.tls);
-        let make = |cx: &mut Cx<'_>, stream: Box<dyn Stream>| {
-            let stream = match tls {
+        let (config, tls_acceptor) = (&self.config, &mut self.tls_acceptor);
+        let make_connection = |cx: &mut Cx<'_>, stream: Box<dyn Stream>| {
+            let stream = match tls_acceptor {
                 None => stream,
                 Some(tls) => Box::new(tls.accept(cx, stream)?),
             };
-            Some(ServerConn::new(stream, config.clone(), cx.now().0, cx.rand()))
+            Some(GrpcServerConn::new(stream, config.clone(), cx.now().0, cx.random()))
         };
-        for slot in acceptor.event(cx, local, event, make) {
+        for slot in acceptor.handle_event(cx, local, event, make_connection) {
             let now = cx.now().0;
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
-            let connection = Connection { server: Server::Grpc, slot, serial };
-            if conn.is_idle() && self.bodies.defers(door.budget(), connection) {
-                acceptor.again(cx, slot);
+            let connection = ConnectionId { server: ServerProtocol::Grpc, slot, serial };
+            if conn.is_idle() && self.incoming_bodies.should_defer(input.budget(), connection) {
+                acceptor.request_ready(cx, slot);
                 continue;
             }
-            let mut admission = Admission {
-                door,
-                bodies: &self.bodies,
+            let mut admission = CallAdmission {
+                input,
+                incoming_bodies: &self.incoming_bodies,
                 connection,
                 signals: &self.signals,
                 auth: self.auth.as_deref(),
                 checks: &mut requests.checks,
                 cx,
             };
-            let turn = conn.turn(now, &mut admission);
+            let poll_result = conn.poll(now, &mut admission);
             let limit = u64::from(self.config.max_recv_message);
             while let Some(call) = conn.poll_call() {
                 // Calls of other methods were refused when their head arrived.
-                let Some(signal) = signal(&call.head) else { continue };
-                let meta = (!call.head.metadata.is_empty()).then(|| Arc::new(metadata(&call.head)));
-                let caller = Caller::Grpc(connection, call.id);
-                let (number, check, body) = body(signal, call, limit);
-                let content = Content::Body(body);
-                let arrived = Arrived { number, caller, meta, content, workspace: self.config.workspace.clone() };
-                requests.receive(cx, door, arrived, check);
+                let Some(signal) = call_signal(&call.head) else { continue };
+                let metadata = (!call.head.metadata.is_empty()).then(|| Arc::new(call_metadata(&call.head)));
+                let caller = ResponseTarget::Grpc(connection, call.id);
+                let (charge_number, check, body) = call_parts(signal, call, limit);
+                let content = RequestContent::Body(body);
+                let received = ReceivedRequest {
+                    charge_number,
+                    response_target: caller,
+                    metadata,
+                    content,
+                    workspace: self.config.workspace.clone(),
+                };
+                requests.receive(cx, input, received, check);
             }
             // A cancelled call is still settled; its response is then dropped.
             while conn.poll_cancelled().is_some() {}
-            acceptor.after(cx, slot, &turn);
+            acceptor.apply_poll_result(cx, slot, &poll_result);
         }
     }
 
     /// Refuses bodies that are being read, by the numbers of their charges.
-    pub(crate) fn refuse_reading(
+    pub(crate) fn refuse_incoming_bodies(
         &mut self,
         cx: &mut Cx<'_>,
-        connection: Connection,
+        connection: ConnectionId,
         matches: impl Fn(u64) -> bool,
         status: &Status,
     ) {
-        let conn = self.acceptor.as_mut().and_then(|a| a.answer(connection.slot, connection.serial));
+        let conn = self.acceptor.as_mut().and_then(|a| a.get_for_response(connection.slot, connection.serial));
         if let Some(conn) = conn {
-            conn.refuse_reading(cx.now().0, |permit| matches(permit.charge.number()), status);
+            conn.refuse_incomplete(cx.now().0, |permit| matches(permit.charge.number()), status);
         }
     }
 
     /// Whether the connection is still open.
-    pub(crate) fn is_connected(&mut self, connection: Connection) -> bool {
-        let found = self.acceptor.as_mut().and_then(|a| a.get(connection.slot));
-        found.is_some_and(|(_, serial)| serial == connection.serial)
+    pub(crate) fn is_connected(&mut self, connection: ConnectionId) -> bool {
+        let open_connection = self.acceptor.as_mut().and_then(|a| a.get(connection.slot));
+        open_connection.is_some_and(|(_, serial)| serial == connection.serial)
     }
 
-    pub(crate) fn answer(&mut self, connection: Connection, call: CallId, answer: Result<(), Status>) {
+    pub(crate) fn send_result(&mut self, connection: ConnectionId, call: CallId, result: Result<(), Status>) {
         // The connection may be closed, and another one may use its slot.
-        let conn = self.acceptor.as_mut().and_then(|a| a.answer(connection.slot, connection.serial));
-        match (conn, answer) {
+        let conn = self.acceptor.as_mut().and_then(|a| a.get_for_response(connection.slot, connection.serial));
+        match (conn, result) {
             (None, _) => {}
-            (Some(conn), Ok(())) => conn.reply_ok(call, Bytes::from_static(SUCCESS)),
-            (Some(conn), Err(refused)) => conn.reply_err(call, &refused),
+            (Some(conn), Ok(())) => conn.respond(call, Bytes::from_static(SUCCESS_RESPONSE)),
+            (Some(conn), Err(status)) => conn.respond_error(call, &status),
         }
     }
 
@@ -232,23 +249,23 @@ impl GrpcSide {
     }
 }
 
-/// The parts of a call that has arrived: the number of its charge, the check of its sender, and its body.
-fn body(signal: Signal, call: Call<Permit>, limit: u64) -> (u64, Option<SenderCheck>, Body) {
-    let Permit { charge, check } = call.permit;
-    let (number, held, protocol) = (charge.number(), charge.complete(), Protocol::Grpc);
-    let body = Body { signal, bytes: call.message, coding: call.coding, is_json: false, limit, held, protocol };
-    (number, check, body)
+/// The parts of a call that has been received: the number of its charge, the check of its sender, and its body.
+fn call_parts(signal: Signal, call: IncomingCall<GrpcPermit>, limit: u64) -> (u64, Option<SenderCheck>, RequestBody) {
+    let GrpcPermit { charge, check } = call.permit;
+    let (charge_number, held, protocol) = (charge.number(), charge.complete(), Protocol::Grpc);
+    let body = RequestBody { signal, bytes: call.message, coding: call.coding, is_json: false, limit, held, protocol };
+    (charge_number, check, body)
 }
 
-fn metadata(head: &CallHead) -> Metadata {
-    let mut meta = Metadata::default();
+fn call_metadata(head: &CallHead) -> Metadata {
+    let mut metadata = Metadata::default();
     for (name, value) in &head.metadata {
         if let Ok(value) = value.to_str() {
-            meta.add(name.as_str(), value);
+            metadata.add(name.as_str(), value);
         }
     }
     if let Some(authority) = head.authority() {
-        meta.add("host", authority);
+        metadata.add("host", authority);
     }
-    meta
+    metadata
 }

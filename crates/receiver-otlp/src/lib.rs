@@ -6,14 +6,14 @@
 //! check takes long are checked on a helper thread too: meanwhile the body is read, but not decoded or sent on.
 #![forbid(unsafe_code)]
 
-mod bodies;
 mod config;
 mod decode;
 mod grpc;
 mod http;
+mod incoming_bodies;
 mod receiver;
 
-pub use config::{Otlp, OtlpFactory, OtlpHttp};
+pub use config::{OtlpFactory, OtlpHttpConfig, OtlpReceiverConfig};
 
 use std::time::Duration;
 
@@ -21,31 +21,31 @@ use otelcore_http::{Code, Status};
 use otelcore_pipeline::{Error, Outcome};
 
 /// The response message of every Export method: an empty partial_success, always written, as the Go collector does.
-const SUCCESS: &[u8] = &[0x0a, 0x00];
+const SUCCESS_RESPONSE: &[u8] = &[0x0a, 0x00];
 
 /// The shortest pause that a client is asked to make before it retries.
-const LEAST_PAUSE: Duration = Duration::from_millis(1);
+const MIN_RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// The status of an outcome, for the client; none for success.
 ///
 /// An outcome that carries a peer's gRPC code keeps it; others are UNAVAILABLE when the same data may be accepted
 /// later, INTERNAL when not.
-fn status(outcome: Outcome) -> Option<Status> {
-    let with = |why: Error, otherwise: Code| {
-        let code = why.code.map_or(otherwise, |code| Code::from_number(i64::from(code)));
+fn outcome_status(outcome: Outcome) -> Option<Status> {
+    let status_of = |why: Error, default_code: Code| {
+        let code = why.code.map_or(default_code, |code| Code::from_number(i64::from(code)));
         Status::new(code, why.message)
     };
     match outcome {
         Outcome::Delivered => None,
         Outcome::Retry { after, why } => {
-            let status = with(why, Code::Unavailable);
+            let status = status_of(why, Code::Unavailable);
             Some(match after {
                 // A RetryInfo of zero would make every client retry at once.
-                Some(after) => status.with_retry_after(after.max(LEAST_PAUSE)),
+                Some(after) => status.with_retry_after(after.max(MIN_RETRY_PAUSE)),
                 None => status,
             })
         }
-        Outcome::Permanent(why) => Some(with(why, Code::Internal)),
+        Outcome::Permanent(why) => Some(status_of(why, Code::Internal)),
         Outcome::Lost(_) => Some(Status::unavailable("the collector is shutting down")),
     }
 }

@@ -12,7 +12,7 @@ use otelcore::pipeline::{
 
 /// The section of a `keep_ratio`.
 #[derive(Clone, Debug)]
-pub struct KeepRatioSettings {
+pub struct KeepRatioConfig {
     ratio: f64,
 }
 
@@ -37,11 +37,11 @@ impl Factory for KeepRatioFactory {
             s.error("ratio", "'ratio' must be within [0, 1]");
         }
         s.finish();
-        Some(Box::new(KeepRatioSettings { ratio }))
+        Some(Box::new(KeepRatioConfig { ratio }))
     }
 }
 
-impl Settings for KeepRatioSettings {
+impl Settings for KeepRatioConfig {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
         let dropped = build.telemetry.counter(
             Detail::Basic,
@@ -59,11 +59,11 @@ struct KeepRatio {
 }
 
 impl Processor for KeepRatio {
-    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out) {
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Out) {
         // Uniform in [0, 1) from 53 random bits.
-        let draw = (cx.rand() >> 11) as f64 / (1_u64 << 53) as f64;
-        if draw < self.ratio {
-            out.send(payload, ack);
+        let random = (cx.rand() >> 11) as f64 / (1_u64 << 53) as f64;
+        if random < self.ratio {
+            downstream.send(payload, ack);
         } else {
             // Dropped on purpose: reported as delivered, so that the sender does not send it again.
             self.dropped.add(u64::from(payload.items()));

@@ -1,7 +1,7 @@
 //! Three custom components, built only from what `otelcore` exports.
 //!
-//! Each file is one component: its settings, its factory, and the state that lives on the loop. [`registry`] adds them
-//! to the built-in ones, after which a configuration can name them like any other.
+//! Each file is one component: its configuration, its factory, and the state that lives on the loop. [`registry`] adds
+//! them to the built-in ones, after which a configuration can name them like any other.
 #![forbid(unsafe_code)]
 
 pub mod count_to_stdout;

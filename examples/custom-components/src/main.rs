@@ -25,11 +25,11 @@ fn run(path: &str) -> Result<(), Box<dyn std::error::Error>> {
     world.watch_signals(&[signal::INT, signal::TERM])?;
     let collector = Collector::new(plan, identity)?;
     let runner = collector.start(world)?;
-    let ending = runner.run(|runner, signal| {
+    let end = runner.run(|runner, signal| {
         if signal.is_some() {
             runner.close(GRACE);
         }
     })?;
-    ending.left.report(collector.log());
+    end.left.report(collector.log());
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! The `ticker` receiver: one log record each interval.
 //!
-//! A receiver gets what it needs (here a timer) from its context, and sends payloads through its [`Door`]. The outcome
-//! of each payload is reported through `settled`.
+//! A receiver gets what it needs (here a timer) from its context, and sends payloads through its [`PipelineInput`]. The
+//! outcome of each payload is reported through `settled`.
 
 use std::time::Duration;
 
 use otelcore::config::{ComponentId, Dur, Section};
-use otelcore::pdata::wire::{put_bytes, put_fixed64};
+use otelcore::pdata::wire_format::{put_bytes_field, put_fixed64_field};
 use otelcore::pdata::{Rope, Signal};
 use otelcore::pipeline::{
     About, Build, Component, Cx, Door, Event, Factory, Field, Kind, Logger, Mono, Outcome, Payload, Receiver, Settings,
@@ -15,7 +15,7 @@ use otelcore::pipeline::{
 
 /// The section of a `ticker`.
 #[derive(Clone, Debug)]
-pub struct TickerSettings {
+pub struct TickerConfig {
     interval: Duration,
     text: String,
 }
@@ -43,42 +43,42 @@ impl Factory for TickerFactory {
         let text = s.str("text", "tick");
         // A key that no reader has read is a mistake in the configuration, and reported as such.
         s.finish();
-        Some(Box::new(TickerSettings { interval: Duration::from_nanos(interval.nanos()), text }))
+        Some(Box::new(TickerConfig { interval: Duration::from_nanos(interval.nanos()), text }))
     }
 }
 
-impl Settings for TickerSettings {
+impl Settings for TickerConfig {
     fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        let ticker = Ticker { settings: self.clone(), log: build.log.clone(), timer: None, ticks: 0, under_way: 0 };
+        let ticker = Ticker { config: self.clone(), log: build.log.clone(), timer: None, ticks: 0, unsettled: 0 };
         Ok(Component::Receiver(Box::new(ticker)))
     }
 }
 
 struct Ticker {
-    settings: TickerSettings,
+    config: TickerConfig,
     log: Logger,
     timer: Option<TimerId>,
     ticks: u64,
     /// The number of payloads that were sent and are not settled yet.
-    under_way: u64,
+    unsettled: u64,
 }
 
 impl Ticker {
-    fn arm(&mut self, cx: &mut Cx<'_>) {
-        let at = cx.now() + self.settings.interval;
-        self.timer = Some(cx.arm(0, at));
+    fn set_timer(&mut self, cx: &mut Cx<'_>) {
+        let deadline = cx.now() + self.config.interval;
+        self.timer = Some(cx.arm(0, deadline));
     }
 
     /// An `ExportLogsServiceRequest` with one record, written from the innermost message outwards.
     fn body(&self, now: u64) -> Vec<u8> {
         let wrap = |number: u32, content: &[u8]| {
             let mut out = Vec::new();
-            put_bytes(&mut out, number, content);
+            put_bytes_field(&mut out, number, content);
             out
         };
         let mut record = Vec::new();
-        put_fixed64(&mut record, 1, now); // time_unix_nano
-        put_bytes(&mut record, 5, &wrap(1, self.settings.text.as_bytes())); // body: AnyValue.string_value
+        put_fixed64_field(&mut record, 1, now); // time_unix_nano
+        put_bytes_field(&mut record, 5, &wrap(1, self.config.text.as_bytes())); // body: AnyValue.string_value
         // LogsRequest.resource_logs = 1, ResourceLogs.scope_logs = 2, ScopeLogs.log_records = 2.
         wrap(1, &wrap(2, &wrap(2, &record)))
     }
@@ -86,26 +86,26 @@ impl Ticker {
 
 impl Receiver for Ticker {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        self.arm(cx);
+        self.set_timer(cx);
         Ok(())
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, door: &mut Door<'_>) {
+    fn event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, input: &mut Door<'_>) {
         if !matches!(event, Event::Timer) {
             return;
         }
         let body = self.body(cx.wall().0);
         // The bytes count against the memory limiter until the payload is dropped.
-        let held = door.budget().hold(body.len() as u64);
+        let held = input.budget().hold(body.len() as u64);
         let payload = Payload { signal: Signal::Logs, body: Rope::new(body.into(), 1), meta: None, held };
-        self.under_way += 1;
-        door.send(cx, self.ticks, payload);
+        self.unsettled += 1;
+        input.send(cx, self.ticks, payload);
         self.ticks += 1;
-        self.arm(cx);
+        self.set_timer(cx);
     }
 
     fn settled(&mut self, _: &mut Cx<'_>, tick: u64, outcome: Outcome) {
-        self.under_way -= 1;
+        self.unsettled -= 1;
         if outcome != Outcome::Delivered {
             self.log.warn("A tick was refused.", &[("tick", Field::Uint(tick))]);
         }
@@ -118,6 +118,6 @@ impl Receiver for Ticker {
     }
 
     fn is_closed(&self) -> bool {
-        self.under_way == 0
+        self.unsettled == 0
     }
 }

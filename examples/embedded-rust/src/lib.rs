@@ -24,12 +24,12 @@ use prost::Message;
 
 /// An exporter of all signals into one input.
 #[derive(Debug)]
-pub struct InProcess {
+pub struct InProcessExporter {
     input: Input,
     resource: ResourceAttributesWithSchema,
 }
 
-impl InProcess {
+impl InProcessExporter {
     /// An exporter into `input`.
     pub fn new(input: Input) -> Self {
         Self { input, resource: ResourceAttributesWithSchema::default() }
@@ -42,7 +42,7 @@ impl InProcess {
     }
 }
 
-impl SpanExporter for InProcess {
+impl SpanExporter for InProcessExporter {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let resource_spans = group_spans_by_resource_and_scope(batch, &self.resource);
         self.submit(Signal::Traces, &ExportTraceServiceRequest { resource_spans })
@@ -53,7 +53,7 @@ impl SpanExporter for InProcess {
     }
 }
 
-impl LogExporter for InProcess {
+impl LogExporter for InProcessExporter {
     async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
         let resource_logs = group_logs_by_resource_and_scope(&batch, &self.resource);
         self.submit(Signal::Logs, &ExportLogsServiceRequest { resource_logs })
@@ -64,7 +64,7 @@ impl LogExporter for InProcess {
     }
 }
 
-impl PushMetricExporter for InProcess {
+impl PushMetricExporter for InProcessExporter {
     async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
         self.submit(Signal::Metrics, &ExportMetricsServiceRequest::from(metrics))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use embedded_rust::InProcess;
+use embedded_rust::InProcessExporter;
 use opentelemetry::logs::{AnyValue, LogRecord, Logger, LoggerProvider, Severity};
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry::trace::{Span, Tracer, TracerProvider};
@@ -20,15 +20,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let resource = Resource::builder().with_service_name("embedded-rust").build();
     let tracers = SdkTracerProvider::builder()
-        .with_batch_exporter(InProcess::new(input.clone()))
+        .with_batch_exporter(InProcessExporter::new(input.clone()))
         .with_resource(resource.clone())
         .build();
     let meters = SdkMeterProvider::builder()
-        .with_reader(PeriodicReader::builder(InProcess::new(input.clone())).build())
+        .with_reader(PeriodicReader::builder(InProcessExporter::new(input.clone())).build())
         .with_resource(resource.clone())
         .build();
     let loggers =
-        SdkLoggerProvider::builder().with_batch_exporter(InProcess::new(input)).with_resource(resource).build();
+        SdkLoggerProvider::builder().with_batch_exporter(InProcessExporter::new(input)).with_resource(resource).build();
 
     let tracer = tracers.tracer_with_scope(InstrumentationScope::builder("example").build());
     let orders = meters.meter("example").u64_counter("orders").build();

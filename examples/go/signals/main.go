@@ -1,4 +1,4 @@
-// A program whose spans, metrics and log records go to a collector in the same process, through the stock exporters.
+// A program whose spans, metrics and log records go to a collector in the same process, through the standard exporters.
 package main
 
 import (
@@ -61,13 +61,13 @@ func run(ctx context.Context) error {
 	}
 	fmt.Println("serving until an interrupt")
 	<-ctx.Done()
-	// What is left has ten seconds: providers first, they hand over to the collector.
+	// Remaining data has ten seconds: the providers first, because they export to the collector.
 	end, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return errors.Join(work(end), collector.Shutdown(end), <-shown)
 }
 
-// serve handles ten orders, and gives what hands over all telemetry of them.
+// serve handles ten orders, and returns the function that exports all telemetry of them.
 func serve(ctx context.Context, collector *otelcore.Collector) (func(context.Context) error, error) {
 	input, err := collector.Input("inproc/app")
 	if err != nil {
@@ -112,7 +112,7 @@ func serve(ctx context.Context, collector *otelcore.Collector) (func(context.Con
 	}, nil
 }
 
-// show takes what comes out until the collector ends.
+// show receives the output until the collector ends.
 func show(records *otelcore.Output) error {
 	for {
 		batch, err := records.Next(context.Background())

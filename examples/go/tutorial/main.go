@@ -35,7 +35,7 @@ func run() (err error) {
 	if err := collector.Start(ctx); err != nil {
 		return err
 	}
-	// It delivers what the provider's shutdown has handed over.
+	// It delivers what the provider's shutdown has exported.
 	defer func() { err = errors.Join(err, collector.Shutdown(ctx)) }()
 	input, err := collector.Input("inproc/app")
 	if err != nil {

@@ -7,30 +7,30 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 /// The environment variable that identifies the running test.
-pub(crate) const OUTSIDE: &str = "OTELCORE_PODS_OUTSIDE";
+pub(crate) const TEST_ID: &str = "OTELCORE_PODS_OUTSIDE";
 
 /// A group with a limit. It is removed when this value is dropped.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub(crate) struct MemoryGroup {
     pub(crate) path: PathBuf,
     /// The container's path of the group below `/sys/fs/cgroup`.
-    pub(crate) inside: &'static str,
+    pub(crate) container_path: &'static str,
 }
 
-impl Group {
+impl MemoryGroup {
     /// `None` where groups can't be written.
     pub(crate) fn new(name: &str, limit: Option<u64>) -> Option<Self> {
-        let made = Self::make(name, limit);
-        if made.is_none() {
-            static SAID: Once = Once::new();
-            SAID.call_once(|| eprintln!("memory limits are not enforced: no cgroup can be made here"));
+        let group = Self::create(name, limit);
+        if group.is_none() {
+            static WARNED: Once = Once::new();
+            WARNED.call_once(|| eprintln!("memory limits are not enforced: no cgroup can be made here"));
         }
-        made
+        group
     }
 
-    fn make(name: &str, limit: Option<u64>) -> Option<Self> {
-        let (parent, file, inside) = parent()?;
-        let parent = parent.join(family());
+    fn create(name: &str, limit: Option<u64>) -> Option<Self> {
+        let (parent, file, container_path) = controller_root()?;
+        let parent = parent.join(parent_name());
         for dir in [&parent, &parent.join(name)] {
             match fs::create_dir(dir) {
                 Ok(()) => {}
@@ -41,7 +41,7 @@ impl Group {
         // In version 2 a group enables each controller for its children by name.
         let _ = fs::write(parent.join("cgroup.subtree_control"), "+memory");
         let path = parent.join(name);
-        let group = Self { path, inside };
+        let group = Self { path, container_path };
         if let Some(limit) = limit {
             fs::write(group.path.join(file), limit.to_string()).ok()?;
         }
@@ -51,10 +51,10 @@ impl Group {
 
 /// Whether memory limits are enforced here: whether a group can be made and written.
 pub fn enforces_memory() -> bool {
-    Group::make("looks", Some(1 << 30)).is_some()
+    MemoryGroup::create("looks", Some(1 << 30)).is_some()
 }
 
-impl Drop for Group {
+impl Drop for MemoryGroup {
     fn drop(&mut self) {
         // A group becomes empty shortly after its last process has ended.
         for _ in 0..50 {
@@ -67,30 +67,30 @@ impl Drop for Group {
 }
 
 /// The common parent of all groups of one test, named after the process outside the namespaces.
-fn family() -> String {
-    format!("otelcore-pods-{}", std::env::var(OUTSIDE).unwrap_or_default())
+fn parent_name() -> String {
+    format!("otelcore-pods-{}", std::env::var(TEST_ID).unwrap_or_default())
 }
 
 /// Removes the groups that are left of an ended test; called from outside the namespaces.
-pub(crate) fn sweep(outside: &str) {
-    let Some((parent, ..)) = parent() else { return };
-    let family = parent.join(format!("otelcore-pods-{outside}"));
-    for left in fs::read_dir(&family).into_iter().flatten().flatten() {
-        let _ = fs::remove_dir(left.path());
+pub(crate) fn remove_left_groups(test_id: &str) {
+    let Some((parent, ..)) = controller_root() else { return };
+    let family = parent.join(format!("otelcore-pods-{test_id}"));
+    for group in fs::read_dir(&family).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(group.path());
     }
     let _ = fs::remove_dir(family);
 }
 
-fn parent() -> Option<(PathBuf, &'static str, &'static str)> {
+fn controller_root() -> Option<(PathBuf, &'static str, &'static str)> {
     let root = Path::new("/sys/fs/cgroup");
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let of = |controller: &str| {
+    let group_of = |controller: &str| {
         let line = own.lines().find(|l| l.split(':').nth(1).is_some_and(|c| c.split(',').any(|c| c == controller)))?;
         line.splitn(3, ':').nth(2).map(|p| p.trim_start_matches('/').to_owned())
     };
     if root.join("memory/memory.limit_in_bytes").exists() {
         let base = root.join("memory");
-        let nested = base.join(of("memory").unwrap_or_default());
+        let nested = base.join(group_of("memory").unwrap_or_default());
         return Some((if nested.is_dir() { nested } else { base }, "memory.limit_in_bytes", "memory"));
     }
     // Version 2: only a group without processes of its own may have children with controllers; the root group is

@@ -13,22 +13,22 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::container::Mount;
-use crate::load::until;
+use crate::load::wait_until;
 use crate::manifest::{at, documents, entries, list, number, text};
 use crate::network::{self, Network};
 use crate::pod::Pod;
-use crate::spec::{Container, Facts, Image, Objects, port};
+use crate::spec::{Container, Image, Objects, PodFacts, port};
 use crate::{dns, relay};
 
 /// The settings of a cluster.
 #[derive(Debug)]
-pub struct Setup {
+pub struct ClusterConfig {
     /// The number of nodes: `node-0`, `node-1` ...
     pub nodes: u8,
     /// A folder for volumes and logs.
     pub dir: PathBuf,
     /// The binary `pods` of this crate, which relays hostPorts.
-    pub helper: PathBuf,
+    pub relay_binary: PathBuf,
     /// The image for every image name that `images` does not have.
     pub image: Image,
     /// Other images, by the name that manifests use.
@@ -37,17 +37,17 @@ pub struct Setup {
 
 /// A cluster. Its processes end with the namespace in which it was made.
 #[derive(Clone)]
-pub struct Cluster(Arc<Inner>);
+pub struct Cluster(Arc<ClusterInner>);
 
-struct Inner {
-    setup: Setup,
+struct ClusterInner {
+    config: ClusterConfig,
     network: Network,
-    state: Mutex<State>,
+    state: Mutex<ClusterState>,
     uids: AtomicUsize,
 }
 
 #[derive(Default)]
-struct State {
+struct ClusterState {
     objects: Objects,
     services: Vec<Service>,
     workloads: BTreeMap<String, Value>,
@@ -71,11 +71,12 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// Makes nodes, their network and the name server, in the namespaces of the caller (see [`crate::inside`]).
-    pub fn start(setup: Setup) -> Self {
-        let network = Network::new(setup.nodes);
-        let cluster = Self(Arc::new(Inner { setup, network, state: Mutex::default(), uids: AtomicUsize::new(1) }));
+    pub fn start(config: ClusterConfig) -> Self {
+        let network = Network::new(config.nodes);
+        let cluster =
+            Self(Arc::new(ClusterInner { config, network, state: Mutex::default(), uids: AtomicUsize::new(1) }));
         let lookup = cluster.clone();
-        dns::serve(network::DNS, &(Arc::new(move |name: &str| lookup.lookup(name)) as dns::Lookup));
+        dns::serve(network::DNS_ADDRESS, &(Arc::new(move |name: &str| lookup.lookup(name)) as dns::Lookup));
         cluster
     }
 
@@ -87,7 +88,7 @@ impl Cluster {
 
     /// The same for documents that have already been parsed.
     pub fn apply_all(&self, all: &[Value]) -> Vec<String> {
-        let mut passed_over = Vec::new();
+        let mut ignored = Vec::new();
         let order = |kind: &str| match kind {
             "ConfigMap" | "Secret" => 0,
             "Service" => 1,
@@ -111,54 +112,54 @@ impl Cluster {
                 "Deployment" | "DaemonSet" | "StatefulSet" => {
                     let key = format!("{kind}/{}/{name}", namespace(object));
                     self.0.state.lock().unwrap().workloads.insert(key.clone(), object.clone());
-                    self.scale(&key);
+                    self.start_missing_pods(&key);
                 }
                 "Pod" => drop(self.add_pod(object, name, "", 0)),
                 // An autoscaler whose target is a custom resource has nothing to scale here.
                 "HorizontalPodAutoscaler" if text(object, "spec.scaleTargetRef.apiVersion") == "apps/v1" => {
-                    self.scale_at_least(object);
+                    self.apply_autoscaler(object);
                 }
-                _ => passed_over.push(format!("{kind}/{name}")),
+                _ => ignored.push(format!("{kind}/{name}")),
             }
         }
-        passed_over
+        ignored
     }
 
     /// Starts the missing pods of a workload.
-    fn scale(&self, key: &str) {
+    fn start_missing_pods(&self, key: &str) {
         let object = self.workload(key);
         let template = at(&object, "spec.template");
         let name = text(&object, "metadata.name");
         let nodes = self.0.network.nodes.len();
         let count = usize::try_from(number(&object, "spec.replicas", 1)).unwrap_or(1);
-        let there = self.pods(key);
+        let existing = self.pods(key);
         if key.starts_with("DaemonSet/") {
-            for node in (0..nodes).filter(|n| there.iter().all(|p| p.node != *n)) {
+            for node in (0..nodes).filter(|n| existing.iter().all(|p| p.node != *n)) {
                 self.add_pod_in(template, &object, &format!("{name}-{}", self.unique()), key, node);
             }
         } else if key.starts_with("StatefulSet/") {
             for ordinal in 0..count {
                 let pod = format!("{name}-{ordinal}");
-                if there.iter().all(|p| p.name() != pod) {
+                if existing.iter().all(|p| p.name() != pod) {
                     self.add_pod_in(template, &object, &pod, key, ordinal % nodes);
                 }
             }
         } else {
-            for n in there.len()..count {
+            for n in existing.len()..count {
                 self.add_pod_in(template, &object, &format!("{name}-{}", self.unique()), key, n % nodes);
             }
         }
     }
 
     /// An autoscaler here only raises a workload to its minimum number of pods.
-    fn scale_at_least(&self, object: &Value) {
+    fn apply_autoscaler(&self, object: &Value) {
         let target = at(object, "spec.scaleTargetRef");
         let key = format!("{}/{}/{}", text(target, "kind"), namespace(object), text(target, "name"));
         let mut workload = self.workload(&key);
-        let least = number(object, "spec.minReplicas", 1).max(number(&workload, "spec.replicas", 1));
-        workload["spec"]["replicas"] = least.into();
+        let minimum = number(object, "spec.minReplicas", 1).max(number(&workload, "spec.replicas", 1));
+        workload["spec"]["replicas"] = minimum.into();
         self.0.state.lock().unwrap().workloads.insert(key.clone(), workload);
-        self.scale(&key);
+        self.start_missing_pods(&key);
     }
 
     fn unique(&self) -> String {
@@ -189,31 +190,31 @@ impl Cluster {
         let spec = at(object, "spec").clone();
         let pinned = self.0.network.nodes.iter().position(|n| n.name == text(&spec, "nodeName"));
         let node = pinned.unwrap_or(node);
-        let place = self.0.network.place(node, at(&spec, "hostNetwork") == &Value::Bool(true));
-        let at_node = &self.0.network.nodes[node];
+        let pod_network = self.0.network.create_pod_network(node, at(&spec, "hostNetwork") == &Value::Bool(true));
+        let node_info = &self.0.network.nodes[node];
         let mut metadata = at(object, "metadata").clone();
         let uid = format!("00000000-0000-4000-8000-{:012x}", self.0.uids.fetch_add(1, Ordering::Relaxed));
         metadata["name"] = name.into();
         metadata["namespace"] = namespace(object).into();
         metadata["uid"] = uid.as_str().into();
         let account = text(&spec, "serviceAccountName");
-        let facts = Facts {
+        let facts = PodFacts {
             metadata,
-            node: at_node.name.clone(),
-            pod_ip: place.address.to_string(),
-            host_ip: at_node.address.to_string(),
+            node: node_info.name.clone(),
+            pod_ip: pod_network.address.to_string(),
+            host_ip: node_info.address.to_string(),
             service_account: if account.is_empty() { "default" } else { account }.to_owned(),
         };
-        let dir = self.0.setup.dir.join(format!("{name}-{}", &uid[32..]));
+        let dir = self.0.config.dir.join(format!("{name}-{}", &uid[32..]));
         std::fs::create_dir_all(&dir).unwrap();
         let containers = Container::all(&spec);
         let images = containers.iter().map(|c| self.image(&c.image)).collect();
         let objects = self.0.state.lock().unwrap().objects.clone();
-        let mut pod = Pod::new(facts, spec, node, place, owner.to_owned(), dir, images, objects);
-        pod.mounts = self.mounts(&pod, &containers);
+        let mut pod = Pod::new(facts, spec, node, pod_network, owner.to_owned(), dir, images, objects);
+        pod.mounts = self.container_mounts(&pod, &containers);
         let pod = Arc::new(pod);
         for (host_port, target) in containers.iter().flat_map(Container::host_ports) {
-            let helper = self.relay_on(&at_node.name, host_port, pod.at(target));
+            let helper = self.start_relay(&node_info.name, host_port, pod.address(target));
             pod.helpers.lock().unwrap().push(helper);
         }
         self.0.state.lock().unwrap().pods.push(pod.clone());
@@ -222,10 +223,10 @@ impl Cluster {
     }
 
     /// A port of a node that is relayed to another address.
-    fn relay_on(&self, node: &str, port: u16, target: SocketAddr) -> Child {
+    fn start_relay(&self, node: &str, port: u16, target: SocketAddr) -> Child {
         Command::new("nsenter")
             .arg(format!("--net=/run/netns/{node}"))
-            .arg(&self.0.setup.helper)
+            .arg(&self.0.config.relay_binary)
             .args(["relay", &format!("0.0.0.0:{port}"), &target.to_string()])
             .stdin(Stdio::null())
             .spawn()
@@ -233,24 +234,24 @@ impl Cluster {
     }
 
     fn image(&self, name: &str) -> Image {
-        let named = self.0.setup.images.iter().find(|(n, _)| n == name);
-        named.map_or_else(|| self.0.setup.image.clone(), |(_, image)| image.clone())
+        let named = self.0.config.images.iter().find(|(n, _)| n == name);
+        named.map_or_else(|| self.0.config.image.clone(), |(_, image)| image.clone())
     }
 
     /// The files that every pod has, and the volumes of each container.
-    fn mounts(&self, pod: &Pod, containers: &[Container]) -> Vec<Vec<Mount>> {
+    fn container_mounts(&self, pod: &Pod, containers: &[Container]) -> Vec<Vec<Mount>> {
         let dir = &pod.dir;
         let ns = text(&pod.facts.metadata, "namespace");
         let resolv = format!(
             "search {ns}.svc.cluster.local svc.cluster.local cluster.local\nnameserver {}\noptions ndots:5\n",
-            network::DNS
+            network::DNS_ADDRESS
         );
         let hosts = format!("127.0.0.1\tlocalhost\n::1\tlocalhost\n{}\t{}\n", pod.facts.pod_ip, pod.name());
-        let mut every = Vec::new();
+        let mut common = Vec::new();
         for (name, content) in [("resolv.conf", resolv), ("hosts", hosts), ("hostname", format!("{}\n", pod.name()))] {
             let from = dir.join(name);
             std::fs::write(&from, content).unwrap();
-            every.push(Mount { from, to: format!("/etc/{name}"), read_only: true });
+            common.push(Mount { from, to: format!("/etc/{name}"), read_only: true });
         }
         let volumes: BTreeMap<&str, PathBuf> = list(&pod.spec, "volumes")
             .iter()
@@ -258,8 +259,8 @@ impl Cluster {
                 (text(volume, "name"), self.volume(volume, pod, &dir.join("volumes").join(text(volume, "name"))))
             })
             .collect();
-        let of = |container: &Container| {
-            let mut mounts = every.clone();
+        let mounts_of = |container: &Container| {
+            let mut mounts = common.clone();
             for mount in list(&container.raw, "volumeMounts") {
                 let name = text(mount, "name");
                 let from = volumes.get(name).unwrap_or_else(|| panic!("{}: there is no volume {name}", pod.name()));
@@ -270,7 +271,7 @@ impl Cluster {
             }
             mounts
         };
-        containers.iter().map(of).collect()
+        containers.iter().map(mounts_of).collect()
     }
 
     fn volume(&self, volume: &Value, pod: &Pod, dir: &Path) -> PathBuf {
@@ -279,7 +280,7 @@ impl Cluster {
             if let Some(source) = volume.get(key) {
                 let object = format!("{kind}/{ns}/{}", text(source, name));
                 let data = pod.objects.get(&object).unwrap_or_else(|| panic!("{}: {object} not found", pod.name()));
-                project(dir, data, list(source, "items"));
+                write_projected_volume(dir, data, list(source, "items"));
                 return dir.to_owned();
             }
         }
@@ -287,12 +288,12 @@ impl Cluster {
         if let Some(host) = source("hostPath") {
             // A folder of the node, not of the machine that runs the tests.
             let path = text(host, "path").trim_start_matches('/').to_owned();
-            let on_node = self.0.setup.dir.join("nodes").join(&pod.facts.node).join(path);
+            let on_node = self.0.config.dir.join("nodes").join(&pod.facts.node).join(path);
             std::fs::create_dir_all(&on_node).unwrap();
             return on_node;
         }
         let dir = match source("persistentVolumeClaim") {
-            Some(claim) => self.0.setup.dir.join("claims").join(text(claim, "claimName")),
+            Some(claim) => self.0.config.dir.join("claims").join(text(claim, "claimName")),
             None if source("emptyDir").is_some() => dir.to_owned(),
             None => panic!("{}: a volume that this runner does not know: {volume}", pod.name()),
         };
@@ -326,15 +327,15 @@ impl Cluster {
                 let target = listener.local_addr().unwrap();
                 for node in &self.0.network.nodes {
                     // The relay ends with the namespace.
-                    drop(self.relay_on(&node.name, node_port, target));
+                    drop(self.start_relay(&node.name, node_port, target));
                 }
             }
             let (cluster, service, entry) = (self.clone(), service.clone(), entry.clone());
-            let turn = AtomicUsize::new(0);
+            let next_target = AtomicUsize::new(0);
             thread::spawn(move || {
                 relay::serve(&listener, move |from| {
                     let mut all = cluster.endpoints(&service, &entry, from);
-                    let n = turn.fetch_add(1, Ordering::Relaxed);
+                    let n = next_target.fetch_add(1, Ordering::Relaxed);
                     if !all.is_empty() {
                         let first = n % all.len();
                         all.rotate_left(first);
@@ -346,37 +347,37 @@ impl Cluster {
     }
 
     /// The possible targets of a connection from an address. With a local policy only those on the client's own node.
-    fn endpoints(&self, service: &Service, entry: &Value, from: SocketAddr) -> Vec<SocketAddr> {
+    fn endpoints(&self, service: &Service, entry: &Value, client: SocketAddr) -> Vec<SocketAddr> {
         let local = text(&service.raw, "spec.internalTrafficPolicy") == "Local";
-        let node = match from.ip() {
+        let node = match client.ip() {
             IpAddr::V4(ip) => self.0.network.node_of(ip),
             IpAddr::V6(_) => None,
         };
         let target = entry.get("targetPort").or_else(|| entry.get("port")).unwrap_or(&Value::Null);
-        let of = |pod: &Arc<Pod>| {
+        let address_of = |pod: &Arc<Pod>| {
             let named = || {
                 let containers = Container::all(&pod.spec);
                 let ports = containers.iter().flat_map(|c| list(&c.raw, "ports"));
                 let named = ports.into_iter().find(|p| text(p, "name") == target.as_str().unwrap_or_default());
                 named.and_then(|p| port(at(p, "containerPort")))
             };
-            Some(pod.at(port(target).or_else(named)?))
+            Some(pod.address(port(target).or_else(named)?))
         };
-        let pods = self.behind(service);
-        pods.iter().filter(|p| !local || node.is_none_or(|n| n == p.node)).filter_map(of).collect()
+        let pods = self.service_pods(service);
+        pods.iter().filter(|p| !local || node.is_none_or(|n| n == p.node)).filter_map(address_of).collect()
     }
 
-    fn behind(&self, service: &Service) -> Vec<Arc<Pod>> {
+    fn service_pods(&self, service: &Service) -> Vec<Arc<Pod>> {
         let selector = entries(&service.raw, "spec.selector");
         let unready = at(&service.raw, "spec.publishNotReadyAddresses") == &Value::Bool(true);
         let state = self.0.state.lock().unwrap();
-        let chosen = |pod: &&Arc<Pod>| {
+        let is_selected = |pod: &&Arc<Pod>| {
             let labels = entries(&pod.facts.metadata, "labels");
             !selector.is_empty()
                 && text(&pod.facts.metadata, "namespace") == service.namespace
                 && selector.iter().all(|wanted| labels.contains(wanted))
         };
-        let pods: Vec<Arc<Pod>> = state.pods.iter().filter(chosen).cloned().collect();
+        let pods: Vec<Arc<Pod>> = state.pods.iter().filter(is_selected).cloned().collect();
         drop(state);
         pods.into_iter().filter(|p| p.is_ready() || (unready && !p.is_stopping())).collect()
     }
@@ -392,10 +393,10 @@ impl Cluster {
         if let Some(address) = found.address {
             return pod.is_none().then(|| vec![address]);
         }
-        let pods = self.behind(&found);
+        let pods = self.service_pods(&found);
         match pod {
-            None => Some(pods.iter().map(|p| p.place.address).collect()),
-            Some(name) => pods.iter().find(|p| p.name() == name).map(|p| vec![p.place.address]),
+            None => Some(pods.iter().map(|p| p.network.address).collect()),
+            Some(name) => pods.iter().find(|p| p.name() == name).map(|p| vec![p.network.address]),
         }
     }
 
@@ -409,8 +410,8 @@ impl Cluster {
     /// The pods of a workload (`DaemonSet/default/agent`), or all; pods that are stopping are not included.
     pub fn pods(&self, workload: &str) -> Vec<Arc<Pod>> {
         let state = self.0.state.lock().unwrap();
-        let of = |p: &&Arc<Pod>| !p.is_stopping() && (workload.is_empty() || p.owner == workload);
-        state.pods.iter().filter(of).cloned().collect()
+        let is_included = |p: &&Arc<Pod>| !p.is_stopping() && (workload.is_empty() || p.owner == workload);
+        state.pods.iter().filter(is_included).cloned().collect()
     }
 
     /// The pod with that name.
@@ -425,25 +426,25 @@ impl Cluster {
     }
 
     /// Waits until all pods are ready, and reports the output of those that are not.
-    pub fn ready(&self, limit: Duration) {
+    pub fn wait_until_ready(&self, limit: Duration) {
         let waiting = || -> Vec<Arc<Pod>> { self.pods("").into_iter().filter(|p| !p.is_ready()).collect() };
-        let ends = std::time::Instant::now() + limit;
+        let deadline = std::time::Instant::now() + limit;
         while !waiting().is_empty() {
-            let told = || waiting().iter().map(|p| p.last_words()).collect::<String>();
-            assert!(std::time::Instant::now() < ends, "not ready after {limit:?}:\n{}", told());
+            let outputs = || waiting().iter().map(|p| p.last_output()).collect::<String>();
+            assert!(std::time::Instant::now() < deadline, "not ready after {limit:?}:\n{}", outputs());
             thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// The address of a service that has one, with one of its ports.
-    pub fn service_at(&self, ns: &str, name: &str, port: u16) -> SocketAddr {
+    pub fn service_address(&self, ns: &str, name: &str, port: u16) -> SocketAddr {
         let service = self.service(ns, name).unwrap_or_else(|| panic!("there is no service {ns}/{name}"));
         let address = service.address.unwrap_or_else(|| panic!("{ns}/{name} is headless"));
         SocketAddr::new(IpAddr::V4(address), port)
     }
 
     /// The address of a node, as `status.hostIP` gives it.
-    pub fn node_at(&self, node: usize, port: u16) -> SocketAddr {
+    pub fn node_address(&self, node: usize, port: u16) -> SocketAddr {
         SocketAddr::new(IpAddr::V4(self.0.network.nodes[node].address), port)
     }
 
@@ -461,19 +462,19 @@ impl Cluster {
             if workload.starts_with("Deployment/") || surges {
                 let name = format!("{}-{}", text(&object, "metadata.name"), self.unique());
                 let new = self.add_pod_in(at(&object, "spec.template"), &object, &name, workload, pod.node);
-                Self::is_ready_within(&new, Duration::from_secs(30));
+                Self::wait_until_pod_ready(&new, Duration::from_secs(30));
                 exits.push(pod.stop());
             } else {
                 exits.push(pod.stop());
-                self.scale(workload);
-                self.pods(workload).iter().for_each(|p| Self::is_ready_within(p, Duration::from_secs(30)));
+                self.start_missing_pods(workload);
+                self.pods(workload).iter().for_each(|p| Self::wait_until_pod_ready(p, Duration::from_secs(30)));
             }
         }
         exits
     }
 
-    fn is_ready_within(pod: &Arc<Pod>, limit: Duration) {
-        until(&format!("{} is ready", pod.name()), limit, || {
+    fn wait_until_pod_ready(pod: &Arc<Pod>, limit: Duration) {
+        wait_until(&format!("{} is ready", pod.name()), limit, || {
             assert!(!pod.is_stopping());
             pod.is_ready().then_some(())
         });
@@ -481,16 +482,16 @@ impl Cluster {
 }
 
 /// Writes keys as files, as the kubelet does: in a dated folder that `..data` links to, and a link for each.
-fn project(dir: &Path, data: &BTreeMap<String, String>, items: &[Value]) {
+fn write_projected_volume(dir: &Path, data: &BTreeMap<String, String>, items: &[Value]) {
     let dated = dir.join("..2026_01_02_03_04_05.1");
     std::fs::create_dir_all(&dated).unwrap();
     std::os::unix::fs::symlink("..2026_01_02_03_04_05.1", dir.join("..data")).unwrap();
-    let chosen: Vec<(&str, &str)> = if items.is_empty() {
+    let selected: Vec<(&str, &str)> = if items.is_empty() {
         data.keys().map(|k| (k.as_str(), k.as_str())).collect()
     } else {
         items.iter().map(|i| (text(i, "key"), text(i, "path"))).collect()
     };
-    for (key, path) in chosen {
+    for (key, path) in selected {
         let value = data.get(key).unwrap_or_else(|| panic!("a volume asks for the key {key}, which is not there"));
         std::fs::write(dated.join(path), value).unwrap();
         std::os::unix::fs::symlink(Path::new("..data").join(path), dir.join(path)).unwrap();

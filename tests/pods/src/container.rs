@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::cgroup::Group;
+use crate::cgroup::MemoryGroup;
 use crate::spec::Image;
 
 /// A file or folder of the machine that is mounted in a container.
@@ -21,7 +21,7 @@ pub(crate) struct Mount {
 
 /// The parameters of a start.
 #[derive(Debug)]
-pub(crate) struct Start<'a> {
+pub(crate) struct ContainerStart<'a> {
     pub(crate) image: &'a Image,
     pub(crate) network: &'a str,
     pub(crate) user: (u64, u64),
@@ -30,7 +30,7 @@ pub(crate) struct Start<'a> {
     pub(crate) env: &'a [(String, String)],
     pub(crate) mounts: &'a [Mount],
     pub(crate) read_only: bool,
-    pub(crate) group: Option<&'a Group>,
+    pub(crate) group: Option<&'a MemoryGroup>,
     /// A folder for its root.
     pub(crate) dir: &'a Path,
     pub(crate) log: &'a Path,
@@ -39,15 +39,15 @@ pub(crate) struct Start<'a> {
 
 /// A running container.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningContainer {
     child: Child,
     log: PathBuf,
     /// Its first process, by its id in the test's pid namespace.
     init: Option<u32>,
 }
 
-impl Start<'_> {
-    pub(crate) fn run(&self) -> Running {
+impl ContainerStart<'_> {
+    pub(crate) fn run(&self) -> RunningContainer {
         let log = File::options().create(true).append(true).open(self.log).unwrap();
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/run/netns/{}", self.network));
@@ -66,20 +66,20 @@ impl Start<'_> {
         command.args(["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]);
         command.arg(format!("HOSTNAME={}", self.host_name));
         command.args(self.env.iter().map(|(name, value)| format!("{name}={value}")));
-        self.enter(&mut command);
+        self.add_entry_arguments(&mut command);
         let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("nsenter: {e}"));
-        let mut running = Running { child, log: self.log.to_owned(), init: None };
-        running.find();
+        let mut running = RunningContainer { child, log: self.log.to_owned(), init: None };
+        running.find_init();
         running
     }
 
     /// No capabilities, no new privileges, numeric ids; the root is changed last, because it contains only the program.
-    fn enter(&self, command: &mut Command) {
+    fn add_entry_arguments(&self, command: &mut Command) {
         let (uid, gid) = self.user;
         command.args(["/usr/sbin/capsh", "--no-new-privs"]);
         if self.image.root.is_some() {
@@ -128,10 +128,10 @@ impl Start<'_> {
                     image.display()
                 );
                 if let Some(group) = self.group {
-                    let at = format!("{root}/sys/fs/cgroup/{}", group.inside);
+                    let mount_point = format!("{root}/sys/fs/cgroup/{}", group.container_path);
                     let _ = writeln!(
                         script,
-                        "mkdir -p {at}\nmount --bind {} {at}\nmount -o remount,bind,ro {at}",
+                        "mkdir -p {mount_point}\nmount --bind {} {mount_point}\nmount -o remount,bind,ro {mount_point}",
                         group.path.display()
                     );
                 }
@@ -158,12 +158,12 @@ impl Start<'_> {
     }
 }
 
-impl Running {
+impl RunningContainer {
     /// The first process of the pid namespace is the only child of `unshare`.
-    fn find(&mut self) {
-        let ends = Instant::now() + Duration::from_secs(10);
+    fn find_init(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
         let pid = self.child.id();
-        while self.init.is_none() && Instant::now() < ends {
+        while self.init.is_none() && Instant::now() < deadline {
             if self.child.try_wait().is_ok_and(|done| done.is_some()) {
                 return;
             }
@@ -179,14 +179,15 @@ impl Running {
     }
 
     /// The exit code after it has ended; 128 plus the signal's number after a signal.
-    pub(crate) fn ended(&mut self) -> Option<i32> {
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let status = self.child.try_wait().ok()??;
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         // Some versions of unshare fail when they report that a signal has ended their child. The first process of a
-        // namespace ends by SIGKILL or by a fault of its own; in the latter case its own output reports that.
-        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let stumbled = code == 1 && said.lines().next_back().is_some_and(|l| l.starts_with("unshare: sigprocmask"));
-        Some(if stumbled { 137 } else { code })
+        // namespace ends by SIGKILL or by an error of its own; in the latter case its own output reports that.
+        let output = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let unshare_failed =
+            code == 1 && output.lines().next_back().is_some_and(|l| l.starts_with("unshare: sigprocmask"));
+        Some(if unshare_failed { 137 } else { code })
     }
 
     /// Sends a signal to its first process.
@@ -197,7 +198,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningContainer {
     fn drop(&mut self) {
         self.signal("KILL");
         let _ = self.child.kill();

@@ -1,4 +1,4 @@
-//! HTTP/1.0 by hand: one request, one answer, with a time limit on each step. Failures are returned as values, because
+//! HTTP/1.0 by hand: one request, one response, a time limit on each step. Failures are returned as values, because
 //! services start and stop.
 
 use std::io::{self, Read, Write};
@@ -24,12 +24,12 @@ pub fn request(
         format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok());
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response)?;
+    let response = String::from_utf8_lossy(&response).into_owned();
+    let status = response.split(' ').nth(1).and_then(|s| s.parse().ok());
     let status = status.ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "no answer"))?;
-    Ok((status, answer.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())))
+    Ok((status, response.split_once("\r\n\r\n").map_or_else(String::new, |(_, body)| body.to_owned())))
 }
 
 /// GETs a page, within ten seconds.

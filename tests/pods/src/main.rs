@@ -16,17 +16,17 @@ fn main() {
             let target: SocketAddr = target.parse().unwrap();
             relay::serve(&TcpListener::bind(listen).unwrap(), move |_| vec![target]);
         }
-        ["send", to, service, first, seconds, pause] => {
-            let lasting = Duration::from_secs_f64(seconds.parse().unwrap());
+        ["send", target, service, first, seconds, pause] => {
+            let duration = Duration::from_secs_f64(seconds.parse().unwrap());
             let pause = Duration::from_millis(pause.parse().unwrap());
-            let sent = load::send(to, service, first.parse().unwrap(), lasting, pause);
-            println!("acknowledged {} refused {}", sent.acknowledged, sent.refused);
+            let result = load::send_until_acknowledged(target, service, first.parse().unwrap(), duration, pause);
+            println!("acknowledged {} refused {}", result.acknowledged, result.refused);
         }
         ["hold", megabytes] => {
             // Uses memory, page by page, and then waits: this tests a memory limit.
-            let mut held = vec![0_u8; megabytes.parse::<usize>().unwrap() << 20];
-            held.iter_mut().step_by(4096).for_each(|b| *b = 1);
-            println!("holds {}", held.iter().map(|b| usize::from(*b)).sum::<usize>());
+            let mut memory = vec![0_u8; megabytes.parse::<usize>().unwrap() << 20];
+            memory.iter_mut().step_by(4096).for_each(|b| *b = 1);
+            println!("holds {}", memory.iter().map(|b| usize::from(*b)).sum::<usize>());
             std::thread::sleep(Duration::from_secs(60));
         }
         _ => panic!("usage: pods relay LISTEN TARGET | send TO SERVICE FIRST SECONDS PAUSE_MS | hold MEGABYTES"),

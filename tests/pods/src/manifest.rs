@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use otelcore_config::{Diagnostics, Node, Value as Yaml, from_yaml};
+use otelcore_config::{ConfigNode, Diagnostics, NodeValue as Yaml, from_yaml};
 use serde_json::{Map, Number, Value};
 
 /// The documents of a manifest, in order; empty ones are left out.
@@ -29,13 +29,13 @@ pub fn documents(text: &str) -> Vec<Value> {
 /// # Panics
 /// If the text is not YAML.
 pub fn yaml(text: &str) -> Value {
-    let said = Diagnostics::new();
-    let node = from_yaml(&text.replace('$', "$$"), &said);
-    assert!(!said.has_errors(), "{}\nin\n{text}", said.to_text(false));
+    let diagnostics = Diagnostics::new();
+    let node = from_yaml(&text.replace('$', "$$"), &diagnostics);
+    assert!(!diagnostics.has_errors(), "{}\nin\n{text}", diagnostics.render_to_string(false));
     json(&node.unwrap())
 }
 
-fn json(node: &Node) -> Value {
+fn json(node: &ConfigNode) -> Value {
     match &node.value {
         Yaml::Null => Value::Null,
         Yaml::Bool(b) => Value::Bool(*b),
@@ -55,29 +55,29 @@ fn json(node: &Node) -> Value {
 pub fn kustomization(folder: &Path) -> Vec<Value> {
     let file = folder.join("kustomization.yaml");
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let own = yaml(&read(&file));
-    for key in own.as_object().unwrap().keys() {
+    let document = yaml(&read(&file));
+    for key in document.as_object().unwrap().keys() {
         let known = ["apiVersion", "kind", "resources", "images", "namespace", "patches"].contains(&key.as_str());
         assert!(known, "{}: {key} is not read here", file.display());
     }
-    let of = |resource: &Value| {
+    let load_resource = |resource: &Value| {
         let path = folder.join(resource.as_str().unwrap_or_default());
         if path.is_dir() { kustomization(&path) } else { documents(&read(&path)) }
     };
-    let mut all: Vec<Value> = list(&own, "resources").iter().flat_map(of).collect();
-    if let Some(namespace) = own.get("namespace") {
+    let mut all: Vec<Value> = list(&document, "resources").iter().flat_map(load_resource).collect();
+    if let Some(namespace) = document.get("namespace") {
         all.iter_mut()
             .filter(|d| text(d, "kind") != "Namespace")
             .for_each(|d| d["metadata"]["namespace"] = namespace.clone());
     }
-    for entry in list(&own, "patches") {
+    for entry in list(&document, "patches") {
         let (kind, name) = (text(entry, "target.kind"), text(entry, "target.name"));
         let mut targets = all.iter_mut().filter(|d| text(d, "kind") == kind && text(d, "metadata.name") == name);
         let target = targets.next().unwrap_or_else(|| panic!("{}: there is no {kind} {name}", file.display()));
         let source = text(entry, "path");
         let changes =
             if source.is_empty() { yaml_list(text(entry, "patch")) } else { yaml_list(&read(&folder.join(source))) };
-        changes.iter().for_each(|change| patch(target, change));
+        changes.iter().for_each(|change| apply_patch(target, change));
     }
     all
 }
@@ -89,7 +89,7 @@ fn yaml_list(text: &str) -> Vec<Value> {
 }
 
 /// Applies one change of RFC 6902: `add`, `replace` or `remove`.
-fn patch(target: &mut Value, change: &Value) {
+fn apply_patch(target: &mut Value, change: &Value) {
     let (path, value) = (text(change, "path"), at(change, "value").clone());
     let (parent, key) = path.rsplit_once('/').unwrap_or_else(|| panic!("{change}"));
     let key = key.replace("~1", "/").replace("~0", "~");
@@ -109,11 +109,11 @@ fn patch(target: &mut Value, change: &Value) {
 /// # Panics
 /// If the text is not YAML.
 pub fn components(configuration: &str) -> Vec<(String, String, u32)> {
-    let said = Diagnostics::new();
-    let node = from_yaml(&configuration.replace('$', "$$"), &said).unwrap();
+    let diagnostics = Diagnostics::new();
+    let node = from_yaml(&configuration.replace('$', "$$"), &diagnostics).unwrap();
     let mut found = Vec::new();
     for section in ["receivers", "processors", "exporters", "connectors", "extensions"] {
-        if let Some(map) = node.at(section).and_then(Node::as_map) {
+        if let Some(map) = node.get_path(section).and_then(ConfigNode::as_map) {
             found.extend(map.iter().map(|e| (section.to_owned(), e.key.to_string(), e.key_origin.line)));
         }
     }
@@ -131,8 +131,8 @@ pub fn text<'a>(value: &'a Value, path: &str) -> &'a str {
 }
 
 /// The number at a path, or the given default.
-pub fn number(value: &Value, path: &str, or: u64) -> u64 {
-    at(value, path).as_u64().unwrap_or(or)
+pub fn number(value: &Value, path: &str, default: u64) -> u64 {
+    at(value, path).as_u64().unwrap_or(default)
 }
 
 /// The list at a path, or an empty one.
@@ -142,12 +142,12 @@ pub fn list<'a>(value: &'a Value, path: &str) -> &'a [Value] {
 
 /// The entries of the map at a path, values as strings.
 pub fn entries(value: &Value, path: &str) -> Vec<(String, String)> {
-    let word = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-    at(value, path).as_object().map_or_else(Vec::new, |map| map.iter().map(|(k, v)| (k.clone(), word(v))).collect())
+    let as_text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    at(value, path).as_object().map_or_else(Vec::new, |map| map.iter().map(|(k, v)| (k.clone(), as_text(v))).collect())
 }
 
 /// Every path of keys below a value, lists as `[]`: the structure of the value.
-pub fn paths(value: &Value) -> Vec<String> {
+pub fn key_paths(value: &Value) -> Vec<String> {
     fn walk(value: &Value, at: &str, found: &mut Vec<String>) {
         match value {
             Value::Object(map) => {
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dollars_of_a_manifest_stay_as_they_are() {
+    fn dollar_signs_of_a_manifest_are_unchanged() {
         let docs = documents("a: ${env:X}\nb: $$literal $${env:NO} $(Y)\n---\n# nothing\n---\nc: [1, 1.5, 'x']\n");
         assert_eq!(text(&docs[0], "a"), "${env:X}");
         assert_eq!(text(&docs[0], "b"), "$$literal $${env:NO} $(Y)");
@@ -182,15 +182,15 @@ mod tests {
     }
 
     #[test]
-    fn a_patch_changes_what_it_points_to_and_nothing_else() {
+    fn patch_changes_only_its_target() {
         let mut target = yaml("{a: {b: [1, 2], 'c/d': 3}, e: 4}");
         let changes = "- {op: add, path: /a/b/1, value: 9}\n- {op: remove, path: /e}\n- {op: replace, path: /a/c~1d, value: {}}\n";
-        yaml_list(changes).iter().for_each(|change| patch(&mut target, change));
+        yaml_list(changes).iter().for_each(|change| apply_patch(&mut target, change));
         assert_eq!(target, yaml("{a: {b: [1, 9, 2], 'c/d': {}}}"));
     }
 
     #[test]
-    fn a_shape_is_the_paths_of_the_keys() {
-        assert_eq!(paths(&yaml("a: {b: [{c: 1}, {d: 2}]}")), [".a", ".a.b", ".a.b[].c", ".a.b[].d"]);
+    fn key_paths_include_nested_lists_and_maps() {
+        assert_eq!(key_paths(&yaml("a: {b: [{c: 1}, {d: 2}]}")), [".a", ".a.b", ".a.b[].c", ".a.b[].d"]);
     }
 }

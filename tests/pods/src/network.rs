@@ -8,9 +8,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// The address of the machine that runs the tests, as the nodes see it; ClusterIPs are routed to it too.
-pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
+pub(crate) const MACHINE_ADDRESS: Ipv4Addr = Ipv4Addr::new(172, 30, 0, 1);
 /// The address of the name server.
-pub(crate) const DNS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
+pub(crate) const DNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
 /// The addresses of one cluster.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) struct Node {
 
 /// The network namespace and address of a pod.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct PodNetwork {
     /// The name of the network namespace.
     pub(crate) namespace: String,
     pub(crate) address: Ipv4Addr,
@@ -40,7 +40,7 @@ pub(crate) struct Place {
 impl Network {
     /// Makes bridges, nodes and routes, in the namespace of the caller.
     pub(crate) fn new(count: u8) -> Self {
-        sh("mkdir -p /run/netns && mount -t tmpfs none /run/netns && echo 1 > /proc/sys/net/ipv4/ip_forward");
+        run_script("mkdir -p /run/netns && mount -t tmpfs none /run/netns && echo 1 > /proc/sys/net/ipv4/ip_forward");
         let nodes: Vec<Node> = (0..count)
             .map(|n| Node {
                 name: format!("node-{n}"),
@@ -52,7 +52,7 @@ impl Network {
         // A bridge without a configured MAC address takes the lowest of its ports' addresses, so that every new pod may
         // change it, and neighbours that have the old one cached lose contact for half a minute.
         let mut script = format!(
-            "link set lo up\naddr add {DNS}/32 dev lo\nlink add lan address 02:00:00:00:01:00 type bridge\naddr add {OUTSIDE}/24 dev lan\nlink set lan up\n"
+            "link set lo up\naddr add {DNS_ADDRESS}/32 dev lo\nlink add lan address 02:00:00:00:01:00 type bridge\naddr add {MACHINE_ADDRESS}/24 dev lan\nlink set lan up\n"
         );
         for node in &nodes {
             let Node { name, address, subnet, .. } = node;
@@ -64,54 +64,54 @@ impl Network {
         }
         // A route needs its device up, which the batch for the other end does.
         let (links, routes): (Vec<&str>, Vec<&str>) = script.lines().partition(|l| !l.starts_with("route"));
-        ip(None, &links.join("\n"));
+        run_ip(None, &links.join("\n"));
         for node in &nodes {
             let Node { name, address, subnet, .. } = node;
             let mut script = format!(
                 "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nlink add cni0 address 02:00:00:00:02:00 type bridge\n\
-                 addr add 10.244.{subnet}.1/24 dev cni0\nlink set cni0 up\nroute add default via {OUTSIDE}\n"
+                 addr add 10.244.{subnet}.1/24 dev cni0\nlink set cni0 up\nroute add default via {MACHINE_ADDRESS}\n"
             );
             for other in nodes.iter().filter(|o| o.subnet != *subnet) {
                 let _ = writeln!(script, "route add 10.244.{}.0/24 via {}", other.subnet, other.address);
             }
-            ip(Some(name), &script);
-            sh(&format!("nsenter --net=/run/netns/{name} sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'"));
+            run_ip(Some(name), &script);
+            run_script(&format!("nsenter --net=/run/netns/{name} sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'"));
         }
-        ip(None, &routes.join("\n"));
+        run_ip(None, &routes.join("\n"));
         Self { nodes, next_pod: AtomicU32::new(1), next_service: AtomicU8::new(20) }
     }
 
     /// A network namespace for a pod: the node's own if it asks for the host's network.
-    pub(crate) fn place(&self, node: usize, host_network: bool) -> Place {
+    pub(crate) fn create_pod_network(&self, node: usize, host_network: bool) -> PodNetwork {
         let node = &self.nodes[node];
         if host_network {
-            return Place { namespace: node.name.clone(), address: node.address };
+            return PodNetwork { namespace: node.name.clone(), address: node.address };
         }
         let number = self.next_pod.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("pod-{number}");
         let host = node.next.fetch_add(1, Ordering::Relaxed);
         let address = Ipv4Addr::new(10, 244, node.subnet, host);
-        ip(None, &format!("netns add {namespace}\n"));
-        ip(
+        run_ip(None, &format!("netns add {namespace}\n"));
+        run_ip(
             Some(&node.name),
             &format!(
                 "link add v{number} type veth peer name eth0 netns {namespace}\nlink set v{number} master cni0 up\n"
             ),
         );
         let subnet = node.subnet;
-        ip(
+        run_ip(
             Some(&namespace),
             &format!(
                 "link set lo up\naddr add {address}/24 dev eth0\nlink set eth0 up\nroute add default via 10.244.{subnet}.1\n"
             ),
         );
-        Place { namespace, address }
+        PodNetwork { namespace, address }
     }
 
     /// An address for a service, which is routed to the caller's namespace.
     pub(crate) fn cluster_ip(&self) -> Ipv4Addr {
         let address = Ipv4Addr::new(10, 96, 0, self.next_service.fetch_add(1, Ordering::Relaxed));
-        ip(None, &format!("addr add {address}/32 dev lo\n"));
+        run_ip(None, &format!("addr add {address}/32 dev lo\n"));
         address
     }
 
@@ -122,13 +122,13 @@ impl Network {
 }
 
 /// Deletes a pod's network namespace, unless it is the node's.
-pub(crate) fn leave(place: &Place) {
-    if place.namespace.starts_with("pod-") {
-        let _ = Command::new("ip").args(["netns", "del", &place.namespace]).status();
+pub(crate) fn delete_pod_network(network: &PodNetwork) {
+    if network.namespace.starts_with("pod-") {
+        let _ = Command::new("ip").args(["netns", "del", &network.namespace]).status();
     }
 }
 
-fn ip(namespace: Option<&str>, script: &str) {
+fn run_ip(namespace: Option<&str>, script: &str) {
     let mut command = Command::new("ip");
     if let Some(namespace) = namespace {
         command.args(["-n", namespace]);
@@ -139,7 +139,7 @@ fn ip(namespace: Option<&str>, script: &str) {
     assert!(done.success(), "ip {namespace:?}: {done}\n{script}");
 }
 
-fn sh(script: &str) {
+fn run_script(script: &str) {
     let done = Command::new("sh").args(["-ec", script]).status().unwrap();
     assert!(done.success(), "{script}: {done}");
 }

@@ -12,25 +12,25 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cgroup::Group;
-use crate::container::{Mount, Running, Start};
+use crate::cgroup::MemoryGroup;
+use crate::container::{ContainerStart, Mount, RunningContainer};
 use crate::http;
 use crate::manifest::{at, number};
-use crate::network::{self, Place};
-use crate::spec::{Container, Facts, Image, Look, Objects, Probe, Restart};
+use crate::network::{self, PodNetwork};
+use crate::spec::{Container, Image, Objects, PodFacts, Probe, ProbeTarget, RestartPolicy};
 
 /// Periods of probes are divided by this, so that a test waits one second where a cluster waits ten. Counts and
 /// timeouts are used as they are written.
-const HURRY: u32 = 10;
+const PROBE_SPEEDUP: u32 = 10;
 /// The polling interval for the state of containers.
-const TICK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A pod that has been started.
 pub struct Pod {
-    pub(crate) facts: Facts,
+    pub(crate) facts: PodFacts,
     pub(crate) spec: Value,
     pub(crate) node: usize,
-    pub(crate) place: Place,
+    pub(crate) network: PodNetwork,
     /// The workload that it belongs to: `Deployment/namespace/name`, or empty.
     pub(crate) owner: String,
     pub(crate) dir: PathBuf,
@@ -39,7 +39,7 @@ pub struct Pod {
     pub(crate) images: Vec<Image>,
     pub(crate) objects: Objects,
     containers: Vec<Container>,
-    states: Mutex<Vec<State>>,
+    states: Mutex<Vec<ContainerState>>,
     stopping: AtomicBool,
     /// Helper processes of the node for this pod, such as relays of its hostPorts.
     pub(crate) helpers: Mutex<Vec<std::process::Child>>,
@@ -47,10 +47,10 @@ pub struct Pod {
 
 /// The state of a container.
 #[derive(Default)]
-struct State {
-    running: Option<Running>,
+struct ContainerState {
+    running: Option<RunningContainer>,
     /// Counts the runs, so that probes of an earlier one stop.
-    life: u32,
+    run: u32,
     started: bool,
     ready: bool,
     done: bool,
@@ -62,26 +62,40 @@ struct State {
 
 impl fmt::Debug for Pod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} on {} at {}", self.name(), self.facts.node, self.place.address)
+        write!(f, "{} on {} at {}", self.name(), self.facts.node, self.network.address)
     }
 }
 
 impl Pod {
     #[expect(clippy::too_many_arguments, reason = "each is one thing that a pod is made of")]
     pub(crate) fn new(
-        facts: Facts,
+        facts: PodFacts,
         spec: Value,
         node: usize,
-        place: Place,
+        place: PodNetwork,
         owner: String,
         dir: PathBuf,
         images: Vec<Image>,
         objects: Objects,
     ) -> Self {
         let containers = Container::all(&spec);
-        let states = Mutex::new(containers.iter().map(|_| State::default()).collect());
+        let states = Mutex::new(containers.iter().map(|_| ContainerState::default()).collect());
         let (stopping, mounts, helpers) = (AtomicBool::new(false), Vec::new(), Mutex::default());
-        Self { facts, spec, node, place, owner, dir, mounts, images, objects, containers, states, stopping, helpers }
+        Self {
+            facts,
+            spec,
+            node,
+            network: place,
+            owner,
+            dir,
+            mounts,
+            images,
+            objects,
+            containers,
+            states,
+            stopping,
+            helpers,
+        }
     }
 
     /// Its name.
@@ -95,14 +109,14 @@ impl Pod {
     }
 
     /// An address of the pod.
-    pub fn at(&self, port: u16) -> SocketAddr {
-        SocketAddr::new(IpAddr::V4(self.place.address), port)
+    pub fn address(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(IpAddr::V4(self.network.address), port)
     }
 
     /// All containers are ready and the pod is not stopping: its services route to it.
     pub fn is_ready(&self) -> bool {
         let states = self.states();
-        let ready = |(c, s): (&Container, &State)| if c.init && !c.is_sidecar() { s.done } else { s.ready };
+        let ready = |(c, s): (&Container, &ContainerState)| if c.init && !c.is_sidecar() { s.done } else { s.ready };
         !self.is_stopping() && self.containers.iter().zip(states.iter()).all(ready)
     }
 
@@ -117,26 +131,29 @@ impl Pod {
     }
 
     /// The output of a container, in all its runs.
-    pub fn said(&self, container: &str) -> String {
+    pub fn output(&self, container: &str) -> String {
         let index = self.index(container);
         let error = self.states()[index].error.clone().unwrap_or_default();
         std::fs::read_to_string(self.log(index)).unwrap_or_default() + &error
     }
 
     /// The last lines of each container's output, for messages.
-    pub fn last_words(&self) -> String {
-        let of = |name: &str| {
-            let said = self.said(name);
-            let from = said.lines().count().saturating_sub(20);
-            let words: Vec<&str> = said.lines().skip(from).collect();
+    pub fn last_output(&self) -> String {
+        let container_output = |name: &str| {
+            let output = self.output(name);
+            let from = output.lines().count().saturating_sub(20);
+            let words: Vec<&str> = output.lines().skip(from).collect();
             format!("--- {} / {name}, ended {:?}\n{}\n", self.name(), self.exits(name), words.join("\n"))
         };
-        self.container_names().into_iter().map(of).collect()
+        self.container_names().into_iter().map(container_output).collect()
     }
 
     /// The output of all containers.
-    pub fn all_said(&self) -> String {
-        self.containers.iter().map(|c| format!("--- {} / {}\n{}\n", self.name(), c.name, self.said(&c.name))).collect()
+    pub fn all_output(&self) -> String {
+        self.containers
+            .iter()
+            .map(|c| format!("--- {} / {}\n{}\n", self.name(), c.name, self.output(&c.name)))
+            .collect()
     }
 
     /// The names of its containers.
@@ -163,7 +180,7 @@ impl Pod {
         found.unwrap_or_else(|| panic!("{} has no container {container}", self.name()))
     }
 
-    fn states(&self) -> MutexGuard<'_, Vec<State>> {
+    fn states(&self) -> MutexGuard<'_, Vec<ContainerState>> {
         self.states.lock().unwrap()
     }
 
@@ -176,8 +193,8 @@ impl Pod {
         let pod = self.clone();
         thread::spawn(move || {
             for (index, container) in pod.containers.iter().enumerate() {
-                let kept = pod.clone();
-                thread::spawn(move || kept.keep(index));
+                let pod_clone = pod.clone();
+                thread::spawn(move || pod_clone.run_container(index));
                 // The containers after an init container wait for its end, or for the start of a sidecar.
                 while container.init && !pod.is_stopping() {
                     let states = pod.states();
@@ -187,7 +204,7 @@ impl Pod {
                         break;
                     }
                     drop(states);
-                    thread::sleep(TICK);
+                    thread::sleep(POLL_INTERVAL);
                 }
                 if pod.is_stopping() {
                     return;
@@ -197,12 +214,12 @@ impl Pod {
     }
 
     /// Runs a container, and restarts it as its policy says.
-    fn keep(self: &Arc<Self>, index: usize) {
+    fn run_container(self: &Arc<Self>, index: usize) {
         let container = &self.containers[index];
         let uid = crate::manifest::text(&self.facts.metadata, "uid");
-        let group = Group::new(&format!("{uid}-{}", container.name), container.memory_limit);
+        let group = MemoryGroup::new(&format!("{uid}-{}", container.name), container.memory_limit);
         let env = container.env(&self.facts, &self.objects);
-        for life in 1.. {
+        for run in 1.. {
             let env = match &env {
                 Ok(env) => env,
                 Err(error) => {
@@ -217,27 +234,27 @@ impl Pod {
             {
                 let state = &mut self.states()[index];
                 state.running = Some(running);
-                state.life = life;
+                state.run = run;
                 state.started = container.startup.is_none();
                 state.ready = state.started && container.readiness.is_none();
             }
-            self.probe(index, life);
-            let code = self.wait(index);
-            let again = match container.restart {
-                Restart::Always => true,
-                Restart::OnFailure => code != 0,
-                Restart::Never => container.init && code != 0,
+            self.start_probes(index, run);
+            let code = self.wait_for_exit(index);
+            let restarts = match container.restart {
+                RestartPolicy::Always => true,
+                RestartPolicy::OnFailure => code != 0,
+                RestartPolicy::Never => container.init && code != 0,
             };
-            if !self.note_end(index, code) || !again {
+            if !self.record_end(index, code) || !restarts {
                 break;
             }
-            self.rest(index, Duration::from_millis(100 << life.min(5)));
+            self.sleep_until_stop(index, Duration::from_millis(100 << run.min(5)));
         }
         self.states()[index].done = true;
     }
 
     /// Records the end of a run; returns whether the container may be started again.
-    fn note_end(&self, index: usize, code: i32) -> bool {
+    fn record_end(&self, index: usize, code: i32) -> bool {
         let state = &mut self.states()[index];
         state.running = None;
         (state.started, state.ready) = (false, false);
@@ -245,12 +262,12 @@ impl Pod {
         !state.stop
     }
 
-    fn start_container(&self, index: usize, env: &[(String, String)], group: Option<&Group>) -> Running {
+    fn start_container(&self, index: usize, env: &[(String, String)], group: Option<&MemoryGroup>) -> RunningContainer {
         let container = &self.containers[index];
         let image = &self.images[index];
-        Start {
+        ContainerStart {
             image,
-            network: &self.place.namespace,
+            network: &self.network.namespace,
             user: container.user.unwrap_or(image.user),
             fs_group: at(&self.spec, "securityContext.fsGroup").as_u64(),
             command: &container.command(image, env),
@@ -266,63 +283,63 @@ impl Pod {
     }
 
     /// Waits for the end of the current run.
-    fn wait(&self, index: usize) -> i32 {
+    fn wait_for_exit(&self, index: usize) -> i32 {
         loop {
-            if let Some(code) = self.states()[index].running.as_mut().map_or(Some(-1), Running::ended) {
+            if let Some(code) = self.states()[index].running.as_mut().map_or(Some(-1), RunningContainer::exit_code) {
                 return code;
             }
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
-    fn rest(&self, index: usize, pause: Duration) {
-        let ends = Instant::now() + pause;
-        while Instant::now() < ends && !self.is_stopping() && !self.states()[index].stop {
-            thread::sleep(TICK);
+    fn sleep_until_stop(&self, index: usize, pause: Duration) {
+        let deadline = Instant::now() + pause;
+        while Instant::now() < deadline && !self.is_stopping() && !self.states()[index].stop {
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
     /// Starts the probes: startup first; then liveness and readiness at the same time.
-    fn probe(self: &Arc<Self>, index: usize, life: u32) {
+    fn start_probes(self: &Arc<Self>, index: usize, run: u32) {
         let container = &self.containers[index];
         for (which, probe) in
             [("startup", &container.startup), ("liveness", &container.liveness), ("readiness", &container.readiness)]
         {
             if let Some(probe) = probe.clone() {
                 let pod = self.clone();
-                thread::spawn(move || pod.keep_probing(index, life, which, &probe));
+                thread::spawn(move || pod.run_probe(index, run, which, &probe));
             }
         }
     }
 
-    fn keep_probing(&self, index: usize, life: u32, which: &str, probe: &Probe) {
+    fn run_probe(&self, index: usize, run: u32, which: &str, probe: &Probe) {
         let (mut good, mut bad) = (0, 0);
-        thread::sleep(probe.delay / HURRY);
+        thread::sleep(probe.delay / PROBE_SPEEDUP);
         loop {
-            match self.wants(index, life, which) {
+            match self.probe_state(index, run, which) {
                 None => return,
-                Some(false) => thread::sleep(TICK),
+                Some(false) => thread::sleep(POLL_INTERVAL),
                 Some(true) => {
-                    let well = self.look(probe);
-                    (good, bad) = if well { (good + 1, 0) } else { (0, bad + 1) };
-                    self.judge(index, life, which, good >= probe.successes, bad >= probe.failures);
-                    thread::sleep(probe.period / HURRY);
+                    let succeeded = self.check_probe(probe);
+                    (good, bad) = if succeeded { (good + 1, 0) } else { (0, bad + 1) };
+                    self.apply_probe_result(index, run, which, good >= probe.successes, bad >= probe.failures);
+                    thread::sleep(probe.period / PROBE_SPEEDUP);
                 }
             }
         }
     }
 
     /// Whether a probe is due now; `None` after its last time.
-    fn wants(&self, index: usize, life: u32, which: &str) -> Option<bool> {
+    fn probe_state(&self, index: usize, run: u32, which: &str) -> Option<bool> {
         let state = &self.states()[index];
-        let over = state.life != life || state.running.is_none() || state.stop || (which == "startup" && state.started);
-        (!over).then_some(which == "startup" || state.started)
+        let ended = state.run != run || state.running.is_none() || state.stop || (which == "startup" && state.started);
+        (!ended).then_some(which == "startup" || state.started)
     }
 
     /// Changes the state after the results of a probe.
-    fn judge(&self, index: usize, life: u32, which: &str, good: bool, bad: bool) {
+    fn apply_probe_result(&self, index: usize, run: u32, which: &str, good: bool, bad: bool) {
         let state = &mut self.states()[index];
-        if state.life != life {
+        if state.run != run {
             return;
         }
         match which {
@@ -342,11 +359,11 @@ impl Pod {
         }
     }
 
-    fn look(&self, probe: &Probe) -> bool {
-        match &probe.look {
-            Look::Get { port, path } => http::request(self.at(*port), "GET", path, "", b"", probe.timeout)
+    fn check_probe(&self, probe: &Probe) -> bool {
+        match &probe.target {
+            ProbeTarget::Get { port, path } => http::request(self.address(*port), "GET", path, "", b"", probe.timeout)
                 .is_ok_and(|(status, _)| (200..400).contains(&status)),
-            Look::Tcp { port } => TcpStream::connect_timeout(&self.at(*port), probe.timeout).is_ok(),
+            ProbeTarget::Tcp { port } => TcpStream::connect_timeout(&self.address(*port), probe.timeout).is_ok(),
         }
     }
 
@@ -354,31 +371,31 @@ impl Pod {
     /// Returns the last exit code of each container, in the order of [`Self::container_names`].
     pub fn stop(&self) -> Vec<i32> {
         self.stopping.store(true, Ordering::SeqCst);
-        let ends = Instant::now() + Duration::from_secs(number(&self.spec, "terminationGracePeriodSeconds", 30));
+        let deadline = Instant::now() + Duration::from_secs(number(&self.spec, "terminationGracePeriodSeconds", 30));
         let (sidecars, others): (Vec<usize>, Vec<usize>) =
             (0..self.containers.len()).partition(|i| self.containers[*i].is_sidecar());
         thread::scope(|scope| {
             for index in others {
-                scope.spawn(move || self.stop_container(index, ends));
+                scope.spawn(move || self.stop_container(index, deadline));
             }
         });
         // Sidecars stop in the reverse order of their start, and have at least two seconds.
-        let least = Instant::now() + Duration::from_secs(2);
+        let sidecar_deadline = Instant::now() + Duration::from_secs(2);
         for index in sidecars.into_iter().rev() {
-            self.stop_container(index, ends.max(least));
+            self.stop_container(index, deadline.max(sidecar_deadline));
         }
         for mut helper in self.helpers.lock().unwrap().drain(..) {
             let _ = helper.kill();
             let _ = helper.wait();
         }
-        network::leave(&self.place);
+        network::delete_pod_network(&self.network);
         self.states().iter().map(|s| s.exits.last().copied().unwrap_or(-1)).collect()
     }
 
-    fn stop_container(&self, index: usize, ends: Instant) {
-        let runs = self.states()[index].running.is_some();
-        if runs {
-            thread::sleep(self.containers[index].pre_stop.min(ends.saturating_duration_since(Instant::now())));
+    fn stop_container(&self, index: usize, deadline: Instant) {
+        let is_running = self.states()[index].running.is_some();
+        if is_running {
+            thread::sleep(self.containers[index].pre_stop.min(deadline.saturating_duration_since(Instant::now())));
         }
         {
             let state = &mut self.states()[index];
@@ -388,14 +405,14 @@ impl Pod {
             }
         }
         let mut killed = false;
-        while !self.states()[index].done && self.states()[index].life > 0 {
-            if Instant::now() > ends && !killed {
+        while !self.states()[index].done && self.states()[index].run > 0 {
+            if Instant::now() > deadline && !killed {
                 killed = true;
                 if let Some(running) = &self.states()[index].running {
                     running.signal("KILL");
                 }
             }
-            thread::sleep(TICK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }

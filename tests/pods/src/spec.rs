@@ -31,7 +31,7 @@ impl Image {
 
 /// The address and names that a pod has been given: the data of the downward API.
 #[derive(Clone, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct PodFacts {
     pub(crate) metadata: Value,
     pub(crate) node: String,
     pub(crate) pod_ip: String,
@@ -48,7 +48,7 @@ pub(crate) struct Container {
     pub(crate) name: String,
     pub(crate) image: String,
     pub(crate) init: bool,
-    pub(crate) restart: Restart,
+    pub(crate) restart: RestartPolicy,
     pub(crate) read_only: bool,
     pub(crate) user: Option<(u64, u64)>,
     pub(crate) memory_limit: Option<u64>,
@@ -60,7 +60,7 @@ pub(crate) struct Container {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Restart {
+pub(crate) enum RestartPolicy {
     Always,
     OnFailure,
     Never,
@@ -71,30 +71,30 @@ impl Container {
     pub(crate) fn all(spec: &Value) -> Vec<Self> {
         let of = |init: bool| {
             let path = if init { "initContainers" } else { "containers" };
-            list(spec, path).iter().map(move |raw| Self::read(spec, raw, init))
+            list(spec, path).iter().map(move |raw| Self::parse(spec, raw, init))
         };
         of(true).chain(of(false)).collect()
     }
 
-    fn read(spec: &Value, raw: &Value, init: bool) -> Self {
+    fn parse(spec: &Value, raw: &Value, init: bool) -> Self {
         let policy = |value: &str, or| match value {
-            "Always" => Restart::Always,
-            "OnFailure" => Restart::OnFailure,
-            "Never" => Restart::Never,
+            "Always" => RestartPolicy::Always,
+            "OnFailure" => RestartPolicy::OnFailure,
+            "Never" => RestartPolicy::Never,
             _ => or,
         };
         // A plain init container runs once; `restartPolicy: Always` makes it a sidecar.
         let restart = if init {
-            policy(text(raw, "restartPolicy"), Restart::Never)
+            policy(text(raw, "restartPolicy"), RestartPolicy::Never)
         } else {
-            policy(text(spec, "restartPolicy"), Restart::Always)
+            policy(text(spec, "restartPolicy"), RestartPolicy::Always)
         };
-        let id = |key: &str| {
-            let own = at(raw, &format!("securityContext.{key}")).as_u64();
-            own.or_else(|| at(spec, &format!("securityContext.{key}")).as_u64())
+        let user_or_group = |key: &str| {
+            let container_value = at(raw, &format!("securityContext.{key}")).as_u64();
+            container_value.or_else(|| at(spec, &format!("securityContext.{key}")).as_u64())
         };
-        let user = id("runAsUser").map(|uid| (uid, id("runAsGroup").unwrap_or(0)));
-        let probe = |name: &str| raw.get(name).filter(|p| p.is_object()).map(|p| Probe::read(p, raw));
+        let user = user_or_group("runAsUser").map(|uid| (uid, user_or_group("runAsGroup").unwrap_or(0)));
+        let parse_probe = |name: &str| raw.get(name).filter(|p| p.is_object()).map(|p| Probe::parse(p, raw));
         Self {
             name: text(raw, "name").to_owned(),
             image: text(raw, "image").to_owned(),
@@ -102,25 +102,25 @@ impl Container {
             restart,
             read_only: at(raw, "securityContext.readOnlyRootFilesystem").as_bool().unwrap_or(false),
             user,
-            memory_limit: resource(raw, "limits", "memory"),
+            memory_limit: resource_bytes(raw, "limits", "memory"),
             pre_stop: Duration::from_secs(number(raw, "lifecycle.preStop.sleep.seconds", 0)),
-            startup: probe("startupProbe"),
-            liveness: probe("livenessProbe"),
-            readiness: probe("readinessProbe"),
+            startup: parse_probe("startupProbe"),
+            liveness: parse_probe("livenessProbe"),
+            readiness: parse_probe("readinessProbe"),
             raw: raw.clone(),
         }
     }
 
     /// A sidecar: started before the containers, and kept running.
     pub(crate) fn is_sidecar(&self) -> bool {
-        self.init && self.restart == Restart::Always
+        self.init && self.restart == RestartPolicy::Always
     }
 
     /// The environment in order, as the kubelet makes it.
     ///
     /// # Errors
     /// An unresolved reference, with the kubelet's `CreateContainerConfigError` text.
-    pub(crate) fn env(&self, facts: &Facts, objects: &Objects) -> Result<Vec<(String, String)>, String> {
+    pub(crate) fn env(&self, facts: &PodFacts, objects: &Objects) -> Result<Vec<(String, String)>, String> {
         let ns = text(&facts.metadata, "namespace");
         let mut env: Vec<(String, String)> = Vec::new();
         for source in list(&self.raw, "envFrom") {
@@ -148,12 +148,18 @@ impl Container {
         Ok(env)
     }
 
-    fn value_from(&self, from: &Value, ns: &str, facts: &Facts, objects: &Objects) -> Result<Option<String>, String> {
+    fn value_from(
+        &self,
+        from: &Value,
+        ns: &str,
+        facts: &PodFacts,
+        objects: &Objects,
+    ) -> Result<Option<String>, String> {
         if let Some(field) = from.get("fieldRef") {
             return facts.field(text(field, "fieldPath")).map(Some);
         }
-        if let Some(wanted) = from.get("resourceFieldRef") {
-            return self.resource_field(text(wanted, "resource")).map(Some);
+        if let Some(reference) = from.get("resourceFieldRef") {
+            return self.resource_field(text(reference, "resource")).map(Some);
         }
         for (kind, key) in [("ConfigMap", "configMapKeyRef"), ("Secret", "secretKeyRef")] {
             if let Some(reference) = from.get(key) {
@@ -173,9 +179,9 @@ impl Container {
     fn resource_field(&self, name: &str) -> Result<String, String> {
         let (group, resource_name) = name.split_once('.').ok_or_else(|| format!("resource {name}"))?;
         match resource_name {
-            "memory" => Ok(resource(&self.raw, group, "memory").unwrap_or_else(machine_memory).to_string()),
+            "memory" => Ok(resource_bytes(&self.raw, group, "memory").unwrap_or_else(machine_memory).to_string()),
             "cpu" => {
-                let milli = at(&self.raw, &format!("resources.{group}")).get("cpu").map(|v| milli(&word(v)));
+                let milli = at(&self.raw, &format!("resources.{group}")).get("cpu").map(|v| milli_cpus(&value_text(v)));
                 let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
                 Ok(milli.map_or(cpus, |m| m.div_ceil(1000)).to_string())
             }
@@ -185,11 +191,11 @@ impl Container {
 
     /// The program and arguments: `command` and `args`, or those of the image.
     pub(crate) fn command(&self, image: &Image, env: &[(String, String)]) -> Vec<String> {
-        let words = |key: &str| {
-            self.raw.get(key).and_then(Value::as_array).map(|w| w.iter().map(|w| expand(&word(w), env)).collect())
+        let expanded_list = |key: &str| {
+            self.raw.get(key).and_then(Value::as_array).map(|w| w.iter().map(|w| expand(&value_text(w), env)).collect())
         };
-        let command: Option<Vec<String>> = words("command").filter(|w: &Vec<String>| !w.is_empty());
-        let args: Option<Vec<String>> = words("args").filter(|w: &Vec<String>| !w.is_empty());
+        let command: Option<Vec<String>> = expanded_list("command").filter(|w: &Vec<String>| !w.is_empty());
+        let args: Option<Vec<String>> = expanded_list("args").filter(|w: &Vec<String>| !w.is_empty());
         match (command, args) {
             (Some(command), args) => command.into_iter().chain(args.unwrap_or_default()).collect(),
             (None, Some(args)) => image.entrypoint.iter().cloned().chain(args).collect(),
@@ -204,7 +210,7 @@ impl Container {
     }
 }
 
-impl Facts {
+impl PodFacts {
     fn field(&self, path: &str) -> Result<String, String> {
         Ok(match path {
             "metadata.name" | "metadata.namespace" | "metadata.uid" => {
@@ -229,7 +235,7 @@ impl Facts {
 
 /// The target of a probe.
 #[derive(Clone, Debug)]
-pub(crate) enum Look {
+pub(crate) enum ProbeTarget {
     Get { port: u16, path: String },
     Tcp { port: u16 },
 }
@@ -237,7 +243,7 @@ pub(crate) enum Look {
 /// A probe with its default values.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
-    pub(crate) look: Look,
+    pub(crate) target: ProbeTarget,
     pub(crate) delay: Duration,
     pub(crate) period: Duration,
     pub(crate) timeout: Duration,
@@ -246,7 +252,7 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    fn read(probe: &Value, container: &Value) -> Self {
+    fn parse(probe: &Value, container: &Value) -> Self {
         let named = |value: &Value| {
             port(value).or_else(|| {
                 let name = value.as_str()?;
@@ -256,15 +262,15 @@ impl Probe {
         };
         let look = if let Some(get) = probe.get("httpGet") {
             let path = if text(get, "path").is_empty() { "/" } else { text(get, "path") };
-            Look::Get { port: named(at(get, "port")).unwrap_or(0), path: path.to_owned() }
+            ProbeTarget::Get { port: named(at(get, "port")).unwrap_or(0), path: path.to_owned() }
         } else if let Some(tcp) = probe.get("tcpSocket") {
-            Look::Tcp { port: named(at(tcp, "port")).unwrap_or(0) }
+            ProbeTarget::Tcp { port: named(at(tcp, "port")).unwrap_or(0) }
         } else {
             panic!("a probe that this runner does not know: {probe}")
         };
         let seconds = |key, or| Duration::from_secs(number(probe, key, or));
         Self {
-            look,
+            target: look,
             delay: seconds("initialDelaySeconds", 0),
             period: seconds("periodSeconds", 10),
             timeout: seconds("timeoutSeconds", 1),
@@ -279,12 +285,12 @@ pub(crate) fn port(value: &Value) -> Option<u16> {
     value.as_u64().and_then(|n| u16::try_from(n).ok()).or_else(|| value.as_str()?.parse().ok())
 }
 
-fn word(value: &Value) -> String {
+fn value_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn resource(container: &Value, group: &str, name: &str) -> Option<u64> {
-    at(container, &format!("resources.{group}")).get(name).map(|v| quantity(&word(v)))
+fn resource_bytes(container: &Value, group: &str, name: &str) -> Option<u64> {
+    at(container, &format!("resources.{group}")).get(name).map(|v| quantity(&value_text(v)))
 }
 
 fn machine_memory() -> u64 {
@@ -316,7 +322,7 @@ pub fn quantity(text: &str) -> u64 {
 }
 
 /// CPUs in thousandths.
-fn milli(text: &str) -> u64 {
+fn milli_cpus(text: &str) -> u64 {
     let parsed = match text.strip_suffix('m') {
         Some(milli) => milli.parse().ok(),
         None => text.parse::<f64>().ok().map(|cpus| (cpus * 1000.0) as u64),
@@ -354,7 +360,7 @@ mod tests {
     use crate::manifest::yaml;
 
     #[test]
-    fn expansion_is_the_kubelets() {
+    fn variable_expansion_equals_the_kubelets() {
         let env = [("A".to_owned(), "1".to_owned())];
         for (from, to) in [
             ("$(A)-$(B)", "1-$(B)"),
@@ -370,15 +376,15 @@ mod tests {
     }
 
     #[test]
-    fn a_later_variable_may_use_an_earlier_one_and_not_the_other_way_round() {
+    fn variable_expands_only_earlier_variables() {
         let raw = yaml(
             "{name: c, resources: {limits: {cpu: 250m, memory: 64Mi}}, env: [{name: EARLY, value: $(NAME)}, {name: NAME, valueFrom: \
              {fieldRef: {fieldPath: metadata.name}}}, {name: LATE, value: pod=$(NAME)}, {name: GOMEMLIMIT, valueFrom: \
              {resourceFieldRef: {resource: limits.memory, divisor: '0'}}}, {name: GOMAXPROCS, valueFrom: \
              {resourceFieldRef: {resource: limits.cpu, divisor: '0'}}}]}",
         );
-        let container = Container::read(&Value::Null, &raw, false);
-        let facts = Facts {
+        let container = Container::parse(&Value::Null, &raw, false);
+        let facts = PodFacts {
             metadata: yaml("{name: p, namespace: default}"),
             node: "node-0".into(),
             pod_ip: "10.0.0.1".into(),

@@ -6,15 +6,15 @@ mod support;
 
 use std::time::Duration;
 
-use otelcore_pods::load::{self, SPANS, in_jaeger, until};
+use otelcore_pods::load::{self, SPANS_PER_REQUEST, spans_in_jaeger, wait_until};
 use otelcore_pods::manifest::{self, at, text};
-use otelcore_pods::{Cluster, inside};
+use otelcore_pods::{Cluster, run_in_namespaces};
 use serde_json::{Value, json};
 use support::*;
 
 /// The Operator's changes to a configuration: addresses of used components that have none, null bodies as maps, and the
 /// reader of the collector's own metrics.
-fn configuration(cr: &Value) -> Value {
+fn operator_config(cr: &Value) -> Value {
     let given = at(cr, "spec.config");
     let mut config = given.as_str().map_or_else(|| given.clone(), manifest::yaml);
     for (path, address) in [
@@ -42,7 +42,7 @@ fn configuration(cr: &Value) -> Value {
 }
 
 /// The container, as the Operator renders it.
-fn container(cr: &Value, config: &Value, sidecar: bool) -> Value {
+fn operator_container(cr: &Value, config: &Value, sidecar: bool) -> Value {
     let of_resource =
         |name: &str| json!({"resourceFieldRef": {"containerName": "otc-container", "divisor": "0", "resource": name}});
     let mut env = manifest::list(cr, "spec.env").to_vec();
@@ -77,8 +77,8 @@ fn container(cr: &Value, config: &Value, sidecar: bool) -> Value {
 }
 
 /// Every object that is made from one resource, except for a sidecar.
-fn rendered_from(cr: &Value) -> Vec<Value> {
-    let config = configuration(cr);
+fn rendered_objects(cr: &Value) -> Vec<Value> {
+    let config = operator_config(cr);
     let (name, namespace) = (text(cr, "metadata.name"), text(cr, "metadata.namespace"));
     let labels = json!({"app.kubernetes.io/instance": format!("{namespace}.{name}")});
     let metadata = |name: String| json!({"name": name, "namespace": namespace});
@@ -89,7 +89,7 @@ fn rendered_from(cr: &Value) -> Vec<Value> {
     };
     let replicas = at(cr, "spec.replicas").as_u64().or_else(|| at(cr, "spec.autoscaler.minReplicas").as_u64());
     let mut pod = json!({
-        "containers": [container(cr, &config, false)],
+        "containers": [operator_container(cr, &config, false)],
         "terminationGracePeriodSeconds": manifest::number(cr, "spec.terminationGracePeriodSeconds", 30),
         "volumes": [{"name": "otc-internal", "configMap": {"name": format!("{name}-collector-0a1b2c3d"),
             "items": [{"key": "collector.yaml", "path": "collector.yaml"}]}}],
@@ -108,8 +108,8 @@ fn rendered_from(cr: &Value) -> Vec<Value> {
 }
 
 /// The resources of one version's folder, and the other objects in it.
-fn resources(version: &str) -> Vec<Value> {
-    let folder = otelcore_pods::root().join("deploy/operator").join(version);
+fn read_resources(version: &str) -> Vec<Value> {
+    let folder = otelcore_pods::project_root().join("deploy/operator").join(version);
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(|f| f.extension().is_some_and(|e| e == "yaml") && !f.ends_with("kustomization.yaml"));
     files.sort();
@@ -118,17 +118,18 @@ fn resources(version: &str) -> Vec<Value> {
 }
 
 /// Applies the folder, the gateway first; returns the names of the workloads.
-fn applied(cluster: &Cluster, version: &str) -> Vec<String> {
-    let all = resources(version);
-    let (crs, beside): (Vec<&Value>, Vec<&Value>) =
+fn apply_version(cluster: &Cluster, version: &str) -> Vec<String> {
+    let all = read_resources(version);
+    let (crs, others): (Vec<&Value>, Vec<&Value>) =
         all.iter().partition(|d| text(d, "kind") == "OpenTelemetryCollector");
-    let (sidecars, others): (Vec<&Value>, Vec<&Value>) = crs.iter().partition(|cr| text(cr, "spec.mode") == "sidecar");
-    for cr in others {
-        assert!(cluster.apply_all(&rendered_from(cr)).is_empty());
+    let (sidecars, collectors): (Vec<&Value>, Vec<&Value>) =
+        crs.iter().partition(|cr| text(cr, "spec.mode") == "sidecar");
+    for cr in collectors {
+        assert!(cluster.apply_all(&rendered_objects(cr)).is_empty());
     }
-    let annotated = beside.iter().find(|d| text(d, "kind") == "Deployment");
+    let annotated = others.iter().find(|d| text(d, "kind") == "Deployment");
     for cr in sidecars {
-        let mut injected = container(cr, &configuration(cr), true);
+        let mut injected = operator_container(cr, &operator_config(cr), true);
         injected["restartPolicy"] = "Always".into();
         // If a version has no application of its own, any application is used.
         let mut app = annotated.map_or_else(
@@ -142,29 +143,29 @@ fn applied(cluster: &Cluster, version: &str) -> Vec<String> {
     cluster.workloads()
 }
 
-fn every_mode_delivers(version: &str, test: &str) {
-    inside(test, image, |tree| {
+fn check_every_mode(version: &str, test: &str) {
+    run_in_namespaces(test, image, |tree| {
         let cluster = cluster(&format!("operator-{version}"), 2, tree);
-        if !jaeger(&cluster, "observability") {
+        if !start_jaeger(&cluster, "observability") {
             return;
         }
-        let gateway = resources("v1beta1").into_iter().find(|cr| text(cr, "metadata.name") == "gateway").unwrap();
+        let gateway = read_resources("v1beta1").into_iter().find(|cr| text(cr, "metadata.name") == "gateway").unwrap();
         if version != "v1beta1" {
             // The agents of every version send to the one gateway.
-            cluster.apply_all(&rendered_from(&gateway));
+            cluster.apply_all(&rendered_objects(&gateway));
         }
-        let workloads = applied(&cluster, version);
-        cluster.ready(Duration::from_secs(60));
+        let workloads = apply_version(&cluster, version);
+        cluster.wait_until_ready(Duration::from_secs(60));
         let (mut sent, mut modes) = (0, 0);
         for workload in &workloads {
             modes += 1;
             for pod in cluster.pods(workload) {
                 // The collector of the tutorial prints its data and sends nothing on.
                 let (service, number) = if workload.contains("simplest") { ("shown", 0) } else { ("resources", sent) };
-                let status = load::post(pod.at(4318), "traces", &load::request(service, number));
-                assert_eq!(status, 200, "{}", pod.last_words());
+                let status = load::post(pod.address(4318), "traces", &load::trace_request(service, number));
+                assert_eq!(status, 200, "{}", pod.last_output());
                 if service == "shown" {
-                    metric_is(&pod, "otelcol_exporter_sent_spans", "\"debug\"", 10.0);
+                    wait_for_metric(&pod, "otelcol_exporter_sent_spans", "\"debug\"", 10.0);
                 } else {
                     sent += 1;
                 }
@@ -172,22 +173,24 @@ fn every_mode_delivers(version: &str, test: &str) {
         }
         // Two gateways, two agents, two pods of the StatefulSet, one sidecar.
         assert_eq!((sent, modes >= 4), (7, true), "{workloads:?}");
-        let query = cluster.pod("jaeger").at(16686);
-        let whole = usize::try_from(sent * SPANS).unwrap();
-        until("all spans in Jaeger", SOON, || in_jaeger(query, "resources").filter(|seen| seen.len() == whole));
+        let query = cluster.pod("jaeger").address(16686);
+        let expected = usize::try_from(sent * SPANS_PER_REQUEST).unwrap();
+        wait_until("all spans in Jaeger", TIME_LIMIT, || {
+            spans_in_jaeger(query, "resources").filter(|seen| seen.len() == expected)
+        });
         for pod in workloads.iter().flat_map(|w| cluster.pods(w)) {
-            assert!(pod.exits("otc-container").is_empty(), "restarted: {}", pod.last_words());
-            metric_is(&pod, "otelcol_receiver_refused_spans", "", 0.0);
+            assert!(pod.exits("otc-container").is_empty(), "restarted: {}", pod.last_output());
+            wait_for_metric(&pod, "otelcol_receiver_refused_spans", "", 0.0);
         }
     });
 }
 
 #[test]
 fn every_mode_of_v1alpha1_delivers() {
-    every_mode_delivers("v1alpha1", "every_mode_of_v1alpha1_delivers");
+    check_every_mode("v1alpha1", "every_mode_of_v1alpha1_delivers");
 }
 
 #[test]
 fn every_mode_of_v1beta1_delivers() {
-    every_mode_delivers("v1beta1", "every_mode_of_v1beta1_delivers");
+    check_every_mode("v1beta1", "every_mode_of_v1beta1_delivers");
 }

@@ -10,14 +10,14 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use otelcore_pods::load::{self, until};
+use otelcore_pods::load::{self, wait_until};
 use otelcore_pods::manifest::{self, at, list, text};
-use otelcore_pods::{Pod, inside};
+use otelcore_pods::{Pod, run_in_namespaces};
 use serde_json::Value;
 use support::*;
 
 /// Our file, the original file, and the name of their workload.
-const PAIRS: [(&str, &str, &str); 8] = [
+const FILE_PAIRS: [(&str, &str, &str); 8] = [
     ("operator-simplest.yaml", "operator/rendered/simplest.all.yaml", "simplest-collector"),
     ("operator-gateway.yaml", "operator/rendered/gateway.all.yaml", "gateway-collector"),
     ("operator-agent.yaml", "operator/rendered/agent.all.yaml", "agent-collector"),
@@ -38,70 +38,72 @@ fn pod_spec(object: &Value) -> &Value {
     if text(object, "kind") == "Pod" { at(object, "spec") } else { at(object, "spec.template.spec") }
 }
 
-fn collector(spec: &Value) -> &Value {
+fn collector_container(spec: &Value) -> &Value {
     let all = list(spec, "initContainers").iter().chain(list(spec, "containers"));
     let ours = |c: &&Value| ["otc-container", "opentelemetry-collector"].contains(&text(c, "name"));
     all.into_iter().find(ours).unwrap()
 }
 
 #[test]
-fn every_key_of_a_rendered_workload_is_in_ours_too() {
-    for (ours, theirs, name) in PAIRS {
-        let Some(real) = rendered(theirs) else { continue };
-        let (own, real) = (manifest::documents(&vector(ours)), manifest::documents(&real));
-        let (own, real) = (workload(&own, name), workload(&real, name));
-        assert_eq!(text(own, "kind"), text(real, "kind"));
-        let shape = |object: &Value| {
-            let free = |path: &String| [".labels.", ".annotations.", ".matchLabels."].iter().any(|f| path.contains(f));
-            let status = |path: &String| path.contains(".status");
-            let all = manifest::paths(at(object, "spec"));
-            all.into_iter().filter(|p| !free(p) && !status(p)).collect::<BTreeSet<_>>()
+fn our_workloads_have_every_key_of_the_rendered_ones() {
+    for (ours, original, name) in FILE_PAIRS {
+        let Some(real) = read_rendered(original) else { continue };
+        let (our_documents, original_documents) = (manifest::documents(&read_vector(ours)), manifest::documents(&real));
+        let (our_workload, original_workload) = (workload(&our_documents, name), workload(&original_documents, name));
+        assert_eq!(text(our_workload, "kind"), text(original_workload, "kind"));
+        let keys = |object: &Value| {
+            let is_free_form =
+                |path: &String| [".labels.", ".annotations.", ".matchLabels."].iter().any(|f| path.contains(f));
+            let is_status = |path: &String| path.contains(".status");
+            let all = manifest::key_paths(at(object, "spec"));
+            all.into_iter().filter(|p| !is_free_form(p) && !is_status(p)).collect::<BTreeSet<_>>()
         };
-        let lacking: Vec<String> = shape(real).difference(&shape(own)).cloned().collect();
-        assert!(lacking.is_empty(), "{ours} lacks of {theirs}: {lacking:?}");
+        let missing: Vec<String> = keys(original_workload).difference(&keys(our_workload)).cloned().collect();
+        assert!(missing.is_empty(), "{ours} lacks of {original}: {missing:?}");
         // The collector's own inputs are the same: the variables with their sources, in their order, and the flags.
-        let (own, real) = (collector(pod_spec(own)), collector(pod_spec(real)));
+        let (our_container, original_container) =
+            (collector_container(pod_spec(our_workload)), collector_container(pod_spec(original_workload)));
         let variables = |c: &Value| {
-            let of = |v: &Value| (text(v, "name").to_owned(), at(v, "valueFrom").clone());
-            list(c, "env").iter().map(of).collect::<Vec<_>>()
+            let name_and_source = |v: &Value| (text(v, "name").to_owned(), at(v, "valueFrom").clone());
+            list(c, "env").iter().map(name_and_source).collect::<Vec<_>>()
         };
-        let all_of_ours = variables(own);
-        let mut at_hand = all_of_ours.iter();
-        for wanted in variables(real) {
-            assert!(at_hand.any(|v| *v == wanted), "{ours} has not {wanted:?} in its place, but {all_of_ours:?}");
+        let all_of_ours = variables(our_container);
+        let mut remaining = all_of_ours.iter();
+        for wanted in variables(original_container) {
+            assert!(remaining.any(|v| *v == wanted), "{ours} has not {wanted:?} in its place, but {all_of_ours:?}");
         }
-        for flag in list(real, "args") {
-            assert!(list(own, "args").contains(flag), "{ours} has not {flag}");
+        for flag in list(original_container, "args") {
+            assert!(list(our_container, "args").contains(flag), "{ours} has not {flag}");
         }
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-            assert_eq!(own.get(probe), real.get(probe), "{ours}: {probe}");
+            assert_eq!(our_container.get(probe), original_container.get(probe), "{ours}: {probe}");
         }
-        assert_eq!(at(own, "volumeMounts"), at(real, "volumeMounts"), "{ours}");
+        assert_eq!(at(our_container, "volumeMounts"), at(original_container, "volumeMounts"), "{ours}");
     }
 }
 
 #[test]
-fn the_rendered_simplest_serves_as_it_is() {
-    let Some(real) = rendered("operator/rendered/simplest.all.yaml") else { return };
-    inside("the_rendered_simplest_serves_as_it_is", image, |tree| {
+fn rendered_simplest_deployment_serves_unchanged() {
+    let Some(real) = read_rendered("operator/rendered/simplest.all.yaml") else { return };
+    run_in_namespaces("rendered_simplest_deployment_serves_unchanged", image, |tree| {
         let cluster = cluster("rendered-simplest", 1, tree);
         cluster.apply(&real);
-        cluster.ready(SOON);
+        cluster.wait_until_ready(TIME_LIMIT);
         let pod = &cluster.pods("Deployment/default/simplest-collector")[0];
-        until("it listens", SOON, || TcpStream::connect(pod.at(4318)).ok());
-        let through = cluster.service_at("default", "simplest-collector", 4318);
-        assert_eq!(load::post(through, "traces", &load::request("shop", 1)), 200);
-        metric_is(pod, "otelcol_exporter_sent_spans", "\"debug\"", 10.0);
+        wait_until("it listens", TIME_LIMIT, || TcpStream::connect(pod.address(4318)).ok());
+        let service = cluster.service_address("default", "simplest-collector", 4318);
+        assert_eq!(load::post(service, "traces", &load::trace_request("shop", 1)), 200);
+        wait_for_metric(pod, "otelcol_exporter_sent_spans", "\"debug\"", 10.0);
         assert_eq!(pod.stop(), [0]);
     });
 }
 
 /// The components that the binary itself lists: `receivers/otlp` ...
-fn known(tree: &Path) -> BTreeSet<String> {
-    let said = Command::new(tree.join("otelcore")).arg("components").output().unwrap();
+fn known_components(tree: &Path) -> BTreeSet<String> {
+    let output = Command::new(tree.join("otelcore")).arg("components").output().unwrap();
     let mut section = String::new();
     let mut found = BTreeSet::new();
-    for line in String::from_utf8_lossy(&said.stdout).lines() {
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
         if let Some(name) = line.trim_start().strip_prefix("- name: ") {
             found.insert(format!("{section}/{name}"));
         } else if let Some(head) = line.strip_suffix(':').filter(|head| !head.starts_with(' ')) {
@@ -114,50 +116,50 @@ fn known(tree: &Path) -> BTreeSet<String> {
 
 /// The collector has ended with an error, and has named every component that the binary does not have, each with its
 /// line.
-fn names_what_is_missing(pod: &Pod, configuration: &str, known: &BTreeSet<String>) -> usize {
+fn count_reported_missing(pod: &Pod, configuration: &str, known: &BTreeSet<String>) -> usize {
     let container = pod.container_names().into_iter().find(|n| *n != "app").unwrap();
-    until("it gives up", SOON, || pod.exits(container).first().copied().filter(|code| *code == 1));
-    let said = pod.said(container);
+    wait_until("it gives up", TIME_LIMIT, || pod.exits(container).first().copied().filter(|code| *code == 1));
+    let log = pod.output(container);
     let mut missing = 0;
     for (section, id, line) in manifest::components(configuration) {
         let kind = id.split('/').next().unwrap_or_default();
         // An old spelling of an existing component is reported as an alias.
-        let alias = said.contains(&format!("\"{kind}\" alias is deprecated"));
+        let alias = log.contains(&format!("\"{kind}\" alias is deprecated"));
         if known.contains(&format!("{section}/{kind}")) || alias && section == "exporters" {
             continue;
         }
         missing += 1;
         let named = format!("'{section}' unknown type: \"{kind}\" for id: \"{id}\"");
-        let told: Vec<&str> = said.lines().skip_while(|l| !l.contains(&named)).take(2).collect();
-        assert!(told.len() == 2, "{id} is not named in\n{said}");
-        assert!(told[1].contains(&format!(":{line}:")), "not with line {line}: {told:?}");
+        let report: Vec<&str> = log.lines().skip_while(|l| !l.contains(&named)).take(2).collect();
+        assert!(report.len() == 2, "{id} is not named in\n{log}");
+        assert!(report[1].contains(&format!(":{line}:")), "not with line {line}: {report:?}");
     }
     pod.stop();
     missing
 }
 
 #[test]
-fn rendered_pods_with_components_that_are_not_here_name_each_with_its_line() {
-    if rendered("operator/rendered/gateway.all.yaml").is_none() {
+fn rendered_pods_report_each_unknown_component_with_its_line() {
+    if read_rendered("operator/rendered/gateway.all.yaml").is_none() {
         return;
     }
-    inside("rendered_pods_with_components_that_are_not_here_name_each_with_its_line", image, |tree| {
-        let known = known(&tree);
+    run_in_namespaces("rendered_pods_report_each_unknown_component_with_its_line", image, |tree| {
+        let known = known_components(&tree);
         let cluster = cluster("rendered-missing", 1, tree);
-        let mut cases: Vec<(String, &str, Vec<Value>)> = PAIRS
+        let mut cases: Vec<(String, &str, Vec<Value>)> = FILE_PAIRS
             .iter()
             .filter(|(_, theirs, _)| !theirs.contains("simplest"))
-            .map(|(_, theirs, name)| (theirs.to_string(), *name, manifest::documents(&rendered(theirs).unwrap())))
+            .map(|(_, theirs, name)| (theirs.to_string(), *name, manifest::documents(&read_rendered(theirs).unwrap())))
             .collect();
         // Configurations that came without their pods run in a pod of the same maker.
         for (config, host, name) in [
-            ("helm/internalTelemetryViaOTLP.relay.yaml", "helm/default-deployment.all.yaml", PAIRS[5].2),
-            ("kube-stack/default.collector.yaml", "operator/rendered/simplest.all.yaml", PAIRS[0].2),
+            ("helm/internalTelemetryViaOTLP.relay.yaml", "helm/default-deployment.all.yaml", FILE_PAIRS[5].2),
+            ("kube-stack/default.collector.yaml", "operator/rendered/simplest.all.yaml", FILE_PAIRS[0].2),
         ] {
-            let mut documents = manifest::documents(&rendered(host).unwrap());
+            let mut documents = manifest::documents(&read_rendered(host).unwrap());
             for map in documents.iter_mut().filter(|d| text(d, "kind") == "ConfigMap") {
                 let key = map["data"].as_object().unwrap().keys().next().unwrap().clone();
-                map["data"][key] = rendered(config).unwrap().into();
+                map["data"][key] = read_rendered(config).unwrap().into();
             }
             cases.push((config.to_owned(), name, documents));
         }
@@ -170,7 +172,8 @@ fn rendered_pods_with_components_that_are_not_here_name_each_with_its_line() {
             documents.retain(|d| text(d, "kind") != "Service");
             documents.iter_mut().for_each(|d| d["metadata"]["namespace"] = format!("case-{n}").into());
             let object = workload(&documents, name);
-            let inline = list(collector(pod_spec(object)), "env").iter().find(|v| text(v, "name") == "OTEL_CONFIG");
+            let inline =
+                list(collector_container(pod_spec(object)), "env").iter().find(|v| text(v, "name") == "OTEL_CONFIG");
             let configuration = match inline {
                 // The kubelet's expansion keeps the lines.
                 Some(variable) => text(variable, "value").to_owned(),
@@ -187,7 +190,7 @@ fn rendered_pods_with_components_that_are_not_here_name_each_with_its_line() {
             let pods = cluster.pods("");
             assert!(!pods.is_empty(), "{file} has no pods");
             for pod in &pods {
-                let missing = names_what_is_missing(pod, &configuration, &known);
+                let missing = count_reported_missing(pod, &configuration, &known);
                 assert!(missing > 0, "{file} names only what is here: it should be in the test of those");
                 eprintln!("{file}: {missing} components that are not here, each named");
             }

@@ -1,8 +1,8 @@
-// Command go-sdk sends a fixed set of traces, metrics and logs through the stock OTLP exporters of the Go SDK and
+// Command go-sdk sends a fixed set of traces, metrics and logs through the standard OTLP exporters of the Go SDK and
 // prints on standard output what it has sent, one JSON object a line, from the SDK's own objects.
 //
 // Where to send and how is the exporters' own environment: OTEL_EXPORTER_OTLP_*. SDK_UNIX names a unix socket that
-// takes the place of a TCP connection.
+// replaces a TCP connection.
 package main
 
 import (
@@ -256,7 +256,7 @@ func (e printingSpans) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnl
 		if s.Parent().SpanID().IsValid() {
 			parent = s.Parent().SpanID().String()
 		}
-		// The SDK counts its codes unlike the wire.
+		// The SDK numbers its codes differently from the protocol.
 		code := map[codes.Code]int{codes.Unset: 0, codes.Ok: 1, codes.Error: 2}[s.Status().Code]
 		printLine(object{"signal": "span", "resource": attributes(s.Resource().Attributes()), "scope": scope(s.InstrumentationScope()),
 			"name": s.Name(), "trace_id": s.SpanContext().TraceID().String(), "span_id": s.SpanContext().SpanID().String(), "parent_span_id": parent,

@@ -1,4 +1,4 @@
-// Sends a fixed set of traces, metrics and logs through the stock OTLP exporters of the SDK for Node.js and prints on
+// Sends a fixed set of traces, metrics and logs through the standard OTLP exporters of the SDK for Node.js and prints on
 // standard output what it has sent, one JSON object a line, from the SDK's own objects.
 //
 // Where to send and how is the exporters' own environment: OTEL_EXPORTER_OTLP_*.
@@ -166,7 +166,7 @@ function* spans(batch) {
       span_id: own.spanId,
       parent_span_id: s.parentSpanContext?.spanId ?? '',
       trace_state: own.traceState?.serialize() ?? '',
-      // The wire counts from one.
+      // The protocol numbers from one.
       kind: s.kind + 1,
       start: nanos(s.startTime),
       end: nanos(s.endTime),
@@ -216,7 +216,7 @@ function fields(metric, point) {
   const v = point.value;
   const number = metric.descriptor.valueType === 0 ? { i: String(v) } : { d: String(v) };
   if (metric.dataPointType === DataPointType.GAUGE) return { kind: 'gauge', value: number };
-  // The wire counts from one.
+  // The protocol numbers from one.
   const temporality = metric.aggregationTemporality + 1;
   if (metric.dataPointType === DataPointType.SUM) {
     return { kind: 'sum', monotonic: metric.isMonotonic, value: number, temporality };

@@ -1,4 +1,4 @@
-"""Sends a fixed set of traces, metrics and logs through the stock OTLP exporters of the Python SDK and prints on
+"""Sends a fixed set of traces, metrics and logs through the standard OTLP exporters of the Python SDK and prints on
 standard output what it has sent, one JSON object a line, from the SDK's own objects.
 
 Where to send and how is the exporters' own environment: OTEL_EXPORTER_OTLP_*. SDK_UNIX names a unix socket that takes

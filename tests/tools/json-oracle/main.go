@@ -63,7 +63,7 @@ func run(in io.Reader, out io.Writer) error {
 }
 
 func translate(what, signal byte, body []byte) (answer []byte, err error) {
-	// A panic of the codec is a refusal, too.
+	// A panic of the codec counts as a refusal, too.
 	defer func() {
 		if caught := recover(); caught != nil {
 			err = fmt.Errorf("panic: %v", caught)

@@ -3,7 +3,7 @@
 // The argument is the exporter's configuration as YAML, without an endpoint. Input: cases, each a count (u32, little
 // endian) and that many bodies of ExportMetricsServiceRequest, each behind its length (u32). Every case gets an exporter
 // of its own, which is given the bodies in order and asked for its page once. Output for each case: the length of the
-// page (u32) and the page. An answer other than 200 is shown as the body that it has.
+// page (u32) and the page. A response other than 200 is shown as its body.
 package main
 
 import (
@@ -94,7 +94,7 @@ func page(config string, requests []pmetricotlp.ExportRequest) ([]byte, error) {
 			return nil, err
 		}
 	}
-	// A connection that is kept would hold up the shutdown.
+	// A connection that is kept open would delay the shutdown.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}}
 	answer, err := client.Get("http://" + address + "/metrics")
 	if err != nil {
@@ -108,7 +108,7 @@ func page(config string, requests []pmetricotlp.ExportRequest) ([]byte, error) {
 	return page, exporter.Shutdown(ctx)
 }
 
-// start makes an exporter of its own on a port that was free just now; the exporter does not tell which it takes.
+// start makes an exporter on a port that was free before; the exporter does not report which one it uses.
 func start(ctx context.Context, config string) (exporter.Metrics, string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

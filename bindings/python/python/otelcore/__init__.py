@@ -1,7 +1,7 @@
 """An OpenTelemetry Collector inside a Python program.
 
-`Collector` runs one from its usual configuration; `otelcore.sdk` has exporters for the OpenTelemetry SDK, `otelcore.aio`
-the collector in asyncio's loop.
+`Collector` runs one with a configuration of the Go collector; `otelcore.sdk` has exporters for the OpenTelemetry SDK,
+`otelcore.aio` the collector in asyncio's loop.
 """
 
 from ._collector import Collector, exit_on_sigterm

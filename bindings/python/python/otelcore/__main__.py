@@ -8,8 +8,8 @@ from ._otelcore import command
 
 
 def main() -> int:
-    """Runs the command line of this process, and gives the exit code."""
-    # The command ends on Ctrl-C in an orderly way; Python's own idea of it would be a traceback.
+    """Runs the command line of this process, and returns the exit code."""
+    # The command shuts down on Ctrl-C; Python's own handler would print a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -18,14 +18,14 @@ from ._log import Drain, Log, logger_of
 from ._otelcore import Input, Output
 
 EXIT_TIMEOUT = 5.0
-"""Seconds that all collectors together have at the interpreter's end."""
+"""Seconds that all collectors together have when the interpreter exits."""
 
 
 class Collector:
     """An OpenTelemetry Collector in this process. Every method may be called from any thread.
 
     `config` is a path, YAML text (a string with a colon or a line break), or a mapping; it is checked here, and nothing is
-    opened before `start()`. `log` is a logger or its name, `otelcore` by default; `False` is silence.
+    opened before `start()`. `log` is a logger or its name, `otelcore` by default; `False` means no log.
 
     Raises `ConfigError` with every mistake.
     """
@@ -65,14 +65,14 @@ class Collector:
     def flush(self, timeout: float | None = 30.0) -> None:
         """Waits until all that was accepted before this call is delivered, or reported as lost.
 
-        Raises `DeadlineError` when the time is over.
+        Raises `DeadlineError` when the time is up.
         """
         self._engine.flush(timeout)
 
     def shutdown(self, timeout: float | None = 30.0) -> None:
         """Takes nothing new, delivers what it holds, and ends. A second time is no error.
 
-        Raises `DeadlineError` when not everything was delivered in time; its `left` says what.
+        Raises `DeadlineError` when not everything was delivered in time; its `left` has the items.
         """
         if self._engine.state() == "forked":
             return
@@ -102,11 +102,11 @@ class Collector:
         return self._engine.metrics()
 
     def input(self, name: str | None = None) -> Input:
-        """Where telemetry goes in: an `inproc` receiver, by its id in the configuration, or the only one."""
+        """The input of an `inproc` receiver, by the receiver's id in the configuration, or the only one."""
         return self._engine.input(name)
 
     def output(self, name: str | None = None) -> Output:
-        """Where telemetry comes out: an `inproc` exporter, by its id in the configuration, or the only one."""
+        """The output of an `inproc` exporter, by the exporter's id in the configuration, or the only one."""
         return self._engine.output(name)
 
     def __enter__(self) -> Collector:
@@ -118,7 +118,7 @@ class Collector:
         try:
             self.shutdown()
         except OtelcoreError:
-            # What ends the block comes first.
+            # The exception that ends the block takes precedence.
             if error is None:
                 raise
 
@@ -127,14 +127,14 @@ class Collector:
 
 
 _running: set[Collector] = set()
-"""What is to be ended with the process. Strong: a running collector that nobody holds any more still delivers."""
+"""Collectors to shut down at exit. Strong references: a running collector without another one still delivers."""
 
 _finalizer: tuple[int, Any] | None = None
 
 
 def _forked() -> None:
-    """In a child: it has its parent's collectors no more. No lock is taken here, and nothing is logged."""
-    # Not cleared: that would drop what must be left alone.
+    """Called in a forked child: it gives up its parent's collectors. No lock is taken here, and nothing is logged."""
+    # The set is not cleared: that would drop the parent's collectors.
     global _running
     _inherited.append(_running)
     _running = set()
@@ -145,7 +145,7 @@ _inherited: list[set[Collector]] = []
 
 
 def _end_with_this_process() -> None:
-    """A child of `multiprocessing` ends without `atexit` in older Pythons, but with the finalizers of its own."""
+    """A child of `multiprocessing` ends without `atexit` in older Pythons, but runs its own finalizers."""
     global _finalizer
     process = sys.modules.get("multiprocessing.process")
     if process is None or process.parent_process() is None or (_finalizer and _finalizer[0] == os.getpid()):
@@ -156,7 +156,7 @@ def _end_with_this_process() -> None:
 
 
 def _end() -> None:
-    """Ends every collector, in bounded time, and then everyone's waits."""
+    """Ends every collector, within `EXIT_TIMEOUT` in all."""
     deadline = time.monotonic() + EXIT_TIMEOUT
     running = list(_running)
     for collector in running:
@@ -168,7 +168,7 @@ def _end() -> None:
         try:
             collector.shutdown(max(0.0, deadline - time.monotonic()))
         except OtelcoreError:
-            # The collector's log has said what was lost.
+            # The collector's log has reported what was lost.
             pass
 
 
@@ -178,8 +178,8 @@ def _at_exit() -> None:
 
 
 def exit_on_sigterm() -> bool:
-    """Has SIGTERM end this program as `sys.exit()` does, so that what runs at the interpreter's end runs: the SDK's
-    providers export what they hold, and collectors deliver it. Python's own answer to SIGTERM is to end at once.
+    """Makes SIGTERM end this program as `sys.exit()` does, so that the interpreter's exit handlers run: the SDK's
+    providers export what they hold, and collectors deliver it. By default Python ends at once on SIGTERM.
 
     Returns whether it does: a program that has a handler for SIGTERM keeps it. Raises `ValueError` outside of the main
     thread.
@@ -191,7 +191,7 @@ def exit_on_sigterm() -> bool:
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    # The exit code that a shell gives for this signal.
+    # The exit code that a shell reports for this signal.
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""What may be given as a configuration becomes YAML text and the name by which messages call it."""
+"""Converts the accepted forms of a configuration into YAML text and its name in messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Config: TypeAlias = str | os.PathLike[str] | Mapping[str, Any]
 def read(config: Config) -> tuple[str, str]:
     """The text, and its name."""
     if isinstance(config, Mapping):
-        # JSON is YAML, and with a line for each key the places in messages mean something.
+        # JSON is YAML; with a line for each key, the line numbers in messages are useful.
         return json.dumps(config, indent=2), "mapping"
     if isinstance(config, str) and (":" in config or "\n" in config):
         return config, "config.yaml"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 
 class OtelcoreError(Exception):
-    """Anything that a collector can't do."""
+    """The base class of all errors of a collector."""
 
 
 class ConfigError(OtelcoreError, ValueError):
@@ -14,7 +14,7 @@ class ConfigError(OtelcoreError, ValueError):
 
 
 class StartError(OtelcoreError, OSError):
-    """A component could not start; its port is in use, for one.
+    """A component could not start; for example because its port is in use.
 
     `errno` is the system's number where it refused a socket (`errno.EADDRINUSE`), and `None` for any other reason.
     """
@@ -25,11 +25,11 @@ class StartError(OtelcoreError, OSError):
 
 
 class StateError(OtelcoreError, RuntimeError):
-    """Not in this state: the collector has not been started, or has been started before."""
+    """The call is not possible in this state: the collector has not been started, or has been started before."""
 
 
 class ClosedError(StateError):
-    """The collector is stopping, or has come to its end."""
+    """The collector is stopping, or has ended."""
 
 
 class ForkedError(ClosedError):
@@ -41,10 +41,10 @@ class InvalidDataError(OtelcoreError, ValueError):
 
 
 class OverloadedError(OtelcoreError):
-    """The collector holds as much as it may. The same bytes may be taken later."""
+    """The collector holds as much as it may. The same bytes may be accepted later."""
 
     retry_after: float
-    """When it is worth another try, in seconds from now."""
+    """Seconds after which a retry is useful."""
 
     def __init__(self, message: str, retry_after: float = 0.1) -> None:
         super().__init__(message)

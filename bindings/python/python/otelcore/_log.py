@@ -1,7 +1,7 @@
 """The collector's log goes to Python's `logging`.
 
-A daemon thread of Python's waits at a pipe until the collector has something to say. It waits in Python's `poll`, never
-in native code of ours, so the interpreter's end finds it where it may be found.
+A daemon thread of Python waits for a pipe until there is a log record. It waits in Python's `poll`, never
+in this package's native code, so that it is safe when the interpreter exits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def logger_of(log: Log) -> logging.Logger | None:
 
 
 class Drain:
-    """What takes records out of one collector's queue."""
+    """Takes records from one collector's queue and passes them to a logger."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
@@ -33,14 +33,14 @@ class Drain:
         self._thread: threading.Thread | None = None
 
     def drain(self) -> bool:
-        """Hands on what there is. `False` when nothing will follow."""
+        """Passes on the queued records. `False` when no more will follow."""
         lines, lost, closed = self.queue.take()
         for level, message, fields in lines:
             text = "".join(f" {key}={value}" for key, value in fields.items())
             self._logger.log(level, "%s%s", message, text, extra={"otelcore": fields})
         if lost:
             self._logger.warning("%d records of the collector's log were lost: they came too fast", lost)
-        # Whoever configures logging later is heard from the next record on.
+        # A level that is configured later applies from the next record on.
         self.queue.set_level(min(self._logger.getEffectiveLevel(), 255))
         return not closed
 
@@ -50,12 +50,12 @@ class Drain:
         try:
             thread.start()
         except RuntimeError:
-            # An interpreter that is ending gives no more threads; `close` hands on what there is.
+            # An interpreter that is exiting starts no more threads; `close` passes on the queued records.
             return
         self._thread = thread
 
     def _run(self) -> None:
-        # Not `select.select`, which knows no descriptor above 1023.
+        # Not `select.select`, which does not support descriptors above 1023.
         poll = select.poll()
         poll.register(self.queue.fileno(), select.POLLIN)
         while True:
@@ -63,11 +63,11 @@ class Drain:
             try:
                 if not self.drain():
                     return
-            except Exception:  # a handler's fault must not end the log
+            except Exception:  # an error of a handler must not end the thread
                 logging.getLogger(__name__).exception("the collector's log could not be handed on")
 
     def close(self, timeout: float = 1.0) -> None:
-        """Hands on what is left, and ends the thread."""
+        """Passes on the remaining records, and ends the thread."""
         self.queue.close()
         if self._thread is None:
             self.drain()

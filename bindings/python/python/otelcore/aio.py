@@ -6,7 +6,7 @@
             with batch:
                 await keep(batch.data)
 
-The loop watches one descriptor and one deadline, and gives the collector a turn when either is due. A turn never waits.
+The loop waits for one descriptor and one deadline, and runs a turn when either is due. A turn never waits.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from ._otelcore import Batch, Input
 __all__ = ["AsyncCollector", "AsyncOutput"]
 
 _LOOK = 0.002
-"""Seconds between two looks at a flush: what comes out of one batch may be held back in the next."""
+"""Seconds between two checks of a flush: data of a flushed batch may wait again in a later batch processor."""
 
 
 class AsyncOutput:
-    """The exit of an `inproc` exporter in asyncio. Tasks share its batches; iterating ends with the collector."""
+    """The output of an `inproc` exporter in asyncio. Tasks share its batches; iterating ends with the collector."""
 
     def __init__(self, collector: AsyncCollector, output: _otelcore.Output) -> None:
         self._collector = collector
@@ -42,7 +42,7 @@ class AsyncOutput:
         return self._output.id
 
     async def next(self, timeout: float | None = None) -> Batch | None:
-        """The next batch, or `None` when the time is over. Raises `ClosedError` at the collector's end."""
+        """The next batch, or `None` when the time is up. Raises `ClosedError` at the collector's end."""
         loop = asyncio.get_running_loop()
         until = None if timeout is None else loop.time() + timeout
         while True:
@@ -113,7 +113,7 @@ class AsyncCollector:
                 waiter.set_result(None)
 
     def _arm(self, seconds: float | None) -> None:
-        """A timer that comes too early costs a turn; one that comes too late would be a fault."""
+        """A timer that fires too early costs a turn; one that fires too late would be an error."""
         if seconds is None:
             return
         at = self._loop.time() + seconds
@@ -149,7 +149,7 @@ class AsyncCollector:
     async def flush(self, timeout: float | None = 30.0) -> None:
         """Waits until all that was accepted before this call is delivered, or reported as lost.
 
-        Raises `DeadlineError` when the time is over.
+        Raises `DeadlineError` when the time is up.
         """
         until = None if timeout is None else asyncio.get_running_loop().time() + timeout
         mark = self._engine.begin_flush()
@@ -163,13 +163,13 @@ class AsyncCollector:
     async def shutdown(self, timeout: float | None = 30.0) -> None:
         """Takes nothing new, delivers what it holds, and ends. A second time is no error.
 
-        Raises `DeadlineError` when not everything was delivered in time; its `left` says what.
+        Raises `DeadlineError` when not everything was delivered in time; its `left` has the items.
         """
         if self._engine.state() == "forked":
             return
         if self._driven is not None:
             self._engine.begin_shutdown(timeout)
-            # It may have been asked too late to be told by the descriptor.
+            # The shutdown may have been requested after the last event of the descriptor.
             self._turn()
             while self._driven is not None:
                 await self._news(None)
@@ -190,12 +190,12 @@ class AsyncCollector:
         return self._engine.metrics()
 
     def input(self, name: str | None = None) -> Input:
-        """Where telemetry goes in: an `inproc` receiver, by its id in the configuration, or the only
+        """The input of an `inproc` receiver, by the receiver's id in the configuration, or the only
         one. Its methods never wait."""
         return self._engine.input(name)
 
     def output(self, name: str | None = None) -> AsyncOutput:
-        """Where telemetry comes out: an `inproc` exporter, by its id in the configuration, or the only one."""
+        """The output of an `inproc` exporter, by the exporter's id in the configuration, or the only one."""
         return AsyncOutput(self, self._engine.output(name))
 
     async def __aenter__(self) -> AsyncCollector:
@@ -207,7 +207,7 @@ class AsyncCollector:
         try:
             await self.shutdown()
         except OtelcoreError:
-            # What ends the block comes first.
+            # The exception that ends the block takes precedence.
             if error is None:
                 raise
 

@@ -2,8 +2,8 @@
 
     provider.add_span_processor(BatchSpanProcessor(CollectorSpanExporter(collector)))
 
-The exporters encode with the SDK's own OTLP encoders. They take a running `Collector`, or a configuration for one of their
-own. They put telemetry into the only input that takes their signal, unless `input` names one; a configuration that has none
+The exporters encode with the SDK's own OTLP encoders. They take a running `Collector`, or a configuration for their
+own one. They submit to the only input that takes their signal, unless `input` names one; a configuration that has none
 is a `ConfigError`. Without a collector and a configuration (this is how `OTEL_TRACES_EXPORTER=otelcore` makes them) all of a
 process share one collector: from the path or YAML in `OTELCORE_CONFIG`, or one that sends OTLP as the SDK's own exporters
 would, by these variables, each of which may also be set for one signal (`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`):
@@ -63,7 +63,7 @@ _AGAIN = 5.0
 
 
 class _Source:
-    """A collector that one or several exporters use, and how to have it again in a forked child."""
+    """A collector that one or several exporters use, and the function that creates it again in a forked child."""
 
     def __init__(self, make: Callable[[], Collector], *, ours: bool) -> None:
         self._make = make
@@ -76,7 +76,7 @@ class _Source:
         self._not_before = 0.0
 
     def _here(self) -> None:
-        """After a fork the lock may be held by a thread that is not here."""
+        """Resets the state after a fork: the lock may be held by a thread that does not exist in the child."""
         if self._pid != os.getpid():
             self._lock = threading.Lock()
             self._inputs = {}
@@ -109,7 +109,7 @@ class _Source:
                 collector.start()
                 self._inputs = {}
             elif self._ours and collector.state == "failed":
-                # A start has failed: it begins anew.
+                # A start has failed: a new collector is made.
                 self._collector = self._make()
                 raise ClosedError("the collector has failed; it is started again soon")
             found = self._inputs.get((name, signal))
@@ -129,7 +129,7 @@ class _Source:
         return True
 
     def leave(self, timeout: float) -> None:
-        """The last exporter ends a collector that the exporters have made."""
+        """Ends a collector that the exporters have made when the last of them is shut down."""
         self._here()
         with self._lock:
             self._users -= 1
@@ -144,7 +144,7 @@ class _Source:
 
 
 class _Sender:
-    """What the three exporters have in common."""
+    """The code that the three exporters share."""
 
     def __init__(
         self,
@@ -199,7 +199,7 @@ class _Sender:
 
 
 class CollectorSpanExporter(SpanExporter):
-    """Hands spans to a collector's `inproc` receiver. While that is full it waits, for `timeout` seconds at most."""
+    """Submits spans to a collector's `inproc` receiver. While that is full it waits, for `timeout` seconds at most."""
 
     def __init__(
         self, collector: Collector | Config | None = None, *, input: str | None = None, timeout: float = 10.0
@@ -215,12 +215,12 @@ class CollectorSpanExporter(SpanExporter):
         return self._sender.flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
-        """Takes nothing more. A collector that the exporter has made delivers what it holds, and ends."""
+        """Accepts no more spans. A collector that the exporter has made delivers what it holds, and ends."""
         self._sender.close(EXIT_TIMEOUT)
 
 
 class CollectorMetricExporter(MetricExporter):
-    """Hands metrics to a collector's `inproc` receiver. While that is full it waits, for `timeout` seconds at most."""
+    """Submits metrics to a collector's `inproc` receiver. While that is full it waits, `timeout` seconds at most."""
 
     def __init__(
         self,
@@ -246,12 +246,12 @@ class CollectorMetricExporter(MetricExporter):
         return self._sender.flush(timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Takes nothing more. A collector that the exporter has made delivers what it holds, and ends."""
+        """Accepts no more metrics. A collector that the exporter has made delivers what it holds, and ends."""
         self._sender.close(min(timeout_millis / 1000, EXIT_TIMEOUT))
 
 
 class CollectorLogRecordExporter(LogRecordExporter):
-    """Hands log records to a collector's `inproc` receiver. While that is full it waits, for `timeout` seconds at most."""
+    """Submits log records to a collector's `inproc` receiver. While that is full it waits `timeout` seconds at most."""
 
     def __init__(
         self, collector: Collector | Config | None = None, *, input: str | None = None, timeout: float = 10.0
@@ -259,7 +259,7 @@ class CollectorLogRecordExporter(LogRecordExporter):
         self._sender = _Sender("logs", collector, input, timeout)
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
-        # What the collector says of a log that it can't deliver must not come to it as more of the same.
+        # The collector's log about records that it can't deliver must not be exported to it again.
         records = [record for record in batch if not _is_ours(record)]
         if not records:
             return LogRecordExportResult.SUCCESS
@@ -271,12 +271,12 @@ class CollectorLogRecordExporter(LogRecordExporter):
         return self._sender.flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
-        """Takes nothing more. A collector that the exporter has made delivers what it holds, and ends."""
+        """Accepts no more log records. A collector that the exporter has made delivers what it holds, and ends."""
         self._sender.close(EXIT_TIMEOUT)
 
 
 def _is_ours(record: ReadableLogRecord) -> bool:
-    """Whether `logging` has it from a collector in this process, or from this package."""
+    """Whether the record comes from the log of a collector in this process, or from this package."""
     scope = record.instrumentation_scope
     if scope is not None and (scope.name == "otelcore" or scope.name.startswith("otelcore.")):
         return True
@@ -300,13 +300,13 @@ _SIGNALS = ("traces", "metrics", "logs")
 
 
 class _Variables:
-    """`OTEL_EXPORTER_OTLP_*` for one signal: its own variable comes before the general one, and an empty one is unset."""
+    """`OTEL_EXPORTER_OTLP_*` for one signal: its own variable precedes the general one, and an empty one is unset."""
 
     def __init__(self, env: Mapping[str, str], signal: str) -> None:
         self._env, self._signal = env, signal
 
     def find(self, name: str) -> tuple[str, str] | None:
-        """The variable, and what it says."""
+        """The variable, and its value."""
         for variable in (f"{_PREFIX}{self._signal.upper()}_{name}", _PREFIX + name):
             if value := self._env.get(variable, "").strip():
                 return variable, value
@@ -317,7 +317,7 @@ class _Variables:
         return found[1] if found else ""
 
     def one_of(self, name: str, known: Sequence[str]) -> str:
-        """One of the values that are known, or nothing."""
+        """One of the known values, or an empty text."""
         variable, value = self.find(name) or (name, "")
         if value and value.lower() not in known:
             raise ConfigError(f"{variable} is {value!r}; write one of {', '.join(known)}")
@@ -330,7 +330,7 @@ def _tls(variables: _Variables) -> dict[str, Any]:
 
 
 def _exporter(env: Mapping[str, str], signal: str) -> tuple[str, dict[str, Any]]:
-    """The type and the settings of the exporter that does for one signal what the SDK's own would."""
+    """The type and the configuration of the exporter that corresponds to the SDK's own one for a signal."""
     variables = _Variables(env, signal)
     protocol = variables.one_of("PROTOCOL", ("grpc", "http/protobuf", "http/json")) or "grpc"
     settings: dict[str, Any] = {}
@@ -341,14 +341,14 @@ def _exporter(env: Mapping[str, str], signal: str) -> tuple[str, dict[str, Any]]
         if scheme in ("http", "https"):
             endpoint = scheme + separator + rest.partition("/")[0]
         insecure = variables.get("INSECURE").lower() == "true" and scheme != "https"
-        # For the collector's gRPC the scheme says nothing.
+        # The collector's gRPC exporter ignores the scheme.
         tls = {"insecure": True} if insecure or scheme == "http" else _tls(variables)
         settings["endpoint"] = endpoint
         codings: tuple[str, ...] = ("none", "gzip")
     else:
         endpoint = endpoint or "http://localhost:4318"
         tls = {} if endpoint.startswith("http://") else _tls(variables)
-        # The URL of one signal is used as it is, of the general one the paths of the signals are made.
+        # The URL for one signal is used as it is; to the general URL the path of each signal is appended.
         own = variable == f"{_PREFIX}{signal.upper()}_ENDPOINT"
         settings[f"{signal}_endpoint" if own else "endpoint"] = endpoint
         if protocol == "http/json":
@@ -371,8 +371,8 @@ def _exporter(env: Mapping[str, str], signal: str) -> tuple[str, dict[str, Any]]
 
 
 def _default(env: Mapping[str, str]) -> dict[str, Any]:
-    """OTLP to where the SDK's own exporters would send it, by the same variables: one exporter where they say the same of
-    every signal, one for each signal where not."""
+    """OTLP to the endpoints of the SDK's own exporters, from the same variables: one exporter if they are equal for
+    all signals, else one for each signal."""
     types = {"grpc": "otlp_grpc", "http": "otlp_http"}
     wanted = {signal: _exporter(env, signal) for signal in _SIGNALS}
     same = all(one == wanted["traces"] for one in wanted.values())

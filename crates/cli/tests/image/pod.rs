@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::support::{Process, folder, image};
+use super::support::{Process, empty_test_dir, image};
 
 /// Set to the image's tree in the process of the test that was started again inside the namespaces.
 const INSIDE: &str = "OTELCORE_IMAGE_INSIDE";
 
 /// Inside the test's namespaces (network, mounts, processes): the image's tree. Outside: starts the test again inside
 /// them, and returns `None`. Where this is not possible it prints a message.
-pub(crate) fn namespaces(test: &str) -> Option<PathBuf> {
+pub(crate) fn enter_namespaces(test: &str) -> Option<PathBuf> {
     if let Some(tree) = std::env::var_os(INSIDE) {
-        sh("ip link set lo up");
+        run_script("ip link set lo up");
         return Some(tree.into());
     }
     let unshare = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
@@ -30,7 +30,7 @@ pub(crate) fn namespaces(test: &str) -> Option<PathBuf> {
     None
 }
 
-fn sh(script: &str) {
+fn run_script(script: &str) {
     let done = Command::new("sh").args(["-ec", script]).stdin(Stdio::null()).status().unwrap();
     assert!(done.success(), "{script}: {done}");
 }
@@ -45,14 +45,16 @@ impl Pod {
     pub(crate) fn new(tree: &Path, resolv_conf: &str, hosts: &str) -> Self {
         // Tests run at the same time, and their process numbers are equal in their namespaces: the folder has the name
         // of the thread, which is that of the test.
-        let dir = folder(&format!("pod-{}", std::thread::current().name().unwrap_or("of no test")));
+        let dir = empty_test_dir(&format!("pod-{}", std::thread::current().name().unwrap_or("of no test")));
         let (root, log) = (dir.join("root"), dir.join("log"));
         std::fs::create_dir(&root).unwrap();
         let (r, tree) = (root.display(), tree.display());
-        sh(&format!("mount -t tmpfs none {r}; cp -a {tree}/. {r}/; mkdir {r}/proc {r}/dev; touch {r}/dev/null"));
+        run_script(&format!(
+            "mount -t tmpfs none {r}; cp -a {tree}/. {r}/; mkdir {r}/proc {r}/dev; touch {r}/dev/null"
+        ));
         std::fs::write(root.join("etc/resolv.conf"), resolv_conf).unwrap();
         std::fs::write(root.join("etc/hosts"), hosts).unwrap();
-        sh(&format!("mount --bind /dev/null {r}/dev/null; mount -o remount,ro {r}"));
+        run_script(&format!("mount --bind /dev/null {r}/dev/null; mount -o remount,ro {r}"));
         Self { root, log }
     }
 
@@ -92,27 +94,27 @@ impl Running {
         std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap()
     }
 
-    pub(crate) fn said(&self) -> String {
-        self.process.said()
+    pub(crate) fn log_text(&self) -> String {
+        self.process.log_text()
     }
 
     /// Fails if it has ended.
-    pub(crate) fn alive(&mut self) {
+    pub(crate) fn assert_running(&mut self) {
         let ended = self.process.child.try_wait().unwrap();
-        assert!(ended.is_none(), "ended with {ended:?}:\n{}", self.said());
+        assert!(ended.is_none(), "ended with {ended:?}:\n{}", self.log_text());
     }
 
-    pub(crate) fn says(&mut self, text: &str) {
-        self.says_while(text, || {});
+    pub(crate) fn wait_for_log(&mut self, text: &str) {
+        self.wait_for_log_while(text, || {});
     }
 
     /// Waits until the log has the text, and calls `meanwhile` until then.
-    pub(crate) fn says_while(&mut self, text: &str, mut meanwhile: impl FnMut()) {
-        // A look-up that no server answers takes 20 s, and longer on a busy machine.
+    pub(crate) fn wait_for_log_while(&mut self, text: &str, mut meanwhile: impl FnMut()) {
+        // A look-up without a response takes 20 s, and longer on a busy machine.
         let end = Instant::now() + Duration::from_secs(90);
-        while !self.said().contains(text) {
-            self.alive();
-            assert!(Instant::now() < end, "never said {text:?}:\n{}", self.said());
+        while !self.log_text().contains(text) {
+            self.assert_running();
+            assert!(Instant::now() < end, "never said {text:?}:\n{}", self.log_text());
             meanwhile();
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -124,9 +126,9 @@ impl Running {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
-    pub(crate) fn ends_with(&mut self, code: i32) -> String {
-        let ended = self.process.end(Duration::from_secs(40));
-        assert_eq!(ended, code, "{}", self.said());
-        self.said()
+    pub(crate) fn wait_for_exit_code(&mut self, code: i32) -> String {
+        let ended = self.process.wait_for_exit(Duration::from_secs(40));
+        assert_eq!(ended, code, "{}", self.log_text());
+        self.log_text()
     }
 }

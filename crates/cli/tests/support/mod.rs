@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-pub use otelcore_pods::{root, tool};
+pub use otelcore_pods::{project_root, tool};
 
 /// The collector under test.
 pub fn otelcore() -> PathBuf {
@@ -16,9 +16,9 @@ pub fn otelcore() -> PathBuf {
 }
 
 /// A file of the tutorial where it is beside the project, or else the counterpart in this repository.
-pub fn seed(name: &str, counterpart: &str) -> (PathBuf, bool) {
-    let seed = root().join("../shared/seed").join(name);
-    if seed.is_file() { (seed, true) } else { (root().join("examples/tutorial").join(counterpart), false) }
+pub fn tutorial_file(name: &str, counterpart: &str) -> (PathBuf, bool) {
+    let seed = project_root().join("../shared/seed").join(name);
+    if seed.is_file() { (seed, true) } else { (project_root().join("examples/tutorial").join(counterpart), false) }
 }
 
 /// The text of a block scalar `key: |` of a manifest, as a ConfigMap's mount or the operator provides it.
@@ -37,7 +37,7 @@ pub fn image() -> Option<PathBuf> {
 }
 
 /// One span of this name, under one resource.
-pub fn span(name: &str) -> Vec<u8> {
+pub fn span_request(name: &str) -> Vec<u8> {
     let field = |tag: u8, value: &[u8]| {
         let mut out = vec![tag];
         let mut length = value.len();
@@ -78,7 +78,7 @@ impl Process {
         (Self { child, log: PathBuf::new() }, out, err)
     }
 
-    pub fn said(&self) -> String {
+    pub fn log_text(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
@@ -88,13 +88,13 @@ impl Process {
     }
 
     /// Waits for the end; returns the exit code.
-    pub fn end(&mut self, within: Duration) -> i32 {
+    pub fn wait_for_exit(&mut self, within: Duration) -> i32 {
         let until = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code().unwrap_or(-1);
             }
-            assert!(Instant::now() < until, "still running after {within:?}:\n{}", self.said());
+            assert!(Instant::now() < until, "still running after {within:?}:\n{}", self.log_text());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -120,19 +120,19 @@ pub fn free_port() -> u16 {
 }
 
 /// Waits until something listens.
-pub fn wait_for(address: &str, process: &mut Process) {
+pub fn wait_for_listener(address: &str, process: &mut Process) {
     let until = Instant::now() + Duration::from_secs(30);
     while TcpStream::connect(address).is_err() {
         if let Some(status) = process.child.try_wait().unwrap() {
-            panic!("ended with {status} before it listened on {address}:\n{}", process.said());
+            panic!("ended with {status} before it listened on {address}:\n{}", process.log_text());
         }
-        assert!(Instant::now() < until, "nothing listens on {address}:\n{}", process.said());
+        assert!(Instant::now() < until, "nothing listens on {address}:\n{}", process.log_text());
         std::thread::sleep(Duration::from_millis(10));
     }
 }
 
 /// Sends one HTTP/1.0 request; returns status and body.
-pub fn http(address: &str, request: &str, body: &[u8]) -> (u16, String) {
+pub fn http_request(address: &str, request: &str, body: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     write!(stream, "{request}\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
@@ -145,12 +145,12 @@ pub fn http(address: &str, request: &str, body: &[u8]) -> (u16, String) {
 }
 
 /// GETs a page.
-pub fn get(address: &str, path: &str) -> (u16, String) {
-    http(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}"), b"")
+pub fn http_get(address: &str, path: &str) -> (u16, String) {
+    http_request(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}"), b"")
 }
 
-/// Calls `ask` until it returns a result, for half a minute at most.
-pub fn until(what: &str, mut ask: impl FnMut() -> Option<String>) -> String {
+/// Calls `poll` until it returns a result, for half a minute at most.
+pub fn wait_until(what: &str, mut ask: impl FnMut() -> Option<String>) -> String {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(answer) = ask() {
@@ -162,7 +162,7 @@ pub fn until(what: &str, mut ask: impl FnMut() -> Option<String>) -> String {
 }
 
 /// A folder of the test, emptied first.
-pub fn folder(name: &str) -> PathBuf {
+pub fn empty_test_dir(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&path);
     std::fs::create_dir_all(&path).unwrap();

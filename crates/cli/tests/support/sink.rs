@@ -20,37 +20,37 @@ use prost::Message;
 use serde_json::{Map, Value, json};
 
 /// What has arrived: the last part of a path (`traces`, `metrics`, `logs`) and the message.
-type Arrived = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+type ReceivedRequests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
 /// Accepts every export. It ends with the test's process.
-pub struct Sink {
+pub struct OtlpHttpBackend {
     pub port: u16,
-    arrived: Arrived,
+    received: ReceivedRequests,
 }
 
-impl Sink {
+impl OtlpHttpBackend {
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let arrived = Arrived::default();
-        let shared = arrived.clone();
+        let received = ReceivedRequests::default();
+        let shared = received.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let arrived = shared.clone();
-                std::thread::spawn(move || serve(&stream, &arrived));
+                let received = shared.clone();
+                std::thread::spawn(move || serve(&stream, &received));
             }
         });
-        Self { port, arrived }
+        Self { port, received }
     }
 
     /// Everything that has arrived since the last call.
     pub fn take(&self) -> Vec<Value> {
-        let taken = std::mem::take(&mut *self.arrived.lock().unwrap());
-        taken.iter().flat_map(|(signal, body)| items(signal, body)).collect()
+        let taken = std::mem::take(&mut *self.received.lock().unwrap());
+        taken.iter().flat_map(|(signal, body)| canonical_items(signal, body)).collect()
     }
 }
 
-fn serve(stream: &TcpStream, arrived: &Arrived) -> Option<()> {
+fn serve(stream: &TcpStream, received: &ReceivedRequests) -> Option<()> {
     stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
     let mut reader = BufReader::new(stream);
     loop {
@@ -79,7 +79,7 @@ fn serve(stream: &TcpStream, arrived: &Arrived) -> Option<()> {
         }
         let path = head.split(' ').nth(1)?;
         let signal = path.rsplit('/').next()?.to_owned();
-        arrived.lock().unwrap().push((signal, body));
+        received.lock().unwrap().push((signal, body));
         let mut stream = stream;
         stream
             .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n")
@@ -101,10 +101,10 @@ fn chunked(reader: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
 }
 
 /// The canonical form of each item of an export request.
-pub fn items(signal: &str, body: &[u8]) -> Vec<Value> {
+pub fn canonical_items(signal: &str, body: &[u8]) -> Vec<Value> {
     match signal {
         "traces" => spans(&ExportTraceServiceRequest::decode(body).unwrap()),
-        "metrics" => points(&ExportMetricsServiceRequest::decode(body).unwrap()),
+        "metrics" => metric_points(&ExportMetricsServiceRequest::decode(body).unwrap()),
         "logs" => logs(&ExportLogsServiceRequest::decode(body).unwrap()),
         other => panic!("a request for {other}"),
     }
@@ -141,7 +141,7 @@ fn spans(request: &ExportTraceServiceRequest) -> Vec<Value> {
     all
 }
 
-fn points(request: &ExportMetricsServiceRequest) -> Vec<Value> {
+fn metric_points(request: &ExportMetricsServiceRequest) -> Vec<Value> {
     let mut all = Vec::new();
     for r in &request.resource_metrics {
         for s in &r.scope_metrics {
@@ -151,7 +151,7 @@ fn points(request: &ExportMetricsServiceRequest) -> Vec<Value> {
                     "scope": scope(s.scope.as_ref(), &s.schema_url),
                     "name": metric.name, "description": metric.description, "unit": metric.unit,
                 });
-                all.extend(points_of(metric).into_iter().map(|p| merged(&base, p)));
+                all.extend(points_of_metric(metric).into_iter().map(|p| merged(&base, p)));
             }
         }
     }
@@ -164,13 +164,13 @@ fn merged(base: &Value, more: Value) -> Value {
     Value::Object(all)
 }
 
-fn points_of(metric: &Metric) -> Vec<Value> {
+fn points_of_metric(metric: &Metric) -> Vec<Value> {
     match metric.data.as_ref().unwrap() {
-        Data::Gauge(gauge) => gauge.data_points.iter().map(|p| number(p, json!({"kind": "gauge"}))).collect(),
+        Data::Gauge(gauge) => gauge.data_points.iter().map(|p| number_point(p, json!({"kind": "gauge"}))).collect(),
         Data::Sum(sum) => {
             let kind =
                 json!({"kind": "sum", "monotonic": sum.is_monotonic, "temporality": sum.aggregation_temporality});
-            sum.data_points.iter().map(|p| number(p, kind.clone())).collect()
+            sum.data_points.iter().map(|p| number_point(p, kind.clone())).collect()
         }
         Data::Histogram(histogram) => histogram
             .data_points
@@ -180,10 +180,10 @@ fn points_of(metric: &Metric) -> Vec<Value> {
                     "kind": "histogram", "temporality": histogram.aggregation_temporality,
                     "attributes": attributes(&p.attributes), "count": p.count.to_string(),
                     "start": p.start_time_unix_nano.to_string(), "time": p.time_unix_nano.to_string(),
-                    "bounds": p.explicit_bounds.iter().map(|b| double(*b)).collect::<Value>(),
+                    "bounds": p.explicit_bounds.iter().map(|b| double_text(*b)).collect::<Value>(),
                     "buckets": strings(&p.bucket_counts),
                 });
-                extremes(&mut o, p.sum, p.min, p.max);
+                add_sum_min_max(&mut o, p.sum, p.min, p.max);
                 o
             })
             .collect(),
@@ -198,7 +198,7 @@ fn points_of(metric: &Metric) -> Vec<Value> {
                     "zero_count": p.zero_count.to_string(), "positive": buckets(p.positive.as_ref()),
                     "negative": buckets(p.negative.as_ref()),
                 });
-                extremes(&mut o, p.sum, p.min, p.max);
+                add_sum_min_max(&mut o, p.sum, p.min, p.max);
                 o
             })
             .collect(),
@@ -206,20 +206,20 @@ fn points_of(metric: &Metric) -> Vec<Value> {
     }
 }
 
-fn number(p: &NumberDataPoint, kind: Value) -> Value {
+fn number_point(p: &NumberDataPoint, kind: Value) -> Value {
     let value = match p.value {
         Some(number_data_point::Value::AsInt(i)) => json!({"i": i.to_string()}),
-        Some(number_data_point::Value::AsDouble(d)) => json!({"d": double(d)}),
+        Some(number_data_point::Value::AsDouble(d)) => json!({"d": double_text(d)}),
         None => Value::Null,
     };
     let times = [p.start_time_unix_nano, p.time_unix_nano].map(|t| t.to_string());
     merged(&kind, json!({"attributes": attributes(&p.attributes), "start": times[0], "time": times[1], "value": value}))
 }
 
-fn extremes(o: &mut Value, sum: Option<f64>, min: Option<f64>, max: Option<f64>) {
+fn add_sum_min_max(o: &mut Value, sum: Option<f64>, min: Option<f64>, max: Option<f64>) {
     for (name, value) in [("sum", sum), ("min", min), ("max", max)] {
         if let Some(value) = value {
-            o[name] = double(value);
+            o[name] = double_text(value);
         }
     }
 }
@@ -278,7 +278,7 @@ fn any(value: &AnyValue) -> Value {
         Some(Any::StringValue(s)) => json!({ "s": s }),
         Some(Any::BoolValue(b)) => json!({ "b": b }),
         Some(Any::IntValue(i)) => json!({"i": i.to_string()}),
-        Some(Any::DoubleValue(d)) => json!({"d": double(*d)}),
+        Some(Any::DoubleValue(d)) => json!({"d": double_text(*d)}),
         Some(Any::BytesValue(x)) => json!({"x": hex(x)}),
         Some(Any::ArrayValue(a)) => json!({"a": a.values.iter().map(any).collect::<Value>()}),
         Some(Any::KvlistValue(m)) => json!({"m": attributes(&m.values)}),
@@ -286,7 +286,7 @@ fn any(value: &AnyValue) -> Value {
     }
 }
 
-fn double(d: f64) -> Value {
+fn double_text(d: f64) -> Value {
     json!(format!("{d:?}"))
 }
 
@@ -295,31 +295,31 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Keys whose values are doubles as text, which languages write differently.
-const DOUBLES: [&str; 5] = ["d", "sum", "min", "max", "bounds"];
+const DOUBLE_KEYS: [&str; 5] = ["d", "sum", "min", "max", "bounds"];
 /// Keys whose values are whole sets: what arrived must have no further entries.
-const SETS: [&str; 3] = ["attributes", "resource", "m"];
+const SET_KEYS: [&str; 3] = ["attributes", "resource", "m"];
 
 /// Where `came` differs from `sent`; every field of `sent` must be in `came` and equal.
-pub fn difference(sent: &Value, came: &Value) -> Option<String> {
-    differs(sent, came, "")
+pub fn first_difference(sent: &Value, received: &Value) -> Option<String> {
+    difference_at(sent, received, "")
 }
 
-fn differs(sent: &Value, came: &Value, key: &str) -> Option<String> {
-    let unequal = || Some(format!("{key}: sent {sent}, came {came}"));
-    match (sent, came) {
+fn difference_at(sent: &Value, received: &Value, key: &str) -> Option<String> {
+    let unequal = || Some(format!("{key}: sent {sent}, received {received}"));
+    match (sent, received) {
         (Value::Object(a), Value::Object(b)) => {
-            if SETS.contains(&key) && a.len() != b.len() {
+            if SET_KEYS.contains(&key) && a.len() != b.len() {
                 return unequal();
             }
             a.iter().find_map(|(k, v)| match b.get(k) {
-                Some(other) => differs(v, other, k),
+                Some(other) => difference_at(v, other, k),
                 None => Some(format!("{k} of {key} did not come: {v}")),
             })
         }
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).find_map(|(a, b)| differs(a, b, key))
+            a.iter().zip(b).find_map(|(a, b)| difference_at(a, b, key))
         }
-        (Value::String(a), Value::String(b)) if DOUBLES.contains(&key) => {
+        (Value::String(a), Value::String(b)) if DOUBLE_KEYS.contains(&key) => {
             let bits = |text: &str| text.parse::<f64>().map(f64::to_bits);
             if bits(a) == bits(b) && bits(a).is_ok() { None } else { unequal() }
         }
@@ -329,16 +329,16 @@ fn differs(sent: &Value, came: &Value, key: &str) -> Option<String> {
 }
 
 /// Pairs what was sent with what arrived; where an item has no partner, fails and shows the most similar candidate.
-pub fn compare(what: &str, sent: &[Value], came: &[Value]) {
-    let mut left: Vec<&Value> = came.iter().collect();
+pub fn assert_same_items(what: &str, sent: &[Value], received: &[Value]) {
+    let mut left: Vec<&Value> = received.iter().collect();
     for item in sent {
-        if let Some(at) = left.iter().position(|candidate| difference(item, candidate).is_none()) {
+        if let Some(at) = left.iter().position(|candidate| first_difference(item, candidate).is_none()) {
             left.swap_remove(at);
             continue;
         }
         let alike = |v: &&&Value| ["signal", "name", "span_id", "kind"].iter().all(|k| v.get(k) == item.get(k));
-        let near: Vec<_> = left.iter().filter(alike).filter_map(|c| difference(item, c)).take(5).collect();
-        panic!("{what}: never came: {item}\nnearest differ in: {near:#?}\n{} others left", left.len());
+        let near: Vec<_> = left.iter().filter(alike).filter_map(|c| first_difference(item, c)).take(5).collect();
+        panic!("{what}: never received: {item}\nnearest differ in: {near:#?}\n{} others left", left.len());
     }
-    assert!(left.is_empty(), "{what}: came and was not sent: {left:#?}");
+    assert!(left.is_empty(), "{what}: received and was not sent: {left:#?}");
 }

@@ -1,7 +1,7 @@
 //! One key: its description, and how it is read.
 
 use super::{ConfigValue, Shape};
-use crate::{Dur, Effective, Section};
+use crate::{EffectiveValue, GoDuration, Section};
 
 /// Whether a key is used.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -25,7 +25,7 @@ pub enum Bound {
     /// Of any number.
     Float(f64),
     /// Of a duration.
-    Dur(Dur),
+    Dur(GoDuration),
 }
 
 macro_rules! bounds {
@@ -38,7 +38,7 @@ macro_rules! bounds {
     )*};
 }
 
-bounds! { i32 => Int, i64 => Int, u32 => Int, u64 => Int, f64 => Float, Dur => Dur }
+bounds! { i32 => Int, i64 => Int, u32 => Int, u64 => Int, f64 => Float, GoDuration => Dur }
 
 impl Bound {
     #[expect(clippy::cast_precision_loss, reason = "bounds are small numbers")]
@@ -60,11 +60,11 @@ impl Bound {
     }
 
     /// The bound as a value of a JSON Schema; that of a duration is in nanoseconds.
-    pub(super) fn value(self) -> Effective {
+    pub(super) fn value(self) -> EffectiveValue {
         match self {
-            Self::Int(v) => Effective::Int(v),
-            Self::Float(v) => Effective::Float(v),
-            Self::Dur(v) => Effective::Int(v.0.into()),
+            Self::Int(v) => EffectiveValue::Int(v),
+            Self::Float(v) => EffectiveValue::Float(v),
+            Self::Dur(v) => EffectiveValue::Int(v.0.into()),
         }
     }
 }
@@ -110,7 +110,7 @@ pub struct Field {
     /// What it can be.
     pub shape: Shape,
     /// Its value when it is absent.
-    pub default: Effective,
+    pub default: EffectiveValue,
     /// Whether it is used.
     pub status: Status,
     /// Its old name, and what to write in its place.
@@ -128,7 +128,7 @@ impl Field {
             doc: String::new(),
             unit: None,
             shape: Shape::Any,
-            default: Effective::Null,
+            default: EffectiveValue::Null,
             status: Status::Used,
             old_key: None,
             rules: Vec::new(),
@@ -222,12 +222,12 @@ impl Field {
     /// Reads the key. Mistakes are added to the diagnostics of the section.
     pub fn read<T: ConfigValue>(&self, s: &mut Section<'_>, default: &T) -> T {
         let key = match self.old_key {
-            Some((old, instead)) if !s.has(self.key) && s.deprecated(old, instead) => old,
+            Some((old, instead)) if !s.contains_key(self.key) && s.warn_deprecated(old, instead) => old,
             _ => self.key,
         };
         match self.status {
-            Status::Deprecated(instead) if !s.deprecated(key, instead) => return default.clone(),
-            Status::NoEffect(reason, true) if s.has(key) => {
+            Status::Deprecated(instead) if !s.warn_deprecated(key, instead) => return default.clone(),
+            Status::NoEffect(reason, true) if s.contains_key(key) => {
                 s.warn(key, format!("'{key}' has no effect: {reason}"));
             }
             _ => {}
@@ -235,14 +235,14 @@ impl Field {
         let value = T::read(s, key, default);
         let number = match s.recorded(key) {
             #[expect(clippy::cast_precision_loss, reason = "compared with small numbers")]
-            Some(Effective::Int(v)) => Some(v as f64),
-            Some(Effective::Float(v)) => Some(v),
+            Some(EffectiveValue::Int(v)) => Some(v as f64),
+            Some(EffectiveValue::Float(v)) => Some(v),
             #[expect(clippy::cast_precision_loss, reason = "compared with small numbers")]
-            Some(Effective::Dur(v)) => Some(v.0 as f64),
+            Some(EffectiveValue::Duration(v)) => Some(v.0 as f64),
             _ => None,
         };
         if let Some(rule) = number.and_then(|number| self.rules.iter().find(|rule| !rule.holds(number))) {
-            s.error(key, rule.message).maybe_hint(rule.hint.map(str::to_owned));
+            s.error(key, rule.message).maybe_help(rule.hint.map(str::to_owned));
         }
         value
     }

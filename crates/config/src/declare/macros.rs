@@ -10,7 +10,7 @@ macro_rules! config_struct {
     };
     (@check $config:ident $s:ident [$($other:tt)*]) => {};
     (@refuse $s:ident [unsupported($key:literal, $sentence:expr)]) => {
-        $s.unsupported($key, $sentence);
+        $s.refuse_unsupported($key, $sentence);
     };
     (@refuse $s:ident [$($other:tt)*]) => {};
     (@refused $fields:ident [unsupported($key:literal, $sentence:expr)]) => {
@@ -121,8 +121,8 @@ macro_rules! config_struct {
                 $crate::declare::Shape::section(<Self as $crate::declare::Config>::fields(default))
             }
 
-            fn effective(&self) -> $crate::Effective {
-                $crate::Effective::Map(::std::collections::BTreeMap::new())
+            fn effective(&self) -> $crate::EffectiveValue {
+                $crate::EffectiveValue::Map(::std::collections::BTreeMap::new())
             }
         }
 
@@ -139,8 +139,8 @@ macro_rules! config_struct {
                 $crate::declare::Shape::List(::std::boxed::Box::new(shape))
             }
 
-            fn list_effective(_: &[Self]) -> $crate::Effective {
-                $crate::Effective::List(::std::vec::Vec::new())
+            fn list_effective(_: &[Self]) -> $crate::EffectiveValue {
+                $crate::EffectiveValue::List(::std::vec::Vec::new())
             }
         }
     };
@@ -217,8 +217,8 @@ macro_rules! config_enum {
                 $crate::declare::Shape::OneOf(words.filter(|word| !word.is_empty()).collect())
             }
 
-            fn effective(&self) -> $crate::Effective {
-                $crate::Effective::Str(self.name().to_owned())
+            fn effective(&self) -> $crate::EffectiveValue {
+                $crate::EffectiveValue::Str(self.name().to_owned())
             }
         }
     };

@@ -6,7 +6,7 @@
 //! # Example
 //! ```
 //! use std::time::Duration;
-//! use otelcore_config::{Diagnostics, Dur, Section, from_yaml};
+//! use otelcore_config::{Diagnostics, GoDuration, Section, from_yaml};
 //! use otelcore_config::declare::{Config, OpaqueString, Optional};
 //! use otelcore_config::{config_enum, config_struct};
 //!
@@ -65,7 +65,7 @@
 //!         #[config(flatten)]
 //!         pub client: ClientConfig = ClientConfig { endpoint: "localhost:1".to_owned(), ..ClientConfig::default() },
 //!         /// Time limit of one request; zero disables it.
-//!         #[config(at_least(Dur::ZERO, "'timeout' must be non-negative"))]
+//!         #[config(at_least(GoDuration::ZERO, "'timeout' must be non-negative"))]
 //!         pub timeout: Duration = Duration::from_secs(5),
 //!         /// An optional section that is on by default.
 //!         pub sending_queue: Optional<QueueConfig> = Optional::on(QueueConfig::default()),
@@ -105,7 +105,7 @@
 //! - `#[config(key = "type")]`: the key, where it is not the name of the field.
 //! - `#[config(unit = "MiB")]`: the unit of a number.
 //! - `#[config(at_least(0, "message"))]`, `above`, `at_most`: bounds, with the message of the error; a third argument is
-//!   its hint. The bounds are numbers or [`Dur`](crate::Dur)s.
+//!   its hint. The bounds are numbers or [`GoDuration`](crate::GoDuration)s.
 //! - `#[config(was("old_key", "`new_key:`"))]`: the old name of the key, which is read with a warning that says what to
 //!   write. Only used where the new key is absent.
 //! - `#[config(deprecated = "`new:` with ..")]`: the key is read only if it is written, with a warning.
@@ -113,7 +113,7 @@
 //! - `#[config(ignored = "reason")]`: the same without a warning, for the reference only.
 //!
 //! # Types of fields
-//! `bool`, integers, `f64`, `String`, [`OpaqueString`], [`Dur`](crate::Dur) and `Duration`; `Option` of these, for which
+//! `bool`, integers, `f64`, `String`, [`OpaqueString`], [`GoDuration`](crate::GoDuration) and `Duration`; `Option` of these, for which
 //! null and absence are `None`; `Vec` of strings, numbers, [`Header`](crate::Header)s, component ids and declared
 //! structs; `Vec<(String, String)>` for a map of strings, `BTreeMap<String, X>` for a map of sections; declared enums;
 //! a declared struct for a section in which null is the default; [`Optional`] for a section that can be off.
@@ -195,7 +195,7 @@ pub enum Shape {
         /// The keys.
         fields: Vec<Field>,
         /// The state when the key is absent or null.
-        flavour: crate::Flavour,
+        flavour: crate::OptionalFlavor,
     },
     /// Anything.
     Any,

@@ -1,50 +1,50 @@
 //! A section that can be off.
 
 use super::{Config, ConfigValue, Shape};
-use crate::{Effective, Flavour, Section};
+use crate::{EffectiveValue, OptionalFlavor, Section};
 
 /// A section that can be off, as Go's `configoptional.Optional`. It is off with `enabled: false`; what absence and null
 /// mean depends on the default.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Optional<T> {
     value: T,
-    flavour: Flavour,
+    flavour: OptionalFlavor,
 }
 
 impl<T> Optional<T> {
     /// On with these values. As a default: the section is on unless `enabled: false` is written.
     pub const fn on(value: T) -> Self {
-        Self { value, flavour: Flavour::Some }
+        Self { value, flavour: OptionalFlavor::Some }
     }
 
     /// Off. As a default: null and a map turn the section on, with these values for keys that are not written.
     pub const fn on_null(value: T) -> Self {
-        Self { value, flavour: Flavour::Default }
+        Self { value, flavour: OptionalFlavor::Default }
     }
 
     /// Off. As a default: a map turns the section on, with these values for keys that are not written; null does not.
     pub const fn off(value: T) -> Self {
-        Self { value, flavour: Flavour::None }
+        Self { value, flavour: OptionalFlavor::None }
     }
 
     /// The section, if it is on.
     pub fn get(&self) -> Option<&T> {
-        (self.flavour == Flavour::Some).then_some(&self.value)
+        (self.flavour == OptionalFlavor::Some).then_some(&self.value)
     }
 
     /// The section, if it is on.
     pub fn get_mut(&mut self) -> Option<&mut T> {
-        (self.flavour == Flavour::Some).then_some(&mut self.value)
+        (self.flavour == OptionalFlavor::Some).then_some(&mut self.value)
     }
 
     /// The section, if it is on.
     pub fn into_option(self) -> Option<T> {
-        (self.flavour == Flavour::Some).then_some(self.value)
+        (self.flavour == OptionalFlavor::Some).then_some(self.value)
     }
 
     /// Whether it is on.
     pub fn is_on(&self) -> bool {
-        self.flavour == Flavour::Some
+        self.flavour == OptionalFlavor::Some
     }
 }
 
@@ -56,7 +56,7 @@ impl<T: Default> Default for Optional<T> {
 
 impl<T: Config> ConfigValue for Optional<T> {
     fn read(s: &mut Section<'_>, key: &str, default: &Self) -> Self {
-        match s.optional(key, default.flavour) {
+        match s.optional_section(key, default.flavour) {
             Some(section) => Self::on(T::read_section(section, &default.value)),
             None => Self::off(default.value.clone()),
         }
@@ -66,7 +66,7 @@ impl<T: Config> ConfigValue for Optional<T> {
         Shape::Optional { fields: T::fields(&default.value), flavour: default.flavour }
     }
 
-    fn effective(&self) -> Effective {
-        Effective::Null
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Null
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::field::Comparison;
 use super::{Field, Shape, Status};
-use crate::{Effective, Flavour, print};
+use crate::{EffectiveValue, OptionalFlavor, print};
 
 /// Documentation without the links that only rustdoc knows, on one line for each paragraph.
 pub(super) fn plain(doc: &str) -> String {
@@ -128,18 +128,18 @@ fn shape_name(shape: &Shape) -> String {
 
 fn default(field: &Field) -> String {
     match (&field.shape, &field.default) {
-        (Shape::Optional { flavour: Flavour::Some, .. }, _) => "on".to_owned(),
-        (Shape::Optional { flavour: Flavour::Default, .. }, _) => "off; on if it is written".to_owned(),
+        (Shape::Optional { flavour: OptionalFlavor::Some, .. }, _) => "on".to_owned(),
+        (Shape::Optional { flavour: OptionalFlavor::Default, .. }, _) => "off; on if it is written".to_owned(),
         (Shape::Optional { .. }, _) => "off".to_owned(),
         (Shape::Section { .. } | Shape::Map(_) | Shape::Headers, _) => String::new(),
-        (_, Effective::Null | Effective::Opaque(_)) => String::new(),
-        (_, Effective::Str(text)) if text.is_empty() => String::new(),
-        (_, Effective::List(list)) if list.is_empty() => String::new(),
-        (_, Effective::List(list)) => {
-            let items = list.iter().map(|item| print::yaml(item, true).trim().to_owned());
+        (_, EffectiveValue::Null | EffectiveValue::Opaque(_)) => String::new(),
+        (_, EffectiveValue::Str(text)) if text.is_empty() => String::new(),
+        (_, EffectiveValue::List(list)) if list.is_empty() => String::new(),
+        (_, EffectiveValue::List(list)) => {
+            let items = list.iter().map(|item| print::to_yaml(item, true).trim().to_owned());
             format!("`[{}]`", items.collect::<Vec<_>>().join(", "))
         }
-        (_, value) => format!("`{}`", print::yaml(value, true).trim()),
+        (_, value) => format!("`{}`", print::to_yaml(value, true).trim()),
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{Diagnostics, Dur, Header, Section, config_enum, config_struct, from_yaml, print};
+use crate::{Diagnostics, GoDuration, HeaderEntry, Section, config_enum, config_struct, from_yaml, print};
 
 config_enum! {
     /// A unit.
@@ -32,7 +32,7 @@ config_struct! {
         /// Where to connect to.
         endpoint: String = "localhost:1".to_owned(),
         /// Sent with every request.
-        headers: Vec<Header>,
+        headers: Vec<HeaderEntry>,
         /// How requests are compressed.
         compression: Coding = Coding::Gzip,
     }
@@ -76,7 +76,7 @@ config_struct! {
         #[config(flatten)]
         shared: Shared = Shared { endpoint: "here:2".to_owned(), ..Shared::default() },
         /// Time limit; see [`Outer::unit`].
-        #[config(at_least(Dur::ZERO, "'timeout' must be non-negative"))]
+        #[config(at_least(GoDuration::ZERO, "'timeout' must be non-negative"))]
         timeout: Duration = Duration::from_secs(5),
         /// Of the size.
         #[config(key = "type")]
@@ -114,7 +114,7 @@ fn read(yaml: &str) -> (Outer, Vec<String>, String) {
     let section = Section::new(Some(&node), "exporters::outer", &d);
     let record = section.recorder();
     let config = Outer::read_section(section, &Outer::default());
-    (config, d.items().into_iter().map(|item| item.message).collect(), print::yaml(&record.snapshot(), true))
+    (config, d.items().into_iter().map(|item| item.message).collect(), print::to_yaml(&record.snapshot(), true))
 }
 
 #[test]
@@ -199,9 +199,9 @@ fn fields_describe_every_key_with_the_defaults_of_the_outer_type() {
         "storage",
     ];
     assert_eq!(keys, expected);
-    assert_eq!(fields[0].default, crate::Effective::Str("here:2".to_owned()));
+    assert_eq!(fields[0].default, crate::EffectiveValue::Str("here:2".to_owned()));
     assert_eq!(fields[0].doc, "Where to connect to.");
-    assert_eq!(fields[6].shape.fields()[0].default, crate::Effective::Int(6));
+    assert_eq!(fields[6].shape.fields()[0].default, crate::EffectiveValue::Int(6));
     assert_eq!(fields[6].shape.fields()[0].unit, Some("MiB"));
 }
 
@@ -226,7 +226,7 @@ fn reference_has_a_row_for_every_key_and_tables_of_old_and_refused_keys() {
 #[test]
 fn schema_has_types_defaults_and_constraints_of_every_key() {
     let object = object(&Outer::fields(&Outer::default()), None);
-    let text = print::json(&schema("outer", "A component.", object), false);
+    let text = print::to_json(&schema("outer", "A component.", object), false);
     let compact: String = text.split_whitespace().collect();
     for part in [
         r#""$schema":"https://json-schema.org/draft/2020-12/schema""#,

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Config, Shape};
-use crate::take::Integer;
-use crate::{ComponentId, Dur, Effective, Header, Located, Node, Section, nearest};
+use crate::convert::Integer;
+use crate::{ComponentId, ConfigNode, EffectiveValue, GoDuration, HeaderEntry, Located, Section, nearest_name};
 
 /// A type that a field of a [`config_struct!`](crate::config_struct) can have.
 pub trait ConfigValue: Clone {
@@ -18,7 +18,7 @@ pub trait ConfigValue: Clone {
     fn shape(default: &Self) -> Shape;
 
     /// The value as `print-config` shows it. That of a section is not used: its fields have values of their own.
-    fn effective(&self) -> Effective;
+    fn effective(&self) -> EffectiveValue;
 }
 
 /// A type for which `Option` means that null and absence are `None`.
@@ -30,7 +30,7 @@ pub trait ConfigScalar: Clone {
     fn scalar_shape() -> Shape;
 
     /// The value as `print-config` shows it.
-    fn scalar_effective(&self) -> Effective;
+    fn scalar_effective(&self) -> EffectiveValue;
 }
 
 /// The type of an element of a list.
@@ -42,7 +42,7 @@ pub trait ConfigItem: Clone {
     fn list_shape() -> Shape;
 
     /// The list as `print-config` shows it.
-    fn list_effective(list: &[Self]) -> Effective;
+    fn list_effective(list: &[Self]) -> EffectiveValue;
 }
 
 impl<T: ConfigScalar> ConfigValue for Option<T> {
@@ -54,8 +54,8 @@ impl<T: ConfigScalar> ConfigValue for Option<T> {
         T::scalar_shape()
     }
 
-    fn effective(&self) -> Effective {
-        self.as_ref().map_or(Effective::Null, T::scalar_effective)
+    fn effective(&self) -> EffectiveValue {
+        self.as_ref().map_or(EffectiveValue::Null, T::scalar_effective)
     }
 }
 
@@ -68,7 +68,7 @@ impl<T: ConfigItem> ConfigValue for Vec<T> {
         T::list_shape()
     }
 
-    fn effective(&self) -> Effective {
+    fn effective(&self) -> EffectiveValue {
         T::list_effective(self)
     }
 }
@@ -85,7 +85,7 @@ macro_rules! scalars {
                 $shape
             }
 
-            fn effective(&self) -> Effective {
+            fn effective(&self) -> EffectiveValue {
                 let $value = self;
                 $effective
             }
@@ -100,7 +100,7 @@ macro_rules! scalars {
                 $shape
             }
 
-            fn scalar_effective(&self) -> Effective {
+            fn scalar_effective(&self) -> EffectiveValue {
                 ConfigValue::effective(self)
             }
         }
@@ -112,7 +112,7 @@ macro_rules! integers {
     ($($t:ty),*) => {$(
         scalars! {
             $t: int, opt_int, Shape::Int { min: <$t>::MIN.to_i128(), max: <$t>::MAX.to_i128() },
-                |value| Effective::Int(value.to_i128());
+                |value| EffectiveValue::Int(value.to_i128());
         }
 
         impl ConfigItem for $t {
@@ -124,8 +124,8 @@ macro_rules! integers {
                 Shape::List(Box::new(<Self as ConfigScalar>::scalar_shape()))
             }
 
-            fn list_effective(list: &[Self]) -> Effective {
-                Effective::List(list.iter().map(ConfigValue::effective).collect())
+            fn list_effective(list: &[Self]) -> EffectiveValue {
+                EffectiveValue::List(list.iter().map(ConfigValue::effective).collect())
             }
         }
     )*};
@@ -134,8 +134,8 @@ macro_rules! integers {
 integers! { u8, u16, u32, u64, usize, i32, i64, isize }
 
 scalars! {
-    bool: bool, opt_bool, Shape::Bool, |value| Effective::Bool(*value);
-    Dur: duration, opt_duration, Shape::Duration, |value| Effective::Dur(*value);
+    bool: bool, opt_bool, Shape::Bool, |value| EffectiveValue::Bool(*value);
+    GoDuration: duration, opt_duration, Shape::Duration, |value| EffectiveValue::Duration(*value);
 }
 
 impl ConfigValue for String {
@@ -147,8 +147,8 @@ impl ConfigValue for String {
         Shape::Str
     }
 
-    fn effective(&self) -> Effective {
-        Effective::Str(self.clone())
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Str(self.clone())
     }
 }
 
@@ -161,8 +161,8 @@ impl ConfigScalar for String {
         Shape::Str
     }
 
-    fn scalar_effective(&self) -> Effective {
-        Effective::Str(self.clone())
+    fn scalar_effective(&self) -> EffectiveValue {
+        EffectiveValue::Str(self.clone())
     }
 }
 
@@ -175,40 +175,40 @@ impl ConfigValue for f64 {
         Shape::Float
     }
 
-    fn effective(&self) -> Effective {
-        Effective::Float(*self)
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Float(*self)
     }
 }
 
-fn dur(value: Duration) -> Dur {
-    Dur(i64::try_from(value.as_nanos()).unwrap_or(i64::MAX))
+fn dur(value: Duration) -> GoDuration {
+    GoDuration(i64::try_from(value.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// A negative duration is read as zero: where that is a mistake, the field has a bound.
 impl ConfigValue for Duration {
     fn read(s: &mut Section<'_>, key: &str, default: &Self) -> Self {
-        Self::from_nanos(s.duration(key, dur(*default)).nanos())
+        Self::from_nanos(s.duration(key, dur(*default)).nanos_or_zero())
     }
 
     fn shape(_: &Self) -> Shape {
         Shape::Duration
     }
 
-    fn effective(&self) -> Effective {
-        Effective::Dur(dur(*self))
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Duration(dur(*self))
     }
 }
 
 impl ConfigScalar for Duration {
     fn read_optional(s: &mut Section<'_>, key: &str) -> Option<Self> {
-        s.opt_duration(key).map(|value| Self::from_nanos(value.nanos()))
+        s.opt_duration(key).map(|value| Self::from_nanos(value.nanos_or_zero()))
     }
 
     fn scalar_shape() -> Shape {
         Shape::Duration
     }
 
-    fn scalar_effective(&self) -> Effective {
+    fn scalar_effective(&self) -> EffectiveValue {
         ConfigValue::effective(self)
     }
 }
@@ -232,23 +232,23 @@ impl ConfigValue for OpaqueString {
         Shape::Secret
     }
 
-    fn effective(&self) -> Effective {
-        Effective::Opaque(self.0.clone())
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Opaque(self.0.clone())
     }
 }
 
 /// Any value: null and absence are `None`.
-impl ConfigScalar for Node {
+impl ConfigScalar for ConfigNode {
     fn read_optional(s: &mut Section<'_>, key: &str) -> Option<Self> {
-        s.node(key).filter(|node| node.value != crate::Value::Null).cloned()
+        s.raw_node(key).filter(|node| node.value != crate::NodeValue::Null).cloned()
     }
 
     fn scalar_shape() -> Shape {
         Shape::Any
     }
 
-    fn scalar_effective(&self) -> Effective {
-        Effective::from(self)
+    fn scalar_effective(&self) -> EffectiveValue {
+        EffectiveValue::from(self)
     }
 }
 
@@ -264,8 +264,8 @@ impl ConfigItem for String {
         Shape::Words
     }
 
-    fn list_effective(list: &[Self]) -> Effective {
-        Effective::List(list.iter().cloned().map(Effective::Str).collect())
+    fn list_effective(list: &[Self]) -> EffectiveValue {
+        EffectiveValue::List(list.iter().cloned().map(EffectiveValue::Str).collect())
     }
 }
 
@@ -278,8 +278,8 @@ impl ConfigItem for f64 {
         Shape::List(Box::new(Shape::Float))
     }
 
-    fn list_effective(list: &[Self]) -> Effective {
-        Effective::List(list.iter().copied().map(Effective::Float).collect())
+    fn list_effective(list: &[Self]) -> EffectiveValue {
+        EffectiveValue::List(list.iter().copied().map(EffectiveValue::Float).collect())
     }
 }
 
@@ -293,12 +293,12 @@ impl ConfigItem for (String, String) {
         Shape::Map(Box::new(Shape::Str))
     }
 
-    fn list_effective(list: &[Self]) -> Effective {
-        Effective::Map(list.iter().map(|(key, value)| (key.clone(), Effective::Str(value.clone()))).collect())
+    fn list_effective(list: &[Self]) -> EffectiveValue {
+        EffectiveValue::Map(list.iter().map(|(key, value)| (key.clone(), EffectiveValue::Str(value.clone()))).collect())
     }
 }
 
-impl ConfigItem for Header {
+impl ConfigItem for HeaderEntry {
     fn read_list(s: &mut Section<'_>, key: &str, _: &[Self]) -> Vec<Self> {
         s.headers(key)
     }
@@ -307,23 +307,23 @@ impl ConfigItem for Header {
         Shape::Headers
     }
 
-    fn list_effective(list: &[Self]) -> Effective {
-        let pairs = list.iter().map(|header| (header.name.clone(), Effective::Opaque(header.value.clone())));
-        Effective::Map(pairs.collect())
+    fn list_effective(list: &[Self]) -> EffectiveValue {
+        let pairs = list.iter().map(|header| (header.name.clone(), EffectiveValue::Opaque(header.value.clone())));
+        EffectiveValue::Map(pairs.collect())
     }
 }
 
 impl ConfigItem for Located<ComponentId> {
     fn read_list(s: &mut Section<'_>, key: &str, _: &[Self]) -> Vec<Self> {
-        s.ids(key)
+        s.component_ids(key)
     }
 
     fn list_shape() -> Shape {
         Shape::List(Box::new(Shape::Str))
     }
 
-    fn list_effective(list: &[Self]) -> Effective {
-        Effective::List(list.iter().map(|id| Effective::Str(id.to_string())).collect())
+    fn list_effective(list: &[Self]) -> EffectiveValue {
+        EffectiveValue::List(list.iter().map(|id| EffectiveValue::Str(id.to_string())).collect())
     }
 }
 
@@ -344,8 +344,8 @@ impl<T: Config> ConfigValue for BTreeMap<String, T> {
         Shape::Map(Box::new(Shape::section(T::fields(&T::default()))))
     }
 
-    fn effective(&self) -> Effective {
-        Effective::Map(BTreeMap::new())
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Map(BTreeMap::new())
     }
 }
 
@@ -366,7 +366,7 @@ pub fn read_word(
         let mut all: Vec<&'static str> = words.iter().flat_map(|names| names.iter().copied()).collect();
         // The first word is the value of null.
         all.sort_by_key(|word| !word.is_empty());
-        let word = s.one_of(key, &all, name(default));
+        let word = s.one_of_strings(key, &all, name(default));
         return words.iter().position(|names| names.contains(&word)).unwrap_or(default);
     };
     let word = s.str(key, name(default));
@@ -374,8 +374,9 @@ pub fn read_word(
         return found;
     }
     let fill = |text: &str| text.replace("{key}", key).replace("{word}", &word);
-    let near = nearest(&word, words.iter().flat_map(|names| names.iter().copied()).filter(|name| !name.is_empty()));
+    let near =
+        nearest_name(&word, words.iter().flat_map(|names| names.iter().copied()).filter(|name| !name.is_empty()));
     let help = if hint.is_empty() { near.map(|near| format!("did you mean `{near}`?")) } else { Some(fill(hint)) };
-    s.error(key, fill(message)).maybe_hint(help);
+    s.error(key, fill(message)).maybe_help(help);
     default
 }

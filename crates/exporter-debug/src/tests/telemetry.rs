@@ -1,4 +1,4 @@
-//! Telemetry that shows every line that a dump can have.
+//! Telemetry for tests, with which a dump has every possible line.
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::{
@@ -26,41 +26,41 @@ const TIME: u64 = 1_581_452_773_000_000_123;
 const TRACE_ID: [u8; 16] = [0x5b, 0x8e, 0xff, 0xf7, 0x98, 3, 0x81, 3, 0xd2, 0x69, 0xb6, 0x33, 0x81, 0x3f, 0xc6, 0x0c];
 const SPAN_ID: [u8; 8] = [0xee, 0xe1, 0x9b, 0x7e, 0xc3, 0xc1, 0xb1, 0x74];
 
-fn rope(signal: Signal, message: &impl Message) -> Rope {
+fn checked_rope(signal: Signal, message: &impl Message) -> Rope {
     let bytes = Bytes::from(message.encode_to_vec());
     let summary = otelcore_pdata::check(signal, &bytes).expect("test telemetry is well formed");
     Rope::new(bytes, summary.items)
 }
 
-fn any(value: Value) -> AnyValue {
+fn any_value(value: Value) -> AnyValue {
     AnyValue { value: Some(value) }
 }
 
-fn text(v: &str) -> Value {
+fn string_value(v: &str) -> Value {
     Value::StringValue(v.to_owned())
 }
 
-fn kv(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(any(value)), ..KeyValue::default() }
+fn attribute(key: &str, value: Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(any_value(value)), ..KeyValue::default() }
 }
 
-fn kvs(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
-    pairs.iter().map(|(k, v)| kv(k, text(v))).collect()
+fn string_attributes(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
+    pairs.iter().map(|(k, v)| attribute(k, string_value(v))).collect()
 }
 
 /// An attribute of each type.
-fn every_value() -> Vec<KeyValue> {
-    let inner = vec![kv("b", Value::DoubleValue(1.0)), kv("a", text("<&>"))];
-    let list = vec![any(Value::IntValue(1)), AnyValue { value: None }, any(Value::BoolValue(false))];
+fn attributes_of_every_type() -> Vec<KeyValue> {
+    let inner = vec![attribute("b", Value::DoubleValue(1.0)), attribute("a", string_value("<&>"))];
+    let list = vec![any_value(Value::IntValue(1)), AnyValue { value: None }, any_value(Value::BoolValue(false))];
     vec![
-        kv("string", text("x")),
-        kv("bool", Value::BoolValue(true)),
-        kv("int", Value::IntValue(-7)),
-        kv("double", Value::DoubleValue(1e21)),
-        kv("infinite", Value::DoubleValue(f64::NEG_INFINITY)),
-        kv("bytes", Value::BytesValue(vec![0, 255, 7])),
-        kv("map", Value::KvlistValue(KeyValueList { values: inner })),
-        kv("slice", Value::ArrayValue(ArrayValue { values: list })),
+        attribute("string", string_value("x")),
+        attribute("bool", Value::BoolValue(true)),
+        attribute("int", Value::IntValue(-7)),
+        attribute("double", Value::DoubleValue(1e21)),
+        attribute("infinite", Value::DoubleValue(f64::NEG_INFINITY)),
+        attribute("bytes", Value::BytesValue(vec![0, 255, 7])),
+        attribute("map", Value::KvlistValue(KeyValueList { values: inner })),
+        attribute("slice", Value::ArrayValue(ArrayValue { values: list })),
         KeyValue { key: "empty".to_owned(), value: None, ..KeyValue::default() },
     ]
 }
@@ -72,12 +72,12 @@ fn resource() -> Resource {
         id_keys: vec!["service.name".to_owned()],
         description_keys: vec!["service.version".to_owned()],
     };
-    let attributes = kvs(&[("service.name", "shop"), ("service.version", "2")]);
+    let attributes = string_attributes(&[("service.name", "shop"), ("service.version", "2")]);
     Resource { attributes, entity_refs: vec![entity], ..Resource::default() }
 }
 
 fn scope() -> InstrumentationScope {
-    let attributes = kvs(&[("k", "v")]);
+    let attributes = string_attributes(&[("k", "v")]);
     InstrumentationScope { name: "lib".to_owned(), version: "1.2".to_owned(), attributes, ..Default::default() }
 }
 
@@ -86,14 +86,14 @@ pub(super) fn traces() -> Rope {
     let event = Event {
         time_unix_nano: TIME,
         name: "e".to_owned(),
-        attributes: kvs(&[("k", "v")]),
+        attributes: string_attributes(&[("k", "v")]),
         dropped_attributes_count: 2,
     };
     let link = Link {
         trace_id: TRACE_ID.to_vec(),
         span_id: SPAN_ID.to_vec(),
         trace_state: "a=b".to_owned(),
-        attributes: kvs(&[("k", "v")]),
+        attributes: string_attributes(&[("k", "v")]),
         dropped_attributes_count: 4,
         flags: 1,
     };
@@ -106,7 +106,7 @@ pub(super) fn traces() -> Rope {
         kind: 2,
         start_time_unix_nano: START,
         end_time_unix_nano: START + 1_500_000_000,
-        attributes: every_value(),
+        attributes: attributes_of_every_type(),
         dropped_attributes_count: 1,
         events: vec![event, Event::default()],
         dropped_events_count: 2,
@@ -115,16 +115,17 @@ pub(super) fn traces() -> Rope {
         status: Some(Status { message: "m".to_owned(), code: 2 }),
         ..Span::default()
     };
-    let odd = Span { kind: 9, status: Some(Status { code: 9, ..Status::default() }), ..Span::default() };
-    let full = ScopeSpans { scope: Some(scope()), spans: vec![span], schema_url: "https://scope".to_owned() };
-    let bare = ScopeSpans { spans: vec![Span::default(), odd], ..ScopeSpans::default() };
+    let with_unknown_numbers =
+        Span { kind: 9, status: Some(Status { code: 9, ..Status::default() }), ..Span::default() };
+    let full_scope = ScopeSpans { scope: Some(scope()), spans: vec![span], schema_url: "https://scope".to_owned() };
+    let scope_without_name = ScopeSpans { spans: vec![Span::default(), with_unknown_numbers], ..ScopeSpans::default() };
     let first = ResourceSpans {
         resource: Some(resource()),
-        scope_spans: vec![full, bare],
+        scope_spans: vec![full_scope, scope_without_name],
         schema_url: "https://resource".to_owned(),
     };
     let request = ExportTraceServiceRequest { resource_spans: vec![first, ResourceSpans::default()] };
-    rope(Signal::Traces, &request)
+    checked_rope(Signal::Traces, &request)
 }
 
 /// A full log record, and an empty one.
@@ -134,33 +135,34 @@ pub(super) fn logs() -> Rope {
         observed_time_unix_nano: START,
         severity_number: 9,
         severity_text: "INFO".to_owned(),
-        body: Some(any(text("it works"))),
-        attributes: kvs(&[("a", "1"), ("b", "2")]),
+        body: Some(any_value(string_value("it works"))),
+        attributes: string_attributes(&[("a", "1"), ("b", "2")]),
         flags: 1,
         trace_id: TRACE_ID.to_vec(),
         span_id: SPAN_ID.to_vec(),
         event_name: "started".to_owned(),
         ..LogRecord::default()
     };
-    let odd = LogRecord { severity_number: 99, ..LogRecord::default() };
-    let logs = ScopeLogs { scope: Some(scope()), log_records: vec![record, odd], ..ScopeLogs::default() };
+    let with_unknown_severity = LogRecord { severity_number: 99, ..LogRecord::default() };
+    let logs =
+        ScopeLogs { scope: Some(scope()), log_records: vec![record, with_unknown_severity], ..ScopeLogs::default() };
     let entry = ResourceLogs { resource: Some(resource()), scope_logs: vec![logs], ..ResourceLogs::default() };
-    rope(Signal::Logs, &ExportLogsServiceRequest { resource_logs: vec![entry] })
+    checked_rope(Signal::Logs, &ExportLogsServiceRequest { resource_logs: vec![entry] })
 }
 
-fn number(value: Option<number_data_point::Value>) -> NumberDataPoint {
-    let example = Exemplar {
-        filtered_attributes: kvs(&[("f", "g")]),
+fn number_point(value: Option<number_data_point::Value>) -> NumberDataPoint {
+    let exemplar = Exemplar {
+        filtered_attributes: string_attributes(&[("f", "g")]),
         time_unix_nano: TIME,
         span_id: SPAN_ID.to_vec(),
         trace_id: TRACE_ID.to_vec(),
         value: Some(exemplar::Value::AsDouble(0.5)),
     };
     NumberDataPoint {
-        attributes: kvs(&[("k", "v"), ("k2", "v2")]),
+        attributes: string_attributes(&[("k", "v"), ("k2", "v2")]),
         start_time_unix_nano: START,
         time_unix_nano: TIME,
-        exemplars: vec![example, Exemplar { value: Some(exemplar::Value::AsInt(3)), ..Exemplar::default() }],
+        exemplars: vec![exemplar, Exemplar { value: Some(exemplar::Value::AsInt(3)), ..Exemplar::default() }],
         value,
         ..NumberDataPoint::default()
     }
@@ -173,7 +175,7 @@ fn metric(name: &str, data: Option<Data>) -> Metric {
 /// A metric of each kind.
 pub(super) fn metrics() -> Rope {
     let double = NumberDataPoint { value: Some(number_data_point::Value::AsDouble(2.5e6)), ..Default::default() };
-    let gauge = Gauge { data_points: vec![number(Some(number_data_point::Value::AsInt(5))), double] };
+    let gauge = Gauge { data_points: vec![number_point(Some(number_data_point::Value::AsInt(5))), double] };
     let sum = Sum { data_points: vec![NumberDataPoint::default()], aggregation_temporality: 2, is_monotonic: true };
     let histogram = HistogramDataPoint {
         time_unix_nano: TIME,
@@ -185,7 +187,7 @@ pub(super) fn metrics() -> Rope {
         bucket_counts: vec![0, 4, 1],
         ..HistogramDataPoint::default()
     };
-    let bare = HistogramDataPoint::default();
+    let empty_point = HistogramDataPoint::default();
     let exponential = ExponentialHistogramDataPoint {
         count: 7,
         sum: Some(1e-7),
@@ -203,10 +205,10 @@ pub(super) fn metrics() -> Rope {
     let described = Metric {
         description: "what it is".to_owned(),
         unit: "1".to_owned(),
-        metadata: kvs(&[("source", "test")]),
+        metadata: string_attributes(&[("source", "test")]),
         ..metric("gauge", Some(Data::Gauge(gauge)))
     };
-    let histogram = Histogram { data_points: vec![histogram, bare], aggregation_temporality: 1 };
+    let histogram = Histogram { data_points: vec![histogram, empty_point], aggregation_temporality: 1 };
     let exponential = ExponentialHistogram { data_points: vec![exponential], aggregation_temporality: 0 };
     let metrics = vec![
         described,
@@ -218,12 +220,12 @@ pub(super) fn metrics() -> Rope {
     ];
     let group = ScopeMetrics { metrics, ..ScopeMetrics::default() };
     let entry = ResourceMetrics { scope_metrics: vec![group], ..ResourceMetrics::default() };
-    rope(Signal::Metrics, &ExportMetricsServiceRequest { resource_metrics: vec![entry] })
+    checked_rope(Signal::Metrics, &ExportMetricsServiceRequest { resource_metrics: vec![entry] })
 }
 
 /// One log record with this body.
-pub(super) fn line(body: &[u8]) -> Rope {
-    let record = LogRecord { body: Some(any(Value::StringValue("????".to_owned()))), ..LogRecord::default() };
+pub(super) fn log_with_body(body: &[u8]) -> Rope {
+    let record = LogRecord { body: Some(any_value(Value::StringValue("????".to_owned()))), ..LogRecord::default() };
     let entry = ResourceLogs {
         scope_logs: vec![ScopeLogs { log_records: vec![record], ..ScopeLogs::default() }],
         ..ResourceLogs::default()
@@ -239,5 +241,5 @@ pub(super) fn line(body: &[u8]) -> Rope {
 pub(crate) fn many_spans(n: usize) -> Rope {
     let spans = vec![Span::default(); n];
     let entry = ResourceSpans { scope_spans: vec![ScopeSpans { spans, ..Default::default() }], ..Default::default() };
-    rope(Signal::Traces, &ExportTraceServiceRequest { resource_spans: vec![entry] })
+    checked_rope(Signal::Traces, &ExportTraceServiceRequest { resource_spans: vec![entry] })
 }

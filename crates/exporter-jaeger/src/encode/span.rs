@@ -1,13 +1,15 @@
 //! One span.
 
 use otelcore_pdata::views::{AnyValue, Event, Link, Scope, Span, Status, View};
-use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_len, put_uint, varint_len};
+use otelcore_pdata::wire_format::{
+    MessageFields, WireValue, put_bytes_field, put_tag_and_len, put_varint_field, varint_len,
+};
 use smallvec::SmallVec;
 
-use super::open;
-use super::value::{Names, put_attribute, put_string, put_tag};
+use super::put_len_delimited;
+use super::value::{HttpAttributeNames, put_attribute, put_string, put_tag};
 
-const TAGS: u32 = 8;
+const TAGS_FIELD: u32 = 8;
 const FOLLOWS_FROM: u64 = 1;
 const CHILD_OF: u64 = 0;
 
@@ -15,77 +17,77 @@ const CHILD_OF: u64 = 0;
 pub(super) fn scope_tags(scope: &Scope<'_>) -> Vec<u8> {
     let mut tags = Vec::new();
     if !scope.name.is_empty() {
-        put_string(&mut tags, TAGS, b"otel.scope.name", scope.name);
+        put_string(&mut tags, TAGS_FIELD, b"otel.scope.name", scope.name);
     }
     if !scope.version.is_empty() {
-        put_string(&mut tags, TAGS, b"otel.scope.version", scope.version);
+        put_string(&mut tags, TAGS_FIELD, b"otel.scope.version", scope.version);
     }
     tags
 }
 
 /// A span's repeated fields, collected in the same pass as its scalars.
 #[derive(Default)]
-struct Repeats<'a> {
+struct RepeatedFields<'a> {
     attributes: SmallVec<[&'a [u8]; 32]>,
     events: SmallVec<[&'a [u8]; 8]>,
     links: SmallVec<[&'a [u8]; 8]>,
 }
 
 /// Reads a span in one pass. With the view alone, attributes, events and links would need further passes.
-fn read<'a>(raw: &'a [u8]) -> (Span<'a>, Repeats<'a>) {
-    let (mut span, mut repeats) = (Span { raw, ..Span::default() }, Repeats::default());
-    for (number, wire) in Fields::new(raw) {
+fn read_span<'a>(raw: &'a [u8]) -> (Span<'a>, RepeatedFields<'a>) {
+    let (mut span, mut repeated) = (Span { raw, ..Span::default() }, RepeatedFields::default());
+    for (number, wire) in MessageFields::new(raw) {
         match (number, wire) {
-            (9, Wire::Len(v)) => repeats.attributes.push(v),
-            (1, Wire::Len(v)) => span.trace_id = v,
-            (2, Wire::Len(v)) => span.span_id = v,
-            (3, Wire::Len(v)) => span.trace_state = v,
-            (4, Wire::Len(v)) => span.parent_span_id = v,
-            (5, Wire::Len(v)) => span.name = v,
+            (9, WireValue::Len(v)) => repeated.attributes.push(v),
+            (1, WireValue::Len(v)) => span.trace_id = v,
+            (2, WireValue::Len(v)) => span.span_id = v,
+            (3, WireValue::Len(v)) => span.trace_state = v,
+            (4, WireValue::Len(v)) => span.parent_span_id = v,
+            (5, WireValue::Len(v)) => span.name = v,
             // The low 32 bits, as for every enum.
-            (6, Wire::Varint(v)) => span.kind = v as i32,
-            (7, Wire::Fixed64(v)) => span.start_time_unix_nano = v,
-            (8, Wire::Fixed64(v)) => span.end_time_unix_nano = v,
-            (11, Wire::Len(v)) => repeats.events.push(v),
-            (13, Wire::Len(v)) => repeats.links.push(v),
-            (15, Wire::Len(v)) => span.status = Status::parse(v),
-            (16, Wire::Fixed32(v)) => span.flags = v,
+            (6, WireValue::Varint(v)) => span.kind = v as i32,
+            (7, WireValue::Fixed64(v)) => span.start_time_unix_nano = v,
+            (8, WireValue::Fixed64(v)) => span.end_time_unix_nano = v,
+            (11, WireValue::Len(v)) => repeated.events.push(v),
+            (13, WireValue::Len(v)) => repeated.links.push(v),
+            (15, WireValue::Len(v)) => span.status = Status::parse(v),
+            (16, WireValue::Fixed32(v)) => span.flags = v,
             _ => {}
         }
     }
-    (span, repeats)
+    (span, repeated)
 }
 
 /// Appends Batch.spans: one span, given by its bytes.
-pub(super) fn put(out: &mut Vec<u8>, raw: &[u8], scope_tags: &[u8]) {
-    let (span, repeats) = read(raw);
-    open(out, 1, |out| {
+pub(super) fn put_span(out: &mut Vec<u8>, raw: &[u8], scope_tags: &[u8]) {
+    let (span, repeated) = read_span(raw);
+    put_len_delimited(out, 1, |out| {
         put_id::<16>(out, 1, span.trace_id);
         put_id::<8>(out, 2, span.span_id);
         if !span.name.is_empty() {
-            put_bytes(out, 3, span.name);
+            put_bytes_field(out, 3, span.name);
         }
-        put_references(out, &span, &repeats.links);
+        put_references(out, &span, &repeated.links);
         // Only the W3C sampled flag has an equivalent in Jaeger.
         if span.flags & 1 == 1 {
-            put_uint(out, 5, 1);
+            put_varint_field(out, 5, 1);
         }
         let (start, end) = (span.start_time_unix_nano.cast_signed(), span.end_time_unix_nano.cast_signed());
-        put_time(out, 6, start);
+        put_timestamp(out, 6, start);
         put_duration(out, 7, end.saturating_sub(start));
         out.extend_from_slice(scope_tags);
-        for tag in &repeats.attributes {
-            put_attribute(out, TAGS, tag, Names::HttpConventions);
+        for tag in &repeated.attributes {
+            put_attribute(out, TAGS_FIELD, tag, HttpAttributeNames::Current);
         }
-        put_tags(out, &span);
-        for event in &repeats.events {
+        put_derived_tags(out, &span);
+        for event in &repeated.events {
             put_log(out, &Event::parse(event));
         }
     });
 }
 
 /// The tags that are made from a span's other fields.
-fn put_tags(out: &mut Vec<u8>, span: &Span<'_>) {
+fn put_derived_tags(out: &mut Vec<u8>, span: &Span<'_>) {
     // KeyValue{key: "span.kind", v_str}, as a whole.
     let kind: &[u8] = match span.kind {
         1 => b"\x0a\x09span.kind\x1a\x08internal",
@@ -96,28 +98,28 @@ fn put_tags(out: &mut Vec<u8>, span: &Span<'_>) {
         _ => b"",
     };
     if !kind.is_empty() {
-        put_bytes(out, TAGS, kind);
+        put_bytes_field(out, TAGS_FIELD, kind);
     }
     match span.status.code {
-        1 => put_string(out, TAGS, b"otel.status_code", b"OK"),
+        1 => put_string(out, TAGS_FIELD, b"otel.status_code", b"OK"),
         2 => {
-            put_string(out, TAGS, b"otel.status_code", b"ERROR");
+            put_string(out, TAGS_FIELD, b"otel.status_code", b"ERROR");
             // KeyValue{key: "error", v_type: BOOL, v_bool: true}
-            put_bytes(out, TAGS, b"\x0a\x05error\x10\x01\x20\x01");
+            put_bytes_field(out, TAGS_FIELD, b"\x0a\x05error\x10\x01\x20\x01");
         }
         _ => {}
     }
     if !span.status.message.is_empty() {
-        put_string(out, TAGS, b"otel.status_description", span.status.message);
+        put_string(out, TAGS_FIELD, b"otel.status_description", span.status.message);
     }
     if !span.trace_state.is_empty() {
-        put_string(out, TAGS, b"w3c.tracestate", span.trace_state);
+        put_string(out, TAGS_FIELD, b"w3c.tracestate", span.trace_state);
     }
 }
 
 /// Appends an id of `N` bytes; zeros if it has another length.
 fn put_id<const N: usize>(out: &mut Vec<u8>, number: u32, id: &[u8]) {
-    put_len(out, number, N);
+    put_tag_and_len(out, number, N);
     out.extend_from_slice(if id.len() == N { id } else { &[0; N] });
 }
 
@@ -128,8 +130,8 @@ fn put_references(out: &mut Vec<u8>, span: &Span<'_>, links: &[&[u8]]) {
         |link: &Link<'_>| has_parent && same_id(link.trace_id, span.trace_id) && link.span_id == span.parent_span_id;
     let links = || links.iter().map(|raw| Link::parse(raw));
     if has_parent {
-        let kind = links().rev().find(&is_parent).map_or(CHILD_OF, |link| reference_type(&link));
-        put_reference(out, span.trace_id, span.parent_span_id, kind);
+        let ref_type = links().rev().find(&is_parent).map_or(CHILD_OF, |link| reference_type(&link));
+        put_reference(out, span.trace_id, span.parent_span_id, ref_type);
     }
     for link in links().filter(|link| !is_parent(link)) {
         put_reference(out, link.trace_id, link.span_id, reference_type(&link));
@@ -143,54 +145,54 @@ fn same_id(a: &[u8], b: &[u8]) -> bool {
 }
 
 fn reference_type(link: &Link<'_>) -> u64 {
-    let said = link.attributes().find(|kv| kv.key == b"opentracing.ref_type").map(|kv| kv.value);
-    if matches!(said, Some(AnyValue::String(b"child_of"))) { CHILD_OF } else { FOLLOWS_FROM }
+    let ref_type = link.attributes().find(|kv| kv.key == b"opentracing.ref_type").map(|kv| kv.value);
+    if matches!(ref_type, Some(AnyValue::String(b"child_of"))) { CHILD_OF } else { FOLLOWS_FROM }
 }
 
-fn put_reference(out: &mut Vec<u8>, trace_id: &[u8], span_id: &[u8], kind: u64) {
-    let len = 18 + 10 + if kind == CHILD_OF { 0 } else { 2 };
-    put_len(out, 4, len);
+fn put_reference(out: &mut Vec<u8>, trace_id: &[u8], span_id: &[u8], ref_type: u64) {
+    let len = 18 + 10 + if ref_type == CHILD_OF { 0 } else { 2 };
+    put_tag_and_len(out, 4, len);
     put_id::<16>(out, 1, trace_id);
     put_id::<8>(out, 2, span_id);
-    if kind != CHILD_OF {
-        put_uint(out, 3, kind);
+    if ref_type != CHILD_OF {
+        put_varint_field(out, 3, ref_type);
     }
 }
 
-const SECOND: i64 = 1_000_000_000;
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// Appends a `Timestamp`: whole seconds rounded down, nanoseconds from 0.
-fn put_time(out: &mut Vec<u8>, number: u32, nanos: i64) {
-    put_pair(out, number, nanos.div_euclid(SECOND), nanos.rem_euclid(SECOND));
+fn put_timestamp(out: &mut Vec<u8>, number: u32, nanos: i64) {
+    put_seconds_and_nanos(out, number, nanos.div_euclid(NANOS_PER_SECOND), nanos.rem_euclid(NANOS_PER_SECOND));
 }
 
 /// Appends a `Duration`: seconds and nanoseconds of the same sign.
 fn put_duration(out: &mut Vec<u8>, number: u32, nanos: i64) {
-    put_pair(out, number, nanos / SECOND, nanos % SECOND);
+    put_seconds_and_nanos(out, number, nanos / NANOS_PER_SECOND, nanos % NANOS_PER_SECOND);
 }
 
 /// Appends a message {1 seconds, 2 nanos}; zero fields are left out, but the message itself is always written.
-fn put_pair(out: &mut Vec<u8>, number: u32, seconds: i64, nanos: i64) {
+fn put_seconds_and_nanos(out: &mut Vec<u8>, number: u32, seconds: i64, nanos: i64) {
     let (seconds, nanos) = (seconds.cast_unsigned(), nanos.cast_unsigned());
     let len = |v: u64| if v == 0 { 0 } else { 1 + varint_len(v) };
-    put_len(out, number, len(seconds) + len(nanos));
+    put_tag_and_len(out, number, len(seconds) + len(nanos));
     if seconds != 0 {
-        put_uint(out, 1, seconds);
+        put_varint_field(out, 1, seconds);
     }
     if nanos != 0 {
-        put_uint(out, 2, nanos);
+        put_varint_field(out, 2, nanos);
     }
 }
 
 /// An event: its name as the field `event`, unless it has an attribute of that name, then its attributes.
 fn put_log(out: &mut Vec<u8>, event: &Event<'_>) {
-    open(out, 9, |out| {
-        put_time(out, 1, event.time_unix_nano.cast_signed());
+    put_len_delimited(out, 9, |out| {
+        put_timestamp(out, 1, event.time_unix_nano.cast_signed());
         if !event.name.is_empty() && event.attributes().all(|kv| kv.key != b"event") {
             put_string(out, 2, b"event", event.name);
         }
         for field in event.attributes() {
-            put_tag(out, 2, &field, Names::HttpConventions);
+            put_tag(out, 2, &field, HttpAttributeNames::Current);
         }
     });
 }

@@ -8,19 +8,19 @@ use prost::Message;
 
 use super::*;
 
-fn kv(key: &str, value: Value) -> Kv {
+fn attribute(key: &str, value: Value) -> Kv {
     Kv { key: key.into(), value: Some(Any { value: Some(value) }), ..Kv::default() }
 }
 
-fn text(key: &str, value: &str) -> Kv {
-    kv(key, Value::StringValue(value.into()))
+fn string_attribute(key: &str, value: &str) -> Kv {
+    attribute(key, Value::StringValue(value.into()))
 }
 
-fn request(resource: Vec<Kv>, spans: Option<Vec<Sp>>) -> Vec<Vec<u8>> {
+fn encode_request(resource: Vec<Kv>, spans: Option<Vec<Sp>>) -> Vec<Vec<u8>> {
     let scope_spans = spans.map(|spans| ScopeSpans { spans, ..ScopeSpans::default() }).into_iter().collect();
     let resource = Some(Res { attributes: resource, ..Res::default() });
     let resource_spans = vec![Rs { resource, scope_spans, ..Rs::default() }];
-    requests(&ExportTraceServiceRequest { resource_spans }.encode_to_vec())
+    encode_requests(&ExportTraceServiceRequest { resource_spans }.encode_to_vec())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -30,60 +30,63 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_resource_without_spans_is_a_process() {
-    let got = request(vec![text("service.name", "svc"), kv("n", Value::IntValue(1))], None);
-    assert_eq!(got.len(), 1);
-    assert_eq!(hex(&got[0]), "0a10120e0a03737663".to_owned() + "12070a016e10022801");
+fn resource_without_spans_is_a_batch_with_only_a_process() {
+    let requests =
+        encode_request(vec![string_attribute("service.name", "svc"), attribute("n", Value::IntValue(1))], None);
+    assert_eq!(requests.len(), 1);
+    assert_eq!(hex(&requests[0]), "0a10120e0a03737663".to_owned() + "12070a016e10022801");
 }
 
 #[test]
-fn an_empty_span_has_its_ids_and_times() {
-    let got = request(vec![text("service.name", "svc")], Some(vec![Sp::default()]));
+fn empty_span_has_ids_and_times() {
+    let requests = encode_request(vec![string_attribute("service.name", "svc")], Some(vec![Sp::default()]));
     let zeros = |n| "00".repeat(n);
     let expected = format!("0a290a200a10{}1208{}32003a0012050a03737663", zeros(16), zeros(8));
-    assert_eq!(hex(&got[0]), expected);
+    assert_eq!(hex(&requests[0]), expected);
 }
 
 #[test]
-fn nothing_at_all_is_no_batch() {
-    assert_eq!(request(vec![], None).len(), 0);
-    assert_eq!(request(vec![], Some(vec![])).len(), 1, "a scope without spans still makes one");
+fn resource_without_attributes_and_scopes_is_no_batch() {
+    assert_eq!(encode_request(vec![], None).len(), 0);
+    assert_eq!(encode_request(vec![], Some(vec![])).len(), 1, "a scope without spans still makes one");
 }
 
 /// The parts of a `KeyValue` that the tests compare: key, type and value.
 fn tags(message: &[u8], number: u32) -> Vec<String> {
-    let of = |raw: &[u8]| {
+    let tag_text = |raw: &[u8]| {
         let (mut key, mut kind, mut value) = (String::new(), 0, String::from("-"));
-        for (n, wire) in Fields::new(raw) {
+        for (n, wire) in MessageFields::new(raw) {
             match (n, wire) {
-                (1, Wire::Len(v)) => key = String::from_utf8_lossy(v).into_owned(),
-                (2, Wire::Varint(v)) => kind = v,
-                (3, Wire::Len(v)) => value = String::from_utf8_lossy(v).into_owned(),
+                (1, WireValue::Len(v)) => key = String::from_utf8_lossy(v).into_owned(),
+                (2, WireValue::Varint(v)) => kind = v,
+                (3, WireValue::Len(v)) => value = String::from_utf8_lossy(v).into_owned(),
                 (_, wire) => value = format!("{wire:?}"),
             }
         }
         format!("{key}:{kind}={value}")
     };
-    let fields = Fields::new(message);
+    let fields = MessageFields::new(message);
     fields
-        .filter_map(|(n, wire)| if let (true, Wire::Len(raw)) = (n == number, wire) { Some(of(raw)) } else { None })
+        .filter_map(
+            |(n, wire)| if let (true, WireValue::Len(raw)) = (n == number, wire) { Some(tag_text(raw)) } else { None },
+        )
         .collect()
 }
 
-fn only_span(got: &[Vec<u8>]) -> Vec<u8> {
-    let Some((1, Wire::Len(batch))) = Fields::new(&got[0]).next() else { panic!("no batch") };
-    let Some((1, Wire::Len(span))) = Fields::new(batch).next() else { panic!("no span") };
+fn only_span(requests: &[Vec<u8>]) -> Vec<u8> {
+    let Some((1, WireValue::Len(batch))) = MessageFields::new(&requests[0]).next() else { panic!("no batch") };
+    let Some((1, WireValue::Len(span))) = MessageFields::new(batch).next() else { panic!("no span") };
     span.to_vec()
 }
 
 #[test]
-fn tags_stand_in_their_fixed_order() {
+fn tags_of_a_span_are_in_fixed_order() {
     let span = Sp {
         attributes: vec![
-            text("http.status_code", "x"),
-            kv("b", Value::BoolValue(false)),
-            kv("d", Value::DoubleValue(-0.0)),
-            kv("bytes", Value::BytesValue(vec![1])),
+            string_attribute("http.status_code", "x"),
+            attribute("b", Value::BoolValue(false)),
+            attribute("d", Value::DoubleValue(-0.0)),
+            attribute("bytes", Value::BytesValue(vec![1])),
             Kv { key: "none".into(), value: None, ..Kv::default() },
         ],
         kind: span::SpanKind::Server as i32,
@@ -94,7 +97,7 @@ fn tags_stand_in_their_fixed_order() {
     let scope = Some(InstrumentationScope { name: "lib".into(), version: "1".into(), ..Default::default() });
     let scope_spans = vec![ScopeSpans { scope, spans: vec![span], ..ScopeSpans::default() }];
     let body = ExportTraceServiceRequest { resource_spans: vec![Rs { scope_spans, ..Rs::default() }] };
-    let span = only_span(&requests(&body.encode_to_vec()));
+    let span = only_span(&encode_requests(&body.encode_to_vec()));
     assert_eq!(
         tags(&span, 8),
         [
@@ -115,7 +118,7 @@ fn tags_stand_in_their_fixed_order() {
 }
 
 #[test]
-fn a_link_to_the_parent_only_changes_the_parents_type() {
+fn link_to_the_parent_changes_only_the_reference_type() {
     let trace = vec![7; 16];
     let link = |span: u8, attributes| span::Link {
         trace_id: trace.clone(),
@@ -123,71 +126,74 @@ fn a_link_to_the_parent_only_changes_the_parents_type() {
         attributes,
         ..Default::default()
     };
-    let with = |links| {
+    let references_of = |links| {
         let span = Sp { trace_id: trace.clone(), parent_span_id: vec![1; 8], links, ..Sp::default() };
-        let span = only_span(&request(vec![], Some(vec![span])));
-        let references = Fields::new(&span).filter(|(n, _)| *n == 4);
+        let span = only_span(&encode_request(vec![], Some(vec![span])));
+        let references = MessageFields::new(&span).filter(|(n, _)| *n == 4);
         references
             .map(|(_, wire)| {
-                let Wire::Len(raw) = wire else { panic!("no message") };
-                let mut seen = (0, 0);
-                for field in Fields::new(raw) {
+                let WireValue::Len(raw) = wire else { panic!("no message") };
+                let mut reference = (0, 0);
+                for field in MessageFields::new(raw) {
                     match field {
-                        (2, Wire::Len(id)) => seen.0 = id[0],
-                        (3, Wire::Varint(kind)) => seen.1 = kind,
+                        (2, WireValue::Len(id)) => reference.0 = id[0],
+                        (3, WireValue::Varint(kind)) => reference.1 = kind,
                         _ => {}
                     }
                 }
-                seen
+                reference
             })
             .collect::<Vec<_>>()
     };
-    assert_eq!(with(vec![]), [(1, 0)]);
-    assert_eq!(with(vec![link(2, vec![])]), [(1, 0), (2, 1)]);
-    assert_eq!(with(vec![link(1, vec![]), link(2, vec![text("opentracing.ref_type", "child_of")])]), [(1, 1), (2, 0)]);
+    assert_eq!(references_of(vec![]), [(1, 0)]);
+    assert_eq!(references_of(vec![link(2, vec![])]), [(1, 0), (2, 1)]);
+    assert_eq!(
+        references_of(vec![link(1, vec![]), link(2, vec![string_attribute("opentracing.ref_type", "child_of")])]),
+        [(1, 1), (2, 0)]
+    );
 }
 
 #[test]
-fn lengths_of_every_width_are_right() {
+fn length_of_every_width_is_encoded_correctly() {
     for size in [0, 1, 60, 100, 127, 128, 300, 16_000, 16_383, 16_384, 70_000, 3_000_000] {
         let span = Sp { name: "x".repeat(size), ..Sp::default() };
-        let got = request(vec![text("service.name", "s")], Some(vec![span.clone(), span]));
-        let Some((1, Wire::Len(batch))) = Fields::new(&got[0]).next() else { panic!("no batch") };
-        let mut fields = Fields::new(batch);
+        let requests = encode_request(vec![string_attribute("service.name", "s")], Some(vec![span.clone(), span]));
+        let Some((1, WireValue::Len(batch))) = MessageFields::new(&requests[0]).next() else { panic!("no batch") };
+        let mut fields = MessageFields::new(batch);
         let kinds: Vec<_> = fields.by_ref().map(|(n, _)| n).collect();
         assert_eq!((kinds, fields.rest().len()), (vec![1, 1, 2], 0), "{size}");
     }
 }
 
-fn encode(body: &Rope, bounds: Bounds) -> (Vec<otelcore_pipeline::Message<Bytes>>, Option<Piece>) {
-    let encoded = Requests.encode(Signal::Traces, Piece { body: body.clone(), ..Piece::default() }, bounds);
+fn encode(body: &Rope, limits: EncodeLimits) -> (Vec<EncodedMessage<Bytes>>, Option<Piece>) {
+    let encoded = RequestEncoder.encode(Signal::Traces, Piece { body: body.clone(), ..Piece::default() }, limits);
     (encoded.messages, encoded.rest)
 }
 
-fn encode_all(body: &Rope, bounds: Bounds) -> Vec<otelcore_pipeline::Message<Bytes>> {
-    let (mut all, mut left) = (Vec::new(), Some(body.clone()));
-    while let Some(body) = left.take() {
-        let (messages, rest) = encode(&body, bounds);
+fn encode_all(body: &Rope, limits: EncodeLimits) -> Vec<EncodedMessage<Bytes>> {
+    let (mut all, mut remaining) = (Vec::new(), Some(body.clone()));
+    while let Some(body) = remaining.take() {
+        let (messages, rest) = encode(&body, limits);
         all.extend(messages);
-        left = rest.map(|rest| rest.body);
+        remaining = rest.map(|rest| rest.body);
     }
     all
 }
 
-fn checked(body: Vec<u8>) -> Rope {
+fn checked_rope(body: Vec<u8>) -> Rope {
     let items = otelcore_pdata::check(Signal::Traces, &body).unwrap().items;
     Rope::new(body.into(), items)
 }
 
 /// The operation names of a request's spans, and whether it has the process.
-fn names(request: &[u8]) -> (Vec<String>, bool) {
-    let Some((1, Wire::Len(batch))) = Fields::new(request).next() else { panic!("no batch") };
+fn operation_names(request: &[u8]) -> (Vec<String>, bool) {
+    let Some((1, WireValue::Len(batch))) = MessageFields::new(request).next() else { panic!("no batch") };
     let (mut names, mut process) = (Vec::new(), false);
-    for (number, wire) in Fields::new(batch) {
+    for (number, wire) in MessageFields::new(batch) {
         match (number, wire) {
-            (1, Wire::Len(span)) => {
-                let name = Fields::new(span).find_map(|(n, wire)| match (n, wire) {
-                    (3, Wire::Len(name)) => Some(String::from_utf8_lossy(name).into_owned()),
+            (1, WireValue::Len(span)) => {
+                let name = MessageFields::new(span).find_map(|(n, wire)| match (n, wire) {
+                    (3, WireValue::Len(name)) => Some(String::from_utf8_lossy(name).into_owned()),
                     _ => None,
                 });
                 names.push(name.unwrap_or_default());
@@ -202,7 +208,7 @@ fn names(request: &[u8]) -> (Vec<String>, bool) {
 fn three_resources() -> Rope {
     let span = |i: usize| Sp { name: format!("span {i:04}"), ..Sp::default() };
     let resource_spans = (0..3).map(|r| Rs {
-        resource: Some(Res { attributes: vec![text("service.name", "svc")], ..Res::default() }),
+        resource: Some(Res { attributes: vec![string_attribute("service.name", "svc")], ..Res::default() }),
         scope_spans: (0..2)
             .map(|s| ScopeSpans {
                 spans: (0..50).map(|i| span(r * 100 + s * 50 + i)).collect(),
@@ -211,24 +217,24 @@ fn three_resources() -> Rope {
             .collect(),
         ..Rs::default()
     });
-    checked(ExportTraceServiceRequest { resource_spans: resource_spans.collect() }.encode_to_vec())
+    checked_rope(ExportTraceServiceRequest { resource_spans: resource_spans.collect() }.encode_to_vec())
 }
 
 #[test]
-fn resource_above_the_limit_becomes_several_requests_that_have_each_span_once() {
+fn resource_above_the_limit_becomes_several_requests_with_each_span_once() {
     let body = three_resources();
     for limit in [1, 100, 1000, 3000, 100_000] {
-        let bounds = Bounds { message: limit, messages: usize::MAX, bytes: usize::MAX };
-        let messages = encode_all(&body, bounds);
+        let limits = EncodeLimits { message_bytes: limit, max_messages: usize::MAX, total_bytes: usize::MAX };
+        let messages = encode_all(&body, limits);
         let mut all = Vec::new();
         for message in &messages {
-            let (names, process) = names(&message.content);
+            let (names, process) = operation_names(&message.content);
             assert!(process && message.bytes == message.content.len());
             assert!(message.bytes <= limit || names.len() == 1, "{} bytes, limit {limit}", message.bytes);
             assert_eq!(message.body.items() as usize, names.len());
             // The body that is kept for a retry gives the same request.
-            let again = encode(&message.body, Bounds { message: usize::MAX, ..bounds }).0;
-            assert_eq!((again.len(), &again[0].content), (1, &message.content));
+            let repeated = encode(&message.body, EncodeLimits { message_bytes: usize::MAX, ..limits }).0;
+            assert_eq!((repeated.len(), &repeated[0].content), (1, &message.content));
             all.extend(names);
         }
         assert_eq!(all, (0..300).map(|i| format!("span {i:04}")).collect::<Vec<_>>(), "limit {limit}");
@@ -237,20 +243,20 @@ fn resource_above_the_limit_becomes_several_requests_that_have_each_span_once() 
 }
 
 #[test]
-fn body_of_more_requests_than_fit_is_encoded_in_several_steps() {
+fn body_of_more_requests_than_allowed_is_encoded_in_several_steps() {
     let body = three_resources();
-    for bounds in [
-        Bounds { message: 500, messages: 3, bytes: usize::MAX },
-        Bounds { message: 500, messages: usize::MAX, bytes: 1400 },
-        Bounds { message: usize::MAX, messages: 1, bytes: usize::MAX },
+    for limits in [
+        EncodeLimits { message_bytes: 500, max_messages: 3, total_bytes: usize::MAX },
+        EncodeLimits { message_bytes: 500, max_messages: usize::MAX, total_bytes: 1400 },
+        EncodeLimits { message_bytes: usize::MAX, max_messages: 1, total_bytes: usize::MAX },
     ] {
-        let (mut left, mut all, mut steps) = (Some(body.clone()), Vec::new(), 0);
-        while let Some(body) = left.take() {
-            let (messages, rest) = encode(&body, bounds);
-            assert!(!messages.is_empty() && messages.len() <= bounds.messages);
-            all.extend(messages.iter().flat_map(|message| names(&message.content).0));
-            left = rest.map(|rest| rest.body);
-            assert_eq!(left.as_ref().map_or(0, Rope::items) as usize, 300 - all.len());
+        let (mut remaining, mut all, mut steps) = (Some(body.clone()), Vec::new(), 0);
+        while let Some(body) = remaining.take() {
+            let (messages, rest) = encode(&body, limits);
+            assert!(!messages.is_empty() && messages.len() <= limits.max_messages);
+            all.extend(messages.iter().flat_map(|message| operation_names(&message.content).0));
+            remaining = rest.map(|rest| rest.body);
+            assert_eq!(remaining.as_ref().map_or(0, Rope::items) as usize, 300 - all.len());
             steps += 1;
         }
         assert!(steps > 2);
@@ -259,40 +265,40 @@ fn body_of_more_requests_than_fit_is_encoded_in_several_steps() {
 }
 
 #[test]
-fn body_of_very_many_tiny_resources_makes_no_more_requests_than_are_asked_for() {
+fn body_of_many_small_resources_makes_at_most_the_requested_messages() {
     // Each resource has one empty span and six bytes.
-    let body = checked([0x0a, 4, 0x12, 2, 0x12, 0].repeat(80_000));
-    let bounds = Bounds { message: usize::MAX, messages: 100, bytes: usize::MAX };
-    let (messages, rest) = encode(&body, bounds);
+    let body = checked_rope([0x0a, 4, 0x12, 2, 0x12, 0].repeat(80_000));
+    let limits = EncodeLimits { message_bytes: usize::MAX, max_messages: 100, total_bytes: usize::MAX };
+    let (messages, rest) = encode(&body, limits);
     assert_eq!((messages.len(), rest.unwrap().body.items()), (100, 79_900));
 }
 
 #[test]
-fn scope_that_is_written_with_each_span_makes_no_request_above_the_limit() {
+fn scope_repeated_with_each_span_makes_no_request_above_the_limit() {
     let scope = InstrumentationScope { name: "n".repeat(10_000), ..InstrumentationScope::default() };
     let scope_spans =
         vec![ScopeSpans { scope: Some(scope), spans: vec![Sp::default(); 1000], ..ScopeSpans::default() }];
-    let body = checked(
+    let body = checked_rope(
         ExportTraceServiceRequest { resource_spans: vec![Rs { scope_spans, ..Rs::default() }] }.encode_to_vec(),
     );
-    let bounds = Bounds { message: 1 << 20, messages: 100, bytes: 3 << 20 };
-    let (messages, rest) = encode(&body, bounds);
+    let limits = EncodeLimits { message_bytes: 1 << 20, max_messages: 100, total_bytes: 3 << 20 };
+    let (messages, rest) = encode(&body, limits);
     assert!(messages.len() <= 4 && messages.iter().all(|message| message.bytes <= 1 << 20));
     assert!(rest.is_some());
     // Even if the scope is repeated very often, a request has exactly the spans that are kept for it.
-    let messages = encode_all(&body, Bounds { message: 40_000, ..bounds });
-    assert!(messages.iter().all(|message| message.body.items() as usize == names(&message.content).0.len()));
+    let messages = encode_all(&body, EncodeLimits { message_bytes: 40_000, ..limits });
+    assert!(messages.iter().all(|message| message.body.items() as usize == operation_names(&message.content).0.len()));
     assert_eq!(messages.iter().map(|message| message.body.items()).sum::<u32>(), 1000);
 }
 
 #[test]
 fn payload_refused_for_its_size_is_encoded_in_halves() {
     let piece = Piece { body: three_resources(), too_large: true, repaired: false };
-    let one = checked(request_body(&["a", "b", "c"]));
-    let bounds = Bounds { message: usize::MAX, messages: 100, bytes: usize::MAX };
-    let encoded = Requests.encode(Signal::Traces, Piece { body: one, ..piece.clone() }, bounds);
+    let one = checked_rope(request_body(&["a", "b", "c"]));
+    let limits = EncodeLimits { message_bytes: usize::MAX, max_messages: 100, total_bytes: usize::MAX };
+    let encoded = RequestEncoder.encode(Signal::Traces, Piece { body: one, ..piece.clone() }, limits);
     assert_eq!(encoded.messages.iter().map(|m| m.body.items()).collect::<Vec<_>>(), [1, 1, 1]);
-    let encoded = Requests.encode(Signal::Traces, piece, bounds);
+    let encoded = RequestEncoder.encode(Signal::Traces, piece, limits);
     assert_eq!(encoded.messages.iter().map(|m| m.body.items()).collect::<Vec<_>>(), [100, 100, 100]);
 }
 

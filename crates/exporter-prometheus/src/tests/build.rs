@@ -28,14 +28,14 @@ pub(super) fn rope(resources: Vec<ResourceMetrics>) -> Rope {
     Rope::new(Bytes::from(body), summary.items)
 }
 
-pub(super) fn any(value: any_value::Value) -> Option<AnyValue> {
+pub(super) fn wrap_value(value: any_value::Value) -> Option<AnyValue> {
     Some(AnyValue { value: Some(value) })
 }
 
 pub(super) fn attributes(list: Attributes<'_>) -> Vec<KeyValue> {
     let pair = |(k, v): &(&str, &str)| KeyValue {
         key: (*k).to_owned(),
-        value: any(any_value::Value::StringValue((*v).to_owned())),
+        value: wrap_value(any_value::Value::StringValue((*v).to_owned())),
         ..KeyValue::default()
     };
     list.iter().map(pair).collect()
@@ -55,7 +55,7 @@ fn metric(name: &str, unit: &str, data: metric::Data) -> Metric {
     Metric { name: name.to_owned(), unit: unit.to_owned(), data: Some(data), ..Metric::default() }
 }
 
-pub(super) fn described(mut metric: Metric, description: &str) -> Metric {
+pub(super) fn with_description(mut metric: Metric, description: &str) -> Metric {
     metric.description = description.to_owned();
     metric
 }
@@ -70,17 +70,17 @@ pub(super) fn point(time: u64, value: f64, list: Attributes<'_>) -> Point {
     }
 }
 
-pub(super) fn int(mut point: Point, value: i64) -> Point {
+pub(super) fn with_int(mut point: Point, value: i64) -> Point {
     point.value = Some(number_data_point::Value::AsInt(value));
     point
 }
 
-pub(super) fn since(mut point: Point, start: u64) -> Point {
+pub(super) fn with_start(mut point: Point, start: u64) -> Point {
     point.start_time_unix_nano = start * 1_000_000_000;
     point
 }
 
-pub(super) fn stale(mut point: Point) -> Point {
+pub(super) fn without_recorded_value(mut point: Point) -> Point {
     point.flags = 1;
     point.value = None;
     point

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, prop_compose, prop_oneof, proptest};
 
 use super::*;
-use crate::Strategy as Naming;
+use crate::TranslationStrategy as Naming;
 
 fn is_name(s: &str) -> bool {
     let legal = |(i, c): (usize, char)| c.is_ascii_alphabetic() || "_:".contains(c) || (i > 0 && c.is_ascii_digit());
@@ -108,8 +108,8 @@ prop_compose! {
     ) -> Metric {
         let numbers = || points.iter().map(|(list, start, time, value, ends)| {
             let list: Vec<_> = list.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-            let p = since(point(*time, *value, &list), *start);
-            if *ends && time % 4 == 0 { stale(p) } else { p }
+            let p = with_start(point(*time, *value, &list), *start);
+            if *ends && time % 4 == 0 { without_recorded_value(p) } else { p }
         }).collect::<Vec<_>>();
         match kind {
             0 => gauge(&name, unit, numbers()),
@@ -127,14 +127,14 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn a_page_can_be_read_and_its_families_are_sorted(
+    fn rendered_page_is_parsed_and_its_families_are_sorted(
         pushes in proptest::collection::vec((any_metric(), 0..3_usize, 0..400_u64), 1..12),
         naming in prop_oneof![
             Just(Naming::UnderscoreEscapingWithSuffixes), Just(Naming::UnderscoreEscapingWithoutSuffixes),
         ],
         without_scope_info in any::<bool>(),
     ) {
-        let mut scene = Scene::with(|s| {
+        let mut fixture = Fixture::with_config(|s| {
             s.strategy = naming;
             s.without_scope_info = without_scope_info;
         });
@@ -143,14 +143,14 @@ proptest! {
         let mut now = 0;
         for (metric, service, pause) in pushes {
             now += pause;
-            scene.push(now, vec![resource(services[service], vec![scope("lib", "", vec![metric])])]);
-            let page = scene.page(now);
+            fixture.push(now, vec![resource(services[service], vec![scope("lib", "", vec![metric])])]);
+            let page = fixture.page(now);
             let families = read_page(&page);
             prop_assert!(families.is_ok(), "{:?}\n{}", families, page);
             prop_assert!(families.unwrap().is_sorted_by(|a, b| a < b), "{}", page);
         }
         // At the end everything has expired.
-        prop_assert_eq!(scene.page(now + 301), "");
-        prop_assert!(scene.0.is_empty());
+        prop_assert_eq!(fixture.page(now + 301), "");
+        prop_assert!(fixture.0.is_empty());
     }
 }

@@ -8,8 +8,10 @@ use otelcore_pipeline::Budget;
 
 use super::*;
 use crate::families::COMPARED;
-use crate::work::STEP;
-use crate::{Intake, MAX_BUCKETS, MAX_LABEL_BYTES, MAX_LABELS, PIECE, Progress, Rendering, Work};
+use crate::step_budget::UNITS_PER_STEP;
+use crate::{
+    BodyReader, MAX_BUCKETS, MAX_LABEL_BYTES, MAX_LABELS, PIECE_SIZE, PageRendering, RenderProgress, StepBudget,
+};
 
 fn compared() -> u64 {
     COMPARED.with(std::cell::Cell::get)
@@ -17,37 +19,38 @@ fn compared() -> u64 {
 
 /// The work done for one input.
 #[derive(Debug, Default)]
-struct Done {
-    work: u64,
+struct MeasuredWork {
+    total: u64,
     /// The largest step.
-    step: u64,
+    largest_step: u64,
 }
 
-impl Done {
-    fn step(&mut self, f: impl FnOnce(&mut Work) -> bool) -> bool {
-        let (mut work, before) = (Work::step(), compared());
+impl MeasuredWork {
+    fn step(&mut self, f: impl FnOnce(&mut StepBudget) -> bool) -> bool {
+        let (mut work, before) = (StepBudget::for_one_step(), compared());
         let ended = f(&mut work);
-        self.work += work.done() + compared() - before;
-        self.step = self.step.max(work.done());
+        self.total += work.spent() + compared() - before;
+        self.largest_step = self.largest_step.max(work.spent());
         ended
     }
 }
 
 /// Reads a body, renders a page and removes everything: the work of each.
-fn play(body: &Rope) -> [Done; 3] {
-    let mut registry = Registry::new(&PageSettings::default(), 3, Report::silent());
-    let [mut read, mut page, mut expired] = [Done::default(), Done::default(), Done::default()];
-    let mut intake = Intake::new(body.clone());
-    while !read.step(|work| registry.take_step(&mut intake, at(1), work)) {}
+fn measure(body: &Rope) -> [MeasuredWork; 3] {
+    let mut registry = SeriesRegistry::new(&PageConfig::default(), 3, DroppedPoints::without_log());
+    let [mut read, mut page, mut expired] = [MeasuredWork::default(), MeasuredWork::default(), MeasuredWork::default()];
+    let mut intake = BodyReader::new(body.clone());
+    while !read.step(|work| registry.read_step(&mut intake, at(1), work)) {}
     let budget = Arc::new(Budget::default());
-    let mut rendering = Rendering::new(at(1), &budget);
+    let mut rendering = PageRendering::new(at(1), &budget);
     loop {
         let mut piece = Vec::new();
-        if page.step(|work| registry.render_step(&mut rendering, &mut piece, work).unwrap() == Progress::Complete) {
+        if page.step(|work| registry.render_step(&mut rendering, &mut piece, work).unwrap() == RenderProgress::Complete)
+        {
             break;
         }
-        assert!(piece.len() <= PIECE, "{}", piece.len());
-        assert!(budget.kept() < (3 * PIECE + 40 * MAX_BUCKETS) as u64, "{}", budget.kept());
+        assert!(piece.len() <= PIECE_SIZE, "{}", piece.len());
+        assert!(budget.kept() < (3 * PIECE_SIZE + 40 * MAX_BUCKETS) as u64, "{}", budget.kept());
     }
     while !expired.step(|work| registry.expire_step(at(1000), work)) {}
     assert!(registry.is_empty());
@@ -135,33 +138,33 @@ fn metric_without_data(name: &str) -> Metric {
 
 #[test]
 fn worst_cases_grow_no_faster_than_n_log_n_and_no_step_exceeds_its_work() {
-    const TIMES: usize = 8;
+    const GROWTH: usize = 8;
     for (case, n, make) in CASES {
-        let (small, large) = (play(&make(n)), play(&make(TIMES * n)));
+        let (small, large) = (measure(&make(n)), measure(&make(GROWTH * n)));
         for (what, (small, large)) in ["read", "page", "expire"].iter().zip(small.iter().zip(&large)) {
             // One item more than the step: a point of the largest size.
-            assert!(large.step <= 3 * STEP, "{case}: a step of {what} did {}", large.step);
+            assert!(large.largest_step <= 3 * UNITS_PER_STEP, "{case}: a step of {what} did {}", large.largest_step);
             // Trees grow in steps, hence the additional two fifths; small amounts are ignored.
-            let logarithm = ((TIMES * n) as f64).log2() / (n as f64).log2();
-            let most = small.work as f64 * TIMES as f64 * logarithm * 1.4 + 200_000.0;
-            assert!(large.work as f64 <= most, "{case}: {what} grew from {} to {}", small.work, large.work);
+            let logarithm = ((GROWTH * n) as f64).log2() / (n as f64).log2();
+            let most = small.total as f64 * GROWTH as f64 * logarithm * 1.4 + 200_000.0;
+            assert!(large.total as f64 <= most, "{case}: {what} grew from {} to {}", small.total, large.total);
         }
     }
 }
 
 #[test]
-fn points_beyond_the_sizes_of_one_series_are_refused_by_name() {
-    let mut scene = Scene::plain();
+fn points_above_the_size_limits_of_a_series_are_dropped_and_logged() {
+    let mut fixture = Fixture::without_scope_info();
     let many: Vec<_> = labels(1, MAX_LABELS + 1);
     let long = "x".repeat(MAX_LABEL_BYTES);
     let bounds: Vec<f64> = (0..=MAX_BUCKETS).map(|i| i as f64).collect();
-    scene.metrics(
+    fixture.metrics(
         0,
         vec![
             gauge("many", "", vec![point_of(&many)]),
             gauge("long", "", vec![point(1, 1.0, &[("k", &long)])]),
             histogram("buckets", CUMULATIVE, vec![buckets((0, 1), &bounds, &[1], 1.0)]),
-            gauge(&"n".repeat(crate::MAX_NAME + 1), "", vec![point(1, 1.0, &[])]),
+            gauge(&"n".repeat(crate::MAX_NAME_BYTES + 1), "", vec![point(1, 1.0, &[])]),
             gauge(
                 "fits",
                 "",
@@ -169,22 +172,25 @@ fn points_beyond_the_sizes_of_one_series_are_refused_by_name() {
             ),
         ],
     );
-    assert_eq!((scene.dropped(Reason::TooLarge), scene.0.len()), (4, 2));
+    assert_eq!((fixture.dropped(DropReason::TooLarge), fixture.0.len()), (4, 2));
     // The points of such a resource are dropped, and nothing else.
-    scene.push(
+    fixture.push(
         0,
         vec![
             resource(&[("service.name", &long)], vec![scope("", "", vec![gauge("a", "", vec![point(1, 1.0, &[])])])]),
             resource(&[], vec![scope("", "", vec![gauge("b", "", vec![point(1, 1.0, &[])])])]),
         ],
     );
-    assert_eq!((scene.dropped(Reason::TooLarge), scene.0.len()), (5, 3));
+    assert_eq!((fixture.dropped(DropReason::TooLarge), fixture.0.len()), (5, 3));
 }
 
 #[test]
-fn page_that_is_made_while_points_arrive_has_no_series_twice() {
-    let mut registry =
-        Registry::new(&PageSettings { without_scope_info: true, ..PageSettings::default() }, 3, Report::silent());
+fn page_rendered_while_points_arrive_has_each_series_once() {
+    let mut registry = SeriesRegistry::new(
+        &PageConfig { without_scope_info: true, ..PageConfig::default() },
+        3,
+        DroppedPoints::without_log(),
+    );
     let of = |n: std::ops::Range<usize>| {
         body_of(vec![
             gauge(
@@ -197,12 +203,12 @@ fn page_that_is_made_while_points_arrive_has_no_series_twice() {
     };
     registry.push_body(&of(0..3000), at(1));
     let budget = Arc::new(Budget::default());
-    let (mut rendering, mut page, mut from) = (Rendering::new(at(1), &budget), Vec::new(), 3000);
+    let (mut rendering, mut page, mut from) = (PageRendering::new(at(1), &budget), Vec::new(), 3000);
     loop {
         let mut piece = Vec::new();
-        let progress = registry.render_step(&mut rendering, &mut piece, &mut Work::step()).unwrap();
+        let progress = registry.render_step(&mut rendering, &mut piece, &mut StepBudget::for_one_step()).unwrap();
         page.append(&mut piece);
-        if progress == Progress::Complete {
+        if progress == RenderProgress::Complete {
             break;
         }
         registry.push_body(&of(from..from + 50), at(2));

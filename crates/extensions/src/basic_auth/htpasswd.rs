@@ -12,14 +12,14 @@ use subtle::ConstantTimeEq;
 use super::BASE64;
 
 /// Above this cost a bcrypt check takes a large part of a second.
-const HEAVY_COST: u32 = 12;
+const VERY_SLOW_COST: u32 = 12;
 /// The same for the rounds of SHA-crypt, 5000 by default.
-const HEAVY_ROUNDS: u32 = 200_000;
+const VERY_SLOW_ROUNDS: u32 = 200_000;
 
 /// A hashed or plain password of a line.
-pub(super) struct Hash(Form);
+pub(super) struct PasswordHash(HashFormat);
 
-enum Form {
+enum HashFormat {
     Bcrypt { text: String, cost: u32 },
     ShaCrypt { text: String, rounds: u32 },
     Md5 { magic: &'static [u8], salt: Vec<u8>, sum: Vec<u8> },
@@ -31,104 +31,106 @@ enum Form {
 ///
 /// # Errors
 /// What is wrong, without the line.
-pub(super) fn line(line: &[u8]) -> Result<Option<(&[u8], Hash)>, &'static str> {
+pub(super) fn parse_line(line: &[u8]) -> Result<Option<(&[u8], PasswordHash)>, &'static str> {
     let line = line.trim_ascii();
     if line.is_empty() || line.starts_with(b"#") {
         return Ok(None);
     }
-    let (user, encoded) = cut(line).ok_or("malformed line, no colon")?;
+    let (user, encoded) = split_at_colon(line).ok_or("malformed line, no colon")?;
     if user.is_empty() {
         return Err("malformed line, no user");
     }
     if encoded.is_empty() {
         return Err("no hash: an empty password would let anyone in");
     }
-    Ok(Some((user, Hash::parse(encoded)?)))
+    Ok(Some((user, PasswordHash::parse(encoded)?)))
 }
 
 /// What is before and after the first colon.
-pub(super) fn cut(text: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_at_colon(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = text.iter().position(|b| *b == b':')?;
     Some((text.get(..colon)?, text.get(colon + 1..)?))
 }
 
-impl Hash {
+impl PasswordHash {
     fn parse(encoded: &[u8]) -> Result<Self, &'static str> {
         let text = std::str::from_utf8(encoded).unwrap_or_default();
-        let form = if let Some(rest) = text.strip_prefix("$apr1$") {
-            md5_line(b"$apr1$", rest)
+        let format = if let Some(rest) = text.strip_prefix("$apr1$") {
+            parse_md5(b"$apr1$", rest)
         } else if let Some(rest) = text.strip_prefix("$1$") {
-            md5_line(b"$1$", rest)
+            parse_md5(b"$1$", rest)
         } else if text.starts_with("$5$") || text.starts_with("$6$") {
-            sha_crypt_line(text)
+            parse_sha_crypt(text)
         } else if ["$2a$", "$2b$", "$2x$", "$2y$"].iter().any(|id| text.starts_with(id)) {
             let parts: Option<bcrypt::HashParts> = text.parse().ok();
-            parts.map(|p| Form::Bcrypt { text: text.to_owned(), cost: p.get_cost() }).ok_or("malformed bcrypt password")
+            parts
+                .map(|p| HashFormat::Bcrypt { text: text.to_owned(), cost: p.get_cost() })
+                .ok_or("malformed bcrypt password")
         } else if let Some(sum) = text.strip_prefix("{SHA}") {
-            sha1_line(sum).filter(|(_, salt)| salt.is_empty()).map(sha1_form).ok_or("malformed SHA password")
+            parse_sha1(sum).filter(|(_, salt)| salt.is_empty()).map(sha1_format).ok_or("malformed SHA password")
         } else if let Some(sum) = text.strip_prefix("{SSHA}") {
-            sha1_line(sum).map(sha1_form).ok_or("malformed SSHA password")
-        } else if is_hash(text) {
+            parse_sha1(sum).map(sha1_format).ok_or("malformed SSHA password")
+        } else if looks_like_hash(text) {
             // If it were taken as plain text, the hash itself would be a valid password.
             Err("a hash of this kind is not supported; write one with `htpasswd -B`")
         } else {
-            Ok(Form::Plain(encoded.to_owned()))
+            Ok(HashFormat::Plain(encoded.to_owned()))
         };
-        form.map(Self)
+        format.map(Self)
     }
 
     /// Whether a check takes long by design of the hash.
     pub(super) fn is_slow(&self) -> bool {
-        !matches!(self.0, Form::Sha1 { .. } | Form::Plain(_))
+        !matches!(self.0, HashFormat::Sha1 { .. } | HashFormat::Plain(_))
     }
 
     /// Whether a check takes so long that the operator should be warned.
-    pub(super) fn is_heavy(&self) -> bool {
+    pub(super) fn is_very_slow(&self) -> bool {
         match &self.0 {
-            Form::Bcrypt { cost, .. } => *cost > HEAVY_COST,
-            Form::ShaCrypt { rounds, .. } => *rounds > HEAVY_ROUNDS,
+            HashFormat::Bcrypt { cost, .. } => *cost > VERY_SLOW_COST,
+            HashFormat::ShaCrypt { rounds, .. } => *rounds > VERY_SLOW_ROUNDS,
             _ => false,
         }
     }
 
-    /// Whether this is the password. May take long; see [`Hash::is_slow`].
+    /// Whether this is the password. May take long; see [`PasswordHash::is_slow`].
     pub(super) fn verify(&self, password: &[u8]) -> bool {
         match &self.0 {
             // As in every bcrypt, only the first 72 bytes are used.
-            Form::Bcrypt { text, .. } => bcrypt::verify(password, text).unwrap_or(false),
-            Form::ShaCrypt { text, .. } => ShaCrypt::default().verify_password(password, text.as_str()).is_ok(),
-            Form::Md5 { magic, salt, sum } => md5_crypt(magic, salt, password).ct_eq(sum).into(),
-            Form::Sha1 { sum, salt } => {
+            HashFormat::Bcrypt { text, .. } => bcrypt::verify(password, text).unwrap_or(false),
+            HashFormat::ShaCrypt { text, .. } => ShaCrypt::default().verify_password(password, text.as_str()).is_ok(),
+            HashFormat::Md5 { magic, salt, sum } => md5_crypt(magic, salt, password).ct_eq(sum).into(),
+            HashFormat::Sha1 { sum, salt } => {
                 let digest: [u8; 20] = Sha1::new().chain_update(password).chain_update(salt).finalize().into();
                 digest.ct_eq(sum).into()
             }
-            Form::Plain(text) => text.ct_eq(password).into(),
+            HashFormat::Plain(text) => text.ct_eq(password).into(),
         }
     }
 }
 
-/// Whether it looks like `$id$..` or `{ID}..`.
-fn is_hash(text: &str) -> bool {
-    let named =
+/// Whether it has the form `$id$..` or `{ID}..` of a hash.
+fn looks_like_hash(text: &str) -> bool {
+    let is_scheme_id =
         |id: &str| !id.is_empty() && id.len() <= 16 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let id = |open, close| text.strip_prefix(open).and_then(|rest| rest.split_once(close)).map(|(id, _)| id);
-    id('$', '$').or_else(|| id('{', '}')).is_some_and(named)
+    id('$', '$').or_else(|| id('{', '}')).is_some_and(is_scheme_id)
 }
 
 /// `salt$sum` of the MD5 forms.
-fn md5_line(magic: &'static [u8], rest: &str) -> Result<Form, &'static str> {
+fn parse_md5(magic: &'static [u8], rest: &str) -> Result<HashFormat, &'static str> {
     match rest.split_once('$') {
         Some((salt, sum)) if sum.len() == 22 => {
             // crypt(3) uses only the first eight bytes of the salt.
             let salt = salt.bytes().take(8).collect();
-            Ok(Form::Md5 { magic, salt, sum: sum.as_bytes().to_owned() })
+            Ok(HashFormat::Md5 { magic, salt, sum: sum.as_bytes().to_owned() })
         }
         _ => Err("malformed MD5 password"),
     }
 }
 
 /// `$6$rounds=N$salt$sum`, without `rounds` 5000.
-fn sha_crypt_line(text: &str) -> Result<Form, &'static str> {
+fn parse_sha_crypt(text: &str) -> Result<HashFormat, &'static str> {
     let malformed = "malformed crypt-SHA password";
     let (id, rest) = text.split_at_checked(3).ok_or(malformed)?;
     let (rounds, rest) = match rest.strip_prefix("rounds=").and_then(|rest| rest.split_once('$')) {
@@ -137,18 +139,18 @@ fn sha_crypt_line(text: &str) -> Result<Form, &'static str> {
     };
     let length = if id == "$5$" { 43 } else { 86 };
     let sum = rest.split_once('$').map(|(_, sum)| sum).filter(|sum| sum.len() == length);
-    sum.map(|_| Form::ShaCrypt { text: text.to_owned(), rounds }).ok_or(malformed)
+    sum.map(|_| HashFormat::ShaCrypt { text: text.to_owned(), rounds }).ok_or(malformed)
 }
 
 /// A sum of SHA-1 and the salt after it.
-fn sha1_line(encoded: &str) -> Option<([u8; 20], Vec<u8>)> {
+fn parse_sha1(encoded: &str) -> Option<([u8; 20], Vec<u8>)> {
     let bytes = BASE64.decode(encoded).ok()?;
     let (sum, salt) = bytes.split_first_chunk::<20>()?;
     Some((*sum, salt.to_owned()))
 }
 
-fn sha1_form((sum, salt): ([u8; 20], Vec<u8>)) -> Form {
-    Form::Sha1 { sum, salt }
+fn sha1_format((sum, salt): ([u8; 20], Vec<u8>)) -> HashFormat {
+    HashFormat::Sha1 { sum, salt }
 }
 
 /// The MD5 of crypt(3) with Apache's or the first magic: an initial digest of password and salt, then 1000 rounds, in
@@ -172,15 +174,15 @@ fn md5_crypt(magic: &[u8], salt: &[u8], password: &[u8]) -> Vec<u8> {
         let middle = if round % 7 == 0 { &[] } else { password };
         last = sum(&[first, salt, middle, end]);
     }
-    let d = |i: usize| u32::from(last[i]);
-    let triples =
-        [(0, 6, 12), (1, 7, 13), (2, 8, 14), (3, 9, 15), (4, 10, 5)].map(|(a, b, c)| d(a) << 16 | d(b) << 8 | d(c));
+    let byte = |i: usize| u32::from(last[i]);
+    let triples = [(0, 6, 12), (1, 7, 13), (2, 8, 14), (3, 9, 15), (4, 10, 5)]
+        .map(|(a, b, c)| byte(a) << 16 | byte(b) << 8 | byte(c));
     let mut text = Vec::with_capacity(22);
-    for (bits, digits) in triples.into_iter().map(|bits| (bits, 4)).chain([(d(11), 2)]) {
-        text.extend((0..digits).map(|digit| DIGITS[(bits >> (6 * digit) & 63) as usize]));
+    for (bits, digits) in triples.into_iter().map(|bits| (bits, 4)).chain([(byte(11), 2)]) {
+        text.extend((0..digits).map(|digit| CRYPT_DIGITS[(bits >> (6 * digit) & 63) as usize]));
     }
     text
 }
 
 /// The digits of crypt(3), the low one of a number first.
-const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+const CRYPT_DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

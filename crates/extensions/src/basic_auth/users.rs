@@ -19,27 +19,27 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_pipeline::Mono;
+use otelcore_pipeline::MonotonicTime;
 use sha2::{Digest, Sha256};
 
-use super::htpasswd::Hash;
+use super::htpasswd::PasswordHash;
 
 /// How many wrong credentials are remembered.
-pub(super) const REMEMBERED: usize = 64;
+pub(super) const MAX_WRONG_DIGESTS: usize = 64;
 /// The average time between two checks of wrong credentials: with bcrypt of cost 10 they take about a seventh of a
 /// thread's time.
-pub(super) const WRONG_EVERY: Duration = Duration::from_millis(500);
+pub(super) const WRONG_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How many of them may be checked in one burst.
-pub(super) const WRONG_BURST: u32 = 4;
+pub(super) const WRONG_CHECK_BURST: u32 = 4;
 /// For slow hashes, whose time depends on the length, a longer password is wrong without a check.
 pub(super) const MAX_PASSWORD: usize = 1024;
 
-type Seen = [u8; 32];
+type CredentialDigest = [u8; 32];
 
 struct User {
-    hash: Arc<Hash>,
+    hash: Arc<PasswordHash>,
     /// The credentials that were right.
-    right: Option<Seen>,
+    valid_digest: Option<CredentialDigest>,
 }
 
 /// All users, and the credentials that were checked.
@@ -47,10 +47,10 @@ struct User {
 pub(super) struct Users {
     users: BTreeMap<Vec<u8>, User>,
     key: [u64; 4],
-    wrong: VecDeque<Seen>,
+    wrong_digests: VecDeque<CredentialDigest>,
     /// The time from which the wrong credentials so far do not count towards the limit any more. Each one moves it by
-    /// [`WRONG_EVERY`].
-    owed: Mono,
+    /// [`WRONG_CHECK_INTERVAL`].
+    limit_clear_at: MonotonicTime,
     /// Checks of slow hashes so far, for tests.
     #[cfg(test)]
     pub(super) checks: u32,
@@ -61,28 +61,28 @@ pub(super) struct Credentials {
     pub(super) user: Vec<u8>,
     pub(super) password: Vec<u8>,
     /// Their digest under the key of this process.
-    pub(super) digest: Seen,
+    pub(super) digest: CredentialDigest,
 }
 
 /// What is known about credentials without a slow check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Looked {
+pub(super) enum LookupResult {
     /// Whether they are right.
     Known(bool),
     /// Nothing, and too many wrong ones were checked before: they are refused unchecked.
     TooMany,
     /// Nothing; they must be checked.
-    Unknown(Seen),
+    Unknown(CredentialDigest),
 }
 
 /// How a check begins.
-pub(super) enum Begun {
+pub(super) enum CheckStart {
     /// It is not needed any more; whether the credentials are right.
     Known(bool),
-    /// See [`Looked::TooMany`].
+    /// See [`LookupResult::TooMany`].
     TooMany,
-    /// The password must be verified with this hash, and the result passed to [`Users::end`].
-    Verify(Arc<Hash>),
+    /// The password must be verified with this hash, and the result passed to [`Users::end_check`].
+    Verify(Arc<PasswordHash>),
 }
 
 impl Users {
@@ -96,75 +96,75 @@ impl Users {
     }
 
     /// Adds a user, or replaces one of an earlier line.
-    pub(super) fn add(&mut self, user: &[u8], hash: Hash) {
-        self.users.insert(user.to_owned(), User { hash: Arc::new(hash), right: None });
+    pub(super) fn add(&mut self, user: &[u8], hash: PasswordHash) {
+        self.users.insert(user.to_owned(), User { hash: Arc::new(hash), valid_digest: None });
     }
 
     /// Looks credentials up. Checks them if the hash of the user is quick to check.
-    pub(super) fn look(&self, now: Mono, user: &[u8], password: &[u8]) -> Looked {
-        let Some(known) = self.users.get(user) else { return Looked::Known(false) };
-        if !known.hash.is_slow() {
-            return Looked::Known(known.hash.verify(password));
+    pub(super) fn look_up(&self, now: MonotonicTime, user: &[u8], password: &[u8]) -> LookupResult {
+        let Some(entry) = self.users.get(user) else { return LookupResult::Known(false) };
+        if !entry.hash.is_slow() {
+            return LookupResult::Known(entry.hash.verify(password));
         }
         if password.len() > MAX_PASSWORD {
-            return Looked::Known(false);
+            return LookupResult::Known(false);
         }
-        let digest = seen(self.key, user, password);
-        self.remembered(now, known, digest).unwrap_or(Looked::Unknown(digest))
+        let digest = credential_digest(self.key, user, password);
+        self.known_result(now, entry, digest).unwrap_or(LookupResult::Unknown(digest))
     }
 
     /// The result for a digest, if it can be given without a check.
-    fn remembered(&self, now: Mono, known: &User, digest: Seen) -> Option<Looked> {
-        if known.right == Some(digest) {
-            Some(Looked::Known(true))
-        } else if self.wrong.contains(&digest) {
-            Some(Looked::Known(false))
-        } else if self.owed.since(now) > WRONG_EVERY * (WRONG_BURST - 1) {
-            Some(Looked::TooMany)
+    fn known_result(&self, now: MonotonicTime, user: &User, digest: CredentialDigest) -> Option<LookupResult> {
+        if user.valid_digest == Some(digest) {
+            Some(LookupResult::Known(true))
+        } else if self.wrong_digests.contains(&digest) {
+            Some(LookupResult::Known(false))
+        } else if self.limit_clear_at.since(now) > WRONG_CHECK_INTERVAL * (WRONG_CHECK_BURST - 1) {
+            Some(LookupResult::TooMany)
         } else {
             None
         }
     }
 
-    /// Begins a check, unless the results since [`Users::look`] make it unnecessary.
-    pub(super) fn begin(&mut self, now: Mono, credentials: &Credentials) -> Begun {
-        let Some(known) = self.users.get(&credentials.user) else { return Begun::Known(false) };
-        match self.remembered(now, known, credentials.digest) {
-            Some(Looked::Known(right)) => Begun::Known(right),
-            Some(Looked::TooMany) => Begun::TooMany,
-            Some(Looked::Unknown(_)) | None => {
+    /// Begins a check, unless the results since [`Users::look_up`] make it unnecessary.
+    pub(super) fn begin_check(&mut self, now: MonotonicTime, credentials: &Credentials) -> CheckStart {
+        let Some(user) = self.users.get(&credentials.user) else { return CheckStart::Known(false) };
+        match self.known_result(now, user, credentials.digest) {
+            Some(LookupResult::Known(is_valid)) => CheckStart::Known(is_valid),
+            Some(LookupResult::TooMany) => CheckStart::TooMany,
+            Some(LookupResult::Unknown(_)) | None => {
                 #[cfg(test)]
                 {
                     self.checks += 1;
                 }
-                Begun::Verify(known.hash.clone())
+                CheckStart::Verify(user.hash.clone())
             }
         }
     }
 
     /// A check has ended.
-    pub(super) fn end(&mut self, now: Mono, credentials: &Credentials, right: bool) {
+    pub(super) fn end_check(&mut self, now: MonotonicTime, credentials: &Credentials, is_valid: bool) {
         let digest = credentials.digest;
-        if right {
-            if let Some(known) = self.users.get_mut(&credentials.user) {
-                known.right = Some(digest);
+        if is_valid {
+            if let Some(user) = self.users.get_mut(&credentials.user) {
+                user.valid_digest = Some(digest);
             }
             return;
         }
-        self.owed = self.owed.max(now) + WRONG_EVERY;
-        if !self.wrong.contains(&digest) {
-            self.wrong.truncate(REMEMBERED - 1);
-            self.wrong.push_front(digest);
+        self.limit_clear_at = self.limit_clear_at.max(now) + WRONG_CHECK_INTERVAL;
+        if !self.wrong_digests.contains(&digest) {
+            self.wrong_digests.truncate(MAX_WRONG_DIGESTS - 1);
+            self.wrong_digests.push_front(digest);
         }
     }
 }
 
 /// The digest of credentials under this process's key. Digests need no constant-time comparison: a client can't choose
 /// them.
-fn seen(key: [u64; 4], user: &[u8], password: &[u8]) -> Seen {
-    let keyed = key.iter().fold(Sha256::new(), |sha, word| sha.chain_update(word.to_be_bytes()));
+fn credential_digest(key: [u64; 4], user: &[u8], password: &[u8]) -> CredentialDigest {
+    let hasher = key.iter().fold(Sha256::new(), |sha, word| sha.chain_update(word.to_be_bytes()));
     // A user name has no colon, so that no other pair gives the same text.
-    keyed.chain_update(user).chain_update(b":").chain_update(password).finalize().into()
+    hasher.chain_update(user).chain_update(b":").chain_update(password).finalize().into()
 }
 
 #[cfg(test)]
@@ -177,132 +177,141 @@ mod tests {
     const PASSWORD: &[u8] = "pässword 1".as_bytes();
 
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    enum Checked {
-        Right,
+    enum CheckResult {
+        Valid,
         Wrong,
         Unchecked,
     }
 
-    fn checked(right: bool) -> Checked {
-        if right { Checked::Right } else { Checked::Wrong }
+    fn check_result(is_valid: bool) -> CheckResult {
+        if is_valid { CheckResult::Valid } else { CheckResult::Wrong }
     }
 
     impl Users {
         /// Credentials that need a check.
-        fn unknown(&self, now: Mono, user: &[u8], password: &[u8]) -> Result<Credentials, Checked> {
-            match self.look(now, user, password) {
-                Looked::Known(right) => Err(checked(right)),
-                Looked::TooMany => Err(Checked::Unchecked),
-                Looked::Unknown(digest) => {
+        fn look_up_unknown(
+            &self,
+            now: MonotonicTime,
+            user: &[u8],
+            password: &[u8],
+        ) -> Result<Credentials, CheckResult> {
+            match self.look_up(now, user, password) {
+                LookupResult::Known(is_valid) => Err(check_result(is_valid)),
+                LookupResult::TooMany => Err(CheckResult::Unchecked),
+                LookupResult::Unknown(digest) => {
                     Ok(Credentials { user: user.to_owned(), password: password.to_owned(), digest })
                 }
             }
         }
 
         /// A check whose computation takes no time.
-        fn check(&mut self, now: Mono, user: &[u8], password: &[u8]) -> Checked {
-            let credentials = match self.unknown(now, user, password) {
+        fn check_now(&mut self, now: MonotonicTime, user: &[u8], password: &[u8]) -> CheckResult {
+            let credentials = match self.look_up_unknown(now, user, password) {
                 Ok(credentials) => credentials,
                 Err(known) => return known,
             };
-            match self.begin(now, &credentials) {
-                Begun::Known(right) => checked(right),
-                Begun::TooMany => Checked::Unchecked,
-                Begun::Verify(hash) => {
-                    let right = hash.verify(password);
-                    self.end(now, &credentials, right);
-                    checked(right)
+            match self.begin_check(now, &credentials) {
+                CheckStart::Known(is_valid) => check_result(is_valid),
+                CheckStart::TooMany => CheckResult::Unchecked,
+                CheckStart::Verify(hash) => {
+                    let is_valid = hash.verify(password);
+                    self.end_check(now, &credentials, is_valid);
+                    check_result(is_valid)
                 }
             }
         }
     }
 
-    fn users() -> Users {
+    fn users_with_one() -> Users {
         let mut users = Users::new([1, 2, 3, 4]);
-        let (user, hash) = htpasswd::line(LINE).unwrap().unwrap();
+        let (user, hash) = htpasswd::parse_line(LINE).unwrap().unwrap();
         users.add(user, hash);
         users
     }
 
     #[test]
-    fn right_and_wrong_credentials_are_each_checked_once() {
-        let mut users = users();
+    fn valid_and_wrong_credentials_are_each_checked_once() {
+        let mut users = users_with_one();
         for _ in 0..100 {
-            assert_eq!(users.check(Mono(0), b"user", PASSWORD), Checked::Right);
-            assert_eq!(users.check(Mono(0), b"user", b"other"), Checked::Wrong);
-            assert_eq!(users.check(Mono(0), b"nobody", b"other"), Checked::Wrong);
+            assert_eq!(users.check_now(MonotonicTime(0), b"user", PASSWORD), CheckResult::Valid);
+            assert_eq!(users.check_now(MonotonicTime(0), b"user", b"other"), CheckResult::Wrong);
+            assert_eq!(users.check_now(MonotonicTime(0), b"nobody", b"other"), CheckResult::Wrong);
         }
-        assert_eq!((users.checks, users.wrong.len()), (2, 1));
-        assert_eq!(users.check(Mono(0), b"user", &[b'x'; MAX_PASSWORD + 1]), Checked::Wrong);
+        assert_eq!((users.checks, users.wrong_digests.len()), (2, 1));
+        assert_eq!(users.check_now(MonotonicTime(0), b"user", &[b'x'; MAX_PASSWORD + 1]), CheckResult::Wrong);
         assert_eq!(users.checks, 2, "what is too long is not checked");
     }
 
     #[test]
-    fn right_credentials_do_not_count_against_others() {
-        let mut users = users();
+    fn valid_credentials_do_not_count_towards_the_limit() {
+        let mut users = users_with_one();
         for i in 0..100_u32 {
             let name = format!("user{i}");
-            let (_, hash) = htpasswd::line(LINE).unwrap().unwrap();
+            let (_, hash) = htpasswd::parse_line(LINE).unwrap().unwrap();
             users.add(name.as_bytes(), hash);
-            assert_eq!(users.check(Mono(0), name.as_bytes(), PASSWORD), Checked::Right);
+            assert_eq!(users.check_now(MonotonicTime(0), name.as_bytes(), PASSWORD), CheckResult::Valid);
         }
         assert_eq!(users.checks, 100);
     }
 
     #[test]
-    fn guesses_are_checked_at_a_fixed_rate_and_few_are_remembered() {
-        let mut users = users();
+    fn wrong_credentials_are_checked_at_a_limited_rate_and_a_limited_number_is_kept() {
+        let mut users = users_with_one();
         let mut guess = 0_u32;
-        let mut guesses = |users: &mut Users, now, count| {
+        let mut count_checks = |users: &mut Users, now, count| {
             let before = users.checks;
             for _ in 0..count {
                 guess += 1;
-                assert_ne!(users.check(now, b"user", &guess.to_be_bytes()), Checked::Right);
+                assert_ne!(users.check_now(now, b"user", &guess.to_be_bytes()), CheckResult::Valid);
             }
             users.checks - before
         };
-        assert_eq!(guesses(&mut users, Mono(0), 1000), WRONG_BURST);
-        assert_eq!(guesses(&mut users, Mono(0) + (WRONG_EVERY - Duration::from_nanos(1)), 1000), 0);
-        assert_eq!(guesses(&mut users, Mono(0) + WRONG_EVERY, 1000), 1);
+        assert_eq!(count_checks(&mut users, MonotonicTime(0), 1000), WRONG_CHECK_BURST);
+        assert_eq!(
+            count_checks(&mut users, MonotonicTime(0) + (WRONG_CHECK_INTERVAL - Duration::from_nanos(1)), 1000),
+            0
+        );
+        assert_eq!(count_checks(&mut users, MonotonicTime(0) + WRONG_CHECK_INTERVAL, 1000), 1);
         // After a time without wrong credentials the burst is allowed again, and no more.
-        assert_eq!(guesses(&mut users, Mono(0) + WRONG_EVERY * 1000, 1000), WRONG_BURST);
+        assert_eq!(count_checks(&mut users, MonotonicTime(0) + WRONG_CHECK_INTERVAL * 1000, 1000), WRONG_CHECK_BURST);
         for i in 2000..2500 {
-            guesses(&mut users, Mono(0) + WRONG_EVERY * i, 2);
+            count_checks(&mut users, MonotonicTime(0) + WRONG_CHECK_INTERVAL * i, 2);
         }
-        assert_eq!(users.wrong.len(), REMEMBERED);
+        assert_eq!(users.wrong_digests.len(), MAX_WRONG_DIGESTS);
     }
 
     #[test]
-    fn a_new_line_for_a_user_forgets_what_was_right() {
-        let mut users = users();
-        assert_eq!(users.check(Mono(0), b"user", PASSWORD), Checked::Right);
-        let (user, hash) = htpasswd::line(b"user:$1$xy$sCW6WZJsSz7hVuvH0BCaf.").unwrap().unwrap();
+    fn new_line_for_a_user_replaces_the_valid_credentials() {
+        let mut users = users_with_one();
+        assert_eq!(users.check_now(MonotonicTime(0), b"user", PASSWORD), CheckResult::Valid);
+        let (user, hash) = htpasswd::parse_line(b"user:$1$xy$sCW6WZJsSz7hVuvH0BCaf.").unwrap().unwrap();
         users.add(user, hash);
-        assert_eq!(users.check(Mono(0), b"user", PASSWORD), Checked::Wrong);
-        assert_eq!(users.check(Mono(0), b"user", b"pw"), Checked::Right);
+        assert_eq!(users.check_now(MonotonicTime(0), b"user", PASSWORD), CheckResult::Wrong);
+        assert_eq!(users.check_now(MonotonicTime(0), b"user", b"pw"), CheckResult::Valid);
     }
 
     #[test]
-    fn checks_that_wait_are_decided_by_those_before() {
-        let mut users = users();
-        let waiting = |users: &Users, password: &[u8]| users.unknown(Mono(0), b"user", password).unwrap();
-        let right = [(); 2].map(|()| waiting(&users, PASSWORD));
+    fn waiting_checks_use_the_results_of_the_checks_before_them() {
+        let mut users = users_with_one();
+        let waiting =
+            |users: &Users, password: &[u8]| users.look_up_unknown(MonotonicTime(0), b"user", password).unwrap();
+        let valid = [(); 2].map(|()| waiting(&users, PASSWORD));
         let wrong: Vec<_> = (0..10_u8).map(|i| waiting(&users, &[i / 2])).collect();
-        assert!(matches!(users.begin(Mono(0), &right[0]), Begun::Verify(_)));
-        users.end(Mono(0), &right[0], true);
-        assert!(matches!(users.begin(Mono(0), &right[1]), Begun::Known(true)));
+        assert!(matches!(users.begin_check(MonotonicTime(0), &valid[0]), CheckStart::Verify(_)));
+        users.end_check(MonotonicTime(0), &valid[0], true);
+        assert!(matches!(users.begin_check(MonotonicTime(0), &valid[1]), CheckStart::Known(true)));
         let mut verified = 0;
         for (i, check) in wrong.iter().enumerate() {
-            match users.begin(Mono(0), check) {
-                Begun::Verify(hash) => {
+            match users.begin_check(MonotonicTime(0), check) {
+                CheckStart::Verify(hash) => {
                     verified += 1;
-                    users.end(Mono(0), check, hash.verify(&check.password));
+                    users.end_check(MonotonicTime(0), check, hash.verify(&check.password));
                 }
-                Begun::Known(right) => assert!(!right && i % 2 == 1, "{i}"),
-                Begun::TooMany => assert!(i >= 8, "{i}"),
+                CheckStart::Known(is_valid) => assert!(!is_valid && i % 2 == 1, "{i}"),
+                CheckStart::TooMany => assert!(i >= 8, "{i}"),
             }
         }
-        assert_eq!((verified, users.checks), (WRONG_BURST, WRONG_BURST + 1));
-        assert_eq!(users.check(Mono(0), b"user", PASSWORD), Checked::Right);
+        assert_eq!((verified, users.checks), (WRONG_CHECK_BURST, WRONG_CHECK_BURST + 1));
+        assert_eq!(users.check_now(MonotonicTime(0), b"user", PASSWORD), CheckResult::Valid);
     }
 }

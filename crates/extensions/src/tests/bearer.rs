@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use super::{House, parse};
+use super::{Fixture, parse};
 use crate::BearerTokenAuthFactory as Bearer;
 
 const MISMATCH: &str = "scheme or token does not match";
 
-fn err(sentence: &str) -> Result<(), String> {
-    Err(sentence.to_owned())
+fn err(message: &str) -> Result<(), String> {
+    Err(message.to_owned())
 }
 
 #[test]
-fn a_server_lets_in_who_has_the_token_and_nobody_else() {
-    let mut house = House::new(&Bearer, "token: s3cret").started();
-    assert_eq!(house.authorize("Bearer s3cret"), Ok(()));
-    assert_eq!(house.ask(&[]), err("missing or empty authorization header: Authorization"));
-    assert_eq!(house.authorize(""), err("missing or empty authorization header: Authorization"));
+fn server_accepts_only_requests_with_the_token() {
+    let mut fixture = Fixture::new(&Bearer, "token: s3cret").started();
+    assert_eq!(fixture.authorize("Bearer s3cret"), Ok(()));
+    assert_eq!(fixture.authenticate(&[]), err("missing or empty authorization header: Authorization"));
+    assert_eq!(fixture.authorize(""), err("missing or empty authorization header: Authorization"));
     let wrong = [
         "Bearer",
         "Bearer ",
@@ -28,101 +28,108 @@ fn a_server_lets_in_who_has_the_token_and_nobody_else() {
         "Basic s3cret",
     ];
     for value in wrong {
-        assert_eq!(house.authorize(value), err(MISMATCH), "{value}");
+        assert_eq!(fixture.authorize(value), err(MISMATCH), "{value}");
     }
-    assert_eq!(house.ask(&[("authorization", b"Bearer \xff\xfe")]), err(MISMATCH));
-    assert!(house.ask(&[("x-token", b"Bearer s3cret")]).is_err());
-    assert!(house.said().is_empty());
+    assert_eq!(fixture.authenticate(&[("authorization", b"Bearer \xff\xfe")]), err(MISMATCH));
+    assert!(fixture.authenticate(&[("x-token", b"Bearer s3cret")]).is_err());
+    assert!(fixture.take_log_lines().is_empty());
 }
 
 #[test]
-fn header_and_scheme_are_the_users() {
-    let mut house = House::new(&Bearer, "{token: s3cret, header: X-Api-Key, scheme: ''}").started();
-    assert_eq!(house.ask(&[("x-api-key", b"s3cret")]), Ok(()));
-    assert_eq!(house.ask(&[("x-api-key", b"Bearer s3cret")]), err(MISMATCH));
-    assert_eq!(house.authorize("s3cret"), err("missing or empty authorization header: X-Api-Key"));
-    assert_eq!(house.sends(), "x-api-key: s3cret");
-    let mut house = House::new(&Bearer, "{token: s3cret, scheme: Token}").started();
-    assert_eq!(house.authorize("Token s3cret"), Ok(()));
-    assert_eq!(house.sends(), "authorization: Token s3cret");
+fn configured_header_and_scheme_are_used() {
+    let mut fixture = Fixture::new(&Bearer, "{token: s3cret, header: X-Api-Key, scheme: ''}").started();
+    assert_eq!(fixture.authenticate(&[("x-api-key", b"s3cret")]), Ok(()));
+    assert_eq!(fixture.authenticate(&[("x-api-key", b"Bearer s3cret")]), err(MISMATCH));
+    assert_eq!(fixture.authorize("s3cret"), err("missing or empty authorization header: X-Api-Key"));
+    assert_eq!(fixture.sent_header(), "x-api-key: s3cret");
+    let mut fixture = Fixture::new(&Bearer, "{token: s3cret, scheme: Token}").started();
+    assert_eq!(fixture.authorize("Token s3cret"), Ok(()));
+    assert_eq!(fixture.sent_header(), "authorization: Token s3cret");
 }
 
 #[test]
-fn a_server_accepts_each_of_many_tokens_and_a_client_sends_the_first() {
-    let mut house = House::new(&Bearer, "tokens: [new, old]").started();
-    assert_eq!((house.authorize("Bearer new"), house.authorize("Bearer old")), (Ok(()), Ok(())));
-    assert_eq!(house.authorize("Bearer newold"), err(MISMATCH));
-    assert_eq!(house.sends(), "authorization: Bearer new");
+fn server_accepts_each_of_several_tokens_and_client_sends_the_first() {
+    let mut fixture = Fixture::new(&Bearer, "tokens: [new, old]").started();
+    assert_eq!((fixture.authorize("Bearer new"), fixture.authorize("Bearer old")), (Ok(()), Ok(())));
+    assert_eq!(fixture.authorize("Bearer newold"), err(MISMATCH));
+    assert_eq!(fixture.sent_header(), "authorization: Bearer new");
 }
 
 #[test]
-fn a_file_goes_before_tokens_and_its_empty_lines_are_none() {
+fn token_file_takes_precedence_over_tokens_and_its_empty_lines_are_ignored() {
     let parsed = parse(&Bearer, "{token: ignored, filename: /token}");
-    assert_eq!(parsed.said, ["a filename is specified. Configured token(s) is ignored!"]);
-    let mut house =
-        House::new(&Bearer, "{token: ignored, filename: /token}").with("/token", " one \r\n\n\ttwo\n\n").started();
-    assert_eq!((house.authorize("Bearer one"), house.authorize("Bearer two")), (Ok(()), Ok(())));
-    assert_eq!(house.authorize("Bearer ignored"), err(MISMATCH));
-    assert_eq!(house.authorize("Bearer "), err(MISMATCH), "an empty line is no token");
-    assert_eq!(house.sends(), "authorization: Bearer one");
+    assert_eq!(parsed.messages, ["a filename is specified. Configured token(s) is ignored!"]);
+    let mut fixture = Fixture::new(&Bearer, "{token: ignored, filename: /token}")
+        .with_file("/token", " one \r\n\n\ttwo\n\n")
+        .started();
+    assert_eq!((fixture.authorize("Bearer one"), fixture.authorize("Bearer two")), (Ok(()), Ok(())));
+    assert_eq!(fixture.authorize("Bearer ignored"), err(MISMATCH));
+    assert_eq!(fixture.authorize("Bearer "), err(MISMATCH), "an empty line is no token");
+    assert_eq!(fixture.sent_header(), "authorization: Bearer one");
 }
 
 #[test]
-fn a_new_token_in_the_file_counts_after_a_second_at_most() {
-    let mut house = House::new(&Bearer, "filename: /token").with("/token", "one\n").started();
-    house.write("/token", "two\n");
+fn changed_token_file_is_applied_after_a_second_at_most() {
+    let mut fixture = Fixture::new(&Bearer, "filename: /token").with_file("/token", "one\n").started();
+    fixture.write_file("/token", "two\n");
     for _ in 0..100 {
-        house.wait(Duration::from_millis(9));
-        assert_eq!(house.authorize("Bearer one"), Ok(()));
+        fixture.advance(Duration::from_millis(9));
+        assert_eq!(fixture.authorize("Bearer one"), Ok(()));
     }
-    assert_eq!(house.world.reads, 1, "the file is not read for each request");
-    house.wait(Duration::from_millis(100));
-    assert_eq!(house.authorize("Bearer one"), err(MISMATCH));
-    assert_eq!((house.authorize("Bearer two"), house.sends()), (Ok(()), "authorization: Bearer two".to_owned()));
-    assert_eq!(house.world.reads, 2);
-    assert_eq!(house.said(), ["info: refresh token filename=/token"]);
-    house.wait(Duration::from_secs(5));
-    assert_eq!((house.sends(), house.world.reads), ("authorization: Bearer two".to_owned(), 3));
-    assert!(house.said().is_empty(), "nothing has changed");
+    assert_eq!(fixture.world.reads, 1, "the file is not read for each request");
+    fixture.advance(Duration::from_millis(100));
+    assert_eq!(fixture.authorize("Bearer one"), err(MISMATCH));
+    assert_eq!(
+        (fixture.authorize("Bearer two"), fixture.sent_header()),
+        (Ok(()), "authorization: Bearer two".to_owned())
+    );
+    assert_eq!(fixture.world.reads, 2);
+    assert_eq!(fixture.take_log_lines(), ["info: refresh token filename=/token"]);
+    fixture.advance(Duration::from_secs(5));
+    assert_eq!((fixture.sent_header(), fixture.world.reads), ("authorization: Bearer two".to_owned(), 3));
+    assert!(fixture.take_log_lines().is_empty(), "nothing has changed");
 }
 
 #[test]
-fn a_file_that_goes_away_or_empties_leaves_the_token_and_is_told_once() {
-    let mut house = House::new(&Bearer, "filename: /token").with("/token", "one").started();
-    house.world.files.clear();
+fn missing_or_empty_token_file_keeps_the_last_token_and_is_logged_once() {
+    let mut fixture = Fixture::new(&Bearer, "filename: /token").with_file("/token", "one").started();
+    fixture.world.files.clear();
     for _ in 0..3 {
-        house.wait(Duration::from_secs(1));
-        assert_eq!(house.authorize("Bearer one"), Ok(()));
+        fixture.advance(Duration::from_secs(1));
+        assert_eq!(fixture.authorize("Bearer one"), Ok(()));
     }
-    let gone = "warn: failed to reload credentials file, keeping last value filename=/token error=open /token: no such file or directory";
-    assert_eq!(house.said(), [gone]);
-    house.write("/token", "\n \n");
-    house.wait(Duration::from_secs(1));
-    assert_eq!(house.authorize("Bearer one"), Ok(()));
-    house.write("/token", "two");
-    house.wait(Duration::from_secs(1));
-    assert_eq!(house.authorize("Bearer two"), Ok(()));
-    assert_eq!(house.said(), ["info: refresh token filename=/token"]);
-    house.write("/token", &"x".repeat((1 << 20) + 1));
-    house.wait(Duration::from_secs(1));
-    assert_eq!(house.authorize("Bearer two"), Ok(()));
-    let said = house.said();
-    assert!(said.len() == 1 && said[0].ends_with("is larger than 1 MiB") && !said[0].contains("xx"), "{said:?}");
+    let missing = "warn: failed to reload credentials file, keeping last value filename=/token error=open /token: no such file or directory";
+    assert_eq!(fixture.take_log_lines(), [missing]);
+    fixture.write_file("/token", "\n \n");
+    fixture.advance(Duration::from_secs(1));
+    assert_eq!(fixture.authorize("Bearer one"), Ok(()));
+    fixture.write_file("/token", "two");
+    fixture.advance(Duration::from_secs(1));
+    assert_eq!(fixture.authorize("Bearer two"), Ok(()));
+    assert_eq!(fixture.take_log_lines(), ["info: refresh token filename=/token"]);
+    fixture.write_file("/token", &"x".repeat((1 << 20) + 1));
+    fixture.advance(Duration::from_secs(1));
+    assert_eq!(fixture.authorize("Bearer two"), Ok(()));
+    let messages = fixture.take_log_lines();
+    assert!(
+        messages.len() == 1 && messages[0].ends_with("is larger than 1 MiB") && !messages[0].contains("xx"),
+        "{messages:?}"
+    );
 }
 
 #[test]
-fn a_file_that_is_missing_or_empty_at_the_start_keeps_it_from_starting() {
-    let mut house = House::new(&Bearer, "filename: /token");
-    assert_eq!(house.start(), err("open /token: no such file or directory"));
-    assert_eq!(house.authorize("Bearer "), err(MISMATCH));
-    assert_eq!(house.headers(), Err("no bearer token provided".to_owned()));
-    house.write("/token", "\n");
-    assert_eq!(house.start(), err("there is no token in the file"));
+fn missing_or_empty_token_file_at_the_start_is_a_start_error() {
+    let mut fixture = Fixture::new(&Bearer, "filename: /token");
+    assert_eq!(fixture.start(), err("open /token: no such file or directory"));
+    assert_eq!(fixture.authorize("Bearer "), err(MISMATCH));
+    assert_eq!(fixture.headers(), Err("no bearer token provided".to_owned()));
+    fixture.write_file("/token", "\n");
+    assert_eq!(fixture.start(), err("there is no token in the file"));
 }
 
 #[test]
-fn mistakes_are_told_in_the_go_collectors_words() {
-    for (yaml, sentence) in [
+fn invalid_configuration_has_the_messages_of_the_go_collector() {
+    for (yaml, message) in [
         ("{}", "no bearer token provided"),
         ("{token: '', tokens: []}", "no bearer token provided"),
         ("{token: a, tokens: [b]}", "either tokens or token should be provided, not both"),
@@ -134,20 +141,20 @@ fn mistakes_are_told_in_the_go_collectors_words() {
             "'retry_on_failure' is not supported: the token file must be there at the start; leave `retry_on_failure` out",
         ),
     ] {
-        assert_eq!(parse(&Bearer, yaml).said, [sentence], "{yaml}");
+        assert_eq!(parse(&Bearer, yaml).messages, [message], "{yaml}");
     }
-    assert!(parse(&Bearer, "{filename: a, retry_on_failure: {enabled: false}}").said.is_empty());
-    assert!(parse(&Bearer, "{token: a, tokn: b}").said[0].contains("tokn"));
+    assert!(parse(&Bearer, "{filename: a, retry_on_failure: {enabled: false}}").messages.is_empty());
+    assert!(parse(&Bearer, "{token: a, tokn: b}").messages[0].contains("tokn"));
 }
 
 #[test]
-fn tokens_show_themselves_nowhere() {
+fn tokens_are_redacted_in_the_effective_configuration_and_in_debug() {
     let parsed = parse(&Bearer, "{tokens: [hidden1, hidden2]}");
-    let shown = otelcore_config::print::yaml(&parsed.effective, true);
-    assert!(shown.contains("[REDACTED]") && !shown.contains("hidden"), "{shown}");
-    let shown = otelcore_config::print::yaml(&parse(&Bearer, "token: hidden3").effective, true);
-    assert!(shown.contains("[REDACTED]") && !shown.contains("hidden"), "{shown}");
-    let any: Box<dyn std::any::Any> = parsed.settings.unwrap();
-    let debug = format!("{:?}", any.downcast::<crate::BearerTokenAuth>().unwrap());
+    let printed = otelcore_config::print::to_yaml(&parsed.effective, true);
+    assert!(printed.contains("[REDACTED]") && !printed.contains("hidden"), "{printed}");
+    let printed = otelcore_config::print::to_yaml(&parse(&Bearer, "token: hidden3").effective, true);
+    assert!(printed.contains("[REDACTED]") && !printed.contains("hidden"), "{printed}");
+    let any: Box<dyn std::any::Any> = parsed.config.unwrap();
+    let debug = format!("{:?}", any.downcast::<crate::BearerTokenAuthConfig>().unwrap());
     assert!(debug.contains("[REDACTED]") && !debug.contains("hidden"), "{debug}");
 }

@@ -10,11 +10,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Workspace;
+use crate::h2_io::H2Transport;
 use crate::pipe::pipe;
-use crate::wire::Link;
 
 /// An integer after the prefix bits of its first byte (RFC 7541, 5.1).
-fn integer(out: &mut Vec<u8>, bits: u8, mask: u8, mut n: usize) {
+fn encode_integer(out: &mut Vec<u8>, bits: u8, mask: u8, mut n: usize) {
     if n < usize::from(mask) {
         return out.push(bits | n as u8);
     }
@@ -27,18 +27,18 @@ fn integer(out: &mut Vec<u8>, bits: u8, mask: u8, mut n: usize) {
     out.push(n as u8);
 }
 
-fn string(out: &mut Vec<u8>, huffman: bool, bytes: &[u8]) -> Range<usize> {
-    integer(out, if huffman { 0x80 } else { 0 }, 0x7f, bytes.len());
+fn encode_string(out: &mut Vec<u8>, huffman: bool, bytes: &[u8]) -> Range<usize> {
+    encode_integer(out, if huffman { 0x80 } else { 0 }, 0x7f, bytes.len());
     out.extend_from_slice(bytes);
     out.len() - bytes.len()..out.len()
 }
 
 /// The kinds of literals: with indexing, without indexing, never indexed.
-const SORTS: [(u8, u8); 3] = [(0x40, 0x3f), (0, 0x0f), (0x10, 0x0f)];
+const LITERAL_KINDS: [(u8, u8); 3] = [(0x40, 0x3f), (0, 0x0f), (0x10, 0x0f)];
 
 /// One representation in a header block.
 #[derive(Clone, Debug)]
-enum Field {
+enum HpackField {
     Indexed(usize),
     TableSize(usize),
     /// The kind of literal; the index of the name, or the name and whether it is marked as Huffman-coded; the value and
@@ -46,27 +46,27 @@ enum Field {
     Literal(usize, Result<usize, (Vec<u8>, bool)>, (Vec<u8>, bool)),
 }
 
-impl Field {
-    /// Writes the field. Returns the range of its value, if [`Authority`] may change it.
+impl HpackField {
+    /// Writes the field. Returns the range of its value, if [`AuthorityCorrector`] may change it.
     fn write(&self, out: &mut Vec<u8>) -> Option<Range<usize>> {
         match self {
-            Self::Indexed(n) => integer(out, 0x80, 0x7f, *n),
-            Self::TableSize(n) => integer(out, 0x20, 0x1f, *n),
+            Self::Indexed(n) => encode_integer(out, 0x80, 0x7f, *n),
+            Self::TableSize(n) => encode_integer(out, 0x20, 0x1f, *n),
             Self::Literal(sort, name, (value, huffman)) => {
-                let (bits, mask) = SORTS[*sort];
-                let known = match name {
+                let (bits, mask) = LITERAL_KINDS[*sort];
+                let is_authority = match name {
                     Ok(index) => {
-                        integer(out, bits, mask, *index);
+                        encode_integer(out, bits, mask, *index);
                         *index == 1
                     }
                     Err((name, huffman)) => {
                         out.push(bits);
-                        string(out, *huffman, name);
+                        encode_string(out, *huffman, name);
                         name == b":authority" && !huffman
                     }
                 };
-                let at = string(out, *huffman, value);
-                return (known && !huffman).then_some(at);
+                let at = encode_string(out, *huffman, value);
+                return (is_authority && !huffman).then_some(at);
             }
         }
         None
@@ -75,16 +75,16 @@ impl Field {
 
 /// HEADERS and CONTINUATION frames of a block: `cut` is where it is split, `padding` and `priority` are what the
 /// HEADERS frame has besides it.
-fn frames(block: &[u8], cut: usize, padding: Option<u8>, priority: bool, stream: u32) -> (Vec<u8>, Vec<usize>) {
+fn header_frames(block: &[u8], cut: usize, padding: Option<u8>, priority: bool, stream: u32) -> (Vec<u8>, Vec<usize>) {
     let (first, second) = block.split_at(cut.min(block.len()));
-    let (mut out, mut places) = (Vec::new(), Vec::new());
+    let (mut out, mut positions) = (Vec::new(), Vec::new());
     let mut frame = |kind: u8, flags: u8, before: &[u8], part: &[u8], after: &[u8]| {
         let length = before.len() + part.len() + after.len();
         out.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
         out.extend_from_slice(&[kind, flags]);
         out.extend_from_slice(&stream.to_be_bytes());
         out.extend_from_slice(before);
-        places.extend(out.len()..out.len() + part.len());
+        positions.extend(out.len()..out.len() + part.len());
         out.extend_from_slice(part);
         out.extend_from_slice(after);
     };
@@ -96,25 +96,25 @@ fn frames(block: &[u8], cut: usize, padding: Option<u8>, priority: bool, stream:
     if !second.is_empty() {
         frame(CONTINUATION, 4, &[], second, &[]);
     }
-    (out, places)
+    (out, positions)
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// What h2 reads from the transport of a server, if `bytes` arrive in pieces of these lengths.
-fn through(bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
+fn read_through_transport(bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
     let (mut peer, end) = pipe(usize::MAX);
-    let (link, wire) = Link::new(end, Workspace::new(), true, 1 << 16);
+    let (link, wire) = H2Transport::new(end, Workspace::new(), true, 1 << 16);
     let (mut wire, cx) = (pin!(wire), &mut Context::from_waker(Waker::noop()));
     let (mut rest, mut cuts, mut out) = (bytes, cuts.iter().cycle(), Vec::new());
     while !rest.is_empty() {
         let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
         peer.write_all(now).unwrap();
         rest = later;
-        link.begin(1 << 20);
-        let mut room = [0; 1000];
+        link.begin_poll(1 << 20);
+        let mut buffer = [0; 1000];
         loop {
-            let mut buf = tokio::io::ReadBuf::new(&mut room);
+            let mut buf = tokio::io::ReadBuf::new(&mut buffer);
             if tokio::io::AsyncRead::poll_read(wire.as_mut(), cx, &mut buf).is_pending() {
                 break;
             }
@@ -125,19 +125,19 @@ fn through(bytes: &[u8], cuts: &[usize]) -> Vec<u8> {
 }
 
 /// The authorities and the `x-last` fields that h2's server reads, if the requests arrive in pieces of these lengths.
-fn accepted(bytes: &[u8], cuts: &[usize]) -> Vec<(String, String)> {
+fn accepted_requests(bytes: &[u8], cuts: &[usize]) -> Vec<(String, String)> {
     let (mut peer, end) = pipe(usize::MAX);
-    let (link, wire) = Link::new(end, Workspace::new(), true, 1 << 16);
+    let (link, wire) = H2Transport::new(end, Workspace::new(), true, 1 << 16);
     let cx = &mut Context::from_waker(Waker::noop());
-    let mut shake = pin!(h2::server::handshake(wire));
+    let mut handshake = pin!(h2::server::handshake(wire));
     let (mut rest, mut cuts, mut conn, mut out) = (bytes, cuts.iter().cycle(), None, Vec::new());
     while !rest.is_empty() {
         let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
         peer.write_all(now).unwrap();
         rest = later;
-        link.begin(1 << 20);
+        link.begin_poll(1 << 20);
         if conn.is_none() {
-            match shake.as_mut().poll(cx) {
+            match handshake.as_mut().poll(cx) {
                 Poll::Ready(ready) => conn = Some(ready.unwrap()),
                 Poll::Pending => continue,
             }
@@ -151,32 +151,33 @@ fn accepted(bytes: &[u8], cuts: &[usize]) -> Vec<(String, String)> {
     out
 }
 
-fn literal(name: &str, value: &str) -> Field {
-    Field::Literal(0, Err((name.into(), false)), (value.into(), false))
+fn literal(name: &str, value: &str) -> HpackField {
+    HpackField::Literal(0, Err((name.into(), false)), (value.into(), false))
 }
 
 /// Two requests with the same authority: first as a literal, then as an index into the table.
-fn calls(authority: &Field, cut: usize, padding: Option<u8>, priority: bool) -> Vec<u8> {
+fn two_requests(authority: &HpackField, cut: usize, padding: Option<u8>, priority: bool) -> Vec<u8> {
     let mut bytes = PREFACE.to_vec();
-    let before = [Field::TableSize(4096), Field::Indexed(3), Field::Indexed(6), literal(":path", "/a/b%20/c")];
+    let before =
+        [HpackField::TableSize(4096), HpackField::Indexed(3), HpackField::Indexed(6), literal(":path", "/a/b%20/c")];
     let mut block = Vec::new();
     for field in before.iter().chain([authority, &literal("x-last", "/one%20")]) {
         field.write(&mut block);
     }
-    bytes.extend(frames(&block, cut, padding, priority, 1).0);
+    bytes.extend(header_frames(&block, cut, padding, priority, 1).0);
     let mut block = Vec::new();
     // In the dynamic table, 62 is the newest entry (the path again), 63 is `x-last`, 64 the authority. What isn't
     // indexed is written as a literal again.
-    let again = if matches!(authority, Field::Literal(0, ..)) { &Field::Indexed(64) } else { authority };
-    for field in before.iter().chain([again, &literal("x-last", "/two%20")]) {
+    let repeated = if matches!(authority, HpackField::Literal(0, ..)) { &HpackField::Indexed(64) } else { authority };
+    for field in before.iter().chain([repeated, &literal("x-last", "/two%20")]) {
         field.write(&mut block);
     }
-    bytes.extend(frames(&block, cut, padding, priority, 3).0);
+    bytes.extend(header_frames(&block, cut, padding, priority, 3).0);
     bytes
 }
 
 #[test]
-fn the_paths_of_sockets_that_clients_send_are_taken_for_authorities() {
+fn socket_path_as_authority_is_corrected_and_accepted() {
     for (sent, taken) in [
         ("tmp%2Fcap.sock", "tmp-2Fcap.sock"),
         ("/tmp/cap.sock", "-tmp-cap.sock"),
@@ -190,26 +191,29 @@ fn the_paths_of_sockets_that_clients_send_are_taken_for_authorities() {
     ] {
         for name in [Ok(1), Err((b":authority".to_vec(), false))] {
             for sort in 0..3 {
-                let authority = Field::Literal(sort, name.clone(), (sent.into(), false));
-                let bytes = calls(&authority, usize::MAX, None, false);
+                let authority = HpackField::Literal(sort, name.clone(), (sent.into(), false));
+                let bytes = two_requests(&authority, usize::MAX, None, false);
                 let want = ["/one%20", "/two%20"].map(|last| (taken.to_owned(), last.to_owned()));
-                assert_eq!(accepted(&bytes, &[usize::MAX]), want, "{sent}");
+                assert_eq!(accepted_requests(&bytes, &[usize::MAX]), want, "{sent}");
             }
         }
     }
 }
 
 #[test]
-fn what_no_field_may_have_stays_for_h2_to_refuse() {
+fn control_bytes_in_an_authority_are_unchanged() {
     for value in ["a\0b", "/a\r\nb", "/a\x7f"] {
         let mut block = Vec::new();
-        let at = Field::Literal(0, Ok(1), (value.into(), false)).write(&mut block).unwrap();
-        Authority::new().pass(Place { kind: HEADERS, flags: 4, length: block.len(), at: 0 }, &mut block);
+        let at = HpackField::Literal(0, Ok(1), (value.into(), false)).write(&mut block).unwrap();
+        AuthorityCorrector::new().process_payload(
+            PayloadPosition { frame_type: HEADERS, flags: 4, length: block.len(), offset: 0 },
+            &mut block,
+        );
         assert_eq!(block[at], *value.replace('/', "-").as_bytes());
     }
 }
 
-fn field() -> impl Strategy<Value = Field> {
+fn any_field() -> impl Strategy<Value = HpackField> {
     let bytes = || prop::collection::vec(any::<u8>(), 0..300);
     let path = || proptest::string::string_regex("[a-z0-9./%:_@+ -]{0,200}").unwrap().prop_map(String::into_bytes);
     let name = prop_oneof![
@@ -221,10 +225,10 @@ fn field() -> impl Strategy<Value = Field> {
         2 => (bytes(), any::<bool>()).prop_map(Err),
     ];
     prop_oneof![
-        1 => (1_usize..400).prop_map(Field::Indexed),
-        1 => (0_usize..70_000).prop_map(Field::TableSize),
+        1 => (1_usize..400).prop_map(HpackField::Indexed),
+        1 => (0_usize..70_000).prop_map(HpackField::TableSize),
         4 => (0_usize..3, name, prop_oneof![bytes(), path()], prop::bool::weighted(0.2))
-            .prop_map(|(sort, name, value, huffman)| Field::Literal(sort, name, (value, huffman))),
+            .prop_map(|(sort, name, value, huffman)| HpackField::Literal(sort, name, (value, huffman))),
     ]
 }
 
@@ -232,9 +236,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn of_any_block_cut_anywhere_only_authorities_change_and_to_the_same(
+    fn header_block_cut_anywhere_is_changed_only_in_authorities(
         blocks in prop::collection::vec((
-            prop::collection::vec(field(), 0..8), 0..900_usize, prop::option::of(any::<u8>()), any::<bool>(),
+            prop::collection::vec(any_field(), 0..8), 0..900_usize, prop::option::of(any::<u8>()), any::<bool>(),
         ), 1..4),
         cuts in prop::collection::vec(1..80_usize, 1..12),
     ) {
@@ -245,7 +249,7 @@ proptest! {
             for field in fields {
                 spans.extend(field.write(&mut block));
             }
-            let (frames, places) = frames(&block, *cut, *padding, *priority, 1);
+            let (frames, places) = header_frames(&block, *cut, *padding, *priority, 1);
             let base = bytes.len();
             bytes.extend_from_slice(&frames);
             // A DATA frame has no header block, whatever bytes it contains.
@@ -255,17 +259,17 @@ proptest! {
         want.clone_from(&bytes);
         for value in changeable {
             let text: Vec<u8> = value.iter().map(|at| bytes[*at]).collect();
-            for (at, byte) in value.iter().zip(corrected(&text)) {
+            for (at, byte) in value.iter().zip(expected_correction(&text)) {
                 want[*at] = byte;
             }
         }
-        prop_assert_eq!(through(&bytes, &[usize::MAX]), &want[..]);
-        prop_assert_eq!(through(&bytes, &cuts), &want[..]);
-        prop_assert_eq!(through(&bytes, &[1]), want);
+        prop_assert_eq!(read_through_transport(&bytes, &[usize::MAX]), &want[..]);
+        prop_assert_eq!(read_through_transport(&bytes, &cuts), &want[..]);
+        prop_assert_eq!(read_through_transport(&bytes, &[1]), want);
     }
 
     #[test]
-    fn paths_for_authorities_are_accepted_however_they_are_cut(
+    fn socket_path_as_authority_cut_anywhere_is_accepted(
         path in "[a-zA-Z0-9._/-]{0,10}/[a-zA-Z0-9./%:_@+?#=\\[\\] -]{0,200}",
         named in any::<bool>(),
         sort in 0_usize..3,
@@ -275,14 +279,14 @@ proptest! {
         cuts in prop::collection::vec(1..80_usize, 1..12),
     ) {
         let name = if named { Err((b":authority".to_vec(), false)) } else { Ok(1) };
-        let bytes = calls(&Field::Literal(sort, name, (path.clone().into(), false)), cut, padding, priority);
+        let bytes = two_requests(&HpackField::Literal(sort, name, (path.clone().into(), false)), cut, padding, priority);
         let taken = path.replace(|c: char| !c.is_ascii_alphanumeric() && !"-._~".contains(c), "-");
         let want = ["/one%20", "/two%20"].map(|last| (taken.clone(), last.to_owned()));
-        prop_assert_eq!(accepted(&bytes, &cuts), want);
+        prop_assert_eq!(accepted_requests(&bytes, &cuts), want);
     }
 
     #[test]
-    fn junk_keeps_its_length_and_does_no_harm(
+    fn random_header_blocks_keep_their_length(
         frames in prop::collection::vec((any::<bool>(), any::<u8>(), prop::collection::vec(any::<u8>(), 0..200)), 1..8),
         cuts in prop::collection::vec(1..40_usize, 1..12),
     ) {
@@ -292,16 +296,16 @@ proptest! {
             bytes.extend_from_slice(&[if first { HEADERS } else { CONTINUATION }, flags, 0, 0, 0, 1]);
             bytes.extend_from_slice(&payload);
         }
-        let whole = through(&bytes, &[usize::MAX]);
+        let whole = read_through_transport(&bytes, &[usize::MAX]);
         prop_assert_eq!(whole.len(), bytes.len());
         prop_assert!(whole.iter().zip(&bytes).all(|(now, was)| now == was || *now == b'-'));
-        prop_assert_eq!(through(&bytes, &cuts), whole);
+        prop_assert_eq!(read_through_transport(&bytes, &cuts), whole);
     }
 }
 
 /// The expected result of the correction, computed in another way: from the position of the first byte that is not
 /// allowed in an authority.
-fn corrected(text: &[u8]) -> Vec<u8> {
+fn expected_correction(text: &[u8]) -> Vec<u8> {
     let control = |b: u8| b < 0x20 || b == 0x7f;
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     let end = |find: &[u8]| text.iter().position(|b| find.contains(b)).unwrap_or(text.len());

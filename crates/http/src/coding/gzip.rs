@@ -10,7 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status as Progress};
 
-use super::{InflateError, fit, make_room};
+use super::{DecompressError, reserve_up_to_limit, shrink_to_content};
 
 /// The zlib level for this level of Go's `compress/flate`.
 pub(super) fn level(level: Option<i32>) -> u32 {
@@ -22,7 +22,7 @@ pub(super) fn level(level: Option<i32>) -> u32 {
 
 /// Reusable inflate state (about 48 KiB once used).
 pub struct Inflater {
-    raw: Option<Decompress>,
+    state: Option<Decompress>,
 }
 
 impl Default for Inflater {
@@ -33,7 +33,7 @@ impl Default for Inflater {
 
 impl fmt::Debug for Inflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inflater").field("warm", &self.raw.is_some()).finish()
+        f.debug_struct("Inflater").field("warm", &self.state.is_some()).finish()
     }
 }
 
@@ -41,25 +41,25 @@ impl Inflater {
     /// An empty state; memory is taken at first use.
     #[must_use]
     pub fn new() -> Self {
-        Self { raw: None }
+        Self { state: None }
     }
 
     /// Inflates a whole gzip body of one or more members into `out`, up to `limit` bytes. Before `out` grows, `grow` is
     /// called with its new size and may refuse it.
     ///
     /// # Errors
-    /// See [`InflateError`]; `out` then holds a part of the body.
+    /// See [`DecompressError`]; `out` then holds a part of the body.
     pub fn gunzip<E>(
         &mut self,
         body: &[u8],
         limit: u64,
         out: &mut Vec<u8>,
         mut grow: impl FnMut(u64) -> Result<(), E>,
-    ) -> Result<(), InflateError<E>> {
+    ) -> Result<(), DecompressError<E>> {
         let mut rest = body;
         loop {
-            rest = gzip_header(rest)?;
-            rest = self.member(body.len(), rest, limit, out, &mut grow)?;
+            rest = skip_gzip_header(rest)?;
+            rest = self.inflate_member(body.len(), rest, limit, out, &mut grow)?;
             // Go's reader continues with the next member if there is one, and reports anything else as an invalid
             // header.
             if rest.is_empty() {
@@ -68,94 +68,95 @@ impl Inflater {
         }
     }
 
-    fn member<'a, E>(
+    fn inflate_member<'a, E>(
         &mut self,
-        whole: usize,
+        body_len: usize,
         input: &'a [u8],
         limit: u64,
         out: &mut Vec<u8>,
         grow: &mut impl FnMut(u64) -> Result<(), E>,
-    ) -> Result<&'a [u8], InflateError<E>> {
+    ) -> Result<&'a [u8], DecompressError<E>> {
         let start = out.len();
         // The length in the trailer, limited to a usual compression ratio for this input.
-        let promised = input.last_chunk().map_or(0, |tail| u32::from_le_bytes(*tail));
-        let promised = usize::try_from(promised).unwrap_or(0).min(input.len().saturating_mul(16));
-        let rest = self.stream(false, whole, input, promised, limit, out, grow)?;
-        let Some((trailer, after)) = rest.split_at_checked(8) else { return Err(InflateError::UnexpectedEof) };
-        let made = out.get(start..).unwrap_or_default();
-        let mut want = [0; 8];
-        want[..4].copy_from_slice(&crc32fast::hash(made).to_le_bytes());
-        want[4..].copy_from_slice(&(made.len() as u32).to_le_bytes()); // RFC 1952: the length modulo 2^32
-        if trailer == want { Ok(after) } else { Err(InflateError::Checksum) }
+        let expected_len = input.last_chunk().map_or(0, |tail| u32::from_le_bytes(*tail));
+        let expected_len = usize::try_from(expected_len).unwrap_or(0).min(input.len().saturating_mul(16));
+        let rest = self.inflate_stream(false, body_len, input, expected_len, limit, out, grow)?;
+        let Some((trailer, after)) = rest.split_at_checked(8) else { return Err(DecompressError::UnexpectedEof) };
+        let content = out.get(start..).unwrap_or_default();
+        let mut expected_trailer = [0; 8];
+        expected_trailer[..4].copy_from_slice(&crc32fast::hash(content).to_le_bytes());
+        expected_trailer[4..].copy_from_slice(&(content.len() as u32).to_le_bytes()); // RFC 1952: the length modulo 2^32
+        if trailer == expected_trailer { Ok(after) } else { Err(DecompressError::GzipChecksum) }
     }
 
     /// Inflates one deflate stream, raw or in zlib format, and returns what follows it.
     #[expect(clippy::too_many_arguments, reason = "private, and each of them is looked at in the loop")]
-    pub(super) fn stream<'a, E>(
+    pub(super) fn inflate_stream<'a, E>(
         &mut self,
         zlib: bool,
-        whole: usize,
+        body_len: usize,
         input: &'a [u8],
-        promised: usize,
+        expected_len: usize,
         limit: u64,
         out: &mut Vec<u8>,
         grow: &mut impl FnMut(u64) -> Result<(), E>,
-    ) -> Result<&'a [u8], InflateError<E>> {
-        let raw = self.raw.get_or_insert_with(|| Decompress::new(zlib));
+    ) -> Result<&'a [u8], DecompressError<E>> {
+        let raw = self.state.get_or_insert_with(|| Decompress::new(zlib));
         raw.reset(zlib);
         let mut rest = input;
         loop {
-            let want = if out.is_empty() { promised } else { out.len().saturating_mul(2) };
-            if out.len() == out.capacity() && !make_room(out, want, limit, grow)? {
+            let wanted = if out.is_empty() { expected_len } else { out.len().saturating_mul(2) };
+            if out.len() == out.capacity() && !reserve_up_to_limit(out, wanted, limit, grow)? {
                 // The output has reached the limit: the stream may end here, but must not produce another byte.
                 let mut probe = [0];
                 let (before_in, before_out) = (raw.total_in(), raw.total_out());
                 let progress = raw
                     .decompress(rest, &mut probe, FlushDecompress::None)
-                    .map_err(|e| broken(&e, whole - rest.len()))?;
+                    .map_err(|e| decode_error(&e, body_len - rest.len()))?;
                 if raw.total_out() > before_out {
-                    return Err(InflateError::TooLarge(limit));
+                    return Err(DecompressError::TooLarge(limit));
                 }
-                let read = usize::try_from(raw.total_in() - before_in).unwrap_or(usize::MAX);
-                rest = rest.get(read..).unwrap_or_default();
+                let consumed = usize::try_from(raw.total_in() - before_in).unwrap_or(usize::MAX);
+                rest = rest.get(consumed..).unwrap_or_default();
                 match progress {
                     Progress::StreamEnd => return Ok(rest),
-                    _ if read == 0 => return Err(InflateError::UnexpectedEof),
+                    _ if consumed == 0 => return Err(DecompressError::UnexpectedEof),
                     _ => continue,
                 }
             }
             let (before_in, before_out) = (raw.total_in(), out.len());
-            let progress =
-                raw.decompress_vec(rest, out, FlushDecompress::None).map_err(|e| broken(&e, whole - rest.len()))?;
-            let read = usize::try_from(raw.total_in() - before_in).unwrap_or(usize::MAX);
-            rest = rest.get(read..).unwrap_or_default();
+            let progress = raw
+                .decompress_vec(rest, out, FlushDecompress::None)
+                .map_err(|e| decode_error(&e, body_len - rest.len()))?;
+            let consumed = usize::try_from(raw.total_in() - before_in).unwrap_or(usize::MAX);
+            rest = rest.get(consumed..).unwrap_or_default();
             if progress == Progress::StreamEnd {
                 return Ok(rest);
             }
-            if read == 0 && out.len() == before_out && out.len() < out.capacity() {
-                return Err(InflateError::UnexpectedEof);
+            if consumed == 0 && out.len() == before_out && out.len() < out.capacity() {
+                return Err(DecompressError::UnexpectedEof);
             }
         }
     }
 }
 
 /// The text is zlib's own for a wrong Adler-32, the only one of its errors that is not about the deflate stream.
-fn broken<E>(error: &flate2::DecompressError, offset: usize) -> InflateError<E> {
+fn decode_error<E>(error: &flate2::DecompressError, offset: usize) -> DecompressError<E> {
     match error.message() {
-        Some("incorrect data check") => InflateError::Broken("zlib", "invalid checksum"),
-        _ => InflateError::Corrupt(offset as u64),
+        Some("incorrect data check") => DecompressError::Invalid("zlib", "invalid checksum"),
+        _ => DecompressError::Corrupt(offset as u64),
     }
 }
 
 /// Skips a member's header (RFC 1952, 2.3).
-fn gzip_header<E>(input: &[u8]) -> Result<&[u8], InflateError<E>> {
-    let eof = InflateError::UnexpectedEof;
+fn skip_gzip_header<E>(input: &[u8]) -> Result<&[u8], DecompressError<E>> {
+    let eof = DecompressError::UnexpectedEof;
     let Some((head, mut rest)) = input.split_at_checked(10) else {
         // Fewer than ten bytes that are not the beginning of a header are not gzip.
         let magic = [0x1f, 0x8b, 8];
-        return Err(if input.iter().zip(magic).all(|(a, b)| *a == b) { eof } else { InflateError::Header });
+        return Err(if input.iter().zip(magic).all(|(a, b)| *a == b) { eof } else { DecompressError::GzipHeader });
     };
-    let &[0x1f, 0x8b, 8, flags, ..] = head else { return Err(InflateError::Header) };
+    let &[0x1f, 0x8b, 8, flags, ..] = head else { return Err(DecompressError::GzipHeader) };
     if flags & 4 != 0 {
         let Some((&[a, b], after)) = rest.split_first_chunk() else { return Err(eof) };
         let Some((_, after)) = after.split_at_checked(usize::from(u16::from_le_bytes([a, b]))) else {
@@ -170,10 +171,10 @@ fn gzip_header<E>(input: &[u8]) -> Result<&[u8], InflateError<E>> {
         }
     }
     if flags & 2 != 0 {
-        let Some((given, after)) = rest.split_first_chunk::<2>() else { return Err(eof) };
+        let Some((received_crc, after)) = rest.split_first_chunk::<2>() else { return Err(eof) };
         let crc = crc32fast::hash(input.get(..input.len() - rest.len()).unwrap_or_default());
-        if (crc & 0xffff) as u16 != u16::from_le_bytes(*given) {
-            return Err(InflateError::Header);
+        if (crc & 0xffff) as u16 != u16::from_le_bytes(*received_crc) {
+            return Err(DecompressError::GzipHeader);
         }
         rest = after;
     }
@@ -183,13 +184,13 @@ fn gzip_header<E>(input: &[u8]) -> Result<&[u8], InflateError<E>> {
 /// Reusable deflate state (about 270 KiB once used, for each of gzip and zlib).
 #[derive(Default)]
 pub struct Deflater {
-    bare: Option<(u32, Compress)>,
-    pub(super) wrapped: Option<(u32, Compress)>,
+    gzip_state: Option<(u32, Compress)>,
+    pub(super) zlib_state: Option<(u32, Compress)>,
 }
 
 impl fmt::Debug for Deflater {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deflater").field("warm", &(self.bare.is_some() || self.wrapped.is_some())).finish()
+        f.debug_struct("Deflater").field("warm", &(self.gzip_state.is_some() || self.zlib_state.is_some())).finish()
     }
 }
 
@@ -205,7 +206,7 @@ impl Deflater {
 
     /// Compresses the parts of a rope, in order, into one gzip member. `level` is 0 to 9.
     pub fn gzip<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>, level: u32) -> Bytes {
-        let raw = ready(&mut self.bare, level, false);
+        let raw = prepare(&mut self.gzip_state, level, false);
         let mut out = Vec::with_capacity(4096);
         out.extend_from_slice(&HEADER);
         let mut crc = crc32fast::Hasher::new();
@@ -218,7 +219,7 @@ impl Deflater {
         deflate(raw, &[], &mut out, FlushCompress::Finish);
         out.extend_from_slice(&crc.finalize().to_le_bytes());
         out.extend_from_slice(&length.to_le_bytes());
-        fit(out)
+        shrink_to_content(out)
     }
 }
 
@@ -227,7 +228,7 @@ pub struct GzipStream {
     raw: Compress,
     crc: crc32fast::Hasher,
     length: u32,
-    begun: bool,
+    header_written: bool,
 }
 
 impl fmt::Debug for GzipStream {
@@ -244,12 +245,12 @@ impl GzipStream {
     #[must_use]
     pub fn new(level: u32) -> Self {
         let raw = Compress::new(Compression::new(level.min(9)), false);
-        Self { raw, crc: crc32fast::Hasher::new(), length: 0, begun: false }
+        Self { raw, crc: crc32fast::Hasher::new(), length: 0, header_written: false }
     }
 
     /// Compresses `part` and appends to `out` what is ready. The compressor may buffer the rest.
     pub fn push(&mut self, part: &[u8], out: &mut Vec<u8>) {
-        self.begin(out);
+        self.write_header(out);
         self.crc.update(part);
         self.length = self.length.wrapping_add(part.len() as u32); // RFC 1952: modulo 2^32
         deflate(&mut self.raw, part, out, FlushCompress::None);
@@ -257,14 +258,14 @@ impl GzipStream {
 
     /// Appends the rest and the trailer.
     pub fn finish(mut self, out: &mut Vec<u8>) {
-        self.begin(out);
+        self.write_header(out);
         deflate(&mut self.raw, &[], out, FlushCompress::Finish);
         out.extend_from_slice(&self.crc.finalize().to_le_bytes());
         out.extend_from_slice(&self.length.to_le_bytes());
     }
 
-    fn begin(&mut self, out: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.begun, true) {
+    fn write_header(&mut self, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.header_written, true) {
             out.extend_from_slice(&HEADER);
         }
     }
@@ -274,12 +275,12 @@ impl GzipStream {
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
 /// A compressor at this level, at the beginning of a stream.
-pub(super) fn ready(slot: &mut Option<(u32, Compress)>, level: u32, zlib: bool) -> &mut Compress {
+pub(super) fn prepare(state: &mut Option<(u32, Compress)>, level: u32, zlib: bool) -> &mut Compress {
     let level = level.min(9);
-    if slot.as_ref().is_some_and(|(l, _)| *l != level) {
-        *slot = None;
+    if state.as_ref().is_some_and(|(l, _)| *l != level) {
+        *state = None;
     }
-    let (_, raw) = slot.get_or_insert_with(|| (level, Compress::new(Compression::new(level), zlib)));
+    let (_, raw) = state.get_or_insert_with(|| (level, Compress::new(Compression::new(level), zlib)));
     raw.reset();
     raw
 }
@@ -290,8 +291,8 @@ pub(super) fn deflate(raw: &mut Compress, mut part: &[u8], out: &mut Vec<u8>, fl
         out.reserve(4096.max(out.len() / 2));
         let before = raw.total_in();
         let progress = raw.compress_vec(part, out, flush);
-        let read = usize::try_from(raw.total_in() - before).unwrap_or(usize::MAX);
-        part = part.get(read..).unwrap_or_default();
+        let consumed = usize::try_from(raw.total_in() - before).unwrap_or(usize::MAX);
+        part = part.get(consumed..).unwrap_or_default();
         if !matches!(progress, Ok(Progress::Ok | Progress::BufError)) {
             break; // the end of the stream; deflate itself cannot fail
         }
@@ -303,21 +304,21 @@ mod tests {
     use super::*;
     use std::convert::Infallible;
 
-    fn gunzip(body: &[u8], limit: u64) -> Result<Vec<u8>, InflateError<Infallible>> {
+    fn gunzip(body: &[u8], limit: u64) -> Result<Vec<u8>, DecompressError<Infallible>> {
         let mut out = Vec::new();
         Inflater::new().gunzip(body, limit, &mut out, |_| Ok(()))?;
         Ok(out)
     }
 
-    fn noise(n: usize) -> Vec<u8> {
+    fn pseudo_random_bytes(n: usize) -> Vec<u8> {
         (0..n as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8 & 0x3f).collect()
     }
 
     #[test]
-    fn what_is_deflated_in_parts_inflates_to_the_whole() {
+    fn gzip_of_parts_inflates_to_the_whole() {
         let mut deflater = Deflater::new();
         for n in [0, 1, 255, 4096, 300_000] {
-            let plain = noise(n);
+            let plain = pseudo_random_bytes(n);
             let parts = plain.chunks(1000.max(n / 7));
             for level in [1, 6, 9] {
                 let packed = deflater.gzip(parts.clone(), level);
@@ -329,7 +330,7 @@ mod tests {
     #[test]
     fn gzip_stream_pieces_of_any_size_inflate_to_the_whole() {
         for (n, piece) in [(0, 1), (1, 1), (300_000, 65_536), (300_000, 1000)] {
-            let plain = noise(n);
+            let plain = pseudo_random_bytes(n);
             let (mut stream, mut packed) = (GzipStream::new(1), Vec::new());
             plain.chunks(piece).for_each(|part| stream.push(part, &mut packed));
             stream.finish(&mut packed);
@@ -338,45 +339,45 @@ mod tests {
     }
 
     #[test]
-    fn members_in_a_row_are_one_body() {
+    fn gzip_members_in_sequence_are_one_body() {
         let mut d = Deflater::new();
         let both = [d.gzip([&b"hello "[..]], 6), d.gzip([&b"world"[..]], 6)].concat();
         assert_eq!(gunzip(&both, 100).unwrap(), b"hello world");
         let tail = [&both[..], b"junk"].concat();
-        assert_eq!(gunzip(&tail, 100), Err(InflateError::Header));
+        assert_eq!(gunzip(&tail, 100), Err(DecompressError::GzipHeader));
     }
 
     #[test]
-    fn a_bomb_is_refused_at_the_limit_and_before_room_is_made() {
+    fn gzip_bomb_is_refused_before_memory_above_the_limit_is_reserved() {
         let bomb = Deflater::new().gzip(std::iter::repeat_n(&[0_u8; 1 << 16][..], 1024), 9);
         let mut out = Vec::new();
-        let mut asked = 0;
+        let mut requested = 0;
         let refused = Inflater::new().gunzip(&bomb, 1 << 20, &mut out, |to| {
-            asked = to;
+            requested = to;
             Ok::<_, Infallible>(())
         });
-        assert_eq!(refused, Err(InflateError::TooLarge(1 << 20)));
-        assert!(asked <= 1 << 20 && out.capacity() <= 1 << 20, "asked {asked}, holds {}", out.capacity());
+        assert_eq!(refused, Err(DecompressError::TooLarge(1 << 20)));
+        assert!(requested <= 1 << 20 && out.capacity() <= 1 << 20, "asked {requested}, holds {}", out.capacity());
         let mut out = Vec::new();
         let refused = Inflater::new().gunzip(&bomb, 1 << 30, &mut out, |to| if to > 5000 { Err(()) } else { Ok(()) });
-        assert_eq!(refused, Err(InflateError::Refused(())));
+        assert_eq!(refused, Err(DecompressError::Refused(())));
         assert!(out.capacity() <= 5000);
     }
 
     #[test]
-    fn exactly_the_limit_is_allowed_and_one_more_is_not() {
+    fn content_of_the_limit_is_accepted_and_above_it_refused() {
         let packed = Deflater::new().gzip([&[7_u8; 5000][..]], 6);
         assert!(gunzip(&packed, 5000).is_ok());
-        assert_eq!(gunzip(&packed, 4999), Err(InflateError::TooLarge(4999)));
+        assert_eq!(gunzip(&packed, 4999), Err(DecompressError::TooLarge(4999)));
     }
 
     #[test]
-    fn broken_bodies_are_named_as_go_names_them() {
-        let packed = Deflater::new().gzip([&noise(3000)[..]], 6).to_vec();
+    fn invalid_body_is_reported_with_the_text_of_go() {
+        let packed = Deflater::new().gzip([&pseudo_random_bytes(3000)[..]], 6).to_vec();
         assert_eq!(gunzip(b"not gzip at all", 100).unwrap_err().to_string(), "gzip: invalid header");
         assert_eq!(gunzip(b"", 100).unwrap_err().to_string(), "unexpected EOF");
         for cut in 0..packed.len() {
-            assert_eq!(gunzip(&packed[..cut], 10_000), Err(InflateError::UnexpectedEof), "cut at {cut}");
+            assert_eq!(gunzip(&packed[..cut], 10_000), Err(DecompressError::UnexpectedEof), "cut at {cut}");
         }
         let mut wrong = packed.clone();
         let at = wrong.len() - 6;
@@ -384,11 +385,11 @@ mod tests {
         assert_eq!(gunzip(&wrong, 10_000).unwrap_err().to_string(), "gzip: invalid checksum");
         let mut wrong = packed;
         wrong[10] = 0x07; // a reserved block type
-        assert!(matches!(gunzip(&wrong, 10_000), Err(InflateError::Corrupt(_))));
+        assert!(matches!(gunzip(&wrong, 10_000), Err(DecompressError::Corrupt(_))));
     }
 
     #[test]
-    fn optional_header_fields_are_skipped_and_their_checksum_holds() {
+    fn optional_header_fields_are_skipped_and_their_checksum_is_verified() {
         let plain = Deflater::new().gzip([&b"x"[..]], 6).to_vec();
         let mut head = vec![0x1f, 0x8b, 8, 4 | 8 | 16 | 2, 0, 0, 0, 0, 0, 255, 3, 0, 1, 2, 3];
         head.extend_from_slice(b"name\0comment\0");
@@ -397,6 +398,6 @@ mod tests {
         assert_eq!(gunzip(&packed, 10).unwrap(), b"x");
         let mut wrong = packed;
         wrong[12] ^= 1;
-        assert_eq!(gunzip(&wrong, 10), Err(InflateError::Header));
+        assert_eq!(gunzip(&wrong, 10), Err(DecompressError::GzipHeader));
     }
 }

@@ -13,7 +13,7 @@ use lz4_flex::block::{
 };
 use twox_hash::XxHash32;
 
-use super::{InflateError, blocks, make_room_for};
+use super::{DecompressError, for_each_block, reserve_exactly};
 
 const MAGIC: u32 = 0x184d_2204;
 /// How far back a sequence can refer.
@@ -21,15 +21,15 @@ const WINDOW: usize = 64 << 10;
 /// Set in a block's length when the block is stored uncompressed.
 const STORED: u32 = 1 << 31;
 
-fn broken<E>(what: &'static str) -> InflateError<E> {
-    InflateError::Broken("lz4", what)
+fn decode_error<E>(what: &'static str) -> DecompressError<E> {
+    DecompressError::Invalid("lz4", what)
 }
 
-const SHORT: &str = "invalid source or destination buffer too short";
-const DESCRIPTOR: &str = "invalid or unsupported frame descriptor";
+const BUFFER_TOO_SHORT: &str = "invalid source or destination buffer too short";
+const BAD_DESCRIPTOR: &str = "invalid or unsupported frame descriptor";
 
 /// The parts of a frame.
-enum Part<'a> {
+enum FramePart<'a> {
     Begin,
     Block {
         data: &'a [u8],
@@ -51,41 +51,46 @@ pub(super) fn decompress<E>(
     limit: u64,
     out: &mut Vec<u8>,
     grow: &mut impl FnMut(u64) -> Result<(), E>,
-) -> Result<(), InflateError<E>> {
+) -> Result<(), DecompressError<E>> {
     let mut total = 0;
-    each_part(body, |part| {
-        if let Part::Block { len, .. } = part {
+    for_each_part(body, |part| {
+        if let FramePart::Block { len, .. } = part {
             total += len as u64;
         }
-        if total > limit { Err(InflateError::TooLarge(limit)) } else { Ok(()) }
+        if total > limit { Err(DecompressError::TooLarge(limit)) } else { Ok(()) }
     })?;
-    make_room_for(out, total, grow)?;
+    reserve_exactly(out, total, grow)?;
     let mut begin = 0;
-    each_part(body, |part| {
+    for_each_part(body, |part| {
         let at = out.len();
         match part {
-            Part::Begin => begin = at,
-            Part::Block { data, checksum, .. } if checksum.is_some_and(|sum| sum != XxHash32::oneshot(0, data)) => {
-                return Err(broken("invalid block checksum"));
+            FramePart::Begin => begin = at,
+            FramePart::Block { data, checksum, .. }
+                if checksum.is_some_and(|sum| sum != XxHash32::oneshot(0, data)) =>
+            {
+                return Err(decode_error("invalid block checksum"));
             }
-            Part::Block { data, stored: true, .. } => out.extend_from_slice(data),
-            Part::Block { data, linked, len, .. } => {
+            FramePart::Block { data, stored: true, .. } => out.extend_from_slice(data),
+            FramePart::Block { data, linked, len, .. } => {
                 out.resize(at + len, 0);
-                let (before, room) = out.split_at_mut(at);
+                let (before, output) = out.split_at_mut(at);
                 let before = before.get(begin.max(at.saturating_sub(WINDOW))..).unwrap_or_default();
-                let made =
-                    if linked { decompress_into_with_dict(data, room, before) } else { decompress_into(data, room) };
-                if !made.is_ok_and(|made| made == len) {
-                    return Err(broken(SHORT));
+                let written = if linked {
+                    decompress_into_with_dict(data, output, before)
+                } else {
+                    decompress_into(data, output)
+                };
+                if !written.is_ok_and(|made| made == len) {
+                    return Err(decode_error(BUFFER_TOO_SHORT));
                 }
             }
-            Part::End { size, checksum } => {
+            FramePart::End { size, checksum } => {
                 let frame = out.get(begin..).unwrap_or_default();
                 if size.is_some_and(|size| size != frame.len() as u64) {
-                    return Err(broken("content size mismatch"));
+                    return Err(decode_error("content size mismatch"));
                 }
                 if checksum.is_some_and(|sum| sum != XxHash32::oneshot(0, frame)) {
-                    return Err(broken("invalid frame checksum"));
+                    return Err(decode_error("invalid frame checksum"));
                 }
             }
         }
@@ -97,93 +102,93 @@ pub(super) fn decompress<E>(
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
-    fn take<E>(&mut self, n: usize) -> Result<&'a [u8], InflateError<E>> {
-        let (head, tail) = self.0.split_at_checked(n).ok_or(InflateError::UnexpectedEof)?;
+    fn take<E>(&mut self, n: usize) -> Result<&'a [u8], DecompressError<E>> {
+        let (head, tail) = self.0.split_at_checked(n).ok_or(DecompressError::UnexpectedEof)?;
         self.0 = tail;
         Ok(head)
     }
 
-    fn array<const N: usize, E>(&mut self) -> Result<[u8; N], InflateError<E>> {
-        let (head, tail) = self.0.split_first_chunk().ok_or(InflateError::UnexpectedEof)?;
+    fn array<const N: usize, E>(&mut self) -> Result<[u8; N], DecompressError<E>> {
+        let (head, tail) = self.0.split_first_chunk().ok_or(DecompressError::UnexpectedEof)?;
         self.0 = tail;
         Ok(*head)
     }
 
-    fn u32<E>(&mut self) -> Result<u32, InflateError<E>> {
+    fn u32<E>(&mut self) -> Result<u32, DecompressError<E>> {
         self.array().map(u32::from_le_bytes)
     }
 }
 
-fn each_part<'a, E>(
+fn for_each_part<'a, E>(
     body: &'a [u8],
-    mut each: impl FnMut(Part<'a>) -> Result<(), InflateError<E>>,
-) -> Result<(), InflateError<E>> {
+    mut each: impl FnMut(FramePart<'a>) -> Result<(), DecompressError<E>>,
+) -> Result<(), DecompressError<E>> {
     let mut input = Input(body);
     while !input.0.is_empty() {
         match input.u32()? {
-            MAGIC => each_block(&mut input, &mut each)?,
+            MAGIC => for_each_part_of_frame(&mut input, &mut each)?,
             0x184d_2a50..=0x184d_2a5f => {
                 let len = input.u32()?;
                 input.take(usize::try_from(len).unwrap_or(usize::MAX))?;
             }
-            _ => return Err(broken("bad magic number")),
+            _ => return Err(decode_error("bad magic number")),
         }
     }
     Ok(())
 }
 
-fn each_block<'a, E>(
+fn for_each_part_of_frame<'a, E>(
     input: &mut Input<'a>,
-    each: &mut impl FnMut(Part<'a>) -> Result<(), InflateError<E>>,
-) -> Result<(), InflateError<E>> {
-    let whole = input.0;
+    each: &mut impl FnMut(FramePart<'a>) -> Result<(), DecompressError<E>>,
+) -> Result<(), DecompressError<E>> {
+    let frame = input.0;
     let [flags, sizes] = input.array()?;
     // Version 1, no reserved bits, no dictionary.
     if flags & 0b1100_0011 != 0b0100_0000 || sizes & 0b1000_1111 != 0 {
-        return Err(broken(DESCRIPTOR));
+        return Err(decode_error(BAD_DESCRIPTOR));
     }
     let max: u32 = match sizes >> 4 {
         4 => 64 << 10,
         5 => 256 << 10,
         6 => 1 << 20,
         7 => 4 << 20,
-        _ => return Err(broken(DESCRIPTOR)),
+        _ => return Err(decode_error(BAD_DESCRIPTOR)),
     };
     let size = if flags & 8 != 0 { Some(u64::from_le_bytes(input.array()?)) } else { None };
-    let described = whole.get(..whole.len() - input.0.len()).unwrap_or_default();
+    let described = frame.get(..frame.len() - input.0.len()).unwrap_or_default();
     let [check] = input.array()?;
     if XxHash32::oneshot(0, described).to_le_bytes()[1] != check {
-        return Err(broken("invalid header checksum"));
+        return Err(decode_error("invalid header checksum"));
     }
-    each(Part::Begin)?;
+    each(FramePart::Begin)?;
     let linked = flags & 0x20 == 0;
     loop {
         let head = input.u32()?;
         if head == 0 {
             break;
         }
-        let (stored, packed) = (head & STORED != 0, head & !STORED);
-        if packed > max {
-            return Err(broken(SHORT));
+        let (stored, compressed_len) = (head & STORED != 0, head & !STORED);
+        if compressed_len > max {
+            return Err(decode_error(BUFFER_TOO_SHORT));
         }
-        let data = input.take(usize::try_from(packed).unwrap_or(usize::MAX))?;
+        let data = input.take(usize::try_from(compressed_len).unwrap_or(usize::MAX))?;
         let checksum = if flags & 0x10 != 0 { Some(input.u32()?) } else { None };
-        let len = if stored { Some(data.len()) } else { block_len(data) };
-        let len = len.filter(|len| *len as u64 <= u64::from(max)).ok_or_else(|| broken(SHORT))?;
-        each(Part::Block { data, stored, linked, len, checksum })?;
+        let len = if stored { Some(data.len()) } else { decompressed_len(data) };
+        let len = len.filter(|len| *len as u64 <= u64::from(max)).ok_or_else(|| decode_error(BUFFER_TOO_SHORT))?;
+        each(FramePart::Block { data, stored, linked, len, checksum })?;
     }
     let checksum = if flags & 4 != 0 { Some(input.u32()?) } else { None };
-    each(Part::End { size, checksum })
+    each(FramePart::End { size, checksum })
 }
 
 /// The length of a block's content: the sum of the lengths of its sequences, without decoding them.
-fn block_len(block: &[u8]) -> Option<usize> {
+fn decompressed_len(block: &[u8]) -> Option<usize> {
     let mut rest = block;
     let mut total = 0_usize;
     loop {
         let (token, after) = rest.split_first()?;
         rest = after;
-        let literals = length(usize::from(token >> 4), &mut rest)?;
+        let literals = read_length(usize::from(token >> 4), &mut rest)?;
         (_, rest) = rest.split_at_checked(literals)?;
         total += literals;
         // The last sequence has literals only.
@@ -191,12 +196,12 @@ fn block_len(block: &[u8]) -> Option<usize> {
             return Some(total);
         }
         (_, rest) = rest.split_at_checked(2)?;
-        total += length(usize::from(token & 15), &mut rest)? + 4;
+        total += read_length(usize::from(token & 15), &mut rest)? + 4;
     }
 }
 
 /// Reads a length: a value of 15 continues in further bytes, up to one that is not 255.
-fn length(first: usize, rest: &mut &[u8]) -> Option<usize> {
+fn read_length(first: usize, rest: &mut &[u8]) -> Option<usize> {
     let mut n = first;
     let mut more = first == 15;
     while more {
@@ -212,7 +217,7 @@ fn length(first: usize, rest: &mut &[u8]) -> Option<usize> {
 #[derive(Default)]
 pub(super) struct Lz4 {
     table: Option<CompressTable>,
-    joint: Vec<u8>,
+    joined: Vec<u8>,
 }
 
 impl Lz4 {
@@ -227,20 +232,20 @@ impl Lz4 {
         out.push(XxHash32::oneshot(0, &descriptor).to_le_bytes()[1]);
         let table = self.table.get_or_insert_with(CompressTable::large);
         let mut checksum = XxHash32::with_seed(0);
-        blocks(parts, size, &mut self.joint, |block| {
+        for_each_block(parts, size, &mut self.joined, |block| {
             checksum.write(block);
-            let head = out.len();
-            let data = head + 4;
+            let header = out.len();
+            let data = header + 4;
             out.resize(data + get_maximum_output_size(block.len()), 0);
-            let made = compress_into_with_table(block, out.get_mut(data..).unwrap_or_default(), table);
-            let made = made.ok().filter(|made| *made < block.len());
-            out.truncate(data + made.unwrap_or(0));
-            if made.is_none() {
+            let written = compress_into_with_table(block, out.get_mut(data..).unwrap_or_default(), table);
+            let written = written.ok().filter(|made| *made < block.len());
+            out.truncate(data + written.unwrap_or(0));
+            if written.is_none() {
                 out.extend_from_slice(block);
             }
-            let flag = if made.is_none() { STORED } else { 0 };
+            let flag = if written.is_none() { STORED } else { 0 };
             let len = (out.len() - data) as u32 | flag;
-            if let Some(head) = out.get_mut(head..data) {
+            if let Some(head) = out.get_mut(header..data) {
                 head.copy_from_slice(&len.to_le_bytes());
             }
         });

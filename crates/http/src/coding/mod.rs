@@ -22,7 +22,7 @@ mod zstd;
 pub use gzip::{Deflater, GzipStream, Inflater};
 
 /// Size of the read buffer that all connections of a thread share.
-pub(crate) const SCRATCH: usize = 64 << 10;
+pub(crate) const SCRATCH_SIZE: usize = 64 << 10;
 
 /// A message or content coding.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -50,7 +50,7 @@ pub enum Coding {
 /// A coding that is not implemented; holds its name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unsupported Content-Encoding: {0}")]
-pub struct Unsupported(pub String);
+pub struct UnsupportedCoding(pub String);
 
 impl Coding {
     /// Every coding, in the order of its declaration.
@@ -70,7 +70,7 @@ impl Coding {
     ///
     /// # Errors
     /// The name, when this coding is not implemented.
-    pub fn parse(name: &[u8]) -> Result<Self, Unsupported> {
+    pub fn parse(name: &[u8]) -> Result<Self, UnsupportedCoding> {
         match name {
             b"" | b"identity" => Ok(Self::Identity),
             b"gzip" => Ok(Self::Gzip),
@@ -80,7 +80,7 @@ impl Coding {
             b"zlib" => Ok(Self::Zlib),
             b"deflate" => Ok(Self::Deflate),
             b"lz4" => Ok(Self::Lz4),
-            other => Err(Unsupported(String::from_utf8_lossy(other).into_owned())),
+            other => Err(UnsupportedCoding(String::from_utf8_lossy(other).into_owned())),
         }
     }
 
@@ -118,7 +118,7 @@ impl Coding {
 
 /// Why a body could not be decoded. The texts are those of Go's libraries, with the coding's name before them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InflateError<E> {
+pub enum DecompressError<E> {
     /// The content is longer than the limit, which is given.
     #[error("decompressed body larger than {0} bytes")]
     TooLarge(u64),
@@ -130,16 +130,16 @@ pub enum InflateError<E> {
     UnexpectedEof,
     /// The peer's body does not begin with a gzip header.
     #[error("gzip: invalid header")]
-    Header,
+    GzipHeader,
     /// The peer's body does not match its checksum or length.
     #[error("gzip: invalid checksum")]
-    Checksum,
+    GzipChecksum,
     /// The peer's body is not a valid deflate stream; the offset of the error.
     #[error("flate: corrupt input before offset {0}")]
     Corrupt(u64),
     /// The peer's body is not valid in another coding; the name of the coding and what is wrong.
     #[error("{0}: {1}")]
-    Broken(&'static str, &'static str),
+    Invalid(&'static str, &'static str),
     /// The `grow` callback refused the memory.
     #[error("refused")]
     Refused(E),
@@ -147,10 +147,10 @@ pub enum InflateError<E> {
 
 /// What all connections of one thread share: codec states and a read buffer. Cloning makes another handle.
 #[derive(Clone, Default)]
-pub struct Workspace(Rc<RefCell<Shared>>);
+pub struct Workspace(Rc<RefCell<CodecState>>);
 
 #[derive(Default)]
-struct Shared {
+struct CodecState {
     inflater: Inflater,
     deflater: Deflater,
     zstd: zstd::Zstd,
@@ -175,7 +175,7 @@ impl Workspace {
     /// Compresses the parts of a rope at the default level.
     #[must_use]
     pub fn compress<'a>(&self, coding: &Coding, parts: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
-        self.compress_level(coding, None, parts)
+        self.compress_with_level(coding, None, parts)
     }
 
     /// Compresses the parts of a rope. The result keeps at most a quarter more memory than its length.
@@ -187,7 +187,7 @@ impl Workspace {
     ///   calls fastest, default, better and best;
     /// - snappy and lz4 have none.
     #[must_use]
-    pub fn compress_level<'a>(
+    pub fn compress_with_level<'a>(
         &self,
         coding: &Coding,
         level: Option<i32>,
@@ -195,119 +195,119 @@ impl Workspace {
     ) -> Bytes {
         let parts: SmallVec<[&[u8]; 16]> = parts.into_iter().collect();
         let shared = &mut *self.0.borrow_mut();
-        let packed = match coding {
+        let compressed = match coding {
             Coding::Identity => parts.concat(),
             Coding::Gzip => return shared.deflater.gzip(parts, gzip::level(level)),
             Coding::Zlib | Coding::Deflate => shared.deflater.zlib(&parts, gzip::level(level)),
             Coding::Zstd => shared.zstd.compress(zstd::level(level), &parts),
-            Coding::Snappy => shared.snappy.block(&parts),
-            Coding::SnappyFramed => shared.snappy.framed(&parts),
+            Coding::Snappy => shared.snappy.compress_block(&parts),
+            Coding::SnappyFramed => shared.snappy.compress_framed(&parts),
             Coding::Lz4 => shared.lz4.compress(&parts),
         };
-        fit(packed)
+        shrink_to_content(compressed)
     }
 
     /// Decodes a whole body. The result takes the memory of its content, or at most a quarter more. Before the output
     /// buffer grows, `grow` is called with its new total size, never with more than `limit`.
     ///
     /// # Errors
-    /// See [`InflateError`].
+    /// See [`DecompressError`].
     pub fn decompress<E>(
         &self,
         coding: &Coding,
         body: Bytes,
         limit: u64,
         mut grow: impl FnMut(u64) -> Result<(), E>,
-    ) -> Result<Bytes, InflateError<E>> {
+    ) -> Result<Bytes, DecompressError<E>> {
         let mut out = Vec::new();
         let shared = &mut *self.0.borrow_mut();
         match coding {
-            Coding::Identity if body.len() as u64 > limit => return Err(InflateError::TooLarge(limit)),
+            Coding::Identity if body.len() as u64 > limit => return Err(DecompressError::TooLarge(limit)),
             Coding::Identity => return Ok(body),
             Coding::Gzip => shared.inflater.gunzip(&body, limit, &mut out, grow)?,
-            Coding::Zlib | Coding::Deflate => shared.inflater.unzlib(&body, limit, &mut out, &mut grow)?,
+            Coding::Zlib | Coding::Deflate => shared.inflater.inflate_zlib(&body, limit, &mut out, &mut grow)?,
             Coding::Zstd => shared.zstd.decompress(&body, limit, &mut out, &mut grow)?,
-            Coding::Snappy if snappy::is_framed(&body) => snappy::unframe(&body, limit, &mut out, &mut grow)?,
-            Coding::Snappy => snappy::unblock(&body, limit, &mut out, &mut grow)?,
-            Coding::SnappyFramed => snappy::unframe(&body, limit, &mut out, &mut grow)?,
+            Coding::Snappy if snappy::is_framed(&body) => snappy::decompress_framed(&body, limit, &mut out, &mut grow)?,
+            Coding::Snappy => snappy::decompress_block(&body, limit, &mut out, &mut grow)?,
+            Coding::SnappyFramed => snappy::decompress_framed(&body, limit, &mut out, &mut grow)?,
             Coding::Lz4 => lz4::decompress(&body, limit, &mut out, &mut grow)?,
         }
-        Ok(fit(out))
+        Ok(shrink_to_content(out))
     }
 
-    /// Takes the read buffer for a turn; always `SCRATCH` bytes long.
+    /// Takes the read buffer for one poll; always [`SCRATCH_SIZE`] bytes long.
     pub(crate) fn take_scratch(&self) -> Vec<u8> {
         let taken = std::mem::take(&mut self.0.borrow_mut().scratch);
-        if taken.len() == SCRATCH { taken } else { vec![0; SCRATCH] }
+        if taken.len() == SCRATCH_SIZE { taken } else { vec![0; SCRATCH_SIZE] }
     }
 
     /// Returns the read buffer.
-    pub(crate) fn put_scratch(&self, scratch: Vec<u8>) {
+    pub(crate) fn return_scratch(&self, scratch: Vec<u8>) {
         self.0.borrow_mut().scratch = scratch;
     }
 }
 
 /// Shrinks the buffer. Queued payloads are charged by their length, so they must not keep much more memory than that.
-fn fit(mut out: Vec<u8>) -> Bytes {
+fn shrink_to_content(mut out: Vec<u8>) -> Bytes {
     if out.capacity() - out.len() > out.len() / 4 {
         out.shrink_to_fit();
     }
     out.into()
 }
 
-/// Reserves memory for `want` bytes in total, or as many as the limit allows. `false`: the limit allows no more.
-fn make_room<E>(
+/// Reserves memory for `wanted` bytes in total, or as many as the limit allows. `false`: the limit allows no more.
+fn reserve_up_to_limit<E>(
     out: &mut Vec<u8>,
-    want: usize,
+    wanted: usize,
     limit: u64,
     grow: &mut impl FnMut(u64) -> Result<(), E>,
-) -> Result<bool, InflateError<E>> {
+) -> Result<bool, DecompressError<E>> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if out.len() >= limit {
         return Ok(false);
     }
-    let want = want.max(256).max(out.len() + 1).min(limit);
-    if want > out.capacity() {
-        grow(want as u64).map_err(InflateError::Refused)?;
-        out.reserve_exact(want - out.len());
+    let wanted = wanted.max(256).max(out.len() + 1).min(limit);
+    if wanted > out.capacity() {
+        grow(wanted as u64).map_err(DecompressError::Refused)?;
+        out.reserve_exact(wanted - out.len());
     }
     Ok(true)
 }
 
 /// Reserves memory for exactly `total` bytes, a size that is known before decoding.
-fn make_room_for<E>(
+fn reserve_exactly<E>(
     out: &mut Vec<u8>,
     total: u64,
     grow: &mut impl FnMut(u64) -> Result<(), E>,
-) -> Result<(), InflateError<E>> {
-    grow(total).map_err(InflateError::Refused)?;
+) -> Result<(), DecompressError<E>> {
+    grow(total).map_err(DecompressError::Refused)?;
     out.reserve_exact(usize::try_from(total).unwrap_or(usize::MAX).saturating_sub(out.len()));
     Ok(())
 }
 
 /// Passes the parts of a rope to `each` in blocks of `size` bytes; the last one may be shorter. Only blocks that span
-/// several parts are copied, into `joint`.
-fn blocks(parts: &[&[u8]], size: usize, joint: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
-    joint.clear();
+/// several parts are copied, into `joined`.
+fn for_each_block(parts: &[&[u8]], size: usize, joined: &mut Vec<u8>, mut each: impl FnMut(&[u8])) {
+    joined.clear();
     for (i, part) in parts.iter().enumerate() {
         let last = i + 1 == parts.len();
         let mut part = *part;
         while !part.is_empty() {
-            let (head, tail) = part.split_at((size - joint.len()).min(part.len()));
+            let (head, tail) = part.split_at((size - joined.len()).min(part.len()));
             part = tail;
-            if joint.is_empty() && (head.len() == size || last) {
+            if joined.is_empty() && (head.len() == size || last) {
                 each(head);
                 continue;
             }
-            joint.extend_from_slice(head);
-            if joint.len() == size {
-                each(joint);
-                joint.clear();
+            joined.extend_from_slice(head);
+            if joined.len() == size {
+                each(joined);
+                joined.clear();
             }
         }
     }
-    if !joint.is_empty() {
-        each(joint);
-        joint.clear();
+    if !joined.is_empty() {
+        each(joined);
+        joined.clear();
     }
 }

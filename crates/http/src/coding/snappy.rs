@@ -7,40 +7,40 @@
 
 use snap::raw::{Decoder, Encoder, decompress_len, max_compress_len};
 
-use super::{InflateError, blocks, make_room_for};
+use super::{DecompressError, for_each_block, reserve_exactly};
 
-const STREAM: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
+const STREAM_IDENTIFIER: &[u8; 10] = b"\xff\x06\x00\x00sNaPpY";
 /// Longest content of a chunk.
-const CHUNK: usize = 64 << 10;
+const MAX_CHUNK: usize = 64 << 10;
 
 /// Whether a body is in the framed format.
 pub(super) fn is_framed(body: &[u8]) -> bool {
-    body.starts_with(STREAM)
+    body.starts_with(STREAM_IDENTIFIER)
 }
 
-fn corrupt<E>() -> InflateError<E> {
-    InflateError::Broken("snappy", "corrupt input")
+fn corrupt_input<E>() -> DecompressError<E> {
+    DecompressError::Invalid("snappy", "corrupt input")
 }
 
 /// The length of a block's content, if the block can produce that many bytes.
-fn block_len(block: &[u8]) -> Option<usize> {
+fn decompressed_len(block: &[u8]) -> Option<usize> {
     let len = if block.is_empty() { None } else { decompress_len(block).ok() };
     len.filter(|len| len / 22 <= block.len())
 }
 
-pub(super) fn unblock<E>(
+pub(super) fn decompress_block<E>(
     body: &[u8],
     limit: u64,
     out: &mut Vec<u8>,
     grow: &mut impl FnMut(u64) -> Result<(), E>,
-) -> Result<(), InflateError<E>> {
+) -> Result<(), DecompressError<E>> {
     if decompress_len(body).is_ok_and(|len| len as u64 > limit) {
-        return Err(InflateError::BlockTooLarge(limit));
+        return Err(DecompressError::BlockTooLarge(limit));
     }
-    let len = block_len(body).ok_or_else(corrupt)?;
-    make_room_for(out, len as u64, grow)?;
+    let len = decompressed_len(body).ok_or_else(corrupt_input)?;
+    reserve_exactly(out, len as u64, grow)?;
     out.resize(len, 0);
-    Decoder::new().decompress(body, out).map_err(|_| corrupt())?;
+    Decoder::new().decompress(body, out).map_err(|_| corrupt_input())?;
     Ok(())
 }
 
@@ -53,57 +53,59 @@ struct Chunk<'a> {
     len: usize,
 }
 
-pub(super) fn unframe<E>(
+pub(super) fn decompress_framed<E>(
     body: &[u8],
     limit: u64,
     out: &mut Vec<u8>,
     grow: &mut impl FnMut(u64) -> Result<(), E>,
-) -> Result<(), InflateError<E>> {
+) -> Result<(), DecompressError<E>> {
     let mut total = 0;
-    each_chunk(body, |chunk| {
+    for_each_chunk(body, |chunk| {
         total += chunk.len as u64;
-        if total > limit { Err(InflateError::TooLarge(limit)) } else { Ok(()) }
+        if total > limit { Err(DecompressError::TooLarge(limit)) } else { Ok(()) }
     })?;
-    make_room_for(out, total, grow)?;
-    each_chunk(body, |chunk| {
+    reserve_exactly(out, total, grow)?;
+    for_each_chunk(body, |chunk| {
         let start = out.len();
         if chunk.stored {
             out.extend_from_slice(chunk.data);
         } else {
             out.resize(start + chunk.len, 0);
-            let made = out.get_mut(start..).unwrap_or_default();
-            Decoder::new().decompress(chunk.data, made).map_err(|_| corrupt())?;
+            let content = out.get_mut(start..).unwrap_or_default();
+            Decoder::new().decompress(chunk.data, content).map_err(|_| corrupt_input())?;
         }
-        if masked_crc(out.get(start..).unwrap_or_default()) == chunk.crc { Ok(()) } else { Err(corrupt()) }
+        if masked_crc(out.get(start..).unwrap_or_default()) == chunk.crc { Ok(()) } else { Err(corrupt_input()) }
     })
 }
 
-fn each_chunk<'a, E>(
+fn for_each_chunk<'a, E>(
     body: &'a [u8],
-    mut each: impl FnMut(Chunk<'a>) -> Result<(), InflateError<E>>,
-) -> Result<(), InflateError<E>> {
+    mut each: impl FnMut(Chunk<'a>) -> Result<(), DecompressError<E>>,
+) -> Result<(), DecompressError<E>> {
     let mut rest = body;
     let mut first = true;
     while !rest.is_empty() {
-        let Some((&[kind, a, b, c], after)) = rest.split_first_chunk() else { return Err(InflateError::UnexpectedEof) };
-        if first && kind != 0xff {
-            return Err(corrupt());
+        let Some((&[chunk_type, a, b, c], after)) = rest.split_first_chunk() else {
+            return Err(DecompressError::UnexpectedEof);
+        };
+        if first && chunk_type != 0xff {
+            return Err(corrupt_input());
         }
         first = false;
         let len = usize::try_from(u32::from_le_bytes([a, b, c, 0])).unwrap_or(usize::MAX);
-        let Some((chunk, after)) = after.split_at_checked(len) else { return Err(InflateError::UnexpectedEof) };
+        let Some((chunk, after)) = after.split_at_checked(len) else { return Err(DecompressError::UnexpectedEof) };
         rest = after;
-        match kind {
+        match chunk_type {
             0 | 1 => {
-                let (crc, data) = chunk.split_first_chunk().ok_or_else(corrupt)?;
-                let stored = kind == 1;
-                let len = if stored { Some(data.len()) } else { block_len(data) };
-                let len = len.filter(|len| *len <= CHUNK).ok_or_else(corrupt)?;
+                let (crc, data) = chunk.split_first_chunk().ok_or_else(corrupt_input)?;
+                let stored = chunk_type == 1;
+                let len = if stored { Some(data.len()) } else { decompressed_len(data) };
+                let len = len.filter(|len| *len <= MAX_CHUNK).ok_or_else(corrupt_input)?;
                 each(Chunk { crc: u32::from_le_bytes(*crc), stored, data, len })?;
             }
-            0xff if STREAM.ends_with(chunk) && chunk.len() == 6 => {}
-            0xff => return Err(corrupt()),
-            2..=0x7f => return Err(InflateError::Broken("snappy", "unsupported input")),
+            0xff if STREAM_IDENTIFIER.ends_with(chunk) && chunk.len() == 6 => {}
+            0xff => return Err(corrupt_input()),
+            2..=0x7f => return Err(DecompressError::Invalid("snappy", "unsupported input")),
             _ => {} // the format allows to skip these
         }
     }
@@ -118,18 +120,18 @@ fn masked_crc(data: &[u8]) -> u32 {
 #[derive(Default)]
 pub(super) struct Snappy {
     encoder: Option<Encoder>,
-    joint: Vec<u8>,
+    joined: Vec<u8>,
 }
 
 impl Snappy {
     /// One block of all parts. Its length has 32 bits; callers have far less content than that.
-    pub(super) fn block(&mut self, parts: &[&[u8]]) -> Vec<u8> {
-        let whole;
+    pub(super) fn compress_block(&mut self, parts: &[&[u8]]) -> Vec<u8> {
+        let joined_input;
         let input = match parts {
             [one] => one,
             many => {
-                whole = many.concat();
-                &whole[..]
+                joined_input = many.concat();
+                &joined_input[..]
             }
         };
         let mut out = Vec::new();
@@ -138,25 +140,25 @@ impl Snappy {
     }
 
     /// A framed stream.
-    pub(super) fn framed(&mut self, parts: &[&[u8]]) -> Vec<u8> {
+    pub(super) fn compress_framed(&mut self, parts: &[&[u8]]) -> Vec<u8> {
         let total: usize = parts.iter().map(|p| p.len()).sum();
-        let mut out = Vec::with_capacity(total / 4 + max_compress_len(CHUNK.min(total)) + 32);
-        out.extend_from_slice(STREAM);
+        let mut out = Vec::with_capacity(total / 4 + max_compress_len(MAX_CHUNK.min(total)) + 32);
+        out.extend_from_slice(STREAM_IDENTIFIER);
         let encoder = self.encoder.get_or_insert_with(Encoder::new);
-        blocks(parts, CHUNK, &mut self.joint, |block| {
-            let head = out.len();
+        for_each_block(parts, MAX_CHUNK, &mut self.joined, |block| {
+            let header = out.len();
             out.extend_from_slice(&[0; 4]);
             out.extend_from_slice(&masked_crc(block).to_le_bytes());
-            let data = out.len();
+            let data_begin = out.len();
             compress(encoder, block, &mut out);
             // As in Go: a chunk that shrinks by less than an eighth is stored uncompressed.
-            let stored = out.len() - data >= block.len() - block.len() / 8;
+            let stored = out.len() - data_begin >= block.len() - block.len() / 8;
             if stored {
-                out.truncate(data);
+                out.truncate(data_begin);
                 out.extend_from_slice(block);
             }
-            let [a, b, c, _] = ((out.len() - head - 4) as u32).to_le_bytes();
-            if let Some(head) = out.get_mut(head..head + 4) {
+            let [a, b, c, _] = ((out.len() - header - 4) as u32).to_le_bytes();
+            if let Some(head) = out.get_mut(header..header + 4) {
                 head.copy_from_slice(&[u8::from(stored), a, b, c]);
             }
         });
@@ -167,6 +169,6 @@ impl Snappy {
 fn compress(encoder: &mut Encoder, input: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + max_compress_len(input.len()), 0);
-    let made = encoder.compress(input, out.get_mut(start..).unwrap_or_default()).unwrap_or(0);
-    out.truncate(start + made);
+    let written = encoder.compress(input, out.get_mut(start..).unwrap_or_default()).unwrap_or(0);
+    out.truncate(start + written);
 }

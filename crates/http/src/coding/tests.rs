@@ -8,7 +8,7 @@ use super::*;
 
 mod fixtures;
 
-fn decode(coding: &Coding, body: &[u8], limit: u64) -> Result<Vec<u8>, InflateError<Infallible>> {
+fn decode(coding: &Coding, body: &[u8], limit: u64) -> Result<Vec<u8>, DecompressError<Infallible>> {
     Workspace::new().decompress(coding, Bytes::copy_from_slice(body), limit, |_| Ok(())).map(Into::into)
 }
 
@@ -22,7 +22,7 @@ fn codings() -> impl Iterator<Item = Coding> {
 }
 
 /// Text that can be compressed, but not to a few bytes.
-fn prose(n: usize) -> Vec<u8> {
+fn pseudo_random_text(n: usize) -> Vec<u8> {
     let mut seed = 7_u32;
     let words = ["span", "attribute", "service.name", "GET /api/v1/users", "0x", "checkout", "\n"];
     let mut text = Vec::new();
@@ -35,12 +35,12 @@ fn prose(n: usize) -> Vec<u8> {
     text
 }
 
-fn too_large<E>(e: &InflateError<E>) -> bool {
-    matches!(e, InflateError::TooLarge(_) | InflateError::BlockTooLarge(_))
+fn is_too_large<E>(e: &DecompressError<E>) -> bool {
+    matches!(e, DecompressError::TooLarge(_) | DecompressError::BlockTooLarge(_))
 }
 
 #[test]
-fn a_name_read_is_the_name_written_and_case_counts() {
+fn coding_name_is_parsed_case_sensitively() {
     for coding in Coding::ALL {
         assert_eq!(Coding::parse(coding.name().as_bytes()), Ok(coding));
     }
@@ -52,7 +52,7 @@ fn a_name_read_is_the_name_written_and_case_counts() {
 }
 
 #[test]
-fn grpc_writes_framed_snappy_and_nothing_else_differs() {
+fn snappy_in_grpc_is_framed_and_other_codings_are_unchanged() {
     for coding in Coding::ALL {
         let written = coding.in_grpc();
         assert_eq!(written, if coding == Coding::Snappy { Coding::SnappyFramed } else { coding });
@@ -64,10 +64,10 @@ fn grpc_writes_framed_snappy_and_nothing_else_differs() {
     assert!(decode(&Coding::SnappyFramed, &encode(&Coding::Snappy, b"a message"), 100).is_err());
 }
 
-fn ropes() -> impl Strategy<Value = Vec<Vec<u8>>> {
+fn any_parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let part = prop_oneof![
         proptest::collection::vec(any::<u8>(), 0..3000),
-        (0_usize..200_000).prop_map(prose),
+        (0_usize..200_000).prop_map(pseudo_random_text),
         (any::<u8>(), 0_usize..150_000).prop_map(|(byte, n)| vec![byte; n]),
     ];
     proptest::collection::vec(part, 0..6)
@@ -77,11 +77,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_in_any_parts_come_back(parts in ropes(), level in -3..12) {
+    fn any_bytes_in_any_parts_compressed_and_decompressed_are_unchanged(parts in any_parts(), level in -3..12) {
         let whole = parts.concat();
         let workspace = Workspace::new();
         for coding in Coding::ALL {
-            let packed = workspace.compress_level(&coding, Some(level), parts.iter().map(|p| &p[..]));
+            let packed = workspace.compress_with_level(&coding, Some(level), parts.iter().map(|p| &p[..]));
             let mut asked = 0;
             let grow = |to| { asked = to; Ok::<_, Infallible>(()) };
             let back = workspace.decompress(&coding, packed, whole.len() as u64, grow).unwrap();
@@ -91,20 +91,20 @@ proptest! {
     }
 
     #[test]
-    fn the_limit_is_exact(n in 1_usize..100_000) {
-        let plain = prose(n);
+    fn content_of_the_limit_is_accepted_and_above_it_refused(n in 1_usize..100_000) {
+        let plain = pseudo_random_text(n);
         for coding in Coding::ALL {
             let packed = encode(&coding, &plain);
             prop_assert!(decode(&coding, &packed, n as u64).is_ok(), "{}", coding.name());
-            prop_assert!(too_large(&decode(&coding, &packed, n as u64 - 1).unwrap_err()), "{}", coding.name());
+            prop_assert!(is_too_large(&decode(&coding, &packed, n as u64 - 1).unwrap_err()), "{}", coding.name());
         }
     }
 
     #[test]
-    fn junk_is_an_error_or_a_body_and_never_a_panic(junk in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn random_bytes_are_decoded_or_refused_without_a_panic(junk in proptest::collection::vec(any::<u8>(), 0..300)) {
         for coding in codings() {
             // As it is, and after the beginning of a valid body.
-            let good = encode(&coding, &prose(100));
+            let good = encode(&coding, &pseudo_random_text(100));
             for head in [0, 2, 7, 10, 15, 22] {
                 let body = [&good[..head], &junk].concat();
                 let _ = decode(&coding, &body, 1 << 20);
@@ -113,9 +113,9 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_body_never_asks_for_more_than_the_limit(at in 0_usize..4000, flip in 1_u8.., limit in 0_u64..9000) {
+    fn damaged_body_requests_no_memory_above_the_limit(at in 0_usize..4000, flip in 1_u8.., limit in 0_u64..9000) {
         for coding in codings() {
-            let mut body = encode(&coding, &prose(5000));
+            let mut body = encode(&coding, &pseudo_random_text(5000));
             let at = at % body.len();
             body[at] ^= flip;
             let mut asked = 0;
@@ -128,41 +128,41 @@ proptest! {
 }
 
 #[test]
-fn a_body_cut_anywhere_is_an_error() {
+fn truncated_body_is_refused() {
     for coding in codings() {
-        let body = encode(&coding, &prose(3000));
+        let body = encode(&coding, &pseudo_random_text(3000));
         for cut in 1..body.len() {
             let framed_between_chunks = coding == Coding::SnappyFramed && cut == 10;
             match decode(&coding, &body[..cut], 10_000) {
                 Ok(empty) => assert!(framed_between_chunks && empty.is_empty(), "{} cut at {cut}", coding.name()),
                 // A block has no end mark: a cut shows as an error in its elements.
-                Err(InflateError::Broken("snappy", "corrupt input")) if coding == Coding::Snappy => {}
-                Err(e) => assert_eq!(e, InflateError::UnexpectedEof, "{} cut at {cut}", coding.name()),
+                Err(DecompressError::Invalid("snappy", "corrupt input")) if coding == Coding::Snappy => {}
+                Err(e) => assert_eq!(e, DecompressError::UnexpectedEof, "{} cut at {cut}", coding.name()),
             }
         }
     }
 }
 
 #[test]
-fn no_bytes_are_no_content_where_go_writes_none_for_it() {
+fn empty_body_is_empty_content_where_go_writes_it_so() {
     for coding in [Coding::Zstd, Coding::SnappyFramed, Coding::Lz4] {
         assert_eq!(decode(&coding, b"", 0).unwrap(), b"");
     }
     for coding in [Coding::Gzip, Coding::Zlib, Coding::Deflate] {
-        assert_eq!(decode(&coding, b"", 0), Err(InflateError::UnexpectedEof));
+        assert_eq!(decode(&coding, b"", 0), Err(DecompressError::UnexpectedEof));
     }
     assert_eq!(decode(&Coding::Snappy, b"", 0).unwrap_err().to_string(), "snappy: corrupt input");
 }
 
 #[test]
-fn bodies_in_a_row_are_one_body_where_the_format_says_so() {
-    let (a, b) = (prose(100_000), prose(70_001));
+fn bodies_in_sequence_are_one_body_if_the_format_allows_it() {
+    let (a, b) = (pseudo_random_text(100_000), pseudo_random_text(70_001));
     let whole = [&a[..], &b].concat();
     for coding in [Coding::Gzip, Coding::Zstd, Coding::SnappyFramed, Coding::Snappy, Coding::Lz4] {
         let coding = coding.in_grpc();
         let body = [encode(&coding, &a), encode(&coding, b""), encode(&coding, &b)].concat();
         assert!(decode(&coding, &body, whole.len() as u64).unwrap() == whole, "{}", coding.name());
-        assert!(too_large(&decode(&coding, &body, whole.len() as u64 - 1).unwrap_err()), "{}", coding.name());
+        assert!(is_too_large(&decode(&coding, &body, whole.len() as u64 - 1).unwrap_err()), "{}", coding.name());
     }
     let skipped = [&0x184d_2a53_u32.to_le_bytes()[..], &[3, 0, 0, 0], b"abc"].concat();
     for coding in [Coding::Zstd, Coding::Lz4] {
@@ -172,53 +172,53 @@ fn bodies_in_a_row_are_one_body_where_the_format_says_so() {
 }
 
 #[test]
-fn a_bomb_is_refused_at_the_limit_and_before_room_is_made() {
+fn bomb_is_refused_before_memory_above_the_limit_is_reserved() {
     let zeros = vec![0_u8; 1 << 20];
     let workspace = Workspace::new();
     for coding in codings() {
         let bomb = workspace.compress(&coding, std::iter::repeat_n(&zeros[..], 64));
-        let mut asked = 0;
+        let mut requested = 0;
         let refused = workspace.decompress(&coding, bomb.clone(), 1 << 20, |to| {
-            asked = asked.max(to);
+            requested = requested.max(to);
             Ok::<_, Infallible>(())
         });
-        assert!(too_large(&refused.unwrap_err()), "{}", coding.name());
-        assert!(asked <= 1 << 20, "{} asked for {asked}", coding.name());
+        assert!(is_too_large(&refused.unwrap_err()), "{}", coding.name());
+        assert!(requested <= 1 << 20, "{} asked for {requested}", coding.name());
         // The `grow` callback can refuse any size.
         let refused = workspace.decompress(&coding, bomb, 1 << 30, |to| if to > 5000 { Err(to) } else { Ok(()) });
-        assert!(matches!(refused, Err(InflateError::Refused(_))), "{}", coding.name());
+        assert!(matches!(refused, Err(DecompressError::Refused(_))), "{}", coding.name());
     }
 }
 
 #[test]
-fn a_false_length_is_not_believed() {
-    let ask = |coding: &Coding, body: &[u8]| {
-        let mut asked = 0;
+fn false_length_causes_no_large_reservation() {
+    let requested_memory = |coding: &Coding, body: &[u8]| {
+        let mut requested = 0;
         let back = Workspace::new().decompress(coding, Bytes::copy_from_slice(body), 1 << 40, |to| {
-            asked = asked.max(to);
+            requested = requested.max(to);
             Ok::<_, Infallible>(())
         });
-        (back.unwrap_err().to_string(), asked)
+        (back.unwrap_err().to_string(), requested)
     };
     // A block of 4 GiB in six bytes, alone and in a chunk.
     let block = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
-    assert_eq!(ask(&Coding::Snappy, &block), ("snappy: corrupt input".into(), 0));
+    assert_eq!(requested_memory(&Coding::Snappy, &block), ("snappy: corrupt input".into(), 0));
     let framed = [&b"\xff\x06\x00\x00sNaPpY\x00\x0a\x00\x00crc."[..], &block].concat();
-    assert_eq!(ask(&Coding::SnappyFramed, &framed), ("snappy: corrupt input".into(), 0));
+    assert_eq!(requested_memory(&Coding::SnappyFramed, &framed), ("snappy: corrupt input".into(), 0));
     // A single segment of a GiB in a frame of one raw byte.
     let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000][..], &(1_u32 << 30).to_le_bytes(), &[9, 0, 0, 7]].concat();
-    let (text, asked) = ask(&Coding::Zstd, &frame);
+    let (text, asked) = requested_memory(&Coding::Zstd, &frame);
     assert!(text.starts_with("zstd: ") && asked < 2000, "{text}, asked {asked}");
     // A frame with blocks of 4 MiB and a length of 16 EiB, without any.
     let mut frame = vec![4, 0x22, 0x4d, 0x18, 0b0110_1000, 0x70];
     frame.extend_from_slice(&u64::MAX.to_le_bytes());
     frame.push(twox_hash::XxHash32::oneshot(0, &frame[4..]).to_le_bytes()[1]);
     frame.extend_from_slice(&[0; 4]);
-    assert_eq!(ask(&Coding::Lz4, &frame), ("lz4: content size mismatch".into(), 0));
+    assert_eq!(requested_memory(&Coding::Lz4, &frame), ("lz4: content size mismatch".into(), 0));
 }
 
 #[test]
-fn a_zstd_window_has_a_bound() {
+fn zstd_window_above_32_mib_is_refused() {
     // A window of 2^(10 + exponent), no length of the content, one raw block.
     let frame =
         |exponent: u8| [&[0x28, 0xb5, 0x2f, 0xfd, 0, exponent << 3][..], &[1 | 5 << 3, 0, 0], b"hello"].concat();
@@ -227,29 +227,32 @@ fn a_zstd_window_has_a_bound() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
-    let of = |coding: &Coding, body: &[u8]| decode(coding, body, 1 << 20).unwrap_err().to_string();
+fn invalid_body_is_reported_with_coding_and_cause() {
+    let error_text = |coding: &Coding, body: &[u8]| decode(coding, body, 1 << 20).unwrap_err().to_string();
     let damaged = |coding: &Coding, at: isize| {
-        let mut body = encode(coding, &prose(5000));
+        let mut body = encode(coding, &pseudo_random_text(5000));
         let at = if at < 0 { body.len() - at.unsigned_abs() } else { at.unsigned_abs() };
         body[at] ^= 0x40;
-        of(coding, &body)
+        error_text(coding, &body)
     };
-    assert_eq!(of(&Coding::Zlib, b"hello"), "zlib: invalid header");
-    assert_eq!(of(&Coding::Deflate, &[0x78, 0xbb, 0, 0, 0, 0]), "zlib: invalid dictionary");
+    assert_eq!(error_text(&Coding::Zlib, b"hello"), "zlib: invalid header");
+    assert_eq!(error_text(&Coding::Deflate, &[0x78, 0xbb, 0, 0, 0, 0]), "zlib: invalid dictionary");
     assert_eq!(damaged(&Coding::Zlib, -1), "zlib: invalid checksum");
     assert!(damaged(&Coding::Zlib, 2).starts_with("flate: corrupt input before offset "));
-    assert_eq!(of(&Coding::Zstd, b"hello"), "zstd: invalid input: magic number mismatch");
-    assert_eq!(of(&Coding::SnappyFramed, b"hello"), "snappy: corrupt input");
+    assert_eq!(error_text(&Coding::Zstd, b"hello"), "zstd: invalid input: magic number mismatch");
+    assert_eq!(error_text(&Coding::SnappyFramed, b"hello"), "snappy: corrupt input");
     assert_eq!(damaged(&Coding::SnappyFramed, 14), "snappy: corrupt input", "a CRC");
-    assert_eq!(of(&Coding::SnappyFramed, b"\xff\x06\x00\x00sNaPpY\x02\x00\x00\x00"), "snappy: unsupported input");
-    assert_eq!(of(&Coding::SnappyFramed, b"\xff\x06\x00\x00sNaPpY\xff\x01\x00\x00s"), "snappy: corrupt input");
-    let packed = encode(&Coding::Snappy, &prose(5000));
+    assert_eq!(
+        error_text(&Coding::SnappyFramed, b"\xff\x06\x00\x00sNaPpY\x02\x00\x00\x00"),
+        "snappy: unsupported input"
+    );
+    assert_eq!(error_text(&Coding::SnappyFramed, b"\xff\x06\x00\x00sNaPpY\xff\x01\x00\x00s"), "snappy: corrupt input");
+    let packed = encode(&Coding::Snappy, &pseudo_random_text(5000));
     let refused = decode(&Coding::Snappy, &packed, 4999).unwrap_err();
-    assert_eq!(refused, InflateError::BlockTooLarge(4999));
+    assert_eq!(refused, DecompressError::BlockTooLarge(4999));
     assert_eq!(refused.to_string(), "snappy: decoded size exceeds max request body size");
-    assert_eq!(of(&Coding::Lz4, b"hello"), "lz4: bad magic number");
-    assert_eq!(of(&Coding::Lz4, &[2, 0x21, 0x4c, 0x18]), "lz4: bad magic number", "the legacy format");
+    assert_eq!(error_text(&Coding::Lz4, b"hello"), "lz4: bad magic number");
+    assert_eq!(error_text(&Coding::Lz4, &[2, 0x21, 0x4c, 0x18]), "lz4: bad magic number", "the legacy format");
     assert_eq!(damaged(&Coding::Lz4, 6), "lz4: invalid header checksum");
     assert_eq!(damaged(&Coding::Lz4, -1), "lz4: invalid frame checksum");
     // Bytes after a zlib stream are ignored; after the other formats they are an error.
@@ -261,12 +264,12 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
-fn one_workspace_goes_on_after_a_broken_body() {
+fn workspace_after_an_invalid_body_still_works() {
     let workspace = Workspace::new();
-    let plain = prose(300_000);
+    let plain = pseudo_random_text(300_000);
     for coding in codings() {
         for level in [None, Some(9), Some(1)] {
-            let packed = workspace.compress_level(&coding, level, [&plain[..]]);
+            let packed = workspace.compress_with_level(&coding, level, [&plain[..]]);
             let half = packed.slice(..packed.len() / 2);
             assert!(workspace.decompress(&coding, half, 1 << 20, |_| Ok::<_, Infallible>(())).is_err());
             let back = workspace.decompress(&coding, packed, 1 << 20, |_| Ok::<_, Infallible>(())).unwrap();
@@ -276,8 +279,8 @@ fn one_workspace_goes_on_after_a_broken_body() {
 }
 
 #[test]
-fn what_comes_out_pins_at_most_a_quarter_more() {
-    let plain = prose(200_000);
+fn result_has_at_most_a_quarter_of_extra_capacity() {
+    let plain = pseudo_random_text(200_000);
     for coding in codings() {
         for packed in [encode(&coding, &plain), encode(&coding, b"x")] {
             let workspace = Workspace::new();
@@ -292,14 +295,14 @@ fn what_comes_out_pins_at_most_a_quarter_more() {
 }
 
 #[test]
-fn levels_mean_what_they_mean_in_go() {
+fn levels_are_mapped_as_in_go() {
     let gzip = [-2, -1, 0, 1, 9, 10].map(|l| gzip::level(Some(l)));
     assert_eq!((gzip, gzip::level(None)), ([1, 6, 6, 1, 9, 9], 6));
     let zstd = [-1, 0, 1, 2, 3, 5, 6, 9, 10, 22].map(|l| zstd::level(Some(l)));
     assert_eq!((zstd, zstd::level(None)), ([1, 3, 1, 1, 3, 3, 7, 7, 11, 11], 3));
-    let plain = prose(100_000);
+    let plain = pseudo_random_text(100_000);
     for coding in [Coding::Gzip, Coding::Zlib, Coding::Deflate, Coding::Zstd] {
-        let len = |level| Workspace::new().compress_level(&coding, Some(level), [&plain[..]]).len();
+        let len = |level| Workspace::new().compress_with_level(&coding, Some(level), [&plain[..]]).len();
         assert!(len(9) < len(1), "{}", coding.name());
     }
 }

@@ -5,27 +5,27 @@
 
 use flate2::FlushCompress;
 
-use super::InflateError;
-use super::gzip::{Deflater, Inflater, deflate, ready};
+use super::DecompressError;
+use super::gzip::{Deflater, Inflater, deflate, prepare};
 
 impl Inflater {
     /// Inflates a zlib stream into `out`, as [`Inflater::gunzip`] does with gzip.
-    pub(super) fn unzlib<E>(
+    pub(super) fn inflate_zlib<E>(
         &mut self,
         body: &[u8],
         limit: u64,
         out: &mut Vec<u8>,
         grow: &mut impl FnMut(u64) -> Result<(), E>,
-    ) -> Result<(), InflateError<E>> {
-        let Some(&[method, flags]) = body.first_chunk() else { return Err(InflateError::UnexpectedEof) };
+    ) -> Result<(), DecompressError<E>> {
+        let Some(&[method, flags]) = body.first_chunk() else { return Err(DecompressError::UnexpectedEof) };
         let check = u16::from_be_bytes([method, flags]);
         if method & 0x0f != 8 || method >> 4 > 7 || !check.is_multiple_of(31) {
-            return Err(InflateError::Broken("zlib", "invalid header"));
+            return Err(DecompressError::Invalid("zlib", "invalid header"));
         }
         if flags & 0x20 != 0 {
-            return Err(InflateError::Broken("zlib", "invalid dictionary"));
+            return Err(DecompressError::Invalid("zlib", "invalid dictionary"));
         }
-        self.stream(true, body.len(), body, body.len().saturating_mul(4), limit, out, grow)?;
+        self.inflate_stream(true, body.len(), body, body.len().saturating_mul(4), limit, out, grow)?;
         Ok(())
     }
 }
@@ -33,7 +33,7 @@ impl Inflater {
 impl Deflater {
     /// Compresses the parts of a rope, in order, into a zlib stream. `level` is 0 to 9.
     pub(super) fn zlib(&mut self, parts: &[&[u8]], level: u32) -> Vec<u8> {
-        let raw = ready(&mut self.wrapped, level, true);
+        let raw = prepare(&mut self.zlib_state, level, true);
         let mut out = Vec::with_capacity(4096);
         for part in parts {
             deflate(raw, part, &mut out, FlushCompress::None);

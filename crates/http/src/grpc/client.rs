@@ -1,6 +1,6 @@
 //! The client side of a gRPC connection.
 //!
-//! Sends the parts of a rope without joining them, handles deadlines and keepalive, and reports for every call how it
+//! Sends the parts of a message without joining them, handles deadlines and keepalive, and reports for each call how it
 //! ended and whether it is certain that the peer did not process it. Never connects, reconnects or retries: the channel
 //! does that.
 
@@ -22,38 +22,38 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use slab::Slab;
 use smallvec::SmallVec;
 
-use self::call::{News, Pending};
-use super::keepalive::{ClientKeep, Due};
-use super::message::Rope;
+use self::call::{ActiveCall, CallProgress};
+use super::keepalive::{ClientKeepalive, KeepaliveAction};
+use super::message::SendBuf;
 use super::{
-    APPLICATION_GRPC, COMPRESS_FROM, CallId, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, GRPC_TIMEOUT, KeepaliveClient,
-    format_timeout,
+    APPLICATION_GRPC, CallId, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, GRPC_TIMEOUT, KeepaliveClientConfig,
+    MIN_COMPRESS_SIZE, format_timeout,
 };
 use crate::coding::{Coding, Workspace};
-use crate::engine::{LINGER, NO_ERROR};
+use crate::h2_core::{LINGER, NO_ERROR};
+use crate::h2_io::{H2Io, H2Transport};
 use crate::status::Status;
-use crate::wire::{Link, Wire};
-use crate::{Closed, Turn, earliest};
+use crate::{CloseReason, PollResult, earliest};
 
-/// Settings of a gRPC client; nanoseconds and bytes.
+/// Configuration of a gRPC client connection; nanoseconds and bytes.
 #[derive(Clone, Debug)]
-pub struct ClientConfig {
-    /// Longest reply, before and after decompression. Default 4 MiB.
+pub struct GrpcClientConnConfig {
+    /// Longest response message, before and after decompression. Default 4 MiB.
     pub max_recv_message: u32,
     /// Largest header list accepted. Default 64 KiB: statuses with details can be long.
     pub max_header_list: u32,
-    /// Flow-control window of a reply. Default 64 KiB.
+    /// Flow-control window of a response. Default 64 KiB.
     pub initial_stream_window: u32,
-    /// Flow-control window of all replies. Default 1 MiB.
+    /// Flow-control window of all responses. Default 1 MiB.
     pub initial_connection_window: u32,
     /// Largest frame accepted. Default 16 KiB.
     pub max_frame_size: u32,
-    /// Bytes read in one turn. Default 256 KiB.
+    /// Bytes read in one `poll`. Default 256 KiB.
     pub read_budget: usize,
     /// Output buffered before it is written to the stream. Default 32 KiB.
     pub write_buffer: usize,
     /// Off when `None`.
-    pub keepalive: Option<KeepaliveClient>,
+    pub keepalive: Option<KeepaliveClientConfig>,
     /// `user-agent`.
     pub user_agent: HeaderValue,
     /// `:authority`.
@@ -64,7 +64,7 @@ pub struct ClientConfig {
     pub workspace: Workspace,
 }
 
-impl ClientConfig {
+impl GrpcClientConnConfig {
     /// The defaults, with this scheme, authority and user agent.
     #[must_use]
     pub fn new(scheme: Scheme, authority: Authority, user_agent: HeaderValue) -> Self {
@@ -102,7 +102,7 @@ impl ClientConfig {
 
 /// A call to make.
 #[derive(Debug)]
-pub struct Outgoing<'a, M> {
+pub struct OutgoingCall<'a, M> {
     /// `/package.Service/Method`.
     pub path: &'a PathAndQuery,
     /// Request metadata.
@@ -119,7 +119,7 @@ pub struct Outgoing<'a, M> {
 
 /// No call can begin on this connection now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotReady {
+pub enum StartCallError {
     /// The handshake is not done, the peer sent GOAWAY, or the connection has ended.
     #[error("connection is not ready")]
     Connection,
@@ -131,15 +131,15 @@ pub enum NotReady {
     Call,
 }
 
-/// How a call ended.
+/// A call that ended, and how.
 #[derive(Debug)]
-pub struct Done {
-    /// From [`ClientConn::start`].
+pub struct CompletedCall {
+    /// From [`GrpcClientConn::start`].
     pub id: CallId,
-    /// The reply message, decompressed, or the status.
+    /// The response message, decompressed, or the status.
     pub result: Result<Bytes, Status>,
     /// False when it is certain that the peer did not process the call, so that it may be sent again in every case.
-    pub sent: bool,
+    pub may_be_processed: bool,
 }
 
 /// Most calls in progress on one connection. A peer need not set a limit, and handling one of its frames can cost one
@@ -147,81 +147,83 @@ pub struct Done {
 const MAX_CALLS: usize = 1024;
 
 enum State<T> {
-    Open(Box<Connection<Wire<T>, Rope>>, SendRequest<Rope>),
+    Open(Box<Connection<H2Io<T>, SendBuf>>, SendRequest<SendBuf>),
     Linger(u64),
     Closed,
 }
 
 /// A gRPC client connection over any non-blocking stream. See the crate's call order.
-pub struct ClientConn<T: Read + Write> {
-    h2: State<T>,
-    link: Link<T>,
-    cfg: Rc<ClientConfig>,
-    calls: Slab<Pending>,
-    by_id: BTreeMap<u32, usize>,
-    done: VecDeque<Done>,
-    touched: Vec<u32>,
+pub struct GrpcClientConn<T: Read + Write> {
+    state: State<T>,
+    transport: H2Transport<T>,
+    cfg: Rc<GrpcClientConnConfig>,
+    calls: Slab<ActiveCall>,
+    slots_by_id: BTreeMap<u32, usize>,
+    completed_calls: VecDeque<CompletedCall>,
+    readable_streams: Vec<u32>,
     /// Deadline and stream id of each call that has a deadline.
     deadlines: BTreeSet<(u64, u32)>,
-    keep: ClientKeep,
-    pings: Option<PingPong>,
+    keepalive: ClientKeepalive,
+    ping_pong: Option<PingPong>,
     /// The last stream id in the GOAWAY of the peer; `None` before a GOAWAY arrived.
-    last_stream: Option<u32>,
-    why: Option<Closed>,
+    goaway_last_stream_id: Option<u32>,
+    close_reason: Option<CloseReason>,
 }
 
-impl<T: Read + Write> ClientConn<T> {
-    /// A connection on a stream that was just connected. `turn` sends the preface.
-    pub fn new(io: T, cfg: Rc<ClientConfig>, now: u64) -> Self {
-        let (link, wire) = Link::new(io, cfg.workspace.clone(), false, cfg.write_buffer);
-        // The preface is written into the link's buffer, so the future is ready at the first poll.
+impl<T: Read + Write> GrpcClientConn<T> {
+    /// A connection on a stream that was just connected. `poll` sends the preface.
+    pub fn new(io: T, cfg: Rc<GrpcClientConnConfig>, now: u64) -> Self {
+        let (transport, h2_io) = H2Transport::new(io, cfg.workspace.clone(), false, cfg.write_buffer);
+        // The preface is written into the buffer of the transport, so the future is ready at the first poll.
         let cx = &mut Context::from_waker(Waker::noop());
-        let (h2, pings) = match std::pin::pin!(cfg.builder().handshake(wire)).poll(cx) {
+        let (state, ping_pong) = match std::pin::pin!(cfg.builder().handshake(h2_io)).poll(cx) {
             Poll::Ready(Ok((send, mut conn))) => {
-                let pings = conn.ping_pong();
-                (State::Open(Box::new(conn), send), pings)
+                let ping_pong = conn.ping_pong();
+                (State::Open(Box::new(conn), send), ping_pong)
             }
             _ => (State::Closed, None),
         };
         Self {
-            h2,
-            link,
-            keep: ClientKeep::new(cfg.keepalive.as_ref(), now),
+            state,
+            transport,
+            keepalive: ClientKeepalive::new(cfg.keepalive.as_ref(), now),
             cfg,
             calls: Slab::new(),
-            by_id: BTreeMap::new(),
-            done: VecDeque::new(),
-            touched: Vec::new(),
+            slots_by_id: BTreeMap::new(),
+            completed_calls: VecDeque::new(),
+            readable_streams: Vec::new(),
             deadlines: BTreeSet::new(),
-            pings,
-            last_stream: None,
-            why: None,
+            ping_pong,
+            goaway_last_stream_id: None,
+            close_reason: None,
         }
     }
 
     /// Reads up to the budget, writes what can be written, and handles the timers that are due.
-    pub fn turn(&mut self, now: u64) -> Turn {
-        self.link.begin(self.cfg.read_budget);
-        if matches!(self.h2, State::Linger(_)) {
-            self.link.discard_input(self.cfg.read_budget);
+    pub fn poll(&mut self, now: u64) -> PollResult {
+        self.transport.begin_poll(self.cfg.read_budget);
+        if matches!(self.state, State::Linger(_)) {
+            self.transport.discard_input(self.cfg.read_budget);
         } else {
-            self.drive(now);
-            self.read_touched();
-            self.link.stop_reading();
+            self.poll_h2(now);
+            self.read_readable_streams();
+            self.transport.stop_reading();
         }
-        self.settle(now)
+        self.finish_poll(now)
     }
 
     /// Writes without reading: for use after `start` or `cancel`, when there was no readiness event.
-    pub fn flush(&mut self, now: u64) -> Turn {
-        self.link.begin(0);
-        self.settle(now)
+    pub fn flush(&mut self, now: u64) -> PollResult {
+        self.transport.begin_poll(0);
+        self.finish_poll(now)
     }
 
     /// The SETTINGS of the peer arrived, it has not sent GOAWAY, and the connection is open.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(self.h2, State::Open(..)) && self.last_stream.is_none() && self.link.scan(|s| s.settings)
+        matches!(self.state, State::Open(..))
+            && self.goaway_last_stream_id.is_none()
+            && self.transport.with_scanner(|s| s.settings_received)
     }
 
     /// A call may start now: ready, and below the peer's limit of concurrent calls.
@@ -233,7 +235,7 @@ impl<T: Read + Write> ClientConn<T> {
     /// How many more calls may start now. The limit is that of the peer, 1024 at most.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        match &self.h2 {
+        match &self.state {
             State::Open(_, send) => send.current_max_send_streams().min(MAX_CALLS).saturating_sub(self.calls.len()),
             _ => 0,
         }
@@ -247,111 +249,111 @@ impl<T: Read + Write> ClientConn<T> {
 
     /// The peer sent GOAWAY, or the connection has ended: start no more calls here.
     #[must_use]
-    pub fn going_away(&self) -> bool {
-        self.last_stream.is_some() || !matches!(self.h2, State::Open(..))
+    pub fn is_going_away(&self) -> bool {
+        self.goaway_last_stream_id.is_some() || !matches!(self.state, State::Open(..))
     }
 
     /// Begins a call.
     ///
     /// # Errors
-    /// See [`NotReady`]; nothing was sent.
-    pub fn start<M>(&mut self, now: u64, call: Outgoing<'_, M>) -> Result<CallId, NotReady>
+    /// See [`StartCallError`]; nothing was sent.
+    pub fn start<M>(&mut self, now: u64, call: OutgoingCall<'_, M>) -> Result<CallId, StartCallError>
     where
         M: IntoIterator<Item = Bytes>,
     {
         if !self.is_ready() {
-            return Err(NotReady::Connection);
+            return Err(StartCallError::Connection);
         }
         if self.capacity() == 0 {
-            return Err(NotReady::Streams);
+            return Err(StartCallError::Streams);
         }
         let mut parts: SmallVec<[Bytes; 4]> = call.message.into_iter().collect();
         let length = parts.iter().map(Bytes::len).sum::<usize>();
-        let compress = call.compressed || !call.encoding.is_identity() && length >= COMPRESS_FROM;
+        let compress = call.compressed || !call.encoding.is_identity() && length >= MIN_COMPRESS_SIZE;
         if compress && !call.compressed {
-            let packed = self.cfg.workspace.compress(&call.encoding.in_grpc(), parts.iter().map(|p| &p[..]));
-            parts = smallvec::smallvec![packed];
+            let compressed = self.cfg.workspace.compress(&call.encoding.in_grpc(), parts.iter().map(|p| &p[..]));
+            parts = smallvec::smallvec![compressed];
         }
-        let rope = Rope::new(compress, parts).ok_or(NotReady::Call)?;
-        let left = call.deadline.map(|at| at.saturating_sub(now));
-        let request = self.request(call.path, call.metadata, &call.encoding, left)?;
-        let State::Open(_, send) = &mut self.h2 else { return Err(NotReady::Connection) };
+        let buf = SendBuf::new(compress, parts).ok_or(StartCallError::Call)?;
+        let time_left = call.deadline.map(|at| at.saturating_sub(now));
+        let request = self.build_request(call.path, call.metadata, &call.encoding, time_left)?;
+        let State::Open(_, send) = &mut self.state else { return Err(StartCallError::Connection) };
         let cx = &mut Context::from_waker(Waker::noop());
         match send.poll_ready(cx) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => return Err(NotReady::Connection),
-            Poll::Pending => return Err(NotReady::Streams),
+            Poll::Ready(Err(_)) => return Err(StartCallError::Connection),
+            Poll::Pending => return Err(StartCallError::Streams),
         }
-        let (response, mut body) = send.send_request(request, false).map_err(|_| NotReady::Connection)?;
+        let (response, mut body) = send.send_request(request, false).map_err(|_| StartCallError::Connection)?;
         let id = response.stream_id().as_u32();
         // An error means that the stream has already ended; its end is reported like that of any other call.
-        let _ = body.send_data(rope, true);
-        let slot = self.calls.insert(Pending::new(id, response, body, call.deadline));
-        self.by_id.insert(id, slot);
+        let _ = body.send_data(buf, true);
+        let slot = self.calls.insert(ActiveCall::new(id, response, body, call.deadline));
+        self.slots_by_id.insert(id, slot);
         self.deadlines.extend(call.deadline.map(|at| (at, id)));
         Ok(CallId(id))
     }
 
-    /// Cancels a call. No `Done` follows.
+    /// Cancels a call. No [`CompletedCall`] follows.
     pub fn cancel(&mut self, id: CallId) {
-        if let Some(slot) = self.by_id.remove(&id.0)
+        if let Some(slot) = self.slots_by_id.remove(&id.0)
             && let Some(mut call) = self.calls.try_remove(slot)
         {
-            self.forget_deadline(&call);
+            self.remove_deadline(&call);
             call.reset();
         }
     }
 
     /// The next call that ended.
-    pub fn poll_done(&mut self) -> Option<Done> {
-        self.done.pop_front()
+    pub fn poll_completed(&mut self) -> Option<CompletedCall> {
+        self.completed_calls.pop_front()
     }
 
-    /// When `turn` must be called at the latest.
+    /// When `poll` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        match self.h2 {
+        match self.state {
             State::Linger(until) => Some(until),
             State::Closed => None,
-            State::Open(..) => earliest(self.deadlines.first().map(|(at, _)| *at), self.keep.poll_timeout()),
+            State::Open(..) => earliest(self.deadlines.first().map(|(at, _)| *at), self.keepalive.poll_timeout()),
         }
     }
 
-    /// Ends the connection; calls in progress end with UNAVAILABLE. Call `turn` or `flush` after it.
+    /// Ends the connection; calls in progress end with UNAVAILABLE. Call `poll` or `flush` after it.
     pub fn close(&mut self, now: u64) {
         for (_, call) in &mut self.calls {
             call.reset();
         }
-        if let State::Open(conn, _) = &mut self.h2 {
+        if let State::Open(conn, _) = &mut self.state {
             let _ = Pin::new(conn).poll(&mut Context::from_waker(Waker::noop()));
             // h2's client sends no GOAWAY by itself while handles exist.
-            self.link.inject(&crate::wire::goaway_frame(0, NO_ERROR, b""));
+            self.transport.append_frame(&crate::h2_io::goaway_frame(0, NO_ERROR, b""));
         }
-        self.end(now, Closed::Local("closed"));
+        self.end(now, CloseReason::Local("closed"));
     }
 
     /// The underlying stream.
     pub fn io(&self) -> std::cell::Ref<'_, T> {
-        self.link.io()
+        self.transport.io()
     }
 
     /// The underlying stream, for the caller's own bookkeeping. Reading from it or writing to it breaks the connection.
     pub fn io_mut(&self) -> std::cell::RefMut<'_, T> {
-        self.link.io_mut()
+        self.transport.io_mut()
     }
 
-    fn request(
+    fn build_request(
         &self,
         path: &PathAndQuery,
         metadata: &[(HeaderName, HeaderValue)],
         encoding: &Coding,
-        left: Option<u64>,
-    ) -> Result<Request<()>, NotReady> {
+        time_left: Option<u64>,
+    ) -> Result<Request<()>, StartCallError> {
         let mut headers = HeaderMap::with_capacity(6 + metadata.len());
         headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
         headers.insert(USER_AGENT, self.cfg.user_agent.clone());
         headers.insert(TE, HeaderValue::from_static("trailers"));
-        if let Some(left) = left {
+        if let Some(left) = time_left {
             headers.insert(GRPC_TIMEOUT, format_timeout(left));
         }
         if !encoding.is_identity() {
@@ -368,173 +370,177 @@ impl<T: Read + Write> ClientConn<T> {
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = Uri::from_parts(uri).map_err(|_| NotReady::Call)?;
+        *request.uri_mut() = Uri::from_parts(uri).map_err(|_| StartCallError::Call)?;
         *request.headers_mut() = headers;
         Ok(request)
     }
 
     /// Polls the h2 connection, which reads and writes.
-    fn drive(&mut self, now: u64) {
-        let State::Open(conn, _) = &mut self.h2 else { return };
+    fn poll_h2(&mut self, now: u64) {
+        let State::Open(conn, _) = &mut self.state else { return };
         let polled = Pin::new(conn).poll(&mut Context::from_waker(Waker::noop()));
-        self.note_goaway();
+        self.handle_goaway();
         match polled {
             Poll::Pending => {}
             Poll::Ready(result) => {
-                self.read_all();
-                let why = match (self.link.ended(), result) {
+                self.read_all_calls();
+                let reason = match (self.transport.close_reason(), result) {
                     (Some(ended), _) => ended,
-                    (None, Ok(())) => Closed::Peer,
-                    (None, Err(e)) => Closed::Protocol(e.to_string()),
+                    (None, Ok(())) => CloseReason::Peer,
+                    (None, Err(e)) => CloseReason::Protocol(e.to_string()),
                 };
-                self.end(now, why);
+                self.end(now, reason);
             }
         }
     }
 
-    fn note_goaway(&mut self) {
-        if let Some(last) = self.link.scan(|s| s.goaway.as_ref().map(|g| g.last)) {
+    fn handle_goaway(&mut self) {
+        if let Some(last_stream_id) = self.transport.with_scanner(|s| s.goaway.as_ref().map(|g| g.last_stream_id)) {
             // h2 fails the streams above the last one internally; no frame arrives for them.
-            if self.last_stream != Some(last) {
-                self.last_stream = Some(last);
-                self.read_all();
+            if self.goaway_last_stream_id != Some(last_stream_id) {
+                self.goaway_last_stream_id = Some(last_stream_id);
+                self.read_all_calls();
             }
         }
     }
 
-    fn read_all(&mut self) {
+    fn read_all_calls(&mut self) {
         let slots: Vec<usize> = self.calls.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.read_call(slot);
         }
     }
 
-    fn read_touched(&mut self) {
-        let mut touched = std::mem::take(&mut self.touched);
-        self.link.take_touched(&mut touched);
-        for id in &touched {
-            if let Some(&slot) = self.by_id.get(id) {
+    fn read_readable_streams(&mut self) {
+        let mut readable_streams = std::mem::take(&mut self.readable_streams);
+        self.transport.take_readable_streams(&mut readable_streams);
+        for id in &readable_streams {
+            if let Some(&slot) = self.slots_by_id.get(id) {
                 self.read_call(slot);
             }
         }
-        touched.clear();
-        touched.shrink_to(64);
-        self.touched = touched;
+        readable_streams.clear();
+        readable_streams.shrink_to(64);
+        self.readable_streams = readable_streams;
     }
 
     fn read_call(&mut self, slot: usize) {
         let Some(call) = self.calls.get_mut(slot) else { return };
         match call.read(&self.cfg) {
-            News::Nothing => {}
-            News::Done(result) => self.finish(slot, result, true),
-            News::Refused(status) => self.finish(slot, Err(status), false),
-            News::Broken => {
-                let above = self.last_stream.is_some_and(|last| call.id() > last);
-                let status = self.lost();
-                self.finish(slot, Err(status), !above);
+            CallProgress::Pending => {}
+            CallProgress::Completed(result) => self.complete_call(slot, result, true),
+            CallProgress::Refused(status) => self.complete_call(slot, Err(status), false),
+            CallProgress::ConnectionLost => {
+                let is_unprocessed = self.goaway_last_stream_id.is_some_and(|last| call.id() > last);
+                let status = self.connection_lost_status();
+                self.complete_call(slot, Err(status), !is_unprocessed);
             }
         }
     }
 
     /// The status of a call whose connection ended, in the wording of grpc-go.
-    fn lost(&self) -> Status {
+    fn connection_lost_status(&self) -> Status {
         use std::fmt::Write;
-        let mut text = match self.why.clone().or_else(|| self.link.ended()) {
-            Some(Closed::Timeout(_)) => String::from("keepalive ping failed to receive ACK within timeout"),
-            Some(Closed::Peer) | None => String::from("error reading from server: EOF"),
-            Some(Closed::Local(_)) => String::from("grpc: the client connection is closing"),
+        let mut text = match self.close_reason.clone().or_else(|| self.transport.close_reason()) {
+            Some(CloseReason::Timeout(_)) => String::from("keepalive ping failed to receive ACK within timeout"),
+            Some(CloseReason::Peer) | None => String::from("error reading from server: EOF"),
+            Some(CloseReason::Local(_)) => String::from("grpc: the client connection is closing"),
             Some(other) => format!("error reading from server: {other}"),
         };
-        self.link.scan(|s| {
+        self.transport.with_scanner(|s| {
             if let Some(goaway) = &s.goaway {
-                let reason = format!("{:?}", h2::Reason::from(goaway.code));
+                let reason = format!("{:?}", h2::Reason::from(goaway.error_code));
                 let _ = write!(text, ", received prior goaway: code: {reason}");
-                if !goaway.debug.is_empty() {
-                    let _ = write!(text, ", debug data: {:?}", String::from_utf8_lossy(&goaway.debug));
+                if !goaway.debug_data.is_empty() {
+                    let _ = write!(text, ", debug data: {:?}", String::from_utf8_lossy(&goaway.debug_data));
                 }
             }
         });
         Status::unavailable(text)
     }
 
-    fn finish(&mut self, slot: usize, result: Result<Bytes, Status>, sent: bool) {
+    fn complete_call(&mut self, slot: usize, result: Result<Bytes, Status>, may_be_processed: bool) {
         let Some(mut call) = self.calls.try_remove(slot) else { return };
-        self.by_id.remove(&call.id());
-        self.forget_deadline(&call);
+        self.slots_by_id.remove(&call.id());
+        self.remove_deadline(&call);
         call.reset(); // no frame unless something of the request is still unsent
-        self.done.push_back(Done { id: CallId(call.id()), result, sent });
+        self.completed_calls.push_back(CompletedCall { id: CallId(call.id()), result, may_be_processed });
     }
 
-    fn forget_deadline(&mut self, call: &Pending) {
+    fn remove_deadline(&mut self, call: &ActiveCall) {
         if let Some(at) = call.deadline() {
             self.deadlines.remove(&(at, call.id()));
         }
     }
 
-    fn fire_deadlines(&mut self, now: u64) {
+    fn handle_deadlines(&mut self, now: u64) {
         while let Some((at, id)) = self.deadlines.first().copied()
             && at <= now
         {
             self.deadlines.remove(&(at, id));
-            if let Some(slot) = self.by_id.get(&id).copied() {
-                self.finish(slot, Err(Status::deadline_exceeded()), true);
+            if let Some(slot) = self.slots_by_id.get(&id).copied() {
+                self.complete_call(slot, Err(Status::deadline_exceeded()), true);
             }
         }
     }
 
-    fn settle(&mut self, now: u64) -> Turn {
-        if let State::Open(..) = self.h2 {
-            self.fire_deadlines(now);
-            self.keep.observe(now, self.link.read_bytes(), !self.calls.is_empty());
-            match self.keep.due(now) {
-                Due::Ping => {
+    fn finish_poll(&mut self, now: u64) -> PollResult {
+        if let State::Open(..) = self.state {
+            self.handle_deadlines(now);
+            self.keepalive.record_activity(now, self.transport.read_bytes(), !self.calls.is_empty());
+            match self.keepalive.poll_action(now) {
+                KeepaliveAction::Ping => {
                     let cx = &mut Context::from_waker(Waker::noop());
-                    if let Some(pings) = &mut self.pings {
+                    if let Some(pings) = &mut self.ping_pong {
                         let _ = pings.poll_pong(cx);
                         let _ = pings.send_ping(h2::Ping::opaque());
                     }
                 }
-                Due::Dead => self.end(now, Closed::Timeout("keepalive ping")),
+                KeepaliveAction::PingTimeout => self.end(now, CloseReason::Timeout("keepalive ping")),
                 _ => {}
             }
-            self.link.stop_reading();
-            self.drive(now);
+            self.transport.stop_reading();
+            self.poll_h2(now);
         }
-        self.link.finish(self.calls.is_empty());
+        self.transport.finish_poll(self.calls.is_empty());
         if self.calls.is_empty() && self.calls.capacity() > 16 {
             self.calls = Slab::new();
         }
-        if let Some(ended) = self.link.ended()
-            && (matches!(self.h2, State::Linger(_)) || !matches!(ended, Closed::Peer))
+        if let Some(transport_reason) = self.transport.close_reason()
+            && (matches!(self.state, State::Linger(_)) || !matches!(transport_reason, CloseReason::Peer))
         {
-            self.end(now, ended);
-            self.h2 = State::Closed;
+            self.end(now, transport_reason);
+            self.state = State::Closed;
         }
-        if matches!(self.h2, State::Linger(until) if now >= until) {
-            self.h2 = State::Closed;
+        if matches!(self.state, State::Linger(until) if now >= until) {
+            self.state = State::Closed;
         }
-        let over = !matches!(self.h2, State::Open(..));
-        Turn {
-            again: !matches!(self.h2, State::Closed) && self.link.again(),
-            shut_write: over && self.link.all_sent(),
-            closed: matches!(self.h2, State::Closed),
-            why: self.why.clone().filter(|_| over),
+        let ended = !matches!(self.state, State::Open(..));
+        PollResult {
+            poll_again: !matches!(self.state, State::Closed) && self.transport.has_more_input(),
+            shutdown_write: ended && self.transport.is_flushed(),
+            closed: matches!(self.state, State::Closed),
+            close_reason: self.close_reason.clone().filter(|_| ended),
         }
     }
 
-    fn end(&mut self, now: u64, why: Closed) {
-        self.why.get_or_insert(why);
+    fn end(&mut self, now: u64, reason: CloseReason) {
+        self.close_reason.get_or_insert(reason);
         let slots: Vec<usize> = self.calls.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
-            let above = self.calls.get(slot).is_some_and(|call| self.last_stream.is_some_and(|last| call.id() > last));
-            let status = self.lost();
-            self.finish(slot, Err(status), !above);
+            let is_unprocessed = self
+                .calls
+                .get(slot)
+                .is_some_and(|call| self.goaway_last_stream_id.is_some_and(|last| call.id() > last));
+            let status = self.connection_lost_status();
+            self.complete_call(slot, Err(status), !is_unprocessed);
         }
         self.deadlines.clear();
-        self.pings = None;
-        if matches!(self.h2, State::Open(..)) {
-            let gone = self.link.ended().is_some() || matches!(self.why, Some(Closed::Timeout(_)));
-            self.h2 = if gone { State::Closed } else { State::Linger(now.saturating_add(LINGER)) };
+        self.ping_pong = None;
+        if matches!(self.state, State::Open(..)) {
+            let transport_ended =
+                self.transport.close_reason().is_some() || matches!(self.close_reason, Some(CloseReason::Timeout(_)));
+            self.state = if transport_ended { State::Closed } else { State::Linger(now.saturating_add(LINGER)) };
         }
     }
 }

@@ -11,8 +11,8 @@ pub mod server;
 #[cfg(test)]
 mod tests;
 
-pub use keepalive::{KeepaliveClient, KeepaliveServer};
-pub(crate) use message::Rope;
+pub use keepalive::{KeepaliveClientConfig, KeepaliveServerConfig};
+pub(crate) use message::SendBuf;
 
 use std::time::Duration;
 
@@ -34,15 +34,16 @@ const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc
 /// RFC 9113, 7.
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// Messages below this size are not worth compressing.
-const COMPRESS_FROM: usize = 1024;
+/// Messages below this size are not compressed: it saves too little.
+const MIN_COMPRESS_SIZE: usize = 1024;
 
 /// `application/grpc`, alone or followed by `+subtype` or `;parameters`.
 fn is_grpc_content_type(value: Option<&HeaderValue>) -> bool {
-    let Some(rest) = value.and_then(|v| v.as_bytes().get(..16).map(|head| (head, v.as_bytes().get(16)))) else {
+    let Some(prefix_and_next) = value.and_then(|v| v.as_bytes().get(..16).map(|head| (head, v.as_bytes().get(16))))
+    else {
         return false;
     };
-    rest.0.eq_ignore_ascii_case(b"application/grpc") && matches!(rest.1, None | Some(b'+' | b';'))
+    prefix_and_next.0.eq_ignore_ascii_case(b"application/grpc") && matches!(prefix_and_next.1, None | Some(b'+' | b';'))
 }
 
 /// Reads a `grpc-timeout`: at most eight digits and a unit. `None` when malformed.
@@ -73,8 +74,8 @@ fn format_timeout(nanos: u64) -> HeaderValue {
         (60_000_000_000, 'M'),
         (3_600_000_000_000, 'H'),
     ];
-    let fit = UNITS.iter().find(|(unit, _)| nanos.div_ceil(*unit) <= 99_999_999);
-    let (unit, name) = fit.copied().unwrap_or((3_600_000_000_000, 'H'));
+    let fitting = UNITS.iter().find(|(unit, _)| nanos.div_ceil(*unit) <= 99_999_999);
+    let (unit, name) = fitting.copied().unwrap_or((3_600_000_000_000, 'H'));
     let mut digits = itoa::Buffer::new();
     let mut text = smallvec::SmallVec::<[u8; 16]>::new();
     text.extend_from_slice(digits.format(nanos.div_ceil(unit).min(99_999_999)).as_bytes());

@@ -1,10 +1,10 @@
 //! The server side of a gRPC connection.
 //!
-//! A call is admitted in three steps: by its head ([`Gate::open`]), by the length in the five-byte prefix
-//! ([`Gate::admit`]), and with each growth of the buffer that its message is read into ([`Gate::grow`]). What a refused
-//! client still sends is read and discarded, because resetting its stream would count against the connection.
+//! A call is admitted in three steps: by its head ([`Admission::admit_head`]), by the length in the five-byte prefix
+//! ([`Admission::admit_message`]), and with each growth of the buffer that its message is read into
+//! ([`Admission::grow`]). What a refused client still sends is discarded: a reset would count against the connection.
 //! Deadlines, keepalive, connection ages and the ping policy are handled here. Never calls the application: the
-//! application takes calls with `poll_call` and answers them by id.
+//! application takes calls with `poll_call` and responds to them by id.
 
 mod stream;
 
@@ -19,30 +19,30 @@ use http::{HeaderMap, Request, Uri};
 use slab::Slab;
 
 pub use self::stream::decompress_status;
-use self::stream::{Refusal, Step, Stream};
-use super::keepalive::{Due, ServerKeep};
-use super::message::Rope;
-use super::{CallId, ENHANCE_YOUR_CALM, KeepaliveServer};
+use self::stream::{CallStream, Refusal, StreamProgress};
+use super::keepalive::{KeepaliveAction, ServerKeepalive};
+use super::message::SendBuf;
+use super::{CallId, ENHANCE_YOUR_CALM, KeepaliveServerConfig};
 use crate::coding::{Coding, Workspace};
-use crate::engine::{Engine, Limits, NO_ERROR};
+use crate::h2_core::{H2Limits, H2ServerCore, NO_ERROR};
 use crate::status::Status;
-use crate::{Closed, Turn, earliest};
+use crate::{CloseReason, PollResult, earliest};
 
 /// How long a refused client may continue to send its message, which is discarded.
-const DISCARD_PATIENCE: u64 = 10_000_000_000;
+const DISCARD_TIMEOUT: u64 = 10_000_000_000;
 /// Limit of concurrent streams, advertised and enforced when the configuration sets none. h2 decodes the header lists
 /// of one read before any of them can be refused: with 16 KiB each, 8 MiB.
-const STREAM_CAP: u32 = 1 << 9;
+const DEFAULT_MAX_CONCURRENT_STREAMS: u32 = 1 << 9;
 
 /// Admits or refuses calls.
-pub trait Gate {
-    /// Owned by a call from its head until it is answered or cancelled: typically a charge on a memory budget.
+pub trait Admission {
+    /// Owned by a call from its head until it is responded to or cancelled: typically a charge on a memory budget.
     type Permit;
 
     /// Returns the number of the method with this path. It is available later as [`CallHead::method`].
     ///
     /// # Errors
-    /// The answer for a path that is not served; see [`unknown_service`] and [`unknown_method`].
+    /// The status for a path that is not served; see [`unknown_service`] and [`unknown_method`].
     fn route(&mut self, path: &str) -> Result<u32, Status> {
         Err(unknown_service(path))
     }
@@ -51,15 +51,15 @@ pub trait Gate {
     /// configuration keeps it; `metadata_bytes` is its total size.
     ///
     /// # Errors
-    /// The answer; the message is discarded and the connection stays open.
-    fn open(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<Self::Permit, Status>;
+    /// The status of the response; the message is discarded and the connection stays open.
+    fn admit_head(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<Self::Permit, Status>;
 
     /// Called when the prefix of a call's message was received; `len` is the size on the wire. A peer may claim any
     /// length, so nothing should be charged for it yet.
     ///
     /// # Errors
-    /// The answer; the message is discarded and the connection stays open.
-    fn admit(&mut self, permit: &mut Self::Permit, call: &CallHead, len: u32) -> Result<(), Status> {
+    /// The status of the response; the message is discarded and the connection stays open.
+    fn admit_message(&mut self, permit: &mut Self::Permit, call: &CallHead, len: u32) -> Result<(), Status> {
         let _ = (permit, call, len);
         Ok(())
     }
@@ -67,11 +67,11 @@ pub trait Gate {
     /// Called before the message takes `to` bytes of memory: while it arrives, and again when it is decompressed here.
     ///
     /// # Errors
-    /// The answer; the message is discarded and the connection stays open.
+    /// The status of the response; the message is discarded and the connection stays open.
     fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Status>;
 }
 
-/// grpc-go's answer for a path whose service is not served.
+/// grpc-go's status for a path whose service is not served.
 #[must_use]
 pub fn unknown_service(path: &str) -> Status {
     match split_path(path) {
@@ -80,7 +80,7 @@ pub fn unknown_service(path: &str) -> Status {
     }
 }
 
-/// grpc-go's answer for a path whose service is served but not this method.
+/// grpc-go's status for a path whose service is served but not this method.
 #[must_use]
 pub fn unknown_method(path: &str) -> Status {
     match split_path(path) {
@@ -90,7 +90,7 @@ pub fn unknown_method(path: &str) -> Status {
 }
 
 /// The status for a message that stopped arriving. UNAVAILABLE lets the client retry: its network may have failed.
-fn stalled(timeout: u64) -> Status {
+fn stalled_status(timeout: u64) -> Status {
     Status::unavailable(format!("nothing of the message arrived for {} s", timeout / 1_000_000_000))
 }
 
@@ -101,11 +101,11 @@ fn split_path(path: &str) -> Option<(&str, &str)> {
 /// What is known about a call before its message.
 #[derive(Clone, Debug)]
 pub struct CallHead {
-    /// What [`Gate::route`] returned.
+    /// What [`Admission::route`] returned.
     pub method: u32,
     /// `:path` and `:authority`.
     pub uri: Uri,
-    /// Request metadata; empty after [`Gate::open`] unless [`ServerConfig::keep_metadata`].
+    /// Request metadata; empty after [`Admission::admit_head`] unless [`GrpcServerConnConfig::keep_metadata`].
     pub metadata: HeaderMap,
     /// `grpc-timeout`.
     pub timeout: Option<Duration>,
@@ -134,30 +134,30 @@ impl CallHead {
     }
 }
 
-/// A call for the application. It must be answered with `reply_ok` or `reply_err`, unless `poll_cancelled` returns its
-/// id.
+/// A call for the application. The application must call `response_sender` or `respond_error`, unless `poll_cancelled` returns
+/// its id.
 #[derive(Debug)]
-pub struct Call<P> {
-    /// Identifies the call in `reply_ok` and `reply_err`.
+pub struct IncomingCall<P> {
+    /// Identifies the call in `response_sender` and `respond_error`.
     pub id: CallId,
     /// Head and, if kept, metadata.
     pub head: CallHead,
     /// The message, compressed with `coding`.
     pub message: Bytes,
     /// How the message is still compressed: identity, unless its content is longer than
-    /// [`ServerConfig::inline_decompress`].
+    /// [`GrpcServerConnConfig::inline_decompress`].
     pub coding: Coding,
     /// Size of the message on the wire.
     pub wire_len: u32,
-    /// What [`Gate::open`] returned.
+    /// What [`Admission::admit_head`] returned.
     pub permit: P,
-    /// The deadline of the client; when it passes, the connection answers DEADLINE_EXCEEDED by itself.
+    /// The deadline of the client; when it passes, the connection responds with DEADLINE_EXCEEDED by itself.
     pub deadline: Option<u64>,
 }
 
-/// Settings of a gRPC server; nanoseconds and bytes.
+/// Configuration of a gRPC server connection; nanoseconds and bytes.
 #[derive(Clone, Debug)]
-pub struct ServerConfig {
+pub struct GrpcServerConnConfig {
     /// Advertised limit of concurrent calls. `None` means 512. Clients at the limit wait and do not fail their calls.
     pub max_concurrent_streams: Option<u32>,
     /// Longest message, before and after decompression. Default 4 MiB.
@@ -175,7 +175,7 @@ pub struct ServerConfig {
     pub initial_connection_window: u32,
     /// Largest frame accepted, 16 KiB to 16 MiB. Default 16 KiB.
     pub max_frame_size: u32,
-    /// Bytes read in one turn. Default 256 KiB.
+    /// Bytes read in one `poll`. Default 256 KiB.
     pub read_budget: usize,
     /// Output buffered before it is written to the stream. Default 32 KiB.
     pub write_buffer: usize,
@@ -183,7 +183,7 @@ pub struct ServerConfig {
     /// closed. Default 120 s.
     pub handshake_timeout: u64,
     /// Pings, ages and the ping policy.
-    pub keepalive: KeepaliveServer,
+    pub keepalive: KeepaliveServerConfig,
     /// Keep request metadata with the call.
     pub keep_metadata: bool,
     /// Message codings accepted besides identity. Default gzip, zstd and snappy.
@@ -192,7 +192,7 @@ pub struct ServerConfig {
     pub workspace: Workspace,
 }
 
-impl Default for ServerConfig {
+impl Default for GrpcServerConnConfig {
     fn default() -> Self {
         Self {
             max_concurrent_streams: None,
@@ -206,7 +206,7 @@ impl Default for ServerConfig {
             read_budget: 256 << 10,
             write_buffer: 32 << 10,
             handshake_timeout: 120_000_000_000,
-            keepalive: KeepaliveServer::default(),
+            keepalive: KeepaliveServerConfig::default(),
             keep_metadata: false,
             accept: vec![Coding::Gzip, Coding::Zstd, Coding::Snappy],
             workspace: Workspace::new(),
@@ -214,80 +214,80 @@ impl Default for ServerConfig {
     }
 }
 
-impl ServerConfig {
-    fn limits(&self) -> Limits {
-        Limits {
-            streams: self.max_concurrent_streams.unwrap_or(STREAM_CAP),
-            header_list: self.max_header_list,
+impl GrpcServerConnConfig {
+    fn limits(&self) -> H2Limits {
+        H2Limits {
+            max_concurrent_streams: self.max_concurrent_streams.unwrap_or(DEFAULT_MAX_CONCURRENT_STREAMS),
+            max_header_list: self.max_header_list,
             stream_window: self.initial_stream_window,
             connection_window: self.initial_connection_window,
-            frame: self.max_frame_size,
+            max_frame_size: self.max_frame_size,
             read_budget: self.read_budget,
         }
     }
 }
 
 /// A gRPC server connection over any non-blocking stream. See the crate's call order.
-pub struct ServerConn<T: Read + Write, P> {
-    engine: Engine<T, Rope>,
-    cfg: Rc<ServerConfig>,
-    streams: Slab<Stream<P>>,
-    by_id: BTreeMap<u32, usize>,
-    /// Number of streams that are answered and whose input has not ended.
-    discarding: usize,
-    ready: VecDeque<Call<P>>,
+pub struct GrpcServerConn<T: Read + Write, P> {
+    core: H2ServerCore<T, SendBuf>,
+    cfg: Rc<GrpcServerConnConfig>,
+    streams: Slab<CallStream<P>>,
+    slots_by_id: BTreeMap<u32, usize>,
+    /// Number of streams whose response is sent and whose input has not ended.
+    discarding_count: usize,
+    ready_calls: VecDeque<IncomingCall<P>>,
     cancelled: VecDeque<CallId>,
     /// No stream has an earlier deadline; it may be later.
     next_deadline: Option<u64>,
-    keep: ServerKeep,
+    keepalive: ServerKeepalive,
 }
 
-impl<T: Read + Write, P> ServerConn<T, P> {
+impl<T: Read + Write, P> GrpcServerConn<T, P> {
     /// A connection that was just accepted. `seed` varies its maximum age.
-    pub fn new(io: T, cfg: Rc<ServerConfig>, now: u64, seed: u64) -> Self {
+    pub fn new(io: T, cfg: Rc<GrpcServerConnConfig>, now: u64, seed: u64) -> Self {
         Self {
-            engine: Engine::new(io, cfg.workspace.clone(), &cfg.limits(), cfg.write_buffer, now),
-            keep: ServerKeep::new(&cfg.keepalive, now, seed),
+            core: H2ServerCore::new(io, cfg.workspace.clone(), &cfg.limits(), cfg.write_buffer, now),
+            keepalive: ServerKeepalive::new(&cfg.keepalive, now, seed),
             cfg,
             streams: Slab::new(),
-            by_id: BTreeMap::new(),
-            discarding: 0,
-            ready: VecDeque::new(),
+            slots_by_id: BTreeMap::new(),
+            discarding_count: 0,
+            ready_calls: VecDeque::new(),
             cancelled: VecDeque::new(),
             next_deadline: None,
         }
     }
 
     /// Reads up to the budget, writes what can be written, and handles the timers that are due.
-    pub fn turn<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, gate: &mut G) -> Turn {
-        if self.engine.begin() {
-            while let Some((request, respond)) = self.engine.accept(now) {
-                self.open(request, respond, now, gate);
+    pub fn poll<G: Admission<Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut G) -> PollResult {
+        if self.core.begin_poll() {
+            while let Some((request, response_sender)) = self.core.accept(now) {
+                self.open_stream(request, response_sender, now, admission);
             }
-            let touched = self.engine.take_touched();
-            for id in &touched {
-                if let Some(&slot) = self.by_id.get(id) {
-                    self.read_stream(slot, now, gate);
+            let readable_streams = self.core.take_readable_streams();
+            for id in &readable_streams {
+                if let Some(&slot) = self.slots_by_id.get(id) {
+                    self.read_stream(slot, now, admission);
                 }
             }
-            self.engine.put_touched(touched);
-            self.engine.link.stop_reading();
+            self.core.return_readable_streams(readable_streams);
+            self.core.transport.stop_reading();
         }
-        self.settle(now)
+        self.finish_poll(now)
     }
 
-    /// Writes without reading: for use after replies, when there was no readiness event.
-    pub fn flush(&mut self, now: u64) -> Turn {
-        self.engine.link.begin(0);
-        self.settle(now)
+    /// Writes without reading: for use after `response_sender`, when there was no readiness event.
+    pub fn flush(&mut self, now: u64) -> PollResult {
+        self.core.transport.begin_poll(0);
+        self.finish_poll(now)
     }
 
     /// The next call for the application.
-    pub fn poll_call(&mut self) -> Option<Call<P>> {
-        self.ready.pop_front()
+    pub fn poll_call(&mut self) -> Option<IncomingCall<P>> {
+        self.ready_calls.pop_front()
     }
 
-    /// The next call that the application has taken and that needs no answer any more: the client cancelled it, its
+    /// The next call that the application has taken and that needs no response any more: the client cancelled it, its
     /// deadline passed, or the connection ended. A call that was not yet taken with `poll_call` is dropped and not
     /// reported here.
     pub fn poll_cancelled(&mut self) -> Option<CallId> {
@@ -296,43 +296,44 @@ impl<T: Read + Write, P> ServerConn<T, P> {
 
     /// Refuses the calls whose message is still being read and whose permit `matches`. Iterates over the calls in
     /// flight.
-    pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, status: &Status) {
-        let reading = |(slot, stream): (usize, &Stream<P>)| stream.reading().is_some_and(&matches).then_some(slot);
-        let slots: Vec<usize> = self.streams.iter().filter_map(reading).collect();
+    pub fn refuse_incomplete(&mut self, now: u64, matches: impl Fn(&P) -> bool, status: &Status) {
+        let incomplete =
+            |(slot, stream): (usize, &CallStream<P>)| stream.incomplete_permit().is_some_and(&matches).then_some(slot);
+        let slots: Vec<usize> = self.streams.iter().filter_map(incomplete).collect();
         for slot in slots {
             self.refuse(slot, now, status);
         }
     }
 
-    /// Answers a call with a message. Unknown and cancelled ids are ignored.
-    pub fn reply_ok(&mut self, id: CallId, message: Bytes) {
-        if let Some(mut stream) = self.remove_with_app(id) {
-            stream.reply_ok(message, &self.cfg.workspace);
+    /// Responds to a call with a message. Unknown and cancelled ids are ignored.
+    pub fn respond(&mut self, id: CallId, message: Bytes) {
+        if let Some(mut stream) = self.remove_dispatched(id) {
+            stream.respond(message, &self.cfg.workspace);
         }
     }
 
-    /// Answers a call with an error. Unknown and cancelled ids are ignored.
-    pub fn reply_err(&mut self, id: CallId, status: &Status) {
-        if let Some(mut stream) = self.remove_with_app(id) {
-            stream.reply_err(status, None);
+    /// Responds to a call with an error. Unknown and cancelled ids are ignored.
+    pub fn respond_error(&mut self, id: CallId, status: &Status) {
+        if let Some(mut stream) = self.remove_dispatched(id) {
+            stream.respond_error(status, None);
         }
     }
 
-    /// When `turn` must be called at the latest.
+    /// When `poll` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        if let Some(over) = self.engine.over_at() {
-            return over;
+        if let Some(linger_deadline) = self.core.linger_deadline() {
+            return linger_deadline;
         }
-        let keep = earliest(self.keep.poll_timeout(), self.next_deadline);
-        let drained = self.engine.drained_at().filter(|_| self.in_flight() == 0);
-        earliest(earliest(keep, self.slow_at()), drained)
+        let deadline = earliest(self.keepalive.poll_timeout(), self.next_deadline);
+        let drained = self.core.drain_deadline().filter(|_| self.in_flight() == 0);
+        earliest(earliest(deadline, self.handshake_deadline()), drained)
     }
 
     /// Sends GOAWAY, finishes the calls in flight, then closes.
     pub fn drain(&mut self, now: u64) {
-        if self.engine.drain(now) {
-            self.keep.draining();
+        if self.core.drain(now) {
+            self.keepalive.set_draining();
         }
     }
 
@@ -342,108 +343,108 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         self.streams.is_empty()
     }
 
-    /// Calls that are not answered yet, including those still arriving.
+    /// Calls without a response yet, including those still arriving.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.streams.len() - self.discarding
+        self.streams.len() - self.discarding_count
     }
 
     /// Bytes held by incomplete messages. Iterates over the calls in flight.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.streams.iter().map(|(_, s)| s.held()).sum()
+    pub fn buffered_bytes(&self) -> usize {
+        self.streams.iter().map(|(_, s)| s.buffered_bytes()).sum()
     }
 
     /// The underlying stream.
     pub fn io(&self) -> std::cell::Ref<'_, T> {
-        self.engine.link.io()
+        self.core.transport.io()
     }
 
     /// The underlying stream, for the caller's own bookkeeping. Reading from it or writing to it breaks the connection.
     pub fn io_mut(&self) -> std::cell::RefMut<'_, T> {
-        self.engine.link.io_mut()
+        self.core.transport.io_mut()
     }
 
-    fn open<G: Gate<Permit = P> + ?Sized>(
+    fn open_stream<G: Admission<Permit = P> + ?Sized>(
         &mut self,
         request: Request<h2::RecvStream>,
-        respond: SendResponse<Rope>,
+        response_sender: SendResponse<SendBuf>,
         now: u64,
-        gate: &mut G,
+        admission: &mut G,
     ) {
-        let (mut stream, refusal) = Stream::open(request, respond, now, &self.cfg, gate);
+        let (mut stream, refusal) = CallStream::new(request, response_sender, now, &self.cfg, admission);
         if let Some(refusal) = refusal {
             match &refusal {
-                Refusal::Http(status, text) => stream.reply_http(*status, text),
-                Refusal::Grpc(status) => stream.reply_err(status, None),
-                Refusal::Encoding(status) => stream.reply_err(status, Some(&self.cfg.accept)),
+                Refusal::Http(status, text) => stream.respond_http(*status, text),
+                Refusal::Grpc(status) => stream.respond_error(status, None),
+                Refusal::Encoding(status) => stream.respond_error(status, Some(&self.cfg.accept)),
             }
-            if stream.ended() {
+            if stream.input_ended() {
                 return;
             }
-            stream.discard(now.saturating_add(DISCARD_PATIENCE));
-            self.discarding += 1;
+            stream.discard(now.saturating_add(DISCARD_TIMEOUT));
+            self.discarding_count += 1;
         }
         self.next_deadline = earliest(self.next_deadline, stream.deadline());
         let id = stream.id();
         let slot = self.streams.insert(stream);
-        self.by_id.insert(id, slot);
-        self.read_stream(slot, now, gate);
+        self.slots_by_id.insert(id, slot);
+        self.read_stream(slot, now, admission);
     }
 
-    fn read_stream<G: Gate<Permit = P> + ?Sized>(&mut self, slot: usize, now: u64, gate: &mut G) {
+    fn read_stream<G: Admission<Permit = P> + ?Sized>(&mut self, slot: usize, now: u64, admission: &mut G) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        match stream.read(now, &self.cfg, gate) {
-            Step::Wait => {}
-            Step::Call(call) => self.ready.push_back(*call),
-            Step::Refuse(status) => self.refuse(slot, now, &status),
-            Step::Over => drop(self.remove(slot)),
-            Step::Gone => self.cancel(slot),
+        match stream.read(now, &self.cfg, admission) {
+            StreamProgress::Pending => {}
+            StreamProgress::Call(call) => self.ready_calls.push_back(*call),
+            StreamProgress::Refuse(status) => self.refuse(slot, now, &status),
+            StreamProgress::Finished => drop(self.remove(slot)),
+            StreamProgress::Cancelled => self.cancel(slot),
         }
     }
 
-    /// Answers a call that the application has not received, and discards the rest of its input.
+    /// Refuses a call that the application has not received, and discards the rest of its input.
     fn refuse(&mut self, slot: usize, now: u64, status: &Status) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
-        stream.reply_err(status, None);
-        if stream.ended() {
+        stream.respond_error(status, None);
+        if stream.input_ended() {
             drop(self.remove(slot));
         } else {
-            let until = now.saturating_add(DISCARD_PATIENCE);
+            let until = now.saturating_add(DISCARD_TIMEOUT);
             stream.discard(until);
-            self.discarding += 1;
+            self.discarding_count += 1;
             self.next_deadline = earliest(self.next_deadline, Some(until));
         }
     }
 
-    fn remove(&mut self, slot: usize) -> Option<Stream<P>> {
+    fn remove(&mut self, slot: usize) -> Option<CallStream<P>> {
         let stream = self.streams.try_remove(slot)?;
-        self.by_id.remove(&stream.id());
+        self.slots_by_id.remove(&stream.id());
         if stream.is_discarding() {
-            self.discarding -= 1;
+            self.discarding_count -= 1;
         }
         Some(stream)
     }
 
-    fn remove_with_app(&mut self, id: CallId) -> Option<Stream<P>> {
-        let slot = *self.by_id.get(&id.0)?;
-        if self.streams.get(slot)?.is_with_app() { self.remove(slot) } else { None }
+    fn remove_dispatched(&mut self, id: CallId) -> Option<CallStream<P>> {
+        let slot = *self.slots_by_id.get(&id.0)?;
+        if self.streams.get(slot)?.is_dispatched() { self.remove(slot) } else { None }
     }
 
-    /// Removes a stream whose call needs no answer any more, and reports it if the application has taken it.
+    /// Removes a stream whose call needs no response any more, and reports it if the application has taken it.
     fn cancel(&mut self, slot: usize) {
         let Some(stream) = self.remove(slot) else { return };
-        if stream.is_with_app() {
+        if stream.is_dispatched() {
             let id = CallId(stream.id());
             // A call that the application has not taken yet is not reported.
-            match self.ready.iter().position(|call| call.id == id) {
-                Some(at) => drop(self.ready.remove(at)),
+            match self.ready_calls.iter().position(|call| call.id == id) {
+                Some(at) => drop(self.ready_calls.remove(at)),
                 None => self.cancelled.push_back(id),
             }
         }
     }
 
-    fn fire_deadlines(&mut self, now: u64) {
+    fn handle_deadlines(&mut self, now: u64) {
         if self.next_deadline.is_none_or(|at| now < at) {
             return;
         }
@@ -458,11 +459,11 @@ impl<T: Read + Write, P> ServerConn<T, P> {
             if stream.is_discarding() {
                 stream.reset();
                 drop(self.remove(slot));
-            } else if stream.is_with_app() {
-                stream.reply_err(&Status::deadline_exceeded(), None);
+            } else if stream.is_dispatched() {
+                stream.respond_error(&Status::deadline_exceeded(), None);
                 self.cancel(slot);
             } else if stream.is_stalled(now) {
-                self.refuse(slot, now, &stalled(self.cfg.message_timeout));
+                self.refuse(slot, now, &stalled_status(self.cfg.message_timeout));
             } else {
                 self.refuse(slot, now, &Status::deadline_exceeded());
             }
@@ -471,60 +472,60 @@ impl<T: Read + Write, P> ServerConn<T, P> {
     }
 
     /// When the connection of a peer that is slow with its preface and SETTINGS, or with a header block, is closed.
-    fn slow_at(&self) -> Option<u64> {
-        self.engine.slow_since().map(|at| at.saturating_add(self.cfg.handshake_timeout))
+    fn handshake_deadline(&self) -> Option<u64> {
+        self.core.waiting_for_peer_since().map(|at| at.saturating_add(self.cfg.handshake_timeout))
     }
 
-    fn police(&mut self, now: u64) {
-        let busy = self.in_flight() > 0;
-        let pings = self.engine.observe(now);
-        self.keep.observe(now, self.engine.link.read_bytes(), busy);
-        if self.engine.link.take_wrote() {
-            self.keep.sent();
+    fn enforce_limits(&mut self, now: u64) {
+        let has_calls = self.in_flight() > 0;
+        let pings = self.core.record_frames(now);
+        self.keepalive.record_activity(now, self.core.transport.read_bytes(), has_calls);
+        if self.core.transport.take_wrote_headers_or_data() {
+            self.keepalive.record_sent();
         }
-        if self.keep.pinged(now, pings, busy) {
-            return self.engine.goaway(now, ENHANCE_YOUR_CALM, b"too_many_pings", Closed::TooManyPings);
+        if self.keepalive.record_pings(now, pings, has_calls) {
+            return self.core.send_goaway(now, ENHANCE_YOUR_CALM, b"too_many_pings", CloseReason::TooManyPings);
         }
-        if self.slow_at().is_some_and(|at| now >= at) {
-            return self.engine.goaway(now, NO_ERROR, b"handshake timeout", Closed::Timeout("handshake"));
+        if self.handshake_deadline().is_some_and(|at| now >= at) {
+            return self.core.send_goaway(now, NO_ERROR, b"handshake timeout", CloseReason::Timeout("handshake"));
         }
-        match self.keep.due(now) {
-            Due::Nothing => {}
-            Due::Ping => self.engine.ping(),
-            Due::Dead => return self.engine.end(now, Closed::Timeout("keepalive ping")),
-            Due::Drain(why) => {
+        match self.keepalive.poll_action(now) {
+            KeepaliveAction::None => {}
+            KeepaliveAction::Ping => self.core.send_ping(),
+            KeepaliveAction::PingTimeout => return self.core.end(now, CloseReason::Timeout("keepalive ping")),
+            KeepaliveAction::Drain(why) => {
                 self.drain(now);
-                self.engine.because(Closed::Local(why));
+                self.core.set_close_reason(CloseReason::Local(why));
             }
-            Due::Expired => {
-                return self.engine.goaway(now, NO_ERROR, b"max_age", Closed::Local("max_age_grace"));
+            KeepaliveAction::GraceExpired => {
+                return self.core.send_goaway(now, NO_ERROR, b"max_age", CloseReason::Local("max_age_grace"));
             }
         }
-        if self.in_flight() == 0 && self.engine.drained_at().is_some_and(|at| now >= at) {
-            self.engine.goaway(now, NO_ERROR, b"", Closed::Local("drained"));
+        if self.in_flight() == 0 && self.core.drain_deadline().is_some_and(|at| now >= at) {
+            self.core.send_goaway(now, NO_ERROR, b"", CloseReason::Local("drained"));
         }
     }
 
     /// Handles the timers that are due, lets h2 write, and returns the state of the connection.
-    fn settle(&mut self, now: u64) -> Turn {
-        if self.engine.is_live() {
-            self.fire_deadlines(now);
-            self.police(now);
+    fn finish_poll(&mut self, now: u64) -> PollResult {
+        if self.core.is_live() {
+            self.handle_deadlines(now);
+            self.enforce_limits(now);
         }
-        self.engine.write(now);
-        self.give_up_if_over();
-        let turn = self.engine.finish(now, self.streams.is_empty());
-        self.give_up_if_over();
+        self.core.write(now);
+        self.cancel_calls_if_closed();
+        let result = self.core.finish_poll(now, self.streams.is_empty());
+        self.cancel_calls_if_closed();
         if self.streams.is_empty() && self.streams.capacity() > 16 {
             self.streams = Slab::new();
-            self.ready.shrink_to(16);
+            self.ready_calls.shrink_to(16);
         }
-        turn
+        result
     }
 
     /// Cancels every call once the connection has ended.
-    fn give_up_if_over(&mut self) {
-        if self.engine.is_live() {
+    fn cancel_calls_if_closed(&mut self) {
+        if self.core.is_live() {
             return;
         }
         let slots: Vec<usize> = self.streams.iter().map(|(slot, _)| slot).collect();

@@ -9,29 +9,31 @@ use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue};
 
-use self::raw::{POST_GRPC, Raw};
-use super::client::{ClientConfig, ClientConn, Done, NotReady, Outgoing};
-use super::server::{Call, CallHead, Gate, ServerConfig, ServerConn, unknown_method, unknown_service};
+use self::raw::{POST_GRPC, RawPeer};
+use super::client::{CompletedCall, GrpcClientConn, GrpcClientConnConfig, OutgoingCall, StartCallError};
+use super::server::{
+    Admission, CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_method, unknown_service,
+};
 use super::*;
 use crate::coding::Coding;
-use crate::pipe::{End, pipe};
+use crate::pipe::{PipeEnd, pipe};
 use crate::status::{Code, Status};
-use crate::{Closed, Turn};
+use crate::{CloseReason, PollResult};
 
 const SEC: u64 = 1_000_000_000;
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// Counts what it admits; refuses when configured to.
 #[derive(Default)]
-struct Bouncer {
+struct TestAdmission {
     refuse: Option<Status>,
-    budget: Option<u64>,
+    max_growth: Option<u64>,
     admitted: usize,
-    grown: Vec<u64>,
-    seen: Vec<CallHead>,
+    requested_sizes: Vec<u64>,
+    heads: Vec<CallHead>,
 }
 
-impl Gate for Bouncer {
+impl Admission for TestAdmission {
     type Permit = u64;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
@@ -42,12 +44,12 @@ impl Gate for Bouncer {
         }
     }
 
-    fn open(&mut self, call: &CallHead, _: usize) -> Result<u64, Status> {
-        self.seen.push(call.clone());
+    fn admit_head(&mut self, call: &CallHead, _: usize) -> Result<u64, Status> {
+        self.heads.push(call.clone());
         Ok(0)
     }
 
-    fn admit(&mut self, permit: &mut u64, _: &CallHead, len: u32) -> Result<(), Status> {
+    fn admit_message(&mut self, permit: &mut u64, _: &CallHead, len: u32) -> Result<(), Status> {
         match &self.refuse {
             Some(status) => Err(status.clone()),
             None => {
@@ -59,8 +61,8 @@ impl Gate for Bouncer {
     }
 
     fn grow(&mut self, permit: &mut u64, to: u64) -> Result<(), Status> {
-        self.grown.push(to);
-        if self.budget.is_some_and(|max| to > max) {
+        self.requested_sizes.push(to);
+        if self.max_growth.is_some_and(|max| to > max) {
             return Err(Status::unavailable("data refused due to high memory usage"));
         }
         *permit = to;
@@ -68,80 +70,80 @@ impl Gate for Bouncer {
     }
 }
 
-struct Pair {
+struct ClientAndServer {
     now: u64,
-    client: ClientConn<End>,
-    server: ServerConn<End, u64>,
-    gate: Bouncer,
-    calls: Vec<Call<u64>>,
+    client: GrpcClientConn<PipeEnd>,
+    server: GrpcServerConn<PipeEnd, u64>,
+    admission: TestAdmission,
+    calls: Vec<IncomingCall<u64>>,
     cancelled: Vec<CallId>,
-    done: Vec<Done>,
-    client_turn: Turn,
-    server_turn: Turn,
+    completed: Vec<CompletedCall>,
+    client_poll: PollResult,
+    server_poll: PollResult,
 }
 
-fn client_config() -> ClientConfig {
+fn client_config() -> GrpcClientConnConfig {
     let authority = Authority::from_static("collector:4317");
-    ClientConfig::new(Scheme::HTTP, authority, HeaderValue::from_static("otelcore-test"))
+    GrpcClientConnConfig::new(Scheme::HTTP, authority, HeaderValue::from_static("otelcore-test"))
 }
 
-impl Pair {
+impl ClientAndServer {
     fn new() -> Self {
-        Self::with(ServerConfig::default(), client_config(), usize::MAX)
+        Self::with_config(GrpcServerConnConfig::default(), client_config(), usize::MAX)
     }
 
-    fn with(server: ServerConfig, client: ClientConfig, cap: usize) -> Self {
-        let (a, b) = pipe(cap);
+    fn with_config(server: GrpcServerConnConfig, client: GrpcClientConnConfig, pipe_capacity: usize) -> Self {
+        let (a, b) = pipe(pipe_capacity);
         Self {
             now: SEC,
-            client: ClientConn::new(a, Rc::new(client), SEC),
-            server: ServerConn::new(b, Rc::new(server), SEC, 42),
-            gate: Bouncer::default(),
+            client: GrpcClientConn::new(a, Rc::new(client), SEC),
+            server: GrpcServerConn::new(b, Rc::new(server), SEC, 42),
+            admission: TestAdmission::default(),
             calls: Vec::new(),
             cancelled: Vec::new(),
-            done: Vec::new(),
-            client_turn: Turn::default(),
-            server_turn: Turn::default(),
+            completed: Vec::new(),
+            client_poll: PollResult::default(),
+            server_poll: PollResult::default(),
         }
     }
 
-    fn ready() -> Self {
+    fn connected() -> Self {
         let mut p = Self::new();
-        p.run();
+        p.run_until_idle();
         assert!(p.client.can_start());
         p
     }
 
-    fn turn_server(&mut self) {
-        self.server_turn = self.server.turn(self.now, &mut self.gate);
+    fn poll_server(&mut self) {
+        self.server_poll = self.server.poll(self.now, &mut self.admission);
         self.calls.extend(std::iter::from_fn(|| self.server.poll_call()));
         self.cancelled.extend(std::iter::from_fn(|| self.server.poll_cancelled()));
     }
 
-    fn turn_client(&mut self) {
-        self.client_turn = self.client.turn(self.now);
-        self.done.extend(std::iter::from_fn(|| self.client.poll_done()));
+    fn poll_client(&mut self) {
+        self.client_poll = self.client.poll(self.now);
+        self.completed.extend(std::iter::from_fn(|| self.client.poll_completed()));
     }
 
-    /// Calls `turn` on both sides until no more bytes move.
-    fn run(&mut self) {
+    /// Calls `poll` on both sides until no more bytes move.
+    fn run_until_idle(&mut self) {
         for _ in 0..100_000 {
-            let before = self.client.io().moved();
-            self.turn_client();
-            self.turn_server();
-            let moved = self.client.io().moved() != before;
-            if !moved
-                && !self.server_turn.again
-                && !self.client_turn.again
-                && !self.client.io().readable()
-                && !self.server.io().readable()
+            let before = self.client.io().progress();
+            self.poll_client();
+            self.poll_server();
+            let progressed = self.client.io().progress() != before;
+            if !progressed
+                && !self.server_poll.poll_again
+                && !self.client_poll.poll_again
+                && !self.client.io().is_readable()
+                && !self.server.io().is_readable()
             {
                 return;
             }
-            let gone = self.client_turn.closed || self.server_turn.closed;
-            if gone {
-                self.turn_client();
-                self.turn_server();
+            let closed = self.client_poll.closed || self.server_poll.closed;
+            if closed {
+                self.poll_client();
+                self.poll_server();
                 return;
             }
         }
@@ -149,20 +151,20 @@ impl Pair {
     }
 
     /// Advances the time, stopping at every timeout of either side.
-    fn pass(&mut self, nanos: u64) {
+    fn advance_time(&mut self, nanos: u64) {
         let end = self.now + nanos;
         loop {
-            self.run();
+            self.run_until_idle();
             match crate::earliest(self.client.poll_timeout(), self.server.poll_timeout()) {
                 Some(at) if at <= end => self.now = self.now.max(at),
                 _ => break,
             }
-            if self.client_turn.closed && self.server_turn.closed {
+            if self.client_poll.closed && self.server_poll.closed {
                 break;
             }
         }
         self.now = end;
-        self.run();
+        self.run_until_idle();
     }
 
     fn start_with(
@@ -170,12 +172,15 @@ impl Pair {
         encoding: Coding,
         parts: Vec<Bytes>,
         metadata: &[(HeaderName, HeaderValue)],
-        within: Option<u64>,
+        timeout: Option<u64>,
     ) -> CallId {
         let path = PathAndQuery::from_static(EXPORT);
-        let deadline = within.map(|w| self.now + w);
+        let deadline = timeout.map(|w| self.now + w);
         self.client
-            .start(self.now, Outgoing { path: &path, metadata, encoding, compressed: false, message: parts, deadline })
+            .start(
+                self.now,
+                OutgoingCall { path: &path, metadata, encoding, compressed: false, message: parts, deadline },
+            )
             .unwrap()
     }
 
@@ -183,10 +188,10 @@ impl Pair {
         self.start_with(Coding::Identity, parts, &[], None)
     }
 
-    fn start_at(&mut self, path: &'static str) -> CallId {
+    fn start_path(&mut self, path: &'static str) -> CallId {
         let path = PathAndQuery::from_static(path);
         let message = [Bytes::from_static(b"x")];
-        let call = Outgoing {
+        let call = OutgoingCall {
             path: &path,
             metadata: &[],
             encoding: Coding::Identity,
@@ -197,36 +202,39 @@ impl Pair {
         self.client.start(self.now, call).unwrap()
     }
 
-    /// Answers every waiting call with its own message.
+    /// Responds to every waiting call with its own message.
     fn echo(&mut self) {
         for call in self.calls.drain(..) {
-            self.server.reply_ok(call.id, call.message);
+            self.server.respond(call.id, call.message);
         }
-        self.run();
+        self.run_until_idle();
     }
 
-    fn one_done(&mut self) -> Result<Bytes, Status> {
-        assert_eq!(self.done.len(), 1, "{:?}", self.done);
-        self.done.pop().unwrap().result
+    fn take_result(&mut self) -> Result<Bytes, Status> {
+        assert_eq!(self.completed.len(), 1, "{:?}", self.completed);
+        self.completed.pop().unwrap().result
     }
 
-    fn one_error(&mut self) -> Status {
-        self.one_done().unwrap_err()
+    fn take_error(&mut self) -> Status {
+        self.take_result().unwrap_err()
     }
 }
 
-fn noise(n: usize, seed: u32) -> Bytes {
+fn pseudo_random_bytes(n: usize, seed: u32) -> Bytes {
     (0..n as u32).map(|i| ((i ^ seed).wrapping_mul(2_654_435_761) >> 11) as u8).collect::<Vec<u8>>().into()
 }
 
 #[test]
-fn a_call_is_echoed_with_its_head() {
-    let mut p =
-        Pair::with(ServerConfig { keep_metadata: true, ..ServerConfig::default() }, client_config(), usize::MAX);
-    p.run();
+fn call_is_received_with_its_head_and_gets_its_response() {
+    let mut p = ClientAndServer::with_config(
+        GrpcServerConnConfig { keep_metadata: true, ..GrpcServerConnConfig::default() },
+        client_config(),
+        usize::MAX,
+    );
+    p.run_until_idle();
     let tenant = (HeaderName::from_static("x-tenant"), HeaderValue::from_static("acme"));
-    let id = p.start_with(Coding::Identity, vec![noise(1024, 1)], &[tenant], Some(5 * SEC));
-    p.run();
+    let id = p.start_with(Coding::Identity, vec![pseudo_random_bytes(1024, 1)], &[tenant], Some(5 * SEC));
+    p.run_until_idle();
     let call = &p.calls[0];
     assert_eq!((call.head.method, call.head.path(), call.head.authority()), (7, EXPORT, Some("collector:4317")));
     assert_eq!(call.head.metadata.get("x-tenant").unwrap(), "acme");
@@ -235,185 +243,200 @@ fn a_call_is_echoed_with_its_head() {
     assert_eq!((call.deadline, call.wire_len, call.permit), (Some(p.now + 5 * SEC), 1024, 1024));
     assert_eq!((p.server.in_flight(), p.client.in_flight()), (1, 1));
     p.echo();
-    assert_eq!(p.done[0].id, id);
-    assert_eq!(p.one_done().unwrap(), noise(1024, 1));
-    assert!(p.server.is_idle() && p.client.in_flight() == 0 && p.server.held() == 0);
+    assert_eq!(p.completed[0].id, id);
+    assert_eq!(p.take_result().unwrap(), pseudo_random_bytes(1024, 1));
+    assert!(p.server.is_idle() && p.client.in_flight() == 0 && p.server.buffered_bytes() == 0);
 }
 
 #[test]
-fn metadata_is_seen_at_admission_and_not_kept_unless_asked_for() {
-    let mut p = Pair::ready();
+fn metadata_is_available_at_admission_and_dropped_by_default() {
+    let mut p = ClientAndServer::connected();
     let token = (HeaderName::from_static("authorization"), HeaderValue::from_static("Bearer t"));
-    p.start_with(Coding::Identity, vec![noise(10, 1)], &[token], None);
-    p.run();
-    assert_eq!(p.gate.seen[0].metadata.get("authorization").unwrap(), "Bearer t");
+    p.start_with(Coding::Identity, vec![pseudo_random_bytes(10, 1)], &[token], None);
+    p.run_until_idle();
+    assert_eq!(p.admission.heads[0].metadata.get("authorization").unwrap(), "Bearer t");
     assert!(p.calls[0].head.metadata.is_empty());
 }
 
 #[test]
-fn a_rope_of_a_mebibyte_passes_through_narrow_pipes_and_windows() {
+fn message_of_many_parts_passes_small_pipes_and_windows() {
     for (cap, window, budget) in [(usize::MAX, 1 << 20, 1 << 18), (1000, 65_535, 3000), (77, 1000, 50)] {
-        let server = ServerConfig {
+        let server = GrpcServerConnConfig {
             initial_stream_window: window,
             initial_connection_window: window.max(65_535),
             read_budget: budget,
-            ..ServerConfig::default()
+            ..GrpcServerConnConfig::default()
         };
-        let mut p = Pair::with(server, client_config(), cap);
-        p.run();
+        let mut p = ClientAndServer::with_config(server, client_config(), cap);
+        p.run_until_idle();
         let size = if cap == 77 { 1 << 16 } else { 1 << 20 };
-        let parts: Vec<Bytes> = noise(size, 3).chunks(10_007).map(Bytes::copy_from_slice).collect();
+        let parts: Vec<Bytes> = pseudo_random_bytes(size, 3).chunks(10_007).map(Bytes::copy_from_slice).collect();
         p.start(parts);
-        p.run();
-        assert_eq!(p.calls[0].message, noise(size, 3), "cap {cap}");
+        p.run_until_idle();
+        assert_eq!(p.calls[0].message, pseudo_random_bytes(size, 3), "cap {cap}");
         p.echo();
-        assert_eq!(p.one_done().unwrap(), noise(size, 3), "cap {cap}");
+        assert_eq!(p.take_result().unwrap(), pseudo_random_bytes(size, 3), "cap {cap}");
     }
 }
 
 #[test]
-fn gzip_goes_both_ways_and_the_permit_grows_with_the_message() {
-    let mut p = Pair::ready();
+fn gzip_message_is_decompressed_and_grows_its_permit() {
+    let mut p = ClientAndServer::connected();
     let plain = Bytes::from("span ".repeat(20_000));
     p.start_with(Coding::Gzip, vec![plain.slice(..500), plain.slice(500..)], &[], None);
-    p.run();
+    p.run_until_idle();
     assert_eq!((&p.calls[0].message, &p.calls[0].head.encoding), (&plain, &Coding::Gzip));
     assert!(p.calls[0].wire_len < 2000 && p.calls[0].permit >= 100_000);
-    assert!(p.gate.grown.is_sorted(), "asked before each growth: {:?}", p.gate.grown);
-    let before = p.server.io().unread();
+    assert!(p.admission.requested_sizes.is_sorted(), "asked before each growth: {:?}", p.admission.requested_sizes);
+    let before = p.server.io().unread_len();
     assert_eq!(before, 0);
     p.echo();
-    assert_eq!(p.one_done().unwrap(), plain);
+    assert_eq!(p.take_result().unwrap(), plain);
     // A message too small for compression is sent uncompressed with the same `grpc-encoding`.
     p.start_with(Coding::Gzip, vec![Bytes::from_static(b"tiny")], &[], None);
-    p.run();
+    p.run_until_idle();
     assert_eq!(p.calls[0].wire_len, 4);
     p.echo();
-    assert_eq!(p.one_done().unwrap(), "tiny");
+    assert_eq!(p.take_result().unwrap(), "tiny");
 }
 
 #[test]
-fn zstd_and_snappy_go_both_ways_and_others_are_not_installed() {
-    let mut p = Pair::ready();
+fn zstd_and_snappy_are_decompressed_and_other_encodings_unimplemented() {
+    let mut p = ClientAndServer::connected();
     let plain = Bytes::from("span ".repeat(20_000));
     for coding in [Coding::Zstd, Coding::Snappy] {
         p.start_with(coding.clone(), vec![plain.slice(..500), plain.slice(500..)], &[], None);
-        p.run();
+        p.run_until_idle();
         assert_eq!((&p.calls[0].message, &p.calls[0].head.encoding), (&plain, &coding));
         let framed = crate::Workspace::new().compress(&coding.in_grpc(), [&plain[..500], &plain[500..]]);
         assert_eq!(p.calls[0].wire_len as usize, framed.len(), "what gRPC calls {}", coding.name());
         p.echo();
-        assert_eq!(p.one_done().unwrap(), plain);
+        assert_eq!(p.take_result().unwrap(), plain);
     }
     p.start_with(Coding::Lz4, vec![plain], &[], None);
-    p.run();
-    let status = p.one_error();
+    p.run_until_idle();
+    let status = p.take_error();
     assert_eq!(status.code, Code::Unimplemented);
     assert_eq!(status.message, "grpc: Decompressor is not installed for grpc-encoding \"lz4\"");
 }
 
 #[test]
-fn a_compressed_message_is_bounded_while_it_is_inflated() {
-    let mut p = Pair::ready();
+fn compressed_message_above_the_limit_is_refused() {
+    let mut p = ClientAndServer::connected();
     for coding in [Coding::Gzip, Coding::Zstd, Coding::Snappy] {
         p.start_with(coding, vec![Bytes::from(vec![0; 5 << 20])], &[], None);
-        p.run();
-        let status = p.one_error();
+        p.run_until_idle();
+        let status = p.take_error();
         assert_eq!(status.code, Code::ResourceExhausted);
         assert_eq!(status.message, "grpc: received message after decompression larger than max 4194304");
     }
-    p.gate.budget = Some(100_000);
+    p.admission.max_growth = Some(100_000);
     p.start_with(Coding::Gzip, vec![Bytes::from(vec![0; 1 << 20])], &[], None);
-    p.run();
-    let status = p.one_error();
+    p.run_until_idle();
+    let status = p.take_error();
     assert_eq!((status.code, status.message.as_ref()), (Code::Unavailable, "data refused due to high memory usage"));
     assert!(p.calls.is_empty() && p.server.is_idle());
 }
 
 #[test]
-fn a_message_over_the_limit_is_refused_at_its_prefix() {
-    let mut p = Pair::with(
-        ServerConfig { max_recv_message: 1000, initial_stream_window: 65_535, ..ServerConfig::default() },
+fn message_above_the_limit_is_refused_at_its_prefix() {
+    let mut p = ClientAndServer::with_config(
+        GrpcServerConnConfig {
+            max_recv_message: 1000,
+            initial_stream_window: 65_535,
+            ..GrpcServerConnConfig::default()
+        },
         client_config(),
         usize::MAX,
     );
-    p.run();
-    p.start(vec![noise(1001, 1)]);
-    p.run();
-    let status = p.one_error();
+    p.run_until_idle();
+    p.start(vec![pseudo_random_bytes(1001, 1)]);
+    p.run_until_idle();
+    let status = p.take_error();
     assert_eq!(status.code, Code::ResourceExhausted);
     assert_eq!(status.message, "grpc: received message larger than max (1001 vs. 1000)");
-    assert_eq!(p.gate.admitted, 0);
-    p.start(vec![noise(1000, 1)]);
-    p.run();
+    assert_eq!(p.admission.admitted, 0);
+    p.start(vec![pseudo_random_bytes(1000, 1)]);
+    p.run_until_idle();
     p.echo();
-    assert!(p.one_done().is_ok());
+    assert!(p.take_result().is_ok());
 }
 
 #[test]
-fn a_reply_over_the_limit_fails_the_call_alone() {
-    let mut p =
-        Pair::with(ServerConfig::default(), ClientConfig { max_recv_message: 100, ..client_config() }, usize::MAX);
-    p.run();
-    p.start(vec![noise(101, 1)]);
-    p.run();
+fn response_above_the_limit_fails_only_its_call() {
+    let mut p = ClientAndServer::with_config(
+        GrpcServerConnConfig::default(),
+        GrpcClientConnConfig { max_recv_message: 100, ..client_config() },
+        usize::MAX,
+    );
+    p.run_until_idle();
+    p.start(vec![pseudo_random_bytes(101, 1)]);
+    p.run_until_idle();
     p.echo();
-    assert_eq!(p.one_error().message, "grpc: received message larger than max (101 vs. 100)");
-    p.start(vec![noise(100, 1)]);
-    p.run();
+    assert_eq!(p.take_error().message, "grpc: received message larger than max (101 vs. 100)");
+    p.start(vec![pseudo_random_bytes(100, 1)]);
+    p.run_until_idle();
     p.echo();
-    assert!(p.one_done().is_ok());
+    assert!(p.take_result().is_ok());
 }
 
 #[test]
-fn thousands_of_refusals_leave_the_connection_alive() {
-    let mut p = Pair::with(
-        ServerConfig { initial_stream_window: 65_535, initial_connection_window: 65_535, ..ServerConfig::default() },
+fn connection_after_thousands_of_refusals_still_works() {
+    let mut p = ClientAndServer::with_config(
+        GrpcServerConnConfig {
+            initial_stream_window: 65_535,
+            initial_connection_window: 65_535,
+            ..GrpcServerConnConfig::default()
+        },
         client_config(),
         usize::MAX,
     );
-    p.run();
-    p.gate.refuse =
+    p.run_until_idle();
+    p.admission.refuse =
         Some(Status::unavailable("data refused due to high memory usage").with_retry_after(Duration::from_millis(250)));
     // Bodies larger than the windows: the client is still sending when the refusal comes.
-    let body = noise(100_000, 5);
+    let body = pseudo_random_bytes(100_000, 5);
     for round in 0..600 {
         for _ in 0..10 {
             p.start(vec![body.clone()]);
         }
-        p.run();
-        assert_eq!(p.done.len(), 10, "round {round}: {:?} {:?}", p.client_turn, p.server_turn);
-        for done in p.done.drain(..) {
+        p.run_until_idle();
+        assert_eq!(p.completed.len(), 10, "round {round}: {:?} {:?}", p.client_poll, p.server_poll);
+        for done in p.completed.drain(..) {
             let status = done.result.unwrap_err();
             assert_eq!((status.code, status.retry_after), (Code::Unavailable, Some(Duration::from_millis(250))));
-            assert!(done.sent);
+            assert!(done.may_be_processed);
         }
-        assert_eq!((p.server.held(), p.server.in_flight(), p.server.is_idle()), (0, 0, true), "round {round}");
+        assert_eq!(
+            (p.server.buffered_bytes(), p.server.in_flight(), p.server.is_idle()),
+            (0, 0, true),
+            "round {round}"
+        );
     }
-    p.gate.refuse = None;
+    p.admission.refuse = None;
     p.start(vec![body.clone()]);
-    p.run();
+    p.run_until_idle();
     p.echo();
-    assert_eq!(p.one_done().unwrap(), body);
+    assert_eq!(p.take_result().unwrap(), body);
 }
 
 #[test]
-fn a_client_that_ignores_its_refusal_is_read_out_and_then_reset() {
-    let mut raw = Raw::new(ServerConfig { max_recv_message: 1000, ..ServerConfig::default() });
-    raw.headers(1, POST_GRPC, false);
-    raw.data(1, &[&[0][..], &5000_u32.to_be_bytes(), &[7; 5000]].concat(), true);
-    raw.turn();
-    let frames = raw.frames();
-    assert!(!frames.iter().any(|f| f.kind == 3), "no RST_STREAM for one who finishes: {frames:?}");
+fn refused_client_that_keeps_sending_is_discarded_and_then_reset() {
+    let mut raw = RawPeer::new(GrpcServerConnConfig { max_recv_message: 1000, ..GrpcServerConnConfig::default() });
+    raw.send_headers(1, POST_GRPC, false);
+    raw.send_data(1, &[&[0][..], &5000_u32.to_be_bytes(), &[7; 5000]].concat(), true);
+    raw.poll();
+    let frames = raw.received_frames();
+    assert!(!frames.iter().any(|f| f.frame_type == 3), "no RST_STREAM for one who finishes: {frames:?}");
     assert!(raw.server.is_idle());
     // Another client never stops sending.
-    raw.headers(3, POST_GRPC, false);
-    raw.data(3, &[&[0][..], &5000_u32.to_be_bytes()].concat(), false);
+    raw.send_headers(3, POST_GRPC, false);
+    raw.send_data(3, &[&[0][..], &5000_u32.to_be_bytes()].concat(), false);
     let mut reset = false;
     for _ in 0..200 {
-        raw.data(3, &[0; 16_384], false);
-        raw.turn();
-        reset |= raw.frames().iter().any(|f| f.kind == 3 && f.stream == 3);
+        raw.send_data(3, &[0; 16_384], false);
+        raw.poll();
+        reset |= raw.received_frames().iter().any(|f| f.frame_type == 3 && f.stream == 3);
         if reset {
             break;
         }
@@ -422,8 +445,8 @@ fn a_client_that_ignores_its_refusal_is_read_out_and_then_reset() {
 }
 
 #[test]
-fn paths_that_are_not_served_are_unimplemented_in_grpc_go_words() {
-    let mut p = Pair::ready();
+fn unknown_path_is_unimplemented_with_the_text_of_grpc_go() {
+    let mut p = ClientAndServer::connected();
     for (path, text) in [
         (
             "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
@@ -435,98 +458,98 @@ fn paths_that_are_not_served_are_unimplemented_in_grpc_go_words() {
         ),
         ("/nothing", "malformed method name: \"/nothing\""),
     ] {
-        p.start_at(path);
-        p.run();
-        let status = p.one_error();
+        p.start_path(path);
+        p.run_until_idle();
+        let status = p.take_error();
         assert_eq!((status.code, status.message.as_ref()), (Code::Unimplemented, text), "{path}");
     }
 }
 
 #[test]
-fn errors_carry_text_and_retry_delay_to_the_client() {
-    let mut p = Pair::ready();
-    p.start(vec![noise(10, 1)]);
-    p.run();
+fn error_reaches_the_client_with_text_and_retry_delay() {
+    let mut p = ClientAndServer::connected();
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.run_until_idle();
     let status = Status::resource_exhausted("zu viel: 100% ü\n").with_retry_after(Duration::from_secs(3));
     let id = p.calls.pop().unwrap().id;
-    p.server.reply_err(id, &status);
-    p.server.reply_err(id, &status);
-    p.run();
-    let got = p.one_error();
+    p.server.respond_error(id, &status);
+    p.server.respond_error(id, &status);
+    p.run_until_idle();
+    let got = p.take_error();
     assert_eq!((got.code, &got.message, got.retry_after), (status.code, &status.message, status.retry_after));
 }
 
 #[test]
-fn a_deadline_ends_the_call_on_both_sides() {
-    let mut p = Pair::ready();
-    p.start_with(Coding::Identity, vec![noise(10, 1)], &[], Some(2 * SEC));
-    p.run();
+fn deadline_ends_the_call_on_both_sides() {
+    let mut p = ClientAndServer::connected();
+    p.start_with(Coding::Identity, vec![pseudo_random_bytes(10, 1)], &[], Some(2 * SEC));
+    p.run_until_idle();
     let id = p.calls[0].id;
-    p.pass(3 * SEC);
-    let status = p.one_error();
+    p.advance_time(3 * SEC);
+    let status = p.take_error();
     assert_eq!((status.code, status.message.as_ref()), (Code::DeadlineExceeded, "context deadline exceeded"));
     assert_eq!(p.cancelled, [id]);
-    p.server.reply_ok(id, Bytes::new());
-    p.run();
-    assert!(p.done.is_empty() && p.server.is_idle());
+    p.server.respond(id, Bytes::new());
+    p.run_until_idle();
+    assert!(p.completed.is_empty() && p.server.is_idle());
     // The connection still works.
     p.calls.clear();
-    p.start(vec![noise(10, 1)]);
-    p.run();
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.run_until_idle();
     p.echo();
-    assert!(p.one_done().is_ok());
+    assert!(p.take_result().is_ok());
 }
 
 #[test]
-fn the_server_answers_a_deadline_that_the_client_does_not_watch() {
-    let mut raw = Raw::new(ServerConfig::default());
-    raw.headers(1, &[POST_GRPC, &[("grpc-timeout", "100m")]].concat(), false);
-    raw.data(1, &[0, 0, 0, 0, 1, 9], true);
-    raw.turn();
+fn deadline_ignored_by_the_client_is_enforced_by_the_server() {
+    let mut raw = RawPeer::new(GrpcServerConnConfig::default());
+    raw.send_headers(1, &[POST_GRPC, &[("grpc-timeout", "100m")]].concat(), false);
+    raw.send_data(1, &[0, 0, 0, 0, 1, 9], true);
+    raw.poll();
     let call = raw.server.poll_call().unwrap();
     assert_eq!(raw.server.poll_timeout(), Some(SEC + 100_000_000));
     raw.now += 100_000_000;
-    raw.turn();
+    raw.poll();
     assert_eq!(raw.server.poll_cancelled(), Some(call.id));
-    let frames = raw.frames();
-    assert!(frames.iter().any(|f| f.kind == 1 && f.flags & 1 == 1 && f.stream == 1), "{frames:?}");
+    let frames = raw.received_frames();
+    assert!(frames.iter().any(|f| f.frame_type == 1 && f.flags & 1 == 1 && f.stream == 1), "{frames:?}");
 }
 
 #[test]
-fn a_cancelled_call_is_reported_once_and_its_answer_ignored() {
-    let mut p = Pair::ready();
-    let first = p.start(vec![noise(10, 1)]);
-    let second = p.start(vec![noise(20, 1)]);
-    p.run();
+fn cancelled_call_is_reported_once_and_its_response_ignored() {
+    let mut p = ClientAndServer::connected();
+    let first = p.start(vec![pseudo_random_bytes(10, 1)]);
+    let second = p.start(vec![pseudo_random_bytes(20, 1)]);
+    p.run_until_idle();
     p.client.cancel(first);
-    p.run();
+    p.run_until_idle();
     assert_eq!((p.cancelled.len(), p.cancelled[0]), (1, p.calls[0].id));
     p.echo();
-    assert_eq!(p.done.len(), 1);
-    assert_eq!((p.done[0].id, p.done[0].result.as_ref().unwrap().len()), (second, 20));
+    assert_eq!(p.completed.len(), 1);
+    assert_eq!((p.completed[0].id, p.completed[0].result.as_ref().unwrap().len()), (second, 20));
 }
 
 #[test]
-fn a_call_cancelled_before_it_was_taken_just_vanishes() {
-    let mut p = Pair::ready();
-    let id = p.start(vec![noise(10, 1)]);
-    p.turn_client();
-    let _ = p.server.turn(p.now, &mut p.gate);
+fn call_cancelled_before_it_was_taken_is_not_reported() {
+    let mut p = ClientAndServer::connected();
+    let id = p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.poll_client();
+    let _ = p.server.poll(p.now, &mut p.admission);
     p.client.cancel(id);
-    p.run();
+    p.run_until_idle();
     assert!(p.calls.is_empty() && p.cancelled.is_empty() && p.server.is_idle());
 }
 
 #[test]
-fn a_drain_finishes_what_is_in_flight_and_lets_nothing_new_in() {
-    let mut p = Pair::ready();
-    p.start(vec![noise(10, 1)]);
-    p.run();
+fn drained_connection_finishes_calls_in_flight_and_refuses_new_ones() {
+    let mut p = ClientAndServer::connected();
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.run_until_idle();
     p.server.drain(p.now);
-    p.run();
-    assert!(p.client.going_away() && !p.client.can_start() && !p.server_turn.closed);
+    p.run_until_idle();
+    assert!(p.client.is_going_away() && !p.client.can_start() && !p.server_poll.closed);
     let path = PathAndQuery::from_static(EXPORT);
-    let call = Outgoing {
+    let call = OutgoingCall {
         path: &path,
         metadata: &[],
         encoding: Coding::Identity,
@@ -534,304 +557,307 @@ fn a_drain_finishes_what_is_in_flight_and_lets_nothing_new_in() {
         message: [Bytes::new()],
         deadline: None,
     };
-    assert_eq!(p.client.start(p.now, call), Err(NotReady::Connection));
+    assert_eq!(p.client.start(p.now, call), Err(StartCallError::Connection));
     p.echo();
-    assert!(p.one_done().is_ok());
-    p.pass(2 * SEC);
-    assert!(p.server_turn.shut_write && p.server_turn.closed);
-    assert_eq!(p.server_turn.why, Some(Closed::Local("drained")));
-    assert!(p.client.going_away());
+    assert!(p.take_result().is_ok());
+    p.advance_time(2 * SEC);
+    assert!(p.server_poll.shutdown_write && p.server_poll.closed);
+    assert_eq!(p.server_poll.close_reason, Some(CloseReason::Local("drained")));
+    assert!(p.client.is_going_away());
 }
 
 #[test]
-fn a_drain_does_not_wait_for_a_client_that_never_acknowledges() {
-    let mut raw = Raw::new(ServerConfig::default());
+fn drained_connection_without_acknowledgement_is_closed() {
+    let mut raw = RawPeer::new(GrpcServerConnConfig::default());
     raw.server.drain(raw.now);
-    raw.turn();
-    assert_eq!(raw.frames().iter().filter(|f| f.kind == 7).count(), 1);
+    raw.poll();
+    assert_eq!(raw.received_frames().iter().filter(|f| f.frame_type == 7).count(), 1);
     for _ in 0..3 {
         raw.now = raw.server.poll_timeout().unwrap_or(raw.now);
-        raw.turn();
+        raw.poll();
     }
-    assert!(raw.last.closed && raw.now <= 8 * SEC, "{:?} at {}", raw.last, raw.now);
-    assert_eq!(raw.frames().iter().filter(|f| f.kind == 7).count(), 1);
+    assert!(raw.last_poll.closed && raw.now <= 8 * SEC, "{:?} at {}", raw.last_poll, raw.now);
+    assert_eq!(raw.received_frames().iter().filter(|f| f.frame_type == 7).count(), 1);
 }
 
 #[test]
-fn old_connections_are_drained_and_after_the_grace_closed() {
-    let mut cfg = ServerConfig::default();
+fn connection_at_max_age_is_drained_and_closed_after_the_grace_period() {
+    let mut cfg = GrpcServerConnConfig::default();
     cfg.keepalive.max_age = Some(100 * SEC);
     cfg.keepalive.max_age_grace = Some(10 * SEC);
-    let mut p = Pair::with(cfg, client_config(), usize::MAX);
-    p.run();
-    p.start(vec![noise(10, 1)]);
-    p.pass(89 * SEC);
-    assert!(!p.client.going_away());
-    p.pass(21 * SEC);
-    assert!(p.client.going_away() && p.done.is_empty(), "the call goes on");
-    p.pass(12 * SEC);
-    assert_eq!(p.server_turn.why, Some(Closed::Local("max_age")));
-    assert!(p.server_turn.closed);
+    let mut p = ClientAndServer::with_config(cfg, client_config(), usize::MAX);
+    p.run_until_idle();
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.advance_time(89 * SEC);
+    assert!(!p.client.is_going_away());
+    p.advance_time(21 * SEC);
+    assert!(p.client.is_going_away() && p.completed.is_empty(), "the call goes on");
+    p.advance_time(12 * SEC);
+    assert_eq!(p.server_poll.close_reason, Some(CloseReason::Local("max_age")));
+    assert!(p.server_poll.closed);
     assert_eq!(p.cancelled.len(), 1);
 }
 
 #[test]
-fn idle_connections_are_drained() {
-    let mut cfg = ServerConfig::default();
+fn connection_idle_for_max_idle_is_drained() {
+    let mut cfg = GrpcServerConnConfig::default();
     cfg.keepalive.max_idle = Some(10 * SEC);
-    let mut p = Pair::with(cfg, client_config(), usize::MAX);
-    p.run();
-    p.pass(9 * SEC);
-    p.start(vec![noise(10, 1)]);
-    p.run();
-    p.pass(60 * SEC);
-    assert!(!p.client.going_away(), "a call is going on");
+    let mut p = ClientAndServer::with_config(cfg, client_config(), usize::MAX);
+    p.run_until_idle();
+    p.advance_time(9 * SEC);
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.run_until_idle();
+    p.advance_time(60 * SEC);
+    assert!(!p.client.is_going_away(), "a call is going on");
     p.echo();
-    p.pass(13 * SEC);
-    assert_eq!(p.server_turn.why, Some(Closed::Local("max_idle")));
+    p.advance_time(13 * SEC);
+    assert_eq!(p.server_poll.close_reason, Some(CloseReason::Local("max_idle")));
 }
 
 #[test]
-fn a_dead_peer_is_found_by_keepalive_from_either_side() {
-    let client = ClientConfig { keepalive: Some(KeepaliveClient::default()), ..client_config() };
-    let mut p = Pair::with(ServerConfig::default(), client, usize::MAX);
-    p.run();
-    p.start(vec![noise(10, 1)]);
-    p.run();
-    // From here on, only the client's `turn` is called.
+fn peer_that_answers_no_keepalive_ping_is_disconnected() {
+    let client = GrpcClientConnConfig { keepalive: Some(KeepaliveClientConfig::default()), ..client_config() };
+    let mut p = ClientAndServer::with_config(GrpcServerConnConfig::default(), client, usize::MAX);
+    p.run_until_idle();
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.run_until_idle();
+    // From here on, only the client's `poll` is called.
     for _ in 0..3 {
         p.now = p.client.poll_timeout().unwrap_or(p.now);
-        p.turn_client();
+        p.poll_client();
     }
     assert_eq!(p.now, 21 * SEC);
-    let status = p.one_error();
+    let status = p.take_error();
     assert_eq!(status.code, Code::Unavailable);
     assert_eq!(status.message, "keepalive ping failed to receive ACK within timeout");
-    assert!(p.client_turn.closed);
+    assert!(p.client_poll.closed);
 
-    let mut raw = Raw::new(ServerConfig::default());
+    let mut raw = RawPeer::new(GrpcServerConnConfig::default());
     for _ in 0..3 {
         raw.now = raw.server.poll_timeout().unwrap_or(raw.now);
-        raw.turn();
+        raw.poll();
     }
     assert_eq!(raw.now, SEC + (7200 + 20) * SEC + SEC, "two hours, twenty seconds and the linger");
-    assert_eq!(raw.last.why, Some(Closed::Timeout("keepalive ping")));
+    assert_eq!(raw.last_poll.close_reason, Some(CloseReason::Timeout("keepalive ping")));
 }
 
 #[test]
-fn answered_pings_keep_a_quiet_connection() {
-    let client = ClientConfig {
-        keepalive: Some(KeepaliveClient { permit_without_stream: true, ..KeepaliveClient::default() }),
+fn idle_connection_with_answered_pings_stays_open() {
+    let client = GrpcClientConnConfig {
+        keepalive: Some(KeepaliveClientConfig { permit_without_stream: true, ..KeepaliveClientConfig::default() }),
         ..client_config()
     };
-    let mut cfg = ServerConfig::default();
+    let mut cfg = GrpcServerConnConfig::default();
     cfg.keepalive.min_time = 5 * SEC;
     cfg.keepalive.permit_without_stream = true;
-    let mut p = Pair::with(cfg, client, usize::MAX);
-    p.run();
-    p.pass(3600 * SEC);
-    assert!(p.client.is_ready() && !p.client_turn.closed);
+    let mut p = ClientAndServer::with_config(cfg, client, usize::MAX);
+    p.run_until_idle();
+    p.advance_time(3600 * SEC);
+    assert!(p.client.is_ready() && !p.client_poll.closed);
 }
 
 #[test]
-fn a_client_that_pings_too_often_is_told_so() {
-    let client = ClientConfig {
-        keepalive: Some(KeepaliveClient { permit_without_stream: true, ..KeepaliveClient::default() }),
+fn client_that_pings_too_often_gets_too_many_pings() {
+    let client = GrpcClientConnConfig {
+        keepalive: Some(KeepaliveClientConfig { permit_without_stream: true, ..KeepaliveClientConfig::default() }),
         ..client_config()
     };
-    let mut p = Pair::with(ServerConfig::default(), client, usize::MAX);
-    p.run();
-    p.start(vec![noise(10, 1)]);
-    p.pass(60 * SEC);
-    assert_eq!(p.server_turn.why, Some(Closed::TooManyPings));
-    let status = p.one_error();
+    let mut p = ClientAndServer::with_config(GrpcServerConnConfig::default(), client, usize::MAX);
+    p.run_until_idle();
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.advance_time(60 * SEC);
+    assert_eq!(p.server_poll.close_reason, Some(CloseReason::TooManyPings));
+    let status = p.take_error();
     assert_eq!(status.code, Code::Unavailable);
     assert!(status.message.contains("code: ENHANCE_YOUR_CALM, debug data: \"too_many_pings\""), "{}", status.message);
 }
 
 #[test]
-fn a_client_that_measures_its_bandwidth_with_pings_is_not_struck() {
+fn pings_of_bandwidth_estimation_are_accepted() {
     // To measure bandwidth, grpc-go sends one PING for each series of DATA frames.
-    let mut raw = Raw::new(ServerConfig::default());
-    raw.headers(1, POST_GRPC, false);
-    raw.data(1, &[0, 0, 0, 0, 1, 9], true);
-    raw.turn();
+    let mut raw = RawPeer::new(GrpcServerConnConfig::default());
+    raw.send_headers(1, POST_GRPC, false);
+    raw.send_data(1, &[0, 0, 0, 0, 1, 9], true);
+    raw.poll();
     let call = raw.server.poll_call().unwrap();
-    raw.server.reply_ok(call.id, noise(400_000, 1));
-    raw.turn();
+    raw.server.respond(call.id, pseudo_random_bytes(400_000, 1));
+    raw.poll();
     let mut got = 0;
     while got < 400_005 {
-        got += raw.frames().iter().filter(|f| f.kind == 0).map(|f| f.payload.len()).sum::<usize>();
-        raw.frame(6, 0, 0, &[0; 8]);
-        raw.frame(8, 0, 0, &20_000_u32.to_be_bytes());
-        raw.frame(8, 0, 1, &20_000_u32.to_be_bytes());
-        raw.turn();
-        assert!(!raw.last.shut_write, "struck after {got} bytes");
+        got += raw.received_frames().iter().filter(|f| f.frame_type == 0).map(|f| f.payload.len()).sum::<usize>();
+        raw.send_frame(6, 0, 0, &[0; 8]);
+        raw.send_frame(8, 0, 0, &20_000_u32.to_be_bytes());
+        raw.send_frame(8, 0, 1, &20_000_u32.to_be_bytes());
+        raw.poll();
+        assert!(!raw.last_poll.shutdown_write, "struck after {got} bytes");
     }
     for _ in 0..4 {
-        raw.frame(6, 0, 0, &[0; 8]);
-        raw.turn();
+        raw.send_frame(6, 0, 0, &[0; 8]);
+        raw.poll();
     }
-    assert_eq!(raw.goaway(), (ENHANCE_YOUR_CALM, b"too_many_pings".to_vec()));
+    assert_eq!(raw.received_goaway(), (ENHANCE_YOUR_CALM, b"too_many_pings".to_vec()));
 }
 
 #[test]
-fn a_lost_connection_ends_every_call_with_unavailable() {
-    let mut p = Pair::ready();
-    p.start(vec![noise(10, 1)]);
-    p.start(vec![noise(10, 1)]);
-    p.run();
+fn lost_connection_ends_every_call_with_unavailable() {
+    let mut p = ClientAndServer::connected();
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.run_until_idle();
     p.server.io().close();
-    p.run();
-    assert_eq!(p.done.len(), 2);
-    for done in p.done.drain(..) {
+    p.run_until_idle();
+    assert_eq!(p.completed.len(), 2);
+    for done in p.completed.drain(..) {
         let status = done.result.unwrap_err();
         assert_eq!((status.code, status.message.as_ref()), (Code::Unavailable, "error reading from server: EOF"));
-        assert!(done.sent, "the server may have done it");
+        assert!(done.may_be_processed, "the server may have done it");
     }
-    assert!(p.client_turn.closed);
+    assert!(p.client_poll.closed);
     p.client.io().close();
-    p.turn_server();
+    p.poll_server();
     assert_eq!(p.cancelled.len(), 2);
-    assert_eq!(p.server_turn.why, Some(Closed::Peer));
+    assert_eq!(p.server_poll.close_reason, Some(CloseReason::Peer));
 }
 
 #[test]
-fn a_closed_client_tells_its_calls_and_the_server() {
-    let mut p = Pair::ready();
-    p.start(vec![noise(10, 1)]);
-    p.run();
+fn closed_client_ends_its_calls_on_both_sides() {
+    let mut p = ClientAndServer::connected();
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.run_until_idle();
     p.client.close(p.now);
-    p.run();
-    assert_eq!(p.one_error().message, "grpc: the client connection is closing");
+    p.run_until_idle();
+    assert_eq!(p.take_error().message, "grpc: the client connection is closing");
     assert_eq!(p.cancelled.len(), 1);
 }
 
 #[test]
-fn a_stalled_window_stops_a_call_and_a_reader_resumes_it() {
+fn call_blocked_by_a_full_pipe_continues_after_a_read() {
     let (a, b) = pipe(20_000);
-    let mut p = Pair::ready();
-    p.client = ClientConn::new(a, Rc::new(client_config()), p.now);
-    p.server = ServerConn::new(b, Rc::new(ServerConfig::default()), p.now, 1);
-    p.run();
-    p.start(vec![noise(500_000, 2)]);
+    let mut p = ClientAndServer::connected();
+    p.client = GrpcClientConn::new(a, Rc::new(client_config()), p.now);
+    p.server = GrpcServerConn::new(b, Rc::new(GrpcServerConnConfig::default()), p.now, 1);
+    p.run_until_idle();
+    p.start(vec![pseudo_random_bytes(500_000, 2)]);
     for _ in 0..5 {
-        p.turn_client();
+        p.poll_client();
     }
-    assert_eq!(p.client.io().unread(), 20_000, "the pipe is full and the server does not read");
-    p.run();
+    assert_eq!(p.client.io().unread_len(), 20_000, "the pipe is full and the server does not read");
+    p.run_until_idle();
     p.echo();
-    assert_eq!(p.one_done().unwrap().len(), 500_000);
+    assert_eq!(p.take_result().unwrap().len(), 500_000);
 }
 
 #[test]
-fn the_peers_limit_of_streams_is_kept() {
-    let mut p = Pair::with(
-        ServerConfig { max_concurrent_streams: Some(3), ..ServerConfig::default() },
+fn client_at_the_stream_limit_of_the_peer_starts_no_call() {
+    let mut p = ClientAndServer::with_config(
+        GrpcServerConnConfig { max_concurrent_streams: Some(3), ..GrpcServerConnConfig::default() },
         client_config(),
         1 << 20,
     );
-    p.run();
+    p.run_until_idle();
     for _ in 0..3 {
-        p.start(vec![noise(10, 1)]);
+        p.start(vec![pseudo_random_bytes(10, 1)]);
     }
     assert!(p.client.is_ready() && !p.client.can_start());
-    p.run();
+    p.run_until_idle();
     p.echo();
-    assert_eq!((p.done.len(), p.client.capacity()), (3, 3));
+    assert_eq!((p.completed.len(), p.client.capacity()), (3, 3));
 }
 
 #[test]
-fn one_greedy_connection_is_read_no_further_than_its_budget() {
-    let mut p =
-        Pair::with(ServerConfig { read_budget: 10_000, ..ServerConfig::default() }, client_config(), usize::MAX);
-    p.run();
-    p.start(vec![noise(60_000, 1)]);
-    p.turn_client();
-    let before = p.client.io().unread();
-    p.turn_server();
-    assert!(p.server_turn.again);
-    assert_eq!(before - p.client.io().unread(), 10_000);
-    p.run();
+fn connection_with_much_input_is_read_up_to_its_budget() {
+    let mut p = ClientAndServer::with_config(
+        GrpcServerConnConfig { read_budget: 10_000, ..GrpcServerConnConfig::default() },
+        client_config(),
+        usize::MAX,
+    );
+    p.run_until_idle();
+    p.start(vec![pseudo_random_bytes(60_000, 1)]);
+    p.poll_client();
+    let before = p.client.io().unread_len();
+    p.poll_server();
+    assert!(p.server_poll.poll_again);
+    assert_eq!(before - p.client.io().unread_len(), 10_000);
+    p.run_until_idle();
     assert_eq!(p.calls.len(), 1);
 }
 
 #[test]
-fn small_calls_are_written_together() {
-    let mut p = Pair::ready();
-    let before = p.client.io().writes();
+fn small_calls_are_sent_in_one_write() {
+    let mut p = ClientAndServer::connected();
+    let before = p.client.io().write_calls();
     for _ in 0..20 {
-        p.start(vec![noise(100, 1), noise(100, 2)]);
+        p.start(vec![pseudo_random_bytes(100, 1), pseudo_random_bytes(100, 2)]);
     }
     let _ = p.client.flush(p.now);
-    assert_eq!(p.client.io().writes() - before, 1);
-    p.turn_server();
+    assert_eq!(p.client.io().write_calls() - before, 1);
+    p.poll_server();
     assert_eq!(p.calls.len(), 20);
-    let before = p.server.io().writes();
+    let before = p.server.io().write_calls();
     for call in p.calls.drain(..) {
-        p.server.reply_ok(call.id, Bytes::new());
+        p.server.respond(call.id, Bytes::new());
     }
     let _ = p.server.flush(p.now);
-    assert_eq!(p.server.io().writes() - before, 1);
-    p.run();
-    assert_eq!(p.done.len(), 20);
+    assert_eq!(p.server.io().write_calls() - before, 1);
+    p.run_until_idle();
+    assert_eq!(p.completed.len(), 20);
 }
 
 #[test]
-fn a_goaway_that_a_flush_could_not_push_out_is_not_said_yet() {
-    let mut p = Pair::ready();
-    p.server.io().cork(true);
-    p.start(vec![noise(10, 1)]);
-    p.run();
+fn goaway_that_is_not_flushed_delays_shutdown() {
+    let mut p = ClientAndServer::connected();
+    p.server.io().set_corked(true);
+    p.start(vec![pseudo_random_bytes(10, 1)]);
+    p.run_until_idle();
     let call = p.calls.pop().unwrap();
-    p.server.reply_ok(call.id, call.message);
+    p.server.respond(call.id, call.message);
     p.server.drain(p.now);
-    p.run();
-    assert!(p.done.is_empty() && !p.server_turn.shut_write);
-    p.server.io().cork(false);
-    p.turn_server();
-    p.run();
-    assert_eq!(p.one_done().unwrap().len(), 10);
-    let mut p = Pair::ready();
-    p.client.io().cork(true);
+    p.run_until_idle();
+    assert!(p.completed.is_empty() && !p.server_poll.shutdown_write);
+    p.server.io().set_corked(false);
+    p.poll_server();
+    p.run_until_idle();
+    assert_eq!(p.take_result().unwrap().len(), 10);
+    let mut p = ClientAndServer::connected();
+    p.client.io().set_corked(true);
     p.client.close(p.now);
-    p.turn_client();
-    assert!(!p.client_turn.shut_write, "the GOAWAY is still below");
-    p.client.io().cork(false);
-    p.turn_client();
-    assert!(p.client_turn.shut_write);
+    p.poll_client();
+    assert!(!p.client_poll.shutdown_write, "the GOAWAY is still below");
+    p.client.io().set_corked(false);
+    p.poll_client();
+    assert!(p.client_poll.shutdown_write);
 }
 
 #[test]
-fn a_flush_that_fails_ends_the_connection() {
-    let mut p = Pair::ready();
-    p.server.io().break_flush(std::io::ErrorKind::ConnectionReset);
-    p.turn_server();
-    assert!(p.server_turn.closed);
-    assert_eq!(p.server_turn.why, Some(Closed::Io(std::io::ErrorKind::ConnectionReset)));
+fn failed_flush_closes_the_connection() {
+    let mut p = ClientAndServer::connected();
+    p.server.io().fail_flush(std::io::ErrorKind::ConnectionReset);
+    p.poll_server();
+    assert!(p.server_poll.closed);
+    assert_eq!(p.server_poll.close_reason, Some(CloseReason::Io(std::io::ErrorKind::ConnectionReset)));
 }
 
 #[test]
-fn compressed_message_longer_than_the_inline_limit_is_handed_out_as_it_came() {
-    let server = ServerConfig { inline_decompress: 50_000, ..ServerConfig::default() };
-    let mut p = Pair::with(server, client_config(), usize::MAX);
-    p.run();
+fn compressed_message_above_the_inline_limit_is_passed_on_compressed() {
+    let server = GrpcServerConnConfig { inline_decompress: 50_000, ..GrpcServerConnConfig::default() };
+    let mut p = ClientAndServer::with_config(server, client_config(), usize::MAX);
+    p.run_until_idle();
     let long = Bytes::from("span ".repeat(20_000));
     for coding in [Coding::Gzip, Coding::Zstd, Coding::Snappy] {
         p.start_with(coding.clone(), vec![long.clone()], &[], None);
-        p.run();
+        p.run_until_idle();
         let call = p.calls.pop().unwrap();
         assert_eq!((&call.coding, call.message.len()), (&coding, call.wire_len as usize));
         let content =
             crate::Workspace::new().decompress(&coding.in_grpc(), call.message, 1 << 20, |_| Ok::<_, ()>(())).unwrap();
         assert_eq!(content, long);
-        p.server.reply_ok(call.id, Bytes::new());
-        p.run();
-        p.one_done().unwrap();
+        p.server.respond(call.id, Bytes::new());
+        p.run_until_idle();
+        p.take_result().unwrap();
         p.start_with(coding, vec![long.slice(..40_000)], &[], None);
-        p.run();
+        p.run_until_idle();
         assert_eq!((&p.calls[0].coding, p.calls[0].message.len()), (&Coding::Identity, 40_000));
         p.echo();
-        p.one_done().unwrap();
+        p.take_result().unwrap();
     }
 }

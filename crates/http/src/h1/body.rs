@@ -16,60 +16,61 @@ pub(super) enum BodyError {
 
 /// The position in a body that is being read.
 #[derive(Debug)]
-pub(super) struct Reading {
-    part: Part,
+pub(super) struct BodyDecoder {
+    state: BodyState,
     max_trailer: usize,
     skipped: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum BodyState {
     /// In a body with a declared length: its remaining bytes.
-    Plain(u64),
+    Length(u64),
     /// In a chunk-size line: the size so far, its digits, the length of the line, and whether its CR was received.
-    Size {
+    ChunkSize {
         size: u64,
         digits: u8,
-        line: usize,
-        ext: bool,
-        cr: bool,
+        line_len: usize,
+        in_extension: bool,
+        cr_received: bool,
     },
     /// In a chunk: its remaining bytes.
-    Data(u64),
+    ChunkData(u64),
     /// After a chunk; whether the CR was received.
-    After(bool),
+    AfterChunk(bool),
     /// In the trailer section: its length so far, the length of the line, and whether its CR was received.
     Trailer {
         total: usize,
-        line: usize,
-        cr: bool,
+        line_len: usize,
+        cr_received: bool,
     },
     Done,
 }
 
-const NEW_SIZE: Part = Part::Size { size: 0, digits: 0, line: 0, ext: false, cr: false };
+const CHUNK_SIZE_BEGIN: BodyState =
+    BodyState::ChunkSize { size: 0, digits: 0, line_len: 0, in_extension: false, cr_received: false };
 
-impl Reading {
+impl BodyDecoder {
     pub(super) fn new(chunked: bool, length: Option<u64>, max_trailer: usize) -> Self {
         let part = match (chunked, length) {
-            (true, _) => NEW_SIZE,
-            (false, None | Some(0)) => Part::Done,
-            (false, Some(n)) => Part::Plain(n),
+            (true, _) => CHUNK_SIZE_BEGIN,
+            (false, None | Some(0)) => BodyState::Done,
+            (false, Some(n)) => BodyState::Length(n),
         };
-        Self { part, max_trailer, skipped: 0 }
+        Self { state: part, max_trailer, skipped: 0 }
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.part == Part::Done
+        self.state == BodyState::Done
     }
 
     /// Remaining bytes of a declared length; `None` for chunks.
-    pub(super) fn declared_rest(&self) -> Option<u64> {
-        if let Part::Plain(n) = self.part { Some(n) } else { None }
+    pub(super) fn remaining_length(&self) -> Option<u64> {
+        if let BodyState::Length(n) = self.state { Some(n) } else { None }
     }
 
     /// Starts to count the skipped bytes.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn reset_skipped(&mut self) {
         self.skipped = 0;
     }
 
@@ -81,17 +82,17 @@ impl Reading {
     /// Discards what belongs to this body. True when it is complete.
     pub(super) fn skip(&mut self, input: &mut &[u8]) -> Result<bool, BodyError> {
         let before = input.len();
-        while self.piece(input)?.is_some() {}
+        while self.next_piece(input)?.is_some() {}
         self.skipped = self.skipped.saturating_add((before - input.len()) as u64);
         Ok(self.is_done())
     }
 
     /// Takes the next contiguous body bytes from `input`. `None` when more input is needed or the body is complete.
-    pub(super) fn piece<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BodyError> {
+    pub(super) fn next_piece<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BodyError> {
         loop {
-            match self.part {
-                Part::Done => return Ok(None),
-                Part::Plain(left) | Part::Data(left) => {
+            match self.state {
+                BodyState::Done => return Ok(None),
+                BodyState::Length(left) | BodyState::ChunkData(left) => {
                     if input.is_empty() {
                         return Ok(None);
                     }
@@ -99,41 +100,45 @@ impl Reading {
                     let (piece, rest) = input.split_at(n);
                     *input = rest;
                     let left = left - n as u64;
-                    self.part = match (self.part, left) {
-                        (Part::Plain(_), 0) => Part::Done,
-                        (Part::Plain(_), left) => Part::Plain(left),
-                        (_, 0) => Part::After(false),
-                        (_, left) => Part::Data(left),
+                    self.state = match (self.state, left) {
+                        (BodyState::Length(_), 0) => BodyState::Done,
+                        (BodyState::Length(_), left) => BodyState::Length(left),
+                        (_, 0) => BodyState::AfterChunk(false),
+                        (_, left) => BodyState::ChunkData(left),
                     };
                     return Ok(Some(piece));
                 }
                 _ => {
                     let Some((&b, rest)) = input.split_first() else { return Ok(None) };
                     *input = rest;
-                    self.part = self.step(b)?;
+                    self.state = self.next_state(b)?;
                 }
             }
         }
     }
 
     /// The next state after one byte of framing.
-    fn step(&self, b: u8) -> Result<Part, BodyError> {
-        Ok(match self.part {
-            Part::Size { size, digits, line, ext, cr } => {
+    fn next_state(&self, b: u8) -> Result<BodyState, BodyError> {
+        Ok(match self.state {
+            BodyState::ChunkSize { size, digits, line_len: line, in_extension: ext, cr_received: cr } => {
                 if line >= MAX_SIZE_LINE {
                     return Err(BodyError::Size);
                 }
                 match (b, cr) {
                     (b'\n', true) if digits == 0 => return Err(BodyError::Size),
-                    (b'\n', true) if size == 0 => Part::Trailer { total: 0, line: 0, cr: false },
-                    (b'\n', true) => Part::Data(size),
+                    (b'\n', true) if size == 0 => BodyState::Trailer { total: 0, line_len: 0, cr_received: false },
+                    (b'\n', true) => BodyState::ChunkData(size),
                     (_, true) | (b'\n', false) => return Err(BodyError::Size),
-                    (b'\r', false) => Part::Size { size, digits, line: line + 1, ext, cr: true },
+                    (b'\r', false) => {
+                        BodyState::ChunkSize { size, digits, line_len: line + 1, in_extension: ext, cr_received: true }
+                    }
                     (b';' | b' ' | b'\t', false) if digits > 0 && !ext => {
-                        Part::Size { size, digits, line: line + 1, ext: true, cr }
+                        BodyState::ChunkSize { size, digits, line_len: line + 1, in_extension: true, cr_received: cr }
                     }
                     (0..=8 | 10..=31 | 127, false) => return Err(BodyError::Size),
-                    (_, false) if ext => Part::Size { size, digits, line: line + 1, ext, cr },
+                    (_, false) if ext => {
+                        BodyState::ChunkSize { size, digits, line_len: line + 1, in_extension: ext, cr_received: cr }
+                    }
                     (_, false) => {
                         let digit = char::from(b).to_digit(16).ok_or(BodyError::Size)?;
                         // Fifteen digits exceed every limit and cannot overflow.
@@ -141,23 +146,29 @@ impl Reading {
                             return Err(BodyError::Size);
                         }
                         let size = size << 4 | u64::from(digit);
-                        Part::Size { size, digits: digits + 1, line: line + 1, ext, cr }
+                        BodyState::ChunkSize {
+                            size,
+                            digits: digits + 1,
+                            line_len: line + 1,
+                            in_extension: ext,
+                            cr_received: cr,
+                        }
                     }
                 }
             }
-            Part::After(false) if b == b'\r' => Part::After(true),
-            Part::After(true) if b == b'\n' => NEW_SIZE,
-            Part::After(_) => return Err(BodyError::NoCrlf),
-            Part::Trailer { total, line, cr } => {
+            BodyState::AfterChunk(false) if b == b'\r' => BodyState::AfterChunk(true),
+            BodyState::AfterChunk(true) if b == b'\n' => CHUNK_SIZE_BEGIN,
+            BodyState::AfterChunk(_) => return Err(BodyError::NoCrlf),
+            BodyState::Trailer { total, line_len: line, cr_received: cr } => {
                 if total >= self.max_trailer {
                     return Err(BodyError::Trailer);
                 }
                 match (b, cr) {
-                    (b'\n', true) if line == 0 => Part::Done,
-                    (b'\n', true) => Part::Trailer { total: total + 1, line: 0, cr: false },
+                    (b'\n', true) if line == 0 => BodyState::Done,
+                    (b'\n', true) => BodyState::Trailer { total: total + 1, line_len: 0, cr_received: false },
                     (_, true) | (b'\n', false) => return Err(BodyError::NoCrlf),
-                    (b'\r', false) => Part::Trailer { total: total + 1, line, cr: true },
-                    (_, false) => Part::Trailer { total: total + 1, line: line + 1, cr },
+                    (b'\r', false) => BodyState::Trailer { total: total + 1, line_len: line, cr_received: true },
+                    (_, false) => BodyState::Trailer { total: total + 1, line_len: line + 1, cr_received: cr },
                 }
             }
             part => part,

@@ -1,4 +1,4 @@
-//! Heads of requests and answers.
+//! Heads of requests and responses.
 //!
 //! A head is parsed once, when its blank line was received, and kept as the received bytes. Everything that a proxy in
 //! front might read differently is refused: folded lines, mixed kinds of line ends, two lengths, a length together with
@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::Response;
 
 /// How many header fields are parsed without an allocation.
-const FEW_FIELDS: usize = 64;
+const INLINE_FIELDS: usize = 64;
 /// Most header fields of a message. The length of the head limits their bytes; this limits the memory for their
 /// positions.
 const MAX_FIELDS: usize = 1024;
@@ -21,7 +21,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// Why a head was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BadHead {
+pub(crate) enum HeadError {
     Malformed,
     TooLarge,
     Version,
@@ -32,8 +32,8 @@ pub(crate) enum BadHead {
     Http2,
 }
 
-impl BadHead {
-    pub(crate) fn answer(self) -> (u16, &'static str) {
+impl HeadError {
+    pub(crate) fn status_and_text(self) -> (u16, &'static str) {
         match self {
             Self::Malformed | Self::Http2 => (400, "400 Bad Request"),
             Self::TooLarge => (431, "431 Request Header Fields Too Large"),
@@ -53,24 +53,24 @@ pub(super) struct HeadBuffer {
     max: usize,
     /// Whether the first line ends in a line feed alone; `None` until it has ended. If so, all lines must, as in Go. If
     /// not, a line feed alone is refused: a proxy may have treated it as a part of a value.
-    bare: Option<bool>,
+    ends_in_bare_lf: Option<bool>,
 }
 
 impl HeadBuffer {
     pub(super) fn new(max: usize) -> Self {
-        Self { bytes: Vec::new(), max, bare: None }
+        Self { bytes: Vec::new(), max, ends_in_bare_lf: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn buffered_bytes(&self) -> usize {
         self.bytes.capacity()
     }
 
     /// Takes input up to the end of the head; returns the head when it is complete.
-    pub(super) fn feed(&mut self, input: &mut &[u8]) -> Result<Option<RequestHead>, BadHead> {
+    pub(super) fn read_request_head(&mut self, input: &mut &[u8]) -> Result<Option<RequestHead>, HeadError> {
         // Empty lines before a request line are ignored (RFC 9112, 2.2).
         while self.bytes.is_empty() || self.bytes == b"\r" {
             match (input.split_first(), self.bytes.is_empty()) {
@@ -82,43 +82,43 @@ impl HeadBuffer {
                     self.bytes.clear();
                     *input = rest;
                 }
-                (Some((first, _)), true) if is_token(*first) => break,
+                (Some((first, _)), true) if is_token_byte(*first) => break,
                 // TLS or another protocol, in which a blank line may never arrive.
-                (Some(_), true) => return Err(BadHead::Malformed),
-                (Some(_), false) => return Err(BadHead::Malformed),
+                (Some(_), true) => return Err(HeadError::Malformed),
+                (Some(_), false) => return Err(HeadError::Malformed),
                 (None, _) => return Ok(None),
             }
         }
         let Some(head) = self.collect(input)? else { return Ok(None) };
-        if head == PREFACE { Err(BadHead::Http2) } else { RequestHead::parse(head).map(Some) }
+        if head == PREFACE { Err(HeadError::Http2) } else { RequestHead::parse(head).map(Some) }
     }
 
     /// Takes input up to and including the first blank line.
-    pub(super) fn collect(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, BadHead> {
+    pub(super) fn collect(&mut self, input: &mut &[u8]) -> Result<Option<Bytes>, HeadError> {
         let old = self.bytes.len();
-        let room = (self.max + 1).saturating_sub(old);
-        let now = input.get(..input.len().min(room)).unwrap_or_default();
-        self.bytes.extend_from_slice(now);
-        if self.bare.is_none() {
-            let line_feed = now.iter().position(|b| *b == b'\n').map(|at| old + at);
+        let space = (self.max + 1).saturating_sub(old);
+        let piece = input.get(..input.len().min(space)).unwrap_or_default();
+        self.bytes.extend_from_slice(piece);
+        if self.ends_in_bare_lf.is_none() {
+            let line_feed = piece.iter().position(|b| *b == b'\n').map(|at| old + at);
             let before = line_feed.map(|at| at.checked_sub(1).and_then(|before| self.bytes.get(before)));
-            self.bare = before.map(|before| before != Some(&b'\r'));
+            self.ends_in_bare_lf = before.map(|before| before != Some(&b'\r'));
         }
-        let blank: &[u8] = if self.bare == Some(true) { b"\n\n" } else { b"\r\n\r\n" };
+        let blank_line: &[u8] = if self.ends_in_bare_lf == Some(true) { b"\n\n" } else { b"\r\n\r\n" };
         // The blank line may begin in the old bytes and end in the new ones.
-        let from = old.saturating_sub(blank.len() - 1);
+        let from = old.saturating_sub(blank_line.len() - 1);
         let tail = self.bytes.get(from..).unwrap_or_default();
-        let end = tail.windows(blank.len()).position(|w| w == blank).map(|at| from + at + blank.len());
+        let end = tail.windows(blank_line.len()).position(|w| w == blank_line).map(|at| from + at + blank_line.len());
         match end {
             Some(end) if end <= self.max => {
-                self.bare = None;
+                self.ends_in_bare_lf = None;
                 *input = input.get(end - old..).unwrap_or_default();
                 self.bytes.truncate(end);
                 Ok(Some(std::mem::take(&mut self.bytes).into()))
             }
             // Mixed kinds of line ends are refused at once, without waiting for the end of the head.
-            None if self.bare == Some(true) && now.contains(&b'\r') => Err(BadHead::Malformed),
-            _ if self.bytes.len() > self.max => Err(BadHead::TooLarge),
+            None if self.ends_in_bare_lf == Some(true) && piece.contains(&b'\r') => Err(HeadError::Malformed),
+            _ if self.bytes.len() > self.max => Err(HeadError::TooLarge),
             _ => {
                 *input = &[];
                 Ok(None)
@@ -134,21 +134,21 @@ impl HeadBuffer {
 
 /// The bytes of a head and the positions of its fields in them.
 #[derive(Clone, Default)]
-struct Fields {
+struct ParsedFields {
     raw: Bytes,
-    at: Ranges,
+    ranges: FieldRanges,
 }
 
 /// Name and value of each field, as ranges in the head.
-type Ranges = SmallVec<[(Range<usize>, Range<usize>); 12]>;
+type FieldRanges = SmallVec<[(Range<usize>, Range<usize>); 12]>;
 
-fn ranges(raw: &[u8], headers: &[httparse::Header<'_>]) -> Ranges {
+fn field_ranges(raw: &[u8], headers: &[httparse::Header<'_>]) -> FieldRanges {
     headers.iter().map(|h| (range_in(raw, h.name.as_bytes()), range_in(raw, h.value))).collect()
 }
 
-impl Fields {
+impl ParsedFields {
     fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.at.iter().map(|(n, v)| (self.str(n), self.bytes(v)))
+        self.ranges.iter().map(|(n, v)| (self.str(n), self.bytes(v)))
     }
 
     fn get(&self, name: &str) -> Option<&[u8]> {
@@ -157,13 +157,13 @@ impl Fields {
 
     /// Whether the connection is kept after this message.
     fn keep_alive(&self, version: u8) -> bool {
-        let says = |word: &[u8]| {
+        let has_token = |word: &[u8]| {
             self.iter()
                 .filter(|(n, _)| n.eq_ignore_ascii_case("connection"))
                 .flat_map(|(_, v)| v.split(|b| *b == b','))
                 .any(|w| w.trim_ascii().eq_ignore_ascii_case(word))
         };
-        if version == 0 { says(b"keep-alive") && !says(b"close") } else { !says(b"close") }
+        if version == 0 { has_token(b"keep-alive") && !has_token(b"close") } else { !has_token(b"close") }
     }
 
     fn bytes(&self, range: &Range<usize>) -> &[u8] {
@@ -175,7 +175,7 @@ impl Fields {
     }
 
     /// Declared length and whether the body is chunked: RFC 9112, 6.1 and 6.3, in the strictest reading.
-    fn framing(&self, version: u8) -> Result<(Option<u64>, bool), BadHead> {
+    fn framing(&self, version: u8) -> Result<(Option<u64>, bool), HeadError> {
         let (mut length, mut codings) = (None, 0);
         for (name, value) in self.iter() {
             if name.eq_ignore_ascii_case("content-length") {
@@ -184,21 +184,21 @@ impl Fields {
                 let n =
                     value.iter().fold(0, |n: u64, d| n.wrapping_mul(10).wrapping_add(u64::from(d.wrapping_sub(b'0'))));
                 if !digits || length.is_some_and(|l| l != n) {
-                    return Err(BadHead::Length);
+                    return Err(HeadError::Length);
                 }
                 length = Some(n);
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 codings += 1;
                 if !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(BadHead::TransferEncoding);
+                    return Err(HeadError::TransferEncoding);
                 }
             }
         }
         if codings > 1 {
-            return Err(BadHead::TransferEncoding);
+            return Err(HeadError::TransferEncoding);
         }
         if codings == 1 && (length.is_some() || version == 0) {
-            return Err(BadHead::BothLengths);
+            return Err(HeadError::BothLengths);
         }
         Ok((length, codings == 1))
     }
@@ -211,7 +211,7 @@ fn range_in(raw: &[u8], part: &[u8]) -> Range<usize> {
 }
 
 /// A byte of a token (RFC 9110, 5.6.2); methods are tokens.
-fn is_token(b: u8) -> bool {
+fn is_token_byte(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
@@ -225,28 +225,28 @@ fn has_mixed_line_ends(raw: &[u8]) -> bool {
     has_bare_lf(raw) && raw.contains(&b'\r')
 }
 
-/// Parses with space for [`FEW_FIELDS`] fields; if there are more, again with space for as many as the head has lines,
-/// [`MAX_FIELDS`] at most.
-fn with_room<'b, T>(
+/// Parses with space for [`INLINE_FIELDS`] fields; if there are more, again with space for as many as the head has
+/// lines, [`MAX_FIELDS`] at most.
+fn parse_with_fields<'b, T>(
     raw: &'b [u8],
     mut parse: impl FnMut(&mut [httparse::Header<'b>]) -> Result<T, httparse::Error>,
-) -> Result<T, BadHead> {
-    let mut parsed = parse(&mut [httparse::EMPTY_HEADER; FEW_FIELDS]);
+) -> Result<T, HeadError> {
+    let mut parsed = parse(&mut [httparse::EMPTY_HEADER; INLINE_FIELDS]);
     if matches!(parsed, Err(httparse::Error::TooManyHeaders)) {
         let lines = raw.iter().filter(|b| **b == b'\n').count();
         parsed = parse(&mut vec![httparse::EMPTY_HEADER; lines.min(MAX_FIELDS)]);
     }
     parsed.map_err(|e| match e {
-        httparse::Error::TooManyHeaders => BadHead::TooLarge,
-        httparse::Error::Version => BadHead::Version,
-        _ => BadHead::Malformed,
+        httparse::Error::TooManyHeaders => HeadError::TooLarge,
+        httparse::Error::Version => HeadError::Version,
+        _ => HeadError::Malformed,
     })
 }
 
 /// Request line and header fields.
 #[derive(Clone)]
 pub struct RequestHead {
-    fields: Fields,
+    fields: ParsedFields,
     method: Range<usize>,
     target: Range<usize>,
     path: Range<usize>,
@@ -286,36 +286,36 @@ impl RequestHead {
     #[must_use]
     pub fn decoded_path(&self) -> Cow<'_, [u8]> {
         let path = self.path().as_bytes();
-        if path.contains(&b'%') { Cow::Owned(crate::status::unescape(path)) } else { Cow::Borrowed(path) }
+        if path.contains(&b'%') { Cow::Owned(crate::status::percent_decode_bytes(path)) } else { Cow::Borrowed(path) }
     }
 
     /// The cleaned target for a path with empty or dotted segments, as in Go's ServeMux, including its query, for
     /// `Location`. `None` for a path that is clean, and for a result that a browser could read as a URL of another
     /// host.
     #[must_use]
-    pub fn clean_target(&self) -> Option<String> {
+    pub fn cleaned_target(&self) -> Option<String> {
         let path = self.path();
-        let mut kept = Vec::new();
+        let mut segments = Vec::new();
         for segment in path.strip_prefix('/')?.split('/') {
             match segment {
                 "" | "." => {}
-                ".." => drop(kept.pop()),
-                segment => kept.push(segment),
+                ".." => drop(segments.pop()),
+                segment => segments.push(segment),
             }
         }
-        let mut clean = format!("/{}", kept.join("/"));
-        if path.ends_with('/') && clean.len() > 1 {
-            clean.push('/');
+        let mut cleaned = format!("/{}", segments.join("/"));
+        if path.ends_with('/') && cleaned.len() > 1 {
+            cleaned.push('/');
         }
-        let is_plain = clean.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&b));
-        if clean == path || !is_plain {
+        let is_plain = cleaned.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&b));
+        if cleaned == path || !is_plain {
             return None;
         }
         if let Some(query) = self.query() {
-            clean.push('?');
-            clean.push_str(query);
+            cleaned.push('?');
+            cleaned.push_str(query);
         }
-        Some(clean)
+        Some(cleaned)
     }
 
     /// The query: what follows `?`.
@@ -326,8 +326,8 @@ impl RequestHead {
 
     /// About how many bytes of memory the head takes.
     #[must_use]
-    pub fn size(&self) -> usize {
-        self.fields.raw.len() + self.fields.at.len() * size_of::<(Range<usize>, Range<usize>)>()
+    pub fn memory_size(&self) -> usize {
+        self.fields.raw.len() + self.fields.ranges.len() * size_of::<(Range<usize>, Range<usize>)>()
     }
 
     /// The minor version, 0 or 1, of HTTP/1; 2 for HTTP/2.
@@ -367,11 +367,11 @@ impl RequestHead {
         self.fields.keep_alive(self.version)
     }
 
-    fn parse(raw: Bytes) -> Result<Self, BadHead> {
+    fn parse(raw: Bytes) -> Result<Self, HeadError> {
         if has_mixed_line_ends(&raw) {
-            return Err(BadHead::Malformed);
+            return Err(HeadError::Malformed);
         }
-        let (method, target_range, version, at) = with_room(&raw, |fields| {
+        let (method, target_range, version, at) = parse_with_fields(&raw, |fields| {
             let mut parsed = httparse::Request::new(fields);
             if parsed.parse(&raw)? != httparse::Status::Complete(raw.len()) {
                 return Err(httparse::Error::NewLine);
@@ -380,53 +380,53 @@ impl RequestHead {
                 return Err(httparse::Error::Token);
             };
             let (method, target) = (range_in(&raw, method.as_bytes()), range_in(&raw, target.as_bytes()));
-            Ok((method, target, version, ranges(&raw, parsed.headers)))
+            Ok((method, target, version, field_ranges(&raw, parsed.headers)))
         })?;
-        let fields = Fields { raw: raw.clone(), at };
+        let fields = ParsedFields { raw: raw.clone(), ranges: at };
         let (path, query) = split_target(fields.str(&target_range), target_range.start)?;
         let (length, chunked) = fields.framing(version)?;
         let hosts = fields.iter().filter(|(n, _)| n.eq_ignore_ascii_case("host")).count();
         if hosts > 1 || hosts == 0 && version == 1 {
-            return Err(BadHead::NoHost);
+            return Err(HeadError::NoHost);
         }
         Ok(Self { fields, method, target: target_range, path, query, version, length, chunked })
     }
 
     /// The head of an HTTP/2 request. `:authority` becomes the `host` field.
-    pub(crate) fn from_parts(parts: &http::request::Parts) -> Result<Self, BadHead> {
+    pub(crate) fn from_parts(parts: &http::request::Parts) -> Result<Self, HeadError> {
         let (mut raw, mut at) = (Vec::with_capacity(512), SmallVec::new());
-        let mut put = |bytes: &[u8]| {
+        let mut append = |bytes: &[u8]| {
             let start = raw.len();
             raw.extend_from_slice(bytes);
             start..raw.len()
         };
-        let method = put(parts.method.as_str().as_bytes());
+        let method = append(parts.method.as_str().as_bytes());
         let authority = parts.uri.authority().map_or("", |a| a.as_str());
         let path_and_query = parts.uri.path_and_query().map_or("", |p| p.as_str());
         let target = if path_and_query.is_empty() { authority } else { path_and_query };
-        let target_range = put(target.as_bytes());
+        let target_range = append(target.as_bytes());
         let (path, query) = split_target(target, target_range.start)?;
         if !authority.is_empty() {
-            at.push((put(b"host"), put(authority.as_bytes())));
+            at.push((append(b"host"), append(authority.as_bytes())));
         }
         for (name, value) in &parts.headers {
             if name == http::header::HOST && !authority.is_empty() {
                 // RFC 9113, 8.3.1: `host` and `:authority` must not name different hosts.
                 if !value.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) {
-                    return Err(BadHead::Malformed);
+                    return Err(HeadError::Malformed);
                 }
                 continue;
             }
-            at.push((put(name.as_str().as_bytes()), put(value.as_bytes())));
+            at.push((append(name.as_str().as_bytes()), append(value.as_bytes())));
         }
-        let fields = Fields { raw: raw.into(), at };
+        let fields = ParsedFields { raw: raw.into(), ranges: at };
         let (length, chunked) = fields.framing(2)?;
         Ok(Self { fields, method, target: target_range, path, query, version: 2, length, chunked })
     }
 }
 
 /// Path and query of a target in origin, absolute or asterisk form (RFC 9112, 3.2).
-fn split_target(target: &str, start: usize) -> Result<(Range<usize>, Option<Range<usize>>), BadHead> {
+fn split_target(target: &str, start: usize) -> Result<(Range<usize>, Option<Range<usize>>), HeadError> {
     let lower = |n: usize| target.get(..n).map(str::to_ascii_lowercase);
     let skip = if target.starts_with('/') || target == "*" {
         0
@@ -435,7 +435,7 @@ fn split_target(target: &str, start: usize) -> Result<(Range<usize>, Option<Rang
         let after = target.get(authority..).unwrap_or_default();
         authority + after.find(['/', '?']).unwrap_or(after.len())
     } else {
-        return Err(BadHead::Malformed);
+        return Err(HeadError::Malformed);
     };
     let rest = target.get(skip..).unwrap_or_default();
     let end = rest.find('?').unwrap_or(rest.len());
@@ -444,24 +444,24 @@ fn split_target(target: &str, start: usize) -> Result<(Range<usize>, Option<Rang
     Ok((begin..begin + end, query))
 }
 
-/// Status line and header fields of a received answer.
+/// Status line and header fields of a received response.
 #[derive(Clone, Default)]
-pub struct ReplyHead {
-    fields: Fields,
+pub struct ResponseHead {
+    fields: ParsedFields,
     pub(super) status: u16,
     version: u8,
     pub(super) length: Option<u64>,
     pub(super) chunked: bool,
 }
 
-impl std::fmt::Debug for ReplyHead {
+impl std::fmt::Debug for ResponseHead {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Values may be secrets, so they are left out.
         f.debug_list().entries(self.headers().map(|(name, _)| name)).finish()
     }
 }
 
-impl ReplyHead {
+impl ResponseHead {
     /// The first header field of that name, in any case.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
@@ -473,17 +473,17 @@ impl ReplyHead {
         self.fields.iter()
     }
 
-    pub(super) fn keeps_alive(&self) -> bool {
+    pub(super) fn wants_keep_alive(&self) -> bool {
         self.fields.keep_alive(self.version)
     }
 
-    /// `tunnel`: a 2xx turns the connection into a tunnel, and the fields about a body are ignored (RFC 9110, 9.3.6).
-    pub(super) fn parse(raw: Bytes, tunnel: bool) -> Result<Self, BadHead> {
+    /// `is_connect`: with a 2xx the connection is a tunnel, and the fields about a body are ignored (RFC 9110, 9.3.6).
+    pub(super) fn parse(raw: Bytes, tunnel: bool) -> Result<Self, HeadError> {
         // httparse ignores leading empty lines, which are only allowed before requests.
         if has_bare_lf(&raw) || !raw.starts_with(b"HTTP/1.") {
-            return Err(BadHead::Malformed);
+            return Err(HeadError::Malformed);
         }
-        let (status, version, at) = with_room(&raw, |fields| {
+        let (status, version, at) = parse_with_fields(&raw, |fields| {
             let mut parsed = httparse::Response::new(fields);
             if parsed.parse(&raw)? != httparse::Status::Complete(raw.len()) {
                 return Err(httparse::Error::NewLine);
@@ -491,9 +491,9 @@ impl ReplyHead {
             let (Some(status @ 100..), Some(version)) = (parsed.code, parsed.version) else {
                 return Err(httparse::Error::Status);
             };
-            Ok((status, version, ranges(&raw, parsed.headers)))
+            Ok((status, version, field_ranges(&raw, parsed.headers)))
         })?;
-        let fields = Fields { raw: raw.clone(), at };
+        let fields = ParsedFields { raw: raw.clone(), ranges: at };
         let (length, chunked) = match status {
             200..300 if tunnel => (None, false),
             _ => fields.framing(version)?,
@@ -502,14 +502,14 @@ impl ReplyHead {
     }
 }
 
-/// Whether answers with this status have a body (RFC 9110, 6.4.1).
+/// Whether responses with this status have a body (RFC 9110, 6.4.1).
 pub(crate) fn may_have_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
 }
 
-/// Encodes status line and header fields. `streams`: the body follows in chunks or, before HTTP/1.1, until the
+/// Encodes status line and header fields. `is_streaming`: the body follows in chunks or, before HTTP/1.1, until the
 /// connection ends.
-pub(super) fn response_head(response: &Response, close: bool, old: bool, streams: bool) -> Bytes {
+pub(super) fn encode_response_head(response: &Response, close: bool, is_http_1_0: bool, is_streaming: bool) -> Bytes {
     let mut out = Vec::with_capacity(160);
     let status = if (200..600).contains(&response.status) { response.status } else { 500 };
     let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Unknown");
@@ -520,34 +520,35 @@ pub(super) fn response_head(response: &Response, close: bool, old: bool, streams
     out.extend_from_slice(reason.as_bytes());
     out.extend_from_slice(b"\r\n");
     if !response.content_type.is_empty() {
-        field(&mut out, "Content-Type", response.content_type);
+        encode_field(&mut out, "Content-Type", response.content_type);
     }
     for (name, value) in &response.headers {
-        let ours = ["content-length", "transfer-encoding", "connection"].iter().any(|o| name.eq_ignore_ascii_case(o));
+        let is_framing_field =
+            ["content-length", "transfer-encoding", "connection"].iter().any(|o| name.eq_ignore_ascii_case(o));
         // Values from a configuration or a request cannot end the line early.
         let valid = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
-        if valid && !ours {
-            field(&mut out, name, value);
+        if valid && !is_framing_field {
+            encode_field(&mut out, name, value);
         }
     }
-    if streams {
-        if !old {
-            field(&mut out, "Transfer-Encoding", "chunked");
+    if is_streaming {
+        if !is_http_1_0 {
+            encode_field(&mut out, "Transfer-Encoding", "chunked");
         }
     } else if may_have_body(status) {
         let length = response.body.iter().map(Bytes::len).sum::<usize>();
-        field(&mut out, "Content-Length", number.format(length));
+        encode_field(&mut out, "Content-Length", number.format(length));
     }
     if close {
-        field(&mut out, "Connection", "close");
-    } else if old {
-        field(&mut out, "Connection", "keep-alive");
+        encode_field(&mut out, "Connection", "close");
+    } else if is_http_1_0 {
+        encode_field(&mut out, "Connection", "keep-alive");
     }
     out.extend_from_slice(b"\r\n");
     out.into()
 }
 
-pub(super) fn field(out: &mut Vec<u8>, name: &str, value: &str) {
+pub(super) fn encode_field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value.as_bytes());

@@ -1,8 +1,8 @@
 //! HTTP/1.0 and 1.1 (RFC 9112): the server side is here, the client side in [`client`].
 //!
-//! Reads requests in the order they arrive, answers in that order, limits how many wait, and refuses every framing that
-//! two parsers could read differently. A [`Door`] admits or refuses a request from its head alone, before the body is
-//! read. Never interprets a body and never decodes a content coding.
+//! Reads requests in the order they arrive, sends responses in that order, limits how many wait, and refuses every
+//! framing that two parsers could read differently. An [`Admission`] admits or refuses a request from its head alone,
+//! before the body is read. Never interprets a body and never decodes a content coding.
 
 mod body;
 pub mod client;
@@ -12,7 +12,7 @@ mod head;
 mod tests;
 
 pub(crate) use head::may_have_body;
-pub use head::{ReplyHead, RequestHead};
+pub use head::{RequestHead, ResponseHead};
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, IoSlice, Read, Write};
@@ -21,29 +21,29 @@ use std::rc::Rc;
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
-use self::body::{BodyError, Reading};
-use self::head::{BadHead, HeadBuffer};
-use crate::coding::{SCRATCH, Workspace};
-use crate::{Closed, Turn, earliest};
+use self::body::{BodyDecoder, BodyError};
+use self::head::{HeadBuffer, HeadError};
+use crate::coding::{SCRATCH_SIZE, Workspace};
+use crate::{CloseReason, PollResult, earliest};
 
-/// How many requests may wait for their answers on one connection.
-const PIPELINE: usize = 16;
+/// How many requests may wait for their responses on one connection.
+const MAX_PIPELINED: usize = 16;
 /// A refused body is read to its end up to this size, as Go does; beyond it the connection is closed.
-const DRAIN: u64 = 256 << 10;
+const MAX_DISCARD: u64 = 256 << 10;
 /// How long a finished connection waits for the peer to close its side, as Go does.
 const LINGER: u64 = 500_000_000;
-/// When more output than this is waiting, no further requests are read. It bounds the answers of a client that sends
-/// requests and does not read the answers.
-const OUT_HIGH: usize = 64 << 10;
+/// When more output than this is waiting, no further requests are read. It bounds the responses to a client that sends
+/// requests and does not read the responses.
+const MAX_OUTPUT: usize = 64 << 10;
 
-/// How long a piece of a streamed answer may wait to be written because the client does not read.
-pub(crate) const STALL: u64 = 30_000_000_000;
+/// How long a piece of a streamed body may wait to be written because the client does not read.
+pub(crate) const STALL_TIMEOUT: u64 = 30_000_000_000;
 
-/// Settings of an HTTP server, the same for HTTP/1 and HTTP/2. Units are nanoseconds and bytes; `None` disables a
+/// Configuration of an HTTP server connection, the same for HTTP/1 and HTTP/2. Nanoseconds and bytes; `None` disables a
 /// timeout.
 #[derive(Clone, Debug)]
-pub struct H1Config {
-    /// Longest body, unless [`Door::head`] sets a lower limit. Default 20 MiB.
+pub struct HttpServerConnConfig {
+    /// Longest body, unless [`Admission::admit_head`] sets a lower limit. Default 20 MiB.
     pub max_body: u64,
     /// Longest request line with header fields. Default 64 KiB, which is the fixed limit of HTTP/2 here.
     pub max_head: usize,
@@ -53,19 +53,19 @@ pub struct H1Config {
     pub read_timeout: Option<u64>,
     /// A body of which nothing arrives for this long is refused, independent of `read_timeout`. Default 60 s.
     pub body_timeout: u64,
-    /// From the end of the head to the last byte of the answer.
+    /// From the end of the head to the last byte of the response.
     pub write_timeout: Option<u64>,
     /// Between requests; `read_timeout` is used if this is `None`.
     pub idle_timeout: Option<u64>,
     /// Whether connections may carry more than one request.
     pub keep_alive: bool,
-    /// Bytes read in one turn. Default 256 KiB.
+    /// Bytes read in one `poll`. Default 256 KiB.
     pub read_budget: usize,
     /// Shared by all connections of the thread.
     pub workspace: Workspace,
 }
 
-impl Default for H1Config {
+impl Default for HttpServerConnConfig {
     fn default() -> Self {
         Self {
             max_body: 20 << 20,
@@ -87,44 +87,44 @@ impl Default for H1Config {
 pub struct BodyLimit(pub u64);
 
 /// Admits or refuses requests.
-pub trait Door {
+pub trait Admission {
     /// Owned by a request from its admission until the application drops it.
     type Permit;
 
-    /// Called when the head was received, before the body is read. The limit is capped by [`H1Config::max_body`].
+    /// Called when the head was received, before the body is read. [`HttpServerConnConfig::max_body`] caps the limit.
     ///
     /// # Errors
-    /// The answer; the body is discarded.
-    fn head(&mut self, head: &RequestHead) -> Result<(Self::Permit, BodyLimit), Response>;
+    /// The response; the body is discarded.
+    fn admit_head(&mut self, head: &RequestHead) -> Result<(Self::Permit, BodyLimit), Response>;
 
-    /// Called before the buffer of the body grows to `to` bytes.
+    /// Called before the buffer of the body grows to `capacity` bytes.
     ///
     /// # Errors
-    /// The answer; the body is discarded.
+    /// The response; the body is discarded.
     fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Response>;
 
-    /// The answer to a body beyond its limit. The connection is closed after it.
-    fn too_large(&mut self, head: &RequestHead) -> Response;
+    /// The response to a body beyond its limit. The connection is closed after it.
+    fn body_too_large(&mut self, head: &RequestHead) -> Response;
 }
 
 /// One request of one connection; never reused while the connection exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub(crate) u64);
 
-/// A request for the application. It must be answered with [`H1Conn::respond`].
+/// A request for the application. The application must call [`H1ServerConn::respond`].
 #[derive(Debug)]
 pub struct Request<P> {
-    /// Identifies the request in [`H1Conn::respond`].
+    /// Identifies the request in [`H1ServerConn::respond`].
     pub id: RequestId,
     /// Request line and header fields.
     pub head: RequestHead,
     /// The body without its transfer coding.
     pub body: Bytes,
-    /// What [`Door::head`] returned.
+    /// What [`Admission::admit_head`] returned.
     pub permit: P,
 }
 
-/// An answer.
+/// A response.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
     /// 200 to 599.
@@ -141,12 +141,12 @@ pub struct Response {
 }
 
 impl Response {
-    /// An answer with a body.
+    /// A response with a body.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         Self { status, content_type, headers: Vec::new(), body: smallvec::smallvec![body.into()], close: false }
     }
 
-    /// A plain text answer.
+    /// A plain text response.
     pub fn text(status: u16, body: impl Into<Bytes>) -> Self {
         Self::new(status, "text/plain; charset=utf-8", body)
     }
@@ -160,7 +160,7 @@ impl Response {
 
     /// Closes the connection after it.
     #[must_use]
-    pub fn closing(mut self) -> Self {
+    pub fn with_close(mut self) -> Self {
         self.close = true;
         self
     }
@@ -171,48 +171,52 @@ enum State<P> {
     /// Between requests, or inside a head.
     Head,
     /// Inside the body of an admitted request.
-    Body(Box<Incoming<P>>, Reading),
+    Body(Box<IncomingRequest<P>>, BodyDecoder),
     /// Inside the body of a refused request.
-    Refused(Reading),
-    /// No more requests are read, further input is discarded, and the last answer closes the connection.
-    Deaf,
+    Refused(BodyDecoder),
+    /// No more requests are read, further input is discarded, and the last response closes the connection.
+    Discarding,
 }
 
 /// A request whose body is being read.
-pub(crate) struct Incoming<P> {
+pub(crate) struct IncomingRequest<P> {
     pub(crate) head: RequestHead,
     body: Vec<u8>,
     limit: u64,
     permit: P,
 }
 
-impl<P> Incoming<P> {
+impl<P> IncomingRequest<P> {
     pub(crate) fn new(head: RequestHead, limit: u64, permit: P) -> Self {
         Self { head, body: Vec::new(), limit, permit }
     }
 
-    /// Appends a piece of the body. Calls [`Door::grow`] before the buffer grows.
-    pub(crate) fn take<D: Door<Permit = P> + ?Sized>(&mut self, piece: &[u8], door: &mut D) -> Result<(), Response> {
+    /// Appends a piece of the body. Calls [`Admission::grow`] before the buffer grows.
+    pub(crate) fn append<D: Admission<Permit = P> + ?Sized>(
+        &mut self,
+        piece: &[u8],
+        admission: &mut D,
+    ) -> Result<(), Response> {
         let Self { head, body, limit, permit } = self;
         let total = body.len() + piece.len();
         if total as u64 > *limit {
-            return Err(door.too_large(head).closing());
+            return Err(admission.body_too_large(head).with_close());
         }
         if total > body.capacity() {
             // A declared length is known to be within the limit; the buffer of a body without one doubles.
-            let to = match head.content_length() {
-                Some(declared) => crate::room(usize::try_from(declared).unwrap_or(usize::MAX), total),
+            let capacity = match head.content_length() {
+                Some(declared) => crate::receive_capacity(usize::try_from(declared).unwrap_or(usize::MAX), total),
                 None => total.max(body.capacity().saturating_mul(2)).min(usize::try_from(*limit).unwrap_or(usize::MAX)),
             };
-            let to = to.max(total);
-            door.grow(permit, to as u64)?;
-            body.reserve_exact(to - body.len());
+            let capacity = capacity.max(total);
+            admission.grow(permit, capacity as u64)?;
+            body.reserve_exact(capacity - body.len());
         }
         body.extend_from_slice(piece);
         Ok(())
     }
 
-    pub(crate) fn held(&self) -> usize {
+    pub(crate) fn buffered_bytes(&self) -> usize {
         self.body.capacity()
     }
 
@@ -229,270 +233,283 @@ impl<P> Incoming<P> {
     }
 }
 
-/// A request in the queue that keeps the order of answers.
-struct Slot {
+/// A request in the queue that keeps the order of responses.
+struct PendingResponse {
     id: RequestId,
-    answer: Option<Response>,
+    response: Option<Response>,
     head_only: bool,
-    old: bool,
-    keep: bool,
-    write_by: Option<u64>,
-    /// The body of the answer follows in pieces.
-    streams: bool,
+    is_http_1_0: bool,
+    keep_alive: bool,
+    write_deadline: Option<u64>,
+    /// The body of the response follows in pieces.
+    is_streaming: bool,
 }
 
-/// An answer whose body follows in pieces. Its head is already in the output.
-struct Streaming {
+/// A response whose body follows in pieces. Its head is already in the output.
+struct StreamingResponse {
     id: RequestId,
-    chunked: bool,
+    is_chunked: bool,
     close: bool,
-    write_by: Option<u64>,
+    write_deadline: Option<u64>,
 }
 
 /// An HTTP/1 server connection over any non-blocking stream. See the crate's call order.
-pub struct H1Conn<T, P> {
+pub struct H1ServerConn<T, P> {
     io: T,
-    cfg: Rc<H1Config>,
+    cfg: Rc<HttpServerConnConfig>,
     state: State<P>,
-    head: HeadBuffer,
-    slots: VecDeque<Slot>,
-    ready: VecDeque<Request<P>>,
+    head_buffer: HeadBuffer,
+    pending_responses: VecDeque<PendingResponse>,
+    ready_requests: VecDeque<Request<P>>,
     next_id: u64,
     /// Input that was read but cannot be processed yet.
-    stash: Vec<u8>,
-    out: VecDeque<Bytes>,
-    out_len: usize,
+    unprocessed_input: Vec<u8>,
+    output: VecDeque<Bytes>,
+    output_len: usize,
     /// The stream accepted all output but still buffers some of it: records that a TLS stream could not write.
-    unflushed: bool,
-    /// An `Expect: 100-continue` is not answered yet.
-    go_on: bool,
-    served_any: bool,
-    draining: bool,
+    flush_pending: bool,
+    /// `100 Continue` is expected and not sent yet.
+    continue_pending: bool,
+    has_served: bool,
+    is_draining: bool,
     eof: bool,
     /// Start of the current wait: for a head, for a body, or between requests.
-    since: u64,
+    waiting_since: u64,
     /// When bytes of the current body last arrived.
-    body_since: u64,
-    write_by: Option<u64>,
-    streaming: Option<Streaming>,
-    last_said: bool,
-    linger: Option<u64>,
+    body_progress_at: u64,
+    write_deadline: Option<u64>,
+    streaming: Option<StreamingResponse>,
+    last_response_queued: bool,
+    linger_deadline: Option<u64>,
     closed: bool,
-    why: Option<Closed>,
+    close_reason: Option<CloseReason>,
 }
 
-impl<T: Read + Write, P> H1Conn<T, P> {
+impl<T: Read + Write, P> H1ServerConn<T, P> {
     /// A connection that was just accepted.
-    pub fn new(io: T, cfg: Rc<H1Config>, now: u64) -> Self {
+    pub fn new(io: T, cfg: Rc<HttpServerConnConfig>, now: u64) -> Self {
         Self {
             io,
-            head: HeadBuffer::new(cfg.max_head),
+            head_buffer: HeadBuffer::new(cfg.max_head),
             cfg,
             state: State::Head,
-            slots: VecDeque::new(),
-            ready: VecDeque::new(),
+            pending_responses: VecDeque::new(),
+            ready_requests: VecDeque::new(),
             next_id: 0,
-            stash: Vec::new(),
-            out: VecDeque::new(),
-            out_len: 0,
-            unflushed: false,
-            go_on: false,
-            served_any: false,
-            draining: false,
+            unprocessed_input: Vec::new(),
+            output: VecDeque::new(),
+            output_len: 0,
+            flush_pending: false,
+            continue_pending: false,
+            has_served: false,
+            is_draining: false,
             eof: false,
-            since: now,
-            body_since: now,
-            write_by: None,
+            waiting_since: now,
+            body_progress_at: now,
+            write_deadline: None,
             streaming: None,
-            last_said: false,
-            linger: None,
+            last_response_queued: false,
+            linger_deadline: None,
             closed: false,
-            why: None,
+            close_reason: None,
         }
     }
 
-    /// A connection that accepts no request: it sends `words` whatever input arrives, and closes as after any last
-    /// answer.
-    pub fn refusing(io: T, cfg: Rc<H1Config>, now: u64, words: &'static [u8], why: Closed) -> Self {
+    /// A connection that accepts no request: it sends `text` whatever input arrives, and closes as after any last
+    /// response.
+    pub fn new_refusing(
+        io: T,
+        cfg: Rc<HttpServerConnConfig>,
+        now: u64,
+        text: &'static [u8],
+        reason: CloseReason,
+    ) -> Self {
         let mut conn = Self::new(io, cfg, now);
-        conn.out_len = words.len();
-        conn.out.push_back(Bytes::from_static(words));
-        conn.write_by = conn.cfg.write_timeout.map(|t| now.saturating_add(t));
-        conn.last_said = true;
-        conn.why = Some(why);
-        conn.go_deaf();
+        conn.output_len = text.len();
+        conn.output.push_back(Bytes::from_static(text));
+        conn.write_deadline = conn.cfg.write_timeout.map(|t| now.saturating_add(t));
+        conn.last_response_queued = true;
+        conn.close_reason = Some(reason);
+        conn.discard_input();
         conn
     }
 
     /// Reads up to the budget, writes what can be written, and handles the timers that are due.
-    pub fn turn<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> Turn {
-        let mut again = false;
+    pub fn poll<D: Admission<Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut D) -> PollResult {
+        let mut more_input = false;
         if !self.closed {
-            again = self.read(now, door);
-            self.fire(now);
-            self.push(now);
-            // A written answer may allow input that was read earlier to be processed.
-            again |= !self.stash.is_empty() && self.takes_more();
+            more_input = self.read(now, admission);
+            self.handle_timeouts(now);
+            self.write_output(now);
+            // A written response may allow input that was read earlier to be processed.
+            more_input |= !self.unprocessed_input.is_empty() && self.accepts_input();
         }
-        self.report(again)
+        self.poll_result(more_input)
     }
 
-    /// Writes without reading: for use after `respond`, when there was no readiness event. `again` is true when input
-    /// that was read earlier can be processed now.
-    pub fn flush(&mut self, now: u64) -> Turn {
+    /// Writes without reading: for use after `respond`, when there was no readiness event. `poll_again` is true when
+    /// input that was read earlier can be processed now.
+    pub fn flush(&mut self, now: u64) -> PollResult {
         if !self.closed {
-            self.fire(now);
-            self.push(now);
+            self.handle_timeouts(now);
+            self.write_output(now);
         }
-        let again = !self.closed && !self.stash.is_empty() && self.takes_more();
-        self.report(again)
+        let more_input = !self.closed && !self.unprocessed_input.is_empty() && self.accepts_input();
+        self.poll_result(more_input)
     }
 
     /// The next request for the application.
     pub fn poll_request(&mut self) -> Option<Request<P>> {
-        self.ready.pop_front()
+        self.ready_requests.pop_front()
     }
 
-    /// Answers a request. Unknown ids and second answers are ignored.
+    /// Responds to a request. Unknown ids and second responses are ignored.
     pub fn respond(&mut self, id: RequestId, response: Response) {
-        if let Some(slot) = self.slots.iter_mut().find(|s| s.id == id && s.answer.is_none()) {
-            slot.answer = Some(response);
+        if let Some(slot) = self.pending_responses.iter_mut().find(|s| s.id == id && s.response.is_none()) {
+            slot.response = Some(response);
         }
-        self.line_up();
+        self.encode_responses();
     }
 
-    /// Refuses the request whose body is being read, if its permit `matches`. `answer` is called in that case only.
-    pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, answer: impl FnOnce(&P) -> Response) {
+    /// Refuses the request whose body is being read, if its permit `matches`. `make_response` is called then only.
+    pub fn refuse_incomplete(
+        &mut self,
+        now: u64,
+        matches: impl Fn(&P) -> bool,
+        make_response: impl FnOnce(&P) -> Response,
+    ) {
         match std::mem::replace(&mut self.state, State::Head) {
-            State::Body(incoming, reading) if matches(incoming.permit()) => {
-                let response = answer(incoming.permit());
+            State::Body(incoming, decoder) if matches(incoming.permit()) => {
+                let response = make_response(incoming.permit());
                 drop(incoming);
                 // A client that still waits for `100 Continue` may never send the body.
-                let waits = self.go_on;
-                self.refuse_body(response, reading, waits, now);
+                let awaits_continue = self.continue_pending;
+                self.refuse_body(response, decoder, awaits_continue, now);
             }
             other => self.state = other,
         }
     }
 
-    /// Answers a request with a head and a body that follows in pieces ([`H1Conn::give`]). False when no body is to
-    /// follow: for HEAD, statuses without a body, unknown ids and second answers.
+    /// Sends a head; the body follows in pieces ([`H1ServerConn::send_data`]). False when no body is to follow: for
+    /// HEAD, statuses without a body, unknown ids and second responses.
     pub fn respond_streaming(&mut self, id: RequestId, response: Response) -> bool {
-        let mut streams = false;
-        if let Some(slot) = self.slots.iter_mut().find(|s| s.id == id && s.answer.is_none()) {
-            streams = !slot.head_only && may_have_body(response.status);
-            (slot.answer, slot.streams) = (Some(response), true);
+        let mut is_streaming = false;
+        if let Some(slot) = self.pending_responses.iter_mut().find(|s| s.id == id && s.response.is_none()) {
+            is_streaming = !slot.head_only && may_have_body(response.status);
+            (slot.response, slot.is_streaming) = (Some(response), true);
         }
-        self.line_up();
-        streams
+        self.encode_responses();
+        is_streaming
     }
 
-    /// Whether the next piece of this answer can be given: everything before it has been written.
+    /// Whether the next piece of this body can be sent: everything before it has been written.
     #[must_use]
-    pub fn wants(&self, id: RequestId) -> bool {
-        self.streaming.as_ref().is_some_and(|s| s.id == id) && self.all_sent()
+    pub fn can_send_data(&self, id: RequestId) -> bool {
+        self.streaming.as_ref().is_some_and(|s| s.id == id) && self.is_flushed()
     }
 
-    /// Whether pieces of this answer are still to be given, now or after the answers before it.
+    /// Whether pieces of this body are still to be sent, now or after the responses before it.
     #[must_use]
     pub fn is_streaming(&self, id: RequestId) -> bool {
-        self.streaming.as_ref().is_some_and(|s| s.id == id) || self.slots.iter().any(|s| s.id == id && s.streams)
+        self.streaming.as_ref().is_some_and(|s| s.id == id)
+            || self.pending_responses.iter().any(|s| s.id == id && s.is_streaming)
     }
 
-    /// Whether this request is the next to be answered.
+    /// Whether the response to this request is the next to be sent.
     #[must_use]
-    pub fn is_turn(&self, id: RequestId) -> bool {
-        self.streaming.is_none() && self.slots.front().is_some_and(|s| s.id == id)
+    pub fn is_next_response(&self, id: RequestId) -> bool {
+        self.streaming.is_none() && self.pending_responses.front().is_some_and(|s| s.id == id)
     }
 
-    /// Sends the next piece of an answer. Call it when [`H1Conn::wants`] is true.
-    pub fn give(&mut self, now: u64, id: RequestId, piece: Bytes) {
+    /// Sends the next piece of a body. Call it when [`H1ServerConn::can_send_data`] is true.
+    pub fn send_data(&mut self, now: u64, id: RequestId, piece: Bytes) {
         let Some(streaming) = self.streaming.as_ref().filter(|s| s.id == id && !piece.is_empty()) else { return };
-        let size = if streaming.chunked { format!("{:x}\r\n", piece.len()) } else { String::new() };
-        let end = if streaming.chunked { Bytes::from_static(b"\r\n") } else { Bytes::new() };
+        let size = if streaming.is_chunked { format!("{:x}\r\n", piece.len()) } else { String::new() };
+        let end = if streaming.is_chunked { Bytes::from_static(b"\r\n") } else { Bytes::new() };
         for part in [Bytes::from(size), piece, end].into_iter().filter(|part| !part.is_empty()) {
-            self.out_len += part.len();
-            self.out.push_back(part);
+            self.output_len += part.len();
+            self.output.push_back(part);
         }
-        self.write_by = earliest(self.write_by, Some(now.saturating_add(STALL)));
+        self.write_deadline = earliest(self.write_deadline, Some(now.saturating_add(STALL_TIMEOUT)));
     }
 
-    /// The answer is complete.
-    pub fn finish(&mut self, id: RequestId, now: u64) {
+    /// The body is complete.
+    pub fn finish_response(&mut self, id: RequestId, now: u64) {
         let Some(streaming) = self.streaming.take_if(|s| s.id == id) else { return };
-        if streaming.chunked {
+        if streaming.is_chunked {
             let end = Bytes::from_static(b"0\r\n\r\n");
-            self.out_len += end.len();
-            self.out.push_back(end);
+            self.output_len += end.len();
+            self.output.push_back(end);
         }
-        let stall = Some(now.saturating_add(STALL));
-        self.write_by = earliest(earliest(self.write_by, streaming.write_by), stall);
+        let stall_deadline = Some(now.saturating_add(STALL_TIMEOUT));
+        self.write_deadline = earliest(earliest(self.write_deadline, streaming.write_deadline), stall_deadline);
         if streaming.close {
-            self.say_last();
+            self.mark_last_response();
         }
-        self.line_up();
+        self.encode_responses();
     }
 
-    /// The answer can't be completed. The connection is closed, so that the client sees that the body is incomplete.
-    pub fn abandon(&mut self, id: RequestId) {
+    /// The body can't be completed. The connection is closed, so that the client sees that the body is incomplete.
+    pub fn abort_response(&mut self, id: RequestId) {
         if self.is_streaming(id) {
-            self.close(Closed::Local("answer cut off"));
+            self.close(CloseReason::Local("answer cut off"));
         }
     }
 
-    /// Bytes of input that no [`Door`] has admitted: an incomplete head, and input that waits behind a request.
+    /// Bytes of input that no [`Admission`] has admitted: an incomplete head, and input that waits behind a request.
     #[must_use]
-    pub fn unadmitted(&self) -> usize {
-        self.head.held() + self.stash.capacity()
+    pub fn unadmitted_bytes(&self) -> usize {
+        self.head_buffer.buffered_bytes() + self.unprocessed_input.capacity()
     }
 
-    /// Refuses the request whose head is being read: `response` is its answer, and the connection closes.
+    /// Refuses the request whose head is being read: `response` is sent, and the connection closes.
     pub fn refuse_head(&mut self, now: u64, response: Response) {
-        if matches!(self.state, State::Head) && !self.head.is_empty() {
-            self.head = HeadBuffer::new(self.cfg.max_head);
-            self.answer_head(response, now);
+        if matches!(self.state, State::Head) && !self.head_buffer.is_empty() {
+            self.head_buffer = HeadBuffer::new(self.cfg.max_head);
+            self.respond_to_head(response, now);
         }
     }
 
-    /// When `turn` must be called at the latest.
+    /// When `poll` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
         if self.closed {
             None
         } else {
-            self.linger.or_else(|| earliest(self.read_by().map(|(at, _)| at), self.write_at()))
+            self.linger_deadline
+                .or_else(|| earliest(self.read_deadline().map(|(at, _)| at), self.next_write_deadline()))
         }
     }
 
-    /// Accepts no further request, answers those already received, then closes.
+    /// Accepts no further request, responds to those already received, then closes.
     pub fn drain(&mut self) {
-        self.draining = true;
-        if matches!(self.state, State::Head) && self.head.is_empty() {
-            self.go_deaf();
-            self.why.get_or_insert(Closed::Local("drained"));
+        self.is_draining = true;
+        if matches!(self.state, State::Head) && self.head_buffer.is_empty() {
+            self.discard_input();
+            self.close_reason.get_or_insert(CloseReason::Local("drained"));
         }
-        self.line_up();
+        self.encode_responses();
     }
 
-    /// No request is being read, processed or answered.
+    /// No request is being read or processed, and no response is being sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Head | State::Deaf)
-            && self.slots.is_empty()
+        matches!(self.state, State::Head | State::Discarding)
+            && self.pending_responses.is_empty()
             && self.streaming.is_none()
-            && self.all_sent()
-            && self.head.is_empty()
-            && self.stash.is_empty()
+            && self.is_flushed()
+            && self.head_buffer.is_empty()
+            && self.unprocessed_input.is_empty()
     }
 
     /// Bytes held by an incomplete head or body, and by input that cannot be processed yet.
     #[must_use]
-    pub fn held(&self) -> usize {
+    pub fn buffered_bytes(&self) -> usize {
         let body = match &self.state {
-            State::Body(incoming, _) => incoming.held(),
+            State::Body(incoming, _) => incoming.buffered_bytes(),
             _ => 0,
         };
-        body + self.stash.capacity() + self.head.held()
+        body + self.unprocessed_input.capacity() + self.head_buffer.buffered_bytes()
     }
 
     /// The underlying stream.
@@ -505,117 +522,126 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         &mut self.io
     }
 
-    fn report(&self, again: bool) -> Turn {
-        let over = self.closed || self.linger.is_some();
-        Turn {
-            again: again && !self.closed,
-            shut_write: over && self.all_sent(),
+    fn poll_result(&self, more_input: bool) -> PollResult {
+        let ended = self.closed || self.linger_deadline.is_some();
+        PollResult {
+            poll_again: more_input && !self.closed,
+            shutdown_write: ended && self.is_flushed(),
             closed: self.closed,
-            why: self.why.clone().filter(|_| over),
+            close_reason: self.close_reason.clone().filter(|_| ended),
         }
     }
 
-    fn all_sent(&self) -> bool {
-        self.out.is_empty() && !self.unflushed
+    fn is_flushed(&self) -> bool {
+        self.output.is_empty() && !self.flush_pending
     }
 
-    fn takes_more(&self) -> bool {
-        self.linger.is_none()
+    fn accepts_input(&self) -> bool {
+        self.linger_deadline.is_none()
             && match self.state {
-                State::Head => self.slots.len() < PIPELINE && self.out_len < OUT_HIGH,
+                State::Head => self.pending_responses.len() < MAX_PIPELINED && self.output_len < MAX_OUTPUT,
                 State::Body(..) | State::Refused(_) => true,
-                State::Deaf => false,
+                State::Discarding => false,
             }
     }
 
     /// Reads until the stream returns `WouldBlock`, the budget is used up, or no more input is accepted. True when
     /// there may be more input.
-    fn read<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> bool {
+    fn read<D: Admission<Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut D) -> bool {
         let mut budget = self.cfg.read_budget;
-        if !self.stash.is_empty() && self.takes_more() {
-            let stash = std::mem::take(&mut self.stash);
-            budget = budget.saturating_sub(stash.len());
-            let rest = self.feed(&stash, now, door);
-            self.stash = rest.to_vec();
+        if !self.unprocessed_input.is_empty() && self.accepts_input() {
+            let input = std::mem::take(&mut self.unprocessed_input);
+            budget = budget.saturating_sub(input.len());
+            let rest = self.feed(&input, now, admission);
+            self.unprocessed_input = rest.to_vec();
         }
-        // In `State::Deaf`, input is read and discarded: closing with unread input would reset the connection.
-        let deaf = |s: &Self| s.linger.is_some() || matches!(s.state, State::Deaf);
+        // In `State::Discarding`, input is read and discarded: closing with unread input would reset the connection.
+        let discards = |s: &Self| s.linger_deadline.is_some() || matches!(s.state, State::Discarding);
         let mut scratch = self.cfg.workspace.take_scratch();
-        let mut more = true;
-        while more && !self.eof && !self.closed && (deaf(self) || self.takes_more() && self.stash.is_empty()) {
+        let mut may_have_more = true;
+        while may_have_more
+            && !self.eof
+            && !self.closed
+            && (discards(self) || self.accepts_input() && self.unprocessed_input.is_empty())
+        {
             if budget == 0 {
-                self.cfg.workspace.put_scratch(scratch);
+                self.cfg.workspace.return_scratch(scratch);
                 return true;
             }
-            let n = budget.min(SCRATCH);
+            let n = budget.min(SCRATCH_SIZE);
             match self.io.read(&mut scratch[..n]) {
                 Ok(0) => self.end_of_input(),
                 Ok(n) => {
                     budget -= n;
-                    if !deaf(self) {
-                        let got = scratch.get(..n).unwrap_or_default();
-                        let rest = self.feed(got, now, door);
-                        if !matches!(self.state, State::Deaf) {
-                            self.stash.extend_from_slice(rest);
+                    if !discards(self) {
+                        let received = scratch.get(..n).unwrap_or_default();
+                        let rest = self.feed(received, now, admission);
+                        if !matches!(self.state, State::Discarding) {
+                            self.unprocessed_input.extend_from_slice(rest);
                         }
                     }
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => more = false,
-                Err(e) => self.close(Closed::Io(e.kind())),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => may_have_more = false,
+                Err(e) => self.close(CloseReason::Io(e.kind())),
             }
         }
-        self.cfg.workspace.put_scratch(scratch);
+        self.cfg.workspace.return_scratch(scratch);
         false
     }
 
     /// Processes input; returns the rest that cannot be processed yet.
-    fn feed<'a, D: Door<Permit = P> + ?Sized>(&mut self, mut input: &'a [u8], now: u64, door: &mut D) -> &'a [u8] {
-        while self.takes_more() {
+    fn feed<'a, D: Admission<Permit = P> + ?Sized>(
+        &mut self,
+        mut input: &'a [u8],
+        now: u64,
+        admission: &mut D,
+    ) -> &'a [u8] {
+        while self.accepts_input() {
             let state = std::mem::replace(&mut self.state, State::Head);
             match state {
                 State::Head => {
                     if input.is_empty() {
                         break;
                     }
-                    if self.head.is_empty() && self.served_any {
-                        self.since = now; // the idle time is over
+                    if self.head_buffer.is_empty() && self.has_served {
+                        self.waiting_since = now; // the idle time is over
                     }
-                    match self.head.feed(&mut input) {
+                    match self.head_buffer.read_request_head(&mut input) {
                         Ok(None) => {
                             if input.is_empty() {
                                 break;
                             }
                         }
-                        Ok(Some(head)) => self.begin(head, now, door),
-                        Err(bad) => self.bad_head(bad, now),
+                        Ok(Some(head)) => self.begin_request(head, now, admission),
+                        Err(error) => self.refuse_bad_head(error, now),
                     }
                 }
-                State::Body(mut incoming, mut reading) => {
+                State::Body(mut incoming, mut decoder) => {
                     if !input.is_empty() {
-                        self.body_since = now;
+                        self.body_progress_at = now;
                     }
-                    let step = self.feed_body(&mut incoming, &mut reading, &mut input, door);
-                    match step {
-                        Ok(true) => self.complete(*incoming, now),
+                    let result = self.feed_body(&mut incoming, &mut decoder, &mut input, admission);
+                    match result {
+                        Ok(true) => self.complete_request(*incoming, now),
                         Ok(false) => {
-                            self.state = State::Body(incoming, reading);
+                            self.state = State::Body(incoming, decoder);
                             break;
                         }
-                        Err(response) => self.refuse_body(response, reading, false, now),
+                        Err(response) => self.refuse_body(response, decoder, false, now),
                     }
                 }
-                State::Refused(mut reading) => match reading.skip(&mut input) {
+                State::Refused(mut decoder) => match decoder.skip(&mut input) {
                     Ok(true) => self.next_request(now),
-                    Ok(false) if reading.skipped() > DRAIN => self.go_deaf(),
+                    Ok(false) if decoder.skipped() > MAX_DISCARD => self.discard_input(),
                     Ok(false) => {
-                        self.state = State::Refused(reading);
+                        self.state = State::Refused(decoder);
                         break;
                     }
-                    Err(_) => self.go_deaf(),
+                    Err(_) => self.discard_input(),
                 },
-                State::Deaf => {
-                    self.state = State::Deaf;
+                State::Discarding => {
+                    self.state = State::Discarding;
                     break;
                 }
             }
@@ -623,194 +649,217 @@ impl<T: Read + Write, P> H1Conn<T, P> {
         input
     }
 
-    /// Handles a complete head: adds a slot to the queue of answers and calls [`Door::head`].
-    fn begin<D: Door<Permit = P> + ?Sized>(&mut self, head: RequestHead, now: u64, door: &mut D) {
-        self.served_any = true;
-        self.body_since = now;
+    /// Handles a complete head: adds an entry to the queue of responses and calls [`Admission::admit_head`].
+    fn begin_request<D: Admission<Permit = P> + ?Sized>(&mut self, head: RequestHead, now: u64, admission: &mut D) {
+        self.has_served = true;
+        self.body_progress_at = now;
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let keep = self.cfg.keep_alive && !self.draining && head.wants_keep_alive();
-        self.slots.push_back(Slot {
+        let keep_alive = self.cfg.keep_alive && !self.is_draining && head.wants_keep_alive();
+        self.pending_responses.push_back(PendingResponse {
             id,
-            answer: None,
+            response: None,
             head_only: head.method() == "HEAD",
-            old: head.version() == 0,
-            keep,
-            write_by: self.cfg.write_timeout.map(|t| now.saturating_add(t)),
-            streams: false,
+            is_http_1_0: head.version() == 0,
+            keep_alive,
+            write_deadline: self.cfg.write_timeout.map(|t| now.saturating_add(t)),
+            is_streaming: false,
         });
-        let expects = head.expects_continue();
-        let reading = Reading::new(head.is_chunked(), head.content_length(), self.cfg.max_head);
-        match door.head(&head) {
+        let expects_continue = head.expects_continue();
+        let decoder = BodyDecoder::new(head.is_chunked(), head.content_length(), self.cfg.max_head);
+        match admission.admit_head(&head) {
             Ok((permit, BodyLimit(limit))) => {
                 let limit = limit.min(self.cfg.max_body);
                 if head.content_length().is_some_and(|n| n > limit) {
-                    let response = door.too_large(&head);
-                    return self.refuse_body(response, reading, true, now);
+                    let response = admission.body_too_large(&head);
+                    return self.refuse_body(response, decoder, true, now);
                 }
-                self.go_on = expects && !reading.is_done();
-                self.state = State::Body(Box::new(Incoming::new(head, limit, permit)), reading);
+                self.continue_pending = expects_continue && !decoder.is_done();
+                self.state = State::Body(Box::new(IncomingRequest::new(head, limit, permit)), decoder);
             }
             // A client that waits for `100 Continue` may never send the body, so the start of the next request is
             // unknown.
-            Err(response) => self.refuse_body(response, reading, expects, now),
+            Err(response) => self.refuse_body(response, decoder, expects_continue, now),
         }
-        self.line_up();
+        self.encode_responses();
     }
 
-    fn feed_body<D: Door<Permit = P> + ?Sized>(
+    fn feed_body<D: Admission<Permit = P> + ?Sized>(
         &mut self,
-        incoming: &mut Incoming<P>,
-        reading: &mut Reading,
+        incoming: &mut IncomingRequest<P>,
+        decoder: &mut BodyDecoder,
         input: &mut &[u8],
-        door: &mut D,
+        admission: &mut D,
     ) -> Result<bool, Response> {
         if !input.is_empty() {
-            self.go_on = false; // the client did not wait for `100 Continue`
+            self.continue_pending = false; // the client did not wait for `100 Continue`
         }
-        let bad = |e: BodyError| Response::text(400, format!("400 Bad Request: {e}")).closing();
-        while let Some(piece) = reading.piece(input).map_err(bad)? {
-            incoming.take(piece, door)?;
+        let bad_request = |e: BodyError| Response::text(400, format!("400 Bad Request: {e}")).with_close();
+        while let Some(piece) = decoder.next_piece(input).map_err(bad_request)? {
+            incoming.append(piece, admission)?;
         }
-        Ok(reading.is_done())
+        Ok(decoder.is_done())
     }
 
-    fn complete(&mut self, incoming: Incoming<P>, now: u64) {
-        if let Some(slot) = self.slots.back() {
-            self.ready.push_back(incoming.complete(slot.id));
+    fn complete_request(&mut self, incoming: IncomingRequest<P>, now: u64) {
+        if let Some(slot) = self.pending_responses.back() {
+            self.ready_requests.push_back(incoming.complete(slot.id));
         }
         self.next_request(now);
     }
 
     /// Chooses the next state after a request was read to its end.
     fn next_request(&mut self, now: u64) {
-        self.since = now;
-        if self.draining || self.slots.back().is_some_and(|s| !s.keep) {
-            self.go_deaf();
+        self.waiting_since = now;
+        if self.is_draining || self.pending_responses.back().is_some_and(|s| !s.keep_alive) {
+            self.discard_input();
         } else {
             self.state = State::Head;
         }
     }
 
-    /// Answers the request whose body is being read, and either discards the rest of the body or closes.
-    fn refuse_body(&mut self, mut response: Response, mut reading: Reading, close: bool, now: u64) {
-        self.go_on = false;
-        let rest = if reading.is_done() { 0 } else { reading.declared_rest().unwrap_or(0) };
-        response.close |= close || rest > DRAIN;
+    /// Responds to the request whose body is being read, and either discards the rest of the body or closes.
+    fn refuse_body(&mut self, mut response: Response, mut decoder: BodyDecoder, close: bool, now: u64) {
+        self.continue_pending = false;
+        let rest = if decoder.is_done() { 0 } else { decoder.remaining_length().unwrap_or(0) };
+        response.close |= close || rest > MAX_DISCARD;
         let close = response.close;
-        if let Some(slot) = self.slots.back_mut() {
-            slot.answer.get_or_insert(response);
+        if let Some(slot) = self.pending_responses.back_mut() {
+            slot.response.get_or_insert(response);
         }
         if close {
-            self.go_deaf();
-        } else if reading.is_done() {
+            self.discard_input();
+        } else if decoder.is_done() {
             self.next_request(now);
         } else {
-            reading.forget();
-            self.state = State::Refused(reading);
+            decoder.reset_skipped();
+            self.state = State::Refused(decoder);
         }
-        self.line_up();
+        self.encode_responses();
     }
 
-    fn bad_head(&mut self, bad: BadHead, now: u64) {
-        if matches!(bad, BadHead::Http2) {
-            return self.close(Closed::Http2Preface);
+    fn refuse_bad_head(&mut self, error: HeadError, now: u64) {
+        if matches!(error, HeadError::Http2) {
+            return self.close(CloseReason::Http2Preface);
         }
-        let (status, text) = bad.answer();
-        self.why.get_or_insert_with(|| Closed::Protocol(text.to_owned()));
-        self.answer_head(Response::text(status, text), now);
+        let (status, text) = error.status_and_text();
+        self.close_reason.get_or_insert_with(|| CloseReason::Protocol(text.to_owned()));
+        self.respond_to_head(Response::text(status, text), now);
     }
 
-    /// Answers a request whose head is incomplete or malformed, and reads no further request.
-    fn answer_head(&mut self, response: Response, now: u64) {
+    /// Responds to a request whose head is incomplete or malformed, and reads no further request.
+    fn respond_to_head(&mut self, response: Response, now: u64) {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         let write_by = self.cfg.write_timeout.map(|t| now.saturating_add(t));
-        let answer = Some(response.closing());
-        self.slots.push_back(Slot { id, answer, head_only: false, old: false, keep: false, write_by, streams: false });
-        self.go_deaf();
-        self.line_up();
+        let response = Some(response.with_close());
+        self.pending_responses.push_back(PendingResponse {
+            id,
+            response,
+            head_only: false,
+            is_http_1_0: false,
+            keep_alive: false,
+            write_deadline: write_by,
+            is_streaming: false,
+        });
+        self.discard_input();
+        self.encode_responses();
     }
 
-    fn go_deaf(&mut self) {
-        self.state = State::Deaf;
-        self.stash = Vec::new();
+    fn discard_input(&mut self) {
+        self.state = State::Discarding;
+        self.unprocessed_input = Vec::new();
     }
 
     fn end_of_input(&mut self) {
         self.eof = true;
-        let between = matches!(self.state, State::Head) && self.head.is_empty();
-        // A client may half-close and still read its answers.
-        let answered = self.slots.is_empty() && self.streaming.is_none();
-        if answered && self.all_sent() || !between && !matches!(self.state, State::Deaf) {
-            self.close(Closed::Peer);
+        let between_requests = matches!(self.state, State::Head) && self.head_buffer.is_empty();
+        // A client may half-close and still read its responses.
+        let all_responded = self.pending_responses.is_empty() && self.streaming.is_none();
+        if all_responded && self.is_flushed() || !between_requests && !matches!(self.state, State::Discarding) {
+            self.close(CloseReason::Peer);
         } else {
-            self.go_deaf();
-            self.why.get_or_insert(Closed::Peer);
+            self.discard_input();
+            self.close_reason.get_or_insert(CloseReason::Peer);
         }
     }
 
-    /// Encodes the answers at the front of the queue into the output.
-    fn line_up(&mut self) {
-        while self.slots.front().is_some_and(|s| s.answer.is_some()) && !self.last_said && self.streaming.is_none() {
-            let Some(Slot { id, answer: Some(response), head_only, old, keep, write_by, streams }) =
-                self.slots.pop_front()
+    /// Encodes the responses at the front of the queue into the output.
+    fn encode_responses(&mut self) {
+        while self.pending_responses.front().is_some_and(|s| s.response.is_some())
+            && !self.last_response_queued
+            && self.streaming.is_none()
+        {
+            let Some(PendingResponse {
+                id,
+                response: Some(response),
+                head_only,
+                is_http_1_0,
+                keep_alive,
+                write_deadline,
+                is_streaming: wants_streaming,
+            }) = self.pending_responses.pop_front()
             else {
                 return;
             };
-            // If the client is still sending the body of this request, the connection closes after the answer.
-            let unread = self.slots.is_empty() && matches!(self.state, State::Body(..));
-            let streams = streams && !head_only && may_have_body(response.status);
+            // If the client is still sending the body of this request, the connection closes after the response.
+            let body_unread = self.pending_responses.is_empty() && matches!(self.state, State::Body(..));
+            let is_streaming = wants_streaming && !head_only && may_have_body(response.status);
             // Before HTTP/1.1, a body without a length ends with the connection.
-            let until_close = streams && old;
-            let close = response.close || !keep || self.draining && self.slots.is_empty() || unread || until_close;
-            let head = head::response_head(&response, close, old, streams);
-            self.out_len += head.len();
-            self.out.push_back(head);
-            if streams {
-                self.streaming = Some(Streaming { id, chunked: !old, close, write_by });
+            let until_close = is_streaming && is_http_1_0;
+            let close = response.close
+                || !keep_alive
+                || self.is_draining && self.pending_responses.is_empty()
+                || body_unread
+                || until_close;
+            let head = head::encode_response_head(&response, close, is_http_1_0, is_streaming);
+            self.output_len += head.len();
+            self.output.push_back(head);
+            if is_streaming {
+                self.streaming = Some(StreamingResponse { id, is_chunked: !is_http_1_0, close, write_deadline });
                 break;
             }
             if !head_only && may_have_body(response.status) {
                 for part in response.body.into_iter().filter(|p| !p.is_empty()) {
-                    self.out_len += part.len();
-                    self.out.push_back(part);
+                    self.output_len += part.len();
+                    self.output.push_back(part);
                 }
             }
-            self.write_by = earliest(self.write_by, write_by);
+            self.write_deadline = earliest(self.write_deadline, write_deadline);
             if close {
-                self.say_last();
+                self.mark_last_response();
             }
         }
-        if self.go_on && self.slots.len() == 1 && !self.last_said {
-            self.go_on = false;
+        if self.continue_pending && self.pending_responses.len() == 1 && !self.last_response_queued {
+            self.continue_pending = false;
             let interim = Bytes::from_static(b"HTTP/1.1 100 Continue\r\n\r\n");
-            self.out_len += interim.len();
-            self.out.push_back(interim);
+            self.output_len += interim.len();
+            self.output.push_back(interim);
         }
     }
 
-    /// No output follows this answer.
-    fn say_last(&mut self) {
-        self.last_said = true;
-        self.slots.clear();
-        self.ready.clear();
-        self.go_deaf();
+    /// No output follows this response.
+    fn mark_last_response(&mut self) {
+        self.last_response_queued = true;
+        self.pending_responses.clear();
+        self.ready_requests.clear();
+        self.discard_input();
     }
 
-    fn push(&mut self, now: u64) {
-        self.line_up();
-        while !self.out.is_empty() {
+    fn write_output(&mut self, now: u64) {
+        self.encode_responses();
+        while !self.output.is_empty() {
             let written = {
-                let slices: SmallVec<[IoSlice<'_>; 16]> = self.out.iter().take(64).map(|b| IoSlice::new(b)).collect();
+                let slices: SmallVec<[IoSlice<'_>; 16]> =
+                    self.output.iter().take(64).map(|b| IoSlice::new(b)).collect();
                 self.io.write_vectored(&slices)
             };
             match written {
-                Ok(0) => return self.close(Closed::Io(ErrorKind::WriteZero)),
-                Ok(n) => self.sent(n),
+                Ok(0) => return self.close(CloseReason::Io(ErrorKind::WriteZero)),
+                Ok(n) => self.advance_output(n),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) => return self.close(Closed::Io(e.kind())),
+                Err(e) => return self.close(CloseReason::Io(e.kind())),
             }
         }
         loop {
@@ -818,106 +867,113 @@ impl<T: Read + Write, P> H1Conn<T, P> {
                 Ok(()) => break,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    self.unflushed = true;
+                    self.flush_pending = true;
                     return;
                 }
-                Err(e) => return self.close(Closed::Io(e.kind())),
+                Err(e) => return self.close(CloseReason::Io(e.kind())),
             }
         }
-        self.unflushed = false;
-        self.write_by = None;
+        self.flush_pending = false;
+        self.write_deadline = None;
         if self.streaming.is_some() {
             return;
         }
-        let said_all = self.last_said || matches!(self.state, State::Deaf) && self.slots.is_empty();
-        if said_all && self.linger.is_none() {
-            self.linger = Some(now.saturating_add(LINGER));
-            self.why.get_or_insert(Closed::Local("connection: close"));
+        let all_responded =
+            self.last_response_queued || matches!(self.state, State::Discarding) && self.pending_responses.is_empty();
+        if all_responded && self.linger_deadline.is_none() {
+            self.linger_deadline = Some(now.saturating_add(LINGER));
+            self.close_reason.get_or_insert(CloseReason::Local("connection: close"));
         }
-        if self.linger.is_some() && self.eof {
+        if self.linger_deadline.is_some() && self.eof {
             self.closed = true;
         }
     }
 
-    fn sent(&mut self, mut n: usize) {
-        self.out_len -= n.min(self.out_len);
-        while let Some(front) = self.out.front_mut() {
+    fn advance_output(&mut self, mut n: usize) {
+        self.output_len -= n.min(self.output_len);
+        while let Some(front) = self.output.front_mut() {
             if n < front.len() {
                 front.advance(n);
                 return;
             }
             n -= front.len();
-            self.out.pop_front();
+            self.output.pop_front();
         }
     }
 
     /// When the wait for input times out, and the name of that timeout.
-    fn read_by(&self) -> Option<(u64, &'static str)> {
+    fn read_deadline(&self) -> Option<(u64, &'static str)> {
         let c = &*self.cfg;
         let (limit, name) = match &self.state {
-            State::Deaf => return None,
-            State::Head if !self.takes_more() => return None,
-            State::Head if self.head.is_empty() && self.served_any => {
-                // The idle time begins after the last answer. While a request is processed or answered, there is no
-                // idle timeout.
-                if !self.slots.is_empty() || self.streaming.is_some() || !self.all_sent() {
+            State::Discarding => return None,
+            State::Head if !self.accepts_input() => return None,
+            State::Head if self.head_buffer.is_empty() && self.has_served => {
+                // The idle time begins after the last response. While a request is processed or its response is sent,
+                // there is no idle timeout.
+                if !self.pending_responses.is_empty() || self.streaming.is_some() || !self.is_flushed() {
                     return None;
                 }
                 (c.idle_timeout.or(c.read_timeout), "idle_timeout")
             }
             State::Head => (c.read_header_timeout.or(c.read_timeout), "read_header_timeout"),
             State::Body(..) | State::Refused(_) => {
-                let stalled = (self.body_since.saturating_add(c.body_timeout), "body_timeout");
-                let late = c.read_timeout.map(|limit| (self.since.saturating_add(limit), "read_timeout"));
-                return Some(late.filter(|late| late.0 <= stalled.0).unwrap_or(stalled));
+                let body_deadline = (self.body_progress_at.saturating_add(c.body_timeout), "body_timeout");
+                let request_deadline =
+                    c.read_timeout.map(|limit| (self.waiting_since.saturating_add(limit), "read_timeout"));
+                return Some(request_deadline.filter(|late| late.0 <= body_deadline.0).unwrap_or(body_deadline));
             }
         };
-        Some((self.since.saturating_add(limit?), name))
+        Some((self.waiting_since.saturating_add(limit?), name))
     }
 
-    fn write_at(&self) -> Option<u64> {
-        let streaming = self.streaming.as_ref().and_then(|s| s.write_by);
-        earliest(earliest(self.write_by, streaming), self.slots.front().and_then(|s| s.write_by))
+    fn next_write_deadline(&self) -> Option<u64> {
+        let streaming = self.streaming.as_ref().and_then(|s| s.write_deadline);
+        earliest(
+            earliest(self.write_deadline, streaming),
+            self.pending_responses.front().and_then(|s| s.write_deadline),
+        )
     }
 
-    fn fire(&mut self, now: u64) {
-        if self.linger.is_some_and(|at| now >= at) {
-            return self.close(Closed::Local("linger"));
+    fn handle_timeouts(&mut self, now: u64) {
+        if self.linger_deadline.is_some_and(|at| now >= at) {
+            return self.close(CloseReason::Local("linger"));
         }
-        if self.linger.is_some() {
+        if self.linger_deadline.is_some() {
             return;
         }
-        if self.write_at().is_some_and(|at| now >= at) {
-            return self.close(Closed::Timeout("write_timeout"));
+        if self.next_write_deadline().is_some_and(|at| now >= at) {
+            return self.close(CloseReason::Timeout("write_timeout"));
         }
-        if let Some((at, name)) = self.read_by()
+        if let Some((at, name)) = self.read_deadline()
             && now >= at
         {
-            match std::mem::replace(&mut self.state, State::Deaf) {
+            match std::mem::replace(&mut self.state, State::Discarding) {
                 State::Body(..) => {
-                    self.why.get_or_insert(Closed::Timeout(name));
-                    let late = Response::text(408, "408 Request Timeout").closing();
-                    if let Some(slot) = self.slots.back_mut() {
-                        slot.answer.get_or_insert(late);
+                    self.close_reason.get_or_insert(CloseReason::Timeout(name));
+                    let response = Response::text(408, "408 Request Timeout").with_close();
+                    if let Some(slot) = self.pending_responses.back_mut() {
+                        slot.response.get_or_insert(response);
                     }
                 }
-                State::Head if self.slots.is_empty() && self.all_sent() => self.close(Closed::Timeout(name)),
+                State::Head if self.pending_responses.is_empty() && self.is_flushed() => {
+                    self.close(CloseReason::Timeout(name))
+                }
                 _ => {
-                    self.why.get_or_insert(Closed::Timeout(name));
+                    self.close_reason.get_or_insert(CloseReason::Timeout(name));
                 }
             }
         }
     }
 
-    fn close(&mut self, why: Closed) {
-        self.why.get_or_insert(why);
+    fn close(&mut self, reason: CloseReason) {
+        self.close_reason.get_or_insert(reason);
         self.closed = true;
         self.streaming = None;
-        self.slots.clear();
-        self.ready.clear();
-        self.out.clear();
-        self.out_len = 0;
-        self.unflushed = false;
-        self.go_deaf();
+        self.pending_responses.clear();
+        self.ready_requests.clear();
+        self.output.clear();
+        self.output_len = 0;
+        self.flush_pending = false;
+        self.discard_input();
     }
 }

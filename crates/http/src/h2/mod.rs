@@ -1,8 +1,8 @@
-//! HTTP semantics over HTTP/2 (RFC 9113), the server side, with the interface of [`crate::h1::H1Conn`].
+//! HTTP semantics over HTTP/2 (RFC 9113), the server side, with the interface of [`crate::h1::H1ServerConn`].
 //!
-//! The same [`Door`] admits or refuses a request from its head alone, and the same limits and timeouts apply. What a
-//! refused client still sends is discarded up to a limit, then its stream is reset with NO_ERROR. Answers may be sent
-//! in any order. Never interprets a body and never decodes a content coding.
+//! The same [`Admission`] admits or refuses a request from its head alone, and the same limits and timeouts apply. What
+//! a refused client still sends is discarded up to a limit, then its stream is reset with NO_ERROR. Responses may be
+//! sent in any order. Never interprets a body and never decodes a content coding.
 
 mod stream;
 
@@ -18,157 +18,162 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use slab::Slab;
 
-use self::stream::{Answer, Step, Stream};
-use crate::engine::{Engine, Limits, NO_ERROR};
-use crate::h1::{Door, H1Config, Request, RequestId, Response};
-use crate::{Closed, Turn, earliest};
+use self::stream::{BodyBuf, RequestStream, StreamProgress};
+use crate::h1::{Admission, HttpServerConnConfig, Request, RequestId, Response};
+use crate::h2_core::{H2Limits, H2ServerCore, NO_ERROR};
+use crate::{CloseReason, PollResult, earliest};
 
 /// Limit of concurrent streams, as in Go's server.
-const STREAMS: u32 = 250;
+const MAX_CONCURRENT_STREAMS: u32 = 250;
 /// Largest header list.
-const HEADER_LIST: u32 = 64 << 10;
+const MAX_HEADER_LIST: u32 = 64 << 10;
 /// Flow-control windows of a stream and of the connection: the most that h2 buffers before it is read here.
 const WINDOW: u32 = 1 << 20;
 /// Output buffered before it is written to the stream.
 const WRITE_BUFFER: usize = 32 << 10;
 /// A client that has not finished its preface and SETTINGS by then is closed, as in Go.
-const GREETING: u64 = 10_000_000_000;
+const HANDSHAKE_TIMEOUT: u64 = 10_000_000_000;
 
 /// An HTTP/2 server connection over any non-blocking stream. See the crate's call order.
-pub struct ServerConn<T: Read + Write, P> {
-    engine: Engine<T, Answer>,
-    cfg: Rc<H1Config>,
-    streams: Slab<Stream<P>>,
-    by_id: BTreeMap<u32, usize>,
-    ready: VecDeque<Request<P>>,
-    /// Answered streams whose answer is not sent completely or whose input has not ended.
-    answered: Vec<u32>,
+pub struct H2ServerConn<T: Read + Write, P> {
+    core: H2ServerCore<T, BodyBuf>,
+    cfg: Rc<HttpServerConnConfig>,
+    streams: Slab<RequestStream<P>>,
+    slots_by_id: BTreeMap<u32, usize>,
+    ready_requests: VecDeque<Request<P>>,
+    /// Streams with a response that is not sent completely or whose input has not ended.
+    responded: Vec<u32>,
     /// No stream has an earlier deadline; it may be later.
     next_deadline: Option<u64>,
-    /// When the answers that h2 has framed must be written to the stream.
-    write_by: Option<u64>,
-    wants_drain: bool,
-    served_any: bool,
+    /// When the responses that h2 has framed must be written to the stream.
+    write_deadline: Option<u64>,
+    drain_requested: bool,
+    has_served: bool,
     /// Since when the connection waits for its first request, or for the next one.
-    since: u64,
+    waiting_since: u64,
 }
 
-impl<T: Read + Write, P> ServerConn<T, P> {
+impl<T: Read + Write, P> H2ServerConn<T, P> {
     /// A connection that was just accepted and that uses HTTP/2.
-    pub fn new(io: T, cfg: Rc<H1Config>, now: u64) -> Self {
-        let limits = Limits {
-            streams: STREAMS,
-            header_list: HEADER_LIST,
+    pub fn new(io: T, cfg: Rc<HttpServerConnConfig>, now: u64) -> Self {
+        let limits = H2Limits {
+            max_concurrent_streams: MAX_CONCURRENT_STREAMS,
+            max_header_list: MAX_HEADER_LIST,
             stream_window: WINDOW,
             connection_window: WINDOW,
-            frame: 16 << 10,
+            max_frame_size: 16 << 10,
             read_budget: cfg.read_budget,
         };
         Self {
-            engine: Engine::new(io, cfg.workspace.clone(), &limits, WRITE_BUFFER, now),
+            core: H2ServerCore::new(io, cfg.workspace.clone(), &limits, WRITE_BUFFER, now),
             cfg,
             streams: Slab::new(),
-            by_id: BTreeMap::new(),
-            ready: VecDeque::new(),
-            answered: Vec::new(),
+            slots_by_id: BTreeMap::new(),
+            ready_requests: VecDeque::new(),
+            responded: Vec::new(),
             next_deadline: None,
-            write_by: None,
-            wants_drain: false,
-            served_any: false,
-            since: now,
+            write_deadline: None,
+            drain_requested: false,
+            has_served: false,
+            waiting_since: now,
         }
     }
 
     /// Reads up to the budget, writes what can be written, and handles the timers that are due.
-    pub fn turn<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, door: &mut D) -> Turn {
-        if self.engine.begin() {
-            self.heed_drain(now);
-            while let Some((request, respond)) = self.engine.accept(now) {
-                self.open(request, respond, now, door);
+    pub fn poll<D: Admission<Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut D) -> PollResult {
+        if self.core.begin_poll() {
+            self.drain_if_requested(now);
+            while let Some((request, response_sender)) = self.core.accept(now) {
+                self.open_stream(request, response_sender, now, admission);
             }
-            let touched = self.engine.take_touched();
-            for id in &touched {
-                self.read_stream(*id, now, door);
+            let readable_streams = self.core.take_readable_streams();
+            for id in &readable_streams {
+                self.read_stream(*id, now, admission);
             }
-            self.engine.put_touched(touched);
-            self.engine.link.stop_reading();
+            self.core.return_readable_streams(readable_streams);
+            self.core.transport.stop_reading();
         }
-        self.settle(now)
+        self.finish_poll(now)
     }
 
-    /// Writes without reading: for use after `respond`, when there was no readiness event.
-    pub fn flush(&mut self, now: u64) -> Turn {
-        self.engine.link.begin(0);
-        self.settle(now)
+    /// Writes without reading: for use after `response_sender`, when there was no readiness event.
+    pub fn flush(&mut self, now: u64) -> PollResult {
+        self.core.transport.begin_poll(0);
+        self.finish_poll(now)
     }
 
     /// The next request for the application.
     pub fn poll_request(&mut self) -> Option<Request<P>> {
-        self.ready.pop_front()
+        self.ready_requests.pop_front()
     }
 
-    /// Answers a request. Unknown ids, requests whose client has reset the stream, and second answers are ignored.
+    /// Responds to a request. Unknown ids, requests that the client has reset, and second responses are ignored.
     pub fn respond(&mut self, id: RequestId, response: Response) {
         let Ok(id) = u32::try_from(id.0) else { return };
-        let Some(stream) = self.by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { return };
-        if stream.is_with_app() {
-            self.wants_drain |= response.close;
-            stream.answer(response);
-            self.answered.push(id);
+        let Some(stream) = self.slots_by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { return };
+        if stream.is_dispatched() {
+            self.drain_requested |= response.close;
+            stream.respond_whole(response);
+            self.responded.push(id);
         }
     }
 
     /// Refuses the requests whose body is being read and whose permit `matches`. Iterates over the requests in flight.
-    pub fn refuse_reading(&mut self, now: u64, matches: impl Fn(&P) -> bool, answer: impl Fn(&P) -> Response) {
+    pub fn refuse_incomplete(
+        &mut self,
+        now: u64,
+        matches: impl Fn(&P) -> bool,
+        make_response: impl Fn(&P) -> Response,
+    ) {
         for (_, stream) in &mut self.streams {
-            if let Some(response) = stream.reading().filter(|permit| matches(permit)).map(&answer) {
+            if let Some(response) = stream.incomplete_permit().filter(|permit| matches(permit)).map(&make_response) {
                 stream.refuse(response, now);
                 self.next_deadline = earliest(self.next_deadline, stream.deadline());
-                self.answered.push(stream.id());
+                self.responded.push(stream.id());
             }
         }
     }
 
-    /// Answers a request with a head and a body that follows in pieces ([`ServerConn::give`]). False when no body is to
-    /// follow: for HEAD, statuses without a body, unknown ids and second answers.
+    /// Sends a head; the body follows in pieces ([`H2ServerConn::send_data`]). False when no body is to follow: for
+    /// HEAD, statuses without a body, unknown ids and second responses.
     pub fn respond_streaming(&mut self, id: RequestId, response: Response) -> bool {
-        let Some(stream) = self.stream(id).filter(|s| s.is_with_app()) else { return false };
-        let (close, streams) = (response.close, stream.begin(response));
-        self.wants_drain |= close;
-        self.answered.extend(u32::try_from(id.0));
-        streams
+        let Some(stream) = self.stream_mut(id).filter(|s| s.is_dispatched()) else { return false };
+        let (close, is_streaming) = (response.close, stream.respond_streaming(response));
+        self.drain_requested |= close;
+        self.responded.extend(u32::try_from(id.0));
+        is_streaming
     }
 
-    /// Whether the next piece of this answer can be given: h2 has dropped the previous one.
+    /// Whether the next piece of this body can be sent: h2 has dropped the previous one.
     #[must_use]
-    pub fn wants(&self, id: RequestId) -> bool {
-        self.find(id).is_some_and(|slot| self.streams.get(slot).is_some_and(Stream::wants))
+    pub fn can_send_data(&self, id: RequestId) -> bool {
+        self.slot_of(id).is_some_and(|slot| self.streams.get(slot).is_some_and(RequestStream::can_send_data))
     }
 
-    /// Whether pieces of this answer are still to be given.
+    /// Whether pieces of this body are still to be sent.
     #[must_use]
     pub fn is_streaming(&self, id: RequestId) -> bool {
-        self.find(id).is_some_and(|slot| self.streams.get(slot).is_some_and(Stream::is_streaming))
+        self.slot_of(id).is_some_and(|slot| self.streams.get(slot).is_some_and(RequestStream::is_streaming))
     }
 
-    /// Sends the next piece of an answer. Call it when [`ServerConn::wants`] is true.
-    pub fn give(&mut self, now: u64, id: RequestId, piece: Bytes) {
-        if let Some(stream) = self.stream(id).filter(|_| !piece.is_empty()) {
-            stream.give(now, piece);
+    /// Sends the next piece of a body. Call it when [`H2ServerConn::can_send_data`] is true.
+    pub fn send_data(&mut self, now: u64, id: RequestId, piece: Bytes) {
+        if let Some(stream) = self.stream_mut(id).filter(|_| !piece.is_empty()) {
+            stream.send_data(now, piece);
             let deadline = stream.deadline();
             self.next_deadline = earliest(self.next_deadline, deadline);
         }
     }
 
-    /// The answer is complete.
-    pub fn finish(&mut self, id: RequestId, now: u64) {
-        if let Some(stream) = self.stream(id) {
-            stream.give(now, Bytes::new());
+    /// The body is complete.
+    pub fn finish_response(&mut self, id: RequestId, now: u64) {
+        if let Some(stream) = self.stream_mut(id) {
+            stream.send_data(now, Bytes::new());
         }
     }
 
-    /// The answer can't be completed. Its stream is reset, so that the client sees that the body is incomplete.
-    pub fn abandon(&mut self, id: RequestId) {
+    /// The body can't be completed. Its stream is reset, so that the client sees that the body is incomplete.
+    pub fn abort_response(&mut self, id: RequestId) {
         if self.is_streaming(id)
             && let Ok(id) = u32::try_from(id.0)
             && let Some(mut stream) = self.remove(id)
@@ -177,128 +182,128 @@ impl<T: Read + Write, P> ServerConn<T, P> {
         }
     }
 
-    fn find(&self, id: RequestId) -> Option<usize> {
-        self.by_id.get(&u32::try_from(id.0).ok()?).copied()
+    fn slot_of(&self, id: RequestId) -> Option<usize> {
+        self.slots_by_id.get(&u32::try_from(id.0).ok()?).copied()
     }
 
-    fn stream(&mut self, id: RequestId) -> Option<&mut Stream<P>> {
-        let slot = self.find(id)?;
+    fn stream_mut(&mut self, id: RequestId) -> Option<&mut RequestStream<P>> {
+        let slot = self.slot_of(id)?;
         self.streams.get_mut(slot)
     }
 
-    /// When `turn` must be called at the latest.
+    /// When `poll` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        if let Some(over) = self.engine.over_at() {
-            return over;
+        if let Some(linger_deadline) = self.core.linger_deadline() {
+            return linger_deadline;
         }
-        let streams = earliest(self.next_deadline, self.write_by);
-        let waits = earliest(self.slow_at(), self.pause_at().map(|(at, _)| at));
-        let drained = self.engine.drained_at().filter(|_| !self.is_busy());
-        earliest(earliest(streams, waits), drained)
+        let stream_deadline = earliest(self.next_deadline, self.write_deadline);
+        let wait_deadline = earliest(self.handshake_deadline(), self.request_deadline().map(|(at, _)| at));
+        let drained = self.core.drain_deadline().filter(|_| !self.has_pending_responses());
+        earliest(earliest(stream_deadline, wait_deadline), drained)
     }
 
-    /// Sends GOAWAY with the next `turn` or `flush`, answers the requests already received, then closes.
+    /// Sends GOAWAY with the next `poll` or `flush`, responds to the requests already received, then closes.
     pub fn drain(&mut self) {
-        self.wants_drain = true;
+        self.drain_requested = true;
     }
 
-    /// No request is being read, processed or answered.
+    /// No request is being read or processed, and no response is being sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.streams.is_empty() && self.engine.link.all_sent()
+        self.streams.is_empty() && self.core.transport.is_flushed()
     }
 
     /// Bytes held by incomplete bodies. Iterates over the requests in flight.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.streams.iter().map(|(_, s)| s.held()).sum()
+    pub fn buffered_bytes(&self) -> usize {
+        self.streams.iter().map(|(_, s)| s.buffered_bytes()).sum()
     }
 
     /// The underlying stream.
     pub fn io(&self) -> std::cell::Ref<'_, T> {
-        self.engine.link.io()
+        self.core.transport.io()
     }
 
     /// The underlying stream, for the caller's own bookkeeping. Reading from it or writing to it breaks the connection.
     pub fn io_mut(&self) -> std::cell::RefMut<'_, T> {
-        self.engine.link.io_mut()
+        self.core.transport.io_mut()
     }
 
-    fn open<D: Door<Permit = P> + ?Sized>(
+    fn open_stream<D: Admission<Permit = P> + ?Sized>(
         &mut self,
         request: http::Request<RecvStream>,
-        respond: SendResponse<Answer>,
+        response_sender: SendResponse<BodyBuf>,
         now: u64,
-        door: &mut D,
+        admission: &mut D,
     ) {
-        self.served_any = true;
-        self.wants_drain |= !self.cfg.keep_alive;
-        let stream = Stream::open(request, respond, now, &self.cfg, door);
+        self.has_served = true;
+        self.drain_requested |= !self.cfg.keep_alive;
+        let stream = RequestStream::open(request, response_sender, now, &self.cfg, admission);
         let id = stream.id();
-        if stream.is_answered() {
-            self.answered.push(id);
+        if stream.is_responded() {
+            self.responded.push(id);
         }
         self.next_deadline = earliest(self.next_deadline, stream.deadline());
         let slot = self.streams.insert(stream);
-        self.by_id.insert(id, slot);
-        self.read_stream(id, now, door);
+        self.slots_by_id.insert(id, slot);
+        self.read_stream(id, now, admission);
         if let Some(stream) = self.streams.get_mut(slot) {
-            stream.go_on();
+            stream.send_continue();
         }
     }
 
-    fn read_stream<D: Door<Permit = P> + ?Sized>(&mut self, id: u32, now: u64, door: &mut D) {
-        let Some(stream) = self.by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { return };
-        match stream.read(now, &self.cfg, door) {
-            Step::Wait => {}
-            Step::Request(request) => self.ready.push_back(*request),
-            Step::Refuse(response) => {
+    fn read_stream<D: Admission<Permit = P> + ?Sized>(&mut self, id: u32, now: u64, admission: &mut D) {
+        let Some(stream) = self.slots_by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { return };
+        match stream.read(now, &self.cfg, admission) {
+            StreamProgress::Pending => {}
+            StreamProgress::Request(request) => self.ready_requests.push_back(*request),
+            StreamProgress::Refuse(response) => {
                 stream.refuse(response, now);
                 self.next_deadline = earliest(self.next_deadline, stream.deadline());
-                self.answered.push(id);
+                self.responded.push(id);
                 // Input after the refused part is read too. There is no endless recursion: a refused stream is not
                 // refused again.
-                self.read_stream(id, now, door);
+                self.read_stream(id, now, admission);
             }
-            Step::Gone => drop(self.remove(id)),
+            StreamProgress::Reset => drop(self.remove(id)),
         }
     }
 
-    /// Removes a stream. If h2 still has its answer, h2 sends that, and then RST_STREAM with NO_ERROR if there is
+    /// Removes a stream. If h2 still has its body, h2 sends that, and then RST_STREAM with NO_ERROR if there is
     /// unread input.
-    fn remove(&mut self, id: u32) -> Option<Stream<P>> {
-        let stream = self.streams.try_remove(self.by_id.remove(&id)?)?;
-        if stream.is_with_app() {
-            self.ready.retain(|r| r.id.0 != u64::from(id));
+    fn remove(&mut self, id: u32) -> Option<RequestStream<P>> {
+        let stream = self.streams.try_remove(self.slots_by_id.remove(&id)?)?;
+        if stream.is_dispatched() {
+            self.ready_requests.retain(|r| r.id.0 != u64::from(id));
         }
         Some(stream)
     }
 
-    /// A request is not answered yet, or h2 still has a part of its answer.
-    fn is_busy(&self) -> bool {
-        self.streams.iter().any(|(_, s)| !s.is_out())
+    /// A request has no response yet, or h2 still has a part of its body.
+    fn has_pending_responses(&self) -> bool {
+        self.streams.iter().any(|(_, s)| !s.is_response_sent())
     }
 
-    fn heed_drain(&mut self, now: u64) {
-        if self.wants_drain {
-            self.engine.drain(now);
+    fn drain_if_requested(&mut self, now: u64) {
+        if self.drain_requested {
+            self.core.drain(now);
         }
     }
 
-    fn fire_deadlines(&mut self, now: u64) {
+    fn handle_deadlines(&mut self, now: u64) {
         if self.next_deadline.is_none_or(|at| now < at) {
             return;
         }
-        let due = |s: &Stream<P>| s.deadline().is_some_and(|at| now >= at);
-        let due: Vec<u32> = self.streams.iter().filter(|(_, s)| due(s)).map(|(_, s)| s.id()).collect();
+        let is_due = |s: &RequestStream<P>| s.deadline().is_some_and(|at| now >= at);
+        let due: Vec<u32> = self.streams.iter().filter(|(_, s)| is_due(s)).map(|(_, s)| s.id()).collect();
         for id in due {
-            let Some(stream) = self.by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { continue };
-            if stream.is_late_reading(now) {
+            let Some(stream) = self.slots_by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { continue };
+            if stream.is_input_overdue(now) {
                 stream.refuse(Response::text(408, "408 Request Timeout"), now);
-                self.answered.push(id);
+                self.responded.push(id);
             } else if let Some(mut stream) = self.remove(id)
-                && !stream.is_out()
+                && !stream.is_response_sent()
             {
                 stream.reset(Reason::INTERNAL_ERROR); // as Go does
             }
@@ -307,97 +312,103 @@ impl<T: Read + Write, P> ServerConn<T, P> {
     }
 
     /// When the connection of a peer that is slow with its preface and SETTINGS, or with a header block, is closed.
-    fn slow_at(&self) -> Option<u64> {
+    fn handshake_deadline(&self) -> Option<u64> {
         let limit = self.cfg.read_header_timeout.or(self.cfg.read_timeout);
-        self.engine.slow_since().map(|at| at.saturating_add(limit.map_or(GREETING, |l| l.min(GREETING))))
+        self.core
+            .waiting_for_peer_since()
+            .map(|at| at.saturating_add(limit.map_or(HANDSHAKE_TIMEOUT, |l| l.min(HANDSHAKE_TIMEOUT))))
     }
 
     /// When the wait for a request times out, and the name of that timeout.
-    fn pause_at(&self) -> Option<(u64, &'static str)> {
+    fn request_deadline(&self) -> Option<(u64, &'static str)> {
         let c = &*self.cfg;
-        if !self.streams.is_empty() || self.engine.is_draining() {
+        if !self.streams.is_empty() || self.core.is_draining() {
             return None;
         }
-        let (limit, name) = match self.served_any {
+        let (limit, name) = match self.has_served {
             true => (c.idle_timeout.or(c.read_timeout), "idle_timeout"),
             false => (c.read_header_timeout.or(c.read_timeout), "read_header_timeout"),
         };
-        Some((self.since.saturating_add(limit?), name))
+        Some((self.waiting_since.saturating_add(limit?), name))
     }
 
-    fn police(&mut self, now: u64) {
-        self.engine.observe(now);
-        if self.slow_at().is_some_and(|at| now >= at) {
-            return self.engine.goaway(now, NO_ERROR, b"handshake timeout", Closed::Timeout("handshake"));
+    fn enforce_limits(&mut self, now: u64) {
+        self.core.record_frames(now);
+        if self.handshake_deadline().is_some_and(|at| now >= at) {
+            return self.core.send_goaway(now, NO_ERROR, b"handshake timeout", CloseReason::Timeout("handshake"));
         }
-        if self.write_by.is_some_and(|at| now >= at) {
-            return self.engine.goaway(now, NO_ERROR, b"write timeout", Closed::Timeout("write_timeout"));
+        if self.write_deadline.is_some_and(|at| now >= at) {
+            return self.core.send_goaway(now, NO_ERROR, b"write timeout", CloseReason::Timeout("write_timeout"));
         }
-        match self.pause_at() {
-            Some((at, name)) if now >= at && self.served_any => {
-                self.engine.because(Closed::Timeout(name));
-                self.engine.drain(now);
+        match self.request_deadline() {
+            Some((at, name)) if now >= at && self.has_served => {
+                self.core.set_close_reason(CloseReason::Timeout(name));
+                self.core.drain(now);
             }
-            Some((at, name)) if now >= at => self.engine.goaway(now, NO_ERROR, name.as_bytes(), Closed::Timeout(name)),
+            Some((at, name)) if now >= at => {
+                self.core.send_goaway(now, NO_ERROR, name.as_bytes(), CloseReason::Timeout(name))
+            }
             _ => {}
         }
-        if self.engine.drained_at().is_some_and(|at| now >= at) && !self.is_busy() {
-            self.engine.goaway(now, NO_ERROR, b"", Closed::Local("drained"));
+        if self.core.drain_deadline().is_some_and(|at| now >= at) && !self.has_pending_responses() {
+            self.core.send_goaway(now, NO_ERROR, b"", CloseReason::Local("drained"));
         }
     }
 
     /// Handles the timers that are due, lets h2 write, and returns the state of the connection.
-    fn settle(&mut self, now: u64) -> Turn {
-        if self.engine.is_live() {
-            self.heed_drain(now);
-            self.fire_deadlines(now);
-            self.police(now);
+    fn finish_poll(&mut self, now: u64) -> PollResult {
+        if self.core.is_live() {
+            self.drain_if_requested(now);
+            self.handle_deadlines(now);
+            self.enforce_limits(now);
         }
-        self.engine.write(now);
+        self.core.write(now);
         if !self.streams.is_empty() {
-            self.since = now; // the idle time begins with the end of the last stream
+            self.waiting_since = now; // the idle time begins with the end of the last stream
         }
-        self.forget_answered();
-        if !self.engine.is_live() {
-            self.give_up();
+        self.remove_finished_streams();
+        if !self.core.is_live() {
+            self.clear_streams();
         }
-        let turn = self.engine.finish(now, self.streams.is_empty());
-        if !self.engine.is_live() {
-            self.give_up();
+        let result = self.core.finish_poll(now, self.streams.is_empty());
+        if !self.core.is_live() {
+            self.clear_streams();
         }
-        if self.engine.link.all_sent() {
-            self.write_by = None;
+        if self.core.transport.is_flushed() {
+            self.write_deadline = None;
         }
         if self.streams.is_empty() && self.streams.capacity() > 16 {
             self.streams = Slab::new();
-            self.ready.shrink_to(16);
+            self.ready_requests.shrink_to(16);
         }
-        turn
+        result
     }
 
-    /// Removes the streams whose answer is sent and whose input has ended.
-    fn forget_answered(&mut self) {
-        let mut answered = std::mem::take(&mut self.answered);
-        answered.retain(|id| {
-            let Some(stream) = self.by_id.get(id).and_then(|slot| self.streams.get_mut(*slot)) else { return false };
-            if stream.is_out() {
-                self.write_by = earliest(self.write_by, stream.take_write_by());
+    /// Removes the streams whose response is sent and whose input has ended.
+    fn remove_finished_streams(&mut self) {
+        let mut responded = std::mem::take(&mut self.responded);
+        responded.retain(|id| {
+            let Some(stream) = self.slots_by_id.get(id).and_then(|slot| self.streams.get_mut(*slot)) else {
+                return false;
+            };
+            if stream.is_response_sent() {
+                self.write_deadline = earliest(self.write_deadline, stream.take_write_deadline());
             }
-            let over = stream.is_out() && stream.has_ended();
-            if over {
+            let is_finished = stream.is_response_sent() && stream.input_ended();
+            if is_finished {
                 drop(self.remove(*id));
             }
-            !over
+            !is_finished
         });
-        self.answered = answered;
+        self.responded = responded;
     }
 
-    fn give_up(&mut self) {
+    fn clear_streams(&mut self) {
         self.streams.clear();
-        self.by_id.clear();
-        self.ready.clear();
-        self.answered.clear();
+        self.slots_by_id.clear();
+        self.ready_requests.clear();
+        self.responded.clear();
         self.next_deadline = None;
-        self.write_by = None;
+        self.write_deadline = None;
     }
 }

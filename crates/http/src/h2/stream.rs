@@ -1,4 +1,4 @@
-//! One request on an HTTP/2 connection, from its head until its answer is sent and its input has ended.
+//! One request on an HTTP/2 connection, from its head until its response is sent and its input has ended.
 
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -10,108 +10,111 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::earliest;
-use crate::grpc::Rope;
-use crate::h1::{BodyLimit, Door, H1Config, Incoming, Request, RequestHead, RequestId, Response, STALL, may_have_body};
+use crate::grpc::SendBuf;
+use crate::h1::{
+    Admission, BodyLimit, HttpServerConnConfig, IncomingRequest, Request, RequestHead, RequestId, Response,
+    STALL_TIMEOUT, may_have_body,
+};
 
 /// What a refused client may still send before its stream is reset, as in HTTP/1.
-const DISCARD: u64 = 256 << 10;
+const MAX_DISCARD: u64 = 256 << 10;
 /// How long a refused client may continue to send before its stream is reset.
-const DISCARD_PATIENCE: u64 = 10_000_000_000;
+const DISCARD_TIMEOUT: u64 = 10_000_000_000;
 /// Fields that are not allowed in HTTP/2 (RFC 9113, 8.2.2), and `content-length`, which is set here.
-const DROPPED: [&str; 7] =
+const FORBIDDEN_FIELDS: [&str; 7] =
     ["content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "upgrade", "te"];
 
 /// An outgoing body. h2 drops it once it was framed; the drop shows that h2 has finished with it.
-pub(super) struct Answer {
-    rope: Rope,
-    _alive: Rc<()>,
+pub(super) struct BodyBuf {
+    buf: SendBuf,
+    _handle: Rc<()>,
 }
 
-impl Buf for Answer {
+impl Buf for BodyBuf {
     fn remaining(&self) -> usize {
-        self.rope.remaining()
+        self.buf.remaining()
     }
 
     fn chunk(&self) -> &[u8] {
-        self.rope.chunk()
+        self.buf.chunk()
     }
 
     fn chunks_vectored<'a>(&'a self, dst: &mut [std::io::IoSlice<'a>]) -> usize {
-        self.rope.chunks_vectored(dst)
+        self.buf.chunks_vectored(dst)
     }
 
     fn advance(&mut self, n: usize) {
-        self.rope.advance(n);
+        self.buf.advance(n);
     }
 }
 
-pub(super) struct Stream<P> {
+pub(super) struct RequestStream<P> {
     id: u32,
-    respond: SendResponse<Answer>,
+    response_sender: SendResponse<BodyBuf>,
     body: RecvStream,
     phase: Phase<P>,
     head_only: bool,
-    /// An `Expect: 100-continue` is not answered yet.
-    go_on: bool,
+    /// `100 Continue` is expected and not sent yet.
+    continue_pending: bool,
     /// The client has sent everything.
-    ended: bool,
-    read_by: Option<u64>,
+    input_ended: bool,
+    read_deadline: Option<u64>,
     /// Time limit for the next bytes of the body.
-    body_by: u64,
-    write_by: Option<u64>,
-    /// This reference stays here; each [`Answer`] that h2 holds has another one.
-    alive: Rc<()>,
-    /// The body of the answer follows in pieces.
-    streaming: Option<SendStream<Answer>>,
+    body_deadline: u64,
+    write_deadline: Option<u64>,
+    /// This reference stays here; each [`BodyBuf`] that h2 holds has another one.
+    body_handle: Rc<()>,
+    /// The body of the response follows in pieces.
+    body_sender: Option<SendStream<BodyBuf>>,
     /// Time limit for h2 to send the last piece given to it.
-    stall_by: Option<u64>,
+    stall_deadline: Option<u64>,
 }
 
 enum Phase<P> {
-    Body(Box<Incoming<P>>),
-    WithApp,
+    Body(Box<IncomingRequest<P>>),
+    Dispatched,
     /// At most this many more bytes are read and discarded.
-    Answered(u64),
+    Responded(u64),
 }
 
 /// The result of reading a stream.
-pub(super) enum Step<P> {
-    Wait,
+pub(super) enum StreamProgress<P> {
+    Pending,
     Request(Box<Request<P>>),
     Refuse(Response),
     /// The client reset the stream, or sends more than is discarded.
-    Gone,
+    Reset,
 }
 
-impl<P> Stream<P> {
-    /// Calls [`Door::head`]; a stream that it refuses is returned already answered.
-    pub(super) fn open<D: Door<Permit = P> + ?Sized>(
+impl<P> RequestStream<P> {
+    /// Calls [`Admission::admit_head`]; a stream that it refuses is returned with its response already sent.
+    pub(super) fn open<D: Admission<Permit = P> + ?Sized>(
         request: http::Request<RecvStream>,
-        respond: SendResponse<Answer>,
+        response_sender: SendResponse<BodyBuf>,
         now: u64,
-        cfg: &H1Config,
-        door: &mut D,
+        cfg: &HttpServerConnConfig,
+        admission: &mut D,
     ) -> Self {
         let (parts, body) = request.into_parts();
-        let after = |limit: Option<u64>| limit.map(|l| now.saturating_add(l));
+        let deadline_after = |limit: Option<u64>| limit.map(|l| now.saturating_add(l));
         let mut stream = Self {
-            id: respond.stream_id().as_u32(),
-            respond,
-            ended: body.is_end_stream(),
+            id: response_sender.stream_id().as_u32(),
+            response_sender,
+            input_ended: body.is_end_stream(),
             body,
-            phase: Phase::WithApp,
+            phase: Phase::Dispatched,
             head_only: parts.method == http::Method::HEAD,
-            go_on: false,
-            read_by: after(cfg.read_timeout),
-            body_by: now.saturating_add(cfg.body_timeout),
-            write_by: after(cfg.write_timeout),
-            alive: Rc::new(()),
-            streaming: None,
-            stall_by: None,
+            continue_pending: false,
+            read_deadline: deadline_after(cfg.read_timeout),
+            body_deadline: now.saturating_add(cfg.body_timeout),
+            write_deadline: deadline_after(cfg.write_timeout),
+            body_handle: Rc::new(()),
+            body_sender: None,
+            stall_deadline: None,
         };
-        match admit(&parts, cfg, door) {
+        match admit_head(&parts, cfg, admission) {
             Ok(incoming) => {
-                stream.go_on = incoming.head.expects_continue() && !stream.ended;
+                stream.continue_pending = incoming.head.expects_continue() && !stream.input_ended;
                 stream.phase = Phase::Body(Box::new(incoming));
             }
             Err(response) => stream.refuse(response, now),
@@ -120,30 +123,35 @@ impl<P> Stream<P> {
     }
 
     /// Reads all input that has arrived for this request.
-    pub(super) fn read<D: Door<Permit = P> + ?Sized>(&mut self, now: u64, cfg: &H1Config, door: &mut D) -> Step<P> {
+    pub(super) fn read<D: Admission<Permit = P> + ?Sized>(
+        &mut self,
+        now: u64,
+        cfg: &HttpServerConnConfig,
+        admission: &mut D,
+    ) -> StreamProgress<P> {
         let cx = &mut Context::from_waker(Waker::noop());
         loop {
             match self.body.poll_data(cx) {
-                Poll::Pending => return Step::Wait,
-                Poll::Ready(Some(Err(_))) => return Step::Gone,
+                Poll::Pending => return StreamProgress::Pending,
+                Poll::Ready(Some(Err(_))) => return StreamProgress::Reset,
                 Poll::Ready(Some(Ok(chunk))) => {
-                    self.go_on = false; // the client did not wait for `100 Continue`
+                    self.continue_pending = false; // the client did not wait for `100 Continue`
                     // Flow-control windows limit the unread input; the permit limits the input that was read.
                     let _ = self.body.flow_control().release_capacity(chunk.len());
                     match &mut self.phase {
                         Phase::Body(incoming) => {
                             if !chunk.is_empty() {
-                                self.body_by = now.saturating_add(cfg.body_timeout);
+                                self.body_deadline = now.saturating_add(cfg.body_timeout);
                             }
-                            if let Err(response) = incoming.take(&chunk, door) {
-                                return Step::Refuse(response);
+                            if let Err(response) = incoming.append(&chunk, admission) {
+                                return StreamProgress::Refuse(response);
                             }
                         }
-                        Phase::Answered(left) => match left.checked_sub(chunk.len() as u64) {
+                        Phase::Responded(left) => match left.checked_sub(chunk.len() as u64) {
                             Some(rest) => *left = rest,
-                            None => return Step::Gone,
+                            None => return StreamProgress::Reset,
                         },
-                        Phase::WithApp => {}
+                        Phase::Dispatched => {}
                     }
                 }
                 Poll::Ready(None) => return self.end_of_input(),
@@ -151,50 +159,52 @@ impl<P> Stream<P> {
         }
     }
 
-    fn end_of_input(&mut self) -> Step<P> {
-        self.ended = true;
+    fn end_of_input(&mut self) -> StreamProgress<P> {
+        self.input_ended = true;
         // After END_STREAM, h2 reports a reset only on the sending half.
-        if let Poll::Ready(Ok(_)) = self.respond.poll_reset(&mut Context::from_waker(Waker::noop())) {
-            return Step::Gone;
+        if let Poll::Ready(Ok(_)) = self.response_sender.poll_reset(&mut Context::from_waker(Waker::noop())) {
+            return StreamProgress::Reset;
         }
-        match std::mem::replace(&mut self.phase, Phase::WithApp) {
-            Phase::Body(incoming) => Step::Request(Box::new(incoming.complete(RequestId(u64::from(self.id))))),
+        match std::mem::replace(&mut self.phase, Phase::Dispatched) {
+            Phase::Body(incoming) => {
+                StreamProgress::Request(Box::new(incoming.complete(RequestId(u64::from(self.id)))))
+            }
             other => {
                 self.phase = other;
-                Step::Wait
+                StreamProgress::Pending
             }
         }
     }
 
-    /// Sends `100 Continue` to a client that asked for it and waits.
-    pub(super) fn go_on(&mut self) {
-        if std::mem::take(&mut self.go_on) && matches!(self.phase, Phase::Body(_)) {
+    /// Sends `100 Continue` to a client that expects it and waits.
+    pub(super) fn send_continue(&mut self) {
+        if std::mem::take(&mut self.continue_pending) && matches!(self.phase, Phase::Body(_)) {
             let mut interim = http::Response::new(());
             *interim.status_mut() = StatusCode::CONTINUE;
-            let _ = self.respond.send_informational(interim);
+            let _ = self.response_sender.send_informational(interim);
         }
     }
 
-    /// Answers without the application; further input is discarded. Drops the permit.
+    /// Responds without the application; further input is discarded. Drops the permit.
     pub(super) fn refuse(&mut self, response: Response, now: u64) {
-        self.read_by = Some(now.saturating_add(DISCARD_PATIENCE));
-        self.answer(response);
+        self.read_deadline = Some(now.saturating_add(DISCARD_TIMEOUT));
+        self.respond_whole(response);
     }
 
-    // h2 rejects an answer only if the stream has ended; its reset is reported separately.
-    pub(super) fn answer(&mut self, response: Response) {
-        self.respond(response, false);
+    // h2 rejects a response only if the stream has ended; its reset is reported separately.
+    pub(super) fn respond_whole(&mut self, response: Response) {
+        self.send_head_and_body(response, false);
     }
 
-    /// Answers with a head; the body follows with [`Stream::give`]. False when no body is to follow.
-    pub(super) fn begin(&mut self, response: Response) -> bool {
-        self.respond(response, true);
+    /// Sends a head; the body follows with [`RequestStream::send_data`]. False when no body is to follow.
+    pub(super) fn respond_streaming(&mut self, response: Response) -> bool {
+        self.send_head_and_body(response, true);
         self.is_streaming()
     }
 
-    fn respond(&mut self, response: Response, streams: bool) {
-        self.go_on = false;
-        self.phase = Phase::Answered(DISCARD);
+    fn send_head_and_body(&mut self, response: Response, is_streaming: bool) {
+        self.continue_pending = false;
+        self.phase = Phase::Responded(MAX_DISCARD);
         let status = StatusCode::from_u16(response.status).ok().filter(|s| (200..600).contains(&s.as_u16()));
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut headers = HeaderMap::with_capacity(response.headers.len() + 2);
@@ -204,138 +214,144 @@ impl<P> Stream<P> {
             headers.insert(CONTENT_TYPE, value);
         }
         for (name, value) in &response.headers {
-            if !DROPPED.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
+            if !FORBIDDEN_FIELDS.iter().any(|dropped| name.eq_ignore_ascii_case(dropped))
                 && let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value))
             {
                 headers.append(name, value);
             }
         }
         let length = response.body.iter().map(Bytes::len).sum::<usize>();
-        let bodied = may_have_body(status.as_u16());
-        if bodied && !streams {
+        let has_body = may_have_body(status.as_u16());
+        if has_body && !is_streaming {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let bodied = bodied && !self.head_only && (length > 0 || streams);
+        let sends_body = has_body && !self.head_only && (length > 0 || is_streaming);
         let mut head = http::Response::new(());
         *head.status_mut() = status;
         *head.headers_mut() = headers;
-        if let Ok(mut send) = self.respond.send_response(head, !bodied)
-            && bodied
+        if let Ok(mut send) = self.response_sender.send_response(head, !sends_body)
+            && sends_body
         {
-            if streams {
-                self.streaming = Some(send);
+            if is_streaming {
+                self.body_sender = Some(send);
                 return;
             }
-            let _ = send.send_data(Answer { rope: Rope::plain(response.body), _alive: Rc::clone(&self.alive) }, true);
+            let _ = send.send_data(
+                BodyBuf { buf: SendBuf::without_prefix(response.body), _handle: Rc::clone(&self.body_handle) },
+                true,
+            );
         }
     }
 
     pub(super) fn reset(&mut self, reason: Reason) {
-        self.respond.send_reset(reason);
+        self.response_sender.send_reset(reason);
     }
 
     pub(super) fn id(&self) -> u32 {
         self.id
     }
 
-    pub(super) fn is_with_app(&self) -> bool {
-        matches!(self.phase, Phase::WithApp)
+    pub(super) fn is_dispatched(&self) -> bool {
+        matches!(self.phase, Phase::Dispatched)
     }
 
-    pub(super) fn is_answered(&self) -> bool {
-        matches!(self.phase, Phase::Answered(_))
+    pub(super) fn is_responded(&self) -> bool {
+        matches!(self.phase, Phase::Responded(_))
     }
 
-    /// Answered, and h2 has dropped the answer.
-    pub(super) fn is_out(&self) -> bool {
-        self.is_answered() && self.streaming.is_none() && self.has_left()
+    /// The response is sent, and h2 has dropped its body.
+    pub(super) fn is_response_sent(&self) -> bool {
+        self.is_responded() && self.body_sender.is_none() && self.is_body_dropped()
     }
 
     /// h2 has dropped everything that it was given.
-    fn has_left(&self) -> bool {
-        Rc::strong_count(&self.alive) == 1
+    fn is_body_dropped(&self) -> bool {
+        Rc::strong_count(&self.body_handle) == 1
     }
 
-    /// Whether the body of the answer follows in pieces.
+    /// Whether the body of the response follows in pieces.
     pub(super) fn is_streaming(&self) -> bool {
-        self.streaming.is_some()
+        self.body_sender.is_some()
     }
 
-    /// Whether the next piece can be given.
-    pub(super) fn wants(&self) -> bool {
-        self.is_streaming() && self.has_left()
+    /// Whether the next piece can be sent.
+    pub(super) fn can_send_data(&self) -> bool {
+        self.is_streaming() && self.is_body_dropped()
     }
 
-    /// Passes the next piece to h2; an empty one ends the answer.
-    pub(super) fn give(&mut self, now: u64, piece: Bytes) {
+    /// Passes the next piece to h2; an empty one ends the body.
+    pub(super) fn send_data(&mut self, now: u64, piece: Bytes) {
         let last = piece.is_empty();
-        let answer = Answer { rope: Rope::plain([piece]), _alive: Rc::clone(&self.alive) };
-        if let Some(send) = &mut self.streaming {
-            let _ = send.send_data(answer, last);
-            self.stall_by = Some(now.saturating_add(STALL));
+        let body = BodyBuf { buf: SendBuf::without_prefix([piece]), _handle: Rc::clone(&self.body_handle) };
+        if let Some(send) = &mut self.body_sender {
+            let _ = send.send_data(body, last);
+            self.stall_deadline = Some(now.saturating_add(STALL_TIMEOUT));
         }
         if last {
-            self.streaming = None;
+            self.body_sender = None;
         }
     }
 
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended
+    pub(super) fn input_ended(&self) -> bool {
+        self.input_ended
     }
 
-    pub(super) fn is_late_reading(&self, now: u64) -> bool {
-        matches!(self.phase, Phase::Body(_)) && self.reads_until().is_some_and(|at| now >= at)
+    pub(super) fn is_input_overdue(&self, now: u64) -> bool {
+        matches!(self.phase, Phase::Body(_)) && self.input_deadline().is_some_and(|at| now >= at)
     }
 
-    /// The next time limit: for input, or for the answer.
+    /// The next time limit: for input, or for the response.
     pub(super) fn deadline(&self) -> Option<u64> {
-        let writing = earliest(self.write_by.filter(|_| !self.is_out()), self.stall_by.filter(|_| !self.has_left()));
-        earliest(self.reads_until(), writing)
+        let writing = earliest(
+            self.write_deadline.filter(|_| !self.is_response_sent()),
+            self.stall_deadline.filter(|_| !self.is_body_dropped()),
+        );
+        earliest(self.input_deadline(), writing)
     }
 
     /// Time limit for the end of the input, or for the next bytes of it.
-    fn reads_until(&self) -> Option<u64> {
+    fn input_deadline(&self) -> Option<u64> {
         match &self.phase {
-            _ if self.ended => None,
-            Phase::Body(_) => earliest(self.read_by, Some(self.body_by)),
-            Phase::WithApp | Phase::Answered(_) => self.read_by,
+            _ if self.input_ended => None,
+            Phase::Body(_) => earliest(self.read_deadline, Some(self.body_deadline)),
+            Phase::Dispatched | Phase::Responded(_) => self.read_deadline,
         }
     }
 
     /// The permit of a request whose body is being read.
-    pub(super) fn reading(&self) -> Option<&P> {
+    pub(super) fn incomplete_permit(&self) -> Option<&P> {
         match &self.phase {
             Phase::Body(incoming) => Some(incoming.permit()),
-            Phase::WithApp | Phase::Answered(_) => None,
+            Phase::Dispatched | Phase::Responded(_) => None,
         }
     }
 
-    /// The time limit for the last byte of the answer; returned once.
-    pub(super) fn take_write_by(&mut self) -> Option<u64> {
-        self.write_by.take()
+    /// The time limit for the last byte of the response; returned once.
+    pub(super) fn take_write_deadline(&mut self) -> Option<u64> {
+        self.write_deadline.take()
     }
 
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn buffered_bytes(&self) -> usize {
         match &self.phase {
-            Phase::Body(incoming) => incoming.held(),
+            Phase::Body(incoming) => incoming.buffered_bytes(),
             _ => 0,
         }
     }
 }
 
-fn admit<D: Door + ?Sized>(
+fn admit_head<D: Admission + ?Sized>(
     parts: &http::request::Parts,
-    cfg: &H1Config,
-    door: &mut D,
-) -> Result<Incoming<D::Permit>, Response> {
-    let head = RequestHead::from_parts(parts).map_err(|bad| {
-        let (status, text) = bad.answer();
+    cfg: &HttpServerConnConfig,
+    admission: &mut D,
+) -> Result<IncomingRequest<D::Permit>, Response> {
+    let head = RequestHead::from_parts(parts).map_err(|error| {
+        let (status, text) = error.status_and_text();
         Response::text(status, text)
     })?;
-    let (permit, BodyLimit(limit)) = door.head(&head)?;
+    let (permit, BodyLimit(limit)) = admission.admit_head(&head)?;
     let limit = limit.min(cfg.max_body);
     if head.content_length().is_some_and(|n| n > limit) {
-        return Err(door.too_large(&head));
+        return Err(admission.body_too_large(&head));
     }
-    Ok(Incoming::new(head, limit, permit))
+    Ok(IncomingRequest::new(head, limit, permit))
 }

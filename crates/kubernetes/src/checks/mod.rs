@@ -8,32 +8,32 @@ mod pods;
 mod ports;
 mod resources;
 
-use otelcore_config::{Diagnostics, Draft, Kind, Origin};
+use otelcore_config::{DiagnosticDraft, DiagnosticKind, Diagnostics, SourceLocation};
 
 use crate::collector::{Collector, Pod};
-use crate::facts::Facts;
+use crate::config_effects::ConfigEffects;
 
 /// The input of every check.
 #[derive(Clone, Copy)]
-struct Check<'a> {
+struct CheckContext<'a> {
     collector: &'a Collector<'a>,
     pod: Pod<'a>,
-    facts: &'a Facts,
-    d: &'a Diagnostics,
+    effects: &'a ConfigEffects,
+    diagnostics: &'a Diagnostics,
 }
 
-impl<'a> Check<'a> {
+impl<'a> CheckContext<'a> {
     /// Counts steps; `false` when there have been too many.
-    fn spend(&self, count: usize) -> bool {
-        self.collector.cluster.spend(count)
+    fn count_steps(&self, count: usize) -> bool {
+        self.collector.cluster.count_steps(count)
     }
 
-    fn error(&self, at: &Origin, path: &str, message: String) -> Draft<'a> {
-        self.d.error(at, path, message).kind(Kind::Deployment)
+    fn error(&self, at: &SourceLocation, path: &str, message: String) -> DiagnosticDraft<'a> {
+        self.diagnostics.error(at, path, message).kind(DiagnosticKind::Deployment)
     }
 
-    fn warn(&self, at: &Origin, path: &str, message: String) -> Draft<'a> {
-        self.d.warn(at, path, message).kind(Kind::Deployment)
+    fn warn(&self, at: &SourceLocation, path: &str, message: String) -> DiagnosticDraft<'a> {
+        self.diagnostics.warn(at, path, message).kind(DiagnosticKind::Deployment)
     }
 }
 
@@ -42,38 +42,38 @@ impl Collector<'_> {
     /// then the caller need not try.
     #[must_use]
     pub fn check_sources(&self, d: &Diagnostics) -> bool {
-        files::sources(self, d)
+        files::check_config_sources(self, d)
     }
 
     /// The checks that do not need the configuration: pods, volumes, requests.
     pub fn check_manifests(&self, d: &Diagnostics) {
         let Some(pod) = self.pod else { return };
-        let facts = Facts::default();
-        let check = Check { collector: self, pod, facts: &facts, d };
-        files::volumes(&check);
-        pods::selector(&check);
-        pods::two_on_one_port(&check);
-        pods::host_ports(&check);
-        pods::commands(&check);
-        resources::autoscaler(&check);
+        let facts = ConfigEffects::default();
+        let context = CheckContext { collector: self, pod, effects: &facts, diagnostics: d };
+        files::check_volumes(&context);
+        pods::check_selector(&context);
+        pods::check_port_conflicts(&context);
+        pods::check_host_ports(&context);
+        pods::check_commands(&context);
+        resources::check_autoscaler(&context);
     }
 
     /// Checks whether the manifests match what the configuration does.
-    pub fn check(&self, facts: &Facts, d: &Diagnostics) {
-        ports::twice(facts, self.cluster, d);
+    pub fn check(&self, effects: &ConfigEffects, d: &Diagnostics) {
+        ports::check_duplicate_sockets(effects, self.cluster, d);
         let Some(pod) = self.pod else { return };
-        let check = Check { collector: self, pod, facts, d };
-        let mut asked = ports::Asked::default();
-        ports::services(&check, &mut asked);
-        ports::container_ports(&check, &mut asked);
-        ports::scrapes(&check, &mut asked);
-        ports::probes(&check, &mut asked);
-        ports::loopback(&check, &asked);
-        ports::foreign(&check);
-        ports::unexposed(&check, &asked);
-        ports::policies(&check, &asked);
-        resources::memory(&check);
-        resources::grace(&check);
-        files::named(&check);
+        let context = CheckContext { collector: self, pod, effects, diagnostics: d };
+        let mut references = ports::PortReferences::default();
+        ports::check_services(&context, &mut references);
+        ports::check_container_ports(&context, &mut references);
+        ports::check_scrape_annotations(&context, &mut references);
+        ports::check_probes(&context, &mut references);
+        ports::check_loopback_sockets(&context, &references);
+        ports::check_foreign_addresses(&context);
+        ports::check_unexposed_ports(&context, &references);
+        ports::check_network_policies(&context, &references);
+        resources::check_memory_limit(&context);
+        resources::check_grace_period(&context);
+        files::check_named_files(&context);
     }
 }

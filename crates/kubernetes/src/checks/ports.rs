@@ -2,198 +2,213 @@
 
 use std::collections::BTreeMap;
 
-use otelcore_config::{Node, Origin};
+use otelcore_config::{ConfigNode, SourceLocation};
 
-use super::Check;
-use crate::cluster::{Cluster, Object, list, map, named, number, string};
-use crate::facts::{Facts, Listen, Serves};
-use crate::inside::NODE_IP;
+use super::CheckContext;
+use crate::cluster::{Cluster, Object, find_named, list, map, string, whole_number};
+use crate::config_effects::{ConfigEffects, ListenSocket, ServedProtocol};
+use crate::container_sources::NODE_IP;
 use crate::quantity;
-use crate::volumes::MOST_NAMES;
+use crate::volumes::MAX_NAMES_SHOWN;
 
 /// The references in the manifests to ports on which the collector listens.
 #[derive(Debug, Default)]
-pub(super) struct Asked {
-    all: Vec<Ask>,
-    /// Indices in `all`, by port and whether it is UDP.
-    ports: BTreeMap<(u16, bool), Vec<usize>>,
+pub(super) struct PortReferences {
+    references: Vec<PortReference>,
+    /// Indices in `references`, by port and whether it is UDP.
+    by_port: BTreeMap<(u16, bool), Vec<usize>>,
 }
 
 #[derive(Debug)]
-struct Ask {
+struct PortReference {
     port: u16,
     udp: bool,
-    who: String,
-    origin: Origin,
+    referrer: String,
+    origin: SourceLocation,
     /// Whether clients connect from outside of the pod. A container port alone does not show that.
-    firm: bool,
-    service: bool,
+    is_external: bool,
+    is_service: bool,
 }
 
-impl Asked {
-    fn add(&mut self, ask: Ask) {
-        self.ports.entry((ask.port, ask.udp)).or_default().push(self.all.len());
-        self.all.push(ask);
+impl PortReferences {
+    fn add(&mut self, reference: PortReference) {
+        self.by_port.entry((reference.port, reference.udp)).or_default().push(self.references.len());
+        self.references.push(reference);
     }
 
-    fn of<'s>(&'s self, check: &'s Check<'_>, listen: &Listen) -> impl Iterator<Item = &'s Ask> {
-        let places = self.ports.get(&(listen.port, listen.udp)).into_iter().flatten();
-        places.take_while(|_| check.spend(1)).filter_map(|at| self.all.get(*at))
+    fn to_socket<'s>(
+        &'s self,
+        context: &'s CheckContext<'_>,
+        listen: &ListenSocket,
+    ) -> impl Iterator<Item = &'s PortReference> {
+        let places = self.by_port.get(&(listen.port, listen.udp)).into_iter().flatten();
+        places.take_while(|_| context.count_steps(1)).filter_map(|at| self.references.get(*at))
     }
 }
 
 /// A reference to a port, before it is known whether something listens on it.
-struct Request<'a> {
+struct PortRequest<'a> {
     port: u16,
     udp: bool,
-    who: String,
-    origin: &'a Origin,
+    referrer: String,
+    origin: &'a SourceLocation,
     /// The key to change: `targetPort`.
     field: &'static str,
     /// Words that show what the port is meant for.
     hint: String,
-    severe: bool,
-    firm: bool,
-    service: bool,
+    is_error: bool,
+    is_external: bool,
+    is_service: bool,
 }
 
-impl<'a> Check<'a> {
+impl<'a> CheckContext<'a> {
     /// The sockets of the collector. The iterator ends when the limit of steps is exceeded.
-    fn listens(&self) -> impl Iterator<Item = &'a Listen> + Clone + use<'_, 'a> {
-        let listens: &'a [Listen] = &self.facts.listens;
-        listens.iter().take_while(|_| self.spend(1))
+    fn listens(&self) -> impl Iterator<Item = &'a ListenSocket> + Clone + use<'_, 'a> {
+        let listens: &'a [ListenSocket] = &self.effects.listens;
+        listens.iter().take_while(|_| self.count_steps(1))
     }
 
-    fn containers(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
-        let lasting = |c: &&Node| string(c, "restartPolicy") == Some("Always");
+    fn containers(&self) -> impl Iterator<Item = &'a ConfigNode> + use<'a> {
+        let is_sidecar = |c: &&ConfigNode| string(c, "restartPolicy") == Some("Always");
         let spec = self.pod.spec;
-        list(spec, "containers").iter().chain(list(spec, "initContainers").iter().filter(lasting))
+        list(spec, "containers").iter().chain(list(spec, "initContainers").iter().filter(is_sidecar))
     }
 
     /// Every other container of the pod.
-    pub(super) fn others(&self) -> impl Iterator<Item = &'a Node> + use<'a> {
+    pub(super) fn others(&self) -> impl Iterator<Item = &'a ConfigNode> + use<'a> {
         let own = &self.pod.container.origin;
         self.containers().filter(move |c| c.origin != *own)
     }
 
-    pub(super) fn alone(&self) -> bool {
-        let sidecar = self.pod.operated && string(self.pod.spec, "mode") == Some("sidecar");
+    pub(super) fn is_only_container(&self) -> bool {
+        let sidecar = self.pod.by_operator && string(self.pod.spec, "mode") == Some("sidecar");
         !sidecar && self.others().next().is_none() && list(self.pod.spec, "additionalContainers").is_empty()
     }
 
     /// Whether another container declares the port.
-    fn elsewhere(&self, port: u16) -> bool {
-        let has = |c: &Node| {
-            let mut ports = list(c, "ports").iter().take_while(|_| self.spend(1));
-            ports.any(|p| number(p.at("containerPort")) == Some(port.into()))
+    fn is_declared_elsewhere(&self, port: u16) -> bool {
+        let has = |c: &ConfigNode| {
+            let mut ports = list(c, "ports").iter().take_while(|_| self.count_steps(1));
+            ports.any(|p| whole_number(p.get_path("containerPort")) == Some(port.into()))
         };
-        self.others().take_while(|_| self.spend(1)).any(has)
+        self.others().take_while(|_| self.count_steps(1)).any(has)
     }
 
     /// The number of a port that is given by number or by name. `Err` with a name that no container has.
-    fn number(&self, node: &Node) -> Result<Option<u16>, String> {
-        let text = quantity::text(node).unwrap_or_default();
+    fn port_number(&self, node: &ConfigNode) -> Result<Option<u16>, String> {
+        let text = quantity::scalar_text(node).unwrap_or_default();
         if let Ok(number) = text.parse::<u16>() {
             return Ok(Some(number));
         }
-        let of = |c: &Node| {
+        let declared_number = |c: &ConfigNode| {
             let ports = list(c, "ports");
-            let port = if self.spend(ports.len()) { named(ports, &text) } else { None };
-            port.and_then(|p| number(p.at("containerPort")))
+            let port = if self.count_steps(ports.len()) { find_named(ports, &text) } else { None };
+            port.and_then(|p| whole_number(p.get_path("containerPort")))
         };
-        match of(self.pod.container).or_else(|| self.others().find_map(of)) {
+        match declared_number(self.pod.container).or_else(|| self.others().find_map(declared_number)) {
             Some(number) => Ok(u16::try_from(number).ok()),
             // The operator chooses the port names of its container.
-            None if self.pod.operated => Ok(None),
+            None if self.pod.by_operator => Ok(None),
             None => Err(text),
         }
     }
 
     /// Whether a map of labels selects the pod.
-    pub(super) fn selected(&self, selector: &Node) -> bool {
-        let labels = self.pod.labels.and_then(Node::as_map);
-        let same = |key: &str, node: &Node| {
-            labels.and_then(|l| l.get(key)).is_some_and(|e| quantity::text(&e.node) == quantity::text(node))
+    pub(super) fn is_selected_by(&self, selector: &ConfigNode) -> bool {
+        let labels = self.pod.labels.and_then(ConfigNode::as_map);
+        let is_same = |key: &str, node: &ConfigNode| {
+            labels
+                .and_then(|l| l.get(key))
+                .is_some_and(|e| quantity::scalar_text(&e.node) == quantity::scalar_text(node))
         };
-        selector.as_map().is_some_and(|map| map.iter().all(|e| self.spend(1) && same(&e.key, &e.node)))
+        selector.as_map().is_some_and(|map| map.iter().all(|e| self.count_steps(1) && is_same(&e.key, &e.node)))
     }
 
     /// The Services that select the pod.
     fn services(&self) -> impl Iterator<Item = &'a Object> {
         let (cluster, owner) = (self.collector.cluster, self.collector.owner);
-        let leads = move |o: &&Object| {
-            let selector = o.node.at("spec::selector").filter(|n| n.as_map().is_some_and(|m| !m.is_empty()));
-            o.together(owner) && selector.is_some_and(|s| self.selected(s))
+        let selects_pod = move |o: &&Object| {
+            let selector = o.node.get_path("spec::selector").filter(|n| n.as_map().is_some_and(|m| !m.is_empty()));
+            o.may_share_namespace(owner) && selector.is_some_and(|s| self.is_selected_by(s))
         };
-        cluster.of_kind("Service").filter(leads)
+        cluster.of_kind("Service").filter(selects_pod)
     }
 
     /// The names that Services and annotations give to a port.
-    fn meant(&self, port: u16) -> String {
-        let leads = |p: &&Node| {
-            let target = p.at("targetPort").or_else(|| p.at("port"));
-            target.and_then(|n| self.number(n).ok().flatten()) == Some(port)
+    fn port_names(&self, port: u16) -> String {
+        let leads_to_port = |p: &&ConfigNode| {
+            let target = p.get_path("targetPort").or_else(|| p.get_path("port"));
+            target.and_then(|n| self.port_number(n).ok().flatten()) == Some(port)
         };
-        let ports = self.services().flat_map(|s| list(&s.node, "spec::ports")).take_while(|_| self.spend(1));
-        let services = ports.filter(leads);
+        let ports = self.services().flat_map(|s| list(&s.node, "spec::ports")).take_while(|_| self.count_steps(1));
+        let services = ports.filter(leads_to_port);
         let mut names: Vec<&str> = services.filter_map(|p| string(p, "name")).collect();
-        let scraped = self.pod.annotations.and_then(Node::as_map).and_then(|m| m.get("prometheus.io/port"));
-        if scraped.and_then(|e| quantity::text(&e.node)) == Some(port.to_string()) {
+        let scraped = self.pod.annotations.and_then(ConfigNode::as_map).and_then(|m| m.get("prometheus.io/port"));
+        if scraped.and_then(|e| quantity::scalar_text(&e.node)) == Some(port.to_string()) {
             names.push("scrape");
         }
         names.join(" ")
     }
 
     /// Records a reference to a port, or reports that nothing listens on the port.
-    fn ask(&self, asked: &mut Asked, request: Request<'_>) {
-        let Request { port, udp, who, origin, .. } = &request;
-        let mut there = self.listens().filter(|l| l.port == *port);
-        if there.clone().any(|l| l.udp == *udp) {
-            let Request { port, udp, who, origin, firm, service, .. } = request;
-            asked.add(Ask { port, udp, who, origin: origin.clone(), firm, service });
+    fn add_reference(&self, references: &mut PortReferences, request: PortRequest<'_>) {
+        let PortRequest { port, udp, referrer: who, origin, .. } = &request;
+        let mut sockets_on_port = self.listens().filter(|l| l.port == *port);
+        if sockets_on_port.clone().any(|l| l.udp == *udp) {
+            let PortRequest { port, udp, referrer: who, origin, is_external: firm, is_service: service, .. } = request;
+            references.add(PortReference {
+                port,
+                udp,
+                referrer: who,
+                origin: origin.clone(),
+                is_external: firm,
+                is_service: service,
+            });
             return;
         }
-        if self.elsewhere(*port) {
+        if self.is_declared_elsewhere(*port) {
             return;
         }
         let transport = |udp: bool| if udp { "UDP" } else { "TCP" };
-        let (message, help) = match there.next() {
+        let (message, help) = match sockets_on_port.next() {
             Some(listen) => {
-                let message = format!("{who}: {} listens there with {}", listen.what, transport(listen.udp));
+                let message = format!("{who}: {} listens there with {}", listen.component, transport(listen.udp));
                 (message, format!("write `protocol: {}`", transport(listen.udp)))
             }
-            None => (format!("{who}: nothing listens on {port}"), self.instead(&request)),
+            None => (format!("{who}: nothing listens on {port}"), self.port_help(&request)),
         };
         // A container that declares no port may still listen on one.
-        let certain = request.severe && self.others().all(|c| !list(c, "ports").is_empty());
-        let draft = if certain { self.error(origin, "", message) } else { self.warn(origin, "", message) };
-        drop(draft.hint(help));
+        let is_certain = request.is_error && self.others().all(|c| !list(c, "ports").is_empty());
+        let draft = if is_certain { self.error(origin, "", message) } else { self.warn(origin, "", message) };
+        drop(draft.help(help));
     }
 
     /// What to write for a port that nothing listens on.
-    fn instead(&self, request: &Request<'_>) -> String {
+    fn port_help(&self, request: &PortRequest<'_>) -> String {
         let hint = request.hint.to_ascii_lowercase();
-        let says = |words: &[&str]| words.iter().any(|word| hint.contains(word));
-        let wanted: &[Serves] = match () {
+        let hint_contains = |words: &[&str]| words.iter().any(|word| hint.contains(word));
+        let wanted: &[ServedProtocol] = match () {
             // Ports of other protocols can have similar names, such as `jaeger-grpc`.
-            () if says(&["jaeger", "zipkin", "loki", "thrift", "skywalking"]) => &[],
-            () if says(&["metric", "prom", "scrape"]) => &[Serves::Metrics, Serves::OwnMetrics],
-            () if says(&["health", "probe", "13133"]) => &[Serves::Health],
-            () if says(&["grpc"]) => &[Serves::Grpc],
-            () if says(&["http"]) => &[Serves::Http],
-            () if says(&["otlp"]) => &[Serves::Grpc, Serves::Http],
+            () if hint_contains(&["jaeger", "zipkin", "loki", "thrift", "skywalking"]) => &[],
+            () if hint_contains(&["metric", "prom", "scrape"]) => {
+                &[ServedProtocol::Metrics, ServedProtocol::OwnMetrics]
+            }
+            () if hint_contains(&["health", "probe", "13133"]) => &[ServedProtocol::Health],
+            () if hint_contains(&["grpc"]) => &[ServedProtocol::Grpc],
+            () if hint_contains(&["http"]) => &[ServedProtocol::Http],
+            () if hint_contains(&["otlp"]) => &[ServedProtocol::Grpc, ServedProtocol::Http],
             () => &[],
         };
         let port = request.port;
-        let found = wanted.iter().find_map(|s| self.listens().find(|l| l.serves == *s));
+        let found = wanted.iter().find_map(|s| self.listens().find(|l| l.protocol == *s));
         match found {
             Some(listen) => {
-                let Listen { what, port: at, origin, .. } = listen;
-                let (field, address) = (request.field, address(listen, port));
+                let ListenSocket { component: what, port: at, origin, .. } = listen;
+                let (field, address) = (request.field, address_help(listen, port));
                 let quote = if field.contains('/') { "\"" } else { "" };
                 format!("{what} listens on {at}: write `{field}: {quote}{at}{quote}` here, or {address} at {origin}")
             }
-            None if wanted == [Serves::Health] => {
+            None if wanted == [ServedProtocol::Health] => {
                 let endpoint = format!("health_check: {{endpoint: \"0.0.0.0:{port}\"}}");
                 format!("write `{endpoint}` under `extensions:` and `extensions: [health_check]` under `service:`")
             }
@@ -201,7 +216,7 @@ impl<'a> Check<'a> {
                 let mut ports: Vec<_> = self.listens().map(|l| l.port).collect();
                 ports.sort_unstable();
                 ports.dedup();
-                let ports: Vec<_> = ports.iter().take(MOST_NAMES).map(u16::to_string).collect();
+                let ports: Vec<_> = ports.iter().take(MAX_NAMES_SHOWN).map(u16::to_string).collect();
                 format!(
                     "leave the port out, or configure what should listen there; the collector listens on {}",
                     ports.join(", ")
@@ -212,312 +227,348 @@ impl<'a> Check<'a> {
 }
 
 /// How to write an address that other pods can reach.
-fn address(listen: &Listen, port: u16) -> String {
-    match listen.serves {
-        Serves::OwnMetrics => format!("`host: 0.0.0.0` and `port: {port}`"),
+fn address_help(listen: &ListenSocket, port: u16) -> String {
+    match listen.protocol {
+        ServedProtocol::OwnMetrics => format!("`host: 0.0.0.0` and `port: {port}`"),
         _ => format!("`endpoint: \"0.0.0.0:{port}\"`"),
     }
 }
 
-fn is_udp(port: &Node) -> bool {
+fn is_udp(port: &ConfigNode) -> bool {
     string(port, "protocol").is_some_and(|p| p.eq_ignore_ascii_case("UDP"))
 }
 
 /// Two sockets on one port.
-pub(super) fn twice(facts: &Facts, cluster: &Cluster, d: &otelcore_config::Diagnostics) {
-    let wild = |l: &Listen| matches!(l.host.as_str(), "" | "0.0.0.0" | "::");
-    let mut before: BTreeMap<(u16, bool), Vec<&Listen>> = BTreeMap::new();
-    for second in facts.listens.iter().filter(|l| l.port != 0) {
-        let clash = |first: &&Listen| {
+pub(super) fn check_duplicate_sockets(effects: &ConfigEffects, cluster: &Cluster, d: &otelcore_config::Diagnostics) {
+    let is_wildcard = |l: &ListenSocket| matches!(l.host.as_str(), "" | "0.0.0.0" | "::");
+    let mut earlier: BTreeMap<(u16, bool), Vec<&ListenSocket>> = BTreeMap::new();
+    for second in effects.listens.iter().filter(|l| l.port != 0) {
+        let conflicts = |first: &&ListenSocket| {
             let same = first.host == second.host || (first.is_loopback() && second.is_loopback());
-            same || wild(first) || wild(second)
+            same || is_wildcard(first) || is_wildcard(second)
         };
-        let others = before.entry((second.port, second.udp)).or_default();
-        if let Some(first) = others.iter().copied().take_while(|_| cluster.spend(1)).find(clash) {
-            let message = format!("{} and {} both listen on port {}", first.what, second.what, second.port);
-            d.error(&second.origin, &second.key, message)
-                .kind(otelcore_config::Kind::Deployment)
+        let others = earlier.entry((second.port, second.udp)).or_default();
+        if let Some(first) = others.iter().copied().take_while(|_| cluster.count_steps(1)).find(conflicts) {
+            let message = format!("{} and {} both listen on port {}", first.component, second.component, second.port);
+            d.error(&second.origin, &second.config_path, message)
+                .kind(otelcore_config::DiagnosticKind::Deployment)
                 .related(&first.origin, "the first of them")
-                .hint("give one of them another port");
+                .help("give one of them another port");
         }
         others.push(second);
     }
 }
 
 /// Each port of each Service that selects the pod; for the operator's resource, the ports that it adds to its Service.
-pub(super) fn services(check: &Check<'_>, asked: &mut Asked) {
-    if check.pod.operated {
-        for port in list(check.pod.spec, "ports") {
-            service_port(check, asked, port, "the Service of the operator");
+pub(super) fn check_services(context: &CheckContext<'_>, references: &mut PortReferences) {
+    if context.pod.by_operator {
+        for port in list(context.pod.spec, "ports") {
+            check_service_port(context, references, port, "the Service of the operator");
         }
     }
-    for service in check.services() {
+    for service in context.services() {
         for port in list(&service.node, "spec::ports") {
-            service_port(check, asked, port, &service.title());
+            check_service_port(context, references, port, &service.title());
         }
     }
-    strangers(check);
+    check_selectors(context);
 }
 
-fn service_port(check: &Check<'_>, asked: &mut Asked, port: &Node, title: &str) {
-    let target = port.at("targetPort").filter(|n| quantity::text(n).is_some_and(|t| t != "0"));
-    let Some(node) = target.or_else(|| port.at("port")) else { return };
-    let number = match check.number(node) {
+fn check_service_port(context: &CheckContext<'_>, references: &mut PortReferences, port: &ConfigNode, title: &str) {
+    let target = port.get_path("targetPort").filter(|n| quantity::scalar_text(n).is_some_and(|t| t != "0"));
+    let Some(node) = target.or_else(|| port.get_path("port")) else { return };
+    let number = match context.port_number(node) {
         Ok(Some(number)) => number,
         Ok(None) => return,
         Err(name) => {
-            let names = check.containers().flat_map(|c| list(c, "ports")).filter_map(|p| string(p, "name"));
-            let near = check.d.nearest(&name, names);
+            let names = context.containers().flat_map(|c| list(c, "ports")).filter_map(|p| string(p, "name"));
+            let near = context.diagnostics.nearest_name(&name, names);
             let message = format!("{title}: no container of the pod has a port named {name:?}");
             let hint = near.map_or_else(|| "write the number".to_owned(), |n| format!("did you mean `{n}`?"));
-            check.error(&node.origin, "", message).hint(hint);
+            context.error(&node.origin, "", message).help(hint);
             return;
         }
     };
     let name = string(port, "name").unwrap_or_default();
-    let shown = port.at("port").and_then(quantity::text).unwrap_or_default();
-    let who =
-        if name.is_empty() { format!("{title}, port {shown}") } else { format!("{title}, port {shown} ({name})") };
-    let request = Request {
+    let shown_port = port.get_path("port").and_then(quantity::scalar_text).unwrap_or_default();
+    let referrer = if name.is_empty() {
+        format!("{title}, port {shown_port}")
+    } else {
+        format!("{title}, port {shown_port} ({name})")
+    };
+    let request = PortRequest {
         port: number,
         udp: is_udp(port),
-        who,
+        referrer,
         origin: &node.origin,
         field: "targetPort",
         hint: name.to_owned(),
-        severe: true,
-        firm: true,
-        service: true,
+        is_error: true,
+        is_external: true,
+        is_service: true,
     };
-    check.ask(asked, request);
+    context.add_reference(references, request);
 }
 
 /// Services whose selector differs from the labels of the pod in one label, and that select no other pod of the files.
-fn strangers(check: &Check<'_>) {
-    let (cluster, owner) = (check.collector.cluster, check.collector.owner);
-    for service in cluster.of_kind("Service").filter(|s| s.together(owner)) {
-        let Some(selector) = service.node.at("spec::selector").filter(|s| !check.selected(s)) else { continue };
-        let labels = check.pod.labels.and_then(Node::as_map);
-        let same = |key: &str, node: &Node| labels.and_then(|l| l.get(key)).is_some_and(|e| e.node.value == node.value);
+fn check_selectors(context: &CheckContext<'_>) {
+    let (cluster, owner) = (context.collector.cluster, context.collector.owner);
+    for service in cluster.of_kind("Service").filter(|s| s.may_share_namespace(owner)) {
+        let Some(selector) = service.node.get_path("spec::selector").filter(|s| !context.is_selected_by(s)) else {
+            continue;
+        };
+        let labels = context.pod.labels.and_then(ConfigNode::as_map);
+        let is_same =
+            |key: &str, node: &ConfigNode| labels.and_then(|l| l.get(key)).is_some_and(|e| e.node.value == node.value);
         let Some(map) = selector.as_map() else { continue };
-        let wrong: Vec<_> = map.iter().filter(|e| !same(&e.key, &e.node)).collect();
-        let mine = list(&service.node, "spec::ports").iter().any(|port| {
-            let target = port.at("targetPort").or_else(|| port.at("port"));
-            let number = target.and_then(|n| check.number(n).ok().flatten());
-            number.is_some_and(|n| check.listens().any(|l| l.port == n))
+        let wrong: Vec<_> = map.iter().filter(|e| !is_same(&e.key, &e.node)).collect();
+        let has_own_port = list(&service.node, "spec::ports").iter().any(|port| {
+            let target = port.get_path("targetPort").or_else(|| port.get_path("port"));
+            let number = target.and_then(|n| context.port_number(n).ok().flatten());
+            number.is_some_and(|n| context.listens().any(|l| l.port == n))
         });
         let [wrong] = wrong.as_slice() else { continue };
-        if mine && map.len() > 1 && !leads_somewhere(check, service, selector) {
+        if has_own_port && map.len() > 1 && !selects_any_pod(context, service, selector) {
             let message = format!("{} leads to no pod of these files", service.title());
             let help = match labels.and_then(|l| l.get(&wrong.key)) {
                 Some(label) => format!(
                     "the pod of {} has `{}: {}`",
                     owner.title(),
                     wrong.key,
-                    quantity::text(&label.node).unwrap_or_default()
+                    quantity::scalar_text(&label.node).unwrap_or_default()
                 ),
                 None => format!("the pod of {} has no label `{}`", owner.title(), wrong.key),
             };
-            check.warn(&wrong.node.origin, "", message).hint(help);
+            context.warn(&wrong.node.origin, "", message).help(help);
         }
     }
 }
 
-fn leads_somewhere(check: &Check<'_>, service: &Object, selector: &Node) -> bool {
-    let objects = check.collector.cluster.objects().take_while(|_| check.spend(1));
-    objects.filter(|o| o.together(service)).any(|object| {
-        let labels = object.node.at("spec::template::metadata::labels");
-        let labels = if object.kind == "Pod" { object.node.at("metadata::labels") } else { labels };
-        let labels = labels.and_then(Node::as_map);
-        let has = |key: &str, node: &Node| labels.and_then(|l| l.get(key)).is_some_and(|e| e.node.value == node.value);
+fn selects_any_pod(context: &CheckContext<'_>, service: &Object, selector: &ConfigNode) -> bool {
+    let objects = context.collector.cluster.objects().take_while(|_| context.count_steps(1));
+    objects.filter(|o| o.may_share_namespace(service)).any(|object| {
+        let labels = object.node.get_path("spec::template::metadata::labels");
+        let labels = if object.kind == "Pod" { object.node.get_path("metadata::labels") } else { labels };
+        let labels = labels.and_then(ConfigNode::as_map);
+        let has =
+            |key: &str, node: &ConfigNode| labels.and_then(|l| l.get(key)).is_some_and(|e| e.node.value == node.value);
         selector.as_map().is_some_and(|map| map.iter().all(|e| has(&e.key, &e.node)))
     })
 }
 
 /// Each port that the collector's container declares.
-pub(super) fn container_ports(check: &Check<'_>, asked: &mut Asked) {
-    if check.pod.operated {
+pub(super) fn check_container_ports(context: &CheckContext<'_>, references: &mut PortReferences) {
+    if context.pod.by_operator {
         return;
     }
-    for port in list(check.pod.container, "ports") {
-        let Some(node) = port.at("containerPort") else { continue };
-        let Some(number) = number(Some(node)).and_then(|n| u16::try_from(n).ok()) else { continue };
-        let on_host = port.at("hostPort").is_some();
-        let request = Request {
+    for port in list(context.pod.container, "ports") {
+        let Some(node) = port.get_path("containerPort") else { continue };
+        let Some(number) = whole_number(Some(node)).and_then(|n| u16::try_from(n).ok()) else { continue };
+        let on_host = port.get_path("hostPort").is_some();
+        let request = PortRequest {
             port: number,
             udp: is_udp(port),
-            who: format!("container port {number}"),
+            referrer: format!("container port {number}"),
             origin: &node.origin,
             field: "containerPort",
-            hint: format!("{} {}", string(port, "name").unwrap_or_default(), check.meant(number)),
-            severe: on_host,
-            firm: on_host,
-            service: false,
+            hint: format!("{} {}", string(port, "name").unwrap_or_default(), context.port_names(number)),
+            is_error: on_host,
+            is_external: on_host,
+            is_service: false,
         };
-        check.ask(asked, request);
+        context.add_reference(references, request);
     }
 }
 
 /// `prometheus.io/*` of the pod and of the Services that select it.
-pub(super) fn scrapes(check: &Check<'_>, asked: &mut Asked) {
-    let services = check.services().filter_map(|s| s.node.at("metadata::annotations"));
-    for annotations in check.pod.annotations.into_iter().chain(services) {
+pub(super) fn check_scrape_annotations(context: &CheckContext<'_>, references: &mut PortReferences) {
+    let services = context.services().filter_map(|s| s.node.get_path("metadata::annotations"));
+    for annotations in context.pod.annotations.into_iter().chain(services) {
         let get =
             |key: &str| annotations.as_map().and_then(|m| m.get(&format!("prometheus.io/{key}"))).map(|e| &e.node);
-        let on = quantity::is_true(get("scrape"));
-        if let Some(node) = get("port").filter(|_| on) {
-            scrape(check, asked, node, get("path"));
+        let is_enabled = quantity::is_true(get("scrape"));
+        if let Some(node) = get("port").filter(|_| is_enabled) {
+            check_scrape_annotation(context, references, node, get("path"));
         }
     }
-    operators_annotation(check, asked);
+    check_operator_annotation(context, references);
 }
 
-fn scrape(check: &Check<'_>, asked: &mut Asked, port: &Node, path: Option<&Node>) {
-    let Some(number) = quantity::text(port).and_then(|t| t.parse::<u16>().ok()) else { return };
-    if check.elsewhere(number) {
+fn check_scrape_annotation(
+    context: &CheckContext<'_>,
+    references: &mut PortReferences,
+    port: &ConfigNode,
+    path: Option<&ConfigNode>,
+) {
+    let Some(number) = quantity::scalar_text(port).and_then(|t| t.parse::<u16>().ok()) else { return };
+    if context.is_declared_elsewhere(number) {
         return;
     }
-    let who = format!("annotation prometheus.io/port: \"{number}\"");
-    let pages = || check.listens().filter(|l| l.is_metrics());
-    match (pages().find(|l| l.port == number), check.listens().find(|l| l.port == number)) {
+    let referrer = format!("annotation prometheus.io/port: \"{number}\"");
+    let pages = || context.listens().filter(|l| l.is_metrics());
+    match (pages().find(|l| l.port == number), context.listens().find(|l| l.port == number)) {
         (Some(page), _) => {
-            let ask = Ask { port: number, udp: false, who, origin: port.origin.clone(), firm: true, service: false };
-            asked.add(ask);
-            let told = path.and_then(Node::as_str).unwrap_or("/metrics");
-            if told != page.path {
+            let reference = PortReference {
+                port: number,
+                udp: false,
+                referrer,
+                origin: port.origin.clone(),
+                is_external: true,
+                is_service: false,
+            };
+            references.add(reference);
+            let annotated_path = path.and_then(ConfigNode::as_str).unwrap_or("/metrics");
+            if annotated_path != page.path {
                 let at = path.unwrap_or(port);
-                let message = format!("annotation prometheus.io/path: {} has its page at {}", page.what, page.path);
-                check.error(&at.origin, "", message).hint(format!("write `prometheus.io/path: {}`", page.path));
+                let message =
+                    format!("annotation prometheus.io/path: {} has its page at {}", page.component, page.path);
+                context.error(&at.origin, "", message).help(format!("write `prometheus.io/path: {}`", page.path));
             }
         }
         (None, Some(other)) => {
-            let message = format!("{who}: {} listens there, which is no Prometheus page", other.what);
-            let help = pages().next().map(|page| format!("{} listens on {}", page.what, page.port));
-            check.error(&port.origin, "", message).maybe_hint(help);
+            let message = format!("{referrer}: {} listens there, which is no Prometheus page", other.component);
+            let help = pages().next().map(|page| format!("{} listens on {}", page.component, page.port));
+            context.error(&port.origin, "", message).maybe_help(help);
         }
-        (None, None) => check.ask(
-            asked,
-            Request {
+        (None, None) => context.add_reference(
+            references,
+            PortRequest {
                 port: number,
                 udp: false,
-                who,
+                referrer,
                 origin: &port.origin,
                 field: "prometheus.io/port",
                 hint: "scrape".to_owned(),
-                severe: true,
-                firm: true,
-                service: false,
+                is_error: true,
+                is_external: true,
+                is_service: false,
             },
         ),
     }
 }
 
 /// The operator annotates port 8888, even if the readers have another one.
-fn operators_annotation(check: &Check<'_>, asked: &mut Asked) {
-    let spec = check.pod.spec;
-    let told = check.pod.annotations.and_then(Node::as_map).is_some_and(|m| m.get("prometheus.io/port").is_some());
-    let off = quantity::is_true(spec.at("observability::metrics::disablePrometheusAnnotations"));
-    if !check.pod.operated || told || off {
+fn check_operator_annotation(context: &CheckContext<'_>, references: &mut PortReferences) {
+    let spec = context.pod.spec;
+    let is_annotated =
+        context.pod.annotations.and_then(ConfigNode::as_map).is_some_and(|m| m.get("prometheus.io/port").is_some());
+    let is_disabled = quantity::is_true(spec.get_path("observability::metrics::disablePrometheusAnnotations"));
+    if !context.pod.by_operator || is_annotated || is_disabled {
         return;
     }
-    if let Some(page) = check.facts.listens.iter().find(|l| l.is_metrics() && l.port == 8888) {
-        let who = "the operator's annotation prometheus.io/port: \"8888\"".to_owned();
-        asked.add(Ask { port: 8888, udp: false, who, origin: page.origin.clone(), firm: true, service: false });
-    } else if let Some(page) = check.facts.listens.iter().find(|l| l.is_metrics()) {
+    if let Some(page) = context.effects.listens.iter().find(|l| l.is_metrics() && l.port == 8888) {
+        let referrer = "the operator's annotation prometheus.io/port: \"8888\"".to_owned();
+        references.add(PortReference {
+            port: 8888,
+            udp: false,
+            referrer,
+            origin: page.origin.clone(),
+            is_external: true,
+            is_service: false,
+        });
+    } else if let Some(page) = context.effects.listens.iter().find(|l| l.is_metrics()) {
         let message = "the operator annotates the pod with prometheus.io/port: \"8888\", where nothing listens";
-        check
-            .warn(&page.origin, &page.key, message.to_owned())
-            .hint(format!("write `podAnnotations: {{prometheus.io/port: \"{}\"}}` under `spec:`", page.port));
+        context
+            .warn(&page.origin, &page.config_path, message.to_owned())
+            .help(format!("write `podAnnotations: {{prometheus.io/port: \"{}\"}}` under `spec:`", page.port));
     }
 }
 
 /// Probes of the collector's container.
-pub(super) fn probes(check: &Check<'_>, asked: &mut Asked) {
-    if check.pod.operated {
-        operators_probes(check, asked);
+pub(super) fn check_probes(context: &CheckContext<'_>, references: &mut PortReferences) {
+    if context.pod.by_operator {
+        add_operator_probes(context, references);
         return;
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        let Some(probe) = check.pod.container.at(name) else { continue };
-        for way in ["httpGet", "grpc", "tcpSocket"] {
-            if let Some(target) = probe.at(way).filter(|t| t.at("host").is_none()) {
-                self::probe(check, asked, name, way, target);
+        let Some(probe) = context.pod.container.get_path(name) else { continue };
+        for probe_kind in ["httpGet", "grpc", "tcpSocket"] {
+            if let Some(target) = probe.get_path(probe_kind).filter(|t| t.get_path("host").is_none()) {
+                check_probe(context, references, name, probe_kind, target);
             }
         }
     }
 }
 
 /// The operator creates probes for `health_check`.
-fn operators_probes(check: &Check<'_>, asked: &mut Asked) {
-    if let Some(health) = check.facts.listens.iter().find(|l| l.serves == Serves::Health) {
+fn add_operator_probes(context: &CheckContext<'_>, references: &mut PortReferences) {
+    if let Some(health) = context.effects.listens.iter().find(|l| l.protocol == ServedProtocol::Health) {
         let (port, origin) = (health.port, health.origin.clone());
-        let who = "the probes that the operator makes".to_owned();
-        asked.add(Ask { port, udp: false, who, origin, firm: true, service: false });
+        let referrer = "the probes that the operator makes".to_owned();
+        references.add(PortReference { port, udp: false, referrer, origin, is_external: true, is_service: false });
     }
 }
 
-fn probe(check: &Check<'_>, asked: &mut Asked, name: &str, way: &str, target: &Node) {
-    let Some(node) = target.at("port") else { return };
-    let number = match check.number(node) {
+fn check_probe(
+    context: &CheckContext<'_>,
+    references: &mut PortReferences,
+    name: &str,
+    probe_kind: &str,
+    target: &ConfigNode,
+) {
+    let Some(node) = target.get_path("port") else { return };
+    let number = match context.port_number(node) {
         Ok(Some(number)) => number,
         Ok(None) => return,
         Err(port) => {
             let message = format!("{name}: the container has no port named {port:?}");
-            check.error(&node.origin, "", message).hint("name a port of the container, or write the number");
+            context.error(&node.origin, "", message).help("name a port of the container, or write the number");
             return;
         }
     };
-    let request = Request {
+    let request = PortRequest {
         port: number,
         udp: false,
-        who: name.to_owned(),
+        referrer: name.to_owned(),
         origin: &node.origin,
         field: "port",
         hint: "health".to_owned(),
-        severe: true,
-        firm: true,
-        service: false,
+        is_error: true,
+        is_external: true,
+        is_service: false,
     };
-    check.ask(asked, request);
-    let Some(listen) = check.facts.listens.iter().find(|l| l.port == number && !l.udp) else { return };
-    let health = check.facts.listens.iter().find(|l| l.serves == Serves::Health);
-    let instead = match health {
-        Some(health) => format!("{} listens on {}", health.what, health.port),
+    context.add_reference(references, request);
+    let Some(listen) = context.effects.listens.iter().find(|l| l.port == number && !l.udp) else { return };
+    let health = context.effects.listens.iter().find(|l| l.protocol == ServedProtocol::Health);
+    let help = match health {
+        Some(health) => format!("{} listens on {}", health.component, health.port),
         None => "`health_check` under `extensions:` answers probes".to_owned(),
     };
-    let path = target.at("path").and_then(quantity::text).unwrap_or_default();
+    let path = target.get_path("path").and_then(quantity::scalar_text).unwrap_or_default();
     let path = if path.is_empty() { "/".to_owned() } else { path };
-    match (way, listen.serves) {
-        ("tcpSocket", _) | ("httpGet", Serves::Other) => {}
+    match (probe_kind, listen.protocol) {
+        ("tcpSocket", _) | ("httpGet", ServedProtocol::Other) => {}
         ("grpc", _) => {
-            let message = format!("{name}: {} does not answer gRPC health checks", listen.what);
-            check.error(&target.origin, "", message).hint(format!("write `httpGet:`; {instead}"));
+            let message = format!("{name}: {} does not answer gRPC health checks", listen.component);
+            context.error(&target.origin, "", message).help(format!("write `httpGet:`; {help}"));
         }
-        (_, Serves::Health | Serves::Metrics | Serves::OwnMetrics) => {
-            let any = listen.serves == Serves::Health && matches!(listen.path.as_str(), "" | "/");
-            if !any && path.split('?').next() != Some(&listen.path) {
-                let message = format!("{name}: {} answers on {} alone, not on {path}", listen.what, listen.path);
-                let at = target.at("path").unwrap_or(target);
-                check.error(&at.origin, "", message).hint(format!("write `path: {}`", listen.path));
+        (_, ServedProtocol::Health | ServedProtocol::Metrics | ServedProtocol::OwnMetrics) => {
+            let is_any_path = listen.protocol == ServedProtocol::Health && matches!(listen.path.as_str(), "" | "/");
+            if !is_any_path && path.split('?').next() != Some(&listen.path) {
+                let message = format!("{name}: {} answers on {} alone, not on {path}", listen.component, listen.path);
+                let at = target.get_path("path").unwrap_or(target);
+                context.error(&at.origin, "", message).help(format!("write `path: {}`", listen.path));
             }
         }
         _ => {
-            let message = format!("{name}: {} does not answer probes", listen.what);
-            check.error(&node.origin, "", message).hint(instead);
+            let message = format!("{name}: {} does not answer probes", listen.component);
+            context.error(&node.origin, "", message).help(help);
         }
     }
 }
 
 /// Sockets on localhost that the manifests refer to from outside of the pod, and receivers on localhost in a pod that
 /// has no other container.
-pub(super) fn loopback(check: &Check<'_>, asked: &Asked) {
-    let host_network = quantity::is_true(check.pod.spec.at("hostNetwork"));
-    for listen in check.facts.listens.iter().filter(|l| l.is_loopback()) {
-        let ask = asked.of(check, listen).find(|ask| ask.firm || (check.alone() && !host_network));
-        let Listen { what, host, port, origin, key, .. } = listen;
+pub(super) fn check_loopback_sockets(context: &CheckContext<'_>, references: &PortReferences) {
+    let host_network = quantity::is_true(context.pod.spec.get_path("hostNetwork"));
+    for listen in context.effects.listens.iter().filter(|l| l.is_loopback()) {
+        let reference = references
+            .to_socket(context, listen)
+            .find(|ask| ask.is_external || (context.is_only_container() && !host_network));
+        let ListenSocket { component: what, host, port, origin, config_path: key, .. } = listen;
         let message = format!("{what} listens on {host}:{port}, which nothing outside of the pod reaches");
-        let help = match listen.serves {
-            Serves::OwnMetrics => {
+        let help = match listen.protocol {
+            ServedProtocol::OwnMetrics => {
                 let page = format!("prometheus: {{host: 0.0.0.0, port: {port}}}");
                 format!(
                     "write `service: {{telemetry: {{metrics: {{readers: [{{pull: {{exporter: {{{page}}}}}}}]}}}}}}`"
@@ -525,95 +576,99 @@ pub(super) fn loopback(check: &Check<'_>, asked: &Asked) {
             }
             _ => format!(
                 "write {}, or the address of the pod from a variable: `${{env:MY_POD_IP}}:{port}`",
-                address(listen, *port)
+                address_help(listen, *port)
             ),
         };
-        if let Some(ask) = ask {
-            let draft = check.error(origin, key, message).hint(help);
+        if let Some(ask) = reference {
+            let draft = context.error(origin, key, message).help(help);
             let draft = if ask.origin == *origin {
-                draft.note(ask.who.clone())
+                draft.note(ask.referrer.clone())
             } else {
-                draft.related(&ask.origin, ask.who.clone())
+                draft.related(&ask.origin, ask.referrer.clone())
             };
             drop(draft);
-        } else if matches!(listen.serves, Serves::Grpc | Serves::Http) && check.alone() && !host_network {
+        } else if matches!(listen.protocol, ServedProtocol::Grpc | ServedProtocol::Http)
+            && context.is_only_container()
+            && !host_network
+        {
             let note = "the pod has no other container that could send to it";
-            check.error(origin, key, message).hint(help).note(note);
+            context.error(origin, key, message).help(help).note(note);
         }
     }
 }
 
 /// Sockets on an address that is not the pod's: a Service's name, or the node's address.
-pub(super) fn foreign(check: &Check<'_>) {
-    let host_network = quantity::is_true(check.pod.spec.at("hostNetwork"));
-    for listen in &check.facts.listens {
-        let Listen { what, host, port, origin, key, .. } = listen;
+pub(super) fn check_foreign_addresses(context: &CheckContext<'_>) {
+    let host_network = quantity::is_true(context.pod.spec.get_path("hostNetwork"));
+    for listen in &context.effects.listens {
+        let ListenSocket { component: what, host, port, origin, config_path: key, .. } = listen;
         let name = host.split('.').next().unwrap_or_default();
-        let service = !name.is_empty() && check.collector.cluster.of_kind("Service").any(|s| s.name == name);
-        let whose = match () {
+        let service = !name.is_empty() && context.collector.cluster.of_kind("Service").any(|s| s.name == name);
+        let address_owner = match () {
             () if service || host.contains(".svc") => format!("the address of the Service {name}"),
             () if host == NODE_IP && !host_network => "the address of the node".to_owned(),
             () => continue,
         };
-        let message = format!("{what} listens on {whose}, which the pod does not have");
-        check.error(origin, key, message).hint(format!("write {}", address(listen, *port)));
+        let message = format!("{what} listens on {address_owner}, which the pod does not have");
+        context.error(origin, key, message).help(format!("write {}", address_help(listen, *port)));
     }
 }
 
 /// Receivers on a port that no Service and no container port has, if a Service selects the pod.
-pub(super) fn unexposed(check: &Check<'_>, asked: &Asked) {
-    let Some(service) = check.services().next() else { return };
-    for listen in check.facts.listens.iter().filter(|l| matches!(l.serves, Serves::Grpc | Serves::Http)) {
-        if !listen.is_loopback() && listen.port != 0 && asked.of(check, listen).next().is_none() {
+pub(super) fn check_unexposed_ports(context: &CheckContext<'_>, references: &PortReferences) {
+    let Some(service) = context.services().next() else { return };
+    for listen in
+        context.effects.listens.iter().filter(|l| matches!(l.protocol, ServedProtocol::Grpc | ServedProtocol::Http))
+    {
+        if !listen.is_loopback() && listen.port != 0 && references.to_socket(context, listen).next().is_none() {
             let message =
-                format!("{} listens on {}, which no Service and no container port has", listen.what, listen.port);
+                format!("{} listens on {}, which no Service and no container port has", listen.component, listen.port);
             let ports = service.node.nearest_origin("spec::ports");
-            check
-                .warn(&listen.origin, &listen.key, message)
+            context
+                .warn(&listen.origin, &listen.config_path, message)
                 .related(ports, format!("the ports of {}", service.title()))
-                .hint(format!("add the port {} to the Service, or leave the protocol out", listen.port));
+                .help(format!("add the port {} to the Service, or leave the protocol out", listen.port));
         }
     }
 }
 
 /// Ports of Services to which the NetworkPolicies allow no connection.
-pub(super) fn policies(check: &Check<'_>, asked: &Asked) {
-    let (cluster, owner) = (check.collector.cluster, check.collector.owner);
+pub(super) fn check_network_policies(context: &CheckContext<'_>, references: &PortReferences) {
+    let (cluster, owner) = (context.collector.cluster, context.collector.owner);
     let selects = |o: &&Object| {
-        let selector = o.node.at("spec::podSelector");
-        let expressions = selector.and_then(|s| s.at("matchExpressions")).is_some();
-        let labels = selector.and_then(|s| s.at("matchLabels"));
+        let selector = o.node.get_path("spec::podSelector");
+        let expressions = selector.and_then(|s| s.get_path("matchExpressions")).is_some();
+        let labels = selector.and_then(|s| s.get_path("matchLabels"));
         let types = list(&o.node, "spec::policyTypes");
         let ingress = types.is_empty() || types.iter().any(|t| t.as_str() == Some("Ingress"));
-        o.together(owner) && !expressions && ingress && labels.is_none_or(|l| check.selected(l))
+        o.may_share_namespace(owner) && !expressions && ingress && labels.is_none_or(|l| context.is_selected_by(l))
     };
     let policies: Vec<_> = cluster.of_kind("NetworkPolicy").filter(selects).collect();
     let Some(first) = policies.first() else { return };
-    let rules: Vec<&Node> = policies.iter().flat_map(|p| list(&p.node, "spec::ingress")).collect();
-    let lets_in = |ask: &Ask| {
-        rules
-            .iter()
-            .take_while(|_| check.spend(1))
-            .any(|rule| list(rule, "ports").is_empty() || list(rule, "ports").iter().any(|p| allows(check, p, ask)))
+    let rules: Vec<&ConfigNode> = policies.iter().flat_map(|p| list(&p.node, "spec::ingress")).collect();
+    let is_allowed = |ask: &PortReference| {
+        rules.iter().take_while(|_| context.count_steps(1)).any(|rule| {
+            list(rule, "ports").is_empty() || list(rule, "ports").iter().any(|p| rule_allows(context, p, ask))
+        })
     };
-    for ask in asked.all.iter().filter(|ask| ask.service && !lets_in(ask)) {
+    for ask in references.references.iter().filter(|ask| ask.is_service && !is_allowed(ask)) {
         let ports =
             map(&first.node, "spec").and_then(|s| s.get("ingress")).map_or(&first.node.origin, |e| &e.key_origin);
         let transport = if ask.udp { "UDP" } else { "TCP" };
-        let message = format!("{}: {} lets nothing in to port {} ({transport})", ask.who, first.title(), ask.port);
-        check
+        let message = format!("{}: {} lets nothing in to port {} ({transport})", ask.referrer, first.title(), ask.port);
+        context
             .warn(&ask.origin, "", message)
             .related(ports, "what it lets in")
-            .hint(format!("add `- {{port: {}, protocol: {transport}}}` to its ports", ask.port));
+            .help(format!("add `- {{port: {}, protocol: {transport}}}` to its ports", ask.port));
     }
 }
 
-fn allows(check: &Check<'_>, rule: &Node, ask: &Ask) -> bool {
-    if !check.spend(1) || is_udp(rule) != ask.udp {
+fn rule_allows(context: &CheckContext<'_>, rule: &ConfigNode, reference: &PortReference) -> bool {
+    if !context.count_steps(1) || is_udp(rule) != reference.udp {
         return false;
     }
-    let Some(node) = rule.at("port") else { return true };
-    let Ok(Some(port)) = check.number(node) else { return true };
-    let end = number(rule.at("endPort")).unwrap_or_else(|| port.into());
-    ask.port >= port && u64::from(ask.port) <= end
+    let Some(node) = rule.get_path("port") else { return true };
+    let Ok(Some(port)) = context.port_number(node) else { return true };
+    let end = whole_number(rule.get_path("endPort")).unwrap_or_else(|| port.into());
+    reference.port >= port && u64::from(reference.port) <= end
 }

@@ -1,92 +1,99 @@
 //! Memory, time to stop, and what an autoscaler needs.
 
-use otelcore_config::{Node, Value};
+use otelcore_config::{ConfigNode, NodeValue};
 
-use super::Check;
-use crate::cluster::{list, number, string};
+use super::CheckContext;
+use crate::cluster::{list, string, whole_number};
 use crate::quantity;
 
 const MIB: f64 = 1_048_576.0;
 
 /// Compares the container's limit with that of the memory limiter.
-pub(super) fn memory(check: &Check<'_>) {
-    let Some(node) = check.pod.container.at("resources::limits::memory") else { return };
-    let Some(limit) = quantity::parse(node) else { return };
+pub(super) fn check_memory_limit(context: &CheckContext<'_>) {
+    let Some(node) = context.pod.container.get_path("resources::limits::memory") else { return };
+    let Some(limit) = quantity::parse_quantity(node) else { return };
     if limit < 4.0 * MIB {
-        let text = quantity::text(node).unwrap_or_default();
+        let text = quantity::scalar_text(node).unwrap_or_default();
         let message = format!("a memory limit of {text} is {limit} bytes, too few to start with");
-        check.error(&node.origin, "", message).hint("write Mi or Gi behind the number: `512Mi`");
+        context.error(&node.origin, "", message).help("write Mi or Gi behind the number: `512Mi`");
         return;
     }
-    for limiter in &check.facts.limiters {
-        let (of, at, key) = (limit / MIB, &limiter.origin, &limiter.key);
+    for limiter in &context.effects.memory_limiters {
+        let (limit_mib, at, key) = (limit / MIB, &limiter.origin, &limiter.config_path);
         let Some(mib) = limiter.mib else {
             if limiter.percentage > 95 {
                 let message =
                     format!("limit_percentage: {}: the kernel ends the process before it refuses", limiter.percentage);
-                check.warn(at, key, message).related(&node.origin, "the limit of the container").hint("write 80");
+                context.warn(at, key, message).related(&node.origin, "the limit of the container").help("write 80");
             }
             continue;
         };
         #[expect(clippy::cast_precision_loss, reason = "a figure to compare")]
         let mib = mib as f64;
-        let help =
-            format!("write `limit_mib: {:.0}`, or a memory limit of {:.0}Mi", (of * 0.8).floor(), (mib * 1.25).ceil());
-        let message = format!(
-            "limit_mib: {mib} of a container that may have {of:.0} MiB: the kernel ends it before the limiter refuses"
+        let help = format!(
+            "write `limit_mib: {:.0}`, or a memory limit of {:.0}Mi",
+            (limit_mib * 0.8).floor(),
+            (mib * 1.25).ceil()
         );
-        if mib >= of {
-            check.error(at, key, message).related(&node.origin, "the limit of the container").hint(help);
-        } else if mib > of * 0.95 {
-            check.warn(at, key, message).related(&node.origin, "the limit of the container").hint(help);
+        let message = format!(
+            "limit_mib: {mib} of a container that may have {limit_mib:.0} MiB: the kernel ends it before the limiter refuses"
+        );
+        if mib >= limit_mib {
+            context.error(at, key, message).related(&node.origin, "the limit of the container").help(help);
+        } else if mib > limit_mib * 0.95 {
+            context.warn(at, key, message).related(&node.origin, "the limit of the container").help(help);
         }
     }
 }
 
 /// The default of Kubernetes, in seconds.
-const GRACE: u64 = 30;
+const DEFAULT_GRACE_SECONDS: u64 = 30;
 
 /// Compares the time between SIGTERM and SIGKILL with the time that a shutdown takes.
-pub(super) fn grace(check: &Check<'_>) {
-    let spec = check.pod.spec;
-    let node = spec.at("terminationGracePeriodSeconds");
-    let total = number(node).unwrap_or(GRACE);
-    let pre_stop = check.pod.container.at("lifecycle::preStop");
-    let slept = pre_stop.map_or(0, sleep);
-    let Some(at) = node.or_else(|| pre_stop.filter(|_| slept > 0)) else { return };
-    let left = total.saturating_sub(slept);
+pub(super) fn check_grace_period(context: &CheckContext<'_>) {
+    let spec = context.pod.spec;
+    let node = spec.get_path("terminationGracePeriodSeconds");
+    let total = whole_number(node).unwrap_or(DEFAULT_GRACE_SECONDS);
+    let pre_stop = context.pod.container.get_path("lifecycle::preStop");
+    let pre_stop_seconds = pre_stop.map_or(0, sleep_seconds);
+    let Some(at) = node.or_else(|| pre_stop.filter(|_| pre_stop_seconds > 0)) else { return };
+    let remaining = total.saturating_sub(pre_stop_seconds);
     let seconds = |nanos: u64| nanos.div_ceil(1_000_000_000);
-    let drain = seconds(check.facts.shutdown);
-    if left >= drain {
+    let drain = seconds(context.effects.shutdown_nanos);
+    if remaining >= drain {
         return;
     }
-    let before = if slept > 0 { format!("{total} s (preStop takes {slept} of them)") } else { format!("{total} s") };
-    let shorter = left.saturating_sub(2).max(1);
+    let grace_text = if pre_stop_seconds > 0 {
+        format!("{total} s (preStop takes {pre_stop_seconds} of them)")
+    } else {
+        format!("{total} s")
+    };
+    let shorter = remaining.saturating_sub(2).max(1);
     let help = format!(
         "write `terminationGracePeriodSeconds: {}`, or `--shutdown-timeout={shorter}s` behind the collector's --config",
-        drain.saturating_add(slept).saturating_add(5)
+        drain.saturating_add(pre_stop_seconds).saturating_add(5)
     );
-    match check.facts.attempt.as_ref().filter(|(nanos, _)| left < seconds(*nanos)) {
+    match context.effects.longest_attempt.as_ref().filter(|(nanos, _)| remaining < seconds(*nanos)) {
         Some((nanos, exporter)) => {
             let message = format!(
-                "a grace period of {before} is shorter than one attempt of the exporter `{exporter}` ({} s): what is held is lost with each stop",
+                "a grace period of {grace_text} is shorter than one attempt of the exporter `{exporter}` ({} s): what is held is lost with each stop",
                 seconds(*nanos)
             );
-            check.error(&at.origin, "", message).hint(help);
+            context.error(&at.origin, "", message).help(help);
         }
         None => {
-            let message = format!("a grace period of {before}: a stop may take {drain} s to deliver what is held");
-            check.warn(&at.origin, "", message).hint(help);
+            let message = format!("a grace period of {grace_text}: a stop may take {drain} s to deliver what is held");
+            context.warn(&at.origin, "", message).help(help);
         }
     }
 }
 
 /// Seconds that a hook waits.
-fn sleep(hook: &Node) -> u64 {
-    if let Some(seconds) = number(hook.at("sleep::seconds")) {
+fn sleep_seconds(hook: &ConfigNode) -> u64 {
+    if let Some(seconds) = whole_number(hook.get_path("sleep::seconds")) {
         return seconds;
     }
-    let words: Vec<String> = list(hook, "exec::command").iter().filter_map(quantity::text).collect();
+    let words: Vec<String> = list(hook, "exec::command").iter().filter_map(quantity::scalar_text).collect();
     let line = words.join(" ");
     let after = line.split_once("sleep ").map(|(_, rest)| rest.trim_start());
     let digits = after.and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
@@ -94,42 +101,45 @@ fn sleep(hook: &Node) -> u64 {
 }
 
 /// An autoscaler by utilization divides by the request, so each container needs one; a limit also counts as a request.
-pub(super) fn autoscaler(check: &Check<'_>) {
-    let owner = check.collector.owner;
-    let lacks = |resource: &str| {
-        let has = |c: &Node, what: &str| {
-            c.at(&format!("resources::{what}::{resource}")).is_some_and(|n| n.value != Value::Null)
+pub(super) fn check_autoscaler(context: &CheckContext<'_>) {
+    let owner = context.collector.owner;
+    let lacks_request = |resource: &str| {
+        let has = |c: &ConfigNode, what: &str| {
+            c.get_path(&format!("resources::{what}::{resource}")).is_some_and(|n| n.value != NodeValue::Null)
         };
-        let bare = |c: &Node| !has(c, "requests") && !has(c, "limits");
-        bare(check.pod.container) || check.others().any(bare)
+        let is_without_request = |c: &ConfigNode| !has(c, "requests") && !has(c, "limits");
+        is_without_request(context.pod.container) || context.others().any(is_without_request)
     };
-    let tell = |resource: &str, at: &Node| {
-        if lacks(resource) {
+    let report_missing_request = |resource: &str, at: &ConfigNode| {
+        if lacks_request(resource) {
             let message =
                 format!("an autoscaler by {resource} utilization, and a container that requests no {resource}");
             let hint = format!("write `resources: {{requests: {{{resource}: ...}}}}`");
-            check.error(&at.origin, "", message).related(&check.pod.container.origin, owner.title()).hint(hint);
+            context.error(&at.origin, "", message).related(&context.pod.container.origin, owner.title()).help(hint);
         }
     };
-    if let Some(scaler) = owner.node.at("spec::autoscaler").filter(|s| check.pod.operated && s.as_map().is_some()) {
+    if let Some(scaler) =
+        owner.node.get_path("spec::autoscaler").filter(|s| context.pod.by_operator && s.as_map().is_some())
+    {
         for (key, resource) in [("targetCPUUtilization", "cpu"), ("targetMemoryUtilization", "memory")] {
-            if let Some(at) = scaler.at(key) {
-                tell(resource, at);
+            if let Some(at) = scaler.get_path(key) {
+                report_missing_request(resource, at);
             }
         }
     }
-    for scaler in check.collector.cluster.of_kind("HorizontalPodAutoscaler").filter(|s| s.together(owner)) {
+    for scaler in context.collector.cluster.of_kind("HorizontalPodAutoscaler").filter(|s| s.may_share_namespace(owner))
+    {
         let target = |key: &str| string(&scaler.node, &format!("spec::scaleTargetRef::{key}"));
         if target("name") != Some(&owner.name) || target("kind") != Some(&owner.kind) {
             continue;
         }
-        if let Some(at) = scaler.node.at("spec::targetCPUUtilizationPercentage") {
-            tell("cpu", at);
+        if let Some(at) = scaler.node.get_path("spec::targetCPUUtilizationPercentage") {
+            report_missing_request("cpu", at);
         }
         for metric in list(&scaler.node, "spec::metrics") {
             let by_share = string(metric, "resource::target::type") == Some("Utilization");
             if let Some(resource) = string(metric, "resource::name").filter(|_| by_share) {
-                tell(resource, metric);
+                report_missing_request(resource, metric);
             }
         }
     }

@@ -1,28 +1,28 @@
-//! One request of a caller: its header fields, its redirects, and its result.
+//! One request of a caller: its header fields, its redirects, and its response or error.
 
 use std::borrow::Cow;
 use std::rc::Rc;
 
 use otelcore_http::Bytes;
-use otelcore_http::h1::ReplyHead;
-use otelcore_http::h1::client::{NotReady, Outgoing};
-use otelcore_pipeline::Mono;
+use otelcore_http::h1::ResponseHead;
+use otelcore_http::h1::client::{OutgoingRequest, StartRequestError};
+use otelcore_pipeline::MonotonicTime;
 use smallvec::SmallVec;
 
 use super::{USER_AGENT, Url};
+use crate::config::HttpClientConfig;
 use crate::proxy::Proxy;
-use crate::settings::HttpClient;
 
 /// The largest number of requests in a chain of redirects, as in Go.
-const MOST_HOPS: u8 = 10;
+const MAX_REDIRECT_REQUESTS: u8 = 10;
 /// Header fields that are sent only to the host of the first URL and its subdomains.
-const SENSITIVE: [&str; 5] = ["authorization", "www-authenticate", "cookie", "cookie2", "proxy-authorization"];
+const SENSITIVE_FIELDS: [&str; 5] = ["authorization", "www-authenticate", "cookie", "cookie2", "proxy-authorization"];
 /// Fields about the framing of a body. The client sets them itself, so that a user's are left out, as in Go's client.
-const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "trailer"];
+const FRAMING_FIELDS: [&str; 3] = ["content-length", "transfer-encoding", "trailer"];
 
 /// A POST to make.
 #[derive(Clone, Debug)]
-pub struct NewRequest {
+pub struct PostRequest {
     /// The URL, parsed once.
     pub url: Rc<Url>,
     /// `Content-Type`.
@@ -31,21 +31,21 @@ pub struct NewRequest {
     pub content_encoding: Option<&'static str>,
     /// The body in parts.
     pub body: SmallVec<[Bytes; 4]>,
-    /// The deadline; [`Mono::NEVER`] for none.
-    pub by: Mono,
+    /// The deadline; [`MonotonicTime::NEVER`] for none.
+    pub deadline: MonotonicTime,
 }
 
 /// A response.
 #[derive(Clone, Debug)]
-pub struct Response {
+pub struct HttpResponse {
     /// 200 to 999.
     pub status: u16,
     /// The first 64 KiB of the body.
     pub body: Bytes,
-    pub(super) head: ReplyHead,
+    pub(super) head: ResponseHead,
 }
 
-impl Response {
+impl HttpResponse {
     /// The first header field of that name, ignoring case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&[u8]> {
@@ -53,15 +53,15 @@ impl Response {
     }
 }
 
-/// The kind of failure of a request without a response.
+/// The type of a failure without a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub enum HttpErrorKind {
     /// Name, connection, proxy, TLS, or an invalid response: may be retried.
     Network,
     /// The deadline has passed: may be retried.
     Timeout,
     /// The request can't be made: credentials are missing, fields can't be sent, or there are too many redirects.
-    Request,
+    InvalidRequest,
     /// The client was closed.
     Closed,
 }
@@ -69,65 +69,65 @@ pub enum Fault {
 /// The error of a request without a response, with the text of Go's client.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("Post \"{url}\": {why}")]
-pub struct CallError {
-    /// The kind of failure.
-    pub fault: Fault,
+pub struct HttpRequestError {
+    /// The type of the failure.
+    pub kind: HttpErrorKind,
     url: String,
     why: String,
 }
 
-type Fields = Vec<(Cow<'static, str>, String)>;
+type HeaderFields = Vec<(Cow<'static, str>, String)>;
 
 /// A request that has no result yet.
-pub(super) struct Call {
+pub(super) struct PendingRequest {
     pub(super) token: u64,
-    pub(super) new: NewRequest,
+    pub(super) post: PostRequest,
     /// The first URL; credentials are for its host.
-    origin: Rc<Url>,
-    fields: Fields,
+    first_url: Rc<Url>,
+    fields: HeaderFields,
     target: String,
     /// Requests made for it, with those after redirects.
-    hops: u8,
+    request_count: u8,
     /// It was redirected to a host that the credentials are not for; from then on they are not sent.
-    strange: bool,
+    withhold_credentials: bool,
     /// It was sent again once, and must use a new connection.
-    pub(super) repeated: bool,
+    pub(super) resent: bool,
 }
 
-impl Call {
-    pub(super) fn new(token: u64, new: NewRequest) -> Self {
-        let origin = new.url.clone();
-        let (fields, target) = (Fields::new(), String::new());
-        Self { token, new, origin, fields, target, hops: 1, strange: false, repeated: false }
+impl PendingRequest {
+    pub(super) fn new(token: u64, post: PostRequest) -> Self {
+        let first_url = post.url.clone();
+        let (fields, target) = (HeaderFields::new(), String::new());
+        Self { token, post, first_url, fields, target, request_count: 1, withhold_credentials: false, resent: false }
     }
 
-    pub(super) fn error(&self, fault: Fault, why: impl Into<String>) -> CallError {
-        CallError { fault, url: self.new.url.to_string(), why: why.into() }
+    pub(super) fn error(&self, kind: HttpErrorKind, why: impl Into<String>) -> HttpRequestError {
+        HttpRequestError { kind, url: self.post.url.to_string(), why: why.into() }
     }
 
     /// The error for a passed deadline.
-    pub(super) fn late(&self) -> CallError {
+    pub(super) fn timeout_error(&self) -> HttpRequestError {
         let why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)";
-        self.error(Fault::Timeout, why)
+        self.error(HttpErrorKind::Timeout, why)
     }
 
     /// Writes its head. `proxy` is the proxy that the request itself is sent to, without a tunnel.
-    pub(super) fn prepare(
+    pub(super) fn write_head(
         &mut self,
-        settings: &HttpClient,
+        settings: &HttpClientConfig,
         cookies: Option<String>,
         credentials: Vec<(String, String)>,
         proxy: Option<&Proxy>,
     ) -> Result<(), &'static str> {
-        let url = &self.new.url;
-        let mut fields = Fields::with_capacity(8);
+        let url = &self.post.url;
+        let mut fields = HeaderFields::with_capacity(8);
         fields.push((Cow::Borrowed("Host"), url.authority().to_owned()));
         fields.push((Cow::Borrowed("User-Agent"), USER_AGENT.to_owned()));
-        fields.push((Cow::Borrowed("Content-Type"), self.new.content_type.to_owned()));
-        if let Some(encoding) = self.new.content_encoding {
+        fields.push((Cow::Borrowed("Content-Type"), self.post.content_type.to_owned()));
+        if let Some(encoding) = self.post.content_encoding {
             fields.push((Cow::Borrowed("Content-Encoding"), encoding.to_owned()));
         }
-        fields.extend(url.basic().map(|basic| (Cow::Borrowed("Authorization"), basic)));
+        fields.extend(url.basic_authorization().map(|basic| (Cow::Borrowed("Authorization"), basic)));
         fields.extend(cookies.map(|cookies| (Cow::Borrowed("Cookie"), cookies)));
         if settings.disable_keep_alives {
             fields.push((Cow::Borrowed("Connection"), "close".to_owned()));
@@ -135,16 +135,16 @@ impl Call {
         for (name, value) in &settings.headers {
             let name = name.as_str();
             // A configured `host` applies to the host of the first URL only.
-            let elsewhere = self.strange && (SENSITIVE.contains(&name) || name == "host");
-            if elsewhere || FRAMING.contains(&name) {
+            let withheld = self.withhold_credentials && (SENSITIVE_FIELDS.contains(&name) || name == "host");
+            if withheld || FRAMING_FIELDS.contains(&name) {
                 continue;
             }
             let value = std::str::from_utf8(value.as_bytes()).map_err(|_| "a configured header is not UTF-8")?;
-            put(&mut fields, name, value.to_owned());
+            set_field(&mut fields, name, value.to_owned());
         }
-        if !self.strange {
+        if !self.withhold_credentials {
             for (name, value) in credentials {
-                put(&mut fields, &name, value);
+                set_field(&mut fields, &name, value);
             }
         }
         self.target = url.target().to_owned();
@@ -152,7 +152,7 @@ impl Call {
             let host = fields.first().map_or("", |(_, host)| host);
             self.target = format!("{}://{host}{}", url.scheme(), url.target());
             if let Some(credentials) = proxy.authorization() {
-                put(&mut fields, "proxy-authorization", credentials);
+                set_field(&mut fields, "proxy-authorization", credentials);
             }
         }
         self.fields = fields;
@@ -160,70 +160,76 @@ impl Call {
     }
 
     /// Whether this request carries the authenticator's credentials.
-    pub(super) fn wants_credentials(&self) -> bool {
-        !self.strange
+    pub(super) fn sends_credentials(&self) -> bool {
+        !self.withhold_credentials
     }
 
     /// The request in the form of the protocol machine.
-    pub(super) fn outgoing(
+    pub(super) fn as_outgoing(
         &self,
-    ) -> Outgoing<'_, impl Iterator<Item = (&str, &str)>, impl Iterator<Item = Bytes> + use<'_>> {
-        Outgoing {
+    ) -> OutgoingRequest<'_, impl Iterator<Item = (&str, &str)>, impl Iterator<Item = Bytes> + use<'_>> {
+        OutgoingRequest {
             method: "POST",
             target: &self.target,
             headers: self.fields.iter().map(|(name, value)| (&**name, &**value)),
-            body: self.new.body.iter().cloned(),
-            deadline: (self.new.by != Mono::NEVER).then_some(self.new.by.0),
+            body: self.post.body.iter().cloned(),
+            deadline: (self.post.deadline != MonotonicTime::NEVER).then_some(self.post.deadline.0),
         }
     }
 
-    pub(super) fn refused(&self, why: NotReady) -> CallError {
-        self.error(Fault::Request, format!("net/http: {why}"))
+    pub(super) fn invalid_request(&self, why: StartRequestError) -> HttpRequestError {
+        self.error(HttpErrorKind::InvalidRequest, format!("net/http: {why}"))
     }
 
     /// Follows a redirect. `None` if the response is not a redirect that is followed. Redirects that would turn a POST
     /// into a GET without a body are not followed: the telemetry would be lost without an error.
-    pub(super) fn redirect(&mut self, status: u16, location: Option<&[u8]>) -> Option<Result<(), CallError>> {
+    pub(super) fn follow_redirect(
+        &mut self,
+        status: u16,
+        location: Option<&[u8]>,
+    ) -> Option<Result<(), HttpRequestError>> {
         let location = location.filter(|l| matches!(status, 307 | 308) && !l.is_empty())?;
         let text = String::from_utf8_lossy(location);
-        let url = match self.new.url.join(&text) {
+        let url = match self.post.url.join(&text) {
             Ok(url) => url,
             Err(e) => {
                 let why = format!("failed to parse Location header {text:?}: {e}");
-                return Some(Err(self.error(Fault::Request, why)));
+                return Some(Err(self.error(HttpErrorKind::InvalidRequest, why)));
             }
         };
-        self.new.url = Rc::new(url);
-        if self.hops >= MOST_HOPS {
-            return Some(Err(self.error(Fault::Request, format!("stopped after {MOST_HOPS} redirects"))));
+        self.post.url = Rc::new(url);
+        if self.request_count >= MAX_REDIRECT_REQUESTS {
+            return Some(Err(
+                self.error(HttpErrorKind::InvalidRequest, format!("stopped after {MAX_REDIRECT_REQUESTS} redirects"))
+            ));
         }
-        self.hops += 1;
-        self.strange |= !is_same_or_below(self.new.url.host(), self.origin.host());
-        self.repeated = false;
+        self.request_count += 1;
+        self.withhold_credentials |= !is_same_or_subdomain(self.post.url.host(), self.first_url.host());
+        self.resent = false;
         Some(Ok(()))
     }
 }
 
 /// Sets a field, and replaces one of the same name.
-fn put(fields: &mut Fields, name: &str, value: String) {
+fn set_field(fields: &mut HeaderFields, name: &str, value: String) {
     match fields.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
         Some((_, old)) => *old = value,
-        None => fields.push((Cow::Owned(canonical(name)), value)),
+        None => fields.push((Cow::Owned(canonical_field_name(name)), value)),
     }
 }
 
 /// `X-Api-Key` for `x-api-key`, as Go writes names.
-fn canonical(name: &str) -> String {
-    let mut up = true;
+fn canonical_field_name(name: &str) -> String {
+    let mut upper = true;
     let letter = |c: char| {
-        let c = if up { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
-        up = c == '-';
+        let c = if upper { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
+        upper = c == '-';
         c
     };
     name.chars().map(letter).collect()
 }
 
-fn is_same_or_below(host: &str, of: &str) -> bool {
-    let name = |host: &str| host.parse::<std::net::IpAddr>().is_err();
-    host == of || name(host) && host.strip_suffix(of).is_some_and(|rest| rest.ends_with('.'))
+fn is_same_or_subdomain(host: &str, domain: &str) -> bool {
+    let is_name = |host: &str| host.parse::<std::net::IpAddr>().is_err();
+    host == domain || is_name(host) && host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
 }

@@ -5,8 +5,8 @@
 
 use std::fmt::Write as _;
 
-use crate::idn::{NotAscii, ascii_host};
-use crate::target::without_zone;
+use crate::endpoint::without_zone;
+use crate::idn::{IdnError, ascii_host};
 
 /// An `http` or `https` URL.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Url {
     authority: String,
     target: String,
     /// `user:password`, as Basic authentication sends it.
-    user: Option<(String, Option<String>)>,
+    userinfo: Option<(String, Option<String>)>,
 }
 
 /// Why a URL can't be used, with Go's text where Go has one.
@@ -25,25 +25,25 @@ pub struct Url {
 pub enum UrlError {
     /// Neither `http` nor `https`.
     #[error("unsupported protocol scheme \"{0}\"")]
-    Scheme(String),
+    UnsupportedScheme(String),
     /// Nothing between `//` and the path.
     #[error("http: no Host in request URL")]
     NoHost,
     /// Brackets, spaces or the like where the host should be.
     #[error("invalid character in host name \"{0}\"")]
-    Host(String),
+    InvalidHost(String),
     /// A name with non-ASCII characters that has no unique ASCII form.
     #[error("host \"{0}\" is not ASCII: {1}")]
-    NotAscii(String, NotAscii),
+    HostNotAscii(String, IdnError),
     /// Not a number up to 65535.
     #[error("invalid port \"{0}\" after host")]
-    Port(String),
+    InvalidPort(String),
     /// ASCII control characters.
     #[error("net/url: invalid control character in URL")]
-    Control,
+    ControlCharacter,
     /// `%` without two digits, in the part with user and password.
     #[error("net/url: invalid userinfo")]
-    User,
+    InvalidUserinfo,
 }
 
 impl std::fmt::Debug for Url {
@@ -57,7 +57,7 @@ impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.scheme())?;
         f.write_str("://")?;
-        if let Some((user, password)) = &self.user {
+        if let Some((user, password)) = &self.userinfo {
             f.write_str(user)?;
             f.write_str(if password.is_some() { ":***@" } else { "@" })?;
         }
@@ -74,35 +74,35 @@ impl Url {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         if text.bytes().any(|b| b.is_ascii_control()) {
-            return Err(UrlError::Control);
+            return Err(UrlError::ControlCharacter);
         }
         let text = text.split('#').next().unwrap_or_default();
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {
             let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
-            UrlError::Scheme(scheme.to_owned())
+            UrlError::UnsupportedScheme(scheme.to_owned())
         })?;
         let https = match scheme.to_ascii_lowercase().as_str() {
             "http" => false,
             "https" => true,
-            other => return Err(UrlError::Scheme(other.to_owned())),
+            other => return Err(UrlError::UnsupportedScheme(other.to_owned())),
         };
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let (user, authority) = match authority.rsplit_once('@') {
-            Some((user, rest)) => (Some(userinfo(user)?), rest),
+            Some((user, rest)) => (Some(parse_userinfo(user)?), rest),
             None => (None, authority),
         };
         let default = if https { 443 } else { 80 };
-        let (host, port) = host_port(authority, default)?;
-        let written = authority.strip_suffix(':').unwrap_or(authority);
-        let authority = if !written.is_ascii() || host.contains('%') {
+        let (host, port) = parse_host_port(authority, default)?;
+        let as_written = authority.strip_suffix(':').unwrap_or(authority);
+        let authority = if !as_written.is_ascii() || host.contains('%') {
             // Neither a zone nor a non-ASCII name is sent to the peer.
-            let bare = without_zone(&host);
-            let host = if bare.contains(':') { format!("[{bare}]") } else { bare.to_owned() };
+            let bare_host = without_zone(&host);
+            let host = if bare_host.contains(':') { format!("[{bare_host}]") } else { bare_host.to_owned() };
             if port == default { host } else { format!("{host}:{port}") }
         } else {
-            written.to_owned()
+            as_written.to_owned()
         };
-        Ok(Self { https, host, port, authority, target: escaped(target), user })
+        Ok(Self { https, host, port, authority, target: percent_encode(target), userinfo: user })
     }
 
     /// The URL that a `Location` field means, which may be relative to this one.
@@ -111,10 +111,10 @@ impl Url {
     /// What is wrong with it.
     pub fn join(&self, location: &str) -> Result<Self, UrlError> {
         if location.bytes().any(|b| b.is_ascii_control()) {
-            return Err(UrlError::Control);
+            return Err(UrlError::ControlCharacter);
         }
-        let scheme = location.split(['/', '?', '#']).next().unwrap_or_default().contains(':');
-        if scheme {
+        let has_scheme = location.split(['/', '?', '#']).next().unwrap_or_default().contains(':');
+        if has_scheme {
             return Self::parse(location);
         }
         if location.starts_with("//") {
@@ -128,10 +128,10 @@ impl Url {
             first => {
                 let (relative, query) = location.split_at(location.find('?').unwrap_or(location.len()));
                 let base = if first == Some(b'/') { "" } else { &path[..path.rfind('/').map_or(0, |at| at + 1)] };
-                format!("{}{query}", without_dots(&format!("{base}{relative}")))
+                format!("{}{query}", remove_dot_segments(&format!("{base}{relative}")))
             }
         };
-        Ok(Self { target: escaped(&target), ..self.clone() })
+        Ok(Self { target: percent_encode(&target), ..self.clone() })
     }
 
     /// `http` or `https`.
@@ -178,21 +178,21 @@ impl Url {
 
     /// The value of `Authorization` for user and password.
     #[must_use]
-    pub fn basic(&self) -> Option<String> {
-        let (user, password) = self.user.as_ref()?;
+    pub fn basic_authorization(&self) -> Option<String> {
+        let (user, password) = self.userinfo.as_ref()?;
         let plain = format!("{user}:{}", password.as_deref().unwrap_or_default());
-        Some(format!("Basic {}", base64(plain.as_bytes())))
+        Some(format!("Basic {}", base64_padded(plain.as_bytes())))
     }
 }
 
-fn host_port(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
-    let bad = || UrlError::Host(authority.to_owned());
+fn parse_host_port(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
+    let bad = || UrlError::InvalidHost(authority.to_owned());
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, rest) = rest.split_once(']').ok_or_else(bad)?;
         let (address, zone) = host.split_once("%25").map_or((host, None), |(address, zone)| (address, Some(zone)));
-        let named =
+        let is_zone_id =
             |zone: &str| !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
-        if address.parse::<std::net::Ipv6Addr>().is_err() || !zone.is_none_or(named) {
+        if address.parse::<std::net::Ipv6Addr>().is_err() || !zone.is_none_or(is_zone_id) {
             return Err(bad());
         }
         match rest.strip_prefix(':') {
@@ -208,7 +208,7 @@ fn host_port(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
     }
     let host = match host.split_once("%25").filter(|(address, _)| address.contains(':')) {
         Some((address, zone)) => format!("{}%{zone}", address.to_ascii_lowercase()),
-        None => ascii_host(host).map_err(|why| UrlError::NotAscii(host.to_owned(), why))?.to_ascii_lowercase(),
+        None => ascii_host(host).map_err(|why| UrlError::HostNotAscii(host.to_owned(), why))?.to_ascii_lowercase(),
     };
     if !without_zone(&host).bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:".contains(&b)) {
         return Err(bad());
@@ -216,23 +216,23 @@ fn host_port(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
     let port = match port {
         "" => default,
         port if port.bytes().all(|b| b.is_ascii_digit()) => {
-            port.parse().map_err(|_| UrlError::Port(format!(":{port}")))?
+            port.parse().map_err(|_| UrlError::InvalidPort(format!(":{port}")))?
         }
-        port => return Err(UrlError::Port(format!(":{port}"))),
+        port => return Err(UrlError::InvalidPort(format!(":{port}"))),
     };
     Ok((host, port))
 }
 
-fn userinfo(text: &str) -> Result<(String, Option<String>), UrlError> {
-    let plain = |text: &str| unescaped(text).ok_or(UrlError::User);
+fn parse_userinfo(text: &str) -> Result<(String, Option<String>), UrlError> {
+    let decode = |text: &str| percent_decode(text).ok_or(UrlError::InvalidUserinfo);
     match text.split_once(':') {
-        Some((user, password)) => Ok((plain(user)?, Some(plain(password)?))),
-        None => Ok((plain(text)?, None)),
+        Some((user, password)) => Ok((decode(user)?, Some(decode(password)?))),
+        None => Ok((decode(text)?, None)),
     }
 }
 
 /// Percent-decoding (RFC 3986, 2.1).
-fn unescaped(text: &str) -> Option<String> {
+fn percent_decode(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(b) = bytes.next() {
@@ -247,7 +247,7 @@ fn unescaped(text: &str) -> Option<String> {
 }
 
 /// Path and query with everything escaped that would break a request line.
-fn escaped(target: &str) -> String {
+fn percent_encode(target: &str) -> String {
     let mut out = String::with_capacity(target.len() + 1);
     if !target.starts_with('/') {
         out.push('/');
@@ -263,7 +263,7 @@ fn escaped(target: &str) -> String {
 }
 
 /// RFC 3986, 5.2.4.
-fn without_dots(path: &str) -> String {
+fn remove_dot_segments(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let last = path.rsplit('/').next().unwrap_or_default();
     for part in path.split('/').skip(1) {
@@ -280,7 +280,7 @@ fn without_dots(path: &str) -> String {
 }
 
 /// Padded standard base64 (RFC 4648, 4).
-fn base64(bytes: &[u8]) -> String {
+fn base64_padded(bytes: &[u8]) -> String {
     let mut out = otelcore_http::status::base64_encode(bytes);
     while !out.len().is_multiple_of(4) {
         out.push('=');
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_falls_into_its_pieces() {
+    fn url_is_split_into_its_components() {
         let u = url("HTTPS://Collector.example:4318/v1/traces?a=b#c");
         assert_eq!((u.scheme(), u.host(), u.port()), ("https", "collector.example", 4318));
         assert_eq!((u.authority(), u.target(), u.path()), ("Collector.example:4318", "/v1/traces?a=b", "/v1/traces"));
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zone_and_a_name_beyond_ascii_are_looked_up_and_not_sent_as_written() {
+    fn zone_and_non_ascii_name_are_not_sent_as_written() {
         let zone = url("http://[FE80::1%25eth0]:4318/x");
         assert_eq!((zone.host(), zone.authority()), ("fe80::1%eth0", "[fe80::1]:4318"));
         assert_eq!(url("http://[fe80::1%25eth0]/").authority(), "[fe80::1]");
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_url_is_named() {
+    fn invalid_url_is_refused_with_the_reason() {
         for (text, why) in [
             ("h:4318", "unsupported protocol scheme \"h\""),
             ("ftp://h", "unsupported protocol scheme \"ftp\""),
@@ -343,17 +343,17 @@ mod tests {
     }
 
     #[test]
-    fn user_and_password_become_basic_authentication_and_are_not_shown() {
+    fn user_and_password_become_basic_authentication_and_are_not_displayed() {
         let u = url("http://Aladdin:open%20sesame@h/x");
-        assert_eq!(u.basic().unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(u.basic_authorization().unwrap(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         assert_eq!(u.to_string(), "http://Aladdin:***@h/x");
-        assert_eq!(url("http://ab@h").basic().unwrap(), "Basic YWI6");
-        assert_eq!(url("http://abc@h").basic().unwrap(), "Basic YWJjOg==");
-        assert_eq!(url("http://h").basic(), None);
+        assert_eq!(url("http://ab@h").basic_authorization().unwrap(), "Basic YWI6");
+        assert_eq!(url("http://abc@h").basic_authorization().unwrap(), "Basic YWJjOg==");
+        assert_eq!(url("http://h").basic_authorization(), None);
     }
 
     #[test]
-    fn locations_are_taken_relative_to_the_request() {
+    fn location_is_resolved_against_the_url_of_the_request() {
         let base = url("http://u:p@h:1/a/b/c?q");
         for (location, then) in [
             ("https://x/y", "https://x/y"),

@@ -8,37 +8,43 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
-use super::material::{Authorities, Texts, Watch};
-use super::settings::TlsClient;
+use super::certificates::{CertReloader, PemFiles, TrustedCerts};
+use super::config::TlsClientConfig;
 use super::stream::TlsStream;
-use super::verify::Servers;
-use crate::target::without_zone;
+use super::verify::ServerVerifier;
+use crate::endpoint::without_zone;
 
 /// A client's authorities and certificate, loaded.
-pub struct ClientTls {
-    settings: TlsClient,
+pub struct TlsConnector {
+    tls_config: TlsClientConfig,
     alpn: Vec<Vec<u8>>,
-    watch: Watch,
-    config: Arc<ClientConfig>,
+    reloader: CertReloader,
+    rustls_config: Arc<ClientConfig>,
     log: Logger,
 }
 
-impl std::fmt::Debug for ClientTls {
+impl std::fmt::Debug for TlsConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ClientTls").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("TlsConnector").field("config", &self.tls_config).finish_non_exhaustive()
     }
 }
 
-impl ClientTls {
+impl TlsConnector {
     /// Reads authorities, certificate and key. `alpn` are the protocols that are offered, the preferred one first.
     ///
     /// # Errors
     /// A text that says what can't be read or used.
-    pub fn load(cx: &mut Cx<'_>, settings: &TlsClient, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
+    pub fn load(cx: &mut Cx<'_>, tls_config: &TlsClientConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
         let alpn: Vec<Vec<u8>> = alpn.iter().map(|p| p.to_vec()).collect();
-        let texts = Texts::read(cx, &settings.common, None)?;
-        let config = build(settings, &texts, &alpn)?;
-        Ok(Self { settings: settings.clone(), alpn, watch: Watch::new(texts, cx.now()), config, log })
+        let files = PemFiles::read(cx, &tls_config.common, None)?;
+        let rustls_config = build_config(tls_config, &files, &alpn)?;
+        Ok(Self {
+            tls_config: tls_config.clone(),
+            alpn,
+            reloader: CertReloader::new(files, cx.now()),
+            rustls_config,
+            log,
+        })
     }
 
     /// Puts TLS on a connection to `host`, which is also the name that the certificate must have, unless
@@ -48,48 +54,49 @@ impl ClientTls {
     /// The name is not valid in a certificate.
     pub fn connect(&mut self, cx: &mut Cx<'_>, io: Box<dyn Stream>, host: &str) -> Result<TlsStream, String> {
         self.refresh(cx);
-        let name = self.settings.server_name.as_deref().unwrap_or_else(|| without_zone(host));
+        let name = self.tls_config.server_name.as_deref().unwrap_or_else(|| without_zone(host));
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("tls: {name:?} can't be the name in a certificate; set server_name_override"))?;
-        let tls = ClientConnection::new(self.config.clone(), name).map_err(|e| format!("tls: {e}"))?;
+        let tls = ClientConnection::new(self.rustls_config.clone(), name).map_err(|e| format!("tls: {e}"))?;
         Ok(TlsStream::new(io, tls.into()))
     }
 
-    /// Reads the files again when it is time.
+    /// Reads the files again if it is time for that.
     fn refresh(&mut self, cx: &mut Cx<'_>) {
-        let Self { settings, alpn, watch, log, .. } = self;
-        let read = |cx: &mut Cx<'_>, _: &Texts| Texts::read(cx, &settings.common, None);
-        let every = settings.common.reload_interval;
-        let config = watch.look(cx, every, log, read, |texts| build(settings, texts, alpn));
-        self.config = config.unwrap_or_else(|| self.config.clone());
+        let Self { tls_config, alpn, reloader, log, .. } = self;
+        let read = |cx: &mut Cx<'_>, _: &PemFiles| PemFiles::read(cx, &tls_config.common, None);
+        let interval = tls_config.common.reload_interval;
+        let rustls_config =
+            reloader.reload_if_changed(cx, interval, log, read, |files| build_config(tls_config, files, alpn));
+        self.rustls_config = rustls_config.unwrap_or_else(|| self.rustls_config.clone());
     }
 }
 
-impl TlsClient {
+impl TlsClientConfig {
     /// Checks the contents of its files, if all of them are available.
     ///
     /// # Errors
-    /// As [`ClientTls::load`].
+    /// As [`TlsConnector::load`].
     pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
-        let texts = Texts::at_hand(read, &self.common, None);
-        texts.map_or(Ok(()), |texts| build(self, &texts, &[]).map(drop))
+        let files = PemFiles::read_available(read, &self.common, None);
+        files.map_or(Ok(()), |files| build_config(self, &files, &[]).map(drop))
     }
 }
 
-fn build(settings: &TlsClient, texts: &Texts, alpn: &[Vec<u8>]) -> Result<Arc<ClientConfig>, String> {
+fn build_config(tls_config: &TlsClientConfig, files: &PemFiles, alpn: &[Vec<u8>]) -> Result<Arc<ClientConfig>, String> {
     let failed = |e: String| format!("failed to load TLS config: {e}");
-    let common = &settings.common;
-    let provider = Arc::new(common.provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&common.versions())
+    let common = &tls_config.common;
+    let crypto_provider = Arc::new(common.crypto_provider());
+    let builder = ClientConfig::builder_with_provider(crypto_provider.clone())
+        .with_protocol_versions(&common.protocol_versions())
         .map_err(|e| failed(e.to_string()))?;
-    let verifier: Arc<dyn ServerCertVerifier> = if settings.skip_verify {
-        Arc::new(AnyCertificate(provider))
+    let verifier: Arc<dyn ServerCertVerifier> = if tls_config.skip_verify {
+        Arc::new(SkipServerVerification(crypto_provider))
     } else {
-        Arc::new(Servers::new(Authorities::of_client(common, texts)?, provider).map_err(failed)?)
+        Arc::new(ServerVerifier::new(TrustedCerts::for_client(common, files)?, crypto_provider).map_err(failed)?)
     };
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-    let mut config = match texts.identity(common)? {
+    let mut config = match files.identity(common)? {
         Some(identity) => builder
             .with_client_auth_cert(identity.chain, identity.key)
             .map_err(|e| failed(format!("failed to load TLS cert and key: {e}")))?,
@@ -101,9 +108,9 @@ fn build(settings: &TlsClient, texts: &Texts, alpn: &[Vec<u8>]) -> Result<Arc<Cl
 
 /// `insecure_skip_verify`: any certificate is accepted, if the handshake is signed with its key.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+struct SkipServerVerification(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for SkipServerVerification {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -4,10 +4,10 @@
 //! on TLS. Files are read through the world when a server opens or a client starts, never while a configuration is
 //! checked, as in the Go collector.
 
+mod certificates;
 mod client;
-mod material;
+mod config;
 mod server;
-mod settings;
 mod stream;
 mod verify;
 mod x509;
@@ -15,7 +15,7 @@ mod x509;
 #[cfg(test)]
 mod tests;
 
-pub use client::ClientTls;
-pub use server::ServerTls;
-pub use settings::{ClientSection, TlsClient, TlsServer};
+pub use client::TlsConnector;
+pub use config::{TlsClientConfig, TlsClientSection, TlsServerConfig};
+pub use server::TlsAcceptor;
 pub use stream::TlsStream;

@@ -10,30 +10,30 @@ use otelcore_pipeline::Stream;
 use rustls::Connection;
 
 /// The limit for plaintext and ciphertext buffered in rustls, in bytes.
-const BUFFER: usize = 128 << 10;
+const BUFFER_LIMIT: usize = 128 << 10;
 
 /// TLS over a connection.
 pub struct TlsStream {
     io: Box<dyn Stream>,
     tls: Box<Connection>,
     /// Whether the connection below is half-closed once the last ciphertext is written.
-    shut: Shut,
-    trouble: Option<String>,
-    hello: Hello,
+    write_close: WriteClose,
+    layer_error: Option<String>,
+    first_bytes: FirstBytes,
 }
 
 /// The first bytes that were received, as many as a TLS record header has.
 #[derive(Default)]
-struct Hello {
+struct FirstBytes {
     bytes: [u8; 5],
-    have: usize,
+    len: usize,
 }
 
-impl Hello {
-    fn note(&mut self, bytes: &[u8]) {
-        let rest = self.bytes.get_mut(self.have..).unwrap_or_default();
-        rest.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        self.have += rest.len().min(bytes.len());
+impl FirstBytes {
+    fn record(&mut self, bytes: &[u8]) {
+        let free = self.bytes.get_mut(self.len..).unwrap_or_default();
+        free.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        self.len += free.len().min(bytes.len());
     }
 
     /// The same beginnings of HTTP requests that Go's net/http checks.
@@ -42,47 +42,53 @@ impl Hello {
     }
 }
 
-/// Copies the first bytes that are read to a [`Hello`].
-struct Noting<'a>(&'a mut dyn Stream, &'a mut Hello);
+/// Copies the first bytes that are read to a [`FirstBytes`].
+struct RecordingReader<'a>(&'a mut dyn Stream, &'a mut FirstBytes);
 
-impl Read for Noting<'_> {
+impl Read for RecordingReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.0.read(buf)?;
-        self.1.note(buf.get(..n).unwrap_or_default());
+        self.1.record(buf.get(..n).unwrap_or_default());
         Ok(n)
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shut {
-    Open,
-    Wanted,
+enum WriteClose {
+    NotRequested,
+    Requested,
     Done,
 }
 
 impl std::fmt::Debug for TlsStream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsStream").field("peer", &self.io.peer()).finish_non_exhaustive()
+        f.debug_struct("TlsStream").field("peer", &self.io.peer_addr()).finish_non_exhaustive()
     }
 }
 
 impl TlsStream {
     pub(super) fn new(io: Box<dyn Stream>, mut tls: Connection) -> Self {
-        tls.set_buffer_limit(Some(BUFFER));
-        Self { io, tls: Box::new(tls), shut: Shut::Open, trouble: None, hello: Hello::default() }
+        tls.set_buffer_limit(Some(BUFFER_LIMIT));
+        Self {
+            io,
+            tls: Box::new(tls),
+            write_close: WriteClose::NotRequested,
+            layer_error: None,
+            first_bytes: FirstBytes::default(),
+        }
     }
 
     /// Continues the handshake. True when it is done; `WouldBlock` until then.
     ///
     /// # Errors
-    /// An error of the peer or the network; [`Stream::trouble`] has a text for it.
+    /// An error of the peer or the network; [`Stream::layer_error`] has a text for it.
     pub fn handshake(&mut self) -> io::Result<bool> {
-        match self.push() {
+        match self.write_ciphertext() {
             Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
             _ => {}
         }
         while self.tls.is_handshaking() {
-            if !self.pull()? {
+            if !self.read_ciphertext()? {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
@@ -97,11 +103,11 @@ impl TlsStream {
 
     /// The connection below, if the handshake failed because the peer sent HTTP without TLS. Nothing was written to it.
     pub(crate) fn into_plain_http(self) -> Option<Box<dyn Stream>> {
-        (self.tls.is_handshaking() && self.hello.is_http()).then_some(self.io)
+        (self.tls.is_handshaking() && self.first_bytes.is_http()).then_some(self.io)
     }
 
     /// Writes ciphertext until there is none, or the socket takes no more.
-    fn push(&mut self) -> io::Result<()> {
+    fn write_ciphertext(&mut self) -> io::Result<()> {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.io) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -110,49 +116,49 @@ impl TlsStream {
                 Err(e) => return Err(e),
             }
         }
-        if self.shut == Shut::Wanted {
-            self.shut = Shut::Done;
-            self.io.shut_write();
+        if self.write_close == WriteClose::Requested {
+            self.write_close = WriteClose::Done;
+            self.io.shutdown_write();
         }
         Ok(())
     }
 
     /// Reads one piece of ciphertext. False at the end of the stream.
-    fn pull(&mut self) -> io::Result<bool> {
+    fn read_ciphertext(&mut self) -> io::Result<bool> {
         let n = loop {
-            match self.tls.read_tls(&mut Noting(&mut *self.io, &mut self.hello)) {
+            match self.tls.read_tls(&mut RecordingReader(&mut *self.io, &mut self.first_bytes)) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 other => break other?,
             }
         };
-        let processed = self.tls.process_new_packets();
-        if processed.is_err() && self.tls.is_handshaking() && self.hello.is_http() {
+        let result = self.tls.process_new_packets();
+        if result.is_err() && self.tls.is_handshaking() && self.first_bytes.is_http() {
             // No alert is sent: it would precede the HTTP response, which is what the peer understands.
             let text = "tls: first record does not look like a TLS handshake";
-            self.trouble.get_or_insert_with(|| text.to_owned());
+            self.layer_error.get_or_insert_with(|| text.to_owned());
             return Err(io::Error::new(ErrorKind::InvalidData, text));
         }
         // Handshake messages and alerts are written at once; what the socket does not take is written in the next turn.
-        let pushed = self.push();
-        if let Err(e) = processed {
+        let written = self.write_ciphertext();
+        if let Err(e) = result {
             let text = format!("tls: {e}");
-            self.trouble.get_or_insert_with(|| text.clone());
+            self.layer_error.get_or_insert_with(|| text.clone());
             return Err(io::Error::new(ErrorKind::InvalidData, text));
         }
-        match pushed {
+        match written {
             Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
             _ => Ok(n > 0),
         }
     }
 
-    /// Takes plaintext with `put`, unless ciphertext still waits.
-    fn put(&mut self, put: impl FnOnce(&mut Connection) -> io::Result<usize>) -> io::Result<usize> {
-        self.push()?;
-        let n = put(&mut self.tls)?;
+    /// Takes plaintext with `write`, unless ciphertext still waits for the socket.
+    fn write_plaintext(&mut self, write: impl FnOnce(&mut Connection) -> io::Result<usize>) -> io::Result<usize> {
+        self.write_ciphertext()?;
+        let n = write(&mut self.tls)?;
         if n == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        match self.push() {
+        match self.write_ciphertext() {
             Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
             _ => Ok(n),
         }
@@ -161,7 +167,7 @@ impl TlsStream {
 
 impl Read for TlsStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self.push() {
+        match self.write_ciphertext() {
             Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
             _ => {}
         }
@@ -173,8 +179,8 @@ impl Read for TlsStream {
                 Err(e) if e.kind() == ErrorKind::UnexpectedEof && !self.tls.is_handshaking() => return Ok(0),
                 other => return other,
             }
-            if !self.pull()? && self.tls.is_handshaking() {
-                self.trouble
+            if !self.read_ciphertext()? && self.tls.is_handshaking() {
+                self.layer_error
                     .get_or_insert_with(|| "tls: the peer closed the connection during the handshake".to_owned());
                 return Err(ErrorKind::UnexpectedEof.into());
             }
@@ -187,36 +193,36 @@ impl Write for TlsStream {
         if buf.is_empty() {
             return Ok(0);
         }
-        self.put(|tls| tls.writer().write(buf))
+        self.write_plaintext(|tls| tls.writer().write(buf))
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         if bufs.iter().all(|b| b.is_empty()) {
             return Ok(0);
         }
-        self.put(|tls| tls.writer().write_vectored(bufs))
+        self.write_plaintext(|tls| tls.writer().write_vectored(bufs))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.push()
+        self.write_ciphertext()
     }
 }
 
 impl Stream for TlsStream {
-    fn peer(&self) -> String {
-        self.io.peer()
+    fn peer_addr(&self) -> String {
+        self.io.peer_addr()
     }
 
-    fn shut_write(&mut self) {
-        if self.shut == Shut::Open {
-            self.shut = Shut::Wanted;
+    fn shutdown_write(&mut self) {
+        if self.write_close == WriteClose::NotRequested {
+            self.write_close = WriteClose::Requested;
             self.tls.send_close_notify();
             // An error here occurs again at the next read, which returns it to the caller.
-            let _ = self.push();
+            let _ = self.write_ciphertext();
         }
     }
 
-    fn trouble(&self) -> Option<String> {
-        self.trouble.clone().or_else(|| self.io.trouble())
+    fn layer_error(&self) -> Option<String> {
+        self.layer_error.clone().or_else(|| self.io.layer_error())
     }
 }

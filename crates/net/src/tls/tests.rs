@@ -8,34 +8,34 @@ use std::sync::Arc;
 
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_pipeline::{
-    Cx, Endpoint, Key, Listener, Logger, MemorySample, Mono, NoLog, PeerAddr, ProcessSample, Stream, TimerId, Wall,
-    World,
+    Cx, Endpoint, Key, Listener, Logger, MemorySample, MonotonicTime, NoopLogSink, PeerAddr, ProcessSample, Stream,
+    TimerId, WallTime, World,
 };
 
 use super::*;
 
 /// A world of files and a clock.
 #[derive(Default)]
-struct Files {
+struct FileWorld {
     files: BTreeMap<String, Vec<u8>>,
     now: u64,
     reads: usize,
 }
 
-impl World for Files {
-    fn now(&self) -> Mono {
-        Mono(self.now)
+impl World for FileWorld {
+    fn now(&self) -> MonotonicTime {
+        MonotonicTime(self.now)
     }
-    fn wall(&self) -> Wall {
-        Wall(0)
+    fn wall_time(&self) -> WallTime {
+        WallTime(0)
     }
-    fn rand(&mut self) -> u64 {
+    fn random(&mut self) -> u64 {
         4
     }
-    fn memory(&mut self) -> MemorySample {
+    fn sample_memory(&mut self) -> MemorySample {
         MemorySample::default()
     }
-    fn process(&mut self) -> ProcessSample {
+    fn sample_process(&mut self) -> ProcessSample {
         ProcessSample::default()
     }
     fn listen(&mut self, _: Key, _: &Endpoint) -> io::Result<Box<dyn Listener>> {
@@ -45,15 +45,15 @@ impl World for Files {
         Err(ErrorKind::Unsupported.into())
     }
     fn resolve(&mut self, _: Key, _: &str, _: u16) {}
-    fn arm(&mut self, _: Key, _: Mono) -> TimerId {
+    fn set_timer(&mut self, _: Key, _: MonotonicTime) -> TimerId {
         TimerId(0)
     }
-    fn cancel(&mut self, _: TimerId) {}
-    fn again(&mut self, _: Key) {}
-    fn output(&mut self, _: &str) -> io::Result<Box<dyn Write>> {
+    fn cancel_timer(&mut self, _: TimerId) {}
+    fn request_ready(&mut self, _: Key) {}
+    fn open_output(&mut self, _: &str) -> io::Result<Box<dyn Write>> {
         Err(ErrorKind::Unsupported.into())
     }
-    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+    fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
         self.reads += 1;
         let missing = || io::Error::other(format!("open {path}: no such file or directory"));
         self.files.get(path).cloned().ok_or_else(missing)
@@ -61,41 +61,41 @@ impl World for Files {
 }
 
 #[derive(Default)]
-struct Way {
+struct PipeBuffer {
     bytes: VecDeque<u8>,
-    shut: bool,
+    ended: bool,
 }
 
-/// One end of a pipe that holds `room` bytes.
-struct End {
-    incoming: Rc<RefCell<Way>>,
-    outgoing: Rc<RefCell<Way>>,
-    room: usize,
+/// One end of a pipe that holds `capacity` bytes.
+struct PipeEnd {
+    incoming: Rc<RefCell<PipeBuffer>>,
+    outgoing: Rc<RefCell<PipeBuffer>>,
+    capacity: usize,
 }
 
-fn pipe(room: usize) -> (End, End) {
-    let (a, b) = (Rc::<RefCell<Way>>::default(), Rc::<RefCell<Way>>::default());
-    (End { incoming: a.clone(), outgoing: b.clone(), room }, End { incoming: b, outgoing: a, room })
+fn pipe(capacity: usize) -> (PipeEnd, PipeEnd) {
+    let (a, b) = (Rc::<RefCell<PipeBuffer>>::default(), Rc::<RefCell<PipeBuffer>>::default());
+    (PipeEnd { incoming: a.clone(), outgoing: b.clone(), capacity }, PipeEnd { incoming: b, outgoing: a, capacity })
 }
 
-impl Read for End {
+impl Read for PipeEnd {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let mut way = self.incoming.borrow_mut();
-        if way.bytes.is_empty() {
-            return if way.shut { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        let mut buffer = self.incoming.borrow_mut();
+        if buffer.bytes.is_empty() {
+            return if buffer.ended { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         }
-        way.bytes.read(buf)
+        buffer.bytes.read(buf)
     }
 }
 
-impl Write for End {
+impl Write for PipeEnd {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let mut way = self.outgoing.borrow_mut();
-        let n = (self.room - way.bytes.len()).min(buf.len());
+        let mut buffer = self.outgoing.borrow_mut();
+        let n = (self.capacity - buffer.bytes.len()).min(buf.len());
         if n == 0 {
             return Err(ErrorKind::WouldBlock.into());
         }
-        way.bytes.extend(&buf[..n]);
+        buffer.bytes.extend(&buf[..n]);
         Ok(n)
     }
     fn flush(&mut self) -> io::Result<()> {
@@ -103,19 +103,19 @@ impl Write for End {
     }
 }
 
-impl Stream for End {
-    fn peer(&self) -> String {
+impl Stream for PipeEnd {
+    fn peer_addr(&self) -> String {
         "pipe".to_owned()
     }
-    fn shut_write(&mut self) {
-        self.outgoing.borrow_mut().shut = true;
+    fn shutdown_write(&mut self) {
+        self.outgoing.borrow_mut().ended = true;
     }
 }
 
-/// An authority that issues certificates.
-struct Authority(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
+/// A certificate authority.
+struct TestCa(rcgen::CertifiedIssuer<'static, rcgen::KeyPair>);
 
-impl Authority {
+impl TestCa {
     fn new(name: &str) -> Self {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -132,54 +132,55 @@ impl Authority {
 }
 
 /// Files of a server called `gateway` and of a client, both of one authority; and files of another authority, with its
-/// client `stranger`.
-fn files() -> (Files, Authority) {
-    let (ours, other) = (Authority::new("ours"), Authority::new("other"));
-    let mut world = Files::default();
+/// client certificate `stranger`.
+fn test_files() -> (FileWorld, TestCa) {
+    let (ca, other_ca) = (TestCa::new("ours"), TestCa::new("other"));
+    let mut world = FileWorld::default();
     for (name, (cert, key)) in
-        [("server", ours.issue("gateway")), ("client", ours.issue("agent")), ("stranger", other.issue("agent"))]
+        [("server", ca.issue("gateway")), ("client", ca.issue("agent")), ("stranger", other_ca.issue("agent"))]
     {
         world.files.insert(format!("{name}.pem"), cert);
         world.files.insert(format!("{name}.key"), key);
     }
-    world.files.insert("ca.pem".to_owned(), ours.0.pem().into_bytes());
-    world.files.insert("other.pem".to_owned(), other.0.pem().into_bytes());
-    (world, ours)
+    world.files.insert("ca.pem".to_owned(), ca.0.pem().into_bytes());
+    world.files.insert("other.pem".to_owned(), other_ca.0.pem().into_bytes());
+    (world, ca)
 }
 
 const SERVER: &str = "cert_file: server.pem, key_file: server.key";
 
 fn log() -> Logger {
-    Logger::new(Arc::new(NoLog))
+    Logger::new(Arc::new(NoopLogSink))
 }
 
-fn server(world: &mut Files, yaml: &str) -> Result<ServerTls, String> {
+fn load_server(world: &mut FileWorld, yaml: &str) -> Result<TlsAcceptor, String> {
     let d = Diagnostics::new();
     let node = from_yaml(&format!("tls: {{{yaml}}}"), &d).unwrap();
-    let mut s = Section::new(Some(&node), "server", &d);
-    let settings = TlsServer::parse(&mut s).ok_or_else(|| d.to_text(false))?;
-    assert!(!d.has_errors(), "{}", d.to_text(false));
-    ServerTls::load(&mut Cx::new(world, 0), &settings, &[b"h2", b"http/1.1"], log())
+    let mut section = Section::new(Some(&node), "server", &d);
+    let settings = TlsServerConfig::parse(&mut section).ok_or_else(|| d.render_to_string(false))?;
+    assert!(!d.has_errors(), "{}", d.render_to_string(false));
+    TlsAcceptor::load(&mut Cx::new(world, 0), &settings, &[b"h2", b"http/1.1"], log())
 }
 
-fn client(world: &mut Files, yaml: &str, alpn: &[&[u8]]) -> Result<ClientTls, String> {
+fn load_client(world: &mut FileWorld, yaml: &str, alpn: &[&[u8]]) -> Result<TlsConnector, String> {
     let d = Diagnostics::new();
     let node = from_yaml(&format!("{{{yaml}}}"), &d).unwrap();
-    let settings = ClientSection::parse(Section::new(Some(&node), "client", &d));
-    assert!(!d.has_errors(), "{}", d.to_text(false));
-    ClientTls::load(&mut Cx::new(world, 0), &settings.tls, alpn, log())
+    let settings = TlsClientSection::parse(Section::new(Some(&node), "client", &d));
+    assert!(!d.has_errors(), "{}", d.render_to_string(false));
+    TlsConnector::load(&mut Cx::new(world, 0), &settings.tls, alpn, log())
 }
 
 /// Sends a request and a response between the two, each longer than the pipe. On failure, returns the errors of the
 /// client and the server.
-fn converse(mut client: TlsStream, mut server: TlsStream) -> Result<(TlsStream, TlsStream), [String; 2]> {
-    let question: Vec<u8> = (0..200_000_u32).map(|i| i as u8).collect();
-    let answer: Vec<u8> = question.iter().rev().copied().collect();
-    let (mut asked, mut heard, mut answered, mut got) = (0, Vec::new(), 0, Vec::new());
+fn exchange(mut client: TlsStream, mut server: TlsStream) -> Result<(TlsStream, TlsStream), [String; 2]> {
+    let request: Vec<u8> = (0..200_000_u32).map(|i| i as u8).collect();
+    let response: Vec<u8> = request.iter().rev().copied().collect();
+    let (mut request_sent, mut request_received, mut response_sent, mut response_received) =
+        (0, Vec::new(), 0, Vec::new());
     let mut buf = vec![0; 5000];
     for _ in 0..20_000 {
         let mut failed = false;
-        let mut quiet = |result: io::Result<usize>| match result {
+        let mut ignore_would_block = |result: io::Result<usize>| match result {
             Ok(n) => n,
             Err(e) if e.kind() == ErrorKind::WouldBlock => 0,
             Err(_) => {
@@ -187,61 +188,65 @@ fn converse(mut client: TlsStream, mut server: TlsStream) -> Result<(TlsStream, 
                 0
             }
         };
-        if asked < question.len() {
-            asked += quiet(client.write(&question[asked..]));
+        if request_sent < request.len() {
+            request_sent += ignore_would_block(client.write(&request[request_sent..]));
         }
-        let n = quiet(server.read(&mut buf));
-        heard.extend_from_slice(&buf[..n]);
-        if heard.len() == question.len() && answered < answer.len() {
-            answered += quiet(server.write(&answer[answered..]));
+        let n = ignore_would_block(server.read(&mut buf));
+        request_received.extend_from_slice(&buf[..n]);
+        if request_received.len() == request.len() && response_sent < response.len() {
+            response_sent += ignore_would_block(server.write(&response[response_sent..]));
         }
-        let n = quiet(client.read(&mut buf));
-        got.extend_from_slice(&buf[..n]);
-        quiet(server.flush().map(|()| 0));
+        let n = ignore_would_block(client.read(&mut buf));
+        response_received.extend_from_slice(&buf[..n]);
+        ignore_would_block(server.flush().map(|()| 0));
         if failed {
             // The side that found the error sends an alert to the other.
             let _ = (client.read(&mut buf), server.read(&mut buf), client.read(&mut buf));
-            return Err([client.trouble().unwrap_or_default(), server.trouble().unwrap_or_default()]);
+            return Err([client.layer_error().unwrap_or_default(), server.layer_error().unwrap_or_default()]);
         }
-        if got.len() == answer.len() {
-            assert!(heard == question && got == answer);
+        if response_received.len() == response.len() {
+            assert!(request_received == request && response_received == response);
             return Ok((client, server));
         }
     }
-    panic!("nothing moves: asked {asked}, heard {}, answered {answered}, got {}", heard.len(), got.len());
+    panic!(
+        "nothing moves: asked {request_sent}, heard {}, answered {response_sent}, got {}",
+        request_received.len(),
+        response_received.len()
+    );
 }
 
-fn meet(
-    world: &mut Files,
-    client: &mut ClientTls,
-    server: &mut ServerTls,
+fn connect_and_exchange(
+    world: &mut FileWorld,
+    client: &mut TlsConnector,
+    server: &mut TlsAcceptor,
 ) -> Result<(TlsStream, TlsStream), [String; 2]> {
-    let (ours, theirs) = pipe(700);
+    let (client_end, server_end) = pipe(700);
     let cx = &mut Cx::new(world, 0);
-    let client = client.connect(cx, Box::new(ours), "gateway").unwrap();
-    let server = server.accept(cx, Box::new(theirs)).unwrap();
-    converse(client, server)
+    let client = client.connect(cx, Box::new(client_end), "gateway").unwrap();
+    let server = server.accept(cx, Box::new(server_end)).unwrap();
+    exchange(client, server)
 }
 
 #[test]
-fn a_question_and_an_answer_pass_through_a_narrow_pipe() {
-    let (mut world, _) = files();
+fn request_and_response_longer_than_the_pipe_are_received_whole() {
+    let (mut world, _) = test_files();
     for versions in ["", ", max_version: '1.2'", ", min_version: '1.3'"] {
-        let mut server = server(&mut world, &format!("{SERVER}{versions}")).unwrap();
-        let mut client = client(&mut world, "ca_file: ca.pem", &[b"h2"]).unwrap();
-        let (client, mut server) = meet(&mut world, &mut client, &mut server).unwrap();
+        let mut server = load_server(&mut world, &format!("{SERVER}{versions}")).unwrap();
+        let mut client = load_client(&mut world, "ca_file: ca.pem", &[b"h2"]).unwrap();
+        let (client, mut server) = connect_and_exchange(&mut world, &mut client, &mut server).unwrap();
         assert_eq!((client.alpn(), server.alpn()), (Some(&b"h2"[..]), Some(&b"h2"[..])));
         assert!(server.handshake().unwrap());
     }
 }
 
 #[test]
-fn after_the_last_word_the_other_side_reads_the_end() {
-    let (mut world, _) = files();
-    let mut server = server(&mut world, SERVER).unwrap();
-    let mut client = client(&mut world, "ca_file: ca.pem", &[]).unwrap();
-    let (mut client, mut server) = meet(&mut world, &mut client, &mut server).unwrap();
-    server.shut_write();
+fn half_closed_stream_ends_for_the_peer_which_can_still_write() {
+    let (mut world, _) = test_files();
+    let mut server = load_server(&mut world, SERVER).unwrap();
+    let mut client = load_client(&mut world, "ca_file: ca.pem", &[]).unwrap();
+    let (mut client, mut server) = connect_and_exchange(&mut world, &mut client, &mut server).unwrap();
+    server.shutdown_write();
     let mut buf = [0; 10];
     assert_eq!(client.read(&mut buf).unwrap(), 0);
     client.write_all(b"still here").unwrap();
@@ -252,32 +257,32 @@ fn after_the_last_word_the_other_side_reads_the_end() {
 }
 
 #[test]
-fn who_is_not_known_is_told_so() {
-    let (mut world, _) = files();
-    let mut plain = server(&mut world, SERVER).unwrap();
-    let mut refused = |world: &mut Files, yaml: &str| {
-        let mut client = client(world, yaml, &[]).unwrap();
-        meet(world, &mut client, &mut plain).map(drop).unwrap_err()
+fn untrusted_certificate_is_refused_with_the_reason() {
+    let (mut world, _) = test_files();
+    let mut server = load_server(&mut world, SERVER).unwrap();
+    let mut refused = |world: &mut FileWorld, yaml: &str| {
+        let mut client = load_client(world, yaml, &[]).unwrap();
+        connect_and_exchange(world, &mut client, &mut server).map(drop).unwrap_err()
     };
-    let [said, _] = refused(&mut world, "ca_file: other.pem");
-    assert!(said.contains("UnknownIssuer"), "{said}");
-    let [said, _] = refused(&mut world, "ca_file: ca.pem, server_name_override: elsewhere");
-    assert!(said.contains("not valid for name"), "{said}");
-    for fine in [
+    let [error, _] = refused(&mut world, "ca_file: other.pem");
+    assert!(error.contains("UnknownIssuer"), "{error}");
+    let [error, _] = refused(&mut world, "ca_file: ca.pem, server_name_override: elsewhere");
+    assert!(error.contains("not valid for name"), "{error}");
+    for yaml in [
         "insecure_skip_verify: true",
         "ca_file: ca.pem, insecure: true",
         "ca_file: ca.pem, server_name_override: gateway",
     ] {
-        let mut client = client(&mut world, fine, &[]).unwrap();
-        assert!(meet(&mut world, &mut client, &mut plain).is_ok(), "{fine}");
+        let mut client = load_client(&mut world, yaml, &[]).unwrap();
+        assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_ok(), "{yaml}");
     }
 }
 
 #[test]
-fn whoever_speaks_http_without_tls_is_known_for_an_answer_and_gets_no_alert() {
-    let (mut world, _) = files();
-    let mut server = server(&mut world, SERVER).unwrap();
-    for (begin, http) in [
+fn http_request_without_tls_is_recognised_and_gets_no_alert() {
+    let (mut world, _) = test_files();
+    let mut server = load_server(&mut world, SERVER).unwrap();
+    for (begin, is_http) in [
         ("GET / HTTP/1.1\r\n", true),
         ("HEAD / HTTP/1.1\r\n", true),
         ("POST /v1/traces HTTP/1.1\r\n", true),
@@ -291,75 +296,79 @@ fn whoever_speaks_http_without_tls_is_known_for_an_answer_and_gets_no_alert() {
         assert_eq!(stream.handshake().unwrap_err().kind(), ErrorKind::WouldBlock);
         peer.write_all(begin.as_bytes()).unwrap();
         assert_eq!(stream.handshake().unwrap_err().kind(), ErrorKind::InvalidData, "{begin:?}");
-        assert_eq!(peer.read(&mut [0; 50]).is_err(), http, "only strangers are sent an alert: {begin:?}");
-        let told = stream.trouble().unwrap();
-        assert_eq!(told == "tls: first record does not look like a TLS handshake", http, "{told}");
-        assert_eq!(stream.into_plain_http().is_some(), http, "{begin:?}");
+        assert_eq!(peer.read(&mut [0; 50]).is_err(), is_http, "only other peers are sent an alert: {begin:?}");
+        let error = stream.layer_error().unwrap();
+        assert_eq!(error == "tls: first record does not look like a TLS handshake", is_http, "{error}");
+        assert_eq!(stream.into_plain_http().is_some(), is_http, "{begin:?}");
     }
 }
 
 #[test]
-fn a_server_that_wants_certificates_takes_those_of_its_authority_only() {
-    let (mut world, _) = files();
-    let mut server = server(&mut world, &format!("{SERVER}, client_ca_file: ca.pem")).unwrap();
-    for (who, welcome) in [("client", true), ("stranger", false), ("", false)] {
-        let own = if who.is_empty() { String::new() } else { format!(", cert_file: {who}.pem, key_file: {who}.key") };
-        let mut client = client(&mut world, &format!("ca_file: ca.pem{own}"), &[]).unwrap();
-        let met = meet(&mut world, &mut client, &mut server);
-        assert_eq!(met.is_ok(), welcome, "{who}");
+fn server_with_client_ca_file_accepts_certificates_of_that_ca_only() {
+    let (mut world, _) = test_files();
+    let mut server = load_server(&mut world, &format!("{SERVER}, client_ca_file: ca.pem")).unwrap();
+    for (name, accepted) in [("client", true), ("stranger", false), ("", false)] {
+        let client_cert =
+            if name.is_empty() { String::new() } else { format!(", cert_file: {name}.pem, key_file: {name}.key") };
+        let mut client = load_client(&mut world, &format!("ca_file: ca.pem{client_cert}"), &[]).unwrap();
+        let result = connect_and_exchange(&mut world, &mut client, &mut server);
+        assert_eq!(result.is_ok(), accepted, "{name}");
     }
 }
 
 #[test]
-fn algorithms_that_are_chosen_are_the_only_ones() {
-    let (mut world, _) = files();
-    let with = |client: &str, server: &str| {
-        let (mut world, _) = files();
-        let mut server = self::server(&mut world, &format!("{SERVER}, {server}")).unwrap();
-        let mut client = self::client(&mut world, &format!("ca_file: ca.pem, {client}"), &[]).unwrap();
-        meet(&mut world, &mut client, &mut server).is_ok()
+fn configured_algorithms_are_the_only_ones_used() {
+    let (mut world, _) = test_files();
+    let connects = |client: &str, server: &str| {
+        let (mut world, _) = test_files();
+        let mut server = load_server(&mut world, &format!("{SERVER}, {server}")).unwrap();
+        let mut client = load_client(&mut world, &format!("ca_file: ca.pem, {client}"), &[]).unwrap();
+        connect_and_exchange(&mut world, &mut client, &mut server).is_ok()
     };
     let (aes, chacha) = ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256");
     let only = |suite: &str| format!("max_version: '1.2', cipher_suites: [{suite}]");
-    assert!(with(&only(aes), &only(aes)));
-    assert!(!with(&only(aes), &only(chacha)));
-    assert!(with("curve_preferences: [P384]", "curve_preferences: [P384, X25519]"));
-    assert!(!with("curve_preferences: [P384]", "curve_preferences: [X25519]"));
-    assert!(!with("max_version: '1.2'", "min_version: '1.3'"));
+    assert!(connects(&only(aes), &only(aes)));
+    assert!(!connects(&only(aes), &only(chacha)));
+    assert!(connects("curve_preferences: [P384]", "curve_preferences: [P384, X25519]"));
+    assert!(!connects("curve_preferences: [P384]", "curve_preferences: [X25519]"));
+    assert!(!connects("max_version: '1.2'", "min_version: '1.3'"));
     let _ = &mut world;
 }
 
 #[test]
-fn certificates_that_change_are_used_from_the_next_connection_on() {
-    let (mut world, ours) = files();
-    let mut server = server(&mut world, &format!("{SERVER}, reload_interval: 10s")).unwrap();
-    let mut client = client(&mut world, "ca_file: ca.pem, server_name_override: new-name", &[]).unwrap();
-    assert!(meet(&mut world, &mut client, &mut server).is_err());
+fn changed_certificates_are_used_from_the_next_connection_on() {
+    let (mut world, ours) = test_files();
+    let mut server = load_server(&mut world, &format!("{SERVER}, reload_interval: 10s")).unwrap();
+    let mut client = load_client(&mut world, "ca_file: ca.pem, server_name_override: new-name", &[]).unwrap();
+    assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_err());
     let (cert, key) = ours.issue("new-name");
     world.files.insert("server.pem".to_owned(), cert);
     world.now = 9_000_000_000;
-    assert!(meet(&mut world, &mut client, &mut server).is_err(), "too early");
+    assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_err(), "too early");
     // A new certificate without its key is not used: the old pair stays in use until both files are replaced.
     world.now = 11_000_000_000;
-    assert!(meet(&mut world, &mut client, &mut server).is_err());
+    assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_err());
     world.files.insert("server.key".to_owned(), key);
     world.now = 22_000_000_000;
-    assert!(meet(&mut world, &mut client, &mut server).is_ok());
+    assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_ok());
     world.files.clear();
     world.now = 44_000_000_000;
-    assert!(meet(&mut world, &mut client, &mut server).is_ok(), "files that are gone leave the last ones in place");
+    assert!(
+        connect_and_exchange(&mut world, &mut client, &mut server).is_ok(),
+        "files that are gone leave the last ones in place"
+    );
     let reads = world.reads;
-    assert!(meet(&mut world, &mut client, &mut server).is_ok());
+    assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_ok());
     assert_eq!(world.reads, reads, "nothing is read between two intervals");
 }
 
 #[test]
-fn what_cannot_be_loaded_is_named() {
-    let (mut world, _) = files();
+fn unusable_files_are_named_in_the_error() {
+    let (mut world, _) = test_files();
     world.files.insert("empty.pem".to_owned(), Vec::new());
-    let mut says = |yaml: &str| server(&mut world, yaml).unwrap_err();
+    let mut load_error = |yaml: &str| load_server(&mut world, yaml).unwrap_err();
     assert_eq!(
-        says("cert_file: /x, key_file: server.key"),
+        load_error("cert_file: /x, key_file: server.key"),
         "failed to load TLS config: failed to load TLS cert and key: open /x: no such file or directory"
     );
     for (yaml, part) in [
@@ -369,153 +378,157 @@ fn what_cannot_be_loaded_is_named() {
         ("cert_file: server.pem, key_file: server.key, client_ca_file: empty.pem", "failed to parse cert empty.pem"),
         ("cert_pem: nonsense, key_file: server.key", "the PEM in the configuration"),
     ] {
-        let said = says(yaml);
-        assert!(said.contains(part), "{yaml}: {said}");
+        let error = load_error(yaml);
+        assert!(error.contains(part), "{yaml}: {error}");
     }
 }
 
 /// A certificate's parameters, with the names of a server.
-fn params(name: &str) -> rcgen::CertificateParams {
+fn cert_params(name: &str) -> rcgen::CertificateParams {
     let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     params
 }
 
-fn put(world: &mut Files, name: &str, cert: &rcgen::Certificate, key: &rcgen::KeyPair) {
+fn insert_cert_and_key(world: &mut FileWorld, name: &str, cert: &rcgen::Certificate, key: &rcgen::KeyPair) {
     world.files.insert(format!("{name}.pem"), cert.pem().into_bytes());
     world.files.insert(format!("{name}.key"), key.serialize_pem().into_bytes());
 }
 
 /// A self-signed pair of files.
-fn self_signed(world: &mut Files, name: &str, params: &rcgen::CertificateParams) {
+fn self_signed(world: &mut FileWorld, name: &str, params: &rcgen::CertificateParams) {
     let key = rcgen::KeyPair::generate().unwrap();
-    put(world, name, &params.self_signed(&key).unwrap(), &key);
+    insert_cert_and_key(world, name, &params.self_signed(&key).unwrap(), &key);
 }
 
 /// Pairs of files for a name: `leaf` self-signed, `ca` the same as an authority, `signed` by an authority that is in
 /// none of the files, `expired`, `future`, `purpose` for the other side only, `same` with the names of `leaf` and
 /// another key.
-fn pinned(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> Files {
-    let mut world = Files::default();
-    self_signed(&mut world, "leaf", &params(name));
-    self_signed(&mut world, "same", &params(name));
-    let mut ca = params(name);
+fn test_files_for(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> FileWorld {
+    let mut world = FileWorld::default();
+    self_signed(&mut world, "leaf", &cert_params(name));
+    self_signed(&mut world, "same", &cert_params(name));
+    let mut ca = cert_params(name);
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     self_signed(&mut world, "ca", &ca);
-    let (cert, key) = Authority::new("nobody").issue(name);
+    let (cert, key) = TestCa::new("nobody").issue(name);
     world.files.insert("signed.pem".to_owned(), cert);
     world.files.insert("signed.key".to_owned(), key);
-    let mut expired = params(name);
+    let mut expired = cert_params(name);
     expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
     self_signed(&mut world, "expired", &expired);
-    let mut future = params(name);
+    let mut future = cert_params(name);
     future.not_before = rcgen::date_time_ymd(3000, 1, 1);
     self_signed(&mut world, "future", &future);
-    let mut purpose = params(name);
+    let mut purpose = cert_params(name);
     purpose.extended_key_usages = vec![other_side];
     self_signed(&mut world, "purpose", &purpose);
     world
 }
 
-/// Whether a client with `ca` in `ca_file` accepts a server with the certificate `server`.
-fn trusts(world: &mut Files, ca: &str, server: &str, more: &str) -> Result<(), String> {
+/// Whether a client with `ca` in `ca_file` accepts a server with the certificate `load_server`.
+fn connect_with_ca_file(world: &mut FileWorld, ca: &str, server: &str, options: &str) -> Result<(), String> {
     let mut result = Ok(());
     for version in ["max_version: '1.2'", "min_version: '1.3'"] {
         let mut server =
-            self::server(world, &format!("cert_file: {server}.pem, key_file: {server}.key, {version}")).unwrap();
-        let mut client = client(world, &format!("ca_file: {ca}.pem{more}"), &[]).unwrap();
-        result = meet(world, &mut client, &mut server).map(drop).map_err(|[said, _]| said);
+            load_server(world, &format!("cert_file: {server}.pem, key_file: {server}.key, {version}")).unwrap();
+        let mut client = load_client(world, &format!("ca_file: {ca}.pem{options}"), &[]).unwrap();
+        result = connect_and_exchange(world, &mut client, &mut server).map(drop).map_err(|[error, _]| error);
     }
     result
 }
 
 #[test]
 fn server_certificate_in_ca_file_itself_is_trusted() {
-    let mut world = pinned("gateway", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    let mut world = test_files_for("gateway", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
     for name in ["leaf", "ca", "signed"] {
-        assert_eq!(trusts(&mut world, name, name, ""), Ok(()), "{name}");
+        assert_eq!(connect_with_ca_file(&mut world, name, name, ""), Ok(()), "{name}");
     }
     // It is also accepted in a file with other certificates.
     let bundle: Vec<u8> =
         ["same", "signed", "leaf"].iter().flat_map(|n| world.files[&format!("{n}.pem")].clone()).collect();
     world.files.insert("bundle.pem".to_owned(), bundle);
     for name in ["leaf", "signed"] {
-        assert_eq!(trusts(&mut world, "bundle", name, ""), Ok(()), "{name}");
+        assert_eq!(connect_with_ca_file(&mut world, "bundle", name, ""), Ok(()), "{name}");
     }
 }
 
 #[test]
 fn server_certificate_in_ca_file_is_refused_for_its_name_dates_or_purpose() {
-    let mut world = pinned("gateway", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    let mut world = test_files_for("gateway", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
     for name in ["leaf", "ca", "signed"] {
-        let said = trusts(&mut world, name, name, ", server_name_override: elsewhere").unwrap_err();
-        assert!(said.contains("not valid for name") && said.contains("elsewhere"), "{name}: {said}");
+        let error = connect_with_ca_file(&mut world, name, name, ", server_name_override: elsewhere").unwrap_err();
+        assert!(error.contains("not valid for name") && error.contains("elsewhere"), "{name}: {error}");
     }
     for (name, part) in [("expired", "expired"), ("future", "notvalidyet"), ("purpose", "purpose")] {
-        let said = trusts(&mut world, name, name, "").unwrap_err();
-        assert!(said.to_lowercase().contains(part), "{name}: {said}");
+        let error = connect_with_ca_file(&mut world, name, name, "").unwrap_err();
+        assert!(error.to_lowercase().contains(part), "{name}: {error}");
     }
 }
 
 #[test]
 fn server_certificate_that_only_resembles_the_one_in_ca_file_is_refused() {
-    let mut world = pinned("gateway", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    let mut world = test_files_for("gateway", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
     for (ca, server) in [("leaf", "same"), ("same", "leaf"), ("leaf", "ca"), ("ca", "leaf"), ("leaf", "signed")] {
-        assert!(trusts(&mut world, ca, server, "").is_err(), "{ca} for {server}");
+        assert!(connect_with_ca_file(&mut world, ca, server, "").is_err(), "{ca} for {server}");
     }
 }
 
 #[test]
-fn certificate_in_ca_file_that_is_no_authority_signs_nothing() {
-    let mut world = Files::default();
+fn certificate_signed_by_a_certificate_in_ca_file_that_is_no_ca_is_refused() {
+    let mut world = FileWorld::default();
     // Its key has signed a certificate for another machine.
     let key = rcgen::KeyPair::generate().unwrap();
-    let leaf = rcgen::CertifiedIssuer::self_signed(params("one"), key).unwrap();
+    let leaf = rcgen::CertifiedIssuer::self_signed(cert_params("one"), key).unwrap();
     world.files.insert("one.pem".to_owned(), leaf.pem().into_bytes());
     let key = rcgen::KeyPair::generate().unwrap();
-    put(&mut world, "two", &params("gateway").signed_by(&key, &leaf).unwrap(), &key);
-    let said = trusts(&mut world, "one", "two", "").unwrap_err();
-    assert!(said.contains("UnknownIssuer"), "{said}");
+    insert_cert_and_key(&mut world, "two", &cert_params("gateway").signed_by(&key, &leaf).unwrap(), &key);
+    let error = connect_with_ca_file(&mut world, "one", "two", "").unwrap_err();
+    assert!(error.contains("UnknownIssuer"), "{error}");
 }
 
 #[test]
 fn chain_through_an_intermediate_is_trusted_by_its_root_only() {
-    let mut world = Files::default();
-    let root = Authority::new("root");
+    let mut world = FileWorld::default();
+    let root = TestCa::new("root");
     let mut middle = rcgen::CertificateParams::new(Vec::new()).unwrap();
     middle.distinguished_name.push(rcgen::DnType::CommonName, "middle");
     middle.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let middle = rcgen::CertifiedIssuer::signed_by(middle, rcgen::KeyPair::generate().unwrap(), &root.0).unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
-    let leaf = params("gateway").signed_by(&key, &middle).unwrap();
-    put(&mut world, "leaf", &leaf, &key);
+    let leaf = cert_params("gateway").signed_by(&key, &middle).unwrap();
+    insert_cert_and_key(&mut world, "leaf", &leaf, &key);
     world.files.insert("leaf.pem".to_owned(), format!("{}{}", leaf.pem(), middle.pem()).into_bytes());
     world.files.insert("root.pem".to_owned(), root.0.pem().into_bytes());
-    world.files.insert("other.pem".to_owned(), Authority::new("root").0.pem().into_bytes());
-    assert_eq!(trusts(&mut world, "root", "leaf", ""), Ok(()));
-    assert!(trusts(&mut world, "other", "leaf", "").is_err());
+    world.files.insert("other.pem".to_owned(), TestCa::new("root").0.pem().into_bytes());
+    assert_eq!(connect_with_ca_file(&mut world, "root", "leaf", ""), Ok(()));
+    assert!(connect_with_ca_file(&mut world, "other", "leaf", "").is_err());
 }
 
 #[test]
 fn client_certificate_in_client_ca_file_itself_is_trusted() {
-    let mut world = pinned("agent", rcgen::ExtendedKeyUsagePurpose::ServerAuth);
-    let (servers, _) = files();
+    let mut world = test_files_for("agent", rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    let (servers, _) = test_files();
     world.files.extend(servers.files.into_iter().map(|(name, text)| (format!("server-{name}"), text)));
-    let mut welcomes = |clients: &str, own: &str| {
+    let mut accepts = |clients: &str, client_name: &str| {
         let server = "cert_file: server-server.pem, key_file: server-server.key";
-        let own = if own.is_empty() { String::new() } else { format!(", cert_file: {own}.pem, key_file: {own}.key") };
+        let client_cert = if client_name.is_empty() {
+            String::new()
+        } else {
+            format!(", cert_file: {client_name}.pem, key_file: {client_name}.key")
+        };
         ["max_version: '1.2'", "min_version: '1.3'"].map(|version| {
             let yaml = format!("{server}, client_ca_file: {clients}.pem, {version}");
-            let mut server = self::server(&mut world, &yaml).unwrap();
-            let mut client = client(&mut world, &format!("ca_file: server-ca.pem{own}"), &[]).unwrap();
-            meet(&mut world, &mut client, &mut server).is_ok()
+            let mut server = load_server(&mut world, &yaml).unwrap();
+            let mut client = load_client(&mut world, &format!("ca_file: server-ca.pem{client_cert}"), &[]).unwrap();
+            connect_and_exchange(&mut world, &mut client, &mut server).is_ok()
         })
     };
     for name in ["leaf", "ca", "signed"] {
-        assert_eq!(welcomes(name, name), [true; 2], "{name}");
-        assert_eq!(welcomes(name, ""), [false; 2], "{name}: none is shown");
+        assert_eq!(accepts(name, name), [true; 2], "{name}");
+        assert_eq!(accepts(name, ""), [false; 2], "{name}: none is shown");
     }
-    for (clients, own) in [
+    for (clients, client_name) in [
         ("leaf", "same"),
         ("leaf", "signed"),
         ("ca", "leaf"),
@@ -523,7 +536,7 @@ fn client_certificate_in_client_ca_file_itself_is_trusted() {
         ("future", "future"),
         ("purpose", "purpose"),
     ] {
-        assert_eq!(welcomes(clients, own), [false; 2], "{clients} for {own}");
+        assert_eq!(accepts(clients, client_name), [false; 2], "{clients} for {client_name}");
     }
 }
 
@@ -534,22 +547,22 @@ const P_521: &str = include_str!("testdata/p521.pem");
 const P_521_KEY: &str = include_str!("testdata/p521.key");
 
 #[test]
-fn keys_that_can_not_be_used_are_named_with_what_can() {
-    let (mut world, _) = files();
+fn unsupported_key_is_refused_with_the_supported_ones() {
+    let (mut world, _) = test_files();
     for (name, text) in [("rsa.pem", RSA_1024), ("rsa.key", RSA_1024_KEY), ("ec.pem", P_521), ("ec.key", P_521_KEY)] {
         world.files.insert(name.to_owned(), text.as_bytes().to_vec());
     }
     let rsa = "rsa.pem: an RSA key of 1024 bits can't be used; those of 2048 to 4096 bits can";
     let ec = "ec.pem: an ECDSA key on P-521 can't be used; those on P-256 and P-384 can";
     for (name, part) in [("rsa", rsa), ("ec", ec)] {
-        let own = format!("cert_file: {name}.pem, key_file: {name}.key");
-        for said in [server(&mut world, &own).unwrap_err(), client(&mut world, &own, &[]).unwrap_err()] {
-            assert!(said.contains(part), "{said}");
+        let yaml = format!("cert_file: {name}.pem, key_file: {name}.key");
+        for error in [load_server(&mut world, &yaml).unwrap_err(), load_client(&mut world, &yaml, &[]).unwrap_err()] {
+            assert!(error.contains(part), "{error}");
         }
         let part = part.replace("4096", "8192");
-        let said = client(&mut world, &format!("ca_file: {name}.pem"), &[]).unwrap_err();
-        assert!(said.contains(&part), "{said}");
-        let said = server(&mut world, &format!("{SERVER}, client_ca_file: {name}.pem")).unwrap_err();
-        assert!(said.contains(&part), "{said}");
+        let error = load_client(&mut world, &format!("ca_file: {name}.pem"), &[]).unwrap_err();
+        assert!(error.contains(&part), "{error}");
+        let error = load_server(&mut world, &format!("{SERVER}, client_ca_file: {name}.pem")).unwrap_err();
+        assert!(error.contains(&part), "{error}");
     }
 }

@@ -16,15 +16,15 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
-use super::material::Authorities;
-use super::x509::{CLIENT_AUTH, Facts, SERVER_AUTH};
+use super::certificates::TrustedCerts;
+use super::x509::{CLIENT_AUTH, CertificateInfo, SERVER_AUTH};
 
 /// The limit for the names of authorities that a server sends, in bytes; the protocol allows twice as much.
-const HINT_BYTES: usize = 32 << 10;
+const MAX_HINT_BYTES: usize = 32 << 10;
 
 /// Checks dates and purpose of a certificate that is trusted itself.
-fn check(cert: &CertificateDer<'_>, purpose: &[u8], now: UnixTime) -> Result<(), rustls::Error> {
-    let facts = Facts::read(cert).ok_or(CertificateError::BadEncoding)?;
+fn check_pinned(cert: &CertificateDer<'_>, purpose: &[u8], now: UnixTime) -> Result<(), rustls::Error> {
+    let facts = CertificateInfo::parse(cert).ok_or(CertificateError::BadEncoding)?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now < facts.not_before {
         return Err(CertificateError::NotValidYet.into());
@@ -32,7 +32,7 @@ fn check(cert: &CertificateDer<'_>, purpose: &[u8], now: UnixTime) -> Result<(),
     if now > facts.not_after {
         return Err(CertificateError::Expired.into());
     }
-    if !facts.serves(purpose) {
+    if !facts.allows_purpose(purpose) {
         return Err(CertificateError::InvalidPurpose.into());
     }
     Ok(())
@@ -40,27 +40,27 @@ fn check(cert: &CertificateDer<'_>, purpose: &[u8], now: UnixTime) -> Result<(),
 
 /// How a client verifies servers.
 #[derive(Debug)]
-pub(super) struct Servers {
+pub(super) struct ServerVerifier {
     /// `None` without authorities.
-    chains: Option<Arc<WebPkiServerVerifier>>,
+    chain_verifier: Option<Arc<WebPkiServerVerifier>>,
     pinned: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
-impl Servers {
-    pub(super) fn new(authorities: Authorities, provider: Arc<CryptoProvider>) -> Result<Self, String> {
-        let Authorities { roots, pinned } = authorities;
-        let chains = if roots.is_empty() {
+impl ServerVerifier {
+    pub(super) fn new(trusted: TrustedCerts, provider: Arc<CryptoProvider>) -> Result<Self, String> {
+        let TrustedCerts { roots, pinned } = trusted;
+        let chain_verifier = if roots.is_empty() {
             None
         } else {
-            let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-            Some(built.map_err(|e| e.to_string())?)
+            let result = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+            Some(result.map_err(|e| e.to_string())?)
         };
-        Ok(Self { chains, pinned, provider })
+        Ok(Self { chain_verifier, pinned, provider })
     }
 }
 
-impl ServerCertVerifier for Servers {
+impl ServerCertVerifier for ServerVerifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -69,14 +69,14 @@ impl ServerCertVerifier for Servers {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let chained = match &self.chains {
-            Some(chains) => chains.verify_server_cert(leaf, others, name, ocsp, now),
+        let result = match &self.chain_verifier {
+            Some(verifier) => verifier.verify_server_cert(leaf, others, name, ocsp, now),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
-        if chained.is_ok() || !self.pinned.contains(leaf) {
-            return chained;
+        if result.is_ok() || !self.pinned.contains(leaf) {
+            return result;
         }
-        check(leaf, SERVER_AUTH, now)?;
+        check_pinned(leaf, SERVER_AUTH, now)?;
         verify_server_name(&ParsedCertificate::try_from(leaf)?, name)?;
         Ok(ServerCertVerified::assertion())
     }
@@ -106,38 +106,38 @@ impl ServerCertVerifier for Servers {
 
 /// How a server verifies clients, each of which must have a certificate.
 #[derive(Debug)]
-pub(super) struct Clients {
+pub(super) struct ClientVerifier {
     /// `None` without authorities.
-    chains: Option<Arc<dyn ClientCertVerifier>>,
+    chain_verifier: Option<Arc<dyn ClientCertVerifier>>,
     pinned: Vec<CertificateDer<'static>>,
     /// The names that are sent to clients, so that they can choose a certificate by its issuer.
-    hints: Vec<DistinguishedName>,
+    root_hints: Vec<DistinguishedName>,
     provider: Arc<CryptoProvider>,
 }
 
-impl Clients {
-    pub(super) fn new(authorities: Authorities, provider: Arc<CryptoProvider>) -> Result<Self, String> {
-        let Authorities { roots, pinned } = authorities;
+impl ClientVerifier {
+    pub(super) fn new(trusted: TrustedCerts, provider: Arc<CryptoProvider>) -> Result<Self, String> {
+        let TrustedCerts { roots, pinned } = trusted;
         let subjects = roots.roots.iter().map(|root| DistinguishedName::in_sequence(&root.subject).as_ref().to_vec());
         // Clients compare the issuer, which is not in the file if the file has the client's certificate itself.
-        let issuers = pinned.iter().filter_map(|cert| Some(Facts::read(cert)?.issuer.to_vec()));
+        let issuers = pinned.iter().filter_map(|cert| Some(CertificateInfo::parse(cert)?.issuer.to_vec()));
         let names: BTreeSet<Vec<u8>> = subjects.chain(issuers).collect();
         let length: usize = names.iter().map(|name| name.len() + 2).sum();
         // An empty list leaves the choice to the client.
-        let hints = if length > HINT_BYTES { Vec::new() } else { names.into_iter().map(Into::into).collect() };
-        let chains = if roots.is_empty() {
+        let root_hints = if length > MAX_HINT_BYTES { Vec::new() } else { names.into_iter().map(Into::into).collect() };
+        let chain_verifier = if roots.is_empty() {
             None
         } else {
-            let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
-            Some(built.map_err(|e| e.to_string())?)
+            let result = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+            Some(result.map_err(|e| e.to_string())?)
         };
-        Ok(Self { chains, pinned, hints, provider })
+        Ok(Self { chain_verifier, pinned, root_hints, provider })
     }
 }
 
-impl ClientCertVerifier for Clients {
+impl ClientCertVerifier for ClientVerifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
+        &self.root_hints
     }
 
     fn verify_client_cert(
@@ -146,16 +146,16 @@ impl ClientCertVerifier for Clients {
         others: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let chained = match &self.chains {
-            Some(chains) => chains.verify_client_cert(leaf, others, now),
+        let result = match &self.chain_verifier {
+            Some(verifier) => verifier.verify_client_cert(leaf, others, now),
             None => Err(CertificateError::UnknownIssuer.into()),
         };
-        if chained.is_ok() || !self.pinned.contains(leaf) {
-            return chained;
+        if result.is_ok() || !self.pinned.contains(leaf) {
+            return result;
         }
         // Unknown critical extensions are refused here, as in a chain.
         ParsedCertificate::try_from(leaf)?;
-        check(leaf, CLIENT_AUTH, now)?;
+        check_pinned(leaf, CLIENT_AUTH, now)?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -28,13 +28,13 @@ pub(super) struct Invocation {
     /// `--feature-gates`, in order.
     pub(super) feature_gates: Vec<String>,
     /// `--shutdown-timeout`, where it is given.
-    pub(super) grace: Option<Duration>,
+    pub(super) shutdown_timeout: Option<Duration>,
     /// Flags of old collectors that were given: the name, and the text of the warning.
     pub(super) old_flags: Vec<(&'static str, &'static str)>,
 }
 
 /// Flags that the Go collector has removed, what replaces them here, and whether they have a value.
-const OLD: [(&str, &str, bool); 9] = [
+const OLD_FLAGS: [(&str, &str, bool); 9] = [
     ("mem-ballast-size-mib", "has no effect: a ballast only ever helped Go's garbage collector; leave it out", true),
     ("log-level", "write `service: telemetry: logs: level:`", true),
     ("log-format", "write `service: telemetry: logs: encoding:`", true),
@@ -48,13 +48,13 @@ const OLD: [(&str, &str, bool); 9] = [
 
 /// Reads a command line without the program's name.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, String> {
-    let mut parser = Parser::from_args(two_dashes(args));
+    let mut parser = Parser::from_args(with_two_dashes(args));
     let mut invocation = Invocation {
         command: Command::Run,
         config: Vec::new(),
         set: Vec::new(),
         feature_gates: Vec::new(),
-        grace: None,
+        shutdown_timeout: None,
         old_flags: Vec::new(),
     };
     let (mut redact, mut json, mut validate) = (true, false, true);
@@ -79,7 +79,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
                 let text = value(&mut parser, "shutdown-timeout")?;
                 let nanos = otelcore_config::duration::parse(&text)
                     .map_err(|e| format!("invalid argument {text:?} for \"--shutdown-timeout\" flag: {e}"))?;
-                invocation.grace = Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)));
+                invocation.shutdown_timeout = Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0)));
             }
             Arg::Long("mode") => match value(&mut parser, "mode")?.as_str() {
                 "redacted" => redact = true,
@@ -95,23 +95,24 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
                 validate = parser.optional_value().is_none_or(|v| v != "false" && v != "0");
             }
             Arg::Long(name) => {
-                let Some((name, becomes, has_value)) = OLD.iter().find(|(old, ..)| *old == name).copied() else {
+                let Some((name, replacement, has_value)) = OLD_FLAGS.iter().find(|(old, ..)| *old == name).copied()
+                else {
                     return Err(format!("unknown flag: --{name}"));
                 };
                 if has_value {
                     let given = value(&mut parser, name)?;
-                    invocation.set.extend(old_setting(name, &given));
+                    invocation.set.extend(setting_of_old_flag(name, &given));
                 } else {
                     let _ = parser.optional_value();
                 }
-                invocation.old_flags.push((name, becomes));
+                invocation.old_flags.push((name, replacement));
             }
             Arg::Short(name) => return Err(format!("unknown shorthand flag: {name:?} in -{name}")),
             Arg::Value(word) if subcommand.is_none() => subcommand = Some(word.string().map_err(|e| e.to_string())?),
             Arg::Value(word) => positional.push(word.string().map_err(|e| e.to_string())?),
         }
     }
-    let none_wanted = |positional: &[String]| match positional.len() {
+    let check_no_positional = |positional: &[String]| match positional.len() {
         0 => Ok(()),
         n => Err(format!("accepts 0 arg(s), received {n}")),
     };
@@ -120,7 +121,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         Some("help") => Command::Help,
         Some("featuregate") => Command::FeatureGate(positional.pop()),
         Some(name @ ("components" | "validate" | "print-config" | "print-initial-config")) => {
-            none_wanted(&positional)?;
+            check_no_positional(&positional)?;
             match name {
                 "components" => Command::Components,
                 "validate" => Command::Validate,
@@ -129,45 +130,45 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         }
         Some(other) => {
             let known = ["components", "featuregate", "help", "print-config", "validate"];
-            let near =
-                otelcore_config::nearest(other, known).map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
-            return Err(format!("unknown command {other:?}{near}"));
+            let suggestion = otelcore_config::nearest_name(other, known)
+                .map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
+            return Err(format!("unknown command {other:?}{suggestion}"));
         }
     };
     Ok(invocation)
 }
 
 /// Flags without a value.
-const ALONE: [&str; 3] = ["help", "version", "validate"];
+const FLAGS_WITHOUT_VALUE: [&str; 3] = ["help", "version", "validate"];
 /// Flags with a value.
-const VALUED: [&str; 6] = ["config", "set", "feature-gates", "shutdown-timeout", "mode", "format"];
+const FLAGS_WITH_VALUE: [&str; 6] = ["config", "set", "feature-gates", "shutdown-timeout", "mode", "format"];
 
 /// Adds the second dash to long flags with one dash: collectors before 0.36 read them with Go's package `flag`, and
 /// manifests still have `-config=FILE`. The argument after a flag with a value is that value and stays as it is.
-fn two_dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
-    let (mut is_value, mut ended) = (false, false);
+fn with_two_dashes(args: impl IntoIterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    let (mut is_value, mut is_after_flags) = (false, false);
     args.into_iter().map(move |arg| {
         let text = arg.to_str().unwrap_or_default();
-        if ended || std::mem::take(&mut is_value) {
+        if is_after_flags || std::mem::take(&mut is_value) {
             return arg;
         }
-        ended = text == "--";
-        let (dashed, name) = match (text.strip_prefix("--"), text.strip_prefix('-')) {
+        is_after_flags = text == "--";
+        let (has_two_dashes, name) = match (text.strip_prefix("--"), text.strip_prefix('-')) {
             (Some(name), _) => (true, name),
             (None, Some(name)) => (false, name),
             (None, None) => return arg,
         };
-        let (name, inline) = name.split_once('=').map_or((name, false), |(name, _)| (name, true));
-        let old = OLD.iter().find(|(old, ..)| *old == name);
-        let valued = VALUED.contains(&name) || old.is_some_and(|(.., has_value)| *has_value);
-        is_value = valued && !inline;
-        let known = valued || old.is_some() || ALONE.contains(&name);
-        if known && !dashed { OsString::from(format!("-{text}")) } else { arg }
+        let (name, has_inline_value) = name.split_once('=').map_or((name, false), |(name, _)| (name, true));
+        let old_flag = OLD_FLAGS.iter().find(|(old, ..)| *old == name);
+        let takes_value = FLAGS_WITH_VALUE.contains(&name) || old_flag.is_some_and(|(.., has_value)| *has_value);
+        is_value = takes_value && !has_inline_value;
+        let is_known = takes_value || old_flag.is_some() || FLAGS_WITHOUT_VALUE.contains(&name);
+        if is_known && !has_two_dashes { OsString::from(format!("-{text}")) } else { arg }
     })
 }
 
 /// The setting that replaces an old flag, as a `--set`.
-fn old_setting(name: &str, value: &str) -> Option<String> {
+fn setting_of_old_flag(name: &str, value: &str) -> Option<String> {
     let key = match name {
         "log-level" => "service.telemetry.logs.level",
         "log-format" => "service.telemetry.logs.encoding",
@@ -227,46 +228,54 @@ Flags of print-config:
 mod tests {
     use super::*;
 
-    fn parsed(args: &[&str]) -> Result<Invocation, String> {
+    fn parse_args(args: &[&str]) -> Result<Invocation, String> {
         parse(args.iter().map(OsString::from))
     }
 
     #[test]
-    fn the_tutorials_command_line_is_understood() {
-        let got = parsed(&["--config=/conf/otel-collector-config.yaml", "--mem-ballast-size-mib=683"]).unwrap();
-        assert_eq!(got.config, ["/conf/otel-collector-config.yaml"]);
-        assert_eq!(got.old_flags.len(), 1);
-        assert_eq!(got.command, Command::Run);
+    fn command_line_of_the_opentelemetry_tutorial_is_accepted() {
+        let invocation =
+            parse_args(&["--config=/conf/otel-collector-config.yaml", "--mem-ballast-size-mib=683"]).unwrap();
+        assert_eq!(invocation.config, ["/conf/otel-collector-config.yaml"]);
+        assert_eq!(invocation.old_flags.len(), 1);
+        assert_eq!(invocation.command, Command::Run);
     }
 
     #[test]
-    fn flags_repeat_and_take_their_value_either_way() {
-        let got = parsed(&["--config", "a", "--config=b", "--set", "a.b=c", "--feature-gates=x,-y"]).unwrap();
-        assert_eq!((got.config, got.set), (vec!["a".to_owned(), "b".to_owned()], vec!["a.b=c".to_owned()]));
-        assert_eq!(got.feature_gates, ["x,-y"]);
-        let got = parsed(&["validate", "--config", "a"]).unwrap();
+    fn repeated_flags_with_a_separate_or_inline_value_are_read() {
+        let invocation =
+            parse_args(&["--config", "a", "--config=b", "--set", "a.b=c", "--feature-gates=x,-y"]).unwrap();
+        assert_eq!(
+            (invocation.config, invocation.set),
+            (vec!["a".to_owned(), "b".to_owned()], vec!["a.b=c".to_owned()])
+        );
+        assert_eq!(invocation.feature_gates, ["x,-y"]);
+        let got = parse_args(&["validate", "--config", "a"]).unwrap();
         assert_eq!((got.command, got.config), (Command::Validate, vec!["a".to_owned()]));
-        assert_eq!(parsed(&["--log-level=DEBUG"]).unwrap().set, ["service.telemetry.logs.level=DEBUG"]);
+        assert_eq!(parse_args(&["--log-level=DEBUG"]).unwrap().set, ["service.telemetry.logs.level=DEBUG"]);
     }
 
     #[test]
-    fn a_single_dash_does_as_well_but_a_value_stays_a_value() {
-        let got =
-            parsed(&["-config=a", "-config", "b", "-set", "-config=c", "-feature-gates=", "-new-metrics"]).unwrap();
-        assert_eq!((got.config, got.set), (vec!["a".to_owned(), "b".to_owned()], vec!["-config=c".to_owned()]));
-        assert_eq!((got.feature_gates, got.old_flags.len()), (vec![String::new()], 1));
-        assert_eq!(parsed(&["-mem-ballast-size-mib", "683"]).unwrap().old_flags.len(), 1);
-        assert_eq!(parsed(&["-version"]).unwrap().command, Command::Version);
-        assert_eq!(parsed(&["-v"]).unwrap().command, Command::Version);
-        assert_eq!(parsed(&["print-config", "-mode=unredacted"]).unwrap().command, {
+    fn long_flag_with_a_single_dash_is_read_and_values_are_not_changed() {
+        let invocation =
+            parse_args(&["-config=a", "-config", "b", "-set", "-config=c", "-feature-gates=", "-new-metrics"]).unwrap();
+        assert_eq!(
+            (invocation.config, invocation.set),
+            (vec!["a".to_owned(), "b".to_owned()], vec!["-config=c".to_owned()])
+        );
+        assert_eq!((invocation.feature_gates, invocation.old_flags.len()), (vec![String::new()], 1));
+        assert_eq!(parse_args(&["-mem-ballast-size-mib", "683"]).unwrap().old_flags.len(), 1);
+        assert_eq!(parse_args(&["-version"]).unwrap().command, Command::Version);
+        assert_eq!(parse_args(&["-v"]).unwrap().command, Command::Version);
+        assert_eq!(parse_args(&["print-config", "-mode=unredacted"]).unwrap().command, {
             Command::PrintConfig { redact: false, json: false, validate: true }
         });
-        assert_eq!(parsed(&["-confg=a"]).unwrap_err(), "unknown shorthand flag: 'c' in -c");
-        assert_eq!(parsed(&["--", "-config=a"]).unwrap_err(), "unknown command \"-config=a\"");
+        assert_eq!(parse_args(&["-confg=a"]).unwrap_err(), "unknown shorthand flag: 'c' in -c");
+        assert_eq!(parse_args(&["--", "-config=a"]).unwrap_err(), "unknown command \"-config=a\"");
     }
 
     #[test]
-    fn mistakes_are_told_in_cobras_words() {
+    fn mistake_has_the_message_of_cobra() {
         for (args, message) in [
             (&["--nope"][..], "unknown flag: --nope"),
             (&["--set", "foo"], "invalid argument \"foo\" for \"--set\" flag: missing equal sign"),
@@ -276,7 +285,7 @@ mod tests {
             (&["print-config", "--mode=x"], "invalid mode \"x\": modes are: redacted, unredacted"),
             (&["print-config", "--format=x"], "unrecognized print format: x"),
         ] {
-            assert_eq!(parsed(args).unwrap_err(), message);
+            assert_eq!(parse_args(args).unwrap_err(), message);
         }
     }
 }

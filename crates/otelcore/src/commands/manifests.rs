@@ -6,14 +6,16 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_config::{Diagnostic, Diagnostics, Gates, Kind, Node, Severity, SourceText, Sources};
-use otelcore_kubernetes::{Cluster, Collector, Inside, KUSTOMIZATIONS, Kustomization, Word};
+use otelcore_config::{
+    ConfigNode, ConfigSources, Diagnostic, DiagnosticKind, Diagnostics, FeatureGates, Severity, SourceText,
+};
+use otelcore_kubernetes::{Argument, Cluster, Collector, ContainerSources, KUSTOMIZATIONS, Kustomization};
 
 use super::args::{self, Command, Invocation};
-use super::{Machine, Terminal, fail, gates};
+use super::{SystemSources, Terminal, parse_feature_gates, print_error};
 use crate::plan::Plan;
 use crate::registry::Registry;
-use crate::service::GRACE;
+use crate::service::DEFAULT_GRACE_PERIOD;
 
 /// The scheme of such a source.
 const SCHEME: &str = "k8s:";
@@ -22,335 +24,382 @@ const SCHEME: &str = "k8s:";
 pub(super) struct Manifests {
     cluster: Cluster,
     /// The names after `#`.
-    picks: Vec<String>,
+    selected_names: Vec<String>,
     /// Their names on the command line.
-    names: Vec<String>,
+    source_names: Vec<String>,
     /// Sources that are no manifests: they are merged over the collector's own sources.
-    others: Vec<String>,
+    other_sources: Vec<String>,
     /// Whether no source was given with `k8s:`.
-    guessed: bool,
+    is_detected: bool,
     /// How many files and folders were read so far.
-    looked: usize,
+    files_read: usize,
 }
 
 /// `None` when there is no manifest among the sources.
-pub(super) fn read(uris: &[String], machine: &Machine<'_>, d: &Diagnostics) -> Option<Manifests> {
-    let (cluster, guessed) = (Cluster::default(), true);
-    let mut found = Manifests { cluster, picks: Vec::new(), names: Vec::new(), others: Vec::new(), guessed, looked: 0 };
+pub(super) fn read_manifests(uris: &[String], sources: &SystemSources<'_>, d: &Diagnostics) -> Option<Manifests> {
+    let (cluster, is_detected) = (Cluster::default(), true);
+    let mut manifests = Manifests {
+        cluster,
+        selected_names: Vec::new(),
+        source_names: Vec::new(),
+        other_sources: Vec::new(),
+        is_detected,
+        files_read: 0,
+    };
     for uri in uris {
         if let Some(rest) = uri.strip_prefix(SCHEME) {
-            let (path, pick) = rest.rsplit_once('#').map_or((rest, None), |(path, pick)| (path, Some(pick)));
-            found.guessed = false;
-            found.picks.extend(pick.map(str::to_owned));
-            found.names.push(path.to_owned());
-            found.add(path, MAX_NESTED, machine, d);
-        } else if let Some(source) = manifest(uri, machine) {
-            found.names.push(source.name.to_string());
-            found.cluster.add(&source, d);
+            let (path, selected) = rest.rsplit_once('#').map_or((rest, None), |(path, pick)| (path, Some(pick)));
+            manifests.is_detected = false;
+            manifests.selected_names.extend(selected.map(str::to_owned));
+            manifests.source_names.push(path.to_owned());
+            manifests.add(path, MAX_NESTING, sources, d);
+        } else if let Some(source) = read_if_manifest(uri, sources) {
+            manifests.source_names.push(source.name.to_string());
+            manifests.cluster.add(&source, d);
         } else {
-            found.others.push(uri.clone());
+            manifests.other_sources.push(uri.clone());
         }
     }
-    (!found.names.is_empty()).then_some(found)
+    (!manifests.source_names.is_empty()).then_some(manifests)
 }
 
 /// The most mistakes that are kept for the output: more than a [`Diagnostics`] keeps.
-const MOST_KEPT: usize = 4000;
+const MAX_MISTAKES: usize = 4000;
 
 /// The most files and folders that are read: a kustomization can name itself in many ways.
-const MOST_FILES: usize = 10_000;
+const MAX_FILES: usize = 10_000;
 
 /// How deep kustomizations may be nested.
-const MAX_NESTED: usize = 8;
+const MAX_NESTING: usize = 8;
 
-fn unreadable(message: String, d: &Diagnostics) {
-    d.error(None, "", format!("cannot retrieve the configuration: {message}")).kind(Kind::Source);
+fn report_unreadable(message: String, d: &Diagnostics) {
+    d.error(None, "", format!("cannot retrieve the configuration: {message}")).kind(DiagnosticKind::Source);
 }
 
 /// The text of a file; an error goes into `d`.
-fn text(file: &str, machine: &Machine<'_>, d: &Diagnostics) -> Option<Arc<SourceText>> {
-    match machine.file(file).map(otelcore_config::text_of) {
+fn read_text(file: &str, sources: &SystemSources<'_>, d: &Diagnostics) -> Option<Arc<SourceText>> {
+    match sources.read_file(file).map(otelcore_config::decode_text) {
         Ok(Ok(text)) => return Some(SourceText::new(file, text)),
-        Ok(Err(why)) => unreadable(format!("{file}: {why}"), d),
-        Err(e) => unreadable(format!("unable to read the file {SCHEME}{file}: {e}"), d),
+        Ok(Err(why)) => report_unreadable(format!("{file}: {why}"), d),
+        Err(e) => report_unreadable(format!("unable to read the file {SCHEME}{file}: {e}"), d),
     }
     None
 }
 
 /// The text of a file whose content is Kubernetes objects.
-fn manifest(uri: &str, machine: &Machine<'_>) -> Option<Arc<SourceText>> {
+fn read_if_manifest(uri: &str, sources: &SystemSources<'_>) -> Option<Arc<SourceText>> {
     let path = match uri.split_once(':') {
         None => uri,
         Some(("file", path)) => path,
         Some(_) => return None,
     };
-    let text = otelcore_config::text_of(machine.file(path).ok()?).ok()?;
+    let text = otelcore_config::decode_text(sources.read_file(path).ok()?).ok()?;
     let source = SourceText::new(path, text);
-    Cluster::recognises(&source).then_some(source)
+    Cluster::is_manifests(&source).then_some(source)
 }
 
 impl Manifests {
     /// Adds a file, a folder of files, or a folder with a kustomization.
-    fn add(&mut self, path: &str, deeper: usize, machine: &Machine<'_>, d: &Diagnostics) {
-        self.looked += 1;
-        if self.looked >= MOST_FILES {
-            if self.looked == MOST_FILES {
-                unreadable(format!("{path}: these are more than {MOST_FILES} files and folders"), d);
+    fn add(&mut self, path: &str, nesting_left: usize, sources: &SystemSources<'_>, d: &Diagnostics) {
+        self.files_read += 1;
+        if self.files_read >= MAX_FILES {
+            if self.files_read == MAX_FILES {
+                report_unreadable(format!("{path}: these are more than {MAX_FILES} files and folders"), d);
             }
             return;
         }
-        let Some(files) = machine.folder(path) else {
-            text(path, machine, d).iter().for_each(|source| self.cluster.add(source, d));
+        let Some(files) = sources.yaml_files_of_folder(path) else {
+            read_text(path, sources, d).iter().for_each(|source| self.cluster.add(source, d));
             return;
         };
         let is_kustomization = |file: &&String| KUSTOMIZATIONS.iter().any(|name| file.ends_with(&format!("/{name}")));
         if let Some(file) = files.iter().find(is_kustomization) {
-            return self.kustomize(path, file, deeper, machine, d);
+            return self.add_kustomization(path, file, nesting_left, sources, d);
         }
         if files.is_empty() {
-            unreadable(format!("{path} has no *.yaml"), d);
+            report_unreadable(format!("{path} has no *.yaml"), d);
         }
         for file in files {
-            self.looked += 1;
-            if self.looked > MOST_FILES {
+            self.files_read += 1;
+            if self.files_read > MAX_FILES {
                 break;
             }
-            text(&file, machine, d).iter().for_each(|source| self.cluster.add(source, d));
+            read_text(&file, sources, d).iter().for_each(|source| self.cluster.add(source, d));
         }
     }
 
-    fn kustomize(&mut self, folder: &str, file: &str, deeper: usize, machine: &Machine<'_>, d: &Diagnostics) {
-        let Some(source) = text(file, machine, d) else { return };
-        let kustomization = Kustomization::read(&source, d);
+    fn add_kustomization(
+        &mut self,
+        folder: &str,
+        file: &str,
+        nesting_left: usize,
+        sources: &SystemSources<'_>,
+        d: &Diagnostics,
+    ) {
+        let Some(source) = read_text(file, sources, d) else { return };
+        let kustomization = Kustomization::parse(&source, d);
         for (key, origin) in &kustomization.ignored {
             d.warn(
                 origin,
                 "",
                 format!("`{key}` is not applied here: the objects are checked as they are in their files"),
             )
-            .kind(Kind::Deployment)
-            .hint("pipe the whole through: kustomize build | otelcore validate --config=k8s:/dev/stdin");
+            .kind(DiagnosticKind::Deployment)
+            .help("pipe the whole through: kustomize build | otelcore validate --config=k8s:/dev/stdin");
         }
-        let inside = |name: &str| if name.starts_with('/') { name.to_owned() } else { format!("{folder}/{name}") };
+        let path_in_folder =
+            |name: &str| if name.starts_with('/') { name.to_owned() } else { format!("{folder}/{name}") };
         for resource in &kustomization.resources {
-            match deeper.checked_sub(1) {
+            match nesting_left.checked_sub(1) {
                 // Remote resources are not fetched; only kustomize does that.
                 Some(_) if resource.contains("://") || resource.starts_with("github.com/") => {}
-                Some(deeper) => self.add(&inside(resource), deeper, machine, d),
-                None => unreadable(format!("{file}: kustomizations nest too deep"), d),
+                Some(nesting_left) => self.add(&path_in_folder(resource), nesting_left, sources, d),
+                None => report_unreadable(format!("{file}: kustomizations nest too deep"), d),
             }
         }
         for map in &kustomization.maps {
-            let read = |(key, path): &(String, String)| Some((key.clone(), text(&inside(path), machine, d)?));
+            let read =
+                |(key, path): &(String, String)| Some((key.clone(), read_text(&path_in_folder(path), sources, d)?));
             self.cluster.add_generated(map, map.files.iter().filter_map(read).collect());
         }
     }
 
     /// The selected collectors. An error goes into `d` when there is none.
-    fn collectors(&self, d: &Diagnostics) -> Vec<Collector<'_>> {
+    fn selected_collectors(&self, d: &Diagnostics) -> Vec<Collector<'_>> {
         let all = self.cluster.collectors();
-        let names = || all.iter().map(Collector::title).collect::<Vec<_>>().join("; ");
-        let title = self.names.join(", ");
+        let titles = || all.iter().map(Collector::title).collect::<Vec<_>>().join("; ");
+        let title = self.source_names.join(", ");
         if all.is_empty() && !d.has_errors() {
             d.error(None, "", format!("{title}: no collector and no configuration of one is in these manifests"))
-                .kind(Kind::Source)
-                .hint("a ConfigMap, an OpenTelemetryCollector, or a workload whose container has --config=FILE");
+                .kind(DiagnosticKind::Source)
+                .help("a ConfigMap, an OpenTelemetryCollector, or a workload whose container has --config=FILE");
         }
-        let meant = |c: &&Collector<'_>| self.picks.is_empty() || self.picks.iter().any(|pick| c.answers_to(pick));
-        let picked: Vec<_> = all.iter().filter(meant).cloned().collect();
-        if picked.is_empty() && !all.is_empty() {
-            d.error(None, "", format!("{title}: no collector is called {}", self.picks.join(", ")))
-                .kind(Kind::Source)
-                .hint(format!("there is {}", names()));
+        let is_selected = |c: &&Collector<'_>| {
+            self.selected_names.is_empty() || self.selected_names.iter().any(|pick| c.matches_name(pick))
+        };
+        let selected: Vec<_> = all.iter().filter(is_selected).cloned().collect();
+        if selected.is_empty() && !all.is_empty() {
+            d.error(None, "", format!("{title}: no collector is called {}", self.selected_names.join(", ")))
+                .kind(DiagnosticKind::Source)
+                .help(format!("there is {}", titles()));
         }
-        picked
+        selected
     }
 
     /// The configuration of the one selected collector, to run or to show on this machine, with the feature gates and
     /// the shutdown time of its command line.
     pub(super) fn load(
         &self,
-        outer: &Invocation,
-        machine: &Machine<'_>,
+        invocation: &Invocation,
+        sources: &SystemSources<'_>,
         d: &Diagnostics,
-    ) -> Option<(Node, Gates, Option<Duration>)> {
-        let mut collectors = self.collectors(d);
-        if self.cluster.exhausted() {
+    ) -> Option<(ConfigNode, FeatureGates, Option<Duration>)> {
+        let mut collectors = self.selected_collectors(d);
+        if self.cluster.is_limit_exceeded() {
             let message = "the manifests are too large to look through";
-            d.error(None, "", message).kind(Kind::Limit).hint("name a file with fewer objects");
+            d.error(None, "", message).kind(DiagnosticKind::Limit).help("name a file with fewer objects");
             return None;
         }
         let collector = collectors.pop()?;
         if !collectors.is_empty() {
             let names: Vec<_> = collectors.iter().chain([&collector]).map(Collector::title).collect();
-            let name = self.names.first().cloned().unwrap_or_default();
+            let name = self.source_names.first().cloned().unwrap_or_default();
             d.error(None, "", format!("{name} has {} collectors: {}", names.len(), names.join("; ")))
-                .kind(Kind::Source)
-                .hint(format!("name one of them: --config={SCHEME}{name}#{}", collector.owner().name));
+                .kind(DiagnosticKind::Source)
+                .help(format!("name one of them: --config={SCHEME}{name}#{}", collector.owner().name));
             return None;
         }
-        if self.guessed {
-            let name = self.names.first().cloned().unwrap_or_default();
+        if self.is_detected {
+            let name = self.source_names.first().cloned().unwrap_or_default();
             d.warn(
                 None,
                 "",
                 format!("{name} holds Kubernetes objects: this is the configuration of {}", collector.title()),
             )
-            .kind(Kind::Source)
-            .hint(format!("write --config={SCHEME}{name} to say so"));
+            .kind(DiagnosticKind::Source)
+            .help(format!("write --config={SCHEME}{name} to say so"));
         }
-        let inner = command_line(&collector, d)?;
+        let container_invocation = parse_container_args(&collector, d)?;
         // A source that is not in the manifests may still be a file of this machine.
-        let missing = Diagnostics::new();
-        if !collector.check_sources(&missing) && missing.has_errors() {
-            missing.items().into_iter().for_each(|item| d.push(item));
+        let source_diagnostics = Diagnostics::new();
+        if !collector.check_sources(&source_diagnostics) && source_diagnostics.has_errors() {
+            source_diagnostics.items().into_iter().for_each(|item| d.push(item));
             return None;
         }
-        let gates = gates(&both(&inner.feature_gates, &outer.feature_gates), &Diagnostics::new());
-        let inside = Inside::local(&collector, machine);
-        let (uris, sets) = self.sources(&inner, outer);
-        let root = otelcore_config::load(&uris, &sets, &inside, &gates, d)?;
-        Some((root, gates, inner.grace))
+        let gates = parse_feature_gates(
+            &concatenated(&container_invocation.feature_gates, &invocation.feature_gates),
+            &Diagnostics::new(),
+        );
+        let container_sources = ContainerSources::for_local_run(&collector, sources);
+        let (uris, sets) = self.merged_sources(&container_invocation, invocation);
+        let root = otelcore_config::load(&uris, &sets, &container_sources, &gates, d)?;
+        Some((root, gates, container_invocation.shutdown_timeout))
     }
 
-    fn sources(&self, inner: &Invocation, outer: &Invocation) -> (Vec<String>, Vec<String>) {
-        (both(&inner.config, &self.others), both(&inner.set, &outer.set))
+    fn merged_sources(&self, container_invocation: &Invocation, invocation: &Invocation) -> (Vec<String>, Vec<String>) {
+        (
+            concatenated(&container_invocation.config, &self.other_sources),
+            concatenated(&container_invocation.set, &invocation.set),
+        )
     }
 
     /// Checks every selected collector: its configuration, and the objects that belong to it. Writes nothing when there
     /// is no mistake.
     pub(super) fn validate(
         &self,
-        outer: &Invocation,
+        invocation: &Invocation,
         registry: &Registry,
-        read: &Diagnostics,
+        diagnostics: &Diagnostics,
         terminal: &mut Terminal<'_>,
     ) -> u8 {
-        let mut found: Vec<Diagnostic> = Vec::new();
+        let mut mistakes: Vec<Diagnostic> = Vec::new();
         let mut seen = BTreeSet::new();
-        let collectors = self.collectors(read);
+        let collectors = self.selected_collectors(diagnostics);
         let mut checked = 0;
         let items = collectors.iter().map_while(|collector| {
-            let items = self.check(collector, outer, registry);
+            let items = self.check_collector(collector, invocation, registry);
             // Once the limit is reached, objects are not found any more: the result is not used.
-            let whole = !self.cluster.exhausted();
-            checked += usize::from(whole);
-            whole.then_some(items)
+            let is_complete = !self.cluster.is_limit_exceeded();
+            checked += usize::from(is_complete);
+            is_complete.then_some(items)
         });
         let items: Vec<Diagnostic> = items.flatten().collect();
-        if self.cluster.exhausted() {
-            read.error(
-                None,
-                "",
-                format!("the manifests are too large to check: {checked} of their collectors were checked"),
-            )
-            .kind(Kind::Limit)
-            .hint("check them in parts");
+        if self.cluster.is_limit_exceeded() {
+            diagnostics
+                .error(
+                    None,
+                    "",
+                    format!("the manifests are too large to check: {checked} of their collectors were checked"),
+                )
+                .kind(DiagnosticKind::Limit)
+                .help("check them in parts");
         }
-        for item in read.items().into_iter().chain(items) {
+        for item in diagnostics.items().into_iter().chain(items) {
             // Two workloads may read the same ConfigMap: its mistakes are shown once.
-            let place = item.origin.as_ref().map(|o| (o.source.clone(), o.line, o.column));
-            let key = (place, item.path.clone(), item.message.clone(), item.help.clone());
-            if found.len() < MOST_KEPT && seen.insert(key) {
-                found.push(item);
+            let position = item.origin.as_ref().map(|o| (o.source.clone(), o.line, o.column));
+            let key = (position, item.path.clone(), item.message.clone(), item.help.clone());
+            if mistakes.len() < MAX_MISTAKES && seen.insert(key) {
+                mistakes.push(item);
             }
         }
-        found.sort_by_key(|item| item.origin.as_ref().map(|o| (o.source.clone(), o.line, o.column)));
-        let errors = found.iter().filter(|item| item.severity == Severity::Error).count();
-        let diagnostics = Diagnostics::new();
-        found.into_iter().for_each(|item| diagnostics.push(item));
-        super::Loaded { plan: None, grace: GRACE, diagnostics }.warnings(terminal);
+        mistakes.sort_by_key(|item| item.origin.as_ref().map(|o| (o.source.clone(), o.line, o.column)));
+        let errors = mistakes.iter().filter(|item| item.severity == Severity::Error).count();
+        let output = Diagnostics::new();
+        mistakes.into_iter().for_each(|item| output.push(item));
+        super::LoadedConfig { plan: None, grace: DEFAULT_GRACE_PERIOD, diagnostics: output }.report_warnings(terminal);
         match errors {
             0 => 0,
-            1 => fail(terminal, "1 mistake, above"),
-            n => fail(terminal, &format!("{n} mistakes, above")),
+            1 => print_error(terminal, "1 mistake, above"),
+            n => print_error(terminal, &format!("{n} mistakes, above")),
         }
     }
 
-    fn check(&self, collector: &Collector<'_>, outer: &Invocation, registry: &Registry) -> Vec<Diagnostic> {
+    fn check_collector(
+        &self,
+        collector: &Collector<'_>,
+        invocation: &Invocation,
+        registry: &Registry,
+    ) -> Vec<Diagnostic> {
         let d = Diagnostics::new();
         collector.check_manifests(&d);
-        let Some(inner) = command_line(collector, &d) else { return d.items() };
+        let Some(container_invocation) = parse_container_args(collector, &d) else { return d.items() };
         if !collector.check_sources(&d) {
             return d.items();
         }
-        let guesses = Inside::GUESSES.into_iter().map(|guess| Inside::check(collector).guessing(guess));
-        let mut tries = std::iter::once(Inside::check(collector)).chain(guesses).map(|inside| {
-            let (own, usable) = self.check_inside(collector, &inside, &inner, outer, registry);
+        let guesses = ContainerSources::PLACEHOLDERS
+            .into_iter()
+            .map(|guess| ContainerSources::for_check(collector).with_placeholder(guess));
+        let mut attempts = std::iter::once(ContainerSources::for_check(collector)).chain(guesses).map(|inside| {
+            let (diagnostics, is_usable) =
+                self.check_config(collector, &inside, &container_invocation, invocation, registry);
             let unknown = inside.unknown();
-            let told: Vec<_> = own.items().into_iter().filter_map(|item| collector.explain(item, &unknown)).collect();
-            (told, usable || unknown.is_empty())
+            let explained: Vec<_> =
+                diagnostics.items().into_iter().filter_map(|item| collector.explain(item, &unknown)).collect();
+            (explained, is_usable || unknown.is_empty())
         });
-        let first = tries.next();
-        let usable = first.as_ref().is_some_and(|(_, usable)| *usable);
-        let better = if usable { None } else { tries.find(|(_, usable)| *usable) };
-        let told = better.or(first).map(|(told, _)| told).unwrap_or_default();
-        d.items().into_iter().chain(told).collect()
+        let first = attempts.next();
+        let is_usable = first.as_ref().is_some_and(|(_, usable)| *usable);
+        let usable = if is_usable { None } else { attempts.find(|(_, usable)| *usable) };
+        let explained = usable.or(first).map(|(told, _)| told).unwrap_or_default();
+        d.items().into_iter().chain(explained).collect()
     }
 
     /// Reads the configuration once: gives the mistakes, and whether it can be used.
-    fn check_inside(
+    fn check_config(
         &self,
         collector: &Collector<'_>,
-        inside: &Inside<'_>,
-        inner: &Invocation,
-        outer: &Invocation,
+        container_sources: &ContainerSources<'_>,
+        container_invocation: &Invocation,
+        invocation: &Invocation,
         registry: &Registry,
     ) -> (Diagnostics, bool) {
         // `Plan::parse` returns a plan only where its list has no error, so each reading has its own list.
-        let (own, said) = (Diagnostics::new(), Diagnostics::new());
-        let gates = gates(&both(&inner.feature_gates, &outer.feature_gates), &said);
-        for item in said.items() {
-            own.push(Diagnostic { origin: word(collector, "feature-gates").map(|w| w.origin.clone()), ..item });
+        let (diagnostics, gate_diagnostics) = (Diagnostics::new(), Diagnostics::new());
+        let gates = parse_feature_gates(
+            &concatenated(&container_invocation.feature_gates, &invocation.feature_gates),
+            &gate_diagnostics,
+        );
+        for item in gate_diagnostics.items() {
+            diagnostics.push(Diagnostic {
+                origin: argument_of_flag(collector, "feature-gates").map(|w| w.origin.clone()),
+                ..item
+            });
         }
-        let (uris, sets) = self.sources(inner, outer);
-        let root = otelcore_config::load(&uris, &sets, inside, &gates, &own);
-        let plan = root.as_ref().and_then(|root| Some((Plan::parse(root, registry, &gates, &own)?, root)));
-        let Some((plan, root)) = plan else { return (own, false) };
-        collector.check(&plan.facts(root, inner.grace.unwrap_or(GRACE)), &own);
-        if inside.unknown().is_empty()
-            && let Err(e) = super::show::build(&plan)
+        let (uris, sets) = self.merged_sources(container_invocation, invocation);
+        let root = otelcore_config::load(&uris, &sets, container_sources, &gates, &diagnostics);
+        let plan = root.as_ref().and_then(|root| Some((Plan::parse(root, registry, &gates, &diagnostics)?, root)));
+        let Some((plan, root)) = plan else { return (diagnostics, false) };
+        collector.check(
+            &plan.effects(root, container_invocation.shutdown_timeout.unwrap_or(DEFAULT_GRACE_PERIOD)),
+            &diagnostics,
+        );
+        if container_sources.unknown().is_empty()
+            && let Err(e) = super::show::check_build(&plan)
         {
-            own.error(None, "", e.to_string());
+            diagnostics.error(None, "", e.to_string());
         }
-        (own, true)
+        (diagnostics, true)
     }
 }
 
 /// The values of the container's command line, followed by those of this one.
-fn both(inner: &[String], outer: &[String]) -> Vec<String> {
-    inner.iter().chain(outer).cloned().collect()
+fn concatenated(first: &[String], second: &[String]) -> Vec<String> {
+    first.iter().chain(second).cloned().collect()
 }
 
 /// The word of a flag, or else the first word.
-fn word<'c>(collector: &'c Collector<'_>, flag: &str) -> Option<&'c Word> {
-    let words = collector.args();
-    let is = |w: &&Word| w.text.trim_start_matches('-').split('=').next() == Some(flag);
-    words.iter().find(is).or_else(|| words.first())
+fn argument_of_flag<'c>(collector: &'c Collector<'_>, flag: &str) -> Option<&'c Argument> {
+    let arguments = collector.args();
+    let is_flag = |w: &&Argument| w.text.trim_start_matches('-').split('=').next() == Some(flag);
+    arguments.iter().find(is_flag).or_else(|| arguments.first())
 }
 
 /// The container's command line, parsed as this program parses its own. `None` when the program would not start with
 /// it.
-fn command_line(collector: &Collector<'_>, d: &Diagnostics) -> Option<Invocation> {
-    let words = collector.args();
-    match args::parse(words.iter().map(|w| OsString::from(&w.text))) {
-        Ok(inner) => {
-            for (flag, becomes) in &inner.old_flags {
-                d.warn(word(collector, flag).map(|w| &w.origin), "", format!("flag --{flag} is deprecated: {becomes}"))
-                    .kind(Kind::Deprecated);
+fn parse_container_args(collector: &Collector<'_>, d: &Diagnostics) -> Option<Invocation> {
+    let arguments = collector.args();
+    match args::parse(arguments.iter().map(|w| OsString::from(&w.text))) {
+        Ok(invocation) => {
+            for (flag, replacement) in &invocation.old_flags {
+                d.warn(
+                    argument_of_flag(collector, flag).map(|w| &w.origin),
+                    "",
+                    format!("flag --{flag} is deprecated: {replacement}"),
+                )
+                .kind(DiagnosticKind::Deprecated);
             }
-            Some(inner).filter(|i| i.command == Command::Run)
+            Some(invocation).filter(|i| i.command == Command::Run)
         }
         Err(message) => {
             // Messages in cobra's form end with the flag, or have it in quotes.
-            let named = |word: &&Word| {
+            let is_named = |word: &&Argument| {
                 let flag = word.text.split('=').next().unwrap_or_default();
                 flag.len() > 1 && (message.ends_with(flag) || message.contains(&format!("\"{flag}\"")))
             };
-            let word = words.iter().find(named).or_else(|| words.first());
-            d.error(word.map(|w| &w.origin), "", message)
-                .kind(Kind::Deployment)
-                .hint("`otelcore --help` lists the flags");
+            let argument = arguments.iter().find(is_named).or_else(|| arguments.first());
+            d.error(argument.map(|w| &w.origin), "", message)
+                .kind(DiagnosticKind::Deployment)
+                .help("`otelcore --help` lists the flags");
             None
         }
     }

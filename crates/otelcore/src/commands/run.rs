@@ -5,40 +5,40 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use otelcore_config::Severity;
-use otelcore_pipeline::{Field, Logger, World};
-use otelcore_reactor::{Ending, FINISH, Outputs, Real, Runner, Signals, signal};
+use otelcore_pipeline::{LogField, Logger, World};
+use otelcore_reactor::{EventLoop, FINISH_TIMEOUT, Outputs, RealWorld, ShutdownReport, Signals, signal};
 
 use super::args::Invocation;
-use super::{Loaded, Terminal, fail, load};
+use super::{LoadedConfig, Terminal, load, print_error};
 use crate::registry::Registry;
-use crate::service::{Collector, Identity, RunError};
+use crate::service::{BuildInfo, Collector, RunError};
 use crate::summary::SummaryFactory;
 
 /// The configuration that runs without `--config`.
-pub(super) const DEFAULT: &str = include_str!("../default.yaml");
+pub(super) const DEFAULT_CONFIG: &str = include_str!("../default.yaml");
 
 /// How often, and with which pause, a configuration that ran before is tried again when it can't start any more.
-const ATTEMPTS: u32 = 30;
-const PAUSE: Duration = Duration::from_secs(1);
+const MAX_START_ATTEMPTS: u32 = 30;
+const START_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Why the loop ended.
-enum Why {
+enum EndReason {
     Stop,
-    Reload(Box<Ready>),
+    Reload(Box<PreparedCollector>),
 }
 
 /// A configuration that has been read and is valid, and its collector.
-struct Ready {
+struct PreparedCollector {
     collector: Collector,
-    loaded: Loaded,
+    loaded: LoadedConfig,
 }
 
 /// What stays the same when the configuration is replaced.
-struct Process<'a> {
+struct RunContext<'a> {
     invocation: &'a Invocation,
     registry: &'a Registry,
-    identity: Identity,
-    memory: MemoryHint,
+    build_info: BuildInfo,
+    memory_hint: MemoryHint,
     signals: Rc<Signals>,
     env: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -47,84 +47,84 @@ struct Process<'a> {
 pub(super) fn run(
     invocation: &Invocation,
     mut registry: Registry,
-    identity: Identity,
+    build_info: BuildInfo,
     terminal: &mut Terminal<'_>,
 ) -> u8 {
     otelcore_reactor::raise_file_limit();
-    let memory = MemoryHint::read(terminal.env);
-    registry.add(SummaryFactory { terminal: terminal.interactive });
+    let memory_hint = MemoryHint::read(terminal.env);
+    registry.add(SummaryFactory { is_terminal: terminal.is_terminal });
     let mut loaded = load(invocation, &registry, terminal.env);
     let Some(plan) = loaded.plan.take() else {
-        return loaded.report(terminal, "invalid configuration: ");
+        return loaded.report_errors(terminal, "invalid configuration: ");
     };
-    let collector = match Collector::new(plan, identity.clone()) {
+    let collector = match Collector::new(plan, build_info.clone()) {
         Ok(collector) => collector,
-        Err(e) => return fail(terminal, &e.to_string()),
+        Err(e) => return print_error(terminal, &e.to_string()),
     };
     let signals = match Signals::catch(&[signal::TERM, signal::INT, signal::HUP]) {
         Ok(signals) => Rc::new(signals),
-        Err(e) => return fail(terminal, &e.to_string()),
+        Err(e) => return print_error(terminal, &e.to_string()),
     };
-    let process = Process { invocation, registry: &registry, identity, memory, signals, env: terminal.env };
-    let ready = Ready { collector, loaded };
-    process.introduce(&ready);
-    let outputs = ready.collector.outputs().clone();
-    let started = process.start(&ready.collector).and_then(|runner| {
+    let context = RunContext { invocation, registry: &registry, build_info, memory_hint, signals, env: terminal.env };
+    let prepared = PreparedCollector { collector, loaded };
+    context.log_warnings(&prepared);
+    let outputs = prepared.collector.outputs().clone();
+    let result = context.start_collector(&prepared.collector).and_then(|event_loop| {
         if invocation.config.is_empty() && invocation.set.is_empty() {
-            welcome(&outputs)?;
+            print_welcome(&outputs)?;
         }
-        Ok(runner)
+        Ok(event_loop)
     });
-    match started {
-        Ok(runner) => process.live(ready, runner),
-        Err(e) => failed(&ready.collector, &e),
+    match result {
+        Ok(event_loop) => context.run_until_stopped(prepared, event_loop),
+        Err(e) => log_and_print_error(&prepared.collector, &e),
     }
 }
 
 /// Ends after a failed start or an error of the loop; gives the exit code.
-fn failed(collector: &Collector, e: &RunError) -> u8 {
+fn log_and_print_error(collector: &Collector, e: &RunError) -> u8 {
     let text = e.to_string();
-    collector.log().error("error found during service initialization", &[("error", Field::Str(&text))]);
-    fail_after(collector.outputs(), &text)
+    collector.log().error("error found during service initialization", &[("error", LogField::Str(&text))]);
+    print_error_to_outputs(collector.outputs(), &text)
 }
 
-impl Process<'_> {
+impl RunContext<'_> {
     /// Logs the warnings about a configuration before it starts.
-    fn introduce(&self, ready: &Ready) {
-        say_warnings(&ready.loaded, self.invocation, ready.collector.log());
-        self.memory.say(ready.collector.log());
+    fn log_warnings(&self, prepared: &PreparedCollector) {
+        log_config_warnings(&prepared.loaded, self.invocation, prepared.collector.log());
+        self.memory_hint.log_use(prepared.collector.log());
     }
 
-    fn start(&self, collector: &Collector) -> Result<Runner, RunError> {
-        let mut world = Real::new()?;
-        world.hint_memory(self.memory.bytes);
+    fn start_collector(&self, collector: &Collector) -> Result<EventLoop, RunError> {
+        let mut world = RealWorld::new()?;
+        world.set_memory_hint(self.memory_hint.bytes);
         world.set_signals(&self.signals)?;
         collector.start(world)
     }
 
     /// Runs one configuration after another, to the end.
-    fn live(&self, mut ready: Ready, mut runner: Runner) -> u8 {
+    fn run_until_stopped(&self, mut prepared: PreparedCollector, mut event_loop: EventLoop) -> u8 {
         loop {
-            let next = match self.turn(&ready, runner) {
-                Ok(Why::Stop) => {
+            let next = match self.run_one(&prepared, event_loop) {
+                Ok(EndReason::Stop) => {
                     // What a reader of an output does not take in this time is lost.
-                    let _ = ready.collector.outputs().finish(FINISH);
+                    let _ = prepared.collector.outputs().finish(FINISH_TIMEOUT);
                     return 0;
                 }
-                Ok(Why::Reload(next)) => *next,
-                Err(e) => return failed(&ready.collector, &e),
+                Ok(EndReason::Reload(next)) => *next,
+                Err(e) => return log_and_print_error(&prepared.collector, &e),
             };
-            self.introduce(&next);
-            match self.start(&next.collector) {
-                Ok(started) => (ready, runner) = (next, started),
+            self.log_warnings(&next);
+            match self.start_collector(&next.collector) {
+                Ok(started) => (prepared, event_loop) = (next, started),
                 Err(e) => {
                     let text = e.to_string();
-                    ready.collector.log().error(
+                    prepared.collector.log().error(
                         "The new configuration can't start; the one before it is started again.",
-                        &[("error", Field::Str(&text))],
+                        &[("error", LogField::Str(&text))],
                     );
-                    match self.start_again(ready) {
-                        Ok(started) => (ready, runner) = started,
+                    match self.restart_previous(prepared) {
+                        Ok(restarted) => (prepared, event_loop) = restarted,
                         Err(code) => return code,
                     }
                 }
@@ -133,103 +133,109 @@ impl Process<'_> {
     }
 
     /// Runs one configuration, until the end or until the next one is ready.
-    fn turn(&self, ready: &Ready, runner: Runner) -> Result<Why, RunError> {
-        let (log, grace) = (ready.collector.log(), ready.loaded.grace);
-        let (mut why, mut is_stopping) = (Why::Stop, false);
-        let ending = runner.run(|runner, number| match number {
+    fn run_one(&self, prepared: &PreparedCollector, event_loop: EventLoop) -> Result<EndReason, RunError> {
+        let (log, grace) = (prepared.collector.log(), prepared.loaded.grace);
+        let (mut end_reason, mut is_stopping) = (EndReason::Stop, false);
+        let report = event_loop.run(|event_loop, number| match number {
             Some(signal::HUP) if is_stopping => {}
             Some(signal::HUP) => {
-                if let Some(next) = self.prepare(runner, log) {
-                    why = Why::Reload(Box::new(next));
-                    stop(runner, log, grace);
+                if let Some(next) = self.prepare_reload(event_loop, log) {
+                    end_reason = EndReason::Reload(Box::new(next));
+                    begin_shutdown(event_loop, log, grace);
                 }
             }
             Some(number) => {
-                log.info("Received signal from OS", &[("signal", Field::Str(signal::name(number)))]);
+                log.info("Received signal from OS", &[("signal", LogField::Str(signal::name(number)))]);
                 // A shutdown takes precedence over a reload that has begun.
-                (why, is_stopping) = (Why::Stop, true);
-                stop(runner, log, grace);
+                (end_reason, is_stopping) = (EndReason::Stop, true);
+                begin_shutdown(event_loop, log, grace);
             }
             None => {}
         })?;
-        finish(&ending, log);
-        Ok(why)
+        log_shutdown(&report, log);
+        Ok(end_reason)
     }
 
     /// Reads the configuration again, and makes a trial start of it while the one before runs. `None`, with a log
     /// record, where it could not start.
-    fn prepare(&self, runner: &mut Runner, log: &Logger) -> Option<Ready> {
+    fn prepare_reload(&self, event_loop: &mut EventLoop, log: &Logger) -> Option<PreparedCollector> {
         log.warn("Config updated, restart service", &[]);
-        let ready = self.read(log)?;
-        let tried = ready.collector.trial().and_then(|graph| runner.try_start(graph));
-        if let Err(e) = tried {
+        let prepared = self.read_config(log)?;
+        let result = prepared.collector.build_trial_graph().and_then(|graph| event_loop.try_start(graph));
+        if let Err(e) = result {
             let text = e.to_string();
-            log.error("The new configuration can't start; the running one goes on.", &[("error", Field::Str(&text))]);
+            log.error(
+                "The new configuration can't start; the running one goes on.",
+                &[("error", LogField::Str(&text))],
+            );
             return None;
         }
-        Some(ready)
+        Some(prepared)
     }
 
     /// Reads the configuration again. `None`, with a log record, where it is not valid.
-    fn read(&self, log: &Logger) -> Option<Ready> {
+    fn read_config(&self, log: &Logger) -> Option<PreparedCollector> {
         let mut loaded = load(self.invocation, self.registry, self.env);
-        let refused = match loaded.plan.take() {
-            Some(plan) => match Collector::new(plan, self.identity.clone()) {
-                Ok(collector) => return Some(Ready { collector, loaded }),
+        let error = match loaded.plan.take() {
+            Some(plan) => match Collector::new(plan, self.build_info.clone()) {
+                Ok(collector) => return Some(PreparedCollector { collector, loaded }),
                 Err(e) => e.to_string(),
             },
-            None => loaded.diagnostics.to_text(false),
+            None => loaded.diagnostics.render_to_string(false),
         };
-        log.error("The new configuration is not valid; the running one goes on.", &[("error", Field::Str(&refused))]);
+        log.error("The new configuration is not valid; the running one goes on.", &[("error", LogField::Str(&error))]);
         None
     }
 
     /// Starts a configuration that ran before, with a bounded number of attempts. SIGHUP reads the configuration again;
     /// another signal ends the attempts. `Err` is the exit code.
-    fn start_again(&self, mut ready: Ready) -> Result<(Ready, Runner), u8> {
+    fn restart_previous(&self, mut prepared: PreparedCollector) -> Result<(PreparedCollector, EventLoop), u8> {
         let mut attempt = 0;
         loop {
-            let e = match self.start(&ready.collector) {
-                Ok(runner) => return Ok((ready, runner)),
+            let e = match self.start_collector(&prepared.collector) {
+                Ok(event_loop) => return Ok((prepared, event_loop)),
                 Err(e) => e,
             };
             attempt += 1;
-            if attempt >= ATTEMPTS {
-                return Err(failed(&ready.collector, &e));
+            if attempt >= MAX_START_ATTEMPTS {
+                return Err(log_and_print_error(&prepared.collector, &e));
             }
             let text = e.to_string();
-            let fields = [("error", Field::Str(&text)), ("attempts_left", Field::Uint((ATTEMPTS - attempt).into()))];
-            let log = ready.collector.log();
+            let fields = [
+                ("error", LogField::Str(&text)),
+                ("attempts_left", LogField::Uint((MAX_START_ATTEMPTS - attempt).into())),
+            ];
+            let log = prepared.collector.log();
             log.error("The configuration that ran before can't start either; it is tried again.", &fields);
-            let signals = self.pause().map_err(|e| failed(&ready.collector, &e.into()))?;
+            let signals = self.wait_before_retry().map_err(|e| log_and_print_error(&prepared.collector, &e.into()))?;
             if signals.iter().any(|number| *number != signal::HUP) {
-                let _ = ready.collector.outputs().finish(FINISH);
+                let _ = prepared.collector.outputs().finish(FINISH_TIMEOUT);
                 return Err(0);
             }
             if !signals.is_empty()
-                && let Some(next) = self.read(log)
+                && let Some(next) = self.read_config(log)
             {
-                self.introduce(&next);
-                ready = next;
+                self.log_warnings(&next);
+                prepared = next;
             }
         }
     }
 
     /// Waits before the next attempt; returns the signals that came.
-    fn pause(&self) -> io::Result<Vec<i32>> {
-        let mut world = Real::new()?;
+    fn wait_before_retry(&self) -> io::Result<Vec<i32>> {
+        let mut world = RealWorld::new()?;
         world.set_signals(&self.signals)?;
-        let until = world.now() + PAUSE;
-        world.wait_for_signals(until)
+        let deadline = world.now() + START_RETRY_DELAY;
+        world.wait_for_signals(deadline)
     }
 }
 
-/// As [`fail`], but through the outputs: after the log's last lines, and waiting for [`FINISH`] at most.
-fn fail_after(outputs: &Outputs, message: &str) -> u8 {
+/// As [`fail`], but through the outputs: after the log's last lines, and waiting for [`FINISH_TIMEOUT`] at most.
+fn print_error_to_outputs(outputs: &Outputs, message: &str) -> u8 {
     if let Ok(mut err) = outputs.open("stderr") {
         let _ = err.write_all(format!("Error: {message}\n").as_bytes());
     }
-    let _ = outputs.finish(FINISH);
+    let _ = outputs.finish(FINISH_TIMEOUT);
     1
 }
 
@@ -239,48 +245,48 @@ fn fail_after(outputs: &Outputs, message: &str) -> u8 {
 #[derive(Default)]
 struct MemoryHint {
     bytes: Option<u64>,
-    wrong: Option<String>,
+    error: Option<String>,
 }
 
 impl MemoryHint {
     fn read(env: &dyn Fn(&str) -> Option<String>) -> Self {
         match otelcore_reactor::go_memory_limit(&env("GOMEMLIMIT").unwrap_or_default()) {
-            Ok(Some(0)) => Self { bytes: None, wrong: Some("GOMEMLIMIT is 0, which leaves no memory".to_owned()) },
-            Ok(bytes) => Self { bytes, wrong: None },
-            Err(wrong) => Self { bytes: None, wrong: Some(wrong) },
+            Ok(Some(0)) => Self { bytes: None, error: Some("GOMEMLIMIT is 0, which leaves no memory".to_owned()) },
+            Ok(bytes) => Self { bytes, error: None },
+            Err(wrong) => Self { bytes: None, error: Some(wrong) },
         }
     }
 
-    fn say(&self, log: &Logger) {
-        if let Some(wrong) = &self.wrong {
-            log.warn("GOMEMLIMIT is not used", &[("error", Field::Str(wrong))]);
+    fn log_use(&self, log: &Logger) {
+        if let Some(wrong) = &self.error {
+            log.warn("GOMEMLIMIT is not used", &[("error", LogField::Str(wrong))]);
         }
         let Some(bytes) = self.bytes else { return };
-        let mut fields = vec![("GOMEMLIMIT", Field::Uint(bytes))];
-        let said = match otelcore_reactor::cgroup_limit() {
+        let mut fields = vec![("GOMEMLIMIT", LogField::Uint(bytes))];
+        let message = match otelcore_reactor::cgroup_limit() {
             Some(limit) => {
-                fields.push(("memory_limit", Field::Uint(limit)));
+                fields.push(("memory_limit", LogField::Uint(limit)));
                 "GOMEMLIMIT is a hint: the container's memory limit goes before it"
             }
             None => "GOMEMLIMIT is the memory that percentages count from, as no cgroup sets a limit",
         };
-        log.info(said, &fields);
+        log.info(message, &fields);
     }
 }
 
-fn stop(runner: &mut Runner, log: &Logger, grace: Duration) {
-    log.info("Starting shutdown...", &[("timeout", Field::Float(grace.as_secs_f64()))]);
-    runner.close(grace);
+fn begin_shutdown(event_loop: &mut EventLoop, log: &Logger, grace: Duration) {
+    log.info("Starting shutdown...", &[("timeout", LogField::Float(grace.as_secs_f64()))]);
+    event_loop.close(grace);
 }
 
-fn finish(ending: &Ending, log: &Logger) {
-    ending.left.report(log);
+fn log_shutdown(report: &ShutdownReport, log: &Logger) {
+    report.undelivered.report(log);
     log.info("Stopping extensions...", &[]);
-    log.info("Shutdown complete.", &[("undelivered_items", Field::Uint(ending.left.total()))]);
+    log.info("Shutdown complete.", &[("undelivered_items", LogField::Uint(report.undelivered.total()))]);
 }
 
 /// Three lines: where to send telemetry, and where to see it.
-fn welcome(outputs: &Outputs) -> io::Result<()> {
+fn print_welcome(outputs: &Outputs) -> io::Result<()> {
     let lines = "Send OTLP to 127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318 (HTTP): the defaults of every OpenTelemetry SDK.\n\
          Look at http://127.0.0.1:9464/metrics for metrics; a summary of everything follows here.\n\
          Stop with Ctrl-C. For a collector of your own: --config=FILE, and --help.\n";
@@ -288,24 +294,25 @@ fn welcome(outputs: &Outputs) -> io::Result<()> {
 }
 
 /// Logs old spellings and all other warnings once, each with its place.
-fn say_warnings(loaded: &Loaded, invocation: &Invocation, log: &Logger) {
-    for (flag, becomes) in &invocation.old_flags {
-        log.warn(&format!("flag --{flag} is deprecated: {becomes}"), &[("at", Field::Str("command line"))]);
+fn log_config_warnings(loaded: &LoadedConfig, invocation: &Invocation, log: &Logger) {
+    for (flag, replacement) in &invocation.old_flags {
+        log.warn(&format!("flag --{flag} is deprecated: {replacement}"), &[("at", LogField::Str("command line"))]);
     }
-    let (items, more) = loaded.diagnostics.shown();
+    let (items, omitted) = loaded.diagnostics.shown_items();
     for item in items {
         if item.severity == Severity::Error {
             continue;
         }
-        let at = item.origin.as_ref().map(|o| format!("{}:{}:{}", o.source, o.line, o.column)).unwrap_or_default();
-        let mut fields = vec![("at", Field::Str(&at)), ("key", Field::Str(&item.path))];
+        let position =
+            item.origin.as_ref().map(|o| format!("{}:{}:{}", o.source, o.line, o.column)).unwrap_or_default();
+        let mut fields = vec![("at", LogField::Str(&position)), ("key", LogField::Str(&item.path))];
         if let Some(help) = &item.help {
-            fields.push(("help", Field::Str(help)));
+            fields.push(("help", LogField::Str(help)));
         }
         log.warn(&item.message, &fields);
     }
-    if let Some(more) = more {
-        log.warn(&more, &[("at", Field::Str("configuration"))]);
+    if let Some(more) = omitted {
+        log.warn(&more, &[("at", LogField::Str("configuration"))]);
     }
 }
 
@@ -314,12 +321,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_malformed_gomemlimit_is_a_warning_and_no_limit() {
-        let read = |text: &str| MemoryHint::read(&|name| (name == "GOMEMLIMIT").then(|| text.to_owned()));
-        assert_eq!(read("204MiB").bytes, Some(204 << 20));
+    fn malformed_gomemlimit_is_a_warning_and_sets_no_limit() {
+        let read_hint = |text: &str| MemoryHint::read(&|name| (name == "GOMEMLIMIT").then(|| text.to_owned()));
+        assert_eq!(read_hint("204MiB").bytes, Some(204 << 20));
         for wrong in ["204MB", "0"] {
-            assert!(read(wrong).bytes.is_none() && read(wrong).wrong.is_some(), "{wrong}");
+            assert!(read_hint(wrong).bytes.is_none() && read_hint(wrong).error.is_some(), "{wrong}");
         }
-        assert!(MemoryHint::read(&|_| None).wrong.is_none());
+        assert!(MemoryHint::read(&|_| None).error.is_none());
     }
 }

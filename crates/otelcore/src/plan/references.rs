@@ -2,47 +2,47 @@
 
 use std::collections::BTreeSet;
 
-use otelcore_config::{ComponentId, Kind as Mistake, Located, PipelineId, Section, SignalName};
+use otelcore_config::{ComponentId, DiagnosticKind as Mistake, Located, PipelineId, Section, SignalName};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::Kind;
+use otelcore_pipeline::ComponentKind;
 
-use super::{PipelinePlan, Read};
+use super::{ParsedComponents, PipelinePlan};
 use crate::registry::Registry;
 
 /// The components that can be named.
-pub(super) struct Names<'a> {
-    pub(super) receivers: &'a Read,
-    pub(super) processors: &'a Read,
-    pub(super) exporters: &'a Read,
+pub(super) struct ReferenceChecker<'a> {
+    pub(super) receivers: &'a ParsedComponents,
+    pub(super) processors: &'a ParsedComponents,
+    pub(super) exporters: &'a ParsedComponents,
     /// Configured connectors. Each is reported as a mistake there, so it is not reported again where it is named.
-    pub(super) connected: &'a BTreeSet<ComponentId>,
+    pub(super) connector_ids: &'a BTreeSet<ComponentId>,
     pub(super) registry: &'a Registry,
 }
 
 /// `service::extensions`.
-pub(super) fn extensions(service: &mut Section<'_>, configured: &Read) -> Vec<ComponentId> {
-    let mut started: Vec<ComponentId> = Vec::new();
+pub(super) fn check_extensions(service: &mut Section<'_>, configured: &ParsedComponents) -> Vec<ComponentId> {
+    let mut ids: Vec<ComponentId> = Vec::new();
     let mut seen = BTreeSet::new();
-    for id in service.ids("extensions") {
+    for id in service.component_ids("extensions") {
         if !configured.contains_key(&id.value) {
             let message = format!("service::extensions: references extension \"{}\" which is not configured", id.value);
-            undefined(service, &id, message, configured);
+            report_undefined(service, &id, message, configured);
         } else if seen.insert(id.value.clone()) {
-            started.push(id.value.clone());
+            ids.push(id.value.clone());
         }
     }
-    started
+    ids
 }
 
-fn undefined(s: &Section<'_>, id: &Located<ComponentId>, message: String, configured: &Read) {
+fn report_undefined(s: &Section<'_>, id: &Located<ComponentId>, message: String, configured: &ParsedComponents) {
     let names = configured.keys().map(ToString::to_string);
-    let near = s.diagnostics().nearest(&id.value.to_string(), names).map(|n| format!("did you mean `{n}`?"));
-    s.diagnostics().error(Some(&id.origin), s.path(), message).kind(Mistake::UndefinedReference).maybe_hint(near);
+    let suggestion = s.diagnostics().nearest_name(&id.value.to_string(), names).map(|n| format!("did you mean `{n}`?"));
+    s.diagnostics().error(Some(&id.origin), s.path(), message).kind(Mistake::UndefinedReference).maybe_help(suggestion);
 }
 
-impl Names<'_> {
+impl ReferenceChecker<'_> {
     /// Reads one pipeline. `None` for a signal that is not supported.
-    pub(super) fn pipeline(&self, id: &Located<PipelineId>, mut s: Section<'_>) -> Option<PipelinePlan> {
+    pub(super) fn check_pipeline(&self, id: &Located<PipelineId>, mut s: Section<'_>) -> Option<PipelinePlan> {
         let signal = match id.value.signal {
             SignalName::Traces => Some(Signal::Traces),
             SignalName::Metrics => Some(Signal::Metrics),
@@ -54,69 +54,73 @@ impl Names<'_> {
                 format!("service::pipelines: pipeline \"{}\": profiling signal support is not there yet", id.value);
             s.diagnostics().error(Some(&id.origin), s.path(), message).kind(Mistake::Unsupported);
         }
-        let receivers = self.list(&mut s, &id.value, Kind::Receiver, signal);
-        let processors = self.list(&mut s, &id.value, Kind::Processor, signal);
-        let exporters = self.list(&mut s, &id.value, Kind::Exporter, signal);
-        for (kind, ids) in [(Kind::Receiver, &receivers), (Kind::Exporter, &exporters)] {
+        let receivers = self.check_components(&mut s, &id.value, ComponentKind::Receiver, signal);
+        let processors = self.check_components(&mut s, &id.value, ComponentKind::Processor, signal);
+        let exporters = self.check_components(&mut s, &id.value, ComponentKind::Exporter, signal);
+        for (kind, ids) in [(ComponentKind::Receiver, &receivers), (ComponentKind::Exporter, &exporters)] {
             if ids.is_empty() {
                 let message = format!("service::pipelines::{}: must have at least one {}", id.value, kind.name());
-                s.error_of(&[super::section_name(kind)], message).kind(Mistake::Invalid);
+                s.error_for_keys(&[super::section_name(kind)], message).kind(Mistake::Invalid);
             }
         }
         s.finish();
-        let known = |ids: Vec<Located<ComponentId>>| ids.into_iter().map(|id| id.value).collect();
+        let ids_of = |ids: Vec<Located<ComponentId>>| ids.into_iter().map(|id| id.value).collect();
         Some(PipelinePlan {
             id: id.value.clone(),
             signal: signal?,
-            receivers: known(receivers),
-            processors: known(processors),
-            exporters: known(exporters),
+            receivers: ids_of(receivers),
+            processors: ids_of(processors),
+            exporters: ids_of(exporters),
         })
     }
 
-    fn list(
+    fn check_components(
         &self,
         s: &mut Section<'_>,
         pipeline: &PipelineId,
-        kind: Kind,
+        kind: ComponentKind,
         signal: Option<Signal>,
     ) -> Vec<Located<ComponentId>> {
         let configured = match kind {
-            Kind::Receiver => self.receivers,
-            Kind::Processor => self.processors,
-            Kind::Exporter | Kind::Extension => self.exporters,
+            ComponentKind::Receiver => self.receivers,
+            ComponentKind::Processor => self.processors,
+            ComponentKind::Exporter | ComponentKind::Extension => self.exporters,
         };
         let mut seen = BTreeSet::new();
-        let ids = s.ids(super::section_name(kind));
+        let ids = s.component_ids(super::section_name(kind));
         for id in &ids {
-            if !configured.contains_key(&id.value) && kind != Kind::Processor && self.connected.contains(&id.value) {
+            if !configured.contains_key(&id.value)
+                && kind != ComponentKind::Processor
+                && self.connector_ids.contains(&id.value)
+            {
                 continue;
             }
             if !configured.contains_key(&id.value) {
-                let (name, what) = (&id.value, kind.name());
-                let message =
-                    format!("service::pipelines::{pipeline}: references {what} \"{name}\" which is not configured");
-                undefined(s, id, message, configured);
+                let (name, kind_name) = (&id.value, kind.name());
+                let message = format!(
+                    "service::pipelines::{pipeline}: references {kind_name} \"{name}\" which is not configured"
+                );
+                report_undefined(s, id, message, configured);
             } else if !seen.insert(id.value.clone()) {
                 let message = format!(
                     "service::pipelines::{pipeline}: references {} \"{}\" multiple times",
                     kind.name(),
                     id.value
                 );
-                s.diagnostics().error(Some(&id.origin), s.path(), message).kind(Mistake::Invalid).hint("name it once");
+                s.diagnostics().error(Some(&id.origin), s.path(), message).kind(Mistake::Invalid).help("name it once");
             } else if let (Some(factory), Some(signal)) = (self.registry.get(kind, id.value.ty.as_ref()), signal)
-                && !factory.about().signals.contains(&signal)
+                && !factory.info().signals.contains(&signal)
             {
                 let message = format!(
                     "failed to build pipelines: failed to create \"{}\" {} for data type \"{signal}\": telemetry type is not supported",
                     id.value,
                     kind.name()
                 );
-                let can: Vec<_> = factory.about().signals.iter().map(|s| s.name()).collect();
-                s.diagnostics().error(Some(&id.origin), s.path(), message).kind(Mistake::Invalid).hint(format!(
+                let supported: Vec<_> = factory.info().signals.iter().map(|s| s.name()).collect();
+                s.diagnostics().error(Some(&id.origin), s.path(), message).kind(Mistake::Invalid).help(format!(
                     "`{}` serves {}",
                     id.value.ty,
-                    can.join(", ")
+                    supported.join(", ")
                 ));
             }
         }

@@ -4,27 +4,27 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use otelcore_config::{Dur, Section, Value};
-use otelcore_pdata::text::{Civil, put_json_string};
-use otelcore_pipeline::{Field, Level, LogSink, Record};
+use otelcore_config::{GoDuration, NodeValue, Section};
+use otelcore_pdata::text::{UtcDateTime, put_json_string};
+use otelcore_pipeline::{LogEntry, LogField, LogLevel, LogSink};
 
-use super::telemetry::{SAMPLING, log_level};
+use super::telemetry::{SAMPLING_FLAVOR, parse_log_level};
 
 /// The section, read and checked.
 #[derive(Clone, Debug)]
-pub(crate) struct LogSettings {
-    pub(crate) level: Level,
-    pub(crate) json: bool,
+pub(crate) struct LogConfig {
+    pub(crate) level: LogLevel,
+    pub(crate) is_json: bool,
     pub(crate) output_paths: Vec<String>,
     initial_fields: Vec<(String, InitialValue)>,
     show_resource: bool,
-    sampling: Option<Sampling>,
+    sampling: Option<SamplingConfig>,
     /// Which keys the configuration sets, in contrast to a default.
-    written: Written,
+    set_keys: SetKeys,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Written {
+struct SetKeys {
     level: bool,
     encoding: bool,
     output_paths: bool,
@@ -42,7 +42,7 @@ enum InitialValue {
 }
 
 impl InitialValue {
-    fn put(&self, out: &mut Vec<u8>) {
+    fn write_json(&self, out: &mut Vec<u8>) {
         match self {
             Self::Text(text) => put_json_string(out, text.as_bytes()),
             Self::Int(v) => out.extend_from_slice(v.to_string().as_bytes()),
@@ -53,12 +53,12 @@ impl InitialValue {
     }
 
     /// The value as a field of a record for the host, which can't be null.
-    fn field(&self) -> Option<Field<'_>> {
+    fn as_field(&self) -> Option<LogField<'_>> {
         match self {
-            Self::Text(text) => Some(Field::Str(text)),
-            Self::Int(v) => Some(Field::Int(*v)),
-            Self::Float(v) => Some(Field::Float(*v)),
-            Self::Bool(v) => Some(Field::Bool(*v)),
+            Self::Text(text) => Some(LogField::Str(text)),
+            Self::Int(v) => Some(LogField::Int(*v)),
+            Self::Float(v) => Some(LogField::Float(*v)),
+            Self::Bool(v) => Some(LogField::Bool(*v)),
             Self::Null => None,
         }
     }
@@ -67,76 +67,76 @@ impl InitialValue {
 /// Of records with the same level and message, the first `initial` ones in a period are written, then one of every
 /// `thereafter`.
 #[derive(Clone, Copy, Debug)]
-struct Sampling {
+struct SamplingConfig {
     tick: u64,
     initial: u64,
     thereafter: u64,
 }
 
-impl Default for LogSettings {
+impl Default for LogConfig {
     fn default() -> Self {
         Self {
-            level: Level::Info,
-            json: false,
+            level: LogLevel::Info,
+            is_json: false,
             output_paths: vec!["stderr".to_owned()],
             initial_fields: Vec::new(),
             show_resource: true,
             sampling: None,
-            written: Written::default(),
+            set_keys: SetKeys::default(),
         }
     }
 }
 
-impl LogSettings {
+impl LogConfig {
     pub(crate) fn parse(mut s: Section<'_>) -> Self {
         let keys = ["level", "encoding", "output_paths", "sampling"];
-        let [level, encoding, output_paths, sampling] = keys.map(|key| s.has(key));
-        let written = Written { level, encoding, output_paths, sampling };
+        let [level, encoding, output_paths, sampling] = keys.map(|key| s.contains_key(key));
+        let set_keys = SetKeys { level, encoding, output_paths, sampling };
         let name = s.str("level", "info");
-        let level = log_level(&name).unwrap_or_else(|| {
+        let level = parse_log_level(&name).unwrap_or_else(|| {
             s.error("level", format!("'level' unrecognized level: \"{name}\""))
-                .hint("write debug, info, warn or error");
-            Level::Info
+                .help("write debug, info, warn or error");
+            LogLevel::Info
         });
-        let json = s.one_of("encoding", &["", "console", "json"], "console") == "json";
+        let is_json = s.one_of_strings("encoding", &["", "console", "json"], "console") == "json";
         for key in ["development", "disable_caller", "disable_stacktrace"] {
             // Lines have no caller and no stack trace, and a development mode would change nothing.
             let _ = s.bool(key, false);
         }
-        let sampling = s.optional("sampling", SAMPLING).map(|mut s| {
-            let tick = s.duration("tick", Dur::from_secs(10)).nanos();
+        let sampling = s.optional_section("sampling", SAMPLING_FLAVOR).map(|mut s| {
+            let tick = s.duration("tick", GoDuration::from_secs(10)).nanos_or_zero();
             let initial = s.int::<u64>("initial", 10);
             let thereafter = s.int::<u64>("thereafter", 100);
             s.finish();
-            Sampling { tick: tick.max(1), initial, thereafter }
+            SamplingConfig { tick: tick.max(1), initial, thereafter }
         });
         let output_paths = s.str_list("output_paths", &["stderr"]);
-        let errors = s.str_list("error_output_paths", &["stderr"]);
-        if errors != ["stderr"] {
+        let error_outputs = s.str_list("error_output_paths", &["stderr"]);
+        if error_outputs != ["stderr"] {
             s.warn("error_output_paths", "'error_output_paths' has no effect: failures of the log itself go to stderr");
         }
         let mut fields = s.section("initial_fields");
         let mut initial_fields = Vec::new();
         for key in fields.child_keys() {
-            let value = match fields.node(&key.value).map(|node| &node.value) {
-                Some(Value::Str(text)) => InitialValue::Text(text.to_string()),
-                Some(Value::Int(v)) => i64::try_from(*v).map_or(InitialValue::Float(*v as f64), InitialValue::Int),
-                Some(Value::Float(v)) => InitialValue::Float(*v),
-                Some(Value::Bool(v)) => InitialValue::Bool(*v),
-                Some(Value::Null | Value::List(_) | Value::Map(_)) | None => InitialValue::Null,
+            let value = match fields.raw_node(&key.value).map(|node| &node.value) {
+                Some(NodeValue::Str(text)) => InitialValue::Text(text.to_string()),
+                Some(NodeValue::Int(v)) => i64::try_from(*v).map_or(InitialValue::Float(*v as f64), InitialValue::Int),
+                Some(NodeValue::Float(v)) => InitialValue::Float(*v),
+                Some(NodeValue::Bool(v)) => InitialValue::Bool(*v),
+                Some(NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_)) | None => InitialValue::Null,
             };
             initial_fields.push((key.value.clone(), value));
         }
         fields.finish();
-        s.unsupported("processors", "own logs can be written but not exported yet");
+        s.refuse_unsupported("processors", "own logs can be written but not exported yet");
         let show_resource = !s.bool("disable_zap_resource", false);
         s.finish();
-        Self { level, json, output_paths, initial_fields, show_resource, sampling, written }
+        Self { level, is_json, output_paths, initial_fields, show_resource, sampling, set_keys }
     }
 
     /// The key that has no effect where a host program takes the log, with what to write instead.
-    pub(crate) fn without_effect_in_host(&self) -> Option<(&'static str, &'static str)> {
-        (self.written.encoding && !self.written.output_paths).then_some((
+    pub(crate) fn key_without_effect_in_host(&self) -> Option<(&'static str, &'static str)> {
+        (self.set_keys.encoding && !self.set_keys.output_paths).then_some((
             "service::telemetry::logs::encoding",
             "'encoding' has no effect: the host program takes the log as records; name 'output_paths' to have lines written too",
         ))
@@ -150,33 +150,33 @@ fn json_text(text: &str) -> String {
 }
 
 #[derive(Debug)]
-struct Seen {
-    since: u64,
+struct MessageCount {
+    period_start: u64,
     count: u64,
 }
 
 /// The most different messages that are counted for sampling; beyond it all counts are cleared.
-const MESSAGES: usize = 1024;
+const MAX_COUNTED_MESSAGES: usize = 1024;
 
 struct State {
     outputs: Vec<Box<dyn Write + Send>>,
-    seen: BTreeMap<(u8, String), Seen>,
+    counts: BTreeMap<(u8, String), MessageCount>,
     line: Vec<u8>,
 }
 
 /// Writes lines.
-pub(crate) struct Lines {
-    settings: LogSettings,
+pub(crate) struct LogLineWriter {
+    config: LogConfig,
     /// The JSON object of the collector's own resource.
     resource: String,
     clock: fn() -> u64,
     state: Mutex<State>,
 }
 
-impl Lines {
+impl LogLineWriter {
     /// `clock` gives nanoseconds since the Unix epoch.
     pub(crate) fn new(
-        settings: LogSettings,
+        config: LogConfig,
         resource: &[(String, String)],
         outputs: Vec<Box<dyn Write + Send>>,
         clock: fn() -> u64,
@@ -184,57 +184,59 @@ impl Lines {
         let resource = resource.iter().map(|(k, v)| format!("{}: {}", json_text(k), json_text(v)));
         let resource = format!("{{{}}}", resource.collect::<Vec<_>>().join(", "));
         Self {
-            settings,
+            config,
             resource,
             clock,
-            state: Mutex::new(State { outputs, seen: BTreeMap::new(), line: Vec::new() }),
+            state: Mutex::new(State { outputs, counts: BTreeMap::new(), line: Vec::new() }),
         }
     }
 
-    fn is_sampled(&self, state: &mut State, record: &Record<'_>, now: u64) -> bool {
-        let Some(sampling) = &self.settings.sampling else { return true };
-        if state.seen.len() >= MESSAGES {
-            state.seen.clear();
+    fn is_sampled(&self, state: &mut State, record: &LogEntry<'_>, now: u64) -> bool {
+        let Some(sampling) = &self.config.sampling else { return true };
+        if state.counts.len() >= MAX_COUNTED_MESSAGES {
+            state.counts.clear();
         }
-        let seen =
-            state.seen.entry((record.level as u8, record.message.to_owned())).or_insert(Seen { since: now, count: 0 });
-        if now.saturating_sub(seen.since) >= sampling.tick {
-            *seen = Seen { since: now, count: 0 };
+        let counted = state
+            .counts
+            .entry((record.level as u8, record.message.to_owned()))
+            .or_insert(MessageCount { period_start: now, count: 0 });
+        if now.saturating_sub(counted.period_start) >= sampling.tick {
+            *counted = MessageCount { period_start: now, count: 0 };
         }
-        seen.count += 1;
-        let past = seen.count.saturating_sub(sampling.initial);
-        past == 0 || sampling.thereafter > 0 && past.is_multiple_of(sampling.thereafter)
+        counted.count += 1;
+        let excess = counted.count.saturating_sub(sampling.initial);
+        excess == 0 || sampling.thereafter > 0 && excess.is_multiple_of(sampling.thereafter)
     }
 }
 
-impl LogSink for Lines {
-    fn enabled(&self, level: Level) -> bool {
-        level >= self.settings.level
+impl LogSink for LogLineWriter {
+    fn enabled(&self, level: LogLevel) -> bool {
+        level >= self.config.level
     }
 
-    fn log(&self, record: &Record<'_>) {
-        self.write(record);
+    fn log(&self, record: &LogEntry<'_>) {
+        self.write_line(record);
     }
 }
 
-impl Lines {
+impl LogLineWriter {
     /// Writes a record that has the level. `false` where sampling leaves it out.
-    fn write(&self, record: &Record<'_>) -> bool {
+    fn write_line(&self, record: &LogEntry<'_>) -> bool {
         let now = (self.clock)();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_sampled(&mut state, record, now) {
             return false;
         }
-        if state.outputs.is_empty() || record.level < self.settings.level {
+        if state.outputs.is_empty() || record.level < self.config.level {
             return true;
         }
         let state = &mut *state;
         state.line.clear();
-        let fields = Fields { settings: &self.settings, resource: &self.resource, record };
-        if self.settings.json {
-            fields.json(&mut state.line, now)
+        let fields = LineFormatter { config: &self.config, resource: &self.resource, record };
+        if self.config.is_json {
+            fields.write_json(&mut state.line, now)
         } else {
-            fields.console(&mut state.line, now)
+            fields.write_console(&mut state.line, now)
         }
         for output in &mut state.outputs {
             // The output counts the records that it does not take, and reports them when it can be written again.
@@ -249,91 +251,91 @@ impl Lines {
 /// configured apply to it too; the defaults do not.
 pub(crate) struct HostLog {
     host: Arc<dyn LogSink>,
-    lines: Lines,
+    line_writer: LogLineWriter,
 }
 
 impl HostLog {
-    pub(crate) fn new(host: Arc<dyn LogSink>, lines: Lines) -> Self {
-        Self { host, lines }
+    pub(crate) fn new(host: Arc<dyn LogSink>, line_writer: LogLineWriter) -> Self {
+        Self { host, line_writer }
     }
 
     /// Whether lines are written.
     pub(crate) fn has_outputs(&self) -> bool {
-        self.lines.settings.written.output_paths
+        self.line_writer.config.set_keys.output_paths
     }
 
     /// Sets where lines go from now on.
     pub(crate) fn set_outputs(&self, outputs: Vec<Box<dyn Write + Send>>) {
-        self.lines.state.lock().unwrap_or_else(PoisonError::into_inner).outputs = outputs;
+        self.line_writer.state.lock().unwrap_or_else(PoisonError::into_inner).outputs = outputs;
     }
 }
 
 impl LogSink for HostLog {
-    fn enabled(&self, level: Level) -> bool {
-        let settings = &self.lines.settings;
-        let is_level = level >= settings.level;
-        (is_level || !settings.written.level) && self.host.enabled(level) || is_level && self.has_outputs()
+    fn enabled(&self, level: LogLevel) -> bool {
+        let config = &self.line_writer.config;
+        let is_level = level >= config.level;
+        (is_level || !config.set_keys.level) && self.host.enabled(level) || is_level && self.has_outputs()
     }
 
-    fn log(&self, record: &Record<'_>) {
-        let settings = &self.lines.settings;
+    fn log(&self, record: &LogEntry<'_>) {
+        let config = &self.line_writer.config;
         // The default sampling is for lines that a person reads; the host decides itself how many records are too many.
-        let is_sampled = self.lines.write(record) || !settings.written.sampling;
-        if !is_sampled || settings.written.level && record.level < settings.level || !self.host.enabled(record.level) {
+        let is_sampled = self.line_writer.write_line(record) || !config.set_keys.sampling;
+        if !is_sampled || config.set_keys.level && record.level < config.level || !self.host.enabled(record.level) {
             return;
         }
-        if settings.initial_fields.is_empty() {
+        if config.initial_fields.is_empty() {
             return self.host.log(record);
         }
-        let initial = settings.initial_fields.iter().filter_map(|(key, value)| Some((key.as_str(), value.field()?)));
+        let initial = config.initial_fields.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_field()?)));
         let fields: Vec<_> = initial.chain(record.fields.iter().copied()).collect();
-        self.host.log(&Record { fields: &fields, ..*record });
+        self.host.log(&LogEntry { fields: &fields, ..*record });
     }
 }
 
-struct Fields<'a> {
-    settings: &'a LogSettings,
+struct LineFormatter<'a> {
+    config: &'a LogConfig,
     resource: &'a str,
-    record: &'a Record<'a>,
+    record: &'a LogEntry<'a>,
 }
 
-impl Fields<'_> {
-    fn console(&self, out: &mut Vec<u8>, now: u64) {
-        put_time(out, now);
+impl LineFormatter<'_> {
+    fn write_console(&self, out: &mut Vec<u8>, now: u64) {
+        write_time(out, now);
         out.push(b'\t');
         out.extend_from_slice(self.record.level.name().as_bytes());
         out.push(b'\t');
         out.extend_from_slice(self.record.message.as_bytes());
         out.extend_from_slice(b"\t{");
-        self.put(out, true, ", ", ": ");
+        self.write_fields(out, true, ", ", ": ");
         out.extend_from_slice(b"}\n");
     }
 
-    fn json(&self, out: &mut Vec<u8>, now: u64) {
+    fn write_json(&self, out: &mut Vec<u8>, now: u64) {
         out.extend_from_slice(b"{\"level\":\"");
         out.extend_from_slice(self.record.level.name().as_bytes());
         out.extend_from_slice(b"\",\"ts\":\"");
-        put_time(out, now);
+        write_time(out, now);
         out.extend_from_slice(b"\",\"msg\":");
         put_json_string(out, self.record.message.as_bytes());
-        self.put(out, false, ",", ":");
+        self.write_fields(out, false, ",", ":");
         out.extend_from_slice(b"}\n");
     }
 
-    fn put(&self, out: &mut Vec<u8>, mut first: bool, comma: &str, colon: &str) {
-        let mut name = |out: &mut Vec<u8>, name: &str| {
+    fn write_fields(&self, out: &mut Vec<u8>, mut first: bool, comma: &str, colon: &str) {
+        let mut write_key = |out: &mut Vec<u8>, name: &str| {
             if !std::mem::take(&mut first) {
                 out.extend_from_slice(comma.as_bytes());
             }
             put_json_string(out, name.as_bytes());
             out.extend_from_slice(colon.as_bytes());
         };
-        for (key, value) in &self.settings.initial_fields {
-            name(out, key);
-            value.put(out);
+        for (key, value) in &self.config.initial_fields {
+            write_key(out, key);
+            value.write_json(out);
         }
-        if self.settings.show_resource {
-            name(out, "resource");
+        if self.config.show_resource {
+            write_key(out, "resource");
             out.extend_from_slice(self.resource.as_bytes());
         }
         let scope = self.record.scope;
@@ -344,26 +346,26 @@ impl Fields<'_> {
             ("otelcol.signal", scope.signal),
         ] {
             if !value.is_empty() {
-                name(out, key);
+                write_key(out, key);
                 put_json_string(out, value.as_bytes());
             }
         }
         for (key, value) in self.record.fields {
-            name(out, key);
+            write_key(out, key);
             match value {
-                Field::Str(text) => put_json_string(out, text.as_bytes()),
-                Field::Int(v) => out.extend_from_slice(v.to_string().as_bytes()),
-                Field::Uint(v) => out.extend_from_slice(v.to_string().as_bytes()),
-                Field::Float(v) => otelcore_pdata::text::put_double(out, *v),
-                Field::Bool(v) => out.extend_from_slice(if *v { b"true" } else { b"false" }),
+                LogField::Str(text) => put_json_string(out, text.as_bytes()),
+                LogField::Int(v) => out.extend_from_slice(v.to_string().as_bytes()),
+                LogField::Uint(v) => out.extend_from_slice(v.to_string().as_bytes()),
+                LogField::Float(v) => otelcore_pdata::text::put_double(out, *v),
+                LogField::Bool(v) => out.extend_from_slice(if *v { b"true" } else { b"false" }),
             }
         }
     }
 }
 
 /// ISO 8601 with milliseconds, in UTC.
-fn put_time(out: &mut Vec<u8>, unix_nanos: u64) {
-    let t = Civil::of(i64::try_from(unix_nanos).unwrap_or(i64::MAX));
+fn write_time(out: &mut Vec<u8>, unix_nanos: u64) {
+    let t = UtcDateTime::from_unix_nanos(i64::try_from(unix_nanos).unwrap_or(i64::MAX));
     let (y, mo, d, h, mi, s, ms) = (t.year, t.month, t.day, t.hour, t.minute, t.second, t.nanos / 1_000_000);
     out.extend_from_slice(format!("{y:04}-{mo:02}-{d:02}T{h:02}:{mi:02}:{s:02}.{ms:03}Z").as_bytes());
 }
@@ -372,14 +374,14 @@ fn put_time(out: &mut Vec<u8>, unix_nanos: u64) {
 mod tests {
     use std::sync::Arc;
 
-    use otelcore_pipeline::{Logger, Scope};
+    use otelcore_pipeline::{LogScope, Logger};
 
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
+    struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Page {
+    impl Write for SharedBuffer {
         fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(buf);
             Ok(buf.len())
@@ -389,22 +391,23 @@ mod tests {
         }
     }
 
-    fn logger(settings: LogSettings) -> (Logger, Page) {
-        let page = Page::default();
+    fn logger(settings: LogConfig) -> (Logger, SharedBuffer) {
+        let buffer = SharedBuffer::default();
         let resource = [("service.name".to_owned(), "otelcore".to_owned())];
-        let lines = Lines::new(settings, &resource, vec![Box::new(page.clone())], || 1_763_829_044_802_000_000);
-        (Logger::new(Arc::new(lines)), page)
+        let lines =
+            LogLineWriter::new(settings, &resource, vec![Box::new(buffer.clone())], || 1_763_829_044_802_000_000);
+        (Logger::new(Arc::new(lines)), buffer)
     }
 
-    fn text(page: &Page) -> String {
-        String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
+    fn text(buffer: &SharedBuffer) -> String {
+        String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap()
     }
 
     #[test]
-    fn a_console_line_has_time_level_message_and_fields() {
-        let (log, page) = logger(LogSettings::default());
-        let scope = Scope { kind: "exporter", id: "debug".into(), signal: "traces", pipeline: String::new() };
-        log.scoped(scope).info("Traces", &[("spans", Field::Uint(2)), ("q", Field::Str("a\"b"))]);
+    fn console_line_has_time_level_message_and_fields() {
+        let (log, page) = logger(LogConfig::default());
+        let scope = LogScope { kind: "exporter", id: "debug".into(), signal: "traces", pipeline: String::new() };
+        log.with_scope(scope).info("Traces", &[("spans", LogField::Uint(2)), ("q", LogField::Str("a\"b"))]);
         log.debug("unseen", &[]);
         let expected = "2025-11-22T16:30:44.802Z\tinfo\tTraces\t{\"resource\": {\"service.name\": \"otelcore\"}, \
              \"otelcol.component.id\": \"debug\", \"otelcol.component.kind\": \"exporter\", \"otelcol.signal\": \"traces\", \
@@ -413,17 +416,17 @@ mod tests {
     }
 
     #[test]
-    fn a_json_line_is_one_object() {
-        let (log, page) = logger(LogSettings { json: true, show_resource: false, ..LogSettings::default() });
-        log.warn("x", &[("interval", Field::Float(1.0))]);
+    fn json_line_is_one_object() {
+        let (log, page) = logger(LogConfig { is_json: true, show_resource: false, ..LogConfig::default() });
+        log.warn("x", &[("interval", LogField::Float(1.0))]);
         let expected = "{\"level\":\"warn\",\"ts\":\"2025-11-22T16:30:44.802Z\",\"msg\":\"x\",\"interval\":1}\n";
         assert_eq!(text(&page), expected);
     }
 
     #[test]
-    fn the_same_message_is_sampled() {
-        let sampling = Some(Sampling { tick: 10, initial: 2, thereafter: 3 });
-        let (log, page) = logger(LogSettings { sampling, ..LogSettings::default() });
+    fn repeated_message_is_sampled() {
+        let sampling = Some(SamplingConfig { tick: 10, initial: 2, thereafter: 3 });
+        let (log, page) = logger(LogConfig { sampling, ..LogConfig::default() });
         for _ in 0..8 {
             log.info("again", &[]);
         }

@@ -1,4 +1,4 @@
-//! A Jaeger collector, or another OTLP collector, that answers as the test sets and counts the spans that it accepted.
+//! A Jaeger collector, or another OTLP collector, that responds as the test sets and counts the spans that it accepted.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelcore_http::grpc::CallId;
-use otelcore_http::grpc::server::{Call, CallHead, Gate, ServerConfig, ServerConn, unknown_service};
+use otelcore_http::grpc::server::{
+    Admission, CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_service,
+};
 use otelcore_http::{Bytes, Status};
 use otelcore_net::Acceptor;
 use otelcore_pipeline::{
-    Budget, Cx, Door, Endpoint, Event, Graph, GraphBuilder, Logger, Mono, NoLog, Outcome, Receiver, StartError, Stream,
+    Budget, Cx, Endpoint, Event, Graph, GraphBuilder, Logger, MonotonicTime, NoopLogSink, Outcome, PipelineInput,
+    Receiver, StartError, Stream,
 };
 use prost::Message;
 
@@ -34,81 +37,81 @@ struct Span {
     span_id: Vec<u8>,
 }
 
-/// How a request is answered.
+/// The response to a request, planned by the test.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answer {
-    pub(crate) after: Duration,
-    pub(crate) refusal: Option<Status>,
+pub(crate) struct PlannedResponse {
+    pub(crate) delay: Duration,
+    pub(crate) error: Option<Status>,
     /// The reply where there is no refusal.
     pub(crate) reply: Bytes,
 }
 
-impl Answer {
-    pub(crate) fn refuse(status: Status) -> Self {
-        Self { refusal: Some(status), ..Self::default() }
+impl PlannedResponse {
+    pub(crate) fn error(status: Status) -> Self {
+        Self { error: Some(status), ..Self::default() }
     }
 }
 
 /// One PostSpans request.
 #[derive(Clone, Debug)]
-pub(crate) struct Post {
-    pub(crate) at: Mono,
+pub(crate) struct ReceivedRequest {
+    pub(crate) at: MonotonicTime,
     pub(crate) ids: Vec<u64>,
     pub(crate) accepted: bool,
 }
 
-/// What a test sets for a backend, and what the backend has got. It lives longer than the backend's process.
+/// What a test sets for a backend, and what the backend has received. It outlives the backend's process.
 #[derive(Debug, Default)]
-pub(crate) struct Jaeger {
-    /// The answers to the next requests.
-    pub(crate) next: VecDeque<Answer>,
-    /// The answer to all others.
-    pub(crate) usual: Answer,
-    pub(crate) posts: Vec<Post>,
+pub(crate) struct BackendState {
+    /// The responses to the next requests.
+    pub(crate) next_responses: VecDeque<PlannedResponse>,
+    /// The response to all others.
+    pub(crate) default_response: PlannedResponse,
+    pub(crate) requests: Vec<ReceivedRequest>,
     /// The longest message that it accepts from its next start on; 4 MiB by default.
     pub(crate) max_message: Option<u32>,
 }
 
-impl Jaeger {
+impl BackendState {
     pub(crate) fn delivered(&self) -> BTreeSet<u64> {
-        self.posts.iter().filter(|p| p.accepted).flat_map(|p| p.ids.iter().copied()).collect()
+        self.requests.iter().filter(|p| p.accepted).flat_map(|p| p.ids.iter().copied()).collect()
     }
 }
 
-pub(crate) type Told = Rc<RefCell<Jaeger>>;
+pub(crate) type SharedBackendState = Rc<RefCell<BackendState>>;
 
-type Conn = ServerConn<Box<dyn Stream>, ()>;
+type BackendConn = GrpcServerConn<Box<dyn Stream>, ()>;
 
 struct Backend {
-    told: Told,
-    acceptor: Option<Acceptor<Conn>>,
-    config: Rc<ServerConfig>,
-    late: BTreeMap<u64, (usize, u64, CallId, Result<Bytes, Status>)>,
-    next: u64,
+    state: SharedBackendState,
+    acceptor: Option<Acceptor<BackendConn>>,
+    config: Rc<GrpcServerConnConfig>,
+    delayed: BTreeMap<u64, (usize, u64, CallId, Result<Bytes, Status>)>,
+    next_timer: u64,
 }
 
-const TIMER: u64 = 1 << 50;
+const FIRST_TIMER: u64 = 1 << 50;
 
-/// A graph that listens on port 14250, with the settings in `told`.
-pub(crate) fn backend(told: &Told) -> Graph {
+/// A graph that listens on port 14250, with the settings in `state`.
+pub(crate) fn backend_graph(state: &SharedBackendState) -> Graph {
     let receiver = Backend {
-        told: told.clone(),
+        state: state.clone(),
         acceptor: None,
-        config: Rc::new(ServerConfig {
-            max_recv_message: told.borrow().max_message.unwrap_or(4 << 20),
-            ..ServerConfig::default()
+        config: Rc::new(GrpcServerConnConfig {
+            max_recv_message: state.borrow().max_message.unwrap_or(4 << 20),
+            ..GrpcServerConnConfig::default()
         }),
-        late: BTreeMap::new(),
-        next: TIMER,
+        delayed: BTreeMap::new(),
+        next_timer: FIRST_TIMER,
     };
-    let mut builder = GraphBuilder::new(Arc::new(Budget::default()), Logger::new(Arc::new(NoLog)));
-    builder.receiver("jaeger".parse().unwrap(), Box::new(receiver));
+    let mut builder = GraphBuilder::new(Arc::new(Budget::default()), Logger::new(Arc::new(NoopLogSink)));
+    builder.add_receiver("jaeger".parse().unwrap(), Box::new(receiver));
     builder.build()
 }
 
-struct Open;
+struct AcceptAll;
 
-impl Gate for Open {
+impl Admission for AcceptAll {
     type Permit = ();
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
@@ -119,7 +122,7 @@ impl Gate for Open {
         }
     }
 
-    fn open(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
+    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
         Ok(())
     }
 
@@ -129,11 +132,12 @@ impl Gate for Open {
 }
 
 impl Backend {
-    fn take(&mut self, cx: &mut Cx<'_>, slot: usize, serial: u64, call: Call<()>) {
+    fn handle_call(&mut self, cx: &mut Cx<'_>, slot: usize, serial: u64, call: IncomingCall<()>) {
         let id = call.id;
-        let mut told = self.told.borrow_mut();
-        let usual = told.usual.clone();
-        let Answer { after, refusal, reply } = told.next.pop_front().unwrap_or(usual);
+        let mut state = self.state.borrow_mut();
+        let default_response = state.default_response.clone();
+        let PlannedResponse { delay: after, error: refusal, reply } =
+            state.next_responses.pop_front().unwrap_or(default_response);
         let ids: Vec<Vec<u8>> = if call.head.method == 0 {
             let spans = PostSpansRequest::decode(call.message).unwrap().batch.unwrap_or_default().spans;
             spans.into_iter().map(|s| s.span_id).collect()
@@ -143,27 +147,27 @@ impl Backend {
             scopes.flat_map(|s| s.spans).map(|s| s.span_id).collect()
         };
         let ids = ids.iter().map(|id| u64::from_be_bytes(id.as_slice().try_into().unwrap())).collect();
-        told.posts.push(Post { at: cx.now(), ids, accepted: refusal.is_none() });
-        drop(told);
-        let answer = refusal.map_or(Ok(reply), Err);
+        state.requests.push(ReceivedRequest { at: cx.now(), ids, accepted: refusal.is_none() });
+        drop(state);
+        let response = refusal.map_or(Ok(reply), Err);
         if after.is_zero() {
-            self.answer(slot, serial, id, answer);
+            self.send_response(slot, serial, id, response);
         } else {
-            self.late.insert(self.next, (slot, serial, id, answer));
-            cx.arm(self.next, cx.now() + after);
-            self.next += 1;
+            self.delayed.insert(self.next_timer, (slot, serial, id, response));
+            cx.set_timer(self.next_timer, cx.now() + after);
+            self.next_timer += 1;
         }
     }
 
-    fn answer(&mut self, slot: usize, serial: u64, id: CallId, answer: Result<Bytes, Status>) {
-        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.answer(slot, serial)) else { return };
-        match answer {
-            Ok(reply) => conn.reply_ok(id, reply),
-            Err(status) => conn.reply_err(id, &status),
+    fn send_response(&mut self, slot: usize, serial: u64, id: CallId, response: Result<Bytes, Status>) {
+        let Some(conn) = self.acceptor.as_mut().and_then(|a| a.get_for_response(slot, serial)) else { return };
+        match response {
+            Ok(reply) => conn.respond(id, reply),
+            Err(status) => conn.respond_error(id, &status),
         }
     }
 
-    fn write(&mut self, cx: &mut Cx<'_>) {
+    fn flush_acceptor(&mut self, cx: &mut Cx<'_>) {
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.flush(cx);
         }
@@ -177,31 +181,31 @@ impl Receiver for Backend {
         Ok(())
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut Door<'_>) {
-        if let Some((slot, serial, id, answer)) = self.late.remove(&local) {
-            self.answer(slot, serial, id, answer);
-            return self.write(cx);
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut PipelineInput<'_>) {
+        if let Some((slot, serial, id, response)) = self.delayed.remove(&local) {
+            self.send_response(slot, serial, id, response);
+            return self.flush_acceptor(cx);
         }
         let Some(acceptor) = &mut self.acceptor else { return };
         let config = &self.config;
-        let make = |cx: &mut Cx<'_>, stream| Some(ServerConn::new(stream, config.clone(), cx.now().0, cx.rand()));
-        for slot in acceptor.event(cx, local, &event, make) {
+        let make = |cx: &mut Cx<'_>, stream| Some(GrpcServerConn::new(stream, config.clone(), cx.now().0, cx.random()));
+        for slot in acceptor.handle_event(cx, local, &event, make) {
             let Some(acceptor) = &mut self.acceptor else { return };
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
-            let turn = conn.turn(cx.now().0, &mut Open);
+            let turn = conn.poll(cx.now().0, &mut AcceptAll);
             let calls: Vec<_> = std::iter::from_fn(|| conn.poll_call()).collect();
             while conn.poll_cancelled().is_some() {}
-            acceptor.after(cx, slot, &turn);
+            acceptor.apply_poll_result(cx, slot, &turn);
             for call in calls {
-                self.take(cx, slot, serial, call);
+                self.handle_call(cx, slot, serial, call);
             }
-            self.write(cx);
+            self.flush_acceptor(cx);
         }
     }
 
     fn settled(&mut self, _: &mut Cx<'_>, _: u64, _: Outcome) {}
 
-    fn close(&mut self, cx: &mut Cx<'_>, _: Mono) {
+    fn close(&mut self, cx: &mut Cx<'_>, _: MonotonicTime) {
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.close(cx);
         }
@@ -212,10 +216,10 @@ impl Receiver for Backend {
     }
 }
 
-impl Jaeger {
+impl BackendState {
     /// Accepts everything from now on.
-    pub(crate) fn peace(&mut self) {
-        self.next.clear();
-        self.usual = Answer::default();
+    pub(crate) fn accept_all_requests(&mut self) {
+        self.next_responses.clear();
+        self.default_response = PlannedResponse::default();
     }
 }

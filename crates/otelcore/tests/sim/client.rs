@@ -14,10 +14,11 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otelcore_http::{Bytes, Coding, Status};
-use otelcore_net::settings::{Balancer, GrpcClient};
-use otelcore_net::{Channel, NewCall, Target};
+use otelcore_net::config::{Balancer, GrpcClientConfig};
+use otelcore_net::{GrpcChannel, GrpcTarget, UnaryRequest};
 use otelcore_pipeline::{
-    Budget, Cx, Door, Event, Graph, GraphBuilder, Logger, Mono, NoLog, Outcome, Receiver, StartError,
+    Budget, Cx, Event, Graph, GraphBuilder, Logger, MonotonicTime, NoopLogSink, Outcome, PipelineInput, Receiver,
+    StartError,
 };
 use prost::Message;
 
@@ -26,14 +27,14 @@ use prost::Message;
 pub(crate) struct Load {
     /// Makes span ids of different clients different.
     pub(crate) client: u64,
-    pub(crate) from: Duration,
-    pub(crate) every: Duration,
+    pub(crate) start_after: Duration,
+    pub(crate) interval: Duration,
     pub(crate) requests: u64,
     pub(crate) spans: u64,
     /// Bytes of an attribute that each span carries.
     pub(crate) padding: usize,
     /// Whether refused requests are sent again, not before the time that the refusal asks to wait.
-    pub(crate) again: bool,
+    pub(crate) retry: bool,
     /// The header field of each request.
     pub(crate) authorization: Option<&'static str>,
 }
@@ -42,29 +43,29 @@ impl Default for Load {
     fn default() -> Self {
         Self {
             client: 1,
-            from: Duration::from_secs(1),
-            every: Duration::from_millis(10),
+            start_after: Duration::from_secs(1),
+            interval: Duration::from_millis(10),
             requests: 1,
             spans: 1,
             padding: 0,
-            again: false,
+            retry: false,
             authorization: None,
         }
     }
 }
 
 impl Load {
-    fn ids(&self, request: u64) -> impl Iterator<Item = u64> + use<> {
+    fn request_span_ids(&self, request: u64) -> impl Iterator<Item = u64> + use<> {
         let base = self.client << 48 | request << 16;
         (0..self.spans).map(move |i| base | i)
     }
 
-    pub(crate) fn all(&self) -> BTreeSet<u64> {
-        (0..self.requests).flat_map(|r| self.ids(r)).collect()
+    pub(crate) fn span_ids(&self) -> BTreeSet<u64> {
+        (0..self.requests).flat_map(|r| self.request_span_ids(r)).collect()
     }
 
     fn body(&self, request: u64) -> Bytes {
-        let padding = (self.padding > 0).then(|| text("padding", "x".repeat(self.padding)));
+        let padding = (self.padding > 0).then(|| string_attribute("padding", "x".repeat(self.padding)));
         let span = |id: u64| Span {
             trace_id: [id.to_be_bytes(), id.to_be_bytes()].concat(),
             span_id: id.to_be_bytes().to_vec(),
@@ -72,9 +73,9 @@ impl Load {
             attributes: padding.iter().cloned().collect(),
             ..Span::default()
         };
-        let spans = self.ids(request).map(span).collect();
+        let spans = self.request_span_ids(request).map(span).collect();
         let resource = Resource {
-            attributes: vec![text("service.name", format!("client-{}", self.client))],
+            attributes: vec![string_attribute("service.name", format!("client-{}", self.client))],
             ..Resource::default()
         };
         let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
@@ -83,44 +84,44 @@ impl Load {
     }
 }
 
-fn text(key: &str, value: String) -> KeyValue {
+fn string_attribute(key: &str, value: String) -> KeyValue {
     let value = Some(AnyValue { value: Some(any_value::Value::StringValue(value)) });
     KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }
 
 /// The results of a client's requests.
 #[derive(Debug, Default)]
-pub(crate) struct Heard {
-    /// Answers in order: the time, the request and the result.
-    pub(crate) answers: Vec<(Mono, u64, Result<(), Status>)>,
-    /// Spans of requests that were answered with success.
+pub(crate) struct ClientResults {
+    /// Responses in order: the time, the request and the result.
+    pub(crate) responses: Vec<(MonotonicTime, u64, Result<(), Status>)>,
+    /// Spans of requests that succeeded.
     pub(crate) acknowledged: BTreeSet<u64>,
 }
 
-impl Heard {
-    pub(crate) fn refusals(&self) -> impl Iterator<Item = (&Mono, &Status)> {
-        self.answers.iter().filter_map(|(at, _, answer)| Some((at, answer.as_ref().err()?)))
+impl ClientResults {
+    pub(crate) fn errors(&self) -> impl Iterator<Item = (&MonotonicTime, &Status)> {
+        self.responses.iter().filter_map(|(at, _, response)| Some((at, response.as_ref().err()?)))
     }
 }
 
 struct Client {
     load: Load,
-    channel: Channel,
+    channel: GrpcChannel,
     planned: VecDeque<u64>,
     /// Requests to send again, by the time at which they are due.
-    later: BTreeMap<(Mono, u64), ()>,
-    heard: Rc<RefCell<Heard>>,
-    started: Mono,
+    retries: BTreeMap<(MonotonicTime, u64), ()>,
+    results: Rc<RefCell<ClientResults>>,
+    started: MonotonicTime,
 }
 
 const TIMER: u64 = 1 << 50;
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A graph that sends `load` to the collector called `to`.
-pub(crate) fn client(to: &str, load: &Load) -> (Graph, Rc<RefCell<Heard>>) {
-    let settings = GrpcClient {
-        endpoint: format!("{to}:4317"),
-        target: Target::Host { host: to.to_owned(), port: 4317 },
+/// A graph that sends `load` to the node called `collector`.
+pub(crate) fn client_graph(collector: &str, load: &Load) -> (Graph, Rc<RefCell<ClientResults>>) {
+    let config = GrpcClientConfig {
+        endpoint: format!("{collector}:4317"),
+        target: GrpcTarget::Host { host: collector.to_owned(), port: 4317 },
         tls: None,
         auth: None,
         compression: Coding::Identity,
@@ -129,53 +130,53 @@ pub(crate) fn client(to: &str, load: &Load) -> (Graph, Rc<RefCell<Heard>>) {
         balancer: Balancer::PickFirst,
         keepalive: None,
         authority: Authority::from_static("collector:4317"),
-        user_agent: HeaderValue::from_static("story"),
+        user_agent: HeaderValue::from_static("test-client"),
         read_buffer_size: 64 << 10,
         write_buffer_size: 32 << 10,
     };
-    let heard = Rc::new(RefCell::new(Heard::default()));
-    let log = Logger::new(Arc::new(NoLog));
+    let results = Rc::new(RefCell::new(ClientResults::default()));
+    let log = Logger::new(Arc::new(NoopLogSink));
     let receiver = Client {
         load: load.clone(),
-        channel: Channel::new(Rc::new(settings), None, log.clone(), 0),
+        channel: GrpcChannel::new(Rc::new(config), None, log.clone(), 0),
         planned: (0..load.requests).collect(),
-        later: BTreeMap::new(),
-        heard: heard.clone(),
-        started: Mono::default(),
+        retries: BTreeMap::new(),
+        results: results.clone(),
+        started: MonotonicTime::default(),
     };
     let mut builder = GraphBuilder::new(Arc::new(Budget::default()), log);
-    builder.receiver("client".parse().unwrap(), Box::new(receiver));
-    (builder.build(), heard)
+    builder.add_receiver("client".parse().unwrap(), Box::new(receiver));
+    (builder.build(), results)
 }
 
 impl Client {
     fn send(&mut self, cx: &mut Cx<'_>, request: u64) {
         let path = PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
         let message = std::iter::once(self.load.body(request)).collect();
-        let by = cx.now() + PATIENCE;
-        self.channel.call(cx, request, NewCall { path, message, by });
+        let by = cx.now() + REQUEST_TIMEOUT;
+        self.channel.start_call(cx, request, UnaryRequest { path, message, deadline: by });
     }
 
-    fn hear(&mut self, cx: &mut Cx<'_>) {
-        while let Some((request, result)) = self.channel.poll_done() {
-            let mut heard = self.heard.borrow_mut();
+    fn take_results(&mut self, cx: &mut Cx<'_>) {
+        while let Some((request, result)) = self.channel.poll_result() {
+            let mut results = self.results.borrow_mut();
             match &result {
-                Ok(_) => heard.acknowledged.extend(self.load.ids(request)),
-                Err(status) if self.load.again => {
-                    let pause = status.retry_after.unwrap_or_default().max(Duration::from_secs(1));
-                    let at = cx.now() + pause;
-                    self.later.insert((at, request), ());
-                    cx.arm(TIMER, at);
+                Ok(_) => results.acknowledged.extend(self.load.request_span_ids(request)),
+                Err(status) if self.load.retry => {
+                    let delay = status.retry_after.unwrap_or_default().max(Duration::from_secs(1));
+                    let at = cx.now() + delay;
+                    self.retries.insert((at, request), ());
+                    cx.set_timer(TIMER, at);
                 }
                 Err(_) => {}
             }
-            heard.answers.push((cx.now(), request, result.map(drop)));
+            results.responses.push((cx.now(), request, result.map(drop)));
         }
     }
 
-    fn due(&mut self, cx: &mut Cx<'_>) {
+    fn send_due_requests(&mut self, cx: &mut Cx<'_>) {
         let now = cx.now();
-        while let Some(entry) = self.later.first_entry()
+        while let Some(entry) = self.retries.first_entry()
             && entry.key().0 <= now
         {
             let (_, request) = *entry.key();
@@ -183,9 +184,9 @@ impl Client {
             self.send(cx, request);
         }
         while let Some(&request) = self.planned.front() {
-            let at = self.started + self.load.from + self.load.every * u32::try_from(request).unwrap();
+            let at = self.started + self.load.start_after + self.load.interval * u32::try_from(request).unwrap();
             if at > now {
-                cx.arm(TIMER, at);
+                cx.set_timer(TIMER, at);
                 break;
             }
             self.planned.pop_front();
@@ -198,21 +199,21 @@ impl Receiver for Client {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         self.started = cx.now();
         self.channel.start(cx)?;
-        self.due(cx);
+        self.send_due_requests(cx);
         Ok(())
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut Door<'_>) {
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut PipelineInput<'_>) {
         if local == TIMER {
-            self.due(cx);
+            self.send_due_requests(cx);
         } else {
-            self.channel.event(cx, local, &event);
+            self.channel.handle_event(cx, local, &event);
         }
-        self.hear(cx);
+        self.take_results(cx);
     }
 
     fn settled(&mut self, _: &mut Cx<'_>, _: u64, _: Outcome) {}
-    fn close(&mut self, _: &mut Cx<'_>, _: Mono) {}
+    fn close(&mut self, _: &mut Cx<'_>, _: MonotonicTime) {}
 
     fn is_closed(&self) -> bool {
         true

@@ -2,21 +2,16 @@
 //!
 //! A collector is built from YAML as the binary builds it; its clients and backends are small graphs too. Each test
 //! runs with several seeds, and a failure names its seed.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::disallowed_methods,
-    reason = "a story that can't go on has failed"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "a test that can't go on has failed")]
 
 mod auth;
 mod backend;
 mod client;
 mod delivery;
+mod fixture;
 mod forwarding;
 mod limits;
 mod reload;
-mod scene;
 mod shutdown;
 mod soak;
 mod timing;

@@ -1,102 +1,117 @@
-//! Faults drawn from the seed, and one guarantee that must be kept with any of them.
+//! Random errors drawn from the seed, and one guarantee that must be kept with any of them.
 
 use std::time::Duration;
 
 use otelcore::pipeline::MemorySample;
 use otelcore_http::Status;
 
-use crate::backend::Answer;
+use crate::backend::PlannedResponse;
 use crate::client::Load;
-use crate::scene::{MS, SEC, Scene, jaeger, seeds};
+use crate::fixture::{Fixture, MS, SEC, jaeger_exporter, seeds};
 
-/// Whatever was acknowledged is delivered, held, or reported as lost.
-fn promise(scene: &Scene, when: &str) {
-    let missing = scene.missing().len() as u64;
-    let reported: u64 = scene.lines.drops().iter().map(|(_, n)| n).sum();
-    let left = scene.sim.left(scene.collector).map_or_else(|| scene.held_items(), |left| left.total());
-    assert!(missing <= left + reported, "seed {} {when}: {missing} > {left} + {reported}", scene.seed);
+/// Every acknowledged span is delivered, held, or reported as lost.
+fn check_delivery_guarantee(fixture: &Fixture, when: &str) {
+    let missing = fixture.missing().len() as u64;
+    let reported: u64 = fixture.log.drops().iter().map(|(_, n)| n).sum();
+    let left = fixture.sim.undelivered(fixture.collector).map_or_else(|| fixture.held_items(), |left| left.total());
+    assert!(missing <= left + reported, "seed {} {when}: {missing} > {left} + {reported}", fixture.seed);
 }
 
-fn fault(scene: &mut Scene) {
+fn inject_fault(fixture: &mut Fixture) {
     let ms = |n: u64| Duration::from_millis(n);
-    let draw = scene.sim.rand();
-    let (collector, jaeger) = (scene.collector, scene.jaeger);
-    let client = scene.clients[usize::try_from(draw >> 8 & 1).unwrap()].0;
-    match draw % 10 {
-        0 => scene.sim.stop(jaeger),
-        1 | 2 => scene.start_backend(),
-        3 => scene.sim.reset(if draw >> 9 & 1 == 0 { jaeger } else { client }),
-        4 => scene.sim.partition(collector, if draw >> 9 & 1 == 0 { jaeger } else { client }),
+    let random = fixture.sim.random();
+    let (collector, jaeger) = (fixture.collector, fixture.backend_node);
+    let client = fixture.clients[usize::try_from(random >> 8 & 1).unwrap()].0;
+    match random % 10 {
+        0 => fixture.sim.kill(jaeger),
+        1 | 2 => fixture.start_backend(),
+        3 => fixture.sim.reset(if random >> 9 & 1 == 0 { jaeger } else { client }),
+        4 => fixture.sim.partition(collector, if random >> 9 & 1 == 0 { jaeger } else { client }),
         5 | 6 => {
-            scene.sim.heal(collector, jaeger);
-            scene.clients.iter().map(|c| c.0).collect::<Vec<_>>().iter().for_each(|c| scene.sim.heal(collector, *c));
+            fixture.sim.heal(collector, jaeger);
+            fixture
+                .clients
+                .iter()
+                .map(|c| c.0)
+                .collect::<Vec<_>>()
+                .iter()
+                .for_each(|c| fixture.sim.heal(collector, *c));
         }
-        7 => scene.sim.set_link(collector, jaeger, ms(draw >> 16 & 0xff), ms(256 + (draw >> 24 & 0xff))),
+        7 => fixture.sim.set_link_latency(collector, jaeger, ms(random >> 16 & 0xff), ms(256 + (random >> 24 & 0xff))),
         8 => {
-            let after = ms(draw >> 32 & 0x1fff);
-            scene.told.borrow_mut().usual = Answer { after, ..Answer::default() };
+            let after = ms(random >> 32 & 0x1fff);
+            fixture.backend.borrow_mut().default_response =
+                PlannedResponse { delay: after, ..PlannedResponse::default() };
         }
         _ => {
             let refusals = [Status::unavailable("busy"), Status::resource_exhausted("full").with_retry_after(SEC)];
-            let next = (draw >> 16 & 7) as usize;
-            let answer = |i: usize| Answer::refuse(refusals[i % 2].clone());
-            scene.told.borrow_mut().next = (0..next).map(answer).collect();
+            let next = (random >> 16 & 7) as usize;
+            let response = |i: usize| PlannedResponse::error(refusals[i % 2].clone());
+            fixture.backend.borrow_mut().next_responses = (0..next).map(response).collect();
         }
     }
 }
 
-fn soak(seed: u64) -> u64 {
+fn run_with_faults(seed: u64) -> u64 {
     let processors = "  memory_limiter: {check_interval: 1s, limit_mib: 4, spike_limit_mib: 2}\n  \
                       batch: {timeout: 200ms, send_batch_size: 40, send_batch_max_size: 64}";
-    let exporter = jaeger(
+    let exporter = jaeger_exporter(
         "timeout: 2s\nsending_queue: {queue_size: 20, num_consumers: 3}\n\
          retry_on_failure: {initial_interval: 200ms, max_interval: 2s, max_elapsed_time: 20s}",
     );
-    let mut scene = Scene::new(seed, processors, &exporter);
-    scene.sim.set_memory(scene.collector, MemorySample { resident: 1 << 20, total: None });
-    scene.sim.set_window(if seed.is_multiple_of(2) { 1500 } else { 64 << 10 });
+    let mut fixture = Fixture::new(seed, processors, &exporter);
+    fixture.sim.set_memory(fixture.collector, MemorySample { resident: 1 << 20, total: None });
+    fixture.sim.set_window(if seed.is_multiple_of(2) { 1500 } else { 64 << 10 });
     for client in 1..3 {
         let every = 40 * MS;
-        scene.client(Load { client, requests: 300, spans: 9, padding: 100, every, again: true, ..Load::default() });
+        fixture.start_client(Load {
+            client,
+            requests: 300,
+            spans: 9,
+            padding: 100,
+            interval: every,
+            retry: true,
+            ..Load::default()
+        });
     }
     for step in 0..60 {
-        let pause = scene.sim.rand() % 700;
-        scene.sim.run_for(Duration::from_millis(pause));
-        promise(&scene, &format!("at step {step}"));
-        fault(&mut scene);
+        let delay = fixture.sim.random() % 700;
+        fixture.sim.run_for(Duration::from_millis(delay));
+        check_delivery_guarantee(&fixture, &format!("at step {step}"));
+        inject_fault(&mut fixture);
     }
-    // All faults end: everything that is still held arrives.
-    scene.sim.heal(scene.collector, scene.jaeger);
-    for client in scene.clients.iter().map(|c| c.0).collect::<Vec<_>>() {
-        scene.sim.heal(scene.collector, client);
+    // All errors end: everything that is still held arrives.
+    fixture.sim.heal(fixture.collector, fixture.backend_node);
+    for client in fixture.clients.iter().map(|c| c.0).collect::<Vec<_>>() {
+        fixture.sim.heal(fixture.collector, client);
     }
-    scene.sim.set_link(scene.collector, scene.jaeger, MS, 2 * MS);
-    scene.told.borrow_mut().peace();
-    scene.start_backend();
+    fixture.sim.set_link_latency(fixture.collector, fixture.backend_node, MS, 2 * MS);
+    fixture.backend.borrow_mut().accept_all_requests();
+    fixture.start_backend();
     if seed.is_multiple_of(3) {
-        scene.sim.close(scene.collector, 5 * SEC);
-        scene.sim.run_for(5 * SEC);
-        assert!(scene.sim.left(scene.collector).is_some(), "seed {seed}");
-        promise(&scene, "after a shutdown");
+        fixture.sim.close(fixture.collector, 5 * SEC);
+        fixture.sim.run_for(5 * SEC);
+        assert!(fixture.sim.undelivered(fixture.collector).is_some(), "seed {seed}");
+        check_delivery_guarantee(&fixture, "after a shutdown");
     } else {
-        scene.sim.run_for(300 * SEC);
-        promise(&scene, "in the end");
-        let all: usize = scene.clients.iter().map(|c| c.1.all().len()).sum();
-        assert_eq!(scene.acknowledged().len(), all, "seed {seed}");
-        assert_eq!((scene.held_items(), scene.held_bytes()), (0, 0), "seed {seed}");
+        fixture.sim.run_for(300 * SEC);
+        check_delivery_guarantee(&fixture, "in the end");
+        let all: usize = fixture.clients.iter().map(|c| c.1.span_ids().len()).sum();
+        assert_eq!(fixture.acknowledged().len(), all, "seed {seed}");
+        assert_eq!((fixture.held_items(), fixture.held_bytes()), (0, 0), "seed {seed}");
     }
-    scene.sim.trace()
+    fixture.sim.event_hash()
 }
 
 #[test]
-fn whatever_fails_no_acknowledged_span_vanishes_in_silence() {
+fn acknowledged_spans_survive_random_faults_or_are_reported() {
     for seed in seeds().take(10) {
-        soak(seed);
+        run_with_faults(seed);
     }
 }
 
 #[test]
-fn a_run_repeats_from_its_seed() {
-    assert_eq!(soak(7), soak(7));
-    assert_ne!(soak(7), soak(8));
+fn run_with_the_same_seed_repeats() {
+    assert_eq!(run_with_faults(7), run_with_faults(7));
+    assert_ne!(run_with_faults(7), run_with_faults(8));
 }

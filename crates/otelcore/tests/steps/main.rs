@@ -16,14 +16,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore::config::{Diagnostics, Gates, from_yaml};
+use otelcore::config::{Diagnostics, FeatureGates, from_yaml};
 use otelcore::pdata::Signal;
-use otelcore::pipeline::{Graph, NoLog};
-use otelcore::reactor::{Sim, Work};
-use otelcore::{Collector, Identity, Plan, Registry};
+use otelcore::pipeline::{Graph, NoopLogSink};
+use otelcore::reactor::{ComputedUnits, Sim};
+use otelcore::{BuildInfo, Collector, Plan, Registry};
 use otelcore_http::{Bytes, Coding, Workspace};
 
-use peers::{Answer, GRPC_BACKEND, HTTP_BACKEND, HttpRequest};
+use peers::{GRPC_BACKEND, HTTP_BACKEND, HttpRequest, SharedResult};
 use worst::{Random, Shape, shapes};
 
 const COUNTING: bool = cfg!(count_steps);
@@ -33,15 +33,15 @@ const COUNTING: bool = cfg!(count_steps);
 const LONGEST_TURN: u64 = 30_000_000;
 
 /// The number of steps of one request at which a run is ended, so that a failing test ends too.
-const GIVE_UP: u64 = 20_000_000_000;
+const STEPS_LIMIT: u64 = 20_000_000_000;
 
 /// How steps may grow when the size doubles, twice in a row: n log n grows by 2.2 at most, n to the power of 1.5 by
 /// 2.8.
-const GROWTH: f64 = 2.4;
+const MAX_GROWTH: f64 = 2.4;
 
 /// How requests are sent.
 #[derive(Clone, Copy)]
-enum Wire {
+enum RequestEncoding {
     Grpc(&'static str),
     Http(&'static str),
     Json,
@@ -49,8 +49,8 @@ enum Wire {
 
 /// A configuration with one pipeline, and the pages that are read afterwards.
 #[derive(Clone, Copy)]
-struct Row {
-    wire: Wire,
+struct Scenario {
+    encoding: RequestEncoding,
     extensions: &'static str,
     processors: &'static str,
     exporter: &'static str,
@@ -58,21 +58,28 @@ struct Row {
     pages: &'static [u16],
 }
 
-const NOP: Row = Row { wire: Wire::Grpc("none"), extensions: "", processors: "", exporter: "nop: {}", pages: &[] };
+const NOP: Scenario = Scenario {
+    encoding: RequestEncoding::Grpc("none"),
+    extensions: "",
+    processors: "",
+    exporter: "nop: {}",
+    pages: &[],
+};
 
-const OTLP_GRPC: Row =
-    Row { exporter: "otlp_grpc: {endpoint: \"grpc:14250\", tls: {insecure: true}, compression: none}", ..NOP };
-const OTLP_HTTP: Row = Row { exporter: "otlp_http: {endpoint: \"http://http:14318\", compression: none}", ..NOP };
-const JAEGER: Row = Row { exporter: "jaeger: {endpoint: \"grpc:14250\", tls: {insecure: true}}", ..NOP };
-const PROMETHEUS: Row = Row { exporter: "prometheus: {endpoint: \"0.0.0.0:9464\"}", pages: &[9464], ..NOP };
+const OTLP_GRPC: Scenario =
+    Scenario { exporter: "otlp_grpc: {endpoint: \"grpc:14250\", tls: {insecure: true}, compression: none}", ..NOP };
+const OTLP_HTTP: Scenario =
+    Scenario { exporter: "otlp_http: {endpoint: \"http://http:14318\", compression: none}", ..NOP };
+const JAEGER: Scenario = Scenario { exporter: "jaeger: {endpoint: \"grpc:14250\", tls: {insecure: true}}", ..NOP };
+const PROMETHEUS: Scenario = Scenario { exporter: "prometheus: {endpoint: \"0.0.0.0:9464\"}", pages: &[9464], ..NOP };
 
 /// The result of a run.
-struct Run {
-    work: Work,
-    answer: Result<usize, String>,
+struct RunResult {
+    work: ComputedUnits,
+    result: Result<usize, String>,
 }
 
-impl Row {
+impl Scenario {
     fn yaml(&self, signal: Signal) -> String {
         let signal = match signal {
             Signal::Traces => "traces",
@@ -110,9 +117,9 @@ impl Row {
         if !self.extensions.is_empty() {
             headers.push(("Authorization", "Basic dXNlcjpwYXNz"));
         }
-        match self.wire {
-            Wire::Grpc(_) => (body.into(), headers),
-            Wire::Http(coding) => {
+        match self.encoding {
+            RequestEncoding::Grpc(_) => (body.into(), headers),
+            RequestEncoding::Http(coding) => {
                 headers.push(("Content-Type", "application/x-protobuf"));
                 if coding == "none" {
                     return (body.into(), headers);
@@ -121,7 +128,7 @@ impl Row {
                 let coding = Coding::parse(coding.as_bytes()).unwrap();
                 (Workspace::new().compress(&coding, [&body[..]]), headers)
             }
-            Wire::Json => {
+            RequestEncoding::Json => {
                 headers.push(("Content-Type", "application/json"));
                 (shape.json(bytes, 20 << 20).into(), headers)
             }
@@ -129,84 +136,86 @@ impl Row {
     }
 
     /// The largest body that is permitted.
-    fn most(&self) -> usize {
-        match self.wire {
-            Wire::Grpc(_) => 4 << 20,
-            Wire::Http(_) | Wire::Json => 20 << 20,
+    fn max_body(&self) -> usize {
+        match self.encoding {
+            RequestEncoding::Grpc(_) => 4 << 20,
+            RequestEncoding::Http(_) | RequestEncoding::Json => 20 << 20,
         }
     }
 
     /// One request of a shape, delivered, and the pages read.
-    fn run(&self, shape: &Shape, bytes: usize) -> Run {
+    fn run(&self, shape: &Shape, bytes: usize) -> RunResult {
         let (body, headers) = self.encode(shape, bytes);
         let mut sim = Sim::new(1);
         sim.set_meter(counter::steps);
         sim.set_window(1 << 20);
         let requests = Rc::default();
-        sim.node("grpc", peers::backend(GRPC_BACKEND, &requests)).unwrap();
-        sim.node("http", peers::backend(HTTP_BACKEND, &requests)).unwrap();
-        let collector = sim.node("collector", collector(&self.yaml(shape.signal))).unwrap();
+        sim.add_node("grpc", peers::backend_graph(GRPC_BACKEND, &requests)).unwrap();
+        sim.add_node("http", peers::backend_graph(HTTP_BACKEND, &requests)).unwrap();
+        let collector = sim.add_node("collector", collector(&self.yaml(shape.signal))).unwrap();
         sim.run_for(Duration::from_secs(2));
-        sim.take_work(collector);
+        sim.take_computed_units(collector);
         let at = |port| SocketAddr::new(sim.address(collector), port);
-        let answer = Answer::default();
-        let client = match self.wire {
-            Wire::Grpc(coding) => peers::grpc_request(at(4317), coding, shape.signal, body, &answer),
-            Wire::Http(_) | Wire::Json => {
+        let result = SharedResult::default();
+        let client = match self.encoding {
+            RequestEncoding::Grpc(coding) => peers::grpc_request(at(4317), coding, shape.signal, body, &result),
+            RequestEncoding::Http(_) | RequestEncoding::Json => {
                 let target = match shape.signal {
                     Signal::Traces => "/v1/traces",
                     Signal::Metrics => "/v1/metrics",
                     Signal::Logs => "/v1/logs",
                 };
-                peers::http_request(at(4318), HttpRequest { method: "POST", target, headers, body }, &answer)
+                peers::http_request(at(4318), HttpRequest { method: "POST", target, headers, body }, &result)
             }
         };
         let pages: Vec<_> = self.pages.iter().map(|port| at(*port)).collect();
-        sim.node("client", client).unwrap();
+        sim.add_node("client", client).unwrap();
         let budget = sim.graph(collector).unwrap().budget().clone();
         let begin = counter::steps();
-        let going = |answer: &Answer| counter::steps() - begin < GIVE_UP && answer.borrow().is_none();
-        sim.run_while(sim.now() + Duration::from_secs(600), || going(&answer));
-        sim.run_while(sim.now() + Duration::from_secs(600), || counter::steps() - begin < GIVE_UP && budget.held() > 0);
-        let mut answer = answer.take().unwrap_or_else(|| Err("no answer".to_owned()));
-        if answer.is_ok() && budget.held() > 0 {
-            answer = Err(format!("{} bytes were not delivered", budget.held()));
+        let is_running = |result: &SharedResult| counter::steps() - begin < STEPS_LIMIT && result.borrow().is_none();
+        sim.run_while(sim.now() + Duration::from_secs(600), || is_running(&result));
+        sim.run_while(sim.now() + Duration::from_secs(600), || {
+            counter::steps() - begin < STEPS_LIMIT && budget.held() > 0
+        });
+        let mut result = result.take().unwrap_or_else(|| Err("no answer".to_owned()));
+        if result.is_ok() && budget.held() > 0 {
+            result = Err(format!("{} bytes were not delivered", budget.held()));
         }
         for (number, page) in pages.into_iter().enumerate() {
             let request = HttpRequest { method: "GET", target: "/metrics", headers: Vec::new(), body: Bytes::new() };
-            let read = Answer::default();
-            sim.node(&format!("scraper-{number}"), peers::http_request(page, request, &read)).unwrap();
-            sim.run_while(sim.now() + Duration::from_secs(600), || going(&read));
-            answer = answer.and_then(|_| read.take().unwrap_or_else(|| Err("no page".to_owned())));
+            let page_result = SharedResult::default();
+            sim.add_node(&format!("scraper-{number}"), peers::http_request(page, request, &page_result)).unwrap();
+            sim.run_while(sim.now() + Duration::from_secs(600), || is_running(&page_result));
+            result = result.and_then(|_| page_result.take().unwrap_or_else(|| Err("no page".to_owned())));
         }
-        // Work after the answer belongs to the request too.
+        // Work after the response belongs to the request too.
         sim.run_for(Duration::from_secs(1));
-        Run { work: sim.take_work(collector), answer }
+        RunResult { work: sim.take_computed_units(collector), result }
     }
 }
 
 fn collector(yaml: &str) -> Graph {
     let d = Diagnostics::new();
     let registry = Registry::default();
-    let (gates, _) = Gates::parse::<&str>(&[]);
+    let (gates, _) = FeatureGates::parse::<&str>(&[]);
     let plan = from_yaml(yaml, &d).and_then(|root| Plan::parse(&root, &registry, &gates, &d));
-    let plan = plan.unwrap_or_else(|| panic!("{}\n{yaml}", d.to_text(false)));
-    Collector::with_log(plan, Identity::default(), Arc::new(NoLog)).graph().unwrap()
+    let plan = plan.unwrap_or_else(|| panic!("{}\n{yaml}", d.render_to_string(false)));
+    Collector::with_log(plan, BuildInfo::default(), Arc::new(NoopLogSink)).build_graph().unwrap()
 }
 
 /// Which limit a shape exceeds in a row, if any.
-fn judge(row: &Row, shape: &Shape) -> Option<String> {
+fn exceeded_limit(row: &Scenario, shape: &Shape) -> Option<String> {
     if !COUNTING {
-        let Run { answer, .. } = row.run(shape, 4 << 10);
-        return answer.err().map(|why| format!("{}: {why}", shape.name));
+        let RunResult { result, .. } = row.run(shape, 4 << 10);
+        return result.err().map(|why| format!("{}: {why}", shape.name));
     }
-    let mut wrong = Vec::new();
+    let mut violations = Vec::new();
     // Doubled from 16 KiB to 1 MiB. It ends early where growth is bad: larger sizes would take hours.
-    let (mut totals, mut growth, mut last) = (Vec::new(), Vec::new(), Work::default());
+    let (mut totals, mut growth, mut last) = (Vec::new(), Vec::new(), ComputedUnits::default());
     for bytes in (14..=20).map(|bits| 1 << bits) {
-        let Run { work, answer } = row.run(shape, bytes);
-        if let Err(why) = answer {
-            wrong.push(format!("{bytes} bytes are not taken: {why}"));
+        let RunResult { work, result } = row.run(shape, bytes);
+        if let Err(why) = result {
+            violations.push(format!("{bytes} bytes are not taken: {why}"));
             break;
         }
         if let Some(before) = totals.last() {
@@ -215,20 +224,20 @@ fn judge(row: &Row, shape: &Shape) -> Option<String> {
         totals.push(work.total as f64);
         last = work;
         if let [.., a, b] = growth[..]
-            && a.min(b) > GROWTH
+            && a.min(b) > MAX_GROWTH
         {
-            wrong.push(format!("steps grow by {a:.2} and {b:.2} for twice the size, up to {bytes} bytes"));
+            violations.push(format!("steps grow by {a:.2} and {b:.2} for twice the size, up to {bytes} bytes"));
             break;
         }
     }
     let mut whole = None;
-    if wrong.is_empty() {
-        let Run { work, answer } = row.run(shape, row.most());
-        if let Err(why) = answer {
-            wrong.push(format!("{} bytes are not taken: {why}", row.most()));
+    if violations.is_empty() {
+        let RunResult { work, result } = row.run(shape, row.max_body());
+        if let Err(why) = result {
+            violations.push(format!("{} bytes are not taken: {why}", row.max_body()));
         }
         if work.longest_turn > LONGEST_TURN {
-            wrong.push(format!("a turn takes {} million steps", work.longest_turn / 1_000_000));
+            violations.push(format!("a turn takes {} million steps", work.longest_turn / 1_000_000));
         }
         whole = Some(work);
     }
@@ -240,32 +249,32 @@ fn judge(row: &Row, shape: &Shape) -> Option<String> {
         shape.name,
         million(last.total),
         growth.last().unwrap_or(&f64::NAN),
-        if wrong.is_empty() { "" } else { "  <--" },
+        if violations.is_empty() { "" } else { "  <--" },
     );
-    (!wrong.is_empty()).then(|| format!("{shape:?}: {}", wrong.join("; ")))
+    (!violations.is_empty()).then(|| format!("{shape:?}: {}", violations.join("; ")))
 }
 
-/// Every shape of the signals, and what a search from each signal's slowest shape finds.
-fn check(name: &str, row: &Row, signals: &[Signal]) {
+/// Checks every shape of the signals, and the shape that a search from each signal's slowest shape finds.
+fn check_shapes(name: &str, row: &Scenario, signals: &[Signal]) {
     if COUNTING {
         eprintln!("{name}: M steps of 1 MiB, growth; of the most: M steps in the longest turn, in all, turns");
     }
-    let mut wrong = Vec::new();
+    let mut violations = Vec::new();
     for signal in signals {
         let shapes = shapes(*signal);
-        wrong.extend(shapes.iter().filter_map(|shape| judge(row, shape)));
-        if COUNTING && wrong.is_empty() {
-            wrong.extend(judge(row, &search(row, &shapes)));
+        violations.extend(shapes.iter().filter_map(|shape| exceeded_limit(row, shape)));
+        if COUNTING && violations.is_empty() {
+            violations.extend(exceeded_limit(row, &find_slowest_shape(row, &shapes)));
         }
     }
-    assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
+    assert!(violations.is_empty(), "{name}:\n{}", violations.join("\n"));
 }
 
 /// The shape with the most steps in 32 KiB that 20 changes find, each kept if it makes more steps.
-fn search(row: &Row, shapes: &[Shape]) -> Shape {
+fn find_slowest_shape(row: &Scenario, shapes: &[Shape]) -> Shape {
     let cost = |shape: &Shape| {
         let run = row.run(shape, 1 << 15);
-        if run.answer.is_ok() { run.work.total } else { 0 }
+        if run.result.is_ok() { run.work.total } else { 0 }
     };
     let mut best = shapes.iter().map(|shape| (cost(shape), *shape)).max_by_key(|(cost, _)| *cost).unwrap();
     let mut random = Random(7);
@@ -287,99 +296,99 @@ const METRICS: &[Signal] = &[Signal::Metrics];
 
 #[test]
 fn otlp_receiver_grpc_request_is_bounded() {
-    check("otlp over gRPC", &NOP, &Signal::ALL);
+    check_shapes("otlp over gRPC", &NOP, &Signal::ALL);
 }
 
 #[test]
 fn otlp_receiver_http_request_is_bounded() {
-    check("otlp over HTTP", &Row { wire: Wire::Http("none"), ..NOP }, &Signal::ALL);
+    check_shapes("otlp over HTTP", &Scenario { encoding: RequestEncoding::Http("none"), ..NOP }, &Signal::ALL);
 }
 
 #[test]
 fn otlp_receiver_json_request_is_bounded() {
-    check("otlp over HTTP, JSON", &Row { wire: Wire::Json, ..NOP }, &Signal::ALL);
+    check_shapes("otlp over HTTP, JSON", &Scenario { encoding: RequestEncoding::Json, ..NOP }, &Signal::ALL);
 }
 
 #[test]
 fn otlp_receiver_compressed_request_is_bounded() {
-    check("otlp over gRPC, gzip", &Row { wire: Wire::Grpc("gzip"), ..NOP }, TRACES);
-    check("otlp over gRPC, snappy", &Row { wire: Wire::Grpc("snappy"), ..NOP }, TRACES);
-    check("otlp over HTTP, zstd", &Row { wire: Wire::Http("zstd"), ..NOP }, TRACES);
-    check("otlp over HTTP, gzip", &Row { wire: Wire::Http("gzip"), ..NOP }, TRACES);
+    check_shapes("otlp over gRPC, gzip", &Scenario { encoding: RequestEncoding::Grpc("gzip"), ..NOP }, TRACES);
+    check_shapes("otlp over gRPC, snappy", &Scenario { encoding: RequestEncoding::Grpc("snappy"), ..NOP }, TRACES);
+    check_shapes("otlp over HTTP, zstd", &Scenario { encoding: RequestEncoding::Http("zstd"), ..NOP }, TRACES);
+    check_shapes("otlp over HTTP, gzip", &Scenario { encoding: RequestEncoding::Http("gzip"), ..NOP }, TRACES);
 }
 
 #[test]
 fn authenticated_request_is_bounded() {
     let extensions = "basicauth: {htpasswd: {inline: \"user:pass\"}}";
-    check("basicauth", &Row { extensions, wire: Wire::Http("none"), ..NOP }, TRACES);
+    check_shapes("basicauth", &Scenario { extensions, encoding: RequestEncoding::Http("none"), ..NOP }, TRACES);
     // `pass` by bcrypt. Its check is a job; without the count a build without optimisation runs it.
     let extensions = if COUNTING {
         "basicauth: {htpasswd: {inline: \"user:$$2b$$10$$abcdefghijklmnopqrstuurOb.9fHu1HSgO8eKr.BJVKtmsPD3vs2\"}}"
     } else {
         "basicauth: {htpasswd: {inline: \"user:$$2b$$04$$abcdefghijklmnopqrstuufznL8bkzdtHwLhca4To/v9Lo9bA7fR6\"}}"
     };
-    check("basicauth, bcrypt", &Row { extensions, wire: Wire::Http("none"), ..NOP }, TRACES);
+    check_shapes("basicauth, bcrypt", &Scenario { extensions, encoding: RequestEncoding::Http("none"), ..NOP }, TRACES);
 }
 
 #[test]
 fn memory_limiter_request_is_bounded() {
     let processors = "memory_limiter: {check_interval: 1s, limit_mib: 500}";
-    check("memory_limiter", &Row { processors, ..NOP }, TRACES);
+    check_shapes("memory_limiter", &Scenario { processors, ..NOP }, TRACES);
 }
 
 #[test]
 fn batch_processor_pieces_are_bounded() {
     let processors = "batch: {send_batch_size: 100, send_batch_max_size: 100, timeout: 100ms}";
-    check("batch, pieces of 100", &Row { processors, ..NOP }, &Signal::ALL);
+    check_shapes("batch, pieces of 100", &Scenario { processors, ..NOP }, &Signal::ALL);
 }
 
 #[test]
 fn batch_processor_without_maximum_is_bounded() {
     let processors = "batch: {timeout: 100ms}";
-    check("batch", &Row { processors, ..NOP }, &Signal::ALL);
+    check_shapes("batch", &Scenario { processors, ..NOP }, &Signal::ALL);
 }
 
 #[test]
 fn otlp_grpc_exporter_request_is_bounded() {
-    check("otlp_grpc", &OTLP_GRPC, &Signal::ALL);
+    check_shapes("otlp_grpc", &OTLP_GRPC, &Signal::ALL);
     let exporter = "otlp_grpc: {endpoint: \"grpc:14250\", tls: {insecure: true}, compression: gzip}";
-    check("otlp_grpc, gzip", &Row { exporter, ..NOP }, TRACES);
+    check_shapes("otlp_grpc, gzip", &Scenario { exporter, ..NOP }, TRACES);
 }
 
 #[test]
 fn otlp_grpc_exporter_queue_batches_are_bounded() {
     let exporter = "otlp_grpc: {endpoint: \"grpc:14250\", tls: {insecure: true}, compression: none, sending_queue: {batch: {min_size: 100, max_size: 100, flush_timeout: 100ms}}}";
-    check("otlp_grpc, queue's batches of 100", &Row { exporter, ..NOP }, TRACES);
+    check_shapes("otlp_grpc, queue's batches of 100", &Scenario { exporter, ..NOP }, TRACES);
 }
 
 #[test]
 fn otlp_http_exporter_request_is_bounded() {
-    check("otlp_http", &OTLP_HTTP, &Signal::ALL);
+    check_shapes("otlp_http", &OTLP_HTTP, &Signal::ALL);
     let exporter = "otlp_http: {endpoint: \"http://http:14318\", compression: zstd}";
-    check("otlp_http, zstd", &Row { exporter, ..NOP }, TRACES);
+    check_shapes("otlp_http, zstd", &Scenario { exporter, ..NOP }, TRACES);
     let exporter = "otlp_http: {endpoint: \"http://http:14318\", compression: none, encoding: json}";
-    check("otlp_http, JSON", &Row { exporter, ..NOP }, &Signal::ALL);
+    check_shapes("otlp_http, JSON", &Scenario { exporter, ..NOP }, &Signal::ALL);
 }
 
 #[test]
 fn jaeger_exporter_request_is_bounded() {
-    check("jaeger", &JAEGER, TRACES);
+    check_shapes("jaeger", &JAEGER, TRACES);
 }
 
 #[test]
 fn prometheus_exporter_request_and_page_are_bounded() {
-    check("prometheus", &PROMETHEUS, METRICS);
+    check_shapes("prometheus", &PROMETHEUS, METRICS);
 }
 
 #[test]
-fn own_page_is_bounded() {
-    check("own page", &Row { pages: &[8888], ..NOP }, TRACES);
+fn own_metrics_page_is_bounded() {
+    check_shapes("own page", &Scenario { pages: &[8888], ..NOP }, TRACES);
 }
 
 #[test]
 fn debug_exporter_request_is_bounded() {
     for verbosity in ["basic", "normal", "detailed"] {
         let exporter = format!("debug: {{verbosity: {verbosity}}}");
-        check(&format!("debug, {verbosity}"), &Row { exporter: exporter.leak(), ..NOP }, &Signal::ALL);
+        check_shapes(&format!("debug, {verbosity}"), &Scenario { exporter: exporter.leak(), ..NOP }, &Signal::ALL);
     }
 }

@@ -11,39 +11,40 @@ use http::uri::PathAndQuery;
 use otelcore::config::{Diagnostics, Section, from_yaml};
 use otelcore::pdata::Signal;
 use otelcore::pipeline::{
-    Budget, Cx, Endpoint, Event, Extension, Graph, GraphBuilder, Logger, Mono, NoLog, PeerAddr, StartError, Stream,
+    Budget, Cx, Endpoint, Event, Extension, Graph, GraphBuilder, Logger, MonotonicTime, NoopLogSink, PeerAddr,
+    StartError, Stream,
 };
-use otelcore_http::grpc::server::{CallHead, Gate, ServerConfig, ServerConn};
-use otelcore_http::h1::client::{ClientConfig, ClientConn, Outgoing};
-use otelcore_http::h1::{BodyLimit, Door, H1Config, H1Conn, RequestHead, Response};
-use otelcore_http::{Bytes, Status, Turn};
-use otelcore_net::settings::{Balancer, GrpcClient, GrpcClientDefaults};
-use otelcore_net::{Acceptor, Channel, Machine, NewCall, bind};
+use otelcore_http::grpc::server::{Admission as CallAdmission, CallHead, GrpcServerConn, GrpcServerConnConfig};
+use otelcore_http::h1::client::{H1ClientConn, H1ClientConnConfig, OutgoingRequest};
+use otelcore_http::h1::{Admission, BodyLimit, H1ServerConn, HttpServerConnConfig, RequestHead, Response};
+use otelcore_http::{Bytes, PollResult, Status};
+use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
+use otelcore_net::{Acceptor, GrpcChannel, ProtocolMachine, UnaryRequest, bind};
 
 pub(crate) const GRPC_BACKEND: u16 = 14250;
 pub(crate) const HTTP_BACKEND: u16 = 14318;
 
-const LIMIT: u32 = 256 << 20;
+const MAX_MESSAGE: u32 = 256 << 20;
 
-pub(crate) fn alone(extension: impl Extension + 'static) -> Graph {
-    let log = Logger::new(Arc::new(NoLog));
+pub(crate) fn single_extension_graph(extension: impl Extension + 'static) -> Graph {
+    let log = Logger::new(Arc::new(NoopLogSink));
     let mut builder = GraphBuilder::new(Arc::new(Budget::default()), log.clone());
-    builder.own(Box::new(extension), log);
+    builder.add_internal(Box::new(extension), log);
     builder.build()
 }
 
 // ---- backend --------------------------------------------------------------------------------------------------------
 
-struct All;
+struct AcceptAll;
 
-impl Gate for All {
+impl CallAdmission for AcceptAll {
     type Permit = ();
 
     fn route(&mut self, _: &str) -> Result<u32, Status> {
         Ok(0)
     }
 
-    fn open(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
+    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
         Ok(())
     }
 
@@ -52,28 +53,28 @@ impl Gate for All {
     }
 }
 
-impl Door for All {
+impl Admission for AcceptAll {
     type Permit = ();
 
-    fn head(&mut self, _: &RequestHead) -> Result<((), BodyLimit), Response> {
-        Ok(((), BodyLimit(u64::from(LIMIT))))
+    fn admit_head(&mut self, _: &RequestHead) -> Result<((), BodyLimit), Response> {
+        Ok(((), BodyLimit(u64::from(MAX_MESSAGE))))
     }
 
     fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Response> {
         Ok(())
     }
 
-    fn too_large(&mut self, _: &RequestHead) -> Response {
+    fn body_too_large(&mut self, _: &RequestHead) -> Response {
         Response::text(413, "too large")
     }
 }
 
-enum Conn {
-    Grpc(Box<ServerConn<Box<dyn Stream>, ()>>),
-    Http(Box<H1Conn<Box<dyn Stream>, ()>>),
+enum BackendConn {
+    Grpc(Box<GrpcServerConn<Box<dyn Stream>, ()>>),
+    Http(Box<H1ServerConn<Box<dyn Stream>, ()>>),
 }
 
-impl Machine for Conn {
+impl ProtocolMachine for BackendConn {
     fn poll_timeout(&self) -> Option<u64> {
         match self {
             Self::Grpc(conn) => conn.poll_timeout(),
@@ -88,17 +89,17 @@ impl Machine for Conn {
         }
     }
 
-    fn flush(&mut self, now: u64) -> Turn {
+    fn flush(&mut self, now: u64) -> PollResult {
         match self {
             Self::Grpc(conn) => conn.flush(now),
             Self::Http(conn) => conn.flush(now),
         }
     }
 
-    fn shut_write(&mut self) {
+    fn shutdown_write(&mut self) {
         match self {
-            Self::Grpc(conn) => conn.io_mut().shut_write(),
-            Self::Http(conn) => conn.io_mut().shut_write(),
+            Self::Grpc(conn) => conn.io_mut().shutdown_write(),
+            Self::Http(conn) => conn.io_mut().shutdown_write(),
         }
     }
 }
@@ -106,18 +107,18 @@ impl Machine for Conn {
 /// Takes every request on its port, and counts them.
 struct Backend {
     port: u16,
-    acceptor: Option<Acceptor<Conn>>,
-    grpc: Rc<ServerConfig>,
-    http: Rc<H1Config>,
+    acceptor: Option<Acceptor<BackendConn>>,
+    grpc: Rc<GrpcServerConnConfig>,
+    http: Rc<HttpServerConnConfig>,
     requests: Rc<Cell<u64>>,
 }
 
-pub(crate) fn backend(port: u16, requests: &Rc<Cell<u64>>) -> Graph {
-    alone(Backend {
+pub(crate) fn backend_graph(port: u16, requests: &Rc<Cell<u64>>) -> Graph {
+    single_extension_graph(Backend {
         port,
         acceptor: None,
-        grpc: Rc::new(ServerConfig { max_recv_message: LIMIT, ..ServerConfig::default() }),
-        http: Rc::new(H1Config { max_body: u64::from(LIMIT), ..H1Config::default() }),
+        grpc: Rc::new(GrpcServerConnConfig { max_recv_message: MAX_MESSAGE, ..GrpcServerConnConfig::default() }),
+        http: Rc::new(HttpServerConnConfig { max_body: u64::from(MAX_MESSAGE), ..HttpServerConnConfig::default() }),
         requests: requests.clone(),
     })
 }
@@ -129,30 +130,30 @@ impl Extension for Backend {
         Ok(())
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
         let Self { port, acceptor: Some(acceptor), grpc, http, requests } = self else { return };
         let make = |cx: &mut Cx<'_>, stream| {
             let now = cx.now().0;
             Some(if *port == HTTP_BACKEND {
-                Conn::Http(Box::new(H1Conn::new(stream, http.clone(), now)))
+                BackendConn::Http(Box::new(H1ServerConn::new(stream, http.clone(), now)))
             } else {
-                Conn::Grpc(Box::new(ServerConn::new(stream, grpc.clone(), now, cx.rand())))
+                BackendConn::Grpc(Box::new(GrpcServerConn::new(stream, grpc.clone(), now, cx.random())))
             })
         };
-        for slot in acceptor.event(cx, local, &event, make) {
+        for slot in acceptor.handle_event(cx, local, &event, make) {
             let Some((conn, _)) = acceptor.get(slot) else { continue };
             let now = cx.now().0;
             let mut turn = match conn {
-                Conn::Grpc(conn) => {
-                    let turn = conn.turn(now, &mut All);
+                BackendConn::Grpc(conn) => {
+                    let turn = conn.poll(now, &mut AcceptAll);
                     while let Some(call) = conn.poll_call() {
                         requests.set(requests.get() + 1);
-                        conn.reply_ok(call.id, Bytes::new());
+                        conn.respond(call.id, Bytes::new());
                     }
                     turn
                 }
-                Conn::Http(conn) => {
-                    let turn = conn.turn(now, &mut All);
+                BackendConn::Http(conn) => {
+                    let turn = conn.poll(now, &mut AcceptAll);
                     while let Some(request) = conn.poll_request() {
                         requests.set(requests.get() + 1);
                         conn.respond(request.id, Response::new(200, "application/x-protobuf", Bytes::new()));
@@ -160,45 +161,52 @@ impl Extension for Backend {
                     turn
                 }
             };
-            let again = turn.again;
+            let work_left = turn.poll_again;
             turn = conn.flush(now);
-            turn.again |= again;
-            acceptor.after(cx, slot, &turn);
+            turn.poll_again |= work_left;
+            acceptor.apply_poll_result(cx, slot, &turn);
         }
     }
 }
 
 // ---- client ---------------------------------------------------------------------------------------------------------
 
-/// The answer to a request: the bytes of a body, or what went wrong.
-pub(crate) type Answer = Rc<RefCell<Option<Result<usize, String>>>>;
+/// The result of a request: the length of the body, or the error.
+pub(crate) type SharedResult = Rc<RefCell<Option<Result<usize, String>>>>;
 
 const DEFAULTS: GrpcClientDefaults = GrpcClientDefaults {
     empty_endpoint: "an endpoint is needed",
     compression: "none",
     balancer: Balancer::PickFirst,
-    tls_keys_outside: false,
+    allow_top_level_tls_keys: false,
 };
 
-struct GrpcRequest {
-    channel: Channel,
+struct GrpcRequestClient {
+    channel: GrpcChannel,
     signal: Signal,
     body: Bytes,
-    answer: Answer,
+    result: SharedResult,
 }
 
-/// A client that sends `body` to `to` over gRPC.
-pub(crate) fn grpc_request(to: SocketAddr, coding: &str, signal: Signal, body: Bytes, answer: &Answer) -> Graph {
+/// A client that sends `body` to `server` over gRPC.
+pub(crate) fn grpc_request(
+    server: SocketAddr,
+    coding: &str,
+    signal: Signal,
+    body: Bytes,
+    result: &SharedResult,
+) -> Graph {
     let d = Diagnostics::new();
-    let yaml = format!("{{endpoint: \"{to}\", tls: {{insecure: true}}, wait_for_ready: true, compression: {coding}}}");
+    let yaml =
+        format!("{{endpoint: \"{server}\", tls: {{insecure: true}}, wait_for_ready: true, compression: {coding}}}");
     let node = from_yaml(&yaml, &d).unwrap();
     let mut section = Section::new(Some(&node), "client", &d);
-    let client = Rc::new(GrpcClient::parse(&mut section, &DEFAULTS).unwrap());
-    let channel = Channel::new(client, None, Logger::new(Arc::new(NoLog)), 0);
-    alone(GrpcRequest { channel, signal, body, answer: answer.clone() })
+    let client = Rc::new(GrpcClientConfig::parse(&mut section, &DEFAULTS).unwrap());
+    let channel = GrpcChannel::new(client, None, Logger::new(Arc::new(NoopLogSink)), 0);
+    single_extension_graph(GrpcRequestClient { channel, signal, body, result: result.clone() })
 }
 
-impl Extension for GrpcRequest {
+impl Extension for GrpcRequestClient {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         self.channel.start(cx)?;
         let path = PathAndQuery::from_static(match self.signal {
@@ -207,14 +215,14 @@ impl Extension for GrpcRequest {
             Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         });
         let message = std::iter::once(std::mem::take(&mut self.body)).collect();
-        self.channel.call(cx, 0, NewCall { path, message, by: Mono::NEVER });
+        self.channel.start_call(cx, 0, UnaryRequest { path, message, deadline: MonotonicTime::NEVER });
         Ok(())
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
-        self.channel.event(cx, local, &event);
-        while let Some((_, result)) = self.channel.poll_done() {
-            *self.answer.borrow_mut() = Some(result.map(|_| 0).map_err(|status| format!("{status:?}")));
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
+        self.channel.handle_event(cx, local, &event);
+        while let Some((_, result)) = self.channel.poll_result() {
+            *self.result.borrow_mut() = Some(result.map(|_| 0).map_err(|status| format!("{status:?}")));
         }
     }
 }
@@ -227,42 +235,42 @@ pub(crate) struct HttpRequest {
     pub(crate) body: Bytes,
 }
 
-struct HttpClient {
-    to: SocketAddr,
+struct HttpRequestClient {
+    server: SocketAddr,
     request: HttpRequest,
-    conn: Option<ClientConn<Box<dyn Stream>>>,
-    answer: Answer,
+    conn: Option<H1ClientConn<Box<dyn Stream>>>,
+    result: SharedResult,
 }
 
-/// A client that sends `request` to `to`.
-pub(crate) fn http_request(to: SocketAddr, request: HttpRequest, answer: &Answer) -> Graph {
-    alone(HttpClient { to, request, conn: None, answer: answer.clone() })
+/// A client that sends `request` to `server`.
+pub(crate) fn http_request(server: SocketAddr, request: HttpRequest, result: &SharedResult) -> Graph {
+    single_extension_graph(HttpRequestClient { server, request, conn: None, result: result.clone() })
 }
 
-impl Extension for HttpClient {
+impl Extension for HttpRequestClient {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let stream = cx.connect(0, &PeerAddr::Ip(self.to)).map_err(|e| StartError(e.to_string()))?;
-        let config = Rc::new(ClientConfig { max_body: u64::from(LIMIT), ..ClientConfig::default() });
-        let mut conn = ClientConn::new(stream, config, cx.now().0);
+        let stream = cx.connect(0, &PeerAddr::Ip(self.server)).map_err(|e| StartError(e.to_string()))?;
+        let config = Rc::new(H1ClientConnConfig { max_body: u64::from(MAX_MESSAGE), ..H1ClientConnConfig::default() });
+        let mut conn = H1ClientConn::new(stream, config, cx.now().0);
         let HttpRequest { method, target, headers, body } = &self.request;
         let headers = std::iter::once(("Host", "collector")).chain(headers.iter().copied());
-        let request = Outgoing { method, target, headers, body: [body.clone()], deadline: None };
+        let request = OutgoingRequest { method, target, headers, body: [body.clone()], deadline: None };
         conn.start(cx.now().0, request).map_err(|e| StartError(e.to_string()))?;
         self.conn = Some(conn);
         Ok(())
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>) {
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>) {
         let Some(conn) = &mut self.conn else { return };
-        let turn = conn.turn(cx.now().0);
-        if let Some(done) = conn.poll_done() {
-            let answer = done.map_err(|e| e.to_string()).and_then(|reply| match reply.status {
+        let turn = conn.poll(cx.now().0);
+        if let Some(done) = conn.poll_response() {
+            let result = done.map_err(|e| e.to_string()).and_then(|reply| match reply.status {
                 200 => Ok(reply.body.len()),
                 status => Err(format!("{status}: {}", String::from_utf8_lossy(&reply.body))),
             });
-            *self.answer.borrow_mut() = Some(answer);
-        } else if turn.again {
-            cx.again(local);
+            *self.result.borrow_mut() = Some(result);
+        } else if turn.poll_again {
+            cx.request_ready(local);
         }
     }
 }

@@ -8,8 +8,8 @@ use std::ops::Range;
 use super::message::MessageMut;
 use crate::MAX_NESTING;
 use crate::value::{Value, key_len, put_key};
-use crate::views::{AnyValue, KeyValue, Repeated, View};
-use crate::wire::{Fields, Wire, len_field, put_len, raw_fields};
+use crate::views::{AnyValue, KeyValue, RepeatedMessages, View};
+use crate::wire_format::{MessageFields, WireValue, put_tag_and_len, raw_fields, short_tag_field_len};
 
 /// Reads and changes attributes. Reads see what has been written.
 ///
@@ -36,8 +36,8 @@ impl<'a> AttributesMut<'a> {
 
     /// All attributes, in their order.
     #[must_use]
-    pub fn iter(&self) -> Repeated<'_, KeyValue<'_>> {
-        Repeated::new(self.message.raw(), self.number)
+    pub fn iter(&self) -> RepeatedMessages<'_, KeyValue<'_>> {
+        RepeatedMessages::new(self.message.raw(), self.number)
     }
 
     /// The value under `key`.
@@ -102,7 +102,7 @@ impl<'a> AttributesMut<'a> {
     pub fn retain(&mut self, mut keep: impl FnMut(KeyValue<'_>) -> bool) {
         let number = self.number;
         self.message.retain(|found, wire| match wire {
-            Wire::Len(raw) if found == number => keep(KeyValue::parse(raw)),
+            WireValue::Len(raw) if found == number => keep(KeyValue::parse(raw)),
             _ => true,
         });
     }
@@ -124,7 +124,7 @@ impl<'a> AttributesMut<'a> {
     pub fn for_each(&mut self, mut change: impl FnMut(&mut AttributeMut<'_>)) {
         let number = self.number;
         self.message.rewrite(|raw, found, wire, out| match wire {
-            Wire::Len(content) if found == number => {
+            WireValue::Len(content) if found == number => {
                 let start = out.len();
                 let mut attribute = AttributeMut { number, content, out, start, is_written: false };
                 change(&mut attribute);
@@ -231,10 +231,10 @@ fn find(raw: &[u8], number: u32, key: &[u8]) -> Option<Found> {
         {
             (content, rest) = (short, after);
         } else {
-            let mut fields = Fields::new(rest);
+            let mut fields = MessageFields::new(rest);
             let (found, wire) = fields.next()?;
             rest = fields.rest();
-            let Wire::Len(long) = wire else { continue };
+            let WireValue::Len(long) = wire else { continue };
             if found != number {
                 continue;
             }
@@ -269,9 +269,9 @@ fn has_key(content: &[u8], key: &[u8]) -> bool {
 #[inline]
 pub(crate) fn put_attribute(out: &mut Vec<u8>, number: u32, key: &[u8], value: AnyValue<'_>) {
     let value_len = value.encoded_len();
-    put_len(out, number, key_len(key) + len_field(value_len));
+    put_tag_and_len(out, number, key_len(key) + short_tag_field_len(value_len));
     put_key(out, key);
-    put_len(out, 2, value_len);
+    put_tag_and_len(out, 2, value_len);
     value.encode(out);
 }
 
@@ -280,14 +280,14 @@ pub(crate) fn put_attribute(out: &mut Vec<u8>, number: u32, key: &[u8], value: A
 fn put_changed(out: &mut Vec<u8>, number: u32, old: &[u8], value: AnyValue<'_>) {
     let value_len = value.encoded_len();
     if let Some(before) = plain_key(old).and_then(|end| old.get(..end)) {
-        put_len(out, number, before.len() + len_field(value_len));
+        put_tag_and_len(out, number, before.len() + short_tag_field_len(value_len));
         out.extend_from_slice(before);
-        put_len(out, 2, value_len);
+        put_tag_and_len(out, 2, value_len);
         return value.encode(out);
     }
     let others = || raw_fields(old).filter(|(_, found, _)| *found != 2).map(|(raw, _, _)| raw);
-    put_len(out, number, others().map(<[u8]>::len).sum::<usize>() + len_field(value_len));
+    put_tag_and_len(out, number, others().map(<[u8]>::len).sum::<usize>() + short_tag_field_len(value_len));
     others().for_each(|raw| out.extend_from_slice(raw));
-    put_len(out, 2, value_len);
+    put_tag_and_len(out, 2, value_len);
     value.encode(out);
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::message::splice;
-use crate::wire::{put_varint, varint_len};
+use crate::wire_format::{put_varint, varint_len};
 
 /// Messages that contain others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@ use super::message::{Message, MessageMut};
 use crate::MAX_NESTING;
 use crate::value::Value;
 use crate::views::{AnyValue, Event, Link, LogRecord, Span, View};
-use crate::wire::put_bytes;
+use crate::wire_format::put_bytes_field;
 
 /// What all of them have.
 macro_rules! item {
@@ -107,12 +107,12 @@ impl SpanMut<'_> {
 
     /// Adds an event at the end: a `Span.Event` message.
     pub fn push_event(&mut self, event: &[u8]) {
-        self.message().put(None, |out| put_bytes(out, 11, event));
+        self.message().put(None, |out| put_bytes_field(out, 11, event));
     }
 
     /// Adds a link at the end: a `Span.Link` message.
     pub fn push_link(&mut self, link: &[u8]) {
-        self.message().put(None, |out| put_bytes(out, 13, link));
+        self.message().put(None, |out| put_bytes_field(out, 13, link));
     }
 
     /// Replaces the whole span: a `Span` message.

@@ -6,7 +6,10 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use crate::wire::{Fields, Wire, put_bytes, put_fixed64, put_len, put_uint, put_varint, raw_fields};
+use crate::wire_format::{
+    MessageFields, WireValue, put_bytes_field, put_fixed64_field, put_tag_and_len, put_varint, put_varint_field,
+    raw_fields,
+};
 
 /// The state of a message that is kept from step to step. Its source bytes are handed in with each call.
 #[derive(Debug, Default)]
@@ -183,7 +186,7 @@ impl MessageMut<'_> {
         let raw = self.raw();
         self.message.charge(raw.len());
         let (mut last, mut count) = (None, 0);
-        let mut fields = Fields::new(raw);
+        let mut fields = MessageFields::new(raw);
         loop {
             let start = raw.len() - fields.rest().len();
             let Some((found, _)) = fields.next() else { return (last, count) };
@@ -208,7 +211,7 @@ impl MessageMut<'_> {
     }
 
     /// Removes fields in one pass; `keep` is called once for each.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(u32, Wire<'_>) -> bool) {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(u32, WireValue<'_>) -> bool) {
         self.begin();
         let mut kept = std::mem::take(&mut self.message.scratch);
         kept.clear();
@@ -234,7 +237,7 @@ impl MessageMut<'_> {
     }
 
     /// Writes the message anew from its fields: `write` gets each field and the output.
-    pub(super) fn rewrite(&mut self, mut write: impl FnMut(&[u8], u32, Wire<'_>, &mut Vec<u8>)) {
+    pub(super) fn rewrite(&mut self, mut write: impl FnMut(&[u8], u32, WireValue<'_>, &mut Vec<u8>)) {
         self.begin();
         let mut written = std::mem::take(&mut self.message.scratch);
         written.clear();
@@ -261,7 +264,7 @@ impl MessageMut<'_> {
     pub(super) fn text(&mut self, number: u32, v: &[u8]) {
         self.set(number, &[], |out| {
             if !v.is_empty() {
-                put_bytes(out, number, v);
+                put_bytes_field(out, number, v);
             }
         });
     }
@@ -269,7 +272,7 @@ impl MessageMut<'_> {
     pub(super) fn uint(&mut self, number: u32, v: u64) {
         self.set(number, &[], |out| {
             if v != 0 {
-                put_uint(out, number, v);
+                put_varint_field(out, number, v);
             }
         });
     }
@@ -277,7 +280,7 @@ impl MessageMut<'_> {
     pub(super) fn fixed64(&mut self, number: u32, v: u64) {
         self.set(number, &[], |out| {
             if v != 0 {
-                put_fixed64(out, number, v);
+                put_fixed64_field(out, number, v);
             }
         });
     }
@@ -300,7 +303,7 @@ impl MessageMut<'_> {
     pub(super) fn optional_double(&mut self, number: u32, v: Option<f64>) {
         self.set(number, &[], |out| {
             if let Some(v) = v {
-                put_fixed64(out, number, v.to_bits());
+                put_fixed64_field(out, number, v.to_bits());
             }
         });
     }
@@ -309,8 +312,8 @@ impl MessageMut<'_> {
     pub(super) fn nested(&mut self, number: u32, change: impl FnOnce(&mut MessageMut<'_>)) {
         self.begin();
         let raw = self.raw();
-        let pieces = Fields::new(raw).filter_map(|(found, wire)| match wire {
-            Wire::Len(piece) if found == number => Some(piece),
+        let pieces = MessageFields::new(raw).filter_map(|(found, wire)| match wire {
+            WireValue::Len(piece) if found == number => Some(piece),
             _ => None,
         });
         let mut inner = Message::default();
@@ -320,14 +323,14 @@ impl MessageMut<'_> {
         self.message.overflow |= inner.overflow;
         if inner.writes > 0 {
             self.message.charge(inner.buf.len());
-            self.set(number, &[], |out| put_bytes(out, number, &inner.buf));
+            self.set(number, &[], |out| put_bytes_field(out, number, &inner.buf));
         }
     }
 
     /// Sets a message field to what `encode` writes, `len` bytes.
     pub(super) fn message_field(&mut self, number: u32, len: usize, encode: impl FnOnce(&mut Vec<u8>)) {
         self.set(number, &[], |out| {
-            put_len(out, number, len);
+            put_tag_and_len(out, number, len);
             encode(out);
         });
     }

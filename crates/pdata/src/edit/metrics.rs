@@ -7,10 +7,13 @@ use super::attributes::{self, AttributesMut};
 use super::context::{Contexts, Data, contexts, setters};
 use super::message::{Message, MessageMut};
 use crate::views::{
-    self, AnyValue, ExponentialHistogramPoint, Gauge, Histogram, HistogramPoint, Metric, Number, NumberPoint, Sum,
+    self, AnyValue, ExponentialHistogramPoint, Gauge, Histogram, HistogramPoint, Metric, NumberPoint, NumberValue, Sum,
     Summary, SummaryPoint, Temporality, View,
 };
-use crate::wire::{Fields, Wire, len_field, put_bytes, put_fixed64, put_len, put_uint, put_varint, varint_len};
+use crate::wire_format::{
+    MessageFields, WireValue, put_bytes_field, put_fixed64_field, put_tag_and_len, put_varint, put_varint_field,
+    short_tag_field_len, varint_len,
+};
 
 /// What data a metric has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,25 +114,25 @@ impl MetricMut<'_> {
         let mut fields = self.cx.replacement.take().unwrap_or_default();
         fields.clear();
         for metric in metrics {
-            put_bytes(&mut fields, 2, metric);
+            put_bytes_field(&mut fields, 2, metric);
         }
         self.cx.replacement = Some(fields);
     }
 
     /// Adds a metric, a `Metric` message, after this one, also if this one is dropped. It is not visited.
     pub fn append(&mut self, metric: &[u8]) {
-        put_bytes(&mut self.cx.appended, 2, metric);
+        put_bytes_field(&mut self.cx.appended, 2, metric);
     }
 }
 
 fn view<'a>(message: &'a Message, data: &Data, part: &'a [u8]) -> Metric<'a> {
     let raw = message.read(part);
     let mut metric = Metric { raw, ..Metric::default() };
-    for (number, wire) in Fields::new(raw) {
+    for (number, wire) in MessageFields::new(raw) {
         match (number, wire) {
-            (1, Wire::Len(v)) => metric.name = v,
-            (2, Wire::Len(v)) => metric.description = v,
-            (3, Wire::Len(v)) => metric.unit = v,
+            (1, WireValue::Len(v)) => metric.name = v,
+            (2, WireValue::Len(v)) => metric.description = v,
+            (3, WireValue::Len(v)) => metric.unit = v,
             _ => {}
         }
     }
@@ -140,12 +143,12 @@ fn view<'a>(message: &'a Message, data: &Data, part: &'a [u8]) -> Metric<'a> {
         _ => Temporality::Unspecified,
     };
     metric.data = match MetricKind::of(data.number) {
-        MetricKind::Empty => views::Data::Empty,
-        MetricKind::Gauge => views::Data::Gauge(Gauge { raw }),
-        MetricKind::Sum => views::Data::Sum(Sum { raw, temporality, is_monotonic: data.is_monotonic() }),
-        MetricKind::Histogram => views::Data::Histogram(Histogram { raw, temporality }),
-        MetricKind::ExponentialHistogram => views::Data::ExponentialHistogram(Histogram { raw, temporality }),
-        MetricKind::Summary => views::Data::Summary(Summary { raw }),
+        MetricKind::Empty => views::MetricData::Empty,
+        MetricKind::Gauge => views::MetricData::Gauge(Gauge { raw }),
+        MetricKind::Sum => views::MetricData::Sum(Sum { raw, temporality, is_monotonic: data.is_monotonic() }),
+        MetricKind::Histogram => views::MetricData::Histogram(Histogram { raw, temporality }),
+        MetricKind::ExponentialHistogram => views::MetricData::ExponentialHistogram(Histogram { raw, temporality }),
+        MetricKind::Summary => views::MetricData::Summary(Summary { raw }),
     };
     metric
 }
@@ -160,10 +163,10 @@ impl Data {
     }
 
     /// Reads a field of the data that is not a point.
-    pub(super) fn merge(&mut self, number: u32, wire: Wire<'_>) {
+    pub(super) fn merge(&mut self, number: u32, wire: WireValue<'_>) {
         match (number, wire) {
-            (2, Wire::Varint(v)) => self.temporality = (v as u32).cast_signed(),
-            (3, Wire::Varint(v)) => self.is_monotonic = v != 0,
+            (2, WireValue::Varint(v)) => self.temporality = (v as u32).cast_signed(),
+            (3, WireValue::Varint(v)) => self.is_monotonic = v != 0,
             _ => {}
         }
     }
@@ -176,7 +179,7 @@ impl Data {
             _ => None,
         };
         if let Some(v) = value {
-            put_uint(out, number, v);
+            put_varint_field(out, number, v);
         }
     }
 
@@ -291,13 +294,13 @@ impl PointMut<'_> {
     }
 
     /// Sets the value of a number point.
-    pub fn set_value(&mut self, value: Number) {
+    pub fn set_value(&mut self, value: NumberValue) {
         if self.is_number() {
             let mut message = self.message();
             match value {
-                Number::Double(v) => message.set(4, &[6], |out| put_fixed64(out, 4, v.to_bits())),
-                Number::Int(v) => message.set(6, &[4], |out| put_fixed64(out, 6, v.cast_unsigned())),
-                Number::Empty => message.retain(|number, _| number != 4 && number != 6),
+                NumberValue::Double(v) => message.set(4, &[6], |out| put_fixed64_field(out, 4, v.to_bits())),
+                NumberValue::Int(v) => message.set(6, &[4], |out| put_fixed64_field(out, 6, v.cast_unsigned())),
+                NumberValue::Empty => message.retain(|number, _| number != 4 && number != 6),
             }
         }
     }
@@ -353,7 +356,7 @@ impl PointMut<'_> {
     fn packed(&mut self, number: u32, values: impl ExactSizeIterator<Item = u64>) {
         self.message().set(number, &[], |out| {
             if values.len() > 0 {
-                put_len(out, number, values.len() * 8);
+                put_tag_and_len(out, number, values.len() * 8);
                 values.for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
             }
         });
@@ -396,13 +399,13 @@ impl PointMut<'_> {
         }
         let packed = counts.iter().map(|v| varint_len(*v)).sum::<usize>();
         let offset_len = if offset == 0 { 0 } else { 1 + varint_len(zigzag(offset)) };
-        let len = offset_len + if counts.is_empty() { 0 } else { len_field(packed) };
+        let len = offset_len + if counts.is_empty() { 0 } else { short_tag_field_len(packed) };
         self.message().message_field(number, len, |out| {
             if offset != 0 {
-                put_uint(out, 1, zigzag(offset));
+                put_varint_field(out, 1, zigzag(offset));
             }
             if !counts.is_empty() {
-                put_len(out, 2, packed);
+                put_tag_and_len(out, 2, packed);
                 counts.iter().for_each(|v| put_varint(out, *v));
             }
         });
@@ -415,9 +418,9 @@ impl PointMut<'_> {
         }
         self.message().set(6, &[], |out| {
             for (quantile, value) in values {
-                put_len(out, 6, 18);
-                put_fixed64(out, 1, quantile.to_bits());
-                put_fixed64(out, 2, value.to_bits());
+                put_tag_and_len(out, 6, 18);
+                put_fixed64_field(out, 1, quantile.to_bits());
+                put_fixed64_field(out, 2, value.to_bits());
             }
         });
     }

@@ -5,7 +5,7 @@
 use super::frame::{Frame, Level, Mode, Own};
 use super::pass::{OpenPart, Place, Role, role};
 use crate::Signal;
-use crate::wire::{Wire, put_bytes, raw_fields};
+use crate::wire_format::{WireValue, put_bytes_field, raw_fields};
 
 impl OpenPart {
     /// Before the children of a message: writes what its callback has added or, in a metric, changed.
@@ -34,7 +34,7 @@ impl OpenPart {
         if level == Level::Metric {
             self.output.out.extend_from_slice(self.outer.raw(part));
         } else {
-            put_bytes(&mut self.output.out, 1, own.raw(part));
+            put_bytes_field(&mut self.output.out, 1, own.raw(part));
         }
         let end = self.output.out.len();
         if let Some(frame) = self.output.frames.last_mut() {
@@ -68,7 +68,7 @@ impl OpenPart {
             return;
         }
         let start = self.output.out.len();
-        put_bytes(&mut self.output.out, 1, own.raw(source));
+        put_bytes_field(&mut self.output.out, 1, own.raw(source));
         let end = self.output.out.len();
         if let Some(frame) = self.output.frames.last_mut() {
             frame.own = Own::Output(start, end);
@@ -86,7 +86,7 @@ impl OpenPart {
         let Some(frame) = self.output.frames.last_mut() else { return };
         if frame.schema_writes != url.writes {
             frame.schema_writes = url.writes;
-            put_bytes(&mut self.output.out, 3, url.raw(source));
+            put_bytes_field(&mut self.output.out, 3, url.raw(source));
         }
     }
 
@@ -121,7 +121,7 @@ impl OpenPart {
         let Frame { own_writes, schema_writes, .. } = *frame;
         if own.writes != own_writes {
             let mut field = Vec::new();
-            put_bytes(&mut field, 1, own.raw(source));
+            put_bytes_field(&mut field, 1, own.raw(source));
             match frame.own {
                 Own::Ahead => {
                     self.output.flush(source, end);
@@ -140,7 +140,7 @@ impl OpenPart {
         }
         if url.writes != schema_writes {
             self.output.flush(source, end);
-            put_bytes(&mut self.output.out, 3, url.raw(source));
+            put_bytes_field(&mut self.output.out, 3, url.raw(source));
         }
     }
 
@@ -158,7 +158,7 @@ impl OpenPart {
         self.output.out.extend_from_slice(self.outer.raw(source));
         for (raw, number, wire) in raw_fields(&children) {
             let role = role(Signal::Metrics, level, number);
-            if matches!(wire, Wire::Len(_)) && matches!(role, Role::Message(_) | Role::Item(_)) {
+            if matches!(wire, WireValue::Len(_)) && matches!(role, Role::Message(_) | Role::Item(_)) {
                 self.output.out.extend_from_slice(raw);
             }
         }

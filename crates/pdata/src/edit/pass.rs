@@ -13,10 +13,10 @@ use super::items::{EventMut, LinkMut, LogMut, SpanMut};
 use super::message::Message;
 use super::metrics::{MetricMut, PointMut};
 use super::{Descend, Edited, Editor, Keep, OutputLimit, OutputTooLarge, ResourceMut, ScopeMut};
-use crate::rope::Part;
-use crate::split::count_items;
-use crate::wire::{Fields, Wire, put_len};
-use crate::{Rope, Signal, Work};
+use crate::rope::RopePart;
+use crate::split::count_field_items;
+use crate::wire_format::{MessageFields, WireValue, put_tag_and_len};
+use crate::{Rope, Signal, StepBudget};
 
 /// Units of work for each callback, in addition to the bytes.
 const CALL_UNITS: u64 = 80;
@@ -26,7 +26,7 @@ const CALL_UNITS: u64 = 80;
 pub struct EditPass {
     signal: Signal,
     limit: OutputLimit,
-    parts: VecDeque<Part>,
+    parts: VecDeque<RopePart>,
     done: Rope,
     edited: Edited,
     open: Option<Box<OpenPart>>,
@@ -52,7 +52,7 @@ impl EditPass {
     ///
     /// # Errors
     /// The output of a part would be too large. The pass is then of no further use.
-    pub fn step<E: Editor + ?Sized>(&mut self, editor: &mut E, work: &mut Work) -> Result<bool, OutputTooLarge> {
+    pub fn step<E: Editor + ?Sized>(&mut self, editor: &mut E, work: &mut StepBudget) -> Result<bool, OutputTooLarge> {
         while !work.is_spent() {
             let Some(open) = &mut self.open else {
                 let Some(part) = self.parts.pop_front() else { return Ok(true) };
@@ -156,7 +156,7 @@ pub(super) struct Place {
 }
 
 impl OpenPart {
-    fn begin(&mut self, part: Part, limit: OutputLimit) {
+    fn begin(&mut self, part: RopePart, limit: OutputLimit) {
         self.output = Output::new(limit.of(part.bytes.len()));
         self.part = part.bytes;
         self.items = part.items;
@@ -169,7 +169,7 @@ impl OpenPart {
         &mut self,
         signal: Signal,
         editor: &mut E,
-        work: &mut Work,
+        work: &mut StepBudget,
     ) -> Result<bool, OutputTooLarge> {
         let part = self.part.clone();
         while !work.is_spent() {
@@ -214,7 +214,7 @@ impl OpenPart {
         let part = std::mem::take(&mut self.part);
         if !self.output.is_changed() {
             edited.shared_parts += 1;
-            return done.push(Part { bytes: part, items: self.items });
+            return done.push(RopePart { bytes: part, items: self.items });
         }
         edited.changed_parts += 1;
         self.output.flush(&part, part.len());
@@ -223,18 +223,18 @@ impl OpenPart {
             out.shrink_to_fit();
         }
         let items = (u64::from(self.items) + self.added).saturating_sub(self.dropped + self.replaced);
-        done.push(Part { bytes: out.into(), items: u32::try_from(items).unwrap_or(u32::MAX) });
+        done.push(RopePart { bytes: out.into(), items: u32::try_from(items).unwrap_or(u32::MAX) });
     }
 
     /// Enters the next entry of the body; false at its end.
-    fn next_entry(&mut self, part: &[u8], work: &mut Work) -> bool {
-        let mut fields = Fields::new(part.get(self.at..).unwrap_or_default());
+    fn next_entry(&mut self, part: &[u8], work: &mut StepBudget) -> bool {
+        let mut fields = MessageFields::new(part.get(self.at..).unwrap_or_default());
         while !work.is_spent() {
-            work.charge(Work::FIELD);
+            work.charge(StepBudget::UNITS_PER_FIELD);
             let start = part.len() - fields.rest().len();
             let Some((number, wire)) = fields.next() else { return false };
             self.at = part.len() - fields.rest().len();
-            if let (1, Wire::Len(entry)) = (number, wire) {
+            if let (1, WireValue::Len(entry)) = (number, wire) {
                 let frame = Frame::new(Level::Entry, Mode::Scan, number, start..self.at, self.at - entry.len());
                 self.output.frames.push(frame);
                 return true;
@@ -248,7 +248,7 @@ impl OpenPart {
         &mut self,
         part: &[u8],
         editor: &mut E,
-        work: &mut Work,
+        work: &mut StepBudget,
     ) -> Result<(), OutputTooLarge> {
         let Some(frame) = self.output.frames.last() else { return Ok(()) };
         let Frame { level, start, content, .. } = *frame;
@@ -289,20 +289,20 @@ impl OpenPart {
 
     /// After a callback: charges its work, and looks whether it wrote too much.
     #[inline]
-    fn after_call(&mut self, bytes: usize, work: &mut Work) -> Result<(), OutputTooLarge> {
+    fn after_call(&mut self, bytes: usize, work: &mut StepBudget) -> Result<(), OutputTooLarge> {
         let cost = self.item.take_cost() + self.outer.take_cost() + self.cx.take_cost();
         work.charge(CALL_UNITS + bytes as u64 + 2 * cost);
         if self.item.overflow { Err(self.too_large()) } else { Ok(()) }
     }
 
     /// Adds whole metrics, as fields of a scope.
-    fn put_metrics(&mut self, metrics: &[u8], work: &mut Work, depth: usize) {
+    fn put_metrics(&mut self, metrics: &[u8], work: &mut StepBudget, depth: usize) {
         work.charge(2 * metrics.len() as u64);
         self.output.out.extend_from_slice(metrics);
         if let Some(scope) = depth.checked_sub(1).and_then(|scope| self.output.frames.get_mut(scope)) {
-            scope.kept += Fields::new(metrics).count();
+            scope.kept += MessageFields::new(metrics).count();
         }
-        self.added += u64::from(count_items(Signal::Metrics, 2, metrics));
+        self.added += u64::from(count_field_items(Signal::Metrics, 2, metrics));
     }
 
     /// Goes on with the innermost message, until it ends, another is entered, or the budget is spent.
@@ -312,14 +312,14 @@ impl OpenPart {
         source: &[u8],
         part: &[u8],
         editor: &mut E,
-        work: &mut Work,
+        work: &mut StepBudget,
     ) -> Result<(), OutputTooLarge> {
         let Some(frame) = self.output.frames.last() else { return Ok(()) };
         let Frame { level, mode, end, .. } = *frame;
-        let mut fields = Fields::new(source.get(frame.at..end).unwrap_or_default());
+        let mut fields = MessageFields::new(source.get(frame.at..end).unwrap_or_default());
         while !work.is_spent() {
             let start = end - fields.rest().len();
-            work.charge(Work::FIELD);
+            work.charge(StepBudget::UNITS_PER_FIELD);
             let Some((number, wire)) = fields.next() else {
                 self.leave(source, part, work);
                 return Ok(());
@@ -328,9 +328,9 @@ impl OpenPart {
             if let Some(frame) = self.output.frames.last_mut() {
                 frame.at = next;
             }
-            let len = if let Wire::Len(content) = wire { content.len() } else { 0 };
+            let len = if let WireValue::Len(content) = wire { content.len() } else { 0 };
             let place = Place { number, start, content: next - len, next };
-            let is_message = matches!(wire, Wire::Len(_));
+            let is_message = matches!(wire, WireValue::Len(_));
             match role(signal, level, number) {
                 Role::Item(item) if is_message => match mode {
                     Mode::Visit => {
@@ -409,7 +409,7 @@ impl OpenPart {
         source: &[u8],
         part: &[u8],
         editor: &mut E,
-        work: &mut Work,
+        work: &mut StepBudget,
     ) -> Result<bool, OutputTooLarge> {
         let Place { number, start, content, next } = place;
         self.item.reset(content..next, &[], self.output.limit);
@@ -440,7 +440,7 @@ impl OpenPart {
                 if is_changed {
                     self.output.flush(source, start);
                     let raw = self.item.raw(source);
-                    put_len(&mut self.output.out, number, raw.len());
+                    put_tag_and_len(&mut self.output.out, number, raw.len());
                     self.output.out.extend_from_slice(raw);
                     self.output.pass(next);
                 }
@@ -471,7 +471,7 @@ impl OpenPart {
     }
 
     /// The end of the innermost message.
-    fn leave(&mut self, source: &[u8], part: &[u8], work: &mut Work) {
+    fn leave(&mut self, source: &[u8], part: &[u8], work: &mut StepBudget) {
         let Some(frame) = self.output.frames.last() else { return };
         let Frame { level, mode, end, kept, dropped, .. } = *frame;
         let is_gone = matches!(mode, Mode::Drop | Mode::Replace);

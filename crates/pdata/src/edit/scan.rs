@@ -5,15 +5,15 @@ use super::frame::{Frame, Level, Mode};
 use super::message::Message;
 use super::metrics::DATA;
 use super::pass::OpenPart;
-use crate::Work;
-use crate::wire::{Fields, Wire};
+use crate::StepBudget;
+use crate::wire_format::{MessageFields, WireValue};
 
 /// Units for a field of which only tag and length are read, one after another.
 const SCAN_UNITS: u64 = 10;
 
 impl OpenPart {
     /// Finds a message's own fields, among those of its children; true when that is done.
-    pub(super) fn scan(&mut self, part: &[u8], work: &mut Work) -> bool {
+    pub(super) fn scan(&mut self, part: &[u8], work: &mut StepBudget) -> bool {
         let room = self.output.limit;
         let Some(frame) = self.output.frames.last_mut() else { return true };
         let is_first = frame.at == frame.content;
@@ -28,23 +28,23 @@ impl OpenPart {
             own.reset(0..0, &[], room);
             schema.reset(0..0, &[], room);
         }
-        let mut fields = Fields::new(part.get(frame.at..frame.end).unwrap_or_default());
+        let mut fields = MessageFields::new(part.get(frame.at..frame.end).unwrap_or_default());
         let mut read = 0;
-        while read < work.left() {
+        while read < work.remaining() {
             read += SCAN_UNITS;
             let Some((number, wire)) = fields.next() else {
                 work.charge(read);
                 if frame.own_count > 1 {
                     let whole = part.get(frame.content..frame.end).unwrap_or_default();
-                    let pieces = Fields::new(whole).filter_map(|(number, wire)| match wire {
-                        Wire::Len(piece) if number == 1 => Some(piece),
+                    let pieces = MessageFields::new(whole).filter_map(|(number, wire)| match wire {
+                        WireValue::Len(piece) if number == 1 => Some(piece),
                         _ => None,
                     });
                     own.reset_joined(pieces, room);
                 }
                 return true;
             };
-            let Wire::Len(content) = wire else { continue };
+            let WireValue::Len(content) = wire else { continue };
             let next = frame.end - fields.rest().len();
             match number {
                 1 => {
@@ -65,16 +65,16 @@ impl OpenPart {
         data: &mut Data,
         outer: &mut Message,
         part: &[u8],
-        work: &mut Work,
+        work: &mut StepBudget,
         room: usize,
     ) -> bool {
         if frame.at == frame.content {
             outer.reset(frame.content..frame.end, DATA, room);
             *data = Data::default();
         }
-        let mut fields = Fields::new(part.get(frame.at..frame.end).unwrap_or_default());
+        let mut fields = MessageFields::new(part.get(frame.at..frame.end).unwrap_or_default());
         while !work.is_spent() {
-            work.charge(Work::FIELD);
+            work.charge(StepBudget::UNITS_PER_FIELD);
             let Some((number, wire)) = fields.next() else {
                 if data.number == 0 {
                     return true;
@@ -84,7 +84,7 @@ impl OpenPart {
                 return false;
             };
             frame.at = frame.end - fields.rest().len();
-            if let Wire::Len(content) = wire
+            if let WireValue::Len(content) = wire
                 && DATA.contains(&number)
             {
                 *data = Data { number, content: frame.at - content.len()..frame.at, ..Data::default() };
@@ -94,13 +94,13 @@ impl OpenPart {
     }
 
     /// Finds temporality and monotonicity of a metric's data; true when that is done.
-    pub(super) fn scan_data(&mut self, part: &[u8], work: &mut Work) -> bool {
+    pub(super) fn scan_data(&mut self, part: &[u8], work: &mut StepBudget) -> bool {
         let Some(frame) = self.output.frames.last_mut() else { return true };
         let data = &mut self.cx.data;
         let end = data.content.end;
-        let mut fields = Fields::new(part.get(frame.at..end).unwrap_or_default());
+        let mut fields = MessageFields::new(part.get(frame.at..end).unwrap_or_default());
         while !work.is_spent() {
-            work.charge(Work::FIELD);
+            work.charge(StepBudget::UNITS_PER_FIELD);
             let Some((number, wire)) = fields.next() else { return true };
             frame.at = end - fields.rest().len();
             data.merge(number, wire);

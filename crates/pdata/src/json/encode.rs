@@ -4,10 +4,12 @@
 //! [`super::schema`]. The input has passed [`crate::check`]. Fields in any order, fields that occur several times and
 //! packed fields in several pieces are written as if they had been in canonical form. Unknown fields are omitted.
 
-use super::read::plain_len;
-use super::schema::{ANY_VALUE, FIELDS, Field, KEY_VALUE, Kind, Rule, Schema, request};
+use super::reader::plain_len;
+use super::schema::{
+    ANY_VALUE, FieldRule, FieldSchema, JsonFieldType, KEY_VALUE, MAX_FIELDS, MessageSchema, request_schema,
+};
 use crate::text::{put_base64, put_double, put_hex};
-use crate::wire::{Fields, Wire, plain_attribute, zigzag32};
+use crate::wire_format::{MessageFields, WireValue, decode_zigzag32, short_string_attribute};
 use crate::{Rope, Signal};
 
 /// Appends `body`, an `Export*ServiceRequest`, as JSON.
@@ -18,12 +20,12 @@ pub fn encode(signal: Signal, body: &Rope, out: &mut Vec<u8>) {
     out.reserve(body.len().saturating_mul(3));
     out.push(b'{');
     let mut first = true;
-    if let [field] = request(signal).fields {
+    if let [field] = request_schema(signal).fields {
         for part in body.parts() {
-            for (number, wire) in Fields::new(&part.bytes) {
-                if let (1, Wire::Len(entry)) = (number, wire) {
+            for (number, wire) in MessageFields::new(&part.bytes) {
+                if let (1, WireValue::Len(entry)) = (number, wire) {
                     start_element(field, &mut first, out);
-                    any_message(field.kind, entry, out);
+                    put_any_message(field.kind, entry, out);
                 }
             }
         }
@@ -33,127 +35,127 @@ pub fn encode(signal: Signal, body: &Rope, out: &mut Vec<u8>) {
 
 /// Where a field is in its message.
 #[derive(Clone, Copy)]
-struct Found<'a> {
+struct FieldOccurrences<'a> {
     /// The message from the first occurrence on.
-    from: Fields<'a>,
+    first: MessageFields<'a>,
     /// The last occurrence.
-    last: Wire<'a>,
+    last: WireValue<'a>,
     count: usize,
 }
 
-fn any_message(kind: Kind, raw: &[u8], out: &mut Vec<u8>) {
-    let (Kind::Message(schema) | Kind::Nested(schema)) = kind else { return };
+fn put_any_message(kind: JsonFieldType, raw: &[u8], out: &mut Vec<u8>) {
+    let (JsonFieldType::Message(schema) | JsonFieldType::Nested(schema)) = kind else { return };
     if std::ptr::eq(schema, &raw const KEY_VALUE) {
-        key_value(raw, out);
+        put_key_value(raw, out);
     } else if std::ptr::eq(schema, &raw const ANY_VALUE) {
-        any_value(member(raw), out);
+        put_any_value(any_value_member(raw), out);
     } else {
-        message(schema, raw, out);
+        put_message(schema, raw, out);
     }
 }
 
-fn message(schema: &'static Schema, raw: &[u8], out: &mut Vec<u8>) {
-    let mut found: [Option<Found<'_>>; FIELDS] = [None; FIELDS];
-    let mut alternative = None;
-    let mut fields = Fields::new(raw);
+fn put_message(schema: &'static MessageSchema, raw: &[u8], out: &mut Vec<u8>) {
+    let mut found: [Option<FieldOccurrences<'_>>; MAX_FIELDS] = [None; MAX_FIELDS];
+    let mut oneof_index = None;
+    let mut fields = MessageFields::new(raw);
     loop {
         let from = fields;
         let Some((number, last)) = fields.next() else { break };
-        let Some(index) = schema.index(number) else { continue };
-        if schema.fields.get(index).is_some_and(|field| field.rule == Rule::Oneof) {
-            alternative = Some(index);
+        let Some(index) = schema.index_of_number(number) else { continue };
+        if schema.fields.get(index).is_some_and(|field| field.rule == FieldRule::Oneof) {
+            oneof_index = Some(index);
         }
         match found.get_mut(index) {
             Some(Some(found)) => {
                 found.last = last;
                 found.count += 1;
             }
-            Some(slot) => *slot = Some(Found { from, last, count: 1 }),
+            Some(slot) => *slot = Some(FieldOccurrences { first: from, last, count: 1 }),
             None => {}
         }
     }
     out.push(b'{');
     for (index, (field, found)) in schema.fields.iter().zip(found).enumerate() {
         match (field.rule, found) {
-            (Rule::Many, Some(found)) => array(field, found, out),
-            (Rule::Plain, found) => plain(field, found, out),
-            (Rule::Oneof, _) if alternative != Some(index) => {}
-            (Rule::Oneof | Rule::Optional, Some(found)) => {
-                key(field, out);
-                value(field.kind, found.last, out);
+            (FieldRule::Repeated, Some(found)) => put_array(field, found, out),
+            (FieldRule::Plain, found) => put_plain_field(field, found, out),
+            (FieldRule::Oneof, _) if oneof_index != Some(index) => {}
+            (FieldRule::Oneof | FieldRule::Optional, Some(found)) => {
+                put_key(field, out);
+                put_value(field.kind, found.last, out);
             }
-            (Rule::Oneof | Rule::Optional | Rule::Many, None) => {}
+            (FieldRule::Oneof | FieldRule::Optional | FieldRule::Repeated, None) => {}
         }
     }
     out.push(b'}');
 }
 
 /// A field that is written if it is not zero, or if it is a message.
-fn plain(field: &Field, found: Option<Found<'_>>, out: &mut Vec<u8>) {
-    let nested = matches!(field.kind, Kind::Message(_) | Kind::Nested(_));
+fn put_plain_field(field: &FieldSchema, found: Option<FieldOccurrences<'_>>, out: &mut Vec<u8>) {
+    let is_message = matches!(field.kind, JsonFieldType::Message(_) | JsonFieldType::Nested(_));
     match found {
-        None if !nested => {}
+        None if !is_message => {}
         None => {
-            key(field, out);
+            put_key(field, out);
             out.extend_from_slice(b"{}");
         }
-        Some(found) if nested => {
-            key(field, out);
+        Some(found) if is_message => {
+            put_key(field, out);
             if found.count == 1 {
-                let Wire::Len(raw) = found.last else { return };
-                any_message(field.kind, raw, out);
+                let WireValue::Len(raw) = found.last else { return };
+                put_any_message(field.kind, raw, out);
             } else {
                 // The pieces of a message, one after another, are the merged message.
-                any_message(field.kind, &pieces(field, found), out);
+                put_any_message(field.kind, &concat_occurrences(field, found), out);
             }
         }
         Some(found) if !is_zero(field.kind, found.last) => {
-            key(field, out);
-            value(field.kind, found.last, out);
+            put_key(field, out);
+            put_value(field.kind, found.last, out);
         }
         Some(_) => {}
     }
 }
 
 #[cold]
-fn pieces(field: &Field, found: Found<'_>) -> Vec<u8> {
-    let mut whole = Vec::new();
-    for (number, wire) in found.from {
-        if let Wire::Len(piece) = wire
+fn concat_occurrences(field: &FieldSchema, found: FieldOccurrences<'_>) -> Vec<u8> {
+    let mut merged = Vec::new();
+    for (number, wire) in found.first {
+        if let WireValue::Len(piece) = wire
             && number == field.number
         {
-            whole.extend_from_slice(piece);
+            merged.extend_from_slice(piece);
         }
     }
-    whole
+    merged
 }
 
-fn array(field: &Field, found: Found<'_>, out: &mut Vec<u8>) {
+fn put_array(field: &FieldSchema, found: FieldOccurrences<'_>, out: &mut Vec<u8>) {
     let mut first = true;
-    let occurrences = found.from.filter(|(number, _)| *number == field.number).take(found.count);
+    let occurrences = found.first.filter(|(number, _)| *number == field.number).take(found.count);
     for (_, wire) in occurrences {
         match (field.kind, wire) {
-            (kind @ (Kind::Message(_) | Kind::Nested(_)), Wire::Len(raw)) => {
+            (kind @ (JsonFieldType::Message(_) | JsonFieldType::Nested(_)), WireValue::Len(raw)) => {
                 start_element(field, &mut first, out);
-                any_message(kind, raw, out);
+                put_any_message(kind, raw, out);
             }
-            (Kind::Fixed64 | Kind::Double, Wire::Len(packed)) => {
+            (JsonFieldType::Fixed64 | JsonFieldType::Double, WireValue::Len(packed)) => {
                 for bits in packed.chunks_exact(8) {
                     let bits = bits.first_chunk().map_or(0, |bits| u64::from_le_bytes(*bits));
                     start_element(field, &mut first, out);
-                    value(field.kind, Wire::Fixed64(bits), out);
+                    put_value(field.kind, WireValue::Fixed64(bits), out);
                 }
             }
-            (Kind::Uint64, Wire::Len(mut packed)) => {
-                while let Some((v, rest)) = crate::wire::varint(packed) {
+            (JsonFieldType::Uint64, WireValue::Len(mut packed)) => {
+                while let Some((v, rest)) = crate::wire_format::read_varint(packed) {
                     packed = rest;
                     start_element(field, &mut first, out);
-                    value(field.kind, Wire::Varint(v), out);
+                    put_value(field.kind, WireValue::Varint(v), out);
                 }
             }
             (kind, wire) => {
                 start_element(field, &mut first, out);
-                value(kind, wire, out);
+                put_value(kind, wire, out);
             }
         }
     }
@@ -164,9 +166,9 @@ fn array(field: &Field, found: Found<'_>, out: &mut Vec<u8>) {
 
 /// Writes the comma between elements, or the name and the bracket before the first element.
 #[inline]
-fn start_element(field: &Field, first: &mut bool, out: &mut Vec<u8>) {
+fn start_element(field: &FieldSchema, first: &mut bool, out: &mut Vec<u8>) {
     if std::mem::take(first) {
-        key(field, out);
+        put_key(field, out);
         out.push(b'[');
     } else {
         out.push(b',');
@@ -175,27 +177,30 @@ fn start_element(field: &Field, first: &mut bool, out: &mut Vec<u8>) {
 
 /// Writes a name, with a comma before it if the object has members already.
 #[inline]
-fn key(field: &Field, out: &mut Vec<u8>) {
+fn put_key(field: &FieldSchema, out: &mut Vec<u8>) {
     if out.last() != Some(&b'{') {
         out.push(b',');
     }
     out.push(b'"');
-    out.extend_from_slice(field.tail.as_bytes());
+    out.extend_from_slice(field.key_tail.as_bytes());
 }
 
-fn is_zero(kind: Kind, wire: Wire<'_>) -> bool {
+fn is_zero(kind: JsonFieldType, wire: WireValue<'_>) -> bool {
     match (kind, wire) {
-        (Kind::TraceId | Kind::SpanId, Wire::Len(id)) => id.iter().all(|b| *b == 0),
+        (JsonFieldType::TraceId | JsonFieldType::SpanId, WireValue::Len(id)) => id.iter().all(|b| *b == 0),
         // Minus zero is zero, too.
-        (Kind::Double, Wire::Fixed64(bits)) => f64::from_bits(bits) == 0.0,
-        (Kind::Int32 | Kind::Sint32 | Kind::Uint32 | Kind::Enum(_), Wire::Varint(v)) => v as u32 == 0,
-        (_, Wire::Len(v)) => v.is_empty(),
-        (_, Wire::Varint(v) | Wire::Fixed64(v)) => v == 0,
-        (_, Wire::Fixed32(v)) => v == 0,
+        (JsonFieldType::Double, WireValue::Fixed64(bits)) => f64::from_bits(bits) == 0.0,
+        (
+            JsonFieldType::Int32 | JsonFieldType::Sint32 | JsonFieldType::Uint32 | JsonFieldType::Enum(_),
+            WireValue::Varint(v),
+        ) => v as u32 == 0,
+        (_, WireValue::Len(v)) => v.is_empty(),
+        (_, WireValue::Varint(v) | WireValue::Fixed64(v)) => v == 0,
+        (_, WireValue::Fixed32(v)) => v == 0,
     }
 }
 
-fn value(kind: Kind, wire: Wire<'_>, out: &mut Vec<u8>) {
+fn put_value(kind: JsonFieldType, wire: WireValue<'_>, out: &mut Vec<u8>) {
     let quoted = |digits: &str, out: &mut Vec<u8>| {
         out.push(b'"');
         out.extend_from_slice(digits.as_bytes());
@@ -203,48 +208,52 @@ fn value(kind: Kind, wire: Wire<'_>, out: &mut Vec<u8>) {
     };
     let mut digits = itoa::Buffer::new();
     match (kind, wire) {
-        (Kind::Message(_) | Kind::Nested(_), Wire::Len(raw)) => any_message(kind, raw, out),
-        (Kind::Str, Wire::Len(v)) => put_string(v, out),
-        (Kind::Bytes, Wire::Len(v)) => {
+        (JsonFieldType::Message(_) | JsonFieldType::Nested(_), WireValue::Len(raw)) => put_any_message(kind, raw, out),
+        (JsonFieldType::Str, WireValue::Len(v)) => put_string(v, out),
+        (JsonFieldType::Bytes, WireValue::Len(v)) => {
             out.push(b'"');
             put_base64(out, v);
             out.push(b'"');
         }
-        (Kind::TraceId | Kind::SpanId, Wire::Len(v)) => {
+        (JsonFieldType::TraceId | JsonFieldType::SpanId, WireValue::Len(v)) => {
             out.push(b'"');
             put_hex(out, v);
             out.push(b'"');
         }
-        (Kind::Bool, Wire::Varint(v)) => out.extend_from_slice(if v == 0 { b"false" } else { b"true" }),
+        (JsonFieldType::Bool, WireValue::Varint(v)) => out.extend_from_slice(if v == 0 { b"false" } else { b"true" }),
         // 32-bit numbers are the low half of their varint.
-        (Kind::Int32 | Kind::Enum(_), Wire::Varint(v)) => {
+        (JsonFieldType::Int32 | JsonFieldType::Enum(_), WireValue::Varint(v)) => {
             out.extend_from_slice(digits.format((v as u32).cast_signed()).as_bytes());
         }
-        (Kind::Sint32, Wire::Varint(v)) => out.extend_from_slice(digits.format(zigzag32(v)).as_bytes()),
-        (Kind::Uint32, Wire::Varint(v)) => out.extend_from_slice(digits.format(v as u32).as_bytes()),
-        (Kind::Fixed32, Wire::Fixed32(v)) => out.extend_from_slice(digits.format(v).as_bytes()),
-        (Kind::Int64, Wire::Varint(v)) | (Kind::Sfixed64, Wire::Fixed64(v)) => {
+        (JsonFieldType::Sint32, WireValue::Varint(v)) => {
+            out.extend_from_slice(digits.format(decode_zigzag32(v)).as_bytes())
+        }
+        (JsonFieldType::Uint32, WireValue::Varint(v)) => out.extend_from_slice(digits.format(v as u32).as_bytes()),
+        (JsonFieldType::Fixed32, WireValue::Fixed32(v)) => out.extend_from_slice(digits.format(v).as_bytes()),
+        (JsonFieldType::Int64, WireValue::Varint(v)) | (JsonFieldType::Sfixed64, WireValue::Fixed64(v)) => {
             quoted(digits.format(v.cast_signed()), out);
         }
-        (Kind::Uint64, Wire::Varint(v)) | (Kind::Fixed64, Wire::Fixed64(v)) => quoted(digits.format(v), out),
-        (Kind::Double, Wire::Fixed64(bits)) => put_number(f64::from_bits(bits), out),
+        (JsonFieldType::Uint64, WireValue::Varint(v)) | (JsonFieldType::Fixed64, WireValue::Fixed64(v)) => {
+            quoted(digits.format(v), out)
+        }
+        (JsonFieldType::Double, WireValue::Fixed64(bits)) => put_number(f64::from_bits(bits), out),
         // Only possible for a body that was not checked: the output is valid JSON nevertheless.
         _ => out.extend_from_slice(b"null"),
     }
 }
 
-fn key_value(raw: &[u8], out: &mut Vec<u8>) {
-    let (mut name, mut inner, mut strindex) = (&b""[..], None, 0_i32);
-    if let Some((key_end, text)) = plain_attribute(raw) {
+fn put_key_value(raw: &[u8], out: &mut Vec<u8>) {
+    let (mut name, mut member, mut strindex) = (&b""[..], None, 0_i32);
+    if let Some((key_end, text)) = short_string_attribute(raw) {
         name = raw.get(2..key_end).unwrap_or_default();
-        inner = text.get(1..).map(|text| (0, Wire::Len(text)));
+        member = text.get(1..).map(|text| (0, WireValue::Len(text)));
     } else {
-        for (number, wire) in Fields::new(raw) {
+        for (number, wire) in MessageFields::new(raw) {
             match (number, wire) {
-                (1, Wire::Len(v)) => name = v,
+                (1, WireValue::Len(v)) => name = v,
                 // A later value replaces an earlier one, unless the later one is empty.
-                (2, Wire::Len(v)) => inner = member(v).or(inner),
-                (3, Wire::Varint(v)) => strindex = (v as u32).cast_signed(),
+                (2, WireValue::Len(v)) => member = any_value_member(v).or(member),
+                (3, WireValue::Varint(v)) => strindex = (v as u32).cast_signed(),
                 _ => {}
             }
         }
@@ -256,7 +265,7 @@ fn key_value(raw: &[u8], out: &mut Vec<u8>) {
         out.push(b',');
     }
     out.extend_from_slice(b"\"value\":");
-    any_value(inner, out);
+    put_any_value(member, out);
     if strindex != 0 {
         out.extend_from_slice(b",\"keyStrindex\":");
         out.extend_from_slice(itoa::Buffer::new().format(strindex).as_bytes());
@@ -266,30 +275,30 @@ fn key_value(raw: &[u8], out: &mut Vec<u8>) {
 
 /// The last alternative in an `AnyValue`, with its index; `None` for an empty value.
 #[inline]
-fn member(raw: &[u8]) -> Option<(usize, Wire<'_>)> {
+fn any_value_member(raw: &[u8]) -> Option<(usize, WireValue<'_>)> {
     let mut found = None;
-    for (number, wire) in Fields::new(raw) {
+    for (number, wire) in MessageFields::new(raw) {
         let fits = match number {
-            1 | 5 | 6 | 7 => matches!(wire, Wire::Len(_)),
-            2 | 3 | 8 => matches!(wire, Wire::Varint(_)),
-            4 => matches!(wire, Wire::Fixed64(_)),
+            1 | 5 | 6 | 7 => matches!(wire, WireValue::Len(_)),
+            2 | 3 | 8 => matches!(wire, WireValue::Varint(_)),
+            4 => matches!(wire, WireValue::Fixed64(_)),
             _ => false,
         };
         if fits {
-            found = ANY_VALUE.index(number).map(|index| (index, wire));
+            found = ANY_VALUE.index_of_number(number).map(|index| (index, wire));
         }
     }
     found
 }
 
-fn any_value(member: Option<(usize, Wire<'_>)>, out: &mut Vec<u8>) {
+fn put_any_value(member: Option<(usize, WireValue<'_>)>, out: &mut Vec<u8>) {
     out.push(b'{');
     if let Some((index, wire)) = member
         && let Some(field) = ANY_VALUE.fields.get(index)
     {
         out.push(b'"');
-        out.extend_from_slice(field.tail.as_bytes());
-        value(field.kind, wire, out);
+        out.extend_from_slice(field.key_tail.as_bytes());
+        put_value(field.kind, wire, out);
     }
     out.push(b'}');
 }
@@ -312,8 +321,8 @@ fn put_string(v: &[u8], out: &mut Vec<u8>) {
 
 fn put_escaped(mut v: &[u8], out: &mut Vec<u8>) {
     loop {
-        let (plain, rest) = v.split_at(plain_len(v));
-        out.extend_from_slice(plain);
+        let (unescaped, rest) = v.split_at(plain_len(v));
+        out.extend_from_slice(unescaped);
         let Some((byte, rest)) = rest.split_first() else { return };
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),

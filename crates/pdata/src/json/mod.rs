@@ -10,7 +10,7 @@
 
 mod decode;
 mod encode;
-mod read;
+mod reader;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -18,23 +18,23 @@ mod tests;
 pub use decode::decode;
 pub use encode::encode;
 
-use crate::response::{self, PartialSuccess, Status};
+use crate::response::{self, PartialSuccess, RpcStatus};
 use crate::{MAX_NESTING, Signal};
 
-/// Why a body is not OTLP/JSON. The sender is at fault.
+/// Why a body is not OTLP/JSON. The sender sent it so.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JsonError {
     /// Path in the document, such as `resourceSpans[0].scopeSpans[0].spans[3].traceId`; empty for the whole document.
     pub path: String,
     /// Byte offset into the body.
     pub offset: usize,
-    /// The fault.
-    pub what: Problem,
+    /// The kind of the error.
+    pub kind: JsonErrorKind,
 }
 
-/// The kinds of fault in [`JsonError`].
+/// The kinds of [`JsonError`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Problem {
+pub enum JsonErrorKind {
     /// A byte that the grammar or the field's type does not allow.
     Expected {
         /// What is allowed there.
@@ -58,14 +58,14 @@ pub enum Problem {
     /// Not padded standard base64.
     Base64,
     /// A control character that is not escaped.
-    Control(u8),
+    ControlCharacter(u8),
     /// A backslash followed by a character that JSON does not define as an escape.
     Escape,
     /// Values nested more than [`MAX_NESTING`] deep.
     Nesting,
 }
 
-impl std::fmt::Display for Problem {
+impl std::fmt::Display for JsonErrorKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match *self {
             Self::Expected { wanted, found: None } => write!(f, "expected {wanted}, found the end of the body"),
@@ -74,10 +74,10 @@ impl std::fmt::Display for Problem {
             }
             Self::IdLength { wanted, found } => write!(f, "expected {wanted} hexadecimal digits, found {found}"),
             Self::IdDigit => f.write_str("expected hexadecimal digits"),
-            Self::Number(kind) => write!(f, "not {kind}"),
+            Self::Number(type_name) => write!(f, "not {type_name}"),
             Self::Enum => f.write_str("unknown name of an enum value"),
             Self::Base64 => f.write_str("not padded standard base64"),
-            Self::Control(byte) => write!(f, "control character 0x{byte:02x} in a string"),
+            Self::ControlCharacter(byte) => write!(f, "control character 0x{byte:02x} in a string"),
             Self::Escape => f.write_str("invalid escape in a string"),
             Self::Nesting => write!(f, "values nested more than {MAX_NESTING} deep"),
         }
@@ -89,7 +89,7 @@ impl std::fmt::Display for JsonError {
         if !self.path.is_empty() {
             write!(f, "{}: ", self.path)?;
         }
-        write!(f, "{} (at byte {})", self.what, self.offset)
+        write!(f, "{} (at byte {})", self.kind, self.offset)
     }
 }
 
@@ -98,20 +98,20 @@ impl std::error::Error for JsonError {}
 /// Reads an `Export*ServiceResponse`; its absent fields are zero and empty.
 ///
 /// # Errors
-/// The first fault, with its position.
-pub fn partial_success(signal: Signal, body: &[u8]) -> Result<PartialSuccess, JsonError> {
+/// The first error, with its position.
+pub fn decode_partial_success(signal: Signal, body: &[u8]) -> Result<PartialSuccess, JsonError> {
     let mut bytes = Vec::new();
-    decode::message(schema::response(signal), body, &mut bytes)?;
-    // The bytes were written by `decode::message` and are well-formed.
-    Ok(response::partial_success(&bytes).unwrap_or_default())
+    decode::decode_message(schema::response_schema(signal), body, &mut bytes)?;
+    // The bytes were written by `decode::decode_message` and are well-formed.
+    Ok(response::decode_partial_success(&bytes).unwrap_or_default())
 }
 
 /// Reads a `google.rpc.Status`, the body of an OTLP/HTTP error; its details are omitted.
 ///
 /// # Errors
-/// The first fault, with its position.
-pub fn status(body: &[u8]) -> Result<Status, JsonError> {
+/// The first error, with its position.
+pub fn decode_status(body: &[u8]) -> Result<RpcStatus, JsonError> {
     let mut bytes = Vec::new();
-    decode::message(&schema::RPC_STATUS, body, &mut bytes)?;
-    Ok(response::status(&bytes).unwrap_or_default())
+    decode::decode_message(&schema::RPC_STATUS, body, &mut bytes)?;
+    Ok(response::decode_status(&bytes).unwrap_or_default())
 }

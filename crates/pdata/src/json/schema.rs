@@ -8,7 +8,7 @@ use crate::check::LEGACY_SCOPES;
 
 /// The type of a value, in JSON and in the wire format.
 #[derive(Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum JsonFieldType {
     Str,
     /// Base64 in JSON.
     Bytes,
@@ -36,14 +36,14 @@ pub(super) enum Kind {
     Double,
     /// The names of the values 0, 1, 2 and so on.
     Enum(&'static [&'static str]),
-    Message(&'static Schema),
+    Message(&'static MessageSchema),
     /// A value inside a value, which counts as one level of nesting.
-    Nested(&'static Schema),
+    Nested(&'static MessageSchema),
 }
 
 /// How often a field can be in its message, and when it is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum FieldRule {
     /// Once; omitted if it is zero, unless it is a message.
     Plain,
     /// Once; zero is not absence.
@@ -52,38 +52,38 @@ pub(super) enum Rule {
     /// sets of alternatives.
     Oneof,
     /// Repeated: each element is appended; numbers are packed.
-    Many,
+    Repeated,
 }
 
-pub(super) struct Field {
+pub(super) struct FieldSchema {
     pub number: u32,
     /// `name":`, what follows the opening quote of a key.
-    pub tail: &'static str,
+    pub key_tail: &'static str,
     pub name: &'static str,
     /// The name in the protobuf definition, which the reader also accepts.
-    pub snake: &'static str,
-    pub kind: Kind,
-    pub rule: Rule,
+    pub proto_name: &'static str,
+    pub kind: JsonFieldType,
+    pub rule: FieldRule,
 }
 
 /// The largest number of fields of any message, and one more than the highest field number, `LEGACY_SCOPES` excepted.
-pub(super) const FIELDS: usize = 17;
+pub(super) const MAX_FIELDS: usize = 17;
 
-pub(super) struct Schema {
-    pub fields: &'static [Field],
-    /// Index into `fields` by number; [`NONE`] where there is no such field.
-    indices: [u8; FIELDS],
+pub(super) struct MessageSchema {
+    pub fields: &'static [FieldSchema],
+    /// Index into `fields` by number; [`NO_FIELD`] where there is no such field.
+    indices: [u8; MAX_FIELDS],
 }
 
-const NONE: u8 = u8::MAX;
+const NO_FIELD: u8 = u8::MAX;
 
-impl Schema {
-    const fn new(fields: &'static [Field]) -> Self {
-        let mut indices = [NONE; FIELDS];
+impl MessageSchema {
+    const fn new(fields: &'static [FieldSchema]) -> Self {
+        let mut indices = [NO_FIELD; MAX_FIELDS];
         let mut i = 0;
         while i < fields.len() {
             let number = fields[i].number as usize;
-            if number < FIELDS {
+            if number < MAX_FIELDS {
                 indices[number] = i as u8;
             }
             i += 1;
@@ -91,35 +91,42 @@ impl Schema {
         Self { fields, indices }
     }
 
-    /// The index of the field with this number. `LEGACY_SCOPES` has no index: admission has renumbered such fields.
+    /// The index of the field with this number. `LEGACY_SCOPES` has none: such fields are renumbered before.
     #[inline]
-    pub(super) fn index(&self, number: u32) -> Option<usize> {
-        self.indices.get(number as usize).copied().filter(|i| *i != NONE).map(usize::from)
+    pub(super) fn index_of_number(&self, number: u32) -> Option<usize> {
+        self.indices.get(number as usize).copied().filter(|i| *i != NO_FIELD).map(usize::from)
     }
 
     /// The index of the field with this name.
-    pub(super) fn find(&self, name: &[u8]) -> Option<usize> {
-        self.fields.iter().position(|f| f.name.as_bytes() == name || f.snake.as_bytes() == name)
+    pub(super) fn index_of_name(&self, name: &[u8]) -> Option<usize> {
+        self.fields.iter().position(|f| f.name.as_bytes() == name || f.proto_name.as_bytes() == name)
     }
 }
 
 macro_rules! field {
     ($number:expr, $name:literal, $snake:literal, $kind:expr, $rule:expr) => {
-        Field { number: $number, tail: concat!($name, "\":"), name: $name, snake: $snake, kind: $kind, rule: $rule }
+        FieldSchema {
+            number: $number,
+            key_tail: concat!($name, "\":"),
+            name: $name,
+            proto_name: $snake,
+            kind: $kind,
+            rule: $rule,
+        }
     };
     ($number:expr, $name:literal, $kind:expr, $rule:expr) => {
         field!($number, $name, $name, $kind, $rule)
     };
 }
 
-use Kind::{
+use FieldRule::{Oneof, Optional, Plain, Repeated};
+use JsonFieldType::{
     Bool, Bytes, Double, Enum, Fixed32, Fixed64, Int32, Int64, Message, Nested, Sfixed64, Sint32, SpanId, Str, TraceId,
     Uint32, Uint64,
 };
-use Rule::{Many, Oneof, Optional, Plain};
 
 /// The schema of a signal's export request.
-pub(super) fn request(signal: Signal) -> &'static Schema {
+pub(super) fn request_schema(signal: Signal) -> &'static MessageSchema {
     match signal {
         Signal::Traces => &TRACES,
         Signal::Metrics => &METRICS,
@@ -128,7 +135,7 @@ pub(super) fn request(signal: Signal) -> &'static Schema {
 }
 
 /// The schema of a signal's export response.
-pub(super) fn response(signal: Signal) -> &'static Schema {
+pub(super) fn response_schema(signal: Signal) -> &'static MessageSchema {
     match signal {
         Signal::Traces => &TRACES_RESPONSE,
         Signal::Metrics => &METRICS_RESPONSE,
@@ -136,19 +143,20 @@ pub(super) fn response(signal: Signal) -> &'static Schema {
     }
 }
 
-static TRACES: Schema = Schema::new(&[field!(1, "resourceSpans", "resource_spans", Message(&RESOURCE_SPANS), Many)]);
-static RESOURCE_SPANS: Schema = Schema::new(&[
+static TRACES: MessageSchema =
+    MessageSchema::new(&[field!(1, "resourceSpans", "resource_spans", Message(&RESOURCE_SPANS), Repeated)]);
+static RESOURCE_SPANS: MessageSchema = MessageSchema::new(&[
     field!(1, "resource", Message(&RESOURCE), Plain),
-    field!(2, "scopeSpans", "scope_spans", Message(&SCOPE_SPANS), Many),
+    field!(2, "scopeSpans", "scope_spans", Message(&SCOPE_SPANS), Repeated),
     field!(3, "schemaUrl", "schema_url", Str, Plain),
-    field!(LEGACY_SCOPES, "deprecatedScopeSpans", "deprecated_scope_spans", Message(&SCOPE_SPANS), Many),
+    field!(LEGACY_SCOPES, "deprecatedScopeSpans", "deprecated_scope_spans", Message(&SCOPE_SPANS), Repeated),
 ]);
-static SCOPE_SPANS: Schema = Schema::new(&[
+static SCOPE_SPANS: MessageSchema = MessageSchema::new(&[
     field!(1, "scope", Message(&SCOPE), Plain),
-    field!(2, "spans", Message(&SPAN), Many),
+    field!(2, "spans", Message(&SPAN), Repeated),
     field!(3, "schemaUrl", "schema_url", Str, Plain),
 ]);
-static SPAN: Schema = Schema::new(&[
+static SPAN: MessageSchema = MessageSchema::new(&[
     field!(1, "traceId", "trace_id", TraceId, Plain),
     field!(2, "spanId", "span_id", SpanId, Plain),
     field!(3, "traceState", "trace_state", Str, Plain),
@@ -158,44 +166,45 @@ static SPAN: Schema = Schema::new(&[
     field!(6, "kind", Enum(&SPAN_KIND), Plain),
     field!(7, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
     field!(8, "endTimeUnixNano", "end_time_unix_nano", Fixed64, Plain),
-    field!(9, "attributes", Message(&KEY_VALUE), Many),
+    field!(9, "attributes", Message(&KEY_VALUE), Repeated),
     field!(10, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
-    field!(11, "events", Message(&EVENT), Many),
+    field!(11, "events", Message(&EVENT), Repeated),
     field!(12, "droppedEventsCount", "dropped_events_count", Uint32, Plain),
-    field!(13, "links", Message(&LINK), Many),
+    field!(13, "links", Message(&LINK), Repeated),
     field!(14, "droppedLinksCount", "dropped_links_count", Uint32, Plain),
     field!(15, "status", Message(&STATUS), Plain),
 ]);
-static EVENT: Schema = Schema::new(&[
+static EVENT: MessageSchema = MessageSchema::new(&[
     field!(1, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
     field!(2, "name", Str, Plain),
-    field!(3, "attributes", Message(&KEY_VALUE), Many),
+    field!(3, "attributes", Message(&KEY_VALUE), Repeated),
     field!(4, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
 ]);
-static LINK: Schema = Schema::new(&[
+static LINK: MessageSchema = MessageSchema::new(&[
     field!(1, "traceId", "trace_id", TraceId, Plain),
     field!(2, "spanId", "span_id", SpanId, Plain),
     field!(3, "traceState", "trace_state", Str, Plain),
-    field!(4, "attributes", Message(&KEY_VALUE), Many),
+    field!(4, "attributes", Message(&KEY_VALUE), Repeated),
     field!(5, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
     field!(6, "flags", Fixed32, Plain),
 ]);
-static STATUS: Schema = Schema::new(&[field!(2, "message", Str, Plain), field!(3, "code", Enum(&STATUS_CODE), Plain)]);
+static STATUS: MessageSchema =
+    MessageSchema::new(&[field!(2, "message", Str, Plain), field!(3, "code", Enum(&STATUS_CODE), Plain)]);
 
-static METRICS: Schema =
-    Schema::new(&[field!(1, "resourceMetrics", "resource_metrics", Message(&RESOURCE_METRICS), Many)]);
-static RESOURCE_METRICS: Schema = Schema::new(&[
+static METRICS: MessageSchema =
+    MessageSchema::new(&[field!(1, "resourceMetrics", "resource_metrics", Message(&RESOURCE_METRICS), Repeated)]);
+static RESOURCE_METRICS: MessageSchema = MessageSchema::new(&[
     field!(1, "resource", Message(&RESOURCE), Plain),
-    field!(2, "scopeMetrics", "scope_metrics", Message(&SCOPE_METRICS), Many),
+    field!(2, "scopeMetrics", "scope_metrics", Message(&SCOPE_METRICS), Repeated),
     field!(3, "schemaUrl", "schema_url", Str, Plain),
-    field!(LEGACY_SCOPES, "deprecatedScopeMetrics", "deprecated_scope_metrics", Message(&SCOPE_METRICS), Many),
+    field!(LEGACY_SCOPES, "deprecatedScopeMetrics", "deprecated_scope_metrics", Message(&SCOPE_METRICS), Repeated),
 ]);
-static SCOPE_METRICS: Schema = Schema::new(&[
+static SCOPE_METRICS: MessageSchema = MessageSchema::new(&[
     field!(1, "scope", Message(&SCOPE), Plain),
-    field!(2, "metrics", Message(&METRIC), Many),
+    field!(2, "metrics", Message(&METRIC), Repeated),
     field!(3, "schemaUrl", "schema_url", Str, Plain),
 ]);
-static METRIC: Schema = Schema::new(&[
+static METRIC: MessageSchema = MessageSchema::new(&[
     field!(1, "name", Str, Plain),
     field!(2, "description", Str, Plain),
     field!(3, "unit", Str, Plain),
@@ -204,47 +213,49 @@ static METRIC: Schema = Schema::new(&[
     field!(9, "histogram", Message(&HISTOGRAM), Oneof),
     field!(10, "exponentialHistogram", "exponential_histogram", Message(&EXPONENTIAL_HISTOGRAM), Oneof),
     field!(11, "summary", Message(&SUMMARY), Oneof),
-    field!(12, "metadata", Message(&KEY_VALUE), Many),
+    field!(12, "metadata", Message(&KEY_VALUE), Repeated),
 ]);
-static GAUGE: Schema = Schema::new(&[field!(1, "dataPoints", "data_points", Message(&NUMBER_POINT), Many)]);
-static SUM: Schema = Schema::new(&[
-    field!(1, "dataPoints", "data_points", Message(&NUMBER_POINT), Many),
+static GAUGE: MessageSchema =
+    MessageSchema::new(&[field!(1, "dataPoints", "data_points", Message(&NUMBER_POINT), Repeated)]);
+static SUM: MessageSchema = MessageSchema::new(&[
+    field!(1, "dataPoints", "data_points", Message(&NUMBER_POINT), Repeated),
     field!(2, "aggregationTemporality", "aggregation_temporality", Enum(&TEMPORALITY), Plain),
     field!(3, "isMonotonic", "is_monotonic", Bool, Plain),
 ]);
-static HISTOGRAM: Schema = Schema::new(&[
-    field!(1, "dataPoints", "data_points", Message(&HISTOGRAM_POINT), Many),
+static HISTOGRAM: MessageSchema = MessageSchema::new(&[
+    field!(1, "dataPoints", "data_points", Message(&HISTOGRAM_POINT), Repeated),
     field!(2, "aggregationTemporality", "aggregation_temporality", Enum(&TEMPORALITY), Plain),
 ]);
-static EXPONENTIAL_HISTOGRAM: Schema = Schema::new(&[
-    field!(1, "dataPoints", "data_points", Message(&EXPONENTIAL_POINT), Many),
+static EXPONENTIAL_HISTOGRAM: MessageSchema = MessageSchema::new(&[
+    field!(1, "dataPoints", "data_points", Message(&EXPONENTIAL_POINT), Repeated),
     field!(2, "aggregationTemporality", "aggregation_temporality", Enum(&TEMPORALITY), Plain),
 ]);
-static SUMMARY: Schema = Schema::new(&[field!(1, "dataPoints", "data_points", Message(&SUMMARY_POINT), Many)]);
-static NUMBER_POINT: Schema = Schema::new(&[
-    field!(7, "attributes", Message(&KEY_VALUE), Many),
+static SUMMARY: MessageSchema =
+    MessageSchema::new(&[field!(1, "dataPoints", "data_points", Message(&SUMMARY_POINT), Repeated)]);
+static NUMBER_POINT: MessageSchema = MessageSchema::new(&[
+    field!(7, "attributes", Message(&KEY_VALUE), Repeated),
     field!(2, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
     field!(3, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
     field!(4, "asDouble", "as_double", Double, Oneof),
     field!(6, "asInt", "as_int", Sfixed64, Oneof),
-    field!(5, "exemplars", Message(&EXEMPLAR), Many),
+    field!(5, "exemplars", Message(&EXEMPLAR), Repeated),
     field!(8, "flags", Uint32, Plain),
 ]);
-static HISTOGRAM_POINT: Schema = Schema::new(&[
-    field!(9, "attributes", Message(&KEY_VALUE), Many),
+static HISTOGRAM_POINT: MessageSchema = MessageSchema::new(&[
+    field!(9, "attributes", Message(&KEY_VALUE), Repeated),
     field!(2, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
     field!(3, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
     field!(4, "count", Fixed64, Plain),
     field!(5, "sum", Double, Optional),
-    field!(6, "bucketCounts", "bucket_counts", Fixed64, Many),
-    field!(7, "explicitBounds", "explicit_bounds", Double, Many),
-    field!(8, "exemplars", Message(&EXEMPLAR), Many),
+    field!(6, "bucketCounts", "bucket_counts", Fixed64, Repeated),
+    field!(7, "explicitBounds", "explicit_bounds", Double, Repeated),
+    field!(8, "exemplars", Message(&EXEMPLAR), Repeated),
     field!(10, "flags", Uint32, Plain),
     field!(11, "min", Double, Optional),
     field!(12, "max", Double, Optional),
 ]);
-static EXPONENTIAL_POINT: Schema = Schema::new(&[
-    field!(1, "attributes", Message(&KEY_VALUE), Many),
+static EXPONENTIAL_POINT: MessageSchema = MessageSchema::new(&[
+    field!(1, "attributes", Message(&KEY_VALUE), Repeated),
     field!(2, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
     field!(3, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
     field!(4, "count", Fixed64, Plain),
@@ -254,26 +265,28 @@ static EXPONENTIAL_POINT: Schema = Schema::new(&[
     field!(8, "positive", Message(&BUCKETS), Plain),
     field!(9, "negative", Message(&BUCKETS), Plain),
     field!(10, "flags", Uint32, Plain),
-    field!(11, "exemplars", Message(&EXEMPLAR), Many),
+    field!(11, "exemplars", Message(&EXEMPLAR), Repeated),
     field!(12, "min", Double, Optional),
     field!(13, "max", Double, Optional),
     field!(14, "zeroThreshold", "zero_threshold", Double, Plain),
 ]);
-static BUCKETS: Schema =
-    Schema::new(&[field!(1, "offset", Sint32, Plain), field!(2, "bucketCounts", "bucket_counts", Uint64, Many)]);
-static SUMMARY_POINT: Schema = Schema::new(&[
-    field!(7, "attributes", Message(&KEY_VALUE), Many),
+static BUCKETS: MessageSchema = MessageSchema::new(&[
+    field!(1, "offset", Sint32, Plain),
+    field!(2, "bucketCounts", "bucket_counts", Uint64, Repeated),
+]);
+static SUMMARY_POINT: MessageSchema = MessageSchema::new(&[
+    field!(7, "attributes", Message(&KEY_VALUE), Repeated),
     field!(2, "startTimeUnixNano", "start_time_unix_nano", Fixed64, Plain),
     field!(3, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
     field!(4, "count", Fixed64, Plain),
     field!(5, "sum", Double, Plain),
-    field!(6, "quantileValues", "quantile_values", Message(&VALUE_AT_QUANTILE), Many),
+    field!(6, "quantileValues", "quantile_values", Message(&VALUE_AT_QUANTILE), Repeated),
     field!(8, "flags", Uint32, Plain),
 ]);
-static VALUE_AT_QUANTILE: Schema =
-    Schema::new(&[field!(1, "quantile", Double, Plain), field!(2, "value", Double, Plain)]);
-static EXEMPLAR: Schema = Schema::new(&[
-    field!(7, "filteredAttributes", "filtered_attributes", Message(&KEY_VALUE), Many),
+static VALUE_AT_QUANTILE: MessageSchema =
+    MessageSchema::new(&[field!(1, "quantile", Double, Plain), field!(2, "value", Double, Plain)]);
+static EXEMPLAR: MessageSchema = MessageSchema::new(&[
+    field!(7, "filteredAttributes", "filtered_attributes", Message(&KEY_VALUE), Repeated),
     field!(2, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
     field!(3, "asDouble", "as_double", Double, Oneof),
     field!(6, "asInt", "as_int", Sfixed64, Oneof),
@@ -281,25 +294,26 @@ static EXEMPLAR: Schema = Schema::new(&[
     field!(4, "spanId", "span_id", SpanId, Plain),
 ]);
 
-static LOGS: Schema = Schema::new(&[field!(1, "resourceLogs", "resource_logs", Message(&RESOURCE_LOGS), Many)]);
-static RESOURCE_LOGS: Schema = Schema::new(&[
+static LOGS: MessageSchema =
+    MessageSchema::new(&[field!(1, "resourceLogs", "resource_logs", Message(&RESOURCE_LOGS), Repeated)]);
+static RESOURCE_LOGS: MessageSchema = MessageSchema::new(&[
     field!(1, "resource", Message(&RESOURCE), Plain),
-    field!(2, "scopeLogs", "scope_logs", Message(&SCOPE_LOGS), Many),
+    field!(2, "scopeLogs", "scope_logs", Message(&SCOPE_LOGS), Repeated),
     field!(3, "schemaUrl", "schema_url", Str, Plain),
-    field!(LEGACY_SCOPES, "deprecatedScopeLogs", "deprecated_scope_logs", Message(&SCOPE_LOGS), Many),
+    field!(LEGACY_SCOPES, "deprecatedScopeLogs", "deprecated_scope_logs", Message(&SCOPE_LOGS), Repeated),
 ]);
-static SCOPE_LOGS: Schema = Schema::new(&[
+static SCOPE_LOGS: MessageSchema = MessageSchema::new(&[
     field!(1, "scope", Message(&SCOPE), Plain),
-    field!(2, "logRecords", "log_records", Message(&LOG_RECORD), Many),
+    field!(2, "logRecords", "log_records", Message(&LOG_RECORD), Repeated),
     field!(3, "schemaUrl", "schema_url", Str, Plain),
 ]);
-static LOG_RECORD: Schema = Schema::new(&[
+static LOG_RECORD: MessageSchema = MessageSchema::new(&[
     field!(1, "timeUnixNano", "time_unix_nano", Fixed64, Plain),
     field!(11, "observedTimeUnixNano", "observed_time_unix_nano", Fixed64, Plain),
     field!(2, "severityNumber", "severity_number", Enum(&SEVERITY), Plain),
     field!(3, "severityText", "severity_text", Str, Plain),
     field!(5, "body", Message(&ANY_VALUE), Plain),
-    field!(6, "attributes", Message(&KEY_VALUE), Many),
+    field!(6, "attributes", Message(&KEY_VALUE), Repeated),
     field!(7, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
     field!(8, "flags", Fixed32, Plain),
     field!(9, "traceId", "trace_id", TraceId, Plain),
@@ -307,29 +321,29 @@ static LOG_RECORD: Schema = Schema::new(&[
     field!(12, "eventName", "event_name", Str, Plain),
 ]);
 
-static RESOURCE: Schema = Schema::new(&[
-    field!(1, "attributes", Message(&KEY_VALUE), Many),
+static RESOURCE: MessageSchema = MessageSchema::new(&[
+    field!(1, "attributes", Message(&KEY_VALUE), Repeated),
     field!(2, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
-    field!(3, "entityRefs", "entity_refs", Message(&ENTITY_REF), Many),
+    field!(3, "entityRefs", "entity_refs", Message(&ENTITY_REF), Repeated),
 ]);
-static ENTITY_REF: Schema = Schema::new(&[
+static ENTITY_REF: MessageSchema = MessageSchema::new(&[
     field!(1, "schemaUrl", "schema_url", Str, Plain),
     field!(2, "type", Str, Plain),
-    field!(3, "idKeys", "id_keys", Str, Many),
-    field!(4, "descriptionKeys", "description_keys", Str, Many),
+    field!(3, "idKeys", "id_keys", Str, Repeated),
+    field!(4, "descriptionKeys", "description_keys", Str, Repeated),
 ]);
-static SCOPE: Schema = Schema::new(&[
+static SCOPE: MessageSchema = MessageSchema::new(&[
     field!(1, "name", Str, Plain),
     field!(2, "version", Str, Plain),
-    field!(3, "attributes", Message(&KEY_VALUE), Many),
+    field!(3, "attributes", Message(&KEY_VALUE), Repeated),
     field!(4, "droppedAttributesCount", "dropped_attributes_count", Uint32, Plain),
 ]);
-pub(super) static KEY_VALUE: Schema = Schema::new(&[
+pub(super) static KEY_VALUE: MessageSchema = MessageSchema::new(&[
     field!(1, "key", Str, Plain),
     field!(2, "value", Nested(&ANY_VALUE), Plain),
     field!(3, "keyStrindex", "key_strindex", Int32, Plain),
 ]);
-pub(super) static ANY_VALUE: Schema = Schema::new(&[
+pub(super) static ANY_VALUE: MessageSchema = MessageSchema::new(&[
     field!(1, "stringValue", "string_value", Str, Oneof),
     field!(2, "boolValue", "bool_value", Bool, Oneof),
     field!(3, "intValue", "int_value", Int64, Oneof),
@@ -339,31 +353,31 @@ pub(super) static ANY_VALUE: Schema = Schema::new(&[
     field!(7, "bytesValue", "bytes_value", Bytes, Oneof),
     field!(8, "stringValueStrindex", "string_value_strindex", Int32, Oneof),
 ]);
-static ARRAY_VALUE: Schema = Schema::new(&[field!(1, "values", Nested(&ANY_VALUE), Many)]);
-static KEY_VALUE_LIST: Schema = Schema::new(&[field!(1, "values", Message(&KEY_VALUE), Many)]);
+static ARRAY_VALUE: MessageSchema = MessageSchema::new(&[field!(1, "values", Nested(&ANY_VALUE), Repeated)]);
+static KEY_VALUE_LIST: MessageSchema = MessageSchema::new(&[field!(1, "values", Message(&KEY_VALUE), Repeated)]);
 
-static TRACES_RESPONSE: Schema =
-    Schema::new(&[field!(1, "partialSuccess", "partial_success", Message(&REJECTED_SPANS), Plain)]);
-static METRICS_RESPONSE: Schema =
-    Schema::new(&[field!(1, "partialSuccess", "partial_success", Message(&REJECTED_POINTS), Plain)]);
-static LOGS_RESPONSE: Schema =
-    Schema::new(&[field!(1, "partialSuccess", "partial_success", Message(&REJECTED_RECORDS), Plain)]);
-static REJECTED_SPANS: Schema = Schema::new(&[
+static TRACES_RESPONSE: MessageSchema =
+    MessageSchema::new(&[field!(1, "partialSuccess", "partial_success", Message(&REJECTED_SPANS), Plain)]);
+static METRICS_RESPONSE: MessageSchema =
+    MessageSchema::new(&[field!(1, "partialSuccess", "partial_success", Message(&REJECTED_POINTS), Plain)]);
+static LOGS_RESPONSE: MessageSchema =
+    MessageSchema::new(&[field!(1, "partialSuccess", "partial_success", Message(&REJECTED_RECORDS), Plain)]);
+static REJECTED_SPANS: MessageSchema = MessageSchema::new(&[
     field!(1, "rejectedSpans", "rejected_spans", Int64, Plain),
     field!(2, "errorMessage", "error_message", Str, Plain),
 ]);
-static REJECTED_POINTS: Schema = Schema::new(&[
+static REJECTED_POINTS: MessageSchema = MessageSchema::new(&[
     field!(1, "rejectedDataPoints", "rejected_data_points", Int64, Plain),
     field!(2, "errorMessage", "error_message", Str, Plain),
 ]);
-static REJECTED_RECORDS: Schema = Schema::new(&[
+static REJECTED_RECORDS: MessageSchema = MessageSchema::new(&[
     field!(1, "rejectedLogRecords", "rejected_log_records", Int64, Plain),
     field!(2, "errorMessage", "error_message", Str, Plain),
 ]);
 
 /// `google.rpc.Status` without its details.
-pub(super) static RPC_STATUS: Schema =
-    Schema::new(&[field!(1, "code", Int32, Plain), field!(2, "message", Str, Plain)]);
+pub(super) static RPC_STATUS: MessageSchema =
+    MessageSchema::new(&[field!(1, "code", Int32, Plain), field!(2, "message", Str, Plain)]);
 
 static SPAN_KIND: [&str; 6] = [
     "SPAN_KIND_UNSPECIFIED",

@@ -1,6 +1,8 @@
 //! `logs.proto`.
 
-use super::{AnyValue, Fields, KeyValue, Repeated, Resource, Scope, Take, View, Wire, view};
+use super::{
+    AnyValue, FromWireValue, KeyValue, MessageFields, RepeatedMessages, Resource, Scope, View, WireValue, view,
+};
 
 view! {
     /// The log records of one resource.

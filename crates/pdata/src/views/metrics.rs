@@ -1,6 +1,9 @@
 //! `metrics.proto`.
 
-use super::{Fields, Fixed64s, KeyValue, Merge, Repeated, Resource, Scope, Take, Varints, View, Wire, Zigzag, view};
+use super::{
+    FromWireValue, KeyValue, MergeOneof, MessageFields, RepeatedFixed64, RepeatedMessages, RepeatedVarints, Resource,
+    Scope, Sint32, View, WireValue, view,
+};
 
 view! {
     /// The metrics of one resource.
@@ -38,13 +41,13 @@ view! {
         repeated /// Metadata attributes.
         12 metadata: KeyValue<'a>,
         oneof /// Its kind and points.
-        data: Data<'a>,
+        data: MetricData<'a>,
     }
 }
 
 /// The kind of a metric, with its points.
 #[derive(Clone, Copy, Debug, Default)]
-pub enum Data<'a> {
+pub enum MetricData<'a> {
     /// No data.
     #[default]
     Empty,
@@ -60,9 +63,9 @@ pub enum Data<'a> {
     Summary(Summary<'a>),
 }
 
-impl<'a> Merge<'a> for Data<'a> {
-    fn merge(&mut self, number: u32, wire: Wire<'a>) {
-        let Wire::Len(raw) = wire else { return };
+impl<'a> MergeOneof<'a> for MetricData<'a> {
+    fn merge_oneof(&mut self, number: u32, wire: WireValue<'a>) {
+        let WireValue::Len(raw) = wire else { return };
         *self = match number {
             5 => Self::Gauge(Gauge::parse(raw)),
             7 => Self::Sum(Sum::parse(raw)),
@@ -86,13 +89,13 @@ pub enum Temporality {
     Cumulative,
 }
 
-impl Take<'_> for Temporality {
-    fn take(wire: Wire<'_>) -> Option<Self> {
+impl FromWireValue<'_> for Temporality {
+    fn from_wire_value(wire: WireValue<'_>) -> Option<Self> {
         match wire {
-            Wire::Varint(1) => Some(Self::Delta),
-            Wire::Varint(2) => Some(Self::Cumulative),
-            Wire::Varint(_) => Some(Self::Unspecified),
-            Wire::Fixed64(_) | Wire::Len(_) | Wire::Fixed32(_) => None,
+            WireValue::Varint(1) => Some(Self::Delta),
+            WireValue::Varint(2) => Some(Self::Cumulative),
+            WireValue::Varint(_) => Some(Self::Unspecified),
+            WireValue::Fixed64(_) | WireValue::Len(_) | WireValue::Fixed32(_) => None,
         }
     }
 }
@@ -139,7 +142,7 @@ view! {
 
 /// The value of a number point or exemplar.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Number {
+pub enum NumberValue {
     /// No value.
     #[default]
     Empty,
@@ -167,16 +170,16 @@ view! {
     }
 }
 
-/// The oneof of [`NumberPoint`], as a [`Number`].
+/// The oneof of [`NumberPoint`], as a [`NumberValue`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct PointValue(pub Number);
+pub struct PointValue(pub NumberValue);
 
-impl Merge<'_> for PointValue {
+impl MergeOneof<'_> for PointValue {
     #[inline]
-    fn merge(&mut self, number: u32, wire: Wire<'_>) {
+    fn merge_oneof(&mut self, number: u32, wire: WireValue<'_>) {
         self.0 = match (number, wire) {
-            (4, Wire::Fixed64(v)) => Number::Double(f64::from_bits(v)),
-            (6, Wire::Fixed64(v)) => Number::Int(v.cast_signed()),
+            (4, WireValue::Fixed64(v)) => NumberValue::Double(f64::from_bits(v)),
+            (6, WireValue::Fixed64(v)) => NumberValue::Int(v.cast_signed()),
             _ => return,
         };
     }
@@ -209,13 +212,13 @@ view! {
 impl<'a> HistogramPoint<'a> {
     /// Counts by bucket, one more than there are bounds.
     #[must_use]
-    pub fn bucket_counts(&self) -> Fixed64s<'a> {
-        Fixed64s::new(self.raw, 6)
+    pub fn bucket_counts(&self) -> RepeatedFixed64<'a> {
+        RepeatedFixed64::new(self.raw, 6)
     }
 
     /// Upper bounds of the buckets, ascending.
     pub fn explicit_bounds(&self) -> impl Iterator<Item = f64> + Clone + use<'a> {
-        Fixed64s::new(self.raw, 7).map(f64::from_bits)
+        RepeatedFixed64::new(self.raw, 7).map(f64::from_bits)
     }
 }
 
@@ -231,7 +234,7 @@ view! {
         /// Their sum, if known.
         5 sum: Option<f64>,
         /// The base is 2^(2^-scale).
-        6 scale: Zigzag,
+        6 scale: Sint32,
         /// Number of measurements close to zero.
         7 zero_count: u64,
         /// Buckets of positive measurements.
@@ -257,15 +260,15 @@ view! {
     /// Consecutive exponential buckets.
     Buckets<'a> {
         /// Index of the first.
-        1 offset: Zigzag,
+        1 offset: Sint32,
     }
 }
 
 impl<'a> Buckets<'a> {
     /// Counts by bucket.
     #[must_use]
-    pub fn bucket_counts(&self) -> Varints<'a> {
-        Varints::new(self.raw, 2)
+    pub fn bucket_counts(&self) -> RepeatedVarints<'a> {
+        RepeatedVarints::new(self.raw, 2)
     }
 }
 
@@ -315,16 +318,16 @@ view! {
     }
 }
 
-/// The oneof of [`Exemplar`], as a [`Number`].
+/// The oneof of [`Exemplar`], as a [`NumberValue`].
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ExemplarValue(pub Number);
+pub struct ExemplarValue(pub NumberValue);
 
-impl Merge<'_> for ExemplarValue {
+impl MergeOneof<'_> for ExemplarValue {
     #[inline]
-    fn merge(&mut self, number: u32, wire: Wire<'_>) {
+    fn merge_oneof(&mut self, number: u32, wire: WireValue<'_>) {
         self.0 = match (number, wire) {
-            (3, Wire::Fixed64(v)) => Number::Double(f64::from_bits(v)),
-            (6, Wire::Fixed64(v)) => Number::Int(v.cast_signed()),
+            (3, WireValue::Fixed64(v)) => NumberValue::Double(f64::from_bits(v)),
+            (6, WireValue::Fixed64(v)) => NumberValue::Int(v.cast_signed()),
             _ => return,
         };
     }

@@ -1,6 +1,6 @@
 //! `trace.proto`.
 
-use super::{Fields, KeyValue, Repeated, Resource, Scope, Take, View, Wire, view};
+use super::{FromWireValue, KeyValue, MessageFields, RepeatedMessages, Resource, Scope, View, WireValue, view};
 
 view! {
     /// The spans of one resource.

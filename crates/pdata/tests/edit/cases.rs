@@ -3,13 +3,13 @@
 use otelcore_pdata::edit::{
     AttributesMut, Descend, EditPass, Editor, Keep, LogMut, OutputLimit, OutputTooLarge, ResourceMut, SpanMut, edit,
 };
-use otelcore_pdata::views::{AnyValue, LogRecord, ResourceLogs, ResourceSpans, entries};
-use otelcore_pdata::wire::{put_bytes, put_uint};
-use otelcore_pdata::{Rope, Signal, Work, check};
+use otelcore_pdata::views::{AnyValue, LogRecord, ResourceLogs, ResourceSpans, resource_entries};
+use otelcore_pdata::wire_format::{put_bytes_field, put_varint_field};
+use otelcore_pdata::{Rope, Signal, StepBudget, check};
 
 fn field(number: u32, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    put_bytes(&mut out, number, content);
+    put_bytes_field(&mut out, number, content);
     out
 }
 
@@ -56,7 +56,7 @@ fn with_attributes(attributes: &[u8], change: impl FnOnce(AttributesMut<'_>)) ->
         }),
     )
     .unwrap();
-    let entry = entries::<ResourceLogs<'_>>(&rope).next().unwrap();
+    let entry = resource_entries::<ResourceLogs<'_>>(&rope).next().unwrap();
     let record: LogRecord<'_> = entry.scope_logs().next().unwrap().log_records().next().unwrap();
     record.raw.to_vec()
 }
@@ -101,7 +101,7 @@ fn resource_in_pieces_is_joined_when_it_changes() {
         }
     }
     let mut dropped = Vec::new();
-    put_uint(&mut dropped, 2, 3);
+    put_varint_field(&mut dropped, 2, 3);
     let pieces = [
         field(1, &attribute(1, b"a", b"1")),
         field(2, &field(2, b"")),
@@ -109,7 +109,7 @@ fn resource_in_pieces_is_joined_when_it_changes() {
     ];
     let mut rope = body(Signal::Logs, &[&pieces[0], &pieces[1], &pieces[2]]);
     edit(Signal::Logs, &mut rope, &mut Insert).unwrap();
-    let entry = entries::<ResourceLogs<'_>>(&rope).next().unwrap();
+    let entry = resource_entries::<ResourceLogs<'_>>(&rope).next().unwrap();
     let keys = entry.resource.attributes().map(|kv| kv.key).collect::<Vec<_>>();
     assert_eq!(keys, [b"a", b"b", b"c"]);
     assert_eq!(entry.resource.dropped_attributes_count, 3);
@@ -129,7 +129,7 @@ fn lengths_at_every_width_are_right_when_content_grows_and_shrinks() {
             edit(Signal::Traces, &mut rope, &mut rename).unwrap();
             let out = rope.to_bytes();
             assert_eq!(check(Signal::Traces, &out).unwrap().items, 1);
-            let entry = entries::<ResourceSpans<'_>>(&rope).next().unwrap();
+            let entry = resource_entries::<ResourceSpans<'_>>(&rope).next().unwrap();
             assert_eq!(entry.scope_spans().next().unwrap().spans().next().unwrap().name, name);
             if len < 200_000 {
                 assert_eq!(out, body(Signal::Traces, &[&field(2, &field(2, &field(5, &name)))]).to_bytes());
@@ -184,7 +184,7 @@ fn output_above_the_limit_is_an_error_and_leaves_the_rope() {
     });
     assert_eq!(edit(Signal::Logs, &mut rope, &mut grow), Err(OutputTooLarge { limit }));
     let mut pass = EditPass::new(Signal::Logs, rope, OutputLimit { factor: 4, extra: 2_000_000 });
-    assert_eq!(pass.step(&mut fill, &mut Work::unlimited()), Ok(true));
+    assert_eq!(pass.step(&mut fill, &mut StepBudget::unlimited()), Ok(true));
     assert_eq!(pass.finish().0.items(), 2);
 }
 
@@ -239,10 +239,10 @@ fn million_spans_are_done_in_steps_of_the_budget() {
     });
     let mut steps = 0;
     loop {
-        let mut work = Work::step();
+        let mut work = StepBudget::for_one_step();
         let done = pass.step(&mut editor, &mut work).unwrap();
         steps += 1;
-        assert!(work.done() < Work::STEP + 100_000 + 8_000_000, "{}", work.done());
+        assert!(work.spent() < StepBudget::UNITS_PER_STEP + 100_000 + 8_000_000, "{}", work.spent());
         if done {
             break;
         }

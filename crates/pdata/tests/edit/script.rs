@@ -4,8 +4,8 @@ use otelcore_pdata::edit::{
     AttributesMut, Descend, Editor, EventMut, Keep, LinkMut, LogMut, MetricKind, MetricMut, Point, PointMut,
     ResourceMut, ScopeMut, SpanMut,
 };
-use otelcore_pdata::views::{AnyValue, Number, Resource, Scope};
-use otelcore_pdata::{Value, wire};
+use otelcore_pdata::views::{AnyValue, NumberValue, Resource, Scope};
+use otelcore_pdata::{Value, wire_format};
 
 /// The levels at which changes are chosen, each from its own sequence, so that they do not depend on the order in which
 /// events and links of a span are visited.
@@ -218,11 +218,11 @@ fn change_metric(metric: &mut MetricMut<'_>, c: &mut Choice) {
 /// A metric with two points, as bytes.
 pub fn built_metric() -> Vec<u8> {
     let mut gauge = Vec::new();
-    wire::put_bytes(&mut gauge, 1, b"");
-    wire::put_bytes(&mut gauge, 1, b"");
+    wire_format::put_bytes_field(&mut gauge, 1, b"");
+    wire_format::put_bytes_field(&mut gauge, 1, b"");
     let mut metric = Vec::new();
-    wire::put_bytes(&mut metric, 1, b"built");
-    wire::put_bytes(&mut metric, 5, &gauge);
+    wire_format::put_bytes_field(&mut metric, 1, b"built");
+    wire_format::put_bytes_field(&mut metric, 5, &gauge);
     metric
 }
 
@@ -382,9 +382,9 @@ fn change_point(point: &mut PointMut<'_>, c: &mut Choice) {
         0 => point.set_start_time_unix_nano(a),
         1 => point.set_time_unix_nano(a),
         2 => point.set_flags(b),
-        3 => point.set_value(Number::Double(double)),
-        4 => point.set_value(Number::Int(a.cast_signed())),
-        5 => point.set_value(Number::Empty),
+        3 => point.set_value(NumberValue::Double(double)),
+        4 => point.set_value(NumberValue::Int(a.cast_signed())),
+        5 => point.set_value(NumberValue::Empty),
         6 => point.set_count(a),
         7 => point.set_sum(optional),
         8 => point.set_min(optional),

@@ -19,7 +19,7 @@ pub const BODY: (Signal, &str) = (Signal::Logs, r#"{"resourceLogs":[{"scopeLogs"
 pub const WHOLE: (Signal, &str) = (Signal::Traces, "#");
 
 /// Read in the same way here and in Go: accepted or rejected, and if accepted with the same meaning.
-pub const ALIKE: &[((Signal, &str), &[&str])] = &[
+pub const SAME_AS_GO: &[((Signal, &str), &[&str])] = &[
     (
         WHOLE,
         &[
@@ -342,7 +342,7 @@ pub const ALIKE: &[((Signal, &str), &[&str])] = &[
 ];
 
 /// Documents that are read differently here on purpose: a document, whether it is accepted here, and why.
-pub const DIFFERENT: &[((Signal, &str), &str, bool, &str)] = &[
+pub const DIFFERENT_FROM_GO: &[((Signal, &str), &str, bool, &str)] = &[
     (SPAN, r#""flags":42949672959"#, false, "jsoniter lets some numbers past their type's range wrap around"),
     (SPAN, r#""startTimeUnixNano":30000000000000000000"#, false, "the same for 64 bits"),
     (SPAN, "\"name\":\"\\t\n\"", false, "jsoniter takes control characters behind the first escape of a string"),

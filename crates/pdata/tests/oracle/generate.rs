@@ -34,7 +34,7 @@ impl Choices<'_> {
         usize::from(self.byte()) % n
     }
 
-    pub fn coin(&mut self) -> bool {
+    pub fn bool(&mut self) -> bool {
         self.byte() & 1 == 1
     }
 
@@ -83,17 +83,17 @@ impl Choices<'_> {
     }
 
     pub fn id(&mut self, len: usize) -> Vec<u8> {
-        if self.coin() { (0..len).map(|_| self.byte()).collect() } else { Vec::new() }
+        if self.bool() { (0..len).map(|_| self.byte()).collect() } else { Vec::new() }
     }
 
     /// Usually few elements.
-    pub fn many<T>(&mut self, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
+    pub fn vec<T>(&mut self, mut one: impl FnMut(&mut Self) -> T) -> Vec<T> {
         let n = if self.0.is_empty() { 0 } else { self.below(4) };
         (0..n).map(|_| one(self)).collect()
     }
 
-    pub fn maybe<T>(&mut self, one: impl FnOnce(&mut Self) -> T) -> Option<T> {
-        self.coin().then(|| one(self))
+    pub fn option<T>(&mut self, one: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        self.bool().then(|| one(self))
     }
 }
 
@@ -102,30 +102,30 @@ pub fn value(c: &mut Choices<'_>) -> AnyValue {
     let value = match c.below(8) {
         0 => None,
         1 => Some(Value::StringValue(c.text())),
-        2 => Some(Value::BoolValue(c.coin())),
+        2 => Some(Value::BoolValue(c.bool())),
         3 => Some(Value::IntValue(c.u64().cast_signed())),
         4 => Some(Value::DoubleValue(c.f64())),
-        5 => Some(Value::ArrayValue(ArrayValue { values: c.many(value) })),
-        6 => Some(Value::KvlistValue(KeyValueList { values: c.many(key_value) })),
+        5 => Some(Value::ArrayValue(ArrayValue { values: c.vec(value) })),
+        6 => Some(Value::KvlistValue(KeyValueList { values: c.vec(key_value) })),
         _ => Some(Value::BytesValue(c.bytes())),
     };
     AnyValue { value }
 }
 
 pub fn key_value(c: &mut Choices<'_>) -> KeyValue {
-    KeyValue { key: c.text(), value: c.maybe(value), key_strindex: 0 }
+    KeyValue { key: c.text(), value: c.option(value), key_strindex: 0 }
 }
 
 fn resource(c: &mut Choices<'_>) -> Resource {
-    Resource { attributes: c.many(key_value), dropped_attributes_count: c.u32(), entity_refs: c.many(entity_ref) }
+    Resource { attributes: c.vec(key_value), dropped_attributes_count: c.u32(), entity_refs: c.vec(entity_ref) }
 }
 
 fn entity_ref(c: &mut Choices<'_>) -> EntityRef {
     EntityRef {
         schema_url: c.text(),
         r#type: c.text(),
-        id_keys: c.many(Choices::text),
-        description_keys: c.many(Choices::text),
+        id_keys: c.vec(Choices::text),
+        description_keys: c.vec(Choices::text),
     }
 }
 
@@ -133,19 +133,19 @@ fn scope(c: &mut Choices<'_>) -> InstrumentationScope {
     InstrumentationScope {
         name: c.text(),
         version: c.text(),
-        attributes: c.many(key_value),
+        attributes: c.vec(key_value),
         dropped_attributes_count: c.u32(),
     }
 }
 
 pub fn traces(c: &mut Choices<'_>) -> ExportTraceServiceRequest {
-    let spans = |c: &mut Choices<'_>| ScopeSpans { scope: c.maybe(scope), spans: c.many(span), schema_url: c.text() };
+    let spans = |c: &mut Choices<'_>| ScopeSpans { scope: c.option(scope), spans: c.vec(span), schema_url: c.text() };
     let resource = |c: &mut Choices<'_>| ResourceSpans {
-        resource: c.maybe(resource),
-        scope_spans: c.many(spans),
+        resource: c.option(resource),
+        scope_spans: c.vec(spans),
         schema_url: c.text(),
     };
-    ExportTraceServiceRequest { resource_spans: c.many(resource) }
+    ExportTraceServiceRequest { resource_spans: c.vec(resource) }
 }
 
 fn span(c: &mut Choices<'_>) -> Span {
@@ -159,70 +159,70 @@ fn span(c: &mut Choices<'_>) -> Span {
         kind: c.i32(),
         start_time_unix_nano: c.u64(),
         end_time_unix_nano: c.u64(),
-        attributes: c.many(key_value),
+        attributes: c.vec(key_value),
         dropped_attributes_count: c.u32(),
-        events: c.many(|c| Event {
+        events: c.vec(|c| Event {
             time_unix_nano: c.u64(),
             name: c.text(),
-            attributes: c.many(key_value),
+            attributes: c.vec(key_value),
             dropped_attributes_count: c.u32(),
         }),
         dropped_events_count: c.u32(),
-        links: c.many(|c| Link {
+        links: c.vec(|c| Link {
             trace_id: c.id(16),
             span_id: c.id(8),
             trace_state: c.text(),
-            attributes: c.many(key_value),
+            attributes: c.vec(key_value),
             dropped_attributes_count: c.u32(),
             flags: c.u32(),
         }),
         dropped_links_count: c.u32(),
-        status: c.maybe(|c| Status { message: c.text(), code: c.i32() }),
+        status: c.option(|c| Status { message: c.text(), code: c.i32() }),
     }
 }
 
 pub fn metrics(c: &mut Choices<'_>) -> ExportMetricsServiceRequest {
     let metrics =
-        |c: &mut Choices<'_>| ScopeMetrics { scope: c.maybe(scope), metrics: c.many(metric), schema_url: c.text() };
+        |c: &mut Choices<'_>| ScopeMetrics { scope: c.option(scope), metrics: c.vec(metric), schema_url: c.text() };
     let resource = |c: &mut Choices<'_>| ResourceMetrics {
-        resource: c.maybe(resource),
-        scope_metrics: c.many(metrics),
+        resource: c.option(resource),
+        scope_metrics: c.vec(metrics),
         schema_url: c.text(),
     };
-    ExportMetricsServiceRequest { resource_metrics: c.many(resource) }
+    ExportMetricsServiceRequest { resource_metrics: c.vec(resource) }
 }
 
 fn metric(c: &mut Choices<'_>) -> Metric {
     let temporality = c.below(3) as i32;
     let data = match c.below(6) {
         0 => None,
-        1 => Some(Data::Gauge(Gauge { data_points: c.many(number_point) })),
+        1 => Some(Data::Gauge(Gauge { data_points: c.vec(number_point) })),
         2 => Some(Data::Sum(Sum {
-            data_points: c.many(number_point),
+            data_points: c.vec(number_point),
             aggregation_temporality: temporality,
-            is_monotonic: c.coin(),
+            is_monotonic: c.bool(),
         })),
         3 => Some(Data::Histogram(Histogram {
-            data_points: c.many(histogram_point),
+            data_points: c.vec(histogram_point),
             aggregation_temporality: temporality,
         })),
         4 => Some(Data::ExponentialHistogram(ExponentialHistogram {
-            data_points: c.many(exponential_point),
+            data_points: c.vec(exponential_point),
             aggregation_temporality: temporality,
         })),
-        _ => Some(Data::Summary(Summary { data_points: c.many(summary_point) })),
+        _ => Some(Data::Summary(Summary { data_points: c.vec(summary_point) })),
     };
-    Metric { name: c.text(), description: c.text(), unit: c.text(), metadata: c.many(key_value), data }
+    Metric { name: c.text(), description: c.text(), unit: c.text(), metadata: c.vec(key_value), data }
 }
 
 fn number_point(c: &mut Choices<'_>) -> NumberDataPoint {
     NumberDataPoint {
-        attributes: c.many(key_value),
+        attributes: c.vec(key_value),
         start_time_unix_nano: c.u64(),
         time_unix_nano: c.u64(),
-        exemplars: c.many(exemplar),
+        exemplars: c.vec(exemplar),
         flags: c.u32(),
-        value: c.maybe(|c| match c.coin() {
+        value: c.option(|c| match c.bool() {
             true => number_data_point::Value::AsDouble(c.f64()),
             false => number_data_point::Value::AsInt(c.u64().cast_signed()),
         }),
@@ -231,11 +231,11 @@ fn number_point(c: &mut Choices<'_>) -> NumberDataPoint {
 
 fn exemplar(c: &mut Choices<'_>) -> Exemplar {
     Exemplar {
-        filtered_attributes: c.many(key_value),
+        filtered_attributes: c.vec(key_value),
         time_unix_nano: c.u64(),
         span_id: c.id(8),
         trace_id: c.id(16),
-        value: c.maybe(|c| match c.coin() {
+        value: c.option(|c| match c.bool() {
             true => exemplar::Value::AsDouble(c.f64()),
             false => exemplar::Value::AsInt(c.u64().cast_signed()),
         }),
@@ -244,61 +244,61 @@ fn exemplar(c: &mut Choices<'_>) -> Exemplar {
 
 fn histogram_point(c: &mut Choices<'_>) -> HistogramDataPoint {
     HistogramDataPoint {
-        attributes: c.many(key_value),
+        attributes: c.vec(key_value),
         start_time_unix_nano: c.u64(),
         time_unix_nano: c.u64(),
         count: c.u64(),
-        sum: c.maybe(Choices::f64),
-        bucket_counts: c.many(Choices::u64),
-        explicit_bounds: c.many(Choices::f64),
-        exemplars: c.many(exemplar),
+        sum: c.option(Choices::f64),
+        bucket_counts: c.vec(Choices::u64),
+        explicit_bounds: c.vec(Choices::f64),
+        exemplars: c.vec(exemplar),
         flags: c.u32(),
-        min: c.maybe(Choices::f64),
-        max: c.maybe(Choices::f64),
+        min: c.option(Choices::f64),
+        max: c.option(Choices::f64),
     }
 }
 
 fn exponential_point(c: &mut Choices<'_>) -> ExponentialHistogramDataPoint {
-    let buckets = |c: &mut Choices<'_>| Buckets { offset: c.i32(), bucket_counts: c.many(Choices::u64) };
+    let buckets = |c: &mut Choices<'_>| Buckets { offset: c.i32(), bucket_counts: c.vec(Choices::u64) };
     ExponentialHistogramDataPoint {
-        attributes: c.many(key_value),
+        attributes: c.vec(key_value),
         start_time_unix_nano: c.u64(),
         time_unix_nano: c.u64(),
         count: c.u64(),
-        sum: c.maybe(Choices::f64),
+        sum: c.option(Choices::f64),
         scale: c.i32(),
         zero_count: c.u64(),
-        positive: c.maybe(buckets),
-        negative: c.maybe(buckets),
+        positive: c.option(buckets),
+        negative: c.option(buckets),
         flags: c.u32(),
-        exemplars: c.many(exemplar),
-        min: c.maybe(Choices::f64),
-        max: c.maybe(Choices::f64),
+        exemplars: c.vec(exemplar),
+        min: c.option(Choices::f64),
+        max: c.option(Choices::f64),
         zero_threshold: c.f64(),
     }
 }
 
 fn summary_point(c: &mut Choices<'_>) -> SummaryDataPoint {
     SummaryDataPoint {
-        attributes: c.many(key_value),
+        attributes: c.vec(key_value),
         start_time_unix_nano: c.u64(),
         time_unix_nano: c.u64(),
         count: c.u64(),
         sum: c.f64(),
-        quantile_values: c.many(|c| ValueAtQuantile { quantile: c.f64(), value: c.f64() }),
+        quantile_values: c.vec(|c| ValueAtQuantile { quantile: c.f64(), value: c.f64() }),
         flags: c.u32(),
     }
 }
 
 pub fn logs(c: &mut Choices<'_>) -> ExportLogsServiceRequest {
     let logs =
-        |c: &mut Choices<'_>| ScopeLogs { scope: c.maybe(scope), log_records: c.many(record), schema_url: c.text() };
+        |c: &mut Choices<'_>| ScopeLogs { scope: c.option(scope), log_records: c.vec(record), schema_url: c.text() };
     let resource = |c: &mut Choices<'_>| ResourceLogs {
-        resource: c.maybe(resource),
-        scope_logs: c.many(logs),
+        resource: c.option(resource),
+        scope_logs: c.vec(logs),
         schema_url: c.text(),
     };
-    ExportLogsServiceRequest { resource_logs: c.many(resource) }
+    ExportLogsServiceRequest { resource_logs: c.vec(resource) }
 }
 
 fn record(c: &mut Choices<'_>) -> LogRecord {
@@ -307,8 +307,8 @@ fn record(c: &mut Choices<'_>) -> LogRecord {
         observed_time_unix_nano: c.u64(),
         severity_number: c.i32(),
         severity_text: c.text(),
-        body: c.maybe(value),
-        attributes: c.many(key_value),
+        body: c.option(value),
+        attributes: c.vec(key_value),
         dropped_attributes_count: c.u32(),
         flags: c.u32(),
         trace_id: c.id(16),

@@ -11,26 +11,26 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::resource::v1 as resource;
 use opentelemetry_proto::tonic::trace::v1 as trace;
 use otelcore_pdata::Rope;
-use otelcore_pdata::views::{self, Number, Temporality, entries};
-use otelcore_pdata::wire::{Fields, Wire};
+use otelcore_pdata::views::{self, NumberValue, Temporality, resource_entries};
+use otelcore_pdata::wire_format::{MessageFields, WireValue};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn has(raw: &[u8], wanted: u32) -> bool {
-    Fields::new(raw).any(|(number, _)| number == wanted)
+fn has_field(raw: &[u8], wanted: u32) -> bool {
+    MessageFields::new(raw).any(|(number, _)| number == wanted)
 }
 
-fn texts(raw: &[u8], wanted: u32) -> Vec<String> {
-    let texts = Fields::new(raw).filter_map(|(number, wire)| match wire {
-        Wire::Len(v) if number == wanted => Some(text(v)),
+fn repeated_strings(raw: &[u8], wanted: u32) -> Vec<String> {
+    let texts = MessageFields::new(raw).filter_map(|(number, wire)| match wire {
+        WireValue::Len(v) if number == wanted => Some(text(v)),
         _ => None,
     });
     texts.collect()
 }
 
-fn any(value: views::AnyValue<'_>) -> common::AnyValue {
+fn any_value(value: views::AnyValue<'_>) -> common::AnyValue {
     let value = match value {
         views::AnyValue::Empty => None,
         views::AnyValue::String(v) => Some(Value::StringValue(text(v))),
@@ -38,11 +38,11 @@ fn any(value: views::AnyValue<'_>) -> common::AnyValue {
         views::AnyValue::Int(v) => Some(Value::IntValue(v)),
         views::AnyValue::Double(v) => Some(Value::DoubleValue(v)),
         views::AnyValue::Bytes(v) => Some(Value::BytesValue(v.to_vec())),
-        views::AnyValue::Array(raw) => {
-            Some(Value::ArrayValue(common::ArrayValue { values: views::AnyValue::array(raw).map(any).collect() }))
-        }
+        views::AnyValue::Array(raw) => Some(Value::ArrayValue(common::ArrayValue {
+            values: views::AnyValue::array_elements(raw).map(any_value).collect(),
+        })),
         views::AnyValue::Map(raw) => {
-            Some(Value::KvlistValue(common::KeyValueList { values: attributes(views::AnyValue::map(raw)) }))
+            Some(Value::KvlistValue(common::KeyValueList { values: attributes(views::AnyValue::map_entries(raw)) }))
         }
     };
     common::AnyValue { value }
@@ -51,7 +51,7 @@ fn any(value: views::AnyValue<'_>) -> common::AnyValue {
 fn attributes<'a>(of: impl Iterator<Item = views::KeyValue<'a>>) -> Vec<common::KeyValue> {
     let one = |kv: views::KeyValue<'_>| common::KeyValue {
         key: text(kv.key),
-        value: has(kv.raw, 2).then(|| any(kv.value)),
+        value: has_field(kv.raw, 2).then(|| any_value(kv.value)),
         key_strindex: 0,
     };
     of.map(one).collect()
@@ -67,8 +67,8 @@ fn resource(of: &views::Resource<'_>) -> resource::Resource {
                 schema_url: text(e.schema_url),
                 r#type: text(e.kind),
                 // The view has no accessors for these fields.
-                id_keys: texts(e.raw, 3),
-                description_keys: texts(e.raw, 4),
+                id_keys: repeated_strings(e.raw, 3),
+                description_keys: repeated_strings(e.raw, 4),
             })
             .collect(),
     }
@@ -85,16 +85,16 @@ fn scope(of: &views::Scope<'_>) -> common::InstrumentationScope {
 
 pub fn traces(body: &Rope) -> ExportTraceServiceRequest {
     let scope_spans = |s: views::ScopeSpans<'_>| trace::ScopeSpans {
-        scope: has(s.raw, 1).then(|| scope(&s.scope)),
+        scope: has_field(s.raw, 1).then(|| scope(&s.scope)),
         spans: s.spans().map(|s| span(&s)).collect(),
         schema_url: text(s.schema_url),
     };
     let resource_spans = |r: views::ResourceSpans<'_>| trace::ResourceSpans {
-        resource: has(r.raw, 1).then(|| resource(&r.resource)),
+        resource: has_field(r.raw, 1).then(|| resource(&r.resource)),
         scope_spans: r.scope_spans().map(scope_spans).collect(),
         schema_url: text(r.schema_url),
     };
-    ExportTraceServiceRequest { resource_spans: entries(body).map(resource_spans).collect() }
+    ExportTraceServiceRequest { resource_spans: resource_entries(body).map(resource_spans).collect() }
 }
 
 fn span(of: &views::Span<'_>) -> trace::Span {
@@ -128,22 +128,22 @@ fn span(of: &views::Span<'_>) -> trace::Span {
         dropped_events_count: of.dropped_events_count,
         links: of.links().map(link).collect(),
         dropped_links_count: of.dropped_links_count,
-        status: has(of.raw, 15).then(|| trace::Status { message: text(of.status.message), code: of.status.code }),
+        status: has_field(of.raw, 15).then(|| trace::Status { message: text(of.status.message), code: of.status.code }),
     }
 }
 
 pub fn metrics(body: &Rope) -> ExportMetricsServiceRequest {
     let scope_metrics = |s: views::ScopeMetrics<'_>| metrics::ScopeMetrics {
-        scope: has(s.raw, 1).then(|| scope(&s.scope)),
+        scope: has_field(s.raw, 1).then(|| scope(&s.scope)),
         metrics: s.metrics().map(|m| metric(&m)).collect(),
         schema_url: text(s.schema_url),
     };
     let resource_metrics = |r: views::ResourceMetrics<'_>| metrics::ResourceMetrics {
-        resource: has(r.raw, 1).then(|| resource(&r.resource)),
+        resource: has_field(r.raw, 1).then(|| resource(&r.resource)),
         scope_metrics: r.scope_metrics().map(scope_metrics).collect(),
         schema_url: text(r.schema_url),
     };
-    ExportMetricsServiceRequest { resource_metrics: entries(body).map(resource_metrics).collect() }
+    ExportMetricsServiceRequest { resource_metrics: resource_entries(body).map(resource_metrics).collect() }
 }
 
 fn temporality(of: Temporality) -> i32 {
@@ -156,24 +156,24 @@ fn temporality(of: Temporality) -> i32 {
 
 fn metric(of: &views::Metric<'_>) -> metrics::Metric {
     let data = match of.data {
-        views::Data::Empty => None,
-        views::Data::Gauge(g) => {
+        views::MetricData::Empty => None,
+        views::MetricData::Gauge(g) => {
             Some(Data::Gauge(metrics::Gauge { data_points: g.points().map(|p| number_point(&p)).collect() }))
         }
-        views::Data::Sum(s) => Some(Data::Sum(metrics::Sum {
+        views::MetricData::Sum(s) => Some(Data::Sum(metrics::Sum {
             data_points: s.points().map(|p| number_point(&p)).collect(),
             aggregation_temporality: temporality(s.temporality),
             is_monotonic: s.is_monotonic,
         })),
-        views::Data::Histogram(h) => Some(Data::Histogram(metrics::Histogram {
+        views::MetricData::Histogram(h) => Some(Data::Histogram(metrics::Histogram {
             data_points: h.points().map(|p| histogram_point(&p)).collect(),
             aggregation_temporality: temporality(h.temporality),
         })),
-        views::Data::ExponentialHistogram(h) => Some(Data::ExponentialHistogram(metrics::ExponentialHistogram {
+        views::MetricData::ExponentialHistogram(h) => Some(Data::ExponentialHistogram(metrics::ExponentialHistogram {
             data_points: h.exponential_points().map(|p| exponential_point(&p)).collect(),
             aggregation_temporality: temporality(h.temporality),
         })),
-        views::Data::Summary(s) => {
+        views::MetricData::Summary(s) => {
             Some(Data::Summary(metrics::Summary { data_points: s.points().map(|p| summary_point(&p)).collect() }))
         }
     };
@@ -194,9 +194,9 @@ fn number_point(of: &views::NumberPoint<'_>) -> metrics::NumberDataPoint {
         exemplars: of.exemplars().map(|e| exemplar(&e)).collect(),
         flags: of.flags,
         value: match of.value.0 {
-            Number::Empty => None,
-            Number::Double(v) => Some(metrics::number_data_point::Value::AsDouble(v)),
-            Number::Int(v) => Some(metrics::number_data_point::Value::AsInt(v)),
+            NumberValue::Empty => None,
+            NumberValue::Double(v) => Some(metrics::number_data_point::Value::AsDouble(v)),
+            NumberValue::Int(v) => Some(metrics::number_data_point::Value::AsInt(v)),
         },
     }
 }
@@ -208,9 +208,9 @@ fn exemplar(of: &views::Exemplar<'_>) -> metrics::Exemplar {
         span_id: of.span_id.to_vec(),
         trace_id: of.trace_id.to_vec(),
         value: match of.value.0 {
-            Number::Empty => None,
-            Number::Double(v) => Some(metrics::exemplar::Value::AsDouble(v)),
-            Number::Int(v) => Some(metrics::exemplar::Value::AsInt(v)),
+            NumberValue::Empty => None,
+            NumberValue::Double(v) => Some(metrics::exemplar::Value::AsDouble(v)),
+            NumberValue::Int(v) => Some(metrics::exemplar::Value::AsInt(v)),
         },
     }
 }
@@ -244,8 +244,8 @@ fn exponential_point(of: &views::ExponentialHistogramPoint<'_>) -> metrics::Expo
         sum: of.sum,
         scale: of.scale.0,
         zero_count: of.zero_count,
-        positive: has(of.raw, 8).then(|| buckets(of.positive)),
-        negative: has(of.raw, 9).then(|| buckets(of.negative)),
+        positive: has_field(of.raw, 8).then(|| buckets(of.positive)),
+        negative: has_field(of.raw, 9).then(|| buckets(of.negative)),
         flags: of.flags,
         exemplars: of.exemplars().map(|e| exemplar(&e)).collect(),
         min: of.min,
@@ -272,16 +272,16 @@ fn summary_point(of: &views::SummaryPoint<'_>) -> metrics::SummaryDataPoint {
 
 pub fn logs(body: &Rope) -> ExportLogsServiceRequest {
     let scope_logs = |s: views::ScopeLogs<'_>| logs::ScopeLogs {
-        scope: has(s.raw, 1).then(|| scope(&s.scope)),
+        scope: has_field(s.raw, 1).then(|| scope(&s.scope)),
         log_records: s.log_records().map(|r| record(&r)).collect(),
         schema_url: text(s.schema_url),
     };
     let resource_logs = |r: views::ResourceLogs<'_>| logs::ResourceLogs {
-        resource: has(r.raw, 1).then(|| resource(&r.resource)),
+        resource: has_field(r.raw, 1).then(|| resource(&r.resource)),
         scope_logs: r.scope_logs().map(scope_logs).collect(),
         schema_url: text(r.schema_url),
     };
-    ExportLogsServiceRequest { resource_logs: entries(body).map(resource_logs).collect() }
+    ExportLogsServiceRequest { resource_logs: resource_entries(body).map(resource_logs).collect() }
 }
 
 fn record(of: &views::LogRecord<'_>) -> logs::LogRecord {
@@ -290,7 +290,7 @@ fn record(of: &views::LogRecord<'_>) -> logs::LogRecord {
         observed_time_unix_nano: of.observed_time_unix_nano,
         severity_number: of.severity_number,
         severity_text: text(of.severity_text),
-        body: has(of.raw, 5).then(|| any(of.body)),
+        body: has_field(of.raw, 5).then(|| any_value(of.body)),
         attributes: attributes(of.attributes()),
         dropped_attributes_count: of.dropped_attributes_count,
         flags: of.flags,

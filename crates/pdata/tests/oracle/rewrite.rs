@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use otelcore_pdata::Signal;
-use otelcore_pdata::wire::{Fields, Wire, put_bytes, put_fixed64, put_uint, put_varint, varint};
+use otelcore_pdata::wire_format::{
+    MessageFields, WireValue, put_bytes_field, put_fixed64_field, put_varint, put_varint_field, read_varint,
+};
 
 use super::generate::Choices;
 
 /// The types of messages that are rewritten.
 #[derive(Clone, Copy)]
-enum Kind {
+enum MessageKind {
     Body(Signal),
     Resource(Signal),
     Scope(Signal),
@@ -36,19 +38,19 @@ enum Kind {
     Leaf,
 }
 
-enum Inside {
-    Message(Kind),
+enum FieldContent {
+    Message(MessageKind),
     Fixed64s,
     Varints,
     Opaque,
 }
 
-fn inside(kind: Kind, number: u32) -> Inside {
-    use Kind::{
+fn field_content(kind: MessageKind, number: u32) -> FieldContent {
+    use MessageKind::{
         Any, Array, Body, Buckets, Event, Exemplar, Exponential, Histogram, KeyValue, Leaf, Link, Map, Metric, Number,
         Points, Record, Resource, ResourceOf, Scope, ScopeOf, Span, Summary,
     };
-    Inside::Message(match (kind, number) {
+    FieldContent::Message(match (kind, number) {
         (Body(signal), 1) => Resource(signal),
         (Resource(_), 1) => ResourceOf,
         (Resource(signal), 2) => Scope(signal),
@@ -61,8 +63,8 @@ fn inside(kind: Kind, number: u32) -> Inside {
         (Points(9), 1) => Histogram,
         (Points(10), 1) => Exponential,
         (Points(_), 1) => Summary,
-        (Histogram, 6 | 7) => return Inside::Fixed64s,
-        (Buckets, 2) => return Inside::Varints,
+        (Histogram, 6 | 7) => return FieldContent::Fixed64s,
+        (Buckets, 2) => return FieldContent::Varints,
         (Exponential, 8 | 9) => Buckets,
         (Number, 5) | (Histogram, 8) | (Exponential, 11) => Exemplar,
         (Span, 11) => Event,
@@ -78,21 +80,21 @@ fn inside(kind: Kind, number: u32) -> Inside {
         (Record, 5) | (KeyValue, 2) | (Array, 1) => Any,
         (Any, 5) => Array,
         (Any, 6) => Map,
-        _ => return Inside::Opaque,
+        _ => return FieldContent::Opaque,
     })
 }
 
 /// Rewrites a body.
 pub fn rewrite(signal: Signal, body: &[u8], c: &mut Choices<'_>) -> Vec<u8> {
-    message(Kind::Body(signal), body, c)
+    rewrite_message(MessageKind::Body(signal), body, c)
 }
 
-fn message(kind: Kind, raw: &[u8], c: &mut Choices<'_>) -> Vec<u8> {
+fn rewrite_message(kind: MessageKind, raw: &[u8], c: &mut Choices<'_>) -> Vec<u8> {
     // Occurrences of one field keep their order.
     let mut fields: BTreeMap<u32, VecDeque<Vec<u8>>> = BTreeMap::new();
     let mut order = Vec::new();
-    for (number, wire) in Fields::new(raw) {
-        for bytes in field(kind, number, wire, c) {
+    for (number, wire) in MessageFields::new(raw) {
+        for bytes in rewrite_field(kind, number, wire, c) {
             fields.entry(number).or_default().push_back(bytes);
             order.push(number);
         }
@@ -102,40 +104,44 @@ fn message(kind: Kind, raw: &[u8], c: &mut Choices<'_>) -> Vec<u8> {
     }
     let mut out = Vec::new();
     for number in order {
-        unknown(&mut out, c);
+        put_unknown_field(&mut out, c);
         out.extend(fields.get_mut(&number).and_then(VecDeque::pop_front).unwrap_or_default());
     }
-    unknown(&mut out, c);
+    put_unknown_field(&mut out, c);
     out
 }
 
 /// One field, rewritten, as one or more.
-fn field(kind: Kind, number: u32, wire: Wire<'_>, c: &mut Choices<'_>) -> Vec<Vec<u8>> {
+fn rewrite_field(kind: MessageKind, number: u32, wire: WireValue<'_>, c: &mut Choices<'_>) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
-    match (wire, inside(kind, number)) {
-        (Wire::Varint(v), _) => put_uint(&mut out, number, v),
-        (Wire::Fixed64(v), _) => put_fixed64(&mut out, number, v),
-        (Wire::Fixed32(v), _) => put_fixed32(&mut out, number, v),
-        (Wire::Len(raw), Inside::Opaque) => put_bytes(&mut out, number, raw),
-        (Wire::Len(raw), Inside::Message(below)) => put_bytes(&mut out, number, &message(below, raw, c)),
-        (Wire::Len(raw), Inside::Fixed64s) => {
-            let values = raw.chunks_exact(8).map(|v| u64::from_le_bytes(v.try_into().unwrap())).collect::<Vec<_>>();
-            return scalars(number, &values, c, put_fixed64, |out, v| out.extend_from_slice(&v.to_le_bytes()));
+    match (wire, field_content(kind, number)) {
+        (WireValue::Varint(v), _) => put_varint_field(&mut out, number, v),
+        (WireValue::Fixed64(v), _) => put_fixed64_field(&mut out, number, v),
+        (WireValue::Fixed32(v), _) => put_fixed32(&mut out, number, v),
+        (WireValue::Len(raw), FieldContent::Opaque) => put_bytes_field(&mut out, number, raw),
+        (WireValue::Len(raw), FieldContent::Message(below)) => {
+            put_bytes_field(&mut out, number, &rewrite_message(below, raw, c))
         }
-        (Wire::Len(mut raw), Inside::Varints) => {
+        (WireValue::Len(raw), FieldContent::Fixed64s) => {
+            let values = raw.chunks_exact(8).map(|v| u64::from_le_bytes(v.try_into().unwrap())).collect::<Vec<_>>();
+            return rewrite_scalars(number, &values, c, put_fixed64_field, |out, v| {
+                out.extend_from_slice(&v.to_le_bytes())
+            });
+        }
+        (WireValue::Len(mut raw), FieldContent::Varints) => {
             let mut values = Vec::new();
-            while let Some((v, rest)) = varint(raw) {
+            while let Some((v, rest)) = read_varint(raw) {
                 values.push(v);
                 raw = rest;
             }
-            return scalars(number, &values, c, put_uint, put_varint);
+            return rewrite_scalars(number, &values, c, put_varint_field, put_varint);
         }
     }
     vec![out]
 }
 
 /// A packed field as runs of values, each a packed field or values by themselves.
-fn scalars(
+fn rewrite_scalars(
     number: u32,
     mut values: &[u64],
     c: &mut Choices<'_>,
@@ -149,7 +155,7 @@ fn scalars(
         if c.below(2) == 0 {
             let (mut content, mut out) = (Vec::new(), Vec::new());
             run.iter().for_each(|v| packed(&mut content, *v));
-            put_bytes(&mut out, number, &content);
+            put_bytes_field(&mut out, number, &content);
             runs.push(out);
         } else {
             runs.extend(run.iter().map(|v| {
@@ -168,12 +174,12 @@ fn put_fixed32(out: &mut Vec<u8>, number: u32, v: u32) {
 }
 
 /// Sometimes adds a field that no message has or had (the Go collector still reads an old field 1000).
-fn unknown(out: &mut Vec<u8>, c: &mut Choices<'_>) {
+fn put_unknown_field(out: &mut Vec<u8>, c: &mut Choices<'_>) {
     let number = [17, 31, 1001, (1 << 29) - 1][c.below(4)];
     match c.below(8) {
-        0 => put_uint(out, number, c.u64()),
-        1 => put_fixed64(out, number, c.u64()),
-        2 => put_bytes(out, number, &[0xff, 0x0a, c.byte()]),
+        0 => put_varint_field(out, number, c.u64()),
+        1 => put_fixed64_field(out, number, c.u64()),
+        2 => put_bytes_field(out, number, &[0xff, 0x0a, c.byte()]),
         3 => put_fixed32(out, number, c.u64() as u32),
         _ => {}
     }

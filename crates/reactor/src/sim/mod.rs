@@ -14,14 +14,14 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use otelcore_pipeline::{Event, Graph, Key, Left, MemorySample, Mono, StartError, World};
+use otelcore_pipeline::{Event, Graph, Key, MemorySample, MonotonicTime, StartError, UndeliveredItems, World};
 
-use crate::trial::Trial;
-use net::Net;
+use crate::trial_start::TrialWorld;
+use net::SimNetwork;
 use node::NodeWorld;
 
 /// The limit of turns at one simulated moment: a run with more of them would never end.
-const SPIN: u32 = 1_000_000;
+const MAX_TURNS_AT_ONE_TIME: u32 = 1_000_000;
 
 /// Identifies a node of a [`Sim`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,7 +29,7 @@ pub struct NodeId(usize);
 
 /// How much a node has computed, in the units of the meter. See [`Sim::set_meter`].
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Work {
+pub struct ComputedUnits {
     /// Turns of the loop.
     pub turns: u64,
     /// Units in all turns and jobs.
@@ -38,20 +38,20 @@ pub struct Work {
     pub longest_turn: u64,
 }
 
-struct Node {
+struct SimNode {
     world: NodeWorld,
-    work: Work,
+    computed: ComputedUnits,
     graph: Option<Graph>,
     /// When a shutdown that has begun must end.
-    until: Mono,
-    left: Option<Left>,
+    shutdown_deadline: MonotonicTime,
+    undelivered: Option<UndeliveredItems>,
 }
 
 /// A network of graphs under one simulated clock.
 pub struct Sim {
-    net: Rc<RefCell<Net>>,
-    nodes: Vec<Node>,
-    trace: u64,
+    net: Rc<RefCell<SimNetwork>>,
+    nodes: Vec<SimNode>,
+    event_hash: u64,
     /// Reads a counter that grows as this thread computes.
     meter: fn() -> u64,
 }
@@ -66,19 +66,19 @@ impl Sim {
     /// An empty world at time zero. All its random choices are drawn from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { net: Rc::new(RefCell::new(Net::new(seed))), nodes: Vec::new(), trace: 0, meter: || 0 }
+        Self { net: Rc::new(RefCell::new(SimNetwork::new(seed))), nodes: Vec::new(), event_hash: 0, meter: || 0 }
     }
 
     /// The simulated clock.
     #[must_use]
-    pub fn now(&self) -> Mono {
+    pub fn now(&self) -> MonotonicTime {
         self.net.borrow().now
     }
 
     /// A hash of all events that were delivered to nodes so far, with their times: equal in equal runs.
     #[must_use]
-    pub fn trace(&self) -> u64 {
-        self.trace
+    pub fn event_hash(&self) -> u64 {
+        self.event_hash
     }
 
     /// Sets the meter of what nodes compute: it is read before and after each turn.
@@ -87,12 +87,12 @@ impl Sim {
     }
 
     /// How much a node has computed since the last call.
-    pub fn take_work(&mut self, node: NodeId) -> Work {
-        std::mem::take(&mut self.nodes[node.0].work)
+    pub fn take_computed_units(&mut self, node: NodeId) -> ComputedUnits {
+        std::mem::take(&mut self.nodes[node.0].computed)
     }
 
     /// The next random number of this run, for faults that a test draws.
-    pub fn rand(&mut self) -> u64 {
+    pub fn random(&mut self) -> u64 {
         self.net.borrow_mut().random.next()
     }
 
@@ -102,20 +102,26 @@ impl Sim {
     ///
     /// # Errors
     /// The first component that can't start.
-    pub fn node(&mut self, name: &str, graph: Graph) -> Result<NodeId, StartError> {
-        let number = self.net.borrow_mut().add_host(name);
-        let world = NodeWorld::new(self.net.clone(), number);
-        self.nodes.push(Node { world, work: Work::default(), graph: None, until: Mono::NEVER, left: None });
-        self.restart(NodeId(number), graph)?;
-        Ok(NodeId(number))
+    pub fn add_node(&mut self, name: &str, graph: Graph) -> Result<NodeId, StartError> {
+        let index = self.net.borrow_mut().add_host(name);
+        let world = NodeWorld::new(self.net.clone(), index);
+        self.nodes.push(SimNode {
+            world,
+            computed: ComputedUnits::default(),
+            graph: None,
+            shutdown_deadline: MonotonicTime::NEVER,
+            undelivered: None,
+        });
+        self.restart(NodeId(index), graph)?;
+        Ok(NodeId(index))
     }
 
     /// Kills the process of a node: its sockets close, nothing is drained. The machine stays and refuses connections.
-    pub fn stop(&mut self, node: NodeId) {
+    pub fn kill(&mut self, node: NodeId) {
         let node = &mut self.nodes[node.0];
         drop(node.graph.take());
-        node.world.forget();
-        node.until = Mono::NEVER;
+        node.world.process_ended();
+        node.shutdown_deadline = MonotonicTime::NEVER;
     }
 
     /// Starts a new process on a node; the one that runs is stopped before.
@@ -123,12 +129,12 @@ impl Sim {
     /// # Errors
     /// The first component that can't start; nothing runs then.
     pub fn restart(&mut self, node: NodeId, mut graph: Graph) -> Result<(), StartError> {
-        self.stop(node);
+        self.kill(node);
         let node = &mut self.nodes[node.0];
-        node.left = None;
+        node.undelivered = None;
         if let Err(e) = graph.start(&mut node.world) {
             drop(graph);
-            node.world.forget();
+            node.world.process_ended();
             return Err(e);
         }
         node.graph = Some(graph);
@@ -141,25 +147,25 @@ impl Sim {
     /// The first component that could not start.
     pub fn try_start(&mut self, node: NodeId, graph: Graph) -> Result<(), StartError> {
         let world = &mut self.nodes[node.0].world;
-        Trial { world, probe: &|_| Ok(()), bound: Vec::new() }.start(graph)
+        TrialWorld { running_world: world, try_bind: &|_| Ok(()), bound: Vec::new() }.start(graph)
     }
 
-    /// Begins an orderly shutdown, which continues while the simulation runs and ends within `grace`. [`Sim::left`]
+    /// Begins an orderly shutdown, which continues while the simulation runs and ends within `grace`. [`Sim::undelivered`]
     /// gives the result.
     pub fn close(&mut self, node: NodeId, grace: Duration) {
         let now = self.now();
         let node = &mut self.nodes[node.0];
-        if let Some(graph) = node.graph.as_mut().filter(|_| node.until == Mono::NEVER) {
-            node.until = now + grace;
-            graph.close(&mut node.world, node.until);
+        if let Some(graph) = node.graph.as_mut().filter(|_| node.shutdown_deadline == MonotonicTime::NEVER) {
+            node.shutdown_deadline = now + grace;
+            graph.close(&mut node.world, node.shutdown_deadline);
         }
-        node.end(now);
+        node.end_if_closed(now);
     }
 
     /// What was not delivered when a shutdown ended; `None` before that.
     #[must_use]
-    pub fn left(&self, node: NodeId) -> Option<&Left> {
-        self.nodes[node.0].left.as_ref()
+    pub fn undelivered(&self, node: NodeId) -> Option<&UndeliveredItems> {
+        self.nodes[node.0].undelivered.as_ref()
     }
 
     /// The graph of a node that runs.
@@ -182,92 +188,92 @@ impl Sim {
     }
 
     /// Runs until a moment, including everything that is due at that moment.
-    pub fn run_until(&mut self, until: Mono) {
-        self.run_while(until, || true);
+    pub fn run_until(&mut self, deadline: MonotonicTime) {
+        self.run_while(deadline, || true);
     }
 
-    /// Runs while `going`, which is called after each turn of a node, returns true, and at most until a moment. False
+    /// Runs while `condition`, which is called after each turn of a node, returns true, and at most until a moment. False
     /// when that moment came first.
-    pub fn run_while(&mut self, until: Mono, mut going: impl FnMut() -> bool) -> bool {
+    pub fn run_while(&mut self, deadline: MonotonicTime, mut condition: impl FnMut() -> bool) -> bool {
         let mut turns = 0;
-        while going() {
-            self.net.borrow_mut().arrive();
+        while condition() {
+            self.net.borrow_mut().apply_due_events();
             let now = self.now();
-            let busy: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].is_busy(now)).collect();
-            if busy.is_empty() {
-                let wakes = self.nodes.iter().filter_map(Node::next);
-                let next = wakes.chain(self.net.borrow().next()).min().unwrap_or(Mono::NEVER);
-                self.net.borrow_mut().now = next.min(until).max(now);
-                if next > until {
+            let busy_nodes: Vec<usize> = (0..self.nodes.len()).filter(|n| self.nodes[*n].is_busy(now)).collect();
+            if busy_nodes.is_empty() {
+                let node_times = self.nodes.iter().filter_map(SimNode::next_due);
+                let next = node_times.chain(self.net.borrow().next_due()).min().unwrap_or(MonotonicTime::NEVER);
+                self.net.borrow_mut().now = next.min(deadline).max(now);
+                if next > deadline {
                     return false;
                 }
                 turns = 0;
                 continue;
             }
             turns += 1;
-            assert!(turns < SPIN, "the simulated nodes spin at {now:?}");
-            let pick = self.net.borrow_mut().random.below(busy.len());
-            self.turn(busy[pick]);
+            assert!(turns < MAX_TURNS_AT_ONE_TIME, "the simulated nodes spin at {now:?}");
+            let picked = self.net.borrow_mut().random.below(busy_nodes.len());
+            self.run_turn(busy_nodes[picked]);
         }
         true
     }
 
     /// One turn of a node, in the order of the real loop: sockets, look-ups, timers, components that asked for another
     /// turn.
-    fn turn(&mut self, number: usize) {
-        let node = &mut self.nodes[number];
+    fn run_turn(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
         let Some(graph) = node.graph.as_mut() else { return };
         let world = &mut node.world;
-        let trace = &mut self.trace;
+        let event_hash = &mut self.event_hash;
         let before_jobs = (self.meter)();
         world.run_jobs(world.now());
         let before_turn = (self.meter)();
-        let mut tell = |world: &mut NodeWorld, key: Key, event: Event<'_>| {
-            let kind = match event {
+        let mut deliver = |world: &mut NodeWorld, key: Key, event: Event<'_>| {
+            let event_code = match event {
                 Event::Ready => 1,
                 Event::Timer => 2,
                 Event::Resolved(_) => 3,
             };
-            for part in [world.now().0, number as u64, u64::from(key.owner), key.local, kind] {
-                *trace = (trace.rotate_left(5) ^ part).wrapping_mul(0x517c_c1b7_2722_0a95);
+            for part in [world.now().0, index as u64, u64::from(key.owner), key.local, event_code] {
+                *event_hash = (event_hash.rotate_left(5) ^ part).wrapping_mul(0x517c_c1b7_2722_0a95);
             }
-            graph.event(world, key.owner, key.local, event);
+            graph.handle_event(world, key.owner, key.local, event);
         };
         for key in world.take_ready() {
-            tell(world, key, Event::Ready);
+            deliver(world, key, Event::Ready);
         }
-        while let Some((key, found)) = world.answer() {
-            tell(world, key, Event::Resolved(&found));
+        while let Some((key, addresses)) = world.next_lookup() {
+            deliver(world, key, Event::Resolved(&addresses));
         }
         let now = world.now();
-        while let Some(key) = world.timers.pop(now) {
-            tell(world, key, Event::Timer);
+        while let Some(key) = world.timers.pop_due(now) {
+            deliver(world, key, Event::Timer);
         }
-        for key in std::mem::take(&mut world.again) {
-            tell(world, key, Event::Ready);
+        for key in std::mem::take(&mut world.ready_requests) {
+            deliver(world, key, Event::Ready);
         }
         let after = (self.meter)();
-        node.work.turns += 1;
-        node.work.total += after - before_jobs;
-        node.work.longest_turn = node.work.longest_turn.max(after - before_turn);
-        node.end(now);
+        node.computed.turns += 1;
+        node.computed.total += after - before_jobs;
+        node.computed.longest_turn = node.computed.longest_turn.max(after - before_turn);
+        node.end_if_closed(now);
     }
 
     // ---- the world outside --------------------------------------------------------------------------------------
 
     /// Sets what a name resolves to, instead of the node of that name. `Err` is the text of the resolver's error.
-    pub fn set_name(&mut self, name: &str, found: Result<Vec<IpAddr>, String>) {
-        self.net.borrow_mut().names.insert(name.to_owned(), found);
+    pub fn set_lookup_result(&mut self, name: &str, result: Result<Vec<IpAddr>, String>) {
+        self.net.borrow_mut().names.insert(name.to_owned(), result);
     }
 
     /// Sets how long bytes take between any two nodes, and how long answers of the resolver take.
-    pub fn set_latency(&mut self, least: Duration, most: Duration) {
-        self.net.borrow_mut().latency = (least, most);
+    pub fn set_latency(&mut self, min: Duration, max: Duration) {
+        self.net.borrow_mut().latency = (min, max);
     }
 
     /// The same for one pair of nodes.
-    pub fn set_link(&mut self, a: NodeId, b: NodeId, least: Duration, most: Duration) {
-        self.net.borrow_mut().links.insert((a.0.min(b.0), a.0.max(b.0)), (least, most));
+    pub fn set_link_latency(&mut self, a: NodeId, b: NodeId, min: Duration, max: Duration) {
+        self.net.borrow_mut().links.insert((a.0.min(b.0), a.0.max(b.0)), (min, max));
     }
 
     /// Sets how many bytes one direction of a connection takes before a write would block.
@@ -277,7 +283,7 @@ impl Sim {
 
     /// Cuts the link between two nodes until [`Sim::heal`]: nothing arrives, and nothing is refused.
     pub fn partition(&mut self, a: NodeId, b: NodeId) {
-        self.net.borrow_mut().cut(a.0, b.0);
+        self.net.borrow_mut().partition(a.0, b.0);
     }
 
     /// Ends a partition between two nodes: what was held back is delivered.
@@ -292,8 +298,8 @@ impl Sim {
 
     /// The times at which a node began connections.
     #[must_use]
-    pub fn attempts(&self, node: NodeId) -> Vec<Mono> {
-        self.net.borrow().attempts.get(&node.0).cloned().unwrap_or_default()
+    pub fn connect_times(&self, node: NodeId) -> Vec<MonotonicTime> {
+        self.net.borrow().connect_times.get(&node.0).cloned().unwrap_or_default()
     }
 
     /// Sets the memory sample that a node reads.
@@ -303,51 +309,53 @@ impl Sim {
 
     /// Lets a node fail to accept connections with this error, for example because it has no descriptor left, until the
     /// next call with `None`. The connections wait meanwhile.
-    pub fn set_accept_failure(&mut self, node: NodeId, text: Option<&str>) {
-        self.net.borrow_mut().hosts[node.0].accept_fails = text.map(str::to_owned);
+    pub fn set_accept_error(&mut self, node: NodeId, text: Option<&str>) {
+        self.net.borrow_mut().hosts[node.0].accept_error = text.map(str::to_owned);
     }
 
     /// Sets how many more bytes a node's output takes before it drops records, as a queue with a slow reader does.
     /// `None` means no limit.
-    pub fn set_output_room(&mut self, node: NodeId, path: &str, bytes: Option<usize>) {
-        let room = &mut self.net.borrow_mut().hosts[node.0].room;
+    pub fn set_output_capacity(&mut self, node: NodeId, path: &str, bytes: Option<usize>) {
+        let capacities = &mut self.net.borrow_mut().hosts[node.0].output_capacity;
         match bytes {
-            Some(bytes) => room.insert(path.to_owned(), bytes),
-            None => room.remove(path),
+            Some(bytes) => capacities.insert(path.to_owned(), bytes),
+            None => capacities.remove(path),
         };
     }
 
     /// The bytes that a node has written to a file or a standard stream.
     #[must_use]
-    pub fn output(&self, node: NodeId, path: &str) -> Vec<u8> {
+    pub fn written_output(&self, node: NodeId, path: &str) -> Vec<u8> {
         self.net.borrow().hosts[node.0].files.get(path).cloned().unwrap_or_default()
     }
 }
 
-impl Node {
-    fn is_busy(&self, now: Mono) -> bool {
+impl SimNode {
+    fn is_busy(&self, now: MonotonicTime) -> bool {
         self.graph.is_some()
-            && (self.world.is_ready() || self.world.next().is_some_and(|at| at <= now) || self.until <= now)
+            && (self.world.is_ready()
+                || self.world.next_due().is_some_and(|at| at <= now)
+                || self.shutdown_deadline <= now)
     }
 
-    fn next(&self) -> Option<Mono> {
+    fn next_due(&self) -> Option<MonotonicTime> {
         self.graph.as_ref()?;
-        let due = self.world.next().unwrap_or(Mono::NEVER).min(self.until);
-        (due != Mono::NEVER).then_some(due)
+        let due = self.world.next_due().unwrap_or(MonotonicTime::NEVER).min(self.shutdown_deadline);
+        (due != MonotonicTime::NEVER).then_some(due)
     }
 
     /// Ends the process when its graph is closed, or when the time of its shutdown is up.
-    fn end(&mut self, now: Mono) {
+    fn end_if_closed(&mut self, now: MonotonicTime) {
         let Some(graph) = &mut self.graph else { return };
         if graph.is_closed() {
-            self.left = Some(graph.left());
-        } else if now >= self.until {
-            self.left = Some(graph.abandon(&mut self.world));
+            self.undelivered = Some(graph.undelivered());
+        } else if now >= self.shutdown_deadline {
+            self.undelivered = Some(graph.abort(&mut self.world));
         } else {
             return;
         }
         drop(self.graph.take());
-        self.world.forget();
-        self.until = Mono::NEVER;
+        self.world.process_ended();
+        self.shutdown_deadline = MonotonicTime::NEVER;
     }
 }

@@ -10,16 +10,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use otelcore_pipeline::{Endpoint, Key, MemorySample, Mono, PeerAddr};
+use otelcore_pipeline::{Endpoint, Key, MemorySample, MonotonicTime, PeerAddr};
 
 /// The result of a look-up.
-pub(crate) type Found = Result<Vec<SocketAddr>, String>;
+pub(crate) type ResolveResult = Result<Vec<SocketAddr>, String>;
 
 /// SplitMix64, the source of every random choice of a run.
 #[derive(Debug)]
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) struct RandomSource(pub(crate) u64);
 
-impl Random {
+impl RandomSource {
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -37,13 +37,13 @@ impl Random {
 
 /// An address on a node that a listener can have.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Port {
+pub(crate) enum SimPort {
     Tcp(u16),
     Unix(PathBuf),
 }
 
 #[derive(Debug)]
-struct Door {
+struct SimListenerState {
     key: Key,
     /// Connections that are not accepted yet.
     backlog: VecDeque<u64>,
@@ -58,69 +58,69 @@ enum Segment {
 
 /// One side of a connection.
 #[derive(Debug)]
-struct Side {
+struct ConnectionSide {
     node: usize,
     /// The key to mark as ready; `None` before the side is accepted and after it is closed.
     key: Option<Key>,
     /// Whether a stream holds this side, or will when it is accepted.
-    open: bool,
-    established: bool,
+    is_open: bool,
+    is_established: bool,
     /// Bytes that have arrived and are not read.
-    inbox: VecDeque<u8>,
+    received: VecDeque<u8>,
     /// In transit to this side.
-    wire: VecDeque<Segment>,
-    wire_bytes: usize,
+    in_transit: VecDeque<Segment>,
+    in_transit_bytes: usize,
     /// When the last segment in transit arrives.
-    last: Mono,
+    last_arrival: MonotonicTime,
     /// The other side has ended its direction, and everything before that has arrived.
-    ended: bool,
+    has_peer_ended: bool,
     /// This side has ended its direction.
-    shut: bool,
+    is_write_shut: bool,
     /// A write of this side found no room; it is notified when there is room again.
-    starved: bool,
+    is_write_blocked: bool,
     error: Option<ErrorKind>,
 }
 
-impl Side {
-    fn new(node: usize, key: Option<Key>, open: bool) -> Self {
+impl ConnectionSide {
+    fn new(node: usize, key: Option<Key>, is_open: bool) -> Self {
         Self {
             node,
             key,
-            open,
-            established: false,
-            inbox: VecDeque::new(),
-            wire: VecDeque::new(),
-            wire_bytes: 0,
-            last: Mono::default(),
-            ended: false,
-            shut: false,
-            starved: false,
+            is_open,
+            is_established: false,
+            received: VecDeque::new(),
+            in_transit: VecDeque::new(),
+            in_transit_bytes: 0,
+            last_arrival: MonotonicTime::default(),
+            has_peer_ended: false,
+            is_write_shut: false,
+            is_write_blocked: false,
             error: None,
         }
     }
 }
 
 #[derive(Debug)]
-struct Conn {
+struct SimConnection {
     /// The one that connected, and the one that accepted.
-    sides: [Side; 2],
+    sides: [ConnectionSide; 2],
     /// Where it connects to; `None` where no node has the address.
-    to: Option<(usize, Port)>,
+    to: Option<(usize, SimPort)>,
 }
 
 /// An event that is due at a later time.
 #[derive(Clone, Debug)]
-enum Fact {
-    Syn(u64),
+enum NetworkEvent {
+    ConnectArrives(u64),
     Established(u64),
     Refused(u64),
     /// The next segment in transit to a side arrives.
-    Segment(u64, usize),
+    SegmentArrives(u64, usize),
     /// A side may write again.
-    Room(u64, usize),
-    Answer {
+    WriteUnblocked(u64, usize),
+    LookupDone {
         node: usize,
-        life: u64,
+        process_number: u64,
         key: Key,
         host: String,
         port: u16,
@@ -129,82 +129,82 @@ enum Fact {
 
 /// A machine of the simulated network, and the events that its graph has not got yet.
 #[derive(Debug)]
-pub(crate) struct Host {
+pub(crate) struct SimHost {
     pub(crate) name: String,
     pub(crate) ip: IpAddr,
     /// The number of restarts: an answer to a look-up of an earlier process is not delivered.
-    pub(crate) life: u64,
+    pub(crate) process_number: u64,
     pub(crate) ready: BTreeSet<Key>,
-    pub(crate) answers: VecDeque<(Key, Found)>,
+    pub(crate) lookup_results: VecDeque<(Key, ResolveResult)>,
     pub(crate) memory: MemorySample,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     /// The error text with which accepting a connection fails.
-    pub(crate) accept_fails: Option<String>,
+    pub(crate) accept_error: Option<String>,
     /// How many bytes an output still takes, by path; an output that is not in the map has no limit.
-    pub(crate) room: BTreeMap<String, usize>,
+    pub(crate) output_capacity: BTreeMap<String, usize>,
     next_port: u16,
 }
 
 /// Everything between the nodes.
 #[derive(Debug)]
-pub(crate) struct Net {
-    pub(crate) now: Mono,
-    pub(crate) random: Random,
-    pub(crate) hosts: Vec<Host>,
+pub(crate) struct SimNetwork {
+    pub(crate) now: MonotonicTime,
+    pub(crate) random: RandomSource,
+    pub(crate) hosts: Vec<SimHost>,
     pub(crate) names: BTreeMap<String, Result<Vec<IpAddr>, String>>,
     pub(crate) latency: (Duration, Duration),
     pub(crate) links: BTreeMap<(usize, usize), (Duration, Duration)>,
     /// The most bytes in transit or unread in one direction of a connection.
     pub(crate) window: usize,
-    cut: BTreeSet<(usize, usize)>,
-    parked: Vec<Fact>,
-    conns: BTreeMap<u64, Conn>,
-    next_conn: u64,
-    doors: BTreeMap<(usize, Port), Door>,
-    queue: BTreeMap<(Mono, u64, u64), Fact>,
+    partitioned: BTreeSet<(usize, usize)>,
+    held_back: Vec<NetworkEvent>,
+    connections: BTreeMap<u64, SimConnection>,
+    next_connection: u64,
+    listeners: BTreeMap<(usize, SimPort), SimListenerState>,
+    scheduled: BTreeMap<(MonotonicTime, u64, u64), NetworkEvent>,
     sequence: u64,
     /// When each node has begun connections, for tests of reconnection.
-    pub(crate) attempts: BTreeMap<usize, Vec<Mono>>,
+    pub(crate) connect_times: BTreeMap<usize, Vec<MonotonicTime>>,
 }
 
-fn pair(a: usize, b: usize) -> (usize, usize) {
+fn link_of(a: usize, b: usize) -> (usize, usize) {
     (a.min(b), a.max(b))
 }
 
-impl Net {
+impl SimNetwork {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
-            now: Mono::default(),
-            random: Random(seed),
+            now: MonotonicTime::default(),
+            random: RandomSource(seed),
             hosts: Vec::new(),
             names: BTreeMap::new(),
             latency: (Duration::from_micros(100), Duration::from_micros(500)),
             links: BTreeMap::new(),
             window: 64 << 10,
-            cut: BTreeSet::new(),
-            parked: Vec::new(),
-            conns: BTreeMap::new(),
-            next_conn: 0,
-            doors: BTreeMap::new(),
-            queue: BTreeMap::new(),
+            partitioned: BTreeSet::new(),
+            held_back: Vec::new(),
+            connections: BTreeMap::new(),
+            next_connection: 0,
+            listeners: BTreeMap::new(),
+            scheduled: BTreeMap::new(),
             sequence: 0,
-            attempts: BTreeMap::new(),
+            connect_times: BTreeMap::new(),
         }
     }
 
     pub(crate) fn add_host(&mut self, name: &str) -> usize {
         let number = self.hosts.len();
         let [.., high, low] = u32::try_from(number + 1).unwrap_or(0).to_be_bytes();
-        self.hosts.push(Host {
+        self.hosts.push(SimHost {
             name: name.to_owned(),
             ip: IpAddr::V4(Ipv4Addr::new(10, 0, high, low)),
-            life: 0,
+            process_number: 0,
             ready: BTreeSet::new(),
-            answers: VecDeque::new(),
+            lookup_results: VecDeque::new(),
             memory: MemorySample { resident: 30 << 20, total: Some(1 << 30) },
             files: BTreeMap::new(),
-            room: BTreeMap::new(),
-            accept_fails: None,
+            output_capacity: BTreeMap::new(),
+            accept_error: None,
             next_port: 49_152,
         });
         number
@@ -212,250 +212,257 @@ impl Net {
 
     // ---- time ---------------------------------------------------------------------------------------------------
 
-    pub(crate) fn next(&self) -> Option<Mono> {
-        self.queue.first_key_value().map(|((at, ..), _)| *at)
+    pub(crate) fn next_due(&self) -> Option<MonotonicTime> {
+        self.scheduled.first_key_value().map(|((at, ..), _)| *at)
     }
 
     pub(crate) fn delay(&mut self, a: usize, b: usize) -> Duration {
-        let (least, most) = self.links.get(&pair(a, b)).copied().unwrap_or(self.latency);
-        let span = most.saturating_sub(least).as_nanos();
+        let (min, max) = self.links.get(&link_of(a, b)).copied().unwrap_or(self.latency);
+        let span = max.saturating_sub(min).as_nanos();
         let span = u64::try_from(span).unwrap_or(u64::MAX).saturating_add(1);
-        least + Duration::from_nanos(self.random.next() % span)
+        min + Duration::from_nanos(self.random.next() % span)
     }
 
-    fn schedule(&mut self, at: Mono, fact: Fact) {
+    fn schedule(&mut self, at: MonotonicTime, event: NetworkEvent) {
         self.sequence += 1;
         let order = self.random.next();
-        self.queue.insert((at, order, self.sequence), fact);
+        self.scheduled.insert((at, order, self.sequence), event);
     }
 
     /// Applies every event that is due.
-    pub(crate) fn arrive(&mut self) {
-        while let Some(entry) = self.queue.first_entry()
+    pub(crate) fn apply_due_events(&mut self) {
+        while let Some(entry) = self.scheduled.first_entry()
             && entry.key().0 <= self.now
         {
-            let fact = entry.remove();
-            let between = match &fact {
-                Fact::Syn(c) | Fact::Established(c) | Fact::Refused(c) | Fact::Segment(c, _) | Fact::Room(c, _) => {
-                    let Some(conn) = self.conns.get(c) else { continue };
-                    conn.to.as_ref().map(|(to, _)| pair(conn.sides[0].node, *to))
+            let event = entry.remove();
+            let link = match &event {
+                NetworkEvent::ConnectArrives(c)
+                | NetworkEvent::Established(c)
+                | NetworkEvent::Refused(c)
+                | NetworkEvent::SegmentArrives(c, _)
+                | NetworkEvent::WriteUnblocked(c, _) => {
+                    let Some(conn) = self.connections.get(c) else { continue };
+                    conn.to.as_ref().map(|(to, _)| link_of(conn.sides[0].node, *to))
                 }
-                Fact::Answer { .. } => None,
+                NetworkEvent::LookupDone { .. } => None,
             };
-            if between.is_some_and(|link| self.cut.contains(&link)) {
-                self.parked.push(fact);
+            if link.is_some_and(|link| self.partitioned.contains(&link)) {
+                self.held_back.push(event);
             } else {
-                self.happen(fact);
+                self.apply(event);
             }
         }
     }
 
-    fn happen(&mut self, fact: Fact) {
-        match fact {
-            Fact::Syn(number) => self.syn(number),
-            Fact::Established(number) => {
-                if let Some(conn) = self.conns.get_mut(&number) {
-                    conn.sides[0].established = true;
-                    self.notify(number, 0);
+    fn apply(&mut self, event: NetworkEvent) {
+        match event {
+            NetworkEvent::ConnectArrives(number) => self.connect_arrives(number),
+            NetworkEvent::Established(number) => {
+                if let Some(conn) = self.connections.get_mut(&number) {
+                    conn.sides[0].is_established = true;
+                    self.mark_ready(number, 0);
                 }
             }
-            Fact::Refused(number) => {
-                if let Some(conn) = self.conns.get_mut(&number) {
+            NetworkEvent::Refused(number) => {
+                if let Some(conn) = self.connections.get_mut(&number) {
                     conn.sides[0].error = Some(ErrorKind::ConnectionRefused);
-                    self.notify(number, 0);
+                    self.mark_ready(number, 0);
                 }
             }
-            Fact::Segment(number, side) => self.segment(number, side),
-            Fact::Room(number, side) => self.notify(number, side),
-            Fact::Answer { node, life, key, host, port } => {
-                let found = self.look_up(&host, port);
-                if let Some(host) = self.hosts.get_mut(node).filter(|h| h.life == life) {
-                    host.answers.push_back((key, found));
+            NetworkEvent::SegmentArrives(number, side) => self.segment_arrives(number, side),
+            NetworkEvent::WriteUnblocked(number, side) => self.mark_ready(number, side),
+            NetworkEvent::LookupDone { node, process_number, key, host, port } => {
+                let result = self.look_up(&host, port);
+                if let Some(host) = self.hosts.get_mut(node).filter(|h| h.process_number == process_number) {
+                    host.lookup_results.push_back((key, result));
                 }
             }
         }
     }
 
-    fn notify(&mut self, number: u64, side: usize) {
-        let Some(Side { node, key: Some(key), .. }) = self.conns.get(&number).map(|c| &c.sides[side]) else { return };
+    fn mark_ready(&mut self, number: u64, side: usize) {
+        let Some(ConnectionSide { node, key: Some(key), .. }) = self.connections.get(&number).map(|c| &c.sides[side])
+        else {
+            return;
+        };
         self.hosts[*node].ready.insert(*key);
     }
 
     // ---- connections --------------------------------------------------------------------------------------------
 
-    pub(crate) fn listen(&mut self, node: usize, key: Key, at: &Endpoint) -> io::Result<(Port, String)> {
-        let (port, shown) = match at {
+    pub(crate) fn listen(&mut self, node: usize, key: Key, endpoint: &Endpoint) -> io::Result<(SimPort, String)> {
+        let (port, address) = match endpoint {
             Endpoint::Tcp { host, port } => {
-                let free = |net: &Self, port| !net.doors.contains_key(&(node, Port::Tcp(port)));
+                let is_free = |net: &Self, port| !net.listeners.contains_key(&(node, SimPort::Tcp(port)));
                 let mut port = *port;
                 while port == 0 {
                     let next = self.hosts[node].next_port;
                     self.hosts[node].next_port = next.wrapping_add(1).max(49_152);
-                    port = if free(self, next) { next } else { 0 };
+                    port = if is_free(self, next) { next } else { 0 };
                 }
                 let host = if host.is_empty() { "[::]" } else { host };
-                (Port::Tcp(port), format!("{host}:{port}"))
+                (SimPort::Tcp(port), format!("{host}:{port}"))
             }
-            Endpoint::Unix(path) => (Port::Unix(path.clone()), path.display().to_string()),
+            Endpoint::Unix(path) => (SimPort::Unix(path.clone()), path.display().to_string()),
         };
-        if self.doors.contains_key(&(node, port.clone())) {
-            let text = format!("listen tcp {shown}: bind: address already in use");
+        if self.listeners.contains_key(&(node, port.clone())) {
+            let text = format!("listen tcp {address}: bind: address already in use");
             return Err(io::Error::new(ErrorKind::AddrInUse, text));
         }
-        self.doors.insert((node, port.clone()), Door { key, backlog: VecDeque::new() });
-        Ok((port, shown))
+        self.listeners.insert((node, port.clone()), SimListenerState { key, backlog: VecDeque::new() });
+        Ok((port, address))
     }
 
-    pub(crate) fn unlisten(&mut self, node: usize, port: &Port) {
-        let Some(door) = self.doors.remove(&(node, port.clone())) else { return };
-        for number in door.backlog {
+    pub(crate) fn close_listener(&mut self, node: usize, port: &SimPort) {
+        let Some(listener) = self.listeners.remove(&(node, port.clone())) else { return };
+        for number in listener.backlog {
             self.send(number, 0, Segment::Reset);
             self.close(number, 1);
         }
     }
 
-    pub(crate) fn accept(&mut self, node: usize, port: &Port, local: u64) -> io::Result<(u64, String)> {
-        let door = self.doors.get_mut(&(node, port.clone())).ok_or(ErrorKind::NotConnected)?;
-        let owner = door.key.owner;
-        let number = door.backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
-        let conn = self.conns.get_mut(&number).ok_or(ErrorKind::ConnectionAborted)?;
+    pub(crate) fn accept(&mut self, node: usize, port: &SimPort, local: u64) -> io::Result<(u64, String)> {
+        let listener = self.listeners.get_mut(&(node, port.clone())).ok_or(ErrorKind::NotConnected)?;
+        let owner = listener.key.owner;
+        let number = listener.backlog.pop_front().ok_or(ErrorKind::WouldBlock)?;
+        let conn = self.connections.get_mut(&number).ok_or(ErrorKind::ConnectionAborted)?;
         conn.sides[1].key = Some(Key { owner, local });
         let from = conn.sides[0].node;
         // Data that arrived before the connection was accepted makes the new key ready now.
-        self.notify(number, 1);
+        self.mark_ready(number, 1);
         Ok((number, format!("{}:{}", self.hosts[from].ip, 32_768 + number % 28_000)))
     }
 
-    pub(crate) fn connect(&mut self, node: usize, key: Key, to: &PeerAddr) -> u64 {
-        self.attempts.entry(node).or_default().push(self.now);
-        let to = match to {
-            PeerAddr::Ip(addr) if addr.ip().is_loopback() => Some((node, Port::Tcp(addr.port()))),
+    pub(crate) fn connect(&mut self, node: usize, key: Key, peer: &PeerAddr) -> u64 {
+        self.connect_times.entry(node).or_default().push(self.now);
+        let to = match peer {
+            PeerAddr::Ip(addr) if addr.ip().is_loopback() => Some((node, SimPort::Tcp(addr.port()))),
             PeerAddr::Ip(addr) => {
-                self.hosts.iter().position(|h| h.ip == addr.ip()).map(|to| (to, Port::Tcp(addr.port())))
+                self.hosts.iter().position(|h| h.ip == addr.ip()).map(|to| (to, SimPort::Tcp(addr.port())))
             }
-            PeerAddr::Unix(path) => Some((node, Port::Unix(path.clone()))),
+            PeerAddr::Unix(path) => Some((node, SimPort::Unix(path.clone()))),
         };
-        let number = self.next_conn;
-        self.next_conn += 1;
+        let number = self.next_connection;
+        self.next_connection += 1;
         let server = to.as_ref().map_or(node, |(to, _)| *to);
-        let sides = [Side::new(node, Some(key), true), Side::new(server, None, false)];
+        let sides = [ConnectionSide::new(node, Some(key), true), ConnectionSide::new(server, None, false)];
         // Where no node has the address, there is no answer.
         if to.is_some() {
             let at = self.now + self.delay(node, server);
-            self.schedule(at, Fact::Syn(number));
+            self.schedule(at, NetworkEvent::ConnectArrives(number));
         }
-        self.conns.insert(number, Conn { sides, to });
+        self.connections.insert(number, SimConnection { sides, to });
         number
     }
 
-    fn syn(&mut self, number: u64) {
-        let Some(conn) = self.conns.get_mut(&number) else { return };
+    fn connect_arrives(&mut self, number: u64) {
+        let Some(conn) = self.connections.get_mut(&number) else { return };
         let Some(at) = conn.to.clone() else { return };
         let (from, to) = (conn.sides[0].node, at.0);
-        let back = self.delay(from, to);
-        let Some(door) = self.doors.get_mut(&at) else {
-            return self.schedule(self.now + back, Fact::Refused(number));
+        let return_delay = self.delay(from, to);
+        let Some(listener) = self.listeners.get_mut(&at) else {
+            return self.schedule(self.now + return_delay, NetworkEvent::Refused(number));
         };
-        door.backlog.push_back(number);
-        let key = door.key;
+        listener.backlog.push_back(number);
+        let key = listener.key;
         self.hosts[to].ready.insert(key);
-        if let Some(conn) = self.conns.get_mut(&number) {
-            conn.sides[1].open = true;
-            conn.sides[1].established = true;
+        if let Some(conn) = self.connections.get_mut(&number) {
+            conn.sides[1].is_open = true;
+            conn.sides[1].is_established = true;
             // Nothing that the server sends may arrive before its answer to the SYN.
-            conn.sides[0].last = self.now + back;
+            conn.sides[0].last_arrival = self.now + return_delay;
         }
-        self.schedule(self.now + back, Fact::Established(number));
+        self.schedule(self.now + return_delay, NetworkEvent::Established(number));
     }
 
     fn send(&mut self, number: u64, to: usize, segment: Segment) {
-        let Some(conn) = self.conns.get(&number) else { return };
+        let Some(conn) = self.connections.get(&number) else { return };
         let delay = self.delay(conn.sides[0].node, conn.sides[1].node);
         let at = self.now + delay;
-        let Some(conn) = self.conns.get_mut(&number) else { return };
+        let Some(conn) = self.connections.get_mut(&number) else { return };
         let side = &mut conn.sides[to];
         if let Segment::Data(bytes) = &segment {
-            side.wire_bytes += bytes.len();
+            side.in_transit_bytes += bytes.len();
         }
-        side.wire.push_back(segment);
-        side.last = side.last.max(at);
-        let at = side.last;
-        self.schedule(at, Fact::Segment(number, to));
+        side.in_transit.push_back(segment);
+        side.last_arrival = side.last_arrival.max(at);
+        let at = side.last_arrival;
+        self.schedule(at, NetworkEvent::SegmentArrives(number, to));
     }
 
-    fn segment(&mut self, number: u64, to: usize) {
-        let Some(conn) = self.conns.get_mut(&number) else { return };
+    fn segment_arrives(&mut self, number: u64, to: usize) {
+        let Some(conn) = self.connections.get_mut(&number) else { return };
         let side = &mut conn.sides[to];
-        match side.wire.pop_front() {
+        match side.in_transit.pop_front() {
             None => return,
             Some(Segment::Data(bytes)) => {
-                side.wire_bytes -= bytes.len();
-                if !side.open {
+                side.in_transit_bytes -= bytes.len();
+                if !side.is_open {
                     return self.send(number, 1 - to, Segment::Reset);
                 }
-                side.inbox.extend(bytes);
+                side.received.extend(bytes);
             }
-            Some(Segment::End) => side.ended = true,
+            Some(Segment::End) => side.has_peer_ended = true,
             Some(Segment::Reset) => {
                 side.error.get_or_insert(ErrorKind::ConnectionReset);
-                side.inbox.clear();
+                side.received.clear();
             }
         }
-        self.notify(number, to);
+        self.mark_ready(number, to);
     }
 
     pub(crate) fn read(&mut self, number: u64, side: usize, buf: &mut [u8]) -> io::Result<usize> {
-        let chop = self.random.next().is_multiple_of(8);
-        let cut = self.random.below(buf.len());
-        let Some(conn) = self.conns.get_mut(&number) else { return Err(ErrorKind::NotConnected.into()) };
+        let is_short_read = self.random.next().is_multiple_of(8);
+        let short_length = self.random.below(buf.len());
+        let Some(conn) = self.connections.get_mut(&number) else { return Err(ErrorKind::NotConnected.into()) };
         let [client, server] = &mut conn.sides;
         let (own, other) = if side == 0 { (client, server) } else { (server, client) };
-        if own.inbox.is_empty() {
+        if own.received.is_empty() {
             return match own.error {
                 Some(kind) => Err(kind.into()),
-                None if own.ended => Ok(0),
+                None if own.has_peer_ended => Ok(0),
                 None => Err(ErrorKind::WouldBlock.into()),
             };
         }
         // In one of eight reads fewer bytes than there are, which a real system may give too.
-        let room = if chop { cut.max(1).min(buf.len()) } else { buf.len() };
-        let count = room.min(own.inbox.len());
-        let (front, back) = own.inbox.as_slices();
+        let room = if is_short_read { short_length.max(1).min(buf.len()) } else { buf.len() };
+        let count = room.min(own.received.len());
+        let (front, back) = own.received.as_slices();
         let split = front.len().min(count);
         buf[..split].copy_from_slice(&front[..split]);
         buf[split..count].copy_from_slice(&back[..count - split]);
-        own.inbox.drain(..count);
-        if std::mem::take(&mut other.starved) {
+        own.received.drain(..count);
+        if std::mem::take(&mut other.is_write_blocked) {
             let (a, b) = (own.node, other.node);
             let at = self.now + self.delay(a, b);
-            self.schedule(at, Fact::Room(number, 1 - side));
+            self.schedule(at, NetworkEvent::WriteUnblocked(number, 1 - side));
         }
         Ok(count)
     }
 
     pub(crate) fn write(&mut self, number: u64, side: usize, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        let chop = self.random.next().is_multiple_of(8);
-        let draw = self.random.next();
+        let is_short_write = self.random.next().is_multiple_of(8);
+        let random_length = self.random.next();
         let window = self.window;
-        let Some(conn) = self.conns.get_mut(&number) else { return Err(ErrorKind::NotConnected.into()) };
+        let Some(conn) = self.connections.get_mut(&number) else { return Err(ErrorKind::NotConnected.into()) };
         let [client, server] = &mut conn.sides;
         let (own, other) = if side == 0 { (client, server) } else { (server, client) };
         match own.error {
             Some(ErrorKind::ConnectionRefused) => return Err(ErrorKind::ConnectionRefused.into()),
             Some(_) => return Err(ErrorKind::BrokenPipe.into()),
-            None if own.shut => return Err(ErrorKind::BrokenPipe.into()),
-            None if !own.established => return Err(ErrorKind::WouldBlock.into()),
+            None if own.is_write_shut => return Err(ErrorKind::BrokenPipe.into()),
+            None if !own.is_established => return Err(ErrorKind::WouldBlock.into()),
             None => {}
         }
         let total: usize = bufs.iter().map(|b| b.len()).sum();
-        let room = window.saturating_sub(other.inbox.len() + other.wire_bytes);
+        let room = window.saturating_sub(other.received.len() + other.in_transit_bytes);
         if total > 0 && room == 0 {
-            own.starved = true;
+            own.is_write_blocked = true;
             return Err(ErrorKind::WouldBlock.into());
         }
         let mut count = total.min(room);
-        if chop && count > 1 {
-            count = 1 + usize::try_from(draw % (count as u64)).unwrap_or(0);
+        if is_short_write && count > 1 {
+            count = 1 + usize::try_from(random_length % (count as u64)).unwrap_or(0);
         }
         let bytes: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).take(count).collect();
         if count > 0 {
@@ -464,37 +471,37 @@ impl Net {
         Ok(count)
     }
 
-    pub(crate) fn shut(&mut self, number: u64, side: usize) {
-        let Some(own) = self.conns.get_mut(&number).map(|c| &mut c.sides[side]) else { return };
-        if own.established && own.error.is_none() && !std::mem::replace(&mut own.shut, true) {
+    pub(crate) fn shut_write(&mut self, number: u64, side: usize) {
+        let Some(own) = self.connections.get_mut(&number).map(|c| &mut c.sides[side]) else { return };
+        if own.is_established && own.error.is_none() && !std::mem::replace(&mut own.is_write_shut, true) {
             self.send(number, 1 - side, Segment::End);
         }
     }
 
     /// The stream of a side was dropped. With unread bytes this resets the connection, as in TCP.
     pub(crate) fn close(&mut self, number: u64, side: usize) {
-        let Some(own) = self.conns.get_mut(&number).map(|c| &mut c.sides[side]) else { return };
-        own.open = false;
+        let Some(own) = self.connections.get_mut(&number).map(|c| &mut c.sides[side]) else { return };
+        own.is_open = false;
         own.key = None;
-        if own.error.is_none() && !own.inbox.is_empty() {
+        if own.error.is_none() && !own.received.is_empty() {
             self.send(number, 1 - side, Segment::Reset);
         } else {
-            self.shut(number, side);
+            self.shut_write(number, side);
         }
-        if self.conns.get(&number).is_some_and(|c| c.sides.iter().all(|s| !s.open)) {
-            self.conns.remove(&number);
+        if self.connections.get(&number).is_some_and(|c| c.sides.iter().all(|s| !s.is_open)) {
+            self.connections.remove(&number);
         }
     }
 
     // ---- names and faults ---------------------------------------------------------------------------------------
 
     pub(crate) fn resolve(&mut self, node: usize, key: Key, host: &str, port: u16) {
-        let life = self.hosts[node].life;
+        let process_number = self.hosts[node].process_number;
         let at = self.now + self.delay(node, node);
-        self.schedule(at, Fact::Answer { node, life, key, host: host.to_owned(), port });
+        self.schedule(at, NetworkEvent::LookupDone { node, process_number, key, host: host.to_owned(), port });
     }
 
-    fn look_up(&self, host: &str, port: u16) -> Found {
+    fn look_up(&self, host: &str, port: u16) -> ResolveResult {
         let with_port = |ips: &[IpAddr]| ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect();
         if let Some(known) = self.names.get(host) {
             return known.as_ref().map(|ips| with_port(ips)).map_err(Clone::clone);
@@ -513,39 +520,40 @@ impl Net {
 
     /// Ends every connection of a node, at both sides at once.
     pub(crate) fn reset(&mut self, node: usize) {
-        let of_node = |(number, conn): (&u64, &Conn)| conn.sides.iter().any(|s| s.node == node).then_some(*number);
-        let numbers: Vec<u64> = self.conns.iter().filter_map(of_node).collect();
+        let number_if_of_node =
+            |(number, conn): (&u64, &SimConnection)| conn.sides.iter().any(|s| s.node == node).then_some(*number);
+        let numbers: Vec<u64> = self.connections.iter().filter_map(number_if_of_node).collect();
         for number in numbers {
             for side in 0..2 {
-                if let Some(side) = self.conns.get_mut(&number).map(|c| &mut c.sides[side]) {
+                if let Some(side) = self.connections.get_mut(&number).map(|c| &mut c.sides[side]) {
                     side.error.get_or_insert(ErrorKind::ConnectionReset);
-                    side.inbox.clear();
-                    side.wire.clear();
-                    side.wire_bytes = 0;
+                    side.received.clear();
+                    side.in_transit.clear();
+                    side.in_transit_bytes = 0;
                 }
-                self.notify(number, side);
+                self.mark_ready(number, side);
             }
         }
     }
 
-    pub(crate) fn cut(&mut self, a: usize, b: usize) {
-        self.cut.insert(pair(a, b));
+    pub(crate) fn partition(&mut self, a: usize, b: usize) {
+        self.partitioned.insert(link_of(a, b));
     }
 
     pub(crate) fn heal(&mut self, a: usize, b: usize) {
-        self.cut.remove(&pair(a, b));
+        self.partitioned.remove(&link_of(a, b));
         // Events of other links that are still cut are parked again when they are due.
-        for fact in std::mem::take(&mut self.parked) {
+        for event in std::mem::take(&mut self.held_back) {
             let at = self.now + self.delay(a, b);
-            self.schedule(at, fact);
+            self.schedule(at, event);
         }
     }
 
     /// The process of a node has ended: the next one gets none of its events.
-    pub(crate) fn forget(&mut self, node: usize) {
+    pub(crate) fn process_ended(&mut self, node: usize) {
         let host = &mut self.hosts[node];
-        host.life += 1;
+        host.process_number += 1;
         host.ready.clear();
-        host.answers.clear();
+        host.lookup_results.clear();
     }
 }

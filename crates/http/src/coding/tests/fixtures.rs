@@ -4,7 +4,7 @@
 
 use super::*;
 
-fn hex(text: &str) -> Vec<u8> {
+fn parse_hex(text: &str) -> Vec<u8> {
     let bytes = |s: &str| -> Vec<u8> {
         s.as_bytes().chunks(2).map(|b| u8::from_str_radix(std::str::from_utf8(b).unwrap(), 16).unwrap()).collect()
     };
@@ -16,7 +16,7 @@ fn hex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn what_others_wrote_is_read() {
+fn bodies_of_other_implementations_are_decoded() {
     let short = b"otelcore keeps bytes where they arrived. ".repeat(3);
     let long = b"otelcore ".repeat(33_334);
     let empty = Vec::new();
@@ -162,7 +162,7 @@ fn what_others_wrote_is_read() {
         (Coding::SnappyFramed, &empty, ""),
     ];
     for (i, (coding, plain, body)) in bodies.iter().enumerate() {
-        let body = hex(body);
+        let body = parse_hex(body);
         let back = decode(coding, &body, plain.len() as u64);
         assert!(back.as_ref() == Ok(plain), "body {i} in {}: {:?}", coding.name(), back.err());
     }

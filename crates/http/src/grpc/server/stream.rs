@@ -1,9 +1,9 @@
-//! One call on a server connection, from its headers to its answer.
+//! One call on a server connection, from its headers to its response.
 //!
 //! ```text
-//! Receiving --message complete, END_STREAM--> WithApp --reply--> (removed)
-//!     |                                          |
-//!     +--refused, failed, too late--> Discarding-+--END_STREAM, reset, time limit over--> (removed)
+//! Receiving --message complete, END_STREAM--> Dispatched --response--> (removed)
+//!     |                                              |
+//!     +--refused, failed, too late--> Discarding-----+--END_STREAM, reset, time limit over--> (removed)
 //! ```
 
 use std::task::{Context, Poll, Waker};
@@ -16,56 +16,56 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use smallvec::smallvec;
 
-use super::{Call, CallHead, Gate, ServerConfig};
-use crate::coding::{Coding, InflateError, Workspace};
+use super::{Admission, CallHead, GrpcServerConnConfig, IncomingCall};
+use crate::coding::{Coding, DecompressError, Workspace};
 use crate::earliest;
-use crate::grpc::message::{Assembly, Prefix, Rope};
+use crate::grpc::message::{MessageBuffer, MessagePrefix, SendBuf};
 use crate::grpc::{
-    APPLICATION_GRPC, COMPRESS_FROM, CallId, GRPC_ACCEPT_ENCODING, GRPC_DETAILS, GRPC_ENCODING, GRPC_MESSAGE,
-    GRPC_STATUS, GRPC_TIMEOUT, is_grpc_content_type, parse_timeout,
+    APPLICATION_GRPC, CallId, GRPC_ACCEPT_ENCODING, GRPC_DETAILS, GRPC_ENCODING, GRPC_MESSAGE, GRPC_STATUS,
+    GRPC_TIMEOUT, MIN_COMPRESS_SIZE, is_grpc_content_type, parse_timeout,
 };
 use crate::status::{Code, Status, base64_encode, percent_encode};
 
 /// What a refused client may still send before its stream is reset, beyond one message of the allowed size.
 const DISCARD_SLACK: usize = 1 << 20;
 
-pub(super) struct Stream<P> {
+pub(super) struct CallStream<P> {
     id: u32,
-    respond: SendResponse<Rope>,
+    response_sender: SendResponse<SendBuf>,
     body: RecvStream,
     phase: Phase<P>,
     coding: Coding,
     deadline: Option<u64>,
     /// Time limit for the next bytes of the message.
-    message_by: u64,
+    message_deadline: u64,
     /// The client has sent everything.
-    ended: bool,
+    input_ended: bool,
 }
 
 enum Phase<P> {
     Receiving(Box<Receiving<P>>),
-    WithApp,
-    /// Answered; at most this many more bytes are read and discarded.
+    Dispatched,
+    /// The response is sent; at most this many more bytes are read and discarded.
     Discarding(usize),
 }
 
 struct Receiving<P> {
     head: CallHead,
-    message: Assembly,
+    message: MessageBuffer,
     permit: P,
     admitted: bool,
     wire_len: u32,
 }
 
 /// The result of reading a stream.
-pub(super) enum Step<P> {
-    Wait,
-    Call(Box<Call<P>>),
+pub(super) enum StreamProgress<P> {
+    Pending,
+    Call(Box<IncomingCall<P>>),
     Refuse(Status),
-    /// Answered and fully read.
-    Over,
+    /// The response is sent and the input has ended.
+    Finished,
     /// The client reset the stream, or it failed.
-    Gone,
+    Cancelled,
 }
 
 /// Why a call ends with its headers.
@@ -73,34 +73,35 @@ pub(super) enum Refusal {
     /// The request is not gRPC.
     Http(StatusCode, String),
     Grpc(Status),
-    /// The answer lists the accepted encodings.
+    /// The response lists the accepted encodings.
     Encoding(Status),
 }
 
-impl<P> Stream<P> {
-    pub(super) fn open<G: Gate<Permit = P> + ?Sized>(
+impl<P> CallStream<P> {
+    pub(super) fn new<G: Admission<Permit = P> + ?Sized>(
         request: Request<RecvStream>,
-        respond: SendResponse<Rope>,
+        response_sender: SendResponse<SendBuf>,
         now: u64,
-        cfg: &ServerConfig,
-        gate: &mut G,
+        cfg: &GrpcServerConnConfig,
+        admission: &mut G,
     ) -> (Self, Option<Refusal>) {
         let (parts, body) = request.into_parts();
         let mut stream = Self {
-            id: respond.stream_id().as_u32(),
-            respond,
-            ended: body.is_end_stream(),
+            id: response_sender.stream_id().as_u32(),
+            response_sender,
+            input_ended: body.is_end_stream(),
             body,
-            phase: Phase::WithApp,
+            phase: Phase::Dispatched,
             coding: Coding::Identity,
             deadline: None,
-            message_by: now.saturating_add(cfg.message_timeout),
+            message_deadline: now.saturating_add(cfg.message_timeout),
         };
-        match head(parts, cfg, gate) {
+        match admit_head(parts, cfg, admission) {
             Ok((head, permit)) => {
                 stream.coding = head.encoding.clone();
                 stream.deadline = head.timeout.map(|t| now.saturating_add(nanos(t)));
-                let receiving = Receiving { head, message: Assembly::default(), permit, admitted: false, wire_len: 0 };
+                let receiving =
+                    Receiving { head, message: MessageBuffer::default(), permit, admitted: false, wire_len: 0 };
                 stream.phase = Phase::Receiving(Box::new(receiving));
                 (stream, None)
             }
@@ -109,61 +110,78 @@ impl<P> Stream<P> {
     }
 
     /// Reads all input that has arrived for this call.
-    pub(super) fn read<G: Gate<Permit = P> + ?Sized>(&mut self, now: u64, cfg: &ServerConfig, gate: &mut G) -> Step<P> {
+    pub(super) fn read<G: Admission<Permit = P> + ?Sized>(
+        &mut self,
+        now: u64,
+        cfg: &GrpcServerConnConfig,
+        admission: &mut G,
+    ) -> StreamProgress<P> {
         let cx = &mut Context::from_waker(Waker::noop());
         loop {
             match self.body.poll_data(cx) {
-                Poll::Pending => return Step::Wait,
-                Poll::Ready(Some(Err(_))) => return Step::Gone,
+                Poll::Pending => return StreamProgress::Pending,
+                Poll::Ready(Some(Err(_))) => return StreamProgress::Cancelled,
                 Poll::Ready(Some(Ok(mut chunk))) => {
                     // Flow-control windows limit the unread input; the permit limits the input that was read.
                     let _ = self.body.flow_control().release_capacity(chunk.len());
                     match &mut self.phase {
                         Phase::Receiving(r) => {
                             if !chunk.is_empty() {
-                                self.message_by = now.saturating_add(cfg.message_timeout);
+                                self.message_deadline = now.saturating_add(cfg.message_timeout);
                             }
-                            if let Err(status) = r.take(&mut chunk, cfg, gate) {
-                                return Step::Refuse(status);
+                            if let Err(status) = r.receive(&mut chunk, cfg, admission) {
+                                return StreamProgress::Refuse(status);
                             }
                         }
                         Phase::Discarding(left) => match left.checked_sub(chunk.len()) {
                             Some(rest) => *left = rest,
                             None => {
                                 self.reset();
-                                return Step::Over;
+                                return StreamProgress::Finished;
                             }
                         },
-                        Phase::WithApp => {}
+                        Phase::Dispatched => {}
                     }
                 }
                 Poll::Ready(None) => {
-                    self.ended = true;
-                    return self.end_of_input(cfg, gate);
+                    self.input_ended = true;
+                    return self.end_of_input(cfg, admission);
                 }
             }
         }
     }
 
-    fn end_of_input<G: Gate<Permit = P> + ?Sized>(&mut self, cfg: &ServerConfig, gate: &mut G) -> Step<P> {
+    fn end_of_input<G: Admission<Permit = P> + ?Sized>(
+        &mut self,
+        cfg: &GrpcServerConnConfig,
+        admission: &mut G,
+    ) -> StreamProgress<P> {
         // After END_STREAM, h2 reports a reset only on the sending half.
-        let reset = self.respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready();
+        let reset = self.response_sender.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready();
         if reset && !self.is_discarding() {
-            return Step::Gone;
+            return StreamProgress::Cancelled;
         }
-        match std::mem::replace(&mut self.phase, Phase::WithApp) {
-            Phase::WithApp => Step::Wait,
+        match std::mem::replace(&mut self.phase, Phase::Dispatched) {
+            Phase::Dispatched => StreamProgress::Pending,
             Phase::Discarding(left) => {
                 self.phase = Phase::Discarding(left);
-                Step::Over
+                StreamProgress::Finished
             }
-            Phase::Receiving(r) => match r.complete(cfg, gate) {
-                Ok(taken) => {
+            Phase::Receiving(r) => match r.complete(cfg, admission) {
+                Ok(parts) => {
                     let (id, deadline) = (CallId(self.id), self.deadline);
-                    let Taken { head, message, coding, wire_len, permit } = taken;
-                    Step::Call(Box::new(Call { id, head, message, coding, wire_len, permit, deadline }))
+                    let CallParts { head, message, coding, wire_len, permit } = parts;
+                    StreamProgress::Call(Box::new(IncomingCall {
+                        id,
+                        head,
+                        message,
+                        coding,
+                        wire_len,
+                        permit,
+                        deadline,
+                    }))
                 }
-                Err(status) => Step::Refuse(status),
+                Err(status) => StreamProgress::Refuse(status),
             },
         }
     }
@@ -174,39 +192,39 @@ impl<P> Stream<P> {
 
     pub(super) fn deadline(&self) -> Option<u64> {
         match &self.phase {
-            Phase::Receiving(_) => earliest(self.deadline, Some(self.message_by)),
-            Phase::WithApp | Phase::Discarding(_) => self.deadline,
+            Phase::Receiving(_) => earliest(self.deadline, Some(self.message_deadline)),
+            Phase::Dispatched | Phase::Discarding(_) => self.deadline,
         }
     }
 
     /// The message stopped arriving.
     pub(super) fn is_stalled(&self, now: u64) -> bool {
-        now >= self.message_by && self.deadline.is_none_or(|at| now < at)
+        now >= self.message_deadline && self.deadline.is_none_or(|at| now < at)
     }
 
     /// The permit of a call whose message is being read.
-    pub(super) fn reading(&self) -> Option<&P> {
+    pub(super) fn incomplete_permit(&self) -> Option<&P> {
         match &self.phase {
             Phase::Receiving(r) => Some(&r.permit),
-            Phase::WithApp | Phase::Discarding(_) => None,
+            Phase::Dispatched | Phase::Discarding(_) => None,
         }
     }
 
-    pub(super) fn ended(&self) -> bool {
-        self.ended
+    pub(super) fn input_ended(&self) -> bool {
+        self.input_ended
     }
 
-    pub(super) fn is_with_app(&self) -> bool {
-        matches!(self.phase, Phase::WithApp)
+    pub(super) fn is_dispatched(&self) -> bool {
+        matches!(self.phase, Phase::Dispatched)
     }
 
     pub(super) fn is_discarding(&self) -> bool {
         matches!(self.phase, Phase::Discarding(_))
     }
 
-    pub(super) fn held(&self) -> usize {
+    pub(super) fn buffered_bytes(&self) -> usize {
         match &self.phase {
-            Phase::Receiving(r) => r.message.held(),
+            Phase::Receiving(r) => r.message.buffered_bytes(),
             _ => 0,
         }
     }
@@ -222,16 +240,16 @@ impl<P> Stream<P> {
     }
 
     pub(super) fn reset(&mut self) {
-        self.respond.send_reset(Reason::NO_ERROR);
+        self.response_sender.send_reset(Reason::NO_ERROR);
     }
 
-    // h2 rejects a reply only if the stream has ended; its reset is reported separately.
+    // h2 rejects a response only if the stream has ended; its reset is reported separately.
 
-    pub(super) fn reply_ok(&mut self, message: Bytes, workspace: &Workspace) {
-        let compress = !self.coding.is_identity() && message.len() >= COMPRESS_FROM;
+    pub(super) fn respond(&mut self, message: Bytes, workspace: &Workspace) {
+        let compress = !self.coding.is_identity() && message.len() >= MIN_COMPRESS_SIZE;
         let message = if compress { workspace.compress(&self.coding.in_grpc(), [&message[..]]) } else { message };
-        let Some(rope) = Rope::new(compress, smallvec![message]) else {
-            return self.reply_err(&Status::internal("reply longer than 4 GiB"), None);
+        let Some(buf) = SendBuf::new(compress, smallvec![message]) else {
+            return self.respond_error(&Status::internal("reply longer than 4 GiB"), None);
         };
         let mut headers = HeaderMap::with_capacity(2);
         headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
@@ -240,16 +258,16 @@ impl<P> Stream<P> {
         }
         let mut response = Response::new(());
         *response.headers_mut() = headers;
-        if let Ok(mut send) = self.respond.send_response(response, false) {
+        if let Ok(mut send) = self.response_sender.send_response(response, false) {
             let mut trailers = HeaderMap::with_capacity(1);
             trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-            let _ = send.send_data(rope, false);
+            let _ = send.send_data(buf, false);
             let _ = send.send_trailers(trailers);
         }
     }
 
-    /// A "trailers-only" answer.
-    pub(super) fn reply_err(&mut self, status: &Status, accept: Option<&[Coding]>) {
+    /// A "trailers-only" response.
+    pub(super) fn respond_error(&mut self, status: &Status, accept: Option<&[Coding]>) {
         let mut headers = HeaderMap::with_capacity(5);
         headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
         headers.insert(GRPC_STATUS, HeaderValue::from_static(status.code.digits()));
@@ -275,11 +293,11 @@ impl<P> Stream<P> {
         }
         let mut response = Response::new(());
         *response.headers_mut() = headers;
-        let _ = self.respond.send_response(response, true);
+        let _ = self.response_sender.send_response(response, true);
     }
 
-    /// An HTTP answer for a client that does not use gRPC.
-    pub(super) fn reply_http(&mut self, status: StatusCode, text: &str) {
+    /// An HTTP response for a client that does not use gRPC.
+    pub(super) fn respond_http(&mut self, status: StatusCode, text: &str) {
         let mut headers = HeaderMap::with_capacity(4);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(CONTENT_LENGTH, HeaderValue::from(text.len()));
@@ -289,30 +307,30 @@ impl<P> Stream<P> {
         let mut response = Response::new(());
         *response.status_mut() = status;
         *response.headers_mut() = headers;
-        if let Ok(mut send) = self.respond.send_response(response, text.is_empty()) {
-            let _ = send.send_data(Rope::plain([Bytes::copy_from_slice(text.as_bytes())]), true);
+        if let Ok(mut send) = self.response_sender.send_response(response, text.is_empty()) {
+            let _ = send.send_data(SendBuf::without_prefix([Bytes::copy_from_slice(text.as_bytes())]), true);
         }
     }
 }
 
 impl<P> Receiving<P> {
-    fn take<G: Gate<Permit = P> + ?Sized>(
+    fn receive<G: Admission<Permit = P> + ?Sized>(
         &mut self,
         chunk: &mut Bytes,
-        cfg: &ServerConfig,
-        gate: &mut G,
+        cfg: &GrpcServerConnConfig,
+        admission: &mut G,
     ) -> Result<(), Status> {
-        if let Some(prefix) = self.message.prefix(chunk) {
+        if let Some(prefix) = self.message.read_prefix(chunk) {
             self.wire_len = prefix.len;
-            admit(&mut self.permit, &self.head, prefix, cfg, gate)?;
+            admit_prefix(&mut self.permit, &self.head, prefix, cfg, admission)?;
             self.admitted = true;
         }
         if self.admitted {
-            let to = self.message.held_with(chunk.len());
-            if to > self.message.held() {
-                gate.grow(&mut self.permit, to as u64)?;
+            let total = self.message.buffered_bytes_with(chunk.len());
+            if total > self.message.buffered_bytes() {
+                admission.grow(&mut self.permit, total as u64)?;
             }
-            self.message.body(chunk);
+            self.message.read_body(chunk);
             if !chunk.is_empty() {
                 return Err(Status::internal(
                     "cardinality violation: received multiple request messages for non-client-streaming RPC",
@@ -322,7 +340,11 @@ impl<P> Receiving<P> {
         Ok(())
     }
 
-    fn complete<G: Gate<Permit = P> + ?Sized>(mut self, cfg: &ServerConfig, gate: &mut G) -> Result<Taken<P>, Status> {
+    fn complete<G: Admission<Permit = P> + ?Sized>(
+        mut self,
+        cfg: &GrpcServerConnConfig,
+        admission: &mut G,
+    ) -> Result<CallParts<P>, Status> {
         if self.message.is_empty() {
             return Err(Status::internal(
                 "cardinality violation: received no request message from non-client-streaming RPC",
@@ -332,7 +354,7 @@ impl<P> Receiving<P> {
             return Err(Status::internal("unexpected EOF"));
         }
         let compressed = self.message.is_compressed();
-        let mut taken = Taken {
+        let mut parts = CallParts {
             message: self.message.take(),
             coding: Coding::Identity,
             head: self.head,
@@ -340,14 +362,14 @@ impl<P> Receiving<P> {
             permit: self.permit,
         };
         if compressed {
-            taken.decompress(cfg, gate)?;
+            parts.decompress(cfg, admission)?;
         }
-        Ok(taken)
+        Ok(parts)
     }
 }
 
-/// The parts of a [`Call`].
-struct Taken<P> {
+/// The parts of an [`IncomingCall`].
+struct CallParts<P> {
     head: CallHead,
     message: Bytes,
     coding: Coding,
@@ -355,53 +377,57 @@ struct Taken<P> {
     permit: P,
 }
 
-impl<P> Taken<P> {
-    /// Decompresses a message, unless its content is longer than [`ServerConfig::inline_decompress`].
-    fn decompress<G: Gate<Permit = P> + ?Sized>(&mut self, cfg: &ServerConfig, gate: &mut G) -> Result<(), Status> {
+impl<P> CallParts<P> {
+    /// Decompresses a message, unless its content is longer than [`GrpcServerConnConfig::inline_decompress`].
+    fn decompress<G: Admission<Permit = P> + ?Sized>(
+        &mut self,
+        cfg: &GrpcServerConnConfig,
+        admission: &mut G,
+    ) -> Result<(), Status> {
         let limit = cfg.max_recv_message.min(cfg.inline_decompress);
-        let packed = self.message.clone();
-        let short = packed.len() <= limit as usize;
-        let content = match short {
+        let compressed = self.message.clone();
+        let may_fit = compressed.len() <= limit as usize;
+        let content = match may_fit {
             true => {
-                let grow = |to| gate.grow(&mut self.permit, to);
-                cfg.workspace.decompress(&self.head.encoding, packed, u64::from(limit), grow)
+                let grow = |to| admission.grow(&mut self.permit, to);
+                cfg.workspace.decompress(&self.head.encoding, compressed, u64::from(limit), grow)
             }
-            false => Err(InflateError::TooLarge(u64::from(limit))),
+            false => Err(DecompressError::TooLarge(u64::from(limit))),
         };
         match content {
             Ok(content) => self.message = content,
-            Err(InflateError::TooLarge(_) | InflateError::BlockTooLarge(_)) if limit < cfg.max_recv_message => {
+            Err(DecompressError::TooLarge(_) | DecompressError::BlockTooLarge(_)) if limit < cfg.max_recv_message => {
                 self.coding = self.head.encoding.clone();
             }
-            Err(InflateError::Refused(status)) => return Err(status),
+            Err(DecompressError::Refused(status)) => return Err(status),
             Err(e) => return Err(decompress_status(&e)),
         }
         Ok(())
     }
 }
 
-/// grpc-go's answer to a message that can't be decompressed. A refusal by `grow` has its own status.
+/// grpc-go's status for a message that can't be decompressed. A refusal by `grow` has its own status.
 #[must_use]
-pub fn decompress_status<E>(e: &InflateError<E>) -> Status
+pub fn decompress_status<E>(e: &DecompressError<E>) -> Status
 where
-    InflateError<E>: std::fmt::Display,
+    DecompressError<E>: std::fmt::Display,
 {
     match e {
-        InflateError::TooLarge(max) | InflateError::BlockTooLarge(max) => {
+        DecompressError::TooLarge(max) | DecompressError::BlockTooLarge(max) => {
             Status::resource_exhausted(format!("grpc: received message after decompression larger than max {max}"))
         }
         other => Status::internal(format!("grpc: failed to decompress the received message: {other}")),
     }
 }
 
-fn admit<G: Gate + ?Sized>(
+fn admit_prefix<G: Admission + ?Sized>(
     permit: &mut G::Permit,
     head: &CallHead,
-    prefix: Prefix,
-    cfg: &ServerConfig,
-    gate: &mut G,
+    prefix: MessagePrefix,
+    cfg: &GrpcServerConnConfig,
+    admission: &mut G,
 ) -> Result<(), Status> {
-    match prefix.flag {
+    match prefix.compressed_flag {
         0 => {}
         1 if head.encoding.is_identity() => {
             return Err(Status::internal("grpc: compressed flag set with identity or empty encoding"));
@@ -415,13 +441,13 @@ fn admit<G: Gate + ?Sized>(
             prefix.len, cfg.max_recv_message
         )));
     }
-    gate.admit(permit, head, prefix.len)
+    admission.admit_message(permit, head, prefix.len)
 }
 
-fn head<G: Gate + ?Sized>(
+fn admit_head<G: Admission + ?Sized>(
     parts: http::request::Parts,
-    cfg: &ServerConfig,
-    gate: &mut G,
+    cfg: &GrpcServerConnConfig,
+    admission: &mut G,
 ) -> Result<(CallHead, G::Permit), Refusal> {
     if parts.method != Method::POST {
         let text = format!("Received a HEADERS frame with :method {:?} which should be POST\n", parts.method.as_str());
@@ -430,8 +456,8 @@ fn head<G: Gate + ?Sized>(
     }
     let content_type = parts.headers.get(CONTENT_TYPE);
     if !is_grpc_content_type(content_type) {
-        let given = content_type.map_or(&b""[..], HeaderValue::as_bytes);
-        let text = format!("invalid gRPC request content-type {:?}\n", String::from_utf8_lossy(given));
+        let received = content_type.map_or(&b""[..], HeaderValue::as_bytes);
+        let text = format!("invalid gRPC request content-type {:?}\n", String::from_utf8_lossy(received));
         return Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
     let timeout = match parts.headers.get(&GRPC_TIMEOUT) {
@@ -444,7 +470,7 @@ fn head<G: Gate + ?Sized>(
             }
         },
     };
-    let method = gate.route(parts.uri.path()).map_err(Refusal::Grpc)?;
+    let method = admission.route(parts.uri.path()).map_err(Refusal::Grpc)?;
     let name = parts.headers.get(&GRPC_ENCODING).map_or(&b""[..], HeaderValue::as_bytes);
     let encoding = match Coding::parse(name) {
         Ok(coding) if coding.is_identity() || cfg.accept.contains(&coding) => coding,
@@ -456,7 +482,7 @@ fn head<G: Gate + ?Sized>(
     };
     let mut head = CallHead { method, uri: parts.uri, metadata: parts.headers, timeout, encoding };
     let bytes = head.metadata.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let permit = gate.open(&head, bytes).map_err(Refusal::Grpc)?;
+    let permit = admission.admit_head(&head, bytes).map_err(Refusal::Grpc)?;
     if !cfg.keep_metadata {
         head.metadata = HeaderMap::new();
     }

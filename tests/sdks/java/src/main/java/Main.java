@@ -305,7 +305,7 @@ public final class Main {
     public CompletableResultCode export(Collection<SpanData> spans) {
       for (SpanData s : spans) {
         SpanContext own = s.getSpanContext();
-        // The wire counts kinds from one.
+        // The protocol numbers kinds from one.
         print(map("signal", "span", "resource", attributes(s.getResource().getAttributes()),
             "scope", scope(s.getInstrumentationScopeInfo()), "name", s.getName(), "trace_id", own.getTraceId(),
             "span_id", own.getSpanId(), "parent_span_id", s.getParentSpanContext().isValid() ? s.getParentSpanId() : "",
@@ -379,7 +379,7 @@ public final class Main {
           "scale", p.getScale(), "zero_count", "" + p.getZeroCount(), "positive", side(p.getPositiveBuckets()),
           "negative", side(p.getNegativeBuckets())));
     }
-    // The wire's delta is one and its cumulative two.
+    // In the protocol delta is one and cumulative is two.
     switch (m.getType()) {
       case LONG_GAUGE, DOUBLE_GAUGE -> line.put("kind", "gauge");
       case LONG_SUM -> line.putAll(map("kind", "sum", "monotonic", m.getLongSumData().isMonotonic(),

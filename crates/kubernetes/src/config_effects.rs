@@ -1,0 +1,97 @@
+//! What a checked configuration does, as far as the manifests must match it. The caller, which has the components,
+//! fills it in.
+
+use otelcore_config::SourceLocation;
+
+/// Everything that the checks compare the manifests with.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigEffects {
+    /// Sockets that will be opened.
+    pub listens: Vec<ListenSocket>,
+    /// The memory limiters that run.
+    pub memory_limiters: Vec<MemoryLimiterLimit>,
+    /// How long a shutdown may take, in nanoseconds.
+    pub shutdown_nanos: u64,
+    /// The longest timeout of one attempt to send, in nanoseconds, with the exporter's id.
+    pub longest_attempt: Option<(u64, String)>,
+    /// Files that the configuration reads.
+    pub files_read: Vec<ConfigFile>,
+    /// Files that the configuration writes.
+    pub files_written: Vec<ConfigFile>,
+}
+
+/// A socket.
+#[derive(Clone, Debug)]
+pub struct ListenSocket {
+    /// The component that opens it: ``the receiver `otlp` (gRPC)``.
+    pub component: String,
+    /// Host as written, without brackets; empty for every address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Datagrams instead of connections.
+    pub udp: bool,
+    /// What is served there.
+    pub protocol: ServedProtocol,
+    /// The only path that is served; empty for any or none.
+    pub path: String,
+    /// Where the address is written, or would be.
+    pub origin: SourceLocation,
+    /// Its path in the configuration.
+    pub config_path: String,
+}
+
+/// What is served at a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ServedProtocol {
+    /// Telemetry is received over gRPC.
+    Grpc,
+    /// Telemetry is received over HTTP.
+    Http,
+    /// The page that probes request.
+    Health,
+    /// A Prometheus page of telemetry.
+    Metrics,
+    /// The Prometheus page of the collector's own metrics.
+    OwnMetrics,
+    /// Something else.
+    Other,
+}
+
+/// A memory limiter.
+#[derive(Clone, Debug)]
+pub struct MemoryLimiterLimit {
+    /// `limit_mib`; `None` for a percentage of the memory that is available.
+    pub mib: Option<u64>,
+    /// `limit_percentage`; zero with `limit_mib`.
+    pub percentage: u64,
+    /// Where the limit is written.
+    pub origin: SourceLocation,
+    /// Its path in the configuration.
+    pub config_path: String,
+}
+
+/// A file that the configuration names.
+#[derive(Clone, Debug)]
+pub struct ConfigFile {
+    /// As written.
+    pub path: String,
+    /// Where it is written.
+    pub origin: SourceLocation,
+    /// Its path in the configuration.
+    pub config_path: String,
+}
+
+impl ListenSocket {
+    /// Whether only the pod itself can reach it.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host == "::1" || self.host.starts_with("127.")
+    }
+
+    /// Whether it is a page that Prometheus can scrape.
+    #[must_use]
+    pub const fn is_metrics(&self) -> bool {
+        matches!(self.protocol, ServedProtocol::Metrics | ServedProtocol::OwnMetrics)
+    }
+}

@@ -1,0 +1,159 @@
+//! What a plan needs from its environment, for the checks against Kubernetes manifests.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use otelcore_config::{ComponentId, ConfigNode, EffectiveValue};
+use otelcore_kubernetes::{ConfigEffects, ConfigFile, ListenSocket, MemoryLimiterLimit, ServedProtocol};
+use otelcore_pipeline::{ComponentKind, Endpoint};
+
+use super::{ComponentConfigs, Plan, section_name};
+
+const LIMIT_MIB_KEY: &str = "limit_mib";
+const LIMIT_PERCENTAGE_KEY: &str = "limit_percentage";
+
+impl Plan {
+    /// Considers only components that run: those that a pipeline or the service names. `root` is the tree that the plan
+    /// was read from, for the places.
+    pub(crate) fn effects(&self, root: &ConfigNode, grace: Duration) -> ConfigEffects {
+        let shutdown = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
+        let mut effects = ConfigEffects { shutdown_nanos: shutdown, ..ConfigEffects::default() };
+        for kind in
+            [ComponentKind::Extension, ComponentKind::Receiver, ComponentKind::Processor, ComponentKind::Exporter]
+        {
+            for id in self.running_ids(kind) {
+                self.add_component(kind, id, root, &mut effects);
+            }
+        }
+        self.add_telemetry(root, &mut effects);
+        effects
+    }
+
+    fn configs_of(&self, kind: ComponentKind) -> &ComponentConfigs {
+        match kind {
+            ComponentKind::Receiver => &self.receivers,
+            ComponentKind::Processor => &self.processors,
+            ComponentKind::Exporter => &self.exporters,
+            ComponentKind::Extension => &self.extensions,
+        }
+    }
+
+    fn running_ids(&self, kind: ComponentKind) -> impl Iterator<Item = &ComponentId> {
+        let started: BTreeSet<&ComponentId> = self.started_extensions.iter().collect();
+        let is_running = move |id: &&ComponentId| match kind {
+            ComponentKind::Extension => started.contains(id),
+            _ => !self.signals_of(kind, id).is_empty(),
+        };
+        self.configs_of(kind).keys().filter(is_running)
+    }
+
+    fn add_component(&self, kind: ComponentKind, id: &ComponentId, root: &ConfigNode, effects: &mut ConfigEffects) {
+        let section = format!("{}::{id}", section_name(kind));
+        for listens in self.configs_of(kind).get(id).map(|s| s.listen_addresses()).unwrap_or_default() {
+            let Endpoint::Tcp { host, port } = listens.endpoint else { continue };
+            let protocol = protocol_of(listens.protocol);
+            let suffix = match protocol {
+                ServedProtocol::Grpc => " (gRPC)",
+                ServedProtocol::Http => " (HTTP)",
+                _ => "",
+            };
+            let key = format!("{section}::{}", listens.config_key);
+            effects.listens.push(ListenSocket {
+                component: format!("the {} `{id}`{suffix}", kind.name()),
+                host,
+                port,
+                udp: false,
+                protocol,
+                path: listens.path,
+                origin: root.nearest_origin(&key).clone(),
+                config_path: key,
+            });
+        }
+        let Some(effective) = value_at(&self.effective, &section) else { return };
+        let number = |key: &str| match value_at(effective, key) {
+            Some(EffectiveValue::Int(v)) => u64::try_from(*v).unwrap_or(0),
+            _ => 0,
+        };
+        if kind == ComponentKind::Processor && id.ty == "memory_limiter" {
+            let mib = Some(number(LIMIT_MIB_KEY)).filter(|v| *v > 0);
+            let key = format!("{section}::{}", if mib.is_some() { LIMIT_MIB_KEY } else { LIMIT_PERCENTAGE_KEY });
+            let origin = root.nearest_origin(&key).clone();
+            effects.memory_limiters.push(MemoryLimiterLimit {
+                mib,
+                percentage: number(LIMIT_PERCENTAGE_KEY),
+                origin,
+                config_path: key,
+            });
+        }
+        if let (ComponentKind::Exporter, Some(EffectiveValue::Duration(timeout))) =
+            (kind, value_at(effective, "timeout"))
+        {
+            let longest = effects.longest_attempt.as_ref().map_or(0, |(nanos, _)| *nanos);
+            if timeout.nanos_or_zero() > longest && !timeout.is_negative() {
+                effects.longest_attempt = Some((timeout.nanos_or_zero(), id.to_string()));
+            }
+        }
+        collect_files(effective, &section, root, &mut effects.files_read);
+    }
+
+    fn add_telemetry(&self, root: &ConfigNode, effects: &mut ConfigEffects) {
+        const METRICS: &str = "service::telemetry::metrics";
+        for (index, page) in self.telemetry.metrics_pages.iter().enumerate() {
+            let reader = root.get_path(&format!("{METRICS}::readers")).and_then(|n| n.items().get(index));
+            let key = if root.get_path(&format!("{METRICS}::address")).is_some() { "address" } else { "readers" };
+            let key = format!("{METRICS}::{key}");
+            let origin = reader
+                .map_or_else(|| root.nearest_origin(&key), |r| r.nearest_origin("pull::exporter::prometheus::host"));
+            effects.listens.push(ListenSocket {
+                component: "the page of the collector's own metrics".to_owned(),
+                host: page.host.clone(),
+                port: page.port,
+                udp: false,
+                protocol: ServedProtocol::OwnMetrics,
+                path: "/metrics".to_owned(),
+                origin: origin.clone(),
+                config_path: key,
+            });
+        }
+        let key = "service::telemetry::logs::output_paths";
+        for path in self.telemetry.logs.output_paths.iter().filter(|p| p.starts_with('/')) {
+            let origin = root.nearest_origin(key).clone();
+            effects.files_written.push(ConfigFile { path: path.clone(), origin, config_path: key.to_owned() });
+        }
+    }
+}
+
+fn protocol_of(protocol: otelcore_pipeline::ServedProtocol) -> ServedProtocol {
+    match protocol {
+        otelcore_pipeline::ServedProtocol::Grpc => ServedProtocol::Grpc,
+        otelcore_pipeline::ServedProtocol::Http => ServedProtocol::Http,
+        otelcore_pipeline::ServedProtocol::Health => ServedProtocol::Health,
+        otelcore_pipeline::ServedProtocol::Metrics => ServedProtocol::Metrics,
+        otelcore_pipeline::ServedProtocol::Other => ServedProtocol::Other,
+    }
+}
+
+fn value_at<'e>(effective: &'e EffectiveValue, path: &str) -> Option<&'e EffectiveValue> {
+    path.split("::").try_fold(effective, |value, key| match value {
+        EffectiveValue::Map(map) => map.get(key),
+        _ => None,
+    })
+}
+
+/// Finds files by the names of their keys, which are the same in all components: `cert_file`, `ca_file`,
+/// `htpasswd::file`, `filename`.
+fn collect_files(effective: &EffectiveValue, path: &str, root: &ConfigNode, found: &mut Vec<ConfigFile>) {
+    let EffectiveValue::Map(map) = effective else { return };
+    for (key, value) in map {
+        let path = format!("{path}::{key}");
+        match value {
+            EffectiveValue::Str(file)
+                if (key.ends_with("_file") || key == "file" || key == "filename") && !file.is_empty() =>
+            {
+                let origin = root.nearest_origin(&path).clone();
+                found.push(ConfigFile { path: file.clone(), origin, config_path: path });
+            }
+            _ => collect_files(value, &path, root, found),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The permitted dependencies between the crates of the workspace, compared with `cargo metadata`.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// Every crate of the workspace, and the crates of the workspace that it may depend on. Tests may depend on any crate.
+const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
+    ("pdata", &[]),
+    ("config", &[]),
+    ("kubernetes", &["config"]),
+    ("http", &[]),
+    ("exposition", &[]),
+    ("pipeline", &["pdata", "config"]),
+    ("net", &["pipeline", "http", "config"]),
+    ("reactor", &["pipeline"]),
+    ("processor-batch", &["pipeline", "pdata", "config"]),
+    ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
+    ("receiver-otlp", COMPONENT_DEPENDENCIES),
+    ("exporter-jaeger", COMPONENT_DEPENDENCIES),
+    ("exporter-prometheus", COMPONENT_DEPENDENCIES),
+    ("exporter-debug", COMPONENT_DEPENDENCIES),
+    ("exporter-otlp", COMPONENT_DEPENDENCIES),
+    ("extensions", COMPONENT_DEPENDENCIES),
+    ("inproc", COMPONENT_DEPENDENCIES),
+    ("cli", &["otelcore"]),
+    ("capi", &["otelcore"]),
+];
+
+const COMPONENT_DEPENDENCIES: &[&str] = &["net", "pipeline", "http", "exposition", "pdata", "config"];
+
+/// Normal dependencies by package, ours without the prefix.
+fn dependencies() -> BTreeMap<String, Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--workspace",
+            "--edges",
+            "normal",
+            "--depth",
+            "1",
+            "--prefix",
+            "depth",
+            "--format",
+            "{p}",
+            "--offline",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut current = String::new();
+    for line in String::from_utf8_lossy(&output.stdout).lines().filter(|l| !l.is_empty()) {
+        let (depth, rest) = line.split_at(1);
+        let name = rest.split(' ').next().unwrap_or_default();
+        if depth == "0" {
+            current = name.to_owned();
+            found.entry(current.clone()).or_default();
+        } else {
+            found.entry(current.clone()).or_default().push(name.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn workspace_dependencies_are_all_allowed() {
+    let found = dependencies();
+    for (name, allowed) in ALLOWED_DEPENDENCIES {
+        let package = format!("otelcore-{name}");
+        let actual = found.get(&package).unwrap_or_else(|| panic!("{package} is not in the workspace"));
+        for dependency in actual.iter().filter(|d| d.starts_with("otelcore")) {
+            let short = dependency.strip_prefix("otelcore-").unwrap_or(dependency);
+            assert!(allowed.contains(&short), "{package} must not depend on {dependency}");
+        }
+    }
+    let known = |package: &str| {
+        let short = package.strip_prefix("otelcore-").unwrap_or(package);
+        ALLOWED_DEPENDENCIES.iter().any(|(name, _)| *name == short) || ["otelcore", "bench", "pods"].contains(&short)
+    };
+    for package in found.keys() {
+        assert!(known(package), "{package} has no row in the map");
+    }
+}
+
+#[test]
+fn no_async_runtime_is_linked() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "-p", "otelcore-cli", "--edges", "normal,features", "--prefix", "none", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8_lossy(&output.stdout);
+    assert!(tree.contains("h2 v0.4"), "{tree}");
+    for forbidden in
+        ["tokio feature \"rt\"", "tokio feature \"rt-multi-thread\"", "hyper v", "tonic v", "async-std v", "smol v"]
+    {
+        assert!(!tree.contains(forbidden), "{forbidden} is linked");
+    }
+}

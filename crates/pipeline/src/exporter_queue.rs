@@ -1,0 +1,795 @@
+//! Queue and retry in front of an exporter: a state machine without IO, one for each exporter and signal.
+//!
+//! ```text
+//!  offer -> blocked (block_on_overflow) -> queued -> in flight -> released
+//!                                            ^           |
+//!                                            +- backing off <- a retryable outcome
+//! ```
+//! A queue takes custody: the ack is settled when a payload is queued, unless `wait_for_result` is set or the queue is
+//! off. A payload that pauses between two attempts is *backing off*: it counts in the queue's size but occupies no
+//! consumer, so that a few requests that fail do not stop the others. A flush ends a pause of each payload early, once,
+//! and a shutdown shortens all pauses, but neither makes one shorter than the peer asked for.
+//!
+//! The time of every call grows with the logarithm of the number of held payloads; work for many payloads at once (the
+//! end of their pauses) is done in several steps, with [`MAX_MOVED_PER_STEP`] payloads in each.
+
+mod batch;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use otelcore_config::{GoDuration, OptionalFlavor, Section};
+use otelcore_pdata::Signal;
+
+pub use self::batch::QueueBatchConfig;
+use self::batch::{Batcher, ResultWaiter, Waiters};
+use crate::{
+    Ack, Counter, Error, Gauge, LogField, Logger, LossReason, MetricsLevel, MonotonicTime, Outcome, PartialOutcome,
+    Payload, Telemetry,
+};
+
+/// The unit of `queue_size`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sizer {
+    /// Payloads.
+    Requests,
+    /// Spans, data points, log records.
+    Items,
+    /// OTLP bytes.
+    Bytes,
+}
+
+/// `sending_queue`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QueueConfig {
+    /// Whether there is a queue.
+    pub enabled: bool,
+    /// Payloads in flight at once.
+    pub num_consumers: usize,
+    /// Capacity, in units of `sizer`. Payloads in flight, and those that pause between attempts, are included.
+    pub queue_size: u64,
+    /// Unit of `queue_size`.
+    pub sizer: Sizer,
+    /// When the queue is full, payloads wait for room instead of being refused.
+    pub block_on_overflow: bool,
+    /// The sender waits for the outcome of the payload.
+    pub wait_for_result: bool,
+    /// Capacity in bytes, for every sizer: 1000 requests of 8192 spans are gigabytes.
+    pub max_bytes: u64,
+    /// If set, payloads are grouped before they are sent.
+    pub batch: Option<QueueBatchConfig>,
+}
+
+impl QueueConfig {
+    /// Bytes that a queue holds at most by default.
+    pub const MAX_BYTES: u64 = 256 << 20;
+
+    /// The defaults of an exporter that sends over a network: on, 10 consumers, 1000 requests.
+    #[must_use]
+    pub fn enabled() -> Self {
+        Self { enabled: true, ..Self::disabled() }
+    }
+
+    /// The same, but off unless the section is written.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self {
+            enabled: false,
+            num_consumers: 10,
+            queue_size: 1000,
+            sizer: Sizer::Requests,
+            block_on_overflow: false,
+            wait_for_result: false,
+            max_bytes: Self::MAX_BYTES,
+            batch: None,
+        }
+    }
+
+    /// Reads a `sending_queue` section, if it is present: `None` is off.
+    #[must_use]
+    pub fn parse(section: Option<Section<'_>>) -> Self {
+        let defaults = Self::enabled();
+        let Some(mut s) = section else { return Self::disabled() };
+        let consumers = s.int::<i64>("num_consumers", 10);
+        let size = s.int::<i64>("queue_size", 1000);
+        let sizer_written = s.contains_key("sizer");
+        let sizer = match s.one_of_strings("sizer", &["requests", "items", "bytes"], "requests") {
+            "items" => Sizer::Items,
+            "bytes" => Sizer::Bytes,
+            _ => Sizer::Requests,
+        };
+        let mut parsed = Self {
+            num_consumers: usize::try_from(consumers).unwrap_or(0),
+            queue_size: u64::try_from(size).unwrap_or(0),
+            sizer,
+            block_on_overflow: s.bool("block_on_overflow", false),
+            wait_for_result: s.bool("wait_for_result", false),
+            ..defaults
+        };
+        if parsed.num_consumers == 0 {
+            s.error("num_consumers", "`num_consumers` must be positive");
+        }
+        if parsed.queue_size == 0 {
+            s.error("queue_size", "`queue_size` must be positive");
+        }
+        s.refuse_unsupported(
+            "storage",
+            "a persistent queue is not supported yet; leave `storage` out for a queue in memory",
+        );
+        parsed.batch = s
+            .optional_section("batch", OptionalFlavor::Default)
+            .map(|batch| QueueBatchConfig::parse(batch, (parsed.sizer, parsed.queue_size, sizer_written)));
+        s.finish();
+        parsed
+    }
+}
+
+/// `retry_on_failure`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RetryConfig {
+    /// Whether retryable failures are retried.
+    pub enabled: bool,
+    /// The first pause.
+    pub initial_interval: Duration,
+    /// Each pause is made longer or shorter at random, by up to this fraction of it.
+    pub randomization_factor: f64,
+    /// The factor by which the pause grows with each attempt.
+    pub multiplier: f64,
+    /// The longest pause.
+    pub max_interval: Duration,
+    /// The time from the first attempt after which a payload is given up; zero disables the limit.
+    pub max_elapsed_time: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            initial_interval: Duration::from_secs(5),
+            randomization_factor: 0.5,
+            multiplier: 1.5,
+            max_interval: Duration::from_secs(30),
+            max_elapsed_time: Duration::from_mins(5),
+        }
+    }
+}
+
+impl RetryConfig {
+    /// For exporters that have no `retry_on_failure`.
+    #[must_use]
+    pub fn disabled() -> Self {
+        Self { enabled: false, ..Self::default() }
+    }
+
+    /// Reads a `retry_on_failure` section. The values are checked even when it is disabled.
+    #[must_use]
+    pub fn parse(mut s: Section<'_>) -> Self {
+        let defaults = Self::default();
+        let mut interval = |key: &str, default: GoDuration| {
+            let nanos = s.duration(key, default);
+            if nanos.is_negative() {
+                s.error(key, format!("'{key}' must be non-negative"));
+            }
+            Duration::from_nanos(nanos.nanos_or_zero())
+        };
+        let initial_interval = interval("initial_interval", GoDuration::from_secs(5));
+        let max_interval = interval("max_interval", GoDuration::from_secs(30));
+        let max_elapsed_time = interval("max_elapsed_time", GoDuration::from_secs(300));
+        let parsed = Self {
+            enabled: s.bool("enabled", true),
+            initial_interval,
+            randomization_factor: s.float("randomization_factor", defaults.randomization_factor),
+            multiplier: s.float("multiplier", defaults.multiplier),
+            max_interval,
+            max_elapsed_time,
+        };
+        if !(0.0..=1.0).contains(&parsed.randomization_factor) {
+            s.error("randomization_factor", "'randomization_factor' must be within [0, 1]");
+        }
+        if parsed.multiplier.is_nan() || parsed.multiplier < 0.0 {
+            s.error("multiplier", "'multiplier' must be non-negative");
+        }
+        if !parsed.max_elapsed_time.is_zero() {
+            if parsed.max_elapsed_time < parsed.initial_interval {
+                s.error("max_elapsed_time", "'max_elapsed_time' must not be less than 'initial_interval'");
+            } else if parsed.max_elapsed_time < parsed.max_interval {
+                s.error("max_elapsed_time", "'max_elapsed_time' must not be less than 'max_interval'");
+            }
+        }
+        s.finish();
+        parsed
+    }
+}
+
+/// The configuration of queue, retry and timeout, which apply between the graph and an exporter's `send`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ExporterQueueConfig {
+    /// `sending_queue`.
+    pub queue: QueueConfig,
+    /// `retry_on_failure`.
+    pub retry: RetryConfig,
+    /// `timeout` of one attempt; zero disables it.
+    pub timeout: Duration,
+}
+
+impl ExporterQueueConfig {
+    /// Reads `timeout`, `retry_on_failure` and `sending_queue` from an exporter's section.
+    #[must_use]
+    pub fn parse(s: &mut Section<'_>, timeout: GoDuration) -> Self {
+        let timeout = s.duration("timeout", timeout);
+        if timeout.is_negative() {
+            s.error("timeout", "'timeout' must be non-negative");
+        }
+        let retry = RetryConfig::parse(s.section("retry_on_failure"));
+        let queue = QueueConfig::parse(s.optional_section("sending_queue", OptionalFlavor::Some));
+        Self { queue, retry, timeout: Duration::from_nanos(timeout.nanos_or_zero()) }
+    }
+
+    /// For exporters that report the outcome at once: no queue, no retry, no timeout.
+    #[must_use]
+    pub fn without_queue() -> Self {
+        Self { queue: QueueConfig::disabled(), retry: RetryConfig::disabled(), timeout: Duration::ZERO }
+    }
+}
+
+#[derive(Debug)]
+struct QueueItem {
+    payload: Payload,
+    /// The senders that wait for the result.
+    waiters: Waiters,
+    /// Its size in the queue, in units of the sizer.
+    size: u64,
+    /// Its size in the queue, in bytes.
+    bytes: u64,
+    /// When the first attempt began.
+    first_attempt: Option<MonotonicTime>,
+    /// The next pause, before randomization.
+    interval: Duration,
+    /// It has been grouped and is sent as it is.
+    is_grouped: bool,
+    /// The peer asked for no attempt before this time.
+    not_before: MonotonicTime,
+    /// A flush has ended one of its pauses early.
+    pause_ended_by_flush: bool,
+    /// The current attempt began before its pause was over, so that the next pause need not be longer.
+    attempted_early: bool,
+}
+
+impl Drain {
+    /// When an attempt that is planned for `planned` begins: at that time, or shortly before the deadline if that is
+    /// earlier.
+    fn attempt_time(self, now: MonotonicTime, planned: MonotonicTime) -> MonotonicTime {
+        if now < self.last_attempt { planned.min(self.last_attempt) } else { planned }
+    }
+}
+
+impl QueueItem {
+    /// An item without a size in the queue.
+    fn new(payload: Payload, waiters: Waiters, interval: Duration) -> Self {
+        Self {
+            payload,
+            waiters,
+            size: 0,
+            bytes: 0,
+            first_attempt: None,
+            interval,
+            is_grouped: false,
+            not_before: MonotonicTime::default(),
+            pause_ended_by_flush: false,
+            attempted_early: false,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct ExporterMetrics {
+    sent: Counter,
+    send_failed: Counter,
+    enqueue_failed: Counter,
+    queue_size: Gauge,
+    in_flight: Gauge,
+}
+
+impl ExporterMetrics {
+    fn new(telemetry: &Telemetry, exporter: &str, signal: Signal, queue: &QueueConfig) -> Self {
+        let exporter_labels = || vec![("exporter", exporter.to_owned())];
+        let signal_labels = || vec![("exporter", exporter.to_owned()), ("data_type", signal.name().to_owned())];
+        let names = match signal {
+            Signal::Traces => [
+                ("otelcol_exporter_sent_spans", "Number of spans successfully sent to destination. [Alpha]"),
+                (
+                    "otelcol_exporter_send_failed_spans",
+                    "Number of spans in failed attempts to send to destination. [Alpha]",
+                ),
+                (
+                    "otelcol_exporter_enqueue_failed_spans",
+                    "Number of spans failed to be added to the sending queue. [Alpha]",
+                ),
+            ],
+            Signal::Metrics => [
+                (
+                    "otelcol_exporter_sent_metric_points",
+                    "Number of metric points successfully sent to destination. [Alpha]",
+                ),
+                (
+                    "otelcol_exporter_send_failed_metric_points",
+                    "Number of metric points in failed attempts to send to destination. [Alpha]",
+                ),
+                (
+                    "otelcol_exporter_enqueue_failed_metric_points",
+                    "Number of metric points failed to be added to the sending queue. [Alpha]",
+                ),
+            ],
+            Signal::Logs => [
+                ("otelcol_exporter_sent_log_records", "Number of log record successfully sent to destination. [Alpha]"),
+                (
+                    "otelcol_exporter_send_failed_log_records",
+                    "Number of log records in failed attempts to send to destination. [Alpha]",
+                ),
+                (
+                    "otelcol_exporter_enqueue_failed_log_records",
+                    "Number of log records failed to be added to the sending queue. [Alpha]",
+                ),
+            ],
+        };
+        let counter = |(name, help): (&'static str, &'static str)| {
+            telemetry.counter(MetricsLevel::Basic, name, help, exporter_labels())
+        };
+        let [sent, send_failed, enqueue_failed] = names.map(counter);
+        let (queue_size, in_flight) = if queue.enabled {
+            let capacity = telemetry.gauge(
+                MetricsLevel::Basic,
+                "otelcol_exporter_queue_capacity",
+                "Fixed capacity of the retry queue (in batches). [Alpha]",
+                signal_labels(),
+            );
+            capacity.set(queue.queue_size);
+            (
+                telemetry.gauge(
+                    MetricsLevel::Basic,
+                    "otelcol_exporter_queue_size",
+                    "Current size of the retry queue (in batches). [Alpha]",
+                    signal_labels(),
+                ),
+                telemetry.gauge(
+                    MetricsLevel::Basic,
+                    "otelcol_exporter_in_flight_requests",
+                    "Number of requests that are being sent, pauses between attempts included. [Alpha]",
+                    signal_labels(),
+                ),
+            )
+        } else {
+            (Gauge::default(), Gauge::default())
+        };
+        Self { sent, send_failed, enqueue_failed, queue_size, in_flight }
+    }
+}
+
+/// The queue. Order of calls: any number of [`ExporterQueue::offer`], [`ExporterQueue::handle_outcome`] and
+/// [`ExporterQueue::handle_timeout`], then [`ExporterQueue::poll_attempt`] until it returns `None`, then sleep until
+/// [`ExporterQueue::poll_timeout`].
+#[derive(Debug)]
+pub(crate) struct ExporterQueue {
+    config: ExporterQueueConfig,
+    log: Logger,
+    metrics: ExporterMetrics,
+    queued: VecDeque<QueueItem>,
+    blocked: VecDeque<(Payload, Ack)>,
+    in_flight: BTreeMap<u64, QueueItem>,
+    backing_off: BTreeMap<(MonotonicTime, u64), QueueItem>,
+    /// Those of `backing_off` whose pause a flush may still end early.
+    flushable_pauses: BTreeSet<(MonotonicTime, u64)>,
+    /// Those whose pause a flush is going to end early.
+    flushed_pauses: BTreeSet<(MonotonicTime, u64)>,
+    batcher: Option<Batcher>,
+    size: u64,
+    bytes: u64,
+    /// Items in `queued`, `in_flight`, `backing_off` and `batcher`.
+    items: u64,
+    /// Items in `blocked`.
+    blocked_items: u64,
+    next_number: u64,
+    draining: Option<Drain>,
+    /// Items given up since the drain began, for the report.
+    lost_items: u64,
+}
+
+/// The longest pause between attempts while the collector drains, unless the peer asks for more.
+const MAX_DRAIN_PAUSE: Duration = Duration::from_millis(500);
+/// Payloads whose pauses end in one step at most.
+const MAX_MOVED_PER_STEP: usize = 2048;
+
+/// A shutdown.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    /// A pause that would end after the deadline ends at this time instead, shortly before the deadline.
+    last_attempt: MonotonicTime,
+}
+
+impl ExporterQueue {
+    pub(crate) fn new(
+        config: ExporterQueueConfig,
+        signal: Signal,
+        exporter: &str,
+        telemetry: &Telemetry,
+        log: Logger,
+    ) -> Self {
+        let metrics = ExporterMetrics::new(telemetry, exporter, signal, &config.queue);
+        let batcher = config.queue.batch.clone().filter(|_| config.queue.enabled).map(Batcher::new);
+        Self {
+            batcher,
+            config,
+            log,
+            metrics,
+            queued: VecDeque::new(),
+            blocked: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            backing_off: BTreeMap::new(),
+            flushable_pauses: BTreeSet::new(),
+            flushed_pauses: BTreeSet::new(),
+            size: 0,
+            bytes: 0,
+            items: 0,
+            blocked_items: 0,
+            next_number: 0,
+            draining: None,
+            lost_items: 0,
+        }
+    }
+
+    /// Accepts a payload, or refuses it through its ack.
+    pub(crate) fn offer(&mut self, payload: Payload, ack: Ack) {
+        if payload.items() == 0 {
+            ack.settle(Outcome::Delivered);
+            return;
+        }
+        let queue = &self.config.queue;
+        if !queue.enabled {
+            self.enqueue(payload, Some(ack), 0);
+            return;
+        }
+        let size = self.size_of(&payload);
+        if size > queue.queue_size {
+            self.metrics.enqueue_failed.add(u64::from(payload.items()));
+            ack.settle(Outcome::permanent("element size too large"));
+        } else if self.blocked.is_empty() && self.has_room(size, payload.body.len() as u64) {
+            self.accept(payload, ack, size);
+        } else if queue.block_on_overflow {
+            self.blocked_items += u64::from(payload.items());
+            self.blocked.push_back((payload, ack));
+        } else {
+            self.metrics.enqueue_failed.add(u64::from(payload.items()));
+            ack.settle(Outcome::retry("sending queue is full"));
+        }
+    }
+
+    fn size_of(&self, payload: &Payload) -> u64 {
+        match self.config.queue.sizer {
+            Sizer::Requests => 1,
+            Sizer::Items => u64::from(payload.items()),
+            Sizer::Bytes => payload.body.len() as u64,
+        }
+    }
+
+    fn has_room(&self, size: u64, bytes: u64) -> bool {
+        let queue = &self.config.queue;
+        // A single payload that is larger than the limit in bytes is accepted while nothing else is held.
+        self.size + size <= queue.queue_size && (self.bytes == 0 || self.bytes + bytes <= queue.max_bytes)
+    }
+
+    fn accept(&mut self, payload: Payload, ack: Ack, size: u64) {
+        let kept_ack = if self.config.queue.wait_for_result {
+            Some(ack)
+        } else {
+            ack.settle(Outcome::Delivered);
+            None
+        };
+        self.enqueue(payload, kept_ack, size);
+    }
+
+    fn enqueue(&mut self, payload: Payload, ack: Option<Ack>, size: u64) {
+        self.size += size;
+        let bytes = payload.body.len() as u64;
+        self.bytes += bytes;
+        self.items += u64::from(payload.items());
+        let interval = self.config.retry.initial_interval;
+        let waiters = ack.map(ResultWaiter::new).into_iter().collect();
+        self.queued.push_back(QueueItem { size, bytes, ..QueueItem::new(payload, waiters, interval) });
+        self.update_gauges();
+    }
+
+    /// The next payload to send, while a consumer is free.
+    pub(crate) fn poll_attempt(&mut self, now: MonotonicTime) -> Option<(u64, Payload, MonotonicTime)> {
+        if let Some(batcher) = &mut self.batcher {
+            while self.queued.front().is_some_and(|item| !item.is_grouped)
+                && let Some(item) = self.queued.pop_front()
+            {
+                batcher.add(now, item);
+            }
+            batcher.handle_timeout(now, self.draining.is_some());
+        }
+        let queue = &self.config.queue;
+        if queue.enabled && self.in_flight.len() >= queue.num_consumers {
+            return None;
+        }
+        let mut item = self.queued.pop_front().or_else(|| self.batcher.as_mut()?.poll_ready())?;
+        item.first_attempt.get_or_insert(now);
+        let deadline = if self.config.timeout.is_zero() { MonotonicTime::NEVER } else { now + self.config.timeout };
+        let payload = item.payload.clone();
+        let number = self.next_number;
+        self.next_number += 1;
+        self.in_flight.insert(number, item);
+        self.update_gauges();
+        Some((number, payload, deadline))
+    }
+
+    /// Handles the outcome of an attempt. `random` is any random number.
+    pub(crate) fn handle_outcome(&mut self, now: MonotonicTime, number: u64, outcome: Outcome, random: u64) {
+        // An attempt that is not in flight has been given up; its outcome comes too late.
+        let Some(item) = self.in_flight.remove(&number) else { return };
+        match outcome {
+            Outcome::Delivered => {
+                self.metrics.sent.add(u64::from(item.payload.items()));
+                self.release_item(item, Outcome::Delivered);
+            }
+            Outcome::Retry { after, why } => self.retry(now, item, after, why, random),
+            Outcome::Permanent(why) => self.give_up(item, "not retryable error: Permanent error: ", why),
+            Outcome::Lost(_) => self.give_up(item, "", Error::new("the exporter dropped the request")),
+        }
+        self.update_gauges();
+    }
+
+    /// Handles the outcome of an attempt whose payload was sent in pieces.
+    pub(crate) fn handle_partial_outcome(
+        &mut self,
+        now: MonotonicTime,
+        number: u64,
+        partial: PartialOutcome,
+        random: u64,
+    ) {
+        let Some(mut item) = self.in_flight.remove(&number) else { return };
+        self.metrics.sent.add(u64::from(partial.delivered));
+        self.metrics.send_failed.add(u64::from(partial.rejected));
+        if self.draining.is_some() {
+            self.lost_items += u64::from(partial.rejected);
+        }
+        if let Some((items, why)) = &partial.refused {
+            let message = format!("not retryable error: Permanent error: {why}");
+            let fields = [("error", LogField::Str(&message)), ("dropped_items", LogField::Uint(u64::from(*items)))];
+            self.log.error("Exporting failed. Dropping data.", &fields);
+            self.metrics.send_failed.add(u64::from(*items));
+            if self.draining.is_some() {
+                self.lost_items += u64::from(*items);
+            }
+        }
+        match partial.retry {
+            Some((body, after, why)) => {
+                // Frees the bytes that the item no longer has. An item that shares its size with other pieces may have
+                // none to free.
+                let less = item.bytes.saturating_sub(body.len() as u64);
+                item.bytes -= less;
+                self.bytes -= less;
+                self.items = self.items.saturating_sub(u64::from(item.payload.items()));
+                self.items += u64::from(body.items());
+                item.payload.body = body;
+                self.retry(now, item, after, why, random);
+            }
+            None => {
+                let refused = partial.refused.filter(|_| partial.delivered == 0);
+                let outcome = refused.map_or(Outcome::Delivered, |(_, why)| Outcome::Permanent(why));
+                self.release_item(item, outcome);
+            }
+        }
+        self.update_gauges();
+    }
+
+    fn retry(&mut self, now: MonotonicTime, mut item: QueueItem, after: Option<Duration>, why: Error, random: u64) {
+        let retry = &self.config.retry;
+        if !retry.enabled {
+            return if !item.waiters.is_empty() { self.refuse(item, after, why) } else { self.give_up(item, "", why) };
+        }
+        // Uniform in [-1, 1] from 53 random bits.
+        let jitter = (random >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
+        let mut pause = item.interval.mul_f64((1.0 + retry.randomization_factor * jitter).max(0.0));
+        if !std::mem::take(&mut item.attempted_early) {
+            item.interval = item.interval.mul_f64(retry.multiplier.max(0.0)).min(retry.max_interval);
+        }
+        if self.draining.is_some() {
+            pause = pause.min(MAX_DRAIN_PAUSE);
+        }
+        item.not_before = now + after.unwrap_or_default();
+        pause = pause.max(after.unwrap_or_default());
+        let first = item.first_attempt.unwrap_or(now);
+        if !retry.max_elapsed_time.is_zero() && now + pause > first + retry.max_elapsed_time {
+            return self.give_up(item, "no more retries left: ", why);
+        }
+        let message = why.message.as_ref();
+        let fields = [("error", LogField::Str(message)), ("interval", LogField::Float(pause.as_secs_f64()))];
+        self.log.info("Exporting failed. Will retry the request after interval.", &fields);
+        let at = self.draining.map_or(now + pause, |drain| drain.attempt_time(now, now + pause));
+        self.back_off(at, item);
+    }
+
+    fn back_off(&mut self, at: MonotonicTime, item: QueueItem) {
+        let key = (at, self.next_number);
+        self.next_number += 1;
+        if !item.pause_ended_by_flush {
+            self.flushable_pauses.insert(key);
+        }
+        self.backing_off.insert(key, item);
+    }
+
+    /// Without retry, a sender that waits gets the retryable outcome itself.
+    fn refuse(&mut self, item: QueueItem, after: Option<Duration>, why: Error) {
+        let items = u64::from(item.payload.items());
+        let fields = [("error", LogField::Str(&why.message)), ("rejected_items", LogField::Uint(items))];
+        self.log.error("Exporting failed. Rejecting data.", &fields);
+        self.metrics.send_failed.add(items);
+        self.release_item(item, Outcome::Retry { after, why });
+    }
+
+    fn give_up(&mut self, item: QueueItem, prefix: &str, why: Error) {
+        let items = u64::from(item.payload.items());
+        let message = format!("{prefix}{why}");
+        let (text, field) = if !item.waiters.is_empty() {
+            ("Exporting failed. Rejecting data.", "rejected_items")
+        } else {
+            ("Exporting failed. Dropping data.", "dropped_items")
+        };
+        self.log.error(text, &[("error", LogField::Str(&message)), (field, LogField::Uint(items))]);
+        self.metrics.send_failed.add(items);
+        if self.draining.is_some() {
+            self.lost_items += items;
+        }
+        self.release_item(item, Outcome::Permanent(why));
+    }
+
+    /// Releases an item: frees its room, reports the outcome to its senders, and queues payloads that wait for room.
+    fn release_item(&mut self, item: QueueItem, outcome: Outcome) {
+        self.size -= item.size;
+        self.bytes -= item.bytes;
+        self.items = self.items.saturating_sub(u64::from(item.payload.items()));
+        item.waiters.into_iter().for_each(|waiter| waiter.settle(&outcome));
+        while let Some((payload, _)) = self.blocked.front() {
+            let size = self.size_of(payload);
+            if !self.has_room(size, payload.body.len() as u64) {
+                break;
+            }
+            if let Some((payload, ack)) = self.blocked.pop_front() {
+                self.blocked_items = self.blocked_items.saturating_sub(u64::from(payload.items()));
+                self.accept(payload, ack, size);
+            }
+        }
+        self.update_gauges();
+    }
+
+    /// Puts payloads whose pause is over back at the front of the queue. If there are many, it is due again at once.
+    pub(crate) fn handle_timeout(&mut self, now: MonotonicTime) {
+        self.end_flushed_pauses(now);
+        for _ in 0..MAX_MOVED_PER_STEP {
+            let Some(paused) = self.backing_off.first_entry().filter(|entry| entry.key().0 <= now) else { break };
+            let (key, item) = paused.remove_entry();
+            self.flushable_pauses.remove(&key);
+            self.flushed_pauses.remove(&key);
+            self.queued.push_front(item);
+        }
+        if let Some(batcher) = &mut self.batcher {
+            batcher.handle_timeout(now, self.draining.is_some());
+        }
+    }
+
+    /// Whether there is more to do in the next turn of the loop: then [`ExporterQueue::begin_turn`] is to be called in it.
+    pub(crate) fn needs_turn(&self) -> bool {
+        self.batcher.as_ref().is_some_and(Batcher::needs_turn)
+    }
+
+    /// Begins a new turn of the loop, if [`ExporterQueue::needs_turn`] was true.
+    pub(crate) fn begin_turn(&mut self) {
+        if let Some(batcher) = &mut self.batcher {
+            batcher.begin_turn();
+        }
+    }
+
+    /// When [`ExporterQueue::handle_timeout`] is due.
+    pub(crate) fn poll_timeout(&self) -> Option<MonotonicTime> {
+        if !self.flushed_pauses.is_empty() {
+            return Some(MonotonicTime::default());
+        }
+        let pause_end = self.backing_off.first_key_value().map(|((at, _), _)| *at);
+        pause_end.into_iter().chain(self.batcher.as_ref().and_then(Batcher::poll_timeout)).min()
+    }
+
+    /// Sends groups as they are. Payloads that back off are tried at once, if the peer has not asked for a pause and no
+    /// flush has ended one of their pauses before, since a host program may flush at any rate.
+    pub(crate) fn flush(&mut self, now: MonotonicTime) {
+        self.flush_groups(now);
+        if self.flushed_pauses.is_empty() {
+            std::mem::swap(&mut self.flushed_pauses, &mut self.flushable_pauses);
+        } else {
+            self.flushed_pauses.extend(std::mem::take(&mut self.flushable_pauses));
+        }
+        self.end_flushed_pauses(now);
+    }
+
+    /// Begins a shutdown that ends at `deadline`: from now on, pauses are short, and no group waits for more payloads.
+    pub(crate) fn drain(&mut self, now: MonotonicTime, deadline: MonotonicTime) {
+        let margin = (deadline.since(now) / 4).min(Duration::from_secs(1));
+        let drain = Drain { last_attempt: deadline - margin };
+        self.draining = Some(drain);
+        self.flush_groups(now);
+        self.flushable_pauses.clear();
+        self.flushed_pauses.clear();
+        for (_, mut item) in std::mem::take(&mut self.backing_off) {
+            item.attempted_early = true;
+            let at = drain.attempt_time(now, item.not_before);
+            if at <= now {
+                self.queued.push_back(item);
+            } else {
+                self.back_off(at, item);
+            }
+        }
+    }
+
+    fn flush_groups(&mut self, now: MonotonicTime) {
+        let Some(batcher) = &mut self.batcher else { return };
+        while self.queued.front().is_some_and(|item| !item.is_grouped)
+            && let Some(item) = self.queued.pop_front()
+        {
+            batcher.add(now, item);
+        }
+        batcher.handle_timeout(now, true);
+    }
+
+    /// Ends the pauses of some payloads that a flush has selected.
+    fn end_flushed_pauses(&mut self, now: MonotonicTime) {
+        for _ in 0..MAX_MOVED_PER_STEP {
+            let Some(key) = self.flushed_pauses.pop_first() else { return };
+            let Some(mut item) = self.backing_off.remove(&key) else { continue };
+            (item.pause_ended_by_flush, item.attempted_early) = (true, true);
+            if item.not_before <= now {
+                self.queued.push_back(item);
+            } else {
+                self.backing_off.insert((item.not_before.min(key.0), key.1), item);
+            }
+        }
+    }
+
+    /// Items that are not delivered yet.
+    pub(crate) fn held_items(&self) -> u64 {
+        self.items + self.blocked_items
+    }
+
+    /// Items given up since the drain began.
+    pub(crate) fn lost_items(&self) -> u64 {
+        self.lost_items
+    }
+
+    /// Ends now: all data that is still held is lost, and the senders that wait get this outcome. Returns the number of
+    /// items.
+    pub(crate) fn abort(&mut self) -> u64 {
+        let undelivered = self.held_items();
+        let items = std::mem::take(&mut self.queued).into_iter();
+        let items = items.chain(std::mem::take(&mut self.in_flight).into_values());
+        let items = items.chain(std::mem::take(&mut self.backing_off).into_values());
+        let items = items.map(|item| (u64::from(item.payload.items()), item.waiters));
+        for (items, waiters) in items.chain(self.batcher.iter_mut().flat_map(Batcher::abort)) {
+            self.metrics.send_failed.add(items);
+            waiters.into_iter().for_each(|waiter| waiter.settle(&Outcome::Lost(LossReason::Shutdown)));
+        }
+        for (_, ack) in self.blocked.drain(..) {
+            ack.settle(Outcome::Lost(LossReason::Shutdown));
+        }
+        self.flushable_pauses.clear();
+        self.flushed_pauses.clear();
+        (self.size, self.bytes, self.items, self.blocked_items) = (0, 0, 0, 0);
+        undelivered
+    }
+
+    fn update_gauges(&self) {
+        self.metrics.queue_size.set(self.size);
+        self.metrics.in_flight.set((self.in_flight.len() + self.backing_off.len()) as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests;

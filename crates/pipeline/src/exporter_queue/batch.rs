@@ -1,0 +1,359 @@
+//! `sending_queue::batch`: payloads of the queue are grouped before they are sent.
+//!
+//! Grouping is concatenation of ropes; a group that is larger than `max_size` is cut, one piece whenever a consumer is
+//! free. Every payload here has been accepted by the queue and still counts in its size, until its last piece is
+//! released. A sender that waits for a result gets the worst outcome of the pieces that its payload is in.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use otelcore_config::{GoDuration, Section};
+use otelcore_pdata::{PieceLimit, Signal, StepBudget};
+use smallvec::SmallVec;
+
+use super::{QueueItem, Sizer};
+use crate::{Ack, LossReason, Metadata, MonotonicTime, Outcome, Payload, PayloadSplitter};
+
+/// `sending_queue::batch`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct QueueBatchConfig {
+    /// How long a group waits for more payloads.
+    pub flush_timeout: Duration,
+    /// A group of this size is sent at once.
+    pub min_size: u64,
+    /// A larger group is cut; zero disables the limit.
+    pub max_size: u64,
+    /// The unit of both sizes; [`Sizer::Requests`] is not allowed.
+    pub sizer: Sizer,
+    /// Headers: payloads with different values of them are not grouped together.
+    pub metadata_keys: Vec<String>,
+}
+
+impl QueueBatchConfig {
+    /// Reads the section. `queue` is the sizer and size of the queue, and whether the sizer was written.
+    pub(super) fn parse(mut s: Section<'_>, queue: (Sizer, u64, bool)) -> Self {
+        let (queue_sizer, queue_size, written) = queue;
+        let inherited_sizer = if written && !s.is_empty() { queue_sizer } else { Sizer::Items };
+        let sizer = match s.one_of_strings("sizer", &["", "items", "bytes", "requests"], "") {
+            "items" => Sizer::Items,
+            "bytes" => Sizer::Bytes,
+            "requests" => Sizer::Requests,
+            _ => inherited_sizer,
+        };
+        if sizer == Sizer::Requests {
+            s.error("sizer", "`batch` supports only `items` or `bytes` sizer, found \"requests\"")
+                .help("write `sizer: items` in `batch`");
+        }
+        let timeout = s.duration("flush_timeout", GoDuration::from_millis(200));
+        let min = s.int::<i64>("min_size", 8192);
+        let max = s.int::<i64>("max_size", 0);
+        let mut partition = s.section("partition");
+        let mut keys: Vec<String> =
+            partition.str_list("metadata_keys", &[]).iter().map(|k| k.to_ascii_lowercase()).collect();
+        // Limits of the Go collector's table of partitions; here a partition exists only while a payload waits in it.
+        let _ = partition.int::<u64>("cache_size", 10_000);
+        let _ = partition.duration("idle_timeout", GoDuration::from_secs(90));
+        partition.finish();
+        keys.sort();
+        let duplicate = keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone());
+        if let Some(key) = duplicate {
+            s.error("partition", format!("duplicate entry in metadata_keys: {key:?} (case-insensitive)"));
+        }
+        if timeout.is_zero() || timeout.is_negative() {
+            s.error("flush_timeout", "`flush_timeout` must be positive");
+        }
+        let min_size = u64::try_from(min).unwrap_or_else(|_| {
+            s.error("min_size", "`min_size` must be non-negative");
+            0
+        });
+        let max_size = u64::try_from(max).unwrap_or_else(|_| {
+            s.error("max_size", "`max_size` must be non-negative");
+            0
+        });
+        if max_size > 0 && max_size < min_size {
+            s.error("max_size", format!("`max_size` ({max_size}) must be greater or equal to `min_size` ({min_size})"));
+        }
+        if sizer == queue_sizer && min_size > queue_size {
+            s.error("min_size", "`min_size` must be less than or equal to `queue_size`");
+        }
+        s.finish();
+        let flush_timeout = Duration::from_nanos(timeout.nanos_or_zero());
+        Self { flush_timeout, min_size, max_size, sizer, metadata_keys: keys }
+    }
+}
+
+/// A sender that waits for the outcome of its payload. One payload may be in several pieces, which share this.
+#[derive(Clone, Debug)]
+pub(super) struct ResultWaiter(Rc<WaiterState>);
+
+#[derive(Debug)]
+struct WaiterState {
+    ack: RefCell<Option<Ack>>,
+    worst: RefCell<Option<Outcome>>,
+}
+
+impl ResultWaiter {
+    pub(super) fn new(ack: Ack) -> Self {
+        Self(Rc::new(WaiterState { ack: RefCell::new(Some(ack)), worst: RefCell::new(None) }))
+    }
+
+    /// Adds the outcome of one piece.
+    pub(super) fn settle(self, outcome: &Outcome) {
+        let rank = |outcome: &Outcome| match outcome {
+            Outcome::Delivered => 0,
+            Outcome::Retry { .. } => 1,
+            Outcome::Permanent(_) => 2,
+            Outcome::Lost(_) => 3,
+        };
+        let mut worst = self.0.worst.borrow_mut();
+        if worst.as_ref().is_none_or(|w| rank(w) < rank(outcome)) {
+            *worst = Some(outcome.clone());
+        }
+    }
+}
+
+impl Drop for WaiterState {
+    fn drop(&mut self) {
+        if let Some(ack) = self.ack.take() {
+            ack.settle(self.worst.take().unwrap_or(Outcome::Lost(LossReason::Dropped)));
+        }
+    }
+}
+
+/// Waiters of one item: none, one, or those of all payloads that were grouped.
+pub(super) type Waiters = SmallVec<[ResultWaiter; 1]>;
+
+/// What a queued item contributes to a group, other than its body.
+#[derive(Debug)]
+struct QueuedSource {
+    waiters: Waiters,
+    size: u64,
+    bytes: u64,
+}
+
+/// Values of the metadata keys.
+type MetadataValues = Rc<Vec<Vec<String>>>;
+
+#[derive(Debug)]
+struct PayloadGroup {
+    signal: Signal,
+    body: PayloadSplitter<QueuedSource>,
+    meta: Option<Arc<Metadata>>,
+    interval: Duration,
+    created_at: MonotonicTime,
+    /// All of it is to be sent, even if it is smaller than `min_size`.
+    is_due: bool,
+    /// It is in `Batcher::ready`.
+    is_ready: bool,
+}
+
+/// What is sent next.
+#[derive(Debug)]
+enum ReadyGroup {
+    /// A group from which pieces are cut; it may grow meanwhile.
+    Cut(MetadataValues),
+    /// A group without a limit, which is sent as it is.
+    Whole(Box<PayloadGroup>),
+}
+
+/// Pieces that are cut in one turn at most: exporters may settle each at once, so that the next one is requested in the
+/// same turn.
+const MAX_PIECES_PER_TURN: u32 = 64;
+
+/// Groups that wait for more payloads, and those that are sent next.
+#[derive(Debug)]
+pub(super) struct Batcher {
+    config: QueueBatchConfig,
+    groups: BTreeMap<MetadataValues, PayloadGroup>,
+    /// The groups that are not due, by age.
+    by_age: BTreeSet<(MonotonicTime, MetadataValues)>,
+    ready: VecDeque<ReadyGroup>,
+    /// The work and the number of pieces that are left before the next [`Batcher::begin_turn`].
+    work_left: StepBudget,
+    pieces_left: u32,
+    /// One of these limits was reached, and there is more to cut.
+    is_limit_reached: bool,
+}
+
+impl Batcher {
+    pub(super) fn new(config: QueueBatchConfig) -> Self {
+        Self {
+            config,
+            groups: BTreeMap::new(),
+            by_age: BTreeSet::new(),
+            ready: VecDeque::new(),
+            work_left: StepBudget::for_one_step(),
+            pieces_left: MAX_PIECES_PER_TURN,
+            is_limit_reached: false,
+        }
+    }
+
+    /// Puts an item of the queue into its group.
+    pub(super) fn add(&mut self, now: MonotonicTime, item: QueueItem) {
+        let keys = &self.config.metadata_keys;
+        let Payload { signal, body, metadata: meta, held } = item.payload;
+        let values: Vec<Vec<String>> =
+            keys.iter().map(|key| meta.as_ref().map_or_else(Vec::new, |m| m.get(key).to_vec())).collect();
+        let values = Rc::new(values);
+        let group = self.groups.entry(values.clone()).or_insert_with(|| {
+            self.by_age.insert((now, values.clone()));
+            PayloadGroup {
+                signal,
+                body: PayloadSplitter::new(signal),
+                meta: (!keys.is_empty()).then(|| Arc::new(selected_metadata(keys, &values))),
+                interval: item.interval,
+                created_at: now,
+                is_due: false,
+                is_ready: false,
+            }
+        });
+        group.body.push(body, held, QueuedSource { waiters: item.waiters, size: item.size, bytes: item.bytes });
+        if group_size(&self.config, group) >= self.config.min_size {
+            self.make_ready(values);
+        }
+    }
+
+    /// Adds a group to those that are sent next.
+    fn make_ready(&mut self, values: MetadataValues) {
+        if self.config.max_size == 0 {
+            // Without a limit a group must not grow while consumers are busy.
+            if let Some(group) = self.groups.remove(&values) {
+                self.by_age.remove(&(group.created_at, values));
+                self.ready.push_back(ReadyGroup::Whole(Box::new(group)));
+            }
+        } else if let Some(group) = self.groups.get_mut(&values)
+            && !std::mem::replace(&mut group.is_ready, true)
+        {
+            self.ready.push_back(ReadyGroup::Cut(values));
+        }
+    }
+
+    /// Makes the groups ready that have waited long enough, or all groups.
+    pub(super) fn handle_timeout(&mut self, now: MonotonicTime, all: bool) {
+        let timeout = self.config.flush_timeout;
+        while let Some((since, _)) = self.by_age.first()
+            && (all || *since + timeout <= now)
+            && let Some((_, values)) = self.by_age.pop_first()
+        {
+            if let Some(group) = self.groups.get_mut(&values) {
+                group.is_due = true;
+            }
+            self.make_ready(values);
+        }
+    }
+
+    /// Begins a new turn of the loop, with new limits of work and pieces.
+    pub(super) fn begin_turn(&mut self) {
+        (self.work_left, self.pieces_left, self.is_limit_reached) =
+            (StepBudget::for_one_step(), MAX_PIECES_PER_TURN, false);
+    }
+
+    /// Whether there is more to do in the next turn: [`Batcher::begin_turn`] is to be called in it.
+    pub(super) fn needs_turn(&self) -> bool {
+        self.is_limit_reached
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<MonotonicTime> {
+        self.by_age.first().map(|(since, _)| *since + self.config.flush_timeout)
+    }
+
+    /// The next group or piece. `None`: there is none, or enough has been done in this turn.
+    pub(super) fn poll_ready(&mut self) -> Option<QueueItem> {
+        loop {
+            let first = self.ready.front_mut()?;
+            if self.pieces_left == 0 {
+                self.is_limit_reached = true;
+                return None;
+            }
+            let (group, limit) = match first {
+                ReadyGroup::Whole(group) => (&mut **group, PieceLimit::NONE),
+                ReadyGroup::Cut(values) => match self.groups.get_mut(values) {
+                    Some(group) if group.is_due || group_size(&self.config, group) >= self.config.min_size => {
+                        (group, piece_limit(&self.config))
+                    }
+                    group => {
+                        // The remainder of the group waits for more payloads.
+                        group.into_iter().for_each(|group| group.is_ready = false);
+                        self.ready.pop_front();
+                        continue;
+                    }
+                },
+            };
+            let Some(piece) = group.take(limit, &mut self.work_left) else {
+                self.is_limit_reached = true;
+                return None;
+            };
+            self.pieces_left -= 1;
+            if group.body.is_empty() {
+                self.remove_first();
+            }
+            return Some(piece);
+        }
+    }
+
+    /// Removes the first ready group, which is empty.
+    fn remove_first(&mut self) {
+        if let Some(ReadyGroup::Cut(values)) = self.ready.pop_front()
+            && let Some(group) = self.groups.remove(&values)
+        {
+            self.by_age.remove(&(group.created_at, values));
+        }
+    }
+
+    /// Ends everything now: returns the number of items of each group, and the senders that wait for them.
+    pub(super) fn abort(&mut self) -> impl Iterator<Item = (u64, Waiters)> {
+        self.by_age.clear();
+        let ready = std::mem::take(&mut self.ready).into_iter();
+        let whole = ready.filter_map(|ready| match ready {
+            ReadyGroup::Whole(group) => Some(*group),
+            ReadyGroup::Cut(_) => None,
+        });
+        let groups = std::mem::take(&mut self.groups).into_values().chain(whole);
+        groups
+            .map(|group| (group.body.items(), group.body.into_remaining().flat_map(|origin| origin.waiters).collect()))
+    }
+}
+
+impl PayloadGroup {
+    /// Takes a piece. Its size in the queue is the sum of the sizes of the payloads that end in it.
+    fn take(&mut self, limit: PieceLimit, work: &mut StepBudget) -> Option<QueueItem> {
+        let (mut waiters, mut size, mut bytes) = (Waiters::new(), 0, 0);
+        let (body, held) = self.body.take(limit, work, |source, is_last| {
+            if is_last {
+                waiters.extend(std::mem::take(&mut source.waiters));
+                size += source.size;
+                bytes += source.bytes;
+            } else {
+                waiters.extend(source.waiters.iter().cloned());
+            }
+        })?;
+        let payload = Payload { signal: self.signal, body, metadata: self.meta.clone(), held };
+        Some(QueueItem { size, bytes, is_grouped: true, ..QueueItem::new(payload, waiters, self.interval) })
+    }
+}
+
+fn selected_metadata(keys: &[String], values: &[Vec<String>]) -> Metadata {
+    let mut metadata = Metadata::default();
+    for (key, values) in keys.iter().zip(values) {
+        values.iter().for_each(|value| metadata.add(key, value));
+    }
+    metadata
+}
+
+fn group_size(config: &QueueBatchConfig, group: &PayloadGroup) -> u64 {
+    match config.sizer {
+        Sizer::Bytes => group.body.len() as u64,
+        Sizer::Items | Sizer::Requests => group.body.items(),
+    }
+}
+
+/// The largest piece, where `max_size` is set. A single span that is larger is sent as it is.
+fn piece_limit(config: &QueueBatchConfig) -> PieceLimit {
+    match config.sizer {
+        Sizer::Bytes => PieceLimit::bytes(usize::try_from(config.max_size).unwrap_or(usize::MAX)),
+        Sizer::Items | Sizer::Requests => PieceLimit::items(u32::try_from(config.max_size).unwrap_or(u32::MAX)),
+    }
+}
