@@ -7,6 +7,7 @@
 
 mod coding;
 mod config;
+mod edit;
 mod frames;
 mod grpc_client;
 mod grpc_server;
@@ -30,7 +31,7 @@ pub const MAX_INPUT: usize = 1 << 16;
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
     ("grpc_server", grpc_server::raw),
     ("grpc_server_frames", grpc_server::script),
     ("grpc_client", grpc_client::script),
@@ -39,6 +40,7 @@ pub const TARGETS: [(&str, Target); 18] = [
     ("http2_server", http2_server::script),
     ("json", json::run),
     ("otlp", otlp::run),
+    ("edit", edit::run),
     ("decompress_gzip", |data| coding::run(&Coding::Gzip, data)),
     ("decompress_zlib", |data| coding::run(&Coding::Zlib, data)),
     ("decompress_deflate", |data| coding::run(&Coding::Deflate, data)),
