@@ -80,15 +80,11 @@ fn bodies(out: &Path) {
             }
             let name = format!("{signal}-{seed}");
             let bytes = rewrite::rewrite(signal, &plain, &mut Choices(&entropy(seed + 500, 300)));
-<<<<<<< HEAD
             write_seed(out, "otlp", &name, &[&[signal as u8], &bytes[..]].concat());
-=======
-            put(out, "otlp", &name, &[&[signal as u8], &bytes[..]].concat());
             if seed % 3 == 0 {
                 let changes = entropy(seed + 900, 9);
-                put(out, "edit", &name, &[&[signal as u8], &changes[..], &bytes[..]].concat());
+                write_seed(out, "edit", &name, &[&[signal as u8], &changes[..], &bytes[..]].concat());
             }
->>>>>>> 51b65e1 (fuzz: changes of telemetry against the same changes by prost)
             let items = check(signal, &plain).unwrap().items;
             let mut text = vec![signal as u8];
             json::encode(signal, &Rope::new(plain.into(), items), &mut text);

@@ -1,7 +1,9 @@
 //! A configuration. Checks: it is read, or refused with a message; a configuration that was read can be printed, and
 //! the printed text is read as the same configuration.
 
-use otelcore_config::{Diagnostics, GoDuration, EffectiveValue, FeatureGates, Section, ConfigSources, from_yaml, load, print};
+use otelcore_config::{
+    ConfigSources, Diagnostics, EffectiveValue, FeatureGates, GoDuration, Section, from_yaml, load, print,
+};
 
 /// A file of any bytes, and a few variables that refer to others and to themselves.
 struct FuzzSources<'a>(&'a [u8]);
@@ -37,7 +39,8 @@ pub fn run(data: &[u8]) {
     if !has_errors && !printed.contains('$') {
         let d = Diagnostics::new();
         let reparsed = from_yaml(&printed, &d);
-        let reparsed = reparsed.unwrap_or_else(|| panic!("the print is not read: {printed}\n{}", d.render_to_string(false)));
+        let reparsed =
+            reparsed.unwrap_or_else(|| panic!("the print is not read: {printed}\n{}", d.render_to_string(false)));
         assert_eq!(print::to_yaml(&EffectiveValue::from(&reparsed), false), printed);
         assert!(!json.is_empty());
     }

@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelcore_pdata::edit::{EditPass, Edited, Editor, OutputLimit};
-use otelcore_pdata::{Part, Rope, Signal, Work, check};
+use otelcore_pdata::{Rope, RopePart, Signal, StepBudget, check};
 use prost::Message;
 use script::Script;
 
@@ -27,7 +27,7 @@ impl Editor for Reader {}
 fn edit(signal: Signal, rope: &Rope, editor: &mut dyn Editor, units: u64) -> (Rope, Edited) {
     let mut pass = EditPass::new(signal, rope.clone(), OutputLimit { factor: 100, extra: 1 << 20 });
     let mut steps = 0;
-    while !pass.step(editor, &mut Work::new(units)).expect("the limit is far above") {
+    while !pass.step(editor, &mut StepBudget::new(units)).expect("the limit is far above") {
         steps += 1;
         assert!(steps < 100 * (rope.len() + 10), "each step gets further");
     }
@@ -51,7 +51,7 @@ pub fn run(data: &[u8]) {
     let mut rope = Rope::default();
     let verdict = check(signal, body);
     let items = verdict.map_or(0, |found| found.items);
-    rope.push(Part { bytes: Bytes::copy_from_slice(body), items });
+    rope.push(RopePart { bytes: Bytes::copy_from_slice(body), items });
     if verdict.is_err() {
         // A body that does not pass is never changed in the collector; the pass must still not fail, as far as the
         // stack allows.

@@ -8,11 +8,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use otelcore_http::grpc::client::{GrpcClientConnConfig, GrpcClientConn, OutgoingCall};
+use otelcore_http::grpc::client::{GrpcClientConn, GrpcClientConnConfig, OutgoingCall};
 use otelcore_http::grpc::{CallId, KeepaliveClientConfig};
 use otelcore_http::{Coding, HeaderValue, PollResult, Workspace};
 
-use crate::frames::{self, ScriptEvent, PREFACE, HeaderChoices};
+use crate::frames::{self, HeaderChoices, PREFACE, ScriptEvent};
 use crate::input::Input;
 use crate::pipe::{End, pipe};
 
@@ -69,7 +69,16 @@ impl ClientFixture {
         cfg.max_recv_message = LIMIT;
         cfg.keepalive = (options & 2 != 0).then(KeepaliveClientConfig::default);
         let conn = GrpcClientConn::new(end, Rc::new(cfg), SEC);
-        Self { now: SEC, peer, conn, open_calls: Vec::new(), bytes_to_client: 0, bytes_requested: 0, bytes_from_client: Vec::new(), last_result: PollResult::default() }
+        Self {
+            now: SEC,
+            peer,
+            conn,
+            open_calls: Vec::new(),
+            bytes_to_client: 0,
+            bytes_requested: 0,
+            bytes_from_client: Vec::new(),
+            last_result: PollResult::default(),
+        }
     }
 
     fn send(&mut self, bytes: &[u8]) {
@@ -102,7 +111,12 @@ impl ClientFixture {
         assert_eq!(self.conn.in_flight(), self.open_calls.len());
         self.bytes_from_client.extend(self.peer.drain());
         let limit = (1 << 20) + 1024 * self.bytes_to_client + self.bytes_requested;
-        assert!(self.bytes_from_client.len() <= limit, "{} bytes said to {}", self.bytes_from_client.len(), self.bytes_to_client);
+        assert!(
+            self.bytes_from_client.len() <= limit,
+            "{} bytes said to {}",
+            self.bytes_from_client.len(),
+            self.bytes_to_client
+        );
     }
 
     fn start_or_cancel_call(&mut self, options: u8) {

@@ -10,11 +10,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use otelcore_http::coding::Coding;
-use otelcore_http::grpc::server::{CallHead, Admission, GrpcServerConnConfig, GrpcServerConn, unknown_service};
+use otelcore_http::grpc::server::{Admission, CallHead, GrpcServerConn, GrpcServerConnConfig, unknown_service};
 use otelcore_http::grpc::{CallId, KeepaliveServerConfig};
-use otelcore_http::{Code, Status, PollResult, Workspace};
+use otelcore_http::{Code, PollResult, Status, Workspace};
 
-use crate::frames::{self, ScriptEvent, HeaderChoices};
+use crate::frames::{self, HeaderChoices, ScriptEvent};
 use crate::input::{Input, pieces};
 use crate::pipe::{End, pipe};
 
@@ -195,7 +195,12 @@ impl ServerFixture {
     fn read_output(&mut self) {
         self.bytes_from_server.extend(self.peer.drain());
         let limit = (1 << 20) + 1024 * self.bytes_to_server + self.bytes_replied;
-        assert!(self.bytes_from_server.len() <= limit, "{} bytes said to {}", self.bytes_from_server.len(), self.bytes_to_server);
+        assert!(
+            self.bytes_from_server.len() <= limit,
+            "{} bytes said to {}",
+            self.bytes_from_server.len(),
+            self.bytes_to_server
+        );
     }
 
     fn reply(&mut self, options: u8) {
@@ -205,7 +210,10 @@ impl ServerFixture {
             self.bytes_replied += len + 1024;
             self.conn.respond(id, Bytes::from(vec![options; len]));
         } else {
-            self.conn.respond_error(id, &Status::new(Code::from_number(i64::from(options % 18)), "wörk\n").with_random_details(options));
+            self.conn.respond_error(
+                id,
+                &Status::new(Code::from_number(i64::from(options % 18)), "wörk\n").with_random_details(options),
+            );
         }
         self.last_result = self.conn.flush(self.now);
         self.collect_calls();

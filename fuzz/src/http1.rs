@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use otelcore_http::PollResult;
-use otelcore_http::h1::client::{H1ClientConnConfig, H1ClientConn, OutgoingRequest};
-use otelcore_http::h1::{BodyLimit, Admission, HttpServerConnConfig, H1ServerConn, RequestHead, Response};
+use otelcore_http::h1::client::{H1ClientConn, H1ClientConnConfig, OutgoingRequest};
+use otelcore_http::h1::{Admission, BodyLimit, H1ServerConn, HttpServerConnConfig, RequestHead, Response};
 
 use crate::input::{Input, digest};
 use crate::pipe::pipe;
@@ -42,10 +42,15 @@ impl Admission for CheckedAdmission {
 /// receives.
 fn run_server(bytes: &[u8], size: usize, options: u8) -> (Vec<String>, String) {
     let (mut peer, end) = pipe(usize::MAX);
-    let cfg =
-        HttpServerConnConfig { max_head: 4096, read_timeout: Some(10 * SEC), write_timeout: Some(10 * SEC), ..HttpServerConnConfig::default() };
+    let cfg = HttpServerConnConfig {
+        max_head: 4096,
+        read_timeout: Some(10 * SEC),
+        write_timeout: Some(10 * SEC),
+        ..HttpServerConnConfig::default()
+    };
     let mut conn = H1ServerConn::new(end, Rc::new(cfg), SEC);
-    let (mut now, mut sent, mut requests, mut waiting, mut last) = (SEC, 0, Vec::new(), Vec::new(), PollResult::default());
+    let (mut now, mut sent, mut requests, mut waiting, mut last) =
+        (SEC, 0, Vec::new(), Vec::new(), PollResult::default());
     let hold_responses = options & 1 != 0;
     let mut turn = |conn: &mut H1ServerConn<_, ()>, now, sent: usize, answer: bool| {
         for n in 0.. {

@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::io::Write;
 use std::rc::Rc;
 
-use otelcore_http::h1::{BodyLimit, Admission, HttpServerConnConfig, RequestHead, RequestId, Response};
+use otelcore_http::h1::{Admission, BodyLimit, HttpServerConnConfig, RequestHead, RequestId, Response};
 use otelcore_http::h2::H2ServerConn;
 use otelcore_http::{PollResult, Workspace};
 
-use crate::frames::{self, ScriptEvent, HeaderChoices};
+use crate::frames::{self, HeaderChoices, ScriptEvent};
 use crate::grpc_server::{Permit, SEC};
 use crate::input::{Input, digest};
 use crate::pipe::{End, pipe};
@@ -156,7 +156,12 @@ impl ServerFixture {
     fn read_output(&mut self) {
         self.bytes_from_server.extend(self.peer.drain());
         let limit = (1 << 20) + 1024 * self.bytes_to_server + self.bytes_replied;
-        assert!(self.bytes_from_server.len() <= limit, "{} bytes said to {}", self.bytes_from_server.len(), self.bytes_to_server);
+        assert!(
+            self.bytes_from_server.len() <= limit,
+            "{} bytes said to {}",
+            self.bytes_from_server.len(),
+            self.bytes_to_server
+        );
     }
 
     fn reply(&mut self, options: u8) {

@@ -8,7 +8,9 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use otelcore_pdata::views::{self, View};
 use otelcore_pdata::wire_format::{MessageFields, WireValue};
-use otelcore_pdata::{MalformedBodyKind, RopePart, PieceLimit, Rope, Signal, Splitter, StepBudget, admit, check, split_to};
+use otelcore_pdata::{
+    MalformedBodyKind, PieceLimit, Rope, RopePart, Signal, Splitter, StepBudget, admit, check, split_to,
+};
 use prost::Message;
 
 use crate::json;
@@ -167,7 +169,10 @@ pub fn run(data: &[u8]) {
         (Err(e), Ok(_)) => {
             let known = matches!(
                 e.kind,
-                MalformedBodyKind::TraceIdLength | MalformedBodyKind::SpanIdLength | MalformedBodyKind::Nesting | MalformedBodyKind::WireType { found: 3 | 4, .. }
+                MalformedBodyKind::TraceIdLength
+                    | MalformedBodyKind::SpanIdLength
+                    | MalformedBodyKind::Nesting
+                    | MalformedBodyKind::WireType { found: 3 | 4, .. }
             );
             assert!(known, "the check alone refuses: {e}");
         }

@@ -25,7 +25,10 @@ pub fn run(data: &[u8]) {
     if let Some(status) = Status::from_proto(Bytes::copy_from_slice(data)) {
         let first = status.to_proto();
         let reread = Status::from_proto(first.clone()).expect("what was written is read");
-        assert_eq!((reread.code, &reread.message, reread.retry_after), (status.code, &status.message, status.retry_after));
+        assert_eq!(
+            (reread.code, &reread.message, reread.retry_after),
+            (status.code, &status.message, status.retry_after)
+        );
         assert_eq!(reread.to_proto(), first);
         assert!(usize::from(reread.code.number()) <= 16);
     }

@@ -5,6 +5,7 @@
 //! [`json`] is its other encoding. Nothing here decodes into owned structs, performs IO or reads a clock.
 #![forbid(unsafe_code)]
 
+pub mod build;
 mod check;
 mod checked_rope;
 pub mod edit;

@@ -259,7 +259,7 @@ fn string(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn from_value(v: &Value) -> AnyValue {
+pub fn from_value(v: &Value) -> AnyValue {
     let value = match v {
         Value::Empty => None,
         Value::String(v) => Some(Any::StringValue(string(v))),

@@ -1,0 +1,221 @@
+//! What the writers of messages are made of.
+
+use crate::wire_format::{
+    put_bytes_field, put_fixed64_field, put_tag_and_len, put_varint, put_varint_field, varint_len,
+};
+
+/// Declares a writer: its scalars, its messages by the room for their length, its items, its attributes.
+macro_rules! writer {
+    ($(#[$doc:meta])* $type:ident {
+        $( $(#[$fdoc:meta])* $number:literal $name:ident: $kind:ident, )*
+        $( message $(#[$mdoc:meta])* $mnumber:literal $mname:ident: $mtype:ident $width:ident, )*
+        $( item $(#[$idoc:meta])* $inumber:literal $iname:ident: $itype:ident, )*
+        $( attributes $(#[$adoc:meta])* $anumber:literal $aname:ident, )?
+    }) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $type<'a>(pub(in crate::build) $crate::build::Message<'a>);
+
+        impl<'a> $type<'a> {
+            /// Writes the content of such a message to the end of `body`, without tag and length.
+            #[must_use]
+            pub fn content(body: &'a mut $crate::build::Body) -> Self {
+                Self($crate::build::Message::content(body))
+            }
+
+            $(
+                $(#[$fdoc])*
+                #[inline]
+                pub fn $name(&mut self, v: crate::build::writer::argument!($kind)) -> &mut Self {
+                    crate::build::writer::put!($kind, &mut self.0.body.out, $number, v);
+                    self
+                }
+            )*
+            $(
+                $(#[$mdoc])*
+                #[inline]
+                pub fn $mname(&mut self) -> $mtype<'_> {
+                    $mtype(self.0.nested($mnumber, $crate::build::$width))
+                }
+            )*
+            $(
+                $(#[$idoc])*
+                #[inline]
+                pub fn $iname(&mut self) -> $itype<'_> {
+                    $itype(self.0.item($inumber))
+                }
+            )*
+            $(
+                $(#[$adoc])*
+                #[inline]
+                pub fn $aname(&mut self) -> $crate::build::AttributesWriter<'_> {
+                    $crate::build::AttributesWriter::new(self.0.body, $anumber)
+                }
+            )?
+        }
+    };
+}
+
+pub(in crate::build) use writer;
+
+macro_rules! argument {
+    (text) => {
+        &[u8]
+    };
+    (id16) => {
+        &[u8; 16]
+    };
+    (id8) => {
+        &[u8; 8]
+    };
+    (uint32) => {
+        u32
+    };
+    (int32) => {
+        i32
+    };
+    (sint32) => {
+        i32
+    };
+    (bool) => {
+        bool
+    };
+    (fixed64) => {
+        u64
+    };
+    (varint64) => {
+        u64
+    };
+    (fixed32) => {
+        u32
+    };
+    (double) => {
+        f64
+    };
+    // An element of a repeated field.
+    (each_text) => {
+        &[u8]
+    };
+    // Present even if it is zero.
+    (some_double) => {
+        f64
+    };
+    (some_sfixed64) => {
+        i64
+    };
+    (packed_fixed64) => {
+        &[u64]
+    };
+    (packed_double) => {
+        &[f64]
+    };
+    (packed_varint) => {
+        &[u64]
+    };
+}
+
+pub(in crate::build) use argument;
+
+macro_rules! put {
+    (text, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_text($out, $number, $v)
+    };
+    (each_text, $out:expr, $number:literal, $v:expr) => {
+        $crate::wire_format::put_bytes_field($out, $number, $v)
+    };
+    (id16, $out:expr, $number:literal, $v:expr) => {
+        $crate::wire_format::put_bytes_field($out, $number, $v)
+    };
+    (id8, $out:expr, $number:literal, $v:expr) => {
+        $crate::wire_format::put_bytes_field($out, $number, $v)
+    };
+    (uint32, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_plain($out, $number, u64::from($v))
+    };
+    // An int32 is encoded with the sign in all 64 bits.
+    (int32, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_plain($out, $number, i64::from($v).cast_unsigned())
+    };
+    (sint32, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_plain($out, $number, $crate::build::writer::zigzag($v))
+    };
+    (bool, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_plain($out, $number, u64::from($v))
+    };
+    (varint64, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_plain($out, $number, $v)
+    };
+    (fixed64, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_plain_fixed64($out, $number, $v)
+    };
+    (fixed32, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_plain_fixed32($out, $number, $v)
+    };
+    (double, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_plain_fixed64($out, $number, $v.to_bits())
+    };
+    (some_double, $out:expr, $number:literal, $v:expr) => {
+        $crate::wire_format::put_fixed64_field($out, $number, $v.to_bits())
+    };
+    (some_sfixed64, $out:expr, $number:literal, $v:expr) => {
+        $crate::wire_format::put_fixed64_field($out, $number, $v.cast_unsigned())
+    };
+    (packed_fixed64, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_packed64($out, $number, $v, |v| *v)
+    };
+    (packed_double, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_packed64($out, $number, $v, |v| v.to_bits())
+    };
+    (packed_varint, $out:expr, $number:literal, $v:expr) => {
+        $crate::build::writer::put_varints($out, $number, $v)
+    };
+}
+
+pub(in crate::build) use put;
+
+#[inline]
+pub(in crate::build) fn put_text(out: &mut Vec<u8>, number: u32, v: &[u8]) {
+    if !v.is_empty() {
+        put_bytes_field(out, number, v);
+    }
+}
+
+#[inline]
+pub(in crate::build) fn put_plain(out: &mut Vec<u8>, number: u32, v: u64) {
+    if v != 0 {
+        put_varint_field(out, number, v);
+    }
+}
+
+#[inline]
+pub(in crate::build) fn put_plain_fixed64(out: &mut Vec<u8>, number: u32, v: u64) {
+    if v != 0 {
+        put_fixed64_field(out, number, v);
+    }
+}
+
+#[inline]
+pub(in crate::build) fn put_plain_fixed32(out: &mut Vec<u8>, number: u32, v: u32) {
+    if v != 0 {
+        put_varint(out, u64::from(number) << 3 | 5);
+        out.extend_from_slice(&v.to_le_bytes());
+    }
+}
+
+pub(in crate::build) fn put_packed64<T>(out: &mut Vec<u8>, number: u32, values: &[T], bits: impl Fn(&T) -> u64) {
+    if !values.is_empty() {
+        put_tag_and_len(out, number, values.len() * 8);
+        values.iter().for_each(|v| out.extend_from_slice(&bits(v).to_le_bytes()));
+    }
+}
+
+pub(in crate::build) fn put_varints(out: &mut Vec<u8>, number: u32, values: &[u64]) {
+    if !values.is_empty() {
+        put_tag_and_len(out, number, values.iter().map(|v| varint_len(*v)).sum());
+        values.iter().for_each(|v| put_varint(out, *v));
+    }
+}
+
+pub(in crate::build) fn zigzag(v: i32) -> u64 {
+    u64::from((v << 1 ^ v >> 31).cast_unsigned())
+}
