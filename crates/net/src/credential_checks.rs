@@ -192,6 +192,16 @@ mod tests {
     struct JobWorld(Vec<Job>);
 
     impl World for JobWorld {
+        fn bind_udp(&mut self, _: Key, _: &str, _: u16) -> io::Result<Box<dyn otelcore_pipeline::DatagramSocket>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+        fn run_file_job(
+            &mut self,
+            _: Key,
+            _: otelcore_pipeline::FileJob,
+        ) -> Result<(), otelcore_pipeline::TooManyFileJobs> {
+            Err(otelcore_pipeline::TooManyFileJobs)
+        }
         fn now(&self) -> MonotonicTime {
             MonotonicTime(0)
         }

@@ -167,6 +167,27 @@ impl Ack {
     }
 }
 
+/// Makes acks and records their outcomes, for tests of single components.
+#[derive(Debug, Default)]
+pub struct AckRecorder(Rc<Settlements>);
+
+impl AckRecorder {
+    /// An ack whose outcome is recorded under `id`.
+    pub fn ack(&self, id: u64) -> Ack {
+        Ack::new(AckTarget::Receiver(0, id), &self.0)
+    }
+
+    /// Takes the outcomes that were recorded since the last call, in their order.
+    #[must_use]
+    pub fn take(&self) -> Vec<(u64, Outcome)> {
+        let number = |target| match target {
+            AckTarget::Receiver(_, id) | AckTarget::Processor(_, _, id) => id,
+            AckTarget::Detached => 0,
+        };
+        std::iter::from_fn(|| self.0.pop()).map(|(target, outcome)| (number(target), outcome)).collect()
+    }
+}
+
 impl Drop for Ack {
     fn drop(&mut self) {
         self.settle_branch(Outcome::Lost(LossReason::Dropped));

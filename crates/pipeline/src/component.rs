@@ -17,9 +17,9 @@ use otelcore_pdata::{Rope, Signal};
 use crate::ack::AckTarget;
 use crate::graph::DataPath;
 use crate::{
-    Ack, Authenticators, Budget, ClientAuth, Endpoint, Error, Event, ExporterQueueConfig, JobResult, Key, Listener,
-    Logger, MemorySample, MonotonicTime, Notifier, Outcome, Payload, PeerAddr, ProcessSample, ServerAuth, Stream,
-    Telemetry, TimerId, WallTime, World,
+    Ack, Authenticators, Budget, ClientAuth, DatagramSocket, Endpoint, Error, Event, ExporterQueueConfig, FileSystem,
+    JobResult, Key, Listener, Logger, MemorySample, MonotonicTime, Notifier, Outcome, Payload, PeerAddr, ProcessSample,
+    ServerAuth, Stream, Telemetry, TimerId, TooManyFileJobs, WallTime, World,
 };
 
 /// Access to the [`World`] for one component. The component uses local numbers; they become [`Key`]s with its owner
@@ -95,6 +95,15 @@ impl<'w> Cx<'w> {
         self.world.connect(key, peer)
     }
 
+    /// See [`World::bind_udp`].
+    ///
+    /// # Errors
+    /// The error that the system reports.
+    pub fn bind_udp(&mut self, local: u64, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
+        let key = self.key(local);
+        self.world.bind_udp(key, host, port)
+    }
+
     /// See [`World::resolve`].
     pub fn resolve(&mut self, local: u64, host: &str, port: u16) {
         let key = self.key(local);
@@ -136,6 +145,24 @@ impl<'w> Cx<'w> {
         let (job, result) = JobResult::new(compute);
         self.world.run_job(key, job);
         result
+    }
+
+    /// Runs `work` on a helper thread with the file system. [`Event::Ready`] follows under `local` when it has ended; the
+    /// result is then available, unless it has panicked. Work under one local number runs in the order of the calls;
+    /// work under different ones may run at the same time.
+    ///
+    /// # Errors
+    /// The component has [`crate::MAX_FILE_JOBS`] jobs on files that have not ended. `work` is dropped, and no event
+    /// follows.
+    pub fn run_file_job<T: Send + 'static>(
+        &mut self,
+        local: u64,
+        work: impl FnOnce(&mut dyn FileSystem) -> T + Send + 'static,
+    ) -> Result<JobResult<T>, TooManyFileJobs> {
+        let key = self.key(local);
+        let (job, result) = JobResult::of_file_job(work);
+        self.world.run_file_job(key, job)?;
+        Ok(result)
     }
 
     /// See [`World::open_output`].

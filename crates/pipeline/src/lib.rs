@@ -12,8 +12,10 @@ mod budget;
 mod component;
 mod component_type;
 mod condition;
+mod datagram;
 mod delivery;
 mod exporter_queue;
+mod file_system;
 mod graph;
 mod log;
 mod payload;
@@ -24,7 +26,7 @@ mod telemetry;
 mod time;
 mod world;
 
-pub use ack::{Ack, Error, LossReason, Outcome};
+pub use ack::{Ack, AckRecorder, Error, LossReason, Outcome};
 pub use auth::{Authentication, Authenticators, CheckStep, ClientAuth, CredentialCheck, ServerAuth};
 pub use budget::{Budget, Held, Kept, NoRoom};
 pub use component::{
@@ -34,8 +36,13 @@ pub use component::{
 };
 pub use component_type::ComponentType;
 pub use condition::{ConditionReport, ConditionReporter};
+pub use datagram::{DatagramDrops, DatagramSocket, MAX_DATAGRAM_BYTES};
 pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, NextCall};
 pub use exporter_queue::{ExporterQueueConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer};
+pub use file_system::{
+    DirEntry, FileJob, FileKind, FileMetadata, FileSystem, MAX_DIR_ENTRIES, MAX_FILE_JOBS, PRIVATE_DIR, PRIVATE_FILE,
+    TooManyFileJobs,
+};
 pub use graph::{ExporterIndex, Graph, GraphBuilder, ReceiverIndex, UndeliveredItems};
 pub use log::{LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use payload::{Metadata, Payload};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{MonotonicTime, WallTime};
+use crate::{DatagramSocket, FileJob, FileSystem, MonotonicTime, TooManyFileJobs, WallTime};
 
 /// The recipient of an event: the component, and a number that the component chose.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -74,6 +74,11 @@ pub trait Stream: io::Read + io::Write {
     /// The address of the peer, for logs and client metadata.
     fn peer_addr(&self) -> String;
 
+    /// The component's number under which events of the stream are delivered, if there are any.
+    fn event_key(&self) -> Option<u64> {
+        None
+    }
+
     /// Half-closes for writing, so that the peer reads what was sent and then the end of the stream.
     fn shutdown_write(&mut self);
 
@@ -136,7 +141,7 @@ impl Notifier for NoopNotifier {
 /// A computation that takes longer than a turn of the loop may take: it runs on a helper thread.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// The result of a job, available once it has ended. See [`crate::Cx::run_job`].
+/// The result of a job, available once it has ended. See [`crate::Cx::run_job`] and [`crate::Cx::run_file_job`].
 #[derive(Debug)]
 pub struct JobResult<T>(Arc<Mutex<Option<T>>>);
 
@@ -147,6 +152,17 @@ impl<T: Send + 'static> JobResult<T> {
         let result = Self(shared.clone());
         let job = move || {
             let value = compute();
+            *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+        };
+        (Box::new(job), result)
+    }
+
+    /// The same for a job on files.
+    pub(crate) fn of_file_job(work: impl FnOnce(&mut dyn FileSystem) -> T + Send + 'static) -> (FileJob, Self) {
+        let shared = Arc::new(Mutex::new(None));
+        let result = Self(shared.clone());
+        let job = move |files: &mut dyn FileSystem| {
+            let value = work(files);
             *shared.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
         };
         (Box::new(job), result)
@@ -181,6 +197,12 @@ pub trait World {
     /// # Errors
     /// The error that the system reports at once.
     fn connect(&mut self, key: Key, peer: &PeerAddr) -> io::Result<Box<dyn Stream>>;
+    /// Binds a UDP socket, to every address of the machine where `host` is empty; the system chooses a port for zero.
+    /// [`Event::Ready`] follows under `key` when it may be readable or writable.
+    ///
+    /// # Errors
+    /// The error that the system reports, for example that a port is in use.
+    fn bind_udp(&mut self, key: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>>;
     /// Looks up a host name; [`Event::Resolved`] follows, never before this returns.
     fn resolve(&mut self, key: Key, host: &str, port: u16);
     /// Requests [`Event::Timer`] at `endpoint`.
@@ -199,6 +221,14 @@ pub trait World {
         job();
         self.request_ready(key);
     }
+    /// Runs `job` on a helper thread with the file system; [`Event::Ready`] follows under `key` when it has ended, by a
+    /// panic too, and never before this returns. Jobs under one key run one after another in the order of the calls;
+    /// jobs under different keys may run at the same time.
+    ///
+    /// # Errors
+    /// The owner of the key has [`crate::MAX_FILE_JOBS`] jobs that have not ended. The job is dropped, and no event
+    /// follows.
+    fn run_file_job(&mut self, key: Key, job: FileJob) -> Result<(), TooManyFileJobs>;
     /// Requests [`Event::Ready`] in the next turn, for example when a read budget is spent and no new readiness event
     /// will come.
     fn request_ready(&mut self, key: Key);
@@ -209,7 +239,8 @@ pub trait World {
     /// # Errors
     /// The error that the system reports.
     fn open_output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>>;
-    /// Reads a small file whole: certificates, tokens. In a world without files no file exists.
+    /// Reads a small file whole while components start: certificates, tokens. It blocks; once the loop runs, files are
+    /// read by [`World::run_file_job`]. In a world without files no file exists.
     ///
     /// # Errors
     /// The error that the system reports, in Go's form.

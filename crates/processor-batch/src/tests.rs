@@ -21,6 +21,16 @@ struct ClockWorld {
 }
 
 impl World for ClockWorld {
+    fn bind_udp(&mut self, _: Key, _: &str, _: u16) -> io::Result<Box<dyn otelcore_pipeline::DatagramSocket>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn run_file_job(
+        &mut self,
+        _: Key,
+        _: otelcore_pipeline::FileJob,
+    ) -> Result<(), otelcore_pipeline::TooManyFileJobs> {
+        Err(otelcore_pipeline::TooManyFileJobs)
+    }
     fn now(&self) -> MonotonicTime {
         self.now
     }

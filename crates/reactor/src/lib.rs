@@ -6,7 +6,9 @@
 //! connections as queues in memory, faults that a test injects, and every random choice drawn from a seed.
 
 mod event_loop;
+mod files;
 mod forks;
+mod helper_threads;
 mod jobs;
 mod lookup;
 mod memory_limits;
@@ -20,6 +22,7 @@ mod sim;
 mod sockets;
 mod timers;
 mod trial_start;
+mod udp;
 mod waker;
 
 pub use event_loop::{EventLoop, LoopHandle, ShutdownReport};
@@ -32,7 +35,7 @@ pub use os::{
 pub use output::{DroppedRecords, FINISH_TIMEOUT, OUTPUT_QUEUE_BYTES, OutputWriter, Outputs};
 pub use real_world::RealWorld;
 pub use signals::Signals;
-pub use sim::{ComputedUnits, NodeId, Sim};
+pub use sim::{ComputedUnits, DiskFaults, NodeId, Sim, SimDisk};
 
 /// Signal numbers, for [`Signals::catch`].
 pub mod signal {

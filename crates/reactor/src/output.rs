@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::forks::TrackedFd;
-use crate::os::SignalsBlocked;
+use crate::helper_threads::spawn;
 use crate::waker::Waker;
 
 /// The most bytes in the queue of one target, not counting the record that exceeded it.
@@ -29,6 +29,8 @@ const PIPE_WRITE_BYTES: usize = 4096;
 
 /// The most bytes in one write to a regular file.
 const FILE_WRITE_BYTES: usize = 1 << 20;
+
+const STACK_BYTES: usize = 128 << 10;
 
 /// How often a thread whose reader is slow checks whether it must end.
 const CLOSED_CHECK_INTERVAL: Duration = Duration::from_millis(250);
@@ -309,12 +311,8 @@ impl WriteQueue {
     fn ensure_thread(self: &Arc<Self>, state: &mut QueueState) -> bool {
         if !state.has_thread {
             let target = self.clone();
-            // Signals are blocked in it: the host's handlers run on the host's threads, and a closed pipe gives an
-            // error.
-            let _blocked = SignalsBlocked::in_this_thread();
-            let thread = std::thread::Builder::new().name("otelcore-output".to_owned()).stack_size(128 << 10);
-            state.has_thread = thread.spawn(move || target.run_writer()).is_ok();
-            drop(_blocked);
+            // A thread of its own: a reader may be slow for ever. It handles no signal: a closed pipe gives an error.
+            state.has_thread = spawn("otelcore-output", STACK_BYTES, move || target.run_writer()).is_ok();
         }
         state.has_thread
     }

@@ -11,10 +11,11 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use otelcore_pipeline::{
-    Endpoint, Graph, Job, Key, Listener, MemorySample, MonotonicTime, Notifier, PeerAddr, ProcessSample, StartError,
-    Stream, TimerId, WallTime, World,
+    DatagramSocket, Endpoint, FileJob, Graph, Job, Key, Listener, MemorySample, MonotonicTime, Notifier, PeerAddr,
+    ProcessSample, StartError, Stream, TimerId, TooManyFileJobs, WallTime, World,
 };
 
+use crate::files::FileJobs;
 use crate::forks::TrackedFd;
 use crate::jobs::Jobs;
 use crate::memory_limits;
@@ -25,7 +26,8 @@ use crate::resolver::{CompletedLookup, Resolver};
 use crate::signals::Signals;
 use crate::sockets::{self, EventSources};
 use crate::timers::Timers;
-use crate::trial_start::TrialWorld;
+use crate::trial_start::{Binding, TrialWorld};
+use crate::udp;
 use crate::waker::Waker;
 
 const WAKER_TOKEN: Token = Token(0);
@@ -41,6 +43,7 @@ pub struct RealWorld {
     files_read: BTreeMap<String, Option<Vec<u8>>>,
     resolver: Resolver,
     jobs: Jobs,
+    file_jobs: FileJobs,
     pub(crate) waker: Arc<Waker>,
     pub(crate) notifiers: Arc<Notifiers>,
     signals: Option<Rc<Signals>>,
@@ -79,6 +82,7 @@ impl RealWorld {
             files_read: BTreeMap::new(),
             resolver: Resolver::new(waker.clone()),
             jobs: Jobs::new(),
+            file_jobs: FileJobs::new(),
             notifiers: Notifiers::new(waker.clone()),
             waker,
             signals: None,
@@ -161,8 +165,11 @@ impl RealWorld {
     /// The first component that could not start.
     pub(crate) fn try_start(&mut self, graph: Graph) -> Result<(), StartError> {
         let sources = self.sources.clone();
-        let probe = |at: &Endpoint| sockets::try_bind(&sources, at);
-        TrialWorld { running_world: self, try_bind: &probe, bound: Vec::new() }.start(graph)
+        let try_bind = |binding: Binding<'_>| match binding {
+            Binding::Stream(endpoint) => sockets::try_bind(&sources, endpoint),
+            Binding::Datagrams(host, port) => udp::try_bind(&sources, host, port),
+        };
+        TrialWorld { running_world: self, try_bind: &try_bind, bound: Vec::new() }.start(graph)
     }
 
     /// Waits until there is an event, at most until `deadline`, and appends the events. Does not wait while a key is
@@ -261,6 +268,12 @@ impl World for RealWorld {
         sockets::connect(&self.sources, key, to)
     }
 
+    fn bind_udp(&mut self, key: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
+        let socket = udp::bind(&self.sources, key, host, port);
+        self.listen_errno = socket.as_ref().err().and_then(sockets::errno);
+        socket
+    }
+
     fn resolve(&mut self, key: Key, host: &str, port: u16) {
         self.resolver.look_up(key, host, port);
     }
@@ -279,6 +292,10 @@ impl World for RealWorld {
 
     fn run_job(&mut self, key: Key, job: Job) {
         self.jobs.run(job, self.notifiers.register(key));
+    }
+
+    fn run_file_job(&mut self, key: Key, job: FileJob) -> Result<(), TooManyFileJobs> {
+        self.file_jobs.run(key, job, self.notifiers.register(key))
     }
 
     fn request_ready(&mut self, key: Key) {

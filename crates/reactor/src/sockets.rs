@@ -27,14 +27,15 @@ use crate::forks::TrackedFd;
 pub(crate) struct EventSources {
     registry: TrackedFd<Registry>,
     keys: RefCell<Slab<Key>>,
-    /// Where sockets listen, by slot.
-    bound_addresses: RefCell<BTreeMap<usize, BoundAddress>>,
+    /// What sockets are bound to, by slot.
+    pub(crate) bound_addresses: RefCell<BTreeMap<usize, BoundAddress>>,
 }
 
-/// Where a socket listens.
+/// What a socket is bound to.
 #[derive(Debug)]
-enum BoundAddress {
+pub(crate) enum BoundAddress {
     Tcp(SocketAddr),
+    Udp(SocketAddr),
     Unix(PathBuf),
 }
 
@@ -64,14 +65,19 @@ impl EventSources {
 
 /// A socket that is registered as long as this exists. Closing the descriptor ends the registration with epoll.
 #[derive(Debug)]
-struct Registered<S: AsRawFd> {
-    socket: TrackedFd<S>,
-    slot: usize,
+pub(crate) struct Registered<S: AsRawFd> {
+    pub(crate) socket: TrackedFd<S>,
+    pub(crate) slot: usize,
     sources: Rc<EventSources>,
 }
 
 impl<S: Source + AsRawFd> Registered<S> {
-    fn new(mut socket: TrackedFd<S>, key: Key, interest: Interest, sources: &Rc<EventSources>) -> io::Result<Self> {
+    pub(crate) fn new(
+        mut socket: TrackedFd<S>,
+        key: Key,
+        interest: Interest,
+        sources: &Rc<EventSources>,
+    ) -> io::Result<Self> {
         let slot = sources.register(&mut *socket, key, interest)?;
         Ok(Self { socket, slot, sources: sources.clone() })
     }
@@ -112,8 +118,20 @@ pub(crate) fn errno(e: &io::Error) -> Option<i32> {
     e.raw_os_error().or_else(|| e.get_ref()?.downcast_ref::<SystemError>()?.errno)
 }
 
-fn go_error(operation: &str, network: &str, at: &dyn std::fmt::Display, system_call: &str, e: &io::Error) -> io::Error {
+pub(crate) fn go_error(
+    operation: &str,
+    network: &str,
+    at: &dyn std::fmt::Display,
+    system_call: &str,
+    e: &io::Error,
+) -> io::Error {
     let text = format!("{operation} {network} {at}: {system_call}{}", error_text(e));
+    io::Error::new(e.kind(), SystemError { text, errno: e.raw_os_error() })
+}
+
+/// The error of an operation on a path, in the form of Go's `PathError`.
+pub(crate) fn path_error(operation: &str, path: &Path, e: &io::Error) -> io::Error {
+    let text = format!("{operation} {}: {}", path.display(), error_text(e));
     io::Error::new(e.kind(), SystemError { text, errno: e.raw_os_error() })
 }
 
@@ -194,14 +212,17 @@ fn bind_host(host: &str, port: u16) -> io::Result<(TrackedFd<mio::net::TcpListen
             bound => bound,
         };
     }
-    let lookup_error = |e: io::Error| go_error("listen", "tcp", &host, "lookup: ", &e);
+    bind_to(resolve_host("tcp", host, port)?)
+}
+
+/// The address of a host to bind to. As in Go, IPv4 takes precedence where a name has addresses of both families.
+pub(crate) fn resolve_host(network: &str, host: &str, port: u16) -> io::Result<SocketAddr> {
+    let lookup_error = |e: io::Error| go_error("listen", network, &host, "lookup: ", &e);
     let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(lookup_error)?.collect();
-    // As in Go, IPv4 takes precedence where a name has addresses of both families.
     let addr = found.iter().find(|a| a.is_ipv4()).or_else(|| found.first());
-    let Some(addr) = addr else {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("listen tcp: lookup {host}: no such host")));
-    };
-    bind_to(*addr)
+    let not_found =
+        || io::Error::new(io::ErrorKind::NotFound, format!("listen {network}: lookup {host}: no such host"));
+    addr.copied().ok_or_else(not_found)
 }
 
 fn listen_tcp(addr: SocketAddr) -> io::Result<Socket> {
@@ -392,6 +413,10 @@ where
 {
     fn peer_addr(&self) -> String {
         self.peer.clone()
+    }
+
+    fn event_key(&self) -> Option<u64> {
+        self.socket.sources.keys.borrow().get(self.socket.slot).map(|key| key.local)
     }
 
     fn shutdown_write(&mut self) {

@@ -4,19 +4,29 @@
 //! trial does not listen, connect, wait or look up names.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use otelcore_pipeline::{
-    Endpoint, Graph, Job, Key, Listener, MemorySample, MonotonicTime, Notifier, PeerAddr, ProcessSample, StartError,
-    Stream, TimerId, WallTime, World,
+    DatagramDrops, DatagramSocket, Endpoint, FileJob, Graph, Job, Key, Listener, MemorySample, MonotonicTime, Notifier,
+    PeerAddr, ProcessSample, StartError, Stream, TimerId, TooManyFileJobs, WallTime, World,
 };
+
+/// What a component binds.
+#[derive(Clone, Copy)]
+pub(crate) enum Binding<'a> {
+    /// A socket that listens.
+    Stream(&'a Endpoint),
+    /// A UDP socket: host and port.
+    Datagrams(&'a str, u16),
+}
 
 /// The world of a graph that is tried.
 pub(crate) struct TrialWorld<'w> {
     /// The world of the graph that runs.
     pub(crate) running_world: &'w mut dyn World,
     /// Whether an address could be bound once the running graph has ended.
-    pub(crate) try_bind: &'w dyn Fn(&Endpoint) -> io::Result<()>,
+    pub(crate) try_bind: &'w dyn Fn(Binding<'_>) -> io::Result<()>,
     /// What this graph has bound.
     pub(crate) bound: Vec<Endpoint>,
 }
@@ -62,13 +72,18 @@ impl World for TrialWorld<'_> {
             let text = format!("listen {network} {text}: bind: address already in use");
             return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
         }
-        (self.try_bind)(at)?;
+        (self.try_bind)(Binding::Stream(at))?;
         self.bound.push(at.clone());
         Ok(Box::new(TrialSocket(text)))
     }
 
     fn connect(&mut self, _: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>> {
         Ok(Box::new(TrialSocket(to.to_string())))
+    }
+
+    fn bind_udp(&mut self, _: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
+        (self.try_bind)(Binding::Datagrams(host, port))?;
+        Ok(Box::new(TrialSocket(format!("{host}:{port}"))))
     }
 
     fn resolve(&mut self, _: Key, _: &str, _: u16) {}
@@ -84,6 +99,10 @@ impl World for TrialWorld<'_> {
     }
 
     fn run_job(&mut self, _: Key, _: Job) {}
+
+    fn run_file_job(&mut self, _: Key, _: FileJob) -> Result<(), TooManyFileJobs> {
+        Ok(())
+    }
 
     fn request_ready(&mut self, _: Key) {}
 
@@ -117,6 +136,28 @@ impl Listener for TrialSocket {
 
     fn local_addr(&self) -> String {
         self.0.clone()
+    }
+}
+
+impl DatagramSocket for TrialSocket {
+    fn send_to(&mut self, _: &[u8], _: SocketAddr) -> io::Result<()> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn recv_from(&mut self, _: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn local_addr(&self) -> String {
+        self.0.clone()
+    }
+
+    fn set_receive_buffer(&mut self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn drops(&self) -> DatagramDrops {
+        DatagramDrops::default()
     }
 }
 

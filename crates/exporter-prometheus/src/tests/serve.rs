@@ -95,6 +95,16 @@ struct TestWorld {
 }
 
 impl World for TestWorld {
+    fn bind_udp(&mut self, _: Key, _: &str, _: u16) -> io::Result<Box<dyn otelcore_pipeline::DatagramSocket>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn run_file_job(
+        &mut self,
+        _: Key,
+        _: otelcore_pipeline::FileJob,
+    ) -> Result<(), otelcore_pipeline::TooManyFileJobs> {
+        Err(otelcore_pipeline::TooManyFileJobs)
+    }
     fn now(&self) -> MonotonicTime {
         self.now
     }

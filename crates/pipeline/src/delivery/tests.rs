@@ -17,6 +17,12 @@ struct StubWorld {
 }
 
 impl World for StubWorld {
+    fn bind_udp(&mut self, _: Key, _: &str, _: u16) -> io::Result<Box<dyn crate::DatagramSocket>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn run_file_job(&mut self, _: Key, _: crate::FileJob) -> Result<(), crate::TooManyFileJobs> {
+        Err(crate::TooManyFileJobs)
+    }
     fn now(&self) -> MonotonicTime {
         self.now
     }

@@ -4,13 +4,16 @@
 //! its network is queues in memory, and every random choice is drawn from a seed: a failed run can be repeated with its
 //! seed. It opens no socket, reads no clock and starts no thread. Computing takes no simulated time.
 
+mod disk;
 mod net;
 mod node;
+mod random;
 #[cfg(test)]
 mod tests;
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::net::IpAddr;
+use std::ops::DerefMut;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ use otelcore_pipeline::{Event, Graph, Key, MemorySample, MonotonicTime, StartErr
 use crate::trial_start::TrialWorld;
 use net::SimNetwork;
 use node::NodeWorld;
+
+pub use disk::{DiskFaults, SimDisk};
 
 /// The limit of turns at one simulated moment: a run with more of them would never end.
 const MAX_TURNS_AT_ONE_TIME: u32 = 1_000_000;
@@ -103,6 +108,13 @@ impl Sim {
     /// # Errors
     /// The first component that can't start.
     pub fn add_node(&mut self, name: &str, graph: Graph) -> Result<NodeId, StartError> {
+        let node = self.add_machine(name);
+        self.restart(node, graph)?;
+        Ok(node)
+    }
+
+    /// Adds a machine on which nothing runs until [`Sim::restart`], for example to write files before.
+    pub fn add_machine(&mut self, name: &str) -> NodeId {
         let index = self.net.borrow_mut().add_host(name);
         let world = NodeWorld::new(self.net.clone(), index);
         self.nodes.push(SimNode {
@@ -112,16 +124,28 @@ impl Sim {
             shutdown_deadline: MonotonicTime::NEVER,
             undelivered: None,
         });
-        self.restart(NodeId(index), graph)?;
-        Ok(NodeId(index))
+        NodeId(index)
     }
 
-    /// Kills the process of a node: its sockets close, nothing is drained. The machine stays and refuses connections.
+    /// Kills the process of a node: its sockets close, nothing is drained. Of file jobs that run, a part is done; those
+    /// that wait do not begin. The machine stays, with its disk, and refuses connections.
     pub fn kill(&mut self, node: NodeId) {
         let node = &mut self.nodes[node.0];
         drop(node.graph.take());
         node.world.process_ended();
         node.shutdown_deadline = MonotonicTime::NEVER;
+    }
+
+    /// Cuts the power of a machine: its process is killed, and what was not synced to its disk is lost, kept or torn.
+    /// [`Sim::restart`] starts it again.
+    pub fn crash(&mut self, node: NodeId) {
+        self.kill(node);
+        self.disk(node).crash();
+    }
+
+    /// The disk of a machine: its files, its faults, and at which operation it crashes ([`SimDisk::crash_after`]).
+    pub fn disk(&mut self, node: NodeId) -> impl DerefMut<Target = SimDisk> + '_ {
+        RefMut::map(self.net.borrow_mut(), |net| &mut net.hosts[node.0].disk)
     }
 
     /// Starts a new process on a node; the one that runs is stopped before.
@@ -226,7 +250,9 @@ impl Sim {
         let world = &mut node.world;
         let event_hash = &mut self.event_hash;
         let before_jobs = (self.meter)();
-        world.run_jobs(world.now());
+        if !world.run_jobs(world.now()) {
+            return self.crash(NodeId(index));
+        }
         let before_turn = (self.meter)();
         let mut deliver = |world: &mut NodeWorld, key: Key, event: Event<'_>| {
             let event_code = match event {
@@ -281,7 +307,12 @@ impl Sim {
         self.net.borrow_mut().window = bytes.max(1);
     }
 
-    /// Cuts the link between two nodes until [`Sim::heal`]: nothing arrives, and nothing is refused.
+    /// Sets how many of 1000 datagrams are lost on their way.
+    pub fn set_datagram_loss(&mut self, per_mille: u32) {
+        self.net.borrow_mut().datagram_loss = per_mille;
+    }
+
+    /// Cuts the link between two nodes until [`Sim::heal`]: nothing arrives, and nothing is refused. Datagrams are lost.
     pub fn partition(&mut self, a: NodeId, b: NodeId) {
         self.net.borrow_mut().partition(a.0, b.0);
     }
@@ -326,7 +357,7 @@ impl Sim {
     /// The bytes that a node has written to a file or a standard stream.
     #[must_use]
     pub fn written_output(&self, node: NodeId, path: &str) -> Vec<u8> {
-        self.net.borrow().hosts[node.0].files.get(path).cloned().unwrap_or_default()
+        self.net.borrow().hosts[node.0].outputs.get(path).cloned().unwrap_or_default()
     }
 }
 

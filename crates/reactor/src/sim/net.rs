@@ -4,6 +4,8 @@
 //! graph. Bytes of one direction stay in order; the order of everything else that is due at one moment is drawn from
 //! the seed. A cut link holds back what is in transit, as TCP does, and loses nothing.
 
+mod datagrams;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,28 +14,12 @@ use std::time::Duration;
 
 use otelcore_pipeline::{Endpoint, Key, MemorySample, MonotonicTime, PeerAddr};
 
+use self::datagrams::SimDatagramSocket;
+use super::disk::SimDisk;
+use super::random::RandomSource;
+
 /// The result of a look-up.
 pub(crate) type ResolveResult = Result<Vec<SocketAddr>, String>;
-
-/// SplitMix64, the source of every random choice of a run.
-#[derive(Debug)]
-pub(crate) struct RandomSource(pub(crate) u64);
-
-impl RandomSource {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`; zero where `end` is zero.
-    pub(crate) fn below(&mut self, end: usize) -> usize {
-        // The bias of the remainder is far too small to affect a test.
-        usize::try_from(self.next() % (end.max(1) as u64)).unwrap_or(0)
-    }
-}
 
 /// An address on a node that a listener can have.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -118,6 +104,12 @@ enum NetworkEvent {
     SegmentArrives(u64, usize),
     /// A side may write again.
     WriteUnblocked(u64, usize),
+    DatagramArrives {
+        node: usize,
+        port: u16,
+        bytes: Vec<u8>,
+        source: SocketAddr,
+    },
     LookupDone {
         node: usize,
         process_number: u64,
@@ -137,7 +129,9 @@ pub(crate) struct SimHost {
     pub(crate) ready: BTreeSet<Key>,
     pub(crate) lookup_results: VecDeque<(Key, ResolveResult)>,
     pub(crate) memory: MemorySample,
-    pub(crate) files: BTreeMap<String, Vec<u8>>,
+    /// What was written to outputs, by path.
+    pub(crate) outputs: BTreeMap<String, Vec<u8>>,
+    pub(crate) disk: SimDisk,
     /// The error text with which accepting a connection fails.
     pub(crate) accept_error: Option<String>,
     /// How many bytes an output still takes, by path; an output that is not in the map has no limit.
@@ -157,6 +151,9 @@ pub(crate) struct SimNetwork {
     /// The most bytes in transit or unread in one direction of a connection.
     pub(crate) window: usize,
     partitioned: BTreeSet<(usize, usize)>,
+    /// Of 1000 datagrams, how many are lost.
+    pub(crate) datagram_loss: u32,
+    datagram_sockets: BTreeMap<(usize, u16), SimDatagramSocket>,
     held_back: Vec<NetworkEvent>,
     connections: BTreeMap<u64, SimConnection>,
     next_connection: u64,
@@ -182,6 +179,8 @@ impl SimNetwork {
             links: BTreeMap::new(),
             window: 64 << 10,
             partitioned: BTreeSet::new(),
+            datagram_loss: 0,
+            datagram_sockets: BTreeMap::new(),
             held_back: Vec::new(),
             connections: BTreeMap::new(),
             next_connection: 0,
@@ -202,7 +201,9 @@ impl SimNetwork {
             ready: BTreeSet::new(),
             lookup_results: VecDeque::new(),
             memory: MemorySample { resident: 30 << 20, total: Some(1 << 30) },
-            files: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            // Another sequence than that of the network, and no draw from it.
+            disk: SimDisk::new(self.random.0 ^ (number as u64 + 1).wrapping_mul(0x9e6c_63d0_676a_9a99)),
             output_capacity: BTreeMap::new(),
             accept_error: None,
             next_port: 49_152,
@@ -218,9 +219,7 @@ impl SimNetwork {
 
     pub(crate) fn delay(&mut self, a: usize, b: usize) -> Duration {
         let (min, max) = self.links.get(&link_of(a, b)).copied().unwrap_or(self.latency);
-        let span = max.saturating_sub(min).as_nanos();
-        let span = u64::try_from(span).unwrap_or(u64::MAX).saturating_add(1);
-        min + Duration::from_nanos(self.random.next() % span)
+        self.random.duration_between(min, max)
     }
 
     fn schedule(&mut self, at: MonotonicTime, event: NetworkEvent) {
@@ -244,7 +243,7 @@ impl SimNetwork {
                     let Some(conn) = self.connections.get(c) else { continue };
                     conn.to.as_ref().map(|(to, _)| link_of(conn.sides[0].node, *to))
                 }
-                NetworkEvent::LookupDone { .. } => None,
+                NetworkEvent::LookupDone { .. } | NetworkEvent::DatagramArrives { .. } => None,
             };
             if link.is_some_and(|link| self.partitioned.contains(&link)) {
                 self.held_back.push(event);
@@ -271,6 +270,9 @@ impl SimNetwork {
             }
             NetworkEvent::SegmentArrives(number, side) => self.segment_arrives(number, side),
             NetworkEvent::WriteUnblocked(number, side) => self.mark_ready(number, side),
+            NetworkEvent::DatagramArrives { node, port, bytes, source } => {
+                self.datagram_arrives(node, port, bytes, source);
+            }
             NetworkEvent::LookupDone { node, process_number, key, host, port } => {
                 let result = self.look_up(&host, port);
                 if let Some(host) = self.hosts.get_mut(node).filter(|h| h.process_number == process_number) {
@@ -296,8 +298,7 @@ impl SimNetwork {
                 let is_free = |net: &Self, port| !net.listeners.contains_key(&(node, SimPort::Tcp(port)));
                 let mut port = *port;
                 while port == 0 {
-                    let next = self.hosts[node].next_port;
-                    self.hosts[node].next_port = next.wrapping_add(1).max(49_152);
+                    let next = self.next_port(node);
                     port = if is_free(self, next) { next } else { 0 };
                 }
                 let host = if host.is_empty() { "[::]" } else { host };
@@ -311,6 +312,13 @@ impl SimNetwork {
         }
         self.listeners.insert((node, port.clone()), SimListenerState { key, backlog: VecDeque::new() });
         Ok((port, address))
+    }
+
+    /// A port that the system of a node may choose.
+    fn next_port(&mut self, node: usize) -> u16 {
+        let next = self.hosts[node].next_port;
+        self.hosts[node].next_port = next.wrapping_add(1).max(49_152);
+        next
     }
 
     pub(crate) fn close_listener(&mut self, node: usize, port: &SimPort) {
@@ -469,6 +477,10 @@ impl SimNetwork {
             self.send(number, 1 - side, Segment::Data(bytes));
         }
         Ok(count)
+    }
+
+    pub(crate) fn event_key(&self, number: u64, side: usize) -> Option<u64> {
+        self.connections.get(&number).and_then(|c| c.sides[side].key).map(|key| key.local)
     }
 
     pub(crate) fn shut_write(&mut self, number: u64, side: usize) {

@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use otelcore_pipeline::{
-    Endpoint, Job, Key, Listener, MemorySample, MonotonicTime, PeerAddr, ProcessSample, Stream, TimerId, WallTime,
-    World,
+    DatagramDrops, DatagramSocket, Endpoint, FileJob, Job, Key, Listener, MAX_FILE_JOBS, MemorySample, MonotonicTime,
+    PeerAddr, ProcessSample, Stream, TimerId, TooManyFileJobs, WallTime, World,
 };
 
 use super::net::{ResolveResult, SimNetwork, SimPort};
@@ -16,13 +18,28 @@ use crate::timers::Timers;
 /// The wall clock at time zero: the first of January 2026.
 const WALL_CLOCK_START: u64 = 1_767_225_600_000_000_000;
 
+/// Work of a component on a helper thread.
+enum HelperWork {
+    Compute(Job),
+    Files(FileJob),
+}
+
+/// Work that has not ended, when it will have, and the key of its event.
+struct WaitingWork {
+    at: MonotonicTime,
+    key: Key,
+    work: HelperWork,
+}
+
+/// Of a file job that runs when its process ends, how many operations are carried out: fewer than this.
+const OPERATIONS_BEFORE_END: usize = 8;
+
 pub(crate) struct NodeWorld {
     net: Rc<RefCell<SimNetwork>>,
     index: usize,
     pub(crate) timers: Timers,
     pub(crate) ready_requests: BTreeSet<Key>,
-    /// Jobs that have not been run, and when each will have ended.
-    jobs: Vec<(MonotonicTime, Key, Job)>,
+    jobs: Vec<WaitingWork>,
     started: MonotonicTime,
 }
 
@@ -36,7 +53,7 @@ impl NodeWorld {
     pub(crate) fn process_ended(&mut self) {
         self.timers = Timers::default();
         self.ready_requests.clear();
-        self.jobs.clear();
+        self.end_file_jobs();
         let mut net = self.net.borrow_mut();
         self.started = net.now;
         net.process_ended(self.index);
@@ -50,16 +67,52 @@ impl NodeWorld {
 
     /// When the first timer is due or the first job ends.
     pub(crate) fn next_due(&self) -> Option<MonotonicTime> {
-        self.timers.next_due().into_iter().chain(self.jobs.iter().map(|(at, ..)| *at)).min()
+        self.timers.next_due().into_iter().chain(self.jobs.iter().map(|job| job.at)).min()
     }
 
-    /// Runs the jobs that have ended by now; their components get [`otelcore_pipeline::Event::Ready`] in this turn.
-    pub(crate) fn run_jobs(&mut self, now: MonotonicTime) {
-        while let Some(at) = self.jobs.iter().position(|(at, ..)| *at <= now) {
-            let (_, key, job) = self.jobs.remove(at);
-            job();
+    /// Runs the jobs that have ended by now; their components get [`otelcore_pipeline::Event::Ready`] in this turn. A job
+    /// on files does all of it at the moment at which it ends. False when the machine crashes meanwhile.
+    pub(crate) fn run_jobs(&mut self, now: MonotonicTime) -> bool {
+        while let Some(at) = self.jobs.iter().position(|job| job.at <= now) {
+            let WaitingWork { key, work, .. } = self.jobs.remove(at);
+            match work {
+                HelperWork::Compute(job) => job(),
+                HelperWork::Files(job) => {
+                    let wall_time = self.wall_time();
+                    let disk = &mut self.net.borrow_mut().hosts[self.index].disk;
+                    disk.set_now(wall_time);
+                    job(disk);
+                    if disk.has_crashed() {
+                        return false;
+                    }
+                }
+            }
             self.ready_requests.insert(key);
         }
+        true
+    }
+
+    /// The process ends: of the jobs on files that run, the first ones of their keys, a part is carried out.
+    fn end_file_jobs(&mut self) {
+        let net = &mut *self.net.borrow_mut();
+        let disk = &mut net.hosts[self.index].disk;
+        // A crash that a job has caused has stopped all others too.
+        let has_crashed = disk.has_crashed();
+        let mut running = BTreeSet::new();
+        for WaitingWork { key, work, .. } in self.jobs.drain(..) {
+            if let HelperWork::Files(job) = work
+                && running.insert(key)
+                && !has_crashed
+            {
+                disk.run_in_part(job, net.random.below(OPERATIONS_BEFORE_END) as u64);
+            }
+        }
+    }
+
+    /// When work of a key that takes `delay` will have ended; under one key, work on files is done in order.
+    fn file_job_end(&self, key: Key, delay: Duration) -> MonotonicTime {
+        let earlier = self.jobs.iter().filter(|job| job.key == key && matches!(job.work, HelperWork::Files(_)));
+        earlier.map(|job| job.at).max().unwrap_or_else(|| self.now()) + delay
     }
 
     /// Takes the keys that are ready, in a random order that is drawn from the seed.
@@ -111,6 +164,11 @@ impl World for NodeWorld {
         Ok(Box::new(SimStream { net: self.net.clone(), number, side: 0, peer: to.to_string() }))
     }
 
+    fn bind_udp(&mut self, key: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
+        let (port, address) = self.net.borrow_mut().bind_udp(self.index, key, host, port)?;
+        Ok(Box::new(SimDatagrams { net: self.net.clone(), place: (self.index, port), address }))
+    }
+
     fn resolve(&mut self, key: Key, host: &str, port: u16) {
         self.net.borrow_mut().resolve(self.index, key, host, port);
     }
@@ -130,7 +188,27 @@ impl World for NodeWorld {
     fn run_job(&mut self, key: Key, job: Job) {
         let mut net = self.net.borrow_mut();
         let at = net.now + net.delay(self.index, self.index);
-        self.jobs.push((at, key, job));
+        self.jobs.push(WaitingWork { at, key, work: HelperWork::Compute(job) });
+    }
+
+    fn run_file_job(&mut self, key: Key, job: FileJob) -> Result<(), TooManyFileJobs> {
+        let is_of_owner = |job: &&WaitingWork| job.key.owner == key.owner && matches!(job.work, HelperWork::Files(_));
+        if self.jobs.iter().filter(is_of_owner).count() >= MAX_FILE_JOBS {
+            return Err(TooManyFileJobs);
+        }
+        let delay = {
+            let net = &mut *self.net.borrow_mut();
+            let (min, max) = net.hosts[self.index].disk.faults().delay;
+            net.random.duration_between(min, max)
+        };
+        let at = self.file_job_end(key, delay);
+        self.jobs.push(WaitingWork { at, key, work: HelperWork::Files(job) });
+        Ok(())
+    }
+
+    fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, format!("open {path}: no such file or directory"));
+        self.net.borrow().hosts[self.index].disk.content(path).ok_or_else(missing)
     }
 
     fn open_output(&mut self, path: &str) -> io::Result<Box<dyn Write>> {
@@ -165,6 +243,43 @@ impl Drop for SimListener {
     }
 }
 
+/// A UDP socket of a node.
+struct SimDatagrams {
+    net: Rc<RefCell<SimNetwork>>,
+    /// Node and port.
+    place: (usize, u16),
+    address: String,
+}
+
+impl DatagramSocket for SimDatagrams {
+    fn send_to(&mut self, datagram: &[u8], peer: SocketAddr) -> io::Result<()> {
+        self.net.borrow_mut().send_datagram(self.place, datagram, peer)
+    }
+
+    fn recv_from(&mut self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.net.borrow_mut().recv_datagram(self.place, buffer)
+    }
+
+    fn local_addr(&self) -> String {
+        self.address.clone()
+    }
+
+    fn set_receive_buffer(&mut self, bytes: usize) -> io::Result<()> {
+        self.net.borrow_mut().set_datagram_capacity(self.place, bytes);
+        Ok(())
+    }
+
+    fn drops(&self) -> DatagramDrops {
+        self.net.borrow().datagram_drops(self.place)
+    }
+}
+
+impl Drop for SimDatagrams {
+    fn drop(&mut self) {
+        self.net.borrow_mut().close_udp(self.place);
+    }
+}
+
 /// One side of a connection.
 struct SimStream {
     net: Rc<RefCell<SimNetwork>>,
@@ -176,6 +291,10 @@ struct SimStream {
 impl Stream for SimStream {
     fn peer_addr(&self) -> String {
         self.peer.clone()
+    }
+
+    fn event_key(&self) -> Option<u64> {
+        self.net.borrow().event_key(self.number, self.side)
     }
 
     fn shutdown_write(&mut self) {
@@ -223,7 +342,7 @@ impl Write for SimOutput {
             let Some(rest) = room.checked_sub(buf.len()) else { return Err(io::ErrorKind::WouldBlock.into()) };
             *room = rest;
         }
-        net.hosts[self.node].files.entry(self.path.clone()).or_default().extend_from_slice(buf);
+        net.hosts[self.node].outputs.entry(self.path.clone()).or_default().extend_from_slice(buf);
         Ok(buf.len())
     }
 

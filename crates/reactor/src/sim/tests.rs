@@ -12,6 +12,8 @@ use otelcore_pipeline::{
 
 use super::*;
 
+mod machine;
+
 const MS: Duration = Duration::from_millis(1);
 
 type RecordedEvents = Rc<RefCell<Vec<(MonotonicTime, String)>>>;

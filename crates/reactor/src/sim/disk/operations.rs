@@ -1,0 +1,195 @@
+//! The methods of the file system, on a simulated disk.
+
+use std::io;
+use std::path::Path;
+
+use otelcore_pipeline::{DirEntry, FileKind, FileMetadata, FileSystem, MAX_DIR_ENTRIES};
+
+use super::file::File;
+use super::{Dir, DirChange, Inode, Node, Operation, SimDisk, names, system_error};
+
+impl FileSystem for SimDisk {
+    fn metadata(&mut self, path: &Path) -> io::Result<FileMetadata> {
+        self.begin(Operation::Read, "stat", path)?;
+        let inode = self.find("stat", path)?;
+        let (kind, length, mode, modified) = match self.nodes.get(&inode) {
+            Some(Node::File(file)) => (FileKind::File, file.content.len() as u64, file.mode, file.modified),
+            Some(Node::Dir(dir)) => (FileKind::Dir, 4096, dir.mode, dir.modified),
+            None => return Err(system_error("stat", path, libc::ENOENT)),
+        };
+        Ok(FileMetadata { kind, length, mode, modified, identity: (0, inode) })
+    }
+
+    fn read_dir(&mut self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.begin(Operation::Read, "open", path)?;
+        let inode = self.find("open", path)?;
+        let Some(dir) = self.dir(inode) else { return Err(system_error("open", path, libc::ENOTDIR)) };
+        if dir.entries.len() > MAX_DIR_ENTRIES {
+            let text = format!("readdir {}: more than {MAX_DIR_ENTRIES} entries", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let kind = |inode: &Inode| if self.dir(*inode).is_some() { FileKind::Dir } else { FileKind::File };
+        Ok(dir.entries.iter().map(|(name, inode)| DirEntry { name: name.clone(), kind: kind(inode) }).collect())
+    }
+
+    fn read_at(&mut self, path: &Path, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        self.begin(Operation::Read, "open", path)?;
+        let content = match self.nodes.get(&self.find("open", path)?) {
+            Some(Node::File(file)) => &file.content,
+            _ => return Err(system_error("read", path, libc::EISDIR)),
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+        let end = start.saturating_add(length).min(content.len());
+        Ok(content.get(start..end).unwrap_or_default().to_vec())
+    }
+
+    fn create_file(&mut self, path: &Path, mode: u32) -> io::Result<()> {
+        self.begin(Operation::Write, "open", path)?;
+        let place = self.place("open", path)?;
+        if self.entry(&place).is_some() {
+            return Err(system_error("open", path, libc::EEXIST));
+        }
+        let inode = self.add_node(Node::File(File { mode, modified: self.now, ..File::default() }));
+        self.change(DirChange::Add(place, inode));
+        Ok(())
+    }
+
+    fn write_at(&mut self, path: &Path, offset: u64, data: &[&[u8]]) -> io::Result<()> {
+        let begun = self.begin(Operation::Write, "write", path);
+        if self.has_crashed || self.faults.is_read_only {
+            return begun;
+        }
+        let (room, now) = (self.room(), self.now);
+        let data = data.concat();
+        let written = match &begun {
+            Ok(()) => data.len(),
+            Err(_) => self.random.below(data.len()),
+        };
+        let file = self.file("open", path)?;
+        let offset = usize::try_from(offset).map_err(|_| system_error("write", path, libc::EFBIG))?;
+        let before = file.content.len();
+        // Bytes inside the file need no room.
+        let most = before.saturating_add(usize::try_from(room).unwrap_or(usize::MAX)).saturating_sub(offset);
+        let fits = written.min(most);
+        if fits > 0 {
+            file.write(offset, data.get(..fits).unwrap_or_default());
+            file.modified = now;
+        }
+        let grown = file.content.len() - before;
+        self.used += grown as u64;
+        begun?;
+        if fits < written { Err(system_error("write", path, libc::ENOSPC)) } else { Ok(()) }
+    }
+
+    fn set_len(&mut self, path: &Path, length: u64) -> io::Result<()> {
+        self.begin(Operation::Write, "truncate", path)?;
+        let (room, now) = (self.room(), self.now);
+        let file = self.file("open", path)?;
+        let before = file.content.len() as u64;
+        if length.saturating_sub(before) > room {
+            return Err(system_error("truncate", path, libc::ENOSPC));
+        }
+        file.set_len(usize::try_from(length).map_err(|_| system_error("truncate", path, libc::EFBIG))?);
+        file.modified = now;
+        self.used = self.used.saturating_sub(before).saturating_add(length);
+        Ok(())
+    }
+
+    fn sync_file(&mut self, path: &Path) -> io::Result<()> {
+        let begun = self.begin(Operation::Sync, "sync", path);
+        if self.has_crashed {
+            return begun;
+        }
+        let file = self.file("open", path)?;
+        if begun.is_err() {
+            // The system forgets what it could not write.
+            file.unsynced.clear();
+            return begun;
+        }
+        file.sync();
+        Ok(())
+    }
+
+    fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.begin(Operation::Sync, "sync", path)?;
+        let inode = self.find("open", path)?;
+        let (now_durable, mut later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.changes).into_iter().partition(|change| change.touches(inode));
+        for change in &now_durable {
+            if let DirChange::Rename(from, _, renamed) = change {
+                // Where the file was before is not found any more, even if that was not durable.
+                later.retain(|change| !matches!(change, DirChange::Add(at, inode) if at == from && inode == renamed));
+            }
+            self.make_durable(change);
+        }
+        self.changes = later;
+        self.remove_unreachable();
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        let name = format!("rename {}", from.display());
+        self.begin(Operation::Write, &name, to)?;
+        let (source, target) = (self.place(&name, from)?, self.place(&name, to)?);
+        let Some(inode) = self.entry(&source) else { return Err(system_error(&name, to, libc::ENOENT)) };
+        if source == target {
+            return Ok(());
+        }
+        let is_dir = self.dir(inode).is_some();
+        if let Some(replaced) = self.entry(&target) {
+            let errno = match self.dir(replaced) {
+                Some(_) if !is_dir => Some(libc::EISDIR),
+                Some(dir) if !dir.entries.is_empty() => Some(libc::ENOTEMPTY),
+                None if is_dir => Some(libc::ENOTDIR),
+                _ => None,
+            };
+            if let Some(errno) = errno {
+                return Err(system_error(&name, to, errno));
+            }
+            self.used = self.used.saturating_sub(self.length(replaced));
+        }
+        self.change(DirChange::Rename(source, target, inode));
+        Ok(())
+    }
+
+    fn remove_file(&mut self, path: &Path) -> io::Result<()> {
+        self.begin(Operation::Write, "remove", path)?;
+        let place = self.place("remove", path)?;
+        let Some(inode) = self.entry(&place) else { return Err(system_error("remove", path, libc::ENOENT)) };
+        if self.dir(inode).is_some() {
+            return Err(system_error("remove", path, libc::EISDIR));
+        }
+        self.used = self.used.saturating_sub(self.length(inode));
+        self.change(DirChange::Remove(place));
+        Ok(())
+    }
+
+    fn create_dir(&mut self, path: &Path, mode: u32) -> io::Result<()> {
+        self.begin(Operation::Write, "mkdir", path)?;
+        if names(path).is_empty() {
+            return Err(system_error("mkdir", path, libc::EEXIST));
+        }
+        let place = self.place("mkdir", path)?;
+        if self.entry(&place).is_some() {
+            return Err(system_error("mkdir", path, libc::EEXIST));
+        }
+        let inode = self.add_node(Node::Dir(Dir { mode, modified: self.now, ..Dir::default() }));
+        self.change(DirChange::Add(place, inode));
+        Ok(())
+    }
+
+    fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
+        self.begin(Operation::Write, "remove", path)?;
+        let place = self.place("remove", path)?;
+        let errno = match self.entry(&place).map(|inode| self.dir(inode)) {
+            None => libc::ENOENT,
+            Some(None) => libc::ENOTDIR,
+            Some(Some(dir)) if !dir.entries.is_empty() => libc::ENOTEMPTY,
+            Some(Some(_)) => {
+                self.change(DirChange::Remove(place));
+                return Ok(());
+            }
+        };
+        Err(system_error("remove", path, errno))
+    }
+}
