@@ -361,6 +361,10 @@ impl Stream for ProxyTunnel {
         self.io.peer_addr()
     }
 
+    fn event_key(&self) -> Option<u64> {
+        self.io.event_key()
+    }
+
     fn shutdown_write(&mut self) {
         self.io.shutdown_write();
     }

@@ -13,6 +13,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("pipeline", &["pdata", "config"]),
     ("net", &["pipeline", "http", "config"]),
     ("reactor", &["pipeline"]),
+    ("testkit", &["reactor", "pipeline", "pdata", "config"]),
     ("processor-batch", &["pipeline", "pdata", "config"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),

@@ -1,6 +1,6 @@
 //! Certificates, keys and authorities in the types of rustls.
 
-use otelcore_pipeline::{Cx, LogField, Logger, MonotonicTime, ReadFile};
+use otelcore_pipeline::ReadFile;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -36,15 +36,14 @@ impl PemSource {
 
 impl PemFiles {
     /// Reads everything that the settings name. The messages are the Go collector's.
-    pub(super) fn read(
-        cx: &mut Cx<'_>,
+    pub(super) fn read<E: std::fmt::Display>(
+        mut read: impl FnMut(&str) -> Result<Vec<u8>, E>,
         common: &TlsCommonConfig,
         client_ca: Option<&PemSource>,
     ) -> Result<Self, String> {
         let mut read = |pem: Option<&PemSource>, description: &str| {
             pem.map(|pem| {
-                pem.read(&mut |path| cx.read_file(path))
-                    .map_err(|e| format!("failed to load TLS config: failed to load {description}: {e}"))
+                pem.read(&mut read).map_err(|e| format!("failed to load TLS config: failed to load {description}: {e}"))
             })
             .transpose()
         };
@@ -54,6 +53,19 @@ impl PemFiles {
             key: read(common.key.as_ref(), "TLS cert and key")?,
             client_ca: read(client_ca, "client CA CertPool: failed to load cert")?,
         })
+    }
+
+    /// What was read from a path.
+    pub(super) fn content_of(
+        &self,
+        path: &str,
+        common: &TlsCommonConfig,
+        client_ca: Option<&PemSource>,
+    ) -> Option<Vec<u8>> {
+        let sources = [common.ca.as_ref(), common.cert.as_ref(), common.key.as_ref(), client_ca];
+        let contents = [&self.ca, &self.cert, &self.key, &self.client_ca];
+        let is_it = |source: &Option<&PemSource>| matches!(source, Some(PemSource::File(found)) if found == path);
+        sources.iter().zip(contents).find(|(source, _)| is_it(source)).and_then(|(_, content)| content.clone())
     }
 
     /// The same for files that may not be available; `None` if one is not.
@@ -92,50 +104,6 @@ impl PemFiles {
             return Err(error(common.cert.as_ref(), &why));
         }
         Ok(Some(Identity { chain, key }))
-    }
-}
-
-/// The PEM files in use, and when the files were last compared with them.
-pub(super) struct CertReloader {
-    files: PemFiles,
-    checked_at: MonotonicTime,
-}
-
-impl CertReloader {
-    pub(super) fn new(files: PemFiles, now: MonotonicTime) -> Self {
-        Self { files, checked_at: now }
-    }
-
-    /// If the files have changed, the result of `build` with them. They are read every `interval` nanoseconds; never if
-    /// zero. If they can't be used, this is logged and the old ones stay in use.
-    pub(super) fn reload_if_changed<C>(
-        &mut self,
-        cx: &mut Cx<'_>,
-        interval: u64,
-        log: &Logger,
-        read: impl FnOnce(&mut Cx<'_>, &PemFiles) -> Result<PemFiles, String>,
-        build: impl FnOnce(&PemFiles) -> Result<C, String>,
-    ) -> Option<C> {
-        let now = cx.now();
-        if interval == 0 || now.0.saturating_sub(self.checked_at.0) < interval {
-            return None;
-        }
-        self.checked_at = now;
-        let files = read(cx, &self.files);
-        if files.as_ref().is_ok_and(|files| *files == self.files) {
-            return None;
-        }
-        match files.and_then(|files| build(&files).map(|config| (files, config))) {
-            Ok((files, config)) => {
-                self.files = files;
-                log.info("TLS certificates were loaded again", &[]);
-                Some(config)
-            }
-            Err(why) => {
-                log.warn("Cannot load TLS certificates again; the old ones stay", &[("error", LogField::Str(&why))]);
-                None
-            }
-        }
     }
 }
 

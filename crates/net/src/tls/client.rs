@@ -8,24 +8,22 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme};
 
-use super::certificates::{CertReloader, PemFiles, TrustedCerts};
+use super::certificates::{PemFiles, TrustedCerts};
 use super::config::TlsClientConfig;
+use super::reload::{BuildConfig, ReloadPlan, ReloadedConfig};
 use super::stream::TlsStream;
 use super::verify::ServerVerifier;
 use crate::endpoint::without_zone;
 
 /// A client's authorities and certificate, loaded.
 pub struct TlsConnector {
-    tls_config: TlsClientConfig,
-    alpn: Vec<Vec<u8>>,
-    reloader: CertReloader,
-    rustls_config: Arc<ClientConfig>,
-    log: Logger,
+    server_name: Option<String>,
+    config: ReloadedConfig<ClientConfig>,
 }
 
 impl std::fmt::Debug for TlsConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsConnector").field("config", &self.tls_config).finish_non_exhaustive()
+        f.debug_struct("TlsConnector").field("server_name", &self.server_name).finish_non_exhaustive()
     }
 }
 
@@ -34,17 +32,18 @@ impl TlsConnector {
     ///
     /// # Errors
     /// A text that says what can't be read or used.
-    pub fn load(cx: &mut Cx<'_>, tls_config: &TlsClientConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
-        let alpn: Vec<Vec<u8>> = alpn.iter().map(|p| p.to_vec()).collect();
-        let files = PemFiles::read(cx, &tls_config.common, None)?;
-        let rustls_config = build_config(tls_config, &files, &alpn)?;
-        Ok(Self {
-            tls_config: tls_config.clone(),
-            alpn,
-            reloader: CertReloader::new(files, cx.now()),
-            rustls_config,
-            log,
-        })
+    pub fn load(cx: &mut Cx<'_>, settings: &TlsClientConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
+        let files = PemFiles::read(|path| cx.read_file(path), &settings.common, None)?;
+        let plan = ReloadPlan {
+            common: settings.common.clone(),
+            client_ca: None,
+            reloads_client_ca: false,
+            interval: settings.common.reload_interval,
+        };
+        let server_name = settings.server_name.clone();
+        let (settings, alpn) = (settings.clone(), alpn.iter().map(|p| p.to_vec()).collect::<Vec<_>>());
+        let build: BuildConfig<ClientConfig> = Arc::new(move |files| build_config(&settings, files, &alpn));
+        Ok(Self { server_name, config: ReloadedConfig::new(cx, files, plan, build, log)? })
     }
 
     /// Puts TLS on a connection to `host`, which is also the name that the certificate must have, unless
@@ -53,22 +52,17 @@ impl TlsConnector {
     /// # Errors
     /// The name is not valid in a certificate.
     pub fn connect(&mut self, cx: &mut Cx<'_>, io: Box<dyn Stream>, host: &str) -> Result<TlsStream, String> {
-        self.refresh(cx);
-        let name = self.tls_config.server_name.as_deref().unwrap_or_else(|| without_zone(host));
+        let pending = self.config.begin_reload(cx, io.event_key());
+        let name = self.server_name.as_deref().unwrap_or_else(|| without_zone(host));
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("tls: {name:?} can't be the name in a certificate; set server_name_override"))?;
-        let tls = ClientConnection::new(self.rustls_config.clone(), name).map_err(|e| format!("tls: {e}"))?;
-        Ok(TlsStream::new(io, tls.into()))
-    }
-
-    /// Reads the files again if it is time for that.
-    fn refresh(&mut self, cx: &mut Cx<'_>) {
-        let Self { tls_config, alpn, reloader, log, .. } = self;
-        let read = |cx: &mut Cx<'_>, _: &PemFiles| PemFiles::read(cx, &tls_config.common, None);
-        let interval = tls_config.common.reload_interval;
-        let rustls_config =
-            reloader.reload_if_changed(cx, interval, log, read, |files| build_config(tls_config, files, alpn));
-        self.rustls_config = rustls_config.unwrap_or_else(|| self.rustls_config.clone());
+        let tls = ClientConnection::new(self.config.current(), name.clone()).map_err(|e| format!("tls: {e}"))?;
+        let stream = TlsStream::new(io, tls.into());
+        let new_connection = move |config| ClientConnection::new(config, name.clone()).ok().map(Into::into);
+        Ok(match pending {
+            Some(pending) => stream.waiting_for(move || pending.poll().map(&new_connection)),
+            None => stream,
+        })
     }
 }
 

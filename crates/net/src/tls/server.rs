@@ -5,8 +5,9 @@ use std::sync::Arc;
 use otelcore_pipeline::{Cx, Logger, ReadFile, Stream};
 use rustls::{ServerConfig, ServerConnection};
 
-use super::certificates::{CertReloader, PemFiles, TrustedCerts};
+use super::certificates::{PemFiles, TrustedCerts};
 use super::config::TlsServerConfig;
+use super::reload::{BuildConfig, ReloadPlan, ReloadedConfig};
 use super::stream::TlsStream;
 use super::verify::ClientVerifier;
 
@@ -15,16 +16,12 @@ const CA_CHECK_INTERVAL: u64 = 1_000_000_000;
 
 /// A server's certificates, loaded. New connections use the newest ones that could be read.
 pub struct TlsAcceptor {
-    tls_config: TlsServerConfig,
-    alpn: Vec<Vec<u8>>,
-    reloader: CertReloader,
-    rustls_config: Arc<ServerConfig>,
-    log: Logger,
+    config: ReloadedConfig<ServerConfig>,
 }
 
 impl std::fmt::Debug for TlsAcceptor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsAcceptor").field("config", &self.tls_config).finish_non_exhaustive()
+        f.debug_struct("TlsAcceptor").finish_non_exhaustive()
     }
 }
 
@@ -33,45 +30,34 @@ impl TlsAcceptor {
     ///
     /// # Errors
     /// A text that says what can't be read or used.
-    pub fn load(cx: &mut Cx<'_>, tls_config: &TlsServerConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
-        let alpn: Vec<Vec<u8>> = alpn.iter().map(|p| p.to_vec()).collect();
-        let files = PemFiles::read(cx, &tls_config.common, tls_config.client_ca.as_ref())?;
-        let rustls_config = build_config(tls_config, &files, &alpn)?;
-        Ok(Self {
-            tls_config: tls_config.clone(),
-            alpn,
-            reloader: CertReloader::new(files, cx.now()),
-            rustls_config,
-            log,
-        })
+    pub fn load(cx: &mut Cx<'_>, settings: &TlsServerConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
+        let files = PemFiles::read(|path| cx.read_file(path), &settings.common, settings.client_ca.as_ref())?;
+        let interval = match settings.common.reload_interval {
+            0 if settings.client_ca_reload => CA_CHECK_INTERVAL,
+            interval if settings.client_ca_reload => interval.min(CA_CHECK_INTERVAL),
+            interval => interval,
+        };
+        let plan = ReloadPlan {
+            common: settings.common.clone(),
+            client_ca: settings.client_ca.clone(),
+            reloads_client_ca: settings.client_ca_reload,
+            interval,
+        };
+        let (settings, alpn) = (settings.clone(), alpn.iter().map(|p| p.to_vec()).collect::<Vec<_>>());
+        let build: BuildConfig<ServerConfig> = Arc::new(move |files| build_config(&settings, files, &alpn));
+        Ok(Self { config: ReloadedConfig::new(cx, files, plan, build, log)? })
     }
 
     /// Puts TLS on a connection that was just accepted. `None` if rustls refuses its configuration;
-    /// [`TlsAcceptor::load`] refuses such a configuration before.
+    /// [`TlsAcceptor::load`] refuses such settings before.
     pub fn accept(&mut self, cx: &mut Cx<'_>, io: Box<dyn Stream>) -> Option<TlsStream> {
-        self.refresh(cx);
-        let tls = ServerConnection::new(self.rustls_config.clone()).ok()?;
-        Some(TlsStream::new(io, tls.into()))
-    }
-
-    /// Reads the files again if it is time for that.
-    fn refresh(&mut self, cx: &mut Cx<'_>) {
-        let Self { tls_config, alpn, reloader, log, .. } = self;
-        let interval = match tls_config.common.reload_interval {
-            0 if tls_config.client_ca_reload => CA_CHECK_INTERVAL,
-            interval if tls_config.client_ca_reload => interval.min(CA_CHECK_INTERVAL),
-            interval => interval,
-        };
-        let read = |cx: &mut Cx<'_>, previous: &PemFiles| {
-            let mut files = PemFiles::read(cx, &tls_config.common, tls_config.client_ca.as_ref())?;
-            if !tls_config.client_ca_reload {
-                files.client_ca = previous.client_ca.clone();
-            }
-            Ok(files)
-        };
-        let rustls_config =
-            reloader.reload_if_changed(cx, interval, log, read, |files| build_config(tls_config, files, alpn));
-        self.rustls_config = rustls_config.unwrap_or_else(|| self.rustls_config.clone());
+        let pending = self.config.begin_reload(cx, io.event_key());
+        let new_connection = |config| ServerConnection::new(config).ok().map(Into::into);
+        let stream = TlsStream::new(io, new_connection(self.config.current())?);
+        Some(match pending {
+            Some(pending) => stream.waiting_for(move || pending.poll().map(new_connection)),
+            None => stream,
+        })
     }
 }
 

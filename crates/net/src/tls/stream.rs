@@ -5,6 +5,7 @@
 //! the handshake.
 
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::task::Poll;
 
 use otelcore_pipeline::Stream;
 use rustls::Connection;
@@ -12,10 +13,15 @@ use rustls::Connection;
 /// The limit for plaintext and ciphertext buffered in rustls, in bytes.
 const BUFFER_LIMIT: usize = 128 << 10;
 
+/// The connection of rustls, once its files are read; `None` where it can't be made.
+type PendingConnection = Box<dyn FnMut() -> Poll<Option<Connection>>>;
+
 /// TLS over a connection.
 pub struct TlsStream {
     io: Box<dyn Stream>,
     tls: Box<Connection>,
+    /// Replaces `tls` before the first byte. Nothing is read or written until then.
+    pending: Option<PendingConnection>,
     /// Whether the connection below is half-closed once the last ciphertext is written.
     write_close: WriteClose,
     layer_error: Option<String>,
@@ -72,10 +78,31 @@ impl TlsStream {
         Self {
             io,
             tls: Box::new(tls),
+            pending: None,
             write_close: WriteClose::NotRequested,
             layer_error: None,
             first_bytes: FirstBytes::default(),
         }
+    }
+
+    /// Waits until `pending` has a connection, and uses that one. An event of the stream must follow when it has.
+    pub(super) fn waiting_for(mut self, pending: impl FnMut() -> Poll<Option<Connection>> + 'static) -> Self {
+        self.pending = Some(Box::new(pending));
+        self
+    }
+
+    fn poll_pending(&mut self) -> io::Result<()> {
+        match self.pending.as_mut().map(|pending| pending()) {
+            None => return Ok(()),
+            Some(Poll::Pending) => return Err(ErrorKind::WouldBlock.into()),
+            Some(Poll::Ready(None)) => {}
+            Some(Poll::Ready(Some(mut tls))) => {
+                tls.set_buffer_limit(Some(BUFFER_LIMIT));
+                *self.tls = tls;
+            }
+        }
+        self.pending = None;
+        Ok(())
     }
 
     /// Continues the handshake. True when it is done; `WouldBlock` until then.
@@ -83,6 +110,7 @@ impl TlsStream {
     /// # Errors
     /// An error of the peer or the network; [`Stream::layer_error`] has a text for it.
     pub fn handshake(&mut self) -> io::Result<bool> {
+        self.poll_pending()?;
         match self.write_ciphertext() {
             Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
             _ => {}
@@ -108,6 +136,7 @@ impl TlsStream {
 
     /// Writes ciphertext until there is none, or the socket takes no more.
     fn write_ciphertext(&mut self) -> io::Result<()> {
+        self.poll_pending()?;
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut self.io) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
@@ -167,6 +196,7 @@ impl TlsStream {
 
 impl Read for TlsStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.poll_pending()?;
         match self.write_ciphertext() {
             Err(e) if e.kind() != ErrorKind::WouldBlock => return Err(e),
             _ => {}
@@ -211,6 +241,10 @@ impl Write for TlsStream {
 impl Stream for TlsStream {
     fn peer_addr(&self) -> String {
         self.io.peer_addr()
+    }
+
+    fn event_key(&self) -> Option<u64> {
+        self.io.event_key()
     }
 
     fn shutdown_write(&mut self) {

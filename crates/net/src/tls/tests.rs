@@ -1,64 +1,17 @@
 //! Both ends in one thread over a pipe that takes a few bytes at a time.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use otelcore_config::{Diagnostics, Section, from_yaml};
-use otelcore_pipeline::{
-    Cx, Endpoint, Key, Listener, Logger, MemorySample, MonotonicTime, NoopLogSink, PeerAddr, ProcessSample, Stream,
-    TimerId, WallTime, World,
-};
+use otelcore_pipeline::{Logger, NoopLogSink, Stream};
+use otelcore_testkit::TestWorld;
 
 use super::*;
-
-/// A world of files and a clock.
-#[derive(Default)]
-struct FileWorld {
-    files: BTreeMap<String, Vec<u8>>,
-    now: u64,
-    reads: usize,
-}
-
-impl World for FileWorld {
-    fn now(&self) -> MonotonicTime {
-        MonotonicTime(self.now)
-    }
-    fn wall_time(&self) -> WallTime {
-        WallTime(0)
-    }
-    fn random(&mut self) -> u64 {
-        4
-    }
-    fn sample_memory(&mut self) -> MemorySample {
-        MemorySample::default()
-    }
-    fn sample_process(&mut self) -> ProcessSample {
-        ProcessSample::default()
-    }
-    fn listen(&mut self, _: Key, _: &Endpoint) -> io::Result<Box<dyn Listener>> {
-        Err(ErrorKind::Unsupported.into())
-    }
-    fn connect(&mut self, _: Key, _: &PeerAddr) -> io::Result<Box<dyn Stream>> {
-        Err(ErrorKind::Unsupported.into())
-    }
-    fn resolve(&mut self, _: Key, _: &str, _: u16) {}
-    fn set_timer(&mut self, _: Key, _: MonotonicTime) -> TimerId {
-        TimerId(0)
-    }
-    fn cancel_timer(&mut self, _: TimerId) {}
-    fn request_ready(&mut self, _: Key) {}
-    fn open_output(&mut self, _: &str) -> io::Result<Box<dyn Write>> {
-        Err(ErrorKind::Unsupported.into())
-    }
-    fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
-        self.reads += 1;
-        let missing = || io::Error::other(format!("open {path}: no such file or directory"));
-        self.files.get(path).cloned().ok_or_else(missing)
-    }
-}
 
 #[derive(Default)]
 struct PipeBuffer {
@@ -107,6 +60,9 @@ impl Stream for PipeEnd {
     fn peer_addr(&self) -> String {
         "pipe".to_owned()
     }
+    fn event_key(&self) -> Option<u64> {
+        Some(1)
+    }
     fn shutdown_write(&mut self) {
         self.outgoing.borrow_mut().ended = true;
     }
@@ -133,17 +89,17 @@ impl TestCa {
 
 /// Files of a server called `gateway` and of a client, both of one authority; and files of another authority, with its
 /// client certificate `stranger`.
-fn test_files() -> (FileWorld, TestCa) {
+fn test_files() -> (TestWorld, TestCa) {
     let (ca, other_ca) = (TestCa::new("ours"), TestCa::new("other"));
-    let mut world = FileWorld::default();
+    let mut world = TestWorld::default();
     for (name, (cert, key)) in
         [("server", ca.issue("gateway")), ("client", ca.issue("agent")), ("stranger", other_ca.issue("agent"))]
     {
-        world.files.insert(format!("{name}.pem"), cert);
-        world.files.insert(format!("{name}.key"), key);
+        world.disk().write(format!("{name}.pem"), cert);
+        world.disk().write(format!("{name}.key"), key);
     }
-    world.files.insert("ca.pem".to_owned(), ca.0.pem().into_bytes());
-    world.files.insert("other.pem".to_owned(), other_ca.0.pem().into_bytes());
+    world.disk().write("ca.pem", ca.0.pem().into_bytes());
+    world.disk().write("other.pem", other_ca.0.pem().into_bytes());
     (world, ca)
 }
 
@@ -153,21 +109,21 @@ fn log() -> Logger {
     Logger::new(Arc::new(NoopLogSink))
 }
 
-fn load_server(world: &mut FileWorld, yaml: &str) -> Result<TlsAcceptor, String> {
+fn load_server(world: &mut TestWorld, yaml: &str) -> Result<TlsAcceptor, String> {
     let d = Diagnostics::new();
     let node = from_yaml(&format!("tls: {{{yaml}}}"), &d).unwrap();
     let mut section = Section::new(Some(&node), "server", &d);
     let settings = TlsServerConfig::parse(&mut section).ok_or_else(|| d.render_to_string(false))?;
     assert!(!d.has_errors(), "{}", d.render_to_string(false));
-    TlsAcceptor::load(&mut Cx::new(world, 0), &settings, &[b"h2", b"http/1.1"], log())
+    TlsAcceptor::load(&mut world.cx(), &settings, &[b"h2", b"http/1.1"], log())
 }
 
-fn load_client(world: &mut FileWorld, yaml: &str, alpn: &[&[u8]]) -> Result<TlsConnector, String> {
+fn load_client(world: &mut TestWorld, yaml: &str, alpn: &[&[u8]]) -> Result<TlsConnector, String> {
     let d = Diagnostics::new();
     let node = from_yaml(&format!("{{{yaml}}}"), &d).unwrap();
     let settings = TlsClientSection::parse(Section::new(Some(&node), "client", &d));
     assert!(!d.has_errors(), "{}", d.render_to_string(false));
-    TlsConnector::load(&mut Cx::new(world, 0), &settings.tls, alpn, log())
+    TlsConnector::load(&mut world.cx(), &settings.tls, alpn, log())
 }
 
 /// Sends a request and a response between the two, each longer than the pipe. On failure, returns the errors of the
@@ -217,14 +173,16 @@ fn exchange(mut client: TlsStream, mut server: TlsStream) -> Result<(TlsStream, 
 }
 
 fn connect_and_exchange(
-    world: &mut FileWorld,
+    world: &mut TestWorld,
     client: &mut TlsConnector,
     server: &mut TlsAcceptor,
 ) -> Result<(TlsStream, TlsStream), [String; 2]> {
     let (client_end, server_end) = pipe(700);
-    let cx = &mut Cx::new(world, 0);
+    let cx = &mut world.cx();
     let client = client.connect(cx, Box::new(client_end), "gateway").unwrap();
     let server = server.accept(cx, Box::new(server_end)).unwrap();
+    // Files that are read again.
+    while world.run_job().is_some() {}
     exchange(client, server)
 }
 
@@ -260,7 +218,7 @@ fn half_closed_stream_ends_for_the_peer_which_can_still_write() {
 fn untrusted_certificate_is_refused_with_the_reason() {
     let (mut world, _) = test_files();
     let mut server = load_server(&mut world, SERVER).unwrap();
-    let mut refused = |world: &mut FileWorld, yaml: &str| {
+    let mut refused = |world: &mut TestWorld, yaml: &str| {
         let mut client = load_client(world, yaml, &[]).unwrap();
         connect_and_exchange(world, &mut client, &mut server).map(drop).unwrap_err()
     };
@@ -292,7 +250,7 @@ fn http_request_without_tls_is_recognised_and_gets_no_alert() {
         ("BREW / HTTP/1.1\r\n", false),
     ] {
         let (mut peer, end) = pipe(700);
-        let mut stream = server.accept(&mut Cx::new(&mut world, 0), Box::new(end)).unwrap();
+        let mut stream = server.accept(&mut world.cx(), Box::new(end)).unwrap();
         assert_eq!(stream.handshake().unwrap_err().kind(), ErrorKind::WouldBlock);
         peer.write_all(begin.as_bytes()).unwrap();
         assert_eq!(stream.handshake().unwrap_err().kind(), ErrorKind::InvalidData, "{begin:?}");
@@ -342,30 +300,59 @@ fn changed_certificates_are_used_from_the_next_connection_on() {
     let mut client = load_client(&mut world, "ca_file: ca.pem, server_name_override: new-name", &[]).unwrap();
     assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_err());
     let (cert, key) = ours.issue("new-name");
-    world.files.insert("server.pem".to_owned(), cert);
-    world.now = 9_000_000_000;
+    world.disk().write("server.pem", cert);
+    world.advance(Duration::from_secs(9));
     assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_err(), "too early");
     // A new certificate without its key is not used: the old pair stays in use until both files are replaced.
-    world.now = 11_000_000_000;
+    world.advance(Duration::from_secs(2));
     assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_err());
-    world.files.insert("server.key".to_owned(), key);
-    world.now = 22_000_000_000;
+    world.disk().write("server.key", key);
+    world.advance(Duration::from_secs(11));
     assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_ok());
-    world.files.clear();
-    world.now = 44_000_000_000;
+    for path in world.disk().paths() {
+        world.disk().remove(path);
+    }
+    world.advance(Duration::from_secs(22));
     assert!(
         connect_and_exchange(&mut world, &mut client, &mut server).is_ok(),
         "files that are gone leave the last ones in place"
     );
-    let reads = world.reads;
+    let reads = world.files_read();
     assert!(connect_and_exchange(&mut world, &mut client, &mut server).is_ok());
-    assert_eq!(world.reads, reads, "nothing is read between two intervals");
+    assert_eq!(world.files_read(), reads, "nothing is read between two intervals");
+}
+
+#[test]
+fn connection_that_finds_files_due_waits_for_them_and_others_do_not() {
+    let (mut world, ours) = test_files();
+    let mut server = load_server(&mut world, &format!("{SERVER}, reload_interval: 10s")).unwrap();
+    let (cert, key) = ours.issue("new-name");
+    world.disk().write("server.pem", cert);
+    world.disk().write("server.key", key);
+    world.advance(Duration::from_secs(11));
+    let mut client = load_client(&mut world, "ca_file: ca.pem, server_name_override: new-name", &[]).unwrap();
+    let mut begin = |world: &mut TestWorld| {
+        let (client_end, server_end) = pipe(7000);
+        let client = client.connect(&mut world.cx(), Box::new(client_end), "gateway").unwrap();
+        (client, server.accept(&mut world.cx(), Box::new(server_end)).unwrap())
+    };
+    let (mut first_client, mut first) = begin(&mut world);
+    let (mut second_client, mut second) = begin(&mut world);
+    assert_eq!(world.job_count(), 1, "the files are read once");
+    for (client, server) in [(&mut first_client, &mut first), (&mut second_client, &mut second)] {
+        assert_eq!(client.handshake().unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert_eq!(server.handshake().unwrap_err().kind(), ErrorKind::WouldBlock);
+    }
+    assert_eq!(second_client.handshake().unwrap_err().kind(), ErrorKind::InvalidData, "it got the old certificate");
+    assert_eq!(first_client.handshake().unwrap_err().kind(), ErrorKind::WouldBlock, "the server waits for its files");
+    assert_eq!(world.run_job(), Some(1), "the event comes under the key of the connection");
+    assert!(exchange(first_client, first).is_ok());
 }
 
 #[test]
 fn unusable_files_are_named_in_the_error() {
     let (mut world, _) = test_files();
-    world.files.insert("empty.pem".to_owned(), Vec::new());
+    world.disk().write("empty.pem", Vec::new());
     let mut load_error = |yaml: &str| load_server(&mut world, yaml).unwrap_err();
     assert_eq!(
         load_error("cert_file: /x, key_file: server.key"),
@@ -390,13 +377,13 @@ fn cert_params(name: &str) -> rcgen::CertificateParams {
     params
 }
 
-fn insert_cert_and_key(world: &mut FileWorld, name: &str, cert: &rcgen::Certificate, key: &rcgen::KeyPair) {
-    world.files.insert(format!("{name}.pem"), cert.pem().into_bytes());
-    world.files.insert(format!("{name}.key"), key.serialize_pem().into_bytes());
+fn insert_cert_and_key(world: &mut TestWorld, name: &str, cert: &rcgen::Certificate, key: &rcgen::KeyPair) {
+    world.disk().write(format!("{name}.pem"), cert.pem().into_bytes());
+    world.disk().write(format!("{name}.key"), key.serialize_pem().into_bytes());
 }
 
 /// A self-signed pair of files.
-fn self_signed(world: &mut FileWorld, name: &str, params: &rcgen::CertificateParams) {
+fn self_signed(world: &mut TestWorld, name: &str, params: &rcgen::CertificateParams) {
     let key = rcgen::KeyPair::generate().unwrap();
     insert_cert_and_key(world, name, &params.self_signed(&key).unwrap(), &key);
 }
@@ -404,16 +391,16 @@ fn self_signed(world: &mut FileWorld, name: &str, params: &rcgen::CertificatePar
 /// Pairs of files for a name: `leaf` self-signed, `ca` the same as an authority, `signed` by an authority that is in
 /// none of the files, `expired`, `future`, `purpose` for the other side only, `same` with the names of `leaf` and
 /// another key.
-fn test_files_for(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> FileWorld {
-    let mut world = FileWorld::default();
+fn test_files_for(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> TestWorld {
+    let mut world = TestWorld::default();
     self_signed(&mut world, "leaf", &cert_params(name));
     self_signed(&mut world, "same", &cert_params(name));
     let mut ca = cert_params(name);
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     self_signed(&mut world, "ca", &ca);
     let (cert, key) = TestCa::new("nobody").issue(name);
-    world.files.insert("signed.pem".to_owned(), cert);
-    world.files.insert("signed.key".to_owned(), key);
+    world.disk().write("signed.pem", cert);
+    world.disk().write("signed.key", key);
     let mut expired = cert_params(name);
     expired.not_after = rcgen::date_time_ymd(2020, 1, 1);
     self_signed(&mut world, "expired", &expired);
@@ -427,7 +414,7 @@ fn test_files_for(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> Fil
 }
 
 /// Whether a client with `ca` in `ca_file` accepts a server with the certificate `load_server`.
-fn connect_with_ca_file(world: &mut FileWorld, ca: &str, server: &str, options: &str) -> Result<(), String> {
+fn connect_with_ca_file(world: &mut TestWorld, ca: &str, server: &str, options: &str) -> Result<(), String> {
     let mut result = Ok(());
     for version in ["max_version: '1.2'", "min_version: '1.3'"] {
         let mut server =
@@ -446,8 +433,8 @@ fn server_certificate_in_ca_file_itself_is_trusted() {
     }
     // It is also accepted in a file with other certificates.
     let bundle: Vec<u8> =
-        ["same", "signed", "leaf"].iter().flat_map(|n| world.files[&format!("{n}.pem")].clone()).collect();
-    world.files.insert("bundle.pem".to_owned(), bundle);
+        ["same", "signed", "leaf"].iter().flat_map(|n| world.disk().content(format!("{n}.pem")).unwrap()).collect();
+    world.disk().write("bundle.pem", bundle);
     for name in ["leaf", "signed"] {
         assert_eq!(connect_with_ca_file(&mut world, "bundle", name, ""), Ok(()), "{name}");
     }
@@ -476,11 +463,11 @@ fn server_certificate_that_only_resembles_the_one_in_ca_file_is_refused() {
 
 #[test]
 fn certificate_signed_by_a_certificate_in_ca_file_that_is_no_ca_is_refused() {
-    let mut world = FileWorld::default();
+    let mut world = TestWorld::default();
     // Its key has signed a certificate for another machine.
     let key = rcgen::KeyPair::generate().unwrap();
     let leaf = rcgen::CertifiedIssuer::self_signed(cert_params("one"), key).unwrap();
-    world.files.insert("one.pem".to_owned(), leaf.pem().into_bytes());
+    world.disk().write("one.pem", leaf.pem().into_bytes());
     let key = rcgen::KeyPair::generate().unwrap();
     insert_cert_and_key(&mut world, "two", &cert_params("gateway").signed_by(&key, &leaf).unwrap(), &key);
     let error = connect_with_ca_file(&mut world, "one", "two", "").unwrap_err();
@@ -489,7 +476,7 @@ fn certificate_signed_by_a_certificate_in_ca_file_that_is_no_ca_is_refused() {
 
 #[test]
 fn chain_through_an_intermediate_is_trusted_by_its_root_only() {
-    let mut world = FileWorld::default();
+    let mut world = TestWorld::default();
     let root = TestCa::new("root");
     let mut middle = rcgen::CertificateParams::new(Vec::new()).unwrap();
     middle.distinguished_name.push(rcgen::DnType::CommonName, "middle");
@@ -498,9 +485,9 @@ fn chain_through_an_intermediate_is_trusted_by_its_root_only() {
     let key = rcgen::KeyPair::generate().unwrap();
     let leaf = cert_params("gateway").signed_by(&key, &middle).unwrap();
     insert_cert_and_key(&mut world, "leaf", &leaf, &key);
-    world.files.insert("leaf.pem".to_owned(), format!("{}{}", leaf.pem(), middle.pem()).into_bytes());
-    world.files.insert("root.pem".to_owned(), root.0.pem().into_bytes());
-    world.files.insert("other.pem".to_owned(), TestCa::new("root").0.pem().into_bytes());
+    world.disk().write("leaf.pem", format!("{}{}", leaf.pem(), middle.pem()).into_bytes());
+    world.disk().write("root.pem", root.0.pem().into_bytes());
+    world.disk().write("other.pem", TestCa::new("root").0.pem().into_bytes());
     assert_eq!(connect_with_ca_file(&mut world, "root", "leaf", ""), Ok(()));
     assert!(connect_with_ca_file(&mut world, "other", "leaf", "").is_err());
 }
@@ -508,8 +495,11 @@ fn chain_through_an_intermediate_is_trusted_by_its_root_only() {
 #[test]
 fn client_certificate_in_client_ca_file_itself_is_trusted() {
     let mut world = test_files_for("agent", rcgen::ExtendedKeyUsagePurpose::ServerAuth);
-    let (servers, _) = test_files();
-    world.files.extend(servers.files.into_iter().map(|(name, text)| (format!("server-{name}"), text)));
+    let (mut servers, _) = test_files();
+    for name in ["server.pem", "server.key", "ca.pem"] {
+        let content = servers.disk().content(name).unwrap();
+        world.disk().write(format!("server-{name}"), content);
+    }
     let mut accepts = |clients: &str, client_name: &str| {
         let server = "cert_file: server-server.pem, key_file: server-server.key";
         let client_cert = if client_name.is_empty() {
@@ -550,7 +540,7 @@ const P_521_KEY: &str = include_str!("testdata/p521.key");
 fn unsupported_key_is_refused_with_the_supported_ones() {
     let (mut world, _) = test_files();
     for (name, text) in [("rsa.pem", RSA_1024), ("rsa.key", RSA_1024_KEY), ("ec.pem", P_521), ("ec.key", P_521_KEY)] {
-        world.files.insert(name.to_owned(), text.as_bytes().to_vec());
+        world.disk().write(name, text);
     }
     let rsa = "rsa.pem: an RSA key of 1024 bits can't be used; those of 2048 to 4096 bits can";
     let ec = "ec.pem: an ECDSA key on P-521 can't be used; those on P-256 and P-384 can";
