@@ -3,7 +3,7 @@
 //! [`load`] fetches the sources through the [`ConfigSources`] of the caller, parses YAML with the position of
 //! every key and value, merges, and expands `${..}`. A [`Section`] then reads typed values from the tree, records every
 //! mistake in [`Diagnostics`] with file, line, column and path, and keeps the effective value of every key for
-//! [`print`].
+//! [`mod@print`].
 //!
 //! This crate opens no file, reads no environment variable and contains no component: the caller provides all of that.
 #![forbid(unsafe_code)]

@@ -73,7 +73,7 @@ pub enum NameError {
 /// with the strategies that keep UTF-8.
 ///
 /// # Errors
-/// See [`NameError`]; the series is then not served.
+/// A name without characters that are allowed; the series is then not served.
 pub fn metric_name(
     strategy: TranslationStrategy,
     namespace: &str,

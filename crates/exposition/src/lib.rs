@@ -20,3 +20,8 @@ pub use text::{
     MetricType, compare_blocks, write_family_header, write_histogram, write_label, write_label_value, write_sample,
     write_sample_with_number_label, write_summary,
 };
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

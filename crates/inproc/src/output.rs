@@ -142,7 +142,7 @@ impl Output {
         }
     }
 
-    /// Makes all calls that wait in [`Output::next_batch`] return; if there are none, the next call that would wait.
+    /// Makes all calls that wait in [`Output::next`] return; if there are none, the next call that would wait.
     pub fn wake(&self) {
         if self.0.process.is_forked() {
             return;
@@ -152,7 +152,7 @@ impl Output {
         self.0.changed.notify_all();
     }
 
-    /// Passes batches to `callback` in the collector's thread, one after another, instead of [`Output::next_batch`].
+    /// Passes batches to `callback` in the collector's thread, one after another, instead of [`Output::next`].
     /// It must not wait for the collector. Returns `false` when the collector has already been started.
     pub fn set_callback(&self, callback: impl FnMut(Signal, &[u8]) -> BatchResult + Send + 'static) -> bool {
         if self.0.process.is_forked() || lock_ignoring_poison(&self.0.queue).notifier.is_some() {

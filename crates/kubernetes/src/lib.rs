@@ -2,12 +2,12 @@
 //!
 //! A [`Cluster`] holds the objects of one or more files. [`Cluster::collectors`] finds the containers that run a
 //! collector, each with its command line; [`ContainerSources`] gives the variables and mounted files of a container as
-//! [`Sources`]; and [`Collector::context`] compares what the configuration does ([`ConfigEffects`]) with the manifests.
+//! [`ConfigSources`]; and [`Collector::check`] compares what the configuration does ([`ConfigEffects`]) with the manifests.
 //!
 //! This crate opens no file, contains no component and connects to no cluster: what is not in the files may still be
 //! right.
 //!
-//! [`Sources`]: otelcore_config::Sources
+//! [`ConfigSources`]: otelcore_config::ConfigSources
 #![forbid(unsafe_code)]
 
 mod checks;

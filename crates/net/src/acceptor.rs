@@ -111,7 +111,7 @@ impl<M> std::fmt::Debug for Acceptor<M> {
     }
 }
 
-/// Binds a listening socket, for [`Acceptor::accepted`].
+/// Binds a listening socket, for [`Acceptor::new`].
 ///
 /// # Errors
 /// The system's error, in Go's form.

@@ -27,3 +27,8 @@ pub use service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD, RunError};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct ReadmeExamples;
+
+/// Compiles the example of the crate's own README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadmeExample;

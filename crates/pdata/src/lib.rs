@@ -29,3 +29,8 @@ pub use split::{PieceLimit, Splitter, split_to};
 pub use step_budget::StepBudget;
 pub use utf8::repair_utf8;
 pub use value::Value;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

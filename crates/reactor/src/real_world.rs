@@ -126,7 +126,7 @@ impl RealWorld {
         self.outputs = outputs.clone();
     }
 
-    /// Lets [`RealWorld::wait`] report these signals. Only a program that owns the process may call this.
+    /// Makes the event loop report these signals. Only a program that owns the process may call this.
     ///
     /// # Errors
     /// When a handler can't be installed.
