@@ -18,8 +18,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use generate::Choices;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use otelcore_http::grpc::client::{GrpcClientConnConfig, GrpcClientConn, OutgoingCall};
-use otelcore_http::grpc::server::{CallHead, Admission, GrpcServerConnConfig, GrpcServerConn};
+use otelcore_http::grpc::client::{GrpcClientConn, GrpcClientConnConfig, OutgoingCall};
+use otelcore_http::grpc::server::{Admission, CallHead, GrpcServerConn, GrpcServerConnConfig};
 use otelcore_http::{Code, Coding, HeaderValue, Status, Workspace};
 use otelcore_pdata::{Rope, Signal, check, json};
 use pipe::pipe;
@@ -124,7 +124,7 @@ fn compressed_bodies(out: &Path) {
 }
 
 fn documents(out: &Path) {
-    for (n, ((signal, frame), odd)) in odd::ALIKE.iter().enumerate() {
+    for (n, ((signal, frame), odd)) in odd::SAME_AS_GO.iter().enumerate() {
         for (m, odd) in odd.iter().enumerate() {
             let text = frame.replace('#', odd);
             write_seed(out, "json", &format!("odd-{n}-{m}"), &[&[*signal as u8], text.as_bytes()].concat());
@@ -256,14 +256,16 @@ fn recorded_connections(out: &Path) {
     for (n, coding) in [Coding::Identity, Coding::Gzip, Coding::Zstd, Coding::Snappy].into_iter().enumerate() {
         let (mut to_client, client_end) = pipe(usize::MAX);
         let (mut to_server, server_end) = pipe(usize::MAX);
-        let cfg = GrpcClientConnConfig::new(Scheme::HTTP, Authority::from_static("c:4317"), HeaderValue::from_static("seed"));
+        let cfg =
+            GrpcClientConnConfig::new(Scheme::HTTP, Authority::from_static("c:4317"), HeaderValue::from_static("seed"));
         let mut client = GrpcClientConn::new(client_end, Rc::new(cfg), 1);
-        let mut server: GrpcServerConn<_, ()> = GrpcServerConn::new(server_end, Rc::new(GrpcServerConnConfig::default()), 1, 1);
+        let mut server: GrpcServerConn<_, ()> =
+            GrpcServerConn::new(server_end, Rc::new(GrpcServerConnConfig::default()), 1, 1);
         let (mut from_client, mut from_server, mut script) = (Vec::new(), Vec::new(), vec![1]);
         let mut exchange = |client: &mut GrpcClientConn<_>, script: &mut Vec<u8>| {
             for _ in 0..4 {
                 let _ = client.poll(1);
-                let bytes = to_client.drain();
+                let bytes = to_client.read_all();
                 to_server.write_all(&bytes).unwrap();
                 from_client.extend(bytes);
                 let _ = server.poll(1, &mut AcceptAll);
@@ -277,7 +279,7 @@ fn recorded_connections(out: &Path) {
                     }
                 }
                 let _ = server.flush(1);
-                let bytes = to_server.drain();
+                let bytes = to_server.read_all();
                 to_client.write_all(&bytes).unwrap();
                 for part in bytes.chunks(200) {
                     script.extend_from_slice(&[0, part.len() as u8]);
@@ -302,7 +304,12 @@ fn recorded_connections(out: &Path) {
         }
         write_seed(out, "grpc_client", &format!("recorded-{n}"), &script);
         for options in [0, 3, 5] {
-            write_seed(out, "grpc_server", &format!("recorded-{n}-{options}"), &[&[options], &from_client[..]].concat());
+            write_seed(
+                out,
+                "grpc_server",
+                &format!("recorded-{n}-{options}"),
+                &[&[options], &from_client[..]].concat(),
+            );
         }
         let mut wrapped = vec![1];
         for part in from_client.chunks(200) {

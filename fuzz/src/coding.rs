@@ -13,7 +13,7 @@ const LZ4: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
 fn decode(workspace: &Workspace, coding: &Coding, body: &[u8], limit: u64) -> Result<Bytes, DecompressError<()>> {
     let mut granted = 0;
     let result = workspace.decompress(coding, Bytes::copy_from_slice(body), limit, |to| {
-        assert!(to <= limit, "asked to grow to {to} bytes");
+        assert!(to <= limit, "a request to grow to {to} bytes");
         granted = granted.max(to);
         Ok(())
     });

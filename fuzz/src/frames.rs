@@ -42,8 +42,8 @@ pub fn next_event(input: &mut Input<'_>, headers: &HeaderChoices, workspace: &Wo
     Some(match op & 0x0f {
         0 => ScriptEvent::PeerSends(input.bytes().to_vec(), wait),
         1 => {
-            let (kind, flags, id) = (input.byte(), input.byte(), stream(input));
-            ScriptEvent::PeerSends(frame(kind, flags, id, input.bytes()), wait)
+            let (frame_type, flags, id) = (input.byte(), input.byte(), stream(input));
+            ScriptEvent::PeerSends(frame(frame_type, flags, id, input.bytes()), wait)
         }
         2 | 3 => {
             let (flags, id) = (input.byte(), stream(input));
@@ -61,8 +61,8 @@ pub fn next_event(input: &mut Input<'_>, headers: &HeaderChoices, workspace: &Wo
             ScriptEvent::PeerSends(frame(1, flags, id, &hpack(&fields, op & 0x10 != 0)), wait)
         }
         4 | 5 => {
-            let (flags, id, how) = (input.byte(), stream(input), input.byte());
-            let message = message(input, how, workspace);
+            let (flags, id, options) = (input.byte(), stream(input), input.byte());
+            let message = message(input, options, workspace);
             ScriptEvent::PeerSends(frame(0, flags & 1, id, &message), wait)
         }
         6 => {
@@ -164,8 +164,8 @@ pub fn hpack(fields: &[(&[u8], &[u8])], index: bool) -> Vec<u8> {
 
 /// Asserts that this is a sequence of frames that an endpoint may send; `is_complete`: the last frame is complete.
 pub fn assert_frames(mut sent: &[u8], is_complete: bool) {
-    while let [a, b, c, kind, _, s0, s1, s2, s3, rest @ ..] = sent {
-        assert!(matches!(kind, 0 | 1 | 3 | 4 | 6..=9), "a frame of kind {kind}");
+    while let [a, b, c, frame_type, _, s0, s1, s2, s3, rest @ ..] = sent {
+        assert!(matches!(frame_type, 0 | 1 | 3 | 4 | 6..=9), "a frame of type {frame_type}");
         assert!(s0 & 0x80 == 0, "the reserved bit of {:?}", [s0, s1, s2, s3]);
         let len = u32::from_be_bytes([0, *a, *b, *c]) as usize;
         match rest.get(len..) {

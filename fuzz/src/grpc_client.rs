@@ -14,7 +14,7 @@ use otelcore_http::{Coding, HeaderValue, PollResult, Workspace};
 
 use crate::frames::{self, HeaderChoices, PREFACE, ScriptEvent};
 use crate::input::Input;
-use crate::pipe::{End, pipe};
+use crate::pipe::{PipeEnd, pipe};
 
 const LIMIT: u32 = 64 << 10;
 const SEC: u64 = 1_000_000_000;
@@ -52,8 +52,8 @@ static HEADER_CHOICES: HeaderChoices = HeaderChoices {
 
 struct ClientFixture {
     now: u64,
-    peer: End,
-    conn: GrpcClientConn<End>,
+    peer: PipeEnd,
+    conn: GrpcClientConn<PipeEnd>,
     open_calls: Vec<CallId>,
     bytes_to_client: usize,
     bytes_requested: usize,
@@ -109,11 +109,11 @@ impl ClientFixture {
             }
         }
         assert_eq!(self.conn.in_flight(), self.open_calls.len());
-        self.bytes_from_client.extend(self.peer.drain());
+        self.bytes_from_client.extend(self.peer.read_all());
         let limit = (1 << 20) + 1024 * self.bytes_to_client + self.bytes_requested;
         assert!(
             self.bytes_from_client.len() <= limit,
-            "{} bytes said to {}",
+            "{} bytes sent for {}",
             self.bytes_from_client.len(),
             self.bytes_to_client
         );

@@ -16,7 +16,7 @@ use otelcore_http::{Code, PollResult, Status, Workspace};
 
 use crate::frames::{self, HeaderChoices, ScriptEvent};
 use crate::input::{Input, pieces};
-use crate::pipe::{End, pipe};
+use crate::pipe::{PipeEnd, pipe};
 
 pub const LIMIT: u32 = 64 << 10;
 pub const SEC: u64 = 1_000_000_000;
@@ -65,9 +65,9 @@ struct CountingAdmission(Rc<Cell<usize>>);
 pub struct Permit(Rc<Cell<usize>>);
 
 impl Permit {
-    pub fn new(alive: &Rc<Cell<usize>>) -> Self {
-        alive.set(alive.get() + 1);
-        Self(Rc::clone(alive))
+    pub fn new(live_permits: &Rc<Cell<usize>>) -> Self {
+        live_permits.set(live_permits.get() + 1);
+        Self(Rc::clone(live_permits))
     }
 }
 
@@ -89,20 +89,20 @@ impl Admission for CountingAdmission {
     }
 
     fn admit_message(&mut self, _: &mut Permit, _: &CallHead, len: u32) -> Result<(), Status> {
-        assert!(len <= LIMIT, "asked to admit {len} bytes");
+        assert!(len <= LIMIT, "a request to admit {len} bytes");
         Ok(())
     }
 
     fn grow(&mut self, _: &mut Permit, to: u64) -> Result<(), Status> {
-        assert!(to <= u64::from(LIMIT), "asked to grow to {to} bytes");
+        assert!(to <= u64::from(LIMIT), "a request to grow to {to} bytes");
         Ok(())
     }
 }
 
 struct ServerFixture {
     now: u64,
-    peer: End,
-    conn: GrpcServerConn<End, Permit>,
+    peer: PipeEnd,
+    conn: GrpcServerConn<PipeEnd, Permit>,
     admission: CountingAdmission,
     permits: Rc<Cell<usize>>,
     unanswered: Vec<CallId>,
@@ -154,9 +154,9 @@ impl ServerFixture {
             self.bytes_to_server += n;
             bytes = &bytes[n..];
             if n == 0 {
-                let unread = self.peer.unread();
+                let unread = self.peer.unread_len();
                 self.run_until_blocked();
-                if self.peer.unread() == unread {
+                if self.peer.unread_len() == unread {
                     return; // the connection does not read any more
                 }
             }
@@ -193,11 +193,11 @@ impl ServerFixture {
     }
 
     fn read_output(&mut self) {
-        self.bytes_from_server.extend(self.peer.drain());
+        self.bytes_from_server.extend(self.peer.read_all());
         let limit = (1 << 20) + 1024 * self.bytes_to_server + self.bytes_replied;
         assert!(
             self.bytes_from_server.len() <= limit,
-            "{} bytes said to {}",
+            "{} bytes sent for {}",
             self.bytes_from_server.len(),
             self.bytes_to_server
         );
@@ -220,7 +220,7 @@ impl ServerFixture {
     }
 
     /// Every call gets a response, the connection is drained, and after that only time passes.
-    fn drain_and_check(mut self, whole: bool) {
+    fn drain_and_check(mut self, is_complete: bool) {
         self.run_until_blocked();
         self.conn.drain(self.now);
         let mut stuck = 0;
@@ -237,16 +237,16 @@ impl ServerFixture {
             if self.last_result.closed {
                 break;
             }
-            let at = self.conn.poll_timeout().expect("a connection that lives has a timer");
+            let at = self.conn.poll_timeout().expect("a connection that is open has a timer");
             stuck = if at <= self.now { stuck + 1 } else { 0 };
             assert!(stuck < 50, "a timer that is due does nothing");
             self.now = self.now.max(at);
         }
         assert!(self.last_result.closed, "a drained connection ends");
         self.read_output();
-        assert_eq!(self.permits.get(), 0, "permits that nobody gave back");
+        assert_eq!(self.permits.get(), 0, "permits that were not returned");
         assert!(self.conn.is_idle() && self.conn.buffered_bytes() == 0);
-        frames::assert_frames(&self.bytes_from_server, whole);
+        frames::assert_frames(&self.bytes_from_server, is_complete);
     }
 }
 
@@ -255,8 +255,12 @@ trait WithRandomDetails {
 }
 
 impl WithRandomDetails for Status {
-    fn with_random_details(self, how: u8) -> Self {
-        if how & 32 == 0 { self } else { self.with_retry_after(std::time::Duration::from_millis(u64::from(how))) }
+    fn with_random_details(self, options: u8) -> Self {
+        if options & 32 == 0 {
+            self
+        } else {
+            self.with_retry_after(std::time::Duration::from_millis(u64::from(options)))
+        }
     }
 }
 

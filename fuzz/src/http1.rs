@@ -29,7 +29,7 @@ impl Admission for CheckedAdmission {
     }
 
     fn grow(&mut self, (): &mut (), to: u64) -> Result<(), Response> {
-        assert!(to <= LIMIT, "asked to grow to {to} bytes");
+        assert!(to <= LIMIT, "a request to grow to {to} bytes");
         Ok(())
     }
 
@@ -52,7 +52,7 @@ fn run_server(bytes: &[u8], size: usize, options: u8) -> (Vec<String>, String) {
     let (mut now, mut sent, mut requests, mut waiting, mut last) =
         (SEC, 0, Vec::new(), Vec::new(), PollResult::default());
     let hold_responses = options & 1 != 0;
-    let mut turn = |conn: &mut H1ServerConn<_, ()>, now, sent: usize, answer: bool| {
+    let mut turn = |conn: &mut H1ServerConn<_, ()>, now, sent: usize, respond: bool| {
         for n in 0.. {
             assert!(n < 10_000, "turns without end");
             last = conn.poll(now, &mut CheckedAdmission);
@@ -62,7 +62,7 @@ fn run_server(bytes: &[u8], size: usize, options: u8) -> (Vec<String>, String) {
                 requests.push(format!("{} {} {fields} {} {sum}", r.head.method(), r.head.target(), r.body.len()));
                 waiting.push((r.id, requests.len()));
             }
-            if answer {
+            if respond {
                 for (id, n) in waiting.drain(..) {
                     conn.respond(id, Response::text(200, n.to_string()));
                 }
@@ -98,10 +98,10 @@ fn run_server(bytes: &[u8], size: usize, options: u8) -> (Vec<String>, String) {
         if closed {
             break;
         }
-        now = now.max(conn.poll_timeout().expect("a connection that lives has a timer"));
+        now = now.max(conn.poll_timeout().expect("a connection that is open has a timer"));
     }
     assert!(closed, "a connection without a peer ends");
-    let output = String::from_utf8(peer.drain()).expect("all that is said here is text");
+    let output = String::from_utf8(peer.read_all()).expect("every response is text");
     assert!(output.is_empty() || output.starts_with("HTTP/1.1 "));
     (requests, output.replace(CONTINUE, ""))
 }

@@ -11,7 +11,7 @@ use otelcore_http::{PollResult, Workspace};
 use crate::frames::{self, HeaderChoices, ScriptEvent};
 use crate::grpc_server::{Permit, SEC};
 use crate::input::{Input, digest};
-use crate::pipe::{End, pipe};
+use crate::pipe::{PipeEnd, pipe};
 
 const LIMIT: u64 = 64 << 10;
 const HTTP: (&str, &str) = (":scheme", "http");
@@ -60,7 +60,7 @@ impl Admission for CountingAdmission {
     }
 
     fn grow(&mut self, _: &mut Permit, to: u64) -> Result<(), Response> {
-        assert!(to <= LIMIT, "asked to grow to {to} bytes");
+        assert!(to <= LIMIT, "a request to grow to {to} bytes");
         Ok(())
     }
 
@@ -71,8 +71,8 @@ impl Admission for CountingAdmission {
 
 struct ServerFixture {
     now: u64,
-    peer: End,
-    conn: H2ServerConn<End, Permit>,
+    peer: PipeEnd,
+    conn: H2ServerConn<PipeEnd, Permit>,
     admission: CountingAdmission,
     permits: Rc<Cell<usize>>,
     unanswered: Vec<RequestId>,
@@ -117,9 +117,9 @@ impl ServerFixture {
             self.bytes_to_server += n;
             bytes = &bytes[n..];
             if n == 0 {
-                let unread = self.peer.unread();
+                let unread = self.peer.unread_len();
                 self.run_until_blocked();
-                if self.peer.unread() == unread {
+                if self.peer.unread_len() == unread {
                     return;
                 }
             }
@@ -154,11 +154,11 @@ impl ServerFixture {
     }
 
     fn read_output(&mut self) {
-        self.bytes_from_server.extend(self.peer.drain());
+        self.bytes_from_server.extend(self.peer.read_all());
         let limit = (1 << 20) + 1024 * self.bytes_to_server + self.bytes_replied;
         assert!(
             self.bytes_from_server.len() <= limit,
-            "{} bytes said to {}",
+            "{} bytes sent for {}",
             self.bytes_from_server.len(),
             self.bytes_to_server
         );
@@ -177,7 +177,7 @@ impl ServerFixture {
         self.collect_requests();
     }
 
-    fn drain_and_check(mut self, whole: bool) {
+    fn drain_and_check(mut self, is_complete: bool) {
         self.run_until_blocked();
         self.conn.drain();
         let mut stuck = 0;
@@ -191,16 +191,16 @@ impl ServerFixture {
             if self.last_result.closed {
                 break;
             }
-            let at = self.conn.poll_timeout().expect("a connection that lives has a timer");
+            let at = self.conn.poll_timeout().expect("a connection that is open has a timer");
             stuck = if at <= self.now { stuck + 1 } else { 0 };
             assert!(stuck < 50, "a timer that is due does nothing");
             self.now = self.now.max(at);
         }
         assert!(self.last_result.closed, "a drained connection ends");
         self.read_output();
-        assert_eq!(self.permits.get(), 0, "permits that nobody gave back");
+        assert_eq!(self.permits.get(), 0, "permits that were not returned");
         assert!(self.conn.buffered_bytes() == 0);
-        frames::assert_frames(&self.bytes_from_server, whole);
+        frames::assert_frames(&self.bytes_from_server, is_complete);
     }
 }
 
@@ -215,7 +215,7 @@ pub fn script(data: &[u8]) {
         fixture.send(&frames::frame(4, 0, 0, &[]));
         fixture.run_until_blocked();
     }
-    let mut whole = options & 8 == 0;
+    let mut is_complete = options & 8 == 0;
     while let Some(op) = frames::next_event(&mut input, &HEADER_CHOICES, &workspace) {
         match op {
             ScriptEvent::PeerSends(bytes, wait) => {
@@ -233,12 +233,12 @@ pub fn script(data: &[u8]) {
             ScriptEvent::Drain => fixture.conn.drain(),
             ScriptEvent::PeerCloses => {
                 fixture.peer.close();
-                whole = false;
+                is_complete = false;
             }
         }
         if fixture.last_result.closed {
             break;
         }
     }
-    fixture.drain_and_check(whole);
+    fixture.drain_and_check(is_complete);
 }

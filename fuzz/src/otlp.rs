@@ -9,7 +9,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use otelcore_pdata::views::{self, View};
 use otelcore_pdata::wire_format::{MessageFields, WireValue};
 use otelcore_pdata::{
-    MalformedBodyKind, PieceLimit, Rope, RopePart, Signal, Splitter, StepBudget, admit, check, split_to,
+    MalformedBodyKind, PieceLimit, Rope, RopePart, Signal, Splitter, StepBudget, check, checked_rope, split_to,
 };
 use prost::Message;
 
@@ -208,7 +208,8 @@ pub fn run(data: &[u8]) {
             split(signal, &rope, max);
         }
     }
-    // Bodies so small that their repeated wrappers stay below the splitter's `REPEAT_ALLOWANCE`, so that limits are exact.
+    // Bodies so small that their repeated wrappers stay below the splitter's `REPEAT_ALLOWANCE`, so that limits are
+    // exact.
     if rope.len() < 2000 {
         for limit in [PieceLimit::items(1), PieceLimit::bytes(64), PieceLimit { items: 3, bytes: 200 }] {
             split_in_steps(signal, &rope, limit);

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
 use crate::errors::{self, ExceptionClass, from_submit_error};
-use crate::process::{ProcessOwned, duration, without_gil, wait_in_slices};
+use crate::process::{ProcessOwned, duration, wait_in_slices, without_gil};
 
 /// A signal by its name.
 pub(crate) fn signal_of(name: &str) -> PyResult<Signal> {
@@ -121,7 +121,8 @@ impl Output {
     /// The next batch, or `None` when the timeout has passed.
     #[pyo3(signature = (timeout=None))]
     fn next(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Batch>> {
-        let closed = || errors::new_exception(ExceptionClass::Closed, "the collector is closed, and every batch was taken");
+        let closed =
+            || errors::new_exception(ExceptionClass::Closed, "the collector is closed, and every batch was taken");
         self.next_batch(py, duration(timeout)?)?.map_err(|()| closed())
     }
 

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use otelcore::inproc;
 use otelcore::pdata::Signal;
-use otelcore::pipeline::{LogSink, NoLog};
-use otelcore::{EmbedError, EmbeddedCollector, EmbedOptions, CollectorState};
+use otelcore::pipeline::{LogSink, NoopLogSink};
+use otelcore::{CollectorState, EmbedError, EmbedOptions, EmbeddedCollector};
 use pyo3::prelude::*;
 use send_wrapper::SendWrapper;
 
 use crate::data::{Input, Output, signal_of};
 use crate::errors::{self, ExceptionClass, from_embed_error};
 use crate::log::LogQueue;
-use crate::process::{ProcessOwned, duration, without_gil, wait_until};
+use crate::process::{ProcessOwned, duration, wait_until, without_gil};
 
 /// Stands for no time limit: three years.
 const MAX_WAIT: Duration = Duration::from_secs(100_000_000);
@@ -30,7 +30,10 @@ pub(crate) struct Engine {
 impl Engine {
     fn check_may_wait(&self) -> PyResult<()> {
         if self.driven.load(Ordering::Relaxed) {
-            return Err(errors::new_exception(ExceptionClass::State, "a collector in the program's own loop can't be waited for"));
+            return Err(errors::new_exception(
+                ExceptionClass::State,
+                "a collector in the program's own loop can't be waited for",
+            ));
         }
         Ok(())
     }
@@ -42,10 +45,11 @@ impl Engine {
     fn new(py: Python<'_>, yaml: &str, name: &str, log: Option<&LogQueue>) -> PyResult<Self> {
         let log: Arc<dyn LogSink> = match log {
             Some(queue) => queue.sink()?,
-            None => Arc::new(NoLog),
+            None => Arc::new(NoopLogSink),
         };
         let options = EmbedOptions { log, config_name: name.to_owned(), ..EmbedOptions::default() };
-        let embedded = without_gil(py, || EmbeddedCollector::new(yaml, options)).map_err(|e| from_embed_error(py, &e))?;
+        let embedded =
+            without_gil(py, || EmbeddedCollector::new(yaml, options)).map_err(|e| from_embed_error(py, &e))?;
         Ok(Self { embedded: ProcessOwned::new(embedded), driven: AtomicBool::new(false) })
     }
 
@@ -191,9 +195,10 @@ fn select_input(id: Option<&str>, signal: Option<Signal>, inputs: &[(&str, Vec<S
     let config_error = |text: String| Err(errors::new_exception(ExceptionClass::Config, &text));
     if let Some(id) = id {
         return match inputs.iter().find(|(name, _)| *name == id) {
-            Some((_, signals)) if !takes(signals) => {
-                config_error(format!("no pipeline takes {signal_name} from the input `{id}`; the configuration has: {}", all_inputs()))
-            }
+            Some((_, signals)) if !takes(signals) => config_error(format!(
+                "no pipeline takes {signal_name} from the input `{id}`; the configuration has: {}",
+                all_inputs()
+            )),
             Some(_) => Ok(id.to_owned()),
             None => {
                 let ids: Vec<_> = inputs.iter().map(|(id, _)| (*id).to_owned()).collect();
@@ -205,7 +210,10 @@ fn select_input(id: Option<&str>, signal: Option<Signal>, inputs: &[(&str, Vec<S
     match matching.as_slice() {
         [only] => Ok((*only).to_owned()),
         [] if inputs.is_empty() => Err(not_found("receiver", DEFAULT_ID, &[])),
-        [] => config_error(format!("no pipeline takes {signal_name} from an input; the configuration has: {}", all_inputs())),
+        [] => config_error(format!(
+            "no pipeline takes {signal_name} from an input; the configuration has: {}",
+            all_inputs()
+        )),
         many if many.contains(&DEFAULT_ID) => Ok(DEFAULT_ID.to_owned()),
         many => config_error(format!("several inputs take {signal_name}: {}; say which", many.join(", "))),
     }

@@ -1,7 +1,7 @@
 //! Errors become the exceptions of `python/otelcore/_errors.py`.
 
-use otelcore::EmbedError;
 use otelcore::CollectorState;
+use otelcore::EmbedError;
 use otelcore::inproc::SubmitError;
 use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
@@ -53,10 +53,14 @@ pub(crate) fn from_embed_error(py: Python<'_>, error: &EmbedError) -> PyErr {
         EmbedError::Start(_) => ExceptionClass::Start,
         EmbedError::Listen(_, errno) => return exception_with_args(py, ExceptionClass::Start, (text, *errno)),
         EmbedError::Io(e) => return exception_with_args(py, ExceptionClass::Start, (text, e.raw_os_error())),
-        EmbedError::State(CollectorState::Stopping | CollectorState::Stopped | CollectorState::Failed) => ExceptionClass::Closed,
+        EmbedError::State(CollectorState::Stopping | CollectorState::Stopped | CollectorState::Failed) => {
+            ExceptionClass::Closed
+        }
         EmbedError::State(_) | EmbedError::Reentrant => ExceptionClass::State,
         EmbedError::Forked => ExceptionClass::Forked,
-        EmbedError::Timeout(left) => return exception_with_args(py, ExceptionClass::Deadline, (text, left.items.clone())),
+        EmbedError::Timeout(left) => {
+            return exception_with_args(py, ExceptionClass::Deadline, (text, left.items.clone()));
+        }
         _ => ExceptionClass::Otelcore,
     };
     exception_with_args(py, class, (text,))
@@ -71,7 +75,9 @@ pub(crate) fn from_submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
         SubmitError::Signal(_) => ExceptionClass::Config,
         SubmitError::Forked => ExceptionClass::Forked,
         SubmitError::Invalid(_) => ExceptionClass::InvalidData,
-        SubmitError::Overloaded(pause) => return exception_with_args(py, ExceptionClass::Overloaded, (text, pause.as_secs_f64())),
+        SubmitError::Overloaded(pause) => {
+            return exception_with_args(py, ExceptionClass::Overloaded, (text, pause.as_secs_f64()));
+        }
         _ => ExceptionClass::Otelcore,
     };
     exception_with_args(py, class, (text,))

@@ -6,7 +6,8 @@
 //! - No code here ever calls Python from the collector's thread. Batches and log records are pulled by Python's
 //!   threads, because a native thread that asks for the GIL while the interpreter exits never returns.
 //! - Every call that may wait releases the GIL, in slices, so that Ctrl-C and the interpreter's exit are noticed.
-//! - A forked child leaks what it has inherited ([`process::ProcessOwned`]): dropping it would damage the parent's state.
+//! - A forked child leaks what it has inherited ([`process::ProcessOwned`]): dropping it would damage the parent's
+//!   state.
 #![forbid(unsafe_code)]
 
 mod data;

@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use otelcore::pipeline::{Field, Level, LogSink, Record};
+use otelcore::pipeline::{LogEntry, LogField, LogLevel, LogSink};
 use otelcore::reactor::TrackedFd;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -26,7 +26,7 @@ enum FieldValue {
 }
 
 struct QueuedRecord {
-    level: Level,
+    level: LogLevel,
     message: String,
     fields: Vec<(String, FieldValue)>,
 }
@@ -62,21 +62,21 @@ impl QueueSink {
     }
 }
 
-fn python_level(level: Level) -> u8 {
+fn python_level(level: LogLevel) -> u8 {
     match level {
-        Level::Debug => 10,
-        Level::Info => 20,
-        Level::Warn => 30,
-        Level::Error => 40,
+        LogLevel::Debug => 10,
+        LogLevel::Info => 20,
+        LogLevel::Warn => 30,
+        LogLevel::Error => 40,
     }
 }
 
 impl LogSink for QueueSink {
-    fn enabled(&self, level: Level) -> bool {
+    fn enabled(&self, level: LogLevel) -> bool {
         python_level(level) >= self.min_level.load(Ordering::Relaxed)
     }
 
-    fn log(&self, record: &Record<'_>) {
+    fn log(&self, record: &LogEntry<'_>) {
         let mut fields = Vec::with_capacity(record.fields.len() + 1);
         let scope = record.scope;
         if !scope.kind.is_empty() {
@@ -84,11 +84,11 @@ impl LogSink for QueueSink {
         }
         for (key, value) in record.fields {
             let value = match value {
-                Field::Str(s) => FieldValue::Str((*s).to_owned()),
-                Field::Int(n) => FieldValue::Int(*n),
-                Field::Uint(n) => FieldValue::Uint(*n),
-                Field::Float(x) => FieldValue::Float(*x),
-                Field::Bool(b) => FieldValue::Bool(*b),
+                LogField::Str(s) => FieldValue::Str((*s).to_owned()),
+                LogField::Int(n) => FieldValue::Int(*n),
+                LogField::Uint(n) => FieldValue::Uint(*n),
+                LogField::Float(x) => FieldValue::Float(*x),
+                LogField::Bool(b) => FieldValue::Bool(*b),
             };
             fields.push(((*key).to_owned(), value));
         }
@@ -121,7 +121,8 @@ impl LogQueue {
     fn new(level: u8) -> PyResult<Self> {
         let (reader, writer) = pipe()?;
         let (reader, writer) = (TrackedFd::new(reader), TrackedFd::new(writer));
-        let queue = RecordQueue { records: VecDeque::new(), lost: 0, has_pipe_byte: false, closed: false, reader, writer };
+        let queue =
+            RecordQueue { records: VecDeque::new(), lost: 0, has_pipe_byte: false, closed: false, reader, writer };
         Ok(Self(ProcessOwned::new(Arc::new(QueueSink { queue: Mutex::new(queue), min_level: AtomicU8::new(level) }))))
     }
 

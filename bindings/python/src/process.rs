@@ -105,7 +105,8 @@ pub(crate) fn wait_in_slices<T: Send>(
     poll: impl Fn(Duration) -> Option<T> + Sync,
 ) -> PyResult<Option<T>> {
     loop {
-        let remaining = deadline.map_or(WAIT_SLICE, |until| until.saturating_duration_since(Instant::now()).min(WAIT_SLICE));
+        let remaining =
+            deadline.map_or(WAIT_SLICE, |until| until.saturating_duration_since(Instant::now()).min(WAIT_SLICE));
         let slice = if is_exiting() { Duration::ZERO } else { remaining };
         if let Some(value) = without_gil(py, || poll(slice)) {
             return Ok(Some(value));
@@ -118,7 +119,11 @@ pub(crate) fn wait_in_slices<T: Send>(
 }
 
 /// The same for a condition that must be polled.
-pub(crate) fn wait_until(py: Python<'_>, deadline: Option<Instant>, condition: impl Fn() -> bool + Sync) -> PyResult<bool> {
+pub(crate) fn wait_until(
+    py: Python<'_>,
+    deadline: Option<Instant>,
+    condition: impl Fn() -> bool + Sync,
+) -> PyResult<bool> {
     /// The polling interval.
     const POLL_INTERVAL: Duration = Duration::from_millis(2);
     let result = wait_in_slices(py, deadline, |slice| {

@@ -14,7 +14,8 @@ use crate::{BuildContext, Component, ComponentConfig, ComponentInfo, Factory, Li
 /// use otelcore_config::config_struct;
 /// use otelcore_pdata::Signal;
 /// use otelcore_pipeline::{
-///     About, Ack, Build, Component, ComponentType, Cx, Kind, Out, Payload, Processor, StartError,
+///     Ack, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Downstream, Payload, Processor,
+///     StartError,
 /// };
 ///
 /// config_struct! {
@@ -30,8 +31,8 @@ use crate::{BuildContext, Component, ComponentConfig, ComponentInfo, Factory, Li
 /// pub struct PassFactory;
 ///
 /// impl ComponentType for PassFactory {
-///     const ABOUT: About = About {
-///         kind: Kind::Processor,
+///     const ABOUT: ComponentInfo = ComponentInfo {
+///         kind: ComponentKind::Processor,
 ///         type_name: "pass",
 ///         aliases: &[],
 ///         signals: &Signal::ALL,
@@ -39,7 +40,7 @@ use crate::{BuildContext, Component, ComponentConfig, ComponentInfo, Factory, Li
 ///     };
 ///     type Config = PassConfig;
 ///
-///     fn create(&self, config: &PassConfig, _: &Build<'_>) -> Result<Component, StartError> {
+///     fn create(&self, config: &PassConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
 ///         Ok(Component::Processor(Box::new(Pass { greeting: config.greeting.clone() })))
 ///     }
 /// }
@@ -49,8 +50,8 @@ use crate::{BuildContext, Component, ComponentConfig, ComponentInfo, Factory, Li
 /// }
 ///
 /// impl Processor for Pass {
-///     fn process(&mut self, _: &mut Cx<'_>, payload: Payload, ack: Ack, out: &mut Out) {
-///         out.send(payload, ack);
+///     fn process(&mut self, _: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
+///         downstream.send(payload, ack);
 ///     }
 /// }
 /// // `registry.add(PassFactory)` is all that a collector needs.

@@ -8,8 +8,8 @@ use std::io::Write;
 use otelcore::config::{ComponentId, Section};
 use otelcore::pdata::Signal;
 use otelcore::pipeline::{
-    About, Build, Component, Cx, Done, Exporter, Factory, JobId, Kind, Mono, Outcome, Payload, SendingSettings,
-    Settings, StartError,
+    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Exporter,
+    ExporterQueueConfig, Factory, MonotonicTime, Outcome, Outcomes, Payload, StartError,
 };
 
 /// The section of a `count_to_stdout`, which has no keys.
@@ -21,9 +21,9 @@ pub struct CountConfig;
 pub struct CountFactory;
 
 impl Factory for CountFactory {
-    fn about(&self) -> About {
-        About {
-            kind: Kind::Exporter,
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Exporter,
             type_name: "count_to_stdout",
             aliases: &[],
             signals: &Signal::ALL,
@@ -31,15 +31,15 @@ impl Factory for CountFactory {
         }
     }
 
-    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         s.finish();
         Some(Box::new(CountConfig))
     }
 }
 
-impl Settings for CountConfig {
-    fn create(&self, _: &Build<'_>) -> Result<Component, StartError> {
-        Ok(Component::Exporter(Box::new(CountExporter { out: None, total: 0 }), SendingSettings::direct()))
+impl ComponentConfig for CountConfig {
+    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
+        Ok(Component::Exporter(Box::new(CountExporter { out: None, total: 0 }), ExporterQueueConfig::without_queue()))
     }
 }
 
@@ -50,11 +50,18 @@ struct CountExporter {
 
 impl Exporter for CountExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        self.out = Some(cx.output("stdout").map_err(|e| StartError(e.to_string()))?);
+        self.out = Some(cx.open_output("stdout").map_err(|e| StartError(e.to_string()))?);
         Ok(())
     }
 
-    fn send(&mut self, _: &mut Cx<'_>, attempt: JobId, payload: &Payload, _: Mono, outcomes: &mut Done) {
+    fn send(
+        &mut self,
+        _: &mut Cx<'_>,
+        attempt: AttemptId,
+        payload: &Payload,
+        _: MonotonicTime,
+        outcomes: &mut Outcomes,
+    ) {
         self.total += u64::from(payload.items());
         let line = format!("{} {}\n", self.total, payload.signal.item_name());
         let written = self.out.as_mut().map_or(Ok(()), |out| out.write_all(line.as_bytes()));

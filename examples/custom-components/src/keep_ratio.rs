@@ -6,8 +6,8 @@
 use otelcore::config::{ComponentId, Section};
 use otelcore::pdata::Signal;
 use otelcore::pipeline::{
-    About, Ack, Build, Component, Counter, Cx, Detail, Factory, Kind, Out, Outcome, Payload, Processor, Settings,
-    StartError,
+    Ack, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Counter, Cx, Downstream, Factory,
+    MetricsLevel, Outcome, Payload, Processor, StartError,
 };
 
 /// The section of a `keep_ratio`.
@@ -21,9 +21,9 @@ pub struct KeepRatioConfig {
 pub struct KeepRatioFactory;
 
 impl Factory for KeepRatioFactory {
-    fn about(&self) -> About {
-        About {
-            kind: Kind::Processor,
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Processor,
             type_name: "keep_ratio",
             aliases: &[],
             signals: &Signal::ALL,
@@ -31,7 +31,7 @@ impl Factory for KeepRatioFactory {
         }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         let ratio = s.float("ratio", 1.0);
         if !(0.0..=1.0).contains(&ratio) {
             s.error("ratio", "'ratio' must be within [0, 1]");
@@ -41,13 +41,13 @@ impl Factory for KeepRatioFactory {
     }
 }
 
-impl Settings for KeepRatioConfig {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        let dropped = build.telemetry.counter(
-            Detail::Basic,
+impl ComponentConfig for KeepRatioConfig {
+    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let dropped = context.telemetry.counter(
+            MetricsLevel::Basic,
             "otelcol_processor_keep_ratio_dropped_items",
             "Number of items that were not kept.",
-            vec![("processor", build.id.to_string())],
+            vec![("processor", context.id.to_string())],
         );
         Ok(Component::Processor(Box::new(KeepRatio { ratio: self.ratio, dropped })))
     }
@@ -59,9 +59,9 @@ struct KeepRatio {
 }
 
 impl Processor for KeepRatio {
-    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Out) {
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
         // Uniform in [0, 1) from 53 random bits.
-        let random = (cx.rand() >> 11) as f64 / (1_u64 << 53) as f64;
+        let random = (cx.random() >> 11) as f64 / (1_u64 << 53) as f64;
         if random < self.ratio {
             downstream.send(payload, ack);
         } else {

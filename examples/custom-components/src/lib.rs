@@ -8,7 +8,7 @@ pub mod count_to_stdout;
 pub mod keep_ratio;
 pub mod ticker;
 
-use otelcore::config::{Diagnostics, Gates, from_yaml};
+use otelcore::config::{Diagnostics, FeatureGates, from_yaml};
 use otelcore::{Plan, Registry};
 
 /// The built-in components and these three.
@@ -27,8 +27,8 @@ pub fn registry() -> Registry {
 /// Every error of the configuration, with line and column.
 pub fn plan(yaml: &str) -> Result<Plan, String> {
     let diagnostics = Diagnostics::new();
-    let (gates, _) = Gates::parse::<&str>(&[]);
+    let (gates, _) = FeatureGates::parse::<&str>(&[]);
     from_yaml(yaml, &diagnostics)
         .and_then(|root| Plan::parse(&root, &registry(), &gates, &diagnostics))
-        .ok_or_else(|| diagnostics.to_text(false))
+        .ok_or_else(|| diagnostics.render_to_string(false))
 }

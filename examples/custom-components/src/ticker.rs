@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use otelcore::config::{ComponentId, Dur, Section};
+use otelcore::config::{ComponentId, GoDuration, Section};
 use otelcore::pdata::wire_format::{put_bytes_field, put_fixed64_field};
 use otelcore::pdata::{Rope, Signal};
 use otelcore::pipeline::{
-    About, Build, Component, Cx, Door, Event, Factory, Field, Kind, Logger, Mono, Outcome, Payload, Receiver, Settings,
-    StartError, TimerId,
+    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Factory, LogField, Logger,
+    MonotonicTime, Outcome, Payload, PipelineInput, Receiver, StartError, TimerId,
 };
 
 /// The section of a `ticker`.
@@ -25,9 +25,9 @@ pub struct TickerConfig {
 pub struct TickerFactory;
 
 impl Factory for TickerFactory {
-    fn about(&self) -> About {
-        About {
-            kind: Kind::Receiver,
+    fn info(&self) -> ComponentInfo {
+        ComponentInfo {
+            kind: ComponentKind::Receiver,
             type_name: "ticker",
             aliases: &[],
             signals: &[Signal::Logs],
@@ -35,21 +35,21 @@ impl Factory for TickerFactory {
         }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn Settings>> {
-        let interval = s.duration("interval", Dur::from_secs(1));
-        if interval <= Dur::ZERO {
-            s.error("interval", "'interval' must be greater than zero").hint("write `interval: 1s`");
+    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
+        let interval = s.duration("interval", GoDuration::from_secs(1));
+        if interval <= GoDuration::ZERO {
+            s.error("interval", "'interval' must be greater than zero").help("write `interval: 1s`");
         }
         let text = s.str("text", "tick");
         // A key that no reader has read is a mistake in the configuration, and reported as such.
         s.finish();
-        Some(Box::new(TickerConfig { interval: Duration::from_nanos(interval.nanos()), text }))
+        Some(Box::new(TickerConfig { interval: Duration::from_nanos(interval.nanos_or_zero()), text }))
     }
 }
 
-impl Settings for TickerConfig {
-    fn create(&self, build: &Build<'_>) -> Result<Component, StartError> {
-        let ticker = Ticker { config: self.clone(), log: build.log.clone(), timer: None, ticks: 0, unsettled: 0 };
+impl ComponentConfig for TickerConfig {
+    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let ticker = Ticker { config: self.clone(), log: context.log.clone(), timer: None, ticks: 0, unsettled: 0 };
         Ok(Component::Receiver(Box::new(ticker)))
     }
 }
@@ -66,7 +66,7 @@ struct Ticker {
 impl Ticker {
     fn set_timer(&mut self, cx: &mut Cx<'_>) {
         let deadline = cx.now() + self.config.interval;
-        self.timer = Some(cx.arm(0, deadline));
+        self.timer = Some(cx.set_timer(0, deadline));
     }
 
     /// An `ExportLogsServiceRequest` with one record, written from the innermost message outwards.
@@ -90,14 +90,14 @@ impl Receiver for Ticker {
         Ok(())
     }
 
-    fn event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, input: &mut Door<'_>) {
+    fn handle_event(&mut self, cx: &mut Cx<'_>, _: u64, event: Event<'_>, input: &mut PipelineInput<'_>) {
         if !matches!(event, Event::Timer) {
             return;
         }
-        let body = self.body(cx.wall().0);
+        let body = self.body(cx.wall_time().0);
         // The bytes count against the memory limiter until the payload is dropped.
         let held = input.budget().hold(body.len() as u64);
-        let payload = Payload { signal: Signal::Logs, body: Rope::new(body.into(), 1), meta: None, held };
+        let payload = Payload { signal: Signal::Logs, body: Rope::new(body.into(), 1), metadata: None, held };
         self.unsettled += 1;
         input.send(cx, self.ticks, payload);
         self.ticks += 1;
@@ -107,13 +107,13 @@ impl Receiver for Ticker {
     fn settled(&mut self, _: &mut Cx<'_>, tick: u64, outcome: Outcome) {
         self.unsettled -= 1;
         if outcome != Outcome::Delivered {
-            self.log.warn("A tick was refused.", &[("tick", Field::Uint(tick))]);
+            self.log.warn("A tick was refused.", &[("tick", LogField::Uint(tick))]);
         }
     }
 
-    fn close(&mut self, cx: &mut Cx<'_>, _: Mono) {
+    fn close(&mut self, cx: &mut Cx<'_>, _: MonotonicTime) {
         if let Some(timer) = self.timer.take() {
-            cx.cancel(timer);
+            cx.cancel_timer(timer);
         }
     }
 

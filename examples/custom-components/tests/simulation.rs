@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore::pipeline::NoLog;
+use otelcore::pipeline::NoopLogSink;
 use otelcore::reactor::Sim;
-use otelcore::{Collector, Identity};
+use otelcore::{BuildInfo, Collector};
 
 const YAML: &str = include_str!("../collector.yaml");
 
 fn kept_records(seed: u64) -> u64 {
     let plan = custom_components::plan(YAML).unwrap();
-    let graph = Collector::with_log(plan, Identity::default(), Arc::new(NoLog)).graph().unwrap();
+    let graph = Collector::with_log(plan, BuildInfo::default(), Arc::new(NoopLogSink)).build_graph().unwrap();
     let mut sim = Sim::new(seed);
-    let node = sim.node("collector", graph).unwrap();
+    let node = sim.add_node("collector", graph).unwrap();
     sim.run_for(Duration::from_secs(3600));
     sim.close(node, Duration::from_secs(5));
-    assert_eq!(sim.left(node).unwrap().total(), 0);
-    let page = String::from_utf8(sim.output(node, "stdout")).unwrap();
+    assert_eq!(sim.undelivered(node).unwrap().total(), 0);
+    let page = String::from_utf8(sim.written_output(node, "stdout")).unwrap();
     let last = page.lines().last().unwrap().strip_suffix(" log_records").unwrap();
     assert_eq!(page.lines().count().to_string(), last);
     last.parse().unwrap()

@@ -11,10 +11,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use otelcore::{Embedded, Options};
+use otelcore::{EmbedOptions, EmbeddedCollector};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let collector = Embedded::new(include_str!("../config.yaml"), Options::default())?;
+    let collector = EmbeddedCollector::new(include_str!("../config.yaml"), EmbedOptions::default())?;
     let input = collector.input("inproc/app").ok_or("the configuration has no inproc/app")?;
     collector.start()?;
 

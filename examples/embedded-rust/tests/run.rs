@@ -78,7 +78,9 @@ fn example_delivers_spans_points_and_log_records() {
     let scraper = format!("127.0.0.1:{scraper}");
     // Prometheus is ready some seconds before its first scrape; after that scrape it reports that this target is not
     // up.
-    until("a scrape of the page", || get(&scraper, "/api/v1/query?query=up").filter(|text| text.contains("\"0\"]")));
+    wait_until("a scrape of the page", || {
+        get(&scraper, "/api/v1/query?query=up").filter(|text| text.contains("\"0\"]"))
+    });
     let _jaeger = ChildGuard(
         Command::new(jaeger)
             .args(["--collector.otlp.enabled=false", "--processor.jaeger-compact.server-host-port=127.0.0.1:0"])
@@ -110,7 +112,9 @@ fn example_delivers_spans_points_and_log_records() {
             .unwrap(),
     );
     let page = format!("127.0.0.1:{page}");
-    wait_until("the page", || get(&page, "/metrics").filter(|text| text.contains("orders_total{") && text.contains("} 10")));
+    wait_until("the page", || {
+        get(&page, "/metrics").filter(|text| text.contains("orders_total{") && text.contains("} 10"))
+    });
     wait_until("the counter in Prometheus", || {
         get(&scraper, "/api/v1/query?query=orders_total").filter(|text| text.contains("\"10\"]"))
     });
