@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use otelcore_config::{ComponentId, GoDuration, Section};
+use otelcore_net::GrpcSender;
 use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
@@ -10,7 +11,7 @@ use otelcore_pipeline::{
     StartError,
 };
 
-use crate::exporter::JaegerExporter;
+use crate::encode::RequestEncoder;
 
 /// Configuration of a `jaeger` exporter.
 #[derive(Clone, Debug)]
@@ -23,7 +24,7 @@ pub struct JaegerConfig {
 
 impl ComponentConfig for JaegerConfig {
     fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let exporter = JaegerExporter::new(Rc::new(self.client.clone()), context)?;
+        let exporter = GrpcSender::new(RequestEncoder, Rc::new(self.client.clone()), context)?;
         Ok(Component::Exporter(Box::new(exporter), self.exporter_queue.clone()))
     }
 

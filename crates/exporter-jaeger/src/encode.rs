@@ -13,10 +13,12 @@ mod span;
 mod value;
 
 use bytes::Bytes;
+use otelcore_net::BodyParts;
 use otelcore_pdata::views::{AnyValue, KeyValue, Resource, ResourceSpans, ScopeSpans, View};
 use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, put_tag_and_len, varint_len};
 use otelcore_pdata::{PieceLimit, Rope, RopePart, Signal, Splitter, StepBudget};
 use otelcore_pipeline::{Encode, EncodeLimits, EncodedMessage, EncodedPiece, Piece};
+use smallvec::smallvec;
 use value::{HttpAttributeNames, put_tag};
 
 /// Bytes reserved in front of a request for the header of PostSpansRequest.batch: a tag and a length.
@@ -34,9 +36,9 @@ const MAX_CUTS: u32 = 15;
 pub struct RequestEncoder;
 
 impl Encode for RequestEncoder {
-    type Message = Bytes;
+    type Message = BodyParts;
 
-    fn encode(&self, _: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<Bytes> {
+    fn encode(&self, _: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<BodyParts> {
         let max_items = piece.max_items();
         let limit = limits.message_bytes.min(MAX_REQUEST_BYTES);
         let mut builder = RequestBuilder { messages: Vec::new(), bytes: 0, limits };
@@ -57,7 +59,7 @@ impl Encode for RequestEncoder {
 
 /// The requests that were made.
 struct RequestBuilder {
-    messages: Vec<EncodedMessage<Bytes>>,
+    messages: Vec<EncodedMessage<BodyParts>>,
     bytes: usize,
     limits: EncodeLimits,
 }
@@ -150,7 +152,7 @@ impl RequestBuilder {
         }
         let content = Bytes::from(out).slice(start..);
         self.bytes += content.len();
-        self.messages.push(EncodedMessage { bytes: content.len(), content, body });
+        self.messages.push(EncodedMessage { bytes: content.len(), content: smallvec![content], body });
     }
 }
 
@@ -238,7 +240,7 @@ fn put_len_delimited(out: &mut Vec<u8>, number: u32, write_content: impl FnOnce(
 /// All requests for a body.
 #[doc(hidden)]
 #[must_use]
-pub fn encode_messages(body: &Rope) -> Vec<EncodedMessage<Bytes>> {
+pub fn encode_messages(body: &Rope) -> Vec<EncodedMessage<BodyParts>> {
     let limits = EncodeLimits { message_bytes: usize::MAX, max_messages: usize::MAX, total_bytes: usize::MAX };
     RequestEncoder.encode(Signal::Traces, Piece { body: body.clone(), ..Piece::default() }, limits).messages
 }
@@ -249,7 +251,7 @@ pub fn encode_messages(body: &Rope) -> Vec<EncodedMessage<Bytes>> {
 pub fn encode_requests(body: &[u8]) -> Vec<Vec<u8>> {
     let mut rope = Rope::default();
     rope.push(RopePart { bytes: body.to_vec().into(), items: 0 });
-    encode_messages(&rope).into_iter().map(|message| message.content.to_vec()).collect()
+    encode_messages(&rope).into_iter().map(|message| message.content.concat()).collect()
 }
 
 #[cfg(test)]

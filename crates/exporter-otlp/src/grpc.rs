@@ -4,18 +4,15 @@ use std::rc::Rc;
 
 use http::uri::PathAndQuery;
 use otelcore_config::{ComponentId, GoDuration, Section};
-use otelcore_http::Bytes;
 use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
-use otelcore_net::{GrpcChannel, UnaryRequest};
+use otelcore_net::{BodyParts, GrpcProtocol, GrpcSender};
 use otelcore_pdata::{Signal, response};
 use otelcore_pipeline::{
-    AttemptId, BuildContext, CallResult, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Delivery,
-    Encode, EncodeLimits, EncodedMessage, EncodedPiece, Event, Exporter, ExporterQueueConfig, Factory, Logger,
-    MonotonicTime, Outcome, Outcomes, Payload, Piece, ReadFile, StartError,
+    BuildContext, CallResult, Component, ComponentConfig, ComponentInfo, ComponentKind, Encode, EncodeLimits,
+    EncodedMessage, EncodedPiece, ExporterQueueConfig, Factory, Logger, Piece, ReadFile, StartError,
 };
-use smallvec::SmallVec;
 
-use crate::call_result;
+use crate::partial_success::result_of_partial_success;
 
 /// Methods, by `Signal as usize`.
 const METHODS: [&str; 3] = [
@@ -66,13 +63,7 @@ impl Factory for OtlpGrpcFactory {
 impl ComponentConfig for OtlpGrpcExporterConfig {
     fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let client = Rc::new(self.client.clone());
-        let auth = client.auth.as_ref().map(|id| context.auth.client(id)).transpose()?;
-        let exporter = GrpcExporter {
-            channel: GrpcChannel::new(client, auth, context.log.clone(), 0),
-            delivery: Delivery::new(BodyEncoder, &context.id.to_string(), context.telemetry, context.log.clone()),
-            paths: METHODS.map(PathAndQuery::from_static),
-            log: context.log.clone(),
-        };
+        let exporter = GrpcSender::new(OtlpGrpc, client, context)?;
         Ok(Component::Exporter(Box::new(exporter), self.exporter_queue.clone()))
     }
 
@@ -83,10 +74,10 @@ impl ComponentConfig for OtlpGrpcExporterConfig {
 
 /// Messages are the unchanged bodies, split where they are too long.
 #[derive(Clone, Copy, Debug)]
-struct BodyEncoder;
+struct OtlpGrpc;
 
-impl Encode for BodyEncoder {
-    type Message = SmallVec<[Bytes; 4]>;
+impl Encode for OtlpGrpc {
+    type Message = BodyParts;
 
     fn encode(&self, signal: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<Self::Message> {
         let (bodies, rest) = piece.cut(signal, limits.message_bytes, limits.max_messages);
@@ -103,75 +94,14 @@ impl Encode for BodyEncoder {
     }
 }
 
-#[derive(Debug)]
-struct GrpcExporter {
-    channel: GrpcChannel,
-    delivery: Delivery<BodyEncoder>,
-    paths: [PathAndQuery; 3],
-    log: Logger,
-}
-
-impl GrpcExporter {
-    /// Starts the calls that are ready and handles the results of ended ones, until there are none of either.
-    fn advance(&mut self, cx: &mut Cx<'_>, outcomes: &mut Outcomes) {
-        loop {
-            if let Some(call) = self.delivery.poll_call(cx.now()) {
-                let path = self.paths[call.signal as usize].clone();
-                self.channel.start_call(
-                    cx,
-                    call.token,
-                    UnaryRequest { path, message: call.content, deadline: call.deadline },
-                );
-            } else if let Some((token, result)) = self.channel.poll_result() {
-                let Some((signal, items)) = self.delivery.call_info(token) else { continue };
-                let result = match result {
-                    Err(status) => call_result::from_status(status),
-                    Ok(response_body) => {
-                        // A response that can't be decoded still means that the peer accepted the data, so nothing is
-                        // sent again.
-                        let partial = response::decode_partial_success(&response_body).unwrap_or_default();
-                        call_result::from_partial_success(signal, items, &partial, &self.log)
-                    }
-                };
-                self.delivery.handle_result(cx, token, result, outcomes);
-            } else {
-                return;
-            }
-        }
-    }
-}
-
-impl Exporter for GrpcExporter {
-    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        self.channel.start(cx)
+impl GrpcProtocol for OtlpGrpc {
+    fn method(&self, signal: Signal) -> PathAndQuery {
+        PathAndQuery::from_static(METHODS[signal as usize])
     }
 
-    fn send(
-        &mut self,
-        cx: &mut Cx<'_>,
-        attempt: AttemptId,
-        payload: &Payload,
-        deadline: MonotonicTime,
-        outcomes: &mut Outcomes,
-    ) {
-        if let Some(status) = self.channel.unavailable_status()
-            && let CallResult::Retry { after, why } = call_result::from_status(status)
-        {
-            // Nothing is encoded for a peer that can't be reached.
-            return outcomes.push(attempt, Outcome::Retry { after, why });
-        }
-        self.delivery.send(cx, attempt, payload, deadline, outcomes);
-        self.advance(cx, outcomes);
-    }
-
-    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, outcomes: &mut Outcomes) {
-        if !self.delivery.handle_event(cx, local, outcomes) {
-            self.channel.handle_event(cx, local, &event);
-        }
-        self.advance(cx, outcomes);
-    }
-
-    fn close(&mut self, cx: &mut Cx<'_>) {
-        self.channel.close(cx);
+    fn read_response(&mut self, signal: Signal, items: u32, response: &[u8], log: &Logger) -> CallResult {
+        // A response that can't be decoded still means that the peer accepted the data, so nothing is sent again.
+        let partial = response::decode_partial_success(response).unwrap_or_default();
+        result_of_partial_success(signal, items, &partial, log)
     }
 }

@@ -5,9 +5,9 @@
 //! when to retry.
 #![forbid(unsafe_code)]
 
-mod call_result;
 mod grpc;
 mod http;
+mod partial_success;
 
 pub use grpc::{OtlpGrpcExporterConfig, OtlpGrpcFactory};
 pub use http::{Encoding, OtlpHttpExporterConfig, OtlpHttpFactory};

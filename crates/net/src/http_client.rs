@@ -6,7 +6,7 @@
 //!     +-> (waits below max_conns_per_host) -> look-up -> address by address -> TLS, tunnel
 //! ```
 //! If a request fails on a reused connection before a byte of the response has arrived, it is sent once more on a new
-//! connection. Redirects that keep the method POST are followed. Responses, idle connections and cookies are bounded;
+//! connection. Redirects that keep the method are followed. Responses, idle connections and cookies are bounded;
 //! callers bound the number of requests. The cost of a request or an event grows with the logarithm of the number of
 //! open connections and waiting requests, and one turn of the loop begins or fails no more than
 //! [`MAX_REQUESTS_PER_TURN`] requests.
@@ -28,20 +28,16 @@ use crate::config::HttpClientConfig;
 use crate::deadlines::{DeadlineQueue, WaitList};
 use crate::proxy::{Proxy, ProxySelector, ProxyTunnel};
 use crate::tls::{TlsClientConfig, TlsConnector};
+use crate::url::Url;
 
 mod cookies;
 mod maybe_tls;
 mod request;
-mod url;
 
 use cookies::CookieJar;
 use maybe_tls::{ConnectTracker, MaybeTlsStream};
 use request::PendingRequest;
-pub use request::{HttpErrorKind, HttpRequestError, HttpResponse, PostRequest};
-pub use url::{Url, UrlError};
-
-/// The `User-Agent` of our requests.
-pub(crate) const USER_AGENT: &str = concat!("otelcore/", env!("CARGO_PKG_VERSION"));
+pub use request::{BodyParts, HeaderField, HttpErrorKind, HttpRequest, HttpRequestError, HttpResponse};
 
 /// Go's `Dialer.Timeout` in its default transport, for all addresses of a name together.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -221,8 +217,8 @@ impl HttpClient {
     }
 
     /// Begins a request; [`HttpClient::poll_result`] returns its result.
-    pub fn start_request(&mut self, cx: &mut Cx<'_>, token: u64, post: PostRequest) {
-        let request = PendingRequest::new(token, post);
+    pub fn start_request(&mut self, cx: &mut Cx<'_>, token: u64, request: HttpRequest) {
+        let request = PendingRequest::new(token, request);
         if self.closed {
             let error = request.error(HttpErrorKind::Closed, "the client is closed");
             return self.results.push_back((token, Err(error)));
@@ -280,7 +276,7 @@ impl HttpClient {
 
     /// Writes a request's head and adds the request to those that wait for a connection of its origin.
     fn enqueue(&mut self, cx: &mut Cx<'_>, mut request: PendingRequest) {
-        let url = request.post.url.clone();
+        let url = request.request.url.clone();
         let proxy = match self.proxies.find(url.is_https(), url.host(), url.port()) {
             Ok(proxy) => proxy.cloned(),
             Err(why) => return self.fail_request(request, HttpErrorKind::InvalidRequest, why),
@@ -318,7 +314,7 @@ impl HttpClient {
             }
         };
         if let Some(origin) = self.origins.get_mut(number) {
-            origin.waiting.push_back(request.post.deadline, request);
+            origin.waiting.push_back(request.request.deadline, request);
         }
         self.pending_origins.push(number);
     }
@@ -332,7 +328,7 @@ impl HttpClient {
     fn handle_response(&mut self, cx: &mut Cx<'_>, mut request: PendingRequest, reply: ClientResponse) {
         if let Some(cookie_jar) = &mut self.cookie_jar {
             for (_, field) in reply.head.headers().filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie")) {
-                cookie_jar.set(cx.wall_time(), &request.post.url, field);
+                cookie_jar.set(cx.wall_time(), &request.request.url, field);
             }
         }
         match request.follow_redirect(reply.status, reply.head.get("location")) {
@@ -474,7 +470,7 @@ impl HttpClient {
             }
             Err(_) => {
                 if let Some(origin) = self.origins.get_mut(conn.origin) {
-                    origin.waiting.push_front(request.post.deadline, request);
+                    origin.waiting.push_front(request.request.deadline, request);
                 }
                 self.remove_connection(index);
             }
@@ -488,7 +484,7 @@ impl HttpClient {
 
     /// Begins a request on a new connection.
     fn start_on_new(&mut self, cx: &mut Cx<'_>, number: usize, request: PendingRequest, addresses: Rc<[SocketAddr]>) {
-        let deadline = (cx.now() + DIAL_TIMEOUT).min(request.post.deadline);
+        let deadline = (cx.now() + DIAL_TIMEOUT).min(request.request.deadline);
         let dial = DialState { addresses, address_index: 0, deadline, first_error: None };
         let index = self.conns.vacant_key();
         match self.try_addresses(cx, index, number, dial, request) {
@@ -654,7 +650,7 @@ impl HttpClient {
             ConnPhase::Established | ConnPhase::Dialing(_) if failure.may_retry() && !request.resent => {
                 request.resent = true;
                 if let Some(origin) = self.origins.get_mut(conn.origin) {
-                    origin.waiting.push_front(request.post.deadline, request);
+                    origin.waiting.push_front(request.request.deadline, request);
                 }
                 self.remove_connection(index);
             }

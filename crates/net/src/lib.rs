@@ -16,15 +16,18 @@ mod idn;
 mod page_server;
 mod proxy;
 mod refusal_text;
+mod sender;
 
 pub mod config;
 mod endpoint;
 pub mod tls;
+mod url;
 
+pub use ::http::Method;
 pub use acceptor::{AcceptErrorReporter, Acceptor, ProtocolMachine, bind};
 pub use credential_checks::{CheckResult, CredentialChecks, PendingCheck, TooManyChecks};
 pub use grpc_channel::{GrpcChannel, UnaryRequest};
-pub use http_client::{HttpClient, HttpErrorKind, HttpRequestError, HttpResponse, PostRequest, Url, UrlError};
+pub use http_client::{BodyParts, HeaderField, HttpClient, HttpErrorKind, HttpRequest, HttpRequestError, HttpResponse};
 pub use http_server::{HttpListener, HttpServerConn};
 pub use idn::IdnError;
 pub use page_server::{
@@ -33,5 +36,12 @@ pub use page_server::{
 };
 pub use proxy::{Proxy, ProxySelector, ProxyTunnel};
 pub use refusal_text::{may_be_caused_by_content, mentions_invalid_utf8, parse_too_large};
+pub use sender::{
+    GrpcProtocol, GrpcSender, HttpProtocol, HttpSender, SentItems, parse_retry_after, result_of_grpc_status,
+};
+pub use url::{Url, UrlError};
 
 pub use endpoint::{EndpointError, GrpcTarget, parse_listen_endpoint};
+
+/// The `User-Agent` of our requests.
+pub(crate) const USER_AGENT: &str = concat!("otelcore/", env!("CARGO_PKG_VERSION"));

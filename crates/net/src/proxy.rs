@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use otelcore_pipeline::Stream;
 
-use crate::Url;
-use crate::http_client::USER_AGENT;
+use crate::USER_AGENT;
+use crate::url::Url;
 
 /// A proxy.
 #[derive(Clone, PartialEq, Eq, Debug)]

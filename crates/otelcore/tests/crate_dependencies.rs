@@ -11,7 +11,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("http", &[]),
     ("exposition", &[]),
     ("pipeline", &["pdata", "config"]),
-    ("net", &["pipeline", "http", "config"]),
+    ("net", &["pipeline", "http", "pdata", "config"]),
     ("reactor", &["pipeline"]),
     ("testkit", &["reactor", "pipeline", "pdata", "config"]),
     ("processor-batch", &["pipeline", "pdata", "config"]),

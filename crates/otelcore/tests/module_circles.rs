@@ -23,7 +23,6 @@ const ALLOWED_CIRCLES: &[(&str, &str, &[&str])] = &[
         &["body_reader", "config", "exporter", "families", "labels", "page", "registry", "resources"],
     ),
     ("crates/kubernetes", "", &["cluster", "collector", "container_sources", "environment", "volumes"]),
-    ("crates/net", "", &["config", "http_client", "proxy"]),
     ("crates/otelcore", "", &["plan", "service"]),
     ("crates/otelcore", "commands", &["manifests", "show"]),
     ("crates/otelcore", "service", &["logs", "telemetry"]),

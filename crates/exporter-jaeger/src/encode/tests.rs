@@ -165,12 +165,12 @@ fn length_of_every_width_is_encoded_correctly() {
     }
 }
 
-fn encode(body: &Rope, limits: EncodeLimits) -> (Vec<EncodedMessage<Bytes>>, Option<Piece>) {
+fn encode(body: &Rope, limits: EncodeLimits) -> (Vec<EncodedMessage<BodyParts>>, Option<Piece>) {
     let encoded = RequestEncoder.encode(Signal::Traces, Piece { body: body.clone(), ..Piece::default() }, limits);
     (encoded.messages, encoded.rest)
 }
 
-fn encode_all(body: &Rope, limits: EncodeLimits) -> Vec<EncodedMessage<Bytes>> {
+fn encode_all(body: &Rope, limits: EncodeLimits) -> Vec<EncodedMessage<BodyParts>> {
     let (mut all, mut remaining) = (Vec::new(), Some(body.clone()));
     while let Some(body) = remaining.take() {
         let (messages, rest) = encode(&body, limits);
@@ -228,13 +228,13 @@ fn resource_above_the_limit_becomes_several_requests_with_each_span_once() {
         let messages = encode_all(&body, limits);
         let mut all = Vec::new();
         for message in &messages {
-            let (names, process) = operation_names(&message.content);
-            assert!(process && message.bytes == message.content.len());
+            let (names, process) = operation_names(&message.content[0]);
+            assert!(process && message.bytes == message.content[0].len());
             assert!(message.bytes <= limit || names.len() == 1, "{} bytes, limit {limit}", message.bytes);
             assert_eq!(message.body.items() as usize, names.len());
             // The body that is kept for a retry gives the same request.
             let repeated = encode(&message.body, EncodeLimits { message_bytes: usize::MAX, ..limits }).0;
-            assert_eq!((repeated.len(), &repeated[0].content), (1, &message.content));
+            assert_eq!((repeated.len(), &repeated[0].content[0]), (1, &message.content[0]));
             all.extend(names);
         }
         assert_eq!(all, (0..300).map(|i| format!("span {i:04}")).collect::<Vec<_>>(), "limit {limit}");
@@ -254,7 +254,7 @@ fn body_of_more_requests_than_allowed_is_encoded_in_several_steps() {
         while let Some(body) = remaining.take() {
             let (messages, rest) = encode(&body, limits);
             assert!(!messages.is_empty() && messages.len() <= limits.max_messages);
-            all.extend(messages.iter().flat_map(|message| operation_names(&message.content).0));
+            all.extend(messages.iter().flat_map(|message| operation_names(&message.content[0]).0));
             remaining = rest.map(|rest| rest.body);
             assert_eq!(remaining.as_ref().map_or(0, Rope::items) as usize, 300 - all.len());
             steps += 1;
@@ -287,7 +287,9 @@ fn scope_repeated_with_each_span_makes_no_request_above_the_limit() {
     assert!(rest.is_some());
     // Even if the scope is repeated very often, a request has exactly the spans that are kept for it.
     let messages = encode_all(&body, EncodeLimits { message_bytes: 40_000, ..limits });
-    assert!(messages.iter().all(|message| message.body.items() as usize == operation_names(&message.content).0.len()));
+    assert!(
+        messages.iter().all(|message| message.body.items() as usize == operation_names(&message.content[0]).0.len())
+    );
     assert_eq!(messages.iter().map(|message| message.body.items()).sum::<u32>(), 1000);
 }
 

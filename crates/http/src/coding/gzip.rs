@@ -141,7 +141,7 @@ impl Inflater {
 }
 
 /// The text is zlib's own for a wrong Adler-32, the only one of its errors that is not about the deflate stream.
-fn decode_error<E>(error: &flate2::DecompressError, offset: usize) -> DecompressError<E> {
+pub(super) fn decode_error<E>(error: &flate2::DecompressError, offset: usize) -> DecompressError<E> {
     match error.message() {
         Some("incorrect data check") => DecompressError::Invalid("zlib", "invalid checksum"),
         _ => DecompressError::Corrupt(offset as u64),
@@ -149,7 +149,7 @@ fn decode_error<E>(error: &flate2::DecompressError, offset: usize) -> Decompress
 }
 
 /// Skips a member's header (RFC 1952, 2.3).
-fn skip_gzip_header<E>(input: &[u8]) -> Result<&[u8], DecompressError<E>> {
+pub(super) fn skip_gzip_header<E>(input: &[u8]) -> Result<&[u8], DecompressError<E>> {
     let eof = DecompressError::UnexpectedEof;
     let Some((head, mut rest)) = input.split_at_checked(10) else {
         // Fewer than ten bytes that are not the beginning of a header are not gzip.

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+mod gunzip_stream;
 mod gzip;
 mod lz4;
 mod snappy;
@@ -19,6 +20,7 @@ mod tests;
 mod zlib;
 mod zstd;
 
+pub use gunzip_stream::{GunzipError, GunzipStream};
 pub use gzip::{Deflater, GzipStream, Inflater};
 
 /// Size of the read buffer that all connections of a thread share.

@@ -6,7 +6,7 @@ use otelcore_config::{ComponentId, GoDuration, OptionalFlavor, Section};
 use otelcore_http::Coding;
 
 use super::Headers;
-use crate::Proxy;
+use crate::proxy::Proxy;
 use crate::tls::{TlsClientConfig, TlsClientSection};
 
 /// What differs between the components that have an HTTP client.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use otelcore_http::date;
 use otelcore_pipeline::WallTime;
 
-use super::Url;
+use crate::url::Url;
 
 /// The largest number of cookies that are kept.
 const MAX_COOKIES: usize = 64;

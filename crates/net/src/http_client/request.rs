@@ -1,17 +1,19 @@
 //! One request of a caller: its header fields, its redirects, and its response or error.
 
 use std::borrow::Cow;
-use std::rc::Rc;
+use std::sync::Arc;
 
+use http::Method;
 use otelcore_http::Bytes;
 use otelcore_http::h1::ResponseHead;
 use otelcore_http::h1::client::{OutgoingRequest, StartRequestError};
 use otelcore_pipeline::MonotonicTime;
 use smallvec::SmallVec;
 
-use super::{USER_AGENT, Url};
+use crate::USER_AGENT;
 use crate::config::HttpClientConfig;
 use crate::proxy::Proxy;
+use crate::url::Url;
 
 /// The largest number of requests in a chain of redirects, as in Go.
 const MAX_REDIRECT_REQUESTS: u8 = 10;
@@ -20,19 +22,34 @@ const SENSITIVE_FIELDS: [&str; 5] = ["authorization", "www-authenticate", "cooki
 /// Fields about the framing of a body. The client sets them itself, so that a user's are left out, as in Go's client.
 const FRAMING_FIELDS: [&str; 3] = ["content-length", "transfer-encoding", "trailer"];
 
-/// A POST to make.
+/// The body of a request in parts, which are written one after another.
+pub type BodyParts = SmallVec<[Bytes; 4]>;
+
+/// The name and value of a header field.
+pub type HeaderField = (Cow<'static, str>, String);
+
+/// A request to make.
 #[derive(Clone, Debug)]
-pub struct PostRequest {
+pub struct HttpRequest {
+    /// GET, POST, ...
+    pub method: Method,
     /// The URL, parsed once.
-    pub url: Rc<Url>,
-    /// `Content-Type`.
-    pub content_type: &'static str,
-    /// `Content-Encoding`, where the body has one.
-    pub content_encoding: Option<&'static str>,
-    /// The body in parts.
-    pub body: SmallVec<[Bytes; 4]>,
+    pub url: Arc<Url>,
+    /// Header fields besides those that the client adds: Host, User-Agent, Content-Length, the configured headers and the
+    /// credentials. The client's configuration replaces a field of the same name.
+    pub headers: Vec<HeaderField>,
+    /// The body; empty for none.
+    pub body: BodyParts,
     /// The deadline; [`MonotonicTime::NEVER`] for none.
     pub deadline: MonotonicTime,
+}
+
+impl HttpRequest {
+    /// A request without header fields, body and deadline.
+    #[must_use]
+    pub fn new(method: Method, url: Arc<Url>) -> Self {
+        Self { method, url, headers: Vec::new(), body: BodyParts::new(), deadline: MonotonicTime::NEVER }
+    }
 }
 
 /// A response.
@@ -51,6 +68,49 @@ impl HttpResponse {
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.head.get(name)
     }
+
+    /// `Content-Type` without parameters; empty if it is absent.
+    #[must_use]
+    pub fn media_type(&self) -> &[u8] {
+        let field = self.header("content-type").unwrap_or_default();
+        field.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
+    }
+
+    /// The first characters of the body, for errors and logs.
+    #[must_use]
+    pub fn body_start(&self) -> String {
+        String::from_utf8_lossy(self.body.get(..self.body.len().min(80)).unwrap_or_default()).into_owned()
+    }
+
+    /// A response as if a peer had sent it.
+    #[cfg(test)]
+    pub(crate) fn for_tests(status: u16, content_type: &str, body: &str) -> Self {
+        use otelcore_http::h1::client::{ClientResponse, H1ClientConn};
+        struct Peer(std::io::Cursor<String>);
+        impl std::io::Read for Peer {
+            fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+                self.0.read(buf)
+            }
+        }
+        impl std::io::Write for Peer {
+            fn write(&mut self, buf: &[u8]) -> std::io::Result<usize> {
+                Ok(buf.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let length = body.len();
+        let text =
+            format!("HTTP/1.1 {status} x\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}");
+        let mut conn = H1ClientConn::new(Peer(std::io::Cursor::new(text)), std::rc::Rc::default(), 0);
+        let request =
+            OutgoingRequest { method: "POST", target: "/", headers: [("Host", "h")], body: [], deadline: None };
+        conn.start(0, request).unwrap();
+        let _ = (conn.flush(0), conn.poll(0));
+        let ClientResponse { status, head, body, .. } = conn.poll_response().unwrap().unwrap();
+        Self { status, body, head }
+    }
 }
 
 /// The type of a failure without a response.
@@ -68,22 +128,24 @@ pub enum HttpErrorKind {
 
 /// The error of a request without a response, with the text of Go's client.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("Post \"{url}\": {why}")]
+#[error("{operation} \"{url}\": {why}")]
 pub struct HttpRequestError {
     /// The type of the failure.
     pub kind: HttpErrorKind,
+    /// The method as Go writes it: `Post`.
+    operation: String,
     url: String,
     why: String,
 }
 
-type HeaderFields = Vec<(Cow<'static, str>, String)>;
+type HeaderFields = Vec<HeaderField>;
 
 /// A request that has no result yet.
 pub(super) struct PendingRequest {
     pub(super) token: u64,
-    pub(super) post: PostRequest,
+    pub(super) request: HttpRequest,
     /// The first URL; credentials are for its host.
-    first_url: Rc<Url>,
+    first_url: Arc<Url>,
     fields: HeaderFields,
     target: String,
     /// Requests made for it, with those after redirects.
@@ -95,14 +157,16 @@ pub(super) struct PendingRequest {
 }
 
 impl PendingRequest {
-    pub(super) fn new(token: u64, post: PostRequest) -> Self {
-        let first_url = post.url.clone();
+    pub(super) fn new(token: u64, request: HttpRequest) -> Self {
+        let first_url = request.url.clone();
         let (fields, target) = (HeaderFields::new(), String::new());
-        Self { token, post, first_url, fields, target, request_count: 1, withhold_credentials: false, resent: false }
+        Self { token, request, first_url, fields, target, request_count: 1, withhold_credentials: false, resent: false }
     }
 
     pub(super) fn error(&self, kind: HttpErrorKind, why: impl Into<String>) -> HttpRequestError {
-        HttpRequestError { kind, url: self.post.url.to_string(), why: why.into() }
+        let mut operation = self.request.method.as_str().to_ascii_lowercase();
+        operation.get_mut(..1).into_iter().for_each(str::make_ascii_uppercase);
+        HttpRequestError { kind, operation, url: self.request.url.to_string(), why: why.into() }
     }
 
     /// The error for a passed deadline.
@@ -119,14 +183,11 @@ impl PendingRequest {
         credentials: Vec<(String, String)>,
         proxy: Option<&Proxy>,
     ) -> Result<(), &'static str> {
-        let url = &self.post.url;
+        let url = &self.request.url;
         let mut fields = HeaderFields::with_capacity(8);
         fields.push((Cow::Borrowed("Host"), url.authority().to_owned()));
         fields.push((Cow::Borrowed("User-Agent"), USER_AGENT.to_owned()));
-        fields.push((Cow::Borrowed("Content-Type"), self.post.content_type.to_owned()));
-        if let Some(encoding) = self.post.content_encoding {
-            fields.push((Cow::Borrowed("Content-Encoding"), encoding.to_owned()));
-        }
+        fields.extend_from_slice(&self.request.headers);
         fields.extend(url.basic_authorization().map(|basic| (Cow::Borrowed("Authorization"), basic)));
         fields.extend(cookies.map(|cookies| (Cow::Borrowed("Cookie"), cookies)));
         if settings.disable_keep_alives {
@@ -169,11 +230,11 @@ impl PendingRequest {
         &self,
     ) -> OutgoingRequest<'_, impl Iterator<Item = (&str, &str)>, impl Iterator<Item = Bytes> + use<'_>> {
         OutgoingRequest {
-            method: "POST",
+            method: self.request.method.as_str(),
             target: &self.target,
             headers: self.fields.iter().map(|(name, value)| (&**name, &**value)),
-            body: self.post.body.iter().cloned(),
-            deadline: (self.post.deadline != MonotonicTime::NEVER).then_some(self.post.deadline.0),
+            body: self.request.body.iter().cloned(),
+            deadline: (self.request.deadline != MonotonicTime::NEVER).then_some(self.request.deadline.0),
         }
     }
 
@@ -181,30 +242,34 @@ impl PendingRequest {
         self.error(HttpErrorKind::InvalidRequest, format!("net/http: {why}"))
     }
 
-    /// Follows a redirect. `None` if the response is not a redirect that is followed. Redirects that would turn a POST
-    /// into a GET without a body are not followed: the telemetry would be lost without an error.
+    /// Follows a redirect. `None` if the response is not a redirect that is followed. Redirects that would turn another
+    /// method into a GET without a body are not followed: the telemetry would be lost without an error.
     pub(super) fn follow_redirect(
         &mut self,
         status: u16,
         location: Option<&[u8]>,
     ) -> Option<Result<(), HttpRequestError>> {
-        let location = location.filter(|l| matches!(status, 307 | 308) && !l.is_empty())?;
+        let keeps_method = match self.request.method {
+            Method::GET | Method::HEAD => matches!(status, 301..=303 | 307 | 308),
+            _ => matches!(status, 307 | 308),
+        };
+        let location = location.filter(|l| keeps_method && !l.is_empty())?;
         let text = String::from_utf8_lossy(location);
-        let url = match self.post.url.join(&text) {
+        let url = match self.request.url.join(&text) {
             Ok(url) => url,
             Err(e) => {
                 let why = format!("failed to parse Location header {text:?}: {e}");
                 return Some(Err(self.error(HttpErrorKind::InvalidRequest, why)));
             }
         };
-        self.post.url = Rc::new(url);
+        self.request.url = Arc::new(url);
         if self.request_count >= MAX_REDIRECT_REQUESTS {
             return Some(Err(
                 self.error(HttpErrorKind::InvalidRequest, format!("stopped after {MAX_REDIRECT_REQUESTS} redirects"))
             ));
         }
         self.request_count += 1;
-        self.withhold_credentials |= !is_same_or_subdomain(self.post.url.host(), self.first_url.host());
+        self.withhold_credentials |= !is_same_or_subdomain(self.request.url.host(), self.first_url.host());
         self.resent = false;
         Some(Ok(()))
     }

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use http::Method;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_http::Bytes;
 use otelcore_pipeline::{
@@ -14,6 +15,7 @@ use otelcore_pipeline::{
 use otelcore_reactor::Sim;
 
 use super::*;
+use crate::USER_AGENT;
 use crate::config::HttpClientDefaults;
 use crate::tls::{TlsAcceptor, TlsServerConfig};
 
@@ -31,7 +33,7 @@ pub(crate) fn graph(receiver: impl Receiver + 'static) -> Graph {
 
 /// How the server responds to a request.
 #[derive(Clone)]
-enum ScriptedResponse {
+pub(crate) enum ScriptedResponse {
     Send(String),
     /// Sends it, and ends the connection.
     SendAndClose(String),
@@ -41,21 +43,21 @@ enum ScriptedResponse {
     Never,
 }
 
-fn ok_response(body: &str) -> ScriptedResponse {
+pub(crate) fn ok_response(body: &str) -> ScriptedResponse {
     ScriptedResponse::Send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
 }
 
 #[derive(Default)]
-struct ServerRecord {
-    scripted: VecDeque<ScriptedResponse>,
+pub(crate) struct ServerRecord {
+    pub(crate) scripted: VecDeque<ScriptedResponse>,
     default_response: Option<ScriptedResponse>,
     /// The number of the connection, and the whole request.
-    requests: Vec<(usize, String)>,
+    pub(crate) requests: Vec<(usize, String)>,
     accepted: usize,
     closed: usize,
 }
 
-type SharedRecord = Rc<RefCell<ServerRecord>>;
+pub(crate) type SharedRecord = Rc<RefCell<ServerRecord>>;
 
 struct TestServer {
     port: u16,
@@ -76,7 +78,7 @@ struct TestServerConn {
 
 const DELAYED_KEY: u64 = 1 << 40;
 
-fn test_server(port: u16) -> (Graph, SharedRecord) {
+pub(crate) fn test_server(port: u16) -> (Graph, SharedRecord) {
     test_server_with_tls(port, None)
 }
 
@@ -290,7 +292,7 @@ type RecordedResults = Rc<RefCell<Vec<(u64, u64, Result<(u16, String), HttpReque
 
 struct TestClient {
     http_client: HttpClient,
-    plan: Vec<(u64, Rc<Url>)>,
+    plan: Vec<(u64, Arc<Url>)>,
     timeout: Duration,
     results: RecordedResults,
 }
@@ -309,7 +311,7 @@ impl ClientAuth for ExpiringAuth {
     }
 }
 
-fn parse_config(yaml: &str) -> HttpClientConfig {
+pub(crate) fn parse_config(yaml: &str) -> HttpClientConfig {
     let d = Diagnostics::new();
     let node = from_yaml(&format!("{{{yaml}}}"), &d).unwrap();
     let mut s = Section::new(Some(&node), "client", &d);
@@ -334,7 +336,7 @@ fn test_client_with_auth(
 ) -> (Graph, RecordedResults) {
     let results = RecordedResults::default();
     let http_client = HttpClient::new(Rc::new(parse_config(yaml)), auth, log(), BASE);
-    let plan = plan.iter().map(|(at, url)| (*at, Rc::new(Url::parse(url).unwrap()))).collect();
+    let plan = plan.iter().map(|(at, url)| (*at, Arc::new(Url::parse(url).unwrap()))).collect();
     (graph(TestClient { http_client, plan, timeout: Duration::from_secs(10), results: results.clone() }), results)
 }
 
@@ -362,8 +364,9 @@ impl Receiver for TestClient {
             let url = self.plan[local as usize].1.clone();
             let body = [Bytes::from_static(b"tele"), Bytes::from_static(b"metry")].into_iter().collect();
             let by = cx.now() + self.timeout;
-            let new =
-                PostRequest { url, content_type: "application/x-protobuf", content_encoding: None, body, deadline: by };
+            let mut new = HttpRequest::new(Method::POST, url);
+            new.headers.push(("Content-Type".into(), "application/x-protobuf".to_owned()));
+            (new.body, new.deadline) = (body, by);
             self.http_client.start_request(cx, local, new);
         } else {
             self.http_client.handle_event(cx, local, &event);
@@ -758,7 +761,7 @@ fn tls_handshake_that_does_not_end_fails_at_its_timeout() {
     let (graph, results) = {
         let results = RecordedResults::default();
         let http_client = HttpClient::new(Rc::new(parse_config("")), None, log(), BASE);
-        let plan = vec![(0, Rc::new(Url::parse("https://h/").unwrap()))];
+        let plan = vec![(0, Arc::new(Url::parse("https://h/").unwrap()))];
         (client_graph(http_client, plan, Duration::from_secs(40), &results), results)
     };
     sim.add_node("client", graph).unwrap();
@@ -769,7 +772,7 @@ fn tls_handshake_that_does_not_end_fails_at_its_timeout() {
 
 fn client_graph(
     http_client: HttpClient,
-    plan: Vec<(u64, Rc<Url>)>,
+    plan: Vec<(u64, Arc<Url>)>,
     timeout: Duration,
     results: &RecordedResults,
 ) -> Graph {
@@ -877,7 +880,7 @@ fn loopback_connection_is_made_kept_and_refused() {
     let results = RecordedResults::default();
     let mut plan = Vec::new();
     for (at, port) in [(0, open_port), (50, open_port), (60, refused_port)] {
-        plan.push((at, Rc::new(Url::parse(&format!("http://localhost:{port}/")).unwrap())));
+        plan.push((at, Arc::new(Url::parse(&format!("http://localhost:{port}/")).unwrap())));
     }
     let http_client = HttpClient::new(Rc::new(parse_config("")), None, log(), BASE);
     let (conns, delayed) = (BTreeMap::new(), BTreeMap::new());

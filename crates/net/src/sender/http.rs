@@ -1,0 +1,227 @@
+//! An exporter over HTTP: one message, one POST.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::Method;
+use otelcore_http::{Coding, Workspace};
+use otelcore_pdata::{Rope, Signal};
+use otelcore_pipeline::{
+    AttemptId, BuildContext, CallResult, Cx, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, Event,
+    Exporter, Logger, MonotonicTime, Outcome, Outcomes, Payload, Piece, StartError,
+};
+use smallvec::smallvec;
+
+use super::call_result;
+use crate::config::HttpClientConfig;
+use crate::{BodyParts, HttpClient, HttpRequest, HttpRequestError, HttpResponse, Url};
+
+/// What an exporter over HTTP defines: its URLs, its bodies, and what responses mean.
+///
+/// Bodies are made by copies of the protocol, on helper threads if they are long; all other methods are called on the
+/// thread of the loop, on one value.
+pub trait HttpProtocol: Clone + Send + 'static {
+    /// Where items of this signal are sent. `None` if it is not configured; such payloads are refused.
+    fn url(&self, signal: Signal) -> Option<Arc<Url>>;
+
+    /// `Content-Type` of the bodies.
+    fn content_type(&self) -> &'static str;
+
+    /// The body of the request for these items, in parts and not compressed.
+    fn encode(&self, signal: Signal, items: &Rope) -> BodyParts;
+
+    /// Whether [`HttpProtocol::encode`] only shares the bytes of the items, and so costs almost nothing.
+    fn shares_bytes(&self) -> bool {
+        false
+    }
+
+    /// Whether a request with this response may be made again. By default as OTLP specifies.
+    fn is_retryable(&self, response: &HttpResponse) -> bool {
+        matches!(response.status, 429 | 502..=504)
+    }
+
+    /// The reason in a response that is not 2xx.
+    fn error_message(&self, response: &HttpResponse) -> Option<String> {
+        let _ = response;
+        None
+    }
+
+    /// What a 2xx response to a request with the items of `sent` means.
+    fn read_response(&mut self, sent: &SentItems<'_>, response: &HttpResponse) -> CallResult {
+        let _ = (sent, response);
+        CallResult::Delivered { rejected: 0 }
+    }
+}
+
+/// A request that has its response.
+#[derive(Debug)]
+pub struct SentItems<'a> {
+    /// When the response is read.
+    pub now: MonotonicTime,
+    /// The signal of the items.
+    pub signal: Signal,
+    /// The number of items.
+    pub items: u32,
+    /// Where they were sent.
+    pub url: &'a Url,
+    /// The logger of the component.
+    pub log: &'a Logger,
+}
+
+/// The exporter of an [`HttpProtocol`].
+pub struct HttpSender<P: HttpProtocol> {
+    protocol: P,
+    client: HttpClient,
+    content_encoding: Option<&'static str>,
+    delivery: Delivery<BodyEncoder<P>>,
+    log: Logger,
+}
+
+impl<P: HttpProtocol> std::fmt::Debug for HttpSender<P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpSender").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+impl<P: HttpProtocol> HttpSender<P> {
+    /// An exporter that connects when there is something to send.
+    ///
+    /// # Errors
+    /// The authenticator that the configuration names can't be used.
+    pub fn new(protocol: P, client: Rc<HttpClientConfig>, context: &BuildContext<'_>) -> Result<Self, StartError> {
+        let auth = client.auth.as_ref().map(|id| context.auth.client(id)).transpose()?;
+        let (coding, level) = (client.compression.coding.clone(), client.compression.level);
+        let log = context.log.clone();
+        let content_encoding = (!coding.is_identity()).then(|| coding.name());
+        let encoder = BodyEncoder { protocol: protocol.clone(), coding, level };
+        Ok(Self {
+            protocol,
+            client: HttpClient::new(client, auth, log.clone(), 0),
+            content_encoding,
+            delivery: Delivery::new(encoder, &context.id.to_string(), context.telemetry, log.clone()),
+            log,
+        })
+    }
+
+    /// Starts the requests that are ready and handles the results of ended ones, until there are none of either.
+    fn advance(&mut self, cx: &mut Cx<'_>, outcomes: &mut Outcomes) {
+        loop {
+            if let Some(call) = self.delivery.poll_call(cx.now()) {
+                // Attempts without a URL were refused in `send`.
+                let Some(url) = self.protocol.url(call.signal) else { continue };
+                let mut request = HttpRequest::new(Method::POST, url);
+                request.headers.push(("Content-Type".into(), self.protocol.content_type().to_owned()));
+                if let Some(encoding) = self.content_encoding {
+                    request.headers.push(("Content-Encoding".into(), encoding.to_owned()));
+                }
+                (request.body, request.deadline) = (call.content, call.deadline);
+                self.client.start_request(cx, call.token, request);
+            } else if let Some((token, result)) = self.client.poll_result() {
+                let Some((signal, items)) = self.delivery.call_info(token) else { continue };
+                let result = self.result_of(cx, signal, items, result);
+                self.delivery.handle_result(cx, token, result, outcomes);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn result_of(
+        &mut self,
+        cx: &Cx<'_>,
+        signal: Signal,
+        items: u32,
+        result: Result<HttpResponse, HttpRequestError>,
+    ) -> CallResult {
+        let (response, url) = match (result, self.protocol.url(signal)) {
+            (Ok(response), Some(url)) => (response, url),
+            (Ok(_), None) => return CallResult::Delivered { rejected: 0 },
+            (Err(e), _) => return call_result::result_of_http_error(&e),
+        };
+        if !(200..300).contains(&response.status) {
+            let message = self.protocol.error_message(&response);
+            let retryable = self.protocol.is_retryable(&response);
+            let wall_nanos = cx.wall_time().0;
+            return call_result::result_of_error_response(&url, &response, message.as_deref(), retryable, wall_nanos);
+        }
+        call_result::result_of_html_page(&url, &response).unwrap_or_else(|| {
+            let sent = SentItems { now: cx.now(), signal, items, url: &url, log: &self.log };
+            self.protocol.read_response(&sent, &response)
+        })
+    }
+}
+
+impl<P: HttpProtocol> Exporter for HttpSender<P> {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let urls: Vec<Arc<Url>> = Signal::ALL.into_iter().filter_map(|signal| self.protocol.url(signal)).collect();
+        self.client.start(cx, &urls.iter().map(|url| &**url).collect::<Vec<_>>())
+    }
+
+    fn send(
+        &mut self,
+        cx: &mut Cx<'_>,
+        attempt: AttemptId,
+        payload: &Payload,
+        deadline: MonotonicTime,
+        outcomes: &mut Outcomes,
+    ) {
+        if self.protocol.url(payload.signal).is_none() {
+            return outcomes.push(attempt, Outcome::permanent("no endpoint for this signal"));
+        }
+        self.delivery.send(cx, attempt, payload, deadline, outcomes);
+        self.advance(cx, outcomes);
+    }
+
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, outcomes: &mut Outcomes) {
+        if !self.delivery.handle_event(cx, local, outcomes) {
+            self.client.handle_event(cx, local, &event);
+        }
+        self.advance(cx, outcomes);
+    }
+
+    fn close(&mut self, cx: &mut Cx<'_>) {
+        self.client.close(cx);
+    }
+}
+
+/// Makes the compressed bodies of a protocol.
+#[derive(Clone)]
+struct BodyEncoder<P> {
+    protocol: P,
+    coding: Coding,
+    level: Option<i32>,
+}
+
+thread_local! {
+    /// Codec states of the loop and of each helper thread.
+    static WORKSPACE: Workspace = Workspace::new();
+}
+
+impl<P: HttpProtocol> Encode for BodyEncoder<P> {
+    type Message = BodyParts;
+
+    fn encode(&self, signal: Signal, piece: Piece, limits: EncodeLimits) -> EncodedPiece<BodyParts> {
+        let count = (limits.total_bytes / limits.message_bytes.max(1)).clamp(1, limits.max_messages);
+        let (bodies, rest) = piece.cut(signal, limits.message_bytes, count);
+        let message = |body: Rope| {
+            let mut content = self.protocol.encode(signal, &body);
+            if !self.coding.is_identity() {
+                let parts = content.iter().map(|part| &part[..]);
+                let compressed = WORKSPACE.with(|w| w.compress_with_level(&self.coding, self.level, parts));
+                content = smallvec![compressed];
+            }
+            EncodedMessage { content, bytes: body.len(), body }
+        };
+        EncodedPiece { messages: bodies.into_iter().map(message).collect(), rest }
+    }
+
+    fn estimate_work(&self, piece: &Piece, limit: usize) -> usize {
+        let parts = piece.body.parts().len().saturating_mul(64);
+        match self.protocol.shares_bytes() && self.coding.is_identity() {
+            true if piece.is_within(limit) => parts,
+            true => parts.saturating_add(piece.body.len()),
+            // Compression and other formats are slow.
+            false => parts.saturating_add(piece.body.len()).saturating_mul(8),
+        }
+    }
+}
