@@ -17,7 +17,7 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use otelcore_config::{ComponentId, EffectiveValue, Section};
 use otelcore_pipeline::{
     Authentication, BuildContext, CheckStep, ClientAuth, Component, ComponentConfig, ComponentInfo, ComponentKind,
-    CredentialCheck, Cx, Extension, Factory, LogField, Logger, MonotonicTime, ServerAuth, StartError,
+    CredentialCheck, Cx, Event, Extension, Factory, LogField, Logger, MonotonicTime, ServerAuth, StartError,
 };
 
 use self::users::{CheckStart, Credentials, LookupResult, Users};
@@ -164,8 +164,8 @@ impl ComponentConfig for BasicAuthConfig {
                 })),
             }),
             Self::Client(credentials) => Box::new(BasicAuthClient(Rc::new(BasicCredentials {
-                username: CredentialValue::new(&credentials.username, log.clone(), parse_username),
-                password: CredentialValue::new(&credentials.password, log, parse_credential),
+                username: CredentialValue::new(USERNAME_KEY, &credentials.username, log.clone(), parse_username),
+                password: CredentialValue::new(PASSWORD_KEY, &credentials.password, log, parse_credential),
             }))),
         }))
     }
@@ -337,12 +337,16 @@ fn check_no_colon(name: &Secret) -> Result<(), String> {
     if name.expose().contains(':') { Err("invalid authorization format".to_owned()) } else { Ok(()) }
 }
 
+/// The numbers of the timers and jobs of a client's two files.
+const USERNAME_KEY: u64 = 0;
+const PASSWORD_KEY: u64 = 1;
+
 impl CredentialValue {
-    fn new(source: &CredentialSource, log: Logger, parse: fn(&str) -> Result<Secret, String>) -> Self {
+    fn new(key: u64, source: &CredentialSource, log: Logger, parse: fn(&str) -> Result<Secret, String>) -> Self {
         match source {
             CredentialSource::Text(text) => Self::Text(text.clone()),
             CredentialSource::File(path) => {
-                Self::File(path.clone(), WatchedFile::new(path, "refresh credentials", log, parse))
+                Self::File(path.clone(), WatchedFile::new(key, path, "refresh credentials", log, parse))
             }
         }
     }
@@ -356,11 +360,11 @@ impl CredentialValue {
         }
     }
 
-    fn get(&self, cx: &mut Cx<'_>) -> Result<Secret, String> {
+    fn get(&self) -> Result<Secret, String> {
         match self {
             Self::Text(text) => Ok(text.clone()),
             Self::File(_, file) => {
-                file.get(cx).map(|value| (*value).clone()).ok_or_else(|| NO_CREDENTIAL_SOURCE.to_owned())
+                file.value().map(|value| (*value).clone()).ok_or_else(|| NO_CREDENTIAL_SOURCE.to_owned())
             }
         }
     }
@@ -375,14 +379,22 @@ impl Extension for BasicAuthClient {
         self.0.password.open(cx)
     }
 
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
+        for value in [&self.0.username, &self.0.password] {
+            if let CredentialValue::File(_, file) = value {
+                file.handle_event(cx, local, &event);
+            }
+        }
+    }
+
     fn client_auth(&self) -> Option<Rc<dyn ClientAuth>> {
         Some(self.0.clone())
     }
 }
 
 impl ClientAuth for BasicCredentials {
-    fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
-        let (name, password) = (self.username.get(cx)?, self.password.get(cx)?);
+    fn headers(&self, _: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
+        let (name, password) = (self.username.get()?, self.password.get()?);
         let encoded = BASE64.encode(format!("{}:{}", name.expose(), password.expose()));
         Ok(vec![("authorization".to_owned(), format!("Basic {encoded}"))])
     }

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use otelcore_config::{ComponentId, EffectiveValue, Section};
 use otelcore_pipeline::{
-    Authentication, BuildContext, ClientAuth, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Extension,
-    Factory, ServerAuth, StartError,
+    Authentication, BuildContext, ClientAuth, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event,
+    Extension, Factory, ServerAuth, StartError,
 };
 
 use crate::Secret;
@@ -88,6 +88,9 @@ impl Factory for BearerTokenAuthFactory {
     }
 }
 
+/// The number of the token file's timer and job.
+const FILE_KEY: u64 = 0;
+
 /// Whether it is a token of RFC 9110.
 fn is_header_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
@@ -99,7 +102,13 @@ impl ComponentConfig for BearerTokenAuthConfig {
         let tokens = if self.filename.is_empty() {
             TokenSource::Fixed(Rc::new(self.tokens.clone()))
         } else {
-            TokenSource::File(WatchedFile::new(&self.filename, "refresh token", build.log.clone(), parse_token_file))
+            TokenSource::File(WatchedFile::new(
+                FILE_KEY,
+                &self.filename,
+                "refresh token",
+                build.log.clone(),
+                parse_token_file,
+            ))
         };
         let (scheme, header) = (self.scheme.clone(), self.header.clone());
         let auth = Rc::new(BearerTokenAuthenticator {
@@ -146,6 +155,12 @@ impl Extension for BearerTokenExtension {
         }
     }
 
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>) {
+        if let TokenSource::File(file) = &self.0.tokens {
+            file.handle_event(cx, local, &event);
+        }
+    }
+
     fn server_auth(&self) -> Option<Rc<dyn ServerAuth>> {
         Some(self.0.clone())
     }
@@ -156,10 +171,10 @@ impl Extension for BearerTokenExtension {
 }
 
 impl BearerTokenAuthenticator {
-    fn tokens(&self, cx: &mut Cx<'_>) -> Rc<Vec<Secret>> {
+    fn tokens(&self) -> Rc<Vec<Secret>> {
         match &self.tokens {
             TokenSource::Fixed(tokens) => tokens.clone(),
-            TokenSource::File(file) => file.get(cx).unwrap_or_default(),
+            TokenSource::File(file) => file.value().unwrap_or_default(),
         }
     }
 
@@ -173,11 +188,11 @@ impl BearerTokenAuthenticator {
 }
 
 impl ServerAuth for BearerTokenAuthenticator {
-    fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication {
+    fn authenticate<'h>(&self, _: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication {
         let Some(value) = header(&self.lower_case_header).filter(|value| !value.is_empty()) else {
             return Authentication::Refused(format!("missing or empty authorization header: {}", self.header));
         };
-        let tokens = self.tokens(cx);
+        let tokens = self.tokens();
         // Every token is compared, so that the time does not depend on which one matches.
         let matches =
             self.token(&value).is_some_and(|token| tokens.iter().fold(false, |any, t| any | t.constant_time_eq(token)));
@@ -192,8 +207,8 @@ impl ServerAuth for BearerTokenAuthenticator {
 }
 
 impl ClientAuth for BearerTokenAuthenticator {
-    fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
-        let tokens = self.tokens(cx);
+    fn headers(&self, _: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
+        let tokens = self.tokens();
         let Some(token) = tokens.first().map(Secret::expose) else { return Err("no bearer token provided".to_owned()) };
         let value = if self.scheme.is_empty() { token.to_owned() } else { format!("{} {token}", self.scheme) };
         Ok(vec![(self.lower_case_header.clone(), value)])

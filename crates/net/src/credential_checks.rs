@@ -180,62 +180,8 @@ impl<W> Drop for PendingCheck<W> {
 mod tests {
     use super::*;
     use std::cell::Cell;
-    use std::io;
 
-    use otelcore_pipeline::{
-        Endpoint, Job, Key, Listener, MemorySample, MonotonicTime, PeerAddr, ProcessSample, Stream, TimerId, WallTime,
-        World,
-    };
-
-    /// Keeps jobs until the test runs them.
-    #[derive(Default)]
-    struct JobWorld(Vec<Job>);
-
-    impl World for JobWorld {
-        fn bind_udp(&mut self, _: Key, _: &str, _: u16) -> io::Result<Box<dyn otelcore_pipeline::DatagramSocket>> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-        fn run_file_job(
-            &mut self,
-            _: Key,
-            _: otelcore_pipeline::FileJob,
-        ) -> Result<(), otelcore_pipeline::TooManyFileJobs> {
-            Err(otelcore_pipeline::TooManyFileJobs)
-        }
-        fn now(&self) -> MonotonicTime {
-            MonotonicTime(0)
-        }
-        fn wall_time(&self) -> WallTime {
-            WallTime(0)
-        }
-        fn random(&mut self) -> u64 {
-            0
-        }
-        fn sample_memory(&mut self) -> MemorySample {
-            MemorySample::default()
-        }
-        fn sample_process(&mut self) -> ProcessSample {
-            ProcessSample::default()
-        }
-        fn listen(&mut self, _: Key, _: &Endpoint) -> io::Result<Box<dyn Listener>> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-        fn connect(&mut self, _: Key, _: &PeerAddr) -> io::Result<Box<dyn Stream>> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-        fn resolve(&mut self, _: Key, _: &str, _: u16) {}
-        fn set_timer(&mut self, _: Key, _: MonotonicTime) -> TimerId {
-            TimerId(0)
-        }
-        fn cancel_timer(&mut self, _: TimerId) {}
-        fn request_ready(&mut self, _: Key) {}
-        fn open_output(&mut self, _: &str) -> io::Result<Box<dyn io::Write>> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-        fn run_job(&mut self, _: Key, job: Job) {
-            self.0.push(job);
-        }
-    }
+    use otelcore_testkit::TestWorld;
 
     /// Even credentials are valid. After `max_computations` computations all others are refused unchecked.
     struct EvenCheck {
@@ -264,7 +210,7 @@ mod tests {
     }
 
     struct Fixture {
-        world: JobWorld,
+        world: TestWorld,
         checks: CredentialChecks<u32>,
         computations: Rc<Cell<u32>>,
         max_computations: u32,
@@ -273,7 +219,7 @@ mod tests {
     impl Fixture {
         fn new(max_computations: u32) -> Self {
             Self {
-                world: JobWorld::default(),
+                world: TestWorld::new(),
                 checks: CredentialChecks::new(0),
                 computations: Rc::default(),
                 max_computations,
@@ -286,15 +232,14 @@ mod tests {
                 computations: self.computations.clone(),
                 max_computations: self.max_computations,
             };
-            self.checks.enqueue(&mut Cx::new(&mut self.world, 0), Box::new(check), request)
+            self.checks.enqueue(&mut self.world.cx(), Box::new(check), request)
         }
 
         /// Runs the one job there is.
         fn run_job(&mut self) -> Vec<(u32, CheckResult)> {
-            let job = self.world.0.pop().unwrap();
-            assert!(self.world.0.is_empty(), "one at a time");
-            job();
-            self.checks.handle_job_ended(&mut Cx::new(&mut self.world, 0));
+            assert_eq!(self.world.job_count(), 1, "one at a time");
+            self.world.run_job();
+            self.checks.handle_job_ended(&mut self.world.cx());
             self.results()
         }
 
@@ -317,7 +262,7 @@ mod tests {
         assert_eq!(pending[2].result().as_deref(), Some(&Ok(())));
         assert_eq!(pending[1].result(), None);
         assert_eq!(fixture.run_job(), [(11, refused("wrong")), (13, refused("wrong"))]);
-        assert_eq!((fixture.computations.get(), fixture.world.0.len()), (2, 0));
+        assert_eq!((fixture.computations.get(), fixture.world.job_count()), (2, 0));
     }
 
     #[test]
@@ -348,8 +293,8 @@ mod tests {
         let mut fixture = Fixture::new(9);
         let _pending = fixture.enqueue(2, 1).unwrap();
         // The job ends without a result.
-        drop(fixture.world.0.pop());
-        fixture.checks.handle_job_ended(&mut Cx::new(&mut fixture.world, 0));
+        fixture.world.drop_job();
+        fixture.checks.handle_job_ended(&mut fixture.world.cx());
         assert_eq!(fixture.results(), [(1, refused("wrong"))]);
     }
 
@@ -362,7 +307,7 @@ mod tests {
         let mut credentials = [0; 32];
         credentials[1] = 1;
         let other = EvenCheck { credentials, computations: fixture.computations.clone(), max_computations: 9 };
-        let more = fixture.checks.enqueue(&mut Cx::new(&mut fixture.world, 0), Box::new(other), 400);
+        let more = fixture.checks.enqueue(&mut fixture.world.cx(), Box::new(other), 400);
         assert_eq!(more.err(), Some(TooManyChecks));
         drop(pending);
     }

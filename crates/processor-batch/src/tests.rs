@@ -1,77 +1,14 @@
 //! Tests of batching with a virtual clock, in a world that has only time.
 
-use std::collections::BTreeSet;
-use std::io;
-
 use bytes::Bytes;
 use otelcore_pdata::{Rope, Signal};
-use otelcore_pipeline::{
-    Budget, Endpoint, Held, Key, Listener, MemorySample, NoopLogSink, PeerAddr, ProcessSample, Stream, WallTime, World,
-};
+use otelcore_pipeline::{Budget, Held, NoopLogSink};
+use otelcore_testkit::ProcessorTest;
 
 use super::*;
 
-/// A world with nothing but a clock and timers.
-#[derive(Default)]
-struct ClockWorld {
-    now: MonotonicTime,
-    timers: Vec<(MonotonicTime, TimerId, u64)>,
-    next: u64,
-    ready_keys: BTreeSet<u64>,
-}
-
-impl World for ClockWorld {
-    fn bind_udp(&mut self, _: Key, _: &str, _: u16) -> io::Result<Box<dyn otelcore_pipeline::DatagramSocket>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn run_file_job(
-        &mut self,
-        _: Key,
-        _: otelcore_pipeline::FileJob,
-    ) -> Result<(), otelcore_pipeline::TooManyFileJobs> {
-        Err(otelcore_pipeline::TooManyFileJobs)
-    }
-    fn now(&self) -> MonotonicTime {
-        self.now
-    }
-    fn wall_time(&self) -> WallTime {
-        WallTime(0)
-    }
-    fn random(&mut self) -> u64 {
-        0
-    }
-    fn sample_memory(&mut self) -> MemorySample {
-        MemorySample::default()
-    }
-    fn sample_process(&mut self) -> ProcessSample {
-        ProcessSample::default()
-    }
-    fn listen(&mut self, _: Key, _: &Endpoint) -> io::Result<Box<dyn Listener>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn connect(&mut self, _: Key, _: &PeerAddr) -> io::Result<Box<dyn Stream>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn resolve(&mut self, _: Key, _: &str, _: u16) {}
-    fn set_timer(&mut self, key: Key, at: MonotonicTime) -> TimerId {
-        self.next += 1;
-        self.timers.push((at, TimerId(self.next), key.local));
-        TimerId(self.next)
-    }
-    fn cancel_timer(&mut self, id: TimerId) {
-        self.timers.retain(|t| t.1 != id);
-    }
-    fn request_ready(&mut self, key: Key) {
-        self.ready_keys.insert(key.local);
-    }
-    fn open_output(&mut self, _: &str) -> io::Result<Box<dyn io::Write>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
 struct Fixture {
-    world: ClockWorld,
-    processor: BatchProcessor,
+    test: ProcessorTest<BatchProcessor>,
     budget: Arc<Budget>,
     batches: Vec<(u32, Ack)>,
 }
@@ -81,7 +18,7 @@ impl Fixture {
         let telemetry = Telemetry::new(MetricsLevel::Detailed);
         let budget = Arc::<Budget>::default();
         let processor = BatchProcessor::new(config, "batch", &telemetry, &budget, Logger::new(Arc::new(NoopLogSink)));
-        Self { world: ClockWorld::default(), processor, budget, batches: Vec::new() }
+        Self { test: ProcessorTest::new(Box::new(processor)), budget, batches: Vec::new() }
     }
 
     /// One log record is `0a 06 12 04 12 02 08 00`-like: resource, scope, and records of two bytes.
@@ -113,7 +50,7 @@ impl Fixture {
 
     /// Runs one requested turn; returns whether there was one.
     fn run_turn(&mut self) -> bool {
-        let keys = std::mem::take(&mut self.world.ready_keys);
+        let keys = self.test.world.take_ready();
         for local in &keys {
             self.call_processor(|p, cx, out| p.handle_event(cx, *local, Event::Ready, out));
         }
@@ -135,23 +72,19 @@ impl Fixture {
     }
 
     fn call_processor(&mut self, f: impl FnOnce(&mut BatchProcessor, &mut Cx<'_>, &mut Downstream)) {
-        let mut downstream = Downstream::default();
-        f(&mut self.processor, &mut Cx::new(&mut self.world, 1), &mut downstream);
-        let payloads = downstream.take();
+        self.test.call(f);
+        self.take_batches();
+    }
+
+    fn take_batches(&mut self) {
+        let payloads = self.test.take_passed_on();
         self.batches.extend(payloads.into_iter().map(|(payload, ack)| (payload.items(), ack)));
     }
 
     /// Advances the clock and fires the timers that are due.
     fn advance(&mut self, millis: u64) {
-        let end = self.world.now + Duration::from_millis(millis);
-        loop {
-            self.world.timers.sort_unstable();
-            let Some(&(at, id, local)) = self.world.timers.first().filter(|t| t.0 <= end) else { break };
-            self.world.now = at;
-            self.world.cancel_timer(id);
-            self.call_processor(|p, cx, out| p.handle_event(cx, local, Event::Timer, out));
-        }
-        self.world.now = end;
+        self.test.run_for(Duration::from_millis(millis));
+        self.take_batches();
     }
 
     fn settle(&mut self, batch_id: u64, outcome: Outcome) {
@@ -187,10 +120,10 @@ fn payload_above_the_maximum_size_is_split_and_the_remainder_waits() {
         Fixture::new(BatchConfig { send_batch_size: 10, send_batch_max_size: 10, ..BatchConfig::default() });
     fixture.send(25);
     assert_eq!(fixture.take_sizes(), [10, 10]);
-    assert_eq!(fixture.processor.held_items(), 25, "jobs are held until they are settled");
+    assert_eq!(fixture.test.processor.held_items(), 25, "jobs are held until they are settled");
     fixture.settle(0, Outcome::Delivered);
     fixture.settle(1, Outcome::Delivered);
-    assert_eq!(fixture.processor.held_items(), 5);
+    assert_eq!(fixture.test.processor.held_items(), 5);
     fixture.advance(200);
     assert_eq!(fixture.take_sizes(), [5]);
 }
@@ -213,13 +146,13 @@ fn batch_that_is_refused_is_retried_and_new_payloads_are_refused() {
     fixture.send(2);
     fixture.send(2);
     assert_eq!(fixture.take_sizes(), [], "the first of these waits in the shard, the second was refused");
-    assert_eq!(fixture.processor.held_items(), 4);
+    assert_eq!(fixture.test.processor.held_items(), 4);
     fixture.advance(50);
     assert_eq!(fixture.take_sizes(), [2], "the same batch again");
     fixture.settle(0, Outcome::Delivered);
     assert_eq!(fixture.take_sizes(), [2], "and then what waited");
     fixture.settle(1, Outcome::Delivered);
-    assert_eq!((fixture.processor.held_items(), fixture.budget.held()), (0, 0));
+    assert_eq!((fixture.test.processor.held_items(), fixture.budget.held()), (0, 0));
 }
 
 #[test]
@@ -232,7 +165,7 @@ fn batches_in_flight_are_limited() {
         fixture.settle(batch_id, Outcome::Delivered);
     }
     assert_eq!(fixture.take_sizes().len(), 100 - MAX_IN_FLIGHT);
-    assert_eq!((fixture.processor.held_items(), fixture.budget.held()), (0, 0));
+    assert_eq!((fixture.test.processor.held_items(), fixture.budget.held()), (0, 0));
 }
 
 #[test]
@@ -256,8 +189,8 @@ fn payloads_with_different_metadata_get_separate_batches_up_to_the_limit() {
     fixture.send_with_metadata(2, metadata("a"));
     assert_eq!(fixture.take_sizes(), [4]);
     fixture.send_with_metadata(2, metadata("c"));
-    assert_eq!(fixture.processor.held_items(), 6, "the third tenant was refused");
-    let kept = fixture.processor.shards[0].take(0, &mut StepBudget::for_one_step()).unwrap().metadata.unwrap();
+    assert_eq!(fixture.test.processor.held_items(), 6, "the third tenant was refused");
+    let kept = fixture.test.processor.shards[0].take(0, &mut StepBudget::for_one_step()).unwrap().metadata.unwrap();
     assert_eq!(kept.get("tenant"), ["a"]);
     assert!(kept.get("secret").is_empty(), "only the named headers go on");
 }
@@ -269,7 +202,7 @@ fn drain_sends_the_waiting_items() {
     fixture.call_processor(|p, cx, out| p.drain(cx, out));
     assert_eq!(fixture.take_sizes(), [3]);
     fixture.settle(0, Outcome::Delivered);
-    assert_eq!(fixture.processor.held_items(), 0);
+    assert_eq!(fixture.test.processor.held_items(), 0);
     let _ = Held::default();
 }
 
@@ -287,11 +220,11 @@ fn payload_of_two_million_items_is_cut_over_many_turns_without_loss() {
     loop {
         let sizes = fixture.settle_all(&mut job);
         assert!(sizes.len() <= MAX_BATCHES_PER_TURN as usize, "{} batches in a turn", sizes.len());
-        let done = fixture.processor.work_left.spent();
+        let done = fixture.test.processor.work_left.spent();
         assert!(done <= StepBudget::UNITS_PER_STEP + 200 * WORK_PER_ITEM, "{done} units of work in a turn");
         items += sizes.iter().sum::<u32>();
         assert!(sizes.iter().all(|size| *size == 100));
-        assert_eq!(fixture.processor.held_items(), u64::from(ITEMS - items), "what is being cut is held");
+        assert_eq!(fixture.test.processor.held_items(), u64::from(ITEMS - items), "what is being cut is held");
         turns += 1;
         if !fixture.run_turn() {
             break;
@@ -300,7 +233,7 @@ fn payload_of_two_million_items_is_cut_over_many_turns_without_loss() {
     assert_eq!(items, ITEMS);
     assert!((312..700).contains(&turns), "{turns} turns");
     assert_eq!(fixture.budget.held(), 0);
-    assert!(fixture.world.timers.is_empty());
+    assert!(fixture.test.world.timers().is_empty());
 }
 
 #[test]
@@ -309,7 +242,7 @@ fn drain_of_many_items_continues_over_turns_until_all_are_sent() {
         Fixture::new(BatchConfig { send_batch_size: 1000, send_batch_max_size: 1000, ..BatchConfig::default() });
     // While the batches in flight are not settled, the rest waits.
     (0..20).for_each(|_| fixture.send(7777));
-    let held = fixture.processor.held_items();
+    let held = fixture.test.processor.held_items();
     fixture.call_processor(|p, cx, out| p.drain(cx, out));
     let (mut job, mut items) = (0, 0_u64);
     loop {
@@ -319,7 +252,7 @@ fn drain_of_many_items_continues_over_turns_until_all_are_sent() {
         }
     }
     assert_eq!(items, held);
-    assert_eq!((fixture.processor.held_items(), fixture.budget.held()), (0, 0));
+    assert_eq!((fixture.test.processor.held_items(), fixture.budget.held()), (0, 0));
 }
 
 #[test]

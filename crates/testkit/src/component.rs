@@ -74,7 +74,7 @@ impl TestContext {
         Self {
             telemetry: Telemetry::new(MetricsLevel::Detailed),
             budget: Arc::default(),
-            log: TestLog::new(LogLevel::Info),
+            log: TestLog::new(Some(LogLevel::Info)),
             auth: Authenticators::default(),
             signals: Signal::ALL.to_vec(),
         }

@@ -28,14 +28,14 @@ impl std::fmt::Display for RecordedEntry {
 /// Records what components log.
 #[derive(Debug)]
 pub struct TestLog {
-    level: LogLevel,
+    level: Option<LogLevel>,
     entries: Mutex<Vec<RecordedEntry>>,
 }
 
 impl TestLog {
-    /// Records entries from this level on.
+    /// Records entries from this level on; `None` wants no entry.
     #[must_use]
-    pub fn new(level: LogLevel) -> Arc<Self> {
+    pub fn new(level: Option<LogLevel>) -> Arc<Self> {
         Arc::new(Self { level, entries: Mutex::default() })
     }
 
@@ -60,7 +60,7 @@ impl TestLog {
 
 impl LogSink for TestLog {
     fn enabled(&self, level: LogLevel) -> bool {
-        level >= self.level
+        self.level.is_some_and(|from| level >= from)
     }
 
     fn log(&self, entry: &LogEntry<'_>) {

@@ -1,160 +1,30 @@
-//! Tests that send payloads through an exporter, in a simulated world with only time and files.
+//! Tests that send payloads through an exporter.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io;
-use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::io::ErrorKind;
+use std::time::Duration;
 
-use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_pdata::{Rope, Signal};
-use otelcore_pipeline::{
-    AttemptId, Budget, BuildContext, Component, Cx, Endpoint, Event, Exporter, Factory, Held, Key, Listener, LogEntry,
-    LogField, LogLevel, LogScope, LogSink, Logger, MemorySample, MetricsLevel, MonotonicTime, Outcome, Outcomes,
-    Payload, PeerAddr, ProcessSample, StartError, Stream, Telemetry, TimerId, WallTime, World,
-};
+use otelcore_pipeline::{AttemptId, Exporter, LogScope, Outcome, StartError};
+use otelcore_testkit::{ExporterTest, RecordedEntry, TestContext, TestLog, exporter, payload};
 
 use super::telemetry;
 use crate::DebugFactory;
 
-/// Files by path; one that is missing here cannot be opened.
-type Files = Rc<RefCell<BTreeMap<String, Vec<u8>>>>;
-
-struct FileWorld {
-    now: MonotonicTime,
-    files: Files,
-    is_disk_full: Rc<RefCell<bool>>,
-    ready_keys: Vec<u64>,
-}
-
-struct MemoryFile {
-    path: String,
-    files: Files,
-    is_disk_full: Rc<RefCell<bool>>,
-}
-
-impl io::Write for MemoryFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if *self.is_disk_full.borrow() {
-            return Err(io::Error::other("no space left on device"));
-        }
-        self.files.borrow_mut().entry(self.path.clone()).or_default().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl World for FileWorld {
-    fn bind_udp(&mut self, _: Key, _: &str, _: u16) -> io::Result<Box<dyn otelcore_pipeline::DatagramSocket>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn run_file_job(
-        &mut self,
-        _: Key,
-        _: otelcore_pipeline::FileJob,
-    ) -> Result<(), otelcore_pipeline::TooManyFileJobs> {
-        Err(otelcore_pipeline::TooManyFileJobs)
-    }
-    fn now(&self) -> MonotonicTime {
-        self.now
-    }
-    fn wall_time(&self) -> WallTime {
-        WallTime(0)
-    }
-    fn random(&mut self) -> u64 {
-        4
-    }
-    fn sample_memory(&mut self) -> MemorySample {
-        MemorySample::default()
-    }
-    fn sample_process(&mut self) -> ProcessSample {
-        ProcessSample::default()
-    }
-    fn listen(&mut self, _: Key, _: &Endpoint) -> io::Result<Box<dyn Listener>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn connect(&mut self, _: Key, _: &PeerAddr) -> io::Result<Box<dyn Stream>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn resolve(&mut self, _: Key, _: &str, _: u16) {}
-    fn set_timer(&mut self, _: Key, _: MonotonicTime) -> TimerId {
-        TimerId(0)
-    }
-    fn cancel_timer(&mut self, _: TimerId) {}
-    fn request_ready(&mut self, key: Key) {
-        self.ready_keys.push(key.local);
-    }
-    fn open_output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
-        if !self.files.borrow().contains_key(path) {
-            return Err(io::Error::other(format!("open {path}: permission denied")));
-        }
-        let (path, files, full) = (path.to_owned(), self.files.clone(), self.is_disk_full.clone());
-        Ok(Box::new(MemoryFile { path, files, is_disk_full: full }))
-    }
-}
-
-/// Stores records as `level kind/id/signal message {fields}`.
-#[derive(Default)]
-struct RecordedLog {
-    lines: Mutex<Vec<String>>,
-    is_disabled: bool,
-}
-
-impl LogSink for RecordedLog {
-    fn enabled(&self, level: LogLevel) -> bool {
-        !self.is_disabled && level >= LogLevel::Info
-    }
-
-    fn log(&self, r: &LogEntry<'_>) {
-        let mut line = format!("{} {}/{}/{} {}", r.level.name(), r.scope.kind, r.scope.id, r.scope.signal, r.message);
-        for (name, value) in r.fields {
-            let _ = match value {
-                LogField::Str(v) => write!(line, " {name}={v}"),
-                LogField::Uint(v) => write!(line, " {name}={v}"),
-                other => panic!("no such field was expected: {other:?}"),
-            };
-        }
-        self.lines.lock().unwrap().push(line);
-    }
-}
-
 struct Fixture {
-    world: FileWorld,
-    exporter: Box<dyn Exporter>,
-    log: Arc<RecordedLog>,
-    attempts: u64,
+    test: ExporterTest<dyn Exporter>,
+    context: TestContext,
 }
 
 impl Fixture {
     fn new(yaml: &str, is_log_disabled: bool) -> Self {
-        let d = Diagnostics::new();
-        let node = from_yaml(yaml, &d);
-        let id = "debug/a".parse().unwrap();
-        let config = DebugFactory.parse(&id, Section::new(node.as_ref(), "exporters::debug/a", &d)).unwrap();
-        assert!(d.is_empty(), "{}", d.render_to_string(false));
-        let log = Arc::new(RecordedLog { is_disabled: is_log_disabled, ..RecordedLog::default() });
-        let scope = LogScope { kind: "exporter", id: "debug/a".to_owned(), ..LogScope::default() };
-        let context = BuildContext {
-            id: &id,
-            signals: &Signal::ALL,
-            telemetry: &Telemetry::new(MetricsLevel::Normal),
-            log: Logger::new(log.clone()).with_scope(scope),
-            budget: &Arc::<Budget>::default(),
-            auth: &otelcore_pipeline::Authenticators::default(),
-        };
-        let Ok(Component::Exporter(exporter, _)) = config.create(&context) else { panic!("no exporter") };
-        let files = ["stdout", "stderr"].map(|path| (path.to_owned(), Vec::new()));
-        let files = Rc::new(RefCell::new(BTreeMap::from(files)));
-        Self {
-            world: FileWorld { now: MonotonicTime(1), files, is_disk_full: Rc::default(), ready_keys: Vec::new() },
-            exporter,
-            log,
-            attempts: 0,
+        let mut context = TestContext::new();
+        if is_log_disabled {
+            context.log = TestLog::new(None);
         }
+        let component = context.create(&DebugFactory, "debug/a", yaml);
+        let mut test = ExporterTest::new(exporter(component.unwrap_or_else(|e| panic!("{e}"))));
+        test.world.advance(Duration::from_nanos(1));
+        Self { test, context }
     }
 
     fn new_started(yaml: &str) -> Self {
@@ -164,41 +34,37 @@ impl Fixture {
     }
 
     fn start(&mut self) -> Result<(), StartError> {
-        self.exporter.start(&mut Cx::new(&mut self.world, 0))
+        self.test.start()
     }
 
     fn send_and_assert_delivered(&mut self, signal: Signal, body: Rope) {
         let mut outcomes = self.start_attempt(signal, body);
         outcomes.extend(self.run_until_idle());
-        let id = AttemptId { signal: signal as u8, number: self.attempts };
-        assert!(matches!(outcomes.as_slice(), [(job, Outcome::Delivered)] if *job == id), "{outcomes:?}");
+        assert!(matches!(outcomes.as_slice(), [(_, Outcome::Delivered)]), "{outcomes:?}");
     }
 
     fn start_attempt(&mut self, signal: Signal, body: Rope) -> Vec<(AttemptId, Outcome)> {
-        self.attempts += 1;
-        let id = AttemptId { signal: signal as u8, number: self.attempts };
-        let payload = Payload { signal, body, metadata: None, held: Held::default() };
-        let mut outcomes = Outcomes::default();
-        self.exporter.send(&mut Cx::new(&mut self.world, 0), id, &payload, MonotonicTime::NEVER, &mut outcomes);
-        outcomes.take()
+        self.test.send(&payload(signal, body))
     }
 
     /// Handles events until no helper job is left.
     fn run_until_idle(&mut self) -> Vec<(AttemptId, Outcome)> {
-        let mut outcomes = Outcomes::default();
-        while let Some(local) = self.world.ready_keys.pop() {
-            self.exporter.handle_event(&mut Cx::new(&mut self.world, 0), local, Event::Ready, &mut outcomes);
-        }
-        outcomes.take()
+        self.test.run()
     }
 
-    /// What has been logged since the last call.
+    /// What has been logged since the last call: `level kind/id/signal message {fields}`.
     fn take_logged(&self) -> Vec<String> {
-        std::mem::take(&mut self.log.lines.lock().unwrap())
+        let line = |entry: RecordedEntry| {
+            let LogScope { kind, id, signal, .. } = &entry.scope;
+            let text = entry.to_string();
+            let (level, rest) = text.split_once(": ").unwrap();
+            format!("{level} {kind}/{id}/{signal} {rest}")
+        };
+        self.context.log.take_entries().into_iter().map(line).collect()
     }
 
     fn file(&self, path: &str) -> Vec<u8> {
-        self.world.files.borrow().get(path).cloned().unwrap_or_default()
+        self.test.world.output(path)
     }
 }
 
@@ -253,6 +119,7 @@ fn output_to_files_has_no_time_or_level_and_keeps_the_bytes() {
 #[test]
 fn output_that_cannot_be_opened_is_a_start_error() {
     let mut fixture = Fixture::new("{use_internal_logger: false, output_paths: [/root/x]}", false);
+    fixture.test.world.deny_output("/root/x", "open /root/x: permission denied");
     let error = fixture.start().unwrap_err();
     assert_eq!(error.to_string(), "couldn't open sink \"/root/x\": open /root/x: permission denied");
 }
@@ -260,15 +127,15 @@ fn output_that_cannot_be_opened_is_a_start_error() {
 #[test]
 fn full_disk_is_logged_once_and_payloads_are_delivered() {
     let mut fixture = Fixture::new_started("use_internal_logger: false");
-    *fixture.world.is_disk_full.borrow_mut() = true;
+    fixture.test.world.set_output_error(Some((ErrorKind::StorageFull, "no space left on device")));
     fixture.send_and_assert_delivered(Signal::Logs, telemetry::logs());
     fixture.send_and_assert_delivered(Signal::Logs, telemetry::logs());
     let write_error = "error exporter/debug/a/ cannot write debug output path=stdout error=no space left on device";
     assert_eq!(fixture.take_logged(), [write_error]);
-    *fixture.world.is_disk_full.borrow_mut() = false;
+    fixture.test.world.set_output_error(None);
     fixture.send_and_assert_delivered(Signal::Logs, telemetry::logs());
     assert_eq!(fixture.file("stdout"), b"Logs\t{\"resource logs\": 1, \"log records\": 2}\n");
-    *fixture.world.is_disk_full.borrow_mut() = true;
+    fixture.test.world.set_output_error(Some((ErrorKind::StorageFull, "no space left on device")));
     fixture.send_and_assert_delivered(Signal::Logs, telemetry::logs());
     assert_eq!(fixture.take_logged(), [write_error], "it had worked again, so the next failure is news");
 }
@@ -290,7 +157,7 @@ fn equal_messages_are_sampled_each_second_and_for_each_signal() {
     fixture.send_and_assert_delivered(Signal::Traces, telemetry::traces());
     assert_eq!(fixture.take_logged().len(), 2, "another signal counts for itself");
 
-    fixture.world.now = MonotonicTime(1 + 1_000_000_000);
+    fixture.test.world.advance(Duration::from_secs(1));
     fixture.send_and_assert_delivered(Signal::Logs, telemetry::log_with_body(b"same"));
     assert_eq!(fixture.take_logged().len(), 2, "a new second");
 }
@@ -318,7 +185,7 @@ fn large_payload_is_rendered_on_a_helper_thread_and_written_in_order() {
     );
     assert!(fixture.take_logged().is_empty(), "the small one waits for the large one");
     let attempts: Vec<u64> = fixture.run_until_idle().iter().map(|(job, _)| job.number).collect();
-    assert_eq!(attempts, [1, 2]);
+    assert_eq!(attempts, [0, 1]);
     let lines = fixture.take_logged();
     assert_eq!(lines.len(), 4);
     assert!(lines[0].contains("2000") && lines[1].contains("Span #1999") && lines[3].contains("Span #0"));

@@ -76,24 +76,24 @@ fn changed_token_file_is_applied_after_a_second_at_most() {
         fixture.advance(Duration::from_millis(9));
         assert_eq!(fixture.authorize("Bearer one"), Ok(()));
     }
-    assert_eq!(fixture.world.reads, 1, "the file is not read for each request");
+    assert_eq!(fixture.world.files_read(), 1, "the file is not read for each request");
     fixture.advance(Duration::from_millis(100));
     assert_eq!(fixture.authorize("Bearer one"), err(MISMATCH));
     assert_eq!(
         (fixture.authorize("Bearer two"), fixture.sent_header()),
         (Ok(()), "authorization: Bearer two".to_owned())
     );
-    assert_eq!(fixture.world.reads, 2);
+    assert_eq!(fixture.world.files_read(), 2);
     assert_eq!(fixture.take_log_lines(), ["info: refresh token filename=/token"]);
     fixture.advance(Duration::from_secs(5));
-    assert_eq!((fixture.sent_header(), fixture.world.reads), ("authorization: Bearer two".to_owned(), 3));
+    assert_eq!((fixture.sent_header(), fixture.world.files_read()), ("authorization: Bearer two".to_owned(), 7));
     assert!(fixture.take_log_lines().is_empty(), "nothing has changed");
 }
 
 #[test]
 fn missing_or_empty_token_file_keeps_the_last_token_and_is_logged_once() {
     let mut fixture = Fixture::new(&Bearer, "filename: /token").with_file("/token", "one").started();
-    fixture.world.files.clear();
+    fixture.world.disk().remove("/token");
     for _ in 0..3 {
         fixture.advance(Duration::from_secs(1));
         assert_eq!(fixture.authorize("Bearer one"), Ok(()));
