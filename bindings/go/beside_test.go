@@ -51,11 +51,11 @@ func TestBesideAnotherRustArchiveAProgramLinksAndOutlivesItsPanic(t *testing.T) 
 	run := func(name string, arguments ...string) string {
 		command := exec.CommandContext(within(t, 5*time.Minute), name, arguments...)
 		command.Dir = folder
-		said, err := command.CombinedOutput()
+		output, err := command.CombinedOutput()
 		if err != nil {
-			t.Fatalf("%v: %v\n%s", command.Args, err, said)
+			t.Fatalf("%v: %v\n%s", command.Args, err, output)
 		}
-		return string(said)
+		return string(output)
 	}
 	write := func(name, text string) { must(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600)) }
 	archive := filepath.Join(folder, "libother.a")
@@ -71,8 +71,8 @@ func TestBesideAnotherRustArchiveAProgramLinksAndOutlivesItsPanic(t *testing.T) 
 		for _, mode := range []string{"exe", "pie"} {
 			program := filepath.Join(folder, mode+order)
 			run("go", "build", "-buildmode="+mode, "-ldflags=-extldflags="+flags[1], "-o", program, ".")
-			if said := run(program); !strings.Contains(said, "of the other archive") || !strings.HasSuffix(said, "42 true <nil>\n") {
-				t.Errorf("%s, the other archive %s: %s", mode, order, said)
+			if output := run(program); !strings.Contains(output, "of the other archive") || !strings.HasSuffix(output, "42 true <nil>\n") {
+				t.Errorf("%s, the other archive %s: %s", mode, order, output)
 			}
 		}
 	}

@@ -238,9 +238,9 @@ func (c *Collector) Flush(ctx context.Context) error {
 			return ended(ctx, "not everything was delivered in time")
 		}
 		// Data of a flushed batch may wait again in a later batch processor. The collector may also end between two checks.
-		again := failure(C.og_begin_flush(c.handle))
+		err := failure(C.og_begin_flush(c.handle))
 		if state := c.State(); state == Failed || state == Gone {
-			return again
+			return err
 		} else if state == Stopped {
 			return nil
 		}
@@ -282,8 +282,8 @@ func (c *Collector) Shutdown(ctx context.Context) error {
 		return ctx.Err()
 	}
 	err := failure(C.og_shutdown(c.handle, 0))
-	if told, ok := err.(*Error); ok && told.Code == Timeout {
-		told.cause = ctx.Err()
+	if typed, ok := err.(*Error); ok && typed.Code == Timeout {
+		typed.cause = ctx.Err()
 	}
 	return err
 }

@@ -93,8 +93,8 @@ func TestMistakesAreToldWithTheirPlaces(t *testing.T) {
 	if !errors.Is(err, otelcore.ErrInvalidConfig) || !strings.Contains(err.Error(), "mine.yaml:1:22") {
 		t.Fatal(err)
 	}
-	var told *otelcore.Error
-	if !errors.As(err, &told) || told.Code != otelcore.InvalidConfig || told.Retryable {
+	var failure *otelcore.Error
+	if !errors.As(err, &failure) || failure.Code != otelcore.InvalidConfig || failure.Retryable {
 		t.Fatalf("%#v", err)
 	}
 	for _, config := range []otelcore.Config{{}, {YAML: "\xff"}, {YAML: through, Name: "a\x00b"}, {YAML: "a: b: c"}} {
@@ -124,8 +124,8 @@ func TestWhatIsUsedInTheWrongWaySaysSo(t *testing.T) {
 	}
 	input, err := collector.Input("inproc/app")
 	must(t, err)
-	if again, err := collector.Input("inproc/app"); err != nil || again != input {
-		t.Error(again, err)
+	if second, err := collector.Input("inproc/app"); err != nil || second != input {
+		t.Error(second, err)
 	}
 	output, err := collector.Output("inproc/out")
 	must(t, err)
@@ -327,9 +327,9 @@ func TestABatchThatIsNotTakenComesAgain(t *testing.T) {
 		t.Error(since)
 	}
 	must(t, batch.Ack())
-	for _, again := range []error{batch.Ack(), batch.Reject(true), batch.RetryAfter(0)} {
-		if !errors.Is(again, otelcore.ErrClosed) {
-			t.Error(again)
+	for _, err := range []error{batch.Ack(), batch.Reject(true), batch.RetryAfter(0)} {
+		if !errors.Is(err, otelcore.ErrClosed) {
+			t.Error(err)
 		}
 	}
 	if n := items(t, batch.Data()); n != 5 {
@@ -450,8 +450,8 @@ func TestAnOverfullInputSaysSoAndWhen(t *testing.T) {
 			accepted += 9
 		}
 	}
-	var told *otelcore.Error
-	if !errors.Is(refused, otelcore.ErrOverloaded) || !errors.As(refused, &told) || !told.Retryable || told.RetryAfter <= 0 {
+	var failure *otelcore.Error
+	if !errors.Is(refused, otelcore.ErrOverloaded) || !errors.As(refused, &failure) || !failure.Retryable || failure.RetryAfter <= 0 {
 		t.Fatalf("%#v", refused)
 	}
 	for came := 0; came < accepted; {
@@ -519,8 +519,8 @@ func (l *lines) String() string {
 
 func TestTheLogGoesToTheLoggerFromItsLevelOn(t *testing.T) {
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelError, slog.LevelError + 1} {
-		var said lines
-		logger := slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: level}))
+		var logged lines
+		logger := slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: level}))
 		collector := made(t, otelcore.Config{YAML: direct, Log: logger})
 		must(t, collector.Start(t.Context()))
 		input, err := collector.Input("inproc/app")
@@ -532,7 +532,7 @@ func TestTheLogGoesToTheLoggerFromItsLevelOn(t *testing.T) {
 		must(t, collector.Flush(within(t, 5*time.Second)))
 		must(t, collector.Shutdown(within(t, 5*time.Second)))
 		must(t, collector.Close())
-		text := said.String()
+		text := logged.String()
 		lost := strings.Contains(text, "level=ERROR") && strings.Contains(text, `component="exporter inproc/out"`) &&
 			strings.Contains(text, "dropped_items=3")
 		if lost != (level <= slog.LevelError) || (text == "") != (level > slog.LevelError) {
@@ -545,8 +545,8 @@ func TestTheLogGoesToTheLoggerFromItsLevelOn(t *testing.T) {
 }
 
 func TestALoggerThatDoesNotKeepUpHoldsNothingUpAndIsToldWhatItMissed(t *testing.T) {
-	said := lines{gate: make(chan struct{})}
-	logger := slog.New(slog.NewTextHandler(&said, nil))
+	logged := lines{gate: make(chan struct{})}
+	logger := slog.New(slog.NewTextHandler(&logged, nil))
 	collector := made(t, otelcore.Config{YAML: direct, Log: logger})
 	must(t, collector.Start(t.Context()))
 	input, err := collector.Input("inproc/app")
@@ -560,9 +560,9 @@ func TestALoggerThatDoesNotKeepUpHoldsNothingUpAndIsToldWhatItMissed(t *testing.
 	}
 	must(t, collector.Flush(within(t, 10*time.Second)))
 	must(t, collector.Shutdown(within(t, 10*time.Second)))
-	close(said.gate)
+	close(logged.gate)
 	must(t, collector.Close())
-	text := said.String()
+	text := logged.String()
 	var dropped int
 	if at := strings.Index(text, "dropped_records="); at >= 0 {
 		_, _ = fmt.Sscanf(text[at:], "dropped_records=%d", &dropped)

@@ -111,12 +111,12 @@ func failure(r C.og_result) error {
 	if r.status == C.OTELCORE_OK {
 		return nil
 	}
-	told := C.og_error_read(r.error)
+	details := C.og_error_read(r.error)
 	err := &Error{
 		Code:       Code(r.status),
-		Message:    C.GoString(told.message),
-		Retryable:  bool(told.retryable),
-		RetryAfter: time.Duration(told.retry_after_ms) * time.Millisecond,
+		Message:    C.GoString(details.message),
+		Retryable:  bool(details.retryable),
+		RetryAfter: time.Duration(details.retry_after_ms) * time.Millisecond,
 	}
 	C.og_error_free(r.error)
 	return err

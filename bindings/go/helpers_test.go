@@ -142,8 +142,8 @@ func threads() int {
 }
 
 func TestMain(m *testing.M) {
-	if scene := os.Getenv("OTELCORE_SCENE"); scene != "" {
-		play(scene)
+	if behaviour := os.Getenv("OTELCORE_TEST_BEHAVIOUR"); behaviour != "" {
+		runChild(behaviour)
 		return
 	}
 	before := runtime.NumGoroutine()

@@ -118,8 +118,8 @@ func TestAProcessThatIsStartedMeanwhileDisturbsNothing(t *testing.T) {
 	must(t, collector.Shutdown(within(t, 5*time.Second)))
 }
 
-// play runs the test case in the child process.
-func play(scene string) {
+// runChild runs the test case in the child process.
+func runChild(behaviour string) {
 	collector, err := otelcore.New(otelcore.Config{YAML: direct})
 	if err == nil {
 		err = collector.Start(context.Background())
@@ -143,22 +143,22 @@ func play(scene string) {
 		}
 	}()
 	time.Sleep(10 * time.Millisecond)
-	switch scene {
+	switch behaviour {
 	case "returns":
 		return
 	case "exits":
 		os.Exit(7)
 	case "panics":
 		panic("of the host's own")
-	case "dies":
+	case "terminated":
 		// A signal for which Go keeps the default action.
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
 		time.Sleep(10 * time.Second)
-	case "hears":
-		heard, stop := signal.NotifyContext(context.Background(), syscall.SIGINT)
+	case "catches":
+		interrupted, stop := signal.NotifyContext(context.Background(), syscall.SIGINT)
 		defer stop()
 		_ = syscall.Kill(syscall.Getpid(), syscall.SIGINT)
-		<-heard.Done()
+		<-interrupted.Done()
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
 		err := collector.Shutdown(ctx)
@@ -178,19 +178,19 @@ func play(scene string) {
 func TestAProcessEndsAsItsHostWants(t *testing.T) {
 	self, err := os.Executable()
 	must(t, err)
-	for scene, want := range map[string]string{
-		"returns": "exit status 0: ",
-		"exits":   "exit status 7: ",
-		"panics":  "exit status 2: panic: of the host's own",
-		"dies":    "signal: terminated: ",
-		"hears":   "exit status 0: stopped true\n",
-		"faults":  "exit status 0: recovered: runtime error: invalid memory address or nil pointer dereference\n",
+	for behaviour, want := range map[string]string{
+		"returns":    "exit status 0: ",
+		"exits":      "exit status 7: ",
+		"panics":     "exit status 2: panic: of the host's own",
+		"terminated": "signal: terminated: ",
+		"catches":    "exit status 0: stopped true\n",
+		"faults":     "exit status 0: recovered: runtime error: invalid memory address or nil pointer dereference\n",
 	} {
 		command := exec.CommandContext(within(t, 20*time.Second), self)
-		command.Env = append(os.Environ(), "OTELCORE_SCENE="+scene)
-		said, _ := command.CombinedOutput()
-		if got := fmt.Sprintf("%v: %s", command.ProcessState, said); !strings.HasPrefix(got, want) || want[len(want)-1] != 'n' && scene == "returns" && got != want {
-			t.Errorf("%s: %q", scene, got)
+		command.Env = append(os.Environ(), "OTELCORE_TEST_BEHAVIOUR="+behaviour)
+		output, _ := command.CombinedOutput()
+		if got := fmt.Sprintf("%v: %s", command.ProcessState, output); !strings.HasPrefix(got, want) || want[len(want)-1] != 'n' && behaviour == "returns" && got != want {
+			t.Errorf("%s: %q", behaviour, got)
 		}
 	}
 }

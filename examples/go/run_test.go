@@ -111,8 +111,8 @@ func prometheus(t *testing.T, page string) (address string) {
 func built(t *testing.T, name string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), name)
-	if said, err := exec.Command("go", "build", "-race", "-o", binary, "./"+name).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, said)
+	if output, err := exec.Command("go", "build", "-race", "-o", binary, "./"+name).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
 	}
 	return binary
 }
@@ -130,9 +130,9 @@ func TestTheTutorialsSpansReachJaegerWithOnlyTheExporterSwapped(t *testing.T) {
 	grpc, query := jaeger(t)
 	command := exec.Command(built(t, "tutorial"))
 	command.Env = append(os.Environ(), "JAEGER="+grpc)
-	said, err := command.CombinedOutput()
+	output, err := command.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%v: %s", err, said)
+		t.Fatalf("%v: %s", err, output)
 	}
 	var traces string
 	until(t, "eleven spans in Jaeger", func() bool {
@@ -154,8 +154,8 @@ func TestThreeSignalsGoWhereTheConfigurationSaysAndAnInterruptLosesNone(t *testi
 	page := free(t)
 	command := exec.Command(built(t, "signals"))
 	command.Env = append(os.Environ(), "JAEGER="+grpc, "PAGE="+page)
-	var said bytes.Buffer
-	command.Stdout, command.Stderr = &said, &said
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
 	must(t, command.Start())
 	t.Cleanup(func() { _ = command.Process.Kill() })
 	until(t, "the page", func() bool {
@@ -168,7 +168,7 @@ func TestThreeSignalsGoWhereTheConfigurationSaysAndAnInterruptLosesNone(t *testi
 	})
 	must(t, command.Process.Signal(syscall.SIGINT))
 	if err := command.Wait(); err != nil {
-		t.Fatalf("%v: %s", err, said.String())
+		t.Fatalf("%v: %s", err, output.String())
 	}
 	var traces string
 	until(t, "ten spans in Jaeger", func() bool {
@@ -180,7 +180,7 @@ func TestThreeSignalsGoWhereTheConfigurationSaysAndAnInterruptLosesNone(t *testi
 			t.Errorf("no %s in %s", name, traces)
 		}
 	}
-	if !strings.Contains(said.String(), "bytes of logs") {
-		t.Error(said.String())
+	if !strings.Contains(output.String(), "bytes of logs") {
+		t.Error(output.String())
 	}
 }

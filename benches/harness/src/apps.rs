@@ -27,7 +27,7 @@ impl ControlledApp {
         let mut line = String::new();
         self.output.read_line(&mut line).map_err(|e| e.to_string())?;
         let figures: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        if figures.is_empty() { Err(format!("it said {line:?}: {}", log_tail(dir))) } else { Ok(figures) }
+        if figures.is_empty() { Err(format!("its output was {line:?}: {}", log_tail(dir))) } else { Ok(figures) }
     }
 
     fn resume(&mut self) -> Result<(), String> {
@@ -82,7 +82,7 @@ pub(crate) fn run_app(
     if !ended.success() {
         return Err(format!("it ended with {ended}: {}", log_tail(&app_dir)));
     }
-    let [_, failed, mean, p50, p99] = figures[..] else { return Err(format!("it said {figures:?}")) };
+    let [_, failed, mean, p50, p99] = figures[..] else { return Err(format!("its output was {figures:?}")) };
     let lost = (warmup_spans + spans).saturating_sub(received_spans) as f64;
     Ok(vec![seconds / spans as f64 * 1e6, mean, p50, p99, peak, failed, lost])
 }
@@ -111,6 +111,6 @@ pub(crate) fn run_submit(
     if output.status.success() && figures.len() == 3 {
         Ok(figures)
     } else {
-        Err(format!("it said {text:?} and ended with {}: {}", output.status, log_tail(dir)))
+        Err(format!("its output was {text:?} and ended with {}: {}", output.status, log_tail(dir)))
     }
 }

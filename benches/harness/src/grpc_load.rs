@@ -107,7 +107,7 @@ pub(crate) fn export_path(signal: &str) -> PathAndQuery {
     })
 }
 
-/// `load ENDPOINT traces|metrics MAX_ITEMS REQUESTS WINDOW CODING`
+/// `load ENDPOINT traces|metrics ITEMS REQUESTS WINDOW CODING`
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let [endpoint, signal, items, requests, window, coding] = args else {
         return Err("load: six arguments".to_owned());

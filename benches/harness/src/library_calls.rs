@@ -18,7 +18,7 @@ use crate::telemetry;
 const GZIP: u32 = 6;
 const ZSTD: i32 = 3;
 
-/// `alone gzip|zstd|walk|prost MAX_ITEMS ROUNDS`: prints CPU seconds and the bytes that would be sent.
+/// `alone gzip|zstd|walk|prost ITEMS ROUNDS`: prints CPU seconds and the bytes that would be sent.
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let [what, items, rounds] = args else { return Err("alone: three arguments".to_owned()) };
     pin_to_core(0);

@@ -1,6 +1,6 @@
 //! The benches: our release binary and other programs under the same requests, one after another, pinned to cores.
 //!
-//! `otelcore-bench [--repeat N] [--quick] [--only PLAYER|ROW] [ROW ...]` runs every row, or the rows named; `--stall`
+//! `otelcore-bench [--repeat N] [--quick] [--only PROGRAM|ROW] [ROW ...]` runs every row, or the rows named; `--stall`
 //! and `--overload` measure the effect of one worst-case request and of too many requests (see `stall` and `overload`).
 //! The other commands are the processes that it starts for itself. CPU is user and system time of the collector's
 //! process, from before the load until the last item has arrived; peaks are VmHWM. No figure passes or fails: the
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Some("sink") => sink::main(rest),
         Some("relay") => relay::main(rest),
         Some("alone") => library_calls::main(rest),
-        Some("crowd") => overload::run_client(rest),
+        Some("overload-client") => overload::run_client(rest),
         Some("idle") => connections::idle(rest),
         Some("active") => connections::active(rest),
         Some("collector") => return run_collector(&args),

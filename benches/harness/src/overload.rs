@@ -270,10 +270,12 @@ impl Extension for OverloadClient {
     }
 }
 
-/// `crowd grpc|http ENDPOINT STREAMS INTERVAL_MICROS MILLIS`: prints requests sent, accepted, refused and failed, refusals
-/// without a retry time, and the shortest and longest retry time in milliseconds.
+/// `overload-client grpc|http ENDPOINT STREAMS INTERVAL_MICROS MILLIS`: prints requests sent, accepted, refused and
+/// failed, refusals without a retry time, and the shortest and longest retry time in milliseconds.
 pub(crate) fn run_client(args: &[String]) -> Result<(), String> {
-    let [protocol, endpoint, streams, interval, millis] = args else { return Err("crowd: five arguments".to_owned()) };
+    let [protocol, endpoint, streams, interval, millis] = args else {
+        return Err("overload-client: five arguments".to_owned());
+    };
     let number = |text: &String| text.parse::<u64>().map_err(|e| format!("{text}: {e}"));
     pin_to_core(1);
     raise_descriptor_limit();
@@ -406,12 +408,12 @@ fn run_cell(
     };
     let endpoint = format!("127.0.0.1:{}", options.ports.otlp);
     let mut client = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
-    client.args(["crowd", protocol.name(), &endpoint, &streams.to_string(), &interval.to_string()]);
+    client.args(["overload-client", protocol.name(), &endpoint, &streams.to_string(), &interval.to_string()]);
     let output = client.arg(run.as_millis().to_string()).output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let figures: Vec<f64> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
     let [_, accepted, refused, failed, without, shortest, longest] = figures[..] else {
-        return Err(format!("crowd: {text} {}", String::from_utf8_lossy(&output.stderr).trim()));
+        return Err(format!("overload-client: {text} {}", String::from_utf8_lossy(&output.stderr).trim()));
     };
     let accepted = accepted * f64::from(ITEMS);
     let delivered_spans = || run::reported_counts(&report).0;
@@ -462,10 +464,10 @@ fn stop(running: &mut run::RunningProcess) -> bool {
     true
 }
 
-/// `--overload [--quick] [--own] [--only PLAYER|CELL] [--port N]`: one line for each cell and player.
+/// `--overload [--quick] [--own] [--only PROGRAM|CELL] [--port N]`: one line for each cell and program.
 pub(crate) fn main(options: &BenchOptions, dir: &Path) -> Result<(), String> {
     let mut table = String::from(
-        "| cell | player | peak MB | accepted spans/s | delivered spans/s | refused requests | retry times | failed | unaccounted spans | CPU s |\n|---|---|---|---|---|---|---|---|---|---|\n",
+        "| cell | program | peak MB | accepted spans/s | delivered spans/s | refused requests | retry times | failed | unaccounted spans | CPU s |\n|---|---|---|---|---|---|---|---|---|---|\n",
     );
     let mut problems = 0;
     for protocol in [OtlpProtocol::Grpc, OtlpProtocol::Http] {

@@ -42,7 +42,7 @@ pub(crate) enum Launch {
     Rotel(Vec<String>),
     /// Our byte relay.
     Relay,
-    /// Calls of a library alone, by the name that `library` takes.
+    /// Calls of a library alone, by the name that the command `alone` takes.
     Library(&'static str),
     /// An application with an SDK, and where its spans go.
     App(App, SpanDestination),
@@ -226,20 +226,20 @@ pub(crate) fn forward(ports: BenchPorts, f: &ForwardingRow) -> Vec<Program> {
         OtlpProtocol::Http => ("otlp_http", format!("http://127.0.0.1:{}", ports.sink)),
     };
     let exporter = format!("{{endpoint: \"{endpoint}\", tls: {{insecure: true}}, compression: {coding}}}");
-    let mut players = ours_and_go(
+    let mut programs = ours_and_go(
         collector_config(ports, wire, &exporter, name, "traces", if batch { "batch" } else { "" }),
         "0.155",
     );
     if coding != "zstd" {
         // 0.0.1a15 sends gzip whatever its flags are.
         let name = if coding == "none" { "rotel, gzip out" } else { "rotel" };
-        players.push(Program { name, launch: Launch::Rotel(rotel(ports, f)), is_lower_bound: false });
+        programs.push(Program { name, launch: Launch::Rotel(rotel(ports, f)), is_lower_bound: false });
     }
-    players.push(match coding {
+    programs.push(match coding {
         "none" => Program { name: "relay", launch: Launch::Relay, is_lower_bound: true },
         coding => Program { name: "calls alone", launch: Launch::Library(coding), is_lower_bound: true },
     });
-    players
+    programs
 }
 
 fn rotel(ports: BenchPorts, f: &ForwardingRow) -> Vec<String> {

@@ -64,7 +64,7 @@ fn jaeger_row(ports: BenchPorts, name: &'static str, items: u32, requests: u64, 
     BenchRow { name, description: "OTLP -> batch -> Jaeger", load, programs: programs::jaeger(ports), target: bar }
 }
 
-fn row_without_sink(name: &'static str, signal: &'static str, players: Vec<Program>, bar: &'static str) -> BenchRow {
+fn row_without_sink(name: &'static str, signal: &'static str, programs: Vec<Program>, bar: &'static str) -> BenchRow {
     let what = if signal == "metrics" { "OTLP -> Prometheus, known series" } else { "OTLP -> nop" };
     let load = RowLoad::Requests {
         wire: OtlpProtocol::Grpc,
@@ -74,7 +74,7 @@ fn row_without_sink(name: &'static str, signal: &'static str, players: Vec<Progr
         requests: 10_000,
         sink: None,
     };
-    BenchRow { name, description: what, load, programs: players, target: bar }
+    BenchRow { name, description: what, load, programs, target: bar }
 }
 
 fn forwarding_row(
@@ -92,15 +92,15 @@ fn forwarding_row(
     };
     let load =
         RowLoad::Requests { wire: protocol, coding, signal: "traces", items: 100, requests, sink: Some(protocol) };
-    let players = programs::forward(ports, &ForwardingRow { protocol, coding, batch });
+    let programs = programs::forward(ports, &ForwardingRow { protocol, coding, batch });
     let what = if batch { "OTLP -> batch -> OTLP" } else { "OTLP -> OTLP" };
-    BenchRow { name, description: what, load, programs: players, target: bar }
+    BenchRow { name, description: what, load, programs, target: bar }
 }
 
-fn library_row(name: &'static str, description: &'static str, requests: u64, players: Vec<Program>) -> BenchRow {
+fn library_row(name: &'static str, description: &'static str, requests: u64, programs: Vec<Program>) -> BenchRow {
     let (wire, coding) = (OtlpProtocol::Grpc, "none");
     let load = RowLoad::Requests { wire, coding, signal: "traces", items: 100, requests, sink: None };
-    BenchRow { name, description, load, programs: players, target: "" }
+    BenchRow { name, description, load, programs, target: "" }
 }
 
 fn app_row(ports: BenchPorts, name: &'static str, spans: u64, rate: u64, app: programs::App) -> BenchRow {
@@ -228,7 +228,7 @@ impl BenchOptions {
                 "--overload" => options.mode = BenchMode::Overload,
                 flag if flag.starts_with('-') => {
                     return Err(format!(
-                        "no flag {flag}: --stall, --overload, --repeat N, --only PLAYER or ROW, --port N, --quick, --own, ROW ..."
+                        "no flag {flag}: --stall, --overload, --repeat N, --only PROGRAM or ROW, --port N, --quick, --own, ROW ..."
                     ));
                 }
                 _ => options.rows.push(arg.clone()),
@@ -238,7 +238,7 @@ impl BenchOptions {
     }
 }
 
-/// `[--stall | --overload] [--repeat N] [--only PLAYER|ROW] [--port N] [--quick] [--own] [ROW ...]`
+/// `[--stall | --overload] [--repeat N] [--only PROGRAM|ROW] [--port N] [--quick] [--own] [ROW ...]`
 pub(crate) fn main(args: &[String]) -> Result<(), String> {
     let options = BenchOptions::parse(args)?;
     crate::measure::raise_descriptor_limit();
@@ -273,7 +273,7 @@ fn run_rows(options: &BenchOptions) -> Result<(), String> {
         let only =
             |name: &str| options.only.is_empty() || options.only.iter().any(|begin| name.starts_with(begin.as_str()));
         if !only(row.name) {
-            row.programs.retain(|player| only(player.name));
+            row.programs.retain(|program| only(program.name));
         }
         if row.programs.is_empty() {
             continue;

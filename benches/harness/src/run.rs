@@ -120,7 +120,7 @@ fn run_library(
     let output = command.output().map_err(|e| e.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let figures: Vec<f64> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-    let [seconds, bytes] = figures[..] else { return Err(format!("it said {text:?}")) };
+    let [seconds, bytes] = figures[..] else { return Err(format!("its output was {text:?}")) };
     let total = f64::from(items) * rounds as f64;
     Ok(vec![seconds / total * 1e6, bytes / total])
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::rows::{BenchRow, RowLoad};
 
-/// One figure of a result, in the order in which `play` returns them; ratios are calculated from the first.
+/// One figure of a result, in the order in which `run` returns them; ratios are calculated from the first.
 struct Column {
     title: &'static str,
     digits: usize,
@@ -68,7 +68,7 @@ impl Tables {
             let titles: Vec<&str> = columns.iter().skip(1).map(|c| c.title).collect();
             let _ = writeln!(
                 out,
-                "| row | player | {} | to ours | to the floor | {}{} |",
+                "| row | program | {} | to ours | to the floor | {}{} |",
                 columns[0].title,
                 if added { format!("{ADDED} | added to ours | ") } else { String::new() },
                 titles.join(" | ")
@@ -77,7 +77,7 @@ impl Tables {
         }
         let first = |rounds: &Vec<Vec<f64>>| median(rounds.iter().filter_map(|score| score.first().copied()), false);
         let our_first = rounds.first().map_or(f64::NAN, first);
-        let lower_bound = row.programs.iter().zip(rounds).find(|(player, _)| player.is_lower_bound);
+        let lower_bound = row.programs.iter().zip(rounds).find(|(program, _)| program.is_lower_bound);
         let lower_bound = lower_bound.map_or(f64::NAN, |(_, rounds)| first(rounds));
         for (program, rounds) in row.programs.iter().zip(rounds).filter(|(_, rounds)| !rounds.is_empty()) {
             let figure = |i: usize, c: &Column| {

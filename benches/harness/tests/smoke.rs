@@ -72,7 +72,7 @@ fn run_measurement(first: u32, args: &[&str]) -> String {
 fn stall_meter_measures_the_slowest_shape_of_a_row() {
     let table = run_measurement(24_000, &["--stall", "prometheus"]);
     let cells = table_cells(&table, "prometheus", "metrics");
-    assert!(cells[6].parse::<f64>().is_ok_and(|wait| wait > 0.0), "nobody waited: {table}");
+    assert!(cells[6].parse::<f64>().is_ok_and(|wait| wait > 0.0), "no retry waited: {table}");
     assert!(cells[11].starts_with("200; page 200"), "{table}");
 }
 

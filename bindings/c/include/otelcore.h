@@ -335,8 +335,8 @@ const char *otelcore_version(void);
 uint32_t otelcore_abi_version(void);
 
 /**
- * Reads and checks a configuration, `yaml_len` bytes of YAML as the Go collector takes it, and opens nothing. `options`
- * may be NULL. The collector is the caller's to free.
+ * Reads and checks a configuration, `yaml_len` bytes of YAML as the Go collector takes it, and opens nothing.
+ * `options` may be NULL. The collector is the caller's to free.
  */
 otelcore_status otelcore_collector_new(const char *yaml,
                                        size_t yaml_len,
@@ -535,8 +535,8 @@ otelcore_status otelcore_batch_retry_after(struct otelcore_batch *batch,
 otelcore_status otelcore_error_code(const struct otelcore_error *error);
 
 /**
- * What went wrong, for people: UTF-8, with all mistakes and their places where a configuration has some. The text stays
- * until the error is freed. Never NULL.
+ * What went wrong, for people: UTF-8, with all mistakes and their places where a configuration has some. The text
+ * stays until the error is freed. Never NULL.
  */
 const char *otelcore_error_message(const struct otelcore_error *error);
 

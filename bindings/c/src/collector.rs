@@ -79,8 +79,8 @@ struct HostLoop {
     driven: UnsafeCell<Option<DrivenCollector>>,
 }
 
-// SAFETY: `host_loop` is reached through `HostLoop::with_driven` alone, which permits one borrow at a time, on the thread that made
-// it; on any other thread `Close` does not drop it.
+// SAFETY: `host_loop` is reached through `HostLoop::with_driven` alone, which permits one borrow at a time, on the
+// thread that made it; on any other thread `Drop` does not drop it.
 unsafe impl Send for HostLoop {}
 // SAFETY: as above.
 unsafe impl Sync for HostLoop {}
@@ -113,7 +113,8 @@ impl HostLoop {
         self.with_driven(|driven| driven.deadline())
     }
 
-    /// Runs turns until `done` is true, `deadline` has passed or the collector has ended. `false` if `deadline` has passed.
+    /// Runs turns until `done` is true, `deadline` has passed or the collector has ended. `false` if `deadline` has
+    /// passed.
     fn run_turns_until(&self, deadline: Instant, mut condition: impl FnMut() -> bool) -> Result<bool, CallError> {
         loop {
             if !self.turn()? || condition() {
@@ -306,8 +307,8 @@ unsafe fn read_options(options: *const CollectorOptions) -> Result<Option<Collec
     Ok(Some(unsafe { options.read() }))
 }
 
-/// Reads and checks a configuration, `yaml_len` bytes of YAML as the Go collector takes it, and opens nothing. `options`
-/// may be NULL. The collector is the caller's to free.
+/// Reads and checks a configuration, `yaml_len` bytes of YAML as the Go collector takes it, and opens nothing.
+/// `options` may be NULL. The collector is the caller's to free.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_collector_new(
     yaml: *const c_char,

@@ -163,8 +163,8 @@ pub extern "C" fn otelcore_error_code(error: *const Error) -> Status {
     with_error(error, OTELCORE_FORKED, OTELCORE_INVALID_ARGUMENT, |object| object.code)
 }
 
-/// What went wrong, for people: UTF-8, with all mistakes and their places where a configuration has some. The text stays
-/// until the error is freed. Never NULL.
+/// What went wrong, for people: UTF-8, with all mistakes and their places where a configuration has some. The text
+/// stays until the error is freed. Never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn otelcore_error_message(error: *const Error) -> *const c_char {
     // The table keeps the object, and with it the text, until the error is freed.

@@ -2,9 +2,10 @@
 //!
 //! `include/otelcore.h` is generated from this crate (a test compares them), so the documentation of a public item is
 //! what a C programmer reads. A handle is a number in the form of a pointer ([`table`]); every function runs inside one
-//! boundary ([`border`]), which no panic passes. A forked child has its own tables. This crate has no collector logic.
+//! boundary ([`boundary`]), which no panic passes. A forked child has its own tables. This crate has no collector
+//! logic.
 
-// The functions take pointers of every kind, and `border` and `table` check them: NULL, foreign and freed ones are
+// The functions take pointers of every kind, and `boundary` and `table` check them: NULL, foreign and freed ones are
 // errors. The other requirements on the host are in the header; an `unsafe fn` would not make them any clearer in C.
 #![allow(clippy::not_unsafe_ptr_arg_deref, reason = "the callers are C")]
 

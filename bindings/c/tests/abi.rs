@@ -3,7 +3,7 @@
 //!
 //! A line that is removed or changed breaks programs: OTELCORE_ABI_VERSION and the name for the loader must change with
 //! it. A new line breaks no program. `OTELCORE_ABI=write cargo test -p otelcore-capi --test abi` writes the file.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a story that can't go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
 /* Linked with another Rust archive: each archive catches its own panic. Needs the feature `test-panic`. */
-#include "story.h"
+#include "test_support.h"
 
 otelcore_status otelcore__test_panic(otelcore_error **err);
 int other_panics(void);

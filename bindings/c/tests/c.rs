@@ -1,5 +1,5 @@
 //! The library as C programs use it: built, installed, and called by test programs in C and C++.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a story that can't go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -97,7 +97,7 @@ fn output_delivers_by_callback_and_by_next() {
 
 #[test]
 fn library_changes_no_state_of_its_host_process() {
-    run_test_program("guest.c");
+    run_test_program("host_state.c");
 }
 
 #[test]
@@ -385,7 +385,7 @@ fn application_in_c_reaches_jaeger_and_prometheus() {
             .arg("stay")
             .env("LD_LIBRARY_PATH", built.prefix.join("lib"))
             .stdin(Stdio::piped())
-            .stdout(std::fs::File::create(out.join("said")).unwrap())
+            .stdout(std::fs::File::create(out.join("stdout")).unwrap())
             .spawn()
             .unwrap(),
     );
@@ -400,6 +400,6 @@ fn application_in_c_reaches_jaeger_and_prometheus() {
     // The program ends when its input ends.
     drop(application.0.stdin.take());
     assert!(application.0.wait().unwrap().success());
-    let stdout = std::fs::read_to_string(out.join("said")).unwrap();
+    let stdout = std::fs::read_to_string(out.join("stdout")).unwrap();
     assert!(stdout.contains("100 spans and 1 metric submitted") && stdout.contains("stopped"), "{stdout}");
 }

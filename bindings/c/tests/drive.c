@@ -1,5 +1,5 @@
 /* A host with an epoll loop of its own runs the collector in it, with a timer and a pipe. */
-#include "story.h"
+#include "test_support.h"
 #include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>

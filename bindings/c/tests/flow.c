@@ -1,5 +1,5 @@
 /* Telemetry by callback and by otelcore_output_next(): many threads, a retry, a permanent error, a wake. */
-#include "story.h"
+#include "test_support.h"
 #include <pthread.h>
 
 enum { THREADS = 8, EACH = 500, SPANS = 3 };
@@ -61,12 +61,12 @@ static void many_threads_and_one_callback(void) {
     CHECK(freed == 1);
 }
 
-static char heard[1024];
+static char log_text[1024];
 
 static void on_log(void *user, otelcore_log_level level, const char *component, const char *message,
                    const char *fields) {
     (void)user;
-    if (level == OTELCORE_LOG_ERROR) snprintf(heard, sizeof heard, "[%s] %s %s", component, message, fields);
+    if (level == OTELCORE_LOG_ERROR) snprintf(log_text, sizeof log_text, "[%s] %s %s", component, message, fields);
 }
 
 static void pulled(void) {
@@ -96,7 +96,7 @@ static void pulled(void) {
     OK(otelcore_collector_flush(c, 5000, &err));
     FAILS(OTELCORE_TIMEOUT, "", otelcore_output_next(out, 50, &batch, &err));
     OK(otelcore_collector_shutdown(c, 5000, &err));
-    CHECK(strstr(heard, "exporter inproc/out") && strstr(heard, "status 3"));
+    CHECK(strstr(log_text, "exporter inproc/out") && strstr(log_text, "status 3"));
     otelcore_collector_free(c);
     otelcore_output_free(out);
     otelcore_input_free(in);

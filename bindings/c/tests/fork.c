@@ -1,6 +1,6 @@
 /* A fork under load: the child gets FORKED for inherited handles, uses its own collectors, and disturbs
  * nothing; the parent loses nothing, and keeps its ports and connections. */
-#include "story.h"
+#include "test_support.h"
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>

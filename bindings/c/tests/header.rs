@@ -1,6 +1,6 @@
 //! The header is the one that cbindgen generates from the sources, and every C and C++ compiler accepts it without a
 //! warning.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a story that can't go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

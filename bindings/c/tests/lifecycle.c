@@ -1,17 +1,17 @@
 /* From a configuration to the end: what each state allows, what is logged, and what is freed. */
-#include "story.h"
+#include "test_support.h"
 #include <pthread.h>
 
 static int records, freed;
-static char heard[4096];
+static char log_text[4096];
 
 static void on_log(void *user, otelcore_log_level level, const char *component, const char *message,
                    const char *fields) {
     CHECK(user == &records && level >= OTELCORE_LOG_INFO && level <= OTELCORE_LOG_ERROR);
     CHECK(fields[0] == '{' && fields[strlen(fields) - 1] == '}');
     __atomic_add_fetch(&records, 1, __ATOMIC_SEQ_CST);
-    size_t at = strlen(heard);
-    snprintf(heard + at, sizeof heard - at, "[%s] %s %s\n", component, message, fields);
+    size_t at = strlen(log_text);
+    snprintf(log_text + at, sizeof log_text - at, "[%s] %s %s\n", component, message, fields);
 }
 
 static void on_free(void *user) {

@@ -1,5 +1,5 @@
 /* Invalid arguments return an error: NULL, freed handles, foreign pointers, handles of another kind. */
-#include "story.h"
+#include "test_support.h"
 #include <pthread.h>
 
 static void every_handle_as(void *wrong, otelcore_status status) {

@@ -1,5 +1,5 @@
 /* A panic is returned as a status and does not end the host. Needs the library with the feature `test-panic`. */
-#include "story.h"
+#include "test_support.h"
 
 otelcore_status otelcore__test_panic(otelcore_error **err);
 

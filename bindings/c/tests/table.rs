@@ -1,5 +1,5 @@
 //! Tests of handles alone: it includes the library's own source file, so that Miri can check it too.
-#![allow(clippy::unwrap_used, reason = "a story that can't go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 #[path = "../src/per_process.rs"]
 mod per_process;

@@ -371,9 +371,9 @@ func TestTheTransportAnswersAsACollectorDoes(t *testing.T) {
 	get := post(t, "/v1/traces", "")
 	get.Method = http.MethodGet
 	ask("another method", get, http.StatusMethodNotAllowed)
-	nobody := post(t, "/v1/traces", "")
-	nobody.Body = nil
-	ask("no body", nobody, http.StatusOK)
+	noBody := post(t, "/v1/traces", "")
+	noBody.Body = nil
+	ask("no body", noBody, http.StatusOK)
 
 	over, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -13,7 +13,7 @@ import (
 )
 
 // How long an upload waits before a retry where the collector gives no time.
-const again = 100 * time.Millisecond
+const retryDelay = 100 * time.Millisecond
 
 type traceClient struct {
 	input *otelcore.Input
@@ -91,11 +91,11 @@ func (c *traceClient) UploadTraces(ctx context.Context, spans []*tracepb.Resourc
 	}
 	for {
 		err := c.input.Submit(ctx, otelcore.Traces, request)
-		var told *otelcore.Error
-		if !errors.As(err, &told) || !told.Retryable {
+		var failure *otelcore.Error
+		if !errors.As(err, &failure) || !failure.Retryable {
 			return err
 		}
-		pause := time.NewTimer(max(told.RetryAfter, again))
+		pause := time.NewTimer(max(failure.RetryAfter, retryDelay))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

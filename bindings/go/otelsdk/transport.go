@@ -77,26 +77,26 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 
 func (t *transport) submit(request *http.Request, signal otelcore.Signal, body []byte) (*http.Response, error) {
 	err := t.input.Submit(request.Context(), signal, body)
-	var told *otelcore.Error
+	var failure *otelcore.Error
 	switch {
 	case err == nil:
 		// An empty message: no partial success to report.
 		return answer(request, http.StatusOK, nil), nil
-	case !errors.As(err, &told) || told.Code == otelcore.Closed:
+	case !errors.As(err, &failure) || failure.Code == otelcore.Closed:
 		return nil, err
-	case told.Retryable:
-		response := refuse(request, http.StatusTooManyRequests, resourceExhausted, told.Message)
-		seconds := max((told.RetryAfter+time.Second-1)/time.Second, 1)
+	case failure.Retryable:
+		response := refuse(request, http.StatusTooManyRequests, resourceExhausted, failure.Message)
+		seconds := max((failure.RetryAfter+time.Second-1)/time.Second, 1)
 		response.Header.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 		return response, nil
-	case told.Code == otelcore.InvalidData:
-		return refuse(request, http.StatusBadRequest, invalidArgument, told.Message), nil
-	case told.Code == otelcore.NotFound:
-		return refuse(request, http.StatusNotFound, notFound, told.Message), nil
-	case told.Code == otelcore.InvalidState:
-		return refuse(request, http.StatusServiceUnavailable, unavailable, told.Message), nil
+	case failure.Code == otelcore.InvalidData:
+		return refuse(request, http.StatusBadRequest, invalidArgument, failure.Message), nil
+	case failure.Code == otelcore.NotFound:
+		return refuse(request, http.StatusNotFound, notFound, failure.Message), nil
+	case failure.Code == otelcore.InvalidState:
+		return refuse(request, http.StatusServiceUnavailable, unavailable, failure.Message), nil
 	}
-	return refuse(request, http.StatusInternalServerError, internal, told.Message), nil
+	return refuse(request, http.StatusInternalServerError, internal, failure.Message), nil
 }
 
 // An error of reading the body, with the status of the response.

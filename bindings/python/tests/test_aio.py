@@ -9,11 +9,11 @@ import threading
 import otelcore
 import pytest
 from otelcore.aio import AsyncCollector
-from scene import THROUGH, span_count, spans
+from support import THROUGH, span_count, spans
 
 
 def test_it_runs_in_the_loop_without_a_thread_and_batches_are_iterated() -> None:
-    async def story() -> None:
+    async def run() -> None:
         threads = threading.active_count(), len(os.listdir("/proc/self/task"))
         async with AsyncCollector(THROUGH) as collector:
             assert (threading.active_count(), len(os.listdir("/proc/self/task"))) == threads
@@ -44,11 +44,11 @@ def test_it_runs_in_the_loop_without_a_thread_and_batches_are_iterated() -> None
         with pytest.raises(otelcore.ClosedError):
             await collector.flush()
 
-    asyncio.run(story())
+    asyncio.run(run())
 
 
 def test_timers_come_by_themselves() -> None:
-    async def story() -> None:
+    async def run() -> None:
         async with AsyncCollector(THROUGH.replace("10s", "100ms")) as collector:
             output = collector.output("inproc/out")
             collector.input("inproc/app").submit_traces(spans(4))
@@ -57,11 +57,11 @@ def test_timers_come_by_themselves() -> None:
             assert batch is not None and span_count(batch.data) == 4
             batch.ack()
 
-    asyncio.run(story())
+    asyncio.run(run())
 
 
 def test_the_loop_goes_on_while_someone_waits_and_a_wait_can_be_cancelled() -> None:
-    async def story() -> None:
+    async def run() -> None:
         async with AsyncCollector(THROUGH) as collector:
             waiting = asyncio.create_task(collector.output("inproc/out").next())
             for _ in range(10):
@@ -73,11 +73,11 @@ def test_the_loop_goes_on_while_someone_waits_and_a_wait_can_be_cancelled() -> N
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(anext(aiter(collector.output("inproc/out"))), 0.05)
 
-    asyncio.run(story())
+    asyncio.run(run())
 
 
 def test_what_is_lost_is_told_and_so_is_a_flush_that_is_late() -> None:
-    async def story() -> None:
+    async def run() -> None:
         collector = await AsyncCollector(THROUGH).start()
         collector.input("inproc/app").submit_traces(spans(6))
         with pytest.raises(otelcore.DeadlineError):
@@ -86,7 +86,7 @@ def test_what_is_lost_is_told_and_so_is_a_flush_that_is_late() -> None:
             await collector.shutdown(0.2)
         assert lost.value.left == {"exporter inproc/out": 6}
 
-    asyncio.run(story())
+    asyncio.run(run())
 
 
 def test_misuse_is_told() -> None:
@@ -100,7 +100,7 @@ def test_misuse_is_told() -> None:
 
     asyncio.run(before())
 
-    async def story() -> None:
+    async def run() -> None:
         await collector.start()
         with pytest.raises(otelcore.StateError, match="can't be waited for"):
             collector._engine.flush(1.0)
@@ -119,11 +119,11 @@ def test_misuse_is_told() -> None:
         assert len(elsewhere) == 1
         await collector.shutdown()
 
-    asyncio.run(story())
+    asyncio.run(run())
 
 
 def test_many_lives_leave_nothing_behind() -> None:
-    async def story() -> None:
+    async def run() -> None:
         for life in range(12):
             async with AsyncCollector(THROUGH, log=False):
                 pass
@@ -131,4 +131,4 @@ def test_many_lives_leave_nothing_behind() -> None:
                 before = len(os.listdir("/proc/self/fd"))
         assert len(os.listdir("/proc/self/fd")) == before
 
-    asyncio.run(story())
+    asyncio.run(run())

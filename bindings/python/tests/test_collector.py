@@ -11,7 +11,7 @@ from pathlib import Path
 import otelcore
 import pytest
 from otelcore import Collector
-from scene import THROUGH, span_count, spans, wait_for
+from support import THROUGH, span_count, spans, wait_for
 
 
 def test_what_is_submitted_comes_out_and_a_flush_waits_for_the_host() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scene import wait_for
+from support import wait_for
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = ROOT / "examples" / "python"
@@ -183,5 +183,5 @@ def test_the_filter_keeps_health_checks_from_jaeger(jaeger: Jaeger, start: Start
 
 
 def test_the_asyncio_example_keeps_every_span() -> None:
-    said = subprocess.run([sys.executable, EXAMPLES / "asyncio_app.py"], capture_output=True, text=True, timeout=30)
-    assert (said.returncode, said.stdout) == (0, "100 spans of 100 were kept.\n"), said.stderr
+    result = subprocess.run([sys.executable, EXAMPLES / "asyncio_app.py"], capture_output=True, text=True, timeout=30)
+    assert (result.returncode, result.stdout) == (0, "100 spans of 100 were kept.\n"), result.stderr

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from otelcore import Collector
 from otelcore.sdk import CollectorSpanExporter
-from scene import THROUGH, span_names, spans, wait_for
+from support import THROUGH, span_names, spans, wait_for
 
 
 def out_to(port: int) -> str:
@@ -67,23 +67,23 @@ service:
 
 def run(program: str, *, code: int = 0, timeout: float = 30, **env: str) -> tuple[str, float]:
     begun = time.monotonic()
-    said = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
         env={**os.environ, **env},
         capture_output=True,
         text=True,
         timeout=timeout,
     )
-    assert said.returncode == code, said.stderr + said.stdout
-    return said.stdout + said.stderr, time.monotonic() - begun
+    assert result.returncode == code, result.stderr + result.stdout
+    return result.stdout + result.stderr, time.monotonic() - begun
 
 
-def in_child(story: Callable[[], None], seconds: float = 20) -> None:
+def in_child(case: Callable[[], None], seconds: float = 20) -> None:
     """Runs a test case in a forked child, which must end by itself."""
     child = os.fork()
     if child == 0:
         try:
-            story()
+            case()
             os._exit(0)
         except BaseException:
             import traceback
@@ -109,7 +109,7 @@ def test_a_forked_child_finds_its_collectors_dead_and_can_have_them_anew(sink: S
         entrance = collector.input()
         entrance.submit_traces(spans(1, "before"))
 
-        def story() -> None:
+        def case() -> None:
             assert collector.state == "forked" and "forked" in repr(collector)
             calls: list[Callable[[], object]] = [
                 lambda: entrance.submit_traces(spans(1)),
@@ -126,7 +126,7 @@ def test_a_forked_child_finds_its_collectors_dead_and_can_have_them_anew(sink: S
                 collector.input().submit_traces(spans(1, "child"))
                 collector.flush(10)
 
-        in_child(story)
+        in_child(case)
         # The parent is not affected: the same connection, and no item lost.
         assert collector.state == "running"
         entrance.submit_traces(spans(1, "after"))
@@ -146,11 +146,11 @@ def test_forked_child_that_lives_on_keeps_no_socket_of_the_parent(unused_port: i
     collector = Collector(listening_at(unused_port), log=False).start()
     peer = socket.create_connection(("127.0.0.1", unused_port), 5)
     time.sleep(0.1)  # it is accepted
-    heard, says = os.pipe()
-    ready, tells = os.pipe()
+    exit_read, exit_write = os.pipe()
+    ready_read, ready_write = os.pipe()
 
     def child() -> None:
-        os.close(says)
+        os.close(exit_write)
         sockets = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}")]
         # The only socket is the client's, and there is no epoll or eventfd.
         mine = f"socket:[{os.fstat(peer.fileno()).st_ino}]"
@@ -161,8 +161,8 @@ def test_forked_child_that_lives_on_keeps_no_socket_of_the_parent(unused_port: i
             batch = own.output("inproc/out").next(20)
             assert batch is not None
             batch.ack()
-        os.write(tells, b"!")
-        os.read(heard, 1)
+        os.write(ready_write, b"!")
+        os.read(exit_read, 1)
 
     if way == "os.fork":
         pid = os.fork()
@@ -179,8 +179,8 @@ def test_forked_child_that_lives_on_keeps_no_socket_of_the_parent(unused_port: i
         assert process.pid is not None
         pid = process.pid
     try:
-        os.close(tells)
-        assert os.read(ready, 1) == b"!", "the child has a collector of its own"
+        os.close(ready_write)
+        assert os.read(ready_read, 1) == b"!", "the child has a collector of its own"
         collector.shutdown(10)
         peer.settimeout(10)
         assert peer.recv(1) == b"", "the connection ends with the parent's collector"
@@ -189,13 +189,13 @@ def test_forked_child_that_lives_on_keeps_no_socket_of_the_parent(unused_port: i
         with Collector(listening_at(unused_port), log=False) as again:
             assert again.state == "running"
     finally:
-        os.close(says)
+        os.close(exit_write)
         if way == "os.fork":
             assert os.waitpid(pid, 0)[1] == 0
         else:
             process.join(20)
             assert process.exitcode == 0
-        for fd in (heard, ready):
+        for fd in (exit_read, ready_read):
             os.close(fd)
         peer.close()
 
@@ -209,14 +209,14 @@ def test_a_child_that_drops_what_it_has_inherited_does_not_hurt_the_parent(sink:
     held = [collector, entrance, output]
     del collector, entrance
 
-    def story() -> None:
+    def case() -> None:
         from otelcore import _collector
 
         held.clear()
         _collector._inherited.clear()
         gc.collect()
 
-    in_child(story)
+    in_child(case)
     held[1].submit_traces(spans(1, "after"))  # type: ignore[union-attr]
     held[0].shutdown(10)  # type: ignore[union-attr]
     sink.expect({"after"})
@@ -231,13 +231,13 @@ def test_the_sdks_exporters_go_on_in_a_forked_child(sink: Sink) -> None:
             tracer.start_span("parent").end()
             assert provider.force_flush()
 
-            def story() -> None:
+            def case() -> None:
                 tracer.start_span("child").end()
                 assert provider.force_flush()
                 assert exporter.force_flush(10_000)
                 provider.shutdown()
 
-            in_child(story)
+            in_child(case)
             tracer.start_span("parent again").end()
             assert provider.force_flush() and exporter.force_flush(10_000)
             provider.shutdown()
@@ -264,13 +264,13 @@ def test_forks_while_every_thread_is_busy_neither_hang_nor_lose(sink: Sink) -> N
         for thread in [*threads, drain]:
             thread.start()
 
-        def story() -> None:
+        def case() -> None:
             with collector:
                 collector.input().submit_traces(spans(1, "child"))
                 collector.flush(10)
 
         for _ in range(10):
-            in_child(story)
+            in_child(case)
         done.set()
         for thread in threads:
             thread.join()
@@ -340,19 +340,19 @@ def test_sigterm_delivers_what_is_held_where_the_program_asks_for_it(sink: Sink)
 def test_the_interpreters_end_is_bounded_and_says_what_was_lost(unused_port: int) -> None:
     program = """
         import os, otelcore
-        from scene import spans
+        from support import spans
         collector = otelcore.Collector(os.environ["CONFIG"]).start()
         collector.input().submit_traces(spans(3))
     """
-    said, seconds = run(program, CONFIG=out_to(unused_port), PYTHONPATH=str(Path(__file__).parent))
-    assert "undelivered" in said and "items=3" in said, said
+    output, seconds = run(program, CONFIG=out_to(unused_port), PYTHONPATH=str(Path(__file__).parent))
+    assert "undelivered" in output and "items=3" in output, output
     assert 4 < seconds < 9
 
 
 def test_threads_that_wait_put_in_or_take_out_do_not_hold_up_the_end() -> None:
     program = """
         import os, sys, otelcore, threading, time
-        from scene import spans, THROUGH
+        from support import spans, THROUGH
         collector = otelcore.Collector(THROUGH.replace("10s", "1ms")).start()
         never = otelcore.Collector(THROUGH)
         entrance, output = collector.input("inproc/app"), collector.output("inproc/out")
@@ -374,15 +374,15 @@ def test_threads_that_wait_put_in_or_take_out_do_not_hold_up_the_end() -> None:
         time.sleep(0.3)
     """
     for _ in range(3):
-        said, seconds = run(program, PYTHONPATH=str(Path(__file__).parent))
-        assert said == "the end\n", said
+        output, seconds = run(program, PYTHONPATH=str(Path(__file__).parent))
+        assert output == "the end\n", output
         assert seconds < 8
 
 
 def test_ctrl_c_ends_a_program_that_waits() -> None:
     program = """
         import otelcore
-        from scene import THROUGH
+        from support import THROUGH
         with otelcore.Collector(THROUGH) as collector:
             print("waiting", flush=True)
             for batch in collector.output("inproc/out"):

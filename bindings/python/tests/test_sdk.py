@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExportResult
 from otelcore import Batch, Collector, ConfigError, Output
 from otelcore.sdk import CollectorLogRecordExporter, CollectorMetricExporter, CollectorSpanExporter, _aggregation, _default, _temporality
-from scene import span_names
+from support import span_names
 
 ALL = """
 receivers: {inproc: }
@@ -296,13 +296,13 @@ def test_the_environment_variables_of_the_sdk_find_the_exporters(unused_port: in
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{unused_port}",
     }
     with Collector(sink.replace("receivers: [inproc]", "receivers: [otlp]")) as collector:
-        said = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
-        assert said.returncode == 0, said.stderr
+        result = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, result.stderr
         seen: dict[str, bytes] = {}
         output = collector.output()
         while len(seen) < 3:
             batch = output.next(10)
-            assert batch is not None, (seen, said.stderr)
+            assert batch is not None, (seen, result.stderr)
             batch.ack()
             seen[batch.signal] = batch.data
         assert span_names(seen["traces"]) == ["found"]
@@ -317,8 +317,8 @@ def test_the_environment_variables_of_the_sdk_find_the_exporters(unused_port: in
         )
         env = {**os.environ, "OTEL_TRACES_EXPORTER": "otelcore", "OTELCORE_CONFIG": str(mine)}
         env |= {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
-        said = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-c", program.replace("found", "mine")], env=env, capture_output=True, text=True, timeout=60
         )
-        assert said.returncode == 0, said.stderr
+        assert result.returncode == 0, result.stderr
         assert span_names(following(output, "traces")) == ["mine"]

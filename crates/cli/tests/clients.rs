@@ -508,7 +508,7 @@ fn tls_versions_and_alpn_protocols_are_accepted_and_unknown_clients_refused() {
                 // With TLS 1.3 the client has finished its handshake before it is refused: its data arrives at a closed
                 // connection, and the kernel's reset may arrive before the alert is read.
                 let alert = refused.text.contains("alert") || max == "1.3";
-                assert!(alert, "the reason is told: {flags:?}: {refused:?}");
+                assert!(alert, "the reason is in the response: {flags:?}: {refused:?}");
             }
         }
     }

@@ -124,16 +124,16 @@ fn every_command_name_starts_as_pid_1_with_and_without_its_argument() {
             let written = std::fs::write(pod.root.join("x"), b"x").unwrap_err();
             assert_eq!(written.kind(), std::io::ErrorKind::ReadOnlyFilesystem, "{written}");
             running.terminate();
-            let said = running.wait_for_exit_code(0);
+            let output = running.wait_for_exit_code(0);
             for line in [
                 "\"GOMEMLIMIT\": 134217728",
                 "Received signal from OS",
                 "Name           : an order",
                 "Shutdown complete.",
             ] {
-                assert!(said.contains(line), "{line} in {said}");
+                assert!(output.contains(line), "{line} in {output}");
             }
-            assert!(said.contains(&format!("Starting {name}...")), "{said}");
+            assert!(output.contains(&format!("Starting {name}...")), "{output}");
         }
     }
 }
@@ -158,9 +158,9 @@ service: {telemetry: {metrics: {level: none}}, pipelines: {traces: {receivers: [
             pod.start("otelcol", &["--config=env:OTEL_CONFIG"], &[("OTEL_CONFIG", config), ("GOMEMLIMIT", given)]);
         running.wait_for_log("Everything is ready");
         running.terminate();
-        let said = running.wait_for_exit_code(0);
+        let output = running.wait_for_exit_code(0);
         for line in lines {
-            assert!(said.contains(line), "{given}: {line} in {said}");
+            assert!(output.contains(line), "{given}: {line} in {output}");
         }
     }
 }
@@ -237,8 +237,8 @@ fn names_resolve_as_in_a_pod_and_a_silent_server_blocks_no_other_lookup() {
             let all = || accepted[port].lock().unwrap().clone();
             let end = Instant::now() + Duration::from_secs(40);
             while all() != addresses {
-                let asked = server.queries();
-                assert!(Instant::now() < end, "{port}: {:?} of {addresses:?}\n{asked}", all());
+                let queries = server.queries();
+                assert!(Instant::now() < end, "{port}: {:?} of {addresses:?}\n{queries}", all());
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
@@ -247,9 +247,9 @@ fn names_resolve_as_in_a_pod_and_a_silent_server_blocks_no_other_lookup() {
     let others_resolved = start.elapsed();
     let mut slowest = Duration::ZERO;
     running.wait_for_log_while("lookup silent.example.com: temporary failure in name resolution", || {
-        let asked = Instant::now();
+        let start = Instant::now();
         assert_eq!(http_get("127.0.0.1:13133", "/").0, 200);
-        slowest = slowest.max(asked.elapsed());
+        slowest = slowest.max(start.elapsed());
     });
     let lookup_failed = start.elapsed();
     assert!(slowest < Duration::from_secs(2), "the loop waited {slowest:?} for a name");
@@ -261,9 +261,9 @@ fn names_resolve_as_in_a_pod_and_a_silent_server_blocks_no_other_lookup() {
     // A server that fails for a part of the queries: the C library fails after some seconds, and then the rest is
     // queried.
     wait_for_connections(5008..5010);
-    let asked = server.queries();
-    assert!(asked.contains("TCP many.default.svc.cluster.local"), "{asked}");
-    assert!(!asked.contains("api.hosts.example"), "the hosts file comes first: {asked}");
+    let queries = server.queries();
+    assert!(queries.contains("TCP many.default.svc.cluster.local"), "{queries}");
+    assert!(!queries.contains("api.hosts.example"), "the hosts file comes first: {queries}");
     running.terminate();
     running.terminate();
 }

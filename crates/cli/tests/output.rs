@@ -40,10 +40,10 @@ fn run_with_unread_output(name: &str, exporters: &str, names: &str) {
     assert_eq!(http_get(&format!("127.0.0.1:{health}"), "/").0, 200);
     let (_, page) = http_get(&format!("127.0.0.1:{own}"), "/metrics");
     assert!(series_value(&page, "otelcore_output_dropped_records") > 0, "{page}");
-    let asked = Instant::now();
+    let start = Instant::now();
     collector.signal("TERM");
     assert_eq!(collector.wait_for_exit(Duration::from_secs(15)), 0);
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     let mut leftover = Vec::new();
     out.read_to_end(&mut leftover).unwrap();
     err.read_to_end(&mut leftover).unwrap();

@@ -95,8 +95,8 @@ fn forwarded_dumps(name: &str, agent_binary: &Path, gateway_binary: &Path) -> BT
     wait_for_listener(&address, &mut agent);
     for (path, body) in [("traces", TRACES), ("metrics", METRICS), ("logs", LOGS)] {
         let head = format!("POST /v1/{path} HTTP/1.0\r\nHost: x\r\nContent-Type: application/json");
-        let (status, said) = http_request(&address, &head, body.as_bytes());
-        assert_eq!(status, 200, "{said}");
+        let (status, response) = http_request(&address, &head, body.as_bytes());
+        assert_eq!(status, 200, "{response}");
     }
     let both_logs = |agent: &Process, gateway: &Process| format!("{}\n{}", agent.log_text(), gateway.log_text());
     let expected_count = exporters.len();

@@ -295,5 +295,5 @@ fn comparison_finds_every_difference() {
     }
     let mut more = same.clone();
     more["attributes"]["new"] = json!({"b": true});
-    assert!(sink::first_difference(&sent, &more).is_some(), "an attribute that nobody sent");
+    assert!(sink::first_difference(&sent, &more).is_some(), "an attribute that was not sent");
 }

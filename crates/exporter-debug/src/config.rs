@@ -180,12 +180,12 @@ impl Factory for LoggingFactory {
     }
 }
 
-/// The verbosity for the old `parse_loglevel`; that of `info` if it is not written.
+/// The verbosity for the old `loglevel`; that of `info` if it is not written.
 fn parse_loglevel(s: &mut Section<'_>) -> Verbosity {
     // Both spellings are used in public files; the Go collector only ever supported the first.
     let key = if s.contains_key("loglevel") || !s.contains_key("logLevel") { "loglevel" } else { "logLevel" };
     let value = s.opt_str(key);
-    // Its value is recorded as `parse_verbosity`; both keys together would be refused.
+    // Its value is recorded as `verbosity`; both keys together would be refused.
     s.record(key, EffectiveValue::Null);
     let Some(word) = value else { return Verbosity::Normal };
     let level = match word.to_ascii_lowercase().as_str() {

@@ -292,7 +292,7 @@ fn count_items<T>(all: impl Iterator<Item = T>) -> u64 {
     all.fold(0, |n, _| n + 1)
 }
 
-/// How many metrics there are, without decoding them: `scope_metrics` and `count_metrics` are both field 2.
+/// How many metrics there are, without decoding them: `scope_metrics` and `metrics` are both field 2.
 fn count_metrics(body: &Rope) -> u64 {
     let field_two =
         |raw| MessageFields::new(raw).filter_map(|f| if let (2, WireValue::Len(raw)) = f { Some(raw) } else { None });

@@ -1,7 +1,7 @@
 //! The `debug` exporter, and `logging`, its old name.
 //!
 //! For each payload it writes a summary line with counts and, if configured, a dump: a line for each span, point or
-//! record (`normal_dump`), or every field (`detailed_dump`), in the wording of the Go collector. Both are written to the
+//! record (`normal`), or every field (`detailed`), in the wording of the Go collector. Both are written to the
 //! collector's own log, or directly to `stdout`, `stderr` or a file. Nothing is stored, and nothing is ever refused: a
 //! payload that could not be shown counts as delivered.
 #![forbid(unsafe_code)]

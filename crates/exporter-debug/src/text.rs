@@ -1,7 +1,7 @@
 //! A text buffer that writes the formats of Go: `%d`, `%f` and `%v`, `time.Time`, ids, attribute values.
 //!
-//! It accepts bytes unchanged, UTF-8 or not, and stops growing at [`MAX_DUMP_BYTES`]: a body of a few megabytes can hold
-//! millions of points or buckets, each of which is a hundred times as long as text.
+//! It accepts bytes unchanged, UTF-8 or not, and stops growing at [`MAX_DUMP_BYTES`]: a body of a few megabytes can
+//! hold millions of points or buckets, each of which is a hundred times as long as text.
 
 use std::fmt;
 use std::io::Write as _;

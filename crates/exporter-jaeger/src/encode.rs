@@ -212,8 +212,8 @@ fn put_process(out: &mut Vec<u8>, resource: &Resource<'_>) {
     });
 }
 
-/// Appends a length-delimited field whose content `write_content` writes. Two bytes are reserved for the length; content below
-/// 128 bytes or above 16 KiB is moved by a byte or two once its length is known.
+/// Appends a length-delimited field whose content `write_content` writes. Two bytes are reserved for the length;
+/// content below 128 bytes or above 16 KiB is moved by a byte or two once its length is known.
 fn put_len_delimited(out: &mut Vec<u8>, number: u32, write_content: impl FnOnce(&mut Vec<u8>)) {
     const RESERVED: usize = 2;
     otelcore_pdata::wire_format::put_varint(out, u64::from(number) << 3 | 2);

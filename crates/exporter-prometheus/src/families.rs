@@ -341,9 +341,9 @@ impl Families {
         let Some(at) = family.groups.iter().position(|g| g.kind == kind) else { return };
         let Some(group) = family.groups.get_mut(at) else { return };
         budget.charge(search_cost(group.members.len(), place.block.len()));
-        let Entry::Occupied(mut twins) = group.members.entry(place) else { return };
-        match twins.get_mut().remove(seq) {
-            Err(()) => drop(twins.remove()),
+        let Entry::Occupied(mut same_labels) = group.members.entry(place) else { return };
+        match same_labels.get_mut().remove(seq) {
+            Err(()) => drop(same_labels.remove()),
             Ok(None) => return,
             Ok(Some(successor)) => {
                 if let Some(s) = series.get_mut(successor) {

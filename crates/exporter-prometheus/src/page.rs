@@ -267,8 +267,8 @@ impl StartedFamily {
 /// The series of a family after a place.
 fn series_after<'a>(family: &'a Family, after: Option<&LabelSetKey>) -> Option<(&'a LabelSetKey, usize)> {
     let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-    let (place, twins) = family.members()?.range((from, Bound::Unbounded)).next()?;
-    Some((place, twins.oldest()))
+    let (place, same_labels) = family.members()?.range((from, Bound::Unbounded)).next()?;
+    Some((place, same_labels.oldest()))
 }
 
 impl SeriesRegistry {
@@ -448,21 +448,23 @@ impl SeriesRegistry {
         let mut rest = members.range((from, Bound::Unbounded));
         let mut newest_key = None;
         while out.len() < MAX_DIRECT_WRITE && !budget.is_spent() && page.is_idle() {
-            let Some((at, twins)) = rest.next() else {
+            let Some((at, same_labels)) = rest.next() else {
                 page.stage = RenderStage::Names(Some(family.name));
                 return;
             };
             budget.charge(60);
             newest_key = Some(at);
-            if twins.has_duplicates() && self.config.send_timestamps {
-                let twins = twins.iter().take(MAX_SERIES_OF_EQUAL_LABELS).filter_map(|slot| self.series.get(slot));
-                let mut twins: Vec<(Option<i64>, &Series)> = twins.map(|s| (self.timestamp(s), s)).collect();
-                twins.sort_by_key(|(time, _)| *time);
-                twins.dedup_by_key(|(time, _)| *time);
-                for (time, series) in twins {
+            if same_labels.has_duplicates() && self.config.send_timestamps {
+                let same_labels =
+                    same_labels.iter().take(MAX_SERIES_OF_EQUAL_LABELS).filter_map(|slot| self.series.get(slot));
+                let mut same_labels: Vec<(Option<i64>, &Series)> =
+                    same_labels.map(|s| (self.timestamp(s), s)).collect();
+                same_labels.sort_by_key(|(time, _)| *time);
+                same_labels.dedup_by_key(|(time, _)| *time);
+                for (time, series) in same_labels {
                     page.copy_series(&family.escaped_name, &series.label_block, &series.state.value, time);
                 }
-            } else if let Some(series) = self.series.get(twins.oldest()) {
+            } else if let Some(series) = self.series.get(same_labels.oldest()) {
                 self.render_series(page, out, &family.escaped_name, series);
             }
         }

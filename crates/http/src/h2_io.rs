@@ -64,8 +64,8 @@ struct Inner<T> {
 }
 
 impl<T: Read + Write> H2Transport<T> {
-    /// `is_server`: this is the server side, whose input begins with the client's preface. `write_buffer_limit`: how much
-    /// output is buffered before h2 has to wait.
+    /// `is_server`: this is the server side, whose input begins with the client's preface. `write_buffer_limit`: how
+    /// much output is buffered before h2 has to wait.
     pub(crate) fn new(io: T, workspace: Workspace, is_server: bool, write_buffer_limit: usize) -> (Self, H2Io<T>) {
         let inner = Inner {
             io,
@@ -95,7 +95,7 @@ impl<T: Read + Write> H2Transport<T> {
         (Self(Rc::clone(&shared)), H2Io(shared))
     }
 
-    /// Begins one poll, in which `read_budget_left` bytes may be read (zero: only write).
+    /// Begins one poll, in which `budget` bytes may be read (zero: only write).
     pub(crate) fn begin_poll(&self, budget: usize) {
         let mut w = self.0.borrow_mut();
         w.read_budget_left = budget;

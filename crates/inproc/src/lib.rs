@@ -6,9 +6,9 @@
 //!                                                                    ^                        |
 //!                                                                    +---- notify, result <---+ Batch::finish
 //! ```
-//! A [`HostIo`] has the inputs and outputs that a configuration names. The host program and the loop share queues behind a
-//! lock that is held for a push or a take, never during a check, a copy or a callback. Data that [`Input::submit`] has
-//! accepted is in the collector's custody: it is delivered, or reported as lost.
+//! A [`HostIo`] has the inputs and outputs that a configuration names. The host program and the loop share queues
+//! behind a lock that is held for a push or a take, never during a check, a copy or a callback. Data that
+//! [`Input::submit`] has accepted is in the collector's custody: it is delivered, or reported as lost.
 #![forbid(unsafe_code)]
 
 mod exporter;
@@ -61,7 +61,7 @@ pub struct HostIo(Arc<Mutex<HostIoState>>);
 impl std::fmt::Debug for HostIo {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = lock_ignoring_poison(&self.0);
-        f.debug_struct("Hub")
+        f.debug_struct("HostIo")
             .field("inputs", &state.inputs.keys())
             .field("outputs", &state.outputs.keys())
             .finish_non_exhaustive()

@@ -205,8 +205,8 @@ impl Batch {
         queue.results.insert(self.attempt, result);
         let notifier = queue.notifier.clone();
         drop(queue);
-        if let Some(bell) = notifier {
-            bell.notify();
+        if let Some(notifier) = notifier {
+            notifier.notify();
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The variables and files of the collector's container, as [`Sources`]: for a check, with placeholders for values that
-//! are known only in the cluster; for a run on this machine, with the machine's own variables and files added.
+//! The variables and files of the collector's container, as [`ConfigSources`]: for a check, with placeholders for
+//! values that are known only in the cluster; for a run on this machine, with the machine's own variables and files
+//! added.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -24,7 +25,7 @@ pub struct ContainerSources<'a> {
 
 impl std::fmt::Debug for ContainerSources<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inside").field("unknown", &self.unknown).finish_non_exhaustive()
+        f.debug_struct("ContainerSources").field("unknown", &self.unknown).finish_non_exhaustive()
     }
 }
 

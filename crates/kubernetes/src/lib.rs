@@ -2,7 +2,8 @@
 //!
 //! A [`Cluster`] holds the objects of one or more files. [`Cluster::collectors`] finds the containers that run a
 //! collector, each with its command line; [`ContainerSources`] gives the variables and mounted files of a container as
-//! [`ConfigSources`]; and [`Collector::check`] compares what the configuration does ([`ConfigEffects`]) with the manifests.
+//! [`ConfigSources`]; and [`Collector::check`] compares what the configuration does ([`ConfigEffects`]) with the
+//! manifests.
 //!
 //! This crate opens no file, contains no component and connects to no cluster: what is not in the files may still be
 //! right.

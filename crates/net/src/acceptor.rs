@@ -46,7 +46,7 @@ impl<P> ProtocolMachine for otelcore_http::grpc::server::GrpcServerConn<Box<dyn 
 /// Connections accepted in one turn, so that very many new connections do not delay the others.
 const MAX_ACCEPTS_PER_TURN: usize = 64;
 
-/// The delay after `accept_connections` failed, for example for lack of file descriptors.
+/// The delay after `accept` failed, for example for lack of file descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Logs that connections can't be accepted, and counts the failures.
@@ -146,8 +146,8 @@ impl<M: ProtocolMachine> Acceptor<M> {
         self.listener.as_ref().map_or_else(String::new, |l| l.local_addr())
     }
 
-    /// Handles an event under one of its keys, and returns the slots whose machines must run now. `make_machine` makes the
-    /// machine of a new connection, or returns `None` to close it.
+    /// Handles an event under one of its keys, and returns the slots whose machines must run now. `make_machine` makes
+    /// the machine of a new connection, or returns `None` to close it.
     pub fn handle_event(
         &mut self,
         cx: &mut Cx<'_>,

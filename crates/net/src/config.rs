@@ -50,7 +50,7 @@ const RESERVED_HEADERS: [&str; 9] = [
     "upgrade",
 ];
 
-/// Reads `parse_headers`. Those that HTTP can't carry are refused, and those that only the protocol may set are left out.
+/// Reads `headers`. Those that HTTP can't carry are refused, and those that only the protocol may set are left out.
 fn parse_headers(s: &mut Section<'_>) -> Headers {
     let mut headers = Headers::new();
     for header in s.headers("headers") {
@@ -85,7 +85,7 @@ fn parse_header(s: &Section<'_>, header: &HeaderEntry) -> Option<(HeaderName, He
     header_name.zip(value)
 }
 
-/// Reads `parse_response_headers`, which are set on every response. The rules for their characters are those for request
+/// Reads `response_headers`, which are set on every response. The rules for their characters are those for request
 /// headers.
 fn parse_response_headers(s: &mut Section<'_>) -> Vec<(String, String)> {
     let headers = s.headers("response_headers");

@@ -1,9 +1,10 @@
 //! A collector inside a host program: the handle that the bindings of every language are built on.
 //!
-//! [`EmbeddedCollector::new`] reads and checks a configuration and opens nothing. The collector then runs in one of two ways: on
-//! its own thread ([`EmbeddedCollector::start`]), or in the host's loop ([`EmbeddedCollector::start_in_host_loop`], a descriptor to wait for, a
-//! deadline, and [`DrivenCollector::turn`]). It installs no signal handler and no global logger, and starts no thread before
-//! `start`. After a panic of the loop the state is always [`CollectorState::Failed`].
+//! [`EmbeddedCollector::new`] reads and checks a configuration and opens nothing. The collector then runs in one of two
+//! ways: on its own thread ([`EmbeddedCollector::start`]), or in the host's loop
+//! ([`EmbeddedCollector::start_in_host_loop`], a descriptor to wait for, a deadline, and [`DrivenCollector::turn`]). It
+//! installs no signal handler and no global logger, and starts no thread before `start`. After a panic of the loop the
+//! state is always [`CollectorState::Failed`].
 
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -148,7 +149,7 @@ impl Default for EmbedOptions {
 
 impl std::fmt::Debug for EmbedOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options").field("name", &self.config_name).finish_non_exhaustive()
+        f.debug_struct("EmbedOptions").field("name", &self.config_name).finish_non_exhaustive()
     }
 }
 
@@ -269,7 +270,7 @@ pub struct EmbeddedCollector {
 
 impl std::fmt::Debug for EmbeddedCollector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Embedded").field("state", &self.state()).finish_non_exhaustive()
+        f.debug_struct("EmbeddedCollector").field("state", &self.state()).finish_non_exhaustive()
     }
 }
 
@@ -442,8 +443,8 @@ impl EmbeddedCollector {
         self.shared.inner().thread == Some(std::thread::current().id())
     }
 
-    /// Begins a flush: components send what they hold back to collect more. [`EmbeddedCollector::is_flushed`] reports when all
-    /// that was accepted before this call is delivered, or reported as lost.
+    /// Begins a flush: components send what they hold back to collect more. [`EmbeddedCollector::is_flushed`] reports
+    /// when all that was accepted before this call is delivered, or reported as lost.
     ///
     /// # Errors
     /// When it does not run.
@@ -638,7 +639,7 @@ pub struct DrivenCollector {
 
 impl std::fmt::Debug for DrivenCollector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Driven").field("state", &self.shared.state()).finish_non_exhaustive()
+        f.debug_struct("DrivenCollector").field("state", &self.shared.state()).finish_non_exhaustive()
     }
 }
 

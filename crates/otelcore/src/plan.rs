@@ -184,7 +184,7 @@ fn valid_components(read: ParsedComponents) -> ComponentConfigs {
     read.into_iter().filter_map(|(id, settings)| Some((id, settings?))).collect()
 }
 
-/// The section of a kind: `receivers` for [`Kind::Receiver`].
+/// The section of a kind: `receivers` for [`ComponentKind::Receiver`].
 pub(crate) fn section_name(kind: ComponentKind) -> &'static str {
     match kind {
         ComponentKind::Receiver => "receivers",

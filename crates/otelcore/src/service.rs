@@ -275,7 +275,7 @@ impl Collector {
         Ok(EventLoop::new(world, graph))
     }
 
-    /// Starts, and runs until `remote` or a signal handled by `signal` asks for the end.
+    /// Starts, and runs until a shutdown is requested through the handle that `on_ready` gets.
     ///
     /// # Errors
     /// A failed start, or that the system can't wait for sockets any more.

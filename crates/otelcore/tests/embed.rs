@@ -292,13 +292,13 @@ fn output_that_waits_on_an_abandoned_collector_is_closed() {
     let driven = collector.start_in_host_loop().unwrap();
     let waiter = thread::spawn(move || output.next(None).map(drop));
     let collector = thread::spawn(move || {
-        collector.abandon("nobody turns it");
+        collector.abandon("it is not turned");
         collector
     });
     let collector = collector.join().unwrap();
     assert_eq!(waiter.join().unwrap(), Err(NextBatchError::Closed));
     assert_eq!(input.submit(Signal::Traces, &spans(1)), Err(SubmitError::Closed));
-    assert!(collector.shutdown(Duration::ZERO).unwrap_err().to_string().contains("nobody turns it"));
+    assert!(collector.shutdown(Duration::ZERO).unwrap_err().to_string().contains("it is not turned"));
     drop(driven);
 }
 

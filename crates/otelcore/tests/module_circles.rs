@@ -1,9 +1,9 @@
 //! Modules of one crate that use each other in a circle, found by reading the paths in the sources.
 //!
-//! Compared are modules that have the same parent: an edge `a -> b` exists where `a`, or a module below it, names an item of
-//! `b` or below it, by `crate::`, `super::` or `self::`; a name that a parent re-exports leads to the module that it comes
-//! from. That a child uses items of its own parent is not an edge. Comments, strings, doc tests and `#[cfg(test)]` items
-//! are skipped.
+//! Compared are modules that have the same parent: an edge `a -> b` exists where `a`, or a module below it, names an
+//! item of `b` or below it, by `crate::`, `super::` or `self::`; a name that a parent re-exports leads to the module
+//! that it comes from. That a child uses items of its own parent is not an edge. Comments, strings, doc tests and
+//! `#[cfg(test)]` items are skipped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,9 +1,9 @@
 //! Writes OTLP without structs in between: for receivers, connectors and tests.
 //!
 //! A writer appends the fields of one message to a [`Body`]; a message inside a message is a writer that borrows the
-//! outer one, and whose length is written when it is dropped. MessageFields can be written in any order, a scalar that is
-//! written twice has its last value, and zeros that mean absence are omitted. Every writer can also write the content
-//! of a message by itself, to be embedded later or handed to [`crate::edit`].
+//! outer one, and whose length is written when it is dropped. MessageFields can be written in any order, a scalar that
+//! is written twice has its last value, and zeros that mean absence are omitted. Every writer can also write the
+//! content of a message by itself, to be embedded later or handed to [`crate::edit`].
 //!
 //! ```
 //! use otelcore_pdata::{Signal, build, check};

@@ -587,7 +587,7 @@ impl OpenPart {
         piece.body.is_empty() && self.buffer.segments.is_empty()
     }
 
-    /// Whether the piece stays within its limit with `additional` additional bytes in the innermost message.
+    /// Whether the piece stays within its limit with `additional` more bytes in the innermost message.
     fn fits(&self, piece: &PieceInProgress, limit: PieceLimit, additional: usize) -> bool {
         if limit.bytes == usize::MAX {
             return true;

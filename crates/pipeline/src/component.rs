@@ -1,8 +1,8 @@
 //! The traits of components, and what they are given.
 //!
 //! Receivers, processors, exporters and extensions are trait objects that the graph owns and calls one at a time. Their
-//! methods (`handle_event`, `settled` and others) pass data and results on through the value that they are given ([`PipelineInput`],
-//! [`Downstream`], [`Outcomes`]). None of them blocks, and none is called while it runs.
+//! methods (`handle_event`, `settled` and others) pass data and results on through the value that they are given
+//! ([`PipelineInput`], [`Downstream`], [`Outcomes`]). None of them blocks, and none is called while it runs.
 
 use std::any::Any;
 use std::io;
@@ -147,9 +147,9 @@ impl<'w> Cx<'w> {
         result
     }
 
-    /// Runs `work` on a helper thread with the file system. [`Event::Ready`] follows under `local` when it has ended; the
-    /// result is then available, unless it has panicked. Work under one local number runs in the order of the calls;
-    /// work under different ones may run at the same time.
+    /// Runs `work` on a helper thread with the file system. [`Event::Ready`] follows under `local` when it has ended;
+    /// the result is then available, unless it has panicked. Work under one local number runs in the order of the
+    /// calls; work under different ones may run at the same time.
     ///
     /// # Errors
     /// The component has [`crate::MAX_FILE_JOBS`] jobs on files that have not ended. `work` is dropped, and no event

@@ -17,17 +17,18 @@ pub struct DatagramDrops {
     pub too_long: u64,
 }
 
-/// A bound UDP socket that never blocks. [`crate::Event::Ready`] follows under the key of [`crate::World::bind_udp`] when
-/// it may have become readable or, after [`io::ErrorKind::WouldBlock`], writable. Dropping closes it.
+/// A bound UDP socket that never blocks. [`crate::Event::Ready`] follows under the key of [`crate::World::bind_udp`]
+/// when it may have become readable or, after [`io::ErrorKind::WouldBlock`], writable. Dropping closes it.
 pub trait DatagramSocket {
     /// Sends one datagram of at most [`MAX_DATAGRAM_BYTES`].
     ///
     /// # Errors
-    /// `WouldBlock` when the system's buffer is full: nothing was sent. Otherwise the error of the system, in Go's form.
+    /// `WouldBlock` when the system's buffer is full: nothing was sent. Otherwise the error of the system, in Go's
+    /// form.
     fn send_to(&mut self, datagram: &[u8], peer: SocketAddr) -> io::Result<()>;
 
-    /// Receives one datagram: its length in `buffer`, and its sender. A datagram that is longer than `buffer` is dropped
-    /// and counted, and the next one is received.
+    /// Receives one datagram: its length in `buffer`, and its sender. A datagram that is longer than `buffer` is
+    /// dropped and counted, and the next one is received.
     ///
     /// # Errors
     /// `WouldBlock` when there is none; otherwise the error of the system.

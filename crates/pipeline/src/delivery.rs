@@ -6,10 +6,10 @@
 //!            +---- refused for its size: cut; refused for its text: repaired ----+
 //! ```
 //! The number of calls in flight for a payload, and the bytes of their messages, are limited; the rest is encoded as
-//! calls end. In one turn of the loop no more than [`MAX_WORK_PER_TURN`] is encoded. A message that the peer refuses for its
-//! size is not sent again as it is: it is cut, the limit is stored, and only a single item that is still too large is
-//! given up. A message that is refused permanently and has text that is not UTF-8 is sent once more with the text made
-//! valid.
+//! calls end. In one turn of the loop no more than [`MAX_WORK_PER_TURN`] is encoded. A message that the peer refuses
+//! for its size is not sent again as it is: it is cut, the limit is stored, and only a single item that is still too
+//! large is given up. A message that is refused permanently and has text that is not UTF-8 is sent once more with the
+//! text made valid.
 //!
 //! The exporter makes messages ([`Encode`]), sends them as calls, and translates the peer's responses into
 //! [`CallResult`]s. This module is independent of the protocol.

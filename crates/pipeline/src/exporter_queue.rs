@@ -678,7 +678,8 @@ impl ExporterQueue {
         }
     }
 
-    /// Whether there is more to do in the next turn of the loop: then [`ExporterQueue::begin_turn`] is to be called in it.
+    /// Whether there is more to do in the next turn of the loop: then [`ExporterQueue::begin_turn`] is to be called in
+    /// it.
     pub(crate) fn needs_turn(&self) -> bool {
         self.batcher.as_ref().is_some_and(Batcher::needs_turn)
     }

@@ -74,8 +74,8 @@ pub struct DirEntry {
 /// The file system, for the time of one job. Every method blocks until the system has answered.
 ///
 /// Nothing is durable before it is synced: content and length of a file by [`FileSystem::sync_file`], and that a name
-/// exists, has another file or is gone by [`FileSystem::sync_dir`] of its directory. After a failed sync nothing is known
-/// about what was written since the last one: systems discard the data, and a second sync would succeed.
+/// exists, has another file or is gone by [`FileSystem::sync_dir`] of its directory. After a failed sync nothing is
+/// known about what was written since the last one: systems discard the data, and a second sync would succeed.
 ///
 /// # Errors
 /// Those of the system, in Go's form (`open /x: no such file or directory`). [`io::Error::kind`] tells them apart:
@@ -157,8 +157,8 @@ pub trait FileSystem {
     /// A regular file as a whole.
     ///
     /// # Errors
-    /// See [`FileSystem`]; also when it is longer than `limit` bytes. The kind is `Unsupported` for a pipe, a socket or a
-    /// device, which may have no end or give each byte only once.
+    /// See [`FileSystem`]; also when it is longer than `limit` bytes. The kind is `Unsupported` for a pipe, a socket or
+    /// a device, which may have no end or give each byte only once.
     fn read(&mut self, path: &Path, limit: usize) -> io::Result<Vec<u8>> {
         let refuse = |kind, why: &str| Err(io::Error::new(kind, format!("read {}: {why}", path.display())));
         if self.metadata(path).is_ok_and(|found| found.kind == FileKind::Other) {

@@ -61,8 +61,8 @@ impl<T> PayloadSplitter<T> {
         self.sources.is_empty()
     }
 
-    /// The next piece and its charges; see [`Splitter::next_piece`]. `for_each_source` is called for each payload of it, with
-    /// the value that was pushed with the payload, and whether nothing of the payload is left.
+    /// The next piece and its charges; see [`Splitter::next_piece`]. `for_each_source` is called for each payload of
+    /// it, with the value that was pushed with the payload, and whether nothing of the payload is left.
     pub fn take(
         &mut self,
         limit: PieceLimit,

@@ -205,7 +205,7 @@ pub trait World {
     fn bind_udp(&mut self, key: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>>;
     /// Looks up a host name; [`Event::Resolved`] follows, never before this returns.
     fn resolve(&mut self, key: Key, host: &str, port: u16);
-    /// Requests [`Event::Timer`] at `endpoint`.
+    /// Requests [`Event::Timer`] at `at`.
     fn set_timer(&mut self, key: Key, at: MonotonicTime) -> TimerId;
     /// Cancels a timer. A timer that has fired, or never existed, is no error.
     fn cancel_timer(&mut self, id: TimerId);

@@ -3,8 +3,9 @@
 //! Data is refused when a limit is reached. Two values are compared: for each payload, the bytes that the collector
 //! holds and keeps ([`Budget`]) with the soft limit, and, at each `check_interval`, the process's resident memory with
 //! the hard limit. An allocator does not return all free memory to the system, so resident memory can stay above the
-//! limit when little is held: a quarter of the soft limit may be held all the same, which reuses that memory. Inside a host program it is not read, since most of it is the host's: there the limits apply to what the
-//! collector holds and keeps, `limit_percentage` as a part of the cgroup's or the machine's memory.
+//! limit when little is held: a quarter of the soft limit may be held all the same, which reuses that memory. Inside a
+//! host program it is not read, since most of it is the host's: there the limits apply to what the collector holds and
+//! keeps, `limit_percentage` as a part of the cgroup's or the machine's memory.
 //!
 //! Kept state of components (for example the series of an exporter) reduces the room for data in flight, but never to
 //! zero: from [`Budget::kept_limit`] on, or while resident memory is above the hard limit, components make no new

@@ -5,8 +5,8 @@
 //! before it returns. A host program may call [`EventLoop::turn`] itself instead of [`EventLoop::run`].
 //!
 //! A component works for a few milliseconds on one event at most; longer work continues in the next turn. Sockets,
-//! timers and the components that asked for another turn get [`PHASE_TIME`] of a turn each. Sockets and components that got
-//! no event in that time are the first of the next turn, so that a turn stays short with any number of busy
+//! timers and the components that asked for another turn get [`PHASE_TIME`] of a turn each. Sockets and components that
+//! got no event in that time are the first of the next turn, so that a turn stays short with any number of busy
 //! connections.
 
 use std::io;
@@ -133,8 +133,8 @@ impl EventLoop {
         self.shutdown_deadline = self.shutdown_deadline.min(deadline);
     }
 
-    /// Turns until the graph is closed or its time is up. `on_signal` is called with each signal, and with `None` at the
-    /// end of each turn. It may call [`EventLoop::close`].
+    /// Turns until the graph is closed or its time is up. `on_signal` is called with each signal, and with `None` at
+    /// the end of each turn. It may call [`EventLoop::close`].
     ///
     /// # Errors
     /// When the system can't wait for sockets any more.

@@ -26,8 +26,8 @@ static FORK_LOCK: AtomicBool = AtomicBool::new(false);
 /// The thread that holds [`FORK_LOCK`] because it forks; zero for none.
 static FORKING_THREAD: AtomicUsize = AtomicUsize::new(0);
 
-/// How many forks there are between the process in which [`install_fork_handlers`] was first called and this one. A value that
-/// was made at another depth was inherited.
+/// How many forks there are between the process in which [`install_fork_handlers`] was first called and this one. A
+/// value that was made at another depth was inherited.
 #[must_use]
 pub fn fork_depth() -> u32 {
     FORK_DEPTH.load(Ordering::Relaxed)

@@ -1,6 +1,7 @@
 //! Long computations on helper threads, so that they do not hold up the loop.
 //!
-//! This module does not handle results: a job stores its result itself, and the notifier reports that the job has ended.
+//! This module does not handle results: a job stores its result itself, and the notifier reports that the job has
+//! ended.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The two implementations of [`World`](otelcore_pipeline::World): the real one, and a simulated one for tests.
 //!
-//! [`RealWorld`] is the machine: sockets on one `mio::Poll`, timers, name look-ups, files and the clock. [`EventLoop`] is the
-//! loop that drives a [`Graph`](otelcore_pipeline::Graph) in it. All other crates of the workspace use the trait only.
+//! [`RealWorld`] is the machine: sockets on one `mio::Poll`, timers, name look-ups, files and the clock. [`EventLoop`]
+//! is the loop that drives a [`Graph`](otelcore_pipeline::Graph) in it. All other crates of the workspace use the trait
+//! only.
 //! [`Sim`] is a network of graphs without any system resource: a simulated clock that advances to the next event,
 //! connections as queues in memory, faults that a test injects, and every random choice drawn from a seed.
 

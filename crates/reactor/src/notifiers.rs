@@ -1,7 +1,7 @@
 //! Notifiers ([`Notifier`]): the only way in which other threads cause an event of a component.
 //!
-//! A call of [`Notifier::notify`] adds the notifier to a list and wakes the loop. The loop takes the list and delivers one
-//! event for each notifier in it. Several calls before the loop takes the list give one event.
+//! A call of [`Notifier::notify`] adds the notifier to a list and wakes the loop. The loop takes the list and delivers
+//! one event for each notifier in it. Several calls before the loop takes the list give one event.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -68,8 +68,8 @@ impl SignalsBlocked {
     #[must_use]
     pub fn in_this_thread() -> Self {
         let synchronous = [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT];
-        // SAFETY: zeroed sets are memory that sigfillset and pthread_sigmask may write; `previous` is kept only when the
-        // call has written it.
+        // SAFETY: zeroed sets are memory that sigfillset and pthread_sigmask may write; `previous` is kept only when
+        // the call has written it.
         unsafe {
             let (mut all, mut previous) = (std::mem::zeroed::<libc::sigset_t>(), std::mem::zeroed::<libc::sigset_t>());
             libc::sigfillset(&raw mut all);

@@ -1,9 +1,9 @@
 //! Output to `stdout`, `stderr` and files, by one thread for each of them: a writer never waits for a slow reader.
 //!
-//! Owns a queue for each target, which takes records until it holds [`OUTPUT_QUEUE_BYTES`], and the count of what was dropped
-//! because it was full. Keeps the order of records, and never drops a part of a record. Starts no thread before the
-//! first record, sets no flag on a standard stream (other processes share it), and does nothing in a forked child: its
-//! threads do not exist there, and a thread that does not exist there may have held a lock.
+//! Owns a queue for each target, which takes records until it holds [`OUTPUT_QUEUE_BYTES`], and the count of what was
+//! dropped because it was full. Keeps the order of records, and never drops a part of a record. Starts no thread before
+//! the first record, sets no flag on a standard stream (other processes share it), and does nothing in a forked child:
+//! its threads do not exist there, and a thread that does not exist there may have held a lock.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -141,7 +141,7 @@ impl Outputs {
     /// Opens `stdout`, `stderr` or a file to append to; a `file://` URL names a file. A path that is open already gives
     /// the same queue, so that what several components write keeps its order.
     ///
-    /// Each `write_when_ready` is one record. It is taken whole, or the error is [`io::ErrorKind::WouldBlock`]: the queue is full,
+    /// Each `write` is one record. It is taken whole, or the error is [`io::ErrorKind::WouldBlock`]: the queue is full,
     /// and the record is dropped and counted. Any other error is that of the last write to the target.
     ///
     /// # Errors
@@ -408,7 +408,8 @@ impl WriteQueue {
         true
     }
 
-    /// Writes a part of `bytes` as soon as the target takes it. `None` when the target was closed [`FINISH_TIMEOUT`] ago.
+    /// Writes a part of `bytes` as soon as the target takes it. `None` when the target was closed [`FINISH_TIMEOUT`]
+    /// ago.
     fn write_when_ready(&self, bytes: &[u8]) -> Option<io::Result<usize>> {
         loop {
             if !is_writable(self.fd(), CLOSED_CHECK_INTERVAL) {
@@ -527,7 +528,7 @@ mod tests {
                 Err(e) => assert_eq!(e.kind(), io::ErrorKind::WouldBlock),
             }
         }
-        assert!(!outputs.finish(Duration::from_millis(10)), "nobody reads");
+        assert!(!outputs.finish(Duration::from_millis(10)), "there is no reader");
         let dropped = outputs.dropped_records();
         assert_eq!(dropped + taken.len() as u64, 2000);
         assert!(dropped > 1000, "{dropped}: the queue and the pipe hold less than 400 KB");
@@ -621,7 +622,7 @@ mod tests {
 
     #[test]
     fn open_of_a_pipe_without_a_reader_is_an_error() {
-        let (path, reader) = named_pipe("nobody");
+        let (path, reader) = named_pipe("no-reader");
         drop(reader);
         assert!(Outputs::new().open(&path_text(&path)).is_err());
         std::fs::remove_file(path).unwrap();

@@ -59,7 +59,7 @@ pub struct RealWorld {
 
 impl std::fmt::Debug for RealWorld {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Real").finish_non_exhaustive()
+        f.debug_struct("RealWorld").finish_non_exhaustive()
     }
 }
 

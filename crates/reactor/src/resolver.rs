@@ -1,7 +1,7 @@
 //! Name look-ups on helper threads.
 //!
-//! `getaddrinfo` blocks, for ten seconds where a server does not answer, so it runs on helper threads, of which there are
-//! several: a look-up without an answer does not hold up the others. The results come back through a channel.
+//! `getaddrinfo` blocks, for ten seconds where a server does not answer, so it runs on helper threads, of which there
+//! are several: a look-up without an answer does not hold up the others. The results come back through a channel.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

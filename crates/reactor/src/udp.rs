@@ -1,7 +1,7 @@
 //! UDP sockets behind the world's `DatagramSocket`.
 //!
-//! Owns one socket each, which never blocks. Datagrams that are longer than the reader's buffer are dropped and counted,
-//! and so are those that the system drops because they are not read in time.
+//! Owns one socket each, which never blocks. Datagrams that are longer than the reader's buffer are dropped and
+//! counted, and so are those that the system drops because they are not read in time.
 
 use std::io;
 use std::mem::MaybeUninit;

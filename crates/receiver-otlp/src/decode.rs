@@ -1,7 +1,7 @@
 //! From the body of a request to a checked rope: decompression, JSON, the check.
 //!
-//! A body that takes long is decoded by a job on a helper thread, all others at once ([`RequestBody::is_long`]). Does not use
-//! any data about the sender.
+//! A body that takes long is decoded by a job on a helper thread, all others at once ([`RequestBody::is_long`]). Does
+//! not use any data about the sender.
 
 use std::time::Duration;
 

@@ -32,7 +32,8 @@ const CHECK_ENDED_KEY: u64 = 1 << 51;
 /// The local key under which requests continue whose check has ended.
 const CHECKED_KEY: u64 = CHECK_ENDED_KEY + 1;
 
-/// Units of work in one turn for requests whose check has ended: each takes 1, and [`DECODE_WORK`] more if it is decoded.
+/// Units of work in one turn for requests whose check has ended: each takes 1, and [`DECODE_WORK`] more if it is
+/// decoded.
 const MAX_CHECKED_WORK_PER_TURN: u32 = 64;
 /// The units for decoding: a body that is decoded at once takes up to two milliseconds.
 const DECODE_WORK: u32 = 8;

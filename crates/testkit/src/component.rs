@@ -220,7 +220,8 @@ impl<E: Exporter + ?Sized> ExporterTest<E> {
         self.exporter.start(&mut self.world.cx())
     }
 
-    /// Sends a payload without a deadline. Attempts are numbered from zero. Returns the outcomes that are there at once.
+    /// Sends a payload without a deadline. Attempts are numbered from zero. Returns the outcomes that are there at
+    /// once.
     pub fn send(&mut self, payload: &Payload) -> Vec<(AttemptId, Outcome)> {
         let attempt = AttemptId { signal: payload.signal as u8, number: self.next_attempt };
         self.next_attempt += 1;

@@ -1,9 +1,9 @@
 //! Tests of single components, without a machine.
 //!
-//! A [`TestWorld`] implements [`otelcore_pipeline::World`] in memory: a clock that the test advances, timers, jobs, a disk,
-//! names, outputs, and sockets whose other end is the test. Nothing happens by itself and no time passes by itself, so
-//! every run of a test is the same. [`ProcessorTest`] and [`ExporterTest`] drive one component in such a world; a
-//! receiver, or several components, run in a graph ([`TestWorld::run_graph`], [`receiver_graph`]).
+//! A [`TestWorld`] implements [`otelcore_pipeline::World`] in memory: a clock that the test advances, timers, jobs, a
+//! disk, names, outputs, and sockets whose other end is the test. Nothing happens by itself and no time passes by
+//! itself, so every run of a test is the same. [`ProcessorTest`] and [`ExporterTest`] drive one component in such a
+//! world; a receiver, or several components, run in a graph ([`TestWorld::run_graph`], [`receiver_graph`]).
 //!
 //! This crate opens no socket, starts no thread and reads no file or clock of the machine. It is made for tests: its
 //! methods panic where a test can't go on.

@@ -150,8 +150,8 @@ impl TestWorld {
         self.now = now;
     }
 
-    /// Advances both clocks from timer to timer, and delivers the events that become due on the way, as [`TestWorld::run`]
-    /// does. Returns how many events there were.
+    /// Advances both clocks from timer to timer, and delivers the events that become due on the way, as
+    /// [`TestWorld::run`] does. Returns how many events there were.
     pub fn run_for(&mut self, time: Duration, mut deliver: impl FnMut(&mut Cx<'_>, u64, Event<'_>)) -> usize {
         let end = self.now + time;
         let mut events = self.run(&mut deliver);
@@ -255,7 +255,8 @@ impl TestWorld {
         self.jobs.len()
     }
 
-    /// Runs the job that was begun first, and makes its key ready. Returns the key's local number; `None` without a job.
+    /// Runs the job that was begun first, and makes its key ready. Returns the key's local number; `None` without a
+    /// job.
     pub fn run_job(&mut self) -> Option<u64> {
         let (key, job) = self.jobs.pop_front()?;
         match job {

@@ -70,7 +70,8 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Makes nodes, their network and the name server, in the namespaces of the caller (see [`crate::run_in_namespaces`]).
+    /// Makes nodes, their network and the name server, in the namespaces of the caller (see
+    /// [`crate::run_in_namespaces`]).
     pub fn start(config: ClusterConfig) -> Self {
         let network = Network::new(config.nodes);
         let cluster =

@@ -1,9 +1,9 @@
 //! A small pod runner for the tests: runs the manifests of a cluster as processes in namespaces.
 //!
-//! A [`Cluster`] runs in its own network, mount and pid namespace ([`run_in_namespaces`]), so that no process outlives its test.
-//! Nodes are network namespaces on a bridge; a pod has a network namespace with an address, each of its containers a
-//! pid and a mount namespace, a root made from the image's tree, a numeric user, no capabilities, the downward API's
-//! environment, probes, a memory limit where cgroups can be written, and SIGTERM with a grace period.
+//! A [`Cluster`] runs in its own network, mount and pid namespace ([`run_in_namespaces`]), so that no process outlives
+//! its test. Nodes are network namespaces on a bridge; a pod has a network namespace with an address, each of its
+//! containers a pid and a mount namespace, a root made from the image's tree, a numeric user, no capabilities, the
+//! downward API's environment, probes, a memory limit where cgroups can be written, and SIGTERM with a grace period.
 //!
 //! Differences from a real cluster: there is no API server, scheduler, kube-proxy or CNI. A ClusterIP is a relay that
 //! picks a ready pod for each TCP connection, a hostPort is a relay on the node, DNS is a small server. Policies,

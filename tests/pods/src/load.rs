@@ -11,7 +11,8 @@ use crate::http;
 /// The spans of a request.
 pub const SPANS_PER_REQUEST: u64 = 10;
 
-/// An OTLP/JSON request of the service: one trace of [`SPANS_PER_REQUEST`] spans, whose ids follow from the request's number.
+/// An OTLP/JSON request of the service: one trace of [`SPANS_PER_REQUEST`] spans, whose ids follow from the request's
+/// number.
 pub fn trace_request(service: &str, number: u64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     let mut body = format!(

@@ -91,7 +91,7 @@ fn count_repeated_spans(cluster: &Cluster, service: &str, first: u64, requests: 
         "of {} spans of {service} that were acknowledged these are lost",
         requests * SPANS_PER_REQUEST
     );
-    assert_eq!(found.keys().filter(|id| !ids.contains(id)).count(), 0, "spans that nobody acknowledged");
+    assert_eq!(found.keys().filter(|id| !ids.contains(id)).count(), 0, "spans without an acknowledgement");
     found.values().filter(|times| **times > 1).count()
 }
 

@@ -67,7 +67,7 @@ fn operator_gateway_accepts_its_arguments_and_the_agent_connects() {
             TcpStream::connect(pod.address(4317)).unwrap();
             TcpStream::connect(pod.address(14317)).unwrap();
             for gate in ["component.UseLocalHostAsDefaultHost", "confmap.unifyEnvVarExpansion"] {
-                assert!(pod.all_output().contains(gate), "nothing is said of {gate}:\n{}", pod.all_output());
+                assert!(pod.all_output().contains(gate), "no line about {gate}:\n{}", pod.all_output());
             }
         }
         // Each node's agent listens at the node's own address, and sends to the service of the gateway.
@@ -209,7 +209,7 @@ fn configuration_of_older_operators_serves() {
         for old in ["logging", "otlphttp", "memory_ballast", "address", "component.UseLocalHostAsDefaultHost"] {
             let is_reported =
                 output.lines().any(|l| l.contains(old) && (l.contains("warn") || l.contains("deprecated")));
-            assert!(is_reported, "nothing is said of {old}:\n{output}");
+            assert!(is_reported, "no line about {old}:\n{output}");
         }
         assert_stops_cleanly(&pod);
     });

@@ -114,7 +114,7 @@ impl Running {
         let end = Instant::now() + Duration::from_secs(90);
         while !self.log_text().contains(text) {
             self.assert_running();
-            assert!(Instant::now() < end, "never said {text:?}:\n{}", self.log_text());
+            assert!(Instant::now() < end, "no output {text:?}:\n{}", self.log_text());
             meanwhile();
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -104,8 +104,8 @@
 //! - `#[config(skip)]`: not a key.
 //! - `#[config(key = "type")]`: the key, where it is not the name of the field.
 //! - `#[config(unit = "MiB")]`: the unit of a number.
-//! - `#[config(at_least(0, "message"))]`, `above`, `at_most`: bounds, with the message of the error; a third argument is
-//!   its hint. The bounds are numbers or [`GoDuration`](crate::GoDuration)s.
+//! - `#[config(at_least(0, "message"))]`, `above`, `at_most`: bounds, with the message of the error; a third argument
+//!   is its hint. The bounds are numbers or [`GoDuration`](crate::GoDuration)s.
 //! - `#[config(was("old_key", "`new_key:`"))]`: the old name of the key, which is read with a warning that says what to
 //!   write. Only used where the new key is absent.
 //! - `#[config(deprecated = "`new:` with ..")]`: the key is read only if it is written, with a warning.
@@ -113,11 +113,11 @@
 //! - `#[config(ignored = "reason")]`: the same without a warning, for the reference only.
 //!
 //! # Types of fields
-//! `bool`, integers, `f64`, `String`, [`OpaqueString`], [`GoDuration`](crate::GoDuration) and `Duration`; `Option` of these, for which
-//! null and absence are `None`; `Vec` of strings, numbers, [`HeaderEntry`](crate::HeaderEntry)s, component ids and declared
-//! structs; `Vec<(String, String)>` for a map of strings, `BTreeMap<String, X>` for a map of sections; declared enums;
-//! a declared struct for a section in which null is the default; [`Optional`] for a section that can be off.
-//! `Option<Node>` is any value. Other types implement [`ConfigValue`] by hand.
+//! `bool`, integers, `f64`, `String`, [`OpaqueString`], [`GoDuration`](crate::GoDuration) and `Duration`; `Option` of
+//! these, for which null and absence are `None`; `Vec` of strings, numbers, [`HeaderEntry`](crate::HeaderEntry)s,
+//! component ids and declared structs; `Vec<(String, String)>` for a map of strings, `BTreeMap<String, X>` for a map of
+//! sections; declared enums; a declared struct for a section in which null is the default; [`Optional`] for a section
+//! that can be off. `Option<Node>` is any value. Other types implement [`ConfigValue`] by hand.
 
 mod field;
 mod macros;

@@ -156,6 +156,6 @@ fn worst_cases_print_their_seconds() {
         let text = text(n);
         let start = std::time::Instant::now();
         let d = load_and_print(&text, &sources);
-        eprintln!("{name}: {} bytes, {:?}, {} told", text.len(), start.elapsed(), d.len());
+        eprintln!("{name}: {} bytes, {:?}, {} diagnostics", text.len(), start.elapsed(), d.len());
     }
 }

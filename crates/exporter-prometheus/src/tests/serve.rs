@@ -29,13 +29,13 @@ struct TestStream(Rc<RefCell<TestConnection>>);
 
 impl Read for TestStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let said = &mut self.0.borrow_mut().sent;
-        if said.is_empty() {
+        let sent = &mut self.0.borrow_mut().sent;
+        if sent.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let n = said.len().min(buf.len());
-        buf[..n].copy_from_slice(&said[..n]);
-        said.drain(..n);
+        let n = sent.len().min(buf.len());
+        buf[..n].copy_from_slice(&sent[..n]);
+        sent.drain(..n);
         Ok(n)
     }
 }
@@ -197,22 +197,22 @@ impl ExporterFixture {
         done.take()
     }
 
-    /// Runs turns until none is requested; returns the number of turns and the outcomes of jobs.
+    /// Runs turns until none is requested; returns the number of turns and the outcomes of attempts.
     fn run(&mut self) -> (usize, Vec<(AttemptId, Outcome)>) {
-        let (mut turns, mut told) = (0, Vec::new());
+        let (mut turns, mut outcomes) = (0, Vec::new());
         while !self.world.ready_keys.is_empty() {
             turns += 1;
             for local in std::mem::take(&mut self.world.ready_keys) {
-                told.extend(self.event(local, Event::Ready));
+                outcomes.extend(self.event(local, Event::Ready));
             }
         }
-        (turns, told)
+        (turns, outcomes)
     }
 
     fn send(&mut self, metrics: Vec<Metric>) {
-        let mut told = self.push(metrics);
-        told.extend(self.run().1);
-        assert!(matches!(told.as_slice(), [(j, Outcome::Delivered)] if *j == ATTEMPT), "{told:?}");
+        let mut outcomes = self.push(metrics);
+        outcomes.extend(self.run().1);
+        assert!(matches!(outcomes.as_slice(), [(j, Outcome::Delivered)] if *j == ATTEMPT), "{outcomes:?}");
     }
 
     fn push(&mut self, metrics: Vec<Metric>) -> Vec<(AttemptId, Outcome)> {
@@ -232,9 +232,9 @@ impl ExporterFixture {
         self.world.wire.borrow_mut().sent.extend_from_slice(request.as_bytes());
         self.event(2, Event::Ready);
         self.run();
-        let told = std::mem::take(&mut self.world.wire.borrow_mut().received);
-        let end = told.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
-        (String::from_utf8(told[..end].to_vec()).unwrap().to_ascii_lowercase(), told[end..].to_vec())
+        let response = std::mem::take(&mut self.world.wire.borrow_mut().received);
+        let end = response.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
+        (String::from_utf8(response[..end].to_vec()).unwrap().to_ascii_lowercase(), response[end..].to_vec())
     }
 }
 
@@ -337,11 +337,13 @@ fn attempt_id(number: u64) -> AttemptId {
 #[test]
 fn large_payloads_are_read_in_several_turns_and_in_order() {
     let mut fixture = ExporterFixture::started();
-    let mut told = fixture.push_as(attempt_id(1), many_metrics());
-    told.extend(fixture.push_as(attempt_id(2), vec![gauge("last", "", vec![point(1, 2.0, &[])])]));
-    assert!(told.is_empty(), "the first turn was not enough");
-    let (turns, told) = fixture.run();
-    let [(first, Outcome::Delivered), (second, Outcome::Delivered)] = told.as_slice() else { panic!("{told:?}") };
+    let mut outcomes = fixture.push_as(attempt_id(1), many_metrics());
+    outcomes.extend(fixture.push_as(attempt_id(2), vec![gauge("last", "", vec![point(1, 2.0, &[])])]));
+    assert!(outcomes.is_empty(), "the first turn was not enough");
+    let (turns, outcomes) = fixture.run();
+    let [(first, Outcome::Delivered), (second, Outcome::Delivered)] = outcomes.as_slice() else {
+        panic!("{outcomes:?}")
+    };
     assert_eq!((*first, *second), (attempt_id(1), attempt_id(2)));
     assert!(turns > 5, "{turns}");
     let page = unchunk(&fixture.get("/metrics", "").1).0;

@@ -357,7 +357,7 @@ mod tests {
             Ok::<_, Infallible>(())
         });
         assert_eq!(refused, Err(DecompressError::TooLarge(1 << 20)));
-        assert!(requested <= 1 << 20 && out.capacity() <= 1 << 20, "asked {requested}, holds {}", out.capacity());
+        assert!(requested <= 1 << 20 && out.capacity() <= 1 << 20, "requested {requested}, holds {}", out.capacity());
         let mut out = Vec::new();
         let refused = Inflater::new().gunzip(&bomb, 1 << 30, &mut out, |to| if to > 5000 { Err(()) } else { Ok(()) });
         assert_eq!(refused, Err(DecompressError::Refused(())));

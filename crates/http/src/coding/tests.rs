@@ -82,11 +82,11 @@ proptest! {
         let workspace = Workspace::new();
         for coding in Coding::ALL {
             let packed = workspace.compress_with_level(&coding, Some(level), parts.iter().map(|p| &p[..]));
-            let mut asked = 0;
-            let grow = |to| { asked = to; Ok::<_, Infallible>(()) };
+            let mut requested = 0;
+            let grow = |to| { requested = to; Ok::<_, Infallible>(()) };
             let back = workspace.decompress(&coding, packed, whole.len() as u64, grow).unwrap();
             prop_assert!(back == whole, "{}", coding.name());
-            prop_assert!(asked <= whole.len() as u64);
+            prop_assert!(requested <= whole.len() as u64);
         }
     }
 
@@ -118,11 +118,11 @@ proptest! {
             let mut body = encode(&coding, &pseudo_random_text(5000));
             let at = at % body.len();
             body[at] ^= flip;
-            let mut asked = 0;
-            let grow = |to| { asked = asked.max(to); Ok::<_, Infallible>(()) };
+            let mut requested = 0;
+            let grow = |to| { requested = requested.max(to); Ok::<_, Infallible>(()) };
             let back = Workspace::new().decompress(&coding, body.into(), limit, grow);
             prop_assert!(back.is_err() || back.is_ok_and(|b| b.len() as u64 <= limit));
-            prop_assert!(asked <= limit, "{}: asked {asked} of {limit}", coding.name());
+            prop_assert!(requested <= limit, "{}: requested {requested} of {limit}", coding.name());
         }
     }
 }
@@ -207,8 +207,8 @@ fn false_length_causes_no_large_reservation() {
     assert_eq!(requested_memory(&Coding::SnappyFramed, &framed), ("snappy: corrupt input".into(), 0));
     // A single segment of a GiB in a frame of one raw byte.
     let frame = [&[0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000][..], &(1_u32 << 30).to_le_bytes(), &[9, 0, 0, 7]].concat();
-    let (text, asked) = requested_memory(&Coding::Zstd, &frame);
-    assert!(text.starts_with("zstd: ") && asked < 2000, "{text}, asked {asked}");
+    let (text, requested) = requested_memory(&Coding::Zstd, &frame);
+    assert!(text.starts_with("zstd: ") && requested < 2000, "{text}, requested {requested}");
     // A frame with blocks of 4 MiB and a length of 16 EiB, without any.
     let mut frame = vec![4, 0x22, 0x4d, 0x18, 0b0110_1000, 0x70];
     frame.extend_from_slice(&u64::MAX.to_le_bytes());
@@ -285,8 +285,8 @@ fn result_has_at_most_a_quarter_of_extra_capacity() {
         for packed in [encode(&coding, &plain), encode(&coding, b"x")] {
             let workspace = Workspace::new();
             let back = workspace.decompress(&coding, packed.into(), 1 << 20, |_| Ok::<_, Infallible>(())).unwrap();
-            let again = workspace.compress(&coding, [&back[..]]);
-            for bytes in [back, again] {
+            let recompressed = workspace.compress(&coding, [&back[..]]);
+            for bytes in [back, recompressed] {
                 let bytes = Vec::from(bytes);
                 assert!(bytes.capacity() <= bytes.len() + bytes.len() / 4, "{}", coding.name());
             }

@@ -134,11 +134,11 @@ impl CallHead {
     }
 }
 
-/// A call for the application. The application must call `response_sender` or `respond_error`, unless `poll_cancelled` returns
+/// A call for the application. The application must call `respond` or `respond_error`, unless `poll_cancelled` returns
 /// its id.
 #[derive(Debug)]
 pub struct IncomingCall<P> {
-    /// Identifies the call in `response_sender` and `respond_error`.
+    /// Identifies the call in `respond` and `respond_error`.
     pub id: CallId,
     /// Head and, if kept, metadata.
     pub head: CallHead,
@@ -276,7 +276,7 @@ impl<T: Read + Write, P> GrpcServerConn<T, P> {
         self.finish_poll(now)
     }
 
-    /// Writes without reading: for use after `response_sender`, when there was no readiness event.
+    /// Writes without reading: for use after `respond`, when there was no readiness event.
     pub fn flush(&mut self, now: u64) -> PollResult {
         self.core.transport.begin_poll(0);
         self.finish_poll(now)

@@ -287,7 +287,7 @@ fn gzip_message_is_decompressed_and_grows_its_permit() {
     p.run_until_idle();
     assert_eq!((&p.calls[0].message, &p.calls[0].head.encoding), (&plain, &Coding::Gzip));
     assert!(p.calls[0].wire_len < 2000 && p.calls[0].permit >= 100_000);
-    assert!(p.admission.requested_sizes.is_sorted(), "asked before each growth: {:?}", p.admission.requested_sizes);
+    assert!(p.admission.requested_sizes.is_sorted(), "requested before each growth: {:?}", p.admission.requested_sizes);
     let before = p.server.io().unread_len();
     assert_eq!(before, 0);
     p.echo();

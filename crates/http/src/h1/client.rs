@@ -267,7 +267,7 @@ impl<T: Read + Write> H1ClientConn<T> {
     /// When `poll` must be called at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.request.as_ref().and_then(|asked| asked.deadline)
+        self.request.as_ref().and_then(|request| request.deadline)
     }
 
     /// Ends the connection; a request in progress fails.

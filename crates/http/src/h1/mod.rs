@@ -97,7 +97,7 @@ pub trait Admission {
     /// The response; the body is discarded.
     fn admit_head(&mut self, head: &RequestHead) -> Result<(Self::Permit, BodyLimit), Response>;
 
-    /// Called before the buffer of the body grows to `capacity` bytes.
+    /// Called before the buffer of the body grows to `to` bytes.
     ///
     /// # Errors
     /// The response; the body is discarded.

@@ -85,9 +85,9 @@ impl TestServer {
                 }
             }
             let flushed = self.conn.flush(self.now);
-            let again = self.last_poll.poll_again || flushed.poll_again;
+            let work_left = self.last_poll.poll_again || flushed.poll_again;
             self.last_poll = flushed;
-            if !again {
+            if !work_left {
                 return self;
             }
         }
@@ -98,8 +98,8 @@ impl TestServer {
     }
 
     fn statuses(&mut self) -> Vec<u16> {
-        let said = self.take_output();
-        said.match_indices("HTTP/1.1 ").map(|(at, m)| said[at + m.len()..][..3].parse().unwrap()).collect()
+        let output = self.take_output();
+        output.match_indices("HTTP/1.1 ").map(|(at, m)| output[at + m.len()..][..3].parse().unwrap()).collect()
     }
 }
 
@@ -159,9 +159,9 @@ fn pipelined_requests_get_responses_in_order_of_arrival() {
         r.conn.respond(id, Response::text(500, "twice"));
         r.poll();
     }
-    let said = r.take_output();
-    let order: Vec<usize> = (0..5).map(|i| said.find(&format!("[{i}]")).unwrap()).collect();
-    assert!(order.is_sorted() && !said.contains("500"), "{said}");
+    let output = r.take_output();
+    let order: Vec<usize> = (0..5).map(|i| output.find(&format!("[{i}]")).unwrap()).collect();
+    assert!(order.is_sorted() && !output.contains("500"), "{output}");
 }
 
 #[test]
@@ -243,9 +243,12 @@ fn request_that_two_parsers_could_read_differently_is_refused() {
     ] {
         let mut r = server();
         r.send([text, "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"].concat());
-        let said = r.take_output();
-        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{text:?}: {said}");
-        assert!(said.contains("Connection: close") && r.requests.is_empty() && r.last_poll.shutdown_write, "{text:?}");
+        let output = r.take_output();
+        assert!(output.starts_with(&format!("HTTP/1.1 {status} ")), "{text:?}: {output}");
+        assert!(
+            output.contains("Connection: close") && r.requests.is_empty() && r.last_poll.shutdown_write,
+            "{text:?}"
+        );
     }
     let mut r = server();
     r.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok");
@@ -256,14 +259,14 @@ fn request_that_two_parsers_could_read_differently_is_refused() {
 fn byte_that_cannot_begin_a_method_is_refused_at_once() {
     for text in ["\x16\x03\x01\x02\0\x01", "\r\n\r\n\x16", " GET", "\n", "\0", "{", "\u{f6}"] {
         let mut r = server();
-        let said = r.send(text).take_output();
+        let output = r.send(text).take_output();
         assert!(
-            said.starts_with("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"),
+            output.starts_with("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"),
             "{text:?}"
         );
         assert!(
-            said.contains("Connection: close\r\n") && said.ends_with("\r\n\r\n400 Bad Request"),
-            "{text:?}: {said}"
+            output.contains("Connection: close\r\n") && output.ends_with("\r\n\r\n400 Bad Request"),
+            "{text:?}: {output}"
         );
         assert!(r.last_poll.shutdown_write && !r.last_poll.closed);
     }
@@ -338,8 +341,8 @@ fn body_above_the_limit_gets_the_response_of_the_admission_and_a_close() {
         let mut r = server();
         r.admission.limit = Some(100);
         r.send(request);
-        let said = r.take_output();
-        assert!(said.starts_with("HTTP/1.1 400 ") && said.ends_with("http: request body too large"), "{said}");
+        let output = r.take_output();
+        assert!(output.starts_with("HTTP/1.1 400 ") && output.ends_with("http: request body too large"), "{output}");
         assert!(r.last_poll.shutdown_write && r.requests.is_empty());
         assert_eq!(
             r.admission.requested_sizes.is_empty(),
@@ -398,8 +401,8 @@ fn client_that_expects_100_continue_gets_it_or_a_refusal() {
     r.send(expecting("/") + "ok");
     assert_eq!(r.statuses().last(), Some(&200));
     r.send(expecting("/no"));
-    let said = r.take_output();
-    assert!(said.starts_with("HTTP/1.1 403") && said.contains("Connection: close"));
+    let output = r.take_output();
+    assert!(output.starts_with("HTTP/1.1 403") && output.contains("Connection: close"));
     // After a request without a response, `100 Continue` has to wait.
     let mut r = server();
     r.holds_responses = true;
@@ -415,15 +418,17 @@ fn client_that_expects_100_continue_gets_it_or_a_refusal() {
 fn response_to_head_or_with_status_204_has_no_body() {
     let mut r = server();
     r.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
-    let said = r.take_output();
-    assert!(said.contains("Content-Length: 2\r\n") && said.ends_with("\r\n\r\n"), "{said}");
+    let output = r.take_output();
+    assert!(output.contains("Content-Length: 2\r\n") && output.ends_with("\r\n\r\n"), "{output}");
     r.holds_responses = true;
     r.send(post("/", ""));
     let id = r.held_requests[0];
     r.conn.respond(id, Response::text(204, "nothing"));
     r.poll();
-    let said = r.take_output();
-    assert!(said.starts_with("HTTP/1.1 204 No Content\r\n") && !said.contains("nothing") && !said.contains("Length"));
+    let output = r.take_output();
+    assert!(
+        output.starts_with("HTTP/1.1 204 No Content\r\n") && !output.contains("nothing") && !output.contains("Length")
+    );
 }
 
 #[test]
@@ -437,9 +442,9 @@ fn connection_is_closed_if_client_or_server_requests_it() {
     ] {
         let mut r = server();
         r.send(request);
-        let said = r.take_output();
-        assert_eq!((said.contains("Connection: close"), r.last_poll.shutdown_write), (close, close), "{request:?}");
-        assert_eq!(said.contains("Connection: keep-alive"), !close && request.contains("1.0"));
+        let output = r.take_output();
+        assert_eq!((output.contains("Connection: close"), r.last_poll.shutdown_write), (close, close), "{request:?}");
+        assert_eq!(output.contains("Connection: keep-alive"), !close && request.contains("1.0"));
     }
     let mut r = TestServer::new(HttpServerConnConfig { keep_alive: false, ..HttpServerConnConfig::default() });
     r.send([post("/1", "a"), post("/2", "b")].concat());
@@ -463,9 +468,12 @@ fn invalid_response_headers_are_left_out() {
         .header("Transfer-Encoding", "chunked");
     r.conn.respond(r.held_requests[0], response);
     r.poll();
-    let said = r.take_output();
+    let output = r.take_output();
     assert!(
-        said.contains("X-Good: 1\r\n") && !said.contains("Evil") && !said.contains("99") && !said.contains("chunked")
+        output.contains("X-Good: 1\r\n")
+            && !output.contains("Evil")
+            && !output.contains("99")
+            && !output.contains("chunked")
     );
 }
 
@@ -501,8 +509,8 @@ fn drained_connection_responds_to_received_requests_and_closes() {
     assert_eq!(r.requests.len(), 1);
     r.conn.respond(r.held_requests[0], Response::text(200, "done"));
     r.poll();
-    let said = r.take_output();
-    assert!(said.contains("Connection: close") && said.ends_with("done") && r.last_poll.shutdown_write);
+    let output = r.take_output();
+    assert!(output.contains("Connection: close") && output.ends_with("done") && r.last_poll.shutdown_write);
 }
 
 #[test]
@@ -754,9 +762,9 @@ fn streamed_response_next_piece_can_be_sent_after_the_previous_is_written() {
     assert!(r.conn.can_send_data(a));
     r.conn.finish_response(a, r.now);
     r.poll();
-    let said = r.take_output();
-    assert!(said.starts_with("12\r\nxxxxxxxxxxxxxxxxxx\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n"), "{said}");
-    assert!(said.ends_with("Content-Length: 1\r\n\r\nb") && r.conn.is_idle());
+    let output = r.take_output();
+    assert!(output.starts_with("12\r\nxxxxxxxxxxxxxxxxxx\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n"), "{output}");
+    assert!(output.ends_with("Content-Length: 1\r\n\r\nb") && r.conn.is_idle());
 }
 
 #[test]

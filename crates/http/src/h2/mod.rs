@@ -96,7 +96,7 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
         self.finish_poll(now)
     }
 
-    /// Writes without reading: for use after `response_sender`, when there was no readiness event.
+    /// Writes without reading: for use after `respond`, when there was no readiness event.
     pub fn flush(&mut self, now: u64) -> PollResult {
         self.core.transport.begin_poll(0);
         self.finish_poll(now)

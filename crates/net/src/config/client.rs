@@ -27,7 +27,7 @@ pub enum Balancer {
 pub struct GrpcClientDefaults {
     /// The error for an empty `endpoint`.
     pub empty_endpoint: &'static str,
-    /// `parse_compression` if the key is absent.
+    /// `compression` if the key is absent.
     pub compression: &'static str,
     /// `balancer_name` if the key is absent.
     pub balancer: Balancer,
@@ -183,7 +183,7 @@ pub(super) fn parse_top_level_tls_keys(s: &mut Section<'_>, section: &mut TlsCli
     }
 }
 
-/// Reads `parse_compression`. A coding that the Go collector has for other clients but not for gRPC is an error when the
+/// Reads `compression`. A coding that the Go collector has for other clients but not for gRPC is an error when the
 /// configuration is checked, not only at the start.
 fn parse_compression(s: &mut Section<'_>, defaults: &GrpcClientDefaults) -> Coding {
     let name = s.str("compression", defaults.compression);

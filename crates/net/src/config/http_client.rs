@@ -12,7 +12,7 @@ use crate::tls::{TlsClientConfig, TlsClientSection};
 /// What differs between the components that have an HTTP client.
 #[derive(Clone, Copy, Debug)]
 pub struct HttpClientDefaults {
-    /// `parse_compression` if the key is absent.
+    /// `compression` if the key is absent.
     pub compression: &'static str,
     /// `timeout` if the key is absent.
     pub timeout: GoDuration,
@@ -141,7 +141,7 @@ impl HttpClientConfig {
     }
 }
 
-/// `parse_compression` and `compression_params`.
+/// `compression` and `compression_params`.
 fn parse_compression(s: &mut Section<'_>, defaults: &HttpClientDefaults) -> CompressionConfig {
     let name = s.str("compression", defaults.compression);
     let coding = match name.as_str() {

@@ -74,8 +74,8 @@ impl<C: Send + Sync + 'static> ReloadedConfig<C> {
         self.state.borrow().config.clone()
     }
 
-    /// Begins to read the files if it is time; the connection whose events come under `event_key` is woken at the end. A
-    /// connection without events does not begin it.
+    /// Begins to read the files if it is time; the connection whose events come under `event_key` is woken at the end.
+    /// A connection without events does not begin it.
     pub(super) fn begin_reload(&self, cx: &mut Cx<'_>, event_key: Option<u64>) -> Option<PendingConfig<C>> {
         let mut state = self.state.borrow_mut();
         // The connection that waited for it may be gone.

@@ -166,7 +166,7 @@ fn exchange(mut client: TlsStream, mut server: TlsStream) -> Result<(TlsStream, 
         }
     }
     panic!(
-        "nothing moves: asked {request_sent}, heard {}, answered {response_sent}, got {}",
+        "nothing moves: request: {request_sent} bytes sent, {} received; response: {response_sent} bytes sent, {} received",
         request_received.len(),
         response_received.len()
     );
@@ -398,7 +398,7 @@ fn test_files_for(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> Tes
     let mut ca = cert_params(name);
     ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     self_signed(&mut world, "ca", &ca);
-    let (cert, key) = TestCa::new("nobody").issue(name);
+    let (cert, key) = TestCa::new("unknown").issue(name);
     world.disk().write("signed.pem", cert);
     world.disk().write("signed.key", key);
     let mut expired = cert_params(name);
@@ -413,7 +413,7 @@ fn test_files_for(name: &str, other_side: rcgen::ExtendedKeyUsagePurpose) -> Tes
     world
 }
 
-/// Whether a client with `ca` in `ca_file` accepts a server with the certificate `load_server`.
+/// Whether a client with `ca` in `ca_file` accepts a server with the certificate `server`.
 fn connect_with_ca_file(world: &mut TestWorld, ca: &str, server: &str, options: &str) -> Result<(), String> {
     let mut result = Ok(());
     for version in ["max_version: '1.2'", "min_version: '1.3'"] {

@@ -320,7 +320,7 @@ impl Manifests {
         let first = attempts.next();
         let is_usable = first.as_ref().is_some_and(|(_, usable)| *usable);
         let usable = if is_usable { None } else { attempts.find(|(_, usable)| *usable) };
-        let explained = usable.or(first).map(|(told, _)| told).unwrap_or_default();
+        let explained = usable.or(first).map(|(explained, _)| explained).unwrap_or_default();
         d.items().into_iter().chain(explained).collect()
     }
 

@@ -1,4 +1,4 @@
-//! Commands that only print something: `validate`, `print_components`, `print-config`, `featuregate`.
+//! Commands that only print something: `validate`, `components`, `print-config`, `featuregate`.
 
 use std::fmt::Write as _;
 

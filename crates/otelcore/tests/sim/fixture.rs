@@ -58,7 +58,7 @@ impl RecordedLog {
     }
 }
 
-/// A configuration: `otlp_exporter` in, `exporters` out, `processors` between.
+/// A configuration: `otlp` in, `exporters` out, `processors` between.
 pub(crate) fn config_yaml(processors: &str, exporters: &str) -> String {
     let names = |section: &str| {
         let keys = section.lines().filter(|l| l.starts_with("  ") && !l.starts_with("   "));

@@ -28,7 +28,8 @@ writer! {
 }
 
 writer! {
-    /// One metric. Its data is written by one of `gauge`, `sum`, `histogram`, `exponential_histogram` and `summary`, once.
+    /// One metric. Its data is written by one of `gauge`, `sum`, `histogram`, `exponential_histogram` and `summary`,
+    /// once.
     MetricWriter {
         /// Its name.
         1 name: text,

@@ -136,8 +136,8 @@ impl<'a> AttributesMut<'a> {
         });
     }
 
-    /// Decodes one value, has `change` change it, and encodes it again. Returns false if there is no attribute with this
-    /// key, or if the new value is nested more than [`MAX_NESTING`] deep; such a value is not written.
+    /// Decodes one value, has `change` change it, and encodes it again. Returns false if there is no attribute with
+    /// this key, or if the new value is nested more than [`MAX_NESTING`] deep; such a value is not written.
     pub fn update_nested(&mut self, key: &[u8], change: impl FnOnce(&mut Value)) -> bool {
         let Some(mut value) = self.get(key).map(Value::decode) else { return false };
         change(&mut value);

@@ -1,4 +1,5 @@
-//! Writes the fields of a message that are none of its children: a resource, a scope, a schema URL, the name of a metric.
+//! Writes the fields of a message that are none of its children: a resource, a scope, a schema URL, the name of a
+//! metric.
 //!
 //! They can change before they are read, afterwards, and from below, when they are in the output already.
 

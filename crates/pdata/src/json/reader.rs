@@ -142,7 +142,7 @@ impl<'a> JsonReader<'a> {
         found
     }
 
-    /// Consumes a `take_null`, if it is next; false if another value is next.
+    /// Consumes a `null`, if it is next; false if another value is next.
     #[inline]
     pub(super) fn take_null(&mut self) -> ReadResult<bool> {
         if self.peek() != Some(b'n') {

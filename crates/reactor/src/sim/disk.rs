@@ -1,9 +1,9 @@
 //! A simulated disk: files in memory that lose at a crash what was not synced.
 //!
-//! Owns two images of a file system, the one that processes see and the one that survives a crash, and the faults that a
-//! test sets. A write reaches the durable image with `sync_file`, a change of a directory with `sync_dir`. At a crash,
-//! each sector that was written and not synced is lost, kept or written in part, each change of a directory that was
-//! not synced is lost or kept, and the seed decides which. A sync that fails makes the system forget what was to be
+//! Owns two images of a file system, the one that processes see and the one that survives a crash, and the faults that
+//! a test sets. A write reaches the durable image with `sync_file`, a change of a directory with `sync_dir`. At a
+//! crash, each sector that was written and not synced is lost, kept or written in part, each change of a directory that
+//! was not synced is lost or kept, and the seed decides which. A sync that fails makes the system forget what was to be
 //! written, as Linux does: a second one succeeds and the data is gone at a crash.
 //!
 //! Knows no symbolic links and no permissions. Never touches the machine's disk.
@@ -30,14 +30,15 @@ const ROOT: Inode = 1;
 /// What goes wrong on a simulated disk. The default is nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct DiskFaults {
-    /// How long a file job takes: at least and at most. It is not used by [`SimDisk`] itself, but by the world that runs
-    /// its jobs.
+    /// How long a file job takes: at least and at most. It is not used by [`SimDisk`] itself, but by the world that
+    /// runs its jobs.
     pub delay: (Duration, Duration),
     /// How many bytes all files may have together before a write fails with `StorageFull`. A part of it is written.
     pub capacity: Option<u64>,
     /// Of 1000 reads and look-ups of a file or directory, how many fail with an input/output error.
     pub read_errors: u32,
-    /// Of 1000 writes and changes of directories, how many fail with an input/output error. A write may be done in part.
+    /// Of 1000 writes and changes of directories, how many fail with an input/output error. A write may be done in
+    /// part.
     pub write_errors: u32,
     /// Of 1000 syncs, how many fail with an input/output error, and lose what was to be synced at the next crash.
     pub sync_errors: u32,
@@ -152,13 +153,15 @@ impl SimDisk {
         self.now = now;
     }
 
-    /// How many methods of [`otelcore_pipeline::FileSystem`] were called, apart from the provided ones, which call others.
+    /// How many methods of [`otelcore_pipeline::FileSystem`] were called, apart from the provided ones, which call
+    /// others.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.operations
     }
 
-    /// Lets the machine crash when `count` more operations have been carried out: all later ones fail and change nothing.
+    /// Lets the machine crash when `count` more operations have been carried out: all later ones fail and change
+    /// nothing.
     /// [`SimDisk::crash`] then has to be called; a [`crate::Sim`] does that and ends the process.
     pub fn crash_after(&mut self, count: u64) {
         self.crash_at = Some(self.operations.saturating_add(count));

@@ -174,8 +174,8 @@ impl Sim {
         TrialWorld { running_world: world, try_bind: &|_| Ok(()), bound: Vec::new() }.start(graph)
     }
 
-    /// Begins an orderly shutdown, which continues while the simulation runs and ends within `grace`. [`Sim::undelivered`]
-    /// gives the result.
+    /// Begins an orderly shutdown, which continues while the simulation runs and ends within `grace`.
+    /// [`Sim::undelivered`] gives the result.
     pub fn close(&mut self, node: NodeId, grace: Duration) {
         let now = self.now();
         let node = &mut self.nodes[node.0];
@@ -216,8 +216,8 @@ impl Sim {
         self.run_while(deadline, || true);
     }
 
-    /// Runs while `condition`, which is called after each turn of a node, returns true, and at most until a moment. False
-    /// when that moment came first.
+    /// Runs while `condition`, which is called after each turn of a node, returns true, and at most until a moment.
+    /// False when that moment came first.
     pub fn run_while(&mut self, deadline: MonotonicTime, mut condition: impl FnMut() -> bool) -> bool {
         let mut turns = 0;
         while condition() {
@@ -312,7 +312,8 @@ impl Sim {
         self.net.borrow_mut().datagram_loss = per_mille;
     }
 
-    /// Cuts the link between two nodes until [`Sim::heal`]: nothing arrives, and nothing is refused. Datagrams are lost.
+    /// Cuts the link between two nodes until [`Sim::heal`]: nothing arrives, and nothing is refused. Datagrams are
+    /// lost.
     pub fn partition(&mut self, a: NodeId, b: NodeId) {
         self.net.borrow_mut().partition(a.0, b.0);
     }

@@ -70,8 +70,8 @@ impl NodeWorld {
         self.timers.next_due().into_iter().chain(self.jobs.iter().map(|job| job.at)).min()
     }
 
-    /// Runs the jobs that have ended by now; their components get [`otelcore_pipeline::Event::Ready`] in this turn. A job
-    /// on files does all of it at the moment at which it ends. False when the machine crashes meanwhile.
+    /// Runs the jobs that have ended by now; their components get [`otelcore_pipeline::Event::Ready`] in this turn. A
+    /// job on files does all of it at the moment at which it ends. False when the machine crashes meanwhile.
     pub(crate) fn run_jobs(&mut self, now: MonotonicTime) -> bool {
         while let Some(at) = self.jobs.iter().position(|job| job.at <= now) {
             let WaitingWork { key, work, .. } = self.jobs.remove(at);

@@ -455,7 +455,7 @@ fn message_that_stops_arriving_is_refused_and_others_continue() {
     raw.now += 20 * SEC;
     raw.poll();
     assert_eq!(raw.server.in_flight(), 1, "a minute without a byte");
-    assert!(raw.received_frames().iter().any(|f| f.frame_type == 1 && f.stream == 1), "it is told");
+    assert!(raw.received_frames().iter().any(|f| f.frame_type == 1 && f.stream == 1), "it gets a response");
     raw.now += 40 * SEC;
     raw.poll();
     assert_eq!(raw.server.in_flight(), 0, "progress puts the end off, and no more");

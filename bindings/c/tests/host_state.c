@@ -1,5 +1,5 @@
 /* The library changes no state of its host: no SIGPIPE when a peer closes, no handlers, no signals in its threads. */
-#include "story.h"
+#include "test_support.h"
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>

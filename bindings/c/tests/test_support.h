@@ -1,6 +1,6 @@
 /* Helpers of the test programs: checks that end the program, requests of spans, and their count. */
-#ifndef STORY_H
-#define STORY_H
+#ifndef TEST_SUPPORT_H
+#define TEST_SUPPORT_H
 
 #include <otelcore.h>
 #include <stdio.h>
