@@ -1,14 +1,13 @@
 //! The `otelcore` binary: calls [`otelcore::commands`] with the arguments and streams of the process.
-#![deny(unsafe_code)]
-
-#[allow(unsafe_code, reason = "assembly for what musl has slow, and its tests")]
-mod memory;
+#![forbid(unsafe_code)]
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use otelcore::Registry;
 use otelcore::commands::{Terminal, run_command_line as command};
+#[cfg(feature = "static-memory")]
+use otelcore_static_memory as _;
 
 fn main() -> ExitCode {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
