@@ -20,7 +20,7 @@ pub(crate) struct HostLogSink {
 }
 
 impl HostLogSink {
-    /// `None` where the host wants no log.
+    /// `None` if the host requested no log.
     pub(crate) fn new(level: LogLevel, call: LogFn, user: *mut c_void, free: FreeFn) -> Option<Self> {
         call.map(|call| Self { depth: current_depth(), level, call, user: Arc::new(CallbackUser::new(user, free)) })
     }

@@ -200,7 +200,7 @@ impl Exporter for SummaryExporter {
                 let entries = resource_entries::<ResourceLogs<'_>>(&payload.body);
                 self.count_each(payload, entries.map(|r| (r.raw, service_name(&r.resource))));
             }
-            // The payload knows the number of its points; all are counted under the service of the first resource.
+            // The payload stores the number of its points; all are counted under the service of the first resource.
             Signal::Metrics => {
                 let first = resource_entries::<ResourceMetrics<'_>>(&payload.body).next();
                 let name = first.map_or(&b"unknown_service"[..], |r| service_name(&r.resource));

@@ -46,7 +46,7 @@ pub enum FileKind {
     Other,
 }
 
-/// What the file system knows about a path.
+/// The metadata of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileMetadata {
     /// What it is.
@@ -78,7 +78,7 @@ pub struct DirEntry {
 /// known about what was written since the last one: systems discard the data, and a second sync would succeed.
 ///
 /// # Errors
-/// Those of the system, in Go's form (`open /x: no such file or directory`). [`io::Error::kind`] tells them apart:
+/// Those of the system, in Go's form (`open /x: no such file or directory`). [`io::Error::kind`] distinguishes them:
 /// `NotFound`, `AlreadyExists`, `PermissionDenied`, `StorageFull`, `ReadOnlyFilesystem`, and so on.
 pub trait FileSystem {
     /// Kind, length, mode and time of a path.

@@ -33,7 +33,7 @@ pub struct TestLog {
 }
 
 impl TestLog {
-    /// Records entries from this level on; `None` wants no entry.
+    /// Records entries from this level on; `None` records none.
     #[must_use]
     pub fn new(level: Option<LogLevel>) -> Arc<Self> {
         Arc::new(Self { level, entries: Mutex::default() })

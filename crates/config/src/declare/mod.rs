@@ -1,7 +1,7 @@
 //! Configuration types that are declared once: one declaration gives the struct, its defaults, the reader with its
 //! diagnostics, and a description from which the JSON Schema and the reference of the manual are made.
 //!
-//! This module knows no component. It reads through [`Section`], whose messages it does not change, and never prints.
+//! This module depends on no component. It reads through [`Section`], whose messages it does not change, and never prints.
 //!
 //! # Example
 //! ```

@@ -6,7 +6,7 @@ use super::field::Comparison;
 use super::{Field, Shape, Status};
 use crate::{EffectiveValue, OptionalFlavor, print};
 
-/// Documentation without the links that only rustdoc knows, on one line for each paragraph.
+/// Documentation without the links that only rustdoc resolves, on one line for each paragraph.
 pub(super) fn plain(doc: &str) -> String {
     let paragraphs = doc.split("\n\n").map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
     let text = paragraphs.filter(|p| !p.is_empty()).collect::<Vec<_>>().join(" ");

@@ -1,7 +1,7 @@
 //! HTTP/1.1, the client side: one request at a time, on a connection that is kept open between requests.
 //!
 //! Writes the framing of requests itself and refuses header values that could end a line early. Refuses every response
-//! that two parsers could read differently, and bytes that arrive without a request. A [`RequestError`] tells if the
+//! that two parsers could read differently, and bytes that arrive without a request. A [`RequestError`] says if the
 //! request may be repeated; this module never repeats one, and never interprets a body.
 
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@
 //! was not synced is lost or kept, and the seed decides which. A sync that fails makes the system forget what was to be
 //! written, as Linux does: a second one succeeds and the data is gone at a crash.
 //!
-//! Knows no symbolic links and no permissions. Never touches the machine's disk.
+//! Has no symbolic links and no permissions. Never touches the machine's disk.
 
 mod file;
 mod operations;
