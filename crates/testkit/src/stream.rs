@@ -67,6 +67,12 @@ impl PeerStream {
         std::mem::take(&mut connection.from_component)
     }
 
+    /// How many bytes the component has written that were not taken.
+    #[must_use]
+    pub fn received_len(&self) -> usize {
+        self.connection.borrow().from_component.len()
+    }
+
     /// Sets how many bytes the component can write before they are taken; `None` is no limit.
     pub fn set_capacity(&self, bytes: Option<usize>) {
         self.connection.borrow_mut().capacity = bytes;

@@ -1,212 +1,65 @@
-//! The exporter in a small simulated world with one connection.
+//! The exporter with connections of a test.
 
-use std::cell::RefCell;
-use std::io::{self, Read, Write};
-use std::rc::Rc;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
-use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{
-    AttemptId, Budget, BuildContext, Component, Cx, Endpoint, Event, Exporter, Factory, Held, Key, Listener, Logger,
-    MemorySample, MetricsLevel, NoopLogSink, Outcome, Outcomes, Payload, PeerAddr, ProcessSample, Stream, Telemetry,
-    TimerId, WallTime, World,
-};
+use otelcore_pipeline::{AttemptId, Budget, Component, Event, Exporter, Outcome, Outcomes, Telemetry};
+use otelcore_testkit::{ExporterTest, PeerStream, TestContext, payload};
 
 use super::*;
 use crate::PrometheusFactory;
 
-/// The bytes that the client has sent, and those that it has received.
-#[derive(Default)]
-struct TestConnection {
-    sent: Vec<u8>,
-    received: Vec<u8>,
-    /// Bytes that can be written before the client has read them; zero means no limit.
-    write_capacity: usize,
-}
-
-struct TestStream(Rc<RefCell<TestConnection>>);
-
-impl Read for TestStream {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let sent = &mut self.0.borrow_mut().sent;
-        if sent.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let n = sent.len().min(buf.len());
-        buf[..n].copy_from_slice(&sent[..n]);
-        sent.drain(..n);
-        Ok(n)
-    }
-}
-
-impl Write for TestStream {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let wire = &mut *self.0.borrow_mut();
-        let room = if wire.write_capacity == 0 {
-            usize::MAX
-        } else {
-            wire.write_capacity - wire.received.len().min(wire.write_capacity)
-        };
-        if room == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let n = buf.len().min(room);
-        wire.received.extend_from_slice(&buf[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Stream for TestStream {
-    fn peer_addr(&self) -> String {
-        "client".to_owned()
-    }
-
-    fn shutdown_write(&mut self) {}
-}
-
-struct TestListener(Vec<Rc<RefCell<TestConnection>>>);
-
-impl Listener for TestListener {
-    fn accept(&mut self, _: u64) -> io::Result<Box<dyn Stream>> {
-        let wire = self.0.pop().ok_or(io::ErrorKind::WouldBlock)?;
-        Ok(Box::new(TestStream(wire)))
-    }
-
-    fn local_addr(&self) -> String {
-        "127.0.0.1:8889".to_owned()
-    }
-}
-
-#[derive(Default)]
-struct TestWorld {
-    now: MonotonicTime,
-    wire: Rc<RefCell<TestConnection>>,
-    timers: Vec<(MonotonicTime, u64)>,
-    taken: bool,
-    /// Keys of the next turn.
-    ready_keys: Vec<u64>,
-    /// Connections in addition to the first.
-    others: Vec<Rc<RefCell<TestConnection>>>,
-}
-
-impl World for TestWorld {
-    fn bind_udp(&mut self, _: Key, _: &str, _: u16) -> io::Result<Box<dyn otelcore_pipeline::DatagramSocket>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn run_file_job(
-        &mut self,
-        _: Key,
-        _: otelcore_pipeline::FileJob,
-    ) -> Result<(), otelcore_pipeline::TooManyFileJobs> {
-        Err(otelcore_pipeline::TooManyFileJobs)
-    }
-    fn now(&self) -> MonotonicTime {
-        self.now
-    }
-    fn wall_time(&self) -> WallTime {
-        WallTime(0)
-    }
-    fn random(&mut self) -> u64 {
-        4
-    }
-    fn sample_memory(&mut self) -> MemorySample {
-        MemorySample::default()
-    }
-    fn sample_process(&mut self) -> ProcessSample {
-        ProcessSample::default()
-    }
-    fn listen(&mut self, _: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
-        assert_eq!(*at, Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 8889 });
-        if self.taken {
-            return Err(io::Error::other("listen tcp 127.0.0.1:8889: bind: address already in use"));
-        }
-        Ok(Box::new(TestListener(self.others.iter().chain([&self.wire]).cloned().collect())))
-    }
-    fn connect(&mut self, _: Key, _: &PeerAddr) -> io::Result<Box<dyn Stream>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn resolve(&mut self, _: Key, _: &str, _: u16) {}
-    fn set_timer(&mut self, key: Key, at: MonotonicTime) -> TimerId {
-        self.timers.push((at, key.local));
-        TimerId(self.timers.len() as u64)
-    }
-    fn cancel_timer(&mut self, _: TimerId) {}
-    fn request_ready(&mut self, key: Key) {
-        if !self.ready_keys.contains(&key.local) {
-            self.ready_keys.push(key.local);
-        }
-    }
-    fn open_output(&mut self, _: &str) -> io::Result<Box<dyn Write>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
+const ADDRESS: &str = "127.0.0.1:8889";
 
 const ATTEMPT: AttemptId = AttemptId { signal: 1, number: 9 };
 
 struct ExporterFixture {
-    world: TestWorld,
-    exporter: Box<dyn Exporter>,
+    test: ExporterTest<dyn Exporter>,
+    /// The first connection, and the others.
+    clients: Vec<PeerStream>,
     telemetry: Telemetry,
     budget: Arc<Budget>,
 }
 
 impl ExporterFixture {
     fn new() -> Self {
-        let d = Diagnostics::new();
+        let context = TestContext { signals: vec![Signal::Metrics], ..TestContext::new() };
         let yaml = "endpoint: 127.0.0.1:8889\nwithout_scope_info: true\nresponse_headers: {X-Own: '1'}";
-        let node = from_yaml(yaml, &d);
-        let id = "prometheus/a".parse().unwrap();
-        let settings = PrometheusFactory.parse(&id, Section::new(node.as_ref(), "exporters::prometheus/a", &d));
-        let telemetry = Telemetry::new(MetricsLevel::Normal);
-        let budget = Arc::<Budget>::default();
-        let build = BuildContext {
-            id: &id,
-            signals: &[Signal::Metrics],
-            telemetry: &telemetry,
-            log: Logger::new(Arc::new(NoopLogSink)),
-            budget: &budget,
-            auth: &otelcore_pipeline::Authenticators::default(),
-        };
-        let made = settings.unwrap_or_else(|| panic!("{}", d.render_to_string(false))).create(&build);
-        let Ok(Component::Exporter(exporter, sending)) = made else { panic!("no exporter") };
-        assert!(!sending.queue.enabled && !sending.retry.enabled);
-        Self { world: TestWorld::default(), exporter, telemetry, budget }
+        let component = context.create(&PrometheusFactory, "prometheus/a", yaml);
+        let Ok(Component::Exporter(exporter, queue)) = component else { panic!("no exporter: {component:?}") };
+        assert!(!queue.queue.enabled && !queue.retry.enabled);
+        let TestContext { telemetry, budget, .. } = context;
+        Self { test: ExporterTest::new(exporter), clients: Vec::new(), telemetry, budget }
     }
 
     fn started() -> Self {
-        Self::with(Vec::new())
+        Self::with_clients(1)
     }
 
-    fn with(others: Vec<Rc<RefCell<TestConnection>>>) -> Self {
+    fn with_clients(count: usize) -> Self {
         let mut fixture = Self::new();
-        fixture.world.others = others;
-        fixture.exporter.start(&mut Cx::new(&mut fixture.world, 0)).unwrap();
-        // The only connection is accepted at once.
-        fixture.event(1, Event::Ready);
+        fixture.test.start().unwrap();
+        let connecting: Vec<_> = (0..count).map(|_| fixture.test.world.connect_to(ADDRESS)).collect();
+        fixture.run();
+        fixture.clients = connecting.iter().map(|client| client.accepted().unwrap()).collect();
         fixture
-    }
-
-    fn event(&mut self, local: u64, event: Event<'_>) -> Vec<(AttemptId, Outcome)> {
-        let mut done = Outcomes::default();
-        self.exporter.handle_event(&mut Cx::new(&mut self.world, 0), local, event, &mut done);
-        done.take()
     }
 
     /// Runs turns until none is requested; returns the number of turns and the outcomes of attempts.
     fn run(&mut self) -> (usize, Vec<(AttemptId, Outcome)>) {
         let (mut turns, mut outcomes) = (0, Vec::new());
-        while !self.world.ready_keys.is_empty() {
+        loop {
+            while self.test.world.run_job().is_some() {}
+            let ready = self.test.world.take_ready();
+            if ready.is_empty() {
+                return (turns, outcomes);
+            }
             turns += 1;
-            for local in std::mem::take(&mut self.world.ready_keys) {
-                outcomes.extend(self.event(local, Event::Ready));
+            for local in ready {
+                outcomes.extend(self.test.handle_event(local, Event::Ready));
             }
         }
-        (turns, outcomes)
     }
 
     fn send(&mut self, metrics: Vec<Metric>) {
@@ -221,18 +74,18 @@ impl ExporterFixture {
 
     fn push_as(&mut self, attempt: AttemptId, metrics: Vec<Metric>) -> Vec<(AttemptId, Outcome)> {
         let body = rope(vec![resource(&[], vec![scope("", "", metrics)])]);
-        let payload = Payload { signal: Signal::Metrics, body, metadata: None, held: Held::default() };
-        let mut done = Outcomes::default();
-        self.exporter.send(&mut Cx::new(&mut self.world, 0), attempt, &payload, MonotonicTime::NEVER, &mut done);
-        done.take()
+        let payload = payload(Signal::Metrics, body);
+        let mut outcomes = Outcomes::default();
+        let ExporterTest { world, exporter, .. } = &mut self.test;
+        exporter.send(&mut world.cx(), attempt, &payload, MonotonicTime::NEVER, &mut outcomes);
+        outcomes.take()
     }
 
     fn get(&mut self, path: &str, headers: &str) -> (String, Vec<u8>) {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
-        self.world.wire.borrow_mut().sent.extend_from_slice(request.as_bytes());
-        self.event(2, Event::Ready);
+        self.clients[0].send(request);
         self.run();
-        let response = std::mem::take(&mut self.world.wire.borrow_mut().received);
+        let response = self.clients[0].take_received();
         let end = response.windows(4).position(|w| w == b"\r\n\r\n").expect("a head") + 4;
         (String::from_utf8(response[..end].to_vec()).unwrap().to_ascii_lowercase(), response[end..].to_vec())
     }
@@ -283,14 +136,17 @@ fn gather_error_without_series_is_a_page_of_status_500() {
 #[test]
 fn expired_series_are_removed_by_the_timer_without_a_scrape() {
     let mut fixture = ExporterFixture::started();
-    assert_eq!(fixture.world.timers.first(), Some(&(at(300), 0)));
+    let due = |fixture: &ExporterFixture| {
+        let timers = fixture.test.world.timers();
+        timers.iter().find(|(_, local)| *local == 0).map(|(due, _)| *due)
+    };
+    assert_eq!(due(&fixture), Some(at(300)));
+    let kept = fixture.budget.kept();
     fixture.send(vec![gauge("g", "", vec![point(1, 1.0, &[])])]);
-    fixture.world.now = at(301);
-    fixture.event(0, Event::Timer);
-    assert_eq!(fixture.world.timers.last(), Some(&(at(601), 0)));
-    fixture.world.now = at(10);
-    // The clock is set back; the series has still been removed.
-    assert_eq!(fixture.get("/metrics", "").1, b"");
+    assert!(fixture.budget.kept() > kept);
+    fixture.test.run_for(Duration::from_secs(601));
+    assert_eq!(due(&fixture), Some(at(900)));
+    assert_eq!(fixture.budget.kept(), kept);
 }
 
 #[test]
@@ -307,9 +163,10 @@ fn dropped_points_are_counted_by_reason() {
 #[test]
 fn port_in_use_is_reported_with_the_message_of_go() {
     let mut fixture = ExporterFixture::new();
-    fixture.world.taken = true;
-    let error = fixture.exporter.start(&mut Cx::new(&mut fixture.world, 0)).unwrap_err();
-    assert_eq!(error.to_string(), "listen tcp 127.0.0.1:8889: bind: address already in use");
+    let text = "listen tcp 127.0.0.1:8889: bind: address already in use";
+    fixture.test.world.set_listen_error(Some((ErrorKind::AddrInUse, text)));
+    let error = fixture.test.start().unwrap_err();
+    assert_eq!(error.to_string(), text);
 }
 
 #[test]
@@ -388,34 +245,24 @@ fn large_page_is_sent_in_chunks_plain_and_compressed() {
 
 #[test]
 fn scrapers_that_do_not_read_keep_one_piece_each_and_further_ones_are_refused() {
-    let wire = || Rc::new(RefCell::new(TestConnection { write_capacity: 1000, ..TestConnection::default() }));
-    let others: Vec<_> = (0..otelcore_net::MAX_CONCURRENT_REQUESTS).map(|_| wire()).collect();
-    let mut fixture = ExporterFixture::with(others.clone());
-    // The listener accepts 64 connections in a turn.
-    fixture.run();
+    let mut fixture = ExporterFixture::with_clients(1 + otelcore_net::MAX_CONCURRENT_REQUESTS);
+    let others = fixture.clients[1..].to_vec();
+    others.iter().for_each(|other| other.set_capacity(Some(1000)));
     fixture.send(many_metrics());
     let series = fixture.budget.kept();
-    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
-    others.iter().for_each(|other| other.borrow_mut().sent.extend_from_slice(request));
-    // The first connection has the first slot; the others were accepted after it.
-    for local in 3..3 + others.len() as u64 {
-        fixture.event(local, Event::Ready);
-        fixture.run();
-    }
-    assert!(others.iter().all(|o| o.borrow().received.len() == 1000), "each has the beginning of a page");
+    others.iter().for_each(|other| other.send("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"));
+    fixture.run();
+    assert!(others.iter().all(|other| other.received_len() == 1000), "each has the beginning of a page");
     let held = fixture.budget.kept() - series;
     assert!(held <= (otelcore_net::MAX_CONCURRENT_REQUESTS * 3 * crate::PIECE_SIZE) as u64, "{held}");
     let (head, body) = fixture.get("/metrics", "");
     assert!(head.starts_with("http/1.1 503"), "{head}");
     assert_eq!(body, b"Limit of concurrent requests reached (64), try again later.\n");
     // One of the clients reads, and its response continues where it was; then there is room for another request.
-    let mut page = Vec::new();
-    others[5].borrow_mut().write_capacity = 0;
-    for local in 3..3 + others.len() as u64 {
-        fixture.event(local, Event::Ready);
-        fixture.run();
-    }
-    page.append(&mut others[5].borrow_mut().received);
+    others[5].set_capacity(None);
+    let mut page = others[5].take_received();
+    fixture.run();
+    page.append(&mut others[5].take_received());
     let end = page.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
     assert_eq!(unchunk(&page[end..]).0.split(|b| *b == b'\n').filter(|l| l.starts_with(b"metric_")).count(), 8_000);
     assert!(fixture.get("/metrics", "").0.starts_with("http/1.1 200"));
