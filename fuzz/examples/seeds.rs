@@ -19,8 +19,8 @@ use bytes::Bytes;
 use generate::Choices;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use otelcore_http::grpc::client::{GrpcClientConn, GrpcClientConnConfig, OutgoingCall};
-use otelcore_http::grpc::server::{Admission, CallHead, GrpcServerConn, GrpcServerConnConfig};
-use otelcore_http::{Code, Coding, HeaderValue, Status, Workspace};
+use otelcore_http::grpc::server::{GrpcServerConn, GrpcServerConnConfig};
+use otelcore_http::{AdmitAll, Code, Coding, HeaderValue, Status, Workspace};
 use otelcore_pdata::{Rope, Signal, check, json};
 use pipe::pipe;
 use prost::Message;
@@ -233,24 +233,6 @@ fn http1(out: &Path) {
     }
 }
 
-struct AcceptAll;
-
-impl Admission for AcceptAll {
-    type Permit = ();
-
-    fn route(&mut self, _: &str) -> Result<u32, Status> {
-        Ok(0)
-    }
-
-    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
-        Ok(())
-    }
-
-    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Status> {
-        Ok(())
-    }
-}
-
 /// The data that a client and a server of ours exchange.
 fn recorded_connections(out: &Path) {
     for (n, coding) in [Coding::Identity, Coding::Gzip, Coding::Zstd, Coding::Snappy].into_iter().enumerate() {
@@ -268,7 +250,7 @@ fn recorded_connections(out: &Path) {
                 let bytes = to_client.read_all();
                 to_server.write_all(&bytes).unwrap();
                 from_client.extend(bytes);
-                let _ = server.poll(1, &mut AcceptAll);
+                let _ = server.poll(1, &mut AdmitAll);
                 while let Some(call) = server.poll_call() {
                     match call.message.len() % 2 {
                         0 => server.respond(call.id, Bytes::from(vec![1; call.message.len()])),

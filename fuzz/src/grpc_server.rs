@@ -10,9 +10,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use otelcore_http::coding::Coding;
-use otelcore_http::grpc::server::{Admission, CallHead, GrpcServerConn, GrpcServerConnConfig, unknown_service};
+use otelcore_http::grpc::server::{CallHead, GrpcServerConn, GrpcServerConnConfig, unknown_service};
 use otelcore_http::grpc::{CallId, KeepaliveServerConfig};
-use otelcore_http::{Code, PollResult, Status, Workspace};
+use otelcore_http::{Admission, Code, PollResult, Status, Workspace};
 
 use crate::frames::{self, HeaderChoices, ScriptEvent};
 use crate::input::{Input, pieces};
@@ -77,14 +77,14 @@ impl Drop for Permit {
     }
 }
 
-impl Admission for CountingAdmission {
+impl Admission<CallHead> for CountingAdmission {
     type Permit = Permit;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
         if path.starts_with("/unknown") { Err(unknown_service(path)) } else { Ok(1) }
     }
 
-    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<Permit, Status> {
+    fn admit_head(&mut self, _: &CallHead) -> Result<Permit, Status> {
         Ok(Permit::new(&self.0))
     }
 

@@ -7,9 +7,9 @@ use std::io::Write;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use otelcore_http::PollResult;
 use otelcore_http::h1::client::{H1ClientConn, H1ClientConnConfig, OutgoingRequest};
-use otelcore_http::h1::{Admission, BodyLimit, H1ServerConn, HttpServerConnConfig, RequestHead, Response};
+use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, RequestHead, Response};
+use otelcore_http::{Admission, PollResult};
 
 use crate::input::{Input, digest};
 use crate::pipe::pipe;
@@ -20,21 +20,17 @@ const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 
 struct CheckedAdmission;
 
-impl Admission for CheckedAdmission {
+impl Admission<RequestHead> for CheckedAdmission {
     type Permit = ();
 
-    fn admit_head(&mut self, head: &RequestHead) -> Result<((), BodyLimit), Response> {
+    fn admit_head(&mut self, head: &RequestHead) -> Result<(), Response> {
         assert!(head.path().len() <= head.target().len());
-        if head.path().starts_with("/no") { Err(Response::text(403, "no")) } else { Ok(((), BodyLimit(LIMIT))) }
+        if head.path().starts_with("/no") { Err(Response::text(403, "no")) } else { Ok(()) }
     }
 
     fn grow(&mut self, (): &mut (), to: u64) -> Result<(), Response> {
         assert!(to <= LIMIT, "a request to grow to {to} bytes");
         Ok(())
-    }
-
-    fn body_too_large(&mut self, _: &RequestHead) -> Response {
-        Response::text(413, "too large")
     }
 }
 
@@ -43,6 +39,7 @@ impl Admission for CheckedAdmission {
 fn run_server(bytes: &[u8], size: usize, options: u8) -> (Vec<String>, String) {
     let (mut peer, end) = pipe(usize::MAX);
     let cfg = HttpServerConnConfig {
+        max_body: LIMIT,
         max_head: 4096,
         read_timeout: Some(10 * SEC),
         write_timeout: Some(10 * SEC),

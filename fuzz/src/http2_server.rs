@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::io::Write;
 use std::rc::Rc;
 
-use otelcore_http::h1::{Admission, BodyLimit, HttpServerConnConfig, RequestHead, RequestId, Response};
+use otelcore_http::h1::{HttpServerConnConfig, RequestHead, RequestId, Response};
 use otelcore_http::h2::H2ServerConn;
-use otelcore_http::{PollResult, Workspace};
+use otelcore_http::{Admission, PollResult, Workspace};
 
 use crate::frames::{self, HeaderChoices, ScriptEvent};
 use crate::grpc_server::{Permit, SEC};
@@ -49,23 +49,19 @@ static HEADER_CHOICES: HeaderChoices = HeaderChoices {
 
 struct CountingAdmission(Rc<Cell<usize>>);
 
-impl Admission for CountingAdmission {
+impl Admission<RequestHead> for CountingAdmission {
     type Permit = Permit;
 
-    fn admit_head(&mut self, head: &RequestHead) -> Result<(Permit, BodyLimit), Response> {
+    fn admit_head(&mut self, head: &RequestHead) -> Result<Permit, Response> {
         if head.path().starts_with("/no") {
             return Err(Response::text(403, "no"));
         }
-        Ok((Permit::new(&self.0), BodyLimit(LIMIT)))
+        Ok(Permit::new(&self.0))
     }
 
     fn grow(&mut self, _: &mut Permit, to: u64) -> Result<(), Response> {
         assert!(to <= LIMIT, "a request to grow to {to} bytes");
         Ok(())
-    }
-
-    fn body_too_large(&mut self, _: &RequestHead) -> Response {
-        Response::text(413, "too large")
     }
 }
 
@@ -86,7 +82,7 @@ impl ServerFixture {
     fn new(options: u8) -> Self {
         let (peer, end) = pipe(if options & 8 == 0 { usize::MAX } else { 64 });
         let cfg = HttpServerConnConfig {
-            max_body: if options & 16 == 0 { 1 << 20 } else { 1000 },
+            max_body: if options & 16 == 0 { LIMIT } else { 1000 },
             read_header_timeout: Some(20 * SEC),
             read_timeout: Some(60 * SEC),
             write_timeout: Some(30 * SEC),

@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use otelcore::pipeline::{Cx, Endpoint, Event, Extension, MonotonicTime, StartError, Stream};
 use otelcore_http::grpc::CallId;
-use otelcore_http::grpc::server::{Admission as CallAdmission, CallHead, GrpcServerConn, GrpcServerConnConfig};
-use otelcore_http::h1::{Admission, BodyLimit, H1ServerConn, HttpServerConnConfig, RequestHead, RequestId, Response};
-use otelcore_http::{Coding, PollResult, Status, Workspace};
+use otelcore_http::grpc::server::{GrpcServerConn, GrpcServerConnConfig};
+use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, RequestHead, RequestId, Response};
+use otelcore_http::{AdmitAll, Coding, PollResult, Workspace};
 use otelcore_net::{Acceptor, ProtocolMachine, bind};
 use otelcore_pdata::wire_format::{MessageFields, WireValue};
 
@@ -54,41 +54,6 @@ impl Stream for CountingStream {
 
     fn shutdown_write(&mut self) {
         self.0.shutdown_write();
-    }
-}
-
-/// Admits every request.
-struct AdmitAll;
-
-impl CallAdmission for AdmitAll {
-    type Permit = ();
-
-    fn route(&mut self, path: &str) -> Result<u32, Status> {
-        Ok(u32::from(path.contains("PostSpans")))
-    }
-
-    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
-        Ok(())
-    }
-
-    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Status> {
-        Ok(())
-    }
-}
-
-impl Admission for AdmitAll {
-    type Permit = ();
-
-    fn admit_head(&mut self, _: &RequestHead) -> Result<((), BodyLimit), Response> {
-        Ok(((), BodyLimit(u64::from(LIMIT))))
-    }
-
-    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Response> {
-        Ok(())
-    }
-
-    fn body_too_large(&mut self, _: &RequestHead) -> Response {
-        Response::text(413, "too large")
     }
 }
 
@@ -146,7 +111,7 @@ impl SinkConn {
             Self::Grpc(conn) => {
                 let turn = conn.poll(now, &mut AdmitAll);
                 while let Some(call) = conn.poll_call() {
-                    let path: &[u32] = if call.head.method == 1 { &[1, 1] } else { &[1, 2, 2] };
+                    let path: &[u32] = if call.head.path().ends_with("/PostSpans") { &[1, 1] } else { &[1, 2, 2] };
                     requests.push((PendingRequest::Call(call.id), count_spans(&call.message, path)));
                 }
                 while conn.poll_cancelled().is_some() {}

@@ -14,8 +14,8 @@ use h2::{PingPong, RecvStream};
 use http::Request;
 
 use crate::coding::Workspace;
+use crate::connection::{CloseReason, PollResult, earliest};
 use crate::h2_io::{H2Io, H2Transport, goaway_frame};
-use crate::{CloseReason, PollResult, earliest};
 
 /// Error codes (RFC 9113, 7).
 pub(crate) const NO_ERROR: u32 = 0;

@@ -133,11 +133,11 @@ impl<T: Read + Write> H2Transport<T> {
     }
 
     /// How the stream ended, if it did.
-    pub(crate) fn close_reason(&self) -> Option<crate::CloseReason> {
+    pub(crate) fn close_reason(&self) -> Option<crate::connection::CloseReason> {
         let w = self.0.borrow();
         match w.io_error {
-            Some(kind) => Some(crate::CloseReason::Io(kind)),
-            None => w.eof.then_some(crate::CloseReason::Peer),
+            Some(kind) => Some(crate::connection::CloseReason::Io(kind)),
+            None => w.eof.then_some(crate::connection::CloseReason::Peer),
         }
     }
 

@@ -6,8 +6,8 @@
 use std::io::ErrorKind;
 use std::rc::Rc;
 
-use otelcore_http::h1::{Admission, H1ServerConn, HttpServerConnConfig, Request, RequestId, Response};
-use otelcore_http::{Bytes, CloseReason, PollResult, h2};
+use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, Request, RequestHead, RequestId, Response};
+use otelcore_http::{Admission, Bytes, CloseReason, PollResult, h2};
 use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Stream, Telemetry};
 
 use crate::config::HttpServerConfig;
@@ -60,7 +60,10 @@ impl<P> HttpServerConn<P> {
     }
 
     /// Reads up to the budget, writes what can be written, and handles timeouts that are due.
-    pub fn poll<D: Admission<Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut D) -> PollResult {
+    pub fn poll<D>(&mut self, now: u64, admission: &mut D) -> PollResult
+    where
+        D: Admission<RequestHead, Permit = P> + ?Sized,
+    {
         if matches!(self.0, ConnState::Handshake(_)) {
             self.continue_handshake(now);
         }
@@ -293,6 +296,14 @@ impl<P> HttpListener<P> {
             log,
             acceptor: None,
         }
+    }
+
+    /// Lowers the limit of the length of request bodies.
+    #[must_use]
+    pub fn with_max_body(mut self, max_body: u64) -> Self {
+        let max_body = max_body.min(self.config.max_body);
+        self.config = Rc::new(HttpServerConnConfig { max_body, ..(*self.config).clone() });
+        self
     }
 
     /// Loads certificates and binds the socket under `base`; returns the address that it is bound to.

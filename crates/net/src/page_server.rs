@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use otelcore_http::Bytes;
-use otelcore_http::h1::{Admission, BodyLimit, Request, RequestHead, RequestId, Response};
+use otelcore_http::h1::{Request, RequestHead, RequestId, Response};
+use otelcore_http::{AdmitAll, Bytes};
 use otelcore_pipeline::{Authentication, CredentialCheck, Cx, Event, Logger, ServerAuth, Telemetry};
 
 use crate::config::{CorsConfig, HttpServerConfig};
@@ -19,25 +19,7 @@ use crate::{CredentialChecks, HttpListener, PendingCheck};
 pub type Page = Response;
 
 /// Request bodies have no meaning for a page; small ones are read and discarded.
-struct DiscardBodies;
-
 const MAX_DISCARDED_BODY: u64 = 64 << 10;
-
-impl Admission for DiscardBodies {
-    type Permit = ();
-
-    fn admit_head(&mut self, _: &RequestHead) -> Result<((), BodyLimit), Response> {
-        Ok(((), BodyLimit(MAX_DISCARDED_BODY)))
-    }
-
-    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Response> {
-        Ok(())
-    }
-
-    fn body_too_large(&mut self, _: &RequestHead) -> Response {
-        Response::text(413, "413 Request Entity Too Large\n")
-    }
-}
 
 /// The largest number of responses that are being made and requests that wait for a check of their credentials,
 /// together. Each holds one piece at most; further requests are refused.
@@ -181,7 +163,7 @@ impl<B> PageServer<B> {
         telemetry: &Telemetry,
     ) -> Self {
         Self {
-            listener: HttpListener::new(settings, log, telemetry),
+            listener: HttpListener::new(settings, log, telemetry).with_max_body(MAX_DISCARDED_BODY),
             headers: settings.response_headers.clone(),
             cors: settings.cors.clone(),
             auth,
@@ -226,7 +208,7 @@ impl<B> PageServer<B> {
         for slot in slots {
             let now = cx.now().0;
             let Some((conn, serial)) = self.listener.get(slot) else { continue };
-            let result = conn.poll(now, &mut DiscardBodies);
+            let result = conn.poll(now, &mut AdmitAll);
             let requests: Vec<_> = std::iter::from_fn(|| conn.poll_request()).collect();
             self.listener.apply_poll_result(cx, slot, &result);
             for request in requests {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use otelcore_http::grpc::CallId;
 use otelcore_http::grpc::server::{
-    Admission, CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_method, unknown_service,
+    CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_method, unknown_service,
 };
-use otelcore_http::{Bytes, Code, Status};
+use otelcore_http::{Admission, Bytes, Code, Status};
 use otelcore_net::config::GrpcServerConfig;
 use otelcore_net::tls::{TlsAcceptor, TlsServerConfig};
 use otelcore_net::{AcceptErrorReporter, Acceptor, bind};
@@ -64,7 +64,7 @@ struct CallAdmission<'a, 'd, 'w> {
     cx: &'a mut Cx<'w>,
 }
 
-impl Admission for CallAdmission<'_, '_, '_> {
+impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
     type Permit = GrpcPermit;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
@@ -78,7 +78,7 @@ impl Admission for CallAdmission<'_, '_, '_> {
         }
     }
 
-    fn admit_head(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<GrpcPermit, Status> {
+    fn admit_head(&mut self, call: &CallHead) -> Result<GrpcPermit, Status> {
         let mut pending = None;
         if let Some(auth) = self.auth {
             let header = |name: &str| call.metadata.get(name).map(|v| Cow::Borrowed(v.as_bytes()));
@@ -88,8 +88,7 @@ impl Admission for CallAdmission<'_, '_, '_> {
                 Authentication::Pending(check) => pending = Some(check),
             }
         }
-        // In memory a header field takes about twice its length.
-        let charge = self.incoming_bodies.add(self.input.budget(), self.connection, 2 * metadata_bytes);
+        let charge = self.incoming_bodies.add(self.input.budget(), self.connection, call.memory_size());
         let charge = charge.map_err(no_room_status)?;
         let request = (self.connection, charge.number());
         let check = pending.map(|check| self.checks.enqueue(self.cx, check, request));

@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_http::h1::{self, BodyLimit, Request, RequestHead, RequestId, Response};
+use otelcore_http::h1::{Request, RequestHead, RequestId, Response};
 use otelcore_http::status::http_status;
-use otelcore_http::{Bytes, Code, Coding, Status};
+use otelcore_http::{Admission, Bytes, Code, Coding, Status};
 use otelcore_net::config::{CorsConfig, HttpServerConfig};
 use otelcore_net::{HttpListener, authenticate, not_found, redirect_to_clean_path};
 use otelcore_pdata::Signal;
@@ -86,10 +86,10 @@ struct RequestAdmission<'a, 'd, 'w> {
     cx: &'a mut Cx<'w>,
 }
 
-impl h1::Admission for RequestAdmission<'_, '_, '_> {
+impl Admission<RequestHead> for RequestAdmission<'_, '_, '_> {
     type Permit = HttpPermit;
 
-    fn admit_head(&mut self, head: &RequestHead) -> Result<(HttpPermit, BodyLimit), Response> {
+    fn admit_head(&mut self, head: &RequestHead) -> Result<HttpPermit, Response> {
         if let Some(preflight) = self.rules.cors.as_ref().and_then(|cors| cors.preflight_response(head)) {
             return Err(self.rules.add_headers(preflight, None));
         }
@@ -101,7 +101,7 @@ impl h1::Admission for RequestAdmission<'_, '_, '_> {
         permit.charge.grow(to).map_err(|no_room| self.rules.refusal_response(&permit.format, &no_room_status(no_room)))
     }
 
-    fn body_too_large(&mut self, head: &RequestHead) -> Response {
+    fn too_large(&mut self, head: &RequestHead, _: Option<u64>, _: u64) -> Response {
         let format = self.rules.response_format(head);
         self.rules.refusal_response(&format, &too_large())
     }
@@ -109,7 +109,7 @@ impl h1::Admission for RequestAdmission<'_, '_, '_> {
 
 impl RequestAdmission<'_, '_, '_> {
     /// Applies the rules, and then charges the request.
-    fn admit(&mut self, head: &RequestHead, format: &ResponseFormat) -> Result<(HttpPermit, BodyLimit), Response> {
+    fn admit(&mut self, head: &RequestHead, format: &ResponseFormat) -> Result<HttpPermit, Response> {
         let pending = self.rules.authenticate(head, format, self.cx)?;
         let admitted = match self.rules.admit(head, format) {
             Err(refused) if pending.is_none() => return Err(refused),
@@ -124,7 +124,7 @@ impl RequestAdmission<'_, '_, '_> {
         let charge = charge.map_err(|no_room| error_response(format, &no_room_status(no_room)))?;
         let check = pending.map(|check| self.checks.enqueue(self.cx, check, (self.connection, charge.number())));
         let check = check.transpose().map_err(|e| error_response(format, &too_many_checks_status(e)))?;
-        Ok((HttpPermit { admitted, format: format.clone(), charge, check }, BodyLimit(self.rules.max_body)))
+        Ok(HttpPermit { admitted, format: format.clone(), charge, check })
     }
 }
 

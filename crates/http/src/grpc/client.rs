@@ -5,6 +5,7 @@
 //! does that.
 
 mod call;
+mod config;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
@@ -15,90 +16,25 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::PingPong;
-use h2::client::{Builder, Connection, SendRequest};
+use h2::client::{Connection, SendRequest};
 use http::header::{CONTENT_TYPE, HeaderName, TE, USER_AGENT};
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use slab::Slab;
 use smallvec::SmallVec;
 
 use self::call::{ActiveCall, CallProgress};
+pub use self::config::GrpcClientConnConfig;
+use super::header::{
+    APPLICATION_GRPC, CallId, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, GRPC_TIMEOUT, MIN_COMPRESS_SIZE, format_timeout,
+};
 use super::keepalive::{ClientKeepalive, KeepaliveAction};
 use super::message::SendBuf;
-use super::{
-    APPLICATION_GRPC, CallId, GRPC_ACCEPT_ENCODING, GRPC_ENCODING, GRPC_TIMEOUT, KeepaliveClientConfig,
-    MIN_COMPRESS_SIZE, format_timeout,
-};
-use crate::coding::{Coding, Workspace};
+use crate::coding::Coding;
+use crate::connection::{CloseReason, PollResult, earliest};
 use crate::h2_core::{LINGER, NO_ERROR};
 use crate::h2_io::{H2Io, H2Transport};
 use crate::status::Status;
-use crate::{CloseReason, PollResult, earliest};
-
-/// Configuration of a gRPC client connection; nanoseconds and bytes.
-#[derive(Clone, Debug)]
-pub struct GrpcClientConnConfig {
-    /// Longest response message, before and after decompression. Default 4 MiB.
-    pub max_recv_message: u32,
-    /// Largest header list accepted. Default 64 KiB: statuses with details can be long.
-    pub max_header_list: u32,
-    /// Flow-control window of a response. Default 64 KiB.
-    pub initial_stream_window: u32,
-    /// Flow-control window of all responses. Default 1 MiB.
-    pub initial_connection_window: u32,
-    /// Largest frame accepted. Default 16 KiB.
-    pub max_frame_size: u32,
-    /// Bytes read in one `poll`. Default 256 KiB.
-    pub read_budget: usize,
-    /// Output buffered before it is written to the stream. Default 32 KiB.
-    pub write_buffer: usize,
-    /// Off when `None`.
-    pub keepalive: Option<KeepaliveClientConfig>,
-    /// `user-agent`.
-    pub user_agent: HeaderValue,
-    /// `:authority`.
-    pub authority: Authority,
-    /// `:scheme`.
-    pub scheme: Scheme,
-    /// Shared by all connections of the thread.
-    pub workspace: Workspace,
-}
-
-impl GrpcClientConnConfig {
-    /// The defaults, with this scheme, authority and user agent.
-    #[must_use]
-    pub fn new(scheme: Scheme, authority: Authority, user_agent: HeaderValue) -> Self {
-        Self {
-            max_recv_message: 4 << 20,
-            max_header_list: 64 << 10,
-            initial_stream_window: 64 << 10,
-            initial_connection_window: 1 << 20,
-            max_frame_size: 16 << 10,
-            read_budget: 256 << 10,
-            write_buffer: 32 << 10,
-            keepalive: None,
-            user_agent,
-            authority,
-            scheme,
-            workspace: Workspace::new(),
-        }
-    }
-
-    fn builder(&self) -> Builder {
-        const WINDOW: u32 = (1 << 31) - 1;
-        let mut b = Builder::new();
-        b.initial_window_size(self.initial_stream_window.min(WINDOW))
-            .initial_connection_window_size(self.initial_connection_window.min(WINDOW))
-            .max_frame_size(self.max_frame_size.clamp(1 << 14, (1 << 24) - 1))
-            .max_header_list_size(self.max_header_list)
-            .enable_push(false)
-            // Frames for calls that were cancelled here may still arrive; they must never count against the connection.
-            .max_local_error_reset_streams(None)
-            .max_concurrent_reset_streams(1 << 10)
-            .data_frame_budget(self.read_budget.saturating_mul(32).max(1 << 20));
-        b
-    }
-}
 
 /// A call to make.
 #[derive(Debug)]

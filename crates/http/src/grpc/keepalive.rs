@@ -3,7 +3,7 @@
 //!
 //! Durations are nanoseconds; `None` means never.
 
-use crate::earliest;
+use crate::connection::earliest;
 
 const SECOND: u64 = 1_000_000_000;
 /// Shortest interval of pings from a client that has no call and no permission to ping without calls (grpc-go

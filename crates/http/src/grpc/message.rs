@@ -9,7 +9,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
-use crate::receive_capacity;
+use crate::connection::receive_capacity;
 
 /// A single-frame message of at least this size keeps h2's buffer, whose size is 8 KiB or about that of the frame.
 const MIN_SLICE_SIZE: usize = 4096;

@@ -6,225 +6,37 @@
 //! Deadlines, keepalive, connection ages and the ping policy are handled here. Never calls the application: the
 //! application takes calls with `poll_call` and responds to them by id.
 
+mod config;
+mod incoming;
 mod stream;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use http::{HeaderMap, Request, Uri};
+use http::Request;
 use slab::Slab;
 
+pub use self::config::GrpcServerConnConfig;
+pub use self::incoming::IncomingCall;
 pub use self::stream::decompress_status;
 use self::stream::{CallStream, Refusal, StreamProgress};
+pub use super::call_head::{CallHead, unknown_method, unknown_service};
+use super::header::{CallId, ENHANCE_YOUR_CALM};
 use super::keepalive::{KeepaliveAction, ServerKeepalive};
 use super::message::SendBuf;
-use super::{CallId, ENHANCE_YOUR_CALM, KeepaliveServerConfig};
-use crate::coding::{Coding, Workspace};
-use crate::h2_core::{H2Limits, H2ServerCore, NO_ERROR};
+use crate::admission::Admission;
+use crate::connection::{CloseReason, PollResult, earliest};
+use crate::h2_core::{H2ServerCore, NO_ERROR};
 use crate::status::Status;
-use crate::{CloseReason, PollResult, earliest};
 
 /// How long a refused client may continue to send its message, which is discarded.
 const DISCARD_TIMEOUT: u64 = 10_000_000_000;
-/// Limit of concurrent streams, advertised and enforced when the configuration sets none. h2 decodes the header lists
-/// of one read before any of them can be refused: with 16 KiB each, 8 MiB.
-const DEFAULT_MAX_CONCURRENT_STREAMS: u32 = 1 << 9;
-
-/// Admits or refuses calls.
-pub trait Admission {
-    /// Owned by a call from its head until it is responded to or cancelled: typically a charge on a memory budget.
-    type Permit;
-
-    /// Returns the number of the method with this path. It is available later as [`CallHead::method`].
-    ///
-    /// # Errors
-    /// The status for a path that is not served; see [`unknown_service`] and [`unknown_method`].
-    fn route(&mut self, path: &str) -> Result<u32, Status> {
-        Err(unknown_service(path))
-    }
-
-    /// Called when the head of a call was received. The head still has all metadata here, whether or not the
-    /// configuration keeps it; `metadata_bytes` is its total size.
-    ///
-    /// # Errors
-    /// The status of the response; the message is discarded and the connection stays open.
-    fn admit_head(&mut self, call: &CallHead, metadata_bytes: usize) -> Result<Self::Permit, Status>;
-
-    /// Called when the prefix of a call's message was received; `len` is the size on the wire. A peer may claim any
-    /// length, so nothing should be charged for it yet.
-    ///
-    /// # Errors
-    /// The status of the response; the message is discarded and the connection stays open.
-    fn admit_message(&mut self, permit: &mut Self::Permit, call: &CallHead, len: u32) -> Result<(), Status> {
-        let _ = (permit, call, len);
-        Ok(())
-    }
-
-    /// Called before the message takes `to` bytes of memory: while it arrives, and again when it is decompressed here.
-    ///
-    /// # Errors
-    /// The status of the response; the message is discarded and the connection stays open.
-    fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Status>;
-}
-
-/// grpc-go's status for a path whose service is not served.
-#[must_use]
-pub fn unknown_service(path: &str) -> Status {
-    match split_path(path) {
-        Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
-        None => Status::unimplemented(format!("malformed method name: {path:?}")),
-    }
-}
-
-/// grpc-go's status for a path whose service is served but not this method.
-#[must_use]
-pub fn unknown_method(path: &str) -> Status {
-    match split_path(path) {
-        Some((service, method)) => Status::unimplemented(format!("unknown method {method} for service {service}")),
-        None => Status::unimplemented(format!("malformed method name: {path:?}")),
-    }
-}
-
 /// The status for a message that stopped arriving. UNAVAILABLE lets the client retry: its network may have failed.
 fn stalled_status(timeout: u64) -> Status {
     Status::unavailable(format!("nothing of the message arrived for {} s", timeout / 1_000_000_000))
-}
-
-fn split_path(path: &str) -> Option<(&str, &str)> {
-    path.strip_prefix('/').unwrap_or(path).rsplit_once('/')
-}
-
-/// What is known about a call before its message.
-#[derive(Clone, Debug)]
-pub struct CallHead {
-    /// What [`Admission::route`] returned.
-    pub method: u32,
-    /// `:path` and `:authority`.
-    pub uri: Uri,
-    /// Request metadata; empty after [`Admission::admit_head`] unless [`GrpcServerConnConfig::keep_metadata`].
-    pub metadata: HeaderMap,
-    /// `grpc-timeout`.
-    pub timeout: Option<Duration>,
-    /// `grpc-encoding`.
-    pub encoding: Coding,
-}
-
-impl CallHead {
-    /// `/package.Service/Method`.
-    #[must_use]
-    pub fn path(&self) -> &str {
-        self.uri.path()
-    }
-
-    /// `:authority`. If the client sent the path of a unix socket, each byte that is not allowed in an authority is
-    /// replaced by `-`.
-    #[must_use]
-    pub fn authority(&self) -> Option<&str> {
-        self.uri.authority().map(http::uri::Authority::as_str)
-    }
-
-    /// `user-agent`, if the metadata is available.
-    #[must_use]
-    pub fn user_agent(&self) -> Option<&str> {
-        self.metadata.get(http::header::USER_AGENT)?.to_str().ok()
-    }
-}
-
-/// A call for the application. The application must call `respond` or `respond_error`, unless `poll_cancelled` returns
-/// its id.
-#[derive(Debug)]
-pub struct IncomingCall<P> {
-    /// Identifies the call in `respond` and `respond_error`.
-    pub id: CallId,
-    /// Head and, if kept, metadata.
-    pub head: CallHead,
-    /// The message, compressed with `coding`.
-    pub message: Bytes,
-    /// How the message is still compressed: identity, unless its content is longer than
-    /// [`GrpcServerConnConfig::inline_decompress`].
-    pub coding: Coding,
-    /// Size of the message on the wire.
-    pub wire_len: u32,
-    /// What [`Admission::admit_head`] returned.
-    pub permit: P,
-    /// The deadline of the client; when it passes, the connection responds with DEADLINE_EXCEEDED by itself.
-    pub deadline: Option<u64>,
-}
-
-/// Configuration of a gRPC server connection; nanoseconds and bytes.
-#[derive(Clone, Debug)]
-pub struct GrpcServerConnConfig {
-    /// Advertised limit of concurrent calls. `None` means 512. Clients at the limit wait and do not fail their calls.
-    pub max_concurrent_streams: Option<u32>,
-    /// Longest message, before and after decompression. Default 4 MiB.
-    pub max_recv_message: u32,
-    /// A message whose content is longer is passed on compressed, so that the application can decompress it where that
-    /// does not block the event loop. Default: no such limit.
-    pub inline_decompress: u32,
-    /// A call is refused if no part of its message arrives for this long. Default 60 s.
-    pub message_timeout: u64,
-    /// Largest header list. Default 64 KiB, as in HTTP/1.1.
-    pub max_header_list: u32,
-    /// Flow-control window of a call: the most a client may send before the call is admitted. Default 1 MiB.
-    pub initial_stream_window: u32,
-    /// Flow-control window of the connection: the most that h2 buffers before it is read here. Default 1 MiB.
-    pub initial_connection_window: u32,
-    /// Largest frame accepted, 16 KiB to 16 MiB. Default 16 KiB.
-    pub max_frame_size: u32,
-    /// Bytes read in one `poll`. Default 256 KiB.
-    pub read_budget: usize,
-    /// Output buffered before it is written to the stream. Default 32 KiB.
-    pub write_buffer: usize,
-    /// The connection of a client that takes longer than this for its preface and SETTINGS, or for a header block, is
-    /// closed. Default 120 s.
-    pub handshake_timeout: u64,
-    /// Pings, ages and the ping policy.
-    pub keepalive: KeepaliveServerConfig,
-    /// Keep request metadata with the call.
-    pub keep_metadata: bool,
-    /// Message codings accepted besides identity. Default gzip, zstd and snappy.
-    pub accept: Vec<Coding>,
-    /// Shared by all connections of the thread.
-    pub workspace: Workspace,
-}
-
-impl Default for GrpcServerConnConfig {
-    fn default() -> Self {
-        Self {
-            max_concurrent_streams: None,
-            max_recv_message: 4 << 20,
-            inline_decompress: u32::MAX,
-            message_timeout: 60_000_000_000,
-            max_header_list: 64 << 10,
-            initial_stream_window: 1 << 20,
-            initial_connection_window: 1 << 20,
-            max_frame_size: 16 << 10,
-            read_budget: 256 << 10,
-            write_buffer: 32 << 10,
-            handshake_timeout: 120_000_000_000,
-            keepalive: KeepaliveServerConfig::default(),
-            keep_metadata: false,
-            accept: vec![Coding::Gzip, Coding::Zstd, Coding::Snappy],
-            workspace: Workspace::new(),
-        }
-    }
-}
-
-impl GrpcServerConnConfig {
-    fn limits(&self) -> H2Limits {
-        H2Limits {
-            max_concurrent_streams: self.max_concurrent_streams.unwrap_or(DEFAULT_MAX_CONCURRENT_STREAMS),
-            max_header_list: self.max_header_list,
-            stream_window: self.initial_stream_window,
-            connection_window: self.initial_connection_window,
-            max_frame_size: self.max_frame_size,
-            read_budget: self.read_budget,
-        }
-    }
 }
 
 /// A gRPC server connection over any non-blocking stream. See the crate's call order.
@@ -259,7 +71,7 @@ impl<T: Read + Write, P> GrpcServerConn<T, P> {
     }
 
     /// Reads up to the budget, writes what can be written, and handles the timers that are due.
-    pub fn poll<G: Admission<Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut G) -> PollResult {
+    pub fn poll<G: Admission<CallHead, Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut G) -> PollResult {
         if self.core.begin_poll() {
             while let Some((request, response_sender)) = self.core.accept(now) {
                 self.open_stream(request, response_sender, now, admission);
@@ -365,7 +177,7 @@ impl<T: Read + Write, P> GrpcServerConn<T, P> {
         self.core.transport.io_mut()
     }
 
-    fn open_stream<G: Admission<Permit = P> + ?Sized>(
+    fn open_stream<G: Admission<CallHead, Permit = P> + ?Sized>(
         &mut self,
         request: Request<h2::RecvStream>,
         response_sender: SendResponse<SendBuf>,
@@ -392,7 +204,7 @@ impl<T: Read + Write, P> GrpcServerConn<T, P> {
         self.read_stream(slot, now, admission);
     }
 
-    fn read_stream<G: Admission<Permit = P> + ?Sized>(&mut self, slot: usize, now: u64, admission: &mut G) {
+    fn read_stream<G: Admission<CallHead, Permit = P> + ?Sized>(&mut self, slot: usize, now: u64, admission: &mut G) {
         let Some(stream) = self.streams.get_mut(slot) else { return };
         match stream.read(now, &self.cfg, admission) {
             StreamProgress::Pending => {}

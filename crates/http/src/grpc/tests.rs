@@ -11,10 +11,10 @@ use http::{HeaderName, HeaderValue};
 
 use self::raw::{POST_GRPC, RawPeer};
 use super::client::{CompletedCall, GrpcClientConn, GrpcClientConnConfig, OutgoingCall, StartCallError};
-use super::server::{
-    Admission, CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_method, unknown_service,
-};
+use super::header::{ENHANCE_YOUR_CALM, format_timeout, is_grpc_content_type, parse_timeout};
+use super::server::{CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_method, unknown_service};
 use super::*;
+use crate::admission::Admission;
 use crate::coding::Coding;
 use crate::pipe::{PipeEnd, pipe};
 use crate::status::{Code, Status};
@@ -33,7 +33,7 @@ struct TestAdmission {
     heads: Vec<CallHead>,
 }
 
-impl Admission for TestAdmission {
+impl Admission<CallHead> for TestAdmission {
     type Permit = u64;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
@@ -44,7 +44,7 @@ impl Admission for TestAdmission {
         }
     }
 
-    fn admit_head(&mut self, call: &CallHead, _: usize) -> Result<u64, Status> {
+    fn admit_head(&mut self, call: &CallHead) -> Result<u64, Status> {
         self.heads.push(call.clone());
         Ok(0)
     }
@@ -155,7 +155,7 @@ impl ClientAndServer {
         let end = self.now + nanos;
         loop {
             self.run_until_idle();
-            match crate::earliest(self.client.poll_timeout(), self.server.poll_timeout()) {
+            match crate::connection::earliest(self.client.poll_timeout(), self.server.poll_timeout()) {
                 Some(at) if at <= end => self.now = self.now.max(at),
                 _ => break,
             }

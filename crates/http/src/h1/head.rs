@@ -10,8 +10,6 @@ use std::ops::Range;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::Response;
-
 /// How many header fields are parsed without an allocation.
 const INLINE_FIELDS: usize = 64;
 /// Most header fields of a message. The length of the head limits their bytes; this limits the memory for their
@@ -505,47 +503,6 @@ impl ResponseHead {
 /// Whether responses with this status have a body (RFC 9110, 6.4.1).
 pub(crate) fn may_have_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
-}
-
-/// Encodes status line and header fields. `is_streaming`: the body follows in chunks or, before HTTP/1.1, until the
-/// connection ends.
-pub(super) fn encode_response_head(response: &Response, close: bool, is_http_1_0: bool, is_streaming: bool) -> Bytes {
-    let mut out = Vec::with_capacity(160);
-    let status = if (200..600).contains(&response.status) { response.status } else { 500 };
-    let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Unknown");
-    let mut number = itoa::Buffer::new();
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(number.format(status).as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(reason.as_bytes());
-    out.extend_from_slice(b"\r\n");
-    if !response.content_type.is_empty() {
-        encode_field(&mut out, "Content-Type", response.content_type);
-    }
-    for (name, value) in &response.headers {
-        let is_framing_field =
-            ["content-length", "transfer-encoding", "connection"].iter().any(|o| name.eq_ignore_ascii_case(o));
-        // Values from a configuration or a request cannot end the line early.
-        let valid = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
-        if valid && !is_framing_field {
-            encode_field(&mut out, name, value);
-        }
-    }
-    if is_streaming {
-        if !is_http_1_0 {
-            encode_field(&mut out, "Transfer-Encoding", "chunked");
-        }
-    } else if may_have_body(status) {
-        let length = response.body.iter().map(Bytes::len).sum::<usize>();
-        encode_field(&mut out, "Content-Length", number.format(length));
-    }
-    if close {
-        encode_field(&mut out, "Connection", "close");
-    } else if is_http_1_0 {
-        encode_field(&mut out, "Connection", "keep-alive");
-    }
-    out.extend_from_slice(b"\r\n");
-    out.into()
 }
 
 pub(super) fn encode_field(out: &mut Vec<u8>, name: &str, value: &str) {

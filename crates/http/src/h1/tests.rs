@@ -1,31 +1,35 @@
 //! Requests written by hand into a pipe in memory, under a virtual clock.
 
+use std::io::{ErrorKind, Write};
 use std::rc::Rc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::head::{HeadBuffer, HeadError};
+use super::server::{LINGER, MAX_PIPELINED};
 use super::*;
+use crate::admission::Admission;
+use crate::connection::{CloseReason, PollResult};
 use crate::pipe::{PipeEnd, pipe};
 
 const SEC: u64 = 1_000_000_000;
 
-/// Refuses paths under `/no`, limits bodies under `/small`, and counts.
+/// Refuses paths under `/no`, and counts.
 #[derive(Default)]
 struct TestAdmission {
-    limit: Option<u64>,
     requested_sizes: Vec<u64>,
     max_growth: Option<u64>,
 }
 
-impl Admission for TestAdmission {
+impl Admission<RequestHead> for TestAdmission {
     type Permit = ();
 
-    fn admit_head(&mut self, head: &RequestHead) -> Result<((), BodyLimit), Response> {
+    fn admit_head(&mut self, head: &RequestHead) -> Result<(), Response> {
         if head.path().starts_with("/no") {
             return Err(Response::text(403, "no"));
         }
-        Ok(((), BodyLimit(self.limit.unwrap_or(1 << 30))))
+        Ok(())
     }
 
     fn grow(&mut self, (): &mut (), to: u64) -> Result<(), Response> {
@@ -33,7 +37,7 @@ impl Admission for TestAdmission {
         if self.max_growth.is_some_and(|max| to > max) { Err(Response::text(503, "full")) } else { Ok(()) }
     }
 
-    fn body_too_large(&mut self, _: &RequestHead) -> Response {
+    fn too_large(&mut self, _: &RequestHead, _: Option<u64>, _: u64) -> Response {
         Response::text(400, "http: request body too large")
     }
 }
@@ -338,8 +342,7 @@ fn body_above_the_limit_gets_the_response_of_the_admission_and_a_close() {
             false,
         ),
     ] {
-        let mut r = server();
-        r.admission.limit = Some(100);
+        let mut r = TestServer::new(HttpServerConnConfig { max_body: 100, ..HttpServerConnConfig::default() });
         r.send(request);
         let output = r.take_output();
         assert!(output.starts_with("HTTP/1.1 400 ") && output.ends_with("http: request body too large"), "{output}");
@@ -349,8 +352,7 @@ fn body_above_the_limit_gets_the_response_of_the_admission_and_a_close() {
             known || r.admission.requested_sizes.iter().all(|g| *g <= 100)
         );
     }
-    let mut r = server();
-    r.admission.limit = Some(100);
+    let mut r = TestServer::new(HttpServerConnConfig { max_body: 100, ..HttpServerConnConfig::default() });
     r.send(post("/", &"x".repeat(100)));
     assert_eq!(r.statuses(), [200]);
 }
@@ -765,6 +767,24 @@ fn streamed_response_next_piece_can_be_sent_after_the_previous_is_written() {
     let output = r.take_output();
     assert!(output.starts_with("12\r\nxxxxxxxxxxxxxxxxxx\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n"), "{output}");
     assert!(output.ends_with("Content-Length: 1\r\n\r\nb") && r.conn.is_idle());
+}
+
+#[test]
+fn continue_for_the_next_request_waits_for_the_end_of_a_streamed_body() {
+    let mut r = server();
+    r.holds_responses = true;
+    r.send("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    let a = r.held_requests[0];
+    assert!(r.conn.respond_streaming(a, Response::text(200, "")));
+    r.poll();
+    r.take_output();
+    r.send("POST /b HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    r.conn.send_data(r.now, a, "x".into());
+    r.poll();
+    assert_eq!(r.take_output(), "1\r\nx\r\n");
+    r.conn.finish_response(a, r.now);
+    r.poll();
+    assert_eq!(r.take_output(), "0\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n");
 }
 
 #[test]

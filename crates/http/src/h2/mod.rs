@@ -1,6 +1,6 @@
 //! HTTP semantics over HTTP/2 (RFC 9113), the server side, with the interface of [`crate::h1::H1ServerConn`].
 //!
-//! The same [`Admission`] admits or refuses a request from its head alone, and the same limits and timeouts apply. What
+//! The same [`crate::Admission`] admits or refuses a request from its head alone, and the same limits and timeouts apply. What
 //! a refused client still sends is discarded up to a limit, then its stream is reset with NO_ERROR. Responses may be
 //! sent in any order. Never interprets a body and never decodes a content coding.
 
@@ -19,9 +19,10 @@ use h2::{Reason, RecvStream};
 use slab::Slab;
 
 use self::stream::{BodyBuf, RequestStream, StreamProgress};
-use crate::h1::{Admission, HttpServerConnConfig, Request, RequestId, Response};
+use crate::admission::Admission;
+use crate::connection::{CloseReason, PollResult, earliest};
+use crate::h1::{HttpServerConnConfig, Request, RequestHead, RequestId, Response};
 use crate::h2_core::{H2Limits, H2ServerCore, NO_ERROR};
-use crate::{CloseReason, PollResult, earliest};
 
 /// Limit of concurrent streams, as in Go's server.
 const MAX_CONCURRENT_STREAMS: u32 = 250;
@@ -47,10 +48,16 @@ pub struct H2ServerConn<T: Read + Write, P> {
     next_deadline: Option<u64>,
     /// When the responses that h2 has framed must be written to the stream.
     write_deadline: Option<u64>,
+    /// GOAWAY is to be sent with the next `poll` or `flush`.
     drain_requested: bool,
-    has_served: bool,
-    /// Since when the connection waits for its first request, or for the next one.
-    waiting_since: u64,
+    waiting: Waiting,
+}
+
+/// The request that the connection waits for while it has no stream, and since when.
+#[derive(Clone, Copy)]
+enum Waiting {
+    First { since: u64 },
+    Next { since: u64 },
 }
 
 impl<T: Read + Write, P> H2ServerConn<T, P> {
@@ -74,13 +81,12 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
             next_deadline: None,
             write_deadline: None,
             drain_requested: false,
-            has_served: false,
-            waiting_since: now,
+            waiting: Waiting::First { since: now },
         }
     }
 
     /// Reads up to the budget, writes what can be written, and handles the timers that are due.
-    pub fn poll<D: Admission<Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut D) -> PollResult {
+    pub fn poll<D: Admission<RequestHead, Permit = P> + ?Sized>(&mut self, now: u64, admission: &mut D) -> PollResult {
         if self.core.begin_poll() {
             self.drain_if_requested(now);
             while let Some((request, response_sender)) = self.core.accept(now) {
@@ -230,18 +236,18 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
         self.core.transport.io_mut()
     }
 
-    fn open_stream<D: Admission<Permit = P> + ?Sized>(
+    fn open_stream<D: Admission<RequestHead, Permit = P> + ?Sized>(
         &mut self,
         request: http::Request<RecvStream>,
         response_sender: SendResponse<BodyBuf>,
         now: u64,
         admission: &mut D,
     ) {
-        self.has_served = true;
+        self.waiting = Waiting::Next { since: now };
         self.drain_requested |= !self.cfg.keep_alive;
         let stream = RequestStream::open(request, response_sender, now, &self.cfg, admission);
         let id = stream.id();
-        if stream.is_responded() {
+        if stream.is_refused() {
             self.responded.push(id);
         }
         self.next_deadline = earliest(self.next_deadline, stream.deadline());
@@ -253,7 +259,7 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
         }
     }
 
-    fn read_stream<D: Admission<Permit = P> + ?Sized>(&mut self, id: u32, now: u64, admission: &mut D) {
+    fn read_stream<D: Admission<RequestHead, Permit = P> + ?Sized>(&mut self, id: u32, now: u64, admission: &mut D) {
         let Some(stream) = self.slots_by_id.get(&id).and_then(|slot| self.streams.get_mut(*slot)) else { return };
         match stream.read(now, &self.cfg, admission) {
             StreamProgress::Pending => {}
@@ -325,11 +331,11 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
         if !self.streams.is_empty() || self.core.is_draining() {
             return None;
         }
-        let (limit, name) = match self.has_served {
-            true => (c.idle_timeout.or(c.read_timeout), "idle_timeout"),
-            false => (c.read_header_timeout.or(c.read_timeout), "read_header_timeout"),
+        let (since, limit, name) = match self.waiting {
+            Waiting::First { since } => (since, c.read_header_timeout.or(c.read_timeout), "read_header_timeout"),
+            Waiting::Next { since } => (since, c.idle_timeout.or(c.read_timeout), "idle_timeout"),
         };
-        Some((self.waiting_since.saturating_add(limit?), name))
+        Some((since.saturating_add(limit?), name))
     }
 
     fn enforce_limits(&mut self, now: u64) {
@@ -341,7 +347,7 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
             return self.core.send_goaway(now, NO_ERROR, b"write timeout", CloseReason::Timeout("write_timeout"));
         }
         match self.request_deadline() {
-            Some((at, name)) if now >= at && self.has_served => {
+            Some((at, name)) if now >= at && matches!(self.waiting, Waiting::Next { .. }) => {
                 self.core.set_close_reason(CloseReason::Timeout(name));
                 self.core.drain(now);
             }
@@ -364,7 +370,7 @@ impl<T: Read + Write, P> H2ServerConn<T, P> {
         }
         self.core.write(now);
         if !self.streams.is_empty() {
-            self.waiting_since = now; // the idle time begins with the end of the last stream
+            self.waiting = Waiting::Next { since: now }; // the idle time begins with the end of the last stream
         }
         self.remove_finished_streams();
         if !self.core.is_live() {

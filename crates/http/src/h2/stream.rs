@@ -9,11 +9,11 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::earliest;
+use crate::admission::Admission;
+use crate::connection::earliest;
 use crate::grpc::SendBuf;
 use crate::h1::{
-    Admission, BodyLimit, HttpServerConnConfig, IncomingRequest, Request, RequestHead, RequestId, Response,
-    STALL_TIMEOUT, may_have_body,
+    HttpServerConnConfig, IncomingRequest, Request, RequestHead, RequestId, Response, STALL_TIMEOUT, may_have_body,
 };
 
 /// What a refused client may still send before its stream is reset, as in HTTP/1.
@@ -54,27 +54,46 @@ pub(super) struct RequestStream<P> {
     body: RecvStream,
     phase: Phase<P>,
     head_only: bool,
-    /// `100 Continue` is expected and not sent yet.
-    continue_pending: bool,
-    /// The client has sent everything.
-    input_ended: bool,
-    read_deadline: Option<u64>,
-    /// Time limit for the next bytes of the body.
-    body_deadline: u64,
+    /// Time limit for the last byte of the response.
     write_deadline: Option<u64>,
     /// This reference stays here; each [`BodyBuf`] that h2 holds has another one.
     body_handle: Rc<()>,
-    /// The body of the response follows in pieces.
-    body_sender: Option<SendStream<BodyBuf>>,
     /// Time limit for h2 to send the last piece given to it.
     stall_deadline: Option<u64>,
 }
 
+/// How far a request is.
+///
+/// ```text
+///  Reading --END_STREAM--> Dispatched --respond--> Responded
+///     |                        |                       ^
+///     |                        +--respond_streaming--> Streaming --last piece
+///     +--refused, time limit--> Discarding --END_STREAM--^
+/// ```
+///
+/// A stream is removed when its input has ended and h2 has dropped its response, when the client resets it, or when
+/// more than [`MAX_DISCARD`] would be discarded.
 enum Phase<P> {
-    Body(Box<IncomingRequest<P>>),
+    /// The body of an admitted request is being read.
+    Reading(Box<ReadingBody<P>>),
+    /// The application has the request; the client has sent everything.
     Dispatched,
-    /// At most this many more bytes are read and discarded.
-    Responded(u64),
+    /// The head of the response is sent, and its body follows in pieces.
+    Streaming(SendStream<BodyBuf>),
+    /// The request was refused while the client sends: at most `left` more bytes are discarded, until `deadline`.
+    Discarding { left: u64, deadline: u64 },
+    /// The whole response was given to h2, and the client has sent everything.
+    Responded,
+}
+
+struct ReadingBody<P> {
+    request: IncomingRequest<P>,
+    /// `100 Continue` is expected and not sent yet.
+    awaits_continue: bool,
+    /// Time limit for the end of the body.
+    read_deadline: Option<u64>,
+    /// Time limit for its next bytes.
+    progress_deadline: u64,
 }
 
 /// The result of reading a stream.
@@ -88,7 +107,7 @@ pub(super) enum StreamProgress<P> {
 
 impl<P> RequestStream<P> {
     /// Calls [`Admission::admit_head`]; a stream that it refuses is returned with its response already sent.
-    pub(super) fn open<D: Admission<Permit = P> + ?Sized>(
+    pub(super) fn open<D: Admission<RequestHead, Permit = P> + ?Sized>(
         request: http::Request<RecvStream>,
         response_sender: SendResponse<BodyBuf>,
         now: u64,
@@ -100,22 +119,21 @@ impl<P> RequestStream<P> {
         let mut stream = Self {
             id: response_sender.stream_id().as_u32(),
             response_sender,
-            input_ended: body.is_end_stream(),
             body,
             phase: Phase::Dispatched,
             head_only: parts.method == http::Method::HEAD,
-            continue_pending: false,
-            read_deadline: deadline_after(cfg.read_timeout),
-            body_deadline: now.saturating_add(cfg.body_timeout),
             write_deadline: deadline_after(cfg.write_timeout),
             body_handle: Rc::new(()),
-            body_sender: None,
             stall_deadline: None,
         };
         match admit_head(&parts, cfg, admission) {
-            Ok(incoming) => {
-                stream.continue_pending = incoming.head.expects_continue() && !stream.input_ended;
-                stream.phase = Phase::Body(Box::new(incoming));
+            Ok(request) => {
+                stream.phase = Phase::Reading(Box::new(ReadingBody {
+                    awaits_continue: request.head.expects_continue() && !stream.body.is_end_stream(),
+                    request,
+                    read_deadline: deadline_after(cfg.read_timeout),
+                    progress_deadline: now.saturating_add(cfg.body_timeout),
+                }));
             }
             Err(response) => stream.refuse(response, now),
         }
@@ -123,7 +141,7 @@ impl<P> RequestStream<P> {
     }
 
     /// Reads all input that has arrived for this request.
-    pub(super) fn read<D: Admission<Permit = P> + ?Sized>(
+    pub(super) fn read<D: Admission<RequestHead, Permit = P> + ?Sized>(
         &mut self,
         now: u64,
         cfg: &HttpServerConnConfig,
@@ -135,23 +153,23 @@ impl<P> RequestStream<P> {
                 Poll::Pending => return StreamProgress::Pending,
                 Poll::Ready(Some(Err(_))) => return StreamProgress::Reset,
                 Poll::Ready(Some(Ok(chunk))) => {
-                    self.continue_pending = false; // the client did not wait for `100 Continue`
                     // Flow-control windows limit the unread input; the permit limits the input that was read.
                     let _ = self.body.flow_control().release_capacity(chunk.len());
                     match &mut self.phase {
-                        Phase::Body(incoming) => {
+                        Phase::Reading(reading) => {
+                            reading.awaits_continue = false; // the client did not wait for `100 Continue`
                             if !chunk.is_empty() {
-                                self.body_deadline = now.saturating_add(cfg.body_timeout);
+                                reading.progress_deadline = now.saturating_add(cfg.body_timeout);
                             }
-                            if let Err(response) = incoming.append(&chunk, admission) {
+                            if let Err(response) = reading.request.append(&chunk, admission) {
                                 return StreamProgress::Refuse(response);
                             }
                         }
-                        Phase::Responded(left) => match left.checked_sub(chunk.len() as u64) {
+                        Phase::Discarding { left, .. } => match left.checked_sub(chunk.len() as u64) {
                             Some(rest) => *left = rest,
                             None => return StreamProgress::Reset,
                         },
-                        Phase::Dispatched => {}
+                        Phase::Dispatched | Phase::Streaming(_) | Phase::Responded => {}
                     }
                 }
                 Poll::Ready(None) => return self.end_of_input(),
@@ -160,14 +178,17 @@ impl<P> RequestStream<P> {
     }
 
     fn end_of_input(&mut self) -> StreamProgress<P> {
-        self.input_ended = true;
         // After END_STREAM, h2 reports a reset only on the sending half.
         if let Poll::Ready(Ok(_)) = self.response_sender.poll_reset(&mut Context::from_waker(Waker::noop())) {
             return StreamProgress::Reset;
         }
         match std::mem::replace(&mut self.phase, Phase::Dispatched) {
-            Phase::Body(incoming) => {
-                StreamProgress::Request(Box::new(incoming.complete(RequestId(u64::from(self.id)))))
+            Phase::Reading(reading) => {
+                StreamProgress::Request(Box::new(reading.request.complete(RequestId(u64::from(self.id)))))
+            }
+            Phase::Discarding { .. } => {
+                self.phase = Phase::Responded;
+                StreamProgress::Pending
             }
             other => {
                 self.phase = other;
@@ -178,7 +199,9 @@ impl<P> RequestStream<P> {
 
     /// Sends `100 Continue` to a client that expects it and waits.
     pub(super) fn send_continue(&mut self) {
-        if std::mem::take(&mut self.continue_pending) && matches!(self.phase, Phase::Body(_)) {
+        if let Phase::Reading(reading) = &mut self.phase
+            && std::mem::take(&mut reading.awaits_continue)
+        {
             let mut interim = http::Response::new(());
             *interim.status_mut() = StatusCode::CONTINUE;
             let _ = self.response_sender.send_informational(interim);
@@ -187,24 +210,32 @@ impl<P> RequestStream<P> {
 
     /// Responds without the application; further input is discarded. Drops the permit.
     pub(super) fn refuse(&mut self, response: Response, now: u64) {
-        self.read_deadline = Some(now.saturating_add(DISCARD_TIMEOUT));
-        self.respond_whole(response);
+        let deadline = now.saturating_add(DISCARD_TIMEOUT);
+        self.phase = match self.body.is_end_stream() {
+            true => Phase::Responded,
+            false => Phase::Discarding { left: MAX_DISCARD, deadline },
+        };
+        let _ = self.send_head_and_body(response, false);
     }
 
-    // h2 rejects a response only if the stream has ended; its reset is reported separately.
+    /// Responds to a request that the application has.
     pub(super) fn respond_whole(&mut self, response: Response) {
-        self.send_head_and_body(response, false);
+        self.phase = Phase::Responded;
+        let _ = self.send_head_and_body(response, false);
     }
 
     /// Sends a head; the body follows with [`RequestStream::send_data`]. False when no body is to follow.
     pub(super) fn respond_streaming(&mut self, response: Response) -> bool {
-        self.send_head_and_body(response, true);
+        self.phase = Phase::Responded;
+        if let Some(sender) = self.send_head_and_body(response, true) {
+            self.phase = Phase::Streaming(sender);
+        }
         self.is_streaming()
     }
 
-    fn send_head_and_body(&mut self, response: Response, is_streaming: bool) {
-        self.continue_pending = false;
-        self.phase = Phase::Responded(MAX_DISCARD);
+    /// Returns the sender of the body, if it is to follow in pieces. h2 rejects a response only if the stream has ended;
+    /// its reset is reported separately.
+    fn send_head_and_body(&mut self, response: Response, is_streaming: bool) -> Option<SendStream<BodyBuf>> {
         let status = StatusCode::from_u16(response.status).ok().filter(|s| (200..600).contains(&s.as_u16()));
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut headers = HeaderMap::with_capacity(response.headers.len() + 2);
@@ -229,18 +260,13 @@ impl<P> RequestStream<P> {
         let mut head = http::Response::new(());
         *head.status_mut() = status;
         *head.headers_mut() = headers;
-        if let Ok(mut send) = self.response_sender.send_response(head, !sends_body)
-            && sends_body
-        {
-            if is_streaming {
-                self.body_sender = Some(send);
-                return;
-            }
-            let _ = send.send_data(
-                BodyBuf { buf: SendBuf::without_prefix(response.body), _handle: Rc::clone(&self.body_handle) },
-                true,
-            );
+        let mut sender = self.response_sender.send_response(head, !sends_body).ok().filter(|_| sends_body)?;
+        if is_streaming {
+            return Some(sender);
         }
+        let buf = SendBuf::without_prefix(response.body);
+        let _ = sender.send_data(BodyBuf { buf, _handle: Rc::clone(&self.body_handle) }, true);
+        None
     }
 
     pub(super) fn reset(&mut self, reason: Reason) {
@@ -255,13 +281,14 @@ impl<P> RequestStream<P> {
         matches!(self.phase, Phase::Dispatched)
     }
 
-    pub(super) fn is_responded(&self) -> bool {
-        matches!(self.phase, Phase::Responded(_))
+    /// The request was refused: the application never gets it.
+    pub(super) fn is_refused(&self) -> bool {
+        matches!(self.phase, Phase::Discarding { .. } | Phase::Responded)
     }
 
     /// The response is sent, and h2 has dropped its body.
     pub(super) fn is_response_sent(&self) -> bool {
-        self.is_responded() && self.body_sender.is_none() && self.is_body_dropped()
+        matches!(self.phase, Phase::Discarding { .. } | Phase::Responded) && self.is_body_dropped()
     }
 
     /// h2 has dropped everything that it was given.
@@ -271,7 +298,7 @@ impl<P> RequestStream<P> {
 
     /// Whether the body of the response follows in pieces.
     pub(super) fn is_streaming(&self) -> bool {
-        self.body_sender.is_some()
+        matches!(self.phase, Phase::Streaming(_))
     }
 
     /// Whether the next piece can be sent.
@@ -281,23 +308,23 @@ impl<P> RequestStream<P> {
 
     /// Passes the next piece to h2; an empty one ends the body.
     pub(super) fn send_data(&mut self, now: u64, piece: Bytes) {
+        let Phase::Streaming(sender) = &mut self.phase else { return };
         let last = piece.is_empty();
         let body = BodyBuf { buf: SendBuf::without_prefix([piece]), _handle: Rc::clone(&self.body_handle) };
-        if let Some(send) = &mut self.body_sender {
-            let _ = send.send_data(body, last);
-            self.stall_deadline = Some(now.saturating_add(STALL_TIMEOUT));
-        }
+        let _ = sender.send_data(body, last);
+        self.stall_deadline = Some(now.saturating_add(STALL_TIMEOUT));
         if last {
-            self.body_sender = None;
+            self.phase = Phase::Responded;
         }
     }
 
+    /// The client has sent everything.
     pub(super) fn input_ended(&self) -> bool {
-        self.input_ended
+        !matches!(self.phase, Phase::Reading(_) | Phase::Discarding { .. })
     }
 
     pub(super) fn is_input_overdue(&self, now: u64) -> bool {
-        matches!(self.phase, Phase::Body(_)) && self.input_deadline().is_some_and(|at| now >= at)
+        matches!(self.phase, Phase::Reading(_)) && self.input_deadline().is_some_and(|at| now >= at)
     }
 
     /// The next time limit: for input, or for the response.
@@ -312,18 +339,15 @@ impl<P> RequestStream<P> {
     /// Time limit for the end of the input, or for the next bytes of it.
     fn input_deadline(&self) -> Option<u64> {
         match &self.phase {
-            _ if self.input_ended => None,
-            Phase::Body(_) => earliest(self.read_deadline, Some(self.body_deadline)),
-            Phase::Dispatched | Phase::Responded(_) => self.read_deadline,
+            Phase::Reading(reading) => earliest(reading.read_deadline, Some(reading.progress_deadline)),
+            Phase::Discarding { deadline, .. } => Some(*deadline),
+            Phase::Dispatched | Phase::Streaming(_) | Phase::Responded => None,
         }
     }
 
     /// The permit of a request whose body is being read.
     pub(super) fn incomplete_permit(&self) -> Option<&P> {
-        match &self.phase {
-            Phase::Body(incoming) => Some(incoming.permit()),
-            Phase::Dispatched | Phase::Responded(_) => None,
-        }
+        if let Phase::Reading(reading) = &self.phase { Some(reading.request.permit()) } else { None }
     }
 
     /// The time limit for the last byte of the response; returned once.
@@ -332,14 +356,11 @@ impl<P> RequestStream<P> {
     }
 
     pub(super) fn buffered_bytes(&self) -> usize {
-        match &self.phase {
-            Phase::Body(incoming) => incoming.buffered_bytes(),
-            _ => 0,
-        }
+        if let Phase::Reading(reading) = &self.phase { reading.request.buffered_bytes() } else { 0 }
     }
 }
 
-fn admit_head<D: Admission + ?Sized>(
+fn admit_head<D: Admission<RequestHead> + ?Sized>(
     parts: &http::request::Parts,
     cfg: &HttpServerConnConfig,
     admission: &mut D,
@@ -348,10 +369,5 @@ fn admit_head<D: Admission + ?Sized>(
         let (status, text) = error.status_and_text();
         Response::text(status, text)
     })?;
-    let (permit, BodyLimit(limit)) = admission.admit_head(&head)?;
-    let limit = limit.min(cfg.max_body);
-    if head.content_length().is_some_and(|n| n > limit) {
-        return Err(admission.body_too_large(&head));
-    }
-    Ok(IncomingRequest::new(head, limit, permit))
+    IncomingRequest::admit(head, cfg.max_body, admission).map_err(|refused| refused.response)
 }

@@ -10,7 +10,7 @@ use h2::{SendStream, client};
 use http::{Method, Version};
 
 use super::*;
-use crate::h1::{BodyLimit, RequestHead};
+use crate::h1::RequestHead;
 use crate::h2_io::{H2Io, H2Transport};
 use crate::pipe::{PipeEnd, pipe};
 
@@ -18,21 +18,20 @@ const SEC: u64 = 1_000_000_000;
 
 #[derive(Default)]
 struct TestAdmission {
-    limit: Option<u64>,
     requested_sizes: Vec<u64>,
     max_growth: Option<u64>,
     heads: Vec<RequestHead>,
 }
 
-impl Admission for TestAdmission {
+impl Admission<RequestHead> for TestAdmission {
     type Permit = Rc<()>;
 
-    fn admit_head(&mut self, head: &RequestHead) -> Result<(Rc<()>, BodyLimit), Response> {
+    fn admit_head(&mut self, head: &RequestHead) -> Result<Rc<()>, Response> {
         self.heads.push(head.clone());
         if head.path().starts_with("/no") {
             return Err(Response::text(403, "no").with_close());
         }
-        Ok((Rc::new(()), BodyLimit(self.limit.unwrap_or(1 << 30))))
+        Ok(Rc::new(()))
     }
 
     fn grow(&mut self, _: &mut Rc<()>, to: u64) -> Result<(), Response> {
@@ -40,7 +39,7 @@ impl Admission for TestAdmission {
         if self.max_growth.is_some_and(|max| to > max) { Err(Response::text(503, "full")) } else { Ok(()) }
     }
 
-    fn body_too_large(&mut self, _: &RequestHead) -> Response {
+    fn too_large(&mut self, _: &RequestHead, _: Option<u64>, _: u64) -> Response {
         Response::text(400, "http: request body too large")
     }
 }
@@ -352,9 +351,6 @@ fn body_above_the_limit_declared_or_not_is_refused() {
     let fits = r.post("/fits", vec![0; 1000]);
     r.echo();
     assert_eq!(r.response(fits), (200, "/fits 1000"));
-    r.admission.limit = Some(10);
-    let at = r.post("/door", vec![0; 11]);
-    assert_eq!(r.response(at).0, 400);
     r.admission = TestAdmission { max_growth: Some(100), ..TestAdmission::default() };
     let at = r.post("/full", vec![0; 101]);
     assert_eq!((r.response(at), r.server.is_idle()), ((503, "full"), true));

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use otelcore_config::{Diagnostics, Section, from_yaml};
-use otelcore_http::grpc::server::{Admission, CallHead, GrpcServerConn, GrpcServerConnConfig};
+use otelcore_http::AdmitAll;
+use otelcore_http::grpc::server::{GrpcServerConn, GrpcServerConnConfig};
 use otelcore_pipeline::{Endpoint, Outcome, PipelineInput, Receiver};
 use otelcore_reactor::Sim;
 
@@ -16,22 +17,6 @@ use crate::http_client::tests::{graph, log, test_proxy};
 struct EchoServer {
     acceptor: Option<Acceptor<GrpcServerConn<Box<dyn Stream>, ()>>>,
     config: Rc<GrpcServerConnConfig>,
-}
-
-struct AdmitAll;
-
-impl Admission for AdmitAll {
-    type Permit = ();
-
-    fn route(&mut self, _: &str) -> Result<u32, Status> {
-        Ok(0)
-    }
-    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
-        Ok(())
-    }
-    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Status> {
-        Ok(())
-    }
 }
 
 impl Receiver for EchoServer {

@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelcore_http::grpc::CallId;
-use otelcore_http::grpc::server::{
-    Admission, CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_service,
-};
-use otelcore_http::{Bytes, Status};
+use otelcore_http::grpc::server::{CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_service};
+use otelcore_http::{Admission, Bytes, Status};
 use otelcore_net::Acceptor;
 use otelcore_pipeline::{
     Budget, Cx, Endpoint, Event, Graph, GraphBuilder, Logger, MonotonicTime, NoopLogSink, Outcome, PipelineInput,
@@ -111,7 +109,7 @@ pub(crate) fn backend_graph(state: &SharedBackendState) -> Graph {
 
 struct AcceptAll;
 
-impl Admission for AcceptAll {
+impl Admission<CallHead> for AcceptAll {
     type Permit = ();
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
@@ -122,7 +120,7 @@ impl Admission for AcceptAll {
         }
     }
 
-    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
+    fn admit_head(&mut self, _: &CallHead) -> Result<(), Status> {
         Ok(())
     }
 

@@ -14,10 +14,10 @@ use otelcore::pipeline::{
     Budget, Cx, Endpoint, Event, Extension, Graph, GraphBuilder, Logger, MonotonicTime, NoopLogSink, PeerAddr,
     StartError, Stream,
 };
-use otelcore_http::grpc::server::{Admission as CallAdmission, CallHead, GrpcServerConn, GrpcServerConnConfig};
+use otelcore_http::grpc::server::{GrpcServerConn, GrpcServerConnConfig};
 use otelcore_http::h1::client::{H1ClientConn, H1ClientConnConfig, OutgoingRequest};
-use otelcore_http::h1::{Admission, BodyLimit, H1ServerConn, HttpServerConnConfig, RequestHead, Response};
-use otelcore_http::{Bytes, PollResult, Status};
+use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, Response};
+use otelcore_http::{AdmitAll, Bytes, PollResult};
 use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
 use otelcore_net::{Acceptor, GrpcChannel, ProtocolMachine, UnaryRequest, bind};
 
@@ -34,40 +34,6 @@ pub(crate) fn single_extension_graph(extension: impl Extension + 'static) -> Gra
 }
 
 // ---- backend --------------------------------------------------------------------------------------------------------
-
-struct AcceptAll;
-
-impl CallAdmission for AcceptAll {
-    type Permit = ();
-
-    fn route(&mut self, _: &str) -> Result<u32, Status> {
-        Ok(0)
-    }
-
-    fn admit_head(&mut self, _: &CallHead, _: usize) -> Result<(), Status> {
-        Ok(())
-    }
-
-    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Status> {
-        Ok(())
-    }
-}
-
-impl Admission for AcceptAll {
-    type Permit = ();
-
-    fn admit_head(&mut self, _: &RequestHead) -> Result<((), BodyLimit), Response> {
-        Ok(((), BodyLimit(u64::from(MAX_MESSAGE))))
-    }
-
-    fn grow(&mut self, (): &mut (), _: u64) -> Result<(), Response> {
-        Ok(())
-    }
-
-    fn body_too_large(&mut self, _: &RequestHead) -> Response {
-        Response::text(413, "too large")
-    }
-}
 
 enum BackendConn {
     Grpc(Box<GrpcServerConn<Box<dyn Stream>, ()>>),
@@ -145,7 +111,7 @@ impl Extension for Backend {
             let now = cx.now().0;
             let mut turn = match conn {
                 BackendConn::Grpc(conn) => {
-                    let turn = conn.poll(now, &mut AcceptAll);
+                    let turn = conn.poll(now, &mut AdmitAll);
                     while let Some(call) = conn.poll_call() {
                         requests.set(requests.get() + 1);
                         conn.respond(call.id, Bytes::new());
@@ -153,7 +119,7 @@ impl Extension for Backend {
                     turn
                 }
                 BackendConn::Http(conn) => {
-                    let turn = conn.poll(now, &mut AcceptAll);
+                    let turn = conn.poll(now, &mut AdmitAll);
                     while let Some(request) = conn.poll_request() {
                         requests.set(requests.get() + 1);
                         conn.respond(request.id, Response::new(200, "application/x-protobuf", Bytes::new()));

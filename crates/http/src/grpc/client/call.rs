@@ -10,10 +10,10 @@ use h2::{Reason, RecvStream, SendStream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::GrpcClientConnConfig;
+use super::config::GrpcClientConnConfig;
 use crate::coding::{Coding, DecompressError};
+use crate::grpc::header::{GRPC_DETAILS, GRPC_ENCODING, GRPC_MESSAGE, GRPC_STATUS, is_grpc_content_type};
 use crate::grpc::message::{MessageBuffer, SendBuf};
-use crate::grpc::{GRPC_DETAILS, GRPC_ENCODING, GRPC_MESSAGE, GRPC_STATUS, is_grpc_content_type};
 use crate::status::{Code, Status, base64_decode, client_code_from_http, percent_decode};
 
 pub(super) struct ActiveCall {

@@ -16,14 +16,17 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use smallvec::smallvec;
 
-use super::{Admission, CallHead, GrpcServerConnConfig, IncomingCall};
+use super::config::GrpcServerConnConfig;
+use super::incoming::IncomingCall;
+use crate::admission::Admission;
 use crate::coding::{Coding, DecompressError, Workspace};
-use crate::earliest;
-use crate::grpc::message::{MessageBuffer, MessagePrefix, SendBuf};
-use crate::grpc::{
+use crate::connection::earliest;
+use crate::grpc::call_head::CallHead;
+use crate::grpc::header::{
     APPLICATION_GRPC, CallId, GRPC_ACCEPT_ENCODING, GRPC_DETAILS, GRPC_ENCODING, GRPC_MESSAGE, GRPC_STATUS,
     GRPC_TIMEOUT, MIN_COMPRESS_SIZE, is_grpc_content_type, parse_timeout,
 };
+use crate::grpc::message::{MessageBuffer, MessagePrefix, SendBuf};
 use crate::status::{Code, Status, base64_encode, percent_encode};
 
 /// What a refused client may still send before its stream is reset, beyond one message of the allowed size.
@@ -78,7 +81,7 @@ pub(super) enum Refusal {
 }
 
 impl<P> CallStream<P> {
-    pub(super) fn new<G: Admission<Permit = P> + ?Sized>(
+    pub(super) fn new<G: Admission<CallHead, Permit = P> + ?Sized>(
         request: Request<RecvStream>,
         response_sender: SendResponse<SendBuf>,
         now: u64,
@@ -110,7 +113,7 @@ impl<P> CallStream<P> {
     }
 
     /// Reads all input that has arrived for this call.
-    pub(super) fn read<G: Admission<Permit = P> + ?Sized>(
+    pub(super) fn read<G: Admission<CallHead, Permit = P> + ?Sized>(
         &mut self,
         now: u64,
         cfg: &GrpcServerConnConfig,
@@ -151,7 +154,7 @@ impl<P> CallStream<P> {
         }
     }
 
-    fn end_of_input<G: Admission<Permit = P> + ?Sized>(
+    fn end_of_input<G: Admission<CallHead, Permit = P> + ?Sized>(
         &mut self,
         cfg: &GrpcServerConnConfig,
         admission: &mut G,
@@ -314,7 +317,7 @@ impl<P> CallStream<P> {
 }
 
 impl<P> Receiving<P> {
-    fn receive<G: Admission<Permit = P> + ?Sized>(
+    fn receive<G: Admission<CallHead, Permit = P> + ?Sized>(
         &mut self,
         chunk: &mut Bytes,
         cfg: &GrpcServerConnConfig,
@@ -340,7 +343,7 @@ impl<P> Receiving<P> {
         Ok(())
     }
 
-    fn complete<G: Admission<Permit = P> + ?Sized>(
+    fn complete<G: Admission<CallHead, Permit = P> + ?Sized>(
         mut self,
         cfg: &GrpcServerConnConfig,
         admission: &mut G,
@@ -379,7 +382,7 @@ struct CallParts<P> {
 
 impl<P> CallParts<P> {
     /// Decompresses a message, unless its content is longer than [`GrpcServerConnConfig::inline_decompress`].
-    fn decompress<G: Admission<Permit = P> + ?Sized>(
+    fn decompress<G: Admission<CallHead, Permit = P> + ?Sized>(
         &mut self,
         cfg: &GrpcServerConnConfig,
         admission: &mut G,
@@ -420,7 +423,7 @@ where
     }
 }
 
-fn admit_prefix<G: Admission + ?Sized>(
+fn admit_prefix<G: Admission<CallHead> + ?Sized>(
     permit: &mut G::Permit,
     head: &CallHead,
     prefix: MessagePrefix,
@@ -436,15 +439,12 @@ fn admit_prefix<G: Admission + ?Sized>(
         other => return Err(Status::internal(format!("grpc: received unexpected payload format {other}"))),
     }
     if prefix.len > cfg.max_recv_message {
-        return Err(Status::resource_exhausted(format!(
-            "grpc: received message larger than max ({} vs. {})",
-            prefix.len, cfg.max_recv_message
-        )));
+        return Err(admission.too_large(head, Some(u64::from(prefix.len)), u64::from(cfg.max_recv_message)));
     }
     admission.admit_message(permit, head, prefix.len)
 }
 
-fn admit_head<G: Admission + ?Sized>(
+fn admit_head<G: Admission<CallHead> + ?Sized>(
     parts: http::request::Parts,
     cfg: &GrpcServerConnConfig,
     admission: &mut G,
@@ -481,8 +481,7 @@ fn admit_head<G: Admission + ?Sized>(
         }
     };
     let mut head = CallHead { method, uri: parts.uri, metadata: parts.headers, timeout, encoding };
-    let bytes = head.metadata.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    let permit = admission.admit_head(&head, bytes).map_err(Refusal::Grpc)?;
+    let permit = admission.admit_head(&head).map_err(Refusal::Grpc)?;
     if !cfg.keep_metadata {
         head.metadata = HeaderMap::new();
     }
