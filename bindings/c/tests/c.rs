@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use otelcore_test_support::{free_port, tool_path};
+
 fn manifest_path(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
@@ -280,10 +282,6 @@ impl Drop for ChildProcess {
     }
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// The response of an HTTP server on this machine.
 fn http_get(port: u16, path: &str) -> Option<String> {
     use std::io::{Read, Write};
@@ -332,7 +330,7 @@ fn start_jaeger(jaeger: &Path, otlp: u16, query: u16, admin: u16) -> ChildProces
 }
 
 /// A real Prometheus that scrapes a page on this machine.
-fn start_prometheus(out: &Path, page: u16, port: u16) -> ChildProcess {
+fn start_prometheus(prometheus: &Path, out: &Path, page: u16, port: u16) -> ChildProcess {
     let scrape = format!(
         "global: {{scrape_interval: 200ms}}\nscrape_configs: [{{job_name: shop, static_configs: [{{targets: [\"127.0.0.1:{page}\"]}}]}}]\n"
     );
@@ -340,7 +338,7 @@ fn start_prometheus(out: &Path, page: u16, port: u16) -> ChildProcess {
     let data = out.join("prometheus");
     let _ = std::fs::remove_dir_all(&data);
     ChildProcess(
-        Command::new("prometheus")
+        Command::new(prometheus)
             .arg(format!("--config.file={}", out.join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
@@ -355,17 +353,8 @@ fn start_prometheus(out: &Path, page: u16, port: u16) -> ChildProcess {
 fn application_in_c_reaches_jaeger_and_prometheus() {
     use std::net::TcpStream;
     use std::process::Stdio;
-    let jaeger = manifest_path("../../tests/tools/bin/jaeger-all-in-one");
-    if !jaeger.is_file() {
-        assert!(std::env::var_os("CI").is_none(), "Jaeger is missing; run scripts/tools");
-        eprintln!("skipped: Jaeger is missing; run scripts/tools");
-        return;
-    }
-    if Command::new("prometheus").arg("--version").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "Prometheus is missing; run scripts/tools");
-        eprintln!("skipped: Prometheus is missing; run scripts/tools");
-        return;
-    }
+    let Some(jaeger) = tool_path("jaeger-all-in-one") else { return };
+    let Some(prometheus_program) = tool_path("prometheus") else { return };
     let (built, out) = (installed_library(), temporary_path("jaeger"));
     std::fs::create_dir_all(&out).unwrap();
     let program = out.join("embed");
@@ -376,7 +365,7 @@ fn application_in_c_reaches_jaeger_and_prometheus() {
     let config = std::fs::read_to_string(manifest_path("../../examples/c/collector.yaml")).unwrap();
     let config = config.replace("localhost:4317", &format!("127.0.0.1:{otlp}"));
     std::fs::write(out.join("collector.yaml"), config.replace("localhost:9464", &format!("127.0.0.1:{page}"))).unwrap();
-    let _prometheus = start_prometheus(&out, page, prometheus);
+    let _prometheus = start_prometheus(&prometheus_program, &out, page, prometheus);
     let mut application = ChildProcess(
         Command::new("timeout")
             .arg("60")

@@ -2,8 +2,6 @@
 //! read-only root, names from the hosts file and a DNS server.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that can't go on says where")]
 
-#[path = "image/dns.rs"]
-mod dns;
 #[path = "image/pod.rs"]
 mod pod;
 mod support;
@@ -14,6 +12,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use otelcore_test_support::{DnsAnswer, DnsServer};
 use pod::{Pod, enter_namespaces};
 use support::*;
 
@@ -207,19 +206,25 @@ fn names_resolve_as_in_a_pod_and_a_silent_server_blocks_no_other_lookup() {
         (5008, four(6, 1..=1)),
         (5009, four(7, 1..=1)),
     ]);
-    let server = dns::DnsServer::start(
-        "127.0.0.53:53",
-        &[
-            ("gateway-headless.default.svc.cluster.local", &wanted[&5002]),
-            ("gateway.observability.svc.cluster.local", &wanted[&5003]),
-            ("six.other.svc.cluster.local", &wanted[&5004]),
-            ("many.default.svc.cluster.local", &wanted[&5005]),
-            ("collector.example.com", &wanted[&5007]),
-            ("v4only.example.com", &wanted[&5008]),
-            ("outside.example.com", &wanted[&5009]),
-        ],
-        "silent.example.com",
+    let names: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::from(
+        [
+            ("gateway-headless.default.svc.cluster.local", 5002),
+            ("gateway.observability.svc.cluster.local", 5003),
+            ("six.other.svc.cluster.local", 5004),
+            ("many.default.svc.cluster.local", 5005),
+            ("collector.example.com", 5007),
+            ("v4only.example.com", 5008),
+            ("outside.example.com", 5009),
+        ]
+        .map(|(name, port)| (name, wanted[&port].clone())),
     );
+    let server = DnsServer::start("127.0.0.53:53".parse().unwrap(), move |name, record_type| match names.get(name) {
+        _ if name == "silent.example.com" => DnsAnswer::Silence,
+        _ if name.starts_with("v4only.") && record_type == 28 => DnsAnswer::ServerFailure,
+        _ if name.starts_with("outside.") && name.ends_with(".cluster.local") => DnsAnswer::ServerFailure,
+        Some(addresses) => DnsAnswer::Addresses(addresses.clone()),
+        None => DnsAnswer::NoSuchName,
+    });
     let accepted: BTreeMap<u16, SeenAddresses> = (5000..5010).map(|port| (port, listen(port))).collect();
     let pod = Pod::new(
         &tree,

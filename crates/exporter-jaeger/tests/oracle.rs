@@ -6,9 +6,7 @@ mod generate;
 #[path = "../../pdata/tests/oracle/rewrite.rs"]
 mod rewrite;
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use generate::Choices;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -19,36 +17,10 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use otelcore_exporter_jaeger::encode::encode_requests;
 use otelcore_pdata::{Signal, check};
+use otelcore_test_support::{random_bytes, run_tool, take_u32, tool_path};
 use prost::Message;
 
 const BODY_COUNT: u64 = 600;
-
-/// A real peer built by scripts/tools. If it is missing, the test fails in CI; on other machines it is skipped with a
-/// message.
-fn tool_path(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin").join(name);
-    if !path.is_file() {
-        assert!(std::env::var_os("CI").is_none(), "{name} is missing; run scripts/tools");
-        eprintln!("skipped: {name} is missing; run scripts/tools");
-        return None;
-    }
-    Some(path)
-}
-
-/// Pseudorandom bytes from a seed, by SplitMix64.
-fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
 
 /// Replaced by the same number of bytes that are not UTF-8, which a Rust string can't contain.
 const PLACEHOLDER: &str = "not-utf8";
@@ -193,33 +165,20 @@ fn body(seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Takes a little-endian u32 from the front.
-fn read_u32(bytes: &mut &[u8]) -> u32 {
-    let (first, rest) = bytes.split_first_chunk().expect("the oracle's output has a number here");
-    *bytes = rest;
-    u32::from_le_bytes(*first)
-}
-
 /// The requests that the Go translator makes of each body.
 fn translate_with_go(oracle: &Path, bodies: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
-    let mut child = Command::new(oracle).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let output = std::thread::scope(|scope| {
-        scope.spawn(move || {
-            for body in bodies {
-                stdin.write_all(&u32::try_from(body.len()).unwrap().to_le_bytes()).unwrap();
-                stdin.write_all(body).unwrap();
-            }
-        });
-        child.wait_with_output().unwrap()
-    });
-    assert!(output.status.success());
-    let mut rest = output.stdout.as_slice();
+    let mut input = Vec::new();
+    for body in bodies {
+        input.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
+        input.extend_from_slice(body);
+    }
+    let output = run_tool(oracle, &[], &input);
+    let mut rest = output.as_slice();
     let translations = bodies.iter().map(|_| {
-        let count = read_u32(&mut rest);
+        let count = take_u32(&mut rest);
         assert_ne!(count, u32::MAX, "Go refuses a body");
         let requests = (0..count).map(|_| {
-            let len = read_u32(&mut rest) as usize;
+            let len = take_u32(&mut rest) as usize;
             let (request, after) = rest.split_at(len);
             rest = after;
             request.to_vec()

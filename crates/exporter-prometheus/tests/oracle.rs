@@ -10,9 +10,7 @@
 mod generate;
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use generate::Choices;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
@@ -28,36 +26,10 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use otelcore_exporter_prometheus::oracle::render_page;
 use otelcore_exporter_prometheus::{PageConfig, ResourceLabelsConfig, TranslationStrategy};
+use otelcore_test_support::{random_bytes, run_tool, take_u32, tool_path};
 use prost::Message;
 
 const CASES: u64 = 120;
-
-/// A real peer built by scripts/tools. If it is missing, the test fails in CI, and on other machines it is skipped with
-/// a message.
-fn tool(name: &str) -> Option<PathBuf> {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin").join(name);
-    if !built.is_file() {
-        assert!(std::env::var_os("CI").is_none(), "{name} is missing; run scripts/tools");
-        eprintln!("skipped: {name} is missing; run scripts/tools");
-        return None;
-    }
-    Some(built)
-}
-
-/// Random bytes of a seed, by SplitMix64.
-fn entropy(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
 
 /// Placeholder for the same number of bytes that are not UTF-8, which a Rust string can't contain.
 const PLACEHOLDER: &str = "not-utf8";
@@ -346,7 +318,7 @@ impl MetricPlan {
 
 /// The bodies of a seed.
 fn bodies(seed: u64) -> Vec<Vec<u8>> {
-    let content = entropy(seed, 20_000);
+    let content = random_bytes(seed, 20_000);
     let mut c = Choices(&content);
     let resources: Vec<_> = (0..4).map(|n| resource(&mut c, n)).collect();
     let scopes: Vec<_> = (0..3).map(|n| scope(&mut c, n)).collect();
@@ -397,35 +369,21 @@ fn bodies(seed: u64) -> Vec<Vec<u8>> {
     bodies
 }
 
-/// Removes a little-endian u32 from the front and returns it.
-fn number(bytes: &mut &[u8]) -> u32 {
-    let (first, rest) = bytes.split_first_chunk().expect("the oracle's output has a number here");
-    *bytes = rest;
-    u32::from_le_bytes(*first)
-}
-
 /// The Go exporter's page for each case.
 fn go_pages(oracle: &Path, config: &str, cases: &[Vec<Vec<u8>>]) -> Vec<Vec<u8>> {
-    let mut command = Command::new(oracle);
-    let mut child = command.arg(config).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let output = std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let number = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
-            for bodies in cases {
-                stdin.write_all(&number(bodies.len())).unwrap();
-                for body in bodies {
-                    stdin.write_all(&number(body.len())).unwrap();
-                    stdin.write_all(body).unwrap();
-                }
-            }
-        });
-        child.wait_with_output().unwrap()
-    });
-    assert!(output.status.success(), "{config}");
-    let mut rest = output.stdout.as_slice();
+    let number = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
+    let mut input = Vec::new();
+    for bodies in cases {
+        input.extend(number(bodies.len()));
+        for body in bodies {
+            input.extend(number(body.len()));
+            input.extend_from_slice(body);
+        }
+    }
+    let output = run_tool(oracle, &[config], &input);
+    let mut rest = output.as_slice();
     let pages = cases.iter().map(|_| {
-        let len = number(&mut rest) as usize;
+        let len = take_u32(&mut rest) as usize;
         let (page, after) = rest.split_at(len);
         rest = after;
         page.to_vec()
@@ -481,7 +439,7 @@ fn configurations() -> Vec<(&'static str, PageConfig)> {
 
 #[test]
 fn pages_are_byte_for_byte_those_of_the_go_exporter() {
-    let Some(oracle) = tool("prometheus-oracle") else { return };
+    let Some(oracle) = tool_path("prometheus-oracle") else { return };
     let cases: Vec<_> = (0..CASES).map(bodies).collect();
     for (config, settings) in configurations() {
         let mut lines = 0;

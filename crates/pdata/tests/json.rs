@@ -11,10 +11,6 @@ mod odd;
 #[path = "oracle/rewrite.rs"]
 mod rewrite;
 
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
-
 use bytes::Bytes;
 use generate::Choices;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -22,6 +18,7 @@ use opentelemetry_proto::tonic::common::v1::AnyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use otelcore_pdata::{Rope, RopePart, Signal, check, json};
+use otelcore_test_support::{random_bytes, run_tool, tool_path};
 use proptest::prelude::*;
 use prost::Message;
 
@@ -132,25 +129,15 @@ const TO_PROTO: u8 = 1;
 
 /// The results of the Go codec, one for each body; `None` if the oracle is missing.
 fn go_codec(requests: &[(u8, Signal, Vec<u8>)]) -> Option<Vec<Result<Vec<u8>, String>>> {
-    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tools/bin/json-oracle");
-    if !tool.is_file() {
-        assert!(std::env::var_os("CI").is_none(), "json-oracle is missing; run scripts/tools");
-        eprintln!("skipped: json-oracle is missing; run scripts/tools");
-        return None;
-    }
-    let mut child = Command::new(tool).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
+    let tool = tool_path("json-oracle")?;
     let mut frames = Vec::new();
     for (what, signal, body) in requests {
         frames.extend_from_slice(&[*what, *signal as u8]);
         frames.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
         frames.extend_from_slice(body);
     }
-    let writer = std::thread::Builder::new().spawn(move || input.write_all(&frames).unwrap()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    writer.join().unwrap();
-    assert!(output.status.success(), "the oracle failed");
-    let mut rest = output.stdout.as_slice();
+    let output = run_tool(&tool, &[], &frames);
+    let mut rest = output.as_slice();
     let mut results = Vec::new();
     while let Some((head, after)) = rest.split_first_chunk::<5>() {
         let (result, after) = after.split_at(u32::from_le_bytes(head[1..].try_into().unwrap()) as usize);
@@ -162,21 +149,6 @@ fn go_codec(requests: &[(u8, Signal, Vec<u8>)]) -> Option<Vec<Result<Vec<u8>, St
     }
     assert_eq!(results.len(), requests.len());
     Some(results)
-}
-
-/// Random bytes of a seed, by SplitMix64.
-fn entropy(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
 }
 
 fn log_with(body: Value) -> Vec<u8> {
@@ -191,10 +163,10 @@ fn bodies() -> Vec<(Signal, Vec<u8>)> {
     let mut bodies = Vec::new();
     for seed in 0..900 {
         let signal = Signal::ALL[seed as usize % 3];
-        let plain = generated_message(signal, &entropy(seed, 200 + seed as usize * 3));
+        let plain = generated_message(signal, &random_bytes(seed, 200 + seed as usize * 3));
         // Not for metrics: if a packed field is in several pieces, the Go codec keeps only the last one.
         if signal != Signal::Metrics {
-            bodies.push((signal, rewrite::rewrite(signal, &plain, &mut Choices(&entropy(seed + 5000, 600)))));
+            bodies.push((signal, rewrite::rewrite(signal, &plain, &mut Choices(&random_bytes(seed + 5000, 600)))));
         }
         bodies.push((signal, plain));
     }
@@ -203,7 +175,7 @@ fn bodies() -> Vec<(Signal, Vec<u8>)> {
         bodies.push((Signal::Logs, log_with(Value::StringValue(format!("{c}|12345678{c}\"{c}")))));
     }
     let mut doubles: Vec<f64> =
-        entropy(1, 8000).chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect();
+        random_bytes(1, 8000).chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect();
     doubles.extend((-330..310).flat_map(|e| [10_f64.powi(e), -1.25 * 10_f64.powi(e), f64::from(e) / 8.0]));
     doubles.extend([
         f64::NAN,

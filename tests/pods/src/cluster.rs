@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use otelcore_test_support::{DnsAnswer, DnsServer};
 use serde_json::{Value, json};
 
 use crate::container::Mount;
@@ -17,8 +18,8 @@ use crate::load::wait_until;
 use crate::manifest::{at, documents, entries, list, number, text};
 use crate::network::{self, Network};
 use crate::pod::Pod;
+use crate::relay;
 use crate::spec::{Container, Image, Objects, PodFacts, port};
-use crate::{dns, relay};
 
 /// The settings of a cluster.
 #[derive(Debug)]
@@ -77,7 +78,10 @@ impl Cluster {
         let cluster =
             Self(Arc::new(ClusterInner { config, network, state: Mutex::default(), uids: AtomicUsize::new(1) }));
         let lookup = cluster.clone();
-        dns::serve(network::DNS_ADDRESS, &(Arc::new(move |name: &str| lookup.lookup(name)) as dns::Lookup));
+        DnsServer::start((network::DNS_ADDRESS, 53).into(), move |name, _| match lookup.lookup(name) {
+            Some(addresses) => DnsAnswer::Addresses(addresses.into_iter().map(IpAddr::V4).collect()),
+            None => DnsAnswer::NoSuchName,
+        });
         cluster
     }
 

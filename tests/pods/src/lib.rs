@@ -14,7 +14,6 @@
 mod cgroup;
 mod cluster;
 mod container;
-mod dns;
 pub mod http;
 pub mod load;
 pub mod manifest;
@@ -26,6 +25,7 @@ mod spec;
 
 pub use cgroup::enforces_memory;
 pub use cluster::{Cluster, ClusterConfig};
-pub use namespaces::{empty_dir, image, project_root, run_in_namespaces, tool};
+pub use namespaces::{empty_dir, image, project_root, run_in_namespaces};
+pub use otelcore_test_support::tool_path as tool;
 pub use pod::Pod;
 pub use spec::{Image, expand, quantity};

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use otelcore_test_support::tool_path;
+
 use crate::cgroup;
 
 /// Set in the test process that has been started again inside its namespaces.
@@ -25,7 +27,7 @@ pub fn run_in_namespaces(test: &str, prepare: impl FnOnce() -> Option<PathBuf>, 
         eprintln!("skipped: {test} needs root and namespaces, which can't be had here");
         return;
     }
-    if ["ip", "nsenter", "capsh"].iter().any(|name| tool(name).is_none()) {
+    if ["ip", "nsenter", "capsh"].iter().any(|name| tool_path(name).is_none()) {
         return;
     }
     let Some(prepared) = prepare() else { return };
@@ -46,22 +48,6 @@ pub fn project_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-fn find_on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file())
-}
-
-/// A real peer built by scripts/tools. If it is missing, CI fails and other machines skip the tests that need it.
-pub fn tool(name: &str) -> Option<PathBuf> {
-    let built = project_root().join("tests/tools/bin").join(name);
-    let found = if built.is_file() { Some(built) } else { find_on_path(name) };
-    if found.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "{name} is missing; run scripts/tools");
-        eprintln!("skipped: {name} is missing; run scripts/tools");
-    }
-    found
-}
-
 /// The root tree of the image, as scripts/image makes it: the one that `OTELCORE_IMAGE` names, or a dev build in
 /// `parent`, made once. If the compiler for it is missing, CI fails and other machines skip the test and print that; if
 /// its standard library is not available, all skip it.
@@ -69,7 +55,7 @@ pub fn image(parent: &str) -> Option<PathBuf> {
     if let Some(tree) = std::env::var_os("OTELCORE_IMAGE") {
         return Some(tree.into());
     }
-    tool("musl-gcc")?;
+    tool_path("musl-gcc")?;
     static IMAGE: OnceLock<Option<PathBuf>> = OnceLock::new();
     let build = || {
         let tree = Path::new(parent).join("image");

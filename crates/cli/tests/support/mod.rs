@@ -2,13 +2,13 @@
 #![allow(dead_code, unreachable_pub, unused_imports, reason = "each test file uses a part of it")]
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub use otelcore_pods::{project_root, tool};
+pub use otelcore_test_support::free_port;
 
 /// The collector under test.
 pub fn otelcore() -> PathBuf {
@@ -105,18 +105,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A port that is free now. Each call in this process returns another one, and all are below the ports that the system
-/// chooses for connections and for listeners with port 0.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 16_000;
-    const COUNT: u16 = 16_000;
-    let start = (std::process::id() % u32::from(COUNT)) as u16;
-    let candidates = (0..COUNT).map(|_| FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT);
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    candidates.into_iter().find(is_free).expect("a free port")
 }
 
 /// Waits until something listens.

@@ -1,0 +1,13 @@
+//! What several tests of the workspace need of a machine. The crate `otelcore-testkit` has what needs none.
+//!
+//! It is not published. It opens sockets on loopback only, and its threads serve until the process ends.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on says where")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests use the machine")]
+
+mod dns;
+mod ports;
+mod tools;
+
+pub use dns::{DnsAnswer, DnsServer};
+pub use ports::free_port;
+pub use tools::{random_bytes, run_tool, take_u32, tool_path};
