@@ -581,6 +581,15 @@ impl<'a> Section<'a> {
         section
     }
 
+    /// A section below this one; `None` if the key is absent or null.
+    pub fn written_section(&mut self, key: &str) -> Option<Self> {
+        if self.take(key).is_none_or(|node| node.value == NodeValue::Null) {
+            self.record(key, EffectiveValue::Null);
+            return None;
+        }
+        Some(self.section(key))
+    }
+
     /// An optional section: `None` if it is off. A map is on unless it contains `enabled: false`.
     pub fn optional_section(&mut self, key: &str, flavor: OptionalFlavor) -> Option<Self> {
         let node = self.take(key);

@@ -15,6 +15,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("reactor", &["pipeline"]),
     ("testkit", &["reactor", "pipeline", "pdata", "config"]),
     ("processor-batch", &["pipeline", "pdata", "config"]),
+    ("processors", &["pipeline", "pdata", "config"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
     ("exporter-jaeger", COMPONENT_DEPENDENCIES),

@@ -203,6 +203,13 @@ impl Held {
         }
     }
 
+    /// A charge of `bytes` for data that is made from the data of this charge. It is released by itself; marks treat both
+    /// alike. Without any charge there is none.
+    #[must_use]
+    pub fn hold_derived(&self, bytes: u64) -> Self {
+        Self(self.0.first().map(|first| first.charge_in_same_period(bytes, Self::default())).into_iter().collect())
+    }
+
     /// Combines many charges into one, so that a clone costs the same however many there are.
     pub fn bundle(&mut self) {
         if self.0.len() > 1
@@ -343,6 +350,21 @@ mod tests {
         assert_eq!(budget.held(), 115, "the batch shares the first body");
         drop(batch);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[test]
+    fn derived_charge_is_released_by_itself_and_has_the_marks_of_the_first() {
+        let budget = Arc::new(Budget::default());
+        let old = budget.hold(10);
+        let mark = budget.mark();
+        let mut new = old.hold_derived(0);
+        new.grow(25);
+        assert_eq!(budget.held(), 35);
+        drop(old);
+        assert_eq!((budget.held(), budget.is_released(mark)), (25, false));
+        drop(new);
+        assert!(budget.is_released(mark));
+        assert!(Held::default().hold_derived(5).budget().is_none());
     }
 
     #[test]

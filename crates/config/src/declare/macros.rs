@@ -126,6 +126,23 @@ macro_rules! config_struct {
             }
         }
 
+        impl $crate::declare::ConfigScalar for $name {
+            fn read_optional(s: &mut $crate::Section<'_>, key: &str) -> ::core::option::Option<Self> {
+                let section = s.written_section(key)?;
+                let defaults = <Self as ::core::default::Default>::default();
+                ::core::option::Option::Some(<Self as $crate::declare::Config>::read_section(section, &defaults))
+            }
+
+            fn scalar_shape() -> $crate::declare::Shape {
+                let defaults = <Self as ::core::default::Default>::default();
+                <Self as $crate::declare::ConfigValue>::shape(&defaults)
+            }
+
+            fn scalar_effective(&self) -> $crate::EffectiveValue {
+                $crate::EffectiveValue::Null
+            }
+        }
+
         impl $crate::declare::ConfigItem for $name {
             fn read_list(s: &mut $crate::Section<'_>, key: &str, _: &[Self]) -> ::std::vec::Vec<Self> {
                 let defaults = <Self as ::core::default::Default>::default();

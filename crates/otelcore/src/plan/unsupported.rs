@@ -26,10 +26,10 @@ const RECEIVERS: &str = "
     windowsservice yanggrpc zipkin zookeeper
 ";
 const PROCESSORS: &str = "
-    attributes cardinalityguardian coralogix cumulativetodelta datadog deltatocumulative deltatorate drain
+    cardinalityguardian coralogix cumulativetodelta datadog deltatocumulative deltatorate drain
     experimentalmetricsgeneration filter genainormalizer geoip groupbyattrs groupbytrace interval
     isolationforest k8sattributes k8stagger logdedup logstransform metricsgeneration metricstarttime
-    metricstransform probabilisticsampler queuedretry redaction remoteobserver remotetap resource
+    metricstransform probabilisticsampler queuedretry redaction remoteobserver remotetap
     resourcedetection routing schema servicegraph span spanmetrics sumologic tailsampling transform unroll
 ";
 const EXPORTERS: &str = "

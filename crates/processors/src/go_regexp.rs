@@ -1,0 +1,160 @@
+//! Go's regular expressions on the engine of the `regex` crate.
+//!
+//! Both engines descend from RE2 and find the same matches; their syntax differs: in Go `\d`, `\w`, `\s` and `\b` are
+//! ASCII, `\Q..\E` quotes, `[a&&b]` is a set of characters, `{` may be literal. A pattern is parsed here by Go's rules
+//! and written anew for the `regex` crate, so that a pattern means the same, and its errors are Go's.
+//!
+//! Never backtracks: a match takes time linear in the text.
+
+mod translate;
+
+use std::fmt;
+use std::ops::Range;
+
+pub(crate) use regex::bytes::CaptureLocations;
+use regex::bytes::{Regex, RegexBuilder};
+
+/// Why a pattern is not valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PatternError {
+    /// The kind of mistake, in the words of Go.
+    code: &'static str,
+    /// The part of the pattern that it is about.
+    argument: String,
+    /// Characters of the pattern before the mistake.
+    pub(crate) at: usize,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error parsing regexp: {}: `{}`", self.code, self.argument)
+    }
+}
+
+impl PatternError {
+    /// The mistake and its position, for a hint.
+    pub(crate) fn hint(&self) -> String {
+        format!("{}: `{}` at character {} of the pattern", self.code, self.argument, self.at + 1)
+    }
+}
+
+/// A compiled pattern.
+#[derive(Clone, Debug)]
+pub(crate) struct GoRegexp {
+    regex: Regex,
+    /// The name of each group from the first on; empty for a group without one.
+    names: Vec<String>,
+}
+
+impl GoRegexp {
+    /// Compiles one pattern.
+    pub(crate) fn compile(pattern: &str) -> Result<Self, PatternError> {
+        let translated = translate::translate(pattern)?;
+        Ok(Self { regex: build(pattern, &translated.pattern)?, names: translated.names })
+    }
+
+    #[cfg(feature = "attributes")]
+    /// Compiles patterns of which one has to match. The error comes with the index of the pattern.
+    pub(crate) fn compile_any(patterns: &[String]) -> Result<Self, (usize, PatternError)> {
+        let mut all = String::new();
+        for (index, pattern) in patterns.iter().enumerate() {
+            let translated = translate::translate(pattern).map_err(|e| (index, e))?;
+            // Alone first: an error of the engine is then about this pattern.
+            build(pattern, &translated.pattern).map_err(|e| (index, e))?;
+            all.push_str(if index == 0 { "(?:" } else { "|(?:" });
+            all.push_str(&translated.pattern);
+            all.push(')');
+        }
+        let last = patterns.len().saturating_sub(1);
+        let regex = build(patterns.last().map_or("", String::as_str), &all).map_err(|e| (last, e))?;
+        Ok(Self { regex, names: Vec::new() })
+    }
+
+    /// The name of each group; empty for a group without one.
+    pub(crate) fn group_names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Memory for [`GoRegexp::capture`].
+    pub(crate) fn capture_locations(&self) -> CaptureLocations {
+        self.regex.capture_locations()
+    }
+
+    /// Whether the pattern matches anywhere in `text`. A byte that is not UTF-8 is one character, as in Go.
+    pub(crate) fn is_match(&self, text: &[u8]) -> bool {
+        match std::str::from_utf8(text) {
+            Ok(_) => self.regex.is_match(text),
+            Err(_) => self.regex.is_match(&with_replacement_characters(text)),
+        }
+    }
+
+    /// Finds the first match and calls `group` with the index and the text of each group from the first on. A group
+    /// that takes no part in the match is empty.
+    pub(crate) fn capture(&self, text: &[u8], locations: &mut CaptureLocations, mut group: impl FnMut(usize, &[u8])) {
+        let replaced;
+        let searched = if std::str::from_utf8(text).is_ok() {
+            text
+        } else {
+            replaced = with_replacement_characters(text);
+            &replaced
+        };
+        if self.regex.captures_read(locations, searched).is_none() {
+            return;
+        }
+        for index in 0..self.names.len() {
+            let found = locations.get(index + 1).map(|(start, end)| {
+                let range = if searched.len() == text.len() {
+                    start..end
+                } else {
+                    Range { start: original_offset(text, start), end: original_offset(text, end) }
+                };
+                text.get(range).unwrap_or_default()
+            });
+            group(index, found.unwrap_or_default());
+        }
+    }
+}
+
+/// The largest compiled form of one pattern, in bytes.
+const MAX_COMPILED_BYTES: usize = 10 << 20;
+
+fn build(pattern: &str, translated: &str) -> Result<Regex, PatternError> {
+    RegexBuilder::new(translated).size_limit(MAX_COMPILED_BYTES).build().map_err(|error| {
+        let code = match error {
+            regex::Error::CompiledTooBig(_) => "expression too large",
+            _ => "invalid or unsupported expression",
+        };
+        PatternError { code, argument: pattern.to_owned(), at: 0 }
+    })
+}
+
+/// The text with U+FFFD for each byte that is not UTF-8.
+fn with_replacement_characters(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 16);
+    for chunk in text.utf8_chunks() {
+        out.extend_from_slice(chunk.valid().as_bytes());
+        chunk.invalid().iter().for_each(|_| out.extend_from_slice("\u{fffd}".as_bytes()));
+    }
+    out
+}
+
+/// The offset in `text` of an offset in [`with_replacement_characters`].
+fn original_offset(text: &[u8], offset: usize) -> usize {
+    let (mut original, mut left) = (0, offset);
+    for chunk in text.utf8_chunks() {
+        let (valid, invalid) = (chunk.valid().len(), chunk.invalid().len());
+        if left <= valid {
+            return original + left;
+        }
+        left -= valid;
+        if left < 3 * invalid {
+            return original + valid + left / 3;
+        }
+        left -= 3 * invalid;
+        original += valid + invalid;
+    }
+    original
+}
+
+#[cfg(test)]
+mod tests;

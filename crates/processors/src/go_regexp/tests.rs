@@ -1,0 +1,134 @@
+use super::*;
+
+fn error(pattern: &str) -> String {
+    GoRegexp::compile(pattern).map_or_else(|error| error.to_string(), |_| "valid".to_owned())
+}
+
+/// The answers are those of Go.
+#[test]
+fn invalid_pattern_has_the_error_of_go() {
+    for (pattern, expected) in [
+        ("[", "missing closing ]: `[`"),
+        ("[^]", "missing closing ]: `[^]`"),
+        ("a**", "invalid nested repetition operator: `**`"),
+        ("a*??", "invalid nested repetition operator: `*??`"),
+        ("(?i)*", "missing argument to repetition operator: `*`"),
+        ("a|*", "missing argument to repetition operator: `*`"),
+        ("(*)", "missing argument to repetition operator: `*`"),
+        ("a{2,1}", "invalid repeat count: `{2,1}`"),
+        ("a{1001}", "invalid repeat count: `{1001}`"),
+        (r"\8", r"invalid escape sequence: `\8`"),
+        (r"\1", r"invalid escape sequence: `\1`"),
+        (r"\y", r"invalid escape sequence: `\y`"),
+        (r"\C", r"invalid escape sequence: `\C`"),
+        (r"[\b]", r"invalid escape sequence: `\b`"),
+        (r"[a-\d]", r"invalid escape sequence: `\d`"),
+        (r"\xg", r"invalid escape sequence: `\xg`"),
+        (r"\x{110000}", r"invalid escape sequence: `\x{110000`"),
+        (r"\", "trailing backslash at end of expression: ``"),
+        ("(", "missing closing ): `(`"),
+        ("a)", "unexpected ): `a)`"),
+        ("[b-a]", "invalid character class range: `b-a`"),
+        ("[[:foo:]]", "invalid character class range: `[:foo:]`"),
+        (r"\pX", r"invalid character class range: `\pX`"),
+        (r"\p{Greekk}", r"invalid character class range: `\p{Greekk}`"),
+        ("(?P<n", "invalid named capture: `(?P<n`"),
+        ("(?P<a b>x)", "invalid named capture: `(?P<a b>`"),
+        ("(?z)", "invalid or unsupported Perl syntax: `(?z`"),
+        ("(?=a)", "invalid or unsupported Perl syntax: `(?=`"),
+        ("(?i", "invalid or unsupported Perl syntax: `(?i`"),
+        ("(?-)", "invalid or unsupported Perl syntax: `(?-)`"),
+    ] {
+        assert_eq!(error(pattern), format!("error parsing regexp: {expected}"), "{pattern}");
+    }
+    for pattern in [
+        "(?P<n>a)(?P<n>b)",
+        "(?P<1>a)",
+        "(?<n>a)",
+        "x{,3}",
+        r"\Q*",
+        "a(?i)*",
+        "[[:^alpha:]]",
+        "[a-]",
+        "[-a]",
+        "[a-b-c]",
+        "[]a]",
+        "(|a)*",
+        "{",
+        "a{01}",
+        "[&&--~~[]",
+        r"\<\>\-\_",
+        "^*",
+        "(?)a",
+        "(?ii)a",
+        "(?:)*",
+    ] {
+        assert_eq!(error(pattern), "valid", "{pattern}");
+    }
+}
+
+#[test]
+fn error_names_the_position_in_the_pattern() {
+    let error = GoRegexp::compile("äb[d-c]").unwrap_err();
+    assert_eq!(error.hint(), "invalid character class range: `d-c` at character 4 of the pattern");
+    let (index, error) = GoRegexp::compile_any(&["a".to_owned(), "(".to_owned()]).unwrap_err();
+    assert_eq!((index, error.to_string()), (1, "error parsing regexp: missing closing ): `(`".to_owned()));
+}
+
+#[test]
+fn pattern_matches_by_the_rules_of_go() {
+    for (pattern, matching, other) in [
+        (r"^\d$", &["5"][..], &["٥", "a"][..]),
+        (r"^\w$", &["_"], &["é"]),
+        (r"^\s$", &[" "], &["\u{b}", "\u{a0}"]),
+        (r"^\S$", &["\u{b}"], &["\t"]),
+        (r"é\b", &["éa"], &["é", "é "]),
+        (r"^[a&&b]$", &["&", "a", "b"], &["c"]),
+        (r"^[a~~b]$", &["a", "~"], &["c"]),
+        (r"^[[a]$", &["[", "a"], &["b"]),
+        (r"^x{,3}$", &["x{,3}"], &["xx"]),
+        (r"^\Qa.b\E.$", &["a.bc"], &["aXbc"]),
+        (r"^\101\x42\x{43}$", &["ABC"], &[]),
+        (r"^a(?i)b|^c", &["aB", "C"], &["Ab"]),
+        (r"^(a(?i)b)c$", &["aBc"], &["aBC"]),
+        (r"^(?i:a)b$", &["Ab"], &["AB"]),
+        (r"^(?i)k$", &["\u{212a}"], &["c"]),
+        (r"(?m)^b$", &["a\nb\nc"], &["ab"]),
+        (r"^a.b$", &["axb"], &["a\nb"]),
+        (r"(?s)^a.b$", &["a\nb"], &["ab"]),
+        (r"^[^a]$", &["\n"], &["a"]),
+        (r"^\p{Greek}\PL$", &["α1"], &["a1"]),
+        (r"^[\p{^Greek}]$", &["a"], &["α"]),
+        (r"^[[:^alpha:]\d]$", &["1", "-"], &["a"]),
+        (r"^\<x\>$", &["<x>"], &["x"]),
+        ("", &["", "a"], &[]),
+    ] {
+        let regexp = GoRegexp::compile(pattern).unwrap();
+        matching.iter().for_each(|text| assert!(regexp.is_match(text.as_bytes()), "{pattern} {text}"));
+        other.iter().for_each(|text| assert!(!regexp.is_match(text.as_bytes()), "{pattern} {text}"));
+    }
+    let any = GoRegexp::compile_any(&["(?i)^a$".to_owned(), "^b$".to_owned()]).unwrap();
+    assert_eq!([b"A", b"b", b"B"].map(|text| any.is_match(text)), [true, true, false]);
+}
+
+#[test]
+fn text_that_is_not_utf8_is_matched_byte_by_byte() {
+    let regexp = GoRegexp::compile(r"^a(?P<x>..)(?P<y>.*)$").unwrap();
+    assert_eq!(regexp.group_names(), ["x", "y"]);
+    let text = b"a\xff\xe2\x82b\xc3";
+    assert!(regexp.is_match(text));
+    let mut groups = Vec::new();
+    regexp.capture(text, &mut regexp.capture_locations(), |index, text| groups.push((index, text.to_vec())));
+    assert_eq!(groups, [(0, b"\xff\xe2".to_vec()), (1, b"\x82b\xc3".to_vec())]);
+}
+
+#[test]
+fn group_without_a_part_in_the_match_is_empty() {
+    let regexp = GoRegexp::compile("(?P<a>a)|(?P<b>b)").unwrap();
+    let mut groups = Vec::new();
+    let mut locations = regexp.capture_locations();
+    regexp.capture(b"xb", &mut locations, |_, text| groups.push(text.to_vec()));
+    assert_eq!(groups, [b"".to_vec(), b"b".to_vec()]);
+    regexp.capture(b"x", &mut locations, |_, _| groups.clear());
+    assert_eq!(groups.len(), 2, "no match, no call");
+}

@@ -1,0 +1,42 @@
+//! A list of texts or patterns, one of which must match.
+
+use super::config::{MatchError, MatchType};
+use crate::go_regexp::GoRegexp;
+
+#[derive(Debug)]
+pub(super) enum TextFilter {
+    /// Sorted.
+    Strict(Vec<Vec<u8>>),
+    Regexp(GoRegexp),
+}
+
+impl TextFilter {
+    /// Compiles the list under `key`; `item` gives the key of an element.
+    pub(super) fn compile(
+        texts: &[String],
+        match_type: Result<MatchType, MatchError>,
+        item: impl Fn(usize) -> String,
+    ) -> Result<Self, MatchError> {
+        match match_type? {
+            MatchType::Strict => {
+                let mut texts: Vec<Vec<u8>> = texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+                texts.sort_unstable();
+                Ok(Self::Strict(texts))
+            }
+            MatchType::Regexp => {
+                let compiled = GoRegexp::compile_any(texts);
+                compiled.map(Self::Regexp).map_err(|(index, error)| MatchError {
+                    hint: Some(error.hint()),
+                    ..MatchError::new(item(index), error.to_string())
+                })
+            }
+        }
+    }
+
+    pub(super) fn matches(&self, text: &[u8]) -> bool {
+        match self {
+            Self::Strict(texts) => texts.binary_search_by(|other| other.as_slice().cmp(text)).is_ok(),
+            Self::Regexp(regexp) => regexp.is_match(text),
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What the tests share: processors made from YAML, and telemetry.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otelcore_config::{Diagnostics, Section, from_yaml};
+use otelcore_pdata::{Rope, Signal, check};
+use otelcore_pipeline::{Component, Factory, Metadata, Outcome, Processor};
+use otelcore_testkit::{ProcessorTest, TestContext};
+use prost::Message;
+
+/// The messages about a section, each with the path of its key.
+pub(crate) fn messages(factory: &dyn Factory, yaml: &str) -> Vec<String> {
+    let d = Diagnostics::new();
+    let node = from_yaml(yaml, &d).unwrap();
+    let name = factory.info().type_name;
+    factory.parse(&name.parse().unwrap(), Section::new(Some(&node), &format!("processors::{name}"), &d));
+    let line = |item: otelcore_config::Diagnostic| format!("{}: {}", item.path, item.message);
+    d.items().into_iter().map(line).collect()
+}
+
+/// Makes a processor for these signals, or returns the error of its creation.
+pub(crate) fn create(factory: &dyn Factory, yaml: &str, signals: &[Signal]) -> Result<Box<dyn Processor>, String> {
+    let context = TestContext { signals: signals.to_vec(), ..TestContext::new() };
+    match context.create(factory, factory.info().type_name, yaml)? {
+        Component::Processor(processor) => Ok(processor),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Edits one body.
+pub(crate) fn process_body(
+    factory: &dyn Factory,
+    yaml: &str,
+    signal: Signal,
+    body: impl Into<Bytes>,
+    metadata: Option<Metadata>,
+) -> Rope {
+    let mut test = ProcessorTest::new(create(factory, yaml, &[signal]).unwrap());
+    let body = body.into();
+    let items = check(signal, &body).unwrap().items;
+    let mut payload = otelcore_testkit::payload(signal, Rope::new(body, items));
+    payload.metadata = metadata.map(Arc::new);
+    test.process(payload);
+    test.run();
+    let (payload, ack) = test.take_passed_on().pop().unwrap();
+    ack.settle(Outcome::Delivered);
+    assert_eq!(check(signal, &payload.body.to_bytes()).unwrap().items, payload.items());
+    payload.body
+}
+
+pub(crate) fn string(v: &str) -> Value {
+    Value::StringValue(v.to_owned())
+}
+
+pub(crate) fn map(entries: &[(&str, Value)]) -> Value {
+    Value::KvlistValue(KeyValueList { values: attributes(entries) })
+}
+
+pub(crate) fn array(values: &[Value]) -> Value {
+    let values = values.iter().map(|value| AnyValue { value: Some(value.clone()) }).collect();
+    Value::ArrayValue(ArrayValue { values })
+}
+
+pub(crate) fn attributes(entries: &[(&str, Value)]) -> Vec<KeyValue> {
+    let one = |(key, value): &(&str, Value)| KeyValue {
+        key: (*key).to_owned(),
+        value: Some(AnyValue { value: Some(value.clone()) }),
+        ..KeyValue::default()
+    };
+    entries.iter().map(one).collect()
+}
+
+pub(crate) fn request(resource: &[(&str, Value)], spans: Vec<Span>) -> ExportTraceServiceRequest {
+    let resource = Resource { attributes: attributes(resource), ..Resource::default() };
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let entry = ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() };
+    ExportTraceServiceRequest { resource_spans: vec![entry] }
+}
+
+/// Edits a span with these attributes, and returns its attributes afterwards as `key=value`.
+pub(crate) fn edit_span(
+    factory: &dyn Factory,
+    yaml: &str,
+    entries: &[(&str, Value)],
+    metadata: Metadata,
+) -> Vec<String> {
+    let span = Span { attributes: attributes(entries), ..Span::default() };
+    let body = request(&[], vec![span]).encode_to_vec();
+    let edited = process_body(factory, yaml, Signal::Traces, body, Some(metadata));
+    let request = ExportTraceServiceRequest::decode(edited.to_bytes()).unwrap();
+    let span = &request.resource_spans[0].scope_spans[0].spans[0];
+    span.attributes.iter().map(show).collect()
+}
+
+pub(crate) fn show(attribute: &KeyValue) -> String {
+    fn value(v: Option<&AnyValue>) -> String {
+        match v.and_then(|v| v.value.as_ref()) {
+            None => "empty".to_owned(),
+            Some(Value::StringValue(v)) => format!("{v:?}"),
+            Some(Value::BoolValue(v)) => v.to_string(),
+            Some(Value::IntValue(v)) => v.to_string(),
+            Some(Value::DoubleValue(v)) => format!("{v:?}"),
+            Some(Value::BytesValue(v)) => format!("{v:?}"),
+            Some(Value::ArrayValue(v)) => {
+                format!("[{}]", v.values.iter().map(|v| value(Some(v))).collect::<Vec<_>>().join(","))
+            }
+            Some(Value::KvlistValue(v)) => {
+                format!("{{{}}}", v.values.iter().map(show).collect::<Vec<_>>().join(","))
+            }
+            Some(other) => format!("{other:?}"),
+        }
+    }
+    format!("{}={}", attribute.key, value(attribute.value.as_ref()))
+}
