@@ -153,7 +153,7 @@ fn output_above_its_limit_is_refused_and_its_charge_released() {
     let mut fixture = Fixture::new(1_000_000, 1);
     fixture.send(2);
     assert_eq!((fixture.passed_on(), fixture.held()), (vec![], 0));
-    let refusal = Outcome::permanent("the changed telemetry is larger than 14000 bytes");
+    let refusal = Outcome::permanent("the changed telemetry is larger than 12000 bytes");
     assert_eq!(fixture.test.take_outcomes(), [(0, refusal)]);
 }
 
