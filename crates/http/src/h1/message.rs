@@ -131,17 +131,16 @@ pub(crate) struct IncomingRequest<P> {
 }
 
 impl<P> IncomingRequest<P> {
-    /// Asks the admission for a permit. A body whose declared length exceeds the limit is refused at once.
+    /// Asks the admission for a permit. A body whose declared length exceeds the limit is refused at once; discarding it
+    /// would take too long, so that HTTP/1 closes the connection.
     pub(crate) fn admit<D: Admission<RequestHead, Permit = P> + ?Sized>(
         head: RequestHead,
         limit: u64,
         admission: &mut D,
-    ) -> Result<Self, RefusedHead> {
-        let permit =
-            admission.admit_head(&head).map_err(|response| RefusedHead { response, is_body_too_large: false })?;
+    ) -> Result<Self, Response> {
+        let permit = admission.admit_head(&head)?;
         if let Some(length) = head.content_length().filter(|length| *length > limit) {
-            let response = admission.too_large(&head, Some(length), limit);
-            return Err(RefusedHead { response, is_body_too_large: true });
+            return Err(admission.too_large(&head, Some(length), limit).with_close());
         }
         Ok(Self { head, body: Vec::new(), limit, permit })
     }
@@ -186,11 +185,4 @@ impl<P> IncomingRequest<P> {
         }
         Request { id, head, body: body.into(), permit }
     }
-}
-
-/// A request that is refused because of its head.
-pub(crate) struct RefusedHead {
-    pub(crate) response: Response,
-    /// Its body is longer than the limit, so that discarding it takes too long.
-    pub(crate) is_body_too_large: bool,
 }

@@ -433,10 +433,7 @@ impl<T: Read + Write, P> H1ServerConn<T, P> {
             }
             // A client that waits for `100 Continue` may never send the body, so the start of the next request is
             // unknown.
-            Err(refused) => {
-                let close = expects_continue || refused.is_body_too_large;
-                self.refuse_body(refused.response, reading, close, now);
-            }
+            Err(response) => self.refuse_body(response, reading, expects_continue, now),
         }
     }
 

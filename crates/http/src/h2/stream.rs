@@ -369,5 +369,5 @@ fn admit_head<D: Admission<RequestHead> + ?Sized>(
         let (status, text) = error.status_and_text();
         Response::text(status, text)
     })?;
-    IncomingRequest::admit(head, cfg.max_body, admission).map_err(|refused| refused.response)
+    IncomingRequest::admit(head, cfg.max_body, admission)
 }
