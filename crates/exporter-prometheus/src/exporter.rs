@@ -76,7 +76,7 @@ impl PrometheusExporter {
             page: config.page.clone(),
             server: PageServer::new(
                 &config.server,
-                config.server.authenticator(build.auth)?,
+                config.server.authenticator(build.capabilities)?,
                 log.clone(),
                 build.telemetry,
             ),

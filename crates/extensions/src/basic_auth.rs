@@ -17,7 +17,8 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use otelcore_config::{ComponentId, EffectiveValue, Section};
 use otelcore_pipeline::{
     Authentication, BuildContext, CheckStep, ClientAuth, Component, ComponentConfig, ComponentInfo, ComponentKind,
-    CredentialCheck, Cx, Event, Extension, Factory, LogField, Logger, MonotonicTime, ServerAuth, StartError,
+    CredentialCheck, Cx, Event, Extension, Factory, LogField, Logger, MonotonicTime, OfferedCapabilities, ServerAuth,
+    StartError,
 };
 
 use self::users::{CheckStart, Credentials, LookupResult, Users};
@@ -205,8 +206,8 @@ impl Extension for BasicAuthServer {
         Ok(())
     }
 
-    fn server_auth(&self) -> Option<Rc<dyn ServerAuth>> {
-        Some(Rc::new(self.auth.clone()))
+    fn offer_capabilities(&self, offered: &mut OfferedCapabilities) {
+        offered.add::<dyn ServerAuth>(Rc::new(self.auth.clone()));
     }
 }
 
@@ -387,8 +388,8 @@ impl Extension for BasicAuthClient {
         }
     }
 
-    fn client_auth(&self) -> Option<Rc<dyn ClientAuth>> {
-        Some(self.0.clone())
+    fn offer_capabilities(&self, offered: &mut OfferedCapabilities) {
+        offered.add::<dyn ClientAuth>(self.0.clone());
     }
 }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use otelcore_config::{ComponentId, EffectiveValue, Section};
 use otelcore_pipeline::{
     Authentication, BuildContext, ClientAuth, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event,
-    Extension, Factory, ServerAuth, StartError,
+    Extension, Factory, OfferedCapabilities, ServerAuth, StartError,
 };
 
 use crate::Secret;
@@ -161,12 +161,9 @@ impl Extension for BearerTokenExtension {
         }
     }
 
-    fn server_auth(&self) -> Option<Rc<dyn ServerAuth>> {
-        Some(self.0.clone())
-    }
-
-    fn client_auth(&self) -> Option<Rc<dyn ClientAuth>> {
-        Some(self.0.clone())
+    fn offer_capabilities(&self, offered: &mut OfferedCapabilities) {
+        offered.add::<dyn ServerAuth>(self.0.clone());
+        offered.add::<dyn ClientAuth>(self.0.clone());
     }
 }
 

@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
-use otelcore_pipeline::{Authentication, CheckStep, Extension, Factory};
+use otelcore_pipeline::{
+    Authentication, Capability, CheckStep, ClientAuth, Extension, Factory, OfferedCapabilities, ServerAuth,
+};
 use otelcore_testkit::{ParsedConfig, TestContext, TestWorld, extension, parse_config};
 
 fn parse(factory: &dyn Factory, yaml: &str) -> ParsedConfig {
@@ -54,7 +56,7 @@ impl Fixture {
 
     /// Authenticates a request with the given header fields, names in lower case. A check runs immediately.
     fn authenticate(&mut self, fields: &[(&str, &[u8])]) -> Result<(), String> {
-        let auth = self.extension.server_auth().unwrap();
+        let auth = self.offered::<dyn ServerAuth>().unwrap();
         let header = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, v)| Cow::Borrowed(*v));
         let cx = &mut self.world.cx();
         let check = match auth.authenticate(cx, &header) {
@@ -68,12 +70,18 @@ impl Fixture {
         }
     }
 
+    fn offered<C: Capability + ?Sized>(&self) -> Option<Rc<C>> {
+        let mut offered = OfferedCapabilities::default();
+        self.extension.offer_capabilities(&mut offered);
+        offered.get()
+    }
+
     fn authorize(&mut self, value: &str) -> Result<(), String> {
         self.authenticate(&[("authorization", value.as_bytes())])
     }
 
     fn headers(&mut self) -> Result<Vec<(String, String)>, String> {
-        let auth: Rc<_> = self.extension.client_auth().unwrap();
+        let auth = self.offered::<dyn ClientAuth>().unwrap();
         auth.headers(&mut self.world.cx())
     }
 

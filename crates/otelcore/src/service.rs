@@ -1,5 +1,6 @@
 //! Makes a running collector of a plan.
 
+mod extension_order;
 pub(crate) mod logs;
 pub(crate) mod own_metrics;
 pub(crate) mod telemetry;
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 use otelcore_config::ComponentId;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Authenticators, Budget, BuildContext, Component, ComponentConfig, ComponentKind, Graph, GraphBuilder, LogScope,
-    LogSink, Logger, NoopLogSink, StartError, Telemetry,
+    Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, Graph, GraphBuilder, LogScope,
+    LogSink, Logger, NoopLogSink, OfferedCapabilities, StartError, Telemetry,
 };
 use otelcore_reactor::{EventLoop, LoopHandle, Outputs, RealWorld, ShutdownReport};
 
@@ -193,12 +194,15 @@ impl Collector {
             );
             graph.add_internal(Box::new(page), self.log.clone());
         }
-        let mut builder = ComponentBuilder { plan, telemetry, budget, log: &self.log, auth: Authenticators::default() };
-        for id in &plan.started_extensions {
+        let mut builder =
+            ComponentBuilder { plan, telemetry, budget, log: &self.log, capabilities: Capabilities::default() };
+        for id in extension_order::extension_order(&plan.started_extensions, &plan.extensions)? {
             if let Some(settings) = plan.extensions.get(id) {
                 let (component, log) = builder.build(ComponentKind::Extension, id, settings, "")?;
                 if let Component::Extension(extension) = component {
-                    builder.auth.add(id, &*extension);
+                    let mut offered = OfferedCapabilities::default();
+                    extension.offer_capabilities(&mut offered);
+                    builder.capabilities.add(id, offered);
                     graph.add_extension(extension, log);
                 }
             }
@@ -302,7 +306,7 @@ struct ComponentBuilder<'a> {
     telemetry: &'a Telemetry,
     budget: &'a Arc<Budget>,
     log: &'a Logger,
-    auth: Authenticators,
+    capabilities: Capabilities,
 }
 
 impl ComponentBuilder<'_> {
@@ -326,7 +330,7 @@ impl ComponentBuilder<'_> {
             telemetry: self.telemetry,
             log: log.clone(),
             budget: self.budget,
-            auth: &self.auth,
+            capabilities: &self.capabilities,
         };
         let made = settings.create(&context);
         made.map(|component| (component, log)).map_err(|e| match kind {

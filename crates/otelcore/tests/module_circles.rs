@@ -26,7 +26,6 @@ const ALLOWED_CIRCLES: &[(&str, &str, &[&str])] = &[
     ("crates/otelcore", "", &["plan", "service"]),
     ("crates/otelcore", "commands", &["manifests", "show"]),
     ("crates/otelcore", "service", &["logs", "telemetry"]),
-    ("crates/pipeline", "", &["auth", "component", "exporter_queue", "graph"]),
     ("crates/reactor", "", &["os", "sockets"]),
     ("crates/receiver-otlp", "", &["config", "grpc", "http", "receiver"]),
 ];

@@ -1,15 +1,13 @@
-//! Authentication: the interfaces that extensions offer to servers and clients.
+//! Authentication: the capabilities that extensions offer to servers and clients.
 //!
 //! A server passes the header fields of a request, before it reads the body; a client gets the fields to send with a
 //! request. Does not distinguish gRPC from HTTP, and never puts a secret into a message.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::rc::Rc;
 
 use otelcore_config::ComponentId;
 
-use crate::{Cx, Extension, StartError};
+use crate::{Capability, Cx, StartError};
 
 /// Decides whether the sender of a request is permitted.
 pub trait ServerAuth {
@@ -86,56 +84,36 @@ pub trait ClientAuth {
     fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String>;
 }
 
-#[derive(Clone, Default)]
-struct AuthOffer {
-    server: Option<Rc<dyn ServerAuth>>,
-    client: Option<Rc<dyn ClientAuth>>,
-}
+impl Capability for dyn ServerAuth {
+    const NAME: &'static str = "server authenticator";
 
-/// The authenticators of a collector, by the ids of their extensions.
-#[derive(Clone, Default)]
-pub struct Authenticators(BTreeMap<ComponentId, AuthOffer>);
+    fn extension_not_found(id: &ComponentId) -> StartError {
+        authenticator_not_found(id)
+    }
 
-impl std::fmt::Debug for Authenticators {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+    fn not_offered(id: &ComponentId) -> StartError {
+        wrong_side(id, Self::NAME)
     }
 }
 
-impl Authenticators {
-    /// Adds what an extension offers. An extension that is no authenticator is added too, so that an error message can
-    /// say so.
-    pub fn add(&mut self, id: &ComponentId, extension: &dyn Extension) {
-        self.0.insert(id.clone(), AuthOffer { server: extension.server_auth(), client: extension.client_auth() });
+impl Capability for dyn ClientAuth {
+    const NAME: &'static str = "client authenticator";
+
+    fn extension_not_found(id: &ComponentId) -> StartError {
+        authenticator_not_found(id)
     }
 
-    /// The authenticator that a server's `auth` names.
-    ///
-    /// # Errors
-    /// If there is none; the message is that of the Go collector.
-    pub fn server(&self, id: &ComponentId) -> Result<Rc<dyn ServerAuth>, StartError> {
-        self.find(id)?.server.clone().ok_or_else(|| wrong_side_error(id, "server"))
-    }
-
-    /// The authenticator that a client's `auth` names.
-    ///
-    /// # Errors
-    /// If there is none; the message is that of the Go collector.
-    pub fn client(&self, id: &ComponentId) -> Result<Rc<dyn ClientAuth>, StartError> {
-        self.find(id)?.client.clone().ok_or_else(|| wrong_side_error(id, "client"))
-    }
-
-    fn find(&self, id: &ComponentId) -> Result<&AuthOffer, StartError> {
-        self.0.get(id).ok_or_else(|| {
-            StartError(format!(
-                "failed to resolve authenticator \"{id}\": authenticator not found; configure it under `extensions:` and name it in `service::extensions`"
-            ))
-        })
+    fn not_offered(id: &ComponentId) -> StartError {
+        wrong_side(id, Self::NAME)
     }
 }
 
-fn wrong_side_error(id: &ComponentId, side: &str) -> StartError {
+fn authenticator_not_found(id: &ComponentId) -> StartError {
     StartError(format!(
-        "failed to resolve authenticator \"{id}\": requested authenticator is not a {side} authenticator"
+        "failed to resolve authenticator \"{id}\": authenticator not found; configure it under `extensions:` and name it in `service::extensions`"
     ))
+}
+
+fn wrong_side(id: &ComponentId, side: &str) -> StartError {
+    StartError(format!("failed to resolve authenticator \"{id}\": requested authenticator is not a {side}"))
 }

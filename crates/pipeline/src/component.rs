@@ -5,193 +5,18 @@
 //! ([`PipelineInput`], [`Downstream`], [`Outcomes`]). None of them blocks, and none is called while it runs.
 
 use std::any::Any;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use otelcore_config::declare::Field;
 use otelcore_config::{ComponentId, Section};
-use otelcore_pdata::{Rope, Signal};
+use otelcore_pdata::Signal;
 
-use crate::ack::AckTarget;
-use crate::graph::DataPath;
+use crate::ack::{AckTarget, Settlements};
 use crate::{
-    Ack, Authenticators, Budget, ClientAuth, DatagramSocket, Endpoint, Error, Event, ExporterQueueConfig, FileSystem,
-    JobResult, Key, Listener, Logger, MemorySample, MonotonicTime, Notifier, Outcome, Payload, PeerAddr, ProcessSample,
-    ServerAuth, Stream, Telemetry, TimerId, TooManyFileJobs, WallTime, World,
+    Ack, AttemptId, Budget, Capabilities, Cx, Endpoint, Event, ExporterQueueConfig, Logger, MonotonicTime,
+    OfferedCapabilities, Outcome, Outcomes, Payload, StartError, Telemetry,
 };
-
-/// Access to the [`World`] for one component. The component uses local numbers; they become [`Key`]s with its owner
-/// number.
-pub struct Cx<'w> {
-    world: &'w mut dyn World,
-    owner: u32,
-}
-
-impl std::fmt::Debug for Cx<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cx").field("owner", &self.owner).finish_non_exhaustive()
-    }
-}
-
-impl<'w> Cx<'w> {
-    /// The view of the component `owner`.
-    pub fn new(world: &'w mut dyn World, owner: u32) -> Self {
-        Self { world, owner }
-    }
-
-    /// The same world for another component.
-    pub(crate) fn for_owner(&mut self, owner: u32) -> Cx<'_> {
-        Cx { world: self.world, owner }
-    }
-
-    fn key(&self, local: u64) -> Key {
-        Key { owner: self.owner, local }
-    }
-
-    /// See [`World::now`].
-    #[must_use]
-    pub fn now(&self) -> MonotonicTime {
-        self.world.now()
-    }
-
-    /// See [`World::wall_time`].
-    #[must_use]
-    pub fn wall_time(&self) -> WallTime {
-        self.world.wall_time()
-    }
-
-    /// See [`World::random`].
-    pub fn random(&mut self) -> u64 {
-        self.world.random()
-    }
-
-    /// See [`World::sample_memory`].
-    pub fn sample_memory(&mut self) -> MemorySample {
-        self.world.sample_memory()
-    }
-
-    /// See [`World::sample_process`].
-    pub fn sample_process(&mut self) -> ProcessSample {
-        self.world.sample_process()
-    }
-
-    /// See [`World::listen`].
-    ///
-    /// # Errors
-    /// The error that the system reports.
-    pub fn listen(&mut self, local: u64, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
-        let key = self.key(local);
-        self.world.listen(key, endpoint)
-    }
-
-    /// See [`World::connect`].
-    ///
-    /// # Errors
-    /// The error that the system reports at once.
-    pub fn connect(&mut self, local: u64, peer: &PeerAddr) -> io::Result<Box<dyn Stream>> {
-        let key = self.key(local);
-        self.world.connect(key, peer)
-    }
-
-    /// See [`World::bind_udp`].
-    ///
-    /// # Errors
-    /// The error that the system reports.
-    pub fn bind_udp(&mut self, local: u64, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
-        let key = self.key(local);
-        self.world.bind_udp(key, host, port)
-    }
-
-    /// See [`World::resolve`].
-    pub fn resolve(&mut self, local: u64, host: &str, port: u16) {
-        let key = self.key(local);
-        self.world.resolve(key, host, port);
-    }
-
-    /// See [`World::set_timer`].
-    pub fn set_timer(&mut self, local: u64, at: MonotonicTime) -> TimerId {
-        let key = self.key(local);
-        self.world.set_timer(key, at)
-    }
-
-    /// See [`World::cancel_timer`].
-    pub fn cancel_timer(&mut self, id: TimerId) {
-        self.world.cancel_timer(id);
-    }
-
-    /// See [`World::request_ready`].
-    pub fn request_ready(&mut self, local: u64) {
-        let key = self.key(local);
-        self.world.request_ready(key);
-    }
-
-    /// See [`World::notifier`].
-    #[must_use]
-    pub fn notifier(&mut self, local: u64) -> Arc<dyn Notifier> {
-        let key = self.key(local);
-        self.world.notifier(key)
-    }
-
-    /// Runs `compute` on a helper thread. [`Event::Ready`] follows under `local` when it has ended; the result is then
-    /// available, unless it has panicked.
-    pub fn run_job<T: Send + 'static>(
-        &mut self,
-        local: u64,
-        compute: impl FnOnce() -> T + Send + 'static,
-    ) -> JobResult<T> {
-        let key = self.key(local);
-        let (job, result) = JobResult::new(compute);
-        self.world.run_job(key, job);
-        result
-    }
-
-    /// Runs `work` on a helper thread with the file system. [`Event::Ready`] follows under `local` when it has ended;
-    /// the result is then available, unless it has panicked. Work under one local number runs in the order of the
-    /// calls; work under different ones may run at the same time.
-    ///
-    /// # Errors
-    /// The component has [`crate::MAX_FILE_JOBS`] jobs on files that have not ended. `work` is dropped, and no event
-    /// follows.
-    pub fn run_file_job<T: Send + 'static>(
-        &mut self,
-        local: u64,
-        work: impl FnOnce(&mut dyn FileSystem) -> T + Send + 'static,
-    ) -> Result<JobResult<T>, TooManyFileJobs> {
-        let key = self.key(local);
-        let (job, result) = JobResult::of_file_job(work);
-        self.world.run_file_job(key, job)?;
-        Ok(result)
-    }
-
-    /// See [`World::open_output`].
-    ///
-    /// # Errors
-    /// The error that the system reports.
-    pub fn open_output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
-        self.world.open_output(path)
-    }
-
-    /// See [`World::read_file`].
-    ///
-    /// # Errors
-    /// The error that the system reports.
-    pub fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
-        self.world.read_file(path)
-    }
-
-    /// See [`World::env_var`].
-    #[must_use]
-    pub fn env_var(&self, name: &str) -> Option<String> {
-        self.world.env_var(name)
-    }
-}
-
-/// A component could not start. The message says what failed, and the cause.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
 
 /// Receives telemetry from outside.
 pub trait Receiver {
@@ -325,74 +150,9 @@ pub trait Extension {
         let _ = (cx, local, event);
     }
 
-    /// The authenticator for servers that name it in `auth`.
-    fn server_auth(&self) -> Option<Rc<dyn ServerAuth>> {
-        None
-    }
-
-    /// The authenticator for clients that name it in `auth`.
-    fn client_auth(&self) -> Option<Rc<dyn ClientAuth>> {
-        None
-    }
-}
-
-/// Identifies one attempt to send.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct AttemptId {
-    /// The signal, as an index into [`Signal::ALL`].
-    pub signal: u8,
-    /// Counts up by exporter and signal.
-    pub number: u64,
-}
-
-/// The outcome of an attempt whose payload was sent in pieces.
-#[derive(Clone, Debug, Default)]
-pub struct PartialOutcome {
-    /// Items that arrived.
-    pub delivered: u32,
-    /// Items that the peer dropped from a request that it accepted. The exporter has logged them.
-    pub rejected: u32,
-    /// Items that were refused permanently, and why.
-    pub refused: Option<(u32, Error)>,
-    /// The pieces to send again, the shortest pause before that, and why they failed.
-    pub retry: Option<(Rope, Option<Duration>, Error)>,
-}
-
-/// Collects the outcomes of attempts.
-#[derive(Debug, Default)]
-pub struct Outcomes {
-    attempts: Vec<(AttemptId, AttemptOutcome)>,
-}
-
-/// The outcome of an attempt: one for the whole payload, or one by pieces.
-#[derive(Debug)]
-pub(crate) enum AttemptOutcome {
-    Whole(Outcome),
-    Pieces(PartialOutcome),
-}
-
-impl Outcomes {
-    /// Reports the outcome of an attempt.
-    pub fn push(&mut self, attempt: AttemptId, outcome: Outcome) {
-        self.attempts.push((attempt, AttemptOutcome::Whole(outcome)));
-    }
-
-    /// Reports the outcome of the pieces of an attempt.
-    pub fn push_partial(&mut self, attempt: AttemptId, outcome: PartialOutcome) {
-        self.attempts.push((attempt, AttemptOutcome::Pieces(outcome)));
-    }
-
-    pub(crate) fn drain(&mut self) -> Vec<(AttemptId, AttemptOutcome)> {
-        std::mem::take(&mut self.attempts)
-    }
-
-    /// The reported outcomes of whole payloads, for tests of single exporters. Those by pieces are dropped.
-    pub fn take(&mut self) -> Vec<(AttemptId, Outcome)> {
-        let whole = |(attempt, attempt_outcome)| match attempt_outcome {
-            AttemptOutcome::Whole(outcome) => Some((attempt, outcome)),
-            AttemptOutcome::Pieces(_) => None,
-        };
-        self.drain().into_iter().filter_map(whole).collect()
+    /// Adds what it offers to other components. Called once, after it is created.
+    fn offer_capabilities(&self, offered: &mut OfferedCapabilities) {
+        let _ = offered;
     }
 }
 
@@ -400,7 +160,7 @@ impl Outcomes {
 #[derive(Debug, Default)]
 pub struct Downstream {
     pub(crate) payloads: Vec<(Payload, Ack)>,
-    pub(crate) ack_target: Option<(Rc<crate::ack::Settlements>, usize, usize)>,
+    pub(crate) ack_target: Option<(Rc<Settlements>, usize, usize)>,
 }
 
 impl Downstream {
@@ -425,9 +185,16 @@ impl Downstream {
     }
 }
 
+/// The pipelines of a graph, as a [`PipelineInput`] sees them. Receivers are numbered.
+pub(crate) trait InputTarget {
+    fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload);
+    fn refusal(&self, receiver: usize, signal: Signal) -> Option<Outcome>;
+    fn budget(&self) -> &Arc<Budget>;
+}
+
 /// The interface through which a receiver sends payloads into its pipelines.
 pub struct PipelineInput<'a> {
-    pub(crate) data_path: &'a mut DataPath,
+    pub(crate) target: &'a mut dyn InputTarget,
     pub(crate) receiver: usize,
 }
 
@@ -440,19 +207,19 @@ impl std::fmt::Debug for PipelineInput<'_> {
 impl PipelineInput<'_> {
     /// Sends a payload into every pipeline of its signal; [`Receiver::settled`] reports its outcome under `request`.
     pub fn send(&mut self, cx: &mut Cx<'_>, request: u64, payload: Payload) {
-        self.data_path.accept_payload(cx, self.receiver, request, payload);
+        self.target.accept_payload(cx, self.receiver, request, payload);
     }
 
     /// The refusal that a payload of this signal would get now, if a limiter refuses.
     #[must_use]
     pub fn refusal(&self, signal: Signal) -> Option<Outcome> {
-        self.data_path.refusal(self.receiver, signal)
+        self.target.refusal(self.receiver, signal)
     }
 
     /// The count of held bytes, to which bodies are charged.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
-        &self.data_path.budget
+        self.target.budget()
     }
 }
 
@@ -530,6 +297,12 @@ pub trait ComponentConfig: Send + Sync + Any {
         Ok(())
     }
 
+    /// The extensions whose capabilities an instance asks for, where it is an extension itself: they are created and
+    /// started before it.
+    fn dependencies(&self) -> Vec<ComponentId> {
+        Vec::new()
+    }
+
     /// The sockets that an instance opens, for checks that compare them with the environment of the collector.
     fn listen_addresses(&self) -> Vec<ListenAddress> {
         Vec::new()
@@ -580,8 +353,8 @@ pub struct BuildContext<'a> {
     pub log: Logger,
     /// The count of held bytes.
     pub budget: &'a Arc<Budget>,
-    /// The authenticators that `auth` sections may name.
-    pub auth: &'a Authenticators,
+    /// What the extensions offer that it may name, for example in `auth`.
+    pub capabilities: &'a Capabilities,
 }
 
 /// An instance.

@@ -78,6 +78,13 @@ pub trait ComponentType: Clone + Send + Sync + 'static {
         Ok(())
     }
 
+    /// The extensions whose capabilities an instance asks for, where it is an extension itself: they are created and
+    /// started before it.
+    fn dependencies(&self, config: &Self::Config) -> Vec<ComponentId> {
+        let _ = config;
+        Vec::new()
+    }
+
     /// The sockets that an instance opens, for checks that compare them with the environment of the collector.
     fn listens(&self, config: &Self::Config) -> Vec<ListenAddress> {
         let _ = config;
@@ -116,6 +123,10 @@ impl<T: ComponentType> ComponentConfig for Configured<T> {
 
     fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
         self.component_type.check_files(&self.config, read)
+    }
+
+    fn dependencies(&self) -> Vec<ComponentId> {
+        self.component_type.dependencies(&self.config)
     }
 
     fn listen_addresses(&self) -> Vec<ListenAddress> {

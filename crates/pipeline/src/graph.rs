@@ -15,7 +15,8 @@ use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 
 use crate::ack::{AckTarget, Settlements};
-use crate::component::AttemptOutcome;
+use crate::attempt::AttemptOutcome;
+use crate::component::InputTarget;
 use crate::exporter_queue::ExporterQueue;
 use crate::{
     Ack, AttemptId, Budget, Cx, Downstream, Event, Exporter, ExporterQueueConfig, Extension, LogField, Logger,
@@ -89,8 +90,8 @@ struct ExporterSlot {
 }
 
 /// Pipelines and exporters: everything that a receiver's [`PipelineInput`] leads to.
-pub(crate) struct DataPath {
-    pub(crate) budget: Arc<Budget>,
+struct DataPath {
+    budget: Arc<Budget>,
     pipelines: Vec<Pipeline>,
     exporters: Vec<ExporterSlot>,
     settlements: Rc<Settlements>,
@@ -322,7 +323,7 @@ impl Graph {
                     &mut cx,
                     local,
                     event,
-                    &mut PipelineInput { data_path: &mut self.data_path, receiver: index },
+                    &mut PipelineInput { target: &mut self.data_path, receiver: index },
                 );
             }
             ComponentIndex::Processor(pipeline, index) => {
@@ -542,13 +543,8 @@ impl UndeliveredItems {
     }
 }
 
-impl DataPath {
-    fn new_downstream(&self, pipeline: usize, index: usize) -> Downstream {
-        Downstream { payloads: Vec::new(), ack_target: Some((self.settlements.clone(), pipeline, index)) }
-    }
-
-    /// Sends a receiver's payload into every pipeline of its signal.
-    pub(crate) fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload) {
+impl InputTarget for DataPath {
+    fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload) {
         let ack = Ack::new(AckTarget::Receiver(receiver, request), &self.settlements);
         if payload.items() == 0 {
             // An empty payload enters no pipeline and is not counted, as in the Go collector.
@@ -568,13 +564,23 @@ impl DataPath {
         ack.settle(if is_accepted { Outcome::Lost(crate::LossReason::Dropped) } else { unsupported });
     }
 
-    pub(crate) fn refusal(&self, receiver: usize, signal: Signal) -> Option<Outcome> {
+    fn refusal(&self, receiver: usize, signal: Signal) -> Option<Outcome> {
         // One pipeline that accepts the data is enough for success, so all must refuse.
         let mut refusal = None;
         for pipeline in self.pipelines.iter().filter(|p| p.signal == signal && p.receivers.contains(&receiver)) {
             refusal = Some(pipeline.processors.iter().find_map(|p| p.processor.refusal())?);
         }
         refusal
+    }
+
+    fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+}
+
+impl DataPath {
+    fn new_downstream(&self, pipeline: usize, index: usize) -> Downstream {
+        Downstream { payloads: Vec::new(), ack_target: Some((self.settlements.clone(), pipeline, index)) }
     }
 
     /// Passes a payload to processor `index` of a pipeline, or to its exporters after the last processor.

@@ -4,14 +4,26 @@
 //! direction. Components access the machine only through a [`World`]: time, sockets, timers, names and randomness come
 //! from there, so that the same graph runs on a real event loop and in a simulated one. Everything is single-threaded
 //! and owns its state.
+//!
+//! The modules are layers; each uses only those above it:
+//! 1. values and machines without components: `time`, `log`, `budget`, `payload`, `ack`, `telemetry`, `condition`,
+//!    `size_limit`, `payload_splitter`, `topology`
+//! 2. `world` with `datagram` and `file_system`, and `cx`, the view that one component has of it
+//! 3. what components exchange: `attempt`, `capabilities`, `auth`
+//! 4. between graph and exporter: `exporter_queue`; inside exporters: `pieces`, `delivery`
+//! 5. `component`: the traits, and what makes components; `component_type`
+//! 6. `graph`
 #![forbid(unsafe_code)]
 
 mod ack;
+mod attempt;
 mod auth;
 mod budget;
+mod capabilities;
 mod component;
 mod component_type;
 mod condition;
+mod cx;
 mod datagram;
 mod delivery;
 mod exporter_queue;
@@ -24,18 +36,21 @@ mod pieces;
 mod size_limit;
 mod telemetry;
 mod time;
+mod topology;
 mod world;
 
 pub use ack::{Ack, AckRecorder, Error, LossReason, Outcome};
-pub use auth::{Authentication, Authenticators, CheckStep, ClientAuth, CredentialCheck, ServerAuth};
+pub use attempt::{AttemptId, Outcomes, PartialOutcome};
+pub use auth::{Authentication, CheckStep, ClientAuth, CredentialCheck, ServerAuth};
 pub use budget::{Budget, Held, Kept, NoRoom};
+pub use capabilities::{Capabilities, Capability, OfferedCapabilities};
 pub use component::{
-    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Downstream, Exporter,
-    Extension, Factory, ListenAddress, Outcomes, PartialOutcome, PipelineInput, Processor, ReadFile, Receiver,
-    ServedProtocol, StartError,
+    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Downstream, Exporter, Extension, Factory,
+    ListenAddress, PipelineInput, Processor, ReadFile, Receiver, ServedProtocol,
 };
 pub use component_type::ComponentType;
 pub use condition::{ConditionReport, ConditionReporter};
+pub use cx::{Cx, StartError};
 pub use datagram::{DatagramDrops, DatagramSocket, MAX_DATAGRAM_BYTES};
 pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, NextCall};
 pub use exporter_queue::{ExporterQueueConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer};
@@ -53,6 +68,7 @@ pub use telemetry::{
     SeriesValue, Telemetry,
 };
 pub use time::{MonotonicTime, WallTime};
+pub use topology::{Cycle, order_by_needs};
 pub use world::{
     Endpoint, Event, Job, JobResult, Key, Listener, MemorySample, Notifier, PeerAddr, ProcessSample, Stream, TimerId,
     World,

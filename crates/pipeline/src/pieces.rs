@@ -237,7 +237,7 @@ mod tests {
         assert!(pieces.take().is_none() && pieces.is_finished());
         let (id, mut outcomes) = attempt_and_outcomes();
         pieces.finish(id, &mut outcomes);
-        let crate::component::AttemptOutcome::Pieces(partial) = outcomes.drain().remove(0).1 else { panic!() };
+        let crate::attempt::AttemptOutcome::Pieces(partial) = outcomes.drain().remove(0).1 else { panic!() };
         let (rest, after, _) = partial.retry.unwrap();
         assert_eq!((partial.delivered + 1, partial.rejected), (bodies[0].items(), 1));
         assert_eq!((rest.items(), after), (30 - bodies[0].items(), Some(Duration::from_secs(3))));

@@ -124,7 +124,7 @@ impl OtlpGrpcServer {
             signals: context.signals.to_vec(),
             tls_config: config.tls.clone(),
             tls_acceptor: None,
-            auth: config.auth.as_ref().map(|id| context.auth.server(id)).transpose()?,
+            auth: config.auth.as_ref().map(|id| context.capabilities.get(id)).transpose()?,
             log: context.log.clone(),
             accept_report: AcceptErrorReporter::new(context.log.clone(), context.telemetry),
             acceptor: None,

@@ -142,7 +142,7 @@ impl HeadRules {
             max_body: server.max_request_body_size,
             headers: server.response_headers.clone(),
             cors: server.cors.clone(),
-            auth: server.authenticator(context.auth)?,
+            auth: server.authenticator(context.capabilities)?,
             auth_params: auth.map(|a| a.request_params.clone()).unwrap_or_default(),
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use otelcore_config::{Diagnostics, EffectiveValue, Section, from_yaml};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    Ack, AckRecorder, AttemptId, Authenticators, Budget, BuildContext, Component, ComponentConfig, ComponentKind, Cx,
+    Ack, AckRecorder, AttemptId, Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, Cx,
     Downstream, Event, Exporter, Factory, Held, LogLevel, LogScope, MetricsLevel, MonotonicTime, Outcome, Outcomes,
     Payload, Processor, StartError, Telemetry,
 };
@@ -22,8 +22,8 @@ pub struct TestContext {
     pub budget: Arc<Budget>,
     /// What the components log, from `info` on.
     pub log: Arc<TestLog>,
-    /// The authenticators that `auth` sections may name; none at first.
-    pub auth: Authenticators,
+    /// What extensions offer; nothing at first.
+    pub capabilities: Capabilities,
     /// The signals of the pipelines that use the component; all of them at first.
     pub signals: Vec<Signal>,
 }
@@ -75,7 +75,7 @@ impl TestContext {
             telemetry: Telemetry::new(MetricsLevel::Detailed),
             budget: Arc::default(),
             log: TestLog::new(Some(LogLevel::Info)),
-            auth: Authenticators::default(),
+            capabilities: Capabilities::default(),
             signals: Signal::ALL.to_vec(),
         }
     }
@@ -99,7 +99,7 @@ impl TestContext {
             telemetry: &self.telemetry,
             log: self.log.logger().with_scope(scope),
             budget: &self.budget,
-            auth: &self.auth,
+            capabilities: &self.capabilities,
         };
         config.create(&context).map_err(|e| e.to_string())
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use otelcore_pipeline::{ClientAuth, ServerAuth};
+
 use super::{Fixture, parse};
 use crate::BasicAuthFactory as Basic;
 
@@ -176,8 +178,8 @@ fn client_sends_username_and_password_and_is_not_a_server_authenticator() {
     let mut fixture = Fixture::new(&Basic, "client_auth: {username: Aladdin, password: 'open sesame'}").started();
     // The example of RFC 7617.
     assert_eq!(fixture.sent_header(), "authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-    assert!(fixture.extension.server_auth().is_none());
-    assert!(fixture_with_lines("a:b").extension.client_auth().is_none());
+    assert!(fixture.offered::<dyn ServerAuth>().is_none());
+    assert!(fixture_with_lines("a:b").offered::<dyn ClientAuth>().is_none());
     let mut fixture = Fixture::new(&Basic, "client_auth: {password: token}").started();
     assert_eq!(fixture.sent_header(), format!("authorization: {}", basic(":token")));
 }

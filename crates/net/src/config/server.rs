@@ -7,7 +7,7 @@ use otelcore_config::{ComponentId, GoDuration, OptionalFlavor, Section};
 use otelcore_http::grpc::KeepaliveServerConfig;
 use otelcore_http::grpc::server::GrpcServerConnConfig;
 use otelcore_http::h1::HttpServerConnConfig;
-use otelcore_pipeline::{Authenticators, Endpoint, ServerAuth, StartError};
+use otelcore_pipeline::{Capabilities, Endpoint, ServerAuth, StartError};
 
 use crate::endpoint::parse_listen_endpoint;
 use crate::tls::TlsServerConfig;
@@ -361,8 +361,8 @@ impl HttpServerConfig {
     ///
     /// # Errors
     /// There is no authenticator of that name.
-    pub fn authenticator(&self, authenticators: &Authenticators) -> Result<Option<Rc<dyn ServerAuth>>, StartError> {
-        self.auth.as_ref().map(|auth| authenticators.server(&auth.authenticator)).transpose()
+    pub fn authenticator(&self, capabilities: &Capabilities) -> Result<Option<Rc<dyn ServerAuth>>, StartError> {
+        self.auth.as_ref().map(|auth| capabilities.get(&auth.authenticator)).transpose()
     }
 
     /// The configuration of a server without a section, with the given defaults.

@@ -52,7 +52,7 @@ impl<P: GrpcProtocol> GrpcSender<P> {
     /// # Errors
     /// The authenticator that the configuration names can't be used.
     pub fn new(protocol: P, client: Rc<GrpcClientConfig>, context: &BuildContext<'_>) -> Result<Self, StartError> {
-        let auth = client.auth.as_ref().map(|id| context.auth.client(id)).transpose()?;
+        let auth = client.auth.as_ref().map(|id| context.capabilities.get(id)).transpose()?;
         let log = context.log.clone();
         Ok(Self {
             channel: GrpcChannel::new(client, auth, log.clone(), 0),

@@ -89,7 +89,7 @@ impl<P: HttpProtocol> HttpSender<P> {
     /// # Errors
     /// The authenticator that the configuration names can't be used.
     pub fn new(protocol: P, client: Rc<HttpClientConfig>, context: &BuildContext<'_>) -> Result<Self, StartError> {
-        let auth = client.auth.as_ref().map(|id| context.auth.client(id)).transpose()?;
+        let auth = client.auth.as_ref().map(|id| context.capabilities.get(id)).transpose()?;
         let (coding, level) = (client.compression.coding.clone(), client.compression.level);
         let log = context.log.clone();
         let content_encoding = (!coding.is_identity()).then(|| coding.name());

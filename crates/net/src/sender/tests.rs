@@ -7,7 +7,7 @@ use std::time::Duration;
 use otelcore_http::Bytes;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
-    Authenticators, Budget, BuildContext, CallResult, Cx, Event, ExporterQueueConfig, Graph, GraphBuilder, Held,
+    Budget, BuildContext, CallResult, Capabilities, Cx, Event, ExporterQueueConfig, Graph, GraphBuilder, Held,
     MetricsLevel, MonotonicTime, Outcome, Payload, PipelineInput, QueueConfig, Receiver, RetryConfig, SeriesValue,
     StartError, Telemetry,
 };
@@ -81,7 +81,7 @@ fn sender_graph(client: &str, counts: &[u32], telemetry: &Telemetry) -> Graph {
         telemetry,
         log: log(),
         budget: &budget,
-        auth: &Authenticators::default(),
+        capabilities: &Capabilities::default(),
     };
     let protocol = CountProtocol(Arc::new(Url::parse("http://h/count").unwrap()));
     let sender = HttpSender::new(protocol, Rc::new(parse_config(client)), &context).unwrap();

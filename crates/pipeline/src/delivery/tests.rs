@@ -137,14 +137,14 @@ impl<F: FnMut(&Rope) -> CallResult> Fixture<F> {
             let Some((_, attempt_outcome)) = self.outcomes.drain().pop() else { continue };
             assert!(self.delivery.attempts.is_empty() && self.delivery.calls.is_empty());
             return match attempt_outcome {
-                crate::component::AttemptOutcome::Pieces(partial) => partial,
-                crate::component::AttemptOutcome::Whole(Outcome::Permanent(why)) => {
+                crate::attempt::AttemptOutcome::Pieces(partial) => partial,
+                crate::attempt::AttemptOutcome::Whole(Outcome::Permanent(why)) => {
                     PartialOutcome { refused: Some((items, why)), ..PartialOutcome::default() }
                 }
-                crate::component::AttemptOutcome::Whole(Outcome::Retry { after, why }) => {
+                crate::attempt::AttemptOutcome::Whole(Outcome::Retry { after, why }) => {
                     PartialOutcome { retry: Some((payload.body, after, why)), ..PartialOutcome::default() }
                 }
-                other @ crate::component::AttemptOutcome::Whole(_) => panic!("{other:?}"),
+                other @ crate::attempt::AttemptOutcome::Whole(_) => panic!("{other:?}"),
             };
         }
     }

@@ -1,0 +1,182 @@
+//! The view that one component has of the world.
+//!
+//! Keeps no state: it adds the component's owner number to the keys that the component uses.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::{
+    DatagramSocket, Endpoint, FileSystem, JobResult, Key, Listener, MemorySample, MonotonicTime, Notifier, PeerAddr,
+    ProcessSample, Stream, TimerId, TooManyFileJobs, WallTime, World,
+};
+
+/// Access to the [`World`] for one component. The component uses local numbers; they become [`Key`]s with its owner
+/// number.
+pub struct Cx<'w> {
+    world: &'w mut dyn World,
+    owner: u32,
+}
+
+impl std::fmt::Debug for Cx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cx").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+impl<'w> Cx<'w> {
+    /// The view of the component `owner`.
+    pub fn new(world: &'w mut dyn World, owner: u32) -> Self {
+        Self { world, owner }
+    }
+
+    /// The same world for another component.
+    pub(crate) fn for_owner(&mut self, owner: u32) -> Cx<'_> {
+        Cx { world: self.world, owner }
+    }
+
+    fn key(&self, local: u64) -> Key {
+        Key { owner: self.owner, local }
+    }
+
+    /// See [`World::now`].
+    #[must_use]
+    pub fn now(&self) -> MonotonicTime {
+        self.world.now()
+    }
+
+    /// See [`World::wall_time`].
+    #[must_use]
+    pub fn wall_time(&self) -> WallTime {
+        self.world.wall_time()
+    }
+
+    /// See [`World::random`].
+    pub fn random(&mut self) -> u64 {
+        self.world.random()
+    }
+
+    /// See [`World::sample_memory`].
+    pub fn sample_memory(&mut self) -> MemorySample {
+        self.world.sample_memory()
+    }
+
+    /// See [`World::sample_process`].
+    pub fn sample_process(&mut self) -> ProcessSample {
+        self.world.sample_process()
+    }
+
+    /// See [`World::listen`].
+    ///
+    /// # Errors
+    /// The error that the system reports.
+    pub fn listen(&mut self, local: u64, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {
+        let key = self.key(local);
+        self.world.listen(key, endpoint)
+    }
+
+    /// See [`World::connect`].
+    ///
+    /// # Errors
+    /// The error that the system reports at once.
+    pub fn connect(&mut self, local: u64, peer: &PeerAddr) -> io::Result<Box<dyn Stream>> {
+        let key = self.key(local);
+        self.world.connect(key, peer)
+    }
+
+    /// See [`World::bind_udp`].
+    ///
+    /// # Errors
+    /// The error that the system reports.
+    pub fn bind_udp(&mut self, local: u64, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
+        let key = self.key(local);
+        self.world.bind_udp(key, host, port)
+    }
+
+    /// See [`World::resolve`].
+    pub fn resolve(&mut self, local: u64, host: &str, port: u16) {
+        let key = self.key(local);
+        self.world.resolve(key, host, port);
+    }
+
+    /// See [`World::set_timer`].
+    pub fn set_timer(&mut self, local: u64, at: MonotonicTime) -> TimerId {
+        let key = self.key(local);
+        self.world.set_timer(key, at)
+    }
+
+    /// See [`World::cancel_timer`].
+    pub fn cancel_timer(&mut self, id: TimerId) {
+        self.world.cancel_timer(id);
+    }
+
+    /// See [`World::request_ready`].
+    pub fn request_ready(&mut self, local: u64) {
+        let key = self.key(local);
+        self.world.request_ready(key);
+    }
+
+    /// See [`World::notifier`].
+    #[must_use]
+    pub fn notifier(&mut self, local: u64) -> Arc<dyn Notifier> {
+        let key = self.key(local);
+        self.world.notifier(key)
+    }
+
+    /// Runs `compute` on a helper thread. [`crate::Event::Ready`] follows under `local` when it has ended; the result is then
+    /// available, unless it has panicked.
+    pub fn run_job<T: Send + 'static>(
+        &mut self,
+        local: u64,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> JobResult<T> {
+        let key = self.key(local);
+        let (job, result) = JobResult::new(compute);
+        self.world.run_job(key, job);
+        result
+    }
+
+    /// Runs `work` on a helper thread with the file system. [`crate::Event::Ready`] follows under `local` when it has ended;
+    /// the result is then available, unless it has panicked. Work under one local number runs in the order of the
+    /// calls; work under different ones may run at the same time.
+    ///
+    /// # Errors
+    /// The component has [`crate::MAX_FILE_JOBS`] jobs on files that have not ended. `work` is dropped, and no event
+    /// follows.
+    pub fn run_file_job<T: Send + 'static>(
+        &mut self,
+        local: u64,
+        work: impl FnOnce(&mut dyn FileSystem) -> T + Send + 'static,
+    ) -> Result<JobResult<T>, TooManyFileJobs> {
+        let key = self.key(local);
+        let (job, result) = JobResult::of_file_job(work);
+        self.world.run_file_job(key, job)?;
+        Ok(result)
+    }
+
+    /// See [`World::open_output`].
+    ///
+    /// # Errors
+    /// The error that the system reports.
+    pub fn open_output(&mut self, path: &str) -> io::Result<Box<dyn io::Write>> {
+        self.world.open_output(path)
+    }
+
+    /// See [`World::read_file`].
+    ///
+    /// # Errors
+    /// The error that the system reports.
+    pub fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        self.world.read_file(path)
+    }
+
+    /// See [`World::env_var`].
+    #[must_use]
+    pub fn env_var(&self, name: &str) -> Option<String> {
+        self.world.env_var(name)
+    }
+}
+
+/// A component could not start. The message says what failed, and the cause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StartError(pub String);
