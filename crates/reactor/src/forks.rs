@@ -26,6 +26,10 @@ static FORK_LOCK: AtomicBool = AtomicBool::new(false);
 /// The thread that holds [`FORK_LOCK`] because it forks; zero for none.
 static FORKING_THREAD: AtomicUsize = AtomicUsize::new(0);
 
+/// Threads that wait for [`FORK_LOCK`] in order to fork. While there are some, no other thread takes the lock, so that
+/// threads that open and close descriptors all the time can not keep it from them.
+static WAITING_FORKS: AtomicU32 = AtomicU32::new(0);
+
 /// How many forks there are between the process in which [`install_fork_handlers`] was first called and this one. A
 /// value that was made at another depth was inherited.
 #[must_use]
@@ -54,13 +58,16 @@ extern "C" fn before_fork() {
     const MAX_WAIT: Duration = Duration::from_secs(1);
     const RETRY_INTERVAL: Duration = Duration::from_micros(50);
     let mut waited = Duration::ZERO;
+    WAITING_FORKS.fetch_add(1, Ordering::Relaxed);
     while FORK_LOCK.swap(true, Ordering::Acquire) {
         if waited >= MAX_WAIT {
+            WAITING_FORKS.fetch_sub(1, Ordering::Relaxed);
             return;
         }
         std::thread::sleep(RETRY_INTERVAL);
         waited += RETRY_INTERVAL;
     }
+    WAITING_FORKS.fetch_sub(1, Ordering::Relaxed);
     FORKING_THREAD.store(this_thread(), Ordering::Relaxed);
 }
 
@@ -75,6 +82,7 @@ extern "C" fn after_in_child() {
     OPEN_DESCRIPTORS.close_all();
     // The thread that held the lock does not exist in the child.
     FORKING_THREAD.store(0, Ordering::Relaxed);
+    WAITING_FORKS.store(0, Ordering::Relaxed);
     FORK_LOCK.store(false, Ordering::Release);
 }
 
@@ -84,7 +92,8 @@ struct ForkLock;
 impl ForkLock {
     fn acquire() -> Self {
         let mut tries = 0_u32;
-        while FORK_LOCK.swap(true, Ordering::Acquire) {
+        // A thread that waits to fork does so for a bounded time.
+        while WAITING_FORKS.load(Ordering::Relaxed) != 0 || FORK_LOCK.swap(true, Ordering::Acquire) {
             tries += 1;
             if tries < 100 {
                 std::hint::spin_loop();
@@ -301,6 +310,13 @@ mod tests {
 
     #[test]
     fn child_forked_while_other_threads_open_and_close_has_no_tracked_descriptor_open() {
+        /// Ends the threads, also when an assertion fails.
+        struct SetOnDrop<'a>(&'a AtomicBool);
+        impl Drop for SetOnDrop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
         let is_done = AtomicBool::new(false);
         // The threads use descriptor numbers from 900 on, by which the child recognises their descriptors.
         std::thread::scope(|scope| {
@@ -318,12 +334,12 @@ mod tests {
                     }
                 });
             }
+            let _ends_threads = SetOnDrop(&is_done);
             for _ in 0..200 {
                 let open_descriptors =
                     run_in_fork(|| (900..910).filter(|fd| is_open(*fd)).count().try_into().unwrap_or(u8::MAX));
                 assert_eq!(open_descriptors, 0);
             }
-            is_done.store(true, Ordering::Relaxed);
         });
     }
 
