@@ -17,6 +17,7 @@ use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, RequestHead, Request
 use otelcore_http::{AdmitAll, Coding, PollResult, Workspace};
 use otelcore_net::{Acceptor, ProtocolMachine, bind};
 use otelcore_pdata::wire_format::{MessageFields, WireValue};
+use otelcore_test_support::PeerConn;
 
 use crate::{component_loop, measure};
 
@@ -57,89 +58,51 @@ impl Stream for CountingStream {
     }
 }
 
-/// A connection of either protocol.
-enum SinkConn {
-    Grpc(Box<GrpcServerConn<Box<dyn Stream>, ()>>),
-    Http(Box<H1ServerConn<Box<dyn Stream>, ()>>),
-}
-
-impl ProtocolMachine for SinkConn {
-    fn poll_timeout(&self) -> Option<u64> {
-        match self {
-            Self::Grpc(conn) => conn.poll_timeout(),
-            Self::Http(conn) => conn.poll_timeout(),
-        }
-    }
-
-    fn drain(&mut self, now: u64) {
-        match self {
-            Self::Grpc(conn) => conn.drain(now),
-            Self::Http(conn) => conn.drain(),
-        }
-    }
-
-    fn flush(&mut self, now: u64) -> PollResult {
-        match self {
-            Self::Grpc(conn) => conn.flush(now),
-            Self::Http(conn) => conn.flush(now),
-        }
-    }
-
-    fn shutdown_write(&mut self) {
-        match self {
-            Self::Grpc(conn) => conn.io_mut().shutdown_write(),
-            Self::Http(conn) => conn.io_mut().shutdown_write(),
-        }
-    }
-}
-
 /// A request without a response yet.
 enum PendingRequest {
     Call(CallId),
     Request(RequestId, bool),
 }
 
-impl SinkConn {
-    /// Reads what has arrived: the requests and the number of spans in each.
-    fn read_requests(
-        &mut self,
-        now: u64,
-        workspace: &Workspace,
-        requests: &mut Vec<(PendingRequest, u64)>,
-    ) -> PollResult {
-        match self {
-            Self::Grpc(conn) => {
-                let turn = conn.poll(now, &mut AdmitAll);
-                while let Some(call) = conn.poll_call() {
-                    let path: &[u32] = if call.head.path().ends_with("/PostSpans") { &[1, 1] } else { &[1, 2, 2] };
-                    requests.push((PendingRequest::Call(call.id), count_spans(&call.message, path)));
-                }
-                while conn.poll_cancelled().is_some() {}
-                turn
+/// Reads what has arrived: the requests and the number of spans in each.
+fn read_requests(
+    conn: &mut PeerConn,
+    now: u64,
+    workspace: &Workspace,
+    requests: &mut Vec<(PendingRequest, u64)>,
+) -> PollResult {
+    match conn {
+        PeerConn::Grpc(conn) => {
+            let turn = conn.poll(now, &mut AdmitAll);
+            while let Some(call) = conn.poll_call() {
+                let path: &[u32] = if call.head.path().ends_with("/PostSpans") { &[1, 1] } else { &[1, 2, 2] };
+                requests.push((PendingRequest::Call(call.id), count_spans(&call.message, path)));
             }
-            Self::Http(conn) => {
-                let turn = conn.poll(now, &mut AdmitAll);
-                while let Some(request) = conn.poll_request() {
-                    let body = decompressed_body(&request.head, request.body, workspace);
-                    let spans = body.as_ref().map_or(0, |body| count_spans(body, &[1, 2, 2]));
-                    requests.push((PendingRequest::Request(request.id, body.is_some()), spans));
-                }
-                turn
+            while conn.poll_cancelled().is_some() {}
+            turn
+        }
+        PeerConn::Http(conn) => {
+            let turn = conn.poll(now, &mut AdmitAll);
+            while let Some(request) = conn.poll_request() {
+                let body = decompressed_body(&request.head, request.body, workspace);
+                let spans = body.as_ref().map_or(0, |body| count_spans(body, &[1, 2, 2]));
+                requests.push((PendingRequest::Request(request.id, body.is_some()), spans));
             }
+            turn
         }
     }
+}
 
-    fn respond(&mut self, pending: &PendingRequest) {
-        match (self, pending) {
-            (Self::Grpc(conn), PendingRequest::Call(id)) => conn.respond(*id, Bytes::new()),
-            (Self::Http(conn), PendingRequest::Request(id, true)) => {
-                conn.respond(*id, Response::new(200, "application/x-protobuf", Bytes::new()));
-            }
-            (Self::Http(conn), PendingRequest::Request(id, false)) => {
-                conn.respond(*id, Response::text(400, "not understood"))
-            }
-            _ => {}
+fn respond(conn: &mut PeerConn, pending: &PendingRequest) {
+    match (conn, pending) {
+        (PeerConn::Grpc(conn), PendingRequest::Call(id)) => conn.respond(*id, Bytes::new()),
+        (PeerConn::Http(conn), PendingRequest::Request(id, true)) => {
+            conn.respond(*id, Response::new(200, "application/x-protobuf", Bytes::new()));
         }
+        (PeerConn::Http(conn), PendingRequest::Request(id, false)) => {
+            conn.respond(*id, Response::text(400, "not understood"))
+        }
+        _ => {}
     }
 }
 
@@ -163,7 +126,7 @@ struct Sink {
     port: u16,
     grpc_config: Rc<GrpcServerConnConfig>,
     http_config: Rc<HttpServerConnConfig>,
-    acceptor: Option<Acceptor<SinkConn>>,
+    acceptor: Option<Acceptor<PeerConn>>,
     spans: u64,
     bytes: Rc<Cell<u64>>,
     rate: ResponseRate,
@@ -200,7 +163,7 @@ impl Sink {
             }
             let Some((_, slot, serial, pending, spans)) = self.delayed.pop_front() else { break };
             if let Some(conn) = acceptor.get_for_response(slot, serial) {
-                conn.respond(&pending);
+                respond(conn, &pending);
                 self.spans += spans;
             }
         }
@@ -233,20 +196,20 @@ impl Extension for Sink {
         let make = |cx: &mut Cx<'_>, stream| {
             let (now, stream) = (cx.now().0, Box::new(CountingStream(stream, bytes.clone())));
             Some(if *http {
-                SinkConn::Http(Box::new(H1ServerConn::new(stream, http_config.clone(), now)))
+                PeerConn::Http(Box::new(H1ServerConn::new(stream, http_config.clone(), now)))
             } else {
-                SinkConn::Grpc(Box::new(GrpcServerConn::new(stream, grpc_config.clone(), now, 0)))
+                PeerConn::Grpc(Box::new(GrpcServerConn::new(stream, grpc_config.clone(), now, 0)))
             })
         };
         let mut requests = Vec::new();
         for slot in acceptor.handle_event(cx, local, &event, make) {
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
             let now = cx.now();
-            let turn = conn.read_requests(now.0, &http_config.workspace, &mut requests);
+            let turn = read_requests(conn, now.0, &http_config.workspace, &mut requests);
             for (pending, spans) in requests.drain(..) {
                 match self.rate {
                     ResponseRate::Immediate => {
-                        conn.respond(&pending);
+                        respond(conn, &pending);
                         self.spans += spans;
                     }
                     ResponseRate::SpansPerSecond(rate) => {

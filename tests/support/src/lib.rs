@@ -5,9 +5,13 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests use the machine")]
 
 mod dns;
+#[cfg(feature = "peers")]
+mod peers;
 mod ports;
 mod tools;
 
 pub use dns::{DnsAnswer, DnsServer};
+#[cfg(feature = "peers")]
+pub use peers::PeerConn;
 pub use ports::free_port;
 pub use tools::{random_bytes, run_tool, take_u32, tool_path};

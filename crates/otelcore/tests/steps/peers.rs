@@ -17,9 +17,10 @@ use otelcore::pipeline::{
 use otelcore_http::grpc::server::{GrpcServerConn, GrpcServerConnConfig};
 use otelcore_http::h1::client::{H1ClientConn, H1ClientConnConfig, OutgoingRequest};
 use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, Response};
-use otelcore_http::{AdmitAll, Bytes, PollResult};
+use otelcore_http::{AdmitAll, Bytes};
 use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
 use otelcore_net::{Acceptor, GrpcChannel, ProtocolMachine, UnaryRequest, bind};
+use otelcore_test_support::PeerConn;
 
 pub(crate) const GRPC_BACKEND: u16 = 14250;
 pub(crate) const HTTP_BACKEND: u16 = 14318;
@@ -35,45 +36,10 @@ pub(crate) fn single_extension_graph(extension: impl Extension + 'static) -> Gra
 
 // ---- backend --------------------------------------------------------------------------------------------------------
 
-enum BackendConn {
-    Grpc(Box<GrpcServerConn<Box<dyn Stream>, ()>>),
-    Http(Box<H1ServerConn<Box<dyn Stream>, ()>>),
-}
-
-impl ProtocolMachine for BackendConn {
-    fn poll_timeout(&self) -> Option<u64> {
-        match self {
-            Self::Grpc(conn) => conn.poll_timeout(),
-            Self::Http(conn) => conn.poll_timeout(),
-        }
-    }
-
-    fn drain(&mut self, now: u64) {
-        match self {
-            Self::Grpc(conn) => conn.drain(now),
-            Self::Http(conn) => conn.drain(),
-        }
-    }
-
-    fn flush(&mut self, now: u64) -> PollResult {
-        match self {
-            Self::Grpc(conn) => conn.flush(now),
-            Self::Http(conn) => conn.flush(now),
-        }
-    }
-
-    fn shutdown_write(&mut self) {
-        match self {
-            Self::Grpc(conn) => conn.io_mut().shutdown_write(),
-            Self::Http(conn) => conn.io_mut().shutdown_write(),
-        }
-    }
-}
-
 /// Takes every request on its port, and counts them.
 struct Backend {
     port: u16,
-    acceptor: Option<Acceptor<BackendConn>>,
+    acceptor: Option<Acceptor<PeerConn>>,
     grpc: Rc<GrpcServerConnConfig>,
     http: Rc<HttpServerConnConfig>,
     requests: Rc<Cell<u64>>,
@@ -101,16 +67,16 @@ impl Extension for Backend {
         let make = |cx: &mut Cx<'_>, stream| {
             let now = cx.now().0;
             Some(if *port == HTTP_BACKEND {
-                BackendConn::Http(Box::new(H1ServerConn::new(stream, http.clone(), now)))
+                PeerConn::Http(Box::new(H1ServerConn::new(stream, http.clone(), now)))
             } else {
-                BackendConn::Grpc(Box::new(GrpcServerConn::new(stream, grpc.clone(), now, cx.random())))
+                PeerConn::Grpc(Box::new(GrpcServerConn::new(stream, grpc.clone(), now, cx.random())))
             })
         };
         for slot in acceptor.handle_event(cx, local, &event, make) {
             let Some((conn, _)) = acceptor.get(slot) else { continue };
             let now = cx.now().0;
             let mut turn = match conn {
-                BackendConn::Grpc(conn) => {
+                PeerConn::Grpc(conn) => {
                     let turn = conn.poll(now, &mut AdmitAll);
                     while let Some(call) = conn.poll_call() {
                         requests.set(requests.get() + 1);
@@ -118,7 +84,7 @@ impl Extension for Backend {
                     }
                     turn
                 }
-                BackendConn::Http(conn) => {
+                PeerConn::Http(conn) => {
                     let turn = conn.poll(now, &mut AdmitAll);
                     while let Some(request) = conn.poll_request() {
                         requests.set(requests.get() + 1);
