@@ -24,8 +24,10 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("exporter-otlp", COMPONENT_DEPENDENCIES),
     ("extensions", COMPONENT_DEPENDENCIES),
     ("inproc", COMPONENT_DEPENDENCIES),
-    ("cli", &["otelcore"]),
+    ("static-memory", &[]),
+    ("cli", &["otelcore", "static-memory"]),
     ("capi", &["otelcore"]),
+    ("wasm", &["pdata", "config", "exposition", "kubernetes"]),
 ];
 
 const COMPONENT_DEPENDENCIES: &[&str] = &["net", "pipeline", "http", "exposition", "pdata", "config"];

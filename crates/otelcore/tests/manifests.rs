@@ -156,7 +156,7 @@ fn receiver_on_localhost_behind_a_service_is_an_error_at_its_endpoint() {
     let output = assert_findings(
         "localhost",
         &[("grpc: {endpoint: \"${env:MY_POD_IP}:4317\"}", "grpc:")],
-        &[("error: livenessProbe: the receiver `otlp` (gRPC) listens on localhost:4317", "grpc:")],
+        &[("error: the receiver `otlp` (gRPC) listens on localhost:4317", "grpc:")],
     );
     assert!(output.contains("Service gateway, port 4317 (otlp-grpc)"), "{output}");
     assert!(output.contains("write `endpoint: \"0.0.0.0:4317\"`"), "{output}");
@@ -209,7 +209,7 @@ fn probe_that_can_not_succeed_is_an_error() {
     assert_findings(
         "probe-localhost",
         &[("health_check: {endpoint: \"0.0.0.0:13133\"}", "health_check:")],
-        &[("error: livenessProbe: the extension `health_check` listens on localhost:13133", "health_check:")],
+        &[("error: the extension `health_check` listens on localhost:13133", "health_check:")],
     );
     assert_findings(
         "probe-grpc",
