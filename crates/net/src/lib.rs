@@ -16,6 +16,7 @@ mod idn;
 mod page_server;
 mod proxy;
 mod refusal_text;
+mod scraper;
 mod sender;
 
 pub mod config;
@@ -27,7 +28,10 @@ pub use ::http::Method;
 pub use acceptor::{AcceptErrorReporter, Acceptor, ProtocolMachine, bind};
 pub use credential_checks::{CheckResult, CredentialChecks, PendingCheck, TooManyChecks};
 pub use grpc_channel::{GrpcChannel, UnaryRequest};
-pub use http_client::{BodyParts, HeaderField, HttpClient, HttpErrorKind, HttpRequest, HttpRequestError, HttpResponse};
+pub use http_client::{
+    BodyParts, BodyRead, HeaderField, HttpClient, HttpErrorKind, HttpRequest, HttpRequestError, HttpResponse,
+    HttpTimeouts, ResponseMode,
+};
 pub use http_server::{HttpListener, HttpServerConn};
 pub use idn::IdnError;
 pub use page_server::{
@@ -36,6 +40,9 @@ pub use page_server::{
 };
 pub use proxy::{Proxy, ProxySelector, ProxyTunnel};
 pub use refusal_text::{may_be_caused_by_content, mentions_invalid_utf8, parse_too_large};
+pub use scraper::{
+    MAX_PART, ScrapeConsumer, ScrapeError, ScrapeReport, Scraper, ScraperConfig, TargetId, hash_target, scrape_offset,
+};
 pub use sender::{
     GrpcProtocol, GrpcSender, HttpProtocol, HttpSender, SentItems, parse_retry_after, result_of_grpc_status,
 };

@@ -14,6 +14,7 @@
 //! end of their pauses) is done in several steps, with [`MAX_MOVED_PER_STEP`] payloads in each.
 
 mod batch;
+mod failure_log;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -23,9 +24,10 @@ use otelcore_pdata::Signal;
 
 pub use self::batch::QueueBatchConfig;
 use self::batch::{Batcher, ResultWaiter, Waiters};
+use self::failure_log::{Failure, FailureKind, FailureLog};
 use crate::{
-    Ack, Counter, Error, Gauge, LogField, Logger, LossReason, MetricsLevel, MonotonicTime, Outcome, PartialOutcome,
-    Payload, Telemetry,
+    Ack, Counter, Error, Gauge, Logger, LossReason, MetricsLevel, MonotonicTime, Outcome, PartialOutcome, Payload,
+    Telemetry,
 };
 
 /// The unit of `queue_size`.
@@ -371,7 +373,7 @@ impl ExporterMetrics {
 #[derive(Debug)]
 pub(crate) struct ExporterQueue {
     config: ExporterQueueConfig,
-    log: Logger,
+    failures: FailureLog,
     metrics: ExporterMetrics,
     queued: VecDeque<QueueItem>,
     blocked: VecDeque<(Payload, Ack)>,
@@ -394,6 +396,8 @@ pub(crate) struct ExporterQueue {
     lost_items: u64,
 }
 
+/// Put in front of errors after which a payload is not sent again.
+const PERMANENT: &str = "not retryable error: Permanent error: ";
 /// The longest pause between attempts while the collector drains, unless the peer asks for more.
 const MAX_DRAIN_PAUSE: Duration = Duration::from_millis(500);
 /// Payloads whose pauses end in one step at most.
@@ -419,7 +423,7 @@ impl ExporterQueue {
         Self {
             batcher,
             config,
-            log,
+            failures: FailureLog::new(log),
             metrics,
             queued: VecDeque::new(),
             blocked: VecDeque::new(),
@@ -533,8 +537,8 @@ impl ExporterQueue {
                 self.release_item(item, Outcome::Delivered);
             }
             Outcome::Retry { after, why } => self.retry(now, item, after, why, random),
-            Outcome::Permanent(why) => self.give_up(item, "not retryable error: Permanent error: ", why),
-            Outcome::Lost(_) => self.give_up(item, "", Error::new("the exporter dropped the request")),
+            Outcome::Permanent(why) => self.give_up(now, item, PERMANENT, why),
+            Outcome::Lost(_) => self.give_up(now, item, "", Error::new("the exporter dropped the request")),
         }
         self.update_gauges();
     }
@@ -554,12 +558,12 @@ impl ExporterQueue {
             self.lost_items += u64::from(partial.rejected);
         }
         if let Some((items, why)) = &partial.refused {
-            let message = format!("not retryable error: Permanent error: {why}");
-            let fields = [("error", LogField::Str(&message)), ("dropped_items", LogField::Uint(u64::from(*items)))];
-            self.log.error("Exporting failed. Dropping data.", &fields);
-            self.metrics.send_failed.add(u64::from(*items));
+            let (items, why) = (u64::from(*items), why.clone());
+            let kind = FailureKind::Dropped;
+            self.failures.record(now, Failure { kind, prefix: PERMANENT, why, items, pause: Duration::ZERO });
+            self.metrics.send_failed.add(items);
             if self.draining.is_some() {
-                self.lost_items += u64::from(*items);
+                self.lost_items += items;
             }
         }
         match partial.retry {
@@ -586,7 +590,10 @@ impl ExporterQueue {
     fn retry(&mut self, now: MonotonicTime, mut item: QueueItem, after: Option<Duration>, why: Error, random: u64) {
         let retry = &self.config.retry;
         if !retry.enabled {
-            return if !item.waiters.is_empty() { self.refuse(item, after, why) } else { self.give_up(item, "", why) };
+            return match item.waiters.is_empty() {
+                true => self.give_up(now, item, "", why),
+                false => self.refuse(now, item, after, why),
+            };
         }
         // Uniform in [-1, 1] from 53 random bits.
         let jitter = (random >> 11) as f64 / (1_u64 << 52) as f64 - 1.0;
@@ -601,11 +608,10 @@ impl ExporterQueue {
         pause = pause.max(after.unwrap_or_default());
         let first = item.first_attempt.unwrap_or(now);
         if !retry.max_elapsed_time.is_zero() && now + pause > first + retry.max_elapsed_time {
-            return self.give_up(item, "no more retries left: ", why);
+            return self.give_up(now, item, "no more retries left: ", why);
         }
-        let message = why.message.as_ref();
-        let fields = [("error", LogField::Str(message)), ("interval", LogField::Float(pause.as_secs_f64()))];
-        self.log.info("Exporting failed. Will retry the request after interval.", &fields);
+        let items = u64::from(item.payload.items());
+        self.failures.record(now, Failure { kind: FailureKind::Retried, prefix: "", why, items, pause });
         let at = self.draining.map_or(now + pause, |drain| drain.attempt_time(now, now + pause));
         self.back_off(at, item);
     }
@@ -620,23 +626,18 @@ impl ExporterQueue {
     }
 
     /// Without retry, a sender that waits gets the retryable outcome itself.
-    fn refuse(&mut self, item: QueueItem, after: Option<Duration>, why: Error) {
+    fn refuse(&mut self, now: MonotonicTime, item: QueueItem, after: Option<Duration>, why: Error) {
         let items = u64::from(item.payload.items());
-        let fields = [("error", LogField::Str(&why.message)), ("rejected_items", LogField::Uint(items))];
-        self.log.error("Exporting failed. Rejecting data.", &fields);
+        let (kind, pause) = (FailureKind::Rejected, Duration::ZERO);
+        self.failures.record(now, Failure { kind, prefix: "", why: why.clone(), items, pause });
         self.metrics.send_failed.add(items);
         self.release_item(item, Outcome::Retry { after, why });
     }
 
-    fn give_up(&mut self, item: QueueItem, prefix: &str, why: Error) {
+    fn give_up(&mut self, now: MonotonicTime, item: QueueItem, prefix: &'static str, why: Error) {
         let items = u64::from(item.payload.items());
-        let message = format!("{prefix}{why}");
-        let (text, field) = if !item.waiters.is_empty() {
-            ("Exporting failed. Rejecting data.", "rejected_items")
-        } else {
-            ("Exporting failed. Dropping data.", "dropped_items")
-        };
-        self.log.error(text, &[("error", LogField::Str(&message)), (field, LogField::Uint(items))]);
+        let kind = if item.waiters.is_empty() { FailureKind::Dropped } else { FailureKind::Rejected };
+        self.failures.record(now, Failure { kind, prefix, why: why.clone(), items, pause: Duration::ZERO });
         self.metrics.send_failed.add(items);
         if self.draining.is_some() {
             self.lost_items += items;
@@ -665,6 +666,7 @@ impl ExporterQueue {
 
     /// Puts payloads whose pause is over back at the front of the queue. If there are many, it is due again at once.
     pub(crate) fn handle_timeout(&mut self, now: MonotonicTime) {
+        self.failures.handle_timeout(now);
         self.end_flushed_pauses(now);
         for _ in 0..MAX_MOVED_PER_STEP {
             let Some(paused) = self.backing_off.first_entry().filter(|entry| entry.key().0 <= now) else { break };
@@ -697,7 +699,10 @@ impl ExporterQueue {
             return Some(MonotonicTime::default());
         }
         let pause_end = self.backing_off.first_key_value().map(|((at, _), _)| *at);
-        pause_end.into_iter().chain(self.batcher.as_ref().and_then(Batcher::poll_timeout)).min()
+        let group_end = self.batcher.as_ref().and_then(Batcher::poll_timeout);
+        // While payloads pause, the report of failures can wait for the end of a pause.
+        let report_at = self.failures.poll_timeout().filter(|_| pause_end.is_none());
+        pause_end.into_iter().chain(group_end).chain(report_at).min()
     }
 
     /// Sends groups as they are. Payloads that back off are tried at once, if the peer has not asked for a pause and no
@@ -714,6 +719,7 @@ impl ExporterQueue {
 
     /// Begins a shutdown that ends at `deadline`: from now on, pauses are short, and no group waits for more payloads.
     pub(crate) fn drain(&mut self, now: MonotonicTime, deadline: MonotonicTime) {
+        self.failures.flush(now);
         let margin = (deadline.since(now) / 4).min(Duration::from_secs(1));
         let drain = Drain { last_attempt: deadline - margin };
         self.draining = Some(drain);

@@ -6,6 +6,7 @@
 
 mod request;
 mod response;
+mod streamed;
 
 use std::io::{ErrorKind, Read, Write};
 use std::rc::Rc;
@@ -17,6 +18,8 @@ use self::request::encode_request_head;
 pub use self::request::{OutgoingRequest, StartRequestError};
 pub use self::response::ClientResponse;
 use self::response::{Framing, IncomingResponse};
+use self::streamed::StreamedBody;
+pub use self::streamed::{BodyChunk, MAX_CHUNK};
 use super::body::BodyDecoder;
 use super::head::{HeadBuffer, ResponseHead, may_have_body};
 use super::output::Output;
@@ -113,6 +116,9 @@ pub struct H1ClientConn<T> {
     cfg: Rc<H1ClientConnConfig>,
     state: State,
     result: Option<Result<ClientResponse, RequestError>>,
+    /// The body of the response is passed on as it arrives: that of the request in progress, or of the last one until all
+    /// of it is taken.
+    streamed: Option<StreamedBody>,
     output: Output,
     /// Writing failed; the response that explains it may still be readable.
     write_error: Option<ErrorKind>,
@@ -127,6 +133,7 @@ impl<T: Read + Write> H1ClientConn<T> {
             cfg,
             state: State::Idle { since: now, is_reused: false },
             result: None,
+            streamed: None,
             output: Output::default(),
             write_error: None,
             close_reason: None,
@@ -144,7 +151,7 @@ impl<T: Read + Write> H1ClientConn<T> {
         B: IntoIterator<Item = Bytes>,
     {
         let on_reused = match self.state {
-            State::Idle { is_reused, .. } if self.result.is_none() => is_reused,
+            State::Idle { is_reused, .. } if self.result.is_none() && self.streamed.is_none() => is_reused,
             State::Tunnel | State::Ended => return Err(StartRequestError::Connection),
             _ => return Err(StartRequestError::Busy),
         };
@@ -198,10 +205,35 @@ impl<T: Read + Write> H1ClientConn<T> {
         self.result.take()
     }
 
+    /// Passes the body of the response to the request that was just begun on as it arrives:
+    /// [`H1ClientConn::poll_response`] returns the head alone, then [`H1ClientConn::poll_chunk`] the body. Without a
+    /// request in progress it has no effect.
+    pub fn stream_body(&mut self) {
+        if matches!(self.state, State::Head(_)) {
+            self.streamed = Some(StreamedBody::default());
+        }
+    }
+
+    /// The next part of a streamed body. After data `poll` must be called again, since reading may have stopped because of
+    /// it. The next request may start once the end was returned.
+    pub fn poll_chunk(&mut self) -> Option<BodyChunk> {
+        let chunk = self.streamed.as_mut()?.take()?;
+        if !matches!(chunk, BodyChunk::Data(_)) {
+            self.streamed = None;
+        }
+        Some(chunk)
+    }
+
+    /// Whether [`H1ClientConn::poll_chunk`] returns something.
+    #[must_use]
+    pub fn is_chunk_ready(&self) -> bool {
+        self.streamed.as_ref().is_some_and(StreamedBody::is_readable)
+    }
+
     /// A request may start now.
     #[must_use]
     pub fn can_start(&self) -> bool {
-        matches!(self.state, State::Idle { .. }) && self.result.is_none()
+        matches!(self.state, State::Idle { .. }) && self.result.is_none() && self.streamed.is_none()
     }
 
     /// No request is in progress, and the connection is usable.
@@ -270,7 +302,12 @@ impl<T: Read + Write> H1ClientConn<T> {
                 more_input = true;
                 break;
             }
-            let n = budget.min(SCRATCH_SIZE);
+            let room = self.streamed.as_ref().map_or(usize::MAX, StreamedBody::room);
+            if room == 0 {
+                // The caller polls again when it has taken some of the body.
+                break;
+            }
+            let n = budget.min(SCRATCH_SIZE).min(room);
             match self.io.read(&mut scratch[..n]) {
                 Ok(0) => self.end_of_input(now),
                 Ok(n) => {
@@ -290,11 +327,13 @@ impl<T: Read + Write> H1ClientConn<T> {
         while !input.is_empty() {
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Head(request) => self.feed_head(request, &mut input, now),
-                State::Body(request, mut incoming) => match incoming.append(&mut input, self.cfg.max_body) {
-                    Ok(false) => self.state = State::Body(request, incoming),
-                    Ok(true) => self.complete_response(*incoming, now),
-                    Err(e) => return self.fail_request(&request, malformed(e)),
-                },
+                State::Body(request, mut incoming) => {
+                    match incoming.feed(&mut input, self.cfg.max_body, self.streamed.as_mut()) {
+                        Ok(false) => self.state = State::Body(request, incoming),
+                        Ok(true) => self.complete_response(*incoming, now),
+                        Err(e) => return self.fail_request(&request, malformed(e)),
+                    }
+                }
                 // Bytes that arrive without a request would be read as the response to the next request.
                 State::Idle { .. } | State::Tunnel => {
                     return self.end(CloseReason::Protocol("unsolicited response".to_owned()));
@@ -358,6 +397,11 @@ impl<T: Read + Write> H1ClientConn<T> {
             (_, chunked, length) => Framing::Decoder(BodyDecoder::new(chunked, length, self.cfg.max_head)),
         };
         let incoming = IncomingResponse { head, framing, body: Vec::new(), discarded: 0, keep_alive };
+        if let Some(streamed) = &mut self.streamed {
+            streamed.has_head = true;
+            let (status, head) = (incoming.head.status, incoming.head.clone());
+            self.result = Some(Ok(ClientResponse { status, head, body: Bytes::new(), is_truncated: false }));
+        }
         match incoming.is_done() {
             true => self.complete_response(incoming, now),
             false => self.state = State::Body(request, Box::new(incoming)),
@@ -370,8 +414,13 @@ impl<T: Read + Write> H1ClientConn<T> {
         if body.capacity() - body.len() > body.len() / 4 {
             body.shrink_to_fit();
         }
-        self.result =
-            Some(Ok(ClientResponse { status: head.status, head, body: body.into(), is_truncated: beyond > 0 }));
+        match &mut self.streamed {
+            Some(streamed) => streamed.end = Some(Ok(())),
+            None => {
+                let (status, body) = (head.status, body.into());
+                self.result = Some(Ok(ClientResponse { status, head, body, is_truncated: beyond > 0 }));
+            }
+        }
         if keep_alive {
             self.state = State::Idle { since: now, is_reused: true };
         } else {
@@ -425,7 +474,11 @@ impl<T: Read + Write> H1ClientConn<T> {
     fn fail_request(&mut self, request: &ActiveRequest, reason: CloseReason) {
         let by_peer = matches!(reason, CloseReason::Peer | CloseReason::Io(_));
         let reused = request.on_reused && by_peer && !request.response_begun;
-        self.result = Some(Err(RequestError { close_reason: reason.clone(), sent: request.has_sent_bytes, reused }));
+        let error = RequestError { close_reason: reason.clone(), sent: request.has_sent_bytes, reused };
+        match self.streamed.as_mut().filter(|streamed| streamed.has_head) {
+            Some(streamed) => streamed.end = Some(Err(error)),
+            None => (self.result, self.streamed) = (Some(Err(error)), None),
+        }
         self.end(reason);
     }
 

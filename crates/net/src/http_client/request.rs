@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use otelcore_http::Bytes;
@@ -40,15 +41,53 @@ pub struct HttpRequest {
     pub headers: Vec<HeaderField>,
     /// The body; empty for none.
     pub body: BodyParts,
-    /// The deadline; [`MonotonicTime::NEVER`] for none.
+    /// The deadline of the whole exchange; [`MonotonicTime::NEVER`] for none.
     pub deadline: MonotonicTime,
+    /// The time limits of its parts.
+    pub timeouts: HttpTimeouts,
+    /// What happens with the body of the response.
+    pub response: ResponseMode,
+}
+
+/// Time limits of the parts of an exchange; `None` is no limit beside the deadline of the whole exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct HttpTimeouts {
+    /// For connecting to one of the addresses, in place of Go's 30 seconds.
+    pub connect: Option<Duration>,
+    /// From the begin of the request on the connection to the head of the response.
+    pub head: Option<Duration>,
+    /// For the next bytes of the response's body, while the caller takes what has arrived.
+    pub idle: Option<Duration>,
+}
+
+/// What happens with the body of a response.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum ResponseMode {
+    /// The first 64 KiB are returned with the response; what follows is discarded.
+    #[default]
+    Start,
+    /// The whole body is returned with the response.
+    Whole {
+        /// A longer body is an error.
+        max_bytes: usize,
+    },
+    /// The result is returned with the head; the body is read with [`super::HttpClient::read_body`].
+    Streamed,
 }
 
 impl HttpRequest {
-    /// A request without header fields, body and deadline.
+    /// A request without header fields, body, deadline and time limits, of whose response the start is returned.
     #[must_use]
     pub fn new(method: Method, url: Arc<Url>) -> Self {
-        Self { method, url, headers: Vec::new(), body: BodyParts::new(), deadline: MonotonicTime::NEVER }
+        Self {
+            method,
+            url,
+            headers: Vec::new(),
+            body: BodyParts::new(),
+            deadline: MonotonicTime::NEVER,
+            timeouts: HttpTimeouts::default(),
+            response: ResponseMode::default(),
+        }
     }
 }
 
@@ -57,7 +96,7 @@ impl HttpRequest {
 pub struct HttpResponse {
     /// 200 to 999.
     pub status: u16,
-    /// The first 64 KiB of the body.
+    /// The body, as far as the request's [`ResponseMode`] asks for it.
     pub body: Bytes,
     pub(super) head: ResponseHead,
 }
@@ -120,6 +159,8 @@ pub enum HttpErrorKind {
     Network,
     /// The deadline has passed: may be retried.
     Timeout,
+    /// The response is longer than [`ResponseMode::Whole`] permits.
+    TooLarge,
     /// The request can't be made: credentials are missing, fields can't be sent, or there are too many redirects.
     InvalidRequest,
     /// The client was closed.
@@ -154,13 +195,40 @@ pub(super) struct PendingRequest {
     withhold_credentials: bool,
     /// It was sent again once, and must use a new connection.
     pub(super) resent: bool,
+    /// The response, and the part of its body that has arrived, with [`ResponseMode::Whole`].
+    pub(super) collected: Option<(HttpResponse, Vec<u8>)>,
 }
 
 impl PendingRequest {
     pub(super) fn new(token: u64, request: HttpRequest) -> Self {
         let first_url = request.url.clone();
         let (fields, target) = (HeaderFields::new(), String::new());
-        Self { token, request, first_url, fields, target, request_count: 1, withhold_credentials: false, resent: false }
+        Self {
+            token,
+            request,
+            first_url,
+            fields,
+            target,
+            request_count: 1,
+            withhold_credentials: false,
+            resent: false,
+            collected: None,
+        }
+    }
+
+    /// Whether its connection passes the body of the response on as it arrives.
+    pub(super) fn takes_chunks(&self) -> bool {
+        self.request.response != ResponseMode::Start
+    }
+
+    /// When the head of the response must be there, if its request begins now.
+    pub(super) fn head_deadline(&self, now: MonotonicTime) -> MonotonicTime {
+        self.request.timeouts.head.map_or(MonotonicTime::NEVER, |timeout| now + timeout)
+    }
+
+    /// When the next bytes of the response's body must be there.
+    pub(super) fn idle_deadline(&self, now: MonotonicTime) -> MonotonicTime {
+        self.request.timeouts.idle.map_or(MonotonicTime::NEVER, |timeout| now + timeout)
     }
 
     pub(super) fn error(&self, kind: HttpErrorKind, why: impl Into<String>) -> HttpRequestError {

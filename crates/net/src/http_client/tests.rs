@@ -10,7 +10,8 @@ use http::Method;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_http::Bytes;
 use otelcore_pipeline::{
-    Budget, Endpoint, Graph, GraphBuilder, Listener, NoopLogSink, Outcome, PipelineInput, Receiver, StartError, World,
+    Budget, Endpoint, Graph, GraphBuilder, Listener, NoopLogSink, Outcome, PeerAddr, PipelineInput, Receiver,
+    StartError, Stream, World,
 };
 use otelcore_reactor::Sim;
 
@@ -909,4 +910,221 @@ fn loopback_connection_is_made_kept_and_refused() {
     let error = results.borrow()[2].2.clone().unwrap_err().to_string();
     assert!(error.starts_with(&format!("Post \"http://localhost:{refused_port}\": dial tcp ")), "{error}");
     assert!(error.ends_with(&format!(":{refused_port}: connect: connection refused")), "{error}");
+}
+
+// ---- methods and bodies of responses ---------------------------------------------------------------------------------
+
+/// Sends requests at times in milliseconds, and reads streamed bodies only after `reads_from`.
+struct TestReader {
+    http_client: HttpClient,
+    plan: Vec<(u64, HttpRequest)>,
+    reads_from: u64,
+    cancel_at: Option<u64>,
+    readable: Vec<u64>,
+    events: Rc<RefCell<Vec<(u64, String)>>>,
+    streamed_bytes: Rc<Cell<usize>>,
+}
+
+const READ_KEY: u64 = 900;
+const CANCEL_KEY: u64 = 901;
+
+impl TestReader {
+    fn advance(&mut self, cx: &mut Cx<'_>) {
+        while let Some((token, result)) = self.http_client.poll_result() {
+            let text = match result {
+                Ok(response) => format!("{} {}", response.status, String::from_utf8_lossy(&response.body)),
+                Err(e) => e.to_string(),
+            };
+            self.events.borrow_mut().push((token, text));
+        }
+        self.readable.extend(std::iter::from_fn(|| self.http_client.poll_readable()));
+        if cx.now() < MonotonicTime(self.reads_from * 1_000_000) {
+            return;
+        }
+        for token in std::mem::take(&mut self.readable) {
+            loop {
+                let text = match self.http_client.read_body(cx, token) {
+                    BodyRead::Data(data) => {
+                        assert!(data.len() <= 64 << 10);
+                        self.streamed_bytes.set(self.streamed_bytes.get() + data.len());
+                        continue;
+                    }
+                    BodyRead::Pending => break,
+                    BodyRead::End => "end".to_owned(),
+                    BodyRead::Failed(e) => e.to_string(),
+                };
+                self.events.borrow_mut().push((token, text));
+                break;
+            }
+        }
+    }
+}
+
+impl Receiver for TestReader {
+    fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        for (token, (at, _)) in (0..).zip(&self.plan) {
+            cx.set_timer(token, MonotonicTime(at * 1_000_000));
+        }
+        cx.set_timer(READ_KEY, MonotonicTime(self.reads_from * 1_000_000));
+        if let Some(at) = self.cancel_at {
+            cx.set_timer(CANCEL_KEY, MonotonicTime(at * 1_000_000));
+        }
+        Ok(())
+    }
+
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, _: &mut PipelineInput<'_>) {
+        match local {
+            READ_KEY => {}
+            CANCEL_KEY => (0..self.plan.len() as u64).for_each(|token| self.http_client.cancel_request(cx, token)),
+            BASE.. => self.http_client.handle_event(cx, local, &event),
+            _ => {
+                let mut request = self.plan[local as usize].1.clone();
+                request.deadline = cx.now() + Duration::from_secs(10);
+                self.http_client.start_request(cx, local, request);
+            }
+        }
+        self.advance(cx);
+    }
+
+    fn settled(&mut self, _: &mut Cx<'_>, _: u64, _: Outcome) {}
+    fn close(&mut self, _: &mut Cx<'_>, _: MonotonicTime) {}
+
+    fn is_closed(&self) -> bool {
+        true
+    }
+}
+
+fn get(response: ResponseMode) -> HttpRequest {
+    HttpRequest { response, ..HttpRequest::new(Method::GET, Arc::new(Url::parse("http://h/page").unwrap())) }
+}
+
+struct ReadResult {
+    events: Vec<(u64, String)>,
+    streamed_bytes: usize,
+    record: SharedRecord,
+}
+
+/// Sends the requests for a minute.
+fn read(
+    responses: Vec<ScriptedResponse>,
+    plan: Vec<(u64, HttpRequest)>,
+    reads_from: u64,
+    cancel_at: Option<u64>,
+) -> ReadResult {
+    let mut sim = Sim::new(7);
+    let (server, record) = test_server(80);
+    record.borrow_mut().scripted = responses.into();
+    sim.add_node("h", server).unwrap();
+    let (events, streamed_bytes) = (Rc::default(), Rc::default());
+    let reader = TestReader {
+        http_client: HttpClient::new(Rc::new(parse_config("")), None, log(), BASE),
+        plan,
+        reads_from,
+        cancel_at,
+        readable: Vec::new(),
+        events: Rc::clone(&events),
+        streamed_bytes: Rc::clone(&streamed_bytes),
+    };
+    sim.add_node("client", graph(reader)).unwrap();
+    sim.run_for(Duration::from_secs(60));
+    ReadResult { events: events.take(), streamed_bytes: streamed_bytes.get(), record }
+}
+
+#[test]
+fn request_without_body_has_its_method_and_no_length() {
+    let url = Arc::new(Url::parse("http://h/page").unwrap());
+    let plan = [Method::GET, Method::DELETE, Method::PUT].map(|m| (0, HttpRequest::new(m, url.clone())));
+    let result = read(vec![], plan.to_vec(), 0, None);
+    let mut methods: Vec<_> =
+        result.record.borrow().requests.iter().map(|(_, r)| r.contains("Content-Length")).collect();
+    methods.sort_unstable();
+    assert_eq!(methods, [false, false, true]);
+    assert!(result.events.iter().all(|(_, text)| text == "200 fine"), "{:?}", result.events);
+    let refused = HttpRequest::new(Method::GET, Arc::new(Url::parse("http://h:99/x").unwrap()));
+    let result = read(vec![], vec![(0, refused)], 0, None);
+    assert!(result.events[0].1.starts_with("Get \"http://h:99/x\": dial tcp"), "{:?}", result.events);
+}
+
+#[test]
+fn redirect_of_a_get_is_followed_for_every_redirect_status() {
+    for (status, mode) in [(301, ResponseMode::Start), (302, ResponseMode::Streamed), (303, ResponseMode::Start)] {
+        let redirect = format!("HTTP/1.1 {status} Moved\r\nLocation: /other\r\nContent-Length: 3\r\n\r\nxyz");
+        let result = read(vec![ScriptedResponse::Send(redirect)], vec![(0, get(mode))], 0, None);
+        assert!(result.events[0].1.starts_with("200"), "{:?}", result.events);
+        assert!(result.record.borrow().requests[1].1.starts_with("GET /other HTTP/1.1"));
+    }
+}
+
+#[test]
+fn whole_response_is_collected_up_to_its_limit() {
+    let long = "x".repeat(300_000);
+    let whole = |max_bytes| get(ResponseMode::Whole { max_bytes });
+    let plan = vec![(0, whole(300_000)), (1000, whole(1000)), (2000, get(ResponseMode::Start)), (3000, whole(5))];
+    let responses = vec![ok_response(&long), ok_response(&long), ok_response(&long), ok_response("short")];
+    let events = read(responses, plan, 0, None).events;
+    assert_eq!((events[0].0, events[0].1.len()), (0, 4 + 300_000));
+    assert_eq!(events[1].1, "Get \"http://h/page\": the response is longer than 1000 bytes");
+    assert_eq!((events[2].1.len(), events[3].1.as_str()), (4 + 65_536, "200 short"));
+}
+
+#[test]
+fn streamed_response_is_read_as_the_caller_takes_it() {
+    let long = "x".repeat(3_000_000);
+    let plan = vec![(0, get(ResponseMode::Streamed)), (5000, get(ResponseMode::Streamed))];
+    let result = read(vec![ok_response(&long), ok_response("again")], plan, 4000, None);
+    let texts: Vec<_> = result.events.iter().map(|(token, text)| (*token, text.as_str())).collect();
+    assert_eq!(texts, [(0, "200 "), (0, "end"), (1, "200 "), (1, "end")]);
+    assert_eq!((result.streamed_bytes, result.record.borrow().accepted), (3_000_005, 1));
+}
+
+#[test]
+fn streamed_response_that_is_not_taken_ends_at_its_deadline() {
+    let long = "x".repeat(3_000_000);
+    let result = read(vec![ok_response(&long)], vec![(0, get(ResponseMode::Streamed))], 30_000, None);
+    assert!(result.streamed_bytes <= 64 << 10, "{}", result.streamed_bytes);
+    let last = &result.events.last().unwrap().1;
+    assert!(last.contains("context deadline exceeded"), "{last}");
+}
+
+#[test]
+fn time_limits_of_head_and_body_are_observed() {
+    let timeouts = HttpTimeouts {
+        head: Some(Duration::from_secs(2)),
+        idle: Some(Duration::from_secs(3)),
+        ..HttpTimeouts::default()
+    };
+    let late = |mode| HttpRequest { timeouts, ..get(mode) };
+    for (response, mode, expected) in [
+        (ScriptedResponse::Never, ResponseMode::Start, "timeout awaiting response headers"),
+        (ScriptedResponse::Never, ResponseMode::Streamed, "timeout awaiting response headers"),
+        (
+            ScriptedResponse::Send("HTTP/1.1 200 OK\r\n\r\nabc".to_owned()),
+            ResponseMode::Streamed,
+            "no bytes of the body arrived in time",
+        ),
+        (
+            ScriptedResponse::Send("HTTP/1.1 200 OK\r\n\r\nabc".to_owned()),
+            ResponseMode::Whole { max_bytes: 100 },
+            "no bytes of the body arrived in time",
+        ),
+    ] {
+        let events = read(vec![response], vec![(0, late(mode))], 0, None).events;
+        assert!(events.last().unwrap().1.ends_with(expected), "{events:?}");
+    }
+}
+
+#[test]
+fn cancelled_request_has_no_result_and_frees_its_connection() {
+    let long = "x".repeat(3_000_000);
+    let plan =
+        vec![(0, get(ResponseMode::Streamed)), (500, get(ResponseMode::Start)), (5000, get(ResponseMode::Start))];
+    let responses = vec![
+        ok_response(&long),
+        ScriptedResponse::SendAfter(Duration::from_secs(2), "HTTP/1.1 204 x\r\n\r\n".to_owned()),
+    ];
+    let result = read(responses, plan, 50_000, Some(1000));
+    let texts: Vec<_> = result.events.iter().map(|(token, text)| (*token, text.as_str())).collect();
+    assert_eq!(texts.last(), Some(&(2, "200 fine")), "{texts:?}");
+    assert!(texts.iter().filter(|(token, _)| *token < 2).all(|(_, text)| *text == "200 "), "{texts:?}");
+    assert_eq!(result.streamed_bytes, 0);
 }

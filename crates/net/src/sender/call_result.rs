@@ -52,7 +52,9 @@ pub(super) fn result_of_http_error(e: &HttpRequestError) -> CallResult {
         HttpErrorKind::Network | HttpErrorKind::Timeout | HttpErrorKind::Closed => {
             CallResult::Retry { after: None, why }
         }
-        HttpErrorKind::InvalidRequest => CallResult::Refused { why, may_be_invalid_text: false },
+        HttpErrorKind::InvalidRequest | HttpErrorKind::TooLarge => {
+            CallResult::Refused { why, may_be_invalid_text: false }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::streamed::StreamedBody;
 use crate::connection::receive_capacity;
 use crate::h1::body::{BodyDecoder, BodyError};
 use crate::h1::head::ResponseHead;
@@ -41,6 +42,27 @@ pub(super) enum Framing {
 impl IncomingResponse {
     pub(super) fn is_done(&self) -> bool {
         matches!(&self.framing, Framing::Decoder(reading) if reading.is_done())
+    }
+
+    /// Processes input for a body that is kept, or passed on as it arrives. True as in [`IncomingResponse::append`].
+    pub(super) fn feed(
+        &mut self,
+        input: &mut &[u8],
+        max_body: u64,
+        streamed: Option<&mut StreamedBody>,
+    ) -> Result<bool, BodyError> {
+        let Some(streamed) = streamed else { return self.append(input, max_body) };
+        loop {
+            let piece = match &mut self.framing {
+                Framing::UntilClose if input.is_empty() => return Ok(false),
+                Framing::UntilClose => std::mem::take(input),
+                Framing::Decoder(decoder) => match decoder.next_piece(input)? {
+                    Some(piece) => piece,
+                    None => return Ok(decoder.is_done()),
+                },
+            };
+            streamed.push(piece);
+        }
     }
 
     /// Processes input; true when the body is complete, or when more than [`MAX_DISCARD`] bytes would be discarded.

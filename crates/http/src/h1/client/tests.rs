@@ -437,3 +437,105 @@ fn connection_is_closed_by_connection_close_or_by_the_caller() {
     assert_eq!(r.take_error().close_reason, CloseReason::Local("closed"));
     assert!(r.poll().last_poll.closed);
 }
+
+/// All data that is ready, and the end of the body if it is there.
+fn take_chunks(r: &mut TestClient) -> (Vec<u8>, Option<BodyChunk>) {
+    let mut all = Vec::new();
+    loop {
+        match r.conn.poll_chunk() {
+            Some(BodyChunk::Data(data)) => {
+                assert!(data.len() <= MAX_CHUNK);
+                all.extend_from_slice(&data);
+                r.poll();
+            }
+            end => return (all, end),
+        }
+    }
+}
+
+#[test]
+fn streamed_body_is_passed_on_as_it_arrives_and_the_connection_is_kept() {
+    let mut r = client();
+    for framing in ["Content-Length: 6", "Transfer-Encoding: chunked"] {
+        r.start("GET", &[]).unwrap();
+        r.conn.stream_body();
+        r.poll();
+        assert!(r.conn.poll_response().is_none());
+        r.receive(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"));
+        let head = r.take_response();
+        assert_eq!((head.status, head.body.len()), (200, 0));
+        assert!(!r.conn.is_chunk_ready() && r.conn.poll_chunk().is_none());
+        let [one, two] =
+            if framing.starts_with('C') { ["abc", "def"] } else { ["3\r\nabc\r\n", "3\r\ndef\r\n0\r\n\r\n"] };
+        r.receive(one);
+        assert_eq!(take_chunks(&mut r).0, b"abc");
+        r.receive(two);
+        assert!(r.conn.is_chunk_ready() && !r.conn.can_start(), "the end is not taken");
+        assert_eq!(r.start("GET", &[]), Err(StartRequestError::Busy));
+        let (data, end) = take_chunks(&mut r);
+        assert!(data == b"def" && matches!(end, Some(BodyChunk::End)), "{end:?}");
+        assert!(r.conn.can_start() && r.conn.poll_chunk().is_none());
+    }
+    r.start("HEAD", &[]).unwrap();
+    r.conn.stream_body();
+    r.poll().receive("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n");
+    assert!(r.take_response().status == 200 && matches!(r.conn.poll_chunk(), Some(BodyChunk::End)));
+}
+
+#[test]
+fn streamed_body_that_is_not_taken_is_not_read() {
+    let mut r = client_with(H1ClientConnConfig::default(), 4 << 20);
+    r.start("GET", &[]).unwrap();
+    r.conn.stream_body();
+    let body = vec![b'x'; 1 << 20];
+    r.poll().receive("HTTP/1.1 200 OK\r\nContent-Length: 1048576\r\n\r\n");
+    r.receive(&body);
+    for _ in 0..10 {
+        assert!(!r.poll().last_poll.poll_again);
+    }
+    let Some(BodyChunk::Data(first)) = r.conn.poll_chunk() else { panic!() };
+    assert!(first.len() <= MAX_CHUNK && r.conn.poll_chunk().is_none());
+    r.poll();
+    let (rest, end) = take_chunks(&mut r);
+    assert_eq!(first.len() + rest.len(), body.len());
+    assert!(matches!(end, Some(BodyChunk::End)));
+}
+
+#[test]
+fn streamed_body_that_fails_keeps_what_arrived() {
+    let start = |text: &str| {
+        let mut r = client();
+        r.start("GET", &[]).unwrap();
+        r.conn.stream_body();
+        r.poll().receive(text);
+        r
+    };
+    let mut torn = start("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc");
+    torn.peer.close();
+    torn.poll();
+    assert_eq!(torn.take_response().status, 200);
+    let (data, end) = take_chunks(&mut torn);
+    let Some(BodyChunk::Failed(e)) = end else { panic!("{end:?}") };
+    assert_eq!((&data[..], e.close_reason), (&b"abc"[..], CloseReason::Peer));
+
+    let mut late = start("HTTP/1.1 200 OK\r\n\r\nabc");
+    late.now += 11 * SEC;
+    late.poll();
+    let (data, end) = take_chunks(&mut late);
+    assert!(
+        data == b"abc"
+            && matches!(end, Some(BodyChunk::Failed(e)) if matches!(e.close_reason, CloseReason::Timeout(_)))
+    );
+
+    let mut until_close = start("HTTP/1.1 200 OK\r\n\r\nabc");
+    until_close.peer.close();
+    until_close.poll();
+    let (data, end) = take_chunks(&mut until_close);
+    assert!(data == b"abc" && matches!(end, Some(BodyChunk::End)));
+
+    let mut without_head = start("HTTP/1.1 200 OK\r\nContent-");
+    without_head.peer.close();
+    without_head.poll();
+    assert_eq!(without_head.take_error().close_reason, CloseReason::Peer);
+    assert!(without_head.conn.poll_chunk().is_none());
+}
