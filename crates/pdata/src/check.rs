@@ -2,10 +2,10 @@
 //!
 //! Checks tags, wire types, lengths, id sizes and nesting, and counts items. It does not check UTF-8: the Go collector
 //! forwards invalid UTF-8. A body that is accepted here is never rejected later. Unknown fields are legal and kept.
-//! Field numbers: opentelemetry-proto v1 (`trace.proto`, `metrics.proto`, `logs.proto`, `common.proto`,
-//! `resource.proto`).
+//! What fields there are is defined in [`crate::schema`].
 
-use crate::{Signal, wire_format};
+use crate::schema::{ANY_VALUE, FieldCheck, KEY_VALUE, LEGACY_SCOPES, MessageSchema, ShortForm};
+use crate::{Signal, schema, wire_format};
 
 /// The result of the check of a body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -80,354 +80,304 @@ pub const MAX_NESTING: u8 = 100;
 /// # Errors
 /// The first error, with its position.
 pub fn check(signal: Signal, body: &[u8]) -> Result<CheckSummary, MalformedBody> {
-    let mut checker =
-        BodyChecker { body_address: body.as_ptr() as usize, items: 0, resources: 0, has_legacy_scopes: false };
-    checker.check_message(request_message(signal), body, 0)?;
-    Ok(CheckSummary {
-        items: checker.items,
-        resources: checker.resources,
-        has_legacy_scopes: checker.has_legacy_scopes,
-    })
+    let mut checker = BodyChecker::new(NoReport);
+    if checker.check_message(schema::request(signal), body, body.len(), 0).is_err() {
+        // The same again, for the position of the error.
+        let mut reporter = BodyChecker::new(ReportPosition { body_address: body.as_ptr() as usize });
+        reporter.check_message(schema::request(signal), body, body.len(), 0)?;
+    }
+    Ok(checker.summary)
 }
 
-/// The request message of a signal.
-pub(crate) fn request_message(signal: Signal) -> &'static MessageType {
-    match signal {
-        Signal::Traces => &TRACES,
-        Signal::Metrics => &METRICS,
-        Signal::Logs => &LOGS,
+/// Makes the error of a field, or nothing: nearly all bodies are valid, and need no positions.
+trait Report {
+    type Error;
+
+    fn error(&self, message: &'static MessageSchema, at: &[u8], kind: MalformedBodyKind) -> Self::Error;
+}
+
+struct NoReport;
+
+impl Report for NoReport {
+    type Error = ();
+
+    #[inline]
+    fn error(&self, _: &'static MessageSchema, _: &[u8], _: MalformedBodyKind) {}
+}
+
+struct ReportPosition {
+    /// Address of the body's first byte.
+    body_address: usize,
+}
+
+impl Report for ReportPosition {
+    type Error = MalformedBody;
+
+    fn error(&self, message: &'static MessageSchema, at: &[u8], kind: MalformedBodyKind) -> MalformedBody {
+        MalformedBody { offset: (at.as_ptr() as usize).wrapping_sub(self.body_address), message: message.name, kind }
     }
 }
 
-/// The type of a field.
-#[derive(Clone, Copy)]
-pub(crate) enum FieldType {
-    /// Not defined here: any wire type except groups.
-    Unknown,
-    Varint,
-    Fixed64,
-    Fixed32,
-    /// Text, except `AnyValue.bytes_value`.
-    Bytes,
-    TraceId,
-    SpanId,
-    /// `repeated fixed64` or `double`, packed or not.
-    Fixed64s,
-    /// `repeated uint64`, packed or not.
-    Varints,
-    Message(&'static MessageType),
-    /// A message that counts as an item.
-    Item(&'static MessageType),
-    /// A top-level entry.
-    Entry(&'static MessageType),
-    /// A value inside a value.
-    Nested(&'static MessageType),
+struct BodyChecker<R> {
+    report: R,
+    summary: CheckSummary,
 }
 
-pub(crate) struct MessageType {
-    name: &'static str,
-    /// Indexed by field number.
-    pub(crate) fields: &'static [FieldType],
-}
+impl<R: Report> BodyChecker<R> {
+    fn new(report: R) -> Self {
+        Self { report, summary: CheckSummary::default() }
+    }
 
-use FieldType::{
-    Bytes, Entry, Fixed32, Fixed64, Fixed64s, Item, Message as Msg, Nested, SpanId, TraceId, Unknown, Varint,
-};
-
-static TRACES: MessageType =
-    MessageType { name: "ExportTraceServiceRequest", fields: &[Unknown, Entry(&RESOURCE_SPANS)] };
-static RESOURCE_SPANS: MessageType =
-    MessageType { name: "ResourceSpans", fields: &[Unknown, Msg(&RESOURCE), Msg(&SCOPE_SPANS), Bytes] };
-static SCOPE_SPANS: MessageType =
-    MessageType { name: "ScopeSpans", fields: &[Unknown, Msg(&SCOPE), Item(&SPAN), Bytes] };
-static SPAN: MessageType = MessageType {
-    name: "Span",
-    fields: &[
-        Unknown,
-        TraceId,
-        SpanId,
-        Bytes,
-        SpanId,
-        Bytes,
-        Varint,
-        Fixed64,
-        Fixed64,
-        Msg(&KEY_VALUE),
-        Varint,
-        Msg(&EVENT),
-        Varint,
-        Msg(&LINK),
-        Varint,
-        Msg(&STATUS),
-        Fixed32,
-    ],
-};
-static EVENT: MessageType =
-    MessageType { name: "Span.Event", fields: &[Unknown, Fixed64, Bytes, Msg(&KEY_VALUE), Varint] };
-static LINK: MessageType =
-    MessageType { name: "Span.Link", fields: &[Unknown, TraceId, SpanId, Bytes, Msg(&KEY_VALUE), Varint, Fixed32] };
-static STATUS: MessageType = MessageType { name: "Status", fields: &[Unknown, Unknown, Bytes, Varint] };
-
-static METRICS: MessageType =
-    MessageType { name: "ExportMetricsServiceRequest", fields: &[Unknown, Entry(&RESOURCE_METRICS)] };
-static RESOURCE_METRICS: MessageType =
-    MessageType { name: "ResourceMetrics", fields: &[Unknown, Msg(&RESOURCE), Msg(&SCOPE_METRICS), Bytes] };
-static SCOPE_METRICS: MessageType =
-    MessageType { name: "ScopeMetrics", fields: &[Unknown, Msg(&SCOPE), Msg(&METRIC), Bytes] };
-static METRIC: MessageType = MessageType {
-    name: "Metric",
-    fields: &[
-        Unknown,
-        Bytes,
-        Bytes,
-        Bytes,
-        Unknown,
-        Msg(&GAUGE),
-        Unknown,
-        Msg(&SUM),
-        Unknown,
-        Msg(&HISTOGRAM),
-        Msg(&EXPONENTIAL_HISTOGRAM),
-        Msg(&SUMMARY),
-        Msg(&KEY_VALUE),
-    ],
-};
-static GAUGE: MessageType = MessageType { name: "Gauge", fields: &[Unknown, Item(&NUMBER_POINT)] };
-static SUM: MessageType = MessageType { name: "Sum", fields: &[Unknown, Item(&NUMBER_POINT), Varint, Varint] };
-static HISTOGRAM: MessageType = MessageType { name: "Histogram", fields: &[Unknown, Item(&HISTOGRAM_POINT), Varint] };
-static EXPONENTIAL_HISTOGRAM: MessageType =
-    MessageType { name: "ExponentialHistogram", fields: &[Unknown, Item(&EXPONENTIAL_POINT), Varint] };
-static SUMMARY: MessageType = MessageType { name: "Summary", fields: &[Unknown, Item(&SUMMARY_POINT)] };
-static NUMBER_POINT: MessageType = MessageType {
-    name: "NumberDataPoint",
-    fields: &[Unknown, Unknown, Fixed64, Fixed64, Fixed64, Msg(&EXEMPLAR), Fixed64, Msg(&KEY_VALUE), Varint],
-};
-static HISTOGRAM_POINT: MessageType = MessageType {
-    name: "HistogramDataPoint",
-    fields: &[
-        Unknown,
-        Unknown,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Fixed64s,
-        Fixed64s,
-        Msg(&EXEMPLAR),
-        Msg(&KEY_VALUE),
-        Varint,
-        Fixed64,
-        Fixed64,
-    ],
-};
-static EXPONENTIAL_POINT: MessageType = MessageType {
-    name: "ExponentialHistogramDataPoint",
-    fields: &[
-        Unknown,
-        Msg(&KEY_VALUE),
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Fixed64,
-        Varint,
-        Fixed64,
-        Msg(&BUCKETS),
-        Msg(&BUCKETS),
-        Varint,
-        Msg(&EXEMPLAR),
-        Fixed64,
-        Fixed64,
-        Fixed64,
-    ],
-};
-static BUCKETS: MessageType = MessageType { name: "Buckets", fields: &[Unknown, Varint, FieldType::Varints] };
-static SUMMARY_POINT: MessageType = MessageType {
-    name: "SummaryDataPoint",
-    fields: &[Unknown, Unknown, Fixed64, Fixed64, Fixed64, Fixed64, Msg(&VALUE_AT_QUANTILE), Msg(&KEY_VALUE), Varint],
-};
-static VALUE_AT_QUANTILE: MessageType = MessageType { name: "ValueAtQuantile", fields: &[Unknown, Fixed64, Fixed64] };
-static EXEMPLAR: MessageType = MessageType {
-    name: "Exemplar",
-    fields: &[Unknown, Unknown, Fixed64, Fixed64, SpanId, TraceId, Fixed64, Msg(&KEY_VALUE)],
-};
-
-static LOGS: MessageType = MessageType { name: "ExportLogsServiceRequest", fields: &[Unknown, Entry(&RESOURCE_LOGS)] };
-static RESOURCE_LOGS: MessageType =
-    MessageType { name: "ResourceLogs", fields: &[Unknown, Msg(&RESOURCE), Msg(&SCOPE_LOGS), Bytes] };
-static SCOPE_LOGS: MessageType =
-    MessageType { name: "ScopeLogs", fields: &[Unknown, Msg(&SCOPE), Item(&LOG_RECORD), Bytes] };
-static LOG_RECORD: MessageType = MessageType {
-    name: "LogRecord",
-    fields: &[
-        Unknown,
-        Fixed64,
-        Varint,
-        Bytes,
-        Unknown,
-        Msg(&ANY_VALUE),
-        Msg(&KEY_VALUE),
-        Varint,
-        Fixed32,
-        TraceId,
-        SpanId,
-        Fixed64,
-        Bytes,
-    ],
-};
-
-static RESOURCE: MessageType =
-    MessageType { name: "Resource", fields: &[Unknown, Msg(&KEY_VALUE), Varint, Msg(&ENTITY_REF)] };
-static ENTITY_REF: MessageType = MessageType { name: "EntityRef", fields: &[Unknown, Bytes, Bytes, Bytes, Bytes] };
-static SCOPE: MessageType =
-    MessageType { name: "InstrumentationScope", fields: &[Unknown, Bytes, Bytes, Msg(&KEY_VALUE), Varint] };
-static KEY_VALUE: MessageType = MessageType { name: "KeyValue", fields: &[Unknown, Bytes, Nested(&ANY_VALUE)] };
-pub(crate) static ANY_VALUE: MessageType = MessageType {
-    name: "AnyValue",
-    fields: &[Unknown, Bytes, Varint, Varint, Fixed64, Msg(&ARRAY_VALUE), Msg(&KEY_VALUE_LIST), Bytes],
-};
-static ARRAY_VALUE: MessageType = MessageType { name: "ArrayValue", fields: &[Unknown, Nested(&ANY_VALUE)] };
-static KEY_VALUE_LIST: MessageType = MessageType { name: "KeyValueList", fields: &[Unknown, Msg(&KEY_VALUE)] };
-
-struct BodyChecker {
-    /// Address of the body's first byte, for positions in errors.
-    body_address: usize,
-    items: u32,
-    resources: u32,
-    has_legacy_scopes: bool,
-}
-
-/// The field number of scopes before OTLP 0.15, when they were called instrumentation libraries.
-pub(crate) const LEGACY_SCOPES: u32 = 1000;
-
-impl BodyChecker {
-    fn check_message(&mut self, message: &'static MessageType, buf: &[u8], depth: u8) -> Result<(), MalformedBody> {
-        let mut rest = buf;
-        while !rest.is_empty() {
-            let at = rest;
-            let error = |kind| self.error(message, at, kind);
-            let (tag, after) = wire_format::read_varint(rest).ok_or_else(|| error(varint_error_kind(rest)))?;
-            let found = (tag & 7) as u8;
-            let Some(number) = u32::try_from(tag >> 3).ok().filter(|n| (1..1 << 29).contains(n)) else {
-                return Err(error(MalformedBodyKind::IllegalTag));
-            };
-            let kind = message.fields.get(number as usize).copied().unwrap_or(Unknown);
-            let wrong_wire_type = || error(MalformedBodyKind::WireType { field: number, found });
-            rest = match found {
-                0 => {
-                    if !matches!(kind, Varint | FieldType::Varints | Unknown) {
-                        return Err(wrong_wire_type());
-                    }
-                    wire_format::read_varint(after).ok_or_else(|| error(varint_error_kind(after)))?.1
-                }
-                1 => {
-                    if !matches!(kind, Fixed64 | Fixed64s | Unknown) {
-                        return Err(wrong_wire_type());
-                    }
-                    after.get(8..).ok_or_else(|| error(MalformedBodyKind::UnexpectedEof))?
-                }
-                2 => {
-                    let (len, after) =
-                        wire_format::read_varint(after).ok_or_else(|| error(varint_error_kind(after)))?;
-                    let cut = usize::try_from(len).ok().and_then(|len| after.split_at_checked(len));
-                    let (content, after) = cut.ok_or_else(|| error(MalformedBodyKind::UnexpectedEof))?;
-                    self.check_delimited(message, number, kind, content, depth)?;
-                    match kind {
-                        // Attributes follow one another, most of them in the same form.
-                        Msg(inner) if std::ptr::eq(inner, &raw const KEY_VALUE) => {
-                            skip_short_string_attributes(at, after)
-                        }
-                        _ => after,
-                    }
-                }
-                5 => {
-                    if !matches!(kind, Fixed32 | Unknown) {
-                        return Err(wrong_wire_type());
-                    }
-                    after.get(4..).ok_or_else(|| error(MalformedBodyKind::UnexpectedEof))?
-                }
-                _ => return Err(wrong_wire_type()),
-            };
+    /// Checks a message: the first `len` bytes of `tail`, which goes on to the end of the body.
+    fn check_message(
+        &mut self,
+        message: &'static MessageSchema,
+        mut tail: &[u8],
+        len: usize,
+        depth: u8,
+    ) -> Result<(), R::Error> {
+        let mut left = len;
+        while left > 0 {
+            if let Some((item, start, len)) = short_item(message, tail, left) {
+                self.summary.items = self.summary.items.saturating_add(1);
+                self.check_message(item, tail.get(start..).unwrap_or_default(), len, depth)?;
+                left -= start + len;
+                tail = tail.get(start + len..).unwrap_or_default();
+                continue;
+            }
+            let skipped = short_fields_len(message, tail, left, depth < MAX_NESTING);
+            if skipped > 0 {
+                left -= skipped;
+                tail = tail.get(skipped..).unwrap_or_default();
+                continue;
+            }
+            let field_len = self.check_field(message, tail, left, depth)?;
+            left -= field_len;
+            tail = tail.get(field_len..).unwrap_or_default();
         }
         Ok(())
+    }
+
+    /// Checks one field of any form, and returns how many of the first `left` bytes of `tail` it has.
+    #[inline(never)]
+    fn check_field(
+        &mut self,
+        message: &'static MessageSchema,
+        tail: &[u8],
+        left: usize,
+        depth: u8,
+    ) -> Result<usize, R::Error> {
+        let at = tail.get(..left).unwrap_or_default();
+        let length_until = |after: &[u8]| at.len() - after.len();
+        let error = |kind| self.report.error(message, at, kind);
+        let (tag, after) = wire_format::read_varint(at).ok_or_else(|| error(varint_error_kind(at)))?;
+        let found = (tag & 7) as u8;
+        let Some(number) = u32::try_from(tag >> 3).ok().filter(|n| (1..1 << 29).contains(n)) else {
+            return Err(error(MalformedBodyKind::IllegalTag));
+        };
+        let check = message.check_of(number);
+        let wrong_wire_type = || error(MalformedBodyKind::WireType { field: number, found });
+        match found {
+            0 => {
+                if !matches!(check, FieldCheck::Varint | FieldCheck::RepeatedVarint | FieldCheck::Unknown) {
+                    return Err(wrong_wire_type());
+                }
+                let (_, after) = wire_format::read_varint(after).ok_or_else(|| error(varint_error_kind(after)))?;
+                Ok(length_until(after))
+            }
+            1 => {
+                if !matches!(check, FieldCheck::Fixed64 | FieldCheck::RepeatedFixed64 | FieldCheck::Unknown) {
+                    return Err(wrong_wire_type());
+                }
+                let after = after.get(8..).ok_or_else(|| error(MalformedBodyKind::UnexpectedEof))?;
+                Ok(length_until(after))
+            }
+            2 => {
+                let (len, after) = wire_format::read_length(after).ok_or_else(|| error(varint_error_kind(after)))?;
+                let len = usize::try_from(len).ok().filter(|len| *len <= after.len());
+                let len = len.ok_or_else(|| error(MalformedBodyKind::UnexpectedEof))?;
+                let start = length_until(after);
+                self.check_delimited(message, number, check, tail.get(start..).unwrap_or_default(), len, depth)?;
+                Ok(start + len)
+            }
+            5 => {
+                if !matches!(check, FieldCheck::Fixed32 | FieldCheck::Unknown) {
+                    return Err(wrong_wire_type());
+                }
+                let after = after.get(4..).ok_or_else(|| error(MalformedBodyKind::UnexpectedEof))?;
+                Ok(length_until(after))
+            }
+            _ => Err(wrong_wire_type()),
+        }
     }
 
     #[inline]
     fn check_delimited(
         &mut self,
-        message: &'static MessageType,
+        message: &'static MessageSchema,
         field: u32,
-        kind: FieldType,
-        content: &[u8],
+        check: FieldCheck,
+        tail: &[u8],
+        len: usize,
         depth: u8,
-    ) -> Result<(), MalformedBody> {
-        match kind {
-            Bytes => Ok(()),
-            Unknown => {
-                self.has_legacy_scopes |= field == LEGACY_SCOPES;
+    ) -> Result<(), R::Error> {
+        let content = tail.get(..len).unwrap_or_default();
+        match check {
+            FieldCheck::Bytes => Ok(()),
+            FieldCheck::Unknown => {
+                self.summary.has_legacy_scopes |= field == LEGACY_SCOPES;
                 Ok(())
             }
-            // Nearly every attribute is a key and a string, which are valid if their lengths are valid.
-            Msg(inner)
-                if std::ptr::eq(inner, &raw const KEY_VALUE)
-                    && wire_format::short_string_attribute(content).is_some() =>
-            {
-                if depth >= MAX_NESTING {
-                    Err(self.error(message, content, MalformedBodyKind::Nesting))
-                } else {
-                    Ok(())
-                }
+            // Near the end of the body.
+            FieldCheck::KeyValue if depth < MAX_NESTING && wire_format::short_string_attribute(content).is_some() => {
+                Ok(())
             }
-            Msg(inner) => self.check_message(inner, content, depth),
-            Nested(_) if depth >= MAX_NESTING => Err(self.error(message, content, MalformedBodyKind::Nesting)),
-            Nested(inner) => self.check_message(inner, content, depth + 1),
-            Item(inner) => {
-                self.items = self.items.saturating_add(1);
-                self.check_message(inner, content, depth)
+            FieldCheck::KeyValue => self.check_message(&KEY_VALUE, tail, len, depth),
+            FieldCheck::Message(inner) | FieldCheck::Wrapper(inner) => self.check_message(inner, tail, len, depth),
+            FieldCheck::Nested(_) if depth >= MAX_NESTING => {
+                Err(self.report.error(message, content, MalformedBodyKind::Nesting))
             }
-            Entry(inner) => {
-                self.resources = self.resources.saturating_add(1);
-                self.check_message(inner, content, depth)
+            FieldCheck::Nested(inner) => self.check_message(inner, tail, len, depth + 1),
+            FieldCheck::Item(inner) => {
+                self.summary.items = self.summary.items.saturating_add(1);
+                self.check_message(inner, tail, len, depth)
             }
-            TraceId if matches!(content.len(), 0 | 16) => Ok(()),
-            TraceId => Err(self.error(message, content, MalformedBodyKind::TraceIdLength)),
-            SpanId if matches!(content.len(), 0 | 8) => Ok(()),
-            SpanId => Err(self.error(message, content, MalformedBodyKind::SpanIdLength)),
-            Fixed64s if content.len().is_multiple_of(8) => Ok(()),
-            Fixed64s => Err(self.error(message, content, MalformedBodyKind::UnexpectedEof)),
-            FieldType::Varints => {
+            FieldCheck::Entry(inner) => {
+                self.summary.resources = self.summary.resources.saturating_add(1);
+                self.check_message(inner, tail, len, depth)
+            }
+            FieldCheck::TraceId if matches!(len, 0 | 16) => Ok(()),
+            FieldCheck::TraceId => Err(self.report.error(message, content, MalformedBodyKind::TraceIdLength)),
+            FieldCheck::SpanId if matches!(len, 0 | 8) => Ok(()),
+            FieldCheck::SpanId => Err(self.report.error(message, content, MalformedBodyKind::SpanIdLength)),
+            FieldCheck::RepeatedFixed64 if len.is_multiple_of(8) => Ok(()),
+            FieldCheck::RepeatedFixed64 => Err(self.report.error(message, content, MalformedBodyKind::UnexpectedEof)),
+            FieldCheck::RepeatedVarint => {
                 let mut rest = content;
                 while !rest.is_empty() {
                     rest = wire_format::read_varint(rest)
-                        .ok_or_else(|| self.error(message, rest, varint_error_kind(rest)))?
+                        .ok_or_else(|| self.report.error(message, rest, varint_error_kind(rest)))?
                         .1;
                 }
                 Ok(())
             }
-            Varint | Fixed64 | Fixed32 => {
-                Err(self.error(message, content, MalformedBodyKind::WireType { field, found: 2 }))
+            FieldCheck::Varint | FieldCheck::Fixed64 | FieldCheck::Fixed32 => {
+                Err(self.report.error(message, content, MalformedBodyKind::WireType { field, found: 2 }))
             }
         }
     }
-
-    #[cold]
-    fn error(&self, message: &'static MessageType, at: &[u8], kind: MalformedBodyKind) -> MalformedBody {
-        MalformedBody { offset: (at.as_ptr() as usize).wrapping_sub(self.body_address), message: message.name, kind }
-    }
 }
 
-/// Skips attributes of the most common form after one that has just been checked; `before` begins with the tag of that
-/// one.
+/// As many bytes as are read of an attribute before all of its lengths are known to be right: two lengths of one byte
+/// with their tags, twice, and the key between them.
+const WINDOW: usize = 4 + 0xff + 4;
+
+/// An item at the beginning whose length has one or two bytes: its schema, and where its content begins and how long it
+/// is.
 #[inline]
-fn skip_short_string_attributes<'a>(before: &[u8], mut rest: &'a [u8]) -> &'a [u8] {
-    let Some(tag) = before.first().filter(|tag| **tag < 0x80) else { return rest };
-    while let [next, len @ 1..0x80, after @ ..] = rest
-        && next == tag
-        && let Some((content, after)) = after.split_at_checked(usize::from(*len))
-        && wire_format::short_string_attribute(content).is_some()
-    {
-        rest = after;
+fn short_item(
+    message: &'static MessageSchema,
+    tail: &[u8],
+    left: usize,
+) -> Option<(&'static MessageSchema, usize, usize)> {
+    let [tag, first, second, ..] = *tail else { return None };
+    if message.short_form(tag) != ShortForm::Item {
+        return None;
     }
-    rest
+    let FieldCheck::Item(item) = message.check_of(u32::from(tag >> 3)) else { return None };
+    let (start, len) = match (first, second) {
+        (..0x80, _) => (2, usize::from(first)),
+        (_, ..0x80) => (3, usize::from(first & 0x7f) | usize::from(second) << 7),
+        _ => return None,
+    };
+    (start + len <= left).then_some((item, start, len))
+}
+
+/// A tag, a length, a tag and a length in a window.
+#[inline(always)]
+fn word(window: &[u8; WINDOW], at: usize) -> u32 {
+    window.get(at..).and_then(|word| word.first_chunk()).map_or(0, |word| u32::from_le_bytes(*word))
+}
+
+/// The bits of such a word that are its tags and the highest ones of its lengths: lengths of one byte are below 0x80.
+const TAGS: u32 = 0x80ff_80ff;
+
+/// The tags of a value, and of a string in it.
+const STRING_VALUE: u32 = 0x000a_0012;
+
+/// How many of the first `left` bytes of `tail` are fields that are valid and have a short form. Stops at any other
+/// field, and near the end of the body.
+fn short_fields_len(message: &'static MessageSchema, tail: &[u8], left: usize, with_attributes: bool) -> usize {
+    let (mut rest, mut remaining) = (tail, left);
+    while let Some(window) = rest.first_chunk::<WINDOW>() {
+        let [tag, second, ..] = *window;
+        let len = match message.short_form(tag) {
+            ShortForm::KeyValue if with_attributes => {
+                let skipped = string_attributes_len(rest, remaining, tag);
+                if skipped > 0 { skipped } else { scalar_attribute_len(window) }
+            }
+            ShortForm::Message if usize::from(second) < remaining => {
+                short_message_len(message, rest, second, with_attributes)
+            }
+            ShortForm::KeyValue | ShortForm::Message => 0,
+            form => form.scalar_len(second),
+        };
+        let Some(next) = rest.get(len..).filter(|_| len > 0 && len <= remaining) else { break };
+        remaining -= len;
+        rest = next;
+    }
+    left - remaining
+}
+
+/// How many bytes at the beginning are attributes of the most common form: `tag`, a key and a string, with lengths of one
+/// byte and nothing else.
+#[inline]
+fn string_attributes_len(attributes: &[u8], left: usize, tag: u8) -> usize {
+    let (mut rest, mut remaining) = (attributes, left);
+    while let Some(window) = rest.first_chunk::<WINDOW>() {
+        if word(window, 0) & TAGS != 0x000a_0000 | u32::from(tag) {
+            break;
+        }
+        let (len, key_len) = (usize::from(window[1]), usize::from(window[3]));
+        let value = word(window, 4 + key_len);
+        if value & TAGS != STRING_VALUE {
+            break;
+        }
+        let (value_len, string_len) = ((value >> 8 & 0xff) as usize, (value >> 24) as usize);
+        if value_len != string_len + 2 || len != key_len + string_len + 6 || len + 2 > remaining {
+            break;
+        }
+        let Some(next) = rest.get(len + 2..) else { break };
+        remaining -= len + 2;
+        rest = next;
+    }
+    left - remaining
+}
+
+/// The length of an attribute of a key and a value that is any scalar, tag included, with lengths of one byte and nothing
+/// else. Zero for any other form. What the window shows may go beyond the attribute's message.
+#[inline(never)]
+fn scalar_attribute_len(window: &[u8; WINDOW]) -> usize {
+    if word(window, 0) & 0x80ff_8000 != 0x000a_0000 {
+        return 0;
+    }
+    let (len, key_end) = (usize::from(window[1]), 4 + usize::from(window[3]));
+    let value = word(window, key_end);
+    let (value_len, second) = ((value >> 8 & 0xff) as usize, (value >> 24) as u8);
+    let content_len = ANY_VALUE.short_form((value >> 16) as u8).scalar_len(second);
+    let is_short = value & 0x80ff == 0x12 && content_len > 0 && content_len == value_len;
+    if is_short && len == key_end + value_len { len + 2 } else { 0 }
+}
+
+/// The length of a message field, tag included, whose content has less than 128 bytes and is nothing but short fields.
+/// Zero for any other.
+#[inline(never)]
+fn short_message_len(message: &'static MessageSchema, field: &[u8], len: u8, with_attributes: bool) -> usize {
+    let [tag, _, content @ ..] = field else { return 0 };
+    let FieldCheck::Message(inner) = message.check_of(u32::from(tag >> 3)) else { return 0 };
+    let is_short =
+        len < 0x80 && short_fields_len(inner, content, usize::from(len), with_attributes) == usize::from(len);
+    if is_short { 2 + usize::from(len) } else { 0 }
 }
 
 /// Why a varint is unreadable: it is truncated, or it is too long.

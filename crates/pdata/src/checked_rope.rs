@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use crate::check::LEGACY_SCOPES;
+use crate::schema::LEGACY_SCOPES;
 use crate::wire_format::{MessageFields, WireValue, put_bytes_field, raw_fields};
 use crate::{MalformedBody, Rope, Signal, check};
 

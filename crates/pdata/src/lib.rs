@@ -12,6 +12,7 @@ pub mod edit;
 pub mod json;
 pub mod response;
 mod rope;
+pub mod schema;
 mod signal;
 mod split;
 mod step_budget;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::rope::RopePart;
+use crate::schema::{ChildSchema, MessageSchema, RESOURCE_LOGS, RESOURCE_METRICS, RESOURCE_SPANS};
 use crate::wire_format::{MessageFields, WireValue, put_tag_and_len, varint_len};
 use crate::{Rope, Signal, StepBudget};
 
@@ -293,65 +294,35 @@ impl PieceInProgress {
     }
 }
 
-/// One level of nesting: which fields are its children, and what those are.
-#[derive(Debug)]
-struct MessageLevel {
-    /// Field numbers of the children.
-    children: &'static [u32],
-    /// `None`: each child is an item.
-    child_level: Option<&'static Self>,
-}
-
-static RESOURCE: MessageLevel = MessageLevel { children: &[2], child_level: Some(&SCOPE) };
-static SCOPE: MessageLevel = MessageLevel { children: &[2], child_level: None };
-
-static METRIC_RESOURCE: MessageLevel = MessageLevel { children: &[2], child_level: Some(&METRIC_SCOPE) };
-static METRIC_SCOPE: MessageLevel = MessageLevel { children: &[2], child_level: Some(&METRIC) };
-static METRIC: MessageLevel = MessageLevel { children: &[5, 7, 9, 10, 11], child_level: Some(&POINTS) };
-static POINTS: MessageLevel = MessageLevel { children: &[1], child_level: None };
-
 /// The field number of entries in a body.
 const ENTRY: u32 = 1;
 
 /// The number of items in a message; `None` if there are more than `max_items` items or more than `max_fields` fields.
-fn count_items(level: &MessageLevel, message: &[u8], max_items: u32, max_fields: &mut u32) -> Option<u32> {
+fn count_items(schema: &MessageSchema, message: &[u8], max_items: u32, max_fields: &mut u32) -> Option<u32> {
     let mut items = 0_u32;
     for (number, value) in MessageFields::new(message) {
         *max_fields = max_fields.checked_sub(1)?;
-        if let WireValue::Len(child) = value
-            && level.children.contains(&number)
+        if let WireValue::Len(content) = value
+            && let Some(child) = schema.child(number)
         {
-            items += match level.child_level {
-                Some(below) => count_items(below, child, max_items - items, max_fields)?,
-                None if items < max_items => 1,
-                None => return None,
+            items += match child {
+                ChildSchema::Wrapper(below) => count_items(below, content, max_items - items, max_fields)?,
+                ChildSchema::Item if items < max_items => 1,
+                ChildSchema::Item => return None,
             };
         }
     }
     Some(items)
 }
 
-/// The items in fields `number` of a body (1, entries) or of a metric's scope (2, metrics), however many there are.
-pub(crate) fn count_field_items(signal: Signal, number: u32, fields: &[u8]) -> u32 {
-    let level = match (signal, number) {
-        (Signal::Metrics, 2) => &METRIC,
-        (Signal::Metrics, _) => &METRIC_RESOURCE,
-        _ => &RESOURCE,
-    };
-    let mut items = 0_u32;
-    for (found, value) in MessageFields::new(fields) {
-        if let WireValue::Len(message) = value
-            && found == number
-        {
-            items = items.saturating_add(count_items(level, message, u32::MAX, &mut u32::MAX.clone()).unwrap_or(0));
-        }
-    }
-    items
+/// The items in fields of a message, however many there are.
+pub(crate) fn count_all_items(schema: &MessageSchema, fields: &[u8]) -> u32 {
+    count_items(schema, fields, u32::MAX, &mut u32::MAX.clone()).unwrap_or(u32::MAX)
 }
 
-fn count_items_charged(level: &MessageLevel, message: &[u8], max_items: u32, budget: &mut StepBudget) -> Option<u32> {
+fn count_items_charged(schema: &MessageSchema, message: &[u8], max_items: u32, budget: &mut StepBudget) -> Option<u32> {
     let mut fields = MAX_COUNTED_FIELDS;
-    let items = count_items(level, message, max_items, &mut fields);
+    let items = count_items(schema, message, max_items, &mut fields);
     budget.charge(u64::from(MAX_COUNTED_FIELDS - fields) * StepBudget::UNITS_PER_FIELD);
     items
 }
@@ -365,7 +336,7 @@ fn field_len(number: u32, content_len: usize) -> usize {
 #[derive(Debug)]
 struct OpenPart {
     part: RopePart,
-    entry: &'static MessageLevel,
+    entry: &'static MessageSchema,
     /// The body's next unread field.
     position: usize,
     /// Whole entries that are taken and not yet in the piece: from here to `position`, with `slice_items` items.
@@ -383,7 +354,7 @@ struct OpenPart {
 /// A message that is being cut.
 #[derive(Debug)]
 struct OpenMessage {
-    level: &'static MessageLevel,
+    schema: &'static MessageSchema,
     /// Its field number in the outer message.
     number: u32,
     /// The next unread field, and the end of the message, as positions in the part.
@@ -413,7 +384,11 @@ impl OpenPart {
     fn new(signal: Signal, part: RopePart) -> Self {
         Self {
             part,
-            entry: if signal == Signal::Metrics { &METRIC_RESOURCE } else { &RESOURCE },
+            entry: match signal {
+                Signal::Traces => &RESOURCE_SPANS,
+                Signal::Metrics => &RESOURCE_METRICS,
+                Signal::Logs => &RESOURCE_LOGS,
+            },
             position: 0,
             slice_start: 0,
             slice_items: 0,
@@ -500,11 +475,11 @@ impl OpenPart {
         Step::Continue
     }
 
-    fn push_message(&mut self, level: &'static MessageLevel, number: u32, content: Range<usize>) {
+    fn push_message(&mut self, schema: &'static MessageSchema, number: u32, content: Range<usize>) {
         let Range { start, end } = content;
         let wrapper = Wrapper::Range(start..start);
         let message = OpenMessage {
-            level,
+            schema,
             number,
             position: start,
             end,
@@ -524,29 +499,26 @@ impl OpenPart {
         if !frame.scan_wrapper(&bytes, budget) {
             return Step::Continue;
         }
-        let (level, end) = (frame.level, frame.end);
+        let (schema, end) = (frame.schema, frame.end);
         let mut fields = MessageFields::new(bytes.get(frame.position..end).unwrap_or_default());
         while !budget.is_spent() {
             budget.charge(StepBudget::UNITS_PER_FIELD);
             let start = end - fields.rest().len();
             let Some((number, value)) = fields.next() else { return self.finish_message(piece, limit, budget) };
             let next = end - fields.rest().len();
-            let child = match value {
-                WireValue::Len(child) if level.children.contains(&number) => child,
-                _ => {
-                    self.set_position(next);
-                    continue;
-                }
+            let (WireValue::Len(content), Some(child)) = (value, schema.child(number)) else {
+                self.set_position(next);
+                continue;
             };
             let room_items = piece.remaining_items(limit);
             // Above the limit of repeated bytes, a piece must have at least as many bytes of items as of wrappers.
             let is_forced = self.repeated_bytes
                 > self.part.bytes.len().saturating_mul(REPEAT_FACTOR).saturating_add(REPEAT_ALLOWANCE)
                 && piece.item_bytes < piece.wrapper_bytes;
-            let items = match level.child_level {
-                Some(below) => count_items_charged(below, child, room_items, budget),
-                None if room_items > 0 || is_forced => Some(1),
-                None => None,
+            let items = match child {
+                ChildSchema::Wrapper(below) => count_items_charged(below, content, room_items, budget),
+                ChildSchema::Item if room_items > 0 || is_forced => Some(1),
+                ChildSchema::Item => None,
             };
             if items.is_none() && room_items == 0 && !is_forced {
                 return Step::PieceEnd;
@@ -554,9 +526,9 @@ impl OpenPart {
             let raw = start..next;
             let fits = items.is_some() && self.fits(piece, limit, raw.len());
             let Some(items) = items.filter(|items| fits || *items <= 1) else {
-                if let Some(below) = level.child_level {
+                if let ChildSchema::Wrapper(below) = child {
                     self.set_position(next);
-                    self.push_message(below, number, next - child.len()..next);
+                    self.push_message(below, number, next - content.len()..next);
                 }
                 return Step::Continue;
             };
@@ -674,7 +646,7 @@ impl OpenMessage {
                 return true;
             };
             self.scan_position = self.end - fields.rest().len();
-            if matches!(value, WireValue::Len(_)) && self.level.children.contains(&number) {
+            if matches!(value, WireValue::Len(_)) && self.schema.child(number).is_some() {
                 continue;
             }
             let range = start..self.scan_position;

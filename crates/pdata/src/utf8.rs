@@ -4,8 +4,8 @@
 //! receives them unchanged. Fields that are not strings (ids, `bytes_value`) and unknown fields are not changed. Reads
 //! bodies that [`crate::check`] has accepted.
 
-use crate::check::{ANY_VALUE, FieldType, MessageType, request_message};
 use crate::rope::RopePart;
+use crate::schema::{FieldType, MessageSchema, request};
 use crate::wire_format::{WireValue, put_bytes_field, put_varint, raw_fields, varint_len};
 use crate::{Rope, Signal};
 
@@ -17,41 +17,34 @@ pub fn repair_utf8(signal: Signal, body: &Rope) -> Option<(Rope, u64)> {
     for part in body.parts() {
         let mut out = Vec::with_capacity(part.bytes.len() + 64);
         let before = replaced_strings;
-        copy_repaired(request_message(signal), &part.bytes, &mut out, &mut replaced_strings);
+        copy_repaired(request(signal), &part.bytes, &mut out, &mut replaced_strings);
         let bytes = if replaced_strings > before { out.into() } else { part.bytes.clone() };
         repaired.push(RopePart { bytes, items: part.items });
     }
     (replaced_strings > 0).then_some((repaired, replaced_strings))
 }
 
-fn copy_repaired(message: &'static MessageType, raw: &[u8], out: &mut Vec<u8>, replaced_strings: &mut u64) {
+fn copy_repaired(message: &'static MessageSchema, raw: &[u8], out: &mut Vec<u8>, replaced_strings: &mut u64) {
     for (field, number, wire) in raw_fields(raw) {
-        let kind = message.fields.get(number as usize).copied().unwrap_or(FieldType::Unknown);
         let WireValue::Len(content) = wire else {
             out.extend_from_slice(field);
             continue;
         };
-        match kind {
-            FieldType::Message(inner) | FieldType::Item(inner) | FieldType::Entry(inner) | FieldType::Nested(inner) => {
-                put_varint(out, u64::from(number) << 3 | 2);
-                let at = out.len();
-                let width = varint_len(content.len() as u64);
-                out.resize(at + width, 0);
-                copy_repaired(inner, content, out, replaced_strings);
-                set_length(out, at, width);
-            }
-            FieldType::Bytes if is_text(message, number) && std::str::from_utf8(content).is_err() => {
-                *replaced_strings += 1;
-                put_bytes_field(out, number, String::from_utf8_lossy(content).as_bytes());
-            }
-            _ => out.extend_from_slice(field),
+        let kind = message.field(number).map(|field| field.kind);
+        if let Some(inner) = kind.and_then(FieldType::message) {
+            put_varint(out, u64::from(number) << 3 | 2);
+            let at = out.len();
+            let width = varint_len(content.len() as u64);
+            out.resize(at + width, 0);
+            copy_repaired(inner, content, out, replaced_strings);
+            set_length(out, at, width);
+        } else if matches!(kind, Some(FieldType::String)) && std::str::from_utf8(content).is_err() {
+            *replaced_strings += 1;
+            put_bytes_field(out, number, String::from_utf8_lossy(content).as_bytes());
+        } else {
+            out.extend_from_slice(field);
         }
     }
-}
-
-/// False for `bytes_value`: the only field that contains bytes and not a string, ids excepted.
-fn is_text(message: &'static MessageType, number: u32) -> bool {
-    !(std::ptr::eq(message, &raw const ANY_VALUE) && number == 7)
 }
 
 /// Writes the length of the content that follows the `width` bytes reserved for it at `at`. Replacements make a message

@@ -95,7 +95,7 @@ pub fn read_varint(buf: &[u8]) -> Option<(u64, &[u8])> {
 
 /// The same for lengths, of which many have two bytes.
 #[inline]
-fn read_length(buf: &[u8]) -> Option<(u64, &[u8])> {
+pub(crate) fn read_length(buf: &[u8]) -> Option<(u64, &[u8])> {
     match buf {
         [first @ ..0x80, rest @ ..] => Some((u64::from(*first), rest)),
         [first, second @ ..0x80, rest @ ..] => Some((u64::from(first & 0x7f) | u64::from(*second) << 7, rest)),

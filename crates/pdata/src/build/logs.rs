@@ -8,51 +8,51 @@ use crate::wire_format::{put_bytes_field, put_tag_and_len};
 
 writer! {
     /// The log records of one resource.
-    ResourceLogsWriter {
+    ResourceLogsWriter in resource_logs {
         /// Schema of the resource.
-        3 schema_url: text,
-        message /// The resource: at most once.
-        1 resource: ResourceWriter MIDDLE,
-        message /// Adds the records of a scope.
-        2 scope_logs: ScopeLogsWriter LARGE,
+        SCHEMA_URL schema_url: text,
+        @message /// The resource: at most once.
+        RESOURCE resource: ResourceWriter MIDDLE,
+        @message /// Adds the records of a scope.
+        SCOPE_LOGS scope_logs: ScopeLogsWriter LARGE,
     }
 }
 
 writer! {
     /// The log records of one scope.
-    ScopeLogsWriter {
+    ScopeLogsWriter in scope_logs {
         /// Schema of the scope and its records.
-        3 schema_url: text,
-        message /// The scope: at most once.
-        1 scope: ScopeWriter SMALL,
-        item /// Adds a record.
-        2 log_record: LogRecordWriter,
+        SCHEMA_URL schema_url: text,
+        @message /// The scope: at most once.
+        SCOPE scope: ScopeWriter SMALL,
+        @item /// Adds a record.
+        LOG_RECORDS log_record: LogRecordWriter,
     }
 }
 
 writer! {
     /// One log record. Its body is written by one of the methods `body*`, at most once.
-    LogRecordWriter {
+    LogRecordWriter in log_record {
         /// Nanoseconds since the epoch.
-        1 time_unix_nano: fixed64,
+        TIME_UNIX_NANO time_unix_nano: fixed64,
         /// `SeverityNumber`.
-        2 severity_number: int32,
+        SEVERITY_NUMBER severity_number: int32,
         /// Severity as the source names it.
-        3 severity_text: text,
+        SEVERITY_TEXT severity_text: text,
         /// How many attributes the sender dropped.
-        7 dropped_attributes_count: uint32,
+        DROPPED_ATTRIBUTES_COUNT dropped_attributes_count: uint32,
         /// W3C trace flags in the low byte.
-        8 flags: fixed32,
+        FLAGS flags: fixed32,
         /// The trace id.
-        9 trace_id: id16,
+        TRACE_ID trace_id: id16,
         /// The span id.
-        10 span_id: id8,
+        SPAN_ID span_id: id8,
         /// Nanoseconds since the epoch.
-        11 observed_time_unix_nano: fixed64,
+        OBSERVED_TIME_UNIX_NANO observed_time_unix_nano: fixed64,
         /// Name of the event, if it is one.
-        12 event_name: text,
-        attributes /// Its attributes.
-        6 attributes,
+        EVENT_NAME event_name: text,
+        @attributes /// Its attributes.
+        ATTRIBUTES attributes,
     }
 }
 

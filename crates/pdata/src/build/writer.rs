@@ -6,11 +6,11 @@ use crate::wire_format::{
 
 /// Declares a writer: its scalars, its messages by the room for their length, its items, its attributes.
 macro_rules! writer {
-    ($(#[$doc:meta])* $type:ident {
-        $( $(#[$fdoc:meta])* $number:literal $name:ident: $kind:ident, )*
-        $( message $(#[$mdoc:meta])* $mnumber:literal $mname:ident: $mtype:ident $width:ident, )*
-        $( item $(#[$idoc:meta])* $inumber:literal $iname:ident: $itype:ident, )*
-        $( attributes $(#[$adoc:meta])* $anumber:literal $aname:ident, )?
+    ($(#[$doc:meta])* $type:ident in $module:ident {
+        $( $(#[$fdoc:meta])* $number:ident $name:ident: $kind:ident, )*
+        $( @message $(#[$mdoc:meta])* $mnumber:ident $mname:ident: $mtype:ident $width:ident, )*
+        $( @item $(#[$idoc:meta])* $inumber:ident $iname:ident: $itype:ident, )*
+        $( @attributes $(#[$adoc:meta])* $anumber:ident $aname:ident, )?
     }) => {
         $(#[$doc])*
         #[derive(Debug)]
@@ -27,7 +27,7 @@ macro_rules! writer {
                 $(#[$fdoc])*
                 #[inline]
                 pub fn $name(&mut self, v: crate::build::writer::argument!($kind)) -> &mut Self {
-                    crate::build::writer::put!($kind, &mut self.0.body.out, $number, v);
+                    crate::build::writer::put!($kind, &mut self.0.body.out, $crate::schema::$module::$number, v);
                     self
                 }
             )*
@@ -35,21 +35,21 @@ macro_rules! writer {
                 $(#[$mdoc])*
                 #[inline]
                 pub fn $mname(&mut self) -> $mtype<'_> {
-                    $mtype(self.0.nested($mnumber, $crate::build::$width))
+                    $mtype(self.0.nested($crate::schema::$module::$mnumber, $crate::build::$width))
                 }
             )*
             $(
                 $(#[$idoc])*
                 #[inline]
                 pub fn $iname(&mut self) -> $itype<'_> {
-                    $itype(self.0.item($inumber))
+                    $itype(self.0.item($crate::schema::$module::$inumber))
                 }
             )*
             $(
                 $(#[$adoc])*
                 #[inline]
                 pub fn $aname(&mut self) -> $crate::build::AttributesWriter<'_> {
-                    $crate::build::AttributesWriter::new(self.0.body, $anumber)
+                    $crate::build::AttributesWriter::new(self.0.body, $crate::schema::$module::$anumber)
                 }
             )?
         }
@@ -117,56 +117,56 @@ macro_rules! argument {
 pub(in crate::build) use argument;
 
 macro_rules! put {
-    (text, $out:expr, $number:literal, $v:expr) => {
+    (text, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_text($out, $number, $v)
     };
-    (each_text, $out:expr, $number:literal, $v:expr) => {
+    (each_text, $out:expr, $number:expr, $v:expr) => {
         $crate::wire_format::put_bytes_field($out, $number, $v)
     };
-    (id16, $out:expr, $number:literal, $v:expr) => {
+    (id16, $out:expr, $number:expr, $v:expr) => {
         $crate::wire_format::put_bytes_field($out, $number, $v)
     };
-    (id8, $out:expr, $number:literal, $v:expr) => {
+    (id8, $out:expr, $number:expr, $v:expr) => {
         $crate::wire_format::put_bytes_field($out, $number, $v)
     };
-    (uint32, $out:expr, $number:literal, $v:expr) => {
+    (uint32, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_plain($out, $number, u64::from($v))
     };
     // An int32 is encoded with the sign in all 64 bits.
-    (int32, $out:expr, $number:literal, $v:expr) => {
+    (int32, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_plain($out, $number, i64::from($v).cast_unsigned())
     };
-    (sint32, $out:expr, $number:literal, $v:expr) => {
+    (sint32, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_plain($out, $number, $crate::build::writer::zigzag($v))
     };
-    (bool, $out:expr, $number:literal, $v:expr) => {
+    (bool, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_plain($out, $number, u64::from($v))
     };
-    (varint64, $out:expr, $number:literal, $v:expr) => {
+    (varint64, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_plain($out, $number, $v)
     };
-    (fixed64, $out:expr, $number:literal, $v:expr) => {
+    (fixed64, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_plain_fixed64($out, $number, $v)
     };
-    (fixed32, $out:expr, $number:literal, $v:expr) => {
+    (fixed32, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_plain_fixed32($out, $number, $v)
     };
-    (double, $out:expr, $number:literal, $v:expr) => {
+    (double, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_plain_fixed64($out, $number, $v.to_bits())
     };
-    (some_double, $out:expr, $number:literal, $v:expr) => {
+    (some_double, $out:expr, $number:expr, $v:expr) => {
         $crate::wire_format::put_fixed64_field($out, $number, $v.to_bits())
     };
-    (some_sfixed64, $out:expr, $number:literal, $v:expr) => {
+    (some_sfixed64, $out:expr, $number:expr, $v:expr) => {
         $crate::wire_format::put_fixed64_field($out, $number, $v.cast_unsigned())
     };
-    (packed_fixed64, $out:expr, $number:literal, $v:expr) => {
+    (packed_fixed64, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_packed64($out, $number, $v, |v| *v)
     };
-    (packed_double, $out:expr, $number:literal, $v:expr) => {
+    (packed_double, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_packed64($out, $number, $v, |v| v.to_bits())
     };
-    (packed_varint, $out:expr, $number:literal, $v:expr) => {
+    (packed_varint, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_varints($out, $number, $v)
     };
 }

@@ -48,14 +48,14 @@ impl Contexts {
     }
 }
 
-/// Setters by field number.
+/// Setters, by the fields of a message in [`crate::schema`].
 macro_rules! setters {
-    ($type:ident { $( $(#[$doc:meta])* $name:ident: $kind:ident $number:literal, )* }) => {
+    ($type:ident in $module:ident { $( $(#[$doc:meta])* $name:ident: $kind:ident $field:ident, )* }) => {
         impl $type<'_> {
             $(
                 $(#[$doc])*
                 pub fn $name(&mut self, v: $crate::edit::context::setter_type!($kind)) {
-                    $crate::edit::context::setter_call!(self.message(), $kind, $number, v);
+                    $crate::edit::context::setter_call!(self.message(), $kind, $crate::schema::$module::$field, v);
                 }
             )*
         }
@@ -78,35 +78,35 @@ macro_rules! setter_type {
 pub(super) use setter_type;
 
 macro_rules! setter_call {
-    ($message:expr, text, $number:literal, $v:expr) => {
+    ($message:expr, text, $number:expr, $v:expr) => {
         $message.text($number, $v)
     };
-    ($message:expr, id16, $number:literal, $v:expr) => {
+    ($message:expr, id16, $number:expr, $v:expr) => {
         $message.text($number, $v.map_or(&[][..], |id| &id[..]))
     };
-    ($message:expr, id8, $number:literal, $v:expr) => {
+    ($message:expr, id8, $number:expr, $v:expr) => {
         $message.text($number, $v.map_or(&[][..], |id| &id[..]))
     };
-    ($message:expr, uint32, $number:literal, $v:expr) => {
+    ($message:expr, uint32, $number:expr, $v:expr) => {
         $message.uint($number, u64::from($v))
     };
-    ($message:expr, uint64, $number:literal, $v:expr) => {
+    ($message:expr, uint64, $number:expr, $v:expr) => {
         $message.uint($number, $v)
     };
     // An int32 is encoded with the sign in all 64 bits.
-    ($message:expr, int32, $number:literal, $v:expr) => {
+    ($message:expr, int32, $number:expr, $v:expr) => {
         $message.uint($number, i64::from($v).cast_unsigned())
     };
-    ($message:expr, fixed64, $number:literal, $v:expr) => {
+    ($message:expr, fixed64, $number:expr, $v:expr) => {
         $message.fixed64($number, $v)
     };
-    ($message:expr, fixed32, $number:literal, $v:expr) => {
+    ($message:expr, fixed32, $number:expr, $v:expr) => {
         $message.fixed32($number, $v)
     };
-    ($message:expr, double, $number:literal, $v:expr) => {
+    ($message:expr, double, $number:expr, $v:expr) => {
         $message.double($number, $v)
     };
-    ($message:expr, optional_double, $number:literal, $v:expr) => {
+    ($message:expr, optional_double, $number:expr, $v:expr) => {
         $message.optional_double($number, $v)
     };
 }
@@ -155,10 +155,9 @@ impl ResourceMut<'_> {
     }
 }
 
-setters!(ResourceMut {
+setters!(ResourceMut in resource {
     /// Sets how many attributes the sender dropped.
-    set_dropped_attributes_count: uint32 2,
-});
+    set_dropped_attributes_count: uint32 DROPPED_ATTRIBUTES_COUNT,});
 
 /// An instrumentation scope, with the schema URL of its entry.
 #[derive(Debug)]
@@ -203,14 +202,13 @@ impl ScopeMut<'_> {
     }
 }
 
-setters!(ScopeMut {
+setters!(ScopeMut in scope {
     /// Sets the name of the library.
-    set_name: text 1,
+    set_name: text NAME,
     /// Sets its version.
-    set_version: text 2,
+    set_version: text VERSION,
     /// Sets how many attributes the sender dropped.
-    set_dropped_attributes_count: uint32 4,
-});
+    set_dropped_attributes_count: uint32 DROPPED_ATTRIBUTES_COUNT,});
 
 /// Access to the resource, and to the scope.
 macro_rules! contexts {

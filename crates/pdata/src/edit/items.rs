@@ -57,32 +57,31 @@ item! {
     SpanMut, Span, attributes 9
 }
 
-setters!(SpanMut {
+setters!(SpanMut in span {
     /// Sets the trace id; `None` removes it.
-    set_trace_id: id16 1,
+    set_trace_id: id16 TRACE_ID,
     /// Sets the span id; `None` removes it.
-    set_span_id: id8 2,
+    set_span_id: id8 SPAN_ID,
     /// Sets the W3C tracestate.
-    set_trace_state: text 3,
+    set_trace_state: text TRACE_STATE,
     /// Sets the parent's span id; `None` makes it a root.
-    set_parent_span_id: id8 4,
+    set_parent_span_id: id8 PARENT_SPAN_ID,
     /// Sets the name.
-    set_name: text 5,
+    set_name: text NAME,
     /// Sets the `SpanKind`.
-    set_kind: int32 6,
+    set_kind: int32 KIND,
     /// Sets the start, nanoseconds since the epoch.
-    set_start_time_unix_nano: fixed64 7,
+    set_start_time_unix_nano: fixed64 START_TIME_UNIX_NANO,
     /// Sets the end, nanoseconds since the epoch.
-    set_end_time_unix_nano: fixed64 8,
+    set_end_time_unix_nano: fixed64 END_TIME_UNIX_NANO,
     /// Sets how many attributes the sender dropped.
-    set_dropped_attributes_count: uint32 10,
+    set_dropped_attributes_count: uint32 DROPPED_ATTRIBUTES_COUNT,
     /// Sets how many events the sender dropped.
-    set_dropped_events_count: uint32 12,
+    set_dropped_events_count: uint32 DROPPED_EVENTS_COUNT,
     /// Sets how many links the sender dropped.
-    set_dropped_links_count: uint32 14,
+    set_dropped_links_count: uint32 DROPPED_LINKS_COUNT,
     /// Sets the flags.
-    set_flags: fixed32 16,
-});
+    set_flags: fixed32 FLAGS,});
 
 impl SpanMut<'_> {
     /// Sets the code of the status: 0 unset, 1 ok, 2 error.
@@ -126,32 +125,30 @@ item! {
     EventMut, Event, attributes 3, outer
 }
 
-setters!(EventMut {
+setters!(EventMut in event {
     /// Sets the time, nanoseconds since the epoch.
-    set_time_unix_nano: fixed64 1,
+    set_time_unix_nano: fixed64 TIME_UNIX_NANO,
     /// Sets the name.
-    set_name: text 2,
+    set_name: text NAME,
     /// Sets how many attributes the sender dropped.
-    set_dropped_attributes_count: uint32 4,
-});
+    set_dropped_attributes_count: uint32 DROPPED_ATTRIBUTES_COUNT,});
 
 item! {
     /// One link of a span.
     LinkMut, Link, attributes 4, outer
 }
 
-setters!(LinkMut {
+setters!(LinkMut in link {
     /// Sets the trace id; `None` removes it.
-    set_trace_id: id16 1,
+    set_trace_id: id16 TRACE_ID,
     /// Sets the span id; `None` removes it.
-    set_span_id: id8 2,
+    set_span_id: id8 SPAN_ID,
     /// Sets the W3C tracestate.
-    set_trace_state: text 3,
+    set_trace_state: text TRACE_STATE,
     /// Sets how many attributes the sender dropped.
-    set_dropped_attributes_count: uint32 5,
+    set_dropped_attributes_count: uint32 DROPPED_ATTRIBUTES_COUNT,
     /// Sets the flags.
-    set_flags: fixed32 6,
-});
+    set_flags: fixed32 FLAGS,});
 
 /// Access to the span from its events and links.
 macro_rules! span_around {
@@ -178,26 +175,25 @@ item! {
     LogMut, LogRecord, attributes 6
 }
 
-setters!(LogMut {
+setters!(LogMut in log_record {
     /// Sets the time, nanoseconds since the epoch.
-    set_time_unix_nano: fixed64 1,
+    set_time_unix_nano: fixed64 TIME_UNIX_NANO,
     /// Sets the `SeverityNumber`.
-    set_severity_number: int32 2,
+    set_severity_number: int32 SEVERITY_NUMBER,
     /// Sets the severity as the source names it.
-    set_severity_text: text 3,
+    set_severity_text: text SEVERITY_TEXT,
     /// Sets how many attributes the sender dropped.
-    set_dropped_attributes_count: uint32 7,
+    set_dropped_attributes_count: uint32 DROPPED_ATTRIBUTES_COUNT,
     /// Sets the flags.
-    set_flags: fixed32 8,
+    set_flags: fixed32 FLAGS,
     /// Sets the trace id; `None` removes it.
-    set_trace_id: id16 9,
+    set_trace_id: id16 TRACE_ID,
     /// Sets the span id; `None` removes it.
-    set_span_id: id8 10,
+    set_span_id: id8 SPAN_ID,
     /// Sets the time of observation, nanoseconds since the epoch.
-    set_observed_time_unix_nano: fixed64 11,
+    set_observed_time_unix_nano: fixed64 OBSERVED_TIME_UNIX_NANO,
     /// Sets the name of the event, if it is one.
-    set_event_name: text 12,
-});
+    set_event_name: text EVENT_NAME,});
 
 impl LogMut<'_> {
     /// Sets the body.

@@ -60,14 +60,13 @@ pub struct MetricMut<'a> {
 
 contexts!(MetricMut: scope);
 
-setters!(MetricMut {
+setters!(MetricMut in metric {
     /// Sets the name.
-    set_name: text 1,
+    set_name: text NAME,
     /// Sets the description for users.
-    set_description: text 2,
+    set_description: text DESCRIPTION,
     /// Sets the unit.
-    set_unit: text 3,
-});
+    set_unit: text UNIT,});
 
 impl MetricMut<'_> {
     fn message(&mut self) -> MessageMut<'_> {
@@ -216,12 +215,11 @@ pub struct PointMut<'a> {
 
 contexts!(PointMut: scope);
 
-setters!(PointMut {
+setters!(PointMut in number_point {
     /// Sets the start, nanoseconds since the epoch.
-    set_start_time_unix_nano: fixed64 2,
+    set_start_time_unix_nano: fixed64 START_TIME_UNIX_NANO,
     /// Sets the time, nanoseconds since the epoch.
-    set_time_unix_nano: fixed64 3,
-});
+    set_time_unix_nano: fixed64 TIME_UNIX_NANO,});
 
 impl PointMut<'_> {
     fn message(&mut self) -> MessageMut<'_> {

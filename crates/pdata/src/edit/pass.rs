@@ -14,7 +14,8 @@ use super::message::Message;
 use super::metrics::{MetricMut, PointMut};
 use super::{Descend, Edited, Editor, Keep, OutputLimit, OutputTooLarge, ResourceMut, ScopeMut};
 use crate::rope::RopePart;
-use crate::split::count_field_items;
+use crate::schema::SCOPE_METRICS;
+use crate::split::count_all_items;
 use crate::wire_format::{MessageFields, WireValue, put_tag_and_len};
 use crate::{Rope, Signal, StepBudget};
 
@@ -302,7 +303,7 @@ impl OpenPart {
         if let Some(scope) = depth.checked_sub(1).and_then(|scope| self.output.frames.get_mut(scope)) {
             scope.kept += MessageFields::new(metrics).count();
         }
-        self.added += u64::from(count_field_items(Signal::Metrics, 2, metrics));
+        self.added += u64::from(count_all_items(&SCOPE_METRICS, metrics));
     }
 
     /// Goes on with the innermost message, until it ends, another is entered, or the budget is spent.

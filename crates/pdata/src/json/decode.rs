@@ -1,6 +1,6 @@
 //! From OTLP/JSON to OTLP protobuf.
 //!
-//! The text is read once, guided by the tables of [`super::schema`], and the output is written at the same time. The
+//! The text is read once, guided by the tables of [`crate::schema`], and the output is written at the same time. The
 //! length of a message is not known before its end: one byte is reserved for it. A longer length moves the content,
 //! which costs far less than reading it. This is true only for small content and few levels. Where much text is left,
 //! five bytes are therefore reserved for the length of everything that may be long or is deeply nested (see
@@ -10,8 +10,8 @@
 //! The output is at most four times as long as the input: `0,` in `bucketCounts` becomes eight bytes.
 
 use super::reader::{JsonReader, ReadResult};
-use super::schema::{ANY_VALUE, FieldRule, FieldSchema, JsonFieldType, KEY_VALUE, MessageSchema, request_schema};
 use super::{JsonError, JsonErrorKind};
+use crate::schema::{self, ANY_VALUE, FieldRule, FieldSchema, FieldType, KEY_VALUE, MessageSchema};
 use crate::wire_format::{put_varint, varint_len};
 use crate::{MAX_NESTING, Signal};
 
@@ -24,7 +24,7 @@ use crate::{MAX_NESTING, Signal};
 pub fn decode(signal: Signal, body: &[u8], out: &mut Vec<u8>) -> Result<(), JsonError> {
     // Names and hexadecimal digits make up most of a body.
     out.reserve(body.len() / 2);
-    decode_message(request_schema(signal), body, out)
+    decode_message(schema::request(signal), body, out)
 }
 
 /// The same for any message.
@@ -41,7 +41,7 @@ pub(super) fn decode_message(schema: &'static MessageSchema, body: &[u8], out: &
 #[cfg(test)]
 pub(super) fn moved_bytes(signal: Signal, body: &[u8]) -> usize {
     let mut decoder = Decoder { reader: JsonReader::new(body), out: &mut Vec::new(), moved: 0 };
-    let _ = decoder.read_document(request_schema(signal));
+    let _ = decoder.read_document(schema::request(signal));
     decoder.moved
 }
 
@@ -150,7 +150,7 @@ impl Decoder<'_, '_> {
             FieldRule::Repeated => return self.read_array(field, depth),
             FieldRule::Plain => {
                 let may_repeat = state.written & bit != 0;
-                if let JsonFieldType::Message(inner) | JsonFieldType::Nested(inner) = field.kind {
+                if let Some(inner) = field.kind.message() {
                     if self.reader.take_null()? {
                         return Ok(());
                     }
@@ -244,7 +244,7 @@ impl Decoder<'_, '_> {
             return Ok(());
         }
         let packed_field = match field.kind {
-            JsonFieldType::Fixed64 | JsonFieldType::Double | JsonFieldType::Uint64 => {
+            FieldType::Fixed64 | FieldType::Double | FieldType::Uint64 => {
                 Some(self.open_field(field.number, depth, true))
             }
             _ => None,
@@ -252,11 +252,11 @@ impl Decoder<'_, '_> {
         let mut index = 0_usize;
         loop {
             let element = match field.kind {
-                JsonFieldType::Fixed64 => {
+                FieldType::Fixed64 => {
                     self.read_unsigned(u64::MAX, UINT64).map(|v| self.out.extend_from_slice(&v.to_le_bytes()))
                 }
-                JsonFieldType::Uint64 => self.read_unsigned(u64::MAX, UINT64).map(|v| put_varint(self.out, v)),
-                JsonFieldType::Double => self.read_double().map(|v| self.out.extend_from_slice(&v.to_le_bytes())),
+                FieldType::Uint64 => self.read_unsigned(u64::MAX, UINT64).map(|v| put_varint(self.out, v)),
+                FieldType::Double => self.read_double().map(|v| self.out.extend_from_slice(&v.to_le_bytes())),
                 _ => self.read_value(field, depth, false).map(drop),
             };
             element.map_err(|error| error.at_index(index))?;
@@ -276,66 +276,70 @@ impl Decoder<'_, '_> {
     fn read_value(&mut self, field: &'static FieldSchema, depth: u8, may_repeat: bool) -> ReadResult<bool> {
         let number = field.number;
         Ok(match field.kind {
-            JsonFieldType::Message(inner) => self.read_message(number, inner, depth, may_repeat)?,
-            JsonFieldType::Nested(_) if depth >= MAX_NESTING => {
+            FieldType::Message(inner)
+            | FieldType::Wrapper(inner)
+            | FieldType::Item(inner)
+            | FieldType::Entry(inner) => self.read_message(number, inner, depth, may_repeat)?,
+            FieldType::KeyValue => self.read_message(number, &KEY_VALUE, depth, may_repeat)?,
+            FieldType::Nested(_) if depth >= MAX_NESTING => {
                 return Err(self.reader.error(self.reader.pos(), JsonErrorKind::Nesting));
             }
-            JsonFieldType::Nested(inner) => self.read_message(number, inner, depth + 1, may_repeat)?,
-            JsonFieldType::Str => {
+            FieldType::Nested(inner) => self.read_message(number, inner, depth + 1, may_repeat)?,
+            FieldType::String => {
                 let text: &[u8] = if self.reader.take_null()? { b"" } else { self.reader.read_string()? };
                 put_varint(self.out, u64::from(number) << 3 | WIRE_TYPE_LEN);
                 put_varint(self.out, text.len() as u64);
                 self.out.extend_from_slice(text);
                 !text.is_empty()
             }
-            JsonFieldType::Bytes => self.read_bytes(number)?,
-            JsonFieldType::TraceId => self.read_id(number, 16)?,
-            JsonFieldType::SpanId => self.read_id(number, 8)?,
-            JsonFieldType::Bool => {
+            FieldType::Bytes => self.read_bytes(number)?,
+            FieldType::TraceId => self.read_id(number, 16)?,
+            FieldType::SpanId => self.read_id(number, 8)?,
+            FieldType::Bool => {
                 let v = self.reader.read_bool()?;
                 self.put_varint_field(number, u64::from(v))
             }
-            JsonFieldType::Int32 => {
+            FieldType::Int32 => {
                 let v = self.read_signed(i32::MIN.into(), i32::MAX.into(), "an int32")?;
                 self.put_varint_field(number, v.cast_unsigned())
             }
-            JsonFieldType::Sint32 => {
+            FieldType::Sint32 => {
                 let v = self.read_signed(i32::MIN.into(), i32::MAX.into(), "an int32")?;
                 // Zigzag: the sign is stored in the lowest bit.
                 self.put_varint_field(number, (v << 1 ^ v >> 63).cast_unsigned())
             }
-            JsonFieldType::Enum(names) => {
+            FieldType::Enum(names) => {
                 let v = self.read_enum(names)?;
                 self.put_varint_field(number, v.cast_unsigned())
             }
-            JsonFieldType::Uint32 => {
+            FieldType::Uint32 => {
                 let v = self.read_unsigned(u32::MAX.into(), "a uint32")?;
                 self.put_varint_field(number, v)
             }
-            JsonFieldType::Fixed32 => {
+            FieldType::Fixed32 => {
                 let v = self.read_unsigned(u32::MAX.into(), "a uint32")?;
                 put_varint(self.out, u64::from(number) << 3 | 5);
                 // The bound above is that of the type.
                 self.out.extend_from_slice(&(v as u32).to_le_bytes());
                 v != 0
             }
-            JsonFieldType::Int64 => {
+            FieldType::Int64 => {
                 let v = self.read_signed(i64::MIN, i64::MAX, INT64)?;
                 self.put_varint_field(number, v.cast_unsigned())
             }
-            JsonFieldType::Sfixed64 => {
+            FieldType::Sfixed64 => {
                 let v = self.read_signed(i64::MIN, i64::MAX, INT64)?;
                 self.put_fixed64_field(number, v.cast_unsigned())
             }
-            JsonFieldType::Uint64 => {
+            FieldType::Uint64 => {
                 let v = self.read_unsigned(u64::MAX, UINT64)?;
                 self.put_varint_field(number, v)
             }
-            JsonFieldType::Fixed64 => {
+            FieldType::Fixed64 => {
                 let v = self.read_unsigned(u64::MAX, UINT64)?;
                 self.put_fixed64_field(number, v)
             }
-            JsonFieldType::Double => {
+            FieldType::Double => {
                 let v = self.read_double()?;
                 self.put_fixed64_field(number, v.to_bits());
                 v != 0.0

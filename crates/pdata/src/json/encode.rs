@@ -1,13 +1,11 @@
 //! From OTLP protobuf to OTLP/JSON, as the Go collector writes it.
 //!
 //! Each message is read once to find the positions of its fields, which are then written in the order of
-//! [`super::schema`]. The input has passed [`crate::check`]. Fields in any order, fields that occur several times and
+//! [`crate::schema`]. The input has passed [`crate::check`]. Fields in any order, fields that occur several times and
 //! packed fields in several pieces are written as if they had been in canonical form. Unknown fields are omitted.
 
 use super::reader::plain_len;
-use super::schema::{
-    ANY_VALUE, FieldRule, FieldSchema, JsonFieldType, KEY_VALUE, MAX_FIELDS, MessageSchema, request_schema,
-};
+use crate::schema::{self, ANY_VALUE, FieldRule, FieldSchema, FieldType, KEY_VALUE, MAX_FIELDS, MessageSchema};
 use crate::text::{put_base64, put_double, put_hex};
 use crate::wire_format::{MessageFields, WireValue, decode_zigzag32, short_string_attribute};
 use crate::{Rope, Signal};
@@ -20,7 +18,7 @@ pub fn encode(signal: Signal, body: &Rope, out: &mut Vec<u8>) {
     out.reserve(body.len().saturating_mul(3));
     out.push(b'{');
     let mut first = true;
-    if let [field] = request_schema(signal).fields {
+    if let [field] = schema::request(signal).fields {
         for part in body.parts() {
             for (number, wire) in MessageFields::new(&part.bytes) {
                 if let (1, WireValue::Len(entry)) = (number, wire) {
@@ -43,8 +41,8 @@ struct FieldOccurrences<'a> {
     count: usize,
 }
 
-fn put_any_message(kind: JsonFieldType, raw: &[u8], out: &mut Vec<u8>) {
-    let (JsonFieldType::Message(schema) | JsonFieldType::Nested(schema)) = kind else { return };
+fn put_any_message(kind: FieldType, raw: &[u8], out: &mut Vec<u8>) {
+    let Some(schema) = kind.message() else { return };
     if std::ptr::eq(schema, &raw const KEY_VALUE) {
         put_key_value(raw, out);
     } else if std::ptr::eq(schema, &raw const ANY_VALUE) {
@@ -92,7 +90,7 @@ fn put_message(schema: &'static MessageSchema, raw: &[u8], out: &mut Vec<u8>) {
 
 /// A field that is written if it is not zero, or if it is a message.
 fn put_plain_field(field: &FieldSchema, found: Option<FieldOccurrences<'_>>, out: &mut Vec<u8>) {
-    let is_message = matches!(field.kind, JsonFieldType::Message(_) | JsonFieldType::Nested(_));
+    let is_message = field.kind.message().is_some();
     match found {
         None if !is_message => {}
         None => {
@@ -135,18 +133,18 @@ fn put_array(field: &FieldSchema, found: FieldOccurrences<'_>, out: &mut Vec<u8>
     let occurrences = found.first.filter(|(number, _)| *number == field.number).take(found.count);
     for (_, wire) in occurrences {
         match (field.kind, wire) {
-            (kind @ (JsonFieldType::Message(_) | JsonFieldType::Nested(_)), WireValue::Len(raw)) => {
+            (kind, WireValue::Len(raw)) if kind.message().is_some() => {
                 start_element(field, &mut first, out);
                 put_any_message(kind, raw, out);
             }
-            (JsonFieldType::Fixed64 | JsonFieldType::Double, WireValue::Len(packed)) => {
+            (FieldType::Fixed64 | FieldType::Double, WireValue::Len(packed)) => {
                 for bits in packed.chunks_exact(8) {
                     let bits = bits.first_chunk().map_or(0, |bits| u64::from_le_bytes(*bits));
                     start_element(field, &mut first, out);
                     put_value(field.kind, WireValue::Fixed64(bits), out);
                 }
             }
-            (JsonFieldType::Uint64, WireValue::Len(mut packed)) => {
+            (FieldType::Uint64, WireValue::Len(mut packed)) => {
                 while let Some((v, rest)) = crate::wire_format::read_varint(packed) {
                     packed = rest;
                     start_element(field, &mut first, out);
@@ -185,22 +183,21 @@ fn put_key(field: &FieldSchema, out: &mut Vec<u8>) {
     out.extend_from_slice(field.key_tail.as_bytes());
 }
 
-fn is_zero(kind: JsonFieldType, wire: WireValue<'_>) -> bool {
+fn is_zero(kind: FieldType, wire: WireValue<'_>) -> bool {
     match (kind, wire) {
-        (JsonFieldType::TraceId | JsonFieldType::SpanId, WireValue::Len(id)) => id.iter().all(|b| *b == 0),
+        (FieldType::TraceId | FieldType::SpanId, WireValue::Len(id)) => id.iter().all(|b| *b == 0),
         // Minus zero is zero, too.
-        (JsonFieldType::Double, WireValue::Fixed64(bits)) => f64::from_bits(bits) == 0.0,
-        (
-            JsonFieldType::Int32 | JsonFieldType::Sint32 | JsonFieldType::Uint32 | JsonFieldType::Enum(_),
-            WireValue::Varint(v),
-        ) => v as u32 == 0,
+        (FieldType::Double, WireValue::Fixed64(bits)) => f64::from_bits(bits) == 0.0,
+        (FieldType::Int32 | FieldType::Sint32 | FieldType::Uint32 | FieldType::Enum(_), WireValue::Varint(v)) => {
+            v as u32 == 0
+        }
         (_, WireValue::Len(v)) => v.is_empty(),
         (_, WireValue::Varint(v) | WireValue::Fixed64(v)) => v == 0,
         (_, WireValue::Fixed32(v)) => v == 0,
     }
 }
 
-fn put_value(kind: JsonFieldType, wire: WireValue<'_>, out: &mut Vec<u8>) {
+fn put_value(kind: FieldType, wire: WireValue<'_>, out: &mut Vec<u8>) {
     let quoted = |digits: &str, out: &mut Vec<u8>| {
         out.push(b'"');
         out.extend_from_slice(digits.as_bytes());
@@ -208,35 +205,35 @@ fn put_value(kind: JsonFieldType, wire: WireValue<'_>, out: &mut Vec<u8>) {
     };
     let mut digits = itoa::Buffer::new();
     match (kind, wire) {
-        (JsonFieldType::Message(_) | JsonFieldType::Nested(_), WireValue::Len(raw)) => put_any_message(kind, raw, out),
-        (JsonFieldType::Str, WireValue::Len(v)) => put_string(v, out),
-        (JsonFieldType::Bytes, WireValue::Len(v)) => {
+        (kind, WireValue::Len(raw)) if kind.message().is_some() => put_any_message(kind, raw, out),
+        (FieldType::String, WireValue::Len(v)) => put_string(v, out),
+        (FieldType::Bytes, WireValue::Len(v)) => {
             out.push(b'"');
             put_base64(out, v);
             out.push(b'"');
         }
-        (JsonFieldType::TraceId | JsonFieldType::SpanId, WireValue::Len(v)) => {
+        (FieldType::TraceId | FieldType::SpanId, WireValue::Len(v)) => {
             out.push(b'"');
             put_hex(out, v);
             out.push(b'"');
         }
-        (JsonFieldType::Bool, WireValue::Varint(v)) => out.extend_from_slice(if v == 0 { b"false" } else { b"true" }),
+        (FieldType::Bool, WireValue::Varint(v)) => out.extend_from_slice(if v == 0 { b"false" } else { b"true" }),
         // 32-bit numbers are the low half of their varint.
-        (JsonFieldType::Int32 | JsonFieldType::Enum(_), WireValue::Varint(v)) => {
+        (FieldType::Int32 | FieldType::Enum(_), WireValue::Varint(v)) => {
             out.extend_from_slice(digits.format((v as u32).cast_signed()).as_bytes());
         }
-        (JsonFieldType::Sint32, WireValue::Varint(v)) => {
+        (FieldType::Sint32, WireValue::Varint(v)) => {
             out.extend_from_slice(digits.format(decode_zigzag32(v)).as_bytes())
         }
-        (JsonFieldType::Uint32, WireValue::Varint(v)) => out.extend_from_slice(digits.format(v as u32).as_bytes()),
-        (JsonFieldType::Fixed32, WireValue::Fixed32(v)) => out.extend_from_slice(digits.format(v).as_bytes()),
-        (JsonFieldType::Int64, WireValue::Varint(v)) | (JsonFieldType::Sfixed64, WireValue::Fixed64(v)) => {
+        (FieldType::Uint32, WireValue::Varint(v)) => out.extend_from_slice(digits.format(v as u32).as_bytes()),
+        (FieldType::Fixed32, WireValue::Fixed32(v)) => out.extend_from_slice(digits.format(v).as_bytes()),
+        (FieldType::Int64, WireValue::Varint(v)) | (FieldType::Sfixed64, WireValue::Fixed64(v)) => {
             quoted(digits.format(v.cast_signed()), out);
         }
-        (JsonFieldType::Uint64, WireValue::Varint(v)) | (JsonFieldType::Fixed64, WireValue::Fixed64(v)) => {
+        (FieldType::Uint64, WireValue::Varint(v)) | (FieldType::Fixed64, WireValue::Fixed64(v)) => {
             quoted(digits.format(v), out)
         }
-        (JsonFieldType::Double, WireValue::Fixed64(bits)) => put_number(f64::from_bits(bits), out),
+        (FieldType::Double, WireValue::Fixed64(bits)) => put_number(f64::from_bits(bits), out),
         // Only possible for a body that was not checked: the output is valid JSON nevertheless.
         _ => out.extend_from_slice(b"null"),
     }

@@ -11,7 +11,6 @@
 mod decode;
 mod encode;
 mod reader;
-mod schema;
 #[cfg(test)]
 mod tests;
 
@@ -101,7 +100,7 @@ impl std::error::Error for JsonError {}
 /// The first error, with its position.
 pub fn decode_partial_success(signal: Signal, body: &[u8]) -> Result<PartialSuccess, JsonError> {
     let mut bytes = Vec::new();
-    decode::decode_message(schema::response_schema(signal), body, &mut bytes)?;
+    decode::decode_message(crate::schema::response(signal), body, &mut bytes)?;
     // The bytes were written by `decode::decode_message` and are well-formed.
     Ok(response::decode_partial_success(&bytes).unwrap_or_default())
 }
@@ -112,6 +111,6 @@ pub fn decode_partial_success(signal: Signal, body: &[u8]) -> Result<PartialSucc
 /// The first error, with its position.
 pub fn decode_status(body: &[u8]) -> Result<RpcStatus, JsonError> {
     let mut bytes = Vec::new();
-    decode::decode_message(&schema::RPC_STATUS, body, &mut bytes)?;
+    decode::decode_message(&crate::schema::RPC_STATUS, body, &mut bytes)?;
     Ok(response::decode_status(&bytes).unwrap_or_default())
 }
