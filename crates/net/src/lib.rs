@@ -13,6 +13,7 @@ mod grpc_channel;
 mod http_client;
 mod http_server;
 mod idn;
+pub mod ingest;
 mod page_server;
 mod proxy;
 mod refusal_text;

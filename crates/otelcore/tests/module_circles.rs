@@ -27,7 +27,6 @@ const ALLOWED_CIRCLES: &[(&str, &str, &[&str])] = &[
     ("crates/otelcore", "commands", &["manifests", "show"]),
     ("crates/otelcore", "service", &["logs", "telemetry"]),
     ("crates/reactor", "", &["os", "sockets"]),
-    ("crates/receiver-otlp", "", &["config", "grpc", "http", "receiver"]),
 ];
 
 /// The path of a module or of an item, without the crate.

@@ -8,7 +8,7 @@ use otelcore_pipeline::{
     ServedProtocol, StartError,
 };
 
-use crate::receiver::OtlpReceiver;
+use crate::protocol::new_receiver;
 
 /// Configuration of an `otlp` receiver; at least one protocol is enabled.
 #[derive(Clone, Debug)]
@@ -30,7 +30,8 @@ pub struct OtlpHttpConfig {
 
 impl ComponentConfig for OtlpReceiverConfig {
     fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        Ok(Component::Receiver(Box::new(OtlpReceiver::new(self, context)?)))
+        let http = self.http.as_ref().map(|http| (&http.server, &http.paths));
+        Ok(Component::Receiver(Box::new(new_receiver(self.grpc.as_ref(), http, context)?)))
     }
 
     fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), String> {

@@ -1,4 +1,4 @@
-//! OTLP over gRPC: the three Export methods.
+//! The gRPC server of a receiver: unary methods whose request messages are telemetry.
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -9,20 +9,44 @@ use otelcore_http::grpc::server::{
     CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_method, unknown_service,
 };
 use otelcore_http::{Admission, Bytes, Code, Status};
-use otelcore_net::config::GrpcServerConfig;
-use otelcore_net::tls::{TlsAcceptor, TlsServerConfig};
-use otelcore_net::{AcceptErrorReporter, Acceptor, bind};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Authentication, BuildContext, Cx, Endpoint, Event, Logger, Metadata, PipelineInput, ServerAuth, StartError, Stream,
 };
 
-use crate::decode::{MAX_INLINE_DECOMPRESSED, Protocol, RequestBody, no_room_status};
-use crate::incoming_bodies::{BodyCharge, ConnectionId, IncomingBodies, ServerProtocol};
-use crate::receiver::{
-    PendingRequests, ReceivedRequest, RequestContent, ResponseTarget, SenderCheck, SenderChecks, too_many_checks_status,
+use super::bodies::{BodyCharge, ConnectionId, IncomingBodies, ServerProtocol};
+use super::body::{MAX_INLINE_DECOMPRESSED, RequestBody};
+use super::protocol::IngestProtocol;
+use super::requests::{
+    PendingRequests, ReceivedRequest, RequestContent, RequestKey, RequestResult, ResponseTarget, SenderCheck,
+    SenderChecks,
 };
-use crate::{SUCCESS_RESPONSE, outcome_status};
+use super::status::{no_room_status, outcome_status, too_many_checks_status};
+use crate::config::GrpcServerConfig;
+use crate::tls::{TlsAcceptor, TlsServerConfig};
+use crate::{AcceptErrorReporter, Acceptor, bind};
+
+/// A unary method whose request message is telemetry.
+#[derive(Clone, Debug)]
+pub struct GrpcMethod {
+    /// `/package.Service/Method`.
+    pub path: String,
+    /// Passed to [`IngestProtocol::decode`].
+    pub route: u32,
+    /// The signal of its telemetry: while a limiter refuses it, calls are refused before their message is read.
+    pub signal: Signal,
+}
+
+/// What a receiver serves over gRPC.
+#[derive(Clone, Debug)]
+pub struct GrpcService<F> {
+    /// The methods.
+    pub methods: Vec<GrpcMethod>,
+    /// The format that is passed to [`IngestProtocol::decode`] with each message.
+    pub format: F,
+    /// The response message to accepted telemetry.
+    pub response: Bytes,
+}
 
 type GrpcConnection = GrpcServerConn<Box<dyn Stream>, GrpcPermit>;
 
@@ -32,18 +56,12 @@ struct GrpcPermit {
     check: Option<SenderCheck>,
 }
 
-/// Service names, by `Signal as usize`.
-const SERVICES: [&str; 3] = [
-    "opentelemetry.proto.collector.trace.v1.TraceService",
-    "opentelemetry.proto.collector.metrics.v1.MetricsService",
-    "opentelemetry.proto.collector.logs.v1.LogsService",
-];
-
 /// The gRPC server of a receiver.
-pub(crate) struct OtlpGrpcServer {
+pub(super) struct GrpcServer<P: IngestProtocol> {
+    protocol: Arc<P>,
+    service: GrpcService<P::Format>,
     listen: Endpoint,
     config: Rc<GrpcServerConnConfig>,
-    signals: Vec<Signal>,
     tls_config: Option<TlsServerConfig>,
     tls_acceptor: Option<TlsAcceptor>,
     auth: Option<Rc<dyn ServerAuth>>,
@@ -58,7 +76,7 @@ struct CallAdmission<'a, 'd, 'w> {
     input: &'a PipelineInput<'d>,
     incoming_bodies: &'a IncomingBodies,
     connection: ConnectionId,
-    signals: &'a [Signal],
+    methods: &'a [GrpcMethod],
     auth: Option<&'a dyn ServerAuth>,
     checks: &'a mut SenderChecks,
     cx: &'a mut Cx<'w>,
@@ -68,13 +86,13 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
     type Permit = GrpcPermit;
 
     fn route(&mut self, path: &str) -> Result<u32, Status> {
-        let (service, method) = path.strip_prefix('/').unwrap_or(path).rsplit_once('/').unwrap_or((path, ""));
-        // A service exists only where a pipeline of its signal uses the receiver.
-        let is_served = |s: &&Signal| SERVICES[**s as usize] == service;
-        match self.signals.iter().find(is_served) {
-            Some(signal) if method == "Export" => Ok(*signal as u32),
-            Some(_) => Err(unknown_method(path)),
-            None => Err(unknown_service(path)),
+        if let Some(index) = self.methods.iter().position(|method| method.path == path) {
+            return u32::try_from(index).map_err(|_| unknown_method(path));
+        }
+        let service = |path: &str| path.rsplit_once('/').map(|(service, _)| service.to_owned());
+        match self.methods.iter().any(|method| service(&method.path) == service(path)) {
+            true => Err(unknown_method(path)),
+            false => Err(unknown_service(path)),
         }
     }
 
@@ -96,7 +114,7 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
     }
 
     fn admit_message(&mut self, _: &mut GrpcPermit, call: &CallHead, _: u32) -> Result<(), Status> {
-        let refusal = call_signal(call).and_then(|signal| self.input.refusal(signal));
+        let refusal = called_method(self.methods, call).and_then(|method| self.input.refusal(method.signal));
         refusal.and_then(outcome_status).map_or(Ok(()), Err)
     }
 
@@ -105,23 +123,26 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
     }
 }
 
-fn call_signal(head: &CallHead) -> Option<Signal> {
-    Signal::ALL.get(head.method as usize).copied()
+fn called_method<'m>(methods: &'m [GrpcMethod], head: &CallHead) -> Option<&'m GrpcMethod> {
+    methods.get(head.method as usize)
 }
 
-impl OtlpGrpcServer {
-    pub(crate) fn new(
+impl<P: IngestProtocol> GrpcServer<P> {
+    pub(super) fn new(
+        protocol: Arc<P>,
         config: &GrpcServerConfig,
+        service: GrpcService<P::Format>,
         context: &BuildContext<'_>,
         incoming_bodies: IncomingBodies,
     ) -> Result<Self, StartError> {
         Ok(Self {
+            protocol,
+            service,
             listen: config.listen.clone(),
             config: Rc::new(GrpcServerConnConfig {
                 inline_decompress: MAX_INLINE_DECOMPRESSED as u32,
                 ..config.connection_config()
             }),
-            signals: context.signals.to_vec(),
             tls_config: config.tls.clone(),
             tls_acceptor: None,
             auth: config.auth.as_ref().map(|id| context.capabilities.get(id)).transpose()?,
@@ -132,26 +153,27 @@ impl OtlpGrpcServer {
         })
     }
 
-    pub(crate) fn open(&mut self, cx: &mut Cx<'_>, first_key: u64) -> Result<String, String> {
+    pub(super) fn open(&mut self, cx: &mut Cx<'_>, first_key: u64) -> Result<String, StartError> {
         if let Some(tls_config) = &self.tls_config {
-            self.tls_acceptor = Some(TlsAcceptor::load(cx, tls_config, &[b"h2"], self.log.clone())?);
+            let acceptor = TlsAcceptor::load(cx, tls_config, &[b"h2"], self.log.clone()).map_err(StartError)?;
+            self.tls_acceptor = Some(acceptor);
         }
-        let listener = bind(cx, first_key, &self.listen).map_err(|e| e.to_string())?;
+        let listener = bind(cx, first_key, &self.listen).map_err(|e| StartError(e.to_string()))?;
         let acceptor = Acceptor::new(listener, first_key).with_error_reporter(self.accept_report.clone());
         let local_addr = acceptor.local_addr();
         self.acceptor = Some(acceptor);
         Ok(local_addr)
     }
 
-    pub(crate) fn handle_event(
+    pub(super) fn handle_event(
         &mut self,
         cx: &mut Cx<'_>,
         local: u64,
         event: &Event<'_>,
         input: &mut PipelineInput<'_>,
-        requests: &mut PendingRequests,
+        requests: &mut PendingRequests<P>,
     ) {
-        let Some(acceptor) = &mut self.acceptor else { return };
+        let Some(mut acceptor) = self.acceptor.take() else { return };
         let (config, tls_acceptor) = (&self.config, &mut self.tls_acceptor);
         let make_connection = |cx: &mut Cx<'_>, stream: Box<dyn Stream>| {
             let stream = match tls_acceptor {
@@ -172,37 +194,52 @@ impl OtlpGrpcServer {
                 input,
                 incoming_bodies: &self.incoming_bodies,
                 connection,
-                signals: &self.signals,
+                methods: &self.service.methods,
                 auth: self.auth.as_deref(),
                 checks: &mut requests.checks,
                 cx,
             };
             let poll_result = conn.poll(now, &mut admission);
-            let limit = u64::from(self.config.max_recv_message);
             while let Some(call) = conn.poll_call() {
-                // Calls of other methods were refused when their head arrived.
-                let Some(signal) = call_signal(&call.head) else { continue };
-                let metadata = (!call.head.metadata.is_empty()).then(|| Arc::new(call_metadata(&call.head)));
-                let caller = ResponseTarget::Grpc(connection, call.id);
-                let (charge_number, check, body) = call_parts(signal, call, limit);
-                let content = RequestContent::Body(body);
-                let received = ReceivedRequest {
-                    charge_number,
-                    response_target: caller,
-                    metadata,
-                    content,
-                    workspace: self.config.workspace.clone(),
-                };
-                requests.receive(cx, input, received, check);
+                if let Some((received, check)) = self.received_request(call, connection) {
+                    requests.receive(cx, input, received, check);
+                }
             }
             // A cancelled call is still settled; its response is then dropped.
             while conn.poll_cancelled().is_some() {}
             acceptor.apply_poll_result(cx, slot, &poll_result);
         }
+        self.acceptor = Some(acceptor);
+    }
+
+    /// A call that has been received, and the check of its sender. Calls of other methods were refused when their head
+    /// arrived.
+    fn received_request(
+        &self,
+        call: IncomingCall<GrpcPermit>,
+        connection: ConnectionId,
+    ) -> Option<(ReceivedRequest<P>, Option<SenderCheck>)> {
+        let route = called_method(&self.service.methods, &call.head)?.route;
+        let metadata = (!call.head.metadata.is_empty()).then(|| Arc::new(call_metadata(&call.head)));
+        let GrpcPermit { charge, check } = call.permit;
+        let charge_number = charge.number();
+        let content = RequestContent::Body(RequestBody {
+            protocol: self.protocol.clone(),
+            route,
+            format: self.service.format.clone(),
+            bytes: call.message,
+            coding: call.coding,
+            limit: u64::from(self.config.max_recv_message),
+            held: charge.complete(),
+            server: ServerProtocol::Grpc,
+        });
+        let target = ResponseTarget { connection, request: RequestKey::Grpc(call.id) };
+        let workspace = self.config.workspace.clone();
+        Some((ReceivedRequest { charge_number, target, metadata, content, workspace }, check))
     }
 
     /// Refuses bodies that are being read, by the numbers of their charges.
-    pub(crate) fn refuse_incoming_bodies(
+    pub(super) fn refuse_incoming_bodies(
         &mut self,
         cx: &mut Cx<'_>,
         connection: ConnectionId,
@@ -216,44 +253,36 @@ impl OtlpGrpcServer {
     }
 
     /// Whether the connection is still open.
-    pub(crate) fn is_connected(&mut self, connection: ConnectionId) -> bool {
+    pub(super) fn is_connected(&mut self, connection: ConnectionId) -> bool {
         let open_connection = self.acceptor.as_mut().and_then(|a| a.get(connection.slot));
         open_connection.is_some_and(|(_, serial)| serial == connection.serial)
     }
 
-    pub(crate) fn send_result(&mut self, connection: ConnectionId, call: CallId, result: Result<(), Status>) {
+    pub(super) fn send_result(&mut self, connection: ConnectionId, call: CallId, result: RequestResult) {
         // The connection may be closed, and another one may use its slot.
         let conn = self.acceptor.as_mut().and_then(|a| a.get_for_response(connection.slot, connection.serial));
         match (conn, result) {
-            (None, _) => {}
-            (Some(conn), Ok(())) => conn.respond(call, Bytes::from_static(SUCCESS_RESPONSE)),
-            (Some(conn), Err(status)) => conn.respond_error(call, &status),
+            (Some(conn), RequestResult::Accepted) => conn.respond(call, self.service.response.clone()),
+            (Some(conn), RequestResult::Refused(status)) => conn.respond_error(call, &status),
+            (None, _) | (_, RequestResult::RefusedHead(_)) => {}
         }
     }
 
-    pub(crate) fn flush(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn flush(&mut self, cx: &mut Cx<'_>) {
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.flush(cx);
         }
     }
 
-    pub(crate) fn close(&mut self, cx: &mut Cx<'_>) {
+    pub(super) fn close(&mut self, cx: &mut Cx<'_>) {
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.close(cx);
         }
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.acceptor.as_ref().is_none_or(Acceptor::is_closed)
     }
-}
-
-/// The parts of a call that has been received: the number of its charge, the check of its sender, and its body.
-fn call_parts(signal: Signal, call: IncomingCall<GrpcPermit>, limit: u64) -> (u64, Option<SenderCheck>, RequestBody) {
-    let GrpcPermit { charge, check } = call.permit;
-    let (charge_number, held, protocol) = (charge.number(), charge.complete(), Protocol::Grpc);
-    let body = RequestBody { signal, bytes: call.message, coding: call.coding, is_json: false, limit, held, protocol };
-    (charge_number, check, body)
 }
 
 fn call_metadata(head: &CallHead) -> Metadata {

@@ -5,7 +5,7 @@
 //! nearly complete can end. Above the soft limit, from which on whole requests are refused, bodies together take at
 //! most half of the hard limit, so that bodies that begin and never end leave room for others. Before that, connections
 //! without a request in progress wait while the bodies of others arrive. Never uses a connection itself: it lists the
-//! bodies to refuse, and the receiver refuses them.
+//! bodies to refuse, and [`super::Ingest`] refuses them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -17,26 +17,26 @@ use otelcore_pipeline::{Budget, Held, NoRoom};
 /// Bytes that a request takes in addition to its header fields and its body: its stream, and its entries in tables.
 const REQUEST_OVERHEAD: u64 = 512;
 
-/// The servers of a receiver.
+/// The protocol of a server of a receiver.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum ServerProtocol {
+pub(super) enum ServerProtocol {
     Grpc,
     Http,
 }
 
 /// One connection of a server.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct ConnectionId {
+pub(super) struct ConnectionId {
     /// The server that accepted it.
-    pub(crate) server: ServerProtocol,
+    pub(super) server: ServerProtocol,
     /// Slot of the acceptor.
-    pub(crate) slot: usize,
+    pub(super) slot: usize,
     /// Serial number of the connection in that slot.
-    pub(crate) serial: u64,
+    pub(super) serial: u64,
 }
 
 /// A body to refuse: its connection, and the number of its charge.
-pub(crate) type RefusedBody = (ConnectionId, u64);
+pub(super) type RefusedBody = (ConnectionId, u64);
 
 #[derive(Debug)]
 struct IncomingBody {
@@ -64,11 +64,11 @@ struct BodyTable {
 
 /// The bodies of one receiver.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct IncomingBodies(Rc<RefCell<BodyTable>>);
+pub(super) struct IncomingBodies(Rc<RefCell<BodyTable>>);
 
 /// One body that is being read, and its charge.
 #[derive(Debug)]
-pub(crate) struct BodyCharge {
+pub(super) struct BodyCharge {
     held: Held,
     /// Unique among all bodies of its receiver.
     number: u64,
@@ -78,7 +78,7 @@ pub(crate) struct BodyCharge {
 
 impl IncomingBodies {
     /// Charges a request whose head has arrived. `head` is the size of the head in bytes.
-    pub(crate) fn add(
+    pub(super) fn add(
         &self,
         budget: &Arc<Budget>,
         connection: ConnectionId,
@@ -100,7 +100,7 @@ impl IncomingBodies {
     /// Whether a connection without a request in progress should not begin one now: bodies that are being read take
     /// more than a quarter of the hard limit, and more of them has arrived since this connection was deferred last. So
     /// they end sooner, and fewer are refused.
-    pub(crate) fn should_defer(&self, budget: &Budget, connection: ConnectionId) -> bool {
+    pub(super) fn should_defer(&self, budget: &Budget, connection: ConnectionId) -> bool {
         let table = &mut *self.0.borrow_mut();
         let progress = table.progress_count;
         let is_above_share = table.total > budget.held_limit() / 4;
@@ -114,7 +114,7 @@ impl IncomingBodies {
     }
 
     /// Takes the list of the bodies to refuse, to make room for others.
-    pub(crate) fn take_refused(&self) -> Vec<RefusedBody> {
+    pub(super) fn take_refused(&self) -> Vec<RefusedBody> {
         let mut table = self.0.borrow_mut();
         table.bytes_to_release = 0;
         std::mem::take(&mut table.refused)
@@ -123,12 +123,12 @@ impl IncomingBodies {
 
 impl BodyCharge {
     /// The number by which [`IncomingBodies::take_refused`] identifies it.
-    pub(crate) fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         self.number
     }
 
     /// Raises the charge: the body takes `bytes` from now on, its head not counted.
-    pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
+    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
         let more = bytes.saturating_sub(self.arrived);
         let old_key = (self.arrived, self.number);
         let mut table = self.incoming_bodies.0.borrow_mut();
@@ -147,7 +147,7 @@ impl BodyCharge {
     }
 
     /// The body is complete: returns its charge.
-    pub(crate) fn complete(mut self) -> Held {
+    pub(super) fn complete(mut self) -> Held {
         self.incoming_bodies.0.borrow_mut().progress_count += 1;
         std::mem::take(&mut self.held)
     }

@@ -1,0 +1,147 @@
+//! A protocol whose bodies have one letter an item: `s` for spans, `l` for log records.
+
+use otelcore_config::{Diagnostics, Section, from_yaml};
+use otelcore_http::h1::{RequestHead, Response};
+use otelcore_http::{Bytes, Status};
+use otelcore_pdata::{Rope, Signal};
+use otelcore_pipeline::{BuildContext, Graph, Held, Outcome};
+use otelcore_testkit::{RecordedPayloads, TestContext, TestWorld, receiver_graph};
+
+use super::{DecodedBody, HttpRoute, Ingest, IngestProtocol, status_response};
+use crate::config::{HttpServerConfig, HttpServerDefaults};
+
+struct LetterProtocol;
+
+impl IngestProtocol for LetterProtocol {
+    type Format = ();
+
+    fn read_format(&self, _: &RequestHead) {}
+
+    fn max_inline_decoded(&self, (): &()) -> usize {
+        8
+    }
+
+    fn decode(&self, _: u32, (): &(), body: Bytes, _: &mut Held) -> Result<DecodedBody, Status> {
+        if let Some(other) = body.iter().find(|b| !b"sl".contains(b)) {
+            return Err(Status::invalid_argument(format!("unknown letter {:?}", char::from(*other))));
+        }
+        let count = |letter: u8| body.iter().filter(|b| **b == letter).count() as u32;
+        let mut decoded = DecodedBody::default();
+        for (signal, items) in [(Signal::Traces, count(b's')), (Signal::Logs, count(b'l'))] {
+            if items > 0 {
+                // An item is an empty resource.
+                decoded = decoded.with(signal, Rope::new([0x0a, 0].repeat(items as usize).into(), items));
+            }
+        }
+        Ok(decoded)
+    }
+
+    fn respond(&self, route: Option<u32>, (): &(), result: Result<(), &Status>) -> Response {
+        match result {
+            Ok(()) => Response::text(202, format!("route {}", route.unwrap_or(u32::MAX))),
+            Err(status) => status_response(status, "text/plain", status.message.clone().into_owned()),
+        }
+    }
+}
+
+struct Fixture {
+    world: TestWorld,
+    graph: Graph,
+    recorded: RecordedPayloads,
+    context: TestContext,
+}
+
+impl Fixture {
+    fn new(yaml: &str) -> Self {
+        let diagnostics = Diagnostics::new();
+        let node = from_yaml(yaml, &diagnostics).unwrap();
+        let mut section = Section::new(Some(&node), "receivers::letters", &diagnostics);
+        let defaults = HttpServerDefaults::for_page_server("localhost:8080");
+        let config = HttpServerConfig::parse(&mut section, &defaults).unwrap();
+        let context = TestContext::new();
+        let id = "letters".parse().unwrap();
+        let build = BuildContext {
+            id: &id,
+            signals: &context.signals,
+            telemetry: &context.telemetry,
+            log: context.log.logger(),
+            budget: &context.budget,
+            capabilities: &context.capabilities,
+        };
+        let route = |method, path: &str, route| HttpRoute {
+            method,
+            path: path.to_owned(),
+            route,
+            signals: vec![Signal::Traces, Signal::Logs],
+        };
+        let routes = vec![route("POST", "/in", 3), route("PUT", "/in", 4), route("POST", "/other", 5)];
+        let ingest = Ingest::new(LetterProtocol, &build).with_http(&config, routes, &build).unwrap();
+        let (mut graph, recorded) = receiver_graph(Box::new(ingest), &context);
+        let mut world = TestWorld::new();
+        graph.start(&mut world).unwrap();
+        Self { world, graph, recorded, context }
+    }
+
+    /// Sends a request on a connection of its own; returns status and body of the response.
+    fn request(&mut self, line: &str, body: &str) -> (u16, String) {
+        let connecting = self.world.connect_to("localhost:8080");
+        self.world.run_graph(&mut self.graph);
+        let stream = connecting.accepted().unwrap();
+        stream.send(format!("{line} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+        self.world.run_graph(&mut self.graph);
+        let response = String::from_utf8(stream.take_received()).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn received(&self) -> Vec<(Signal, u32)> {
+        self.recorded.take().iter().map(|payload| (payload.signal, payload.items())).collect()
+    }
+}
+
+#[test]
+fn body_with_two_signals_becomes_two_payloads_and_one_response() {
+    let mut fixture = Fixture::new("{}");
+    assert_eq!(fixture.request("POST /in", "slls"), (202, "route 3".to_owned()));
+    let mut received = fixture.received();
+    received.sort_unstable();
+    assert_eq!(received, [(Signal::Traces, 2), (Signal::Logs, 2)]);
+    assert_eq!(fixture.request("PUT /in", "l"), (202, "route 4".to_owned()));
+    assert_eq!(fixture.request("POST /other", ""), (202, "route 5".to_owned()), "no items");
+    assert_eq!(fixture.received(), [(Signal::Logs, 1)]);
+    assert_eq!(fixture.context.budget.held(), 0);
+}
+
+#[test]
+fn long_body_is_decoded_by_a_job_with_the_same_result() {
+    let mut fixture = Fixture::new("{}");
+    assert_eq!(fixture.request("POST /in", "lllllllll"), (202, "route 3".to_owned()));
+    assert_eq!(fixture.received(), [(Signal::Logs, 9)]);
+    assert_eq!(fixture.request("POST /in", "llllllllx"), (400, "unknown letter 'x'".to_owned()));
+    assert_eq!(fixture.context.budget.held(), 0);
+}
+
+#[test]
+fn outcome_that_may_be_retried_counts_more_than_one_that_is_final() {
+    for (first, second, status) in [
+        (Outcome::Delivered, Outcome::permanent("no"), 500),
+        (Outcome::permanent("no"), Outcome::Delivered, 500),
+        (Outcome::retry("later"), Outcome::permanent("no"), 503),
+        (Outcome::permanent("no"), Outcome::retry("later"), 503),
+        (Outcome::Delivered, Outcome::Delivered, 202),
+    ] {
+        let mut fixture = Fixture::new("{}");
+        fixture.recorded.push_outcome(first.clone());
+        fixture.recorded.push_outcome(second.clone());
+        assert_eq!(fixture.request("POST /in", "sl").0, status, "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn request_that_is_not_served_is_refused_by_its_head() {
+    let mut fixture = Fixture::new("{response_headers: {x-by: us}, max_request_body_size: 10}");
+    assert_eq!(fixture.request("POST /nothing", "l").0, 404);
+    assert_eq!(fixture.request("GET /in", ""), (405, "405 method not allowed, supported: [POST PUT]".to_owned()));
+    assert_eq!(fixture.request("POST /in", "lllllllllll"), (400, "http: request body too large".to_owned()));
+    assert_eq!(fixture.received(), []);
+}
