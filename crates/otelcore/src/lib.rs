@@ -15,7 +15,9 @@ mod summary;
 
 pub use embed::{CollectorState, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector, EnvLookup};
 pub use otelcore_config as config;
+pub use otelcore_http as http;
 pub use otelcore_inproc as inproc;
+pub use otelcore_net as net;
 pub use otelcore_pdata as pdata;
 pub use otelcore_pipeline as pipeline;
 pub use otelcore_reactor as reactor;

@@ -1,0 +1,92 @@
+//! The components over HTTP in the simulated world, and the processor by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use otelcore::pdata::views::{ResourceLogs, resource_entries};
+use otelcore::pdata::{Signal, build};
+use otelcore::pipeline::NoopLogSink;
+use otelcore::reactor::{NodeId, Sim};
+use otelcore::{BuildInfo, Collector};
+use otelcore_testkit::{ProcessorTest, TestContext, payload, processor};
+
+/// Posts a line each second, with this key.
+const EDGE: &str = "
+receivers: {ticker: {text: tick}}
+processors: {set_attribute: {key: from, value: edge}}
+exporters:
+  lines:
+    endpoint: http://gateway:8091/lines
+    headers: {x-api-key: KEY}
+    retry_on_failure: {initial_interval: 1s}
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines: {logs: {receivers: [ticker], processors: [set_attribute], exporters: [lines]}}
+";
+
+/// Counts the lines of clients that have the key.
+const GATEWAY: &str = "
+extensions: {api_key_auth: {key: secret}}
+receivers: {lines: {endpoint: '0.0.0.0:8091', auth: {authenticator: api_key_auth}}}
+exporters: {count_to_stdout: }
+service:
+  extensions: [api_key_auth]
+  telemetry: {metrics: {level: none}}
+  pipelines: {logs: {receivers: [lines], exporters: [count_to_stdout]}}
+";
+
+fn add_node(sim: &mut Sim, name: &str, yaml: &str) -> NodeId {
+    let plan = custom_components::plan(yaml).unwrap();
+    let graph = Collector::with_log(plan, BuildInfo::default(), Arc::new(NoopLogSink)).build_graph().unwrap();
+    sim.add_node(name, graph).unwrap()
+}
+
+/// The last line that the gateway has written.
+fn counted(sim: &Sim, gateway: NodeId) -> String {
+    let output = String::from_utf8(sim.written_output(gateway, "stdout")).unwrap();
+    output.lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn lines_reach_a_gateway_that_starts_later() {
+    let mut sim = Sim::new(1);
+    let edge = add_node(&mut sim, "edge", &EDGE.replace("KEY", "secret"));
+    sim.run_for(Duration::from_millis(10_500));
+    let gateway = add_node(&mut sim, "gateway", GATEWAY);
+    sim.run_for(Duration::from_secs(60));
+    sim.close(edge, Duration::from_secs(5));
+    assert_eq!((sim.undelivered(edge).unwrap().total(), counted(&sim, gateway).as_str()), (0, "70 log_records"));
+}
+
+#[test]
+fn lines_without_the_key_are_refused() {
+    let mut sim = Sim::new(1);
+    let gateway = add_node(&mut sim, "gateway", GATEWAY);
+    let edge = add_node(&mut sim, "edge", &EDGE.replace("KEY", "wrong"));
+    sim.run_for(Duration::from_secs(10));
+    sim.close(edge, Duration::from_secs(5));
+    assert_eq!(counted(&sim, gateway), "");
+}
+
+#[test]
+fn attribute_is_set_on_every_record() {
+    let mut logs = build::Body::new();
+    {
+        let mut resource = logs.resource_logs();
+        let mut scope = resource.scope_logs();
+        scope.log_record().attributes().string(b"color", b"red");
+        scope.log_record();
+    }
+    let factory = custom_components::set_attribute::SetAttributeFactory;
+    let component = TestContext::new().create(&factory, "set_attribute", "{key: color, value: blue}").unwrap();
+    let mut test = ProcessorTest::new(processor(component));
+    test.process(payload(Signal::Logs, logs.finish()));
+    let (changed, _ack) = test.take_passed_on().remove(0);
+    let mut colors = Vec::new();
+    for resource in resource_entries::<ResourceLogs<'_>>(&changed.body) {
+        for record in resource.scope_logs().flat_map(|scope| scope.log_records()) {
+            colors.extend(record.attributes().map(|attribute| format!("{:?}", attribute.value)));
+        }
+    }
+    assert_eq!(colors, [r#"String([98, 108, 117, 101])"#; 2]);
+}
