@@ -236,7 +236,7 @@ impl PageHandler for ScrapeHandler<'_> {
 
 impl Exporter for PrometheusExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let address = self.server.open(cx, SERVER_KEY).map_err(StartError)?;
+        let address = self.server.open(cx, SERVER_KEY)?;
         let seed = cx.random();
         let dropped = self.dropped.take().unwrap_or_else(DroppedPoints::without_log);
         self.registry = Some(SeriesRegistry::new(&self.page, seed, dropped).with_budget(&self.budget));

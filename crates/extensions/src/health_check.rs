@@ -2,7 +2,7 @@
 
 use otelcore_config::{ComponentId, Section};
 use otelcore_net::config::{HttpServerConfig, HttpServerDefaults};
-use otelcore_net::{Page, PageServer, not_found};
+use otelcore_net::{ListenError, Page, PageServer, not_found};
 use otelcore_pdata::text::{put_json_string, put_rfc3339};
 use otelcore_pipeline::{
     BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Extension, Factory,
@@ -112,7 +112,8 @@ struct HealthCheckExtension {
 
 impl Extension for HealthCheckExtension {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let failed = |e: String| StartError(format!("failed to bind to address {}: {e}", self.config.server.endpoint));
+        let failed =
+            |e: ListenError| StartError(format!("failed to bind to address {}: {e}", self.config.server.endpoint));
         self.pages.open(cx, 0).map(|_| ()).map_err(failed)
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use otelcore_http::PollResult;
 use otelcore_pipeline::{
     ConditionReport, ConditionReporter, Counter, Cx, Endpoint, Event, Listener, LogField, Logger, MetricsLevel,
-    MonotonicTime, Stream, Telemetry, TimerId,
+    MonotonicTime, StartError, Stream, Telemetry, TimerId,
 };
 use slab::Slab;
 
@@ -108,6 +108,24 @@ pub struct Acceptor<M> {
 impl<M> std::fmt::Debug for Acceptor<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Acceptor").field("connections", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why a server can't listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The configuration's fault: its certificates or keys can't be used; the text says why.
+    #[error("{0}")]
+    Certificates(String),
+    /// The system refuses the address, for example because it is in use; in Go's form.
+    #[error("{0}")]
+    Bind(#[from] io::Error),
+}
+
+impl From<ListenError> for StartError {
+    fn from(e: ListenError) -> Self {
+        Self(e.to_string())
     }
 }
 

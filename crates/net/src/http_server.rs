@@ -12,7 +12,7 @@ use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Stream, Telemetry};
 
 use crate::config::HttpServerConfig;
 use crate::tls::{TlsAcceptor, TlsServerConfig, TlsStream};
-use crate::{AcceptErrorReporter, Acceptor, ProtocolMachine, bind};
+use crate::{AcceptErrorReporter, Acceptor, ListenError, ProtocolMachine, bind};
 
 /// The time limit of a TLS handshake, in nanoseconds, if the settings have none: grpc-go's connection timeout.
 const DEFAULT_HANDSHAKE_TIMEOUT: u64 = 120_000_000_000;
@@ -309,12 +309,13 @@ impl<P> HttpListener<P> {
     /// Loads certificates and binds the socket under `base`; returns the address that it is bound to.
     ///
     /// # Errors
-    /// What is wrong with the certificates, or the system's error, in Go's form.
-    pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
+    /// See [`ListenError`].
+    pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, ListenError> {
         if let Some(config) = &self.tls_config {
-            self.tls = Some(TlsAcceptor::load(cx, config, &[b"h2", b"http/1.1"], self.log.clone())?);
+            let tls = TlsAcceptor::load(cx, config, &[b"h2", b"http/1.1"], self.log.clone());
+            self.tls = Some(tls.map_err(ListenError::Certificates)?);
         }
-        let listener = bind(cx, base, &self.listen).map_err(|e| e.to_string())?;
+        let listener = bind(cx, base, &self.listen)?;
         let acceptor = Acceptor::new(listener, base).with_error_reporter(self.error_reporter.clone());
         let local_addr = acceptor.local_addr();
         self.acceptor = Some(acceptor);

@@ -26,7 +26,7 @@ pub mod tls;
 mod url;
 
 pub use ::http::Method;
-pub use acceptor::{AcceptErrorReporter, Acceptor, ProtocolMachine, bind};
+pub use acceptor::{AcceptErrorReporter, Acceptor, ListenError, ProtocolMachine, bind};
 pub use credential_checks::{CheckResult, CredentialChecks, PendingCheck, TooManyChecks};
 pub use grpc_channel::{GrpcChannel, UnaryRequest};
 pub use http_client::{

@@ -13,7 +13,7 @@ use otelcore_http::{AdmitAll, Bytes};
 use otelcore_pipeline::{Authentication, CredentialCheck, Cx, Event, Logger, ServerAuth, Telemetry};
 
 use crate::config::{CorsConfig, HttpServerConfig};
-use crate::{CredentialChecks, HttpListener, PendingCheck};
+use crate::{CredentialChecks, HttpListener, ListenError, PendingCheck};
 
 /// A page: an HTTP response.
 pub type Page = Response;
@@ -181,8 +181,8 @@ impl<B> PageServer<B> {
     /// Binds the socket under `base`, and returns the address that it is bound to.
     ///
     /// # Errors
-    /// What is wrong with the certificates, or the system's error, in Go's form.
-    pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, String> {
+    /// See [`ListenError`].
+    pub fn open(&mut self, cx: &mut Cx<'_>, base: u64) -> Result<String, ListenError> {
         self.base = base;
         self.checks = CredentialChecks::new(base + CHECKS_KEY_OFFSET);
         self.listener.open(cx, base)

@@ -24,7 +24,7 @@ use super::requests::{
 use super::status::{no_room_status, outcome_status, too_many_checks_status};
 use crate::config::GrpcServerConfig;
 use crate::tls::{TlsAcceptor, TlsServerConfig};
-use crate::{AcceptErrorReporter, Acceptor, bind};
+use crate::{AcceptErrorReporter, Acceptor, ListenError, bind};
 
 /// A unary method whose request message is telemetry.
 #[derive(Clone, Debug)]
@@ -153,12 +153,12 @@ impl<P: IngestProtocol> GrpcServer<P> {
         })
     }
 
-    pub(super) fn open(&mut self, cx: &mut Cx<'_>, first_key: u64) -> Result<String, StartError> {
+    pub(super) fn open(&mut self, cx: &mut Cx<'_>, first_key: u64) -> Result<String, ListenError> {
         if let Some(tls_config) = &self.tls_config {
-            let acceptor = TlsAcceptor::load(cx, tls_config, &[b"h2"], self.log.clone()).map_err(StartError)?;
-            self.tls_acceptor = Some(acceptor);
+            let acceptor = TlsAcceptor::load(cx, tls_config, &[b"h2"], self.log.clone());
+            self.tls_acceptor = Some(acceptor.map_err(ListenError::Certificates)?);
         }
-        let listener = bind(cx, first_key, &self.listen).map_err(|e| StartError(e.to_string()))?;
+        let listener = bind(cx, first_key, &self.listen)?;
         let acceptor = Acceptor::new(listener, first_key).with_error_reporter(self.accept_report.clone());
         let local_addr = acceptor.local_addr();
         self.acceptor = Some(acceptor);

@@ -22,7 +22,7 @@ use super::requests::{
 };
 use super::status::{no_room_status, outcome_status, too_large, too_many_checks_status};
 use crate::config::{CorsConfig, HttpServerConfig};
-use crate::{HttpListener, authenticate, not_found, redirect_to_clean_path};
+use crate::{HttpListener, ListenError, authenticate, not_found, redirect_to_clean_path};
 
 /// A path and method that a receiver serves.
 #[derive(Clone, Debug)]
@@ -248,8 +248,8 @@ impl<P: IngestProtocol> HttpServer<P> {
         })
     }
 
-    pub(super) fn open(&mut self, cx: &mut Cx<'_>) -> Result<String, StartError> {
-        self.listener.open(cx, self.first_key).map_err(StartError)
+    pub(super) fn open(&mut self, cx: &mut Cx<'_>) -> Result<String, ListenError> {
+        self.listener.open(cx, self.first_key)
     }
 
     pub(super) fn handle_event(
