@@ -1,6 +1,6 @@
 //! The configuration of `include` and `exclude`, and its rules.
 
-use otelcore_config::{ConfigNode, Section, config_struct};
+use otelcore_config::{ConfigNode, config_struct};
 use otelcore_pdata::Signal;
 
 config_struct! {
@@ -120,17 +120,6 @@ impl MatchConfig {
             other => {
                 let message = format!("unrecognized match_type: '{other}', valid types are: [regexp strict]");
                 Err(MatchError::new("match_type", message))
-            }
-        }
-    }
-
-    /// Reports the mistakes that do not depend on the signal.
-    fn check(&mut self, s: &mut Section<'_>) {
-        let mut reported = Vec::new();
-        for error in super::filter::all_errors(self) {
-            if !reported.contains(&error.key) {
-                s.start_error(&error.key, error.message).maybe_help(error.hint);
-                reported.push(error.key);
             }
         }
     }

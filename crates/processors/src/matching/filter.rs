@@ -1,6 +1,6 @@
 //! One of `include` and `exclude`, compiled for a signal.
 
-use otelcore_config::NodeValue;
+use otelcore_config::{NodeValue, Section};
 use otelcore_pdata::views::AnyValue;
 use otelcore_pdata::{Signal, Value, text};
 
@@ -247,8 +247,21 @@ fn sorted(value: Value) -> Value {
 
 // ---- the lists of a configuration -----------------------------------------------------------------------------------
 
+impl MatchConfig {
+    /// Reports the mistakes that do not depend on the signal. Called when the section has been read.
+    pub(super) fn check(&mut self, s: &mut Section<'_>) {
+        let mut reported = Vec::new();
+        for error in all_errors(self) {
+            if !reported.contains(&error.key) {
+                s.start_error(&error.key, error.message).maybe_help(error.hint);
+                reported.push(error.key);
+            }
+        }
+    }
+}
+
 /// The mistakes of all lists, whatever the signal.
-pub(super) fn all_errors(config: &MatchConfig) -> Vec<MatchError> {
+fn all_errors(config: &MatchConfig) -> Vec<MatchError> {
     let checks = [
         libraries(config).err(),
         attributes(config, "attributes", &config.attributes).err(),
