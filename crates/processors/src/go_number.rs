@@ -1,5 +1,8 @@
 //! Numbers as Go's `strconv` reads and writes them.
 
+/// `math.NaN()`: its bits are visible in a message and in a hash.
+pub(crate) const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+
 /// Reads a decimal `int64`, as `strconv.ParseInt(text, 10, 64)` does.
 pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
@@ -19,7 +22,7 @@ pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
         return Some(sign(f64::INFINITY));
     }
     if text.eq_ignore_ascii_case("nan") {
-        return Some(f64::NAN);
+        return Some(NAN);
     }
     let plain;
     let digits = if digits.contains('_') {
