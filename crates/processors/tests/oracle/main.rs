@@ -220,7 +220,8 @@ fn results_are_those_recorded_of_the_go_processors() {
     let (answers, rest) = answers.as_chunks::<8>();
     let cases = cases();
     assert_eq!((answers.len(), rest.len()), (cases.len(), 0), "write the answers with OTELCORE_ORACLE=write");
-    for (seed, (case, answer)) in cases.iter().zip(answers).enumerate() {
+    // A part of them, to save time: unoptimized, a pattern takes milliseconds to compile.
+    for (seed, (case, answer)) in cases.iter().zip(answers).enumerate().step_by(5) {
         let ours = our_result(case);
         let expected = u64::from_le_bytes(*answer);
         assert!(digests(&ours).contains(&expected), "case {seed}: {}\n{}", case.yaml, show(case, &ours));
