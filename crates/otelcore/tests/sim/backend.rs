@@ -66,6 +66,9 @@ pub(crate) struct BackendState {
     /// The response to all others.
     pub(crate) default_response: PlannedResponse,
     pub(crate) requests: Vec<ReceivedRequest>,
+    /// Whether whole OTLP requests are kept, in `otlp_requests`.
+    pub(crate) keeps_otlp_requests: bool,
+    pub(crate) otlp_requests: Vec<ExportTraceServiceRequest>,
     /// The longest message that it accepts from its next start on; 4 MiB by default.
     pub(crate) max_message: Option<u32>,
 }
@@ -141,6 +144,9 @@ impl Backend {
             spans.into_iter().map(|s| s.span_id).collect()
         } else {
             let request = ExportTraceServiceRequest::decode(call.message).unwrap();
+            if state.keeps_otlp_requests {
+                state.otlp_requests.push(request.clone());
+            }
             let scopes = request.resource_spans.into_iter().flat_map(|r| r.scope_spans);
             scopes.flat_map(|s| s.spans).map(|s| s.span_id).collect()
         };

@@ -11,6 +11,7 @@ mod delivery;
 mod fixture;
 mod forwarding;
 mod limits;
+mod processors;
 mod reload;
 mod shutdown;
 mod soak;
