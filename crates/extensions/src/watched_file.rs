@@ -1,9 +1,9 @@
 //! A file with secrets that may be replaced while the collector runs.
 //!
-//! It is read at the start, and then every second by a job on a helper thread, so that a request that comes after a long
-//! pause has a value of the last second. This needs no file watcher, and also notices a mount whose symbolic links are
-//! replaced. If the file can't be read or used, the value stays as it was, and one warning is logged. A pipe is read once
-//! only. Never shows the content of the file.
+//! It is read at the start, and then every second by a job on a helper thread, so that a request that comes after a
+//! long pause has a value of the last second. This needs no file watcher, and also notices a mount whose symbolic links
+//! are replaced. If the file can't be read or used, the value stays as it was, and one warning is logged. A pipe is
+//! read once only. Never shows the content of the file.
 
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -42,8 +42,8 @@ struct State<T> {
 }
 
 impl<T: PartialEq + Send + 'static> WatchedFile<T> {
-    /// A file that was not read yet. Its timer and its job have the number `key`. The errors of `parse` must not contain
-    /// its input.
+    /// A file that was not read yet. Its timer and its job have the number `key`. The errors of `parse` must not
+    /// contain its input.
     pub(crate) fn new(key: u64, path: &str, changed_message: &'static str, log: Logger, parse: Parse<T>) -> Self {
         let state = RefCell::new(State { value: None, job: None, is_failing: false });
         Self { key, path: path.to_owned(), parse, changed_message, log, state }

@@ -13,7 +13,7 @@ use crate::helper_threads::HelperThreads;
 use crate::lookup::look_up;
 use crate::waker::Waker;
 
-/// A look-up's key and answer.
+/// A look-up's key and result.
 pub(crate) type CompletedLookup = (Key, Result<Vec<SocketAddr>, String>);
 
 /// How many look-ups may be under way at once.
@@ -54,7 +54,7 @@ impl Resolver {
         }
     }
 
-    /// The next answer.
+    /// The next result.
     pub(crate) fn next_result(&mut self) -> Option<CompletedLookup> {
         self.results.try_recv().ok()
     }

@@ -45,7 +45,8 @@ struct Zone {
 }
 
 impl DnsServer {
-    /// Serves at an address. `lookup` gets a name in lower case without the last dot, and the type: 1 for A, 28 for AAAA.
+    /// Serves at an address. `lookup` gets a name in lower case without the last dot, and the type: 1 for A, 28 for
+    /// AAAA.
     ///
     /// # Panics
     /// When the address can't be bound.

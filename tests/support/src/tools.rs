@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// A program built by `scripts/tools`, or found on the path. If it is missing, the test fails in CI; on other machines it
-/// is skipped with a message.
+/// A program built by `scripts/tools`, or found on the path. If it is missing, the test fails in CI; on other machines
+/// it is skipped with a message.
 ///
 /// # Panics
 /// In CI, when it is missing.
