@@ -2,8 +2,10 @@
 //!
 //! All functions append to a `Vec<u8>` that the caller keeps, so that a page is written without an allocation for each
 //! sample: the labels of a series are rendered once into a *block* (`a="x",b="y"`, no braces) and copied afterwards.
-//! [`NegotiatedFormat::negotiate`] and [`PageEncoding::negotiate`] return the format and coding for a scraper. Only the
-//! text format 0.0.4 is implemented; the others take part in negotiation once [`SupportedFormats`] lists them.
+//! [`NegotiatedFormat::negotiate`] and [`PageEncoding::negotiate`] return the format and coding for a scraper. Of the
+//! writers, only the text format 0.0.4 is implemented; the others take part in negotiation once [`SupportedFormats`] lists them.
+//!
+//! [`parse`] reads the three formats of a scraper: text 0.0.4, OpenMetrics 1.0 and delimited protobuf.
 //!
 //! Nothing here interprets metrics, keeps series, or implements HTTP.
 #![forbid(unsafe_code)]
@@ -11,6 +13,7 @@
 mod accept;
 mod name;
 mod number;
+pub mod parse;
 mod text;
 
 pub use accept::{NameEscaping, NegotiatedFormat, PageEncoding, PageFormat, SupportedFormats};

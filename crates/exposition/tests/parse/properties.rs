@@ -1,0 +1,142 @@
+//! Any division of any page yields the same events, and what the writer writes is read as it was.
+
+use otelcore_exposition::PageFormat::{OpenMetrics1, Protobuf, Text};
+use otelcore_exposition::parse::{Event, PageParser, ParserLimits};
+use otelcore_exposition::{MetricType, write_family_header, write_histogram, write_label, write_sample, write_summary};
+use proptest::prelude::*;
+
+use crate::dump::{dump, dump_in_pieces, number};
+use crate::protobuf::{SEEDS, family_of};
+
+/// Parts of pages, put together at random.
+const PARTS: [&str; 34] = [
+    "# HELP ",
+    "# TYPE ",
+    "# UNIT ",
+    "# EOF\n",
+    "# EOF",
+    "#",
+    "a",
+    "b_total",
+    "seconds",
+    "counter",
+    "info",
+    "{",
+    "}",
+    "x",
+    "=",
+    "\"",
+    "\"v\"",
+    "\\",
+    "\\n",
+    ",",
+    " ",
+    "\t",
+    "\n",
+    "\r\n",
+    "1",
+    "-2.5",
+    "NaN",
+    "+Inf",
+    "1e400",
+    " # {",
+    "é",
+    ":",
+    "a_seconds{x=\"v\"} 1 1\n",
+    "# TYPE a counter\n",
+];
+
+fn page() -> impl Strategy<Value = Vec<u8>> {
+    let parts = proptest::collection::vec(0..PARTS.len(), 0..40);
+    let of_parts = parts.prop_map(|parts| parts.iter().flat_map(|i| PARTS[*i].bytes()).collect());
+    prop_oneof![4 => of_parts, 1 => proptest::collection::vec(any::<u8>(), 0..200)]
+}
+
+fn pieces() -> impl Strategy<Value = Vec<usize>> {
+    proptest::collection::vec(1..20_usize, 1..8)
+}
+
+proptest! {
+    #[test]
+    fn any_text_page_in_any_pieces_has_the_same_events(page in page(), pieces in pieces()) {
+        for format in [Text, OpenMetrics1] {
+            prop_assert_eq!(dump_in_pieces(format, &page, &pieces), dump(format, &page));
+        }
+    }
+
+    #[test]
+    fn any_protobuf_page_in_any_pieces_has_the_same_events(
+        seeds in proptest::collection::vec(0..SEEDS, 0..4),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
+        pieces in pieces(),
+    ) {
+        let mut page: Vec<u8> = seeds.iter().flat_map(|i| family_of(*i)).collect();
+        for (at, b) in changes {
+            if !page.is_empty() {
+                let at = at.index(page.len());
+                page[at] = b;
+            }
+        }
+        let whole = dump(Protobuf, &page);
+        let mut divided = dump_in_pieces(Protobuf, &page, &pieces);
+        // A family that is malformed and incomplete may be refused at either position.
+        if let (Some(a), Some(b)) = (whole.last(), divided.last_mut())
+            && a.starts_with("error") && b.starts_with("error")
+        {
+            b.clone_from(a);
+        }
+        prop_assert_eq!(divided, whole);
+    }
+
+    #[test]
+    fn page_of_the_writer_is_read_as_it_was_written(
+        help in any::<String>(),
+        labels in proptest::collection::vec(("[a-z_][a-z0-9_]{0,6}", any::<String>()), 0..5),
+        bits in any::<u64>(),
+        timestamp_ms in any::<Option<i64>>(),
+        counts in proptest::collection::vec(0..1000_u64, 1..5),
+    ) {
+        let value = f64::from_bits(bits);
+        let mut block = Vec::new();
+        for (name, value) in &labels {
+            write_label(&mut block, name.as_bytes(), value.as_bytes());
+        }
+        let mut out = Vec::new();
+        write_family_header(&mut out, b"m", help.as_bytes(), MetricType::Gauge);
+        write_sample(&mut out, b"m", &block, value, timestamp_ms);
+        let buckets = counts.iter().enumerate().map(|(i, n)| (i as f64 / 4.0, *n));
+        write_histogram(&mut out, b"h", &block, buckets, (value, 7), timestamp_ms);
+        write_summary(&mut out, b"s", &block, [(0.5, value)].into_iter(), (value, 7), timestamp_ms);
+
+        let mut parser = PageParser::new(Text, ParserLimits::default());
+        parser.handle_data(&out);
+        parser.handle_end();
+        let is_blank = help.bytes().all(|b| b == b' ' || b == b'\t');
+        let help = if is_blank { "" } else { &help };
+        prop_assert_eq!(parser.poll_event().unwrap().unwrap(), Event::Help { name: "m", text: help });
+        let family_type = MetricType::Gauge.into();
+        prop_assert_eq!(parser.poll_event().unwrap().unwrap(), Event::Type { name: "m", family_type });
+        let mut samples = vec![("m".to_owned(), None, value)];
+        for (i, n) in counts.iter().enumerate() {
+            samples.push(("h_bucket".into(), Some(("le", i as f64 / 4.0)), *n as f64));
+        }
+        samples.push(("h_bucket".into(), Some(("le", f64::INFINITY)), 7.0));
+        samples.push(("h_sum".into(), None, value));
+        samples.push(("h_count".into(), None, 7.0));
+        samples.push(("s".into(), Some(("quantile", 0.5)), value));
+        samples.push(("s_sum".into(), None, value));
+        samples.push(("s_count".into(), None, 7.0));
+        for (name, extra, value) in samples {
+            let event = parser.poll_event().unwrap().unwrap();
+            let Event::Sample(sample) = event else { panic!("{event:?}") };
+            prop_assert_eq!(sample.name, name);
+            prop_assert_eq!(number(sample.value), number(value));
+            prop_assert_eq!(sample.timestamp_ms, timestamp_ms);
+            let bound = extra.map(|(name, bound)| (name.to_owned(), number(bound)));
+            let expected: Vec<_> = labels.iter().cloned().chain(bound).collect();
+            let read: Vec<_> = sample.labels.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+            prop_assert_eq!(read, expected);
+        }
+        prop_assert!(parser.poll_event().is_none());
+    }
+}
