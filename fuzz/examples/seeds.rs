@@ -34,9 +34,25 @@ fn main() {
     configurations(&out, &root);
     manifests(&out, &root);
     responses(&out);
+    pages(&out, &root);
     http1(&out);
     recorded_connections(&out);
     written_scripts(&out);
+}
+
+/// The pages of the parsers' tests, after a byte for the format and one for the length of the pieces.
+fn pages(out: &Path, root: &Path) {
+    for entry in std::fs::read_dir(root.join("crates/exposition/tests/pages")).unwrap() {
+        let path = entry.unwrap().path();
+        let format = match path.extension().and_then(|e| e.to_str()) {
+            Some("txt") => 0,
+            Some("om") => 1,
+            Some("pb") => 2,
+            _ => continue,
+        };
+        let name = path.file_name().unwrap().to_str().unwrap();
+        write_seed(out, "page", name, &[&[format, 7][..], &std::fs::read(&path).unwrap()].concat());
+    }
 }
 
 fn write_seed(out: &Path, target: &str, name: &str, bytes: &[u8]) {

@@ -17,6 +17,7 @@ pub mod input;
 mod json;
 mod manifests;
 mod otlp;
+mod page;
 #[allow(dead_code, reason = "shared with the tests of the crate that it belongs to")]
 #[path = "../../crates/http/src/pipe.rs"]
 mod pipe;
@@ -31,7 +32,7 @@ pub const MAX_INPUT: usize = 1 << 16;
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("grpc_server", grpc_server::raw),
     ("grpc_server_frames", grpc_server::script),
     ("grpc_client", grpc_client::script),
@@ -51,6 +52,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("config", config::run),
     ("manifests", manifests::run),
     ("response", response::run),
+    ("page", page::run),
 ];
 
 /// Runs the target of that name.
