@@ -57,9 +57,21 @@ impl H2Limits {
     }
 }
 
+/// ```text
+///  Handshake --preface and SETTINGS--> Open --drained, GOAWAY sent, h2 has ended--> Linger --peer closes its side,
+///      |                                |                                            ^          time limit--> Closed
+///      +--bad preface, drained----------|--------------------------------------------+
+///      |                                |
+///      +--failed transport--------------+--> Closed
+/// ```
 enum State<T, B: Buf> {
     Handshake(Handshake<H2Io<T>, B>),
-    Open(Connection<H2Io<T>, B>),
+    Open {
+        conn: Connection<H2Io<T>, B>,
+        ping_pong: Option<PingPong>,
+        /// Since when no new requests are accepted: GOAWAY is sent, and requests in flight continue.
+        drain_since: Option<u64>,
+    },
     /// No more output is added; waits until this time for the peer to close its side.
     Linger(u64),
     Closed,
@@ -72,8 +84,6 @@ pub(crate) struct H2ServerCore<T: Read + Write, B: Buf> {
     readable_streams: Vec<u32>,
     started_at: u64,
     header_block_since: Option<u64>,
-    drain_since: Option<u64>,
-    ping_pong: Option<PingPong>,
     close_reason: Option<CloseReason>,
 }
 
@@ -87,8 +97,6 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
             readable_streams: Vec::new(),
             started_at: now,
             header_block_since: None,
-            drain_since: None,
-            ping_pong: None,
             close_reason: None,
         }
     }
@@ -103,7 +111,7 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
     }
 
     pub(crate) fn is_live(&self) -> bool {
-        matches!(self.state, State::Handshake(_) | State::Open(_))
+        matches!(self.state, State::Handshake(_) | State::Open { .. })
     }
 
     /// The next request.
@@ -114,8 +122,8 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
                 State::Handshake(handshake) => match Pin::new(handshake).poll(cx) {
                     Poll::Pending => return None,
                     Poll::Ready(Ok(mut conn)) => {
-                        self.ping_pong = conn.ping_pong();
-                        self.state = State::Open(conn);
+                        let ping_pong = conn.ping_pong();
+                        self.state = State::Open { conn, ping_pong, drain_since: None };
                         continue;
                     }
                     Poll::Ready(Err(e)) => {
@@ -126,7 +134,7 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
                         return None;
                     }
                 },
-                State::Open(conn) => conn.poll_accept(cx),
+                State::Open { conn, .. } => conn.poll_accept(cx),
                 _ => return None,
             };
             match polled {
@@ -159,9 +167,9 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
     pub(crate) fn drain(&mut self, now: u64) -> bool {
         match &mut self.state {
             State::Handshake(_) => self.end(now, CloseReason::Local("drained")),
-            State::Open(conn) if self.drain_since.is_none() => {
+            State::Open { conn, drain_since: drain_since @ None, .. } => {
                 conn.graceful_shutdown();
-                self.drain_since = Some(now);
+                *drain_since = Some(now);
                 return true;
             }
             _ => {}
@@ -170,7 +178,11 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.drain_since.is_some()
+        self.drain_since().is_some()
+    }
+
+    fn drain_since(&self) -> Option<u64> {
+        if let State::Open { drain_since, .. } = self.state { drain_since } else { None }
     }
 
     /// Sets the reason with which the connection will end, unless one is set.
@@ -186,7 +198,7 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
 
     /// When a drained connection without anything in flight is closed, whether the peer has acknowledged or not.
     pub(crate) fn drain_deadline(&self) -> Option<u64> {
-        self.drain_since.map(|at| at.saturating_add(DRAIN_ACK_TIMEOUT))
+        self.drain_since().map(|at| at.saturating_add(DRAIN_ACK_TIMEOUT))
     }
 
     /// `None` while it is live, else when lingering ends; `Some(None)` once it is closed.
@@ -208,7 +220,7 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
 
     pub(crate) fn send_ping(&mut self) {
         let cx = &mut Context::from_waker(Waker::noop());
-        if let Some(pings) = &mut self.ping_pong {
+        if let State::Open { ping_pong: Some(pings), .. } = &mut self.state {
             let _ = pings.poll_pong(cx); // takes an older answer, or h2 would refuse the next ping
             let _ = pings.send_ping(h2::Ping::opaque());
         }
@@ -223,7 +235,7 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
 
     /// Polls h2, which writes.
     pub(crate) fn write(&mut self, now: u64) {
-        if let State::Open(conn) = &mut self.state {
+        if let State::Open { conn, .. } = &mut self.state {
             match conn.poll_closed(&mut Context::from_waker(Waker::noop())) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.end_without_error(now),
@@ -256,7 +268,7 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
 
     /// h2 ended the connection without an error.
     fn end_without_error(&mut self, now: u64) {
-        let reason = match (self.transport.close_reason(), self.drain_since) {
+        let reason = match (self.transport.close_reason(), self.drain_since()) {
             (_, Some(_)) => CloseReason::Local("drained"),
             (Some(ended), _) => ended,
             (None, None) => CloseReason::Peer,
@@ -272,7 +284,6 @@ impl<T: Read + Write, B: Buf> H2ServerCore<T, B> {
     /// Ends the connection: it is not live any more. The underlying stream stays until its output is written and the
     /// peer has closed its side.
     pub(crate) fn end(&mut self, now: u64, reason: CloseReason) {
-        self.ping_pong = None;
         self.close_reason.get_or_insert(reason);
         if self.is_live() {
             let transport_ended = self.transport.close_reason().is_some();
