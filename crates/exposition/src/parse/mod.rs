@@ -9,6 +9,7 @@
 mod buffer;
 mod error;
 mod event;
+mod messages;
 mod protobuf;
 mod text;
 mod wire;
