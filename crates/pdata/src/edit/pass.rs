@@ -288,7 +288,7 @@ impl OpenPart {
         OutputTooLarge { limit: self.output.limit }
     }
 
-    /// After a callback: charges its work, and looks whether it wrote too much.
+    /// After a callback: charges its work, and refuses a message that became too long.
     #[inline]
     fn after_call(&mut self, bytes: usize, work: &mut StepBudget) -> Result<(), OutputTooLarge> {
         let cost = self.item.take_cost() + self.outer.take_cost() + self.cx.take_cost();
