@@ -13,6 +13,8 @@ use otelcore_pipeline::{
 };
 use slab::Slab;
 
+use crate::tls::TlsError;
+
 /// What the acceptor needs of a protocol machine.
 pub trait ProtocolMachine {
     /// The latest time at which its next turn must run, in nanoseconds.
@@ -115,9 +117,9 @@ impl<M> std::fmt::Debug for Acceptor<M> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// The configuration's fault: its certificates or keys can't be used; the text says why.
+    /// The configuration's fault: its certificates or keys can't be used.
     #[error("{0}")]
-    Certificates(String),
+    Certificates(TlsError),
     /// The system refuses the address, for example because it is in use; in Go's form.
     #[error("{0}")]
     Bind(#[from] io::Error),

@@ -190,7 +190,7 @@ impl GrpcChannel {
     /// Certificates or a proxy that can't be used, or secrets that would be sent in plaintext.
     pub fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         if let Some(tls) = &self.settings.tls {
-            self.tls = Some(TlsConnector::load(cx, tls, &[b"h2"], self.log.clone()).map_err(StartError)?);
+            self.tls = Some(TlsConnector::load(cx, tls, &[b"h2"], self.log.clone())?);
         } else if self.auth.is_some() {
             return Err(StartError(
                 "grpc: the credentials require transport level security: `auth` needs `tls`, without `insecure: true`"
@@ -200,24 +200,24 @@ impl GrpcChannel {
         if !self.proxies.is_fixed() {
             self.proxies = ProxySelector::from_env(|name| cx.env_var(name));
         }
-        self.find_proxy(cx).map_err(StartError)?;
+        self.find_proxy(cx)?;
         self.resolve(cx);
         self.update_timer(cx);
         Ok(())
     }
 
     /// As in grpc-go, HTTPS_PROXY and NO_PROXY apply to plaintext targets too.
-    fn find_proxy(&mut self, cx: &mut Cx<'_>) -> Result<(), String> {
+    fn find_proxy(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let GrpcTarget::Host { host, port } = &self.settings.target else { return Ok(()) };
-        self.proxy = self.proxies.find(true, host, *port)?.cloned();
+        self.proxy = self.proxies.find(true, host, *port).map_err(|e| StartError(e.to_string()))?.cloned();
         match (&self.proxy, &self.settings.tls) {
             (Some(proxy), Some(tls)) if proxy.is_https() => {
-                proxy_tls(&mut self.proxy_tls, cx, tls, &self.log).map(drop)
+                Ok(proxy_tls(&mut self.proxy_tls, cx, tls, &self.log).map(drop)?)
             }
-            (Some(proxy), None) if proxy.is_https() => {
-                Err("a proxy with https needs `tls` without `insecure: true`: its certificates count for the proxy too"
-                    .to_owned())
-            }
+            (Some(proxy), None) if proxy.is_https() => Err(StartError(
+                "a proxy with https needs `tls` without `insecure: true`: its certificates count for the proxy too"
+                    .to_owned(),
+            )),
             _ => Ok(()),
         }
     }
@@ -451,14 +451,17 @@ impl GrpcChannel {
         let mut stream = cx.connect(self.base + 1 + index as u64, address).map_err(|e| e.to_string())?;
         if let (Some(proxy), GrpcTarget::Host { host, port }) = (&self.proxy, &self.settings.target) {
             if let Some(tls) = &mut self.proxy_tls {
-                stream = Box::new(tls.connect(cx, stream, proxy.host())?);
+                stream = Box::new(tls.connect(cx, stream, proxy.host()).map_err(|e| e.to_string())?);
             }
             stream = Box::new(ProxyTunnel::new(stream, proxy, host, *port));
         }
         match &mut self.tls {
             None => Ok(stream),
             // As in grpc-go, the certificate must be valid for the name in `authority`.
-            Some(tls) => Ok(Box::new(tls.connect(cx, stream, authority_host(&self.settings.authority))?)),
+            Some(tls) => {
+                let stream = tls.connect(cx, stream, authority_host(&self.settings.authority));
+                Ok(Box::new(stream.map_err(|e| e.to_string())?))
+            }
         }
     }
 

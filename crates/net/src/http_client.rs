@@ -26,7 +26,7 @@ use slab::Slab;
 use crate::config::HttpClientConfig;
 use crate::deadlines::{DeadlineQueue, WaitList};
 use crate::proxy::{Proxy, ProxySelector};
-use crate::tls::{TlsClientConfig, TlsConnector};
+use crate::tls::{TlsClientConfig, TlsConnector, TlsError};
 use crate::url::Url;
 
 mod connections;
@@ -126,6 +126,12 @@ enum ConnectError {
     Fatal(String),
 }
 
+impl From<TlsError> for ConnectError {
+    fn from(e: TlsError) -> Self {
+        Self::Fatal(e.to_string())
+    }
+}
+
 /// The client. It uses the component's local keys from `base` on: `base` for its timer, odd numbers above it for
 /// connections, even ones for look-ups.
 pub struct HttpClient {
@@ -211,12 +217,13 @@ impl HttpClient {
             url => ProxySelector::fixed(Proxy::parse(url).map_err(|e| StartError(format!("proxy_url: {e}")))?),
         };
         for url in urls {
-            let proxy = self.proxies.find(url.is_https(), url.host(), url.port()).map_err(StartError)?;
+            let proxy = self.proxies.find(url.is_https(), url.host(), url.port());
+            let proxy = proxy.map_err(|e| StartError(e.to_string()))?;
             if proxy.is_some_and(|p| p.is_https()) {
-                proxy_tls(&mut self.proxy_tls, cx, &self.settings.tls, &self.log).map_err(StartError)?;
+                proxy_tls(&mut self.proxy_tls, cx, &self.settings.tls, &self.log)?;
             }
             if url.is_https() {
-                origin_tls(&mut self.tls, cx, &self.settings.tls, &self.log).map_err(StartError)?;
+                origin_tls(&mut self.tls, cx, &self.settings.tls, &self.log)?;
             }
         }
         Ok(())
@@ -290,7 +297,7 @@ impl HttpClient {
         let url = request.request.url.clone();
         let proxy = match self.proxies.find(url.is_https(), url.host(), url.port()) {
             Ok(proxy) => proxy.cloned(),
-            Err(why) => return self.fail_request(request, HttpErrorKind::InvalidRequest, why),
+            Err(e) => return self.fail_request(request, HttpErrorKind::InvalidRequest, e.to_string()),
         };
         let credentials = match &self.auth {
             Some(auth) if request.sends_credentials() => match auth.headers(cx) {
@@ -576,7 +583,7 @@ fn origin_tls<'t>(
     cx: &mut Cx<'_>,
     settings: &TlsClientConfig,
     log: &Logger,
-) -> Result<&'t mut TlsConnector, String> {
+) -> Result<&'t mut TlsConnector, TlsError> {
     match slot {
         Some(tls) => Ok(tls),
         None => Ok(slot.insert(TlsConnector::load(cx, settings, &[b"http/1.1"], log.clone())?)),
@@ -590,7 +597,7 @@ pub(crate) fn proxy_tls<'t>(
     cx: &mut Cx<'_>,
     settings: &TlsClientConfig,
     log: &Logger,
-) -> Result<&'t mut TlsConnector, String> {
+) -> Result<&'t mut TlsConnector, TlsError> {
     origin_tls(slot, cx, &TlsClientConfig { server_name: None, ..settings.clone() }, log)
 }
 

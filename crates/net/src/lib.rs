@@ -39,7 +39,7 @@ pub use page_server::{
     MAX_CONCURRENT_REQUESTS, Page, PageHandler, PageResponse, PageServer, PageStep, authenticate, not_found,
     redirect_to_clean_path,
 };
-pub use proxy::{Proxy, ProxySelector, ProxyTunnel};
+pub use proxy::{Proxy, ProxyError, ProxySelector, ProxyTunnel};
 pub use refusal_text::{may_be_caused_by_content, mentions_invalid_utf8, parse_too_large};
 pub use scraper::{
     MAX_PART, ScrapeConsumer, ScrapeError, ScrapeReport, Scraper, ScraperConfig, TargetId, hash_target, scrape_offset,

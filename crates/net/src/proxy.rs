@@ -10,7 +10,7 @@ use std::rc::Rc;
 use otelcore_pipeline::Stream;
 
 use crate::USER_AGENT;
-use crate::url::Url;
+use crate::url::{Url, UrlError};
 
 /// A proxy.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,11 +18,30 @@ pub struct Proxy {
     url: Url,
 }
 
+/// Why a proxy that the user has configured can't be used. The address may contain a password and is not repeated.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The protocol is not supported; its scheme.
+    #[error("proxies with \"{0}\" are not supported: the scheme of a proxy is http or https")]
+    Scheme(String),
+    /// The address is not a URL.
+    #[error("invalid proxy address: {0}")]
+    Address(UrlError),
+    /// The value of a variable of the environment.
+    #[error("{variable}: {error}")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// What is wrong with it.
+        error: Box<Self>,
+    },
+}
+
 /// Selects the proxy of a request, if it uses one.
 #[derive(Clone, Debug, Default)]
 pub struct ProxySelector {
-    http: Option<Result<Rc<Proxy>, String>>,
-    https: Option<Result<Rc<Proxy>, String>>,
+    http: Option<Result<Rc<Proxy>, ProxyError>>,
+    https: Option<Result<Rc<Proxy>, ProxyError>>,
     /// Hosts that are reached without a proxy; none if one proxy is configured for every request.
     no_proxy: Vec<NoProxyEntry>,
     /// Configured, not from the environment: there are no exceptions, not even for loopback addresses.
@@ -45,19 +64,14 @@ impl Proxy {
     ///
     /// # Errors
     /// What is wrong with it, or that its protocol is not supported.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, ProxyError> {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         let url = match scheme.as_deref() {
             None => Url::parse(&format!("http://{text}")),
             Some("http" | "https") => Url::parse(text),
-            Some(other) => {
-                return Err(format!(
-                    "proxies with \"{other}\" are not supported: the scheme of a proxy is http or https"
-                ));
-            }
+            Some(other) => return Err(ProxyError::Scheme(other.to_owned())),
         };
-        // The text may contain a password, so the message does not repeat it.
-        url.map(|url| Self { url }).map_err(|e| format!("invalid proxy address: {e}"))
+        url.map(|url| Self { url }).map_err(ProxyError::Address)
     }
 
     /// The connection to the proxy itself is TLS.
@@ -100,8 +114,9 @@ impl ProxySelector {
             names.into_iter().find_map(|name| Some((name, env(name).filter(|value| !value.is_empty())?)))
         };
         let proxy = |names| {
-            let (name, value) = first_set(names)?;
-            Some(Proxy::parse(value.trim()).map(Rc::new).map_err(|e| format!("{name}: {e}")))
+            let (variable, value) = first_set(names)?;
+            let parsed = Proxy::parse(value.trim()).map(Rc::new);
+            Some(parsed.map_err(|e| ProxyError::Variable { variable, error: Box::new(e) }))
         };
         // In a CGI process HTTP_PROXY would be the `Proxy` header of a request.
         let is_cgi = env("REQUEST_METHOD").is_some_and(|method| !method.is_empty());
@@ -120,8 +135,8 @@ impl ProxySelector {
     /// The proxy for a request to this scheme, host and port.
     ///
     /// # Errors
-    /// The proxy of the environment can't be used; the text begins with the name of the variable.
-    pub fn find(&self, https: bool, host: &str, port: u16) -> Result<Option<&Rc<Proxy>>, String> {
+    /// The proxy of the environment can't be used.
+    pub fn find(&self, https: bool, host: &str, port: u16) -> Result<Option<&Rc<Proxy>>, ProxyError> {
         let Some(proxy) = (if https { &self.https } else { &self.http }) else { return Ok(None) };
         let host = host.to_ascii_lowercase();
         let ip = host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());

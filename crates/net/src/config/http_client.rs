@@ -77,7 +77,7 @@ impl HttpClientConfig {
         let headers = super::parse_headers(s);
         let proxy_url = super::parse_header_text(s, "proxy_url");
         if let Err(e) = (!proxy_url.is_empty()).then(|| Proxy::parse(&proxy_url)).transpose() {
-            s.start_error("proxy_url", e);
+            s.start_error("proxy_url", e.to_string());
         }
         let mut max_idle_conns = s.int::<usize>("max_idle_conns", 100);
         let mut max_idle_conns_per_host = s.int::<usize>("max_idle_conns_per_host", 0);

@@ -147,15 +147,13 @@ impl HttpClient {
         let stream = match &origin.proxy {
             None if !origin.https => MaybeTlsStream::Plain(Box::new(socket)),
             None => {
-                let tls = origin_tls(&mut self.tls, cx, settings, &self.log).map_err(ConnectError::Fatal)?;
-                MaybeTlsStream::new_tls(tls.connect(cx, Box::new(socket), &origin.host).map_err(ConnectError::Fatal)?)
+                let tls = origin_tls(&mut self.tls, cx, settings, &self.log)?;
+                MaybeTlsStream::new_tls(tls.connect(cx, Box::new(socket), &origin.host)?)
             }
             Some(proxy) => {
                 let proxy_stream = if proxy.is_https() {
-                    let tls = proxy_tls(&mut self.proxy_tls, cx, settings, &self.log).map_err(ConnectError::Fatal)?;
-                    MaybeTlsStream::new_tls(
-                        tls.connect(cx, Box::new(socket), proxy.host()).map_err(ConnectError::Fatal)?,
-                    )
+                    let tls = proxy_tls(&mut self.proxy_tls, cx, settings, &self.log)?;
+                    MaybeTlsStream::new_tls(tls.connect(cx, Box::new(socket), proxy.host())?)
                 } else {
                     MaybeTlsStream::Plain(Box::new(socket))
                 };
@@ -165,10 +163,8 @@ impl HttpClient {
                         MaybeTlsStream::Tls(tls, _) => tls,
                     };
                     let tunnel = ProxyTunnel::new(proxy_stream, proxy, &origin.host, origin.port);
-                    let tls = origin_tls(&mut self.tls, cx, settings, &self.log).map_err(ConnectError::Fatal)?;
-                    MaybeTlsStream::new_tls(
-                        tls.connect(cx, Box::new(tunnel), &origin.host).map_err(ConnectError::Fatal)?,
-                    )
+                    let tls = origin_tls(&mut self.tls, cx, settings, &self.log)?;
+                    MaybeTlsStream::new_tls(tls.connect(cx, Box::new(tunnel), &origin.host)?)
                 } else {
                     proxy_stream
                 }

@@ -71,9 +71,9 @@ fn unusable_proxy_is_refused_with_its_variable_and_without_its_password() {
     let socks = proxies_from_env(&[("HTTPS_PROXY", "socks5://u:secret@p:1"), ("NO_PROXY", "near")]);
     assert_eq!((socks.find(false, "x", 1), socks.find(true, "near", 1)), (Ok(None), Ok(None)));
     let why = socks.find(true, "x", 1).unwrap_err();
-    assert!(why.starts_with("HTTPS_PROXY: proxies with \"socks5\" are not supported"), "{why}");
+    assert!(why.to_string().starts_with("HTTPS_PROXY: proxies with \"socks5\" are not supported"), "{why}");
     let bad = proxies_from_env(&[("http_proxy", "http://u:secret@p:port")]).find(false, "x", 1).unwrap_err();
-    assert_eq!(bad, "http_proxy: invalid proxy address: invalid port \":port\" after host");
+    assert_eq!(bad.to_string(), "http_proxy: invalid proxy address: invalid port \":port\" after host");
 }
 
 /// What the proxy sends, piece by piece, and what it received.

@@ -10,6 +10,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 use super::certificates::{PemFiles, TrustedCerts};
 use super::config::TlsClientConfig;
+use super::error::TlsError;
 use super::reload::{BuildConfig, ReloadPlan, ReloadedConfig};
 use super::stream::TlsStream;
 use super::verify::ServerVerifier;
@@ -31,9 +32,9 @@ impl TlsConnector {
     /// Reads authorities, certificate and key. `alpn` are the protocols that are offered, the preferred one first.
     ///
     /// # Errors
-    /// A text that says what can't be read or used.
-    pub fn load(cx: &mut Cx<'_>, settings: &TlsClientConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
-        let files = PemFiles::read(|path| cx.read_file(path), &settings.common, None)?;
+    /// [`TlsError::Settings`]: what can't be read or used.
+    pub fn load(cx: &mut Cx<'_>, settings: &TlsClientConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, TlsError> {
+        let files = PemFiles::read(|path| cx.read_file(path), &settings.common, None).map_err(TlsError::Settings)?;
         let plan = ReloadPlan {
             common: settings.common.clone(),
             client_ca: None,
@@ -43,20 +44,20 @@ impl TlsConnector {
         let server_name = settings.server_name.clone();
         let (settings, alpn) = (settings.clone(), alpn.iter().map(|p| p.to_vec()).collect::<Vec<_>>());
         let build: BuildConfig<ClientConfig> = Arc::new(move |files| build_config(&settings, files, &alpn));
-        Ok(Self { server_name, config: ReloadedConfig::new(cx, files, plan, build, log)? })
+        Ok(Self { server_name, config: ReloadedConfig::new(cx, files, plan, build, log).map_err(TlsError::Settings)? })
     }
 
     /// Puts TLS on a connection to `host`, which is also the name that the certificate must have, unless
     /// `server_name_override` is set.
     ///
     /// # Errors
-    /// The name is not valid in a certificate.
-    pub fn connect(&mut self, cx: &mut Cx<'_>, io: Box<dyn Stream>, host: &str) -> Result<TlsStream, String> {
+    /// [`TlsError::ServerName`]: the name is not valid in a certificate.
+    pub fn connect(&mut self, cx: &mut Cx<'_>, io: Box<dyn Stream>, host: &str) -> Result<TlsStream, TlsError> {
         let pending = self.config.begin_reload(cx, io.event_key());
         let name = self.server_name.as_deref().unwrap_or_else(|| without_zone(host));
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("tls: {name:?} can't be the name in a certificate; set server_name_override"))?;
-        let tls = ClientConnection::new(self.config.current(), name.clone()).map_err(|e| format!("tls: {e}"))?;
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| TlsError::ServerName(name.to_owned()))?;
+        let tls = ClientConnection::new(self.config.current(), name.clone());
+        let tls = tls.map_err(|e| TlsError::Settings(format!("tls: {e}")))?;
         let stream = TlsStream::new(io, tls.into());
         let new_connection = move |config| ClientConnection::new(config, name.clone()).ok().map(Into::into);
         Ok(match pending {

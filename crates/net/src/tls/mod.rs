@@ -7,6 +7,7 @@
 mod certificates;
 mod client;
 mod config;
+mod error;
 mod reload;
 mod server;
 mod stream;
@@ -18,5 +19,6 @@ mod tests;
 
 pub use client::TlsConnector;
 pub use config::{TlsClientConfig, TlsClientSection, TlsServerConfig};
+pub use error::TlsError;
 pub use server::TlsAcceptor;
 pub use stream::TlsStream;

@@ -7,6 +7,7 @@ use rustls::{ServerConfig, ServerConnection};
 
 use super::certificates::{PemFiles, TrustedCerts};
 use super::config::TlsServerConfig;
+use super::error::TlsError;
 use super::reload::{BuildConfig, ReloadPlan, ReloadedConfig};
 use super::stream::TlsStream;
 use super::verify::ClientVerifier;
@@ -29,9 +30,10 @@ impl TlsAcceptor {
     /// Reads certificates and keys. `alpn` are the protocols that are offered, the preferred one first.
     ///
     /// # Errors
-    /// A text that says what can't be read or used.
-    pub fn load(cx: &mut Cx<'_>, settings: &TlsServerConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, String> {
-        let files = PemFiles::read(|path| cx.read_file(path), &settings.common, settings.client_ca.as_ref())?;
+    /// [`TlsError::Settings`]: what can't be read or used.
+    pub fn load(cx: &mut Cx<'_>, settings: &TlsServerConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, TlsError> {
+        let files = PemFiles::read(|path| cx.read_file(path), &settings.common, settings.client_ca.as_ref());
+        let files = files.map_err(TlsError::Settings)?;
         let interval = match settings.common.reload_interval {
             0 if settings.client_ca_reload => CA_CHECK_INTERVAL,
             interval if settings.client_ca_reload => interval.min(CA_CHECK_INTERVAL),
@@ -45,7 +47,7 @@ impl TlsAcceptor {
         };
         let (settings, alpn) = (settings.clone(), alpn.iter().map(|p| p.to_vec()).collect::<Vec<_>>());
         let build: BuildConfig<ServerConfig> = Arc::new(move |files| build_config(&settings, files, &alpn));
-        Ok(Self { config: ReloadedConfig::new(cx, files, plan, build, log)? })
+        Ok(Self { config: ReloadedConfig::new(cx, files, plan, build, log).map_err(TlsError::Settings)? })
     }
 
     /// Puts TLS on a connection that was just accepted. `None` if rustls refuses its configuration;

@@ -115,7 +115,7 @@ fn load_server(world: &mut TestWorld, yaml: &str) -> Result<TlsAcceptor, String>
     let mut section = Section::new(Some(&node), "server", &d);
     let settings = TlsServerConfig::parse(&mut section).ok_or_else(|| d.render_to_string(false))?;
     assert!(!d.has_errors(), "{}", d.render_to_string(false));
-    TlsAcceptor::load(&mut world.cx(), &settings, &[b"h2", b"http/1.1"], log())
+    TlsAcceptor::load(&mut world.cx(), &settings, &[b"h2", b"http/1.1"], log()).map_err(|e| e.to_string())
 }
 
 fn load_client(world: &mut TestWorld, yaml: &str, alpn: &[&[u8]]) -> Result<TlsConnector, String> {
@@ -123,7 +123,7 @@ fn load_client(world: &mut TestWorld, yaml: &str, alpn: &[&[u8]]) -> Result<TlsC
     let node = from_yaml(&format!("{{{yaml}}}"), &d).unwrap();
     let settings = TlsClientSection::parse(Section::new(Some(&node), "client", &d));
     assert!(!d.has_errors(), "{}", d.render_to_string(false));
-    TlsConnector::load(&mut world.cx(), &settings.tls, alpn, log())
+    TlsConnector::load(&mut world.cx(), &settings.tls, alpn, log()).map_err(|e| e.to_string())
 }
 
 /// Sends a request and a response between the two, each longer than the pipe. On failure, returns the errors of the
