@@ -7,19 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
+use otelcore::config::declare::Config;
 use otelcore::config::{Diagnostics, Section, from_yaml};
 use otelcore::pipeline::{Cx, Event, Extension, Logger, MonotonicTime, NoopLogSink, StartError};
-use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
+use otelcore_net::config::{GrpcChannelConfig, GrpcClientConfig};
 use otelcore_net::{GrpcChannel, UnaryRequest};
 
 use crate::{component_loop, measure, telemetry};
-
-const DEFAULTS: GrpcClientDefaults = GrpcClientDefaults {
-    empty_endpoint: "an endpoint is needed",
-    compression: "none",
-    balancer: Balancer::PickFirst,
-    allow_top_level_tls_keys: false,
-};
 
 /// The count of responses, which the loop checks to decide when to end.
 #[derive(Default)]
@@ -88,15 +82,16 @@ impl Extension for GrpcLoad {
 }
 
 /// The settings of a channel, as from a configuration.
-pub(crate) fn client_config(endpoint: &str, coding: &str) -> Result<Rc<GrpcClientConfig>, String> {
+pub(crate) fn client_config(endpoint: &str, coding: &str) -> Result<Rc<GrpcChannelConfig>, String> {
     let d = Diagnostics::new();
     let yaml =
         format!("{{endpoint: \"{endpoint}\", tls: {{insecure: true}}, wait_for_ready: true, compression: {coding}}}");
     let node = from_yaml(&yaml, &d).ok_or("no settings")?;
-    let mut section = Section::new(Some(&node), "load", &d);
-    let client = GrpcClientConfig::parse(&mut section, &DEFAULTS).ok_or_else(|| d.render_to_string(false))?;
-    let _ = section.finish();
-    Ok(Rc::new(client))
+    let client = GrpcClientConfig::read_section(Section::new(Some(&node), "load", &d), &GrpcClientConfig::default());
+    if d.has_errors() {
+        return Err(d.render_to_string(false));
+    }
+    client.channel().map(Rc::new).map_err(|e| e.0)
 }
 
 /// The method that takes a signal's requests.

@@ -96,13 +96,9 @@ struct InvalidKeys {
 impl InvalidKeys {
     fn add(&self, key: &str) {
         self.values.borrow_mut().insert(key.to_owned());
-        self.add_ancestor(key);
-    }
-
-    fn add_ancestor(&self, key: &str) {
         self.ancestors.borrow_mut().insert(first_part(key).to_owned());
-        if let Some((parent, key)) = &self.parent {
-            parent.add_ancestor(key);
+        if let Some((parent, own)) = &self.parent {
+            parent.add(&format!("{own}::{key}"));
         }
     }
 
@@ -240,7 +236,21 @@ impl<'a> Section<'a> {
     /// Where the value of the key is written; for an absent key, where the section is written. A key such as
     /// `headers::name` or `headers[0]::value` names a value further down.
     pub fn origin_of(&self, key: &str) -> Option<&'a SourceLocation> {
-        self.get_node(key).or_else(|| self.descendant(key)).map(|n| &n.origin).or(self.origin)
+        let value = self.get_node(key).or_else(|| self.descendant(key)).map(|n| &n.origin);
+        value.or_else(|| self.section_of(key)).or(self.origin)
+    }
+
+    /// Where the innermost section that would contain the value of the key is written.
+    fn section_of(&self, key: &str) -> Option<&'a SourceLocation> {
+        let mut map = self.map?;
+        let mut found = None;
+        for part in key.split("::") {
+            let Some(entry) = map.get(part) else { break };
+            found = Some(&entry.key_origin);
+            let Some(below) = entry.node.as_map() else { break };
+            map = below;
+        }
+        found
     }
 
     fn descendant(&self, key: &str) -> Option<&'a ConfigNode> {
@@ -719,11 +729,6 @@ impl<'a> Section<'a> {
     pub fn start_error(&self, key: &str, message: impl Into<String>) -> DiagnosticDraft<'_> {
         let severity = if self.unused { Severity::Warning } else { Severity::Error };
         self.report(severity, self.origin_of(key), &self.key_path(key), &[key], message.into())
-    }
-
-    /// Records that a mistake in the value of a key is reported: later errors about the key are left out.
-    pub fn mark_reported(&self, key: &str) {
-        self.invalid_keys.add(key);
     }
 
     fn report(

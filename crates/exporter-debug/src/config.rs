@@ -1,12 +1,10 @@
 //! The `debug` section, and the `logging` section with its old keys.
 
-use otelcore_config::{
-    ComponentId, DiagnosticKind as Mistake, EffectiveValue, NodeValue, OptionalFlavor, Section, nearest_name,
-};
+use otelcore_config::declare::{ConfigValue, Optional, Shape};
+use otelcore_config::{DiagnosticKind, EffectiveValue, Section, config_struct, nearest_name};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, ExporterQueueConfig, Factory, QueueConfig,
-    StartError,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, ExporterQueueConfig, QueueConfig, StartError,
 };
 
 use crate::exporter::DebugExporter;
@@ -35,173 +33,187 @@ impl Verbosity {
     }
 }
 
-/// Configuration of a `debug` or `logging` exporter.
-#[derive(Clone, Debug)]
-pub struct DebugConfig {
-    /// How much is shown.
-    pub verbosity: Verbosity,
-    /// How many equal messages in each second are shown before sampling begins.
-    pub sampling_initial: i64,
-    /// After these, every n-th equal message is shown: 1 shows all, 0 none.
-    pub sampling_thereafter: i64,
-    /// Where it is shown: `None` is the collector's own log, else `stdout`, `stderr` and paths of files.
-    pub output_paths: Option<Vec<String>>,
-    /// The queue; retry and timeout are not supported.
-    pub exporter_queue: ExporterQueueConfig,
-}
+/// Read in any case. Null is `basic`, the zero value of Go's level.
+impl ConfigValue for Verbosity {
+    fn read(s: &mut Section<'_>, key: &str, default: &Self) -> Self {
+        let absent = !s.contains_key(key);
+        let written = s.opt_str(key).map(|word| word.to_lowercase());
+        let level = match written.as_deref() {
+            None if absent => *default,
+            None | Some("basic") => Self::Basic,
+            Some("normal") => Self::Normal,
+            Some("detailed") => Self::Detailed,
+            Some("none") => {
+                s.error(key, "verbosity level \"None\" is not supported")
+                    .kind(DiagnosticKind::BadValue)
+                    .help("`basic` shows least; leave the exporter out of the pipeline to see nothing");
+                *default
+            }
+            Some(other) => {
+                let near =
+                    nearest_name(other, ["basic", "normal", "detailed"]).map(|word| format!("did you mean `{word}`?"));
+                s.error(key, format!("'verbosity' unknown metrics level {other:?}"))
+                    .kind(DiagnosticKind::BadValue)
+                    .maybe_help(near.or_else(|| Some("known levels are basic, normal, detailed".to_owned())));
+                *default
+            }
+        };
+        s.record(key, level.effective());
+        level
+    }
 
-impl ComponentConfig for DebugConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        Ok(Component::Exporter(Box::new(DebugExporter::new(self, &context.log)), self.exporter_queue.clone()))
+    fn shape(_: &Self) -> Shape {
+        Shape::OneOf(vec!["basic", "normal", "detailed"])
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Str(self.name().to_owned())
     }
 }
 
-/// The values of settings that are absent.
-struct DebugDefaults {
-    verbosity: Verbosity,
-    sampling_thereafter: i64,
+config_struct! {
+    /// Prints telemetry.
+    #[config(check = Self::check)]
+    pub struct DebugConfig {
+        /// How much is shown: one line with counts; also a line for each span, data point or log record; also every
+        /// field.
+        pub verbosity: Verbosity,
+        /// How many equal messages in each second are shown before sampling begins.
+        pub sampling_initial: i64 = 2,
+        /// After these, every n-th equal message is shown: 1 shows all, 0 none.
+        pub sampling_thereafter: i64 = 1,
+        /// Whether it is shown in the collector's own log.
+        pub use_internal_logger: bool = true,
+        /// Where it is shown without the collector's own log: `stdout`, `stderr` and paths of files. Without the key,
+        /// `stdout`.
+        pub output_paths: Option<Vec<String>>,
+        /// The queue; retry and timeout are not supported.
+        pub sending_queue: Optional<QueueConfig> = Optional::on_null(QueueConfig::default()),
+    }
 }
 
-fn parse_config(s: &mut Section<'_>, defaults: &DebugDefaults) -> DebugConfig {
-    let verbosity = parse_verbosity(s, defaults.verbosity);
-    let sampling_initial = s.int("sampling_initial", 2);
-    let sampling_thereafter = s.int("sampling_thereafter", defaults.sampling_thereafter);
-    let uses_internal_logger = s.bool("use_internal_logger", true);
-    let output_paths = parse_output_paths(s, uses_internal_logger);
-    let queue = QueueConfig::parse(s.optional_section("sending_queue", OptionalFlavor::Default));
-    let sending = ExporterQueueConfig { queue, ..ExporterQueueConfig::without_queue() };
-    DebugConfig { verbosity, sampling_initial, sampling_thereafter, output_paths, exporter_queue: sending }
-}
-
-/// Null is `basic`, the zero value of Go's level.
-fn parse_verbosity(s: &mut Section<'_>, default: Verbosity) -> Verbosity {
-    let is_absent = !s.contains_key("verbosity");
-    let value = s.opt_str("verbosity").map(|word| word.to_lowercase());
-    let level = match value.as_deref() {
-        None if is_absent => default,
-        None | Some("basic") => Verbosity::Basic,
-        Some("normal") => Verbosity::Normal,
-        Some("detailed") => Verbosity::Detailed,
-        Some("none") => {
-            s.error("verbosity", "verbosity level \"None\" is not supported")
-                .kind(Mistake::BadValue)
-                .help("`basic` shows least; leave the exporter out of the pipeline to see nothing");
-            default
-        }
-        Some(other) => {
-            let nearest_name =
-                nearest_name(other, ["basic", "normal", "detailed"]).map(|word| format!("did you mean `{word}`?"));
-            s.error("verbosity", format!("'verbosity' unknown metrics level {other:?}"))
-                .kind(Mistake::BadValue)
-                .maybe_help(nearest_name.or_else(|| Some("known levels are basic, normal, detailed".to_owned())));
-            default
-        }
-    };
-    s.record("verbosity", EffectiveValue::Str(level.name().to_owned()));
-    level
-}
-
-/// `None` for the collector's own log.
-fn parse_output_paths(s: &mut Section<'_>, uses_internal_logger: bool) -> Option<Vec<String>> {
-    let is_written = s.raw_node("output_paths").is_some_and(|node| node.value != NodeValue::Null);
-    let paths = s.str_list("output_paths", &["stdout"]);
-    match (uses_internal_logger, is_written) {
-        (true, true) => {
-            s.error("output_paths", "output_paths is not supported when use_internal_logger is true")
-                .help("write `use_internal_logger: false`, or leave `output_paths` out");
-            None
-        }
-        (true, false) => {
+impl DebugConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        match (self.use_internal_logger, &self.output_paths) {
+            (true, Some(_)) => {
+                s.error("output_paths", "output_paths is not supported when use_internal_logger is true")
+                    .help("write `use_internal_logger: false`, or leave `output_paths` out");
+            }
             // The default only applies without the internal logger; if it were shown here, it would be refused when it
             // is read again.
-            s.record("output_paths", EffectiveValue::Null);
-            None
-        }
-        (false, _) => {
-            if paths.is_empty() {
+            (true, None) => s.record("output_paths", EffectiveValue::Null),
+            (false, Some(paths)) if paths.is_empty() => {
                 s.error("output_paths", "output_paths must not be empty when use_internal_logger is false");
             }
-            Some(paths)
+            (false, _) => s.record("output_paths", self.outputs().unwrap_or_default().effective()),
         }
+    }
+
+    /// Where it is shown; `None` for the collector's own log.
+    #[must_use]
+    pub fn outputs(&self) -> Option<Vec<String>> {
+        let paths = || self.output_paths.clone().unwrap_or_else(|| vec!["stdout".to_owned()]);
+        (!self.use_internal_logger).then(paths)
     }
 }
 
-/// Creates `debug` exporters.
-#[derive(Debug)]
+fn create(config: &DebugConfig, context: &BuildContext<'_>) -> Component {
+    let sending = ExporterQueueConfig { queue: config.sending_queue.clone(), ..ExporterQueueConfig::without_queue() };
+    Component::Exporter(Box::new(DebugExporter::new(config, &context.log)), sending)
+}
+
+/// The `debug` exporter.
+#[derive(Clone, Copy, Debug)]
 pub struct DebugFactory;
 
-impl Factory for DebugFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "debug",
-            aliases: &[],
-            signals: &Signal::ALL,
-            stability: "Alpha",
-        }
-    }
+impl ComponentType for DebugFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "debug",
+        aliases: &[],
+        signals: &Signal::ALL,
+        stability: "Alpha",
+    };
+    type Config = DebugConfig;
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let config = parse_config(&mut s, &DebugDefaults { verbosity: Verbosity::Basic, sampling_thereafter: 1 });
-        s.finish();
-        Some(Box::new(config))
+    fn create(&self, config: &DebugConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        Ok(create(config, context))
     }
 }
 
-/// Creates `debug` exporters from `logging` sections. The Go collector removed `logging` in 0.111; the defaults are
-/// those of its last version.
-#[derive(Debug)]
-pub struct LoggingFactory;
-
-impl Factory for LoggingFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "logging",
-            aliases: &[],
-            signals: &Signal::ALL,
-            stability: "Deprecated",
-        }
+config_struct! {
+    /// Prints telemetry. The Go collector removed `logging` in 0.111; the defaults are those of its last version.
+    #[config(check = Self::check)]
+    pub struct LoggingConfig {
+        /// What is shown, and where.
+        #[config(flatten)]
+        pub debug: DebugConfig = DebugConfig { verbosity: Verbosity::Normal, sampling_thereafter: 500, ..DebugConfig::default() },
+        /// The level of the messages, which is a verbosity.
+        #[config(outdated = "`verbosity:`")]
+        pub loglevel: Option<String>,
+        /// A spelling that is used in public files.
+        #[config(key = "logLevel")]
+        #[config(outdated = "`verbosity:`")]
+        pub log_level: Option<String>,
     }
+}
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let verbosity = parse_loglevel(&mut s);
-        let config = parse_config(&mut s, &DebugDefaults { verbosity, sampling_thereafter: 500 });
+impl LoggingConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        let written = [("loglevel", self.loglevel.take()), ("logLevel", self.log_level.take())];
+        if let Some((key, word)) = written.into_iter().find_map(|(key, word)| Some((key, word?))) {
+            self.old_level(s, key, &word);
+        }
         s.diagnostics()
             .warn(s.origin(), s.path(), "the logging exporter has been deprecated, use the debug exporter instead")
-            .kind(Mistake::Deprecated)
+            .kind(DiagnosticKind::Deprecated)
             .help(format!(
                 "write `debug:` (with `verbosity: {}` and `sampling_thereafter: {}` to see the same)",
-                config.verbosity.name(),
-                config.sampling_thereafter
+                self.debug.verbosity.name(),
+                self.debug.sampling_thereafter
             ));
-        s.finish();
-        Some(Box::new(config))
+    }
+
+    /// Sets the verbosity for the old `loglevel`.
+    fn old_level(&mut self, s: &mut Section<'_>, key: &str, word: &str) {
+        // Its value is recorded as `verbosity`; both keys together would be refused.
+        s.record(key, EffectiveValue::Null);
+        let level = match word.to_ascii_lowercase().as_str() {
+            "debug" => Verbosity::Detailed,
+            "info" | "" => Verbosity::Normal,
+            "warn" | "error" | "dpanic" | "panic" | "fatal" => Verbosity::Basic,
+            _ => {
+                s.error(key, format!("'{key}' unrecognized level: {word:?}"))
+                    .kind(DiagnosticKind::BadValue)
+                    .help("write `verbosity: basic`, `normal` or `detailed` instead of `loglevel`");
+                return;
+            }
+        };
+        s.warn_deprecated(key, &format!("`verbosity: {}`", level.name()));
+        if s.contains_key("verbosity") {
+            s.error(key, format!("'{key}' and 'verbosity' are incompatible. Use only 'verbosity' instead"));
+            return;
+        }
+        self.debug.verbosity = level;
+        s.record("verbosity", level.effective());
     }
 }
 
-/// The verbosity for the old `loglevel`; that of `info` if it is not written.
-fn parse_loglevel(s: &mut Section<'_>) -> Verbosity {
-    // Both spellings are used in public files; the Go collector only ever supported the first.
-    let key = if s.contains_key("loglevel") || !s.contains_key("logLevel") { "loglevel" } else { "logLevel" };
-    let value = s.opt_str(key);
-    // Its value is recorded as `verbosity`; both keys together would be refused.
-    s.record(key, EffectiveValue::Null);
-    let Some(word) = value else { return Verbosity::Normal };
-    let level = match word.to_ascii_lowercase().as_str() {
-        "debug" => Verbosity::Detailed,
-        "info" | "" => Verbosity::Normal,
-        "warn" | "error" | "dpanic" | "panic" | "fatal" => Verbosity::Basic,
-        _ => {
-            s.error(key, format!("'{key}' unrecognized level: {word:?}"))
-                .kind(Mistake::BadValue)
-                .help("write `verbosity: basic`, `normal` or `detailed` instead of `loglevel`");
-            return Verbosity::Normal;
-        }
+/// The `logging` exporter: the old name of `debug`.
+#[derive(Clone, Copy, Debug)]
+pub struct LoggingFactory;
+
+impl ComponentType for LoggingFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "logging",
+        aliases: &[],
+        signals: &Signal::ALL,
+        stability: "Deprecated",
     };
-    s.warn_deprecated(key, &format!("`verbosity: {}`", level.name()));
-    if s.contains_key("verbosity") {
-        s.error(key, format!("'{key}' and 'verbosity' are incompatible. Use only 'verbosity' instead"));
+    type Config = LoggingConfig;
+
+    fn create(&self, config: &LoggingConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        Ok(create(&config.debug, context))
     }
-    level
 }

@@ -90,7 +90,7 @@ impl std::fmt::Debug for OutputFile {
 
 impl DebugExporter {
     pub(crate) fn new(config: &DebugConfig, log: &Logger) -> Self {
-        let output = match &config.output_paths {
+        let output = match &config.outputs() {
             None => {
                 Output::Log(Signal::ALL.map(|s| log.with_scope(LogScope { signal: s.name(), ..log.scope().clone() })))
             }

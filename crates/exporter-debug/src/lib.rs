@@ -13,7 +13,7 @@ mod normal;
 mod sampler;
 mod text;
 
-pub use config::{DebugConfig, DebugFactory, LoggingFactory, Verbosity};
+pub use config::{DebugConfig, DebugFactory, LoggingConfig, LoggingFactory, Verbosity};
 
 /// The dumps of a whole body, for comparison with those of the Go collector.
 #[doc(hidden)]

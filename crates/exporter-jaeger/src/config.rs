@@ -1,68 +1,58 @@
 //! The `jaeger` section.
 
-use std::rc::Rc;
-
-use otelcore_config::{ComponentId, GoDuration, Section};
+use otelcore_config::{Section, config_struct};
 use otelcore_net::GrpcSender;
-use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
+use otelcore_net::config::GrpcClientConfig;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, ExporterQueueConfig, Factory, ReadFile,
-    StartError,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, ExporterQueueConfig, ReadFile, StartError,
 };
 
 use crate::encode::RequestEncoder;
 
-/// Configuration of a `jaeger` exporter.
-#[derive(Clone, Debug)]
-pub struct JaegerConfig {
-    /// Where Jaeger's collector listens, 14250 by default.
-    pub client: GrpcClientConfig,
-    /// Queue, retry, and the timeout of one attempt.
-    pub exporter_queue: ExporterQueueConfig,
-}
-
-impl ComponentConfig for JaegerConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let exporter = GrpcSender::new(RequestEncoder, Rc::new(self.client.clone()), context)?;
-        Ok(Component::Exporter(Box::new(exporter), self.exporter_queue.clone()))
-    }
-
-    fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), String> {
-        self.client.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read_file))
+config_struct! {
+    /// Sends traces to Jaeger's collector over gRPC, port 14250 by default there.
+    #[config(check = Self::check)]
+    pub struct JaegerConfig {
+        /// Where Jaeger's collector listens.
+        #[config(flatten)]
+        pub client: GrpcClientConfig =
+            GrpcClientConfig { empty_endpoint: "must have a non-empty \"endpoint\"", ..GrpcClientConfig::default() },
+        /// Queue, retry, and the timeout of one attempt.
+        #[config(flatten)]
+        pub exporter_queue: ExporterQueueConfig,
     }
 }
 
-/// Makes `jaeger` exporters.
-#[derive(Debug)]
-pub struct JaegerFactory;
-
-const CLIENT_DEFAULTS: GrpcClientDefaults = GrpcClientDefaults {
-    empty_endpoint: "must have a non-empty \"endpoint\"",
-    compression: "",
-    balancer: Balancer::PickFirst,
-    allow_top_level_tls_keys: true,
-};
-
-impl Factory for JaegerFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "jaeger",
-            aliases: &[],
-            signals: &[Signal::Traces],
-            stability: "Stable",
-        }
-    }
-
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
+impl JaegerConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
         s.diagnostics()
             .warn(s.origin(), s.path(), "the jaeger exporter has been removed from the Go collector; it is kept here")
             .kind(otelcore_config::DiagnosticKind::Deprecated)
             .help("nothing has to change; a configuration for both sends OTLP to Jaeger's port 4317 with `otlp_grpc`");
-        let client = GrpcClientConfig::parse(&mut s, &CLIENT_DEFAULTS);
-        let sending = ExporterQueueConfig::parse(&mut s, GoDuration::from_secs(5));
-        s.finish();
-        Some(Box::new(JaegerConfig { client: client?, exporter_queue: sending }))
+    }
+}
+
+/// The `jaeger` exporter.
+#[derive(Clone, Copy, Debug)]
+pub struct JaegerFactory;
+
+impl ComponentType for JaegerFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "jaeger",
+        aliases: &[],
+        signals: &[Signal::Traces],
+        stability: "Stable",
+    };
+    type Config = JaegerConfig;
+
+    fn create(&self, config: &JaegerConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let exporter = GrpcSender::new(RequestEncoder, &config.client, context)?;
+        Ok(Component::Exporter(Box::new(exporter), config.exporter_queue.clone()))
+    }
+
+    fn check_files(&self, config: &JaegerConfig, read: ReadFile<'_>) -> Result<(), String> {
+        config.client.check_files(read)
     }
 }

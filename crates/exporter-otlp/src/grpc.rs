@@ -1,15 +1,14 @@
 //! `otlp_grpc`: one payload, one Export call.
 
-use std::rc::Rc;
-
 use http::uri::PathAndQuery;
-use otelcore_config::{ComponentId, GoDuration, Section};
-use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
+use otelcore_config::config_struct;
+use otelcore_http::Coding;
+use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcCompression};
 use otelcore_net::{BodyParts, GrpcProtocol, GrpcSender};
 use otelcore_pdata::{Signal, response};
 use otelcore_pipeline::{
-    BuildContext, CallResult, Component, ComponentConfig, ComponentInfo, ComponentKind, Encode, EncodeLimits,
-    EncodedMessage, EncodedPiece, ExporterQueueConfig, Factory, Logger, Piece, ReadFile, StartError,
+    BuildContext, CallResult, Component, ComponentInfo, ComponentKind, ComponentType, Encode, EncodeLimits,
+    EncodedMessage, EncodedPiece, ExporterQueueConfig, Logger, Piece, ReadFile, StartError,
 };
 
 use crate::partial_success::result_of_partial_success;
@@ -21,54 +20,43 @@ const METHODS: [&str; 3] = [
     "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
 ];
 
-/// Configuration of an `otlp_grpc` exporter.
-#[derive(Clone, Debug)]
-pub struct OtlpGrpcExporterConfig {
-    /// The peer.
-    pub client: GrpcClientConfig,
-    /// Queue, retry, and the timeout of one attempt.
-    pub exporter_queue: ExporterQueueConfig,
+config_struct! {
+    /// Sends OTLP over gRPC.
+    pub struct OtlpGrpcExporterConfig {
+        /// The peer.
+        #[config(flatten)]
+        pub client: GrpcClientConfig = GrpcClientConfig {
+            compression: GrpcCompression(Coding::Gzip),
+            balancer_name: Balancer::RoundRobin,
+            ..GrpcClientConfig::default()
+        },
+        /// Queue, retry, and the timeout of one attempt.
+        #[config(flatten)]
+        pub exporter_queue: ExporterQueueConfig,
+    }
 }
 
-/// Makes `otlp_grpc` exporters.
-#[derive(Debug)]
+/// The `otlp_grpc` exporter.
+#[derive(Clone, Copy, Debug)]
 pub struct OtlpGrpcFactory;
 
-const CLIENT_DEFAULTS: GrpcClientDefaults = GrpcClientDefaults {
-    empty_endpoint: "requires a non-empty \"endpoint\"",
-    compression: "gzip",
-    balancer: Balancer::RoundRobin,
-    allow_top_level_tls_keys: true,
-};
+impl ComponentType for OtlpGrpcFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "otlp_grpc",
+        aliases: &["otlp"],
+        signals: &Signal::ALL,
+        stability: "Stable",
+    };
+    type Config = OtlpGrpcExporterConfig;
 
-impl Factory for OtlpGrpcFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "otlp_grpc",
-            aliases: &["otlp"],
-            signals: &Signal::ALL,
-            stability: "Stable",
-        }
+    fn create(&self, config: &OtlpGrpcExporterConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let exporter = GrpcSender::new(OtlpGrpc, &config.client, context)?;
+        Ok(Component::Exporter(Box::new(exporter), config.exporter_queue.clone()))
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let client = GrpcClientConfig::parse(&mut s, &CLIENT_DEFAULTS);
-        let sending = ExporterQueueConfig::parse(&mut s, GoDuration::from_secs(5));
-        s.finish();
-        Some(Box::new(OtlpGrpcExporterConfig { client: client?, exporter_queue: sending }))
-    }
-}
-
-impl ComponentConfig for OtlpGrpcExporterConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let client = Rc::new(self.client.clone());
-        let exporter = GrpcSender::new(OtlpGrpc, client, context)?;
-        Ok(Component::Exporter(Box::new(exporter), self.exporter_queue.clone()))
-    }
-
-    fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), String> {
-        self.client.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read_file))
+    fn check_files(&self, config: &OtlpGrpcExporterConfig, read: ReadFile<'_>) -> Result<(), String> {
+        config.client.check_files(read)
     }
 }
 

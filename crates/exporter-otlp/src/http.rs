@@ -4,14 +4,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_config::{ComponentId, GoDuration, OptionalFlavor, Section};
-use otelcore_net::config::{HttpClientConfig, HttpClientDefaults};
+use otelcore_config::declare::Optional;
+use otelcore_config::{Section, config_enum, config_struct};
+use otelcore_net::config::{HttpClientConfig, HttpCompression};
 use otelcore_net::{BodyParts, HttpProtocol, HttpResponse, HttpSender, SentItems, Url};
 use otelcore_pdata::response::{self, PartialSuccess};
 use otelcore_pdata::{Rope, Signal, json};
 use otelcore_pipeline::{
-    BuildContext, CallResult, Component, ComponentConfig, ComponentInfo, ComponentKind, ExporterQueueConfig, Factory,
-    LogField, MonotonicTime, QueueConfig, ReadFile, RetryConfig, StartError,
+    BuildContext, CallResult, Component, ComponentInfo, ComponentKind, ComponentType, ExporterQueueConfig, LogField,
+    MonotonicTime, QueueConfig, ReadFile, RetryConfig, StartError,
 };
 use smallvec::smallvec;
 
@@ -20,119 +21,129 @@ use crate::partial_success::result_of_partial_success;
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
-/// How bodies are written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Encoding {
-    /// Protobuf, as it was received.
-    Proto,
-    /// OTLP/JSON.
-    Json,
-}
-
-/// Configuration of an `otlp_http` exporter.
-#[derive(Clone, Debug)]
-pub struct OtlpHttpExporterConfig {
-    /// The client.
-    pub client: HttpClientConfig,
-    /// The URL of each signal, by `Signal as usize`; at least one is `Some`.
-    pub urls: [Option<Url>; 3],
+config_enum! {
     /// How bodies are written.
-    pub encoding: Encoding,
-    /// Queue, retry, and the timeout of one attempt.
-    pub exporter_queue: ExporterQueueConfig,
+    #[config(unknown = "'encoding' invalid encoding type: {word}", hint = "write proto or json")]
+    pub enum Encoding {
+        /// Protobuf, as it was received.
+        Proto = "proto",
+        /// OTLP/JSON.
+        Json = "json",
+    }
 }
 
-/// Makes `otlp_http` exporters.
-#[derive(Debug)]
-pub struct OtlpHttpFactory;
-
-const CLIENT_DEFAULTS: HttpClientDefaults =
-    HttpClientDefaults { compression: "gzip", timeout: GoDuration::from_secs(30) };
+config_struct! {
+    /// Sends OTLP over HTTP.
+    #[config(check = Self::check)]
+    pub struct OtlpHttpExporterConfig {
+        /// The URL to which `/v1/traces`, `/v1/metrics` and `/v1/logs` are appended.
+        pub endpoint: String,
+        /// The URL of traces, in place of that of `endpoint`.
+        pub traces_endpoint: String,
+        /// The URL of metrics, in place of that of `endpoint`.
+        pub metrics_endpoint: String,
+        /// The URL of logs, in place of that of `endpoint`.
+        pub logs_endpoint: String,
+        /// The URL of profiles.
+        #[config(ignored = "profiles are not supported")]
+        pub profiles_endpoint: String,
+        /// How bodies are written.
+        pub encoding: Encoding,
+        /// The client.
+        #[config(flatten)]
+        pub client: HttpClientConfig = HttpClientConfig {
+            compression: HttpCompression::Gzip,
+            timeout: Duration::from_secs(30),
+            ..HttpClientConfig::default()
+        },
+        /// What happens with a payload that can't be sent now.
+        pub retry_on_failure: RetryConfig,
+        /// The queue.
+        pub sending_queue: Optional<QueueConfig> = Optional::on(QueueConfig::default()),
+    }
+}
 
 /// The key of each signal's own endpoint, and the path that is appended to the common endpoint.
 const SIGNAL_ENDPOINTS: [(&str, &str); 3] =
     [("traces_endpoint", "v1/traces"), ("metrics_endpoint", "v1/metrics"), ("logs_endpoint", "v1/logs")];
 
-impl Factory for OtlpHttpFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "otlp_http",
-            aliases: &["otlphttp"],
-            signals: &Signal::ALL,
-            stability: "Stable",
-        }
-    }
+/// A key, and why its value is not a URL.
+type BadUrl = (&'static str, String);
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let signal_urls = parse_urls(&mut s);
-        let encoding = match s.str("encoding", "proto").as_str() {
-            "proto" => Encoding::Proto,
-            "json" => Encoding::Json,
-            other => {
-                s.error("encoding", format!("'encoding' invalid encoding type: {other}")).help("write proto or json");
-                Encoding::Proto
+impl OtlpHttpExporterConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        let own = [&self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint, &self.profiles_endpoint];
+        if self.endpoint.is_empty() && own.iter().all(|url| url.is_empty()) {
+            s.error("endpoint", "at least one endpoint must be specified")
+                .help("write `endpoint: \"http://host:4318\"`");
+            return;
+        }
+        let mut last = "";
+        for (key, why) in self.urls().into_iter().filter_map(Result::err) {
+            // The common endpoint concerns several signals.
+            if std::mem::replace(&mut last, key) != key {
+                s.start_error(key, format!("{key} must be a valid URL: {why}"))
+                    .help("write `http://host:4318` or `https://...`");
             }
-        };
-        let client = HttpClientConfig::parse(&mut s, &CLIENT_DEFAULTS);
-        let retry = RetryConfig::parse(s.section("retry_on_failure"));
-        let queue = QueueConfig::parse(s.optional_section("sending_queue", OptionalFlavor::Some));
-        s.finish();
-        let sending = ExporterQueueConfig { queue, retry, timeout: client.timeout };
-        Some(Box::new(OtlpHttpExporterConfig { client, urls: signal_urls, encoding, exporter_queue: sending }))
+        }
+    }
+
+    /// The URL of each signal, by `Signal as usize`, where it has one.
+    fn urls(&self) -> [Result<Option<Url>, BadUrl>; 3] {
+        let own = [&self.traces_endpoint, &self.metrics_endpoint, &self.logs_endpoint];
+        let base = self.endpoint.as_str();
+        let slash = if base.ends_with('/') { "" } else { "/" };
+        std::array::from_fn(|signal| {
+            let (key, path) = SIGNAL_ENDPOINTS[signal];
+            let parse = |key, text: &str| Url::parse(text).map(Some).map_err(|e| (key, e.to_string()));
+            match (own[signal].as_str(), base) {
+                ("", "") => Ok(None),
+                ("", base) => parse("endpoint", &format!("{base}{slash}{path}")),
+                (own, _) => parse(key, own),
+            }
+        })
     }
 }
 
-/// Reads the endpoints. Errors are added to the section's diagnostics.
-fn parse_urls(s: &mut Section<'_>) -> [Option<Url>; 3] {
-    let base = s.str("endpoint", "");
-    let signal_endpoints = SIGNAL_ENDPOINTS.map(|(key, _)| s.str(key, ""));
-    let profiles = s.str("profiles_endpoint", "");
-    if base.is_empty() && profiles.is_empty() && signal_endpoints.iter().all(String::is_empty) {
-        s.error("endpoint", "at least one endpoint must be specified").help("write `endpoint: \"http://host:4318\"`");
-        return [None, None, None];
-    }
-    let parse = |key: &str, text: &str| {
-        let parsed = Url::parse(text);
-        if let Err(e) = &parsed {
-            s.start_error(key, format!("{key} must be a valid URL: {e}"))
-                .help("write `http://host:4318` or `https://...`");
-        }
-        parsed.ok()
+/// The `otlp_http` exporter.
+#[derive(Clone, Copy, Debug)]
+pub struct OtlpHttpFactory;
+
+impl ComponentType for OtlpHttpFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "otlp_http",
+        aliases: &["otlphttp"],
+        signals: &Signal::ALL,
+        stability: "Stable",
     };
-    if !base.is_empty() && parse("endpoint", &base).is_none() {
-        return [None, None, None];
-    }
-    let separator = if base.ends_with('/') { "" } else { "/" };
-    std::array::from_fn(|signal| {
-        let (key, path) = SIGNAL_ENDPOINTS[signal];
-        match (signal_endpoints[signal].as_str(), base.as_str()) {
-            ("", "") => None,
-            ("", base) => parse("endpoint", &format!("{base}{separator}{path}")),
-            (own, _) => parse(key, own),
-        }
-    })
-}
+    type Config = OtlpHttpExporterConfig;
 
-impl ComponentConfig for OtlpHttpExporterConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+    fn create(&self, config: &OtlpHttpExporterConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let mut urls = [None, None, None];
+        for (url, parse_header) in urls.iter_mut().zip(config.urls()) {
+            *url = parse_header
+                .map_err(|(key, why)| StartError(format!("{key} must be a valid URL: {why}")))?
+                .map(Arc::new);
+        }
         for signal in context.signals {
             let (key, _) = SIGNAL_ENDPOINTS[*signal as usize];
-            if self.urls[*signal as usize].is_none() {
+            if urls[*signal as usize].is_none() {
                 return Err(StartError(format!("either endpoint or {key} must be specified")));
             }
         }
-        let protocol = OtlpHttp {
-            urls: self.urls.clone().map(|url| url.map(Arc::new)),
-            encoding: self.encoding,
-            last_warning: None,
+        let protocol = OtlpHttp { urls, encoding: config.encoding, last_warning: None };
+        let exporter = HttpSender::new(protocol, Rc::new(config.client.clone()), context)?;
+        let exporter_queue = ExporterQueueConfig {
+            queue: config.sending_queue.clone(),
+            retry: config.retry_on_failure.clone(),
+            timeout: config.client.timeout,
         };
-        let exporter = HttpSender::new(protocol, Rc::new(self.client.clone()), context)?;
-        Ok(Component::Exporter(Box::new(exporter), self.exporter_queue.clone()))
+        Ok(Component::Exporter(Box::new(exporter), exporter_queue))
     }
 
-    fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), String> {
-        self.client.tls.check_files(read_file)
+    fn check_files(&self, config: &OtlpHttpExporterConfig, read: ReadFile<'_>) -> Result<(), String> {
+        config.client.tls.check_files(read)
     }
 }
 
@@ -230,15 +241,15 @@ fn partial_success(sent: &SentItems<'_>, response: &HttpResponse) -> Result<Part
 
 #[cfg(test)]
 mod tests {
+    use otelcore_config::declare::Config;
+
     use super::*;
 
-    fn parse(yaml: &str) -> (Option<OtlpHttpExporterConfig>, Vec<String>) {
+    fn parse(yaml: &str) -> (OtlpHttpExporterConfig, Vec<String>) {
         let d = otelcore_config::Diagnostics::new();
         let node = otelcore_config::from_yaml(yaml, &d).unwrap();
         let section = Section::new(Some(&node), "exporters::otlp_http", &d);
-        let parsed = OtlpHttpFactory.parse(&"otlp_http".parse().unwrap(), section);
-        let parsed =
-            parsed.and_then(|s| (s as Box<dyn std::any::Any>).downcast::<OtlpHttpExporterConfig>().ok().map(|b| *b));
+        let parsed = OtlpHttpExporterConfig::read_section(section, &OtlpHttpExporterConfig::default());
         (parsed, d.items().into_iter().map(|item| item.message).collect())
     }
 
@@ -260,13 +271,13 @@ mod tests {
     fn url_of_a_signal_is_its_own_or_a_path_below_the_common_one() {
         let (parsed, messages) = parse("{endpoint: 'http://gateway:4318/otlp', logs_endpoint: 'https://logs/x?y=z'}");
         assert_eq!(messages, Vec::<String>::new());
-        let urls = parsed.unwrap().urls.map(|url| url.map(|u| u.to_string()).unwrap_or_default());
+        let urls = parsed.urls().map(|url| url.unwrap().map(|u| u.to_string()).unwrap_or_default());
         assert_eq!(
             urls,
             ["http://gateway:4318/otlp/v1/traces", "http://gateway:4318/otlp/v1/metrics", "https://logs/x?y=z"]
         );
         let (parsed, _) = parse("{traces_endpoint: 'http://t/'}");
-        assert_eq!(parsed.unwrap().urls.map(|u| u.is_some()), [true, false, false]);
+        assert_eq!(parsed.urls().map(|url| url.unwrap().is_some()), [true, false, false]);
     }
 
     #[test]

@@ -2,27 +2,70 @@
 
 use std::time::Duration;
 
-use otelcore_config::{ComponentId, GoDuration, OptionalFlavor, Section};
-use otelcore_net::config::{HttpServerConfig, HttpServerDefaults};
+use otelcore_config::declare::Optional;
+use otelcore_config::{Section, config_struct};
+use otelcore_net::config::{HttpServerConfig, ListenConfig};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, ExporterQueueConfig, Factory,
-    ListenAddress, QueueConfig, ReadFile, ServedProtocol, StartError,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, ExporterQueueConfig, ListenAddress,
+    QueueConfig, ReadFile, ServedProtocol, StartError,
 };
 
 use crate::dropped_points::DroppedPoints;
 use crate::exporter::PrometheusExporter;
 use crate::names::TranslationStrategy;
 
-/// Settings of a `prometheus` exporter.
-#[derive(Clone, Debug)]
-pub struct PrometheusConfig {
-    /// The HTTP server that scrapers connect to.
-    pub server: HttpServerConfig,
-    /// `sending_queue`, off by default.
-    pub queue: QueueConfig,
-    /// What the page shows.
-    pub page: PageConfig,
+config_struct! {
+    /// Serves metrics on a page for Prometheus.
+    #[config(check = Self::check)]
+    pub struct PrometheusConfig {
+        /// The HTTP server that scrapers connect to.
+        #[config(flatten)]
+        pub server: HttpServerConfig = HttpServerConfig {
+            listen: ListenConfig {
+                blank_endpoint: Some((
+                    "expecting a non-blank address to run the Prometheus metrics handler",
+                    "write `endpoint: \"0.0.0.0:8889\"`",
+                )),
+                ..ListenConfig::default()
+            },
+            ..HttpServerConfig::for_page_server("")
+        },
+        /// Prefix of every name.
+        pub namespace: String,
+        /// Labels of every series except `target_info`.
+        pub const_labels: Vec<(String, String)>,
+        /// Whether the times of points are written.
+        pub send_timestamps: bool,
+        /// A series is removed this long after its last point; zero hides everything.
+        pub metric_expiration: Duration = Duration::from_mins(5),
+        /// Resource attributes that become labels.
+        pub resource_constant_labels: ResourceLabelsConfig,
+        /// The older form of `resource_constant_labels`.
+        pub resource_to_telemetry_conversion: ResourceConversionConfig,
+        /// Whether the labels `otel_scope_*` are left out.
+        pub without_scope_info: bool,
+        /// How names are made: which characters are replaced, and whether unit and type are added.
+        pub translation_strategy: TranslationStrategy,
+        /// Whether unit and type are added to names.
+        #[config(ignored = "`translation_strategy` has replaced it")]
+        pub add_metric_suffixes: bool = true,
+        /// Serves OpenMetrics.
+        #[config(ignored = "scrapers get the text format 0.0.4")]
+        pub enable_open_metrics: bool,
+        /// The queue.
+        pub sending_queue: Optional<QueueConfig>,
+    }
+}
+
+config_struct! {
+    /// `resource_to_telemetry_conversion`.
+    pub struct ResourceConversionConfig {
+        /// Every resource attribute becomes a label.
+        pub enabled: bool,
+        /// Except those of the service: `service.name`, `service.namespace`, `service.instance.id`.
+        pub exclude_service_attributes: bool,
+    }
 }
 
 /// What the page shows; [`Default`] has the Go collector's defaults.
@@ -58,13 +101,15 @@ impl Default for PageConfig {
     }
 }
 
-/// Resource attributes that are copied onto points, by patterns of `*` and `?`.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct ResourceLabelsConfig {
-    /// Keys to copy.
-    pub included: Vec<String>,
-    /// Keys that are not copied, even if they are included.
-    pub excluded: Vec<String>,
+config_struct! {
+    /// Resource attributes that are copied onto points, by patterns of `*` and `?`.
+    #[derive(PartialEq, Eq)]
+    pub struct ResourceLabelsConfig {
+        /// Keys to copy.
+        pub included: Vec<String>,
+        /// Keys that are not copied, even if they are included.
+        pub excluded: Vec<String>,
+    }
 }
 
 impl ResourceLabelsConfig {
@@ -115,141 +160,103 @@ fn matches_wildcard(pattern: &[u8], text: &[u8]) -> bool {
     pattern.get(p..).unwrap_or_default().iter().all(|b| *b == b'*')
 }
 
-impl ComponentConfig for PrometheusConfig {
-    fn create(&self, build: &BuildContext<'_>) -> Result<Component, StartError> {
-        let dropped = DroppedPoints::new(build.telemetry, &build.id.to_string(), build.log.clone());
-        let exporter = PrometheusExporter::new(self, dropped, build)?;
-        let sending = ExporterQueueConfig { queue: self.queue.clone(), ..ExporterQueueConfig::without_queue() };
+impl PrometheusConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        if self.metric_expiration.is_zero() {
+            s.warn("metric_expiration", "with a metric_expiration of zero every series is hidden at once")
+                .help("write a large duration to keep series for good");
+        }
+        for (name, _) in &self.const_labels {
+            if name.is_empty() || name.starts_with("__") {
+                let message = format!("{name:?} is not a valid label name: every series will be dropped for it");
+                s.warn("const_labels", message);
+            }
+        }
+        if s.contains_key("resource_constant_labels") && s.contains_key("resource_to_telemetry_conversion") {
+            s.error(
+                "resource_to_telemetry_conversion",
+                "`resource_to_telemetry_conversion` and `resource_constant_labels` can't be used together",
+            )
+            .help("keep `resource_constant_labels`");
+        }
+        if s.contains_key("add_metric_suffixes") {
+            if self.add_metric_suffixes {
+                s.warn_deprecated("add_metric_suffixes", "translation_strategy: UnderscoreEscapingWithSuffixes");
+            } else {
+                s.warn("add_metric_suffixes", "'add_metric_suffixes' has no effect any more, as in the Go collector")
+                    .help("write translation_strategy: UnderscoreEscapingWithoutSuffixes");
+            }
+        }
+        if self.enable_open_metrics {
+            s.warn("enable_open_metrics", "OpenMetrics is not supported yet: scrapers get the text format 0.0.4");
+        }
+    }
+
+    /// What the page shows.
+    #[must_use]
+    pub fn page(&self) -> PageConfig {
+        let old = &self.resource_to_telemetry_conversion;
+        let mut resource_labels = self.resource_constant_labels.clone();
+        if old.enabled {
+            resource_labels.included = vec!["*".to_owned()];
+            if old.exclude_service_attributes {
+                let service = ["service.name", "service.namespace", "service.instance.id"];
+                resource_labels.excluded = service.map(str::to_owned).to_vec();
+            }
+        }
+        PageConfig {
+            namespace: self.namespace.clone(),
+            const_labels: self.const_labels.clone(),
+            send_timestamps: self.send_timestamps,
+            metric_expiration: self.metric_expiration,
+            resource_labels,
+            without_scope_info: self.without_scope_info,
+            strategy: self.translation_strategy,
+        }
+    }
+}
+
+/// The `prometheus` exporter.
+#[derive(Clone, Copy, Debug)]
+pub struct PrometheusFactory;
+
+impl ComponentType for PrometheusFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "prometheus",
+        aliases: &[],
+        signals: &[Signal::Metrics],
+        stability: "Beta",
+    };
+    type Config = PrometheusConfig;
+
+    fn create(&self, config: &PrometheusConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let report = DroppedPoints::new(context.telemetry, &context.id.to_string(), context.log.clone());
+        let exporter = PrometheusExporter::new(config, report, context)?;
+        let sending =
+            ExporterQueueConfig { queue: config.sending_queue.clone(), ..ExporterQueueConfig::without_queue() };
         Ok(Component::Exporter(Box::new(exporter), sending))
     }
 
-    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
-        self.server.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read))
+    fn check_files(&self, config: &PrometheusConfig, read: ReadFile<'_>) -> Result<(), String> {
+        config.server.check_files(read)
     }
 
-    fn listen_addresses(&self) -> Vec<ListenAddress> {
-        let endpoint = self.server.listen.clone();
-        vec![ListenAddress {
+    fn listen_addresses(&self, config: &PrometheusConfig) -> Vec<ListenAddress> {
+        let at = config.server.listen.address().ok();
+        let address = |endpoint| ListenAddress {
             endpoint,
             config_key: "endpoint",
             protocol: ServedProtocol::Metrics,
             path: "/metrics".to_owned(),
-        }]
-    }
-}
-
-/// Makes `prometheus` exporters.
-#[derive(Debug)]
-pub struct PrometheusFactory;
-
-impl Factory for PrometheusFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "prometheus",
-            aliases: &[],
-            signals: &[Signal::Metrics],
-            stability: "Beta",
-        }
-    }
-
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let is_blank = s.str("endpoint", "").trim().is_empty();
-        if is_blank {
-            s.start_error("endpoint", "expecting a non-blank address to run the Prometheus metrics handler")
-                .help("write `endpoint: \"0.0.0.0:8889\"`");
-            s.mark_reported("endpoint");
-        }
-        let server = HttpServerConfig::parse(&mut s, &HttpServerDefaults::for_page_server("localhost:0"));
-        let expiration = s.duration("metric_expiration", GoDuration::from_secs(300));
-        if expiration.nanos_or_zero() == 0 {
-            s.warn("metric_expiration", "with a metric_expiration of zero every series is hidden at once")
-                .help("write a large duration to keep series for good");
-        }
-        let page = PageConfig {
-            namespace: s.str("namespace", ""),
-            const_labels: const_labels(&mut s),
-            send_timestamps: s.bool("send_timestamps", false),
-            metric_expiration: Duration::from_nanos(expiration.nanos_or_zero()),
-            resource_labels: resource_labels(&mut s),
-            without_scope_info: s.bool("without_scope_info", false),
-            strategy: strategy(&mut s),
         };
-        if s.bool("enable_open_metrics", false) {
-            s.warn("enable_open_metrics", "OpenMetrics is not supported yet: scrapers get the text format 0.0.4");
-        }
-        let queue = QueueConfig::parse(s.optional_section("sending_queue", OptionalFlavor::None));
-        s.finish();
-        let server = server.filter(|_| !is_blank)?;
-        Some(Box::new(PrometheusConfig { server, queue, page }))
+        at.map(address).into_iter().collect()
     }
-}
-
-fn const_labels(s: &mut Section<'_>) -> Vec<(String, String)> {
-    let labels = s.str_map("const_labels");
-    for (name, _) in &labels {
-        if name.is_empty() || name.starts_with("__") {
-            s.warn("const_labels", format!("{name:?} is not a valid label name: every series will be dropped for it"));
-        }
-    }
-    labels
-}
-
-fn strategy(s: &mut Section<'_>) -> TranslationStrategy {
-    let value = s.str("translation_strategy", "");
-    let strategy = TranslationStrategy::from_config_value(&value);
-    if strategy.is_none() {
-        let known = [
-            "UnderscoreEscapingWithSuffixes",
-            "UnderscoreEscapingWithoutSuffixes",
-            "NoUTF8EscapingWithSuffixes",
-            "NoTranslation",
-        ];
-        let help = otelcore_config::nearest_name(&value, known).map(|near| format!("did you mean `{near}`?"));
-        s.error("translation_strategy", format!("invalid translation_strategy: {value}")).maybe_help(help);
-    }
-    if s.contains_key("add_metric_suffixes") {
-        let kept = s.bool("add_metric_suffixes", true);
-        if kept {
-            s.warn_deprecated("add_metric_suffixes", "translation_strategy: UnderscoreEscapingWithSuffixes");
-        } else {
-            s.warn("add_metric_suffixes", "'add_metric_suffixes' has no effect any more, as in the Go collector")
-                .help("write translation_strategy: UnderscoreEscapingWithoutSuffixes");
-        }
-    } else {
-        let _ = s.bool("add_metric_suffixes", true);
-    }
-    strategy.unwrap_or_default()
-}
-
-fn resource_labels(s: &mut Section<'_>) -> ResourceLabelsConfig {
-    if s.contains_key("resource_constant_labels") && s.contains_key("resource_to_telemetry_conversion") {
-        s.error(
-            "resource_to_telemetry_conversion",
-            "`resource_to_telemetry_conversion` and `resource_constant_labels` can't be used together",
-        )
-        .help("keep `resource_constant_labels`");
-    }
-    let mut new = s.section("resource_constant_labels");
-    let mut labels =
-        ResourceLabelsConfig { included: new.str_list("included", &[]), excluded: new.str_list("excluded", &[]) };
-    new.finish();
-    let mut old = s.section("resource_to_telemetry_conversion");
-    let enabled = old.bool("enabled", false);
-    let without_service = old.bool("exclude_service_attributes", false);
-    old.finish();
-    if enabled {
-        labels.included = vec!["*".to_owned()];
-        if without_service {
-            let service = ["service.name", "service.namespace", "service.instance.id"];
-            labels.excluded = service.map(str::to_owned).to_vec();
-        }
-    }
-    labels
 }
 
 #[cfg(test)]
 mod tests {
+    use otelcore_config::declare::Config;
     use otelcore_config::{Diagnostics, from_yaml};
 
     use super::*;
@@ -275,27 +282,27 @@ mod tests {
         }
     }
 
-    fn parse(yaml: &str) -> (Option<PrometheusConfig>, String) {
+    fn parse(yaml: &str) -> (PrometheusConfig, String) {
         let d = Diagnostics::new();
         let node = from_yaml(yaml, &d);
         let section = Section::new(node.as_ref(), "exporters::prometheus", &d);
-        let parsed = PrometheusFactory.parse(&"prometheus".parse().unwrap(), section);
-        let any: Option<Box<dyn std::any::Any>> = parsed.map(|p| p as _);
-        (any.and_then(|p| p.downcast().ok()).map(|p| *p), d.render_to_string(false))
+        let parsed = PrometheusConfig::read_section(section, &PrometheusConfig::default());
+        (parsed, d.render_to_string(false))
     }
 
     #[test]
     fn defaults_are_those_of_the_go_collector() {
         let (parsed, diagnostics) = parse("endpoint: 127.0.0.1:8889");
-        let parsed = parsed.unwrap();
-        assert_eq!((parsed.page, parsed.queue.enabled, diagnostics.as_str()), (PageConfig::default(), false, ""));
+        assert_eq!(
+            (parsed.page(), parsed.sending_queue.is_on(), diagnostics.as_str()),
+            (PageConfig::default(), false, "")
+        );
     }
 
     #[test]
     fn blank_endpoint_is_refused() {
         for yaml in ["namespace: x", "endpoint: ' '"] {
-            let (parsed, diagnostics) = parse(yaml);
-            assert!(parsed.is_none());
+            let (_, diagnostics) = parse(yaml);
             assert!(
                 diagnostics.contains("expecting a non-blank address to run the Prometheus metrics handler"),
                 "{diagnostics}"
@@ -311,8 +318,7 @@ mod tests {
              without_scope_info: true\ntranslation_strategy: NoTranslation\nsending_queue: {queue_size: 5}\n",
         );
         assert_eq!(diagnostics, "");
-        let parsed = parsed.unwrap();
-        assert!(parsed.queue.enabled);
+        assert!(parsed.sending_queue.is_on());
         let excluded = ["service.name", "service.namespace", "service.instance.id"].map(str::to_owned).to_vec();
         let expected = PageConfig {
             namespace: "ns".to_owned(),
@@ -323,7 +329,7 @@ mod tests {
             without_scope_info: true,
             strategy: TranslationStrategy::NoTranslation,
         };
-        assert_eq!(parsed.page, expected);
+        assert_eq!(parsed.page(), expected);
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl PrometheusExporter {
     ) -> Result<Self, StartError> {
         let log = build.log.clone();
         Ok(Self {
-            page: config.page.clone(),
+            page: config.page(),
             server: PageServer::new(
                 &config.server,
                 config.server.authenticator(build.capabilities)?,

@@ -29,7 +29,7 @@ mod series_state;
 mod step_budget;
 
 pub use body_reader::BodyReader;
-pub use config::{PageConfig, PrometheusConfig, PrometheusFactory, ResourceLabelsConfig};
+pub use config::{PageConfig, PrometheusConfig, PrometheusFactory, ResourceConversionConfig, ResourceLabelsConfig};
 pub use dropped_points::{DropReason, DroppedPoints};
 pub use identity::{MAX_LABEL_BYTES, MAX_LABELS, MAX_NESTED_BYTES};
 pub use names::{MAX_NAME_BYTES, OtlpMetricKind, TranslationStrategy, metric_name};

@@ -3,33 +3,24 @@
 //! There are four strategies. Those with underscores make legacy names from any name, except that the namespace is used
 //! as the user wrote it; the others keep the name, and the page escapes it.
 
-/// `translation_strategy`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum TranslationStrategy {
-    /// Legacy names with unit and type at the end; the default.
-    #[default]
-    UnderscoreEscapingWithSuffixes,
-    /// Legacy names, nothing added.
-    UnderscoreEscapingWithoutSuffixes,
-    /// Unchanged names with unit and type at the end.
-    NoUtf8EscapingWithSuffixes,
-    /// Unchanged names.
-    NoTranslation,
+use otelcore_config::config_enum;
+
+config_enum! {
+    /// `translation_strategy`.
+    #[config(unknown = "invalid {key}: {word}", hint = "")]
+    pub enum TranslationStrategy {
+        /// Legacy names with unit and type at the end; the default.
+        UnderscoreEscapingWithSuffixes = "UnderscoreEscapingWithSuffixes" | "",
+        /// Legacy names, nothing added.
+        UnderscoreEscapingWithoutSuffixes = "UnderscoreEscapingWithoutSuffixes",
+        /// Unchanged names with unit and type at the end.
+        NoUtf8EscapingWithSuffixes = "NoUTF8EscapingWithSuffixes",
+        /// Unchanged names.
+        NoTranslation = "NoTranslation",
+    }
 }
 
 impl TranslationStrategy {
-    /// The strategy for the word in the configuration; the empty word is the default.
-    #[must_use]
-    pub fn from_config_value(value: &str) -> Option<Self> {
-        Some(match value {
-            "" | "UnderscoreEscapingWithSuffixes" => Self::UnderscoreEscapingWithSuffixes,
-            "UnderscoreEscapingWithoutSuffixes" => Self::UnderscoreEscapingWithoutSuffixes,
-            "NoUTF8EscapingWithSuffixes" => Self::NoUtf8EscapingWithSuffixes,
-            "NoTranslation" => Self::NoTranslation,
-            _ => return None,
-        })
-    }
-
     /// Whether names outside the legacy set are kept.
     #[must_use]
     pub fn keeps_utf8(self) -> bool {

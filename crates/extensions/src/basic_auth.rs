@@ -14,10 +14,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use otelcore_config::{ComponentId, EffectiveValue, Section};
+use otelcore_config::{EffectiveValue, Section, config_struct};
 use otelcore_pipeline::{
-    Authentication, BuildContext, CheckStep, ClientAuth, Component, ComponentConfig, ComponentInfo, ComponentKind,
-    CredentialCheck, Cx, Event, Extension, Factory, LogField, Logger, MonotonicTime, OfferedCapabilities, ServerAuth,
+    Authentication, BuildContext, CheckStep, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType,
+    CredentialCheck, Cx, Event, Extension, LogField, Logger, MonotonicTime, OfferedCapabilities, ServerAuth,
     StartError,
 };
 
@@ -29,44 +29,121 @@ use crate::watched_file::WatchedFile;
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
-/// Configuration of a `basicauth`.
-#[derive(Clone, Debug)]
-pub enum BasicAuthConfig {
-    /// Servers check the credentials of clients.
-    Server(HtpasswdConfig),
-    /// Clients send credentials.
-    Client(ClientCredentialsConfig),
+config_struct! {
+    /// User names and passwords, checked by servers or sent by clients.
+    #[config(check = Self::check)]
+    pub struct BasicAuthConfig {
+        /// Servers check the credentials of clients.
+        pub htpasswd: Option<HtpasswdConfig>,
+        /// Clients send credentials.
+        pub client_auth: Option<ClientCredentialsConfig>,
+    }
 }
 
-/// The sources of a server's users; at least one of the two is not empty.
-#[derive(Clone, Debug)]
-pub struct HtpasswdConfig {
-    /// A file, read at the start.
-    pub file: String,
-    /// Lines that take precedence over those of the file.
-    pub inline: Secret,
+config_struct! {
+    /// `htpasswd`: the users of a server; `file` or `inline` or both.
+    #[config(check = Self::check)]
+    pub struct HtpasswdConfig {
+        /// Path of a file in the format of htpasswd, read at the start.
+        pub file: String,
+        /// Lines that take precedence over those of the file.
+        pub inline: Secret,
+        /// The section has no keys.
+        #[config(skip)]
+        pub is_empty: bool,
+    }
 }
 
-/// The credentials of a client.
-#[derive(Clone, Debug)]
-pub struct ClientCredentialsConfig {
-    /// The user, without a colon.
-    pub username: CredentialSource,
-    /// The password.
-    pub password: CredentialSource,
+config_struct! {
+    /// `client_auth`: the credentials of a client.
+    #[config(check = Self::check)]
+    #[config(unsupported(
+        "aws_secrets_manager",
+        "credentials from AWS Secrets Manager are not built; mount the secret and name `username_file` and `password_file`"
+    ))]
+    pub struct ClientCredentialsConfig {
+        /// The user, without a colon.
+        pub username: String,
+        /// Path of a file with the user, in place of `username`. It may change at any time.
+        pub username_file: String,
+        /// The password.
+        pub password: Secret,
+        /// Path of a file with the password, in place of `password`. It may change at any time.
+        pub password_file: String,
+        /// The section has no keys.
+        #[config(skip)]
+        pub is_empty: bool,
+        /// The credentials are in a place that is not supported.
+        #[config(skip)]
+        pub is_elsewhere: bool,
+    }
+}
+
+impl HtpasswdConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        self.is_empty = s.is_empty();
+    }
+}
+
+impl ClientCredentialsConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        self.is_empty = s.is_empty();
+        self.is_elsewhere = s.contains_key("aws_secrets_manager");
+        if let CredentialSource::Text(name) = self.username()
+            && check_no_colon(&name).is_err()
+        {
+            s.start_error("username", "invalid authorization format")
+                .help("a user name has no colon, which would end it (RFC 7617)");
+        }
+    }
+
+    fn username(&self) -> CredentialSource {
+        CredentialSource::new(Secret::without_line_breaks(self.username.clone()), &self.username_file)
+    }
+
+    fn password(&self) -> CredentialSource {
+        CredentialSource::new(self.password.clone(), &self.password_file)
+    }
+}
+
+impl BasicAuthConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        // A section without keys is as an absent one. It is shown as null, so that the output of print-config is a valid
+        // configuration.
+        if self.htpasswd.take_if(|section| section.is_empty).is_some() {
+            s.record("htpasswd", EffectiveValue::Null);
+        }
+        if self.client_auth.take_if(|section| section.is_empty).is_some() {
+            s.record("client_auth", EffectiveValue::Null);
+        }
+        let is_given = match (&self.htpasswd, &self.client_auth) {
+            (Some(_), Some(_)) => {
+                s.error_for_keys(&[], "only one of `htpasswd` or `client_auth` can be specified");
+                return;
+            }
+            (Some(htpasswd), None) => !htpasswd.file.is_empty() || !htpasswd.inline.is_empty(),
+            (None, Some(client)) => {
+                client.is_elsewhere || !client.username().is_empty() || !client.password().is_empty()
+            }
+            (None, None) => false,
+        };
+        if !is_given {
+            s.error_for_keys(&["htpasswd", "client_auth"], NO_CREDENTIAL_SOURCE)
+                .help("write `htpasswd` for servers, `client_auth` for clients");
+        }
+    }
 }
 
 /// A text, or the file that contains it.
-#[derive(Clone, Debug)]
-pub enum CredentialSource {
+enum CredentialSource {
     /// The text from the configuration.
     Text(Secret),
     /// A path; the file may change at any time.
     File(String),
 }
 
-/// Makes `basicauth` extensions.
-#[derive(Debug)]
+/// The `basicauth` extension.
+#[derive(Clone, Copy, Debug)]
 pub struct BasicAuthFactory;
 
 /// The shortest time between two warnings that credentials are refused unchecked.
@@ -77,74 +154,9 @@ const INVALID_CREDENTIALS: &str = "invalid credentials";
 
 const NO_CREDENTIAL_SOURCE: &str = "no credential source provided";
 
-impl Factory for BasicAuthFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Extension,
-            type_name: "basicauth",
-            aliases: &[],
-            signals: &[],
-            stability: "Beta",
-        }
-    }
-
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let (mut server, mut client) = (s.section("htpasswd"), s.section("client_auth"));
-        let is_set = (!server.is_empty(), !client.is_empty());
-        let htpasswd = HtpasswdConfig { file: server.str("file", ""), inline: Secret::parse(&mut server, "inline") };
-        server.finish();
-        client.refuse_unsupported(
-            "aws_secrets_manager",
-            "credentials from AWS Secrets Manager are not built; mount the secret and name `username_file` and `password_file`",
-        );
-        let uses_secrets_manager = client.contains_key("aws_secrets_manager");
-        let credentials = ClientCredentialsConfig {
-            username: CredentialSource::new(
-                Secret::without_line_breaks(client.str("username", "")),
-                client.str("username_file", ""),
-            ),
-            password: CredentialSource::new(Secret::parse(&mut client, "password"), client.str("password_file", "")),
-        };
-        if let CredentialSource::Text(username) = &credentials.username
-            && check_no_colon(username).is_err()
-        {
-            client
-                .start_error("username", "invalid authorization format")
-                .help("a user name has no colon, which would end it (RFC 7617)");
-        }
-        client.finish();
-        // An absent section is shown as null, so that the output of print-config is a valid configuration.
-        for (key, _) in [("htpasswd", is_set.0), ("client_auth", is_set.1)].into_iter().filter(|(_, written)| !written)
-        {
-            s.record(key, EffectiveValue::Null);
-        }
-        let config = match is_set {
-            (true, true) => {
-                s.error_for_keys(&[], "only one of `htpasswd` or `client_auth` can be specified");
-                None
-            }
-            (true, false) if !htpasswd.file.is_empty() || !htpasswd.inline.is_empty() => {
-                Some(BasicAuthConfig::Server(htpasswd))
-            }
-            (false, true) if !credentials.username.is_empty() || !credentials.password.is_empty() => {
-                Some(BasicAuthConfig::Client(credentials))
-            }
-            _ => {
-                if !uses_secrets_manager {
-                    s.error_for_keys(&["htpasswd", "client_auth"], NO_CREDENTIAL_SOURCE)
-                        .help("write `htpasswd` for servers, `client_auth` for clients");
-                }
-                None
-            }
-        };
-        s.finish();
-        config.map(|config| Box::new(config) as Box<dyn ComponentConfig>)
-    }
-}
-
 impl CredentialSource {
-    fn new(text: Secret, file: String) -> Self {
-        if file.is_empty() { Self::Text(text) } else { Self::File(file) }
+    fn new(text: Secret, file: &str) -> Self {
+        if file.is_empty() { Self::Text(text) } else { Self::File(file.to_owned()) }
     }
 
     fn is_empty(&self) -> bool {
@@ -152,11 +164,20 @@ impl CredentialSource {
     }
 }
 
-impl ComponentConfig for BasicAuthConfig {
-    fn create(&self, build: &BuildContext<'_>) -> Result<Component, StartError> {
-        let log = build.log.clone();
-        Ok(Component::Extension(match self {
-            Self::Server(htpasswd) => Box::new(BasicAuthServer {
+impl ComponentType for BasicAuthFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Extension,
+        type_name: "basicauth",
+        aliases: &[],
+        signals: &[],
+        stability: "Beta",
+    };
+    type Config = BasicAuthConfig;
+
+    fn create(&self, config: &BasicAuthConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let log = context.log.clone();
+        Ok(Component::Extension(match (&config.htpasswd, &config.client_auth) {
+            (Some(htpasswd), _) => Box::new(BasicAuthServer {
                 htpasswd: htpasswd.clone(),
                 auth: PasswordAuth(Rc::new(PasswordAuthState {
                     users: RefCell::default(),
@@ -164,10 +185,11 @@ impl ComponentConfig for BasicAuthConfig {
                     log,
                 })),
             }),
-            Self::Client(credentials) => Box::new(BasicAuthClient(Rc::new(BasicCredentials {
-                username: CredentialValue::new(USERNAME_KEY, &credentials.username, log.clone(), parse_username),
-                password: CredentialValue::new(PASSWORD_KEY, &credentials.password, log, parse_credential),
+            (None, Some(credentials)) => Box::new(BasicAuthClient(Rc::new(BasicCredentials {
+                username: CredentialValue::new(USERNAME_KEY, credentials.username(), log.clone(), parse_username),
+                password: CredentialValue::new(PASSWORD_KEY, credentials.password(), log, parse_credential),
             }))),
+            (None, None) => return Err(StartError(NO_CREDENTIAL_SOURCE.to_owned())),
         }))
     }
 }
@@ -343,11 +365,12 @@ const USERNAME_KEY: u64 = 0;
 const PASSWORD_KEY: u64 = 1;
 
 impl CredentialValue {
-    fn new(key: u64, source: &CredentialSource, log: Logger, parse: fn(&str) -> Result<Secret, String>) -> Self {
+    fn new(key: u64, source: CredentialSource, log: Logger, parse: fn(&str) -> Result<Secret, String>) -> Self {
         match source {
-            CredentialSource::Text(text) => Self::Text(text.clone()),
+            CredentialSource::Text(text) => Self::Text(text),
             CredentialSource::File(path) => {
-                Self::File(path.clone(), WatchedFile::new(key, path, "refresh credentials", log, parse))
+                let watched = WatchedFile::new(key, &path, "refresh credentials", log, parse);
+                Self::File(path, watched)
             }
         }
     }

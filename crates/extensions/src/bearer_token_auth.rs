@@ -6,71 +6,57 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use otelcore_config::{ComponentId, EffectiveValue, Section};
+use otelcore_config::{Section, config_struct};
 use otelcore_pipeline::{
-    Authentication, BuildContext, ClientAuth, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event,
-    Extension, Factory, OfferedCapabilities, ServerAuth, StartError,
+    Authentication, BuildContext, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event,
+    Extension, OfferedCapabilities, ServerAuth, StartError,
 };
 
 use crate::Secret;
 use crate::watched_file::WatchedFile;
 
-/// Configuration of a `bearertokenauth`.
-#[derive(Clone, Debug)]
-pub struct BearerTokenAuthConfig {
-    /// The text before a space and the token; if empty, the header has the token only.
-    pub scheme: String,
-    /// The name of the header, as the user wrote it.
-    pub header: String,
-    /// The accepted tokens; the first one is sent. No token is empty.
-    pub tokens: Vec<Secret>,
-    /// The file that the tokens are read from in place of `tokens`; empty for none.
-    pub filename: String,
+config_struct! {
+    /// A fixed token in a header, checked by servers and sent by clients.
+    #[config(check = Self::check)]
+    #[config(unsupported(
+        "retry_on_failure",
+        "the token file must be there at the start; leave `retry_on_failure` out"
+    ))]
+    pub struct BearerTokenAuthConfig {
+        /// The text before a space and the token; if empty, the header has the token only.
+        pub scheme: String = "Bearer".to_owned(),
+        /// The name of the header.
+        pub header: String = "Authorization".to_owned(),
+        /// The token.
+        pub token: Secret,
+        /// Several tokens: servers accept each of them, clients send the first one.
+        pub tokens: Vec<Secret>,
+        /// Path of a file with a token in each line, in place of the tokens here. It may change at any time.
+        pub filename: String,
+    }
 }
 
 const ONE_LINE_HINT: &str = "a line break or a control character is inside of it; a token is one line";
 
-/// Makes `bearertokenauth` extensions.
-#[derive(Debug)]
-pub struct BearerTokenAuthFactory;
-
-impl Factory for BearerTokenAuthFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Extension,
-            type_name: "bearertokenauth",
-            aliases: &[],
-            signals: &[],
-            stability: "Beta",
-        }
-    }
-
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let scheme = s.str("scheme", "Bearer");
-        let header = s.str("header", "Authorization");
-        if !is_header_name(&header) {
+impl BearerTokenAuthConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        if !is_header_name(&self.header) {
             s.start_error("header", "'header' is no name that a header can have");
         }
-        if scheme.bytes().any(|b| !(b' '..=b'~').contains(&b)) {
+        if self.scheme.bytes().any(|b| !(b' '..=b'~').contains(&b)) {
             s.start_error("scheme", "'scheme' has characters that a header can't have");
         }
-        let token = Secret::parse(&mut s, "token");
-        let tokens: Vec<Secret> = s.str_list("tokens", &[]).into_iter().map(Secret::without_line_breaks).collect();
-        if !token.is_valid_field_value() {
+        if !self.token.is_valid_field_value() {
             s.start_error("token", "'token' has characters that a header can't have").help(ONE_LINE_HINT);
         }
-        if let Some(index) = tokens.iter().position(|token| !token.is_valid_field_value()) {
+        if let Some(index) = self.tokens.iter().position(|token| !token.is_valid_field_value()) {
             s.start_error(&format!("tokens[{index}]"), "'tokens' has characters that a header can't have")
                 .help(ONE_LINE_HINT);
         }
-        // Read as strings, but shown as secrets.
-        let shown = tokens.iter().map(|t| EffectiveValue::Opaque(t.expose().to_owned())).collect();
-        s.record("tokens", EffectiveValue::List(shown));
-        if tokens.iter().any(Secret::is_empty) {
+        if self.tokens.iter().any(Secret::is_empty) {
             s.error("tokens", "an empty token in `tokens` would let in whoever sends none");
         }
-        let filename = s.str("filename", "");
-        match (token.is_empty(), tokens.is_empty(), filename.is_empty()) {
+        match (self.token.is_empty(), self.tokens.is_empty(), self.filename.is_empty()) {
             (true, true, true) => drop(s.error_for_keys(&["token", "tokens", "filename"], "no bearer token provided")),
             (false, false, _) => drop(s.error("tokens", "either tokens or token should be provided, not both")),
             (true, true, false) | (_, _, true) => {}
@@ -78,39 +64,44 @@ impl Factory for BearerTokenAuthFactory {
                 drop(s.warn("filename", "a filename is specified. Configured token(s) is ignored!"));
             }
         }
-        s.refuse_unsupported(
-            "retry_on_failure",
-            "the token file must be there at the start; leave `retry_on_failure` out",
-        );
-        s.finish();
-        let tokens = if token.is_empty() { tokens } else { vec![token] };
-        Some(Box::new(BearerTokenAuthConfig { scheme, header, tokens, filename }))
+    }
+
+    /// The accepted tokens; the first one is sent.
+    fn accepted(&self) -> Vec<Secret> {
+        if self.token.is_empty() { self.tokens.clone() } else { vec![self.token.clone()] }
     }
 }
 
 /// The number of the token file's timer and job.
 const FILE_KEY: u64 = 0;
 
-/// Whether it is a token of RFC 9110.
-fn is_header_name(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty() && name.bytes().all(allowed)
-}
+/// The `bearertokenauth` extension.
+#[derive(Clone, Copy, Debug)]
+pub struct BearerTokenAuthFactory;
 
-impl ComponentConfig for BearerTokenAuthConfig {
-    fn create(&self, build: &BuildContext<'_>) -> Result<Component, StartError> {
-        let tokens = if self.filename.is_empty() {
-            TokenSource::Fixed(Rc::new(self.tokens.clone()))
+impl ComponentType for BearerTokenAuthFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Extension,
+        type_name: "bearertokenauth",
+        aliases: &[],
+        signals: &[],
+        stability: "Beta",
+    };
+    type Config = BearerTokenAuthConfig;
+
+    fn create(&self, config: &BearerTokenAuthConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let tokens = if config.filename.is_empty() {
+            TokenSource::Fixed(Rc::new(config.accepted()))
         } else {
             TokenSource::File(WatchedFile::new(
                 FILE_KEY,
-                &self.filename,
+                &config.filename,
                 "refresh token",
-                build.log.clone(),
+                context.log.clone(),
                 parse_token_file,
             ))
         };
-        let (scheme, header) = (self.scheme.clone(), self.header.clone());
+        let (scheme, header) = (config.scheme.clone(), config.header.clone());
         let auth = Rc::new(BearerTokenAuthenticator {
             scheme,
             lower_case_header: header.to_ascii_lowercase(),
@@ -119,6 +110,12 @@ impl ComponentConfig for BearerTokenAuthConfig {
         });
         Ok(Component::Extension(Box::new(BearerTokenExtension(auth))))
     }
+}
+
+/// Whether it is a token of RFC 9110.
+fn is_header_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(allowed)
 }
 
 /// The tokens of a file. Empty lines are left out: the last line often is empty, and an empty token would give no

@@ -1,104 +1,128 @@
 //! The `health_check` extension: one page that says whether every pipeline runs.
 
-use otelcore_config::{ComponentId, Section};
-use otelcore_net::config::{HttpServerConfig, HttpServerDefaults};
+use otelcore_config::{Section, config_struct};
+use otelcore_net::config::HttpServerConfig;
 use otelcore_net::{ListenError, Page, PageServer, not_found};
 use otelcore_pdata::text::{put_json_string, put_rfc3339};
 use otelcore_pipeline::{
-    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Extension, Factory,
-    ListenAddress, LogField, Logger, MonotonicTime, ReadFile, ServedProtocol, StartError, WallTime,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, Extension, ListenAddress,
+    LogField, Logger, MonotonicTime, ReadFile, ServedProtocol, StartError, WallTime,
 };
 
-/// Configuration of a `health_check`.
-#[derive(Clone, Debug)]
-pub struct HealthCheckConfig {
-    /// Its server, on port 13133 by default.
-    pub server: HttpServerConfig,
-    /// The page's path. With `/` the page is served on every path, otherwise on this path only.
-    pub path: String,
-    /// Fixed bodies: when every pipeline runs, and when not. `None` is the status in JSON.
-    pub response_bodies: Option<[String; 2]>,
-}
+/// Why the keys of the second version are refused.
+const SECOND_VERSION: &str = "the second version of health_check is not supported yet";
 
-impl ComponentConfig for HealthCheckConfig {
-    fn create(&self, build: &BuildContext<'_>) -> Result<Component, StartError> {
-        let pages = PageServer::new(&self.server, None, build.log.clone(), build.telemetry);
-        let extension = HealthCheckExtension { config: self.clone(), pages, log: build.log.clone(), ready_since: None };
-        Ok(Component::Extension(Box::new(extension)))
-    }
-
-    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
-        self.server.tls.as_ref().map_or(Ok(()), |tls| tls.check_files(read))
-    }
-
-    fn listen_addresses(&self) -> Vec<ListenAddress> {
-        let (endpoint, path) = (self.server.listen.clone(), self.path.clone());
-        vec![ListenAddress { endpoint, config_key: "endpoint", protocol: ServedProtocol::Health, path }]
-    }
-}
-
-/// Makes `health_check` extensions.
-#[derive(Debug)]
-pub struct HealthCheckFactory;
-
-impl Factory for HealthCheckFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Extension,
-            type_name: "health_check",
-            aliases: &[],
-            signals: &[],
-            stability: "Beta",
-        }
-    }
-
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        if s.warn_deprecated("port", "`endpoint: \"0.0.0.0:PORT\"`") {
-            // The form of about collector 0.6, which listened on every address.
-            let port = s.int::<u16>("port", 13133);
-            if s.contains_key("endpoint") {
-                s.error("port", "'port' and 'endpoint' can not both be set");
-            }
-            return Self::parse_section(s, Some(port));
-        }
-        Self::parse_section(s, None)
+config_struct! {
+    /// Serves a page that says whether every pipeline runs.
+    #[config(check = Self::check)]
+    #[config(unsupported("use_v2", SECOND_VERSION))]
+    #[config(unsupported("http", SECOND_VERSION))]
+    #[config(unsupported("grpc", SECOND_VERSION))]
+    #[config(unsupported("component_health", SECOND_VERSION))]
+    pub struct HealthCheckConfig {
+        /// Its server.
+        #[config(flatten)]
+        pub server: HttpServerConfig = HttpServerConfig::for_page_server("localhost:13133"),
+        /// The page's path. With `/` the page is served on every path, otherwise on this path only.
+        pub path: String = "/".to_owned(),
+        /// Fixed bodies, in place of the status in JSON.
+        #[config(only_if_written = true)]
+        pub response_body: Option<ResponseBodyConfig>,
+        /// Exporters that fail.
+        pub check_collector_pipeline: PipelineCheckConfig,
+        /// The form of about collector 0.6, which listened on every address.
+        #[config(deprecated = "`endpoint: \"0.0.0.0:PORT\"`")]
+        pub port: Option<u16>,
     }
 }
 
-impl HealthCheckFactory {
-    fn parse_section(mut s: Section<'_>, port: Option<u16>) -> Option<Box<dyn ComponentConfig>> {
-        let server = HttpServerConfig::parse(&mut s, &HttpServerDefaults::for_page_server("localhost:13133"));
+config_struct! {
+    /// `response_body`.
+    pub struct ResponseBodyConfig {
+        /// The body when every pipeline runs.
+        pub healthy: String,
+        /// The body when not.
+        pub unhealthy: String,
+    }
+}
+
+config_struct! {
+    /// `check_collector_pipeline`.
+    #[config(check = Self::check)]
+    pub struct PipelineCheckConfig {
+        /// Whether exporters that fail are shown.
+        #[config(ignored = "it has none in the Go collector either")]
+        pub enabled: bool,
+        /// The time in which failures are counted.
+        #[config(ignored = "it has none in the Go collector either")]
+        pub interval: String = "5m".to_owned(),
+        /// The number of failures.
+        #[config(ignored = "it has none in the Go collector either")]
+        pub exporter_failure_threshold: i64 = 5,
+    }
+}
+
+impl HealthCheckConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
         for key in ["auth", "cors"] {
             if s.contains_key(key) {
                 s.warn(key, format!("'{key}' has no effect: the page is for probes, and the same in the Go collector"));
             }
         }
-        let path = s.str("path", "/");
-        if !path.starts_with('/') {
+        if !self.path.starts_with('/') {
             s.error("path", "path must start with /");
         }
-        let response_bodies = s.contains_key("response_body").then(|| {
-            let mut body = s.section("response_body");
-            let texts = [body.str("healthy", ""), body.str("unhealthy", "")];
-            body.finish();
-            texts
-        });
-        let mut pipeline_check = s.section("check_collector_pipeline");
-        if pipeline_check.bool("enabled", false) {
-            pipeline_check.warn("enabled", "'check_collector_pipeline' has no effect, as in the Go collector");
+        if let Some(port) = self.port.take() {
+            if s.contains_key("endpoint") {
+                s.error("port", "'port' and 'endpoint' can not both be set");
+            }
+            self.server.listen.endpoint = format!(":{port}");
         }
-        let _ = pipeline_check.str("interval", "5m");
-        let _ = pipeline_check.int::<i64>("exporter_failure_threshold", 5);
-        pipeline_check.finish();
-        for key in ["use_v2", "http", "grpc", "component_health"] {
-            s.refuse_unsupported(key, "the second version of health_check is not supported yet");
+    }
+}
+
+impl PipelineCheckConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        if self.enabled {
+            s.warn("enabled", "'check_collector_pipeline' has no effect, as in the Go collector");
         }
-        s.finish();
-        let mut server = server?;
-        if let Some(port) = port {
-            server.listen = otelcore_pipeline::Endpoint::Tcp { host: String::new(), port };
-        }
-        Some(Box::new(HealthCheckConfig { server, path, response_bodies }))
+    }
+}
+
+/// The `health_check` extension.
+#[derive(Clone, Copy, Debug)]
+pub struct HealthCheckFactory;
+
+impl ComponentType for HealthCheckFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Extension,
+        type_name: "health_check",
+        aliases: &[],
+        signals: &[],
+        stability: "Beta",
+    };
+    type Config = HealthCheckConfig;
+
+    fn create(&self, config: &HealthCheckConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let pages = PageServer::new(&config.server, None, context.log.clone(), context.telemetry);
+        let extension =
+            HealthCheckExtension { config: config.clone(), pages, log: context.log.clone(), ready_since: None };
+        Ok(Component::Extension(Box::new(extension)))
+    }
+
+    fn check_files(&self, config: &HealthCheckConfig, read: ReadFile<'_>) -> Result<(), String> {
+        config.server.check_files(read)
+    }
+
+    fn listen_addresses(&self, config: &HealthCheckConfig) -> Vec<ListenAddress> {
+        let endpoint = config.server.listen.address().ok();
+        let address = |endpoint| ListenAddress {
+            endpoint,
+            config_key: "endpoint",
+            protocol: ServedProtocol::Health,
+            path: config.path.clone(),
+        };
+        endpoint.map(address).into_iter().collect()
     }
 }
 
@@ -113,7 +137,7 @@ struct HealthCheckExtension {
 impl Extension for HealthCheckExtension {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let failed =
-            |e: ListenError| StartError(format!("failed to bind to address {}: {e}", self.config.server.endpoint));
+            |e: ListenError| StartError(format!("failed to bind to address {}: {e}", self.config.server.listen.endpoint));
         self.pages.open(cx, 0).map(|_| ()).map_err(failed)
     }
 
@@ -137,7 +161,7 @@ impl Extension for HealthCheckExtension {
 
 fn health_page(config: &HealthCheckConfig, ready_since: Option<(WallTime, MonotonicTime)>, now: MonotonicTime) -> Page {
     let status = if ready_since.is_some() { 200 } else { 503 };
-    if let Some([healthy, unhealthy]) = &config.response_bodies {
+    if let Some(ResponseBodyConfig { healthy, unhealthy }) = &config.response_body {
         let body = if ready_since.is_some() { healthy } else { unhealthy };
         return Page::new(status, "", body.clone());
     }
@@ -160,22 +184,21 @@ fn health_page(config: &HealthCheckConfig, ready_since: Option<(WallTime, Monoto
 
 #[cfg(test)]
 mod tests {
+    use otelcore_config::declare::Config;
+
     use super::*;
 
-    fn parse_config(yaml: &str) -> (Option<HealthCheckConfig>, Vec<String>) {
+    fn parse_config(yaml: &str) -> (HealthCheckConfig, Vec<String>) {
         let d = otelcore_config::Diagnostics::new();
         let node = otelcore_config::from_yaml(yaml, &d).unwrap();
         let section = Section::new(Some(&node), "extensions::health_check", &d);
-        let parsed = HealthCheckFactory.parse(&"health_check".parse().unwrap(), section);
-        let parsed = parsed
-            .and_then(|s| (s as Box<dyn std::any::Any>).downcast::<HealthCheckConfig>().ok().map(|config| *config));
+        let parsed = HealthCheckConfig::read_section(section, &HealthCheckConfig::default());
         (parsed, d.items().into_iter().map(|item| item.message).collect())
     }
 
     #[test]
     fn page_is_the_same_as_in_the_go_collector() {
         let (parsed, _) = parse_config("{}");
-        let parsed = parsed.unwrap();
         let since = Some((WallTime(1_700_000_000_123_456_789), MonotonicTime(0)));
         let ready = health_page(&parsed, since, MonotonicTime(4_237_249_202));
         let expected = "{\"status\":\"Server available\",\"upSince\":\"2023-11-14T22:13:20.123456789Z\",\"uptime\":\"4.237249202s\"}";
@@ -188,10 +211,9 @@ mod tests {
     #[test]
     fn fixed_bodies_and_the_deprecated_port_are_applied() {
         let (parsed, messages) = parse_config("{response_body: {healthy: yes!, unhealthy: no}, port: 8080}");
-        let parsed = parsed.unwrap();
         assert_eq!(messages, ["'port' is deprecated"]);
         let every_address = otelcore_pipeline::Endpoint::Tcp { host: String::new(), port: 8080 };
-        assert_eq!(parsed.server.listen, every_address);
+        assert_eq!(parsed.server.listen.address().unwrap(), every_address);
         assert_eq!(&health_page(&parsed, Some((WallTime(0), MonotonicTime(0))), MonotonicTime(0)).body[0][..], b"yes!");
     }
 }

@@ -8,10 +8,10 @@ mod memory_ballast;
 mod secret;
 mod watched_file;
 
-pub use basic_auth::{BasicAuthConfig, BasicAuthFactory, ClientCredentialsConfig, CredentialSource, HtpasswdConfig};
+pub use basic_auth::{BasicAuthConfig, BasicAuthFactory, ClientCredentialsConfig, HtpasswdConfig};
 pub use bearer_token_auth::{BearerTokenAuthConfig, BearerTokenAuthFactory};
-pub use health_check::{HealthCheckConfig, HealthCheckFactory};
-pub use memory_ballast::MemoryBallastFactory;
+pub use health_check::{HealthCheckConfig, HealthCheckFactory, PipelineCheckConfig, ResponseBodyConfig};
+pub use memory_ballast::{MemoryBallastConfig, MemoryBallastFactory};
 pub use secret::Secret;
 
 #[cfg(test)]

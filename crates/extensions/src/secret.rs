@@ -1,6 +1,7 @@
 //! Secret text: tokens and passwords.
 
-use otelcore_config::Section;
+use otelcore_config::declare::{ConfigItem, ConfigValue, Shape};
+use otelcore_config::{EffectiveValue, Section};
 use subtle::ConstantTimeEq;
 
 /// A token, a password, or the content of a file with them. Redacted in `Debug`.
@@ -19,13 +20,40 @@ impl From<String> for Secret {
     }
 }
 
-impl Secret {
-    /// Reads a key that `print-config` redacts; an absent key is empty. Line breaks at the end are removed: a value
-    /// from a file or a variable often has one, and no token or password ends in one.
-    pub(crate) fn parse(s: &mut Section<'_>, key: &str) -> Self {
-        Self::without_line_breaks(s.opaque(key, ""))
+/// Redacted by `print-config`. Line breaks at the end are removed: a value from a file or a variable often has one, and
+/// no token or password ends in one.
+impl ConfigValue for Secret {
+    fn read(s: &mut Section<'_>, key: &str, default: &Self) -> Self {
+        Self::without_line_breaks(s.opaque(key, &default.0))
     }
 
+    fn shape(_: &Self) -> Shape {
+        Shape::Secret
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Opaque(self.0.clone())
+    }
+}
+
+/// Read as strings, but shown as secrets.
+impl ConfigItem for Secret {
+    fn read_list(s: &mut Section<'_>, key: &str, _: &[Self]) -> Vec<Self> {
+        let list: Vec<Self> = s.str_list(key, &[]).into_iter().map(Self::without_line_breaks).collect();
+        s.record(key, Self::list_effective(&list));
+        list
+    }
+
+    fn list_shape() -> Shape {
+        Shape::Words
+    }
+
+    fn list_effective(list: &[Self]) -> EffectiveValue {
+        EffectiveValue::List(list.iter().map(ConfigValue::effective).collect())
+    }
+}
+
+impl Secret {
     /// Without the line breaks at the end.
     pub(crate) fn without_line_breaks(mut text: String) -> Self {
         text.truncate(text.trim_end_matches(['\r', '\n']).len());

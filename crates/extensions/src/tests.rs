@@ -7,10 +7,18 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use otelcore_config::declare::Config;
+use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_pipeline::{
     Authentication, Capability, CheckStep, ClientAuth, Extension, Factory, OfferedCapabilities, ServerAuth,
 };
 use otelcore_testkit::{ParsedConfig, TestContext, TestWorld, extension, parse_config};
+
+fn read_config<T: Config>(yaml: &str) -> T {
+    let d = Diagnostics::new();
+    let node = from_yaml(yaml, &d).unwrap();
+    T::read_section(Section::new(Some(&node), "extensions::test", &d), &T::default())
+}
 
 fn parse(factory: &dyn Factory, yaml: &str) -> ParsedConfig {
     parse_config(factory, factory.info().type_name, yaml)

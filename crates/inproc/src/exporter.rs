@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use otelcore_config::{ComponentId, GoDuration, Section};
+use otelcore_config::{ComponentId, config_struct};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Exporter,
-    ExporterQueueConfig, Factory, MonotonicTime, Outcome, Outcomes, Payload, StartError,
+    AttemptId, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, Exporter,
+    ExporterQueueConfig, MonotonicTime, Outcome, Outcomes, Payload, StartError,
 };
 
 use crate::output::{BatchResult, OutputState};
@@ -17,8 +18,17 @@ use crate::{HostIo, lock_ignoring_poison};
 const NOTIFIER_KEY: u64 = 0;
 const DEADLINE_KEY: u64 = 1;
 
-/// Makes `inproc` exporters.
-#[derive(Debug)]
+config_struct! {
+    /// Gives telemetry to the program that the collector is in.
+    pub struct InprocExporterConfig {
+        /// Queue, retry and timeout. A host program may be slow: without a timeout of the user's there is none.
+        #[config(flatten)]
+        pub exporter_queue: ExporterQueueConfig = ExporterQueueConfig { timeout: Duration::ZERO, ..ExporterQueueConfig::default() },
+    }
+}
+
+/// The `inproc` exporter.
+#[derive(Clone, Debug)]
 pub struct InprocExporterFactory(HostIo);
 
 impl InprocExporterFactory {
@@ -29,35 +39,24 @@ impl InprocExporterFactory {
     }
 }
 
-struct InprocExporterConfig {
-    state: Arc<OutputState>,
-    queue_config: ExporterQueueConfig,
-}
+impl ComponentType for InprocExporterFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "inproc",
+        aliases: &[],
+        signals: &Signal::ALL,
+        stability: "Beta",
+    };
+    type Config = InprocExporterConfig;
 
-impl Factory for InprocExporterFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "inproc",
-            aliases: &[],
-            signals: &Signal::ALL,
-            stability: "Beta",
-        }
+    fn prepare(&self, id: &ComponentId) {
+        self.0.output_state(id);
     }
 
-    fn parse(&self, id: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        // A host program may be slow: unless the user sets a timeout, there is none.
-        let queue_config = ExporterQueueConfig::parse(&mut s, GoDuration::ZERO);
-        s.finish();
-        Some(Box::new(InprocExporterConfig { state: self.0.output_state(id), queue_config }))
-    }
-}
-
-impl ComponentConfig for InprocExporterConfig {
-    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
-        let exporter =
-            HostExporter { state: self.state.clone(), in_flight: BTreeSet::new(), deadlines: BTreeMap::new() };
-        Ok(Component::Exporter(Box::new(exporter), self.queue_config.clone()))
+    fn create(&self, config: &InprocExporterConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let state = self.0.output_state(context.id);
+        let exporter = HostExporter { state, in_flight: BTreeSet::new(), deadlines: BTreeMap::new() };
+        Ok(Component::Exporter(Box::new(exporter), config.exporter_queue.clone()))
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use otelcore_config::{ComponentId, Section};
+use otelcore_config::{ComponentId, config_struct};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Factory, LogField, Logger,
-    MonotonicTime, Outcome, Payload, PipelineInput, Receiver, ReceiverMetrics, StartError, TimerId,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, LogField, Logger, MonotonicTime,
+    Outcome, Payload, PipelineInput, Receiver, ReceiverMetrics, StartError, TimerId,
 };
 
 use crate::input::{InputState, OpenInput};
@@ -26,8 +26,18 @@ const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
 /// others.
 const MAX_PAYLOADS_PER_TURN: usize = 256;
 
-/// Makes `inproc` receivers.
-#[derive(Debug)]
+config_struct! {
+    /// Takes telemetry from the program that the collector is in.
+    pub struct InprocReceiverConfig {
+        /// The most bytes that wait for the collector.
+        #[config(unit = "bytes")]
+        #[config(at_least(1, "'max_queue_bytes' must be positive"))]
+        pub max_queue_bytes: u64 = 64 << 20,
+    }
+}
+
+/// The `inproc` receiver.
+#[derive(Clone, Debug)]
 pub struct InprocReceiverFactory(HostIo);
 
 impl InprocReceiverFactory {
@@ -38,41 +48,24 @@ impl InprocReceiverFactory {
     }
 }
 
-struct InprocReceiverConfig {
-    state: Arc<InputState>,
-    max_bytes: usize,
-}
+impl ComponentType for InprocReceiverFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Receiver,
+        type_name: "inproc",
+        aliases: &[],
+        signals: &Signal::ALL,
+        stability: "Beta",
+    };
+    type Config = InprocReceiverConfig;
 
-/// The default of `max_queue_bytes`.
-const DEFAULT_MAX_QUEUE_BYTES: u64 = 64 << 20;
-
-impl Factory for InprocReceiverFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Receiver,
-            type_name: "inproc",
-            aliases: &[],
-            signals: &Signal::ALL,
-            stability: "Beta",
-        }
+    fn prepare(&self, id: &ComponentId) {
+        self.0.input_state(id);
     }
 
-    fn parse(&self, id: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let max = s.int::<u64>("max_queue_bytes", DEFAULT_MAX_QUEUE_BYTES);
-        if max == 0 {
-            s.error("max_queue_bytes", "'max_queue_bytes' must be positive");
-        }
-        s.finish();
-        let max_bytes = usize::try_from(max).unwrap_or(usize::MAX);
-        Some(Box::new(InprocReceiverConfig { state: self.0.input_state(id), max_bytes }))
-    }
-}
-
-impl ComponentConfig for InprocReceiverConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+    fn create(&self, config: &InprocReceiverConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         Ok(Component::Receiver(Box::new(HostReceiver {
-            state: self.state.clone(),
-            max_bytes: self.max_bytes,
+            state: self.0.input_state(context.id),
+            max_bytes: usize::try_from(config.max_queue_bytes).unwrap_or(usize::MAX),
             signals: context.signals.to_vec(),
             budget: context.budget.clone(),
             metrics: ReceiverMetrics::new(context.telemetry, &context.id.to_string(), "inproc", context.signals),

@@ -117,6 +117,9 @@ impl<M> std::fmt::Debug for Acceptor<M> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
+    /// The configuration's fault: its endpoint is not an address; the text says why.
+    #[error("{0}")]
+    Endpoint(String),
     /// The configuration's fault: its certificates or keys can't be used.
     #[error("{0}")]
     Certificates(TlsError),

@@ -7,31 +7,56 @@ mod client;
 mod http_client;
 mod server;
 
-pub use client::{Balancer, GrpcClientConfig, GrpcClientDefaults};
-pub use http_client::{CompressionConfig, HttpClientConfig, HttpClientDefaults};
-pub use server::{CorsConfig, GrpcServerConfig, HttpAuthConfig, HttpServerConfig, HttpServerDefaults};
+pub use client::{Balancer, ClientKeepaliveConfig, GrpcChannelConfig, GrpcClientConfig, GrpcCompression};
+pub use http_client::{
+    CompressionConfig, CompressionParamsConfig, CookiesConfig, HttpClientConfig, HttpClientKeepaliveConfig,
+    HttpCompression,
+};
+pub use server::{
+    CorsConfig, DialerConfig, EnforcementPolicyConfig, GrpcServerConfig, HttpServerConfig, HttpServerKeepaliveConfig,
+    ListenConfig, ServerKeepaliveConfig, ServerParametersConfig,
+};
 
 use http::{HeaderName, HeaderValue};
-use otelcore_config::{ComponentId, HeaderEntry, OptionalFlavor, Section};
+use otelcore_config::declare::{ConfigItem, ConfigValue, Shape};
+use otelcore_config::{ComponentId, EffectiveValue, HeaderEntry, Section, config_struct};
 
-/// Refuses `middlewares`, which every server and client of the Go collector has and which is not implemented here.
-fn refuse_middlewares(s: &mut Section<'_>) {
-    s.refuse_unsupported("middlewares", "middlewares are not supported yet; leave `middlewares` out");
+/// Why `middlewares`, which every server and client of the Go collector has, is refused.
+const MIDDLEWARES: &str = "middlewares are not supported yet; leave `middlewares` out";
+
+config_struct! {
+    /// `auth`: the extension that authenticates.
+    #[config(check = Self::check)]
+    pub struct AuthConfig {
+        /// Its id, such as `bearertokenauth`.
+        pub authenticator: String,
+    }
 }
 
-/// Reads `auth::authenticator`, and returns the section for its other keys.
-fn parse_auth<'a>(s: &mut Section<'a>) -> Option<(Option<ComponentId>, Section<'a>)> {
-    let mut auth = s.optional_section("auth", OptionalFlavor::None)?;
-    let name = auth.str("authenticator", "");
-    let id = match name.parse::<ComponentId>() {
-        Ok(id) => Some(id),
-        Err(e) => {
-            auth.error("authenticator", format!("'authenticator' {e}"))
+impl AuthConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        if let Err(e) = self.authenticator.parse::<ComponentId>() {
+            s.error("authenticator", format!("'authenticator' {e}"))
                 .help("write the id of an extension such as `bearertokenauth`");
-            None
         }
-    };
-    Some((id, auth))
+    }
+
+    /// The id of the extension.
+    #[must_use]
+    pub fn id(&self) -> Option<ComponentId> {
+        self.authenticator.parse().ok()
+    }
+}
+
+config_struct! {
+    /// `auth` of an HTTP server.
+    pub struct HttpAuthConfig {
+        /// The extension.
+        #[config(flatten)]
+        pub auth: AuthConfig,
+        /// Query parameters that are used in place of header fields of the same name, and take precedence over them.
+        pub request_params: Vec<String>,
+    }
 }
 
 /// Headers that are sent with every request, names in lower case.
@@ -50,57 +75,90 @@ const RESERVED_HEADERS: [&str; 9] = [
     "upgrade",
 ];
 
-/// Reads `headers`. Those that HTTP can't carry are refused, and those that only the protocol may set are left out.
-fn parse_headers(s: &mut Section<'_>) -> Headers {
-    let mut headers = Headers::new();
-    for header in s.headers("headers") {
-        match parse_header(s, &header) {
-            Some((name, _)) if RESERVED_HEADERS.contains(&name.as_str()) => {
-                s.warn(&header.key, format!("header \"{name}\" has no effect: it belongs to the protocol"))
-                    .help("leave it out");
+/// `headers` of a client. Those that HTTP can't carry are refused, and those that only the protocol may set are left
+/// out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestHeaders(pub Headers);
+
+impl ConfigValue for RequestHeaders {
+    fn read(s: &mut Section<'_>, key: &str, _: &Self) -> Self {
+        let mut headers = Headers::new();
+        for header in s.headers(key) {
+            match parse_header(s, &header) {
+                Some((name, _)) if RESERVED_HEADERS.contains(&name.as_str()) => {
+                    s.warn(&header.key, format!("header \"{name}\" has no effect: it belongs to the protocol"))
+                        .help("leave it out");
+                }
+                Some((name, mut value)) => {
+                    value.set_sensitive(true);
+                    headers.push((name, value));
+                }
+                None => {}
             }
-            Some((name, mut value)) => {
-                value.set_sensitive(true);
-                headers.push((name, value));
-            }
-            None => {}
         }
+        Self(headers)
     }
-    headers
+
+    fn shape(_: &Self) -> Shape {
+        HeaderEntry::list_shape()
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Null
+    }
 }
 
 /// A header as HTTP has it. One that HTTP can't carry is reported as an error.
 fn parse_header(s: &Section<'_>, header: &HeaderEntry) -> Option<(HeaderName, HeaderValue)> {
     let HeaderEntry { name, value, key } = header;
-    let header_name = HeaderName::try_from(name.to_ascii_lowercase()).ok();
+    let field = HeaderName::try_from(name.to_ascii_lowercase()).ok();
     let value = HeaderValue::from_str(value).ok();
-    if header_name.is_none() || value.is_none() {
-        let part = if header_name.is_none() { "name" } else { "value" };
+    if field.is_none() || value.is_none() {
+        let part = if field.is_none() { "name" } else { "value" };
         let hint = match name.is_empty() {
             true => "it has no name".to_owned(),
             false => format!("its {part} holds a line break, a control character or one that is not ASCII"),
         };
         s.start_error(key, format!("header \"{name}\" has characters that a header can't have")).help(hint);
     }
-    header_name.zip(value)
+    field.zip(value)
 }
 
-/// Reads `response_headers`, which are set on every response. The rules for their characters are those for request
-/// headers.
-fn parse_response_headers(s: &mut Section<'_>) -> Vec<(String, String)> {
-    let headers = s.headers("response_headers");
-    headers.into_iter().filter(|header| parse_header(s, header).is_some()).map(|h| (h.name, h.value)).collect()
+/// `response_headers`, which are set on every response. The rules for their characters are those for request headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseHeaders(pub Vec<(String, String)>);
+
+impl ConfigValue for ResponseHeaders {
+    fn read(s: &mut Section<'_>, key: &str, _: &Self) -> Self {
+        let headers = s.headers(key);
+        Self(
+            headers.into_iter().filter(|header| parse_header(s, header).is_some()).map(|h| (h.name, h.value)).collect(),
+        )
+    }
+
+    fn shape(_: &Self) -> Shape {
+        HeaderEntry::list_shape()
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Null
+    }
 }
 
 /// A text for one header field, without the line breaks at its end.
-fn parse_header_text(s: &mut Section<'_>, key: &str) -> String {
-    let text = s.str(key, "");
-    text.trim_end_matches(['\r', '\n']).to_owned()
+fn header_text(text: &str) -> &str {
+    text.trim_end_matches(['\r', '\n'])
+}
+
+/// Bytes for a buffer: a size below zero is as zero.
+fn buffer(size: isize, least: usize, most: usize) -> usize {
+    usize::try_from(size).unwrap_or(0).clamp(least, most)
 }
 
 #[cfg(test)]
 mod tests {
-    use otelcore_config::{Diagnostics, GoDuration, from_yaml};
+    use otelcore_config::declare::Config;
+    use otelcore_config::{Diagnostics, from_yaml};
 
     use super::*;
 
@@ -111,16 +169,9 @@ mod tests {
             let node = from_yaml(yaml, &d).unwrap();
             let mut s = Section::new(Some(&node), "client", &d);
             if grpc {
-                let defaults = GrpcClientDefaults {
-                    empty_endpoint: "",
-                    compression: "",
-                    balancer: Balancer::PickFirst,
-                    allow_top_level_tls_keys: false,
-                };
-                let _ = GrpcClientConfig::parse(&mut s, &defaults);
+                let _ = GrpcClientConfig::read_keys(&mut s, &GrpcClientConfig::default());
             } else {
-                let _ =
-                    HttpClientConfig::parse(&mut s, &HttpClientDefaults { compression: "", timeout: GoDuration::ZERO });
+                let _ = HttpClientConfig::read_keys(&mut s, &HttpClientConfig::default());
             }
             let _ = s.finish();
             d.items().into_iter().map(|item| item.message).collect::<Vec<_>>()

@@ -30,7 +30,7 @@ use otelcore_pipeline::{
 use smallvec::SmallVec;
 
 use crate::GrpcTarget;
-use crate::config::{Balancer, GrpcClientConfig, Headers};
+use crate::config::{Balancer, GrpcChannelConfig, Headers};
 use crate::deadlines::{DeadlineQueue, WaitList};
 use crate::http_client::proxy_tls;
 use crate::proxy::{Proxy, ProxySelector, ProxyTunnel};
@@ -108,7 +108,7 @@ struct Subchannel {
 /// The channel. It uses the component's local keys from `base` on: `base` for look-ups and its timer, `base + 1 + i`
 /// for connections.
 pub struct GrpcChannel {
-    settings: Rc<GrpcClientConfig>,
+    settings: Rc<GrpcChannelConfig>,
     conn_config: Rc<GrpcClientConnConfig>,
     log: Logger,
     base: u64,
@@ -153,7 +153,7 @@ impl std::fmt::Debug for GrpcChannel {
 impl GrpcChannel {
     /// A channel that does nothing until [`GrpcChannel::start`].
     #[must_use]
-    pub fn new(settings: Rc<GrpcClientConfig>, auth: Option<Rc<dyn ClientAuth>>, log: Logger, base: u64) -> Self {
+    pub fn new(settings: Rc<GrpcChannelConfig>, auth: Option<Rc<dyn ClientAuth>>, log: Logger, base: u64) -> Self {
         let conn_config = Rc::new(settings.connection_config());
         Self {
             settings,

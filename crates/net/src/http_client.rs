@@ -178,8 +178,8 @@ impl HttpClient {
     #[must_use]
     pub fn new(settings: Rc<HttpClientConfig>, auth: Option<Rc<dyn ClientAuth>>, log: Logger, base: u64) -> Self {
         let conn_config =
-            Rc::new(H1ClientConnConfig { read_budget: settings.read_buffer_size, ..H1ClientConnConfig::default() });
-        let cookie_jar = settings.cookies.then(CookieJar::default);
+            Rc::new(H1ClientConnConfig { read_budget: settings.read_budget(), ..H1ClientConnConfig::default() });
+        let cookie_jar = settings.cookies.is_on().then(CookieJar::default);
         Self {
             settings,
             conn_config,
@@ -212,7 +212,7 @@ impl HttpClient {
     /// # Errors
     /// Certificates or a proxy that can't be used.
     pub fn start(&mut self, cx: &mut Cx<'_>, urls: &[&Url]) -> Result<(), StartError> {
-        self.proxies = match self.settings.proxy_url.as_str() {
+        self.proxies = match self.settings.proxy_url() {
             "" => ProxySelector::from_env(|name| cx.env_var(name)),
             url => ProxySelector::fixed(Proxy::parse(url).map_err(|e| StartError(format!("proxy_url: {e}")))?),
         };
@@ -598,7 +598,7 @@ pub(crate) fn proxy_tls<'t>(
     settings: &TlsClientConfig,
     log: &Logger,
 ) -> Result<&'t mut TlsConnector, TlsError> {
-    origin_tls(slot, cx, &TlsClientConfig { server_name: None, ..settings.clone() }, log)
+    origin_tls(slot, cx, &TlsClientConfig { server_name_override: String::new(), ..settings.clone() }, log)
 }
 
 fn with_proxy_prefix(origin: &Origin, why: &str) -> String {

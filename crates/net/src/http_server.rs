@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, Request, RequestHead, RequestId, Response};
 use otelcore_http::{Admission, Bytes, CloseReason, PollResult, h2};
-use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Stream, Telemetry};
+use otelcore_pipeline::{Cx, Endpoint, Event, Logger, StartError, Stream, Telemetry};
 
 use crate::config::HttpServerConfig;
 use crate::tls::{TlsAcceptor, TlsServerConfig, TlsStream};
@@ -268,7 +268,7 @@ impl<P> ProtocolMachine for HttpServerConn<P> {
 /// A listening socket and its connections. It uses the component's local keys from the base of [`HttpListener::open`]
 /// on.
 pub struct HttpListener<P> {
-    listen: Endpoint,
+    listen: Result<Endpoint, StartError>,
     config: Rc<HttpServerConnConfig>,
     tls_config: Option<TlsServerConfig>,
     tls: Option<TlsAcceptor>,
@@ -288,9 +288,9 @@ impl<P> HttpListener<P> {
     #[must_use]
     pub fn new(settings: &HttpServerConfig, log: Logger, telemetry: &Telemetry) -> Self {
         Self {
-            listen: settings.listen.clone(),
+            listen: settings.listen.address(),
             config: Rc::new(settings.connection_config()),
-            tls_config: settings.tls.clone(),
+            tls_config: settings.tls.get().cloned(),
             tls: None,
             error_reporter: AcceptErrorReporter::new(log.clone(), telemetry),
             log,
@@ -315,7 +315,8 @@ impl<P> HttpListener<P> {
             let tls = TlsAcceptor::load(cx, config, &[b"h2", b"http/1.1"], self.log.clone());
             self.tls = Some(tls.map_err(ListenError::Certificates)?);
         }
-        let listener = bind(cx, base, &self.listen)?;
+        let listen = self.listen.as_ref().map_err(|e| ListenError::Endpoint(e.0.clone()))?;
+        let listener = bind(cx, base, listen)?;
         let acceptor = Acceptor::new(listener, base).with_error_reporter(self.error_reporter.clone());
         let local_addr = acceptor.local_addr();
         self.acceptor = Some(acceptor);

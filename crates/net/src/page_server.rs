@@ -164,10 +164,10 @@ impl<B> PageServer<B> {
     ) -> Self {
         Self {
             listener: HttpListener::new(settings, log, telemetry).with_max_body(MAX_DISCARDED_BODY),
-            headers: settings.response_headers.clone(),
-            cors: settings.cors.clone(),
+            headers: settings.response_headers.0.clone(),
+            cors: settings.cors(),
             auth,
-            auth_params: settings.auth.as_ref().map(|a| a.request_params.clone()).unwrap_or_default(),
+            auth_params: settings.auth_params(),
             base: 0,
             checks: CredentialChecks::new(CHECKS_KEY_OFFSET),
             unchecked: BTreeMap::new(),

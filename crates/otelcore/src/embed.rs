@@ -291,8 +291,8 @@ impl EmbeddedCollector {
         let plan = otelcore_config::load(&[uri], &[], &sources, &gates, &diagnostics)
             .and_then(|root| Plan::parse(&root, &registry, &gates, &diagnostics));
         let mut plan = plan.ok_or_else(|| EmbedError::Config(diagnostics.render_to_string(false)))?;
-        if !(options.default_metrics_page || plan.telemetry.has_explicit_page) {
-            plan.telemetry.metrics_pages.clear();
+        if !(options.default_metrics_page || plan.telemetry.metrics.page_is_named) {
+            plan.telemetry.metrics.pages.clear();
         }
         let without_effect = plan.telemetry.logs.key_without_effect_in_host();
         let collector = Collector::new_in_host(plan, options.identity, options.log);

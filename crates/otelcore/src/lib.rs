@@ -10,6 +10,7 @@ mod embed;
 mod nop;
 mod plan;
 mod registry;
+mod schema;
 mod service;
 mod summary;
 

@@ -1,18 +1,18 @@
 //! Components that do nothing: a receiver that receives nothing, an exporter that drops what it gets.
 
-use otelcore_config::{ComponentId, Section};
+use otelcore_config::declare::NoKeys;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Exporter,
-    ExporterQueueConfig, Factory, MonotonicTime, Outcome, Outcomes, Payload, PipelineInput, Receiver, StartError,
+    AttemptId, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, Exporter,
+    ExporterQueueConfig, MonotonicTime, Outcome, Outcomes, Payload, PipelineInput, Receiver, StartError,
 };
 
-/// Makes `nop` receivers.
-#[derive(Debug)]
+/// The `nop` receiver.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct NopReceiverFactory;
 
-/// Makes `nop` exporters.
-#[derive(Debug)]
+/// The `nop` exporter.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct NopExporterFactory;
 
 #[derive(Debug, Default)]
@@ -44,43 +44,24 @@ impl Exporter for Nop {
     }
 }
 
-struct NopReceiverConfig;
-struct NopExporterConfig;
+const fn info(kind: ComponentKind) -> ComponentInfo {
+    ComponentInfo { kind, type_name: "nop", aliases: &[], signals: &Signal::ALL, stability: "Beta" }
+}
 
-impl ComponentConfig for NopReceiverConfig {
-    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
+impl ComponentType for NopReceiverFactory {
+    const INFO: ComponentInfo = info(ComponentKind::Receiver);
+    type Config = NoKeys;
+
+    fn create(&self, _: &NoKeys, _: &BuildContext<'_>) -> Result<Component, StartError> {
         Ok(Component::Receiver(Box::new(Nop::default())))
     }
 }
 
-impl ComponentConfig for NopExporterConfig {
-    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
+impl ComponentType for NopExporterFactory {
+    const INFO: ComponentInfo = info(ComponentKind::Exporter);
+    type Config = NoKeys;
+
+    fn create(&self, _: &NoKeys, _: &BuildContext<'_>) -> Result<Component, StartError> {
         Ok(Component::Exporter(Box::new(Nop::default()), ExporterQueueConfig::without_queue()))
-    }
-}
-
-fn about(kind: ComponentKind) -> ComponentInfo {
-    ComponentInfo { kind, type_name: "nop", aliases: &[], signals: &Signal::ALL, stability: "Beta" }
-}
-
-impl Factory for NopReceiverFactory {
-    fn info(&self) -> ComponentInfo {
-        about(ComponentKind::Receiver)
-    }
-
-    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        s.finish();
-        Some(Box::new(NopReceiverConfig))
-    }
-}
-
-impl Factory for NopExporterFactory {
-    fn info(&self) -> ComponentInfo {
-        about(ComponentKind::Exporter)
-    }
-
-    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        s.finish();
-        Some(Box::new(NopExporterConfig))
     }
 }

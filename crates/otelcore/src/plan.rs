@@ -7,6 +7,7 @@ mod unsupported;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use otelcore_config::declare::ConfigValue;
 use otelcore_config::{
     ComponentId, ConfigNode, DiagnosticKind as Mistake, Diagnostics, EffectiveValue, FeatureGates, PipelineId, Section,
     steps,
@@ -88,7 +89,7 @@ impl Plan {
         };
         let pipelines: Vec<_> = pipelines.into_iter().filter_map(|(id, s)| references.check_pipeline(&id, s)).collect();
         let signals = signals_by_component(&pipelines);
-        let telemetry = TelemetryConfig::parse(service.section("telemetry"));
+        let telemetry = TelemetryConfig::read(&mut service, "telemetry", &TelemetryConfig::default());
         service.finish();
         s.finish();
         let report_missing = |message: &str, hint: &str| {

@@ -116,7 +116,7 @@ impl Collector {
         log: Logger,
         outputs: Outputs,
     ) -> Self {
-        let telemetry = Telemetry::new(plan.telemetry.level);
+        let telemetry = Telemetry::new(plan.telemetry.metrics.level.0);
         let process_metrics = ProcessMetrics::new(&telemetry, outputs.clone());
         let (budget, started) = (Arc::default(), OnceLock::new());
         Self { plan, build_info, resource, log, telemetry, process_metrics, budget, started, outputs, host_log: None }
@@ -183,7 +183,7 @@ impl Collector {
         let plan = &self.plan;
         let (telemetry, budget) = (&self.telemetry, &self.budget);
         let mut graph = GraphBuilder::new(budget.clone(), self.log.clone());
-        for settings in &plan.telemetry.metrics_pages {
+        for settings in &plan.telemetry.metrics.pages {
             let page = OwnMetricsPage::new(
                 settings.clone(),
                 telemetry.clone(),
@@ -349,7 +349,7 @@ fn resource(plan: &Plan, build_info: &BuildInfo) -> Vec<(String, String)> {
         ("service.name".to_owned(), build_info.command.clone()),
         ("service.version".to_owned(), build_info.version.clone()),
     ]);
-    for (name, value) in &plan.telemetry.resource {
+    for (name, value) in &plan.telemetry.resource.0 {
         match value {
             Some(value) => all.insert(name.clone(), value.clone()),
             None => all.remove(name),

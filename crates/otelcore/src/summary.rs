@@ -7,13 +7,13 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
-use otelcore_config::{ComponentId, Section};
+use otelcore_config::declare::NoKeys;
 use otelcore_pdata::Signal;
 use otelcore_pdata::views::{AnyValue, Resource, ResourceLogs, ResourceMetrics, ResourceSpans, resource_entries};
 use otelcore_pdata::wire_format::{MessageFields, WireValue};
 use otelcore_pipeline::{
-    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Exporter,
-    ExporterQueueConfig, Factory, MonotonicTime, Outcome, Outcomes, Payload, StartError,
+    AttemptId, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, Exporter,
+    ExporterQueueConfig, MonotonicTime, Outcome, Outcomes, Payload, StartError,
 };
 
 /// The most services that are counted separately; all further ones are counted together.
@@ -28,32 +28,24 @@ const MAX_ITEMS: usize = 1 << 20;
 /// The name under which everything else is counted together.
 const OTHER_SERVICES: &[u8] = b"(others)";
 
-/// Makes `summary` exporters.
+/// The `summary` exporter.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SummaryFactory {
     /// Whether standard output is a terminal, to redraw on.
     pub(crate) is_terminal: bool,
 }
 
-impl Factory for SummaryFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "summary",
-            aliases: &[],
-            signals: &Signal::ALL,
-            stability: "Alpha",
-        }
-    }
+impl ComponentType for SummaryFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "summary",
+        aliases: &[],
+        signals: &Signal::ALL,
+        stability: "Alpha",
+    };
+    type Config = NoKeys;
 
-    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        s.finish();
-        Some(Box::new(*self))
-    }
-}
-
-impl ComponentConfig for SummaryFactory {
-    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
+    fn create(&self, _: &NoKeys, _: &BuildContext<'_>) -> Result<Component, StartError> {
         let summary = SummaryExporter { is_terminal: self.is_terminal, ..SummaryExporter::default() };
         Ok(Component::Exporter(Box::new(summary), ExporterQueueConfig::without_queue()))
     }

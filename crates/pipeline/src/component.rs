@@ -8,7 +8,7 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use otelcore_config::declare::Field;
+use otelcore_config::declare::Description;
 use otelcore_config::{ComponentId, Section};
 use otelcore_pdata::Signal;
 
@@ -264,8 +264,8 @@ pub struct ComponentInfo {
     pub stability: &'static str,
 }
 
-/// Makes components of one type. A [`ComponentType`](crate::ComponentType) is one; only a type that needs its own id or
-/// shared state while it reads implements this trait itself.
+/// Makes components of one type. A [`ComponentType`](crate::ComponentType) is one; its
+/// reader, checks and description are those of the declaration.
 pub trait Factory: Send + Sync {
     /// What it makes.
     fn info(&self) -> ComponentInfo;
@@ -273,8 +273,8 @@ pub trait Factory: Send + Sync {
     /// Reads the user's section. All mistakes are added to the section's diagnostics; `None` when it can't be used.
     fn parse(&self, id: &ComponentId, section: Section<'_>) -> Option<Box<dyn ComponentConfig>>;
 
-    /// Describes the keys of its section, for the JSON Schema and the reference. `None` if they are not known.
-    fn fields(&self) -> Option<Vec<Field>> {
+    /// Describes its section, for the JSON Schema and the reference. `None` if its keys are not known.
+    fn description(&self) -> Option<Description> {
         None
     }
 }
@@ -358,6 +358,7 @@ pub struct BuildContext<'a> {
 }
 
 /// An instance.
+#[expect(clippy::large_enum_variant, reason = "made once for each instance, and taken apart at once")]
 pub enum Component {
     /// Receives telemetry from outside.
     Receiver(Box<dyn Receiver>),

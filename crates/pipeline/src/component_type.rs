@@ -2,7 +2,7 @@
 //!
 //! This module reads no key itself and creates no component; it connects [`ComponentType`] to [`Factory`].
 
-use otelcore_config::declare::{Config, Field};
+use otelcore_config::declare::{Config, Description};
 use otelcore_config::{ComponentId, Section, Severity};
 
 use crate::{BuildContext, Component, ComponentConfig, ComponentInfo, Factory, ListenAddress, ReadFile, StartError};
@@ -31,7 +31,7 @@ use crate::{BuildContext, Component, ComponentConfig, ComponentInfo, Factory, Li
 /// pub struct PassFactory;
 ///
 /// impl ComponentType for PassFactory {
-///     const ABOUT: ComponentInfo = ComponentInfo {
+///     const INFO: ComponentInfo = ComponentInfo {
 ///         kind: ComponentKind::Processor,
 ///         type_name: "pass",
 ///         aliases: &[],
@@ -58,7 +58,7 @@ use crate::{BuildContext, Component, ComponentConfig, ComponentInfo, Factory, Li
 /// ```
 pub trait ComponentType: Clone + Send + Sync + 'static {
     /// What it is.
-    const ABOUT: ComponentInfo;
+    const INFO: ComponentInfo;
 
     /// Its configuration.
     type Config: Config + Send + Sync + 'static;
@@ -68,6 +68,12 @@ pub trait ComponentType: Clone + Send + Sync + 'static {
     /// # Errors
     /// The setting that can't be satisfied.
     fn create(&self, config: &Self::Config, build: &BuildContext<'_>) -> Result<Component, StartError>;
+
+    /// Called when the section of `id` has been read without errors, before anything is created: a type that shares
+    /// state with its host notes the id.
+    fn prepare(&self, id: &ComponentId) {
+        let _ = id;
+    }
 
     /// Checks the files that a configuration names, as far as `read` gives them, without opening anything else.
     ///
@@ -86,7 +92,7 @@ pub trait ComponentType: Clone + Send + Sync + 'static {
     }
 
     /// The sockets that an instance opens, for checks that compare them with the environment of the collector.
-    fn listens(&self, config: &Self::Config) -> Vec<ListenAddress> {
+    fn listen_addresses(&self, config: &Self::Config) -> Vec<ListenAddress> {
         let _ = config;
         Vec::new()
     }
@@ -100,19 +106,22 @@ struct Configured<T: ComponentType> {
 
 impl<T: ComponentType> Factory for T {
     fn info(&self) -> ComponentInfo {
-        T::ABOUT
+        T::INFO
     }
 
-    fn parse(&self, _: &ComponentId, section: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
+    fn parse(&self, id: &ComponentId, section: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
         let d = section.diagnostics().clone();
         let before = d.count(Severity::Error);
         let config = T::Config::read_section(section, &T::Config::default());
-        let is_usable = d.count(Severity::Error) == before;
-        is_usable.then(|| Box::new(Configured { component_type: self.clone(), config }) as Box<dyn ComponentConfig>)
+        if d.count(Severity::Error) > before {
+            return None;
+        }
+        self.prepare(id);
+        Some(Box::new(Configured { component_type: self.clone(), config }))
     }
 
-    fn fields(&self) -> Option<Vec<Field>> {
-        Some(T::Config::fields(&T::Config::default()))
+    fn description(&self) -> Option<Description> {
+        Some(T::Config::description())
     }
 }
 
@@ -130,7 +139,7 @@ impl<T: ComponentType> ComponentConfig for Configured<T> {
     }
 
     fn listen_addresses(&self) -> Vec<ListenAddress> {
-        self.component_type.listens(&self.config)
+        self.component_type.listen_addresses(&self.config)
     }
 }
 
@@ -160,7 +169,7 @@ mod tests {
     }
 
     impl ComponentType for Example {
-        const ABOUT: ComponentInfo = ComponentInfo {
+        const INFO: ComponentInfo = ComponentInfo {
             kind: ComponentKind::Extension,
             type_name: "example",
             aliases: &[],
@@ -192,6 +201,9 @@ mod tests {
         assert_eq!(parse("size: 0"), (false, vec!["`size` must be positive".to_owned()]));
         assert_eq!(parse("sise: 1"), (false, vec!["'extensions::example' has invalid keys: sise".to_owned()]));
         assert_eq!(Factory::info(&Example).type_name, "example");
-        assert_eq!(Factory::fields(&Example).unwrap().iter().map(|field| field.key).collect::<Vec<_>>(), ["size"]);
+        assert_eq!(
+            Factory::description(&Example).unwrap().fields.iter().map(|field| field.key).collect::<Vec<_>>(),
+            ["size"]
+        );
     }
 }

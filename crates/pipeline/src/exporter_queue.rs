@@ -14,225 +14,24 @@
 //! end of their pauses) is done in several steps, with [`MAX_MOVED_PER_STEP`] payloads in each.
 
 mod batch;
+mod config;
 mod failure_log;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use otelcore_config::{GoDuration, OptionalFlavor, Section};
+use otelcore_config::declare::Optional;
 use otelcore_pdata::Signal;
 
-pub use self::batch::QueueBatchConfig;
 use self::batch::{Batcher, ResultWaiter, Waiters};
+pub use self::config::{
+    BatchSizer, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer,
+};
 use self::failure_log::{Failure, FailureKind, FailureLog};
 use crate::{
     Ack, Counter, Error, Gauge, Logger, LossReason, MetricsLevel, MonotonicTime, Outcome, PartialOutcome, Payload,
     Telemetry,
 };
-
-/// The unit of `queue_size`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Sizer {
-    /// Payloads.
-    Requests,
-    /// Spans, data points, log records.
-    Items,
-    /// OTLP bytes.
-    Bytes,
-}
-
-/// `sending_queue`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct QueueConfig {
-    /// Whether there is a queue.
-    pub enabled: bool,
-    /// Payloads in flight at once.
-    pub num_consumers: usize,
-    /// Capacity, in units of `sizer`. Payloads in flight, and those that pause between attempts, are included.
-    pub queue_size: u64,
-    /// Unit of `queue_size`.
-    pub sizer: Sizer,
-    /// When the queue is full, payloads wait for room instead of being refused.
-    pub block_on_overflow: bool,
-    /// The sender waits for the outcome of the payload.
-    pub wait_for_result: bool,
-    /// Capacity in bytes, for every sizer: 1000 requests of 8192 spans are gigabytes.
-    pub max_bytes: u64,
-    /// If set, payloads are grouped before they are sent.
-    pub batch: Option<QueueBatchConfig>,
-}
-
-impl QueueConfig {
-    /// Bytes that a queue holds at most by default.
-    pub const MAX_BYTES: u64 = 256 << 20;
-
-    /// The defaults of an exporter that sends over a network: on, 10 consumers, 1000 requests.
-    #[must_use]
-    pub fn enabled() -> Self {
-        Self { enabled: true, ..Self::disabled() }
-    }
-
-    /// The same, but off unless the section is written.
-    #[must_use]
-    pub fn disabled() -> Self {
-        Self {
-            enabled: false,
-            num_consumers: 10,
-            queue_size: 1000,
-            sizer: Sizer::Requests,
-            block_on_overflow: false,
-            wait_for_result: false,
-            max_bytes: Self::MAX_BYTES,
-            batch: None,
-        }
-    }
-
-    /// Reads a `sending_queue` section, if it is present: `None` is off.
-    #[must_use]
-    pub fn parse(section: Option<Section<'_>>) -> Self {
-        let defaults = Self::enabled();
-        let Some(mut s) = section else { return Self::disabled() };
-        let consumers = s.int::<i64>("num_consumers", 10);
-        let size = s.int::<i64>("queue_size", 1000);
-        let sizer_written = s.contains_key("sizer");
-        let sizer = match s.one_of_strings("sizer", &["requests", "items", "bytes"], "requests") {
-            "items" => Sizer::Items,
-            "bytes" => Sizer::Bytes,
-            _ => Sizer::Requests,
-        };
-        let mut parsed = Self {
-            num_consumers: usize::try_from(consumers).unwrap_or(0),
-            queue_size: u64::try_from(size).unwrap_or(0),
-            sizer,
-            block_on_overflow: s.bool("block_on_overflow", false),
-            wait_for_result: s.bool("wait_for_result", false),
-            ..defaults
-        };
-        if parsed.num_consumers == 0 {
-            s.error("num_consumers", "`num_consumers` must be positive");
-        }
-        if parsed.queue_size == 0 {
-            s.error("queue_size", "`queue_size` must be positive");
-        }
-        s.refuse_unsupported(
-            "storage",
-            "a persistent queue is not supported yet; leave `storage` out for a queue in memory",
-        );
-        parsed.batch = s
-            .optional_section("batch", OptionalFlavor::Default)
-            .map(|batch| QueueBatchConfig::parse(batch, (parsed.sizer, parsed.queue_size, sizer_written)));
-        s.finish();
-        parsed
-    }
-}
-
-/// `retry_on_failure`.
-#[derive(Clone, PartialEq, Debug)]
-pub struct RetryConfig {
-    /// Whether retryable failures are retried.
-    pub enabled: bool,
-    /// The first pause.
-    pub initial_interval: Duration,
-    /// Each pause is made longer or shorter at random, by up to this fraction of it.
-    pub randomization_factor: f64,
-    /// The factor by which the pause grows with each attempt.
-    pub multiplier: f64,
-    /// The longest pause.
-    pub max_interval: Duration,
-    /// The time from the first attempt after which a payload is given up; zero disables the limit.
-    pub max_elapsed_time: Duration,
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            initial_interval: Duration::from_secs(5),
-            randomization_factor: 0.5,
-            multiplier: 1.5,
-            max_interval: Duration::from_secs(30),
-            max_elapsed_time: Duration::from_mins(5),
-        }
-    }
-}
-
-impl RetryConfig {
-    /// For exporters that have no `retry_on_failure`.
-    #[must_use]
-    pub fn disabled() -> Self {
-        Self { enabled: false, ..Self::default() }
-    }
-
-    /// Reads a `retry_on_failure` section. The values are checked even when it is disabled.
-    #[must_use]
-    pub fn parse(mut s: Section<'_>) -> Self {
-        let defaults = Self::default();
-        let mut interval = |key: &str, default: GoDuration| {
-            let nanos = s.duration(key, default);
-            if nanos.is_negative() {
-                s.error(key, format!("'{key}' must be non-negative"));
-            }
-            Duration::from_nanos(nanos.nanos_or_zero())
-        };
-        let initial_interval = interval("initial_interval", GoDuration::from_secs(5));
-        let max_interval = interval("max_interval", GoDuration::from_secs(30));
-        let max_elapsed_time = interval("max_elapsed_time", GoDuration::from_secs(300));
-        let parsed = Self {
-            enabled: s.bool("enabled", true),
-            initial_interval,
-            randomization_factor: s.float("randomization_factor", defaults.randomization_factor),
-            multiplier: s.float("multiplier", defaults.multiplier),
-            max_interval,
-            max_elapsed_time,
-        };
-        if !(0.0..=1.0).contains(&parsed.randomization_factor) {
-            s.error("randomization_factor", "'randomization_factor' must be within [0, 1]");
-        }
-        if parsed.multiplier.is_nan() || parsed.multiplier < 0.0 {
-            s.error("multiplier", "'multiplier' must be non-negative");
-        }
-        if !parsed.max_elapsed_time.is_zero() {
-            if parsed.max_elapsed_time < parsed.initial_interval {
-                s.error("max_elapsed_time", "'max_elapsed_time' must not be less than 'initial_interval'");
-            } else if parsed.max_elapsed_time < parsed.max_interval {
-                s.error("max_elapsed_time", "'max_elapsed_time' must not be less than 'max_interval'");
-            }
-        }
-        s.finish();
-        parsed
-    }
-}
-
-/// The configuration of queue, retry and timeout, which apply between the graph and an exporter's `send`.
-#[derive(Clone, PartialEq, Debug)]
-pub struct ExporterQueueConfig {
-    /// `sending_queue`.
-    pub queue: QueueConfig,
-    /// `retry_on_failure`.
-    pub retry: RetryConfig,
-    /// `timeout` of one attempt; zero disables it.
-    pub timeout: Duration,
-}
-
-impl ExporterQueueConfig {
-    /// Reads `timeout`, `retry_on_failure` and `sending_queue` from an exporter's section.
-    #[must_use]
-    pub fn parse(s: &mut Section<'_>, timeout: GoDuration) -> Self {
-        let timeout = s.duration("timeout", timeout);
-        if timeout.is_negative() {
-            s.error("timeout", "'timeout' must be non-negative");
-        }
-        let retry = RetryConfig::parse(s.section("retry_on_failure"));
-        let queue = QueueConfig::parse(s.optional_section("sending_queue", OptionalFlavor::Some));
-        Self { queue, retry, timeout: Duration::from_nanos(timeout.nanos_or_zero()) }
-    }
-
-    /// For exporters that report the outcome at once: no queue, no retry, no timeout.
-    #[must_use]
-    pub fn without_queue() -> Self {
-        Self { queue: QueueConfig::disabled(), retry: RetryConfig::disabled(), timeout: Duration::ZERO }
-    }
-}
 
 #[derive(Debug)]
 struct QueueItem {
@@ -283,6 +82,14 @@ impl QueueItem {
     }
 }
 
+fn size_of(sizer: Sizer, payload: &Payload) -> u64 {
+    match sizer {
+        Sizer::Requests => 1,
+        Sizer::Items => u64::from(payload.items()),
+        Sizer::Bytes => payload.body.len() as u64,
+    }
+}
+
 #[derive(Debug)]
 struct ExporterMetrics {
     sent: Counter,
@@ -293,7 +100,7 @@ struct ExporterMetrics {
 }
 
 impl ExporterMetrics {
-    fn new(telemetry: &Telemetry, exporter: &str, signal: Signal, queue: &QueueConfig) -> Self {
+    fn new(telemetry: &Telemetry, exporter: &str, signal: Signal, queue: &Optional<QueueConfig>) -> Self {
         let exporter_labels = || vec![("exporter", exporter.to_owned())];
         let signal_labels = || vec![("exporter", exporter.to_owned()), ("data_type", signal.name().to_owned())];
         let names = match signal {
@@ -338,14 +145,14 @@ impl ExporterMetrics {
             telemetry.counter(MetricsLevel::Basic, name, help, exporter_labels())
         };
         let [sent, send_failed, enqueue_failed] = names.map(counter);
-        let (queue_size, in_flight) = if queue.enabled {
+        let (queue_size, in_flight) = if let Some(queue) = queue.get() {
             let capacity = telemetry.gauge(
                 MetricsLevel::Basic,
                 "otelcol_exporter_queue_capacity",
                 "Fixed capacity of the retry queue (in batches). [Alpha]",
                 signal_labels(),
             );
-            capacity.set(queue.queue_size);
+            capacity.set(queue.size());
             (
                 telemetry.gauge(
                     MetricsLevel::Basic,
@@ -419,7 +226,7 @@ impl ExporterQueue {
         log: Logger,
     ) -> Self {
         let metrics = ExporterMetrics::new(telemetry, exporter, signal, &config.queue);
-        let batcher = config.queue.batch.clone().filter(|_| config.queue.enabled).map(Batcher::new);
+        let batcher = config.queue.get().and_then(|queue| queue.batch.get()).cloned().map(Batcher::new);
         Self {
             batcher,
             config,
@@ -447,13 +254,12 @@ impl ExporterQueue {
             ack.settle(Outcome::Delivered);
             return;
         }
-        let queue = &self.config.queue;
-        if !queue.enabled {
+        let Some(queue) = self.config.queue.get() else {
             self.enqueue(payload, Some(ack), 0);
             return;
-        }
-        let size = self.size_of(&payload);
-        if size > queue.queue_size {
+        };
+        let size = size_of(queue.sizer, &payload);
+        if size > queue.size() {
             self.metrics.enqueue_failed.add(u64::from(payload.items()));
             ack.settle(Outcome::permanent("element size too large"));
         } else if self.blocked.is_empty() && self.has_room(size, payload.body.len() as u64) {
@@ -467,22 +273,14 @@ impl ExporterQueue {
         }
     }
 
-    fn size_of(&self, payload: &Payload) -> u64 {
-        match self.config.queue.sizer {
-            Sizer::Requests => 1,
-            Sizer::Items => u64::from(payload.items()),
-            Sizer::Bytes => payload.body.len() as u64,
-        }
-    }
-
     fn has_room(&self, size: u64, bytes: u64) -> bool {
-        let queue = &self.config.queue;
+        let Some(queue) = self.config.queue.get() else { return true };
         // A single payload that is larger than the limit in bytes is accepted while nothing else is held.
-        self.size + size <= queue.queue_size && (self.bytes == 0 || self.bytes + bytes <= queue.max_bytes)
+        self.size + size <= queue.size() && (self.bytes == 0 || self.bytes + bytes <= queue.max_bytes)
     }
 
     fn accept(&mut self, payload: Payload, ack: Ack, size: u64) {
-        let kept_ack = if self.config.queue.wait_for_result {
+        let kept_ack = if self.config.queue.get().is_some_and(|queue| queue.wait_for_result) {
             Some(ack)
         } else {
             ack.settle(Outcome::Delivered);
@@ -512,8 +310,7 @@ impl ExporterQueue {
             }
             batcher.handle_timeout(now, self.draining.is_some());
         }
-        let queue = &self.config.queue;
-        if queue.enabled && self.in_flight.len() >= queue.num_consumers {
+        if self.config.queue.get().is_some_and(|queue| self.in_flight.len() >= queue.consumers()) {
             return None;
         }
         let mut item = self.queued.pop_front().or_else(|| self.batcher.as_mut()?.poll_ready())?;
@@ -652,7 +449,7 @@ impl ExporterQueue {
         self.items = self.items.saturating_sub(u64::from(item.payload.items()));
         item.waiters.into_iter().for_each(|waiter| waiter.settle(&outcome));
         while let Some((payload, _)) = self.blocked.front() {
-            let size = self.size_of(payload);
+            let size = self.config.queue.get().map_or(0, |queue| size_of(queue.sizer, payload));
             if !self.has_room(size, payload.body.len() as u64) {
                 break;
             }

@@ -53,7 +53,9 @@ pub use condition::{ConditionReport, ConditionReporter};
 pub use cx::{Cx, StartError};
 pub use datagram::{DatagramDrops, DatagramSocket, MAX_DATAGRAM_BYTES};
 pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, NextCall};
-pub use exporter_queue::{ExporterQueueConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer};
+pub use exporter_queue::{
+    BatchSizer, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer,
+};
 pub use file_system::{
     DirEntry, FileJob, FileKind, FileMetadata, FileSystem, MAX_DIR_ENTRIES, MAX_FILE_JOBS, PRIVATE_DIR, PRIVATE_FILE,
     TooManyFileJobs,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_config::{ComponentId, GoDuration, Section};
+use otelcore_config::{GoDuration, Section, config_struct};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Factory, StartError};
+use otelcore_pipeline::{BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, StartError};
 
 use crate::{MIN_CHECK_INTERVAL, MemoryLimiterProcessor, SharedState};
 
@@ -28,66 +28,80 @@ pub enum MemoryLimit {
     },
 }
 
-/// Configuration of a `memory_limiter`. All instances made from one value share their state.
-#[derive(Clone, Debug)]
-pub struct MemoryLimiterConfig {
-    /// The interval at which resident memory is checked.
-    pub check_interval: Duration,
-    /// The limits.
-    pub limit: MemoryLimit,
-    checker: Arc<SharedState>,
+config_struct! {
+    /// Refuses data while too much memory is in use. All instances of one id share their state.
+    #[config(check = Self::check)]
+    pub struct MemoryLimiterConfig {
+        /// The interval at which resident memory is checked.
+        #[config(above(GoDuration::ZERO, "'check_interval' must be greater than zero", "write `check_interval: 1s`"))]
+        pub check_interval: Duration,
+        /// Hard limit; zero for a limit in percent.
+        #[config(unit = "MiB")]
+        pub limit_mib: u32 = 0,
+        /// Distance of the soft limit below the hard one; zero for a fifth of the hard limit.
+        #[config(unit = "MiB")]
+        pub spike_limit_mib: u32 = 0,
+        /// Hard limit, of the memory of the cgroup or the machine.
+        #[config(unit = "%")]
+        pub limit_percentage: u32 = 0,
+        /// Distance of the soft limit below the hard one; zero for a fifth of the hard limit.
+        #[config(unit = "%")]
+        pub spike_limit_percentage: u32 = 0,
+        /// The shortest time between two garbage collections above the soft limit.
+        #[config(no_effect = "there is no garbage collector to run")]
+        pub min_gc_interval_when_soft_limited: Duration = Duration::from_secs(10),
+        /// The shortest time between two garbage collections above the hard limit.
+        #[config(no_effect = "there is no garbage collector to run")]
+        pub min_gc_interval_when_hard_limited: Duration,
+        /// The longest time between two garbage collections above the soft limit.
+        #[config(no_effect = "there is no garbage collector to run")]
+        #[config(at_least(GoDuration::ZERO, "'max_gc_interval_when_soft_limited' must be non-negative"))]
+        pub max_gc_interval_when_soft_limited: Duration = Duration::from_secs(30),
+        /// The longest time between two garbage collections above the hard limit.
+        #[config(no_effect = "there is no garbage collector to run")]
+        #[config(at_least(GoDuration::ZERO, "'max_gc_interval_when_hard_limited' must be non-negative"))]
+        pub max_gc_interval_when_hard_limited: Duration = Duration::from_secs(30),
+        /// Go's garbage collector.
+        #[config(no_effect = "there is no garbage collector to run")]
+        pub garbage_collector: GarbageCollectorConfig,
+        /// The size of a ballast.
+        #[config(deprecated = "nothing: a ballast only ever helped Go's garbage collector")]
+        #[config(unit = "MiB")]
+        pub ballast_size_mib: u32,
+        /// The state that all instances share.
+        #[config(skip)]
+        pub(crate) checker: Arc<SharedState> = SharedState::new(),
+    }
+}
+
+config_struct! {
+    /// `garbage_collector`.
+    pub struct GarbageCollectorConfig {
+        /// Whether it is run.
+        pub enabled: bool = true,
+    }
 }
 
 impl MemoryLimiterConfig {
-    /// The configuration with these limits.
+    /// The limits.
     #[must_use]
-    pub fn new(check_interval: Duration, limit: MemoryLimit) -> Self {
-        Self { check_interval: check_interval.max(MIN_CHECK_INTERVAL), limit, checker: SharedState::new() }
-    }
-}
-
-impl ComponentConfig for MemoryLimiterConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let name = context.id.to_string();
-        let limiter = MemoryLimiterProcessor::new(
-            self.clone(),
-            self.checker.clone(),
-            context.budget.clone(),
-            &name,
-            context.signals,
-            context.telemetry,
-            context.log.clone(),
-        );
-        Ok(Component::Processor(Box::new(limiter)))
-    }
-}
-
-/// Makes `memory_limiter` processors.
-#[derive(Debug)]
-pub struct MemoryLimiterFactory;
-
-impl Factory for MemoryLimiterFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Processor,
-            type_name: "memory_limiter",
-            aliases: &[],
-            signals: &Signal::ALL,
-            stability: "Beta",
+    pub fn limit(&self) -> MemoryLimit {
+        if self.limit_mib > 0 {
+            MemoryLimit::Mib { hard: self.limit_mib, spike: self.spike_limit_mib }
+        } else {
+            MemoryLimit::Percentage { hard: self.limit_percentage, spike: self.spike_limit_percentage }
         }
     }
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let check_interval = s.duration("check_interval", GoDuration::ZERO);
-        let [hard, spike, percent, spike_percent] =
-            ["limit_mib", "spike_limit_mib", "limit_percentage", "spike_limit_percentage"].map(|key| s.int(key, 0_u32));
-        if check_interval <= GoDuration::ZERO {
-            s.error("check_interval", "'check_interval' must be greater than zero").help("write `check_interval: 1s`");
-        }
-        parse_gc_settings(&mut s);
-        if s.warn_deprecated("ballast_size_mib", "nothing: a ballast only ever helped Go's garbage collector") {
-            let _ = s.int("ballast_size_mib", 0_u32);
-        }
+    /// The interval at which resident memory is checked, of a length that costs little.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        self.check_interval.max(MIN_CHECK_INTERVAL)
+    }
+
+    fn check(&mut self, s: &mut Section<'_>) {
+        let [hard, spike] = [self.limit_mib, self.spike_limit_mib];
+        let [percent, spike_percent] = [self.limit_percentage, self.spike_limit_percentage];
         if hard == 0 && percent == 0 {
             s.error_for_keys(
                 &["limit_mib", "limit_percentage"],
@@ -106,54 +120,57 @@ impl Factory for MemoryLimiterFactory {
         if percent > 0 && percent <= spike_percent {
             s.error("spike_limit_percentage", "'spike_limit_percentage' must be smaller than 'limit_percentage'");
         }
-        s.finish();
-        let limit = if hard > 0 {
-            MemoryLimit::Mib { hard, spike }
-        } else {
-            MemoryLimit::Percentage { hard: percent, spike: spike_percent }
-        };
-        Some(Box::new(MemoryLimiterConfig::new(Duration::from_nanos(check_interval.nanos_or_zero()), limit)))
+        self.check_collection(s);
+    }
+
+    /// Checks the settings of Go's garbage collector as the Go collector does.
+    fn check_collection(&self, s: &Section<'_>) {
+        let [min_soft, min_hard] = [self.min_gc_interval_when_soft_limited, self.min_gc_interval_when_hard_limited];
+        let [max_soft, max_hard] = [self.max_gc_interval_when_soft_limited, self.max_gc_interval_when_hard_limited];
+        if min_soft < min_hard {
+            s.error(
+                "min_gc_interval_when_soft_limited",
+                "'min_gc_interval_when_soft_limited' should be larger than 'min_gc_interval_when_hard_limited'",
+            );
+        }
+        for (kind, max, min) in [("soft", max_soft, min_soft), ("hard", max_hard, min_hard)] {
+            if !max.is_zero() && max < min {
+                let [key, least] = ["max", "min"].map(|end| format!("{end}_gc_interval_when_{kind}_limited"));
+                s.error(&key, format!("'{key}' must be greater than or equal to '{least}' (or 0 to disable)"));
+            }
+        }
+        if !max_soft.is_zero() && !max_hard.is_zero() && max_soft < max_hard {
+            let text = "'max_gc_interval_when_soft_limited' should be larger than or equal to 'max_gc_interval_when_hard_limited' (when both are set)";
+            s.error("max_gc_interval_when_soft_limited", text);
+        }
     }
 }
 
-/// The settings of Go's garbage collector: checked as in the Go collector, and without effect, with a warning.
-fn parse_gc_settings(s: &mut Section<'_>) {
-    let keys = [
-        ("min_gc_interval_when_soft_limited", 10),
-        ("min_gc_interval_when_hard_limited", 0),
-        ("max_gc_interval_when_soft_limited", 30),
-        ("max_gc_interval_when_hard_limited", 30),
-    ];
-    let [min_soft, min_hard, max_soft, max_hard] = keys.map(|(key, seconds)| {
-        let written = s.contains_key(key);
-        let value = s.duration(key, GoDuration::from_secs(seconds));
-        if written {
-            s.warn(key, format!("'{key}' has no effect: there is no garbage collector to run"));
-        }
-        value
-    });
-    if s.contains_key("garbage_collector") {
-        s.warn("garbage_collector", "'garbage_collector' has no effect: there is no garbage collector to run");
-    }
-    let mut gc_section = s.section("garbage_collector");
-    let _ = gc_section.bool("enabled", true);
-    gc_section.finish();
-    if min_soft < min_hard {
-        s.error(
-            keys[0].0,
-            "'min_gc_interval_when_soft_limited' should be larger than 'min_gc_interval_when_hard_limited'",
+/// The `memory_limiter` processor.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryLimiterFactory;
+
+impl ComponentType for MemoryLimiterFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Processor,
+        type_name: "memory_limiter",
+        aliases: &[],
+        signals: &Signal::ALL,
+        stability: "Beta",
+    };
+    type Config = MemoryLimiterConfig;
+
+    fn create(&self, config: &MemoryLimiterConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let name = context.id.to_string();
+        let limiter = MemoryLimiterProcessor::new(
+            config.clone(),
+            config.checker.clone(),
+            context.budget.clone(),
+            &name,
+            context.signals,
+            context.telemetry,
+            context.log.clone(),
         );
-    }
-    for (key, max, min) in [(keys[2].0, max_soft, min_soft), (keys[3].0, max_hard, min_hard)] {
-        if max.is_negative() {
-            s.error(key, format!("'{key}' must be non-negative"));
-        } else if !max.is_zero() && max < min {
-            let min_key = key.replacen("max", "min", 1);
-            s.error(key, format!("'{key}' must be greater than or equal to '{min_key}' (or 0 to disable)"));
-        }
-    }
-    if !max_soft.is_zero() && !max_hard.is_zero() && max_soft < max_hard {
-        let text = "'max_gc_interval_when_soft_limited' should be larger than or equal to 'max_gc_interval_when_hard_limited' (when both are set)";
-        s.error(keys[2].0, text);
+        Ok(Component::Processor(Box::new(limiter)))
     }
 }

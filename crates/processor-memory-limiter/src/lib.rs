@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use config::{MemoryLimit, MemoryLimiterConfig, MemoryLimiterFactory};
+pub use config::{GarbageCollectorConfig, MemoryLimit, MemoryLimiterConfig, MemoryLimiterFactory};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     Ack, Budget, ConditionReport, ConditionReporter, Counter, Cx, Downstream, Error, Event, LogField, Logger,
@@ -166,7 +166,7 @@ impl MemoryLimiterProcessor {
         self.shared.refusals.fetch_add(1, Ordering::Relaxed);
         let message = Cow::Borrowed("data refused due to high memory usage");
         // The state can change at the next check, so the client is asked to retry then.
-        Outcome::Retry { after: Some(self.config.check_interval), why: Error { code: None, message } }
+        Outcome::Retry { after: Some(self.config.interval()), why: Error { code: None, message } }
     }
 
     fn refuses(&self, own_bytes: u64) -> bool {
@@ -203,7 +203,7 @@ impl MemoryLimiterProcessor {
     }
 
     fn set_check_timer(&self, cx: &mut Cx<'_>) {
-        let at = cx.now() + self.config.check_interval;
+        let at = cx.now() + self.config.interval();
         cx.set_timer(0, at);
     }
 }
@@ -226,13 +226,13 @@ fn limits_in_bytes(limit: &MemoryLimit, total: u64) -> (u64, u64) {
 
 impl Processor for MemoryLimiterProcessor {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let total = match self.config.limit {
+        let total = match self.config.limit() {
             MemoryLimit::Mib { .. } => 0,
             MemoryLimit::Percentage { .. } => cx.sample_memory().total.ok_or_else(|| {
                 StartError("failed to get total memory, use fixed memory settings (limit_mib): no cgroup and no /proc/meminfo says how much there is".to_owned())
             })?,
         };
-        let (hard, spike) = limits_in_bytes(&self.config.limit, total);
+        let (hard, spike) = limits_in_bytes(&self.config.limit(), total);
         self.hard_limit = hard;
         let soft = hard.saturating_sub(spike);
         self.shared.soft_limit.store(soft, Ordering::Relaxed);
@@ -240,7 +240,7 @@ impl Processor for MemoryLimiterProcessor {
         self.budget.set_hard_limit(hard);
         self.runs_checks = !self.shared.has_checking_instance.swap(true, Ordering::Relaxed);
         if self.runs_checks {
-            if let MemoryLimit::Percentage { hard, spike } = self.config.limit {
+            if let MemoryLimit::Percentage { hard, spike } = self.config.limit() {
                 let fields = [
                     ("total_memory_mib", LogField::Uint(total / MIB)),
                     ("limit_percentage", LogField::Uint(u64::from(hard))),
@@ -251,7 +251,7 @@ impl Processor for MemoryLimiterProcessor {
             let fields = [
                 ("limit_mib", LogField::Uint(hard / MIB)),
                 ("spike_limit_mib", LogField::Uint(spike / MIB)),
-                ("check_interval", LogField::Float(self.config.check_interval.as_secs_f64())),
+                ("check_interval", LogField::Float(self.config.interval().as_secs_f64())),
             ];
             self.log.info("Memory limiter configured", &fields);
             self.check(cx);

@@ -7,4 +7,4 @@
 mod config;
 mod protocol;
 
-pub use config::{OtlpFactory, OtlpHttpConfig, OtlpReceiverConfig};
+pub use config::{OtlpFactory, OtlpHttpConfig, OtlpReceiverConfig, ProtocolsConfig};

@@ -115,6 +115,9 @@ pub struct Field {
     pub status: Status,
     /// Its old name, and what to write in its place.
     pub old_key: Option<(&'static str, &'static str)>,
+    only_if_written: bool,
+    /// The check of the struct has the warning about an old key.
+    is_checked: bool,
     pub(super) rules: Vec<Rule>,
 }
 
@@ -131,6 +134,8 @@ impl Field {
             default: EffectiveValue::Null,
             status: Status::Used,
             old_key: None,
+            only_if_written: false,
+            is_checked: false,
             rules: Vec::new(),
         }
     }
@@ -175,10 +180,22 @@ impl Field {
         Self { old_key: Some((old_key, instead)), ..self }
     }
 
+    /// Whether an absent key is left out of the effective configuration, as one that only some versions know.
+    #[must_use]
+    pub fn only_if_written(self, only_if_written: bool) -> Self {
+        Self { only_if_written, ..self }
+    }
+
     /// Marks the key as an old one, and says what to write in its place.
     #[must_use]
     pub fn deprecated(self, instead: &'static str) -> Self {
         Self { status: Status::Deprecated(instead), ..self }
+    }
+
+    /// As [`Field::deprecated`], but the check of the struct says so.
+    #[must_use]
+    pub fn outdated(self, instead: &'static str) -> Self {
+        Self { only_if_written: true, is_checked: true, ..self.deprecated(instead) }
     }
 
     /// Marks the key as one without effect; a warning says so where it is written.
@@ -225,8 +242,13 @@ impl Field {
             Some((old, instead)) if !s.contains_key(self.key) && s.warn_deprecated(old, instead) => old,
             _ => self.key,
         };
+        if self.only_if_written && !s.contains_key(key) {
+            return default.clone();
+        }
         match self.status {
-            Status::Deprecated(instead) if !s.warn_deprecated(key, instead) => return default.clone(),
+            Status::Deprecated(instead) if !self.is_checked && !s.warn_deprecated(key, instead) => {
+                return default.clone();
+            }
             Status::NoEffect(reason, true) if s.contains_key(key) => {
                 s.warn(key, format!("'{key}' has no effect: {reason}"));
             }

@@ -86,6 +86,8 @@ macro_rules! config_struct {
         }
 
         impl $crate::declare::Config for $name {
+            const DOC: &'static str = concat!($($doc, "\n",)* "");
+
             fn read_keys(s: &mut $crate::Section<'_>, defaults: &Self) -> Self {
                 // Not used where there are no keys.
                 let _ = (&*s, defaults);

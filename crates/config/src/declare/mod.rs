@@ -109,6 +109,8 @@
 //! - `#[config(was("old_key", "`new_key:`"))]`: the old name of the key, which is read with a warning that says what to
 //!   write. Only used where the new key is absent.
 //! - `#[config(deprecated = "`new:` with ..")]`: the key is read only if it is written, with a warning.
+//! - `#[config(only_if_written = true)]`: an absent key is left out of what `print-config` shows.
+//! - `#[config(outdated = "`new:`")]`: the same, but the warning is that of the check.
 //! - `#[config(no_effect = "reason")]`: the key is read and checked, and a warning says why it has no effect.
 //! - `#[config(ignored = "reason")]`: the same without a warning, for the reference only.
 //!
@@ -136,8 +138,30 @@ pub use value::{ConfigItem, ConfigScalar, ConfigValue, OpaqueString, read_word};
 
 use crate::Section;
 
+crate::config_struct! {
+    /// The configuration of a component without keys.
+    pub struct NoKeys {}
+}
+
+/// What is known of a declared type.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Description {
+    /// Its documentation.
+    pub doc: String,
+    /// Its keys.
+    pub fields: Vec<Field>,
+}
+
 /// A struct of keys, made by [`config_struct!`](crate::config_struct).
 pub trait Config: ConfigValue + Default {
+    /// The documentation of the struct.
+    const DOC: &'static str;
+
+    /// Describes the type with its own defaults.
+    fn description() -> Description {
+        Description { doc: reference::plain(Self::DOC), fields: Self::fields(&Self::default()) }
+    }
+
     /// Reads the keys of a section, and checks them. Keys that are not written have the values of `defaults`. Does not
     /// call [`Section::finish`], so that the same section may have other keys.
     fn read_keys(s: &mut Section<'_>, defaults: &Self) -> Self;

@@ -5,7 +5,7 @@ use crate::{EffectiveValue, OptionalFlavor, Section};
 
 /// A section that can be off, as Go's `configoptional.Optional`. It is off with `enabled: false`; what absence and null
 /// mean depends on the default.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Optional<T> {
     value: T,
     flavour: OptionalFlavor,
@@ -45,6 +45,22 @@ impl<T> Optional<T> {
     /// Whether it is on.
     pub fn is_on(&self) -> bool {
         self.flavour == OptionalFlavor::Some
+    }
+}
+
+/// Equal if both are off, or both are on with the same values.
+impl<T: PartialEq> PartialEq for Optional<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl<T: Eq> Eq for Optional<T> {}
+
+/// A section that is on.
+impl<T> From<T> for Optional<T> {
+    fn from(value: T) -> Self {
+        Self::on(value)
     }
 }
 

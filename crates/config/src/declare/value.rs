@@ -180,6 +180,21 @@ impl ConfigValue for f64 {
     }
 }
 
+/// `None` without the key, which differs from an empty list.
+impl ConfigScalar for Vec<String> {
+    fn read_optional(s: &mut Section<'_>, key: &str) -> Option<Self> {
+        s.raw_node(key).is_some_and(|node| node.value != crate::NodeValue::Null).then(|| s.str_list(key, &[]))
+    }
+
+    fn scalar_shape() -> Shape {
+        Shape::Words
+    }
+
+    fn scalar_effective(&self) -> EffectiveValue {
+        ConfigValue::effective(self)
+    }
+}
+
 fn dur(value: Duration) -> GoDuration {
     GoDuration(i64::try_from(value.as_nanos()).unwrap_or(i64::MAX))
 }

@@ -1,30 +1,32 @@
 //! Tests of how the sections are parsed, and of the diagnostics for them.
 
-use std::any::Any;
-
+use otelcore_config::declare::{Config, Optional};
 use otelcore_config::{Diagnostics, EffectiveValue, Section, Severity, from_yaml};
-use otelcore_pipeline::{ComponentConfig, Factory, QueueConfig};
+use otelcore_pipeline::{Factory, QueueConfig};
 
-use crate::{DebugConfig, DebugFactory, LoggingFactory, Verbosity};
+use crate::{DebugConfig, LoggingConfig, LoggingFactory, Verbosity};
 
 /// The configuration, and each diagnostic as `severity line:column message`.
-fn parse_section(factory: &dyn Factory, yaml: &str) -> (DebugConfig, Vec<String>) {
+fn parse_section<T: Config>(name: &str, yaml: &str) -> (T, Vec<String>) {
     let d = Diagnostics::new();
     let node = from_yaml(yaml, &d);
-    let name = factory.info().type_name;
     let section = Section::new(node.as_ref(), &format!("exporters::{name}"), &d);
-    let settings: Box<dyn ComponentConfig> = factory.parse(&name.parse().unwrap(), section).unwrap();
-    let settings: Box<dyn Any> = settings;
+    let config = T::read_section(section, &T::default());
     let messages = d.items().into_iter().map(|i| {
         let severity = if i.severity == Severity::Error { "error" } else { "warning" };
         let position = i.origin.map(|o| format!(" {}:{}", o.line, o.column)).unwrap_or_default();
         format!("{severity}{position} {}: {}", i.path, i.message)
     });
-    (*settings.downcast().unwrap(), messages.collect())
+    (config, messages.collect())
 }
 
 fn parse_debug(yaml: &str) -> (DebugConfig, Vec<String>) {
-    parse_section(&DebugFactory, yaml)
+    parse_section("debug", yaml)
+}
+
+fn parse_logging(yaml: &str) -> (DebugConfig, Vec<String>) {
+    let (config, messages) = parse_section::<LoggingConfig>("logging", yaml);
+    (config.debug, messages)
 }
 
 fn parse_without_messages(yaml: &str) -> DebugConfig {
@@ -42,9 +44,8 @@ fn empty_debug_section_has_the_defaults_of_the_go_collector() {
     let config = parse_without_messages("{}");
     assert_eq!(config.verbosity, Verbosity::Basic);
     assert_eq!((config.sampling_initial, config.sampling_thereafter), (2, 1));
-    assert_eq!(config.output_paths, None);
-    assert!(!config.exporter_queue.queue.enabled && !config.exporter_queue.retry.enabled);
-    assert!(config.exporter_queue.timeout.is_zero());
+    assert_eq!(config.outputs(), None);
+    assert!(!config.sending_queue.is_on());
 }
 
 #[test]
@@ -71,24 +72,24 @@ fn output_paths_with_the_internal_logger_are_refused() {
     for paths in ["[stderr]", "[]"] {
         assert_eq!(parse_messages(&format!("output_paths: {paths}")), std::slice::from_ref(&not_supported));
     }
-    assert_eq!(parse_without_messages("output_paths: null").output_paths, None);
+    assert_eq!(parse_without_messages("output_paths: null").outputs(), None);
 
     let empty = "output_paths must not be empty when use_internal_logger is false";
     assert_eq!(parse_messages("output_paths: []\nuse_internal_logger: false"), [format!("error 1:15 {path}: {empty}")]);
     let stdout = Some(vec!["stdout".to_owned()]);
-    assert_eq!(parse_without_messages("use_internal_logger: false").output_paths, stdout);
-    assert_eq!(parse_without_messages("use_internal_logger: false\noutput_paths:").output_paths, stdout);
-    let two = parse_without_messages("use_internal_logger: false\noutput_paths: [stderr, /var/log/x]").output_paths;
+    assert_eq!(parse_without_messages("use_internal_logger: false").outputs(), stdout);
+    assert_eq!(parse_without_messages("use_internal_logger: false\noutput_paths:").outputs(), stdout);
+    let two = parse_without_messages("use_internal_logger: false\noutput_paths: [stderr, /var/log/x]").outputs();
     assert_eq!(two, Some(vec!["stderr".to_owned(), "/var/log/x".to_owned()]));
 }
 
 #[test]
 fn sending_queue_that_is_written_is_enabled() {
-    let default_queue = QueueConfig::enabled();
-    assert_eq!(parse_without_messages("sending_queue:").exporter_queue.queue, default_queue);
-    let queue = parse_without_messages("sending_queue: {queue_size: 3}").exporter_queue.queue;
-    assert_eq!(queue, QueueConfig { queue_size: 3, ..default_queue });
-    assert!(!parse_without_messages("sending_queue: {enabled: false}").exporter_queue.queue.enabled);
+    let default_queue = QueueConfig::default();
+    assert_eq!(parse_without_messages("sending_queue:").sending_queue, Optional::on(default_queue.clone()));
+    let queue = parse_without_messages("sending_queue: {queue_size: 3}").sending_queue;
+    assert_eq!(queue, Optional::on(QueueConfig { queue_size: 3, ..default_queue }));
+    assert!(!parse_without_messages("sending_queue: {enabled: false}").sending_queue.is_on());
     let messages = parse_messages("sending_queue: {queue_size: 0}");
     assert_eq!(messages, ["error 1:29 exporters::debug::sending_queue::queue_size: `queue_size` must be positive"]);
 }
@@ -118,11 +119,11 @@ const DEPRECATION_WARNING: &str =
 
 #[test]
 fn logging_section_has_its_old_defaults_and_a_warning() {
-    let (config, messages) = parse_section(&LoggingFactory, "sampling_initial: 5");
+    let (config, messages) = parse_logging("sampling_initial: 5");
     assert_eq!(config.verbosity, Verbosity::Normal);
     assert_eq!((config.sampling_initial, config.sampling_thereafter), (5, 500));
     assert_eq!(messages, [DEPRECATION_WARNING]);
-    let (config, messages) = parse_section(&LoggingFactory, "verbosity: detailed\nsampling_thereafter: 1");
+    let (config, messages) = parse_logging("verbosity: detailed\nsampling_thereafter: 1");
     assert_eq!((config.verbosity, config.sampling_thereafter), (Verbosity::Detailed, 1));
     assert_eq!(messages, [DEPRECATION_WARNING]);
 }
@@ -138,7 +139,7 @@ fn loglevel_in_a_logging_section_sets_the_verbosity() {
     ] {
         let d = Diagnostics::new();
         let yaml = format!("loglevel: {level}");
-        let (config, messages) = parse_section(&LoggingFactory, &yaml);
+        let (config, messages) = parse_logging(&yaml);
         assert_eq!(config.verbosity, verbosity);
         let old = "warning 1:1 exporters::logging::loglevel: 'loglevel' is deprecated";
         assert!(
@@ -157,11 +158,11 @@ fn loglevel_in_a_logging_section_sets_the_verbosity() {
 
 #[test]
 fn loglevel_with_verbosity_or_unknown_is_refused() {
-    let (_, messages) = parse_section(&LoggingFactory, "verbosity: basic\nloglevel: debug");
+    let (_, messages) = parse_logging("verbosity: basic\nloglevel: debug");
     let both = "error 2:11 exporters::logging::loglevel: \
                 'loglevel' and 'verbosity' are incompatible. Use only 'verbosity' instead";
     assert!(messages.iter().any(|s| s == both), "{messages:?}");
-    let (_, messages) = parse_section(&LoggingFactory, "loglevel: loud");
+    let (_, messages) = parse_logging("loglevel: loud");
     let unknown = "error 1:11 exporters::logging::loglevel: 'loglevel' unrecognized level: \"loud\"";
     assert!(messages.iter().any(|s| s == unknown), "{messages:?}");
 }

@@ -28,7 +28,7 @@ impl ExporterFixture {
         let yaml = "endpoint: 127.0.0.1:8889\nwithout_scope_info: true\nresponse_headers: {X-Own: '1'}";
         let component = context.create(&PrometheusFactory, "prometheus/a", yaml);
         let Ok(Component::Exporter(exporter, queue)) = component else { panic!("no exporter: {component:?}") };
-        assert!(!queue.queue.enabled && !queue.retry.enabled);
+        assert!(!queue.queue.is_on() && !queue.retry.enabled);
         let TestContext { telemetry, budget, .. } = context;
         Self { test: ExporterTest::new(exporter), clients: Vec::new(), telemetry, budget }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Fixture, parse};
+use super::{Fixture, parse, read_config};
 use crate::BearerTokenAuthFactory as Bearer;
 
 const MISMATCH: &str = "scheme or token does not match";
@@ -154,7 +154,7 @@ fn tokens_are_redacted_in_the_effective_configuration_and_in_debug() {
     assert!(printed.contains("[REDACTED]") && !printed.contains("hidden"), "{printed}");
     let printed = otelcore_config::print::to_yaml(&parse(&Bearer, "token: hidden3").effective, true);
     assert!(printed.contains("[REDACTED]") && !printed.contains("hidden"), "{printed}");
-    let any: Box<dyn std::any::Any> = parsed.config.unwrap();
-    let debug = format!("{:?}", any.downcast::<crate::BearerTokenAuthConfig>().unwrap());
+    let config: crate::BearerTokenAuthConfig = read_config("{token: hidden4, tokens: [hidden1, hidden2]}");
+    let debug = format!("{config:?}");
     assert!(debug.contains("[REDACTED]") && !debug.contains("hidden"), "{debug}");
 }

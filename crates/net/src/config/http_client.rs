@@ -1,21 +1,39 @@
-//! Configuration of HTTP clients: `confighttp.ClientConfig`.
+//! Settings of HTTP clients: `confighttp.ClientConfig`.
 
 use std::time::Duration;
 
-use otelcore_config::{ComponentId, GoDuration, OptionalFlavor, Section};
+use otelcore_config::declare::Optional;
+use otelcore_config::{ComponentId, GoDuration, Section, config_enum, config_struct};
 use otelcore_http::Coding;
 
-use super::Headers;
+use super::{AuthConfig, MIDDLEWARES, RequestHeaders, buffer, header_text};
 use crate::proxy::Proxy;
-use crate::tls::{TlsClientConfig, TlsClientSection};
+use crate::tls::{OldTlsConfig, TlsClientConfig};
 
-/// What differs between the components that have an HTTP client.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpClientDefaults {
-    /// `compression` if the key is absent.
-    pub compression: &'static str,
-    /// `timeout` if the key is absent.
-    pub timeout: GoDuration,
+config_enum! {
+    /// `compression` of an HTTP client.
+    #[config(
+        unknown = "'compression' unsupported compression type \"{word}\"",
+        hint = "write gzip, zlib, deflate, snappy, x-snappy-framed, zstd, lz4 or none"
+    )]
+    pub enum HttpCompression {
+        /// Requests are sent as they are.
+        None = "none" | "",
+        /// gzip.
+        Gzip = "gzip",
+        /// zlib.
+        Zlib = "zlib",
+        /// The name that Go has for zlib.
+        Deflate = "deflate",
+        /// Snappy without frames.
+        Snappy = "snappy",
+        /// Snappy with frames.
+        SnappyFramed = "x-snappy-framed",
+        /// Zstandard.
+        Zstd = "zstd",
+        /// LZ4.
+        Lz4 = "lz4",
+    }
 }
 
 /// How requests are compressed.
@@ -27,148 +45,169 @@ pub struct CompressionConfig {
     pub level: Option<i32>,
 }
 
-/// An HTTP client, its keys read and checked. Endpoints belong to the component.
-#[derive(Clone, Debug)]
-pub struct HttpClientConfig {
-    /// Certificates, for URLs with `https`.
-    pub tls: TlsClientConfig,
-    /// The time limit of a whole exchange; zero for no limit.
-    pub timeout: Duration,
-    /// Coding of requests.
-    pub compression: CompressionConfig,
-    /// Sent with every request, in place of the client's own headers of the same name; `host` sets the request's host.
-    pub headers: Headers,
-    /// The proxy for every request; if empty, the proxies of the environment are used.
-    pub proxy_url: String,
-    /// The extension that provides the credentials.
-    pub auth: Option<ComponentId>,
-    /// The largest number of idle connections that are kept, in total.
-    pub max_idle_conns: usize,
-    /// The same for each host.
-    pub max_idle_conns_per_host: usize,
-    /// The largest number of connections to each host; zero for no limit.
-    pub max_conns_per_host: usize,
-    /// How long an idle connection is kept; zero for no limit.
-    pub idle_conn_timeout: Duration,
-    /// Use a new connection for each request.
-    pub disable_keep_alives: bool,
-    /// Keep the cookies that servers set, and send them.
-    pub cookies: bool,
-    /// Bytes read in one turn.
-    pub read_buffer_size: usize,
-    /// Bytes gathered before they are written.
-    pub write_buffer_size: usize,
+config_struct! {
+    /// `compression_params`.
+    pub struct CompressionParamsConfig {
+        /// The level, in the numbers of the coding; zero is its default.
+        pub level: i32 = 0,
+    }
+}
+
+config_struct! {
+    /// `keepalive` of an HTTP client, which replaces four keys from collector 0.162 on.
+    pub struct HttpClientKeepaliveConfig {
+        /// The largest number of idle connections, in total; zero for no limit.
+        pub max_idle_conns: Option<usize>,
+        /// The same for each host; zero for 2.
+        pub max_idle_conns_per_host: Option<usize>,
+        /// How long an idle connection is kept; zero for no limit.
+        pub idle_conn_timeout: Option<Duration>,
+    }
+}
+
+config_struct! {
+    /// `cookies` of an HTTP client: those that servers set are kept, and sent.
+    pub struct CookiesConfig {}
+}
+
+config_struct! {
+    /// An HTTP client. Endpoints belong to the component.
+    #[config(check = Self::check)]
+    #[config(unsupported("middlewares", MIDDLEWARES))]
+    pub struct HttpClientConfig {
+        /// TLS, for URLs with `https`.
+        pub tls: TlsClientConfig,
+        /// The TLS keys of old versions.
+        #[config(flatten)]
+        pub old_tls_keys: OldTlsConfig,
+        /// The time limit of a whole exchange; zero for no limit.
+        #[config(at_least(GoDuration::ZERO, "'timeout' must be non-negative"))]
+        pub timeout: Duration,
+        /// Coding of requests.
+        pub compression: HttpCompression,
+        /// Parameters of the coding.
+        pub compression_params: CompressionParamsConfig,
+        /// Sent with every request, in place of the client's own headers of the same name; `host` sets the request's
+        /// host.
+        pub headers: RequestHeaders,
+        /// The proxy for every request; if empty, the proxies of the environment are used.
+        pub proxy_url: String,
+        /// The largest number of idle connections that are kept, in total; zero for no limit.
+        pub max_idle_conns: usize = 100,
+        /// The same for each host; zero for 2.
+        pub max_idle_conns_per_host: usize = 0,
+        /// The largest number of connections to each host; zero for no limit.
+        pub max_conns_per_host: usize = 0,
+        /// How long an idle connection is kept; zero for no limit.
+        pub idle_conn_timeout: Duration = Duration::from_secs(90),
+        /// A new connection for each request.
+        pub disable_keep_alives: bool,
+        /// From collector 0.162 on: idle connections.
+        #[config(only_if_written = true)]
+        pub keepalive: Optional<HttpClientKeepaliveConfig> = Optional::on(HttpClientKeepaliveConfig::default()),
+        /// How long a connection of HTTP/2 is idle before it is checked.
+        #[config(ignored = "requests are sent over HTTP/1.1")]
+        pub http2_read_idle_timeout: Duration,
+        /// How long a check of a connection of HTTP/2 waits.
+        #[config(ignored = "requests are sent over HTTP/1.1")]
+        pub http2_ping_timeout: Duration,
+        /// Uses HTTP/2 where the server has it.
+        #[config(ignored = "requests are sent over HTTP/1.1")]
+        pub force_attempt_http2: bool = true,
+        /// Keeps the cookies that servers set, and sends them.
+        pub cookies: Optional<CookiesConfig>,
+        /// Bytes that are read from a connection in one turn.
+        #[config(unit = "bytes")]
+        pub read_buffer_size: isize = 0,
+        /// Bytes that are gathered before they are written.
+        #[config(unit = "bytes")]
+        #[config(ignored = "a request is written as a whole")]
+        pub write_buffer_size: isize = 512 * 1024,
+        /// Credentials.
+        pub auth: Optional<AuthConfig>,
+    }
 }
 
 /// Go's `http.DefaultMaxIdleConnsPerHost`.
-const DEFAULT_MAX_IDLE_CONNS_PER_HOST: usize = 2;
+const IDLE_PER_HOST: usize = 2;
 
 impl HttpClientConfig {
-    /// Reads the client's keys from a component's section. Errors are added to the section's diagnostics.
-    pub fn parse(s: &mut Section<'_>, defaults: &HttpClientDefaults) -> Self {
-        let mut tls = TlsClientSection::parse(s.section("tls"));
-        super::client::parse_top_level_tls_keys(s, &mut tls);
-        let tls = tls.tls;
-        let timeout = s.duration("timeout", defaults.timeout);
-        if timeout.is_negative() {
-            s.error("timeout", "'timeout' must be non-negative");
-        }
-        let compression = parse_compression(s, defaults);
-        let headers = super::parse_headers(s);
-        let proxy_url = super::parse_header_text(s, "proxy_url");
-        if let Err(e) = (!proxy_url.is_empty()).then(|| Proxy::parse(&proxy_url)).transpose() {
+    fn check(&mut self, s: &mut Section<'_>) {
+        let mut old = std::mem::take(&mut self.old_tls_keys);
+        old.merge_into(&mut self.tls);
+        if let Err(e) = self.proxy() {
             s.start_error("proxy_url", e.to_string());
         }
-        let mut max_idle_conns = s.int::<usize>("max_idle_conns", 100);
-        let mut max_idle_conns_per_host = s.int::<usize>("max_idle_conns_per_host", 0);
-        let max_conns_per_host = s.int::<usize>("max_conns_per_host", 0);
-        let mut idle_conn_timeout = s.duration("idle_conn_timeout", GoDuration::from_secs(90));
-        let mut disable_keep_alives = s.bool("disable_keep_alives", false);
         if s.contains_key("keepalive") {
-            // The section that replaces four keys from collector 0.162 on.
-            match s.optional_section("keepalive", OptionalFlavor::Some) {
-                Some(mut keepalive) => {
-                    max_idle_conns = keepalive.int::<usize>("max_idle_conns", max_idle_conns);
-                    max_idle_conns_per_host =
-                        keepalive.int::<usize>("max_idle_conns_per_host", max_idle_conns_per_host);
-                    idle_conn_timeout = keepalive.duration("idle_conn_timeout", idle_conn_timeout);
-                    keepalive.finish();
+            match self.keepalive.get() {
+                Some(keepalive) => {
+                    self.max_idle_conns = keepalive.max_idle_conns.unwrap_or(self.max_idle_conns);
+                    let per_host = keepalive.max_idle_conns_per_host;
+                    self.max_idle_conns_per_host = per_host.unwrap_or(self.max_idle_conns_per_host);
+                    self.idle_conn_timeout = keepalive.idle_conn_timeout.unwrap_or(self.idle_conn_timeout);
                 }
-                None => disable_keep_alives = true,
+                None => self.disable_keep_alives = true,
             }
         }
-        // Requests are sent over HTTP/1.1, so that the settings of HTTP/2 have no effect.
-        for key in ["http2_read_idle_timeout", "http2_ping_timeout"] {
-            if !s.duration(key, GoDuration::ZERO).is_zero() {
+        for (key, value) in
+            [("http2_read_idle_timeout", self.http2_read_idle_timeout), ("http2_ping_timeout", self.http2_ping_timeout)]
+        {
+            if !value.is_zero() {
                 s.warn(key, format!("'{key}' has no effect: requests are sent over HTTP/1.1")).help("leave it out");
             }
         }
-        let _ = s.bool("force_attempt_http2", true);
-        let cookies = match s.optional_section("cookies", OptionalFlavor::None) {
-            Some(cookies) => {
-                cookies.finish();
-                true
-            }
-            None => false,
+        let (level, name) = (self.compression_params.level, self.compression.name());
+        let allowed = match self.compression {
+            HttpCompression::Gzip | HttpCompression::Zlib | HttpCompression::Deflate => (-2..=9).contains(&level),
+            HttpCompression::Zstd => true,
+            _ => level == 0,
         };
-        let read_buffer = s.int::<isize>("read_buffer_size", 0);
-        let write_buffer = s.int::<isize>("write_buffer_size", 512 * 1024);
-        let auth = super::parse_auth(s).and_then(|(id, auth)| {
-            auth.finish();
-            id
-        });
-        super::refuse_middlewares(s);
-        Self {
-            tls,
-            timeout: Duration::from_nanos(timeout.nanos_or_zero()),
-            compression,
-            headers,
-            proxy_url,
-            auth,
-            max_idle_conns: if max_idle_conns == 0 { usize::MAX } else { max_idle_conns },
-            max_idle_conns_per_host: if max_idle_conns_per_host == 0 {
-                DEFAULT_MAX_IDLE_CONNS_PER_HOST
-            } else {
-                max_idle_conns_per_host
-            },
-            max_conns_per_host,
-            idle_conn_timeout: Duration::from_nanos(idle_conn_timeout.nanos_or_zero()),
-            disable_keep_alives,
-            cookies,
-            read_buffer_size: usize::try_from(read_buffer).unwrap_or(0).clamp(32 << 10, 512 << 10),
-            write_buffer_size: usize::try_from(write_buffer).unwrap_or(0).clamp(16 << 10, 512 << 10),
+        if !allowed {
+            let message = format!("unsupported parameters {{Level:{level}}} for compression type \"{name}\"");
+            s.error("compression_params::level", message);
         }
     }
-}
 
-/// `compression` and `compression_params`.
-fn parse_compression(s: &mut Section<'_>, defaults: &HttpClientDefaults) -> CompressionConfig {
-    let name = s.str("compression", defaults.compression);
-    let coding = match name.as_str() {
-        "" | "none" => Coding::Identity,
-        "gzip" => Coding::Gzip,
-        "zlib" => Coding::Zlib,
-        "deflate" => Coding::Deflate,
-        "snappy" => Coding::Snappy,
-        "x-snappy-framed" => Coding::SnappyFramed,
-        "zstd" => Coding::Zstd,
-        "lz4" => Coding::Lz4,
-        _ => {
-            s.error("compression", format!("'compression' unsupported compression type \"{name}\""))
-                .help("write gzip, zlib, deflate, snappy, x-snappy-framed, zstd, lz4 or none");
-            Coding::Identity
-        }
-    };
-    let mut params = s.section("compression_params");
-    let level = params.int::<i32>("level", 0);
-    let allowed = match coding {
-        Coding::Gzip | Coding::Zlib | Coding::Deflate => (-2..=9).contains(&level),
-        Coding::Zstd => true,
-        _ => level == 0,
-    };
-    if !allowed {
-        params.error("level", format!("unsupported parameters {{Level:{level}}} for compression type \"{name}\""));
+    fn proxy(&self) -> Result<Option<Proxy>, ProxyError> {
+        let url = self.proxy_url();
+        if url.is_empty() { Ok(None) } else { Proxy::parse(url).map(Some) }
     }
-    params.finish();
-    CompressionConfig { coding, level: (level != 0).then_some(level) }
+
+    pub(crate) fn proxy_url(&self) -> &str {
+        header_text(&self.proxy_url)
+    }
+
+    /// The extension that provides the credentials.
+    #[must_use]
+    pub fn authenticator(&self) -> Option<ComponentId> {
+        self.auth.get().and_then(AuthConfig::id)
+    }
+
+    /// Coding of requests, and its level.
+    #[must_use]
+    pub fn compression(&self) -> CompressionConfig {
+        let coding = match self.compression {
+            HttpCompression::None => Coding::Identity,
+            HttpCompression::Gzip => Coding::Gzip,
+            HttpCompression::Zlib => Coding::Zlib,
+            HttpCompression::Deflate => Coding::Deflate,
+            HttpCompression::Snappy => Coding::Snappy,
+            HttpCompression::SnappyFramed => Coding::SnappyFramed,
+            HttpCompression::Zstd => Coding::Zstd,
+            HttpCompression::Lz4 => Coding::Lz4,
+        };
+        CompressionConfig { coding, level: Some(self.compression_params.level).filter(|level| *level != 0) }
+    }
+
+    pub(crate) fn idle_limit(&self) -> usize {
+        if self.max_idle_conns == 0 { usize::MAX } else { self.max_idle_conns }
+    }
+
+    pub(crate) fn idle_limit_per_host(&self) -> usize {
+        if self.max_idle_conns_per_host == 0 { IDLE_PER_HOST } else { self.max_idle_conns_per_host }
+    }
+
+    pub(crate) fn read_budget(&self) -> usize {
+        buffer(self.read_buffer_size, 32 << 10, 512 << 10)
+    }
 }

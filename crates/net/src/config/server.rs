@@ -1,360 +1,365 @@
-//! Configuration of gRPC and HTTP servers.
+//! Settings of gRPC and HTTP servers: `configgrpc.ServerConfig` and `confighttp.ServerConfig`.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::HeaderValue;
-use otelcore_config::{ComponentId, GoDuration, OptionalFlavor, Section};
+use otelcore_config::declare::Optional;
+use otelcore_config::{ComponentId, GoDuration, Section, config_struct};
 use otelcore_http::grpc::KeepaliveServerConfig;
 use otelcore_http::grpc::server::GrpcServerConnConfig;
 use otelcore_http::h1::HttpServerConnConfig;
-use otelcore_pipeline::{Capabilities, Endpoint, ServerAuth, StartError};
+use otelcore_pipeline::{Capabilities, Endpoint, ReadFile, ServerAuth, StartError};
 
+use super::{AuthConfig, HttpAuthConfig, MIDDLEWARES, ResponseHeaders, buffer};
 use crate::endpoint::parse_listen_endpoint;
 use crate::tls::TlsServerConfig;
-
-/// A gRPC server, its section read and checked.
-#[derive(Clone, Debug)]
-pub struct GrpcServerConfig {
-    /// As the user wrote it, for logs.
-    pub endpoint: String,
-    /// Where to listen.
-    pub listen: Endpoint,
-    /// Whether request metadata is kept for processors.
-    pub include_metadata: bool,
-    /// TLS, if it is configured.
-    pub tls: Option<TlsServerConfig>,
-    /// The extension that authenticates the clients.
-    pub auth: Option<ComponentId>,
-    max_recv_message: u32,
-    max_concurrent_streams: Option<u32>,
-    read_budget: usize,
-    write_buffer: usize,
-    keepalive: KeepaliveServerConfig,
-}
 
 /// The transports of `confignet`. Transports that are not streams are left out: a server needs a stream.
 const TRANSPORTS: [&str; 5] = ["tcp", "tcp4", "tcp6", "unix", "npipe"];
 
-/// Reads `endpoint` and `transport`.
-fn read_listen_endpoint(s: &mut Section<'_>, endpoint: &str) -> Option<(String, Endpoint)> {
-    let endpoint = s.str("endpoint", endpoint);
-    let transport = s.str("transport", "tcp");
-    let mut dialer = s.section("dialer");
-    // Accepted, but without effect for servers, as in the Go collector.
-    let _ = dialer.duration("timeout", GoDuration::ZERO);
-    dialer.finish();
-    match transport.as_str() {
-        "tcp" | "tcp4" | "tcp6" | "unix" => {}
-        "" => {
-            s.error("transport", "invalid transport type \"\"").help("write tcp or unix");
-            return None;
-        }
-        other => {
-            let nearest = otelcore_config::nearest_name(other, TRANSPORTS).unwrap_or("tcp or unix");
-            s.error("transport", format!("'transport' unsupported transport type \"{other}\""))
-                .help(format!("write {nearest}"));
-            return None;
-        }
-    }
-    match parse_listen_endpoint(&endpoint, &transport) {
-        Ok(listen) => Some((endpoint, listen)),
-        Err(e) => {
-            s.start_error("endpoint", e.to_string()).help("write `endpoint: \"host:port\"`");
-            None
-        }
+config_struct! {
+    /// `dialer`, which the Go collector has for servers too.
+    pub struct DialerConfig {
+        /// Time limit of a connection attempt.
+        #[config(ignored = "a server makes no connections")]
+        pub timeout: GoDuration,
     }
 }
 
-fn positive_nanos(d: GoDuration) -> Option<u64> {
-    (!d.is_zero() && !d.is_negative()).then(|| d.nanos_or_zero())
+config_struct! {
+    /// The address of a server.
+    #[config(check = Self::check)]
+    pub struct ListenConfig {
+        /// Address to listen at: `host:port`; `0.0.0.0:port` or `:port` for every interface; a path for `unix`.
+        pub endpoint: String,
+        /// `tcp`, `tcp4`, `tcp6` or `unix`.
+        pub transport: String = "tcp".to_owned(),
+        /// For clients.
+        pub dialer: DialerConfig,
+        /// The error for a blank `endpoint` and its hint; `None` where a blank endpoint is as any other.
+        #[config(skip)]
+        pub blank_endpoint: Option<(&'static str, &'static str)>,
+    }
 }
+
+impl ListenConfig {
+    /// A server that listens at `endpoint` by default.
+    #[must_use]
+    pub fn at(endpoint: &str) -> Self {
+        Self { endpoint: endpoint.to_owned(), ..Self::default() }
+    }
+
+    fn check(&mut self, s: &mut Section<'_>) {
+        if let Some((message, hint)) = self.blank_endpoint.filter(|_| self.endpoint.trim().is_empty()) {
+            s.start_error("endpoint", message).help(hint);
+            return;
+        }
+        match self.transport.as_str() {
+            "tcp" | "tcp4" | "tcp6" | "unix" => {
+                if let Err(e) = parse_listen_endpoint(&self.endpoint, &self.transport) {
+                    s.start_error("endpoint", e.to_string()).help("write `endpoint: \"host:port\"`");
+                }
+            }
+            "" => drop(s.error("transport", "invalid transport type \"\"").help("write tcp or unix")),
+            other => {
+                let known = otelcore_config::nearest_name(other, TRANSPORTS).unwrap_or("tcp or unix");
+                s.error("transport", format!("'transport' unsupported transport type \"{other}\""))
+                    .help(format!("write {known}"));
+            }
+        }
+    }
+
+    /// The address.
+    ///
+    /// # Errors
+    /// It is not an address. A configuration that was read without errors has one.
+    pub fn address(&self) -> Result<Endpoint, StartError> {
+        parse_listen_endpoint(&self.endpoint, &self.transport).map_err(|e| StartError(e.to_string()))
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn positive(time: Duration) -> Option<u64> {
+    Some(nanos(time)).filter(|nanos| *nanos > 0)
+}
+
+config_struct! {
+    /// `keepalive::server_parameters`.
+    pub struct ServerParametersConfig {
+        /// A connection without a call for this long is closed; zero for never.
+        pub max_connection_idle: Duration,
+        /// A connection is closed at this age; zero for never.
+        pub max_connection_age: Duration,
+        /// Calls may go on for this long after `max_connection_age`; zero for no limit.
+        pub max_connection_age_grace: Duration,
+        /// A ping is sent on a connection that has been idle for this long; zero for two hours.
+        pub time: Duration,
+        /// The connection is closed if no response to the ping comes within this time; zero for 20 seconds.
+        pub timeout: Duration,
+    }
+}
+
+config_struct! {
+    /// `keepalive::enforcement_policy`.
+    pub struct EnforcementPolicyConfig {
+        /// A client that sends pings more often is disconnected; zero for five minutes.
+        pub min_time: Duration,
+        /// Whether clients may send pings while there is no call.
+        pub permit_without_stream: bool,
+    }
+}
+
+config_struct! {
+    /// `keepalive` of a gRPC server.
+    pub struct ServerKeepaliveConfig {
+        /// Pings and the age of connections.
+        pub server_parameters: Optional<ServerParametersConfig> = Optional::on(ServerParametersConfig::default()),
+        /// Pings of clients.
+        pub enforcement_policy: Optional<EnforcementPolicyConfig> = Optional::on(EnforcementPolicyConfig::default()),
+    }
+}
+
+impl ServerKeepaliveConfig {
+    /// The settings of the protocol machine. Zero is grpc-go's own default.
+    fn connection_config(&self) -> KeepaliveServerConfig {
+        let mut machine = KeepaliveServerConfig::default();
+        if let Some(p) = self.server_parameters.get() {
+            machine.max_idle = positive(p.max_connection_idle);
+            machine.max_age = positive(p.max_connection_age);
+            machine.max_age_grace = positive(p.max_connection_age_grace);
+            machine.time = positive(p.time).or(machine.time);
+            machine.timeout = positive(p.timeout).unwrap_or(machine.timeout);
+        }
+        if let Some(p) = self.enforcement_policy.get() {
+            machine.min_time = positive(p.min_time).unwrap_or(machine.min_time);
+            machine.permit_without_stream = p.permit_without_stream;
+        }
+        machine
+    }
+}
+
+config_struct! {
+    /// A gRPC server.
+    #[config(check = Self::check)]
+    #[config(unsupported("middlewares", MIDDLEWARES))]
+    pub struct GrpcServerConfig {
+        /// The address.
+        #[config(flatten)]
+        pub listen: ListenConfig,
+        /// The largest message; zero for 4 MiB.
+        #[config(unit = "MiB")]
+        pub max_recv_msg_size_mib: isize = 0,
+        /// Calls at the same time on one connection; zero for no limit.
+        pub max_concurrent_streams: u32 = 0,
+        /// Bytes that a connection reads before other connections are run.
+        #[config(unit = "bytes")]
+        pub read_buffer_size: isize = 512 * 1024,
+        /// Bytes that are gathered before they are written.
+        #[config(unit = "bytes")]
+        pub write_buffer_size: isize = 0,
+        /// Pings, and the age of connections.
+        pub keepalive: Optional<ServerKeepaliveConfig> = Optional::on(ServerKeepaliveConfig::default()),
+        /// Whether the metadata of requests is kept for processors.
+        pub include_metadata: bool,
+        /// TLS. Without it the server is plaintext.
+        #[config(was("tls_settings", "`tls:`"))]
+        pub tls: Optional<TlsServerConfig>,
+        /// How clients are authenticated.
+        pub auth: Optional<AuthConfig>,
+    }
+}
+
+/// The largest message, in bytes, where `max_recv_msg_size_mib` is zero.
+const MAX_RECV_MESSAGE: u32 = 4 << 20;
 
 impl GrpcServerConfig {
-    /// Reads a whole `grpc` section. `None` if it can't be used; the errors are in the section's diagnostics.
-    #[must_use]
-    pub fn parse(mut s: Section<'_>, endpoint: &str) -> Option<Self> {
-        let listen = read_listen_endpoint(&mut s, endpoint);
-        let mib = s.int::<isize>("max_recv_msg_size_mib", 0);
-        let max_recv_message = match u32::try_from(mib) {
-            Ok(0) => Some(4 << 20),
-            Ok(mib) if mib < 4096 => Some(mib.saturating_mul(1 << 20)),
-            _ => None,
-        };
-        if max_recv_message.is_none() {
+    fn check(&mut self, s: &mut Section<'_>) {
+        let mib = self.max_recv_msg_size_mib;
+        if !(0..4096).contains(&mib) {
             s.error(
                 "max_recv_msg_size_mib",
                 format!("invalid max_recv_msg_size_mib value, must be between 1 and 4095: {mib}"),
             );
         }
-        let max_concurrent_streams = s.int::<u32>("max_concurrent_streams", 0);
-        let read_buffer = s.int::<isize>("read_buffer_size", 512 * 1024);
-        let write_buffer = s.int::<isize>("write_buffer_size", 0);
-        for (key, value) in [("read_buffer_size", read_buffer), ("write_buffer_size", write_buffer)] {
+        let buffers = [("read_buffer_size", self.read_buffer_size), ("write_buffer_size", self.write_buffer_size)];
+        for (key, value) in buffers {
             if value < 0 {
                 s.error(key, format!("invalid {key} value: {value}"));
             }
         }
-        let keepalive =
-            s.optional_section("keepalive", OptionalFlavor::Some).map_or_else(default_keepalive, parse_keepalive);
-        let include_metadata = s.bool("include_metadata", false);
-        let tls = TlsServerConfig::parse(&mut s);
-        let auth = super::parse_auth(&mut s).and_then(|(id, auth)| {
-            auth.finish();
-            id
-        });
-        super::refuse_middlewares(&mut s);
-        s.finish();
-        let (endpoint, listen) = listen?;
-        Some(Self {
-            endpoint,
-            listen,
-            include_metadata,
-            tls,
-            auth,
-            max_recv_message: max_recv_message?,
-            max_concurrent_streams: (max_concurrent_streams > 0).then_some(max_concurrent_streams),
-            // Bytes that a connection reads before other connections are run.
-            read_budget: usize::try_from(read_buffer).unwrap_or(0).clamp(16 << 10, 512 << 10),
-            // Larger buffers are not faster, and every connection would have one.
-            write_buffer: usize::try_from(write_buffer).unwrap_or(0).clamp(8 << 10, 64 << 10),
-            keepalive,
-        })
     }
 
-    /// The configuration of the protocol machine.
+    /// The extension that authenticates the clients.
+    #[must_use]
+    pub fn authenticator(&self) -> Option<ComponentId> {
+        self.auth.get().and_then(AuthConfig::id)
+    }
+
+    /// Checks the files that it names, as far as they are available.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        self.tls.get().map_or(Ok(()), |tls| tls.check_files(read))
+    }
+
+    /// The settings of the protocol machine.
     #[must_use]
     pub fn connection_config(&self) -> GrpcServerConnConfig {
+        let mib = u32::try_from(self.max_recv_msg_size_mib).unwrap_or(0);
         GrpcServerConnConfig {
-            max_concurrent_streams: self.max_concurrent_streams,
-            max_recv_message: self.max_recv_message,
-            read_budget: self.read_budget,
-            write_buffer: self.write_buffer,
-            keepalive: self.keepalive.clone(),
+            max_concurrent_streams: (self.max_concurrent_streams > 0).then_some(self.max_concurrent_streams),
+            max_recv_message: if mib == 0 { MAX_RECV_MESSAGE } else { mib.saturating_mul(1 << 20) },
+            read_budget: buffer(self.read_buffer_size, 16 << 10, 512 << 10),
+            // Larger buffers are not faster, and every connection would have one.
+            write_buffer: buffer(self.write_buffer_size, 8 << 10, 64 << 10),
+            // `keepalive: {enabled: false}`: grpc-go's own defaults, which are the same.
+            keepalive: self
+                .keepalive
+                .get()
+                .map_or_else(KeepaliveServerConfig::default, ServerKeepaliveConfig::connection_config),
             keep_metadata: self.include_metadata,
             ..GrpcServerConnConfig::default()
         }
     }
 }
 
-/// `keepalive: {enabled: false}`: grpc-go's own defaults, which are the same.
-fn default_keepalive() -> KeepaliveServerConfig {
-    KeepaliveServerConfig::default()
-}
-
-fn parse_keepalive(mut s: Section<'_>) -> KeepaliveServerConfig {
-    let mut keepalive = KeepaliveServerConfig::default();
-    if let Some(mut p) = s.optional_section("server_parameters", OptionalFlavor::Some) {
-        keepalive.max_idle = positive_nanos(p.duration("max_connection_idle", GoDuration::ZERO));
-        keepalive.max_age = positive_nanos(p.duration("max_connection_age", GoDuration::ZERO));
-        keepalive.max_age_grace = positive_nanos(p.duration("max_connection_age_grace", GoDuration::ZERO));
-        keepalive.time = positive_nanos(p.duration("time", GoDuration::ZERO)).or(keepalive.time);
-        keepalive.timeout = positive_nanos(p.duration("timeout", GoDuration::ZERO)).unwrap_or(keepalive.timeout);
-        p.finish();
+config_struct! {
+    /// `cors` of an HTTP server: which pages of other origins may send.
+    #[config(check = Self::check)]
+    #[derive(PartialEq, Eq)]
+    pub struct CorsConfig {
+        /// Origins, each with at most one `*`. Without any there is no access.
+        pub allowed_origins: Vec<String>,
+        /// Header fields that a page may send in addition to the simple ones; `*` for any.
+        pub allowed_headers: Vec<String>,
+        /// Header fields of responses that a page may read.
+        pub exposed_headers: Vec<String>,
+        /// How long the response to a preflight may be cached; if it is not above zero, the response does not say.
+        #[config(unit = "seconds")]
+        pub max_age: i64 = 0,
     }
-    if let Some(mut p) = s.optional_section("enforcement_policy", OptionalFlavor::Some) {
-        keepalive.min_time = positive_nanos(p.duration("min_time", GoDuration::ZERO)).unwrap_or(keepalive.min_time);
-        keepalive.permit_without_stream = p.bool("permit_without_stream", false);
-        p.finish();
-    }
-    s.finish();
-    keepalive
-}
-
-/// What differs between the HTTP servers.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpServerDefaults {
-    /// `endpoint` if the key is absent.
-    pub endpoint: &'static str,
-    /// `read_header_timeout`; zero for no limit.
-    pub read_header_timeout: GoDuration,
-    /// `write_timeout`; zero for no limit.
-    pub write_timeout: GoDuration,
-    /// `idle_timeout`; zero for no limit.
-    pub idle_timeout: GoDuration,
-}
-
-impl HttpServerDefaults {
-    /// The defaults of `confighttp` for servers of pages, in exporters and extensions.
-    #[must_use]
-    pub const fn for_page_server(endpoint: &'static str) -> Self {
-        Self {
-            endpoint,
-            read_header_timeout: GoDuration::from_secs(60),
-            write_timeout: GoDuration::from_secs(30),
-            idle_timeout: GoDuration::from_secs(60),
-        }
-    }
-}
-
-/// An HTTP server, its keys read and checked.
-#[derive(Clone, Debug)]
-pub struct HttpServerConfig {
-    /// As the user wrote it, for logs.
-    pub endpoint: String,
-    /// Where to listen.
-    pub listen: Endpoint,
-    /// Bytes of a body, before and after decompression.
-    pub max_request_body_size: u64,
-    /// Whether request headers are kept for processors.
-    pub include_metadata: bool,
-    /// Set on every response.
-    pub response_headers: Vec<(String, String)>,
-    /// TLS, if it is configured.
-    pub tls: Option<TlsServerConfig>,
-    /// How clients are authenticated.
-    pub auth: Option<HttpAuthConfig>,
-    /// Which pages of other origins may send.
-    pub cors: Option<CorsConfig>,
-    /// Accepted codings; the empty name is identity. `None` for the default set.
-    pub compression_algorithms: Option<Vec<String>>,
-    /// Time limits, here and below, are in nanoseconds; zero for no limit. This one is for reading a request.
-    pub read_timeout: u64,
-    /// From the start of the connection, or the last response, to the end of the head.
-    pub read_header_timeout: u64,
-    /// For a response.
-    pub write_timeout: u64,
-    /// Between requests.
-    pub idle_timeout: u64,
-    /// Whether connections are kept after a response.
-    pub keep_alives_enabled: bool,
-}
-
-/// `auth` of an HTTP server.
-#[derive(Clone, Debug)]
-pub struct HttpAuthConfig {
-    /// The extension that authenticates.
-    pub authenticator: ComponentId,
-    /// Query parameters that are used in place of header fields of the same name, and take precedence over them.
-    pub request_params: Vec<String>,
-}
-
-/// `cors` of an HTTP server.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CorsConfig {
-    /// Origins, each with at most one `*`; never empty.
-    pub allowed_origins: Vec<String>,
-    /// Header fields that a page may send in addition to the simple ones; `*` for any.
-    pub allowed_headers: Vec<String>,
-    /// Header fields of responses that a page may read.
-    pub exposed_headers: Vec<String>,
-    /// How many seconds the response to a preflight may be cached; if zero, the response does not say.
-    pub max_age: u64,
 }
 
 impl CorsConfig {
-    fn parse(mut s: Section<'_>) -> Option<Self> {
-        let allowed_origins = s.str_list("allowed_origins", &[]);
-        let allowed_headers = s.str_list("allowed_headers", &[]);
-        let exposed_headers = s.str_list("exposed_headers", &[]);
-        let max_age = s.int::<i64>("max_age", 0);
-        if allowed_origins.is_empty() && !allowed_headers.is_empty() {
+    fn check(&mut self, s: &mut Section<'_>) {
+        if self.allowed_origins.is_empty() && !self.allowed_headers.is_empty() {
             s.warn(
                 "allowed_headers",
                 "The CORS configuration specifies allowed headers but no allowed origins, and is therefore ignored.",
             )
             .help("write `allowed_origins:` too");
         }
-        if HeaderValue::from_str(&exposed_headers.join(", ")).is_err() {
+        if HeaderValue::from_str(&self.exposed_headers.join(", ")).is_err() {
             s.start_error("exposed_headers", "'exposed_headers' has characters that a header can't have");
         }
-        s.finish();
-        // In Go a negative age means that nothing may be cached.
-        let max_age = u64::try_from(max_age).unwrap_or(0);
-        (!allowed_origins.is_empty()).then_some(Self { allowed_origins, allowed_headers, exposed_headers, max_age })
     }
 }
 
-/// The keys that were beside `endpoint` before collector 0.43.
-fn parse_top_level_cors(s: &mut Section<'_>, cors: Option<CorsConfig>) -> Option<CorsConfig> {
-    let mut parse_list = |old: &str, new: &str| {
-        let is_set = s.warn_deprecated(old, &format!("`cors:` with `{new}:` in it"));
-        if is_set { s.str_list(old, &[]) } else { Vec::new() }
-    };
-    let origins = parse_list("cors_allowed_origins", "allowed_origins");
-    let headers = parse_list("cors_allowed_headers", "allowed_headers");
-    match cors {
-        Some(mut cors) => {
-            cors.allowed_origins.extend(origins);
-            cors.allowed_headers.extend(headers);
-            Some(cors)
-        }
-        None if origins.is_empty() => None,
-        None => Some(CorsConfig {
-            allowed_origins: origins,
-            allowed_headers: headers,
-            exposed_headers: Vec::new(),
-            max_age: 0,
-        }),
+config_struct! {
+    /// `keepalive` of an HTTP server, which replaces two keys from collector 0.160 on.
+    pub struct HttpServerKeepaliveConfig {
+        /// How long a connection may be idle between two requests; zero for no limit.
+        pub idle_timeout: Duration = Duration::from_mins(1),
+    }
+}
+
+config_struct! {
+    /// An HTTP server.
+    #[config(check = Self::check)]
+    #[config(unsupported("middlewares", MIDDLEWARES))]
+    pub struct HttpServerConfig {
+        /// The address.
+        #[config(flatten)]
+        pub listen: ListenConfig,
+        /// The largest body, before and after decompression; zero for 20 MiB.
+        #[config(unit = "bytes")]
+        pub max_request_body_size: i64 = 0,
+        /// Time limit for reading a request; zero for no limit.
+        pub read_timeout: Duration,
+        /// Time limit from the start of the connection, or the last response, to the end of the head; zero for no limit.
+        pub read_header_timeout: Duration,
+        /// Time limit for writing a response; zero for no limit.
+        pub write_timeout: Duration,
+        /// How long a connection may be idle between two requests; zero for no limit.
+        pub idle_timeout: Duration,
+        /// Whether connections are kept after a response.
+        pub keep_alives_enabled: bool = true,
+        /// From collector 0.160 on: idle connections.
+        #[config(only_if_written = true)]
+        pub keepalive: Optional<HttpServerKeepaliveConfig> = Optional::on(HttpServerKeepaliveConfig::default()),
+        /// Whether the header fields of requests are kept for processors.
+        pub include_metadata: bool,
+        /// Header fields that are set on every response.
+        pub response_headers: ResponseHeaders,
+        /// Accepted codings; the empty name is a body without a coding. By default all are accepted.
+        #[config(only_if_written = true)]
+        pub compression_algorithms: Option<Vec<String>>,
+        /// Which pages of other origins may send.
+        pub cors: Optional<CorsConfig>,
+        /// Before collector 0.43: origins.
+        #[config(deprecated = "`cors:` with `allowed_origins:` in it")]
+        pub cors_allowed_origins: Vec<String>,
+        /// Before collector 0.43: header fields.
+        #[config(deprecated = "`cors:` with `allowed_headers:` in it")]
+        pub cors_allowed_headers: Vec<String>,
+        /// TLS. Without it the server is plaintext.
+        #[config(was("tls_settings", "`tls:`"))]
+        pub tls: Optional<TlsServerConfig>,
+        /// How clients are authenticated.
+        pub auth: Optional<HttpAuthConfig>,
     }
 }
 
 /// The names that `compression_algorithms` accepts; the empty one means a body without a coding.
-const COMPRESSION_ALGORITHMS: [&str; 8] = ["", "gzip", "zstd", "zlib", "snappy", "deflate", "lz4", "x-snappy-framed"];
+const ALGORITHMS: [&str; 8] = ["", "gzip", "zstd", "zlib", "snappy", "deflate", "lz4", "x-snappy-framed"];
 
 /// The default limit of a body: 20 MiB.
-const DEFAULT_MAX_BODY: u64 = 20 << 20;
+const MAX_BODY: u64 = 20 << 20;
 
 impl HttpServerConfig {
-    /// Reads the server's keys from a section. `None` if it can't be used; the errors are in the section's diagnostics.
+    /// The defaults of `confighttp` for servers of pages, in exporters and extensions.
     #[must_use]
-    pub fn parse(s: &mut Section<'_>, defaults: &HttpServerDefaults) -> Option<Self> {
-        let listen = read_listen_endpoint(s, defaults.endpoint);
-        let max_request_body_size = s.int::<i64>("max_request_body_size", 0);
-        let mut timeout = |key: &str, default: GoDuration| s.duration(key, default).nanos_or_zero();
-        let read_timeout = timeout("read_timeout", GoDuration::ZERO);
-        let read_header_timeout = timeout("read_header_timeout", defaults.read_header_timeout);
-        let write_timeout = timeout("write_timeout", defaults.write_timeout);
-        let mut idle_timeout = timeout("idle_timeout", defaults.idle_timeout);
-        let mut keep_alives_enabled = s.bool("keep_alives_enabled", true);
+    pub fn for_page_server(endpoint: &str) -> Self {
+        Self {
+            listen: ListenConfig::at(endpoint),
+            read_header_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            ..Self::default()
+        }
+    }
+
+    fn check(&mut self, s: &mut Section<'_>) {
         if s.contains_key("keepalive") {
-            // The section that replaces the two keys from collector 0.160 on.
-            match s.optional_section("keepalive", OptionalFlavor::Some) {
-                Some(mut keepalive) => {
-                    idle_timeout = keepalive.duration("idle_timeout", GoDuration::from_secs(60)).nanos_or_zero();
-                    keepalive.finish();
-                }
-                None => keep_alives_enabled = false,
+            match self.keepalive.get() {
+                Some(keepalive) => self.idle_timeout = keepalive.idle_timeout,
+                None => self.keep_alives_enabled = false,
             }
         }
-        let include_metadata = s.bool("include_metadata", false);
-        let response_headers = super::parse_response_headers(s);
-        let compression_algorithms =
-            s.contains_key("compression_algorithms").then(|| s.str_list("compression_algorithms", &[]));
-        for name in compression_algorithms.iter().flatten() {
-            if !COMPRESSION_ALGORITHMS.contains(&name.as_str()) {
+        for name in self.compression_algorithms.iter().flatten() {
+            if !ALGORITHMS.contains(&name.as_str()) {
                 s.error("compression_algorithms", format!("unsupported compression type {name:?}"))
-                    .help(format!("what works is {:?}", COMPRESSION_ALGORITHMS));
+                    .help(format!("what works is {:?}", ALGORITHMS));
             }
         }
-        let cors = s.optional_section("cors", OptionalFlavor::None).and_then(CorsConfig::parse);
-        let cors = parse_top_level_cors(s, cors);
-        let tls = TlsServerConfig::parse(s);
-        let auth = super::parse_auth(s).and_then(|(id, mut auth)| {
-            let request_params = auth.str_list("request_params", &[]);
-            auth.finish();
-            id.map(|authenticator| HttpAuthConfig { authenticator, request_params })
-        });
-        super::refuse_middlewares(s);
-        let (endpoint, listen) = listen?;
-        Some(Self {
-            endpoint,
-            listen,
-            max_request_body_size: u64::try_from(max_request_body_size)
-                .ok()
-                .filter(|b| *b > 0)
-                .unwrap_or(DEFAULT_MAX_BODY),
-            include_metadata,
-            response_headers,
-            tls,
-            auth,
-            cors,
-            compression_algorithms,
-            read_timeout,
-            read_header_timeout,
-            write_timeout,
-            idle_timeout,
-            keep_alives_enabled,
-        })
+        let origins = std::mem::take(&mut self.cors_allowed_origins);
+        let headers = std::mem::take(&mut self.cors_allowed_headers);
+        match self.cors.get_mut().filter(|cors| !cors.allowed_origins.is_empty()) {
+            Some(cors) => {
+                cors.allowed_origins.extend(origins);
+                cors.allowed_headers.extend(headers);
+            }
+            None if origins.is_empty() => {}
+            None => {
+                let cors = CorsConfig { allowed_origins: origins, allowed_headers: headers, ..CorsConfig::default() };
+                self.cors = Optional::on(cors);
+            }
+        }
     }
 
     /// The authenticator that `auth` names, if there is an `auth`.
@@ -362,40 +367,44 @@ impl HttpServerConfig {
     /// # Errors
     /// There is no authenticator of that name.
     pub fn authenticator(&self, capabilities: &Capabilities) -> Result<Option<Rc<dyn ServerAuth>>, StartError> {
-        self.auth.as_ref().map(|auth| capabilities.get(&auth.authenticator)).transpose()
+        self.auth.get().and_then(|auth| auth.auth.id()).map(|id| capabilities.get(&id)).transpose()
     }
 
-    /// The configuration of a server without a section, with the given defaults.
+    /// Query parameters that stand for header fields in `auth`.
     #[must_use]
-    pub fn with_defaults(listen: Endpoint, defaults: &HttpServerDefaults) -> Self {
-        Self {
-            endpoint: defaults.endpoint.to_owned(),
-            listen,
-            max_request_body_size: DEFAULT_MAX_BODY,
-            include_metadata: false,
-            response_headers: Vec::new(),
-            tls: None,
-            auth: None,
-            cors: None,
-            compression_algorithms: None,
-            read_timeout: 0,
-            read_header_timeout: defaults.read_header_timeout.nanos_or_zero(),
-            write_timeout: defaults.write_timeout.nanos_or_zero(),
-            idle_timeout: defaults.idle_timeout.nanos_or_zero(),
-            keep_alives_enabled: true,
-        }
+    pub fn auth_params(&self) -> Vec<String> {
+        self.auth.get().map(|auth| auth.request_params.clone()).unwrap_or_default()
     }
 
-    /// The configuration of the protocol machine.
+    /// `cors`, if it lets any origin in.
+    #[must_use]
+    pub fn cors(&self) -> Option<CorsConfig> {
+        self.cors.get().filter(|cors| !cors.allowed_origins.is_empty()).cloned()
+    }
+
+    /// Checks the files that it names, as far as they are available.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+        self.tls.get().map_or(Ok(()), |tls| tls.check_files(read))
+    }
+
+    /// The largest body, in bytes.
+    #[must_use]
+    pub fn max_body(&self) -> u64 {
+        u64::try_from(self.max_request_body_size).ok().filter(|bytes| *bytes > 0).unwrap_or(MAX_BODY)
+    }
+
+    /// The settings of the protocol machine.
     #[must_use]
     pub fn connection_config(&self) -> HttpServerConnConfig {
-        let nonzero = |nanos: u64| (nanos > 0).then_some(nanos);
         HttpServerConnConfig {
-            max_body: self.max_request_body_size,
-            read_header_timeout: nonzero(self.read_header_timeout),
-            read_timeout: nonzero(self.read_timeout),
-            write_timeout: nonzero(self.write_timeout),
-            idle_timeout: nonzero(self.idle_timeout),
+            max_body: self.max_body(),
+            read_header_timeout: positive(self.read_header_timeout),
+            read_timeout: positive(self.read_timeout),
+            write_timeout: positive(self.write_timeout),
+            idle_timeout: positive(self.idle_timeout),
             keep_alive: self.keep_alives_enabled,
             ..HttpServerConnConfig::default()
         }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_http::AdmitAll;
 use otelcore_http::grpc::server::{GrpcServerConn, GrpcServerConnConfig};
@@ -10,7 +11,7 @@ use otelcore_reactor::Sim;
 
 use super::*;
 use crate::Acceptor;
-use crate::config::GrpcClientDefaults;
+use crate::config::GrpcClientConfig;
 use crate::http_client::tests::{graph, log, test_proxy};
 
 /// Answers every call with its message.
@@ -118,13 +119,9 @@ fn run_burst(count: u64, peer: &str, timeout: Duration) -> Rc<RefCell<CallCounts
         .unwrap();
     let d = Diagnostics::new();
     let node = from_yaml(&format!("{{endpoint: '{peer}', tls: {{insecure: true}}}}"), &d).unwrap();
-    let defaults = GrpcClientDefaults {
-        empty_endpoint: "",
-        compression: "none",
-        balancer: Balancer::RoundRobin,
-        allow_top_level_tls_keys: false,
-    };
-    let settings = GrpcClientConfig::parse(&mut Section::new(Some(&node), "client", &d), &defaults).unwrap();
+    let defaults = GrpcClientConfig { balancer_name: Balancer::RoundRobin, ..GrpcClientConfig::default() };
+    let section = Section::new(Some(&node), "client", &d);
+    let settings = GrpcClientConfig::read_section(section, &defaults).channel().unwrap();
     let channel = GrpcChannel::new(Rc::new(settings), None, log(), 0);
     let counts = Rc::new(RefCell::new(CallCounts::default()));
     sim.add_node("client", graph(BurstClient { channel, count, timeout, counts: counts.clone() })).unwrap();
@@ -200,13 +197,9 @@ fn call_through_proxy(seed: u64, proxy_url: &str) -> (Vec<String>, Vec<Result<By
     sim.add_node("proxy", proxy_graph).unwrap();
     let d = Diagnostics::new();
     let node = from_yaml("{endpoint: 'far:4317', tls: {insecure: true}}", &d).unwrap();
-    let defaults = GrpcClientDefaults {
-        empty_endpoint: "",
-        compression: "none",
-        balancer: Balancer::RoundRobin,
-        allow_top_level_tls_keys: false,
-    };
-    let settings = GrpcClientConfig::parse(&mut Section::new(Some(&node), "client", &d), &defaults).unwrap();
+    let defaults = GrpcClientConfig { balancer_name: Balancer::RoundRobin, ..GrpcClientConfig::default() };
+    let section = Section::new(Some(&node), "client", &d);
+    let settings = GrpcClientConfig::read_section(section, &defaults).channel().unwrap();
     let mut channel = GrpcChannel::new(Rc::new(settings), None, log(), 0);
     channel.proxies = ProxySelector::fixed(Proxy::parse(proxy_url).unwrap());
     let results = RecordedResults::default();

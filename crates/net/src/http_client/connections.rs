@@ -274,7 +274,7 @@ impl HttpClient {
     pub(super) fn keep_idle(&mut self, cx: &mut Cx<'_>, index: usize) {
         let Some(number) = self.conns.get(index).map(|c| c.origin) else { return };
         let Some(origin) = self.origins.get_mut(number) else { return self.remove_connection(index) };
-        if origin.waiting.is_empty() && origin.idle.len() >= self.settings.max_idle_conns_per_host {
+        if origin.waiting.is_empty() && origin.idle.len() >= self.settings.idle_limit_per_host() {
             return self.remove_connection(index);
         }
         let idle_order = self.next_idle_order;
@@ -288,7 +288,7 @@ impl HttpClient {
         }
         self.update_deadline(index);
         self.pending_origins.push(number);
-        if self.idle.len() > self.settings.max_idle_conns
+        if self.idle.len() > self.settings.idle_limit()
             && let Some(oldest) = self.idle.first_key_value().map(|(_, index)| *index)
         {
             self.remove_connection(oldest);

@@ -261,7 +261,7 @@ impl PendingRequest {
         if settings.disable_keep_alives {
             fields.push((Cow::Borrowed("Connection"), "close".to_owned()));
         }
-        for (name, value) in &settings.headers {
+        for (name, value) in &settings.headers.0 {
             let name = name.as_str();
             // A configured `host` applies to the host of the first URL only.
             let withheld = self.withhold_credentials && (SENSITIVE_FIELDS.contains(&name) || name == "host");

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
+use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_http::Bytes;
 use otelcore_pipeline::{
@@ -17,7 +18,6 @@ use otelcore_reactor::Sim;
 
 use super::*;
 use crate::USER_AGENT;
-use crate::config::HttpClientDefaults;
 use crate::tls::{TlsAcceptor, TlsServerConfig};
 
 pub(crate) fn log() -> Logger {
@@ -315,12 +315,8 @@ impl ClientAuth for ExpiringAuth {
 pub(crate) fn parse_config(yaml: &str) -> HttpClientConfig {
     let d = Diagnostics::new();
     let node = from_yaml(&format!("{{{yaml}}}"), &d).unwrap();
-    let mut s = Section::new(Some(&node), "client", &d);
-    let config = HttpClientConfig::parse(
-        &mut s,
-        &HttpClientDefaults { compression: "none", timeout: otelcore_config::GoDuration::ZERO },
-    );
-    s.finish();
+    let s = Section::new(Some(&node), "client", &d);
+    let config = HttpClientConfig::read_section(s, &HttpClientConfig::default());
     assert!(!d.has_errors(), "{}", d.render_to_string(false));
     config
 }
@@ -727,7 +723,10 @@ fn certificate(name: &str) -> (TlsServerConfig, String) {
     let d = Diagnostics::new();
     let yaml = format!("tls: {{cert_pem: {cert:?}, key_pem: {:?}}}", key.serialize_pem());
     let node = from_yaml(&yaml, &d).unwrap();
-    let tls = TlsServerConfig::parse(&mut Section::new(Some(&node), "server", &d)).unwrap();
+    let tls = TlsServerConfig::read_section(
+        Section::new(node.get_path("tls"), "server::tls", &d),
+        &TlsServerConfig::default(),
+    );
     (tls, format!("{cert:?}"))
 }
 
@@ -834,9 +833,7 @@ fn proxy_url_with_an_unknown_scheme_is_a_configuration_error() {
         if unused {
             s.mark_unused();
         }
-        let defaults = HttpClientDefaults { compression: "none", timeout: otelcore_config::GoDuration::ZERO };
-        let _ = HttpClientConfig::parse(&mut s, &defaults);
-        let _ = s.finish();
+        let _ = HttpClientConfig::read_section(s, &HttpClientConfig::default());
         assert_eq!((d.has_errors(), d.len()), (!unused, 1));
         assert!(
             d.render_to_string(false).contains("proxies with \"socks5\" are not supported"),

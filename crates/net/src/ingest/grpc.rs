@@ -138,14 +138,14 @@ impl<P: IngestProtocol> GrpcServer<P> {
         Ok(Self {
             protocol,
             service,
-            listen: config.listen.clone(),
+            listen: config.listen.address()?,
             config: Rc::new(GrpcServerConnConfig {
                 inline_decompress: MAX_INLINE_DECOMPRESSED as u32,
                 ..config.connection_config()
             }),
-            tls_config: config.tls.clone(),
+            tls_config: config.tls.get().cloned(),
             tls_acceptor: None,
-            auth: config.auth.as_ref().map(|id| context.capabilities.get(id)).transpose()?,
+            auth: config.authenticator().map(|id| context.capabilities.get(&id)).transpose()?,
             log: context.log.clone(),
             accept_report: AcceptErrorReporter::new(context.log.clone(), context.telemetry),
             acceptor: None,

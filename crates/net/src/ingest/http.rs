@@ -145,16 +145,15 @@ impl<P: IngestProtocol> HeadRules<P> {
         routes: Vec<HttpRoute>,
         context: &BuildContext<'_>,
     ) -> Result<Self, StartError> {
-        let auth = server.auth.as_ref();
         Ok(Self {
             protocol,
             routes,
             codings: server.compression_algorithms.clone(),
-            max_body: server.max_request_body_size,
-            headers: server.response_headers.clone(),
-            cors: server.cors.clone(),
+            max_body: server.max_body(),
+            headers: server.response_headers.0.clone(),
+            cors: server.cors(),
             auth: server.authenticator(context.capabilities)?,
-            auth_params: auth.map(|a| a.request_params.clone()).unwrap_or_default(),
+            auth_params: server.auth_params(),
         })
     }
 

@@ -1,5 +1,6 @@
 //! A protocol whose bodies have one letter an item: `s` for spans, `l` for log records.
 
+use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_http::h1::{RequestHead, Response};
 use otelcore_http::{Bytes, Status};
@@ -8,7 +9,7 @@ use otelcore_pipeline::{BuildContext, Graph, Held, Outcome};
 use otelcore_testkit::{RecordedPayloads, TestContext, TestWorld, receiver_graph};
 
 use super::{DecodedBody, HttpRoute, Ingest, IngestProtocol, status_response};
-use crate::config::{HttpServerConfig, HttpServerDefaults};
+use crate::config::HttpServerConfig;
 
 struct LetterProtocol;
 
@@ -55,9 +56,8 @@ impl Fixture {
     fn new(yaml: &str) -> Self {
         let diagnostics = Diagnostics::new();
         let node = from_yaml(yaml, &diagnostics).unwrap();
-        let mut section = Section::new(Some(&node), "receivers::letters", &diagnostics);
-        let defaults = HttpServerDefaults::for_page_server("localhost:8080");
-        let config = HttpServerConfig::parse(&mut section, &defaults).unwrap();
+        let section = Section::new(Some(&node), "receivers::letters", &diagnostics);
+        let config = HttpServerConfig::read_section(section, &HttpServerConfig::for_page_server("localhost:8080"));
         let context = TestContext::new();
         let id = "letters".parse().unwrap();
         let build = BuildContext {

@@ -50,12 +50,12 @@ impl<P: GrpcProtocol> GrpcSender<P> {
     /// An exporter that connects when it is started.
     ///
     /// # Errors
-    /// The authenticator that the configuration names can't be used.
-    pub fn new(protocol: P, client: Rc<GrpcClientConfig>, context: &BuildContext<'_>) -> Result<Self, StartError> {
-        let auth = client.auth.as_ref().map(|id| context.capabilities.get(id)).transpose()?;
+    /// The authenticator that the configuration names can't be used, or a value that was not checked is wrong.
+    pub fn new(protocol: P, client: &GrpcClientConfig, context: &BuildContext<'_>) -> Result<Self, StartError> {
+        let auth = client.authenticator().map(|id| context.capabilities.get(&id)).transpose()?;
         let log = context.log.clone();
         Ok(Self {
-            channel: GrpcChannel::new(client, auth, log.clone(), 0),
+            channel: GrpcChannel::new(Rc::new(client.channel()?), auth, log.clone(), 0),
             delivery: Delivery::new(protocol.clone(), &context.id.to_string(), context.telemetry, log.clone()),
             protocol,
             log,

@@ -13,7 +13,7 @@ use otelcore_pipeline::{
 use smallvec::smallvec;
 
 use super::call_result;
-use crate::config::HttpClientConfig;
+use crate::config::{CompressionConfig, HttpClientConfig};
 use crate::{BodyParts, HttpClient, HttpRequest, HttpRequestError, HttpResponse, Url};
 
 /// What an exporter over HTTP defines: its URLs, its bodies, and what responses mean.
@@ -89,8 +89,8 @@ impl<P: HttpProtocol> HttpSender<P> {
     /// # Errors
     /// The authenticator that the configuration names can't be used.
     pub fn new(protocol: P, client: Rc<HttpClientConfig>, context: &BuildContext<'_>) -> Result<Self, StartError> {
-        let auth = client.auth.as_ref().map(|id| context.capabilities.get(id)).transpose()?;
-        let (coding, level) = (client.compression.coding.clone(), client.compression.level);
+        let auth = client.authenticator().map(|id| context.capabilities.get(&id)).transpose()?;
+        let CompressionConfig { coding, level } = client.compression();
         let log = context.log.clone();
         let content_encoding = (!coding.is_identity()).then(|| coding.name());
         let encoder = BodyEncoder { protocol: protocol.clone(), coding, level };

@@ -86,7 +86,7 @@ fn sender_graph(client: &str, counts: &[u32], telemetry: &Telemetry) -> Graph {
     let protocol = CountProtocol(Arc::new(Url::parse("http://h/count").unwrap()));
     let sender = HttpSender::new(protocol, Rc::new(parse_config(client)), &context).unwrap();
     let config = ExporterQueueConfig {
-        queue: QueueConfig::enabled(),
+        queue: QueueConfig::default().into(),
         retry: RetryConfig { randomization_factor: 0.0, ..RetryConfig::default() },
         timeout: Duration::from_secs(5),
     };

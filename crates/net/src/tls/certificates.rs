@@ -48,9 +48,9 @@ impl PemFiles {
             .transpose()
         };
         Ok(Self {
-            ca: read(common.ca.as_ref(), "CA CertPool File: failed to load cert")?,
-            cert: read(common.cert.as_ref(), "TLS cert and key")?,
-            key: read(common.key.as_ref(), "TLS cert and key")?,
+            ca: read(common.ca().as_ref(), "CA CertPool File: failed to load cert")?,
+            cert: read(common.cert().as_ref(), "TLS cert and key")?,
+            key: read(common.key().as_ref(), "TLS cert and key")?,
             client_ca: read(client_ca, "client CA CertPool: failed to load cert")?,
         })
     }
@@ -62,7 +62,8 @@ impl PemFiles {
         common: &TlsCommonConfig,
         client_ca: Option<&PemSource>,
     ) -> Option<Vec<u8>> {
-        let sources = [common.ca.as_ref(), common.cert.as_ref(), common.key.as_ref(), client_ca];
+        let (ca, cert, key) = (common.ca(), common.cert(), common.key());
+        let sources = [ca.as_ref(), cert.as_ref(), key.as_ref(), client_ca];
         let contents = [&self.ca, &self.cert, &self.key, &self.client_ca];
         let is_it = |source: &Option<&PemSource>| matches!(source, Some(PemSource::File(found)) if found == path);
         sources.iter().zip(contents).find(|(source, _)| is_it(source)).and_then(|(_, content)| content.clone())
@@ -75,7 +76,7 @@ impl PemFiles {
         client_ca: Option<&PemSource>,
     ) -> Option<Self> {
         let read = |pem: Option<&PemSource>| pem.map(|pem| pem.read(&mut |path| read(path).ok_or(()))).transpose();
-        let (ca, cert, key) = (read(common.ca.as_ref()), read(common.cert.as_ref()), read(common.key.as_ref()));
+        let (ca, cert, key) = (read(common.ca().as_ref()), read(common.cert().as_ref()), read(common.key().as_ref()));
         Some(Self { ca: ca.ok()?, cert: cert.ok()?, key: key.ok()?, client_ca: read(client_ca).ok()? })
     }
 
@@ -88,20 +89,20 @@ impl PemFiles {
         };
         let chain: Vec<_> = CertificateDer::pem_slice_iter(cert)
             .collect::<Result<_, _>>()
-            .map_err(|e| error(common.cert.as_ref(), &pem_error_text(&e)))?;
+            .map_err(|e| error(common.cert().as_ref(), &pem_error_text(&e)))?;
         if chain.is_empty() {
-            return Err(error(common.cert.as_ref(), "no certificate in it"));
+            return Err(error(common.cert().as_ref(), "no certificate in it"));
         }
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| {
             let why = match e {
                 pem::Error::NoItemsFound => "no private key in it; an encrypted key can't be used".to_owned(),
                 e => pem_error_text(&e),
             };
-            error(common.key.as_ref(), &why)
+            error(common.key().as_ref(), &why)
         })?;
         let problem = chain.first().and_then(|leaf| CertificateInfo::parse(leaf)?.unusable_key(true));
         if let Some(why) = problem {
-            return Err(error(common.cert.as_ref(), &why));
+            return Err(error(common.cert().as_ref(), &why));
         }
         Ok(Some(Identity { chain, key }))
     }
@@ -166,10 +167,10 @@ impl TrustedCerts {
     /// for both.
     pub(super) fn for_client(common: &TlsCommonConfig, files: &PemFiles) -> Result<Self, String> {
         let mut trusted = Self::new();
-        if let (Some(pem), Some(text)) = (&common.ca, &files.ca) {
-            trusted.add_pem(text, pem)?;
+        if let (Some(pem), Some(text)) = (common.ca(), &files.ca) {
+            trusted.add_pem(text, &pem)?;
         }
-        if common.ca.is_none() || common.system_roots {
+        if common.ca().is_none() || common.include_system_ca_certs_pool {
             // A machine without authorities is not an error here: the handshake fails with a precise error.
             for cert in rustls_native_certs::load_native_certs().certs {
                 let Some(facts) = CertificateInfo::parse(&cert) else { continue };

@@ -39,9 +39,9 @@ impl TlsConnector {
             common: settings.common.clone(),
             client_ca: None,
             reloads_client_ca: false,
-            interval: settings.common.reload_interval,
+            interval: settings.common.reload_nanos(),
         };
-        let server_name = settings.server_name.clone();
+        let server_name = settings.server_name().map(str::to_owned);
         let (settings, alpn) = (settings.clone(), alpn.iter().map(|p| p.to_vec()).collect::<Vec<_>>());
         let build: BuildConfig<ClientConfig> = Arc::new(move |files| build_config(&settings, files, &alpn));
         Ok(Self { server_name, config: ReloadedConfig::new(cx, files, plan, build, log).map_err(TlsError::Settings)? })
@@ -85,7 +85,7 @@ fn build_config(tls_config: &TlsClientConfig, files: &PemFiles, alpn: &[Vec<u8>]
     let builder = ClientConfig::builder_with_provider(crypto_provider.clone())
         .with_protocol_versions(&common.protocol_versions())
         .map_err(|e| failed(e.to_string()))?;
-    let verifier: Arc<dyn ServerCertVerifier> = if tls_config.skip_verify {
+    let verifier: Arc<dyn ServerCertVerifier> = if tls_config.insecure_skip_verify {
         Arc::new(SkipServerVerification(crypto_provider))
     } else {
         Arc::new(ServerVerifier::new(TrustedCerts::for_client(common, files)?, crypto_provider).map_err(failed)?)

@@ -18,7 +18,7 @@ mod x509;
 mod tests;
 
 pub use client::TlsConnector;
-pub use config::{TlsClientConfig, TlsClientSection, TlsServerConfig};
+pub use config::{OldTlsConfig, TlsClientConfig, TlsCommonConfig, TlsServerConfig, TlsVersion};
 pub use error::TlsError;
 pub use server::TlsAcceptor;
 pub use stream::TlsStream;

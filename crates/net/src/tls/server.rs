@@ -32,17 +32,17 @@ impl TlsAcceptor {
     /// # Errors
     /// [`TlsError::Settings`]: what can't be read or used.
     pub fn load(cx: &mut Cx<'_>, settings: &TlsServerConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, TlsError> {
-        let files = PemFiles::read(|path| cx.read_file(path), &settings.common, settings.client_ca.as_ref());
+        let files = PemFiles::read(|path| cx.read_file(path), &settings.common, settings.client_ca().as_ref());
         let files = files.map_err(TlsError::Settings)?;
-        let interval = match settings.common.reload_interval {
-            0 if settings.client_ca_reload => CA_CHECK_INTERVAL,
-            interval if settings.client_ca_reload => interval.min(CA_CHECK_INTERVAL),
+        let interval = match settings.common.reload_nanos() {
+            0 if settings.client_ca_file_reload => CA_CHECK_INTERVAL,
+            interval if settings.client_ca_file_reload => interval.min(CA_CHECK_INTERVAL),
             interval => interval,
         };
         let plan = ReloadPlan {
             common: settings.common.clone(),
-            client_ca: settings.client_ca.clone(),
-            reloads_client_ca: settings.client_ca_reload,
+            client_ca: settings.client_ca(),
+            reloads_client_ca: settings.client_ca_file_reload,
             interval,
         };
         let (settings, alpn) = (settings.clone(), alpn.iter().map(|p| p.to_vec()).collect::<Vec<_>>());
@@ -69,7 +69,7 @@ impl TlsServerConfig {
     /// # Errors
     /// As [`TlsAcceptor::load`].
     pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
-        let files = PemFiles::read_available(read, &self.common, self.client_ca.as_ref());
+        let files = PemFiles::read_available(read, &self.common, self.client_ca().as_ref());
         files.map_or(Ok(()), |files| build_config(self, &files, &[]).map(drop))
     }
 }
@@ -81,9 +81,9 @@ fn build_config(tls_config: &TlsServerConfig, files: &PemFiles, alpn: &[Vec<u8>]
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&common.protocol_versions())
         .map_err(|e| failed(e.to_string()))?;
-    let builder = match (&tls_config.client_ca, &files.client_ca) {
+    let builder = match (tls_config.client_ca(), &files.client_ca) {
         (Some(pem), Some(text)) => {
-            let verifier = ClientVerifier::new(TrustedCerts::for_server(text, pem)?, provider).map_err(failed)?;
+            let verifier = ClientVerifier::new(TrustedCerts::for_server(text, &pem)?, provider).map_err(failed)?;
             builder.with_client_cert_verifier(Arc::new(verifier))
         }
         _ => builder.with_no_client_auth(),

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_pipeline::{Logger, NoopLogSink, Stream};
 use otelcore_testkit::TestWorld;
@@ -112,8 +113,8 @@ fn log() -> Logger {
 fn load_server(world: &mut TestWorld, yaml: &str) -> Result<TlsAcceptor, String> {
     let d = Diagnostics::new();
     let node = from_yaml(&format!("tls: {{{yaml}}}"), &d).unwrap();
-    let mut section = Section::new(Some(&node), "server", &d);
-    let settings = TlsServerConfig::parse(&mut section).ok_or_else(|| d.render_to_string(false))?;
+    let section = Section::new(node.get_path("tls"), "server::tls", &d);
+    let settings = TlsServerConfig::read_section(section, &TlsServerConfig::default());
     assert!(!d.has_errors(), "{}", d.render_to_string(false));
     TlsAcceptor::load(&mut world.cx(), &settings, &[b"h2", b"http/1.1"], log()).map_err(|e| e.to_string())
 }
@@ -121,9 +122,9 @@ fn load_server(world: &mut TestWorld, yaml: &str) -> Result<TlsAcceptor, String>
 fn load_client(world: &mut TestWorld, yaml: &str, alpn: &[&[u8]]) -> Result<TlsConnector, String> {
     let d = Diagnostics::new();
     let node = from_yaml(&format!("{{{yaml}}}"), &d).unwrap();
-    let settings = TlsClientSection::parse(Section::new(Some(&node), "client", &d));
+    let settings = TlsClientConfig::read_section(Section::new(Some(&node), "client", &d), &TlsClientConfig::default());
     assert!(!d.has_errors(), "{}", d.render_to_string(false));
-    TlsConnector::load(&mut world.cx(), &settings.tls, alpn, log()).map_err(|e| e.to_string())
+    TlsConnector::load(&mut world.cx(), &settings, alpn, log()).map_err(|e| e.to_string())
 }
 
 /// Sends a request and a response between the two, each longer than the pipe. On failure, returns the errors of the

@@ -12,9 +12,19 @@ pub(super) enum Command {
     Help,
     Version,
     Components,
+    Schema(SchemaOf),
     FeatureGate(Option<String>),
     Validate,
     PrintConfig { redact: bool, json: bool, validate: bool },
+}
+
+/// What `components --schema` describes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SchemaOf {
+    /// Each component by itself.
+    Components,
+    /// A whole configuration.
+    Configuration,
 }
 
 /// A parsed command line.
@@ -58,6 +68,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         old_flags: Vec::new(),
     };
     let (mut redact, mut json, mut validate) = (true, false, true);
+    let mut schema = None;
     let mut subcommand: Option<String> = None;
     let mut positional = Vec::new();
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
@@ -91,6 +102,13 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
                 "json" => json = true,
                 other => return Err(format!("unrecognized print format: {other}")),
             },
+            Arg::Long("schema") => {
+                schema = Some(match parser.optional_value().as_deref().map(|what| what.to_string_lossy()).as_deref() {
+                    None | Some("components") => SchemaOf::Components,
+                    Some("config") => SchemaOf::Configuration,
+                    Some(other) => return Err(format!("invalid schema {other:?}: schemas are: components, config")),
+                });
+            }
             Arg::Long("validate") => {
                 validate = parser.optional_value().is_none_or(|v| v != "false" && v != "0");
             }
@@ -123,7 +141,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         Some(name @ ("components" | "validate" | "print-config" | "print-initial-config")) => {
             check_no_positional(&positional)?;
             match name {
-                "components" => Command::Components,
+                "components" => schema.map_or(Command::Components, Command::Schema),
                 "validate" => Command::Validate,
                 _ => Command::PrintConfig { redact, json, validate },
             }
@@ -139,7 +157,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
 }
 
 /// Flags without a value.
-const FLAGS_WITHOUT_VALUE: [&str; 3] = ["help", "version", "validate"];
+const FLAGS_WITHOUT_VALUE: [&str; 4] = ["help", "schema", "version", "validate"];
 /// Flags with a value.
 const FLAGS_WITH_VALUE: [&str; 6] = ["config", "set", "feature-gates", "shutdown-timeout", "mode", "format"];
 
@@ -216,6 +234,9 @@ Flags:
       --shutdown-timeout TIME    How long a stop may take to deliver what is held (default 25s)
   -v, --version                  version for {command}
 
+Flags of components:
+      --schema[=config]          Output the JSON Schema of each component, or of a whole configuration, for editors
+
 Flags of print-config:
       --format string            Output format: yaml (default) or json
       --mode string              Operating mode: redacted (default), unredacted
@@ -272,6 +293,17 @@ mod tests {
         });
         assert_eq!(parse_args(&["-confg=a"]).unwrap_err(), "unknown shorthand flag: 'c' in -c");
         assert_eq!(parse_args(&["--", "-config=a"]).unwrap_err(), "unknown command \"-config=a\"");
+    }
+
+    #[test]
+    fn schema_of_components_is_printed_unless_that_of_a_configuration_is_named() {
+        assert_eq!(parse_args(&["components", "--schema"]).unwrap().command, Command::Schema(SchemaOf::Components));
+        assert_eq!(
+            parse_args(&["components", "--schema=config"]).unwrap().command,
+            Command::Schema(SchemaOf::Configuration)
+        );
+        let message = "invalid schema \"x\": schemas are: components, config";
+        assert_eq!(parse_args(&["components", "--schema=x"]).unwrap_err(), message);
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use otelcore_config::{Diagnostics, FeatureGates, print};
 use otelcore_pipeline::{ComponentKind, StartError};
 
-use super::args::{Command, Invocation};
+use super::args::{Command, Invocation, SchemaOf};
 use super::{SystemSources, Terminal, load, load_from, manifests, print_error};
 use crate::plan::Plan;
 use crate::registry::Registry;
+use crate::schema;
 use crate::service::{BuildInfo, Collector};
 
 /// Reads, checks and builds; opens nothing. Prints nothing when there is no mistake.
@@ -48,6 +49,16 @@ pub(super) fn print_config(invocation: &Invocation, registry: &Registry, termina
     loaded.report_warnings(terminal);
     let text = if json { print::to_json(plan.effective(), redact) } else { print::to_yaml(plan.effective(), redact) };
     let _ = terminal.out.write_all(text.as_bytes());
+    0
+}
+
+/// Prints the JSON Schema of every component, or of whole configurations.
+pub(super) fn schema(registry: &Registry, what: SchemaOf, terminal: &mut Terminal<'_>) -> u8 {
+    let schema = match what {
+        SchemaOf::Components => schema::of_components(registry),
+        SchemaOf::Configuration => schema::of_configuration(registry),
+    };
+    let _ = terminal.out.write_all(print::to_json(&schema, false).as_bytes());
     0
 }
 

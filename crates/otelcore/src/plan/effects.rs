@@ -98,7 +98,7 @@ impl Plan {
 
     fn add_telemetry(&self, root: &ConfigNode, effects: &mut ConfigEffects) {
         const METRICS: &str = "service::telemetry::metrics";
-        for (index, page) in self.telemetry.metrics_pages.iter().enumerate() {
+        for (index, page) in self.telemetry.metrics.pages.iter().enumerate() {
             let reader = root.get_path(&format!("{METRICS}::readers")).and_then(|n| n.items().get(index));
             let key = if root.get_path(&format!("{METRICS}::address")).is_some() { "address" } else { "readers" };
             let key = format!("{METRICS}::{key}");

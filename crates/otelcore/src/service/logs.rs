@@ -3,24 +3,117 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use otelcore_config::{GoDuration, NodeValue, Section};
+use otelcore_config::declare::{ConfigValue, Optional, Shape};
+use otelcore_config::{EffectiveValue, NodeValue, Section, config_enum, config_struct};
 use otelcore_pdata::text::{UtcDateTime, put_json_string};
 use otelcore_pipeline::{LogEntry, LogField, LogLevel, LogSink};
 
-use super::telemetry::{SAMPLING_FLAVOR, parse_log_level};
+use super::telemetry::parse_log_level;
 
-/// The section, read and checked.
-#[derive(Clone, Debug)]
-pub(crate) struct LogConfig {
-    pub(crate) level: LogLevel,
-    pub(crate) is_json: bool,
-    pub(crate) output_paths: Vec<String>,
-    initial_fields: Vec<(String, InitialValue)>,
-    show_resource: bool,
-    sampling: Option<SamplingConfig>,
-    /// Which keys the configuration sets, in contrast to a default.
-    set_keys: SetKeys,
+config_struct! {
+    /// `service::telemetry::logs`.
+    #[config(check = Self::check)]
+    #[config(unsupported("processors", "own logs can be written but not exported yet"))]
+    pub(crate) struct LogConfig {
+        /// The lowest level that is written: `debug`, `info`, `warn` or `error`.
+        pub(crate) level: LogLevelConfig,
+        /// The form of the lines.
+        pub(crate) encoding: LogEncoding,
+        /// Go's development mode.
+        #[config(ignored = "lines have no caller and no stack trace, which is all that it would change")]
+        pub(crate) development: bool,
+        /// Leaves the place in the source out.
+        #[config(ignored = "lines have no caller")]
+        pub(crate) disable_caller: bool,
+        /// Leaves stack traces out.
+        #[config(ignored = "lines have no stack trace")]
+        pub(crate) disable_stacktrace: bool,
+        /// Limits how many records with the same level and message are written.
+        pub(crate) sampling: Optional<SamplingConfig> = Optional::on(SamplingConfig::default()),
+        /// Where lines are written: `stdout`, `stderr` and paths of files.
+        pub(crate) output_paths: Vec<String> = vec!["stderr".to_owned()],
+        /// Where failures of the log itself are written.
+        #[config(ignored = "they are written to stderr")]
+        pub(crate) error_output_paths: Vec<String> = vec!["stderr".to_owned()],
+        /// Fields of every line.
+        pub(crate) initial_fields: InitialFieldsConfig,
+        /// Leaves the resource out of the lines.
+        pub(crate) disable_zap_resource: bool,
+        /// Which keys the configuration sets, in contrast to a default.
+        #[config(skip)]
+        set_keys: SetKeys,
+    }
+}
+
+config_enum! {
+    /// The form of the lines.
+    pub(crate) enum LogEncoding {
+        /// Columns for people.
+        Console = "console" | "",
+        /// A JSON object in each line.
+        Json = "json",
+    }
+}
+
+/// `level`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogLevelConfig(pub(crate) LogLevel);
+
+impl Default for LogLevelConfig {
+    fn default() -> Self {
+        Self(LogLevel::Info)
+    }
+}
+
+impl ConfigValue for LogLevelConfig {
+    fn read(s: &mut Section<'_>, key: &str, _: &Self) -> Self {
+        let name = s.str(key, "info");
+        Self(parse_log_level(&name).unwrap_or_else(|| {
+            s.error(key, format!("'level' unrecognized level: \"{name}\"")).help("write debug, info, warn or error");
+            LogLevel::Info
+        }))
+    }
+
+    fn shape(_: &Self) -> Shape {
+        Shape::Str
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Str("info".to_owned())
+    }
+}
+
+/// `initial_fields`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InitialFieldsConfig(Vec<(String, InitialValue)>);
+
+impl ConfigValue for InitialFieldsConfig {
+    fn read(s: &mut Section<'_>, key: &str, _: &Self) -> Self {
+        let mut fields = s.section(key);
+        let mut all = Vec::new();
+        for key in fields.child_keys() {
+            let value = match fields.raw_node(&key.value).map(|node| &node.value) {
+                Some(NodeValue::Str(text)) => InitialValue::Text(text.to_string()),
+                Some(NodeValue::Int(v)) => i64::try_from(*v).map_or(InitialValue::Float(*v as f64), InitialValue::Int),
+                Some(NodeValue::Float(v)) => InitialValue::Float(*v),
+                Some(NodeValue::Bool(v)) => InitialValue::Bool(*v),
+                Some(NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_)) | None => InitialValue::Null,
+            };
+            all.push((key.value.clone(), value));
+        }
+        fields.finish();
+        Self(all)
+    }
+
+    fn shape(_: &Self) -> Shape {
+        Shape::Map(Box::new(Shape::Any))
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Map(BTreeMap::new())
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,74 +157,27 @@ impl InitialValue {
     }
 }
 
-/// Of records with the same level and message, the first `initial` ones in a period are written, then one of every
-/// `thereafter`.
-#[derive(Clone, Copy, Debug)]
-struct SamplingConfig {
-    tick: u64,
-    initial: u64,
-    thereafter: u64,
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self {
-            level: LogLevel::Info,
-            is_json: false,
-            output_paths: vec!["stderr".to_owned()],
-            initial_fields: Vec::new(),
-            show_resource: true,
-            sampling: None,
-            set_keys: SetKeys::default(),
-        }
+config_struct! {
+    /// `sampling`: of records with the same level and message, the first `initial` ones in a period are written, then one
+    /// of every `thereafter`.
+    pub(crate) struct SamplingConfig {
+        /// The period.
+        pub(crate) tick: Duration = Duration::from_secs(10),
+        /// Records that are written before sampling begins.
+        pub(crate) initial: u64 = 10,
+        /// After these, every n-th record is written.
+        pub(crate) thereafter: u64 = 100,
     }
 }
 
 impl LogConfig {
-    pub(crate) fn parse(mut s: Section<'_>) -> Self {
+    fn check(&mut self, s: &mut Section<'_>) {
         let keys = ["level", "encoding", "output_paths", "sampling"];
         let [level, encoding, output_paths, sampling] = keys.map(|key| s.contains_key(key));
-        let set_keys = SetKeys { level, encoding, output_paths, sampling };
-        let name = s.str("level", "info");
-        let level = parse_log_level(&name).unwrap_or_else(|| {
-            s.error("level", format!("'level' unrecognized level: \"{name}\""))
-                .help("write debug, info, warn or error");
-            LogLevel::Info
-        });
-        let is_json = s.one_of_strings("encoding", &["", "console", "json"], "console") == "json";
-        for key in ["development", "disable_caller", "disable_stacktrace"] {
-            // Lines have no caller and no stack trace, and a development mode would change nothing.
-            let _ = s.bool(key, false);
-        }
-        let sampling = s.optional_section("sampling", SAMPLING_FLAVOR).map(|mut s| {
-            let tick = s.duration("tick", GoDuration::from_secs(10)).nanos_or_zero();
-            let initial = s.int::<u64>("initial", 10);
-            let thereafter = s.int::<u64>("thereafter", 100);
-            s.finish();
-            SamplingConfig { tick: tick.max(1), initial, thereafter }
-        });
-        let output_paths = s.str_list("output_paths", &["stderr"]);
-        let error_outputs = s.str_list("error_output_paths", &["stderr"]);
-        if error_outputs != ["stderr"] {
+        self.set_keys = SetKeys { level, encoding, output_paths, sampling };
+        if self.error_output_paths != ["stderr"] {
             s.warn("error_output_paths", "'error_output_paths' has no effect: failures of the log itself go to stderr");
         }
-        let mut fields = s.section("initial_fields");
-        let mut initial_fields = Vec::new();
-        for key in fields.child_keys() {
-            let value = match fields.raw_node(&key.value).map(|node| &node.value) {
-                Some(NodeValue::Str(text)) => InitialValue::Text(text.to_string()),
-                Some(NodeValue::Int(v)) => i64::try_from(*v).map_or(InitialValue::Float(*v as f64), InitialValue::Int),
-                Some(NodeValue::Float(v)) => InitialValue::Float(*v),
-                Some(NodeValue::Bool(v)) => InitialValue::Bool(*v),
-                Some(NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_)) | None => InitialValue::Null,
-            };
-            initial_fields.push((key.value.clone(), value));
-        }
-        fields.finish();
-        s.refuse_unsupported("processors", "own logs can be written but not exported yet");
-        let show_resource = !s.bool("disable_zap_resource", false);
-        s.finish();
-        Self { level, is_json, output_paths, initial_fields, show_resource, sampling, set_keys }
     }
 
     /// The key that has no effect where a host program takes the log, with what to write instead.
@@ -192,7 +238,7 @@ impl LogLineWriter {
     }
 
     fn is_sampled(&self, state: &mut State, record: &LogEntry<'_>, now: u64) -> bool {
-        let Some(sampling) = &self.config.sampling else { return true };
+        let Some(sampling) = self.config.sampling.get() else { return true };
         if state.counts.len() >= MAX_COUNTED_MESSAGES {
             state.counts.clear();
         }
@@ -200,7 +246,7 @@ impl LogLineWriter {
             .counts
             .entry((record.level as u8, record.message.to_owned()))
             .or_insert(MessageCount { period_start: now, count: 0 });
-        if now.saturating_sub(counted.period_start) >= sampling.tick {
+        if u128::from(now.saturating_sub(counted.period_start)) >= sampling.tick.as_nanos().max(1) {
             *counted = MessageCount { period_start: now, count: 0 };
         }
         counted.count += 1;
@@ -211,7 +257,7 @@ impl LogLineWriter {
 
 impl LogSink for LogLineWriter {
     fn enabled(&self, level: LogLevel) -> bool {
-        level >= self.config.level
+        level >= self.config.level.0
     }
 
     fn log(&self, record: &LogEntry<'_>) {
@@ -227,13 +273,13 @@ impl LogLineWriter {
         if !self.is_sampled(&mut state, record, now) {
             return false;
         }
-        if state.outputs.is_empty() || record.level < self.config.level {
+        if state.outputs.is_empty() || record.level < self.config.level.0 {
             return true;
         }
         let state = &mut *state;
         state.line.clear();
         let fields = LineFormatter { config: &self.config, resource: &self.resource, record };
-        if self.config.is_json {
+        if self.config.encoding == LogEncoding::Json {
             fields.write_json(&mut state.line, now)
         } else {
             fields.write_console(&mut state.line, now)
@@ -273,7 +319,7 @@ impl HostLog {
 impl LogSink for HostLog {
     fn enabled(&self, level: LogLevel) -> bool {
         let config = &self.line_writer.config;
-        let is_level = level >= config.level;
+        let is_level = level >= config.level.0;
         (is_level || !config.set_keys.level) && self.host.enabled(level) || is_level && self.has_outputs()
     }
 
@@ -281,13 +327,13 @@ impl LogSink for HostLog {
         let config = &self.line_writer.config;
         // The default sampling is for lines that a person reads; the host decides itself how many records are too many.
         let is_sampled = self.line_writer.write_line(record) || !config.set_keys.sampling;
-        if !is_sampled || config.set_keys.level && record.level < config.level || !self.host.enabled(record.level) {
+        if !is_sampled || config.set_keys.level && record.level < config.level.0 || !self.host.enabled(record.level) {
             return;
         }
-        if config.initial_fields.is_empty() {
+        if config.initial_fields.0.is_empty() {
             return self.host.log(record);
         }
-        let initial = config.initial_fields.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_field()?)));
+        let initial = config.initial_fields.0.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_field()?)));
         let fields: Vec<_> = initial.chain(record.fields.iter().copied()).collect();
         self.host.log(&LogEntry { fields: &fields, ..*record });
     }
@@ -330,11 +376,11 @@ impl LineFormatter<'_> {
             put_json_string(out, name.as_bytes());
             out.extend_from_slice(colon.as_bytes());
         };
-        for (key, value) in &self.config.initial_fields {
+        for (key, value) in &self.config.initial_fields.0 {
             write_key(out, key);
             value.write_json(out);
         }
-        if self.config.show_resource {
+        if !self.config.disable_zap_resource {
             write_key(out, "resource");
             out.extend_from_slice(self.resource.as_bytes());
         }
@@ -417,7 +463,8 @@ mod tests {
 
     #[test]
     fn json_line_is_one_object() {
-        let (log, page) = logger(LogConfig { is_json: true, show_resource: false, ..LogConfig::default() });
+        let (log, page) =
+            logger(LogConfig { encoding: LogEncoding::Json, disable_zap_resource: true, ..LogConfig::default() });
         log.warn("x", &[("interval", LogField::Float(1.0))]);
         let expected = "{\"level\":\"warn\",\"ts\":\"2025-11-22T16:30:44.802Z\",\"msg\":\"x\",\"interval\":1}\n";
         assert_eq!(text(&page), expected);
@@ -425,7 +472,7 @@ mod tests {
 
     #[test]
     fn repeated_message_is_sampled() {
-        let sampling = Some(SamplingConfig { tick: 10, initial: 2, thereafter: 3 });
+        let sampling = Optional::on(SamplingConfig { tick: Duration::from_nanos(10), initial: 2, thereafter: 3 });
         let (log, page) = logger(LogConfig { sampling, ..LogConfig::default() });
         for _ in 0..8 {
             log.info("again", &[]);

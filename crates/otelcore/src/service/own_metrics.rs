@@ -2,7 +2,7 @@
 //! serves it, `localhost:8888/metrics` by default.
 
 use otelcore_exposition::{MetricType, label_name, write_family_header, write_histogram, write_label, write_sample};
-use otelcore_net::config::{HttpServerConfig, HttpServerDefaults};
+use otelcore_net::config::HttpServerConfig;
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pipeline::{
     Budget, Cx, Event, Extension, FamilyKind, Gauge, Logger, MetricFamily, MetricsLevel, ProcessSample, SeriesValue,
@@ -86,9 +86,7 @@ impl OwnMetricsPage {
         budget: Arc<Budget>,
         log: Logger,
     ) -> Self {
-        let listen = config.endpoint();
-        let defaults = HttpServerDefaults::for_page_server("localhost:8888");
-        let server = PageServer::new(&HttpServerConfig::with_defaults(listen, &defaults), None, log, &telemetry);
+        let server = PageServer::new(&HttpServerConfig::for_page_server(&config.endpoint()), None, log, &telemetry);
         Self { config, server, telemetry, resource, process_metrics, budget }
     }
 }
@@ -110,7 +108,7 @@ impl Extension for OwnMetricsPage {
                 return not_found();
             }
             process.update(&cx.sample_process(), budget);
-            let body = render_page(&telemetry.collect(), resource, settings.type_suffix);
+            let body = render_page(&telemetry.collect(), resource, !settings.without_type_suffix);
             Page::new(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", body)
         });
     }

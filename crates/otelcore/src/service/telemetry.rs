@@ -1,184 +1,334 @@
 //! `service::telemetry`: the collector's own logs, metrics and identity.
 
-use otelcore_config::{DiagnosticKind, EffectiveValue, NodeValue, OptionalFlavor, Section};
+use otelcore_config::declare::{Config, ConfigValue, Field, Shape};
+use otelcore_config::{DiagnosticKind, EffectiveValue, NodeValue, Section, config_struct};
 use otelcore_pipeline::{Endpoint, LogLevel, MetricsLevel};
 
 use crate::service::logs::LogConfig;
 
-/// The section, read and checked.
-#[derive(Clone, Debug)]
-pub(crate) struct TelemetryConfig {
-    pub(crate) logs: LogConfig,
-    pub(crate) level: MetricsLevel,
-    /// The addresses and forms of the metrics pages; empty when there is no page.
-    pub(crate) metrics_pages: Vec<MetricsPageConfig>,
-    /// Whether the configuration names such a page or an `address`, so that it is not the default one.
-    pub(crate) has_explicit_page: bool,
-    /// The configured attributes of the collector's own resource; null removes a default.
-    pub(crate) resource: Vec<(String, Option<String>)>,
-}
-
-/// A pull reader.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MetricsPageConfig {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// Whether the names of counters end in `_total`.
-    pub(crate) type_suffix: bool,
-}
-
-impl MetricsPageConfig {
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        Endpoint::Tcp { host: self.host.clone(), port: self.port }
+config_struct! {
+    /// What the collector says about itself.
+    pub(crate) struct TelemetryConfig {
+        /// Its log.
+        pub(crate) logs: LogConfig,
+        /// Its metrics.
+        pub(crate) metrics: MetricsConfig,
+        /// Its traces: it makes none.
+        pub(crate) traces: TracesConfig,
+        /// Attributes of its own resource.
+        pub(crate) resource: ResourceConfig,
     }
 }
 
-impl TelemetryConfig {
-    pub(crate) fn parse(mut s: Section<'_>) -> Self {
-        let logs = LogConfig::parse(s.section("logs"));
-        let section = s.section("metrics");
-        let has_explicit_page = section.contains_key("readers") || section.contains_key("address");
-        let (level, metrics_pages) = parse_metrics(section);
-        let mut traces = s.section("traces");
-        // The collector makes no traces of its own: only check that it is a level.
-        let _ = parse_level(&mut traces, "basic");
-        for name in traces.str_list("propagators", &[]) {
+config_struct! {
+    /// `service::telemetry::metrics`.
+    #[config(check = Self::check)]
+    #[config(unsupported("views", "views of own metrics are not supported yet"))]
+    pub(crate) struct MetricsConfig {
+        /// How many metrics there are.
+        pub(crate) level: OwnMetricsLevel,
+        /// Where metrics are read; without the key, a page at `localhost:8888`.
+        pub(crate) readers: Vec<ReaderConfig>,
+        /// Of the page, as `host:port`.
+        #[config(deprecated = "`readers:` with `- pull: {exporter: {prometheus: {host: ..., port: ...}}}`")]
+        pub(crate) address: Option<String>,
+        /// The addresses and forms of the metrics pages; empty when there is no page.
+        #[config(skip)]
+        pub(crate) pages: Vec<MetricsPageConfig>,
+        /// Whether the configuration names such a page or an `address`, so that it is not the default one.
+        #[config(skip)]
+        pub(crate) page_is_named: bool,
+    }
+}
+
+config_struct! {
+    /// One of `readers`.
+    #[config(check = Self::check)]
+    #[config(unsupported("periodic", "own metrics can be scraped but not pushed yet; write a `pull` reader"))]
+    pub(crate) struct ReaderConfig {
+        /// A page that is scraped.
+        pub(crate) pull: Option<PullConfig>,
+    }
+}
+
+config_struct! {
+    /// `pull`.
+    // Producers would add metrics of other libraries; there are none in this program.
+    #[config(unsupported("producers", "metric producers are not supported"))]
+    pub(crate) struct PullConfig {
+        /// The form of the page.
+        pub(crate) exporter: PullExporterConfig,
+    }
+}
+
+config_struct! {
+    /// `pull::exporter`.
+    #[config(check = Self::check)]
+    pub(crate) struct PullExporterConfig {
+        /// A page for Prometheus.
+        pub(crate) prometheus: Option<MetricsPageConfig>,
+    }
+}
+
+config_struct! {
+    /// A page for Prometheus.
+    #[config(check = Self::check)]
+    #[config(unsupported(
+        "with_resource_constant_labels",
+        "own metrics have no resource labels; see target_info"
+    ))]
+    #[derive(PartialEq, Eq)]
+    pub(crate) struct MetricsPageConfig {
+        /// Where it listens.
+        pub(crate) host: String = "localhost".to_owned(),
+        /// Its port.
+        pub(crate) port: u16 = 8888,
+        /// Leaves the labels of scopes out.
+        pub(crate) without_scope_info: bool = true,
+        /// Leaves units out of names.
+        pub(crate) without_units: bool = true,
+        /// Leaves `_total` out of the names of counters.
+        pub(crate) without_type_suffix: bool = true,
+    }
+}
+
+config_struct! {
+    /// `service::telemetry::traces`.
+    #[config(check = Self::check)]
+    #[config(unsupported("processors", "this collector makes no traces of its own; leave `processors` out"))]
+    pub(crate) struct TracesConfig {
+        /// How many traces there are.
+        #[config(ignored = "this collector makes no traces of its own")]
+        pub(crate) level: OwnMetricsLevel = OwnMetricsLevel(MetricsLevel::Basic),
+        /// `tracecontext` and `b3`.
+        #[config(ignored = "this collector makes no traces of its own")]
+        pub(crate) propagators: Vec<String>,
+    }
+}
+
+impl TracesConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        for name in &self.propagators {
             if !matches!(name.as_str(), "tracecontext" | "b3") {
-                traces.error("propagators", format!("unsupported trace propagator: {name}"));
+                s.error("propagators", format!("unsupported trace propagator: {name}"));
             }
         }
-        traces.refuse_unsupported("processors", "this collector makes no traces of its own; leave `processors` out");
-        traces.finish();
-        let resource = parse_resource(s.section("resource"));
-        s.finish();
-        Self { logs, level, metrics_pages, has_explicit_page, resource }
     }
 }
 
 /// `level` of metrics and traces. Null is the zero value, which is basic; an empty text is no level.
-fn parse_level(s: &mut Section<'_>, default: &str) -> MetricsLevel {
-    let is_empty_text = s.raw_node("level").is_some_and(|node| node.as_str() == Some(""));
-    let text = s.str("level", default);
-    match text.to_ascii_lowercase().as_str() {
-        "none" => MetricsLevel::None,
-        "normal" => MetricsLevel::Normal,
-        "detailed" => MetricsLevel::Detailed,
-        "basic" => MetricsLevel::Basic,
-        "" if !is_empty_text => MetricsLevel::Basic,
-        _ => {
-            s.error("level", format!("'level' unknown metrics level {text:?}"))
-                .help("write none, basic, normal or detailed");
-            MetricsLevel::Normal
-        }
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnMetricsLevel(pub(crate) MetricsLevel);
+
+const LEVELS: [(&str, MetricsLevel); 4] = [
+    ("none", MetricsLevel::None),
+    ("basic", MetricsLevel::Basic),
+    ("normal", MetricsLevel::Normal),
+    ("detailed", MetricsLevel::Detailed),
+];
+
+impl OwnMetricsLevel {
+    fn name(self) -> &'static str {
+        LEVELS.iter().find(|(_, level)| *level == self.0).map_or("", |(name, _)| *name)
     }
 }
 
-fn parse_metrics(mut s: Section<'_>) -> (MetricsLevel, Vec<MetricsPageConfig>) {
-    let level = parse_level(&mut s, "normal");
-    let default = MetricsPageConfig { host: "localhost".to_owned(), port: 8888, type_suffix: false };
-    let mut pages = if s.contains_key("readers") { Vec::new() } else { vec![default] };
-    if s.warn_deprecated("address", "`readers:` with `- pull: {exporter: {prometheus: {host: ..., port: ...}}}`") {
-        let address = s.str("address", "");
-        match otelcore_net::parse_listen_endpoint(&address, "tcp") {
-            Ok(Endpoint::Tcp { host, port }) => pages = vec![MetricsPageConfig { host, port, type_suffix: false }],
-            Ok(Endpoint::Unix(_)) => {}
-            Err(e) => {
-                s.error("address", e.to_string());
+impl Default for OwnMetricsLevel {
+    fn default() -> Self {
+        Self(MetricsLevel::Normal)
+    }
+}
+
+impl ConfigValue for OwnMetricsLevel {
+    fn read(s: &mut Section<'_>, key: &str, default: &Self) -> Self {
+        let empty = s.raw_node(key).is_some_and(|node| node.as_str() == Some(""));
+        let written = s.str(key, default.name());
+        let lower = written.to_ascii_lowercase();
+        if let Some((_, level)) = LEVELS.iter().find(|(name, _)| *name == lower) {
+            return Self(*level);
+        }
+        if lower.is_empty() && !empty {
+            return Self(MetricsLevel::Basic);
+        }
+        s.error(key, format!("'level' unknown metrics level {written:?}"))
+            .help("write none, basic, normal or detailed");
+        Self::default()
+    }
+
+    fn shape(_: &Self) -> Shape {
+        Shape::OneOf(LEVELS.iter().map(|(name, _)| *name).collect())
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Str(self.name().to_owned())
+    }
+}
+
+impl MetricsPageConfig {
+    /// `host:port`.
+    pub(crate) fn endpoint(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    fn check(&mut self, s: &mut Section<'_>) {
+        for (key, without) in [("without_scope_info", self.without_scope_info), ("without_units", self.without_units)] {
+            if !without {
+                s.warn(key, format!("'{key}: false' has no effect: own metrics have neither scopes nor unit suffixes"));
             }
         }
     }
-    for mut reader in s.sections("readers") {
-        reader.refuse_unsupported("periodic", "own metrics can be scraped but not pushed yet; write a `pull` reader");
-        if reader.contains_key("pull") {
-            pages.extend(parse_pull_reader(reader.section("pull")));
-        }
-        reader.finish();
-    }
-    s.refuse_unsupported("views", "views of own metrics are not supported yet");
-    if level == MetricsLevel::None {
-        pages.clear();
-    } else if pages.is_empty() {
-        s.error(
-            "readers",
-            "service::telemetry: collector telemetry metrics reader should exist when metric level is not none",
-        )
-        .help("write `level: none` to have no metrics");
-    }
-    s.finish();
-    (level, pages)
 }
 
-fn parse_pull_reader(mut s: Section<'_>) -> Option<MetricsPageConfig> {
-    let mut exporter = s.section("exporter");
-    let page = exporter.contains_key("prometheus").then(|| {
-        let mut p = exporter.section("prometheus");
-        let host = p.str("host", "localhost");
-        let port = p.int::<u16>("port", 8888);
-        for key in ["without_scope_info", "without_units"] {
-            if !p.bool(key, true) {
-                p.warn(key, format!("'{key}: false' has no effect: own metrics have neither scopes nor unit suffixes"));
+impl ReaderConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        if s.contains_key("pull") && self.pull.is_none() {
+            s.error("pull", "must specify one exporter")
+                .kind(DiagnosticKind::Invalid)
+                .help("write `exporter: {prometheus: {host: localhost, port: 8888}}` in it");
+        }
+    }
+}
+
+impl PullExporterConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        if s.contains_key("prometheus") {
+            self.prometheus.get_or_insert_default();
+        } else {
+            s.error_for_keys(&["prometheus"], "must specify one exporter")
+                .kind(DiagnosticKind::Invalid)
+                .help("write `prometheus: {host: localhost, port: 8888}`");
+        }
+    }
+}
+
+impl MetricsConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        self.page_is_named = s.contains_key("readers") || s.contains_key("address");
+        let mut pages = if s.contains_key("readers") { Vec::new() } else { vec![MetricsPageConfig::default()] };
+        if let Some(address) = &self.address {
+            match otelcore_net::parse_listen_endpoint(address, "tcp") {
+                Ok(Endpoint::Tcp { host, port }) => {
+                    pages = vec![MetricsPageConfig { host, port, ..MetricsPageConfig::default() }]
+                }
+                Ok(Endpoint::Unix(_)) => {}
+                Err(e) => {
+                    s.error("address", e.to_string());
+                }
             }
         }
-        let type_suffix = !p.bool("without_type_suffix", true);
-        p.refuse_unsupported("with_resource_constant_labels", "own metrics have no resource labels; see target_info");
-        p.finish();
-        MetricsPageConfig { host, port, type_suffix }
-    });
-    if page.is_none() {
-        exporter
-            .error_for_keys(&["prometheus"], "must specify one exporter")
-            .kind(DiagnosticKind::Invalid)
-            .help("write `prometheus: {host: localhost, port: 8888}`");
+        pages.extend(self.readers.iter().filter_map(|reader| reader.pull.as_ref()?.exporter.prometheus.clone()));
+        if self.level.0 == MetricsLevel::None {
+            pages.clear();
+        } else if pages.is_empty() {
+            s.error(
+                "readers",
+                "service::telemetry: collector telemetry metrics reader should exist when metric level is not none",
+            )
+            .help("write `level: none` to have no metrics");
+        }
+        self.pages = pages;
     }
-    exporter.finish();
-    // Producers would add metrics of other libraries; there are none in this program.
-    s.refuse_unsupported("producers", "metric producers are not supported");
-    s.finish();
-    page
 }
 
-/// `attributes: [{name, value}]`, or the older form where each key is an attribute.
-fn parse_resource(mut s: Section<'_>) -> Vec<(String, Option<String>)> {
-    let mut attributes = Vec::new();
-    let _ = s.opt_str("schema_url");
-    s.refuse_unsupported("attributes_list", "write `attributes:` as a list of `name` and `value`");
-    let is_list = s.contains_key("attributes");
-    for mut attribute in s.sections("attributes") {
-        let name = attribute.str("name", "");
-        let value = attribute.raw_node("value").map(|node| match &node.value {
+/// The configured attributes of the collector's own resource; null removes a default. They are a list
+/// `attributes: [{name, value}]`, or in the older form each key is an attribute.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ResourceConfig(pub(crate) Vec<(String, Option<String>)>);
+
+config_struct! {
+    /// The keys of `resource` that are not attributes.
+    #[config(unsupported("attributes_list", "write `attributes:` as a list of `name` and `value`"))]
+    struct ResourceKeysConfig {
+        /// The URL of the schema of the attributes.
+        #[config(ignored = "own telemetry has no schema")]
+        schema_url: Option<String>,
+        /// The attributes.
+        attributes: Vec<ResourceAttributeConfig>,
+    }
+}
+
+config_struct! {
+    /// One of `attributes`.
+    struct ResourceAttributeConfig {
+        /// Its key.
+        name: String,
+        /// Its value.
+        value: ResourceValue,
+        /// The type of the value.
+        #[config(key = "type")]
+        #[config(ignored = "values are texts")]
+        kind: String,
+    }
+}
+
+/// Any scalar, as text.
+#[derive(Clone, Debug, Default)]
+struct ResourceValue(Option<String>);
+
+impl ConfigValue for ResourceValue {
+    fn read(s: &mut Section<'_>, key: &str, _: &Self) -> Self {
+        Self(s.raw_node(key).map(|node| match &node.value {
             NodeValue::Str(text) => text.to_string(),
             NodeValue::Int(v) => v.to_string(),
             NodeValue::Float(v) => v.to_string(),
             NodeValue::Bool(v) => v.to_string(),
             NodeValue::Null | NodeValue::List(_) | NodeValue::Map(_) => String::new(),
-        });
-        let _ = attribute.str("type", "");
-        attribute.finish();
-        attributes.push((name, value));
+        }))
     }
-    for key in s.child_keys() {
-        let name = key.value.as_str();
-        if matches!(name, "attributes" | "schema_url" | "attributes_list") {
-            continue;
-        }
-        if is_list {
-            s.error(name, "resource::attributes cannot be used together with legacy inline attributes");
-        }
-        let value = match s.raw_node(name).map(|node| (&node.value, &node.raw)) {
-            Some((NodeValue::Str(text), _)) => Some(text.to_string()),
-            // For example the node name `123`, which an environment variable gives as a number.
-            Some((_, Some(raw))) => Some(raw.to_string()),
-            Some((NodeValue::Null, None)) | None => None,
-            Some(_) => {
-                s.error(name, format!("legacy resource attribute \"{name}\" must be string or null"));
-                None
+
+    fn shape(_: &Self) -> Shape {
+        Shape::Any
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Null
+    }
+}
+
+impl ConfigValue for ResourceConfig {
+    fn read(s: &mut Section<'_>, key: &str, _: &Self) -> Self {
+        let mut s = s.section(key);
+        let listed = s.contains_key("attributes");
+        let keys = ResourceKeysConfig::read_keys(&mut s, &ResourceKeysConfig::default());
+        let mut attributes: Vec<_> = keys.attributes.into_iter().map(|a| (a.name, a.value.0)).collect();
+        let known: Vec<&str> = resource_fields().iter().map(|field| field.key).collect();
+        for key in s.child_keys() {
+            let name = key.value.as_str();
+            if known.contains(&name) {
+                continue;
             }
-        };
-        s.record(name, value.clone().map_or(EffectiveValue::Null, EffectiveValue::Str));
-        attributes.push((name.to_owned(), value));
+            if listed {
+                s.error(name, "resource::attributes cannot be used together with legacy inline attributes");
+            }
+            let value = match s.raw_node(name).map(|node| (&node.value, &node.raw)) {
+                Some((NodeValue::Str(text), _)) => Some(text.to_string()),
+                // For example the node name `123`, which an environment variable gives as a number.
+                Some((_, Some(raw))) => Some(raw.to_string()),
+                Some((NodeValue::Null, None)) | None => None,
+                Some(_) => {
+                    s.error(name, format!("legacy resource attribute \"{name}\" must be string or null"));
+                    None
+                }
+            };
+            s.record(name, value.clone().map_or(EffectiveValue::Null, EffectiveValue::Str));
+            attributes.push((name.to_owned(), value));
+        }
+        s.finish();
+        Self(attributes)
     }
-    s.finish();
-    attributes
+
+    fn shape(_: &Self) -> Shape {
+        Shape::Section { fields: resource_fields(), others: Some(Box::new(Shape::Str)) }
+    }
+
+    fn effective(&self) -> EffectiveValue {
+        EffectiveValue::Null
+    }
+}
+
+fn resource_fields() -> Vec<Field> {
+    ResourceKeysConfig::fields(&ResourceKeysConfig::default())
 }
 
 /// The level of a name of zap's in upper or lower case. No record has a level above error, so `dpanic`, `panic` and
@@ -192,6 +342,3 @@ pub(crate) fn parse_log_level(name: &str) -> Option<LogLevel> {
         _ => return None,
     })
 }
-
-/// The optional section `sampling` of logs is on unless it is disabled.
-pub(crate) const SAMPLING_FLAVOR: OptionalFlavor = OptionalFlavor::Some;

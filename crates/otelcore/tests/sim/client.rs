@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otelcore_http::{Bytes, Coding, Status};
-use otelcore_net::config::{Balancer, GrpcClientConfig};
+use otelcore_net::config::{Balancer, GrpcChannelConfig};
 use otelcore_net::{GrpcChannel, GrpcTarget, UnaryRequest};
 use otelcore_pipeline::{
     Budget, Cx, Event, Graph, GraphBuilder, Logger, MonotonicTime, NoopLogSink, Outcome, PipelineInput, Receiver,
@@ -119,11 +119,10 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A graph that sends `load` to the node called `collector`.
 pub(crate) fn client_graph(collector: &str, load: &Load) -> (Graph, Rc<RefCell<ClientResults>>) {
-    let config = GrpcClientConfig {
+    let config = GrpcChannelConfig {
         endpoint: format!("{collector}:4317"),
         target: GrpcTarget::Host { host: collector.to_owned(), port: 4317 },
         tls: None,
-        auth: None,
         compression: Coding::Identity,
         headers: load.authorization.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value))).collect(),
         wait_for_ready: false,

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
+use otelcore::config::declare::Config;
 use otelcore::config::{Diagnostics, Section, from_yaml};
 use otelcore::pdata::Signal;
 use otelcore::pipeline::{
@@ -18,7 +19,7 @@ use otelcore_http::grpc::server::{GrpcServerConn, GrpcServerConnConfig};
 use otelcore_http::h1::client::{H1ClientConn, H1ClientConnConfig, OutgoingRequest};
 use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, Response};
 use otelcore_http::{AdmitAll, Bytes};
-use otelcore_net::config::{Balancer, GrpcClientConfig, GrpcClientDefaults};
+use otelcore_net::config::GrpcClientConfig;
 use otelcore_net::{Acceptor, GrpcChannel, ProtocolMachine, UnaryRequest, bind};
 use otelcore_test_support::PeerConn;
 
@@ -106,13 +107,6 @@ impl Extension for Backend {
 /// The result of a request: the length of the body, or the error.
 pub(crate) type SharedResult = Rc<RefCell<Option<Result<usize, String>>>>;
 
-const DEFAULTS: GrpcClientDefaults = GrpcClientDefaults {
-    empty_endpoint: "an endpoint is needed",
-    compression: "none",
-    balancer: Balancer::PickFirst,
-    allow_top_level_tls_keys: false,
-};
-
 struct GrpcRequestClient {
     channel: GrpcChannel,
     signal: Signal,
@@ -132,8 +126,8 @@ pub(crate) fn grpc_request(
     let yaml =
         format!("{{endpoint: \"{server}\", tls: {{insecure: true}}, wait_for_ready: true, compression: {coding}}}");
     let node = from_yaml(&yaml, &d).unwrap();
-    let mut section = Section::new(Some(&node), "client", &d);
-    let client = Rc::new(GrpcClientConfig::parse(&mut section, &DEFAULTS).unwrap());
+    let section = Section::new(Some(&node), "client", &d);
+    let client = Rc::new(GrpcClientConfig::read_section(section, &GrpcClientConfig::default()).channel().unwrap());
     let channel = GrpcChannel::new(client, None, Logger::new(Arc::new(NoopLogSink)), 0);
     single_extension_graph(GrpcRequestClient { channel, signal, body, result: result.clone() })
 }

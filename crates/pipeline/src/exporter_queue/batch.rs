@@ -10,80 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_config::{GoDuration, Section};
 use otelcore_pdata::{PieceLimit, Signal, StepBudget};
 use smallvec::SmallVec;
 
-use super::{QueueItem, Sizer};
+use super::{BatchSizer, QueueBatchConfig, QueueItem};
 use crate::{Ack, LossReason, Metadata, MonotonicTime, Outcome, Payload, PayloadSplitter};
-
-/// `sending_queue::batch`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct QueueBatchConfig {
-    /// How long a group waits for more payloads.
-    pub flush_timeout: Duration,
-    /// A group of this size is sent at once.
-    pub min_size: u64,
-    /// A larger group is cut; zero disables the limit.
-    pub max_size: u64,
-    /// The unit of both sizes; [`Sizer::Requests`] is not allowed.
-    pub sizer: Sizer,
-    /// Headers: payloads with different values of them are not grouped together.
-    pub metadata_keys: Vec<String>,
-}
-
-impl QueueBatchConfig {
-    /// Reads the section. `queue` is the sizer and size of the queue, and whether the sizer was written.
-    pub(super) fn parse(mut s: Section<'_>, queue: (Sizer, u64, bool)) -> Self {
-        let (queue_sizer, queue_size, written) = queue;
-        let inherited_sizer = if written && !s.is_empty() { queue_sizer } else { Sizer::Items };
-        let sizer = match s.one_of_strings("sizer", &["", "items", "bytes", "requests"], "") {
-            "items" => Sizer::Items,
-            "bytes" => Sizer::Bytes,
-            "requests" => Sizer::Requests,
-            _ => inherited_sizer,
-        };
-        if sizer == Sizer::Requests {
-            s.error("sizer", "`batch` supports only `items` or `bytes` sizer, found \"requests\"")
-                .help("write `sizer: items` in `batch`");
-        }
-        let timeout = s.duration("flush_timeout", GoDuration::from_millis(200));
-        let min = s.int::<i64>("min_size", 8192);
-        let max = s.int::<i64>("max_size", 0);
-        let mut partition = s.section("partition");
-        let mut keys: Vec<String> =
-            partition.str_list("metadata_keys", &[]).iter().map(|k| k.to_ascii_lowercase()).collect();
-        // Limits of the Go collector's table of partitions; here a partition exists only while a payload waits in it.
-        let _ = partition.int::<u64>("cache_size", 10_000);
-        let _ = partition.duration("idle_timeout", GoDuration::from_secs(90));
-        partition.finish();
-        keys.sort();
-        let duplicate = keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0].clone());
-        if let Some(key) = duplicate {
-            s.error("partition", format!("duplicate entry in metadata_keys: {key:?} (case-insensitive)"));
-        }
-        if timeout.is_zero() || timeout.is_negative() {
-            s.error("flush_timeout", "`flush_timeout` must be positive");
-        }
-        let min_size = u64::try_from(min).unwrap_or_else(|_| {
-            s.error("min_size", "`min_size` must be non-negative");
-            0
-        });
-        let max_size = u64::try_from(max).unwrap_or_else(|_| {
-            s.error("max_size", "`max_size` must be non-negative");
-            0
-        });
-        if max_size > 0 && max_size < min_size {
-            s.error("max_size", format!("`max_size` ({max_size}) must be greater or equal to `min_size` ({min_size})"));
-        }
-        if sizer == queue_sizer && min_size > queue_size {
-            s.error("min_size", "`min_size` must be less than or equal to `queue_size`");
-        }
-        s.finish();
-        let flush_timeout = Duration::from_nanos(timeout.nanos_or_zero());
-        Self { flush_timeout, min_size, max_size, sizer, metadata_keys: keys }
-    }
-}
 
 /// A sender that waits for the outcome of its payload. One payload may be in several pieces, which share this.
 #[derive(Clone, Debug)]
@@ -193,7 +124,7 @@ impl Batcher {
 
     /// Puts an item of the queue into its group.
     pub(super) fn add(&mut self, now: MonotonicTime, item: QueueItem) {
-        let keys = &self.config.metadata_keys;
+        let keys = &self.config.partition.metadata_keys;
         let Payload { signal, body, metadata: meta, held } = item.payload;
         let values: Vec<Vec<String>> =
             keys.iter().map(|key| meta.as_ref().map_or_else(Vec::new, |m| m.get(key).to_vec())).collect();
@@ -211,7 +142,7 @@ impl Batcher {
             }
         });
         group.body.push(body, held, QueuedSource { waiters: item.waiters, size: item.size, bytes: item.bytes });
-        if group_size(&self.config, group) >= self.config.min_size {
+        if group_size(&self.config, group) >= self.config.min() {
             self.make_ready(values);
         }
     }
@@ -271,7 +202,7 @@ impl Batcher {
             let (group, limit) = match first {
                 ReadyGroup::Whole(group) => (&mut **group, PieceLimit::NONE),
                 ReadyGroup::Cut(values) => match self.groups.get_mut(values) {
-                    Some(group) if group.is_due || group_size(&self.config, group) >= self.config.min_size => {
+                    Some(group) if group.is_due || group_size(&self.config, group) >= self.config.min() => {
                         (group, piece_limit(&self.config))
                     }
                     group => {
@@ -345,15 +276,15 @@ fn selected_metadata(keys: &[String], values: &[Vec<String>]) -> Metadata {
 
 fn group_size(config: &QueueBatchConfig, group: &PayloadGroup) -> u64 {
     match config.sizer {
-        Sizer::Bytes => group.body.len() as u64,
-        Sizer::Items | Sizer::Requests => group.body.items(),
+        BatchSizer::Bytes => group.body.len() as u64,
+        _ => group.body.items(),
     }
 }
 
 /// The largest piece, where `max_size` is set. A single span that is larger is sent as it is.
 fn piece_limit(config: &QueueBatchConfig) -> PieceLimit {
     match config.sizer {
-        Sizer::Bytes => PieceLimit::bytes(usize::try_from(config.max_size).unwrap_or(usize::MAX)),
-        Sizer::Items | Sizer::Requests => PieceLimit::items(u32::try_from(config.max_size).unwrap_or(u32::MAX)),
+        BatchSizer::Bytes => PieceLimit::bytes(usize::try_from(config.max()).unwrap_or(usize::MAX)),
+        _ => PieceLimit::items(u32::try_from(config.max()).unwrap_or(u32::MAX)),
     }
 }

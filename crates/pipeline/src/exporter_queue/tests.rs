@@ -4,6 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use otelcore_config::Section;
+use otelcore_config::declare::Config;
 use otelcore_pdata::{Rope, Signal};
 
 use super::*;
@@ -23,8 +25,8 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn new(queue: QueueConfig, retry: RetryConfig) -> Self {
-        let settings = ExporterQueueConfig { queue, retry, timeout: Duration::from_secs(5) };
+    fn new(queue: impl Into<Optional<QueueConfig>>, retry: RetryConfig) -> Self {
+        let settings = ExporterQueueConfig { queue: queue.into(), retry, timeout: Duration::from_secs(5) };
         let telemetry = Telemetry::new(MetricsLevel::Normal);
         let log = Logger::new(Arc::new(NoopLogSink));
         let sending = ExporterQueue::new(settings, Signal::Traces, "jaeger", &telemetry, log);
@@ -74,7 +76,7 @@ impl Fixture {
 }
 
 fn small_queue() -> QueueConfig {
-    QueueConfig { num_consumers: 2, queue_size: 3, ..QueueConfig::enabled() }
+    QueueConfig { num_consumers: 2, queue_size: 3, ..QueueConfig::default() }
 }
 
 #[test]
@@ -155,7 +157,7 @@ fn payload_refused_permanently_is_dropped_at_once_and_counted() {
 
 #[test]
 fn sender_without_a_queue_gets_the_result() {
-    let mut fixture = Fixture::new(QueueConfig::disabled(), RetryConfig::disabled());
+    let mut fixture = Fixture::new(Optional::default(), RetryConfig::disabled());
     fixture.offer(0, 1);
     fixture.offer(1, 1);
     assert_eq!(fixture.take_outcomes(), []);
@@ -289,7 +291,7 @@ fn slow_down(seconds: u64) -> Outcome {
 
 #[test]
 fn flush_of_requests_that_back_off_ends_each_pause_once() {
-    let queue = QueueConfig { num_consumers: 10, queue_size: 100, ..QueueConfig::enabled() };
+    let queue = QueueConfig { num_consumers: 10, queue_size: 100, ..QueueConfig::default() };
     let mut fixture = Fixture::new(queue, RetryConfig::default());
     for request in 0..5 {
         fixture.offer(request, 1);
@@ -353,7 +355,7 @@ fn flush_with_a_pause_requested_by_the_peer_waits_for_its_end() {
 
 #[test]
 fn flush_of_many_requests_that_back_off_takes_several_steps() {
-    let queue = QueueConfig { num_consumers: 100_000, queue_size: 100_000, ..QueueConfig::enabled() };
+    let queue = QueueConfig { num_consumers: 100_000, queue_size: 100_000, ..QueueConfig::default() };
     let mut fixture = Fixture::new(queue, RetryConfig::default());
     for request in 0..10_000 {
         fixture.offer(request, 1);
@@ -417,15 +419,15 @@ fn queue_with_batch_after_delivery_holds_no_bytes() {
     assert_eq!((delivered, fixture.queue.bytes, fixture.queue.size, fixture.queue.held_items()), (30, 0, 0, 0));
 }
 
-fn grouping_queue(min_size: u64, max_size: u64) -> QueueConfig {
+fn grouping_queue(min_size: i64, max_size: i64) -> QueueConfig {
     let batch = QueueBatchConfig {
         flush_timeout: Duration::from_millis(200),
         min_size,
         max_size,
-        sizer: Sizer::Items,
-        metadata_keys: Vec::new(),
+        sizer: BatchSizer::Items,
+        ..QueueBatchConfig::default()
     };
-    QueueConfig { batch: Some(batch), ..QueueConfig::enabled() }
+    QueueConfig { batch: Optional::on(batch), ..QueueConfig::default() }
 }
 
 /// A body of `count` spans, which can be cut.
@@ -508,7 +510,7 @@ fn sender_that_waits_gets_the_worst_outcome_of_its_pieces() {
 #[test]
 fn groups_with_different_metadata_are_separate_and_a_drain_sends_all() {
     let mut queue = grouping_queue(4, 0);
-    queue.batch.as_mut().unwrap().metadata_keys = vec!["tenant".to_owned()];
+    queue.batch.get_mut().unwrap().partition.metadata_keys = vec!["tenant".to_owned()];
     let mut fixture = Fixture::new(queue, RetryConfig::default());
     for (request, tenant) in ["a", "b", "a", "c"].into_iter().enumerate() {
         fixture.offer_spans(request as u64, 2, Some(tenant));
@@ -556,7 +558,7 @@ fn capacity_of_grouped_payloads_is_released_with_the_last_piece() {
 #[test]
 fn group_above_max_size_in_bytes_is_cut_and_its_sender_waits_for_all_pieces() {
     let mut queue = QueueConfig { wait_for_result: true, ..grouping_queue(50, 50) };
-    queue.batch.as_mut().unwrap().sizer = Sizer::Bytes;
+    queue.batch.get_mut().unwrap().sizer = BatchSizer::Bytes;
     let mut fixture = Fixture::new(queue, RetryConfig::disabled());
     fixture.offer_spans(1, 30, None);
     let jobs: Vec<_> = std::iter::from_fn(|| fixture.queue.poll_attempt(fixture.now)).collect();
@@ -625,15 +627,16 @@ fn queue_section_is_read_as_in_the_go_collector() {
     let parse = |yaml: &str| {
         let d = otelcore_config::Diagnostics::new();
         let node = otelcore_config::from_yaml(yaml, &d).unwrap();
-        let parsed = QueueConfig::parse(Some(Section::new(Some(&node), "sending_queue", &d)));
-        (parsed.batch, d.items().into_iter().map(|i| i.message).collect::<Vec<_>>())
+        let section = Section::new(Some(&node), "sending_queue", &d);
+        let parsed = QueueConfig::read_section(section, &QueueConfig::default());
+        (parsed.batch.into_option(), d.items().into_iter().map(|i| i.message).collect::<Vec<_>>())
     };
     let (batch, messages) = parse("batch: ");
-    assert_eq!((batch.map(|b| (b.min_size, b.sizer)), messages.len()), (Some((8192, Sizer::Items)), 0));
+    assert_eq!((batch.map(|b| (b.min_size, b.sizer)), messages.len()), (Some((8192, BatchSizer::Items)), 0));
     assert_eq!(parse("{}").0, None);
     assert_eq!(parse("batch: {enabled: false}").0, None);
     let (batch, _) = parse("{sizer: bytes, queue_size: 1000000, batch: {min_size: 5}}");
-    assert_eq!(batch.unwrap().sizer, Sizer::Bytes);
+    assert_eq!(batch.unwrap().sizer, BatchSizer::Bytes);
     for (yaml, message) in [
         (
             "{sizer: requests, batch: {min_size: 1}}",

@@ -46,7 +46,7 @@ impl AttributesConfig {
 pub struct AttributesFactory;
 
 impl ComponentType for AttributesFactory {
-    const ABOUT: ComponentInfo = ComponentInfo {
+    const INFO: ComponentInfo = ComponentInfo {
         kind: ComponentKind::Processor,
         type_name: "attributes",
         aliases: &[],

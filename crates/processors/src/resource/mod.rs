@@ -35,7 +35,7 @@ impl ResourceConfig {
 pub struct ResourceFactory;
 
 impl ComponentType for ResourceFactory {
-    const ABOUT: ComponentInfo = ComponentInfo {
+    const INFO: ComponentInfo = ComponentInfo {
         kind: ComponentKind::Processor,
         type_name: "resource",
         aliases: &[],
