@@ -136,8 +136,9 @@ struct HealthCheckExtension {
 
 impl Extension for HealthCheckExtension {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let failed =
-            |e: ListenError| StartError(format!("failed to bind to address {}: {e}", self.config.server.listen.endpoint));
+        let failed = |e: ListenError| {
+            StartError(format!("failed to bind to address {}: {e}", self.config.server.listen.endpoint))
+        };
         self.pages.open(cx, 0).map(|_| ()).map_err(failed)
     }
 

@@ -27,7 +27,7 @@ config_struct! {
 pub struct ApiKeyAuthFactory;
 
 impl ComponentType for ApiKeyAuthFactory {
-    const ABOUT: ComponentInfo = ComponentInfo {
+    const INFO: ComponentInfo = ComponentInfo {
         kind: ComponentKind::Extension,
         type_name: "api_key_auth",
         aliases: &[],

@@ -5,40 +5,28 @@
 
 use std::io::Write;
 
-use otelcore::config::{ComponentId, Section};
+use otelcore::config::declare::NoKeys;
 use otelcore::pdata::Signal;
 use otelcore::pipeline::{
-    AttemptId, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Exporter,
-    ExporterQueueConfig, Factory, MonotonicTime, Outcome, Outcomes, Payload, StartError,
+    AttemptId, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Exporter, ExporterQueueConfig,
+    MonotonicTime, Outcome, Outcomes, Payload, StartError,
 };
 
-/// The section of a `count_to_stdout`, which has no keys.
-#[derive(Clone, Debug)]
-pub struct CountConfig;
-
-/// Makes `count_to_stdout` exporters.
-#[derive(Debug)]
+/// The `count_to_stdout` exporter, which has no keys.
+#[derive(Clone, Copy, Debug)]
 pub struct CountFactory;
 
-impl Factory for CountFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "count_to_stdout",
-            aliases: &[],
-            signals: &Signal::ALL,
-            stability: "Development",
-        }
-    }
+impl ComponentType for CountFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "count_to_stdout",
+        aliases: &[],
+        signals: &Signal::ALL,
+        stability: "Development",
+    };
+    type Config = NoKeys;
 
-    fn parse(&self, _: &ComponentId, s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        s.finish();
-        Some(Box::new(CountConfig))
-    }
-}
-
-impl ComponentConfig for CountConfig {
-    fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
+    fn create(&self, _: &NoKeys, _: &BuildContext<'_>) -> Result<Component, StartError> {
         Ok(Component::Exporter(Box::new(CountExporter { out: None, total: 0 }), ExporterQueueConfig::without_queue()))
     }
 }

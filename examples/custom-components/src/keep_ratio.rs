@@ -3,53 +3,45 @@
 //! A processor either passes a payload on together with its ack, or settles the ack. Random numbers come from the
 //! context, so that a simulated run is reproducible.
 
-use otelcore::config::{ComponentId, Section};
+use otelcore::config::config_struct;
 use otelcore::pdata::Signal;
 use otelcore::pipeline::{
-    Ack, BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Counter, Cx, Downstream, Factory,
-    MetricsLevel, Outcome, Payload, Processor, StartError,
+    Ack, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Counter, Cx, Downstream, MetricsLevel,
+    Outcome, Payload, Processor, StartError,
 };
 
-/// The section of a `keep_ratio`.
-#[derive(Clone, Debug)]
-pub struct KeepRatioConfig {
-    ratio: f64,
+config_struct! {
+    /// Passes a share of all payloads on, chosen at random.
+    pub struct KeepRatioConfig {
+        /// The share that is passed on.
+        #[config(at_least(0, "'ratio' must be within [0, 1]"))]
+        #[config(at_most(1, "'ratio' must be within [0, 1]"))]
+        pub ratio: f64 = 1.0,
+    }
 }
 
-/// Makes `keep_ratio` processors.
-#[derive(Debug)]
+/// The `keep_ratio` processor.
+#[derive(Clone, Copy, Debug)]
 pub struct KeepRatioFactory;
 
-impl Factory for KeepRatioFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Processor,
-            type_name: "keep_ratio",
-            aliases: &[],
-            signals: &Signal::ALL,
-            stability: "Development",
-        }
-    }
+impl ComponentType for KeepRatioFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Processor,
+        type_name: "keep_ratio",
+        aliases: &[],
+        signals: &Signal::ALL,
+        stability: "Development",
+    };
+    type Config = KeepRatioConfig;
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let ratio = s.float("ratio", 1.0);
-        if !(0.0..=1.0).contains(&ratio) {
-            s.error("ratio", "'ratio' must be within [0, 1]");
-        }
-        s.finish();
-        Some(Box::new(KeepRatioConfig { ratio }))
-    }
-}
-
-impl ComponentConfig for KeepRatioConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+    fn create(&self, config: &KeepRatioConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let dropped = context.telemetry.counter(
             MetricsLevel::Basic,
             "otelcol_processor_keep_ratio_dropped_items",
             "Number of items that were not kept.",
             vec![("processor", context.id.to_string())],
         );
-        Ok(Component::Processor(Box::new(KeepRatio { ratio: self.ratio, dropped })))
+        Ok(Component::Processor(Box::new(KeepRatio { ratio: config.ratio, dropped })))
     }
 }
 

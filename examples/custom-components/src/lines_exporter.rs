@@ -7,60 +7,62 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use otelcore::config::{ComponentId, GoDuration, OptionalFlavor, Section};
+use otelcore::config::declare::Optional;
+use otelcore::config::{Section, config_struct};
 use otelcore::http::Bytes;
-use otelcore::net::config::{HttpClientConfig, HttpClientDefaults};
+use otelcore::net::config::HttpClientConfig;
 use otelcore::net::{BodyParts, HttpProtocol, HttpSender, Url};
 use otelcore::pdata::views::{AnyValue, ResourceLogs, resource_entries};
 use otelcore::pdata::{Rope, Signal};
 use otelcore::pipeline::{
-    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, ExporterQueueConfig, Factory, QueueConfig,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, ExporterQueueConfig, QueueConfig,
     RetryConfig, StartError,
 };
 
-/// The section of a `lines` exporter: `endpoint`, and the keys of every HTTP client, queue and retry.
-#[derive(Clone, Debug)]
-pub struct LinesExporterConfig {
-    url: Arc<Url>,
-    client: HttpClientConfig,
-    exporter_queue: ExporterQueueConfig,
+config_struct! {
+    /// Posts the texts of log records to a URL.
+    #[config(check = Self::check)]
+    pub struct LinesExporterConfig {
+        /// The URL.
+        pub endpoint: String,
+        /// The keys of every HTTP client.
+        #[config(flatten)]
+        pub client: HttpClientConfig,
+        /// Which failures are retried, and when.
+        pub retry_on_failure: RetryConfig,
+        /// The queue.
+        pub sending_queue: Optional<QueueConfig> = Optional::on(QueueConfig::default()),
+    }
 }
 
-/// Makes `lines` exporters.
+impl LinesExporterConfig {
+    fn check(&mut self, s: &mut Section<'_>) {
+        if let Err(e) = Url::parse(&self.endpoint) {
+            s.error("endpoint", format!("'endpoint' must be a URL: {e}"));
+        }
+    }
+}
+
+/// The `lines` exporter.
 #[derive(Clone, Copy, Debug)]
 pub struct LinesExporterFactory;
 
-impl Factory for LinesExporterFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Exporter,
-            type_name: "lines",
-            aliases: &[],
-            signals: &[Signal::Logs],
-            stability: "Development",
-        }
-    }
+impl ComponentType for LinesExporterFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Exporter,
+        type_name: "lines",
+        aliases: &[],
+        signals: &[Signal::Logs],
+        stability: "Development",
+    };
+    type Config = LinesExporterConfig;
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let url = Url::parse(&s.str("endpoint", ""));
-        if let Err(e) = &url {
-            s.error("endpoint", format!("'endpoint' must be a URL: {e}"));
-        }
-        let defaults = HttpClientDefaults { compression: "gzip", timeout: GoDuration::from_secs(30) };
-        let client = HttpClientConfig::parse(&mut s, &defaults);
-        let retry = RetryConfig::parse(s.section("retry_on_failure"));
-        let queue = QueueConfig::parse(s.optional_section("sending_queue", OptionalFlavor::Some));
-        s.finish();
-        let exporter_queue = ExporterQueueConfig { queue, retry, timeout: client.timeout };
-        Some(Box::new(LinesExporterConfig { url: Arc::new(url.ok()?), client, exporter_queue }))
-    }
-}
-
-impl ComponentConfig for LinesExporterConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let protocol = LinesProtocol { url: self.url.clone() };
-        let exporter = HttpSender::new(protocol, Rc::new(self.client.clone()), context)?;
-        Ok(Component::Exporter(Box::new(exporter), self.exporter_queue.clone()))
+    fn create(&self, config: &LinesExporterConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let url = Url::parse(&config.endpoint).map_err(|e| StartError(e.to_string()))?;
+        let exporter = HttpSender::new(LinesProtocol { url: Arc::new(url) }, Rc::new(config.client.clone()), context)?;
+        let (queue, retry) = (config.sending_queue.clone(), config.retry_on_failure.clone());
+        let exporter_queue = ExporterQueueConfig { queue, retry, timeout: config.client.timeout };
+        Ok(Component::Exporter(Box::new(exporter), exporter_queue))
     }
 }
 

@@ -3,54 +3,51 @@
 //! A receiver over HTTP is an [`IngestProtocol`] and the routes that it serves. [`Ingest`] is the rest: the server with
 //! its limits, authentication, TLS, codings, metrics, and memory that is charged while bodies arrive.
 
-use otelcore::config::{ComponentId, Section};
+use otelcore::config::config_struct;
 use otelcore::http::h1::{RequestHead, Response};
 use otelcore::http::{Bytes, Status};
-use otelcore::net::config::{HttpServerConfig, HttpServerDefaults};
+use otelcore::net::config::HttpServerConfig;
 use otelcore::net::ingest::{DecodedBody, HttpRoute, Ingest, IngestProtocol, no_room_status, status_response};
 use otelcore::pdata::views::AnyValue;
 use otelcore::pdata::{Signal, build};
 use otelcore::pipeline::{
-    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Factory, Held, ListenAddress,
-    ServedProtocol, StartError,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Held, ListenAddress, ServedProtocol,
+    StartError,
 };
 
-/// The section of a `lines` receiver: the keys of every HTTP server.
-#[derive(Clone, Debug)]
-pub struct LinesReceiverConfig(HttpServerConfig);
-
-/// Makes `lines` receivers.
-#[derive(Clone, Copy, Debug)]
-pub struct LinesReceiverFactory;
-
-impl Factory for LinesReceiverFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Receiver,
-            type_name: "lines",
-            aliases: &[],
-            signals: &[Signal::Logs],
-            stability: "Development",
-        }
-    }
-
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let server = HttpServerConfig::parse(&mut s, &HttpServerDefaults::for_page_server("localhost:8091"));
-        s.finish();
-        Some(Box::new(LinesReceiverConfig(server?)))
+config_struct! {
+    /// Makes a log record of each line that is posted to `/lines`.
+    pub struct LinesReceiverConfig {
+        /// The keys of every HTTP server.
+        #[config(flatten)]
+        pub server: HttpServerConfig = HttpServerConfig::for_page_server("localhost:8091"),
     }
 }
 
-impl ComponentConfig for LinesReceiverConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
+/// The `lines` receiver.
+#[derive(Clone, Copy, Debug)]
+pub struct LinesReceiverFactory;
+
+impl ComponentType for LinesReceiverFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Receiver,
+        type_name: "lines",
+        aliases: &[],
+        signals: &[Signal::Logs],
+        stability: "Development",
+    };
+    type Config = LinesReceiverConfig;
+
+    fn create(&self, config: &LinesReceiverConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let route = HttpRoute { method: "POST", path: "/lines".to_owned(), route: 0, signals: vec![Signal::Logs] };
-        let receiver = Ingest::new(LinesProtocol, context).with_http(&self.0, vec![route], context)?;
+        let receiver = Ingest::new(LinesProtocol, context).with_http(&config.server, vec![route], context)?;
         Ok(Component::Receiver(Box::new(receiver)))
     }
 
-    fn listen_addresses(&self) -> Vec<ListenAddress> {
-        let (endpoint, protocol) = (self.0.listen.clone(), ServedProtocol::Http);
-        vec![ListenAddress { endpoint, config_key: "endpoint", protocol, path: "/lines".to_owned() }]
+    fn listen_addresses(&self, config: &LinesReceiverConfig) -> Vec<ListenAddress> {
+        let endpoint = config.server.listen.address().ok();
+        let (config_key, protocol, path) = ("endpoint", ServedProtocol::Http, "/lines".to_owned());
+        endpoint.map(|endpoint| ListenAddress { endpoint, config_key, protocol, path }).into_iter().collect()
     }
 }
 

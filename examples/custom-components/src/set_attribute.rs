@@ -27,7 +27,7 @@ config_struct! {
 pub struct SetAttributeFactory;
 
 impl ComponentType for SetAttributeFactory {
-    const ABOUT: ComponentInfo = ComponentInfo {
+    const INFO: ComponentInfo = ComponentInfo {
         kind: ComponentKind::Processor,
         type_name: "set_attribute",
         aliases: &[],

@@ -5,51 +5,41 @@
 
 use std::time::Duration;
 
-use otelcore::config::{ComponentId, GoDuration, Section};
+use otelcore::config::{GoDuration, config_struct};
 use otelcore::pdata::wire_format::{put_bytes_field, put_fixed64_field};
 use otelcore::pdata::{Rope, Signal};
 use otelcore::pipeline::{
-    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Cx, Event, Factory, LogField, Logger,
-    MonotonicTime, Outcome, Payload, PipelineInput, Receiver, StartError, TimerId,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event, LogField, Logger, MonotonicTime,
+    Outcome, Payload, PipelineInput, Receiver, StartError, TimerId,
 };
 
-/// The section of a `ticker`.
-#[derive(Clone, Debug)]
-pub struct TickerConfig {
-    interval: Duration,
-    text: String,
+config_struct! {
+    /// Makes one log record each interval.
+    pub struct TickerConfig {
+        /// The time between two records.
+        #[config(above(GoDuration::ZERO, "'interval' must be greater than zero", "write `interval: 1s`"))]
+        pub interval: Duration = Duration::from_secs(1),
+        /// The text of the records.
+        pub text: String = "tick".to_owned(),
+    }
 }
 
-/// Makes `ticker` receivers.
-#[derive(Debug)]
+/// The `ticker` receiver.
+#[derive(Clone, Copy, Debug)]
 pub struct TickerFactory;
 
-impl Factory for TickerFactory {
-    fn info(&self) -> ComponentInfo {
-        ComponentInfo {
-            kind: ComponentKind::Receiver,
-            type_name: "ticker",
-            aliases: &[],
-            signals: &[Signal::Logs],
-            stability: "Development",
-        }
-    }
+impl ComponentType for TickerFactory {
+    const INFO: ComponentInfo = ComponentInfo {
+        kind: ComponentKind::Receiver,
+        type_name: "ticker",
+        aliases: &[],
+        signals: &[Signal::Logs],
+        stability: "Development",
+    };
+    type Config = TickerConfig;
 
-    fn parse(&self, _: &ComponentId, mut s: Section<'_>) -> Option<Box<dyn ComponentConfig>> {
-        let interval = s.duration("interval", GoDuration::from_secs(1));
-        if interval <= GoDuration::ZERO {
-            s.error("interval", "'interval' must be greater than zero").help("write `interval: 1s`");
-        }
-        let text = s.str("text", "tick");
-        // A key that no reader has read is a mistake in the configuration, and reported as such.
-        s.finish();
-        Some(Box::new(TickerConfig { interval: Duration::from_nanos(interval.nanos_or_zero()), text }))
-    }
-}
-
-impl ComponentConfig for TickerConfig {
-    fn create(&self, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let ticker = Ticker { config: self.clone(), log: context.log.clone(), timer: None, ticks: 0, unsettled: 0 };
+    fn create(&self, config: &TickerConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
+        let ticker = Ticker { config: config.clone(), log: context.log.clone(), timer: None, ticks: 0, unsettled: 0 };
         Ok(Component::Receiver(Box::new(ticker)))
     }
 }
