@@ -7,7 +7,7 @@ use otelcore_config::{ComponentId, GoDuration, Section, config_enum, config_stru
 use otelcore_http::Coding;
 
 use super::{AuthConfig, MIDDLEWARES, RequestHeaders, buffer, header_text};
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, ProxyError};
 use crate::tls::{OldTlsConfig, TlsClientConfig};
 
 config_enum! {
