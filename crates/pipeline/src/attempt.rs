@@ -11,7 +11,7 @@ use crate::{Error, Outcome};
 /// Identifies one attempt to send.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AttemptId {
-    /// The signal, as an index into [`Signal::ALL`].
+    /// The signal, as an index into [`otelcore_pdata::Signal::ALL`].
     pub signal: u8,
     /// Counts up by exporter and signal.
     pub number: u64,

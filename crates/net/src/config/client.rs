@@ -131,7 +131,7 @@ config_struct! {
     }
 }
 
-/// A gRPC client's configuration, parsed: what a [`GrpcChannel`](crate::Channel) is made from.
+/// A gRPC client's configuration, parsed: what a [`GrpcChannel`](crate::GrpcChannel) is made from.
 #[derive(Clone, Debug)]
 pub struct GrpcChannelConfig {
     /// As the user wrote it, for logs.

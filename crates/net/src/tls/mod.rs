@@ -2,7 +2,7 @@
 //!
 //! A [`TlsStream`] is between a socket and a protocol machine and has the socket's interface, so machines do not depend
 //! on TLS. Files are read through the world when a server opens or a client starts, never while a configuration is
-//! checked, as in the Go collector, and again by jobs on helper threads ([`reload`]).
+//! checked, as in the Go collector, and again by jobs on helper threads (`reload`).
 
 mod certificates;
 mod client;

@@ -17,7 +17,7 @@ pub struct ClientResponse {
     pub status: u16,
     /// Header fields.
     pub head: ResponseHead,
-    /// The body without its transfer coding, up to [`H1ClientConnConfig::max_body`].
+    /// The body without its transfer coding, up to [`super::H1ClientConnConfig::max_body`].
     pub body: Bytes,
     /// The body was longer than the part that was kept.
     pub is_truncated: bool,
