@@ -1,10 +1,11 @@
 //! A configuration, read and checked: everything that is needed to build a collector. Nothing is opened here.
 
+mod connectors;
 mod effects;
 mod references;
 mod unsupported;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use otelcore_config::declare::ConfigValue;
@@ -15,6 +16,7 @@ use otelcore_config::{
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{ComponentConfig, ComponentKind, ReadFile};
 
+use self::connectors::ConnectorPlan;
 use self::unsupported::{ComponentUses, UsePlaces};
 use crate::registry::Registry;
 use crate::service::telemetry::TelemetryConfig;
@@ -30,6 +32,9 @@ pub(crate) struct PipelinePlan {
     pub(crate) receivers: Vec<ComponentId>,
     pub(crate) processors: Vec<ComponentId>,
     pub(crate) exporters: Vec<ComponentId>,
+    /// Connectors among its `receivers`, and among its `exporters`.
+    pub(crate) source_connectors: Vec<ComponentId>,
+    pub(crate) target_connectors: Vec<ComponentId>,
 }
 
 /// A checked configuration.
@@ -38,6 +43,8 @@ pub struct Plan {
     pub(crate) receivers: ComponentConfigs,
     pub(crate) processors: ComponentConfigs,
     pub(crate) exporters: ComponentConfigs,
+    pub(crate) connectors: ComponentConfigs,
+    pub(crate) connector_instances: Vec<ConnectorPlan>,
     pub(crate) extensions: ComponentConfigs,
     /// `service::extensions`, in its order.
     pub(crate) started_extensions: Vec<ComponentId>,
@@ -69,13 +76,8 @@ impl Plan {
         let receivers = parse_components(&mut s, &component_uses, ComponentKind::Receiver, registry, diagnostics);
         let processors = parse_components(&mut s, &component_uses, ComponentKind::Processor, registry, diagnostics);
         let exporters = parse_components(&mut s, &component_uses, ComponentKind::Exporter, registry, diagnostics);
+        let connectors = parse_components(&mut s, &component_uses, ComponentKind::Connector, registry, diagnostics);
         let extensions = parse_components(&mut s, &component_uses, ComponentKind::Extension, registry, diagnostics);
-        let connectors = s.section("connectors");
-        let connector_ids: BTreeSet<ComponentId> =
-            connectors.child_keys().iter().filter_map(|key| key.value.parse().ok()).collect();
-        for key in connectors.child_keys() {
-            report_unknown_connector(&connectors, &component_uses, &key.value, diagnostics);
-        }
         let mut service = s.section("service");
         let started_extensions = references::check_extensions(&mut service, &extensions);
         let pipelines = service.section("pipelines").pipelines();
@@ -84,7 +86,7 @@ impl Plan {
             receivers: &receivers,
             processors: &processors,
             exporters: &exporters,
-            connector_ids: &connector_ids,
+            connectors: &connectors,
             registry,
         };
         let pipelines: Vec<_> = pipelines.into_iter().filter_map(|(id, s)| references.check_pipeline(&id, s)).collect();
@@ -108,16 +110,22 @@ impl Plan {
                 "write `service:` with `pipelines:`",
             );
         }
+        if !diagnostics.has_errors() {
+            connectors::report_ambiguous_ids(root, &connectors, &receivers, &exporters, diagnostics);
+        }
+        let connector_instances = connectors::plan_instances(root, &pipelines, registry, diagnostics);
         if diagnostics.has_errors() {
             return None;
         }
         let effective = recorder.snapshot();
-        let [receivers, processors, exporters, extensions] =
-            [receivers, processors, exporters, extensions].map(valid_components);
+        let [receivers, processors, exporters, connectors, extensions] =
+            [receivers, processors, exporters, connectors, extensions].map(valid_components);
         Some(Self {
             receivers,
             processors,
             exporters,
+            connectors,
+            connector_instances,
             extensions,
             started_extensions,
             pipelines,
@@ -134,6 +142,7 @@ impl Plan {
             (ComponentKind::Receiver, &self.receivers),
             (ComponentKind::Processor, &self.processors),
             (ComponentKind::Exporter, &self.exporters),
+            (ComponentKind::Connector, &self.connectors),
             (ComponentKind::Extension, &self.extensions),
         ];
         let all = kinds.into_iter().flat_map(|(kind, all)| all.iter().map(move |(id, settings)| (kind, id, settings)));
@@ -164,6 +173,7 @@ fn signals_by_component(pipelines: &[PipelinePlan]) -> BTreeMap<(&'static str, C
             (ComponentKind::Receiver, &pipeline.receivers),
             (ComponentKind::Processor, &pipeline.processors),
             (ComponentKind::Exporter, &pipeline.exporters),
+            (ComponentKind::Connector, &pipeline.target_connectors),
         ];
         for (kind, id) in lists.into_iter().flat_map(|(kind, ids)| ids.iter().map(move |id| (kind, id))) {
             steps::add(1);
@@ -191,6 +201,7 @@ pub(crate) fn section_name(kind: ComponentKind) -> &'static str {
         ComponentKind::Receiver => "receivers",
         ComponentKind::Processor => "processors",
         ComponentKind::Exporter => "exporters",
+        ComponentKind::Connector => "connectors",
         ComponentKind::Extension => "extensions",
     }
 }
@@ -259,21 +270,11 @@ fn report_unknown_type(
             None => drop(draft),
         }
     } else {
-        drop(draft.maybe_help(d.nearest_name(ty, valid.iter().copied()).map(|near| format!("did you mean `{near}`?"))));
+        let nearest = d.nearest_name(ty, valid.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let nearest = nearest.or_else(|| {
+            let of_go = (kind == ComponentKind::Connector).then(unsupported::connector_names).into_iter().flatten();
+            d.nearest_name(ty, of_go).map(|near| format!("did you mean `{near}`, which is not supported yet?"))
+        });
+        drop(draft.maybe_help(nearest));
     }
-}
-
-/// Reports a connector: none is built in, and the message says whether the Go collector has it.
-fn report_unknown_connector(connectors: &Section<'_>, component_uses: &ComponentUses, key: &str, d: &Diagnostics) {
-    let ty = key.split('/').next().unwrap_or(key).trim();
-    let id = key.parse::<ComponentId>().ok();
-    let usage = id.and_then(|id| component_uses.of_connector(&id)).map(UsePlaces::message_suffix).unwrap_or_default();
-    let default_hint = format!("name the components of both pipelines in one, or leave the connector out here{usage}");
-    let nearest =
-        if unsupported::is_known_connector(ty) { None } else { d.nearest_name(ty, unsupported::connector_names()) };
-    let hint = nearest.map_or(default_hint, |near| format!("did you mean `{near}`, which is not supported yet?"));
-    connectors
-        .error(key, format!("'connectors' unknown type: \"{key}\": connectors are not supported yet"))
-        .kind(Mistake::Unsupported)
-        .help(hint);
 }

@@ -25,6 +25,7 @@ impl Default for Registry {
         registry.add(otelcore_processor_memory_limiter::MemoryLimiterFactory);
         registry.add(otelcore_processors::AttributesFactory);
         registry.add(otelcore_processors::ResourceFactory);
+        registry.add(otelcore_connectors::ForwardFactory);
         registry.add(otelcore_exporter_debug::DebugFactory);
         registry.add(otelcore_exporter_debug::LoggingFactory);
         registry.add(otelcore_exporter_otlp::OtlpGrpcFactory);

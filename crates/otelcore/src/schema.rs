@@ -12,8 +12,13 @@ use crate::plan::section_name;
 use crate::registry::Registry;
 use crate::service::telemetry::TelemetryConfig;
 
-const KINDS: [ComponentKind; 4] =
-    [ComponentKind::Receiver, ComponentKind::Processor, ComponentKind::Exporter, ComponentKind::Extension];
+const KINDS: [ComponentKind; 5] = [
+    ComponentKind::Receiver,
+    ComponentKind::Processor,
+    ComponentKind::Exporter,
+    ComponentKind::Connector,
+    ComponentKind::Extension,
+];
 
 fn text(text: impl Into<String>) -> EffectiveValue {
     EffectiveValue::Str(text.into())
@@ -65,7 +70,7 @@ pub(crate) fn of_components(registry: &Registry) -> EffectiveValue {
         });
         (section_name(kind), map(documents))
     });
-    map(kinds.into_iter().chain([("connectors", map::<String>([]))]))
+    map(kinds)
 }
 
 /// A whole configuration.
@@ -82,8 +87,7 @@ pub(crate) fn of_configuration(registry: &Registry) -> EffectiveValue {
         });
         (section_name(kind), by_id(components.collect()))
     });
-    let connectors = by_id(BTreeMap::new());
-    let sections = kinds.into_iter().chain([("connectors", connectors), ("service", service())]);
+    let sections = kinds.into_iter().chain([("service", service())]);
     let root = map([
         ("type", text("object")),
         ("properties", map(sections)),

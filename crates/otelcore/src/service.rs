@@ -10,11 +10,11 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use otelcore_config::ComponentId;
+use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, Graph, GraphBuilder, LogScope,
-    LogSink, Logger, NoopLogSink, OfferedCapabilities, StartError, Telemetry,
+    Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, ConnectorParts, Graph, GraphBuilder,
+    LogScope, LogSink, Logger, NoopLogSink, OfferedCapabilities, PipelineIndex, StartError, Telemetry,
 };
 use otelcore_reactor::{EventLoop, LoopHandle, Outputs, RealWorld, ShutdownReport};
 
@@ -229,6 +229,7 @@ impl Collector {
                 receivers.insert(id, graph.add_receiver(id.clone(), receiver));
             }
         }
+        let mut pipelines = Vec::new();
         for pipeline in &plan.pipelines {
             let mut processors = Vec::new();
             for id in &pipeline.processors {
@@ -240,8 +241,9 @@ impl Collector {
             }
             let sources: Vec<_> = pipeline.receivers.iter().filter_map(|id| receivers.get(id).copied()).collect();
             let sinks: Vec<_> = pipeline.exporters.iter().filter_map(|id| exporters.get(id).copied()).collect();
-            graph.add_pipeline(pipeline.id.clone(), pipeline.signal, &sources, processors, &sinks);
+            pipelines.push(graph.add_pipeline(pipeline.id.clone(), pipeline.signal, &sources, processors, &sinks));
         }
+        graph.add_connectors(builder.build_connectors(&pipelines)?)?;
         Ok(graph.build())
     }
 
@@ -318,15 +320,52 @@ impl ComponentBuilder<'_> {
         pipeline: &str,
     ) -> Result<(Component, Logger), StartError> {
         let signals = self.plan.signals_of(kind, id);
-        let signal = match signals.as_slice() {
-            [only] if kind == ComponentKind::Exporter => only.name(),
+        self.build_for(kind, id, settings, pipeline, &signals, &[])
+    }
+
+    /// One instance of each connector for each pair of signals that its pipelines have.
+    fn build_connectors(&self, pipelines: &[PipelineIndex]) -> Result<Vec<ConnectorParts>, StartError> {
+        let indexes = |all: &[usize]| all.iter().filter_map(|i| pipelines.get(*i).copied()).collect();
+        let mut built = Vec::new();
+        for instance in &self.plan.connector_instances {
+            let id = &instance.id;
+            let Some(settings) = self.plan.connectors.get(id) else { continue };
+            let targets = instance.targets.iter().filter_map(|i| self.plan.pipelines.get(*i));
+            let targets: Vec<PipelineId> = targets.map(|pipeline| pipeline.id.clone()).collect();
+            let (component, _) =
+                self.build_for(ComponentKind::Connector, id, settings, "", &[instance.signals.0], &targets)?;
+            if let Component::Connector(connector) = component {
+                built.push(ConnectorParts {
+                    id: id.clone(),
+                    connector,
+                    signals: instance.signals,
+                    sources: indexes(&instance.sources),
+                    targets: indexes(&instance.targets),
+                });
+            }
+        }
+        Ok(built)
+    }
+
+    fn build_for(
+        &self,
+        kind: ComponentKind,
+        id: &ComponentId,
+        settings: &Arc<dyn ComponentConfig>,
+        pipeline: &str,
+        signals: &[Signal],
+        output_pipelines: &[PipelineId],
+    ) -> Result<(Component, Logger), StartError> {
+        let signal = match signals {
+            [only] if matches!(kind, ComponentKind::Exporter | ComponentKind::Connector) => only.name(),
             _ => "",
         };
         let scope = LogScope { kind: kind.name(), id: id.to_string(), signal, pipeline: pipeline.to_owned() };
         let log = self.log.with_scope(scope);
         let context = BuildContext {
             id,
-            signals: &signals,
+            signals,
+            output_pipelines,
             telemetry: self.telemetry,
             log: log.clone(),
             budget: self.budget,

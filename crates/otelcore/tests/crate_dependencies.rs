@@ -16,6 +16,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("testkit", &["reactor", "pipeline", "pdata", "config"]),
     ("processor-batch", &["pipeline", "pdata", "config"]),
     ("processors", &["pipeline", "pdata", "config"]),
+    ("connectors", &["pipeline", "pdata", "config"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
     ("exporter-jaeger", COMPONENT_DEPENDENCIES),

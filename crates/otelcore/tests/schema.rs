@@ -16,10 +16,11 @@ use otelcore::config::{ConfigNode, Diagnostics, EffectiveValue, OptionalFlavor, 
 use otelcore::pipeline::ComponentKind;
 use serde_json::Value;
 
-const KINDS: [(ComponentKind, &str); 4] = [
+const KINDS: [(ComponentKind, &str); 5] = [
     (ComponentKind::Receiver, "receivers"),
     (ComponentKind::Processor, "processors"),
     (ComponentKind::Exporter, "exporters"),
+    (ComponentKind::Connector, "connectors"),
     (ComponentKind::Extension, "extensions"),
 ];
 
@@ -63,7 +64,7 @@ fn schemas_of_components_are_json_schemas_with_a_property_for_each_key() {
     assert_eq!(endpoint["default"], "localhost:4317");
     assert_eq!(all["exporters"]["otlp"]["deprecated"], true, "an alias");
     assert_eq!(all["processors"]["batch"]["properties"]["send_batch_size"]["default"], 8192);
-    assert_eq!(all["connectors"], serde_json::json!({}));
+    assert_eq!(all["connectors"]["forward"]["properties"], serde_json::json!({}));
 }
 
 #[test]

@@ -234,7 +234,7 @@ fn contrib_components_are_reported_as_not_supported_yet() {
     }
     let (_, output) = validate("receivers: {nop: }\nexporters: {nop: }\nconnectors: {spanmetric: , count: }", &[]);
     assert!(output.contains("did you mean `spanmetrics`, which is not supported yet?"), "{output}");
-    assert!(output.contains("leave the connector out"), "{output}");
+    assert!(output.contains("the connector `count` is not supported yet; leave it out here"), "{output}");
 }
 
 #[test]
@@ -410,4 +410,75 @@ fn manifest_check_steps_are_limited() {
         // The square of five, with some room, and no more: the limit is on the product.
         assert!(large < small.saturating_mul(40), "{name}: {small} {large}");
     }
+}
+
+/// A configuration with connectors and these pipelines.
+fn with_connectors(connectors: &str, pipelines: &str) -> String {
+    format!(
+        "receivers: {{nop: }}\nexporters: {{nop: , nop/a: }}\nprocessors: {{batch: , batch/x: }}\nconnectors: {connectors}\nservice: {{pipelines: {{{pipelines}}}}}\n"
+    )
+}
+
+#[test]
+fn connectors_that_join_no_pipelines_are_reported_in_the_words_of_the_go_collector() {
+    for (connectors, pipelines, wanted) in [
+        (
+            "{forward: }",
+            "traces: {receivers: [nop], exporters: [forward]}",
+            "failed to build pipelines: connector \"forward\" used as exporter in [traces] pipeline but not used in any supported receiver pipeline",
+        ),
+        (
+            "{forward: }",
+            "traces: {receivers: [forward], exporters: [nop]}",
+            "failed to build pipelines: connector \"forward\" used as receiver in [traces] pipeline but not used in any supported exporter pipeline",
+        ),
+        (
+            "{forward: }",
+            "traces/in: {receivers: [nop], exporters: [forward]}, traces/in2: {receivers: [nop], exporters: [forward]}, logs: {receivers: [forward], exporters: [nop]}",
+            "connector \"forward\" used as exporter in [traces/in traces/in2] pipeline but not used in any supported receiver pipeline",
+        ),
+        (
+            "{forward/1: , forward/2: }",
+            "traces/in: {receivers: [nop, forward/2], processors: [batch, batch/x], exporters: [forward/1]}, traces/2: {receivers: [forward/1], processors: [batch], exporters: [forward/2]}",
+            "failed to build pipelines: cycle detected: connector \"forward/1\" (traces to traces) -> processor \"batch\" in pipeline \"traces/2\" -> connector \"forward/2\" (traces to traces) -> processor \"batch\" in pipeline \"traces/in\" -> processor \"batch/x\" in pipeline \"traces/in\" -> connector \"forward/1\" (traces to traces)",
+        ),
+        (
+            "{forward: }",
+            "traces: {receivers: [nop, forward], exporters: [forward]}",
+            "failed to build pipelines: cycle detected: connector \"forward\" (traces to traces) -> connector \"forward\" (traces to traces)",
+        ),
+        (
+            "{nop/a: }",
+            "traces: {receivers: [nop], exporters: [nop]}",
+            "'connectors' unknown type: \"nop\" for id: \"nop/a\" (valid values: [forward])",
+        ),
+        (
+            "{forward: {x: 1}}",
+            "traces: {receivers: [nop], exporters: [nop]}",
+            "'connectors::forward' has invalid keys: x",
+        ),
+        (
+            "{forward: }",
+            "traces: {receivers: [nop], exporters: [forward/2]}",
+            "service::pipelines::traces: references exporter \"forward/2\" which is not configured",
+        ),
+    ] {
+        let (code, output) = validate(&with_connectors(connectors, pipelines), &[]);
+        assert!(code == 1 && output.contains(wanted), "{wanted}\n{output}");
+    }
+    let joined = "traces: {receivers: [nop], exporters: [forward]}, traces/2: {receivers: [forward], exporters: [nop]}, logs: {receivers: [nop], exporters: [forward]}, logs/2: {receivers: [forward], exporters: [nop]}";
+    assert_eq!(validate(&with_connectors("{forward: , forward/unused: }", joined), &[]), (0, String::new()));
+}
+
+#[test]
+fn components_lists_a_connector_with_its_pairs_of_signals() {
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let mut terminal = Terminal { out: &mut out, err: &mut err, is_terminal: false, env: &|_| None };
+    let code = command(["otelcore", "components"].map(OsString::from), Registry::default(), &mut terminal);
+    let text = String::from_utf8(out).unwrap();
+    let wanted = "    - name: forward\n      module: ";
+    assert!(code == 0 && text.contains(wanted), "{text}");
+    let wanted =
+        "        logs-to-logs: Beta\n        metrics-to-metrics: Beta\n        traces-to-traces: Beta\nextensions:\n";
+    assert!(text.contains(wanted), "{text}");
 }

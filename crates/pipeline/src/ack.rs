@@ -93,6 +93,8 @@ pub(crate) enum AckTarget {
     Receiver(usize, u64),
     /// Pipeline, processor within it, and the id that the processor gave the ack.
     Processor(usize, usize, u64),
+    /// Connector, and the id that it gave the ack.
+    Connector(usize, u64),
     /// No component waits for the outcome.
     Detached,
 }
@@ -115,12 +117,18 @@ impl Settlements {
     }
 }
 
+/// Where the outcome of all branches goes.
+#[derive(Debug)]
+enum Report {
+    Component(AckTarget, Rc<Settlements>),
+    Pieces(Rc<PiecesState>),
+}
+
 #[derive(Debug)]
 struct AckState {
-    target: AckTarget,
+    report: Report,
     branches: Cell<u32>,
     best: RefCell<Option<Outcome>>,
-    queue: Rc<Settlements>,
 }
 
 /// The obligation to report the outcome of a payload.
@@ -130,8 +138,11 @@ pub struct Ack(Option<Rc<AckState>>);
 
 impl Ack {
     pub(crate) fn new(target: AckTarget, queue: &Rc<Settlements>) -> Self {
-        let state = AckState { target, branches: Cell::new(1), best: RefCell::new(None), queue: queue.clone() };
-        Self(Some(Rc::new(state)))
+        Self::with_report(Report::Component(target, queue.clone()))
+    }
+
+    fn with_report(report: Report) -> Self {
+        Self(Some(Rc::new(AckState { report, branches: Cell::new(1), best: RefCell::new(None) })))
     }
 
     /// An ack whose outcome is not reported, for tests of single components.
@@ -139,12 +150,19 @@ impl Ack {
         Self::new(AckTarget::Detached, &Rc::default())
     }
 
-    /// One more ack for the same payload. The outcome is reported when all are settled.
+    /// One more ack for the same payload: for a copy. The outcome is reported when all are settled, and the best one
+    /// counts: one copy that was accepted means success.
     pub fn branch(&self) -> Self {
         if let Some(state) = &self.0 {
             state.branches.set(state.branches.get() + 1);
         }
         Self(self.0.clone())
+    }
+
+    /// Joins the outcomes of pieces of the payload, of which every one must be accepted: the worst outcome counts.
+    #[must_use]
+    pub fn into_pieces(self) -> AckPieces {
+        AckPieces(Rc::new(PiecesState { whole: RefCell::new(Some(self)), worst: RefCell::new(None) }))
     }
 
     /// Reports the outcome of the payload.
@@ -162,7 +180,52 @@ impl Ack {
         if state.branches.get() == 0
             && let Some(outcome) = best.take()
         {
-            state.queue.push(state.target, outcome);
+            match &state.report {
+                Report::Component(target, queue) => queue.push(*target, outcome),
+                Report::Pieces(pieces) => pieces.add(outcome),
+            }
+        }
+    }
+}
+
+/// The ack of a payload that is passed on in pieces. Its outcome is reported when this value has been dropped and every
+/// piece is settled: the worst of theirs, `Lost` before `Permanent` before `Retry`. Without any piece, nothing of the
+/// payload is passed on, and it counts as delivered.
+#[derive(Debug)]
+pub struct AckPieces(Rc<PiecesState>);
+
+impl AckPieces {
+    /// The ack of one piece.
+    pub fn piece(&self) -> Ack {
+        Ack::with_report(Report::Pieces(self.0.clone()))
+    }
+}
+
+#[derive(Debug)]
+struct PiecesState {
+    whole: RefCell<Option<Ack>>,
+    worst: RefCell<Option<Outcome>>,
+}
+
+impl PiecesState {
+    fn add(&self, outcome: Outcome) {
+        let rank = |outcome: &Outcome| match outcome {
+            Outcome::Delivered => 0,
+            Outcome::Retry { .. } => 1,
+            Outcome::Permanent(_) => 2,
+            Outcome::Lost(_) => 3,
+        };
+        let mut worst = self.worst.borrow_mut();
+        if worst.as_ref().is_none_or(|w| rank(w) < rank(&outcome)) {
+            *worst = Some(outcome);
+        }
+    }
+}
+
+impl Drop for PiecesState {
+    fn drop(&mut self) {
+        if let Some(whole) = self.whole.take() {
+            whole.settle(self.worst.take().unwrap_or(Outcome::Delivered));
         }
     }
 }
@@ -181,7 +244,7 @@ impl AckRecorder {
     #[must_use]
     pub fn take(&self) -> Vec<(u64, Outcome)> {
         let number = |target| match target {
-            AckTarget::Receiver(_, id) | AckTarget::Processor(_, _, id) => id,
+            AckTarget::Receiver(_, id) | AckTarget::Processor(_, _, id) | AckTarget::Connector(_, id) => id,
             AckTarget::Detached => 0,
         };
         std::iter::from_fn(|| self.0.pop()).map(|(target, outcome)| (number(target), outcome)).collect()
@@ -212,6 +275,47 @@ mod tests {
         assert_eq!(queue.pop(), None, "one branch is open");
         b.settle(Outcome::retry("full"));
         assert_eq!(queue.pop(), Some((AckTarget::Receiver(0, 7), Outcome::Delivered)));
+        assert_eq!(queue.pop(), None);
+    }
+
+    /// The outcome of a payload whose pieces have these.
+    fn joined(outcomes: &[Outcome]) -> Option<Outcome> {
+        let (ack, queue) = ack_and_settlements();
+        let pieces = ack.into_pieces();
+        let acks: Vec<Ack> = outcomes.iter().map(|_| pieces.piece()).collect();
+        assert_eq!(queue.pop(), None);
+        drop(pieces);
+        for (ack, outcome) in acks.into_iter().zip(outcomes) {
+            assert_eq!(queue.pop(), None, "a piece is not settled");
+            ack.settle(outcome.clone());
+        }
+        queue.pop().map(|(_, outcome)| outcome)
+    }
+
+    #[test]
+    fn pieces_have_the_worst_outcome() {
+        let (retry, permanent) = (Outcome::retry("full"), Outcome::permanent("no"));
+        assert_eq!(joined(&[]), Some(Outcome::Delivered));
+        assert_eq!(joined(&[Outcome::Delivered, Outcome::Delivered]), Some(Outcome::Delivered));
+        assert_eq!(joined(&[Outcome::Delivered, retry.clone()]), Some(retry.clone()));
+        assert_eq!(joined(&[permanent.clone(), Outcome::Delivered, retry]), Some(permanent));
+    }
+
+    #[test]
+    fn copies_of_a_piece_have_the_best_outcome_and_dropped_pieces_are_lost() {
+        let (ack, queue) = ack_and_settlements();
+        let pieces = ack.into_pieces();
+        let (first, second) = (pieces.piece(), pieces.piece());
+        drop(pieces);
+        let copy = first.branch();
+        first.settle(Outcome::permanent("no"));
+        copy.settle(Outcome::Delivered);
+        let nested = second.into_pieces();
+        let (third, fourth) = (nested.piece(), nested.piece());
+        drop((nested, third));
+        assert_eq!(queue.pop(), None);
+        fourth.settle(Outcome::Delivered);
+        assert_eq!(queue.pop(), Some((AckTarget::Receiver(0, 7), Outcome::Lost(LossReason::Dropped))));
         assert_eq!(queue.pop(), None);
     }
 

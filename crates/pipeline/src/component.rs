@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use otelcore_config::declare::Description;
-use otelcore_config::{ComponentId, Section};
+use otelcore_config::{ComponentId, PipelineId, Section};
 use otelcore_pdata::Signal;
 
 use crate::ack::{AckTarget, Settlements};
@@ -88,6 +88,54 @@ pub trait Processor {
     /// over.
     fn drain(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
         let _ = (cx, downstream);
+    }
+
+    /// Items that it holds, for the report at shutdown. Zero means that it is drained.
+    fn held_items(&self) -> u64 {
+        0
+    }
+}
+
+/// Joins pipelines: it is at the end of some, like an exporter, and at the begin of others, like a receiver. It may change
+/// the signal.
+pub trait Connector {
+    /// Prepares the connector: sets timers, for example. The pipelines that it feeds have started.
+    ///
+    /// # Errors
+    /// The reason why it can't start.
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// Processes a payload from a pipeline: passes payloads and ack on, or settles the ack. A connector that passes pieces
+    /// to several pipelines joins them with [`Ack::into_pieces`], copies with [`Ack::branch`].
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, output: &mut ConnectorOutput);
+
+    /// An event under one of its keys.
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, output: &mut ConnectorOutput) {
+        let _ = (cx, local, event, output);
+    }
+
+    /// The outcome of a payload that it sent under an ack of its own ([`ConnectorOutput::new_ack`]).
+    fn settled(&mut self, cx: &mut Cx<'_>, ack_id: u64, outcome: Outcome, output: &mut ConnectorOutput) {
+        let _ = (cx, ack_id, outcome, output);
+    }
+
+    /// The refusal that a payload of this signal would get now, so that a receiver can refuse before it reads the body.
+    fn refusal(&self, signal: Signal) -> Option<Outcome> {
+        let _ = signal;
+        None
+    }
+
+    /// Passes on all data that it holds back. Data that arrives later is held back as usual.
+    fn flush(&mut self, cx: &mut Cx<'_>, output: &mut ConnectorOutput) {
+        let _ = (cx, output);
+    }
+
+    /// Passes on all data that it holds back. Called during a shutdown, after the pipelines that lead to it are drained.
+    fn drain(&mut self, cx: &mut Cx<'_>, output: &mut ConnectorOutput) {
+        let _ = (cx, output);
     }
 
     /// Items that it holds, for the report at shutdown. Zero means that it is drained.
@@ -185,6 +233,39 @@ impl Downstream {
     }
 }
 
+/// Collects the payloads that a connector passes on to the pipelines that it feeds.
+#[derive(Debug, Default)]
+pub struct ConnectorOutput {
+    pub(crate) payloads: Vec<(Option<usize>, Payload, Ack)>,
+    pub(crate) ack_target: Option<(Rc<Settlements>, usize)>,
+}
+
+impl ConnectorOutput {
+    /// Passes a payload on to every pipeline of its signal that the connector feeds: one that accepts it means success.
+    pub fn send(&mut self, payload: Payload, ack: Ack) {
+        self.payloads.push((None, payload, ack));
+    }
+
+    /// Passes a payload on to one pipeline, by its index in [`BuildContext::output_pipelines`]. The ack of a payload whose
+    /// signal is not the pipeline's is settled as permanently refused.
+    pub fn send_to(&mut self, pipeline: usize, payload: Payload, ack: Ack) {
+        self.payloads.push((Some(pipeline), payload, ack));
+    }
+
+    /// An ack of the connector's own: its outcome is reported through [`Connector::settled`] under `ack_id`.
+    pub fn new_ack(&self, ack_id: u64) -> Ack {
+        match &self.ack_target {
+            Some((settlements, index)) => Ack::new(AckTarget::Connector(*index, ack_id), settlements),
+            None => Ack::detached(),
+        }
+    }
+
+    /// The payloads that were passed on, each with the pipeline if it is for one, for tests of single connectors.
+    pub fn take(&mut self) -> Vec<(Option<usize>, Payload, Ack)> {
+        std::mem::take(&mut self.payloads)
+    }
+}
+
 /// The pipelines of a graph, as a [`PipelineInput`] sees them. Receivers are numbered.
 pub(crate) trait InputTarget {
     fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload);
@@ -232,18 +313,21 @@ pub enum ComponentKind {
     Processor,
     /// Sends it to its destination.
     Exporter,
+    /// Joins pipelines.
+    Connector,
     /// Serves the collector itself.
     Extension,
 }
 
 impl ComponentKind {
-    /// `receiver`, `processor`, `exporter`, `extension`.
+    /// `receiver`, `processor`, `exporter`, `connector`, `extension`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Receiver => "receiver",
             Self::Processor => "processor",
             Self::Exporter => "exporter",
+            Self::Connector => "connector",
             Self::Extension => "extension",
         }
     }
@@ -258,7 +342,7 @@ pub struct ComponentInfo {
     pub type_name: &'static str,
     /// Older type names that still work, each with a warning that names the new one.
     pub aliases: &'static [&'static str],
-    /// The signals that it can serve; empty for extensions.
+    /// The signals that it can serve, for connectors those that they accept; empty for extensions.
     pub signals: &'static [Signal],
     /// `Stable`, `Beta` and so on, for `components`.
     pub stability: &'static str,
@@ -272,6 +356,11 @@ pub trait Factory: Send + Sync {
 
     /// Reads the user's section. All mistakes are added to the section's diagnostics; `None` when it can't be used.
     fn parse(&self, id: &ComponentId, section: Section<'_>) -> Option<Box<dyn ComponentConfig>>;
+
+    /// For connectors: each signal that they accept, with each one that they make of it.
+    fn signal_pairs(&self) -> &'static [(Signal, Signal)] {
+        &[]
+    }
 
     /// Describes its section, for the JSON Schema and the reference. `None` if its keys are not known.
     fn description(&self) -> Option<Description> {
@@ -345,8 +434,10 @@ pub enum ServedProtocol {
 pub struct BuildContext<'a> {
     /// Its id, as the user wrote it.
     pub id: &'a ComponentId,
-    /// The signals of the pipelines that use it.
+    /// The signals of the pipelines that use it; for a connector, of those that end in it.
     pub signals: &'a [Signal],
+    /// For a connector: the pipelines that it feeds.
+    pub output_pipelines: &'a [PipelineId],
     /// The registry of its metrics.
     pub telemetry: &'a Telemetry,
     /// Its logger.
@@ -366,6 +457,8 @@ pub enum Component {
     Processor(Box<dyn Processor>),
     /// Sends it to its destination, through a queue with these settings for each signal.
     Exporter(Box<dyn Exporter>, ExporterQueueConfig),
+    /// Joins pipelines.
+    Connector(Box<dyn Connector>),
     /// Serves the collector itself.
     Extension(Box<dyn Extension>),
 }
@@ -376,6 +469,7 @@ impl std::fmt::Debug for Component {
             Self::Receiver(_) => "Receiver",
             Self::Processor(_) => "Processor",
             Self::Exporter(..) => "Exporter",
+            Self::Connector(_) => "Connector",
             Self::Extension(_) => "Extension",
         })
     }

@@ -4,6 +4,7 @@
 
 use otelcore_config::declare::{Config, Description};
 use otelcore_config::{ComponentId, Section, Severity};
+use otelcore_pdata::Signal;
 
 use crate::{BuildContext, Component, ComponentConfig, ComponentInfo, Factory, ListenAddress, ReadFile, StartError};
 
@@ -60,6 +61,9 @@ pub trait ComponentType: Clone + Send + Sync + 'static {
     /// What it is.
     const INFO: ComponentInfo;
 
+    /// For connectors: each signal that they accept, with each one that they make of it.
+    const SIGNAL_PAIRS: &'static [(Signal, Signal)] = &[];
+
     /// Its configuration.
     type Config: Config + Send + Sync + 'static;
 
@@ -107,6 +111,10 @@ struct Configured<T: ComponentType> {
 impl<T: ComponentType> Factory for T {
     fn info(&self) -> ComponentInfo {
         T::INFO
+    }
+
+    fn signal_pairs(&self) -> &'static [(Signal, Signal)] {
+        T::SIGNAL_PAIRS
     }
 
     fn parse(&self, id: &ComponentId, section: Section<'_>) -> Option<Box<dyn ComponentConfig>> {

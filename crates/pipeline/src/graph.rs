@@ -2,35 +2,28 @@
 //!
 //! ```text
 //!  receiver --PipelineInput--> pipeline: processor -> processor -> fan-out --> queue and retry --> exporter
-//!     ^                                                                              |
+//!     ^                                                |                             |
+//!     |                                                +--> connector --> other pipelines
 //!     +------------------------------- settlements <---------------------------------+
 //! ```
 //! The loop that drives it delivers all events through [`Graph::handle_event`]. Each call ends when nothing is left to
 //! do in this turn: settlements are reported first, then attempts are given to exporters.
 
-use std::rc::Rc;
+mod builder;
+mod data_path;
+
 use std::sync::Arc;
 
-use otelcore_config::{ComponentId, PipelineId};
-use otelcore_pdata::Signal;
+use otelcore_config::ComponentId;
 
-use crate::ack::{AckTarget, Settlements};
-use crate::attempt::AttemptOutcome;
-use crate::component::InputTarget;
+pub use self::builder::{ConnectorParts, ExporterIndex, GraphBuilder, PipelineIndex, ReceiverIndex};
+use self::data_path::{DataPath, OrderedPart};
+use crate::ack::AckTarget;
 use crate::exporter_queue::ExporterQueue;
 use crate::{
-    Ack, AttemptId, Budget, Cx, Downstream, Event, Exporter, ExporterQueueConfig, Extension, LogField, Logger,
-    MonotonicTime, Outcome, Outcomes, Payload, PipelineInput, Processor, Receiver, StartError, Telemetry, TimerId,
-    World,
+    Budget, Cx, Event, Extension, LogField, Logger, MonotonicTime, Outcomes, PipelineInput, Receiver, StartError,
+    TimerId, World,
 };
-
-/// A receiver in a [`GraphBuilder`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ReceiverIndex(usize);
-
-/// An exporter in a [`GraphBuilder`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ExporterIndex(usize);
 
 /// The items that were not delivered when the graph closed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -65,38 +58,6 @@ struct ExtensionSlot {
     is_internal: bool,
 }
 
-struct ProcessorSlot {
-    id: ComponentId,
-    owner: u32,
-    processor: Box<dyn Processor>,
-}
-
-struct Pipeline {
-    id: PipelineId,
-    signal: Signal,
-    receivers: Vec<usize>,
-    processors: Vec<ProcessorSlot>,
-    exporters: Vec<usize>,
-}
-
-struct ExporterSlot {
-    id: ComponentId,
-    owner: u32,
-    exporter: Box<dyn Exporter>,
-    /// By signal.
-    queues: [Option<ExporterQueue>; 3],
-    /// Attempts that it may still be given in this turn.
-    attempts_left: u32,
-}
-
-/// Pipelines and exporters: everything that a receiver's [`PipelineInput`] leads to.
-struct DataPath {
-    budget: Arc<Budget>,
-    pipelines: Vec<Pipeline>,
-    exporters: Vec<ExporterSlot>,
-    settlements: Rc<Settlements>,
-}
-
 /// The component that an owner number refers to.
 #[derive(Clone, Copy)]
 enum ComponentIndex {
@@ -104,128 +65,8 @@ enum ComponentIndex {
     Receiver(usize),
     Processor(usize, usize),
     Exporter(usize),
+    Connector(usize),
     Extension(usize),
-}
-
-/// Builds a graph.
-pub struct GraphBuilder {
-    graph: Graph,
-}
-
-impl std::fmt::Debug for GraphBuilder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GraphBuilder").finish_non_exhaustive()
-    }
-}
-
-impl GraphBuilder {
-    /// An empty graph. Receivers charge bodies to `budget`.
-    #[must_use]
-    pub fn new(budget: Arc<Budget>, log: Logger) -> Self {
-        let flow = DataPath {
-            budget,
-            pipelines: Vec::new(),
-            exporters: Vec::new(),
-            settlements: Rc::new(Settlements::default()),
-        };
-        Self {
-            graph: Graph {
-                receivers: Vec::new(),
-                extensions: Vec::new(),
-                data_path: flow,
-                components: vec![ComponentIndex::Graph],
-                timer: None,
-                phase: Phase::Running,
-                log,
-            },
-        }
-    }
-
-    fn new_owner(&mut self, component: ComponentIndex) -> u32 {
-        self.graph.components.push(component);
-        // A configuration of four billion components does not fit into memory.
-        u32::try_from(self.graph.components.len() - 1).unwrap_or(u32::MAX)
-    }
-
-    /// Adds an extension. They start in this order, before everything else.
-    pub fn add_extension(&mut self, extension: Box<dyn Extension>, log: Logger) {
-        let owner = self.new_owner(ComponentIndex::Extension(self.graph.extensions.len()));
-        self.graph.extensions.push(ExtensionSlot { owner, extension, log, is_internal: false });
-    }
-
-    /// Adds a part of the service itself, which is driven like an extension and starts before all extensions.
-    pub fn add_internal(&mut self, extension: Box<dyn Extension>, log: Logger) {
-        let owner = self.new_owner(ComponentIndex::Extension(self.graph.extensions.len()));
-        self.graph.extensions.push(ExtensionSlot { owner, extension, log, is_internal: true });
-    }
-
-    /// Adds an exporter that serves `signals`, with a queue of its own for each.
-    pub fn add_exporter(
-        &mut self,
-        id: ComponentId,
-        exporter: Box<dyn Exporter>,
-        config: &ExporterQueueConfig,
-        signals: &[Signal],
-        telemetry: &Telemetry,
-        log: &Logger,
-    ) -> ExporterIndex {
-        let index = self.graph.data_path.exporters.len();
-        let owner = self.new_owner(ComponentIndex::Exporter(index));
-        let sendings = Signal::ALL.map(|signal| {
-            let name = id.to_string();
-            signals.contains(&signal).then(|| ExporterQueue::new(config.clone(), signal, &name, telemetry, log.clone()))
-        });
-        self.graph.data_path.exporters.push(ExporterSlot {
-            id,
-            owner,
-            exporter,
-            queues: sendings,
-            attempts_left: MAX_ATTEMPTS_PER_TURN,
-        });
-        ExporterIndex(index)
-    }
-
-    /// Adds a receiver; pipelines name it afterwards.
-    pub fn add_receiver(&mut self, id: ComponentId, receiver: Box<dyn Receiver>) -> ReceiverIndex {
-        let index = self.graph.receivers.len();
-        let owner = self.new_owner(ComponentIndex::Receiver(index));
-        self.graph.receivers.push(ReceiverSlot { id, owner, receiver });
-        ReceiverIndex(index)
-    }
-
-    /// Adds a pipeline of components added before.
-    pub fn add_pipeline(
-        &mut self,
-        id: PipelineId,
-        signal: Signal,
-        receivers: &[ReceiverIndex],
-        processors: Vec<(ComponentId, Box<dyn Processor>)>,
-        exporters: &[ExporterIndex],
-    ) {
-        let index = self.graph.data_path.pipelines.len();
-        let processors = processors
-            .into_iter()
-            .enumerate()
-            .map(|(i, (id, processor))| ProcessorSlot {
-                id,
-                owner: self.new_owner(ComponentIndex::Processor(index, i)),
-                processor,
-            })
-            .collect();
-        self.graph.data_path.pipelines.push(Pipeline {
-            id,
-            signal,
-            receivers: receivers.iter().map(|r| r.0).collect(),
-            processors,
-            exporters: exporters.iter().map(|e| e.0).collect(),
-        });
-    }
-
-    /// The graph, not started.
-    #[must_use]
-    pub fn build(self) -> Graph {
-        self.graph
-    }
 }
 
 /// The phase of a shutdown.
@@ -257,7 +98,7 @@ impl std::fmt::Debug for Graph {
 }
 
 impl Graph {
-    /// Starts extensions, exporters, processors, and receivers last.
+    /// Starts extensions, exporters, then processors and connectors, each after those that it passes data to, and receivers last.
     ///
     /// # Errors
     /// The first component that can't start; the message is that of the Go collector.
@@ -279,9 +120,20 @@ impl Graph {
             let started = slot.exporter.start(&mut Cx::new(world, slot.owner));
             started.map_err(|e| failed(&slot.id, "exporter", e))?;
         }
-        for slot in self.data_path.pipelines.iter_mut().flat_map(|p| p.processors.iter_mut()) {
-            let started = slot.processor.start(&mut Cx::new(world, slot.owner));
-            started.map_err(|e| failed(&slot.id, "processor", e))?;
+        for part in self.data_path.order.clone().into_iter().rev() {
+            match part {
+                OrderedPart::Pipeline(index) => {
+                    for slot in self.data_path.pipelines[index].processors.iter_mut().rev() {
+                        let started = slot.processor.start(&mut Cx::new(world, slot.owner));
+                        started.map_err(|e| failed(&slot.id, "processor", e))?;
+                    }
+                }
+                OrderedPart::Connector(index) => {
+                    let slot = &mut self.data_path.connectors[index];
+                    let started = slot.connector.start(&mut Cx::new(world, slot.owner));
+                    started.map_err(|e| failed(&slot.id, "connector", e))?;
+                }
+            }
         }
         for slot in &mut self.receivers {
             let started = slot.receiver.open(&mut Cx::new(world, slot.owner));
@@ -335,6 +187,11 @@ impl Graph {
                     &mut downstream,
                 );
                 self.data_path.pass_all(&mut cx, pipeline, index + 1, downstream);
+            }
+            ComponentIndex::Connector(index) => {
+                let mut output = self.data_path.new_connector_output(index);
+                self.data_path.connectors[index].connector.handle_event(&mut cx, local, event, &mut output);
+                self.data_path.pass_connector_output(&mut cx, index, output);
             }
             ComponentIndex::Exporter(index) => {
                 let mut outcomes = Outcomes::default();
@@ -402,6 +259,9 @@ impl Graph {
                 undelivered
                     .add(format!("processor {} of pipeline {}", slot.id, pipeline.id), slot.processor.held_items());
             }
+        }
+        for slot in &self.data_path.connectors {
+            undelivered.add(format!("connector {}", slot.id), slot.connector.held_items());
         }
         for slot in &self.data_path.exporters {
             let items = slot.queues.iter().flatten().map(|s| s.held_items() + s.lost_items()).sum();
@@ -485,6 +345,13 @@ impl Graph {
                     slot.processor.settled(&mut cx, ack_id, outcome, &mut downstream);
                     self.data_path.pass_all(&mut cx, pipeline, index + 1, downstream);
                 }
+                AckTarget::Connector(index, ack_id) => {
+                    let mut output = self.data_path.new_connector_output(index);
+                    let slot = &mut self.data_path.connectors[index];
+                    let mut cx = Cx::new(world, slot.owner);
+                    slot.connector.settled(&mut cx, ack_id, outcome, &mut output);
+                    self.data_path.pass_connector_output(&mut cx, index, output);
+                }
                 AckTarget::Detached => {}
             }
         }
@@ -504,11 +371,7 @@ impl Graph {
             }
             Phase::Draining(_) => {
                 let data_path = &mut self.data_path;
-                let has_processor_items =
-                    data_path.pipelines.iter().flat_map(|p| &p.processors).any(|p| p.processor.held_items() > 0);
-                let has_queued_items =
-                    data_path.exporters.iter().flat_map(|e| e.queues.iter().flatten()).any(|s| s.held_items() > 0);
-                if has_processor_items || has_queued_items {
+                if data_path.has_items() {
                     return false;
                 }
                 for slot in &mut data_path.exporters {
@@ -539,137 +402,6 @@ impl UndeliveredItems {
         for (component, items) in &self.items {
             let fields = [("component", LogField::Str(component)), ("items", LogField::Uint(*items))];
             log.error("Shutdown left data undelivered.", &fields);
-        }
-    }
-}
-
-impl InputTarget for DataPath {
-    fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload) {
-        let ack = Ack::new(AckTarget::Receiver(receiver, request), &self.settlements);
-        if payload.items() == 0 {
-            // An empty payload enters no pipeline and is not counted, as in the Go collector.
-            ack.settle(Outcome::Delivered);
-            return;
-        }
-        let mut is_accepted = false;
-        for index in 0..self.pipelines.len() {
-            let pipeline = &self.pipelines[index];
-            if pipeline.signal == payload.signal && pipeline.receivers.contains(&receiver) {
-                is_accepted = true;
-                self.pass_payload(cx, index, 0, payload.clone(), ack.branch());
-            }
-        }
-        // The branch of this call itself: the outcome of every pipeline takes precedence over it.
-        let unsupported = Outcome::permanent("telemetry type is not supported");
-        ack.settle(if is_accepted { Outcome::Lost(crate::LossReason::Dropped) } else { unsupported });
-    }
-
-    fn refusal(&self, receiver: usize, signal: Signal) -> Option<Outcome> {
-        // One pipeline that accepts the data is enough for success, so all must refuse.
-        let mut refusal = None;
-        for pipeline in self.pipelines.iter().filter(|p| p.signal == signal && p.receivers.contains(&receiver)) {
-            refusal = Some(pipeline.processors.iter().find_map(|p| p.processor.refusal())?);
-        }
-        refusal
-    }
-
-    fn budget(&self) -> &Arc<Budget> {
-        &self.budget
-    }
-}
-
-impl DataPath {
-    fn new_downstream(&self, pipeline: usize, index: usize) -> Downstream {
-        Downstream { payloads: Vec::new(), ack_target: Some((self.settlements.clone(), pipeline, index)) }
-    }
-
-    /// Passes a payload to processor `index` of a pipeline, or to its exporters after the last processor.
-    fn pass_payload(&mut self, cx: &mut Cx<'_>, pipeline: usize, index: usize, payload: Payload, ack: Ack) {
-        let mut downstream = self.new_downstream(pipeline, index);
-        if let Some(slot) = self.pipelines[pipeline].processors.get_mut(index) {
-            slot.processor.process(&mut cx.for_owner(slot.owner), payload, ack, &mut downstream);
-            self.pass_all(cx, pipeline, index + 1, downstream);
-            return;
-        }
-        for i in 0..self.pipelines[pipeline].exporters.len() {
-            let exporter = self.pipelines[pipeline].exporters[i];
-            let signal = payload.signal as usize;
-            if let Some(queue) = self.exporters[exporter].queues[signal].as_mut() {
-                queue.offer(payload.clone(), ack.branch());
-            }
-        }
-        // A pipeline has at least one exporter, whose outcome takes precedence over this.
-        ack.settle(Outcome::Lost(crate::LossReason::Dropped));
-    }
-
-    fn pass_all(&mut self, cx: &mut Cx<'_>, pipeline: usize, next: usize, downstream: Downstream) {
-        for (payload, ack) in downstream.payloads {
-            self.pass_payload(cx, pipeline, next, payload, ack);
-        }
-    }
-
-    /// Gives attempts to exporters while consumers are free and the limit of the turn is not reached.
-    fn start_attempts(&mut self, cx: &mut Cx<'_>) -> bool {
-        let mut has_worked = false;
-        for index in 0..self.exporters.len() {
-            for signal in Signal::ALL {
-                loop {
-                    let slot = &mut self.exporters[index];
-                    let Some(queue) = slot.queues[signal as usize].as_mut() else { break };
-                    if slot.attempts_left == 0 {
-                        // The next turn finds out whether there is another attempt.
-                        cx.for_owner(GRAPH_OWNER).request_ready(MORE_ATTEMPTS);
-                        break;
-                    }
-                    let Some((number, payload, deadline)) = queue.poll_attempt(cx.now()) else { break };
-                    slot.attempts_left -= 1;
-                    has_worked = true;
-                    let mut outcomes = Outcomes::default();
-                    let attempt = AttemptId { signal: signal as u8, number };
-                    let mut cx = cx.for_owner(slot.owner);
-                    slot.exporter.send(&mut cx, attempt, &payload, deadline, &mut outcomes);
-                    self.handle_outcomes(&mut cx, index, &mut outcomes);
-                }
-            }
-        }
-        has_worked
-    }
-
-    fn handle_outcomes(&mut self, cx: &mut Cx<'_>, exporter: usize, done: &mut Outcomes) {
-        for (attempt, attempt_outcome) in done.drain() {
-            let (now, random) = (cx.now(), cx.random());
-            let Some(Some(queue)) = self.exporters[exporter].queues.get_mut(usize::from(attempt.signal)) else {
-                continue;
-            };
-            match attempt_outcome {
-                AttemptOutcome::Whole(outcome) => queue.handle_outcome(now, attempt.number, outcome, random),
-                AttemptOutcome::Pieces(partial) => queue.handle_partial_outcome(now, attempt.number, partial, random),
-            }
-        }
-    }
-
-    /// Makes processors pass on what they hold, first to last, and queues shorten their pauses. `deadline` is that of a
-    /// shutdown: then nothing waits for more data from now on.
-    fn flush_all(&mut self, world: &mut dyn World, deadline: Option<MonotonicTime>) {
-        for pipeline in 0..self.pipelines.len() {
-            for index in 0..self.pipelines[pipeline].processors.len() {
-                let mut downstream = self.new_downstream(pipeline, index);
-                let slot = &mut self.pipelines[pipeline].processors[index];
-                let mut cx = Cx::new(world, slot.owner);
-                if deadline.is_some() {
-                    slot.processor.drain(&mut cx, &mut downstream);
-                } else {
-                    slot.processor.flush(&mut cx, &mut downstream);
-                }
-                self.pass_all(&mut cx, pipeline, index + 1, downstream);
-            }
-        }
-        let now = world.now();
-        for queue in self.exporters.iter_mut().flat_map(|e| e.queues.iter_mut().flatten()) {
-            match deadline {
-                Some(deadline) => queue.drain(now, deadline),
-                None => queue.flush(now),
-            }
         }
     }
 }

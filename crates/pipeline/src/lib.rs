@@ -39,14 +39,14 @@ mod time;
 mod topology;
 mod world;
 
-pub use ack::{Ack, AckRecorder, Error, LossReason, Outcome};
+pub use ack::{Ack, AckPieces, AckRecorder, Error, LossReason, Outcome};
 pub use attempt::{AttemptId, Outcomes, PartialOutcome};
 pub use auth::{Authentication, CheckStep, ClientAuth, CredentialCheck, ServerAuth};
 pub use budget::{Budget, Held, Kept, NoRoom};
 pub use capabilities::{Capabilities, Capability, OfferedCapabilities};
 pub use component::{
-    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Downstream, Exporter, Extension, Factory,
-    ListenAddress, PipelineInput, Processor, ReadFile, Receiver, ServedProtocol,
+    BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Connector, ConnectorOutput, Downstream,
+    Exporter, Extension, Factory, ListenAddress, PipelineInput, Processor, ReadFile, Receiver, ServedProtocol,
 };
 pub use component_type::ComponentType;
 pub use condition::{ConditionReport, ConditionReporter};
@@ -60,7 +60,7 @@ pub use file_system::{
     DirEntry, FileJob, FileKind, FileMetadata, FileSystem, MAX_DIR_ENTRIES, MAX_FILE_JOBS, PRIVATE_DIR, PRIVATE_FILE,
     TooManyFileJobs,
 };
-pub use graph::{ExporterIndex, Graph, GraphBuilder, ReceiverIndex, UndeliveredItems};
+pub use graph::{ConnectorParts, ExporterIndex, Graph, GraphBuilder, PipelineIndex, ReceiverIndex, UndeliveredItems};
 pub use log::{LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use payload::{Metadata, Payload};
 pub use payload_splitter::PayloadSplitter;

@@ -100,6 +100,7 @@ impl TestContext {
             log: self.log.logger().with_scope(scope),
             budget: &self.budget,
             capabilities: &self.capabilities,
+            output_pipelines: &[],
         };
         config.create(&context).map_err(|e| e.to_string())
     }

@@ -67,6 +67,7 @@ impl Fixture {
             log: context.log.logger(),
             budget: &context.budget,
             capabilities: &context.capabilities,
+            output_pipelines: &[],
         };
         let route = |method, path: &str, route| HttpRoute {
             method,

@@ -82,6 +82,7 @@ fn sender_graph(client: &str, counts: &[u32], telemetry: &Telemetry) -> Graph {
         log: log(),
         budget: &budget,
         capabilities: &Capabilities::default(),
+        output_pipelines: &[],
     };
     let protocol = CountProtocol(Arc::new(Url::parse("http://h/count").unwrap()));
     let sender = HttpSender::new(protocol, Rc::new(parse_config(client)), &context).unwrap();

@@ -72,24 +72,28 @@ pub(super) fn print_components(registry: &Registry, build_info: &BuildInfo, term
         (ComponentKind::Receiver, "receivers"),
         (ComponentKind::Processor, "processors"),
         (ComponentKind::Exporter, "exporters"),
+        (ComponentKind::Connector, "connectors"),
         (ComponentKind::Extension, "extensions"),
     ] {
-        let _ = writeln!(out, "{name}:");
-        for factory in registry.all_of_kind(kind) {
+        let factories = registry.all_of_kind(kind);
+        let _ = writeln!(out, "{name}:{}", if factories.is_empty() { " []" } else { "" });
+        for factory in factories {
             let about = factory.info();
             let module = format!("otelcore {}", build_info.version);
             let _ = writeln!(out, "    - name: {}\n      module: {module}\n      stability:", about.type_name);
             if about.signals.is_empty() {
                 let _ = writeln!(out, "        extension: {}", about.stability);
             }
-            let mut signals: Vec<_> = about.signals.iter().map(|s| s.name()).collect();
+            let mut signals: Vec<String> = match kind {
+                ComponentKind::Connector => {
+                    factory.signal_pairs().iter().map(|(from, to)| format!("{from}-to-{to}")).collect()
+                }
+                _ => about.signals.iter().map(|signal| signal.name().to_owned()).collect(),
+            };
             signals.sort_unstable();
             for signal in signals {
                 let _ = writeln!(out, "        {signal}: {}", about.stability);
             }
-        }
-        if name == "exporters" {
-            out.push_str("connectors: []\n");
         }
     }
     out.push_str("providers:\n    - scheme: env\n    - scheme: file\n    - scheme: k8s\n    - scheme: yaml\n");

@@ -18,9 +18,13 @@ impl Plan {
     pub(crate) fn effects(&self, root: &ConfigNode, grace: Duration) -> ConfigEffects {
         let shutdown = u64::try_from(grace.as_nanos()).unwrap_or(u64::MAX);
         let mut effects = ConfigEffects { shutdown_nanos: shutdown, ..ConfigEffects::default() };
-        for kind in
-            [ComponentKind::Extension, ComponentKind::Receiver, ComponentKind::Processor, ComponentKind::Exporter]
-        {
+        for kind in [
+            ComponentKind::Extension,
+            ComponentKind::Receiver,
+            ComponentKind::Processor,
+            ComponentKind::Exporter,
+            ComponentKind::Connector,
+        ] {
             for id in self.running_ids(kind) {
                 self.add_component(kind, id, root, &mut effects);
             }
@@ -34,6 +38,7 @@ impl Plan {
             ComponentKind::Receiver => &self.receivers,
             ComponentKind::Processor => &self.processors,
             ComponentKind::Exporter => &self.exporters,
+            ComponentKind::Connector => &self.connectors,
             ComponentKind::Extension => &self.extensions,
         }
     }

@@ -14,8 +14,7 @@ pub(super) struct ReferenceChecker<'a> {
     pub(super) receivers: &'a ParsedComponents,
     pub(super) processors: &'a ParsedComponents,
     pub(super) exporters: &'a ParsedComponents,
-    /// Configured connectors. Each is reported as a mistake there, so it is not reported again where it is named.
-    pub(super) connector_ids: &'a BTreeSet<ComponentId>,
+    pub(super) connectors: &'a ParsedComponents,
     pub(super) registry: &'a Registry,
 }
 
@@ -64,14 +63,29 @@ impl ReferenceChecker<'_> {
             }
         }
         s.finish();
-        let ids_of = |ids: Vec<Located<ComponentId>>| ids.into_iter().map(|id| id.value).collect();
+        let ids_of = |ids: Vec<Located<ComponentId>>| ids.into_iter().map(|id| id.value);
+        let (source_connectors, receivers) =
+            ids_of(receivers).partition(|id| self.is_connector(ComponentKind::Receiver, id));
+        let (target_connectors, exporters) =
+            ids_of(exporters).partition(|id| self.is_connector(ComponentKind::Exporter, id));
         Some(PipelinePlan {
             id: id.value.clone(),
             signal: signal?,
-            receivers: ids_of(receivers),
-            processors: ids_of(processors),
-            exporters: ids_of(exporters),
+            receivers,
+            processors: ids_of(processors).collect(),
+            exporters,
+            source_connectors,
+            target_connectors,
         })
+    }
+
+    /// Whether an id among the receivers or exporters of a pipeline is that of a connector.
+    fn is_connector(&self, kind: ComponentKind, id: &ComponentId) -> bool {
+        match kind {
+            ComponentKind::Receiver => !self.receivers.contains_key(id) && self.connectors.contains_key(id),
+            ComponentKind::Exporter => !self.exporters.contains_key(id) && self.connectors.contains_key(id),
+            _ => false,
+        }
     }
 
     fn check_components(
@@ -84,18 +98,13 @@ impl ReferenceChecker<'_> {
         let configured = match kind {
             ComponentKind::Receiver => self.receivers,
             ComponentKind::Processor => self.processors,
-            ComponentKind::Exporter | ComponentKind::Extension => self.exporters,
+            ComponentKind::Exporter | ComponentKind::Connector | ComponentKind::Extension => self.exporters,
         };
         let mut seen = BTreeSet::new();
         let ids = s.component_ids(super::section_name(kind));
         for id in &ids {
-            if !configured.contains_key(&id.value)
-                && kind != ComponentKind::Processor
-                && self.connector_ids.contains(&id.value)
-            {
-                continue;
-            }
-            if !configured.contains_key(&id.value) {
+            let is_connector = self.is_connector(kind, &id.value);
+            if !is_connector && !configured.contains_key(&id.value) {
                 let (name, kind_name) = (&id.value, kind.name());
                 let message = format!(
                     "service::pipelines::{pipeline}: references {kind_name} \"{name}\" which is not configured"
@@ -108,6 +117,8 @@ impl ReferenceChecker<'_> {
                     id.value
                 );
                 s.diagnostics().error(Some(&id.origin), s.path(), message).kind(Mistake::Invalid).help("name it once");
+            } else if is_connector {
+                // Which signals it joins is checked when all pipelines are known.
             } else if let (Some(factory), Some(signal)) = (self.registry.get(kind, id.value.ty.as_ref()), signal)
                 && !factory.info().signals.contains(&signal)
             {

@@ -62,15 +62,11 @@ pub(super) fn is_known_type(kind: ComponentKind, ty: &str) -> bool {
             ComponentKind::Receiver => RECEIVERS,
             ComponentKind::Processor => PROCESSORS,
             ComponentKind::Exporter => EXPORTERS,
+            ComponentKind::Connector => CONNECTORS,
             ComponentKind::Extension => EXTENSIONS,
         },
         ty,
     )
-}
-
-/// Whether the Go collector has such a connector.
-pub(super) fn is_known_connector(ty: &str) -> bool {
-    contains_type(CONNECTORS, ty)
 }
 
 /// The names of all connectors, for suggestions.
@@ -128,8 +124,11 @@ impl ComponentUses {
                 [ComponentKind::Receiver, ComponentKind::Processor, ComponentKind::Exporter].map(super::section_name)
             {
                 for (id, origin) in ids(pipeline.node.get_path(list)) {
-                    let sections: &[&'static str] =
-                        if list == "processors" { &[list] } else { &[list, CONNECTOR_SECTION] };
+                    let sections: &[&'static str] = if list == "processors" {
+                        &[list]
+                    } else {
+                        &[list, super::section_name(ComponentKind::Connector)]
+                    };
                     for section in sections {
                         let places = component_uses.add(section, id.clone(), origin);
                         let is_listed = places.pipelines.last().is_some_and(|last| *last == *pipeline.key);
@@ -154,15 +153,7 @@ impl ComponentUses {
     pub(super) fn of_component(&self, kind: ComponentKind, id: &ComponentId) -> Option<&UsePlaces> {
         self.places.get(&(super::section_name(kind), id.clone()))
     }
-
-    /// Where a connector is named.
-    pub(super) fn of_connector(&self, id: &ComponentId) -> Option<&UsePlaces> {
-        self.places.get(&(CONNECTOR_SECTION, id.clone()))
-    }
 }
-
-/// Receivers and exporters of pipelines, which connectors can be.
-const CONNECTOR_SECTION: &str = "connectors";
 
 fn ids(list: Option<&ConfigNode>) -> impl Iterator<Item = (ComponentId, &SourceLocation)> {
     let items = list.map(ConfigNode::items).unwrap_or_default().iter();
@@ -187,9 +178,8 @@ mod tests {
             assert!(ids.iter().all(|id| is_known_type(kind, id)), "{ids:?}");
         }
         assert!(!is_known_type(ComponentKind::Receiver, "oltp"));
-        assert!(
-            is_known_connector("span_metrics") && is_known_connector("forward") && !is_known_connector("spanmetric")
-        );
+        let is_connector = |id| is_known_type(ComponentKind::Connector, id);
+        assert!(is_connector("span_metrics") && is_connector("forward") && !is_connector("spanmetric"));
     }
 
     #[test]
@@ -213,7 +203,7 @@ mod tests {
         let service = component_uses.of_component(ComponentKind::Extension, &id("zpages")).unwrap();
         assert_eq!(service.message_suffix(), " and in `service::extensions`");
         assert_eq!(
-            component_uses.of_connector(&id("otlp")).unwrap().message_suffix(),
+            component_uses.of_component(ComponentKind::Connector, &id("otlp")).unwrap().message_suffix(),
             " and in the pipelines logs, traces"
         );
         assert!(component_uses.of_component(ComponentKind::Receiver, &id("zipkin")).is_none());

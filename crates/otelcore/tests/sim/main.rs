@@ -7,6 +7,7 @@
 mod auth;
 mod backend;
 mod client;
+mod connectors;
 mod delivery;
 mod fixture;
 mod forwarding;

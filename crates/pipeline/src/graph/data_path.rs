@@ -1,0 +1,362 @@
+//! The way of payloads through pipelines, connectors and queues.
+//!
+//! Owns these components and passes payloads between them. It delivers no events and decides nothing about a shutdown.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use otelcore_config::{ComponentId, PipelineId};
+use otelcore_pdata::Signal;
+
+use super::{GRAPH_OWNER, MORE_ATTEMPTS};
+use crate::ack::{AckTarget, Settlements};
+use crate::attempt::AttemptOutcome;
+use crate::component::InputTarget;
+use crate::exporter_queue::ExporterQueue;
+use crate::{
+    Ack, AttemptId, Budget, Connector, ConnectorOutput, Cx, Downstream, Exporter, LossReason, MonotonicTime, Outcome,
+    Outcomes, Payload, Processor, StartError, World, order_by_needs,
+};
+
+const UNSUPPORTED_SIGNAL: &str = "telemetry type is not supported";
+
+pub(super) struct ProcessorSlot {
+    pub(super) id: ComponentId,
+    pub(super) owner: u32,
+    pub(super) processor: Box<dyn Processor>,
+}
+
+pub(super) struct Pipeline {
+    pub(super) id: PipelineId,
+    pub(super) signal: Signal,
+    pub(super) receivers: Vec<usize>,
+    pub(super) processors: Vec<ProcessorSlot>,
+    pub(super) exporters: Vec<usize>,
+    /// The connectors that it ends in.
+    pub(super) connectors: Vec<usize>,
+}
+
+pub(super) struct ExporterSlot {
+    pub(super) id: ComponentId,
+    pub(super) owner: u32,
+    pub(super) exporter: Box<dyn Exporter>,
+    /// By signal.
+    pub(super) queues: [Option<ExporterQueue>; 3],
+    /// Attempts that it may still be given in this turn.
+    pub(super) attempts_left: u32,
+}
+
+pub(super) struct ConnectorSlot {
+    pub(super) id: ComponentId,
+    pub(super) owner: u32,
+    pub(super) connector: Box<dyn Connector>,
+    pub(super) signals: (Signal, Signal),
+    /// The pipelines that it feeds.
+    pub(super) targets: Vec<usize>,
+}
+
+/// An element of the order in which a shutdown drains.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OrderedPart {
+    Pipeline(usize),
+    Connector(usize),
+}
+
+/// A payload on its way to processor `index` of a pipeline, or to its end.
+struct PendingPayload {
+    pipeline: usize,
+    index: usize,
+    payload: Payload,
+    ack: Ack,
+}
+
+/// Pipelines and exporters: everything that a receiver's [`PipelineInput`] leads to.
+pub(super) struct DataPath {
+    pub(super) budget: Arc<Budget>,
+    pub(super) pipelines: Vec<Pipeline>,
+    pub(super) exporters: Vec<ExporterSlot>,
+    pub(super) connectors: Vec<ConnectorSlot>,
+    /// Pipelines and connectors; each feeds only later ones.
+    pub(super) order: Vec<OrderedPart>,
+    /// Payloads that have not reached their next component; empty between calls.
+    pending: Vec<PendingPayload>,
+    pub(super) settlements: Rc<Settlements>,
+}
+
+impl InputTarget for DataPath {
+    fn accept_payload(&mut self, cx: &mut Cx<'_>, receiver: usize, request: u64, payload: Payload) {
+        let ack = Ack::new(AckTarget::Receiver(receiver, request), &self.settlements);
+        if payload.items() == 0 {
+            // An empty payload enters no pipeline and is not counted, as in the Go collector.
+            ack.settle(Outcome::Delivered);
+            return;
+        }
+        let mut is_accepted = false;
+        for index in 0..self.pipelines.len() {
+            let pipeline = &self.pipelines[index];
+            if pipeline.signal == payload.signal && pipeline.receivers.contains(&receiver) {
+                is_accepted = true;
+                let (payload, ack) = (payload.clone(), ack.branch());
+                self.pending.push(PendingPayload { pipeline: index, index: 0, payload, ack });
+                self.pass_pending(cx);
+            }
+        }
+        // The branch of this call itself: the outcome of every pipeline takes precedence over it.
+        let unsupported = Outcome::permanent(UNSUPPORTED_SIGNAL);
+        ack.settle(if is_accepted { Outcome::Lost(LossReason::Dropped) } else { unsupported });
+    }
+
+    fn refusal(&self, receiver: usize, signal: Signal) -> Option<Outcome> {
+        // One pipeline that accepts the data is enough for success, so all must refuse.
+        let mut refusal = None;
+        for pipeline in self.pipelines.iter().filter(|p| p.signal == signal && p.receivers.contains(&receiver)) {
+            let of_processors = || pipeline.processors.iter().find_map(|slot| slot.processor.refusal());
+            refusal = Some(of_processors().or_else(|| self.refusal_of_connectors(pipeline))?);
+        }
+        refusal
+    }
+
+    fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+}
+
+impl DataPath {
+    /// The refusal of a pipeline that has no exporter and whose connectors all refuse.
+    fn refusal_of_connectors(&self, pipeline: &Pipeline) -> Option<Outcome> {
+        if !pipeline.exporters.is_empty() {
+            return None;
+        }
+        let mut refusal = None;
+        for index in &pipeline.connectors {
+            refusal = Some(self.connectors[*index].connector.refusal(pipeline.signal)?);
+        }
+        refusal
+    }
+
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Self {
+            budget,
+            pipelines: Vec::new(),
+            exporters: Vec::new(),
+            connectors: Vec::new(),
+            order: Vec::new(),
+            pending: Vec::new(),
+            settlements: Rc::new(Settlements::default()),
+        }
+    }
+
+    /// Orders pipelines and connectors by the flow of data.
+    pub(super) fn order_parts(&mut self) -> Result<(), StartError> {
+        let first_connector = self.pipelines.len();
+        let of_pipeline = |p: &Pipeline| p.connectors.iter().map(|index| first_connector + index).collect();
+        let feeds: Vec<Vec<usize>> = self
+            .pipelines
+            .iter()
+            .map(of_pipeline)
+            .chain(self.connectors.iter().map(|connector| connector.targets.clone()))
+            .collect();
+        let part = |node: usize| match node.checked_sub(first_connector) {
+            Some(connector) => OrderedPart::Connector(connector),
+            None => OrderedPart::Pipeline(node),
+        };
+        let order = order_by_needs(&feeds).map_err(|cycle| {
+            let path: Vec<OrderedPart> = cycle.path.into_iter().map(part).collect();
+            StartError(format!("failed to build pipelines: cycle detected: {}", self.describe_cycle(&path)))
+        })?;
+        self.order = order.into_iter().rev().map(part).collect();
+        Ok(())
+    }
+
+    /// The components on a cycle, from a connector to the same one.
+    fn describe_cycle(&self, path: &[OrderedPart]) -> String {
+        let start = path.iter().position(|part| matches!(part, OrderedPart::Connector(_))).unwrap_or(0);
+        let mut names: Vec<String> = Vec::new();
+        for part in path.iter().cycle().skip(start).take(path.len() + 1) {
+            match part {
+                OrderedPart::Pipeline(index) => {
+                    let pipeline = &self.pipelines[*index];
+                    let name =
+                        |slot: &ProcessorSlot| format!("processor \"{}\" in pipeline \"{}\"", slot.id, pipeline.id);
+                    names.extend(pipeline.processors.iter().map(name));
+                }
+                OrderedPart::Connector(index) => {
+                    let slot = &self.connectors[*index];
+                    names.push(format!("connector \"{}\" ({} to {})", slot.id, slot.signals.0, slot.signals.1));
+                }
+            }
+        }
+        names.join(" -> ")
+    }
+
+    /// Whether processors, connectors or queues hold items.
+    pub(super) fn has_items(&self) -> bool {
+        self.pipelines.iter().flat_map(|p| &p.processors).any(|slot| slot.processor.held_items() > 0)
+            || self.connectors.iter().any(|slot| slot.connector.held_items() > 0)
+            || self.exporters.iter().flat_map(|e| e.queues.iter().flatten()).any(|queue| queue.held_items() > 0)
+    }
+
+    pub(super) fn new_downstream(&self, pipeline: usize, index: usize) -> Downstream {
+        Downstream { payloads: Vec::new(), ack_target: Some((self.settlements.clone(), pipeline, index)) }
+    }
+
+    pub(super) fn new_connector_output(&self, index: usize) -> ConnectorOutput {
+        ConnectorOutput { payloads: Vec::new(), ack_target: Some((self.settlements.clone(), index)) }
+    }
+
+    /// Passes payloads to processor `next` of a pipeline, or to its end.
+    pub(super) fn pass_all(&mut self, cx: &mut Cx<'_>, pipeline: usize, next: usize, downstream: Downstream) {
+        self.add_pending(pipeline, next, downstream);
+        self.pass_pending(cx);
+    }
+
+    /// Passes the payloads of a connector to the pipelines that it feeds.
+    pub(super) fn pass_connector_output(&mut self, cx: &mut Cx<'_>, connector: usize, output: ConnectorOutput) {
+        self.add_pending_output(connector, output);
+        self.pass_pending(cx);
+    }
+
+    fn add_pending(&mut self, pipeline: usize, index: usize, downstream: Downstream) {
+        let pending = |(payload, ack)| PendingPayload { pipeline, index, payload, ack };
+        self.pending.extend(downstream.payloads.into_iter().rev().map(pending));
+    }
+
+    fn add_pending_output(&mut self, connector: usize, output: ConnectorOutput) {
+        let Some(slot) = self.connectors.get(connector) else { return };
+        for (target, payload, ack) in output.payloads.into_iter().rev() {
+            if payload.items() == 0 {
+                ack.settle(Outcome::Delivered);
+            } else if payload.signal != slot.signals.1 {
+                ack.settle(Outcome::permanent(UNSUPPORTED_SIGNAL));
+            } else if let Some(target) = target {
+                match slot.targets.get(target) {
+                    Some(&pipeline) => self.pending.push(PendingPayload { pipeline, index: 0, payload, ack }),
+                    None => ack.settle(Outcome::permanent("the connector does not feed this pipeline")),
+                }
+            } else {
+                for &pipeline in slot.targets.iter().rev() {
+                    let (payload, ack) = (payload.clone(), ack.branch());
+                    self.pending.push(PendingPayload { pipeline, index: 0, payload, ack });
+                }
+                // A connector feeds at least one pipeline, whose outcome takes precedence over this.
+                ack.settle(Outcome::Lost(LossReason::Dropped));
+            }
+        }
+    }
+
+    /// Passes payloads on until each is with a component that keeps it: a loop instead of a recursion, so that the length
+    /// of a pipeline does not matter.
+    fn pass_pending(&mut self, cx: &mut Cx<'_>) {
+        while let Some(PendingPayload { pipeline, index, payload, ack }) = self.pending.pop() {
+            let mut downstream = self.new_downstream(pipeline, index);
+            if let Some(slot) = self.pipelines[pipeline].processors.get_mut(index) {
+                slot.processor.process(&mut cx.for_owner(slot.owner), payload, ack, &mut downstream);
+                self.add_pending(pipeline, index + 1, downstream);
+            } else {
+                self.fan_out(cx, pipeline, payload, ack);
+            }
+        }
+    }
+
+    /// Passes a payload to the exporters and connectors at the end of a pipeline.
+    fn fan_out(&mut self, cx: &mut Cx<'_>, pipeline: usize, payload: Payload, ack: Ack) {
+        for i in 0..self.pipelines[pipeline].exporters.len() {
+            let exporter = self.pipelines[pipeline].exporters[i];
+            let signal = payload.signal as usize;
+            if let Some(queue) = self.exporters[exporter].queues[signal].as_mut() {
+                queue.offer(payload.clone(), ack.branch());
+            }
+        }
+        for i in 0..self.pipelines[pipeline].connectors.len() {
+            let connector = self.pipelines[pipeline].connectors[i];
+            let mut output = self.new_connector_output(connector);
+            let slot = &mut self.connectors[connector];
+            slot.connector.process(&mut cx.for_owner(slot.owner), payload.clone(), ack.branch(), &mut output);
+            self.add_pending_output(connector, output);
+        }
+        // A pipeline has at least one exporter or connector, whose outcome takes precedence over this.
+        ack.settle(Outcome::Lost(LossReason::Dropped));
+    }
+
+    /// Gives attempts to exporters while consumers are free and the limit of the turn is not reached.
+    pub(super) fn start_attempts(&mut self, cx: &mut Cx<'_>) -> bool {
+        let mut has_worked = false;
+        for index in 0..self.exporters.len() {
+            for signal in Signal::ALL {
+                loop {
+                    let slot = &mut self.exporters[index];
+                    let Some(queue) = slot.queues[signal as usize].as_mut() else { break };
+                    if slot.attempts_left == 0 {
+                        // The next turn finds out whether there is another attempt.
+                        cx.for_owner(GRAPH_OWNER).request_ready(MORE_ATTEMPTS);
+                        break;
+                    }
+                    let Some((number, payload, deadline)) = queue.poll_attempt(cx.now()) else { break };
+                    slot.attempts_left -= 1;
+                    has_worked = true;
+                    let mut outcomes = Outcomes::default();
+                    let attempt = AttemptId { signal: signal as u8, number };
+                    let mut cx = cx.for_owner(slot.owner);
+                    slot.exporter.send(&mut cx, attempt, &payload, deadline, &mut outcomes);
+                    self.handle_outcomes(&mut cx, index, &mut outcomes);
+                }
+            }
+        }
+        has_worked
+    }
+
+    pub(super) fn handle_outcomes(&mut self, cx: &mut Cx<'_>, exporter: usize, done: &mut Outcomes) {
+        for (attempt, attempt_outcome) in done.drain() {
+            let (now, random) = (cx.now(), cx.random());
+            let Some(Some(queue)) = self.exporters[exporter].queues.get_mut(usize::from(attempt.signal)) else {
+                continue;
+            };
+            match attempt_outcome {
+                AttemptOutcome::Whole(outcome) => queue.handle_outcome(now, attempt.number, outcome, random),
+                AttemptOutcome::Pieces(partial) => queue.handle_partial_outcome(now, attempt.number, partial, random),
+            }
+        }
+    }
+
+    /// Makes processors and connectors pass on what they hold, in the direction of the data, and queues shorten their
+    /// pauses. `deadline` is that of a shutdown: then nothing waits for more data from now on.
+    pub(super) fn flush_all(&mut self, world: &mut dyn World, deadline: Option<MonotonicTime>) {
+        for i in 0..self.order.len() {
+            match self.order[i] {
+                OrderedPart::Pipeline(pipeline) => self.flush_pipeline(world, pipeline, deadline.is_some()),
+                OrderedPart::Connector(index) => {
+                    let mut output = self.new_connector_output(index);
+                    let slot = &mut self.connectors[index];
+                    let mut cx = Cx::new(world, slot.owner);
+                    if deadline.is_some() {
+                        slot.connector.drain(&mut cx, &mut output);
+                    } else {
+                        slot.connector.flush(&mut cx, &mut output);
+                    }
+                    self.pass_connector_output(&mut cx, index, output);
+                }
+            }
+        }
+        let now = world.now();
+        for queue in self.exporters.iter_mut().flat_map(|e| e.queues.iter_mut().flatten()) {
+            match deadline {
+                Some(deadline) => queue.drain(now, deadline),
+                None => queue.flush(now),
+            }
+        }
+    }
+
+    fn flush_pipeline(&mut self, world: &mut dyn World, pipeline: usize, is_shutdown: bool) {
+        for index in 0..self.pipelines[pipeline].processors.len() {
+            let mut downstream = self.new_downstream(pipeline, index);
+            let slot = &mut self.pipelines[pipeline].processors[index];
+            let mut cx = Cx::new(world, slot.owner);
+            if is_shutdown {
+                slot.processor.drain(&mut cx, &mut downstream);
+            } else {
+                slot.processor.flush(&mut cx, &mut downstream);
+            }
+            self.pass_all(&mut cx, pipeline, index + 1, downstream);
+        }
+    }
+}
