@@ -580,12 +580,12 @@ fn optional_section_is_enabled_as_in_configoptional() {
         ("v: {enabled: false, x: 2}", Default, false),
         ("v: {enabled: true, x: 2}", None, true),
     ];
-    for (text, flavour, on) in table {
+    for (text, flavor, on) in table {
         let node = load_tree(text, &TestSources::default());
         let d = Diagnostics::new();
         let mut s = Section::new(Option::Some(&node), "", &d);
-        let inner = s.optional_section("v", flavour);
-        assert_eq!(inner.is_some(), on, "{text} {flavour:?}");
+        let inner = s.optional_section("v", flavor);
+        assert_eq!(inner.is_some(), on, "{text} {flavor:?}");
         if let Option::Some(mut inner) = inner {
             assert!(inner.int("x", 2) == 2);
             let _ = inner.finish();

@@ -224,7 +224,7 @@ fn collect<'f>(above: &str, fields: &'f [Field], all: &mut BTreeMap<String, &'f 
 /// The default as the facts have it; `None` where there is nothing to compare.
 fn default_text(field: &Field) -> Option<String> {
     match (&field.shape, &field.default) {
-        (Shape::Optional { flavour: flavor, .. }, _) => {
+        (Shape::Optional { flavor, .. }, _) => {
             Some(if *flavor == OptionalFlavor::Some { "on" } else { "off" }.to_owned())
         }
         (_, EffectiveValue::Str(text)) => Some(text.clone()),

@@ -219,7 +219,7 @@ pub enum Shape {
         /// The keys.
         fields: Vec<Field>,
         /// The state when the key is absent or null.
-        flavour: crate::OptionalFlavor,
+        flavor: crate::OptionalFlavor,
     },
     /// Anything.
     Any,

@@ -8,43 +8,43 @@ use crate::{EffectiveValue, OptionalFlavor, Section};
 #[derive(Clone, Debug)]
 pub struct Optional<T> {
     value: T,
-    flavour: OptionalFlavor,
+    flavor: OptionalFlavor,
 }
 
 impl<T> Optional<T> {
     /// On with these values. As a default: the section is on unless `enabled: false` is written.
     pub const fn on(value: T) -> Self {
-        Self { value, flavour: OptionalFlavor::Some }
+        Self { value, flavor: OptionalFlavor::Some }
     }
 
     /// Off. As a default: null and a map turn the section on, with these values for keys that are not written.
     pub const fn on_null(value: T) -> Self {
-        Self { value, flavour: OptionalFlavor::Default }
+        Self { value, flavor: OptionalFlavor::Default }
     }
 
     /// Off. As a default: a map turns the section on, with these values for keys that are not written; null does not.
     pub const fn off(value: T) -> Self {
-        Self { value, flavour: OptionalFlavor::None }
+        Self { value, flavor: OptionalFlavor::None }
     }
 
     /// The section, if it is on.
     pub fn get(&self) -> Option<&T> {
-        (self.flavour == OptionalFlavor::Some).then_some(&self.value)
+        (self.flavor == OptionalFlavor::Some).then_some(&self.value)
     }
 
     /// The section, if it is on.
     pub fn get_mut(&mut self) -> Option<&mut T> {
-        (self.flavour == OptionalFlavor::Some).then_some(&mut self.value)
+        (self.flavor == OptionalFlavor::Some).then_some(&mut self.value)
     }
 
     /// The section, if it is on.
     pub fn into_option(self) -> Option<T> {
-        (self.flavour == OptionalFlavor::Some).then_some(self.value)
+        (self.flavor == OptionalFlavor::Some).then_some(self.value)
     }
 
     /// Whether it is on.
     pub fn is_on(&self) -> bool {
-        self.flavour == OptionalFlavor::Some
+        self.flavor == OptionalFlavor::Some
     }
 }
 
@@ -72,14 +72,14 @@ impl<T: Default> Default for Optional<T> {
 
 impl<T: Config> ConfigValue for Optional<T> {
     fn read(s: &mut Section<'_>, key: &str, default: &Self) -> Self {
-        match s.optional_section(key, default.flavour) {
+        match s.optional_section(key, default.flavor) {
             Some(section) => Self::on(T::read_section(section, &default.value)),
             None => Self::off(default.value.clone()),
         }
     }
 
     fn shape(default: &Self) -> Shape {
-        Shape::Optional { fields: T::fields(&default.value), flavour: default.flavour }
+        Shape::Optional { fields: T::fields(&default.value), flavor: default.flavor }
     }
 
     fn effective(&self) -> EffectiveValue {

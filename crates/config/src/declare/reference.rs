@@ -128,8 +128,8 @@ fn shape_name(shape: &Shape) -> String {
 
 fn default(field: &Field) -> String {
     match (&field.shape, &field.default) {
-        (Shape::Optional { flavour: OptionalFlavor::Some, .. }, _) => "on".to_owned(),
-        (Shape::Optional { flavour: OptionalFlavor::Default, .. }, _) => "off; on if it is written".to_owned(),
+        (Shape::Optional { flavor: OptionalFlavor::Some, .. }, _) => "on".to_owned(),
+        (Shape::Optional { flavor: OptionalFlavor::Default, .. }, _) => "off; on if it is written".to_owned(),
         (Shape::Optional { .. }, _) => "off".to_owned(),
         (Shape::Section { .. } | Shape::Map(_) | Shape::Headers, _) => String::new(),
         (_, EffectiveValue::Null | EffectiveValue::Opaque(_)) => String::new(),

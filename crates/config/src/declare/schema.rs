@@ -188,7 +188,7 @@ fn strict(shape: &Shape, rules: &[Rule]) -> BTreeMap<String, EffectiveValue> {
             let others = others.as_deref().map(|others| value(others, &[]));
             return into_map(object(fields, others));
         }
-        Shape::Optional { fields, flavour } => return optional(fields, *flavour),
+        Shape::Optional { fields, flavor } => return optional(fields, *flavor),
         _ => BTreeMap::new(),
     };
     for rule in rules {
@@ -207,11 +207,11 @@ fn into_map(value: EffectiveValue) -> BTreeMap<String, EffectiveValue> {
 }
 
 /// An object with its keys and `enabled`.
-fn optional(fields: &[Field], flavour: OptionalFlavor) -> BTreeMap<String, EffectiveValue> {
+fn optional(fields: &[Field], flavor: OptionalFlavor) -> BTreeMap<String, EffectiveValue> {
     let mut schema = into_map(object(fields, None));
     if let Some(EffectiveValue::Map(properties)) = schema.get_mut("properties") {
         properties.entry("enabled".to_owned()).or_insert_with(|| {
-            let state = match flavour {
+            let state = match flavor {
                 OptionalFlavor::Some => "The section is on unless this is false.",
                 OptionalFlavor::Default => {
                     "The section is off when it is absent. False turns it off where it is written."
