@@ -3,6 +3,8 @@
 //! Implements the mapping between gRPC codes and HTTP statuses, `google.rpc.Status` with its `RetryInfo` detail, the
 //! percent encoding of `grpc-message` and the base64 of `-bin` headers. Never chooses a status.
 
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD_NO_PAD};
+use base64::{Engine as _, alphabet};
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
@@ -348,45 +350,25 @@ pub fn percent_decode_bytes(raw: &[u8]) -> Vec<u8> {
 /// Base64 of a `-bin` header, standard alphabet, without padding as grpc-go sends it.
 #[must_use]
 pub fn base64_encode(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |i: usize| u32::from(chunk.get(i).copied().unwrap_or(0));
-        let group = at(0) << 16 | at(1) << 8 | at(2);
-        for digit in 0..=chunk.len() {
-            let six = group >> (18 - 6 * digit) & 63;
-            out.push(char::from(ALPHABET[six as usize])); // six < 64
-        }
-    }
-    out
+    STANDARD_NO_PAD.encode(bytes)
 }
 
-/// Decodes base64 with or without padding; `None` when it is not base64.
+/// Decodes base64 of either alphabet, with or without padding; `None` when it is not base64.
 #[must_use]
 pub fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
+    /// Bits behind the last byte may have any value, as grpc-go reads them.
+    const LENIENT: GeneralPurpose =
+        GeneralPurpose::new(&alphabet::STANDARD, NO_PAD.with_decode_allow_trailing_bits(true));
     let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for chunk in text.chunks(4) {
-        if chunk.len() == 1 {
-            return None;
-        }
-        let mut group = 0;
-        for i in 0..4 {
-            let six = match chunk.get(i) {
-                None => 0,
-                Some(c @ b'A'..=b'Z') => c - b'A',
-                Some(c @ b'a'..=b'z') => c - b'a' + 26,
-                Some(c @ b'0'..=b'9') => c - b'0' + 52,
-                Some(b'+' | b'-') => 62,
-                Some(b'/' | b'_') => 63,
-                Some(_) => return None,
-            };
-            group = group << 6 | u32::from(six);
-        }
-        let [_, a, b, c] = group.to_be_bytes();
-        out.extend_from_slice([a, b, c].get(..chunk.len() - 1)?);
-    }
-    Some(out)
+    let standard: Vec<u8> = text
+        .iter()
+        .map(|byte| match byte {
+            b'-' => b'+',
+            b'_' => b'/',
+            other => *other,
+        })
+        .collect();
+    LENIENT.decode(standard).ok()
 }
 
 fn parse_retry_info(any: &[u8]) -> Option<Option<Duration>> {

@@ -3,6 +3,8 @@
 //! Accepts the `http` and `https` URLs that Go's `net/url` accepts, and escapes characters that a request line cannot
 //! carry. Never shows a password.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
 
 use crate::endpoint::without_zone;
@@ -181,7 +183,7 @@ impl Url {
     pub fn basic_authorization(&self) -> Option<String> {
         let (user, password) = self.userinfo.as_ref()?;
         let plain = format!("{user}:{}", password.as_deref().unwrap_or_default());
-        Some(format!("Basic {}", base64_padded(plain.as_bytes())))
+        Some(format!("Basic {}", STANDARD.encode(plain)))
     }
 }
 
@@ -277,15 +279,6 @@ fn remove_dot_segments(path: &str) -> String {
         parts.push("");
     }
     format!("/{}", parts.join("/"))
-}
-
-/// Padded standard base64 (RFC 4648, 4).
-fn base64_padded(bytes: &[u8]) -> String {
-    let mut out = otelcore_http::status::base64_encode(bytes);
-    while !out.len().is_multiple_of(4) {
-        out.push('=');
-    }
-    out
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 //! UTF-8 are unchanged outside JSON.
 
 use crate::views::AnyValue;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// Appends the text of `value`.
 pub fn put_value(out: &mut Vec<u8>, value: AnyValue<'_>) {
@@ -175,15 +177,11 @@ pub fn put_hex(out: &mut Vec<u8>, v: &[u8]) {
 
 /// Appends padded standard base64.
 pub fn put_base64(out: &mut Vec<u8>, v: &[u8]) {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for chunk in v.chunks(3) {
-        let byte = |i: usize| chunk.get(i).copied().map_or(0, u32::from);
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for i in 0..4_usize {
-            let digit = ALPHABET[(bits >> (18 - 6 * i) & 63) as usize];
-            out.push(if i <= chunk.len() { digit } else { b'=' });
-        }
-    }
+    let start = out.len();
+    out.resize(start + v.len().div_ceil(3) * 4, b'=');
+    // The room is exact, so that this does not fail.
+    let written = out.get_mut(start..).map_or(Ok(0), |room| STANDARD.encode_slice(v, room));
+    out.truncate(start + written.unwrap_or(0));
 }
 
 /// Appends a double as ECMAScript writes it: the shortest digits, with an exponent below 1e-6 and from 1e21 on.

@@ -14,6 +14,8 @@ use super::{JsonError, JsonErrorKind};
 use crate::schema::{self, ANY_VALUE, FieldRule, FieldSchema, FieldType, KEY_VALUE, MessageSchema};
 use crate::wire_format::{put_varint, varint_len};
 use crate::{MAX_NESTING, Signal};
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
+use base64::{Engine as _, alphabet};
 
 /// Appends to `out` the protobuf of `body`, an `Export*ServiceRequest` in JSON: at most four times its bytes.
 ///
@@ -577,27 +579,7 @@ fn hex_digit(digit: Option<&u8>) -> u8 {
 
 /// Appends the bytes that padded standard base64 encodes; false if `digits` is not valid base64.
 fn put_decoded_base64(out: &mut Vec<u8>, digits: &[u8]) -> bool {
-    if !digits.len().is_multiple_of(4) {
-        return false;
-    }
-    let end = digits.iter().rev().take(2).take_while(|b| **b == b'=').count();
-    let (body, _) = digits.split_at(digits.len() - end);
-    for chunk in body.chunks(4) {
-        let mut bits = 0_u32;
-        for i in 0..4 {
-            let six = match chunk.get(i) {
-                Some(b @ b'A'..=b'Z') => b - b'A',
-                Some(b @ b'a'..=b'z') => b - b'a' + 26,
-                Some(b @ b'0'..=b'9') => b - b'0' + 52,
-                Some(b'+') => 62,
-                Some(b'/') => 63,
-                Some(_) => return false,
-                None => 0,
-            };
-            bits = bits << 6 | u32::from(six);
-        }
-        let [_, bytes @ ..] = bits.to_be_bytes();
-        out.extend_from_slice(bytes.get(..chunk.len() - 1).unwrap_or_default());
-    }
-    true
+    /// Bits behind the last byte may have any value, as Go reads them.
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
+    LENIENT.decode_vec(digits, out).is_ok()
 }
