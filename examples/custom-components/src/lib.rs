@@ -6,6 +6,7 @@
 
 pub mod api_key_auth;
 pub mod count_to_stdout;
+pub mod error_logs;
 pub mod keep_ratio;
 pub mod lines_exporter;
 pub mod lines_receiver;
@@ -26,6 +27,7 @@ pub fn registry() -> Registry {
     registry.add(set_attribute::SetAttributeFactory);
     registry.add(lines_exporter::LinesExporterFactory);
     registry.add(api_key_auth::ApiKeyAuthFactory);
+    registry.add(error_logs::ErrorLogsFactory);
     registry
 }
 

@@ -1,14 +1,14 @@
-//! The components over HTTP in the simulated world, and the processor by itself.
+//! The components over HTTP in the simulated world, and the processor and the connector by themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore::pdata::views::{ResourceLogs, resource_entries};
 use otelcore::pdata::{Signal, build};
-use otelcore::pipeline::NoopLogSink;
+use otelcore::pipeline::{Ack, Component, ConnectorOutput, NoopLogSink};
 use otelcore::reactor::{NodeId, Sim};
 use otelcore::{BuildInfo, Collector};
-use otelcore_testkit::{ProcessorTest, TestContext, payload, processor};
+use otelcore_testkit::{ProcessorTest, TestContext, TestWorld, payload, processor};
 
 /// Posts a line each second, with this key.
 const EDGE: &str = "
@@ -89,4 +89,45 @@ fn attribute_is_set_on_every_record() {
         }
     }
     assert_eq!(colors, [r#"String([98, 108, 117, 101])"#; 2]);
+}
+
+#[test]
+fn span_with_an_error_becomes_a_log_record() {
+    let mut traces = build::Body::new();
+    {
+        let mut resource = traces.resource_spans();
+        let mut scope = resource.scope_spans();
+        scope.span().name(b"GET /").status().code(2);
+        scope.span().name(b"GET /ok");
+    }
+    let factory = custom_components::error_logs::ErrorLogsFactory;
+    let component = TestContext::new().create(&factory, "error_logs", "").unwrap();
+    let Component::Connector(mut connector) = component else { panic!("{component:?} is not a connector") };
+    let (mut world, mut output) = (TestWorld::new(), ConnectorOutput::default());
+    connector.process(&mut world.cx(), payload(Signal::Traces, traces.finish()), Ack::detached(), &mut output);
+    let (_, logs, _ack) = output.take().remove(0);
+    assert_eq!((logs.signal, logs.items()), (Signal::Logs, 1));
+    let resource = resource_entries::<ResourceLogs<'_>>(&logs.body).next().unwrap();
+    let record = resource.scope_logs().flat_map(|scope| scope.log_records()).next().unwrap();
+    assert_eq!(record.severity_number, 17);
+}
+
+#[test]
+fn connector_joins_pipelines_of_different_signals() {
+    let yaml = "
+receivers: {nop: }
+connectors: {error_logs: {prefix: 'failed '}}
+exporters: {count_to_stdout: }
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines:
+    traces: {receivers: [nop], exporters: [error_logs]}
+    logs: {receivers: [error_logs], exporters: [count_to_stdout]}
+";
+    add_node(&mut Sim::new(1), "collector", yaml);
+    let swapped = yaml
+        .replace("traces:", "x:")
+        .replace("logs: {receivers: [error", "traces: {receivers: [error")
+        .replace("x:", "logs:");
+    assert!(custom_components::plan(&swapped).is_err());
 }
