@@ -23,7 +23,7 @@ use std::time::Duration;
 use otelcore_config::declare::Optional;
 use otelcore_pdata::Signal;
 
-use self::batch::{Batcher, ResultWaiter, Waiters};
+use self::batch::{Batcher, Waiters};
 pub use self::config::{
     BatchSizer, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer,
 };
@@ -36,7 +36,7 @@ use crate::{
 #[derive(Debug)]
 struct QueueItem {
     payload: Payload,
-    /// The senders that wait for the result.
+    /// The acks of the senders that wait for the result.
     waiters: Waiters,
     /// Its size in the queue, in units of the sizer.
     size: u64,
@@ -295,7 +295,7 @@ impl ExporterQueue {
         self.bytes += bytes;
         self.items += u64::from(payload.items());
         let interval = self.config.retry.initial_interval;
-        let waiters = ack.map(ResultWaiter::new).into_iter().collect();
+        let waiters = ack.into_iter().collect();
         self.queued.push_back(QueueItem { size, bytes, ..QueueItem::new(payload, waiters, interval) });
         self.update_gauges();
     }
@@ -447,7 +447,7 @@ impl ExporterQueue {
         self.size -= item.size;
         self.bytes -= item.bytes;
         self.items = self.items.saturating_sub(u64::from(item.payload.items()));
-        item.waiters.into_iter().for_each(|waiter| waiter.settle(&outcome));
+        item.waiters.into_iter().for_each(|waiter| waiter.settle(outcome.clone()));
         while let Some((payload, _)) = self.blocked.front() {
             let size = self.config.queue.get().map_or(0, |queue| size_of(queue.sizer, payload));
             if !self.has_room(size, payload.body.len() as u64) {
@@ -578,7 +578,7 @@ impl ExporterQueue {
         let items = items.map(|item| (u64::from(item.payload.items()), item.waiters));
         for (items, waiters) in items.chain(self.batcher.iter_mut().flat_map(Batcher::abort)) {
             self.metrics.send_failed.add(items);
-            waiters.into_iter().for_each(|waiter| waiter.settle(&Outcome::Lost(LossReason::Shutdown)));
+            waiters.into_iter().for_each(|waiter| waiter.settle(Outcome::Lost(LossReason::Shutdown)));
         }
         for (_, ack) in self.blocked.drain(..) {
             ack.settle(Outcome::Lost(LossReason::Shutdown));

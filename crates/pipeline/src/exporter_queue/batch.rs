@@ -4,7 +4,6 @@
 //! free. Every payload here has been accepted by the queue and still counts in its size, until its last piece is
 //! released. A sender that waits for a result gets the worst outcome of the pieces that its payload is in.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,53 +13,30 @@ use otelcore_pdata::{PieceLimit, Signal, StepBudget};
 use smallvec::SmallVec;
 
 use super::{BatchSizer, QueueBatchConfig, QueueItem};
-use crate::{Ack, LossReason, Metadata, MonotonicTime, Outcome, Payload, PayloadSplitter};
+use crate::{Ack, AckPieces, Metadata, MonotonicTime, Payload, PayloadSplitter};
 
-/// A sender that waits for the outcome of its payload. One payload may be in several pieces, which share this.
-#[derive(Clone, Debug)]
-pub(super) struct ResultWaiter(Rc<WaiterState>);
+/// The acks of the senders that wait for the outcome of an item: none, one, or those of all payloads that were grouped.
+pub(super) type Waiters = SmallVec<[Ack; 1]>;
 
+/// The ack of a payload in a group. The payload may be cut: each piece has an ack, and the worst outcome counts.
 #[derive(Debug)]
-struct WaiterState {
-    ack: RefCell<Option<Ack>>,
-    worst: RefCell<Option<Outcome>>,
+struct GroupedAck {
+    pieces: AckPieces,
+    /// That of the piece in which the payload ends.
+    last: Ack,
 }
 
-impl ResultWaiter {
-    pub(super) fn new(ack: Ack) -> Self {
-        Self(Rc::new(WaiterState { ack: RefCell::new(Some(ack)), worst: RefCell::new(None) }))
-    }
-
-    /// Adds the outcome of one piece.
-    pub(super) fn settle(self, outcome: &Outcome) {
-        let rank = |outcome: &Outcome| match outcome {
-            Outcome::Delivered => 0,
-            Outcome::Retry { .. } => 1,
-            Outcome::Permanent(_) => 2,
-            Outcome::Lost(_) => 3,
-        };
-        let mut worst = self.0.worst.borrow_mut();
-        if worst.as_ref().is_none_or(|w| rank(w) < rank(outcome)) {
-            *worst = Some(outcome.clone());
-        }
+impl GroupedAck {
+    fn new(ack: Ack) -> Self {
+        let pieces = ack.into_pieces();
+        Self { last: pieces.piece(), pieces }
     }
 }
-
-impl Drop for WaiterState {
-    fn drop(&mut self) {
-        if let Some(ack) = self.ack.take() {
-            ack.settle(self.worst.take().unwrap_or(Outcome::Lost(LossReason::Dropped)));
-        }
-    }
-}
-
-/// Waiters of one item: none, one, or those of all payloads that were grouped.
-pub(super) type Waiters = SmallVec<[ResultWaiter; 1]>;
 
 /// What a queued item contributes to a group, other than its body.
 #[derive(Debug)]
 struct QueuedSource {
-    waiters: Waiters,
+    waiters: SmallVec<[GroupedAck; 1]>,
     size: u64,
     bytes: u64,
 }
@@ -141,7 +117,8 @@ impl Batcher {
                 is_ready: false,
             }
         });
-        group.body.push(body, held, QueuedSource { waiters: item.waiters, size: item.size, bytes: item.bytes });
+        let waiters = item.waiters.into_iter().map(GroupedAck::new).collect();
+        group.body.push(body, held, QueuedSource { waiters, size: item.size, bytes: item.bytes });
         if group_size(&self.config, group) >= self.config.min() {
             self.make_ready(values);
         }
@@ -243,8 +220,7 @@ impl Batcher {
             ReadyGroup::Cut(_) => None,
         });
         let groups = std::mem::take(&mut self.groups).into_values().chain(whole);
-        groups
-            .map(|group| (group.body.items(), group.body.into_remaining().flat_map(|origin| origin.waiters).collect()))
+        groups.map(|group| (group.body.items(), last_acks(group.body)))
     }
 }
 
@@ -254,16 +230,21 @@ impl PayloadGroup {
         let (mut waiters, mut size, mut bytes) = (Waiters::new(), 0, 0);
         let (body, held) = self.body.take(limit, work, |source, is_last| {
             if is_last {
-                waiters.extend(std::mem::take(&mut source.waiters));
+                waiters.extend(source.waiters.drain(..).map(|waiter| waiter.last));
                 size += source.size;
                 bytes += source.bytes;
             } else {
-                waiters.extend(source.waiters.iter().cloned());
+                waiters.extend(source.waiters.iter().map(|waiter| waiter.pieces.piece()));
             }
         })?;
         let payload = Payload { signal: self.signal, body, metadata: self.meta.clone(), held };
         Some(QueueItem { size, bytes, is_grouped: true, ..QueueItem::new(payload, waiters, self.interval) })
     }
+}
+
+/// The acks of all payloads that are left in a group.
+fn last_acks(body: PayloadSplitter<QueuedSource>) -> Waiters {
+    body.into_remaining().flat_map(|source| source.waiters).map(|waiter| waiter.last).collect()
 }
 
 fn selected_metadata(keys: &[String], values: &[Vec<String>]) -> Metadata {
