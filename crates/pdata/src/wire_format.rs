@@ -131,6 +131,12 @@ pub fn short_string_attribute(raw: &[u8]) -> Option<(usize, &[u8])> {
     if lengths_match && !string.is_empty() { Some((key_end, raw.get(key_end + 3..)?)) } else { None }
 }
 
+/// The zigzag coding of `sint32`.
+#[must_use]
+pub fn encode_zigzag32(v: i32) -> u64 {
+    u64::from((v << 1 ^ v >> 31).cast_unsigned())
+}
+
 /// Decodes the zigzag coding of `sint32`.
 #[must_use]
 pub fn decode_zigzag32(v: u64) -> i32 {
@@ -190,6 +196,27 @@ pub fn put_varint_field(out: &mut Vec<u8>, number: u32, v: u64) {
 pub fn put_fixed64_field(out: &mut Vec<u8>, number: u32, bits: u64) {
     put_varint(out, u64::from(number) << 3 | 1);
     out.extend_from_slice(&bits.to_le_bytes());
+}
+
+/// Appends a packed field of values of eight bytes; nothing for none.
+pub(crate) fn put_packed_fixed64<T>(out: &mut Vec<u8>, number: u32, values: &[T], bits: impl Fn(&T) -> u64) {
+    if !values.is_empty() {
+        put_tag_and_len(out, number, values.len() * 8);
+        values.iter().for_each(|v| out.extend_from_slice(&bits(v).to_le_bytes()));
+    }
+}
+
+/// Appends a packed field of varints; nothing for none.
+pub(crate) fn put_packed_varints(out: &mut Vec<u8>, number: u32, values: &[u64]) {
+    if !values.is_empty() {
+        put_tag_and_len(out, number, packed_varints_len(values));
+        values.iter().for_each(|v| put_varint(out, *v));
+    }
+}
+
+/// Bytes that these values take as varints.
+pub(crate) fn packed_varints_len(values: &[u64]) -> usize {
+    values.iter().map(|v| varint_len(*v)).sum()
 }
 
 #[cfg(test)]

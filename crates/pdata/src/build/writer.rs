@@ -1,8 +1,6 @@
 //! What the writers of messages are made of.
 
-use crate::wire_format::{
-    put_bytes_field, put_fixed64_field, put_tag_and_len, put_varint, put_varint_field, varint_len,
-};
+use crate::wire_format::{put_bytes_field, put_fixed64_field, put_varint, put_varint_field};
 
 /// Declares a writer: its scalars, its messages by the room for their length, its items, its attributes.
 macro_rules! writer {
@@ -137,7 +135,7 @@ macro_rules! put {
         $crate::build::writer::put_plain($out, $number, i64::from($v).cast_unsigned())
     };
     (sint32, $out:expr, $number:expr, $v:expr) => {
-        $crate::build::writer::put_plain($out, $number, $crate::build::writer::zigzag($v))
+        $crate::build::writer::put_plain($out, $number, $crate::wire_format::encode_zigzag32($v))
     };
     (bool, $out:expr, $number:expr, $v:expr) => {
         $crate::build::writer::put_plain($out, $number, u64::from($v))
@@ -161,13 +159,13 @@ macro_rules! put {
         $crate::wire_format::put_fixed64_field($out, $number, $v.cast_unsigned())
     };
     (packed_fixed64, $out:expr, $number:expr, $v:expr) => {
-        $crate::build::writer::put_packed64($out, $number, $v, |v| *v)
+        $crate::wire_format::put_packed_fixed64($out, $number, $v, |v| *v)
     };
     (packed_double, $out:expr, $number:expr, $v:expr) => {
-        $crate::build::writer::put_packed64($out, $number, $v, |v| v.to_bits())
+        $crate::wire_format::put_packed_fixed64($out, $number, $v, |v| v.to_bits())
     };
     (packed_varint, $out:expr, $number:expr, $v:expr) => {
-        $crate::build::writer::put_varints($out, $number, $v)
+        $crate::wire_format::put_packed_varints($out, $number, $v)
     };
 }
 
@@ -200,22 +198,4 @@ pub(in crate::build) fn put_plain_fixed32(out: &mut Vec<u8>, number: u32, v: u32
         put_varint(out, u64::from(number) << 3 | 5);
         out.extend_from_slice(&v.to_le_bytes());
     }
-}
-
-pub(in crate::build) fn put_packed64<T>(out: &mut Vec<u8>, number: u32, values: &[T], bits: impl Fn(&T) -> u64) {
-    if !values.is_empty() {
-        put_tag_and_len(out, number, values.len() * 8);
-        values.iter().for_each(|v| out.extend_from_slice(&bits(v).to_le_bytes()));
-    }
-}
-
-pub(in crate::build) fn put_varints(out: &mut Vec<u8>, number: u32, values: &[u64]) {
-    if !values.is_empty() {
-        put_tag_and_len(out, number, values.iter().map(|v| varint_len(*v)).sum());
-        values.iter().for_each(|v| put_varint(out, *v));
-    }
-}
-
-pub(in crate::build) fn zigzag(v: i32) -> u64 {
-    u64::from((v << 1 ^ v >> 31).cast_unsigned())
 }

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::attributes::{self, AttributesMut};
 use super::message::{Message, MessageMut};
+use crate::schema::{resource, scope};
 use crate::views::{AnyValue, Resource, Scope, View};
 
 /// What is known of the messages that are open.
@@ -133,12 +134,12 @@ impl ResourceMut<'_> {
     /// The value of one of its attributes.
     #[must_use]
     pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
-        attributes::get(self.cx.resource.read(self.part), 1, key)
+        attributes::get(self.cx.resource.read(self.part), resource::ATTRIBUTES, key)
     }
 
     /// Its attributes.
     pub fn attributes(&mut self) -> AttributesMut<'_> {
-        AttributesMut::new(self.message(), 1)
+        AttributesMut::new(self.message(), resource::ATTRIBUTES)
     }
 
     /// The schema URL of the entry.
@@ -180,12 +181,12 @@ impl ScopeMut<'_> {
     /// The value of one of its attributes.
     #[must_use]
     pub fn attribute(&self, key: &[u8]) -> Option<AnyValue<'_>> {
-        attributes::get(self.cx.scope.read(self.part), 3, key)
+        attributes::get(self.cx.scope.read(self.part), scope::ATTRIBUTES, key)
     }
 
     /// Its attributes.
     pub fn attributes(&mut self) -> AttributesMut<'_> {
-        AttributesMut::new(self.message(), 3)
+        AttributesMut::new(self.message(), scope::ATTRIBUTES)
     }
 
     /// The schema URL of the entry.

@@ -8,7 +8,15 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use super::message::splice;
+use crate::schema::resource_spans;
 use crate::wire_format::{put_varint, varint_len};
+
+/// The resource of an entry, and the scope of its items: the same fields for every signal.
+pub(super) const OWN: u32 = resource_spans::RESOURCE;
+/// The scopes of an entry, and the items of a scope.
+pub(super) const CHILDREN: u32 = resource_spans::SCOPE_SPANS;
+/// The schema URL of an entry or scope.
+pub(super) const SCHEMA_URL: u32 = resource_spans::SCHEMA_URL;
 
 /// Messages that contain others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,6 +4,7 @@ use super::attributes::{self, AttributesMut};
 use super::context::{Contexts, contexts, setters};
 use super::message::{Message, MessageMut};
 use crate::MAX_NESTING;
+use crate::schema::{log_record, span};
 use crate::value::Value;
 use crate::views::{AnyValue, Event, Link, LogRecord, Span, View};
 use crate::wire_format::put_bytes_field;
@@ -96,22 +97,22 @@ impl SpanMut<'_> {
 
     /// Removes all events.
     pub fn clear_events(&mut self) {
-        self.message().retain(|number, _| number != 11);
+        self.message().retain(|number, _| number != span::EVENTS);
     }
 
     /// Removes all links.
     pub fn clear_links(&mut self) {
-        self.message().retain(|number, _| number != 13);
+        self.message().retain(|number, _| number != span::LINKS);
     }
 
     /// Adds an event at the end: a `Span.Event` message.
     pub fn push_event(&mut self, event: &[u8]) {
-        self.message().put(None, |out| put_bytes_field(out, 11, event));
+        self.message().put(None, |out| put_bytes_field(out, span::EVENTS, event));
     }
 
     /// Adds a link at the end: a `Span.Link` message.
     pub fn push_link(&mut self, link: &[u8]) {
-        self.message().put(None, |out| put_bytes_field(out, 13, link));
+        self.message().put(None, |out| put_bytes_field(out, span::LINKS, link));
     }
 
     /// Replaces the whole span: a `Span` message.
@@ -218,7 +219,7 @@ impl LogMut<'_> {
 
     /// Removes the body.
     pub fn clear_body(&mut self) {
-        self.message().retain(|number, _| number != 5);
+        self.message().retain(|number, _| number != log_record::BODY);
     }
 
     /// Replaces the whole record: a `LogRecord` message.

@@ -6,13 +6,17 @@
 use super::attributes::{self, AttributesMut};
 use super::context::{Contexts, Data, contexts, setters};
 use super::message::{Message, MessageMut};
+use crate::schema::{
+    buckets, exponential_point, histogram_point, metric, number_point, scope_metrics, sum, summary_point,
+    value_at_quantile,
+};
 use crate::views::{
     self, AnyValue, ExponentialHistogramPoint, Gauge, Histogram, HistogramPoint, Metric, NumberPoint, NumberValue, Sum,
     Summary, SummaryPoint, Temporality, View,
 };
 use crate::wire_format::{
-    MessageFields, WireValue, put_bytes_field, put_fixed64_field, put_tag_and_len, put_varint, put_varint_field,
-    short_tag_field_len, varint_len,
+    MessageFields, WireValue, encode_zigzag32, packed_varints_len, put_bytes_field, put_fixed64_field,
+    put_packed_fixed64, put_packed_varints, put_tag_and_len, put_varint_field, short_tag_field_len, varint_len,
 };
 
 /// What data a metric has.
@@ -37,18 +41,19 @@ impl MetricKind {
     /// By the field number of the data in a metric.
     pub(super) fn of(number: u32) -> Self {
         match number {
-            5 => Self::Gauge,
-            7 => Self::Sum,
-            9 => Self::Histogram,
-            10 => Self::ExponentialHistogram,
-            11 => Self::Summary,
+            metric::GAUGE => Self::Gauge,
+            metric::SUM => Self::Sum,
+            metric::HISTOGRAM => Self::Histogram,
+            metric::EXPONENTIAL_HISTOGRAM => Self::ExponentialHistogram,
+            metric::SUMMARY => Self::Summary,
             _ => Self::Empty,
         }
     }
 }
 
 /// The fields of a metric that hold points.
-pub(super) const DATA: &[u32] = &[5, 7, 9, 10, 11];
+pub(super) const DATA: &[u32] =
+    &[metric::GAUGE, metric::SUM, metric::HISTOGRAM, metric::EXPONENTIAL_HISTOGRAM, metric::SUMMARY];
 
 /// One metric, without its points.
 #[derive(Debug)]
@@ -87,13 +92,15 @@ impl MetricMut<'_> {
 
     /// Its metadata attributes.
     pub fn metadata(&mut self) -> AttributesMut<'_> {
-        AttributesMut::new(self.message(), 12)
+        AttributesMut::new(self.message(), metric::METADATA)
     }
 
     /// Sets the temporality of a sum or histogram: 0 unspecified, 1 delta, 2 cumulative. No effect on others.
     pub fn set_temporality(&mut self, temporality: i32) {
         let data = &mut self.cx.data;
-        if matches!(data.number, 7 | 9 | 10) && data.temporality() != temporality {
+        if matches!(data.number, metric::SUM | metric::HISTOGRAM | metric::EXPONENTIAL_HISTOGRAM)
+            && data.temporality() != temporality
+        {
             data.new_temporality = Some(temporality);
         }
     }
@@ -101,7 +108,7 @@ impl MetricMut<'_> {
     /// Sets whether a sum never decreases. No effect on other kinds.
     pub fn set_is_monotonic(&mut self, is_monotonic: bool) {
         let data = &mut self.cx.data;
-        if data.number == 7 && data.is_monotonic() != is_monotonic {
+        if data.number == metric::SUM && data.is_monotonic() != is_monotonic {
             data.new_is_monotonic = Some(is_monotonic);
         }
     }
@@ -113,14 +120,14 @@ impl MetricMut<'_> {
         let mut fields = self.cx.replacement.take().unwrap_or_default();
         fields.clear();
         for metric in metrics {
-            put_bytes_field(&mut fields, 2, metric);
+            put_bytes_field(&mut fields, scope_metrics::METRICS, metric);
         }
         self.cx.replacement = Some(fields);
     }
 
     /// Adds a metric, a `Metric` message, after this one, also if this one is dropped. It is not visited.
     pub fn append(&mut self, metric: &[u8]) {
-        put_bytes_field(&mut self.cx.appended, 2, metric);
+        put_bytes_field(&mut self.cx.appended, scope_metrics::METRICS, metric);
     }
 }
 
@@ -129,9 +136,9 @@ fn view<'a>(message: &'a Message, data: &Data, part: &'a [u8]) -> Metric<'a> {
     let mut metric = Metric { raw, ..Metric::default() };
     for (number, wire) in MessageFields::new(raw) {
         match (number, wire) {
-            (1, WireValue::Len(v)) => metric.name = v,
-            (2, WireValue::Len(v)) => metric.description = v,
-            (3, WireValue::Len(v)) => metric.unit = v,
+            (metric::NAME, WireValue::Len(v)) => metric.name = v,
+            (metric::DESCRIPTION, WireValue::Len(v)) => metric.description = v,
+            (metric::UNIT, WireValue::Len(v)) => metric.unit = v,
             _ => {}
         }
     }
@@ -164,8 +171,8 @@ impl Data {
     /// Reads a field of the data that is not a point.
     pub(super) fn merge(&mut self, number: u32, wire: WireValue<'_>) {
         match (number, wire) {
-            (2, WireValue::Varint(v)) => self.temporality = (v as u32).cast_signed(),
-            (3, WireValue::Varint(v)) => self.is_monotonic = v != 0,
+            (sum::AGGREGATION_TEMPORALITY, WireValue::Varint(v)) => self.temporality = (v as u32).cast_signed(),
+            (sum::IS_MONOTONIC, WireValue::Varint(v)) => self.is_monotonic = v != 0,
             _ => {}
         }
     }
@@ -173,8 +180,8 @@ impl Data {
     /// Appends the field `number` if it was set; nothing for a zero.
     pub(super) fn put_changed(&self, number: u32, out: &mut Vec<u8>) {
         let value = match number {
-            2 => self.new_temporality.map(|v| i64::from(v).cast_unsigned()),
-            3 => self.new_is_monotonic.map(u64::from),
+            sum::AGGREGATION_TEMPORALITY => self.new_temporality.map(|v| i64::from(v).cast_unsigned()),
+            sum::IS_MONOTONIC => self.new_is_monotonic.map(u64::from),
             _ => None,
         };
         if let Some(v) = value {
@@ -184,8 +191,8 @@ impl Data {
 
     pub(super) fn is_changed(&self, number: u32) -> bool {
         match number {
-            2 => self.new_temporality.is_some(),
-            3 => self.new_is_monotonic.is_some(),
+            sum::AGGREGATION_TEMPORALITY => self.new_temporality.is_some(),
+            sum::IS_MONOTONIC => self.new_is_monotonic.is_some(),
             _ => false,
         }
     }
@@ -257,9 +264,10 @@ impl PointMut<'_> {
 
     fn attributes_number(&self) -> u32 {
         match self.kind() {
-            MetricKind::Histogram => 9,
-            MetricKind::ExponentialHistogram => 1,
-            MetricKind::Empty | MetricKind::Gauge | MetricKind::Sum | MetricKind::Summary => 7,
+            MetricKind::Histogram => histogram_point::ATTRIBUTES,
+            MetricKind::ExponentialHistogram => exponential_point::ATTRIBUTES,
+            MetricKind::Summary => summary_point::ATTRIBUTES,
+            MetricKind::Empty | MetricKind::Gauge | MetricKind::Sum => number_point::ATTRIBUTES,
         }
     }
 
@@ -277,53 +285,63 @@ impl PointMut<'_> {
         AttributesMut::new(self.message(), number)
     }
 
-    fn has_buckets(&self) -> bool {
-        matches!(self.kind(), MetricKind::Histogram | MetricKind::ExponentialHistogram)
-    }
-
     fn is_number(&self) -> bool {
         matches!(self.kind(), MetricKind::Gauge | MetricKind::Sum)
     }
 
     /// Sets the flags: bit 0 means that there is no recorded value.
     pub fn set_flags(&mut self, flags: u32) {
-        let number = if self.has_buckets() { 10 } else { 8 };
+        let number = match self.kind() {
+            MetricKind::Histogram => histogram_point::FLAGS,
+            MetricKind::ExponentialHistogram => exponential_point::FLAGS,
+            MetricKind::Summary => summary_point::FLAGS,
+            MetricKind::Empty | MetricKind::Gauge | MetricKind::Sum => number_point::FLAGS,
+        };
         self.message().uint(number, u64::from(flags));
     }
 
     /// Sets the value of a number point.
     pub fn set_value(&mut self, value: NumberValue) {
+        use number_point::{AS_DOUBLE, AS_INT};
         if self.is_number() {
             let mut message = self.message();
             match value {
-                NumberValue::Double(v) => message.set(4, &[6], |out| put_fixed64_field(out, 4, v.to_bits())),
-                NumberValue::Int(v) => message.set(6, &[4], |out| put_fixed64_field(out, 6, v.cast_unsigned())),
-                NumberValue::Empty => message.retain(|number, _| number != 4 && number != 6),
+                NumberValue::Double(v) => {
+                    message.set(AS_DOUBLE, &[AS_INT], |out| put_fixed64_field(out, AS_DOUBLE, v.to_bits()));
+                }
+                NumberValue::Int(v) => {
+                    message.set(AS_INT, &[AS_DOUBLE], |out| put_fixed64_field(out, AS_INT, v.cast_unsigned()));
+                }
+                NumberValue::Empty => message.retain(|number, _| number != AS_DOUBLE && number != AS_INT),
             }
         }
     }
 
     /// Sets the number of measurements of a histogram or summary.
     pub fn set_count(&mut self, count: u64) {
-        if !self.is_number() {
-            self.message().fixed64(4, count);
+        match self.kind() {
+            MetricKind::Gauge | MetricKind::Sum => {}
+            MetricKind::Histogram => self.message().fixed64(histogram_point::COUNT, count),
+            MetricKind::ExponentialHistogram => self.message().fixed64(exponential_point::COUNT, count),
+            MetricKind::Empty | MetricKind::Summary => self.message().fixed64(summary_point::COUNT, count),
         }
     }
 
     /// Sets the sum of a histogram or summary; a summary has zero for none.
     pub fn set_sum(&mut self, sum: Option<f64>) {
-        if self.has_buckets() {
-            self.message().optional_double(5, sum);
-        } else if self.kind() == MetricKind::Summary {
-            self.message().double(5, sum.unwrap_or(0.0));
+        match self.kind() {
+            MetricKind::Histogram => self.message().optional_double(histogram_point::SUM, sum),
+            MetricKind::ExponentialHistogram => self.message().optional_double(exponential_point::SUM, sum),
+            MetricKind::Summary => self.message().double(summary_point::SUM, sum.unwrap_or(0.0)),
+            MetricKind::Empty | MetricKind::Gauge | MetricKind::Sum => {}
         }
     }
 
     /// Sets the smallest measurement of a histogram.
     pub fn set_min(&mut self, min: Option<f64>) {
         match self.kind() {
-            MetricKind::Histogram => self.message().optional_double(11, min),
-            MetricKind::ExponentialHistogram => self.message().optional_double(12, min),
+            MetricKind::Histogram => self.message().optional_double(histogram_point::MIN, min),
+            MetricKind::ExponentialHistogram => self.message().optional_double(exponential_point::MIN, min),
             _ => {}
         }
     }
@@ -331,8 +349,8 @@ impl PointMut<'_> {
     /// Sets the largest measurement of a histogram.
     pub fn set_max(&mut self, max: Option<f64>) {
         match self.kind() {
-            MetricKind::Histogram => self.message().optional_double(12, max),
-            MetricKind::ExponentialHistogram => self.message().optional_double(13, max),
+            MetricKind::Histogram => self.message().optional_double(histogram_point::MAX, max),
+            MetricKind::ExponentialHistogram => self.message().optional_double(exponential_point::MAX, max),
             _ => {}
         }
     }
@@ -340,72 +358,64 @@ impl PointMut<'_> {
     /// Sets the counts of a histogram with explicit bounds, written as one packed field.
     pub fn set_bucket_counts(&mut self, counts: &[u64]) {
         if self.kind() == MetricKind::Histogram {
-            self.packed(6, counts.iter().copied());
+            self.packed(histogram_point::BUCKET_COUNTS, counts, |count| *count);
         }
     }
 
     /// Sets the bounds of a histogram with explicit bounds, written as one packed field.
     pub fn set_explicit_bounds(&mut self, bounds: &[f64]) {
         if self.kind() == MetricKind::Histogram {
-            self.packed(7, bounds.iter().map(|bound| bound.to_bits()));
+            self.packed(histogram_point::EXPLICIT_BOUNDS, bounds, |bound| bound.to_bits());
         }
     }
 
-    fn packed(&mut self, number: u32, values: impl ExactSizeIterator<Item = u64>) {
-        self.message().set(number, &[], |out| {
-            if values.len() > 0 {
-                put_tag_and_len(out, number, values.len() * 8);
-                values.for_each(|v| out.extend_from_slice(&v.to_le_bytes()));
-            }
-        });
+    fn packed<T>(&mut self, number: u32, values: &[T], bits: impl Fn(&T) -> u64) {
+        self.message().set(number, &[], |out| put_packed_fixed64(out, number, values, bits));
     }
 
     /// Sets the scale of an exponential histogram.
     pub fn set_scale(&mut self, scale: i32) {
         if self.kind() == MetricKind::ExponentialHistogram {
-            self.message().uint(6, zigzag(scale));
+            self.message().uint(exponential_point::SCALE, encode_zigzag32(scale));
         }
     }
 
     /// Sets the count of measurements close to zero of an exponential histogram.
     pub fn set_zero_count(&mut self, count: u64) {
         if self.kind() == MetricKind::ExponentialHistogram {
-            self.message().fixed64(7, count);
+            self.message().fixed64(exponential_point::ZERO_COUNT, count);
         }
     }
 
     /// Sets the width of the zero bucket of an exponential histogram.
     pub fn set_zero_threshold(&mut self, threshold: f64) {
         if self.kind() == MetricKind::ExponentialHistogram {
-            self.message().double(14, threshold);
+            self.message().double(exponential_point::ZERO_THRESHOLD, threshold);
         }
     }
 
     /// Sets the buckets of positive measurements of an exponential histogram.
     pub fn set_positive(&mut self, offset: i32, counts: &[u64]) {
-        self.buckets(8, offset, counts);
+        self.buckets(exponential_point::POSITIVE, offset, counts);
     }
 
     /// Sets the buckets of negative measurements of an exponential histogram.
     pub fn set_negative(&mut self, offset: i32, counts: &[u64]) {
-        self.buckets(9, offset, counts);
+        self.buckets(exponential_point::NEGATIVE, offset, counts);
     }
 
     fn buckets(&mut self, number: u32, offset: i32, counts: &[u64]) {
         if self.kind() != MetricKind::ExponentialHistogram {
             return;
         }
-        let packed = counts.iter().map(|v| varint_len(*v)).sum::<usize>();
-        let offset_len = if offset == 0 { 0 } else { 1 + varint_len(zigzag(offset)) };
-        let len = offset_len + if counts.is_empty() { 0 } else { short_tag_field_len(packed) };
-        self.message().message_field(number, len, |out| {
+        let offset = encode_zigzag32(offset);
+        let offset_len = if offset == 0 { 0 } else { 1 + varint_len(offset) };
+        let counts_len = if counts.is_empty() { 0 } else { short_tag_field_len(packed_varints_len(counts)) };
+        self.message().message_field(number, offset_len + counts_len, |out| {
             if offset != 0 {
-                put_varint_field(out, 1, zigzag(offset));
+                put_varint_field(out, buckets::OFFSET, offset);
             }
-            if !counts.is_empty() {
-                put_tag_and_len(out, 2, packed);
-                counts.iter().for_each(|v| put_varint(out, *v));
-            }
+            put_packed_varints(out, buckets::BUCKET_COUNTS, counts);
         });
     }
 
@@ -414,11 +424,11 @@ impl PointMut<'_> {
         if self.kind() != MetricKind::Summary {
             return;
         }
-        self.message().set(6, &[], |out| {
+        self.message().set(summary_point::QUANTILE_VALUES, &[], |out| {
             for (quantile, value) in values {
-                put_tag_and_len(out, 6, 18);
-                put_fixed64_field(out, 1, quantile.to_bits());
-                put_fixed64_field(out, 2, value.to_bits());
+                put_tag_and_len(out, summary_point::QUANTILE_VALUES, 18);
+                put_fixed64_field(out, value_at_quantile::QUANTILE, quantile.to_bits());
+                put_fixed64_field(out, value_at_quantile::VALUE, value.to_bits());
             }
         });
     }
@@ -426,9 +436,9 @@ impl PointMut<'_> {
     /// Removes all exemplars; a summary has none.
     pub fn clear_exemplars(&mut self) {
         let number = match self.kind() {
-            MetricKind::Gauge | MetricKind::Sum => 5,
-            MetricKind::Histogram => 8,
-            MetricKind::ExponentialHistogram => 11,
+            MetricKind::Gauge | MetricKind::Sum => number_point::EXEMPLARS,
+            MetricKind::Histogram => histogram_point::EXEMPLARS,
+            MetricKind::ExponentialHistogram => exponential_point::EXEMPLARS,
             MetricKind::Empty | MetricKind::Summary => return,
         };
         self.message().retain(|found, _| found != number);
@@ -438,8 +448,4 @@ impl PointMut<'_> {
     pub fn replace(&mut self, point: &[u8]) {
         self.message().replace(point);
     }
-}
-
-fn zigzag(v: i32) -> u64 {
-    u64::from((v << 1 ^ v >> 31).cast_unsigned())
 }

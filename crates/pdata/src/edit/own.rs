@@ -3,9 +3,10 @@
 //!
 //! They can change before they are read, afterwards, and from below, when they are in the output already.
 
-use super::frame::{Frame, Level, Mode, Own};
+use super::frame::{Frame, Level, Mode, OWN, Own, SCHEMA_URL};
 use super::pass::{OpenPart, Place, Role, role};
 use crate::Signal;
+use crate::schema::sum;
 use crate::wire_format::{WireValue, put_bytes_field, raw_fields};
 
 impl OpenPart {
@@ -35,7 +36,7 @@ impl OpenPart {
         if level == Level::Metric {
             self.output.out.extend_from_slice(self.outer.raw(part));
         } else {
-            put_bytes_field(&mut self.output.out, 1, own.raw(part));
+            put_bytes_field(&mut self.output.out, OWN, own.raw(part));
         }
         let end = self.output.out.len();
         if let Some(frame) = self.output.frames.last_mut() {
@@ -69,7 +70,7 @@ impl OpenPart {
             return;
         }
         let start = self.output.out.len();
-        put_bytes_field(&mut self.output.out, 1, own.raw(source));
+        put_bytes_field(&mut self.output.out, OWN, own.raw(source));
         let end = self.output.out.len();
         if let Some(frame) = self.output.frames.last_mut() {
             frame.own = Own::Output(start, end);
@@ -87,7 +88,7 @@ impl OpenPart {
         let Some(frame) = self.output.frames.last_mut() else { return };
         if frame.schema_writes != url.writes {
             frame.schema_writes = url.writes;
-            put_bytes_field(&mut self.output.out, 3, url.raw(source));
+            put_bytes_field(&mut self.output.out, SCHEMA_URL, url.raw(source));
         }
     }
 
@@ -104,7 +105,9 @@ impl OpenPart {
         let data = &self.cx.data;
         let Some(frame) = self.output.frames.last_mut() else { return };
         let is_written = match number {
-            2 => std::mem::replace(&mut frame.temporality, data.new_temporality) == data.new_temporality,
+            sum::AGGREGATION_TEMPORALITY => {
+                std::mem::replace(&mut frame.temporality, data.new_temporality) == data.new_temporality
+            }
             _ => std::mem::replace(&mut frame.is_monotonic, data.new_is_monotonic) == data.new_is_monotonic,
         };
         if !is_written {
@@ -122,7 +125,7 @@ impl OpenPart {
         let Frame { own_writes, schema_writes, .. } = *frame;
         if own.writes != own_writes {
             let mut field = Vec::new();
-            put_bytes_field(&mut field, 1, own.raw(source));
+            put_bytes_field(&mut field, OWN, own.raw(source));
             match frame.own {
                 Own::Ahead => {
                     self.output.flush(source, end);
@@ -141,7 +144,7 @@ impl OpenPart {
         }
         if url.writes != schema_writes {
             self.output.flush(source, end);
-            put_bytes_field(&mut self.output.out, 3, url.raw(source));
+            put_bytes_field(&mut self.output.out, SCHEMA_URL, url.raw(source));
         }
     }
 

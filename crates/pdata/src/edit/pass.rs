@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::context::Contexts;
-use super::frame::{Frame, Level, Mode, Output};
+use super::frame::{CHILDREN, Frame, Level, Mode, OWN, Output, SCHEMA_URL};
 use super::items::{EventMut, LinkMut, LogMut, SpanMut};
 use super::message::Message;
 use super::metrics::{MetricMut, PointMut};
 use super::{Descend, Edited, Editor, Keep, OutputLimit, OutputTooLarge, ResourceMut, ScopeMut};
 use crate::rope::RopePart;
-use crate::schema::SCOPE_METRICS;
+use crate::schema::{SCOPE_METRICS, metric, span, sum};
 use crate::split::count_all_items;
 use crate::wire_format::{MessageFields, WireValue, put_tag_and_len};
 use crate::{Rope, Signal, StepBudget};
@@ -129,19 +129,22 @@ pub(super) enum Item {
 #[inline]
 pub(super) fn role(signal: Signal, level: Level, number: u32) -> Role {
     match (level, number) {
-        (Level::Scope, 2) => match signal {
+        (Level::Scope, CHILDREN) => match signal {
             Signal::Traces => Role::Item(Item::Span),
             Signal::Metrics => Role::Message(Level::Metric),
             Signal::Logs => Role::Item(Item::Log),
         },
-        (Level::Entry | Level::Scope, 1) => Role::Own,
-        (Level::Entry | Level::Scope, 3) => Role::Schema,
-        (Level::Entry, 2) => Role::Message(Level::Scope),
-        (Level::Metric, 5 | 7 | 9 | 10 | 11) => Role::Message(Level::Data),
-        (Level::Data, 1) => Role::Item(Item::Point),
-        (Level::Data, 2 | 3) => Role::DataField,
-        (Level::Span, 11) => Role::Item(Item::Event),
-        (Level::Span, 13) => Role::Item(Item::Link),
+        (Level::Entry | Level::Scope, OWN) => Role::Own,
+        (Level::Entry | Level::Scope, SCHEMA_URL) => Role::Schema,
+        (Level::Entry, CHILDREN) => Role::Message(Level::Scope),
+        (
+            Level::Metric,
+            metric::GAUGE | metric::SUM | metric::HISTOGRAM | metric::EXPONENTIAL_HISTOGRAM | metric::SUMMARY,
+        ) => Role::Message(Level::Data),
+        (Level::Data, sum::DATA_POINTS) => Role::Item(Item::Point),
+        (Level::Data, sum::AGGREGATION_TEMPORALITY | sum::IS_MONOTONIC) => Role::DataField,
+        (Level::Span, span::EVENTS) => Role::Item(Item::Event),
+        (Level::Span, span::LINKS) => Role::Item(Item::Link),
         (Level::Metric | Level::Span, _) => Role::Shell,
         _ => Role::Other,
     }
@@ -453,7 +456,7 @@ impl OpenPart {
 
     /// Enters a span, to visit its events and links.
     fn open_span(&mut self, place: Place, is_changed: bool, source: &[u8]) {
-        const CHILDREN: &[u32] = &[11, 13];
+        const SPAN_CHILDREN: &[u32] = &[span::EVENTS, span::LINKS];
         let Place { number, start, content, next } = place;
         let limit = self.output.limit;
         if is_changed {
@@ -464,10 +467,10 @@ impl OpenPart {
             let len = self.span.len();
             self.output.frames.push(Frame::new(Level::Span, Mode::Visit, number, 0..len, 0));
             self.output.open_span();
-            self.outer.reset(0..len, CHILDREN, limit);
+            self.outer.reset(0..len, SPAN_CHILDREN, limit);
         } else {
             self.output.frames.push(Frame::new(Level::Span, Mode::Visit, number, start..next, content));
-            self.outer.reset(content..next, CHILDREN, limit);
+            self.outer.reset(content..next, SPAN_CHILDREN, limit);
         }
     }
 
@@ -483,7 +486,7 @@ impl OpenPart {
                 Level::Entry | Level::Scope => self.end_own(level, end, source),
                 Level::Metric | Level::Span => self.end_shell(end, source),
                 Level::Data => {
-                    for number in [2, 3] {
+                    for number in [sum::AGGREGATION_TEMPORALITY, sum::IS_MONOTONIC] {
                         if self.cx.data.is_changed(number) {
                             self.output.flush(source, end);
                             self.put_data_field(number);

@@ -1,7 +1,7 @@
 //! Finds a message's own fields, which may follow its children, before its callback.
 
 use super::context::Data;
-use super::frame::{Frame, Level, Mode};
+use super::frame::{Frame, Level, Mode, OWN, SCHEMA_URL};
 use super::message::Message;
 use super::metrics::DATA;
 use super::pass::OpenPart;
@@ -37,7 +37,7 @@ impl OpenPart {
                 if frame.own_count > 1 {
                     let whole = part.get(frame.content..frame.end).unwrap_or_default();
                     let pieces = MessageFields::new(whole).filter_map(|(number, wire)| match wire {
-                        WireValue::Len(piece) if number == 1 => Some(piece),
+                        WireValue::Len(piece) if number == OWN => Some(piece),
                         _ => None,
                     });
                     own.reset_joined(pieces, room);
@@ -47,11 +47,11 @@ impl OpenPart {
             let WireValue::Len(content) = wire else { continue };
             let next = frame.end - fields.rest().len();
             match number {
-                1 => {
+                OWN => {
                     own.reset(next - content.len()..next, &[], room);
                     frame.own_count += 1;
                 }
-                3 => schema.reset(next - content.len()..next, &[], room),
+                SCHEMA_URL => schema.reset(next - content.len()..next, &[], room),
                 _ => {}
             }
         }

@@ -149,7 +149,7 @@ fn retain<T>(list: &mut Vec<T>, one: impl FnMut(&mut T) -> bool) -> bool {
 
 /// The two outer levels, which are alike for all signals.
 macro_rules! outer {
-    ($entries:expr, $scopes:ident, $script:expr, $items:expr) => {
+    ($entries:expr, $scopes:ident, $items:ident, $script:expr, $visit:expr) => {
         let _ = retain($entries, |entry| {
             let c = &mut $script.next(Level::Resource);
             change_resource(&mut entry.resource, &mut entry.schema_url, c);
@@ -173,7 +173,7 @@ macro_rules! outer {
                 match descend(c) {
                     Answer::Drop => false,
                     Answer::Skip => true,
-                    Answer::Children => $items(scope_items!(scope), &mut around, $script),
+                    Answer::Children => $visit(&mut scope.$items, &mut around, $script),
                 }
             })
         });
@@ -181,14 +181,10 @@ macro_rules! outer {
 }
 
 fn traces(m: &mut ExportTraceServiceRequest, script: &mut Script) {
-    macro_rules! scope_items {
-        ($scope:expr) => {
-            &mut $scope.spans
-        };
-    }
     outer!(
         &mut m.resource_spans,
         scope_spans,
+        spans,
         script,
         |spans: &mut Vec<Span>, around: &mut Around<'_>, script: &mut Script| {
             retain(spans, |one| span(one, around, script))
@@ -197,14 +193,10 @@ fn traces(m: &mut ExportTraceServiceRequest, script: &mut Script) {
 }
 
 fn logs(m: &mut ExportLogsServiceRequest, script: &mut Script) {
-    macro_rules! scope_items {
-        ($scope:expr) => {
-            &mut $scope.log_records
-        };
-    }
     outer!(
         &mut m.resource_logs,
         scope_logs,
+        log_records,
         script,
         |records: &mut Vec<LogRecord>, around: &mut Around<'_>, script: &mut Script| {
             retain(records, |one| log(one, around, script))
@@ -213,17 +205,12 @@ fn logs(m: &mut ExportLogsServiceRequest, script: &mut Script) {
 }
 
 fn metrics(m: &mut ExportMetricsServiceRequest, script: &mut Script) {
-    macro_rules! scope_items {
-        ($scope:expr) => {
-            &mut $scope.metrics
-        };
-    }
     outer!(
         &mut m.resource_metrics,
         scope_metrics,
+        metrics,
         script,
         |list: &mut Vec<Metric>, around: &mut Around<'_>, script: &mut Script| {
-            let before = list.len();
             let mut gone = false;
             let old = std::mem::take(list);
             for mut one in old {
@@ -234,7 +221,6 @@ fn metrics(m: &mut ExportMetricsServiceRequest, script: &mut Script) {
                 }
                 list.append(&mut new);
             }
-            let _ = before;
             !gone || !list.is_empty()
         }
     );
