@@ -77,8 +77,7 @@ impl Encode for OtlpGrpc {
     }
 
     fn estimate_work(&self, piece: &Piece, limit: usize) -> usize {
-        let parts = piece.body.parts().len().saturating_mul(64);
-        if piece.is_within(limit) { parts } else { parts.saturating_add(piece.body.len()) }
+        piece.sharing_work(limit)
     }
 }
 

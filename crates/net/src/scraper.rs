@@ -335,9 +335,9 @@ impl Scraper {
             let mut request = HttpRequest::new(Method::GET, target.url.clone());
             let timeout = self.config.timeout.as_secs_f64();
             request.headers.extend([
-                ("Accept".into(), self.config.accept.clone()),
-                ("Accept-Encoding".into(), "gzip".to_owned()),
-                ("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout.to_string()),
+                ("Accept".into(), self.config.accept.clone().into()),
+                ("Accept-Encoding".into(), "gzip".into()),
+                ("X-Prometheus-Scrape-Timeout-Seconds".into(), timeout.to_string().into()),
             ]);
             request.headers.extend(self.config.headers.iter().cloned());
             request.deadline = now + self.config.timeout;

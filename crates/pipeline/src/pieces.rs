@@ -34,6 +34,14 @@ impl Piece {
         self.body.len() <= limit && self.body.items() <= self.max_items()
     }
 
+    /// What it costs to share its bytes in messages of at most `limit` bytes, for
+    /// [`Encode::estimate_work`](crate::Encode::estimate_work): by its parts, and by its bytes if it must be cut.
+    #[must_use]
+    pub fn sharing_work(&self, limit: usize) -> usize {
+        let parts = self.body.parts().len().saturating_mul(64);
+        if self.is_within(limit) { parts } else { parts.saturating_add(self.body.len()) }
+    }
+
     /// Cuts it into bodies of at most `limit` bytes, and of no more items than it allows; a single item may be longer.
     /// At most `count` of them; the rest is returned as a piece.
     #[must_use]

@@ -27,7 +27,7 @@ const FRAMING_FIELDS: [&str; 3] = ["content-length", "transfer-encoding", "trail
 pub type BodyParts = SmallVec<[Bytes; 4]>;
 
 /// The name and value of a header field.
-pub type HeaderField = (Cow<'static, str>, String);
+pub type HeaderField = (Cow<'static, str>, Cow<'static, str>);
 
 /// A request to make.
 #[derive(Clone, Debug)]
@@ -253,13 +253,13 @@ impl PendingRequest {
     ) -> Result<(), &'static str> {
         let url = &self.request.url;
         let mut fields = HeaderFields::with_capacity(8);
-        fields.push((Cow::Borrowed("Host"), url.authority().to_owned()));
-        fields.push((Cow::Borrowed("User-Agent"), USER_AGENT.to_owned()));
+        fields.push((Cow::Borrowed("Host"), url.authority().to_owned().into()));
+        fields.push((Cow::Borrowed("User-Agent"), Cow::Borrowed(USER_AGENT)));
         fields.extend_from_slice(&self.request.headers);
-        fields.extend(url.basic_authorization().map(|basic| (Cow::Borrowed("Authorization"), basic)));
-        fields.extend(cookies.map(|cookies| (Cow::Borrowed("Cookie"), cookies)));
+        fields.extend(url.basic_authorization().map(|basic| (Cow::Borrowed("Authorization"), basic.into())));
+        fields.extend(cookies.map(|cookies| (Cow::Borrowed("Cookie"), cookies.into())));
         if settings.disable_keep_alives {
-            fields.push((Cow::Borrowed("Connection"), "close".to_owned()));
+            fields.push((Cow::Borrowed("Connection"), Cow::Borrowed("close")));
         }
         for (name, value) in &settings.headers.0 {
             let name = name.as_str();
@@ -345,6 +345,7 @@ impl PendingRequest {
 
 /// Sets a field, and replaces one of the same name.
 fn set_field(fields: &mut HeaderFields, name: &str, value: String) {
+    let value = Cow::Owned(value);
     match fields.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
         Some((_, old)) => *old = value,
         None => fields.push((Cow::Owned(canonical_field_name(name)), value)),

@@ -362,7 +362,7 @@ impl Receiver for TestClient {
             let body = [Bytes::from_static(b"tele"), Bytes::from_static(b"metry")].into_iter().collect();
             let by = cx.now() + self.timeout;
             let mut new = HttpRequest::new(Method::POST, url);
-            new.headers.push(("Content-Type".into(), "application/x-protobuf".to_owned()));
+            new.headers.push(("Content-Type".into(), "application/x-protobuf".into()));
             (new.body, new.deadline) = (body, by);
             self.http_client.start_request(cx, local, new);
         } else {

@@ -110,9 +110,9 @@ impl<P: HttpProtocol> HttpSender<P> {
                 // Attempts without a URL were refused in `send`.
                 let Some(url) = self.protocol.url(call.signal) else { continue };
                 let mut request = HttpRequest::new(Method::POST, url);
-                request.headers.push(("Content-Type".into(), self.protocol.content_type().to_owned()));
+                request.headers.push(("Content-Type".into(), self.protocol.content_type().into()));
                 if let Some(encoding) = self.content_encoding {
-                    request.headers.push(("Content-Encoding".into(), encoding.to_owned()));
+                    request.headers.push(("Content-Encoding".into(), encoding.into()));
                 }
                 (request.body, request.deadline) = (call.content, call.deadline);
                 self.client.start_request(cx, call.token, request);
@@ -216,12 +216,11 @@ impl<P: HttpProtocol> Encode for BodyEncoder<P> {
     }
 
     fn estimate_work(&self, piece: &Piece, limit: usize) -> usize {
-        let parts = piece.body.parts().len().saturating_mul(64);
-        match self.protocol.shares_bytes() && self.coding.is_identity() {
-            true if piece.is_within(limit) => parts,
-            true => parts.saturating_add(piece.body.len()),
-            // Compression and other formats are slow.
-            false => parts.saturating_add(piece.body.len()).saturating_mul(8),
+        if self.protocol.shares_bytes() && self.coding.is_identity() {
+            piece.sharing_work(limit)
+        } else {
+            // Compression and other formats are slow, and read all bytes.
+            piece.sharing_work(0).saturating_mul(8)
         }
     }
 }
