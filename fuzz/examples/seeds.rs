@@ -22,6 +22,7 @@ use otelcore_http::grpc::client::{GrpcClientConn, GrpcClientConnConfig, Outgoing
 use otelcore_http::grpc::server::{GrpcServerConn, GrpcServerConnConfig};
 use otelcore_http::{AdmitAll, Code, Coding, HeaderValue, Status, Workspace};
 use otelcore_pdata::{Rope, Signal, check, json};
+use otelcore_test_support::random_bytes;
 use pipe::pipe;
 use prost::Message;
 
@@ -61,23 +62,8 @@ fn write_seed(out: &Path, target: &str, name: &str, bytes: &[u8]) {
     std::fs::write(folder.join(name), bytes).unwrap();
 }
 
-/// Random bytes of a seed, by SplitMix64.
-fn entropy(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
-
 fn body(signal: Signal, seed: u64) -> Vec<u8> {
-    let entropy = entropy(seed, 40 + seed as usize * 12);
+    let entropy = random_bytes(seed, 40 + seed as usize * 12);
     let c = &mut Choices(&entropy);
     match signal {
         Signal::Traces => generate::traces(c).encode_to_vec(),
@@ -95,10 +81,10 @@ fn bodies(out: &Path) {
                 continue;
             }
             let name = format!("{signal}-{seed}");
-            let bytes = rewrite::rewrite(signal, &plain, &mut Choices(&entropy(seed + 500, 300)));
+            let bytes = rewrite::rewrite(signal, &plain, &mut Choices(&random_bytes(seed + 500, 300)));
             write_seed(out, "otlp", &name, &[&[signal as u8], &bytes[..]].concat());
             if seed % 3 == 0 {
-                let changes = entropy(seed + 900, 9);
+                let changes = random_bytes(seed + 900, 9);
                 write_seed(out, "edit", &name, &[&[signal as u8], &changes[..], &bytes[..]].concat());
             }
             let items = check(signal, &plain).unwrap().items;
@@ -123,7 +109,7 @@ fn compressed_bodies(out: &Path) {
             body(Signal::Traces, 20),
             body(Signal::Metrics, 30),
             body(Signal::Logs, 25),
-            entropy(7, 600),
+            random_bytes(7, 600),
             vec![0; 40_000],
             b"otelcore ".repeat(9_000),
         ];

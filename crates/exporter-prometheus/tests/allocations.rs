@@ -1,8 +1,5 @@
 //! Points of known series allocate nothing.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
@@ -15,28 +12,11 @@ use otelcore_exporter_prometheus::{DroppedPoints, PageConfig, SeriesRegistry};
 use otelcore_exposition::NegotiatedFormat;
 use otelcore_pdata::Rope;
 use otelcore_pipeline::MonotonicTime;
+use otelcore_test_support::CountingAllocator;
 use prost::Message;
 
-struct CountingAllocator;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is forwarded to the system's allocator with unchanged arguments.
-unsafe impl GlobalAlloc for CountingAllocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller upholds the contract of `GlobalAlloc`, which is the one that `System` requires.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
+static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 fn attribute(key: &str, value: any_value::Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
@@ -108,17 +88,17 @@ fn point_of_a_known_series_allocates_nothing_and_a_page_little() {
     }
     // A buffer that is shared for the first time allocates its count of references.
     let _shared = bodies.clone();
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = ALLOCATOR.count();
     for body in &bodies[2..] {
         registry.push_body(body, MonotonicTime(0));
     }
-    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    assert_eq!(ALLOCATOR.count() - before, 0);
     assert_eq!(registry.len(), 100);
 
     let first = registry.render(MonotonicTime(0), &NegotiatedFormat::default()).unwrap();
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = ALLOCATOR.count();
     let second = registry.render(MonotonicTime(0), &NegotiatedFormat::default()).unwrap();
-    assert!(ALLOCATIONS.load(Ordering::Relaxed) - before < 64);
+    assert!(ALLOCATOR.count() - before < 64);
     assert_eq!(first, second);
     assert!(first.len() > 10_000);
 }

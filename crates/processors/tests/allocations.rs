@@ -1,38 +1,18 @@
 //! A payload costs a bounded number of allocations, however many spans it has.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::Component;
 use otelcore_processors::AttributesFactory;
+use otelcore_test_support::CountingAllocator;
 use otelcore_testkit::{ProcessorTest, TestContext};
 use prost::Message;
 
-struct CountingAllocator;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is forwarded to the system's allocator with unchanged arguments.
-unsafe impl GlobalAlloc for CountingAllocator {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller upholds the contract of `GlobalAlloc`, which is the one that `System` requires.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(place, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: CountingAllocator = CountingAllocator;
+static ALLOCATOR: CountingAllocator = CountingAllocator::new();
 
 /// Every action, every source, and every kind of condition on spans.
 const CONFIG: &str = "
@@ -83,9 +63,9 @@ fn allocations(test: &mut ProcessorTest, context: &TestContext, spans: u32) -> u
     let body = body(spans);
     let before_bytes = body.to_bytes();
     let payload = context.payload(Signal::Traces, body);
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    let before = ALLOCATOR.count();
     test.process(payload);
-    let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let count = ALLOCATOR.count() - before;
     let (payload, _ack) = test.take_passed_on().pop().unwrap();
     let request = ExportTraceServiceRequest::decode(payload.body.to_bytes()).unwrap();
     assert_ne!(payload.body.to_bytes(), before_bytes);

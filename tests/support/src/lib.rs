@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that can't go on says where")]
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests use the machine")]
 
+mod allocations;
 mod dns;
 #[cfg(feature = "peers")]
 mod peers;
 mod ports;
 mod tools;
 
+pub use allocations::CountingAllocator;
 pub use dns::{DnsAnswer, DnsServer};
 #[cfg(feature = "peers")]
 pub use peers::PeerConn;
