@@ -7,6 +7,7 @@ use std::process::Command;
 const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("pdata", &[]),
     ("config", &[]),
+    ("go-regexp", &[]),
     ("kubernetes", &["config"]),
     ("http", &[]),
     ("exposition", &[]),
@@ -15,7 +16,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("reactor", &["pipeline"]),
     ("testkit", &["reactor", "pipeline", "pdata", "config"]),
     ("processor-batch", &["pipeline", "pdata", "config"]),
-    ("processors", &["pipeline", "pdata", "config"]),
+    ("processors", &["pipeline", "pdata", "config", "go-regexp"]),
     ("connectors", &["pipeline", "pdata", "config"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),

@@ -15,7 +15,6 @@ mod edit_processor;
 #[cfg(any(feature = "attributes", feature = "resource"))]
 mod go_number;
 #[cfg(any(feature = "attributes", feature = "resource"))]
-mod go_regexp;
 #[cfg(feature = "attributes")]
 mod matching;
 #[cfg(feature = "resource")]

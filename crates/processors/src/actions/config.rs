@@ -1,9 +1,9 @@
 //! The configuration of one action, and its rules.
 
 use otelcore_config::{ConfigNode, NodeValue, Section, config_struct};
+use otelcore_go_regexp::{GoRegexp, PatternError};
 
 use super::{Action, ContextKey, ConvertedType, Kind, Pattern, Put, PutMode};
-use crate::go_regexp::{GoRegexp, PatternError};
 use crate::value;
 
 config_struct! {

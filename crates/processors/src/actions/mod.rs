@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 pub use config::ActionConfig;
 pub(crate) use config::ActionError;
+use otelcore_go_regexp::{CaptureLocations, GoRegexp as Pattern};
 use otelcore_pdata::edit::{AttributesMut, OutputLimit};
 use otelcore_pdata::text;
 use otelcore_pdata::views::{AnyValue, View};
@@ -19,7 +20,6 @@ use otelcore_pipeline::{Metadata, Payload};
 use sha2::{Digest, Sha256};
 
 use crate::go_number;
-use crate::go_regexp::{CaptureLocations, GoRegexp as Pattern};
 
 /// One action, checked.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A list of texts or patterns, one of which must match.
 
 use super::config::{MatchError, MatchType};
-use crate::go_regexp::GoRegexp;
+use otelcore_go_regexp::GoRegexp;
 
 #[derive(Debug)]
 pub(super) enum TextFilter {

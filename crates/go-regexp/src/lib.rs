@@ -4,25 +4,29 @@
 //! ASCII, `\Q..\E` quotes, `[a&&b]` is a set of characters, `{` may be literal. A pattern is parsed here by Go's rules
 //! and written anew for the `regex` crate, so that a pattern means the same, and its errors are Go's.
 //!
-//! Never backtracks: a match takes time linear in the text.
+//! Never backtracks: a match takes time linear in the text. Performs no IO.
+#![forbid(unsafe_code)]
 
+mod template;
 mod translate;
 
 use std::fmt;
 use std::ops::Range;
 
-pub(crate) use regex::bytes::CaptureLocations;
+pub use regex::bytes::CaptureLocations;
 use regex::bytes::{Regex, RegexBuilder};
+
+pub use template::Template;
 
 /// Why a pattern is not valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PatternError {
+pub struct PatternError {
     /// The kind of mistake, in the words of Go.
     code: &'static str,
     /// The part of the pattern that it is about.
     argument: String,
     /// Characters of the pattern before the mistake.
-    pub(crate) at: usize,
+    at: usize,
 }
 
 impl fmt::Display for PatternError {
@@ -31,16 +35,25 @@ impl fmt::Display for PatternError {
     }
 }
 
+impl std::error::Error for PatternError {}
+
 impl PatternError {
+    /// Characters of the pattern before the mistake.
+    #[must_use]
+    pub fn characters_before(&self) -> usize {
+        self.at
+    }
+
     /// The mistake and its position, for a hint.
-    pub(crate) fn hint(&self) -> String {
+    #[must_use]
+    pub fn hint(&self) -> String {
         format!("{}: `{}` at character {} of the pattern", self.code, self.argument, self.at + 1)
     }
 }
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
-pub(crate) struct GoRegexp {
+pub struct GoRegexp {
     regex: Regex,
     /// The name of each group from the first on; empty for a group without one.
     names: Vec<String>,
@@ -48,14 +61,19 @@ pub(crate) struct GoRegexp {
 
 impl GoRegexp {
     /// Compiles one pattern.
-    pub(crate) fn compile(pattern: &str) -> Result<Self, PatternError> {
+    ///
+    /// # Errors
+    /// The pattern is not valid in Go, or its compiled form is too large.
+    pub fn compile(pattern: &str) -> Result<Self, PatternError> {
         let translated = translate::translate(pattern)?;
         Ok(Self { regex: build(pattern, &translated.pattern)?, names: translated.names })
     }
 
-    #[cfg(feature = "attributes")]
-    /// Compiles patterns of which one has to match. The error comes with the index of the pattern.
-    pub(crate) fn compile_any(patterns: &[String]) -> Result<Self, (usize, PatternError)> {
+    /// Compiles patterns of which one has to match. It has no groups.
+    ///
+    /// # Errors
+    /// Of the first pattern that is not valid, with its index.
+    pub fn compile_any(patterns: &[String]) -> Result<Self, (usize, PatternError)> {
         let mut all = String::new();
         for (index, pattern) in patterns.iter().enumerate() {
             let translated = translate::translate(pattern).map_err(|e| (index, e))?;
@@ -71,17 +89,20 @@ impl GoRegexp {
     }
 
     /// The name of each group; empty for a group without one.
-    pub(crate) fn group_names(&self) -> &[String] {
+    #[must_use]
+    pub fn group_names(&self) -> &[String] {
         &self.names
     }
 
     /// Memory for [`GoRegexp::capture`].
-    pub(crate) fn capture_locations(&self) -> CaptureLocations {
+    #[must_use]
+    pub fn capture_locations(&self) -> CaptureLocations {
         self.regex.capture_locations()
     }
 
     /// Whether the pattern matches anywhere in `text`. A byte that is not UTF-8 is one character, as in Go.
-    pub(crate) fn is_match(&self, text: &[u8]) -> bool {
+    #[must_use]
+    pub fn is_match(&self, text: &[u8]) -> bool {
         match std::str::from_utf8(text) {
             Ok(_) => self.regex.is_match(text),
             Err(_) => self.regex.is_match(&with_replacement_characters(text)),
@@ -90,7 +111,7 @@ impl GoRegexp {
 
     /// Finds the first match and calls `group` with the index and the text of each group from the first on. A group
     /// that takes no part in the match is empty.
-    pub(crate) fn capture(&self, text: &[u8], locations: &mut CaptureLocations, mut group: impl FnMut(usize, &[u8])) {
+    pub fn capture(&self, text: &[u8], locations: &mut CaptureLocations, mut group: impl FnMut(usize, &[u8])) {
         let replaced;
         let searched = if std::str::from_utf8(text).is_ok() {
             text
@@ -111,6 +132,78 @@ impl GoRegexp {
                 text.get(range).unwrap_or_default()
             });
             group(index, found.unwrap_or_default());
+        }
+    }
+}
+
+impl GoRegexp {
+    /// Calls `found` with each match from left to right, as Go's `FindAll` has them: the ranges in `text` of the whole
+    /// match and of its groups; a group that takes no part in the match has none. An error of `found` ends the search.
+    ///
+    /// # Errors
+    /// That of `found`.
+    pub fn find_all<E>(
+        &self,
+        text: &[u8],
+        mut found: impl FnMut(&[Option<Range<usize>>]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let replaced;
+        let is_utf8 = std::str::from_utf8(text).is_ok();
+        let searched = if is_utf8 {
+            text
+        } else {
+            replaced = with_replacement_characters(text);
+            &replaced
+        };
+        let offset = |at: usize| if is_utf8 { at } else { original_offset(text, at) };
+        let mut ranges = Vec::with_capacity(self.names.len() + 1);
+        for captures in self.regex.captures_iter(searched) {
+            ranges.clear();
+            ranges.extend(captures.iter().map(|group| group.map(|group| offset(group.start())..offset(group.end()))));
+            let whole = captures.get_match();
+            // The engine finds empty matches between the bytes of a character, Go does not.
+            let is_inside = |at: usize| searched.get(at).is_some_and(|b| b & 0xc0 == 0x80);
+            if whole.is_empty() && is_inside(whole.start()) {
+                continue;
+            }
+            found(&ranges)?;
+        }
+        Ok(())
+    }
+
+    /// Appends `text` to `out` with each match replaced, and returns whether there was a match. Without one, nothing is
+    /// appended.
+    pub fn replace_all(&self, text: &[u8], template: &Template, out: &mut Vec<u8>) -> bool {
+        let mut end = None;
+        let all = self.find_all(text, |groups| {
+            if let Some(Some(whole)) = groups.first() {
+                out.extend_from_slice(text.get(end.unwrap_or(0)..whole.start).unwrap_or_default());
+                self.expand(template, text, groups, out);
+                end = Some(whole.end);
+            }
+            Ok::<(), std::convert::Infallible>(())
+        });
+        let Ok(()) = all;
+        if let Some(end) = end {
+            out.extend_from_slice(text.get(end..).unwrap_or_default());
+        }
+        end.is_some()
+    }
+
+    /// Appends a template to `out`, with the texts of the groups that [`GoRegexp::find_all`] found.
+    pub fn expand(&self, template: &Template, text: &[u8], groups: &[Option<Range<usize>>], out: &mut Vec<u8>) {
+        let group = |index: usize| groups.get(index).cloned().flatten().and_then(|range| text.get(range));
+        for part in template.parts() {
+            match part {
+                template::Part::Text(part) => out.extend_from_slice(part),
+                template::Part::Number(index) => out.extend_from_slice(group(*index).unwrap_or_default()),
+                // Of groups with the same name, the first that takes part.
+                template::Part::Name(name) => {
+                    let indices = self.names.iter().enumerate().filter(|(_, of_group)| *of_group == name);
+                    let found = indices.filter_map(|(index, _)| group(index + 1)).next();
+                    out.extend_from_slice(found.unwrap_or_default());
+                }
+            }
         }
     }
 }
@@ -158,3 +251,8 @@ fn original_offset(text: &[u8], offset: usize) -> usize {
 
 #[cfg(test)]
 mod tests;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExample;

@@ -132,3 +132,39 @@ fn group_without_a_part_in_the_match_is_empty() {
     regexp.capture(b"x", &mut locations, |_, _| groups.clear());
     assert_eq!(groups.len(), 2, "no match, no call");
 }
+
+/// The answers are those of Go's `ReplaceAllString`.
+#[test]
+fn matches_replaced_by_a_template_are_those_of_go() {
+    for (pattern, text, template, expected) in [
+        ("x*", "\u{e9}", "-", "-\u{e9}-"),
+        ("a*", "baac", "-", "-b-c-"),
+        (r"(\w+)@(\w+)", "ann@x bob@y", "$2.$1", "x.ann y.bob"),
+        (r"(\w+)@(\w+)", "ann@x", "$1x", ""),
+        (r"(\w+)@(\w+)", "ann@x", "${1}x", "annx"),
+        (r"(\w+)@(\w+)", "ann@x", "$$1 $ ${ ${1 $!", "$1 $ ${ ${1 $!"),
+        (r"(\w+)@(\w+)", "ann@x", "$0-$3-$01", "ann@x--"),
+        ("(?P<n>a)|(?P<n>b)", "ab", "[$n]", "[a][b]"),
+        ("(a)|b", "ab", "[$1]", "[a][]"),
+    ] {
+        let mut out = Vec::new();
+        let regexp = GoRegexp::compile(pattern).unwrap();
+        assert!(regexp.replace_all(text.as_bytes(), &Template::parse(template), &mut out), "{pattern}");
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{pattern} {text} {template}");
+    }
+}
+
+#[test]
+fn text_that_is_not_utf8_is_replaced_at_its_own_bytes() {
+    let mut out = Vec::new();
+    let regexp = GoRegexp::compile("a.b").unwrap();
+    assert!(regexp.replace_all(b"\xff\xfea\xffb\xff", &Template::parse("<$0>"), &mut out));
+    assert_eq!(out, b"\xff\xfe<a\xffb>\xff");
+}
+
+#[test]
+fn replacing_without_a_match_appends_nothing() {
+    let mut out = Vec::new();
+    assert!(!GoRegexp::compile("z").unwrap().replace_all(b"abc", &Template::parse("-"), &mut out));
+    assert!(out.is_empty());
+}
