@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "tests use the machine")]
 
 mod allocations;
+mod corpus;
 mod dns;
 #[cfg(feature = "peers")]
 mod peers;
@@ -12,6 +13,7 @@ mod ports;
 mod tools;
 
 pub use allocations::CountingAllocator;
+pub use corpus::{CorpusCase, ask_oracle, read_corpus, write_corpus};
 pub use dns::{DnsAnswer, DnsServer};
 #[cfg(feature = "peers")]
 pub use peers::PeerConn;
