@@ -11,6 +11,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("kubernetes", &["config"]),
     ("http", &[]),
     ("exposition", &[]),
+    ("ottl", &["pdata"]),
     ("pipeline", &["pdata", "config"]),
     ("net", &["pipeline", "http", "pdata", "config"]),
     ("reactor", &["pipeline"]),
