@@ -316,7 +316,8 @@ impl Arguments {
 fn literal_text(index: usize, value: Value<'static>) -> Result<String, BuildError> {
     match value {
         Value::String(text) => {
-            Ok(String::from_utf8(text.into_owned()).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+            Ok(String::from_utf8(text.into_owned())
+                .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
         }
         _ => Err(misdeclared(index)),
     }
@@ -324,7 +325,9 @@ fn literal_text(index: usize, value: Value<'static>) -> Result<String, BuildErro
 
 #[cold]
 fn misdeclared(index: usize) -> BuildError {
-    BuildError::new(format!("argument {index} is not of the kind that the function declares; this is an error in otelcore"))
+    BuildError::new(format!(
+        "argument {index} is not of the kind that the function declares; this is an error in otelcore"
+    ))
 }
 
 /// A function that runs for each item of which all arguments are known values. It may move values out of its arguments.

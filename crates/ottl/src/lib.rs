@@ -9,6 +9,8 @@
 //! - [`functions`]: editors (`set`, `delete_key`) and converters (`Concat`, `ParseJSON`).
 //! - [`function`]: how a function is declared. [`value`]: what expressions evaluate to.
 #![forbid(unsafe_code)]
+// Until the compiler uses what evaluation has.
+#![allow(dead_code, unused_imports)]
 
 pub mod contexts;
 pub mod error;
@@ -18,6 +20,8 @@ pub mod functions;
 pub mod value;
 
 pub use error::{BuildError, EvalError};
-pub use evaluate::{Environment, Evaluation, Execution, Expression, FixedEnvironment, FunctionArgument, PathExpression};
+pub use evaluate::{
+    Environment, Evaluation, Execution, Expression, FixedEnvironment, FunctionArgument, PathExpression,
+};
 pub use function::{Argument, Arguments, Callable, Converter, Editor, Function, Parameter, ParameterKind};
 pub use value::{List, ListKind, Map, MapKind, MessageKind, Time, Value, Zone};

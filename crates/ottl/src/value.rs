@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use otelcore_pdata::MAX_NESTING;
+use otelcore_pdata::Value as Tree;
 use otelcore_pdata::views::{AnyValue, KeyValue, RepeatedMessages, View};
-use otelcore_pdata::{Value as Tree, views};
 
 use crate::error::EvalError;
 
@@ -754,9 +754,7 @@ fn check_depth(value: AnyValue<'_>) -> Result<AnyValue<'_>, EvalError> {
         let Some(levels) = levels.checked_sub(1) else { return false };
         match value {
             AnyValue::Array(raw) => AnyValue::array_elements(raw).all(|value| fits(value, levels)),
-            AnyValue::Map(raw) => {
-                RepeatedMessages::<views::KeyValue<'_>>::new(raw, 1).all(|entry| fits(entry.value, levels))
-            }
+            AnyValue::Map(raw) => RepeatedMessages::<KeyValue<'_>>::new(raw, 1).all(|entry| fits(entry.value, levels)),
             _ => true,
         }
     }

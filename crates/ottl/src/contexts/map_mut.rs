@@ -54,9 +54,7 @@ impl MapMut<'_> {
     pub fn get(&self, key: &[u8]) -> Option<Value<'_>> {
         match self {
             Self::Attributes(attributes) => attributes.get(key).map(Value::from_any),
-            Self::Tree(tree) => {
-                tree.iter().find(|(found, _)| found == key).map(|(_, value)| Value::from_tree(value))
-            }
+            Self::Tree(tree) => tree.iter().find(|(found, _)| found == key).map(|(_, value)| Value::from_tree(value)),
         }
     }
 

@@ -182,9 +182,7 @@ fn elements_are_equal(a: &Value<'_>, a_is_any: bool, b: &Value<'_>, b_is_any: bo
             if left != right {
                 return false;
             }
-            with_tree(a, |a| {
-                with_tree(b, |b| if left { a == b } else { entries_are_equal(a, b, is_pdata) })
-            })
+            with_tree(a, |a| with_tree(b, |b| if left { a == b } else { entries_are_equal(a, b, is_pdata) }))
         }
         (Value::List(a), Value::List(b)) => {
             let keeps_pdata = |list: &List<'_>, is_any| is_any && list.kind == ListKind::Pdata;

@@ -24,10 +24,9 @@ pub(crate) fn convert(kind: ParameterKind, value: Value<'_>) -> Result<Value<'_>
         | (Kind::BytesLike, value @ Value::Bytes(_))
         | (Kind::Time, value @ Value::Time(_))
         | (Kind::Duration, value @ Value::Duration(_))
-        | (
-            Kind::StringLike | Kind::IntLike | Kind::FloatLike | Kind::BoolLike | Kind::BytesLike,
-            value @ Value::Nil,
-        ) => Ok(value),
+        | (Kind::StringLike | Kind::IntLike | Kind::FloatLike | Kind::BoolLike | Kind::BytesLike, value @ Value::Nil) => {
+            Ok(value)
+        }
         (Kind::Map, Value::Map(map)) => Ok(Value::Map(Map { kind: MapKind::Pdata, ..map })),
         (Kind::List, Value::List(list)) => to_pdata_list(list),
         (Kind::StringLike, value) => to_string(value),
@@ -178,7 +177,7 @@ fn to_int(value: Value<'_>) -> Result<Value<'_>, EvalError> {
     Ok(match &value {
         Value::String(v) => std::str::from_utf8(v).ok().and_then(|v| v.parse().ok()).map_or(Value::Nil, Value::Int),
         #[expect(clippy::cast_possible_truncation, reason = "as Go on amd64: what does not fit is the smallest number")]
-        Value::Double(v) => Value::Int(if (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(v) {
+        Value::Double(v) => Value::Int(if (-9.223_372_036_854_776e18..9.223_372_036_854_776e18).contains(v) {
             *v as i64
         } else {
             i64::MIN

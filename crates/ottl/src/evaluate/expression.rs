@@ -2,11 +2,11 @@
 
 use smallvec::SmallVec;
 
+use super::Evaluation;
 use super::compare::{Comparison, compare};
 use super::convert::convert;
 use super::index::{self, Key};
 use super::math::{self, MathOperator};
-use super::Evaluation;
 use crate::contexts::Field;
 use crate::error::EvalError;
 use crate::function::{Argument, Converter, ParameterKind, PureFunction};
@@ -163,9 +163,7 @@ impl Expression {
                 Ok(Value::List(List::values(ListKind::Any, elements)))
             }
             Node::Map(entries) => {
-                let entry = |(key, value): &'c (Vec<u8>, Self)| {
-                    Ok((key.clone(), value.get(evaluation)?.to_tree()?))
-                };
+                let entry = |(key, value): &'c (Vec<u8>, Self)| Ok((key.clone(), value.get(evaluation)?.to_tree()?));
                 Ok(Value::Map(Map::owned(entries.iter().map(entry).collect::<Result<_, _>>()?)))
             }
             Node::Input => Ok(evaluation.input.map_or(Value::Nil, Value::str)),

@@ -155,7 +155,9 @@ fn empty_container(key: &Key<'_>) -> Result<Tree, EvalError> {
     // A negative position is the first one, as in Go.
     let before = usize::try_from(index.max(0)).unwrap_or(usize::MAX);
     if before > MAX_NEW_INDEX {
-        return Err(EvalError::new(format!("index {index} is above {MAX_NEW_INDEX}, the largest in a list that is new")));
+        return Err(EvalError::new(format!(
+            "index {index} is above {MAX_NEW_INDEX}, the largest in a list that is new"
+        )));
     }
     Ok(Tree::Array(vec![Tree::Empty; before + 1]))
 }

@@ -17,11 +17,7 @@ pub enum MathOperator {
 }
 
 /// The result of an operator. Integers wrap, and their division truncates; an integer beside a double becomes one.
-pub(crate) fn operate<'c>(
-    left: &Value<'_>,
-    operator: MathOperator,
-    right: &Value<'_>,
-) -> Result<Value<'c>, EvalError> {
+pub(crate) fn operate<'c>(left: &Value<'_>, operator: MathOperator, right: &Value<'_>) -> Result<Value<'c>, EvalError> {
     match (left, right) {
         (Value::Int(x), Value::Int(y)) => int(*x, operator, *y).map(Value::Int),
         (Value::Int(x), Value::Double(y)) => double(as_double(*x), operator, *y).map(Value::Double),
@@ -32,9 +28,10 @@ pub(crate) fn operate<'c>(
             (MathOperator::Add, Value::Duration(nanos)) => Ok(Value::Time(time.add(*nanos))),
             (MathOperator::Subtract, Value::Duration(nanos)) => Ok(Value::Time(time.add(nanos.wrapping_neg()))),
             (MathOperator::Subtract, Value::Time(earlier)) => Ok(Value::Duration(time.since(earlier))),
-            (MathOperator::Add, other) => {
-                Err(EvalError::new(format!("time.Time must be added to time.Duration; found {} instead", other.go_type())))
-            }
+            (MathOperator::Add, other) => Err(EvalError::new(format!(
+                "time.Time must be added to time.Duration; found {} instead",
+                other.go_type()
+            ))),
             (MathOperator::Subtract, other) => Err(EvalError::new(format!(
                 "time.Time or time.Duration must be subtracted from time.Time; found {} instead",
                 other.go_type()

@@ -7,8 +7,8 @@ pub mod index;
 mod math;
 
 pub use compare::{Comparison, compare};
-pub use expression::{Expression, FunctionArgument, PathExpression};
 pub(crate) use expression::{Call, Condition, Keys, MathChain, Node};
+pub use expression::{Expression, FunctionArgument, PathExpression};
 pub use index::Key;
 pub use math::MathOperator;
 
@@ -135,11 +135,7 @@ impl fmt::Debug for Execution<'_> {
 
 impl<'e> Execution<'e> {
     /// Executes on `context`.
-    pub fn new(
-        context: &'e mut (dyn ContextMut + 'e),
-        state: &'e mut State,
-        environment: &'e dyn Environment,
-    ) -> Self {
+    pub fn new(context: &'e mut (dyn ContextMut + 'e), state: &'e mut State, environment: &'e dyn Environment) -> Self {
         Self { context, state, environment }
     }
 
