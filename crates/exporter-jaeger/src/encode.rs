@@ -152,7 +152,7 @@ impl RequestBuilder {
         }
         let content = Bytes::from(out).slice(start..);
         self.bytes += content.len();
-        self.messages.push(EncodedMessage { bytes: content.len(), content: smallvec![content], body });
+        self.messages.push(EncodedMessage { bytes: content.len(), content: smallvec![content], body, left_out: None });
     }
 }
 

@@ -71,7 +71,7 @@ impl Encode for OtlpGrpc {
         let (bodies, rest) = piece.cut(signal, limits.message_bytes, limits.max_messages);
         let message = |body: otelcore_pdata::Rope| {
             let content = body.parts().iter().map(|part| part.bytes.clone()).collect();
-            EncodedMessage { content, bytes: body.len(), body }
+            EncodedMessage { content, bytes: body.len(), body, left_out: None }
         };
         EncodedPiece { messages: bodies.into_iter().map(message).collect(), rest }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use otelcore_config::declare::Optional;
 use otelcore_config::{Section, config_enum, config_struct};
 use otelcore_net::config::{HttpClientConfig, HttpCompression};
-use otelcore_net::{BodyParts, HttpProtocol, HttpResponse, HttpSender, SentItems, Url};
+use otelcore_net::{BodyParts, EncodedBody, HttpProtocol, HttpResponse, HttpSender, SentItems, Url};
 use otelcore_pdata::response::{self, PartialSuccess};
 use otelcore_pdata::{Rope, Signal, json};
 use otelcore_pipeline::{
@@ -168,15 +168,16 @@ impl HttpProtocol for OtlpHttp {
         if self.encoding == Encoding::Json { JSON } else { PROTOBUF }
     }
 
-    fn encode(&self, signal: Signal, items: &Rope) -> BodyParts {
-        match self.encoding {
+    fn encode(&self, signal: Signal, items: &Rope) -> EncodedBody {
+        let parts: BodyParts = match self.encoding {
             Encoding::Proto => items.parts().iter().map(|part| part.bytes.clone()).collect(),
             Encoding::Json => {
                 let mut text = Vec::new();
                 json::encode(signal, items, &mut text);
                 smallvec![text.into()]
             }
-        }
+        };
+        parts.into()
     }
 
     fn shares_bytes(&self) -> bool {

@@ -18,4 +18,5 @@ mod tests;
 
 pub use call_result::{parse_retry_after, result_of_grpc_status};
 pub use grpc::{GrpcProtocol, GrpcSender};
-pub use http::{HttpProtocol, HttpSender, SentItems};
+pub use http::{EncodedBody, HttpProtocol, HttpSender, SentItems};
+pub use otelcore_pipeline::LeftOutItems;

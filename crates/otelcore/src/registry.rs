@@ -31,6 +31,7 @@ impl Default for Registry {
         registry.add(otelcore_exporter_otlp::OtlpGrpcFactory);
         registry.add(otelcore_exporter_otlp::OtlpHttpFactory);
         registry.add(otelcore_exporter_jaeger::JaegerFactory);
+        registry.add(otelcore_exporter_zipkin::ZipkinExporterFactory);
         registry.add(otelcore_exporter_prometheus::PrometheusFactory);
         registry.add(crate::nop::NopExporterFactory);
         registry.add(otelcore_extensions::BasicAuthFactory);

@@ -86,6 +86,17 @@ pub struct EncodedMessage<M> {
     pub bytes: usize,
     /// The OTLP that it was made from, for another attempt.
     pub body: Rope,
+    /// The items of `body` that the message does not contain, because the peer's format can't express them.
+    pub left_out: Option<LeftOutItems>,
+}
+
+/// Items that can't be expressed in the format of the peer. They count as refused when the others are delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeftOutItems {
+    /// How many.
+    pub count: u32,
+    /// Why the first of them can't be sent.
+    pub reason: &'static str,
 }
 
 /// A call to make.
@@ -161,6 +172,7 @@ struct CallInFlight {
     repaired: bool,
     /// It comes from a piece that can't be cut.
     is_uncuttable: bool,
+    left_out: Option<LeftOutItems>,
 }
 
 /// A refused message that a helper thread checks for text that is not UTF-8.
@@ -191,6 +203,9 @@ pub struct Delivery<E: Encode> {
     /// When the last warning of a repair was written, and the strings repaired since then.
     last_warning: Option<MonotonicTime>,
     strings_since_warning: u64,
+    /// The same for items that were left out.
+    last_left_out_warning: Option<MonotonicTime>,
+    left_out_since_warning: u64,
 }
 
 impl<E: Encode> std::fmt::Debug for Delivery<E> {
@@ -220,6 +235,8 @@ impl<E: Encode> Delivery<E> {
             repaired_strings: None,
             last_warning: None,
             strings_since_warning: 0,
+            last_left_out_warning: None,
+            left_out_since_warning: 0,
         }
     }
 
@@ -271,7 +288,13 @@ impl<E: Encode> Delivery<E> {
         attempt.bytes_in_flight -= call.bytes;
         let items = call.body.items();
         match result {
-            CallResult::Delivered { rejected } => attempt.pieces.record_delivered(items, rejected.min(items)),
+            CallResult::Delivered { rejected } => {
+                let left_out = call.left_out.map_or(0, |left_out| left_out.count);
+                attempt.pieces.record_delivered(items, rejected.saturating_add(left_out).min(items));
+                if let Some(left_out) = call.left_out {
+                    self.warn_of_left_out(cx.now(), left_out);
+                }
+            }
             CallResult::Retry { after, why } => attempt.pieces.record_failed(call.body, after, why),
             CallResult::TooLarge { limit, why } => {
                 self.limits[attempt.signal as usize].record_refusal(cx.now(), call.bytes, limit);
@@ -381,11 +404,27 @@ impl<E: Encode> Delivery<E> {
         let rest_items = rest.as_ref().map_or(0, |rest| rest.body.items());
         attempt.pieces.record_messages(encoded.messages.len(), rest);
         attempt.pieces.add_delivered(items.saturating_sub(encoded_items.saturating_add(rest_items)));
-        for EncodedMessage { content, bytes, body } in encoded.messages {
+        for EncodedMessage { content, bytes, body, left_out } in encoded.messages {
+            if let Some(left_out) = left_out.filter(|left_out| left_out.count >= body.items()) {
+                // Nothing is left to be sent.
+                attempt.pieces.record_refused(body.items(), Error::new(left_out.reason));
+                continue;
+            }
             attempt.calls_in_flight += 1;
             attempt.bytes_in_flight += bytes;
-            let token = self.calls.insert(CallInFlight { attempt: index, body, bytes, repaired, is_uncuttable: uncut });
-            self.outgoing.push_back((token as u64, content));
+            let is_uncuttable = uncut;
+            let call = CallInFlight { attempt: index, body, bytes, repaired, is_uncuttable, left_out };
+            self.outgoing.push_back((self.calls.insert(call) as u64, content));
+        }
+    }
+
+    fn warn_of_left_out(&mut self, now: MonotonicTime, left_out: LeftOutItems) {
+        self.left_out_since_warning = self.left_out_since_warning.saturating_add(u64::from(left_out.count));
+        if self.last_left_out_warning.is_none_or(|at| now.since(at) >= WARNING_INTERVAL) {
+            self.last_left_out_warning = Some(now);
+            let count = std::mem::take(&mut self.left_out_since_warning);
+            let fields = [("error", LogField::Str(left_out.reason)), ("dropped_items", LogField::Uint(count))];
+            self.log.warn("Items that the destination's format can't express were left out.", &fields);
         }
     }
 

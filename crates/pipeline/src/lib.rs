@@ -52,7 +52,7 @@ pub use component_type::ComponentType;
 pub use condition::{ConditionReport, ConditionReporter};
 pub use cx::{Cx, StartError};
 pub use datagram::{DatagramDrops, DatagramSocket, MAX_DATAGRAM_BYTES};
-pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, NextCall};
+pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, LeftOutItems, NextCall};
 pub use exporter_queue::{
     BatchSizer, ExporterQueueConfig, PartitionConfig, QueueBatchConfig, QueueConfig, RetryConfig, Sizer,
 };

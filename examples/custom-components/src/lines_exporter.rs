@@ -11,7 +11,7 @@ use otelcore::config::declare::Optional;
 use otelcore::config::{Section, config_struct};
 use otelcore::http::Bytes;
 use otelcore::net::config::HttpClientConfig;
-use otelcore::net::{BodyParts, HttpProtocol, HttpSender, Url};
+use otelcore::net::{BodyParts, EncodedBody, HttpProtocol, HttpSender, Url};
 use otelcore::pdata::views::{AnyValue, ResourceLogs, resource_entries};
 use otelcore::pdata::{Rope, Signal};
 use otelcore::pipeline::{
@@ -80,7 +80,7 @@ impl HttpProtocol for LinesProtocol {
         "text/plain; charset=utf-8"
     }
 
-    fn encode(&self, _: Signal, items: &Rope) -> BodyParts {
+    fn encode(&self, _: Signal, items: &Rope) -> EncodedBody {
         let mut lines = Vec::new();
         for resource in resource_entries::<ResourceLogs<'_>>(items) {
             for record in resource.scope_logs().flat_map(|scope| scope.log_records()) {
@@ -90,6 +90,6 @@ impl HttpProtocol for LinesProtocol {
                 lines.push(b'\n');
             }
         }
-        [Bytes::from(lines)].into_iter().collect()
+        BodyParts::from_iter([Bytes::from(lines)]).into()
     }
 }

@@ -8,7 +8,7 @@ use otelcore_http::{Coding, Workspace};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     AttemptId, BuildContext, CallResult, Cx, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, Event,
-    Exporter, Logger, MonotonicTime, Outcome, Outcomes, Payload, Piece, StartError,
+    Exporter, LeftOutItems, Logger, MonotonicTime, Outcome, Outcomes, Payload, Piece, StartError,
 };
 use smallvec::smallvec;
 
@@ -27,8 +27,8 @@ pub trait HttpProtocol: Clone + Send + 'static {
     /// `Content-Type` of the bodies.
     fn content_type(&self) -> &'static str;
 
-    /// The body of the request for these items, in parts and not compressed.
-    fn encode(&self, signal: Signal, items: &Rope) -> BodyParts;
+    /// The body of the request for these items, not compressed.
+    fn encode(&self, signal: Signal, items: &Rope) -> EncodedBody;
 
     /// Whether [`HttpProtocol::encode`] only shares the bytes of the items, and so costs almost nothing.
     fn shares_bytes(&self) -> bool {
@@ -50,6 +50,21 @@ pub trait HttpProtocol: Clone + Send + 'static {
     fn read_response(&mut self, sent: &SentItems<'_>, response: &HttpResponse) -> CallResult {
         let _ = (sent, response);
         CallResult::Delivered { rejected: 0 }
+    }
+}
+
+/// The body of a request.
+#[derive(Debug)]
+pub struct EncodedBody {
+    /// The body in parts.
+    pub parts: BodyParts,
+    /// The items that it does not contain.
+    pub left_out: Option<LeftOutItems>,
+}
+
+impl From<BodyParts> for EncodedBody {
+    fn from(parts: BodyParts) -> Self {
+        Self { parts, left_out: None }
     }
 }
 
@@ -204,13 +219,13 @@ impl<P: HttpProtocol> Encode for BodyEncoder<P> {
         let count = (limits.total_bytes / limits.message_bytes.max(1)).clamp(1, limits.max_messages);
         let (bodies, rest) = piece.cut(signal, limits.message_bytes, count);
         let message = |body: Rope| {
-            let mut content = self.protocol.encode(signal, &body);
+            let EncodedBody { parts: mut content, left_out } = self.protocol.encode(signal, &body);
             if !self.coding.is_identity() {
                 let parts = content.iter().map(|part| &part[..]);
                 let compressed = WORKSPACE.with(|w| w.compress_with_level(&self.coding, self.level, parts));
                 content = smallvec![compressed];
             }
-            EncodedMessage { content, bytes: body.len(), body }
+            EncodedMessage { content, bytes: body.len(), body, left_out }
         };
         EncodedPiece { messages: bodies.into_iter().map(message).collect(), rest }
     }

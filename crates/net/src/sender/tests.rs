@@ -13,7 +13,7 @@ use otelcore_pipeline::{
 };
 use otelcore_reactor::Sim;
 
-use super::{HttpProtocol, HttpSender, SentItems};
+use super::{EncodedBody, HttpProtocol, HttpSender, SentItems};
 use crate::http_client::tests::{ScriptedResponse, SharedRecord, log, ok_response, parse_config, test_server};
 use crate::{BodyParts, HttpResponse, Url};
 
@@ -30,8 +30,8 @@ impl HttpProtocol for CountProtocol {
         "text/plain"
     }
 
-    fn encode(&self, signal: Signal, items: &Rope) -> BodyParts {
-        [Bytes::from(format!("{} {}", items.items(), signal.name()))].into_iter().collect()
+    fn encode(&self, signal: Signal, items: &Rope) -> EncodedBody {
+        BodyParts::from_iter([Bytes::from(format!("{} {}", items.items(), signal.name()))]).into()
     }
 
     fn read_response(&mut self, sent: &SentItems<'_>, response: &HttpResponse) -> CallResult {

@@ -38,7 +38,7 @@ const EXPORTERS: &str = "
     f5cloud faro file googlecloud googlecloudpubsub googlecloudstorage googlemanagedprometheus honeycombmarker
     influxdb instana jaegerthrift jaegerthrifthttp kafka kineticadb loadbalancing logicmonitor logzio loki mezmo
     opencensus opensearch otelarrow parquet prometheusremotewrite pulsar rabbitmq sapm sematext sentry signalfx
-    skywalking splunkhec stef sumologic syslog tanzuobservability tencentcloudlogservice tinybird zipkin
+    skywalking splunkhec stef sumologic syslog tanzuobservability tencentcloudlogservice tinybird
 ";
 const EXTENSIONS: &str = "
     ack asapauth asapclient avrologencoding awscloudwatchmetricstreamsencoding awsiamdbauth awslogsencoding

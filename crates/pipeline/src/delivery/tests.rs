@@ -66,10 +66,18 @@ impl Encode for BodyEncoder {
 
     fn encode(&self, signal: Signal, piece: Piece, bounds: EncodeLimits) -> EncodedPiece<Rope> {
         let (bodies, rest) = piece.cut(signal, bounds.message_bytes, bounds.max_messages);
-        let messages = bodies.into_iter().map(|body| EncodedMessage { content: body.clone(), bytes: body.len(), body });
-        EncodedPiece { messages: messages.collect(), rest }
+        let message = |body: Rope| {
+            // Spans with this name can't be expressed in the format of the peer.
+            let count = body.to_bytes().windows(NOT_EXPRESSIBLE.len()).filter(|w| *w == NOT_EXPRESSIBLE).count();
+            let left_out = LeftOutItems { count: u32::try_from(count).unwrap(), reason: "the span has no id" };
+            let left_out = (count > 0).then_some(left_out);
+            EncodedMessage { content: body.clone(), bytes: body.len(), body, left_out }
+        };
+        EncodedPiece { messages: bodies.into_iter().map(message).collect(), rest }
     }
 }
+
+const NOT_EXPRESSIBLE: &[u8] = b"not-expressible";
 
 /// A body whose spans have these names, in resources of `per_resource` spans.
 fn body(names: &[&[u8]], per_resource: usize) -> Rope {
@@ -214,6 +222,26 @@ fn item_above_the_limit_in_a_resource_above_the_limit_is_refused_in_bounded_call
         (0, Some(5000), true)
     );
     assert!(fixture.message_sizes.len() <= 10_001, "{}", fixture.message_sizes.len());
+}
+
+#[test]
+fn items_that_the_format_can_not_express_count_as_rejected_when_the_others_are_delivered() {
+    let names = [b"a", NOT_EXPRESSIBLE, b"c", NOT_EXPRESSIBLE];
+    let mut fixture = Fixture::new(|_: &Rope| CallResult::Delivered { rejected: 1 });
+    let outcome = fixture.send(body(&names, 4));
+    assert_eq!((outcome.delivered, outcome.rejected, outcome.refused), (1, 3, None));
+    assert_eq!(fixture.message_sizes.len(), 1);
+    let mut fixture = Fixture::new(|_: &Rope| CallResult::Retry { after: None, why: Error::new("busy") });
+    let (rest, ..) = fixture.send(body(&names, 4)).retry.unwrap();
+    assert_eq!(rest.items(), 4, "nothing is counted before it is delivered");
+}
+
+#[test]
+fn message_without_an_item_that_the_format_can_express_is_refused_and_not_sent() {
+    let mut fixture = Fixture::new(|_: &Rope| CallResult::Delivered { rejected: 0 });
+    let outcome = fixture.send(body(&[NOT_EXPRESSIBLE, NOT_EXPRESSIBLE], 2));
+    assert_eq!(outcome.refused, Some((2, Error::new("the span has no id"))));
+    assert!(fixture.message_sizes.is_empty());
 }
 
 #[test]
