@@ -45,7 +45,8 @@ pub use scraper::{
     MAX_PART, ScrapeConsumer, ScrapeError, ScrapeReport, Scraper, ScraperConfig, TargetId, hash_target, scrape_offset,
 };
 pub use sender::{
-    EncodedBody, GrpcProtocol, GrpcSender, HttpProtocol, HttpSender, LeftOutItems, SentItems, parse_retry_after, result_of_grpc_status,
+    EncodedBody, GrpcProtocol, GrpcSender, HttpProtocol, HttpSender, LeftOutItems, SentItems, parse_retry_after,
+    result_of_grpc_status,
 };
 pub use url::{Url, UrlError};
 

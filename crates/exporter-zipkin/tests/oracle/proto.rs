@@ -28,8 +28,8 @@ pub struct Span {
     pub remote_endpoint: Option<Endpoint>,
     #[prost(message, repeated, tag = "10")]
     pub annotations: Vec<Annotation>,
-    #[prost(map = "string, string", tag = "11")]
-    pub tags: std::collections::HashMap<String, String>,
+    #[prost(btree_map = "string, string", tag = "11")]
+    pub tags: std::collections::BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
