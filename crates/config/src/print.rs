@@ -123,7 +123,7 @@ fn yaml_scalar(value: &EffectiveValue, redact: bool) -> String {
         EffectiveValue::Int(v) => v.to_string(),
         EffectiveValue::Float(v) if v.is_nan() => ".nan".to_owned(),
         EffectiveValue::Float(v) if v.is_infinite() => if *v > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
-        EffectiveValue::Float(v) => go_float(*v, -4, 6),
+        EffectiveValue::Float(v) => float(*v, otelcore_go_number::put_general),
         EffectiveValue::Opaque(_) if redact => yaml_string(REDACTED),
         EffectiveValue::Str(text) | EffectiveValue::Opaque(text) => yaml_string(text),
         EffectiveValue::Duration(v) => v.to_string(),
@@ -202,17 +202,11 @@ fn escape(out: &mut String, args: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(args);
 }
 
-/// The shortest digits that read back as the same number, with an exponent if it is below `low` or at least `high`, as
-/// Go's `%g` and JSON print it.
-fn go_float(v: f64, low: i32, high: i32) -> String {
-    let scientific = format!("{v:e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if v != 0.0 && (exponent < low || exponent >= high) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{digits}e{sign}{:02}", exponent.unsigned_abs());
-    }
-    format!("{v}")
+/// A number in a form of Go, which is ASCII.
+fn float(v: f64, put: fn(&mut Vec<u8>, f64)) -> String {
+    let mut text = Vec::new();
+    put(&mut text, v);
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// JSON with an indent of two, ending in a line break.
@@ -254,7 +248,7 @@ fn json_value(out: &mut String, value: &EffectiveValue, redact: bool, indent: us
         EffectiveValue::Duration(v) => out.push_str(&v.0.to_string()),
         // JSON has no NaN and no infinity; with null the document is still valid.
         EffectiveValue::Float(v) if !v.is_finite() => out.push_str("null"),
-        EffectiveValue::Float(v) => out.push_str(&go_float(*v, -6, 21)),
+        EffectiveValue::Float(v) => out.push_str(&float(*v, otelcore_go_number::put_json)),
         other => out.push_str(&yaml_scalar(other, redact)),
     }
 }

@@ -1,7 +1,7 @@
 //! Light processors that change telemetry in place, each behind a feature of its name: `attributes`, `resource`.
 //!
 //! A processor is a declared configuration, which is compiled once, and an [`Editor`](otelcore_pdata::edit::Editor).
-//! What they share: actions on attributes, matching of items, Go's regular expressions and numbers, and the processor
+//! What they share: actions on attributes, matching of items, and the processor
 //! around an editor, which keeps the order of payloads and runs a long edit on a helper thread. Nothing here knows a
 //! receiver or exporter, or performs IO.
 #![forbid(unsafe_code)]
@@ -12,9 +12,6 @@ mod actions;
 mod attributes;
 #[cfg(any(feature = "attributes", feature = "resource"))]
 mod edit_processor;
-#[cfg(any(feature = "attributes", feature = "resource"))]
-mod go_number;
-#[cfg(any(feature = "attributes", feature = "resource"))]
 #[cfg(feature = "attributes")]
 mod matching;
 #[cfg(feature = "resource")]

@@ -3,8 +3,6 @@
 use otelcore_config::{ConfigNode, NodeValue};
 use otelcore_pdata::{MAX_NESTING, Value};
 
-use crate::go_number;
-
 /// The attribute value of any value of a configuration.
 ///
 /// # Errors
@@ -26,7 +24,7 @@ fn convert(node: &ConfigNode, levels_left: u8) -> Value {
         // An unsigned integer above the largest signed one wraps, as in Go.
         #[expect(clippy::cast_possible_truncation, reason = "within 64 bits by the type's contract")]
         NodeValue::Int(v) => Value::Int(*v as i64),
-        NodeValue::Float(v) if v.is_nan() => Value::Double(go_number::NAN),
+        NodeValue::Float(v) if v.is_nan() => Value::Double(otelcore_go_number::NAN),
         NodeValue::Float(v) => Value::Double(*v),
         NodeValue::Str(v) => Value::String(v.as_bytes().to_vec()),
         NodeValue::List(nodes) => Value::Array(nodes.iter().map(inner).collect()),

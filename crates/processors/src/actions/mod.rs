@@ -19,8 +19,6 @@ use otelcore_pdata::views::{AnyValue, View};
 use otelcore_pipeline::{Metadata, Payload};
 use sha2::{Digest, Sha256};
 
-use crate::go_number;
-
 /// One action, checked.
 #[derive(Debug)]
 pub(crate) struct Action {
@@ -299,13 +297,13 @@ fn convert(key: &[u8], to: ConvertedType, attributes: &mut AttributesMut<'_>, te
             text::put_value(text, value);
             Some(AnyValue::String(text))
         }
-        (ConvertedType::Int, AnyValue::Double(v)) => Some(AnyValue::Int(go_number::truncate(v))),
+        (ConvertedType::Int, AnyValue::Double(v)) => Some(AnyValue::Int(otelcore_go_number::truncate(v))),
         (ConvertedType::Int, AnyValue::Bool(v)) => Some(AnyValue::Int(v.into())),
-        (ConvertedType::Int, AnyValue::String(v)) => go_number::parse_int(v).map(AnyValue::Int),
+        (ConvertedType::Int, AnyValue::String(v)) => otelcore_go_number::parse_int(v).map(AnyValue::Int),
         #[expect(clippy::cast_precision_loss, reason = "that is the conversion")]
         (ConvertedType::Double, AnyValue::Int(v)) => Some(AnyValue::Double(v as f64)),
         (ConvertedType::Double, AnyValue::Bool(v)) => Some(AnyValue::Double(if v { 1.0 } else { 0.0 })),
-        (ConvertedType::Double, AnyValue::String(v)) => go_number::parse_float(v).map(AnyValue::Double),
+        (ConvertedType::Double, AnyValue::String(v)) => otelcore_go_number::parse_float(v).map(AnyValue::Double),
         _ => None,
     };
     if let Some(converted) = converted {

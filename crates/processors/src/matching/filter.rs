@@ -6,7 +6,7 @@ use otelcore_pdata::{Signal, Value, text};
 
 use super::config::{AttributeMatchConfig, MatchConfig, MatchError, MatchType, SPAN_KINDS};
 use super::texts::TextFilter;
-use crate::{go_number, value};
+use crate::value;
 
 /// An attribute that must be there.
 #[derive(Debug)]
@@ -197,7 +197,7 @@ impl AttributeFilter {
                 match value {
                     AnyValue::String(text) => return texts.matches(text),
                     AnyValue::Bool(_) | AnyValue::Int(_) => text::put_value(buffer, value),
-                    AnyValue::Double(v) => go_number::put_decimal(buffer, v),
+                    AnyValue::Double(v) => otelcore_go_number::put_decimal(buffer, v),
                     AnyValue::Empty | AnyValue::Array(_) | AnyValue::Map(_) | AnyValue::Bytes(_) => return false,
                 }
                 texts.matches(buffer)

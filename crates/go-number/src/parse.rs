@@ -1,16 +1,15 @@
-//! Numbers as Go's `strconv` reads and writes them.
-
-/// `math.NaN()`: its bits are visible in a message and in a hash.
-pub(crate) const NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+//! Text as numbers, by the rules of `strconv`.
 
 /// Reads a decimal `int64`, as `strconv.ParseInt(text, 10, 64)` does.
-pub(crate) fn parse_int(text: &[u8]) -> Option<i64> {
+#[must_use]
+pub fn parse_int(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 /// Reads a `float64`, as `strconv.ParseFloat(text, 64)` does: decimal or hexadecimal, with underscores between digits,
 /// `inf`, `infinity` or `nan` in any case. A number above the largest is refused.
-pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
+#[must_use]
+pub fn parse_float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let (is_negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, text.get(1..)?),
@@ -22,7 +21,7 @@ pub(crate) fn parse_float(text: &[u8]) -> Option<f64> {
         return Some(sign(f64::INFINITY));
     }
     if text.eq_ignore_ascii_case("nan") {
-        return Some(NAN);
+        return Some(crate::NAN);
     }
     let plain;
     let digits = if digits.contains('_') {
@@ -126,25 +125,6 @@ fn scale_by_power_of_two(mut value: f64, mut exponent: i64) -> f64 {
     value
 }
 
-#[cfg(feature = "attributes")]
-/// The number without an exponent, as `strconv.FormatFloat(v, 'f', -1, 64)` writes it.
-pub(crate) fn put_decimal(out: &mut Vec<u8>, v: f64) {
-    use std::io::Write;
-    if v.is_infinite() {
-        out.extend_from_slice(if v > 0.0 { b"+Inf" } else { b"-Inf" });
-    } else {
-        // Writing to a vector does not fail.
-        let _ = write!(out, "{v}");
-    }
-}
-
-/// A double as an integer, as Go's conversion on x86-64: what does not fit is the smallest integer.
-pub(crate) fn truncate(v: f64) -> i64 {
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    #[expect(clippy::cast_possible_truncation, reason = "that is the conversion")]
-    if (-LIMIT..LIMIT).contains(&v) { v as i64 } else { i64::MIN }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,28 +183,6 @@ mod tests {
             ("9223372036854775808", None),
         ] {
             assert_eq!(parse_int(text.as_bytes()), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn float_is_written_without_exponent() {
-        for (v, expected) in [
-            (1e21, "1000000000000000000000"),
-            (-0.0, "-0"),
-            (1e-7, "0.0000001"),
-            (f64::INFINITY, "+Inf"),
-            (f64::NAN, "NaN"),
-        ] {
-            let mut out = Vec::new();
-            put_decimal(&mut out, v);
-            assert_eq!(String::from_utf8(out).unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn float_beyond_the_integers_is_the_smallest_integer() {
-        for (v, expected) in [(1.9, 1), (-1.9, -1), (1e19, i64::MIN), (f64::NAN, i64::MIN), (-1e19, i64::MIN)] {
-            assert_eq!(truncate(v), expected);
         }
     }
 }

@@ -1,0 +1,97 @@
+//! What statements are evaluated on.
+//!
+//! A context is two things. When a configuration is read, a [`ContextType`] says which paths and enums there are and
+//! resolves each path to a [`Field`]. While data flows, a [`ContextView`] reads fields of one item, and a
+//! [`ContextMut`] changes them.
+
+mod map_mut;
+
+pub use map_mut::{Change, MapMut};
+
+use crate::error::EvalError;
+use crate::evaluate::Key;
+use crate::value::Value;
+
+/// A path of a context, resolved. Its keys are apart from it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Field {
+    /// `cache`. Is read and written by the evaluation itself; no context sees it.
+    Cache,
+    /// A path of a context that is defined outside of this crate, by a number of its own.
+    Other(u16),
+}
+
+/// A segment of a path in a statement: `attributes["a"]` in `span.attributes["a"]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Segment<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it is followed by keys in brackets.
+    pub has_keys: bool,
+}
+
+/// A path that was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ResolvedPath {
+    /// What it is.
+    pub field: Field,
+    /// How many of the segments it consists of. More segments are an error.
+    pub segments: usize,
+    /// The segment whose keys are passed to [`ContextView::get`]. Keys of another segment are an error.
+    pub keyed: Option<usize>,
+}
+
+/// Why a path was not found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnknownPath {
+    /// The Go collector's sentence.
+    pub message: String,
+    /// The segment at fault.
+    pub segment: usize,
+    /// Names that are valid there, from which the nearest is shown.
+    pub valid: &'static [&'static str],
+}
+
+/// A context as the compiler sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct ContextType {
+    /// Its name, such as `span`.
+    pub name: &'static str,
+    /// The names with which its paths can begin: its own and those of the contexts above it.
+    pub path_contexts: &'static [&'static str],
+    /// Resolves a path of one of `path_contexts`, without the name of the context. `cache` is resolved by the compiler.
+    pub resolve: fn(context: &str, path: &[Segment<'_>]) -> Result<ResolvedPath, UnknownPath>,
+    /// The value of an enum's symbol.
+    pub enum_value: fn(symbol: &str) -> Option<i64>,
+    /// All symbols, from which the nearest is shown.
+    pub enum_symbols: &'static [&'static str],
+}
+
+/// One item, to be read.
+pub trait ContextView {
+    /// The value of a field, or of what the keys lead to in it. What is not there is [`Value::Nil`].
+    ///
+    /// # Errors
+    /// The keys don't fit.
+    fn get<'c>(&'c self, field: Field, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError>;
+}
+
+/// One item, to be changed.
+pub trait ContextMut: ContextView {
+    /// Sets a field, or what the keys lead to in it. The value is not `nil`.
+    ///
+    /// # Errors
+    /// The field does not accept a value of this type, or the keys don't fit.
+    fn set(&mut self, field: Field, keys: &[Key<'_>], value: &Value<'_>) -> Result<(), EvalError>;
+
+    /// Changes a map in place.
+    ///
+    /// # Errors
+    /// The value is not a map, the keys don't fit, or what `change` returns.
+    fn edit_map(
+        &mut self,
+        field: Field,
+        keys: &[Key<'_>],
+        change: &mut dyn FnMut(&mut MapMut<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError>;
+}
