@@ -9,16 +9,23 @@
 //! - [`functions`]: editors (`set`, `delete_key`) and converters (`Concat`, `ParseJSON`).
 //! - [`function`]: how a function is declared. [`value`]: what expressions evaluate to.
 #![forbid(unsafe_code)]
-// Until the compiler uses what evaluation has.
-#![allow(dead_code, unused_imports)]
 
+mod compile;
 pub mod contexts;
 pub mod error;
 pub mod evaluate;
 pub mod function;
 pub mod functions;
+mod lexer;
+mod parser;
+mod syntax;
 pub mod value;
 
+pub use compile::{
+    Candidate, CompileError, Compiler, Condition, ConditionSequence, ErrorMode, EvaluationFailure, Functions,
+    InferenceError, LogicOperation, PathPrefix, Sources, Statement, StatementSequence, UnknownErrorMode,
+    UnknownLogicOperation, ValueExpression, infer_context,
+};
 pub use error::{BuildError, EvalError};
 pub use evaluate::{
     Environment, Evaluation, Execution, Expression, FixedEnvironment, FunctionArgument, PathExpression,

@@ -53,6 +53,30 @@ fn expected(kind: ParameterKind) -> &'static str {
     }
 }
 
+/// The value of an entry of a map literal. Go converts what it knows; lists of other types than `[]any`, and what is
+/// of pdata more than one level down, are none of it.
+///
+/// # Errors
+/// It can't be converted.
+pub(crate) fn map_literal_value(value: &Value<'_>) -> Result<Tree, EvalError> {
+    fn is_plain(value: &Value<'_>) -> bool {
+        match value {
+            Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Double(_) | Value::String(_) | Value::Bytes(_) => true,
+            Value::Map(map) => map.kind == MapKind::Native,
+            Value::List(list) => list.kind == ListKind::Any && list.iter().all(|element| is_plain(&element)),
+            _ => false,
+        }
+    }
+    let is_valid = match value {
+        Value::Map(_) => true,
+        Value::List(list) if list.kind == ListKind::Any => {
+            list.iter().all(|element| matches!(element, Value::Map(_)) || is_plain(&element))
+        }
+        value => is_plain(value),
+    };
+    if is_valid { value.to_tree() } else { Err(EvalError::new(format!("<Invalid value type {}>", value.go_type()))) }
+}
+
 fn to_pdata_list(list: List<'_>) -> Result<Value<'_>, EvalError> {
     if list.kind == ListKind::Pdata {
         return Ok(Value::List(list));

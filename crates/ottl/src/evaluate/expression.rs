@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::Evaluation;
 use super::compare::{Comparison, compare};
-use super::convert::convert;
+use super::convert::{convert, map_literal_value};
 use super::index::{self, Key};
 use super::math::{self, MathOperator};
 use crate::contexts::Field;
@@ -163,7 +163,8 @@ impl Expression {
                 Ok(Value::List(List::values(ListKind::Any, elements)))
             }
             Node::Map(entries) => {
-                let entry = |(key, value): &'c (Vec<u8>, Self)| Ok((key.clone(), value.get(evaluation)?.to_tree()?));
+                let entry =
+                    |(key, value): &'c (Vec<u8>, Self)| Ok((key.clone(), map_literal_value(&value.get(evaluation)?)?));
                 Ok(Value::Map(Map::owned(entries.iter().map(entry).collect::<Result<_, _>>()?)))
             }
             Node::Input => Ok(evaluation.input.map_or(Value::Nil, Value::str)),
@@ -234,7 +235,7 @@ impl FunctionArgument {
 
 /// A compiled condition.
 #[derive(Debug)]
-pub(crate) enum Condition {
+pub(crate) enum BoolNode {
     Literal(bool),
     Not(Box<Self>),
     And(Vec<Self>),
@@ -243,7 +244,7 @@ pub(crate) enum Condition {
     Converter(Expression),
 }
 
-impl Condition {
+impl BoolNode {
     pub(crate) fn evaluate<'c>(&'c self, evaluation: &Evaluation<'c>) -> Result<bool, EvalError> {
         match self {
             Self::Literal(result) => Ok(*result),

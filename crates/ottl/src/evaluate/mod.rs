@@ -7,10 +7,13 @@ pub mod index;
 mod math;
 
 pub use compare::{Comparison, compare};
-pub(crate) use expression::{Call, Condition, Keys, MathChain, Node};
 pub use expression::{Expression, FunctionArgument, PathExpression};
 pub use index::Key;
 pub use math::MathOperator;
+
+pub(crate) use convert::{convert, map_literal_value};
+pub(crate) use expression::{BoolNode, Call, Callee, KeyExpression, Keys, MathChain, Node};
+pub(crate) use math::negate;
 
 use std::cell::Cell;
 use std::fmt;
