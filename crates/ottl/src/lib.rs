@@ -19,6 +19,10 @@ pub mod functions;
 mod lexer;
 mod parser;
 mod syntax;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 pub mod value;
 
 pub use compile::{
@@ -28,7 +32,7 @@ pub use compile::{
 };
 pub use error::{BuildError, EvalError};
 pub use evaluate::{
-    Environment, Evaluation, Execution, Expression, FixedEnvironment, FunctionArgument, PathExpression,
+    Environment, Evaluation, Execution, Expression, FixedEnvironment, FunctionArgument, PathExpression, State,
 };
 pub use function::{Argument, Arguments, Callable, Converter, Editor, Function, Parameter, ParameterKind};
 pub use value::{List, ListKind, Map, MapKind, MessageKind, Time, Value, Zone};

@@ -57,7 +57,7 @@ fn nearest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> 
     if written.len() > LONGEST_NAME {
         return None;
     }
-    let limit = (written.len() / 3).max(1);
+    let limit = ((written.len() + 1) / 3).max(1);
     candidates
         .into_iter()
         .map(|candidate| (distance(written, candidate), candidate))
