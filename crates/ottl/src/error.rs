@@ -33,6 +33,13 @@ pub enum EvalError {
         /// What was found; `nil` for no value.
         found: &'static str,
     },
+    /// A value is of another type than the field to which it is written.
+    Expects {
+        /// What the field has.
+        expected: &'static str,
+        /// What was found.
+        found: &'static str,
+    },
     /// A value is of a type that can't be converted: Go's `unsupported type: ...`.
     Unsupported {
         /// The type that was found.
@@ -64,6 +71,7 @@ impl fmt::Display for EvalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Type { expected, found } => write!(f, "expected {expected} but got {found}"),
+            Self::Expects { expected, found } => write!(f, "expects {expected} but got {found}"),
             Self::Unsupported { found } => write!(f, "unsupported type: {found}"),
             Self::OutOfBounds { index } => write!(f, "index {index} out of bounds"),
             Self::Message(message) => f.write_str(message),

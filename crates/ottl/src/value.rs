@@ -63,7 +63,7 @@ pub enum MessageKind {
     /// Data points of a metric of the given field number in `Metric` (5 gauge, 7 sum, 9 histogram, 10 exponential
     /// histogram, 11 summary).
     DataPoints(u32),
-    /// Exemplars of a data point.
+    /// Exemplars of a data point, as fields of the number that they have in a number point (5).
     Exemplars,
     /// The buckets of an exponential histogram.
     Buckets,

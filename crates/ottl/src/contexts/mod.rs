@@ -4,9 +4,34 @@
 //! resolves each path to a [`Field`]. While data flows, a [`ContextView`] reads fields of one item, and a
 //! [`ContextMut`] changes them.
 
+mod access;
+mod data_point;
+mod entries;
+mod enums;
+mod fields;
+mod log;
 mod map_mut;
+mod metric;
+mod owned_metric;
+mod paths;
+mod request;
+mod span;
+#[cfg(test)]
+mod tests;
+mod trace_state;
 
+pub use data_point::DataPointContext;
+pub use entries::{ResourceContext, ScopeContext};
+pub use fields::{
+    DataPointField, LogField, MetricField, RequestField, ResourceField, ScopeField, SpanEventField, SpanField,
+};
+pub use log::LogContext;
 pub use map_mut::{Change, MapMut};
+pub use metric::MetricContext;
+pub use owned_metric::OwnedMetric;
+pub use paths::{DATA_POINT, LOG, METRIC, RESOURCE, SCOPE, SPAN, SPAN_EVENT};
+pub use request::RequestMetadata;
+pub use span::{SpanContext, SpanEventContext};
 
 use crate::error::EvalError;
 use crate::evaluate::Key;
@@ -17,6 +42,22 @@ use crate::value::Value;
 pub enum Field {
     /// `cache`. Is read and written by the evaluation itself; no context sees it.
     Cache,
+    /// Of the resource.
+    Resource(ResourceField),
+    /// Of the instrumentation scope.
+    Scope(ScopeField),
+    /// Of the span.
+    Span(SpanField),
+    /// Of the event of a span.
+    SpanEvent(SpanEventField),
+    /// Of the metric.
+    Metric(MetricField),
+    /// Of the data point.
+    DataPoint(DataPointField),
+    /// Of the log record.
+    Log(LogField),
+    /// Of the request with which the telemetry came.
+    Request(RequestField),
     /// A path of a context that is defined outside of this crate, by a number of its own.
     Other(u16),
 }
@@ -94,4 +135,24 @@ pub trait ContextMut: ContextView {
         keys: &[Key<'_>],
         change: &mut dyn FnMut(&mut MapMut<'_>) -> Result<(), EvalError>,
     ) -> Result<(), EvalError>;
+
+    /// The metric as a whole, for functions that change its structure; `None` in contexts without one.
+    fn metric_access(&mut self) -> Option<&mut dyn MetricAccess> {
+        None
+    }
+}
+
+/// The metric of a context, or the one around its item, as a whole.
+pub trait MetricAccess {
+    /// A copy of it as it is now.
+    fn copy(&self) -> OwnedMetric;
+
+    /// Changes it.
+    ///
+    /// # Errors
+    /// What `change` returns, or the metric can't be changed from here.
+    fn change(&mut self, change: &mut dyn FnMut(&mut OwnedMetric) -> Result<(), EvalError>) -> Result<(), EvalError>;
+
+    /// Adds a metric after it.
+    fn append(&mut self, metric: OwnedMetric);
 }

@@ -22,6 +22,10 @@ pub(super) struct Contexts {
     pub(super) appended: Vec<u8>,
     /// Whole fields in place of the metric that is open.
     pub(super) replacement: Option<Vec<u8>>,
+    /// Most bytes that `appended` and `replacement` may each have.
+    pub(super) room: usize,
+    /// A metric did not fit into `room` and was not added.
+    pub(super) overflow: bool,
 }
 
 /// The data of a metric, without its points.
@@ -45,7 +49,7 @@ impl Contexts {
 
     pub(super) fn has_overflow(&self) -> bool {
         let messages = [&self.resource, &self.resource_schema_url, &self.scope, &self.scope_schema_url];
-        messages.iter().any(|message| message.overflow)
+        self.overflow || messages.iter().any(|message| message.overflow)
     }
 }
 
@@ -221,6 +225,23 @@ macro_rules! contexts {
                 $crate::views::View::parse(self.cx.resource.read(self.part))
             }
 
+            /// The value of one of the resource's attributes.
+            #[inline]
+            #[must_use]
+            pub fn resource_attribute(&self, key: &[u8]) -> Option<$crate::views::AnyValue<'_>> {
+                $crate::edit::attributes::get(
+                    self.cx.resource.read(self.part),
+                    $crate::schema::resource::ATTRIBUTES,
+                    key,
+                )
+            }
+
+            /// The schema URL of the resource's entry.
+            #[must_use]
+            pub fn resource_schema_url(&self) -> &[u8] {
+                self.cx.resource_schema_url.raw(self.part)
+            }
+
             /// The resource, to be changed for all items of its entry that are visited later.
             pub fn resource_mut(&mut self) -> $crate::edit::ResourceMut<'_> {
                 $crate::edit::ResourceMut { part: self.part, cx: self.cx }
@@ -235,6 +256,19 @@ macro_rules! contexts {
             #[must_use]
             pub fn scope(&self) -> $crate::views::Scope<'_> {
                 $crate::views::View::parse(self.cx.scope.read(self.part))
+            }
+
+            /// The value of one of the scope's attributes.
+            #[inline]
+            #[must_use]
+            pub fn scope_attribute(&self, key: &[u8]) -> Option<$crate::views::AnyValue<'_>> {
+                $crate::edit::attributes::get(self.cx.scope.read(self.part), $crate::schema::scope::ATTRIBUTES, key)
+            }
+
+            /// The schema URL of the scope's entry.
+            #[must_use]
+            pub fn scope_schema_url(&self) -> &[u8] {
+                self.cx.scope_schema_url.raw(self.part)
             }
 
             /// The scope, to be changed for all items of its entry that are visited later.

@@ -120,6 +120,10 @@ impl MetricMut<'_> {
         let mut fields = self.cx.replacement.take().unwrap_or_default();
         fields.clear();
         for metric in metrics {
+            if metric.len() > self.cx.room.saturating_sub(fields.len()) {
+                self.cx.overflow = true;
+                break;
+            }
             put_bytes_field(&mut fields, scope_metrics::METRICS, metric);
         }
         self.cx.replacement = Some(fields);
@@ -127,6 +131,10 @@ impl MetricMut<'_> {
 
     /// Adds a metric, a `Metric` message, after this one, also if this one is dropped. It is not visited.
     pub fn append(&mut self, metric: &[u8]) {
+        if metric.len() > self.cx.room.saturating_sub(self.cx.appended.len()) {
+            self.cx.overflow = true;
+            return;
+        }
         put_bytes_field(&mut self.cx.appended, scope_metrics::METRICS, metric);
     }
 }

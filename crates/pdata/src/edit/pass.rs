@@ -162,6 +162,7 @@ pub(super) struct Place {
 impl OpenPart {
     fn begin(&mut self, part: RopePart, limit: OutputLimit) {
         self.output = Output::new(limit.of(part.bytes.len()));
+        self.cx.room = self.output.limit;
         self.part = part.bytes;
         self.items = part.items;
         self.at = 0;

@@ -1,7 +1,8 @@
 //! Single cases: odd forms of messages, lengths that change their width, limits.
 
 use otelcore_pdata::edit::{
-    AttributesMut, Descend, EditPass, Editor, Keep, LogMut, OutputLimit, OutputTooLarge, ResourceMut, SpanMut, edit,
+    AttributesMut, Descend, EditPass, Editor, Keep, LogMut, MetricMut, OutputLimit, OutputTooLarge, ResourceMut,
+    SpanMut, edit,
 };
 use otelcore_pdata::views::{AnyValue, LogRecord, ResourceLogs, ResourceSpans, resource_entries};
 use otelcore_pdata::wire_format::{put_bytes_field, put_varint_field};
@@ -251,4 +252,52 @@ fn million_spans_are_done_in_steps_of_the_budget() {
     let (rope, what) = pass.finish();
     assert_eq!((rope.items(), what.dropped), (1_000_000, 0));
     assert_eq!(check(Signal::Traces, &rope.to_bytes()).unwrap().items, 1_000_000);
+}
+
+/// Calls a closure for each metric.
+struct Metrics<F>(F);
+
+impl<F: FnMut(&mut MetricMut<'_>) -> Descend> Editor for Metrics<F> {
+    fn metric(&mut self, metric: &mut MetricMut<'_>) -> Descend {
+        (self.0)(metric)
+    }
+}
+
+#[test]
+fn metrics_added_above_the_limit_are_an_error_before_they_are_made() {
+    let mut rope = body(Signal::Metrics, &[&field(2, &field(2, &field(1, b"name")))]);
+    let limit = (1 << 20) + 4 * rope.len();
+    let metric = field(1, &vec![b'x'; 1000]);
+    let added = |appends: bool| {
+        Metrics(move |found: &mut MetricMut<'_>| {
+            if appends {
+                (0..10_000).for_each(|_| found.append(&metric));
+            } else {
+                found.replace(std::iter::repeat_n(&metric[..], 10_000));
+            }
+            Descend::Skip
+        })
+    };
+    assert_eq!(edit(Signal::Metrics, &mut rope, &mut added.clone()(true)), Err(OutputTooLarge { limit }));
+    assert_eq!(edit(Signal::Metrics, &mut rope, &mut added(false)), Err(OutputTooLarge { limit }));
+}
+
+#[test]
+fn attributes_and_schema_urls_around_an_item_are_read_without_changing_them() {
+    let resource = field(1, &attribute(1, b"r", b"1"));
+    let scope = field(1, &attribute(3, b"s", b"2"));
+    let scope = field(2, &[&scope[..], &field(2, b""), &field(3, b"scope url")].concat());
+    let mut rope = body(Signal::Traces, &[&resource, &scope, &field(3, b"resource url")]);
+    let mut calls = 0;
+    let mut read = Spans(|span: &mut SpanMut<'_>| {
+        assert!(matches!(span.resource_attribute(b"r"), Some(AnyValue::String(b"1"))));
+        assert!(matches!(span.scope_attribute(b"s"), Some(AnyValue::String(b"2"))));
+        assert!(span.scope_attribute(b"r").is_none());
+        assert_eq!(span.resource_schema_url(), b"resource url");
+        assert_eq!(span.scope_schema_url(), b"scope url");
+        calls += 1;
+        Descend::Skip
+    });
+    assert_eq!(edit(Signal::Traces, &mut rope, &mut read).unwrap().shared_parts, 1);
+    assert_eq!(calls, 1);
 }
