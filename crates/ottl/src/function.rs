@@ -274,6 +274,32 @@ impl Arguments {
         }
     }
 
+    /// The double of a `LiteralFloat` parameter; `None` if it was left out.
+    ///
+    /// # Errors
+    /// The parameter was declared with another kind.
+    pub fn literal_float(&mut self, index: usize) -> Result<Option<f64>, BuildError> {
+        match self.literal(index)? {
+            None => Ok(None),
+            Some(Value::Double(v)) => Ok(Some(v)),
+            Some(_) => Err(misdeclared(index)),
+        }
+    }
+
+    /// The doubles of a `ListOf(LiteralFloat)` parameter; `None` if it was left out.
+    ///
+    /// # Errors
+    /// The parameter was declared with another kind.
+    pub fn literal_floats(&mut self, index: usize) -> Result<Option<Vec<f64>>, BuildError> {
+        let Some(argument) = self.take(index) else { return Ok(None) };
+        let Argument::List(elements) = argument else { return Err(misdeclared(index)) };
+        let double = |argument| match argument {
+            Argument::Literal(Value::Double(v)) => Ok(v),
+            _ => Err(misdeclared(index)),
+        };
+        elements.into_iter().map(double).collect::<Result<_, _>>().map(Some)
+    }
+
     /// The boolean of a `LiteralBool` parameter; `None` if it was left out.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 // Reads cases on standard input and writes what the Go collector's OTTL makes of them: the transform and filter
 // processors, their checks of a configuration, and single expressions.
 //
-// Input: for each case the operation and the signal (a byte each: see below, and 0 traces, 1 metrics, 2 logs), and three
-// times a length (u32, little endian) and so many bytes: the text, the request's metadata as a JSON object of lists, and
-// the body. Output for each: a byte, 0 for a result and 1 for the text of an error, a length and so many bytes.
+// Input: for each case a length (u32, little endian) and so many bytes: the operation and the signal (a byte each: see
+// below, and 0 traces, 1 metrics, 2 logs), and three times a length and so many bytes: the text, the request's metadata as
+// a JSON object of lists, and the body. Output for each: a length and so many bytes: a byte, 0 for a result and 1 for the
+// text of an error, and the result or text.
 //
 //	0  transform: the text is the processor's section in YAML, the result the changed body
 //	1  filter: the same; an empty body where everything is dropped
@@ -18,6 +19,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -61,33 +63,43 @@ func run(in *bufio.Reader, out *bufio.Writer) error {
 				return err
 			}
 		}
-		var head [2]byte
-		if _, err := io.ReadFull(in, head[:]); errors.Is(err, io.EOF) {
+		input, err := readFrame(in)
+		if errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
 		}
+		if len(input) < 2 {
+			return errors.New("a case has no operation")
+		}
+		rest := bytes.NewReader(input[2:])
 		var texts [3][]byte
 		for i := range texts {
-			var length [4]byte
-			if _, err := io.ReadFull(in, length[:]); err != nil {
-				return err
-			}
-			texts[i] = make([]byte, binary.LittleEndian.Uint32(length[:]))
-			if _, err := io.ReadFull(in, texts[i]); err != nil {
+			if texts[i], err = readFrame(rest); err != nil {
 				return err
 			}
 		}
-		answer, err := answerOf(head[0], head[1], texts)
+		answer, err := answerOf(input[0], input[1], texts)
 		status := byte(0)
 		if err != nil {
 			status, answer = 1, []byte(err.Error())
 		}
-		frame := binary.LittleEndian.AppendUint32([]byte{status}, uint32(len(answer)))
+		frame := append(binary.LittleEndian.AppendUint32(nil, uint32(len(answer)+1)), status)
 		if _, err := out.Write(append(frame, answer...)); err != nil {
 			return err
 		}
 	}
+}
+
+// A length and so many bytes.
+func readFrame(in io.Reader) ([]byte, error) {
+	var length [4]byte
+	if _, err := io.ReadFull(in, length[:]); err != nil {
+		return nil, err
+	}
+	frame := make([]byte, binary.LittleEndian.Uint32(length[:]))
+	_, err := io.ReadFull(in, frame)
+	return frame, err
 }
 
 func answerOf(operation, signal byte, texts [3][]byte) (answer []byte, err error) {
