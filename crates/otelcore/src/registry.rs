@@ -30,6 +30,7 @@ impl Default for Registry {
         registry.add(otelcore_exporter_debug::LoggingFactory);
         registry.add(otelcore_exporter_otlp::OtlpGrpcFactory);
         registry.add(otelcore_exporter_otlp::OtlpHttpFactory);
+        registry.add(otelcore_exporter_file::FileExporterFactory);
         registry.add(otelcore_exporter_jaeger::JaegerFactory);
         registry.add(otelcore_exporter_zipkin::ZipkinExporterFactory);
         registry.add(otelcore_exporter_prometheus::PrometheusFactory);

@@ -22,6 +22,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("connectors", &["pipeline", "pdata", "config"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
+    ("exporter-file", COMPONENT_DEPENDENCIES),
     ("exporter-jaeger", COMPONENT_DEPENDENCIES),
     ("exporter-zipkin", COMPONENT_DEPENDENCIES),
     ("exporter-prometheus", COMPONENT_DEPENDENCIES),
