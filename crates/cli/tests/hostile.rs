@@ -264,9 +264,27 @@ fn unfinished_bodies_stay_bounded_and_others_are_served() {
         })
         .collect();
     collector.assert_memory_is_bounded();
+    // After ten seconds the slow ones may be refused.
+    collector.assert_serves("/v1/traces", &span_request("meanwhile"));
     drop(open);
     collector.assert_serves("/v1/traces", &span_request("after"));
     collector.assert_memory_is_bounded();
+}
+
+#[test]
+fn incomplete_heads_of_many_connections_block_no_other_client() {
+    let collector = TestCollector::start("hostile-heads", 48, "traces", "nop: ");
+    let head = format!("POST /v1/traces HTTP/1.1\r\n{PROTOBUF}\r\nX-Long: {}", "y".repeat(60_000));
+    let open: Vec<_> = (0..900)
+        .map(|_| {
+            let mut stream = connect(&collector.http);
+            write_some(&mut stream, head.as_bytes());
+            stream
+        })
+        .collect();
+    collector.assert_serves("/v1/traces", &span_request("meanwhile"));
+    collector.assert_memory_is_bounded();
+    drop(open);
 }
 
 #[test]

@@ -83,6 +83,17 @@ impl Budget {
         }
     }
 
+    /// From how many held bytes on a memory limiter refuses data now: the limit less what is kept, but a quarter of it at
+    /// least; that quarter while resident memory is above the hard limit. `u64::MAX` without a limit.
+    #[must_use]
+    pub fn admission_limit(&self) -> u64 {
+        match self.limit() {
+            u64::MAX => u64::MAX,
+            limit if self.limiters_over_hard_limit.load(Ordering::Relaxed) > 0 => limit / 4,
+            limit => limit.saturating_sub(self.kept()).max(limit / 4),
+        }
+    }
+
     /// Bytes that kept state may take at most. The difference to [`Budget::limit`] is reserved for what is held.
     #[must_use]
     pub fn kept_limit(&self) -> u64 {

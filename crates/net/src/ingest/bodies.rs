@@ -1,21 +1,32 @@
-//! The bodies that are being read: their charges, and which one is refused when memory is short.
+//! The requests that are being read: their charges, and which one is refused when memory is short.
 //!
-//! A body is charged for the memory that it takes while it arrives, never for the length that its sender claims. When a
-//! body would grow beyond the hard memory limit, the one of which least has arrived is refused, so that those that are
-//! nearly complete can end. Above the soft limit, from which on whole requests are refused, bodies together take at
-//! most half of the hard limit, so that bodies that begin and never end leave room for others. Before that, connections
-//! without a request in progress wait while the bodies of others arrive. Never uses a connection itself: it lists the
-//! bodies to refuse, and [`super::Ingest`] refuses them.
+//! A body is charged for the memory that it takes while it arrives, never for the length that its sender claims. So is
+//! the head that waits for its body, and a long head of HTTP/1.1 that is not complete. When a body would grow beyond the
+//! hard memory limit, the one of which least has arrived is refused, so that those that are nearly complete can end.
+//!
+//! While the limiter refuses data ([`Budget::admission_limit`]), incomplete requests together take at most half of what
+//! may be held then: otherwise clients that begin requests and never end them would keep the limiter in that state, and
+//! no other client would be served. The least advanced are refused first. If none is less advanced than the one that
+//! needs room, the oldest is refused that began more than ten seconds ago, so that a client has to send again what it
+//! holds. Before that, connections without a request in progress wait while the bodies of others arrive. Never uses a
+//! connection itself: it lists the requests to refuse, and [`super::Ingest`] refuses them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use otelcore_pipeline::{Budget, Held, NoRoom};
+use otelcore_pipeline::{Budget, Held, MonotonicTime, NoRoom};
 
 /// Bytes that a request takes in addition to its header fields and its body: its stream, and its entries in tables.
 const REQUEST_OVERHEAD: u64 = 512;
+
+/// While memory is short, a request that began this long ago may be refused to make room for one that is less advanced.
+const SLOW_REQUEST: Duration = Duration::from_secs(10);
+
+/// Requests that are selected to be refused at one time at most: what is still needed is selected later.
+const MAX_SELECTED: usize = 256;
 
 /// The protocol of a server of a receiver.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -43,6 +54,7 @@ struct IncomingBody {
     connection: ConnectionId,
     /// Bytes of the head and of what has arrived.
     charged: u64,
+    began_at: MonotonicTime,
 }
 
 #[derive(Debug, Default)]
@@ -51,11 +63,15 @@ struct BodyTable {
     /// The bodies that are not to be refused yet, by the number of their received bytes and by number: those with the
     /// fewest received bytes come first, and of those the oldest.
     by_arrived_bytes: BTreeMap<(u64, u64), IncomingBody>,
+    /// The number of received bytes of the same bodies, by number: the oldest comes first.
+    by_age: BTreeMap<u64, u64>,
     /// Charged bytes of all bodies in `by_arrived_bytes`.
     total: u64,
     /// Incremented whenever more of a body arrives, or a body is complete.
     progress_count: u64,
     refused: Vec<RefusedBody>,
+    /// [`MAX_SELECTED`] were selected, and more are needed.
+    has_more_to_select: bool,
     /// Charged bytes of the bodies in `refused`, which have not been released yet.
     bytes_to_release: u64,
     /// Deferred connections, with the progress at the time when each was deferred last.
@@ -83,28 +99,63 @@ impl IncomingBodies {
         budget: &Arc<Budget>,
         connection: ConnectionId,
         head: usize,
+        now: MonotonicTime,
     ) -> Result<BodyCharge, NoRoom> {
         let charged = REQUEST_OVERHEAD + head as u64;
         let mut table = self.0.borrow_mut();
         let number = table.next_number;
         table.next_number += 1;
-        table.make_room(budget, charged, (0, number))?;
+        table.make_room(budget, charged, (0, number), now)?;
         // Without a limit, no body is refused to make room for another.
         if budget.held_limit() != u64::MAX {
-            table.by_arrived_bytes.insert((0, number), IncomingBody { connection, charged });
-            table.total += charged;
+            table.insert((0, number), IncomingBody { connection, charged, began_at: now });
         }
         Ok(BodyCharge { held: budget.hold(charged), number, arrived: 0, incoming_bodies: self.clone() })
     }
 
+    /// Whether no request is being read that could be refused.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().by_arrived_bytes.is_empty()
+    }
+
+    /// Whether more are to be refused than are selected at one time: [`IncomingBodies::enforce_share`] must be called.
+    pub(super) fn has_more_to_select(&self) -> bool {
+        self.0.borrow().has_more_to_select
+    }
+
+    /// Selects the requests to refuse so that they keep to their share, without a request that needs room.
+    pub(super) fn enforce_share(&self, budget: &Budget, now: MonotonicTime) {
+        let table = &mut *self.0.borrow_mut();
+        let was_interrupted = std::mem::take(&mut table.has_more_to_select);
+        let mut limit = if was_interrupted { lowered_limit(budget) } else { budget.admission_limit() };
+        for _ in 0..MAX_SELECTED {
+            if table.held_with(budget, 0) < limit || table.total <= share(budget) {
+                return;
+            }
+            limit = lowered_limit(budget);
+            let is_last = table.by_arrived_bytes.len() == 1;
+            let key = match table.by_arrived_bytes.keys().next() {
+                Some(key) if !is_last => *key,
+                // A single body may take more than the share, if it does not take long.
+                _ => match table.oldest_slow(None, now) {
+                    Some(key) => key,
+                    None => return,
+                },
+            };
+            table.select(key);
+        }
+        table.has_more_to_select = true;
+    }
+
     /// Whether a connection without a request in progress should not begin one now: bodies that are being read take
-    /// more than a quarter of the hard limit, and more of them has arrived since this connection was deferred last. So
+    /// more than a quarter of the hard limit or half of their share, and more of them has arrived since this connection was deferred last. So
     /// they end sooner, and fewer are refused.
     pub(super) fn should_defer(&self, budget: &Budget, connection: ConnectionId) -> bool {
         let table = &mut *self.0.borrow_mut();
         let progress = table.progress_count;
-        let is_above_share = table.total > budget.held_limit() / 4;
-        let should_defer = is_above_share && table.deferred.get(&connection).is_none_or(|before| *before != progress);
+        let many = (budget.held_limit() / 4).min(share(budget) / 2);
+        let should_defer =
+            table.total > many && table.deferred.get(&connection).is_none_or(|before| *before != progress);
         if should_defer {
             table.deferred.insert(connection, progress);
         } else {
@@ -128,20 +179,31 @@ impl BodyCharge {
     }
 
     /// Raises the charge: the body takes `bytes` from now on, its head not counted.
-    pub(super) fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
+    pub(super) fn grow(&mut self, bytes: u64, now: MonotonicTime) -> Result<(), NoRoom> {
         let more = bytes.saturating_sub(self.arrived);
+        self.raise(more, self.arrived + more, now)?;
+        self.incoming_bodies.0.borrow_mut().progress_count += 1;
+        Ok(())
+    }
+
+    /// Raises the charge of a head that is not complete: it takes `bytes` from now on. However long it is, it is no
+    /// more advanced than a request without a body.
+    pub(super) fn grow_head(&mut self, bytes: u64, now: MonotonicTime) -> Result<(), NoRoom> {
+        let more = (REQUEST_OVERHEAD + bytes).saturating_sub(self.held.bytes());
+        self.raise(more, self.arrived, now)
+    }
+
+    fn raise(&mut self, more: u64, arrived: u64, now: MonotonicTime) -> Result<(), NoRoom> {
         let old_key = (self.arrived, self.number);
         let mut table = self.incoming_bodies.0.borrow_mut();
         if let Some(budget) = self.held.budget() {
-            table.make_room(budget, more, old_key)?;
+            table.make_room(budget, more, old_key, now)?;
         }
-        table.progress_count += 1;
         self.held.grow(self.held.bytes() + more);
-        self.arrived += more;
-        if let Some(mut body) = table.by_arrived_bytes.remove(&old_key) {
+        self.arrived = arrived;
+        if let Some(mut body) = table.remove(old_key) {
             body.charged += more;
-            table.by_arrived_bytes.insert((self.arrived, self.number), body);
-            table.total += more;
+            table.insert((arrived, self.number), body);
         }
         Ok(())
     }
@@ -155,140 +217,87 @@ impl BodyCharge {
 
 impl Drop for BodyCharge {
     fn drop(&mut self) {
-        let mut table = self.incoming_bodies.0.borrow_mut();
-        if let Some(body) = table.by_arrived_bytes.remove(&(self.arrived, self.number)) {
-            table.total -= body.charged;
-        }
+        self.incoming_bodies.0.borrow_mut().remove((self.arrived, self.number));
     }
 }
 
+/// Bytes that incomplete requests may take together while the limiter refuses data.
+fn share(budget: &Budget) -> u64 {
+    budget.admission_limit() / 2
+}
+
+/// Down to how many held bytes requests are refused once data is refused: an eighth less than the limit, so that the
+/// next request of another client finds room.
+fn lowered_limit(budget: &Budget) -> u64 {
+    budget.admission_limit() / 8 * 7
+}
+
 impl BodyTable {
+    fn insert(&mut self, key: (u64, u64), body: IncomingBody) {
+        self.total += body.charged;
+        self.by_age.insert(key.1, key.0);
+        self.by_arrived_bytes.insert(key, body);
+    }
+
+    fn remove(&mut self, key: (u64, u64)) -> Option<IncomingBody> {
+        let body = self.by_arrived_bytes.remove(&key)?;
+        self.by_age.remove(&key.1);
+        self.total -= body.charged;
+        Some(body)
+    }
+
+    /// Selects a body to refuse.
+    fn select(&mut self, key: (u64, u64)) {
+        if let Some(body) = self.remove(key) {
+            self.refused.push((body.connection, key.1));
+            self.bytes_to_release += body.charged;
+        }
+    }
+
+    /// Bytes that will be held when `more` are held and what is selected is released.
+    fn held_with(&self, budget: &Budget, more: u64) -> u64 {
+        budget.held().saturating_add(more).saturating_sub(self.bytes_to_release)
+    }
+
+    /// The oldest body other than this number, if it takes longer than [`SLOW_REQUEST`].
+    fn oldest_slow(&self, except: Option<u64>, now: MonotonicTime) -> Option<(u64, u64)> {
+        let (number, arrived) = self.by_age.iter().find(|(number, _)| Some(**number) != except)?;
+        let key = (*arrived, *number);
+        let body = self.by_arrived_bytes.get(&key)?;
+        (now.since(body.began_at) >= SLOW_REQUEST).then_some(key)
+    }
+
     /// Makes room for `more` bytes of a body. `requester` is its key: its number of received bytes, and its number.
-    /// Selects other bodies to refuse until there is room, only bodies of which no more has arrived than of this one.
-    fn make_room(&mut self, budget: &Budget, more: u64, requester: (u64, u64)) -> Result<(), NoRoom> {
+    /// Selects other bodies to refuse until there is room: those of which no more has arrived than of this one, then
+    /// slow ones.
+    fn make_room(
+        &mut self,
+        budget: &Budget,
+        more: u64,
+        requester: (u64, u64),
+        now: MonotonicTime,
+    ) -> Result<(), NoRoom> {
         let hard = budget.held_limit();
-        loop {
-            let held = budget.held().saturating_add(more).saturating_sub(self.bytes_to_release);
+        let mut limit = budget.admission_limit();
+        for _ in 0..MAX_SELECTED {
+            let held = self.held_with(budget, more);
             let has_others = self.by_arrived_bytes.len() > usize::from(self.by_arrived_bytes.contains_key(&requester));
-            let is_above_share = held > budget.limit() && has_others && self.total + more > hard / 2;
+            let is_above_share = held >= limit && has_others && self.total + more > share(budget);
             if held <= hard && !is_above_share {
                 return Ok(());
             }
-            let mut candidates = self.by_arrived_bytes.keys().filter(|(_, number)| *number != requester.1);
-            let key = *candidates.next().filter(|(arrived, _)| *arrived <= requester.0).ok_or(NoRoom)?;
-            if let Some(body) = self.by_arrived_bytes.remove(&key) {
-                self.refused.push((body.connection, key.1));
-                self.bytes_to_release += body.charged;
-                self.total -= body.charged;
+            if is_above_share {
+                limit = lowered_limit(budget);
             }
+            let mut others = self.by_arrived_bytes.keys().filter(|(_, number)| *number != requester.1);
+            let least = others.next().filter(|(arrived, _)| *arrived <= requester.0).copied();
+            let key = least.or_else(|| self.oldest_slow(Some(requester.1), now)).ok_or(NoRoom)?;
+            self.select(key);
         }
+        self.has_more_to_select = true;
+        if self.held_with(budget, more) <= hard { Ok(()) } else { Err(NoRoom) }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MIB: u64 = 1 << 20;
-
-    fn budget_and_bodies(hard: u64) -> (Arc<Budget>, IncomingBodies) {
-        let budget = Arc::new(Budget::default());
-        budget.set_hard_limit(hard);
-        (budget, IncomingBodies::default())
-    }
-
-    fn connection(slot: usize) -> ConnectionId {
-        ConnectionId { server: ServerProtocol::Http, slot, serial: 7 }
-    }
-
-    #[test]
-    fn body_charge_grows_with_the_received_bytes_and_ends_with_the_last_clone() {
-        let (budget, bodies) = budget_and_bodies(u64::MAX);
-        let mut body = bodies.add(&budget, connection(0), 100).unwrap();
-        assert_eq!(budget.held(), REQUEST_OVERHEAD + 100);
-        body.grow(10).unwrap();
-        assert_eq!(budget.held(), REQUEST_OVERHEAD + 110);
-        body.grow(MIB).unwrap();
-        let charged = REQUEST_OVERHEAD + 100 + MIB;
-        assert_eq!(budget.held(), charged);
-        let held = body.complete();
-        assert_eq!((budget.held(), held.bytes()), (charged, charged));
-        drop(held);
-        assert_eq!(budget.held(), 0);
-    }
-
-    #[test]
-    fn body_that_grows_above_the_limit_causes_refusal_of_the_shortest() {
-        let (budget, bodies) = budget_and_bodies(10 * MIB + 4 * REQUEST_OVERHEAD);
-        let mut all: Vec<_> = (0..4).map(|slot| bodies.add(&budget, connection(slot), 0).unwrap()).collect();
-        for (body, mib) in all.iter_mut().zip([3, 1, 4, 1]) {
-            body.grow(mib * MIB).unwrap();
-        }
-        all[2].grow(6 * MIB).unwrap();
-        let refused = bodies.take_refused();
-        assert_eq!(refused, [(connection(1), all[1].number())], "the first of the two smallest made room");
-        drop(all.remove(1));
-        assert!(budget.held() <= 10 * MIB + 4 * REQUEST_OVERHEAD);
-        // The body that requests room is itself the smallest, so it is refused.
-        assert_eq!(all[2].grow(5 * MIB), Err(NoRoom));
-        assert!(bodies.take_refused().is_empty());
-    }
-
-    #[test]
-    fn bodies_above_the_soft_limit_may_use_half_of_the_hard_limit() {
-        let (budget, bodies) = budget_and_bodies(64 * MIB);
-        budget.set_limit(50 * MIB);
-        let mut all: Vec<_> = (0..4).map(|slot| bodies.add(&budget, connection(slot), 0).unwrap()).collect();
-        for body in &mut all {
-            body.grow(12 * MIB).unwrap();
-        }
-        assert!(bodies.take_refused().is_empty(), "below the soft limit nobody is refused");
-        all[0].grow(15 * MIB).unwrap();
-        let refused: Vec<u64> = bodies.take_refused().iter().map(|(_, number)| *number).collect();
-        assert_eq!(refused, [all[1].number()], "below the soft limit again");
-        all.retain(|body| !refused.contains(&body.number()));
-        assert!(budget.held() <= 50 * MIB);
-        // A single body may take all.
-        all.truncate(1);
-        all[0].grow(60 * MIB).unwrap();
-        assert_eq!(all[0].grow(65 * MIB), Err(NoRoom));
-    }
-
-    #[test]
-    fn body_without_data_uses_no_room_for_its_declared_length() {
-        let (budget, bodies) = budget_and_bodies(MIB);
-        let without_data: Vec<_> = (0..100).map(|slot| bodies.add(&budget, connection(slot), 0).unwrap()).collect();
-        let mut with_data = bodies.add(&budget, connection(100), 0).unwrap();
-        with_data.grow(MIB / 2).unwrap();
-        drop((without_data, with_data));
-        assert_eq!(budget.held(), 0);
-    }
-
-    #[test]
-    fn head_above_the_limit_causes_refusal_of_the_oldest_request_without_a_body() {
-        let (budget, bodies) = budget_and_bodies(100 * REQUEST_OVERHEAD);
-        let open = |slot| bodies.add(&budget, connection(slot), 3 * REQUEST_OVERHEAD as usize);
-        let mut taken: Vec<_> = (0..25).map(|slot| open(slot).unwrap()).collect();
-        taken.push(open(25).unwrap());
-        assert_eq!(bodies.take_refused(), [(connection(0), taken[0].number())]);
-        taken.remove(0);
-        // A head alone is too large for the limit.
-        assert!(bodies.add(&budget, connection(0), 101 * REQUEST_OVERHEAD as usize).is_err());
-    }
-
-    #[test]
-    fn connection_without_a_request_is_deferred_while_other_bodies_arrive() {
-        let (budget, bodies) = budget_and_bodies(64 * MIB);
-        let mut body = bodies.add(&budget, connection(0), 0).unwrap();
-        assert!(!bodies.should_defer(&budget, connection(1)));
-        body.grow(20 * MIB).unwrap();
-        assert!(bodies.should_defer(&budget, connection(1)));
-        assert!(!bodies.should_defer(&budget, connection(1)), "nothing has arrived since");
-        assert!(bodies.should_defer(&budget, connection(1)) && bodies.should_defer(&budget, connection(2)));
-        body.grow(21 * MIB).unwrap();
-        assert!(bodies.should_defer(&budget, connection(1)), "it arrives");
-        drop(body);
-        assert!(!bodies.should_defer(&budget, connection(1)));
-        assert!(bodies.0.borrow().deferred.len() < 2);
-    }
-}
+mod tests;

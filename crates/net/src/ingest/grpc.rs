@@ -106,7 +106,8 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
                 Authentication::Pending(check) => pending = Some(check),
             }
         }
-        let charge = self.incoming_bodies.add(self.input.budget(), self.connection, call.memory_size());
+        let now = self.cx.now();
+        let charge = self.incoming_bodies.add(self.input.budget(), self.connection, call.memory_size(), now);
         let charge = charge.map_err(no_room_status)?;
         let request = (self.connection, charge.number());
         let check = pending.map(|check| self.checks.enqueue(self.cx, check, request));
@@ -119,7 +120,7 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
     }
 
     fn grow(&mut self, permit: &mut GrpcPermit, to: u64) -> Result<(), Status> {
-        permit.charge.grow(to).map_err(no_room_status)
+        permit.charge.grow(to, self.cx.now()).map_err(no_room_status)
     }
 }
 

@@ -9,8 +9,7 @@ use otelcore_http::h1::{Request, RequestHead, RequestId, Response};
 use otelcore_http::{Admission, Bytes, Code, Coding, Status};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Authentication, Budget, BuildContext, CredentialCheck, Cx, Event, Held, Metadata, PipelineInput, ServerAuth,
-    StartError,
+    Authentication, Budget, BuildContext, CredentialCheck, Cx, Event, Metadata, PipelineInput, ServerAuth, StartError,
 };
 
 use super::bodies::{BodyCharge, ConnectionId, IncomingBodies, ServerProtocol};
@@ -55,7 +54,7 @@ pub(super) struct HttpServer<P: IngestProtocol> {
     include_metadata: bool,
     incoming_bodies: IncomingBodies,
     /// Charges for input that is not admitted yet, by slot, if it is longer than [`MAX_UNCHARGED`].
-    unadmitted_charges: BTreeMap<usize, Held>,
+    unadmitted_charges: BTreeMap<usize, BodyCharge>,
 }
 
 /// Up to this number of bytes, input of a connection that is not admitted yet is not charged.
@@ -96,7 +95,8 @@ impl<P: IngestProtocol> Admission<RequestHead> for RequestAdmission<'_, '_, '_, 
     }
 
     fn grow(&mut self, permit: &mut Self::Permit, to: u64) -> Result<(), Response> {
-        permit.charge.grow(to).map_err(|no_room| self.rules.refusal_response(permit, &no_room_status(no_room)))
+        let now = self.cx.now();
+        permit.charge.grow(to, now).map_err(|no_room| self.rules.refusal_response(permit, &no_room_status(no_room)))
     }
 
     fn too_large(&mut self, head: &RequestHead, _: Option<u64>, _: u64) -> Response {
@@ -125,7 +125,8 @@ impl<P: IngestProtocol> RequestAdmission<'_, '_, '_, P> {
         {
             return Err(error_response(status));
         }
-        let charge = self.incoming_bodies.add(self.input.budget(), self.connection, head.memory_size());
+        let now = self.cx.now();
+        let charge = self.incoming_bodies.add(self.input.budget(), self.connection, head.memory_size(), now);
         let charge = charge.map_err(|no_room| error_response(no_room_status(no_room)))?;
         let check = pending.map(|check| self.checks.enqueue(self.cx, check, (self.connection, charge.number())));
         let check = check.transpose().map_err(|e| error_response(too_many_checks_status(e)))?;
@@ -277,28 +278,38 @@ impl<P: IngestProtocol> HttpServer<P> {
                 requests.receive(cx, input, received, check);
             }
             self.listener.apply_poll_result(cx, slot, &poll_result);
-            self.charge_unadmitted(cx, slot, input.budget());
+            self.charge_unadmitted(cx, connection, input.budget());
         }
     }
 
     /// Charges the input of a connection that is not admitted yet; refuses the request if there is no room.
-    fn charge_unadmitted(&mut self, cx: &mut Cx<'_>, slot: usize, budget: &Arc<Budget>) {
-        let bytes = self.listener.get(slot).map_or(0, |(conn, _)| conn.unadmitted_bytes());
+    fn charge_unadmitted(&mut self, cx: &mut Cx<'_>, connection: ConnectionId, budget: &Arc<Budget>) {
+        let bytes = self.listener.get(connection.slot).map_or(0, |(conn, _)| conn.unadmitted_bytes());
         if bytes <= MAX_UNCHARGED {
-            self.unadmitted_charges.remove(&slot);
+            self.unadmitted_charges.remove(&connection.slot);
             return;
         }
-        let held = self.unadmitted_charges.entry(slot).or_insert_with(|| budget.hold(0));
-        if held.try_grow(bytes as u64).is_err()
-            && let Some((conn, serial)) = self.listener.get(slot)
-        {
-            conn.refuse_head(cx.now().0, plain_text_response(503, "data refused due to high memory usage"));
-            self.listener.get_for_response(slot, serial);
-            self.unadmitted_charges.remove(&slot);
+        let charged = match self.unadmitted_charges.get_mut(&connection.slot) {
+            Some(charge) => charge.grow_head(bytes as u64, cx.now()),
+            None => self.incoming_bodies.add(budget, connection, bytes, cx.now()).map(|charge| {
+                self.unadmitted_charges.insert(connection.slot, charge);
+            }),
+        };
+        if charged.is_err() {
+            self.refuse_unadmitted(cx, connection);
         }
     }
 
-    /// Refuses bodies that are being read, by the numbers of their charges.
+    /// Refuses the request whose head is being read. Input that waits behind a request stays, and stays charged.
+    fn refuse_unadmitted(&mut self, cx: &mut Cx<'_>, connection: ConnectionId) {
+        let Some(conn) = self.listener.get_for_response(connection.slot, connection.serial) else { return };
+        conn.refuse_head(cx.now().0, plain_text_response(503, "data refused due to high memory usage"));
+        if conn.unadmitted_bytes() <= MAX_UNCHARGED {
+            self.unadmitted_charges.remove(&connection.slot);
+        }
+    }
+
+    /// Refuses requests that are being read, by the numbers of their charges.
     pub(super) fn refuse_incoming_bodies(
         &mut self,
         cx: &mut Cx<'_>,
@@ -306,6 +317,9 @@ impl<P: IngestProtocol> HttpServer<P> {
         matches: impl Fn(u64) -> bool,
         status: &Status,
     ) {
+        if self.unadmitted_charges.get(&connection.slot).is_some_and(|charge| matches(charge.number())) {
+            self.refuse_unadmitted(cx, connection);
+        }
         if let Some(conn) = self.listener.get_for_response(connection.slot, connection.serial) {
             let response = |permit: &HttpPermit<P::Format>| self.rules.refusal_response(permit, status);
             conn.refuse_incomplete(cx.now().0, |permit| matches(permit.charge.number()), response);

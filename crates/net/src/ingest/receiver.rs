@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use otelcore_http::{Code, Status};
 use otelcore_pipeline::{
@@ -26,6 +27,12 @@ const FIRST_DECODE_KEY: u64 = 1 << 50;
 const CHECK_ENDED_KEY: u64 = 1 << 51;
 /// The local key under which requests continue whose check has ended.
 const CHECKED_KEY: u64 = CHECK_ENDED_KEY + 1;
+/// The local key under which the share of incomplete requests is enforced.
+const SHARE_KEY: u64 = 1 << 52;
+
+/// How often the share of incomplete requests is enforced while there are any: resident memory can exceed its limit
+/// while no request arrives here, and other receivers need the memory too.
+const SHARE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Units of work in one turn for requests whose check has ended: each takes 1, and [`DECODE_WORK`] more if it is decoded.
 const MAX_CHECKED_WORK_PER_TURN: u32 = 64;
@@ -39,6 +46,8 @@ pub struct Ingest<P: IngestProtocol> {
     http: Option<HttpServer<P>>,
     requests: PendingRequests<P>,
     incoming_bodies: IncomingBodies,
+    /// Whether the timer under [`SHARE_KEY`] is set.
+    is_share_timer_set: bool,
     /// By transport: gRPC, HTTP.
     metrics: BTreeMap<ServerProtocol, ReceiverMetrics>,
     log: Logger,
@@ -60,6 +69,7 @@ impl<P: IngestProtocol> Ingest<P> {
             http: None,
             requests: PendingRequests::new(CredentialChecks::new(CHECK_ENDED_KEY), FIRST_DECODE_KEY),
             incoming_bodies: IncomingBodies::default(),
+            is_share_timer_set: false,
             metrics: BTreeMap::new(),
             log: context.log.clone(),
         }
@@ -115,6 +125,26 @@ impl<P: IngestProtocol> Ingest<P> {
             (ServerProtocol::Grpc, Some(server), _) => server.refuse_incoming_bodies(cx, connection, matches, status),
             (ServerProtocol::Http, _, Some(server)) => server.refuse_incoming_bodies(cx, connection, matches, status),
             _ => {}
+        }
+    }
+
+    /// Refuses the requests that were selected to make room for others, and sees to it that their share is enforced
+    /// later.
+    fn refuse_selected(&mut self, cx: &mut Cx<'_>) {
+        let mut by_connection: BTreeMap<ConnectionId, BTreeSet<u64>> = BTreeMap::new();
+        for (connection, number) in self.incoming_bodies.take_refused() {
+            by_connection.entry(connection).or_default().insert(number);
+        }
+        for (connection, numbers) in by_connection {
+            let status = no_room_status(NoRoom);
+            self.refuse_incoming_bodies(cx, connection, |number| numbers.contains(&number), &status);
+        }
+        if self.incoming_bodies.has_more_to_select() {
+            cx.request_ready(SHARE_KEY);
+        }
+        if !self.is_share_timer_set && !self.incoming_bodies.is_empty() {
+            cx.set_timer(SHARE_KEY, cx.now() + SHARE_INTERVAL);
+            self.is_share_timer_set = true;
         }
     }
 
@@ -182,7 +212,12 @@ impl<P: IngestProtocol> Receiver for Ingest<P> {
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, event: Event<'_>, input: &mut PipelineInput<'_>) {
-        if local >= CHECK_ENDED_KEY {
+        if local == SHARE_KEY {
+            if matches!(event, Event::Timer) {
+                self.is_share_timer_set = false;
+            }
+            self.incoming_bodies.enforce_share(input.budget(), cx.now());
+        } else if local >= CHECK_ENDED_KEY {
             if local == CHECK_ENDED_KEY {
                 self.requests.checks.handle_job_ended(cx);
             }
@@ -200,10 +235,7 @@ impl<P: IngestProtocol> Receiver for Ingest<P> {
             cx.request_ready(CHECKED_KEY);
         }
         self.send_results();
-        for (connection, number) in self.incoming_bodies.take_refused() {
-            // Makes room for others.
-            self.refuse_incoming_bodies(cx, connection, |n| n == number, &no_room_status(NoRoom));
-        }
+        self.refuse_selected(cx);
     }
 
     fn settled(&mut self, _: &mut Cx<'_>, request: u64, outcome: Outcome) {
