@@ -6,17 +6,25 @@
 //!
 //! Call order for every connection: `poll` after each readiness event or timeout, then its `poll_*` until they are
 //! empty, then `respond`/`start`, then `flush` (or `poll`), and set a timer for `poll_timeout`.
+//!
+//! The features `grpc` (gRPC and HTTP/2) and `zstd` are on by default. Without them the crate imports nothing on
+//! WebAssembly: no runtime traits and no C code.
 #![forbid(unsafe_code)]
 
 mod admission;
+#[cfg(feature = "grpc")]
 mod authority;
 pub mod coding;
 mod connection;
 pub mod date;
+#[cfg(feature = "grpc")]
 pub mod grpc;
 pub mod h1;
+#[cfg(feature = "grpc")]
 pub mod h2;
+#[cfg(feature = "grpc")]
 mod h2_core;
+#[cfg(feature = "grpc")]
 mod h2_io;
 pub mod status;
 

@@ -33,7 +33,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("static-memory", &[]),
     ("cli", &["otelcore", "static-memory"]),
     ("capi", &["otelcore"]),
-    ("wasm", &["pdata", "config", "exposition", "kubernetes"]),
+    ("wasm", &["pdata", "config", "exposition", "kubernetes", "http"]),
 ];
 
 const COMPONENT_DEPENDENCIES: &[&str] = &["net", "pipeline", "http", "exposition", "pdata", "config"];

@@ -4,11 +4,15 @@
 //! Each function takes a buffer of the caller, calls one crate, and returns a number that depends on the result, so that
 //! the code is not removed.
 
+use std::io::{self, ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::slice;
 
 use bytes::Bytes;
 use otelcore_config::{Diagnostics, SourceText, from_yaml};
+use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, Response};
+use otelcore_http::{AdmitAll, Coding, Workspace};
 use otelcore_kubernetes::Cluster;
 use otelcore_pdata::{Rope, Signal, check, json};
 
@@ -78,6 +82,53 @@ pub unsafe extern "C" fn label_value_length(start: *const u8, len: usize) -> u32
         let mut out = Vec::new();
         otelcore_exposition::write_label_value(&mut out, value);
         out.len()
+    };
+    // SAFETY: as for this function.
+    unsafe { with_bytes(start, len, read) }
+}
+
+/// A connection of which the input is known; what is written is discarded.
+struct Input<'a>(&'a [u8]);
+
+impl Read for Input<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() { Err(ErrorKind::WouldBlock.into()) } else { self.0.read(buf) }
+    }
+}
+
+impl Write for Input<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads HTTP/1.1 requests with bodies in any coding, responds to them, and returns the bytes of the bodies.
+///
+/// # Safety
+/// `start` must be valid for reads of `len` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn http_body_bytes(start: *const u8, len: usize) -> u32 {
+    let read = |input: &[u8]| {
+        let (config, workspace, mut bytes) = (Rc::new(HttpServerConnConfig::default()), Workspace::new(), 0);
+        let mut server = H1ServerConn::new(Input(input), config, 0);
+        loop {
+            let polled = server.poll(0, &mut AdmitAll);
+            while let Some(request) = server.poll_request() {
+                for coding in Coding::ALL {
+                    let body = workspace.decompress(&coding, request.body.clone(), 1 << 20, |_| Ok::<_, ()>(()));
+                    let Ok(body) = body else { continue };
+                    bytes += workspace.compress(&coding, [&body[..]]).len();
+                }
+                server.respond(request.id, Response::text(200, "ok"));
+            }
+            if !server.flush(0).poll_again && !polled.poll_again {
+                return bytes;
+            }
+        }
     };
     // SAFETY: as for this function.
     unsafe { with_bytes(start, len, read) }

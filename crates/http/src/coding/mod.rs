@@ -18,6 +18,7 @@ mod snappy;
 #[cfg(test)]
 mod tests;
 mod zlib;
+#[cfg(feature = "zstd")]
 mod zstd;
 
 pub use gunzip_stream::{GunzipError, GunzipStream};
@@ -34,7 +35,8 @@ pub enum Coding {
     Identity,
     /// RFC 1952.
     Gzip,
-    /// RFC 8878.
+    /// RFC 8878; with the feature `zstd`.
+    #[cfg(feature = "zstd")]
     Zstd,
     /// Snappy's block format. Bodies in the framing format are decoded too, as older collectors sent them with this
     /// name. In gRPC this name means the framing format: see [`Coding::in_grpc`].
@@ -56,9 +58,10 @@ pub struct UnsupportedCoding(pub String);
 
 impl Coding {
     /// Every coding, in the order of its declaration.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; if cfg!(feature = "zstd") { 8 } else { 7 }] = [
         Self::Identity,
         Self::Gzip,
+        #[cfg(feature = "zstd")]
         Self::Zstd,
         Self::Snappy,
         Self::SnappyFramed,
@@ -76,6 +79,7 @@ impl Coding {
         match name {
             b"" | b"identity" => Ok(Self::Identity),
             b"gzip" => Ok(Self::Gzip),
+            #[cfg(feature = "zstd")]
             b"zstd" => Ok(Self::Zstd),
             b"snappy" => Ok(Self::Snappy),
             b"x-snappy-framed" => Ok(Self::SnappyFramed),
@@ -92,6 +96,7 @@ impl Coding {
         match self {
             Self::Identity => "identity",
             Self::Gzip => "gzip",
+            #[cfg(feature = "zstd")]
             Self::Zstd => "zstd",
             Self::Snappy => "snappy",
             Self::SnappyFramed => "x-snappy-framed",
@@ -155,6 +160,7 @@ pub struct Workspace(Rc<RefCell<CodecState>>);
 struct CodecState {
     inflater: Inflater,
     deflater: Deflater,
+    #[cfg(feature = "zstd")]
     zstd: zstd::Zstd,
     snappy: snappy::Snappy,
     lz4: lz4::Lz4,
@@ -201,6 +207,7 @@ impl Workspace {
             Coding::Identity => parts.concat(),
             Coding::Gzip => return shared.deflater.gzip(parts, gzip::level(level)),
             Coding::Zlib | Coding::Deflate => shared.deflater.zlib(&parts, gzip::level(level)),
+            #[cfg(feature = "zstd")]
             Coding::Zstd => shared.zstd.compress(zstd::level(level), &parts),
             Coding::Snappy => shared.snappy.compress_block(&parts),
             Coding::SnappyFramed => shared.snappy.compress_framed(&parts),
@@ -228,6 +235,7 @@ impl Workspace {
             Coding::Identity => return Ok(body),
             Coding::Gzip => shared.inflater.gunzip(&body, limit, &mut out, grow)?,
             Coding::Zlib | Coding::Deflate => shared.inflater.inflate_zlib(&body, limit, &mut out, &mut grow)?,
+            #[cfg(feature = "zstd")]
             Coding::Zstd => shared.zstd.decompress(&body, limit, &mut out, &mut grow)?,
             Coding::Snappy if snappy::is_framed(&body) => snappy::decompress_framed(&body, limit, &mut out, &mut grow)?,
             Coding::Snappy => snappy::decompress_block(&body, limit, &mut out, &mut grow)?,

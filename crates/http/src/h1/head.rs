@@ -391,6 +391,7 @@ impl RequestHead {
     }
 
     /// The head of an HTTP/2 request. `:authority` becomes the `host` field.
+    #[cfg(feature = "grpc")]
     pub(crate) fn from_parts(parts: &http::request::Parts) -> Result<Self, HeadError> {
         let (mut raw, mut at) = (Vec::with_capacity(512), SmallVec::new());
         let mut append = |bytes: &[u8]| {

@@ -14,8 +14,10 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "grpc")]
 pub(crate) use head::may_have_body;
 pub use head::{RequestHead, ResponseHead};
 pub use message::{HttpServerConnConfig, Request, RequestId, Response};
+#[cfg(feature = "grpc")]
 pub(crate) use message::{IncomingRequest, STALL_TIMEOUT};
 pub use server::H1ServerConn;

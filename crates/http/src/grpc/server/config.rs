@@ -39,7 +39,7 @@ pub struct GrpcServerConnConfig {
     pub keepalive: KeepaliveServerConfig,
     /// Keep request metadata with the call.
     pub keep_metadata: bool,
-    /// Message codings accepted besides identity. Default gzip, zstd and snappy.
+    /// Message codings accepted besides identity. Default gzip, zstd (with the feature) and snappy.
     pub accept: Vec<Coding>,
     /// Shared by all connections of the thread.
     pub workspace: Workspace,
@@ -61,7 +61,7 @@ impl Default for GrpcServerConnConfig {
             handshake_timeout: 120_000_000_000,
             keepalive: KeepaliveServerConfig::default(),
             keep_metadata: false,
-            accept: vec![Coding::Gzip, Coding::Zstd, Coding::Snappy],
+            accept: ["gzip", "zstd", "snappy"].iter().filter_map(|name| Coding::parse(name.as_bytes()).ok()).collect(),
             workspace: Workspace::new(),
         }
     }
