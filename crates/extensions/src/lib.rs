@@ -1,18 +1,31 @@
-//! Components that serve the collector itself, and authenticators for its servers and clients.
+//! Components that serve the collector itself, and authenticators for its servers and clients. Each is behind a feature of its
+//! name.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "basicauth")]
 mod basic_auth;
+#[cfg(feature = "bearertokenauth")]
 mod bearer_token_auth;
+#[cfg(feature = "health_check")]
 mod health_check;
+#[cfg(feature = "memory_ballast")]
 mod memory_ballast;
+#[cfg(any(feature = "basicauth", feature = "bearertokenauth"))]
 mod secret;
+#[cfg(any(feature = "basicauth", feature = "bearertokenauth"))]
 mod watched_file;
 
+#[cfg(feature = "basicauth")]
 pub use basic_auth::{BasicAuthConfig, BasicAuthFactory, ClientCredentialsConfig, HtpasswdConfig};
+#[cfg(feature = "bearertokenauth")]
 pub use bearer_token_auth::{BearerTokenAuthConfig, BearerTokenAuthFactory};
+#[cfg(feature = "health_check")]
 pub use health_check::{HealthCheckConfig, HealthCheckFactory, PipelineCheckConfig, ResponseBodyConfig};
+#[cfg(feature = "memory_ballast")]
 pub use memory_ballast::{MemoryBallastConfig, MemoryBallastFactory};
+#[cfg(any(feature = "basicauth", feature = "bearertokenauth"))]
 pub use secret::Secret;
 
 #[cfg(test)]
+#[cfg(all(feature = "basicauth", feature = "bearertokenauth"))]
 mod tests;

@@ -5,13 +5,16 @@
 //! starting and stopping and the messages about them; it moves no data.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "commands")]
 pub mod commands;
 mod embed;
 mod nop;
 mod plan;
 mod registry;
+#[cfg(feature = "commands")]
 mod schema;
 mod service;
+#[cfg(feature = "commands")]
 mod summary;
 
 pub use embed::{CollectorState, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector, EnvLookup};

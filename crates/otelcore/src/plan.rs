@@ -1,6 +1,7 @@
 //! A configuration, read and checked: everything that is needed to build a collector. Nothing is opened here.
 
 mod connectors;
+#[cfg(feature = "commands")]
 mod effects;
 mod references;
 mod unsupported;
@@ -14,11 +15,11 @@ use otelcore_config::{
     steps,
 };
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{ComponentConfig, ComponentKind, ReadFile};
+use otelcore_pipeline::{ComponentConfig, ComponentKind};
 
 use self::connectors::ConnectorPlan;
 use self::unsupported::{ComponentUses, UsePlaces};
-use crate::registry::Registry;
+use crate::registry::{Registry, disabled_feature};
 use crate::service::telemetry::TelemetryConfig;
 
 /// Components by id, each with its settings.
@@ -136,8 +137,9 @@ impl Plan {
     }
 
     /// Checks the files that components name, as far as `read` returns them. Returns every mistake, with its component.
+    #[cfg(feature = "commands")]
     #[must_use]
-    pub(crate) fn check_files(&self, read: ReadFile<'_>) -> Vec<String> {
+    pub(crate) fn check_files(&self, read: otelcore_pipeline::ReadFile<'_>) -> Vec<String> {
         let kinds = [
             (ComponentKind::Receiver, &self.receivers),
             (ComponentKind::Processor, &self.processors),
@@ -261,7 +263,12 @@ fn report_unknown_type(
         valid.join(" ")
     );
     let draft = d.error(Some(&id.origin), section.path(), message).kind(Mistake::UnknownComponent);
-    if unsupported::is_known_type(kind, ty) {
+    if let Some(feature) = disabled_feature(kind, ty) {
+        let kind = kind.name();
+        drop(draft.help(format!(
+            "the {kind} `{ty}` is left out of this build; build the crate `otelcore` with its feature `{feature}`"
+        )));
+    } else if unsupported::is_known_type(kind, ty) {
         let uses = component_uses.of_component(kind, &id.value);
         let (kind, usage) = (kind.name(), uses.map(UsePlaces::message_suffix).unwrap_or_default());
         let draft = draft.help(format!("the {kind} `{ty}` is not supported yet; leave it out here{usage}"));

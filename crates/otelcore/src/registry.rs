@@ -1,4 +1,4 @@
-//! The component types of a collector.
+//! The component types of a collector. Which of them are built in is decided by the features of this crate.
 
 use std::sync::Arc;
 
@@ -16,31 +16,57 @@ impl std::fmt::Debug for Registry {
     }
 }
 
-impl Default for Registry {
-    fn default() -> Self {
-        let mut registry = Self::empty();
-        registry.add(otelcore_receiver_otlp::OtlpFactory);
-        registry.add(crate::nop::NopReceiverFactory);
-        registry.add(otelcore_processor_batch::BatchFactory);
-        registry.add(otelcore_processor_memory_limiter::MemoryLimiterFactory);
-        registry.add(otelcore_processors::AttributesFactory);
-        registry.add(otelcore_processors::ResourceFactory);
-        registry.add(otelcore_connectors::ForwardFactory);
-        registry.add(otelcore_exporter_debug::DebugFactory);
-        registry.add(otelcore_exporter_debug::LoggingFactory);
-        registry.add(otelcore_exporter_otlp::OtlpGrpcFactory);
-        registry.add(otelcore_exporter_otlp::OtlpHttpFactory);
-        registry.add(otelcore_exporter_file::FileExporterFactory);
-        registry.add(otelcore_exporter_jaeger::JaegerFactory);
-        registry.add(otelcore_exporter_zipkin::ZipkinExporterFactory);
-        registry.add(otelcore_exporter_prometheus::PrometheusFactory);
-        registry.add(crate::nop::NopExporterFactory);
-        registry.add(otelcore_extensions::BasicAuthFactory);
-        registry.add(otelcore_extensions::BearerTokenAuthFactory);
-        registry.add(otelcore_extensions::HealthCheckFactory);
-        registry.add(otelcore_extensions::MemoryBallastFactory);
-        registry
-    }
+/// The types that are built in, each behind a feature of this crate.
+macro_rules! built_in_types {
+    ($($feature:literal: $factory:expr;)+) => {
+        impl Default for Registry {
+            fn default() -> Self {
+                let mut registry = Self::empty();
+                registry.add(crate::nop::NopReceiverFactory);
+                registry.add(crate::nop::NopExporterFactory);
+                $(
+                    #[cfg(feature = $feature)]
+                    registry.add($factory);
+                )+
+                registry
+            }
+        }
+
+        /// The features of component types that are off in this build.
+        const DISABLED_FEATURES: &[&str] = &[$(#[cfg(not(feature = $feature))] $feature),+];
+    };
+}
+
+built_in_types! {
+    "connector-forward": otelcore_connectors::ForwardFactory;
+    "exporter-debug": otelcore_exporter_debug::DebugFactory;
+    "exporter-debug": otelcore_exporter_debug::LoggingFactory;
+    "exporter-file": otelcore_exporter_file::FileExporterFactory;
+    "exporter-jaeger": otelcore_exporter_jaeger::JaegerFactory;
+    "exporter-otlp": otelcore_exporter_otlp::OtlpGrpcFactory;
+    "exporter-otlp": otelcore_exporter_otlp::OtlpHttpFactory;
+    "exporter-prometheus": otelcore_exporter_prometheus::PrometheusFactory;
+    "exporter-zipkin": otelcore_exporter_zipkin::ZipkinExporterFactory;
+    "extension-basicauth": otelcore_extensions::BasicAuthFactory;
+    "extension-bearertokenauth": otelcore_extensions::BearerTokenAuthFactory;
+    "extension-health-check": otelcore_extensions::HealthCheckFactory;
+    "extension-memory-ballast": otelcore_extensions::MemoryBallastFactory;
+    "processor-attributes": otelcore_processors::AttributesFactory;
+    "processor-batch": otelcore_processor_batch::BatchFactory;
+    "processor-memory-limiter": otelcore_processor_memory_limiter::MemoryLimiterFactory;
+    "processor-resource": otelcore_processors::ResourceFactory;
+    "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
+}
+
+/// The feature that would build in the type of this name, where it is off.
+pub(crate) fn disabled_feature(kind: ComponentKind, type_name: &str) -> Option<&'static str> {
+    let type_name = type_name.replace('_', "-");
+    // `exporter-otlp` has the types `otlp_grpc` and `otlp_http`, and their aliases `otlp` and `otlphttp`.
+    let has_type = |of: &str| type_name == of || (of == "otlp" && type_name.starts_with(of));
+    DISABLED_FEATURES
+        .iter()
+        .copied()
+        .find(|feature| feature.strip_prefix(kind.name()).and_then(|rest| rest.strip_prefix('-')).is_some_and(has_type))
 }
 
 impl Registry {

@@ -15,7 +15,10 @@ use crate::service::{BuildInfo, Collector, RunError};
 use crate::summary::SummaryFactory;
 
 /// The configuration that runs without `--config`.
+#[cfg(feature = "exporter-prometheus")]
 pub(super) const DEFAULT_CONFIG: &str = include_str!("../default.yaml");
+#[cfg(not(feature = "exporter-prometheus"))]
+pub(super) const DEFAULT_CONFIG: &str = include_str!("../default-minimal.yaml");
 
 /// How often, and with which pause, a configuration that ran before is tried again when it can't start any more.
 const MAX_START_ATTEMPTS: u32 = 30;
@@ -287,9 +290,16 @@ fn log_shutdown(report: &ShutdownReport, log: &Logger) {
 
 /// Three lines: where to send telemetry, and where to see it.
 fn print_welcome(outputs: &Outputs) -> io::Result<()> {
-    let lines = "Send OTLP to 127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318 (HTTP): the defaults of every OpenTelemetry SDK.\n\
-         Look at http://127.0.0.1:9464/metrics for metrics; a summary of everything follows here.\n\
-         Stop with Ctrl-C. For a collector of your own: --config=FILE, and --help.\n";
+    let pages = if cfg!(feature = "exporter-prometheus") {
+        "Look at http://127.0.0.1:9464/metrics for metrics; a summary"
+    } else {
+        "A summary"
+    };
+    let lines = format!(
+        "Send OTLP to 127.0.0.1:4317 (gRPC) or http://127.0.0.1:4318 (HTTP): the defaults of every OpenTelemetry SDK.\n\
+         {pages} of everything follows here.\n\
+         Stop with Ctrl-C. For a collector of your own: --config=FILE, and --help.\n"
+    );
     outputs.open("stdout")?.write_all(lines.as_bytes())
 }
 
