@@ -182,6 +182,27 @@ impl Arguments {
         self.arguments
     }
 
+    /// The value of a getter's argument that is a literal. The argument is not taken out.
+    #[must_use]
+    pub fn literal_of(&self, index: usize) -> Option<&Value<'static>> {
+        match self.arguments.get(index)? {
+            Some(Argument::Expression(_, expression)) => expression.literal(),
+            _ => None,
+        }
+    }
+
+    /// The same of each element of a list of getters.
+    pub fn literals_of(&self, index: usize) -> impl Iterator<Item = Option<&Value<'static>>> {
+        let elements = match self.arguments.get(index) {
+            Some(Some(Argument::List(elements))) => &elements[..],
+            _ => &[],
+        };
+        elements.iter().map(|element| match element {
+            Argument::Expression(_, expression) => expression.literal(),
+            _ => None,
+        })
+    }
+
     fn take(&mut self, index: usize) -> Option<Argument> {
         self.arguments.get_mut(index)?.take()
     }

@@ -16,6 +16,7 @@ pub mod error;
 pub mod evaluate;
 pub mod function;
 pub mod functions;
+mod go_time;
 mod lexer;
 mod parser;
 mod syntax;

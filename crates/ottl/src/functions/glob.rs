@@ -1,0 +1,141 @@
+//! Globs: `*` and `**` match any text, `?` one character, `[a-z]`, `[!a-z]` and `[abc]` one of a set, `{a,b}` one of several
+//! globs; a backslash makes the next character stand for itself.
+
+use otelcore_go_regexp::GoRegexp;
+
+/// A compiled glob. It matches a whole text, in time linear in it.
+pub(super) struct Glob {
+    regexp: GoRegexp,
+}
+
+impl Glob {
+    /// Compiles a glob.
+    ///
+    /// # Errors
+    /// The sentence of Go.
+    pub(super) fn compile(pattern: &[u8]) -> Result<Self, String> {
+        let Ok(pattern) = std::str::from_utf8(pattern) else { return Err("could not read rune".to_owned()) };
+        if pattern.contains('\u{fffd}') {
+            return Err("could not read rune".to_owned());
+        }
+        // A character with the number zero ends a glob.
+        let pattern = pattern.split('\0').next().unwrap_or_default();
+        let regexp = translate(pattern)?;
+        let regexp = GoRegexp::compile(&regexp).map_err(|error| error.to_string())?;
+        Ok(Self { regexp })
+    }
+
+    /// Whether it matches the whole text.
+    pub(super) fn is_match(&self, text: &[u8]) -> bool {
+        self.regexp.is_match(text)
+    }
+}
+
+fn put_literal(out: &mut String, c: char) {
+    out.push_str(&format!("\\x{{{:x}}}", u32::from(c)));
+}
+
+/// The glob as a regular expression.
+fn translate(pattern: &str) -> Result<String, String> {
+    let mut out = String::from(r"(?s)\A(?:");
+    let (mut chars, mut groups) = (pattern.chars().peekable(), 0_usize);
+    while let Some(c) = chars.next() {
+        match c {
+            '*' => {
+                chars.next_if_eq(&'*');
+                out.push_str(".*");
+            }
+            '?' => out.push('.'),
+            '[' => put_set(&mut out, &mut chars)?,
+            '{' => {
+                groups += 1;
+                out.push_str("(?:");
+            }
+            ',' if groups > 0 => out.push('|'),
+            '}' if groups > 0 => {
+                groups -= 1;
+                out.push(')');
+            }
+            '\\' => {
+                if let Some(c) = chars.next() {
+                    put_literal(&mut out, c);
+                }
+            }
+            c => put_literal(&mut out, c),
+        }
+    }
+    // A group that is not closed ends with the glob.
+    out.push_str(&")".repeat(groups));
+    out.push_str(r")\z");
+    Ok(out)
+}
+
+/// A set of characters, behind its `[`: a range, or some characters.
+fn put_set(out: &mut String, chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<(), String> {
+    const UNEXPECTED_END: &str = "unexpected end of input";
+    let is_negated = chars.next_if_eq(&'!').is_some();
+    let mut members = String::new();
+    let first = chars.next().ok_or(UNEXPECTED_END)?;
+    if chars.next_if_eq(&'-').is_some() {
+        let last = chars.next().ok_or(UNEXPECTED_END)?;
+        if last < first {
+            return Err(format!("hi character '{last}' should be greater than lo '{first}'"));
+        }
+        put_literal(&mut members, first);
+        members.push('-');
+        put_literal(&mut members, last);
+        if chars.next().ok_or(UNEXPECTED_END)? != ']' {
+            return Err("expected close range character".to_owned());
+        }
+    } else {
+        let mut next = Some(first);
+        loop {
+            match next {
+                None => return Err(UNEXPECTED_END.to_owned()),
+                Some(']') => break,
+                Some('\\') => {
+                    if let Some(c) = chars.next() {
+                        put_literal(&mut members, c);
+                    }
+                }
+                Some(c) => put_literal(&mut members, c),
+            }
+            next = chars.next();
+        }
+    }
+    if members.is_empty() {
+        return Err("could not parse range".to_owned());
+    }
+    out.push_str(if is_negated { "[^" } else { "[" });
+    out.push_str(&members);
+    out.push(']');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answers are those of the Go collector.
+    #[test]
+    fn glob_matches_the_whole_text() {
+        for (pattern, text, expected) in [
+            ("a*", "abc", Ok(true)),
+            ("a*c", "a\nc", Ok(true)),
+            ("?b", "éb", Ok(true)),
+            ("[a-c]x", "bx", Ok(true)),
+            ("[!a-c]x", "bx", Ok(false)),
+            ("[abc]", "c", Ok(true)),
+            ("{a,b*}c", "bxc", Ok(true)),
+            ("a,b}", "a,b}", Ok(true)),
+            (r"\*", "*", Ok(true)),
+            ("user/*/list", "user/1/2/list", Ok(true)),
+            ("[", "", Err("unexpected end of input")),
+            ("[]", "", Err("could not parse range")),
+            ("[c-a]", "", Err("hi character 'a' should be greater than lo 'c'")),
+        ] {
+            let found = Glob::compile(pattern.as_bytes()).map(|glob| glob.is_match(text.as_bytes()));
+            assert_eq!(found, expected.map_err(str::to_owned), "{pattern}");
+        }
+    }
+}
