@@ -12,7 +12,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("kubernetes", &["config"]),
     ("http", &[]),
     ("exposition", &["go-number"]),
-    ("ottl", &["pdata", "go-number"]),
+    ("ottl", &["pdata", "go-number", "go-regexp"]),
     ("pipeline", &["pdata", "config"]),
     ("net", &["pipeline", "http", "pdata", "config"]),
     ("reactor", &["pipeline"]),
