@@ -4,7 +4,11 @@
 //! forwards invalid UTF-8. A body that is accepted here is never rejected later. Unknown fields are legal and kept.
 //! What fields there are is defined in [`crate::schema`].
 
-use crate::schema::{ANY_VALUE, FieldCheck, KEY_VALUE, LEGACY_SCOPES, MessageSchema, ShortForm};
+mod short_fields;
+
+use short_fields::{item_schema, short_item, skip_fields, skip_short_fields};
+
+use crate::schema::{FieldCheck, KEY_VALUE, LEGACY_SCOPES, MessageSchema};
 use crate::{Signal, schema, wire_format};
 
 /// The result of the check of a body.
@@ -81,17 +85,26 @@ pub const MAX_NESTING: u8 = 100;
 /// The first error, with its position.
 pub fn check(signal: Signal, body: &[u8]) -> Result<CheckSummary, MalformedBody> {
     let mut checker = BodyChecker::new(NoReport);
-    if checker.check_message(schema::request(signal), body, body.len(), 0).is_err() {
-        // The same again, for the position of the error.
-        let mut reporter = BodyChecker::new(ReportPosition { body_address: body.as_ptr() as usize });
-        reporter.check_message(schema::request(signal), body, body.len(), 0)?;
+    if checker.check_message(schema::request(signal), body, 0, 0).is_ok() {
+        return Ok(checker.summary);
     }
+    // The same again, for the position of the error.
+    check_by_fields(signal, body)
+}
+
+/// The check by the general loop alone, which reads field by field.
+fn check_by_fields(signal: Signal, body: &[u8]) -> Result<CheckSummary, MalformedBody> {
+    let mut checker = BodyChecker::new(ReportPosition { body_address: body.as_ptr() as usize });
+    checker.check_message(schema::request(signal), body, 0, 0)?;
     Ok(checker.summary)
 }
 
 /// Makes the error of a field, or nothing: nearly all bodies are valid, and need no positions.
 trait Report {
     type Error;
+
+    /// Whether fields of short form are recognized before the general loop.
+    const SKIPS_SHORT_FIELDS: bool;
 
     fn error(&self, message: &'static MessageSchema, at: &[u8], kind: MalformedBodyKind) -> Self::Error;
 }
@@ -100,6 +113,8 @@ struct NoReport;
 
 impl Report for NoReport {
     type Error = ();
+
+    const SKIPS_SHORT_FIELDS: bool = true;
 
     #[inline]
     fn error(&self, _: &'static MessageSchema, _: &[u8], _: MalformedBodyKind) {}
@@ -112,6 +127,8 @@ struct ReportPosition {
 
 impl Report for ReportPosition {
     type Error = MalformedBody;
+
+    const SKIPS_SHORT_FIELDS: bool = false;
 
     fn error(&self, message: &'static MessageSchema, at: &[u8], kind: MalformedBodyKind) -> MalformedBody {
         MalformedBody { offset: (at.as_ptr() as usize).wrapping_sub(self.body_address), message: message.name, kind }
@@ -128,46 +145,77 @@ impl<R: Report> BodyChecker<R> {
         Self { report, summary: CheckSummary::default() }
     }
 
-    /// Checks a message: the first `len` bytes of `tail`, which goes on to the end of the body.
+    /// Checks a message: the bytes of `tail`, which goes on to the end of the body, without the last `stop`.
     fn check_message(
         &mut self,
         message: &'static MessageSchema,
         mut tail: &[u8],
-        len: usize,
+        stop: usize,
         depth: u8,
     ) -> Result<(), R::Error> {
-        let mut left = len;
-        while left > 0 {
-            if let Some((item, start, len)) = short_item(message, tail, left) {
-                self.summary.items = self.summary.items.saturating_add(1);
-                self.check_message(item, tail.get(start..).unwrap_or_default(), len, depth)?;
-                left -= start + len;
-                tail = tail.get(start + len..).unwrap_or_default();
+        let with_attributes = depth < MAX_NESTING;
+        let mut has_short_fields = R::SKIPS_SHORT_FIELDS;
+        while tail.len() > stop {
+            if R::SKIPS_SHORT_FIELDS
+                && let Some(tag) = tail.first()
+                && let Some(item) = item_schema(message, *tag)
+                && let rest = self.check_items(item, *tag, tail, stop, depth)?
+                && rest.len() < tail.len()
+            {
+                tail = rest;
                 continue;
             }
-            let skipped = short_fields_len(message, tail, left, depth < MAX_NESTING);
-            if skipped > 0 {
-                left -= skipped;
-                tail = tail.get(skipped..).unwrap_or_default();
-                continue;
+            if has_short_fields {
+                match skip_short_fields(message, tail, stop, with_attributes) {
+                    Some(rest) if rest.len() < tail.len() => {
+                        tail = rest;
+                        continue;
+                    }
+                    Some(_) => {}
+                    // Of a malformed message they are not read again at every field.
+                    None => has_short_fields = false,
+                }
             }
-            let field_len = self.check_field(message, tail, left, depth)?;
-            left -= field_len;
+            let field_len = self.check_field(message, tail, stop, depth)?;
             tail = tail.get(field_len..).unwrap_or_default();
         }
         Ok(())
     }
 
-    /// Checks one field of any form, and returns how many of the first `left` bytes of `tail` it has.
+    /// Checks items at the beginning whose lengths have one or two bytes, and returns what follows them.
+    fn check_items<'a>(
+        &mut self,
+        message: &'static MessageSchema,
+        tag: u8,
+        mut tail: &'a [u8],
+        stop: usize,
+        depth: u8,
+    ) -> Result<&'a [u8], R::Error> {
+        while tail.len() > stop
+            && let Some(item) = short_item(tag, tail, stop)
+        {
+            self.summary.items = self.summary.items.saturating_add(1);
+            match skip_fields(message, item.content, item.stop, depth < MAX_NESTING) {
+                Some(rest) if rest.len() == item.stop => tail = rest,
+                rest => {
+                    self.check_message(message, rest.unwrap_or(item.content), item.stop, depth)?;
+                    tail = item.content.get(item.content.len() - item.stop..).unwrap_or_default();
+                }
+            }
+        }
+        Ok(tail)
+    }
+
+    /// Checks one field of any form, and returns how many bytes it has.
     #[inline(never)]
     fn check_field(
         &mut self,
         message: &'static MessageSchema,
         tail: &[u8],
-        left: usize,
+        stop: usize,
         depth: u8,
     ) -> Result<usize, R::Error> {
-        let at = tail.get(..left).unwrap_or_default();
+        let at = tail.get(..tail.len().saturating_sub(stop)).unwrap_or_default();
         let length_until = |after: &[u8]| at.len() - after.len();
         let error = |kind| self.report.error(message, at, kind);
         let (tag, after) = wire_format::read_varint(at).ok_or_else(|| error(varint_error_kind(at)))?;
@@ -222,6 +270,7 @@ impl<R: Report> BodyChecker<R> {
         depth: u8,
     ) -> Result<(), R::Error> {
         let content = tail.get(..len).unwrap_or_default();
+        let stop = tail.len().saturating_sub(len);
         match check {
             FieldCheck::Bytes => Ok(()),
             FieldCheck::Unknown => {
@@ -229,22 +278,26 @@ impl<R: Report> BodyChecker<R> {
                 Ok(())
             }
             // Near the end of the body.
-            FieldCheck::KeyValue if depth < MAX_NESTING && wire_format::short_string_attribute(content).is_some() => {
+            FieldCheck::KeyValue
+                if R::SKIPS_SHORT_FIELDS
+                    && depth < MAX_NESTING
+                    && wire_format::short_string_attribute(content).is_some() =>
+            {
                 Ok(())
             }
-            FieldCheck::KeyValue => self.check_message(&KEY_VALUE, tail, len, depth),
-            FieldCheck::Message(inner) | FieldCheck::Wrapper(inner) => self.check_message(inner, tail, len, depth),
+            FieldCheck::KeyValue => self.check_message(&KEY_VALUE, tail, stop, depth),
+            FieldCheck::Message(inner) | FieldCheck::Wrapper(inner) => self.check_message(inner, tail, stop, depth),
             FieldCheck::Nested(_) if depth >= MAX_NESTING => {
                 Err(self.report.error(message, content, MalformedBodyKind::Nesting))
             }
-            FieldCheck::Nested(inner) => self.check_message(inner, tail, len, depth + 1),
+            FieldCheck::Nested(inner) => self.check_message(inner, tail, stop, depth + 1),
             FieldCheck::Item(inner) => {
                 self.summary.items = self.summary.items.saturating_add(1);
-                self.check_message(inner, tail, len, depth)
+                self.check_message(inner, tail, stop, depth)
             }
             FieldCheck::Entry(inner) => {
                 self.summary.resources = self.summary.resources.saturating_add(1);
-                self.check_message(inner, tail, len, depth)
+                self.check_message(inner, tail, stop, depth)
             }
             FieldCheck::TraceId if matches!(len, 0 | 16) => Ok(()),
             FieldCheck::TraceId => Err(self.report.error(message, content, MalformedBodyKind::TraceIdLength)),
@@ -268,118 +321,6 @@ impl<R: Report> BodyChecker<R> {
     }
 }
 
-/// As many bytes as are read of an attribute before all of its lengths are known to be right: two lengths of one byte
-/// with their tags, twice, and the key between them.
-const WINDOW: usize = 4 + 0xff + 4;
-
-/// An item at the beginning whose length has one or two bytes: its schema, and where its content begins and how long it
-/// is.
-#[inline]
-fn short_item(
-    message: &'static MessageSchema,
-    tail: &[u8],
-    left: usize,
-) -> Option<(&'static MessageSchema, usize, usize)> {
-    let [tag, first, second, ..] = *tail else { return None };
-    if message.short_form(tag) != ShortForm::Item {
-        return None;
-    }
-    let FieldCheck::Item(item) = message.check_of(u32::from(tag >> 3)) else { return None };
-    let (start, len) = match (first, second) {
-        (..0x80, _) => (2, usize::from(first)),
-        (_, ..0x80) => (3, usize::from(first & 0x7f) | usize::from(second) << 7),
-        _ => return None,
-    };
-    (start + len <= left).then_some((item, start, len))
-}
-
-/// A tag, a length, a tag and a length in a window.
-#[inline(always)]
-fn word(window: &[u8; WINDOW], at: usize) -> u32 {
-    window.get(at..).and_then(|word| word.first_chunk()).map_or(0, |word| u32::from_le_bytes(*word))
-}
-
-/// The bits of such a word that are its tags and the highest ones of its lengths: lengths of one byte are below 0x80.
-const TAGS: u32 = 0x80ff_80ff;
-
-/// The tags of a value, and of a string in it.
-const STRING_VALUE: u32 = 0x000a_0012;
-
-/// How many of the first `left` bytes of `tail` are fields that are valid and have a short form. Stops at any other
-/// field, and near the end of the body.
-fn short_fields_len(message: &'static MessageSchema, tail: &[u8], left: usize, with_attributes: bool) -> usize {
-    let (mut rest, mut remaining) = (tail, left);
-    while let Some(window) = rest.first_chunk::<WINDOW>() {
-        let [tag, second, ..] = *window;
-        let len = match message.short_form(tag) {
-            ShortForm::KeyValue if with_attributes => {
-                let skipped = string_attributes_len(rest, remaining, tag);
-                if skipped > 0 { skipped } else { scalar_attribute_len(window) }
-            }
-            ShortForm::Message if usize::from(second) < remaining => {
-                short_message_len(message, rest, second, with_attributes)
-            }
-            ShortForm::KeyValue | ShortForm::Message => 0,
-            form => form.scalar_len(second),
-        };
-        let Some(next) = rest.get(len..).filter(|_| len > 0 && len <= remaining) else { break };
-        remaining -= len;
-        rest = next;
-    }
-    left - remaining
-}
-
-/// How many bytes at the beginning are attributes of the most common form: `tag`, a key and a string, with lengths of one
-/// byte and nothing else.
-#[inline]
-fn string_attributes_len(attributes: &[u8], left: usize, tag: u8) -> usize {
-    let (mut rest, mut remaining) = (attributes, left);
-    while let Some(window) = rest.first_chunk::<WINDOW>() {
-        if word(window, 0) & TAGS != 0x000a_0000 | u32::from(tag) {
-            break;
-        }
-        let (len, key_len) = (usize::from(window[1]), usize::from(window[3]));
-        let value = word(window, 4 + key_len);
-        if value & TAGS != STRING_VALUE {
-            break;
-        }
-        let (value_len, string_len) = ((value >> 8 & 0xff) as usize, (value >> 24) as usize);
-        if value_len != string_len + 2 || len != key_len + string_len + 6 || len + 2 > remaining {
-            break;
-        }
-        let Some(next) = rest.get(len + 2..) else { break };
-        remaining -= len + 2;
-        rest = next;
-    }
-    left - remaining
-}
-
-/// The length of an attribute of a key and a value that is any scalar, tag included, with lengths of one byte and nothing
-/// else. Zero for any other form. What the window shows may go beyond the attribute's message.
-#[inline(never)]
-fn scalar_attribute_len(window: &[u8; WINDOW]) -> usize {
-    if word(window, 0) & 0x80ff_8000 != 0x000a_0000 {
-        return 0;
-    }
-    let (len, key_end) = (usize::from(window[1]), 4 + usize::from(window[3]));
-    let value = word(window, key_end);
-    let (value_len, second) = ((value >> 8 & 0xff) as usize, (value >> 24) as u8);
-    let content_len = ANY_VALUE.short_form((value >> 16) as u8).scalar_len(second);
-    let is_short = value & 0x80ff == 0x12 && content_len > 0 && content_len == value_len;
-    if is_short && len == key_end + value_len { len + 2 } else { 0 }
-}
-
-/// The length of a message field, tag included, whose content has less than 128 bytes and is nothing but short fields.
-/// Zero for any other.
-#[inline(never)]
-fn short_message_len(message: &'static MessageSchema, field: &[u8], len: u8, with_attributes: bool) -> usize {
-    let [tag, _, content @ ..] = field else { return 0 };
-    let FieldCheck::Message(inner) = message.check_of(u32::from(tag >> 3)) else { return 0 };
-    let is_short =
-        len < 0x80 && short_fields_len(inner, content, usize::from(len), with_attributes) == usize::from(len);
-    if is_short { 2 + usize::from(len) } else { 0 }
-}
-
 /// Why a varint is unreadable: it is truncated, or it is too long.
 #[cold]
 fn varint_error_kind(buf: &[u8]) -> MalformedBodyKind {
@@ -389,3 +330,6 @@ fn varint_error_kind(buf: &[u8]) -> MalformedBodyKind {
         MalformedBodyKind::Overflow
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -296,18 +296,18 @@ impl ShortForm {
         }
     }
 
-    /// The length of a scalar, text or id in its shortest encoding, tag included; zero for any other. Each length is a
-    /// constant in its branch, so that the processor can go on with the next field before it has read this one.
+    /// The length of a scalar, text or id in its shortest encoding, tag included; nothing for any other. Each length is
+    /// a constant in its branch, so that the processor can go on with the next field before it has read this one.
     #[inline(always)]
-    pub(crate) fn scalar_len(self, second: u8) -> usize {
+    pub(crate) fn scalar_len(self, second: u8) -> Option<usize> {
         match self {
-            Self::Varint if second < 0x80 => 2,
-            Self::Fixed64 => 9,
-            Self::Fixed32 => 5,
-            Self::Bytes if second < 0x80 => 2 + usize::from(second),
-            Self::TraceId if second == 16 => 18,
-            Self::SpanId if second == 8 => 10,
-            _ => 0,
+            Self::Varint if second < 0x80 => Some(2),
+            Self::Fixed64 => Some(9),
+            Self::Fixed32 => Some(5),
+            Self::Bytes if second < 0x80 => Some(2 + usize::from(second)),
+            Self::TraceId if second == 16 => Some(18),
+            Self::SpanId if second == 8 => Some(10),
+            _ => None,
         }
     }
 }
