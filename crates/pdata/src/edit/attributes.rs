@@ -224,27 +224,38 @@ fn find(raw: &[u8], number: u32, key: &[u8]) -> Option<Found> {
     let mut rest = raw;
     loop {
         let start = raw.len() - rest.len();
-        let content;
-        if let [first, len @ ..0x80, after @ ..] = rest
-            && *first == tag
-            && let Some((short, after)) = after.split_at_checked(usize::from(*len))
-        {
-            (content, rest) = (short, after);
-        } else {
-            let mut fields = MessageFields::new(rest);
-            let (found, wire) = fields.next()?;
-            rest = fields.rest();
-            let WireValue::Len(long) = wire else { continue };
-            if found != number {
-                continue;
+        if let Some((key_end, next)) = plain_attribute(rest, tag) {
+            if rest.get(4..key_end) == Some(key) {
+                let end = start + next;
+                return Some(Found { field: start..end, content: start + 2..end });
             }
-            content = long;
+            rest = rest.get(next..)?;
+            continue;
         }
-        if has_key(content, key) {
+        let mut fields = MessageFields::new(rest);
+        let (found, wire) = fields.next()?;
+        rest = fields.rest();
+        if let WireValue::Len(content) = wire
+            && found == number
+            && KeyValue::parse(content).key == key
+        {
             let end = raw.len() - rest.len();
             return Some(Found { field: start..end, content: end - content.len()..end });
         }
     }
+}
+
+/// Where the key and the whole attribute end at the beginning of `fields`, if it is `tag`, a key, a value and nothing
+/// else, with lengths of one byte. Nearly all are.
+#[inline]
+fn plain_attribute(fields: &[u8], tag: u8) -> Option<(usize, usize)> {
+    let [first, len, 0x0a, key_len, ..] = *fields else { return None };
+    let (len, key_end) = (usize::from(len), 4 + usize::from(key_len));
+    let [0x12, value_len] = *fields.get(key_end..key_end + 2)? else { return None };
+    let value_len = usize::from(value_len);
+    // The two other lengths are less than this one.
+    let is_plain = first == tag && len < 0x80 && len == key_end + value_len;
+    (is_plain && len + 2 <= fields.len()).then_some((key_end, len + 2))
 }
 
 /// Where the key ends in a `KeyValue` that is a key, followed by a value, and nothing else, with lengths of one byte.
@@ -255,14 +266,6 @@ fn plain_key(content: &[u8]) -> Option<usize> {
     let key_end = 2 + usize::from(*key_len);
     let [0x12, value_len @ ..0x80, value @ ..] = content.get(key_end..)? else { return None };
     (value.len() == usize::from(*value_len)).then_some(key_end)
-}
-
-#[inline]
-fn has_key(content: &[u8], key: &[u8]) -> bool {
-    match plain_key(content) {
-        Some(end) => content.get(2..end) == Some(key),
-        None => KeyValue::parse(content).key == key,
-    }
 }
 
 /// Appends an attribute as a field of its message.
