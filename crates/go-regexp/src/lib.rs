@@ -137,6 +137,13 @@ impl GoRegexp {
 }
 
 impl GoRegexp {
+    /// The ranges in `text` of the first match and of its groups.
+    #[must_use]
+    pub fn find(&self, text: &[u8]) -> Option<Vec<Option<Range<usize>>>> {
+        // The first match is enough: an error ends the search.
+        self.find_all(text, |groups| Err(groups.to_vec())).err()
+    }
+
     /// Calls `found` with each match from left to right, as Go's `FindAll` has them: the ranges in `text` of the whole
     /// match and of its groups; a group that takes no part in the match has none. An error of `found` ends the search.
     ///

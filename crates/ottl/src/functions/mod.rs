@@ -11,6 +11,7 @@ mod editors;
 mod encodings;
 mod format;
 mod glob;
+mod grok;
 mod hash;
 mod json;
 mod lists;
@@ -22,6 +23,9 @@ mod severity;
 mod strings;
 mod times;
 mod url;
+mod user_agent;
+mod xml;
+mod xpath;
 
 use crate::function::Function;
 
@@ -64,6 +68,7 @@ pub const STANDARD: &[Function] = &[
     decode::BASE64_ENCODE,
     decode::DECODE,
     format::FORMAT,
+    grok::EXTRACT_GROK_PATTERNS,
     hash::COMMUNITY_ID,
     hash::FNV,
     hash::HEX,
@@ -130,4 +135,12 @@ pub const STANDARD: &[Function] = &[
     times::UUID_V7,
     times::WEEKDAY,
     times::YEAR,
+    user_agent::USER_AGENT,
+    xml::CONVERT_ATTRIBUTES_TO_ELEMENTS_XML,
+    xml::CONVERT_TEXT_TO_ELEMENTS_XML,
+    xml::GET_XML,
+    xml::INSERT_XML,
+    xml::PARSE_SIMPLIFIED_XML,
+    xml::PARSE_XML,
+    xml::REMOVE_XML,
 ];
