@@ -16,6 +16,7 @@ package otelcore
 // #cgo nocallback og_state
 // #cgo nocallback og_free
 // #cgo nocallback og_health
+// #cgo nocallback og_component_statuses
 // #cgo nocallback og_metrics
 // #cgo nocallback og_buffer_data
 // #cgo nocallback og_buffer_free
@@ -354,6 +355,32 @@ func (c *Collector) Health() (Health, error) {
 		err = json.Unmarshal(document, &health)
 	}
 	return health, err
+}
+
+// A ComponentStatus is the status of a component.
+type ComponentStatus struct {
+	// Kind is receiver, processor, exporter, connector or extension.
+	Kind string `json:"kind"`
+	// ID is its id, as the configuration writes it.
+	ID string `json:"id"`
+	// Instance is the pipeline of a processor, the signals of a connector, and otherwise empty.
+	Instance string `json:"instance"`
+	// Status is none, starting, ok, recoverable_error, permanent_error, stopping or stopped.
+	Status string `json:"status"`
+	// Message is the last error, while the status is an error.
+	Message string `json:"message"`
+	// ChangedAt is when the status changed last.
+	ChangedAt time.Time `json:"changed_at"`
+}
+
+// ComponentStatuses are the statuses of all components since the start.
+func (c *Collector) ComponentStatuses() ([]ComponentStatus, error) {
+	var statuses []ComponentStatus
+	document, err := c.read(func(handle C.uintptr_t) C.og_result { return C.og_component_statuses(handle) })
+	if err == nil {
+		err = json.Unmarshal(document, &statuses)
+	}
+	return statuses, err
 }
 
 // Metrics are its own metrics, as a page in Prometheus' text format.

@@ -39,6 +39,16 @@ func TestALifeFromNewToClose(t *testing.T) {
 	if health.State != "running" || health.HeldBytes == 0 || health.Error != "" {
 		t.Fatalf("%+v", health)
 	}
+	statuses, err := collector.ComponentStatuses()
+	must(t, err)
+	if len(statuses) == 0 {
+		t.Fatal("no statuses")
+	}
+	for _, status := range statuses {
+		if status.Status != "ok" || status.Kind == "" || status.ID == "" || status.ChangedAt.IsZero() {
+			t.Fatalf("%+v", status)
+		}
+	}
 	page, err := collector.Metrics()
 	must(t, err)
 	if !bytes.Contains(page, []byte("otelcol_receiver_accepted_spans")) {

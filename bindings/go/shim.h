@@ -66,6 +66,10 @@ static inline og_result og_health(uintptr_t c) {
   OG_CALL(otelcore_buffer, otelcore_collector_health((const otelcore_collector *)c, &out, &err));
 }
 
+static inline og_result og_component_statuses(uintptr_t c) {
+  OG_CALL(otelcore_buffer, otelcore_collector_component_statuses((const otelcore_collector *)c, &out, &err));
+}
+
 static inline og_result og_metrics(uintptr_t c) {
   OG_CALL(otelcore_buffer, otelcore_collector_metrics((const otelcore_collector *)c, OTELCORE_FORMAT_PROMETHEUS, &out, &err));
 }

@@ -563,6 +563,16 @@ otelcore_status otelcore_collector_health(const struct otelcore_collector *colle
                                           struct otelcore_error **err);
 
 /**
+ * The status of each component as a JSON array, from the start on; later versions may add keys. For example
+ * `[{"kind":"exporter","id":"otlp_grpc","instance":"","status":"recoverable_error","message":"no such host",
+ * "changed_at":"2025-11-29T20:00:00Z"}]`. The status is `none`, `starting`, `ok`, `recoverable_error`,
+ * `permanent_error`, `stopping` or `stopped`.
+ */
+otelcore_status otelcore_collector_component_statuses(const struct otelcore_collector *collector,
+                                                      struct otelcore_buffer **out,
+                                                      struct otelcore_error **err);
+
+/**
  * The collector's own metrics up to the configured level, as OTELCORE_FORMAT_PROMETHEUS, whether a port serves them or
  * not.
  */

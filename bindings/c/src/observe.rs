@@ -1,4 +1,4 @@
-//! A collector's health and its own metrics, in buffers that C frees.
+//! A collector's health, the status of its components and its own metrics, in buffers that C frees.
 
 use crate::boundary::{run_export, run_export_or, write_out};
 use crate::collector::{Collector, collector_object};
@@ -31,6 +31,19 @@ pub extern "C" fn otelcore_collector_health(
     err: *mut *mut Error,
 ) -> Status {
     run_export(err, || write_buffer(collector_object(collector)?.embedded.health().into_bytes(), out))
+}
+
+/// The status of each component as a JSON array, from the start on; later versions may add keys. For example
+/// `[{"kind":"exporter","id":"otlp_grpc","instance":"","status":"recoverable_error","message":"no such host",
+/// "changed_at":"2025-11-29T20:00:00Z"}]`. The status is `none`, `starting`, `ok`, `recoverable_error`,
+/// `permanent_error`, `stopping` or `stopped`.
+#[unsafe(no_mangle)]
+pub extern "C" fn otelcore_collector_component_statuses(
+    collector: *const Collector,
+    out: *mut *mut Buffer,
+    err: *mut *mut Error,
+) -> Status {
+    run_export(err, || write_buffer(collector_object(collector)?.embedded.component_statuses_json().into_bytes(), out))
 }
 
 /// The collector's own metrics up to the configured level, as OTELCORE_FORMAT_PROMETHEUS, whether a port serves them or

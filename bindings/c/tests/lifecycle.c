@@ -82,6 +82,11 @@ static void a_life(void) {
     const char *text = (const char *)otelcore_buffer_data(buffer, &len);
     CHECK(len == strlen(text) && strstr(text, "\"state\":\"running\""));
     otelcore_buffer_free(buffer);
+    OK(otelcore_collector_component_statuses(collector, &buffer, &err));
+    text = (const char *)otelcore_buffer_data(buffer, &len);
+    CHECK(len == strlen(text) && text[0] == '[' && text[len - 1] == ']');
+    CHECK(strstr(text, "{\"kind\":\"receiver\",\"id\":\"inproc/app\",\"instance\":\"\",\"status\":\"ok\""));
+    otelcore_buffer_free(buffer);
     OK(otelcore_collector_metrics(collector, OTELCORE_FORMAT_PROMETHEUS, &buffer, &err));
     text = (const char *)otelcore_buffer_data(buffer, NULL);
     CHECK(strstr(text, "otelcol_receiver_accepted_spans") && strstr(text, "receiver=\"inproc/app\""));

@@ -138,6 +138,11 @@ impl Engine {
         Ok(self.embedded.get()?.health())
     }
 
+    /// The status of each component, as a JSON array.
+    fn component_statuses(&self) -> PyResult<String> {
+        Ok(self.embedded.get()?.component_statuses_json())
+    }
+
     /// An input, by the id of its `inproc` receiver, or the only one there is; one from which `signal` is taken.
     #[pyo3(signature = (id=None, signal=None))]
     fn input(&self, id: Option<&str>, signal: Option<&str>) -> PyResult<Input> {

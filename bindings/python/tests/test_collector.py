@@ -37,6 +37,7 @@ def test_what_is_submitted_comes_out_and_a_flush_waits_for_the_host() -> None:
         assert sum(seen) == 7, "the flush has waited for the batch processor and for the host"
         assert "otelcol_receiver_accepted_spans" in collector.metrics()
         assert collector.health() == {"state": "running", "held_bytes": 0}
+        assert {(s["kind"], s["status"]) for s in collector.component_statuses()} >= {("receiver", "ok"), ("exporter", "ok")}
     taker.join(10)
     assert not taker.is_alive(), "iterating ends with the collector"
     assert collector.state == "stopped"

@@ -9,7 +9,7 @@ use std::time::Duration;
 use otelcore_http::PollResult;
 use otelcore_pipeline::{
     ConditionReport, ConditionReporter, Counter, Cx, Endpoint, Event, Listener, LogField, Logger, MetricsLevel,
-    MonotonicTime, StartError, Stream, Telemetry, TimerId,
+    MonotonicTime, StartError, StatusReport, Stream, Telemetry, TimerId,
 };
 use slab::Slab;
 
@@ -105,6 +105,8 @@ pub struct Acceptor<M> {
     /// Connections that have responses to write.
     unflushed: Vec<usize>,
     error_reporter: Option<AcceptErrorReporter>,
+    /// The last attempt to accept a connection has failed.
+    has_failed: bool,
 }
 
 impl<M> std::fmt::Debug for Acceptor<M> {
@@ -153,6 +155,7 @@ impl<M: ProtocolMachine> Acceptor<M> {
             next_serial: 0,
             unflushed: Vec::new(),
             error_reporter: None,
+            has_failed: false,
         }
     }
 
@@ -209,6 +212,9 @@ impl<M: ProtocolMachine> Acceptor<M> {
                     if let Some(report) = &mut self.error_reporter {
                         report.record_success(cx.now());
                     }
+                    if std::mem::take(&mut self.has_failed) {
+                        cx.report_status(self.base, StatusReport::Ok);
+                    }
                     return accepted;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -218,6 +224,9 @@ impl<M: ProtocolMachine> Acceptor<M> {
                     if let Some(report) = &mut self.error_reporter {
                         report.record_failure(cx.now(), &e);
                     }
+                    self.has_failed = true;
+                    let text = format!("connections can't be accepted: {e}");
+                    cx.report_status(self.base, StatusReport::RecoverableError(&text));
                     // Out of descriptors or memory: the connections stay in the queue, and no new readiness event will
                     // report them.
                     let retry_at = cx.now() + ACCEPT_RETRY_DELAY;

@@ -21,7 +21,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use otelcore_http::Bytes;
 use otelcore_http::coding::{GunzipError, GunzipStream};
-use otelcore_pipeline::{ClientAuth, Cx, Event, Logger, MonotonicTime, StartError, TimerId, WallTime};
+use otelcore_pipeline::{ClientAuth, Cx, Event, Logger, MonotonicTime, StartError, StatusReport, TimerId, WallTime};
 use slab::Slab;
 
 use crate::config::HttpClientConfig;
@@ -151,6 +151,8 @@ struct Target {
     /// The token of the scrape in flight.
     in_flight: Option<u64>,
     is_queued: bool,
+    /// The last scrape has failed.
+    has_failed: bool,
 }
 
 struct Scrape {
@@ -235,7 +237,7 @@ impl Scraper {
     pub fn add_target(&mut self, cx: &mut Cx<'_>, url: Arc<Url>, hash: u64) -> TargetId {
         let offset = scrape_offset(hash, self.config.offset_seed, self.config.interval, cx.wall_time());
         let due = cx.now() + offset;
-        let index = self.targets.insert(Target { url, due, in_flight: None, is_queued: false });
+        let index = self.targets.insert(Target { url, due, in_flight: None, is_queued: false, has_failed: false });
         self.due.set(index, Some(due));
         self.update_timer(cx);
         TargetId(index)
@@ -250,7 +252,9 @@ impl Scraper {
         }
         self.due.set(target.0, None);
         // Entries of `queued` are checked when they are taken.
-        self.targets.remove(target.0);
+        if self.targets.remove(target.0).has_failed {
+            cx.report_status(self.base + target.0 as u64, StatusReport::Ok);
+        }
         self.advance(cx, consumer);
     }
 
@@ -449,6 +453,7 @@ impl Scraper {
             target.in_flight = None;
             target.due = schedule::next_after(target.due, self.config.interval, now);
             self.due.set(scrape.target, Some(target.due).filter(|_| !self.closed));
+            report_scrape(cx, self.base + scrape.target as u64, target, &result);
         }
         let Scrape { started, began_at, page_bytes, .. } = scrape;
         let report = ScrapeReport { started, duration: now.since(began_at), page_bytes, result };
@@ -469,5 +474,22 @@ impl Scraper {
             }
             self.timer = deadline.map(|at| (at, cx.set_timer(self.base, at)));
         }
+    }
+}
+
+/// Reports the status of a target from the result of a scrape. A target without a failure before is not reported again.
+fn report_scrape(cx: &mut Cx<'_>, part: u64, target: &mut Target, result: &Result<(), ScrapeError>) {
+    match result {
+        Err(ScrapeError::Cancelled) => {}
+        Err(e) => {
+            let text = format!("scrape of {} failed: {e}", target.url.authority());
+            cx.report_status(part, StatusReport::RecoverableError(&text));
+            target.has_failed = true;
+        }
+        Ok(()) if target.has_failed => {
+            cx.report_status(part, StatusReport::Ok);
+            target.has_failed = false;
+        }
+        Ok(()) => {}
     }
 }

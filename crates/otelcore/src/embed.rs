@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use otelcore_config::{ConfigSources, Diagnostics, FeatureGates, Severity};
 use otelcore_inproc::{HostIo, InprocExporterFactory, InprocReceiverFactory, Input, Output};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{LogField, LogSink, Logger, NoopLogSink, StartError, UndeliveredItems};
+use otelcore_pipeline::{ComponentStatusEntry, LogField, LogSink, Logger, NoopLogSink, StartError, UndeliveredItems};
 use otelcore_reactor::{EventLoop, LoopHandle, RealWorld, ShutdownReport, SignalsBlocked};
 
 use crate::plan::Plan;
@@ -574,6 +574,40 @@ impl EmbeddedCollector {
         out.extend_from_slice(b",\"held_bytes\":");
         out.extend_from_slice(self.collector.budget().held().to_string().as_bytes());
         out.push(b'}');
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// The status of each component, from the start on; in a forked child none.
+    #[must_use]
+    pub fn component_statuses(&self) -> Vec<ComponentStatusEntry> {
+        if self.is_inherited() { Vec::new() } else { self.collector.component_statuses() }
+    }
+
+    /// [`EmbeddedCollector::component_statuses`] as a JSON array of objects with the keys `kind`, `id`, `instance`,
+    /// `status`, `message` and `changed_at` (RFC 3339). Later versions may add keys.
+    #[must_use]
+    pub fn component_statuses_json(&self) -> String {
+        let mut out = b"[".to_vec();
+        for entry in self.component_statuses() {
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            let texts = [
+                ("{\"kind\":", entry.kind),
+                (",\"id\":", &entry.id),
+                (",\"instance\":", &entry.instance),
+                (",\"status\":", entry.status.name()),
+                (",\"message\":", &entry.message),
+            ];
+            for (key, value) in texts {
+                out.extend_from_slice(key.as_bytes());
+                otelcore_pdata::text::put_json_string(&mut out, value.as_bytes());
+            }
+            out.extend_from_slice(b",\"changed_at\":\"");
+            otelcore_pdata::text::put_rfc3339(&mut out, entry.changed_at.0);
+            out.extend_from_slice(b"\"}");
+        }
+        out.push(b']');
         String::from_utf8(out).unwrap_or_default()
     }
 }

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use otelcore_config::{ComponentId, PipelineId};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, ConnectorParts, Graph, GraphBuilder,
-    LogScope, LogSink, Logger, NoopLogSink, OfferedCapabilities, PipelineIndex, StartError, Telemetry,
+    Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, ComponentStatusEntry,
+    ConnectorParts, Graph, GraphBuilder, LogScope, LogSink, Logger, NoopLogSink, OfferedCapabilities, PipelineIndex,
+    StartError, StatusTable, Telemetry,
 };
 use otelcore_reactor::{EventLoop, LoopHandle, Outputs, RealWorld, ShutdownReport};
 
@@ -49,6 +50,7 @@ pub struct Collector {
     telemetry: Telemetry,
     process_metrics: ProcessMetrics,
     budget: Arc<Budget>,
+    statuses: Arc<StatusTable>,
     started: OnceLock<Instant>,
     /// In a host program: the log whose outputs are opened at the start.
     host_log: Option<Arc<HostLog>>,
@@ -118,8 +120,21 @@ impl Collector {
     ) -> Self {
         let telemetry = Telemetry::new(plan.telemetry.metrics.level.0);
         let process_metrics = ProcessMetrics::new(&telemetry, outputs.clone());
+        let statuses = Arc::new(StatusTable::new(&telemetry));
         let (budget, started) = (Arc::default(), OnceLock::new());
-        Self { plan, build_info, resource, log, telemetry, process_metrics, budget, started, outputs, host_log: None }
+        Self {
+            plan,
+            build_info,
+            resource,
+            log,
+            telemetry,
+            process_metrics,
+            budget,
+            statuses,
+            started,
+            outputs,
+            host_log: None,
+        }
     }
 
     /// A collector whose log records go to `sink`.
@@ -169,6 +184,12 @@ impl Collector {
         own_metrics::render_page(&self.telemetry.collect(), &self.resource, false)
     }
 
+    /// The status of each component since the start. Any thread may call this.
+    #[must_use]
+    pub fn component_statuses(&self) -> Vec<ComponentStatusEntry> {
+        self.statuses.entries()
+    }
+
     /// Its logger.
     #[must_use]
     pub fn log(&self) -> &Logger {
@@ -182,7 +203,7 @@ impl Collector {
     pub fn build_graph(&self) -> Result<Graph, StartError> {
         let plan = &self.plan;
         let (telemetry, budget) = (&self.telemetry, &self.budget);
-        let mut graph = GraphBuilder::new(budget.clone(), self.log.clone());
+        let mut graph = GraphBuilder::new(budget.clone(), self.log.clone()).with_statuses(&self.statuses);
         for settings in &plan.telemetry.metrics.pages {
             let page = OwnMetricsPage::new(
                 settings.clone(),

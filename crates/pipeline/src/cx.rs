@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     DatagramSocket, Endpoint, FileSystem, JobResult, Key, Listener, MemorySample, MonotonicTime, Notifier, PeerAddr,
-    ProcessSample, Stream, TimerId, TooManyFileJobs, WallTime, World,
+    ProcessSample, StatusReport, StatusTable, Stream, TimerId, TooManyFileJobs, WallTime, World,
 };
 
 /// Access to the [`World`] for one component. The component uses local numbers; they become [`Key`]s with its owner
@@ -15,6 +15,7 @@ use crate::{
 pub struct Cx<'w> {
     world: &'w mut dyn World,
     owner: u32,
+    statuses: Option<&'w StatusTable>,
 }
 
 impl std::fmt::Debug for Cx<'_> {
@@ -26,12 +27,19 @@ impl std::fmt::Debug for Cx<'_> {
 impl<'w> Cx<'w> {
     /// The view of the component `owner`.
     pub fn new(world: &'w mut dyn World, owner: u32) -> Self {
-        Self { world, owner }
+        Self { world, owner, statuses: None }
+    }
+
+    /// The same view, with the table that [`Cx::report_status`] writes to.
+    #[must_use]
+    pub(crate) fn with_statuses(mut self, statuses: &'w StatusTable) -> Self {
+        self.statuses = Some(statuses);
+        self
     }
 
     /// The same world for another component.
     pub(crate) fn for_owner(&mut self, owner: u32) -> Cx<'_> {
-        Cx { world: self.world, owner }
+        Cx { world: self.world, owner, statuses: self.statuses }
     }
 
     fn key(&self, local: u64) -> Key {
@@ -167,6 +175,16 @@ impl<'w> Cx<'w> {
     /// The error that the system reports.
     pub fn read_file(&mut self, path: &str) -> io::Result<Vec<u8>> {
         self.world.read_file(path)
+    }
+
+    /// Reports the status of one part of the component: a listener, a target. Parts are numbered by the component, below
+    /// 2^63, for example by their local key. The status of the component is that of its worst part. The graph reports
+    /// starts, the outcomes of exporters and shutdowns by itself. Takes a lock: a component reports changes and errors,
+    /// not each success.
+    pub fn report_status(&mut self, part: u64, report: StatusReport<'_>) {
+        if let Some(statuses) = self.statuses {
+            statuses.report(self.owner, part, report, self.world.wall_time());
+        }
     }
 
     /// See [`World::env_var`].

@@ -21,8 +21,8 @@ use self::data_path::{DataPath, OrderedPart};
 use crate::ack::AckTarget;
 use crate::exporter_queue::ExporterQueue;
 use crate::{
-    Budget, Cx, Event, Extension, LogField, Logger, MonotonicTime, Outcomes, PipelineInput, Receiver, StartError,
-    TimerId, World,
+    Budget, ComponentStatus, Cx, Event, Extension, LogField, Logger, MonotonicTime, Outcomes, PipelineInput, Receiver,
+    StartError, StatusTable, TimerId, World,
 };
 
 /// The items that were not delivered when the graph closed.
@@ -88,6 +88,7 @@ pub struct Graph {
     components: Vec<ComponentIndex>,
     timer: Option<(MonotonicTime, TimerId)>,
     phase: Phase,
+    statuses: Arc<StatusTable>,
     log: Logger,
 }
 
@@ -103,13 +104,14 @@ impl Graph {
     /// # Errors
     /// The first component that can't start; the message is that of the Go collector.
     pub fn start(&mut self, world: &mut dyn World) -> Result<(), StartError> {
+        let statuses = &self.statuses;
         for slot in self.extensions.iter_mut().filter(|slot| slot.is_internal) {
             slot.extension.start(&mut Cx::new(world, slot.owner))?;
         }
         self.log.info("Starting extensions...", &[]);
         for slot in self.extensions.iter_mut().filter(|slot| !slot.is_internal) {
             slot.log.info("Extension is starting...", &[]);
-            let started = slot.extension.start(&mut Cx::new(world, slot.owner));
+            let started = start_component(statuses, world, slot.owner, |cx| slot.extension.start(cx));
             started.map_err(|e| StartError(format!("failed to start extensions: {e}")))?;
             slot.log.info("Extension started.", &[]);
         }
@@ -117,26 +119,26 @@ impl Graph {
             StartError(format!("cannot start pipelines: failed to start \"{id}\" {kind}: {e}"))
         };
         for slot in &mut self.data_path.exporters {
-            let started = slot.exporter.start(&mut Cx::new(world, slot.owner));
+            let started = start_component(statuses, world, slot.owner, |cx| slot.exporter.start(cx));
             started.map_err(|e| failed(&slot.id, "exporter", e))?;
         }
         for part in self.data_path.order.clone().into_iter().rev() {
             match part {
                 OrderedPart::Pipeline(index) => {
                     for slot in self.data_path.pipelines[index].processors.iter_mut().rev() {
-                        let started = slot.processor.start(&mut Cx::new(world, slot.owner));
+                        let started = start_component(statuses, world, slot.owner, |cx| slot.processor.start(cx));
                         started.map_err(|e| failed(&slot.id, "processor", e))?;
                     }
                 }
                 OrderedPart::Connector(index) => {
                     let slot = &mut self.data_path.connectors[index];
-                    let started = slot.connector.start(&mut Cx::new(world, slot.owner));
+                    let started = start_component(statuses, world, slot.owner, |cx| slot.connector.start(cx));
                     started.map_err(|e| failed(&slot.id, "connector", e))?;
                 }
             }
         }
         for slot in &mut self.receivers {
-            let started = slot.receiver.open(&mut Cx::new(world, slot.owner));
+            let started = start_component(statuses, world, slot.owner, |cx| slot.receiver.open(cx));
             started.map_err(|e| failed(&slot.id, "receiver", e))?;
         }
         for slot in &mut self.extensions {
@@ -149,7 +151,7 @@ impl Graph {
     /// Delivers an event under a key, and runs until nothing is left to do in this turn.
     pub fn handle_event(&mut self, world: &mut dyn World, owner: u32, local: u64, event: Event<'_>) {
         let Some(component) = self.components.get(owner as usize).copied() else { return };
-        let mut cx = Cx::new(world, owner);
+        let mut cx = Cx::new(world, owner).with_statuses(&self.statuses);
         match component {
             ComponentIndex::Graph if local == RECEIVERS_TIMER => {
                 if let Phase::ClosingReceivers(deadline) = self.phase {
@@ -206,7 +208,7 @@ impl Graph {
     /// Makes processors and queues pass on the data that they hold back, whether to collect more or for a pause between
     /// attempts.
     pub fn flush(&mut self, world: &mut dyn World) {
-        self.data_path.flush_all(world, None);
+        self.data_path.flush_all(world, &self.statuses, None);
         self.run_turn(world);
     }
 
@@ -217,13 +219,14 @@ impl Graph {
         }
         self.phase = Phase::ClosingReceivers(deadline);
         for slot in &mut self.extensions {
-            slot.extension.set_ready(&mut Cx::new(world, slot.owner), false);
+            slot.extension.set_ready(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses), false);
         }
         // A client that stops sending must not use up the time in which the held data could be delivered.
         let now = world.now();
         let receivers_deadline = now + deadline.since(now) / 2;
         for slot in &mut self.receivers {
-            slot.receiver.close(&mut Cx::new(world, slot.owner), receivers_deadline);
+            self.statuses.set_lifecycle(slot.owner, ComponentStatus::Stopping, "", world.wall_time());
+            slot.receiver.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses), receivers_deadline);
         }
         Cx::new(world, GRAPH_OWNER).set_timer(RECEIVERS_TIMER, receivers_deadline);
         self.run_turn(world);
@@ -245,6 +248,12 @@ impl Graph {
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
         &self.data_path.budget
+    }
+
+    /// The statuses of its components.
+    #[must_use]
+    pub fn statuses(&self) -> &Arc<StatusTable> {
+        &self.statuses
     }
 
     /// The components that still hold data, for the report of a shutdown.
@@ -277,10 +286,11 @@ impl Graph {
             for queue in slot.queues.iter_mut().flatten() {
                 queue.abort();
             }
-            slot.exporter.close(&mut Cx::new(world, slot.owner));
+            slot.exporter.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses));
         }
         self.deliver_outcomes(world);
         self.phase = Phase::Closed;
+        self.statuses.set_all(ComponentStatus::Stopped, world.wall_time());
         undelivered
     }
 
@@ -288,14 +298,14 @@ impl Graph {
     fn run_turn(&mut self, world: &mut dyn World) {
         loop {
             let mut has_worked = self.deliver_outcomes(world);
-            has_worked |= self.data_path.start_attempts(&mut Cx::new(world, GRAPH_OWNER));
+            has_worked |= self.data_path.start_attempts(&mut Cx::new(world, GRAPH_OWNER).with_statuses(&self.statuses));
             has_worked |= self.advance_shutdown(world);
             if !has_worked {
                 break;
             }
         }
         for slot in &mut self.receivers {
-            slot.receiver.flush(&mut Cx::new(world, slot.owner));
+            slot.receiver.flush(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses));
         }
         // `Receiver::flush` may have closed the last connection that a shutdown waited for.
         if self.phase != Phase::Running && self.advance_shutdown(world) {
@@ -324,7 +334,8 @@ impl Graph {
     /// back.
     fn drain(&mut self, world: &mut dyn World, deadline: MonotonicTime) {
         self.phase = Phase::Draining(deadline);
-        self.data_path.flush_all(world, Some(deadline));
+        self.statuses.set_all(ComponentStatus::Stopping, world.wall_time());
+        self.data_path.flush_all(world, &self.statuses, Some(deadline));
     }
 
     /// Reports the outcomes of payloads to their senders.
@@ -335,20 +346,24 @@ impl Graph {
             match target {
                 AckTarget::Receiver(index, request) => {
                     if let Some(slot) = self.receivers.get_mut(index) {
-                        slot.receiver.settled(&mut Cx::new(world, slot.owner), request, outcome);
+                        slot.receiver.settled(
+                            &mut Cx::new(world, slot.owner).with_statuses(&self.statuses),
+                            request,
+                            outcome,
+                        );
                     }
                 }
                 AckTarget::Processor(pipeline, index, ack_id) => {
                     let mut downstream = self.data_path.new_downstream(pipeline, index);
                     let slot = &mut self.data_path.pipelines[pipeline].processors[index];
-                    let mut cx = Cx::new(world, slot.owner);
+                    let mut cx = Cx::new(world, slot.owner).with_statuses(&self.statuses);
                     slot.processor.settled(&mut cx, ack_id, outcome, &mut downstream);
                     self.data_path.pass_all(&mut cx, pipeline, index + 1, downstream);
                 }
                 AckTarget::Connector(index, ack_id) => {
                     let mut output = self.data_path.new_connector_output(index);
                     let slot = &mut self.data_path.connectors[index];
-                    let mut cx = Cx::new(world, slot.owner);
+                    let mut cx = Cx::new(world, slot.owner).with_statuses(&self.statuses);
                     slot.connector.settled(&mut cx, ack_id, outcome, &mut output);
                     self.data_path.pass_connector_output(&mut cx, index, output);
                 }
@@ -375,13 +390,30 @@ impl Graph {
                     return false;
                 }
                 for slot in &mut data_path.exporters {
-                    slot.exporter.close(&mut Cx::new(world, slot.owner));
+                    slot.exporter.close(&mut Cx::new(world, slot.owner).with_statuses(&self.statuses));
                 }
                 self.phase = Phase::Closed;
+                self.statuses.set_all(ComponentStatus::Stopped, world.wall_time());
                 true
             }
         }
     }
+}
+
+/// Starts a component, and reports its status before and after.
+fn start_component(
+    statuses: &StatusTable,
+    world: &mut dyn World,
+    owner: u32,
+    start: impl FnOnce(&mut Cx<'_>) -> Result<(), StartError>,
+) -> Result<(), StartError> {
+    statuses.set_lifecycle(owner, ComponentStatus::Starting, "", world.wall_time());
+    let started = start(&mut Cx::new(world, owner).with_statuses(statuses));
+    match &started {
+        Ok(()) => statuses.set_lifecycle(owner, ComponentStatus::Ok, "", world.wall_time()),
+        Err(e) => statuses.set_lifecycle(owner, ComponentStatus::PermanentError, &e.0, world.wall_time()),
+    }
+    started
 }
 
 impl UndeliveredItems {

@@ -6,7 +6,7 @@
 //! and owns its state.
 //!
 //! The modules are layers; each uses only those above it:
-//! 1. values and machines without components: `time`, `log`, `budget`, `payload`, `ack`, `telemetry`, `condition`,
+//! 1. values and machines without components: `time`, `log`, `budget`, `payload`, `ack`, `telemetry`, `component_status`, `condition`,
 //!    `size_limit`, `payload_splitter`, `topology`
 //! 2. `world` with `datagram` and `file_system`, and `cx`, the view that one component has of it
 //! 3. what components exchange: `attempt`, `capabilities`, `auth`
@@ -21,6 +21,7 @@ mod auth;
 mod budget;
 mod capabilities;
 mod component;
+mod component_status;
 mod component_type;
 mod condition;
 mod cx;
@@ -48,6 +49,7 @@ pub use component::{
     BuildContext, Component, ComponentConfig, ComponentInfo, ComponentKind, Connector, ConnectorOutput, Downstream,
     Exporter, Extension, Factory, ListenAddress, PipelineInput, Processor, ReadFile, Receiver, ServedProtocol,
 };
+pub use component_status::{ComponentStatus, ComponentStatusEntry, StatusReport, StatusTable};
 pub use component_type::ComponentType;
 pub use condition::{ConditionReport, ConditionReporter};
 pub use cx::{Cx, StartError};

@@ -185,6 +185,11 @@ class AsyncCollector:
         health: dict[str, Any] = json.loads(self._engine.health())
         return health
 
+    def component_statuses(self) -> list[dict[str, Any]]:
+        """The status of each component since the start: `kind`, `id`, `instance`, `status`, `message`, `changed_at`."""
+        statuses: list[dict[str, Any]] = json.loads(self._engine.component_statuses())
+        return statuses
+
     def metrics(self) -> str:
         """The collector's own metrics, as a Prometheus page."""
         return self._engine.metrics()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use otelcore::pipeline::{ComponentStatus, ComponentStatusEntry, StatusTable};
 use otelcore_http::{Bytes, Code, Status};
 
 use crate::backend::PlannedResponse;
@@ -115,4 +116,72 @@ fn agent_keeps_data_while_the_gateway_restarts() {
         assert_eq!((fixture.held_items(), fixture.held_bytes()), (0, 0), "seed {seed}");
         assert!(fixture.log.drops().is_empty(), "seed {seed}");
     }
+}
+
+fn status_of(table: &StatusTable, kind: &str) -> ComponentStatusEntry {
+    table.entries().into_iter().find(|entry| entry.kind == kind).unwrap()
+}
+
+#[test]
+fn exporter_whose_peer_goes_and_returns_has_a_recoverable_error_meanwhile() {
+    for seed in seeds().take(5) {
+        let mut fixture = Fixture::new(seed, "  batch:", &otlp_exporter(""));
+        let statuses = fixture.sim.graph(fixture.collector).unwrap().statuses().clone();
+        let kinds: Vec<_> = statuses.entries().iter().map(|entry| (entry.kind, entry.status)).collect();
+        let ok = ComponentStatus::Ok;
+        assert_eq!(kinds, [("exporter", ok), ("receiver", ok), ("processor", ok)], "seed {seed}");
+        assert_eq!(status_of(&statuses, "processor").instance, "traces");
+        let started = status_of(&statuses, "exporter").changed_at;
+
+        fixture.sim.kill(fixture.backend_node);
+        fixture.start_client(Load { requests: 3, spans: 4, ..Load::default() });
+        fixture.sim.run_for(10 * SEC);
+        let failed = status_of(&statuses, "exporter");
+        assert_eq!(failed.status, ComponentStatus::RecoverableError, "seed {seed}: {failed:?}");
+        assert!(failed.message.contains("Unavailable") && failed.changed_at > started, "seed {seed}: {failed:?}");
+        assert_eq!(status_of(&statuses, "receiver").status, ok, "seed {seed}");
+
+        fixture.start_backend();
+        fixture.sim.run_for(60 * SEC);
+        assert!(fixture.missing().is_empty(), "seed {seed}");
+        let returned = status_of(&statuses, "exporter");
+        assert_eq!((returned.status, returned.message.as_str()), (ok, ""), "seed {seed}");
+        assert!(returned.changed_at > failed.changed_at, "seed {seed}");
+
+        fixture.sim.close(fixture.collector, 20 * SEC);
+        fixture.sim.run_for(20 * SEC);
+        assert!(statuses.entries().iter().all(|entry| entry.status == ComponentStatus::Stopped), "seed {seed}");
+    }
+}
+
+#[test]
+fn exporter_status_is_permanent_after_a_final_refusal_until_the_next_success() {
+    let mut fixture = Fixture::new(0, "", &otlp_exporter(""));
+    let statuses = fixture.sim.graph(fixture.collector).unwrap().statuses().clone();
+    let never = Status::new(Code::PermissionDenied, "never");
+    fixture.backend.borrow_mut().default_response = PlannedResponse::error(never);
+    fixture.start_client(Load { spans: 4, ..Load::default() });
+    fixture.sim.run_for(10 * SEC);
+    let refused = status_of(&statuses, "exporter");
+    assert_eq!(refused.status, ComponentStatus::PermanentError, "{refused:?}");
+    assert!(refused.message.contains("never"), "{refused:?}");
+    fixture.backend.borrow_mut().default_response = PlannedResponse::default();
+    fixture.start_client(Load { client: 2, spans: 4, ..Load::default() });
+    fixture.sim.run_for(10 * SEC);
+    assert_eq!(status_of(&statuses, "exporter").status, ComponentStatus::Ok);
+}
+
+#[test]
+fn receiver_that_accepts_no_connections_has_a_recoverable_error_meanwhile() {
+    let mut fixture = Fixture::new(0, "", &otlp_exporter(""));
+    let statuses = fixture.sim.graph(fixture.collector).unwrap().statuses().clone();
+    fixture.sim.set_accept_error(fixture.collector, Some("too many open files"));
+    fixture.start_client(Load { spans: 4, ..Load::default() });
+    fixture.sim.run_for(SEC);
+    let failed = status_of(&statuses, "receiver");
+    assert_eq!(failed.status, ComponentStatus::RecoverableError, "{failed:?}");
+    assert_eq!(failed.message, "connections can't be accepted: too many open files");
+    fixture.sim.set_accept_error(fixture.collector, None);
+    fixture.sim.run_for(SEC);
+    assert_eq!(status_of(&statuses, "receiver").status, ComponentStatus::Ok);
 }

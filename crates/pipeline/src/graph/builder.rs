@@ -9,7 +9,8 @@ use super::data_path::{ConnectorSlot, DataPath, ExporterSlot, OrderedPart, Pipel
 use super::{ComponentIndex, ExtensionSlot, Graph, MAX_ATTEMPTS_PER_TURN, Phase, ReceiverSlot};
 use crate::exporter_queue::ExporterQueue;
 use crate::{
-    Budget, Connector, Exporter, ExporterQueueConfig, Extension, Logger, Processor, Receiver, StartError, Telemetry,
+    Budget, Connector, Exporter, ExporterQueueConfig, Extension, Logger, Processor, Receiver, StartError, StatusTable,
+    Telemetry,
 };
 
 /// A receiver in a [`GraphBuilder`].
@@ -68,9 +69,18 @@ impl GraphBuilder {
                 components: vec![ComponentIndex::Graph],
                 timer: None,
                 phase: Phase::Running,
+                statuses: Arc::default(),
                 log,
             },
         }
+    }
+
+    /// Keeps the statuses of components in this table. Called before components are added; removes what the table has.
+    #[must_use]
+    pub fn with_statuses(mut self, statuses: &Arc<StatusTable>) -> Self {
+        statuses.clear();
+        self.graph.statuses = statuses.clone();
+        self
     }
 
     fn new_owner(&mut self, component: ComponentIndex) -> u32 {
@@ -82,6 +92,7 @@ impl GraphBuilder {
     /// Adds an extension. They start in this order, before everything else.
     pub fn add_extension(&mut self, extension: Box<dyn Extension>, log: Logger) {
         let owner = self.new_owner(ComponentIndex::Extension(self.graph.extensions.len()));
+        self.graph.statuses.add(owner, "extension", &log.scope().id, String::new());
         self.graph.extensions.push(ExtensionSlot { owner, extension, log, is_internal: false });
     }
 
@@ -103,6 +114,7 @@ impl GraphBuilder {
     ) -> ExporterIndex {
         let index = self.graph.data_path.exporters.len();
         let owner = self.new_owner(ComponentIndex::Exporter(index));
+        self.graph.statuses.add(owner, "exporter", &id.to_string(), String::new());
         let sendings = Signal::ALL.map(|signal| {
             let name = id.to_string();
             signals.contains(&signal).then(|| ExporterQueue::new(config.clone(), signal, &name, telemetry, log.clone()))
@@ -113,6 +125,7 @@ impl GraphBuilder {
             exporter,
             queues: sendings,
             attempts_left: MAX_ATTEMPTS_PER_TURN,
+            has_failed: [false; 3],
         });
         ExporterIndex(index)
     }
@@ -121,6 +134,7 @@ impl GraphBuilder {
     pub fn add_receiver(&mut self, id: ComponentId, receiver: Box<dyn Receiver>) -> ReceiverIndex {
         let index = self.graph.receivers.len();
         let owner = self.new_owner(ComponentIndex::Receiver(index));
+        self.graph.statuses.add(owner, "receiver", &id.to_string(), String::new());
         self.graph.receivers.push(ReceiverSlot { id, owner, receiver });
         ReceiverIndex(index)
     }
@@ -138,10 +152,10 @@ impl GraphBuilder {
         let processors = processors
             .into_iter()
             .enumerate()
-            .map(|(i, (id, processor))| ProcessorSlot {
-                id,
-                owner: self.new_owner(ComponentIndex::Processor(index, i)),
-                processor,
+            .map(|(i, (component, processor))| {
+                let owner = self.new_owner(ComponentIndex::Processor(index, i));
+                self.graph.statuses.add(owner, "processor", &component.to_string(), id.to_string());
+                ProcessorSlot { id: component, owner, processor }
             })
             .collect();
         self.graph.data_path.pipelines.push(Pipeline {
@@ -164,6 +178,8 @@ impl GraphBuilder {
         for parts in connectors {
             let index = self.graph.data_path.connectors.len();
             let owner = self.new_owner(ComponentIndex::Connector(index));
+            let signals = format!("{} to {}", parts.signals.0, parts.signals.1);
+            self.graph.statuses.add(owner, "connector", &parts.id.to_string(), signals);
             let data_path = &mut self.graph.data_path;
             for source in &parts.sources {
                 if let Some(pipeline) = data_path.pipelines.get_mut(source.0) {

@@ -12,10 +12,11 @@ use super::{GRAPH_OWNER, MORE_ATTEMPTS};
 use crate::ack::{AckTarget, Settlements};
 use crate::attempt::AttemptOutcome;
 use crate::component::InputTarget;
+use crate::component_status::FIRST_GRAPH_PART;
 use crate::exporter_queue::ExporterQueue;
 use crate::{
     Ack, AttemptId, Budget, Connector, ConnectorOutput, Cx, Downstream, Exporter, LossReason, MonotonicTime, Outcome,
-    Outcomes, Payload, Processor, StartError, World, order_by_needs,
+    Outcomes, Payload, Processor, StartError, StatusReport, StatusTable, World, order_by_needs,
 };
 
 const UNSUPPORTED_SIGNAL: &str = "telemetry type is not supported";
@@ -44,6 +45,8 @@ pub(super) struct ExporterSlot {
     pub(super) queues: [Option<ExporterQueue>; 3],
     /// Attempts that it may still be given in this turn.
     pub(super) attempts_left: u32,
+    /// Whether the last attempt has failed, by signal.
+    pub(super) has_failed: [bool; 3],
 }
 
 pub(super) struct ConnectorSlot {
@@ -308,9 +311,13 @@ impl DataPath {
     pub(super) fn handle_outcomes(&mut self, cx: &mut Cx<'_>, exporter: usize, done: &mut Outcomes) {
         for (attempt, attempt_outcome) in done.drain() {
             let (now, random) = (cx.now(), cx.random());
-            let Some(Some(queue)) = self.exporters[exporter].queues.get_mut(usize::from(attempt.signal)) else {
-                continue;
-            };
+            let signal = usize::from(attempt.signal);
+            let slot = &mut self.exporters[exporter];
+            let Some(Some(queue)) = slot.queues.get_mut(signal) else { continue };
+            if let Some(has_failed) = slot.has_failed.get_mut(signal) {
+                let mut cx = cx.for_owner(slot.owner);
+                report_attempt(&mut cx, FIRST_GRAPH_PART + u64::from(attempt.signal), &attempt_outcome, has_failed);
+            }
             match attempt_outcome {
                 AttemptOutcome::Whole(outcome) => queue.handle_outcome(now, attempt.number, outcome, random),
                 AttemptOutcome::Pieces(partial) => queue.handle_partial_outcome(now, attempt.number, partial, random),
@@ -320,14 +327,14 @@ impl DataPath {
 
     /// Makes processors and connectors pass on what they hold, in the direction of the data, and queues shorten their
     /// pauses. `deadline` is that of a shutdown: then nothing waits for more data from now on.
-    pub(super) fn flush_all(&mut self, world: &mut dyn World, deadline: Option<MonotonicTime>) {
+    pub(super) fn flush_all(&mut self, world: &mut dyn World, statuses: &StatusTable, deadline: Option<MonotonicTime>) {
         for i in 0..self.order.len() {
             match self.order[i] {
-                OrderedPart::Pipeline(pipeline) => self.flush_pipeline(world, pipeline, deadline.is_some()),
+                OrderedPart::Pipeline(pipeline) => self.flush_pipeline(world, statuses, pipeline, deadline.is_some()),
                 OrderedPart::Connector(index) => {
                     let mut output = self.new_connector_output(index);
                     let slot = &mut self.connectors[index];
-                    let mut cx = Cx::new(world, slot.owner);
+                    let mut cx = Cx::new(world, slot.owner).with_statuses(statuses);
                     if deadline.is_some() {
                         slot.connector.drain(&mut cx, &mut output);
                     } else {
@@ -346,11 +353,11 @@ impl DataPath {
         }
     }
 
-    fn flush_pipeline(&mut self, world: &mut dyn World, pipeline: usize, is_shutdown: bool) {
+    fn flush_pipeline(&mut self, world: &mut dyn World, statuses: &StatusTable, pipeline: usize, is_shutdown: bool) {
         for index in 0..self.pipelines[pipeline].processors.len() {
             let mut downstream = self.new_downstream(pipeline, index);
             let slot = &mut self.pipelines[pipeline].processors[index];
-            let mut cx = Cx::new(world, slot.owner);
+            let mut cx = Cx::new(world, slot.owner).with_statuses(statuses);
             if is_shutdown {
                 slot.processor.drain(&mut cx, &mut downstream);
             } else {
@@ -358,5 +365,36 @@ impl DataPath {
             }
             self.pass_all(&mut cx, pipeline, index + 1, downstream);
         }
+    }
+}
+
+/// Reports the status of an exporter for one signal from the outcome of an attempt. A payload that was refused for what it
+/// contains is a permanent error until a later one succeeds.
+fn report_attempt(cx: &mut Cx<'_>, part: u64, outcome: &AttemptOutcome, has_failed: &mut bool) {
+    let (error, is_permanent) = match outcome {
+        AttemptOutcome::Whole(Outcome::Retry { why, .. }) => (Some(why), false),
+        AttemptOutcome::Whole(Outcome::Permanent(why)) => (Some(why), true),
+        AttemptOutcome::Whole(Outcome::Delivered) => (None, false),
+        // The graph ends.
+        AttemptOutcome::Whole(Outcome::Lost(_)) => return,
+        AttemptOutcome::Pieces(partial) => match (&partial.retry, &partial.refused) {
+            (Some((_, _, why)), _) => (Some(why), false),
+            (None, Some((_, why))) => (Some(why), true),
+            (None, None) => (None, false),
+        },
+    };
+    match error {
+        Some(why) => {
+            let text = why.to_string();
+            let report = StatusReport::RecoverableError(&text);
+            cx.report_status(part, if is_permanent { StatusReport::PermanentError(&text) } else { report });
+            *has_failed = true;
+        }
+        // Without a failure before, nothing has changed.
+        None if *has_failed => {
+            cx.report_status(part, StatusReport::Ok);
+            *has_failed = false;
+        }
+        None => {}
     }
 }
