@@ -53,8 +53,13 @@ built_in_types! {
     "extension-memory-ballast": otelcore_extensions::MemoryBallastFactory;
     "processor-attributes": otelcore_processors::AttributesFactory;
     "processor-batch": otelcore_processor_batch::BatchFactory;
+    "processor-cumulativetodelta": otelcore_processors::CumulativeToDeltaFactory;
+    "processor-groupbyattrs": otelcore_processors::GroupByAttrsFactory;
     "processor-memory-limiter": otelcore_processor_memory_limiter::MemoryLimiterFactory;
+    "processor-metrics-transform": otelcore_processors::MetricsTransformFactory;
+    "processor-probabilistic-sampler": otelcore_processors::ProbabilisticSamplerFactory;
     "processor-resource": otelcore_processors::ResourceFactory;
+    "processor-span": otelcore_processors::SpanFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
 }
 

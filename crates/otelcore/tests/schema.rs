@@ -189,8 +189,9 @@ const DIFFERENT: [(&str, &str, &str); 8] = [
 ];
 
 /// Defaults that differ from those of the Go structs.
-const OTHER_DEFAULTS: [(&str, &str, &str); 11] = [
+const OTHER_DEFAULTS: [(&str, &str, &str); 12] = [
     ("*", "sending_queue::sizer", "the same, which Go's type does not print"),
+    ("processors/cumulativetodelta", "initial_value", "the word for what Go's type is at first"),
     ("exporters/prometheus", "translation_strategy", "what the empty word means"),
     ("exporters/otlp_grpc", "keepalive::time", "grpc-go raises it to this"),
     ("exporters/otlp_grpc", "keepalive::timeout", "that of configgrpc's own constructor"),

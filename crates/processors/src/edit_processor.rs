@@ -5,10 +5,13 @@
 //! charged as they grow. Takes custody of nothing: the outcome of a payload is that of the next component.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use otelcore_pdata::edit::{EditPass, Edited, Editor, OutputLimit};
 use otelcore_pdata::{Rope, StepBudget};
-use otelcore_pipeline::{Ack, Cx, Downstream, Event, Held, JobResult, LossReason, Outcome, Payload, Processor};
+use otelcore_pipeline::{
+    Ack, Cx, Downstream, Event, Held, JobResult, LossReason, Outcome, Payload, Processor, StartError, WallTime,
+};
 
 /// An editor that is used for one payload after another.
 pub(crate) trait PayloadEditor: Editor + Send + 'static {
@@ -21,6 +24,43 @@ pub(crate) trait PayloadEditor: Editor + Send + 'static {
     /// Units of work that a byte of the payload costs at most; see [`StepBudget`]. One callback is not divided, and a
     /// payload may be one item, so this decides which payloads are edited on a helper thread.
     fn cost_per_byte(&self) -> u64;
+
+    /// Whether [`PayloadEditor::rebuild`] takes the place of a pass.
+    const REBUILDS: bool = false;
+
+    /// Makes the body anew, for processors that move or join items. `None`: the body stays as it is. What is written is
+    /// charged to `output` as it grows. It is not divided.
+    ///
+    /// # Errors
+    /// The outcome of a payload for whose output there is no room.
+    fn rebuild(&mut self, body: &Rope, output: &mut Held) -> Result<Option<Rope>, Outcome> {
+        let _ = (body, output);
+        Ok(None)
+    }
+
+    /// Called once, before the first payload, with the time and a random number.
+    fn start(&mut self, now: WallTime, random: u64) {
+        let _ = (now, random);
+    }
+
+    /// The time at which the next payload begins; called before [`PayloadEditor::begin`].
+    fn set_time(&mut self, now: WallTime) {
+        let _ = now;
+    }
+
+    /// The end of a payload, always on the thread of the loop: the place to write metrics, which have one writer.
+    fn end(&mut self) {}
+
+    /// How often [`PayloadEditor::expire`] is called. `None`: the editor keeps no state.
+    fn expiry_interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Removes state that has become old, some milliseconds of it. True: all of it has been checked.
+    fn expire(&mut self, now: WallTime) -> bool {
+        let _ = now;
+        true
+    }
 }
 
 /// Bytes of payloads that may wait behind one that is edited on a helper thread.
@@ -32,9 +72,18 @@ const JOB_KEY: u64 = 0;
 /// The local key under which the processor requests the next turn.
 const NEXT_TURN_KEY: u64 = 1;
 
-/// A pass over one payload, with what it needs.
+/// The local key of the timer at which old state is removed.
+const EXPIRY_KEY: u64 = 2;
+
+/// The body while it is edited or made anew.
+enum TaskBody {
+    Pass(EditPass),
+    Rebuild { body: Rope, rebuilt: Option<Rope> },
+}
+
+/// The work on one payload, with what it needs.
 struct EditTask<E> {
-    pass: EditPass,
+    body: TaskBody,
     editor: E,
     /// The charge for the new bytes.
     output: Held,
@@ -46,18 +95,34 @@ type EditResult = Result<(Rope, Edited, Held), Outcome>;
 impl<E: PayloadEditor> EditTask<E> {
     /// Goes on until the end (true) or the end of the step.
     fn step(&mut self, work: &mut StepBudget) -> Result<bool, Outcome> {
-        let is_done = self.pass.step(&mut self.editor, work).map_err(|error| Outcome::permanent(error.to_string()))?;
-        if !is_done {
-            let written = self.pass.written() as u64;
-            self.output.try_grow(written).map_err(|no_room| Outcome::retry(no_room.to_string()))?;
+        match &mut self.body {
+            TaskBody::Pass(pass) => {
+                let is_done =
+                    pass.step(&mut self.editor, work).map_err(|error| Outcome::permanent(error.to_string()))?;
+                if !is_done {
+                    let written = pass.written() as u64;
+                    self.output.try_grow(written).map_err(|no_room| Outcome::retry(no_room.to_string()))?;
+                }
+                Ok(is_done)
+            }
+            TaskBody::Rebuild { body, rebuilt } => {
+                work.charge((body.len() as u64).saturating_mul(self.editor.cost_per_byte()));
+                *rebuilt = self.editor.rebuild(body, &mut self.output)?;
+                Ok(true)
+            }
         }
-        Ok(is_done)
     }
 
     fn end(self, result: Result<bool, Outcome>) -> (E, EditResult) {
-        let Self { pass, editor, output } = self;
+        let Self { body, editor, output } = self;
         let result = result.map(|_| {
-            let (rope, edited) = pass.finish();
+            let (rope, edited) = match body {
+                TaskBody::Pass(pass) => pass.finish(),
+                TaskBody::Rebuild { rebuilt: Some(rope), .. } => {
+                    (rope, Edited { changed_parts: 1, ..Edited::default() })
+                }
+                TaskBody::Rebuild { body, rebuilt: None } => (body, Edited { shared_parts: 1, ..Edited::default() }),
+            };
             (rope, edited, output)
         });
         (editor, result)
@@ -93,6 +158,9 @@ pub(crate) struct EditProcessor<E> {
     waiting: VecDeque<(Payload, Ack)>,
     waiting_bytes: usize,
     is_turn_requested: bool,
+    /// Old state is to be removed when the editor is free again.
+    is_expiry_due: bool,
+    expiry_interval: Option<Duration>,
 }
 
 impl<E: PayloadEditor> EditProcessor<E> {
@@ -104,7 +172,15 @@ impl<E: PayloadEditor> EditProcessor<E> {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             is_turn_requested: false,
+            is_expiry_due: false,
+            expiry_interval: None,
         }
+    }
+
+    fn started_editor(&self, cx: &mut Cx<'_>) -> E {
+        let mut editor = (self.new_editor)();
+        editor.start(cx.wall_time(), cx.random());
+        editor
     }
 
     /// Edits a payload and passes it on, or gives it to a helper thread.
@@ -116,19 +192,26 @@ impl<E: PayloadEditor> EditProcessor<E> {
         work: &mut StepBudget,
         downstream: &mut Downstream,
     ) {
-        let mut editor = self.editor.take().unwrap_or_else(&*self.new_editor);
+        let mut editor = self.editor.take().unwrap_or_else(|| self.started_editor(cx));
+        editor.set_time(cx.wall_time());
         editor.begin(&payload);
         let limit = editor.output_limit(&payload);
         let most_work = (payload.body.len() as u64).saturating_mul(editor.cost_per_byte());
         let body = std::mem::take(&mut payload.body);
         let items = body.items();
         let output = payload.held.hold_derived(0);
-        let mut task = EditTask { pass: EditPass::new(payload.signal, body, limit), editor, output };
+        let body = if E::REBUILDS {
+            TaskBody::Rebuild { body, rebuilt: None }
+        } else {
+            TaskBody::Pass(EditPass::new(payload.signal, body, limit))
+        };
+        let mut task = EditTask { body, editor, output };
         if most_work <= StepBudget::UNITS_PER_STEP {
             match task.step(work) {
                 Ok(false) => {}
                 ended => {
-                    let (editor, result) = task.end(ended);
+                    let (mut editor, result) = task.end(ended);
+                    editor.end();
                     self.editor = Some(editor);
                     return pass_on(payload, ack, result, downstream);
                 }
@@ -181,7 +264,31 @@ fn pass_on(mut payload: Payload, ack: Ack, result: EditResult, downstream: &mut 
     downstream.send(payload, ack);
 }
 
+impl<E: PayloadEditor> EditProcessor<E> {
+    /// Has the editor remove old state, a part in each turn.
+    fn expire(&mut self, cx: &mut Cx<'_>) {
+        let (Some(editor), Some(interval)) = (&mut self.editor, self.expiry_interval) else { return };
+        self.is_expiry_due = !editor.expire(cx.wall_time());
+        if self.is_expiry_due {
+            cx.request_ready(EXPIRY_KEY);
+        } else {
+            editor.end();
+            cx.set_timer(EXPIRY_KEY, cx.now() + interval);
+        }
+    }
+}
+
 impl<E: PayloadEditor> Processor for EditProcessor<E> {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let editor = self.started_editor(cx);
+        self.expiry_interval = editor.expiry_interval();
+        if let Some(interval) = self.expiry_interval {
+            cx.set_timer(EXPIRY_KEY, cx.now() + interval);
+        }
+        self.editor = Some(editor);
+        Ok(())
+    }
+
     fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
         if self.job.is_none() && self.waiting.is_empty() {
             return self.edit(cx, payload, ack, &mut StepBudget::for_one_step(), downstream);
@@ -195,16 +302,28 @@ impl<E: PayloadEditor> Processor for EditProcessor<E> {
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, downstream: &mut Downstream) {
+        if local == EXPIRY_KEY {
+            // While the editor is in use, the end of the job does it.
+            self.is_expiry_due = true;
+            return self.expire(cx);
+        }
         if local == NEXT_TURN_KEY {
             self.is_turn_requested = false;
         } else if let Some(RunningJob { result, payload, ack, .. }) = self.job.take() {
             match result.take() {
-                Some((editor, result)) => {
+                Some((mut editor, result)) => {
+                    editor.end();
                     self.editor = Some(editor);
                     pass_on(payload, ack, result, downstream);
                 }
                 // It has panicked.
-                None => ack.settle(Outcome::Lost(LossReason::Dropped)),
+                None => {
+                    ack.settle(Outcome::Lost(LossReason::Dropped));
+                    self.editor = Some(self.started_editor(cx));
+                }
+            }
+            if self.is_expiry_due {
+                self.expire(cx);
             }
         }
         self.edit_waiting(cx, downstream);

@@ -1,32 +1,64 @@
-//! Light processors that change telemetry in place, each behind a feature of its name: `attributes`, `resource`.
+//! Light processors, each behind a feature of its name. README.md lists them.
 //!
-//! A processor is a declared configuration, which is compiled once, and an [`Editor`](otelcore_pdata::edit::Editor).
-//! What they share: actions on attributes, matching of items, and the processor
-//! around an editor, which keeps the order of payloads and runs a long edit on a helper thread. Nothing here knows a
-//! receiver or exporter, or performs IO.
+//! A processor is a declared configuration, which is compiled once, and an [`Editor`](otelcore_pdata::edit::Editor) or a
+//! function that makes a body anew. What they share: actions on attributes, matching of items, metrics as owned values, state
+//! by series, and the processor around an editor, which keeps the order of payloads and runs a long edit on a helper
+//! thread. Nothing here knows a receiver or exporter, or performs IO.
 #![forbid(unsafe_code)]
+// What processors share is always compiled; with some of the features only, parts of it are unused.
+#![cfg_attr(
+    not(all(
+        feature = "attributes",
+        feature = "cumulativetodelta",
+        feature = "groupbyattrs",
+        feature = "metrics_transform",
+        feature = "probabilistic_sampler",
+        feature = "resource",
+        feature = "span"
+    )),
+    allow(dead_code, unused_imports)
+)]
 
-#[cfg(any(feature = "attributes", feature = "resource"))]
 mod actions;
 #[cfg(feature = "attributes")]
 mod attributes;
-#[cfg(any(feature = "attributes", feature = "resource"))]
+#[cfg(feature = "cumulativetodelta")]
+mod cumulative_to_delta;
 mod edit_processor;
-#[cfg(feature = "attributes")]
+mod exponential;
+#[cfg(feature = "groupbyattrs")]
+mod group_by_attrs;
 mod matching;
+#[cfg(feature = "metrics_transform")]
+mod metrics_transform;
+mod owned_metric;
+#[cfg(feature = "probabilistic_sampler")]
+mod probabilistic_sampler;
 #[cfg(feature = "resource")]
 mod resource;
-#[cfg(any(feature = "attributes", feature = "resource"))]
+mod series;
+#[cfg(feature = "span")]
+mod span;
 mod value;
 
 #[cfg(test)]
 mod testing;
 
-#[cfg(any(feature = "attributes", feature = "resource"))]
 pub use actions::ActionConfig;
 #[cfg(feature = "attributes")]
 pub use attributes::{AttributesConfig, AttributesFactory};
-#[cfg(feature = "attributes")]
+#[cfg(feature = "cumulativetodelta")]
+pub use cumulative_to_delta::{CumulativeToDeltaConfig, CumulativeToDeltaFactory, MetricMatchConfig};
+#[cfg(feature = "groupbyattrs")]
+pub use group_by_attrs::{GroupByAttrsConfig, GroupByAttrsFactory};
 pub use matching::{AttributeMatchConfig, LibraryMatchConfig, MatchConfig, RegexpConfig, SeverityMatchConfig};
+#[cfg(feature = "metrics_transform")]
+pub use metrics_transform::{
+    MetricsTransformConfig, MetricsTransformFactory, OperationConfig, TransformConfig, ValueActionConfig,
+};
+#[cfg(feature = "probabilistic_sampler")]
+pub use probabilistic_sampler::{ProbabilisticSamplerConfig, ProbabilisticSamplerFactory};
 #[cfg(feature = "resource")]
 pub use resource::{ResourceConfig, ResourceFactory};
+#[cfg(feature = "span")]
+pub use span::{SpanConfig, SpanFactory, SpanNameConfig, SpanStatusConfig, ToAttributesConfig};

@@ -118,3 +118,61 @@ pub(crate) fn show(attribute: &KeyValue) -> String {
     }
     format!("{}={}", attribute.key, value(attribute.value.as_ref()))
 }
+
+/// A processor that has started, in its own world and context.
+pub(crate) struct Started {
+    pub(crate) test: ProcessorTest,
+    pub(crate) context: TestContext,
+    signal: Signal,
+}
+
+impl Started {
+    pub(crate) fn new(factory: &dyn Factory, yaml: &str, signal: Signal) -> Self {
+        let context = TestContext { signals: vec![signal], ..TestContext::new() };
+        let Component::Processor(processor) = context.create(factory, factory.info().type_name, yaml).unwrap() else {
+            panic!("a processor");
+        };
+        let mut test = ProcessorTest::new(processor);
+        test.start().unwrap();
+        Self { test, context, signal }
+    }
+
+    /// Processes a body, and returns what is passed on.
+    pub(crate) fn process(&mut self, body: Vec<u8>) -> Vec<Bytes> {
+        let items = check(self.signal, &body).unwrap().items;
+        self.test.process(self.context.payload(self.signal, Rope::new(body.into(), items)));
+        self.test.run();
+        self.take()
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Bytes> {
+        let passed_on = self.test.take_passed_on().into_iter();
+        passed_on
+            .map(|(payload, ack)| {
+                ack.settle(Outcome::Delivered);
+                assert_eq!(check(self.signal, &payload.body.to_bytes()).unwrap().items, payload.items());
+                payload.body.to_bytes()
+            })
+            .collect()
+    }
+
+    /// The value of an own metric; of all series with these labels together.
+    pub(crate) fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let families = self.context.telemetry.collect();
+        let samples = families.iter().filter(|family| family.name == name).flat_map(|family| &family.samples);
+        samples
+            .filter(|sample| labels.iter().all(|label| sample.labels.iter().any(|(k, v)| (*k, v.as_str()) == *label)))
+            .map(|sample| match sample.value {
+                otelcore_pipeline::SeriesValue::Number(v) => v,
+                otelcore_pipeline::SeriesValue::Histogram { ref counts, .. } => counts.iter().sum::<u64>() as f64,
+            })
+            .sum()
+    }
+}
+
+/// A body with one metric, which `write` writes.
+pub(crate) fn metric_body(write: impl FnOnce(&mut otelcore_pdata::build::MetricWriter<'_>)) -> Vec<u8> {
+    let mut body = otelcore_pdata::build::Body::new();
+    write(&mut body.resource_metrics().scope_metrics().metric());
+    body.bytes().to_vec()
+}

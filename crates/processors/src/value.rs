@@ -1,6 +1,9 @@
-//! Values of a configuration as attribute values.
+//! Values of a configuration as attribute values, and matches of patterns.
+
+use std::ops::Range;
 
 use otelcore_config::{ConfigNode, NodeValue};
+use otelcore_go_regexp::GoRegexp;
 use otelcore_pdata::{MAX_NESTING, Value};
 
 /// The attribute value of any value of a configuration.
@@ -34,7 +37,17 @@ fn convert(node: &ConfigNode, levels_left: u8) -> Value {
     }
 }
 
-#[cfg(feature = "attributes")]
+/// Where the groups of the first match are in a text, from the whole match on.
+pub(crate) fn first_match(pattern: &GoRegexp, text: &[u8]) -> Option<Vec<Option<Range<usize>>>> {
+    let mut found = None;
+    let ended = pattern.find_all(text, |groups| {
+        found = Some(groups.to_vec());
+        Err(())
+    });
+    // An error ends the search at the first match.
+    ended.err().and(found)
+}
+
 /// The name of the value's type in Go's messages.
 pub(crate) fn type_name(value: &Value) -> &'static str {
     match value {

@@ -23,7 +23,12 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/attributesprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/cumulativetodeltaprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbyattrsprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/metricstransformprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourceprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/spanprocessor"
 	"go.opentelemetry.io/collector/exporter/debugexporter"
 	"go.opentelemetry.io/collector/exporter/otlpexporter"
 	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
@@ -49,6 +54,11 @@ var components = []component{
 	{"processors/batch", core + "processor/batchprocessor", batchprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/memory_limiter", core + "processor/memorylimiterprocessor", memorylimiterprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/resource", contrib + "processor/resourceprocessor", resourceprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/cumulativetodelta", contrib + "processor/cumulativetodeltaprocessor", cumulativetodeltaprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/groupbyattrs", contrib + "processor/groupbyattrsprocessor", groupbyattrsprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/metrics_transform", contrib + "processor/metricstransformprocessor", metricstransformprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/probabilistic_sampler", contrib + "processor/probabilisticsamplerprocessor", probabilisticsamplerprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/span", contrib + "processor/spanprocessor", spanprocessor.NewFactory().CreateDefaultConfig()},
 	{"exporters/debug", core + "exporter/debugexporter", debugexporter.NewFactory().CreateDefaultConfig()},
 	{"exporters/otlp_grpc", core + "exporter/otlpexporter", otlpexporter.NewFactory().CreateDefaultConfig()},
 	{"exporters/otlp_http", core + "exporter/otlphttpexporter", otlphttpexporter.NewFactory().CreateDefaultConfig()},

@@ -1,5 +1,6 @@
-// Reads telemetry on standard input and writes what the attributes and resource processors of the Go collector make of it.
+// Reads telemetry on standard input and writes what processors of the Go collector make of it.
 //
+// With the argument `cases`, see cases.go. Otherwise for the attributes and resource processors:
 // Input: for each case the processor (a byte: 0 attributes, 1 resource), the signal (a byte: 0 traces, 1 metrics, 2 logs),
 // and three times a length (u32, little endian) and so many bytes: the processor's section in YAML, the request's metadata
 // as a JSON object of lists, the body. Output for each: a byte, 0 for a body and 1 for the text of an error, a length and so
@@ -17,10 +18,20 @@ import (
 	"os"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/attributesprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/cumulativetodeltaprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/deltatocumulativeprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbyattrsprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbytraceprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/metricstransformprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/redactionprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourceprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/spanprocessor"
 	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/xconfmap"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/pmetric"
@@ -29,11 +40,27 @@ import (
 	"go.opentelemetry.io/collector/processor/processortest"
 )
 
-var factories = []processor.Factory{attributesprocessor.NewFactory(), resourceprocessor.NewFactory()}
+// The index of a processor is its number in the inputs.
+var factories = []processor.Factory{
+	attributesprocessor.NewFactory(),
+	resourceprocessor.NewFactory(),
+	metricstransformprocessor.NewFactory(),
+	cumulativetodeltaprocessor.NewFactory(),
+	groupbyattrsprocessor.NewFactory(),
+	probabilisticsamplerprocessor.NewFactory(),
+	spanprocessor.NewFactory(),
+	redactionprocessor.NewFactory(),
+	deltatocumulativeprocessor.NewFactory(),
+	groupbytraceprocessor.NewFactory(),
+}
 
 func main() {
 	in, out := bufio.NewReader(os.Stdin), bufio.NewWriter(os.Stdout)
-	err := run(in, out)
+	answer := run
+	if len(os.Args) > 1 && os.Args[1] == "cases" {
+		answer = runCases
+	}
+	err := answer(in, out)
 	if err == nil {
 		err = out.Flush()
 	}
@@ -75,6 +102,40 @@ func run(in io.Reader, out io.Writer) error {
 }
 
 func process(which, signal byte, yaml, metadata, body []byte) ([]byte, error) {
+	var headers map[string][]string
+	if err := json.Unmarshal(metadata, &headers); err != nil {
+		return nil, err
+	}
+	ctx := client.NewContext(context.Background(), client.Info{Metadata: client.NewMetadata(headers)})
+	p, err := create(ctx, which, signal, yaml)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Start(ctx, componenttest.NewNopHost()); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(p.consume(body), p.Shutdown(ctx)); err != nil {
+		return nil, err
+	}
+	bodies, err := p.take()
+	if err != nil {
+		return nil, err
+	}
+	return bodies[0], nil
+}
+
+// instance is a processor with what it passes on.
+type instance struct {
+	component.Component
+	consume func(body []byte) error
+	// take returns what was passed on since the last call.
+	take func() ([][]byte, error)
+}
+
+func create(ctx context.Context, which, signal byte, yaml []byte) (*instance, error) {
+	if int(which) >= len(factories) {
+		return nil, fmt.Errorf("no processor has the index %d", which)
+	}
 	factory := factories[which]
 	config := factory.CreateDefaultConfig()
 	retrieved, err := confmap.NewRetrievedFromYAML(yaml)
@@ -88,67 +149,73 @@ func process(which, signal byte, yaml, metadata, body []byte) ([]byte, error) {
 	if err := conf.Unmarshal(config); err != nil {
 		return nil, err
 	}
-	if validator, ok := config.(interface{ Validate() error }); ok {
-		if err := validator.Validate(); err != nil {
-			return nil, err
-		}
-	}
-	var headers map[string][]string
-	if err := json.Unmarshal(metadata, &headers); err != nil {
+	if err := xconfmap.Validate(config); err != nil {
 		return nil, err
 	}
-	ctx := client.NewContext(context.Background(), client.Info{Metadata: client.NewMetadata(headers)})
 	settings := processortest.NewNopSettings(factory.Type())
 	switch signal {
 	case 0:
-		sink := new(consumertest.TracesSink)
-		p, err := factory.CreateTraces(ctx, settings, config, sink)
+		next := new(consumertest.TracesSink)
+		p, err := factory.CreateTraces(ctx, settings, config, next)
 		if err != nil {
 			return nil, err
 		}
-		data, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(body)
-		if err != nil {
-			return nil, err
-		}
-		if err := consume(ctx, p, func() error { return p.ConsumeTraces(ctx, data) }); err != nil {
-			return nil, err
-		}
-		return (&ptrace.ProtoMarshaler{}).MarshalTraces(sink.AllTraces()[0])
+		return &instance{p, func(body []byte) error {
+			data, err := (&ptrace.ProtoUnmarshaler{}).UnmarshalTraces(body)
+			if err != nil {
+				return err
+			}
+			return p.ConsumeTraces(ctx, data)
+		}, func() ([][]byte, error) {
+			all := next.AllTraces()
+			next.Reset()
+			return marshalAll(all, (&ptrace.ProtoMarshaler{}).MarshalTraces)
+		}}, nil
 	case 1:
-		sink := new(consumertest.MetricsSink)
-		p, err := factory.CreateMetrics(ctx, settings, config, sink)
+		next := new(consumertest.MetricsSink)
+		p, err := factory.CreateMetrics(ctx, settings, config, next)
 		if err != nil {
 			return nil, err
 		}
-		data, err := (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics(body)
-		if err != nil {
-			return nil, err
-		}
-		if err := consume(ctx, p, func() error { return p.ConsumeMetrics(ctx, data) }); err != nil {
-			return nil, err
-		}
-		return (&pmetric.ProtoMarshaler{}).MarshalMetrics(sink.AllMetrics()[0])
+		return &instance{p, func(body []byte) error {
+			data, err := (&pmetric.ProtoUnmarshaler{}).UnmarshalMetrics(body)
+			if err != nil {
+				return err
+			}
+			return p.ConsumeMetrics(ctx, data)
+		}, func() ([][]byte, error) {
+			all := next.AllMetrics()
+			next.Reset()
+			return marshalAll(all, (&pmetric.ProtoMarshaler{}).MarshalMetrics)
+		}}, nil
 	default:
-		sink := new(consumertest.LogsSink)
-		p, err := factory.CreateLogs(ctx, settings, config, sink)
+		next := new(consumertest.LogsSink)
+		p, err := factory.CreateLogs(ctx, settings, config, next)
 		if err != nil {
 			return nil, err
 		}
-		data, err := (&plog.ProtoUnmarshaler{}).UnmarshalLogs(body)
-		if err != nil {
-			return nil, err
-		}
-		if err := consume(ctx, p, func() error { return p.ConsumeLogs(ctx, data) }); err != nil {
-			return nil, err
-		}
-		return (&plog.ProtoMarshaler{}).MarshalLogs(sink.AllLogs()[0])
+		return &instance{p, func(body []byte) error {
+			data, err := (&plog.ProtoUnmarshaler{}).UnmarshalLogs(body)
+			if err != nil {
+				return err
+			}
+			return p.ConsumeLogs(ctx, data)
+		}, func() ([][]byte, error) {
+			all := next.AllLogs()
+			next.Reset()
+			return marshalAll(all, (&plog.ProtoMarshaler{}).MarshalLogs)
+		}}, nil
 	}
 }
 
-func consume(ctx context.Context, p component.Component, send func() error) error {
-	if err := p.Start(ctx, nil); err != nil {
-		return err
+func marshalAll[T any](all []T, marshal func(T) ([]byte, error)) ([][]byte, error) {
+	var bodies [][]byte
+	for _, one := range all {
+		body, err := marshal(one)
+		if err != nil {
+			return nil, err
+		}
+		bodies = append(bodies, body)
 	}
-	err := send()
-	return errors.Join(err, p.Shutdown(ctx))
+	return bodies, nil
 }

@@ -26,11 +26,10 @@ const RECEIVERS: &str = "
     windowsservice yanggrpc zipkin zookeeper
 ";
 const PROCESSORS: &str = "
-    cardinalityguardian coralogix cumulativetodelta datadog deltatocumulative deltatorate drain
-    experimentalmetricsgeneration filter genainormalizer geoip groupbyattrs groupbytrace interval
-    isolationforest k8sattributes k8stagger logdedup logstransform metricsgeneration metricstarttime
-    metricstransform probabilisticsampler queuedretry redaction remoteobserver remotetap
-    resourcedetection routing schema servicegraph span spanmetrics sumologic tailsampling transform unroll
+    cardinalityguardian coralogix datadog deltatocumulative deltatorate drain experimentalmetricsgeneration
+    filter genainormalizer geoip groupbytrace interval isolationforest k8sattributes k8stagger logdedup
+    logstransform metricsgeneration metricstarttime queuedretry redaction remoteobserver remotetap
+    resourcedetection routing schema servicegraph spanmetrics sumologic tailsampling transform unroll
 ";
 const EXPORTERS: &str = "
     alibabacloudlogservice awscloudwatchlogs awsemf awskinesis awss3 awsxray azureblob azuredataexplorer

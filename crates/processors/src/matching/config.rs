@@ -79,9 +79,9 @@ config_struct! {
 /// A mistake in a [`MatchConfig`]: the key below it, the message of the Go collector, and a hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MatchError {
-    pub(super) key: String,
+    pub(crate) key: String,
     pub(crate) message: String,
-    pub(super) hint: Option<String>,
+    pub(crate) hint: Option<String>,
 }
 
 impl MatchError {

@@ -16,6 +16,7 @@ use filter::{Filter, MatchedItem};
 use otelcore_pdata::Signal;
 use otelcore_pdata::edit::{Descend, LogMut, MetricMut, ResourceMut, ScopeMut, SpanMut};
 use otelcore_pdata::views::AnyValue;
+pub(crate) use texts::{TextFilter, text_filter};
 
 /// Compiled `include` and `exclude` of one signal.
 #[derive(Debug)]
