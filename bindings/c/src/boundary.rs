@@ -4,10 +4,11 @@
 //! of the host. This module does not use collectors.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::Status;
 use crate::error::{CallError, Error, write_error};
+use crate::panics::{MAX_FORK_DEPTH, catch_panic};
+pub(crate) use crate::panics::{run_export_or, write_out};
 use crate::per_process::current_depth;
 
 thread_local! {
@@ -15,29 +16,20 @@ thread_local! {
     static CALLBACKS: Cell<u32> = const { Cell::new(0) };
 }
 
-/// The largest fork depth at which a process may have collectors: the depth is a part of each handle.
-const MAX_FORK_DEPTH: u32 = 0xff;
-
 /// Runs the body of an exported function.
 pub(crate) fn run_export(err: *mut *mut Error, body: impl FnOnce() -> Result<(), CallError>) -> Status {
     let depth_before = current_depth();
     if depth_before > MAX_FORK_DEPTH {
         return write_error(err, CallError::forked());
     }
-    match catch_panic(body) {
+    let result = catch_panic(body)
+        .unwrap_or_else(|text| Err(CallError::new(crate::OTELCORE_PANIC, format!("a fault in libotelcore: {text}"))));
+    match result {
         // A callback has forked, and has returned in the child.
         _ if depth_before != current_depth() => write_error(err, CallError::forked()),
-        Ok(Ok(())) => crate::OTELCORE_OK,
-        Ok(Err(error)) | Err(error) => write_error(err, error),
+        Ok(()) => crate::OTELCORE_OK,
+        Err(error) => write_error(err, error),
     }
-}
-
-/// The same for a function that returns no status: `default` is returned after a panic.
-pub(crate) fn run_export_or<T>(default: T, body: impl FnOnce() -> T) -> T {
-    if current_depth() > MAX_FORK_DEPTH {
-        return default;
-    }
-    catch_panic(body).unwrap_or(default)
 }
 
 /// Unwinds to the exported function if a callback that was called at fork depth `depth_before` has returned in a forked
@@ -46,19 +38,6 @@ pub(crate) fn unwind_in_child(depth_before: u32) {
     if depth_before != current_depth() {
         std::panic::resume_unwind(Box::new("a callback has forked, and has returned in the child"));
     }
-}
-
-fn catch_panic<T>(body: impl FnOnce() -> T) -> Result<T, CallError> {
-    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
-        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-        // The panic's payload may panic when it is dropped.
-        std::mem::forget(panic);
-        CallError::new(
-            crate::OTELCORE_PANIC,
-            format!("a fault in libotelcore: {}", text.as_deref().unwrap_or("a panic")),
-        )
-    })
 }
 
 /// While a value exists, this thread is inside a callback of the host.
@@ -122,15 +101,4 @@ pub(crate) unsafe fn text_from_c<'a>(
     // SAFETY: not NULL; the rest is guaranteed by the caller.
     let text = unsafe { std::ffi::CStr::from_ptr(text) };
     text.to_str().map_err(|_| CallError::new(crate::OTELCORE_INVALID_ARGUMENT, format!("{argument} is not UTF-8")))
-}
-
-/// Writes an out-parameter.
-///
-/// # Safety
-/// `out` is NULL or may be written to.
-pub(crate) unsafe fn write_out<T>(out: *mut T, value: T) {
-    if !out.is_null() {
-        // SAFETY: not NULL; the rest is guaranteed by the caller.
-        unsafe { out.write(value) };
-    }
 }

@@ -13,7 +13,6 @@ use otelcore::reactor::{TrackedFd, install_fork_handlers};
 use otelcore::{CollectorState, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector};
 
 use crate::boundary::{InCallback, bytes_from_c, run_export, run_export_or, text_from_c, write_out};
-use crate::data::OutputCallback;
 use crate::error::{CallError, Error};
 use crate::log::HostLogSink;
 use crate::per_process::PerProcess;
@@ -24,6 +23,11 @@ use crate::{
 
 /// A collector. Any thread may use it; otelcore_collector_free() is the last call.
 pub struct Collector(());
+
+/// A callback of the host on an output.
+pub(crate) struct OutputCallback {
+    pub(crate) user: CallbackUser,
+}
 
 /// The object that a handle refers to.
 pub(crate) struct CollectorObject {

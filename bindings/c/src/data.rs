@@ -8,7 +8,7 @@ use otelcore::inproc::{BatchResult, NextBatchError};
 use otelcore::{inproc, pdata};
 
 use crate::boundary::{InCallback, bytes_from_c, run_export, run_export_or, text_from_c, unwind_in_child, write_out};
-use crate::collector::{Collector, CollectorObject, collector_object, duration_of_ms, lock};
+use crate::collector::{Collector, CollectorObject, OutputCallback, collector_object, duration_of_ms, lock};
 use crate::error::{CallError, Error};
 use crate::per_process::current_depth;
 use crate::table::HandleTable;
@@ -50,11 +50,6 @@ struct BatchObject {
 static INPUTS: HandleTable<Input, InputObject> = HandleTable::new(1);
 static OUTPUTS: HandleTable<Output, OutputObject> = HandleTable::new(2);
 static BATCHES: HandleTable<Batch, BatchObject> = HandleTable::new(3);
-
-/// A callback of the host on an output.
-pub(crate) struct OutputCallback {
-    pub(crate) user: CallbackUser,
-}
 
 fn parse_signal(signal: Signal) -> Result<pdata::Signal, CallError> {
     match signal {

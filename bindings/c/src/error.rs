@@ -8,7 +8,7 @@ use std::time::Duration;
 use otelcore::EmbedError;
 use otelcore::inproc::{NextBatchError, SubmitError};
 
-use crate::boundary::{run_export_or, write_out};
+use crate::panics::{run_export_or, write_out};
 use crate::table::{HandleError, HandleTable};
 use crate::{
     OTELCORE_CANCELLED, OTELCORE_CLOSED, OTELCORE_FORKED, OTELCORE_INVALID_ARGUMENT, OTELCORE_INVALID_CONFIG,

@@ -15,6 +15,7 @@ pub mod data;
 pub mod error;
 mod log;
 pub mod observe;
+mod panics;
 mod per_process;
 mod table;
 

@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::diagnostics::{DiagnosticKind, Diagnostics, Severity};
-use crate::load::{
+use crate::node::{ConfigNode, NodeValue, SourceLocation};
+use crate::sources::{
     ConfigSources, Retrieved, SCHEMES, is_valid_variable_name, retrieve, split_uri, warn_unset_variable,
 };
-use crate::node::{ConfigNode, NodeValue, SourceLocation};
 use crate::steps;
 use crate::suggest::nearest_name;
 use crate::yaml::{self, MAX_DEPTH};

@@ -16,11 +16,13 @@ mod expand;
 mod feature_gates;
 mod id;
 mod load;
+mod merge;
 mod nested_source;
 mod node;
 pub mod print;
 mod scalar;
 mod section;
+mod sources;
 pub mod steps;
 mod suggest;
 mod yaml;
@@ -30,11 +32,12 @@ pub use diagnostics::{Diagnostic, DiagnosticDraft, DiagnosticKind, Diagnostics, 
 pub use duration::GoDuration;
 pub use feature_gates::{FeatureGateInfo, FeatureGateProblem, FeatureGateStage, FeatureGates, KNOWN_FEATURE_GATES};
 pub use id::{ComponentId, IdError, PipelineId, SignalName};
-pub use load::{ConfigSources, EmbeddedSource, NoConfigSources, decode_text, from_yaml, load, parse_documents};
+pub use load::{from_yaml, load, parse_documents};
 pub use nested_source::NestedSource;
 pub use node::{ConfigNode, Located, NodeEntry, NodeMap, NodeValue, SourceLocation, SourceText};
 pub use print::EffectiveValue;
 pub use section::{EffectiveRecorder, HeaderEntry, OptionalFlavor, Section};
+pub use sources::{ConfigSources, EmbeddedSource, NoConfigSources, decode_text};
 pub use suggest::nearest_name;
 
 #[cfg(test)]

@@ -175,17 +175,6 @@ impl ConfigNode {
         Self { value, origin, raw: None, broken: false }
     }
 
-    /// A scalar as written in its source, such as `0123` for 83. `None` if the source is secret, if the scalar is in
-    /// quotes or on several lines, or if the text at its place is not that scalar alone.
-    pub fn source_scalar(&self) -> Option<&str> {
-        let SourceLocation { line, column, width, text, .. } = &self.origin;
-        let width = usize::try_from(*width).ok().filter(|w| *w <= 256 && !text.secret)?;
-        let rest = text.rest_of_line(*line, *column, width * 4)?;
-        let end = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
-        let written = rest.get(..end)?.trim();
-        (crate::scalar::resolve(written) == self.value).then_some(written)
-    }
-
     /// The map, if the value is one.
     pub const fn as_map(&self) -> Option<&NodeMap> {
         match &self.value {

@@ -3,7 +3,7 @@
 //! `0123` is octal, `yes` is a string, `1e400` is a string because it has no float64. Dates stay strings: no field of a
 //! collector configuration is a date, and a string field would only refuse Go's time value.
 
-use crate::node::NodeValue;
+use crate::node::{ConfigNode, NodeValue, SourceLocation};
 
 /// Resolves an unquoted, untagged scalar.
 pub(crate) fn resolve(text: &str) -> NodeValue {
@@ -94,6 +94,19 @@ fn float(text: &str) -> Option<NodeValue> {
         return None;
     }
     text.parse::<f64>().ok().filter(|v| v.is_finite()).map(NodeValue::Float)
+}
+
+impl ConfigNode {
+    /// A scalar as written in its source, such as `0123` for 83. `None` if the source is secret, if the scalar is in
+    /// quotes or on several lines, or if the text at its place is not that scalar alone.
+    pub fn source_scalar(&self) -> Option<&str> {
+        let SourceLocation { line, column, width, text, .. } = &self.origin;
+        let width = usize::try_from(*width).ok().filter(|w| *w <= 256 && !text.secret)?;
+        let rest = text.rest_of_line(*line, *column, width * 4)?;
+        let end = rest.char_indices().nth(width).map_or(rest.len(), |(at, _)| at);
+        let written = rest.get(..end)?.trim();
+        (resolve(written) == self.value).then_some(written)
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
-use crate::load::merge;
+use crate::merge::merge;
 use crate::node::{ConfigNode, NodeEntry, NodeMap, NodeValue, SourceLocation, SourceText};
 use crate::{scalar, steps};
 

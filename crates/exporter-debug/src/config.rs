@@ -2,12 +2,7 @@
 
 use otelcore_config::declare::{ConfigValue, Optional, Shape};
 use otelcore_config::{DiagnosticKind, EffectiveValue, Section, config_struct, nearest_name};
-use otelcore_pdata::Signal;
-use otelcore_pipeline::{
-    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, ExporterQueueConfig, QueueConfig, StartError,
-};
-
-use crate::exporter::DebugExporter;
+use otelcore_pipeline::QueueConfig;
 
 /// How much of a payload is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -117,30 +112,6 @@ impl DebugConfig {
     }
 }
 
-fn create(config: &DebugConfig, context: &BuildContext<'_>) -> Component {
-    let sending = ExporterQueueConfig { queue: config.sending_queue.clone(), ..ExporterQueueConfig::without_queue() };
-    Component::Exporter(Box::new(DebugExporter::new(config, &context.log)), sending)
-}
-
-/// The `debug` exporter.
-#[derive(Clone, Copy, Debug)]
-pub struct DebugFactory;
-
-impl ComponentType for DebugFactory {
-    const INFO: ComponentInfo = ComponentInfo {
-        kind: ComponentKind::Exporter,
-        type_name: "debug",
-        aliases: &[],
-        signals: &Signal::ALL,
-        stability: "Alpha",
-    };
-    type Config = DebugConfig;
-
-    fn create(&self, config: &DebugConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        Ok(create(config, context))
-    }
-}
-
 config_struct! {
     /// Prints telemetry. The Go collector removed `logging` in 0.111; the defaults are those of its last version.
     #[config(check = Self::check)]
@@ -196,24 +167,5 @@ impl LoggingConfig {
         }
         self.debug.verbosity = level;
         s.record("verbosity", level.effective());
-    }
-}
-
-/// The `logging` exporter: the old name of `debug`.
-#[derive(Clone, Copy, Debug)]
-pub struct LoggingFactory;
-
-impl ComponentType for LoggingFactory {
-    const INFO: ComponentInfo = ComponentInfo {
-        kind: ComponentKind::Exporter,
-        type_name: "logging",
-        aliases: &[],
-        signals: &Signal::ALL,
-        stability: "Deprecated",
-    };
-    type Config = LoggingConfig;
-
-    fn create(&self, config: &LoggingConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        Ok(create(&config.debug, context))
     }
 }

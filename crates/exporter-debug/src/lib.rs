@@ -9,11 +9,13 @@
 mod config;
 mod detailed;
 mod exporter;
+mod factory;
 mod normal;
 mod sampler;
 mod text;
 
-pub use config::{DebugConfig, DebugFactory, LoggingConfig, LoggingFactory, Verbosity};
+pub use config::{DebugConfig, LoggingConfig, Verbosity};
+pub use factory::{DebugFactory, LoggingFactory};
 
 /// The dumps of a whole body, for comparison with those of the Go collector.
 #[doc(hidden)]

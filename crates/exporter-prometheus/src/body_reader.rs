@@ -11,10 +11,10 @@ use otelcore_pdata::views::{
 };
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{MonotonicTime, Payload};
+use otelcore_prometheus_translation::{MAX_NAME_BYTES, OtlpMetricKind};
 
 use crate::dropped_points::DropReason;
 use crate::identity::{SortedAttributes, is_same, put_attributes, put_job_and_instance, put_scope, sort_attributes};
-use crate::names::{MAX_NAME_BYTES, OtlpMetricKind};
 use crate::registry::{CurrentMetric, NO_ID, SeriesIdentity, SeriesRegistry, type_byte};
 use crate::series_state::{DataPoint, MAX_BUCKETS};
 use crate::step_budget::StepBudget;

@@ -9,6 +9,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 
 use otelcore_pipeline::{Counter, LogLevel, Logger, MetricsLevel, Telemetry};
+use otelcore_prometheus_translation::LabelError;
 
 /// Why points are not shown.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -44,6 +45,15 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// The reason for which a series has no labels.
+    pub(crate) fn of_labels(error: &LabelError) -> Self {
+        match error {
+            LabelError::Name(_) | LabelError::InvalidName(_) | LabelError::InvalidValue(_) => Self::Label,
+            LabelError::Duplicate(_) => Self::DuplicateLabel,
+            LabelError::Quantile(_) => Self::Quantile,
+        }
+    }
+
     const COUNT: usize = Self::Memory as usize + 1;
 
     /// The value of the label `reason` of the metric.

@@ -20,8 +20,10 @@ use otelcore_exposition::{
 use otelcore_pdata::views::NumberValue;
 use otelcore_pipeline::{Budget, Kept, MonotonicTime};
 
-use crate::families::{Family, LabelSetKey};
-use crate::registry::{GatherError, Series, SeriesRegistry, Sweep, TARGET_HELP};
+use crate::families::Family;
+use crate::label_sets::LabelSetKey;
+use crate::registry::{GatherError, SeriesRegistry, Sweep};
+use crate::series::{Series, TARGET_HELP};
 use crate::series_state::{StoredValue, to_f64};
 use crate::step_budget::StepBudget;
 

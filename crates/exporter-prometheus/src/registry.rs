@@ -11,80 +11,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use otelcore_exposition::MetricType;
 use otelcore_pdata::views::Temporality;
 use otelcore_pipeline::{Budget, Kept, LogLevel, MonotonicTime};
+use otelcore_prometheus_translation::{
+    LabelBlock, OtlpMetricKind, ScopeLabels, SeriesLabels, label_name, metric_name, series_block,
+};
 
 use crate::config::PageConfig;
 use crate::dropped_points::{DropReason, DroppedPoints};
-use crate::families::{Families, LABEL_SET_KEY_BYTES, LabelSetKey, Member};
+use crate::families::{Families, Member};
 use crate::identity::{AttributePairs, IdentityPrefix};
-use crate::labels::{label_name, series_block};
-use crate::names::{OtlpMetricKind, metric_name};
 use crate::partitioned::{PartitionedIndex, PartitionedSlab};
 use crate::resources::Resources;
+use crate::series::{Series, allocated};
 use crate::series_state::{DataPoint, SeriesState, UpdateResult};
 use crate::step_budget::StepBudget;
 
 /// The number for "no series" or "no stream".
 pub(crate) const NO_ID: usize = usize::MAX;
 
-pub(crate) const TARGET_HELP: &[u8] = b"Target metadata";
-
 /// Nothing could be gathered and something went wrong: the text of a page with status 500.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("An error has occurred while serving metrics:\n\n{0}\n")]
 pub struct GatherError(pub(crate) String);
-
-/// One series.
-pub(crate) struct Series {
-    /// Increases with each new series, for the order of arrival.
-    seq: u64,
-    hash: u64,
-    pub(crate) stream: usize,
-    metric_kind: OtlpMetricKind,
-    resource: usize,
-    /// The family it is attached to; none if it has no name or an invalid label.
-    pub(crate) family: Option<usize>,
-    /// The reason in the series itself why it is not shown; its family may have another reason.
-    pub(crate) drop_reason: Option<DropReason>,
-    /// An older series of its family has the same labels.
-    pub(crate) is_duplicate: bool,
-    pub(crate) arrived_at: MonotonicTime,
-    pub(crate) attributes: Box<[u8]>,
-    pub(crate) label_block: Rc<[u8]>,
-    label_count: u32,
-    /// The series whose point came after the point of this series the last time.
-    pub(crate) expected_next: usize,
-    pub(crate) state: SeriesState,
-}
-
-impl Series {
-    /// Bytes charged for the series without its reading: the struct, its entries in the index and in its family, and
-    /// its attributes and block.
-    fn charged_bytes(&self) -> u64 {
-        (size_of::<Self>() + LABEL_SET_KEY_BYTES + 4 * size_of::<usize>()) as u64
-            + allocated(self.attributes.len())
-            + allocated(self.label_block.len())
-    }
-
-    pub(crate) fn prometheus_type(&self) -> MetricType {
-        prometheus_type(self.metric_kind)
-    }
-
-    fn label_set_key(&self) -> LabelSetKey {
-        LabelSetKey { block: self.label_block.clone(), labels: self.label_count }
-    }
-}
-
-fn prometheus_type(metric_kind: OtlpMetricKind) -> MetricType {
-    match metric_kind {
-        OtlpMetricKind::Gauge | OtlpMetricKind::UpDownCounter => MetricType::Gauge,
-        OtlpMetricKind::Counter => MetricType::Counter,
-        OtlpMetricKind::Histogram => MetricType::Histogram,
-        OtlpMetricKind::Summary => MetricType::Summary,
-    }
-}
 
 /// The type in the identity: whether a sum is monotonic is not part of it.
 pub(crate) fn type_byte(metric_kind: OtlpMetricKind) -> u8 {
@@ -172,14 +121,6 @@ pub(crate) struct Sweep {
     pub(crate) oldest: MonotonicTime,
 }
 
-/// Bytes that an allocation costs in addition to its content.
-const ALLOCATION_OVERHEAD: u64 = 16;
-
-/// Bytes that a separate allocation of `len` bytes takes.
-pub(crate) fn allocated(len: usize) -> u64 {
-    if len == 0 { 0 } else { len as u64 + ALLOCATION_OVERHEAD }
-}
-
 impl std::fmt::Debug for SeriesRegistry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry").field("series", &self.series.len()).finish_non_exhaustive()
@@ -199,7 +140,7 @@ impl SeriesRegistry {
                     target_name = namespace;
                     target_name.push(b'_');
                 }
-                Err((_, why)) => dropped.log_once(DropReason::Label, LogLevel::Error, b"namespace", || {
+                Err(why) => dropped.log_once(DropReason::Label, LogLevel::Error, b"namespace", || {
                     format!("the namespace is left out of target_info: {why}")
                 }),
             }
@@ -434,13 +375,7 @@ impl SeriesRegistry {
             None => *current.stream.insert(self.add_stream(current, identity.prefix, budget)),
         };
         let hash = self.hash(stream, identity.attributes);
-        let is_summary = current.metric_kind == OtlpMetricKind::Summary;
-        let block = match IdentityPrefix::parse(identity.prefix) {
-            Some(stem) => {
-                series_block(&self.config, &stem, AttributePairs(identity.attributes), current.name, is_summary)
-            }
-            None => Err((DropReason::Label, "identity too large".to_owned())),
-        };
+        let block = self.label_block(&identity, current);
         let (block, labels, fault) = match block {
             Ok(block) => (block.bytes, block.label_count, None),
             Err((reason, why)) => {
@@ -542,13 +477,40 @@ impl SeriesRegistry {
         }
     }
 
+    /// The labels of a series; the reason and a text where it has none.
+    fn label_block(
+        &self,
+        identity: &SeriesIdentity<'_>,
+        current: &CurrentMetric<'_>,
+    ) -> Result<LabelBlock, (DropReason, String)> {
+        let Some(prefix) = IdentityPrefix::parse(identity.prefix) else {
+            return Err((DropReason::Label, "identity too large".to_owned()));
+        };
+        let scope = (!self.config.without_scope_info).then_some(ScopeLabels {
+            name: prefix.scope.name,
+            version: prefix.scope.version,
+            schema_url: prefix.scope.schema_url,
+            attributes: prefix.scope.attributes,
+        });
+        let labels = SeriesLabels {
+            attributes: AttributePairs(identity.attributes),
+            scope,
+            job: prefix.job,
+            instance: prefix.instance,
+            constant: &self.config.const_labels,
+        };
+        let is_summary = current.metric_kind == OtlpMetricKind::Summary;
+        series_block(labels, current.name, is_summary, self.config.strategy.keeps_utf8())
+            .map_err(|error| (DropReason::of_labels(&error), error.to_string()))
+    }
+
     /// Translates the name of a stream.
     fn assign_family(&mut self, id: usize, current: &CurrentMetric<'_>) {
         let PageConfig { strategy, namespace, .. } = &self.config;
         let family = match metric_name(*strategy, namespace, current.name, current.unit, current.metric_kind) {
             Ok(name) => Some(self.families.add_stream(
                 &name,
-                prometheus_type(current.metric_kind),
+                current.metric_kind.prometheus_type(),
                 current.help,
                 current.now,
                 &mut self.kept,

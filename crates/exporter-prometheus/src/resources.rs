@@ -12,14 +12,14 @@ use foldhash::fast::FixedState;
 use otelcore_pdata::text::put_value;
 use otelcore_pdata::views::{Resource as View, View as _};
 use otelcore_pipeline::{Kept, LogLevel};
+use otelcore_prometheus_translation::{TargetInfoError, target_block};
 
 use crate::config::PageConfig;
 use crate::dropped_points::{DropReason, DroppedPoints};
-use crate::families::{LABEL_SET_KEY_BYTES, LabelSetKey};
 use crate::identity::{SortedAttributes, put_bytes, sort_attributes};
-use crate::labels::target_block;
+use crate::label_sets::{LABEL_SET_KEY_BYTES, LabelSetKey};
 use crate::partitioned::{PartitionedIndex, PartitionedSlab};
-use crate::registry::allocated;
+use crate::series::allocated;
 
 /// A resource that has series, or is being read.
 pub(crate) struct Resource {
@@ -282,13 +282,13 @@ impl Resource {
         let attributes = attributes.iter().map(|(k, v)| (*k, v.as_slice()));
         match target_block(attributes, job, instance, config.strategy.keeps_utf8()) {
             Ok(block) => TargetInfoState::Shown(LabelSetKey { block: block.bytes, labels: block.label_count }),
-            Err(None) => {
+            Err(TargetInfoError::Label(_)) => {
                 dropped.log_once(DropReason::Label, LogLevel::Error, b"target_info", || {
                     "failed to convert metric target_info: a resource attribute is no valid label".to_owned()
                 });
                 TargetInfoState::InvalidLabel
             }
-            Err(Some((_, why))) => {
+            Err(TargetInfoError::Name(why)) => {
                 // As in the Go collector, where this error ends the creation of all `target_info`.
                 dropped.log_once(DropReason::Label, LogLevel::Error, b"target_info", || {
                     format!("failed to create target info metrics: {why}")

@@ -17,7 +17,7 @@ pub mod parse;
 mod text;
 
 pub use accept::{NameEscaping, NegotiatedFormat, PageEncoding, PageFormat, SupportedFormats};
-pub use name::{LabelNameError, is_legacy_name, label_name, write_underscored};
+pub use name::{is_legacy_name, write_underscored};
 pub use number::write_float;
 pub use text::{
     MetricType, compare_blocks, write_family_header, write_histogram, write_label, write_label_value, write_sample,

@@ -29,39 +29,6 @@ pub fn write_underscored(out: &mut Vec<u8>, name: &[u8]) {
     }
 }
 
-/// Why an attribute key gives no label name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LabelNameError {
-    /// The key is empty.
-    Empty,
-    /// The name would consist only of underscores.
-    Underscores,
-}
-
-/// The label name for an attribute key, as in otlptranslator 1.0. It is used for all labels that come from attributes:
-/// those of series, of `target_info`, and of the collector's own page. With `keeps_utf8` the key is unchanged, and
-/// [`write_underscored`] escapes it for the page.
-///
-/// # Errors
-/// When the key is empty or the name would consist only of underscores.
-pub fn label_name(key: &[u8], keeps_utf8: bool) -> Result<Vec<u8>, LabelNameError> {
-    let first = *key.first().ok_or(LabelNameError::Empty)?;
-    let mut name = Vec::with_capacity(key.len() + 4);
-    if keeps_utf8 {
-        name.extend_from_slice(key);
-    } else {
-        if first.is_ascii_digit() {
-            name.extend_from_slice(b"key_");
-        }
-        for chunk in key.utf8_chunks() {
-            let clean = |c: char| if c.is_ascii_alphanumeric() { c as u8 } else { b'_' };
-            name.extend(chunk.valid().chars().map(clean));
-            name.extend(chunk.invalid().iter().map(|_| b'_'));
-        }
-    }
-    if name.iter().all(|b| *b == b'_') { Err(LabelNameError::Underscores) } else { Ok(name) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,12 +4,10 @@
 //! product of their lengths.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use otelcore_config::{ConfigNode, Diagnostics, NodeMap, SourceText, parse_documents, steps};
-
-use crate::collector::{self, Collector};
 
 /// One object.
 #[derive(Clone, Debug)]
@@ -147,20 +145,6 @@ impl Cluster {
         let found = self.by_name.get(&(kind.to_owned(), name.to_owned())).into_iter().flatten();
         let mut found = found.take_while(|_| self.count_steps(1)).filter_map(|at| self.objects.get(*at));
         found.find(|o| in_namespace_of.is_none_or(|b| b.may_share_namespace(o)))
-    }
-
-    /// Everything in the files that runs a collector, and configurations in ConfigMaps that nothing in the files runs.
-    #[must_use]
-    pub fn collectors(&self) -> Vec<Collector<'_>> {
-        let objects = self.objects.iter().take_while(|_| self.count_steps(1));
-        let mut found: Vec<Collector<'_>> = objects.flat_map(|o| collector::collectors_of(self, o)).collect();
-        let used_locations: BTreeSet<_> = found.iter().flat_map(Collector::config_origins).collect();
-        let unused: Vec<_> = self
-            .of_kind("ConfigMap")
-            .flat_map(|o| collector::unused_configurations(self, o, &used_locations))
-            .collect();
-        found.extend(unused);
-        found
     }
 }
 

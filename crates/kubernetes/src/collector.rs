@@ -13,6 +13,20 @@ use crate::operator;
 use crate::quantity;
 use crate::volumes::{MountedFile, Mounts};
 
+impl Cluster {
+    /// Everything in the files that runs a collector, and configurations in ConfigMaps that nothing in the files runs.
+    #[must_use]
+    pub fn collectors(&self) -> Vec<Collector<'_>> {
+        let objects = self.objects().take_while(|_| self.count_steps(1));
+        let mut found: Vec<Collector<'_>> = objects.flat_map(|o| collectors_of(self, o)).collect();
+        let used_locations: BTreeSet<_> = found.iter().flat_map(Collector::config_origins).collect();
+        let unused: Vec<_> =
+            self.of_kind("ConfigMap").flat_map(|o| unused_configurations(self, o, &used_locations)).collect();
+        found.extend(unused);
+        found
+    }
+}
+
 /// One word of a command line.
 #[derive(Clone, Debug)]
 pub struct Argument {

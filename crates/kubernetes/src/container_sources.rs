@@ -8,12 +8,8 @@ use std::collections::BTreeSet;
 use otelcore_config::{ConfigSources, EmbeddedSource};
 
 use crate::collector::Collector;
+use crate::environment::{NODE_IP, POD_IP};
 use crate::volumes::MountedFile;
-
-/// Placeholder for the pod's own address in a check (RFC 5737): the manifests do not contain the real one.
-pub const POD_IP: &str = "192.0.2.1";
-/// Placeholder for the address of the node in a check.
-pub const NODE_IP: &str = "192.0.2.2";
 
 /// The container of a collector.
 pub struct ContainerSources<'a> {

@@ -8,8 +8,12 @@ use std::collections::BTreeMap;
 use otelcore_config::{ConfigNode, NestedSource, SourceLocation, steps};
 
 use crate::cluster::{Cluster, Object, list, map, string};
-use crate::container_sources::{NODE_IP, POD_IP};
 use crate::quantity;
+
+/// Placeholder for the pod's own address in a check (RFC 5737): the manifests do not contain the real one.
+pub const POD_IP: &str = "192.0.2.1";
+/// Placeholder for the address of the node in a check.
+pub const NODE_IP: &str = "192.0.2.2";
 
 /// One variable.
 #[derive(Clone, Debug)]

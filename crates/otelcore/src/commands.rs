@@ -14,10 +14,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use otelcore_config::{ConfigNode, ConfigSources, Diagnostics, FeatureGates, Severity};
+use otelcore_pipeline::StartError;
 
 use crate::plan::Plan;
 use crate::registry::Registry;
-use crate::service::{BuildInfo, DEFAULT_GRACE_PERIOD};
+use crate::service::{BuildInfo, Collector, DEFAULT_GRACE_PERIOD};
 use args::{Command, Invocation};
 
 /// The parts of the process that a command uses. The binary passes the real ones.
@@ -174,6 +175,12 @@ fn load_from(sources: &SystemSources<'_>, invocation: &Invocation, registry: &Re
     };
     let plan = read.and_then(|(root, gates)| Plan::parse(&root, registry, &gates, &diagnostics));
     LoadedConfig { plan, grace: grace.unwrap_or(DEFAULT_GRACE_PERIOD), diagnostics }
+}
+
+/// Builds what a plan describes, and opens nothing.
+fn check_build(plan: &Plan) -> Result<(), StartError> {
+    let log = std::sync::Arc::new(otelcore_pipeline::NoopLogSink);
+    Collector::with_log(plan.clone(), BuildInfo::default(), log).build_graph().map(|_| ())
 }
 
 fn parse_feature_gates(flags: &[String], diagnostics: &Diagnostics) -> FeatureGates {

@@ -16,6 +16,7 @@ mod schema;
 mod service;
 #[cfg(feature = "commands")]
 mod summary;
+mod telemetry;
 
 pub use embed::{CollectorState, DrivenCollector, EmbedError, EmbedOptions, EmbeddedCollector, EnvLookup};
 pub use otelcore_config as config;

@@ -20,7 +20,7 @@ use otelcore_pipeline::{ComponentConfig, ComponentKind};
 use self::connectors::ConnectorPlan;
 use self::unsupported::{ComponentUses, UsePlaces};
 use crate::registry::{Registry, disabled_feature};
-use crate::service::telemetry::TelemetryConfig;
+use crate::telemetry::TelemetryConfig;
 
 /// Components by id, each with its settings.
 pub(crate) type ComponentConfigs = BTreeMap<ComponentId, Arc<dyn ComponentConfig>>;

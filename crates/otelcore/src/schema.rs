@@ -10,7 +10,7 @@ use otelcore_pipeline::ComponentKind;
 
 use crate::plan::section_name;
 use crate::registry::Registry;
-use crate::service::telemetry::TelemetryConfig;
+use crate::telemetry::TelemetryConfig;
 
 const KINDS: [ComponentKind; 5] = [
     ComponentKind::Receiver,

@@ -3,7 +3,6 @@
 mod extension_order;
 pub(crate) mod logs;
 pub(crate) mod own_metrics;
-pub(crate) mod telemetry;
 
 use std::collections::BTreeMap;
 use std::io;

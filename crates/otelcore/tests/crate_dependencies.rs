@@ -12,6 +12,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("kubernetes", &["config"]),
     ("http", &[]),
     ("exposition", &["go-number"]),
+    ("prometheus-translation", &["config", "exposition"]),
     ("ottl", &["pdata", "go-number", "go-regexp"]),
     ("pipeline", &["pdata", "config"]),
     ("net", &["pipeline", "http", "pdata", "config"]),
@@ -36,7 +37,8 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("wasm", &["pdata", "config", "exposition", "kubernetes", "http"]),
 ];
 
-const COMPONENT_DEPENDENCIES: &[&str] = &["net", "pipeline", "http", "exposition", "pdata", "config"];
+const COMPONENT_DEPENDENCIES: &[&str] =
+    &["net", "pipeline", "http", "exposition", "prometheus-translation", "pdata", "config"];
 
 /// Normal dependencies by package, ours without the prefix.
 fn dependencies() -> BTreeMap<String, Vec<String>> {

@@ -8,7 +8,7 @@ pub(crate) fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> 
     let mut found: Vec<SocketAddr> = match (host, port).to_socket_addrs() {
         Ok(found) => found.collect(),
         Err(e) => {
-            let text = crate::sockets::error_text(&e);
+            let text = crate::os::error_text(&e);
             // The server may fail for a part of the queries only.
             let found =
                 if go_error_text(&text) == TEMPORARY_FAILURE { look_up_in_parts(host, port) } else { Vec::new() };

@@ -104,6 +104,14 @@ pub fn raise_file_limit() {
     }
 }
 
+/// The text of a system error without Rust's `(os error N)`, with a small first letter as Go writes it.
+pub(crate) fn error_text(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
 /// How many files this process may have open.
 pub(crate) fn file_limit() -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -132,7 +140,7 @@ pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
 }
 
 fn read_up_to(path: &str, limit: usize) -> Result<Vec<u8>, String> {
-    let failed = |verb: &str, e: &std::io::Error| format!("{verb} {path}: {}", crate::sockets::error_text(e));
+    let failed = |verb: &str, e: &std::io::Error| format!("{verb} {path}: {}", error_text(e));
     let file = fs::File::open(path).map_err(|e| failed("open", &e))?;
     let mut bytes = Vec::new();
     let one_more = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);

@@ -361,7 +361,7 @@ impl WriteQueue {
                 let (written, write_error) = match result {
                     Ok(done) => (done, None),
                     // The rest is dropped: the next records may be written, and the queue must not grow.
-                    Err(e) => (rest.len(), Some((e.kind(), crate::sockets::error_text(&e)))),
+                    Err(e) => (rest.len(), Some((e.kind(), crate::os::error_text(&e)))),
                 };
                 let is_lost = write_error.is_some();
                 let unwritten = rest;

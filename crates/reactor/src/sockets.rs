@@ -21,6 +21,7 @@ use slab::Slab;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::forks::TrackedFd;
+use crate::os::error_text;
 
 /// The key of each token. Tokens below [`FIRST_TOKEN`] belong to the loop.
 #[derive(Debug)]
@@ -88,14 +89,6 @@ impl<S: AsRawFd> Drop for Registered<S> {
         self.sources.keys.borrow_mut().try_remove(self.slot);
         self.sources.bound_addresses.borrow_mut().remove(&self.slot);
     }
-}
-
-/// The text of a system error without Rust's `(os error N)`, with a small first letter as Go writes it.
-pub(crate) fn error_text(e: &io::Error) -> String {
-    let text = e.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
 /// An error of the system with the text of Go's error, and its number.

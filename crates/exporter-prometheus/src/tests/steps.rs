@@ -7,7 +7,7 @@ use otelcore_pdata::Rope;
 use otelcore_pipeline::Budget;
 
 use super::*;
-use crate::families::COMPARED;
+use crate::label_sets::COMPARED;
 use crate::step_budget::UNITS_PER_STEP;
 use crate::{
     BodyReader, MAX_BUCKETS, MAX_LABEL_BYTES, MAX_LABELS, PIECE_SIZE, PageRendering, RenderProgress, StepBudget,

@@ -7,7 +7,7 @@ use otelcore_config::{ConfigNode, SourceLocation};
 use super::CheckContext;
 use crate::cluster::{Cluster, Object, find_named, list, map, string, whole_number};
 use crate::config_effects::{ConfigEffects, ListenSocket, ServedProtocol};
-use crate::container_sources::NODE_IP;
+use crate::environment::NODE_IP;
 use crate::quantity;
 use crate::volumes::MAX_NAMES_SHOWN;
 

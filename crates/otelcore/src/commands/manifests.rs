@@ -354,7 +354,7 @@ impl Manifests {
             &diagnostics,
         );
         if container_sources.unknown().is_empty()
-            && let Err(e) = super::show::check_build(&plan)
+            && let Err(e) = super::check_build(&plan)
         {
             diagnostics.error(None, "", e.to_string());
         }

@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 
 use otelcore_config::{Diagnostics, FeatureGates, print};
-use otelcore_pipeline::{ComponentKind, StartError};
+use otelcore_pipeline::ComponentKind;
 
 use super::args::{Command, Invocation, SchemaOf};
-use super::{SystemSources, Terminal, load, load_from, manifests, print_error};
-use crate::plan::Plan;
+use super::{SystemSources, Terminal, check_build, load, load_from, manifests, print_error};
 use crate::registry::Registry;
 use crate::schema;
-use crate::service::{BuildInfo, Collector};
+use crate::service::BuildInfo;
 
 /// Reads, checks and builds; opens nothing. Prints nothing when there is no mistake.
 pub(super) fn validate(invocation: &Invocation, registry: &Registry, terminal: &mut Terminal<'_>) -> u8 {
@@ -31,12 +30,6 @@ pub(super) fn validate(invocation: &Invocation, registry: &Registry, terminal: &
     // A file that does not exist on this machine may exist where the collector runs.
     let errors = plan.check_files(&|path| otelcore_reactor::read_file(path).ok());
     errors.iter().map(|why| print_error(terminal, why)).max().unwrap_or(0)
-}
-
-/// Builds what a plan describes, and opens nothing.
-pub(super) fn check_build(plan: &Plan) -> Result<(), StartError> {
-    let log = std::sync::Arc::new(otelcore_pipeline::NoopLogSink);
-    Collector::with_log(plan.clone(), BuildInfo::default(), log).build_graph().map(|_| ())
 }
 
 /// Prints the configuration with every default filled in.

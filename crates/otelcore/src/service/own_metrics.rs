@@ -1,19 +1,19 @@
 //! The collector's own metrics: the values that are read from the system at each request, the text, and the page that
 //! serves it, `localhost:8888/metrics` by default.
 
-use otelcore_exposition::{MetricType, label_name, write_family_header, write_histogram, write_label, write_sample};
+use otelcore_exposition::{MetricType, write_family_header, write_histogram, write_label, write_sample};
 use otelcore_net::config::HttpServerConfig;
 use otelcore_net::{Page, PageServer, not_found};
 use otelcore_pipeline::{
     Budget, Cx, Event, Extension, FamilyKind, Gauge, Logger, MetricFamily, MetricsLevel, ProcessSample, SeriesValue,
     StartError, Telemetry,
 };
-use std::collections::BTreeMap;
+use otelcore_prometheus_translation::{label_name, merge_equal_names};
 use std::sync::Arc;
 
 use otelcore_reactor::Outputs;
 
-use super::telemetry::MetricsPageConfig;
+use crate::telemetry::MetricsPageConfig;
 
 /// The page of the own metrics.
 pub(crate) struct OwnMetricsPage {
@@ -159,17 +159,12 @@ pub(crate) fn render_page(families: &[MetricFamily], resource: &[(String, String
 /// The labels of `target_info`. The values of keys that give the same label name are joined in their order, as the Go
 /// collector does; a key that gives an empty name is left out.
 fn target_labels(resource: &[(String, String)]) -> Vec<u8> {
-    let mut labels: BTreeMap<Vec<u8>, String> = BTreeMap::new();
-    for (key, value) in resource {
-        let Ok(name) = label_name(key.as_bytes(), false) else { continue };
-        match labels.get_mut(&name) {
-            Some(joined) => joined.extend([";", value]),
-            None => drop(labels.insert(name, value.clone())),
-        }
-    }
+    let named =
+        resource.iter().filter_map(|(key, value)| Some((label_name(key.as_bytes(), false).ok()?, value.as_bytes())));
+    let labels = merge_equal_names(named);
     let mut block = Vec::new();
     for (name, value) in &labels {
-        write_label(&mut block, name, value.as_bytes());
+        write_label(&mut block, name, value);
     }
     block
 }

@@ -1,10 +1,14 @@
-//! `service::telemetry`: the collector's own logs, metrics and identity.
+//! `service::telemetry`: the configuration of the collector's own logs, metrics and identity.
+
+mod logs;
 
 use otelcore_config::declare::{Config, ConfigValue, Field, Shape};
 use otelcore_config::{DiagnosticKind, EffectiveValue, NodeValue, Section, config_struct};
-use otelcore_pipeline::{Endpoint, LogLevel, MetricsLevel};
+use otelcore_pipeline::{Endpoint, MetricsLevel};
 
-use crate::service::logs::LogConfig;
+#[cfg(test)]
+pub(crate) use self::logs::SamplingConfig;
+pub(crate) use self::logs::{LogConfig, LogEncoding};
 
 config_struct! {
     /// What the collector says about itself.
@@ -329,16 +333,4 @@ impl ConfigValue for ResourceConfig {
 
 fn resource_fields() -> Vec<Field> {
     ResourceKeysConfig::fields(&ResourceKeysConfig::default())
-}
-
-/// The level of a name of zap's in upper or lower case. No record has a level above error, so `dpanic`, `panic` and
-/// `fatal` are error.
-pub(crate) fn parse_log_level(name: &str) -> Option<LogLevel> {
-    Some(match name.to_ascii_lowercase().as_str() {
-        "debug" => LogLevel::Debug,
-        "info" | "" => LogLevel::Info,
-        "warn" | "warning" => LogLevel::Warn,
-        "error" | "dpanic" | "panic" | "fatal" => LogLevel::Error,
-        _ => return None,
-    })
 }

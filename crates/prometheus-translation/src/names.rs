@@ -4,6 +4,7 @@
 //! as the user wrote it; the others keep the name, and the page escapes it.
 
 use otelcore_config::config_enum;
+use otelcore_exposition::MetricType;
 
 config_enum! {
     /// `translation_strategy`.
@@ -44,6 +45,19 @@ pub enum OtlpMetricKind {
     Histogram,
     /// A summary.
     Summary,
+}
+
+impl OtlpMetricKind {
+    /// The type on the page.
+    #[must_use]
+    pub fn prometheus_type(self) -> MetricType {
+        match self {
+            Self::Gauge | Self::UpDownCounter => MetricType::Gauge,
+            Self::Counter => MetricType::Counter,
+            Self::Histogram => MetricType::Histogram,
+            Self::Summary => MetricType::Summary,
+        }
+    }
 }
 
 /// Why a metric has no name.

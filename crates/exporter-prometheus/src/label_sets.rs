@@ -1,0 +1,80 @@
+//! The order of series by their labels, and series whose labels are equal.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use otelcore_exposition::compare_blocks;
+
+/// The position of a series in its family: its labels.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct LabelSetKey {
+    pub(crate) block: Rc<[u8]>,
+    pub(crate) labels: u32,
+}
+
+/// The series of one place. If there are several, the oldest one is the first; they differ in data that is not a label.
+#[derive(Debug)]
+pub(crate) struct EqualLabelSeries {
+    pub(crate) oldest: (u64, usize),
+    /// The younger ones, by number.
+    pub(crate) younger: BTreeMap<u64, usize>,
+}
+
+impl EqualLabelSeries {
+    /// The slot of the oldest.
+    pub(crate) fn oldest(&self) -> usize {
+        self.oldest.1
+    }
+
+    /// The slots of all.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> {
+        [self.oldest.1].into_iter().chain(self.younger.values().copied())
+    }
+
+    pub(crate) fn has_duplicates(&self) -> bool {
+        !self.younger.is_empty()
+    }
+
+    /// Adds a series. Returns the slot that is now a younger one.
+    pub(crate) fn add(&mut self, seq: u64, slot: usize) -> usize {
+        let new = (seq, slot);
+        let (first, younger) = if seq < self.oldest.0 { (new, self.oldest) } else { (self.oldest, new) };
+        self.oldest = first;
+        self.younger.insert(younger.0, younger.1);
+        younger.1
+    }
+
+    /// Removes a series. Returns the slot that is now the oldest, if that changed; `Err` when it was the only series.
+    pub(crate) fn remove(&mut self, seq: u64) -> Result<Option<usize>, ()> {
+        let is_first = self.oldest.0 == seq;
+        if is_first && self.younger.is_empty() {
+            return Err(());
+        }
+        let successor = if is_first { self.younger.pop_first() } else { None };
+        self.younger.remove(&seq);
+        self.oldest = successor.unwrap_or(self.oldest);
+        Ok(successor.map(|(_, slot)| slot))
+    }
+}
+
+impl Ord for LabelSetKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        #[cfg(test)]
+        COMPARED.with(|n| n.set(n.get() + self.block.len().min(other.block.len()) as u64 + 50));
+        compare_blocks((&self.block, self.labels as usize), (&other.block, other.labels as usize))
+    }
+}
+
+impl PartialOrd for LabelSetKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+// Work done so far for comparisons of places.
+#[cfg(test)]
+thread_local!(pub(crate) static COMPARED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) });
+
+/// Bytes of a [`LabelSetKey`] in a tree, with its share of the nodes. The block is charged by its series.
+pub(crate) const LABEL_SET_KEY_BYTES: usize = 2 * (size_of::<LabelSetKey>() + size_of::<EqualLabelSeries>());
