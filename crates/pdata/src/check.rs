@@ -195,12 +195,11 @@ impl<R: Report> BodyChecker<R> {
             && let Some(item) = short_item(tag, tail, stop)
         {
             self.summary.items = self.summary.items.saturating_add(1);
-            match skip_fields(message, item.content, item.stop, depth < MAX_NESTING) {
-                Some(rest) if rest.len() == item.stop => tail = rest,
-                rest => {
-                    self.check_message(message, rest.unwrap_or(item.content), item.stop, depth)?;
-                    tail = item.content.get(item.content.len() - item.stop..).unwrap_or_default();
-                }
+            // From its length alone, so that the processor can go on with the next item before this one is checked.
+            tail = item.content.get(item.content.len() - item.stop..).unwrap_or_default();
+            let rest = skip_fields(message, item.content, item.stop, depth < MAX_NESTING);
+            if rest.is_none_or(|rest| rest.len() > item.stop) {
+                self.check_message(message, rest.unwrap_or(item.content), item.stop, depth)?;
             }
         }
         Ok(tail)

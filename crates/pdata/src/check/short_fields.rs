@@ -77,18 +77,20 @@ fn skip_string_attributes(attributes: &[u8], bound: usize, tag: u8) -> &[u8] {
         && let Some(window) = rest.first_chunk::<WINDOW>()
     {
         let first = word(window, 0);
+        // The next attribute follows from the first length alone, so that the processor can go on with it before it has
+        // compared the others.
+        let len = usize::from(window[1]);
         let key_len = first >> 24;
         let second = word(window, 4 + key_len);
         let string_len = second >> 24;
-        // Everything but the lengths at the end of the two words follows from these lengths.
-        let lens = key_len + string_len;
-        if lens + 6 >= 0x80
+        if first & 0x00ff_00ff != 0x000a_0000 | usize::from(tag)
+            || len >= 0x80
+            || len != key_len + string_len + 6
             || second != 0x000a_0212 + string_len * 0x0100_0100
-            || first & 0x00ff_ffff != (0x000a_0600 | usize::from(tag)) + (lens << 8)
         {
             break;
         }
-        let Some(next) = rest.get(8 + lens..) else { break };
+        let Some(next) = rest.get(2 + len..) else { break };
         rest = next;
     }
     rest
