@@ -32,7 +32,7 @@ use smallvec::SmallVec;
 use crate::GrpcTarget;
 use crate::config::{Balancer, GrpcChannelConfig, Headers};
 use crate::deadlines::{DeadlineQueue, WaitList};
-use crate::http_client::proxy_tls;
+use crate::http_client::proxy_tls_config;
 use crate::proxy::{Proxy, ProxySelector, ProxyTunnel};
 use crate::tls::TlsConnector;
 
@@ -212,7 +212,9 @@ impl GrpcChannel {
         self.proxy = self.proxies.find(true, host, *port).map_err(|e| StartError(e.to_string()))?.cloned();
         match (&self.proxy, &self.settings.tls) {
             (Some(proxy), Some(tls)) if proxy.is_https() => {
-                Ok(proxy_tls(&mut self.proxy_tls, cx, tls, &self.log).map(drop)?)
+                self.proxy_tls =
+                    Some(TlsConnector::load(cx, &proxy_tls_config(tls), &[b"http/1.1"], self.log.clone())?);
+                Ok(())
             }
             (Some(proxy), None) if proxy.is_https() => Err(StartError(
                 "a proxy with https needs `tls` without `insecure: true`: its certificates count for the proxy too"

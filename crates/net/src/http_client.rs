@@ -15,6 +15,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use otelcore_http::CloseReason;
@@ -26,15 +27,18 @@ use slab::Slab;
 use crate::config::HttpClientConfig;
 use crate::deadlines::{DeadlineQueue, WaitList};
 use crate::proxy::{Proxy, ProxySelector};
-use crate::tls::{TlsClientConfig, TlsConnector, TlsError};
+use crate::tls::TlsError;
 use crate::url::Url;
 
+mod client_tls;
 mod connections;
 mod cookies;
 mod maybe_tls;
 mod request;
 mod streams;
 
+use client_tls::ClientTls;
+pub(crate) use client_tls::proxy_tls_config;
 use cookies::CookieJar;
 use maybe_tls::MaybeTlsStream;
 use request::PendingRequest;
@@ -140,9 +144,7 @@ pub struct HttpClient {
     log: Logger,
     base: u64,
     auth: Option<Rc<dyn ClientAuth>>,
-    tls: Option<TlsConnector>,
-    /// For connections to proxies.
-    proxy_tls: Option<TlsConnector>,
+    tls: ClientTls,
     proxies: ProxySelector,
     cookie_jar: Option<CookieJar>,
     origins: Slab<Origin>,
@@ -180,14 +182,14 @@ impl HttpClient {
         let conn_config =
             Rc::new(H1ClientConnConfig { read_budget: settings.read_budget(), ..H1ClientConnConfig::default() });
         let cookie_jar = settings.cookies.is_on().then(CookieJar::default);
+        let tls = ClientTls::new(&settings.tls, log.clone(), base);
         Self {
             settings,
             conn_config,
             log,
             base,
             auth,
-            tls: None,
-            proxy_tls: None,
+            tls,
             proxies: ProxySelector::default(),
             cookie_jar,
             origins: Slab::new(),
@@ -219,12 +221,7 @@ impl HttpClient {
         for url in urls {
             let proxy = self.proxies.find(url.is_https(), url.host(), url.port());
             let proxy = proxy.map_err(|e| StartError(e.to_string()))?;
-            if proxy.is_some_and(|p| p.is_https()) {
-                proxy_tls(&mut self.proxy_tls, cx, &self.settings.tls, &self.log)?;
-            }
-            if url.is_https() {
-                origin_tls(&mut self.tls, cx, &self.settings.tls, &self.log)?;
-            }
+            self.tls.load_now(cx, url.is_https(), proxy.is_some_and(|p| p.is_https()))?;
         }
         Ok(())
     }
@@ -444,6 +441,19 @@ impl HttpClient {
                 None if origin.connections >= max_conns => return false,
                 _ => {}
             }
+            let proxy_is_https = origin.proxy.as_ref().is_some_and(|proxy| proxy.is_https());
+            match self.tls.poll_load(cx, origin.https, proxy_is_https) {
+                // The end of the job continues with this origin.
+                Poll::Pending => {
+                    self.postponed_origins.insert(number);
+                    return false;
+                }
+                Poll::Ready(Err(e)) => {
+                    origin.resolve_error = Some(e.to_string());
+                    continue;
+                }
+                Poll::Ready(Ok(())) => {}
+            }
             match origin.addresses.clone() {
                 Some(addresses) => {
                     self.requests_left -= 1;
@@ -575,30 +585,6 @@ impl PooledConn {
         let deadline = self.machine.poll_timeout().map_or(self.deadline, |at| MonotonicTime(at).min(self.deadline));
         (deadline != MonotonicTime::NEVER).then_some(deadline)
     }
-}
-
-/// TLS for connections to origins, loaded when it is first needed.
-fn origin_tls<'t>(
-    slot: &'t mut Option<TlsConnector>,
-    cx: &mut Cx<'_>,
-    settings: &TlsClientConfig,
-    log: &Logger,
-) -> Result<&'t mut TlsConnector, TlsError> {
-    match slot {
-        Some(tls) => Ok(tls),
-        None => Ok(slot.insert(TlsConnector::load(cx, settings, &[b"http/1.1"], log.clone())?)),
-    }
-}
-
-/// The same for connections to proxies. As in Go, it has the same authorities and certificate, and expects the proxy's
-/// own name.
-pub(crate) fn proxy_tls<'t>(
-    slot: &'t mut Option<TlsConnector>,
-    cx: &mut Cx<'_>,
-    settings: &TlsClientConfig,
-    log: &Logger,
-) -> Result<&'t mut TlsConnector, TlsError> {
-    origin_tls(slot, cx, &TlsClientConfig { server_name_override: String::new(), ..settings.clone() }, log)
 }
 
 fn with_proxy_prefix(origin: &Origin, why: &str) -> String {

@@ -12,8 +12,7 @@ use otelcore_pipeline::{Cx, LogField, MonotonicTime, PeerAddr, Stream};
 use super::maybe_tls::{ConnectTracker, MaybeTlsStream};
 use super::{
     ConnPhase, ConnectError, DIAL_TIMEOUT, DeadlineKey, DialState, FailedRequest, HttpClient, HttpErrorKind,
-    MIN_DIAL_TIMEOUT, PendingRequest, PooledConn, dial_error_text, exchange_error_text, origin_tls, proxy_tls,
-    with_proxy_prefix,
+    MIN_DIAL_TIMEOUT, PendingRequest, PooledConn, dial_error_text, exchange_error_text, with_proxy_prefix,
 };
 use crate::proxy::ProxyTunnel;
 
@@ -143,17 +142,12 @@ impl HttpClient {
             .connect(key, &PeerAddr::Ip(peer))
             .map_err(|e| ConnectError::AddressFailed(with_proxy_prefix(origin, &e.to_string())))?;
         let (socket, connected) = ConnectTracker::new(io);
-        let settings = &self.settings.tls;
         let stream = match &origin.proxy {
             None if !origin.https => MaybeTlsStream::Plain(Box::new(socket)),
-            None => {
-                let tls = origin_tls(&mut self.tls, cx, settings, &self.log)?;
-                MaybeTlsStream::new_tls(tls.connect(cx, Box::new(socket), &origin.host)?)
-            }
+            None => MaybeTlsStream::new_tls(self.tls.origin()?.connect(cx, Box::new(socket), &origin.host)?),
             Some(proxy) => {
                 let proxy_stream = if proxy.is_https() {
-                    let tls = proxy_tls(&mut self.proxy_tls, cx, settings, &self.log)?;
-                    MaybeTlsStream::new_tls(tls.connect(cx, Box::new(socket), proxy.host())?)
+                    MaybeTlsStream::new_tls(self.tls.proxy()?.connect(cx, Box::new(socket), proxy.host())?)
                 } else {
                     MaybeTlsStream::Plain(Box::new(socket))
                 };
@@ -163,8 +157,7 @@ impl HttpClient {
                         MaybeTlsStream::Tls(tls, _) => tls,
                     };
                     let tunnel = ProxyTunnel::new(proxy_stream, proxy, &origin.host, origin.port);
-                    let tls = origin_tls(&mut self.tls, cx, settings, &self.log)?;
-                    MaybeTlsStream::new_tls(tls.connect(cx, Box::new(tunnel), &origin.host)?)
+                    MaybeTlsStream::new_tls(self.tls.origin()?.connect(cx, Box::new(tunnel), &origin.host)?)
                 } else {
                     proxy_stream
                 }

@@ -754,6 +754,27 @@ fn https_requests_share_a_connection_and_an_unknown_authority_is_an_error() {
 }
 
 #[test]
+fn certificates_for_a_redirect_to_https_are_read_when_it_is_followed() {
+    let (tls, ca) = certificate("h");
+    let mut sim = Sim::new(4);
+    let (graph, record) = test_server(80);
+    record.borrow_mut().scripted = (0..3).map(|_| redirect_to(307, "https://s/y")).collect();
+    sim.add_node("h", graph).unwrap();
+    let (graph, secure_record) = test_server_with_tls(443, Some(tls));
+    sim.add_node("s", graph).unwrap();
+    let yaml = "tls: {ca_file: /ca.pem, server_name_override: h}";
+    let (graph, results) = test_client(yaml, &[(0, "http://h/x"), (2000, "http://h/x"), (2000, "http://h/x")]);
+    let client = sim.add_node("client", graph).unwrap();
+    // The file is not there at first, which is no error of the start: no URL needs it then.
+    sim.run_for(Duration::from_secs(1));
+    let text = results.borrow()[0].2.as_ref().unwrap_err().to_string();
+    assert!(text.contains("failed to load TLS config: failed to load CA CertPool File"), "{text}");
+    sim.disk(client).write("/ca.pem", ca.trim_matches('"').replace("\\n", "\n"));
+    sim.run_for(Duration::from_secs(60));
+    assert_eq!((count_ok(&results), secure_record.borrow().requests.len()), (2, 2), "{results:?}");
+}
+
+#[test]
 fn tls_handshake_that_does_not_end_fails_at_its_timeout() {
     let mut sim = Sim::new(4);
     let (graph, _) = test_server(443);

@@ -1,8 +1,10 @@
 //! TLS of a client.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::task::Poll;
 
-use otelcore_pipeline::{Cx, Logger, ReadFile, Stream};
+use otelcore_pipeline::{Cx, JobResult, Logger, ReadFile, Stream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -11,7 +13,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 use super::certificates::{PemFiles, TrustedCerts};
 use super::config::TlsClientConfig;
 use super::error::TlsError;
-use super::reload::{BuildConfig, ReloadPlan, ReloadedConfig};
+use super::reload::{BuildConfig, MAX_FILE_BYTES, ReloadPlan, ReloadedConfig};
 use super::stream::TlsStream;
 use super::verify::ServerVerifier;
 use crate::endpoint::without_zone;
@@ -34,7 +36,11 @@ impl TlsConnector {
     /// # Errors
     /// [`TlsError::Settings`]: what can't be read or used.
     pub fn load(cx: &mut Cx<'_>, settings: &TlsClientConfig, alpn: &[&[u8]], log: Logger) -> Result<Self, TlsError> {
-        let files = PemFiles::read(|path| cx.read_file(path), &settings.common, None).map_err(TlsError::Settings)?;
+        let loaded = LoadedTls::read(|path| cx.read_file(path), settings, alpn).map_err(TlsError::Settings)?;
+        Ok(Self::from_loaded(cx, loaded, settings, alpn, log))
+    }
+
+    fn from_loaded(cx: &Cx<'_>, loaded: LoadedTls, settings: &TlsClientConfig, alpn: &[&[u8]], log: Logger) -> Self {
         let plan = ReloadPlan {
             common: settings.common.clone(),
             client_ca: None,
@@ -42,9 +48,9 @@ impl TlsConnector {
             interval: settings.common.reload_nanos(),
         };
         let server_name = settings.server_name().map(str::to_owned);
-        let (settings, alpn) = (settings.clone(), alpn.iter().map(|p| p.to_vec()).collect::<Vec<_>>());
+        let (settings, alpn) = (settings.clone(), owned(alpn));
         let build: BuildConfig<ClientConfig> = Arc::new(move |files| build_config(&settings, files, &alpn));
-        Ok(Self { server_name, config: ReloadedConfig::new(cx, files, plan, build, log).map_err(TlsError::Settings)? })
+        Self { server_name, config: ReloadedConfig::from_loaded(cx, loaded.files, loaded.config, plan, build, log) }
     }
 
     /// Puts TLS on a connection to `host`, which is also the name that the certificate must have, unless
@@ -64,6 +70,110 @@ impl TlsConnector {
             Some(pending) => stream.waiting_for(move || pending.poll().map(&new_connection)),
             None => stream,
         })
+    }
+}
+
+fn owned(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
+    alpn.iter().map(|protocol| protocol.to_vec()).collect()
+}
+
+/// What a connector is made of. It is read on any thread.
+struct LoadedTls {
+    files: PemFiles,
+    config: Arc<ClientConfig>,
+}
+
+impl LoadedTls {
+    fn read<E: std::fmt::Display>(
+        read: impl FnMut(&str) -> Result<Vec<u8>, E>,
+        settings: &TlsClientConfig,
+        alpn: &[&[u8]],
+    ) -> Result<Self, String> {
+        let files = PemFiles::read(read, &settings.common, None)?;
+        let config = build_config(settings, &files, &owned(alpn))?;
+        Ok(Self { files, config })
+    }
+}
+
+/// A connector that is loaded when the first connection needs it, on a helper thread: authorities are many, and reading
+/// and parsing them takes longer than a turn of the loop may take.
+#[derive(Default)]
+pub(crate) struct LazyConnector(LazyState);
+
+#[derive(Default)]
+enum LazyState {
+    #[default]
+    Unloaded,
+    Loading(JobResult<Result<LoadedTls, String>>),
+    Loaded(Box<TlsConnector>),
+}
+
+impl LazyConnector {
+    /// The connector, if it is loaded.
+    pub(crate) fn get(&mut self) -> Option<&mut TlsConnector> {
+        match &mut self.0 {
+            LazyState::Loaded(connector) => Some(connector),
+            LazyState::Unloaded | LazyState::Loading(_) => None,
+        }
+    }
+
+    /// Loads it at once, on this thread: for the start of a component.
+    ///
+    /// # Errors
+    /// As [`TlsConnector::load`].
+    pub(crate) fn load_now(
+        &mut self,
+        cx: &mut Cx<'_>,
+        settings: &TlsClientConfig,
+        alpn: &[&[u8]],
+        log: &Logger,
+    ) -> Result<(), TlsError> {
+        if self.get().is_none() {
+            self.0 = LazyState::Loaded(Box::new(TlsConnector::load(cx, settings, alpn, log.clone())?));
+        }
+        Ok(())
+    }
+
+    /// Loads it on a helper thread. Where this is pending, `Event::Ready` under `local` follows. After an error the next
+    /// call begins again.
+    ///
+    /// # Errors
+    /// As [`TlsConnector::load`], or that the component has too many jobs on files.
+    pub(crate) fn poll_load(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local: u64,
+        settings: &TlsClientConfig,
+        alpn: &'static [&'static [u8]],
+        log: &Logger,
+    ) -> Poll<Result<(), TlsError>> {
+        match &self.0 {
+            LazyState::Loaded(_) => return Poll::Ready(Ok(())),
+            LazyState::Loading(job) => match job.take() {
+                None => return Poll::Pending,
+                Some(Ok(loaded)) => {
+                    let connector = TlsConnector::from_loaded(cx, loaded, settings, alpn, log.clone());
+                    self.0 = LazyState::Loaded(Box::new(connector));
+                    return Poll::Ready(Ok(()));
+                }
+                Some(Err(why)) => {
+                    self.0 = LazyState::Unloaded;
+                    return Poll::Ready(Err(TlsError::Settings(why)));
+                }
+            },
+            LazyState::Unloaded => {}
+        }
+        let of_job = settings.clone();
+        let job = cx.run_file_job(local, move |files| {
+            LoadedTls::read(|path| files.read(Path::new(path), MAX_FILE_BYTES), &of_job, alpn)
+        });
+        match job {
+            Ok(job) => {
+                self.0 = LazyState::Loading(job);
+                Poll::Pending
+            }
+            Err(e) => Poll::Ready(Err(TlsError::Settings(format!("failed to load TLS config: {e}")))),
+        }
     }
 }
 

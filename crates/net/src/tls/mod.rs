@@ -17,6 +17,7 @@ mod x509;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use client::LazyConnector;
 pub use client::TlsConnector;
 pub use config::{OldTlsConfig, TlsClientConfig, TlsCommonConfig, TlsServerConfig, TlsVersion};
 pub use error::TlsError;

@@ -18,7 +18,7 @@ use super::certificates::PemFiles;
 use super::config::{PemSource, TlsCommonConfig};
 
 /// The largest file that is read.
-const MAX_FILE_BYTES: usize = 16 << 20;
+pub(super) const MAX_FILE_BYTES: usize = 16 << 20;
 
 /// Makes a configuration of rustls from the contents of the files.
 pub(super) type BuildConfig<C> = Arc<dyn Fn(&PemFiles) -> Result<Arc<C>, String> + Send + Sync>;
@@ -65,8 +65,20 @@ impl<C: Send + Sync + 'static> ReloadedConfig<C> {
         log: Logger,
     ) -> Result<Self, String> {
         let config = build(&files)?;
+        Ok(Self::from_loaded(cx, files, config, plan, build, log))
+    }
+
+    /// The same, where `config` was made from these files.
+    pub(super) fn from_loaded(
+        cx: &Cx<'_>,
+        files: PemFiles,
+        config: Arc<C>,
+        plan: ReloadPlan,
+        build: BuildConfig<C>,
+        log: Logger,
+    ) -> Self {
         let state = State { files, config, checked_at: cx.now(), job: None, log };
-        Ok(Self { plan, build, state: Rc::new(RefCell::new(state)) })
+        Self { plan, build, state: Rc::new(RefCell::new(state)) }
     }
 
     /// The newest configuration that is there.
