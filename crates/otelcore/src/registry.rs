@@ -54,10 +54,13 @@ built_in_types! {
     "processor-attributes": otelcore_processors::AttributesFactory;
     "processor-batch": otelcore_processor_batch::BatchFactory;
     "processor-cumulativetodelta": otelcore_processors::CumulativeToDeltaFactory;
+    "processor-deltatocumulative": otelcore_processors::DeltaToCumulativeFactory;
     "processor-groupbyattrs": otelcore_processors::GroupByAttrsFactory;
+    "processor-groupbytrace": otelcore_processors::GroupByTraceFactory;
     "processor-memory-limiter": otelcore_processor_memory_limiter::MemoryLimiterFactory;
     "processor-metrics-transform": otelcore_processors::MetricsTransformFactory;
     "processor-probabilistic-sampler": otelcore_processors::ProbabilisticSamplerFactory;
+    "processor-redaction": otelcore_processors::RedactionFactory;
     "processor-resource": otelcore_processors::ResourceFactory;
     "processor-span": otelcore_processors::SpanFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;

@@ -10,9 +10,12 @@
     not(all(
         feature = "attributes",
         feature = "cumulativetodelta",
+        feature = "deltatocumulative",
         feature = "groupbyattrs",
+        feature = "groupbytrace",
         feature = "metrics_transform",
         feature = "probabilistic_sampler",
+        feature = "redaction",
         feature = "resource",
         feature = "span"
     )),
@@ -24,16 +27,22 @@ mod actions;
 mod attributes;
 #[cfg(feature = "cumulativetodelta")]
 mod cumulative_to_delta;
+#[cfg(feature = "deltatocumulative")]
+mod delta_to_cumulative;
 mod edit_processor;
 mod exponential;
 #[cfg(feature = "groupbyattrs")]
 mod group_by_attrs;
+#[cfg(feature = "groupbytrace")]
+mod group_by_trace;
 mod matching;
 #[cfg(feature = "metrics_transform")]
 mod metrics_transform;
 mod owned_metric;
 #[cfg(feature = "probabilistic_sampler")]
 mod probabilistic_sampler;
+#[cfg(feature = "redaction")]
+mod redaction;
 #[cfg(feature = "resource")]
 mod resource;
 mod series;
@@ -49,8 +58,12 @@ pub use actions::ActionConfig;
 pub use attributes::{AttributesConfig, AttributesFactory};
 #[cfg(feature = "cumulativetodelta")]
 pub use cumulative_to_delta::{CumulativeToDeltaConfig, CumulativeToDeltaFactory, MetricMatchConfig};
+#[cfg(feature = "deltatocumulative")]
+pub use delta_to_cumulative::{DeltaToCumulativeConfig, DeltaToCumulativeFactory};
 #[cfg(feature = "groupbyattrs")]
 pub use group_by_attrs::{GroupByAttrsConfig, GroupByAttrsFactory};
+#[cfg(feature = "groupbytrace")]
+pub use group_by_trace::{GroupByTraceConfig, GroupByTraceFactory};
 pub use matching::{AttributeMatchConfig, LibraryMatchConfig, MatchConfig, RegexpConfig, SeverityMatchConfig};
 #[cfg(feature = "metrics_transform")]
 pub use metrics_transform::{
@@ -58,6 +71,8 @@ pub use metrics_transform::{
 };
 #[cfg(feature = "probabilistic_sampler")]
 pub use probabilistic_sampler::{ProbabilisticSamplerConfig, ProbabilisticSamplerFactory};
+#[cfg(feature = "redaction")]
+pub use redaction::{RedactionConfig, RedactionFactory};
 #[cfg(feature = "resource")]
 pub use resource::{ResourceConfig, ResourceFactory};
 #[cfg(feature = "span")]

@@ -18,6 +18,8 @@ pub(crate) const NO_RECORDED_VALUE: u32 = 1;
 
 /// `AggregationTemporality`.
 pub(crate) const DELTA: i32 = 1;
+/// See [`DELTA`].
+pub(crate) const CUMULATIVE: i32 = 2;
 
 /// The value of an attribute.
 #[derive(Clone, Debug)]

@@ -133,6 +133,14 @@ impl<V: SeriesState> SeriesTable<V> {
         }
     }
 
+    /// Removes a series.
+    pub(crate) fn remove(&mut self, id: SeriesId) -> Option<V> {
+        let state = self.table_of(id)?.remove(&id)?;
+        self.len -= 1;
+        self.kept.shrink(Self::entry_bytes(&state));
+        Some(state)
+    }
+
     /// Removes the series for which `is_old` is true, of as many tables as take some milliseconds. True: the last table
     /// has been checked, and the next call begins with the first.
     pub(crate) fn expire(&mut self, mut is_old: impl FnMut(&V) -> bool) -> bool {

@@ -24,9 +24,12 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/healthcheckextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/attributesprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/cumulativetodeltaprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/deltatocumulativeprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbyattrsprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbytraceprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/metricstransformprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/probabilisticsamplerprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/redactionprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourceprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/spanprocessor"
 	"go.opentelemetry.io/collector/exporter/debugexporter"
@@ -59,6 +62,9 @@ var components = []component{
 	{"processors/metrics_transform", contrib + "processor/metricstransformprocessor", metricstransformprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/probabilistic_sampler", contrib + "processor/probabilisticsamplerprocessor", probabilisticsamplerprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/span", contrib + "processor/spanprocessor", spanprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/deltatocumulative", contrib + "processor/deltatocumulativeprocessor", deltatocumulativeprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/groupbytrace", contrib + "processor/groupbytraceprocessor", groupbytraceprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/redaction", contrib + "processor/redactionprocessor", redactionprocessor.NewFactory().CreateDefaultConfig()},
 	{"exporters/debug", core + "exporter/debugexporter", debugexporter.NewFactory().CreateDefaultConfig()},
 	{"exporters/otlp_grpc", core + "exporter/otlpexporter", otlpexporter.NewFactory().CreateDefaultConfig()},
 	{"exporters/otlp_http", core + "exporter/otlphttpexporter", otlphttpexporter.NewFactory().CreateDefaultConfig()},

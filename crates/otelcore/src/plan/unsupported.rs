@@ -26,10 +26,10 @@ const RECEIVERS: &str = "
     windowsservice yanggrpc zipkin zookeeper
 ";
 const PROCESSORS: &str = "
-    cardinalityguardian coralogix datadog deltatocumulative deltatorate drain experimentalmetricsgeneration
-    filter genainormalizer geoip groupbytrace interval isolationforest k8sattributes k8stagger logdedup
-    logstransform metricsgeneration metricstarttime queuedretry redaction remoteobserver remotetap
-    resourcedetection routing schema servicegraph spanmetrics sumologic tailsampling transform unroll
+    cardinalityguardian coralogix datadog deltatorate drain experimentalmetricsgeneration filter
+    genainormalizer geoip interval isolationforest k8sattributes k8stagger logdedup logstransform
+    metricsgeneration metricstarttime queuedretry remoteobserver remotetap resourcedetection routing schema
+    servicegraph spanmetrics sumologic tailsampling transform unroll
 ";
 const EXPORTERS: &str = "
     alibabacloudlogservice awscloudwatchlogs awsemf awskinesis awss3 awsxray azureblob azuredataexplorer

@@ -6,10 +6,12 @@
 #![allow(clippy::disallowed_methods, reason = "the seed comes from the environment")]
 
 mod cumulative_to_delta;
+mod delta_to_cumulative;
 mod group_by_attrs;
 mod metrics_transform;
 mod normalize;
 mod probabilistic_sampler;
+mod redaction;
 mod span;
 mod telemetry;
 
@@ -291,5 +293,7 @@ mod compared {
     subject!(cumulative_to_delta, otelcore_processors::CumulativeToDeltaFactory, 3, 500);
     subject!(group_by_attrs, otelcore_processors::GroupByAttrsFactory, 4, 500);
     subject!(probabilistic_sampler, otelcore_processors::ProbabilisticSamplerFactory, 5, 700);
+    subject!(redaction, otelcore_processors::RedactionFactory, 7, 700);
+    subject!(delta_to_cumulative, otelcore_processors::DeltaToCumulativeFactory, 8, 500);
     subject!(span, otelcore_processors::SpanFactory, 6, 700);
 }

@@ -4,7 +4,8 @@
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use otelcore_pdata::Signal;
@@ -51,6 +52,18 @@ fn sort(attributes: &mut [KeyValue]) {
     attributes.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
+/// Go's deletion moves the last entry.
+fn sort_maps(value: &mut AnyValue) {
+    match &mut value.value {
+        Some(Value::ArrayValue(array)) => array.values.iter_mut().for_each(sort_maps),
+        Some(Value::KvlistValue(map)) => {
+            sort(&mut map.values);
+            map.values.iter_mut().filter_map(|entry| entry.value.as_mut()).for_each(sort_maps);
+        }
+        _ => {}
+    }
+}
+
 fn traces(body: &[u8]) -> String {
     let mut request = ExportTraceServiceRequest::decode(body).unwrap();
     for entry in &mut request.resource_spans {
@@ -78,7 +91,7 @@ fn logs(body: &[u8]) -> String {
             sort(&mut scope.scope.get_or_insert_default().attributes);
             for record in &mut scope.log_records {
                 sort(&mut record.attributes);
-                record.body.get_or_insert_default();
+                sort_maps(record.body.get_or_insert_default());
             }
         }
     }

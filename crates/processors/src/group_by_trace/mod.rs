@@ -1,0 +1,416 @@
+//! The `groupbytrace` processor: waits for the spans of a trace, and passes them on together.
+//!
+//! Takes custody: a payload is delivered when its spans are stored. Nothing stored is ever dropped: the oldest traces are
+//! passed on early where there are too many, and all at a flush and at the shutdown.
+
+mod config;
+mod split;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use config::{GroupByTraceConfig, GroupByTraceFactory};
+use otelcore_pdata::edit::OutputTooLarge;
+use otelcore_pdata::{Rope, Signal, StepBudget};
+use otelcore_pipeline::{
+    Ack, Budget, Counter, Cx, Downstream, Event, Gauge, JobResult, LogField, Logger, LossReason, MetricsLevel,
+    MonotonicTime, Outcome, Payload, Processor, StartError, Telemetry,
+};
+use split::{TracePart, split};
+
+use crate::series::{IdentityHasher, SeriesId, SeriesState, SeriesTable};
+
+/// The local keys of events.
+const RELEASE_KEY: u64 = 0;
+const JOB_KEY: u64 = 1;
+const NEXT_TURN_KEY: u64 = 2;
+const RETRY_KEY: u64 = 3;
+
+/// Traces that are stored or passed on in one turn at most.
+const TRACES_PER_TURN: usize = 1000;
+
+/// Bytes of payloads that may wait behind one that is divided on a helper thread.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+
+/// Traces whose payloads were refused, at which new payloads are refused.
+const MAX_REFUSED: usize = 10_000;
+
+/// The pause before refused payloads are tried again.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Units of work that a byte costs when it is divided.
+const COST_PER_BYTE: u64 = 20;
+
+/// A trace that is stored.
+#[derive(Debug)]
+struct Trace {
+    entries: Vec<u8>,
+    spans: u32,
+}
+
+impl SeriesState for Trace {
+    fn heap_bytes(&self) -> usize {
+        self.entries.capacity()
+    }
+}
+
+#[derive(Debug)]
+struct Metrics {
+    in_memory: Gauge,
+    waiting: Gauge,
+    evicted: Counter,
+    incomplete: Counter,
+    spans_released: Counter,
+    traces_released: Counter,
+}
+
+impl Metrics {
+    fn new(telemetry: &Telemetry, id: &str, num_traces: usize) -> Self {
+        let level = MetricsLevel::Normal;
+        let gauge = |name, help| telemetry.gauge(level, name, help, vec![("processor", id.to_owned())]);
+        let counter = |name, help| telemetry.counter(level, name, help, Vec::new());
+        gauge(
+            "otelcol_processor_groupbytrace_conf_num_traces",
+            "Maximum number of traces to hold in the internal storage [Development]",
+        )
+        .set(num_traces as u64);
+        Self {
+            in_memory: gauge(
+                "otelcol_processor_groupbytrace_num_traces_in_memory",
+                "Number of traces currently in the in-memory storage [Development]",
+            ),
+            waiting: gauge(
+                "otelcol_processor_groupbytrace_num_events_in_queue",
+                "Number of events currently in the queue [Development]",
+            ),
+            evicted: counter(
+                "otelcol_processor_groupbytrace_traces_evicted",
+                "Traces evicted from the internal buffer [Development]",
+            ),
+            incomplete: counter(
+                "otelcol_processor_groupbytrace_incomplete_releases",
+                "Releases that are suspected to have been incomplete [Development]",
+            ),
+            spans_released: counter(
+                "otelcol_processor_groupbytrace_spans_released",
+                "Spans released to the next consumer [Development]",
+            ),
+            traces_released: counter(
+                "otelcol_processor_groupbytrace_traces_released",
+                "Traces released to the next consumer [Development]",
+            ),
+        }
+    }
+}
+
+/// A payload that is divided.
+struct Dividing {
+    result: JobResult<Result<Vec<TracePart>, OutputTooLarge>>,
+    payload: Payload,
+    ack: Ack,
+}
+
+/// The parts of a payload that are being stored.
+struct Storing {
+    parts: std::vec::IntoIter<TracePart>,
+    ack: Ack,
+    /// Its charge is released when everything is stored.
+    _payload: Payload,
+}
+
+/// One instance, of one pipeline.
+pub(crate) struct GroupByTrace {
+    wait: Duration,
+    num_traces: usize,
+    budget: Arc<Budget>,
+    traces: SeriesTable<Trace>,
+    /// Spans of all of them.
+    stored_spans: u64,
+    /// When each trace is passed on, in that order. One that has been passed on early is still here.
+    deadlines: VecDeque<(MonotonicTime, SeriesId)>,
+    is_timer_set: bool,
+    hasher: IdentityHasher,
+    dividing: Option<Dividing>,
+    storing: Option<Storing>,
+    waiting: VecDeque<(Payload, Ack)>,
+    waiting_bytes: usize,
+    /// Payloads whose outcome is not known yet, by ack.
+    sent: BTreeMap<u64, Payload>,
+    next_ack: u64,
+    /// Payloads that are tried again.
+    refused: VecDeque<Payload>,
+    /// Everything is passed on, and what comes is not stored.
+    is_draining: bool,
+    is_turn_requested: bool,
+    /// Traces that a flush still passes on.
+    flushing: usize,
+    is_eviction_reported: bool,
+    log: Logger,
+    metrics: Metrics,
+}
+
+impl GroupByTrace {
+    fn new(config: &GroupByTraceConfig, id: &str, telemetry: &Telemetry, budget: &Arc<Budget>, log: Logger) -> Self {
+        let num_traces = usize::try_from(config.num_traces).unwrap_or(usize::MAX);
+        Self {
+            wait: config.wait_duration,
+            num_traces,
+            budget: budget.clone(),
+            traces: SeriesTable::new(budget, 0),
+            stored_spans: 0,
+            deadlines: VecDeque::new(),
+            is_timer_set: false,
+            hasher: IdentityHasher::new(0),
+            dividing: None,
+            storing: None,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            sent: BTreeMap::new(),
+            next_ack: 0,
+            refused: VecDeque::new(),
+            is_draining: false,
+            is_turn_requested: false,
+            flushing: 0,
+            is_eviction_reported: false,
+            log,
+            metrics: Metrics::new(telemetry, id, num_traces),
+        }
+    }
+
+    fn request_turn(&mut self, cx: &mut Cx<'_>) {
+        if !std::mem::replace(&mut self.is_turn_requested, true) {
+            cx.request_ready(NEXT_TURN_KEY);
+        }
+    }
+
+    /// Begins a payload: divides it, on a helper thread if that takes long.
+    fn begin(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack) {
+        let work = (payload.body.len() as u64).saturating_mul(COST_PER_BYTE);
+        if work <= StepBudget::UNITS_PER_STEP {
+            let result = split(&payload.body, &self.hasher);
+            return self.begin_storing(result, payload, ack);
+        }
+        let (body, hasher) = (payload.body.clone(), self.hasher.clone());
+        let result = cx.run_job(JOB_KEY, move || split(&body, &hasher));
+        self.dividing = Some(Dividing { result, payload, ack });
+    }
+
+    fn begin_storing(&mut self, result: Result<Vec<TracePart>, OutputTooLarge>, payload: Payload, ack: Ack) {
+        match result {
+            Ok(parts) => {
+                self.storing = Some(Storing { parts: parts.into_iter(), ack, _payload: payload });
+            }
+            Err(error) => ack.settle(Outcome::permanent(error.to_string())),
+        }
+    }
+
+    /// Stores and passes on, as much as a turn permits.
+    fn run(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        let mut left = TRACES_PER_TURN;
+        loop {
+            left = self.release_due(cx, left, downstream);
+            if let Some(storing) = &mut self.storing {
+                match storing.parts.next() {
+                    Some(part) => {
+                        self.store(cx, part, downstream);
+                        left = left.saturating_sub(1);
+                    }
+                    None => {
+                        if let Some(storing) = self.storing.take() {
+                            storing.ack.settle(Outcome::Delivered);
+                        }
+                    }
+                }
+            } else if self.dividing.is_some() {
+                break;
+            } else if let Some((payload, ack)) = self.waiting.pop_front() {
+                self.waiting_bytes -= payload.body.len();
+                left = left.saturating_sub(payload.body.len() / 1024);
+                self.begin(cx, payload, ack);
+            } else {
+                break;
+            }
+            if left == 0 {
+                self.request_turn(cx);
+                break;
+            }
+        }
+        self.set_timer(cx);
+        self.metrics.in_memory.set(self.traces.len() as u64);
+        self.metrics.waiting.set(self.waiting.len() as u64);
+    }
+
+    fn store(&mut self, cx: &mut Cx<'_>, part: TracePart, downstream: &mut Downstream) {
+        let TracePart { id, entries, spans } = part;
+        self.stored_spans += u64::from(spans);
+        let mut entries = Some(entries);
+        let known = self.traces.update(id, |trace| {
+            trace.entries.extend_from_slice(&entries.take().unwrap_or_default());
+            trace.spans = trace.spans.saturating_add(spans);
+        });
+        if known.is_some() {
+            return;
+        }
+        while !self.deadlines.is_empty() && (self.traces.len() >= self.num_traces || !self.traces.has_room()) {
+            self.evict_oldest(downstream);
+        }
+        self.traces.insert(id, Trace { entries: entries.unwrap_or_default(), spans });
+        self.deadlines.push_back((cx.now() + self.wait, id));
+        if self.is_draining || self.flushing > 0 {
+            self.flushing = self.deadlines.len();
+        }
+    }
+
+    /// Passes the oldest trace on early.
+    fn evict_oldest(&mut self, downstream: &mut Downstream) {
+        let Some((_, id)) = self.deadlines.pop_front() else { return };
+        if self.release(id, downstream) {
+            self.metrics.evicted.add(1);
+            if !std::mem::replace(&mut self.is_eviction_reported, true) {
+                let message = "a trace is passed on before its time: in order to avoid this in the future, adjust the \
+                               wait duration and/or number of traces to keep in memory";
+                self.log.warn(message, &[("num_traces", LogField::Uint(self.num_traces as u64))]);
+            }
+        }
+    }
+
+    /// Passes traces on whose time has come, or that a flush waits for. Returns what is left of the turn.
+    fn release_due(&mut self, cx: &Cx<'_>, mut left: usize, downstream: &mut Downstream) -> usize {
+        while left > 0
+            && let Some((deadline, id)) = self.deadlines.front().copied()
+            && (self.flushing > 0 || deadline <= cx.now())
+        {
+            self.deadlines.pop_front();
+            self.flushing = self.flushing.saturating_sub(1);
+            left -= 1;
+            if !self.release(id, downstream) {
+                self.metrics.incomplete.add(1);
+            }
+        }
+        left
+    }
+
+    /// Passes a trace on. False: it is not there.
+    fn release(&mut self, id: SeriesId, downstream: &mut Downstream) -> bool {
+        let Some(Trace { entries, spans }) = self.traces.remove(id) else { return false };
+        self.stored_spans -= u64::from(spans);
+        self.metrics.traces_released.add(1);
+        self.metrics.spans_released.add(u64::from(spans));
+        let held = self.budget.hold(entries.len() as u64);
+        let body = Rope::new(entries.into(), spans);
+        self.send(Payload { signal: Signal::Traces, body, metadata: None, held }, downstream);
+        true
+    }
+
+    fn send(&mut self, payload: Payload, downstream: &mut Downstream) {
+        let id = self.next_ack;
+        self.next_ack += 1;
+        self.sent.insert(id, payload.clone());
+        downstream.send(payload, downstream.new_ack(id));
+    }
+
+    fn set_timer(&mut self, cx: &mut Cx<'_>) {
+        if !self.is_timer_set
+            && let Some((deadline, _)) = self.deadlines.front()
+        {
+            self.is_timer_set = true;
+            cx.set_timer(RELEASE_KEY, *deadline);
+        }
+    }
+}
+
+impl Processor for GroupByTrace {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let random = cx.random();
+        self.hasher = IdentityHasher::new(random);
+        self.traces = SeriesTable::new(&self.budget, random);
+        Ok(())
+    }
+
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
+        if let Some(refusal) = self.refusal() {
+            return ack.settle(refusal);
+        }
+        let bytes = self.waiting_bytes + payload.body.len();
+        if bytes > MAX_WAITING_BYTES && !self.waiting.is_empty() {
+            return ack.settle(Outcome::retry("too much data waits for a processor"));
+        }
+        self.waiting_bytes = bytes;
+        self.waiting.push_back((payload, ack));
+        if !self.is_turn_requested {
+            self.run(cx, downstream);
+        }
+    }
+
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, downstream: &mut Downstream) {
+        match local {
+            RELEASE_KEY => self.is_timer_set = false,
+            NEXT_TURN_KEY => self.is_turn_requested = false,
+            JOB_KEY => {
+                if let Some(Dividing { result, payload, ack }) = self.dividing.take() {
+                    match result.take() {
+                        Some(result) => self.begin_storing(result, payload, ack),
+                        // It has panicked.
+                        None => ack.settle(Outcome::Lost(LossReason::Dropped)),
+                    }
+                }
+            }
+            _ => {
+                for payload in std::mem::take(&mut self.refused) {
+                    self.send(payload, downstream);
+                }
+            }
+        }
+        if !self.is_turn_requested {
+            self.run(cx, downstream);
+        }
+    }
+
+    fn settled(&mut self, cx: &mut Cx<'_>, ack_id: u64, outcome: Outcome, _: &mut Downstream) {
+        let Some(payload) = self.sent.remove(&ack_id) else { return };
+        match outcome {
+            Outcome::Delivered => {}
+            Outcome::Retry { .. } => {
+                if self.refused.is_empty() {
+                    let at = cx.now() + RETRY_PAUSE;
+                    cx.set_timer(RETRY_KEY, at);
+                }
+                self.refused.push_back(payload);
+            }
+            other => {
+                let reason = format!("{other:?}");
+                let fields = [("spans", LogField::Uint(payload.items().into())), ("error", LogField::Str(&reason))];
+                self.log.error("consume failed", &fields);
+            }
+        }
+    }
+
+    fn refusal(&self) -> Option<Outcome> {
+        (self.refused.len() >= MAX_REFUSED).then(|| Outcome::retry("the next component refuses data"))
+    }
+
+    fn flush(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        self.flushing = self.deadlines.len();
+        self.run(cx, downstream);
+    }
+
+    fn drain(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        self.is_draining = true;
+        self.flush(cx, downstream);
+    }
+
+    fn held_items(&self) -> u64 {
+        let items = |payload: &Payload| u64::from(payload.items());
+        self.waiting.iter().map(|(payload, _)| items(payload)).sum::<u64>()
+            + self.dividing.as_ref().map_or(0, |dividing| items(&dividing.payload))
+            + self
+                .storing
+                .as_ref()
+                .map_or(0, |storing| storing.parts.as_slice().iter().map(|it| u64::from(it.spans)).sum())
+            + self.stored_spans
+            + self.sent.values().chain(&self.refused).map(items).sum::<u64>()
+    }
+}
