@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use otelcore_go_number::{parse_float, parse_int, truncate};
 use otelcore_pdata::{Value as Tree, text};
 
 use super::math::as_double;
@@ -114,15 +115,9 @@ pub(crate) fn put_go_json(out: &mut Vec<u8>, value: &Value<'_>) -> Result<(), Ev
             text::put_base64(out, v);
             out.push(b'"');
         }
-        Value::TraceId(_) | Value::SpanId(_) | Value::ProfileId(_) => {
-            out.push(b'"');
-            match value {
-                Value::TraceId(id) | Value::ProfileId(id) => text::put_hex(out, id),
-                Value::SpanId(id) => text::put_hex(out, id),
-                _ => {}
-            }
-            out.push(b'"');
-        }
+        // An array of bytes, which is no string for Go's encoder.
+        Value::TraceId(id) | Value::ProfileId(id) => put_numbers(out, id),
+        Value::SpanId(id) => put_numbers(out, id),
         Value::Map(map) => {
             let mut entries: Vec<(&[u8], Value<'_>)> = map.iter().collect();
             // A stable sort: of equal keys, the last one counts.
@@ -156,6 +151,11 @@ pub(crate) fn put_go_json(out: &mut Vec<u8>, value: &Value<'_>) -> Result<(), Ev
         Value::Time(_) | Value::Messages(..) => return Err(value.unsupported()),
     }
     Ok(())
+}
+
+fn put_numbers(out: &mut Vec<u8>, bytes: &[u8]) {
+    let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
+    out.extend_from_slice(format!("[{}]", numbers.join(",")).as_bytes());
 }
 
 /// A double with the shortest digits; an exponent has at least two digits, unlike in ECMAScript.
@@ -199,13 +199,8 @@ fn put_string(out: &mut Vec<u8>, v: &[u8]) {
 
 fn to_int(value: Value<'_>) -> Result<Value<'_>, EvalError> {
     Ok(match &value {
-        Value::String(v) => std::str::from_utf8(v).ok().and_then(|v| v.parse().ok()).map_or(Value::Nil, Value::Int),
-        #[expect(clippy::cast_possible_truncation, reason = "as Go on amd64: what does not fit is the smallest number")]
-        Value::Double(v) => Value::Int(if (-9.223_372_036_854_776e18..9.223_372_036_854_776e18).contains(v) {
-            *v as i64
-        } else {
-            i64::MIN
-        }),
+        Value::String(v) => parse_int(v).map_or(Value::Nil, Value::Int),
+        Value::Double(v) => Value::Int(truncate(*v)),
         Value::Bool(v) => Value::Int(i64::from(*v)),
         other => return Err(other.unsupported()),
     })
@@ -214,16 +209,13 @@ fn to_int(value: Value<'_>) -> Result<Value<'_>, EvalError> {
 fn to_float(value: Value<'_>) -> Result<Value<'_>, EvalError> {
     Ok(Value::Double(match &value {
         Value::Int(v) => as_double(*v),
-        Value::String(v) => parse_float(v)?,
+        Value::String(v) => parse_float(v).ok_or_else(|| {
+            let text = String::from_utf8_lossy(v);
+            EvalError::new(format!("strconv.ParseFloat: parsing {text:?}: invalid syntax"))
+        })?,
         Value::Bool(v) => f64::from(u8::from(*v)),
         other => return Err(other.unsupported()),
     }))
-}
-
-fn parse_float(text: &[u8]) -> Result<f64, EvalError> {
-    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
-        EvalError::new(format!("strconv.ParseFloat: parsing {:?}: invalid syntax", String::from_utf8_lossy(text)))
-    })
 }
 
 fn to_bool(value: Value<'_>) -> Result<Value<'_>, EvalError> {
