@@ -59,12 +59,6 @@ impl EvalError {
     pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
         Self::Message(message.into())
     }
-
-    /// Whether it is what Go calls a `TypeError`: functions like `IsString` answer false then.
-    #[must_use]
-    pub fn is_type_error(&self) -> bool {
-        matches!(self, Self::Type { .. } | Self::Unsupported { .. })
-    }
 }
 
 impl fmt::Display for EvalError {

@@ -1,9 +1,11 @@
 //! Tokens as a syntax tree, by the grammar of the Go collector.
 //!
 //! The Go grammar takes the first alternative that matches. This parser decides by the next tokens, and goes back in
-//! one place only: a parenthesis at the beginning of a condition may begin arithmetic or a condition. Nesting is limited,
-//! so that the work is at most [`MAX_DEPTH`] times the length of the text.
+//! two places only: a parenthesis at the beginning of a condition may begin arithmetic or a condition, and a bracket
+//! behind a path a key or, in a list, another list. Each is tried once; nesting is limited, so that the work is at most
+//! [`MAX_DEPTH`] times the length of the text.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::compile::CompileError;
@@ -60,6 +62,9 @@ struct Parser<'t> {
     depth: u32,
     /// The last token at which anything was expected, and what.
     farthest: (usize, Vec<&'static str>),
+    /// Tokens at which no key and no comparison begins, so that each is tried once.
+    no_keys: BTreeSet<usize>,
+    no_comparisons: BTreeSet<usize>,
 }
 
 fn parse<'t, T>(
@@ -85,7 +90,15 @@ fn parse<'t, T>(
         };
         invalid(at..at + character.map_or(0, char::len_utf8), &why)
     })?;
-    let mut parser = Parser { text, tokens, at: 0, depth: 0, farthest: (0, Vec::new()) };
+    let mut parser = Parser {
+        text,
+        tokens,
+        at: 0,
+        depth: 0,
+        farthest: (0, Vec::new()),
+        no_keys: BTreeSet::new(),
+        no_comparisons: BTreeSet::new(),
+    };
     let result = rule(&mut parser).and_then(|tree| match parser.peek() {
         None => Ok(tree),
         Some(_) => Err(parser.expected("the end")),
@@ -415,18 +428,32 @@ impl Parser<'_> {
         Ok(Path { context, fields, place: self.place_from(start) })
     }
 
+    /// Keys in brackets. What is no key may be a list that follows, in a list without commas.
     fn keys(&mut self) -> Parsed<Vec<Key>> {
         let mut keys = Vec::new();
-        while self.take(Kind::OpenBracket) {
-            let key = match self.peek() {
-                Some(Kind::String) => Key::String(self.string()?),
-                Some(Kind::Int) => Key::Int(self.int()?),
-                _ => Key::Math(self.nested(|parser| parser.math(None))?),
-            };
-            self.expect(Kind::CloseBracket, "]")?;
-            keys.push(key);
+        while self.peek() == Some(Kind::OpenBracket) && !self.no_keys.contains(&self.at) {
+            let start = self.at;
+            match self.key() {
+                Ok(key) => keys.push(key),
+                Err(Failure::Token) => {
+                    self.no_keys.insert(start);
+                    self.at = start;
+                }
+                Err(fatal) => return Err(fatal),
+            }
         }
         Ok(keys)
+    }
+
+    fn key(&mut self) -> Parsed<Key> {
+        self.at += 1;
+        let key = match self.peek() {
+            Some(Kind::String) => Key::String(self.string()?),
+            Some(Kind::Int) => Key::Int(self.int()?),
+            _ => Key::Math(self.nested(|parser| parser.math(None))?),
+        };
+        self.expect(Kind::CloseBracket, "]")?;
+        Ok(key)
     }
 
     /// Arithmetic, of which the first operand may have been read.
@@ -511,9 +538,11 @@ impl Parser<'_> {
         let is_negated = self.take(Kind::Not);
         let start = self.at;
         let kind = if self.peek() == Some(Kind::OpenParenthesis) {
-            match self.comparison() {
+            let comparison = if self.no_comparisons.contains(&start) { Err(Failure::Token) } else { self.comparison() };
+            match comparison {
                 Ok(comparison) => comparison,
                 Err(Failure::Token) => {
+                    self.no_comparisons.insert(start);
                     self.at = start + 1;
                     let inner = self.nested(Self::boolean)?;
                     self.expect(Kind::CloseParenthesis, ")")?;

@@ -689,12 +689,16 @@ impl<'a> Value<'a> {
     /// # Errors
     /// As [`Value::to_any`].
     pub fn to_tree(&self) -> Result<Tree, EvalError> {
-        let tree = self.to_tree_unchecked()?;
-        if tree.depth() > MAX_NESTING { Err(TOO_DEEP) } else { Ok(tree) }
+        match self.convert() {
+            (_, Some(error)) => Err(error),
+            (tree, None) if tree.depth() > MAX_NESTING => Err(TOO_DEEP),
+            (tree, None) => Ok(tree),
+        }
     }
 
-    fn to_tree_unchecked(&self) -> Result<Tree, EvalError> {
-        Ok(match self {
+    /// The value decoded, with what could be converted if there is an error.
+    fn convert(&self) -> (Tree, Option<EvalError>) {
+        let tree = match self {
             Self::Nil => Tree::Empty,
             Self::Bool(v) => Tree::Bool(*v),
             Self::Int(v) => Tree::Int(*v),
@@ -706,10 +710,11 @@ impl<'a> Value<'a> {
                 Tree::Array(AnyValue::array_elements(raw).map(Tree::decode).collect())
             }
             Self::List(List { elements: ListElements::Tree(tree), .. }) => Tree::Array(tree.to_vec()),
-            Self::List(List { elements: ListElements::Values(values), .. }) => Tree::Array(trees(values)?),
-            Self::List(List { elements: ListElements::Literal(values), .. }) => Tree::Array(trees(values)?),
-            _ => return Err(self.unsupported_in_set()),
-        })
+            Self::List(List { elements: ListElements::Values(values), .. }) => return convert_list(values),
+            Self::List(List { elements: ListElements::Literal(values), .. }) => return convert_list(values),
+            _ => return (Tree::Empty, Some(self.unsupported_in_set())),
+        };
+        (tree, None)
     }
 
     fn unsupported_in_set(&self) -> EvalError {
@@ -717,23 +722,16 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The values decoded. As in Go, one that can't be converted is left empty unless it is the last one.
-fn trees(values: &[Value<'_>]) -> Result<Vec<Tree>, EvalError> {
-    let mut last = Ok(());
-    let mut trees = Vec::with_capacity(values.len());
-    for value in values {
-        match value.to_tree_unchecked() {
-            Ok(tree) => {
-                trees.push(tree);
-                last = Ok(());
-            }
-            Err(error) => {
-                trees.push(Tree::Empty);
-                last = Err(error);
-            }
-        }
-    }
-    last.map(|()| trees)
+/// As in Go, an element that can't be converted is left empty, and is an error only if it is the last one.
+fn convert_list(values: &[Value<'_>]) -> (Tree, Option<EvalError>) {
+    let mut last = None;
+    let mut convert = |value: &Value<'_>| {
+        let (tree, error) = value.convert();
+        last = error;
+        tree
+    };
+    let trees = values.iter().map(&mut convert).collect();
+    (Tree::Array(trees), last)
 }
 
 const TOO_DEEP: EvalError = EvalError::Message(Cow::Borrowed("the value is nested more than 100 deep"));

@@ -8,7 +8,9 @@ use otelcore_pdata::{Value as Tree, text};
 use super::math::as_double;
 use crate::error::EvalError;
 use crate::function::ParameterKind;
-use crate::value::{List, ListKind, Map, MapKind, Value};
+use crate::go_time::calendar::{DateTime, SECONDS_PER_DAY};
+use crate::go_time::layout;
+use crate::value::{List, ListKind, Map, MapKind, Time, Value, Zone};
 
 /// The value as a parameter of `kind` takes it.
 ///
@@ -148,8 +150,25 @@ pub(crate) fn put_go_json(out: &mut Vec<u8>, value: &Value<'_>) -> Result<(), Ev
             }
             out.push(b']');
         }
-        Value::Time(_) | Value::Messages(..) => return Err(value.unsupported()),
+        Value::Time(time) => put_time(out, time)?,
+        Value::Messages(..) => return Err(value.unsupported()),
     }
+    Ok(())
+}
+
+/// RFC 3339, which has years of four digits and offsets below a day.
+fn put_time(out: &mut Vec<u8>, time: &Time) -> Result<(), EvalError> {
+    let offset = match &time.zone {
+        Zone::Utc => 0,
+        Zone::Fixed { offset, .. } => i64::from(*offset),
+    };
+    let year = DateTime::at(time.seconds.saturating_add(offset)).year;
+    if !(0..10_000).contains(&year) || offset.abs() >= SECONDS_PER_DAY {
+        return Err(EvalError::Unsupported { found: "time.Time" });
+    }
+    out.push(b'"');
+    layout::format("2006-01-02T15:04:05.999999999Z07:00", time, out);
+    out.push(b'"');
     Ok(())
 }
 

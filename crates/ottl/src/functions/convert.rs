@@ -26,12 +26,12 @@ conversion!(DOUBLE, "Double", Kind::FloatLike);
 conversion!(INT, "Int", Kind::IntLike);
 conversion!(STRING, "String", Kind::StringLike);
 
-/// Whether the value is of a type.
+/// Whether the value is of a type. A literal of another type is an error of the statement, as in Go.
 macro_rules! question {
-    ($constant:ident, $name:literal, $pattern:pat) => {
+    ($constant:ident, $name:literal, $kind:expr, $pattern:pat) => {
         pub(super) const $constant: Function = Function {
             name: $name,
-            parameters: &[required("Target", Kind::Any)],
+            parameters: &[required("Target", $kind)],
             build: |arguments| {
                 let is_of_type: fn(&Value<'_>) -> bool = |value| matches!(value, $pattern);
                 Ok(Callable::converter(Question { target: arguments.expression(0)?, is_of_type }))
@@ -40,11 +40,11 @@ macro_rules! question {
     };
 }
 
-question!(IS_BOOL, "IsBool", Value::Bool(_));
-question!(IS_DOUBLE, "IsDouble", Value::Double(_));
-question!(IS_INT, "IsInt", Value::Int(_));
-question!(IS_STRING, "IsString", Value::String(_));
-question!(IS_MAP, "IsMap", Value::Map(_));
+question!(IS_BOOL, "IsBool", Kind::Bool, Value::Bool(_));
+question!(IS_DOUBLE, "IsDouble", Kind::Float, Value::Double(_));
+question!(IS_INT, "IsInt", Kind::Int, Value::Int(_));
+question!(IS_STRING, "IsString", Kind::String, Value::String(_));
+question!(IS_MAP, "IsMap", Kind::Map, Value::Map(_));
 
 struct Question {
     target: Expression,
@@ -53,11 +53,7 @@ struct Question {
 
 impl Converter for Question {
     fn call<'c>(&'c self, evaluation: &Evaluation<'c>) -> Result<Value<'c>, EvalError> {
-        match self.target.get(evaluation) {
-            Ok(value) => Ok(Value::Bool((self.is_of_type)(&value))),
-            Err(error) if error.is_type_error() => Ok(Value::Bool(false)),
-            Err(error) => Err(error),
-        }
+        Ok(Value::Bool((self.is_of_type)(&self.target.get(evaluation)?)))
     }
 }
 

@@ -84,6 +84,7 @@ const STATEMENTS: &[&str] = &[
     "f(attributes[\"a\"][0][attributes[\"i\"]][Len(x)][-1])",
     "f(resource.attributes[\"a\"].b.c[1])",
     "f([1 2, 3], [, 1], [], [[1], {}])",
+    "f([a[0x01] B()[nil][true] a[[a[[1]]]]])",
     "f({\"a\": 1 \"b\": 2, \"c\": {\"d\": [nil]},})",
     "f(0x0aff, 0x00, true, false, nil, KIND, KIND_ONE)",
     "f(1, 1.5, .5, 1., 010, 00, 0)",
@@ -187,6 +188,10 @@ fn nesting_is_limited_and_takes_linear_time() {
             assert!(error.message.contains("nested more than 100 deep"), "{open}: {error}");
         }
     }
+    // What is no key is a list: each is tried once.
+    let lists = |depth: usize| format!("f([{}0x01{}])", "a[".repeat(depth), "]".repeat(depth));
+    assert!(parser::statement(&lists(40)).is_ok());
+    assert!(parser::statement(&lists(200)).is_err());
     let condition = |depth: usize| format!("{}a == 1{}", "(".repeat(depth), ")".repeat(depth));
     assert!(parser::condition(&condition(90)).is_ok());
     assert!(parser::condition(&condition(200)).is_err());
