@@ -19,6 +19,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("reactor", &["pipeline"]),
     ("testkit", &["reactor", "pipeline", "pdata", "config"]),
     ("processor-batch", &["pipeline", "pdata", "config"]),
+    ("processor-tail-sampling", &["pipeline", "pdata", "config", "ottl", "go-regexp"]),
     ("processors", &["pipeline", "pdata", "config", "go-number", "go-regexp"]),
     ("connectors", &["pipeline", "pdata", "config"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),

@@ -29,7 +29,7 @@ const PROCESSORS: &str = "
     cardinalityguardian coralogix datadog deltatorate drain experimentalmetricsgeneration filter
     genainormalizer geoip interval isolationforest k8sattributes k8stagger logdedup logstransform
     metricsgeneration metricstarttime queuedretry remoteobserver remotetap resourcedetection routing schema
-    servicegraph spanmetrics sumologic tailsampling transform unroll
+    servicegraph spanmetrics sumologic transform unroll
 ";
 const EXPORTERS: &str = "
     alibabacloudlogservice awscloudwatchlogs awsemf awskinesis awss3 awsxray azureblob azuredataexplorer

@@ -1,0 +1,570 @@
+//! The processor: takes payloads apart, keeps the time of decisions, passes sampled traces on.
+//!
+//! Payloads that arrive while a long one is taken apart wait behind it. While later components accept nothing, decisions
+//! wait; above the bounds payloads are then refused, retryably.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use otelcore_pdata::{Rope, RopePart, Signal, StepBudget};
+use otelcore_pipeline::{
+    Ack, Budget, BuildContext, Cx, Downstream, Error, Event, JobResult, Kept, LogField, Logger, MonotonicTime, Outcome,
+    Payload, Processor, StartError, TimerId,
+};
+
+use crate::config::{SamplingStrategy, TailSamplingConfig};
+use crate::decision_cache::{DecisionCache, ENTRY_BYTES};
+use crate::metrics::TailSamplingMetrics;
+use crate::policy::{Answers, Policies, TraceView};
+use crate::span_groups::{SpanGroup, for_each_group};
+use crate::traces::{Decision, TraceId, Traces};
+
+/// The time between two looks at what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// The bound of bytes without a memory limiter.
+const DEFAULT_MAX_BYTES: u64 = 512 << 20;
+/// Payloads above this size are taken apart on a helper thread, and traces above it are decided there.
+const MAX_INLINE_BYTES: usize = 256 << 10;
+/// Units of work for a trace and for each byte that a policy reads.
+const WORK_PER_TRACE: u64 = 2000;
+const WORK_PER_BYTE: u64 = 2;
+/// Sampled traces are passed on together up to these bounds.
+const MAX_OUTPUT_SPANS: u32 = 512;
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
+/// Payloads that are passed on and not settled, at most.
+const MAX_IN_FLIGHT: usize = 64;
+/// The pause before a refused payload is passed on again.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// The shortest time between two log lines.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The local keys of events.
+const TICK_KEY: u64 = 0;
+const NEXT_TURN_KEY: u64 = 1;
+const RETRY_KEY: u64 = 2;
+const GROUP_JOB_KEY: u64 = 3;
+const DECISION_JOB_KEY: u64 = 4;
+
+/// A payload that is taken apart.
+enum Intake {
+    /// On a helper thread.
+    Job(JobResult<Vec<SpanGroup>>, Ack),
+    /// The groups that are not added yet.
+    Groups(std::vec::IntoIter<SpanGroup>, Ack),
+}
+
+/// A trace that is decided on a helper thread.
+struct DecisionJob {
+    id: TraceId,
+    result: JobResult<(Policies, Decision, Answers, Vec<u8>)>,
+    spans: u64,
+}
+
+pub(crate) struct TailSamplingProcessor {
+    config: TailSamplingConfig,
+    wait_ticks: u64,
+    root_wait_ticks: Option<u64>,
+    max_traces: usize,
+    max_bytes: u64,
+    max_trace_bytes: u64,
+    blocks_on_overflow: bool,
+    drops_at_shutdown: bool,
+    decides_at_arrival: bool,
+    /// `None` while a helper thread has them.
+    policies: Option<Policies>,
+    traces: Traces,
+    sampled: DecisionCache,
+    not_sampled: DecisionCache,
+    /// When the processor was started: ticks are counted from then on.
+    started: MonotonicTime,
+    timer: Option<TimerId>,
+    is_draining: bool,
+    intake: Option<Intake>,
+    waiting: VecDeque<(Payload, Ack)>,
+    decision_job: Option<DecisionJob>,
+    output: Rope,
+    in_flight: BTreeMap<u64, Payload>,
+    refused: BTreeMap<u64, Payload>,
+    retry_timer: Option<TimerId>,
+    next_payload: u64,
+    work_left: StepBudget,
+    is_turn_requested: bool,
+    budget: Arc<Budget>,
+    kept: Kept,
+    metrics: TailSamplingMetrics,
+    log: Logger,
+    last_log: Option<MonotonicTime>,
+}
+
+impl TailSamplingProcessor {
+    pub(crate) fn new(config: &TailSamplingConfig, policies: Policies, context: &BuildContext<'_>) -> Self {
+        let max_bytes = match (config.max_bytes, context.budget.limit()) {
+            (0, u64::MAX) => DEFAULT_MAX_BYTES,
+            (0, limit) => limit / 2,
+            (bytes, _) => bytes,
+        };
+        let id = context.id.to_string();
+        let name = id.split_once('/').map_or("", |(_, name)| name);
+        Self {
+            config: config.clone(),
+            wait_ticks: config.decision_wait.as_secs().max(1),
+            root_wait_ticks: (!config.decision_wait_after_root_received.is_zero())
+                .then_some(config.decision_wait_after_root_received.as_secs()),
+            max_traces: config.num_traces,
+            max_bytes,
+            max_trace_bytes: config.maximum_trace_size_bytes,
+            blocks_on_overflow: config.block_on_overflow,
+            drops_at_shutdown: config.drop_pending_traces_on_shutdown,
+            decides_at_arrival: config.sampling_strategy == SamplingStrategy::SpanIngest,
+            metrics: TailSamplingMetrics::new(context.telemetry, name, &policies),
+            policies: Some(policies),
+            traces: Traces::default(),
+            sampled: DecisionCache::new(config.decision_cache.sampled_cache_size),
+            not_sampled: DecisionCache::new(config.decision_cache.non_sampled_cache_size),
+            started: MonotonicTime::default(),
+            timer: None,
+            is_draining: false,
+            intake: None,
+            waiting: VecDeque::new(),
+            decision_job: None,
+            output: Rope::default(),
+            in_flight: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            retry_timer: None,
+            next_payload: 0,
+            work_left: StepBudget::for_one_step(),
+            is_turn_requested: false,
+            budget: context.budget.clone(),
+            kept: context.budget.keep(0),
+            log: context.log.clone(),
+            last_log: None,
+        }
+    }
+
+    /// The ticks since the start.
+    fn tick(&self, now: MonotonicTime) -> u64 {
+        if self.is_draining { u64::MAX } else { now.since(self.started).as_secs() / TICK.as_secs() }
+    }
+
+    fn is_blocked(&self) -> bool {
+        !self.refused.is_empty() || self.in_flight.len() >= MAX_IN_FLIGHT
+    }
+
+    /// Whether there is no room for another trace.
+    fn is_full(&self) -> bool {
+        self.traces.len() >= self.max_traces || self.traces.span_bytes() >= self.max_bytes
+    }
+
+    /// The refusal of a payload, if there is one. Early decisions make room; where they have to wait, payloads wait too.
+    fn intake_refusal(&self) -> Option<Outcome> {
+        let is_far_above = self.traces.span_bytes() / 5 * 4 > self.max_bytes
+            || self.traces.len() > self.max_traces.saturating_add(self.max_traces / 4 + 1000);
+        let refuses = self.blocks_on_overflow && self.is_full() && self.traces.has_pending();
+        if refuses || is_far_above {
+            let why = Error::new("the tail_sampling processor is full");
+            return Some(Outcome::Retry { after: Some(TICK), why });
+        }
+        if self.is_blocked() && self.in_flight.len() + self.refused.len() >= MAX_IN_FLIGHT {
+            return Some(Outcome::Retry { after: Some(RETRY_PAUSE), why: Error::new("sending queue is full") });
+        }
+        if !self.kept.has_room() && !self.traces.has_pending() {
+            return Some(Outcome::Retry { after: None, why: Error::new("data refused due to high memory usage") });
+        }
+        None
+    }
+
+    // ---- payloads ---------------------------------------------------------------------------------------------------
+
+    /// Takes payloads apart, one after another, within the work of the turn.
+    fn take_in(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        loop {
+            match self.intake.take() {
+                Some(Intake::Groups(mut groups, ack)) => {
+                    while !self.work_left.is_spent() {
+                        let Some(group) = groups.next() else { break };
+                        self.work_left.charge(WORK_PER_TRACE / 4 + group.entry.len() as u64);
+                        self.add(cx, group, downstream);
+                    }
+                    if groups.len() > 0 {
+                        self.intake = Some(Intake::Groups(groups, ack));
+                        return self.request_turn(cx);
+                    }
+                    ack.settle(Outcome::Delivered);
+                }
+                Some(job @ Intake::Job(..)) => {
+                    self.intake = Some(job);
+                    return;
+                }
+                None => {
+                    let Some((payload, ack)) = self.waiting.pop_front() else { return };
+                    self.begin(cx, payload, ack);
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack) {
+        let body = payload.body;
+        if body.len() > MAX_INLINE_BYTES {
+            let held = payload.held;
+            let group = move || {
+                let groups = groups_of(&body);
+                drop(held);
+                groups
+            };
+            self.intake = Some(Intake::Job(cx.run_job(GROUP_JOB_KEY, group), ack));
+        } else {
+            self.work_left.charge(body.len() as u64);
+            self.intake = Some(Intake::Groups(groups_of(&body).into_iter(), ack));
+        }
+    }
+
+    fn end_group_job(&mut self) {
+        match self.intake.take() {
+            Some(Intake::Job(result, ack)) => match result.take() {
+                Some(groups) => self.intake = Some(Intake::Groups(groups.into_iter(), ack)),
+                None => ack.settle(Outcome::permanent("the traces could not be separated")),
+            },
+            other => self.intake = other,
+        }
+    }
+
+    /// Adds the spans of one trace, or does with them what was decided.
+    fn add(&mut self, cx: &mut Cx<'_>, group: SpanGroup, downstream: &mut Downstream) {
+        let SpanGroup { trace_id: id, entry, spans, has_root } = group;
+        let now = cx.now();
+        if self.sampled.use_id(&id) {
+            self.metrics.released_sampled.add(u64::from(spans));
+            return self.emit(entry, u64::from(spans), downstream);
+        }
+        if self.not_sampled.use_id(&id) {
+            return self.metrics.released_not_sampled.add(u64::from(spans));
+        }
+        if self.traces.get(&id).is_none() {
+            if self.is_full() || !self.kept.has_room() {
+                self.make_room(cx);
+            }
+            self.metrics.new_traces.add(1);
+            self.traces.insert(id, now, self.tick(now).saturating_add(self.wait_ticks + 1));
+            self.set_timer(cx);
+        }
+        let size = self.traces.count(&id, spans, entry.len());
+        if let (true, Some(wait)) = (has_root, self.root_wait_ticks) {
+            self.traces.make_due_by(&id, self.tick(now).saturating_add(wait + 1));
+        }
+        match self.traces.get(&id).and_then(|trace| trace.decision) {
+            Some((decision, decided)) => {
+                self.metrics.late_span_age.observe(now.since(decided).as_secs_f64().floor());
+                if decision == Decision::Sampled {
+                    self.emit(entry, u64::from(spans), downstream);
+                }
+            }
+            None if self.max_trace_bytes > 0 && size > self.max_trace_bytes => {
+                self.metrics.too_large.add(1);
+                self.traces.take_spans(&id);
+                self.release(cx, &id, Decision::NotSampled, Vec::new(), 0, downstream);
+            }
+            None if self.decides_at_arrival => self.decide_arrived(cx, &id, &entry, spans, downstream),
+            None => self.traces.append(&id, &entry, spans),
+        }
+        self.update_charge();
+    }
+
+    /// Decides the oldest traces early, or forgets old decisions, until one more fits.
+    fn make_room(&mut self, cx: &mut Cx<'_>) {
+        if self.blocks_on_overflow && self.traces.has_pending() {
+            return;
+        }
+        if self.traces.release_oldest() && self.traces.has_ready() {
+            self.request_turn(cx);
+        }
+    }
+
+    /// With `span-ingest`: decides by the spans that arrived.
+    fn decide_arrived(&mut self, cx: &mut Cx<'_>, id: &TraceId, entry: &[u8], spans: u32, downstream: &mut Downstream) {
+        let total = self.traces.get(id).map_or(0, |trace| trace.spans);
+        let view = TraceView { id, body: entry, spans: total, now: cx.now(), wall_time: cx.wall_time() };
+        // Without jobs the policies are always here.
+        let Some(policies) = &mut self.policies else { return self.traces.append(id, entry, spans) };
+        self.work_left.charge(policies.passes() * WORK_PER_BYTE * entry.len() as u64);
+        let (decision, answers) = policies.decide_at_arrival(&view);
+        self.count_answers(cx.now(), &answers);
+        match decision {
+            None => self.traces.append(id, entry, spans),
+            Some(decision) => {
+                let (mut body, held) = self.traces.take_spans(id);
+                body.extend_from_slice(entry);
+                self.metrics.count_decision(decision);
+                self.release(cx, id, decision, body, held + u64::from(spans), downstream);
+            }
+        }
+    }
+
+    // ---- decisions --------------------------------------------------------------------------------------------------
+
+    /// Decides what is due, within the work of the turn and while later components accept what is sampled.
+    fn decide_ready(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        let now = cx.now();
+        let tick = self.tick(now);
+        self.traces.reach(tick);
+        while !self.is_blocked() && self.decision_job.is_none() {
+            if self.work_left.is_spent() {
+                if self.traces.has_ready() {
+                    self.request_turn(cx);
+                }
+                break;
+            }
+            let Some(id) = self.traces.next_ready(tick) else { break };
+            let (body, spans) = self.traces.take_spans(&id);
+            if self.decides_at_arrival {
+                // No policy has sampled it.
+                self.metrics.count_decision(Decision::NotSampled);
+                self.release(cx, &id, Decision::NotSampled, Vec::new(), 0, downstream);
+                self.forget(&id, now);
+                continue;
+            }
+            self.decide(cx, id, body, spans, downstream);
+        }
+        self.flush_output(downstream);
+        self.metrics.on_memory.set(self.traces.len() as u64);
+        self.update_charge();
+        self.set_timer(cx);
+    }
+
+    fn decide(&mut self, cx: &mut Cx<'_>, id: TraceId, body: Vec<u8>, spans: u64, downstream: &mut Downstream) {
+        let Some(mut policies) = self.policies.take() else { return };
+        let (now, wall_time) = (cx.now(), cx.wall_time());
+        if body.len() > MAX_INLINE_BYTES {
+            let job = move || {
+                let (decision, answers) = policies.decide(&TraceView { id: &id, body: &body, spans, now, wall_time });
+                (policies, decision, answers, body)
+            };
+            self.decision_job = Some(DecisionJob { id, result: cx.run_job(DECISION_JOB_KEY, job), spans });
+            return;
+        }
+        self.work_left.charge(WORK_PER_TRACE + policies.passes() * WORK_PER_BYTE * body.len() as u64);
+        let (decision, answers) = policies.decide(&TraceView { id: &id, body: &body, spans, now, wall_time });
+        self.policies = Some(policies);
+        self.count_answers(now, &answers);
+        self.metrics.count_decision(decision);
+        self.release(cx, &id, decision, body, spans, downstream);
+    }
+
+    fn end_decision_job(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        let Some(DecisionJob { id, result, spans }) = self.decision_job.take() else { return };
+        let Some((policies, decision, answers, body)) = result.take() else {
+            // The policies are gone with the job; others take their place.
+            self.policies = Policies::new(&self.config).ok();
+            let fields = [("dropped_items", LogField::Uint(spans))];
+            return self.log.error("A trace could not be decided.", &fields);
+        };
+        self.policies = Some(policies);
+        self.count_answers(cx.now(), &answers);
+        self.metrics.count_decision(decision);
+        self.release(cx, &id, decision, body, spans, downstream);
+        // Spans that came meanwhile are late ones.
+        let (late, late_spans) = self.traces.take_spans(&id);
+        if decision == Decision::Sampled && !late.is_empty() {
+            self.emit(late, late_spans, downstream);
+        }
+    }
+
+    /// Does with a trace what was decided.
+    fn release(
+        &mut self,
+        cx: &Cx<'_>,
+        id: &TraceId,
+        decision: Decision,
+        body: Vec<u8>,
+        spans: u64,
+        downstream: &mut Downstream,
+    ) {
+        let now = cx.now();
+        let is_early = self.traces.record_decision(id, decision, now);
+        if is_early {
+            self.metrics.too_early.add(1);
+        }
+        let cache = if decision == Decision::Sampled { &mut self.sampled } else { &mut self.not_sampled };
+        let is_cached = cache.insert(*id);
+        if decision == Decision::Sampled {
+            self.emit(body, spans, downstream);
+        }
+        if is_cached || is_early {
+            // Spans that came while a helper thread decided follow the decision.
+            let (late, late_spans) = self.traces.take_spans(id);
+            if decision == Decision::Sampled && !late.is_empty() {
+                self.emit(late, late_spans, downstream);
+            }
+            self.forget(id, now);
+        }
+    }
+
+    fn forget(&mut self, id: &TraceId, now: MonotonicTime) {
+        if let Some(arrived) = self.traces.remove(id) {
+            self.metrics.removal_age.observe(now.since(arrived).as_secs_f64().floor());
+        }
+    }
+
+    fn count_answers(&mut self, now: MonotonicTime, answers: &Answers) {
+        self.metrics.count_answers(answers);
+        let Some((index, error)) = answers.errors.first() else { return };
+        if self.last_log.is_none_or(|at| now.since(at) >= LOG_INTERVAL) {
+            self.last_log = Some(now);
+            let policy = self.policies.as_ref().and_then(|policies| policies.names().nth(*index)).unwrap_or_default();
+            self.log
+                .warn("Sampling policy error", &[("policy", LogField::Str(policy)), ("error", LogField::Str(error))]);
+        }
+    }
+
+    // ---- output -----------------------------------------------------------------------------------------------------
+
+    fn emit(&mut self, body: Vec<u8>, spans: u64, downstream: &mut Downstream) {
+        self.output.push(RopePart { bytes: body.into(), items: u32::try_from(spans).unwrap_or(u32::MAX) });
+        if self.output.items() >= MAX_OUTPUT_SPANS || self.output.len() >= MAX_OUTPUT_BYTES {
+            self.flush_output(downstream);
+        }
+    }
+
+    fn flush_output(&mut self, downstream: &mut Downstream) {
+        if self.output.is_empty() {
+            return;
+        }
+        let body = std::mem::take(&mut self.output);
+        let held = self.budget.hold(body.len() as u64);
+        let payload = Payload { signal: Signal::Traces, body, metadata: None, held };
+        let number = self.next_payload;
+        self.next_payload += 1;
+        downstream.send(payload.clone(), downstream.new_ack(number));
+        self.in_flight.insert(number, payload);
+    }
+
+    fn update_charge(&mut self) {
+        let cached = (self.sampled.len() + self.not_sampled.len()) as u64 * ENTRY_BYTES;
+        self.kept.set(self.traces.memory() + cached);
+    }
+
+    fn set_timer(&mut self, cx: &mut Cx<'_>) {
+        if self.timer.is_none() && !self.is_draining && self.traces.has_pending() {
+            let next = u32::try_from(self.tick(cx.now()) + 1).unwrap_or(u32::MAX);
+            self.timer = Some(cx.set_timer(TICK_KEY, self.started + TICK * next));
+        }
+    }
+
+    fn request_turn(&mut self, cx: &mut Cx<'_>) {
+        if !std::mem::replace(&mut self.is_turn_requested, true) {
+            cx.request_ready(NEXT_TURN_KEY);
+        }
+    }
+
+    fn advance(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        self.take_in(cx, downstream);
+        self.decide_ready(cx, downstream);
+    }
+}
+
+fn groups_of(body: &Rope) -> Vec<SpanGroup> {
+    let mut groups = Vec::new();
+    for_each_group(body, |group| groups.push(group));
+    groups
+}
+
+impl Processor for TailSamplingProcessor {
+    fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        self.started = cx.now();
+        Ok(())
+    }
+
+    fn process(&mut self, cx: &mut Cx<'_>, payload: Payload, ack: Ack, downstream: &mut Downstream) {
+        if let Some(refusal) = self.intake_refusal() {
+            ack.settle(refusal);
+            return self.decide_ready(cx, downstream);
+        }
+        self.waiting.push_back((payload, ack));
+        self.take_in(cx, downstream);
+        self.flush_output(downstream);
+    }
+
+    fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, downstream: &mut Downstream) {
+        match local {
+            TICK_KEY => self.timer = None,
+            NEXT_TURN_KEY => {
+                self.work_left = StepBudget::for_one_step();
+                self.is_turn_requested = false;
+            }
+            RETRY_KEY => {
+                self.retry_timer = None;
+                for (number, payload) in std::mem::take(&mut self.refused) {
+                    downstream.send(payload.clone(), downstream.new_ack(number));
+                    self.in_flight.insert(number, payload);
+                }
+            }
+            GROUP_JOB_KEY => self.end_group_job(),
+            DECISION_JOB_KEY => self.end_decision_job(cx, downstream),
+            _ => return,
+        }
+        if local == TICK_KEY && self.work_left.is_spent() {
+            self.request_turn(cx);
+        }
+        self.advance(cx, downstream);
+    }
+
+    fn settled(&mut self, cx: &mut Cx<'_>, number: u64, outcome: Outcome, downstream: &mut Downstream) {
+        let Some(payload) = self.in_flight.remove(&number) else { return };
+        match outcome {
+            Outcome::Delivered => {}
+            Outcome::Retry { after, .. } => {
+                self.refused.insert(number, payload);
+                if self.retry_timer.is_none() {
+                    let at = cx.now() + after.unwrap_or_default().max(RETRY_PAUSE);
+                    self.retry_timer = Some(cx.set_timer(RETRY_KEY, at));
+                }
+                return;
+            }
+            Outcome::Permanent(why) => {
+                let items = u64::from(payload.items());
+                let fields = [("error", LogField::Str(&why.message)), ("dropped_items", LogField::Uint(items))];
+                self.log.warn("Error sending spans to destination", &fields);
+            }
+            Outcome::Lost(_) => {
+                let fields = [("dropped_items", LogField::Uint(u64::from(payload.items())))];
+                self.log.warn("Error sending spans to destination", &fields);
+            }
+        }
+        self.advance(cx, downstream);
+    }
+
+    fn refusal(&self) -> Option<Outcome> {
+        self.intake_refusal()
+    }
+
+    fn flush(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        self.traces.reach_end();
+        self.advance(cx, downstream);
+    }
+
+    fn drain(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
+        self.is_draining = true;
+        if self.drops_at_shutdown {
+            self.traces = Traces::default();
+        }
+        self.traces.reach_end();
+        self.advance(cx, downstream);
+    }
+
+    fn held_items(&self) -> u64 {
+        let payloads = self.in_flight.values().chain(self.refused.values());
+        let waiting = self.waiting.iter().map(|(payload, _)| u64::from(payload.items()));
+        let in_intake = match &self.intake {
+            Some(Intake::Groups(groups, _)) => groups.as_slice().iter().map(|group| u64::from(group.spans)).sum(),
+            Some(Intake::Job(..)) => 1,
+            None => 0,
+        };
+        payloads.map(|payload| u64::from(payload.items())).sum::<u64>()
+            + waiting.sum::<u64>()
+            + in_intake
+            + self.traces.pending_spans()
+            + self.decision_job.as_ref().map_or(0, |job| job.spans)
+            + u64::from(self.output.items())
+    }
+}
