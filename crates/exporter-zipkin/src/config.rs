@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_config::declare::Optional;
-use otelcore_config::{Section, config_enum, config_struct};
+use otelcore_config::{Section, config_struct};
 use otelcore_net::config::HttpClientConfig;
 use otelcore_net::{EncodedBody, HttpProtocol, HttpResponse, HttpSender, Url};
 use otelcore_pdata::{Rope, Signal};
@@ -15,20 +15,10 @@ use otelcore_pipeline::{
 };
 
 use crate::encode::encode_spans;
+use crate::format::Format;
 
 /// The name that means: as the Go exporter names a service without a name.
 const DEFAULT_SERVICE_NAME: &str = "<missing service name>";
-
-config_enum! {
-    /// The format of bodies.
-    #[config(unknown = "{word} is not one of json or proto", hint = "write json or proto")]
-    pub enum Format {
-        /// JSON.
-        Json = "json",
-        /// Protobuf.
-        Proto = "proto",
-    }
-}
 
 config_struct! {
     /// Sends traces to a Zipkin server.

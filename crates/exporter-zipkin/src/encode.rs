@@ -5,17 +5,10 @@ use otelcore_pdata::Rope;
 use otelcore_pdata::views::{ResourceSpans, resource_entries};
 use smallvec::smallvec;
 
-use crate::config::Format;
+use crate::format::{Format, SpanWriter};
 use crate::json::JsonWriter;
 use crate::protobuf::ProtobufWriter;
 use crate::span::{ResourceTags, Tags, ZipkinSpan};
-
-/// Writes spans of one format into a body.
-pub(crate) trait SpanWriter {
-    fn begin(out: &mut Vec<u8>);
-    fn put_span(&mut self, out: &mut Vec<u8>, span: &ZipkinSpan<'_, '_>);
-    fn end(out: &mut Vec<u8>);
-}
 
 /// The body for all spans; those without valid ids are left out.
 #[must_use]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use otelcore_pdata::text::{put_hex, put_json_string};
 
-use crate::encode::SpanWriter;
+use crate::format::SpanWriter;
 use crate::span::{Endpoint, Tag, ZipkinSpan};
 
 /// Writes a list of spans.

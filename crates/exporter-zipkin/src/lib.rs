@@ -8,8 +8,10 @@
 mod config;
 #[doc(hidden)]
 pub mod encode;
+mod format;
 mod json;
 mod protobuf;
 mod span;
 
-pub use config::{Format, ZipkinExporterConfig, ZipkinExporterFactory};
+pub use config::{ZipkinExporterConfig, ZipkinExporterFactory};
+pub use format::Format;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use otelcore_pdata::wire_format::{put_bytes_field, put_fixed64_field, put_tag_and_len, put_varint_field};
 
-use crate::encode::SpanWriter;
+use crate::format::SpanWriter;
 use crate::span::{Endpoint, ZipkinSpan};
 
 /// Writes a `ListOfSpans`.
