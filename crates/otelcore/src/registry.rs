@@ -63,6 +63,7 @@ built_in_types! {
     "processor-redaction": otelcore_processors::RedactionFactory;
     "processor-resource": otelcore_processors::ResourceFactory;
     "processor-span": otelcore_processors::SpanFactory;
+    "processor-resource-detection": otelcore_processor_resource_detection::ResourceDetectionFactory;
     "processor-tail-sampling": otelcore_processor_tail_sampling::TailSamplingFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
 }

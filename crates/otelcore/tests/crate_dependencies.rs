@@ -23,6 +23,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("processors", &["pipeline", "pdata", "config", "go-number", "go-regexp"]),
     ("connectors", &["pipeline", "pdata", "config"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
+    ("processor-resource-detection", &["net", "pipeline", "http", "pdata", "config", "go-regexp"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),
     ("exporter-file", COMPONENT_DEPENDENCIES),
     ("exporter-jaeger", COMPONENT_DEPENDENCIES),

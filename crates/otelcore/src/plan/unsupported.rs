@@ -28,7 +28,7 @@ const RECEIVERS: &str = "
 const PROCESSORS: &str = "
     cardinalityguardian coralogix datadog deltatorate drain experimentalmetricsgeneration filter
     genainormalizer geoip interval isolationforest k8sattributes k8stagger logdedup logstransform
-    metricsgeneration metricstarttime queuedretry remoteobserver remotetap resourcedetection routing schema
+    metricsgeneration metricstarttime queuedretry remoteobserver remotetap routing schema
     servicegraph spanmetrics sumologic transform unroll
 ";
 const EXPORTERS: &str = "

@@ -1,0 +1,7 @@
+//! The detectors of AWS.
+
+pub(super) mod ec2;
+pub(super) mod ecs;
+pub(super) mod eks;
+mod imds;
+pub(super) mod lambda;
