@@ -8,7 +8,7 @@ use otelcore_config::{GoDuration, Section, config_enum, config_struct};
 use otelcore_go_regexp::GoRegexp;
 use otelcore_net::config::HttpClientConfig;
 
-use crate::detectors::{DetectorKind, NOT_BUILT};
+use crate::detector_kind::{DetectorKind, NOT_BUILT};
 
 config_struct! {
     /// A switch of an attribute.
@@ -390,8 +390,8 @@ config_struct! {
         #[config(at_least(0, "kube_api_burst must be greater than 0"))]
         #[config(ignored = "the detector makes two requests")]
         pub kube_api_burst: i64,
-        /// The variable with the name of the node.
-        pub node_from_env_var: String = "K8S_NODE_NAME".to_owned(),
+        /// The variable with the name of the node; empty means `K8S_NODE_NAME`.
+        pub node_from_env_var: String,
         /// Which attributes are added.
         pub resource_attributes: K8sApiAttributesConfig,
     }
@@ -399,9 +399,6 @@ config_struct! {
 
 impl K8sApiConfig {
     fn check(&mut self, s: &mut Section<'_>) {
-        if self.node_from_env_var.is_empty() {
-            self.node_from_env_var = Self::default().node_from_env_var;
-        }
         if matches!(self.auth_type, KubernetesAuthType::KubeConfig | KubernetesAuthType::Tls) {
             let message = format!("`auth_type: {}` is not supported yet", self.auth_type.name());
             s.error("auth_type", message).help("write serviceAccount or none");

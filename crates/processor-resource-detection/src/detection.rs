@@ -20,7 +20,8 @@ use otelcore_pipeline::{Cx, Event, JobResult, LogField, Logger, MonotonicTime, S
 use crate::answers::{Answer, Answers, ClientKind, Halt, Interface, KnownAnswers, Question, Reply, Request, Response};
 use crate::config::{KubernetesAuthType, ResourceDetectionConfig};
 use crate::detected::DetectedResource;
-use crate::detectors::{DetectorKind, api_client_config};
+use crate::detector_kind::DetectorKind;
+use crate::detectors::{self, api_client_config};
 use crate::interfaces;
 use crate::unix_request::UnixRequest;
 
@@ -100,11 +101,16 @@ impl Detectors {
     /// Nothing runs yet.
     pub(crate) fn new(config: &ResourceDetectionConfig, log: Logger) -> Self {
         let kinds = config.detector_kinds();
-        let auth = match kinds.iter().find(|kind| kind.uses_kubernetes()) {
-            Some(DetectorKind::K8sNode) => config.k8snode.auth_type,
-            Some(DetectorKind::K8sApi) => config.k8s_api.auth_type,
+        // One client serves all detectors: it checks certificates if one of them does.
+        let auth_of = |kind: &DetectorKind| match kind {
+            DetectorKind::K8sNode => config.k8snode.auth_type,
+            DetectorKind::K8sApi => config.k8s_api.auth_type,
             _ => KubernetesAuthType::ServiceAccount,
         };
+        let mut auths = kinds.iter().filter(|kind| kind.uses_kubernetes()).map(auth_of);
+        let checks =
+            auths.any(|auth| auth != KubernetesAuthType::None) || !kinds.iter().any(|kind| kind.uses_kubernetes());
+        let auth = if checks { KubernetesAuthType::ServiceAccount } else { KubernetesAuthType::None };
         let client = |settings: HttpClientConfig, number: u64| {
             HttpClient::new(Rc::new(settings), None, log.clone(), CLIENT_KEYS + number * CLIENT_KEY_RANGE)
         };
@@ -200,7 +206,7 @@ impl Detectors {
             let result = {
                 let env = |name: &str| cx.env_var(name);
                 let mut answers = Answers::new(&mut slot.known, &env, is_expired);
-                slot.kind.detect(&self.config, &mut answers)
+                detectors::detect(slot.kind, &self.config, &mut answers)
             };
             let Some(question) = slot.known.asked().cloned().filter(|_| result == Err(Halt::Waiting)) else {
                 return self.end_slot(cx, index, result, is_expired);

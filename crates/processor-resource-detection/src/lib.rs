@@ -12,6 +12,7 @@ mod answers;
 mod config;
 mod detected;
 mod detection;
+mod detector_kind;
 mod detectors;
 mod interfaces;
 mod processor;

@@ -170,7 +170,7 @@ mod tests {
                 ComponentKind::Receiver,
                 &["filelog", "file_log", "hostmetrics", "host_metrics", "kubelet_stats", "k8s_objects"][..],
             ),
-            (ComponentKind::Processor, &["k8sattributes", "k8s_attributes", "resourcedetection", "resource_detection"]),
+            (ComponentKind::Processor, &["k8sattributes", "k8s_attributes"]),
             (ComponentKind::Exporter, &["load_balancing", "prometheusremotewrite"]),
             (ComponentKind::Extension, &["file_storage", "k8s_leader_elector", "zpages", "pprof", "healthcheckv2"]),
         ] {

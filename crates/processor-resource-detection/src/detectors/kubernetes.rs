@@ -70,11 +70,11 @@ fn metadata<'v>(object: &'v Value, key: &str) -> &'v str {
 }
 
 pub(super) fn detect(config: &K8sApiConfig, answers: &mut Answers<'_>) -> Result<DetectedResource, Halt> {
-    let node_name = answers.env(&config.node_from_env_var);
+    let variable = if config.node_from_env_var.is_empty() { "K8S_NODE_NAME" } else { &config.node_from_env_var };
+    let node_name = answers.env(variable);
     if node_name.is_empty() {
         return Err(Halt::Failed(format!(
-            "node name can't be found: the variable {} is not set; set it in the pod from `spec.nodeName`",
-            config.node_from_env_var
+            "node name can't be found: the variable {variable} is not set; set it in the pod from `spec.nodeName`"
         )));
     }
     let is_enabled = |key: &str| config.resource_attributes.is_enabled(key);

@@ -22,100 +22,28 @@ use serde_json::Value;
 use crate::answers::{Answers, Halt, Response};
 use crate::config::ResourceDetectionConfig;
 use crate::detected::{DetectedResource, ResourceBuilder};
+use crate::detector_kind::DetectorKind;
 
-/// Detectors of the Go collector that are not built yet.
-pub(crate) const NOT_BUILT: &[&str] = &[
-    "akamai",
-    "alibaba_ecs",
-    "consul",
-    "digitalocean",
-    "dynatrace",
-    "elastic_beanstalk",
-    "hetzner",
-    "ibmcloud_classic",
-    "ibmcloud_vpc",
-    "kubeadm",
-    "nova",
-    "openshift",
-    "oraclecloud",
-    "scaleway",
-    "tencent_cvm",
-    "upcloud",
-    "vultr",
-];
-
-/// A detector.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum DetectorKind {
-    Env,
-    System,
-    Ec2,
-    Docker,
-    Gcp,
-    Ecs,
-    Eks,
-    Azure,
-    Aks,
-    Heroku,
-    Lambda,
-    K8sApi,
-    K8sNode,
-}
-
-impl DetectorKind {
-    /// Every detector with its name.
-    pub(crate) const ALL: &'static [(&'static str, Self)] = &[
-        ("env", Self::Env),
-        ("system", Self::System),
-        ("ec2", Self::Ec2),
-        ("docker", Self::Docker),
-        ("gcp", Self::Gcp),
-        ("ecs", Self::Ecs),
-        ("eks", Self::Eks),
-        ("azure", Self::Azure),
-        ("aks", Self::Aks),
-        ("heroku", Self::Heroku),
-        ("lambda", Self::Lambda),
-        ("k8s_api", Self::K8sApi),
-        ("k8snode", Self::K8sNode),
-    ];
-
-    /// The detector of this name. `gce` and `gke` are older names of parts of `gcp`.
-    pub(crate) fn find(name: &str) -> Option<Self> {
-        let name = if matches!(name, "gce" | "gke") { "gcp" } else { name };
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, kind)| *kind == self).map_or("", |(name, _)| *name)
-    }
-
-    /// Whether it asks the Kubernetes API server.
-    pub(crate) fn uses_kubernetes(self) -> bool {
-        matches!(self, Self::Eks | Self::K8sApi | Self::K8sNode)
-    }
-
-    /// Detects, or asks for what it needs.
-    pub(crate) fn detect(
-        self,
-        config: &ResourceDetectionConfig,
-        answers: &mut Answers<'_>,
-    ) -> Result<DetectedResource, Halt> {
-        match self {
-            Self::Env => env::detect(answers),
-            Self::System => system::detect(&config.system, answers),
-            Self::Ec2 => aws::ec2::detect(&config.ec2, answers),
-            Self::Docker => docker::detect(&config.docker, answers),
-            Self::Gcp => gcp::detect(&config.gcp, answers),
-            Self::Ecs => aws::ecs::detect(&config.ecs, answers),
-            Self::Eks => aws::eks::detect(&config.eks, answers),
-            Self::Azure => azure::detect(&config.azure, answers),
-            Self::Aks => azure::detect_aks(&config.aks, answers),
-            Self::Heroku => heroku::detect(&config.heroku, answers),
-            Self::Lambda => aws::lambda::detect(&config.lambda, answers),
-            Self::K8sApi => kubernetes::detect(&config.k8s_api, answers),
-            Self::K8sNode => kubernetes::detect(&config.k8snode, answers),
-        }
+/// Detects, or asks for what it needs.
+pub(crate) fn detect(
+    kind: DetectorKind,
+    config: &ResourceDetectionConfig,
+    answers: &mut Answers<'_>,
+) -> Result<DetectedResource, Halt> {
+    match kind {
+        DetectorKind::Env => env::detect(answers),
+        DetectorKind::System => system::detect(&config.system, answers),
+        DetectorKind::Ec2 => aws::ec2::detect(&config.ec2, answers),
+        DetectorKind::Docker => docker::detect(&config.docker, answers),
+        DetectorKind::Gcp => gcp::detect(&config.gcp, answers),
+        DetectorKind::Ecs => aws::ecs::detect(&config.ecs, answers),
+        DetectorKind::Eks => aws::eks::detect(&config.eks, answers),
+        DetectorKind::Azure => azure::detect(&config.azure, answers),
+        DetectorKind::Aks => azure::detect_aks(&config.aks, answers),
+        DetectorKind::Heroku => heroku::detect(&config.heroku, answers),
+        DetectorKind::Lambda => aws::lambda::detect(&config.lambda, answers),
+        DetectorKind::K8sApi => kubernetes::detect(&config.k8s_api, answers),
+        DetectorKind::K8sNode => kubernetes::detect(&config.k8snode, answers),
     }
 }
 

@@ -3,9 +3,9 @@
 use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 
-use super::DetectorKind;
 use crate::answers::{Answer, Answers, Halt, Interface, KnownAnswers, Question, Reply, Response};
 use crate::config::ResourceDetectionConfig;
+use crate::detector_kind::DetectorKind;
 
 type Table<'a> = &'a [(&'a str, &'a str)];
 
@@ -46,7 +46,7 @@ fn detect(kind: DetectorKind, yaml: &str, env: Table<'_>, table: Table<'_>) -> R
     let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     let mut known = KnownAnswers::default();
     loop {
-        match kind.detect(&config, &mut Answers::new(&mut known, &env, false)) {
+        match super::detect(kind, &config, &mut Answers::new(&mut known, &env, false)) {
             Ok(resource) => {
                 let warnings = known.take_warnings().into_iter().map(|warning| format!("\n{warning}"));
                 return Ok(resource.to_text() + &warnings.collect::<String>());
