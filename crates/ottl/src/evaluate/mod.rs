@@ -11,6 +11,8 @@ pub use expression::{Expression, FunctionArgument, PathExpression};
 pub use index::Key;
 pub use math::MathOperator;
 
+#[cfg(test)]
+pub(crate) use convert::put_go_json;
 pub(crate) use convert::{convert, map_literal_value};
 pub(crate) use expression::{BoolNode, Call, Callee, KeyExpression, Keys, MathChain, Node};
 pub(crate) use math::negate;

@@ -476,7 +476,7 @@ impl Editor for Append {
 }
 
 /// A value as an element of a list, as Go's `pcommon.Value.FromRaw`, which takes no types of pdata.
-fn raw_tree(value: &Value<'_>) -> Result<Tree, String> {
+pub(super) fn raw_tree(value: &Value<'_>) -> Result<Tree, String> {
     let is_raw = match value {
         Value::Map(map) => map.kind == crate::value::MapKind::Native,
         Value::List(list) => list.kind == ListKind::Any,

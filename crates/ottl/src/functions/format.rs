@@ -244,7 +244,7 @@ impl Verb {
         }
     }
 
-    /// `%!d(string=x)`
+    /// `%!d(string=x)`: the value by `%v`, with the same width and flags.
     fn put_bad(&self, out: &mut Vec<u8>, value: &Value<'_>, depth: u8) {
         out.extend_from_slice(b"%!");
         out.extend_from_slice(&self.letter);
@@ -252,7 +252,12 @@ impl Verb {
         out.extend_from_slice(type_verb(value).as_bytes());
         if !value.is_nil() {
             out.push(b'=');
-            Self::of(b'v').put(out, value, depth);
+            let plain = Self { letter: b"v".to_vec(), ..self.clone() };
+            match value {
+                // Without its unit.
+                Value::Duration(v) => plain.put_int(out, *v, value, depth),
+                _ => plain.put(out, value, depth),
+            }
         }
         out.push(b')');
     }
@@ -406,6 +411,7 @@ impl Verb {
             b'v' => (b'g', self.precision),
             letter @ (b'g' | b'G') => (letter, self.precision),
             letter @ (b'e' | b'E' | b'f' | b'F') => (letter, Some(self.precision.unwrap_or(6))),
+            letter @ (b'x' | b'X') if self.precision.is_none() && !self.has_sharp => (letter, None),
             _ => return self.put_bad(out, value, depth),
         };
         let digits = double(v.abs(), letter, precision, self.has_sharp && self.letter() != b'v');
@@ -481,7 +487,10 @@ impl Verb {
                         _ => {
                             out.extend_from_slice(b"%!");
                             out.extend_from_slice(&self.letter);
-                            out.extend_from_slice(format!("(uint8={b})").as_bytes());
+                            out.extend_from_slice(b"(uint8=");
+                            let plain = Self { letter: b"v".to_vec(), ..self.clone() };
+                            plain.put_int(out, i64::from(*b), value, depth);
+                            out.push(b')');
                         }
                     }
                 }
@@ -548,9 +557,30 @@ fn double(v: f64, letter: u8, precision: Option<usize>, has_sharp: bool) -> Stri
             None => format!("{v}"),
         },
         b'e' => with_go_exponent(&scientific(v, precision)),
+        b'x' => hexadecimal(v),
         _ => general(v, precision, has_sharp),
     };
     if letter.is_ascii_uppercase() { text.to_ascii_uppercase() } else { text }
+}
+
+/// `0x1.8p+01`: the bits of the mantissa, and a power of two.
+fn hexadecimal(v: f64) -> String {
+    let bits = v.abs().to_bits();
+    let (mut mantissa, mut exponent) = (bits & ((1 << 52) - 1), i64::try_from(bits >> 52).unwrap_or(0) - 1023);
+    if v == 0.0 {
+        exponent = 0;
+    } else if exponent == -1023 {
+        // Below the smallest normal number, the first bit is moved to the front.
+        let shift = mantissa.leading_zeros() - 11;
+        mantissa = (mantissa << shift) & ((1 << 52) - 1);
+        exponent = -1022 - i64::from(shift);
+    }
+    let first = u8::from(v != 0.0);
+    let digits = format!("{mantissa:013x}");
+    let digits = digits.trim_end_matches('0');
+    let dot = if digits.is_empty() { "" } else { "." };
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("0x{first}{dot}{digits}p{sign}{:02}", exponent.abs())
 }
 
 /// `1.5e3`, with as many digits behind the dot as the precision has.

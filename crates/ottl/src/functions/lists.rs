@@ -152,9 +152,11 @@ fn sort(list: List<'_>, is_descending: bool) -> Result<Value<'_>, EvalError> {
     match kind {
         ListKind::Pdata | ListKind::Strings | ListKind::Ints | ListKind::Doubles | ListKind::Bools => {}
         ListKind::Any => {
-            if let Err(reason) = Value::List(List { kind, elements: list.elements.clone() }).to_tree() {
+            let failed: Vec<String> = list.iter().filter_map(|value| super::editors::raw_tree(&value).err()).collect();
+            if !failed.is_empty() {
                 return Err(error(format!(
-                    "sort with unsupported type: '[]interface {{}}'. Target is not a list of primitive types; {reason}"
+                    "sort with unsupported type: '[]interface {{}}'. Target is not a list of primitive types; {}",
+                    failed.join("; ")
                 )));
             }
         }

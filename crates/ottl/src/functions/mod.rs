@@ -21,6 +21,8 @@ mod replace;
 mod set;
 mod severity;
 mod strings;
+#[cfg(test)]
+mod tests;
 mod times;
 mod url;
 mod user_agent;

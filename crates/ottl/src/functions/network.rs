@@ -39,12 +39,8 @@ impl Network {
         if prefix > bits {
             return Err(invalid());
         }
-        if is_mapped {
-            let mut mapped = vec![0; 10];
-            mapped.extend_from_slice(&[0xff, 0xff]);
-            mapped.extend_from_slice(&address);
-            return Ok(Self { address: mapped, prefix });
-        }
+        // It has the addresses of IPv4.
+        let prefix = if is_mapped { prefix.saturating_sub(96) } else { prefix };
         Ok(Self { address, prefix })
     }
 

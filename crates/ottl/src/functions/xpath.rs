@@ -68,13 +68,14 @@ impl XPath {
     /// The nodes that it selects, in the order of the document.
     ///
     /// # Errors
-    /// Its value is no set of nodes, or it takes too much work.
+    /// It takes too much work.
     pub(super) fn select(&self, tree: &Tree) -> Result<Vec<Found>, String> {
         let steps_left = Cell::new(MIN_STEPS + STEPS_PER_NODE * tree.len());
         let evaluation = Evaluation { tree, steps_left };
         let at = Position { item: Item::node(ROOT), position: 1, size: 1 };
         let Value::Nodes(items) = evaluation.value(&self.expression, at)? else {
-            return Err("expression is not a node-set".to_owned());
+            // As in Go, a number or a text selects nothing.
+            return Ok(Vec::new());
         };
         let found = |item: Item| -> Result<Found, String> {
             let text = evaluation.text_of(item)?;
@@ -271,7 +272,7 @@ impl Evaluation<'_> {
         let mut items = Vec::new();
         match axis {
             Axis::Itself => items.push(item),
-            Axis::Attribute if is_node => {
+            Axis::Attribute if is_node && node.kind == NodeKind::Element => {
                 items.extend((1..=node.attributes.len()).map(|attribute| Item { node: item.node, attribute }));
             }
             Axis::Child if is_node => items.extend(node.children.iter().map(|child| Item::node(*child))),
