@@ -53,7 +53,7 @@ enum Pending {
     Http(Request),
     /// The pause before the request is repeated.
     HttpPause(Request),
-    Unix(UnixRequest),
+    Unix(Box<UnixRequest>),
 }
 
 enum SlotState {
@@ -273,7 +273,7 @@ impl Detectors {
             }
             Question::Unix(path, target) => {
                 let key = self.key(index, SOCKET);
-                UnixRequest::start(cx, key, &path, &target, self.deadline).map(Pending::Unix)
+                UnixRequest::start(cx, key, &path, &target, self.deadline).map(|request| Pending::Unix(Box::new(request)))
             }
         }
     }

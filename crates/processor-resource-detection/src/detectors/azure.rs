@@ -71,7 +71,7 @@ pub(super) fn detect_aks(config: &AksConfig, answers: &mut Answers<'_>) -> Resul
 /// `CLUSTER` of the generated `MC_GROUP_CLUSTER_LOCATION`; else the group itself, which is unique as well.
 fn cluster_name(group: &str) -> &str {
     match group.split('_').collect::<Vec<_>>().as_slice() {
-        [prefix, _, cluster, _] if prefix.eq_ignore_ascii_case("mc") => *cluster,
+        [prefix, _, cluster, _] if prefix.eq_ignore_ascii_case("mc") => cluster,
         _ => group,
     }
 }
