@@ -55,6 +55,7 @@ built_in_types! {
     "processor-batch": otelcore_processor_batch::BatchFactory;
     "processor-cumulativetodelta": otelcore_processors::CumulativeToDeltaFactory;
     "processor-deltatocumulative": otelcore_processors::DeltaToCumulativeFactory;
+    "processor-filter": otelcore_processors::FilterFactory;
     "processor-groupbyattrs": otelcore_processors::GroupByAttrsFactory;
     "processor-groupbytrace": otelcore_processors::GroupByTraceFactory;
     "processor-memory-limiter": otelcore_processor_memory_limiter::MemoryLimiterFactory;
@@ -65,6 +66,7 @@ built_in_types! {
     "processor-span": otelcore_processors::SpanFactory;
     "processor-resource-detection": otelcore_processor_resource_detection::ResourceDetectionFactory;
     "processor-tail-sampling": otelcore_processor_tail_sampling::TailSamplingFactory;
+    "processor-transform": otelcore_processors::TransformFactory;
     "receiver-otlp": otelcore_receiver_otlp::OtlpFactory;
 }
 

@@ -20,7 +20,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("testkit", &["reactor", "pipeline", "pdata", "config"]),
     ("processor-batch", &["pipeline", "pdata", "config"]),
     ("processor-tail-sampling", &["pipeline", "pdata", "config", "ottl", "go-regexp"]),
-    ("processors", &["pipeline", "pdata", "config", "go-number", "go-regexp"]),
+    ("processors", &["pipeline", "pdata", "config", "go-number", "go-regexp", "ottl"]),
     ("connectors", &["pipeline", "pdata", "config"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("processor-resource-detection", &["net", "pipeline", "http", "pdata", "config", "go-regexp"]),

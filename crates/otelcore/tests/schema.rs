@@ -213,7 +213,7 @@ fn collect<'f>(above: &str, fields: &'f [Field], all: &mut BTreeMap<String, &'f 
     for field in fields {
         let path = if above.is_empty() { field.key.to_owned() } else { format!("{above}::{}", field.key) };
         let below = match field.shape {
-            Shape::List(_) => format!("{path}[]"),
+            Shape::List(_) | Shape::TextsOrList(_) => format!("{path}[]"),
             Shape::Map(_) => format!("{path}::NAME"),
             _ => path.clone(),
         };

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use otelcore_pdata::edit::{EditPass, Edited, Editor, OutputLimit};
-use otelcore_pdata::{Rope, StepBudget};
+use otelcore_pdata::{Rope, Signal, StepBudget};
 use otelcore_pipeline::{
     Ack, Cx, Downstream, Event, Held, JobResult, LossReason, Outcome, Payload, Processor, StartError, WallTime,
 };
@@ -48,8 +48,21 @@ pub(crate) trait PayloadEditor: Editor + Send + 'static {
         let _ = now;
     }
 
+    /// At the end of a pass: whether there is another one, over the result.
+    fn begin_next_pass(&mut self) -> bool {
+        false
+    }
+
+    /// The outcome of a payload that can't be edited.
+    fn take_failure(&mut self) -> Option<Outcome> {
+        None
+    }
+
     /// The end of a payload, always on the thread of the loop: the place to write metrics, which have one writer.
-    fn end(&mut self) {}
+    /// `edited` is `None` if it could not be edited.
+    fn end(&mut self, edited: Option<&Edited>) {
+        let _ = edited;
+    }
 
     /// How often [`PayloadEditor::expire`] is called. `None`: the editor keeps no state.
     fn expiry_interval(&self) -> Option<Duration> {
@@ -77,8 +90,18 @@ const EXPIRY_KEY: u64 = 2;
 
 /// The body while it is edited or made anew.
 enum TaskBody {
-    Pass(EditPass),
-    Rebuild { body: Rope, rebuilt: Option<Rope> },
+    /// One pass or several.
+    Passes {
+        signal: Signal,
+        limit: OutputLimit,
+        pass: EditPass,
+        /// What the passes before this one did.
+        before: Option<Edited>,
+    },
+    Rebuild {
+        body: Rope,
+        rebuilt: Option<Rope>,
+    },
 }
 
 /// The work on one payload, with what it needs.
@@ -96,15 +119,25 @@ impl<E: PayloadEditor> EditTask<E> {
     /// Goes on until the end (true) or the end of the step.
     fn step(&mut self, work: &mut StepBudget) -> Result<bool, Outcome> {
         match &mut self.body {
-            TaskBody::Pass(pass) => {
+            TaskBody::Passes { signal, limit, pass, before } => loop {
                 let is_done =
                     pass.step(&mut self.editor, work).map_err(|error| Outcome::permanent(error.to_string()))?;
-                if !is_done {
-                    let written = pass.written() as u64;
-                    self.output.try_grow(written).map_err(|no_room| Outcome::retry(no_room.to_string()))?;
+                if let Some(failure) = self.editor.take_failure() {
+                    return Err(failure);
                 }
-                Ok(is_done)
-            }
+                if is_done && !self.editor.begin_next_pass() {
+                    return Ok(true);
+                }
+                let written = pass.written() as u64;
+                self.output.try_grow(written).map_err(|no_room| Outcome::retry(no_room.to_string()))?;
+                if !is_done {
+                    return Ok(false);
+                }
+                let empty = EditPass::new(*signal, Rope::default(), *limit);
+                let (rope, edited) = std::mem::replace(pass, empty).finish();
+                *before = Some(joined(*before, edited));
+                *pass = EditPass::new(*signal, rope, *limit);
+            },
             TaskBody::Rebuild { body, rebuilt } => {
                 work.charge((body.len() as u64).saturating_mul(self.editor.cost_per_byte()));
                 *rebuilt = self.editor.rebuild(body, &mut self.output)?;
@@ -117,7 +150,10 @@ impl<E: PayloadEditor> EditTask<E> {
         let Self { body, editor, output } = self;
         let result = result.map(|_| {
             let (rope, edited) = match body {
-                TaskBody::Pass(pass) => pass.finish(),
+                TaskBody::Passes { pass, before, .. } => {
+                    let (rope, edited) = pass.finish();
+                    (rope, joined(before, edited))
+                }
                 TaskBody::Rebuild { rebuilt: Some(rope), .. } => {
                     (rope, Edited { changed_parts: 1, ..Edited::default() })
                 }
@@ -137,6 +173,16 @@ impl<E: PayloadEditor> EditTask<E> {
             }
         };
         self.end(result)
+    }
+}
+
+/// What two passes did together. A part of the original is still there only if every pass has left parts as they were.
+fn joined(before: Option<Edited>, edited: Edited) -> Edited {
+    let Some(before) = before else { return edited };
+    Edited {
+        dropped: before.dropped + edited.dropped,
+        changed_parts: before.changed_parts.max(edited.changed_parts),
+        shared_parts: before.shared_parts.min(edited.shared_parts),
     }
 }
 
@@ -203,7 +249,8 @@ impl<E: PayloadEditor> EditProcessor<E> {
         let body = if E::REBUILDS {
             TaskBody::Rebuild { body, rebuilt: None }
         } else {
-            TaskBody::Pass(EditPass::new(payload.signal, body, limit))
+            let signal = payload.signal;
+            TaskBody::Passes { signal, limit, pass: EditPass::new(signal, body, limit), before: None }
         };
         let mut task = EditTask { body, editor, output };
         if most_work <= StepBudget::UNITS_PER_STEP {
@@ -211,7 +258,7 @@ impl<E: PayloadEditor> EditProcessor<E> {
                 Ok(false) => {}
                 ended => {
                     let (mut editor, result) = task.end(ended);
-                    editor.end();
+                    editor.end(result.as_ref().ok().map(|(_, edited, _)| edited));
                     self.editor = Some(editor);
                     return pass_on(payload, ack, result, downstream);
                 }
@@ -272,7 +319,7 @@ impl<E: PayloadEditor> EditProcessor<E> {
         if self.is_expiry_due {
             cx.request_ready(EXPIRY_KEY);
         } else {
-            editor.end();
+            editor.end(None);
             cx.set_timer(EXPIRY_KEY, cx.now() + interval);
         }
     }
@@ -312,7 +359,7 @@ impl<E: PayloadEditor> Processor for EditProcessor<E> {
         } else if let Some(RunningJob { result, payload, ack, .. }) = self.job.take() {
             match result.take() {
                 Some((mut editor, result)) => {
-                    editor.end();
+                    editor.end(result.as_ref().ok().map(|(_, edited, _)| edited));
                     self.editor = Some(editor);
                     pass_on(payload, ack, result, downstream);
                 }

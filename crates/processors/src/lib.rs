@@ -1,9 +1,9 @@
 //! Light processors, each behind a feature of its name. README.md lists them.
 //!
 //! A processor is a declared configuration, which is compiled once, and an [`Editor`](otelcore_pdata::edit::Editor) or a
-//! function that makes a body anew. What they share: actions on attributes, matching of items, metrics as owned values, state
-//! by series, and the processor around an editor, which keeps the order of payloads and runs a long edit on a helper
-//! thread. Nothing here knows a receiver or exporter, or performs IO.
+//! function that makes a body anew. What they share: actions on attributes, matching of items, statements of OTTL and the
+//! functions that only processors have, metrics as owned values, state by series, and the processor around an editor, which
+//! keeps the order of payloads and runs a long edit on a helper thread. Nothing here knows a receiver or exporter, or performs IO.
 #![forbid(unsafe_code)]
 // What processors share is always compiled; with some of the features only, parts of it are unused.
 #![cfg_attr(
@@ -11,13 +11,15 @@
         feature = "attributes",
         feature = "cumulativetodelta",
         feature = "deltatocumulative",
+        feature = "filter",
         feature = "groupbyattrs",
         feature = "groupbytrace",
         feature = "metrics_transform",
         feature = "probabilistic_sampler",
         feature = "redaction",
         feature = "resource",
-        feature = "span"
+        feature = "span",
+        feature = "transform"
     )),
     allow(dead_code, unused_imports)
 )]
@@ -31,6 +33,8 @@ mod cumulative_to_delta;
 mod delta_to_cumulative;
 mod edit_processor;
 mod exponential;
+#[cfg(feature = "filter")]
+mod filter;
 #[cfg(feature = "groupbyattrs")]
 mod group_by_attrs;
 #[cfg(feature = "groupbytrace")]
@@ -38,6 +42,8 @@ mod group_by_trace;
 mod matching;
 #[cfg(feature = "metrics_transform")]
 mod metrics_transform;
+#[cfg(any(feature = "filter", feature = "transform"))]
+mod ottl_functions;
 mod owned_metric;
 #[cfg(feature = "probabilistic_sampler")]
 mod probabilistic_sampler;
@@ -48,6 +54,10 @@ mod resource;
 mod series;
 #[cfg(feature = "span")]
 mod span;
+#[cfg(any(feature = "filter", feature = "transform"))]
+mod statements;
+#[cfg(feature = "transform")]
+mod transform;
 mod value;
 
 #[cfg(test)]
@@ -60,6 +70,11 @@ pub use attributes::{AttributesConfig, AttributesFactory};
 pub use cumulative_to_delta::{CumulativeToDeltaConfig, CumulativeToDeltaFactory, MetricMatchConfig};
 #[cfg(feature = "deltatocumulative")]
 pub use delta_to_cumulative::{DeltaToCumulativeConfig, DeltaToCumulativeFactory};
+#[cfg(feature = "filter")]
+pub use filter::{
+    ConditionsConfig, FilterConfig, FilterFactory, LogFiltersConfig, LogMatchConfig, LogSeverityConfig,
+    MetricFiltersConfig, MetricPropertiesConfig, SpanMatchConfig, TraceFiltersConfig,
+};
 #[cfg(feature = "groupbyattrs")]
 pub use group_by_attrs::{GroupByAttrsConfig, GroupByAttrsFactory};
 #[cfg(feature = "groupbytrace")]
@@ -77,3 +92,7 @@ pub use redaction::{RedactionConfig, RedactionFactory};
 pub use resource::{ResourceConfig, ResourceFactory};
 #[cfg(feature = "span")]
 pub use span::{SpanConfig, SpanFactory, SpanNameConfig, SpanStatusConfig, ToAttributesConfig};
+#[cfg(any(feature = "filter", feature = "transform"))]
+pub use statements::{ErrorModeConfig, GroupsConfig};
+#[cfg(feature = "transform")]
+pub use transform::{StatementsConfig, TransformFactory, TransformProcessorConfig};

@@ -54,6 +54,14 @@ pub(crate) fn process_body(
     payload.body
 }
 
+/// The outcome of a payload that the processor does not pass on.
+#[cfg(any(feature = "filter", feature = "transform"))]
+pub(crate) fn outcome_of(test: &mut ProcessorTest, payload: otelcore_pipeline::Payload) -> Option<Outcome> {
+    test.process(payload);
+    test.run();
+    test.take_outcomes().pop().map(|(_, outcome)| outcome)
+}
+
 pub(crate) fn string(v: &str) -> Value {
     Value::StringValue(v.to_owned())
 }

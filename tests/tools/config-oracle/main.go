@@ -25,6 +25,7 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/attributesprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/cumulativetodeltaprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/deltatocumulativeprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/filterprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbyattrsprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/groupbytraceprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/metricstransformprocessor"
@@ -32,6 +33,7 @@ import (
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/redactionprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/resourceprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/spanprocessor"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/transformprocessor"
 	"go.opentelemetry.io/collector/exporter/debugexporter"
 	"go.opentelemetry.io/collector/exporter/otlpexporter"
 	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
@@ -55,6 +57,7 @@ var components = []component{
 	{"receivers/otlp", core + "receiver/otlpreceiver", otlpreceiver.NewFactory().CreateDefaultConfig()},
 	{"processors/attributes", contrib + "processor/attributesprocessor", attributesprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/batch", core + "processor/batchprocessor", batchprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/filter", contrib + "processor/filterprocessor", filterprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/memory_limiter", core + "processor/memorylimiterprocessor", memorylimiterprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/resource", contrib + "processor/resourceprocessor", resourceprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/cumulativetodelta", contrib + "processor/cumulativetodeltaprocessor", cumulativetodeltaprocessor.NewFactory().CreateDefaultConfig()},
@@ -65,6 +68,7 @@ var components = []component{
 	{"processors/deltatocumulative", contrib + "processor/deltatocumulativeprocessor", deltatocumulativeprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/groupbytrace", contrib + "processor/groupbytraceprocessor", groupbytraceprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/redaction", contrib + "processor/redactionprocessor", redactionprocessor.NewFactory().CreateDefaultConfig()},
+	{"processors/transform", contrib + "processor/transformprocessor", transformprocessor.NewFactory().CreateDefaultConfig()},
 	{"exporters/debug", core + "exporter/debugexporter", debugexporter.NewFactory().CreateDefaultConfig()},
 	{"exporters/otlp_grpc", core + "exporter/otlpexporter", otlpexporter.NewFactory().CreateDefaultConfig()},
 	{"exporters/otlp_http", core + "exporter/otlphttpexporter", otlphttpexporter.NewFactory().CreateDefaultConfig()},

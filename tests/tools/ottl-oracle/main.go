@@ -12,7 +12,7 @@
 //	3  filter, the same
 //	4  the text is a context's name, a space and a value expression; the result is its value for the first item of the
 //	   body, as "type value"
-//	5  the statements of OTTL's own end-to-end tests, of the file that the text names: a JSON list of objects
+//	5  the statements of OTTL's own end-to-end tests, of the file that the text names: a JSON object with their list
 //
 // A panic of a component is the error "panic: ...".
 package main

@@ -41,7 +41,7 @@ func statementsOf(path string) ([]byte, error) {
 			return true
 		})
 	}
-	return json.Marshal(found)
+	return json.Marshal(map[string][]statement{"statements": found})
 }
 
 // A string literal, or a sum of them.

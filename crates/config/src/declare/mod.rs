@@ -203,6 +203,8 @@ pub enum Shape {
     Words,
     /// A list.
     List(Box<Self>),
+    /// A list of texts, or of other values.
+    TextsOrList(Box<Self>),
     /// A map with free keys.
     Map(Box<Self>),
     /// A map of names and values, or a list of `name` and `value`.
@@ -237,7 +239,7 @@ impl Shape {
     pub fn fields(&self) -> &[Field] {
         match self {
             Self::Section { fields, .. } | Self::Optional { fields, .. } => fields,
-            Self::List(inner) | Self::Map(inner) => inner.fields(),
+            Self::List(inner) | Self::TextsOrList(inner) | Self::Map(inner) => inner.fields(),
             _ => &[],
         }
     }

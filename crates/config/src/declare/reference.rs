@@ -71,7 +71,7 @@ impl Tables {
             let (kind, default, meaning) = (kind(field), default(field), meaning(field));
             let _ = writeln!(self.keys, "| `{path}` | {} | {} | {} |", cell(&kind), cell(&default), cell(&meaning));
             let below = match &field.shape {
-                Shape::List(_) => format!("{path}[]"),
+                Shape::List(_) | Shape::TextsOrList(_) => format!("{path}[]"),
                 Shape::Map(_) => format!("{path}::NAME"),
                 _ => path,
             };
@@ -111,6 +111,7 @@ fn shape_name(shape: &Shape) -> String {
         Shape::Duration => "duration".to_owned(),
         Shape::OneOf(words) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Shape::Words => "list of texts".to_owned(),
+        Shape::TextsOrList(_) => "list of texts, or of sections".to_owned(),
         Shape::List(inner) => match **inner {
             Shape::Section { .. } => "list of sections".to_owned(),
             ref inner => format!("list of values: {}", shape_name(inner)),

@@ -183,6 +183,11 @@ fn strict(shape: &Shape, rules: &[Rule]) -> BTreeMap<String, EffectiveValue> {
         }
         Shape::Float => map([("type", text("number"))]),
         Shape::List(inner) => map([("type", text("array")), ("items", value(inner, &[]))]),
+        Shape::TextsOrList(inner) => {
+            let either = vec![value(&Shape::Str, &[]), value(inner, &[])];
+            let items = EffectiveValue::Map(map([("anyOf", EffectiveValue::List(either))]));
+            map([("type", text("array")), ("items", items)])
+        }
         Shape::Map(inner) => map([("type", text("object")), ("additionalProperties", value(inner, &[]))]),
         Shape::Section { fields, others } => {
             let others = others.as_deref().map(|others| value(others, &[]));

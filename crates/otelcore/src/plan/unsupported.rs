@@ -26,10 +26,10 @@ const RECEIVERS: &str = "
     windowsservice yanggrpc zipkin zookeeper
 ";
 const PROCESSORS: &str = "
-    cardinalityguardian coralogix datadog deltatorate drain experimentalmetricsgeneration filter
+    cardinalityguardian coralogix datadog deltatorate drain experimentalmetricsgeneration
     genainormalizer geoip interval isolationforest k8sattributes k8stagger logdedup logstransform
     metricsgeneration metricstarttime queuedretry remoteobserver remotetap routing schema
-    servicegraph spanmetrics sumologic transform unroll
+    servicegraph spanmetrics sumologic unroll
 ";
 const EXPORTERS: &str = "
     alibabacloudlogservice awscloudwatchlogs awsemf awskinesis awss3 awsxray azureblob azuredataexplorer

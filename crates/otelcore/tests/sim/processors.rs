@@ -93,3 +93,30 @@ fn shutdown_delivers_what_waits_behind_a_long_edit() {
         assert!(fixture.log.drops().is_empty(), "seed {seed}");
     }
 }
+
+/// Drops the spans of the second client, and changes the others.
+const STATEMENTS: &str = "  filter: {trace_conditions: ['resource.attributes[\"service.name\"] == \"client-2\"']}\n  transform:\n    \
+    trace_statements:\n      - statements: ['set(span.attributes[\"env\"], \"prod\")', 'set(resource.attributes[\"cluster\"], \
+    \"eu\")']\n  batch: {timeout: 200ms, send_batch_size: 100, send_batch_max_size: 100}";
+
+#[test]
+fn spans_are_filtered_and_transformed_before_they_are_batched() {
+    for seed in seeds().take(8) {
+        let mut fixture = Fixture::new(seed, STATEMENTS, &otlp_exporter(""));
+        fixture.backend.borrow_mut().keeps_otlp_requests = true;
+        let load = |client| Load { client, requests: 60, spans: 7, padding: 50, interval: 20 * MS, ..Load::default() };
+        [1, 2].into_iter().for_each(|client| drop(fixture.start_client(load(client))));
+        fixture.sim.run_for(30 * SEC);
+        let all: BTreeSet<u64> = load(1).span_ids().union(&load(2).span_ids()).copied().collect();
+        assert_eq!((fixture.acknowledged(), fixture.delivered()), (all, load(1).span_ids()), "seed {seed}");
+        for request in &fixture.backend.borrow().otlp_requests {
+            for entry in &request.resource_spans {
+                assert_eq!(text(&entry.resource.as_ref().unwrap().attributes, "cluster"), Some("eu"), "seed {seed}");
+                for span in entry.scope_spans.iter().flat_map(|scope| &scope.spans) {
+                    assert_eq!(text(&span.attributes, "env"), Some("prod"), "seed {seed}");
+                }
+            }
+        }
+        assert_eq!((fixture.held_items(), fixture.held_bytes()), (0, 0), "seed {seed}");
+    }
+}

@@ -240,7 +240,7 @@ pub const RESOURCE: ContextType = ContextType {
 /// Instrumentation scopes of any signal.
 pub const SCOPE: ContextType = ContextType {
     name: "scope",
-    path_contexts: &["scope", "instrumentation_scope", "resource", "otelcol"],
+    path_contexts: &["scope", "resource", "otelcol"],
     resolve,
     enum_value: |_| None,
     enum_symbols: &[],

@@ -19,8 +19,9 @@ pub(super) struct Message {
     /// The message's bytes once it is edited.
     pub(super) buf: Vec<u8>,
     scratch: Vec<u8>,
-    /// Scratch space of the attributes.
+    /// Scratch space of the attributes, and of a message inside it.
     pub(super) value: Vec<u8>,
+    inner_scratch: Vec<u8>,
     /// Whether `buf` is in use. It may still be equal to the source.
     edited: bool,
     /// Number of writes; zero if the message is unchanged.
@@ -311,12 +312,13 @@ impl MessageMut<'_> {
     /// Sets a field of a message that is itself a field; pieces of that message are joined.
     pub(super) fn nested(&mut self, number: u32, change: impl FnOnce(&mut MessageMut<'_>)) {
         self.begin();
+        let (buf, scratch) = (std::mem::take(&mut self.message.value), std::mem::take(&mut self.message.inner_scratch));
+        let mut inner = Message { buf, scratch, ..Message::default() };
         let raw = self.raw();
         let pieces = MessageFields::new(raw).filter_map(|(found, wire)| match wire {
             WireValue::Len(piece) if found == number => Some(piece),
             _ => None,
         });
-        let mut inner = Message::default();
         inner.reset_joined(pieces, self.message.room);
         inner.writes = 0;
         change(&mut MessageMut { source: &[], message: &mut inner });
@@ -325,6 +327,7 @@ impl MessageMut<'_> {
             self.message.charge(inner.buf.len());
             self.set(number, &[], |out| put_bytes_field(out, number, &inner.buf));
         }
+        (self.message.value, self.message.inner_scratch) = (inner.buf, inner.scratch);
     }
 
     /// Sets a message field to what `encode` writes, `len` bytes.

@@ -16,7 +16,7 @@ use config::{InitialValue, MetricMatcher};
 use convert::{Conversion, DropReason, LastPoint};
 use otelcore_pdata::Signal;
 use otelcore_pdata::edit::{
-    Descend, Editor, Keep, MetricKind, MetricMut, OutputLimit, Point, PointMut, ResourceMut, ScopeMut,
+    Descend, Edited, Editor, Keep, MetricKind, MetricMut, OutputLimit, Point, PointMut, ResourceMut, ScopeMut,
 };
 use otelcore_pdata::views::{MetricData, Temporality};
 use otelcore_pipeline::{
@@ -209,7 +209,7 @@ impl PayloadEditor for CumulativeToDelta {
         self.matcher.cost_per_byte() + 10
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, _: Option<&Edited>) {
         for (counter, count) in self.metrics.converted.iter().zip(&mut self.converted) {
             counter.add(std::mem::take(count));
         }

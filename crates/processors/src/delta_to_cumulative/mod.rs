@@ -13,7 +13,9 @@ use std::time::Duration;
 use aggregate::{Refusal, Total};
 use otelcore_config::{GoDuration, Section, config_struct};
 use otelcore_pdata::Signal;
-use otelcore_pdata::edit::{Descend, Editor, Keep, MetricMut, OutputLimit, Point, PointMut, ResourceMut, ScopeMut};
+use otelcore_pdata::edit::{
+    Descend, Edited, Editor, Keep, MetricMut, OutputLimit, Point, PointMut, ResourceMut, ScopeMut,
+};
 use otelcore_pdata::views::{MetricData, Temporality};
 use otelcore_pipeline::{
     Budget, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Counter, Gauge, MetricsLevel,
@@ -169,7 +171,7 @@ impl PayloadEditor for DeltaToCumulative {
         20
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, _: Option<&Edited>) {
         self.metrics.add(&mut self.counts);
         self.metrics.tracked.set(self.series.len() as u64);
     }

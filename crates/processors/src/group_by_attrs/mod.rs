@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use groups::{Counts, Groups};
 use otelcore_config::config_struct;
-use otelcore_pdata::edit::{Editor, OutputLimit};
+use otelcore_pdata::edit::{Edited, Editor, OutputLimit};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Counter, Held, Histogram, LogField,
@@ -172,7 +172,7 @@ impl PayloadEditor for GroupByAttrs {
         Ok(Some(Rope::new(bytes.into(), items)))
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, _: Option<&Edited>) {
         if let (Some(counts), Some(metrics)) = (self.counts.take(), self.metrics.get(self.signal as usize)) {
             if counts.grouped > 0 {
                 metrics.grouped.add(counts.grouped);

@@ -89,6 +89,12 @@ impl MatchError {
         Self { key: key.into(), message: message.into(), hint: None }
     }
 
+    /// A mistake in the whole section.
+    #[cfg(feature = "filter")]
+    pub(crate) fn message(message: impl Into<String>) -> Self {
+        Self::new("match_type", message)
+    }
+
     /// The same with a text before the message.
     pub(super) fn prefixed(self, prefix: &str) -> Self {
         Self { message: format!("{prefix}: {}", self.message), ..self }

@@ -97,6 +97,12 @@ impl Filter {
         Ok(Some(filter))
     }
 
+    /// The attributes of resources alone.
+    #[cfg(feature = "filter")]
+    pub(super) fn of_resources(config: &MatchConfig) -> Result<Self, MatchError> {
+        Ok(Self { resources: attributes(config, "resources", &config.resources)?, ..Self::default() })
+    }
+
     /// Whether the resource matches.
     pub(super) fn matches_resource(&self, get: &GetAttribute<'_>, buffer: &mut Vec<u8>) -> bool {
         if let Some(services) = &self.services {
@@ -310,7 +316,7 @@ fn severity_texts(config: &MatchConfig) -> Result<Option<TextFilter>, MatchError
     texts.map_err(|e| e.prefixed("error creating log record severity text filters"))
 }
 
-fn metric_names(config: &MatchConfig) -> Result<Option<TextFilter>, MatchError> {
+pub(super) fn metric_names(config: &MatchConfig) -> Result<Option<TextFilter>, MatchError> {
     texts(config, "metric_names", &config.metric_names)
 }
 

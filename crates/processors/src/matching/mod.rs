@@ -6,6 +6,8 @@
 
 mod config;
 mod filter;
+#[cfg(feature = "filter")]
+mod names;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -13,6 +15,8 @@ mod texts;
 pub(crate) use config::MatchError;
 pub use config::{AttributeMatchConfig, LibraryMatchConfig, MatchConfig, RegexpConfig, SeverityMatchConfig};
 use filter::{Filter, MatchedItem};
+#[cfg(feature = "filter")]
+pub(crate) use names::MetricNames;
 use otelcore_pdata::Signal;
 use otelcore_pdata::edit::{Descend, LogMut, MetricMut, ResourceMut, ScopeMut, SpanMut};
 use otelcore_pdata::views::AnyValue;
@@ -37,6 +41,22 @@ impl Matcher {
     ) -> Result<Self, MatchError> {
         let compile = |config: Option<&MatchConfig>| config.map_or(Ok(None), |config| Filter::compile(config, signal));
         Ok(Self { include: compile(include)?, exclude: compile(exclude)? })
+    }
+
+    /// Matches the attributes of resources alone.
+    ///
+    /// # Errors
+    /// The first mistake.
+    #[cfg(feature = "filter")]
+    pub(crate) fn of_resources(config: &MatchConfig) -> Result<Self, MatchError> {
+        Ok(Self { include: Some(Filter::of_resources(config)?), exclude: None })
+    }
+
+    /// Whether the attributes of a resource match `include`.
+    #[cfg(feature = "filter")]
+    pub(crate) fn matches_resource(&self, resource: &ResourceMut<'_>, buffer: &mut Vec<u8>) -> bool {
+        let get = |key: &[u8]| resource.attribute(key);
+        self.include.as_ref().is_none_or(|filter| filter.matches_resource(&get, buffer))
     }
 
     /// Units of work that a byte of an item costs at most; see [`StepBudget`](otelcore_pdata::StepBudget).

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use config::ProbabilisticSamplerConfig;
 use config::{Sampler, SamplerMode};
-use otelcore_pdata::edit::{Descend, Editor, Keep, LogMut, OutputLimit, SpanMut};
+use otelcore_pdata::edit::{Descend, Edited, Editor, Keep, LogMut, OutputLimit, SpanMut};
 use otelcore_pdata::views::AnyValue;
 use otelcore_pdata::{Signal, text};
 use otelcore_pipeline::{
@@ -325,7 +325,7 @@ impl PayloadEditor for SamplerEditor {
         6
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, _: Option<&Edited>) {
         self.metrics.add(self.signal, &mut self.counts);
     }
 }

@@ -1,0 +1,423 @@
+//! The editor that runs groups of statements, each in a pass of its own.
+
+use std::mem;
+use std::sync::Arc;
+
+use otelcore_ottl::contexts::{
+    ContextMut, DataPointContext, LogContext, MetricContext, OwnedMetric, ResourceContext, ScopeContext, SpanContext,
+    SpanEventContext,
+};
+use otelcore_ottl::evaluate::State;
+use otelcore_ottl::{Execution, FixedEnvironment};
+use otelcore_pdata::edit::{
+    Descend, Edited, Editor, EventMut, Keep, LogMut, MetricMut, OutputLimit, PointMut, ResourceMut, ScopeMut, SpanMut,
+    edit,
+};
+use otelcore_pdata::views::{ResourceMetrics, resource_entries};
+use otelcore_pdata::wire_format::put_bytes_field;
+use otelcore_pdata::{Rope, Signal};
+use otelcore_pipeline::{Outcome, Payload, WallTime};
+
+use crate::edit_processor::PayloadEditor;
+use crate::ottl_functions::ADDING_METRICS;
+use crate::statements::{ContextKind, FailureCounts, FailureReports, RequestHeaders, StatementGroup, cost_of_text};
+
+/// Units for a byte where a statement adds metrics: what it costs does not depend on the length of the payload alone,
+/// so that the payload is always edited on a helper thread.
+const COST_OF_ADDING_METRICS: u64 = 1 << 32;
+
+/// The groups by signal.
+pub(super) type Groups = [Arc<[StatementGroup]>; 3];
+
+pub(super) struct TransformEditor {
+    groups: Groups,
+    /// By signal: see [`PayloadEditor::cost_per_byte`].
+    costs: [u64; 3],
+    signal: Signal,
+    /// The group of this pass.
+    group: usize,
+    /// How many statements and conditions of other groups are before those of this group.
+    first_report: usize,
+    runner: Runner,
+    reports: FailureReports,
+    /// The position of the next event in its span.
+    event_index: i64,
+    /// Metrics that statements have added, to be transformed as well, and how many bytes may be added to the payload.
+    added: Vec<OwnedMetric>,
+    room: usize,
+    /// The metrics that are visited were added.
+    is_nested: bool,
+}
+
+/// What statements run with.
+struct Runner {
+    state: State,
+    environment: FixedEnvironment,
+    request: RequestHeaders,
+    counts: FailureCounts,
+    /// Why the payload is refused.
+    failure: Option<String>,
+}
+
+impl Runner {
+    /// Runs a group on one item.
+    fn run(&mut self, group: &StatementGroup, first_report: usize, context: &mut dyn ContextMut) {
+        self.state.clear_cache();
+        let counts = &mut self.counts;
+        let mut execution = Execution::new(context, &mut self.state, &self.environment);
+        let mut result = Ok(true);
+        if let Some(conditions) = &group.conditions {
+            let first = first_report + group.statements.statements().len();
+            result = conditions.evaluate(&execution.view(), &mut |index, error| counts.add(first + index, error));
+        }
+        let result = match result {
+            Ok(true) => group
+                .statements
+                .execute(&mut execution, &mut |index, error| counts.add(first_report + index, error))
+                .map_err(|failure| (first_report + failure.index, failure)),
+            Ok(false) => Ok(()),
+            Err(failure) => Err((first_report + group.statements.statements().len() + failure.index, failure)),
+        };
+        if let Err((index, failure)) = result {
+            self.counts.add(index, &failure.error);
+            self.failure.get_or_insert(failure.message);
+        }
+    }
+}
+
+impl TransformEditor {
+    pub(super) fn new(groups: Groups, reports: FailureReports) -> Self {
+        let costs = [&groups[0], &groups[1], &groups[2]].map(|groups| cost_of(groups));
+        Self {
+            groups,
+            costs,
+            signal: Signal::Traces,
+            group: 0,
+            first_report: 0,
+            runner: Runner {
+                state: State::default(),
+                environment: FixedEnvironment::new(0, 0),
+                request: RequestHeaders::default(),
+                counts: FailureCounts::default(),
+                failure: None,
+            },
+            reports,
+            event_index: 0,
+            added: Vec::new(),
+            room: 0,
+            is_nested: false,
+        }
+    }
+
+    fn groups(&self) -> &Arc<[StatementGroup]> {
+        groups_of(&self.groups, self.signal)
+    }
+
+    /// The context of this pass; `None` if nothing is left to do in the payload.
+    fn kind(&self) -> Option<ContextKind> {
+        if self.runner.failure.is_some() {
+            return None;
+        }
+        self.groups().get(self.group).map(|group| group.kind)
+    }
+
+    /// Runs the group of this pass on an item that `with` makes a context of.
+    fn run(&mut self, with: impl FnOnce(&mut Runner, &StatementGroup, usize)) {
+        if let Some(group) = groups_of(&self.groups, self.signal).get(self.group) {
+            with(&mut self.runner, group, self.first_report);
+        }
+    }
+
+    /// Adds metrics after `metric`, transformed by this pass. Statements may add further ones to them.
+    fn add_metrics(&mut self, metric: &mut MetricMut<'_>, mut added: Vec<OwnedMetric>) {
+        if self.is_nested {
+            // Those that have added it go on with them.
+            return self.added.append(&mut added);
+        }
+        while !added.is_empty() && self.runner.failure.is_none() {
+            let parents = Parents::of(metric);
+            let mut rope = parents.body_with(&added);
+            self.is_nested = true;
+            let result = edit(Signal::Metrics, &mut rope, self);
+            self.is_nested = false;
+            let body = rope.to_bytes();
+            let mut size = 0;
+            let rope = Rope::new(body, 0);
+            if let Some(entry) = resource_entries::<ResourceMetrics<'_>>(&rope).next() {
+                parents.write_changes(metric, &entry);
+                for scope in entry.scope_metrics() {
+                    for made in scope.metrics() {
+                        size += made.raw.len() + 8;
+                        if size <= self.room {
+                            metric.append(made.raw);
+                        }
+                    }
+                }
+            }
+            if result.is_err() || size > self.room {
+                self.runner.failure = Some(
+                    "statements add metrics without end: a metric that is added is transformed as well, so exclude it \
+                     with a condition"
+                        .to_owned(),
+                );
+            }
+            self.room = self.room.saturating_sub(size);
+            added = mem::take(&mut self.added);
+        }
+    }
+}
+
+/// The messages around a metric.
+struct Parents {
+    resource: Vec<u8>,
+    resource_schema_url: Vec<u8>,
+    scope: Vec<u8>,
+    scope_schema_url: Vec<u8>,
+}
+
+impl Parents {
+    fn of(metric: &MetricMut<'_>) -> Self {
+        Self {
+            resource: metric.resource().raw.to_vec(),
+            resource_schema_url: metric.resource_schema_url().to_vec(),
+            scope: metric.scope().raw.to_vec(),
+            scope_schema_url: metric.scope_schema_url().to_vec(),
+        }
+    }
+
+    /// A body that has these metrics and nothing else.
+    fn body_with(&self, metrics: &[OwnedMetric]) -> Rope {
+        let mut scope_metrics = Vec::new();
+        put_bytes_field(&mut scope_metrics, 1, &self.scope);
+        let mut raw = Vec::new();
+        for metric in metrics {
+            raw.clear();
+            metric.encode(&mut raw);
+            put_bytes_field(&mut scope_metrics, 2, &raw);
+        }
+        put_bytes_field(&mut scope_metrics, 3, &self.scope_schema_url);
+        let mut entry = Vec::new();
+        put_bytes_field(&mut entry, 1, &self.resource);
+        put_bytes_field(&mut entry, 2, &scope_metrics);
+        put_bytes_field(&mut entry, 3, &self.resource_schema_url);
+        let mut body = Vec::new();
+        put_bytes_field(&mut body, 1, &entry);
+        Rope::new(body.into(), 0)
+    }
+
+    /// Writes what statements have changed in the messages around the metrics.
+    fn write_changes(&self, metric: &mut MetricMut<'_>, entry: &ResourceMetrics<'_>) {
+        if entry.resource.raw != self.resource {
+            let mut resource = metric.resource_mut();
+            let attributes = entry.resource.attributes().map(|found| (found.key, found.value));
+            resource.attributes().replace_all(attributes);
+            resource.set_dropped_attributes_count(entry.resource.dropped_attributes_count);
+        }
+        if entry.schema_url != self.resource_schema_url {
+            metric.resource_mut().set_schema_url(entry.schema_url);
+        }
+        let Some(scope_metrics) = entry.scope_metrics().next() else { return };
+        let found = scope_metrics.scope;
+        if found.raw != self.scope {
+            let mut scope = metric.scope_mut();
+            scope.attributes().replace_all(found.attributes().map(|found| (found.key, found.value)));
+            scope.set_name(found.name);
+            scope.set_version(found.version);
+            scope.set_dropped_attributes_count(found.dropped_attributes_count);
+        }
+        if scope_metrics.schema_url != self.scope_schema_url {
+            metric.scope_mut().set_schema_url(scope_metrics.schema_url);
+        }
+    }
+}
+
+impl Editor for TransformEditor {
+    fn resource(&mut self, resource: &mut ResourceMut<'_>) -> Descend {
+        match self.kind() {
+            None => Descend::Skip,
+            Some(ContextKind::Resource) if self.is_nested => Descend::Skip,
+            Some(ContextKind::Resource) => {
+                self.run(|runner, group, first| {
+                    let request = mem::take(&mut runner.request);
+                    runner.run(group, first, &mut ResourceContext { resource, request: Some(&request) });
+                    runner.request = request;
+                });
+                Descend::Skip
+            }
+            Some(_) => Descend::Children,
+        }
+    }
+
+    fn scope(&mut self, scope: &mut ScopeMut<'_>) -> Descend {
+        match self.kind() {
+            None => Descend::Skip,
+            Some(ContextKind::Scope) => {
+                self.run(|runner, group, first| {
+                    let request = mem::take(&mut runner.request);
+                    runner.run(group, first, &mut ScopeContext { scope, request: Some(&request) });
+                    runner.request = request;
+                });
+                Descend::Skip
+            }
+            Some(_) => Descend::Children,
+        }
+    }
+
+    fn span(&mut self, span: &mut SpanMut<'_>) -> Descend {
+        self.event_index = 0;
+        match self.kind() {
+            Some(ContextKind::Span) => {
+                self.run(|runner, group, first| {
+                    let request = mem::take(&mut runner.request);
+                    runner.run(group, first, &mut SpanContext { span, request: Some(&request) });
+                    runner.request = request;
+                });
+                Descend::Skip
+            }
+            Some(ContextKind::SpanEvent) => Descend::Children,
+            _ => Descend::Skip,
+        }
+    }
+
+    fn event(&mut self, event: &mut EventMut<'_>) -> Keep {
+        let index = self.event_index;
+        self.event_index += 1;
+        if self.kind().is_some() {
+            self.run(|runner, group, first| {
+                let request = mem::take(&mut runner.request);
+                runner.run(group, first, &mut SpanEventContext { event, index, request: Some(&request) });
+                runner.request = request;
+            });
+        }
+        Keep::Keep
+    }
+
+    fn metric(&mut self, metric: &mut MetricMut<'_>) -> Descend {
+        match self.kind() {
+            Some(ContextKind::Metric) => {}
+            Some(ContextKind::DataPoint) => return Descend::Children,
+            _ => return Descend::Skip,
+        }
+        let mut made = (None, Vec::new());
+        self.run(|runner, group, first| {
+            let request = mem::take(&mut runner.request);
+            let mut context = MetricContext::new(metric, Some(&request));
+            runner.run(group, first, &mut context);
+            made = context.finish();
+            runner.request = request;
+        });
+        let (owned, added) = made;
+        if let Some(owned) = owned {
+            let mut raw = Vec::new();
+            owned.encode(&mut raw);
+            metric.replace([&raw[..]]);
+        }
+        if !added.is_empty() {
+            self.add_metrics(metric, added);
+        }
+        Descend::Skip
+    }
+
+    fn point(&mut self, point: &mut PointMut<'_>) -> Keep {
+        if self.kind().is_none() {
+            return Keep::Keep;
+        }
+        let mut added = Vec::new();
+        self.run(|runner, group, first| {
+            let request = mem::take(&mut runner.request);
+            let mut context = DataPointContext::new(point, Some(&request));
+            runner.run(group, first, &mut context);
+            added = context.finish();
+            runner.request = request;
+        });
+        if !added.is_empty() {
+            self.add_metrics(&mut point.metric_mut(), added);
+        }
+        Keep::Keep
+    }
+
+    fn log(&mut self, log: &mut LogMut<'_>) -> Keep {
+        if self.kind().is_some() {
+            self.run(|runner, group, first| {
+                let request = mem::take(&mut runner.request);
+                runner.run(group, first, &mut LogContext { log, request: Some(&request) });
+                runner.request = request;
+            });
+        }
+        Keep::Keep
+    }
+}
+
+impl PayloadEditor for TransformEditor {
+    fn begin(&mut self, payload: &Payload) {
+        self.signal = payload.signal;
+        self.group = 0;
+        self.first_report = match self.signal {
+            Signal::Traces => 0,
+            Signal::Metrics => reports_of(&self.groups, 1),
+            Signal::Logs => reports_of(&self.groups, 2),
+        };
+        self.runner.request = RequestHeaders(payload.metadata.clone());
+        self.runner.failure = None;
+        self.added.clear();
+        let OutputLimit { factor, extra } = self.output_limit(payload);
+        self.room = payload.body.len().saturating_mul(factor).saturating_add(extra);
+    }
+
+    fn start(&mut self, now: WallTime, random: u64) {
+        self.runner.environment = FixedEnvironment::new(now.0.cast_signed(), random);
+    }
+
+    fn set_time(&mut self, now: WallTime) {
+        self.runner.environment.unix_nanos = now.0.cast_signed();
+    }
+
+    fn output_limit(&self, _: &Payload) -> OutputLimit {
+        OutputLimit::default()
+    }
+
+    fn cost_per_byte(&self) -> u64 {
+        let [traces, metrics, logs] = self.costs;
+        match self.signal {
+            Signal::Traces => traces,
+            Signal::Metrics => metrics,
+            Signal::Logs => logs,
+        }
+    }
+
+    fn begin_next_pass(&mut self) -> bool {
+        self.first_report += self.groups().get(self.group).map_or(0, StatementGroup::reports);
+        self.group += 1;
+        self.group < self.groups().len()
+    }
+
+    fn take_failure(&mut self) -> Option<Outcome> {
+        self.runner.failure.take().map(Outcome::permanent)
+    }
+
+    fn end(&mut self, _: Option<&Edited>) {
+        self.runner.request = RequestHeaders::default();
+        self.reports.report(&mut self.runner.counts);
+    }
+}
+
+fn groups_of(groups: &Groups, signal: Signal) -> &Arc<[StatementGroup]> {
+    let [traces, metrics, logs] = groups;
+    match signal {
+        Signal::Traces => traces,
+        Signal::Metrics => metrics,
+        Signal::Logs => logs,
+    }
+}
+
+/// Units of work that a byte costs at most, for the groups of a signal.
+fn cost_of(groups: &[StatementGroup]) -> u64 {
+    let adds_metrics = |text: &str| ADDING_METRICS.iter().any(|name| text.trim_start().starts_with(name));
+    let cost = |text: &str| if adds_metrics(text) { COST_OF_ADDING_METRICS } else { cost_of_text(text) };
+    groups.iter().flat_map(StatementGroup::texts).map(|(text, _)| cost(text)).sum()
+}
+
+/// How many statements and conditions there are of the signals before one.
+fn reports_of(groups: &Groups, signal: usize) -> usize {
+    groups.iter().take(signal).flat_map(|groups| groups.iter()).map(StatementGroup::reports).sum()
+}
