@@ -10,7 +10,7 @@ use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::node::SourceLocation;
-use crate::suggest;
+use crate::{codes, suggest};
 
 /// How many errors, and how many warnings, a list keeps. More are counted.
 const MAX_KEPT: usize = 1000;
@@ -73,6 +73,55 @@ pub enum DiagnosticKind {
     Invalid,
     /// The configuration and the Kubernetes manifests do not match each other.
     Deployment,
+}
+
+impl DiagnosticKind {
+    /// Every kind.
+    pub const ALL: [Self; 18] = [
+        Self::Source,
+        Self::InvalidYaml,
+        Self::DuplicateKey,
+        Self::Expansion,
+        Self::UnsetVariable,
+        Self::Limit,
+        Self::UnknownKey,
+        Self::WrongType,
+        Self::OutOfRange,
+        Self::BadValue,
+        Self::BadId,
+        Self::DuplicateId,
+        Self::UnknownComponent,
+        Self::UndefinedReference,
+        Self::Unsupported,
+        Self::Deprecated,
+        Self::Invalid,
+        Self::Deployment,
+    ];
+
+    /// Its code in [`crate::codes`].
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Source => "OC101",
+            Self::InvalidYaml => "OC102",
+            Self::DuplicateKey => "OC103",
+            Self::Expansion => "OC104",
+            Self::UnsetVariable => "OC105",
+            Self::Limit => "OC106",
+            Self::UnknownKey => "OC107",
+            Self::WrongType => "OC108",
+            Self::OutOfRange => "OC109",
+            Self::BadValue => "OC110",
+            Self::BadId => "OC111",
+            Self::DuplicateId => "OC112",
+            Self::UnknownComponent => "OC113",
+            Self::UndefinedReference => "OC114",
+            Self::Unsupported => "OC115",
+            Self::Deprecated => codes::DEPRECATED,
+            Self::Invalid => codes::INVALID,
+            Self::Deployment => "OC118",
+        }
+    }
 }
 
 /// One mistake.
@@ -399,18 +448,19 @@ impl Diagnostic {
         }
     }
 
-    /// Writes the message, the place, the line with the mistake underlined, and the help.
+    /// Writes the message, the code, the place, the line with the mistake underlined, and the help.
     pub fn render(&self, w: &mut dyn Write, color: bool) -> fmt::Result {
         let paint = Colors::new(self.severity, color);
         let word = if self.severity == Severity::Error { "error" } else { "warning" };
         writeln!(
             w,
-            "{}{word}{}{}: {}{}",
+            "{}{word}{}{}: {}{} [{}]",
             paint.severity,
             paint.reset,
             paint.bold,
             WithoutControls(&self.message),
-            paint.reset
+            paint.reset,
+            self.kind.code()
         )?;
         let lines = [self.origin.as_ref(), self.related.as_ref().map(|(o, _)| o)];
         let gutter = lines.iter().flatten().map(|o| o.line.to_string().len()).max().unwrap_or(1);

@@ -8,6 +8,7 @@
 //! This crate opens no file, reads no environment variable and contains no component: the caller provides all of that.
 #![forbid(unsafe_code)]
 
+pub mod codes;
 mod convert;
 pub mod declare;
 mod diagnostics;

@@ -752,21 +752,21 @@ exporters:
     d.error(None, "service::pipelines", "service must have at least one pipeline");
     let _ = top.finish();
     let golden = "\
-error: 'protocols.grpc' has invalid keys: endpont
+error: 'protocols.grpc' has invalid keys: endpont [OC107]
  --> f.yaml:5:9  (receivers::otlp::protocols::grpc::endpont)
   |
 5 |         endpont: \"x\"
   |         ^^^^^^^
   = help: did you mean `endpoint`?
 
-error: 'timeout' time: unknown unit \"x\" in duration \"5x\"
+error: 'timeout' time: unknown unit \"x\" in duration \"5x\" [OC110]
  --> f.yaml:8:14  (exporters::jaeger::timeout)
   |
 8 |     timeout: 5x
   |              ^^
   = help: units are ns, us, ms, s, m and h, as in 1h5m
 
-error: mapping key \"limit_mib\" already defined at line 9
+error: mapping key \"limit_mib\" already defined at line 9 [OC103]
   --> f.yaml:10:5
    |
 10 |     limit_mib: ${NO}
@@ -777,14 +777,14 @@ error: mapping key \"limit_mib\" already defined at line 9
    |     --------- first defined here
    = note: retrieved value (type=string) cannot be used as a Conf: assuming string type since contents are not valid YAML: yaml: unmarshal errors: line 10: mapping key \"limit_mib\" already defined at line 9
 
-warning: Configuration references unset environment variable \"NO\"
+warning: Configuration references unset environment variable \"NO\" [OC105]
   --> f.yaml:10:16  (exporters::jaeger::limit_mib)
    |
 10 |     limit_mib: ${NO}
    |                ^^^^^
    = help: set NO, or give it a default: ${env:NO:-value}
 
-error: service must have at least one pipeline
+error: service must have at least one pipeline [OC117]
  --> (service::pipelines)
 ";
     assert_eq!(d.render_to_string(false), golden);

@@ -8,7 +8,8 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
 
-use otelcore_pipeline::{Counter, LogLevel, Logger, MetricsLevel, Telemetry};
+use otelcore_config::codes::METRIC_NOT_SHOWN;
+use otelcore_pipeline::{CODE_FIELD, Counter, LogField, LogLevel, Logger, MetricsLevel, Telemetry};
 use otelcore_prometheus_translation::LabelError;
 
 /// Why points are not shown.
@@ -158,9 +159,13 @@ impl DroppedPoints {
                 message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
                 message.push_str("...");
             }
-            log.log(level, &message, &[]);
+            let code = [(CODE_FIELD, LogField::Str(METRIC_NOT_SHOWN))];
+            log.log(level, &message, &code);
             if logged_names.len() == MAX_LOGGED_NAMES {
-                log.warn(&format!("{MAX_LOGGED_NAMES} metrics have this problem; further ones are only counted"), &[]);
+                log.warn(
+                    &format!("{MAX_LOGGED_NAMES} metrics have this problem; further ones are only counted"),
+                    &code,
+                );
             }
         }
     }

@@ -94,8 +94,8 @@ impl<T: PartialEq + Send + 'static> WatchedFile<T> {
             }
             Err(why) => {
                 if !std::mem::replace(&mut state.is_failing, true) {
-                    let message = "failed to reload credentials file, keeping last value";
-                    self.log.warn(message, &[file, ("error", LogField::Str(&why))]);
+                    let fields = [file, ("error", LogField::Str(&why))];
+                    self.log.warn("failed to reload credentials file, keeping last value", &fields);
                 }
             }
         }

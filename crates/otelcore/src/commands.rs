@@ -65,6 +65,7 @@ pub fn run_command_line(
         }
         Command::Components => show::print_components(&registry, &build_info, terminal),
         Command::Schema(what) => show::schema(&registry, what, terminal),
+        Command::Explain(ref code) => show::explain(code.as_deref(), terminal),
         Command::FeatureGate(ref id) => show::print_feature_gates(id.as_deref(), terminal),
         Command::Validate => show::validate(&invocation, &registry, terminal),
         Command::PrintConfig { .. } => show::print_config(&invocation, &registry, terminal),

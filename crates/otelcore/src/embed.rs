@@ -13,10 +13,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
-use otelcore_config::{ConfigSources, Diagnostics, FeatureGates, Severity};
+use otelcore_config::{ConfigSources, Diagnostics, FeatureGates, Severity, codes};
 use otelcore_inproc::{HostIo, InprocExporterFactory, InprocReceiverFactory, Input, Output};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{ComponentStatusEntry, LogField, LogSink, Logger, NoopLogSink, StartError, UndeliveredItems};
+use otelcore_pipeline::{
+    CODE_FIELD, ComponentStatusEntry, LogField, LogSink, Logger, NoopLogSink, StartError, UndeliveredItems,
+};
 use otelcore_reactor::{EventLoop, LoopHandle, RealWorld, ShutdownReport, SignalsBlocked};
 
 use crate::plan::Plan;
@@ -297,10 +299,12 @@ impl EmbeddedCollector {
         let without_effect = plan.telemetry.logs.key_without_effect_in_host();
         let collector = Collector::new_in_host(plan, options.identity, options.log);
         for item in diagnostics.items().into_iter().filter(|item| item.severity != Severity::Error) {
-            collector.log().warn(&item.message, &[("key", LogField::Str(&item.path))]);
+            let code = (CODE_FIELD, LogField::Str(item.kind.code()));
+            collector.log().warn(&item.message, &[("key", LogField::Str(&item.path)), code]);
         }
         if let Some((key, text)) = without_effect {
-            collector.log().warn(text, &[("key", LogField::Str(key))]);
+            let code = (CODE_FIELD, LogField::Str(codes::INVALID));
+            collector.log().warn(text, &[("key", LogField::Str(key)), code]);
         }
         let log = collector.log().clone();
         Ok(Self {

@@ -63,7 +63,7 @@ pub use file_system::{
     TooManyFileJobs,
 };
 pub use graph::{ConnectorParts, ExporterIndex, Graph, GraphBuilder, PipelineIndex, ReceiverIndex, UndeliveredItems};
-pub use log::{LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
+pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use payload::{Metadata, Payload};
 pub use payload_splitter::PayloadSplitter;
 pub use pieces::Piece;

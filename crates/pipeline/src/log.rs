@@ -5,6 +5,11 @@
 
 use std::sync::Arc;
 
+use otelcore_config::codes;
+
+/// The name of the field of a record that has its code.
+pub const CODE_FIELD: &str = "code";
+
 /// How urgent a record is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum LogLevel {
@@ -130,11 +135,18 @@ impl Logger {
         self.sink.enabled(level)
     }
 
-    /// Writes one record.
+    /// Writes one record. A warning or an error gets the field `code` of its message ([`otelcore_config::codes`]), unless
+    /// it has one.
     pub fn log(&self, level: LogLevel, message: &str, fields: &[(&str, LogField<'_>)]) {
-        if self.sink.enabled(level) {
-            self.sink.log(&LogEntry { level, message, fields, scope: &self.scope });
+        if !self.sink.enabled(level) {
+            return;
         }
+        let needs_code = level >= LogLevel::Warn && fields.iter().all(|(name, _)| *name != CODE_FIELD);
+        let Some(code) = needs_code.then(|| codes::of_log_message(message)).flatten() else {
+            return self.sink.log(&LogEntry { level, message, fields, scope: &self.scope });
+        };
+        let fields = [fields, &[(CODE_FIELD, LogField::Str(code))]].concat();
+        self.sink.log(&LogEntry { level, message, fields: &fields, scope: &self.scope });
     }
 
     /// [`LogLevel::Debug`].
@@ -155,5 +167,37 @@ impl Logger {
     /// [`LogLevel::Error`].
     pub fn error(&self, message: &str, fields: &[(&str, LogField<'_>)]) {
         self.log(LogLevel::Error, message, fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct RecordedFields(Mutex<Vec<String>>);
+
+    impl LogSink for RecordedFields {
+        fn enabled(&self, _: LogLevel) -> bool {
+            true
+        }
+
+        fn log(&self, entry: &LogEntry<'_>) {
+            self.0.lock().unwrap().push(format!("{:?}", entry.fields));
+        }
+    }
+
+    #[test]
+    fn warning_with_a_known_message_has_its_code_unless_it_names_one() {
+        let sink = Arc::new(RecordedFields::default());
+        let log = Logger::new(sink.clone());
+        log.warn("Sender failed", &[("x", LogField::Uint(1))]);
+        log.error("Sender failed", &[(CODE_FIELD, LogField::Str("OC999"))]);
+        log.info("Sender failed", &[]);
+        log.warn("a message that is not in the table", &[]);
+        let expected = ["[(\"x\", Uint(1)), (\"code\", Str(\"OC303\"))]", "[(\"code\", Str(\"OC999\"))]", "[]", "[]"];
+        assert_eq!(*sink.0.lock().unwrap(), expected);
     }
 }

@@ -14,8 +14,14 @@ pub(super) enum Command {
     Components,
     Schema(SchemaOf),
     FeatureGate(Option<String>),
+    /// Explains one code, or lists all.
+    Explain(Option<String>),
     Validate,
-    PrintConfig { redact: bool, json: bool, validate: bool },
+    PrintConfig {
+        redact: bool,
+        json: bool,
+        validate: bool,
+    },
 }
 
 /// What `components --schema` describes.
@@ -138,6 +144,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
         None => Command::Run,
         Some("help") => Command::Help,
         Some("featuregate") => Command::FeatureGate(positional.pop()),
+        Some("explain") => Command::Explain(positional.pop()),
         Some(name @ ("components" | "validate" | "print-config" | "print-initial-config")) => {
             check_no_positional(&positional)?;
             match name {
@@ -147,7 +154,7 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocati
             }
         }
         Some(other) => {
-            let known = ["components", "featuregate", "help", "print-config", "validate"];
+            let known = ["components", "explain", "featuregate", "help", "print-config", "validate"];
             let suggestion = otelcore_config::nearest_name(other, known)
                 .map_or_else(String::new, |n| format!(" (did you mean {n:?}?)"));
             return Err(format!("unknown command {other:?}{suggestion}"));
@@ -217,6 +224,7 @@ puts metrics on http://127.0.0.1:9464/metrics.
 
 Available Commands:
   components    Outputs available components in this collector distribution
+  explain       Explains the code of an error or a warning, such as OC107
   featuregate   Display feature gates information
   help          Help about any command
   print-config  Prints the Collector's configuration in the specified mode

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::rc::Rc;
 use std::time::Duration;
 
-use otelcore_config::Severity;
-use otelcore_pipeline::{LogField, Logger, World};
+use otelcore_config::{Severity, codes};
+use otelcore_pipeline::{CODE_FIELD, LogField, Logger, World};
 use otelcore_reactor::{EventLoop, FINISH_TIMEOUT, Outputs, RealWorld, ShutdownReport, Signals, signal};
 
 use super::args::Invocation;
@@ -306,7 +306,8 @@ fn print_welcome(outputs: &Outputs) -> io::Result<()> {
 /// Logs old spellings and all other warnings once, each with its place.
 fn log_config_warnings(loaded: &LoadedConfig, invocation: &Invocation, log: &Logger) {
     for (flag, replacement) in &invocation.old_flags {
-        log.warn(&format!("flag --{flag} is deprecated: {replacement}"), &[("at", LogField::Str("command line"))]);
+        let fields = [("at", LogField::Str("command line")), (CODE_FIELD, LogField::Str(codes::DEPRECATED))];
+        log.warn(&format!("flag --{flag} is deprecated: {replacement}"), &fields);
     }
     let (items, omitted) = loaded.diagnostics.shown_items();
     for item in items {
@@ -319,10 +320,12 @@ fn log_config_warnings(loaded: &LoadedConfig, invocation: &Invocation, log: &Log
         if let Some(help) = &item.help {
             fields.push(("help", LogField::Str(help)));
         }
+        fields.push((CODE_FIELD, LogField::Str(item.kind.code())));
         log.warn(&item.message, &fields);
     }
     if let Some(more) = omitted {
-        log.warn(&more, &[("at", LogField::Str("configuration"))]);
+        let fields = [("at", LogField::Str("configuration")), (CODE_FIELD, LogField::Str(codes::OMITTED))];
+        log.warn(&more, &fields);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use otelcore_config::{Diagnostics, FeatureGates, print};
+use otelcore_config::{Diagnostics, FeatureGates, codes, print};
 use otelcore_pipeline::ComponentKind;
 
 use super::args::{Command, Invocation, SchemaOf};
@@ -91,6 +91,19 @@ pub(super) fn print_components(registry: &Registry, build_info: &BuildInfo, term
     }
     out.push_str("providers:\n    - scheme: env\n    - scheme: file\n    - scheme: k8s\n    - scheme: yaml\n");
     let _ = terminal.out.write_all(out.as_bytes());
+    0
+}
+
+/// Prints what a code means, or all codes.
+pub(super) fn explain(code: Option<&str>, terminal: &mut Terminal<'_>) -> u8 {
+    let text = match code {
+        None => codes::CODES.iter().map(|code| format!("{}  {}\n", code.id, code.title)).collect(),
+        Some(id) => match codes::find(id) {
+            Some(code) => code.markdown().trim_start_matches("## ").to_owned(),
+            None => return print_error(terminal, &format!("unknown code {id:?}: `explain` without a code lists all")),
+        },
+    };
+    let _ = terminal.out.write_all(text.as_bytes());
     0
 }
 

@@ -292,8 +292,9 @@ impl Editor for CumulativeToDelta {
                 if reason == DropReason::BucketMismatch && !std::mem::replace(&mut self.is_mismatch_reported, true) {
                     let metric = point.metric();
                     let name = String::from_utf8_lossy(metric.name);
-                    let message = "Points in histogram series have different buckets; some data will be dropped";
-                    self.log.warn(message, &[("metric_name", LogField::Str(&name))]);
+                    let fields = [("metric_name", LogField::Str(&name))];
+                    self.log
+                        .warn("Points in histogram series have different buckets; some data will be dropped", &fields);
                 }
                 self.drop_point(reason)
             }

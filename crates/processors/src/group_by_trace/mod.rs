@@ -270,9 +270,8 @@ impl GroupByTrace {
         if self.release(id, downstream) {
             self.metrics.evicted.add(1);
             if !std::mem::replace(&mut self.is_eviction_reported, true) {
-                let message = "a trace is passed on before its time: in order to avoid this in the future, adjust the \
-                               wait duration and/or number of traces to keep in memory";
-                self.log.warn(message, &[("num_traces", LogField::Uint(self.num_traces as u64))]);
+                let fields = [("num_traces", LogField::Uint(self.num_traces as u64))];
+                self.log.warn("a trace is passed on before its time: in order to avoid this in the future, adjust the wait duration and/or number of traces to keep in memory", &fields);
             }
         }
     }

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use otelcore_config::codes;
 use otelcore_pdata::Rope;
 use otelcore_pdata::edit::{MetricKind, OutputLimit, OutputTooLarge};
 use otelcore_pdata::schema::{metric, metrics, resource, resource_metrics, scope_metrics};
 use otelcore_pdata::views::{KeyValue, View};
 use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, raw_fields};
-use otelcore_pipeline::{Held, LogField, Outcome};
+use otelcore_pipeline::{CODE_FIELD, Held, LogField, Outcome};
 
 use super::aggregate::aggregate;
 use super::{Action, MetricsTransformEditor, SubmatchCase, Transform};
@@ -356,7 +357,8 @@ impl<'a> ScopeChange<'_, 'a, '_> {
                 && !std::mem::replace(is_reported, true)
             {
                 let new_name = String::from_utf8_lossy(&transform.new_name);
-                self.editor.log.warn(&reason, &[("new_name", LogField::Str(&new_name))]);
+                let code = (CODE_FIELD, LogField::Str(codes::INVALID));
+                self.editor.log.warn(&reason, &[("new_name", LogField::Str(&new_name)), code]);
             }
             return;
         }
