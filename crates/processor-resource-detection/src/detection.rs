@@ -273,7 +273,8 @@ impl Detectors {
             }
             Question::Unix(path, target) => {
                 let key = self.key(index, SOCKET);
-                UnixRequest::start(cx, key, &path, &target, self.deadline).map(|request| Pending::Unix(Box::new(request)))
+                UnixRequest::start(cx, key, &path, &target, self.deadline)
+                    .map(|request| Pending::Unix(Box::new(request)))
             }
         }
     }

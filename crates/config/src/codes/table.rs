@@ -225,10 +225,10 @@ pub const CODES: &[Code] = &[
     Code {
         id: "OC303",
         title: "data could not be passed on",
-        meaning: "What comes after a processor that collects data (`batch`, `group_by_trace`) has refused it.",
+        meaning: "What comes after a processor that collects data (`batch`, `groupbytrace`, `tail_sampling`) has refused it.",
         causes: &["a full sending queue", "a memory limiter after the processor"],
         remedy: "see the field `error`; enlarge the queue of the exporter.",
-        messages: &["Sender failed", "consume failed"],
+        messages: &["Sender failed", "consume failed", "Error sending spans to destination"],
     },
     Code {
         id: "OC304",
@@ -311,6 +311,22 @@ pub const CODES: &[Code] = &[
         messages: &["Points in histogram series have different buckets; some data will be dropped"],
     },
     Code {
+        id: "OC314",
+        title: "a sampling policy has failed",
+        meaning: "A policy of `tail_sampling` could not be evaluated, or a trace could not be decided.",
+        causes: &["a condition that does not fit the data"],
+        remedy: "see the fields `policy` and `error`, and correct the policy.",
+        messages: &["Sampling policy error", "A trace could not be decided."],
+    },
+    Code {
+        id: "OC315",
+        title: "a statement has failed",
+        meaning: "A statement of `transform` or `filter` could not be evaluated for an item. The first failure is logged, further ones are counted.",
+        causes: &["a function that does not fit the type of the value"],
+        remedy: "see the fields `statement` and `error`; add a condition to the statement.",
+        messages: &["failed to evaluate a statement; further failures of it are only counted"],
+    },
+    Code {
         id: "OC401",
         title: "the memory limiter refuses data",
         meaning: "The soft limit of `memory_limiter` is reached: requests are refused with a time after which to send again.",
@@ -345,7 +361,7 @@ pub const CODES: &[Code] = &[
     Code {
         id: "OC405",
         title: "traces are passed on early",
-        meaning: "`group_by_trace` holds as many traces as it may, and passes the oldest on before its time. It is logged once; a metric counts them.",
+        meaning: "`groupbytrace` holds as many traces as it may, and passes the oldest on before its time. It is logged once; a metric counts them.",
         causes: &["more traces in `wait_duration` than `num_traces`"],
         remedy: "raise `num_traces`, or shorten `wait_duration`.",
         messages: &[
@@ -415,5 +431,16 @@ pub const CODES: &[Code] = &[
         causes: &["two metrics that become one name with different types", "delta temporality that overlaps"],
         remedy: "rename the metric, or correct the program that sends it.",
         messages: &[],
+    },
+    Code {
+        id: "OC604",
+        title: "a resource was not detected",
+        meaning: "A detector of `resource_detection` has failed. Telemetry has the attributes of the others, or those from before.",
+        causes: &[
+            "a detector for another cloud than the one in which the collector runs",
+            "a metadata service that can't be reached",
+        ],
+        remedy: "see the field `error`; remove detectors that do not apply.",
+        messages: &["failed to detect resource", "resource refresh failed; keeping previous snapshot"],
     },
 ];
