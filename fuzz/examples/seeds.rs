@@ -30,6 +30,7 @@ fn main() {
     let out = PathBuf::from(std::env::args().nth(1).expect("a folder"));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     bodies(&out);
+    statements(&out);
     compressed_bodies(&out);
     documents(&out);
     configurations(&out, &root);
@@ -91,6 +92,48 @@ fn bodies(out: &Path) {
             let mut text = vec![signal as u8];
             json::encode(signal, &Rope::new(plain.into(), items), &mut text);
             write_seed(out, "json", &name, &text);
+        }
+    }
+}
+
+/// Statements, conditions and value expressions, each with a body of the signal of its context. The first byte chooses
+/// the context, the second what the text is.
+fn statements(out: &Path) {
+    const TEXTS: [(u8, u8, &str); 16] = [
+        (0, 0, "set(attributes[\"k\"], name) where kind == SPAN_KIND_SERVER and not (status.code == 2)"),
+        (
+            0,
+            0,
+            "set(attributes[\"a\"][\"b\"][0], [1, {\"x\": nil}, 0x01, -1.5]) where attributes[\"i\"] >= 2 * (3 - 1) / 4",
+        ),
+        (0, 0, "replace_pattern(name, \"([a-z]+)/\", \"$1\", SHA256)"),
+        (0, 0, "keep_keys(attributes, [\"a\", \"http.route\"])"),
+        (0, 0, "set(cache[\"x\"], ParseJSON(\"{\\\"a\\\": [1]}\")[\"a\"][0]) where trace_id != nil"),
+        (0, 1, "end_time - start_time > Duration(\"1s\") or trace_state[\"a\"] == \"b\""),
+        (0, 1, "IsMatch(resource.attributes[\"service.name\"], \"^a.*$\") and IsRootSpan()"),
+        (0, 2, "Concat([name, attributes[\"a\"], 1, true, nil], \"-\")"),
+        (1, 0, "merge_maps(attributes, ParseJSON(body), \"upsert\") where IsMatch(body, \"^\\\\{\")"),
+        (1, 0, "set(body, {\"text\": body, \"severity\": severity_text})"),
+        (1, 1, "severity_number < SEVERITY_NUMBER_WARN and body[\"a\"] == 1"),
+        (2, 0, "set(value_double, value_int * 1.0) where metric.type == METRIC_DATA_TYPE_SUM"),
+        (3, 0, "set(description, Concat([name, unit], \" in \")) where type == METRIC_DATA_TYPE_GAUGE"),
+        (4, 0, "set(span.name, name) where event_index == 0"),
+        (5, 0, "delete_matching_keys(attributes, \"^(a|b)\")"),
+        (6, 0, "truncate_all(attributes, 3)"),
+    ];
+    for (i, (context, kind, text)) in TEXTS.iter().enumerate() {
+        let signal = [
+            Signal::Traces,
+            Signal::Logs,
+            Signal::Metrics,
+            Signal::Metrics,
+            Signal::Traces,
+            Signal::Traces,
+            Signal::Logs,
+        ][usize::from(*context)];
+        for seed in [3, 40] {
+            let bytes = [&[*context, *kind], text.as_bytes(), &[0], &body(signal, seed)[..]].concat();
+            write_seed(out, "ottl", &format!("{i}-{seed}"), &bytes);
         }
     }
 }

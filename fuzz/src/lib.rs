@@ -17,6 +17,7 @@ pub mod input;
 mod json;
 mod manifests;
 mod otlp;
+mod ottl;
 mod page;
 #[allow(dead_code, reason = "shared with the tests of the crate that it belongs to")]
 #[path = "../../crates/http/src/pipe.rs"]
@@ -32,7 +33,7 @@ pub const MAX_INPUT: usize = 1 << 16;
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("grpc_server", grpc_server::raw),
     ("grpc_server_frames", grpc_server::script),
     ("grpc_client", grpc_client::script),
@@ -42,6 +43,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("json", json::run),
     ("otlp", otlp::run),
     ("edit", edit::run),
+    ("ottl", ottl::run),
     ("decompress_gzip", |data| coding::run(&Coding::Gzip, data)),
     ("decompress_zlib", |data| coding::run(&Coding::Zlib, data)),
     ("decompress_deflate", |data| coding::run(&Coding::Deflate, data)),
