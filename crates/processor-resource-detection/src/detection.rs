@@ -235,7 +235,7 @@ impl Detectors {
         let Some(slot) = self.slots.get_mut(index) else { return };
         let name = ("detector", LogField::Str(slot.kind.name()));
         for warning in slot.known.take_warnings() {
-            self.log.warn(&warning, &[name]);
+            self.log.warn("a detector leaves something out", &[name, ("warning", LogField::Str(&warning))]);
         }
         let error = match result {
             Ok(resource) => return slot.state = SlotState::Done(Ok(resource)),

@@ -225,8 +225,8 @@ impl ResourceDetectionProcessor {
         let text = resource.to_text();
         self.log.info("detected resource information", &[("resource", LogField::Str(&text))]);
         if !errors.is_empty() {
-            let message = "resource detection failed; telemetry has the attributes of the other detectors only";
-            self.log.error(message, &[("error", LogField::Str(errors))]);
+            let error = ("error", LogField::Str(errors));
+            self.log.error("resource detection failed; the attributes of other detectors are used", &[error]);
         }
         self.detected = Arc::new(resource.encode());
     }

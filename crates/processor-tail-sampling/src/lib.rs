@@ -8,6 +8,7 @@
 
 mod config;
 mod decision_cache;
+mod factory;
 mod metrics;
 mod policy;
 mod processor;
@@ -19,8 +20,9 @@ pub use config::{
     CompositeSubPolicyConfig, DecisionCacheConfig, DropConfig, LatencyConfig, NotConfig, NotSubPolicyConfig,
     NumericAttributeConfig, OttlConditionConfig, PolicyConfig, ProbabilisticConfig, RateAllocationConfig,
     RateLimitingConfig, SamplingStrategy, SharedPolicyConfig, SpanCountConfig, StatusCodeConfig, StringAttributeConfig,
-    TailSamplingConfig, TailSamplingFactory, TraceStateConfig,
+    TailSamplingConfig, TraceStateConfig,
 };
+pub use factory::TailSamplingFactory;
 
 #[cfg(test)]
 mod tests;

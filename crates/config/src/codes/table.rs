@@ -441,6 +441,11 @@ pub const CODES: &[Code] = &[
             "a metadata service that can't be reached",
         ],
         remedy: "see the field `error`; remove detectors that do not apply.",
-        messages: &["failed to detect resource", "resource refresh failed; keeping previous snapshot"],
+        messages: &[
+            "failed to detect resource",
+            "resource refresh failed; keeping previous snapshot",
+            "resource detection failed; the attributes of other detectors are used",
+            "a detector leaves something out",
+        ],
     },
 ];

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use otelcore_go_regexp::GoRegexp;
 
 use super::conditions::Conditions;
+use super::error::PolicyError;
 use super::probability;
 use super::token_bucket::TokenBucket;
 use super::{AttributeMatch, CompositePart, NamedPolicy, Policy, ValueMatch};
@@ -22,26 +23,6 @@ const MAX_MEMBER: usize = 256;
 /// The types that are possible everywhere.
 const SHARED_TYPES: &str = "always_sample, latency, numeric_attribute, probabilistic, status_code, string_attribute, \
     rate_limiting, bytes_limiting, span_count, trace_state, boolean_attribute, ottl_condition or trace_flags";
-
-/// A mistake in the policies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct PolicyError {
-    /// The Go collector's sentence.
-    pub(crate) message: String,
-    /// What to write.
-    pub(crate) hint: Option<String>,
-}
-
-impl PolicyError {
-    pub(crate) fn new(message: String) -> Self {
-        Self { message, hint: None }
-    }
-
-    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
 
 pub(super) fn policies(config: &TailSamplingConfig) -> Result<Vec<NamedPolicy>, PolicyError> {
     let mut names = BTreeSet::new();

@@ -8,7 +8,8 @@ use otelcore_ottl::{
 use otelcore_pdata::edit::{Descend, EditPass, Editor, EventMut, Keep, OutputLimit, SpanMut};
 use otelcore_pdata::{Rope, Signal, StepBudget};
 
-use super::{PolicyError, TraceView};
+use super::TraceView;
+use super::error::PolicyError;
 use crate::config::OttlConditionConfig;
 
 #[derive(Debug)]

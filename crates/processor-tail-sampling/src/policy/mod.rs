@@ -2,11 +2,12 @@
 
 mod build;
 mod conditions;
+mod error;
 mod probability;
 mod token_bucket;
 mod trace_state;
 
-pub(crate) use build::PolicyError;
+pub(crate) use error::PolicyError;
 
 use std::collections::BTreeSet;
 
