@@ -1,8 +1,8 @@
 //! The `resource_detection` processor: finds out where the collector runs, and adds that to the resources of telemetry.
 //!
-//! A detector is a function from what is known to attributes ([`detectors`]): each time it needs a file, a variable or a
-//! response that is not known yet, it ends, and [`detection`] gets that and calls it again from its begin. So detectors
-//! are plain code without states, and are tested without a world. [`processor`] holds payloads back until the first
+//! A detector is a function from what is known to attributes (`detectors`): each time it needs a file, a variable or a
+//! response that is not known yet, it ends, and `detection` gets that and calls it again from its begin. So detectors
+//! are plain code without states, and are tested without a world. `processor` holds payloads back until the first
 //! detection has ended, which is when its time limit has passed at the latest, and adds the attributes.
 //!
 //! Nothing here sends telemetry, or asks a service that no detector of the configuration needs.
