@@ -174,10 +174,9 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     loop {
         rest = match rest {
             [] => return out,
-            [b'\\', b'x', high, low, rest @ ..]
-                if let (Some(high), Some(low)) = ((*high as char).to_digit(16), (*low as char).to_digit(16)) =>
-            {
-                out.push((high << 4 | low) as u8);
+            [b'\\', b'x', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0);
+                out.push((digit(*high) << 4 | digit(*low)) as u8);
                 rest
             }
             [b'\\', escaped, rest @ ..] => {
