@@ -17,11 +17,12 @@ pub struct RecordedEntry {
     pub scope: LogScope,
 }
 
-/// `warn: the message name=value name=value`.
+/// `warn: the message name=value name=value`, without the code that the logger adds.
 impl std::fmt::Display for RecordedEntry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.level.name(), self.message)?;
-        self.fields.iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+        let is_code = |(name, value): &&(String, String)| name == "code" && value.starts_with("OC");
+        self.fields.iter().filter(|field| !is_code(field)).try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
 }
 
