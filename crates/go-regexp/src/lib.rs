@@ -14,7 +14,7 @@ use std::fmt;
 use std::ops::Range;
 
 pub use regex::bytes::CaptureLocations;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{Match, Regex, RegexBuilder};
 
 pub use template::Template;
 
@@ -140,6 +140,10 @@ impl GoRegexp {
     /// The ranges in `text` of the first match and of its groups.
     #[must_use]
     pub fn find(&self, text: &[u8]) -> Option<Vec<Option<Range<usize>>>> {
+        // Groups take memory, which a text without a match does not need.
+        if !self.names.is_empty() && !self.is_match(text) {
+            return None;
+        }
         // The first match is enough: an error ends the search.
         self.find_all(text, |groups| Err(groups.to_vec())).err()
     }
@@ -162,17 +166,26 @@ impl GoRegexp {
             replaced = with_replacement_characters(text);
             &replaced
         };
-        let offset = |at: usize| if is_utf8 { at } else { original_offset(text, at) };
+        let mut offsets = Offsets { text, is_utf8, in_searched: 0, in_text: 0 };
+        // The engine finds empty matches between the bytes of a character, Go does not.
+        let is_inside_character =
+            |whole: &Match<'_>| whole.is_empty() && searched.get(whole.start()).is_some_and(|b| b & 0xc0 == 0x80);
+        if self.names.is_empty() {
+            for whole in self.regex.find_iter(searched).filter(|whole| !is_inside_character(whole)) {
+                offsets.advance(whole.start());
+                found(&[Some(offsets.range(&whole))])?;
+            }
+            return Ok(());
+        }
         let mut ranges = Vec::with_capacity(self.names.len() + 1);
         for captures in self.regex.captures_iter(searched) {
-            ranges.clear();
-            ranges.extend(captures.iter().map(|group| group.map(|group| offset(group.start())..offset(group.end()))));
             let whole = captures.get_match();
-            // The engine finds empty matches between the bytes of a character, Go does not.
-            let is_inside = |at: usize| searched.get(at).is_some_and(|b| b & 0xc0 == 0x80);
-            if whole.is_empty() && is_inside(whole.start()) {
+            if is_inside_character(&whole) {
                 continue;
             }
+            offsets.advance(whole.start());
+            ranges.clear();
+            ranges.extend(captures.iter().map(|group| group.map(|group| offsets.range(&group))));
             found(&ranges)?;
         }
         Ok(())
@@ -238,8 +251,41 @@ fn with_replacement_characters(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The offsets in a text of those in [`with_replacement_characters`]. They are computed from a place that advances with
+/// the matches, so that the text is read once for all of them.
+struct Offsets<'t> {
+    text: &'t [u8],
+    is_utf8: bool,
+    /// The place in the searched text.
+    in_searched: usize,
+    /// The same place in `text`.
+    in_text: usize,
+}
+
+impl Offsets<'_> {
+    /// The offset in `text` of one that is not before the place.
+    fn of(&self, offset: usize) -> usize {
+        if self.is_utf8 {
+            return offset;
+        }
+        let rest = self.text.get(self.in_text..).unwrap_or_default();
+        self.in_text + original_offset(rest, offset.saturating_sub(self.in_searched))
+    }
+
+    fn range(&self, found: &Match<'_>) -> Range<usize> {
+        self.of(found.start())..self.of(found.end())
+    }
+
+    fn advance(&mut self, offset: usize) {
+        (self.in_searched, self.in_text) = (offset, self.of(offset));
+    }
+}
+
 /// The offset in `text` of an offset in [`with_replacement_characters`].
 fn original_offset(text: &[u8], offset: usize) -> usize {
+    // What was replaced is not shorter, so that the offset is not behind this. Without the bound, the chunks of a text
+    // whose first invalid byte is far away would be searched up to that.
+    let text = text.get(..offset).unwrap_or(text);
     let (mut original, mut left) = (0, offset);
     for chunk in text.utf8_chunks() {
         let (valid, invalid) = (chunk.valid().len(), chunk.invalid().len());

@@ -168,3 +168,70 @@ fn replacing_without_a_match_appends_nothing() {
     assert!(!GoRegexp::compile("z").unwrap().replace_all(b"abc", &Template::parse("-"), &mut out));
     assert!(out.is_empty());
 }
+
+/// The ranges of all matches, from the offsets of each character of the text that is searched.
+fn all_ranges(regexp: &GoRegexp, text: &[u8]) -> Vec<Vec<Option<Range<usize>>>> {
+    let searched = with_replacement_characters(text);
+    // The offset in `text` of each offset in `searched` at which a character begins, and of its end.
+    let mut offsets = vec![None; searched.len() + 1];
+    let (mut at, mut original) = (0, 0);
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            offsets[at] = Some(original);
+            (at, original) = (at + c.len_utf8(), original + c.len_utf8());
+        }
+        for _ in chunk.invalid() {
+            offsets[at] = Some(original);
+            (at, original) = (at + 3, original + 1);
+        }
+    }
+    offsets[at] = Some(original);
+    let range = |found: Match<'_>| Some(offsets[found.start()]?..offsets[found.end()]?);
+    let matches = regexp.regex.captures_iter(&searched);
+    matches
+        .map(|captures| captures.iter().map(|group| group.and_then(range)).collect::<Vec<_>>())
+        .filter(|groups| groups[0].is_some())
+        .collect()
+}
+
+#[test]
+fn offsets_of_matches_in_text_that_is_not_utf8_are_those_of_the_bytes() {
+    let parts: [&[u8]; 9] =
+        [b"a", b"b", b"\xff", b"\xe2\x82", b"\xc3", "é".as_bytes(), "€".as_bytes(), b" ", "\u{fffd}".as_bytes()];
+    let mut seed = 7_u64;
+    for pattern in ["", "a", "x*", "(a)|(b)", r"(\w+)(\W*)", "(.)(.)?", "\u{fffd}+", "(a*)(b*)"] {
+        let regexp = GoRegexp::compile(pattern).unwrap();
+        for _ in 0..200 {
+            let mut text = Vec::new();
+            for _ in 0..seed % 24 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                text.extend_from_slice(parts[(seed >> 33) as usize % parts.len()]);
+            }
+            seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut found = Vec::new();
+            let all = regexp.find_all(&text, |groups| {
+                found.push(groups.to_vec());
+                Ok::<(), ()>(())
+            });
+            assert_eq!(all, Ok(()));
+            assert_eq!(found, all_ranges(&regexp, &text), "{pattern:?} {text:x?}");
+            assert_eq!(regexp.find(&text), found.first().cloned(), "{pattern:?} {text:x?}");
+        }
+    }
+}
+
+#[test]
+fn many_matches_in_text_that_is_not_utf8_are_all_found() {
+    // Where each offset is computed from the beginning, this does not end within minutes.
+    for pattern in ["a", "(a)"] {
+        let regexp = GoRegexp::compile(pattern).unwrap();
+        let text = b"\xffa".repeat(1 << 20);
+        let mut count = 0;
+        let all = regexp.find_all(&text, |groups| {
+            assert_eq!(groups[0], Some(2 * count + 1..2 * count + 2));
+            count += 1;
+            Ok::<(), ()>(())
+        });
+        assert_eq!((all, count), (Ok(()), 1 << 20));
+    }
+}

@@ -18,7 +18,7 @@ mod request;
 mod span;
 #[cfg(test)]
 mod tests;
-mod trace_state;
+pub mod trace_state;
 
 pub use data_point::DataPointContext;
 pub use entries::{ResourceContext, ScopeContext};

@@ -3,8 +3,9 @@
 /// The most members of a list.
 const MAX_MEMBERS: usize = 32;
 
-/// The members of a valid list, in their order.
-pub(super) fn parse(text: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
+/// The members of a valid list, keys and values in their order; `None` if the list is not valid.
+#[must_use]
+pub fn parse(text: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut members: Vec<(&[u8], &[u8])> = Vec::new();
     for member in text.split(|byte| *byte == b',').filter(|member| !member.is_empty()) {
         let at = member.iter().position(|byte| *byte == b'=')?;

@@ -33,7 +33,7 @@ pub trait Environment {
     fn random(&self) -> u64;
 }
 
-/// A time that stands still, and pseudorandom numbers from a seed.
+/// Always the same time, and pseudorandom numbers from a seed.
 #[derive(Clone, Debug)]
 pub struct FixedEnvironment {
     /// Nanoseconds since the epoch.

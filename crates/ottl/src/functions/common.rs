@@ -59,6 +59,15 @@ pub(super) fn elements<'v>(arguments: &'v [Value<'_>], index: usize) -> impl Ite
     list.into_iter().flat_map(|list| list.iter())
 }
 
+/// The longest result of a function whose result can be longer than its arguments by any factor.
+pub(super) const MAX_RESULT_BYTES: usize = 64 << 20;
+
+/// The error that a result would be longer than [`MAX_RESULT_BYTES`].
+#[cold]
+pub(super) fn too_large(function: &str) -> EvalError {
+    error(format!("the result of {function} is larger than {MAX_RESULT_BYTES} bytes"))
+}
+
 #[cold]
 pub(super) fn error(message: impl Into<String>) -> EvalError {
     EvalError::new(message.into())

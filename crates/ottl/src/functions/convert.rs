@@ -258,9 +258,11 @@ pub(super) const IS_VALID_LUHN: Function = Function {
 fn is_valid_luhn(text: &[u8]) -> Result<bool, EvalError> {
     let digits: Vec<u8> = text.iter().copied().filter(|b| *b != b' ').collect();
     let digit = |b: &u8| {
-        // Go looks at the byte as a character.
-        let shown = quote(char::from(*b).encode_utf8(&mut [0; 4]).as_bytes());
-        char::from(*b).to_digit(10).ok_or_else(|| error(format!("strconv.Atoi: parsing {shown}: invalid syntax")))
+        char::from(*b).to_digit(10).ok_or_else(|| {
+            // In Go, the byte is a character.
+            let shown = quote(char::from(*b).encode_utf8(&mut [0; 4]).as_bytes());
+            error(format!("strconv.Atoi: parsing {shown}: invalid syntax"))
+        })
     };
     let Some((check, rest)) = digits.split_last() else { return Ok(false) };
     let check = digit(check)?;

@@ -116,7 +116,6 @@ pub(super) const BASE64_ENCODE: Function = Function {
 };
 
 /// What decodes.
-#[derive(Clone, Copy)]
 enum Decoder {
     Base64(&'static GeneralPurpose),
     Text(Encoding),
@@ -130,12 +129,13 @@ impl Decoder {
         Encoding::of(name).map(Self::Text)
     }
 
-    fn decode(self, text: &[u8]) -> Result<Vec<u8>, EvalError> {
-        let decoded = match self {
-            Self::Base64(engine) => decode_base64(engine, text),
-            Self::Text(encoding) => encoding.decode(text),
-        };
-        decoded.map_err(|reason| error(format!("could not decode: {reason}")))
+    fn decode(&self, text: &[u8]) -> Result<Vec<u8>, EvalError> {
+        match self {
+            Self::Base64(engine) => {
+                decode_base64(engine, text).map_err(|reason| error(format!("could not decode: {reason}")))
+            }
+            Self::Text(encoding) => Ok(encoding.decode(text)),
+        }
     }
 }
 
@@ -151,9 +151,13 @@ fn build_decode(arguments: &mut Arguments) -> Result<Callable, BuildError> {
         _ => None,
     };
     Ok(Callable::pure(move |arguments| {
-        let decoder = match known {
+        let named;
+        let decoder = match &known {
             Some(decoder) => decoder,
-            None => Decoder::of(text(arguments, 1)).map_err(error)?,
+            None => {
+                named = Decoder::of(text(arguments, 1)).map_err(error)?;
+                &named
+            }
         };
         match take(arguments, 0) {
             Value::String(text) | Value::Bytes(text) => decoder.decode(&text).map(Value::string),

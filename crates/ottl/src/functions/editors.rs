@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use otelcore_pdata::Value as Tree;
 
-use super::common::{Pattern, error, optional, put_text, required};
+use super::common::{MAX_RESULT_BYTES, Pattern, error, optional, put_text, required, too_large};
 use super::parse::Entries;
 use crate::contexts::Change;
 use crate::error::{BuildError, EvalError};
@@ -357,8 +357,9 @@ struct Flatten {
 impl Editor for Flatten {
     fn run(&self, execution: &mut Execution<'_>) -> Result<(), EvalError> {
         execution.edit_map(&self.target, &mut |map| {
-            let mut flattened = Flattened { options: self, entries: Entries::default(), conflicts: BTreeMap::new() };
-            flattened.put_map(map.to_tree(), self.prefix.as_bytes(), 0);
+            let mut flattened =
+                Flattened { options: self, entries: Entries::default(), conflicts: BTreeMap::new(), key_bytes: 0 };
+            flattened.put_map(map.to_tree(), self.prefix.as_bytes(), 0)?;
             map.replace_all(flattened.entries.into_map());
             Ok(())
         })
@@ -370,55 +371,63 @@ struct Flattened<'o> {
     entries: Entries,
     /// How often a key was there already.
     conflicts: BTreeMap<Vec<u8>, u64>,
-}
-
-fn joined(parts: &[&[u8]]) -> Vec<u8> {
-    parts.concat()
+    /// Bytes of all keys and prefixes that were made.
+    key_bytes: usize,
 }
 
 impl Flattened<'_> {
-    fn put_map(&mut self, map: Vec<(Vec<u8>, Tree)>, prefix: &[u8], depth: i64) {
-        let prefix = if prefix.is_empty() { Vec::new() } else { joined(&[prefix, b"."]) };
-        for (key, value) in map {
-            self.put(&key, value, depth, &prefix);
-        }
+    /// A key of several parts. Each key has all keys above it as its prefix, so that a long one is there many times.
+    fn joined(&mut self, parts: &[&[u8]]) -> Result<Vec<u8>, EvalError> {
+        self.key_bytes = parts.iter().fold(self.key_bytes, |bytes, part| bytes.saturating_add(part.len()));
+        if self.key_bytes > MAX_RESULT_BYTES { Err(too_large("flatten")) } else { Ok(parts.concat()) }
     }
 
-    fn put(&mut self, key: &[u8], value: Tree, depth: i64, prefix: &[u8]) {
-        let key = joined(&[prefix, key]);
+    fn put_map(&mut self, map: Vec<(Vec<u8>, Tree)>, prefix: &[u8], depth: i64) -> Result<(), EvalError> {
+        let prefix = if prefix.is_empty() { Vec::new() } else { self.joined(&[prefix, b"."])? };
+        map.into_iter().try_for_each(|(key, value)| self.put(&key, value, depth, &prefix))
+    }
+
+    fn put(&mut self, key: &[u8], value: Tree, depth: i64, prefix: &[u8]) -> Result<(), EvalError> {
+        let key = self.joined(&[prefix, key])?;
         match value {
-            Tree::Map(map) if depth < self.options.depth => self.put_map(map, &key, depth + 1),
+            Tree::Map(map) if depth < self.options.depth => self.put_map(map, &key, depth + 1)?,
             Tree::Array(elements) if depth < self.options.depth => {
                 for (index, element) in elements.into_iter().enumerate() {
-                    let element_key = joined(&[&key, b".", index.to_string().as_bytes()]);
+                    let element_key = self.joined(&[&key, b".", index.to_string().as_bytes()])?;
                     match element {
-                        Tree::Map(map) if depth + 1 < self.options.depth => self.put_map(map, &element_key, depth + 2),
+                        Tree::Map(map) if depth + 1 < self.options.depth => {
+                            self.put_map(map, &element_key, depth + 2)?;
+                        }
                         // Between the positions in lists inside lists Go writes no dot.
                         Tree::Array(inner) if depth + 1 < self.options.depth => {
                             for (index, value) in inner.into_iter().enumerate() {
-                                self.put(index.to_string().as_bytes(), value, depth + 3, &element_key);
+                                self.put(index.to_string().as_bytes(), value, depth + 3, &element_key)?;
                             }
                         }
-                        element if self.options.resolves_conflicts => self.put_resolved(&key, element),
+                        element if self.options.resolves_conflicts => self.put_resolved(&key, element)?,
                         element => self.entries.put(&element_key, element),
                     }
                 }
             }
-            value if self.options.resolves_conflicts => self.put_resolved(&key, value),
+            value if self.options.resolves_conflicts => self.put_resolved(&key, value)?,
             value => self.entries.put(&key, value),
         }
+        Ok(())
     }
 
     /// Gives a key that is there already a number.
-    fn put_resolved(&mut self, key: &[u8], value: Tree) {
+    fn put_resolved(&mut self, key: &[u8], value: Tree) -> Result<(), EvalError> {
         if self.entries.get_mut(key).is_none() {
             self.conflicts.insert(key.to_vec(), 0);
-            return self.entries.put(key, value);
+            self.entries.put(key, value);
+            return Ok(());
         }
         let count = self.conflicts.entry(key.to_vec()).or_insert(0);
-        let numbered = joined(&[key, b".", count.to_string().as_bytes()]);
+        let number = count.to_string();
         *count += 1;
+        let numbered = self.joined(&[key, b".", number.as_bytes()])?;
         self.entries.put(&numbered, value);
+        Ok(())
     }
 }
 

@@ -6,7 +6,6 @@
 use super::case::to_lower;
 
 /// How bytes become text.
-#[derive(Clone, Copy)]
 pub(super) enum Encoding {
     /// As they are.
     Raw,
@@ -21,11 +20,8 @@ pub(super) enum Encoding {
         /// A byte order mark at the beginning decides, and is left out.
         reads_mark: bool,
     },
-    /// The characters of the bytes from `first` on, one for each byte.
-    Table {
-        /// The characters, in the form of the data file.
-        characters: &'static str,
-    },
+    /// The characters of the last bytes, up to 255; those of the bytes before are ASCII.
+    Table(Vec<char>),
     /// One of the multi-byte encodings of East Asia.
     MultiByte(&'static encoding_rs::Encoding),
 }
@@ -70,28 +66,25 @@ impl Encoding {
                 let found =
                     CHARSETS.lines().filter_map(|line| line.split_once('\t')).find(|(names, _)| has_name(names));
                 match found {
-                    Some((_, characters)) => Self::Table { characters },
+                    Some((_, characters)) => Self::Table(table_of(characters)),
                     None => return Err(format!("unsupported encoding '{}'", String::from_utf8_lossy(name))),
                 }
             }
         })
     }
 
-    /// The text that bytes stand for.
-    ///
-    /// # Errors
-    /// There is none: bytes that don't fit become U+FFFD.
-    pub(super) fn decode(self, bytes: &[u8]) -> Result<Vec<u8>, String> {
-        Ok(match self {
+    /// The text that bytes stand for. Bytes that don't fit become U+FFFD.
+    pub(super) fn decode(&self, bytes: &[u8]) -> Vec<u8> {
+        match self {
             Self::Raw => bytes.to_vec(),
             Self::Utf8 => String::from_utf8_lossy(bytes).into_owned().into_bytes(),
             Self::Ascii => {
                 bytes.iter().map(|b| if b.is_ascii() { char::from(*b) } else { '\u{fffd}' }).collect::<String>().into()
             }
-            Self::Utf16 { is_big_endian, reads_mark } => decode_utf16(bytes, is_big_endian, reads_mark),
-            Self::Table { characters } => decode_by_table(bytes, characters),
+            Self::Utf16 { is_big_endian, reads_mark } => decode_utf16(bytes, *is_big_endian, *reads_mark),
+            Self::Table(table) => decode_by_table(bytes, table),
             Self::MultiByte(encoding) => encoding.decode_without_bom_handling(bytes).0.into_owned().into_bytes(),
-        })
+        }
     }
 }
 
@@ -111,8 +104,7 @@ fn decode_utf16(bytes: &[u8], is_big_endian: bool, reads_mark: bool) -> Vec<u8> 
     text.into_bytes()
 }
 
-fn decode_by_table(bytes: &[u8], characters: &str) -> Vec<u8> {
-    let table: Vec<char> = table_of(characters);
+fn decode_by_table(bytes: &[u8], table: &[char]) -> Vec<u8> {
     let first = 256 - table.len().min(256);
     let mut out = Vec::with_capacity(bytes.len());
     for b in bytes {

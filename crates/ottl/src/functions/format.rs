@@ -2,7 +2,7 @@
 
 use otelcore_pdata::text::put_hex;
 
-use super::common::{elements, put_text, quote, required, text, type_verb};
+use super::common::{MAX_RESULT_BYTES, elements, put_text, quote, required, text, too_large, type_verb};
 use crate::function::{Callable, Function, ParameterKind as Kind};
 use crate::go_time::{format_duration, layout};
 use crate::value::{List, ListKind, Value};
@@ -13,7 +13,8 @@ pub(super) const FORMAT: Function = Function {
     build: |_| {
         Ok(Callable::pure(|arguments| {
             let values: Vec<Value<'_>> = elements(arguments, 1).collect();
-            Ok(Value::string(sprintf(text(arguments, 0), &values)))
+            let text = sprintf(text(arguments, 0), &values);
+            if text.len() > MAX_RESULT_BYTES { Err(too_large("Format")) } else { Ok(Value::string(text)) }
         }))
     },
 };
@@ -30,8 +31,11 @@ pub(super) fn format_double(v: f64) -> String {
     double(v, b'g', None, false)
 }
 
-/// The largest width or precision. Go has a million.
-const MAX_WIDTH: usize = 65_536;
+/// The largest width or precision. Go has a million. `std::fmt` panics above [`MAX_STD_PRECISION`].
+const MAX_WIDTH: usize = 65_000;
+
+/// The largest width or precision of `std::fmt`.
+const MAX_STD_PRECISION: usize = u16::MAX as usize;
 
 /// Levels of lists inside lists that are written.
 const MAX_DEPTH: u8 = 100;
@@ -49,11 +53,11 @@ struct Verb {
     has_zeros: bool,
 }
 
-/// Formats by the rules of Go's `fmt.Sprintf`.
+/// Formats by the rules of Go's `fmt.Sprintf`. Ends early once the text is longer than [`MAX_RESULT_BYTES`].
 pub(super) fn sprintf(format: &[u8], values: &[Value<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     let (mut rest, mut index, mut is_reordered) = (format, 0, false);
-    while let Some(at) = memchr::memchr(b'%', rest) {
+    while let Some(at) = memchr::memchr(b'%', rest).filter(|_| out.len() <= MAX_RESULT_BYTES) {
         out.extend_from_slice(rest.get(..at).unwrap_or_default());
         let mut reader =
             Reader { rest: rest.get(at + 1..).unwrap_or_default(), values, index, is_reordered, is_good: true };
@@ -85,6 +89,9 @@ pub(super) fn sprintf(format: &[u8], values: &[Value<'_>]) -> Vec<u8> {
     if !is_reordered && index < values.len() {
         out.extend_from_slice(b"%!(EXTRA ");
         for (at, value) in values.iter().enumerate().skip(index) {
+            if out.len() > MAX_RESULT_BYTES {
+                break;
+            }
             if at > index {
                 out.extend_from_slice(b", ");
             }
@@ -327,6 +334,9 @@ impl Verb {
             out.push(b'[');
         }
         for (index, element) in list.iter().enumerate() {
+            if out.len() > MAX_RESULT_BYTES {
+                return;
+            }
             if index > 0 {
                 out.extend_from_slice(if is_go_syntax { b", " } else { b" " });
             }
@@ -463,6 +473,9 @@ impl Verb {
                     if self.has_sharp && self.letter() == b'v' { ("[]byte{", "}", ", ") } else { ("[", "]", " ") };
                 out.extend_from_slice(open.as_bytes());
                 for (index, b) in bytes.iter().enumerate() {
+                    if out.len() > MAX_RESULT_BYTES {
+                        return;
+                    }
                     if index > 0 {
                         out.extend_from_slice(separator.as_bytes());
                     }
@@ -479,6 +492,9 @@ impl Verb {
             _ => {
                 out.push(b'[');
                 for (index, b) in bytes.iter().enumerate() {
+                    if out.len() > MAX_RESULT_BYTES {
+                        return;
+                    }
                     if index > 0 {
                         out.push(b' ');
                     }
@@ -621,7 +637,8 @@ fn general(v: f64, precision: Option<usize>, has_sharp: bool) -> String {
             usize::try_from(i32::try_from(significant).unwrap_or(i32::MAX).saturating_sub(1).saturating_sub(exponent))
                 .unwrap_or(0)
         };
-        let places = behind_dot(digits.unwrap_or(significant));
+        // Up to four more than the precision.
+        let places = behind_dot(digits.unwrap_or(significant)).min(MAX_STD_PRECISION);
         format!("{v:.places$}")
     };
     if has_sharp {

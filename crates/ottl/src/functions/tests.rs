@@ -1,6 +1,7 @@
 //! Every converter beside the Go collector: expressions from tables of arguments, wrong types among them, whose values
 //! and errors were recorded. `scripts/differential` asks the Go collector again, with fresh seeds.
 
+mod bounds;
 mod table;
 
 use std::path::Path;

@@ -9,7 +9,7 @@ use otelcore_pdata::Value as ValueTree;
 
 use self::decoder::{Decoder, Token};
 use self::tree::{MAX_DEPTH, Node, NodeId, NodeKind, ROOT, Tree};
-use super::common::{error, optional, quote, required, text};
+use super::common::{MAX_RESULT_BYTES, error, optional, quote, required, text, too_large};
 use super::parse::{Entries, string_tree};
 use super::xpath::{Found, XPath};
 use crate::error::{BuildError, EvalError};
@@ -187,6 +187,10 @@ pub(super) const GET_XML: Function = Function {
                     }
                     _ => {}
                 }
+                // Nodes that are inside one another are written several times.
+                if out.len() > MAX_RESULT_BYTES {
+                    return Err(too_large("GetXML"));
+                }
             }
             Ok(Value::string(out))
         }))
@@ -211,6 +215,9 @@ pub(super) const INSERT_XML: Function = Function {
             // What is inserted is bounded as the other results of statements are: by what a record may have.
             if found.len().saturating_mul(inserted.len()) > MAX_INSERTED {
                 return Err(error(format!("InsertXML would insert more than {MAX_INSERTED} nodes")));
+            }
+            if found.len().saturating_mul(inserted.to_xml().len()) > MAX_RESULT_BYTES {
+                return Err(too_large("InsertXML"));
             }
             for found in found {
                 let node = tree.node(found.node);

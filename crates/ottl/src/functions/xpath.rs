@@ -130,14 +130,15 @@ impl Evaluation<'_> {
 
     fn text_of(&self, item: Item) -> Result<String, String> {
         if let Some(attribute) = self.attribute(item) {
+            self.spend(1 + attribute.value.len() / 64)?;
             return Ok(attribute.value.clone());
         }
         let node = self.tree.node(item.node);
-        let text = match node.kind {
-            NodeKind::Comment | NodeKind::Directive | NodeKind::Instruction => node.data.clone(),
+        let (text, visited) = match node.kind {
+            NodeKind::Comment | NodeKind::Directive | NodeKind::Instruction => (node.data.clone(), 1),
             _ => self.tree.inner_text(item.node),
         };
-        self.spend(1 + text.len() / 64)?;
+        self.spend(visited + text.len() / 64)?;
         Ok(text)
     }
 
@@ -252,8 +253,14 @@ impl Evaluation<'_> {
     fn step(&self, from: &[Item], step: &Step) -> Result<Vec<Item>, String> {
         let mut all = Vec::new();
         // Below nodes of which one is inside the other, what is inside is looked at once.
-        let may_skip = step.predicates.is_empty() && matches!(step.axis, Axis::Descendant | Axis::DescendantOrSelf);
-        let mut seen = if may_skip { vec![false; self.tree.len()] } else { Vec::new() };
+        let may_skip = from.len() > 1
+            && step.predicates.is_empty()
+            && matches!(step.axis, Axis::Descendant | Axis::DescendantOrSelf);
+        let mut seen = Vec::new();
+        if may_skip {
+            self.spend(self.tree.len() / 64)?;
+            seen.resize(self.tree.len(), false);
+        }
         for item in from {
             let mut items = self.axis(*item, step.axis, &mut seen)?;
             items.retain(|item| self.passes(*item, step));

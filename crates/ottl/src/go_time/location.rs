@@ -127,7 +127,8 @@ impl Location {
 
     /// The seconds since the epoch at which a clock in this place shows `clock_seconds` since the epoch.
     pub(crate) fn seconds_of_clock(&self, clock_seconds: i64) -> i64 {
-        // As if the clock were in UTC, in the hope that no transition is near.
+        // The clock's seconds are first taken as seconds since the epoch. The result differs only near a transition,
+        // which is checked below.
         let in_use = self.lookup(clock_seconds);
         if in_use.offset == 0 {
             return clock_seconds;

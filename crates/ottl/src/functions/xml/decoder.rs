@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// The bytes of all namespaces, or of all prefixes, that the names of a document have: a long one can be that of many.
+pub(super) const MAX_NAME_BYTES: usize = crate::functions::common::MAX_RESULT_BYTES;
+
 /// A name, its prefix replaced by the namespace that it stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Name {
@@ -41,6 +44,8 @@ pub(super) struct Decoder<'t> {
     /// they were before.
     open: Vec<OpenElement>,
     namespaces: BTreeMap<String, String>,
+    /// Bytes of namespaces that names have received.
+    namespace_bytes: usize,
     /// The element that was read last ends at once.
     closes: bool,
 }
@@ -53,7 +58,7 @@ struct OpenElement {
 
 impl<'t> Decoder<'t> {
     pub(super) fn new(text: &'t [u8]) -> Self {
-        Self { text, at: 0, open: Vec::new(), namespaces: BTreeMap::new(), closes: false }
+        Self { text, at: 0, open: Vec::new(), namespaces: BTreeMap::new(), namespace_bytes: 0, closes: false }
     }
 
     /// Whether all of the text is read.
@@ -294,10 +299,10 @@ impl<'t> Decoder<'t> {
         }
         let shadowed = self.declare_namespaces(&attributes);
         for attribute in &mut attributes {
-            self.translate(&mut attribute.name, false);
+            self.translate(&mut attribute.name, false)?;
         }
         let mut name = Name { space: prefix.clone(), local: local.clone() };
-        self.translate(&mut name, true);
+        self.translate(&mut name, true)?;
         self.open.push(OpenElement { prefix: prefix.clone(), local, shadowed });
         Ok(Token::Start { name, prefix, attributes })
     }
@@ -317,20 +322,25 @@ impl<'t> Decoder<'t> {
     }
 
     /// Replaces the prefix of a name by its namespace.
-    fn translate(&self, name: &mut Name, is_element: bool) {
+    fn translate(&mut self, name: &mut Name, is_element: bool) -> Result<(), String> {
         match &*name.space {
-            "xmlns" => return,
-            "" if !is_element => return,
+            "xmlns" => return Ok(()),
+            "" if !is_element => return Ok(()),
             "xml" => {
                 name.space = "http://www.w3.org/XML/1998/namespace".to_owned();
-                return;
+                return Ok(());
             }
-            "" if name.local == "xmlns" => return,
+            "" if name.local == "xmlns" => return Ok(()),
             _ => {}
         }
         if let Some(space) = self.namespaces.get(&name.space) {
+            self.namespace_bytes += space.len();
+            if self.namespace_bytes > MAX_NAME_BYTES {
+                return Err(format!("the namespaces of all names are larger than {MAX_NAME_BYTES} bytes"));
+            }
             name.space.clone_from(space);
         }
+        Ok(())
     }
 
     /// Text up to the next markup, up to a quote, or up to the end of a section.

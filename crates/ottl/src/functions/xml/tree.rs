@@ -1,6 +1,8 @@
 //! A document of XML as a tree, and its text, as Go's `xmlquery` has them.
 
-use super::decoder::{Decoder, Name, Token};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::decoder::{Decoder, MAX_NAME_BYTES, Name, Token};
 use crate::functions::case::trim_space;
 
 /// Levels of elements in a document. Go has ten thousand.
@@ -61,8 +63,40 @@ pub(in crate::functions) struct Tree {
 
 pub(in crate::functions) const ROOT: NodeId = 0;
 
-/// The prefix that stands for a namespace, and the level of the element that declared it.
-type Prefixes = Vec<(String, String, usize)>;
+/// The prefixes of namespaces while a document is read.
+struct Prefixes {
+    /// The prefix that stands for a namespace, and the level of the element that declared it.
+    by_namespace: BTreeMap<String, (String, usize)>,
+    /// Bytes of the prefixes that attributes have.
+    bytes: usize,
+}
+
+impl Prefixes {
+    fn new() -> Self {
+        let xml = ("http://www.w3.org/XML/1998/namespace".to_owned(), ("xml".to_owned(), 0));
+        Self { by_namespace: BTreeMap::from([xml]), bytes: 0 }
+    }
+
+    /// Takes the declarations of an element.
+    fn declare(&mut self, attributes: &[super::decoder::Attribute], level: usize) {
+        for super::decoder::Attribute { name, value } in attributes {
+            if name.local == "xmlns" {
+                // The default namespace has no prefix, unless an element above has given it one.
+                match self.by_namespace.get_mut(value) {
+                    Some((known, at)) if *at >= level => (known.clear(), *at = level).1,
+                    Some(_) => {}
+                    None => drop(self.by_namespace.insert(value.clone(), (String::new(), level))),
+                }
+            } else if name.space == "xmlns" {
+                self.by_namespace.insert(value.clone(), (name.local.clone(), level));
+            }
+        }
+    }
+
+    fn of(&self, namespace: &str) -> Option<&str> {
+        self.by_namespace.get(namespace).map(|(prefix, _)| &**prefix)
+    }
+}
 
 impl Tree {
     pub(in crate::functions) fn empty() -> Self {
@@ -92,7 +126,7 @@ impl Tree {
     fn read(&mut self, text: &[u8]) -> Result<(), String> {
         let mut decoder = Decoder::new(text);
         let mut open = vec![ROOT];
-        let mut prefixes: Prefixes = vec![("http://www.w3.org/XML/1998/namespace".to_owned(), "xml".to_owned(), 0)];
+        let mut prefixes = Prefixes::new();
         // What is in front of a document's first element or instruction belongs to nothing.
         let mut has_begun = false;
         while let Some(token) = decoder.next()? {
@@ -184,11 +218,12 @@ impl Tree {
         }
     }
 
-    /// The text inside a node, without comments.
-    pub(in crate::functions) fn inner_text(&self, id: NodeId) -> String {
-        let mut out = String::new();
+    /// The text inside a node, without comments, and the number of nodes that were read for it.
+    pub(in crate::functions) fn inner_text(&self, id: NodeId) -> (String, usize) {
+        let (mut out, mut visited) = (String::new(), 0);
         let mut pending = vec![id];
         while let Some(id) = pending.pop() {
+            visited += 1;
             let node = self.node(id);
             match node.kind {
                 NodeKind::Text | NodeKind::CData => out.push_str(&node.data),
@@ -196,7 +231,7 @@ impl Tree {
                 _ => pending.extend(node.children.iter().rev()),
             }
         }
-        out
+        (out, visited)
     }
 
     /// The XML of the children of the document.
@@ -318,10 +353,10 @@ fn instruction(target: &str, content: &str) -> Node {
         let separator = if content.is_empty() { "" } else { " " };
         return Node::new(NodeKind::Instruction, format!("{target}{separator}{content}"));
     }
-    let mut attributes: Vec<(&str, &str)> = Vec::new();
+    let (mut attributes, mut names) = (Vec::new(), BTreeSet::new());
     for pair in content.split(' ').map(str::trim) {
         if let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.is_empty())
-            && !attributes.iter().any(|(found, _)| *found == name)
+            && names.insert(name)
         {
             attributes.push((name, value.trim_matches(['"', '\''])));
         }
@@ -336,26 +371,10 @@ fn element(
     prefixes: &mut Prefixes,
     level: usize,
 ) -> Result<Node, String> {
-    for attribute in &attributes {
-        let known = prefixes.iter_mut().find(|(space, ..)| *space == attribute.value);
-        if attribute.name.local == "xmlns" {
-            // The default namespace has no prefix, unless an element above has given it one.
-            match known {
-                Some((_, known, at)) if *at >= level => (known.clear(), *at = level).1,
-                Some(_) => {}
-                None => prefixes.push((attribute.value.clone(), String::new(), level)),
-            }
-        } else if attribute.name.space == "xmlns" {
-            match known {
-                Some((_, known, at)) => (known.clone_from(&attribute.name.local), *at = level).1,
-                None => prefixes.push((attribute.value.clone(), attribute.name.local.clone(), level)),
-            }
-        }
-    }
-    let prefix_of = |space: &str| prefixes.iter().find(|(found, ..)| found == space).map(|(_, prefix, _)| prefix);
+    prefixes.declare(&attributes, level);
     let mut node = Node::new(NodeKind::Element, name.local);
     if !name.space.is_empty() {
-        match prefix_of(&name.space) {
+        match prefixes.of(&name.space) {
             Some(known) if known == prefix => node.prefix = prefix.to_owned(),
             Some(_) => {}
             None => {
@@ -363,12 +382,17 @@ fn element(
             }
         }
     }
-    let attribute = |attribute: super::decoder::Attribute| NodeAttribute {
-        space: prefix_of(&attribute.name.space).cloned().unwrap_or(attribute.name.space),
-        local: attribute.name.local,
-        value: attribute.value,
-    };
-    node.attributes = attributes.into_iter().map(attribute).collect();
+    for super::decoder::Attribute { name, value } in attributes {
+        let space = match prefixes.of(&name.space) {
+            Some(prefix) => prefix.to_owned(),
+            None => name.space,
+        };
+        prefixes.bytes += space.len();
+        if prefixes.bytes > MAX_NAME_BYTES {
+            return Err(format!("the prefixes of all attributes are larger than {MAX_NAME_BYTES} bytes"));
+        }
+        node.attributes.push(NodeAttribute { space, local: name.local, value });
+    }
     Ok(node)
 }
 
