@@ -38,12 +38,6 @@ impl fmt::Display for PatternError {
 impl std::error::Error for PatternError {}
 
 impl PatternError {
-    /// Characters of the pattern before the mistake.
-    #[must_use]
-    pub fn characters_before(&self) -> usize {
-        self.at
-    }
-
     /// The mistake and its position, for a hint.
     #[must_use]
     pub fn hint(&self) -> String {

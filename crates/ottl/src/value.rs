@@ -69,8 +69,6 @@ pub enum MessageKind {
     Buckets,
     /// The quantile values of a summary.
     QuantileValues,
-    /// The data of a metric, of the given field number.
-    MetricData(u32),
 }
 
 impl MessageKind {
@@ -88,11 +86,6 @@ impl MessageKind {
             Self::Exemplars => "pmetric.ExemplarSlice",
             Self::Buckets => "pmetric.ExponentialHistogramDataPointBuckets",
             Self::QuantileValues => "pmetric.SummaryDataPointValueAtQuantileSlice",
-            Self::MetricData(5) => "pmetric.Gauge",
-            Self::MetricData(7) => "pmetric.Sum",
-            Self::MetricData(9) => "pmetric.Histogram",
-            Self::MetricData(10) => "pmetric.ExponentialHistogram",
-            Self::MetricData(_) => "pmetric.Summary",
         }
     }
 }
@@ -319,16 +312,10 @@ pub enum ListKind {
     Any,
     /// `[]string`.
     Strings,
-    /// `[]int64`.
-    Ints,
     /// `[]float64`.
     Doubles,
-    /// `[]bool`.
-    Bools,
     /// `[]uint64`.
     Uints,
-    /// `[]map[string]any`.
-    NativeMaps,
 }
 
 impl ListKind {
@@ -339,11 +326,8 @@ impl ListKind {
             Self::Pdata => "pcommon.Slice",
             Self::Any => "[]interface {}",
             Self::Strings => "[]string",
-            Self::Ints => "[]int64",
             Self::Doubles => "[]float64",
-            Self::Bools => "[]bool",
             Self::Uints => "[]uint64",
-            Self::NativeMaps => "[]map[string]interface {}",
         }
     }
 }
@@ -546,17 +530,8 @@ impl<'a> Value<'a> {
     pub fn detach(self, scratch: &mut Vec<u8>) -> Value<'_> {
         scratch.clear();
         match self {
-            Self::Nil => Value::Nil,
-            Self::Bool(v) => Value::Bool(v),
-            Self::Int(v) => Value::Int(v),
-            Self::Double(v) => Value::Double(v),
             Self::String(v) => Value::String(detach_bytes(v, scratch)),
             Self::Bytes(v) => Value::Bytes(detach_bytes(v, scratch)),
-            Self::TraceId(id) => Value::TraceId(id),
-            Self::SpanId(id) => Value::SpanId(id),
-            Self::ProfileId(id) => Value::ProfileId(id),
-            Self::Time(time) => Value::Time(time),
-            Self::Duration(v) => Value::Duration(v),
             Self::Map(Map { kind, entries }) => {
                 let entries = match entries {
                     MapEntries::Raw(raw, number) => {
@@ -584,6 +559,7 @@ impl<'a> Value<'a> {
                 Value::List(List { kind, elements })
             }
             Self::Messages(kind, raw) => Value::Messages(kind, detach_bytes(raw, scratch)),
+            other => other.into_owned(),
         }
     }
 

@@ -16,13 +16,7 @@ impl Compiler<'_> {
     /// Builds the call of a converter.
     pub(super) fn converter(&self, call: &syntax::Call) -> Result<Call, CompileError> {
         let (_, callable, arguments) = self.built_call(call)?;
-        let callee = match callable {
-            Callable::Pure(function) => Callee::Pure(function, arguments.into_inner()),
-            Callable::Converter(converter) => Callee::Converter(converter),
-            Callable::Editor(_) => {
-                return Err(CompileError::new(call.place.clone(), format!("{} is not a converter", call.name)));
-            }
-        };
+        let callee = callee(callable, arguments, &call.name, &call.place)?;
         Ok(Call { callee, keys: self.keys(&call.keys)? })
     }
 
@@ -157,14 +151,17 @@ impl Compiler<'_> {
         let mut arguments = Arguments::new(vec![Some(input)]);
         let callable = (function.build)(&mut arguments)
             .map_err(|error| CompileError::new(place.clone(), format!("couldn't create function: {error}")))?;
-        let callee = match callable {
-            Callable::Pure(function) => Callee::Pure(function, arguments.into_inner()),
-            Callable::Converter(converter) => Callee::Converter(converter),
-            Callable::Editor(_) => {
-                return Err(CompileError::new(place.clone(), format!("{name} is not a converter")));
-            }
-        };
+        let callee = callee(callable, arguments, name, place)?;
         Ok(FunctionArgument { call: Box::new(Call { callee, keys: Keys::NONE }) })
+    }
+}
+
+/// What is called for a converter.
+fn callee(callable: Callable, arguments: Arguments, name: &str, place: &Place) -> Result<Callee, CompileError> {
+    match callable {
+        Callable::Pure(function) => Ok(Callee::Pure(function, arguments.into_inner())),
+        Callable::Converter(converter) => Ok(Callee::Converter(converter)),
+        Callable::Editor(_) => Err(CompileError::new(place.clone(), format!("{name} is not a converter"))),
     }
 }
 

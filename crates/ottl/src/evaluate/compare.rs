@@ -26,8 +26,9 @@ pub enum Comparison {
 }
 
 impl Comparison {
+    /// Whether it holds for two values that have an order.
     #[inline]
-    fn of<T: PartialOrd>(self, a: T, b: T) -> bool {
+    pub(crate) fn of<T: PartialOrd>(self, a: T, b: T) -> bool {
         match self {
             Self::Equal => a == b,
             Self::NotEqual => a != b,

@@ -323,37 +323,16 @@ typed_getters! {
     duration Duration -> i64: Value::Duration(v) => v,
 }
 
-/// Getters that convert.
-macro_rules! like_getters {
-    ($( $(#[$doc:meta])* $name:ident $kind:ident -> $type:ty: $pattern:pat => $result:expr, )*) => {
-        impl Expression {
-            $(
-                $(#[$doc])*
-                ///
-                /// # Errors
-                /// The expression can't be evaluated, or its value can't be converted.
-                #[inline]
-                pub fn $name<'c>(&'c self, evaluation: &Evaluation<'c>) -> Result<Option<$type>, EvalError> {
-                    match convert(ParameterKind::$kind, self.get(evaluation)?)? {
-                        Value::Nil => Ok(None),
-                        $pattern => Ok(Some($result)),
-                        other => Err(other.type_error(stringify!($kind))),
-                    }
-                }
-            )*
-        }
-    };
-}
-
-like_getters! {
-    /// The value as a string; `None` for `nil`.
-    string_like StringLike -> std::borrow::Cow<'c, [u8]>: Value::String(v) => v,
-    /// The value as an integer; `None` for `nil`, and for a string that is none.
-    int_like IntLike -> i64: Value::Int(v) => v,
+impl Expression {
     /// The value as a double; `None` for `nil`.
-    float_like FloatLike -> f64: Value::Double(v) => v,
-    /// The value as a boolean; `None` for `nil`.
-    bool_like BoolLike -> bool: Value::Bool(v) => v,
-    /// The value as bytes; `None` for `nil`.
-    bytes_like BytesLike -> std::borrow::Cow<'c, [u8]>: Value::Bytes(v) => v,
+    ///
+    /// # Errors
+    /// The expression can't be evaluated, or its value can't be converted.
+    pub fn float_like(&self, evaluation: &Evaluation<'_>) -> Result<Option<f64>, EvalError> {
+        match convert(ParameterKind::FloatLike, self.get(evaluation)?)? {
+            Value::Nil => Ok(None),
+            Value::Double(v) => Ok(Some(v)),
+            other => Err(other.type_error("FloatLike")),
+        }
+    }
 }

@@ -63,7 +63,7 @@ pub(super) const IS_LIST: Function = Function {
     build: |_| {
         Ok(Callable::pure(|arguments| {
             Ok(Value::Bool(match arguments.first() {
-                Some(Value::List(list)) => !matches!(list.kind, ListKind::Uints | ListKind::NativeMaps),
+                Some(Value::List(list)) => list.kind != ListKind::Uints,
                 Some(Value::Messages(kind, _)) => repeated_field(*kind).is_some(),
                 _ => false,
             }))
@@ -79,7 +79,7 @@ fn repeated_field(kind: MessageKind) -> Option<u32> {
         MessageKind::DataPoints(_) => Some(1),
         MessageKind::Exemplars => Some(5),
         MessageKind::QuantileValues => Some(6),
-        MessageKind::Status | MessageKind::Buckets | MessageKind::MetricData(_) => None,
+        MessageKind::Status | MessageKind::Buckets => None,
     }
 }
 

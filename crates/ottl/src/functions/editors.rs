@@ -469,7 +469,7 @@ impl Editor for Append {
         };
         let mut elements: Vec<Tree> = match self.target.get(&view)? {
             Value::Nil => Vec::new(),
-            Value::List(list) if !matches!(list.kind, ListKind::Uints | ListKind::NativeMaps) => {
+            Value::List(list) if list.kind != ListKind::Uints => {
                 list.iter().map(|element| element.to_tree()).collect::<Result<_, _>>()?
             }
             other => vec![raw(&other)],

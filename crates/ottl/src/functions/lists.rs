@@ -150,7 +150,7 @@ impl SortKey {
 fn sort(list: List<'_>, is_descending: bool) -> Result<Value<'_>, EvalError> {
     let kind = list.kind;
     match kind {
-        ListKind::Pdata | ListKind::Strings | ListKind::Ints | ListKind::Doubles | ListKind::Bools => {}
+        ListKind::Pdata | ListKind::Strings | ListKind::Doubles => {}
         ListKind::Any => {
             let failed: Vec<String> = list.iter().filter_map(|value| super::editors::raw_tree(&value).err()).collect();
             if !failed.is_empty() {
@@ -160,7 +160,7 @@ fn sort(list: List<'_>, is_descending: bool) -> Result<Value<'_>, EvalError> {
                 )));
             }
         }
-        ListKind::Uints | ListKind::NativeMaps => {
+        ListKind::Uints => {
             return Err(error(format!("sort with unsupported type: '{}'. Target is not a list", kind.go_type())));
         }
     }

@@ -7,9 +7,10 @@ mod parser;
 
 use std::cell::Cell;
 
-use self::parser::{Axis, Comparison, Expression, Function, Operation, Start, Step, Test};
+use self::parser::{Axis, Expression, Function, Operation, Start, Step, Test};
 use super::case::{to_lower, to_upper, trim_space};
 use super::xml::tree::{NodeId, NodeKind, ROOT, Tree};
+use crate::evaluate::Comparison;
 
 /// A compiled path.
 pub(super) struct XPath {
@@ -392,17 +393,13 @@ impl Evaluation<'_> {
                 let is_left = matches!(left, Value::Nodes(_));
                 if let Value::Boolean(value) = other {
                     let both = (f64::from(u8::from(!items.is_empty())), f64::from(u8::from(*value)));
-                    return Ok(if is_left {
-                        compare_numbers(comparison, both.0, both.1)
-                    } else {
-                        compare_numbers(comparison, both.1, both.0)
-                    });
+                    return Ok(if is_left { comparison.of(both.0, both.1) } else { comparison.of(both.1, both.0) });
                 }
                 for item in items {
                     let text = self.text_of(*item)?;
                     let holds = match other {
-                        Value::Number(number) if is_left => compare_numbers(comparison, number_of(&text), *number),
-                        Value::Number(number) => compare_numbers(comparison, *number, number_of(&text)),
+                        Value::Number(number) if is_left => comparison.of(number_of(&text), *number),
+                        Value::Number(number) => comparison.of(*number, number_of(&text)),
                         Value::Text(other) if is_left => compare_texts(comparison, &text, other),
                         Value::Text(other) => compare_texts(comparison, other, &text),
                         _ => false,
@@ -416,9 +413,9 @@ impl Evaluation<'_> {
             (Value::Text(a), Value::Text(b)) => Ok(compare_texts(comparison, a, b)),
             (Value::Boolean(_), _) | (_, Value::Boolean(_)) => {
                 let number = |value| f64::from(u8::from(to_boolean(value)));
-                Ok(compare_numbers(comparison, number(left), number(right)))
+                Ok(comparison.of(number(left), number(right)))
             }
-            _ => Ok(compare_numbers(comparison, self.to_number(left)?, self.to_number(right)?)),
+            _ => Ok(comparison.of(self.to_number(left)?, self.to_number(right)?)),
         }
     }
 
@@ -539,22 +536,11 @@ fn number_of(text: &str) -> f64 {
     std::str::from_utf8(trim_space(text.as_bytes())).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
 }
 
-fn compare_numbers(comparison: Comparison, a: f64, b: f64) -> bool {
-    match comparison {
-        Comparison::Equal => a == b,
-        Comparison::NotEqual => a != b,
-        Comparison::Less => a < b,
-        Comparison::LessOrEqual => a <= b,
-        Comparison::Greater => a > b,
-        Comparison::GreaterOrEqual => a >= b,
-    }
-}
-
 /// Texts are equal or not; to be ordered, they are numbers.
 fn compare_texts(comparison: Comparison, a: &str, b: &str) -> bool {
     match comparison {
         Comparison::Equal => a == b,
         Comparison::NotEqual => a != b,
-        _ => compare_numbers(comparison, number_of(a), number_of(b)),
+        _ => comparison.of(number_of(a), number_of(b)),
     }
 }

@@ -15,38 +15,49 @@ pub(crate) struct ParseError {
     pub(crate) layout_element: String,
     /// The rest of the text, from where it does not match.
     pub(crate) value_element: Vec<u8>,
-    message: String,
+    reason: Reason,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Reason {
+    /// The text does not match the element.
+    #[default]
+    Mismatch,
+    /// Another reason, in the words that stand behind the text.
+    OfValue(String),
     /// The text does not have the names of a language.
-    is_of_locale: bool,
+    Locale,
+    /// Any other, a whole sentence.
+    Sentence(String),
 }
 
 impl ParseError {
     /// A text without one of the names that its layout has.
     pub(crate) fn of_locale(value: Vec<u8>, layout_element: String) -> Self {
-        Self { value, layout_element, is_of_locale: true, ..Self::default() }
+        Self { value, layout_element, reason: Reason::Locale, ..Self::default() }
     }
 
     /// Any other error.
     pub(crate) fn with_sentence(message: String) -> Self {
-        Self { message, is_of_locale: true, ..Self::default() }
+        Self { reason: Reason::Sentence(message), ..Self::default() }
     }
 }
 
 impl std::fmt::Display for ParseError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.is_of_locale {
-            if !self.message.is_empty() {
-                return f.write_str(&self.message);
+        match &self.reason {
+            Reason::Mismatch => {
+                let (layout, element) = (quote(self.layout.as_bytes()), quote(self.layout_element.as_bytes()));
+                let (value, value_element) = (quote(&self.value), quote(&self.value_element));
+                write!(f, "parsing time {value} as {layout}: cannot parse {value_element} as {element}")
             }
-            let value = String::from_utf8_lossy(&self.value);
-            return write!(f, "value \"{value}\" does not match the layout element \"{}\"", self.layout_element);
+            Reason::OfValue(message) => write!(f, "parsing time {}{message}", quote(&self.value)),
+            Reason::Locale => {
+                let value = String::from_utf8_lossy(&self.value);
+                write!(f, "value \"{value}\" does not match the layout element \"{}\"", self.layout_element)
+            }
+            Reason::Sentence(message) => f.write_str(message),
         }
-        let value = quote(&self.value);
-        if !self.message.is_empty() {
-            return write!(f, "parsing time {value}{}", self.message);
-        }
-        let (layout, element) = (quote(self.layout.as_bytes()), quote(self.layout_element.as_bytes()));
-        write!(f, "parsing time {value} as {layout}: cannot parse {} as {element}", quote(&self.value_element))
     }
 }
 
@@ -96,14 +107,13 @@ type Step = Result<(), Mismatch>;
 
 /// Reads `value` by `layout`. A time without a zone is one of `location`.
 pub(crate) fn parse(layout: &str, value: &[u8], location: &Location) -> Result<Time, Box<ParseError>> {
-    let error = |layout_element: &str, value_element: &[u8], message: &str| {
+    let error = |layout_element: &str, value_element: &[u8], reason: Reason| {
         Box::new(ParseError {
             layout: layout.to_owned(),
             value: value.to_vec(),
             layout_element: layout_element.to_owned(),
             value_element: value_element.to_vec(),
-            message: message.to_owned(),
-            is_of_locale: false,
+            reason,
         })
     };
     let mut found = Found::default();
@@ -111,11 +121,12 @@ pub(crate) fn parse(layout: &str, value: &[u8], location: &Location) -> Result<T
     loop {
         let next = next_element(rest_layout);
         if let Err(at) = skip(&mut rest, next.prefix.as_bytes()) {
-            return Err(error(next.prefix, at, ""));
+            return Err(error(next.prefix, at, Reason::Mismatch));
         }
         let Some((element, text)) = next.element else {
             if !rest.is_empty() {
-                return Err(error("", rest, &format!(": extra text: {}", quote(rest))));
+                let reason = Reason::OfValue(format!(": extra text: {}", quote(rest)));
+                return Err(error("", rest, reason));
             }
             break;
         };
@@ -123,11 +134,13 @@ pub(crate) fn parse(layout: &str, value: &[u8], location: &Location) -> Result<T
         let before = rest;
         match found.read(element, &mut rest, rest_layout) {
             Ok(()) => {}
-            Err(Mismatch::Bad) => return Err(error(text, before, "")),
-            Err(Mismatch::OutOfRange(what)) => return Err(error(text, rest, &format!(": {what} out of range"))),
+            Err(Mismatch::Bad) => return Err(error(text, before, Reason::Mismatch)),
+            Err(Mismatch::OutOfRange(what)) => {
+                return Err(error(text, rest, Reason::OfValue(format!(": {what} out of range"))));
+            }
         }
     }
-    found.finish(location).map_err(|message| error("", rest, message))
+    found.finish(location).map_err(|message| error("", rest, Reason::OfValue(message.to_owned())))
 }
 
 /// Removes the text of a layout from the front. Spaces match any number of spaces.

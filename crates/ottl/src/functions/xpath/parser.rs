@@ -1,5 +1,7 @@
 //! Parses XPath 1.0.
 
+use crate::evaluate::Comparison;
+
 /// An expression.
 #[derive(Debug)]
 pub(super) enum Expression {
@@ -21,16 +23,6 @@ pub(super) enum Start {
     Root,
     Current,
     Nodes(Box<Expression>, Vec<Expression>),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
