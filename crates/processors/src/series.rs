@@ -135,7 +135,9 @@ impl<V: SeriesState> SeriesTable<V> {
 
     /// Removes a series.
     pub(crate) fn remove(&mut self, id: SeriesId) -> Option<V> {
-        let state = self.table_of(id)?.remove(&id)?;
+        let table = self.table_of(id)?;
+        let state = table.remove(&id)?;
+        shrink(table);
         self.len -= 1;
         self.kept.shrink(Self::entry_bytes(&state));
         Some(state)
@@ -160,14 +162,22 @@ impl<V: SeriesState> SeriesTable<V> {
                 }
                 is_kept
             });
-            if table.len() < table.capacity() / 4 {
-                table.shrink_to_fit();
-            }
+            shrink(table);
             self.len -= removed;
             self.kept.shrink(bytes);
             self.next_checked += 1;
         }
         false
+    }
+}
+
+/// Releases the memory of a table of which few places are used. It must lose most of its series before that happens
+/// again, so that this costs little for each of them.
+fn shrink<V>(table: &mut HashMap<SeriesId, V, FixedState>) {
+    // The capacity does not count the places of removed series that can't be used again yet.
+    let places = table.allocation_size() / size_of::<(SeriesId, V)>();
+    if table.len() < places / 8 {
+        table.shrink_to_fit();
     }
 }
 
@@ -204,6 +214,23 @@ mod tests {
         assert!(table.expire(|_| true) || table.len() <= 1);
         while !table.expire(|_| true) {}
         assert_eq!((table.len(), budget.kept()), (0, 0));
+    }
+
+    #[test]
+    fn tables_shrink_when_series_are_removed() {
+        let budget = Arc::new(Budget::default());
+        let mut table = SeriesTable::new(&budget, 1);
+        let hasher = IdentityHasher::new(7);
+        let ids: Vec<_> = (0..100_000_u64).map(|n| hasher.join(&[], &[n])).collect();
+        ids.iter().for_each(|id| table.insert(*id, Vec::new()));
+        let allocated = |table: &SeriesTable<Vec<u8>>| table.tables.iter().map(HashMap::allocation_size).sum::<usize>();
+        let before = allocated(&table);
+        for id in &ids[1000..] {
+            assert!(table.remove(*id).is_some());
+        }
+        assert_eq!(table.len(), 1000);
+        assert!(allocated(&table) < before / 8, "{before} bytes, then {}", allocated(&table));
+        assert!(ids[..1000].iter().all(|id| table.update(*id, |_| ()).is_some()));
     }
 
     #[test]

@@ -46,11 +46,15 @@ impl<'a, 'b> DataPointContext<'a, 'b> {
 }
 
 impl MetricAccess for DataPointContext<'_, '_> {
+    fn kind(&self) -> MetricKind {
+        self.point.kind()
+    }
+
     fn copy(&self) -> OwnedMetric {
         OwnedMetric::copy_of(&self.point.metric())
     }
 
-    fn change(&mut self, _: &mut dyn FnMut(&mut OwnedMetric) -> Result<(), EvalError>) -> Result<(), EvalError> {
+    fn replace(&mut self, _: OwnedMetric) -> Result<(), EvalError> {
         Err(EvalError::new("the metric of a data point can't be changed as a whole"))
     }
 

@@ -55,12 +55,17 @@ impl<'a, 'b> MetricContext<'a, 'b> {
 }
 
 impl MetricAccess for MetricContext<'_, '_> {
+    fn kind(&self) -> MetricKind {
+        self.owned.as_ref().map_or_else(|| self.metric.kind(), |owned| owned.kind)
+    }
+
     fn copy(&self) -> OwnedMetric {
         self.owned.clone().unwrap_or_else(|| OwnedMetric::copy_of(&self.metric.view()))
     }
 
-    fn change(&mut self, change: &mut dyn FnMut(&mut OwnedMetric) -> Result<(), EvalError>) -> Result<(), EvalError> {
-        change(self.owned())
+    fn replace(&mut self, metric: OwnedMetric) -> Result<(), EvalError> {
+        self.owned = Some(metric);
+        Ok(())
     }
 
     fn append(&mut self, metric: OwnedMetric) {

@@ -33,6 +33,8 @@ pub use paths::{DATA_POINT, LOG, METRIC, RESOURCE, SCOPE, SPAN, SPAN_EVENT};
 pub use request::RequestMetadata;
 pub use span::{SpanContext, SpanEventContext};
 
+use otelcore_pdata::edit::MetricKind;
+
 use crate::error::EvalError;
 use crate::evaluate::Key;
 use crate::value::Value;
@@ -144,14 +146,17 @@ pub trait ContextMut: ContextView {
 
 /// The metric of a context, or the one around its item, as a whole.
 pub trait MetricAccess {
+    /// What data it has now. Costs nothing, unlike a copy.
+    fn kind(&self) -> MetricKind;
+
     /// A copy of it as it is now.
     fn copy(&self) -> OwnedMetric;
 
-    /// Changes it.
+    /// Puts another one in its place.
     ///
     /// # Errors
-    /// What `change` returns, or the metric can't be changed from here.
-    fn change(&mut self, change: &mut dyn FnMut(&mut OwnedMetric) -> Result<(), EvalError>) -> Result<(), EvalError>;
+    /// The metric can't be changed from here.
+    fn replace(&mut self, metric: OwnedMetric) -> Result<(), EvalError>;
 
     /// Adds a metric after it.
     fn append(&mut self, metric: OwnedMetric);

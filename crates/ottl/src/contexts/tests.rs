@@ -449,12 +449,11 @@ fn fields_of_points_are_those_of_their_kind() {
 fn metric_whose_structure_changes_is_read_and_written_as_changed() {
     let (rope, _) = edited("metric", &metrics(), |metric| {
         let access = metric.metric_access().unwrap();
-        let change = &mut |owned: &mut OwnedMetric| {
-            owned.kind = otelcore_pdata::edit::MetricKind::Gauge;
-            Ok(())
-        };
-        if access.copy().kind == otelcore_pdata::edit::MetricKind::Sum {
-            access.change(change).unwrap();
+        assert_eq!(access.kind(), access.copy().kind);
+        if access.kind() == MetricKind::Sum {
+            let kind = MetricKind::Gauge;
+            access.replace(OwnedMetric { kind, ..access.copy() }).unwrap();
+            assert_eq!((access.kind(), access.copy().kind), (kind, kind));
         }
         metric.set(Field::Metric(MetricField::Name), &[], &string("changed")).unwrap();
         metric.set(Field::Metric(MetricField::Metadata), &[key("text")], &string("new")).unwrap();

@@ -67,9 +67,19 @@ struct MetricGroup<'a> {
 struct Entry<'a> {
     /// Fields of its resource, pieces joined.
     resource: Vec<&'a [u8]>,
-    /// The identity of its attributes.
+    /// The identity of its attributes: the sum of their hashes.
     id: SeriesId,
+    /// Of this sum, by key that is moved: the hashes of the attributes with the key.
+    by_key: Vec<SeriesId>,
     rest: Vec<&'a [u8]>,
+}
+
+/// An attribute of an item that is moved to the resource.
+struct Moved<'a> {
+    /// The index of its key.
+    key: usize,
+    /// A `KeyValue` message.
+    raw: &'a [u8],
 }
 
 /// The scope whose items are grouped.
@@ -138,7 +148,8 @@ impl<'a> Groups<'a> {
     }
 
     fn add_entry(&mut self, raw: &'a [u8], output: &mut Held) -> Result<(), Outcome> {
-        let mut entry = Entry { resource: Vec::new(), id: 0, rest: Vec::new() };
+        let by_key = vec![0; self.keys.len()];
+        let mut entry = Entry { resource: Vec::new(), id: 0, by_key, rest: Vec::new() };
         for (field, number, wire) in raw_fields(raw) {
             match (number, wire) {
                 (RESOURCE, WireValue::Len(raw)) => entry.resource.extend(raw_fields(raw).map(|(field, ..)| field)),
@@ -146,8 +157,13 @@ impl<'a> Groups<'a> {
                 _ => entry.rest.push(field),
             }
         }
-        entry.id =
-            self.hasher.hash_set(entry.resource.iter().filter_map(|field| attribute(field, resource::ATTRIBUTES)));
+        for raw in entry.resource.iter().filter_map(|field| attribute(field, resource::ATTRIBUTES)) {
+            let hash = self.hasher.hash(&[raw]);
+            entry.id = entry.id.wrapping_add(hash);
+            if let Some(sum) = self.key_index(raw).and_then(|index| entry.by_key.get_mut(index)) {
+                *sum = sum.wrapping_add(hash);
+            }
+        }
         for (number, wire) in MessageFields::new(raw) {
             let (SCOPES, WireValue::Len(raw)) = (number, wire) else { continue };
             let mut scope = Scope { id: 0, head: Vec::new() };
@@ -253,19 +269,28 @@ impl<'a> Groups<'a> {
         }
     }
 
-    /// The attributes of an item that are moved, `KeyValue` messages in the order of the keys.
-    fn moved_attributes(&mut self, item: &'a [u8], attributes_field: u32) -> Vec<&'a [u8]> {
+    /// The index of the key of an attribute, if it is one of those that are moved.
+    fn key_index(&self, attribute: &[u8]) -> Option<usize> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let key = KeyValue::parse(attribute).key;
+        self.keys.iter().position(|moved| *moved == key)
+    }
+
+    /// The attributes of an item that are moved, in the order of the keys.
+    fn moved_attributes(&mut self, item: &'a [u8], attributes_field: u32) -> Vec<Moved<'a>> {
         self.items = self.items.saturating_add(1);
-        let mut moved: Vec<(usize, &[u8])> = Vec::new();
+        let mut moved: Vec<Moved<'a>> = Vec::new();
         if !self.keys.is_empty() {
             for (number, wire) in MessageFields::new(item) {
                 let WireValue::Len(raw) = wire else { continue };
                 if number == attributes_field
-                    && let Some(index) = self.keys.iter().position(|key| *key == KeyValue::parse(raw).key)
+                    && let Some(key) = self.key_index(raw)
                     // The first one counts.
-                    && !moved.iter().any(|(other, _)| *other == index)
+                    && !moved.iter().any(|other| other.key == key)
                 {
-                    moved.push((index, raw));
+                    moved.push(Moved { key, raw });
                 }
             }
         }
@@ -274,19 +299,17 @@ impl<'a> Groups<'a> {
         } else {
             self.counts.grouped += 1;
         }
-        moved.sort_unstable_by_key(|(index, _)| *index);
-        moved.into_iter().map(|(_, raw)| raw).collect()
+        moved.sort_unstable_by_key(|attribute| attribute.key);
+        moved
     }
 
     /// The index of the scope for an item with these moved attributes.
-    fn scope_group(&mut self, entry: &Entry<'a>, scope: &Scope<'a>, moved: &[&'a [u8]]) -> usize {
+    fn scope_group(&mut self, entry: &Entry<'a>, scope: &Scope<'a>, moved: &[Moved<'a>]) -> usize {
         let mut id = entry.id;
-        if !moved.is_empty() {
-            // The sum of the attributes' hashes, as for a whole resource.
-            let is_replaced = |raw: &&[u8]| moved.iter().any(|kv| KeyValue::parse(kv).key == KeyValue::parse(raw).key);
-            let attributes = entry.resource.iter().filter_map(|field| attribute(field, resource::ATTRIBUTES));
-            id = id.wrapping_sub(self.hasher.hash_set(attributes.filter(is_replaced)));
-            id = id.wrapping_add(self.hasher.hash_set(moved.iter().copied()));
+        // The sum of the attributes' hashes, as for a whole resource.
+        for Moved { key, raw } in moved {
+            id = id.wrapping_sub(entry.by_key.get(*key).copied().unwrap_or_default());
+            id = id.wrapping_add(self.hasher.hash(&[raw]));
         }
         let resource_index = *self.by_resource.entry(id).or_insert_with(|| {
             let resource = with_moved(&entry.resource, moved);
@@ -353,30 +376,31 @@ fn attribute(field: &[u8], attributes_field: u32) -> Option<&[u8]> {
     }
 }
 
+/// Whether one of the moved attributes has the key of this one.
+fn has_key_of(moved: &[Moved<'_>], attribute: &[u8]) -> bool {
+    let key = KeyValue::parse(attribute).key;
+    moved.iter().any(|other| KeyValue::parse(other.raw).key == key)
+}
+
 /// The fields of a resource with these attributes.
-fn with_moved(fields: &[&[u8]], moved: &[&[u8]]) -> Vec<u8> {
+fn with_moved(fields: &[&[u8]], moved: &[Moved<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     for field in fields {
-        let is_replaced = attribute(field, resource::ATTRIBUTES)
-            .is_some_and(|raw| moved.iter().any(|kv| KeyValue::parse(kv).key == KeyValue::parse(raw).key));
-        if !is_replaced {
+        if !attribute(field, resource::ATTRIBUTES).is_some_and(|raw| has_key_of(moved, raw)) {
             out.extend_from_slice(field);
         }
     }
-    moved.iter().for_each(|raw| put_bytes_field(&mut out, resource::ATTRIBUTES, raw));
+    moved.iter().for_each(|attribute| put_bytes_field(&mut out, resource::ATTRIBUTES, attribute.raw));
     out
 }
 
 /// Appends an item without the attributes that are moved.
-fn put_item(out: &mut Vec<u8>, number: u32, raw: &[u8], attributes_field: u32, moved: &[&[u8]]) {
+fn put_item(out: &mut Vec<u8>, number: u32, raw: &[u8], attributes_field: u32, moved: &[Moved<'_>]) {
     if moved.is_empty() {
         put_bytes_field(out, number, raw);
         return;
     }
-    let is_kept = |field: &[u8]| {
-        !attribute(field, attributes_field)
-            .is_some_and(|raw| moved.iter().any(|kv| KeyValue::parse(kv).key == KeyValue::parse(raw).key))
-    };
+    let is_kept = |field: &[u8]| !attribute(field, attributes_field).is_some_and(|raw| has_key_of(moved, raw));
     let kept = || raw_fields(raw).map(|(field, ..)| field).filter(|field| is_kept(field));
     put_tag_and_len(out, number, kept().map(<[u8]>::len).sum());
     kept().for_each(|field| out.extend_from_slice(field));

@@ -76,3 +76,29 @@ fn key_that_is_there_twice_is_logged() {
     let it = Started::new(&GroupByAttrsFactory, "keys: [a, a, '']", Signal::Logs);
     assert!(it.context.log.take_lines()[0].contains("A grouping key is already present"));
 }
+
+#[test]
+fn resources_that_become_equal_are_joined() {
+    // In any order, one of them has the key twice.
+    let span = |entries: &[(&str, &str)]| {
+        let entries: Vec<_> = entries.iter().map(|(key, value)| (*key, string(value))).collect();
+        Span { attributes: attributes(&entries), ..Span::default() }
+    };
+    let moved = span(&[("k", "1"), ("l", "2")]);
+    let mut body = request(&[("k", string("old")), ("a", string("b")), ("k", string("older"))], vec![moved]);
+    for resource in [
+        vec![("a", string("b")), ("l", string("2")), ("k", string("1"))],
+        vec![("l", string("other")), ("a", string("b"))],
+    ] {
+        let spans =
+            if body.resource_spans.len() == 1 { vec![span(&[])] } else { vec![span(&[("l", "2"), ("k", "1")])] };
+        body.resource_spans.extend(request(&resource, spans).resource_spans);
+    }
+    let mut it = Started::new(&GroupByAttrsFactory, "keys: [k, l]", Signal::Traces);
+    let grouped = ExportTraceServiceRequest::decode(&*it.process(body.encode_to_vec())[0]).unwrap();
+    assert_eq!(grouped.resource_spans.len(), 1);
+    let mut found: Vec<_> = grouped.resource_spans[0].resource.as_ref().unwrap().attributes.iter().map(show).collect();
+    found.sort();
+    assert_eq!(found, ["a=\"b\"", "k=\"1\"", "l=\"2\""]);
+    assert_eq!(grouped.resource_spans[0].scope_spans.iter().map(|scope| scope.spans.len()).sum::<usize>(), 3);
+}

@@ -1,7 +1,8 @@
 //! The `groupbytrace` processor: waits for the spans of a trace, and passes them on together.
 //!
 //! Takes custody: a payload is delivered when its spans are stored. Nothing stored is ever dropped: the oldest traces are
-//! passed on early where there are too many, and all at a flush and at the shutdown.
+//! passed on early where there are too many, and all at a flush and at the shutdown. While the next component accepts
+//! nothing, traces stay stored; above the bounds payloads are then refused, retryably.
 
 mod config;
 mod split;
@@ -35,10 +36,16 @@ const TRACES_PER_TURN: usize = 1000;
 /// Bytes of payloads that may wait behind one that is divided on a helper thread.
 const MAX_WAITING_BYTES: usize = 64 << 20;
 
-/// Traces whose payloads were refused, at which new payloads are refused.
-const MAX_REFUSED: usize = 10_000;
+/// Payloads that are passed on and whose outcome is not known yet, at most.
+const MAX_IN_FLIGHT: usize = 64;
 
-/// The pause before refused payloads are tried again.
+/// Traces whose time is over and which the next component does not accept, at which new payloads are refused.
+const MAX_OVERDUE: usize = 10_000;
+
+/// Traces that are passed on early at most when one is stored.
+const MAX_EVICTED: usize = 4;
+
+/// The shortest pause before refused payloads are passed on again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Units of work that a byte costs when it is divided.
@@ -62,7 +69,6 @@ struct Metrics {
     in_memory: Gauge,
     waiting: Gauge,
     evicted: Counter,
-    incomplete: Counter,
     spans_released: Counter,
     traces_released: Counter,
 }
@@ -77,6 +83,11 @@ impl Metrics {
             "Maximum number of traces to hold in the internal storage [Development]",
         )
         .set(num_traces as u64);
+        // Stays zero: a trace is removed only when it is passed on.
+        counter(
+            "otelcol_processor_groupbytrace_incomplete_releases",
+            "Releases that are suspected to have been incomplete [Development]",
+        );
         Self {
             in_memory: gauge(
                 "otelcol_processor_groupbytrace_num_traces_in_memory",
@@ -89,10 +100,6 @@ impl Metrics {
             evicted: counter(
                 "otelcol_processor_groupbytrace_traces_evicted",
                 "Traces evicted from the internal buffer [Development]",
-            ),
-            incomplete: counter(
-                "otelcol_processor_groupbytrace_incomplete_releases",
-                "Releases that are suspected to have been incomplete [Development]",
             ),
             spans_released: counter(
                 "otelcol_processor_groupbytrace_spans_released",
@@ -129,7 +136,7 @@ pub(crate) struct GroupByTrace {
     traces: SeriesTable<Trace>,
     /// Spans of all of them.
     stored_spans: u64,
-    /// When each trace is passed on, in that order. One that has been passed on early is still here.
+    /// When each trace is passed on, in that order: one entry for each trace that is stored.
     deadlines: VecDeque<(MonotonicTime, SeriesId)>,
     is_timer_set: bool,
     hasher: IdentityHasher,
@@ -138,13 +145,18 @@ pub(crate) struct GroupByTrace {
     waiting: VecDeque<(Payload, Ack)>,
     waiting_bytes: usize,
     /// Payloads whose outcome is not known yet, by ack.
-    sent: BTreeMap<u64, Payload>,
+    in_flight: BTreeMap<u64, Payload>,
     next_ack: u64,
-    /// Payloads that are tried again.
-    refused: VecDeque<Payload>,
-    /// Everything is passed on, and what comes is not stored.
+    /// Payloads that are passed on again when the retry timer fires, by ack.
+    refused: BTreeMap<u64, Payload>,
+    is_retry_timer_set: bool,
+    /// More than [`MAX_OVERDUE`] traces wait for the next component.
+    is_overdue: bool,
+    /// Everything is passed on at once.
     is_draining: bool,
     is_turn_requested: bool,
+    /// Traces that may still be stored or passed on in this turn, about.
+    turn_left: usize,
     /// Traces that a flush still passes on.
     flushing: usize,
     is_eviction_reported: bool,
@@ -168,11 +180,14 @@ impl GroupByTrace {
             storing: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            sent: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
             next_ack: 0,
-            refused: VecDeque::new(),
+            refused: BTreeMap::new(),
+            is_retry_timer_set: false,
+            is_overdue: false,
             is_draining: false,
             is_turn_requested: false,
+            turn_left: TRACES_PER_TURN,
             flushing: 0,
             is_eviction_reported: false,
             log,
@@ -207,16 +222,33 @@ impl GroupByTrace {
         }
     }
 
-    /// Stores and passes on, as much as a turn permits.
+    /// Whether traces wait until the next component has accepted others. At the shutdown, when all that is passed on was
+    /// stored before, only until it does not refuse.
+    fn is_blocked(&self) -> bool {
+        !self.refused.is_empty() || !self.is_draining && self.in_flight.len() >= MAX_IN_FLIGHT
+    }
+
+    /// Whether a trace has to be passed on early before another one is stored.
+    fn is_full(&self) -> bool {
+        !self.deadlines.is_empty() && (self.traces.len() >= self.num_traces || !self.traces.has_room())
+    }
+
+    /// Stores and passes on, as much as the turn permits.
     fn run(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
-        let mut left = TRACES_PER_TURN;
         loop {
-            left = self.release_due(cx, left, downstream);
+            self.release_due(cx, downstream);
+            if self.turn_left == 0 {
+                self.request_turn(cx);
+                break;
+            }
+            if self.storing.is_some() && self.is_full() && self.is_blocked() {
+                break;
+            }
             if let Some(storing) = &mut self.storing {
                 match storing.parts.next() {
                     Some(part) => {
+                        self.turn_left -= 1;
                         self.store(cx, part, downstream);
-                        left = left.saturating_sub(1);
                     }
                     None => {
                         if let Some(storing) = self.storing.take() {
@@ -228,16 +260,14 @@ impl GroupByTrace {
                 break;
             } else if let Some((payload, ack)) = self.waiting.pop_front() {
                 self.waiting_bytes -= payload.body.len();
-                left = left.saturating_sub(payload.body.len() / 1024);
+                self.turn_left = self.turn_left.saturating_sub(payload.body.len() / 1024);
                 self.begin(cx, payload, ack);
             } else {
                 break;
             }
-            if left == 0 {
-                self.request_turn(cx);
-                break;
-            }
         }
+        let now = cx.now();
+        self.is_overdue = self.deadlines.get(MAX_OVERDUE).is_some_and(|(deadline, _)| *deadline <= now);
         self.set_timer(cx);
         self.metrics.in_memory.set(self.traces.len() as u64);
         self.metrics.waiting.set(self.waiting.len() as u64);
@@ -254,7 +284,11 @@ impl GroupByTrace {
         if known.is_some() {
             return;
         }
-        while !self.deadlines.is_empty() && (self.traces.len() >= self.num_traces || !self.traces.has_room()) {
+        for _ in 0..MAX_EVICTED {
+            if !self.is_full() || self.is_blocked() {
+                break;
+            }
+            self.turn_left = self.turn_left.saturating_sub(1);
             self.evict_oldest(downstream);
         }
         self.traces.insert(id, Trace { entries: entries.unwrap_or_default(), spans });
@@ -267,52 +301,51 @@ impl GroupByTrace {
     /// Passes the oldest trace on early.
     fn evict_oldest(&mut self, downstream: &mut Downstream) {
         let Some((_, id)) = self.deadlines.pop_front() else { return };
-        if self.release(id, downstream) {
-            self.metrics.evicted.add(1);
-            if !std::mem::replace(&mut self.is_eviction_reported, true) {
-                let fields = [("num_traces", LogField::Uint(self.num_traces as u64))];
-                self.log.warn("a trace is passed on before its time: in order to avoid this in the future, adjust the wait duration and/or number of traces to keep in memory", &fields);
-            }
+        self.release(id, downstream);
+        self.metrics.evicted.add(1);
+        if !std::mem::replace(&mut self.is_eviction_reported, true) {
+            let fields = [("num_traces", LogField::Uint(self.num_traces as u64))];
+            self.log.warn("a trace is passed on before its time: in order to avoid this in the future, adjust the wait duration and/or number of traces to keep in memory", &fields);
         }
     }
 
-    /// Passes traces on whose time has come, or that a flush waits for. Returns what is left of the turn.
-    fn release_due(&mut self, cx: &Cx<'_>, mut left: usize, downstream: &mut Downstream) -> usize {
-        while left > 0
+    /// Passes traces on whose time is over, or that a flush passes on, while the next component accepts them.
+    fn release_due(&mut self, cx: &Cx<'_>, downstream: &mut Downstream) {
+        while self.turn_left > 0
+            && !self.is_blocked()
             && let Some((deadline, id)) = self.deadlines.front().copied()
             && (self.flushing > 0 || deadline <= cx.now())
         {
             self.deadlines.pop_front();
             self.flushing = self.flushing.saturating_sub(1);
-            left -= 1;
-            if !self.release(id, downstream) {
-                self.metrics.incomplete.add(1);
-            }
+            self.turn_left -= 1;
+            self.release(id, downstream);
         }
-        left
     }
 
-    /// Passes a trace on. False: it is not there.
-    fn release(&mut self, id: SeriesId, downstream: &mut Downstream) -> bool {
-        let Some(Trace { entries, spans }) = self.traces.remove(id) else { return false };
+    /// Passes a trace on.
+    fn release(&mut self, id: SeriesId, downstream: &mut Downstream) {
+        let Some(Trace { entries, spans }) = self.traces.remove(id) else { return };
         self.stored_spans -= u64::from(spans);
         self.metrics.traces_released.add(1);
         self.metrics.spans_released.add(u64::from(spans));
         let held = self.budget.hold(entries.len() as u64);
         let body = Rope::new(entries.into(), spans);
-        self.send(Payload { signal: Signal::Traces, body, metadata: None, held }, downstream);
-        true
-    }
-
-    fn send(&mut self, payload: Payload, downstream: &mut Downstream) {
-        let id = self.next_ack;
+        let ack_id = self.next_ack;
         self.next_ack += 1;
-        self.sent.insert(id, payload.clone());
-        downstream.send(payload, downstream.new_ack(id));
+        self.send(ack_id, Payload { signal: Signal::Traces, body, metadata: None, held }, downstream);
     }
 
+    fn send(&mut self, ack_id: u64, payload: Payload, downstream: &mut Downstream) {
+        downstream.send(payload.clone(), downstream.new_ack(ack_id));
+        self.in_flight.insert(ack_id, payload);
+    }
+
+    /// Sets the timer for the next trace, unless something else happens before that lets traces be passed on.
     fn set_timer(&mut self, cx: &mut Cx<'_>) {
         if !self.is_timer_set
+            && !self.is_blocked()
+            && !self.is_turn_requested
             && let Some((deadline, _)) = self.deadlines.front()
         {
             self.is_timer_set = true;
@@ -339,15 +372,16 @@ impl Processor for GroupByTrace {
         }
         self.waiting_bytes = bytes;
         self.waiting.push_back((payload, ack));
-        if !self.is_turn_requested {
-            self.run(cx, downstream);
-        }
+        self.run(cx, downstream);
     }
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, downstream: &mut Downstream) {
         match local {
             RELEASE_KEY => self.is_timer_set = false,
-            NEXT_TURN_KEY => self.is_turn_requested = false,
+            NEXT_TURN_KEY => {
+                self.is_turn_requested = false;
+                self.turn_left = TRACES_PER_TURN;
+            }
             JOB_KEY => {
                 if let Some(Dividing { result, payload, ack }) = self.dividing.take() {
                     match result.take() {
@@ -358,26 +392,26 @@ impl Processor for GroupByTrace {
                 }
             }
             _ => {
-                for payload in std::mem::take(&mut self.refused) {
-                    self.send(payload, downstream);
+                self.is_retry_timer_set = false;
+                for (ack_id, payload) in std::mem::take(&mut self.refused) {
+                    self.send(ack_id, payload, downstream);
                 }
             }
         }
-        if !self.is_turn_requested {
-            self.run(cx, downstream);
-        }
+        self.run(cx, downstream);
     }
 
-    fn settled(&mut self, cx: &mut Cx<'_>, ack_id: u64, outcome: Outcome, _: &mut Downstream) {
-        let Some(payload) = self.sent.remove(&ack_id) else { return };
+    fn settled(&mut self, cx: &mut Cx<'_>, ack_id: u64, outcome: Outcome, downstream: &mut Downstream) {
+        let Some(payload) = self.in_flight.remove(&ack_id) else { return };
         match outcome {
             Outcome::Delivered => {}
-            Outcome::Retry { .. } => {
-                if self.refused.is_empty() {
-                    let at = cx.now() + RETRY_PAUSE;
+            Outcome::Retry { after, .. } => {
+                self.refused.insert(ack_id, payload);
+                if !std::mem::replace(&mut self.is_retry_timer_set, true) {
+                    let at = cx.now() + after.unwrap_or_default().max(RETRY_PAUSE);
                     cx.set_timer(RETRY_KEY, at);
                 }
-                self.refused.push_back(payload);
+                return;
             }
             other => {
                 let reason = format!("{other:?}");
@@ -385,10 +419,11 @@ impl Processor for GroupByTrace {
                 self.log.error("consume failed", &fields);
             }
         }
+        self.run(cx, downstream);
     }
 
     fn refusal(&self) -> Option<Outcome> {
-        (self.refused.len() >= MAX_REFUSED).then(|| Outcome::retry("the next component refuses data"))
+        self.is_overdue.then(|| Outcome::retry("the next component refuses data"))
     }
 
     fn flush(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
@@ -410,6 +445,6 @@ impl Processor for GroupByTrace {
                 .as_ref()
                 .map_or(0, |storing| storing.parts.as_slice().iter().map(|it| u64::from(it.spans)).sum())
             + self.stored_spans
-            + self.sent.values().chain(&self.refused).map(items).sum::<u64>()
+            + self.in_flight.values().chain(self.refused.values()).map(items).sum::<u64>()
     }
 }

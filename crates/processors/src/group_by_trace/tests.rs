@@ -3,7 +3,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otelcore_pdata::Signal;
-use otelcore_pipeline::Outcome;
+use otelcore_pipeline::{Error, Outcome};
 use prost::Message;
 
 use super::GroupByTraceFactory;
@@ -89,4 +89,75 @@ fn mistakes_have_the_path_of_their_key() {
         let found = messages(&GroupByTraceFactory, yaml);
         assert!(found.iter().any(|message| message.ends_with(expected)), "{found:?}");
     }
+}
+
+/// A processor with these traces in it, of which nothing is accepted until it is settled.
+fn with_traces(yaml: &str, traces: u32) -> Started {
+    let mut it = Started::new(&GroupByTraceFactory, yaml, Signal::Traces);
+    let spans = (0..traces).map(|trace| Span { trace_id: trace.to_be_bytes().repeat(4), ..Span::default() });
+    let body = request(&[], spans.collect()).encode_to_vec();
+    it.test.process(it.context.payload(Signal::Traces, otelcore_pdata::Rope::new(body.into(), traces)));
+    it
+}
+
+#[test]
+fn payloads_whose_outcome_is_not_known_are_bounded() {
+    let mut it = with_traces("wait_duration: 1s", 200);
+    it.test.run_for(Duration::from_secs(2));
+    let in_flight = it.test.take_passed_on().len();
+    assert_eq!(in_flight, 64);
+    assert_eq!(it.test.processor.held_items(), 200, "the others stay stored");
+    for ack in 0..64 {
+        it.test.settle(ack, Outcome::Delivered);
+    }
+    it.test.run_for(Duration::from_secs(1));
+    assert_eq!(it.test.take_passed_on().len(), 64);
+    assert_eq!(it.test.processor.held_items(), 136);
+}
+
+#[test]
+fn pause_before_the_next_attempt_is_that_of_the_refusal() {
+    let mut it = with_traces("wait_duration: 1s", 100);
+    it.test.run_for(Duration::from_secs(2));
+    assert_eq!(it.test.take_passed_on().len(), 64);
+    for ack in 0..64 {
+        let after = Some(Duration::from_secs(30));
+        it.test.settle(ack, Outcome::Retry { after, why: Error::new("full") });
+    }
+    it.test.run_for(Duration::from_secs(29));
+    assert!(it.test.take_passed_on().is_empty(), "nothing else is passed on");
+    it.test.run_for(Duration::from_secs(2));
+    assert_eq!(it.test.take_passed_on().len(), 64);
+    assert_eq!(it.test.processor.held_items(), 100);
+}
+
+#[test]
+fn payloads_are_refused_while_too_many_traces_wait() {
+    let mut it = with_traces("{wait_duration: 1s, num_traces: 20000}", 12_000);
+    assert!(it.test.processor.refusal().is_none());
+    it.test.run_for(Duration::from_secs(2));
+    assert_eq!(it.test.take_passed_on().len(), 64);
+    // The next event notices it.
+    it.process(body("a", &[(1, "x")]));
+    assert!(format!("{:?}", it.test.processor.refusal()).contains("Retry"));
+}
+
+#[test]
+fn full_processor_stores_what_comes_when_the_next_component_accepts_again() {
+    let mut it = with_traces("{wait_duration: 1h, num_traces: 10}", 100);
+    it.test.run_for(Duration::from_secs(1));
+    let mut passed_on = 0;
+    let mut next_ack = 0;
+    for _ in 0..10 {
+        let more = it.test.take_passed_on().len();
+        assert!(more <= 64);
+        passed_on += more;
+        for _ in 0..more {
+            it.test.settle(next_ack, Outcome::Delivered);
+            next_ack += 1;
+        }
+        it.test.run_for(Duration::from_secs(1));
+    }
+    assert_eq!((passed_on, it.test.processor.held_items()), (90, 10));
+    assert!(format!("{:?}", it.test.take_outcomes()).contains("Delivered"));
 }

@@ -25,7 +25,6 @@ use otelcore_pipeline::{
 
 use crate::edit_processor::{EditProcessor, PayloadEditor};
 use crate::owned_metric::{OwnedMetric, Point};
-use crate::value::first_match;
 
 /// Makes `metrics_transform` processors.
 #[derive(Clone, Copy, Debug)]
@@ -137,7 +136,7 @@ impl Transform {
     /// The new name for a metric of this name.
     fn new_name(&self, name: &[u8]) -> Cow<'_, [u8]> {
         if let Some(pattern) = &self.filter.regexp
-            && let Some(groups) = first_match(pattern, name)
+            && let Some(groups) = pattern.find(name)
         {
             let mut expanded = Vec::new();
             pattern.expand(&self.new_name_template, name, &groups, &mut expanded);

@@ -14,7 +14,6 @@ use otelcore_pipeline::{CODE_FIELD, Held, LogField, Outcome};
 use super::aggregate::aggregate;
 use super::{Action, MetricsTransformEditor, SubmatchCase, Transform};
 use crate::owned_metric::{AttributeValue, OwnedMetric, Point, kind_name, kind_of_field, put_attribute};
-use crate::value::first_match;
 
 /// A metric of a scope.
 struct Slot<'a> {
@@ -109,6 +108,8 @@ fn count_points(raw: &[u8]) -> usize {
 /// The output, with the count of its points.
 struct Output<'h> {
     out: Vec<u8>,
+    /// The entries that `group` makes, which are appended to it.
+    grouped: Vec<u8>,
     items: u32,
     is_changed: bool,
     held: &'h mut Held,
@@ -117,15 +118,20 @@ struct Output<'h> {
 }
 
 impl Output<'_> {
+    /// Bytes of what has been written.
+    fn len(&self) -> usize {
+        self.out.len() + self.grouped.len()
+    }
+
     /// Charges what has been written.
     fn charge(&mut self) -> Result<(), Outcome> {
         self.check(0)?;
-        self.held.try_grow(self.out.len() as u64).map_err(|no_room| Outcome::retry(no_room.to_string()))
+        self.held.try_grow(self.len() as u64).map_err(|no_room| Outcome::retry(no_room.to_string()))
     }
 
     /// Checks the length of the output with so many bytes more.
     fn check(&self, more: usize) -> Result<(), Outcome> {
-        if self.out.len().saturating_add(more) > self.limit {
+        if self.len().saturating_add(more) > self.limit {
             return Err(Outcome::permanent(OutputTooLarge { limit: self.limit }.to_string()));
         }
         Ok(())
@@ -146,13 +152,13 @@ pub(super) fn rebuild(
     let OutputLimit { factor, extra } = OutputLimit::default();
     // Each `insert` copies what it matches.
     let limit = body.len().saturating_mul(factor * (1 + transforms.len())).saturating_add(extra);
-    let mut output = Output { out: Vec::new(), items: 0, is_changed: false, held, limit };
-    let mut grouped = Vec::new();
+    let (out, grouped) = (Vec::new(), Vec::new());
+    let mut output = Output { out, grouped, items: 0, is_changed: false, held, limit };
     for part in body.parts() {
         for (field, number, wire) in raw_fields(&part.bytes) {
             match wire {
                 WireValue::Len(entry) if number == metrics::RESOURCE_METRICS => {
-                    rebuild_entry(editor, &transforms, (field, entry), &mut output, &mut grouped)?;
+                    rebuild_entry(editor, &transforms, (field, entry), &mut output)?;
                     output.charge()?;
                 }
                 _ => output.out.extend_from_slice(field),
@@ -162,6 +168,7 @@ pub(super) fn rebuild(
     if !output.is_changed {
         return Ok(None);
     }
+    let grouped = std::mem::take(&mut output.grouped);
     output.out.extend_from_slice(&grouped);
     output.charge()?;
     Ok(Some(Rope::new(output.out.into(), output.items)))
@@ -172,7 +179,6 @@ fn rebuild_entry(
     transforms: &[Transform],
     (field, entry): (&[u8], &[u8]),
     output: &mut Output<'_>,
-    grouped: &mut Vec<u8>,
 ) -> Result<(), Outcome> {
     let mut new = Vec::with_capacity(entry.len() + entry.len() / 8);
     let (mut is_changed, mut scopes) = (false, 0);
@@ -191,7 +197,7 @@ fn rebuild_entry(
                 _ => None,
             })
             .collect();
-        let mut change = ScopeChange { editor, entry, scope, grouped, output, is_changed: false, copied: 0 };
+        let mut change = ScopeChange { editor, entry, scope, output, is_changed: false, copied: 0 };
         change.transform(transforms, &mut slots)?;
         let is_scope_changed = change.is_changed;
         output.add_items(slots.iter().map(Slot::points).sum());
@@ -242,11 +248,9 @@ struct ScopeChange<'e, 'a, 'h> {
     /// The messages around.
     entry: &'a [u8],
     scope: &'a [u8],
-    /// Entries of `group`.
-    grouped: &'e mut Vec<u8>,
     output: &'e mut Output<'h>,
     is_changed: bool,
-    /// Bytes of the metrics that were copied, about.
+    /// Bytes of the metrics that were copied, and of the attributes that were added to points, about.
     copied: usize,
 }
 
@@ -256,8 +260,8 @@ impl<'a> ScopeChange<'_, 'a, '_> {
             match transform.action {
                 Action::Update => self.update(transform, slots),
                 Action::Insert => self.insert(transform, slots)?,
-                Action::Combine => self.combine(index, transform, slots),
-                Action::Group => self.group(transform, slots),
+                Action::Combine => self.combine(index, transform, slots)?,
+                Action::Group => self.group(transform, slots)?,
             }
         }
         Ok(())
@@ -339,7 +343,7 @@ impl<'a> ScopeChange<'_, 'a, '_> {
         extracted
     }
 
-    fn combine(&mut self, index: usize, transform: &'a Transform, slots: &mut Vec<Slot<'a>>) {
+    fn combine(&mut self, index: usize, transform: &'a Transform, slots: &mut Vec<Slot<'a>>) -> Result<(), Outcome> {
         let mut matching = Vec::new();
         for slot in slots.iter_mut() {
             if transform.filter.matches_name(slot.name()) {
@@ -350,7 +354,7 @@ impl<'a> ScopeChange<'_, 'a, '_> {
             }
         }
         if matching.is_empty() {
-            return;
+            return Ok(());
         }
         if let Err(reason) = can_be_combined(&matching) {
             if let Some(is_reported) = self.editor.is_reported.get_mut(index)
@@ -360,28 +364,62 @@ impl<'a> ScopeChange<'_, 'a, '_> {
                 let code = (CODE_FIELD, LogField::Str(codes::INVALID));
                 self.editor.log.warn(&reason, &[("new_name", LogField::Str(&new_name)), code]);
             }
-            return;
+            return Ok(());
         }
         let mut metrics = self.extract(transform, slots).into_iter();
-        let Some(mut combined) = metrics.next() else { return };
+        let Some(mut combined) = metrics.next() else { return Ok(()) };
         let mut points = Vec::new();
         let first = (combined.name.clone(), std::mem::take(&mut combined.points));
         for (name, its_points) in
             std::iter::once(first).chain(metrics.map(|metric| (metric.name.clone(), metric.points)))
         {
-            points.extend(with_submatches(transform, &name, its_points));
+            points.extend(self.with_submatches(transform, &name, its_points)?);
         }
         combined.name = Cow::Borrowed(&transform.new_name);
         combined.points = aggregate(combined.kind, combined.temporality, points, transform.aggregation_type);
         if transform.apply(&mut combined) {
             slots.push(Slot::of_metric(Box::new(combined)));
         }
+        Ok(())
     }
 
-    fn group(&mut self, transform: &'a Transform, slots: &mut Vec<Slot<'a>>) {
+    /// The points with an attribute for each group of the pattern that matches the name of their metric.
+    fn with_submatches(
+        &mut self,
+        transform: &Transform,
+        name: &[u8],
+        mut points: Vec<Point<'a>>,
+    ) -> Result<Vec<Point<'a>>, Outcome> {
+        let Some(pattern) = &transform.filter.regexp else { return Ok(points) };
+        let Some(groups) = pattern.find(name) else { return Ok(points) };
+        for (index, group) in groups.iter().enumerate().skip(1) {
+            let text = group.clone().and_then(|range| name.get(range)).unwrap_or_default();
+            if text.is_empty() {
+                continue;
+            }
+            let value = match transform.submatch_case {
+                None => text.to_vec(),
+                Some(SubmatchCase::Lower) => String::from_utf8_lossy(text).to_lowercase().into_bytes(),
+                Some(SubmatchCase::Upper) => String::from_utf8_lossy(text).to_uppercase().into_bytes(),
+            };
+            let key = match pattern.group_names().get(index - 1) {
+                Some(name) if !name.is_empty() => name.clone().into_bytes(),
+                _ => format!("${index}").into_bytes(),
+            };
+            let copies = points.len().saturating_mul(key.len() + value.len());
+            self.copied = self.copied.saturating_add(copies);
+            self.output.check(self.copied)?;
+            for point in &mut points {
+                point.set_attribute(Cow::Owned(key.clone()), AttributeValue::Text(Cow::Owned(value.clone())));
+            }
+        }
+        Ok(points)
+    }
+
+    fn group(&mut self, transform: &'a Transform, slots: &mut Vec<Slot<'a>>) -> Result<(), Outcome> {
         let metrics = self.extract(transform, slots);
         if metrics.is_empty() {
-            return;
+            return Ok(());
         }
         let mut scope = fields_except(self.scope, scope_metrics::METRICS);
         let mut one = Vec::new();
@@ -404,7 +442,10 @@ impl<'a> ScopeChange<'_, 'a, '_> {
         let resource = with_labels(&resource, &transform.group_resource_labels);
         put_bytes_field(&mut entry, resource_metrics::RESOURCE, &resource);
         put_bytes_field(&mut entry, resource_metrics::SCOPE_METRICS, &scope);
-        put_bytes_field(self.grouped, metrics::RESOURCE_METRICS, &entry);
+        // Each scope and each transform repeats the resource.
+        self.output.check(entry.len())?;
+        put_bytes_field(&mut self.output.grouped, metrics::RESOURCE_METRICS, &entry);
+        Ok(())
     }
 }
 
@@ -435,31 +476,6 @@ fn with_labels(resource: &[u8], labels: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
         put_attribute(&mut out, resource::ATTRIBUTES, key, otelcore_pdata::views::AnyValue::String(value));
     }
     out
-}
-
-/// The points with an attribute for each group of the pattern that matches the name of their metric.
-fn with_submatches<'a>(transform: &Transform, name: &[u8], mut points: Vec<Point<'a>>) -> Vec<Point<'a>> {
-    let Some(pattern) = &transform.filter.regexp else { return points };
-    let Some(groups) = first_match(pattern, name) else { return points };
-    for (index, group) in groups.iter().enumerate().skip(1) {
-        let text = group.clone().and_then(|range| name.get(range)).unwrap_or_default();
-        if text.is_empty() {
-            continue;
-        }
-        let value = match transform.submatch_case {
-            None => text.to_vec(),
-            Some(SubmatchCase::Lower) => String::from_utf8_lossy(text).to_lowercase().into_bytes(),
-            Some(SubmatchCase::Upper) => String::from_utf8_lossy(text).to_uppercase().into_bytes(),
-        };
-        let key = match pattern.group_names().get(index - 1) {
-            Some(name) if !name.is_empty() => name.clone().into_bytes(),
-            _ => format!("${index}").into_bytes(),
-        };
-        for point in &mut points {
-            point.set_attribute(Cow::Owned(key.clone()), AttributeValue::Text(Cow::Owned(value.clone())));
-        }
-    }
-    points
 }
 
 fn attribute_keys<'m>(metric: &'m OwnedMetric<'_>) -> BTreeSet<&'m [u8]> {

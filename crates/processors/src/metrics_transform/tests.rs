@@ -168,3 +168,43 @@ fn mistakes_have_the_path_of_their_key() {
         assert!(found.iter().any(|message| message.ends_with(expected)), "{found:?}");
     }
 }
+
+/// The outcome of a body that is not passed on.
+fn refused(yaml: &str, body: Vec<u8>) -> String {
+    let mut it = Started::new(&MetricsTransformFactory, yaml, Signal::Metrics);
+    assert!(it.process(body).is_empty());
+    format!("{:?}", it.test.take_outcomes())
+}
+
+#[test]
+fn resource_that_each_group_repeats_is_bounded() {
+    let body = |scopes: usize| {
+        let mut body = Body::new();
+        {
+            let mut entry = body.resource_metrics();
+            entry.resource().attributes().string(b"long", &[b'x'; 1 << 16]);
+            for _ in 0..scopes {
+                gauge(&mut entry.scope_metrics().metric(), "m", &[("k", "v", 1)]);
+            }
+        }
+        body.bytes().to_vec()
+    };
+    let yaml = "transforms: [{include: m, action: group, group_resource_labels: {g: h}}]";
+    assert_eq!(transformed(yaml, body(10)).len(), 10);
+    let outcomes = refused(yaml, body(2000));
+    assert!(outcomes.contains("Permanent") && outcomes.contains("the changed telemetry is larger than"), "{outcomes}");
+}
+
+#[test]
+fn name_that_each_point_repeats_is_bounded() {
+    let yaml = "transforms: [{include: '^m_(?P<kind>.*)$', match_type: regexp, action: combine, new_name: m, \
+                aggregation_type: sum}]";
+    let body = |points: i64| {
+        let values: Vec<String> = (0..points).map(|point| point.to_string()).collect();
+        let points: Vec<_> = values.iter().map(|value| ("k", value.as_str(), 1)).collect();
+        gauges(&[(&format!("m_{}", "x".repeat(1 << 16)), &points)])
+    };
+    assert_eq!(transformed(yaml, body(10)).len(), 1);
+    let outcomes = refused(yaml, body(2000));
+    assert!(outcomes.contains("Permanent") && outcomes.contains("the changed telemetry is larger than"), "{outcomes}");
+}

@@ -5,6 +5,7 @@ use otelcore_ottl::{
     Arguments, BuildError, Callable, Editor, EvalError, Execution, Expression, Function, List, ListKind, Parameter,
     ParameterKind, Value,
 };
+use otelcore_pdata::edit::MetricKind;
 
 use super::metrics::convert::SummaryValue;
 use super::metrics::explicit_buckets::Distribution;
@@ -19,19 +20,45 @@ type MakeMetric = dyn Fn(&OwnedMetric) -> Result<Option<OwnedMetric>, String> + 
 type ChangeMetric = dyn Fn(&mut OwnedMetric, &Execution<'_>) -> Result<bool, String> + Send + Sync;
 
 /// Adds a metric that is made of the metric.
-struct AddMetric(Box<MakeMetric>);
+struct AddMetric {
+    kinds: Kinds,
+    make: Box<MakeMetric>,
+}
 
 /// Changes the metric.
-struct Change(Box<ChangeMetric>);
+struct Change {
+    kinds: Kinds,
+    change: Box<ChangeMetric>,
+}
 
-fn add(make: impl Fn(&OwnedMetric) -> Result<Option<OwnedMetric>, String> + Send + Sync + 'static) -> Callable {
-    Callable::editor(AddMetric(Box::new(make)))
+/// The kinds of metrics with which a function does something. Metrics of other kinds are not copied for it, which matters
+/// in the context of data points, where the copy would be made once a point.
+type Kinds = &'static [MetricKind];
+
+/// For functions that fail on metrics of a kind that they don't support.
+const ALL: Kinds = &[
+    MetricKind::Empty,
+    MetricKind::Gauge,
+    MetricKind::Sum,
+    MetricKind::Histogram,
+    MetricKind::ExponentialHistogram,
+    MetricKind::Summary,
+];
+
+const HISTOGRAMS: Kinds = &[MetricKind::Histogram, MetricKind::ExponentialHistogram];
+
+fn add(
+    kinds: Kinds,
+    make: impl Fn(&OwnedMetric) -> Result<Option<OwnedMetric>, String> + Send + Sync + 'static,
+) -> Callable {
+    Callable::editor(AddMetric { kinds, make: Box::new(make) })
 }
 
 fn change(
+    kinds: Kinds,
     change: impl Fn(&mut OwnedMetric, &Execution<'_>) -> Result<bool, String> + Send + Sync + 'static,
 ) -> Callable {
-    Callable::editor(Change(Box::new(change)))
+    Callable::editor(Change { kinds, change: Box::new(change) })
 }
 
 /// No other context declares these functions.
@@ -42,7 +69,9 @@ fn access<'a>(context: &'a mut (dyn ContextMut + '_)) -> Result<&'a mut dyn Metr
 impl Editor for AddMetric {
     fn run(&self, execution: &mut Execution<'_>) -> Result<(), EvalError> {
         let metric = access(execution.context_mut())?;
-        if let Some(made) = (self.0)(&metric.copy()).map_err(EvalError::new)? {
+        if self.kinds.contains(&metric.kind())
+            && let Some(made) = (self.make)(&metric.copy()).map_err(EvalError::new)?
+        {
             metric.append(made);
         }
         Ok(())
@@ -51,14 +80,15 @@ impl Editor for AddMetric {
 
 impl Editor for Change {
     fn run(&self, execution: &mut Execution<'_>) -> Result<(), EvalError> {
-        let mut metric = access(execution.context_mut())?.copy();
-        if !(self.0)(&mut metric, execution).map_err(EvalError::new)? {
+        let metric = access(execution.context_mut())?;
+        if !self.kinds.contains(&metric.kind()) {
             return Ok(());
         }
-        access(execution.context_mut())?.change(&mut |owned| {
-            *owned = std::mem::take(&mut metric);
-            Ok(())
-        })
+        let mut metric = metric.copy();
+        if !(self.change)(&mut metric, execution).map_err(EvalError::new)? {
+            return Ok(());
+        }
+        access(execution.context_mut())?.replace(metric)
     }
 }
 
@@ -88,7 +118,7 @@ const EXTRACT_PARAMETERS: &[Parameter] =
 
 fn build_extract(arguments: &mut Arguments, what: Extracted, default: &str) -> Result<Callable, BuildError> {
     let (is_monotonic, suffix) = (is_monotonic(arguments, 0)?, suffix(arguments, 1, default)?);
-    Ok(add(move |metric| extract::extract(metric, what, is_monotonic, &suffix)))
+    Ok(add(ALL, move |metric| extract::extract(metric, what, is_monotonic, &suffix)))
 }
 
 /// The sums of histograms and summaries as a metric.
@@ -121,7 +151,7 @@ pub(super) const EXTRACT_PERCENTILE_METRIC: Function = Function {
         }
         let suffix = arguments.literal_string(1)?.filter(|suffix| !suffix.is_empty());
         let suffix = suffix.unwrap_or_else(|| format!("_{}", percentile::percentile_name(wanted)));
-        Ok(add(move |metric| percentile::extract_percentile(metric, wanted, suffix.as_bytes())))
+        Ok(add(HISTOGRAMS, move |metric| percentile::extract_percentile(metric, wanted, suffix.as_bytes())))
     },
 };
 
@@ -131,7 +161,7 @@ pub(super) const CONVERT_GAUGE_TO_SUM: Function = Function {
     parameters: &[Parameter::new("StringAggTemp", LITERAL_STRING), Parameter::new("Monotonic", LITERAL_BOOL)],
     build: |arguments| {
         let (temporality, is_monotonic) = (temporality(arguments, 0)?, is_monotonic(arguments, 1)?);
-        Ok(change(move |metric, _| Ok(convert::gauge_to_sum(metric, temporality, is_monotonic))))
+        Ok(change(&[MetricKind::Gauge], move |metric, _| Ok(convert::gauge_to_sum(metric, temporality, is_monotonic))))
     },
 };
 
@@ -139,7 +169,7 @@ pub(super) const CONVERT_GAUGE_TO_SUM: Function = Function {
 pub(super) const CONVERT_SUM_TO_GAUGE: Function = Function {
     name: "convert_sum_to_gauge",
     parameters: &[],
-    build: |_| Ok(change(|metric, _| Ok(convert::sum_to_gauge(metric)))),
+    build: |_| Ok(change(&[MetricKind::Sum], |metric, _| Ok(convert::sum_to_gauge(metric)))),
 };
 
 /// A second metric that differs in its name, description or unit.
@@ -197,7 +227,7 @@ pub(super) const SCALE_METRIC: Function = Function {
     ],
     build: |arguments| {
         let (multiplier, unit) = (double(arguments, 0)?, arguments.optional_expression(1)?);
-        Ok(change(move |metric, execution| {
+        Ok(change(ALL, move |metric, execution| {
             let unit = match &unit {
                 None => None,
                 Some(unit) => match unit.string(&execution.view()) {
@@ -231,7 +261,7 @@ pub(super) const AGGREGATE_ON_ATTRIBUTES: Function = Function {
     ],
     build: |arguments| {
         let (aggregation, keys) = (aggregation(arguments)?, arguments.literal_strings(1)?.map(bytes));
-        Ok(change(move |metric, _| aggregate::on_attributes(metric, aggregation, keys.as_deref()).map(|()| true)))
+        Ok(change(ALL, move |metric, _| aggregate::on_attributes(metric, aggregation, keys.as_deref()).map(|()| true)))
     },
 };
 
@@ -249,7 +279,7 @@ pub(super) const AGGREGATE_ON_ATTRIBUTE_VALUE: Function = Function {
         let key = arguments.literal_string(1)?.unwrap_or_default();
         let values = bytes(arguments.literal_strings(2)?.unwrap_or_default());
         let new_value = arguments.literal_string(3)?.unwrap_or_default();
-        Ok(change(move |metric, _| {
+        Ok(change(ALL, move |metric, _| {
             aggregate::on_attribute_value(metric, aggregation, key.as_bytes(), &values, new_value.as_bytes())
                 .map(|()| true)
         }))
@@ -275,7 +305,7 @@ pub(super) const CONVERT_EXPONENTIAL_HISTOGRAM_TO_HISTOGRAM: Function = Function
         if bounds.is_empty() {
             return Err(BuildError::new("explicit bounds cannot be empty: []"));
         }
-        Ok(change(move |metric, execution| {
+        Ok(change(&[MetricKind::ExponentialHistogram], move |metric, execution| {
             let environment = execution.view().environment();
             let mut random = || environment.random();
             Ok(explicit_buckets::to_explicit_buckets(metric, distribution, &bounds, &mut random))
@@ -289,7 +319,9 @@ pub(super) const CONVERT_SUMMARY_QUANTILE_VAL_TO_GAUGE: Function = Function {
     parameters: &[Parameter::optional("AttributeKey", LITERAL_STRING), Parameter::optional("Suffix", LITERAL_STRING)],
     build: |arguments| {
         let (attribute, suffix) = (suffix(arguments, 0, "quantile")?, suffix(arguments, 1, ".quantiles")?);
-        Ok(add(move |metric| Ok(convert::summary_quantiles_to_gauge(metric, &attribute, &suffix))))
+        Ok(add(&[MetricKind::Summary], move |metric| {
+            Ok(convert::summary_quantiles_to_gauge(metric, &attribute, &suffix))
+        }))
     },
 };
 
@@ -302,7 +334,9 @@ const SUMMARY_PARAMETERS: &[Parameter] = &[
 fn build_summary(arguments: &mut Arguments, value: SummaryValue, default: &str) -> Result<Callable, BuildError> {
     let (temporality, is_monotonic) = (temporality(arguments, 0)?, is_monotonic(arguments, 1)?);
     let suffix = suffix(arguments, 2, default)?;
-    Ok(add(move |metric| Ok(convert::summary_to_sum(metric, value, temporality, is_monotonic, &suffix))))
+    Ok(add(&[MetricKind::Summary], move |metric| {
+        Ok(convert::summary_to_sum(metric, value, temporality, is_monotonic, &suffix))
+    }))
 }
 
 /// The sums of a summary as a metric.

@@ -13,6 +13,9 @@ const MAX_SUMMARY_BYTES: usize = 64 << 10;
 const MAX_GROWTH: usize = 16;
 const MAX_ADDED: usize = 64 << 10;
 
+/// The mask of a value whose other mask would be longer than that.
+const TOO_LONG_MASK: &[u8] = b"****";
+
 /// What is done with an attribute.
 #[derive(Debug)]
 pub(super) enum Decision {
@@ -55,6 +58,11 @@ impl Done {
         let list = || KeyList { room, ..KeyList::default() };
         Self { redacted: list(), masked: list(), allowed: list(), ignored: KeyList::default() }
     }
+}
+
+/// Bytes of a masked value at most.
+fn longest_mask_of(value: &[u8]) -> usize {
+    MAX_GROWTH * value.len() + MAX_ADDED
 }
 
 /// A value as text.
@@ -126,8 +134,11 @@ impl Rules {
                 out.push(b'\n');
             }
             self.mask.put(line, &mut out);
+            if out.len() > longest_mask_of(value) {
+                return TOO_LONG_MASK.to_vec();
+            }
         }
-        self.bounded(value, out)
+        out
     }
 
     /// The value with what is blocked in it masked; `None` if nothing is.
@@ -137,17 +148,16 @@ impl Rules {
             let text = masked.as_deref().unwrap_or(value);
             let mut out = Vec::new();
             let (mut end, mut is_found) = (0, false);
-            let limit = MAX_GROWTH * value.len() + MAX_ADDED;
             let found = pattern.find_all(text, |groups| {
                 let Some(Some(found)) = groups.first() else { return Ok(()) };
                 is_found = true;
                 out.extend_from_slice(text.get(end..found.start).unwrap_or_default());
                 self.mask.put(text.get(found.clone()).unwrap_or_default(), &mut out);
                 end = found.end;
-                if out.len() > limit { Err(()) } else { Ok(()) }
+                if out.len() > longest_mask_of(value) { Err(()) } else { Ok(()) }
             });
             if found.is_err() {
-                return Some(b"****".to_vec());
+                return Some(TOO_LONG_MASK.to_vec());
             }
             if is_found {
                 out.extend_from_slice(text.get(end..).unwrap_or_default());
@@ -155,11 +165,6 @@ impl Rules {
             }
         }
         masked.filter(|masked| masked != value)
-    }
-
-    /// A value that became too long has a short mask.
-    fn bounded(&self, value: &[u8], masked: Vec<u8>) -> Vec<u8> {
-        if masked.len() > MAX_GROWTH * value.len() + MAX_ADDED { b"****".to_vec() } else { masked }
     }
 
     /// Changes the values in the body of a log record, a map or a list. False: nothing changes.

@@ -83,6 +83,9 @@ fn value_that_would_grow_without_bound_is_masked_as_a_whole() {
     let key = "k".repeat(64);
     let yaml = format!("{{allow_all_keys: true, blocked_values: ['x'], hash_function: hmac-sha512, hmac_key: {key}}}");
     assert_eq!(redacted(&yaml, &[("a", string(&"x".repeat(100_000)))]), ["a=\"****\""]);
+    let by_key =
+        format!("{{allow_all_keys: true, blocked_key_patterns: [a], hash_function: hmac-sha512, hmac_key: {key}}}");
+    assert_eq!(redacted(&by_key, &[("a", string(&"\n".repeat(100_000)))]), ["a=\"****\""]);
 }
 
 #[test]
