@@ -38,11 +38,6 @@ pub(crate) trait PayloadEditor: Editor + Send + 'static {
         Ok(None)
     }
 
-    /// Called once, before the first payload, with the time and a random number.
-    fn start(&mut self, now: WallTime, random: u64) {
-        let _ = (now, random);
-    }
-
     /// The time at which the next payload begins; called before [`PayloadEditor::begin`].
     fn set_time(&mut self, now: WallTime) {
         let _ = now;
@@ -197,7 +192,8 @@ struct RunningJob<E> {
 
 /// One instance, of one pipeline.
 pub(crate) struct EditProcessor<E> {
-    new_editor: Box<dyn Fn() -> E>,
+    /// Makes an editor of the time and a random number.
+    new_editor: Box<dyn Fn(WallTime, u64) -> E>,
     /// `None` while it is in use.
     editor: Option<E>,
     job: Option<RunningJob<E>>,
@@ -210,7 +206,7 @@ pub(crate) struct EditProcessor<E> {
 }
 
 impl<E: PayloadEditor> EditProcessor<E> {
-    pub(crate) fn new(new_editor: impl Fn() -> E + 'static) -> Self {
+    pub(crate) fn new(new_editor: impl Fn(WallTime, u64) -> E + 'static) -> Self {
         Self {
             new_editor: Box::new(new_editor),
             editor: None,
@@ -223,10 +219,8 @@ impl<E: PayloadEditor> EditProcessor<E> {
         }
     }
 
-    fn started_editor(&self, cx: &mut Cx<'_>) -> E {
-        let mut editor = (self.new_editor)();
-        editor.start(cx.wall_time(), cx.random());
-        editor
+    fn make_editor(&self, cx: &mut Cx<'_>) -> E {
+        (self.new_editor)(cx.wall_time(), cx.random())
     }
 
     /// Edits a payload and passes it on, or gives it to a helper thread.
@@ -238,7 +232,7 @@ impl<E: PayloadEditor> EditProcessor<E> {
         work: &mut StepBudget,
         downstream: &mut Downstream,
     ) {
-        let mut editor = self.editor.take().unwrap_or_else(|| self.started_editor(cx));
+        let mut editor = self.editor.take().unwrap_or_else(|| self.make_editor(cx));
         editor.set_time(cx.wall_time());
         editor.begin(&payload);
         let limit = editor.output_limit(&payload);
@@ -327,7 +321,7 @@ impl<E: PayloadEditor> EditProcessor<E> {
 
 impl<E: PayloadEditor> Processor for EditProcessor<E> {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let editor = self.started_editor(cx);
+        let editor = self.make_editor(cx);
         self.expiry_interval = editor.expiry_interval();
         if let Some(interval) = self.expiry_interval {
             cx.set_timer(EXPIRY_KEY, cx.now() + interval);
@@ -366,7 +360,7 @@ impl<E: PayloadEditor> Processor for EditProcessor<E> {
                 // It has panicked.
                 None => {
                     ack.settle(Outcome::Lost(LossReason::Dropped));
-                    self.editor = Some(self.started_editor(cx));
+                    self.editor = Some(self.make_editor(cx));
                 }
             }
             if self.is_expiry_due {

@@ -1,9 +1,6 @@
-//! Values of a configuration as attribute values, and matches of patterns.
-
-use std::ops::Range;
+//! Values of a configuration as attribute values.
 
 use otelcore_config::{ConfigNode, NodeValue};
-use otelcore_go_regexp::GoRegexp;
 use otelcore_pdata::{MAX_NESTING, Value};
 
 /// The attribute value of any value of a configuration.
@@ -35,17 +32,6 @@ fn convert(node: &ConfigNode, levels_left: u8) -> Value {
             Value::Map(map.iter().map(|entry| (entry.key.as_bytes().to_vec(), inner(&entry.node))).collect())
         }
     }
-}
-
-/// Where the groups of the first match are in a text, from the whole match on.
-pub(crate) fn first_match(pattern: &GoRegexp, text: &[u8]) -> Option<Vec<Option<Range<usize>>>> {
-    let mut found = None;
-    let ended = pattern.find_all(text, |groups| {
-        found = Some(groups.to_vec());
-        Err(())
-    });
-    // An error ends the search at the first match.
-    ended.err().and(found)
 }
 
 /// The name of the value's type in Go's messages.

@@ -72,7 +72,7 @@ impl ComponentType for AttributesFactory {
             }
         }
         let matchers = Arc::new(matchers);
-        let new_editor = move || AttributesEditor {
+        let new_editor = move |_, _| AttributesEditor {
             matchers: matchers.clone(),
             signal: Signal::Traces,
             entry: EntryMatch::default(),

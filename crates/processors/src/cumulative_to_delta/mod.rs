@@ -20,7 +20,7 @@ use otelcore_pdata::edit::{
 };
 use otelcore_pdata::views::{MetricData, Temporality};
 use otelcore_pipeline::{
-    Budget, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Counter, Gauge, LogField, Logger,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Counter, Gauge, LogField, Logger,
     MetricsLevel, Payload, StartError, Telemetry, WallTime,
 };
 
@@ -48,8 +48,22 @@ impl ComponentType for CumulativeToDeltaFactory {
         let max_staleness = config.max_staleness;
         let (budget, log) = (context.budget.clone(), context.log.clone());
         let metrics = Metrics::new(context.telemetry, &context.id.to_string());
-        let new_editor = move || {
-            CumulativeToDelta::new(matcher.clone(), initial_value, max_staleness, &budget, log.clone(), metrics.clone())
+        let new_editor = move |now: WallTime, random| CumulativeToDelta {
+            matcher: matcher.clone(),
+            initial_value,
+            max_staleness,
+            series: SeriesTable::new(&budget, random),
+            hasher: IdentityHasher::new(random),
+            started: now.0,
+            log: log.clone(),
+            is_mismatch_reported: false,
+            metrics: metrics.clone(),
+            converted: [0; KINDS.len()],
+            dropped: [[0; DropReason::ALL.len()]; KINDS.len()],
+            resource: 0,
+            scope: 0,
+            metric: 0,
+            kind: 0,
         };
         Ok(Component::Processor(Box::new(EditProcessor::new(new_editor))))
     }
@@ -106,7 +120,6 @@ struct CumulativeToDelta {
     initial_value: InitialValue,
     /// Zero: series are kept for ever.
     max_staleness: Duration,
-    budget: Arc<Budget>,
     series: SeriesTable<LastPoint>,
     hasher: IdentityHasher,
     /// When the processor started.
@@ -127,34 +140,6 @@ struct CumulativeToDelta {
 }
 
 impl CumulativeToDelta {
-    fn new(
-        matcher: Arc<MetricMatcher>,
-        initial_value: InitialValue,
-        max_staleness: Duration,
-        budget: &Arc<Budget>,
-        log: Logger,
-        metrics: Metrics,
-    ) -> Self {
-        Self {
-            matcher,
-            initial_value,
-            max_staleness,
-            budget: budget.clone(),
-            series: SeriesTable::new(budget, 0),
-            hasher: IdentityHasher::new(0),
-            started: 0,
-            log,
-            is_mismatch_reported: false,
-            metrics,
-            converted: [0; KINDS.len()],
-            dropped: [[0; DropReason::ALL.len()]; KINDS.len()],
-            resource: 0,
-            scope: 0,
-            metric: 0,
-            kind: 0,
-        }
-    }
-
     fn drop_point(&mut self, reason: DropReason) -> Keep {
         if let Some(count) = self.dropped.get_mut(self.kind).and_then(|of_kind| of_kind.get_mut(reason as usize)) {
             *count += 1;
@@ -194,12 +179,6 @@ impl CumulativeToDelta {
 
 impl PayloadEditor for CumulativeToDelta {
     fn begin(&mut self, _: &Payload) {}
-
-    fn start(&mut self, now: WallTime, random: u64) {
-        self.started = now.0;
-        self.hasher = IdentityHasher::new(random);
-        self.series = SeriesTable::new(&self.budget, random);
-    }
 
     fn output_limit(&self, _: &Payload) -> OutputLimit {
         OutputLimit::default()

@@ -7,7 +7,6 @@ mod aggregate;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aggregate::{Refusal, Total};
@@ -18,8 +17,8 @@ use otelcore_pdata::edit::{
 };
 use otelcore_pdata::views::{MetricData, Temporality};
 use otelcore_pipeline::{
-    Budget, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Counter, Gauge, MetricsLevel,
-    Payload, StartError, Telemetry, WallTime,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Counter, Gauge, MetricsLevel, Payload,
+    StartError, Telemetry, WallTime,
 };
 
 use crate::edit_processor::{EditProcessor, PayloadEditor};
@@ -64,13 +63,12 @@ impl ComponentType for DeltaToCumulativeFactory {
         let metrics = Metrics::new(context.telemetry, &context.id.to_string(), config);
         let (budget, max_stale) = (context.budget.clone(), config.max_stale);
         let max_streams = usize::try_from(config.max_streams).unwrap_or(usize::MAX);
-        let new_editor = move || DeltaToCumulative {
+        let new_editor = move |now: WallTime, random| DeltaToCumulative {
             max_stale,
             max_streams,
-            series: SeriesTable::new(&budget, 0),
-            budget: budget.clone(),
-            hasher: IdentityHasher::new(0),
-            now: 0,
+            series: SeriesTable::new(&budget, random),
+            hasher: IdentityHasher::new(random),
+            now: now.0,
             metrics: metrics.clone(),
             counts: [0; Refusal::NAMES.len()],
             resource: 0,
@@ -126,7 +124,6 @@ struct DeltaToCumulative {
     max_stale: Duration,
     max_streams: usize,
     series: SeriesTable<Total>,
-    budget: Arc<Budget>,
     hasher: IdentityHasher,
     /// Nanoseconds since the epoch.
     now: u64,
@@ -148,12 +145,6 @@ impl DeltaToCumulative {
 }
 
 impl PayloadEditor for DeltaToCumulative {
-    fn start(&mut self, now: WallTime, random: u64) {
-        self.now = now.0;
-        self.hasher = IdentityHasher::new(random);
-        self.series = SeriesTable::new(&self.budget, random);
-    }
-
     fn set_time(&mut self, now: WallTime) {
         self.now = now.0;
     }

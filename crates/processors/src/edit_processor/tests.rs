@@ -43,7 +43,7 @@ const LONG: u64 = u64::MAX;
 
 impl Fixture {
     fn new(bytes: usize, cost: u64) -> Self {
-        let processor = EditProcessor::new(move || AddAttribute { bytes, cost });
+        let processor = EditProcessor::new(move |_, _| AddAttribute { bytes, cost });
         Self { test: ProcessorTest::new(Box::new(processor)), context: TestContext::new() }
     }
 

@@ -35,12 +35,17 @@ pub(super) type SignalRules = [Option<Arc<Rules>>; 3];
 
 pub(super) struct FilterEditor {
     rules: SignalRules,
+    /// By signal: see [`PayloadEditor::cost_per_byte`].
+    costs: [u64; 3],
+    /// By signal: how many conditions there are before those of it.
+    first_reports: [usize; 3],
     /// That of the payload.
     signal: Signal,
     /// The pass, and how many conditions there are before those of it.
     pass: usize,
     first_report: usize,
     evaluator: Evaluator,
+    request: RequestHeaders,
     entry: EntryMatch,
     buffer: Vec<u8>,
     event_index: i64,
@@ -52,7 +57,6 @@ pub(super) struct FilterEditor {
 struct Evaluator {
     state: State,
     environment: FixedEnvironment,
-    request: RequestHeaders,
     counts: FailureCounts,
     /// Why the payload is refused.
     failure: Option<String>,
@@ -83,11 +87,8 @@ macro_rules! holds {
             None => false,
             Some((pass, conditions)) => {
                 let first = $self.first_report + reports_before(pass, conditions);
-                let request = std::mem::take(&mut $self.evaluator.request);
-                let $request = &request;
-                let holds = $self.evaluator.holds(conditions, first, &$context);
-                $self.evaluator.request = request;
-                holds
+                let $request = &$self.request;
+                $self.evaluator.holds(conditions, first, &$context)
             }
         }
     }};
@@ -99,29 +100,56 @@ fn reports_before(pass: &LevelConditions, conditions: &ConditionSequence) -> usi
     before.map(|sequence| sequence.conditions().len()).sum()
 }
 
-fn rules_of(rules: &SignalRules, signal: Signal) -> Option<&Arc<Rules>> {
-    let [traces, metrics, logs] = rules;
+fn of_signal<T>(all: &[T; 3], signal: Signal) -> &T {
+    let [traces, metrics, logs] = all;
     match signal {
-        Signal::Traces => traces.as_ref(),
-        Signal::Metrics => metrics.as_ref(),
-        Signal::Logs => logs.as_ref(),
+        Signal::Traces => traces,
+        Signal::Metrics => metrics,
+        Signal::Logs => logs,
     }
 }
 
+fn rules_of(rules: &SignalRules, signal: Signal) -> Option<&Arc<Rules>> {
+    of_signal(rules, signal).as_ref()
+}
+
+/// Units of work that a byte costs at most.
+fn cost_of(rules: &Rules) -> u64 {
+    let older = match &rules.older {
+        None => 0,
+        Some(OlderFilter::Items(matcher)) => matcher.cost_per_byte(),
+        Some(OlderFilter::Metrics { .. }) => 16,
+    };
+    rules.texts().map(|(text, _)| cost_of_text(text)).sum::<u64>() + older
+}
+
 impl FilterEditor {
-    pub(super) fn new(rules: SignalRules, reports: FailureReports, metrics: FilterMetrics) -> Self {
+    pub(super) fn new(
+        rules: SignalRules,
+        reports: FailureReports,
+        metrics: FilterMetrics,
+        environment: FixedEnvironment,
+    ) -> Self {
+        let mut before = 0;
+        let first_reports = rules.each_ref().map(|rules| {
+            let first = before;
+            before += rules.iter().map(|rules| rules.texts().count()).sum::<usize>();
+            first
+        });
         Self {
+            costs: rules.each_ref().map(|rules| rules.as_deref().map_or(0, cost_of)),
+            first_reports,
             rules,
             signal: Signal::Traces,
             pass: 0,
             first_report: 0,
             evaluator: Evaluator {
                 state: State::default(),
-                environment: FixedEnvironment::new(0, 0),
-                request: RequestHeaders::default(),
+                environment,
                 counts: FailureCounts::default(),
                 failure: None,
             },
+            request: RequestHeaders::default(),
             entry: EntryMatch::default(),
             buffer: Vec::new(),
             event_index: 0,
@@ -285,15 +313,9 @@ impl PayloadEditor for FilterEditor {
     fn begin(&mut self, payload: &Payload) {
         self.signal = payload.signal;
         self.pass = 0;
-        let before = payload.signal as usize;
-        let conditions = |rules: &Arc<Rules>| rules.texts().count();
-        self.first_report = self.rules.iter().take(before).flatten().map(conditions).sum();
-        self.evaluator.request = RequestHeaders(payload.metadata.clone());
+        self.first_report = *of_signal(&self.first_reports, payload.signal);
+        self.request = RequestHeaders(payload.metadata.clone());
         self.evaluator.failure = None;
-    }
-
-    fn start(&mut self, now: WallTime, random: u64) {
-        self.evaluator.environment = FixedEnvironment::new(now.0.cast_signed(), random);
     }
 
     fn set_time(&mut self, now: WallTime) {
@@ -305,13 +327,7 @@ impl PayloadEditor for FilterEditor {
     }
 
     fn cost_per_byte(&self) -> u64 {
-        let Some(rules) = rules_of(&self.rules, self.signal) else { return 0 };
-        let older = match &rules.older {
-            None => 0,
-            Some(OlderFilter::Items(matcher)) => matcher.cost_per_byte(),
-            Some(OlderFilter::Metrics { .. }) => 16,
-        };
-        rules.texts().map(|(text, _)| cost_of_text(text)).sum::<u64>() + older
+        *of_signal(&self.costs, self.signal)
     }
 
     fn begin_next_pass(&mut self) -> bool {
@@ -326,7 +342,7 @@ impl PayloadEditor for FilterEditor {
     }
 
     fn end(&mut self, edited: Option<&Edited>) {
-        self.evaluator.request = RequestHeaders::default();
+        self.request = RequestHeaders::default();
         let counter = match self.signal {
             Signal::Traces => &self.metrics.spans,
             Signal::Metrics => &self.metrics.points,

@@ -11,9 +11,10 @@ mod tests;
 
 use std::sync::Arc;
 
+use otelcore_ottl::FixedEnvironment;
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
-    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, MetricsLevel, StartError,
+    BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, MetricsLevel, StartError, WallTime,
 };
 
 use crate::edit_processor::EditProcessor;
@@ -61,10 +62,15 @@ impl ComponentType for FilterFactory {
             logs: counter("otelcol_processor_filter_logs_filtered", "Number of logs dropped by the filter processor"),
         };
         let (telemetry, id, log) = (context.telemetry.clone(), context.id.clone(), context.log.clone());
-        let new_editor = move || {
+        let new_editor = move |now: WallTime, random| {
             let texts = rules.iter().flatten().flat_map(|rules| rules.texts());
             let reports = FailureReports::new(&telemetry, &id, &log, texts);
-            FilterEditor::new(rules.clone(), reports, metrics.clone())
+            FilterEditor::new(
+                rules.clone(),
+                reports,
+                metrics.clone(),
+                FixedEnvironment::new(now.0.cast_signed(), random),
+            )
         };
         Ok(Component::Processor(Box::new(EditProcessor::new(new_editor))))
     }

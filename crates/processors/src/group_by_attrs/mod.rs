@@ -14,7 +14,7 @@ use otelcore_pdata::edit::{Edited, Editor, OutputLimit};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Counter, Held, Histogram, LogField,
-    MetricsLevel, Outcome, Payload, StartError, Telemetry, WallTime,
+    MetricsLevel, Outcome, Payload, StartError, Telemetry,
 };
 
 use crate::edit_processor::{EditProcessor, PayloadEditor};
@@ -53,9 +53,9 @@ impl ComponentType for GroupByAttrsFactory {
         }
         let keys: Arc<[Vec<u8>]> = keys.into();
         let telemetry = context.telemetry.clone();
-        let new_editor = move || GroupByAttrs {
+        let new_editor = move |_, random| GroupByAttrs {
             keys: keys.clone(),
-            hasher: IdentityHasher::new(0),
+            hasher: IdentityHasher::new(random),
             signal: Signal::Traces,
             counts: None,
             metrics: Signal::ALL.map(|signal| Metrics::new(&telemetry, signal)),
@@ -145,10 +145,6 @@ impl Editor for GroupByAttrs {}
 
 impl PayloadEditor for GroupByAttrs {
     const REBUILDS: bool = true;
-
-    fn start(&mut self, _: WallTime, random: u64) {
-        self.hasher = IdentityHasher::new(random);
-    }
 
     fn begin(&mut self, payload: &Payload) {
         self.signal = payload.signal;

@@ -46,7 +46,7 @@ impl ComponentType for MetricsTransformFactory {
         let transforms: Vec<_> = transforms.collect::<Result<_, _>>().map_err(|error| StartError(error.message))?;
         let transforms = Arc::new(transforms);
         let log = context.log.clone();
-        let new_editor = move || MetricsTransformEditor {
+        let new_editor = move |_, _| MetricsTransformEditor {
             is_reported: vec![false; transforms.len()],
             transforms: transforms.clone(),
             log: log.clone(),

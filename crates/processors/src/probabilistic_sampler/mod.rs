@@ -41,7 +41,7 @@ impl ComponentType for ProbabilisticSamplerFactory {
     fn create(&self, config: &ProbabilisticSamplerConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let sampler = Arc::new(Sampler::compile(config));
         let telemetry = context.telemetry.clone();
-        let new_editor = move || SamplerEditor {
+        let new_editor = move |_, _| SamplerEditor {
             metrics: Metrics::new(&telemetry, &sampler),
             sampler: sampler.clone(),
             signal: Signal::Traces,
@@ -333,8 +333,7 @@ impl PayloadEditor for SamplerEditor {
 impl Editor for SamplerEditor {
     fn span(&mut self, span: &mut SpanMut<'_>) -> Descend {
         let mut arrival = self.span_arrival(span);
-        let sampler = self.sampler.clone();
-        let mut threshold = sampler.decide(&mut arrival, |state: &mut TraceState| &mut state.sampling);
+        let mut threshold = self.sampler.decide(&mut arrival, |state: &mut TraceState| &mut state.sampling);
         let mut policy = arrival.policy;
         if let Some(priority) = span_priority(span.attribute(b"sampling.priority")) {
             (threshold, policy) = (priority, Policy::SamplingPriority);
@@ -357,8 +356,7 @@ impl Editor for SamplerEditor {
     fn log(&mut self, log: &mut LogMut<'_>) -> Keep {
         let mut arrival = self.log_arrival(log);
         let before = arrival.state.as_ref().map(|state| state.threshold.is_some());
-        let sampler = self.sampler.clone();
-        let mut threshold = sampler.decide(&mut arrival, |state: &mut SamplingState| state);
+        let mut threshold = self.sampler.decide(&mut arrival, |state: &mut SamplingState| state);
         let mut policy = arrival.policy;
         if let Some(priority) = self.log_priority(log) {
             (threshold, policy) = (priority, Policy::SamplingPriority);

@@ -38,7 +38,7 @@ impl ComponentType for RedactionFactory {
 
     fn create(&self, config: &RedactionConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
         let rules = Arc::new(Rules::compile(config).map_err(|error| StartError(error.message))?);
-        let new_editor = move || RedactionEditor { rules: rules.clone(), plan: Vec::new(), text: Vec::new() };
+        let new_editor = move |_, _| RedactionEditor { rules: rules.clone(), plan: Vec::new(), text: Vec::new() };
         Ok(Component::Processor(Box::new(EditProcessor::new(new_editor))))
     }
 }
@@ -75,48 +75,48 @@ const OF_BODY: SummaryKeys = SummaryKeys {
 
 impl RedactionEditor {
     fn attributes(&mut self, attributes: &mut AttributesMut<'_>) {
-        let rules = self.rules.clone();
+        let Self { rules, plan, text } = self;
         let mut done = Done::new(rules.summary);
-        self.plan.clear();
+        plan.clear();
         let mut is_changed = false;
         for attribute in attributes.iter() {
-            let decision = rules.decide(attribute.key, attribute.value, &mut self.text, &mut done);
+            let decision = rules.decide(attribute.key, attribute.value, text, &mut done);
             is_changed |= !matches!(decision, Decision::Keep);
-            self.plan.push(decision);
+            plan.push(decision);
         }
         if is_changed {
-            let mut plan = self.plan.iter();
+            let mut plan = plan.iter();
             attributes.for_each(|attribute| match plan.next() {
                 Some(Decision::Remove) => attribute.remove(),
                 Some(Decision::Replace(text)) => attribute.set_value(AnyValue::String(text)),
                 Some(Decision::Keep) | None => {}
             });
         }
-        put_summary(&rules, attributes, done, &OF_ATTRIBUTES);
+        put_summary(rules, attributes, done, &OF_ATTRIBUTES);
     }
 
     fn body(&mut self, log: &mut LogMut<'_>) {
-        let rules = self.rules.clone();
+        let Self { rules, text, .. } = self;
         let mut done = Done::new(rules.summary);
         match log.view().body {
             nested @ (AnyValue::Map(_) | AnyValue::Array(_)) => {
                 let mut body = Value::decode(nested);
-                if rules.redact_body(&mut body, &mut self.text, &mut done) {
+                if rules.redact_body(&mut body, text, &mut done) {
                     log.update_body(|value| *value = body);
                 }
             }
             value => {
-                rules::put_text(&mut self.text, value);
-                if rules.is_allowed_value(&self.text) {
+                rules::put_text(text, value);
+                if rules.is_allowed_value(text) {
                     return;
                 }
-                if let Some(masked) = rules.mask_blocked(&self.text) {
+                if let Some(masked) = rules.mask_blocked(text) {
                     done.masked.add(b"body");
                     log.set_body(AnyValue::String(&masked));
                 }
             }
         }
-        put_summary(&rules, &mut log.attributes(), done, &OF_BODY);
+        put_summary(rules, &mut log.attributes(), done, &OF_BODY);
     }
 }
 

@@ -46,7 +46,7 @@ impl ComponentType for ResourceFactory {
 
     fn create(&self, config: &ResourceConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
         let actions = Actions::compile(&config.attributes).map_err(|error| StartError(error.message))?;
-        let new_editor = move || ResourceEditor { actions: ActionState::new(actions.clone()) };
+        let new_editor = move |_, _| ResourceEditor { actions: ActionState::new(actions.clone()) };
         Ok(Component::Processor(Box::new(EditProcessor::new(new_editor))))
     }
 }

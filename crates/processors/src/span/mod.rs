@@ -17,7 +17,6 @@ use otelcore_pipeline::{BuildContext, Component, ComponentInfo, ComponentKind, C
 
 use crate::edit_processor::{EditProcessor, PayloadEditor};
 use crate::matching::{EntryMatch, Matcher};
-use crate::value::first_match;
 use otelcore_go_number as go_number;
 
 /// Makes `span` processors.
@@ -40,7 +39,7 @@ impl ComponentType for SpanFactory {
         let matcher = matcher.map_err(|error| StartError(error.message))?;
         let compiled = Arc::new((rename, matcher));
         let new_editor =
-            move || SpanEditor { compiled: compiled.clone(), entry: EntryMatch::default(), name: Vec::new() };
+            move |_, _| SpanEditor { compiled: compiled.clone(), entry: EntryMatch::default(), name: Vec::new() };
         Ok(Component::Processor(Box::new(EditProcessor::new(new_editor))))
     }
 }
@@ -51,29 +50,29 @@ struct SpanEditor {
     name: Vec<u8>,
 }
 
-impl SpanEditor {
+impl Rename {
     /// Writes the name of the values of attributes. False: an attribute is missing.
-    fn put_name(&mut self, rename: &Rename, span: &SpanMut<'_>) -> bool {
-        self.name.clear();
-        for (index, key) in rename.from_attributes.iter().enumerate() {
+    fn put_name(&self, name: &mut Vec<u8>, span: &SpanMut<'_>) -> bool {
+        name.clear();
+        for (index, key) in self.from_attributes.iter().enumerate() {
             let Some(value) = span.attribute(key) else { return false };
             if index > 0 {
-                self.name.extend_from_slice(&rename.separator);
+                name.extend_from_slice(&self.separator);
             }
             match value {
-                AnyValue::String(_) | AnyValue::Bool(_) | AnyValue::Int(_) => text::put_value(&mut self.name, value),
-                AnyValue::Double(v) => go_number::put_decimal(&mut self.name, v),
-                _ => self.name.extend_from_slice(b"<unknown-attribute-type>"),
+                AnyValue::String(_) | AnyValue::Bool(_) | AnyValue::Int(_) => text::put_value(name, value),
+                AnyValue::Double(v) => go_number::put_decimal(name, v),
+                _ => name.extend_from_slice(b"<unknown-attribute-type>"),
             }
         }
-        !rename.from_attributes.is_empty()
+        !self.from_attributes.is_empty()
     }
 
     /// Moves the groups of a match from the name to attributes. False: the pattern does not match.
-    fn extract(&mut self, rename: &Rename, rule: &Rule, span: &mut SpanMut<'_>) -> bool {
+    fn extract(&self, rule: &Rule, name: &mut Vec<u8>, span: &mut SpanMut<'_>) -> bool {
         let old = span.view().name.to_vec();
-        let Some(groups) = first_match(&rule.pattern, &old) else { return false };
-        self.name.clear();
+        let Some(groups) = rule.pattern.find(&old) else { return false };
+        name.clear();
         let mut end = 0;
         for (key, group) in rule.pattern.group_names().iter().zip(groups.iter().skip(1)) {
             let range = group.clone().unwrap_or_default();
@@ -81,16 +80,16 @@ impl SpanEditor {
             span.attributes().upsert(key.as_bytes(), AnyValue::String(value));
             // A group that takes no part in the match, or is inside of the one before, has no place in the name.
             if group.is_some() && range.start >= end {
-                self.name.extend_from_slice(old.get(end..range.start).unwrap_or_default());
-                self.name.push(b'{');
-                self.name.extend_from_slice(key.as_bytes());
-                self.name.push(b'}');
+                name.extend_from_slice(old.get(end..range.start).unwrap_or_default());
+                name.push(b'{');
+                name.extend_from_slice(key.as_bytes());
+                name.push(b'}');
                 end = range.end;
             }
         }
-        self.name.extend_from_slice(old.get(end..).unwrap_or_default());
-        if !rename.keeps_original_name {
-            span.set_name(&self.name);
+        name.extend_from_slice(old.get(end..).unwrap_or_default());
+        if !self.keeps_original_name {
+            span.set_name(name);
         }
         true
     }
@@ -114,27 +113,25 @@ impl PayloadEditor for SpanEditor {
 
 impl Editor for SpanEditor {
     fn resource(&mut self, resource: &mut ResourceMut<'_>) -> Descend {
-        let compiled = self.compiled.clone();
-        self.entry.resource(&compiled.1, resource)
+        self.entry.resource(&self.compiled.1, resource)
     }
 
     fn scope(&mut self, scope: &mut ScopeMut<'_>) -> Descend {
-        let compiled = self.compiled.clone();
-        self.entry.scope(&compiled.1, scope)
+        self.entry.scope(&self.compiled.1, scope)
     }
 
     fn span(&mut self, span: &mut SpanMut<'_>) -> Descend {
-        let compiled = self.compiled.clone();
-        let (rename, matcher) = &*compiled;
-        if !self.entry.span(matcher, span) {
+        let Self { compiled, entry, name } = self;
+        let (rename, matcher) = &**compiled;
+        if !entry.span(matcher, span) {
             return Descend::Skip;
         }
-        if self.put_name(rename, span) {
-            span.set_name(&self.name);
+        if rename.put_name(name, span) {
+            span.set_name(name);
         }
         if !span.view().name.is_empty() {
             for rule in &rename.rules {
-                if self.extract(rename, rule, span) && rename.breaks_after_match {
+                if rename.extract(rule, name, span) && rename.breaks_after_match {
                     break;
                 }
             }

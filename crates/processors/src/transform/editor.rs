@@ -39,6 +39,7 @@ pub(super) struct TransformEditor {
     /// How many statements and conditions of other groups are before those of this group.
     first_report: usize,
     runner: Runner,
+    request: RequestHeaders,
     reports: FailureReports,
     /// The position of the next event in its span.
     event_index: i64,
@@ -53,7 +54,6 @@ pub(super) struct TransformEditor {
 struct Runner {
     state: State,
     environment: FixedEnvironment,
-    request: RequestHeaders,
     counts: FailureCounts,
     /// Why the payload is refused.
     failure: Option<String>,
@@ -86,7 +86,7 @@ impl Runner {
 }
 
 impl TransformEditor {
-    pub(super) fn new(groups: Groups, reports: FailureReports) -> Self {
+    pub(super) fn new(groups: Groups, reports: FailureReports, environment: FixedEnvironment) -> Self {
         let costs = [&groups[0], &groups[1], &groups[2]].map(|groups| cost_of(groups));
         Self {
             groups,
@@ -94,13 +94,8 @@ impl TransformEditor {
             signal: Signal::Traces,
             group: 0,
             first_report: 0,
-            runner: Runner {
-                state: State::default(),
-                environment: FixedEnvironment::new(0, 0),
-                request: RequestHeaders::default(),
-                counts: FailureCounts::default(),
-                failure: None,
-            },
+            runner: Runner { state: State::default(), environment, counts: FailureCounts::default(), failure: None },
+            request: RequestHeaders::default(),
             reports,
             event_index: 0,
             added: Vec::new(),
@@ -122,9 +117,9 @@ impl TransformEditor {
     }
 
     /// Runs the group of this pass on an item that `with` makes a context of.
-    fn run(&mut self, with: impl FnOnce(&mut Runner, &StatementGroup, usize)) {
+    fn run(&mut self, with: impl FnOnce(&mut Runner, &RequestHeaders, &StatementGroup, usize)) {
         if let Some(group) = groups_of(&self.groups, self.signal).get(self.group) {
-            with(&mut self.runner, group, self.first_report);
+            with(&mut self.runner, &self.request, group, self.first_report);
         }
     }
 
@@ -237,10 +232,8 @@ impl Editor for TransformEditor {
             None => Descend::Skip,
             Some(ContextKind::Resource) if self.is_nested => Descend::Skip,
             Some(ContextKind::Resource) => {
-                self.run(|runner, group, first| {
-                    let request = mem::take(&mut runner.request);
-                    runner.run(group, first, &mut ResourceContext { resource, request: Some(&request) });
-                    runner.request = request;
+                self.run(|runner, request, group, first| {
+                    runner.run(group, first, &mut ResourceContext { resource, request: Some(request) });
                 });
                 Descend::Skip
             }
@@ -252,10 +245,8 @@ impl Editor for TransformEditor {
         match self.kind() {
             None => Descend::Skip,
             Some(ContextKind::Scope) => {
-                self.run(|runner, group, first| {
-                    let request = mem::take(&mut runner.request);
-                    runner.run(group, first, &mut ScopeContext { scope, request: Some(&request) });
-                    runner.request = request;
+                self.run(|runner, request, group, first| {
+                    runner.run(group, first, &mut ScopeContext { scope, request: Some(request) });
                 });
                 Descend::Skip
             }
@@ -267,10 +258,8 @@ impl Editor for TransformEditor {
         self.event_index = 0;
         match self.kind() {
             Some(ContextKind::Span) => {
-                self.run(|runner, group, first| {
-                    let request = mem::take(&mut runner.request);
-                    runner.run(group, first, &mut SpanContext { span, request: Some(&request) });
-                    runner.request = request;
+                self.run(|runner, request, group, first| {
+                    runner.run(group, first, &mut SpanContext { span, request: Some(request) });
                 });
                 Descend::Skip
             }
@@ -283,10 +272,8 @@ impl Editor for TransformEditor {
         let index = self.event_index;
         self.event_index += 1;
         if self.kind().is_some() {
-            self.run(|runner, group, first| {
-                let request = mem::take(&mut runner.request);
-                runner.run(group, first, &mut SpanEventContext { event, index, request: Some(&request) });
-                runner.request = request;
+            self.run(|runner, request, group, first| {
+                runner.run(group, first, &mut SpanEventContext { event, index, request: Some(request) });
             });
         }
         Keep::Keep
@@ -299,12 +286,10 @@ impl Editor for TransformEditor {
             _ => return Descend::Skip,
         }
         let mut made = (None, Vec::new());
-        self.run(|runner, group, first| {
-            let request = mem::take(&mut runner.request);
-            let mut context = MetricContext::new(metric, Some(&request));
+        self.run(|runner, request, group, first| {
+            let mut context = MetricContext::new(metric, Some(request));
             runner.run(group, first, &mut context);
             made = context.finish();
-            runner.request = request;
         });
         let (owned, added) = made;
         if let Some(owned) = owned {
@@ -323,12 +308,10 @@ impl Editor for TransformEditor {
             return Keep::Keep;
         }
         let mut added = Vec::new();
-        self.run(|runner, group, first| {
-            let request = mem::take(&mut runner.request);
-            let mut context = DataPointContext::new(point, Some(&request));
+        self.run(|runner, request, group, first| {
+            let mut context = DataPointContext::new(point, Some(request));
             runner.run(group, first, &mut context);
             added = context.finish();
-            runner.request = request;
         });
         if !added.is_empty() {
             self.add_metrics(&mut point.metric_mut(), added);
@@ -338,10 +321,8 @@ impl Editor for TransformEditor {
 
     fn log(&mut self, log: &mut LogMut<'_>) -> Keep {
         if self.kind().is_some() {
-            self.run(|runner, group, first| {
-                let request = mem::take(&mut runner.request);
-                runner.run(group, first, &mut LogContext { log, request: Some(&request) });
-                runner.request = request;
+            self.run(|runner, request, group, first| {
+                runner.run(group, first, &mut LogContext { log, request: Some(request) });
             });
         }
         Keep::Keep
@@ -357,15 +338,11 @@ impl PayloadEditor for TransformEditor {
             Signal::Metrics => reports_of(&self.groups, 1),
             Signal::Logs => reports_of(&self.groups, 2),
         };
-        self.runner.request = RequestHeaders(payload.metadata.clone());
+        self.request = RequestHeaders(payload.metadata.clone());
         self.runner.failure = None;
         self.added.clear();
         let OutputLimit { factor, extra } = self.output_limit(payload);
         self.room = payload.body.len().saturating_mul(factor).saturating_add(extra);
-    }
-
-    fn start(&mut self, now: WallTime, random: u64) {
-        self.runner.environment = FixedEnvironment::new(now.0.cast_signed(), random);
     }
 
     fn set_time(&mut self, now: WallTime) {
@@ -396,7 +373,7 @@ impl PayloadEditor for TransformEditor {
     }
 
     fn end(&mut self, _: Option<&Edited>) {
-        self.runner.request = RequestHeaders::default();
+        self.request = RequestHeaders::default();
         self.reports.report(&mut self.runner.counts);
     }
 }

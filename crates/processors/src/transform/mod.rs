@@ -10,9 +10,9 @@ mod tests;
 use std::sync::Arc;
 
 use otelcore_config::{Section, config_struct};
-use otelcore_ottl::ErrorMode;
+use otelcore_ottl::{ErrorMode, FixedEnvironment};
 use otelcore_pdata::Signal;
-use otelcore_pipeline::{BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, StartError};
+use otelcore_pipeline::{BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, StartError, WallTime};
 
 use crate::edit_processor::EditProcessor;
 use crate::statements::{
@@ -130,10 +130,10 @@ impl ComponentType for TransformFactory {
         let all = groups.clone();
         let (telemetry, id) = (context.telemetry.clone(), context.id.clone());
         let log = context.log.clone();
-        let new_editor = move || {
+        let new_editor = move |now: WallTime, random| {
             let statements = all.iter().flat_map(|groups| groups.iter().flat_map(StatementGroup::texts));
             let reports = FailureReports::new(&telemetry, &id, &log, statements);
-            TransformEditor::new(groups.clone(), reports)
+            TransformEditor::new(groups.clone(), reports, FixedEnvironment::new(now.0.cast_signed(), random))
         };
         Ok(Component::Processor(Box::new(EditProcessor::new(new_editor))))
     }
