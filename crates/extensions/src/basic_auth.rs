@@ -17,8 +17,8 @@ use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use otelcore_config::{EffectiveValue, Section, config_struct};
 use otelcore_pipeline::{
     Authentication, BuildContext, CheckStep, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType,
-    CredentialCheck, Cx, Event, Extension, LogField, Logger, MonotonicTime, OfferedCapabilities, ServerAuth,
-    StartError,
+    CredentialCheck, Cx, Event, Extension, LogField, Logger, MonotonicTime, OfferedCapabilities, OutgoingHeaders,
+    ServerAuth, StartError,
 };
 
 use self::users::{CheckStart, Credentials, LookupResult, Users};
@@ -272,6 +272,20 @@ impl ServerAuth for PasswordAuth {
             })),
         }
     }
+
+    /// `username`, and `raw`: the credentials as they were sent.
+    fn attributes<'h>(&self, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Vec<(String, String)> {
+        let field = header("authorization");
+        let raw = field.as_deref().and_then(|value| value.get(6..)).unwrap_or_default();
+        let raw = String::from_utf8_lossy(raw).into_owned();
+        match parse_authorization(field) {
+            Ok((user, _)) => {
+                let user = String::from_utf8_lossy(&user).into_owned();
+                vec![("username".to_owned(), user), ("raw".to_owned(), raw)]
+            }
+            Err(_) => Vec::new(),
+        }
+    }
 }
 
 /// The user and password in a header field.
@@ -417,9 +431,10 @@ impl Extension for BasicAuthClient {
 }
 
 impl ClientAuth for BasicCredentials {
-    fn headers(&self, _: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
+    fn apply(&self, _: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
         let (name, password) = (self.username.get()?, self.password.get()?);
         let encoded = BASE64.encode(format!("{}:{}", name.expose(), password.expose()));
-        Ok(vec![("authorization".to_owned(), format!("Basic {encoded}"))])
+        headers.set("authorization", format!("Basic {encoded}"));
+        Ok(())
     }
 }

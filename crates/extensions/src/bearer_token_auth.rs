@@ -9,7 +9,7 @@ use std::rc::Rc;
 use otelcore_config::{Section, config_struct};
 use otelcore_pipeline::{
     Authentication, BuildContext, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event,
-    Extension, OfferedCapabilities, ServerAuth, StartError,
+    Extension, OfferedCapabilities, OutgoingHeaders, ServerAuth, StartError,
 };
 
 use crate::Secret;
@@ -201,10 +201,11 @@ impl ServerAuth for BearerTokenAuthenticator {
 }
 
 impl ClientAuth for BearerTokenAuthenticator {
-    fn headers(&self, _: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
+    fn apply(&self, _: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
         let tokens = self.tokens();
         let Some(token) = tokens.first().map(Secret::expose) else { return Err("no bearer token provided".to_owned()) };
         let value = if self.scheme.is_empty() { token.to_owned() } else { format!("{} {token}", self.scheme) };
-        Ok(vec![(self.lower_case_header.clone(), value)])
+        headers.set(&self.lower_case_header, value);
+        Ok(())
     }
 }

@@ -6,6 +6,8 @@
 mod basic_auth;
 #[cfg(feature = "bearertokenauth")]
 mod bearer_token_auth;
+#[cfg(feature = "headers_setter")]
+mod headers_setter;
 #[cfg(feature = "health_check")]
 mod health_check;
 #[cfg(feature = "memory_ballast")]
@@ -19,6 +21,8 @@ mod watched_file;
 pub use basic_auth::{BasicAuthConfig, BasicAuthFactory, ClientCredentialsConfig, HtpasswdConfig};
 #[cfg(feature = "bearertokenauth")]
 pub use bearer_token_auth::{BearerTokenAuthConfig, BearerTokenAuthFactory};
+#[cfg(feature = "headers_setter")]
+pub use headers_setter::{HeaderAction, HeaderConfig, HeadersSetterConfig, HeadersSetterFactory};
 #[cfg(feature = "health_check")]
 pub use health_check::{HealthCheckConfig, HealthCheckFactory, PipelineCheckConfig, ResponseBodyConfig};
 #[cfg(feature = "memory_ballast")]
@@ -27,5 +31,5 @@ pub use memory_ballast::{MemoryBallastConfig, MemoryBallastFactory};
 pub use secret::Secret;
 
 #[cfg(test)]
-#[cfg(all(feature = "basicauth", feature = "bearertokenauth"))]
+#[cfg(all(feature = "basicauth", feature = "bearertokenauth", feature = "headers_setter"))]
 mod tests;

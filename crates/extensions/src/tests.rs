@@ -2,6 +2,7 @@
 
 mod basic;
 mod bearer;
+mod headers_setter;
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 use otelcore_pipeline::{
-    Authentication, Capability, CheckStep, ClientAuth, Extension, Factory, OfferedCapabilities, ServerAuth,
+    Authentication, Capability, CheckStep, ClientAuth, Extension, Factory, OfferedCapabilities, OutgoingHeaders,
+    RequestProtocol, ServerAuth,
 };
 use otelcore_testkit::{ParsedConfig, TestContext, TestWorld, extension, parse_config};
 
@@ -90,7 +92,9 @@ impl Fixture {
 
     fn headers(&mut self) -> Result<Vec<(String, String)>, String> {
         let auth = self.offered::<dyn ClientAuth>().unwrap();
-        auth.headers(&mut self.world.cx())
+        let mut headers = OutgoingHeaders::new(RequestProtocol::Grpc, None, Vec::new());
+        auth.apply(&mut self.world.cx(), &mut headers)?;
+        Ok(headers.into_fields().into_iter().map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
     /// The only header that a client sends.

@@ -17,6 +17,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -25,7 +26,8 @@ use otelcore_http::grpc::CallId;
 use otelcore_http::grpc::client::{GrpcClientConn, GrpcClientConnConfig, OutgoingCall};
 use otelcore_http::{Bytes, CloseReason, Code, Status, Workspace};
 use otelcore_pipeline::{
-    ClientAuth, Cx, Event, JobResult, LogField, Logger, MonotonicTime, PeerAddr, StartError, Stream, TimerId,
+    ClientAuth, Cx, Event, JobResult, LogField, Logger, Metadata, MonotonicTime, OutgoingField, OutgoingHeaders,
+    PeerAddr, RequestProtocol, StartError, Stream, TimerId,
 };
 use smallvec::SmallVec;
 
@@ -59,6 +61,8 @@ pub struct UnaryRequest {
     pub message: SmallVec<[Bytes; 4]>,
     /// The deadline of the call.
     pub deadline: MonotonicTime,
+    /// The metadata of the telemetry in it, for the authenticator.
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 #[derive(Debug)]
@@ -191,7 +195,7 @@ impl GrpcChannel {
     pub fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         if let Some(tls) = &self.settings.tls {
             self.tls = Some(TlsConnector::load(cx, tls, &[b"h2"], self.log.clone())?);
-        } else if self.auth.is_some() {
+        } else if self.auth.as_ref().is_some_and(|auth| auth.requires_tls()) {
             return Err(StartError(
                 "grpc: the credentials require transport level security: `auth` needs `tls`, without `insecure: true`"
                     .to_owned(),
@@ -686,7 +690,8 @@ impl GrpcChannel {
         let Some(call) = self.waiting.pop_front() else { return true };
         let mut metadata = Cow::Borrowed(&self.settings.headers[..]);
         if let Some(auth) = &self.auth {
-            match auth_headers(auth.headers(cx)) {
+            let mut headers = OutgoingHeaders::new(RequestProtocol::Grpc, call.request.metadata.as_deref(), Vec::new());
+            match auth.apply(cx, &mut headers).and_then(|()| auth_headers(headers.into_fields())) {
                 Ok(auth_headers) => metadata.to_mut().extend(auth_headers),
                 Err(why) => {
                     self.results.push_back((call.token, Err(Status::new(Code::Unauthenticated, why))));
@@ -796,14 +801,14 @@ fn authority_host(authority: &http::uri::Authority) -> &str {
 }
 
 /// The header fields of an authenticator, as metadata.
-fn auth_headers(headers: Result<Vec<(String, String)>, String>) -> Result<Headers, String> {
-    let parse_field = |(name, value): (String, String)| {
-        let name = HeaderName::try_from(name).ok()?;
-        let mut value = HeaderValue::try_from(value).ok()?;
+fn auth_headers(fields: Vec<OutgoingField>) -> Result<Headers, String> {
+    let parse_field = |(name, value): OutgoingField| {
+        let name = HeaderName::try_from(&*name).ok()?;
+        let mut value = HeaderValue::try_from(&*value).ok()?;
         value.set_sensitive(true);
         Some((name, value))
     };
-    headers?
+    fields
         .into_iter()
         .map(parse_field)
         .collect::<Option<_>>()

@@ -21,7 +21,7 @@ use std::time::Duration;
 use otelcore_http::CloseReason;
 use otelcore_http::h1::ResponseHead;
 use otelcore_http::h1::client::{ClientResponse, H1ClientConn, H1ClientConnConfig};
-use otelcore_pipeline::{ClientAuth, Cx, Event, LogField, Logger, MonotonicTime, StartError, TimerId};
+use otelcore_pipeline::{ClientAuth, Cx, Event, LogField, Logger, MonotonicTime, OutgoingHeaders, StartError, TimerId};
 use slab::Slab;
 
 use crate::config::HttpClientConfig;
@@ -296,16 +296,13 @@ impl HttpClient {
             Ok(proxy) => proxy.cloned(),
             Err(e) => return self.fail_request(request, HttpErrorKind::InvalidRequest, e.to_string()),
         };
-        let credentials = match &self.auth {
-            Some(auth) if request.sends_credentials() => match auth.headers(cx) {
-                Ok(credentials) => credentials,
-                Err(why) => return self.fail_request(request, HttpErrorKind::InvalidRequest, why),
-            },
-            _ => Vec::new(),
-        };
         let cookies = self.cookie_jar.as_mut().and_then(|jar| jar.get(cx.wall_time(), &url));
         let plaintext_proxy = proxy.as_deref().filter(|_| !url.is_https());
-        if let Err(why) = request.write_head(&self.settings, cookies, credentials, plaintext_proxy) {
+        let authorize = |headers: &mut OutgoingHeaders<'_>| match &self.auth {
+            Some(auth) => auth.apply(cx, headers),
+            None => Ok(()),
+        };
+        if let Err(why) = request.write_head(&self.settings, cookies, authorize, plaintext_proxy) {
             return self.fail_request(request, HttpErrorKind::InvalidRequest, why);
         }
         let key = (url.is_https(), url.host().to_owned(), url.port());

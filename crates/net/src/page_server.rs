@@ -412,12 +412,17 @@ pub fn redirect_to_clean_path(head: &RequestHead) -> Option<Page> {
 /// Has an authenticator check an HTTP request. Query parameters that are named in `params` take precedence over header
 /// fields of the same name.
 pub fn authenticate(auth: &dyn ServerAuth, params: &[String], cx: &mut Cx<'_>, head: &RequestHead) -> Authentication {
-    let query_param = |name: &str| {
+    auth.authenticate(cx, &|name| auth_field(params, head, name))
+}
+
+/// The value of a query parameter that is named in `params`, or of a header field.
+pub(crate) fn auth_field<'h>(params: &[String], head: &'h RequestHead, name: &str) -> Option<Cow<'h, [u8]>> {
+    let query_param = || {
         let wanted = params.iter().find(|param| param.eq_ignore_ascii_case(name))?;
         let pairs = head.query()?.split('&').filter_map(|pair| pair.split_once('='));
         pairs.filter(|(key, _)| key == wanted).map(|(_, value)| Cow::Owned(unescape(value))).next()
     };
-    auth.authenticate(cx, &|name| query_param(name).or_else(|| head.get(name).map(Cow::Borrowed)))
+    query_param().or_else(|| head.get(name).map(Cow::Borrowed))
 }
 
 /// The unescaped value of a query parameter. An invalid escape is left as it is.

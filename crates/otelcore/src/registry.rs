@@ -49,6 +49,7 @@ built_in_types! {
     "exporter-zipkin": otelcore_exporter_zipkin::ZipkinExporterFactory;
     "extension-basicauth": otelcore_extensions::BasicAuthFactory;
     "extension-bearertokenauth": otelcore_extensions::BearerTokenAuthFactory;
+    "extension-headers-setter": otelcore_extensions::HeadersSetterFactory;
     "extension-health-check": otelcore_extensions::HealthCheckFactory;
     "extension-memory-ballast": otelcore_extensions::MemoryBallastFactory;
     "processor-attributes": otelcore_processors::AttributesFactory;

@@ -15,6 +15,7 @@
 //! [`CallResult`]s. This module is independent of the protocol.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_pdata::{Rope, Signal, repair_utf8};
@@ -23,8 +24,8 @@ use slab::Slab;
 use crate::pieces::{Piece, Pieces};
 use crate::size_limit::SizeLimit;
 use crate::{
-    AttemptId, Counter, Cx, Error, JobResult, LogField, Logger, MetricsLevel, MonotonicTime, Outcomes, Payload,
-    Telemetry,
+    AttemptId, Counter, Cx, Error, JobResult, LogField, Logger, Metadata, MetricsLevel, MonotonicTime, Outcomes,
+    Payload, Telemetry,
 };
 
 /// Work of one turn: bytes of OTLP whose encoding takes about 5 ms. A longer piece is encoded on a helper thread.
@@ -110,6 +111,8 @@ pub struct NextCall<M> {
     pub content: M,
     /// The deadline of the call.
     pub deadline: MonotonicTime,
+    /// The metadata of the payload.
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 /// The meaning of the peer's response to a call.
@@ -146,6 +149,7 @@ pub enum CallResult {
 struct DeliveryAttempt<M> {
     id: AttemptId,
     signal: Signal,
+    metadata: Option<Arc<Metadata>>,
     /// How long a call may take.
     timeout: Option<Duration>,
     pieces: Pieces,
@@ -254,6 +258,7 @@ impl<E: Encode> Delivery<E> {
         let attempt = DeliveryAttempt {
             id,
             signal: payload.signal,
+            metadata: payload.metadata.clone(),
             timeout,
             pieces,
             encoding: None,
@@ -270,7 +275,7 @@ impl<E: Encode> Delivery<E> {
         let call = usize::try_from(token).ok().and_then(|token| self.calls.get(token));
         let attempt = call.and_then(|call| self.attempts.get(call.attempt))?;
         let deadline = attempt.timeout.map_or(MonotonicTime::NEVER, |timeout| now + timeout);
-        Some(NextCall { token, signal: attempt.signal, content, deadline })
+        Some(NextCall { token, signal: attempt.signal, content, deadline, metadata: attempt.metadata.clone() })
     }
 
     /// The signal and the number of items of a call in flight.

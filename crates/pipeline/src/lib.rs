@@ -42,7 +42,9 @@ mod world;
 
 pub use ack::{Ack, AckPieces, AckRecorder, Error, LossReason, Outcome};
 pub use attempt::{AttemptId, Outcomes, PartialOutcome};
-pub use auth::{Authentication, CheckStep, ClientAuth, CredentialCheck, ServerAuth};
+pub use auth::{
+    Authentication, CheckStep, ClientAuth, CredentialCheck, OutgoingField, OutgoingHeaders, RequestProtocol, ServerAuth,
+};
 pub use budget::{Budget, Held, Kept, NoRoom};
 pub use capabilities::{Capabilities, Capability, OfferedCapabilities};
 pub use component::{

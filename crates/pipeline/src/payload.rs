@@ -34,6 +34,8 @@ pub struct Metadata {
     entries: Vec<(String, Vec<String>)>,
     /// The position of each name in `entries`, once there are more than [`LINEAR_SEARCH_MAX`].
     index: BTreeMap<String, usize>,
+    /// What the authenticator knows of the sender.
+    auth: Vec<(String, String)>,
 }
 
 /// Up to this number, entries are searched one by one.
@@ -67,6 +69,17 @@ impl Metadata {
     #[must_use]
     pub fn get(&self, name: &str) -> &[String] {
         self.position(name).and_then(|at| self.entries.get(at)).map_or(&[], |(_, values)| values)
+    }
+
+    /// Sets what the authenticator of the receiver knows of the sender ([`crate::ServerAuth::attributes`]).
+    pub fn set_auth_attributes(&mut self, attributes: Vec<(String, String)>) {
+        self.auth = attributes;
+    }
+
+    /// An attribute of the sender, such as `username`.
+    #[must_use]
+    pub fn auth_attribute(&self, name: &str) -> Option<&str> {
+        self.auth.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
     /// True without any header.

@@ -409,6 +409,16 @@ pub const CODES: &[Code] = &[
         messages: &["too many wrong passwords: for now, credentials that were not seen before are refused"],
     },
     Code {
+        id: "OC506",
+        title: "a header without an action",
+        meaning: "A header of `headers_setter` has no `action`; it is set whether or not the request has it.",
+        causes: &["a configuration of before actions existed"],
+        remedy: "write `action: upsert`, or another action.",
+        messages: &[
+            "The action was not provided, using 'upsert'. In future versions, we'll require this to be explicitly set",
+        ],
+    },
+    Code {
         id: "OC601",
         title: "a metrics page can't be written",
         meaning: "A request for the page of the `prometheus` exporter was ended.",

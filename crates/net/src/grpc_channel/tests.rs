@@ -90,8 +90,12 @@ impl Receiver for BurstClient {
         self.channel.start(cx)?;
         for token in 0..self.count {
             let message = std::iter::once(Bytes::from_static(b"hello")).collect();
-            let new =
-                UnaryRequest { path: PathAndQuery::from_static("/x/Y"), message, deadline: cx.now() + self.timeout };
+            let new = UnaryRequest {
+                path: PathAndQuery::from_static("/x/Y"),
+                message,
+                deadline: cx.now() + self.timeout,
+                metadata: None,
+            };
             self.channel.start_call(cx, token, new);
         }
         self.collect();
@@ -170,6 +174,7 @@ impl Receiver for SingleCallClient {
             path: PathAndQuery::from_static("/x/Y"),
             message,
             deadline: cx.now() + Duration::from_secs(9),
+            metadata: None,
         };
         self.channel.start_call(cx, 0, new);
         Ok(())

@@ -8,7 +8,7 @@ use http::Method;
 use otelcore_http::Bytes;
 use otelcore_http::h1::ResponseHead;
 use otelcore_http::h1::client::{OutgoingRequest, StartRequestError};
-use otelcore_pipeline::MonotonicTime;
+use otelcore_pipeline::{Metadata, MonotonicTime, OutgoingField, OutgoingHeaders, RequestProtocol};
 use smallvec::SmallVec;
 
 use crate::USER_AGENT;
@@ -27,7 +27,7 @@ const FRAMING_FIELDS: [&str; 3] = ["content-length", "transfer-encoding", "trail
 pub type BodyParts = SmallVec<[Bytes; 4]>;
 
 /// The name and value of a header field.
-pub type HeaderField = (Cow<'static, str>, Cow<'static, str>);
+pub type HeaderField = OutgoingField;
 
 /// A request to make.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct HttpRequest {
     pub timeouts: HttpTimeouts,
     /// What happens with the body of the response.
     pub response: ResponseMode,
+    /// The metadata of the telemetry in it, for the authenticator.
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 /// Time limits of the parts of an exchange; `None` is no limit beside the deadline of the whole exchange.
@@ -87,6 +89,7 @@ impl HttpRequest {
             deadline: MonotonicTime::NEVER,
             timeouts: HttpTimeouts::default(),
             response: ResponseMode::default(),
+            metadata: None,
         }
     }
 }
@@ -243,17 +246,18 @@ impl PendingRequest {
         self.error(HttpErrorKind::Timeout, why)
     }
 
-    /// Writes its head. `proxy` is the proxy that the request itself is sent to, without a tunnel.
+    /// Writes its head. `proxy` is the proxy that the request itself is sent to, without a tunnel. `authorize` sets the
+    /// credentials.
     pub(super) fn write_head(
         &mut self,
         settings: &HttpClientConfig,
         cookies: Option<String>,
-        credentials: Vec<(String, String)>,
+        authorize: impl FnOnce(&mut OutgoingHeaders<'_>) -> Result<(), String>,
         proxy: Option<&Proxy>,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), String> {
         let url = &self.request.url;
+        let mut host = url.authority().to_owned();
         let mut fields = HeaderFields::with_capacity(8);
-        fields.push((Cow::Borrowed("Host"), url.authority().to_owned().into()));
         fields.push((Cow::Borrowed("User-Agent"), Cow::Borrowed(USER_AGENT)));
         fields.extend_from_slice(&self.request.headers);
         fields.extend(url.basic_authorization().map(|basic| (Cow::Borrowed("Authorization"), basic.into())));
@@ -261,36 +265,36 @@ impl PendingRequest {
         if settings.disable_keep_alives {
             fields.push((Cow::Borrowed("Connection"), Cow::Borrowed("close")));
         }
+        let mut fields = OutgoingHeaders::new(RequestProtocol::Http, self.request.metadata.as_deref(), fields);
         for (name, value) in &settings.headers.0 {
             let name = name.as_str();
             // A configured `host` applies to the host of the first URL only.
             let withheld = self.withhold_credentials && (SENSITIVE_FIELDS.contains(&name) || name == "host");
-            if withheld || FRAMING_FIELDS.contains(&name) {
+            if withheld || is_framing_field(name) {
                 continue;
             }
             let value = std::str::from_utf8(value.as_bytes()).map_err(|_| "a configured header is not UTF-8")?;
-            set_field(&mut fields, name, value.to_owned());
+            if name == "host" {
+                value.clone_into(&mut host);
+            } else {
+                fields.set(name, value.to_owned());
+            }
         }
         if !self.withhold_credentials {
-            for (name, value) in credentials {
-                set_field(&mut fields, &name, value);
-            }
+            authorize(&mut fields)?;
         }
         self.target = url.target().to_owned();
         if let Some(proxy) = proxy {
-            let host = fields.first().map_or("", |(_, host)| host);
             self.target = format!("{}://{host}{}", url.scheme(), url.target());
             if let Some(credentials) = proxy.authorization() {
-                set_field(&mut fields, "proxy-authorization", credentials);
+                fields.set("proxy-authorization", credentials);
             }
         }
-        self.fields = fields;
+        self.fields = vec![(Cow::Borrowed("Host"), host.into())];
+        // As in Go's client, an authenticator changes neither the host nor the framing.
+        let is_own = |name: &str| name.eq_ignore_ascii_case("host") || is_framing_field(name);
+        self.fields.extend(fields.into_fields().into_iter().filter(|(name, _)| !is_own(name)));
         Ok(())
-    }
-
-    /// Whether this request carries the authenticator's credentials.
-    pub(super) fn sends_credentials(&self) -> bool {
-        !self.withhold_credentials
     }
 
     /// The request in the form of the protocol machine.
@@ -343,24 +347,8 @@ impl PendingRequest {
     }
 }
 
-/// Sets a field, and replaces one of the same name.
-fn set_field(fields: &mut HeaderFields, name: &str, value: String) {
-    let value = Cow::Owned(value);
-    match fields.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
-        Some((_, old)) => *old = value,
-        None => fields.push((Cow::Owned(canonical_field_name(name)), value)),
-    }
-}
-
-/// `X-Api-Key` for `x-api-key`, as Go writes names.
-fn canonical_field_name(name: &str) -> String {
-    let mut upper = true;
-    let letter = |c: char| {
-        let c = if upper { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
-        upper = c == '-';
-        c
-    };
-    name.chars().map(letter).collect()
+fn is_framing_field(name: &str) -> bool {
+    FRAMING_FIELDS.iter().any(|field| field.eq_ignore_ascii_case(name))
 }
 
 fn is_same_or_subdomain(host: &str, domain: &str) -> bool {

@@ -304,9 +304,12 @@ const BASE: u64 = 1000;
 struct ExpiringAuth;
 
 impl ClientAuth for ExpiringAuth {
-    fn headers(&self, cx: &mut Cx<'_>) -> Result<Vec<(String, String)>, String> {
+    fn apply(&self, cx: &mut Cx<'_>, headers: &mut OutgoingHeaders<'_>) -> Result<(), String> {
         match cx.now().0 / 1_000_000_000 {
-            0..5 => Ok(vec![("authorization".to_owned(), "Bearer t".to_owned())]),
+            0..5 => {
+                headers.set("authorization", "Bearer t".to_owned());
+                Ok(())
+            }
             _ => Err("no token".to_owned()),
         }
     }

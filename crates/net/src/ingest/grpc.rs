@@ -19,7 +19,7 @@ use super::body::{MAX_INLINE_DECOMPRESSED, RequestBody};
 use super::protocol::IngestProtocol;
 use super::requests::{
     PendingRequests, ReceivedRequest, RequestContent, RequestKey, RequestResult, ResponseTarget, SenderCheck,
-    SenderChecks,
+    SenderChecks, with_sender,
 };
 use super::status::{no_room_status, outcome_status, too_many_checks_status};
 use crate::config::GrpcServerConfig;
@@ -54,6 +54,8 @@ type GrpcConnection = GrpcServerConn<Box<dyn Stream>, GrpcPermit>;
 struct GrpcPermit {
     charge: BodyCharge,
     check: Option<SenderCheck>,
+    /// What the authenticator knows of the sender.
+    sender: Vec<(String, String)>,
 }
 
 /// The gRPC server of a receiver.
@@ -97,7 +99,7 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
     }
 
     fn admit_head(&mut self, call: &CallHead) -> Result<GrpcPermit, Status> {
-        let mut pending = None;
+        let (mut pending, mut sender) = (None, Vec::new());
         if let Some(auth) = self.auth {
             let header = |name: &str| call.metadata.get(name).map(|v| Cow::Borrowed(v.as_bytes()));
             match auth.authenticate(self.cx, &header) {
@@ -105,13 +107,14 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
                 Authentication::Refused(why) => return Err(Status::new(Code::Unauthenticated, why)),
                 Authentication::Pending(check) => pending = Some(check),
             }
+            sender = auth.attributes(&header);
         }
         let now = self.cx.now();
         let charge = self.incoming_bodies.add(self.input.budget(), self.connection, call.memory_size(), now);
         let charge = charge.map_err(no_room_status)?;
         let request = (self.connection, charge.number());
         let check = pending.map(|check| self.checks.enqueue(self.cx, check, request));
-        Ok(GrpcPermit { charge, check: check.transpose().map_err(too_many_checks_status)? })
+        Ok(GrpcPermit { charge, check: check.transpose().map_err(too_many_checks_status)?, sender })
     }
 
     fn admit_message(&mut self, _: &mut GrpcPermit, call: &CallHead, _: u32) -> Result<(), Status> {
@@ -221,8 +224,9 @@ impl<P: IngestProtocol> GrpcServer<P> {
         connection: ConnectionId,
     ) -> Option<(ReceivedRequest<P>, Option<SenderCheck>)> {
         let route = called_method(&self.service.methods, &call.head)?.route;
-        let metadata = (!call.head.metadata.is_empty()).then(|| Arc::new(call_metadata(&call.head)));
-        let GrpcPermit { charge, check } = call.permit;
+        let GrpcPermit { charge, check, sender } = call.permit;
+        let metadata = (!call.head.metadata.is_empty()).then(|| call_metadata(&call.head));
+        let metadata = with_sender(metadata, sender);
         let charge_number = charge.number();
         let content = RequestContent::Body(RequestBody {
             protocol: self.protocol.clone(),

@@ -17,10 +17,11 @@ use super::body::RequestBody;
 use super::protocol::IngestProtocol;
 use super::requests::{
     PendingRequests, ReceivedRequest, RequestContent, RequestKey, RequestResult, ResponseFormat, ResponseTarget,
-    SenderCheck, SenderChecks,
+    SenderCheck, SenderChecks, with_sender,
 };
 use super::status::{no_room_status, outcome_status, too_large, too_many_checks_status};
 use crate::config::{CorsConfig, HttpServerConfig};
+use crate::page_server::auth_field;
 use crate::{HttpListener, ListenError, authenticate, not_found, redirect_to_clean_path};
 
 /// A path and method that a receiver serves.
@@ -44,6 +45,8 @@ pub(super) struct HttpPermit<F> {
     format: ResponseFormat<F>,
     charge: BodyCharge,
     check: Option<SenderCheck>,
+    /// What the authenticator knows of the sender.
+    sender: Vec<(String, String)>,
 }
 
 /// The HTTP server of a receiver.
@@ -113,6 +116,11 @@ impl<P: IngestProtocol> RequestAdmission<'_, '_, '_, P> {
         format: &ResponseFormat<P::Format>,
     ) -> Result<HttpPermit<P::Format>, Response> {
         let pending = self.rules.authenticate(head, format, self.cx)?;
+        let sender = self
+            .rules
+            .auth
+            .as_ref()
+            .map_or_else(Vec::new, |auth| auth.attributes(&|name| auth_field(&self.rules.auth_params, head, name)));
         let admitted = match self.rules.admit(head, format) {
             Err(refused) if pending.is_none() => return Err(refused),
             request => request,
@@ -131,7 +139,7 @@ impl<P: IngestProtocol> RequestAdmission<'_, '_, '_, P> {
         let check = pending.map(|check| self.checks.enqueue(self.cx, check, (self.connection, charge.number())));
         let check = check.transpose().map_err(|e| error_response(too_many_checks_status(e)))?;
         let admitted = admitted.map(|(route, coding)| (route.route, coding));
-        Ok(HttpPermit { admitted, format: format.clone(), charge, check })
+        Ok(HttpPermit { admitted, format: format.clone(), charge, check, sender })
     }
 }
 
@@ -273,7 +281,7 @@ impl<P: IngestProtocol> HttpServer<P> {
             let mut admission = RequestAdmission { input, incoming_bodies, connection, rules, checks, cx };
             let poll_result = conn.poll(now, &mut admission);
             while let Some(request) = conn.poll_request() {
-                let metadata = self.include_metadata.then(|| Arc::new(request_metadata(&request.head)));
+                let metadata = self.include_metadata.then(|| request_metadata(&request.head));
                 let (received, check) = received_request(request, connection, metadata, &self.rules, &workspace);
                 requests.receive(cx, input, received, check);
             }
@@ -364,11 +372,12 @@ impl<P: IngestProtocol> HttpServer<P> {
 fn received_request<P: IngestProtocol>(
     request: Request<HttpPermit<P::Format>>,
     connection: ConnectionId,
-    metadata: Option<Arc<Metadata>>,
+    metadata: Option<Metadata>,
     rules: &HeadRules<P>,
     workspace: &otelcore_http::Workspace,
 ) -> (ReceivedRequest<P>, Option<SenderCheck>) {
-    let HttpPermit { admitted, format, charge, check } = request.permit;
+    let HttpPermit { admitted, format, charge, check, sender } = request.permit;
+    let metadata = with_sender(metadata, sender);
     let charge_number = charge.number();
     let route = admitted.as_ref().ok().map(|(route, _)| *route);
     let content = match admitted {

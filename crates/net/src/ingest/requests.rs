@@ -278,3 +278,13 @@ fn sent_state(decoded: &DecodedBody) -> PendingState {
     }
     PendingState::Sent { items, unsettled, outcome: Outcome::Delivered }
 }
+
+/// The metadata of a request, if the receiver keeps them, with what the authenticator knows of its sender.
+pub(super) fn with_sender(metadata: Option<Metadata>, sender: Vec<(String, String)>) -> Option<Arc<Metadata>> {
+    if metadata.is_none() && sender.is_empty() {
+        return None;
+    }
+    let mut metadata = metadata.unwrap_or_default();
+    metadata.set_auth_attributes(sender);
+    Some(Arc::new(metadata))
+}

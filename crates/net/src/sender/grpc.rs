@@ -71,7 +71,8 @@ impl<P: GrpcProtocol> GrpcSender<P> {
         loop {
             if let Some(call) = self.delivery.poll_call(cx.now()) {
                 let path = self.protocol.method(call.signal);
-                let request = UnaryRequest { path, message: call.content, deadline: call.deadline };
+                let request =
+                    UnaryRequest { path, message: call.content, deadline: call.deadline, metadata: call.metadata };
                 self.channel.start_call(cx, call.token, request);
             } else if let Some((token, result)) = self.channel.poll_result() {
                 let Some((signal, items)) = self.delivery.call_info(token) else { continue };

@@ -129,7 +129,7 @@ impl<P: HttpProtocol> HttpSender<P> {
                 if let Some(encoding) = self.content_encoding {
                     request.headers.push(("Content-Encoding".into(), encoding.into()));
                 }
-                (request.body, request.deadline) = (call.content, call.deadline);
+                (request.body, request.deadline, request.metadata) = (call.content, call.deadline, call.metadata);
                 self.client.start_request(cx, call.token, request);
             } else if let Some((token, result)) = self.client.poll_result() {
                 let Some((signal, items)) = self.delivery.call_info(token) else { continue };

@@ -42,7 +42,7 @@ const EXPORTERS: &str = "
 const EXTENSIONS: &str = "
     ack asapauth asapclient avrologencoding awscloudwatchmetricstreamsencoding awsiamdbauth awslogsencoding
     awsproxy azureauth azureencoding cfgardenobserver cgroupruntime datadog dbstorage dockerobserver ecsobserver
-    ecstaskobserver filestorage googleclientauth googlecloudlogentryencoding headerssetter healthcheckv2
+    ecstaskobserver filestorage googleclientauth googlecloudlogentryencoding healthcheckv2
     hostobserver httpforwarder jaegerencoding jaegerquery jaegerremotesampling jsonlogencoding k8sleaderelector
     k8sobserver kafkatopicsobserver memorylimiter oauth2client oauth2clientauth oidc oidcauth opamp otlpencoding
     pebbletailstorage pprof redisstorage remotetap sigv4auth skywalkingencoding solarwindsapmsettings sumologic

@@ -56,6 +56,8 @@ pub(crate) struct ReceivedRequest {
     pub(crate) at: MonotonicTime,
     pub(crate) ids: Vec<u64>,
     pub(crate) accepted: bool,
+    /// The header field `x-tenant`.
+    pub(crate) tenant: Option<String>,
 }
 
 /// What a test sets for a backend, and what the backend has received. It outlives the backend's process.
@@ -100,6 +102,7 @@ pub(crate) fn backend_graph(state: &SharedBackendState) -> Graph {
         acceptor: None,
         config: Rc::new(GrpcServerConnConfig {
             max_recv_message: state.borrow().max_message.unwrap_or(4 << 20),
+            keep_metadata: true,
             ..GrpcServerConnConfig::default()
         }),
         delayed: BTreeMap::new(),
@@ -151,7 +154,9 @@ impl Backend {
             scopes.flat_map(|s| s.spans).map(|s| s.span_id).collect()
         };
         let ids = ids.iter().map(|id| u64::from_be_bytes(id.as_slice().try_into().unwrap())).collect();
-        state.requests.push(ReceivedRequest { at: cx.now(), ids, accepted: refusal.is_none() });
+        let tenant =
+            call.head.metadata.get("x-tenant").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        state.requests.push(ReceivedRequest { at: cx.now(), ids, accepted: refusal.is_none(), tenant });
         drop(state);
         let response = refusal.map_or(Ok(reply), Err);
         if after.is_zero() {

@@ -153,7 +153,7 @@ impl Client {
         let path = PathAndQuery::from_static("/opentelemetry.proto.collector.trace.v1.TraceService/Export");
         let message = std::iter::once(self.load.body(request)).collect();
         let by = cx.now() + REQUEST_TIMEOUT;
-        self.channel.start_call(cx, request, UnaryRequest { path, message, deadline: by });
+        self.channel.start_call(cx, request, UnaryRequest { path, message, deadline: by, metadata: None });
     }
 
     fn take_results(&mut self, cx: &mut Cx<'_>) {

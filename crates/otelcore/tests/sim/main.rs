@@ -11,6 +11,7 @@ mod connectors;
 mod delivery;
 mod fixture;
 mod forwarding;
+mod headers;
 mod limits;
 mod processors;
 mod reload;

@@ -141,7 +141,7 @@ impl Extension for GrpcRequestClient {
             Signal::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         });
         let message = std::iter::once(std::mem::take(&mut self.body)).collect();
-        self.channel.start_call(cx, 0, UnaryRequest { path, message, deadline: MonotonicTime::NEVER });
+        self.channel.start_call(cx, 0, UnaryRequest { path, message, deadline: MonotonicTime::NEVER, metadata: None });
         Ok(())
     }
 
