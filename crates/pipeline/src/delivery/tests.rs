@@ -111,7 +111,7 @@ struct Fixture<F> {
 impl<F: FnMut(&Rope) -> CallResult> Fixture<F> {
     fn new(peer: F) -> Self {
         let telemetry = Telemetry::new(MetricsLevel::Detailed);
-        let log = Logger::new(std::sync::Arc::new(NoopLogSink));
+        let log = Logger::new(Arc::new(NoopLogSink));
         let delivery = Delivery::new(BodyEncoder, "plain", &telemetry, log);
         Self {
             world: StubWorld::default(),
