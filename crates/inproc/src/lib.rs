@@ -1,4 +1,5 @@
-//! `inproc`: the receiver and the exporter through which a host program sends data into pipelines and takes data out.
+//! `inproc`: the receiver, the processor and the exporter through which a host program sends data into pipelines, changes it
+//! there, and takes data out.
 //!
 //! ```text
 //!  any thread                         the loop
@@ -6,14 +7,20 @@
 //!                                                                    ^                        |
 //!                                                                    +---- notify, result <---+ Batch::finish
 //! ```
-//! A [`HostIo`] has the inputs and outputs that a configuration names. The host program and the loop share queues
+//! A processor has both directions: its payloads go to [`HostProcessor::next`], or to a callback in a thread of its own, and
+//! come back by [`HostPayload::finish`].
+//!
+//! A [`HostIo`] has the inputs, processors and outputs that a configuration names. The host program and the loop share queues
 //! behind a lock that is held for a push or a take, never during a check, a copy or a callback. Data that
 //! [`Input::submit`] has accepted is in the collector's custody: it is delivered, or reported as lost.
 #![forbid(unsafe_code)]
 
 mod exporter;
+mod host_processor;
 mod input;
+mod item;
 mod output;
+mod processor;
 mod receiver;
 
 use std::collections::BTreeMap;
@@ -22,8 +29,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use otelcore_config::ComponentId;
 
 pub use exporter::InprocExporterFactory;
+pub use host_processor::{CallbackRunner, HostPayload, HostProcessor, ProcessResult, is_in_process_callback};
 pub use input::{Input, SubmitError};
+pub use item::{Item, ItemKind, Visit};
 pub use output::{Batch, BatchResult, NextBatchError, Output};
+pub use processor::{InprocProcessorConfig, InprocProcessorFactory};
 pub use receiver::InprocReceiverFactory;
 
 /// The process in which a value was made. A forked child of it must not wait for a lock, since the lock's holder may be
@@ -52,9 +62,10 @@ fn lock_ignoring_poison<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct HostIoState {
     inputs: BTreeMap<ComponentId, Arc<input::InputState>>,
     outputs: BTreeMap<ComponentId, Arc<output::OutputState>>,
+    processors: BTreeMap<ComponentId, Arc<host_processor::ProcessorState>>,
 }
 
-/// The inputs and outputs of one collector, by the ids of their components. Clones share them.
+/// The inputs, processors and outputs of one collector, by the ids of their components. Clones share them.
 #[derive(Clone, Default)]
 pub struct HostIo(Arc<Mutex<HostIoState>>);
 
@@ -64,6 +75,7 @@ impl std::fmt::Debug for HostIo {
         f.debug_struct("HostIo")
             .field("inputs", &state.inputs.keys())
             .field("outputs", &state.outputs.keys())
+            .field("processors", &state.processors.keys())
             .finish_non_exhaustive()
     }
 }
@@ -87,6 +99,24 @@ impl HostIo {
         lock_ignoring_poison(&self.0).outputs.get(id).cloned().map(Output::new)
     }
 
+    /// The host program's side of the `inproc` processors of that id. Who asks for it has to process what it gets.
+    #[must_use]
+    pub fn processor(&self, id: &ComponentId) -> Option<HostProcessor> {
+        lock_ignoring_poison(&self.0).processors.get(id).cloned().map(HostProcessor::new)
+    }
+
+    /// Names of all processors, for messages.
+    #[must_use]
+    pub fn processor_ids(&self) -> Vec<String> {
+        lock_ignoring_poison(&self.0).processors.keys().map(ToString::to_string).collect()
+    }
+
+    /// What runs the callbacks of processors, each once: for threads that begin before the loop.
+    #[must_use]
+    pub fn take_callback_runners(&self) -> Vec<CallbackRunner> {
+        lock_ignoring_poison(&self.0).processors.values().filter_map(|processor| processor.take_runner()).collect()
+    }
+
     /// Names of all inputs and outputs, for messages.
     #[must_use]
     pub fn ids(&self) -> (Vec<String>, Vec<String>) {
@@ -97,16 +127,21 @@ impl HostIo {
         )
     }
 
-    /// Closes all inputs and outputs, for a loop that has failed: nothing is accepted any more, and all waiting calls
+    /// Closes all inputs, processors and outputs, for a loop that has failed: nothing is accepted any more, and all waiting calls
     /// return. Returns the number of items that inputs had accepted and not passed on.
     pub fn close(&self) -> u64 {
         let state = lock_ignoring_poison(&self.0);
         state.outputs.values().for_each(|output| output.close());
+        state.processors.values().for_each(|processor| processor.close());
         state.inputs.values().map(|input| input.close()).sum()
     }
 
     fn input_state(&self, id: &ComponentId) -> Arc<input::InputState> {
         lock_ignoring_poison(&self.0).inputs.entry(id.clone()).or_default().clone()
+    }
+
+    fn processor_state(&self, id: &ComponentId) -> Arc<host_processor::ProcessorState> {
+        lock_ignoring_poison(&self.0).processors.entry(id.clone()).or_default().clone()
     }
 
     fn output_state(&self, id: &ComponentId) -> Arc<output::OutputState> {

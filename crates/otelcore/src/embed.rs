@@ -14,7 +14,10 @@ use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use otelcore_config::{ConfigSources, Diagnostics, FeatureGates, Severity, codes};
-use otelcore_inproc::{HostIo, InprocExporterFactory, InprocReceiverFactory, Input, Output};
+use otelcore_inproc::{
+    HostIo, HostProcessor, InprocExporterFactory, InprocProcessorFactory, InprocReceiverFactory, Input, Output,
+    is_in_process_callback,
+};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::{
     CODE_FIELD, ComponentStatusEntry, LogField, LogSink, Logger, NoopLogSink, StartError, UndeliveredItems,
@@ -267,6 +270,8 @@ pub struct EmbeddedCollector {
     collector: Arc<Collector>,
     shared: Arc<SharedState>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// The threads of the callbacks of `inproc` processors.
+    processor_threads: Mutex<Vec<JoinHandle<()>>>,
     fork_depth: u32,
 }
 
@@ -285,6 +290,7 @@ impl EmbeddedCollector {
         let hub = HostIo::new();
         let mut registry = options.registry.clone();
         registry.add(InprocReceiverFactory::new(&hub));
+        registry.add(InprocProcessorFactory::new(&hub));
         registry.add(InprocExporterFactory::new(&hub));
         let diagnostics = Diagnostics::new();
         let (gates, _) = FeatureGates::parse::<&str>(&[]);
@@ -317,6 +323,7 @@ impl EmbeddedCollector {
                 log,
             }),
             thread: Mutex::default(),
+            processor_threads: Mutex::default(),
             fork_depth: otelcore_reactor::fork_depth(),
         })
     }
@@ -351,6 +358,20 @@ impl EmbeddedCollector {
         self.shared.hub.output(&id.parse().ok()?)
     }
 
+    /// The host program's side of an `inproc` processor, by its id. Who asks for it has to process what it gets: by a
+    /// callback ([`HostProcessor::set_callback`]), or by taking payloads ([`HostProcessor::next`]).
+    #[must_use]
+    pub fn processor(&self, id: &str) -> Option<HostProcessor> {
+        self.check_process().ok()?;
+        self.shared.hub.processor(&id.parse().ok()?)
+    }
+
+    /// The ids of all processors.
+    #[must_use]
+    pub fn processor_ids(&self) -> Vec<String> {
+        if self.is_inherited() { Vec::new() } else { self.shared.hub.processor_ids() }
+    }
+
     /// The signals that pipelines take from the `inproc` receiver of this id. Known before the start.
     #[must_use]
     pub fn input_signals(&self, id: &str) -> Vec<Signal> {
@@ -376,12 +397,47 @@ impl EmbeddedCollector {
         exchanged.map(drop).map_err(|_| EmbedError::State(self.state()))
     }
 
+    /// Starts a thread for each callback of a processor. They end when the loop has dropped the processors.
+    fn start_processor_threads(&self) -> Result<(), EmbedError> {
+        let mut threads = self.processor_threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for runner in self.shared.hub.take_callback_runners() {
+            let signals_blocked = SignalsBlocked::in_this_thread();
+            let spawned = std::thread::Builder::new().name("otelcore-proc".to_owned()).spawn(move || runner.run());
+            drop(signals_blocked);
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(e) => {
+                    self.shared.set_failed(e.to_string());
+                    return Err(EmbedError::Io(e));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the threads of callbacks, a second at most. One whose callback does not return is left: it ends with the
+    /// callback.
+    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
+    fn join_processor_threads(&self) {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut threads = self.processor_threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            while !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+    }
+
     /// Starts it on its own thread, and returns when everything listens.
     ///
     /// # Errors
     /// Why it could not start, for example because a port is in use.
     pub fn start(&self) -> Result<(), EmbedError> {
         self.set_starting()?;
+        self.start_processor_threads()?;
         let (collector, shared) = (self.collector.clone(), self.shared.clone());
         let signals_blocked = SignalsBlocked::in_this_thread();
         let spawned =
@@ -412,6 +468,7 @@ impl EmbeddedCollector {
     /// Why it could not start, for example because a port is in use.
     pub fn start_in_host_loop(&self) -> Result<DrivenCollector, EmbedError> {
         self.set_starting()?;
+        self.start_processor_threads()?;
         let started = RealWorld::new_in_host().map_err(RunError::from).and_then(|world| self.collector.start(world));
         match started {
             Ok(event_loop) => {
@@ -443,8 +500,9 @@ impl EmbeddedCollector {
         }
     }
 
+    /// Whether a wait of this thread for the collector would be a wait for itself.
     fn is_own_thread(&self) -> bool {
-        self.shared.inner().thread == Some(std::thread::current().id())
+        is_in_process_callback() || self.shared.inner().thread == Some(std::thread::current().id())
     }
 
     /// Begins a flush: components send what they hold back to collect more. [`EmbeddedCollector::is_flushed`] reports
@@ -540,6 +598,7 @@ impl EmbeddedCollector {
             // The text of a panic has been stored before.
             let _ = thread.join();
         }
+        self.join_processor_threads();
         let inner = self.shared.inner();
         match (&inner.failure, &inner.undelivered) {
             (Some(why), _) => Err(EmbedError::Failed(why.clone())),
@@ -623,6 +682,8 @@ impl Drop for EmbeddedCollector {
             // They are leaked: what they own stays as long as the child runs.
             std::mem::forget((self.collector.clone(), self.shared.clone()));
             std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+            let threads = self.processor_threads.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::take(threads));
             return;
         }
         let has_own_thread = self.thread.lock().is_ok_and(|thread| thread.is_some());

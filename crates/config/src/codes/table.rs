@@ -276,7 +276,10 @@ pub const CODES: &[Code] = &[
         meaning: "A pipeline has refused data that the host program submitted.",
         causes: &["a full sending queue", "the memory limiter"],
         remedy: "wait and submit again, or enlarge the queue.",
-        messages: &["The pipeline refused what the host program has submitted."],
+        messages: &[
+            "The host program refused what it was to process.",
+            "The pipeline refused what the host program has submitted.",
+        ],
     },
     Code {
         id: "OC310",

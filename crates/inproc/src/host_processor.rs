@@ -1,0 +1,426 @@
+//! The side of a processor that the host program uses: it takes payloads, changes them, and reports what is to be done
+//! with them.
+//!
+//! No lock is held while the host program works. What it makes is checked in its own thread.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use otelcore_pdata::edit::{Edited, Editor, OutputTooLarge, edit};
+use otelcore_pdata::{Rope, Signal, checked_rope};
+use otelcore_pipeline::{Metadata, Notifier, Payload};
+
+use crate::item::{Item, ItemEditor, Visit};
+use crate::{NextBatchError, OwnerProcess, lock_ignoring_poison};
+
+/// What the loop does with a payload that the host program had.
+#[derive(Debug)]
+pub(crate) enum PayloadOutcome {
+    Pass(Box<Payload>),
+    Retry(Option<Duration>),
+    Permanent(String),
+}
+
+/// A function of the host program, which is called for each payload.
+pub(crate) type ProcessCallback = Box<dyn FnMut(&mut HostPayload) -> ProcessResult + Send>;
+
+/// The state that a [`HostProcessor`] shares with the processors of its id.
+#[derive(Default)]
+pub(crate) struct ProcessorState {
+    process: OwnerProcess,
+    pub(crate) queue: Mutex<WorkQueue>,
+    /// Notified of each new payload, of [`HostProcessor::wake`], and of the end.
+    pub(crate) changed: Condvar,
+    callback: Mutex<Option<ProcessCallback>>,
+}
+
+#[derive(Default)]
+pub(crate) struct WorkQueue {
+    /// The host program has asked for this processor.
+    pub(crate) has_host: bool,
+    /// Waiting payloads and those that the host program has.
+    pub(crate) bytes: usize,
+    closed: bool,
+    next_ticket: u64,
+    next_instance: u64,
+    /// In the order of their tickets.
+    waiting: BTreeMap<u64, (u64, Payload)>,
+    instances: BTreeMap<u64, Instance>,
+    pending_wakes: u64,
+    waiting_calls: u64,
+}
+
+struct Instance {
+    notifier: Arc<dyn Notifier>,
+    results: VecDeque<(u64, PayloadOutcome)>,
+}
+
+impl WorkQueue {
+    pub(crate) fn add_instance(&mut self, notifier: Arc<dyn Notifier>) -> u64 {
+        let number = self.next_instance;
+        self.next_instance += 1;
+        self.instances.insert(number, Instance { notifier, results: VecDeque::new() });
+        number
+    }
+
+    /// Adds a payload, and returns its ticket.
+    pub(crate) fn push(&mut self, instance: u64, payload: Payload) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.bytes += payload.body.len();
+        self.waiting.insert(ticket, (instance, payload));
+        ticket
+    }
+
+    /// Removes a payload if the host program has not taken it.
+    pub(crate) fn forget_waiting(&mut self, ticket: u64) {
+        if let Some((_, payload)) = self.waiting.remove(&ticket) {
+            self.bytes -= payload.body.len();
+        }
+    }
+
+    pub(crate) fn next_result(&mut self, instance: u64) -> Option<(u64, PayloadOutcome)> {
+        self.instances.get_mut(&instance)?.results.pop_front()
+    }
+
+    pub(crate) fn has_results(&self, instance: u64) -> bool {
+        self.instances.get(&instance).is_some_and(|instance| !instance.results.is_empty())
+    }
+}
+
+impl ProcessorState {
+    /// Nothing is given to the host program any more, and all waiting calls return.
+    pub(crate) fn close(&self) {
+        let mut queue = lock_ignoring_poison(&self.queue);
+        queue.closed = true;
+        let waiting = std::mem::take(&mut queue.waiting);
+        queue.bytes -= waiting.values().map(|(_, payload)| payload.body.len()).sum::<usize>();
+        drop(queue);
+        self.changed.notify_all();
+    }
+
+    /// The loop has dropped one of the processors; with the last one, the host program gets nothing more.
+    pub(crate) fn remove_instance(&self, number: u64) {
+        if self.process.is_forked() {
+            return;
+        }
+        let mut queue = lock_ignoring_poison(&self.queue);
+        queue.instances.remove(&number);
+        let is_last = queue.instances.is_empty();
+        drop(queue);
+        if is_last {
+            self.close();
+        }
+    }
+
+    pub(crate) fn take_runner(self: &Arc<Self>) -> Option<CallbackRunner> {
+        let callback = lock_ignoring_poison(&self.callback).take()?;
+        Some(CallbackRunner { processor: HostProcessor(self.clone()), callback: Some(callback) })
+    }
+}
+
+/// What is to be done with a payload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ProcessResult {
+    /// It is passed on as it is now. Without any item it is dropped.
+    Pass,
+    /// It is dropped: its sender takes it as delivered.
+    Drop,
+    /// It is refused; its sender may send it again, not before the pause is over.
+    Retry(Option<Duration>),
+    /// It is refused for good, with this reason.
+    Permanent(String),
+}
+
+/// The host program's side of the `inproc` processors of one id. Any thread may use it; clones are the same processor, and
+/// share its payloads.
+#[derive(Clone)]
+pub struct HostProcessor(Arc<ProcessorState>);
+
+impl std::fmt::Debug for HostProcessor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut out = f.debug_struct("HostProcessor");
+        if !self.0.process.is_forked() {
+            out.field("bytes", &lock_ignoring_poison(&self.0.queue).bytes);
+        }
+        out.finish_non_exhaustive()
+    }
+}
+
+impl HostProcessor {
+    pub(crate) fn new(state: Arc<ProcessorState>) -> Self {
+        if !state.process.is_forked() {
+            lock_ignoring_poison(&state.queue).has_host = true;
+        }
+        Self(state)
+    }
+
+    /// Has `callback` called for each payload, one after another, in a thread that the collector starts for this
+    /// processor, instead of [`HostProcessor::next`]. It may take as long as the processor's `timeout` says; a payload
+    /// whose time is over is refused, and its sender may send it again. A payload at which it panics is refused for good.
+    /// In it everything may be called that does not wait for the collector.
+    ///
+    /// Returns `false` when the collector has been started, or there is a callback already.
+    pub fn set_callback(&self, callback: impl FnMut(&mut HostPayload) -> ProcessResult + Send + 'static) -> bool {
+        if self.0.process.is_forked() {
+            return false;
+        }
+        let queue = lock_ignoring_poison(&self.0.queue);
+        let mut current = lock_ignoring_poison(&self.0.callback);
+        if queue.closed || !queue.instances.is_empty() || current.is_some() {
+            return false;
+        }
+        *current = Some(Box::new(callback));
+        true
+    }
+
+    /// The next payload. Waits for it until `timeout` has passed; without a timeout there is no limit.
+    ///
+    /// # Errors
+    /// The reason why there is none.
+    #[expect(clippy::disallowed_methods, reason = "it is the host's thread that waits, outside of any world")]
+    pub fn next(&self, timeout: Option<Duration>) -> Result<HostPayload, NextBatchError> {
+        if self.0.process.is_forked() {
+            return Err(NextBatchError::Forked);
+        }
+        // A timeout that ends beyond the range of `Instant` is treated as none.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut queue = lock_ignoring_poison(&self.0.queue);
+        loop {
+            if let Some((ticket, (instance, payload))) = queue.waiting.pop_first() {
+                let len = payload.body.len();
+                return Ok(HostPayload { state: self.0.clone(), ticket, instance, len, payload, is_finished: false });
+            }
+            if queue.closed {
+                return Err(NextBatchError::Closed);
+            }
+            if queue.pending_wakes > 0 {
+                queue.pending_wakes -= 1;
+                return Err(NextBatchError::Woken);
+            }
+            let remaining = deadline.map(|until| until.saturating_duration_since(Instant::now()));
+            if remaining == Some(Duration::ZERO) || timeout == Some(Duration::ZERO) {
+                return Err(NextBatchError::Timeout);
+            }
+            queue.waiting_calls += 1;
+            queue = match remaining {
+                Some(left) => self.0.changed.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.0.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            };
+            queue.waiting_calls -= 1;
+        }
+    }
+
+    /// Makes all calls that wait in [`HostProcessor::next`] return; if there are none, the next call that would wait.
+    pub fn wake(&self) {
+        if self.0.process.is_forked() {
+            return;
+        }
+        let mut queue = lock_ignoring_poison(&self.0.queue);
+        queue.pending_wakes = queue.waiting_calls.max(1);
+        self.0.changed.notify_all();
+    }
+}
+
+/// A payload that the host program processes. One that is dropped unfinished is refused, and its sender may send it again.
+pub struct HostPayload {
+    state: Arc<ProcessorState>,
+    ticket: u64,
+    instance: u64,
+    /// Its bytes in the count of the queue.
+    len: usize,
+    payload: Payload,
+    is_finished: bool,
+}
+
+impl std::fmt::Debug for HostPayload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (signal, items) = (self.signal(), self.items());
+        f.debug_struct("HostPayload").field("signal", &signal).field("items", &items).finish_non_exhaustive()
+    }
+}
+
+impl HostPayload {
+    /// The signal of its items.
+    #[must_use]
+    pub fn signal(&self) -> Signal {
+        self.payload.signal
+    }
+
+    /// Spans, data points or log records.
+    #[must_use]
+    pub fn items(&self) -> u32 {
+        self.payload.items()
+    }
+
+    /// The headers of the request that brought it, if the receiver keeps them.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.payload.metadata.as_deref()
+    }
+
+    /// The request message: an `Export*ServiceRequest` in protobuf.
+    #[must_use]
+    pub fn data(&self) -> Bytes {
+        self.payload.body.to_bytes()
+    }
+
+    /// Replaces the request message.
+    ///
+    /// # Errors
+    /// The bytes are no valid request of this signal: where and why. The payload is then as it was.
+    pub fn replace(&mut self, body: Bytes) -> Result<(), String> {
+        let body = checked_rope(self.payload.signal, body).map_err(|e| e.to_string())?;
+        self.payload.held = self.payload.held.hold_derived(body.len() as u64);
+        self.payload.body = body;
+        Ok(())
+    }
+
+    /// Changes it in one pass over its bytes.
+    ///
+    /// # Errors
+    /// The result would be larger than four times the payload and 1 MiB. The payload is then as it was.
+    pub fn edit<E: Editor + ?Sized>(&mut self, editor: &mut E) -> Result<Edited, OutputTooLarge> {
+        let edited = edit(self.payload.signal, &mut self.payload.body, editor)?;
+        if edited.changed_parts > 0 {
+            let held = self.payload.held.hold_derived(self.payload.body.len() as u64);
+            if edited.shared_parts == 0 {
+                self.payload.held = held;
+            } else {
+                self.payload.held.merge(held);
+            }
+        }
+        Ok(edited)
+    }
+
+    /// Calls `visit` for each resource, scope, span, event, link, metric, data point and log record, from the outside to
+    /// the inside; it may change them, and says whether they stay.
+    ///
+    /// # Errors
+    /// As [`HostPayload::edit`].
+    pub fn visit(&mut self, visit: impl FnMut(&mut Item<'_, '_>) -> Visit) -> Result<Edited, OutputTooLarge> {
+        self.edit(&mut ItemEditor(visit))
+    }
+
+    /// Moves the payload out, for a callback that needs to own it. What is left behind counts as finished.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let rest = Payload {
+            signal: self.payload.signal,
+            body: Rope::default(),
+            metadata: None,
+            held: otelcore_pipeline::Held::default(),
+        };
+        Self {
+            state: self.state.clone(),
+            ticket: self.ticket,
+            instance: self.instance,
+            len: self.len,
+            payload: std::mem::replace(&mut self.payload, rest),
+            is_finished: std::mem::replace(&mut self.is_finished, true),
+        }
+    }
+
+    /// Reports what is to be done with it.
+    pub fn finish(mut self, result: ProcessResult) {
+        self.set_result(result);
+    }
+
+    fn set_result(&mut self, result: ProcessResult) {
+        if std::mem::replace(&mut self.is_finished, true) || self.state.process.is_forked() {
+            return;
+        }
+        let outcome = match result {
+            ProcessResult::Retry(after) => PayloadOutcome::Retry(after),
+            ProcessResult::Permanent(why) if why.is_empty() => {
+                PayloadOutcome::Permanent("the host program refused the data".to_owned())
+            }
+            ProcessResult::Permanent(why) => PayloadOutcome::Permanent(why),
+            ProcessResult::Pass => PayloadOutcome::Pass(Box::new(self.payload.clone())),
+            ProcessResult::Drop => {
+                PayloadOutcome::Pass(Box::new(Payload { body: Rope::default(), ..self.payload.clone() }))
+            }
+        };
+        let mut queue = lock_ignoring_poison(&self.state.queue);
+        queue.bytes -= self.len;
+        let notifier = queue.instances.get_mut(&self.instance).map(|instance| {
+            instance.results.push_back((self.ticket, outcome));
+            instance.notifier.clone()
+        });
+        drop(queue);
+        if let Some(notifier) = notifier {
+            notifier.notify();
+        }
+    }
+}
+
+impl Drop for HostPayload {
+    fn drop(&mut self) {
+        self.set_result(ProcessResult::Retry(None));
+    }
+}
+
+thread_local! {
+    /// This thread is in a callback of a processor.
+    static IN_CALLBACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread is in a callback of a processor: it must not wait for the collector then.
+#[must_use]
+pub fn is_in_process_callback() -> bool {
+    IN_CALLBACK.get()
+}
+
+/// Calls the callback of a processor. For a thread of its own.
+pub struct CallbackRunner {
+    processor: HostProcessor,
+    callback: Option<ProcessCallback>,
+}
+
+impl std::fmt::Debug for CallbackRunner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallbackRunner").field("processor", &self.processor).finish_non_exhaustive()
+    }
+}
+
+impl CallbackRunner {
+    /// Calls the callback for each payload, until the collector has ended.
+    pub fn run(mut self) {
+        let Some(callback) = &mut self.callback else { return };
+        loop {
+            let mut payload = match self.processor.next(None) {
+                Ok(payload) => payload,
+                Err(NextBatchError::Woken | NextBatchError::Timeout) => continue,
+                Err(NextBatchError::Closed | NextBatchError::Forked) => return,
+            };
+            IN_CALLBACK.set(true);
+            let result = catch_unwind(AssertUnwindSafe(|| callback(&mut payload)));
+            IN_CALLBACK.set(false);
+            payload.finish(result.unwrap_or_else(|panic| {
+                let text = panic_text(&*panic);
+                // The panic's payload may panic when it is dropped.
+                std::mem::forget(panic);
+                ProcessResult::Permanent(format!("the callback of the host program panicked: {text}"))
+            }));
+        }
+    }
+}
+
+impl Drop for CallbackRunner {
+    fn drop(&mut self) {
+        if self.processor.0.process.is_forked() {
+            // It belongs to the parent.
+            std::mem::forget(self.callback.take());
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
+}
