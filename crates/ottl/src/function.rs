@@ -22,7 +22,8 @@
 use std::fmt;
 
 use crate::error::{BuildError, EvalError};
-use crate::evaluate::{Evaluation, Execution, Expression, FunctionArgument, PathExpression};
+pub use crate::evaluate::{Argument, Converter, ParameterKind, PureFunction};
+use crate::evaluate::{Execution, Expression, FunctionArgument, PathExpression};
 use crate::value::Value;
 
 /// A function of the language.
@@ -66,100 +67,6 @@ impl Parameter {
     pub const fn optional(name: &'static str, kind: ParameterKind) -> Self {
         Self { name, kind, is_optional: true }
     }
-}
-
-/// What a parameter takes. `Like` kinds convert the value; the others refuse values of other types.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParameterKind {
-    /// Any value (`Getter`).
-    Any,
-    /// A string (`StringGetter`).
-    String,
-    /// A string, or what is converted to one; `nil` stays `nil` (`StringLikeGetter`).
-    StringLike,
-    /// An integer (`IntGetter`).
-    Int,
-    /// An integer, or what is converted to one (`IntLikeGetter`).
-    IntLike,
-    /// A double (`FloatGetter`).
-    Float,
-    /// A double, or what is converted to one (`FloatLikeGetter`).
-    FloatLike,
-    /// A boolean (`BoolGetter`).
-    Bool,
-    /// A boolean, or what is converted to one (`BoolLikeGetter`).
-    BoolLike,
-    /// Bytes, or what is converted to them (`ByteSliceLikeGetter`).
-    BytesLike,
-    /// A map (`PMapGetter`).
-    Map,
-    /// A list; those of Go types become lists of pdata (`PSliceGetter`).
-    List,
-    /// A point in time (`TimeGetter`).
-    Time,
-    /// A duration (`DurationGetter`).
-    Duration,
-    /// A list literal whose elements are each of this kind (`[]StringGetter`, `[]string` ...).
-    ListOf(&'static Self),
-    /// A string literal (`string`).
-    LiteralString,
-    /// An integer literal without a sign (`int64`).
-    LiteralInt,
-    /// A double literal without a sign (`float64`).
-    LiteralFloat,
-    /// `true` or `false` (`bool`).
-    LiteralBool,
-    /// A bytes literal (`[]byte`).
-    LiteralBytes,
-    /// The symbol of an enum (`Enum`).
-    Enum,
-    /// A path (`Setter`, `GetSetter`).
-    Path,
-    /// A path whose value is a map (`PMapGetSetter`).
-    MapPath,
-    /// A path whose value is a list (`PSliceGetSetter`).
-    ListPath,
-    /// The name of a converter that takes one string (`FunctionGetter`).
-    Function,
-}
-
-impl ParameterKind {
-    /// Whether the argument is an expression that is evaluated for each item.
-    #[must_use]
-    pub const fn is_getter(self) -> bool {
-        matches!(
-            self,
-            Self::Any
-                | Self::String
-                | Self::StringLike
-                | Self::Int
-                | Self::IntLike
-                | Self::Float
-                | Self::FloatLike
-                | Self::Bool
-                | Self::BoolLike
-                | Self::BytesLike
-                | Self::Map
-                | Self::List
-                | Self::Time
-                | Self::Duration
-        )
-    }
-}
-
-/// A checked argument.
-#[derive(Debug)]
-pub enum Argument {
-    /// An expression and the kind of its parameter.
-    Expression(ParameterKind, Expression),
-    /// A list of arguments.
-    List(Vec<Self>),
-    /// The value of a literal or of an enum's symbol.
-    Literal(Value<'static>),
-    /// A path.
-    Path(PathExpression),
-    /// A converter by name.
-    Function(FunctionArgument),
 }
 
 /// The arguments of a call, by the position of their parameter. Those that `build` needs by themselves are taken out;
@@ -375,21 +282,6 @@ fn misdeclared(index: usize) -> BuildError {
     BuildError::new(format!(
         "argument {index} is not of the kind that the function declares; this is an error in otelcore"
     ))
-}
-
-/// A function that runs for each item of which all arguments are known values. It may move values out of its arguments.
-/// An optional argument that was not given is [`Value::Nil`]; a list of getters is a [`crate::value::List`] of kind
-/// `Any`.
-pub type PureFunction = dyn for<'a> Fn(&mut [Value<'a>]) -> Result<Value<'a>, EvalError> + Send + Sync;
-
-/// A converter that evaluates its arguments by itself: because it does so only if needed, or because they must not be
-/// converted first.
-pub trait Converter: Send + Sync {
-    /// The result on one item.
-    ///
-    /// # Errors
-    /// An argument can't be evaluated or is of another type, or there is no result.
-    fn call<'c>(&'c self, evaluation: &Evaluation<'c>) -> Result<Value<'c>, EvalError>;
 }
 
 /// A function that changes telemetry.

@@ -11,12 +11,14 @@
 #![forbid(unsafe_code)]
 
 mod compile;
+mod compile_error;
 pub mod contexts;
 pub mod error;
 pub mod evaluate;
 pub mod function;
 pub mod functions;
 mod go_time;
+mod index;
 mod lexer;
 mod parser;
 mod syntax;

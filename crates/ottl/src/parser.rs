@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::compile::CompileError;
+use crate::compile_error::{CompileError, line_and_column};
 use crate::evaluate::{Comparison, MathOperator};
 use crate::lexer::{Token, TokenKind as Kind, tokens, unquote};
 use crate::syntax::{
@@ -115,14 +115,6 @@ fn parse<'t, T>(
             invalid(place, &format!("{found} (expected {})", expected.join(" or ")))
         }
     })
-}
-
-/// Line and column of a position, from 1. Columns are characters.
-pub(crate) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let column = before.get(line_start..).map_or(0, |line| line.chars().count());
-    (before.matches('\n').count() + 1, column + 1)
 }
 
 impl Parser<'_> {

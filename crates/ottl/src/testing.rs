@@ -5,9 +5,10 @@ use otelcore_pdata::Value as Tree;
 use crate::contexts::{ContextMut, ContextType, ContextView, Field, MapMut, ResolvedPath, Segment, UnknownPath};
 use crate::error::{BuildError, EvalError};
 use crate::evaluate::{
-    Evaluation, Execution, Expression, FixedEnvironment, FunctionArgument, Key, PathExpression, State, index,
+    Evaluation, Execution, Expression, FixedEnvironment, FunctionArgument, Key, PathExpression, State,
 };
 use crate::function::{Arguments, Callable, Converter, Editor, Function, Parameter, ParameterKind};
+use crate::index;
 use crate::value::{List, ListKind, Map, Time, TreeMap, Value};
 use crate::{CompileError, Compiler, Functions, PathPrefix};
 

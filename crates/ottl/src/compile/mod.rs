@@ -2,13 +2,12 @@
 //! are checked, as the Go collector does when it reads a configuration.
 
 mod arguments;
-mod error;
 mod expressions;
 mod functions;
 mod infer;
 mod sequence;
 
-pub use error::CompileError;
+pub use crate::compile_error::CompileError;
 pub use functions::Functions;
 pub use infer::{Candidate, InferenceError, Sources, infer_context};
 pub use sequence::{

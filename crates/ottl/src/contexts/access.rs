@@ -10,8 +10,8 @@ use otelcore_pdata::views::{AnyValue, KeyValue, RepeatedMessages, Resource, Scop
 
 use super::{MapMut, ResourceField, ScopeField};
 use crate::error::EvalError;
-use crate::evaluate::Key;
-use crate::evaluate::index::{map_at_mut, map_key, set_in_map, to_map, value_at};
+use crate::index::Key;
+use crate::index::{map_at_mut, map_key, set_in_map, to_map, value_at};
 use crate::value::{Map, MapEntries, Time, TreeMap, Value};
 
 /// What [`super::ContextMut::edit_map`] calls.

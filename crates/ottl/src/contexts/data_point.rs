@@ -21,7 +21,7 @@ use super::{
     ResourceField, ScopeField,
 };
 use crate::error::EvalError;
-use crate::evaluate::Key;
+use crate::index::Key;
 use crate::value::{List, ListElements, ListKind, MessageKind, Value};
 
 /// A data point under edit.

@@ -6,7 +6,7 @@ use super::access::{ChangeMap, edit_attributes, get_resource, get_scope, no_map,
 use super::request::{get_request, read_only};
 use super::{ContextMut, ContextView, Field, RequestMetadata, ResourceField, ScopeField};
 use crate::error::EvalError;
-use crate::evaluate::Key;
+use crate::index::Key;
 use crate::value::Value;
 
 /// A resource under edit.

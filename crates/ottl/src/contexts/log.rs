@@ -15,8 +15,8 @@ use super::access::{
 use super::request::{get_request, read_only};
 use super::{ContextMut, ContextView, Field, LogField, MapMut, RequestMetadata, ResourceField, ScopeField};
 use crate::error::EvalError;
-use crate::evaluate::Key;
-use crate::evaluate::index::{map_at_mut, map_value_at, set_at, set_in_map, value_at};
+use crate::index::Key;
+use crate::index::{map_at_mut, map_value_at, set_at, set_in_map, value_at};
 use crate::value::{Map, Value};
 
 /// A log record under edit.

@@ -21,8 +21,8 @@ use super::{
     ScopeField,
 };
 use crate::error::EvalError;
-use crate::evaluate::Key;
-use crate::evaluate::index::{map_at_mut, set_in_map, to_map};
+use crate::index::Key;
+use crate::index::{map_at_mut, set_in_map, to_map};
 use crate::value::{MessageKind, TreeMap, Value};
 
 /// A metric under edit.

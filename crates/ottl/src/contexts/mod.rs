@@ -36,7 +36,7 @@ pub use span::{SpanContext, SpanEventContext};
 use otelcore_pdata::edit::MetricKind;
 
 use crate::error::EvalError;
-use crate::evaluate::Key;
+use crate::index::Key;
 use crate::value::Value;
 
 /// A path of a context, resolved. Its keys are apart from it.

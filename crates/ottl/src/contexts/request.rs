@@ -6,8 +6,8 @@ use otelcore_pdata::Value as Tree;
 
 use super::RequestField;
 use crate::error::EvalError;
-use crate::evaluate::Key;
-use crate::evaluate::index::{list_index, map_key};
+use crate::index::Key;
+use crate::index::{list_index, map_key};
 use crate::value::{List, Map, TreeMap, Value};
 
 /// The headers of a request that its receiver keeps.

@@ -14,7 +14,7 @@ use super::access::{
 use super::request::{get_request, read_only};
 use super::{ContextMut, ContextView, Field, RequestMetadata, SpanEventField, SpanField, trace_state};
 use crate::error::EvalError;
-use crate::evaluate::Key;
+use crate::index::Key;
 use crate::value::{MessageKind, Value};
 
 /// A span under edit.

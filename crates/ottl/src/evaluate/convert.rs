@@ -6,8 +6,8 @@ use otelcore_go_number::{parse_float, parse_int, truncate};
 use otelcore_pdata::{Value as Tree, text};
 
 use super::math::as_double;
+use super::parameter_kind::ParameterKind;
 use crate::error::EvalError;
-use crate::function::ParameterKind;
 use crate::go_time::calendar::{DateTime, SECONDS_PER_DAY};
 use crate::go_time::layout;
 use crate::value::{List, ListKind, Map, MapKind, Time, Value, Zone};

@@ -5,11 +5,11 @@ use smallvec::SmallVec;
 use super::Evaluation;
 use super::compare::{Comparison, compare};
 use super::convert::{convert, map_literal_value};
-use super::index::{self, Key};
 use super::math::{self, MathOperator};
+use super::parameter_kind::ParameterKind;
 use crate::contexts::Field;
 use crate::error::EvalError;
-use crate::function::{Argument, Converter, ParameterKind, PureFunction};
+use crate::index::{self, Key};
 use crate::value::{List, ListKind, Map, Value};
 
 /// A compiled expression.
@@ -31,6 +31,36 @@ pub(crate) enum Node {
     Map(Vec<(Vec<u8>, Expression)>),
     /// The string that a [`FunctionArgument`] is called with.
     Input,
+}
+
+/// A checked argument.
+#[derive(Debug)]
+pub enum Argument {
+    /// An expression and the kind of its parameter.
+    Expression(ParameterKind, Expression),
+    /// A list of arguments.
+    List(Vec<Self>),
+    /// The value of a literal or of an enum's symbol.
+    Literal(Value<'static>),
+    /// A path.
+    Path(PathExpression),
+    /// A converter by name.
+    Function(FunctionArgument),
+}
+
+/// A function that runs for each item of which all arguments are known values. It may move values out of its arguments.
+/// An optional argument that was not given is [`Value::Nil`]; a list of getters is a [`crate::value::List`] of kind
+/// `Any`.
+pub type PureFunction = dyn for<'a> Fn(&mut [Value<'a>]) -> Result<Value<'a>, EvalError> + Send + Sync;
+
+/// A converter that evaluates its arguments by itself: because it does so only if needed, or because they must not be
+/// converted first.
+pub trait Converter: Send + Sync {
+    /// The result on one item.
+    ///
+    /// # Errors
+    /// An argument can't be evaluated or is of another type, or there is no result.
+    fn call<'c>(&'c self, evaluation: &Evaluation<'c>) -> Result<Value<'c>, EvalError>;
 }
 
 /// Operands of equal precedence, from the left to the right.

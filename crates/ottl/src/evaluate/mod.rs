@@ -3,13 +3,13 @@
 mod compare;
 mod convert;
 mod expression;
-pub mod index;
 mod math;
+mod parameter_kind;
 
 pub use compare::{Comparison, compare};
-pub use expression::{Expression, FunctionArgument, PathExpression};
-pub use index::Key;
+pub use expression::{Argument, Converter, Expression, FunctionArgument, PathExpression, PureFunction};
 pub use math::MathOperator;
+pub use parameter_kind::ParameterKind;
 
 #[cfg(test)]
 pub(crate) use convert::put_go_json;
@@ -22,6 +22,8 @@ use std::fmt;
 
 use crate::contexts::{ContextMut, ContextView, Field, MapMut};
 use crate::error::EvalError;
+use crate::index;
+pub use crate::index::Key;
 use crate::value::{Map, TreeMap, Value};
 
 /// What functions may know of the world: the time and random numbers. Both are handed in, so that a run can be repeated.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use otelcore_pdata::Value as Tree;
 
 use super::common::{MAX_RESULT_BYTES, Pattern, error, optional, put_text, required, too_large};
-use super::parse::Entries;
+use super::entries::Entries;
 use crate::contexts::Change;
 use crate::error::{BuildError, EvalError};
 use crate::evaluate::{Evaluation, Execution, Expression, PathExpression};

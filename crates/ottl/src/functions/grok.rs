@@ -8,7 +8,7 @@ use otelcore_go_regexp::GoRegexp;
 use otelcore_pdata::Value as Tree;
 
 use super::common::{error, invalid_pattern, optional, quote, required, text};
-use super::parse::{Entries, string_tree};
+use super::entries::{Entries, string_tree};
 use crate::error::{BuildError, EvalError};
 use crate::function::{Arguments, Callable, Function, ParameterKind as Kind};
 use crate::value::{Map, Value};

@@ -2,7 +2,7 @@
 
 use otelcore_pdata::{MAX_NESTING, Value as Tree};
 
-use super::parse::Entries;
+use super::entries::Entries;
 
 /// Parses a text that is one JSON value.
 ///

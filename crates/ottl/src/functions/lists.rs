@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use otelcore_pdata::Value as Tree;
 
 use super::common::{error, optional, put_text, required, take, type_verb};
-use super::parse::Entries;
+use super::entries::Entries;
 use super::strings::find;
 use crate::error::{BuildError, EvalError};
 use crate::evaluate::{Comparison, Evaluation, Expression, compare};

@@ -9,6 +9,7 @@ mod csv;
 mod decode;
 mod editors;
 mod encodings;
+mod entries;
 mod format;
 mod glob;
 mod grok;
@@ -27,6 +28,7 @@ mod times;
 mod url;
 mod user_agent;
 mod xml;
+mod xml_tree;
 mod xpath;
 
 use crate::function::Function;

@@ -3,62 +3,12 @@
 use otelcore_pdata::Value as Tree;
 
 use super::common::{error, optional, quote, required, take, text};
+use super::entries::{Entries, string_tree};
 use super::strings::{find, split};
 use super::{csv, json, url};
 use crate::error::{BuildError, EvalError};
 use crate::function::{Arguments, Callable, Function, ParameterKind as Kind};
 use crate::value::{List, Map, TreeMap, Value};
-
-/// Sets the value of a key, or adds the entry. Keys of results are few or unique, so that a walk for each is too much
-/// only for hostile texts: see [`Entries`].
-#[derive(Default)]
-pub(super) struct Entries {
-    entries: TreeMap,
-    positions: std::collections::BTreeMap<Vec<u8>, usize>,
-}
-
-/// Maps up to this length are searched without an index.
-const SMALL: usize = 16;
-
-impl Entries {
-    /// Sets the value of a key; a key that is new comes last.
-    pub(super) fn put(&mut self, key: &[u8], value: Tree) {
-        if self.entries.len() > SMALL && self.positions.is_empty() {
-            self.positions = self.entries.iter().enumerate().map(|(at, (key, _))| (key.clone(), at)).collect();
-        }
-        let position = if self.positions.is_empty() {
-            self.entries.iter().position(|(found, _)| found == key)
-        } else {
-            self.positions.get(key).copied()
-        };
-        if let Some((_, old)) = position.and_then(|at| self.entries.get_mut(at)) {
-            *old = value;
-            return;
-        }
-        if !self.positions.is_empty() {
-            self.positions.insert(key.to_vec(), self.entries.len());
-        }
-        self.entries.push((key.to_vec(), value));
-    }
-
-    /// The value of a key.
-    pub(super) fn get_mut(&mut self, key: &[u8]) -> Option<&mut Tree> {
-        let position = if self.positions.is_empty() {
-            self.entries.iter().position(|(found, _)| found == key)
-        } else {
-            self.positions.get(key).copied()
-        };
-        position.and_then(|at| self.entries.get_mut(at)).map(|(_, value)| value)
-    }
-
-    pub(super) fn into_map(self) -> TreeMap {
-        self.entries
-    }
-}
-
-pub(super) fn string_tree(text: &[u8]) -> Tree {
-    Tree::String(text.to_vec())
-}
 
 pub(super) const PARSE_CSV: Function = Function {
     name: "ParseCSV",

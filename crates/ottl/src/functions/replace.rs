@@ -5,9 +5,9 @@ use otelcore_pdata::Value as Tree;
 
 use super::common::{Pattern, error, invalid_pattern, optional, required, text};
 use super::editors::{DynamicPattern, map_of};
+use super::entries::{Entries, string_tree};
 use super::format::sprintf;
 use super::glob::Glob;
-use super::parse::{Entries, string_tree};
 use crate::contexts::Change;
 use crate::error::{BuildError, EvalError};
 use crate::evaluate::{Evaluation, Execution, Expression, FunctionArgument, PathExpression};

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use otelcore_pdata::Value as Tree;
 
 use super::common::quote;
-use super::parse::{Entries, string_tree};
+use super::entries::{Entries, string_tree};
 use super::strings::find;
 use crate::value::TreeMap;
 

@@ -10,7 +10,7 @@ use otelcore_go_regexp::{GoRegexp, Template};
 use otelcore_pdata::Value as Tree;
 
 use super::common::{required, take};
-use super::parse::string_tree;
+use super::entries::string_tree;
 use crate::function::{Callable, Function, ParameterKind as Kind};
 use crate::value::{Map, Value};
 

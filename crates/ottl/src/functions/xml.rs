@@ -1,16 +1,13 @@
 //! Converters of XML.
 
-mod decoder;
-pub(super) mod tree;
-
 use std::collections::BTreeMap;
 
 use otelcore_pdata::Value as ValueTree;
 
-use self::decoder::{Decoder, Token};
-use self::tree::{MAX_DEPTH, Node, NodeId, NodeKind, ROOT, Tree};
 use super::common::{MAX_RESULT_BYTES, error, optional, quote, required, text, too_large};
-use super::parse::{Entries, string_tree};
+use super::entries::{Entries, string_tree};
+use super::xml_tree::decoder::{Attribute, Decoder, Token};
+use super::xml_tree::{MAX_DEPTH, Node, NodeId, NodeKind, ROOT, Tree};
 use super::xpath::{Found, XPath};
 use crate::error::{BuildError, EvalError};
 use crate::function::{Arguments, Callable, Function, ParameterKind as Kind};
@@ -46,7 +43,7 @@ pub(super) const PARSE_XML: Function = Function {
 #[derive(Default)]
 struct Element {
     tag: String,
-    attributes: Vec<decoder::Attribute>,
+    attributes: Vec<Attribute>,
     text: String,
     children: Vec<ValueTree>,
 }

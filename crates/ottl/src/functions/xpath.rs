@@ -9,7 +9,7 @@ use std::cell::Cell;
 
 use self::parser::{Axis, Expression, Function, Operation, Start, Step, Test};
 use super::case::{to_lower, to_upper, trim_space};
-use super::xml::tree::{NodeId, NodeKind, ROOT, Tree};
+use super::xml_tree::{NodeId, NodeKind, ROOT, Tree};
 use crate::evaluate::Comparison;
 
 /// A compiled path.
@@ -125,7 +125,7 @@ impl Evaluation<'_> {
         }
     }
 
-    fn attribute(&self, item: Item) -> Option<&super::xml::tree::NodeAttribute> {
+    fn attribute(&self, item: Item) -> Option<&super::xml_tree::NodeAttribute> {
         self.tree.node(item.node).attributes.get(item.attribute.checked_sub(1)?)
     }
 

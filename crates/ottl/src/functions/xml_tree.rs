@@ -1,8 +1,10 @@
 //! A document of XML as a tree, and its text, as Go's `xmlquery` has them.
 
+pub(in crate::functions) mod decoder;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::decoder::{Decoder, MAX_NAME_BYTES, Name, Token};
+use self::decoder::{Attribute, Decoder, MAX_NAME_BYTES, Name, Token};
 use crate::functions::case::trim_space;
 
 /// Levels of elements in a document. Go has ten thousand.
@@ -78,8 +80,8 @@ impl Prefixes {
     }
 
     /// Takes the declarations of an element.
-    fn declare(&mut self, attributes: &[super::decoder::Attribute], level: usize) {
-        for super::decoder::Attribute { name, value } in attributes {
+    fn declare(&mut self, attributes: &[Attribute], level: usize) {
+        for Attribute { name, value } in attributes {
             if name.local == "xmlns" {
                 // The default namespace has no prefix, unless an element above has given it one.
                 match self.by_namespace.get_mut(value) {
@@ -367,7 +369,7 @@ fn instruction(target: &str, content: &str) -> Node {
 fn element(
     name: Name,
     prefix: &str,
-    attributes: Vec<super::decoder::Attribute>,
+    attributes: Vec<Attribute>,
     prefixes: &mut Prefixes,
     level: usize,
 ) -> Result<Node, String> {
@@ -382,7 +384,7 @@ fn element(
             }
         }
     }
-    for super::decoder::Attribute { name, value } in attributes {
+    for Attribute { name, value } in attributes {
         let space = match prefixes.of(&name.space) {
             Some(prefix) => prefix.to_owned(),
             None => name.space,

@@ -9,7 +9,7 @@ use crate::value::{List, Map, TreeMap, Value};
 
 /// The largest position at which an element can be set in a list that is not there yet: the elements before it are
 /// added.
-pub const MAX_NEW_INDEX: usize = 65_536;
+pub(crate) const MAX_NEW_INDEX: usize = 65_536;
 
 /// A key in brackets.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ fn wrong_key(value: &Value<'_>, expected: &str) -> EvalError {
 /// # Errors
 /// It is not a string.
 #[inline]
-pub fn map_key<'k>(key: &'k Key<'_>) -> Result<&'k [u8], EvalError> {
+pub(crate) fn map_key<'k>(key: &'k Key<'_>) -> Result<&'k [u8], EvalError> {
     match key {
         Key::String(name) | Key::Expression(Ok(Value::String(name))) => Ok(name),
         key => Err(no_map_key(key)),
@@ -76,7 +76,7 @@ fn position(key: &Key<'_>) -> Result<i64, EvalError> {
 ///
 /// # Errors
 /// It is not an integer, or outside of the list.
-pub fn list_index(key: &Key<'_>, len: usize) -> Result<usize, EvalError> {
+pub(crate) fn list_index(key: &Key<'_>, len: usize) -> Result<usize, EvalError> {
     let index = position(key)?;
     match usize::try_from(index) {
         Ok(index) if index < len => Ok(index),
@@ -88,7 +88,7 @@ pub fn list_index(key: &Key<'_>, len: usize) -> Result<usize, EvalError> {
 ///
 /// # Errors
 /// A key is not of the type that the value needs, is outside of a list, or the value has no keys.
-pub fn value_at<'c>(mut value: Value<'c>, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
+pub(crate) fn value_at<'c>(mut value: Value<'c>, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
     for key in keys {
         value = match value {
             Value::Map(map) => match map.into_value(map_key(key)?) {
@@ -111,7 +111,7 @@ fn list_element<'c>(list: List<'c>, key: &Key<'_>) -> Result<Value<'c>, EvalErro
 ///
 /// # Errors
 /// As [`value_at`].
-pub fn map_value_at<'c>(map: Map<'c>, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
+pub(crate) fn map_value_at<'c>(map: Map<'c>, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
     let Some((first, rest)) = keys.split_first() else {
         return Err(EvalError::new("cannot get map value without keys"));
     };
@@ -123,7 +123,7 @@ pub fn map_value_at<'c>(map: Map<'c>, keys: &[Key<'_>]) -> Result<Value<'c>, Eva
 ///
 /// # Errors
 /// A key does not fit, or the value can't be that of an attribute.
-pub fn set_at(mut current: &mut Tree, keys: &[Key<'_>], value: &Value<'_>) -> Result<(), EvalError> {
+pub(crate) fn set_at(mut current: &mut Tree, keys: &[Key<'_>], value: &Value<'_>) -> Result<(), EvalError> {
     for key in keys {
         if matches!(current, Tree::Empty) {
             *current = empty_container(key)?;
@@ -175,7 +175,7 @@ fn entry<'t>(entries: &'t mut TreeMap, key: &[u8]) -> &'t mut Tree {
 ///
 /// # Errors
 /// As [`set_at`].
-pub fn set_in_map(map: &mut TreeMap, keys: &[Key<'_>], value: &Value<'_>) -> Result<(), EvalError> {
+pub(crate) fn set_in_map(map: &mut TreeMap, keys: &[Key<'_>], value: &Value<'_>) -> Result<(), EvalError> {
     let Some((first, rest)) = keys.split_first() else {
         return Err(EvalError::new("cannot set map value without keys"));
     };
@@ -187,7 +187,7 @@ pub fn set_in_map(map: &mut TreeMap, keys: &[Key<'_>], value: &Value<'_>) -> Res
 ///
 /// # Errors
 /// It is not a map.
-pub fn to_map(value: &Value<'_>) -> Result<TreeMap, EvalError> {
+pub(crate) fn to_map(value: &Value<'_>) -> Result<TreeMap, EvalError> {
     match value.to_tree() {
         Ok(Tree::Map(entries)) => Ok(entries),
         Err(error) if matches!(value, Value::Map(_)) => Err(error),
@@ -202,7 +202,7 @@ pub fn to_map(value: &Value<'_>) -> Result<TreeMap, EvalError> {
 ///
 /// # Errors
 /// A key does not fit, or the value is not a map.
-pub fn map_at_mut<'t>(map: &'t mut TreeMap, keys: &[Key<'_>]) -> Result<&'t mut TreeMap, EvalError> {
+pub(crate) fn map_at_mut<'t>(map: &'t mut TreeMap, keys: &[Key<'_>]) -> Result<&'t mut TreeMap, EvalError> {
     let Some((first, rest)) = keys.split_first() else { return Ok(map) };
     let key = map_key(first).map_err(|error| EvalError::new(format!("cannot get map value: {error}")))?;
     let nothing = || Value::Nil.type_error("pcommon.Map");
@@ -255,7 +255,7 @@ fn tree_type_name(tree: &Tree) -> &'static str {
 ///
 /// # Errors
 /// A key is missing or does not fit.
-pub fn indexed_result<'c>(mut value: Value<'c>, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
+pub(crate) fn indexed_result<'c>(mut value: Value<'c>, keys: &[Key<'_>]) -> Result<Value<'c>, EvalError> {
     for key in keys {
         let string = |name: &[u8], value: Value<'c>| match value {
             Value::Map(map) => map.into_value(name).ok_or_else(|| EvalError::new("key not found in map")),

@@ -34,7 +34,7 @@ impl CompileError {
     /// Line and column of the place in the text, from 1.
     #[must_use]
     pub fn line_and_column(&self, text: &str) -> (usize, usize) {
-        crate::parser::line_and_column(text, self.place.start)
+        line_and_column(text, self.place.start)
     }
 }
 
@@ -88,4 +88,12 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or(0)
+}
+
+/// Line and column of a position, from 1. Columns are characters.
+pub(crate) fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = before.get(line_start..).map_or(0, |line| line.chars().count());
+    (before.matches('\n').count() + 1, column + 1)
 }

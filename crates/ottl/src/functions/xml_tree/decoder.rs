@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 
 /// The bytes of all namespaces, or of all prefixes, that the names of a document have: a long one can be that of many.
-pub(super) const MAX_NAME_BYTES: usize = crate::functions::common::MAX_RESULT_BYTES;
+pub(in crate::functions) const MAX_NAME_BYTES: usize = crate::functions::common::MAX_RESULT_BYTES;
 
 /// A name, its prefix replaced by the namespace that it stands for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Name {
-    pub(super) space: String,
-    pub(super) local: String,
+pub(in crate::functions) struct Name {
+    pub(in crate::functions) space: String,
+    pub(in crate::functions) local: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Attribute {
-    pub(super) name: Name,
-    pub(super) value: String,
+pub(in crate::functions) struct Attribute {
+    pub(in crate::functions) name: Name,
+    pub(in crate::functions) value: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(in crate::functions) enum Token {
     /// An element begins. `prefix` is as it was written.
     Start {
         name: Name,
@@ -37,7 +37,7 @@ pub(super) enum Token {
     Directive(String),
 }
 
-pub(super) struct Decoder<'t> {
+pub(in crate::functions) struct Decoder<'t> {
     text: &'t [u8],
     at: usize,
     /// The elements that are open: prefix and name as written, and the namespaces that each has declared, with what
@@ -57,17 +57,17 @@ struct OpenElement {
 }
 
 impl<'t> Decoder<'t> {
-    pub(super) fn new(text: &'t [u8]) -> Self {
+    pub(in crate::functions) fn new(text: &'t [u8]) -> Self {
         Self { text, at: 0, open: Vec::new(), namespaces: BTreeMap::new(), namespace_bytes: 0, closes: false }
     }
 
     /// Whether all of the text is read.
-    pub(super) fn is_at_end(&self) -> bool {
+    pub(in crate::functions) fn is_at_end(&self) -> bool {
         self.at >= self.text.len()
     }
 
     /// The next token; `None` at the end.
-    pub(super) fn next(&mut self) -> Result<Option<Token>, String> {
+    pub(in crate::functions) fn next(&mut self) -> Result<Option<Token>, String> {
         if self.closes {
             self.closes = false;
             self.close()?;
