@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use otelcore_pdata::edit::OutputTooLarge;
 use otelcore_pdata::{Rope, RopePart, Signal, StepBudget};
 use otelcore_pipeline::{
     Ack, Budget, BuildContext, Cx, Downstream, Error, Event, JobResult, Kept, LogField, Logger, MonotonicTime, Outcome,
@@ -17,7 +18,7 @@ use crate::config::{SamplingStrategy, TailSamplingConfig};
 use crate::decision_cache::{DecisionCache, ENTRY_BYTES};
 use crate::metrics::TailSamplingMetrics;
 use crate::policy::{Answers, Policies, TraceView};
-use crate::span_groups::{SpanGroup, for_each_group};
+use crate::span_groups::{SpanGroup, groups_of};
 use crate::traces::{Decision, TraceId, Traces};
 
 /// The time between two looks at what is due.
@@ -49,7 +50,7 @@ const DECISION_JOB_KEY: u64 = 4;
 /// A payload that is taken apart.
 enum Intake {
     /// On a helper thread.
-    Job(JobResult<Vec<SpanGroup>>, Ack),
+    Job(JobResult<Result<Vec<SpanGroup>, OutputTooLarge>>, Ack),
     /// The groups that are not added yet.
     Groups(std::vec::IntoIter<SpanGroup>, Ack),
 }
@@ -216,14 +217,21 @@ impl TailSamplingProcessor {
             self.intake = Some(Intake::Job(cx.run_job(GROUP_JOB_KEY, group), ack));
         } else {
             self.work_left.charge(body.len() as u64);
-            self.intake = Some(Intake::Groups(groups_of(&body).into_iter(), ack));
+            self.begin_groups(groups_of(&body), ack);
+        }
+    }
+
+    fn begin_groups(&mut self, groups: Result<Vec<SpanGroup>, OutputTooLarge>, ack: Ack) {
+        match groups {
+            Ok(groups) => self.intake = Some(Intake::Groups(groups.into_iter(), ack)),
+            Err(too_large) => ack.settle(Outcome::permanent(too_large.to_string())),
         }
     }
 
     fn end_group_job(&mut self) {
         match self.intake.take() {
             Some(Intake::Job(result, ack)) => match result.take() {
-                Some(groups) => self.intake = Some(Intake::Groups(groups.into_iter(), ack)),
+                Some(groups) => self.begin_groups(groups, ack),
                 None => ack.settle(Outcome::permanent("the traces could not be separated")),
             },
             other => self.intake = other,
@@ -461,12 +469,6 @@ impl TailSamplingProcessor {
         self.take_in(cx, downstream);
         self.decide_ready(cx, downstream);
     }
-}
-
-fn groups_of(body: &Rope) -> Vec<SpanGroup> {
-    let mut groups = Vec::new();
-    for_each_group(body, |group| groups.push(group));
-    groups
 }
 
 impl Processor for TailSamplingProcessor {

@@ -1,9 +1,15 @@
 //! The spans of a payload by trace: each group as `ResourceSpans` entries of its own.
 
 use otelcore_pdata::Rope;
+use otelcore_pdata::edit::OutputTooLarge;
 use otelcore_pdata::wire_format::{MessageFields, WireValue, put_bytes_field, put_tag_and_len};
 
 use crate::traces::TraceId;
+
+/// The groups of a payload may together be so many times longer, and so many bytes in addition, because each of them
+/// repeats its resource and scopes.
+const MAX_GROWTH: usize = 16;
+const MAX_ADDED: usize = 16 << 20;
 
 /// The spans of one trace in one resource.
 #[derive(Debug)]
@@ -24,18 +30,25 @@ struct ScopeSpan<'a> {
     is_root: bool,
 }
 
-/// Calls `take` for each trace of each resource of a payload.
-pub(crate) fn for_each_group(body: &Rope, mut take: impl FnMut(SpanGroup)) {
+/// A group for each trace of each resource of a payload.
+///
+/// # Errors
+/// They are too long.
+pub(crate) fn groups_of(body: &Rope) -> Result<Vec<SpanGroup>, OutputTooLarge> {
+    let limit = body.len().saturating_mul(MAX_GROWTH).saturating_add(MAX_ADDED);
+    let (mut groups, mut left) = (Vec::new(), limit);
     for part in body.parts() {
         for field in MessageFields::new(&part.bytes) {
             if let (1, WireValue::Len(raw)) = field {
-                group_entry(raw, &mut take);
+                group_entry(raw, &mut left, &mut groups).ok_or(OutputTooLarge { limit })?;
             }
         }
     }
+    Ok(groups)
 }
 
-fn group_entry(entry: &[u8], take: &mut impl FnMut(SpanGroup)) {
+/// Appends the groups of a resource. `None` if they have more bytes than are left.
+fn group_entry(entry: &[u8], left: &mut usize, groups: &mut Vec<SpanGroup>) -> Option<()> {
     // What is around the spans, with tags and lengths: of the resource once, of each scope once.
     let mut around = Vec::new();
     let mut scopes: Vec<Vec<u8>> = Vec::new();
@@ -57,10 +70,13 @@ fn group_entry(entry: &[u8], take: &mut impl FnMut(SpanGroup)) {
     spans.sort_by_key(|span| span.trace_id);
     for group in spans.chunk_by(|a, b| a.trace_id == b.trace_id) {
         let Some(first) = group.first() else { continue };
+        *left = left.checked_sub(around.len())?;
         let mut content = around.clone();
         for scope_spans in group.chunk_by(|a, b| a.scope == b.scope) {
             let around_scope = scope_spans.first().and_then(|span| scopes.get(span.scope));
             let around_scope = around_scope.map_or(&[][..], Vec::as_slice);
+            let spans_len = scope_spans.iter().map(|span| span.raw.len()).sum::<usize>();
+            *left = left.checked_sub(around_scope.len() + spans_len)?;
             let mut scope = around_scope.to_vec();
             scope_spans.iter().for_each(|span| put_bytes_field(&mut scope, 2, span.raw));
             put_bytes_field(&mut content, 2, &scope);
@@ -68,13 +84,14 @@ fn group_entry(entry: &[u8], take: &mut impl FnMut(SpanGroup)) {
         let mut framed = Vec::with_capacity(content.len() + 8);
         put_tag_and_len(&mut framed, 1, content.len());
         framed.extend_from_slice(&content);
-        take(SpanGroup {
+        groups.push(SpanGroup {
             trace_id: first.trace_id,
             entry: framed,
             spans: u32::try_from(group.len()).unwrap_or(u32::MAX),
             has_root: group.iter().any(|span| span.is_root),
         });
     }
+    Some(())
 }
 
 fn read_scope<'a>(raw: &'a [u8], index: usize, scopes: &mut [Vec<u8>], spans: &mut Vec<ScopeSpan<'a>>) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{Error, Outcome, Payload, Processor};
@@ -155,6 +156,31 @@ fn trace_that_is_too_large_is_dropped_before_its_decision() {
     test.process(traces(vec![failed(1, &"n".repeat(200)), failed(2, "small")]));
     test.run_for(Duration::from_secs(5));
     assert_eq!(passed_on(&mut test), ["small"]);
+}
+
+#[test]
+fn resource_that_each_trace_repeats_is_bounded() {
+    let repeating = |count: u32, len: usize| {
+        let spans = (0..count).map(|n| Span { trace_id: n.to_be_bytes().repeat(4), ..Span::default() }).collect();
+        let value = Some(AnyValue { value: Some(Value::StringValue("x".repeat(len))) });
+        let attributes = vec![KeyValue { key: "long".to_owned(), value, ..KeyValue::default() }];
+        let resource = Some(Resource { attributes, ..Resource::default() });
+        let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+        let resource_spans = vec![ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }];
+        let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        payload(Signal::Traces, Rope::new(body.into(), count))
+    };
+    // In a turn, and on a helper thread.
+    for len in [100_000, 500_000] {
+        let mut test = start(ERRORS);
+        test.process(repeating(10, len));
+        test.process(repeating(1000, len));
+        test.run();
+        let outcomes = test.take_outcomes();
+        assert!(matches!(outcomes[..], [(0, Outcome::Delivered), (1, Outcome::Permanent(_))]), "{outcomes:?}");
+        assert!(format!("{outcomes:?}").contains("the changed telemetry is larger than"), "{outcomes:?}");
+        assert_eq!(test.processor.held_items(), 10);
+    }
 }
 
 #[test]
