@@ -31,6 +31,8 @@ pub(crate) struct Load {
     pub(crate) interval: Duration,
     pub(crate) requests: u64,
     pub(crate) spans: u64,
+    /// The number of traces that the spans are of, in turn; those of all clients are the same. Zero: each span is a trace.
+    pub(crate) traces: u64,
     /// Bytes of an attribute that each span carries.
     pub(crate) padding: usize,
     /// Whether refused requests are sent again, not before the time that the refusal asks to wait.
@@ -47,6 +49,7 @@ impl Default for Load {
             interval: Duration::from_millis(10),
             requests: 1,
             spans: 1,
+            traces: 0,
             padding: 0,
             retry: false,
             authorization: None,
@@ -64,10 +67,26 @@ impl Load {
         (0..self.requests).flat_map(|r| self.request_span_ids(r)).collect()
     }
 
+    /// The number of a span's trace.
+    fn trace_number(&self, id: u64) -> u64 {
+        let (request, span) = (id >> 16 & 0xffff_ffff, id & 0xffff);
+        (request * self.spans + span) % self.traces
+    }
+
+    /// The spans of the traces with these numbers.
+    pub(crate) fn span_ids_of_traces(&self, numbers: std::ops::Range<u64>) -> BTreeSet<u64> {
+        self.span_ids().into_iter().filter(|id| numbers.contains(&self.trace_number(*id))).collect()
+    }
+
+    fn trace_id(&self, id: u64) -> Vec<u8> {
+        let (first, second) = if self.traces == 0 { (id, id) } else { (1, self.trace_number(id)) };
+        [first.to_be_bytes(), second.to_be_bytes()].concat()
+    }
+
     fn body(&self, request: u64) -> Bytes {
         let padding = (self.padding > 0).then(|| string_attribute("padding", "x".repeat(self.padding)));
         let span = |id: u64| Span {
-            trace_id: [id.to_be_bytes(), id.to_be_bytes()].concat(),
+            trace_id: self.trace_id(id),
             span_id: id.to_be_bytes().to_vec(),
             name: "work".to_owned(),
             attributes: padding.iter().cloned().collect(),

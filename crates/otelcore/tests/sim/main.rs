@@ -17,4 +17,5 @@ mod processors;
 mod reload;
 mod shutdown;
 mod soak;
+mod tail_sampling;
 mod timing;

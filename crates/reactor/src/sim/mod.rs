@@ -143,6 +143,13 @@ impl Sim {
         self.disk(node).crash();
     }
 
+    /// Sets a machine's wall clock forward by so many seconds, or back where they are negative, as a time server or an
+    /// operator does. Timers do not notice it.
+    pub fn adjust_wall_clock(&mut self, node: NodeId, seconds: i64) {
+        let offset = &mut self.nodes[node.0].world.wall_clock_offset;
+        *offset = offset.saturating_add(seconds.saturating_mul(1_000_000_000));
+    }
+
     /// The disk of a machine: its files, its faults, and at which operation it crashes ([`SimDisk::crash_after`]).
     pub fn disk(&mut self, node: NodeId) -> impl DerefMut<Target = SimDisk> + '_ {
         RefMut::map(self.net.borrow_mut(), |net| &mut net.hosts[node.0].disk)

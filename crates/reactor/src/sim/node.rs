@@ -41,12 +41,22 @@ pub(crate) struct NodeWorld {
     pub(crate) ready_requests: BTreeSet<Key>,
     jobs: Vec<WaitingWork>,
     started: MonotonicTime,
+    /// Nanoseconds by which the wall clock differs from that of the simulation.
+    pub(crate) wall_clock_offset: i64,
 }
 
 impl NodeWorld {
     pub(crate) fn new(net: Rc<RefCell<SimNetwork>>, number: usize) -> Self {
         let (timers, ready_requests) = (Timers::default(), BTreeSet::new());
-        Self { net, index: number, timers, ready_requests, jobs: Vec::new(), started: MonotonicTime::default() }
+        Self {
+            net,
+            index: number,
+            timers,
+            ready_requests,
+            jobs: Vec::new(),
+            started: MonotonicTime::default(),
+            wall_clock_offset: 0,
+        }
     }
 
     /// Drops everything that a process which has ended had asked for.
@@ -137,7 +147,7 @@ impl World for NodeWorld {
     }
 
     fn wall_time(&self) -> WallTime {
-        WallTime(WALL_CLOCK_START + self.now().0)
+        WallTime((WALL_CLOCK_START + self.now().0).saturating_add_signed(self.wall_clock_offset))
     }
 
     fn random(&mut self) -> u64 {
