@@ -89,7 +89,7 @@ impl ActiveLoad {
         connection.channel.start_call(
             cx,
             0,
-            UnaryRequest { path: self.path.clone(), message, deadline: MonotonicTime::NEVER },
+            UnaryRequest { path: self.path.clone(), message, deadline: MonotonicTime::NEVER, metadata: None },
         );
     }
 }

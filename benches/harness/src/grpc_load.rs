@@ -62,6 +62,7 @@ impl GrpcLoad {
                 path: self.path.clone(),
                 message: std::iter::once(body).collect(),
                 deadline: MonotonicTime::NEVER,
+                metadata: None,
             };
             self.channel.start_call(cx, 0, call);
         }

@@ -152,7 +152,11 @@ impl OverloadClient {
             LoadConnection::Grpc(channel) => {
                 let message = std::iter::once(self.body.clone()).collect();
                 let by = now + Duration::from_secs(10);
-                channel.start_call(cx, stream, UnaryRequest { path: self.path.clone(), message, deadline: by });
+                channel.start_call(
+                    cx,
+                    stream,
+                    UnaryRequest { path: self.path.clone(), message, deadline: by, metadata: None },
+                );
                 true
             }
             LoadConnection::Http(conn_slot) => {

@@ -336,7 +336,7 @@ impl Extension for GrpcCaller {
         self.channel.start_call(
             cx,
             0,
-            UnaryRequest { path: self.path.clone(), message, deadline: MonotonicTime::NEVER },
+            UnaryRequest { path: self.path.clone(), message, deadline: MonotonicTime::NEVER, metadata: None },
         );
         Ok(())
     }
