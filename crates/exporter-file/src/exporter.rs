@@ -8,7 +8,7 @@ use std::time::Duration;
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     AttemptId, Cx, Error, Event, Exporter, JobResult, LogField, Logger, MonotonicTime, Outcome, Outcomes,
-    PartialOutcome, Payload, StartError,
+    PartialOutcome, Payload, PeriodicCount, StartError,
 };
 
 use crate::writer::{FileWriter, WriteResult, WriterSettings};
@@ -49,9 +49,8 @@ pub(crate) struct FileExporter {
     job: Option<RunningJob>,
     waiting: VecDeque<Request>,
     log: Logger,
-    last_error: Option<MonotonicTime>,
-    last_warning: Option<MonotonicTime>,
-    dropped_since_warning: u64,
+    error_count: PeriodicCount,
+    dropped_count: PeriodicCount,
 }
 
 impl FileExporter {
@@ -63,9 +62,8 @@ impl FileExporter {
             job: None,
             waiting: VecDeque::new(),
             log,
-            last_error: None,
-            last_warning: None,
-            dropped_since_warning: 0,
+            error_count: PeriodicCount::new(LOG_INTERVAL),
+            dropped_count: PeriodicCount::new(LOG_INTERVAL),
         }
     }
 
@@ -118,20 +116,18 @@ impl FileExporter {
         if without_attribute > 0 {
             self.warn_of_dropped(now, without_attribute);
         }
+        let mut outcome =
+            PartialOutcome { delivered: written, rejected: without_attribute, ..PartialOutcome::default() };
         let Some((body, error)) = failed else {
-            if without_attribute == 0 {
-                return outcomes.push(attempt, Outcome::Delivered);
-            }
-            let outcome =
-                PartialOutcome { delivered: written, rejected: without_attribute, ..PartialOutcome::default() };
-            return outcomes.push_partial(attempt, outcome);
+            return match without_attribute {
+                0 => outcomes.push(attempt, Outcome::Delivered),
+                _ => outcomes.push_partial(attempt, outcome),
+            };
         };
         self.log_error(now, &error);
         let why = Error::new(error.to_string());
         // Names that no file can have are never accepted; anything else may be mended.
         let is_permanent = matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename);
-        let mut outcome =
-            PartialOutcome { delivered: written, rejected: without_attribute, ..PartialOutcome::default() };
         match (is_permanent, written == 0 && without_attribute == 0) {
             (true, true) => return outcomes.push(attempt, Outcome::Permanent(why)),
             (false, true) => return outcomes.push(attempt, Outcome::Retry { after: None, why }),
@@ -142,8 +138,7 @@ impl FileExporter {
     }
 
     fn log_error(&mut self, now: MonotonicTime, error: &io::Error) {
-        if self.last_error.is_none_or(|at| now.since(at) >= LOG_INTERVAL) {
-            self.last_error = Some(now);
+        if self.error_count.add(now, 1).is_some() {
             let hint = match error.kind() {
                 io::ErrorKind::NotFound => "Does the directory exist? `create_directory: true` makes it.",
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -158,14 +153,9 @@ impl FileExporter {
     }
 
     fn warn_of_dropped(&mut self, now: MonotonicTime, items: u32) {
-        self.dropped_since_warning = self.dropped_since_warning.saturating_add(u64::from(items));
-        if self.last_warning.is_none_or(|at| now.since(at) >= LOG_INTERVAL) {
-            self.last_warning = Some(now);
+        if let Some(count) = self.dropped_count.add(now, u64::from(items)) {
             let key = String::from_utf8_lossy(&self.settings.attribute);
-            let fields = [
-                ("resource_attribute", LogField::Str(&key)),
-                ("dropped_items", LogField::Uint(std::mem::take(&mut self.dropped_since_warning))),
-            ];
+            let fields = [("resource_attribute", LogField::Str(&key)), ("dropped_items", LogField::Uint(count))];
             self.log.warn("Resources without the attribute of `group_by` were dropped.", &fields);
         }
     }

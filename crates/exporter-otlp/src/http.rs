@@ -12,7 +12,7 @@ use otelcore_pdata::response::{self, PartialSuccess};
 use otelcore_pdata::{Rope, Signal, json};
 use otelcore_pipeline::{
     BuildContext, CallResult, Component, ComponentInfo, ComponentKind, ComponentType, ExporterQueueConfig, LogField,
-    MonotonicTime, QueueConfig, ReadFile, RetryConfig, StartError,
+    PeriodicCount, QueueConfig, ReadFile, RetryConfig, StartError,
 };
 use smallvec::smallvec;
 
@@ -132,7 +132,8 @@ impl ComponentType for OtlpHttpFactory {
                 return Err(StartError(format!("either endpoint or {key} must be specified")));
             }
         }
-        let protocol = OtlpHttp { urls, encoding: config.encoding, last_warning: None };
+        let protocol =
+            OtlpHttp { urls, encoding: config.encoding, unexpected_responses: PeriodicCount::new(WARNING_INTERVAL) };
         let exporter = HttpSender::new(protocol, Rc::new(config.client.clone()), context)?;
         let exporter_queue = ExporterQueueConfig {
             queue: config.sending_queue.clone(),
@@ -152,8 +153,8 @@ impl ComponentType for OtlpHttpFactory {
 struct OtlpHttp {
     urls: [Option<Arc<Url>>; 3],
     encoding: Encoding,
-    /// When the last warning about an unexpected response was logged.
-    last_warning: Option<MonotonicTime>,
+    /// For the warnings about unexpected responses.
+    unexpected_responses: PeriodicCount,
 }
 
 /// The shortest time between two warnings about an unexpected response.
@@ -205,11 +206,9 @@ impl HttpProtocol for OtlpHttp {
 
 impl OtlpHttp {
     fn warn_if_not_otlp(&mut self, sent: &SentItems<'_>, response: &HttpResponse) {
-        let is_recent = self.last_warning.is_some_and(|at| sent.now.since(at) < WARNING_INTERVAL);
-        if is_recent || is_otlp(response.media_type(), &response.body) {
+        if is_otlp(response.media_type(), &response.body) || self.unexpected_responses.add(sent.now, 1).is_none() {
             return;
         }
-        self.last_warning = Some(sent.now);
         let (url, content_type, body_start) =
             (sent.url.to_string(), String::from_utf8_lossy(response.media_type()), response.body_start());
         let fields = [

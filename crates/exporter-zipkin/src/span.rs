@@ -280,11 +280,14 @@ impl<'s, 'a> ZipkinSpan<'s, 'a> {
         let remote_endpoint =
             Endpoint::take(tags, peer.map(|value| value.as_text()), "network.peer.address", "net.peer.port");
         put_status(&span, tags);
+        let without_links = tags.tags.len();
         for (i, link) in span.links().enumerate() {
             let key = Cow::Owned(format!("otlp.link.{i}").into_bytes());
             tags.tags.push(Tag { key, value: TagValue::Text(link_text(&link).into()) });
         }
-        tags.sort();
+        if tags.tags.len() > without_links {
+            tags.sort();
+        }
         let (start, end) = (span.start_time_unix_nano, span.end_time_unix_nano);
         Ok(Self {
             trace_id,

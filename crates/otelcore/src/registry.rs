@@ -73,13 +73,19 @@ built_in_types! {
 
 /// The feature that would build in the type of this name, where it is off.
 pub(crate) fn disabled_feature(kind: ComponentKind, type_name: &str) -> Option<&'static str> {
-    let type_name = type_name.replace('_', "-");
-    // `exporter-otlp` has the types `otlp_grpc` and `otlp_http`, and their aliases `otlp` and `otlphttp`.
-    let has_type = |of: &str| type_name == of || (of == "otlp" && type_name.starts_with(of));
-    DISABLED_FEATURES
-        .iter()
-        .copied()
-        .find(|feature| feature.strip_prefix(kind.name()).and_then(|rest| rest.strip_prefix('-')).is_some_and(has_type))
+    // Old ids are written without underscores, features with hyphens.
+    let joined = |name: &str| name.replace(['_', '-'], "");
+    let name = match (kind, joined(type_name).as_str()) {
+        // Features with several types.
+        (ComponentKind::Exporter, "logging") => "debug".to_owned(),
+        (ComponentKind::Exporter, "otlpgrpc" | "otlphttp") => "otlp".to_owned(),
+        (_, name) => name.to_owned(),
+    };
+    let is_own = |feature: &&&str| {
+        let of_kind = feature.strip_prefix(kind.name()).and_then(|rest| rest.strip_prefix('-'));
+        of_kind.is_some_and(|of_kind| joined(of_kind) == name)
+    };
+    DISABLED_FEATURES.iter().find(is_own).copied()
 }
 
 impl Registry {

@@ -75,6 +75,7 @@ mod minimal {
     fn type_of_a_disabled_feature_is_an_error_that_names_the_feature() {
         let text = "
 receivers: {otlp: {protocols: {grpc: }}}
+processors: {resourcedetection: , metricstransform: }
 exporters: {prometheus: {endpoint: ':1'}, debug: }
 extensions: {health_check: }
 service: {extensions: [health_check], pipelines: {metrics: {receivers: [otlp], exporters: [prometheus, debug]}}}
@@ -86,6 +87,9 @@ service: {extensions: [health_check], pipelines: {metrics: {receivers: [otlp], e
         let report = diagnostics.render_to_string(false);
         assert!(report.contains("feature `exporter-prometheus`"), "{report}");
         assert!(report.contains("feature `extension-health-check`"), "{report}");
+        // Ids without underscores are the same types.
+        assert!(report.contains("feature `processor-resource-detection`"), "{report}");
+        assert!(report.contains("feature `processor-metrics-transform`"), "{report}");
     }
 
     #[test]

@@ -143,7 +143,9 @@ impl Default for OutputLimit {
 }
 
 impl OutputLimit {
-    fn of(self, part: usize) -> usize {
+    /// The longest output of a part of `part` bytes.
+    #[must_use]
+    pub fn of(self, part: usize) -> usize {
         part.saturating_mul(self.factor).saturating_add(self.extra)
     }
 }

@@ -107,8 +107,6 @@ struct Component {
     lifecycle: (ComponentStatus, String),
     /// The parts that have failed, the worst first.
     failed: BTreeMap<(Reverse<ComponentStatus>, u64), String>,
-    /// The status of those parts, by part.
-    status_of_part: BTreeMap<u64, ComponentStatus>,
     gauge: Gauge,
 }
 
@@ -163,7 +161,6 @@ impl StatusTable {
             entry,
             lifecycle: (ComponentStatus::None, String::new()),
             failed: BTreeMap::new(),
-            status_of_part: BTreeMap::new(),
             gauge: gauge.unwrap_or_default(),
         };
         let mut components = self.lock();
@@ -180,7 +177,7 @@ impl StatusTable {
     pub(crate) fn report(&self, owner: u32, part: u64, report: StatusReport<'_>, now: WallTime) {
         let mut components = self.lock();
         let Some(Some(component)) = components.get_mut(owner as usize) else { return };
-        if let Some(status) = component.status_of_part.remove(&part) {
+        for status in [ComponentStatus::RecoverableError, ComponentStatus::PermanentError] {
             component.failed.remove(&(Reverse(status), part));
         }
         let failure = match report {
@@ -189,7 +186,6 @@ impl StatusTable {
             StatusReport::PermanentError(message) => Some((ComponentStatus::PermanentError, message)),
         };
         if let Some((status, message)) = failure {
-            component.status_of_part.insert(part, status);
             component.failed.insert((Reverse(status), part), truncate(message).to_owned());
         }
         component.update(now);

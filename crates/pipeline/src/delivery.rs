@@ -25,7 +25,7 @@ use crate::pieces::{Piece, Pieces};
 use crate::size_limit::SizeLimit;
 use crate::{
     AttemptId, Counter, Cx, Error, JobResult, LogField, Logger, Metadata, MetricsLevel, MonotonicTime, Outcomes,
-    Payload, Telemetry,
+    Payload, PeriodicCount, Telemetry,
 };
 
 /// Work of one turn: bytes of OTLP whose encoding takes about 5 ms. A longer piece is encoded on a helper thread.
@@ -204,12 +204,9 @@ pub struct Delivery<E: Encode> {
     telemetry: Telemetry,
     exporter: String,
     repaired_strings: Option<Counter>,
-    /// When the last warning of a repair was written, and the strings repaired since then.
-    last_warning: Option<MonotonicTime>,
-    strings_since_warning: u64,
-    /// The same for items that were left out.
-    last_left_out_warning: Option<MonotonicTime>,
-    left_out_since_warning: u64,
+    /// For the warnings of repairs and of items that were left out.
+    repaired_count: PeriodicCount,
+    left_out_count: PeriodicCount,
 }
 
 impl<E: Encode> std::fmt::Debug for Delivery<E> {
@@ -237,10 +234,8 @@ impl<E: Encode> Delivery<E> {
             telemetry: telemetry.clone(),
             exporter: exporter.to_owned(),
             repaired_strings: None,
-            last_warning: None,
-            strings_since_warning: 0,
-            last_left_out_warning: None,
-            left_out_since_warning: 0,
+            repaired_count: PeriodicCount::new(WARNING_INTERVAL),
+            left_out_count: PeriodicCount::new(WARNING_INTERVAL),
         }
     }
 
@@ -424,10 +419,7 @@ impl<E: Encode> Delivery<E> {
     }
 
     fn warn_of_left_out(&mut self, now: MonotonicTime, left_out: LeftOutItems) {
-        self.left_out_since_warning = self.left_out_since_warning.saturating_add(u64::from(left_out.count));
-        if self.last_left_out_warning.is_none_or(|at| now.since(at) >= WARNING_INTERVAL) {
-            self.last_left_out_warning = Some(now);
-            let count = std::mem::take(&mut self.left_out_since_warning);
+        if let Some(count) = self.left_out_count.add(now, u64::from(left_out.count)) {
             let fields = [("error", LogField::Str(left_out.reason)), ("dropped_items", LogField::Uint(count))];
             self.log.warn("Items that the destination's format can't express were left out.", &fields);
         }
@@ -454,13 +446,8 @@ impl<E: Encode> Delivery<E> {
             )
         });
         counter.add(strings);
-        self.strings_since_warning = self.strings_since_warning.saturating_add(strings);
-        if self.last_warning.is_none_or(|at| now.since(at) >= WARNING_INTERVAL) {
-            self.last_warning = Some(now);
-            let fields = [
-                ("error", LogField::Str(&why.message)),
-                ("repaired_strings", LogField::Uint(std::mem::take(&mut self.strings_since_warning))),
-            ];
+        if let Some(count) = self.repaired_count.add(now, strings) {
+            let fields = [("error", LogField::Str(&why.message)), ("repaired_strings", LogField::Uint(count))];
             self.log
                 .warn("The peer refused text that is not UTF-8. It is sent again with U+FFFD in its place.", &fields);
         }

@@ -33,6 +33,7 @@ mod graph;
 mod log;
 mod payload;
 mod payload_splitter;
+mod periodic_count;
 mod pieces;
 mod size_limit;
 mod telemetry;
@@ -68,6 +69,7 @@ pub use graph::{ConnectorParts, ExporterIndex, Graph, GraphBuilder, PipelineInde
 pub use log::{CODE_FIELD, LogEntry, LogField, LogLevel, LogScope, LogSink, Logger, NoopLogSink};
 pub use payload::{Metadata, Payload};
 pub use payload_splitter::PayloadSplitter;
+pub use periodic_count::PeriodicCount;
 pub use pieces::Piece;
 pub use telemetry::{
     Counter, FamilyKind, Gauge, Histogram, Labels, MetricFamily, MetricsLevel, ReceiverMetrics, SeriesSample,

@@ -168,6 +168,12 @@ impl<T: Send + 'static> JobResult<T> {
         (Box::new(job), result)
     }
 
+    /// Whether the job has ended, by a panic too. Its end drops what it shares with this value.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// The result. `None` before the job has ended, and when it has panicked.
     #[must_use]
     pub fn take(&self) -> Option<T> {

@@ -5,8 +5,16 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use otelcore_http::Bytes;
+
 /// The most questions of one detector.
-const MAX_QUESTIONS: usize = 256;
+pub(crate) const MAX_QUESTIONS: usize = 256;
+
+/// The most bytes of all answers of one detector.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// The error of answers beyond one of these limits.
+const TOO_MUCH_DATA: &str = "the service has more data than is read";
 
 /// The error of a question after the time limit, as Go writes it.
 pub(crate) const DEADLINE_EXCEEDED: &str = "context deadline exceeded";
@@ -95,7 +103,7 @@ pub(crate) struct Interface {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Bytes,
     /// The header field `Metadata-Flavor`; empty without one.
     pub(crate) metadata_flavor: String,
 }
@@ -103,7 +111,7 @@ pub(crate) struct Response {
 /// An answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Reply {
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     Interfaces(Vec<Interface>),
     Http(Response),
 }
@@ -115,6 +123,8 @@ pub(crate) type Answer = Result<Reply, String>;
 #[derive(Default, Debug)]
 pub(crate) struct KnownAnswers {
     answers: Vec<(Question, Answer)>,
+    /// The bytes of the answers.
+    bytes: usize,
     asked: Option<Question>,
     /// For the log.
     warnings: Vec<String>,
@@ -128,9 +138,14 @@ impl KnownAnswers {
 
     /// Answers the question that has no answer.
     pub(crate) fn answer(&mut self, answer: Answer) {
-        if let Some(question) = self.asked.take() {
-            self.answers.push((question, answer));
-        }
+        let Some(question) = self.asked.take() else { return };
+        self.bytes += match &answer {
+            Ok(Reply::Bytes(bytes)) => bytes.len(),
+            Ok(Reply::Http(response)) => response.body.len(),
+            Ok(Reply::Interfaces(_)) | Err(_) => 0,
+        };
+        let answer = if self.bytes > MAX_ANSWER_BYTES { Err(TOO_MUCH_DATA.to_owned()) } else { answer };
+        self.answers.push((question, answer));
     }
 
     pub(crate) fn take_warnings(&mut self) -> Vec<String> {
@@ -178,14 +193,14 @@ impl<'a> Answers<'a> {
             return Ok(Err(DEADLINE_EXCEEDED.to_owned()));
         }
         if self.known.answers.len() >= MAX_QUESTIONS {
-            return Err(Halt::Failed("the service has more data than is read".to_owned()));
+            return Err(Halt::Failed(TOO_MUCH_DATA.to_owned()));
         }
         self.known.asked = Some(question);
         Err(Halt::Waiting)
     }
 
     /// The content of a file.
-    pub(crate) fn file(&mut self, path: impl Into<String>) -> Result<Result<Vec<u8>, String>, Halt> {
+    pub(crate) fn file(&mut self, path: impl Into<String>) -> Result<Result<Bytes, String>, Halt> {
         Ok(match self.ask(Question::File(path.into()))? {
             Ok(Reply::Bytes(bytes)) => Ok(bytes),
             Ok(_) => Err("not a file".to_owned()),

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otelcore_http::Bytes;
 use otelcore_net::config::HttpClientConfig;
 use otelcore_net::{HttpClient, HttpRequest, HttpTimeouts, Method, ResponseMode, Url};
 use otelcore_pipeline::{Cx, Event, JobResult, LogField, Logger, MonotonicTime, StartError, TimerId};
@@ -21,7 +22,7 @@ use crate::answers::{Answer, Answers, ClientKind, Halt, Interface, KnownAnswers,
 use crate::config::{KubernetesAuthType, ResourceDetectionConfig};
 use crate::detected::DetectedResource;
 use crate::detector_kind::DetectorKind;
-use crate::detectors::{self, api_client_config};
+use crate::detectors::{self, TagPatterns, api_client_config};
 use crate::interfaces;
 use crate::unix_request::UnixRequest;
 
@@ -48,7 +49,7 @@ const DEADLINE: u64 = 3;
 
 /// What a detector waits for.
 enum Pending {
-    Bytes(JobResult<Result<Vec<u8>, String>>),
+    Bytes(JobResult<Result<Bytes, String>>),
     Interfaces(JobResult<Result<Vec<Interface>, String>>),
     Http(Request),
     /// The pause before the request is repeated.
@@ -93,8 +94,11 @@ pub(crate) struct Detectors {
     slots: Vec<Slot>,
     /// The number of the run; events of earlier ones are ignored.
     run: u64,
+    is_running: bool,
     deadline: MonotonicTime,
     deadline_timer: Option<TimerId>,
+    /// The keys of tags that become attributes.
+    tags: TagPatterns,
 }
 
 impl Detectors {
@@ -116,8 +120,18 @@ impl Detectors {
         };
         let clients = [client(config.client.clone(), 0), client(api_client_config(auth), 1)];
         let config = Rc::new(config.clone());
-        let (slots, deadline) = (Vec::new(), MonotonicTime::NEVER);
-        Self { config, kinds, log, clients, slots, run: 0, deadline, deadline_timer: None }
+        Self {
+            tags: TagPatterns::new(&config),
+            config,
+            kinds,
+            log,
+            clients,
+            slots: Vec::new(),
+            run: 0,
+            is_running: false,
+            deadline: MonotonicTime::NEVER,
+            deadline_timer: None,
+        }
     }
 
     /// Prepares the client for metadata services. That of the Kubernetes API server uses no proxy, as in Go.
@@ -130,6 +144,7 @@ impl Detectors {
     pub(crate) fn begin(&mut self, cx: &mut Cx<'_>) {
         self.log.info("began detecting resource information", &[]);
         self.run += 1;
+        self.is_running = true;
         self.deadline = cx.now() + self.config.client.timeout;
         self.deadline_timer = Some(cx.set_timer(self.key(0, DEADLINE), self.deadline));
         let slot = |kind: &DetectorKind| Slot {
@@ -182,12 +197,13 @@ impl Detectors {
 
     /// The result, once all detectors have ended; returned once.
     pub(crate) fn take_outcome(&mut self, cx: &mut Cx<'_>) -> Option<Outcome> {
-        if self.slots.is_empty() || !self.slots.iter().all(|slot| matches!(slot.state, SlotState::Done(_))) {
+        if !self.is_running || !self.slots.iter().all(|slot| matches!(slot.state, SlotState::Done(_))) {
             return None;
         }
         if let Some(timer) = self.deadline_timer.take() {
             cx.cancel_timer(timer);
         }
+        self.is_running = false;
         let mut outcome = Outcome { resource: DetectedResource::default(), errors: Vec::new() };
         for slot in std::mem::take(&mut self.slots) {
             match slot.state {
@@ -206,7 +222,7 @@ impl Detectors {
             let result = {
                 let env = |name: &str| cx.env_var(name);
                 let mut answers = Answers::new(&mut slot.known, &env, is_expired);
-                detectors::detect(slot.kind, &self.config, &mut answers)
+                detectors::detect(slot.kind, &self.config, &self.tags, &mut answers)
             };
             let Some(question) = slot.known.asked().cloned().filter(|_| result == Err(Halt::Waiting)) else {
                 return self.end_slot(cx, index, result, is_expired);
@@ -259,7 +275,7 @@ impl Detectors {
         match question {
             Question::File(path) => {
                 let read = cx.run_file_job(key, move |files| {
-                    files.read_at(Path::new(&path), 0, MAX_DOCUMENT).map_err(|e| e.to_string())
+                    files.read_at(Path::new(&path), 0, MAX_DOCUMENT).map(Bytes::from).map_err(|e| e.to_string())
                 });
                 read.map(Pending::Bytes).map_err(|e| e.to_string())
             }
@@ -316,7 +332,7 @@ impl Detectors {
                 Ok(response) => {
                     let flavor = response.header("metadata-flavor").unwrap_or_default();
                     let metadata_flavor = String::from_utf8_lossy(flavor).into_owned();
-                    Ok(Response { status: response.status, body: response.body.to_vec(), metadata_flavor })
+                    Ok(Response { status: response.status, body: response.body, metadata_flavor })
                 }
                 Err(error) => Err(error.to_string()),
             };

@@ -158,7 +158,9 @@ impl ResourceDetectionProcessor {
         let editor = ResourceEditor { detected: self.detected.clone(), override_existing: self.override_existing };
         let output = payload.held.hold_derived(0);
         let mut task = EditTask { pass: EditPass::new(payload.signal, body, limit), editor, output };
-        if length <= StepBudget::UNITS_PER_STEP {
+        // Each attribute is looked for in the whole resource, and one resource is not divided.
+        let cost_per_byte = 2 + 2 * self.detected.attributes.len() as u64;
+        if length.saturating_mul(cost_per_byte) <= StepBudget::UNITS_PER_STEP {
             match task.step(work) {
                 Ok(false) => {}
                 ended => return pass_on(payload, ack, task.end(ended), downstream),

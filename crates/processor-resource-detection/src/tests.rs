@@ -93,6 +93,15 @@ fn detector_that_never_succeeds_holds_payloads_until_the_time_limit_only() {
 }
 
 #[test]
+fn payload_without_detectors_is_passed_on_unchanged() {
+    let mut test = test("detectors: []");
+    test.start().unwrap();
+    process(&mut test);
+    assert_eq!(passed_on(&mut test).unwrap().0, "a=old");
+    assert_eq!(test.processor.held_items(), 0);
+}
+
+#[test]
 fn refresh_adds_what_has_changed() {
     let mut test = test("refresh_interval: 1m");
     test.world.set_env("OTEL_RESOURCE_ATTRIBUTES", "b=1");

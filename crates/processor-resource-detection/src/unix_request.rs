@@ -56,7 +56,7 @@ impl UnixRequest {
         Some(match response {
             Ok(response) => Ok(Reply::Http(Response {
                 status: response.status,
-                body: response.body.to_vec(),
+                body: response.body,
                 metadata_flavor: String::new(),
             })),
             Err(error) => Err(error.to_string()),

@@ -8,12 +8,8 @@ use crate::traces::Decision;
 /// Bounds of ages in seconds and of times in milliseconds, those of the Go collector.
 const AGE_BOUNDS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0];
 
-/// The decisions with the values of their labels `sampled` and `decision`.
-const DECISIONS: [(Decision, &str, &str); 3] = [
-    (Decision::Sampled, "true", "sampled"),
-    (Decision::NotSampled, "false", "not_sampled"),
-    (Decision::Dropped, "false", "dropped"),
-];
+/// The labels `sampled` and `decision` of each [`Decision`], in its order.
+const DECISION_LABELS: [(&str, &str); 3] = [("true", "sampled"), ("false", "not_sampled"), ("false", "dropped")];
 
 /// A counter for each decision.
 #[derive(Debug)]
@@ -21,14 +17,15 @@ struct DecisionCounters([Counter; 3]);
 
 impl DecisionCounters {
     fn new(make: impl Fn(Vec<(&'static str, String)>) -> Counter) -> Self {
-        Self(DECISIONS.map(|(_, sampled, decision)| {
-            make(vec![("sampled", sampled.to_owned()), ("decision", decision.to_owned())])
-        }))
+        Self(
+            DECISION_LABELS.map(|(sampled, decision)| {
+                make(vec![("sampled", sampled.to_owned()), ("decision", decision.to_owned())])
+            }),
+        )
     }
 
     fn add(&self, decision: Decision) {
-        let at = DECISIONS.iter().position(|(other, ..)| *other == decision);
-        if let Some(counter) = at.and_then(|at| self.0.get(at)) {
+        if let Some(counter) = self.0.get(decision as usize) {
             counter.add(1);
         }
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_pdata::edit::OutputTooLarge;
-use otelcore_pdata::{Rope, RopePart, Signal, StepBudget};
+use otelcore_pdata::{Rope, Signal, StepBudget};
 use otelcore_pipeline::{
     Ack, Budget, BuildContext, Cx, Downstream, Error, Event, JobResult, Kept, LogField, Logger, MonotonicTime, Outcome,
-    Payload, Processor, StartError, TimerId,
+    Payload, PeriodicCount, Processor, StartError, TimerId,
 };
 
 use crate::config::{SamplingStrategy, TailSamplingConfig};
@@ -35,6 +35,8 @@ const MAX_OUTPUT_SPANS: u32 = 512;
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
 /// Payloads that are passed on and not settled, at most.
 const MAX_IN_FLIGHT: usize = 64;
+/// Bytes of payloads that may wait behind one that is taken apart.
+const MAX_WAITING_BYTES: usize = 64 << 20;
 /// The pause before a refused payload is passed on again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// The shortest time between two log lines.
@@ -55,23 +57,25 @@ enum Intake {
     Groups(std::vec::IntoIter<SpanGroup>, Ack),
 }
 
+/// A decision, with the policies that made it and the spans that it is about.
+struct DecisionEnd {
+    policies: Policies,
+    decision: Decision,
+    answers: Answers,
+    body: Rope,
+}
+
 /// A trace that is decided on a helper thread.
 struct DecisionJob {
     id: TraceId,
-    result: JobResult<(Policies, Decision, Answers, Vec<u8>)>,
-    spans: u64,
+    result: JobResult<DecisionEnd>,
+    spans: u32,
 }
 
 pub(crate) struct TailSamplingProcessor {
     config: TailSamplingConfig,
-    wait_ticks: u64,
-    root_wait_ticks: Option<u64>,
-    max_traces: usize,
+    /// That of the configuration, or its default.
     max_bytes: u64,
-    max_trace_bytes: u64,
-    blocks_on_overflow: bool,
-    drops_at_shutdown: bool,
-    decides_at_arrival: bool,
     /// `None` while a helper thread has them.
     policies: Option<Policies>,
     traces: Traces,
@@ -83,6 +87,7 @@ pub(crate) struct TailSamplingProcessor {
     is_draining: bool,
     intake: Option<Intake>,
     waiting: VecDeque<(Payload, Ack)>,
+    waiting_bytes: usize,
     decision_job: Option<DecisionJob>,
     output: Rope,
     in_flight: BTreeMap<u64, Payload>,
@@ -95,7 +100,7 @@ pub(crate) struct TailSamplingProcessor {
     kept: Kept,
     metrics: TailSamplingMetrics,
     log: Logger,
-    last_log: Option<MonotonicTime>,
+    error_count: PeriodicCount,
 }
 
 impl TailSamplingProcessor {
@@ -109,15 +114,7 @@ impl TailSamplingProcessor {
         let name = id.split_once('/').map_or("", |(_, name)| name);
         Self {
             config: config.clone(),
-            wait_ticks: config.decision_wait.as_secs().max(1),
-            root_wait_ticks: (!config.decision_wait_after_root_received.is_zero())
-                .then_some(config.decision_wait_after_root_received.as_secs()),
-            max_traces: config.num_traces,
             max_bytes,
-            max_trace_bytes: config.maximum_trace_size_bytes,
-            blocks_on_overflow: config.block_on_overflow,
-            drops_at_shutdown: config.drop_pending_traces_on_shutdown,
-            decides_at_arrival: config.sampling_strategy == SamplingStrategy::SpanIngest,
             metrics: TailSamplingMetrics::new(context.telemetry, name, &policies),
             policies: Some(policies),
             traces: Traces::default(),
@@ -128,6 +125,7 @@ impl TailSamplingProcessor {
             is_draining: false,
             intake: None,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
             decision_job: None,
             output: Rope::default(),
             in_flight: BTreeMap::new(),
@@ -139,7 +137,7 @@ impl TailSamplingProcessor {
             budget: context.budget.clone(),
             kept: context.budget.keep(0),
             log: context.log.clone(),
-            last_log: None,
+            error_count: PeriodicCount::new(LOG_INTERVAL),
         }
     }
 
@@ -148,26 +146,34 @@ impl TailSamplingProcessor {
         if self.is_draining { u64::MAX } else { now.since(self.started).as_secs() / TICK.as_secs() }
     }
 
+    fn decides_at_arrival(&self) -> bool {
+        self.config.sampling_strategy == SamplingStrategy::SpanIngest
+    }
+
     fn is_blocked(&self) -> bool {
         !self.refused.is_empty() || self.in_flight.len() >= MAX_IN_FLIGHT
     }
 
     /// Whether there is no room for another trace.
     fn is_full(&self) -> bool {
-        self.traces.len() >= self.max_traces || self.traces.span_bytes() >= self.max_bytes
+        self.traces.len() >= self.config.num_traces || self.traces.span_bytes() >= self.max_bytes
     }
 
     /// The refusal of a payload, if there is one. Early decisions make room; where they have to wait, payloads wait too.
     fn intake_refusal(&self) -> Option<Outcome> {
+        let max_traces = self.config.num_traces;
         let is_far_above = self.traces.span_bytes() / 5 * 4 > self.max_bytes
-            || self.traces.len() > self.max_traces.saturating_add(self.max_traces / 4 + 1000);
-        let refuses = self.blocks_on_overflow && self.is_full() && self.traces.has_pending();
+            || self.traces.len() > max_traces.saturating_add(max_traces / 4 + 1000);
+        let refuses = self.config.block_on_overflow && self.is_full() && self.traces.has_pending();
         if refuses || is_far_above {
             let why = Error::new("the tail_sampling processor is full");
             return Some(Outcome::Retry { after: Some(TICK), why });
         }
-        if self.is_blocked() && self.in_flight.len() + self.refused.len() >= MAX_IN_FLIGHT {
+        if self.in_flight.len() + self.refused.len() >= MAX_IN_FLIGHT {
             return Some(Outcome::Retry { after: Some(RETRY_PAUSE), why: Error::new("sending queue is full") });
+        }
+        if self.waiting_bytes > MAX_WAITING_BYTES {
+            return Some(Outcome::Retry { after: Some(RETRY_PAUSE), why: Error::new("too many payloads are waiting") });
         }
         if !self.kept.has_room() && !self.traces.has_pending() {
             return Some(Outcome::Retry { after: None, why: Error::new("data refused due to high memory usage") });
@@ -199,6 +205,7 @@ impl TailSamplingProcessor {
                 }
                 None => {
                     let Some((payload, ack)) = self.waiting.pop_front() else { return };
+                    self.waiting_bytes -= payload.body.len();
                     self.begin(cx, payload, ack);
                 }
             }
@@ -224,7 +231,7 @@ impl TailSamplingProcessor {
     fn begin_groups(&mut self, groups: Result<Vec<SpanGroup>, OutputTooLarge>, ack: Ack) {
         match groups {
             Ok(groups) => self.intake = Some(Intake::Groups(groups.into_iter(), ack)),
-            Err(too_large) => ack.settle(Outcome::permanent(too_large.to_string())),
+            Err(error) => ack.settle(Outcome::permanent(error.to_string())),
         }
     }
 
@@ -244,7 +251,7 @@ impl TailSamplingProcessor {
         let now = cx.now();
         if self.sampled.use_id(&id) {
             self.metrics.released_sampled.add(u64::from(spans));
-            return self.emit(entry, u64::from(spans), downstream);
+            return self.emit(Rope::new(entry.into(), spans), downstream);
         }
         if self.not_sampled.use_id(&id) {
             return self.metrics.released_not_sampled.add(u64::from(spans));
@@ -254,26 +261,29 @@ impl TailSamplingProcessor {
                 self.make_room(cx);
             }
             self.metrics.new_traces.add(1);
-            self.traces.insert(id, now, self.tick(now).saturating_add(self.wait_ticks + 1));
+            let wait_ticks = self.config.decision_wait.as_secs().max(1);
+            self.traces.insert(id, now, self.tick(now).saturating_add(wait_ticks + 1));
             self.set_timer(cx);
         }
         let size = self.traces.count(&id, spans, entry.len());
-        if let (true, Some(wait)) = (has_root, self.root_wait_ticks) {
-            self.traces.make_due_by(&id, self.tick(now).saturating_add(wait + 1));
+        let root_wait = self.config.decision_wait_after_root_received;
+        if has_root && !root_wait.is_zero() {
+            self.traces.make_due_by(&id, self.tick(now).saturating_add(root_wait.as_secs() + 1));
         }
         match self.traces.get(&id).and_then(|trace| trace.decision) {
             Some((decision, decided)) => {
                 self.metrics.late_span_age.observe(now.since(decided).as_secs_f64().floor());
                 if decision == Decision::Sampled {
-                    self.emit(entry, u64::from(spans), downstream);
+                    self.emit(Rope::new(entry.into(), spans), downstream);
                 }
             }
-            None if self.max_trace_bytes > 0 && size > self.max_trace_bytes => {
+            None if (1..size).contains(&self.config.maximum_trace_size_bytes) => {
                 self.metrics.too_large.add(1);
-                self.traces.take_spans(&id);
-                self.release(cx, &id, Decision::NotSampled, Vec::new(), 0, downstream);
+                self.release(cx, &id, Decision::NotSampled, Rope::default(), downstream);
             }
-            None if self.decides_at_arrival => self.decide_arrived(cx, &id, &entry, spans, downstream),
+            None if self.decides_at_arrival() => {
+                self.decide_arrived(cx, &id, Rope::new(entry.into(), spans), downstream);
+            }
             None => self.traces.append(&id, &entry, spans),
         }
         self.update_charge();
@@ -281,7 +291,7 @@ impl TailSamplingProcessor {
 
     /// Decides the oldest traces early, or forgets old decisions, until one more fits.
     fn make_room(&mut self, cx: &mut Cx<'_>) {
-        if self.blocks_on_overflow && self.traces.has_pending() {
+        if self.config.block_on_overflow && self.traces.has_pending() {
             return;
         }
         if self.traces.release_oldest() && self.traces.has_ready() {
@@ -290,21 +300,23 @@ impl TailSamplingProcessor {
     }
 
     /// With `span-ingest`: decides by the spans that arrived.
-    fn decide_arrived(&mut self, cx: &mut Cx<'_>, id: &TraceId, entry: &[u8], spans: u32, downstream: &mut Downstream) {
+    fn decide_arrived(&mut self, cx: &mut Cx<'_>, id: &TraceId, entry: Rope, downstream: &mut Downstream) {
         let total = self.traces.get(id).map_or(0, |trace| trace.spans);
-        let view = TraceView { id, body: entry, spans: total, now: cx.now(), wall_time: cx.wall_time() };
+        let view = TraceView { id, body: &entry, spans: total, now: cx.now(), wall_time: cx.wall_time() };
         // Without jobs the policies are always here.
-        let Some(policies) = &mut self.policies else { return self.traces.append(id, entry, spans) };
+        let Some(policies) = &mut self.policies else {
+            return self.traces.append(id, &entry.to_bytes(), entry.items());
+        };
         self.work_left.charge(policies.passes() * WORK_PER_BYTE * entry.len() as u64);
         let (decision, answers) = policies.decide_at_arrival(&view);
         self.count_answers(cx.now(), &answers);
         match decision {
-            None => self.traces.append(id, entry, spans),
+            None => self.traces.append(id, &entry.to_bytes(), entry.items()),
             Some(decision) => {
-                let (mut body, held) = self.traces.take_spans(id);
-                body.extend_from_slice(entry);
+                let mut body = self.traces.take_spans(id);
+                body.append(entry);
                 self.metrics.count_decision(decision);
-                self.release(cx, id, decision, body, held + u64::from(spans), downstream);
+                self.release(cx, id, decision, body, downstream);
             }
         }
     }
@@ -324,15 +336,14 @@ impl TailSamplingProcessor {
                 break;
             }
             let Some(id) = self.traces.next_ready(tick) else { break };
-            let (body, spans) = self.traces.take_spans(&id);
-            if self.decides_at_arrival {
+            if self.decides_at_arrival() {
                 // No policy has sampled it.
                 self.metrics.count_decision(Decision::NotSampled);
-                self.release(cx, &id, Decision::NotSampled, Vec::new(), 0, downstream);
+                self.release(cx, &id, Decision::NotSampled, Rope::default(), downstream);
                 self.forget(&id, now);
-                continue;
+            } else {
+                self.decide(cx, id, downstream);
             }
-            self.decide(cx, id, body, spans, downstream);
         }
         self.flush_output(downstream);
         self.metrics.on_memory.set(self.traces.len() as u64);
@@ -340,70 +351,59 @@ impl TailSamplingProcessor {
         self.set_timer(cx);
     }
 
-    fn decide(&mut self, cx: &mut Cx<'_>, id: TraceId, body: Vec<u8>, spans: u64, downstream: &mut Downstream) {
+    fn decide(&mut self, cx: &mut Cx<'_>, id: TraceId, downstream: &mut Downstream) {
         let Some(mut policies) = self.policies.take() else { return };
+        let body = self.traces.take_spans(&id);
         let (now, wall_time) = (cx.now(), cx.wall_time());
-        if body.len() > MAX_INLINE_BYTES {
-            let job = move || {
-                let (decision, answers) = policies.decide(&TraceView { id: &id, body: &body, spans, now, wall_time });
-                (policies, decision, answers, body)
-            };
-            self.decision_job = Some(DecisionJob { id, result: cx.run_job(DECISION_JOB_KEY, job), spans });
+        let spans = body.items();
+        let (bytes, passes) = (body.len(), policies.passes());
+        let decide = move || {
+            let view = TraceView { id: &id, body: &body, spans: u64::from(spans), now, wall_time };
+            let (decision, answers) = policies.decide(&view);
+            DecisionEnd { policies, decision, answers, body }
+        };
+        if bytes > MAX_INLINE_BYTES {
+            self.decision_job = Some(DecisionJob { id, result: cx.run_job(DECISION_JOB_KEY, decide), spans });
             return;
         }
-        self.work_left.charge(WORK_PER_TRACE + policies.passes() * WORK_PER_BYTE * body.len() as u64);
-        let (decision, answers) = policies.decide(&TraceView { id: &id, body: &body, spans, now, wall_time });
-        self.policies = Some(policies);
-        self.count_answers(now, &answers);
-        self.metrics.count_decision(decision);
-        self.release(cx, &id, decision, body, spans, downstream);
+        self.work_left.charge(WORK_PER_TRACE + passes * WORK_PER_BYTE * bytes as u64);
+        self.end_decision(cx, &id, decide(), downstream);
     }
 
     fn end_decision_job(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
         let Some(DecisionJob { id, result, spans }) = self.decision_job.take() else { return };
-        let Some((policies, decision, answers, body)) = result.take() else {
+        let Some(end) = result.take() else {
             // The policies are gone with the job; others take their place.
             self.policies = Policies::new(&self.config).ok();
-            let fields = [("dropped_items", LogField::Uint(spans))];
+            let fields = [("dropped_items", LogField::Uint(u64::from(spans)))];
             return self.log.error("A trace could not be decided.", &fields);
         };
+        self.end_decision(cx, &id, end, downstream);
+    }
+
+    fn end_decision(&mut self, cx: &Cx<'_>, id: &TraceId, end: DecisionEnd, downstream: &mut Downstream) {
+        let DecisionEnd { policies, decision, answers, body } = end;
         self.policies = Some(policies);
         self.count_answers(cx.now(), &answers);
         self.metrics.count_decision(decision);
-        self.release(cx, &id, decision, body, spans, downstream);
-        // Spans that came meanwhile are late ones.
-        let (late, late_spans) = self.traces.take_spans(&id);
-        if decision == Decision::Sampled && !late.is_empty() {
-            self.emit(late, late_spans, downstream);
-        }
+        self.release(cx, id, decision, body, downstream);
     }
 
-    /// Does with a trace what was decided.
-    fn release(
-        &mut self,
-        cx: &Cx<'_>,
-        id: &TraceId,
-        decision: Decision,
-        body: Vec<u8>,
-        spans: u64,
-        downstream: &mut Downstream,
-    ) {
+    /// Does with a trace what was decided. Spans that came meanwhile follow the decision.
+    fn release(&mut self, cx: &Cx<'_>, id: &TraceId, decision: Decision, body: Rope, downstream: &mut Downstream) {
         let now = cx.now();
         let is_early = self.traces.record_decision(id, decision, now);
         if is_early {
             self.metrics.too_early.add(1);
         }
+        let late = self.traces.take_spans(id);
         let cache = if decision == Decision::Sampled { &mut self.sampled } else { &mut self.not_sampled };
         let is_cached = cache.insert(*id);
         if decision == Decision::Sampled {
-            self.emit(body, spans, downstream);
+            self.emit(body, downstream);
+            self.emit(late, downstream);
         }
         if is_cached || is_early {
-            // Spans that came while a helper thread decided follow the decision.
-            let (late, late_spans) = self.traces.take_spans(id);
-            if decision == Decision::Sampled && !late.is_empty() {
-                self.emit(late, late_spans, downstream);
-            }
             self.forget(id, now);
         }
     }
@@ -417,8 +417,7 @@ impl TailSamplingProcessor {
     fn count_answers(&mut self, now: MonotonicTime, answers: &Answers) {
         self.metrics.count_answers(answers);
         let Some((index, error)) = answers.errors.first() else { return };
-        if self.last_log.is_none_or(|at| now.since(at) >= LOG_INTERVAL) {
-            self.last_log = Some(now);
+        if self.error_count.add(now, 1).is_some() {
             let policy = self.policies.as_ref().and_then(|policies| policies.names().nth(*index)).unwrap_or_default();
             self.log
                 .warn("Sampling policy error", &[("policy", LogField::Str(policy)), ("error", LogField::Str(error))]);
@@ -427,8 +426,8 @@ impl TailSamplingProcessor {
 
     // ---- output -----------------------------------------------------------------------------------------------------
 
-    fn emit(&mut self, body: Vec<u8>, spans: u64, downstream: &mut Downstream) {
-        self.output.push(RopePart { bytes: body.into(), items: u32::try_from(spans).unwrap_or(u32::MAX) });
+    fn emit(&mut self, body: Rope, downstream: &mut Downstream) {
+        self.output.append(body);
         if self.output.items() >= MAX_OUTPUT_SPANS || self.output.len() >= MAX_OUTPUT_BYTES {
             self.flush_output(downstream);
         }
@@ -482,6 +481,7 @@ impl Processor for TailSamplingProcessor {
             ack.settle(refusal);
             return self.decide_ready(cx, downstream);
         }
+        self.waiting_bytes += payload.body.len();
         self.waiting.push_back((payload, ack));
         self.take_in(cx, downstream);
         self.flush_output(downstream);
@@ -504,9 +504,6 @@ impl Processor for TailSamplingProcessor {
             GROUP_JOB_KEY => self.end_group_job(),
             DECISION_JOB_KEY => self.end_decision_job(cx, downstream),
             _ => return,
-        }
-        if local == TICK_KEY && self.work_left.is_spent() {
-            self.request_turn(cx);
         }
         self.advance(cx, downstream);
     }
@@ -547,7 +544,7 @@ impl Processor for TailSamplingProcessor {
 
     fn drain(&mut self, cx: &mut Cx<'_>, downstream: &mut Downstream) {
         self.is_draining = true;
-        if self.drops_at_shutdown {
+        if self.config.drop_pending_traces_on_shutdown {
             self.traces = Traces::default();
         }
         self.traces.reach_end();
@@ -566,7 +563,7 @@ impl Processor for TailSamplingProcessor {
             + waiting.sum::<u64>()
             + in_intake
             + self.traces.pending_spans()
-            + self.decision_job.as_ref().map_or(0, |job| job.spans)
+            + self.decision_job.as_ref().map_or(0, |job| u64::from(job.spans))
             + u64::from(self.output.items())
     }
 }

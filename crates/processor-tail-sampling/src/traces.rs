@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
+use otelcore_pdata::Rope;
 use otelcore_pipeline::MonotonicTime;
 
 /// 16 bytes; all zeros for spans without one.
@@ -30,7 +31,7 @@ pub(crate) struct Trace {
     pub(crate) body: Vec<u8>,
     pub(crate) spans: u64,
     /// The spans in `body`.
-    held_spans: u64,
+    held_spans: u32,
     /// The bytes of all its spans so far.
     pub(crate) size: u64,
     pub(crate) decision: Option<(Decision, MonotonicTime)>,
@@ -120,7 +121,7 @@ impl Traces {
     pub(crate) fn append(&mut self, id: &TraceId, entry: &[u8], spans: u32) {
         if let Some(trace) = self.by_id.get_mut(id) {
             trace.body.extend_from_slice(entry);
-            trace.held_spans += u64::from(spans);
+            trace.held_spans = trace.held_spans.saturating_add(spans);
             self.bytes += entry.len() as u64;
             self.pending_spans += u64::from(spans);
         }
@@ -181,13 +182,13 @@ impl Traces {
         !self.ready.is_empty()
     }
 
-    /// Takes the spans of a trace away, with their number.
-    pub(crate) fn take_spans(&mut self, id: &TraceId) -> (Vec<u8>, u64) {
-        let Some(trace) = self.by_id.get_mut(id) else { return (Vec::new(), 0) };
+    /// Takes the spans of a trace away.
+    pub(crate) fn take_spans(&mut self, id: &TraceId) -> Rope {
+        let Some(trace) = self.by_id.get_mut(id) else { return Rope::default() };
         let (body, spans) = (std::mem::take(&mut trace.body), std::mem::take(&mut trace.held_spans));
         self.bytes -= body.len() as u64;
-        self.pending_spans -= spans;
-        (body, spans)
+        self.pending_spans = self.pending_spans.saturating_sub(u64::from(spans));
+        Rope::new(body.into(), spans)
     }
 
     /// Records a decision. Returns whether the trace is forgotten with it, because it was decided early.
@@ -205,7 +206,7 @@ impl Traces {
         let trace = self.by_id.remove(id)?;
         self.by_arrival.remove(&trace.number);
         self.bytes -= trace.body.len() as u64;
-        self.pending_spans -= trace.held_spans;
+        self.pending_spans = self.pending_spans.saturating_sub(u64::from(trace.held_spans));
         if trace.decision.is_none() {
             self.pending_traces -= 1;
         }

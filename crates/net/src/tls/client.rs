@@ -149,14 +149,21 @@ impl LazyConnector {
     ) -> Poll<Result<(), TlsError>> {
         match &self.0 {
             LazyState::Loaded(_) => return Poll::Ready(Ok(())),
-            LazyState::Loading(job) => match job.take() {
-                None => return Poll::Pending,
-                Some(Ok(loaded)) => {
+            // The order matters: a job may end between the two calls.
+            LazyState::Loading(job) => match (job.has_ended(), job.take()) {
+                (false, None) => return Poll::Pending,
+                (true, None) => {
+                    self.0 = LazyState::Unloaded;
+                    return Poll::Ready(Err(TlsError::Settings(
+                        "failed to load TLS config: the job has panicked".to_owned(),
+                    )));
+                }
+                (_, Some(Ok(loaded))) => {
                     let connector = TlsConnector::from_loaded(cx, loaded, settings, alpn, log.clone());
                     self.0 = LazyState::Loaded(Box::new(connector));
                     return Poll::Ready(Ok(()));
                 }
-                Some(Err(why)) => {
+                (_, Some(Err(why))) => {
                     self.0 = LazyState::Unloaded;
                     return Poll::Ready(Err(TlsError::Settings(why)));
                 }

@@ -4,7 +4,7 @@ use otelcore_go_regexp::GoRegexp;
 use serde_json::Value;
 
 use super::{json_document, text};
-use crate::answers::{Answers, Halt, Request};
+use crate::answers::{Answers, Halt, MAX_QUESTIONS, Request};
 use crate::config::{AksConfig, AzureConfig};
 use crate::detected::{DetectedResource, ResourceBuilder};
 
@@ -26,7 +26,11 @@ fn compute(answers: &mut Answers<'_>) -> Result<Option<Value>, Halt> {
     Ok(response.and_then(|response| json_document(&response)).ok())
 }
 
-pub(super) fn detect(config: &AzureConfig, answers: &mut Answers<'_>) -> Result<DetectedResource, Halt> {
+pub(super) fn detect(
+    config: &AzureConfig,
+    tags: Option<&GoRegexp>,
+    answers: &mut Answers<'_>,
+) -> Result<DetectedResource, Halt> {
     let Some(compute) = compute(answers)? else { return Ok(DetectedResource::default()) };
     let is_enabled = |key: &str| config.resource_attributes.is_enabled(key);
     let mut resource = ResourceBuilder::new(&is_enabled);
@@ -44,11 +48,10 @@ pub(super) fn detect(config: &AzureConfig, answers: &mut Answers<'_>) -> Result<
             resource.set_str(key, text(&compute, member));
         }
     }
-    if !config.tags.is_empty()
-        && let Ok(patterns) = GoRegexp::compile_any(&config.tags)
-    {
+    if let Some(patterns) = tags {
         let tags = compute.get("tagsList").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        for tag in tags.iter().filter(|tag| patterns.is_match(text(tag, "name").as_bytes())) {
+        let is_wanted = |tag: &&Value| patterns.is_match(text(tag, "name").as_bytes());
+        for tag in tags.iter().filter(is_wanted).take(MAX_QUESTIONS) {
             resource.set_always(&format!("azure.tag.{}", text(tag, "name")), text(tag, "value"));
         }
     }

@@ -3,6 +3,8 @@
 use otelcore_config::declare::Config;
 use otelcore_config::{Diagnostics, Section, from_yaml};
 
+use otelcore_http::Bytes;
+
 use crate::answers::{Answer, Answers, Halt, Interface, KnownAnswers, Question, Reply, Response};
 use crate::config::ResourceDetectionConfig;
 use crate::detector_kind::DetectorKind;
@@ -18,8 +20,9 @@ fn config(yaml: &str) -> ResourceDetectionConfig {
 
 /// Files by path, responses by `METHOD URL`, and `UNIX path target`; what is not in the table is not there.
 fn answer(question: &Question, table: Table<'_>) -> Answer {
-    let find = |key: &str| table.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_bytes().to_vec());
-    let respond = |body: Option<Vec<u8>>| match body {
+    let find =
+        |key: &str| table.iter().find(|(known, _)| *known == key).map(|(_, value)| Bytes::from((*value).to_owned()));
+    let respond = |body: Option<Bytes>| match body {
         Some(body) => Reply::Http(Response { status: 200, body, metadata_flavor: String::new() }),
         None => Reply::Http(Response { status: 404, ..Response::default() }),
     };
@@ -46,7 +49,12 @@ fn detect(kind: DetectorKind, yaml: &str, env: Table<'_>, table: Table<'_>) -> R
     let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     let mut known = KnownAnswers::default();
     loop {
-        match super::detect(kind, &config, &mut Answers::new(&mut known, &env, false)) {
+        match super::detect(
+            kind,
+            &config,
+            &super::TagPatterns::new(&config),
+            &mut Answers::new(&mut known, &env, false),
+        ) {
             Ok(resource) => {
                 let warnings = known.take_warnings().into_iter().map(|warning| format!("\n{warning}"));
                 return Ok(resource.to_text() + &warnings.collect::<String>());
@@ -244,4 +252,18 @@ fn eks_is_recognized_by_the_issuer_of_tokens() {
         "cloud.provider=aws, cloud.platform=aws_eks, cloud.region=us-west-2"
     );
     assert_eq!(detect(DetectorKind::Eks, "{}", &[], &[]).unwrap(), "");
+}
+
+#[test]
+fn answers_beyond_the_limit_of_bytes_are_errors() {
+    let mut known = KnownAnswers::default();
+    let env = |_: &str| None;
+    let mut sizes = Vec::new();
+    for n in 0..6 {
+        let path = format!("/file-{n}");
+        assert_eq!(Answers::new(&mut known, &env, false).file(path.as_str()), Err(Halt::Waiting));
+        known.answer(Ok(Reply::Bytes(vec![0; 1 << 20].into())));
+        sizes.push(Answers::new(&mut known, &env, false).file(path).unwrap().map_or(0, |bytes| bytes.len()));
+    }
+    assert_eq!(sizes, [1 << 20, 1 << 20, 1 << 20, 1 << 20, 0, 0]);
 }

@@ -6,7 +6,7 @@ use otelcore_ottl::{
     Compiler, ConditionSequence, ErrorMode, Evaluation, FixedEnvironment, Functions, LogicOperation, PathPrefix,
 };
 use otelcore_pdata::edit::{Descend, EditPass, Editor, EventMut, Keep, OutputLimit, SpanMut};
-use otelcore_pdata::{Rope, Signal, StepBudget};
+use otelcore_pdata::{Signal, StepBudget};
 
 use super::TraceView;
 use super::error::PolicyError;
@@ -64,8 +64,6 @@ impl Conditions {
     /// # Errors
     /// One can't be evaluated.
     pub(super) fn hold(&mut self, trace: &TraceView<'_>) -> Result<bool, String> {
-        let spans = u32::try_from(trace.spans).unwrap_or(u32::MAX);
-        let rope = Rope::new(trace.body.to_vec().into(), spans);
         let nanos = i64::try_from(trace.wall_time.0).unwrap_or(i64::MAX);
         let mut search = Search {
             conditions: self,
@@ -74,7 +72,7 @@ impl Conditions {
             result: Ok(false),
         };
         // Nothing is changed, so that there is no output to be limited.
-        let mut pass = EditPass::new(Signal::Traces, rope, OutputLimit::default());
+        let mut pass = EditPass::new(Signal::Traces, trace.body.clone(), OutputLimit::default());
         while !pass.step(&mut search, &mut StepBudget::unlimited()).map_err(|e| e.to_string())? {}
         search.result
     }

@@ -12,8 +12,8 @@ pub(crate) use error::PolicyError;
 use std::collections::BTreeSet;
 
 use otelcore_go_regexp::GoRegexp;
-use otelcore_pdata::views::{AnyValue, KeyValue, ResourceSpans, Span, View};
-use otelcore_pdata::wire_format::{MessageFields, WireValue};
+use otelcore_pdata::Rope;
+use otelcore_pdata::views::{AnyValue, KeyValue, ResourceSpans, Span, resource_entries};
 use otelcore_pipeline::{MonotonicTime, WallTime};
 
 use self::conditions::Conditions;
@@ -26,7 +26,7 @@ use crate::traces::{Decision, TraceId};
 pub(crate) struct TraceView<'a> {
     pub(crate) id: &'a TraceId,
     /// The spans, as the body of a request.
-    pub(crate) body: &'a [u8],
+    pub(crate) body: &'a Rope,
     pub(crate) spans: u64,
     pub(crate) now: MonotonicTime,
     pub(crate) wall_time: WallTime,
@@ -34,10 +34,7 @@ pub(crate) struct TraceView<'a> {
 
 impl<'a> TraceView<'a> {
     fn resources(&self) -> impl Iterator<Item = ResourceSpans<'a>> {
-        MessageFields::new(self.body).filter_map(|field| match field {
-            (1, WireValue::Len(raw)) => Some(ResourceSpans::parse(raw)),
-            _ => None,
-        })
+        resource_entries(self.body)
     }
 
     fn spans(&self) -> impl Iterator<Item = Span<'a>> {

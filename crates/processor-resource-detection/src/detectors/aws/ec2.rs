@@ -4,7 +4,7 @@ use otelcore_go_regexp::GoRegexp;
 
 use super::super::text;
 use super::imds::{self, Imds, Repetition};
-use crate::answers::{Answers, Halt};
+use crate::answers::{Answers, Halt, MAX_QUESTIONS};
 use crate::config::Ec2Config;
 use crate::detected::{DetectedResource, ResourceBuilder};
 
@@ -18,7 +18,11 @@ pub(super) const DOCUMENT: [(&str, &str); 6] = [
     ("host.type", "instanceType"),
 ];
 
-pub(crate) fn detect(config: &Ec2Config, answers: &mut Answers<'_>) -> Result<DetectedResource, Halt> {
+pub(crate) fn detect(
+    config: &Ec2Config,
+    tags: Option<&GoRegexp>,
+    answers: &mut Answers<'_>,
+) -> Result<DetectedResource, Halt> {
     let max_attempts = u32::try_from(config.max_attempts).unwrap_or(u32::MAX);
     let repetition = Repetition { max_attempts, max_backoff: config.max_backoff };
     let opened = match imds::open(answers, repetition)? {
@@ -42,19 +46,18 @@ pub(crate) fn detect(config: &Ec2Config, answers: &mut Answers<'_>) -> Result<De
         resource.set_str(key, text(&document, member));
     }
     resource.set_str("host.name", hostname);
-    if !config.tags.is_empty() && config.tags_from_imds {
-        add_tags(config, &imds, &mut resource, answers)?;
+    if let Some(patterns) = tags.filter(|_| config.tags_from_imds) {
+        add_tags(patterns, &imds, &mut resource, answers)?;
     }
     Ok(resource.finish())
 }
 
 fn add_tags(
-    config: &Ec2Config,
+    patterns: &GoRegexp,
     imds: &Imds,
     resource: &mut ResourceBuilder<'_>,
     answers: &mut Answers<'_>,
 ) -> Result<(), Halt> {
-    let Ok(patterns) = GoRegexp::compile_any(&config.tags) else { return Ok(()) };
     let keys = match imds.metadata(answers, "tags/instance")? {
         Ok(keys) => keys,
         Err(error) => {
@@ -62,7 +65,9 @@ fn add_tags(
             return Ok(());
         }
     };
-    for key in keys.lines().map(str::trim).filter(|key| !key.is_empty() && patterns.is_match(key.as_bytes())) {
+    let is_wanted = |key: &&str| !key.is_empty() && patterns.is_match(key.as_bytes());
+    // Far more than an instance can have: what a peer sends must not become as many questions.
+    for key in keys.lines().map(str::trim).filter(is_wanted).take(MAX_QUESTIONS) {
         match imds.metadata(answers, &format!("tags/instance/{key}"))? {
             Ok(value) => resource.set_always(&format!("ec2.tag.{key}"), &value),
             Err(error) => answers.warn(format!("failed to get tag value for key {key:?}: {error}")),
