@@ -92,7 +92,7 @@ pub(crate) fn client_config(endpoint: &str, coding: &str) -> Result<Rc<GrpcChann
     if d.has_errors() {
         return Err(d.render_to_string(false));
     }
-    client.channel().map(Rc::new).map_err(|e| e.0)
+    client.channel().map(Rc::new).map_err(|e| e.to_string())
 }
 
 /// The method that takes a signal's requests.

@@ -26,7 +26,7 @@ struct HttpLoad {
 
 impl HttpLoad {
     fn connect(&mut self, cx: &mut Cx<'_>, index: usize) -> Result<(), StartError> {
-        let stream = cx.connect(index as u64, &PeerAddr::Ip(self.address)).map_err(|e| StartError(e.to_string()))?;
+        let stream = cx.connect(index as u64, &PeerAddr::Ip(self.address))?;
         self.conns[index] = Some(H1ClientConn::new(stream, self.config.clone(), cx.now().0));
         Ok(())
     }

@@ -174,7 +174,7 @@ impl Sink {
 impl Extension for Sink {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let at = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: self.port };
-        let listener = bind(cx, 0, &at).map_err(|e| StartError(e.to_string()))?;
+        let listener = bind(cx, 0, &at)?;
         self.acceptor = Some(Acceptor::new(listener, 0));
         let at = cx.now() + Duration::from_millis(20);
         cx.set_timer(REPORT_TIMER, at);

@@ -75,7 +75,7 @@ impl From<EmbedError> for CallError {
     fn from(e: EmbedError) -> Self {
         let code = match &e {
             EmbedError::Config(_) => OTELCORE_INVALID_CONFIG,
-            EmbedError::Start(_) | EmbedError::Listen(..) | EmbedError::Io(_) => OTELCORE_IO,
+            EmbedError::Start(_) | EmbedError::Io(_) => OTELCORE_IO,
             EmbedError::State(otelcore::CollectorState::Stopping | otelcore::CollectorState::Stopped) => {
                 OTELCORE_CLOSED
             }

@@ -50,8 +50,10 @@ pub(crate) fn from_embed_error(py: Python<'_>, error: &EmbedError) -> PyErr {
     let text = error.to_string();
     let class = match error {
         EmbedError::Config(_) => ExceptionClass::Config,
-        EmbedError::Start(_) => ExceptionClass::Start,
-        EmbedError::Listen(_, errno) => return exception_with_args(py, ExceptionClass::Start, (text, *errno)),
+        EmbedError::Start(e) => match e.os_error() {
+            Some(number) => return exception_with_args(py, ExceptionClass::Start, (text, number)),
+            None => ExceptionClass::Start,
+        },
         EmbedError::Io(e) => return exception_with_args(py, ExceptionClass::Start, (text, e.raw_os_error())),
         EmbedError::State(CollectorState::Stopping | CollectorState::Stopped | CollectorState::Failed) => {
             ExceptionClass::Closed

@@ -140,7 +140,9 @@ impl Exporter for DebugExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let Output::Files { paths, files: open, .. } = &mut self.output else { return Ok(()) };
         for path in paths.iter() {
-            let writer = cx.open_output(path).map_err(|e| StartError(format!("couldn't open sink {path:?}: {e}")))?;
+            let writer = cx
+                .open_output(path)
+                .map_err(|e| StartError::from(e).in_context(format_args!("couldn't open sink {path:?}")))?;
             open.push(OutputFile { path: path.clone(), writer, has_failed: false });
         }
         Ok(())

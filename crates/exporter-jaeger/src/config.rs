@@ -52,7 +52,7 @@ impl ComponentType for JaegerFactory {
         Ok(Component::Exporter(Box::new(exporter), config.exporter_queue.clone()))
     }
 
-    fn check_files(&self, config: &JaegerConfig, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, config: &JaegerConfig, read: ReadFile<'_>) -> Result<(), StartError> {
         config.client.check_files(read)
     }
 }

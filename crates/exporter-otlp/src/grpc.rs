@@ -55,7 +55,7 @@ impl ComponentType for OtlpGrpcFactory {
         Ok(Component::Exporter(Box::new(exporter), config.exporter_queue.clone()))
     }
 
-    fn check_files(&self, config: &OtlpGrpcExporterConfig, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, config: &OtlpGrpcExporterConfig, read: ReadFile<'_>) -> Result<(), StartError> {
         config.client.check_files(read)
     }
 }

@@ -123,13 +123,13 @@ impl ComponentType for OtlpHttpFactory {
         let mut urls = [None, None, None];
         for (url, parse_header) in urls.iter_mut().zip(config.urls()) {
             *url = parse_header
-                .map_err(|(key, why)| StartError(format!("{key} must be a valid URL: {why}")))?
+                .map_err(|(key, why)| StartError::Config(format!("{key} must be a valid URL: {why}")))?
                 .map(Arc::new);
         }
         for signal in context.signals {
             let (key, _) = SIGNAL_ENDPOINTS[*signal as usize];
             if urls[*signal as usize].is_none() {
-                return Err(StartError(format!("either endpoint or {key} must be specified")));
+                return Err(StartError::Config(format!("either endpoint or {key} must be specified")));
             }
         }
         let protocol =
@@ -143,7 +143,7 @@ impl ComponentType for OtlpHttpFactory {
         Ok(Component::Exporter(Box::new(exporter), exporter_queue))
     }
 
-    fn check_files(&self, config: &OtlpHttpExporterConfig, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, config: &OtlpHttpExporterConfig, read: ReadFile<'_>) -> Result<(), StartError> {
         config.client.tls.check_files(read)
     }
 }

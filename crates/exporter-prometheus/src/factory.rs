@@ -32,7 +32,7 @@ impl ComponentType for PrometheusFactory {
         Ok(Component::Exporter(Box::new(exporter), sending))
     }
 
-    fn check_files(&self, config: &PrometheusConfig, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, config: &PrometheusConfig, read: ReadFile<'_>) -> Result<(), StartError> {
         config.server.check_files(read)
     }
 

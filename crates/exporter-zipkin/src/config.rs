@@ -67,7 +67,8 @@ impl ComponentType for ZipkinExporterFactory {
     type Config = ZipkinExporterConfig;
 
     fn create(&self, config: &ZipkinExporterConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let url = Url::parse(&config.endpoint).map_err(|e| StartError(format!("endpoint must be a valid URL: {e}")))?;
+        let url = Url::parse(&config.endpoint)
+            .map_err(|e| StartError::Config(format!("endpoint must be a valid URL: {e}")))?;
         let default_name = match config.default_service_name.as_str() {
             DEFAULT_SERVICE_NAME => crate::span::NO_SERVICE_NAME,
             name => name,
@@ -82,7 +83,7 @@ impl ComponentType for ZipkinExporterFactory {
         Ok(Component::Exporter(Box::new(exporter), exporter_queue))
     }
 
-    fn check_files(&self, config: &ZipkinExporterConfig, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, config: &ZipkinExporterConfig, read: ReadFile<'_>) -> Result<(), StartError> {
         config.client.tls.check_files(read)
     }
 }

@@ -18,7 +18,7 @@ use otelcore_config::{EffectiveValue, Section, config_struct};
 use otelcore_pipeline::{
     Authentication, BuildContext, CheckStep, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType,
     CredentialCheck, Cx, Event, Extension, LogField, Logger, MonotonicTime, OfferedCapabilities, OutgoingHeaders,
-    ServerAuth, StartError,
+    ServerAuth, StartError, Unauthenticated,
 };
 
 use self::users::{CheckStart, Credentials, LookupResult, Users};
@@ -189,7 +189,7 @@ impl ComponentType for BasicAuthFactory {
                 username: CredentialValue::new(USERNAME_KEY, credentials.username(), log.clone(), parse_username),
                 password: CredentialValue::new(PASSWORD_KEY, credentials.password(), log, parse_credential),
             }))),
-            (None, None) => return Err(StartError(NO_CREDENTIAL_SOURCE.to_owned())),
+            (None, None) => return Err(StartError::Config(NO_CREDENTIAL_SOURCE.to_owned())),
         }))
     }
 }
@@ -216,7 +216,8 @@ impl Extension for BasicAuthServer {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let mut users = Users::new(std::array::from_fn(|_| cx.random()));
         if !self.htpasswd.file.is_empty() {
-            let text = cx.read_file(&self.htpasswd.file).map_err(|e| StartError(format!("open htpasswd file: {e}")))?;
+            let text =
+                cx.read_file(&self.htpasswd.file).map_err(|e| StartError::from(e).in_context("open htpasswd file"))?;
             self.add_users(&mut users, &text, "file");
         }
         // Added last, so that it takes precedence over the file.
@@ -259,7 +260,7 @@ impl ServerAuth for PasswordAuth {
     fn authenticate<'h>(&self, cx: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication {
         let credentials = match parse_authorization(header("authorization")) {
             Ok(credentials) => credentials,
-            Err(refused) => return Authentication::Refused(refused.to_owned()),
+            Err(refused) => return Authentication::Refused(Unauthenticated(refused.to_owned())),
         };
         let (user, password) = credentials;
         let result = self.0.users.borrow().look_up(cx.now(), &user, &password);
@@ -300,13 +301,13 @@ fn parse_authorization(value: Option<Cow<'_, [u8]>>) -> Result<(Vec<u8>, Vec<u8>
     Ok((user.to_owned(), password.to_owned()))
 }
 
-fn check_result(is_valid: bool) -> Result<(), String> {
-    if is_valid { Ok(()) } else { Err(INVALID_CREDENTIALS.to_owned()) }
+fn check_result(is_valid: bool) -> Result<(), Unauthenticated> {
+    if is_valid { Ok(()) } else { Err(Unauthenticated(INVALID_CREDENTIALS.to_owned())) }
 }
 
 impl PasswordAuthState {
     /// The result for credentials that are not checked. Logs a warning, at most once per [`WARNING_INTERVAL`].
-    fn refuse_unchecked(&self, now: MonotonicTime) -> Result<(), String> {
+    fn refuse_unchecked(&self, now: MonotonicTime) -> Result<(), Unauthenticated> {
         if self.warned_at.get().is_none_or(|last| now.since(last) >= WARNING_INTERVAL) {
             self.warned_at.set(Some(now));
             self.log.warn("too many wrong passwords: for now, credentials that were not seen before are refused", &[]);
@@ -338,7 +339,7 @@ impl CredentialCheck for PasswordCheck {
         }
     }
 
-    fn end(&self, cx: &mut Cx<'_>, right: bool) -> Result<(), String> {
+    fn end(&self, cx: &mut Cx<'_>, right: bool) -> Result<(), Unauthenticated> {
         self.state.users.borrow_mut().end_check(cx.now(), &self.credentials, right);
         check_result(right)
     }
@@ -393,7 +394,7 @@ impl CredentialValue {
         match self {
             Self::Text(_) => Ok(()),
             Self::File(path, file) => {
-                file.open(cx).map_err(|e| StartError(format!("failed to read credentials file {path:?}: {e}")))
+                file.open(cx).map_err(|e| e.in_context(format_args!("failed to read credentials file {path:?}")))
             }
         }
     }
@@ -411,7 +412,7 @@ impl CredentialValue {
 impl Extension for BasicAuthClient {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         if let CredentialValue::Text(name) = &self.0.username {
-            check_no_colon(name).map_err(StartError)?;
+            check_no_colon(name).map_err(StartError::Config)?;
         }
         self.0.username.open(cx)?;
         self.0.password.open(cx)

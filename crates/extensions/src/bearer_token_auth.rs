@@ -9,7 +9,7 @@ use std::rc::Rc;
 use otelcore_config::{Section, config_struct};
 use otelcore_pipeline::{
     Authentication, BuildContext, ClientAuth, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Event,
-    Extension, OfferedCapabilities, OutgoingHeaders, ServerAuth, StartError,
+    Extension, OfferedCapabilities, OutgoingHeaders, ServerAuth, StartError, Unauthenticated,
 };
 
 use crate::Secret;
@@ -148,7 +148,7 @@ impl Extension for BearerTokenExtension {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         match &self.0.tokens {
             TokenSource::Fixed(_) => Ok(()),
-            TokenSource::File(file) => file.open(cx).map_err(StartError),
+            TokenSource::File(file) => file.open(cx),
         }
     }
 
@@ -184,7 +184,8 @@ impl BearerTokenAuthenticator {
 impl ServerAuth for BearerTokenAuthenticator {
     fn authenticate<'h>(&self, _: &mut Cx<'_>, header: &dyn Fn(&str) -> Option<Cow<'h, [u8]>>) -> Authentication {
         let Some(value) = header(&self.lower_case_header).filter(|value| !value.is_empty()) else {
-            return Authentication::Refused(format!("missing or empty authorization header: {}", self.header));
+            let why = format!("missing or empty authorization header: {}", self.header);
+            return Authentication::Refused(Unauthenticated(why));
         };
         let tokens = self.tokens();
         // Every token is compared, so that the time does not depend on which one matches.
@@ -195,7 +196,7 @@ impl ServerAuth for BearerTokenAuthenticator {
         if matches {
             Authentication::Granted
         } else {
-            Authentication::Refused("scheme or token does not match".to_owned())
+            Authentication::Refused(Unauthenticated("scheme or token does not match".to_owned()))
         }
     }
 }

@@ -110,7 +110,7 @@ impl ComponentType for HealthCheckFactory {
         Ok(Component::Extension(Box::new(extension)))
     }
 
-    fn check_files(&self, config: &HealthCheckConfig, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, config: &HealthCheckConfig, read: ReadFile<'_>) -> Result<(), StartError> {
         config.server.check_files(read)
     }
 
@@ -137,7 +137,8 @@ struct HealthCheckExtension {
 impl Extension for HealthCheckExtension {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let failed = |e: ListenError| {
-            StartError(format!("failed to bind to address {}: {e}", self.config.server.listen.endpoint))
+            let address = &self.config.server.listen.endpoint;
+            StartError::from(e).in_context(format_args!("failed to bind to address {address}"))
         };
         self.pages.open(cx, 0).map(|_| ()).map_err(failed)
     }

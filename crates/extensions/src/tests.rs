@@ -51,7 +51,7 @@ impl Fixture {
     }
 
     fn start(&mut self) -> Result<(), String> {
-        self.extension.start(&mut self.world.cx()).map_err(|e| e.0)
+        self.extension.start(&mut self.world.cx()).map_err(|e| e.to_string())
     }
 
     fn started(mut self) -> Self {
@@ -71,13 +71,14 @@ impl Fixture {
         let cx = &mut self.world.cx();
         let check = match auth.authenticate(cx, &header) {
             Authentication::Granted => return Ok(()),
-            Authentication::Refused(why) => return Err(why),
+            Authentication::Refused(why) => return Err(why.0),
             Authentication::Pending(check) => check,
         };
-        match check.begin(cx) {
+        let result = match check.begin(cx) {
             CheckStep::Ended(result) => result,
             CheckStep::Compute(compute) => check.end(cx, compute()),
-        }
+        };
+        result.map_err(|why| why.0)
     }
 
     fn offered<C: Capability + ?Sized>(&self) -> Option<Rc<C>> {

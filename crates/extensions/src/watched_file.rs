@@ -11,7 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use otelcore_pipeline::{Cx, Event, FileSystem, JobResult, LogField, Logger};
+use otelcore_pipeline::{Cx, Event, FileSystem, JobResult, LogField, Logger, StartError};
 
 /// The time between two reads.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,9 +50,9 @@ impl<T: PartialEq + Send + 'static> WatchedFile<T> {
     }
 
     /// The first read; the file must exist.
-    pub(crate) fn open(&self, cx: &mut Cx<'_>) -> Result<(), String> {
-        let bytes = cx.read_file(&self.path).map_err(|e| e.to_string())?;
-        let value = parse_bytes(&self.path, &bytes, self.parse)?;
+    pub(crate) fn open(&self, cx: &mut Cx<'_>) -> Result<(), StartError> {
+        let bytes = cx.read_file(&self.path)?;
+        let value = parse_bytes(&self.path, &bytes, self.parse).map_err(StartError::Config)?;
         self.state.borrow_mut().value = Some(Rc::new(value));
         cx.set_timer(self.key, cx.now() + READ_INTERVAL);
         Ok(())

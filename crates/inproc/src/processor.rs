@@ -151,7 +151,7 @@ impl Processor for ProcessorInstance {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let mut queue = lock_ignoring_poison(&self.state.queue);
         if !queue.has_host {
-            return Err(StartError(format!(
+            return Err(StartError::Config(format!(
                 "processor {:?}: the program has nothing that processes its data; give it a callback, or take its payloads, \
                  before the start",
                 self.id.to_string()

@@ -132,7 +132,11 @@ pub enum ListenError {
 
 impl From<ListenError> for StartError {
     fn from(e: ListenError) -> Self {
-        Self(e.to_string())
+        match e {
+            ListenError::Endpoint(why) => Self::Config(why),
+            ListenError::Certificates(error) => error.into(),
+            ListenError::Bind(error) => error.into(),
+        }
     }
 }
 

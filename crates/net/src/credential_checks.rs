@@ -8,13 +8,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use otelcore_pipeline::{CheckStep, CredentialCheck, Cx, JobResult};
+use otelcore_pipeline::{CheckStep, CredentialCheck, Cx, JobResult, Unauthenticated};
 
 /// The largest number of different credentials that wait for their check or are being checked. Each takes about 1 KiB.
 const MAX_CHECKS: usize = 256;
 
-/// The result of a check: the error is the text for the client.
-pub type CheckResult = Result<(), String>;
+/// The result of a check.
+pub type CheckResult = Result<(), Unauthenticated>;
 
 /// The checks of a component. A value of `W` identifies a request.
 pub struct CredentialChecks<W> {
@@ -197,7 +197,7 @@ mod tests {
 
         fn begin(&self, _: &mut Cx<'_>) -> CheckStep {
             if self.computations.get() == self.max_computations {
-                return CheckStep::Ended(Err("unchecked".to_owned()));
+                return CheckStep::Ended(Err(Unauthenticated("unchecked".to_owned())));
             }
             self.computations.set(self.computations.get() + 1);
             let is_valid = self.credentials[0].is_multiple_of(2);
@@ -205,7 +205,7 @@ mod tests {
         }
 
         fn end(&self, _: &mut Cx<'_>, right: bool) -> CheckResult {
-            if right { Ok(()) } else { Err("wrong".to_owned()) }
+            if right { Ok(()) } else { Err(Unauthenticated("wrong".to_owned())) }
         }
     }
 
@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn refused(text: &str) -> CheckResult {
-        Err(text.to_owned())
+        Err(Unauthenticated(text.to_owned()))
     }
 
     #[test]

@@ -196,7 +196,7 @@ impl GrpcChannel {
         if let Some(tls) = &self.settings.tls {
             self.tls = Some(TlsConnector::load(cx, tls, &[b"h2"], self.log.clone())?);
         } else if self.auth.as_ref().is_some_and(|auth| auth.requires_tls()) {
-            return Err(StartError(
+            return Err(StartError::Config(
                 "grpc: the credentials require transport level security: `auth` needs `tls`, without `insecure: true`"
                     .to_owned(),
             ));
@@ -213,14 +213,14 @@ impl GrpcChannel {
     /// As in grpc-go, HTTPS_PROXY and NO_PROXY apply to plaintext targets too.
     fn find_proxy(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let GrpcTarget::Host { host, port } = &self.settings.target else { return Ok(()) };
-        self.proxy = self.proxies.find(true, host, *port).map_err(|e| StartError(e.to_string()))?.cloned();
+        self.proxy = self.proxies.find(true, host, *port).map_err(|e| StartError::Config(e.to_string()))?.cloned();
         match (&self.proxy, &self.settings.tls) {
             (Some(proxy), Some(tls)) if proxy.is_https() => {
                 self.proxy_tls =
                     Some(TlsConnector::load(cx, &proxy_tls_config(tls), &[b"http/1.1"], self.log.clone())?);
                 Ok(())
             }
-            (Some(proxy), None) if proxy.is_https() => Err(StartError(
+            (Some(proxy), None) if proxy.is_https() => Err(StartError::Config(
                 "a proxy with https needs `tls` without `insecure: true`: its certificates count for the proxy too"
                     .to_owned(),
             )),

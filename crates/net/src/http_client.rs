@@ -216,11 +216,11 @@ impl HttpClient {
     pub fn start(&mut self, cx: &mut Cx<'_>, urls: &[&Url]) -> Result<(), StartError> {
         self.proxies = match self.settings.proxy_url() {
             "" => ProxySelector::from_env(|name| cx.env_var(name)),
-            url => ProxySelector::fixed(Proxy::parse(url).map_err(|e| StartError(format!("proxy_url: {e}")))?),
+            url => ProxySelector::fixed(Proxy::parse(url).map_err(|e| StartError::Config(format!("proxy_url: {e}")))?),
         };
         for url in urls {
             let proxy = self.proxies.find(url.is_https(), url.host(), url.port());
-            let proxy = proxy.map_err(|e| StartError(e.to_string()))?;
+            let proxy = proxy.map_err(|e| StartError::Config(e.to_string()))?;
             self.tls.load_now(cx, url.is_https(), proxy.is_some_and(|p| p.is_https()))?;
         }
         Ok(())

@@ -315,7 +315,7 @@ impl<P> HttpListener<P> {
             let tls = TlsAcceptor::load(cx, config, &[b"h2", b"http/1.1"], self.log.clone());
             self.tls = Some(tls.map_err(ListenError::Certificates)?);
         }
-        let listen = self.listen.as_ref().map_err(|e| ListenError::Endpoint(e.0.clone()))?;
+        let listen = self.listen.as_ref().map_err(|e| ListenError::Endpoint(e.to_string()))?;
         let listener = bind(cx, base, listen)?;
         let acceptor = Acceptor::new(listener, base).with_error_reporter(self.error_reporter.clone());
         let local_addr = acceptor.local_addr();

@@ -227,7 +227,7 @@ impl<B> PageServer<B> {
             }
             match &*result {
                 Ok(()) => self.respond_checked(cx, slot, serial, &request, handler),
-                Err(refused) => self.respond(slot, serial, &request, unauthorized(refused)),
+                Err(refused) => self.respond(slot, serial, &request, unauthorized(&refused.0)),
             }
         }
         self.listener.flush(cx);
@@ -392,7 +392,7 @@ impl<B> PageServer<B> {
         let Some(auth) = self.auth.as_deref() else { return RequestCheck::Passed };
         match authenticate(auth, &self.auth_params, cx, head) {
             Authentication::Granted => RequestCheck::Passed,
-            Authentication::Refused(why) => RequestCheck::Respond(unauthorized(&why)),
+            Authentication::Refused(why) => RequestCheck::Respond(unauthorized(&why.0)),
             Authentication::Pending(check) => RequestCheck::Pending(check),
         }
     }

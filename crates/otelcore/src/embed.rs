@@ -70,10 +70,7 @@ pub enum EmbedError {
     /// The configuration has mistakes: the text lists all of them, each with its place.
     Config(String),
     /// A component could not start.
-    Start(String),
-    /// A component could not start because the system refused a socket: with the system's error number, for example
-    /// that of `EADDRINUSE`.
-    Listen(String, i32),
+    Start(StartError),
     /// The system refused what the loop needs.
     Io(std::io::Error),
     /// The call is not possible in this state.
@@ -91,7 +88,8 @@ pub enum EmbedError {
 impl std::fmt::Display for EmbedError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Config(text) | Self::Start(text) | Self::Listen(text, _) => f.write_str(text.trim_end()),
+            Self::Config(text) => f.write_str(text.trim_end()),
+            Self::Start(e) => f.write_str(e.to_string().trim_end()),
             Self::Io(e) => e.fmt(f),
             Self::State(state) => write!(f, "the collector is {}", state.name()),
             Self::Timeout(left) if left.total() > 0 => {
@@ -111,8 +109,7 @@ impl std::error::Error for EmbedError {}
 impl From<RunError> for EmbedError {
     fn from(e: RunError) -> Self {
         match e {
-            RunError::Start(e) => Self::Start(e.to_string()),
-            RunError::Listen(e, errno) => Self::Listen(e.to_string(), errno),
+            RunError::Start(e) => Self::Start(e),
             RunError::System(e) => Self::Io(e),
         }
     }
@@ -193,8 +190,8 @@ struct Inner {
     loop_handle: Option<LoopHandle>,
     undelivered: Option<UndeliveredItems>,
     failure: Option<String>,
-    /// The system's number for a failed start.
-    errno: Option<i32>,
+    /// Why it could not start.
+    start_error: Option<StartError>,
     /// The thread that turns the loop.
     thread: Option<ThreadId>,
 }
@@ -453,10 +450,9 @@ impl EmbeddedCollector {
         self.shared.wait(None, |_, state| state > CollectorState::Starting);
         if self.state() == CollectorState::Failed {
             let inner = self.shared.inner();
-            let why = inner.failure.clone().unwrap_or_default();
-            return Err(match inner.errno {
-                Some(errno) => EmbedError::Listen(why, errno),
-                None => EmbedError::Start(why),
+            return Err(match &inner.start_error {
+                Some(error) => EmbedError::Start(error.clone()),
+                None => EmbedError::Failed(inner.failure.clone().unwrap_or_default()),
             });
         }
         Ok(())
@@ -714,9 +710,13 @@ fn run_to_end(collector: &Collector, shared: &SharedState) {
     match result {
         Ok(Ok(report)) => shared.set_stopped(report),
         Ok(Err(e)) => {
-            if let RunError::Listen(_, errno) = &e {
-                shared.inner().errno = Some(*errno);
-            }
+            let error = match &e {
+                RunError::Start(error) => error.clone(),
+                RunError::System(error) => {
+                    StartError::System { message: error.to_string(), os_error: otelcore_pipeline::os_error(error) }
+                }
+            };
+            shared.inner().start_error = Some(error);
             shared.set_failed(e.to_string());
         }
         Err(panic) => shared.set_failed(panic_text(&*panic)),
@@ -815,6 +815,6 @@ impl Drop for DrivenCollector {
 
 impl From<StartError> for EmbedError {
     fn from(e: StartError) -> Self {
-        Self::Start(e.to_string())
+        Self::Start(e)
     }
 }

@@ -67,8 +67,6 @@ impl std::fmt::Debug for Collector {
 pub enum RunError {
     /// A component could not be made or started.
     Start(StartError),
-    /// A component could not start because the system refused a socket: with the system's error number.
-    Listen(StartError, i32),
     /// The system refused what the loop itself needs.
     System(io::Error),
 }
@@ -76,7 +74,7 @@ pub enum RunError {
 impl std::fmt::Display for RunError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Start(e) | Self::Listen(e, _) => e.fmt(f),
+            Self::Start(e) => e.fmt(f),
             Self::System(e) => e.fmt(f),
         }
     }
@@ -293,10 +291,7 @@ impl Collector {
         self.log.info(&format!("Starting {}...", self.build_info.command), &fields);
         world.set_outputs(&self.outputs);
         let mut graph = self.build_graph()?;
-        graph.start(&mut world).map_err(|e| match world.listen_errno() {
-            Some(errno) => RunError::Listen(e, errno),
-            None => RunError::Start(e),
-        })?;
+        graph.start(&mut world)?;
         self.log.info("Everything is ready. Begin running and processing data.", &[]);
         Ok(EventLoop::new(world, graph))
     }
@@ -316,7 +311,8 @@ fn open_outputs(paths: &[String], outputs: &Outputs) -> Result<Vec<Box<dyn io::W
     let mut opened: Vec<Box<dyn io::Write + Send>> = Vec::new();
     for path in paths {
         let output = outputs.open(path);
-        let output = output.map_err(|e| StartError(format!("failed to create logger: open {path}: {e}")))?;
+        let output =
+            output.map_err(|e| StartError::from(e).in_context(format_args!("failed to create logger: open {path}")))?;
         opened.push(Box::new(output));
     }
     Ok(opened)
@@ -394,9 +390,12 @@ impl ComponentBuilder<'_> {
         let made = settings.create(&context);
         made.map(|component| (component, log)).map_err(|e| match kind {
             ComponentKind::Extension => {
-                StartError(format!("failed to build extensions: failed to create extension \"{id}\": {e}"))
+                e.in_context(format_args!("failed to build extensions: failed to create extension \"{id}\""))
             }
-            _ => StartError(format!("failed to build pipelines: failed to create \"{id}\" {}: {e}", kind.name())),
+            _ => {
+                let kind = kind.name();
+                e.in_context(format_args!("failed to build pipelines: failed to create \"{id}\" {kind}"))
+            }
         })
     }
 }

@@ -168,7 +168,7 @@ fn service_name<'a>(resource: &Resource<'a>) -> &'a [u8] {
 
 impl Exporter for SummaryExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        self.output = Some(cx.open_output("stdout").map_err(|e| StartError(e.to_string()))?);
+        self.output = Some(cx.open_output("stdout")?);
         self.last_shown_at = cx.now();
         let at = cx.now() + self.period();
         cx.set_timer(0, at);

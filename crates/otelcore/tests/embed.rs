@@ -425,7 +425,10 @@ fn start_on_a_port_in_use_fails_with_the_system_error_number() {
         let failed = if driven { collector.start_in_host_loop().map(drop) } else { collector.start() };
         match failed {
             // The number of EADDRINUSE on Linux.
-            Err(EmbedError::Listen(text, 98)) => assert!(text.contains("address already in use"), "{text}"),
+            Err(EmbedError::Start(e)) => {
+                assert_eq!(e.os_error(), Some(98));
+                assert!(e.to_string().contains("address already in use"), "{e}");
+            }
             other => panic!("{other:?}"),
         }
     }

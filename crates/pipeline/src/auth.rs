@@ -24,18 +24,23 @@ pub trait ServerAuth {
     }
 }
 
+/// The sender is at fault: its credentials are absent or wrong, or too many are being checked. The text is for it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{0}")]
+pub struct Unauthenticated(pub String);
+
 /// The decision of a [`ServerAuth`].
 pub enum Authentication {
     /// The request is permitted.
     Granted,
-    /// The request is refused with UNAUTHENTICATED, or 401. The text is for the client.
-    Refused(String),
+    /// The request is refused with UNAUTHENTICATED, or 401.
+    Refused(Unauthenticated),
     /// Not known before the check has ended. Until then no data of the request may enter a pipeline.
     Pending(Box<dyn CredentialCheck>),
 }
 
-impl From<Result<(), String>> for Authentication {
-    fn from(result: Result<(), String>) -> Self {
+impl From<Result<(), Unauthenticated>> for Authentication {
+    fn from(result: Result<(), Unauthenticated>) -> Self {
         result.map_or_else(Self::Refused, |()| Self::Granted)
     }
 }
@@ -61,14 +66,14 @@ pub trait CredentialCheck {
     /// The computation has ended: `is_valid` is its result, false if it panicked. Records it for later requests.
     ///
     /// # Errors
-    /// The text for the client.
-    fn end(&self, cx: &mut Cx<'_>, is_valid: bool) -> Result<(), String>;
+    /// The credentials are not valid.
+    fn end(&self, cx: &mut Cx<'_>, is_valid: bool) -> Result<(), Unauthenticated>;
 }
 
 /// The next step of a check of credentials.
 pub enum CheckStep {
-    /// The check has ended: success, or the text for the client.
-    Ended(Result<(), String>),
+    /// The check has ended.
+    Ended(Result<(), Unauthenticated>),
     /// A computation for a helper thread: whether the credentials are valid. [`CredentialCheck::end`] follows.
     Compute(Box<dyn FnOnce() -> bool + Send>),
 }
@@ -209,13 +214,13 @@ impl Capability for dyn ClientAuth {
 }
 
 fn authenticator_not_found(id: &ComponentId) -> StartError {
-    StartError(format!(
+    StartError::Config(format!(
         "failed to resolve authenticator \"{id}\": authenticator not found; configure it under `extensions:` and name it in `service::extensions`"
     ))
 }
 
 fn wrong_side(id: &ComponentId, side: &str) -> StartError {
-    StartError(format!("failed to resolve authenticator \"{id}\": requested authenticator is not a {side}"))
+    StartError::Config(format!("failed to resolve authenticator \"{id}\": requested authenticator is not a {side}"))
 }
 
 #[cfg(test)]

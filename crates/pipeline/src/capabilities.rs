@@ -20,7 +20,7 @@ pub trait Capability: 'static {
     /// The error for an id that names no extension of the service.
     #[must_use]
     fn extension_not_found(id: &ComponentId) -> StartError {
-        StartError(format!(
+        StartError::Config(format!(
             "failed to resolve {} \"{id}\": extension not found; configure it under `extensions:` and name it in `service::extensions`",
             Self::NAME
         ))
@@ -29,7 +29,7 @@ pub trait Capability: 'static {
     /// The error for an extension that does not offer it.
     #[must_use]
     fn not_offered(id: &ComponentId) -> StartError {
-        StartError(format!("failed to resolve {0} \"{id}\": requested extension is not a {0}", Self::NAME))
+        StartError::Config(format!("failed to resolve {0} \"{id}\": requested extension is not a {0}", Self::NAME))
     }
 }
 
@@ -120,10 +120,10 @@ mod tests {
         all.add(&noon, offered);
         assert_eq!(all.get::<dyn Clock>(&noon).unwrap().hour(), 12);
         let error = all.get::<Limit>(&noon).err().unwrap();
-        assert_eq!(error.0, "failed to resolve limit \"noon\": requested extension is not a limit");
+        assert_eq!(error.to_string(), "failed to resolve limit \"noon\": requested extension is not a limit");
         let error = all.get::<dyn Clock>(&other).err().unwrap();
         assert_eq!(
-            error.0,
+            error.to_string(),
             "failed to resolve clock \"noon/2\": extension not found; configure it under `extensions:` and name it in `service::extensions`"
         );
     }

@@ -381,7 +381,7 @@ pub trait ComponentConfig: Send + Sync + Any {
     ///
     /// # Errors
     /// The reason why an instance would not start.
-    fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, read_file: ReadFile<'_>) -> Result<(), StartError> {
         let _ = read_file;
         Ok(())
     }

@@ -83,7 +83,7 @@ pub trait ComponentType: Clone + Send + Sync + 'static {
     ///
     /// # Errors
     /// The reason why an instance would not start.
-    fn check_files(&self, config: &Self::Config, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, config: &Self::Config, read: ReadFile<'_>) -> Result<(), StartError> {
         let _ = (config, read);
         Ok(())
     }
@@ -138,7 +138,7 @@ impl<T: ComponentType> ComponentConfig for Configured<T> {
         self.component_type.create(&self.config, build)
     }
 
-    fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, read: ReadFile<'_>) -> Result<(), StartError> {
         self.component_type.check_files(&self.config, read)
     }
 
@@ -188,7 +188,7 @@ mod tests {
 
         fn create(&self, config: &ExampleConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
             if config.size > 3 {
-                return Err(StartError("too large".to_owned()));
+                return Err(StartError::Config("too large".to_owned()));
             }
             Ok(Component::Extension(Box::new(ExampleExtension)))
         }

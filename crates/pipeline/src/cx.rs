@@ -193,8 +193,3 @@ impl<'w> Cx<'w> {
         self.world.env_var(name)
     }
 }
-
-/// A component could not start. The message says what failed, and the cause.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);

@@ -112,11 +112,11 @@ impl Graph {
         for slot in self.extensions.iter_mut().filter(|slot| !slot.is_internal) {
             slot.log.info("Extension is starting...", &[]);
             let started = start_component(statuses, world, slot.owner, |cx| slot.extension.start(cx));
-            started.map_err(|e| StartError(format!("failed to start extensions: {e}")))?;
+            started.map_err(|e| e.in_context("failed to start extensions"))?;
             slot.log.info("Extension started.", &[]);
         }
         let failed = |id: &ComponentId, kind: &str, e: StartError| {
-            StartError(format!("cannot start pipelines: failed to start \"{id}\" {kind}: {e}"))
+            e.in_context(format_args!("cannot start pipelines: failed to start \"{id}\" {kind}"))
         };
         for slot in &mut self.data_path.exporters {
             let started = start_component(statuses, world, slot.owner, |cx| slot.exporter.start(cx));
@@ -411,7 +411,7 @@ fn start_component(
     let started = start(&mut Cx::new(world, owner).with_statuses(statuses));
     match &started {
         Ok(()) => statuses.set_lifecycle(owner, ComponentStatus::Ok, "", world.wall_time()),
-        Err(e) => statuses.set_lifecycle(owner, ComponentStatus::PermanentError, &e.0, world.wall_time()),
+        Err(e) => statuses.set_lifecycle(owner, ComponentStatus::PermanentError, &e.to_string(), world.wall_time()),
     }
     started
 }

@@ -36,6 +36,7 @@ mod payload_splitter;
 mod periodic_count;
 mod pieces;
 mod size_limit;
+mod start_error;
 mod telemetry;
 mod time;
 mod topology;
@@ -44,7 +45,8 @@ mod world;
 pub use ack::{Ack, AckPieces, AckRecorder, Error, LossReason, Outcome};
 pub use attempt::{AttemptId, Outcomes, PartialOutcome};
 pub use auth::{
-    Authentication, CheckStep, ClientAuth, CredentialCheck, OutgoingField, OutgoingHeaders, RequestProtocol, ServerAuth,
+    Authentication, CheckStep, ClientAuth, CredentialCheck, OutgoingField, OutgoingHeaders, RequestProtocol,
+    ServerAuth, Unauthenticated,
 };
 pub use budget::{Budget, Held, Kept, NoRoom};
 pub use capabilities::{Capabilities, Capability, OfferedCapabilities};
@@ -55,7 +57,7 @@ pub use component::{
 pub use component_status::{ComponentStatus, ComponentStatusEntry, StatusReport, StatusTable};
 pub use component_type::ComponentType;
 pub use condition::{ConditionReport, ConditionReporter};
-pub use cx::{Cx, StartError};
+pub use cx::Cx;
 pub use datagram::{DatagramDrops, DatagramSocket, MAX_DATAGRAM_BYTES};
 pub use delivery::{CallResult, Delivery, Encode, EncodeLimits, EncodedMessage, EncodedPiece, LeftOutItems, NextCall};
 pub use exporter_queue::{
@@ -71,6 +73,7 @@ pub use payload::{Metadata, Payload};
 pub use payload_splitter::PayloadSplitter;
 pub use periodic_count::PeriodicCount;
 pub use pieces::Piece;
+pub use start_error::{StartError, error_with_text, os_error};
 pub use telemetry::{
     Counter, FamilyKind, Gauge, Histogram, Labels, MetricFamily, MetricsLevel, ReceiverMetrics, SeriesSample,
     SeriesValue, Telemetry,

@@ -229,7 +229,7 @@ impl Processor for MemoryLimiterProcessor {
         let total = match self.config.limit() {
             MemoryLimit::Mib { .. } => 0,
             MemoryLimit::Percentage { .. } => cx.sample_memory().total.ok_or_else(|| {
-                StartError("failed to get total memory, use fixed memory settings (limit_mib): no cgroup and no /proc/meminfo says how much there is".to_owned())
+                StartError::Config("failed to get total memory, use fixed memory settings (limit_mib): no cgroup and no /proc/meminfo says how much there is".to_owned())
             })?,
         };
         let (hard, spike) = limits_in_bytes(&self.config.limit(), total);

@@ -121,7 +121,7 @@ pub(crate) struct ResourceDetectionProcessor {
 impl ResourceDetectionProcessor {
     pub(crate) fn new(config: &ResourceDetectionConfig, context: &BuildContext<'_>) -> Result<Self, StartError> {
         if config.client.authenticator().is_some() {
-            return Err(StartError("'auth' is not supported for metadata services".to_owned()));
+            return Err(StartError::Config("'auth' is not supported for metadata services".to_owned()));
         }
         Ok(Self {
             detectors: Detectors::new(config, context.log.clone()),
@@ -256,7 +256,7 @@ impl Processor for ResourceDetectionProcessor {
         self.detectors.start(cx)?;
         self.detectors.begin(cx);
         if let Some(error) = self.detectors.lasting_error() {
-            return Err(StartError(error));
+            return Err(StartError::Config(error));
         }
         if let Some(outcome) = self.detectors.take_outcome(cx) {
             self.apply(cx, outcome);

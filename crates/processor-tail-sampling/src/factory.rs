@@ -39,7 +39,7 @@ impl ComponentType for TailSamplingFactory {
     type Config = TailSamplingConfig;
 
     fn create(&self, config: &TailSamplingConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let policies = Policies::new(config).map_err(|error| StartError(error.message))?;
+        let policies = Policies::new(config).map_err(|error| StartError::Config(error.message))?;
         let processor = TailSamplingProcessor::new(config, policies, context);
         Ok(Component::Processor(Box::new(processor)))
     }

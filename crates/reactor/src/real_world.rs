@@ -51,8 +51,6 @@ pub struct RealWorld {
     random_state: u64,
     memory_hint: Option<u64>,
     pub(crate) outputs: Outputs,
-    /// Why the last socket could not be bound.
-    listen_errno: Option<i32>,
     /// Whether the process runs only this collector, so that its resident memory is the collector's.
     owns_process: bool,
 }
@@ -91,7 +89,6 @@ impl RealWorld {
             random_state: std::hash::RandomState::new().hash_one(0x6f74_656c_u64),
             memory_hint: None,
             outputs: Outputs::new(),
-            listen_errno: None,
             owns_process: true,
         })
     }
@@ -104,13 +101,6 @@ impl RealWorld {
         let mut world = Self::new()?;
         world.owns_process = false;
         Ok(world)
-    }
-
-    /// The system's number of the error that the last attempt to bind a socket has ended with; `None` where it
-    /// succeeded.
-    #[must_use]
-    pub fn listen_errno(&self) -> Option<i32> {
-        self.listen_errno
     }
 
     /// Sets how much memory in bytes the process should use where no cgroup sets a limit: the value of the variable
@@ -259,9 +249,7 @@ impl World for RealWorld {
     }
 
     fn listen(&mut self, key: Key, at: &Endpoint) -> io::Result<Box<dyn Listener>> {
-        let listener = sockets::listen(&self.sources, key, at);
-        self.listen_errno = listener.as_ref().err().and_then(sockets::errno);
-        listener
+        sockets::listen(&self.sources, key, at)
     }
 
     fn connect(&mut self, key: Key, to: &PeerAddr) -> io::Result<Box<dyn Stream>> {
@@ -269,9 +257,7 @@ impl World for RealWorld {
     }
 
     fn bind_udp(&mut self, key: Key, host: &str, port: u16) -> io::Result<Box<dyn DatagramSocket>> {
-        let socket = udp::bind(&self.sources, key, host, port);
-        self.listen_errno = socket.as_ref().err().and_then(sockets::errno);
-        socket
+        udp::bind(&self.sources, key, host, port)
     }
 
     fn resolve(&mut self, key: Key, host: &str, port: u16) {

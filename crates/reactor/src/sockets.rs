@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
-use otelcore_pipeline::{Endpoint, Key, Listener, PeerAddr, Stream};
+use otelcore_pipeline::{Endpoint, Key, Listener, PeerAddr, Stream, error_with_text};
 use slab::Slab;
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
@@ -91,26 +91,6 @@ impl<S: AsRawFd> Drop for Registered<S> {
     }
 }
 
-/// An error of the system with the text of Go's error, and its number.
-#[derive(Debug)]
-struct SystemError {
-    text: String,
-    errno: Option<i32>,
-}
-
-impl std::fmt::Display for SystemError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for SystemError {}
-
-/// The system's number of an error that this module returned.
-pub(crate) fn errno(e: &io::Error) -> Option<i32> {
-    e.raw_os_error().or_else(|| e.get_ref()?.downcast_ref::<SystemError>()?.errno)
-}
-
 pub(crate) fn go_error(
     operation: &str,
     network: &str,
@@ -119,13 +99,13 @@ pub(crate) fn go_error(
     e: &io::Error,
 ) -> io::Error {
     let text = format!("{operation} {network} {at}: {system_call}{}", error_text(e));
-    io::Error::new(e.kind(), SystemError { text, errno: e.raw_os_error() })
+    error_with_text(e, text)
 }
 
 /// The error of an operation on a path, in the form of Go's `PathError`.
 pub(crate) fn path_error(operation: &str, path: &Path, e: &io::Error) -> io::Error {
     let text = format!("{operation} {}: {}", path.display(), error_text(e));
-    io::Error::new(e.kind(), SystemError { text, errno: e.raw_os_error() })
+    error_with_text(e, text)
 }
 
 pub(crate) fn listen(sources: &Rc<EventSources>, key: Key, endpoint: &Endpoint) -> io::Result<Box<dyn Listener>> {

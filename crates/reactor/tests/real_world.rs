@@ -27,7 +27,7 @@ const FILE: u64 = 2;
 
 impl Receiver for Recorder {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let mut socket = cx.bind_udp(SOCKET, "127.0.0.1", 0).map_err(|e| StartError(e.to_string()))?;
+        let mut socket = cx.bind_udp(SOCKET, "127.0.0.1", 0)?;
         // A datagram to itself.
         let own = socket.local_addr().parse().unwrap();
         // In a trial start, nothing is sent.

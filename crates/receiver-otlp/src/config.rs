@@ -114,7 +114,7 @@ impl ComponentType for OtlpFactory {
         Ok(Component::Receiver(Box::new(new_receiver(config.protocols.grpc.get(), http, context)?)))
     }
 
-    fn check_files(&self, config: &OtlpReceiverConfig, read: ReadFile<'_>) -> Result<(), String> {
+    fn check_files(&self, config: &OtlpReceiverConfig, read: ReadFile<'_>) -> Result<(), StartError> {
         let ProtocolsConfig { grpc, http, .. } = &config.protocols;
         grpc.get().map_or(Ok(()), |grpc| grpc.check_files(read))?;
         http.get().map_or(Ok(()), |http| http.server.check_files(read))

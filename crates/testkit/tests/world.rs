@@ -90,7 +90,7 @@ struct ByteReceiver {
 impl Receiver for ByteReceiver {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let endpoint = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 4000 };
-        self.listener = Some(cx.listen(0, &endpoint).map_err(|e| StartError(e.to_string()))?);
+        self.listener = Some(cx.listen(0, &endpoint)?);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use otelcore::config::declare::OpaqueString;
 use otelcore::pdata::Signal;
 use otelcore::pipeline::{
     Authentication, BuildContext, Component, ComponentInfo, ComponentKind, ComponentType, Cx, Extension,
-    OfferedCapabilities, ServerAuth, StartError,
+    OfferedCapabilities, ServerAuth, StartError, Unauthenticated,
 };
 
 config_struct! {
@@ -39,7 +39,7 @@ impl ComponentType for ApiKeyAuthFactory {
     fn create(&self, config: &ApiKeyAuthConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
         let key = config.key.0.as_bytes().to_vec();
         if key.is_empty() {
-            return Err(StartError("'key' must not be empty".to_owned()));
+            return Err(StartError::Config("'key' must not be empty".to_owned()));
         }
         Ok(Component::Extension(Box::new(ApiKeyAuth(Rc::new(ApiKey(key))))))
     }
@@ -63,7 +63,7 @@ impl ServerAuth for ApiKey {
         if sent.len() == self.0.len() && differences == 0 {
             Authentication::Granted
         } else {
-            Authentication::Refused("missing or wrong x-api-key".to_owned())
+            Authentication::Refused(Unauthenticated("missing or wrong x-api-key".to_owned()))
         }
     }
 }

@@ -38,7 +38,7 @@ struct CountExporter {
 
 impl Exporter for CountExporter {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        self.out = Some(cx.open_output("stdout").map_err(|e| StartError(e.to_string()))?);
+        self.out = Some(cx.open_output("stdout")?);
         Ok(())
     }
 

@@ -58,7 +58,7 @@ impl ComponentType for LinesExporterFactory {
     type Config = LinesExporterConfig;
 
     fn create(&self, config: &LinesExporterConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let url = Url::parse(&config.endpoint).map_err(|e| StartError(e.to_string()))?;
+        let url = Url::parse(&config.endpoint).map_err(|e| StartError::Config(e.to_string()))?;
         let exporter = HttpSender::new(LinesProtocol { url: Arc::new(url) }, Rc::new(config.client.clone()), context)?;
         let (queue, retry) = (config.sending_queue.clone(), config.retry_on_failure.clone());
         let exporter_queue = ExporterQueueConfig { queue, retry, timeout: config.client.timeout };

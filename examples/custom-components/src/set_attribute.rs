@@ -38,7 +38,7 @@ impl ComponentType for SetAttributeFactory {
 
     fn create(&self, config: &SetAttributeConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
         if config.key.is_empty() {
-            return Err(StartError("'key' must not be empty".to_owned()));
+            return Err(StartError::Config("'key' must not be empty".to_owned()));
         }
         Ok(Component::Processor(Box::new(SetAttribute { key: config.key.clone(), value: config.value.clone() })))
     }

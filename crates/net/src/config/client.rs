@@ -216,7 +216,7 @@ impl GrpcClientConfig {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), StartError> {
         if self.is_plaintext() { Ok(()) } else { self.tls.check_files(read) }
     }
 
@@ -231,9 +231,9 @@ impl GrpcClientConfig {
     /// The first value that can't be used. A configuration that was read without errors has none.
     pub fn channel(&self) -> Result<GrpcChannelConfig, StartError> {
         if self.endpoint.is_empty() {
-            return Err(StartError(self.empty_endpoint.to_owned()));
+            return Err(StartError::Config(self.empty_endpoint.to_owned()));
         }
-        let target = GrpcTarget::parse(&self.endpoint).map_err(|e| StartError(e.to_string()))?;
+        let target = GrpcTarget::parse(&self.endpoint).map_err(|e| StartError::Config(e.to_string()))?;
         let keepalive = self.keepalive.get().map(|keepalive| KeepaliveClientConfig {
             time: nanos(keepalive.time.max(MIN_PING)),
             timeout: nanos(keepalive.timeout).max(1),
@@ -247,8 +247,8 @@ impl GrpcClientConfig {
             wait_for_ready: self.wait_for_ready,
             balancer: self.balancer_name,
             keepalive,
-            authority: self.authority(&target).map_err(StartError)?,
-            user_agent: self.user_agent().map_err(StartError)?,
+            authority: self.authority(&target).map_err(StartError::Config)?,
+            user_agent: self.user_agent().map_err(StartError::Config)?,
             // Zero means Go's default size; smaller buffers are not faster.
             read_buffer_size: buffer(self.read_buffer_size, 32 << 10, 512 << 10),
             // Larger buffers are not faster, and every connection would have one.

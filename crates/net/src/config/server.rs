@@ -75,7 +75,7 @@ impl ListenConfig {
     /// # Errors
     /// It is not an address. A configuration that was read without errors has one.
     pub fn address(&self) -> Result<Endpoint, StartError> {
-        parse_listen_endpoint(&self.endpoint, &self.transport).map_err(|e| StartError(e.to_string()))
+        parse_listen_endpoint(&self.endpoint, &self.transport).map_err(|e| StartError::Config(e.to_string()))
     }
 }
 
@@ -203,7 +203,7 @@ impl GrpcServerConfig {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), StartError> {
         self.tls.get().map_or(Ok(()), |tls| tls.check_files(read))
     }
 
@@ -386,7 +386,7 @@ impl HttpServerConfig {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), StartError> {
         self.tls.get().map_or(Ok(()), |tls| tls.check_files(read))
     }
 

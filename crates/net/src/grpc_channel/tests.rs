@@ -23,7 +23,7 @@ struct EchoServer {
 impl Receiver for EchoServer {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let listener = cx.listen(0, &Endpoint::Tcp { host: String::new(), port: 4317 });
-        self.acceptor = Some(Acceptor::new(listener.map_err(|e| StartError(e.to_string()))?, 0));
+        self.acceptor = Some(Acceptor::new(listener?, 0));
         Ok(())
     }
 

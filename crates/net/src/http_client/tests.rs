@@ -149,7 +149,7 @@ impl TestServer {
 impl Receiver for TestServer {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let at = Endpoint::Tcp { host: String::new(), port: self.port };
-        self.listener = Some(cx.listen(0, &at).map_err(|e| StartError(e.to_string()))?);
+        self.listener = Some(cx.listen(0, &at)?);
         if let Some(tls) = &self.tls {
             self.tls_acceptor = Some(TlsAcceptor::load(cx, tls, &[b"http/1.1"], log()).unwrap());
         }
@@ -245,7 +245,7 @@ impl TestProxy {
 impl Receiver for TestProxy {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let at = Endpoint::Tcp { host: String::new(), port: 3128 };
-        self.listener = Some(cx.listen(0, &at).map_err(|e| StartError(e.to_string()))?);
+        self.listener = Some(cx.listen(0, &at)?);
         Ok(())
     }
 

@@ -104,7 +104,7 @@ impl Admission<CallHead> for CallAdmission<'_, '_, '_> {
             let header = |name: &str| call.metadata.get(name).map(|v| Cow::Borrowed(v.as_bytes()));
             match auth.authenticate(self.cx, &header) {
                 Authentication::Granted => {}
-                Authentication::Refused(why) => return Err(Status::new(Code::Unauthenticated, why)),
+                Authentication::Refused(why) => return Err(Status::new(Code::Unauthenticated, why.0)),
                 Authentication::Pending(check) => pending = Some(check),
             }
             sender = auth.attributes(&header);

@@ -178,7 +178,7 @@ impl<P: IngestProtocol> HeadRules<P> {
         match authenticate(&**auth, &self.auth_params, cx, head) {
             Authentication::Granted => Ok(None),
             Authentication::Refused(why) => {
-                Err(self.error_response(None, format, &Status::new(Code::Unauthenticated, why)))
+                Err(self.error_response(None, format, &Status::new(Code::Unauthenticated, why.0)))
             }
             Authentication::Pending(check) => Ok(Some(check)),
         }

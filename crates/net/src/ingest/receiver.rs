@@ -7,7 +7,7 @@ use std::time::Duration;
 use otelcore_http::{Code, Status};
 use otelcore_pipeline::{
     BuildContext, Cx, Event, LogField, Logger, MonotonicTime, NoRoom, Outcome, PipelineInput, Receiver,
-    ReceiverMetrics, StartError,
+    ReceiverMetrics, StartError, Unauthenticated,
 };
 
 use super::bodies::{ConnectionId, IncomingBodies, ServerProtocol};
@@ -158,7 +158,7 @@ impl<P: IngestProtocol> Ingest<P> {
     /// Continues with requests whose sender's check has ended, as many as the limit of a turn allows.
     fn continue_checked(&mut self, cx: &mut Cx<'_>, input: &mut PipelineInput<'_>) {
         let mut work_done = 0;
-        let mut refused: BTreeMap<(ConnectionId, String), BTreeSet<u64>> = BTreeMap::new();
+        let mut refused: BTreeMap<(ConnectionId, Unauthenticated), BTreeSet<u64>> = BTreeMap::new();
         while work_done < MAX_CHECKED_WORK_PER_TURN
             && let Some(((connection, number), result)) = self.requests.checks.poll_result()
         {
@@ -179,7 +179,7 @@ impl<P: IngestProtocol> Ingest<P> {
             }
         }
         for ((connection, why), numbers) in refused {
-            let status = Status::new(Code::Unauthenticated, why);
+            let status = Status::new(Code::Unauthenticated, why.0);
             self.refuse_incoming_bodies(cx, connection, |number| numbers.contains(&number), &status);
         }
     }

@@ -165,7 +165,7 @@ impl<P: IngestProtocol> PendingRequests<P> {
     ) {
         match result {
             Ok(()) => self.continue_request(cx, input, received),
-            Err(why) => self.refuse(received.target, Status::new(Code::Unauthenticated, why.clone())),
+            Err(why) => self.refuse(received.target, Status::new(Code::Unauthenticated, why.to_string())),
         }
     }
 

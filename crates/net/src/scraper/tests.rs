@@ -114,7 +114,7 @@ impl TargetServer {
 impl Receiver for TargetServer {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let at = Endpoint::Tcp { host: String::new(), port: self.target.port };
-        self.listener = Some(cx.listen(0, &at).map_err(|e| StartError(e.to_string()))?);
+        self.listener = Some(cx.listen(0, &at)?);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::Poll;
 
-use otelcore_pipeline::{Cx, JobResult, Logger, ReadFile, Stream};
+use otelcore_pipeline::{Cx, JobResult, Logger, ReadFile, StartError, Stream};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -189,9 +189,9 @@ impl TlsClientConfig {
     ///
     /// # Errors
     /// As [`TlsConnector::load`].
-    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), StartError> {
         let files = PemFiles::read_available(read, &self.common, None);
-        files.map_or(Ok(()), |files| build_config(self, &files, &[]).map(drop))
+        files.map_or(Ok(()), |files| build_config(self, &files, &[]).map(drop).map_err(StartError::Config))
     }
 }
 

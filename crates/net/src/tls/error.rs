@@ -15,6 +15,6 @@ pub enum TlsError {
 
 impl From<TlsError> for StartError {
     fn from(e: TlsError) -> Self {
-        Self(e.to_string())
+        Self::Config(e.to_string())
     }
 }

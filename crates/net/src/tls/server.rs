@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use otelcore_pipeline::{Cx, Logger, ReadFile, Stream};
+use otelcore_pipeline::{Cx, Logger, ReadFile, StartError, Stream};
 use rustls::{ServerConfig, ServerConnection};
 
 use super::certificates::{PemFiles, TrustedCerts};
@@ -68,9 +68,9 @@ impl TlsServerConfig {
     ///
     /// # Errors
     /// As [`TlsAcceptor::load`].
-    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), String> {
+    pub fn check_files(&self, read: ReadFile<'_>) -> Result<(), StartError> {
         let files = PemFiles::read_available(read, &self.common, self.client_ca().as_ref());
-        files.map_or(Ok(()), |files| build_config(self, &files, &[]).map(drop))
+        files.map_or(Ok(()), |files| build_config(self, &files, &[]).map(drop).map_err(StartError::Config))
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) fn extension_order<'p>(
     started: &'p [ComponentId],
     configs: &ComponentConfigs,
 ) -> Result<Vec<&'p ComponentId>, StartError> {
-    let failed = |why: String| StartError(format!("failed to build extensions: {why}"));
+    let failed = |why: String| StartError::Config(format!("failed to build extensions: {why}"));
     let index: BTreeMap<&ComponentId, usize> = started.iter().enumerate().map(|(i, id)| (id, i)).collect();
     let mut needs: Vec<Vec<usize>> = Vec::new();
     for id in started {
@@ -55,7 +55,7 @@ mod tests {
 
     impl ComponentConfig for Needs {
         fn create(&self, _: &BuildContext<'_>) -> Result<Component, StartError> {
-            Err(StartError(String::new()))
+            Err(StartError::Config(String::new()))
         }
 
         fn dependencies(&self) -> Vec<ComponentId> {
@@ -72,7 +72,7 @@ mod tests {
             .iter()
             .map(|text| (parts(text).0, Arc::new(Needs(parts(text).1)) as Arc<dyn ComponentConfig>))
             .collect();
-        let order = extension_order(&started, &configs).map_err(|e| e.0)?;
+        let order = extension_order(&started, &configs).map_err(|e| e.to_string())?;
         Ok(order.iter().map(ToString::to_string).collect())
     }
 

@@ -95,8 +95,8 @@ impl Extension for OwnMetricsPage {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let MetricsPageConfig { host, port, .. } = &self.config;
         self.server.open(cx, 0).map(|_| ()).map_err(|e| {
-            StartError(format!(
-                "failed to create meter provider: binding address {host}:{port} for Prometheus exporter: {e}"
+            StartError::from(e).in_context(format_args!(
+                "failed to create meter provider: binding address {host}:{port} for Prometheus exporter"
             ))
         })
     }

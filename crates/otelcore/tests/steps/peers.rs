@@ -59,7 +59,7 @@ pub(crate) fn backend_graph(port: u16, requests: &Rc<Cell<u64>>) -> Graph {
 impl Extension for Backend {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let listener = bind(cx, 0, &Endpoint::Tcp { host: String::new(), port: self.port });
-        self.acceptor = Some(Acceptor::new(listener.map_err(|e| StartError(e.to_string()))?, 0));
+        self.acceptor = Some(Acceptor::new(listener?, 0));
         Ok(())
     }
 
@@ -175,13 +175,13 @@ pub(crate) fn http_request(server: SocketAddr, request: HttpRequest, result: &Sh
 
 impl Extension for HttpRequestClient {
     fn start(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
-        let stream = cx.connect(0, &PeerAddr::Ip(self.server)).map_err(|e| StartError(e.to_string()))?;
+        let stream = cx.connect(0, &PeerAddr::Ip(self.server))?;
         let config = Rc::new(H1ClientConnConfig { max_body: u64::from(MAX_MESSAGE), ..H1ClientConnConfig::default() });
         let mut conn = H1ClientConn::new(stream, config, cx.now().0);
         let HttpRequest { method, target, headers, body } = &self.request;
         let headers = std::iter::once(("Host", "collector")).chain(headers.iter().copied());
         let request = OutgoingRequest { method, target, headers, body: [body.clone()], deadline: None };
-        conn.start(cx.now().0, request).map_err(|e| StartError(e.to_string()))?;
+        conn.start(cx.now().0, request).map_err(|e| StartError::Config(e.to_string()))?;
         self.conn = Some(conn);
         Ok(())
     }

@@ -165,7 +165,7 @@ impl DataPath {
         };
         let order = order_by_needs(&feeds).map_err(|cycle| {
             let path: Vec<OrderedPart> = cycle.path.into_iter().map(part).collect();
-            StartError(format!("failed to build pipelines: cycle detected: {}", self.describe_cycle(&path)))
+            StartError::Config(format!("failed to build pipelines: cycle detected: {}", self.describe_cycle(&path)))
         })?;
         self.order = order.into_iter().rev().map(part).collect();
         Ok(())

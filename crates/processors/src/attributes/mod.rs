@@ -56,11 +56,12 @@ impl ComponentType for AttributesFactory {
     type Config = AttributesConfig;
 
     fn create(&self, config: &AttributesConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let actions = Actions::compile(&config.actions).map_err(|error| StartError(error.message))?;
+        let actions = Actions::compile(&config.actions).map_err(|error| StartError::Config(error.message))?;
         let (include, exclude) = (config.include.as_ref(), config.exclude.as_ref());
         let mut matchers: Matchers = [None, None, None];
         for signal in context.signals {
-            let matcher = Matcher::compile(include, exclude, *signal).map_err(|error| StartError(error.message))?;
+            let matcher =
+                Matcher::compile(include, exclude, *signal).map_err(|error| StartError::Config(error.message))?;
             if let Some(slot) = matchers.get_mut(*signal as usize) {
                 *slot = Some(matcher);
             }

@@ -43,7 +43,7 @@ impl ComponentType for CumulativeToDeltaFactory {
     type Config = CumulativeToDeltaConfig;
 
     fn create(&self, config: &CumulativeToDeltaConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
-        let matcher = Arc::new(MetricMatcher::compile(config).map_err(|error| StartError(error.message))?);
+        let matcher = Arc::new(MetricMatcher::compile(config).map_err(|error| StartError::Config(error.message))?);
         let initial_value = InitialValue::parse(&config.initial_value).unwrap_or_default();
         let max_staleness = config.max_staleness;
         let (budget, log) = (context.budget.clone(), context.log.clone());

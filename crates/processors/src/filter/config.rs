@@ -344,7 +344,7 @@ impl FilterConfig {
             for group in &groups.0 {
                 let mut compiler = compiler(key);
                 let levels = self.group(&mut compiler, group);
-                rules.passes.push(levels.ok_or_else(|| StartError(compiler.error.take().unwrap_or_default()))?);
+                rules.passes.push(levels.ok_or_else(|| StartError::Config(compiler.error.take().unwrap_or_default()))?);
             }
             return Ok(rules);
         }
@@ -355,13 +355,13 @@ impl FilterConfig {
             has_levels = true;
             let mut compiler = compiler(key);
             let compiled = compiler.conditions(kind, conditions, self.error_mode.0);
-            let compiled = compiled.ok_or_else(|| StartError(compiler.error.take().unwrap_or_default()))?;
+            let compiled = compiled.ok_or_else(|| StartError::Config(compiler.error.take().unwrap_or_default()))?;
             *levels.slot(kind) = Some(compiled.conditions);
         }
         if has_levels {
             return Ok(Rules { passes: vec![levels], older: None });
         }
-        let older = self.older(signal).map_err(|(_, error)| StartError(error))?;
+        let older = self.older(signal).map_err(|(_, error)| StartError::Config(error))?;
         Ok(Rules { passes: Vec::new(), older })
     }
 

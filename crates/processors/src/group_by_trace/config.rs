@@ -55,7 +55,7 @@ impl ComponentType for GroupByTraceFactory {
 
     fn create(&self, config: &GroupByTraceConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         if config.store_on_disk || config.discard_orphans {
-            return Err(StartError(
+            return Err(StartError::Config(
                 "option 'discard orphans' or 'disk storage' not supported in this release".to_owned(),
             ));
         }

@@ -43,7 +43,8 @@ impl ComponentType for MetricsTransformFactory {
     fn create(&self, config: &MetricsTransformConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         // That the labels of `group` are written has been checked.
         let transforms = config.transforms.iter().map(|transform| transform.compile(true));
-        let transforms: Vec<_> = transforms.collect::<Result<_, _>>().map_err(|error| StartError(error.message))?;
+        let transforms: Vec<_> =
+            transforms.collect::<Result<_, _>>().map_err(|error| StartError::Config(error.message))?;
         let transforms = Arc::new(transforms);
         let log = context.log.clone();
         let new_editor = move |_, _| MetricsTransformEditor {

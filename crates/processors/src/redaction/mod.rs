@@ -37,7 +37,7 @@ impl ComponentType for RedactionFactory {
     type Config = RedactionConfig;
 
     fn create(&self, config: &RedactionConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
-        let rules = Arc::new(Rules::compile(config).map_err(|error| StartError(error.message))?);
+        let rules = Arc::new(Rules::compile(config).map_err(|error| StartError::Config(error.message))?);
         let new_editor = move |_, _| RedactionEditor { rules: rules.clone(), plan: Vec::new(), text: Vec::new() };
         Ok(Component::Processor(Box::new(EditProcessor::new(new_editor))))
     }

@@ -45,7 +45,7 @@ impl ComponentType for ResourceFactory {
     type Config = ResourceConfig;
 
     fn create(&self, config: &ResourceConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
-        let actions = Actions::compile(&config.attributes).map_err(|error| StartError(error.message))?;
+        let actions = Actions::compile(&config.attributes).map_err(|error| StartError::Config(error.message))?;
         let new_editor = move |_, _| ResourceEditor { actions: ActionState::new(actions.clone()) };
         Ok(Component::Processor(Box::new(EditProcessor::new(new_editor))))
     }

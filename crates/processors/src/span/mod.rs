@@ -34,9 +34,9 @@ impl ComponentType for SpanFactory {
     type Config = SpanConfig;
 
     fn create(&self, config: &SpanConfig, _: &BuildContext<'_>) -> Result<Component, StartError> {
-        let rename = Rename::compile(config).map_err(|(_, message)| StartError(message))?;
+        let rename = Rename::compile(config).map_err(|(_, message)| StartError::Config(message))?;
         let matcher = Matcher::compile(config.include.as_ref(), config.exclude.as_ref(), Signal::Traces);
-        let matcher = matcher.map_err(|error| StartError(error.message))?;
+        let matcher = matcher.map_err(|error| StartError::Config(error.message))?;
         let compiled = Arc::new((rename, matcher));
         let new_editor =
             move |_, _| SpanEditor { compiled: compiled.clone(), entry: EntryMatch::default(), name: Vec::new() };

@@ -91,7 +91,7 @@ impl TransformProcessorConfig {
             let place = GroupPlace { list: key.to_owned(), group: format!("{key}[{index}]") };
             let mut compiler = GroupCompiler { signal, section: None, place, error: None };
             compile(&mut compiler, group, self.error_mode.0)
-                .ok_or_else(|| StartError(compiler.error.take().unwrap_or_default()))
+                .ok_or_else(|| StartError::Config(compiler.error.take().unwrap_or_default()))
         };
         groups.iter().enumerate().map(one).collect()
     }

@@ -17,11 +17,11 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use otelcore_pipeline::{FileJob, WallTime};
+use otelcore_pipeline::{FileJob, WallTime, os_error};
 
 use self::file::File;
 use super::random::RandomSource;
-use crate::sockets::{errno, path_error};
+use crate::sockets::path_error;
 
 type Inode = u64;
 
@@ -313,7 +313,7 @@ impl SimDisk {
         let Some(name) = names.pop() else { return Err(system_error(operation, path, libc::EBUSY)) };
         let parent: PathBuf = names.iter().collect();
         let parent = self.find(operation, &parent);
-        let dir = parent.map_err(|e| system_error(operation, path, errno(&e).unwrap_or(libc::ENOENT)))?;
+        let dir = parent.map_err(|e| system_error(operation, path, os_error(&e).unwrap_or(libc::ENOENT)))?;
         if self.dir(dir).is_some() {
             Ok(Place { dir, name })
         } else {

@@ -43,7 +43,7 @@ fn graph(receiver: impl Receiver + 'static) -> Graph {
 impl Receiver for EchoServer {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let at = Endpoint::Tcp { host: String::new(), port: 7 };
-        self.listener = Some(cx.listen(0, &at).map_err(|e| StartError(e.to_string()))?);
+        self.listener = Some(cx.listen(0, &at)?);
         Ok(())
     }
 
@@ -232,7 +232,7 @@ fn port_in_use_is_refused_and_shutdown_ends_with_an_open_connection() {
         two.add_receiver(name.parse().unwrap(), Box::new(EchoServer { listener: None, streams: Vec::new() }));
     }
     let refused = sim.add_node("other", two.build()).unwrap_err();
-    assert!(refused.0.ends_with("listen tcp [::]:7: bind: address already in use"), "{refused}");
+    assert!(refused.to_string().ends_with("listen tcp [::]:7: bind: address already in use"), "{refused}");
     sim.close(node, Duration::from_secs(5));
     assert!(sim.undelivered(node).is_some() && sim.graph(node).is_none());
     sim.restart(node, echo_server()).unwrap();

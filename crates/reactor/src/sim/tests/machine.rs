@@ -167,7 +167,7 @@ struct Datagrams {
 impl Receiver for Datagrams {
     fn open(&mut self, cx: &mut Cx<'_>) -> Result<(), StartError> {
         let port = if self.peer.is_some() { 0 } else { 8125 };
-        let mut socket = cx.bind_udp(0, "", port).map_err(|e| StartError(e.to_string()))?;
+        let mut socket = cx.bind_udp(0, "", port)?;
         for number in 0..self.count {
             socket.send_to(&[number; 100], self.peer.unwrap()).unwrap();
         }
@@ -246,5 +246,5 @@ fn udp_port_in_use_is_refused() {
         two.add_receiver(name.parse().unwrap(), Box::new(receiver));
     }
     let refused = sim.add_node("two", two.build()).unwrap_err();
-    assert!(refused.0.ends_with("listen udp [::]:8125: bind: address already in use"), "{refused}");
+    assert!(refused.to_string().ends_with("listen udp [::]:8125: bind: address already in use"), "{refused}");
 }
