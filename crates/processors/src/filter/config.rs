@@ -5,11 +5,14 @@ use otelcore_ottl::{Condition, ConditionSequence, ErrorMode, LogicOperation};
 use otelcore_pdata::Signal;
 use otelcore_pipeline::StartError;
 
-use super::older::{MetricFilter, OlderFilter};
+use super::expression::Expression;
+use super::older::{MetricFilter, MetricSelection, OlderFilter};
 use crate::matching::{
     AttributeMatchConfig, MatchConfig, MatchError, Matcher, MetricNames, RegexpConfig, SeverityMatchConfig,
 };
-use crate::statements::{ContextGroup, ContextKind, ErrorModeConfig, GroupCompiler, GroupPlace, GroupsConfig};
+use crate::statements::{
+    ContextGroup, ContextKind, ErrorModeConfig, GroupCompiler, GroupPlace, GroupsConfig, cost_of_text,
+};
 
 config_struct! {
     /// Conditions that share a context. What one of them holds for is dropped.
@@ -47,14 +50,14 @@ config_struct! {
 config_struct! {
     /// Which metrics `include` or `exclude` mean.
     pub struct MetricPropertiesConfig {
-        /// How texts are compared: `strict` or `regexp`. With `expr` the Go collector evaluates `expressions`, which is not
-        /// supported.
+        /// How texts are compared: `strict` or `regexp`. With `expr`, `expressions` are evaluated.
         pub match_type: String,
         /// Options of `regexp`.
         pub regexp: RegexpConfig,
         /// Names of metrics, one of which must match.
         pub metric_names: Vec<String>,
-        /// Expressions of the older language.
+        /// Expressions on a metric and each of its points, such as `MetricName == "m" && Label("k") != "v"`, with
+        /// `match_type: expr`. One must hold for one of the points.
         pub expressions: Vec<String>,
         /// Attributes of the resource, all of which must match.
         pub resource_attributes: Vec<AttributeMatchConfig>,
@@ -408,11 +411,16 @@ impl FilterConfig {
 impl MetricPropertiesConfig {
     /// Compiles the names and attributes.
     fn compile(&self) -> Result<MetricFilter, MatchError> {
-        if self.match_type == "expr" && !self.expressions.is_empty() {
-            return Err(MatchError::message(
-                "match_type 'expr' is not supported: write conditions of OTTL in `metrics::metric` or \
-                 `metrics::datapoint`",
-            ));
+        let expressions = if self.match_type == "expr" { &self.expressions[..] } else { &[] };
+        let mut compiled = Vec::new();
+        for (index, text) in expressions.iter().enumerate() {
+            compiled.push(Expression::parse(text).map_err(|reason| {
+                MatchError::message(format!(
+                    "expressions[{index}]: {reason}: write it as a condition of OTTL in `metrics::metric`, where `MetricName` \
+                     is `metric.name`, `HasLabel(\"k\")` is `HasAttrKeyOnDatapoint(\"k\")` and `Label(\"k\") == \"v\"` is \
+                     `HasAttrOnDatapoint(\"k\", \"v\")`"
+                ))
+            })?);
         }
         let attributes = MatchConfig {
             match_type: self.match_type.clone(),
@@ -427,7 +435,11 @@ impl MetricPropertiesConfig {
         let has_attributes = !self.resource_attributes.is_empty();
         Ok(MetricFilter {
             resources: has_attributes.then(|| Matcher::of_resources(&attributes)).transpose()?,
-            names: MetricNames::compile(&names)?,
+            metrics: match compiled {
+                compiled if compiled.is_empty() => MetricNames::compile(&names)?.map(MetricSelection::Names),
+                compiled => Some(MetricSelection::Expressions(compiled)),
+            },
+            cost_per_byte: 16 + expressions.iter().map(|text| cost_of_text(text)).sum::<u64>(),
         })
     }
 }

@@ -118,7 +118,9 @@ fn cost_of(rules: &Rules) -> u64 {
     let older = match &rules.older {
         None => 0,
         Some(OlderFilter::Items(matcher)) => matcher.cost_per_byte(),
-        Some(OlderFilter::Metrics { .. }) => 16,
+        Some(OlderFilter::Metrics { include, exclude }) => {
+            include.iter().chain(exclude).map(|filter| filter.cost_per_byte).sum()
+        }
     };
     rules.texts().map(|(text, _)| cost_of_text(text)).sum::<u64>() + older
 }
@@ -263,9 +265,9 @@ impl Editor for FilterEditor {
         }
         let Some(pass) = self.pass() else {
             let Some(OlderFilter::Metrics { include, exclude }) = self.older() else { return Descend::Skip };
-            let name = metric.view().name;
-            let is_included = include.as_ref().and_then(|filter| filter.matches_name(name)).unwrap_or(true);
-            let is_excluded = exclude.as_ref().and_then(|filter| filter.matches_name(name)).unwrap_or(false);
+            let view = metric.view();
+            let is_included = include.as_ref().and_then(|filter| filter.matches_metric(&view)).unwrap_or(true);
+            let is_excluded = exclude.as_ref().and_then(|filter| filter.matches_metric(&view)).unwrap_or(false);
             return dropped(!is_included || is_excluded, false);
         };
         let has_children = pass.data_point.is_some();

@@ -5,6 +5,7 @@
 
 mod config;
 mod editor;
+mod expression;
 mod older;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,9 @@
 //! `include` and `exclude`, compiled.
 
 use otelcore_pdata::edit::ResourceMut;
+use otelcore_pdata::views::{Metric, MetricData};
 
+use super::expression::{Expression, Point};
 use crate::matching::{Matcher, MetricNames};
 
 /// The older form of a signal.
@@ -18,8 +20,18 @@ pub(super) enum OlderFilter {
 pub(super) struct MetricFilter {
     /// `None` without attributes.
     pub(super) resources: Option<Matcher>,
-    /// `None` without names.
-    pub(super) names: Option<MetricNames>,
+    /// `None` without names and expressions.
+    pub(super) metrics: Option<MetricSelection>,
+    /// Units of work that a byte costs at most.
+    pub(super) cost_per_byte: u64,
+}
+
+/// Which metrics are meant.
+#[derive(Debug)]
+pub(super) enum MetricSelection {
+    Names(MetricNames),
+    /// Those with a point for which one of these holds.
+    Expressions(Vec<Expression>),
 }
 
 impl MetricFilter {
@@ -28,8 +40,31 @@ impl MetricFilter {
         self.resources.as_ref().map(|matcher| matcher.matches_resource(resource, buffer))
     }
 
-    /// Whether the name of a metric matches; `None` if no names are given.
-    pub(super) fn matches_name(&self, name: &[u8]) -> Option<bool> {
-        self.names.as_ref().map(|names| names.matches(name))
+    /// Whether a metric matches; `None` if neither names nor expressions are given.
+    pub(super) fn matches_metric(&self, metric: &Metric<'_>) -> Option<bool> {
+        self.metrics.as_ref().map(|selection| match selection {
+            MetricSelection::Names(names) => names.matches(metric.name),
+            MetricSelection::Expressions(expressions) => has_matching_point(expressions, metric),
+        })
+    }
+}
+
+fn has_matching_point(expressions: &[Expression], metric: &Metric<'_>) -> bool {
+    macro_rules! any {
+        ($points:expr, $metric_type:literal) => {
+            $points.any(|point| {
+                let attributes = || point.attributes();
+                let point = Point { metric_name: metric.name, metric_type: $metric_type, attributes };
+                expressions.iter().any(|expression| expression.holds(&point))
+            })
+        };
+    }
+    match metric.data {
+        MetricData::Empty => false,
+        MetricData::Gauge(data) => any!(data.points(), "Gauge"),
+        MetricData::Sum(data) => any!(data.points(), "Sum"),
+        MetricData::Histogram(data) => any!(data.points(), "Histogram"),
+        MetricData::ExponentialHistogram(data) => any!(data.exponential_points(), "ExponentialHistogram"),
+        MetricData::Summary(data) => any!(data.points(), "Summary"),
     }
 }

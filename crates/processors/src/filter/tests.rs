@@ -168,9 +168,10 @@ fn mistakes_are_reported_with_their_key_and_the_sentence_of_go() {
             "processors::filter::logs::include::severity_number::min: 'loud' is not a valid severity: not a valid severity",
         ),
         (
-            "metrics: {include: {match_type: expr, expressions: ['Label(\"a\") == \"b\"']}}",
-            "processors::filter::metrics::include: match_type 'expr' is not supported: write conditions of OTTL in \
-             `metrics::metric` or `metrics::datapoint`",
+            "metrics: {include: {match_type: expr, expressions: ['true', 'lower(MetricName) == \"a\"']}}",
+            "processors::filter::metrics::include: expressions[1]: `lower` at character 1 is not supported: write it as a \
+             condition of OTTL in `metrics::metric`, where `MetricName` is `metric.name`, `HasLabel(\"k\")` is \
+             `HasAttrKeyOnDatapoint(\"k\")` and `Label(\"k\") == \"v\"` is `HasAttrOnDatapoint(\"k\", \"v\")`",
         ),
         (
             "profiles: {profile: ['true']}",

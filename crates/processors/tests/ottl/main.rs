@@ -14,6 +14,7 @@
 mod bodies;
 mod configs;
 mod e2e;
+mod expressions;
 mod normal;
 
 use std::path::{Path, PathBuf};
