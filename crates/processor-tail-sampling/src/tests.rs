@@ -221,20 +221,6 @@ fn large_payload_and_large_trace_are_handled_on_helper_threads_in_order() {
 }
 
 #[test]
-fn payload_whose_resource_would_be_repeated_too_often_is_refused() {
-    let mut test = start(ERRORS);
-    let spans = (0..2000u16).map(|n| Span { trace_id: [n.to_be_bytes(), [1; 2]].concat().repeat(4), ..span(1, "s") });
-    let scope_spans = vec![ScopeSpans { spans: spans.collect(), ..ScopeSpans::default() }];
-    let schema_url = "u".repeat(100_000);
-    let resource_spans = vec![ResourceSpans { scope_spans, schema_url, ..ResourceSpans::default() }];
-    let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
-    test.process(payload(Signal::Traces, Rope::new(body.into(), 2000)));
-    test.run();
-    assert!(matches!(test.take_outcomes()[..], [(0, Outcome::Permanent(_))]));
-    assert_eq!(test.processor.held_items(), 0);
-}
-
-#[test]
 fn span_ingest_samples_at_once_and_drops_what_is_undecided_at_the_end() {
     let mut test = start(&format!("{ERRORS}sampling_strategy: span-ingest\n"));
     test.process(traces(vec![span(1, "a"), span(2, "x")]));
