@@ -16,7 +16,8 @@
  * to the thread that called otelcore_collector_drive_start(). The texts and bytes of an object must not be read while
  * another thread frees it.
  *
- * Callbacks run in the collector's own thread, or in a turn of the host's. From there everything may be called that does
+ * Callbacks run in the collector's own thread, or in a turn of the host's; those of processors in a thread of each
+ * processor. From there everything may be called that does
  * not wait: submit, state, wake, begin_flush, begin_shutdown. Calls that wait return OTELCORE_REENTRANT. Callbacks must not leave
  * by an exception or longjmp.
  *
@@ -83,10 +84,26 @@ typedef struct otelcore_error otelcore_error;
 typedef struct otelcore_input otelcore_input;
 
 /**
+ * An item of a payload in otelcore_payload_edit(). It is valid in the call that got it, on the thread of that call.
+ */
+typedef struct otelcore_item otelcore_item;
+
+/**
  * The output of an `inproc` exporter. Any thread may use it. It may outlive its collector; calls then return
  * OTELCORE_CLOSED.
  */
 typedef struct otelcore_output otelcore_output;
+
+/**
+ * A payload that the host program processes: a request on its way through a pipeline.
+ */
+typedef struct otelcore_payload otelcore_payload;
+
+/**
+ * The host program's side of the `inproc` processors of one id. Any thread may use it. It may outlive its collector;
+ * calls then return OTELCORE_CLOSED.
+ */
+typedef struct otelcore_processor otelcore_processor;
 
 /**
  * The result of a call. Values are added, never changed.
@@ -166,9 +183,66 @@ typedef otelcore_status (*otelcore_export_fn)(void *user,
                                               size_t len);
 
 /**
+ * What an item is.
+ */
+typedef int32_t otelcore_item_kind;
+
+/**
+ * The type of a value.
+ */
+typedef int32_t otelcore_value_type;
+
+/**
+ * A value of an attribute, or a body. `data` of a value that was read stays until the item changes.
+ */
+typedef struct otelcore_value {
+    /**
+     * Which of the fields below has the value.
+     */
+    otelcore_value_type value_type;
+    /**
+     * OTELCORE_VALUE_BOOL and OTELCORE_VALUE_INT.
+     */
+    int64_t integer;
+    /**
+     * OTELCORE_VALUE_DOUBLE.
+     */
+    double number;
+    /**
+     * All others; NULL is fine if `len` is 0.
+     */
+    const uint8_t *data;
+    /**
+     * The bytes of `data`.
+     */
+    size_t len;
+} otelcore_value;
+
+/**
  * A form of the collector's own metrics.
  */
 typedef int32_t otelcore_format;
+
+/**
+ * Processes a payload, which is valid until it returns. It returns OTELCORE_OK to have the payload passed on as it is
+ * then, changed or not (one without any item is dropped); OTELCORE_UNAVAILABLE, OTELCORE_OVERLOADED or OTELCORE_TIMEOUT
+ * to have it refused, so that its sender may send it again; anything else to have it refused for good, and reported.
+ * Calls of one processor never overlap. They are made in a thread of this processor, so that the collector does not wait
+ * for them. A call that takes longer than `timeout` of the processor's configuration: the payload is refused, its sender
+ * may send it again, and what the call returns later is ignored. It must not leave by an exception or longjmp.
+ */
+typedef otelcore_status (*otelcore_process_fn)(void *user, struct otelcore_payload *payload);
+
+/**
+ * What is done with an item.
+ */
+typedef int32_t otelcore_keep;
+
+/**
+ * Visits an item, and returns what is done with it: OTELCORE_KEEP, OTELCORE_SKIP or OTELCORE_DROP. It must not leave by an
+ * exception or longjmp.
+ */
+typedef otelcore_keep (*otelcore_visit_fn)(void *user, struct otelcore_item *item);
 
 /**
  * Success.
@@ -319,6 +393,101 @@ typedef int32_t otelcore_format;
  * A page in Prometheus' text format.
  */
 #define OTELCORE_FORMAT_PROMETHEUS 0
+
+/**
+ * A resource, also one that is absent.
+ */
+#define OTELCORE_ITEM_RESOURCE 0
+
+/**
+ * An instrumentation scope, also one that is absent.
+ */
+#define OTELCORE_ITEM_SCOPE 1
+
+/**
+ * A span.
+ */
+#define OTELCORE_ITEM_SPAN 2
+
+/**
+ * An event of a span.
+ */
+#define OTELCORE_ITEM_EVENT 3
+
+/**
+ * A link of a span.
+ */
+#define OTELCORE_ITEM_LINK 4
+
+/**
+ * A metric.
+ */
+#define OTELCORE_ITEM_METRIC 5
+
+/**
+ * A data point.
+ */
+#define OTELCORE_ITEM_POINT 6
+
+/**
+ * A log record.
+ */
+#define OTELCORE_ITEM_LOG 7
+
+/**
+ * It stays, and what it contains is visited.
+ */
+#define OTELCORE_KEEP 0
+
+/**
+ * It stays, and what it contains stays as it is.
+ */
+#define OTELCORE_SKIP 1
+
+/**
+ * It is dropped, with what it contains.
+ */
+#define OTELCORE_DROP 2
+
+/**
+ * No value.
+ */
+#define OTELCORE_VALUE_EMPTY 0
+
+/**
+ * A text: `data`, `len` bytes of UTF-8.
+ */
+#define OTELCORE_VALUE_STRING 1
+
+/**
+ * `integer` is 0 or 1.
+ */
+#define OTELCORE_VALUE_BOOL 2
+
+/**
+ * `integer`.
+ */
+#define OTELCORE_VALUE_INT 3
+
+/**
+ * `number`.
+ */
+#define OTELCORE_VALUE_DOUBLE 4
+
+/**
+ * `data`, `len` bytes.
+ */
+#define OTELCORE_VALUE_BYTES 5
+
+/**
+ * A list: `data` is an `ArrayValue` in protobuf. Can be read only.
+ */
+#define OTELCORE_VALUE_ARRAY 6
+
+/**
+ * A map: `data` is a `KeyValueList` in protobuf. Can be read only.
+ */
+#define OTELCORE_VALUE_MAP 7
 
 #ifdef __cplusplus
 extern "C" {
@@ -556,6 +725,70 @@ uint64_t otelcore_error_retry_after_ms(const struct otelcore_error *error);
 void otelcore_error_free(struct otelcore_error *error);
 
 /**
+ * What an item is; -1 for an invalid handle.
+ */
+otelcore_item_kind otelcore_item_get_kind(const struct otelcore_item *item);
+
+/**
+ * The name of a scope, span, event or metric, or the event name of a log record, and how many bytes it has; it does not
+ * end with a NUL. It stays until the item changes. NULL for other kinds, and for an invalid handle.
+ */
+const char *otelcore_item_get_name(const struct otelcore_item *item,
+                                   size_t *len);
+
+/**
+ * Sets the name. OTELCORE_NOT_FOUND: this kind of item has none.
+ */
+otelcore_status otelcore_item_set_name(struct otelcore_item *item,
+                                       const char *name,
+                                       struct otelcore_error **err);
+
+/**
+ * The value of an attribute. OTELCORE_NOT_FOUND: there is none of this key.
+ */
+otelcore_status otelcore_item_get_attribute(const struct otelcore_item *item,
+                                            const char *key,
+                                            struct otelcore_value *out,
+                                            struct otelcore_error **err);
+
+/**
+ * The value of an attribute of the resource that the item belongs to. OTELCORE_NOT_FOUND: there is none of this key.
+ */
+otelcore_status otelcore_item_get_resource_attribute(const struct otelcore_item *item,
+                                                     const char *key,
+                                                     struct otelcore_value *out,
+                                                     struct otelcore_error **err);
+
+/**
+ * Sets an attribute, whether or not the item has it. OTELCORE_NOT_FOUND: a metric has no attributes; its points have.
+ */
+otelcore_status otelcore_item_set_attribute(struct otelcore_item *item,
+                                            const char *key,
+                                            const struct otelcore_value *value,
+                                            struct otelcore_error **err);
+
+/**
+ * Removes an attribute; it is no error if the item does not have it.
+ */
+otelcore_status otelcore_item_remove_attribute(struct otelcore_item *item,
+                                               const char *key,
+                                               struct otelcore_error **err);
+
+/**
+ * The body of a log record. OTELCORE_NOT_FOUND for other items.
+ */
+otelcore_status otelcore_item_get_body(const struct otelcore_item *item,
+                                       struct otelcore_value *out,
+                                       struct otelcore_error **err);
+
+/**
+ * Sets the body of a log record. OTELCORE_NOT_FOUND for other items.
+ */
+otelcore_status otelcore_item_set_body(struct otelcore_item *item,
+                                       const struct otelcore_value *value,
+                                       struct otelcore_error **err);
+
+/**
  * The collector's health as JSON: `{"state":"running","held_bytes":0}`, with an `"error"` where it has failed.
  */
 otelcore_status otelcore_collector_health(const struct otelcore_collector *collector,
@@ -592,6 +825,96 @@ const uint8_t *otelcore_buffer_data(const struct otelcore_buffer *buffer,
  * Frees a buffer. NULL is fine.
  */
 void otelcore_buffer_free(struct otelcore_buffer *buffer);
+
+/**
+ * The processor of this id, "inproc/enrich" for one. The processor is the caller's to free. A collector with a processor
+ * that nobody asked for does not start.
+ */
+otelcore_status otelcore_collector_processor(const struct otelcore_collector *collector,
+                                             const char *id,
+                                             struct otelcore_processor **out,
+                                             struct otelcore_error **err);
+
+/**
+ * Has `call` called for each payload, instead of otelcore_processor_next(). Before the start, and once for each
+ * processor. `free_user`, which may be NULL, is called with `user` after the last call, in the thread of the processor.
+ * Where this function fails, `user` stays the caller's. From inside the callback everything may be called that does not
+ * wait; calls that wait return OTELCORE_REENTRANT.
+ */
+otelcore_status otelcore_processor_set_callback(struct otelcore_processor *processor,
+                                                otelcore_process_fn call,
+                                                void *user,
+                                                otelcore_free_fn free_user,
+                                                struct otelcore_error **err);
+
+/**
+ * The next payload, waiting for it until `timeout_ms` have passed: 0 does not wait, negative is however long it takes.
+ * Finish it with otelcore_payload_finish(), within `timeout` of the processor's configuration. OTELCORE_CLOSED says that
+ * there will never be one again.
+ */
+otelcore_status otelcore_processor_next(const struct otelcore_processor *processor,
+                                        int64_t timeout_ms,
+                                        struct otelcore_payload **out,
+                                        struct otelcore_error **err);
+
+/**
+ * Makes all calls that wait in otelcore_processor_next() return OTELCORE_CANCELLED; if there are none, the next call
+ * that would wait.
+ */
+otelcore_status otelcore_processor_wake(const struct otelcore_processor *processor,
+                                        struct otelcore_error **err);
+
+/**
+ * Frees a processor. NULL is fine. Its payloads and its callback stay.
+ */
+void otelcore_processor_free(struct otelcore_processor *processor);
+
+/**
+ * The signal of a payload; -1 for an invalid handle.
+ */
+otelcore_signal otelcore_payload_signal(const struct otelcore_payload *payload);
+
+/**
+ * The bytes of a payload, an `Export*ServiceRequest` in protobuf, and how many they are. They stay until it is replaced,
+ * edited or finished. NULL where it is no payload, or is being edited.
+ */
+const uint8_t *otelcore_payload_data(const struct otelcore_payload *payload,
+                                     size_t *len);
+
+/**
+ * Replaces a payload by a copy of `len` bytes of `otlp`, a request of the same signal. OTELCORE_INVALID_DATA: they are
+ * none; the payload is then as it was.
+ */
+otelcore_status otelcore_payload_replace(struct otelcore_payload *payload,
+                                         const uint8_t *otlp,
+                                         size_t len,
+                                         struct otelcore_error **err);
+
+/**
+ * Calls `visit` for each resource, scope, span, event, link, metric, data point and log record of a payload, from the
+ * outside to the inside. In it an item can be read and changed, and its return value says whether the item stays.
+ * Bytes of the payload that were read before are invalid afterwards. OTELCORE_INVALID_DATA: the result would be larger
+ * than four times the payload and 1 MiB; the payload is then as it was.
+ */
+otelcore_status otelcore_payload_edit(struct otelcore_payload *payload,
+                                      otelcore_visit_fn visit,
+                                      void *user,
+                                      struct otelcore_error **err);
+
+/**
+ * Reports what is to be done with a payload, and frees it. The status is as a callback's. Not inside a callback for its
+ * own payload: there the return value says it.
+ */
+otelcore_status otelcore_payload_finish(struct otelcore_payload *payload,
+                                        otelcore_status status,
+                                        struct otelcore_error **err);
+
+/**
+ * Refuses a payload, so that its sender may send it again, not before this pause is over, and frees it.
+ */
+otelcore_status otelcore_payload_retry_after(struct otelcore_payload *payload,
+                                             uint64_t after_ms,
+                                             struct otelcore_error **err);
 
 #ifdef __cplusplus
 }  // extern "C"

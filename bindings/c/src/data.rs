@@ -60,7 +60,7 @@ fn parse_signal(signal: Signal) -> Result<pdata::Signal, CallError> {
     }
 }
 
-fn signal_number(signal: pdata::Signal) -> Signal {
+pub(crate) fn signal_number(signal: pdata::Signal) -> Signal {
     match signal {
         pdata::Signal::Traces => OTELCORE_TRACES,
         pdata::Signal::Metrics => OTELCORE_METRICS,
@@ -68,7 +68,7 @@ fn signal_number(signal: pdata::Signal) -> Signal {
     }
 }
 
-fn not_found(kind: &str, name: &str, others: &[String]) -> CallError {
+pub(crate) fn not_found(kind: &str, name: &str, others: &[String]) -> CallError {
     let others = if others.is_empty() { "it has none".to_owned() } else { format!("it has {}", others.join(", ")) };
     CallError::new(OTELCORE_NOT_FOUND, format!("the configuration uses no {kind} {name:?}; {others}"))
 }

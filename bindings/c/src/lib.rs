@@ -13,10 +13,12 @@ mod boundary;
 pub mod collector;
 pub mod data;
 pub mod error;
+pub mod item;
 mod log;
 pub mod observe;
 mod panics;
 mod per_process;
+pub mod processor;
 mod table;
 
 use std::ffi::{c_char, c_void};

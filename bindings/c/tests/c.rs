@@ -98,6 +98,11 @@ fn output_delivers_by_callback_and_by_next() {
 }
 
 #[test]
+fn processor_of_the_host_program_changes_payloads() {
+    run_test_program("processor.c");
+}
+
+#[test]
 fn library_changes_no_state_of_its_host_process() {
     run_test_program("host_state.c");
 }
@@ -270,6 +275,10 @@ fn examples_print_the_documented_output() {
     assert!(stderr.contains("checkout") && stderr.contains("orders"), "{stderr}");
     let driven = String::from_utf8(example("epoll", "").stdout).unwrap();
     assert!(driven.contains("took 50 spans") && driven.contains("stopped"), "{driven}");
+    let processed = example("process", "");
+    let (stdout, stderr) = (String::from_utf8_lossy(&processed.stdout), String::from_utf8_lossy(&processed.stderr));
+    assert!(stdout.contains("dropped 5 of 20 spans") && stdout.contains("stopped"), "{stdout}");
+    assert!(stderr.contains("cloud.region") && !stderr.contains("health"), "{stderr}");
 }
 
 /// Ends its process when it is dropped.
