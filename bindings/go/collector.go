@@ -8,6 +8,8 @@ package otelcore
 // #cgo nocallback og_input
 // #cgo noescape og_output
 // #cgo nocallback og_output
+// #cgo noescape og_processor
+// #cgo nocallback og_processor
 // #cgo nocallback og_start
 // #cgo nocallback og_begin_flush
 // #cgo nocallback og_is_flushed
@@ -82,9 +84,10 @@ type Collector struct {
 	life    chan struct{}
 	cleanup runtime.Cleanup
 
-	mu      sync.Mutex
-	inputs  map[string]*Input
-	outputs map[string]*Output
+	mu         sync.Mutex
+	inputs     map[string]*Input
+	outputs    map[string]*Output
+	processors map[string]*Processor
 }
 
 // Collectors that were started and have not ended.
@@ -119,11 +122,12 @@ func New(config Config) (*Collector, error) {
 		return nil, err
 	}
 	c := &Collector{
-		handle:  r.value,
-		log:     pipe,
-		life:    make(chan struct{}, 1),
-		inputs:  map[string]*Input{},
-		outputs: map[string]*Output{},
+		handle:     r.value,
+		log:        pipe,
+		life:       make(chan struct{}, 1),
+		inputs:     map[string]*Input{},
+		outputs:    map[string]*Output{},
+		processors: map[string]*Processor{},
 	}
 	// Freeing joins a thread, which must not block the goroutine that runs all cleanups.
 	c.cleanup = runtime.AddCleanup(c, func(handle C.uintptr_t) { go C.og_free(handle) }, c.handle)
@@ -446,4 +450,28 @@ func (c *Collector) Output(id string) (*Output, error) {
 	output.cleanup = runtime.AddCleanup(output, func(handle C.uintptr_t) { C.og_output_free(handle) }, r.value)
 	c.outputs[id] = output
 	return output, nil
+}
+
+// Processor is the program's side of the inproc processors of this id, "inproc/enrich" for one; the same id gives the same
+// processor. Who asks for it has to process what it gets, by [Processor.Run] or [Processor.Next]; a collector with a
+// processor that nobody asked for does not start.
+func (c *Collector) Processor(id string) (*Processor, error) {
+	name, err := cText(id, "the id")
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if processor, ok := c.processors[id]; ok && !c.closed.Load() {
+		return processor, nil
+	}
+	r := C.og_processor(c.handle, name)
+	runtime.KeepAlive(name)
+	if err := failure(r); err != nil {
+		return nil, err
+	}
+	processor := &Processor{handle: r.value, collector: c, turn: make(chan struct{}, 1)}
+	processor.cleanup = runtime.AddCleanup(processor, func(handle C.uintptr_t) { C.og_processor_free(handle) }, r.value)
+	c.processors[id] = processor
+	return processor, nil
 }

@@ -1,7 +1,7 @@
 // Package otelcore is an OpenTelemetry Collector inside a Go program.
 //
 // A collector is created from a configuration of the Go collector. Through an inproc receiver in it the program submits
-// telemetry, and through an inproc exporter it gets telemetry; every other receiver and exporter uses the network
+// telemetry, through an inproc processor it changes telemetry, and through an inproc exporter it gets telemetry; every other receiver and exporter uses the network
 // as it does in the collector's binary.
 //
 //	collector, err := otelcore.New(otelcore.Config{YAML: yaml})

@@ -121,6 +121,85 @@ static inline og_result og_batch_retry_after(uintptr_t b, uint64_t ms) {
   OG_CALL(void, otelcore_batch_retry_after((otelcore_batch *)b, ms, &err));
 }
 
+static inline og_result og_processor(uintptr_t c, const char *id) {
+  OG_CALL(otelcore_processor, otelcore_collector_processor((const otelcore_collector *)c, id, &out, &err));
+}
+
+static inline og_result og_processor_next(uintptr_t p, int64_t ms) {
+  OG_CALL(otelcore_payload, otelcore_processor_next((const otelcore_processor *)p, ms, &out, &err));
+}
+
+static inline og_result og_processor_wake(uintptr_t p) {
+  OG_CALL(void, otelcore_processor_wake((const otelcore_processor *)p, &err));
+}
+
+static inline void og_processor_free(uintptr_t p) { otelcore_processor_free((otelcore_processor *)p); }
+
+static inline otelcore_signal og_payload_signal(uintptr_t p) { return otelcore_payload_signal((const otelcore_payload *)p); }
+
+static inline og_bytes og_payload_data(uintptr_t p) {
+  og_bytes bytes = {NULL, 0};
+  bytes.data = otelcore_payload_data((const otelcore_payload *)p, &bytes.len);
+  return bytes;
+}
+
+static inline og_result og_payload_replace(uintptr_t p, const uint8_t *otlp, size_t len) {
+  OG_CALL(void, otelcore_payload_replace((otelcore_payload *)p, otlp, len, &err));
+}
+
+static inline og_result og_payload_finish(uintptr_t p, otelcore_status status_) {
+  OG_CALL(void, otelcore_payload_finish((otelcore_payload *)p, status_, &err));
+}
+
+static inline og_result og_payload_retry_after(uintptr_t p, uint64_t ms) {
+  OG_CALL(void, otelcore_payload_retry_after((otelcore_payload *)p, ms, &err));
+}
+
+// In edit.c: it calls Go.
+og_result og_payload_edit(uintptr_t payload, uintptr_t visitor);
+
+static inline otelcore_item_kind og_item_kind(uintptr_t i) { return otelcore_item_get_kind((const otelcore_item *)i); }
+
+static inline og_bytes og_item_name(uintptr_t i) {
+  og_bytes bytes = {NULL, 0};
+  bytes.data = (const uint8_t *)otelcore_item_get_name((const otelcore_item *)i, &bytes.len);
+  return bytes;
+}
+
+static inline og_result og_item_set_name(uintptr_t i, const char *name) {
+  OG_CALL(void, otelcore_item_set_name((otelcore_item *)i, name, &err));
+}
+
+// Where a value of an item is.
+typedef enum { OG_ATTRIBUTE, OG_RESOURCE_ATTRIBUTE, OG_BODY } og_place;
+
+typedef struct {
+  otelcore_status status;
+  otelcore_value value;
+} og_value;
+
+static inline og_value og_item_get(uintptr_t i, og_place place, const char *key) {
+  og_value got = {OTELCORE_OK, {OTELCORE_VALUE_EMPTY, 0, 0, NULL, 0}};
+  const otelcore_item *item = (const otelcore_item *)i;
+  switch (place) {
+  case OG_ATTRIBUTE: got.status = otelcore_item_get_attribute(item, key, &got.value, NULL); break;
+  case OG_RESOURCE_ATTRIBUTE: got.status = otelcore_item_get_resource_attribute(item, key, &got.value, NULL); break;
+  case OG_BODY: got.status = otelcore_item_get_body(item, &got.value, NULL); break;
+  }
+  return got;
+}
+
+static inline og_result og_item_set(uintptr_t i, og_place place, const char *key, otelcore_value_type type, int64_t integer,
+                                    double number, const uint8_t *data, size_t len) {
+  otelcore_value value = {type, integer, number, data, len};
+  OG_CALL(void, place == OG_BODY ? otelcore_item_set_body((otelcore_item *)i, &value, &err)
+                                 : otelcore_item_set_attribute((otelcore_item *)i, key, &value, &err));
+}
+
+static inline og_result og_item_remove(uintptr_t i, const char *key) {
+  OG_CALL(void, otelcore_item_remove_attribute((otelcore_item *)i, key, &err));
+}
+
 static inline og_bytes og_buffer_data(uintptr_t b) {
   og_bytes bytes = {NULL, 0};
   bytes.data = otelcore_buffer_data((const otelcore_buffer *)b, &bytes.len);

@@ -184,3 +184,10 @@ func TestThreeSignalsGoWhereTheConfigurationSaysAndAnInterruptLosesNone(t *testi
 		t.Error(output.String())
 	}
 }
+
+func TestTheProcessorDropsHealthChecksAndSetsTheRegion(t *testing.T) {
+	output, err := exec.Command(built(t, "process")).CombinedOutput()
+	if err != nil || string(output) != "false true\n" {
+		t.Errorf("%v: %s", err, output)
+	}
+}
