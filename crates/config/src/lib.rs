@@ -34,7 +34,7 @@ pub use duration::GoDuration;
 pub use feature_gates::{FeatureGateInfo, FeatureGateProblem, FeatureGateStage, FeatureGates, KNOWN_FEATURE_GATES};
 pub use id::{ComponentId, IdError, PipelineId, SignalName};
 pub use load::{from_yaml, load, parse_documents};
-pub use nested_source::NestedSource;
+pub use nested_source::{NestedSource, location_in_text};
 pub use node::{ConfigNode, Located, NodeEntry, NodeMap, NodeValue, SourceLocation, SourceText};
 pub use print::EffectiveValue;
 pub use section::{EffectiveRecorder, HeaderEntry, OptionalFlavor, Section};

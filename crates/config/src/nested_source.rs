@@ -80,6 +80,26 @@ impl NestedSource {
     }
 }
 
+/// The place of a byte of a text in its file, where the text is the value of `node`; `None` where the lines of the text are
+/// not those of the file, or the value was expanded.
+#[must_use]
+pub fn location_in_text(node: &ConfigNode, text: &str, at: usize) -> Option<SourceLocation> {
+    let origin = &node.origin;
+    let before = text.get(..at)?;
+    let columns = u32::try_from(before.chars().count()).ok()?;
+    let written = origin.text.rest_of_line(origin.line, origin.column, text.len() + 1)?;
+    for (quotes, written) in [(0, Some(written)), (1, written.get(1..))] {
+        if written.is_some_and(|written| written.starts_with(text)) {
+            return Some(SourceLocation::new(&origin.text, origin.line, origin.column + quotes + columns));
+        }
+    }
+    let line = u32::try_from(before.lines().count().max(1)).ok()?;
+    let line = if before.ends_with('\n') { line + 1 } else { line };
+    let column = u32::try_from(before.chars().rev().take_while(|c| *c != '\n').count()).ok()? + 1;
+    let nested = NestedSource::from_node(node)?;
+    Some(nested.outer_location(&SourceLocation::new(nested.text(), line, column)))
+}
+
 /// If a scalar that begins at `origin` is a literal block with the value `text`: the number of lines above it, and its
 /// indentation. Each line of the text must be one of the outer text, all with the same indentation.
 fn literal_block_offset(at: &SourceLocation, text: &str) -> Option<(u32, u32)> {

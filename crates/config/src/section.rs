@@ -17,6 +17,7 @@ use crate::convert::{self, ConversionError, Integer};
 use crate::diagnostics::{DiagnosticDraft, DiagnosticKind, Diagnostics};
 use crate::duration::GoDuration;
 use crate::id::{ComponentId, IdError, PipelineId};
+use crate::nested_source::location_in_text;
 use crate::node::{ConfigNode, Located, NodeMap, NodeValue, SourceLocation};
 use crate::print::EffectiveValue;
 use crate::suggest::{nearest_name, nearest_within_budget};
@@ -468,6 +469,16 @@ impl<'a> Section<'a> {
         value
     }
 
+    /// A list of durations.
+    pub fn duration_list(&mut self, key: &str, default: &[GoDuration]) -> Vec<GoDuration> {
+        let items = self.convert(key, |n| convert::list(n).map(|i| i.map(<[ConfigNode]>::to_vec))).flatten();
+        let duration = |node: &ConfigNode| convert::duration_nanos(node).map(GoDuration);
+        let taken = items.map(|i| self.elements(key, &i, duration).into_iter().map(|l| l.value).collect());
+        let value: Vec<GoDuration> = taken.unwrap_or_else(|| default.to_vec());
+        self.record(key, EffectiveValue::List(value.iter().copied().map(EffectiveValue::Duration).collect()));
+        value
+    }
+
     fn string_pairs(&self, key: &str, map: &NodeMap) -> Vec<(String, String)> {
         let mut pairs = Vec::with_capacity(map.len());
         for entry in map.iter() {
@@ -571,6 +582,33 @@ impl<'a> Section<'a> {
         });
         self.record(key, EffectiveValue::List(ids.iter().map(|id| EffectiveValue::Str(id.to_string())).collect()));
         ids
+    }
+
+    /// A list of pipeline ids.
+    pub fn pipeline_ids(&mut self, key: &str) -> Vec<PipelineId> {
+        let items = self.list_items(key);
+        let ids: Vec<PipelineId> = self.elements(key, &items, pipeline_id).into_iter().map(|id| id.value).collect();
+        self.record(key, EffectiveValue::List(ids.iter().map(|id| EffectiveValue::Str(id.to_string())).collect()));
+        ids
+    }
+
+    /// A list of lists of pipeline ids.
+    pub fn pipeline_id_lists(&mut self, key: &str) -> Vec<Vec<PipelineId>> {
+        let lists = self.list_items(key);
+        let lists = self.elements(key, &lists, |node| Ok(convert::list(node)?.map(<[ConfigNode]>::to_vec)));
+        let mut all = Vec::new();
+        for (index, list) in lists.into_iter().enumerate() {
+            let items = list.value.unwrap_or_default();
+            let ids = self.elements(&format!("{key}[{index}]"), &items, pipeline_id);
+            all.push(ids.into_iter().map(|id| id.value).collect::<Vec<_>>());
+        }
+        let texts = |ids: &Vec<PipelineId>| ids.iter().map(|id| EffectiveValue::Str(id.to_string())).collect();
+        self.record(key, EffectiveValue::List(all.iter().map(|ids| EffectiveValue::List(texts(ids))).collect()));
+        all
+    }
+
+    fn list_items(&mut self, key: &str) -> Vec<ConfigNode> {
+        self.convert(key, |n| convert::list(n).map(|i| i.map(<[ConfigNode]>::to_vec))).flatten().unwrap_or_default()
     }
 
     // ---- nodes and sections ---------------------------------------------------------------------------------------
@@ -731,6 +769,27 @@ impl<'a> Section<'a> {
         self.report(severity, self.origin_of(key), &self.key_path(key), &[key], message.into())
     }
 
+    /// As [`Section::start_error`], for a mistake at a byte of a text that is the value of the key. The diagnostic has the
+    /// place of this byte in the file, and its line and column in the text.
+    pub fn start_error_in_text(
+        &self,
+        key: &str,
+        text: &str,
+        at: usize,
+        message: impl Into<String>,
+    ) -> DiagnosticDraft<'_> {
+        let severity = if self.unused { Severity::Warning } else { Severity::Error };
+        let node = self.get_node(key).or_else(|| self.descendant(key));
+        let place = node.and_then(|node| location_in_text(node, text, at));
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.matches('\n').count();
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        let shown = text.lines().nth(line).unwrap_or("").trim();
+        let origin = place.as_ref().or_else(|| self.origin_of(key));
+        self.report(severity, origin, &self.key_path(key), &[key], message.into())
+            .note(format!("at {}:{column} of `{shown}`", line + 1))
+    }
+
     fn report(
         &self,
         severity: Severity,
@@ -823,6 +882,15 @@ impl Drop for Section<'_> {
             }
         }
     }
+}
+
+fn pipeline_id(node: &ConfigNode) -> Result<PipelineId, ConversionError> {
+    let text = convert::string(node)?;
+    text.parse::<PipelineId>().map_err(|e| ConversionError {
+        kind: DiagnosticKind::BadId,
+        message: e.to_string(),
+        help: None,
+    })
 }
 
 fn report_refusal(d: &Diagnostics, node: &ConfigNode, path: &str, name: &str, refusal: ConversionError) {

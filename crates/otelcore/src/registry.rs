@@ -38,7 +38,11 @@ macro_rules! built_in_types {
 }
 
 built_in_types! {
+    "connector-failover": otelcore_connectors::FailoverFactory;
     "connector-forward": otelcore_connectors::ForwardFactory;
+    "connector-round-robin": otelcore_connectors::RoundRobinFactory;
+    "connector-routing": otelcore_connectors::RoutingFactory;
+    "connector-service-graph": otelcore_connectors::ServiceGraphFactory;
     "exporter-debug": otelcore_exporter_debug::DebugFactory;
     "exporter-debug": otelcore_exporter_debug::LoggingFactory;
     "exporter-file": otelcore_exporter_file::FileExporterFactory;

@@ -21,7 +21,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("processor-batch", &["pipeline", "pdata", "config"]),
     ("processor-tail-sampling", &["pipeline", "pdata", "config", "ottl", "go-regexp"]),
     ("processors", &["pipeline", "pdata", "config", "go-number", "go-regexp", "ottl"]),
-    ("connectors", &["pipeline", "pdata", "config"]),
+    ("connectors", &["pipeline", "pdata", "config", "ottl"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("processor-resource-detection", &["net", "pipeline", "http", "pdata", "config", "go-regexp"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),

@@ -450,7 +450,7 @@ fn connectors_that_join_no_pipelines_are_reported_in_the_words_of_the_go_collect
         (
             "{nop/a: }",
             "traces: {receivers: [nop], exporters: [nop]}",
-            "'connectors' unknown type: \"nop\" for id: \"nop/a\" (valid values: [forward])",
+            "'connectors' unknown type: \"nop\" for id: \"nop/a\" (valid values: [failover forward round_robin roundrobin routing service_graph servicegraph])",
         ),
         (
             "{forward: {x: 1}}",

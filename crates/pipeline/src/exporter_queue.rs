@@ -178,7 +178,7 @@ impl ExporterMetrics {
 /// [`ExporterQueue::handle_timeout`], then [`ExporterQueue::poll_attempt`] until it returns `None`, then sleep until
 /// [`ExporterQueue::poll_timeout`].
 #[derive(Debug)]
-pub(crate) struct ExporterQueue {
+pub struct ExporterQueue {
     config: ExporterQueueConfig,
     failures: FailureLog,
     metrics: ExporterMetrics,
@@ -218,7 +218,9 @@ struct Drain {
 }
 
 impl ExporterQueue {
-    pub(crate) fn new(
+    /// A queue whose metrics have the name of `exporter`.
+    #[must_use]
+    pub fn new(
         config: ExporterQueueConfig,
         signal: Signal,
         exporter: &str,
@@ -249,7 +251,7 @@ impl ExporterQueue {
     }
 
     /// Accepts a payload, or refuses it through its ack.
-    pub(crate) fn offer(&mut self, payload: Payload, ack: Ack) {
+    pub fn offer(&mut self, payload: Payload, ack: Ack) {
         if payload.items() == 0 {
             ack.settle(Outcome::Delivered);
             return;
@@ -301,7 +303,7 @@ impl ExporterQueue {
     }
 
     /// The next payload to send, while a consumer is free.
-    pub(crate) fn poll_attempt(&mut self, now: MonotonicTime) -> Option<(u64, Payload, MonotonicTime)> {
+    pub fn poll_attempt(&mut self, now: MonotonicTime) -> Option<(u64, Payload, MonotonicTime)> {
         if let Some(batcher) = &mut self.batcher {
             while self.queued.front().is_some_and(|item| !item.is_grouped)
                 && let Some(item) = self.queued.pop_front()
@@ -325,7 +327,7 @@ impl ExporterQueue {
     }
 
     /// Handles the outcome of an attempt. `random` is any random number.
-    pub(crate) fn handle_outcome(&mut self, now: MonotonicTime, number: u64, outcome: Outcome, random: u64) {
+    pub fn handle_outcome(&mut self, now: MonotonicTime, number: u64, outcome: Outcome, random: u64) {
         // An attempt that is not in flight has been given up; its outcome comes too late.
         let Some(item) = self.in_flight.remove(&number) else { return };
         match outcome {
@@ -462,7 +464,7 @@ impl ExporterQueue {
     }
 
     /// Puts payloads whose pause is over back at the front of the queue. If there are many, it is due again at once.
-    pub(crate) fn handle_timeout(&mut self, now: MonotonicTime) {
+    pub fn handle_timeout(&mut self, now: MonotonicTime) {
         self.failures.handle_timeout(now);
         self.end_flushed_pauses(now);
         for _ in 0..MAX_MOVED_PER_STEP {
@@ -479,19 +481,21 @@ impl ExporterQueue {
 
     /// Whether there is more to do in the next turn of the loop: then [`ExporterQueue::begin_turn`] is to be called in
     /// it.
-    pub(crate) fn needs_turn(&self) -> bool {
+    #[must_use]
+    pub fn needs_turn(&self) -> bool {
         self.batcher.as_ref().is_some_and(Batcher::needs_turn)
     }
 
     /// Begins a new turn of the loop, if [`ExporterQueue::needs_turn`] was true.
-    pub(crate) fn begin_turn(&mut self) {
+    pub fn begin_turn(&mut self) {
         if let Some(batcher) = &mut self.batcher {
             batcher.begin_turn();
         }
     }
 
     /// When [`ExporterQueue::handle_timeout`] is due.
-    pub(crate) fn poll_timeout(&self) -> Option<MonotonicTime> {
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<MonotonicTime> {
         if !self.flushed_pauses.is_empty() {
             return Some(MonotonicTime::default());
         }
@@ -504,7 +508,7 @@ impl ExporterQueue {
 
     /// Sends groups as they are. Payloads that back off are tried at once, if the peer has not asked for a pause and no
     /// flush has ended one of their pauses before, since a host program may flush at any rate.
-    pub(crate) fn flush(&mut self, now: MonotonicTime) {
+    pub fn flush(&mut self, now: MonotonicTime) {
         self.flush_groups(now);
         if self.flushed_pauses.is_empty() {
             std::mem::swap(&mut self.flushed_pauses, &mut self.flushable_pauses);
@@ -515,7 +519,7 @@ impl ExporterQueue {
     }
 
     /// Begins a shutdown that ends at `deadline`: from now on, pauses are short, and no group waits for more payloads.
-    pub(crate) fn drain(&mut self, now: MonotonicTime, deadline: MonotonicTime) {
+    pub fn drain(&mut self, now: MonotonicTime, deadline: MonotonicTime) {
         self.failures.flush(now);
         let margin = (deadline.since(now) / 4).min(Duration::from_secs(1));
         let drain = Drain { last_attempt: deadline - margin };
@@ -559,7 +563,8 @@ impl ExporterQueue {
     }
 
     /// Items that are not delivered yet.
-    pub(crate) fn held_items(&self) -> u64 {
+    #[must_use]
+    pub fn held_items(&self) -> u64 {
         self.items + self.blocked_items
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use otelcore_config::{Diagnostics, EffectiveValue, Section, from_yaml};
+use otelcore_config::{Diagnostics, EffectiveValue, PipelineId, Section, from_yaml};
 use otelcore_pdata::{Rope, Signal};
 use otelcore_pipeline::{
     Ack, AckRecorder, AttemptId, Budget, BuildContext, Capabilities, Component, ComponentConfig, ComponentKind, Cx,
@@ -26,6 +26,8 @@ pub struct TestContext {
     pub capabilities: Capabilities,
     /// The signals of the pipelines that use the component; all of them at first.
     pub signals: Vec<Signal>,
+    /// For connectors: the pipelines that they feed; none at first.
+    pub output_pipelines: Vec<PipelineId>,
 }
 
 impl Default for TestContext {
@@ -77,6 +79,7 @@ impl TestContext {
             log: TestLog::new(Some(LogLevel::Info)),
             capabilities: Capabilities::default(),
             signals: Signal::ALL.to_vec(),
+            output_pipelines: Vec::new(),
         }
     }
 
@@ -100,7 +103,7 @@ impl TestContext {
             log: self.log.logger().with_scope(scope),
             budget: &self.budget,
             capabilities: &self.capabilities,
-            output_pipelines: &[],
+            output_pipelines: &self.output_pipelines,
         };
         config.create(&context).map_err(|e| e.to_string())
     }

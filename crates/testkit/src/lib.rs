@@ -40,6 +40,7 @@
 //! ```
 
 mod component;
+mod connector;
 mod graph;
 mod log;
 mod ready;
@@ -49,6 +50,7 @@ mod world;
 pub use component::{
     ExporterTest, ParsedConfig, ProcessorTest, TestContext, exporter, extension, parse_config, payload, processor,
 };
+pub use connector::{ConnectorTest, PassedOn, connector};
 pub use graph::{RecordedPayloads, receiver_graph};
 pub use log::{RecordedEntry, TestLog};
 pub use stream::{Connecting, PeerStream};

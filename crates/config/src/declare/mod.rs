@@ -116,7 +116,7 @@
 //!
 //! # Types of fields
 //! `bool`, integers, `f64`, `String`, [`OpaqueString`], [`GoDuration`](crate::GoDuration) and `Duration`; `Option` of
-//! these and of declared structs, for which null and absence are `None`; `Vec` of strings, numbers, [`HeaderEntry`](crate::HeaderEntry)s,
+//! these and of declared structs, for which null and absence are `None`; `Vec` of strings, numbers, durations, [`HeaderEntry`](crate::HeaderEntry)s,
 //! component ids and declared structs; `Vec<(String, String)>` for a map of strings, `BTreeMap<String, X>` for a map of
 //! sections; declared enums; a declared struct for a section in which null is the default; [`Optional`] for a section
 //! that can be off. `Option<Node>` is any value. Other types implement [`ConfigValue`] by hand.

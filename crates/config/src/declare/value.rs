@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::{Config, Shape};
 use crate::convert::Integer;
-use crate::{ComponentId, ConfigNode, EffectiveValue, GoDuration, HeaderEntry, Located, Section, nearest_name};
+use crate::{
+    ComponentId, ConfigNode, EffectiveValue, GoDuration, HeaderEntry, Located, PipelineId, Section, nearest_name,
+};
 
 /// A type that a field of a [`config_struct!`](crate::config_struct) can have.
 pub trait ConfigValue: Clone {
@@ -298,6 +300,20 @@ impl ConfigItem for f64 {
     }
 }
 
+impl ConfigItem for GoDuration {
+    fn read_list(s: &mut Section<'_>, key: &str, default: &[Self]) -> Vec<Self> {
+        s.duration_list(key, default)
+    }
+
+    fn list_shape() -> Shape {
+        Shape::List(Box::new(Shape::Duration))
+    }
+
+    fn list_effective(list: &[Self]) -> EffectiveValue {
+        EffectiveValue::List(list.iter().copied().map(EffectiveValue::Duration).collect())
+    }
+}
+
 /// A map of texts, in the order of the file.
 impl ConfigItem for (String, String) {
     fn read_list(s: &mut Section<'_>, key: &str, _: &[Self]) -> Vec<Self> {
@@ -339,6 +355,34 @@ impl ConfigItem for Located<ComponentId> {
 
     fn list_effective(list: &[Self]) -> EffectiveValue {
         EffectiveValue::List(list.iter().map(|id| EffectiveValue::Str(id.to_string())).collect())
+    }
+}
+
+impl ConfigItem for PipelineId {
+    fn read_list(s: &mut Section<'_>, key: &str, _: &[Self]) -> Vec<Self> {
+        s.pipeline_ids(key)
+    }
+
+    fn list_shape() -> Shape {
+        Shape::List(Box::new(Shape::Str))
+    }
+
+    fn list_effective(list: &[Self]) -> EffectiveValue {
+        EffectiveValue::List(list.iter().map(|id| EffectiveValue::Str(id.to_string())).collect())
+    }
+}
+
+impl ConfigItem for Vec<PipelineId> {
+    fn read_list(s: &mut Section<'_>, key: &str, _: &[Self]) -> Vec<Self> {
+        s.pipeline_id_lists(key)
+    }
+
+    fn list_shape() -> Shape {
+        Shape::List(Box::new(Shape::List(Box::new(Shape::Str))))
+    }
+
+    fn list_effective(list: &[Self]) -> EffectiveValue {
+        EffectiveValue::List(list.iter().map(|ids| PipelineId::list_effective(ids)).collect())
     }
 }
 

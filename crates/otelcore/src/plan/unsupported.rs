@@ -50,8 +50,7 @@ const EXTENSIONS: &str = "
 ";
 
 const CONNECTORS: &str = "
-    count datadog exceptions failover forward grafanacloud metricsaslogs otlpjson roundrobin routing
-    servicegraph signaltometrics slowsql spanmetrics sum
+    count datadog exceptions forward grafanacloud metricsaslogs otlpjson signaltometrics slowsql spanmetrics sum
 ";
 
 /// Whether a type that is not built in is one that the Go collector has.

@@ -15,6 +15,7 @@ mod headers;
 mod limits;
 mod processors;
 mod reload;
+mod routing;
 mod shutdown;
 mod soak;
 mod tail_sampling;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use otelcore_config::declare::{ConfigItem, ConfigScalar, ConfigValue, Shape};
-use otelcore_config::{ConfigNode, EffectiveValue, NestedSource, NodeValue, Section, SourceLocation};
+use otelcore_config::{ConfigNode, EffectiveValue, NodeValue, Section, location_in_text};
 use otelcore_ottl::{CompileError, ErrorMode};
 
 /// What is done when a statement or condition fails on an item.
@@ -175,7 +175,7 @@ impl TextPlace<'_> {
     pub(crate) fn report(&self, s: &mut Section<'_>, error: &CompileError) {
         let path = self.path();
         let node = node_at(s, &path);
-        let origin = node.and_then(|node| place_in_text(node, self.text, error.place.start)).or_else(|| {
+        let origin = node.and_then(|node| location_in_text(node, self.text, error.place.start)).or_else(|| {
             // Of a list that is one text, or of a value that was expanded.
             s.origin_of(&path).cloned()
         });
@@ -208,22 +208,4 @@ fn node_at<'a>(s: &mut Section<'a>, path: &str) -> Option<&'a ConfigNode> {
         }
     }
     Some(node)
-}
-
-/// The place of a byte of a text in its file; that of the text itself if its lines are not those of the file.
-fn place_in_text(node: &ConfigNode, text: &str, at: usize) -> Option<SourceLocation> {
-    let origin = &node.origin;
-    let before = text.get(..at)?;
-    let columns = u32::try_from(before.chars().count()).ok()?;
-    let written = origin.text.rest_of_line(origin.line, origin.column, text.len() + 1)?;
-    for (quotes, written) in [(0, Some(written)), (1, written.get(1..))] {
-        if written.is_some_and(|written| written.starts_with(text)) {
-            return Some(SourceLocation::new(&origin.text, origin.line, origin.column + quotes + columns));
-        }
-    }
-    let line = u32::try_from(before.lines().count().max(1)).ok()?;
-    let line = if before.ends_with('\n') { line + 1 } else { line };
-    let column = u32::try_from(before.chars().rev().take_while(|c| *c != '\n').count()).ok()? + 1;
-    let nested = NestedSource::from_node(node)?;
-    Some(nested.outer_location(&SourceLocation::new(nested.text(), line, column)))
 }

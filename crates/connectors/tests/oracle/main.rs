@@ -1,0 +1,95 @@
+//! Connectors compared with those of the Go collector: recorded answers in the first tier, the running Go code by
+//! `scripts/differential`.
+#![allow(clippy::panic, clippy::unwrap_used, missing_docs, reason = "a test")]
+
+mod failover;
+mod routing;
+mod service_graph;
+mod telemetry;
+
+use std::path::{Path, PathBuf};
+
+use otelcore_test_support::{CorpusCase, ask_oracle, random_bytes, read_corpus, take_u32, tool_path, write_corpus};
+
+/// Numbers from a seed.
+pub(crate) struct Choices {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Choices {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { bytes: random_bytes(seed, 4000), at: 0 }
+    }
+
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        let byte = self.bytes.get(self.at).copied().unwrap_or(0);
+        self.at += 1;
+        usize::from(byte) % n
+    }
+
+    pub(crate) fn choose<'a>(&mut self, options: &[&'a str]) -> &'a str {
+        options[self.below(options.len())]
+    }
+}
+
+pub(crate) fn push_frame(out: &mut Vec<u8>, frame: &[u8]) {
+    out.extend(u32::try_from(frame.len()).unwrap().to_le_bytes());
+    out.extend_from_slice(frame);
+}
+
+pub(crate) fn frames(mut rest: &[u8]) -> Vec<&[u8]> {
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let len = take_u32(&mut rest) as usize;
+        let (frame, after) = rest.split_at(len);
+        frames.push(frame);
+        rest = after;
+    }
+    frames
+}
+
+/// The cases of one connector.
+pub(crate) struct Differential {
+    pub(crate) name: &'static str,
+    pub(crate) cases: u64,
+    pub(crate) input: fn(u64) -> Vec<u8>,
+    /// The answer of our connector in the form in which `expected` is given.
+    pub(crate) answer: fn(&[u8]) -> Result<Vec<String>, String>,
+    /// The answer of the Go connector, as lines.
+    pub(crate) expected: fn(&[u8], &[u8]) -> Vec<String>,
+}
+
+impl Differential {
+    fn corpus(&self) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/{}.corpus.zst", self.name))
+    }
+
+    fn compare(&self, case: &CorpusCase) {
+        let (status, answer) = case.answer.split_first().unwrap();
+        let shown = String::from_utf8_lossy(frames(&case.input)[0]).into_owned();
+        match (status, (self.answer)(&case.input)) {
+            (0, Ok(ours)) => assert_eq!(ours, (self.expected)(&case.input, answer), "{shown}"),
+            (0, Err(why)) => panic!("Go takes it: {why}\n{shown}"),
+            (_, Ok(_)) => panic!("Go says: {}\n{shown}", String::from_utf8_lossy(answer)),
+            (_, Err(_)) => {}
+        }
+    }
+
+    pub(crate) fn replay(&self) {
+        let cases = read_corpus(&self.corpus());
+        assert_eq!(cases.len() as u64, self.cases);
+        cases.iter().for_each(|case| self.compare(case));
+    }
+
+    pub(crate) fn ask(&self) {
+        let Some(oracle) = tool_path("routing-oracle") else { return };
+        let fixed = ask_oracle(&oracle, &[], (0..self.cases).map(self.input).collect());
+        if std::env::var_os("OTELCORE_CORPUS").is_some_and(|value| value == "write") {
+            write_corpus(&self.corpus(), &fixed);
+        }
+        let first = u64::from(std::process::id()) << 20;
+        let fresh = ask_oracle(&oracle, &[], (first..first + self.cases).map(self.input).collect());
+        fixed.iter().chain(&fresh).for_each(|case| self.compare(case));
+    }
+}
