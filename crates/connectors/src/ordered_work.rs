@@ -106,25 +106,25 @@ impl<W: Work> OrderedWork<W> {
         None
     }
 
-    /// An event under one of the keys. `finish` is called for each payload whose work is done.
-    pub(crate) fn handle_event(
-        &mut self,
-        cx: &mut Cx<'_>,
-        local: u64,
-        finish: &mut dyn FnMut(&mut Self, &mut Cx<'_>, Finished<W>),
-    ) {
+    /// An event under one of the keys: the payload whose job has ended, if one has. [`OrderedWork::go_on`] is to be called
+    /// after it.
+    pub(crate) fn handle_event(&mut self, local: u64) -> Option<Finished<W>> {
         if local == NEXT_TURN_KEY {
             self.is_turn_requested = false;
-        } else if let Some(RunningJob { result, ack, .. }) = self.job.take() {
-            match result.take() {
-                Some((work, payload, output)) => {
-                    self.work = Some(work);
-                    finish(self, cx, Finished { payload, ack, output });
-                }
-                // It has panicked.
-                None => ack.settle(Outcome::Lost(LossReason::Dropped)),
-            }
+            return None;
         }
+        let RunningJob { result, ack, .. } = self.job.take()?;
+        let Some((work, payload, output)) = result.take() else {
+            // It has panicked.
+            ack.settle(Outcome::Lost(LossReason::Dropped));
+            return None;
+        };
+        self.work = Some(work);
+        Some(Finished { payload, ack, output })
+    }
+
+    /// Works on payloads that wait, until one takes long or the work of this turn is done. `finish` is called for each one.
+    pub(crate) fn go_on(&mut self, cx: &mut Cx<'_>, finish: &mut dyn FnMut(Finished<W>)) {
         let mut spent = StepBudget::for_one_step();
         while self.job.is_none()
             && let Some((payload, ack)) = self.waiting.pop_front()
@@ -142,7 +142,7 @@ impl<W: Work> OrderedWork<W> {
             // Also what the next components do with it in the same turn.
             spent.charge((bytes as u64).saturating_mul(cost.saturating_add(1)));
             if let Some(finished) = self.begin(cx, payload, ack) {
-                finish(self, cx, finished);
+                finish(finished);
             }
         }
     }

@@ -183,7 +183,10 @@ impl Connector for Routing {
 
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, output: &mut ConnectorOutput) {
         let Self { work, passing } = self;
-        work.handle_event(cx, local, &mut |_, _, finished| passing.pass_on(finished, output));
+        if let Some(finished) = work.handle_event(local) {
+            passing.pass_on(finished, output);
+        }
+        work.go_on(cx, &mut |finished| passing.pass_on(finished, output));
     }
 
     fn held_items(&self) -> u64 {

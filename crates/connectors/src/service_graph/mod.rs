@@ -84,6 +84,7 @@ impl ComponentType for ServiceGraphFactory {
                 log: context.log.clone(),
                 is_reported: false,
             },
+            is_draining: false,
             is_turn_requested: false,
         })))
     }
@@ -161,6 +162,8 @@ struct GraphConnector {
     offset: i64,
     budget: Arc<Budget>,
     counters: Counters,
+    /// A shutdown has begun: what still comes is passed on at once.
+    is_draining: bool,
     is_turn_requested: bool,
 }
 
@@ -184,7 +187,7 @@ impl GraphConnector {
         self.counters.add(finished.output);
         finished.ack.settle(Outcome::Delivered);
         // Without an interval, metrics are passed on with each payload.
-        if matches!(self.intervals, [None, ..]) {
+        if self.is_draining || matches!(self.intervals, [None, ..]) {
             self.request_flush();
         }
     }
@@ -246,8 +249,13 @@ impl Connector for GraphConnector {
     fn handle_event(&mut self, cx: &mut Cx<'_>, local: u64, _: Event<'_>, output: &mut ConnectorOutput) {
         match local {
             JOB_KEY | NEXT_TURN_KEY => {
+                if let Some(finished) = self.work.handle_event(local) {
+                    self.finish(finished);
+                }
+                // Before the next job has the graph, so that a steady load does not stop the tasks.
+                self.run_tasks(cx, output);
                 let mut all = Vec::new();
-                self.work.handle_event(cx, local, &mut |_, _, finished| all.push(finished));
+                self.work.go_on(cx, &mut |finished| all.push(finished));
                 all.into_iter().for_each(|finished| self.finish(finished));
             }
             FLUSH_TIMER => self.request_flush(),
@@ -279,6 +287,7 @@ impl Connector for GraphConnector {
     }
 
     fn drain(&mut self, cx: &mut Cx<'_>, output: &mut ConnectorOutput) {
+        self.is_draining = true;
         self.request_flush();
         self.run_tasks(cx, output);
     }

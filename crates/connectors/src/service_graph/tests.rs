@@ -171,6 +171,18 @@ fn metrics_of_many_series_are_passed_on_in_parts_and_once_more_at_the_end() {
 }
 
 #[test]
+fn payload_after_the_begin_of_a_shutdown_is_in_the_last_metrics() {
+    let context = TestContext::new();
+    let mut test = service_graph(&context, "");
+    test.call(|connector, cx, output| connector.drain(cx, output));
+    let spans = (1..=20_000).flat_map(|id| [span("a", CLIENT, id), span("b", SERVER, id)]).collect();
+    test.process(payload(&context, spans));
+    assert!(test.connector.held_items() == 40_000, "a helper thread has it");
+    test.run();
+    assert_eq!((requests(&mut test), test.connector.held_items()), (counts(&[("a-b", 20_000)]), 0));
+}
+
+#[test]
 fn metrics_without_an_interval_are_passed_on_with_each_payload() {
     let context = TestContext::new();
     let mut test = service_graph(&context, "metrics_flush_interval: 0s");
