@@ -144,10 +144,9 @@ fn lines(body: &[u8]) -> Vec<String> {
                         format!("{head} {} {} {:?} {buckets:?}", shown(&p.attributes), p.count, p.sum)
                     })),
                     Data::ExponentialHistogram(data) => lines.extend(data.data_points.iter().map(|p| {
-                        let buckets = p.positive.as_ref().map(|positive| &positive.bucket_counts);
-                        let counts = buckets.filter(|counts| !counts.is_empty());
-                        let offset = counts.and(p.positive.as_ref().map(|positive| positive.offset));
-                        let numbers = (p.count, p.sum, p.min, p.max, p.zero_count, p.scale, offset, counts);
+                        let positive = p.positive.as_ref().filter(|positive| !positive.bucket_counts.is_empty());
+                        let buckets = positive.map(|positive| (positive.offset, &positive.bucket_counts));
+                        let numbers = (p.count, p.sum, p.min, p.max, p.zero_count, p.scale, buckets);
                         format!("{head} {} {numbers:?}", shown(&p.attributes))
                     })),
                     other => panic!("{other:?}"),
