@@ -184,8 +184,11 @@ impl GraphConnector {
     }
 
     fn finish(&mut self, finished: Finished<ServiceGraph>) {
-        self.counters.add(finished.output);
-        finished.ack.settle(Outcome::Delivered);
+        let Finished { payload, ack, output } = finished;
+        self.counters.add(output);
+        // Its charge ends before its sender is answered.
+        drop(payload);
+        ack.settle(Outcome::Delivered);
         // Without an interval, metrics are passed on with each payload.
         if self.is_draining || matches!(self.intervals, [None, ..]) {
             self.request_flush();
