@@ -68,12 +68,12 @@ impl ComponentType for FailoverFactory {
     fn create(&self, config: &FailoverConfig, context: &BuildContext<'_>) -> Result<Component, StartError> {
         let number = |id: &PipelineId| {
             let found = context.output_pipelines.iter().position(|fed| fed == id);
-            found.ok_or_else(|| StartError(format!("Error registering consumer: missing consumer: \"{id}\"")))
+            found.ok_or_else(|| StartError::Config(format!("Error registering consumer: missing consumer: \"{id}\"")))
         };
         let mut pipelines: Vec<Vec<usize>> = Vec::new();
         for level in &config.priority_levels {
             if level.is_empty() {
-                return Err(StartError("Error registering consumer: missing consumers".to_owned()));
+                return Err(StartError::Config("Error registering consumer: missing consumers".to_owned()));
             }
             pipelines.push(level.iter().map(number).collect::<Result<_, _>>()?);
         }

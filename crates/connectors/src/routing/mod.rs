@@ -65,7 +65,7 @@ fn compile_table(config: &RoutingConfig, context: &BuildContext<'_>) -> Result<T
         ids.iter()
             .map(|id| {
                 let found = context.output_pipelines.iter().position(|fed| fed == id);
-                found.ok_or_else(|| StartError(format!("pipeline not found: missing consumer: \"{id}\"")))
+                found.ok_or_else(|| StartError::Config(format!("pipeline not found: missing consumer: \"{id}\"")))
             })
             .collect()
     };
@@ -74,7 +74,7 @@ fn compile_table(config: &RoutingConfig, context: &BuildContext<'_>) -> Result<T
     }
     let mut identities = BTreeSet::new();
     for config in &config.table {
-        let mut route = config.compile().map_err(|error| StartError(error.message))?;
+        let mut route = config.compile().map_err(|error| StartError::Config(error.message))?;
         let pipelines = numbers(&config.pipelines)?;
         if !identities.insert(config.identity()) {
             let names: Vec<String> = config.pipelines.iter().map(ToString::to_string).collect();
