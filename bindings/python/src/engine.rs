@@ -15,6 +15,7 @@ use crate::data::{Input, Output, signal_of};
 use crate::errors::{self, ExceptionClass, from_embed_error};
 use crate::log::LogQueue;
 use crate::process::{ProcessOwned, duration, wait_until, without_gil};
+use crate::processor::Processor;
 
 /// Stands for no time limit: three years.
 const MAX_WAIT: Duration = Duration::from_secs(100_000_000);
@@ -170,6 +171,24 @@ impl Engine {
         };
         let output: Option<inproc::Output> = embedded.output(id);
         Ok(Output::new(id, output.ok_or_else(|| not_found("exporter", id, &ids))?))
+    }
+
+    /// The processor of that id, or the only one.
+    #[pyo3(signature = (id=None))]
+    fn processor(&self, id: Option<&str>) -> PyResult<Processor> {
+        let embedded = self.embedded.get()?;
+        let ids = embedded.processor_ids();
+        let id = match (id, ids.as_slice()) {
+            (Some(id), _) => id,
+            (None, [only]) => only.as_str(),
+            (None, many) if many.len() > 1 && !many.iter().any(|id| id == DEFAULT_ID) => {
+                let text = format!("there are several processors: {}; say which", many.join(", "));
+                return Err(errors::new_exception(ExceptionClass::Config, &text));
+            }
+            (None, _) => DEFAULT_ID,
+        };
+        let processor = embedded.processor(id);
+        Ok(Processor::new(id, processor.ok_or_else(|| not_found("processor", id, &ids))?))
     }
 }
 

@@ -15,6 +15,7 @@ mod engine;
 mod errors;
 mod log;
 mod process;
+mod processor;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -49,6 +50,8 @@ mod _otelcore {
     use super::log::LogQueue;
     #[pymodule_export]
     use super::process::{exiting, forked};
+    #[pymodule_export]
+    use super::processor::{Item, Payload, Processor};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

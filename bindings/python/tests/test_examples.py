@@ -182,6 +182,11 @@ def test_the_filter_keeps_health_checks_from_jaeger(jaeger: Jaeger, start: Start
     assert jaeger.operations("web") == ["GET /cart"] * 10
 
 
+def test_the_processor_drops_health_checks_and_sets_the_region() -> None:
+    result = subprocess.run([sys.executable, EXAMPLES / "processor.py"], capture_output=True, text=True, timeout=30)
+    assert (result.returncode, result.stdout) == (0, "False True\n"), result.stderr
+
+
 def test_the_asyncio_example_keeps_every_span() -> None:
     result = subprocess.run([sys.executable, EXAMPLES / "asyncio_app.py"], capture_output=True, text=True, timeout=30)
     assert (result.returncode, result.stdout) == (0, "100 spans of 100 were kept.\n"), result.stderr

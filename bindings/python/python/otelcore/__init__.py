@@ -17,7 +17,7 @@ from ._errors import (
     StartError,
     StateError,
 )
-from ._otelcore import Batch, Input, Output, __version__
+from ._otelcore import Batch, Input, Item, Output, Payload, Processor, __version__
 
 __all__ = [
     "Batch",
@@ -29,9 +29,12 @@ __all__ = [
     "ForkedError",
     "Input",
     "InvalidDataError",
+    "Item",
     "OtelcoreError",
     "Output",
     "OverloadedError",
+    "Payload",
+    "Processor",
     "StartError",
     "StateError",
     "__version__",

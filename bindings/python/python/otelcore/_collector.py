@@ -7,15 +7,17 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
 from . import _config, _otelcore
 from ._config import Config
-from ._errors import OtelcoreError, StateError
+from ._errors import OtelcoreError, OverloadedError, StateError
 from ._log import Drain, Log, logger_of
-from ._otelcore import Input, Output
+from ._otelcore import Input, Output, Payload, Processor
 
 EXIT_TIMEOUT = 5.0
 """Seconds that all collectors together have when the interpreter exits."""
@@ -33,6 +35,7 @@ class Collector:
     def __init__(self, config: Config, *, log: Log = None) -> None:
         self._yaml, self._name = _config.read(config)
         self._logger = logger_of(log)
+        self._functions: dict[str | None, Callable[[Payload], None]] = {}
         self._make()
 
     def _make(self) -> None:
@@ -51,6 +54,7 @@ class Collector:
             self._make()
         if self._drain is not None and self._engine.state() == "created":
             self._drain.start()
+        processors = [(self._engine.processor(name), function) for name, function in self._functions.items()]
         _running.add(self)
         _end_with_this_process()
         try:
@@ -60,6 +64,9 @@ class Collector:
         except BaseException:
             self._ended()
             raise
+        for processor, function in processors:
+            # A daemon: a function that never returns must not keep the interpreter from its exit.
+            threading.Thread(target=_run, args=(processor, function), name=f"otelcore {processor.id}", daemon=True).start()
         return self
 
     def flush(self, timeout: float | None = 30.0) -> None:
@@ -114,6 +121,27 @@ class Collector:
         """The output of an `inproc` exporter, by the exporter's id in the configuration, or the only one."""
         return self._engine.output(name)
 
+    def processor(self, name: str | None = None) -> Processor:
+        """The program's side of the `inproc` processors of an id in the configuration, or of the only one: for payloads that
+        the program takes itself. Ask for it before the start; who asks for it has to process what it gets."""
+        return self._engine.processor(name)
+
+    def process(self, function: Callable[[Payload], None], name: str | None = None) -> None:
+        """Has `function` called for each payload of an `inproc` processor, one after another, in a thread of its own that
+        `start()` starts. `name` is the processor's id in the configuration, or that of the only one.
+
+        The payload is passed on as it is when the function returns, unless the function has finished it. Where it raises
+        `OverloadedError` the payload is refused, and its sender may send it again; at any other exception it is refused for
+        good, and reported. A call that takes longer than the processor's `timeout`: the payload is refused, its sender may
+        send it again, and what the call does later is ignored. The collector never waits for Python.
+
+        Raises `ConfigError` where the configuration has no such processor, and `StateError` after the start.
+        """
+        self._engine.processor(name)
+        if self._engine.state() != "created":
+            raise StateError("give a processor its function before the start")
+        self._functions[name] = function
+
     def __enter__(self) -> Collector:
         return self.start()
 
@@ -129,6 +157,19 @@ class Collector:
 
     def __repr__(self) -> str:
         return f"<otelcore.Collector {self._name}, {self.state}>"
+
+
+def _run(processor: Processor, function: Callable[[Payload], None]) -> None:
+    """Calls a function for each payload, until the collector has ended."""
+    for payload in processor:
+        try:
+            function(payload)
+        except OverloadedError as overloaded:
+            payload.reject(retry_after=overloaded.retry_after)
+        except BaseException as error:
+            payload.reject(retryable=False, reason=f"{type(error).__name__}: {error}")
+        else:
+            payload.pass_on()
 
 
 _running: set[Collector] = set()

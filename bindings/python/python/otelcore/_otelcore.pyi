@@ -1,12 +1,27 @@
-"""The native half. `Batch`, `Input` and `Output` are public as `otelcore.Batch` and so on; the rest is private."""
+"""The native half. `Batch`, `Input`, `Output`, `Processor`, `Payload` and `Item` are public as `otelcore.Batch` and so on; the
+rest is private."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal, final
 
 from typing_extensions import Buffer, Self
 
-__all__ = ["Batch", "Driven", "Engine", "Input", "LogQueue", "Output", "__version__", "command", "exiting", "forked"]
+__all__ = [
+    "Batch",
+    "Driven",
+    "Engine",
+    "Input",
+    "Item",
+    "LogQueue",
+    "Output",
+    "Payload",
+    "Processor",
+    "__version__",
+    "command",
+    "exiting",
+    "forked",
+]
 
 __version__: str
 
@@ -72,6 +87,72 @@ class Batch:
     ) -> None: ...
 
 @final
+class Processor:
+    """The program's side of the `inproc` processors of one id. Any thread may use it; threads share its payloads.
+
+    Iterating waits for payloads, and ends with the collector.
+    """
+
+    @property
+    def id(self) -> str:
+        """The processor's id."""
+    def next(self, timeout: float | None = None) -> Payload | None:
+        """The next payload, or `None` when the time is over. Raises `ClosedError` at the collector's end."""
+    def __iter__(self) -> Iterator[Payload]: ...
+    def __next__(self) -> Payload: ...
+
+@final
+class Payload:
+    """A request on its way through a pipeline. One that is dropped unfinished is refused, and its sender may send it again.
+
+    One that is not finished within the processor's `timeout` is refused in the same way, and what is said of it later is
+    ignored.
+    """
+
+    @property
+    def signal(self) -> Literal["traces", "metrics", "logs"]:
+        """What it carries."""
+    @property
+    def data(self) -> bytes:
+        """The `Export*ServiceRequest` in protobuf, as it is now."""
+    @property
+    def metadata(self) -> dict[str, list[str]]:
+        """The headers of the request that brought it, by name in lower case, if the receiver keeps them."""
+    def replace(self, otlp: Buffer) -> None:
+        """Replaces the request by another one of the same signal. At `InvalidDataError` it is as it was."""
+    def edit(self, visit: Callable[[Item], bool | Literal["skip"] | None]) -> None:
+        """Calls `visit` for each resource, scope, span, event, link, metric, point and log record, from the outside to the
+        inside. It may change the item, and returns `True` or `None` to keep it, `False` to drop it with what it contains, or
+        `"skip"` to keep what it contains as it is.
+
+        What it raises ends the edit; what was changed before stays changed."""
+    def pass_on(self) -> None:
+        """Passes it on as it is now; without any item it is dropped. The first result counts."""
+    def drop(self) -> None:
+        """Drops it: its sender takes it as delivered. The first result counts."""
+    def reject(self, retryable: bool = True, reason: str = "", retry_after: float | None = None) -> None:
+        """Refuses it: its sender may send it again, no sooner than after `retry_after` seconds; or, where it is not
+        retryable, never, and it is reported with the reason. The first result counts."""
+
+@final
+class Item:
+    """An item of a payload in `Payload.edit`. What is changed in it takes effect when the function returns."""
+
+    @property
+    def kind(self) -> Literal["resource", "scope", "span", "event", "link", "metric", "point", "log"]:
+        """What it is."""
+    name: str | None
+    """The name of a scope, span, event or metric, and the event name of a log record; `None` for others."""
+    body: Any
+    """The body of a log record; `None` for others."""
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Its attributes: texts, numbers, booleans, `bytes`, lists and maps. Empty for a metric; its points have them."""
+    @property
+    def resource(self) -> dict[str, Any]:
+        """The attributes of its resource, to be read."""
+
+@final
 class Engine:
     def __new__(cls, yaml: str, name: str, log: LogQueue | None) -> Self: ...
     def start(self) -> None: ...
@@ -88,6 +169,7 @@ class Engine:
     def component_statuses(self) -> str: ...
     def input(self, id: str | None = None, signal: str | None = None) -> Input: ...
     def output(self, id: str | None = None) -> Output: ...
+    def processor(self, id: str | None = None) -> Processor: ...
 
 @final
 class Driven:
