@@ -98,7 +98,7 @@ pub(crate) fn client_config(endpoint: &str, coding: &str) -> Result<Rc<GrpcChann
 /// The method that takes a signal's requests.
 pub(crate) fn export_path(signal: &str) -> PathAndQuery {
     PathAndQuery::from_static(match signal {
-        "traces" => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+        "traces" | telemetry::SERIES => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
         _ => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
     })
 }

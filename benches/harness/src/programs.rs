@@ -218,6 +218,17 @@ pub(crate) fn nop(ports: BenchPorts) -> Vec<Program> {
     ours_and_go(collector_config(ports, OtlpProtocol::Grpc, "", "nop", "traces", ""), "0.155")
 }
 
+/// OTLP over gRPC to `span_metrics` with four dimensions, whose metrics are dropped.
+pub(crate) fn span_metrics(ports: BenchPorts) -> Vec<Program> {
+    let port = ports.otlp;
+    ours_and_go(
+        format!(
+            "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: \"127.0.0.1:{port}\"}}}}}}}}\nexporters: {{nop: }}\nconnectors:\n  span_metrics:\n    dimensions: [{{name: http.request.method}}, {{name: http.route}}, {{name: app.user.tier}}, {{name: client.address}}]\n    metrics_flush_interval: 15s\nservice:\n  telemetry: {{metrics: {{level: none}}, logs: {{level: error}}}}\n  pipelines:\n    traces: {{receivers: [otlp], exporters: [span_metrics]}}\n    metrics: {{receivers: [span_metrics], exporters: [nop]}}\n"
+        ),
+        "0.155",
+    )
+}
+
 /// OTLP to OTLP, with the same protocol in and out.
 pub(crate) fn forward(ports: BenchPorts, f: &ForwardingRow) -> Vec<Program> {
     let ForwardingRow { protocol: wire, coding, batch } = *f;

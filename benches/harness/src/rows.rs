@@ -1,7 +1,7 @@
 //! The rows: the load of each, its programs, and what they are compared with.
 
 use crate::programs::{self, BenchPorts, Program};
-use crate::{run, table};
+use crate::{run, table, telemetry};
 
 /// The protocol that carries OTLP.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,11 @@ fn jaeger_row(ports: BenchPorts, name: &'static str, items: u32, requests: u64, 
 }
 
 fn row_without_sink(name: &'static str, signal: &'static str, programs: Vec<Program>, bar: &'static str) -> BenchRow {
-    let what = if signal == "metrics" { "OTLP -> Prometheus, known series" } else { "OTLP -> nop" };
+    let what = match signal {
+        "metrics" => "OTLP -> Prometheus, known series",
+        telemetry::SERIES => "OTLP -> span_metrics, four dimensions, 10,000 series",
+        _ => "OTLP -> nop",
+    };
     let load = RowLoad::Requests {
         wire: OtlpProtocol::Grpc,
         coding: "none",
@@ -131,6 +135,12 @@ fn rows(ports: BenchPorts) -> Vec<BenchRow> {
         jaeger("jaeger-10", 10, 40_000, ""),
         row_without_sink("prometheus-100", "metrics", programs::prometheus(ports), "a sixth of the CPU"),
         row_without_sink("nop-100", "traces", programs::nop(ports), ""),
+        row_without_sink(
+            "span_metrics",
+            telemetry::SERIES,
+            programs::span_metrics(ports),
+            "0.85 of the ratio of `nop-100`",
+        ),
         forward("forward-grpc-none", Grpc, "none", false, ""),
         forward("forward-grpc-none-batch", Grpc, "none", true, "2.2 times the relay, a tenth of Go's CPU"),
         forward("forward-grpc-gzip", Grpc, "gzip", false, "1.15 times the calls alone, no more bytes than Go"),

@@ -20,10 +20,15 @@ fn resource() -> Vec<u8> {
     resource
 }
 
+/// The load of traces with many different spans.
+pub(crate) const SERIES: &str = "series";
+
 /// Several different bodies of the same kind, so that a coding can't reuse one body for the next.
 pub(crate) fn bodies(signal: &str, items: u32) -> Vec<Vec<u8>> {
     match signal {
         "traces" => (0..16).map(|round| traces(items, round)).collect(),
+        // With the clients' addresses as a dimension, as many series as there are spans in all bodies.
+        SERIES => (0..100).map(|round| traces(items, round)).collect(),
         _ => (0..64).map(|round| metrics(items, round)).collect(),
     }
 }

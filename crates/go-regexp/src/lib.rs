@@ -4,15 +4,19 @@
 //! ASCII, `\Q..\E` quotes, `[a&&b]` is a set of characters, `{` may be literal. A pattern is parsed here by Go's rules
 //! and written anew for the `regex` crate, so that a pattern means the same, and its errors are Go's.
 //!
+//! [`Glob`] is the language of globs that components of the Go collector use.
+//!
 //! Never backtracks: a match takes time linear in the text. Performs no IO.
 #![forbid(unsafe_code)]
 
+mod glob;
 mod template;
 mod translate;
 
 use std::fmt;
 use std::ops::Range;
 
+pub use glob::Glob;
 pub use regex::bytes::CaptureLocations;
 use regex::bytes::{Match, Regex, RegexBuilder};
 

@@ -43,6 +43,7 @@ built_in_types! {
     "connector-round-robin": otelcore_connectors::RoundRobinFactory;
     "connector-routing": otelcore_connectors::RoutingFactory;
     "connector-service-graph": otelcore_connectors::ServiceGraphFactory;
+    "connector-span-metrics": otelcore_connector_span_metrics::SpanMetricsFactory;
     "exporter-debug": otelcore_exporter_debug::DebugFactory;
     "exporter-debug": otelcore_exporter_debug::LoggingFactory;
     "exporter-file": otelcore_exporter_file::FileExporterFactory;

@@ -21,6 +21,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("processor-batch", &["pipeline", "pdata", "config"]),
     ("processor-tail-sampling", &["pipeline", "pdata", "config", "ottl", "go-regexp"]),
     ("processors", &["pipeline", "pdata", "config", "go-number", "go-regexp", "ottl"]),
+    ("connector-span-metrics", &["pipeline", "pdata", "config", "go-regexp"]),
     ("connectors", &["pipeline", "pdata", "config", "ottl"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("processor-resource-detection", &["net", "pipeline", "http", "pdata", "config", "go-regexp"]),

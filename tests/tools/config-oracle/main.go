@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/countconnector"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/connector/spanmetricsconnector"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/prometheusexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/basicauthextension"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
@@ -69,6 +71,8 @@ var components = []component{
 	{"processors/groupbytrace", contrib + "processor/groupbytraceprocessor", groupbytraceprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/redaction", contrib + "processor/redactionprocessor", redactionprocessor.NewFactory().CreateDefaultConfig()},
 	{"processors/transform", contrib + "processor/transformprocessor", transformprocessor.NewFactory().CreateDefaultConfig()},
+	{"connectors/count", contrib + "connector/countconnector", countconnector.NewFactory().CreateDefaultConfig()},
+	{"connectors/span_metrics", contrib + "connector/spanmetricsconnector", spanmetricsconnector.NewFactory().CreateDefaultConfig()},
 	{"exporters/debug", core + "exporter/debugexporter", debugexporter.NewFactory().CreateDefaultConfig()},
 	{"exporters/otlp_grpc", core + "exporter/otlpexporter", otlpexporter.NewFactory().CreateDefaultConfig()},
 	{"exporters/otlp_http", core + "exporter/otlphttpexporter", otlphttpexporter.NewFactory().CreateDefaultConfig()},

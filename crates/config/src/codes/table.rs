@@ -225,10 +225,10 @@ pub const CODES: &[Code] = &[
     Code {
         id: "OC303",
         title: "data could not be passed on",
-        meaning: "What comes after a processor that collects data (`batch`, `groupbytrace`, `tail_sampling`) has refused it.",
+        meaning: "What comes after a component that collects data (`batch`, `groupbytrace`, `tail_sampling`, `span_metrics`) has refused it.",
         causes: &["a full sending queue", "a memory limiter after the processor"],
         remedy: "see the field `error`; enlarge the queue of the exporter.",
-        messages: &["Sender failed", "consume failed", "Error sending spans to destination"],
+        messages: &["Sender failed", "consume failed", "Error sending spans to destination", "Failed ConsumeMetrics"],
     },
     Code {
         id: "OC304",
@@ -328,6 +328,17 @@ pub const CODES: &[Code] = &[
         causes: &["a function that does not fit the type of the value"],
         remedy: "see the fields `statement` and `error`; add a condition to the statement.",
         messages: &["failed to evaluate a statement; further failures of it are only counted"],
+    },
+    Code {
+        id: "OC316",
+        title: "spans are not counted",
+        meaning: "`span_metrics` makes no metrics of some spans: those of resources without `service.name`, as in the Go collector, or those of a payload with which its work has ended in an error.",
+        causes: &["a program whose SDK has no name of the service", "an error of the collector"],
+        remedy: "set `OTEL_SERVICE_NAME` where the spans come from, or `service.name` with the processor `resource`.",
+        messages: &[
+            "Spans of a resource without service.name are not counted",
+            "Counts of spans are lost with a payload that could not be read",
+        ],
     },
     Code {
         id: "OC401",

@@ -50,7 +50,7 @@ const EXTENSIONS: &str = "
 ";
 
 const CONNECTORS: &str = "
-    count datadog exceptions forward grafanacloud metricsaslogs otlpjson signaltometrics slowsql spanmetrics sum
+    count datadog exceptions forward grafanacloud metricsaslogs otlpjson signaltometrics slowsql sum
 ";
 
 /// Whether a type that is not built in is one that the Go collector has.
@@ -177,7 +177,7 @@ mod tests {
         }
         assert!(!is_known_type(ComponentKind::Receiver, "oltp"));
         let is_connector = |id| is_known_type(ComponentKind::Connector, id);
-        assert!(is_connector("span_metrics") && is_connector("forward") && !is_connector("spanmetric"));
+        assert!(is_connector("signal_to_metrics") && is_connector("forward") && !is_connector("exception"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use otelcore_http::grpc::CallId;
 use otelcore_http::grpc::server::{CallHead, GrpcServerConn, GrpcServerConnConfig, IncomingCall, unknown_service};
@@ -71,6 +72,8 @@ pub(crate) struct BackendState {
     /// Whether whole OTLP requests are kept, in `otlp_requests`.
     pub(crate) keeps_otlp_requests: bool,
     pub(crate) otlp_requests: Vec<ExportTraceServiceRequest>,
+    /// The requests of metrics that were accepted.
+    pub(crate) metrics_requests: Vec<ExportMetricsServiceRequest>,
     /// The longest message that it accepts from its next start on; 4 MiB by default.
     pub(crate) max_message: Option<u32>,
 }
@@ -122,6 +125,7 @@ impl Admission<CallHead> for AcceptAll {
         match path {
             "/jaeger.api_v2.CollectorService/PostSpans" => Ok(0),
             "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Ok(1),
+            "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Ok(2),
             _ => Err(unknown_service(path)),
         }
     }
@@ -145,6 +149,11 @@ impl Backend {
         let ids: Vec<Vec<u8>> = if call.head.method == 0 {
             let spans = PostSpansRequest::decode(call.message).unwrap().batch.unwrap_or_default().spans;
             spans.into_iter().map(|s| s.span_id).collect()
+        } else if call.head.method == 2 {
+            if refusal.is_none() {
+                state.metrics_requests.push(ExportMetricsServiceRequest::decode(call.message).unwrap());
+            }
+            Vec::new()
         } else {
             let request = ExportTraceServiceRequest::decode(call.message).unwrap();
             if state.keeps_otlp_requests {

@@ -13,6 +13,7 @@ mod fixture;
 mod forwarding;
 mod headers;
 mod limits;
+mod metric_connectors;
 mod processors;
 mod reload;
 mod routing;

@@ -11,7 +11,6 @@ mod editors;
 mod encodings;
 mod entries;
 mod format;
-mod glob;
 mod grok;
 mod hash;
 mod json;

@@ -1,13 +1,12 @@
 //! Editors that replace what matches a pattern, and converters with patterns.
 
-use otelcore_go_regexp::{GoRegexp, Template};
+use otelcore_go_regexp::{Glob, GoRegexp, Template};
 use otelcore_pdata::Value as Tree;
 
 use super::common::{Pattern, error, invalid_pattern, optional, required, text};
 use super::editors::{DynamicPattern, map_of};
 use super::entries::{Entries, string_tree};
 use super::format::sprintf;
-use super::glob::Glob;
 use crate::contexts::Change;
 use crate::error::{BuildError, EvalError};
 use crate::evaluate::{Evaluation, Execution, Expression, FunctionArgument, PathExpression};
@@ -319,7 +318,7 @@ impl DynamicGlob {
     fn new(function: &str, arguments: &mut Arguments, index: usize) -> Result<Self, BuildError> {
         let expression = arguments.expression(index)?;
         let compiled = match expression.literal() {
-            Some(Value::String(pattern)) => match Glob::compile(pattern) {
+            Some(Value::String(pattern)) => match Glob::compile(pattern, None) {
                 Ok(glob) => Some(glob),
                 Err(reason) => return Err(BuildError::new(invalid_pattern(function, pattern, reason))),
             },
@@ -337,7 +336,7 @@ impl DynamicGlob {
             return with(glob);
         }
         let pattern = self.expression.string(evaluation)?;
-        match Glob::compile(&pattern) {
+        match Glob::compile(&pattern, None) {
             Ok(glob) => with(&glob),
             // Both editors have this name in Go's sentence.
             Err(reason) => Err(error(invalid_pattern("replace_all_matches", &pattern, reason))),
@@ -425,7 +424,7 @@ impl Editor for ReplaceAllMatches {
             return replace(glob, execution);
         }
         let pattern = self.glob.expression.string(&view)?.into_owned();
-        match Glob::compile(&pattern) {
+        match Glob::compile(&pattern, None) {
             Ok(glob) => replace(&glob, execution),
             Err(reason) => Err(error(invalid_pattern("replace_all_matches", &pattern, reason))),
         }

@@ -193,6 +193,14 @@ impl Sim {
         node.end_if_closed(now);
     }
 
+    /// Makes the graph of a node pass on what it holds back.
+    pub fn flush(&mut self, node: NodeId) {
+        let node = &mut self.nodes[node.0];
+        if let Some(graph) = node.graph.as_mut() {
+            graph.flush(&mut node.world);
+        }
+    }
+
     /// What was not delivered when a shutdown ended; `None` before that.
     #[must_use]
     pub fn undelivered(&self, node: NodeId) -> Option<&UndeliveredItems> {

@@ -1,32 +1,34 @@
-//! Globs: `*` and `**` match any text, `?` one character, `[a-z]`, `[!a-z]` and `[abc]` one of a set, `{a,b}` one of several
-//! globs; a backslash makes the next character stand for itself.
+//! Globs: `*` matches any text without a separator, `**` any text, `?` one character that is no separator, `[a-z]`, `[!a-z]`
+//! and `[abc]` one of a set, `{a,b}` one of several globs; a backslash makes the next character stand for itself.
 
-use otelcore_go_regexp::GoRegexp;
+use crate::GoRegexp;
 
 /// A compiled glob. It matches a whole text, in time linear in it.
-pub(super) struct Glob {
+#[derive(Clone, Debug)]
+pub struct Glob {
     regexp: GoRegexp,
 }
 
 impl Glob {
-    /// Compiles a glob.
+    /// Compiles a glob. Without a separator `*` and `?` match every character.
     ///
     /// # Errors
     /// The sentence of Go.
-    pub(super) fn compile(pattern: &[u8]) -> Result<Self, String> {
+    pub fn compile(pattern: &[u8], separator: Option<char>) -> Result<Self, String> {
         let Ok(pattern) = std::str::from_utf8(pattern) else { return Err("could not read rune".to_owned()) };
         if pattern.contains('\u{fffd}') {
             return Err("could not read rune".to_owned());
         }
         // A character with the number zero ends a glob.
         let pattern = pattern.split('\0').next().unwrap_or_default();
-        let regexp = translate(pattern)?;
+        let regexp = translate(pattern, separator)?;
         let regexp = GoRegexp::compile(&regexp).map_err(|error| error.to_string())?;
         Ok(Self { regexp })
     }
 
     /// Whether it matches the whole text.
-    pub(super) fn is_match(&self, text: &[u8]) -> bool {
+    #[must_use]
+    pub fn is_match(&self, text: &[u8]) -> bool {
         self.regexp.is_match(text)
     }
 }
@@ -36,16 +38,25 @@ fn put_literal(out: &mut String, c: char) {
 }
 
 /// The glob as a regular expression.
-fn translate(pattern: &str) -> Result<String, String> {
+fn translate(pattern: &str, separator: Option<char>) -> Result<String, String> {
+    let one = separator.map_or_else(
+        || ".".to_owned(),
+        |separator| {
+            let mut set = "[^".to_owned();
+            put_literal(&mut set, separator);
+            set + "]"
+        },
+    );
     let mut out = String::from(r"(?s)\A(?:");
     let (mut chars, mut groups) = (pattern.chars().peekable(), 0_usize);
     while let Some(c) = chars.next() {
         match c {
+            '*' if chars.next_if_eq(&'*').is_some() => out.push_str(".*"),
             '*' => {
-                chars.next_if_eq(&'*');
-                out.push_str(".*");
+                out.push_str(&one);
+                out.push('*');
             }
-            '?' => out.push('.'),
+            '?' => out.push_str(&one),
             '[' => put_set(&mut out, &mut chars)?,
             '{' => {
                 groups += 1;
@@ -134,8 +145,26 @@ mod tests {
             ("[]", "", Err("could not parse range")),
             ("[c-a]", "", Err("hi character 'a' should be greater than lo 'c'")),
         ] {
-            let found = Glob::compile(pattern.as_bytes()).map(|glob| glob.is_match(text.as_bytes()));
+            let found = Glob::compile(pattern.as_bytes(), None).map(|glob| glob.is_match(text.as_bytes()));
             assert_eq!(found, expected.map_err(str::to_owned), "{pattern}");
+        }
+    }
+
+    /// The answers are those of the Go collector.
+    #[test]
+    fn star_with_a_separator_does_not_match_it() {
+        for (pattern, text, expected) in [
+            ("k8s.*.name", "k8s.pod.name", true),
+            ("k8s.*.name", "k8s.pod.label.name", false),
+            ("db.**.name", "db.a.b.name", true),
+            ("db.**", "db.", true),
+            ("a?b", "a.b", false),
+            ("a?b", "axb", true),
+            ("a[!x]b", "a.b", true),
+            ("{a.*,b}", "a.x", true),
+        ] {
+            let glob = Glob::compile(pattern.as_bytes(), Some('.')).unwrap();
+            assert_eq!(glob.is_match(text.as_bytes()), expected, "{pattern} {text}");
         }
     }
 }
