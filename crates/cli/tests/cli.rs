@@ -83,7 +83,7 @@ service:
         ("'send_batch_size' expected type 'uint32', got unconvertible type 'string'", "9:22"),
         ("'processors' unknown type: \"batsch\" for id: \"batsch\"", "10:3"),
         ("TLS 1.0 is not supported", "13:"),
-        ("'connectors' unknown type: \"forwad\" for id: \"forwad\" (valid values: [forward])", "17:3"),
+        ("'connectors' unknown type: \"forwad\" for id: \"forwad\" (valid values: [", "17:3"),
         ("service::extensions: references extension \"health_check\" which is not configured", "19:16"),
         ("service::pipelines::traces: references exporter \"jager\" which is not configured", "24:19"),
         ("failed to create \"prometheus\" exporter for data type \"traces\": telemetry type is not supported", "24:26"),

@@ -38,12 +38,14 @@ macro_rules! built_in_types {
 }
 
 built_in_types! {
+    "connector-count": otelcore_connectors::CountFactory;
     "connector-failover": otelcore_connectors::FailoverFactory;
     "connector-forward": otelcore_connectors::ForwardFactory;
     "connector-round-robin": otelcore_connectors::RoundRobinFactory;
     "connector-routing": otelcore_connectors::RoutingFactory;
     "connector-service-graph": otelcore_connectors::ServiceGraphFactory;
     "connector-span-metrics": otelcore_connector_span_metrics::SpanMetricsFactory;
+    "connector-sum": otelcore_connectors::SumFactory;
     "exporter-debug": otelcore_exporter_debug::DebugFactory;
     "exporter-debug": otelcore_exporter_debug::LoggingFactory;
     "exporter-file": otelcore_exporter_file::FileExporterFactory;

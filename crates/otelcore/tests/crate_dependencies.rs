@@ -22,7 +22,7 @@ const ALLOWED_DEPENDENCIES: &[(&str, &[&str])] = &[
     ("processor-tail-sampling", &["pipeline", "pdata", "config", "ottl", "go-regexp"]),
     ("processors", &["pipeline", "pdata", "config", "go-number", "go-regexp", "ottl"]),
     ("connector-span-metrics", &["pipeline", "pdata", "config", "go-regexp"]),
-    ("connectors", &["pipeline", "pdata", "config", "ottl"]),
+    ("connectors", &["pipeline", "pdata", "config", "go-number", "ottl"]),
     ("processor-memory-limiter", &["pipeline", "pdata", "config"]),
     ("processor-resource-detection", &["net", "pipeline", "http", "pdata", "config", "go-regexp"]),
     ("receiver-otlp", COMPONENT_DEPENDENCIES),

@@ -233,10 +233,10 @@ fn contrib_components_are_reported_as_not_supported_yet() {
         }
     }
     let (_, output) =
-        validate("receivers: {nop: }\nexporters: {nop: }\nconnectors: {exception: , spanmetric: , count: }", &[]);
+        validate("receivers: {nop: }\nexporters: {nop: }\nconnectors: {exception: , spanmetric: , datadog: }", &[]);
     assert!(output.contains("did you mean `exceptions`, which is not supported yet?"), "{output}");
     assert!(output.contains("did you mean `span_metrics`?"), "{output}");
-    assert!(output.contains("the connector `count` is not supported yet; leave it out here"), "{output}");
+    assert!(output.contains("the connector `datadog` is not supported yet; leave it out here"), "{output}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ const EXTENSIONS: &str = "
 ";
 
 const CONNECTORS: &str = "
-    count datadog exceptions forward grafanacloud metricsaslogs otlpjson signaltometrics slowsql sum
+    datadog exceptions forward grafanacloud metricsaslogs otlpjson signaltometrics slowsql
 ";
 
 /// Whether a type that is not built in is one that the Go collector has.

@@ -141,3 +141,21 @@ fn flush_exports_the_counts_of_everything_that_is_acknowledged() {
         assert_eq!((fixture.held_items(), fixture.held_bytes()), (0, 0), "seed {seed}");
     }
 }
+
+#[test]
+fn count_and_sum_agree_with_what_was_sent_through_a_reload() {
+    for seed in seeds().take(6) {
+        let connectors = "{count: , sum: {spans: {spans.sum: {source_attribute: missing}}}}";
+        let mut fixture = start(seed, connectors, "count, sum");
+        fixture.sim.run_for(1500 * MS);
+        fixture.sim.close(fixture.collector, 25 * SEC);
+        fixture.sim.run_for(10 * SEC);
+        let (graph, _) = collector_graph(&yaml(connectors, "count, sum"));
+        fixture.sim.restart(fixture.collector, graph).unwrap();
+        fixture.sim.run_for(40 * SEC);
+        let counted = total(&fixture, "trace.span.count", true);
+        assert_eq!(counted, fixture.acknowledged().len() as u64, "seed {seed}");
+        assert_eq!(total(&fixture, "spans.sum", true), 0, "seed {seed}");
+        assert_eq!((fixture.held_items(), fixture.held_bytes()), (0, 0), "seed {seed}");
+    }
+}

@@ -17,7 +17,9 @@ mod json;
 mod lists;
 mod network;
 mod parse;
+mod point_attributes;
 mod replace;
+mod root_span;
 mod set;
 mod severity;
 mod strings;
@@ -31,6 +33,13 @@ mod xml_tree;
 mod xpath;
 
 use crate::function::Function;
+
+/// What conditions on spans may call beside the standard converters.
+pub const SPAN_CONDITIONS: &[Function] = &[root_span::IS_ROOT_SPAN];
+
+/// What conditions on metrics may call beside the standard converters.
+pub const METRIC_CONDITIONS: &[Function] =
+    &[point_attributes::HAS_ATTR_ON_DATAPOINT, point_attributes::HAS_ATTR_KEY_ON_DATAPOINT];
 
 /// The functions that every context has.
 pub const STANDARD: &[Function] = &[

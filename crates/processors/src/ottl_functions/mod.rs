@@ -6,19 +6,10 @@ mod logs;
 mod metric_statements;
 #[cfg(feature = "transform")]
 mod metrics;
-mod point_attributes;
 #[cfg(feature = "transform")]
 mod semconv_span_name;
-mod spans;
 
 use otelcore_ottl::Function;
-
-/// What conditions on spans may call.
-pub(crate) const SPAN_CONDITIONS: &[Function] = &[spans::IS_ROOT_SPAN];
-
-/// What conditions on metrics may call.
-pub(crate) const METRIC_CONDITIONS: &[Function] =
-    &[point_attributes::HAS_ATTR_ON_DATAPOINT, point_attributes::HAS_ATTR_KEY_ON_DATAPOINT];
 
 /// What statements on spans may call.
 #[cfg(feature = "transform")]

@@ -84,8 +84,8 @@ pub(crate) fn condition_functions() -> &'static ContextFunctions {
     static FUNCTIONS: LazyLock<ContextFunctions> = LazyLock::new(|| {
         let standard = Functions::standard_converters();
         ContextFunctions {
-            span: standard.clone().with(ottl_functions::SPAN_CONDITIONS),
-            metric: standard.clone().with(ottl_functions::METRIC_CONDITIONS),
+            span: standard.clone().with(otelcore_ottl::functions::SPAN_CONDITIONS),
+            metric: standard.clone().with(otelcore_ottl::functions::METRIC_CONDITIONS),
             data_point: standard.clone(),
             log: standard.clone(),
             others: standard,
@@ -100,7 +100,10 @@ pub(crate) fn statement_functions() -> &'static ContextFunctions {
     static FUNCTIONS: LazyLock<ContextFunctions> = LazyLock::new(|| {
         let standard = Functions::standard();
         ContextFunctions {
-            span: standard.clone().with(ottl_functions::SPAN_CONDITIONS).with(ottl_functions::SPAN_STATEMENTS),
+            span: standard
+                .clone()
+                .with(otelcore_ottl::functions::SPAN_CONDITIONS)
+                .with(ottl_functions::SPAN_STATEMENTS),
             metric: standard.clone().with(ottl_functions::METRIC_STATEMENTS),
             data_point: standard.clone().with(ottl_functions::DATA_POINT_STATEMENTS),
             log: standard.clone().with(ottl_functions::LOG_STATEMENTS),

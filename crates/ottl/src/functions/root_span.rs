@@ -1,7 +1,7 @@
 //! `IsRootSpan`.
 
-use otelcore_ottl::contexts::{Field, SpanField};
-use otelcore_ottl::{Callable, Converter, EvalError, Evaluation, Function, Value};
+use crate::contexts::{Field, SpanField};
+use crate::{Callable, Converter, EvalError, Evaluation, Function, Value};
 
 /// Whether the span has no parent.
 pub(super) const IS_ROOT_SPAN: Function =

@@ -1,7 +1,7 @@
 //! `HasAttrOnDatapoint` and `HasAttrKeyOnDatapoint`: attributes of the points of a metric, in conditions on the metric.
 
-use otelcore_ottl::contexts::{Field, MetricField};
-use otelcore_ottl::{
+use crate::contexts::{Field, MetricField};
+use crate::{
     Arguments, BuildError, Callable, Converter, EvalError, Evaluation, Function, MessageKind, Parameter, ParameterKind,
     Value,
 };
