@@ -53,6 +53,8 @@ pub(crate) struct Shape {
     pub(crate) parts: usize,
     /// Names, keys and values differ from item to item.
     pub(crate) different: bool,
+    /// Each span is of a trace of its own; without, all are of the same one.
+    pub(crate) traces: bool,
 }
 
 const ALL: usize = usize::MAX;
@@ -69,6 +71,7 @@ const PLAIN: Shape = Shape {
     depth: 0,
     parts: 0,
     different: false,
+    traces: false,
 };
 
 /// The shapes that a search begins with.
@@ -88,7 +91,10 @@ pub(crate) fn shapes(signal: Signal) -> Vec<Shape> {
         Shape { name: "resources with one item", items: 1, resource: (4, 8), different: true, ..plain },
     ];
     match signal {
-        Signal::Traces => shapes.push(Shape { name: "many events", parts: 10_000, ..plain }),
+        Signal::Traces => shapes.extend([
+            Shape { name: "many events", parts: 10_000, ..plain },
+            Shape { name: "many traces", traces: true, attributes: (2, 8, 8), ..plain },
+        ]),
         Signal::Logs => {}
         Signal::Metrics => {
             let labels = Shape { attributes: (1, 4, 6), different: true, ..plain };
@@ -291,6 +297,10 @@ impl Writer {
         if self.shape.signal == Signal::Logs {
             self.attributes(&mut item, 6, bytes);
         } else {
+            if self.shape.traces {
+                self.serial += 1;
+                put_bytes_field(&mut item, 1, &u128::from(self.serial).to_be_bytes());
+            }
             self.attributes(&mut item, 9, bytes);
             for part in 0..self.shape.parts {
                 if item.len() + 4 > bytes {

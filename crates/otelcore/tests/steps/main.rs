@@ -188,8 +188,8 @@ impl Scenario {
             sim.run_while(sim.now() + Duration::from_secs(600), || is_running(&page_result));
             result = result.and_then(|_| page_result.take().unwrap_or_else(|| Err("no page".to_owned())));
         }
-        // Work after the response belongs to the request too.
-        sim.run_for(Duration::from_secs(1));
+        // Work after the response belongs to the request too, such as the decisions of `tail_sampling`.
+        sim.run_for(Duration::from_secs(4));
         RunResult { work: sim.take_computed_units(collector), result }
     }
 }
@@ -346,6 +346,62 @@ fn batch_processor_pieces_are_bounded() {
 fn batch_processor_without_maximum_is_bounded() {
     let processors = "batch: {timeout: 100ms}";
     check_shapes("batch", &Scenario { processors, ..NOP }, &Signal::ALL);
+}
+
+#[test]
+fn transform_processor_statements_are_bounded() {
+    // Without a condition, tiny items would become larger by more than the output may.
+    let attributes = r#"'set(span.attributes["n"], "v") where Len(span.attributes) > 1', 'replace_all_patterns(span.attributes, "value", "a+b*", "c")', 'delete_matching_keys(span.attributes, "^aa.*z$$")', 'limit(span.attributes, 100, [])'"#;
+    let events = r#"'delete_key(spanevent.attributes, "n") where not IsMatch(spanevent.name, "^x.*y$$")'"#;
+    let points = r#"'set(datapoint.attributes["n"], "v") where Len(datapoint.attributes) > 1', 'truncate_all(datapoint.attributes, 10)'"#;
+    let metrics = r#"'convert_sum_to_gauge() where metric.name != "x"', 'set(metric.unit, ToUpperCase(metric.name))'"#;
+    let logs = r#"'merge_maps(log.attributes, {"n": "v"}, "upsert") where Len(log.attributes) > 1', 'flatten(log.attributes)', 'keep_matching_keys(log.attributes, "a$$")'"#;
+    for (name, signal, statements) in [
+        ("transform, spans", Signal::Traces, format!("trace_statements: [{attributes}]")),
+        ("transform, events", Signal::Traces, format!("trace_statements: [{events}]")),
+        ("transform, points", Signal::Metrics, format!("metric_statements: [{points}]")),
+        ("transform, metrics", Signal::Metrics, format!("metric_statements: [{metrics}]")),
+        ("transform, logs", Signal::Logs, format!("log_statements: [{logs}]")),
+    ] {
+        let processors = format!("transform: {{error_mode: ignore, {statements}}}").leak();
+        check_shapes(name, &Scenario { processors, ..NOP }, &[signal]);
+    }
+}
+
+#[test]
+fn filter_processor_conditions_are_bounded() {
+    let processors = r#"filter: {error_mode: ignore, trace_conditions: ['IsMatch(span.name, "^x.*y$$")', 'span.attributes["n"] == "v"', 'IsMatch(spanevent.name, "^x.*y$$")'], metric_conditions: ['IsMatch(metric.name, "^x.*y$$")', 'datapoint.attributes["n"] == "v"'], log_conditions: ['IsMatch(log.body, "^x.*y$$")', 'log.attributes["n"] == "v"']}"#;
+    check_shapes("filter", &Scenario { processors, ..NOP }, &Signal::ALL);
+}
+
+#[test]
+fn tail_sampling_processor_decisions_are_bounded() {
+    let processors = r#"tail_sampling: {decision_wait: 1s, policies: [{name: slow, type: latency, latency: {threshold_ms: 1000}}, {name: text, type: string_attribute, string_attribute: {key: n, values: ['^x.*y$$'], enabled_regex_matching: true}}, {name: failed, type: status_code, status_code: {status_codes: [ERROR]}}, {name: condition, type: ottl_condition, ottl_condition: {error_mode: ignore, span: ['IsMatch(span.name, "^x.*y$$")']}}, {name: all, type: always_sample}]}"#;
+    check_shapes("tail_sampling", &Scenario { processors, ..NOP }, TRACES);
+}
+
+#[test]
+fn redaction_processor_request_is_bounded() {
+    let processors = "redaction: {allow_all_keys: true, blocked_key_patterns: ['^aa.*z$$'], blocked_values: ['ab+c', '4[0-9]{12}'], redact_all_types: true, summary: debug}";
+    check_shapes("redaction", &Scenario { processors, ..NOP }, &Signal::ALL);
+}
+
+#[test]
+fn metrics_transform_processor_request_is_bounded() {
+    let update = "{include: '^(.*)$$', match_type: regexp, action: update, operations: [{action: add_label, new_label: n, new_value: v}, {action: update_label, label: n, new_label: m}, {action: aggregate_labels, label_set: [m], aggregation_type: sum}]}";
+    let combine =
+        "{include: '^(?P<kind>.*)$$', match_type: regexp, action: combine, new_name: all, aggregation_type: sum}";
+    for (name, transform) in [("metrics_transform, update", update), ("metrics_transform, combine", combine)] {
+        let processors = format!("metrics_transform: {{transforms: [{transform}]}}").leak();
+        check_shapes(name, &Scenario { processors, ..NOP }, METRICS);
+    }
+}
+
+#[test]
+fn group_by_attrs_processor_request_is_bounded() {
+    // The keys of the shapes.
+    let processors = "groupbyattrs: {keys: [aaa, aaaaaa, aaaaaaaa, aaaaaaaaaaaa]}";
+    check_shapes("groupbyattrs", &Scenario { processors, ..NOP }, &Signal::ALL);
 }
 
 #[test]
