@@ -4,12 +4,14 @@
 //! run, and afterwards carries out what they request ([`PollResult`]): another turn, a timer, a half-close, an end.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_http::PollResult;
 use otelcore_pipeline::{
-    ConditionReport, ConditionReporter, Counter, Cx, Endpoint, Event, Listener, LogField, Logger, MetricsLevel,
-    MonotonicTime, StartError, StatusReport, Stream, Telemetry, TimerId,
+    ConditionReport, ConditionReporter, Counter, Cx, Endpoint, Event, Listener, LogField, Logger, Metadata,
+    MetricsLevel, MonotonicTime, StartError, StatusReport, Stream, Telemetry, TimerId,
 };
 use slab::Slab;
 
@@ -93,6 +95,8 @@ struct ConnectionSlot<M> {
     /// Distinguishes this connection from an earlier one in the same slot.
     serial: u64,
     timer: Option<(MonotonicTime, TimerId)>,
+    /// The client's address; `None` where it has none.
+    client: Option<Arc<Metadata>>,
 }
 
 /// A listener and its connections. It uses the component's local keys from `base` on: `base` for the listener,
@@ -138,6 +142,12 @@ impl From<ListenError> for StartError {
             ListenError::Bind(error) => error.into(),
         }
     }
+}
+
+/// The metadata of a client; made once for each connection.
+fn client_metadata(stream: &dyn Stream) -> Option<Arc<Metadata>> {
+    let address: SocketAddr = stream.peer_addr().parse().ok()?;
+    Some(Arc::new(Metadata::of_client(Some(address.ip()))))
 }
 
 /// Binds a listening socket, for [`Acceptor::new`].
@@ -207,9 +217,10 @@ impl<M: ProtocolMachine> Acceptor<M> {
             let entry = self.slots.vacant_entry();
             match listener.accept(self.base + 1 + entry.key() as u64) {
                 Ok(stream) => {
+                    let client = client_metadata(&*stream);
                     let Some(machine) = make_machine(cx, stream) else { continue };
                     accepted.push(entry.key());
-                    entry.insert(ConnectionSlot { machine, serial: self.next_serial, timer: None });
+                    entry.insert(ConnectionSlot { machine, serial: self.next_serial, timer: None, client });
                     self.next_serial += 1;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -246,6 +257,12 @@ impl<M: ProtocolMachine> Acceptor<M> {
     /// A connection's machine and serial number.
     pub fn get(&mut self, slot: usize) -> Option<(&mut M, u64)> {
         self.slots.get_mut(slot).map(|s| (&mut s.machine, s.serial))
+    }
+
+    /// The metadata of requests of this connection without their headers: the address of the client.
+    #[must_use]
+    pub fn client(&self, slot: usize) -> Option<&Arc<Metadata>> {
+        self.slots.get(slot)?.client.as_ref()
     }
 
     /// The machine that a response is for, if the slot still holds the connection of that serial number. The next

@@ -5,10 +5,11 @@
 
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use otelcore_http::h1::{H1ServerConn, HttpServerConnConfig, Request, RequestHead, RequestId, Response};
 use otelcore_http::{Admission, Bytes, CloseReason, PollResult, h2};
-use otelcore_pipeline::{Cx, Endpoint, Event, Logger, StartError, Stream, Telemetry};
+use otelcore_pipeline::{Cx, Endpoint, Event, Logger, Metadata, StartError, Stream, Telemetry};
 
 use crate::config::HttpServerConfig;
 use crate::tls::{TlsAcceptor, TlsServerConfig, TlsStream};
@@ -342,6 +343,12 @@ impl<P> HttpListener<P> {
     /// See [`Acceptor::get`].
     pub fn get(&mut self, slot: usize) -> Option<(&mut HttpServerConn<P>, u64)> {
         self.acceptor.as_mut()?.get(slot)
+    }
+
+    /// See [`Acceptor::client`].
+    #[must_use]
+    pub fn client(&self, slot: usize) -> Option<&Arc<Metadata>> {
+        self.acceptor.as_ref()?.client(slot)
     }
 
     /// See [`Acceptor::get_for_response`].

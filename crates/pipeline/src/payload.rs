@@ -1,6 +1,7 @@
 //! The payload that travels through a pipeline.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use otelcore_pdata::{Rope, Signal};
@@ -14,7 +15,7 @@ pub struct Payload {
     pub signal: Signal,
     /// The body, and the number of items in it.
     pub body: Rope,
-    /// Headers of the request, if the receiver keeps them.
+    /// The address of the sender, and headers of the request, if the receiver keeps them.
     pub metadata: Option<Arc<Metadata>>,
     /// The charge for the body's bytes.
     pub held: Held,
@@ -28,12 +29,13 @@ impl Payload {
     }
 }
 
-/// Headers of the request that brought a payload, names in lower case.
+/// The address of the client that sent a payload, and headers of its request, names in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Metadata {
     entries: Vec<(String, Vec<String>)>,
     /// The position of each name in `entries`, once there are more than [`LINEAR_SEARCH_MAX`].
     index: BTreeMap<String, usize>,
+    client_address: Option<IpAddr>,
     /// What the authenticator knows of the sender.
     auth: Vec<(String, String)>,
 }
@@ -42,6 +44,19 @@ pub struct Metadata {
 const LINEAR_SEARCH_MAX: usize = 32;
 
 impl Metadata {
+    /// Metadata of a client without headers.
+    #[must_use]
+    pub fn of_client(address: Option<IpAddr>) -> Self {
+        Self { client_address: address.map(|address| address.to_canonical()), ..Self::default() }
+    }
+
+    /// The address of the client, without its port. An IPv4 address in the form of IPv6 is an IPv4 address. `None` for
+    /// other sockets, and where payloads of several clients were joined.
+    #[must_use]
+    pub fn client_address(&self) -> Option<IpAddr> {
+        self.client_address
+    }
+
     /// Adds a value to a header.
     pub fn add(&mut self, name: &str, value: &str) {
         let name = name.to_ascii_lowercase();

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use otelcore_config::{GoDuration, Section, config_enum, config_struct};
+use otelcore_config::{GoDuration, Section, config_struct};
 use otelcore_go_regexp::GoRegexp;
+use otelcore_kubernetes_client::KubernetesAuthType;
 use otelcore_net::config::HttpClientConfig;
 
 use crate::detector_kind::{DetectorKind, NOT_BUILT};
@@ -358,21 +359,6 @@ config_struct! {
     pub struct LambdaConfig {
         /// Which attributes are added.
         pub resource_attributes: LambdaAttributesConfig,
-    }
-}
-
-config_enum! {
-    /// How the Kubernetes API server is asked.
-    #[config(unknown = "invalid authType for kubernetes: {word}", hint = "write serviceAccount or none")]
-    pub enum KubernetesAuthType {
-        /// With the token of the pod's service account.
-        ServiceAccount = "serviceAccount",
-        /// Without credentials, and without checking its certificate.
-        None = "none",
-        /// With the credentials of kubectl.
-        KubeConfig = "kubeConfig",
-        /// With a certificate.
-        Tls = "tls",
     }
 }
 

@@ -14,15 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otelcore_http::Bytes;
+use otelcore_kubernetes_client::{KubernetesAuthType, in_cluster_client_config};
 use otelcore_net::config::HttpClientConfig;
 use otelcore_net::{HttpClient, HttpRequest, HttpTimeouts, Method, ResponseMode, Url};
 use otelcore_pipeline::{Cx, Event, JobResult, LogField, Logger, MonotonicTime, StartError, TimerId};
 
 use crate::answers::{Answer, Answers, ClientKind, Halt, Interface, KnownAnswers, Question, Reply, Request, Response};
-use crate::config::{KubernetesAuthType, ResourceDetectionConfig};
+use crate::config::ResourceDetectionConfig;
 use crate::detected::DetectedResource;
 use crate::detector_kind::DetectorKind;
-use crate::detectors::{self, TagPatterns, api_client_config};
+use crate::detectors::{self, TagPatterns};
 use crate::interfaces;
 use crate::unix_request::UnixRequest;
 
@@ -118,7 +119,7 @@ impl Detectors {
         let client = |settings: HttpClientConfig, number: u64| {
             HttpClient::new(Rc::new(settings), None, log.clone(), CLIENT_KEYS + number * CLIENT_KEY_RANGE)
         };
-        let clients = [client(config.client.clone(), 0), client(api_client_config(auth), 1)];
+        let clients = [client(config.client.clone(), 0), client(in_cluster_client_config(auth), 1)];
         let config = Rc::new(config.clone());
         Self {
             tags: TagPatterns::new(&config),

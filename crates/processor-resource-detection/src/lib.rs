@@ -28,9 +28,10 @@ pub use config::{
     AksAttributesConfig, AksConfig, AttributeConfig, AzureAttributesConfig, AzureConfig, DockerAttributesConfig,
     DockerConfig, Ec2AttributesConfig, Ec2Config, EcsAttributesConfig, EcsConfig, EksAttributesConfig, EksConfig,
     GcpAttributesConfig, GcpConfig, HerokuAttributesConfig, HerokuConfig, K8sApiAttributesConfig, K8sApiConfig,
-    KubernetesAuthType, LambdaAttributesConfig, LambdaConfig, ResourceDetectionConfig, SystemAttributesConfig,
+    LambdaAttributesConfig, LambdaConfig, ResourceDetectionConfig, SystemAttributesConfig,
     SystemConfig,
 };
+pub use otelcore_kubernetes_client::KubernetesAuthType;
 
 /// Makes `resource_detection` processors.
 #[derive(Clone, Copy, Debug)]

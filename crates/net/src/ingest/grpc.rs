@@ -188,6 +188,7 @@ impl<P: IngestProtocol> GrpcServer<P> {
         };
         for slot in acceptor.handle_event(cx, local, event, make_connection) {
             let now = cx.now().0;
+            let client = acceptor.client(slot).cloned();
             let Some((conn, serial)) = acceptor.get(slot) else { continue };
             let connection = ConnectionId { server: ServerProtocol::Grpc, slot, serial };
             if conn.is_idle() && self.incoming_bodies.should_defer(input.budget(), connection) {
@@ -205,7 +206,7 @@ impl<P: IngestProtocol> GrpcServer<P> {
             };
             let poll_result = conn.poll(now, &mut admission);
             while let Some(call) = conn.poll_call() {
-                if let Some((received, check)) = self.received_request(call, connection) {
+                if let Some((received, check)) = self.received_request(call, connection, client.as_ref()) {
                     requests.receive(cx, input, received, check);
                 }
             }
@@ -222,11 +223,12 @@ impl<P: IngestProtocol> GrpcServer<P> {
         &self,
         call: IncomingCall<GrpcPermit>,
         connection: ConnectionId,
+        client: Option<&Arc<Metadata>>,
     ) -> Option<(ReceivedRequest<P>, Option<SenderCheck>)> {
         let route = called_method(&self.service.methods, &call.head)?.route;
         let GrpcPermit { charge, check, sender } = call.permit;
-        let metadata = (!call.head.metadata.is_empty()).then(|| call_metadata(&call.head));
-        let metadata = with_sender(metadata, sender);
+        let headers = (!call.head.metadata.is_empty()).then(|| call_metadata(&call.head, client));
+        let metadata = with_sender(client, headers, sender);
         let charge_number = charge.number();
         let content = RequestContent::Body(RequestBody {
             protocol: self.protocol.clone(),
@@ -290,8 +292,8 @@ impl<P: IngestProtocol> GrpcServer<P> {
     }
 }
 
-fn call_metadata(head: &CallHead) -> Metadata {
-    let mut metadata = Metadata::default();
+fn call_metadata(head: &CallHead, client: Option<&Arc<Metadata>>) -> Metadata {
+    let mut metadata = client.map(|client| (**client).clone()).unwrap_or_default();
     for (name, value) in &head.metadata {
         if let Ok(value) = value.to_str() {
             metadata.add(name.as_str(), value);

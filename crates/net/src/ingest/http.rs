@@ -271,6 +271,7 @@ impl<P: IngestProtocol> HttpServer<P> {
         let workspace = self.listener.config().workspace.clone();
         for slot in self.listener.handle_event(cx, local, event) {
             let now = cx.now().0;
+            let client = self.listener.client(slot).cloned();
             let Some((conn, serial)) = self.listener.get(slot) else { continue };
             let connection = ConnectionId { server: ServerProtocol::Http, slot, serial };
             if conn.is_idle() && self.incoming_bodies.should_defer(input.budget(), connection) {
@@ -281,7 +282,8 @@ impl<P: IngestProtocol> HttpServer<P> {
             let mut admission = RequestAdmission { input, incoming_bodies, connection, rules, checks, cx };
             let poll_result = conn.poll(now, &mut admission);
             while let Some(request) = conn.poll_request() {
-                let metadata = self.include_metadata.then(|| request_metadata(&request.head));
+                let headers = self.include_metadata.then(|| request_metadata(&request.head, client.as_ref()));
+                let metadata = (client.as_ref(), headers);
                 let (received, check) = received_request(request, connection, metadata, &self.rules, &workspace);
                 requests.receive(cx, input, received, check);
             }
@@ -372,12 +374,12 @@ impl<P: IngestProtocol> HttpServer<P> {
 fn received_request<P: IngestProtocol>(
     request: Request<HttpPermit<P::Format>>,
     connection: ConnectionId,
-    metadata: Option<Metadata>,
+    (client, headers): (Option<&Arc<Metadata>>, Option<Metadata>),
     rules: &HeadRules<P>,
     workspace: &otelcore_http::Workspace,
 ) -> (ReceivedRequest<P>, Option<SenderCheck>) {
     let HttpPermit { admitted, format, charge, check, sender } = request.permit;
-    let metadata = with_sender(metadata, sender);
+    let metadata = with_sender(client, headers, sender);
     let charge_number = charge.number();
     let route = admitted.as_ref().ok().map(|(route, _)| *route);
     let content = match admitted {
@@ -397,8 +399,8 @@ fn received_request<P: IngestProtocol>(
     (ReceivedRequest { charge_number, target, metadata, content, workspace: workspace.clone() }, check)
 }
 
-fn request_metadata(head: &RequestHead) -> Metadata {
-    let mut metadata = Metadata::default();
+fn request_metadata(head: &RequestHead, client: Option<&Arc<Metadata>>) -> Metadata {
+    let mut metadata = client.map(|client| (**client).clone()).unwrap_or_default();
     for (name, value) in head.headers() {
         if let Ok(value) = std::str::from_utf8(value) {
             metadata.add(name, value);

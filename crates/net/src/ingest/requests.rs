@@ -280,11 +280,16 @@ fn sent_state(decoded: &DecodedBody) -> PendingState {
 }
 
 /// The metadata of a request, if the receiver keeps them, with what the authenticator knows of its sender.
-pub(super) fn with_sender(metadata: Option<Metadata>, sender: Vec<(String, String)>) -> Option<Arc<Metadata>> {
-    if metadata.is_none() && sender.is_empty() {
-        return None;
+pub(super) fn with_sender(
+    client: Option<&Arc<Metadata>>,
+    headers: Option<Metadata>,
+    sender: Vec<(String, String)>,
+) -> Option<Arc<Metadata>> {
+    if headers.is_none() && sender.is_empty() {
+        return client.cloned();
     }
-    let mut metadata = metadata.unwrap_or_default();
+    let of_client = || client.map(|client| (**client).clone()).unwrap_or_default();
+    let mut metadata = headers.unwrap_or_else(of_client);
     metadata.set_auth_attributes(sender);
     Some(Arc::new(metadata))
 }

@@ -146,3 +146,15 @@ fn request_that_is_not_served_is_refused_by_its_head() {
     assert_eq!(fixture.request("POST /in", "lllllllllll"), (400, "http: request body too large".to_owned()));
     assert_eq!(fixture.received(), []);
 }
+
+#[test]
+fn payload_has_the_address_of_its_client_with_and_without_headers() {
+    for (yaml, has_headers) in [("{}", false), ("{include_metadata: true}", true)] {
+        let mut fixture = Fixture::new(yaml);
+        fixture.request("POST /in", "l");
+        let payload = fixture.recorded.take().pop().unwrap();
+        let metadata = payload.metadata.unwrap();
+        assert_eq!(metadata.client_address(), "192.0.2.1".parse().ok());
+        assert_eq!(metadata.get("host") == ["h"], has_headers, "{yaml}");
+    }
+}

@@ -1,34 +1,12 @@
 //! The detector `k8s_api`, and requests to the Kubernetes API server for others.
 
-use otelcore_net::config::HttpClientConfig;
+use otelcore_kubernetes_client::{KubernetesAuthType, NOT_IN_CLUSTER, TOKEN_FILE, in_cluster_url};
 use serde_json::Value;
 
 use super::{json_document, text};
 use crate::answers::{Answers, ClientKind, Halt, Request, Response};
-use crate::config::{K8sApiConfig, KubernetesAuthType};
+use crate::config::K8sApiConfig;
 use crate::detected::{DetectedResource, ResourceBuilder};
-
-/// The files of the pod's service account.
-const TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
-const AUTHORITIES: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
-
-/// The URL of the API server; `None` outside of a cluster.
-fn api_url(env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-    let host = env("KUBERNETES_SERVICE_HOST").filter(|host| !host.is_empty())?;
-    let port = env("KUBERNETES_SERVICE_PORT").filter(|port| !port.is_empty())?;
-    Some(if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") })
-}
-
-/// The client for the API server, whose certificate is that of the cluster's authorities.
-pub(crate) fn api_client_config(auth: KubernetesAuthType) -> HttpClientConfig {
-    let mut config = HttpClientConfig::default();
-    if auth == KubernetesAuthType::None {
-        config.tls.insecure_skip_verify = true;
-    } else {
-        config.tls.common.ca_file = Some(AUTHORITIES.to_owned());
-    }
-    config
-}
 
 /// Requests an object of the API server.
 pub(super) fn get(
@@ -36,14 +14,13 @@ pub(super) fn get(
     auth: KubernetesAuthType,
     path: &str,
 ) -> Result<Result<Response, String>, Halt> {
-    let Some(url) = api_url(&|name: &str| answers.lookup_env(name)) else {
-        let message = "unable to load k8s config, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined";
-        return Ok(Err(message.to_owned()));
+    let Some(url) = in_cluster_url(&|name: &str| answers.lookup_env(name)) else {
+        return Ok(Err(NOT_IN_CLUSTER.to_owned()));
     };
     let mut request = Request { client: ClientKind::Kubernetes, ..Request::get(format!("{url}{path}")) };
     request = request.header("Accept", "application/json");
     if auth == KubernetesAuthType::ServiceAccount {
-        match answers.file(TOKEN)? {
+        match answers.file(TOKEN_FILE)? {
             Ok(token) => {
                 let token = String::from_utf8_lossy(&token).trim().to_owned();
                 request = request.header("Authorization", format!("Bearer {token}"));

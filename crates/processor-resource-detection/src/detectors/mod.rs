@@ -64,8 +64,6 @@ pub(crate) fn detect(
     }
 }
 
-pub(crate) use kubernetes::api_client_config;
-
 /// A member of a JSON object that is a string; empty without one.
 fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()

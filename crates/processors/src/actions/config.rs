@@ -20,9 +20,10 @@ config_struct! {
         pub value: Option<ConfigNode>,
         /// The attribute from which `insert`, `update` and `upsert` take the value. Without it nothing is done.
         pub from_attribute: String,
-        /// The request's metadata from which `insert`, `update` and `upsert` take the value: `metadata.` and the name
-        /// of a header, which the receiver keeps with `include_metadata`. Several values are joined with `;`. Without
-        /// one nothing is done.
+        /// The request's metadata from which `insert`, `update` and `upsert` take the value: `client.address`, or
+        /// `metadata.` and the name of a header, which the receiver keeps with `include_metadata`. Several values are
+        /// joined with `;`. Without one nothing is done. An address that is not known, behind `batch` for example, is an
+        /// empty value.
         pub from_context: String,
         /// The value of `insert`, `update` and `upsert` where the other sources give none.
         pub default_value: Option<ConfigNode>,

@@ -70,13 +70,18 @@ enum ConvertedType {
 enum ContextKey {
     /// The values of a header, its name in lower case.
     Metadata(String),
+    /// The address of the client.
+    ClientAddress,
 }
 
 impl ContextKey {
     fn parse(key: &str) -> Result<Self, String> {
-        if key == "client.address" || key.starts_with("auth.") {
+        if key == "client.address" {
+            return Ok(Self::ClientAddress);
+        }
+        if key.starts_with("auth.") {
             return Err(format!(
-                "'from_context' is not supported for {key:?} yet: write `metadata.` and a header name"
+                "'from_context' is not supported for {key:?} yet: write `client.address`, or `metadata.` and a header name"
             ));
         }
         // A key without a prefix is a header as well.
@@ -84,9 +89,17 @@ impl ContextKey {
     }
 
     fn value(&self, metadata: Option<&Metadata>) -> Option<Vec<u8>> {
-        let Self::Metadata(name) = self;
-        let values = metadata?.get(name);
-        (!values.is_empty()).then(|| values.join(";").into_bytes())
+        match self {
+            Self::Metadata(name) => {
+                let values = metadata?.get(name);
+                (!values.is_empty()).then(|| values.join(";").into_bytes())
+            }
+            // Empty where it is not known, as in the Go collector.
+            Self::ClientAddress => {
+                let address = metadata.and_then(Metadata::client_address);
+                Some(address.map(|address| address.to_string()).unwrap_or_default().into_bytes())
+            }
+        }
     }
 }
 

@@ -45,6 +45,13 @@ fn first_source_that_has_a_value_is_used() {
     assert_eq!(with("{key: c, from_context: x-tenant, action: insert}"), ["c=\"t1;t2\""]);
     assert_eq!(with("{key: c, from_context: metadata.other, action: insert}"), [""; 0]);
     assert_eq!(with("{key: c, from_context: metadata.other, default_value: d, action: insert}"), ["c=\"d\""]);
+    // As in the Go collector, an address that is not known is an empty value.
+    let client_address = "{key: c, from_context: client.address, default_value: d, action: insert}";
+    assert_eq!(with(client_address), ["c=\"\""]);
+    for (address, expected) in [("10.0.0.7", "10.0.0.7"), ("::ffff:10.0.0.7", "10.0.0.7"), ("fd00::1", "fd00::1")] {
+        let metadata = Metadata::of_client(address.parse().ok());
+        assert_eq!(edited_with(client_address, &[], metadata), [format!("c=\"{expected}\"")]);
+    }
 }
 
 #[test]
@@ -224,6 +231,6 @@ fn invalid_action_has_the_message_of_the_go_collector_at_its_key() {
     );
     let found = messages(&ResourceFactory, "attributes: [{key: a, action: insert, valeu: 1}]");
     assert_eq!(found.len(), 1, "an error that follows from a misspelt key is left out: {found:?}");
-    let found = messages(&ResourceFactory, "attributes: [{key: a, action: insert, from_context: client.address}]");
-    assert!(found[0].contains("not supported for \"client.address\" yet"), "{found:?}");
+    let found = messages(&ResourceFactory, "attributes: [{key: a, action: insert, from_context: auth.sub}]");
+    assert!(found[0].contains("not supported for \"auth.sub\" yet"), "{found:?}");
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use otelcore_kubernetes_client::KubernetesAuthType;
 use serde_json::Value;
 
 use super::super::{json_document, kubernetes, text};
 use super::ec2::DOCUMENT;
 use super::imds::{self, Repetition};
 use crate::answers::{Answers, Halt};
-use crate::config::{EksConfig, KubernetesAuthType};
+use crate::config::EksConfig;
 use crate::detected::{DetectedResource, ResourceBuilder};
 
 /// Attributes for which the metadata service or the EC2 API is needed.
